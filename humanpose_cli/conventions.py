@@ -1,0 +1,238 @@
+"""Axes, units and skeletons: the conventions that every file and function of this project follows.
+
+- Lengths in metres, angles in radians. Images are HxWx3 uint8 RGB; pixel (0, 0)'s corner is the origin, its centre
+  is (0.5, 0.5).
+- Camera axes: x right, y down, z forward. Body axes: x to the person's left, y up, z forward. Zero pose = T pose.
+- Rotations are matrices inside and axis-angle in files; names read source_to_target. `poses[0]` (pelvis) maps body
+  axes to camera axes; the root's position is the pelvis of the shaped rest body plus `trans`, added after posing.
+- Joints are addressed by name through a `Skeleton`, never by a literal index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+__all__ = [
+    "BLAZEPOSE33",
+    "COCO17",
+    "H36M17",
+    "REPOSING19",
+    "SKELETONS",
+    "SMPL24",
+    "Skeleton",
+    "skeleton_by_name",
+    "skeletons_with",
+]
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Named joints in a fixed order, with their tree and their left/right pairs.
+
+    parents  the parent's name per joint, "" for a root; in `coco17` and `blazepose33` the tree only says what to
+             draw and which bones have constant length
+    """
+
+    name: str
+    joint_names: tuple[str, ...]
+    parent_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.joint_names) != len(self.parent_names):
+            raise ValueError(f"{self.name}: {len(self.joint_names)} joints, {len(self.parent_names)} parents")
+
+    def __len__(self) -> int:
+        return len(self.joint_names)
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.joint_names)}
+
+    def index(self, joint: str) -> int:
+        """Row of a joint; KeyError names the skeleton."""
+        try:
+            return self._index[joint]
+        except KeyError:
+            raise KeyError(f"{self.name} has no joint named {joint!r}") from None
+
+    def indices(self, joints: Iterable[str]) -> list[int]:
+        """Rows of several joints."""
+        return [self.index(joint) for joint in joints]
+
+    def __contains__(self, joint: object) -> bool:
+        return joint in self._index
+
+    @cached_property
+    def parents(self) -> tuple[int, ...]:
+        """Row of each joint's parent, -1 for a root."""
+        return tuple(self._index[p] if p else -1 for p in self.parent_names)
+
+    @cached_property
+    def bones(self) -> tuple[tuple[int, int], ...]:
+        """(parent, child) rows."""
+        return tuple((p, c) for c, p in enumerate(self.parents) if p >= 0)
+
+    @cached_property
+    def mirror(self) -> tuple[int, ...]:
+        """Row that each joint has after left and right are swapped."""
+        return tuple(self._index[_other_side(name)] for name in self.joint_names)
+
+
+def _other_side(name: str) -> str:
+    for side, other in (("left_", "right_"), ("right_", "left_")):
+        if name.startswith(side):
+            return other + name.removeprefix(side)
+    return name
+
+
+def _tree(name: str, *joints: tuple[str, str]) -> Skeleton:
+    return Skeleton(name, tuple(joint for joint, _ in joints), tuple(parent for _, parent in joints))
+
+
+SMPL24 = _tree(
+    "smpl24",
+    ("pelvis", ""),
+    ("left_hip", "pelvis"),
+    ("right_hip", "pelvis"),
+    ("spine1", "pelvis"),
+    ("left_knee", "left_hip"),
+    ("right_knee", "right_hip"),
+    ("spine2", "spine1"),
+    ("left_ankle", "left_knee"),
+    ("right_ankle", "right_knee"),
+    ("spine3", "spine2"),
+    ("left_foot", "left_ankle"),
+    ("right_foot", "right_ankle"),
+    ("neck", "spine3"),
+    ("left_collar", "spine3"),
+    ("right_collar", "spine3"),
+    ("head", "neck"),
+    ("left_shoulder", "left_collar"),
+    ("right_shoulder", "right_collar"),
+    ("left_elbow", "left_shoulder"),
+    ("right_elbow", "right_shoulder"),
+    ("left_wrist", "left_elbow"),
+    ("right_wrist", "right_elbow"),
+    ("left_hand", "left_wrist"),
+    ("right_hand", "right_wrist"),
+)
+
+# The order of warp3d's public pose files (reference-facts.md).
+REPOSING19 = _tree(
+    "reposing19",
+    ("neck", "pelvis"),
+    ("nose", "neck"),
+    ("left_shoulder", "neck"),
+    ("left_elbow", "left_shoulder"),
+    ("left_wrist", "left_elbow"),
+    ("left_hip", "pelvis"),
+    ("left_knee", "left_hip"),
+    ("left_ankle", "left_knee"),
+    ("right_shoulder", "neck"),
+    ("right_elbow", "right_shoulder"),
+    ("right_wrist", "right_elbow"),
+    ("right_hip", "pelvis"),
+    ("right_knee", "right_hip"),
+    ("right_ankle", "right_knee"),
+    ("left_eye", "nose"),
+    ("left_ear", "left_eye"),
+    ("right_eye", "nose"),
+    ("right_ear", "right_eye"),
+    ("pelvis", ""),
+)
+
+H36M17 = _tree(
+    "h36m17",
+    ("pelvis", ""),
+    ("right_hip", "pelvis"),
+    ("right_knee", "right_hip"),
+    ("right_ankle", "right_knee"),
+    ("left_hip", "pelvis"),
+    ("left_knee", "left_hip"),
+    ("left_ankle", "left_knee"),
+    ("spine", "pelvis"),
+    ("thorax", "spine"),
+    ("nose", "thorax"),
+    ("head_top", "nose"),
+    ("left_shoulder", "thorax"),
+    ("left_elbow", "left_shoulder"),
+    ("left_wrist", "left_elbow"),
+    ("right_shoulder", "thorax"),
+    ("right_elbow", "right_shoulder"),
+    ("right_wrist", "right_elbow"),
+)
+
+COCO17 = _tree(
+    "coco17",
+    ("nose", ""),
+    ("left_eye", "nose"),
+    ("right_eye", "nose"),
+    ("left_ear", "left_eye"),
+    ("right_ear", "right_eye"),
+    ("left_shoulder", "right_shoulder"),
+    ("right_shoulder", ""),
+    ("left_elbow", "left_shoulder"),
+    ("right_elbow", "right_shoulder"),
+    ("left_wrist", "left_elbow"),
+    ("right_wrist", "right_elbow"),
+    ("left_hip", "left_shoulder"),
+    ("right_hip", "right_shoulder"),
+    ("left_knee", "left_hip"),
+    ("right_knee", "right_hip"),
+    ("left_ankle", "left_knee"),
+    ("right_ankle", "right_knee"),
+)
+
+BLAZEPOSE33 = _tree(
+    "blazepose33",
+    ("nose", ""),
+    ("left_eye_inner", "nose"),
+    ("left_eye", "left_eye_inner"),
+    ("left_eye_outer", "left_eye"),
+    ("right_eye_inner", "nose"),
+    ("right_eye", "right_eye_inner"),
+    ("right_eye_outer", "right_eye"),
+    ("left_ear", "left_eye_outer"),
+    ("right_ear", "right_eye_outer"),
+    ("left_mouth", "right_mouth"),
+    ("right_mouth", ""),
+    ("left_shoulder", "right_shoulder"),
+    ("right_shoulder", ""),
+    ("left_elbow", "left_shoulder"),
+    ("right_elbow", "right_shoulder"),
+    ("left_wrist", "left_elbow"),
+    ("right_wrist", "right_elbow"),
+    ("left_pinky", "left_wrist"),
+    ("right_pinky", "right_wrist"),
+    ("left_index", "left_wrist"),
+    ("right_index", "right_wrist"),
+    ("left_thumb", "left_wrist"),
+    ("right_thumb", "right_wrist"),
+    ("left_hip", "left_shoulder"),
+    ("right_hip", "right_shoulder"),
+    ("left_knee", "left_hip"),
+    ("right_knee", "right_hip"),
+    ("left_ankle", "left_knee"),
+    ("right_ankle", "right_knee"),
+    ("left_heel", "left_ankle"),
+    ("right_heel", "right_ankle"),
+    ("left_foot_index", "left_heel"),
+    ("right_foot_index", "right_heel"),
+)
+
+SKELETONS: dict[str, Skeleton] = {s.name: s for s in (SMPL24, REPOSING19, H36M17, COCO17, BLAZEPOSE33)}
+
+
+def skeleton_by_name(name: str) -> Skeleton:
+    """The skeleton of that name; KeyError lists those there are."""
+    try:
+        return SKELETONS[name]
+    except KeyError:
+        raise KeyError(f"no skeleton named {name!r}; there are {', '.join(SKELETONS)}") from None
+
+
+def skeletons_with(joint_count: int) -> list[Skeleton]:
+    """The skeletons with that many joints (17 has two)."""
+    return [s for s in SKELETONS.values() if len(s) == joint_count]

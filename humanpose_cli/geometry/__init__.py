@@ -1,0 +1,1 @@
+"""Rotations, similarity fits and cameras, as batched and differentiable torch functions."""

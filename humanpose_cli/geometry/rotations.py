@@ -1,0 +1,154 @@
+"""Rotations as 3x3 matrices that act on column vectors; names read source_to_target.
+
+Every function takes any leading batch shape, float32 or float64, and has finite gradients everywhere it is
+defined (also at the identity and at equal singular values).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "axis_angle_to_matrix",
+    "geodesic_angle",
+    "matrix_to_axis_angle",
+    "matrix_to_quaternion",
+    "project_to_rotation",
+    "quaternion_to_matrix",
+    "rotation_between",
+    "six_d_to_matrix",
+]
+
+
+def skew(vectors: Tensor) -> Tensor:
+    """Cross-product matrices: (..., 3) → (..., 3, 3)."""
+    x, y, z = vectors.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3))
+
+
+def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
+    """Rodrigues' formula: (..., 3) radians → (..., 3, 3).
+
+    Coefficients come from sinc functions, whose gradients are finite at zero.
+    """
+    angle_squared = (axis_angle * axis_angle).sum(-1)[..., None, None]
+    # Below this the square root's gradient loses meaning; the Taylor terms are exact there.
+    tiny = angle_squared < torch.finfo(axis_angle.dtype).eps
+    angle = torch.where(tiny, torch.ones_like(angle_squared), angle_squared).sqrt()
+    sine = torch.where(tiny, 1 - angle_squared / 6, angle.sin() / angle)
+    versine = torch.where(tiny, 0.5 - angle_squared / 24, 2 * (angle / 2).sin().square() / angle.square())
+    K = skew(axis_angle)
+    identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
+    return identity + sine * K + versine * (K @ K)
+
+
+def matrix_to_quaternion(matrix: Tensor) -> Tensor:
+    """(..., 3, 3) → unit quaternion (..., 4), order w x y z, w ≥ 0 except for rounding.
+
+    Takes the best conditioned of the four classical formulas per matrix.
+    """
+    m = matrix.flatten(-2)
+    m00, m01, m02, m10, m11, m12, m20, m21, m22 = m.unbind(-1)
+    four_squares = torch.stack(
+        (1 + m00 + m11 + m22, 1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22), -1
+    )
+    w = torch.stack((four_squares[..., 0], m21 - m12, m02 - m20, m10 - m01), -1)
+    x = torch.stack((m21 - m12, four_squares[..., 1], m10 + m01, m02 + m20), -1)
+    y = torch.stack((m02 - m20, m10 + m01, four_squares[..., 2], m12 + m21), -1)
+    z = torch.stack((m10 - m01, m20 + m02, m21 + m12, four_squares[..., 3]), -1)
+    candidates = torch.stack((w, x, y, z), -2)
+    best = four_squares.argmax(-1)[..., None, None].expand(*m.shape[:-1], 1, 4)
+    quaternion = torch.nn.functional.normalize(candidates.gather(-2, best).squeeze(-2), dim=-1)
+    return torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+
+
+def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
+    """Quaternion (..., 4), order w x y z, any length but zero → (..., 3, 3)."""
+    q = torch.nn.functional.normalize(quaternion, dim=-1)
+    w, v = q[..., :1, None], q[..., 1:]
+    identity = torch.eye(3, dtype=q.dtype, device=q.device)
+    return (2 * w * w - 1) * identity + 2 * w * skew(v) + 2 * v[..., :, None] * v[..., None, :]
+
+
+def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
+    """(..., 3, 3) → (..., 3) radians, length at most π."""
+    quaternion = matrix_to_quaternion(matrix)
+    w, v = quaternion[..., :1], quaternion[..., 1:]
+    squared = (v * v).sum(-1, keepdim=True)
+    tiny = squared < torch.finfo(matrix.dtype).eps
+    sine = torch.where(tiny, torch.ones_like(squared), squared).sqrt()
+    factor = torch.where(tiny, 2 / w.clamp_min(0.5), 2 * torch.atan2(sine, w) / sine)
+    return factor * v
+
+
+def six_d_to_matrix(six_d: Tensor) -> Tensor:
+    """First two columns, unnormalised, (..., 6) → (..., 3, 3) by Gram–Schmidt (Zhou et al. 2019)."""
+    a, b = six_d[..., :3], six_d[..., 3:]
+    x = torch.nn.functional.normalize(a, dim=-1)
+    y = torch.nn.functional.normalize(b - (x * b).sum(-1, keepdim=True) * x, dim=-1)
+    return torch.stack((x, y, torch.linalg.cross(x, y)), -1)
+
+
+class _ProjectToRotation(torch.autograd.Function):
+    """Nearest rotation by SVD with the analytic gradient, which stays finite at equal singular values.
+
+    With M = U S Vᵀ and R = U D Vᵀ (D corrects the determinant), the differential is
+    dR = U (E ∘ (Uᵀ dM V D − (Uᵀ dM V D)ᵀ)) D Vᵀ, E_ij = 1 / (s_i d_i + s_j d_j) off the diagonal. The sum
+    vanishes only where the nearest rotation is not unique; it is bounded away from zero there.
+    """
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, matrix: Tensor) -> Tensor:  # type: ignore[override]
+        u, s, vh = torch.linalg.svd(matrix)
+        sign = torch.ones_like(s)
+        sign[..., 2] = torch.linalg.det(u @ vh).sign()
+        ctx.save_for_backward(u, s * sign, sign, vh)
+        return u @ (sign[..., None] * vh)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:  # type: ignore[override]
+        u, s, sign, vh = ctx.saved_tensors  # type: ignore[attr-defined]
+        local = u.mT @ grad @ (vh.mT * sign[..., None, :])
+        total = s[..., :, None] + s[..., None, :]
+        floor = 1e-6 * s[..., :1, None].abs().clamp_min(torch.finfo(s.dtype).tiny)
+        total = torch.where(total.abs() < floor, floor.expand_as(total), total)
+        return u @ ((local - local.mT) / total) @ (sign[..., None] * vh)
+
+
+def project_to_rotation(matrix: Tensor) -> Tensor:
+    """Nearest rotation in the Frobenius norm, never a reflection: (..., 3, 3) → (..., 3, 3)."""
+    return _ProjectToRotation.apply(matrix)
+
+
+def rotation_between(source: Tensor, target: Tensor) -> Tensor:
+    """Smallest rotation that turns direction `source` (..., 3) to `target` (..., 3) → (..., 3, 3).
+
+    Opposite directions turn by π about an axis perpendicular to them; zero vectors give the identity.
+    """
+    a, b = torch.nn.functional.normalize(source, dim=-1), torch.nn.functional.normalize(target, dim=-1)
+    a, b = torch.broadcast_tensors(a, b)
+    cosine = (a * b).sum(-1, keepdim=True)
+    # Half-way quaternion: scalar 1 + cos, vector a × b; opposite vectors take any perpendicular axis.
+    helper = torch.nn.functional.one_hot(a.abs().argmin(-1), 3).to(a.dtype)
+    perpendicular = torch.linalg.cross(a, helper)
+    opposite = cosine < -1 + 1e-7
+    vector = torch.where(opposite, perpendicular, torch.linalg.cross(a, b))
+    scalar = torch.where(opposite, torch.zeros_like(cosine), 1 + cosine)
+    return quaternion_to_matrix(torch.cat((scalar, vector), -1))
+
+
+def geodesic_angle(a: Tensor, b: Tensor) -> Tensor:
+    """Angle of the rotation from a to b: (..., 3, 3) twice → (...) radians in [0, π]."""
+    relative = a.mT @ b
+    vector = torch.stack(
+        (
+            relative[..., 2, 1] - relative[..., 1, 2],
+            relative[..., 0, 2] - relative[..., 2, 0],
+            relative[..., 1, 0] - relative[..., 0, 1],
+        ),
+        -1,
+    )
+    trace = relative.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return torch.atan2(torch.linalg.vector_norm(vector, dim=-1), trace - 1)

@@ -1,0 +1,57 @@
+"""Least-squares similarity (Helmert) transforms between point sets: Umeyama 1991, never a reflection."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.geometry.rotations import project_to_rotation
+
+__all__ = ["Similarity", "fit_similarity", "procrustes_align"]
+
+
+class Similarity(NamedTuple):
+    """x ↦ scale · rotation · x + translation, of shapes (...), (..., 3, 3), (..., 3)."""
+
+    scale: Tensor
+    rotation: Tensor
+    translation: Tensor
+
+    def apply(self, points: Tensor) -> Tensor:
+        """(..., N, 3) → (..., N, 3)."""
+        turned = points @ self.rotation.mT
+        return self.scale[..., None, None] * turned + self.translation[..., None, :]
+
+
+def fit_similarity(
+    source: Tensor, target: Tensor, weights: Tensor | None = None, *, with_scale: bool = True
+) -> Similarity:
+    """The similarity that best maps `source` to `target`, (..., N, 3) each, weights (..., N) ≥ 0.
+
+    Coincident source points give scale 1 and the identity's rotation; all-zero weights the identity with the
+    translation between the unweighted origins (zero).
+    """
+    if weights is None:
+        weights = torch.ones_like(source[..., 0])
+    w = weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(source.dtype).tiny)
+    source_mean = (w[..., None] * source).sum(-2)
+    target_mean = (w[..., None] * target).sum(-2)
+    a, b = source - source_mean[..., None, :], target - target_mean[..., None, :]
+    covariance = (w[..., None] * b).mT @ a
+    variance = (w * (a * a).sum(-1)).sum(-1)
+    degenerate = variance <= torch.finfo(source.dtype).tiny
+    identity = torch.eye(3, dtype=source.dtype, device=source.device).expand_as(covariance)
+    rotation = project_to_rotation(torch.where(degenerate[..., None, None], identity, covariance))
+    scale = torch.ones_like(variance)
+    if with_scale:
+        fitted = (rotation * covariance).sum((-2, -1)) / torch.where(degenerate, scale, variance)
+        scale = torch.where(degenerate, scale, fitted)
+    translation = target_mean - scale[..., None] * (rotation @ source_mean[..., None]).squeeze(-1)
+    return Similarity(scale, rotation, translation)
+
+
+def procrustes_align(source: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """`source` moved, turned and scaled onto `target`: the alignment of PA-MPJPE. (..., N, 3) → (..., N, 3)."""
+    return fit_similarity(source, target, weights).apply(source)
