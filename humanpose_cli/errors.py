@@ -39,9 +39,7 @@ class HpcError(Exception):
 
     exit_code: ExitCode = ExitCode.BUG
 
-    def __init__(
-        self, subject: object, problem: str, *, expected: str = "", got: str = "", remedy: str = ""
-    ) -> None:
+    def __init__(self, subject: object, problem: str, *, expected: str = "", got: str = "", remedy: str = "") -> None:
         self.subject, self.problem = str(subject), problem
         self.expected, self.got, self.remedy = expected, got, remedy
         super().__init__(self._sentence())

@@ -51,9 +51,7 @@ def matrix_to_quaternion(matrix: Tensor) -> Tensor:
     """
     m = matrix.flatten(-2)
     m00, m01, m02, m10, m11, m12, m20, m21, m22 = m.unbind(-1)
-    four_squares = torch.stack(
-        (1 + m00 + m11 + m22, 1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22), -1
-    )
+    four_squares = torch.stack((1 + m00 + m11 + m22, 1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22), -1)
     w = torch.stack((four_squares[..., 0], m21 - m12, m02 - m20, m10 - m01), -1)
     x = torch.stack((m21 - m12, four_squares[..., 1], m10 + m01, m02 + m20), -1)
     y = torch.stack((m02 - m20, m10 + m01, four_squares[..., 2], m12 + m21), -1)
@@ -96,7 +94,7 @@ class _ProjectToRotation(torch.autograd.Function):
 
     With M = U S Vᵀ and R = U D Vᵀ (D corrects the determinant), the differential is
     dR = U (E ∘ (Uᵀ dM V D − (Uᵀ dM V D)ᵀ)) D Vᵀ, E_ij = 1 / (s_i d_i + s_j d_j) off the diagonal. The sum
-    vanishes only where the nearest rotation is not unique; it is bounded away from zero there.
+    vanishes only where the nearest rotation is not unique; those directions get no gradient.
     """
 
     @staticmethod
@@ -112,9 +110,10 @@ class _ProjectToRotation(torch.autograd.Function):
         u, s, sign, vh = ctx.saved_tensors  # type: ignore[attr-defined]
         local = u.mT @ grad @ (vh.mT * sign[..., None, :])
         total = s[..., :, None] + s[..., None, :]
-        floor = 1e-6 * s[..., :1, None].abs().clamp_min(torch.finfo(s.dtype).tiny)
-        total = torch.where(total.abs() < floor, floor.expand_as(total), total)
-        return u @ ((local - local.mT) / total) @ (sign[..., None] * vh)
+        # Where a sum vanishes the nearest rotation is not unique and turns freely: no gradient leads anywhere.
+        unique = total.abs() > 1e-6 * s[..., :1, None].abs()
+        inverse = torch.where(unique, 1 / torch.where(unique, total, torch.ones_like(total)), 0.0)
+        return u @ ((local - local.mT) * inverse) @ (sign[..., None] * vh)
 
 
 def project_to_rotation(matrix: Tensor) -> Tensor:
