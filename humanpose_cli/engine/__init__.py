@@ -1,0 +1,4 @@
+"""Fast operations on bodies and pictures: each a public op, a plain-torch reference and Warp kernels.
+
+Importing this package loads neither torch nor Warp; Warp starts with the first kernel that runs.
+"""

@@ -1,0 +1,18 @@
+"""Rasterising triangle meshes: a z-buffer, interpolation of attributes and visibility of vertices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from humanpose_cli.engine.rasterising.op import Raster, interpolate, rasterise, vertex_visibility
+
+__all__ = ["Raster", "interpolate", "rasterise", "vertex_visibility"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from humanpose_cli.engine.rasterising import op
+
+        return getattr(op, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,89 @@
+"""Forward kinematics and skinning in plain torch: the oracle that the kernels are compared with.
+
+Any floating dtype; gradients come from torch's own differentiation. Shapes are checked in `op.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.engine.skinning.tree import levels
+
+__all__ = ["forward_kinematics", "skin_vertices"]
+
+
+@lru_cache(maxsize=64)
+def _level_rows(parents: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+    """Per level of the tree: its joints, and the place of each one's parent within the level above."""
+    rows: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    above: tuple[int, ...] = ()
+    for joints in levels(parents):
+        rows.append((joints, tuple(above.index(parents[j]) for j in joints) if above else ()))
+        above = joints
+    return tuple(rows)
+
+
+def forward_kinematics(
+    rotations: Tensor,
+    joints: Tensor,
+    parents: Sequence[int],
+    scales: Tensor | None,
+    rest_rotations: Tensor | None,
+    absolute: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See `op.forward_kinematics`; all joints of one level of the tree are computed together."""
+    rows = _level_rows(tuple(parents))
+    order = [j for level, _ in rows for j in level]
+    place = sorted(range(len(order)), key=order.__getitem__)
+
+    if not absolute:
+        chain: list[Tensor] = []
+        for level, above in rows:
+            own = rotations[:, list(level)]  # [B, n, 3, 3]
+            chain.append(chain[-1][:, list(above)] @ own if above else own)
+        rotations = torch.cat(chain, 1)[:, place]
+    linear = rotations if rest_rotations is None else rotations @ rest_rotations
+    if scales is not None:
+        linear = scales[..., None, None] * linear
+
+    placed: list[Tensor] = []
+    previous: tuple[int, ...] = ()
+    for level, above in rows:
+        own = joints[:, list(level)]  # [B, n, 3]
+        if above:
+            parent = [previous[i] for i in above]
+            arm = (linear[:, parent] @ (own - joints[:, parent])[..., None]).squeeze(-1)
+            own = placed[-1][:, list(above)] + arm
+        placed.append(own)
+        previous = level
+    return rotations, linear, torch.cat(placed, 1)[:, place]
+
+
+def skin_vertices(
+    vertices: Tensor,
+    joints: Tensor,
+    linear: Tensor,
+    positions: Tensor,
+    bone_indices: Tensor,
+    bone_weights: Tensor,
+) -> Tensor:
+    """See `op.skin_vertices`. A slot of zero weight is skipped, also where its bone is not finite."""
+    result = torch.zeros_like(positions[:, :1]).expand(-1, vertices.shape[1], -1)
+    for bone, weight in zip(bone_indices.long().unbind(1), bone_weights.unbind(1), strict=True):
+        used = weight[:, None] != 0
+        origin = _of_used(joints, bone, used)  # [B, V, 3]
+        target = _of_used(positions, bone, used)
+        matrix = _of_used(linear, bone, used[..., None])  # [B, V, 3, 3]
+        moved = (matrix @ (vertices - origin)[..., None]).squeeze(-1) + target
+        result = result + weight[:, None] * moved
+    return result
+
+
+def _of_used(values: Tensor, bone: Tensor, used: Tensor) -> Tensor:
+    """Each vertex's bone's value, zero where the weight is zero, so that 0 · NaN reaches no gradient."""
+    picked = values.index_select(1, bone)
+    return torch.where(used, picked, torch.zeros_like(picked))
