@@ -1,0 +1,148 @@
+"""The shipped library of real poses: motion capture of eight activities on the default body.
+
+Derived from the CMU Graphics Lab Motion Capture Database (mocap.cs.cmu.edu, created with funding from NSF
+EIA-0196217) by tools/build_pose_library.py. Whole activities are held out from everything that learns
+(split 'held_out': soccer, washwindow), so that priors can be judged on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from humanpose_cli.conventions import SMPL24
+from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+
+__all__ = ["Motion", "PoseLibrary", "decode_steps", "encode_steps", "pose_library"]
+
+# Poses and positions are stored as whole numbers of these steps.
+POSE_QUANTUM = 1 / 1024  # radians, 0.06°
+PELVIS_QUANTUM = 1e-3  # metres
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Motion:
+    """One clip.
+
+    poses   (T, 72) axis-angle, parent-relative; the pelvis maps body axes to world axes (metres, y up); the
+            vectors run on continuously, so a turn may be longer than π
+    pelvis  (T, 3) position of the pelvis joint for the default body's mean shape, metres, world axes, floor near y = 0
+    """
+
+    name: str
+    activity: str
+    split: str
+    frame_rate: float
+    poses: Tensor
+    pelvis: Tensor
+
+    def __len__(self) -> int:
+        return len(self.poses)
+
+
+@dataclass(frozen=True)
+class PoseLibrary:
+    """All clips, frame after frame.
+
+    poses (N, 72), pelvis (N, 3) as in `Motion`; clip_start (C + 1,) first frame of each clip and N;
+    clip_names, clip_activities, clip_splits (C,); frame_rate frames a second.
+    """
+
+    poses: Tensor
+    pelvis: Tensor
+    clip_start: tuple[int, ...]
+    clip_names: tuple[str, ...]
+    clip_activities: tuple[str, ...]
+    clip_splits: tuple[str, ...]
+    frame_rate: float
+
+    def __len__(self) -> int:
+        return len(self.poses)
+
+    def clip(self, name: str) -> Motion:
+        """The clip of that name; UsageError where there is none."""
+        if name not in self.clip_names:
+            raise UsageError(name, "is not a clip of the pose library", expected=f"one like {self.clip_names[0]}")
+        index = self.clip_names.index(name)
+        rows = slice(self.clip_start[index], self.clip_start[index + 1])
+        return Motion(
+            name=name,
+            activity=self.clip_activities[index],
+            split=self.clip_splits[index],
+            frame_rate=self.frame_rate,
+            poses=self.poses[rows],
+            pelvis=self.pelvis[rows],
+        )
+
+    def motions(self, *, activity: str | None = None, split: str | None = None) -> Iterator[Motion]:
+        """The clips in order, optionally of one activity or split."""
+        for name, its_activity, its_split in zip(self.clip_names, self.clip_activities, self.clip_splits, strict=True):
+            if activity in (None, its_activity) and split in (None, its_split):
+                yield self.clip(name)
+
+    def frames(self, split: str) -> Tensor:
+        """Rows of the frames of one split, 'train' or 'held_out': (M,) int64."""
+        rows = [
+            torch.arange(start, end)
+            for start, end, its_split in zip(self.clip_start[:-1], self.clip_start[1:], self.clip_splits, strict=True)
+            if its_split == split
+        ]
+        return torch.cat(rows) if rows else torch.zeros(0, dtype=torch.int64)
+
+    def rotations(self, rows: Tensor | slice = slice(None)) -> Tensor:
+        """Parent-relative matrices of some frames: (M, 24, 3, 3)."""
+        return axis_angle_to_matrix(self.poses[rows].unflatten(-1, (len(SMPL24), 3)))
+
+
+def encode_steps(values: np.ndarray, quantum: float) -> np.ndarray:
+    """(N, C) floats → (2, C, N) uint8: low and high bytes of the differences between rounded rows.
+
+    Differences of neighbouring frames are small, so these planes deflate to about a third of the plain numbers.
+    ValueError where a difference needs more than 16 bits.
+    """
+    whole = np.round(values.astype(np.float64) / quantum).astype(np.int64)
+    steps = np.diff(whole, axis=0, prepend=0).T
+    if np.abs(steps).max(initial=0) > np.iinfo(np.int16).max:
+        raise ValueError("values jump by more than 16 bits hold")
+    unsigned = steps.astype(np.int16).view(np.uint16)
+    return np.stack((unsigned & 255, unsigned >> 8)).astype(np.uint8)
+
+
+def decode_steps(planes: np.ndarray, quantum: float) -> np.ndarray:
+    """The inverse of `encode_steps`: (2, C, N) uint8 → (N, C) float32, to half a quantum."""
+    low, high = planes.astype(np.uint16)
+    steps = (low | high << 8).view(np.int16).astype(np.int64)
+    return (steps.cumsum(axis=1).T * quantum).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def pose_library() -> PoseLibrary:
+    """The library shipped with the package, read once (about 0.1 s)."""
+    path = resources.files("humanpose_cli.bodies") / "data" / "pose_library.npz"
+    with resources.as_file(path) as real_path, np.load(real_path, allow_pickle=False) as file:
+        version = int(file["schema_version"])
+        if version != _SCHEMA:
+            raise InputError(
+                real_path,
+                "is a pose library of another version",
+                expected=str(_SCHEMA),
+                got=str(version),
+                remedy="reinstall humanpose-cli",
+            )
+        return PoseLibrary(
+            poses=torch.from_numpy(decode_steps(file["pose_steps"], POSE_QUANTUM)),
+            pelvis=torch.from_numpy(decode_steps(file["pelvis_steps"], PELVIS_QUANTUM)),
+            clip_start=tuple(file["clip_start"].tolist()),
+            clip_names=tuple(file["clip_name"].tolist()),
+            clip_activities=tuple(file["clip_activity"].tolist()),
+            clip_splits=tuple(file["clip_split"].tolist()),
+            frame_rate=float(file["frame_rate"]),
+        )

@@ -1,0 +1,123 @@
+"""Anatomical angles: known movements, round trips, mirror images, gradients."""
+
+import math
+
+import pytest
+import torch
+
+from humanpose_cli.bodies.joint_angles import (
+    ANGLE_NAMES,
+    angles_from_named,
+    angles_to_rotations,
+    mirror_rotations,
+    rotations_to_angles,
+)
+from humanpose_cli.conventions import SMPL24
+from humanpose_cli.errors import UsageError
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+
+LEFT, UP, FORWARD = torch.eye(3)
+
+
+def random_rotations(count: int, angle: float = 2.5, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    axis_angle = torch.randn(count, 24, 3, generator=generator, dtype=torch.float64)
+    length = torch.rand(count, 24, 1, generator=generator, dtype=torch.float64) * angle
+    return axis_angle_to_matrix(torch.nn.functional.normalize(axis_angle, dim=-1) * length)
+
+
+# What each movement does to a direction of the T pose: (angle at 90°, direction before, direction after).
+MOVEMENTS = [
+    ("spine1.flexion", UP, FORWARD),
+    ("spine1.side_bend", UP, LEFT),
+    ("head.turn", FORWARD, LEFT),
+    ("left_hip.flexion", -UP, FORWARD),
+    ("right_hip.flexion", -UP, FORWARD),
+    ("left_hip.abduction", -UP, LEFT),
+    ("right_hip.abduction", -UP, -LEFT),
+    ("left_hip.rotation", FORWARD, -LEFT),
+    ("right_hip.rotation", FORWARD, LEFT),
+    ("left_knee.flexion", -UP, -FORWARD),
+    ("right_knee.flexion", -UP, -FORWARD),
+    ("left_ankle.flexion", FORWARD, UP),
+    ("left_ankle.inversion", -UP, -LEFT),
+    ("right_ankle.inversion", -UP, LEFT),
+    ("left_foot.flexion", FORWARD, UP),
+    ("left_collar.elevation", LEFT, UP),
+    ("right_collar.protraction", -LEFT, FORWARD),
+    ("left_shoulder.elevation", LEFT, UP),
+    ("right_shoulder.elevation", -LEFT, UP),
+    ("left_shoulder.forward", LEFT, FORWARD),
+    ("right_shoulder.forward", -LEFT, FORWARD),
+    ("left_shoulder.rotation", FORWARD, -UP),
+    ("right_shoulder.rotation", FORWARD, -UP),
+    ("left_elbow.flexion", LEFT, FORWARD),
+    ("right_elbow.flexion", -LEFT, FORWARD),
+    ("left_elbow.pronation", FORWARD, -UP),
+    ("right_elbow.pronation", FORWARD, -UP),
+    ("left_wrist.flexion", LEFT, -UP),
+    ("right_wrist.flexion", -LEFT, -UP),
+    ("right_wrist.thumb_bend", -LEFT, FORWARD),
+]
+
+
+@pytest.mark.parametrize(("name", "before", "after"), MOVEMENTS, ids=[m[0] for m in MOVEMENTS])
+def test_named_movement(name, before, after):
+    rotations = angles_to_rotations(angles_from_named({name: 90}))
+    joint = SMPL24.index(name.split(".")[0])
+    torch.testing.assert_close(rotations[joint] @ before, after, atol=1e-6, rtol=0)
+
+
+def test_every_movement_is_pinned_once_on_a_side():
+    pinned = {m[0].removeprefix("left_").removeprefix("right_").split(".")[0] for m in MOVEMENTS}
+    assert {"spine1", "hip", "knee", "ankle", "collar", "shoulder", "elbow", "wrist"} <= pinned
+
+
+def test_round_trip_from_rotations():
+    rotations = random_rotations(50)
+    torch.testing.assert_close(angles_to_rotations(rotations_to_angles(rotations)), rotations, atol=1e-7, rtol=0)
+
+
+def test_round_trip_from_angles():
+    generator = torch.Generator().manual_seed(1)
+    angles = (torch.rand(50, 24, 3, generator=generator, dtype=torch.float64) - 0.5) * 3
+    torch.testing.assert_close(rotations_to_angles(angles_to_rotations(angles)), angles, atol=1e-7, rtol=0)
+
+
+def test_mirror_swaps_sides_and_keeps_anatomical_angles():
+    rotations = random_rotations(20)
+    angles, mirrored = rotations_to_angles(rotations), rotations_to_angles(mirror_rotations(rotations))
+    sign = torch.ones(24, 3, dtype=torch.float64)
+    for joint, names in ANGLE_NAMES.items():
+        for column, name in enumerate(names):
+            if name in ("side_bend", "turn"):
+                sign[SMPL24.index(joint), column] = -1
+    torch.testing.assert_close(mirrored, sign * angles[:, list(SMPL24.mirror)], atol=1e-7, rtol=0)
+
+
+def test_mirror_twice_is_the_same_pose():
+    rotations = random_rotations(3)
+    torch.testing.assert_close(mirror_rotations(mirror_rotations(rotations)), rotations)
+
+
+def test_gradients_are_finite_at_zero_and_at_the_half_turn():
+    half_turn = torch.zeros(24, 3)
+    half_turn[:, 0] = math.pi
+    for start in (torch.zeros(24, 3), half_turn):
+        matrix = angles_to_rotations(start).clone().requires_grad_()
+        rotations_to_angles(matrix).square().sum().backward()
+        assert torch.isfinite(matrix.grad).all()
+
+
+def test_gradcheck():
+    rotations = random_rotations(2)[:, 15:18].repeat(1, 8, 1, 1).requires_grad_()
+    assert torch.autograd.gradcheck(rotations_to_angles, rotations, atol=1e-5)
+
+
+def test_both_sides_without_a_side_and_unknown_names():
+    angles = angles_from_named({"knee.flexion": 90, "left_knee.flexion": 45})
+    assert angles[SMPL24.index("right_knee"), 0] == pytest.approx(math.pi / 2)
+    assert angles[SMPL24.index("left_knee"), 0] == pytest.approx(math.pi / 4)
+    for wrong in ("knee.bend", "knie.flexion", "knee"):
+        with pytest.raises(UsageError, match=wrong):
+            angles_from_named({wrong: 1})
