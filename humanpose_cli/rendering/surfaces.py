@@ -1,0 +1,92 @@
+"""What is drawn: triangle meshes in camera axes with a colour, colours per vertex or a texture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.errors import UsageError
+
+__all__ = ["Lighting", "Surface", "Texture", "shading_of_vertices", "vertex_normals"]
+
+
+@dataclass(frozen=True)
+class Texture:
+    """A picture wrapped round a mesh.
+
+    image     (h, w, C) float32 or uint8, C ≥ 1; uint8 counts as 0…1 in steps of 1/255
+    uv        (T, 2) in 0…1, v down: texel = uv · size
+    uv_faces  (F, 3) rows of `uv` for the mesh's faces
+    """
+
+    image: NDArray[np.float32] | NDArray[np.uint8]
+    uv: Tensor
+    uv_faces: Tensor
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A mesh to draw.
+
+    vertices  (V, 3) metres, camera axes
+    faces     (F, 3) int32, counter-clockwise seen from outside (only normals depend on it)
+    colour    (3,) for the whole or (V, 3) per vertex, RGB in 0…1; unused with a texture
+    texture   takes the place of the colour
+    lit       shade by the light; False draws colours as they are (textures with light baked in)
+    """
+
+    vertices: Tensor
+    faces: Tensor
+    colour: NDArray[np.float32] | tuple[float, float, float] = (0.8, 0.8, 0.8)
+    texture: Texture | None = None
+    lit: bool = True
+
+    def __post_init__(self) -> None:
+        if self.vertices.ndim != 2 or self.vertices.shape[-1] != 3:
+            raise UsageError("vertices", "have the wrong shape", expected="(V, 3)", got=str(tuple(self.vertices.shape)))
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """One soft light that comes with the camera.
+
+    direction  towards the light, camera axes (x right, y down, z forward); any length
+    ambient    brightness of what the light does not reach
+    wrap       how far light bends round the body, 0 (Lambert) … 1 (half-Lambert)
+    rim        brightening of surfaces seen at grazing angles, which sets a body off from what lies behind it
+    """
+
+    direction: tuple[float, float, float] = (-0.45, -0.7, -0.75)
+    ambient: float = 0.36
+    wrap: float = 0.35
+    rim: float = 0.16
+
+
+def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Area-weighted unit normals: (..., V, 3) with faces (F, 3) → (..., V, 3); zero at unused vertices."""
+    index = faces.long()
+    a, b, c = (vertices[..., index[:, k], :] for k in range(3))
+    cross = torch.linalg.cross(b - a, c - a)
+    normals = torch.zeros_like(vertices)
+    for k in range(3):
+        normals.index_add_(-2, index[:, k], cross)
+    return torch.nn.functional.normalize(normals, dim=-1)
+
+
+def shading_of_vertices(vertices: Tensor, faces: Tensor, lighting: Lighting) -> Tensor:
+    """Brightness 0…1 per vertex, (V, 3) → (V,): wrapped Lambert plus a rim.
+
+    The body's triangles are a few pixels wide, so brightness per vertex looks like brightness per pixel and
+    costs a third of interpolating normals.
+    """
+    normals = vertex_normals(vertices, faces)
+    light = torch.nn.functional.normalize(vertices.new_tensor(lighting.direction), dim=0)
+    lambert = ((normals @ light + lighting.wrap) / (1 + lighting.wrap)).clamp(0, 1)
+    towards_camera = -torch.nn.functional.normalize(vertices, dim=-1)
+    facing = (normals * towards_camera).sum(-1).clamp(0, 1)
+    rim = lighting.rim * (1 - facing) ** 3
+    return (lighting.ambient + (1 - lighting.ambient) * lambert + rim).clamp(0, 1)

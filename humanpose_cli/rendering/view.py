@@ -1,0 +1,124 @@
+"""The picture that bodies are drawn into: a pinhole camera with its size, and rectangles of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from humanpose_cli.errors import UsageError
+
+__all__ = ["NEAR", "Box", "View", "body_box"]
+
+# Surfaces nearer to the camera than this (metres) are cut off.
+NEAR = 0.05
+
+
+class Box(NamedTuple):
+    """A rectangle of pixels: columns x0 ≤ x < x1, rows y0 ≤ y < y1."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    @property
+    def empty(self) -> bool:
+        return self.x1 <= self.x0 or self.y1 <= self.y0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width)"""
+        return self.y1 - self.y0, self.x1 - self.x0
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """The rectangle of an array of rows and columns."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+    def intersect(self, other: Box) -> Box:
+        return Box(max(self.x0, other.x0), max(self.y0, other.y0), min(self.x1, other.x1), min(self.y1, other.y1))
+
+    def union(self, other: Box) -> Box:
+        return Box(min(self.x0, other.x0), min(self.y0, other.y0), max(self.x1, other.x1), max(self.y1, other.y1))
+
+    def slices_in(self, outer: Box) -> tuple[slice, slice]:
+        """The rectangle inside an array that covers `outer`."""
+        return (
+            slice(self.y0 - outer.y0, self.y1 - outer.y0),
+            slice(self.x0 - outer.x0, self.x1 - outer.x0),
+        )
+
+    def tiles(self, most_pixels: int) -> Iterator[Box]:
+        """The rectangle cut into pieces of at most about `most_pixels`, as square as it goes."""
+        side = max(int(most_pixels**0.5), 16)
+        height, width = self.shape
+        rows, columns = -(-height // side), -(-width // side)
+        if height * width <= most_pixels:
+            rows = columns = 1
+        for i in range(rows):
+            for j in range(columns):
+                yield Box(
+                    self.x0 + width * j // columns,
+                    self.y0 + height * i // rows,
+                    self.x0 + width * (j + 1) // columns,
+                    self.y0 + height * (i + 1) // rows,
+                )
+
+
+@dataclass(frozen=True)
+class View:
+    """A pinhole camera and its picture: focal length and principal point in pixels, size (height, width)."""
+
+    focal: float
+    principal_point: tuple[float, float]
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if not self.focal > 0:
+            raise UsageError("focal length", "is not positive", expected="pixels", got=f"{self.focal}")
+        if min(self.size) < 1:
+            raise UsageError("picture size", "is empty", expected="height, width ≥ 1", got=f"{self.size}")
+
+    @property
+    def box(self) -> Box:
+        """The whole picture."""
+        return Box(0, 0, self.size[1], self.size[0])
+
+    def crop(self, box: Box, zoom: float = 1.0) -> View:
+        """The camera whose picture is that rectangle, enlarged `zoom` times."""
+        height, width = box.shape
+        x, y = self.principal_point
+        return View(
+            self.focal * zoom,
+            ((x - box.x0) * zoom, (y - box.y0) * zoom),
+            (round(height * zoom), round(width * zoom)),
+        )
+
+    def project(self, points: Tensor) -> Tensor:
+        """Points (..., 3) metres in front of the camera → pixels (..., 2)."""
+        centre = points.new_tensor(self.principal_point)
+        return self.focal * points[..., :2] / points[..., 2:].clamp_min(NEAR) + centre
+
+
+def body_box(vertices: Tensor, view: View, margin: int = 2) -> Box:
+    """The rectangle of the picture that a surface (V, 3) may cover; empty if it lies outside or behind.
+
+    A surface that reaches behind the camera may cover anything: its rectangle is the whole picture.
+    """
+    depth = vertices[:, 2]
+    nearest, farthest = float(depth.min()), float(depth.max())
+    if not (nearest == nearest and farthest == farthest) or farthest <= NEAR:
+        return Box(0, 0, 0, 0)
+    if nearest <= NEAR:
+        return view.box
+    pixels = view.project(vertices)
+    low, high = pixels.amin(0).tolist(), pixels.amax(0).tolist()
+    # Far outside, pixel numbers may exceed what an integer box needs: bound them first.
+    height, width = view.size
+    low = [min(max(low[0], -8.0), width + 8.0), min(max(low[1], -8.0), height + 8.0)]
+    high = [min(max(high[0], -8.0), width + 8.0), min(max(high[1], -8.0), height + 8.0)]
+    box = Box(int(low[0]) - margin, int(low[1]) - margin, int(high[0]) + margin + 1, int(high[1]) + margin + 1)
+    return box.intersect(view.box)

@@ -1,0 +1,97 @@
+"""Overlays over photos: colours by track, what stays untouched, keypoints."""
+
+import numpy as np
+import pytest
+import torch
+
+from humanpose_cli.conventions import COCO17
+from humanpose_cli.errors import UsageError
+from humanpose_cli.rendering.overlay import OverlayOptions, draw_keypoints, draw_overlay
+from humanpose_cli.rendering.palette import person_colour
+
+FACES = torch.tensor([[0, 3, 2], [0, 2, 1]], dtype=torch.int32)
+
+
+def people(*centres: tuple[float, float]) -> torch.Tensor:
+    """Squares that face the camera at (x, depth): (P, 4, 3)."""
+    corners = torch.tensor([[-0.2, -0.2, 0.0], [0.2, -0.2, 0.0], [0.2, 0.2, 0.0], [-0.2, 0.2, 0.0]])
+    return torch.stack([corners + torch.tensor([x, 0.0, depth]) for x, depth in centres])
+
+
+@pytest.fixture
+def photo() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (120, 160, 3)).astype(np.uint8)
+
+
+def test_photo_is_untouched_outside_the_bodies_and_not_changed_in_place(photo: np.ndarray) -> None:
+    before = photo.copy()
+    drawn = draw_overlay(photo, people((0.0, 2.0)), FACES, 200.0, (80.0, 60.0))
+    np.testing.assert_array_equal(photo, before)
+    inside = np.zeros((120, 160), bool)
+    inside[40:80, 60:100] = True
+    np.testing.assert_array_equal(drawn[~inside], before[~inside])
+    assert (drawn[inside] != before[inside]).mean() > 0.9
+
+
+def test_person_stays_visible_through_the_body(photo: np.ndarray) -> None:
+    drawn = draw_overlay(photo, people((0.0, 2.0)), FACES, 200.0, (80.0, 60.0), options=OverlayOptions(opacity=0.7))
+    before, after = photo[42:78, 62:98].astype(float), drawn[42:78, 62:98].astype(float)
+    for channel in range(3):
+        slope = np.polyfit(before[..., channel].ravel(), after[..., channel].ravel(), 1)[0]
+        assert abs(slope - 0.3) < 0.01
+
+
+def test_colours_follow_the_track_not_the_row() -> None:
+    grey = np.full((120, 160, 3), 127, np.uint8)
+    bodies = people((-0.3, 2.0), (0.3, 2.0))
+    one = draw_overlay(grey, bodies, FACES, 200.0, (80.0, 60.0), track_ids=[4, 7])
+    other = draw_overlay(grey, bodies.flip(0), FACES, 200.0, (80.0, 60.0), track_ids=[7, 4])
+    np.testing.assert_array_equal(one, other)
+    assert abs(one[60, 50].astype(int) - one[60, 110]).max() > 20
+
+
+def test_palette_is_stable_and_distinct() -> None:
+    colours = np.stack([person_colour(i) for i in range(60)])
+    assert colours.min() >= 0
+    assert colours.max() <= 1
+    distance = np.linalg.norm(colours[:, None] - colours[None], axis=-1)[:12, :12]
+    assert distance[~np.eye(12, dtype=bool)].min() > 0.15
+    np.testing.assert_array_equal(person_colour(37), person_colour(37))
+
+
+def test_nobody_and_bodies_without_a_place_leave_the_photo(photo: np.ndarray) -> None:
+    np.testing.assert_array_equal(draw_overlay(photo, people((0, 2))[:0], FACES, 200.0, (80, 60)), photo)
+    nowhere = torch.full((1, 4, 3), float("nan"))
+    np.testing.assert_array_equal(draw_overlay(photo, nowhere, FACES, 200.0, (80, 60), track_ids=[3]), photo)
+
+
+def test_keypoints_are_drawn_where_they_are(photo: np.ndarray) -> None:
+    picture = np.zeros((120, 160, 3), np.uint8)
+    keypoints = np.zeros((len(COCO17), 3))
+    keypoints[COCO17.index("left_shoulder")] = (40.5, 60.5, 0.9)
+    keypoints[COCO17.index("left_elbow")] = (100.5, 60.5, 0.9)
+    keypoints[COCO17.index("nose")] = (80.5, 20.5, 0.1)
+    draw_keypoints(picture, keypoints, COCO17, person_colour(0))
+    drawn = picture.any(-1)
+    assert drawn[60, 38:103].all()
+    assert not drawn[:50].any(), "an uncertain keypoint was drawn"
+    ys, xs = np.nonzero(drawn)
+    assert abs(ys.mean() - 60) < 0.1
+    assert abs(xs.mean() - 70) < 0.5
+
+
+def test_keypoints_that_are_nowhere_are_left_out() -> None:
+    picture = np.zeros((60, 60, 3), np.uint8)
+    keypoints = np.full((len(COCO17), 2), np.nan)
+    keypoints[0] = (1e12, -1e12)
+    draw_keypoints(picture, keypoints, COCO17, person_colour(0))
+    assert not picture.any()
+
+
+def test_wrong_input_is_refused(photo: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="not RGB"):
+        draw_overlay(photo[..., 0], people((0, 2)), FACES, 200.0, (80, 60))
+    with pytest.raises(UsageError, match="do not match the bodies"):
+        draw_overlay(photo, people((0, 2)), FACES, 200.0, (80, 60), track_ids=[1, 2])
+    with pytest.raises(UsageError, match="do not match the skeleton"):
+        draw_keypoints(photo, np.zeros((5, 2)), COCO17, person_colour(0))
