@@ -1,0 +1,96 @@
+"""What a batch runs over: items, and the fingerprint by which a rerun knows that an item is unchanged."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from humanpose_cli.errors import InputError, UsageError
+
+__all__ = ["Fingerprint", "Item", "content_digest", "fingerprint", "unique_items"]
+
+_READ_SIZE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Item:
+    """One independent piece of work: a picture, or one sequence (a video or a folder of frames).
+
+    key      path relative to the input root with forward slashes: what shards and ledgers know it by
+    files    the files it is made of, in order; their sizes and times make its fingerprint
+    label    the item as the user would recognise it
+    root     the folder that `key` is relative to
+    outputs  the files that it will write, where that is known beforehand
+    payload  whatever the worker needs; the batch never looks at it
+    """
+
+    key: str
+    files: tuple[Path, ...]
+    label: str = ""
+    root: Path | None = None
+    outputs: tuple[Path, ...] = ()
+    payload: Any = None
+
+    @property
+    def name(self) -> str:
+        """The label, or the key where there is none."""
+        return self.label or self.key
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """size in bytes of all the files of an item together, and the time of its newest change in nanoseconds."""
+
+    size: int
+    mtime_ns: int
+
+
+def fingerprint(item: Item) -> Fingerprint:
+    """Size and time of an item's files; InputError if one of them cannot be found or looked at."""
+    size = newest = 0
+    for path in item.files:
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise InputError(path, "cannot be opened", got=error.strerror or str(error)) from error
+        size += status.st_size
+        newest = max(newest, status.st_mtime_ns)
+    return Fingerprint(size, newest)
+
+
+def content_digest(item: Item) -> str:
+    """SHA-256 over the contents of an item's files in order, each preceded by its length."""
+    digest = hashlib.sha256()
+    for path in item.files:
+        try:
+            with path.open("rb") as file:
+                digest.update(path.stat().st_size.to_bytes(8, "big"))
+                while block := file.read(_READ_SIZE):
+                    digest.update(block)
+        except OSError as error:
+            raise InputError(path, "cannot be read", got=error.strerror or str(error)) from error
+    return digest.hexdigest()
+
+
+def unique_items(items: Iterable[Item]) -> list[Item]:
+    """The items in order, one that is named twice only once.
+
+    Two different items with one key would write the same files: UsageError names both.
+    """
+    seen: dict[str, Item] = {}
+    for item in items:
+        other = seen.setdefault(item.key, item)
+        if other is not item and _resolved(other) != _resolved(item):
+            raise UsageError(
+                item.name,
+                f"would write the same files as {other.name}",
+                remedy="give their common folder as the input, or run them with different --out",
+            )
+    return list(seen.values())
+
+
+def _resolved(item: Item) -> tuple[Path, ...]:
+    return tuple(path.resolve() for path in item.files)

@@ -1,0 +1,245 @@
+"""The ledger: what earlier runs did with each item, so that a rerun goes on where they stopped.
+
+Each shard appends to its own `ledger.i-of-N.jsonl` in the output folder; readers merge all of them. A line is one
+JSON object, written by one `write` to a file opened for appending and then fsynced, so that a crash can tear only
+the last line; a torn line is passed over and its item done again. There are two kinds of lines: `run` opens each
+run and keeps its options, `item` tells what became of one item.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO, Any
+
+from humanpose_cli.batch.items import Fingerprint, Item
+from humanpose_cli.batch.shards import WHOLE, Shard
+from humanpose_cli.errors import HpcError, InputError, UnavailableError, UsageError
+from humanpose_cli.io.atomic import ensure_folder, writing_error
+from humanpose_cli.result import Status
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; two runs of one shard are then not noticed
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["SCHEMA_VERSION", "Entry", "History", "Ledger", "options_digest", "read_history"]
+
+SCHEMA_VERSION = 1
+
+
+def options_digest(options: Mapping[str, Any]) -> str:
+    """Short SHA-256 of the options that decide a result, in any order."""
+    canonical = json.dumps(options, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line about an item.
+
+    outcome  success, partial or error
+    outputs  files written, relative to the output folder, with forward slashes
+    root     the input folder that `path` was relative to
+    content  SHA-256 of the item's contents
+    """
+
+    command: str
+    path: str
+    size: int
+    mtime_ns: int
+    options: str
+    outcome: str
+    outputs: tuple[str, ...] = ()
+    error: str | None = None
+    exit_code: int = 0
+    seconds: float = 0.0
+    root: str = ""
+    content: str = ""
+    finished: str = ""
+    host: str = ""
+
+    @property
+    def done(self) -> bool:
+        """Whether a rerun has nothing left to do for it."""
+        return self.outcome == Status.SUCCESS.value
+
+    def same_input(self, size_and_time: Fingerprint) -> bool:
+        """Whether the item's files have the size and time that they had then."""
+        return (self.size, self.mtime_ns) == (size_and_time.size, size_and_time.mtime_ns)
+
+
+_NEEDED = {"command", "path", "size", "mtime_ns", "options", "outcome"}
+
+
+@dataclass
+class History:
+    """What all ledgers of a folder say: the latest entry of each (command, path), and each run's options."""
+
+    entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
+    options: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def of(self, command: str, item: Item) -> Entry | None:
+        """The latest entry of that command for that item, whatever its options."""
+        return self.entries.get((command, item.key))
+
+    def writers(self) -> dict[str, Entry]:
+        """Each output file with the entry that wrote it last."""
+        return {output: entry for entry in self.entries.values() for output in entry.outputs}
+
+
+def read_history(folder: Path) -> History:
+    """Merge the ledgers in `folder`; the entry that finished last counts. InputError for a newer version's file."""
+    history = History()
+    found: list[Entry] = []
+    for path in sorted(folder.glob("ledger.*-of-*.jsonl")):
+        for line in _read_lines(path):
+            if line.get("schema", 0) > SCHEMA_VERSION:
+                raise InputError(
+                    path,
+                    "was written by a newer version of hpc",
+                    expected=f"schema {SCHEMA_VERSION}",
+                    got=str(line["schema"]),
+                    remedy="update humanpose-cli or choose another --out",
+                )
+            if line.get("kind") == "run":
+                history.options[line["digest"]] = line["options"]
+            elif line.get("kind") == "item" and line.keys() >= _NEEDED:
+                found.append(_entry(line))
+    for entry in sorted(found, key=lambda entry: entry.finished):  # stable: equal times keep file order
+        history.entries[entry.command, entry.path] = entry
+    return history
+
+
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a ledger; one that a crash tore is left out, so that its item is done again."""
+    try:
+        text = path.read_text("utf-8", errors="replace")
+    except OSError as error:
+        raise UnavailableError(path, "cannot be read", got=error.strerror or str(error)) from error
+    for row in text.split("\n"):
+        try:
+            line = json.loads(row)
+        except ValueError:
+            continue
+        if isinstance(line, dict):
+            yield line
+
+
+def _entry(line: Mapping[str, Any]) -> Entry:
+    known = {name: line[name] for name in Entry.__dataclass_fields__ if name in line}
+    return Entry(**{**known, "outputs": tuple(known.get("outputs", ()))})
+
+
+class Ledger:
+    """One shard's ledger, open for appending; a context manager.
+
+    Opening makes the folder, refuses a second process for the same shard (UsageError) where the file system can
+    tell, and writes the line that keeps this run's options.
+    """
+
+    def __init__(self, folder: Path, command: str, options: Mapping[str, Any], shard: Shard = WHOLE) -> None:
+        self.folder, self.command, self.shard = folder, command, shard
+        self.digest = options_digest(options)
+        self.path = folder / f"ledger.{shard.file_part}.jsonl"
+        ensure_folder(folder)
+        try:
+            self._file: IO[bytes] = self.path.open("ab", buffering=0)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        try:
+            self._lock()
+            self._mend_torn_end()
+            self._append({"kind": "run", "digest": self.digest, "options": dict(options), "command": command})
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def record(
+        self,
+        item: Item,
+        size_and_time: Fingerprint,
+        *,
+        outcome: Status,
+        outputs: Sequence[str] = (),
+        error: str | None = None,
+        exit_code: int = 0,
+        seconds: float = 0.0,
+        content: str = "",
+    ) -> Entry:
+        """Append what became of an item; when this returns, the line is on the disk."""
+        entry = Entry(
+            command=self.command,
+            path=item.key,
+            size=size_and_time.size,
+            mtime_ns=size_and_time.mtime_ns,
+            options=self.digest,
+            outcome=outcome.value,
+            outputs=tuple(self._relative(path) for path in outputs),
+            error=error,
+            exit_code=int(exit_code),
+            seconds=round(seconds, 3),
+            root=str(item.root.resolve()) if item.root else "",
+            content=content,
+            finished=_now(),
+            host=socket.gethostname(),
+        )
+        self._append({"kind": "item", **asdict(entry)})
+        return entry
+
+    def _relative(self, path: str) -> str:
+        return Path(os.path.relpath(path, self.folder)).as_posix()
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        row = json.dumps({"schema": SCHEMA_VERSION, "date": _now(), **line}, ensure_ascii=True, default=str)
+        try:
+            self._file.write(row.encode("ascii") + b"\n")  # one write: whole lines even with several appenders
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def _lock(self) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                self.folder,
+                f"another process is running part {self.shard} here",
+                remedy="wait for it, or give each process its own --shard i/N or --out",
+            ) from None
+        except OSError:
+            return  # some network file systems cannot lock; the check is a courtesy, not what keeps lines whole
+
+    def _mend_torn_end(self) -> None:
+        """End a line that a crash tore, so that the next one starts on its own."""
+        if self.path.stat().st_size == 0:
+            return
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            torn = file.read(1) != b"\n"
+        if torn:
+            self._file.write(b"\n")
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _unwritable(path: Path, error: OSError) -> HpcError:
+    return writing_error(path, error) or UnavailableError(
+        path, "cannot be written", got=error.strerror or str(error), remedy="choose another --out"
+    )

@@ -1,0 +1,141 @@
+"""Orderly stops: SIGINT and SIGTERM finish or abandon the current item within five seconds.
+
+Within `item()` the first signal only asks for a stop, so that an item that is nearly done can be finished. When
+the grace is over, or at a second signal, KeyboardInterrupt is raised in the main thread: context managers unwind
+and no half-written file stays. Outside an item the first signal raises it at once. A main thread that cannot be
+interrupted (inside a long native call) is left behind by a watchdog thread, which ends the process.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+__all__ = ["StopSignals"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopSignals:
+    """Context manager that handles SIGINT and SIGTERM while it is open; inert outside the main thread.
+
+    grace       seconds that the item in progress has to finish by itself
+    hard_limit  seconds after which the process ends, whatever it is doing
+    on_abandon  called with the signal's number by the watchdog just before it ends the process
+    """
+
+    def __init__(
+        self,
+        *,
+        grace: float = 3.0,
+        hard_limit: float = 4.5,
+        on_abandon: Callable[[int], None] | None = None,
+    ) -> None:
+        self.grace, self.hard_limit, self.on_abandon = grace, hard_limit, on_abandon
+        self.signal_number: int | None = None
+        self._in_item = False
+        self._raised = False
+        self._grace_over = False
+        self._previous: dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come; work that takes long may look at it and stop early."""
+        return self.signal_number is not None
+
+    @contextmanager
+    def item(self) -> Iterator[None]:
+        """Give the work inside some grace when a signal comes."""
+        self._in_item = True
+        try:
+            yield
+        finally:
+            self._in_item = False
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is not threading.main_thread():
+            return self
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        for number in _SIGNALS:
+            self._previous[number] = signal.signal(number, self._handle)
+        self._watchdog = threading.Thread(target=self._watch, name="stop-signals", daemon=True)
+        self._watchdog.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._previous:
+            return
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
+        signal.set_wakeup_fd(self._previous_fd)
+        self._writer.close()  # ends the watchdog
+        self._watchdog.join(timeout=1)
+        self._reader.close()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        """In the main thread, between two byte codes."""
+        first = self.signal_number is None
+        if first:
+            self.signal_number = number
+        if self._in_item and first and not self._grace_over:
+            return
+        if not self._raised:  # a second exception would tear the cleaning up that the first one started
+            self._raised = True
+            raise KeyboardInterrupt
+
+    def _watch(self) -> None:
+        """In the watchdog thread, which hears of signals even while the main thread is in a native call."""
+        first, number = self._wait_for_signal(None)
+        if not first:
+            return
+        hard_limit = time.monotonic() + self.hard_limit
+        again, _ = self._wait_for_signal(self.grace)
+        if again is None:
+            return
+        self._grace_over = True
+        if again:
+            hard_limit = min(hard_limit, time.monotonic() + 1.0)  # asked twice: unwind, but do not linger
+        else:
+            _wake_main_thread(number)
+        while (left := hard_limit - time.monotonic()) > 0:
+            if self._wait_for_signal(left)[0] is None:
+                return
+        if self.on_abandon is not None:
+            self.on_abandon(number)
+        os._exit(128 + number)
+
+    def _wait_for_signal(self, timeout: float | None) -> tuple[bool | None, int]:
+        """(True, number) of a signal, (False, 0) when the time is over, (None, 0) when the handling has ended."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ready, _, _ = select.select([self._reader], [], [], left)
+            if not ready:
+                return False, 0
+            numbers = self._reader.recv(16)
+            if not numbers:
+                return None, 0
+            ours = [number for number in numbers if number in _SIGNALS]
+            if ours:
+                return True, ours[0]
+
+
+def _wake_main_thread(number: int) -> None:
+    """Deliver a signal to the main thread, waking it from a system call where the platform can."""
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, number)
+    else:
+        signal.raise_signal(number)

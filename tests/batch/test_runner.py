@@ -1,0 +1,333 @@
+"""The runner: every item gets its turn, failures are kept apart, reruns go on."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from humanpose_cli.batch.items import Item
+from humanpose_cli.batch.ledger import read_history
+from humanpose_cli.batch.runner import Batch, Outcome, run_groups, run_items
+from humanpose_cli.batch.shards import Shard
+from humanpose_cli.errors import ExitCode, InputError, UnavailableError, UsageError
+from humanpose_cli.result import ItemResult, Status
+
+OPTIONS = {"people": "all"}
+
+
+class Recorder:
+    """A worker that writes one file an item and remembers what it was given; `faults` are raised instead."""
+
+    def __init__(self, out: Path, faults: dict[str, Exception] | None = None) -> None:
+        self.out, self.faults, self.seen = out, faults or {}, []
+
+    def __call__(self, item: Item) -> Outcome:
+        self.seen.append(item.key)
+        if item.key in self.faults:
+            raise self.faults[item.key]
+        output = self.out / f"{item.key}.txt"
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(item.key)
+        return Outcome((output,), {"letters": len(item.key)})
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.results: list[ItemResult] = []
+        self.bugs: list[BaseException] = []
+        self.total = self.finished = 0
+
+    def start(self, total: int) -> None:
+        self.total = total
+
+    def item_started(self, name: str) -> None: ...
+
+    def item_finished(self, result: ItemResult) -> None:
+        self.results.append(result)
+
+    def bug(self, error: BaseException) -> None:
+        self.bugs.append(error)
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    root = tmp_path / "photos"
+    root.mkdir()
+    for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg"):
+        (root / name).write_bytes(name.encode())
+    return root
+
+
+def items_of(root: Path) -> list[Item]:
+    return [Item(path.name, (path,), str(path), root) for path in sorted(root.iterdir())]
+
+
+def batch(tmp_path: Path, **changes: object) -> Batch:
+    return Batch(**{"command": "fit", "out": tmp_path / "out", "options": OPTIONS, **changes})
+
+
+def statuses(result) -> list[str]:
+    return [item.status.value for item in result.items]
+
+
+def test_all_items_are_done_and_told(tmp_path, photos):
+    worker, listener = Recorder(tmp_path / "out"), Listener()
+    result = run_items(items_of(photos), worker, batch(tmp_path), progress=listener)
+    assert (result.status, result.exit_code, result.messages) == (Status.SUCCESS, ExitCode.OK, ())
+    assert worker.seen == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    assert [Path(item.outputs[0]).read_text() for item in result.items] == worker.seen
+    assert [item.details for item in result.items] == [{"letters": 5}] * 4
+    assert listener.results == list(result.items)
+    assert (listener.total, listener.finished, listener.bugs) == (4, 1, [])
+
+
+def test_a_rerun_does_nothing_and_gives_the_same_outputs(tmp_path, photos):
+    first = run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
+    again = Recorder(tmp_path / "out")
+    second = run_items(items_of(photos), again, batch(tmp_path))
+    assert again.seen == []
+    assert statuses(second) == ["skipped"] * 4
+    assert [item.outputs for item in second.items] == [item.outputs for item in first.items]
+    assert (second.status, second.exit_code) == (Status.SUCCESS, ExitCode.OK)
+
+
+def test_a_skipped_items_details_come_from_recall(tmp_path, photos):
+    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
+    recalling = batch(tmp_path, recall=lambda item, entry: {"from": entry.outputs[0]})
+    result = run_items(items_of(photos), Recorder(tmp_path / "out"), recalling)
+    assert result.items[0].details == {"from": "a.jpg.txt"}
+
+
+def test_no_resume_does_everything_again(tmp_path, photos):
+    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
+    again = Recorder(tmp_path / "out")
+    run_items(items_of(photos), again, batch(tmp_path, resume=False))
+    assert len(again.seen) == 4
+
+
+def test_a_vanished_output_and_a_changed_input_are_done_again(tmp_path, photos):
+    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
+    (tmp_path / "out" / "b.jpg.txt").unlink()
+    (photos / "c.jpg").write_bytes(b"another picture")
+    again = Recorder(tmp_path / "out")
+    run_items(items_of(photos), again, batch(tmp_path))
+    assert again.seen == ["b.jpg", "c.jpg"]
+
+
+def test_verify_inputs_looks_at_contents_and_not_at_times(tmp_path, photos):
+    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
+    old = (photos / "a.jpg").stat()
+    (photos / "a.jpg").write_bytes(b"A.jpg")
+    os.utime(photos / "a.jpg", ns=(old.st_atime_ns, old.st_mtime_ns))  # same size and time, other contents
+    os.utime(photos / "b.jpg", ns=(1, 1))  # same contents, other time
+    careless, careful = Recorder(tmp_path / "out"), Recorder(tmp_path / "out")
+    run_items(items_of(photos), careful, batch(tmp_path, verify_inputs=True))
+    assert careful.seen == ["a.jpg"]
+    os.utime(photos / "a.jpg", ns=(2, 2))
+    run_items(items_of(photos), careless, batch(tmp_path))
+    assert careless.seen == ["a.jpg", "b.jpg"]
+
+
+def test_a_bad_item_does_not_stop_the_others(tmp_path, photos):
+    worker = Recorder(tmp_path / "out", {"b.jpg": InputError("b.jpg", "is not a picture")})
+    result = run_items(items_of(photos), worker, batch(tmp_path))
+    assert len(worker.seen) == 4
+    assert statuses(result) == ["success", "error", "success", "success"]
+    assert result.items[1].error == "b.jpg: is not a picture"
+    assert (result.status, result.exit_code) == (Status.PARTIAL, ExitCode.PARTIAL)
+
+
+def test_failures_are_told_again_and_tried_again_only_on_request(tmp_path, photos):
+    faults = {"b.jpg": InputError("b.jpg", "is not a picture")}
+    run_items(items_of(photos), Recorder(tmp_path / "out", faults), batch(tmp_path))
+    second = Recorder(tmp_path / "out")
+    result = run_items(items_of(photos), second, batch(tmp_path))
+    assert second.seen == []
+    assert statuses(result) == ["skipped", "error", "skipped", "skipped"]
+    assert "--retry-failed" in result.items[1].error
+    assert result.exit_code is ExitCode.PARTIAL
+    third = Recorder(tmp_path / "out")
+    assert run_items(items_of(photos), third, batch(tmp_path, retry_failed=True)).exit_code is ExitCode.OK
+    assert third.seen == ["b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"), [(InputError("x", "is empty"), ExitCode.BAD_INPUT), (ZeroDivisionError(), ExitCode.BUG)]
+)
+def test_if_nothing_could_be_done_the_exit_code_says_why(tmp_path, photos, fault, code):
+    faults = dict.fromkeys(("a.jpg", "b.jpg", "c.jpg", "d.jpg"), fault)
+    result = run_items(items_of(photos), Recorder(tmp_path / "out", faults), batch(tmp_path))
+    assert (result.status, result.exit_code) == (Status.ERROR, code)
+
+
+def test_a_bug_is_told_as_one_and_its_exception_handed_on(tmp_path, photos):
+    bug, listener = IndexError("out of range"), Listener()
+    worker = Recorder(tmp_path / "out", {"c.jpg": bug})
+    result = run_items(items_of(photos), worker, batch(tmp_path), progress=listener)
+    assert listener.bugs == [bug]
+    assert "IndexError: out of range; this is a bug" in result.items[2].error
+    assert result.exit_code is ExitCode.PARTIAL
+
+
+@pytest.mark.parametrize(
+    "fault", [UnavailableError("disk", "is full"), OSError(errno.ENOSPC, "No space left on device", "out/x")]
+)
+def test_what_would_fail_everywhere_stops_the_run_and_is_not_held_against_the_item(tmp_path, photos, fault):
+    worker = Recorder(tmp_path / "out", {"b.jpg": fault})
+    result = run_items(items_of(photos), worker, batch(tmp_path))
+    assert worker.seen == ["a.jpg", "b.jpg"]
+    assert (result.status, result.exit_code) == (Status.PARTIAL, ExitCode.UNAVAILABLE)
+    assert result.messages == ("2 of 4 items are left; the same command goes on with them",)
+    again = Recorder(tmp_path / "out")
+    assert run_items(items_of(photos), again, batch(tmp_path)).exit_code is ExitCode.OK
+    assert again.seen == ["b.jpg", "c.jpg", "d.jpg"]
+
+
+def test_an_item_done_in_part_is_partial_and_can_be_retried(tmp_path, photos):
+    def worker(item: Item) -> Outcome:
+        output = tmp_path / "out" / item.key
+        output.write_text("")
+        return Outcome((output,), problem="3 frames of 10 could not be read")
+
+    result = run_items(items_of(photos)[:1], worker, batch(tmp_path))
+    assert (result.status, result.exit_code) == (Status.PARTIAL, ExitCode.PARTIAL)
+    again = Recorder(tmp_path / "out")
+    assert statuses(run_items(items_of(photos)[:1], again, batch(tmp_path))) == ["partial"]
+    assert again.seen == []
+    run_items(items_of(photos)[:1], again, batch(tmp_path, retry_failed=True))
+    assert again.seen == ["a.jpg"]
+
+
+def test_a_missing_input_fails_alone_and_is_found_when_it_comes_back(tmp_path, photos):
+    items = items_of(photos)
+    (photos / "a.jpg").unlink()
+    result = run_items(items, Recorder(tmp_path / "out"), batch(tmp_path))
+    assert statuses(result) == ["error", "success", "success", "success"]
+    (photos / "a.jpg").write_bytes(b"back")
+    again = Recorder(tmp_path / "out")
+    run_items(items, again, batch(tmp_path))
+    assert again.seen == ["a.jpg"]
+
+
+def test_other_options_do_not_replace_results_unless_told_to(tmp_path, photos):
+    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
+    other = batch(tmp_path, options={"people": "largest"})
+    with pytest.raises(UsageError, match=r"people=largest, was all.*--overwrite"):
+        run_items(items_of(photos), Recorder(tmp_path / "out"), other)
+    worker = Recorder(tmp_path / "out")
+    replacing = batch(tmp_path, options={"people": "largest"}, overwrite=True)
+    assert run_items(items_of(photos), worker, replacing).exit_code is ExitCode.OK
+    assert len(worker.seen) == 4
+
+
+def test_a_namesake_from_another_folder_does_not_replace_results(tmp_path, photos):
+    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "a.jpg").write_bytes(b"somebody else")
+    with pytest.raises(UsageError, match="another picture or video of that name"):
+        run_items(items_of(elsewhere), Recorder(tmp_path / "out"), batch(tmp_path))
+
+
+def test_a_moved_folder_is_known_again(tmp_path, photos):
+    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
+    moved = photos.rename(tmp_path / "moved")
+    again = Recorder(tmp_path / "out")
+    run_items(items_of(moved), again, batch(tmp_path))
+    assert again.seen == []
+
+
+def test_two_commands_do_not_write_one_file(tmp_path, photos):
+    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
+    path = photos / "a.jpg"
+    item = Item("x.jpg", (path,), outputs=(tmp_path / "out" / "a.jpg.txt",))
+    with pytest.raises(UsageError, match=r"hpc fit of a\.jpg"):
+        run_items([item], Recorder(tmp_path / "out"), batch(tmp_path, command="repose"))
+
+
+def test_two_inputs_with_one_key_are_refused_and_one_named_twice_is_done_once(tmp_path, photos):
+    twice = items_of(photos)[:1] * 2
+    worker = Recorder(tmp_path / "out")
+    run_items(twice, worker, batch(tmp_path))
+    assert worker.seen == ["a.jpg"]
+    clash = [Item("x", (photos / "a.jpg",), "one/x"), Item("x", (photos / "b.jpg",), "two/x")]
+    with pytest.raises(UsageError, match=r"two/x: would write the same files as one/x"):
+        run_items(clash, worker, batch(tmp_path))
+
+
+def test_shards_share_the_work_and_read_each_others_ledgers(tmp_path, photos):
+    seen = []
+    for index in range(3):
+        worker = Recorder(tmp_path / "out")
+        run_items(items_of(photos), worker, batch(tmp_path, shard=Shard(index, 3)))
+        seen += worker.seen
+    assert sorted(seen) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    whole = Recorder(tmp_path / "out")
+    assert run_items(items_of(photos), whole, batch(tmp_path)).exit_code is ExitCode.OK
+    assert whole.seen == []
+
+
+def test_a_shard_without_items_says_so(tmp_path, photos):
+    none = [Shard(i, 50) for i in range(50) if not any(Shard(i, 50).owns(item.key) for item in items_of(photos))]
+    result = run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, shard=none[0]))
+    assert (result.status, len(result.items)) == (Status.SUCCESS, 0)
+    assert result.messages == (f"there is nothing to do in part {none[0]}",)
+
+
+def test_groups_hold_as_many_items_as_asked(tmp_path, photos):
+    sizes = []
+
+    def worker(group):
+        sizes.append(len(group))
+        return [Outcome(details={"key": item.key}) for item in group]
+
+    result = run_groups(items_of(photos), worker, batch(tmp_path), group_size=3)
+    assert sizes == [3, 1]
+    assert [item.details["key"] for item in result.items] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+
+
+def test_a_group_that_fails_as_a_whole_is_done_one_by_one(tmp_path, photos):
+    def worker(group):
+        if any(item.key == "b.jpg" for item in group):
+            raise MemoryError
+        return [Outcome() for _ in group]
+
+    result = run_groups(items_of(photos), worker, batch(tmp_path), group_size=4)
+    assert statuses(result) == ["success", "error", "success", "success"]
+    assert "--batch-size" in result.items[1].error
+
+
+def test_a_group_may_return_an_exception_for_one_item(tmp_path, photos):
+    def worker(group):
+        return [InputError("b", "is dark") if item.key == "b.jpg" else Outcome() for item in group]
+
+    result = run_groups(items_of(photos), worker, batch(tmp_path), group_size=4)
+    assert statuses(result) == ["success", "error", "success", "success"]
+
+
+def test_run_json_keeps_how_the_run_was_made(tmp_path, photos):
+    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, arguments=("fit", "photos")))
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["options"] == OPTIONS
+    assert record["arguments"] == ["fit", "photos"]
+    assert (record["status"], record["items"]) == ("success", {"success": 4})
+    assert record["started"] <= record["finished"]
+    assert {"commit", "host", "packages", "python", "version"} <= record.keys()
+
+
+def test_without_a_stop_handler_an_interrupt_comes_through_and_nothing_is_recorded(tmp_path, photos):
+    def worker(item: Item) -> Outcome:
+        raise KeyboardInterrupt
+
+    listener = Listener()
+    with pytest.raises(KeyboardInterrupt):
+        run_items(items_of(photos), worker, batch(tmp_path), progress=listener)
+    assert listener.finished == 1
+    assert read_history(tmp_path / "out").entries == {}
