@@ -11,6 +11,9 @@ knee) a choice is made, the one that turns least. Constant offsets between the t
 pelvis, a neck, a foot or a hand is oriented when the person just stands) are taken out with the means over calm
 walking. Limbs then point exactly as recorded; only wrists are held inside the joint limits, because the recordings do
 not tell how the forearm is turned.
+
+In a few places the recording's root tumbles through a turn within a frame or two, which no person does (angles that
+were averaged across their wrap). Those places are cut out with a margin, and the clip goes on as another clip.
 """
 
 from __future__ import annotations
@@ -23,15 +26,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import max_pool1d, normalize
 
 from humanpose_cli.bodies.default_body import default_body
 from humanpose_cli.bodies.joint_angles import ANGLE_NAMES, angles_to_rotations, rotations_to_angles
 from humanpose_cli.bodies.joint_limits import joint_limit_residual, joint_limits
 from humanpose_cli.bodies.pose_library import PELVIS_QUANTUM, POSE_QUANTUM, encode_steps
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.geometry.rotations import (
     axis_angle_to_matrix,
+    geodesic_angle,
     matrix_to_axis_angle,
     rotation_between,
     six_d_to_matrix,
@@ -39,7 +43,10 @@ from humanpose_cli.geometry.rotations import (
 
 HELD_OUT = ("soccer", "washwindow")
 FRAME_RATE = 30.0
+JUMP_MARGIN = 8  # frames cut on both sides of a jump
+SHORTEST = 25  # frames of a clip
 SIDES = ("left", "right")
+SOLES = ("left_heel", "right_heel", "left_foot_index", "right_foot_index")
 
 
 @dataclass(frozen=True)
@@ -229,22 +236,62 @@ def hold_wrists(rotations: Tensor) -> Tensor:
 
 
 def continuous(axis_angle: Tensor, starts: np.ndarray) -> Tensor:
-    """Choose between the two axis-angles of each rotation the one nearer to the frame before, within each clip."""
+    """Choose of each rotation's axis-angles (whole turns apart) the one nearest to the frame before, clip by clip."""
     result = axis_angle.clone()
     firsts = set(starts.tolist())
+    turns = 2 * math.pi * torch.arange(-2, 3)[:, None, None]
     for t in range(1, len(result)):
         if t in firsts:
             continue
         length = result[t].norm(dim=-1, keepdim=True)
-        other = result[t] * (1 - 2 * math.pi / length.clamp_min(1e-6))
-        nearer = (other - result[t - 1]).norm(dim=-1) < (result[t] - result[t - 1]).norm(dim=-1)
-        result[t] = torch.where((nearer & (length[:, 0] > 1))[:, None], other, result[t])
+        candidates = result[t] * (1 + turns / length.clamp_min(1e-6))
+        distance = (candidates - result[t - 1]).norm(dim=-1)
+        best = distance.argmin(0)
+        chosen = candidates[best, torch.arange(len(best))]
+        result[t] = torch.where(length > 0.1, chosen, result[t])  # the axis of a tiny turn is noise
     return result
+
+
+def place(clips: Clips, rotations: Tensor) -> Tensor:
+    """Pelvis positions (N, 3) that put our hips where the recorded ones are, scaled to our legs, soles on the floor."""
+    body = default_body()
+    zeros = torch.zeros(1, body.shape_count)
+    with torch.no_grad():
+        posed = body.pose(rotations, zeros.expand(len(rotations), -1), vertices=False)
+        soles = body.pose_landmarks("blazepose33", posed, zeros)[:, BLAZEPOSE33.indices(SOLES)]
+    rows = SMPL24.indices(("left_hip", "left_knee", "left_ankle"))
+    hip, knee, ankle = posed.joints[0, rows]
+    ours = (hip - knee).norm() + (knee - ankle).norm()
+    recorded = (clips["left_hip"] - clips["left_knee"])[0].norm() + (clips["left_knee"] - clips["left_ankle"])[0].norm()
+    hips = posed.joints[:, SMPL24.indices(("left_hip", "right_hip"))].mean(1)
+    pelvis = (clips["left_hip"] + clips["right_hip"]) / 2 * (ours / recorded) - hips
+    lowest = (soles[..., 1] + pelvis[:, None, 1]).amin(1)
+    for start, end in zip(clips.starts[:-1], clips.starts[1:], strict=True):
+        pelvis[start:end, 1] -= lowest[start:end].quantile(0.1)
+    return pelvis
+
+
+def sound_pieces(clips: Clips, rotations: Tensor) -> list[tuple[str, int, int]]:
+    """(clip name, first frame, end) of the stretches without impossible jumps."""
+    step = geodesic_angle(rotations[:-1], rotations[1:])
+    fastest = torch.full((len(SMPL24),), math.radians(60))
+    fastest[SMPL24.index("pelvis")] = math.radians(18)
+    jump = torch.zeros(len(rotations))
+    jump[1:] = (step > fastest).any(-1).float()
+    pieces = []
+    for clip, start, end in zip(clips.clip_names, clips.starts[:-1], clips.starts[1:], strict=True):
+        within = jump[start:end].clone()
+        within[0] = 0
+        spoilt = max_pool1d(within[None], 2 * JUMP_MARGIN + 1, 1, JUMP_MARGIN)[0].bool()
+        edges = np.flatnonzero(np.diff(np.r_[True, spoilt.numpy(), True])).reshape(-1, 2)
+        pieces += [(clip, int(start + a), int(start + b)) for a, b in edges if b - a >= SHORTEST]
+    return pieces
 
 
 def clip_labels(clip_names: list[str]) -> tuple[list[str], list[str], list[str]]:
     """Names, activities and splits of the clips: 'walking_07', 'walking', 'train'."""
-    names, activities, splits, counts = [], [], [], {}
+    names, activities, splits = [], [], []
+    counts: dict[str, int] = {}
     for clip in clip_names:
         activity = clip.split("/")[1].removesuffix("_extra")
         counts[activity] = counts.get(activity, 0) + 1
@@ -280,26 +327,24 @@ def main() -> None:
     clips = read_clips(arguments.clips)
     rotations = solve(clips, rest_directions())
     report(clips, rotations)
-    body = default_body()
-    leg = float(
-        (body.joint_template[SMPL24.index("left_hip")] - body.joint_template[SMPL24.index("left_ankle")]).norm()
-    )
-    recorded = float((clips["left_hip"] - clips["left_knee"]).norm(dim=-1).mean())
-    recorded += float((clips["left_knee"] - clips["left_ankle"]).norm(dim=-1).mean())
-    poses = continuous(matrix_to_axis_angle(rotations), clips.starts).flatten(1)
-    names, activities, splits = clip_labels(clips.clip_names)
+    pieces = sound_pieces(clips, rotations)
+    rows = torch.cat([torch.arange(start, end) for _, start, end in pieces])
+    starts = np.cumsum([0] + [end - start for _, start, end in pieces])
+    poses = continuous(matrix_to_axis_angle(rotations[rows]), starts).flatten(1)
+    names, activities, splits = clip_labels([clip for clip, _, _ in pieces])
     np.savez_compressed(
         arguments.out,
         schema_version=np.int64(1),
         frame_rate=np.float64(FRAME_RATE),
-        clip_start=clips.starts.astype(np.int64),
+        clip_start=starts.astype(np.int64),
         clip_name=np.array(names),
         clip_activity=np.array(activities),
         clip_split=np.array(splits),
         pose_steps=encode_steps(poses.numpy(), POSE_QUANTUM),
-        pelvis_steps=encode_steps((clips["pelvis"] * leg / recorded).numpy(), PELVIS_QUANTUM),
+        pelvis_steps=encode_steps(place(clips, rotations)[rows].numpy(), PELVIS_QUANTUM),
     )
-    print(f"{arguments.out}: {arguments.out.stat().st_size / 1e6:.2f} MB, {len(poses)} frames, {len(names)} clips")
+    size = arguments.out.stat().st_size / 1e6
+    print(f"{arguments.out}: {size:.2f} MB, {len(rows)} of {len(rotations)} frames in {len(names)} clips")
 
 
 if __name__ == "__main__":

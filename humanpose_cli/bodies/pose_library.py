@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ __all__ = ["Motion", "PoseLibrary", "decode_steps", "encode_steps", "pose_librar
 # Poses and positions are stored as whole numbers of these steps.
 POSE_QUANTUM = 1 / 1024  # radians, 0.06°
 PELVIS_QUANTUM = 1e-3  # metres
+DATA_FILE = Path(__file__).parent / "data" / "pose_library.npz"
 _SCHEMA = 1
 
 
@@ -33,7 +34,7 @@ class Motion:
     """One clip.
 
     poses   (T, 72) axis-angle, parent-relative; the pelvis maps body axes to world axes (metres, y up); the
-            vectors run on continuously, so a turn may be longer than π
+            vectors may be longer than π
     pelvis  (T, 3) position of the pelvis joint for the default body's mean shape, metres, world axes, floor near y = 0
     """
 
@@ -126,12 +127,11 @@ def decode_steps(planes: np.ndarray, quantum: float) -> np.ndarray:
 @lru_cache(maxsize=1)
 def pose_library() -> PoseLibrary:
     """The library shipped with the package, read once (about 0.1 s)."""
-    path = resources.files("humanpose_cli.bodies") / "data" / "pose_library.npz"
-    with resources.as_file(path) as real_path, np.load(real_path, allow_pickle=False) as file:
+    with np.load(DATA_FILE, allow_pickle=False) as file:
         version = int(file["schema_version"])
         if version != _SCHEMA:
             raise InputError(
-                real_path,
+                DATA_FILE,
                 "is a pose library of another version",
                 expected=str(_SCHEMA),
                 got=str(version),
