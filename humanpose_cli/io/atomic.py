@@ -1,0 +1,190 @@
+"""Outputs that appear whole or not at all.
+
+A file is written under a temporary name in its own folder (hidden, ending in `.partial`), flushed to the disk and
+renamed over its final name, so that a reader never sees half of it and a crash leaves the old file in place.
+Contents carry no dates, so that equal results are equal byte by byte.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import secrets
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from humanpose_cli.errors import HpcError, InputError, UnavailableError
+
+__all__ = [
+    "PARTIAL_SUFFIX",
+    "atomic_path",
+    "ensure_folder",
+    "npz_bytes",
+    "write_bytes",
+    "write_json",
+    "write_npz",
+    "write_text",
+    "writing_error",
+]
+
+PARTIAL_SUFFIX = ".partial"
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN = {errno.EACCES, errno.EPERM}
+_NAME_CHARACTERS_KEPT = 40  # at most 160 bytes in UTF-8: with the rest below the usual limit of 255 bytes a name
+
+
+def writing_error(path: Path, error: OSError) -> HpcError | None:
+    """The sentence for a failed write to `path`, or None where the system error is not about writing there."""
+    code = error.errno
+    if code in _FULL:
+        return UnavailableError(
+            path, "the disk is full", remedy="free some space or choose another folder with --out; a rerun resumes"
+        )
+    if code == errno.EFBIG:
+        return UnavailableError(
+            path, "the file grew over the size limit", remedy="raise it (ulimit -f) or choose another file system"
+        )
+    if code in _FORBIDDEN:
+        return UnavailableError(
+            path, "no permission to write here", remedy="choose a folder of your own with --out, or change its mode"
+        )
+    if code == errno.EROFS:
+        return UnavailableError(
+            path, "the file system is read-only", remedy="choose a folder that can be written with --out"
+        )
+    if code == errno.ENAMETOOLONG:
+        return InputError(path, "the name is too long for this file system", remedy="shorten the input's name")
+    if code in {errno.ENOTDIR, errno.EEXIST}:
+        return InputError(path, "a file stands where a folder is needed", remedy="choose another --out")
+    if code == errno.ENOENT and error.filename is not None:
+        return UnavailableError(path, "the folder cannot be made or vanished", remedy="choose another --out")
+    if code == errno.EISDIR:
+        return InputError(path, "a folder stands where the file should go", remedy="choose another --out")
+    if code == errno.EIO:
+        return UnavailableError(path, "the disk reported an error", remedy="check the disk or network mount")
+    return None
+
+
+@contextmanager
+def _writing_to(path: Path, *own_names: Path) -> Iterator[None]:
+    """Turns system errors about `path` (or without any name) into sentences; others pass unchanged."""
+    try:
+        yield
+    except OSError as error:
+        named = {os.fspath(name) for name in (path, path.parent, *path.parents, *own_names)}
+        name = error.filename
+        about_us = os.fsdecode(name) in named if isinstance(name, str | bytes) else True
+        told = writing_error(path, error) if about_us else None
+        if told is None:
+            raise
+        raise told from error
+
+
+def ensure_folder(folder: Path | str) -> Path:
+    """Make a folder with its parents and prove that a file can be written there, before hours of work.
+
+    UnavailableError where it cannot.
+    """
+    folder = Path(folder)
+    probe = _temporary_name(folder / "probe")
+    with _writing_to(folder, probe):
+        folder.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        os.unlink(probe)
+    return folder
+
+
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f".{path.name[:_NAME_CHARACTERS_KEPT]}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Context: a temporary path to write to; on a clean exit it becomes `path`, otherwise it vanishes.
+
+    Folders are made. The temporary file exists, empty, when the body starts; the body may truncate or replace it.
+    Its name tells nothing about the format, so writers must be told theirs. UnavailableError for a full disk, a
+    missing permission or a read-only file system; any other exception passes through after the clean-up.
+    """
+    path = Path(path)
+    temporary = _temporary_name(path)
+    with _writing_to(path, temporary):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # The usual mode under the user's umask; O_EXCL because no two writers may share a name.
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            yield temporary
+            _flush(temporary)
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        _flush_folder(path.parent)
+
+
+def _flush(path: Path) -> None:
+    """Wait until the file's bytes are on the disk: only then may it take its final name."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the rename itself durable where the system can (not on Windows, nor on some network mounts)."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # the file is complete and in place either way
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path | str, data: bytes | memoryview) -> None:
+    """Write a whole file at once."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(data)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 text with the line ends it has."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path | str, document: Any, *, indent: int | None = 2) -> None:
+    """Write strict JSON (no NaN), UTF-8, keys in the order given, with a final newline."""
+    write_text(path, json.dumps(document, ensure_ascii=False, allow_nan=False, indent=indent) + "\n")
+
+
+def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The bytes of an uncompressed `.npz`, the same for the same arrays on every machine and day.
+
+    Stored, not deflated: floats hardly shrink, and zlib's output differs between its versions. Refuses object
+    arrays (ValueError), because they would be pickled.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            member.create_system = 3  # "Unix" on every system, and its usual file mode
+            member.external_attr = 0o644 << 16
+            with archive.open(member, "w", force_zip64=array.nbytes >= 2**31 - 2**16) as file:
+                np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def write_npz(path: Path | str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as an `.npz` file of reproducible bytes; see `npz_bytes`."""
+    write_bytes(path, npz_bytes(arrays))

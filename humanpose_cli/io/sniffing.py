@@ -1,0 +1,108 @@
+"""What a file really holds, told from its first bytes: for messages, and where a name tells nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from humanpose_cli.errors import InputError
+
+__all__ = ["FileKind", "describe_file", "file_kind", "reading_error"]
+
+FileKind = str
+"""'picture', 'video', 'heic', 'empty', or a phrase such as 'a ZIP archive'."""
+
+_HEAD_BYTES = 4096
+
+_MAGIC: tuple[tuple[bytes, FileKind], ...] = (
+    (b"\xff\xd8\xff", "picture"),
+    (b"\x89PNG\r\n\x1a\n", "picture"),
+    (b"GIF87a", "picture"),
+    (b"GIF89a", "picture"),
+    (b"II*\0", "picture"),
+    (b"MM\0*", "picture"),
+    (b"II+\0", "picture"),
+    (b"MM\0+", "picture"),
+    (b"BM", "picture"),
+    (b"qoif", "picture"),
+    (b"\0\0\0\x0cjP  ", "picture"),
+    (b"\xff\x4f\xff\x51", "picture"),
+    (b"P5", "picture"),
+    (b"P6", "picture"),
+    (b"\x1a\x45\xdf\xa3", "video"),
+    (b"FLV\x01", "video"),
+    (b"\x00\x00\x01\xba", "video"),
+    (b"\x00\x00\x01\xb3", "video"),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "video"),
+    (b"%PDF", "a PDF document"),
+    (b"%!PS", "a PostScript document"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"PK\x05\x06", "an empty ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    (b"\x80\x02", "a Python pickle"),
+    (b"\x80\x03", "a Python pickle"),
+    (b"\x80\x04", "a Python pickle"),
+    (b"\x80\x05", "a Python pickle"),
+    (b"v/1\x01", "an OpenEXR picture"),
+    (b"8BPS", "a Photoshop file"),
+    (b"version https://git-lfs", "a Git LFS pointer (git lfs pull fetches the file itself)"),
+)
+_HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
+
+
+def file_kind(path: Path | str) -> FileKind:
+    """What the first bytes say the file is. InputError where it cannot be opened."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise reading_error(path, error) from error
+    return _kind_of(head)
+
+
+def _kind_of(head: bytes) -> FileKind:
+    if not head:
+        return "empty"
+    if head[:4] == b"RIFF":
+        return {b"WEBP": "picture", b"AVI ": "video"}.get(head[8:12], "a RIFF file")
+    if head[4:8] == b"ftyp":
+        brand = head[8:12]
+        if brand in {b"avif", b"avis"}:
+            return "picture"
+        return "heic" if brand in _HEIC_BRANDS else "video"
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    return _kind_of_text(head)
+
+
+def _kind_of_text(head: bytes) -> FileKind:
+    if not any(head):
+        return "nothing but zero bytes"
+    start = head.lstrip()[:64].lower()
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "a web page"
+    if start.startswith(b"<svg") or (start.startswith(b"<?xml") and b"<svg" in head):
+        return "an SVG drawing"
+    printable = sum(byte >= 32 or byte in b"\t\r\n\f\b" for byte in head)
+    return "text" if b"\0" not in head and printable > 0.95 * len(head) else "data of no known kind"
+
+
+def describe_file(path: Path | str) -> str:
+    """A phrase for messages: 'a picture', 'a video', 'text', 'an empty file' …"""
+    kind = file_kind(path)
+    phrases = {"picture": "a picture", "video": "a video", "heic": "a HEIC picture", "empty": "an empty file"}
+    return phrases.get(kind, kind)
+
+
+def reading_error(path: Path | str, error: OSError) -> InputError:
+    """The sentence for a file that cannot be opened or read."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(path, "does not exist", remedy="check the spelling and the folder")
+    if isinstance(error, IsADirectoryError):
+        return InputError(path, "is a folder", expected="a file")
+    if isinstance(error, PermissionError):
+        return InputError(path, "may not be read", remedy="change its mode or its owner")
+    reason = error.strerror or "it cannot be read"
+    return InputError(path, f"cannot be read ({reason})", remedy="check the disk or network mount")

@@ -1,0 +1,179 @@
+"""Outputs appear whole or not at all, and a full disk or a forbidden folder is told in one sentence."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from humanpose_cli.errors import ExitCode, InputError, UnavailableError
+from humanpose_cli.io import atomic
+
+
+def test_bytes_appear_in_new_folders_under_the_users_usual_mode(tmp_path):
+    path = tmp_path / "a b" / "ü" / "c.bin"
+    before = os.umask(0o027)
+    try:
+        atomic.write_bytes(path, b"whole")
+    finally:
+        os.umask(before)
+    assert path.read_bytes() == b"whole"
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert os.listdir(path.parent) == ["c.bin"]
+
+
+def test_the_temporary_file_is_hidden_partial_and_in_the_same_folder(tmp_path):
+    with atomic.atomic_path(tmp_path / "x.mp4") as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.name.startswith(".")
+        assert temporary.name.endswith(".partial")
+        assert not (tmp_path / "x.mp4").exists()
+        temporary.write_text("film")
+    assert (tmp_path / "x.mp4").read_text() == "film"
+
+
+@pytest.mark.parametrize("failure", [ValueError("x"), KeyboardInterrupt(), SystemExit(1)])
+def test_any_exception_leaves_the_old_file_and_no_rest(tmp_path, failure):
+    path = tmp_path / "x.txt"
+    path.write_text("old")
+
+    def write_half():
+        with atomic.atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise failure
+
+    with pytest.raises(type(failure)):
+        write_half()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["x.txt"]
+
+
+def test_two_writers_of_one_name_do_not_meet(tmp_path):
+    path = tmp_path / "x"
+    with atomic.atomic_path(path) as first, atomic.atomic_path(path) as second:
+        assert first != second
+        first.write_text("1")
+        second.write_text("2")
+    assert path.read_text() == "1"  # the outer context ends last
+    assert os.listdir(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.ENOSPC, "disk is full"),
+        (errno.EDQUOT, "disk is full"),
+        (errno.EACCES, "permission"),
+        (errno.EROFS, "read-only"),
+    ],
+)
+@pytest.mark.parametrize("call", ["open", "fsync", "replace"])
+def test_what_the_machine_lacks_is_one_sentence_with_exit_code_5(tmp_path, monkeypatch, code, words, call):
+    def fail(*_args, **_kwargs):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(atomic.os, call, fail)
+    with pytest.raises(UnavailableError, match=words) as caught:
+        atomic.write_bytes(tmp_path / "x.bin", b"12345")
+    monkeypatch.undo()
+    assert caught.value.exit_code is ExitCode.UNAVAILABLE
+    assert "x.bin" in str(caught.value)
+    assert caught.value.remedy
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_real_refused_write_is_told_and_cleaned_up(tmp_path):
+    """The kernel itself stops the write, as on a full disk: the process may not write more than 1 kB a file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        with pytest.raises(UnavailableError, match="size limit"):
+            atomic.write_bytes(tmp_path / "x.bin", b"x" * 4096)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="no sysfs here")
+def test_a_folder_that_even_root_cannot_write():
+    with pytest.raises(UnavailableError, match=r"permission|read-only"):
+        atomic.write_bytes("/sys/kernel/x.bin", b"1")
+    with pytest.raises(UnavailableError, match=r"permission|read-only"):
+        atomic.ensure_folder("/sys/kernel/out")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_write_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UnavailableError, match="permission"):
+        atomic.write_bytes(tmp_path / "x.bin", b"1")
+
+
+def test_a_file_in_the_way_of_a_folder_and_a_folder_in_the_way_of_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="file stands where a folder"):
+        atomic.write_bytes(tmp_path / "file" / "x", b"")
+    with pytest.raises(InputError, match="file stands where a folder"):
+        atomic.ensure_folder(tmp_path / "file")
+    with pytest.raises(InputError, match="folder stands where the file"):
+        atomic.write_bytes(tmp_path / "folder", b"")
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_errors_about_other_files_pass_unchanged(tmp_path):
+    with pytest.raises(PermissionError), atomic.atomic_path(tmp_path / "x"):
+        raise PermissionError(errno.EACCES, "denied", "/somewhere/else")
+
+
+def test_a_long_non_ascii_name_still_has_room_for_its_temporary_name(tmp_path):
+    name = "名" * 84 + ".z"  # 254 of 255 bytes
+    atomic.write_bytes(tmp_path / name, b"1")
+    assert (tmp_path / name).read_bytes() == b"1"
+    with pytest.raises(InputError, match="too long"):
+        atomic.write_bytes(tmp_path / (name + "zz"), b"1")
+
+
+def test_ensure_folder_makes_it_and_leaves_nothing_in_it(tmp_path):
+    assert atomic.ensure_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    assert os.listdir(tmp_path / "a" / "b") == []
+
+
+def test_json_is_strict_and_readable(tmp_path):
+    atomic.write_json(tmp_path / "x.json", {"b": "ü", "a": [1]})
+    assert json.loads((tmp_path / "x.json").read_text("utf-8")) == {"b": "ü", "a": [1]}
+    assert "ü" in (tmp_path / "x.json").read_text("utf-8")
+    with pytest.raises(ValueError, match="JSON"):
+        atomic.write_json(tmp_path / "y.json", float("nan"))
+    assert not (tmp_path / "y.json").exists()
+
+
+def test_npz_bytes_are_the_same_every_time_and_everywhere(tmp_path):
+    arrays = {"a": np.arange(6, dtype="<f4").reshape(2, 3), "name": np.array("ü"), "none": np.zeros((0, 3))}
+    data = atomic.npz_bytes(arrays)
+    assert data == atomic.npz_bytes(arrays)
+    script = (
+        "import sys, numpy as np; from humanpose_cli.io.atomic import npz_bytes\n"
+        "a = {'a': np.arange(6, dtype='<f4').reshape(2, 3), 'name': np.array('ü'), 'none': np.zeros((0, 3))}\n"
+        "sys.stdout.buffer.write(npz_bytes(a))"
+    )
+    other = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout
+    assert data == other
+    atomic.write_npz(tmp_path / "x.npz", arrays)
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as read:
+        assert list(read) == list(arrays)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(read[name], array)
+            assert read[name].dtype == array.dtype
+
+
+def test_npz_never_pickles():
+    with pytest.raises(ValueError, match="pickle"):
+        atomic.npz_bytes({"a": np.array([{}], dtype=object)})

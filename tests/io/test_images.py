@@ -1,0 +1,439 @@
+"""Pictures as users have them: turned, grey, deep, transparent, for print, animated, damaged, none at all."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import ExifTags, Image, ImageCms
+
+from humanpose_cli.errors import ExitCode, InputError, UnavailableError, UsageError
+from humanpose_cli.io import images
+from humanpose_cli.io.images import encode_image, picture_size, read_image, write_image
+from humanpose_cli.io.pixel_formats import over_white, to_eight_bits
+
+
+def corners_picture(height=12, width=20) -> np.ndarray:
+    """Four corners of different colours, so that every turn and flip shows."""
+    pixels = np.full((height, width, 3), 128, np.uint8)
+    h, w = height // 2, width // 2
+    pixels[:h, :w], pixels[:h, w:], pixels[h:, :w], pixels[h:, w:] = (250, 0, 0), (0, 250, 0), (0, 0, 250), (9, 9, 9)
+    return pixels
+
+
+def exif_bytes(orientation=None, **tags) -> Image.Exif:
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[ExifTags.Base.Orientation] = orientation
+    inner = exif.get_ifd(ExifTags.IFD.Exif)
+    for name, value in tags.items():
+        inner[ExifTags.Base[name]] = value
+    return exif
+
+
+# What a camera stores so that a viewer, after the turn that EXIF names, sees the upright picture.
+STORED_FOR = {
+    1: lambda p: p,
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.transpose(1, 0, 2),
+    6: lambda p: np.rot90(p, 1),
+    7: lambda p: p[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda p: np.rot90(p, -1),
+}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".jpg"])
+def test_pictures_stand_upright(tmp_path, orientation, suffix):
+    upright = corners_picture()
+    path = tmp_path / f"x{suffix}"
+    stored = Image.fromarray(np.ascontiguousarray(STORED_FOR[orientation](upright)))
+    options = (
+        {"lossless": True} if suffix == ".webp" else {"quality": 100, "subsampling": 0} if suffix == ".jpg" else {}
+    )
+    stored.save(path, exif=exif_bytes(orientation), **options)
+    picture = read_image(path)
+    assert picture.size == (20, 12) == picture_size(path)
+    assert np.abs(picture.pixels.astype(int) - upright).max() <= (0 if suffix != ".jpg" else 3)
+
+
+def test_phone_portrait_mode_is_orientation_six(tmp_path):
+    """Pinned by hand: the sensor's left column becomes the top row (camera turned, grip down)."""
+    stored = np.zeros((2, 4, 3), np.uint8)
+    stored[:, 0] = 255
+    Image.fromarray(stored).save(tmp_path / "x.png", exif=exif_bytes(6))
+    pixels = read_image(tmp_path / "x.png").pixels
+    assert pixels.shape == (4, 2, 3)
+    assert (pixels[0] == 255).all()
+    assert (pixels[1:] == 0).all()
+
+
+class TestFocalLength:
+    def read(self, tmp_path, size=(4000, 3000), **tags):
+        path = tmp_path / "x.jpg"
+        Image.new("L", size).save(path, quality=10, exif=exif_bytes(6, **tags))
+        return read_image(path).focal_pixels
+
+    def test_film_equivalent_by_the_diagonal(self, tmp_path):
+        # 3:2 film and a 3:2 picture: 26 of 36 mm wide, hence 26/36 of the width.
+        assert self.read(tmp_path, (3000, 2000), FocalLengthIn35mmFilm=26) == pytest.approx(3000 * 26 / 36)
+        expected = 26 * math.hypot(4000, 3000) / math.hypot(36, 24)
+        assert self.read(tmp_path, FocalLengthIn35mmFilm=26) == pytest.approx(expected)
+
+    def test_focal_plane_resolution(self, tmp_path):
+        inches = self.read(
+            tmp_path,
+            FocalLength=50.0,
+            FocalPlaneXResolution=4000 / (22.3 / 25.4),
+            FocalPlaneResolutionUnit=2,
+        )
+        assert inches == pytest.approx(4000 * 50 / 22.3, rel=1e-6)
+        centimetres = self.read(
+            tmp_path, FocalLength=50.0, FocalPlaneXResolution=4000 / 2.23, FocalPlaneResolutionUnit=3
+        )
+        assert centimetres == pytest.approx(inches, rel=1e-6)
+
+    def test_a_scaled_down_copy_scales_its_focal_length(self, tmp_path):
+        tags = {"FocalLength": 50.0, "FocalPlaneXResolution": 4000 / 2.23, "FocalPlaneResolutionUnit": 3}
+        full = self.read(tmp_path, ExifImageWidth=4000, ExifImageHeight=3000, **tags)
+        half = self.read(tmp_path, (2000, 1500), ExifImageWidth=4000, ExifImageHeight=3000, **tags)
+        assert half == pytest.approx(full / 2)
+
+    @pytest.mark.parametrize(
+        "tags",
+        [
+            {},
+            {"FocalLengthIn35mmFilm": 0},
+            {"FocalLength": 50.0},
+            {"FocalLength": 50.0, "FocalPlaneXResolution": 0.0},
+            {"FocalLengthIn35mmFilm": 60000},
+            {"FocalLengthIn35mmFilm": 1},
+        ],
+    )
+    def test_unknown_or_absurd_is_none(self, tmp_path, tags):
+        assert self.read(tmp_path, (400, 300), **tags) is None
+
+    @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+    def test_malformed_exif_does_not_refuse_the_picture(self, tmp_path):
+        path = tmp_path / "x.jpg"
+        Image.new("RGB", (40, 30)).save(path, exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\xff" * 40)
+        picture = read_image(path)
+        assert picture.focal_pixels is None
+        assert picture.size == (40, 30)
+
+
+class TestPixelFormats:
+    def check(self, path, expected, tolerance=0, alpha=None):
+        picture = read_image(path)
+        assert picture.pixels.dtype == np.uint8
+        assert picture.pixels.flags.c_contiguous
+        assert picture.pixels.shape == expected.shape
+        assert np.abs(picture.pixels.astype(int) - expected).max() <= tolerance
+        if alpha is None:
+            assert picture.alpha is None
+        else:
+            np.testing.assert_array_equal(picture.alpha, alpha)
+
+    def grey_as_rgb(self, grey):
+        return np.repeat(grey[..., None], 3, -1)
+
+    @pytest.fixture
+    def ramp(self):
+        return np.arange(240, dtype=np.uint8).reshape(12, 20)
+
+    def test_grey_and_one_bit(self, tmp_path, ramp):
+        Image.fromarray(ramp).save(tmp_path / "g.png")
+        self.check(tmp_path / "g.png", self.grey_as_rgb(ramp))
+        Image.fromarray(ramp > 99).save(tmp_path / "b.png")
+        self.check(tmp_path / "b.png", self.grey_as_rgb((ramp > 99).astype(np.uint8) * 255))
+
+    @pytest.mark.parametrize("suffix", [".png", ".tif"])
+    def test_sixteen_bit_grey_spans_its_type(self, tmp_path, ramp, suffix):
+        Image.fromarray(ramp.astype(np.uint16) * 257).save(tmp_path / f"x{suffix}")
+        self.check(tmp_path / f"x{suffix}", self.grey_as_rgb(ramp))
+
+    def test_sixteen_bit_colour_png_and_tiff(self, tmp_path):
+        pixels = corners_picture()
+        tifffile.imwrite(tmp_path / "x.tif", pixels.astype(np.uint16) * 257, photometric="rgb")
+        self.check(tmp_path / "x.tif", pixels)
+        (tmp_path / "x.png").write_bytes(sixteen_bit_png(pixels.astype(np.uint16) * 257))
+        self.check(tmp_path / "x.png", pixels)
+
+    @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+    @pytest.mark.parametrize("colour", [True, False])
+    def test_float_tiff_from_zero_to_one_with_highlights_and_nan(self, tmp_path, ramp, dtype, colour):
+        expected = corners_picture() if colour else self.grey_as_rgb(ramp)
+        values = (expected if colour else ramp) / 255
+        values[0, 0] = np.nan
+        values[-1, -1] = 7.5
+        expected[0, 0], expected[-1, -1] = 0, 255
+        tifffile.imwrite(tmp_path / "x.tif", values.astype(dtype), photometric="rgb" if colour else "minisblack")
+        self.check(tmp_path / "x.tif", expected, 1 if dtype == np.float16 else 0)
+        assert picture_size(tmp_path / "x.tif") == (20, 12)
+
+    def test_planar_float_tiff_with_alpha(self, tmp_path):
+        rgba = np.dstack((corners_picture(), np.full((12, 20), 255, np.uint8)))
+        values = np.moveaxis(rgba, -1, 0).astype(np.float32) / 255
+        tifffile.imwrite(
+            tmp_path / "x.tif", values, photometric="rgb", planarconfig="separate", extrasamples=["unassalpha"]
+        )
+        self.check(tmp_path / "x.tif", rgba[..., :3])
+
+    def test_alpha_is_kept_and_seen_over_white(self, tmp_path, ramp):
+        rgba = np.dstack((corners_picture(), ramp))
+        for name in ("x.png", "x.tif", "x.webp"):
+            Image.fromarray(rgba).save(tmp_path / name, **({"lossless": True, "exact": True} if "webp" in name else {}))
+            self.check(tmp_path / name, over_white(rgba[..., :3], ramp), alpha=ramp)
+
+    def test_full_alpha_is_no_alpha(self, tmp_path):
+        pixels = corners_picture()
+        Image.fromarray(np.dstack((pixels, np.full((12, 20), 255, np.uint8)))).save(tmp_path / "x.png")
+        self.check(tmp_path / "x.png", pixels)
+
+    def test_over_white_known_values(self):
+        pixels = np.array([[[0, 100, 255]]], np.uint8)
+        assert over_white(pixels, np.array([[0]], np.uint8)).tolist() == [[[255, 255, 255]]]
+        assert over_white(pixels, np.array([[255]], np.uint8)).tolist() == [[[0, 100, 255]]]
+        assert over_white(pixels, np.array([[51]], np.uint8)).tolist() == [[[204, 224, 255]]]
+
+    def test_grey_with_alpha_and_palette_with_transparency(self, tmp_path, ramp):
+        Image.fromarray(np.dstack((ramp, np.full_like(ramp, 128))), "LA").save(tmp_path / "la.png")
+        self.check(
+            tmp_path / "la.png",
+            over_white(self.grey_as_rgb(ramp), np.full_like(ramp, 128)),
+            alpha=np.full_like(ramp, 128),
+        )
+        palette = Image.fromarray(corners_picture()).convert("P", palette=Image.Palette.ADAPTIVE, colors=4)
+        palette.save(tmp_path / "p.png")
+        self.check(tmp_path / "p.png", corners_picture())
+        red = palette.getpixel((0, 0))
+        palette.save(tmp_path / "t.png", transparency=red)
+        picture = read_image(tmp_path / "t.png")
+        assert (picture.pixels[0, 0] == 255).all()
+        assert picture.alpha[0, 0] == 0
+        assert picture.alpha[-1, -1] == 255
+
+    @pytest.mark.parametrize("name", ["x.jpg", "x.tif"])
+    def test_cmyk(self, tmp_path, name):
+        Image.fromarray(corners_picture()).convert("CMYK").save(tmp_path / name, quality=100)
+        self.check(tmp_path / name, corners_picture(), 4 if name == "x.jpg" else 0)
+
+    def test_an_embedded_profile_is_applied_and_a_broken_one_passed_over(self, tmp_path):
+        pixels = np.full((8, 8, 3), (120, 60, 200), np.uint8)
+        lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ"))
+        Image.fromarray(pixels).save(tmp_path / "broken.png", icc_profile=b"not a profile")
+        self.check(tmp_path / "broken.png", pixels)
+        Image.fromarray(pixels).save(tmp_path / "unfit.png", icc_profile=lab.tobytes())
+        assert read_image(tmp_path / "unfit.png").pixels.shape == (8, 8, 3)
+        Image.fromarray(pixels).save(tmp_path / "swapped.png", icc_profile=red_and_blue_swapped_profile())
+        self.check(tmp_path / "swapped.png", pixels[..., ::-1], 2)
+
+    def test_lab_tiff(self, tmp_path):
+        rgb = Image.fromarray(np.full((8, 8, 3), (120, 60, 200), np.uint8))
+        profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+        ImageCms.profileToProfile(rgb, *profiles, outputMode="LAB").save(tmp_path / "x.tif")
+        self.check(tmp_path / "x.tif", np.asarray(rgb), 3)
+
+    @pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".tif"])
+    def test_of_an_animation_the_first_frame(self, tmp_path, suffix):
+        frames = [Image.new("RGB", (16, 8), colour) for colour in ("#ff0000", "#00ff00", "#0000ff")]
+        options = {"lossless": True} if suffix == ".webp" else {}
+        frames[0].save(tmp_path / f"x{suffix}", save_all=True, append_images=frames[1:], **options)
+        picture = read_image(tmp_path / f"x{suffix}")
+        assert (picture.pixels == (255, 0, 0)).all()
+        assert "first" in picture.note
+
+
+def sixteen_bit_png(values: np.ndarray) -> bytes:
+    """Hand-made, because Pillow cannot write it: (H, W, 3) uint16."""
+    height, width = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def red_and_blue_swapped_profile() -> bytes:
+    """sRGB whose red and blue primaries are exchanged: a reader that applies profiles exchanges the channels."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    count = struct.unpack(">I", data[128:132])[0]
+    for entry in range(count):
+        at = 132 + 12 * entry
+        tag = bytes(data[at : at + 4])
+        if tag in (b"rXYZ", b"bXYZ"):
+            data[at : at + 4] = b"bXYZ" if tag == b"rXYZ" else b"rXYZ"
+        if tag == b"desc":
+            start, length = struct.unpack(">II", data[at + 4 : at + 12])
+            body = data[start : start + length]
+            data[start : start + length] = body.replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be"))
+    return bytes(data)
+
+
+def test_to_eight_bits_ranges():
+    def first(values, dtype):
+        return to_eight_bits(np.array(values, dtype)).tolist()
+
+    assert first([0, 32768, 65535], np.uint16) == [0, 128, 255]
+    assert first([0, 128, 255], np.int32) == [0, 128, 255]
+    assert first([-5, 0, 65535], np.int32) == [0, 0, 255]
+    assert first([0, 600_000, 1_000_000], np.int32) == [0, 153, 255]
+    assert first([0, 0.5, 1], np.float64) == [0, 128, 255]
+    assert first([0, 100.0, 255.0], np.float32) == [0, 100, 255]
+    assert first([1, 1, 1], np.float32) == [255, 255, 255]
+    assert to_eight_bits(np.zeros((0, 3), np.float32)).shape == (0, 3)
+
+
+class TestDamage:
+    @pytest.mark.parametrize("share", [0.3, 0.7, 0.97])
+    @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".gif", ".tif", ".bmp"])
+    def test_truncated_files_are_refused_not_grey(self, tmp_path, share, suffix):
+        path = tmp_path / f"x{suffix}"
+        noise = np.random.default_rng(3).integers(0, 256, (64, 80, 3), np.uint8)
+        Image.fromarray(noise).save(path)
+        data = path.read_bytes()
+        path.write_bytes(data[: int(share * len(data))])
+        with pytest.raises(InputError, match=r"damaged|truncated") as caught:
+            read_image(path)
+        assert str(path) in str(caught.value)
+
+    def test_a_truncated_progressive_jpeg(self, tmp_path):
+        noise = np.random.default_rng(3).integers(0, 256, (64, 80, 3), np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(noise).save(buffer, "JPEG", progressive=True)
+        (tmp_path / "x.jpg").write_bytes(buffer.getvalue()[:-200])
+        with pytest.raises(InputError, match="truncated"):
+            read_image(tmp_path / "x.jpg")
+
+    @pytest.mark.parametrize(
+        ("content", "found"),
+        [
+            (b"", "an empty file"),
+            (b"Dear all,\nno picture here.\n" * 20, "text"),
+            (b"<!DOCTYPE html><html>404</html>", "a web page"),
+            (b"%PDF-1.7 ...", "a PDF document"),
+            (b"PK\x03\x04....", "a ZIP archive"),
+            (b"\0\0\0\x20ftypisom" + b"\0" * 40, "a video"),
+            (bytes(5000), "zero bytes"),
+            (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+            (bytes(range(256)) * 8, "data of no known kind"),
+        ],
+    )
+    def test_other_files_named_jpg(self, tmp_path, content, found):
+        path = tmp_path / "a 'b' ü.jpg"
+        path.write_bytes(content)
+        for read in (read_image, picture_size):
+            with pytest.raises(InputError, match=found) as caught:
+                read(path)
+            assert caught.value.exit_code is ExitCode.BAD_INPUT
+            assert "\n" not in str(caught.value)
+
+    def test_heic_and_raw_name_the_way_out(self, tmp_path):
+        (tmp_path / "x.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+        with pytest.raises(InputError, match="heif-convert"):
+            read_image(tmp_path / "x.jpg")
+        Image.new("RGB", (160, 120)).save(tmp_path / "x.tif")
+        (tmp_path / "x.tif").rename(tmp_path / "x.DNG")  # its thumbnail must not pass for the picture
+        with pytest.raises(InputError, match="raw"):
+            read_image(tmp_path / "x.DNG")
+
+    def test_missing_file_and_folder(self, tmp_path):
+        with pytest.raises(InputError, match="does not exist"):
+            read_image(tmp_path / "x.jpg")
+        with pytest.raises(InputError, match="is a folder"):
+            read_image(tmp_path)
+
+    def test_absurd_sizes_are_refused_from_the_header_alone(self, tmp_path):
+        header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+        data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header
+        data += struct.pack(">I", zlib.crc32(b"IHDR" + header)) + struct.pack(">I", 0) + b"IDAT" + bytes(4)
+        (tmp_path / "bomb.png").write_bytes(data)
+        with pytest.raises(InputError, match="60000 × 60000"):
+            read_image(tmp_path / "bomb.png")
+
+    def test_a_108_megapixel_picture_passes_without_a_word_and_without_changing_pillow(self, tmp_path, recwarn):
+        Image.new("1", (12000, 9000)).save(tmp_path / "big.png")
+        before = Image.MAX_IMAGE_PIXELS
+        assert picture_size(tmp_path / "big.png") == (12000, 9000)
+        assert not recwarn.list
+        assert before == Image.MAX_IMAGE_PIXELS
+
+    def test_postscript_is_never_run(self, tmp_path):
+        (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+        with pytest.raises(InputError, match="PostScript"):
+            read_image(tmp_path / "x.png")
+
+    @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+    def test_random_damage_gives_a_picture_or_a_sentence(self, tmp_path):
+        rng = np.random.default_rng(11)
+        for suffix in (".jpg", ".png", ".webp", ".gif", ".tif", ".bmp", ".tga", ".jp2", ".qoi", ".ppm", ".avif"):
+            path = tmp_path / f"x{suffix}"
+            Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8)).save(path)
+            data = np.frombuffer(path.read_bytes(), np.uint8)
+            for _ in range(25):
+                broken = data.copy()
+                at = rng.integers(0, min(len(broken), 200), 6)
+                broken[at] = rng.integers(0, 256, 6)
+                path.write_bytes(broken.tobytes())
+                with contextlib.suppress(InputError):
+                    assert read_image(path).pixels.dtype == np.uint8
+
+
+class TestWriting:
+    @pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".PNG"])
+    def test_lossless_round_trip(self, tmp_path, suffix):
+        path = tmp_path / "new folder" / f"x{suffix}"
+        write_image(path, corners_picture())
+        np.testing.assert_array_equal(read_image(path).pixels, corners_picture())
+        assert os.listdir(path.parent) == [path.name]
+
+    def test_jpeg_keeps_colour_resolution_and_has_a_quality(self, tmp_path):
+        pixels = np.zeros((16, 16, 3), np.uint8)
+        pixels[:, ::2] = (255, 0, 0)
+        write_image(tmp_path / "x.jpg", pixels, quality=95)
+        assert np.abs(read_image(tmp_path / "x.jpg").pixels.astype(int) - pixels).max() < 16
+        assert len(encode_image(corners_picture(), ".jpg", quality=20)) < len(encode_image(corners_picture(), ".jpg"))
+
+    def test_transparent_pictures_round_trip(self, tmp_path):
+        alpha = np.arange(240, dtype=np.uint8).reshape(12, 20)
+        write_image(tmp_path / "x.png", np.dstack((corners_picture(), alpha)))
+        np.testing.assert_array_equal(read_image(tmp_path / "x.png").alpha, alpha)
+
+    def test_unusable_arguments_are_usage_errors(self, tmp_path):
+        for name, pixels in [
+            ("x.jpg", np.zeros((4, 4, 4), np.uint8)),
+            ("x.png", np.zeros((4, 4, 3), np.float32)),
+            ("x.png", np.zeros((4, 4, 2), np.uint8)),
+            ("x.xyz", np.zeros((4, 4, 3), np.uint8)),
+            ("x", np.zeros((4, 4, 3), np.uint8)),
+        ]:
+            with pytest.raises(UsageError):
+                write_image(tmp_path / name, pixels)
+        assert os.listdir(tmp_path) == []
+
+    def test_a_full_disk(self, tmp_path, monkeypatch):
+        def full(*_args):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("humanpose_cli.io.atomic.os.fsync", full)
+        with pytest.raises(UnavailableError, match="full"):
+            write_image(tmp_path / "x.png", corners_picture())
+        assert os.listdir(tmp_path) == []
+
+
+def test_every_picture_suffix_is_read(tmp_path):
+    for suffix in images.PICTURE_SUFFIXES:
+        path = tmp_path / f"x{suffix}"
+        Image.new("L" if suffix == ".pgm" else "RGB", (8, 6)).save(path)
+        assert read_image(path).size == (8, 6)
