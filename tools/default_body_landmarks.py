@@ -86,16 +86,18 @@ def left_face(mesh: Mesh, bones: Mapping[str, tuple[Array, Array]]) -> dict[str,
     eye = bones["eye.L"][0]
     level = np.abs(mesh.template[:, 1] - (eye[1] - 0.02)) < 0.012
     tip = mesh.furthest("head", z, middle)
-    chin_level = mesh.template[:, 1] < bones["special04"][0][1]
+    mouth = mesh.nearest(bones["levator05.L"][0], 2)
+    below_mouth = middle & (mesh.template[:, 1] < mouth.template[1] - 0.02)
+    rim = mesh.furthest("head", x, level & (mesh.template[:, 2] < eye[2] - 0.06), 6).template
     return {
         "nose": centred(tip),
         "left_eye": mesh.nearest(eye + 0.02 * z, 4),
-        "left_eye_inner": mesh.nearest(eye + [-0.017, -0.001, 0.012], 3),
-        "left_eye_outer": mesh.nearest(eye + [0.018, 0.001, 0.004], 3),
-        # In front of the ear's opening, at the height between eyes and nose.
-        "left_ear": mesh.furthest("head", x, level & (mesh.template[:, 2] < eye[2] - 0.06), 6),
-        "left_mouth": mesh.nearest(bones["levator05.L"][0], 2),
-        "chin": centred(mesh.furthest("head", z, middle & chin_level)),
+        "left_eye_inner": mesh.nearest(eye + np.array([-0.017, -0.001, 0.012]), 3),
+        "left_eye_outer": mesh.nearest(eye + np.array([0.018, 0.001, 0.004]), 3),
+        # The ear's opening, in front of the rim, at the height between eyes and nose.
+        "left_ear": mesh.nearest(rim + np.array([-0.008, 0.0, 0.016]), 4),
+        "left_mouth": mouth,
+        "chin": centred(mesh.furthest("head", z, below_mouth)),
         "head_top": centred(mesh.furthest("head", y, middle)),
     }
 
@@ -104,7 +106,7 @@ def left_points(
     mesh: Mesh, joints: Mapping[str, tuple[Array, Array]], bones: Mapping[str, tuple[Array, Array]]
 ) -> dict[str, Point]:
     """Every landmark of the left side and the middle, under the names of the skeletons."""
-    _, y, z = np.eye(3)
+    z = np.eye(3)[2]
     points = left_face(mesh, bones)
     for limb in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle"):
         points[f"left_{limb}"] = rigid(*joints[f"left_{limb}"], f"left_{limb}")

@@ -26,7 +26,7 @@ def turn(source: tuple[Array, Array], target: tuple[Array, Array]) -> Array:
 
 
 def left_side(joints: dict[str, Array], heads: dict[str, Array]) -> dict[str, Array]:
-    """Absolute rest rotations of the left limbs; T pose: arm along +x, palm down, elbow hinge vertical, leg along −y."""
+    """Absolute rest rotations of the left limbs: arm along +x, palm down, elbow hinge upright, leg along −y."""
 
     def bone(start: str, end: str) -> Array:
         return joints[f"left_{end}"] - joints[f"left_{start}"]
@@ -62,3 +62,55 @@ def rest_rotations(joints: dict[str, Array], heads: dict[str, Array]) -> Array:
         rotations[row] = rotation
         rotations[SMPL24.mirror[row]] = MIRROR @ rotation @ MIRROR
     return rotations
+
+
+# Bones whose direction in the samples is turned to the mean one; the bone's far joint comes second.
+ALIGNED = (
+    ("left_shoulder", "left_elbow"),
+    ("left_elbow", "left_wrist"),
+    ("left_wrist", "left_hand"),
+    ("left_hip", "left_knee"),
+    ("left_knee", "left_ankle"),
+)
+
+
+def directions(joints: Array) -> dict[int, Array]:
+    """Unit vectors of the aligned bones of (24, 3) joints, by the row of the near joint."""
+    found = {}
+    for near, far in ALIGNED:
+        for a, b in ((near, far), (near.replace("left", "right"), far.replace("left", "right"))):
+            bone = joints[SMPL24.index(b)] - joints[SMPL24.index(a)]
+            found[SMPL24.index(a)] = bone / np.linalg.norm(bone)
+    return found
+
+
+def smallest_turn(source: Array, target: Array) -> Array:
+    """Smallest rotation between two unit vectors that are not opposite."""
+    cross, cosine = np.cross(source, target), source @ target
+    x, y, z = cross
+    skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + skew + skew @ skew / (1 + cosine)
+
+
+def align_poses(vertices: Array, joints: Array, heads: Array, weights: Array, head_owner: Array) -> None:
+    """Turn the limbs of every sample to the mean sample's directions, in place.
+
+    Anny's rest pose changes with the shape, by up to five degrees: without this the zero pose of some shapes would
+    be no T pose. vertices (N, V, 3), joints (N, 24, 3), heads (N, B, 3), weights (V, 24), head_owner (B,) rows.
+    """
+    target = directions(joints.mean(0))
+    for points, sample, bones in zip(vertices, joints, heads, strict=True):
+        turns = np.tile(np.eye(3), (len(SMPL24), 1, 1))
+        for row, bone in directions(sample).items():
+            turns[row] = smallest_turn(bone, target[row])
+        for side in ("left", "right"):
+            turns[SMPL24.index(f"{side}_hand")] = turns[SMPL24.index(f"{side}_wrist")]
+        moved = sample.copy()
+        for child, parent in enumerate(SMPL24.parents):
+            if parent >= 0:
+                moved[child] = moved[parent] + turns[parent] @ (sample[child] - sample[parent])
+        shifts = moved - np.einsum("jab,jb->ja", turns, sample)
+        blended = weights @ np.concatenate((turns.reshape(-1, 9), shifts), 1)
+        points[:] = np.einsum("vab,vb->va", blended[:, :9].reshape(-1, 3, 3), points) + blended[:, 9:]
+        bones[:] = np.einsum("bac,bc->ba", turns[head_owner], bones) + shifts[head_owner]
+        sample[:] = moved
