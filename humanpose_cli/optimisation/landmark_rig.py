@@ -1,0 +1,152 @@
+"""The few points of a body that a keypoint fit looks at, and their derivatives in closed form.
+
+A landmark is skinned like a vertex, x ↦ Σ_k w_k (q_k + A_k Q_k (x − j_k)), with A_k the absolute rotation of part k,
+q_k its posed joint, Q_k and j_k its rest rotation and rest joint. Turning joint j by ω (camera axes) turns every part
+below it about q_j, hence d point / d ω = −[Σ_{k below j} w_k (p_k − q_j)]×, where p_k is the point as part k alone
+would carry it. No automatic differentiation is needed, and the sum has about seven terms a landmark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.bodies.landmarks import LandmarkSet
+from humanpose_cli.bodies.rigged_body import RiggedBody
+
+__all__ = ["LandmarkRig", "PosedRig", "descendants"]
+
+
+class PosedRig(NamedTuple):
+    """A rig put into poses.
+
+    points (N, M, 3) metres, camera axes; jacobian (N, M, 3, 75 + S) or None: by the right-hand rotation increments of
+    the 24 joints (R ← R exp(δ), joint major), the root's position, the shape; rotations (N, 24, 3, 3) absolute;
+    joints (N, 24, 3).
+    """
+
+    points: Tensor
+    jacobian: Tensor | None
+    rotations: Tensor
+    joints: Tensor
+
+
+def descendants(parents: tuple[int, ...]) -> Tensor:
+    """(J, J) bool: [j, k] is true where k is j or hangs below it."""
+    below = torch.eye(len(parents), dtype=torch.bool)
+    for child, parent in reversed(list(enumerate(parents))):
+        if parent >= 0:
+            below[parent] |= below[child]
+    return below
+
+
+class LandmarkRig:
+    """Landmarks and some joints of a body as one set of skinned points, in double precision.
+
+    The first rows of `points` are the landmark set's, the next the joints named.
+    """
+
+    def __init__(self, body: RiggedBody, landmarks: LandmarkSet, joints: Sequence[str] = ()) -> None:
+        self.skeleton = body.skeleton
+        self.parents = tuple(body.skeleton.parents)
+        self.joints = body.joint_template.detach().double().cpu()
+        self.joint_directions = body.joint_directions.detach().double().cpu()
+        self.rest_rotations = body.rest_rotations.detach().double().cpu()
+        self.landmark_count = len(landmarks.template)
+        joint_count = len(self.parents)
+        weights = torch.zeros(self.landmark_count, joint_count, dtype=torch.float64)
+        weights.scatter_add_(1, landmarks.bone_indices.long().cpu(), landmarks.bone_weights.double().cpu())
+        rows = body.skeleton.indices(joints)
+        self.joint_points = tuple(joints)
+        self.weights = torch.cat((weights, torch.eye(joint_count, dtype=torch.float64)[rows]))
+        self.template = torch.cat((landmarks.template.detach().double().cpu(), self.joints[rows]))
+        directions = landmarks.directions.detach().double().cpu()
+        self.directions = torch.cat((directions, self.joint_directions[rows]))
+        self.shape_count = self.directions.shape[-1]
+        self._levels = _levels(self.parents)
+        self._pairs(descendants(self.parents))
+
+    def _pairs(self, below: Tensor) -> None:
+        """The (point, joint) pairs where turning the joint moves the point."""
+        reach = self.weights @ below.double().T  # (M, J): share of a point's weight below each joint
+        self._pair_point, self._pair_joint = torch.nonzero(reach > 1e-9, as_tuple=True)
+        self._pair_weights = self.weights[self._pair_point] * below[self._pair_joint]
+        self._pair_reach = self._pair_weights.sum(-1)
+
+    @property
+    def parameter_count(self) -> int:
+        """Columns of the Jacobian."""
+        return 3 * len(self.parents) + 3 + self.shape_count
+
+    def rest_joints(self, betas: Tensor) -> Tensor:
+        """(N, S) → (N, 24, 3) metres, rest axes."""
+        return self.joints + torch.einsum("jcs,ns->njc", self.joint_directions, betas)
+
+    def pose(self, rotations: Tensor, root: Tensor, betas: Tensor, *, jacobian: bool = False) -> PosedRig:
+        """Points of rotations (N, 24, 3, 3) relative to parents, root positions (N, 3), shapes (N, S)."""
+        rest = self.rest_joints(betas)
+        absolute, linear, posed = self._chain(rotations, root, rest)
+        template = self.template + torch.einsum("mcs,ns->nmc", self.directions, betas)
+        offset = posed - (linear @ rest[..., None]).squeeze(-1)
+        carried = self.weights @ torch.cat((linear.flatten(-2), offset), -1)  # (N, M, 12)
+        blend = carried[..., :9].unflatten(-1, (3, 3))
+        points = (blend @ template[..., None]).squeeze(-1) + carried[..., 9:]
+        if not jacobian:
+            return PosedRig(points, None, absolute, posed)
+        J = points.new_zeros(*points.shape, self.parameter_count)
+        affine = torch.cat((linear.flatten(-2), offset), -1)
+        self._fill_rotations(J, affine, template, absolute, posed)
+        first = 3 * len(self.parents)
+        J[..., first : first + 3] = torch.eye(3, dtype=J.dtype)
+        J[..., first + 3 :] = self._shape_jacobian(linear, blend)
+        return PosedRig(points, J, absolute, posed)
+
+    def _chain(self, rotations: Tensor, root: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        absolute = torch.empty_like(rotations)
+        linear = torch.empty_like(rotations)
+        posed = torch.empty_like(rest)
+        for level, (rows, above) in enumerate(self._levels):
+            if level == 0:
+                absolute[:, rows] = rotations[:, rows]
+                posed[:, rows] = root[:, None]
+            else:
+                absolute[:, rows] = absolute[:, above] @ rotations[:, rows]
+                step = (rest[:, rows] - rest[:, above])[..., None]
+                posed[:, rows] = posed[:, above] + (linear[:, above] @ step).squeeze(-1)
+            linear[:, rows] = absolute[:, rows] @ self.rest_rotations[rows]
+        return absolute, linear, posed
+
+    def _fill_rotations(self, J: Tensor, affine: Tensor, template: Tensor, absolute: Tensor, posed: Tensor) -> None:
+        carried = self._pair_weights @ affine  # (N, pairs, 12)
+        point, joint = self._pair_point, self._pair_joint
+        arm = (carried[..., :9].unflatten(-1, (3, 3)) @ template[:, point, :, None]).squeeze(-1)
+        arm = arm + carried[..., 9:] - self._pair_reach[:, None] * posed[:, joint]
+        axes = absolute[:, joint]  # columns: the joint's own axes, about which the increments turn
+        moved = torch.linalg.cross(axes, arm[..., None].expand_as(axes), dim=-2)
+        columns = J[..., : 3 * len(self.parents)].unflatten(-1, (len(self.parents), 3))
+        columns.permute(0, 1, 3, 2, 4)[:, point, joint] = moved
+
+    def _shape_jacobian(self, linear: Tensor, blend: Tensor) -> Tensor:
+        """(N, M, 3, S): d point / d shape at a fixed root position."""
+        turned = linear @ self.joint_directions  # (N, 24, 3, S): L_j dj_j
+        moved = torch.zeros_like(turned)
+        for rows, above in self._levels[1:]:
+            step = self.joint_directions[rows] - self.joint_directions[above]
+            moved[:, rows] = moved[:, above] + linear[:, above] @ step
+        joint_part = (self.weights @ (moved - turned).flatten(-2)).unflatten(-1, turned.shape[-2:])
+        return blend @ self.directions + joint_part
+
+
+def _levels(parents: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
+    """Joints and their parents, grouped by distance from the root."""
+    depth: list[int] = []
+    for parent in parents:
+        depth.append(0 if parent < 0 else depth[parent] + 1)
+    levels = []
+    for level in range(max(depth) + 1):
+        rows = [j for j, d in enumerate(depth) if d == level]
+        levels.append((torch.tensor(rows), torch.tensor([parents[j] for j in rows])))
+    return levels

@@ -1,0 +1,52 @@
+"""Noise levels and schedule of the keypoint fit: standard deviations one can measure, and step counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from humanpose_cli.optimisation.solver import SolverOptions
+
+__all__ = ["KeypointFitOptions"]
+
+
+@dataclass(frozen=True)
+class KeypointFitOptions:
+    """How `fit_keypoints` weighs its evidence.
+
+    landmark_noise     metres at the person's distance: 2-D noise of a landmark seen with full confidence
+    least_noise        pixels: no landmark is better than this
+    robust_2d          noise levels at which a 2-D residual counts half as outlier
+    bone_noise         metres across and along the viewing ray: world landmarks' noise of one bone's vector
+    robust_bone        like robust_2d, for the bones of the world landmarks
+    prior_strength     factor on the pose prior's standard deviations' inverse (0 switches it off)
+    limit_noise        radians beyond a joint's range that cost as much as one noise level
+    shape_noise        standard deviations of the body's shape components
+    lean_noise         radians a standing person's trunk, or the line from feet to hips, leans in depth
+    robust_lean        noise levels at which a lean is taken for real
+    fallback_noise     radians by which an unseen limb may differ from its mirrored or neutral pose
+    scale_noise        natural logarithm: world landmarks' scale against the body's
+    least_confidence   below it a landmark is not used at all
+    shape_evidence     most frames of a shape group that count as independent evidence of shape
+    starts             starting poses tried per row at most
+    coarse, fine       solver's schedule of the first stage (all starts) and of the last
+    chunk              rows solved together; bounds the memory, changes no result
+    """
+
+    landmark_noise: float = 0.022
+    least_noise: float = 0.5
+    robust_2d: float = 3.0
+    bone_noise: tuple[float, float] = (0.06, 0.09)
+    robust_bone: float = 3.0
+    prior_strength: float = 1.0
+    limit_noise: float = 0.05
+    shape_noise: float = 1.0
+    lean_noise: float = 0.15
+    robust_lean: float = 2.0
+    fallback_noise: float = 0.3
+    scale_noise: float = 0.1
+    least_confidence: float = 0.1
+    shape_evidence: int = 10
+    starts: int = 4
+    coarse: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=8, tolerance=1e-2, damping=1e-2))
+    fine: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=25, tolerance=1e-4, damping=1e-3))
+    chunk: int = 64

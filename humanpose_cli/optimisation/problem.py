@@ -1,0 +1,216 @@
+"""The keypoint fit as a least-squares problem: evidence per row, its terms, and their sum for the solver."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.bodies.joint_angles import ANGLE_NAMES
+from humanpose_cli.bodies.joint_limits import joint_limits
+from humanpose_cli.conventions import SMPL24, Skeleton
+from humanpose_cli.optimisation.landmark_rig import LandmarkRig
+from humanpose_cli.optimisation.options import KeypointFitOptions
+from humanpose_cli.optimisation.residuals import (
+    FitState,
+    Rows,
+    accumulate,
+    add_angle_energy,
+    add_diagonal,
+    angle_jacobian,
+    projection_rows,
+    retract_state,
+    vector_rows,
+)
+from humanpose_cli.optimisation.solver import NormalEquations
+
+__all__ = ["Evidence", "KeypointProblem", "bone_names", "combination"]
+
+Bone = tuple[tuple[str, ...], tuple[str, ...]]  # ends, starts: each the mean of some points
+
+# World landmarks are compared bone by bone: (ends, starts), each the mean of some landmarks.
+_SIDED = (
+    (("shoulder",), ("hip",)),
+    (("elbow",), ("shoulder",)),
+    (("wrist",), ("elbow",)),
+    (("index", "pinky"), ("wrist",)),
+    (("knee",), ("hip",)),
+    (("ankle",), ("knee",)),
+    (("foot_index",), ("ankle",)),
+    (("foot_index",), ("heel",)),
+)
+_ACROSS = ("shoulder", "hip", "ear")
+_MIDDLE = ((("nose",), ("left_ear", "right_ear")), (("left_ear", "right_ear"), ("left_shoulder", "right_shoulder")))
+# A standing person's trunk, and the line from the feet to the hips, are upright: joints of the body.
+_UPRIGHT = ((("neck",), ("pelvis",)), (("left_hip", "right_hip"), ("left_ankle", "right_ankle")))
+UPRIGHT_JOINTS = tuple(dict.fromkeys(name for bone in _UPRIGHT for ends in bone for name in ends))
+
+
+def bone_names(skeleton: Skeleton) -> list[Bone]:
+    """The (ends, starts) of the bones that a skeleton has all landmarks of."""
+    bones: list[Bone] = []
+    for ends, starts in _SIDED:
+        for side in ("left", "right"):
+            bones.append((tuple(f"{side}_{name}" for name in ends), tuple(f"{side}_{name}" for name in starts)))
+    bones += [((f"left_{name}",), (f"right_{name}",)) for name in _ACROSS]
+    bones += _MIDDLE
+    return [(ends, starts) for ends, starts in bones if all(name in skeleton for name in (*ends, *starts))]
+
+
+def combination(names: Sequence[str], bones: Sequence[Bone]) -> Tensor:
+    """(B, L) matrix that turns points of those names into the bones' vectors."""
+    matrix = torch.zeros(len(bones), len(names), dtype=torch.float64)
+    for row, (ends, starts) in enumerate(bones):
+        for sign, group in ((1, ends), (-1, starts)):
+            for name in group:
+                matrix[row, names.index(name)] += sign / len(group)
+    return matrix
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the fit knows of N rows, whitened; all double.
+
+    pixels (N, L, 2), pixel_weights (N, L) = 1 / σ; focal (N,), centre (N, 2)
+    bones (N, B, 3) along the axes of the viewing ray, bone_weights (N, B, 3) = 1 / σ
+    to_ray (N, 3, 3) camera axes to those of the viewing ray
+    upright (N, 2) = 1 / σ of the two leans
+    fallback (N, 24, 3) angles, fallback_weights (N, 24) = 1 / σ
+    betas (N, S), beta_sigma (N, S): centre and width of the shape prior
+    """
+
+    pixels: Tensor
+    pixel_weights: Tensor
+    focal: Tensor
+    centre: Tensor
+    bones: Tensor
+    bone_weights: Tensor
+    to_ray: Tensor
+    upright: Tensor
+    fallback: Tensor
+    fallback_weights: Tensor
+    betas: Tensor
+    beta_sigma: Tensor
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def rows(self, index: Tensor) -> Evidence:
+        """Some rows."""
+        return Evidence(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    def with_changes(self, **changes: Tensor) -> Evidence:
+        """A copy with some fields replaced."""
+        return replace(self, **changes)
+
+
+@lru_cache(maxsize=1)
+def _angle_ranges() -> tuple[Tensor, Tensor]:
+    """(24, 3) lowest and highest angle in radians; the pelvis has none."""
+    limits = joint_limits()
+    free = (-torch.inf, torch.inf)
+    table = torch.tensor(
+        [[limits.get(f"{joint}.{angle}", free) for angle in ANGLE_NAMES[joint]] for joint in SMPL24.joint_names],
+        dtype=torch.float64,
+    )
+    return table[..., 0], table[..., 1]
+
+
+class KeypointProblem:
+    """Terms of the keypoint fit for the rows of `evidence`; see `LeastSquaresProblem`."""
+
+    def __init__(
+        self,
+        rig: LandmarkRig,
+        skeleton: Skeleton,
+        evidence: Evidence,
+        options: KeypointFitOptions,
+        *,
+        looseness: float = 1.0,
+    ) -> None:
+        self.rig, self.skeleton, self.evidence = rig, skeleton, evidence
+        self.options, self.looseness = options, looseness
+        self._bones = combination(skeleton.joint_names, bone_names(skeleton))
+        self._upright = combination(rig.joint_points, _UPRIGHT)
+        self.parameters = rig.parameter_count + 1
+
+    def select(self, rows: Tensor) -> KeypointProblem:
+        """The same problem for some rows."""
+        return KeypointProblem(
+            self.rig, self.skeleton, self.evidence.rows(rows), self.options, looseness=self.looseness
+        )
+
+    def retract(self, state: FitState, step: Tensor) -> FitState:
+        """See `retract_state`."""
+        return retract_state(state, step)
+
+    def linearise(self, state: FitState) -> NormalEquations:
+        """Robust cost and normal equations over 72 rotation, 3 root, S shape and 1 scale parameter."""
+        posed = self.rig.pose(state.rotations, state.root, state.betas, jacobian=True)
+        assert posed.jacobian is not None
+        jacobian = torch.nn.functional.pad(posed.jacobian, (0, 1))
+        terms = [
+            self._projection(posed.points, jacobian, state),
+            self._bone_vectors(posed.points, jacobian, state),
+            self._lean(posed.points, jacobian),
+        ]
+        equations = accumulate(terms, self.parameters)
+        self._add_angles(equations, state)
+        shape = self.rig.parameter_count - self.rig.shape_count
+        evidence = self.evidence
+        add_diagonal(equations, state.betas - evidence.betas, evidence.beta_sigma, shape)
+        scale_sigma = torch.full_like(state.log_scale, self.options.scale_noise)
+        add_diagonal(equations, state.log_scale, scale_sigma, self.parameters - 1)
+        return equations
+
+    def _projection(self, points: Tensor, jacobian: Tensor, state: FitState) -> Rows:
+        seen = slice(0, self.rig.landmark_count)
+        evidence = self.evidence
+        return projection_rows(
+            points[:, seen],
+            jacobian[:, seen],
+            state.root,
+            3 * len(self.rig.parents),
+            (evidence.focal, evidence.centre),
+            (evidence.pixels, evidence.pixel_weights),
+            self.options.robust_2d * self.looseness,
+        )
+
+    def _bone_vectors(self, points: Tensor, jacobian: Tensor, state: FitState) -> Rows:
+        """World landmarks: vectors between landmarks, on the axes of the viewing ray, up to their scale."""
+        seen = slice(0, self.rig.landmark_count)
+        evidence = self.evidence
+        vectors = self._bones @ points[:, seen]
+        J = (self._bones @ jacobian[:, seen].flatten(2)).unflatten(-1, jacobian.shape[2:])
+        expected = evidence.bones * state.log_scale.exp()[..., None]
+        residual = vectors @ evidence.to_ray.mT - expected
+        J = evidence.to_ray[:, None] @ J
+        J[..., -1] = -expected
+        return vector_rows(residual, J, evidence.bone_weights, self.options.robust_bone * self.looseness)
+
+    def _lean(self, points: Tensor, jacobian: Tensor) -> Rows:
+        """Sine of the depth lean of the trunk and of the line from the feet to the hips."""
+        joints = slice(self.rig.landmark_count, None)
+        vectors = self._upright @ points[:, joints]
+        J = (self._upright @ jacobian[:, joints].flatten(2)).unflatten(-1, jacobian.shape[2:])
+        length = vectors.norm(dim=-1, keepdim=True).clamp_min(1e-3)
+        unit = vectors / length
+        sine = unit[..., 2:]
+        J = (J[..., 2, :] - sine * (unit[..., None, :] @ J).squeeze(-2)) / length
+        return vector_rows(sine, J[..., None, :], self.evidence.upright[..., None], self.options.robust_lean)
+
+    def _add_angles(self, equations: NormalEquations, state: FitState) -> None:
+        """Joint limits, pose prior and the fallback of unseen limbs: quadratics in the anatomical angles."""
+        angles, jacobian = angle_jacobian(state.rotations)
+        low, high = _angle_ranges()
+        excess = (angles - high).clamp_min(0) - (low - angles).clamp_min(0)
+        limit = torch.full_like(angles, self.options.limit_noise**-2)
+        fallback = (self.evidence.fallback_weights**2)[..., None].expand_as(angles)
+        away = angles - self.evidence.fallback
+        slope = excess * limit + away * fallback
+        cost = 0.5 * (excess.square() * limit + away.square() * fallback).sum((1, 2))
+        curvature = torch.where(excess != 0, limit, 0) + fallback
+        add_angle_energy(equations, jacobian, slope, curvature, cost)

@@ -1,0 +1,166 @@
+"""Residuals of the keypoint fit with derivatives in closed form, summed into normal equations per sample.
+
+Every term is a set of rows whitened to unit standard deviation, so that weights are noise levels one can measure.
+Robust terms use Geman and McClure's ρ(r²) = c² r² / (c² + r²) on the length of a landmark's or bone's residual, by
+iteratively reweighted least squares: rows are scaled by c² / (c² + r²), the square root of ρ'.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.bodies.joint_angles import rotations_to_angles
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, skew
+from humanpose_cli.optimisation.solver import NormalEquations
+
+__all__ = [
+    "FitState",
+    "Rows",
+    "accumulate",
+    "add_angle_energy",
+    "add_diagonal",
+    "angle_jacobian",
+    "projection_rows",
+    "retract_state",
+    "robust_scale",
+    "vector_rows",
+]
+
+
+class FitState(NamedTuple):
+    """What the fit solves for.
+
+    rotations (N, 24, 3, 3) relative to parents (the pelvis: body to camera); root (N, 3) the pelvis joint, metres,
+    camera axes; betas (N, S); log_scale (N, 1) of the detector's world landmarks against metres.
+    """
+
+    rotations: Tensor
+    root: Tensor
+    betas: Tensor
+    log_scale: Tensor
+
+
+class Rows(NamedTuple):
+    """One term: residuals (N, R), Jacobian (N, R, P), cost (N,) that they stand for."""
+
+    residual: Tensor
+    jacobian: Tensor
+    cost: Tensor
+
+
+def retract_state(state: FitState, step: Tensor) -> FitState:
+    """The state after a step (N, 72 + 3 + S + 1): R ← R exp(δ); the root moves sideways in units of its depth and
+    scales its distance by exp(δ_z), so that it never passes behind the camera and far people need no larger steps.
+    """
+    joints = state.rotations.shape[1]
+    turn, rest = step[:, : 3 * joints], step[:, 3 * joints :]
+    rotations = state.rotations @ axis_angle_to_matrix(turn.unflatten(-1, (joints, 3)))
+    sideways = torch.cat((rest[:, :2] * state.root[:, 2:], torch.zeros_like(rest[:, :1])), -1)
+    root = (state.root + sideways) * rest[:, 2:3].clamp(-1, 1).exp()
+    return FitState(rotations, root, state.betas + rest[:, 3:-1], state.log_scale + rest[:, -1:])
+
+
+def root_columns(jacobian: Tensor, root: Tensor) -> Tensor:
+    """Turns the three root columns (..., 3) of rows (N, ..., 3) from metres to the steps of `retract_state`.
+
+    jacobian (N, R, 3), root (N, 3).
+    """
+    z = root[:, None, 2:]
+    return torch.cat((jacobian[..., :2] * z, (jacobian @ root[:, :, None])), -1)
+
+
+def robust_scale(squared: Tensor, scale: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Geman–McClure: squared residuals → (ρ, factor for rows and Jacobian)."""
+    c2 = scale * scale
+    ratio = c2 / (c2 + squared)
+    return ratio * squared, ratio
+
+
+def projection_rows(
+    points: Tensor,
+    jacobian: Tensor,
+    root: Tensor,
+    rotation_columns: int,
+    camera: tuple[Tensor, Tensor],
+    target: tuple[Tensor, Tensor],
+    robust: float,
+) -> Rows:
+    """Reprojection of points (N, L, 3) with Jacobian (N, L, 3, P).
+
+    camera  focal (N,), principal_point (N, 2); target  pixels (N, L, 2), weights (N, L) = 1 / σ in pixels
+    """
+    (focal, centre), (pixels, weights) = camera, target
+    depth = points[..., 2:].clamp_min(0.05)
+    uv = points[..., :2] / depth
+    scale = (focal[:, None] * weights)[..., None]
+    error = (uv - (pixels - centre[:, None]) / focal[:, None, None]) * scale
+    rho, factor = robust_scale(error.square().sum(-1), robust)
+    scale = (scale * factor[..., None]) / depth
+    J = (jacobian[..., :2, :] - uv[..., None] * jacobian[..., 2:, :]) * scale[..., None]
+    J = J.flatten(1, 2)
+    start = rotation_columns
+    J[..., start : start + 3] = root_columns(J[..., start : start + 3], root)
+    return Rows((error * factor[..., None]).flatten(1), J, 0.5 * rho.sum(-1))
+
+
+def vector_rows(residual: Tensor, jacobian: Tensor, weights: Tensor, robust: float) -> Rows:
+    """Robust rows of 3-vectors: residual (N, B, 3), Jacobian (N, B, 3, P), weights (N, B, 3) = 1 / σ."""
+    error = residual * weights
+    rho, factor = robust_scale(error.square().sum(-1), robust)
+    scale = weights * factor[..., None]
+    return Rows((residual * scale).flatten(1), (jacobian * scale[..., None]).flatten(1, 2), 0.5 * rho.sum(-1))
+
+
+def angle_jacobian(rotations: Tensor) -> tuple[Tensor, Tensor]:
+    """Anatomical angles (N, 24, 3) of rotations (N, 24, 3, 3), and d angles / d right-hand increments (N, 24, 3, 3)."""
+    with torch.enable_grad():
+        leaf = rotations.detach().requires_grad_()
+        angles = rotations_to_angles(leaf)
+        slopes = [torch.autograd.grad(angles[..., a].sum(), leaf, retain_graph=a < 2)[0] for a in range(3)]
+    # R [e_i]x spans the tangent space at R.
+    generators = skew(torch.eye(3, dtype=rotations.dtype))
+    tangent = torch.einsum("njab,ibc->njiac", rotations, generators)
+    J = torch.stack([torch.einsum("njac,njiac->nji", slope, tangent) for slope in slopes], -2)
+    return angles.detach(), J
+
+
+def accumulate(terms: list[Rows], parameters: int) -> NormalEquations:
+    """Sums terms into normal equations over `parameters` columns."""
+    sample = terms[0].residual
+    count = sample.shape[0]
+    cost = sample.new_zeros(count)
+    gradient = sample.new_zeros(count, parameters)
+    hessian = sample.new_zeros(count, parameters, parameters)
+    for rows in terms:
+        cost += rows.cost
+        transposed = rows.jacobian.mT
+        gradient += (transposed @ rows.residual[..., None]).squeeze(-1)
+        hessian += transposed @ rows.jacobian
+    return NormalEquations(cost, gradient, hessian)
+
+
+def add_diagonal(equations: NormalEquations, residual: Tensor, sigma: Tensor, first: int) -> None:
+    """Adds in place the quadratic Σ (residual / σ)² / 2 of parameters themselves, (N, K) from column `first` on."""
+    precision = sigma**-2
+    window = slice(first, first + residual.shape[-1])
+    equations.cost.add_(0.5 * (residual.square() * precision).sum(-1))
+    equations.gradient[:, window] += residual * precision
+    equations.hessian.diagonal(dim1=-2, dim2=-1)[:, window] += precision
+
+
+def add_angle_energy(
+    equations: NormalEquations, jacobian: Tensor, slope: Tensor, curvature: Tensor, cost: Tensor
+) -> None:
+    """Adds in place an energy of joint angles, one term an angle: slope and curvature (N, J, 3), cost (N,).
+
+    jacobian (N, J, 3, 3) is `angle_jacobian`'s; the joints' increments are the first 3·J parameters.
+    """
+    count, joints = slope.shape[:2]
+    equations.cost.add_(cost)
+    equations.gradient[:, : 3 * joints] += (jacobian.mT @ slope[..., None]).reshape(count, -1)
+    turns = equations.hessian[:, : 3 * joints, : 3 * joints]
+    blocks = turns.unflatten(1, (joints, 3)).unflatten(3, (joints, 3)).diagonal(dim1=1, dim2=3)
+    blocks += (jacobian.mT @ (curvature[..., None] * jacobian)).permute(0, 2, 3, 1)

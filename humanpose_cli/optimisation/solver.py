@@ -1,0 +1,149 @@
+"""Levenberg–Marquardt for many small independent problems at once, each with its own damping and its own end.
+
+No sample's result depends on its neighbours in the batch: steps, acceptance and convergence are decided per sample,
+and finished samples leave the batch. Rotations are updated on their manifold by the problem's own `retract`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+__all__ = ["LeastSquaresProblem", "NormalEquations", "SolverOptions", "levenberg_marquardt", "solve_damped"]
+
+State = TypeVar("State", bound=tuple[Tensor, ...])
+
+
+class NormalEquations(NamedTuple):
+    """Cost (N,), gradient (N, P) and Gauss–Newton Hessian (N, P, P) of half the (robust) sum of squares."""
+
+    cost: Tensor
+    gradient: Tensor
+    hessian: Tensor
+
+
+class LeastSquaresProblem(Protocol[State]):
+    """What the solver asks of a problem; states are named tuples of tensors with N rows."""
+
+    def linearise(self, state: State) -> NormalEquations:
+        """Cost and normal equations at a state."""
+
+    def retract(self, state: State, step: Tensor) -> State:
+        """The state after a step (N, P) in its tangent space."""
+
+    def select(self, rows: Tensor) -> LeastSquaresProblem[State]:
+        """The problem of some rows (int64)."""
+
+
+@dataclass(frozen=True)
+class SolverOptions:
+    """When a sample is done, and how carefully it starts.
+
+    iterations  most evaluations of a sample
+    tolerance   done when an accepted step lowers the cost by less than this share of it
+    damping     first damping, as a share of the Hessian's diagonal
+    """
+
+    iterations: int = 20
+    tolerance: float = 1e-4
+    damping: float = 1e-3
+
+
+_LOWEST_DAMPING, _HIGHEST_DAMPING = 1e-8, 1e8
+_DAMPING_DOWN, _DAMPING_UP = 0.2, 6.0
+
+
+def solve_damped(equations: NormalEquations, damping: Tensor) -> Tensor:
+    """The step −(H + λ diag H)⁻¹ g, (N, P), for damping λ (N,).
+
+    A tiny share of the largest diagonal entry keeps parameters that nothing constrains where they are.
+    """
+    H = equations.hessian
+    diagonal = H.diagonal(dim1=-2, dim2=-1)
+    floor = 1e-9 * diagonal.amax(-1, keepdim=True) + 1e-12
+    damped = H + torch.diag_embed(damping[:, None] * diagonal + floor)
+    factor, failed = torch.linalg.cholesky_ex(damped)
+    sound = (failed == 0)[:, None]
+    identity = torch.eye(H.shape[-1], dtype=H.dtype, device=H.device)
+    factor = torch.where(sound[..., None], factor, identity)
+    step = -torch.cholesky_solve(equations.gradient[..., None], factor).squeeze(-1)
+    return torch.where(sound & step.isfinite().all(-1, keepdim=True), step, torch.zeros_like(step))
+
+
+def _replace(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    return torch.where(mask.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+
+def _build(state: State, values: list[Tensor]) -> State:
+    return state._make(values)  # type: ignore[attr-defined, no-any-return]
+
+
+class _Running(Generic[State]):
+    """The samples still being solved."""
+
+    def __init__(self, problem: LeastSquaresProblem[State], state: State, damping: float) -> None:
+        self.problem, self.state = problem, state
+        self.equations = problem.linearise(state)
+        count = len(self.equations.cost)
+        self.damping = self.equations.cost.new_full((count,), damping)
+        self.rows = torch.arange(count)
+        self.steps = torch.zeros(count, dtype=torch.int64)
+
+    def advance(self, tolerance: float) -> Tensor:
+        """One trial step of every sample; returns which samples are done."""
+        step = solve_damped(self.equations, self.damping)
+        trial = self.problem.retract(self.state, step)
+        equations = self.problem.linearise(trial)
+        old = self.equations.cost
+        better = equations.cost < old  # False for NaN
+        gain = (old - equations.cost) <= tolerance * old
+        self.state = _build(trial, [_replace(better, n, o) for n, o in zip(trial, self.state, strict=True)])
+        self.equations = NormalEquations(
+            *(_replace(better, n, o) for n, o in zip(equations, self.equations, strict=True))
+        )
+        factor = torch.where(better, _DAMPING_DOWN, _DAMPING_UP)
+        stuck = ~better & (self.damping >= 1e4)
+        self.damping = (self.damping * factor).clamp(_LOWEST_DAMPING, _HIGHEST_DAMPING)
+        self.steps = self.steps + better
+        return (better & gain) | stuck
+
+    def keep(self, alive: Tensor) -> None:
+        """Drops the samples that are done."""
+        index = alive.nonzero().squeeze(-1)
+        self.problem = self.problem.select(index)
+        self.state = _build(self.state, [value[index] for value in self.state])
+        self.equations = NormalEquations(*(value[index] for value in self.equations))
+        self.damping, self.rows, self.steps = self.damping[index], self.rows[index], self.steps[index]
+
+
+def levenberg_marquardt(
+    problem: LeastSquaresProblem[State], state: State, options: SolverOptions
+) -> tuple[State, NormalEquations, Tensor]:
+    """Minimises every sample from its row of `state`.
+
+    Returns the states, the normal equations there and the number of accepted steps (N,). The cost never rises; a
+    sample whose equations are not finite stays where it started.
+    """
+    running = _Running(problem, state, options.damping)
+    final = [value.clone() for value in state]
+    equations = [value.clone() for value in running.equations]
+    steps = running.steps.clone()
+
+    def store(chosen: Tensor) -> None:
+        rows = running.rows[chosen]
+        for target, value in zip((*final, *equations), (*running.state, *running.equations), strict=True):
+            target[rows] = value[chosen]
+        steps[rows] = running.steps[chosen]
+
+    for _ in range(options.iterations):
+        if not len(running.rows):
+            break
+        done = running.advance(options.tolerance)
+        if done.any():
+            store(done)
+            running.keep(~done)
+    store(torch.ones(len(running.rows), dtype=torch.bool))
+    return _build(state, final), NormalEquations(*equations), steps
