@@ -1,0 +1,171 @@
+"""Settings from a file, from `--set` and from a preset: a flag wins over `--set`, that over `--config`, that over
+`--preset`.
+
+A key is the name of one of the command's options (`batch-size`), or the dotted name of a field of its deeper options
+(`keypoints.depth_weight`), for which there is no flag. In a TOML file, a table named after a command holds only for
+that command:
+
+    device = "cuda"
+    [fit]
+    people = "largest"
+    [fit.keypoints]
+    depth_weight = 0.5
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from humanpose_cli.cli.options import nearest
+from humanpose_cli.errors import InputError, UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["apply_settings", "canonical", "field_names", "read_config", "read_settings"]
+
+Options = TypeVar("Options")
+
+
+def canonical(key: str) -> str:
+    """A key as Python spells it: `batch-size` → `batch_size`."""
+    return key.strip().replace("-", "_")
+
+
+def read_config(path: Path, command: str, commands: Sequence[str]) -> dict[str, Any]:
+    """The settings for `command` in a TOML file, nested tables as dotted keys; InputError if it cannot be read."""
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(path, "cannot be read", got=error.strerror or str(error)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(path, "is not a TOML file", got=str(error)) from error
+    sections = {name: table for name, table in document.items() if name in commands and isinstance(table, dict)}
+    common = {name: value for name, value in document.items() if name not in sections}
+    return dict(_flat(common)) | dict(_flat(sections.get(command, {})))
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        key = prefix + canonical(name)
+        if isinstance(value, dict):
+            yield from _flat(value, key + ".")
+        else:
+            yield key, value
+
+
+def read_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """The settings of `--set key=value`, given any number of times; the last one of a key counts."""
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise UsageError("--set", "cannot be read", expected="key=value", got=repr(pair))
+        settings[canonical(key)] = value.strip()
+    return settings
+
+
+def field_names(options: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all settable fields of a dataclass, those of nested dataclasses included."""
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from field_names(value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name
+
+
+def apply_settings(options: Options, settings: Mapping[str, Any]) -> Options:
+    """A copy of a dataclass with the settings in it, each converted to its field's type.
+
+    settings  dotted keys; text is converted, so that `--set` and TOML give the same
+    UsageError for a key that is no field (naming the nearest one) or a value that is not of the field's type.
+    """
+    names = set(field_names(options))
+    for key, value in settings.items():
+        if key not in names:
+            raise UsageError(f"setting {key}", "there is no such setting", remedy=nearest(key, names))
+        options = _with(options, key.split("."), value, key)
+    return options
+
+
+def _with(options: Options, path: Sequence[str], value: Any, key: str) -> Options:
+    name, *rest = path
+    if rest:
+        new = _with(getattr(options, name), rest, value, key)
+    else:
+        new = _converted(value, typing.get_type_hints(type(options))[name], key)
+    return dataclasses.replace(options, **{name: new})  # type: ignore[type-var]
+
+
+def _converted(value: Any, kind: Any, key: str) -> Any:
+    """`value` as the type `kind`: bool, int, float, str, Path, Literal, Optional or a tuple of these."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if type(None) in arguments and (value is None or value in ("none", "")):
+            return None
+        return _first_that_fits(value, [a for a in arguments if a is not type(None)], kind, key)
+    if origin is Literal:
+        for choice in arguments:
+            if value == choice or str(value) == str(choice):
+                return choice
+        raise _wrong(key, " or ".join(str(choice) for choice in arguments), value)
+    if origin is tuple:
+        return _converted_tuple(value, arguments, key)
+    if kind is bool:
+        return _converted_bool(value, key)
+    if kind in (int, float, str, Path) and not isinstance(value, bool | list):
+        try:
+            return kind(value) if kind is not int or not isinstance(value, float) else _whole(value)
+        except ValueError:
+            raise _wrong(key, _NAMES[kind], value) from None
+    raise _wrong(key, _NAMES.get(kind, str(kind)), value)
+
+
+_NAMES = {int: "a whole number", float: "a number", str: "text", Path: "a path", bool: "true or false"}
+
+
+def _whole(value: float) -> int:
+    if value != int(value):
+        raise ValueError(value)
+    return int(value)
+
+
+def _converted_bool(value: Any, key: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if str(value).lower() not in words:
+        raise _wrong(key, _NAMES[bool], value)
+    return words[str(value).lower()]
+
+
+def _first_that_fits(value: Any, kinds: Sequence[Any], whole: Any, key: str) -> Any:
+    for kind in kinds:
+        try:
+            return _converted(value, kind, key)
+        except UsageError:
+            if len(kinds) == 1:
+                raise
+    raise _wrong(key, str(whole), value)
+
+
+def _converted_tuple(value: Any, kinds: Sequence[Any], key: str) -> tuple[Any, ...]:
+    entries = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+    if len(kinds) == 2 and kinds[1] is Ellipsis:
+        kinds = [kinds[0]] * len(entries)
+    if len(entries) != len(kinds):
+        raise _wrong(key, f"{len(kinds)} values with commas between", value)
+    return tuple(_converted(entry, kind, key) for entry, kind in zip(entries, kinds, strict=True))
+
+
+def _wrong(key: str, expected: str, value: Any) -> UsageError:
+    return UsageError(f"setting {key}", "has a wrong value", expected=expected, got=repr(value))

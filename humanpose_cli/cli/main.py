@@ -1,0 +1,133 @@
+"""`hpc`: the command line. This file parses nothing itself and imports nothing heavy: it finds the command, hands it
+what it needs, and carries its result or its failure out.
+
+How a command is written. One file in this folder, about forty lines, one function of the command's name that takes a
+Session and its options and returns a CommandResult; one line in `cli/table.py`:
+
+    # humanpose_cli/cli/fit.py
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.batch.job import Batch, Outcome
+    from humanpose_cli.cli.command import command
+    from humanpose_cli.cli.options import Device, Inputs, Out, Overwrite, Resume, ShardOption, resolve_device
+    from humanpose_cli.cli.session import Session
+    from humanpose_cli.result import CommandResult
+
+    @command(columns=(("people", "people"),), tunes=True)
+    def fit(
+        session: Session,
+        inputs: Inputs,
+        out: Out = Path("hpc-out/fit"),
+        device: Device = "auto",
+        resume: Resume = True,
+        overwrite: Overwrite = False,
+        shard: ShardOption = None,
+    ) -> CommandResult:
+        '''Find everyone's 3-D pose and shape in pictures and videos.'''       # first line = the line in table.py
+        from humanpose_cli.batch.runner import run_items                       # heavy imports stand inside
+        from humanpose_cli.pipelines.fit import FitOptions, Fitter
+
+        options = session.tune(FitOptions())                                   # --set, --config and --preset
+        fitter = Fitter(options, device=resolve_device(device))                # once a process
+        items = [Item(i.key, i.files, i.label, i.root, payload=i) for i in open_inputs(inputs)]
+
+        def work(item: Item) -> Outcome:
+            fitted = fitter.fit(item.payload, out, on_frame=session.reporter.step)   # raises HpcError
+            return Outcome(fitted.outputs, {"people": fitted.people})
+
+        batch = Batch("fit", out, asdict(options), shard or WHOLE, resume=resume, overwrite=overwrite,
+                      arguments=session.arguments)
+        return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
+
+`--json`, `--quiet`, `--verbose`, `--config` and `--set` are added to every command; `--threads`, where a command has
+it, is obeyed before the function is called. The function prints nothing: it returns, raises HpcError, logs under
+`humanpose_cli`, or speaks through `session.reporter`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from humanpose_cli.batch.signals import StopSignals
+    from humanpose_cli.cli.command import Invocation
+
+__all__ = ["main"]
+
+# Start-up chatter of native libraries that read these once, when they are loaded.
+_QUIET = {"GLOG_minloglevel": "2", "TF_CPP_MIN_LOG_LEVEL": "2", "ABSL_MIN_LOG_LEVEL": "2"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `hpc` with these arguments (default: the process's) and return its exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        from humanpose_cli.batch.signals import StopSignals
+        from humanpose_cli.cli.boundary import interrupted
+        from humanpose_cli.cli.render import json_text, write_stdout
+
+        def abandon(number: int) -> None:
+            if "--json" in arguments:
+                write_stdout(json_text(interrupted(_command_named(arguments), number)) + "\n")
+
+        with StopSignals(on_abandon=abandon) as stop:
+            return _run(arguments, stop)
+    except KeyboardInterrupt:  # a signal while nothing had begun, or while everything was done
+        return 130
+
+
+def _run(arguments: list[str], stop: StopSignals) -> int:
+    from humanpose_cli.cli.boundary import close, failed
+    from humanpose_cli.cli.render import write_stdout
+    from humanpose_cli.cli.reporter import Reporter
+    from humanpose_cli.cli.table import build_app
+
+    def carry_out(invocation: Invocation) -> int:
+        return _carry_out(invocation, arguments, stop)
+
+    try:
+        code = build_app(carry_out).main(arguments or ["--help"], prog_name="hpc", standalone_mode=False)
+        write_stdout("")  # flushes what --help wrote: a reader that has gone is found out here
+        return int(code or 0)
+    except SystemExit as ending:  # typer's own, after a shell's completion or when stdout's reader has gone
+        return 0 if isinstance(ending.__context__, BrokenPipeError) else int(ending.code or 0)
+    except BaseException as error:
+        with Reporter(verbose="--verbose" in arguments) as reporter:
+            result = failed(error, _command_named(arguments), reporter, stop)
+            return close(result, reporter, as_json="--json" in arguments)
+
+
+def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSignals) -> int:
+    """Call the command's function and render what comes of it."""
+    from humanpose_cli.cli.boundary import close, failed
+    from humanpose_cli.cli.options import use_threads
+    from humanpose_cli.cli.reporter import Reporter, private_stderr
+    from humanpose_cli.cli.session import Session
+
+    name, as_json = invocation.name, invocation.json
+    quiet, verbose = invocation.quiet, invocation.verbose
+    with private_stderr() as stream, Reporter(name, stream=stream, quiet=quiet, verbose=verbose) as reporter:
+        try:
+            if "threads" in invocation.values:
+                use_threads(invocation.values["threads"])
+            session = Session(name, reporter, stop, as_json, tuple(arguments), invocation.settings)
+            result = invocation.function(session, **invocation.values)
+            return close(result, reporter, as_json=as_json, columns=invocation.info.columns)
+        except BaseException as error:
+            reporter.finish()
+            return close(failed(error, name, reporter, stop), reporter, as_json=as_json)
+
+
+def _command_named(arguments: Sequence[str]) -> str:
+    """The command on a line that could not be parsed."""
+    from humanpose_cli.cli.table import COMMANDS
+
+    return next((argument for argument in arguments if argument in COMMANDS), "hpc")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

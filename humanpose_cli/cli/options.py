@@ -1,0 +1,218 @@
+"""The options that commands share, each with its unit and default, and how their values are read.
+
+A command takes those that make sense for it: `def fit(session, inputs: Inputs, out: Out = Path("hpc-out/fit"),
+device: Device = "auto", …)`. `--json`, `--quiet`, `--verbose`, `--config` and `--set` belong to every command and
+are added by cli.command.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from humanpose_cli.batch.shards import Shard
+from humanpose_cli.errors import UnavailableError, UsageError
+
+__all__ = [
+    "BatchSize",
+    "Device",
+    "FrameRange",
+    "Frames",
+    "Inputs",
+    "Out",
+    "Overwrite",
+    "Resume",
+    "RetryFailed",
+    "Seed",
+    "ShardOption",
+    "Threads",
+    "VerifyInputs",
+    "nearest",
+    "parse_device",
+    "parse_frames",
+    "resolve_device",
+    "use_threads",
+]
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+_FRAMES = re.compile(r"(\d*):(\d*)")
+
+
+@dataclass(frozen=True)
+class FrameRange:
+    """Frames `start` up to but not including `stop` of a sequence, counted from 0; `stop` None is its end."""
+
+    start: int = 0
+    stop: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.stop is not None and self.stop <= self.start:
+            raise UsageError("--frames", "holds no frame", expected="A:B with A < B", got=str(self))
+
+    def __str__(self) -> str:
+        return f"{self.start}:{'' if self.stop is None else self.stop}"
+
+    def as_slice(self) -> slice:
+        """For indexing."""
+        return slice(self.start, self.stop)
+
+
+def parse_frames(text: str) -> FrameRange:
+    """Read `A:B`, `A:` or `:B`."""
+    match = _FRAMES.fullmatch(text.strip())
+    if not match or text.strip() == ":":
+        raise UsageError("--frames", "cannot be read", expected="A:B, A: or :B in frames", got=repr(text))
+    return FrameRange(int(match[1] or 0), int(match[2]) if match[2] else None)
+
+
+def parse_device(text: str) -> str:
+    """Check the form of a device's name; whether the machine has it is for `resolve_device` to see."""
+    if not _DEVICE.fullmatch(text):
+        raise UsageError("--device", "no such device", expected="auto, cpu, cuda or cuda:N", got=repr(text))
+    return text
+
+
+def resolve_device(device: str) -> str:
+    """The torch device to use: `cpu` or `cuda:N`. UnavailableError if this machine does not have it.
+
+    device  `auto` takes the first GPU where there is one
+    """
+    parse_device(device)
+    if device == "cpu":
+        return device
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return "cuda:0" if count else "cpu"
+    index = int(device.partition(":")[2] or 0)
+    if index >= count:
+        raise UnavailableError(
+            f"--device {device}",
+            "this machine has no such GPU",
+            got=f"{count} CUDA devices" if count else "no CUDA device that torch can use",
+            remedy="use --device cpu or auto; hpc doctor tells what works",
+        )
+    return f"cuda:{index}"
+
+
+def use_threads(count: int | None) -> int:
+    """Let numerical libraries use `count` threads (None: every core this process may use); returns the number.
+
+    Comes before the first import of torch or numpy, whose pools read the environment once.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # Linux only
+    threads = count or allowed or 1
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    return threads
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`did you mean x?` if one of the names is close, else the list of them."""
+    known = sorted(names)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}" if known else ""
+
+
+_RUN, _FILES, _MACHINE = "What is done again", "Files", "Machine"
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT...",
+        help="Pictures, videos, folders or glob patterns; - reads a list of paths, one a line, from stdin.",
+        show_default=False,
+    ),
+]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out", metavar="FOLDER", help="Folder for the results; it mirrors the input tree.", rich_help_panel=_FILES
+    ),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Replace results that were made with other options. Default: refuse.", rich_help_panel=_RUN
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume/--no-resume", help="Skip items that an earlier run finished with these options.", rich_help_panel=_RUN
+    ),
+]
+RetryFailed = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed",
+        help="Try items again that failed in an earlier run. Default: report them.",
+        rich_help_panel=_RUN,
+    ),
+]
+VerifyInputs = Annotated[
+    bool,
+    typer.Option(
+        "--verify-inputs",
+        help="Know an unchanged input by its contents. Default: by size and time.",
+        rich_help_panel=_RUN,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda:N",
+        parser=parse_device,
+        help="Where to compute; auto takes a GPU where there is one.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", metavar="N", min=1, help="CPU threads. Default: every core there is.", rich_help_panel=_MACHINE
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        metavar="N",
+        min=1,
+        help="Pictures or frames computed at once; more is faster and takes more memory. Default: fits the device.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+ShardOption = Annotated[
+    Shard | None,
+    typer.Option(
+        "--shard",
+        metavar="i/N",
+        parser=Shard.parse,
+        help="Do part i of N parts, i from 0 to N-1, one process each. Default: everything.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+Frames = Annotated[
+    FrameRange | None,
+    typer.Option(
+        "--frames",
+        metavar="A:B",
+        parser=parse_frames,
+        help="Frames A to B-1 of each sequence, counted from 0. Default: all.",
+        rich_help_panel=_FILES,
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", metavar="N", min=0, help="Seed of everything random: same seed, same bytes."),
+]

@@ -1,0 +1,209 @@
+"""The one voice on stderr: messages, warnings, errors and progress.
+
+Library code never prints. It raises, returns, or logs under `humanpose_cli`; what it logs comes out here: INFO as a
+message, WARNING as a warning that is said once. What other libraries log or warn about is kept back unless the
+user wants to see everything (`--verbose`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from humanpose_cli.cli.progress import Display, open_display
+from humanpose_cli.result import ItemResult, Status
+
+__all__ = ["Reporter", "private_stderr"]
+
+_PACKAGE = "humanpose_cli"
+_PACKAGE_FOLDER = str(Path(__file__).resolve().parents[1]) + os.sep
+_NOWHERE = open(os.devnull, "w")  # noqa: SIM115 - stands in for a closed stderr as long as the process lives
+_STYLES = {"error": "bold red", "warning": "yellow"}
+
+
+@contextmanager
+def private_stderr() -> Iterator[TextIO]:
+    """stderr on a descriptor of its own, so that silencing descriptor 2 around native code does not silence us."""
+    try:
+        own = os.dup(2) if sys.stderr.fileno() == 2 else None
+    except (OSError, ValueError, AttributeError):  # stderr is closed, or replaced by something without a descriptor
+        own = None
+    if own is None:
+        yield sys.stderr or _NOWHERE
+        return
+    encoding, errors = sys.stderr.encoding, "backslashreplace"
+    with os.fdopen(own, "w", encoding=encoding, errors=errors, buffering=1) as stream:
+        yield stream
+
+
+class Reporter:
+    """Context manager that says things on stderr; also the listener of a batch (batch.progress.Progress).
+
+    label     the command's name, at the head of progress
+    quiet     say errors only
+    verbose   say debug messages, other libraries' warnings, and tracebacks
+    interval  seconds between two lines of progress where there is no terminal
+    """
+
+    def __init__(
+        self,
+        label: str = "hpc",
+        *,
+        stream: TextIO | None = None,
+        quiet: bool = False,
+        verbose: bool = False,
+        interval: float = 5.0,
+    ) -> None:
+        self.label, self.quiet, self.verbose, self.interval = label, quiet, verbose, interval
+        self.stream = stream or sys.stderr or _NOWHERE
+        self._display: Display | None = None
+        self._said: dict[str, None] = {}
+        self._handler = _LogHandler(self)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The warnings so far, each once, in the order they came."""
+        return tuple(self._said)
+
+    def __enter__(self) -> Reporter:
+        root = logging.getLogger()
+        root.addHandler(self._handler)
+        package = logging.getLogger(_PACKAGE)
+        self._level_before = package.level
+        package.setLevel(logging.DEBUG if self.verbose else logging.INFO)
+        self._showwarning_before = warnings.showwarning
+        warnings.showwarning = self._show_warning  # type: ignore[assignment]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish()
+        warnings.showwarning = self._showwarning_before
+        logging.getLogger(_PACKAGE).setLevel(self._level_before)
+        logging.getLogger().removeHandler(self._handler)
+
+    # Messages
+
+    def info(self, text: str) -> None:
+        """Something the user wants to know."""
+        if not self.quiet:
+            self._write(text)
+
+    def debug(self, text: str) -> None:
+        """Something for whoever looks for a fault."""
+        if self.verbose:
+            self._write(text)
+
+    def warn(self, text: str) -> None:
+        """Something that may make a result worse; said once a run."""
+        if text not in self._said:
+            self._said[text] = None
+            if not self.quiet:
+                self._write(text, "warning")
+
+    def error(self, text: str) -> None:
+        """Something that went wrong."""
+        self._write(text, "error")
+
+    def traceback(self, error: BaseException) -> None:
+        """Where an exception came from, for --verbose."""
+        self.debug("".join(traceback.format_exception(error)).rstrip())
+
+    # Progress of a batch, and within its items
+
+    def start(self, total: int) -> None:
+        """A batch of `total` items begins."""
+        if not self.quiet and total:
+            self._display = open_display(self.stream, self.label, total, self.interval)
+
+    def item_started(self, name: str) -> None:
+        """Work on an item begins."""
+        self.debug(f"{name}: started")
+        if self._display is not None:
+            self._display.item_started(name)
+
+    def step(self, done: int, total: int | None = None, unit: str = "frames") -> None:
+        """Progress within the item: `done` of `total` units; the total may be unknown."""
+        if self._display is not None:
+            self._display.step(done, total, unit)
+
+    def item_finished(self, result: ItemResult) -> None:
+        """An item is done, failed or skipped; failures are told at once."""
+        if self._display is not None:
+            self._display.item_finished(worked=result.status is not Status.SKIPPED)
+        if result.error:
+            self.error(_about(result))
+
+    def bug(self, error: BaseException) -> None:
+        """An unexpected exception in an item; its sentence comes with the item's result."""
+        self.traceback(error)
+
+    def finish(self) -> None:
+        """No more items."""
+        if self._display is not None:
+            self._display.close()
+            self._display = None
+
+    # Within
+
+    def _write(self, text: str, kind: str = "") -> None:
+        line = f"{kind}: {text}" if kind else text
+        if self._display is not None and self._display.write(line, _STYLES.get(kind, "")):
+            return
+        if kind and _colours(self.stream):
+            code = "31" if kind == "error" else "33"
+            line = f"\x1b[1;{code}m{kind}:\x1b[0m {text}"
+        try:
+            self.stream.write(line + "\n")
+            self.stream.flush()
+        except (OSError, ValueError):
+            return  # nobody listens to stderr any more, and there is nowhere else to say so
+
+    def _show_warning(
+        self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any
+    ) -> None:
+        if filename.startswith(_PACKAGE_FOLDER):
+            self.warn(str(message))
+        else:
+            self.debug(f"{filename}:{lineno}: {category.__name__}: {message}")
+
+
+class _LogHandler(logging.Handler):
+    """Hands log records to the reporter; with a handler on the root logger, Python prints none by itself."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        super().__init__()
+        self._reporter = reporter
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        ours = record.name == _PACKAGE or record.name.startswith(_PACKAGE + ".")
+        if not ours:
+            self._reporter.debug(f"{record.name}: {text}")
+        elif record.levelno >= logging.ERROR:
+            self._reporter.error(text)
+        elif record.levelno >= logging.WARNING:
+            self._reporter.warn(text)
+        elif record.levelno >= logging.INFO:
+            self._reporter.info(text)
+        else:
+            self._reporter.debug(text)
+
+
+def _about(result: ItemResult) -> str:
+    """The item's error, with the item in front where the sentence does not name it."""
+    error = result.error or ""
+    return error if result.input in error else f"{result.input}: {error}"
+
+
+def _colours(stream: TextIO) -> bool:
+    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"

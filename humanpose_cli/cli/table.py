@@ -1,0 +1,66 @@
+"""The commands there are. Their files are imported when they are called, so that `hpc --help` needs none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from humanpose_cli.cli.command import CONTEXT, build_command
+from humanpose_cli.version import __version__
+
+if TYPE_CHECKING:
+    from humanpose_cli.cli.command import Invocation
+
+__all__ = ["COMMANDS", "build_app"]
+
+# A command stands here when it works: name, and the first line of its function's docstring. The function has the
+# command's name and stands in humanpose_cli/cli/NAME.py.
+COMMANDS = {
+    "doctor": "Tell what works on this machine and how to mend the rest.",
+}
+
+_HELP = "Turn photos and videos of people into 3-D bodies and new pictures."
+_EPILOG = "hpc COMMAND --help tells a command's options."
+
+
+def build_app(carry_out: Callable[[Invocation], int]) -> TyperGroup:
+    """The typer group of all commands.
+
+    carry_out  runs a parsed command and returns its exit code
+    """
+
+    class LazyCommands(TyperGroup):
+        """Lists commands from the table and builds the one that is called."""
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.commands = {name: TyperCommand(name, help=line) for name, line in COMMANDS.items()}
+
+        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+            name, listed, rest = super().resolve_command(ctx, args)
+            if name is None or listed is None:
+                return name, listed, rest
+            return name, build_command(name, f"humanpose_cli.cli.{name}", carry_out), rest
+
+    app = typer.Typer(cls=LazyCommands, help=_HELP, epilog=_EPILOG, rich_markup_mode=None)
+    app.callback(context_settings=CONTEXT)(_root)
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    return group
+
+
+def _print_version(context: typer.Context, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        typer.echo(f"hpc {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Only there to carry the options of `hpc` itself."""
