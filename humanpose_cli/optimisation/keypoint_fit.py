@@ -75,7 +75,7 @@ def fit_keypoints(
     """
     options = options or KeypointFitOptions()
     skeleton = observations.names
-    rig = LandmarkRig(body, body.landmarks(skeleton.name), UPRIGHT_JOINTS)
+    rig = LandmarkRig(body, body.landmarks(skeleton.name), UPRIGHT_JOINTS, free_columns=1)
     with torch.no_grad():
         chunks = _chunks(len(observations), options.chunk)
         solved = _concatenate([_fit_rows(rig, skeleton, observations.rows(rows), options) for rows in chunks])

@@ -23,9 +23,9 @@ __all__ = ["LandmarkRig", "PosedRig", "descendants"]
 class PosedRig(NamedTuple):
     """A rig put into poses.
 
-    points (N, M, 3) metres, camera axes; jacobian (N, M, 3, 75 + S) or None: by the right-hand rotation increments of
-    the 24 joints (R ← R exp(δ), joint major), the root's position, the shape; rotations (N, 24, 3, 3) absolute;
-    joints (N, 24, 3).
+    points (N, M, 3) metres, camera axes; jacobian (N, 3, M, P) or None, coordinate before point: by the right-hand
+    rotation increments of the 24 joints (R ← R exp(δ), joint major), the root's position, the shape, and zeros in
+    columns that the rig keeps free for its user; rotations (N, 24, 3, 3) absolute; joints (N, 24, 3).
     """
 
     points: Tensor
@@ -47,9 +47,13 @@ class LandmarkRig:
     """Landmarks and some joints of a body as one set of skinned points, in double precision.
 
     The first rows of `points` are the landmark set's, the next the joints named.
+
+    free_columns  columns of the Jacobian, after its own, that stay zero
     """
 
-    def __init__(self, body: RiggedBody, landmarks: LandmarkSet, joints: Sequence[str] = ()) -> None:
+    def __init__(
+        self, body: RiggedBody, landmarks: LandmarkSet, joints: Sequence[str] = (), free_columns: int = 0
+    ) -> None:
         self.skeleton = body.skeleton
         self.parents = tuple(body.skeleton.parents)
         self.joints = body.joint_template.detach().double().cpu()
@@ -66,6 +70,7 @@ class LandmarkRig:
         directions = landmarks.directions.detach().double().cpu()
         self.directions = torch.cat((directions, self.joint_directions[rows]))
         self.shape_count = self.directions.shape[-1]
+        self.parameter_count = 3 * joint_count + 3 + self.shape_count + free_columns
         self._levels = _levels(self.parents)
         self._pairs(descendants(self.parents))
 
@@ -75,11 +80,9 @@ class LandmarkRig:
         self._pair_point, self._pair_joint = torch.nonzero(reach > 1e-9, as_tuple=True)
         self._pair_weights = self.weights[self._pair_point] * below[self._pair_joint]
         self._pair_reach = self._pair_weights.sum(-1)
-
-    @property
-    def parameter_count(self) -> int:
-        """Columns of the Jacobian."""
-        return 3 * len(self.parents) + 3 + self.shape_count
+        # Columns come in blocks of three, so that a joint's block is one row of a flat table.
+        self._blocks = -(-self.parameter_count // 3)
+        self._pair_row = self._pair_point * self._blocks + self._pair_joint
 
     def rest_joints(self, betas: Tensor) -> Tensor:
         """(N, S) → (N, 24, 3) metres, rest axes."""
@@ -96,12 +99,11 @@ class LandmarkRig:
         points = (blend @ template[..., None]).squeeze(-1) + carried[..., 9:]
         if not jacobian:
             return PosedRig(points, None, absolute, posed)
-        J = points.new_zeros(*points.shape, self.parameter_count)
-        affine = torch.cat((linear.flatten(-2), offset), -1)
-        self._fill_rotations(J, affine, template, absolute, posed)
+        J = self._rotation_jacobian(linear, offset, template, absolute, posed)
         first = 3 * len(self.parents)
-        J[..., first : first + 3] = torch.eye(3, dtype=J.dtype)
-        J[..., first + 3 :] = self._shape_jacobian(linear, blend)
+        J[..., first : first + 3] = torch.eye(3, dtype=J.dtype)[:, None]
+        shape = slice(first + 3, first + 3 + self.shape_count)
+        J[..., shape] = self._shape_jacobian(linear, blend).transpose(1, 2)
         return PosedRig(points, J, absolute, posed)
 
     def _chain(self, rotations: Tensor, root: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,15 +121,22 @@ class LandmarkRig:
             linear[:, rows] = absolute[:, rows] @ self.rest_rotations[rows]
         return absolute, linear, posed
 
-    def _fill_rotations(self, J: Tensor, affine: Tensor, template: Tensor, absolute: Tensor, posed: Tensor) -> None:
-        carried = self._pair_weights @ affine  # (N, pairs, 12)
+    def _rotation_jacobian(
+        self, linear: Tensor, offset: Tensor, template: Tensor, absolute: Tensor, posed: Tensor
+    ) -> Tensor:
+        """(N, 3, M, P) with the rotations' columns filled in."""
         point, joint = self._pair_point, self._pair_joint
+        carried = self._pair_weights @ torch.cat((linear.flatten(-2), offset), -1)  # (N, pairs, 12)
         arm = (carried[..., :9].unflatten(-1, (3, 3)) @ template[:, point, :, None]).squeeze(-1)
         arm = arm + carried[..., 9:] - self._pair_reach[:, None] * posed[:, joint]
-        axes = absolute[:, joint]  # columns: the joint's own axes, about which the increments turn
-        moved = torch.linalg.cross(axes, arm[..., None].expand_as(axes), dim=-2)
-        columns = J[..., : 3 * len(self.parents)].unflatten(-1, (len(self.parents), 3))
-        columns.permute(0, 1, 3, 2, 4)[:, point, joint] = moved
+        x, y, z = arm.mT.unsqueeze(-1).unbind(1)  # (N, pairs, 1) each
+        # Columns of the absolute rotation are the joint's own axes, about which the increments turn.
+        a, b, c = absolute[:, joint].unbind(2)
+        moved = torch.stack((b * z - c * y, c * x - a * z, a * y - b * x), 1)  # (N, 3, pairs, 3)
+        rows = len(self.template)
+        J = moved.new_zeros(len(moved), 3, rows * self._blocks, 3)
+        J.index_copy_(2, self._pair_row, moved)
+        return J.view(len(moved), 3, rows, 3 * self._blocks)[..., : self.parameter_count]
 
     def _shape_jacobian(self, linear: Tensor, blend: Tensor) -> Tensor:
         """(N, M, 3, S): d point / d shape at a fixed root position."""

@@ -23,6 +23,7 @@ from humanpose_cli.optimisation.residuals import (
     angle_jacobian,
     projection_rows,
     retract_state,
+    root_columns,
     vector_rows,
 )
 from humanpose_cli.optimisation.solver import NormalEquations
@@ -135,7 +136,8 @@ class KeypointProblem:
         self.options, self.looseness = options, looseness
         self._bones = combination(skeleton.joint_names, bone_names(skeleton))
         self._upright = combination(rig.joint_points, _UPRIGHT)
-        self.parameters = rig.parameter_count + 1
+        self.parameters = rig.parameter_count
+        self._root = slice(3 * len(rig.parents), 3 * len(rig.parents) + 3)
 
     def select(self, rows: Tensor) -> KeypointProblem:
         """The same problem for some rows."""
@@ -148,32 +150,33 @@ class KeypointProblem:
         return retract_state(state, step)
 
     def linearise(self, state: FitState) -> NormalEquations:
-        """Robust cost and normal equations over 72 rotation, 3 root, S shape and 1 scale parameter."""
+        """Robust cost and normal equations over 72 rotation, 3 root, S shape and 1 scale parameter.
+
+        The rig needs one free column for the scale.
+        """
         posed = self.rig.pose(state.rotations, state.root, state.betas, jacobian=True)
-        assert posed.jacobian is not None
-        jacobian = torch.nn.functional.pad(posed.jacobian, (0, 1))
+        jacobian = posed.jacobian
+        assert jacobian is not None
+        jacobian[..., self._root] = root_columns(state.root)[:, :, None]
         terms = [
-            self._projection(posed.points, jacobian, state),
+            self._projection(posed.points, jacobian),
             self._bone_vectors(posed.points, jacobian, state),
             self._lean(posed.points, jacobian),
         ]
         equations = accumulate(terms, self.parameters)
         self._add_angles(equations, state)
-        shape = self.rig.parameter_count - self.rig.shape_count
         evidence = self.evidence
-        add_diagonal(equations, state.betas - evidence.betas, evidence.beta_sigma, shape)
+        add_diagonal(equations, state.betas - evidence.betas, evidence.beta_sigma, self._root.stop)
         scale_sigma = torch.full_like(state.log_scale, self.options.scale_noise)
         add_diagonal(equations, state.log_scale, scale_sigma, self.parameters - 1)
         return equations
 
-    def _projection(self, points: Tensor, jacobian: Tensor, state: FitState) -> Rows:
+    def _projection(self, points: Tensor, jacobian: Tensor) -> Rows:
         seen = slice(0, self.rig.landmark_count)
         evidence = self.evidence
         return projection_rows(
             points[:, seen],
-            jacobian[:, seen],
-            state.root,
-            3 * len(self.rig.parents),
+            jacobian[:, :, seen],
             (evidence.focal, evidence.centre),
             (evidence.pixels, evidence.pixel_weights),
             self.options.robust_2d * self.looseness,
@@ -184,23 +187,24 @@ class KeypointProblem:
         seen = slice(0, self.rig.landmark_count)
         evidence = self.evidence
         vectors = self._bones @ points[:, seen]
-        J = (self._bones @ jacobian[:, seen].flatten(2)).unflatten(-1, jacobian.shape[2:])
+        J = self._bones @ jacobian[:, :, seen]
         expected = evidence.bones * state.log_scale.exp()[..., None]
         residual = vectors @ evidence.to_ray.mT - expected
-        J = evidence.to_ray[:, None] @ J
-        J[..., -1] = -expected
+        J = (evidence.to_ray @ J.flatten(2)).view(J.shape)
+        J[..., -1] = -expected.mT
         return vector_rows(residual, J, evidence.bone_weights, self.options.robust_bone * self.looseness)
 
     def _lean(self, points: Tensor, jacobian: Tensor) -> Rows:
         """Sine of the depth lean of the trunk and of the line from the feet to the hips."""
         joints = slice(self.rig.landmark_count, None)
         vectors = self._upright @ points[:, joints]
-        J = (self._upright @ jacobian[:, joints].flatten(2)).unflatten(-1, jacobian.shape[2:])
+        J = self._upright @ jacobian[:, :, joints]
         length = vectors.norm(dim=-1, keepdim=True).clamp_min(1e-3)
         unit = vectors / length
         sine = unit[..., 2:]
-        J = (J[..., 2, :] - sine * (unit[..., None, :] @ J).squeeze(-2)) / length
-        return vector_rows(sine, J[..., None, :], self.evidence.upright[..., None], self.options.robust_lean)
+        along = (unit.mT[..., None] * J).sum(1, keepdim=True)
+        J = (J[:, 2:] - sine.mT[..., None] * along) / length.mT[..., None]
+        return vector_rows(sine, J, self.evidence.upright[..., None], self.options.robust_lean)
 
     def _add_angles(self, equations: NormalEquations, state: FitState) -> None:
         """Joint limits, pose prior and the fallback of unseen limbs: quadratics in the anatomical angles."""

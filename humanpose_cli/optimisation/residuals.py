@@ -26,6 +26,7 @@ __all__ = [
     "projection_rows",
     "retract_state",
     "robust_scale",
+    "root_columns",
     "vector_rows",
 ]
 
@@ -63,13 +64,11 @@ def retract_state(state: FitState, step: Tensor) -> FitState:
     return FitState(rotations, root, state.betas + rest[:, 3:-1], state.log_scale + rest[:, -1:])
 
 
-def root_columns(jacobian: Tensor, root: Tensor) -> Tensor:
-    """Turns the three root columns (..., 3) of rows (N, ..., 3) from metres to the steps of `retract_state`.
-
-    jacobian (N, R, 3), root (N, 3).
-    """
-    z = root[:, None, 2:]
-    return torch.cat((jacobian[..., :2] * z, (jacobian @ root[:, :, None])), -1)
+def root_columns(root: Tensor) -> Tensor:
+    """(N, 3, 3): what the three root parameters of `retract_state` do to the root (N, 3)."""
+    zero, z = torch.zeros_like(root[:, 0]), root[:, 2]
+    columns = ((z, zero, zero), (zero, z, zero), root.unbind(-1))
+    return torch.stack([torch.stack(column, -1) for column in columns], -1)
 
 
 def robust_scale(squared: Tensor, scale: float | Tensor) -> tuple[Tensor, Tensor]:
@@ -82,36 +81,32 @@ def robust_scale(squared: Tensor, scale: float | Tensor) -> tuple[Tensor, Tensor
 def projection_rows(
     points: Tensor,
     jacobian: Tensor,
-    root: Tensor,
-    rotation_columns: int,
     camera: tuple[Tensor, Tensor],
     target: tuple[Tensor, Tensor],
     robust: float,
 ) -> Rows:
-    """Reprojection of points (N, L, 3) with Jacobian (N, L, 3, P).
+    """Reprojection of points (N, L, 3) with Jacobian (N, 3, L, P).
 
     camera  focal (N,), principal_point (N, 2); target  pixels (N, L, 2), weights (N, L) = 1 / σ in pixels
     """
     (focal, centre), (pixels, weights) = camera, target
-    depth = points[..., 2:].clamp_min(0.05)
-    uv = points[..., :2] / depth
-    scale = (focal[:, None] * weights)[..., None]
-    error = (uv - (pixels - centre[:, None]) / focal[:, None, None]) * scale
+    depth = points[..., 2].clamp_min(0.05)
+    uv = points[..., :2] / depth[..., None]
+    scale = focal[:, None] * weights
+    error = (uv - (pixels - centre[:, None]) / focal[:, None, None]) * scale[..., None]
     rho, factor = robust_scale(error.square().sum(-1), robust)
-    scale = (scale * factor[..., None]) / depth
-    J = (jacobian[..., :2, :] - uv[..., None] * jacobian[..., 2:, :]) * scale[..., None]
-    J = J.flatten(1, 2)
-    start = rotation_columns
-    J[..., start : start + 3] = root_columns(J[..., start : start + 3], root)
-    return Rows((error * factor[..., None]).flatten(1), J, 0.5 * rho.sum(-1))
+    scale = (scale * factor / depth)[:, None, :, None]
+    J = (jacobian[:, :2] - uv.mT[..., None] * jacobian[:, 2:]).mul_(scale)
+    return Rows((error * factor[..., None]).mT.flatten(1), J.flatten(1, 2), 0.5 * rho.sum(-1))
 
 
 def vector_rows(residual: Tensor, jacobian: Tensor, weights: Tensor, robust: float) -> Rows:
-    """Robust rows of 3-vectors: residual (N, B, 3), Jacobian (N, B, 3, P), weights (N, B, 3) = 1 / σ."""
+    """Robust rows of D-vectors: residual (N, B, D), Jacobian (N, D, B, P), weights (N, B, D) = 1 / σ."""
     error = residual * weights
     rho, factor = robust_scale(error.square().sum(-1), robust)
     scale = weights * factor[..., None]
-    return Rows((residual * scale).flatten(1), (jacobian * scale[..., None]).flatten(1, 2), 0.5 * rho.sum(-1))
+    J = jacobian * scale.mT[..., None]
+    return Rows((residual * scale).mT.flatten(1), J.flatten(1, 2), 0.5 * rho.sum(-1))
 
 
 def angle_jacobian(rotations: Tensor) -> tuple[Tensor, Tensor]:
