@@ -1,17 +1,56 @@
-"""Where an operation runs: the choice between kernel and reference, and the checks that all operations share."""
+"""Which backend an operation uses, and the checks of arguments that all operations share."""
 
 from __future__ import annotations
 
+import logging
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from humanpose_cli.errors import UsageError
+from humanpose_cli.engine import runtime
+from humanpose_cli.engine.memo import TensorMemo
+from humanpose_cli.errors import UnavailableError, UsageError
 
-__all__ = ["Backend", "check_shape", "check_tensors"]
+__all__ = ["Backend", "check_rows", "check_shape", "check_tensors", "uses_kernel"]
 
 Backend = Literal["auto", "kernel", "reference"]
+
+logger = logging.getLogger("humanpose_cli.engine")
+
+_said: set[tuple[str, str]] = set()
+
+
+def uses_kernel(backend: str, kernels: str, device: torch.device, unfit: str = "") -> bool:
+    """Whether an operation runs its kernel; the reference is used otherwise.
+
+    kernels  full name of the module that holds the operation's kernels
+    unfit    why the kernel cannot take these arguments, "" if it can
+
+    `auto` takes the kernel where it can run: the reference for unfit arguments, and with one warning in the log
+    where Warp does not work. `kernel` raises UsageError or UnavailableError in these cases.
+    """
+    if backend == "reference":
+        return False
+    if backend not in ("auto", "kernel"):
+        raise UsageError("backend", "is not known", expected="auto, kernel or reference", got=repr(backend))
+    if not unfit and device.type not in ("cpu", "cuda"):
+        unfit = f"a tensor on {device}"
+    if unfit:
+        if backend == "kernel":
+            raise UsageError("backend", "the kernel cannot run", expected="float32 on CPU or CUDA", got=unfit)
+        return False
+    problem = runtime.ready(kernels, device)
+    if problem is None:
+        return True
+    if backend == "kernel":
+        raise UnavailableError(
+            kernels, f"its kernels do not run on {device} ({problem})", remedy="backend='reference' works anywhere"
+        ) from problem
+    if (kernels, str(device)) not in _said:
+        _said.add((kernels, str(device)))
+        logger.warning("%s does not run on %s, using the slower torch code: %s", kernels, device, problem)
+    return False
 
 
 def check_shape(name: str, tensor: Tensor, *expected: int | str) -> None:
@@ -19,7 +58,7 @@ def check_shape(name: str, tensor: Tensor, *expected: int | str) -> None:
     shape = tensor.shape
     if len(shape) == len(expected):
         for size, wanted in zip(shape, expected, strict=True):
-            if size != wanted and not isinstance(wanted, str):
+            if size != wanted and wanted.__class__ is not str:
                 break
         else:
             return
@@ -44,3 +83,22 @@ def check_tensors(**tensors: Tensor | None) -> None:
             dtype = dtype or tensor.dtype
             if tensor.dtype != dtype:
                 raise UsageError(name, "has another dtype", expected=str(dtype), got=str(tensor.dtype))
+
+
+def _extremes(rows: Tensor) -> tuple[int, int]:
+    if rows.is_floating_point() or rows.dtype == torch.bool:
+        raise UsageError("indices", "must be integers", got=str(rows.dtype))
+    if not rows.numel():
+        return 0, -1
+    least, most = rows.aminmax()
+    return int(least), int(most)
+
+
+_known_extremes = TensorMemo(_extremes)
+
+
+def check_rows(name: str, rows: Tensor, count: int) -> None:
+    """UsageError unless the integers of `rows` are rows of a table of `count`. Looked at once per tensor."""
+    least, most = _known_extremes(rows)
+    if least < 0 or most >= count:
+        raise UsageError(name, "points outside", expected=f"0 to {count - 1}", got=f"{least} to {most}")

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-from humanpose_cli.engine.dispatch import Backend, check_shape, check_tensors
+from humanpose_cli.engine.dispatch import Backend, check_rows, check_shape, check_tensors, uses_kernel
 from humanpose_cli.engine.skinning import reference
 
 __all__ = ["Kinematics", "forward_kinematics", "skin_vertices"]
+
+_KERNELS = "humanpose_cli.engine.skinning.kernel"
 
 
 class Kinematics(NamedTuple):
@@ -46,9 +49,10 @@ def forward_kinematics(
     joints          (B, J, 3) metres, the rest joints
     parents         row of each joint's parent, −1 for a root; any order
     scales          (B, J) segment scales, which do not accumulate along the chain; None for 1
-    rest_rotations  (J, 3, 3) constant rest rotations Q; None for the identity
+    rest_rotations  (J, 3, 3) rest rotations Q; None for the identity
 
-    Differentiable (once) to rotations, joints and scales. UsageError for shapes that do not fit.
+    Differentiable (once) to rotations, joints and scales; to rest_rotations only by the reference. UsageError for
+    shapes that do not fit.
     """
     count = len(parents)
     check_shape("rotations", rotations, "B", count, 3, 3)
@@ -59,9 +63,13 @@ def forward_kinematics(
     if rest_rotations is not None:
         check_shape("rest_rotations", rest_rotations, count, 3, 3)
     check_tensors(rotations=rotations, joints=joints, scales=scales, rest_rotations=rest_rotations)
-    return Kinematics(
-        *reference.forward_kinematics(rotations, joints, parents, scales, rest_rotations, absolute)
-    )
+    if uses_kernel(backend, _KERNELS, rotations.device, _unfit(rotations, "rest_rotations", rest_rotations)):
+        from humanpose_cli.engine.skinning import autograd
+
+        compute = autograd.forward_kinematics
+    else:
+        compute = reference.forward_kinematics
+    return Kinematics(*compute(rotations, joints, parents, scales, rest_rotations, absolute))
 
 
 def skin_vertices(
@@ -78,10 +86,11 @@ def skin_vertices(
 
     vertices      (B, V, 3) or (1, V, 3) metres, the rest vertices x
     joints        (B, J, 3) rest joints; linear (B, J, 3, 3) and positions (B, J, 3) as of `forward_kinematics`
-    bone_indices  (V, K) int32, 0 to J − 1; a slot of zero weight is skipped, whatever its bone holds
-    bone_weights  (V, K) constant weights, usually of sum 1
+    bone_indices  (V, K) int32, 0 to J − 1
+    bone_weights  (V, K) weights, usually of sum 1
 
-    Differentiable (once) to vertices, joints, linear and positions. UsageError for shapes that do not fit.
+    Differentiable (once) to vertices, joints, linear and positions; to bone_weights only by the reference.
+    UsageError for shapes that do not fit.
     """
     check_shape("linear", linear, "B", "J", 3, 3)
     batch, count = linear.shape[:2]
@@ -100,4 +109,21 @@ def skin_vertices(
         bone_indices=bone_indices,
         bone_weights=bone_weights,
     )
-    return reference.skin_vertices(vertices, joints, linear, positions, bone_indices, bone_weights)
+    check_rows("bone_indices", bone_indices, count)
+    bone_indices = bone_indices.int()
+    if uses_kernel(backend, _KERNELS, vertices.device, _unfit(vertices, "bone_weights", bone_weights)):
+        from humanpose_cli.engine.skinning import autograd
+
+        compute = autograd.skin_vertices
+    else:
+        compute = reference.skin_vertices
+    return compute(vertices, joints, linear, positions, bone_indices, bone_weights)
+
+
+def _unfit(tensor: Tensor, name: str, constant: Tensor | None) -> str:
+    """Why the kernels cannot take these arguments; they differentiate to no constant."""
+    if tensor.dtype != torch.float32:
+        return str(tensor.dtype)
+    if constant is not None and constant.requires_grad and torch.is_grad_enabled():
+        return f"{name} that require a gradient"
+    return ""

@@ -71,19 +71,10 @@ def skin_vertices(
     bone_indices: Tensor,
     bone_weights: Tensor,
 ) -> Tensor:
-    """See `op.skin_vertices`. A slot of zero weight is skipped, also where its bone is not finite."""
+    """See `op.skin_vertices`."""
     result = torch.zeros_like(positions[:, :1]).expand(-1, vertices.shape[1], -1)
     for bone, weight in zip(bone_indices.long().unbind(1), bone_weights.unbind(1), strict=True):
-        used = weight[:, None] != 0
-        origin = _of_used(joints, bone, used)  # [B, V, 3]
-        target = _of_used(positions, bone, used)
-        matrix = _of_used(linear, bone, used[..., None])  # [B, V, 3, 3]
-        moved = (matrix @ (vertices - origin)[..., None]).squeeze(-1) + target
-        result = result + weight[:, None] * moved
+        local = vertices - joints.index_select(1, bone)  # [B, V, 3]
+        turned = (linear.index_select(1, bone) @ local[..., None]).squeeze(-1)
+        result = result + weight[:, None] * (turned + positions.index_select(1, bone))
     return result
-
-
-def _of_used(values: Tensor, bone: Tensor, used: Tensor) -> Tensor:
-    """Each vertex's bone's value, zero where the weight is zero, so that 0 · NaN reaches no gradient."""
-    picked = values.index_select(1, bone)
-    return torch.where(used, picked, torch.zeros_like(picked))

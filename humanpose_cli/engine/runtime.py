@@ -1,0 +1,202 @@
+"""Warp's start and every kernel launch: quiet, on torch's device and stream, spread over torch's CPU threads.
+
+Warp is imported with the first kernel, not with this file. Its compiled kernels are kept per user and per kind of
+processor, so that a home folder shared by different machines never serves one of them another's code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import platform
+import stat
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.errors import UnavailableError
+
+__all__ = ["launch", "ready", "start", "wrap"]
+
+logger = logging.getLogger("humanpose_cli.engine")
+
+# Nanoseconds of work on one thread from which splitting a launch over several pays (it costs about 60 µs).
+SPLIT_FROM = 300_000
+
+_lock = threading.RLock()
+_warp: Any = None
+_failures: dict[tuple[str, str], Exception] = {}
+_loaded: set[tuple[str, str]] = set()
+_pool: ThreadPoolExecutor | None = None
+
+
+def start() -> Any:
+    """The warp module, initialised; the first call takes about 0.3 s. Any error is Warp's own."""
+    global _warp
+    if _warp is None:
+        with _lock:
+            if _warp is None:
+                import warp
+
+                # Whoever started Warp before us has chosen its settings.
+                if warp.config.kernel_cache_dir is None:
+                    warp.config.kernel_cache_dir = str(_cache_folder())
+                    if hasattr(warp.config, "log_level"):
+                        warp.config.log_level = warp.LOG_WARNING
+                    else:
+                        warp.config.quiet = True
+                with _native_stderr_to_log():
+                    warp.init()
+                _warp = warp
+    return _warp
+
+
+def ready(kernels: str, device: torch.device) -> Exception | None:
+    """Compiles and loads a module of kernels for a device; None if they can run there, else what stood in the way.
+
+    kernels  full name of a module that defines Warp kernels and their `MODULE`
+    """
+    key = (kernels, str(device))
+    if key in _loaded:
+        return None
+    with _lock:
+        if key not in _loaded and key not in _failures:
+            try:
+                wp = start()
+                module = __import__(kernels, fromlist=["MODULE"]).MODULE
+                with _native_stderr_to_log():
+                    wp.load_module(
+                        module, wp.device_from_torch(device), block_dim=1 if device.type == "cpu" else 256
+                    )
+                _loaded.add(key)
+            except Exception as problem:  # whatever Warp, its compiler or the driver raise
+                _failures[key] = problem
+        return _failures.get(key)
+
+
+def wrap(tensor: Tensor, dtype: Any = None) -> Any:
+    """A tensor as a kernel's argument, without a copy; `dtype` may be a Warp vector or matrix type."""
+    return _warp.from_torch(tensor, dtype=dtype, requires_grad=False, return_ctype=True)
+
+
+def launch(kernel: Any, size: int, arguments: Sequence[Any], device: torch.device, cost: int = 0) -> None:
+    """Runs a kernel over `size` threads on torch's current stream of `device`.
+
+    The kernel's first argument is the number of its first thread, which is put before `arguments`. On the CPU a
+    launch of more than `SPLIT_FROM` ns (`cost`, estimated) is split over torch's number of threads; the kernel's
+    threads must then not write to the same place.
+    """
+    if size == 0:
+        return
+    wp = _warp
+    if device.type != "cpu":
+        stream = wp.stream_from_torch(torch.cuda.current_stream(device))
+        wp.launch(kernel, size, [0, *arguments], stream=stream)
+        return
+    parts = min(torch.get_num_threads(), size) if cost > SPLIT_FROM else 1
+    if parts == 1:
+        wp.launch(kernel, size, [0, *arguments], device="cpu")
+        return
+    bounds = [size * part // parts for part in range(parts + 1)]
+
+    def run(part: int) -> None:
+        begin, end = bounds[part], bounds[part + 1]
+        wp.launch(kernel, end - begin, [begin, *arguments], device="cpu")
+
+    others = [_threads().submit(run, part) for part in range(1, parts)]
+    try:
+        run(0)
+    finally:
+        for other in others:
+            other.result()
+
+
+def _threads() -> ThreadPoolExecutor:
+    global _pool
+    if _pool is None:
+        with _lock:
+            if _pool is None:
+                _pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 2) - 1), "humanpose-kernels")
+    return _pool
+
+
+def _forget_threads() -> None:
+    """After a fork the child has none of its parent's threads."""
+    global _pool, _lock
+    _pool, _lock = None, threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
+
+
+def _cache_folder() -> Path:
+    """The first folder that we may write to: the user's choice, the user's cache, a private temporary one."""
+    chosen = os.environ.get("WARP_CACHE_PATH")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache" if sys.platform != "win32" else None
+    if base is None:
+        base = os.environ.get("LOCALAPPDATA") or tempfile.gettempdir()
+    candidates = [Path(chosen)] if chosen else []
+    candidates.append(Path(base) / "humanpose-cli" / "kernels")
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    candidates.append(Path(tempfile.gettempdir()) / f"humanpose-cli-{user}" / "kernels")
+    for candidate in candidates:
+        folder = candidate / _processor()
+        if _is_ours_to_write(folder):
+            return folder
+    return Path(tempfile.mkdtemp(prefix="humanpose-cli-"))
+
+
+def _is_ours_to_write(folder: Path) -> bool:
+    """Whether the folder can be made and written, and belongs to this user alone: it will hold code to run."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
+        if hasattr(os, "getuid"):
+            status = folder.stat()
+            return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    except OSError:
+        return False
+    return True
+
+
+def _processor() -> str:
+    """Name of this kind of processor: kernels are compiled for exactly the instructions it has."""
+    abilities = platform.processor()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        abilities += "".join(next((line for line in lines if line.lower().startswith(("flags", "features"))), ""))
+    return f"{platform.machine()}-{hashlib.sha256(abilities.encode()).hexdigest()[:12]}"
+
+
+@contextlib.contextmanager
+def _native_stderr_to_log() -> Iterator[None]:
+    """Catches what native code writes to the process's stderr and hands it to the log at debug level."""
+    try:
+        sys.stderr.flush()
+        saved = os.dup(2)
+    except (OSError, AttributeError, ValueError):  # no stderr at all
+        yield
+        return
+    try:
+        with tempfile.TemporaryFile() as caught:
+            os.dup2(caught.fileno(), 2)
+            try:
+                yield
+            finally:
+                os.dup2(saved, 2)
+                caught.seek(0)
+                for line in caught.read().decode(errors="replace").splitlines():
+                    logger.debug("%s", line)
+    finally:
+        os.close(saved)
