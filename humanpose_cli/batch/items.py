@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.errors import HpcError, InputError, UsageError
 
-__all__ = ["Fingerprint", "Item", "content_digest", "fingerprint", "unique_items"]
+if TYPE_CHECKING:
+    from humanpose_cli.io.input_items import InputItem
+
+__all__ = ["Fingerprint", "Item", "content_digest", "fingerprint", "item_of", "unique_items"]
 
 _READ_SIZE = 1 << 20
 
@@ -25,6 +28,7 @@ class Item:
     root     the folder that `key` is relative to
     outputs  the files that it will write, where that is known beforehand
     payload  whatever the worker needs; the batch never looks at it
+    error    what is known to be wrong with it already; it then fails without reaching the worker
     """
 
     key: str
@@ -33,11 +37,17 @@ class Item:
     root: Path | None = None
     outputs: tuple[Path, ...] = ()
     payload: Any = None
+    error: HpcError | None = None
 
     @property
     def name(self) -> str:
         """The label, or the key where there is none."""
         return self.label or self.key
+
+
+def item_of(source: InputItem, outputs: Sequence[Path] = ()) -> Item:
+    """The item for an input of the command line; `source` is its payload."""
+    return Item(source.key, source.files, source.label, source.root, tuple(outputs), payload=source, error=source.error)
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,9 @@ class Fingerprint:
 
 
 def fingerprint(item: Item) -> Fingerprint:
-    """Size and time of an item's files; InputError if one of them cannot be found or looked at."""
+    """Size and time of an item's files; the item's own error, or InputError if a file cannot be looked at."""
+    if item.error is not None:
+        raise item.error
     size = newest = 0
     for path in item.files:
         try:

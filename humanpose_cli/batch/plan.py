@@ -11,7 +11,7 @@ from typing import Any
 from humanpose_cli.batch.items import Item, content_digest, fingerprint
 from humanpose_cli.batch.job import Batch
 from humanpose_cli.batch.ledger import Entry, History
-from humanpose_cli.errors import HpcError, InputError, UsageError
+from humanpose_cli.errors import HpcError, UsageError
 
 __all__ = ["Decision", "decide", "refuse_conflicts"]
 
@@ -72,7 +72,7 @@ def _unchanged(item: Item, entry: Entry, batch: Batch) -> bool:
         if batch.verify_inputs:
             return bool(entry.content) and content_digest(item) == entry.content
         return entry.same_input(fingerprint(item))
-    except InputError:
+    except HpcError:
         return False  # its turn will come, and then it fails with the reason
 
 

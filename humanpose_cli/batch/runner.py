@@ -29,7 +29,7 @@ from humanpose_cli.batch.plan import Decision, decide, refuse_conflicts
 from humanpose_cli.batch.progress import Progress, SilentProgress
 from humanpose_cli.batch.run_record import now, run_record, run_record_path
 from humanpose_cli.batch.signals import StopSignals
-from humanpose_cli.errors import ExitCode, InputError, UnavailableError
+from humanpose_cli.errors import ExitCode, HpcError, UnavailableError
 from humanpose_cli.io.atomic import write_json
 from humanpose_cli.result import CommandResult, ItemResult, Status, combine_status
 
@@ -176,7 +176,7 @@ class _Run:
         """What the ledger knows the item by, taken before it is read; None if it cannot be read."""
         try:
             return _Mark(fingerprint(item), content_digest(item))
-        except InputError as error:
+        except HpcError as error:
             self._finish(_failed(item, explain(error), 0.0))
             return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +10,7 @@ import typer
 
 from humanpose_cli.batch.failures import Failure, explain
 from humanpose_cli.batch.signals import StopSignals
-from humanpose_cli.cli.command import settings_origin
+from humanpose_cli.cli.command import CommandInfo, settings_origin
 from humanpose_cli.cli.render import json_text, write_people, write_stdout
 from humanpose_cli.cli.reporter import Reporter
 from humanpose_cli.errors import ExitCode, InterruptedRun
@@ -19,6 +18,7 @@ from humanpose_cli.result import CommandResult, Status
 
 __all__ = ["UsageProblem", "close", "failed", "interrupted"]
 
+_PLAIN = CommandInfo()
 # typer carries its own copy of click since 0.26 and used click itself before: take the class from what it exports.
 UsageProblem: type[Exception] = typer.BadParameter.__bases__[0]
 
@@ -39,18 +39,18 @@ def interrupted(command: str, signal_number: int) -> CommandResult:
     return CommandResult(command, Status.INTERRUPTED, messages=(str(error),), exit_code=error.exit_code)
 
 
-def close(result: CommandResult, reporter: Reporter, *, as_json: bool, columns: Sequence[tuple[str, str]] = ()) -> int:
-    """Say the result's messages, write it to stdout, and give the exit code."""
+def close(result: CommandResult, reporter: Reporter, *, as_json: bool, info: CommandInfo = _PLAIN) -> int:
+    """Write the result to stdout, say its messages, and give the exit code."""
+    if as_json:
+        said = tuple(text for text in reporter.warnings if text not in result.messages)
+        write_stdout(json_text(replace(result, messages=(*result.messages, *said))) + "\n")
+    else:
+        write_people(result, info.columns, info.words)
     for message in result.messages:
         if result.status is Status.ERROR and not result.items:
             reporter.error(message)
         else:
             reporter.info(message)
-    if as_json:
-        said = tuple(text for text in reporter.warnings if text not in result.messages)
-        write_stdout(json_text(replace(result, messages=(*result.messages, *said))) + "\n")
-    else:
-        write_people(result, columns)
     return int(result.exit_code)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from typer.core import TyperCommand
 from humanpose_cli.cli.config import canonical, read_config, read_settings
 from humanpose_cli.cli.options import nearest
 from humanpose_cli.errors import UsageError
-from humanpose_cli.result import CommandResult
+from humanpose_cli.result import CommandResult, Status
 
 __all__ = ["CONTEXT", "CommandInfo", "Invocation", "build_command", "command", "settings_origin"]
 
@@ -38,21 +38,21 @@ class CommandInfo:
 
     columns  (key of the items' details, heading) that the table for people shows
     presets  names for `--preset`, each a mapping of setting keys
+    words    what the table calls a status, where its own words do not fit
     tunes    whether it passes `session.settings` on through `session.tune`; otherwise unknown keys are refused
     """
 
     columns: tuple[tuple[str, str], ...] = ()
     presets: Presets = field(default_factory=dict)
+    words: Mapping[Status, str] = field(default_factory=dict)
     tunes: bool = False
 
 
-def command(
-    *, columns: Sequence[tuple[str, str]] = (), presets: Presets | None = None, tunes: bool = False
-) -> Callable[[Function], Function]:
-    """Decorator for a command's function; see CommandInfo."""
+def command(**info: Any) -> Callable[[Function], Function]:
+    """Decorator for a command's function; takes the fields of CommandInfo."""
 
     def mark(function: Function) -> Function:
-        function.info = CommandInfo(tuple(columns), presets or {}, tunes)  # type: ignore[attr-defined]
+        function.info = CommandInfo(**info)  # type: ignore[attr-defined]
         return function
 
     return mark

@@ -5,7 +5,7 @@ How a command is written. One file in this folder, about forty lines, one functi
 Session and its options and returns a CommandResult; one line in `cli/table.py`:
 
     # humanpose_cli/cli/fit.py
-    from humanpose_cli.batch.items import Item
+    from humanpose_cli.batch.items import Item, item_of
     from humanpose_cli.batch.job import Batch, Outcome
     from humanpose_cli.cli.command import command
     from humanpose_cli.cli.options import Device, Inputs, Out, Overwrite, Resume, ShardOption, resolve_device
@@ -28,7 +28,7 @@ Session and its options and returns a CommandResult; one line in `cli/table.py`:
 
         options = session.tune(FitOptions())                                   # --set, --config and --preset
         fitter = Fitter(options, device=resolve_device(device))                # once a process
-        items = [Item(i.key, i.files, i.label, i.root, payload=i) for i in open_inputs(inputs)]
+        items = [item_of(source) for source in open_inputs(inputs)]
 
         def work(item: Item) -> Outcome:
             fitted = fitter.fit(item.payload, out, on_frame=session.reporter.step)   # raises HpcError
@@ -116,7 +116,7 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
                 use_threads(invocation.values["threads"])
             session = Session(name, reporter, stop, as_json, tuple(arguments), invocation.settings)
             result = invocation.function(session, **invocation.values)
-            return close(result, reporter, as_json=as_json, columns=invocation.info.columns)
+            return close(result, reporter, as_json=as_json, info=invocation.info)
         except BaseException as error:
             reporter.finish()
             return close(failed(error, name, reporter, stop), reporter, as_json=as_json)

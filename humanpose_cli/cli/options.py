@@ -11,7 +11,6 @@ import difflib
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,11 +18,11 @@ import typer
 
 from humanpose_cli.batch.shards import Shard
 from humanpose_cli.errors import UnavailableError, UsageError
+from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 
 __all__ = [
     "BatchSize",
     "Device",
-    "FrameRange",
     "Frames",
     "Inputs",
     "Out",
@@ -36,40 +35,11 @@ __all__ = [
     "VerifyInputs",
     "nearest",
     "parse_device",
-    "parse_frames",
     "resolve_device",
     "use_threads",
 ]
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
-_FRAMES = re.compile(r"(\d*):(\d*)")
-
-
-@dataclass(frozen=True)
-class FrameRange:
-    """Frames `start` up to but not including `stop` of a sequence, counted from 0; `stop` None is its end."""
-
-    start: int = 0
-    stop: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.stop is not None and self.stop <= self.start:
-            raise UsageError("--frames", "holds no frame", expected="A:B with A < B", got=str(self))
-
-    def __str__(self) -> str:
-        return f"{self.start}:{'' if self.stop is None else self.stop}"
-
-    def as_slice(self) -> slice:
-        """For indexing."""
-        return slice(self.start, self.stop)
-
-
-def parse_frames(text: str) -> FrameRange:
-    """Read `A:B`, `A:` or `:B`."""
-    match = _FRAMES.fullmatch(text.strip())
-    if not match or text.strip() == ":":
-        raise UsageError("--frames", "cannot be read", expected="A:B, A: or :B in frames", got=repr(text))
-    return FrameRange(int(match[1] or 0), int(match[2]) if match[2] else None)
 
 
 def parse_device(text: str) -> str:
@@ -207,7 +177,7 @@ Frames = Annotated[
     typer.Option(
         "--frames",
         metavar="A:B",
-        parser=parse_frames,
+        parser=parse_frame_range,
         help="Frames A to B-1 of each sequence, counted from 0. Default: all.",
         rich_help_panel=_FILES,
     ),

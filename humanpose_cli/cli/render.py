@@ -19,6 +19,7 @@ from humanpose_cli.result import CommandResult, ItemResult, Status
 __all__ = ["json_text", "json_values", "write_people", "write_stdout"]
 
 Columns = Sequence[tuple[str, str]]
+Words = Mapping[Status, str]
 _MOST_ROWS = 40
 _STYLES = {
     Status.SUCCESS: "green",
@@ -34,6 +35,7 @@ _WORDS = {
     Status.ERROR: "failed",
     Status.INTERRUPTED: "interrupted",
 }
+_NO_WORDS: Words = {}
 
 
 def json_values(value: Any) -> Any:
@@ -95,16 +97,17 @@ def _stop_writing_to_stdout() -> None:
         sys.stdout.flush()
 
 
-def write_people(result: CommandResult, columns: Columns = ()) -> None:
+def write_people(result: CommandResult, columns: Columns = (), words: Words = _NO_WORDS) -> None:
     """A table of the items, as wide as the terminal, and a line that sums it up.
 
     columns  (key of the items' details, heading) of what this command shows beside input, status and outputs
+    words    what to call a status, where the usual words do not fit
     """
     if result.items and sys.stdout is not None:
-        write_stdout(_table_text(result, columns, sys.stdout))
+        write_stdout(_table_text(result, columns, {**_WORDS, **words}, sys.stdout))
 
 
-def _table_text(result: CommandResult, columns: Columns, stream: TextIO) -> str:
+def _table_text(result: CommandResult, columns: Columns, words: Words, stream: TextIO) -> str:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -124,7 +127,7 @@ def _table_text(result: CommandResult, columns: Columns, stream: TextIO) -> str:
     if written:
         table.add_column("written", overflow="fold")
     for item in _rows_to_show(result.items):
-        cells = [_cell(item.input), _cell(_WORDS[item.status], _STYLES[item.status])]
+        cells = [_cell(item.input), _cell(words[item.status], _STYLES[item.status])]
         cells += [_cell(_shown(item.details.get(key))) for key, _ in columns]
         if timed:
             cells.append(_cell(f"{item.seconds:.1f}" if item.seconds else ""))
@@ -134,7 +137,7 @@ def _table_text(result: CommandResult, columns: Columns, stream: TextIO) -> str:
     with console.capture() as captured:
         console.print(table)
         if len(result.items) > 1:
-            console.print(_summary(result.items), highlight=False)
+            console.print(_summary(result.items, words), highlight=False)
     lines = [line.rstrip() for line in captured.get().splitlines()]
     return "\n".join(lines) + "\n"
 
@@ -147,9 +150,9 @@ def _rows_to_show(items: Sequence[ItemResult]) -> Sequence[ItemResult]:
     return [item for i, item in enumerate(items) if i < _MOST_ROWS // 2 or item.status not in fine]
 
 
-def _summary(items: Sequence[ItemResult]) -> str:
+def _summary(items: Sequence[ItemResult], words: Words) -> str:
     counts = Counter(item.status for item in items)
-    parts = [f"{counts[status]} {word}" for status, word in _WORDS.items() if counts[status]]
+    parts = [f"{counts[status]} {word}" for status, word in words.items() if counts[status]]
     return f"{len(items)} items: {', '.join(parts)}"
 
 

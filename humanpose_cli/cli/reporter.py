@@ -25,7 +25,6 @@ __all__ = ["Reporter", "private_stderr"]
 
 _PACKAGE = "humanpose_cli"
 _PACKAGE_FOLDER = str(Path(__file__).resolve().parents[1]) + os.sep
-_NOWHERE = open(os.devnull, "w")  # noqa: SIM115 - stands in for a closed stderr as long as the process lives
 _STYLES = {"error": "bold red", "warning": "yellow"}
 
 
@@ -37,11 +36,16 @@ def private_stderr() -> Iterator[TextIO]:
     except (OSError, ValueError, AttributeError):  # stderr is closed, or replaced by something without a descriptor
         own = None
     if own is None:
-        yield sys.stderr or _NOWHERE
+        yield sys.stderr or _nowhere()
         return
     encoding, errors = sys.stderr.encoding, "backslashreplace"
     with os.fdopen(own, "w", encoding=encoding, errors=errors, buffering=1) as stream:
         yield stream
+
+
+def _nowhere() -> TextIO:
+    """Stands in for a closed stderr as long as the process lives."""
+    return open(os.devnull, "w")
 
 
 class Reporter:
@@ -63,7 +67,7 @@ class Reporter:
         interval: float = 5.0,
     ) -> None:
         self.label, self.quiet, self.verbose, self.interval = label, quiet, verbose, interval
-        self.stream = stream or sys.stderr or _NOWHERE
+        self.stream = stream or sys.stderr or _nowhere()
         self._display: Display | None = None
         self._said: dict[str, None] = {}
         self._handler = _LogHandler(self)

@@ -1,0 +1,184 @@
+"""What `hpc doctor` looks at. A check returns what it found, in words, or raises what stood in the way."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+from humanpose_cli.errors import UnavailableError
+from humanpose_cli.version import __version__
+
+__all__ = ["CHECKS", "Check"]
+
+_LEAST_FREE = 2 * 2**30  # bytes: a few minutes of overlay video, and the compiled kernels
+
+
+@dataclass(frozen=True)
+class Check:
+    """name    what is looked at
+    look    returns what was found; any exception means that it is missing
+    remedy  the line that mends it, where the exception does not tell one
+    needed  whether `hpc fit` and `hpc repose` cannot do without it
+    """
+
+    name: str
+    look: Callable[[], str]
+    remedy: str
+    needed: bool = True
+
+
+def _package() -> str:
+    from humanpose_cli.batch.run_record import commit_of_checkout
+
+    commit = commit_of_checkout()
+    return f"{__version__}{f', commit {commit[:12]}' if commit else ''}"
+
+
+def _python() -> str:
+    version = platform.python_version()
+    if not (3, 10) <= sys.version_info[:2] <= (3, 12):
+        raise UnavailableError("python", f"is version {version}", remedy="install Python 3.10, 3.11 or 3.12")
+    return f"{version}, {platform.system()} {platform.machine()}"
+
+
+def _module(module: str, distribution: str) -> str:
+    """Import a package, which finds out about shared libraries that are missing, and tell its version."""
+    importlib.import_module(module)
+    return metadata.version(distribution)
+
+
+def _processors() -> str:
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = ""
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        memory = f", {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB memory"
+    return f"{allowed} of {os.cpu_count()} usable{memory}"
+
+
+def _gpu() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        devices = range(torch.cuda.device_count())
+        return ", ".join(f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in devices)
+    driver = _nvidia_driver()
+    if driver:
+        raise UnavailableError("gpu", f"driver {driver} is there, but torch {torch.__version__} cannot use it")
+    return "none: everything runs on the CPU"
+
+
+def _nvidia_driver() -> str:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ""
+    query = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    return done.stdout.split("\n")[0].strip() if done.returncode == 0 else ""
+
+
+def _body() -> str:
+    from humanpose_cli.bodies.default_body import default_body
+
+    body = default_body()
+    return f"{len(body.template):,} vertices, {len(body.faces):,} triangles"
+
+
+def _pose_library() -> str:
+    from humanpose_cli.bodies.pose_library import pose_library
+
+    return f"{len(pose_library().poses):,} poses"
+
+
+def _engine() -> str:
+    from humanpose_cli.engine.self_test import self_test
+
+    return self_test()
+
+
+def _detector() -> str:
+    from humanpose_cli.detection.graphs import self_test
+
+    self_test()
+    return "both models start and answer"
+
+
+def _ffmpeg() -> str:
+    from humanpose_cli.io.ffmpeg import ffmpeg_program
+
+    program = ffmpeg_program()
+    done = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=20, check=True)
+    return " ".join(done.stdout.split()[:3])
+
+
+def _cache_folder() -> str:
+    from humanpose_cli.engine.runtime import start
+
+    folder = Path(start().config.kernel_cache_dir)
+    with tempfile.NamedTemporaryFile(dir=folder):
+        return str(folder)
+
+
+def _space(folder: Path) -> str:
+    free = shutil.disk_usage(folder).free
+    if free < _LEAST_FREE:
+        raise UnavailableError("disk space", f"{free / 2**30:.1f} GiB free", remedy="free some, or use --out elsewhere")
+    return f"{free / 2**30:.0f} GiB free"
+
+
+def _output_folder() -> str:
+    folder = Path.cwd()
+    with tempfile.NamedTemporaryFile(dir=folder):
+        return f"hpc-out in {folder}"
+
+
+def _reinstall(distribution: str) -> str:
+    return f"{shlex.quote(sys.executable)} -m pip install --force-reinstall {distribution}"
+
+
+def _restore_data() -> str:
+    """The line that brings back files which are part of this package."""
+    root = Path(__file__).resolve().parents[2]
+    if (root / ".git").exists():
+        return f"git -C {shlex.quote(str(root))} checkout -- humanpose_cli"
+    return _reinstall("humanpose-cli")
+
+
+def _import_check(module: str, distribution: str, remedy: str = "") -> Check:
+    return Check(distribution, partial(_module, module, distribution), remedy or _reinstall(distribution))
+
+
+_OPENGL = "sudo apt-get install libgl1 libglib2.0-0, or " + _reinstall("mediapipe==0.10.14")
+
+CHECKS = (
+    Check("humanpose-cli", _package, ""),
+    Check("python", _python, "install Python 3.10, 3.11 or 3.12"),
+    _import_check("numpy", "numpy"),
+    _import_check("scipy", "scipy"),
+    _import_check("torch", "torch"),
+    _import_check("warp", "warp-lang"),
+    _import_check("mediapipe", "mediapipe", _OPENGL),
+    _import_check("smplx", "smplx"),
+    _import_check("skimage", "scikit-image"),
+    _import_check("PIL", "pillow"),
+    Check("processors", _processors, ""),
+    Check("gpu", _gpu, "pip install --upgrade torch, with the CUDA build of pytorch.org", needed=False),
+    Check("default body", _body, _restore_data()),
+    Check("pose library", _pose_library, _restore_data()),
+    Check("engine", _engine, _reinstall("warp-lang"), needed=False),
+    Check("detector", _detector, _OPENGL),
+    Check("ffmpeg", _ffmpeg, _reinstall("imageio-ffmpeg")),
+    Check("kernel cache", _cache_folder, "set WARP_CACHE_PATH to a folder that you may write to", needed=False),
+    Check("output folder", _output_folder, "run hpc where you may write, or give --out", needed=False),
+    Check("disk space", partial(_space, Path.cwd()), "free some space, or give --out elsewhere", needed=False),
+)
