@@ -43,7 +43,7 @@ from humanpose_cli.geometry.rotations import (
 
 HELD_OUT = ("soccer", "washwindow")
 FRAME_RATE = 30.0
-JUMP_MARGIN = 8  # frames cut on both sides of a jump
+JUMP_MARGIN = 12  # frames cut on both sides of a jump
 SHORTEST = 25  # frames of a clip
 SIDES = ("left", "right")
 SOLES = ("left_heel", "right_heel", "left_foot_index", "right_foot_index")

@@ -127,18 +127,19 @@ def angles_to_rotations(angles: Tensor) -> Tensor:
 def angles_from_named(degrees: Mapping[str, float]) -> Tensor:
     """Named angles in degrees → (24, 3) radians; angles not named are zero.
 
-    Keys are "joint.angle" ("left_knee.flexion"); without a side ("knee.flexion") both sides get the angle.
+    Keys are "joint.angle" ("left_knee.flexion"); without a side ("knee.flexion") both sides get the angle,
+    unless a key for that side says otherwise.
     UsageError names an unknown key.
     """
     angles = torch.zeros(len(SMPL24), 3)
-    for key, value in degrees.items():
+    for key in sorted(degrees, key=lambda name: name.startswith(("left_", "right_"))):
         joint, _, angle = key.partition(".")
         joints = [name for name in (joint, f"left_{joint}", f"right_{joint}") if name in SMPL24]
         if not joints or angle not in ANGLE_NAMES[joints[0]]:
             known = ", ".join(ANGLE_NAMES[joints[0]]) if joints else "joints of smpl24"
             raise UsageError(key, "is not a joint angle", expected=known)
         for name in joints:
-            angles[SMPL24.index(name), ANGLE_NAMES[name].index(angle)] = value
+            angles[SMPL24.index(name), ANGLE_NAMES[name].index(angle)] = degrees[key]
     return torch.deg2rad(angles)
 
 

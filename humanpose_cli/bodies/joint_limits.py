@@ -26,8 +26,8 @@ _RANGES: dict[str, tuple[tuple[float, float], ...]] = {
     "neck": ((-40, 40), (-30, 30), (-45, 45)),
     "head": ((-40, 40), (-30, 30), (-50, 50)),
     # Flexion 120-130 (knee bent, pelvis helping 145), extension 20-30, abduction 45 (splits more), adduction 30,
-    # inward rotation 45, outward 45-60.
-    "hip": ((-40, 145), (-40, 70), (-65, 55)),
+    # inward rotation 45, outward 45-60 (sitting cross-legged, with the pelvis helping, 90).
+    "hip": ((-40, 145), (-40, 70), (-95, 65)),
     # Flexion 135-150 (kneeling 160); hyperextension up to 5; hardly any sideways bend; turning only when bent.
     "knee": ((-5, 162), (-12, 12), (-35, 35)),
     # Dorsiflexion 20 (squatting 35), plantar flexion 50 (pointe 65), inversion 35, eversion 20.

@@ -89,12 +89,15 @@ class PoseLibrary:
             if activity in (None, its_activity) and split in (None, its_split):
                 yield self.clip(name)
 
-    def frames(self, split: str) -> Tensor:
-        """Rows of the frames of one split, 'train' or 'held_out': (M,) int64."""
+    def frames(self, split: str, activity: str | None = None) -> Tensor:
+        """Rows of the frames of one split, 'train' or 'held_out', optionally of one activity: (M,) int64."""
+        clips = zip(
+            self.clip_start[:-1], self.clip_start[1:], self.clip_splits, self.clip_activities, strict=True
+        )
         rows = [
             torch.arange(start, end)
-            for start, end, its_split in zip(self.clip_start[:-1], self.clip_start[1:], self.clip_splits, strict=True)
-            if its_split == split
+            for start, end, its_split, its_activity in clips
+            if its_split == split and activity in (None, its_activity)
         ]
         return torch.cat(rows) if rows else torch.zeros(0, dtype=torch.int64)
 
