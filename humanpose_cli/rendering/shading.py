@@ -19,8 +19,8 @@ __all__ = ["Layer", "Scene", "render_people"]
 
 Array = NDArray[np.float32]
 
-# Samples of one rasteriser call: bounds memory on pictures of any size (about 60 bytes a sample).
-_MOST_SAMPLES = 4_000_000
+# Samples of one rasteriser call: bounds memory on pictures of any size (about 40 bytes a sample).
+_MOST_SAMPLES = 8_400_000
 
 
 class Layer(NamedTuple):
