@@ -195,6 +195,8 @@ class _Search:
         path = argument.path
         if argument.error is not None:
             self.found.append(_Found("error", path, error=argument.error))
+        elif argument.from_glob and self._is_ours(path):
+            return
         elif path.is_dir():
             self._take_folder(path)
         elif _is_video(path):
@@ -205,6 +207,11 @@ class _Search:
             self._take_as_frame(path)
         else:
             self.found.append(_Found("picture", path))
+
+    def _is_ours(self, path: Path) -> bool:
+        """Whether a glob met one of our own outputs."""
+        inside = any(folder == path or folder in path.parents for folder in self.exclude)
+        return inside or path.name.endswith(self.own_suffixes)
 
     def _take_as_frame(self, path: Path) -> None:
         """A picture named by itself where sequences are wanted: it joins the others of its folder."""
@@ -222,7 +229,7 @@ class _Search:
         if listing.ignored:
             self.passed_over[_shown(folder)] = listing.ignored
         if not (listing.pictures or listing.videos or listing.errors):
-            others = f"{listing.ignored} other files" if listing.ignored else "an empty folder"
+            others = f"only {_other_files(listing.ignored)}" if listing.ignored else "an empty folder"
             error = InputError(folder, "holds no picture and no video", got=others)
             self.found.append(_Found("error", folder, error=error))
 
@@ -259,9 +266,13 @@ class _Search:
         if len(self.choices) > _MOST_MESSAGES:
             yield f"… and {len(self.choices) - _MOST_MESSAGES} more folders"
         for place, count in self.passed_over.items():
-            yield f"{place}: {count} other {'file' if count == 1 else 'files'} passed over"
+            yield f"{place}: {_other_files(count)} passed over"
         if self.range != ALL_FRAMES and not any(item.is_sequence for item in items):
             yield "the frame range has no effect: there is no sequence"
+
+
+def _other_files(count: int) -> str:
+    return f"{count} other {'file' if count == 1 else 'files'}"
 
 
 def _shown(path: Path) -> str:

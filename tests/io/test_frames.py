@@ -1,0 +1,357 @@
+"""From arguments to items: files, folders, globs, lists, sequences, and everything odd that lies around in folders."""
+
+from __future__ import annotations
+
+import io
+import os
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.io.folders import judge_sequence, natural_order
+from humanpose_cli.io.frame_range import FrameRange
+from humanpose_cli.io.frames import open_inputs, output_path
+from humanpose_cli.io.video_writer import VideoWriter
+
+
+def picture(path: Path, size=(8, 6), value=0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value, value, value)).save(path, exif=exif_with_focal() if path.suffix == ".jpg" else b"")
+    return path
+
+
+def exif_with_focal() -> Image.Exif:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA405] = 36
+    return exif
+
+
+def keys(inputs) -> list[str]:
+    return [item.key for item in inputs]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "in"
+
+
+class TestArguments:
+    def test_one_file(self, folder):
+        path = picture(folder / "a b 'ü'.jpg")
+        (item,) = open_inputs([path])
+        assert (item.key, item.kind, item.files, item.root) == ("a b 'ü'.jpg", "picture", (path,), folder)
+        assert not item.is_sequence
+        (frame,) = item.frames()
+        assert (frame.index, frame.name, frame.size) == (0, "a b 'ü'.jpg", (8, 6))
+        assert frame.focal == pytest.approx(36 * 10 / np.hypot(36, 24))
+        assert item.frame_count == 1
+        assert item.frame_rate is None
+
+    def test_relative_and_absolute_names_of_one_file_are_one_item(self, folder):
+        path = picture(folder / "a.jpg")
+        assert keys(open_inputs(["in/a.jpg", path, "./in/../in/a.jpg", folder])) == ["a.jpg"]
+
+    def test_a_folder_mirrors_its_tree_in_natural_order(self, folder):
+        for name in ("b/10.jpg", "b/9.png", "a.webp", "b/deep/x.jpg", "B.JPG"):
+            picture(folder / name)
+        assert keys(open_inputs([folder])) == ["B.JPG", "a.webp", "b/9.png", "b/10.jpg", "b/deep/x.jpg"]
+
+    def test_several_arguments_share_one_root(self, folder):
+        for name in ("s1/img_1.jpg", "s2/img_1.jpg", "t/img_1.jpg"):
+            picture(folder / name)
+        inputs = open_inputs([folder / "s1", folder / "s2", folder / "t" / "img_1.jpg"])
+        assert keys(inputs) == ["s1/img_1.jpg", "s2/img_1.jpg", "t/img_1.jpg"]
+        assert inputs.root == folder
+
+    def test_globs_are_relative_to_their_fixed_part(self, folder):
+        for name in ("a.jpg", "x/b.jpg", "x/y/c.jpg", "x/y/c.png", "x/notes.txt"):
+            picture(folder / name) if not name.endswith("txt") else (folder / name).write_text("")
+        assert keys(open_inputs(["in/**/*.jpg"])) == ["a.jpg", "x/b.jpg", "x/y/c.jpg"]
+        assert keys(open_inputs([f"{folder}/x/*"])) == ["b.jpg", "y/c.jpg", "y/c.png"]
+        everything = open_inputs(["in/**"])
+        assert keys(everything) == ["a.jpg", "x/b.jpg", "x/y/c.jpg", "x/y/c.png"]
+        assert any("1 other file" in message for message in everything.messages)
+
+    def test_a_name_that_looks_like_a_glob_but_exists_is_taken_as_it_is(self, folder):
+        picture(folder / "shot[1].jpg")
+        picture(folder / "shot1.jpg")
+        assert keys(open_inputs(["in/shot[1].jpg"])) == ["shot[1].jpg"]
+
+    @pytest.mark.parametrize(
+        "content", [b"in/a.jpg\r\nin/b c.jpg\n\n", b"in/a.jpg\0in/b c.jpg\0", b"in/a.jpg\nin/b c.jpg"]
+    )
+    def test_a_list_on_stdin(self, folder, content):
+        picture(folder / "a.jpg")
+        picture(folder / "b c.jpg")
+        assert keys(open_inputs(["-"], io.BytesIO(content))) == ["a.jpg", "b c.jpg"]
+        assert keys(open_inputs(["-"], io.TextIOWrapper(io.BytesIO(content)))) == ["a.jpg", "b c.jpg"]
+        assert keys(open_inputs(["-"], io.StringIO(content.decode()))) == ["a.jpg", "b c.jpg"]
+
+    def test_a_newline_in_a_name_with_a_nul_separated_list(self, folder):
+        picture(folder / "a\nb.jpg")
+        assert keys(open_inputs(["-"], io.BytesIO(b"in/a\nb.jpg\0"))) == ["a\nb.jpg"]
+
+    def test_empty_lists(self, folder):
+        with pytest.raises(InputError, match="stdin"):
+            open_inputs(["-"], io.BytesIO(b"\n\n"))
+        with pytest.raises(UsageError):
+            open_inputs(["-"])
+        with pytest.raises(UsageError, match="missing"):
+            open_inputs([])
+        with pytest.raises(UsageError, match="empty"):
+            open_inputs([""])
+
+
+class TestTrouble:
+    def test_a_sole_missing_argument_is_raised(self, folder):
+        for argument, told in [("no.jpg", "does not exist"), ("no*.jpg", "matches no file"), ("no/", "does not exist")]:
+            with pytest.raises(InputError, match=told):
+                open_inputs([argument])
+
+    def test_an_empty_folder_and_a_folder_of_other_things(self, folder):
+        folder.mkdir()
+        with pytest.raises(InputError, match="an empty folder"):
+            open_inputs([folder])
+        (folder / "notes.txt").write_text("x")
+        with pytest.raises(InputError, match="1 other file$"):
+            open_inputs([folder])
+
+    def test_of_several_arguments_the_good_ones_remain(self, folder):
+        picture(folder / "a.jpg")
+        (folder / "empty").mkdir()
+        inputs = open_inputs(["in/a.jpg", "in/no.jpg", folder / "empty", "in/z*.png"])
+        assert [item.error is None for item in inputs] == [True, False, False, False]
+        for item in inputs[1:]:
+            with pytest.raises(InputError):
+                next(item.frames())
+        assert len(list(inputs[0].frames())) == 1
+
+    def test_a_text_file_named_jpg_fails_when_it_is_read(self, folder):
+        picture(folder / "a.jpg")
+        (folder / "t.jpg").write_text("hello")
+        good, bad = open_inputs([folder])
+        assert len(list(good.frames())) == 1
+        with pytest.raises(InputError, match=r"t\.jpg.*text"):
+            list(bad.frames())
+
+    def test_a_broken_link(self, folder):
+        folder.mkdir()
+        (folder / "l.jpg").symlink_to("nowhere.jpg")
+        with pytest.raises(InputError, match="link to nothing"):
+            open_inputs(["in/l.jpg"])
+
+    def test_links_to_folders_are_followed_once(self, folder):
+        picture(folder / "a" / "x.jpg")
+        (folder / "a" / "loop").symlink_to(folder)
+        (folder / "b").symlink_to(folder / "a")
+        assert keys(open_inputs([folder])) == ["a/x.jpg"]
+
+    def test_hidden_files_and_foreign_folders_are_passed_over(self, folder):
+        for name in ("a.jpg", ".hidden.jpg", "._a.jpg", ".git/x.jpg", "__MACOSX/a.jpg", "hpc-out/fit/a.jpg"):
+            picture(folder / name)
+        (folder / ".b.jpg.12ab.partial").write_bytes(b"half")
+        inputs = open_inputs([folder])
+        assert keys(inputs) == ["a.jpg"]
+        assert inputs.messages == ()
+        assert keys(open_inputs(["in/.hidden.jpg"])) == [".hidden.jpg"]
+        assert keys(open_inputs(["in/hpc-out"])) == ["fit/a.jpg"]
+
+    def test_our_own_outputs_are_no_inputs(self, folder):
+        for name in ("a.jpg", "a.jpg.overlay.jpg", "results/a.jpg.overlay.jpg"):
+            picture(folder / name)
+        assert keys(open_inputs([folder], exclude=["in/results"], own_suffixes=[".overlay.jpg"])) == ["a.jpg"]
+        globbed = open_inputs(["in/**/*.jpg"], exclude=["in/results"], own_suffixes=[".overlay.jpg"])
+        assert keys(globbed) == ["a.jpg"]
+        with pytest.raises(InputError, match="no picture"):
+            open_inputs(["in/r*/*"], exclude=["in/results"])
+
+    def test_two_names_of_one_normal_form_collide(self, folder):
+        for form in ("NFC", "NFD"):
+            picture(folder / unicodedata.normalize(form, "é.jpg"))
+        if len(os.listdir(folder)) == 1:
+            pytest.skip("this file system holds one of them only")
+        with pytest.raises(UsageError, match="same files"):
+            open_inputs([folder])
+
+    def test_names_that_are_no_utf8_stay_printable(self, folder):
+        folder.mkdir()
+        source = picture(folder / "x.jpg")
+        name = os.path.join(os.fsencode(folder), b"\xff.jpg")
+        try:
+            os.rename(source, name)
+        except OSError:
+            pytest.skip("this file system takes UTF-8 only")
+        (item,) = open_inputs([folder])
+        assert item.key == "\\xff.jpg"
+        item.key.encode("utf-8")
+        assert len(list(item.frames())) == 1
+
+    def test_keys_are_nfc(self, folder):
+        picture(folder / unicodedata.normalize("NFD", "né.jpg"))
+        assert keys(open_inputs([folder])) == [unicodedata.normalize("NFC", "né.jpg")]
+
+
+class TestSequences:
+    def series(self, folder, numbers, size=(8, 6), pattern="f_{:04d}.png"):
+        return [picture(folder / pattern.format(n), size, value=n % 256) for n in numbers]
+
+    def test_consecutive_numbers_and_one_size(self, folder):
+        files = self.series(folder / "shot", range(8, 13), pattern="f_{}.png")
+        inputs = open_inputs([folder / "shot"])
+        (item,) = inputs
+        assert (item.key, item.kind, item.files) == ("shot", "frames", tuple(files))
+        assert item.is_sequence
+        assert "8 to 12" in item.reason
+        assert any("one sequence" in message and "8 to 12" in message for message in inputs.messages)
+        frames = list(item.frames())
+        assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
+        assert [frame.name for frame in frames] == [file.name for file in files]
+        assert [int(frame.pixels[0, 0, 0]) for frame in frames] == [8, 9, 10, 11, 12]
+
+    @pytest.mark.parametrize(
+        ("names", "told"),
+        [
+            (["a_1.png", "a_3.png"], "number 2 is missing"),
+            (["a_1.png", "b_2.png"], "not one numbered series"),
+            (["a_1.png", "a_2.bmp"], "not one numbered series"),
+            (["2024-01-01_10-01.png", "2024-01-02_10-02.png"], "not one numbered series"),
+            (["a_1.png", "a_01.png", "a_2.png"], "number 1 comes twice"),
+            (["face.png", "hand.png"], "not one numbered series"),
+            (["a_1.png"], "only one"),
+        ],
+    )
+    def test_what_is_no_sequence_and_why(self, folder, names, told):
+        verdict = judge_sequence([picture(folder / name) for name in names])
+        assert not verdict.is_sequence
+        assert told in verdict.reason
+
+    @pytest.mark.parametrize(
+        "pattern", ["{}.png", "shot01_v2_{:04d}.png", "{:03d}_v2_4k.png", "a.{:05d}.png", "{} x.png"]
+    )
+    def test_the_number_that_runs_may_stand_anywhere(self, folder, pattern):
+        assert judge_sequence(self.series(folder, range(8, 12), pattern=pattern)).is_sequence
+
+    def test_different_sizes(self, folder):
+        self.series(folder, [1, 2])
+        picture(folder / "f_0003.png", (9, 6))
+        inputs = open_inputs([folder])
+        assert [item.kind for item in inputs] == ["picture"] * 3
+        assert "8 × 6, 9 × 6" in inputs[0].reason
+        assert any("independent pictures" in message for message in inputs.messages)
+
+    def test_upright_sizes_count(self, folder):
+        self.series(folder, [1])
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.new("RGB", (6, 8)).save(folder / "f_0002.png", exif=exif)
+        assert open_inputs([folder])[0].kind == "frames"
+
+    def test_a_damaged_frame_does_not_decide_but_is_reported_in_its_turn(self, folder):
+        self.series(folder, range(4))
+        (folder / "f_0002.png").write_text("oops")
+        (item,) = open_inputs([folder])
+        frames = item.frames()
+        assert [next(frames).index, next(frames).index] == [0, 1]
+        with pytest.raises(InputError, match="f_0002"):
+            next(frames)
+
+    def test_the_choice_can_be_overridden(self, folder):
+        self.series(folder, [1, 2, 3])
+        independent = open_inputs([folder], sequence=False)
+        assert keys(independent) == ["f_0001.png", "f_0002.png", "f_0003.png"]
+        picture(folder / "odd.png", (5, 5))
+        (item,) = open_inputs([folder], sequence=True)
+        assert (item.key, item.kind, len(item.files)) == ("in", "frames", 4)
+
+    def test_files_named_one_by_one_are_independent_unless_told_otherwise(self, folder):
+        files = self.series(folder, [1, 2, 10])
+        assert [item.kind for item in open_inputs(files)] == ["picture"] * 3
+        (item,) = open_inputs([files[2], files[0], files[1]], sequence=True)
+        assert item.files == tuple(files)
+        (item,) = open_inputs(["in/*.png"], sequence=True)
+        assert (item.key, item.files) == ("in", tuple(files))
+
+    def test_each_folder_decides_for_itself(self, folder):
+        self.series(folder / "a", range(3))
+        picture(folder / "b" / "x.png")
+        picture(folder / "b" / "y.png")
+        assert [(item.key, item.kind) for item in open_inputs([folder])] == [
+            ("a", "frames"), ("b/x.png", "picture"), ("b/y.png", "picture"),
+        ]  # fmt: skip
+
+    def test_ranges(self, folder):
+        self.series(folder, range(10))
+        (item,) = open_inputs([folder], frames=FrameRange(3, 6))
+        assert [(frame.index, frame.name) for frame in item.frames()] == [
+            (3, "f_0003.png"), (4, "f_0004.png"), (5, "f_0005.png"),
+        ]  # fmt: skip
+        assert item.frame_count == 3
+        (late,) = open_inputs([folder], frames=FrameRange(12))
+        assert late.frame_count == 0
+        with pytest.raises(InputError, match="10 frames"):
+            next(late.frames())
+
+    def test_a_range_means_nothing_to_single_pictures_and_says_so(self, folder):
+        inputs = open_inputs([picture(folder / "a.jpg")], frames=FrameRange(3))
+        assert len(list(inputs[0].frames())) == 1
+        assert any("no effect" in message for message in inputs.messages)
+
+    def test_many_folders_give_few_messages(self, folder):
+        for i in range(30):
+            self.series(folder / f"s{i}", range(2))
+        inputs = open_inputs([folder])
+        assert len(inputs) == 30
+        assert len(inputs.messages) == 11
+        assert "20 more" in inputs.messages[-1]
+
+
+class TestVideos:
+    @pytest.fixture
+    def video(self, folder):
+        folder.mkdir()
+        with VideoWriter(folder / "clip.mp4", 24) as writer:
+            for i in range(6):
+                writer.write(np.full((16, 16, 3), 40 * i, np.uint8))
+        return folder / "clip.mp4"
+
+    def test_frames(self, video):
+        (item,) = open_inputs([video])
+        assert (item.key, item.kind, item.frame_rate, item.frame_count) == ("clip.mp4", "video", 24, 6)
+        frames = list(item.frames())
+        assert [(frame.index, frame.name) for frame in frames] == [(i, f"{i:06d}") for i in range(6)]
+        assert [round(frame.pixels.mean() / 40) for frame in frames] == list(range(6))
+
+    def test_range_and_leaving_early(self, video):
+        (item,) = open_inputs([video], frames=FrameRange(2, 5))
+        assert item.frame_count == 3
+        assert [frame.index for frame in item.frames()] == [2, 3, 4]
+        frames = item.frames()
+        assert next(frames).index == 2
+        frames.close()
+
+    def test_beside_pictures_and_without_a_known_name(self, video):
+        picture(video.parent / "a.jpg")
+        video.with_name("b.data").write_bytes(video.read_bytes())
+        assert [(i.key, i.kind) for i in open_inputs([video.parent])] == [("a.jpg", "picture"), ("clip.mp4", "video")]
+        assert open_inputs([video.with_name("b.data")])[0].kind == "video"
+
+
+def test_outputs_mirror_the_tree_and_keep_extensions(folder):
+    picture(folder / "sub" / "a.jpg")
+    picture(folder / "sub" / "a.png")
+    picture(folder / "b.jpg")
+    inputs = open_inputs([folder])
+    assert [output_path(item, "out", ".fit.npz") for item in inputs] == [
+        Path("out/b.jpg.fit.npz"), Path("out/sub/a.jpg.fit.npz"), Path("out/sub/a.png.fit.npz"),
+    ]  # fmt: skip
+
+
+def test_natural_order_is_total_and_counts():
+    names = ["img10", "img9", "img09", "Img1", "img", "img1a", "img1b", "2", "10"]
+    expected = ["2", "10", "Img1", "img", "img1a", "img1b", "img09", "img9", "img10"]
+    assert sorted(names, key=natural_order) == expected
