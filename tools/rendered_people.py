@@ -98,7 +98,9 @@ def place(
     room = size - focal[:, None] / depth[:, None] * extent  # free pixels, negative where cut
     shift = (torch.rand(len(depth), 2, generator=generator) - 0.5) * room.abs() * 0.9
     # A cut person mostly shows the upper half: move down by what does not fit.
-    down = torch.where(room[:, 1] < 0, room[:, 1].abs() / 2 * (0.75 + 0.6 * torch.rand(len(depth), generator=generator)), shift[:, 1])
+    down = torch.where(
+        room[:, 1] < 0, room[:, 1].abs() / 2 * (0.75 + 0.6 * torch.rand(len(depth), generator=generator)), shift[:, 1]
+    )
     lower = cut & (torch.rand(len(depth), generator=generator) < 0.85)
     shift[:, 1] = torch.where(lower, down, shift[:, 1])
     sideways = cut & (torch.rand(len(depth), generator=generator) < 0.3)
@@ -139,7 +141,9 @@ class Painter:
             return np.isin(names, [f"{side}{joint}" for side in ("", "left_", "right_") for joint in joints])
 
         self.sleeves = {"none": part(), "short": part("shoulder"), "long": part("shoulder", "elbow")}
-        self.trunk = part("spine1", "spine2", "spine3", "collar") | (part("neck") & (y < points[BLAZEPOSE33.index("left_shoulder"), 1] + 0.05))
+        self.trunk = part("spine1", "spine2", "spine3", "collar") | (
+            part("neck") & (y < points[BLAZEPOSE33.index("left_shoulder"), 1] + 0.05)
+        )
         self.trousers = {"short": part("pelvis", "hip"), "long": part("pelvis", "hip", "knee")}
         self.shoes = part("ankle", "foot")
 

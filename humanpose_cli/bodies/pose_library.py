@@ -91,9 +91,7 @@ class PoseLibrary:
 
     def frames(self, split: str, activity: str | None = None) -> Tensor:
         """Rows of the frames of one split, 'train' or 'held_out', optionally of one activity: (M,) int64."""
-        clips = zip(
-            self.clip_start[:-1], self.clip_start[1:], self.clip_splits, self.clip_activities, strict=True
-        )
+        clips = zip(self.clip_start[:-1], self.clip_start[1:], self.clip_splits, self.clip_activities, strict=True)
         rows = [
             torch.arange(start, end)
             for start, end, its_split, its_activity in clips
