@@ -97,8 +97,8 @@ def _extremes(rows: Tensor) -> tuple[int, int]:
 _known_extremes = TensorMemo(_extremes)
 
 
-def check_rows(name: str, rows: Tensor, count: int) -> None:
-    """UsageError unless the integers of `rows` are rows of a table of `count`. Looked at once per tensor."""
-    least, most = _known_extremes(rows)
-    if least < 0 or most >= count:
-        raise UsageError(name, "points outside", expected=f"0 to {count - 1}", got=f"{least} to {most}")
+def check_rows(name: str, rows: Tensor, count: int, least: int = 0) -> None:
+    """UsageError unless the integers of `rows` are `least` to `count` − 1. Looked at once per tensor."""
+    low, high = _known_extremes(rows)
+    if low < least or high >= count:
+        raise UsageError(name, "points outside", expected=f"{least} to {count - 1}", got=f"{low} to {high}")

@@ -37,6 +37,8 @@ _warp: Any = None
 _failures: dict[tuple[str, str], Exception] = {}
 _loaded: set[tuple[str, str]] = set()
 _pool: ThreadPoolExecutor | None = None
+_descriptors: dict[tuple[Any, ...], tuple[Any, bytes]] = {}
+_MOST_DESCRIPTORS = 4096
 
 
 def start() -> Any:
@@ -84,8 +86,23 @@ def ready(kernels: str, device: torch.device) -> Exception | None:
 
 
 def wrap(tensor: Tensor, dtype: Any = None) -> Any:
-    """A tensor as a kernel's argument, without a copy; `dtype` may be a Warp vector or matrix type."""
-    return _warp.from_torch(tensor, dtype=dtype, requires_grad=False, return_ctype=True)
+    """A tensor as a kernel's argument, without a copy; `dtype` may be a Warp vector or matrix type.
+
+    Small operations would spend half their time in Warp's own conversion, so its outcome is kept per shape and
+    only the address is new.
+    """
+    key = (dtype, tensor.dtype, tensor.shape, tensor.stride())
+    known = _descriptors.get(key)
+    if known is None:
+        made = _warp.from_torch(tensor, dtype=dtype, requires_grad=False, return_ctype=True)
+        if len(_descriptors) >= _MOST_DESCRIPTORS:
+            _descriptors.clear()
+        known = _descriptors[key] = (type(made), bytes(made))
+    kind, content = known
+    descriptor = kind.from_buffer_copy(content)
+    descriptor.data = tensor.data_ptr()
+    descriptor.owner = tensor  # keeps a temporary copy alive until the launch
+    return descriptor
 
 
 def launch(kernel: Any, size: int, arguments: Sequence[Any], device: torch.device, cost: int = 0) -> None:

@@ -11,11 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from humanpose_cli.engine.dispatch import Backend, check_shape, check_tensors
+from humanpose_cli.engine.dispatch import Backend, check_rows, check_shape, check_tensors, uses_kernel
 from humanpose_cli.engine.rasterising import reference
 from humanpose_cli.errors import UsageError
 
 __all__ = ["Raster", "interpolate", "rasterise", "vertex_visibility"]
+
+_KERNELS = "humanpose_cli.engine.rasterising.kernel"
 
 
 class Raster(NamedTuple):
@@ -64,11 +66,17 @@ def rasterise(
         raise UsageError("size", "must not be negative", expected="(height, width)", got=str(size))
     if not near > 0:
         raise UsageError("near", "must be positive", expected="metres", got=str(near))
+    check_rows("faces", faces, vertices.shape[1])
+    faces = faces.int()
+    if uses_kernel(backend, _KERNELS, vertices.device, _unfit(vertices)):
+        from humanpose_cli.engine.rasterising import autograd
+
+        compute = autograd.rasterise
+    else:
+        compute = reference.rasterise
     with torch.no_grad():
         return Raster(
-            *reference.rasterise(
-                vertices, faces, focal, principal_point, (height, width), near, cull_back_faces
-            )
+            *compute(vertices, faces, focal, principal_point, (height, width), near, cull_back_faces)
         )
 
 
@@ -86,7 +94,17 @@ def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: B
     if attributes.shape[0] != 1:
         check_shape("attributes", attributes, raster.face.shape[0], "N", "C")
     check_tensors(attributes=attributes, barycentrics=raster.barycentrics, face=raster.face, faces=faces)
-    return reference.interpolate(raster.face, raster.barycentrics, faces, attributes)
+    check_shape("raster.barycentrics", raster.barycentrics, *raster.face.shape, 3)
+    check_rows("faces", faces, attributes.shape[1])
+    check_rows("raster.face", raster.face, faces.shape[0], least=-1)
+    faces = faces.int()
+    if uses_kernel(backend, _KERNELS, attributes.device, _unfit(attributes)):
+        from humanpose_cli.engine.rasterising import autograd
+
+        compute = autograd.interpolate
+    else:
+        compute = reference.interpolate
+    return compute(raster.face, raster.barycentrics, faces, attributes)
 
 
 def vertex_visibility(
@@ -127,6 +145,11 @@ def vertex_visibility(
             near_by = (base + torch.tensor(shift, device=base.device)).clamp(min=0).minimum(limit)
             surface = torch.maximum(surface, raster.depth[rows, near_by[..., 1], near_by[..., 0]])
         return inside & (depth <= surface + tolerance) & _has_front_face(vertices, faces)
+
+
+def _unfit(tensor: Tensor) -> str:
+    """Why the kernels cannot take these arguments."""
+    return "" if tensor.dtype == torch.float32 else str(tensor.dtype)
 
 
 def _has_front_face(vertices: Tensor, faces: Tensor) -> Tensor:

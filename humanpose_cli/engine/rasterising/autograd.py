@@ -1,0 +1,137 @@
+"""The z-buffer and interpolation through the kernels, as torch functions with the signatures of `reference.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import warp as wp
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from humanpose_cli.engine.rasterising import kernel
+from humanpose_cli.engine.rasterising.reference import BOUNDS_SLACK
+from humanpose_cli.engine.runtime import launch, wrap
+
+__all__ = ["interpolate", "rasterise"]
+
+# Threads that share the rows of one face on CUDA.
+_LANES = 8
+# Most threads of a CUDA launch; beyond it, a thread takes several faces or pixels.
+_MOST_THREADS = 1 << 30
+# Nanoseconds a face or pixel on one CPU thread, for the decision to split a launch.
+_FACE_COST, _PIXEL_COST = 100, 5
+
+
+def _last_together(tensor: Tensor) -> Tensor:
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def rasterise(
+    vertices: Tensor,
+    faces: Tensor,
+    focal: Tensor,
+    principal_point: Tensor,
+    size: tuple[int, int],
+    near: float,
+    cull_back_faces: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See `op.rasterise`; returns face, barycentrics and depth."""
+    height, width = size
+    batch, count, device = vertices.shape[0], faces.shape[0], vertices.device
+    face = torch.empty((batch, height, width), dtype=torch.int32, device=device)
+    barycentrics = vertices.new_empty((batch, height, width, 3))
+    depth = vertices.new_empty((batch, height, width))
+    if not face.numel():
+        return face, barycentrics, depth
+    keys = torch.full((batch, height, width), kernel.FAR, dtype=torch.int64, device=device)
+    mesh = [
+        wrap(_last_together(vertices), wp.vec3),
+        wrap(_last_together(faces), wp.vec3i),
+        wrap(focal),
+        wrap(_last_together(principal_point), wp.vec2),
+    ]
+    buffer = wrap(keys)
+    if device.type == "cpu":
+        # A thread goes through all faces but owns its rows: those of one picture, or every n-th of them.
+        lanes = 1 if batch >= torch.get_num_threads() else torch.get_num_threads()
+        chunks, chunk = 1, count
+    else:
+        lanes, chunk = _LANES, 1 + batch * count * _LANES // _MOST_THREADS
+        chunks = -(-count // chunk)
+    arguments = [chunks, chunk, lanes, int(device.type == "cpu"), *mesh, near, int(cull_back_faces), BOUNDS_SLACK, buffer]
+    launch(kernel.draw_faces, batch * chunks * lanes, arguments, device, batch * count * _FACE_COST)
+    runs, run = _pixel_runs(batch, height, width, device)
+    arguments = [runs, run, *mesh, buffer, wrap(face), wrap(barycentrics, wp.vec3), wrap(depth)]
+    launch(kernel.read_faces, batch * height * runs, arguments, device, face.numel() * _PIXEL_COST)
+    return face, barycentrics, depth
+
+
+def _pixel_runs(batch: int, height: int, width: int, device: torch.device) -> tuple[int, int]:
+    """Runs a row, and pixels a run: one thread handles one run, a whole row on the CPU."""
+    run = width if device.type == "cpu" else 1 + batch * height * width // _MOST_THREADS
+    return -(-width // run), run
+
+
+class _Interpolation(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, face: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor
+    ) -> Tensor:
+        batch, height, width = face.shape
+        channels, device = attributes.shape[2], face.device
+        out = attributes.new_empty((batch, height, width, channels))
+        if out.numel():
+            runs, run = _pixel_runs(batch, height, width, device)
+            arguments = [runs, run, *_seen(face, barycentrics, faces), wrap(attributes), wrap(out)]
+            cost = face.numel() * (_PIXEL_COST + channels)
+            launch(kernel.interpolate, batch * height * runs, arguments, device, cost)
+        ctx.save_for_backward(face, barycentrics, faces)
+        ctx.attributes_shape = attributes.shape
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, None, Tensor | None]:
+        if not ctx.needs_input_grad[3]:
+            return None, None, None, None
+        face, barycentrics, faces = ctx.saved_tensors
+        out = grad.new_zeros(ctx.attributes_shape)
+        if grad.numel() and out.numel():
+            adjoint = _scattered_adjoint if face.device.type == "cpu" else _sorted_adjoint
+            adjoint(face, barycentrics, faces, grad, out)
+        return None, None, None, out
+
+
+def _seen(face: Tensor, barycentrics: Tensor, faces: Tensor) -> list[Any]:
+    return [wrap(face), wrap(_last_together(barycentrics), wp.vec3), wrap(_last_together(faces), wp.vec3i)]
+
+
+def _scattered_adjoint(face: Tensor, barycentrics: Tensor, faces: Tensor, grad: Tensor, out: Tensor) -> None:
+    """Adds each pixel's gradient to its corners; a thread owns a picture, or some of its channels."""
+    batch, _, channels = out.shape
+    lanes = 1 if batch >= torch.get_num_threads() else min(channels, torch.get_num_threads())
+    arguments = [lanes, *_seen(face, barycentrics, faces), wrap(grad), wrap(out)]
+    cost = face.numel() * (_PIXEL_COST + 3 * channels)
+    launch(kernel.interpolate_adjoint, batch * lanes, arguments, face.device, cost)
+
+
+def _sorted_adjoint(face: Tensor, barycentrics: Tensor, faces: Tensor, grad: Tensor, out: Tensor) -> None:
+    """The same sums gathered per corner from pixels in order, so that no two threads meet."""
+    batch, count, channels = out.shape
+    picture, y, x = (face >= 0).nonzero(as_tuple=True)
+    rows = picture[:, None] * count + faces[face[picture, y, x].long()].long()  # [P, 3]
+    rows, order = rows.flatten().sort(stable=True)
+    starts = torch.searchsorted(rows, torch.arange(batch * count + 1, device=rows.device))
+    pixels = ((picture * face.shape[1] + y) * face.shape[2] + x)[torch.div(order, 3, rounding_mode="floor")]
+    weights = barycentrics[picture, y, x].flatten()[order]
+    flat_grad, flat_out = grad.reshape(-1, channels), out.view(-1, channels)
+    arguments = [wrap(starts), wrap(pixels), wrap(weights), wrap(flat_grad), wrap(flat_out)]
+    launch(kernel.interpolate_sorted_adjoint, flat_out.numel(), arguments, face.device)
+
+
+def interpolate(face: Tensor, barycentrics: Tensor, faces: Tensor, attributes: Tensor) -> Tensor:
+    """See `op.interpolate`."""
+    if attributes.shape[0] != face.shape[0]:
+        attributes = attributes.expand(face.shape[0], -1, -1)
+    return _Interpolation.apply(face, barycentrics, faces, attributes)

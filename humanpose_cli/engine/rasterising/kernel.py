@@ -1,0 +1,250 @@
+"""Warp kernels of the z-buffer and of interpolation; `reference.py` says how a pixel is decided.
+
+The z-buffer holds one integer a pixel: the depth's bits above the face id, so that the least one is the nearest
+face and among equals the lowest id, in whatever order faces come. Products and sums are not fused: an edge's value
+then is exactly the negative of the same edge's value in the neighbouring face, and equals the reference's.
+"""
+
+import warp as wp
+
+__all__ = ["FAR", "MODULE", "draw_faces", "interpolate", "interpolate_adjoint", "interpolate_sorted_adjoint", "read_faces"]
+
+wp.set_module_options({"enable_backward": False, "fuse_fp": False})
+MODULE = wp.get_module(__name__)
+
+# The z-buffer's value where no face is: the greatest int64.
+FAR = (1 << 63) - 1
+FAR_KEY = wp.constant(wp.int64(FAR))
+
+
+@wp.func
+def offset(corner: wp.vec3, focal: float, centre: wp.vec2):
+    """Where a corner is, seen from a pixel centre, times its depth."""
+    return wp.vec2(focal * corner[0] - corner[2] * centre[0], focal * corner[1] - corner[2] * centre[1])
+
+
+@wp.func
+def edge(a: wp.vec2, b: wp.vec2):
+    return a[1] * b[0] - a[0] * b[1]
+
+
+@wp.func
+def edges_of(a: wp.vec3, b: wp.vec3, c: wp.vec3, focal: float, centre: wp.vec2):
+    """Edge values of a face at a pixel centre, positive inside a front face."""
+    ua = offset(a, focal, centre)
+    ub = offset(b, focal, centre)
+    uc = offset(c, focal, centre)
+    return wp.vec3(edge(ub, uc), edge(uc, ua), edge(ua, ub))
+
+
+@wp.func
+def depth_of(weights: wp.vec3, a: wp.vec3, b: wp.vec3, c: wp.vec3):
+    return weights[0] * a[2] + weights[1] * b[2] + weights[2] * c[2]
+
+
+@wp.func
+def with_point(bounds: wp.vec4, x: float, y: float):
+    return wp.vec4(wp.min(bounds[0], x), wp.min(bounds[1], y), wp.max(bounds[2], x), wp.max(bounds[3], y))
+
+
+@wp.func
+def with_edge(bounds: wp.vec4, a: wp.vec3, b: wp.vec3, near: float):
+    """Bounds that also hold an edge's end a if it is beyond the near plane, and where the edge crosses that."""
+    found = bounds
+    if a[2] >= near:
+        found = with_point(found, a[0] / a[2], a[1] / a[2])
+    if (a[2] < near) != (b[2] < near):
+        step = (near - a[2]) / (b[2] - a[2])
+        found = with_point(found, (a[0] + step * (b[0] - a[0])) / near, (a[1] + step * (b[1] - a[1])) / near)
+    return found
+
+
+@wp.func
+def largest(v: wp.vec3):
+    return wp.max(wp.max(wp.abs(v[0]), wp.abs(v[1])), wp.abs(v[2]))
+
+
+@wp.kernel
+def draw_faces(
+    first: int,
+    chunks: int,
+    chunk: int,
+    lanes: int,
+    alone: int,
+    vertices: wp.array2d(dtype=wp.vec3),
+    faces: wp.array1d(dtype=wp.vec3i),
+    focals: wp.array1d(dtype=wp.float32),
+    principal_points: wp.array1d(dtype=wp.vec2),
+    near: float,
+    cull_back_faces: int,
+    slack: float,
+    keys: wp.array3d(dtype=wp.int64),
+):
+    t = first + wp.tid()
+    lane = t % lanes
+    start = ((t // lanes) % chunks) * chunk
+    picture = t // (lanes * chunks)
+    focal = focals[picture]
+    principal_point = principal_points[picture]
+    height = keys.shape[1]
+    width = keys.shape[2]
+    for f in range(start, wp.min(start + chunk, faces.shape[0])):
+        corners = faces[f]
+        a = vertices[picture, corners[0]]
+        b = vertices[picture, corners[1]]
+        c = vertices[picture, corners[2]]
+        bounds = wp.vec4(wp.inf, wp.inf, -wp.inf, -wp.inf)
+        grown = slack
+        if wp.min(wp.min(a[2], b[2]), c[2]) >= near:
+            bounds = with_point(bounds, a[0] / a[2], a[1] / a[2])
+            bounds = with_point(bounds, b[0] / b[2], b[1] / b[2])
+            bounds = with_point(bounds, c[0] / c[2], c[1] / c[2])
+        elif wp.max(wp.max(a[2], b[2]), c[2]) >= near:
+            bounds = with_edge(with_edge(with_edge(bounds, a, b, near), b, c, near), c, a, near)
+            # Where an edge meets the near plane is known less well; the bounds grow by that error.
+            grown += 1.0e-6 * focal / near * wp.max(wp.max(largest(a), largest(b)), largest(c))
+        # In floats, and clamped, before they become integers. Comparisons with NaN leave an empty range.
+        left = wp.max(wp.ceil(focal * bounds[0] + principal_point[0] - 0.5 - grown), 0.0)
+        top = wp.max(wp.ceil(focal * bounds[1] + principal_point[1] - 0.5 - grown), 0.0)
+        right = wp.min(wp.floor(focal * bounds[2] + principal_point[0] - 0.5 + grown), float(width - 1))
+        bottom = wp.min(wp.floor(focal * bounds[3] + principal_point[1] - 0.5 + grown), float(height - 1))
+        if left <= right and top <= bottom and wp.isfinite(a) and wp.isfinite(b) and wp.isfinite(c):
+            x0 = int(left)
+            x1 = int(right) + 1
+            y0 = int(top)
+            y0 += (lane + lanes - y0 % lanes) % lanes
+            for y in range(y0, int(bottom) + 1, lanes):
+                for x in range(x0, x1):
+                    centre = wp.vec2(float(x) + 0.5 - principal_point[0], float(y) + 0.5 - principal_point[1])
+                    e = edges_of(a, b, c, focal, centre)
+                    inside = wp.min(wp.min(e[0], e[1]), e[2])
+                    if cull_back_faces == 0:
+                        inside = wp.max(inside, -wp.max(wp.max(e[0], e[1]), e[2]))
+                    # Not a number where the face is seen edge-on.
+                    depth = depth_of(e * (1.0 / (e[0] + e[1] + e[2])), a, b, c)
+                    key = (wp.int64(wp.cast(depth, wp.int32)) << wp.int64(32)) | wp.int64(f)
+                    key = wp.where(inside >= 0.0, key, FAR_KEY)
+                    key = wp.where(depth >= near, key, FAR_KEY)
+                    key = wp.where(depth < wp.inf, key, FAR_KEY)
+                    # A body's faces cover a pixel or few: on a CPU, doing the work in vain is cheaper than
+                    # branches that cannot be foreseen. On CUDA, writing in vain is what costs.
+                    if alone == 1:
+                        keys[picture, y, x] = wp.min(keys[picture, y, x], key)
+                    elif key < keys[picture, y, x]:
+                        wp.atomic_min(keys, picture, y, x, key)
+
+
+@wp.kernel
+def read_faces(
+    first: int,
+    runs: int,
+    run: int,
+    vertices: wp.array2d(dtype=wp.vec3),
+    faces: wp.array1d(dtype=wp.vec3i),
+    focals: wp.array1d(dtype=wp.float32),
+    principal_points: wp.array1d(dtype=wp.vec2),
+    keys: wp.array3d(dtype=wp.int64),
+    out_face: wp.array3d(dtype=wp.int32),
+    out_barycentrics: wp.array3d(dtype=wp.vec3),
+    out_depth: wp.array3d(dtype=wp.float32),
+):
+    t = first + wp.tid()
+    row = t // runs
+    start = (t - row * runs) * run
+    picture = row // keys.shape[1]
+    y = row - picture * keys.shape[1]
+    focal = focals[picture]
+    principal_point = principal_points[picture]
+    for x in range(start, wp.min(start + run, keys.shape[2])):
+        key = keys[picture, y, x]
+        if key == FAR_KEY:
+            out_face[picture, y, x] = -1
+            out_barycentrics[picture, y, x] = wp.vec3(0.0)
+            out_depth[picture, y, x] = wp.inf
+        else:
+            f = wp.int32(key & wp.int64(0xFFFFFFFF))
+            corners = faces[f]
+            a = vertices[picture, corners[0]]
+            b = vertices[picture, corners[1]]
+            c = vertices[picture, corners[2]]
+            centre = wp.vec2(float(x) + 0.5 - principal_point[0], float(y) + 0.5 - principal_point[1])
+            e = edges_of(a, b, c, focal, centre)
+            out_face[picture, y, x] = f
+            out_barycentrics[picture, y, x] = e * (1.0 / (e[0] + e[1] + e[2]))
+            out_depth[picture, y, x] = wp.cast(wp.int32(key >> wp.int64(32)), wp.float32)
+
+
+@wp.kernel
+def interpolate(
+    first: int,
+    runs: int,
+    run: int,
+    face: wp.array3d(dtype=wp.int32),
+    barycentrics: wp.array3d(dtype=wp.vec3),
+    faces: wp.array1d(dtype=wp.vec3i),
+    attributes: wp.array3d(dtype=wp.float32),
+    out: wp.array4d(dtype=wp.float32),
+):
+    t = first + wp.tid()
+    row = t // runs
+    start = (t - row * runs) * run
+    picture = row // face.shape[1]
+    y = row - picture * face.shape[1]
+    channels = attributes.shape[2]
+    for x in range(start, wp.min(start + run, face.shape[2])):
+        f = face[picture, y, x]
+        if f < 0:
+            for k in range(channels):
+                out[picture, y, x, k] = 0.0
+        else:
+            i = faces[f]
+            w = barycentrics[picture, y, x]
+            for k in range(channels):
+                out[picture, y, x, k] = (
+                    w[0] * attributes[picture, i[0], k]
+                    + w[1] * attributes[picture, i[1], k]
+                    + w[2] * attributes[picture, i[2], k]
+                )
+
+
+@wp.kernel
+def interpolate_adjoint(
+    first: int,
+    lanes: int,
+    face: wp.array3d(dtype=wp.int32),
+    barycentrics: wp.array3d(dtype=wp.vec3),
+    faces: wp.array1d(dtype=wp.vec3i),
+    grad: wp.array4d(dtype=wp.float32),
+    out: wp.array3d(dtype=wp.float32),
+):
+    t = first + wp.tid()
+    picture = t // lanes
+    lane = t - picture * lanes
+    for y in range(face.shape[1]):
+        for x in range(face.shape[2]):
+            f = face[picture, y, x]
+            if f >= 0:
+                i = faces[f]
+                w = barycentrics[picture, y, x]
+                for k in range(lane, out.shape[2], lanes):
+                    g = grad[picture, y, x, k]
+                    for corner in range(3):
+                        out[picture, i[corner], k] = out[picture, i[corner], k] + w[corner] * g
+
+
+@wp.kernel
+def interpolate_sorted_adjoint(
+    first: int,
+    starts: wp.array1d(dtype=wp.int64),
+    pair_pixels: wp.array1d(dtype=wp.int64),
+    pair_weights: wp.array1d(dtype=wp.float32),
+    grad: wp.array2d(dtype=wp.float32),
+    out: wp.array2d(dtype=wp.float32),
+):
+    t = first + wp.tid()
+    row = t // out.shape[1]
+    k = t - row * out.shape[1]
+    total = float(0.0)
+    for n in range(int(starts[row]), int(starts[row + 1])):
+        total += pair_weights[n] * grad[int(pair_pixels[n]), k]
+    out[row, k] = total
