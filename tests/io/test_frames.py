@@ -118,7 +118,7 @@ class TestTrouble:
         with pytest.raises(InputError, match="an empty folder"):
             open_inputs([folder])
         (folder / "notes.txt").write_text("x")
-        with pytest.raises(InputError, match="1 other file$"):
+        with pytest.raises(InputError, match=r"1 other file$"):
             open_inputs([folder])
 
     def test_of_several_arguments_the_good_ones_remain(self, folder):

@@ -1,0 +1,290 @@
+"""The fit file `NAME.fit.npz`: one row per person and frame, sorted by track, then frame.
+
+N rows, F frames. Lengths in metres, angles in radians, image coordinates in pixels of the full picture. The file is
+an uncompressed `.npz` without pickles, its bytes depend on nothing but its contents, and N = 0 (nobody was found)
+is a valid file. AMASS, BVH and other formats are made from it by `export`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.errors import InputError
+from humanpose_cli.io.atomic import write_npz
+from humanpose_cli.io.fit_checks import COLUMNS, ROW_COLUMNS, check_fit
+from humanpose_cli.io.npz_files import read_npz
+
+__all__ = ["FIT_SUFFIX", "MIGRATIONS", "SCHEMA_VERSION", "FitRecord", "read_fit", "write_fit"]
+
+FIT_SUFFIX = ".fit.npz"
+SCHEMA_VERSION = 1
+
+_SCALARS = ("frame_rate", "gender", "body", "skeleton", "options")
+_MAKE_AGAIN = "copy it again or make it again with hpc fit"
+
+MIGRATIONS: dict[int, Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]] = {}
+"""version → function that turns the arrays of a file of that version into those of the next one."""
+
+
+@dataclass(frozen=True, eq=False)
+class FitRecord:
+    """What was fitted to a picture or a sequence. N rows (a person in a frame each), F frames.
+
+    Rows, sorted by (track_id, frame_index), each pair once:
+    track_id          (N,) int32, ≥ 0: one person keeps one number
+    frame_index       (N,) int32, 0 … F−1: the row of the frames' arrays
+    interpolated      (N,) bool: not seen in this frame, filled in between neighbours
+    poses             (N, 72) float32 axis-angle, parent-relative; the first three map body axes to camera axes
+    betas             (N, 10) float32 shape components, in the body's units
+    trans             (N, 3) float32 metres, camera axes: pelvis = pelvis of the shaped rest body + trans
+    segment_scales    (N, 24) float32, 1 = the body's own lengths
+    joints3d          (N, 24, 3) float32 metres, camera axes
+    joints2d          (N, 24, 2) float32 pixels
+    keypoints2d       (N, 33, 3) float32: the detector's x, y in pixels and confidence 0–1 (blazepose33)
+    boxes             (N, 4) float32 x0 y0 x1 y1 in pixels
+    confidence        (N,) float32 0–1, of the person
+    joint_confidence  (N, 24) float32 0–1
+    reprojection_error  (N,) float32 pixels, ≥ 0
+    Frames:
+    frame_names       (F,) str: file name, or a video's frame number
+    shot_id           (F,) int32, ≥ 0, growing from cut to cut
+    image_size        (F, 2) int32 width, height
+    focal             (F,) float32 pixels
+    principal_point   (F, 2) float32 pixels
+    world_to_camera   (F, 4, 4) float32 rigid; the identity where the camera's motion is unknown
+    Whole file:
+    frame_rate        frames a second, 0 where the input does not tell
+    gender, body      of the body model: "neutral", "default"
+    skeleton          of the joints' arrays: "smpl24"
+    options           what the fit was made with, as JSON values
+    """
+
+    track_id: np.ndarray
+    frame_index: np.ndarray
+    interpolated: np.ndarray
+    frame_names: np.ndarray
+    shot_id: np.ndarray
+    image_size: np.ndarray
+    focal: np.ndarray
+    principal_point: np.ndarray
+    world_to_camera: np.ndarray
+    poses: np.ndarray
+    betas: np.ndarray
+    trans: np.ndarray
+    segment_scales: np.ndarray
+    joints3d: np.ndarray
+    joints2d: np.ndarray
+    keypoints2d: np.ndarray
+    boxes: np.ndarray
+    confidence: np.ndarray
+    joint_confidence: np.ndarray
+    reprojection_error: np.ndarray
+    frame_rate: float = 0.0
+    gender: str = "neutral"
+    body: str = "default"
+    skeleton: str = SMPL24.name
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuses what does not fit together: InputError naming the array, what was expected and what was found."""
+        check_fit(self)
+
+    @classmethod
+    def build(cls, *, options: Mapping[str, Any] | None = None, **values: Any) -> FitRecord:
+        """From arrays or lists in any order of rows: casts them to the file's types and sorts the rows.
+
+        Takes every field by name. InputError as for the record itself.
+        """
+        for name in COLUMNS.keys() & values.keys():
+            values[name] = _cast(name, values[name])
+        order = np.lexsort((values["frame_index"], values["track_id"]))
+        for name in ROW_COLUMNS:
+            if len(values[name]) == len(order):  # a wrong length is refused below, with its name
+                values[name] = values[name][order]
+        return cls(options=dict(options or {}), **values)
+
+    @classmethod
+    def empty(
+        cls,
+        frame_names: Sequence[str],
+        image_size: np.ndarray | Sequence[Sequence[int]],
+        focal: np.ndarray | Sequence[float],
+        **others: Any,
+    ) -> FitRecord:
+        """The record of pictures in which nobody was found: N = 0. Centred principal points and still cameras
+        unless `others` names them.
+        """
+        count = len(frame_names)
+        frames: dict[str, Any] = {
+            "shot_id": np.zeros(count),
+            "principal_point": np.asarray(image_size, float).reshape(count, 2) / 2,
+            "world_to_camera": np.tile(np.eye(4), (count, 1, 1)),
+        }
+        rows = {name: np.zeros((0, *(int(size) for size in COLUMNS[name][0][1:]))) for name in ROW_COLUMNS}
+        known = {"frame_names": frame_names, "image_size": image_size, "focal": focal}
+        return cls.build(**{**rows, **frames, **known, **others})
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.track_id)
+
+    @property
+    def frame_count(self) -> int:
+        """Number of frames."""
+        return len(self.frame_names)
+
+    @property
+    def tracks(self) -> list[int]:
+        """The persons' numbers, ascending."""
+        return [int(track) for track in np.unique(self.track_id)]
+
+    @cached_property
+    def _frame_starts(self) -> tuple[np.ndarray, np.ndarray]:
+        order = np.argsort(self.frame_index, kind="stable")
+        return order, np.searchsorted(self.frame_index[order], np.arange(self.frame_count + 1))
+
+    def rows_for(self, frame: int) -> np.ndarray:
+        """Rows of one frame (0 … F−1), by track."""
+        order, starts = self._frame_starts
+        return order[starts[frame] : starts[frame + 1]]
+
+    def rows_of(self, track: int) -> np.ndarray:
+        """Rows of one person, by frame."""
+        return np.flatnonzero(self.track_id == track)
+
+    def select(self, rows: np.ndarray | Sequence[int]) -> FitRecord:
+        """The record with these rows only (numbers, or a mask), all frames kept."""
+        chosen = np.arange(len(self))[np.asarray(rows)] if len(rows) else np.zeros(0, int)
+        return replace(self, **{name: getattr(self, name)[np.sort(chosen)] for name in ROW_COLUMNS})
+
+    def row_document(self, row: int) -> dict[str, Any]:
+        """A row as JSON values; joints and keypoints by name, numbers rounded to 1e-5."""
+        frame = int(self.frame_index[row])
+        joints, keypoints = SMPL24.joint_names, BLAZEPOSE33.joint_names
+        return {
+            "track_id": int(self.track_id[row]),
+            "frame_index": frame,
+            "frame_name": str(self.frame_names[frame]),
+            "interpolated": bool(self.interpolated[row]),
+            "confidence": _plain(self.confidence[row]),
+            "reprojection_error": _plain(self.reprojection_error[row]),
+            "box": _plain(self.boxes[row]),
+            "focal": _plain(self.focal[frame]),
+            "image_size": self.image_size[frame].tolist(),
+            "pose": _plain(self.poses[row]),
+            "betas": _plain(self.betas[row]),
+            "trans": _plain(self.trans[row]),
+            "joints3d": dict(zip(joints, _plain(self.joints3d[row]), strict=True)),
+            "joints2d": dict(zip(joints, _plain(self.joints2d[row]), strict=True)),
+            "joint_confidence": dict(zip(joints, _plain(self.joint_confidence[row]), strict=True)),
+            "keypoints2d": dict(zip(keypoints, _plain(self.keypoints2d[row]), strict=True)),
+        }
+
+    def documents(self) -> Iterator[dict[str, Any]]:
+        """All rows as JSON values, by frame, then track."""
+        for frame in range(self.frame_count):
+            for row in self.rows_for(frame):
+                yield self.row_document(int(row))
+
+
+def _cast(name: str, values: Any) -> np.ndarray:
+    dtype = np.dtype(COLUMNS[name][1])
+    array = np.asarray(values)
+    if dtype.kind == "U":
+        return np.asarray([str(text) for text in array.tolist()], dtype=str).reshape(array.shape)
+    return np.ascontiguousarray(array, dtype)
+
+
+def _plain(values: np.ndarray) -> Any:
+    return np.round(np.asarray(values, np.float64), 5).tolist()
+
+
+def write_fit(path: Path | str, fit: FitRecord) -> None:
+    """Write a fit file whole or not at all; equal records give equal bytes. Errors as `write_npz`."""
+    arrays: dict[str, np.ndarray] = {name: getattr(fit, name) for name in COLUMNS}
+    arrays["frame_rate"] = np.array(fit.frame_rate, "<f8")
+    for name in ("gender", "body", "skeleton"):
+        arrays[name] = np.array(getattr(fit, name))
+    arrays["schema_version"] = np.array(SCHEMA_VERSION, "<i4")
+    options = json.dumps(dict(fit.options), ensure_ascii=False, sort_keys=True, allow_nan=False)
+    arrays["options"] = np.array(options)
+    write_npz(path, arrays)
+
+
+def read_fit(path: Path | str) -> FitRecord:
+    """Read and check a fit file; older schema versions are migrated.
+
+    InputError for a file that is no fit file, damaged, pickled or inconsistent (it names the array), or written by
+    a newer version of this program.
+    """
+    arrays = _migrated(path, read_npz(path))
+    missing = sorted({*COLUMNS, *_SCALARS} - arrays.keys())
+    if missing:
+        raise InputError(path, f"lacks {', '.join(missing)}", expected="a fit file", remedy=_MAKE_AGAIN)
+    try:
+        scalars: dict[str, Any] = {name: _scalar(name, arrays[name]) for name in _SCALARS}
+        scalars["options"] = _options(scalars["options"])
+        columns: dict[str, Any] = {name: _as_declared(name, arrays[name]) for name in COLUMNS}
+        return FitRecord(**columns, **scalars)
+    except InputError as error:
+        problem = f"{error.subject} {error.problem}"
+        raise InputError(path, problem, expected=error.expected, got=error.got, remedy=_MAKE_AGAIN) from error
+
+
+def _migrated(path: Path | str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    stored = arrays.get("schema_version")
+    if stored is None or stored.shape != () or stored.dtype.kind not in "iu":
+        raise InputError(path, "is no fit file", expected="NAME.fit.npz with a schema version", remedy=_MAKE_AGAIN)
+    version = int(stored)
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            path,
+            "was written by a newer version of this program",
+            expected=f"schema version {SCHEMA_VERSION} or older",
+            got=str(version),
+            remedy="run pip install --upgrade humanpose-cli",
+        )
+    while version < SCHEMA_VERSION:
+        if version not in MIGRATIONS:
+            raise InputError(path, f"has the unknown schema version {version}", remedy=_MAKE_AGAIN)
+        arrays = MIGRATIONS[version](arrays)
+        version += 1
+    return arrays
+
+
+def _scalar(name: str, stored: np.ndarray) -> Any:
+    kinds = "fiu" if name == "frame_rate" else "U"
+    if stored.shape != () or stored.dtype.kind not in kinds:
+        expected = "one number" if name == "frame_rate" else "one text"
+        raise InputError(name, "is damaged", expected=expected, got=f"{stored.shape} {stored.dtype}")
+    return stored.item()
+
+
+def _options(text: str) -> dict[str, Any]:
+    try:
+        options = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError("options", f"are no JSON ({error})") from error
+    if not isinstance(options, dict):
+        raise InputError("options", "are no JSON object", got=type(options).__name__)
+    return options
+
+
+def _as_declared(name: str, stored: np.ndarray) -> np.ndarray:
+    """Other programs may have stored wider numbers of the same kind, or in the other byte order."""
+    declared = np.dtype(COLUMNS[name][1])
+    if declared.kind == "U" or stored.dtype.kind != declared.kind:
+        return stored
+    with np.errstate(over="ignore"):  # becomes infinite, which is refused by name
+        narrowed = stored.astype(declared)
+    if declared.kind == "i" and (narrowed != stored).any():
+        raise InputError(name, "holds numbers beyond 32 bits")
+    return np.ascontiguousarray(narrowed)

@@ -1,0 +1,115 @@
+"""Reading `.npz` and `.npy` from anywhere: never unpickles, never allocates what the file does not hold."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from humanpose_cli.errors import InputError
+from humanpose_cli.io.sniffing import describe_file, reading_error
+
+__all__ = ["npz_names", "read_npy", "read_npz"]
+
+_MAX_BYTES = 4 << 30  # of one array unpacked: a deflate bomb of zeros is a thousand times smaller than what it holds
+_MALFORMED = (ValueError, EOFError, SyntaxError, TypeError, KeyError, OverflowError, UnicodeError, zlib.error)
+_ZIP_MALFORMED = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error, ValueError)
+
+
+def read_npy(path: Path | str) -> np.ndarray:
+    """The array of a `.npy` file. InputError for pickled objects, damage, or what is no such file."""
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            return _read_array(path, "", file, size)
+    except OSError as error:
+        raise reading_error(path, error) from error
+
+
+def _read_array(path: Path, name: str, file: IO[bytes], size: int) -> np.ndarray:
+    """One array from a stream of `size` bytes, whose header must describe just these bytes."""
+    what = f"{path} ({name})" if name else str(path)
+    if size == 0:
+        raise InputError(what, "is empty", expected="a NumPy array")
+    try:
+        shape, dtype, start = _header(file)
+    except _MALFORMED as error:
+        if name:
+            raise InputError(what, "is damaged", expected="a NumPy array") from error
+        raise InputError(what, "is no NumPy array", got=describe_file(path)) from error
+    if dtype.hasobject:
+        raise InputError(
+            what,
+            "holds pickled Python objects, which could run any program and are never loaded",
+            expected="numbers",
+            remedy="save it again with numpy.save(file, numpy.asarray(values, float), allow_pickle=False)",
+        )
+    expected = start + dtype.itemsize * int(np.prod(shape, dtype=object))
+    if expected != size:
+        raise InputError(what, "is damaged", expected=f"{expected} bytes for {shape} {dtype}", got=f"{size}")
+    file.seek(0)
+    try:
+        return np.lib.format.read_array(file, allow_pickle=False)
+    except (*_MALFORMED, *_ZIP_MALFORMED) as error:
+        raise InputError(what, f"is damaged ({error})", remedy="copy or make it again") from error
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Shape, type and offset of the data."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    return shape, dtype, file.tell()
+
+
+def npz_names(path: Path | str) -> frozenset[str]:
+    """The names of the arrays in an `.npz` file. InputError for what is no such file."""
+    with _archive(Path(path)) as archive:
+        return frozenset(name.removesuffix(".npy") for name in archive.namelist())
+
+
+def _archive(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except OSError as error:
+        raise reading_error(path, error) from error
+    except _ZIP_MALFORMED as error:
+        kind = describe_file(path)
+        got = "a truncated or damaged archive" if "ZIP" in kind else kind
+        raise InputError(path, "is no .npz file", got=got, remedy="copy or make it again") from error
+
+
+def read_npz(path: Path | str, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """Arrays of an `.npz` file: those of `names` that it has, or all of them.
+
+    InputError for pickled objects, damage (checksums are compared), an array larger than 4 GiB, or no such file.
+    """
+    path = Path(path)
+    arrays: dict[str, np.ndarray] = {}
+    with _archive(path) as archive:
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            if names is not None and name not in names:
+                continue
+            if member.file_size > _MAX_BYTES:
+                raise InputError(
+                    f"{path} ({name})", "is too large", expected="at most 4 GiB", got=str(member.file_size)
+                )
+            try:
+                with archive.open(member) as file:
+                    arrays[name] = _read_array(path, name, file, member.file_size)
+                    file.read()  # to the end, where the checksum is compared
+            except OSError as error:
+                raise reading_error(path, error) from error
+            except _ZIP_MALFORMED as error:
+                raise InputError(f"{path} ({name})", f"is damaged ({error})", remedy="copy or make it again") from error
+    return arrays

@@ -1,0 +1,279 @@
+"""The fit file: exact fields, exact bytes, honest refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.errors import InputError, UnavailableError
+from humanpose_cli.io import fit_files
+from humanpose_cli.io.atomic import npz_bytes
+from humanpose_cli.io.fit_checks import COLUMNS
+from humanpose_cli.io.fit_files import FitRecord, read_fit, write_fit
+
+GOLDEN = Path(__file__).parent / "data" / "golden.fit.npz"
+
+# Design section 5, word for word.
+FILE_FIELDS = {
+    "track_id", "frame_index", "interpolated", "frame_names", "shot_id", "image_size", "focal", "principal_point",
+    "world_to_camera", "poses", "betas", "trans", "segment_scales", "joints3d", "joints2d", "keypoints2d", "boxes",
+    "confidence", "joint_confidence", "reprojection_error", "frame_rate", "gender", "body", "skeleton",
+    "schema_version", "options",
+}  # fmt: skip
+
+
+def values(tracks=(0, 0, 2), frames=(0, 1, 1), frame_count=2) -> dict:
+    """Columns without randomness: multiples of 1/8 are the same in every float and on every machine."""
+    n = len(tracks)
+
+    def ramp(*shape, start=0.0):
+        return start + np.arange(np.prod(shape), dtype=np.float64).reshape(shape) % 64 / 8
+
+    return {
+        "track_id": list(tracks),
+        "frame_index": list(frames),
+        "interpolated": [i % 2 == 1 for i in range(n)],
+        "frame_names": [f"ü {i:03d}.jpg" for i in range(frame_count)],
+        "shot_id": np.zeros(frame_count),
+        "image_size": [[640, 480]] * frame_count,
+        "focal": [768.0] * frame_count,
+        "principal_point": [[320.0, 240.0]] * frame_count,
+        "world_to_camera": np.tile(np.eye(4), (frame_count, 1, 1)),
+        "poses": ramp(n, 72),
+        "betas": ramp(n, 10, start=-1),
+        "trans": ramp(n, 3, start=2),
+        "segment_scales": np.full((n, 24), 1.125),
+        "joints3d": ramp(n, 24, 3),
+        "joints2d": ramp(n, 24, 2, start=100),
+        "keypoints2d": np.concatenate((ramp(n, 33, 2, start=50), np.full((n, 33, 1), 0.5)), -1),
+        "boxes": [[10.0, 20.0, 110.0, 220.0]] * n,
+        "confidence": np.full(n, 0.75),
+        "joint_confidence": np.full((n, 24), 0.25),
+        "reprojection_error": ramp(n),
+        "frame_rate": 25.0,
+        "gender": "neutral",
+        "body": "default",
+        "skeleton": "smpl24",
+        "options": {"people": "all", "focal": None},
+    }
+
+
+def record(**changes) -> FitRecord:
+    return FitRecord.build(**{**values(), **changes})
+
+
+def same(a: FitRecord, b: FitRecord) -> bool:
+    for column in fields(FitRecord):
+        x, y = getattr(a, column.name), getattr(b, column.name)
+        if isinstance(x, np.ndarray):
+            if x.dtype.kind != y.dtype.kind or not np.array_equal(x, y):
+                return False
+        elif x != y:
+            return False
+    return True
+
+
+def test_the_golden_file_is_read_and_written_to_the_byte(tmp_path):
+    """If this fails, files that users have no longer read or change: raise SCHEMA_VERSION and add a migration."""
+    write_fit(tmp_path / "x.fit.npz", record())
+    assert (tmp_path / "x.fit.npz").read_bytes() == GOLDEN.read_bytes()
+    assert same(read_fit(GOLDEN), record())
+
+
+def test_the_file_holds_exactly_the_designs_fields_in_plain_types():
+    with np.load(GOLDEN, allow_pickle=False) as file:
+        assert set(file) == FILE_FIELDS
+        for name, (shape, dtype) in COLUMNS.items():
+            expected = tuple({"N": 3, "F": 2}.get(size, size) for size in shape)
+            assert file[name].shape == expected
+            assert file[name].dtype.kind == np.dtype(dtype).kind
+        assert int(file["schema_version"]) == 1
+        assert json.loads(str(file["options"])) == {"people": "all", "focal": None}
+
+
+def test_nobody_found_is_a_valid_file(tmp_path):
+    nobody = FitRecord.empty(["a.jpg"], [(640, 480)], [768.0], options={"x": 1})
+    assert len(nobody) == 0
+    assert nobody.frame_count == 1
+    assert nobody.principal_point.tolist() == [[320, 240]]
+    write_fit(tmp_path / "x.fit.npz", nobody)
+    read = read_fit(tmp_path / "x.fit.npz")
+    assert same(read, nobody)
+    assert read.tracks == []
+    assert read.rows_for(0).tolist() == []
+    assert list(read.documents()) == []
+    no_frames = FitRecord.empty([], np.zeros((0, 2)), [])
+    write_fit(tmp_path / "y.fit.npz", no_frames)
+    assert read_fit(tmp_path / "y.fit.npz").frame_count == 0
+
+
+def test_build_sorts_rows_by_track_then_frame():
+    shuffled = values(tracks=(5, 0, 5, 0), frames=(1, 1, 0, 0))
+    built = FitRecord.build(**shuffled)
+    assert built.track_id.tolist() == [0, 0, 5, 5]
+    assert built.frame_index.tolist() == [0, 1, 0, 1]
+    np.testing.assert_array_equal(built.poses, np.float32(shuffled["poses"])[[3, 1, 2, 0]])
+    assert built.reprojection_error.tolist() == [np.float32(shuffled["reprojection_error"])[i] for i in (3, 1, 2, 0)]
+
+
+def test_rows_by_frame_and_by_person():
+    fit = record()
+    assert fit.tracks == [0, 2]
+    assert [fit.rows_for(frame).tolist() for frame in (0, 1)] == [[0], [1, 2]]
+    assert fit.rows_of(0).tolist() == [0, 1]
+    assert fit.rows_of(9).tolist() == []
+    one = fit.select(fit.rows_of(2))
+    assert (one.track_id.tolist(), one.frame_count) == ([2], 2)
+    np.testing.assert_array_equal(one.poses, fit.poses[2:])
+    assert fit.select(fit.track_id == 0).track_id.tolist() == [0, 0]
+    assert len(fit.select([])) == 0
+
+
+def test_a_row_as_json_names_its_joints():
+    fit = record()
+    document = json.loads(json.dumps(fit.row_document(2), allow_nan=False))
+    assert (document["track_id"], document["frame_index"], document["frame_name"]) == (2, 1, "ü 001.jpg")
+    assert document["joints3d"]["left_wrist"] == fit.joints3d[2, SMPL24.index("left_wrist")].tolist()
+    assert list(document["joints2d"]) == list(SMPL24.joint_names)
+    assert document["keypoints2d"]["nose"] == fit.keypoints2d[2, BLAZEPOSE33.index("nose")].tolist()
+    assert len(document["pose"]) == 72
+    assert [(row["frame_index"], row["track_id"]) for row in fit.documents()] == [(0, 0), (1, 0), (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"poses": np.zeros((3, 69))}, "poses.*wrong shape.*72.*69"),
+        ({"poses": np.zeros((2, 72))}, "poses.*wrong shape"),
+        ({"joints3d": np.full((3, 24, 3), np.nan)}, "joints3d.*not finite.*row 0"),
+        ({"trans": np.full((3, 3), np.inf)}, "trans.*not finite"),
+        ({"frame_index": [0, 1, 2]}, "frame_index.*outside"),
+        ({"frame_index": [0, -1, 1]}, "frame_index.*outside"),
+        ({"track_id": [-1, 0, 2]}, "track_id.*negative"),
+        ({"track_id": [0, 2, 2]}, "order|once"),
+        ({"focal": [0.0, 1.0]}, "focal.*impossible"),
+        ({"image_size": [[0, 4], [4, 4]]}, "image_size.*impossible"),
+        ({"boxes": [[10, 0, 5, 5]] * 3}, "boxes.*impossible"),
+        ({"confidence": [0.5, 2.0, 0.5]}, "confidence.*0–1.*row 1"),
+        ({"joint_confidence": np.full((3, 24), -0.1)}, "joint_confidence"),
+        ({"keypoints2d": np.full((3, 33, 3), 7.0)}, "keypoints2d.*confidence"),
+        ({"segment_scales": np.zeros((3, 24))}, "segment_scales"),
+        ({"reprojection_error": [-1, 0, 0]}, "reprojection_error"),
+        ({"world_to_camera": np.tile(2 * np.eye(4), (2, 1, 1))}, "world_to_camera.*rigid"),
+        ({"world_to_camera": np.tile(np.diag([-1.0, 1, 1, 1]), (2, 1, 1))}, "world_to_camera.*rigid"),
+        ({"shot_id": [1, 0]}, "shot_id"),
+        ({"frame_rate": -1.0}, "frame_rate"),
+        ({"frame_rate": float("nan")}, "frame_rate"),
+        ({"skeleton": "coco17"}, "skeleton"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_by_name(changes, told):
+    with pytest.raises(InputError, match=told):
+        record(**changes)
+
+
+def test_rows_out_of_order_are_refused_when_not_built():
+    arrays = {column.name: getattr(record(), column.name) for column in fields(FitRecord)}
+    arrays["track_id"] = arrays["track_id"][::-1].copy()
+    with pytest.raises(InputError, match="order"):
+        FitRecord(**arrays)
+    arrays["track_id"] = arrays["track_id"].astype(np.float32)
+    with pytest.raises(InputError, match=r"track_id.*wrong type"):
+        FitRecord(**arrays)
+
+
+class TestReading:
+    @pytest.fixture
+    def arrays(self):
+        with np.load(GOLDEN, allow_pickle=False) as file:
+            return dict(file)
+
+    def read(self, tmp_path, arrays):
+        (tmp_path / "x.fit.npz").write_bytes(npz_bytes(arrays))
+        return read_fit(tmp_path / "x.fit.npz")
+
+    def test_a_newer_version_is_refused_with_the_way_out(self, tmp_path, arrays):
+        with pytest.raises(InputError, match=r"newer version.*2.*--upgrade"):
+            self.read(tmp_path, {**arrays, "schema_version": np.array(2)})
+
+    def test_an_older_version_is_migrated_step_by_step(self, tmp_path, arrays, monkeypatch):
+        def rename(old):
+            return {("trans" if name == "translation" else name): array for name, array in old.items()}
+
+        def from_millimetres(old):
+            return {**old, "trans": old["trans"] / 1000}
+
+        monkeypatch.setattr(fit_files, "SCHEMA_VERSION", 3)
+        monkeypatch.setattr(fit_files, "MIGRATIONS", {1: rename, 2: from_millimetres})
+        arrays["translation"] = arrays.pop("trans") * 1000
+        np.testing.assert_allclose(self.read(tmp_path, arrays).trans, record().trans, rtol=1e-6)
+        with pytest.raises(InputError, match="unknown schema version"):
+            self.read(tmp_path, {**arrays, "schema_version": np.array(0)})
+
+    def test_other_npz_files(self, tmp_path, arrays):
+        with pytest.raises(InputError, match="no fit file"):
+            self.read(tmp_path, {"poses": np.zeros((2, 156))})
+        del arrays["joints3d"], arrays["gender"]
+        with pytest.raises(InputError, match="lacks gender, joints3d"):
+            self.read(tmp_path, arrays)
+
+    @pytest.mark.parametrize(
+        ("name", "array", "told"),
+        [
+            ("poses", np.zeros((3, 3), "<f4"), "poses has the wrong shape"),
+            ("poses", np.full((3, 72), 1e300), "poses holds values that are not finite"),
+            ("poses", np.zeros((3, 72), "<i4"), "poses has the wrong type"),
+            ("track_id", np.array([0, 0, 2**40]), "beyond 32 bits"),
+            ("frame_rate", np.array([25.0, 25.0]), "frame_rate is damaged"),
+            ("gender", np.array(b"x"), "gender is damaged"),
+            ("options", np.array("{"), "no JSON"),
+            ("options", np.array("[1]"), "no JSON object"),
+            ("schema_version", np.array(1.0), "no fit file"),
+        ],
+    )
+    def test_damage_is_named(self, tmp_path, arrays, name, array, told):
+        with pytest.raises(InputError, match=told) as caught:
+            self.read(tmp_path, {**arrays, name: array})
+        assert "x.fit.npz" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    def test_wider_numbers_of_other_programs_are_welcome(self, tmp_path, arrays):
+        for name in ("poses", "trans"):
+            arrays[name] = arrays[name].astype(">f8")
+        arrays["track_id"] = arrays["track_id"].astype(np.int64)
+        assert same(self.read(tmp_path, arrays), record())
+
+    def test_pickled_columns_are_never_loaded(self, tmp_path, arrays):
+        np.savez(tmp_path / "x.fit.npz", **{**arrays, "poses": np.array([{}], dtype=object)})
+        with pytest.raises(InputError, match=r"poses.*never loaded"):
+            read_fit(tmp_path / "x.fit.npz")
+
+    def test_truncation_at_any_place(self, tmp_path):
+        data = GOLDEN.read_bytes()
+        for cut in range(0, len(data), 997):
+            (tmp_path / "x.fit.npz").write_bytes(data[:cut])
+            with pytest.raises(InputError, match=r"x\.fit\.npz"):
+                read_fit(tmp_path / "x.fit.npz")
+
+
+def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("humanpose_cli.io.atomic.os.fsync", full)
+    with pytest.raises(UnavailableError, match="disk is full"):
+        write_fit(tmp_path / "x.fit.npz", record())
+    assert os.listdir(tmp_path) == []
+
+
+def test_size_of_a_row():
+    """A few kilobytes a person and frame (design section 9)."""
+    many = FitRecord.build(**values(tracks=[0] * 1000, frames=list(range(1000)), frame_count=1000))
+    size = sum(getattr(many, name).nbytes for name in COLUMNS)
+    assert size / 1000 < 2048

@@ -1,0 +1,113 @@
+"""`.npz` and `.npy` from strangers: never unpickled, never believed about their size."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+
+from humanpose_cli.errors import InputError
+from humanpose_cli.io.npz_files import npz_names, read_npy, read_npz
+
+
+class Bomb:
+    """Creates a file when unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.mark),))
+
+
+@pytest.mark.parametrize(
+    "array", [np.arange(6.0).reshape(2, 3), np.asfortranarray(np.eye(3)), np.array("ü"), np.zeros((0, 3))]
+)
+def test_round_trip(tmp_path, array):
+    np.save(tmp_path / "x.npy", array)
+    np.testing.assert_array_equal(read_npy(tmp_path / "x.npy"), array)
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "x.npz", a=array, b=array)
+        assert npz_names(tmp_path / "x.npz") == {"a", "b"}
+        assert read_npz(tmp_path / "x.npz", ["b", "c"]).keys() == {"b"}
+        np.testing.assert_array_equal(read_npz(tmp_path / "x.npz")["a"], array)
+
+
+def test_pickles_are_refused_and_not_run(tmp_path):
+    mark = tmp_path / "ran"
+    np.save(tmp_path / "x.npy", np.array([Bomb(mark)], dtype=object), allow_pickle=True)
+    np.savez(tmp_path / "x.npz", a=np.array([Bomb(mark)], dtype=object))
+    (tmp_path / "y.npy").write_bytes(pickle.dumps(Bomb(mark)))
+    (tmp_path / "y.npz").write_bytes(pickle.dumps(Bomb(mark)))
+    for read, name, told in [
+        (read_npy, "x.npy", "never loaded"),
+        (read_npz, "x.npz", "never loaded"),
+        (read_npy, "y.npy", "a Python pickle"),
+        (read_npz, "y.npz", "a Python pickle"),
+    ]:
+        with pytest.raises(InputError, match=told):
+            read(tmp_path / name)
+    assert not mark.exists()
+
+
+def test_a_header_that_promises_more_than_the_file_holds(tmp_path):
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 3)})
+    (tmp_path / "x.npy").write_bytes(buffer.getvalue() + bytes(64))
+    with pytest.raises(InputError, match="damaged"):
+        read_npy(tmp_path / "x.npy")
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("a.npy", buffer.getvalue())
+    with pytest.raises(InputError, match="damaged"):
+        read_npz(tmp_path / "x.npz")
+
+
+def test_an_archive_member_of_absurd_size(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", a=np.zeros(9))
+    data = bytearray((tmp_path / "x.npz").read_bytes())
+    at = data.rindex(b"PK\x01\x02")
+    data[at + 24 : at + 28] = struct.pack("<I", 0xFFFFFFFE)
+    (tmp_path / "x.npz").write_bytes(data)
+    with pytest.raises(InputError):
+        read_npz(tmp_path / "x.npz")
+
+
+def test_damage_anywhere_is_a_sentence_or_the_truth(tmp_path):
+    array = np.arange(60, dtype=np.float32)
+    for save, name in [(lambda f: np.save(f, array), "x.npy"), (lambda f: np.savez_compressed(f, a=array), "x.npz")]:
+        save(tmp_path / name)
+        data = (tmp_path / name).read_bytes()
+        for cut in range(0, len(data), 7):
+            (tmp_path / name).write_bytes(data[:cut])
+            with pytest.raises(InputError, match=name):
+                (read_npy if name == "x.npy" else read_npz)(tmp_path / name)
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        broken = bytearray(data)
+        for at in rng.integers(0, len(data), 3):
+            broken[at] = int(rng.integers(0, 256))
+        (tmp_path / "x.npz").write_bytes(broken)
+        try:
+            read = read_npz(tmp_path / "x.npz")
+        except InputError:
+            continue
+        assert "a" not in read or np.array_equal(read["a"], array)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(b"", "an empty file"), (b"text " * 30, "text"), (b"\xff\xd8\xff", "a picture")]
+)
+def test_other_files(tmp_path, content, told):
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(InputError, match=told if content else r"empty"):
+        read_npy(tmp_path / "x")
+    with pytest.raises(InputError, match=told):
+        read_npz(tmp_path / "x")
+    for read in (read_npy, read_npz):
+        with pytest.raises(InputError, match="does not exist"):
+            read(tmp_path / "none")
