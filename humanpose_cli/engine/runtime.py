@@ -23,8 +23,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from humanpose_cli.errors import UnavailableError
-
 __all__ = ["launch", "ready", "start", "wrap"]
 
 logger = logging.getLogger("humanpose_cli.engine")
@@ -54,8 +52,8 @@ def start() -> Any:
                     warp.config.kernel_cache_dir = str(_cache_folder())
                     if hasattr(warp.config, "log_level"):
                         warp.config.log_level = warp.LOG_WARNING
-                    else:
-                        warp.config.quiet = True
+                    else:  # before Warp 1.13
+                        setattr(warp.config, "quiet", True)  # noqa: B010
                 with _native_stderr_to_log():
                     warp.init()
                 _warp = warp
@@ -76,9 +74,7 @@ def ready(kernels: str, device: torch.device) -> Exception | None:
                 wp = start()
                 module = __import__(kernels, fromlist=["MODULE"]).MODULE
                 with _native_stderr_to_log():
-                    wp.load_module(
-                        module, wp.device_from_torch(device), block_dim=1 if device.type == "cpu" else 256
-                    )
+                    wp.load_module(module, wp.device_from_torch(device), block_dim=1 if device.type == "cpu" else 256)
                 _loaded.add(key)
             except Exception as problem:  # whatever Warp, its compiler or the driver raise
                 _failures[key] = problem
@@ -158,12 +154,13 @@ if hasattr(os, "register_at_fork"):
 
 def _cache_folder() -> Path:
     """The first folder that we may write to: the user's choice, the user's cache, a private temporary one."""
-    chosen = os.environ.get("WARP_CACHE_PATH")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache" if sys.platform != "win32" else None
-    if base is None:
-        base = os.environ.get("LOCALAPPDATA") or tempfile.gettempdir()
-    candidates = [Path(chosen)] if chosen else []
-    candidates.append(Path(base) / "humanpose-cli" / "kernels")
+    candidates = []
+    if chosen := os.environ.get("WARP_CACHE_PATH"):
+        candidates.append(Path(chosen))
+    with contextlib.suppress(RuntimeError):  # no home folder
+        usual = Path.home() / (".cache" if sys.platform != "win32" else "AppData/Local")
+        base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or usual
+        candidates.append(Path(base) / "humanpose-cli" / "kernels")
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
     candidates.append(Path(tempfile.gettempdir()) / f"humanpose-cli-{user}" / "kernels")
     for candidate in candidates:

@@ -59,7 +59,17 @@ def rasterise(
     else:
         lanes, chunk = _LANES, 1 + batch * count * _LANES // _MOST_THREADS
         chunks = -(-count // chunk)
-    arguments = [chunks, chunk, lanes, int(device.type == "cpu"), *mesh, near, int(cull_back_faces), BOUNDS_SLACK, buffer]
+    arguments = [
+        chunks,
+        chunk,
+        lanes,
+        int(device.type == "cpu"),
+        *mesh,
+        near,
+        int(cull_back_faces),
+        BOUNDS_SLACK,
+        buffer,
+    ]
     launch(kernel.draw_faces, batch * chunks * lanes, arguments, device, batch * count * _FACE_COST)
     runs, run = _pixel_runs(batch, height, width, device)
     arguments = [runs, run, *mesh, buffer, wrap(face), wrap(barycentrics, wp.vec3), wrap(depth)]

@@ -75,9 +75,7 @@ def rasterise(
     else:
         compute = reference.rasterise
     with torch.no_grad():
-        return Raster(
-            *compute(vertices, faces, focal, principal_point, (height, width), near, cull_back_faces)
-        )
+        return Raster(*compute(vertices, faces, focal, principal_point, (height, width), near, cull_back_faces))
 
 
 def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: Backend = "auto") -> Tensor:

@@ -46,17 +46,13 @@ def rasterise(
     return face, barycentrics, depth
 
 
-def _one_picture(
-    corners: Tensor, view: tuple[Tensor, Tensor, float, bool], out: tuple[Tensor, Tensor, Tensor]
-) -> None:
+def _one_picture(corners: Tensor, view: tuple[Tensor, Tensor, float, bool], out: tuple[Tensor, Tensor, Tensor]) -> None:
     """Fills one picture's face (H, W), barycentrics (H, W, 3) and depth (H, W)."""
-    focal, principal_point, near, cull_back_faces = view
+    focal, principal_point, near, _ = view
     face, barycentrics, depth = out
     height, width = face.shape
     first, extent = _pixel_bounds(corners, focal, principal_point, near, (height, width))
-    found = [
-        _hits(corners, ids, first, extent, view, width) for ids in _chunks(extent.prod(-1), _PAIRS_AT_ONCE)
-    ]
+    found = [_hits(corners, ids, first, extent, view, width) for ids in _chunks(extent.prod(-1), _PAIRS_AT_ONCE)]
     if not found:
         return
     pixels, ids, weights, depths = (torch.cat(part) for part in zip(*found, strict=True))

@@ -1,0 +1,115 @@
+"""A quick check on this machine that the kernels agree with the reference: what `hpc doctor` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.conventions import SMPL24
+from humanpose_cli.engine.dispatch import Backend
+from humanpose_cli.engine.rasterising.op import interpolate, rasterise
+from humanpose_cli.engine.skinning.op import forward_kinematics, skin_vertices
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+
+__all__ = ["SelfTestResult", "self_test"]
+
+# Of the largest value: room for float32 sums in another order.
+_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class SelfTestResult:
+    """How well one operation's kernel agrees with the reference on one device.
+
+    error    greatest difference of results and gradients, relative to their largest value; inf if it did not run
+    ok       whether that is within tolerance
+    problem  why it did not run, "" if it did
+    """
+
+    device: str
+    op: str
+    error: float
+    ok: bool
+    problem: str = ""
+
+
+def self_test(devices: Sequence[str] | None = None) -> list[SelfTestResult]:
+    """Runs every operation forwards and backwards, small, on each device (default: the CPU and every GPU)."""
+    if devices is None:
+        devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    return [_compare(op, run, device) for device in devices for op, run in _OPERATIONS.items()]
+
+
+def _compare(op: str, run: Callable[[Backend, torch.device], Sequence[Tensor]], device: str) -> SelfTestResult:
+    try:
+        expected, found = run("reference", torch.device(device)), run("kernel", torch.device(device))
+    except Exception as problem:  # a diagnosis: whatever the device or its driver raise is the finding
+        return SelfTestResult(device, op, float("inf"), False, str(problem))
+    error = max(_difference(a, b) for a, b in zip(found, expected, strict=True))
+    return SelfTestResult(device, op, error, error <= _TOLERANCE)
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    scale = float(expected.abs().max().clamp_min(1e-6))
+    difference = float((found - expected).abs().max()) / scale
+    return difference if difference == difference else float("inf")
+
+
+def _random(seed: int, device: torch.device, *shape: int) -> Tensor:
+    """The same numbers on every device."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
+
+
+def _with_gradients(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
+    weights = [_random(100 + i, output.device, *output.shape) for i, output in enumerate(outputs)]
+    return [*(o.detach() for o in outputs), *torch.autograd.grad(outputs, inputs, weights)]
+
+
+def _kinematics(backend: Backend, device: torch.device) -> Sequence[Tensor]:
+    joints = len(SMPL24)
+    rotations = axis_angle_to_matrix(_random(1, device, 3, joints, 3)).requires_grad_()
+    rest = _random(2, device, 3, joints, 3).requires_grad_()
+    scales = (1 + 0.1 * _random(3, device, 3, joints)).requires_grad_()
+    turned = axis_angle_to_matrix(_random(4, device, joints, 3))
+    outputs = forward_kinematics(rotations, rest, SMPL24.parents, scales, turned, backend=backend)
+    return _with_gradients(outputs, (rotations, rest, scales))
+
+
+def _skinning(backend: Backend, device: torch.device) -> Sequence[Tensor]:
+    shapes = ((2, 5000, 3), (2, 24, 3), (2, 24, 3, 3), (2, 24, 3))
+    inputs = [_random(i, device, *shape).requires_grad_() for i, shape in enumerate(shapes)]
+    bones = (_random(8, device, 5000, 4).abs() * 1000).int() % 24
+    weights = torch.softmax(_random(9, device, 5000, 4), -1)
+    vertices, joints, linear, positions = inputs
+    skinned = skin_vertices(vertices, joints, linear, positions, bones, weights, backend=backend)
+    return _with_gradients([skinned], inputs)
+
+
+def _scene(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    vertices = _random(1, device, 2, 120, 3) + torch.tensor((0.0, 0.0, 2.0), device=device)  # some behind the camera
+    faces = torch.arange(120, dtype=torch.int32, device=device).view(-1, 3)
+    return vertices, faces, torch.full((2,), 90.0, device=device), torch.full((2, 2), 45.0, device=device)
+
+
+def _rasterising(backend: Backend, device: torch.device) -> Sequence[Tensor]:
+    vertices, faces, focal, centre = _scene(device)
+    face, barycentrics, depth = rasterise(vertices, faces, focal, centre, (80, 90), backend=backend)
+    return face.float(), barycentrics, torch.where(depth.isfinite(), depth, torch.zeros_like(depth))
+
+
+def _interpolating(backend: Backend, device: torch.device) -> Sequence[Tensor]:
+    vertices, faces, focal, centre = _scene(device)
+    raster = rasterise(vertices, faces, focal, centre, (80, 90), backend="reference")
+    attributes = _random(5, device, 2, 120, 5).requires_grad_()
+    return _with_gradients([interpolate(raster, faces, attributes, backend=backend)], [attributes])
+
+
+_OPERATIONS: dict[str, Callable[[Backend, torch.device], Sequence[Tensor]]] = {
+    "forward_kinematics": _kinematics,
+    "skin_vertices": _skinning,
+    "rasterise": _rasterising,
+    "interpolate": _interpolating,
+}
