@@ -1,0 +1,50 @@
+# Everyday commands. They need Python 3.10, 3.11 or 3.12 with pip and venv, and make; each makes first what it needs.
+#   make PYTHON=/path/to/python3.12 install      chooses the interpreter that .venv is made with
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+LOCK_PYTHONS ?= python3.10 python3.11 python3.12
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check bench lock
+
+help:
+	@echo 'make install   the package and its tools into .venv, at the versions of constraints.txt'
+	@echo 'make demo      fits and reposes people in example pictures; results in demo/'
+	@echo 'make test      the tests; PYTEST_ARGS="-k ledger" chooses some'
+	@echo 'make check     style, types and layers'
+	@echo 'make bench     the figures of benchmarks/RESULTS.md, measured on this machine'
+	@echo 'make lock      constraints.txt anew; needs $(LOCK_PYTHONS)'
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null || \
+	  { echo "$(PYTHON): is not Python 3.10, 3.11 or 3.12, found $$($(PYTHON) --version 2>&1); make PYTHON=python3.12 $(or $(MAKECMDGOALS),install) chooses another one" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || rm -rf .venv  # none yet, half made, or moved here
+	@test -d .venv || $(PYTHON) -m venv .venv || \
+	  { rm -rf .venv; echo "$(PYTHON): cannot make virtual environments; on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
+	@echo 'Installing into .venv; torch and mediapipe are large, the first time takes a few minutes.'
+	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED)
+	@$(BIN)/hpc demo --out demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/run.py
+
+lock:
+	$(PYTHON) tools/lock.py constraints.txt $(LOCK_PYTHONS)

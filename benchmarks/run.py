@@ -1,0 +1,105 @@
+"""Runs the benchmarks and writes what they measured, with the machine and the commit, to benchmarks/RESULTS.md.
+
+    python benchmarks/run.py              all of them; replaces this machine's part of RESULTS.md
+    python benchmarks/run.py skinning     only these; prints their tables and writes nothing
+
+A benchmark is a script in this folder that prints one JSON object a line, each a row of its table; the first
+sentence of its docstring says what is measured. A script that fails is named, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+RESULTS = FOLDER / "RESULTS.md"
+TITLE = (
+    "# Results\n\nMeasured by `make bench`. Ratios come from one run in which both sides were measured side by side.\n"
+)
+
+
+def machine() -> str:
+    """Processor, cores, memory and GPU in a line: the heading of this machine's part."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    parts = [model, f"{os.cpu_count()} cores"]
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
+    import torch
+
+    if torch.cuda.is_available():
+        parts.append(torch.cuda.get_device_name(0))
+    return ", ".join(parts)
+
+
+def software() -> str:
+    """Commit and versions, the line under the heading."""
+    from humanpose_cli.batch.run_record import commit_of_checkout, installed_versions
+
+    versions = installed_versions(("torch", "warp-lang", "numpy", "mediapipe"))
+    told = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"Commit {commit_of_checkout() or 'unknown'}, Python {platform.python_version()}, {told}."
+
+
+def run(script: Path) -> tuple[str, list[dict[str, object]], bool]:
+    """(what is measured, rows, whether it ended well)."""
+    purpose = (ast.get_docstring(ast.parse(script.read_text())) or "").split("\n\n")[0].replace("\n", " ")
+    done = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, text=True, check=False, cwd=FOLDER.parent)
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return purpose, rows, done.returncode == 0 and bool(rows)
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """A Markdown table whose columns are the keys in the order of their first appearance."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    lines += ["| " + " | ".join(cell(row.get(column, "")) for column in columns) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def cell(value: object) -> str:
+    """A value in four digits at most."""
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|")
+
+
+def write(heading: str, body: str) -> None:
+    """Put this machine's part into RESULTS.md; other machines' parts stay."""
+    before = RESULTS.read_text("utf-8") if RESULTS.exists() else TITLE
+    title, *parts = before.split("\n## ")
+    kept = [part.rstrip("\n") for part in parts if part.partition("\n")[0] != heading]
+    text = "\n\n## ".join([title.rstrip("\n"), *kept, f"{heading}\n{body}"])
+    RESULTS.write_text(text + "\n", "utf-8")
+
+
+def main(names: list[str]) -> int:
+    scripts = [FOLDER / f"{name}.py" for name in names] or sorted(FOLDER.glob("[a-z]*.py"))
+    sections, failed = [software()], []
+    for script in scripts:
+        if script.resolve() == Path(__file__).resolve():
+            continue
+        print(f"{script.stem} …", file=sys.stderr)
+        purpose, rows, well = run(script)
+        if not well:
+            failed.append(script.stem)
+        body = table(rows) if rows else "Gave no result."
+        sections.append(f"### {script.stem}\n{purpose}\n\n{body}")
+        print(f"{purpose}\n{body}\n")
+    if not names:
+        write(machine(), "\n\n".join(sections))
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,48 @@
+"""What each kind of exception means."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from humanpose_cli.batch.failures import explain
+from humanpose_cli.errors import ExitCode, InputError, UnavailableError, UsageError
+
+
+class OutOfMemoryError(RuntimeError):
+    """Stands for torch's, which is known by its name."""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "everywhere"),
+    [
+        (InputError("a.jpg", "is empty"), ExitCode.BAD_INPUT, False),
+        (UsageError("--size", "is too small"), ExitCode.USAGE, False),
+        (UnavailableError("gpu", "is missing"), ExitCode.UNAVAILABLE, True),
+        (MemoryError(), ExitCode.UNAVAILABLE, False),
+        (OutOfMemoryError("CUDA"), ExitCode.UNAVAILABLE, False),
+        (OSError(errno.ENOSPC, "No space left on device"), ExitCode.UNAVAILABLE, True),
+        (PermissionError(errno.EACCES, "Permission denied", "/out/x"), ExitCode.UNAVAILABLE, True),
+        (PermissionError(errno.EACCES, "Permission denied", "in/a.jpg"), ExitCode.BAD_INPUT, False),
+        (FileNotFoundError(errno.ENOENT, "No such file", "ours.npz"), ExitCode.BUG, False),
+        (ValueError("math"), ExitCode.BUG, False),
+        (RuntimeError(), ExitCode.BUG, False),
+    ],
+)
+def test_codes(error, code, everywhere):
+    failure = explain(error, [Path("in/a.jpg")])
+    assert (failure.exit_code, failure.everywhere) == (code, everywhere)
+    assert "\n" not in failure.sentence
+
+
+def test_a_bug_is_called_one():
+    failure = explain(KeyError("hip"))
+    assert failure.is_bug
+    assert failure.sentence.startswith("KeyError: 'hip'; this is a bug in hpc")
+
+
+def test_known_errors_keep_their_sentence():
+    error = InputError("a.jpg", "is not a picture", expected="JPEG", got="text", remedy="convert it")
+    assert explain(error).sentence == str(error)

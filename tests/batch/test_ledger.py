@@ -1,0 +1,150 @@
+"""The ledger: whole lines, torn lines, several writers, newer versions."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from humanpose_cli.batch.items import Fingerprint, Item, content_digest, fingerprint
+from humanpose_cli.batch.ledger import Ledger, options_digest, read_history
+from humanpose_cli.batch.shards import WHOLE, Shard
+from humanpose_cli.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.result import Status
+
+MARK = Fingerprint(10, 20)
+
+
+def record(folder: Path, key: str, outcome: Status = Status.SUCCESS, shard: Shard = WHOLE, **values) -> None:
+    with Ledger(folder, "fit", {"people": "all"}, shard) as ledger:
+        ledger.record(Item(key, ()), MARK, outcome=outcome, **values)
+
+
+def entry(folder: Path, key: str):
+    return read_history(folder).of("fit", Item(key, ()))
+
+
+def test_what_is_written_is_read(tmp_path):
+    outputs = [str(tmp_path / "sub" / "a.jpg.fit.npz")]
+    record(tmp_path, "sub/ä b.jpg", outputs=outputs, seconds=1.23456, content="abc")
+    found = entry(tmp_path, "sub/ä b.jpg")
+    assert (found.outcome, found.outputs, found.seconds) == ("success", ("sub/a.jpg.fit.npz",), 1.235)
+    assert (found.size, found.mtime_ns, found.content) == (10, 20, "abc")
+    assert found.options == options_digest({"people": "all"})
+    assert read_history(tmp_path).options[found.options] == {"people": "all"}
+
+
+def test_the_latest_entry_counts_whichever_ledger_holds_it(tmp_path):
+    record(tmp_path, "a", Status.ERROR, Shard(1, 2))
+    record(tmp_path, "a", Status.SUCCESS, Shard(0, 2))
+    assert entry(tmp_path, "a").done
+    record(tmp_path, "a", Status.ERROR, Shard(0, 3))
+    assert not entry(tmp_path, "a").done
+
+
+def test_commands_do_not_see_each_others_entries(tmp_path):
+    record(tmp_path, "a")
+    assert read_history(tmp_path).of("repose", Item("a", ())) is None
+
+
+def test_a_torn_last_line_costs_only_its_item(tmp_path):
+    record(tmp_path, "a")
+    record(tmp_path, "b")
+    path = tmp_path / "ledger.0-of-1.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-25])  # as a crash leaves it
+    assert entry(tmp_path, "a").done
+    assert entry(tmp_path, "b") is None
+    record(tmp_path, "c")  # must not be glued to the torn line
+    assert entry(tmp_path, "a").done
+    assert entry(tmp_path, "c").done
+
+
+@pytest.mark.parametrize("cut", [1, 2, 40, 200])
+def test_any_cut_leaves_the_ledger_readable(tmp_path, cut):
+    record(tmp_path, "a")
+    path = tmp_path / "ledger.0-of-1.jsonl"
+    path.write_bytes(path.read_bytes()[:-cut])
+    record(tmp_path, "z")
+    assert entry(tmp_path, "z").done
+
+
+def test_foreign_and_damaged_lines_are_passed_over(tmp_path):
+    record(tmp_path, "a")
+    with (tmp_path / "ledger.0-of-1.jsonl").open("ab") as file:
+        file.write(b'[1]\n"x"\n{}\n{"schema": 1, "kind": "item", "path": "b"}\n\xff\xfe\n')
+    assert list(read_history(tmp_path).entries) == [("fit", "a")]
+
+
+def test_a_newer_version_is_refused(tmp_path):
+    (tmp_path / "ledger.0-of-1.jsonl").write_text('{"schema": 99, "kind": "item"}\n')
+    with pytest.raises(InputError, match=r"newer version.*expected schema 1, found 99"):
+        read_history(tmp_path)
+
+
+def test_lines_of_concurrent_writers_stay_whole(tmp_path):
+    writer = (
+        "import sys; from pathlib import Path\n"
+        "from humanpose_cli.batch.ledger import Ledger; from humanpose_cli.batch.shards import Shard\n"
+        "from humanpose_cli.batch.items import Item, Fingerprint; from humanpose_cli.result import Status\n"
+        "index = int(sys.argv[2])\n"
+        "with Ledger(Path(sys.argv[1]), 'fit', {}, Shard(index, 3)) as ledger:\n"
+        "    for i in range(40):\n"
+        "        ledger.record(Item(f'{index}-{i}', ()), Fingerprint(1, 1), outcome=Status.SUCCESS)\n"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", writer, str(tmp_path), str(i)]) for i in range(3)]
+    assert [process.wait() for process in writers] == [0, 0, 0]
+    assert len(read_history(tmp_path).entries) == 120
+    for path in tmp_path.glob("ledger.*"):
+        assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs flock")
+def test_two_processes_do_not_run_the_same_shard(tmp_path):
+    with Ledger(tmp_path, "fit", {}), pytest.raises(UsageError, match="another process is running part 0/1"):
+        Ledger(tmp_path, "fit", {})
+    Ledger(tmp_path, "fit", {}).__exit__()
+
+
+def test_an_unwritable_folder_is_told(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises((UnavailableError, InputError), match="--out"):
+        Ledger(blocked, "fit", {})
+
+
+def test_the_digest_depends_on_values_and_not_on_order():
+    assert options_digest({"a": 1, "b": [1, 2]}) == options_digest({"b": [1, 2], "a": 1})
+    assert options_digest({"a": 1}) != options_digest({"a": 2})
+    assert options_digest({"a": 1}) != options_digest({"a": "1"})
+
+
+def test_fingerprints_of_sequences_cover_all_frames(tmp_path):
+    frames = [tmp_path / f"{i}.png" for i in range(3)]
+    for i, path in enumerate(frames):
+        path.write_bytes(b"x" * (i + 1))
+        os.utime(path, ns=(5, 100 - i))
+    item = Item("clip", tuple(frames))
+    assert fingerprint(item) == Fingerprint(6, 100)
+    digest = content_digest(item)
+    frames[1].write_bytes(b"xy")
+    assert content_digest(item) != digest
+
+
+def test_contents_cannot_be_shifted_between_files(tmp_path):
+    one, two = tmp_path / "1", tmp_path / "2"
+    one.write_bytes(b"ab")
+    two.write_bytes(b"c")
+    before = content_digest(Item("x", (one, two)))
+    one.write_bytes(b"a")
+    two.write_bytes(b"bc")
+    assert content_digest(Item("x", (one, two))) != before
+
+
+def test_an_items_own_error_comes_first():
+    with pytest.raises(InputError, match="is an empty folder"):
+        fingerprint(Item("x", (), error=InputError("x", "is an empty folder")))

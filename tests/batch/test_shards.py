@@ -1,0 +1,53 @@
+"""Shards: a stable partition of the items."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+
+from humanpose_cli.batch.shards import WHOLE, Shard, shard_of
+from humanpose_cli.errors import UsageError
+
+KEYS = [f"scene {i // 40}/frame_{i:04d}.jpg" for i in range(2000)]
+
+
+def test_the_choice_never_changes():
+    # From sha256sum of the name, the digest modulo N: a farm that mixes versions relies on it.
+    assert [shard_of("photos/a.jpg", n) for n in (2, 3, 4, 7, 64)] == [0, 0, 0, 4, 52]
+    assert [shard_of("é.png", n) for n in (2, 3, 4, 7, 64)] == [1, 1, 1, 5, 53]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 64])
+def test_every_item_belongs_to_exactly_one_shard(count):
+    shards = [Shard(i, count) for i in range(count)]
+    assert all(sum(shard.owns(key) for shard in shards) == 1 for key in KEYS)
+
+
+def test_shards_are_about_equally_large():
+    sizes = [sum(Shard(i, 8).owns(key) for key in KEYS) for i in range(8)]
+    assert min(sizes) > 200
+    assert max(sizes) < 300
+
+
+def test_composed_and_decomposed_names_are_one_item():
+    name = "Zoë/ångström.jpg"
+    composed, decomposed = unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)
+    assert composed != decomposed
+    assert shard_of(composed, 1_000_003) == shard_of(decomposed, 1_000_003)
+
+
+def test_an_undecodable_name_has_a_shard():
+    assert 0 <= shard_of(b"caf\xe9.jpg".decode("utf-8", "surrogateescape"), 5) < 5
+
+
+def test_parsing():
+    assert Shard.parse("0/4") == Shard(0, 4)
+    assert str(Shard.parse(" 3/4 ")) == "3/4"
+    assert (WHOLE.file_part, Shard(3, 4).file_part) == ("0-of-1", "3-of-4")
+
+
+@pytest.mark.parametrize("text", ["", "1", "4/4", "-1/4", "1/0", "a/b", "1/2/3", "1.0/2"])
+def test_nonsense_is_refused(text):
+    with pytest.raises(UsageError, match="--shard"):
+        Shard.parse(text)
