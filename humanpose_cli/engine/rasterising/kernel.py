@@ -96,6 +96,7 @@ def draw_faces(
     principal_point = principal_points[picture]
     height = keys.shape[1]
     width = keys.shape[2]
+    known = wp.isfinite(focal) and wp.isfinite(principal_point)
     for f in range(start, wp.min(start + chunk, faces.shape[0])):
         corners = faces[f]
         a = vertices[picture, corners[0]]
@@ -111,12 +112,12 @@ def draw_faces(
             bounds = with_edge(with_edge(with_edge(bounds, a, b, near), b, c, near), c, a, near)
             # Where an edge meets the near plane is known less well; the bounds grow by that error.
             grown += 1.0e-6 * focal / near * wp.max(wp.max(largest(a), largest(b)), largest(c))
-        # In floats, and clamped, before they become integers. Comparisons with NaN leave an empty range.
+        # Clamped as floats, before they become integers.
         left = wp.max(wp.ceil(focal * bounds[0] + principal_point[0] - 0.5 - grown), 0.0)
         top = wp.max(wp.ceil(focal * bounds[1] + principal_point[1] - 0.5 - grown), 0.0)
         right = wp.min(wp.floor(focal * bounds[2] + principal_point[0] - 0.5 + grown), float(width - 1))
         bottom = wp.min(wp.floor(focal * bounds[3] + principal_point[1] - 0.5 + grown), float(height - 1))
-        if left <= right and top <= bottom and wp.isfinite(a) and wp.isfinite(b) and wp.isfinite(c):
+        if known and left <= right and top <= bottom and wp.isfinite(a) and wp.isfinite(b) and wp.isfinite(c):
             x0 = int(left)
             x1 = int(right) + 1
             y0 = int(top)

@@ -145,9 +145,13 @@ def forward_kinematics(
     return _Kinematics.apply(rotations, joints, scales, rest_rotations, tuple(parents), absolute)
 
 
+def _on_cpu(device: torch.device) -> bool:
+    return device.type == "cpu"
+
+
 def _runs(batch: int, count: int, device: torch.device) -> tuple[int, int]:
     """Runs of vertices per body, and vertices a run: one thread handles one run."""
-    run = _CPU_RUN if device.type == "cpu" else 1 + batch * count // _MOST_THREADS
+    run = _CPU_RUN if _on_cpu(device) else 1 + batch * count // _MOST_THREADS
     return -(-count // run), run
 
 
@@ -209,8 +213,9 @@ class _Skinning(torch.autograd.Function):
         )
         if out_maps is None:
             return out_vertices, None, None, None, None, None
-        out_joints, out_positions = torch.empty_like(joints), torch.empty_like(joints)
-        out_linear = torch.empty_like(linear)
+        # Not empty_like, which would keep a view's order of strides.
+        out_joints, out_positions = joints.new_empty(joints.shape), joints.new_empty(joints.shape)
+        out_linear = linear.new_empty(linear.shape)
         arguments = [
             _vectors(joints),
             _matrices(linear),
@@ -233,7 +238,7 @@ def _skin_adjoint(
     (batch, count), bones, device = grad.shape[:2], maps.shape[1], grad.device
     runs, run = _runs(batch, count, device)
     out_vertices = grad.new_empty((batch, count, 3)) if to_vertices else None
-    on_cpu = device.type == "cpu"
+    on_cpu = _on_cpu(device)
     parts = runs if on_cpu else _LANES
     out_maps = grad.new_zeros((batch, parts, bones, 16)) if to_maps else None
     if not batch * count:
