@@ -2,8 +2,8 @@
 
     python tools/detector_samples.py SAMPLES.npz --count 500 --seed 0 [--split held_out]
 
-SAMPLES.npz holds the truth (rotations as axis-angle, betas, trans, focal, size) and, for several passes over crops such as
-detection makes them, the observed points, visibilities, presences and world landmarks in the picture's axes. It is
+SAMPLES.npz holds the truth (rotations as axis-angle, betas, trans, focal, size) and, for several passes over crops such
+as detection makes them, the observed points, visibilities, presences and world landmarks in the picture's axes. It is
 what build_landmarks.py and train_depth_correction.py read; about three samples a second on one core.
 """
 

@@ -1,7 +1,8 @@
 """Random people of the default body in random pictures, for the tools that learn from the detector's own output.
 
 Plain and fast rather than pretty: flat or patterned clothes painted on the skin and blown up a little, one light, a
-random backdrop, things in front. What is varied is what moves a landmark: pose, shape, camera, cut frames, hidden limbs.
+random backdrop, things in front. What is varied is what moves a landmark: pose, shape, camera, cut frames, hidden
+limbs.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ class Painter:
         self.shoes = part("ankle", "foot")
 
     def paint(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Colours (V, 3) 0..255, thickness of the clothes (V,) metres, and which pattern (V,): 0 none, 1 top, 2 below."""
+        """Colours (V, 3) 0..255, thickness of the clothes (V,) metres, pattern (V,): 0 none, 1 top, 2 below."""
         skin = SKIN_TONES[random.integers(len(SKIN_TONES))] + random.normal(0, 8, 3)
         hair = HAIR_TONES[random.integers(len(HAIR_TONES))] + random.normal(0, 8, 3)
         colours = np.tile(skin.astype(np.float32), (len(self.rest), 1))

@@ -1,7 +1,8 @@
 """How plausible a pose is: Gaussian mixtures over the joint angles of legs, arms and trunk.
 
 Each limb has its own mixture, shared by left and right, and limbs recombine freely: that covers poses that nobody
-recorded as a whole. For a group of limbs with angles x, component k of weight w, mean μ and covariance Σ, the distance is
+recorded as a whole. For a group of limbs with angles x and components k of weight w, mean μ and covariance Σ, the
+distance is
 
     m(x) = min_k  ½ (x − μ_k)ᵀ Σ_k⁻¹ (x − μ_k) + c_k,    c_k = ½ log det Σ_k − log w_k − min over k of the same,
 
@@ -78,7 +79,7 @@ class PosePrior(torch.nn.Module):
         return _Mixture(*(getattr(self, f"{name}_{field}").to(like) for field in _Mixture._fields))
 
     def energy(self, rotations: Tensor) -> Tensor:
-        """Implausibility ≥ 0 of parent-relative rotations (B, 24, 3, 3): (B,). Half the sum of squares of `residual`."""
+        """Implausibility ≥ 0 of parent-relative rotations, (B, 24, 3, 3) → (B,): half the squared length of `residual`."""
         return 0.5 * self.residual(rotations).square().sum(-1)
 
     def residual(self, rotations: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ _FINGER_CURL = 35.0  # degrees, mean of the flexion that resting fingers have
 class SamplingOptions:
     """How far sampling strays from its sources.
 
-    key_pose_share   probability that a source is a key pose; else a frame of the library, its activities in equal shares
+    key_pose_share   probability that a source is a key pose; else it is a frame of the library, each activity alike
     mix              probability that trunk and arms come from another source than the legs
     one_armed        probability that the two arms come from different sources
     blend            probability that a group of limbs lies between two sources
