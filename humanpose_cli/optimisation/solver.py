@@ -52,8 +52,7 @@ class SolverOptions:
     damping: float = 1e-3
 
 
-_LOWEST_DAMPING, _HIGHEST_DAMPING = 1e-8, 1e8
-_DAMPING_DOWN, _DAMPING_UP = 0.2, 6.0
+_LOWEST_DAMPING, _HIGHEST_DAMPING = 1e-9, 1e9
 
 
 def solve_damped(equations: NormalEquations, damping: Tensor) -> Tensor:
@@ -89,26 +88,31 @@ class _Running(Generic[State]):
         self.equations = problem.linearise(state)
         count = len(self.equations.cost)
         self.damping = self.equations.cost.new_full((count,), damping)
+        self.growth = torch.full_like(self.damping, 2.0)
         self.rows = torch.arange(count)
         self.steps = torch.zeros(count, dtype=torch.int64)
 
     def advance(self, tolerance: float) -> Tensor:
         """One trial step of every sample; returns which samples are done."""
-        step = solve_damped(self.equations, self.damping)
+        old = self.equations
+        step = solve_damped(old, self.damping)
         trial = self.problem.retract(self.state, step)
-        equations = self.problem.linearise(trial)
-        old = self.equations.cost
-        better = equations.cost < old  # False for NaN
-        gain = (old - equations.cost) <= tolerance * old
+        new = self.problem.linearise(trial)
+        gain = old.cost - new.cost
+        better = gain > 0  # False for NaN
+        # Nielsen's rule: damping follows how well the quadratic model foretold the gain.
+        curvature = (old.hessian @ step[..., None]).squeeze(-1)
+        foretold = -(step * (old.gradient + 0.5 * curvature)).sum(-1)
+        ratio = gain / foretold.clamp_min(torch.finfo(gain.dtype).tiny)
+        calmer = (1 - (2 * ratio - 1) ** 3).clamp(0.1, 1.0)
+        self.damping = self.damping * torch.where(better, calmer, self.growth)
+        self.growth = torch.where(better, 2.0, 2 * self.growth)
+        stuck = ~better & (self.damping >= _HIGHEST_DAMPING)
+        self.damping = self.damping.clamp(_LOWEST_DAMPING, _HIGHEST_DAMPING)
         self.state = _build(trial, [_replace(better, n, o) for n, o in zip(trial, self.state, strict=True)])
-        self.equations = NormalEquations(
-            *(_replace(better, n, o) for n, o in zip(equations, self.equations, strict=True))
-        )
-        factor = torch.where(better, _DAMPING_DOWN, _DAMPING_UP)
-        stuck = ~better & (self.damping >= 1e4)
-        self.damping = (self.damping * factor).clamp(_LOWEST_DAMPING, _HIGHEST_DAMPING)
+        self.equations = NormalEquations(*(_replace(better, n, o) for n, o in zip(new, old, strict=True)))
         self.steps = self.steps + better
-        return (better & gain) | stuck
+        return (better & (gain <= tolerance * old.cost)) | stuck
 
     def keep(self, alive: Tensor) -> None:
         """Drops the samples that are done."""
@@ -116,7 +120,8 @@ class _Running(Generic[State]):
         self.problem = self.problem.select(index)
         self.state = _build(self.state, [value[index] for value in self.state])
         self.equations = NormalEquations(*(value[index] for value in self.equations))
-        self.damping, self.rows, self.steps = self.damping[index], self.rows[index], self.steps[index]
+        self.damping, self.growth = self.damping[index], self.growth[index]
+        self.rows, self.steps = self.rows[index], self.steps[index]
 
 
 def levenberg_marquardt(
