@@ -109,10 +109,10 @@ class _Command(TyperCommand):
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
-                argument = parameter.param_type_name == "argument"
-                heading = "Arguments" if argument else getattr(parameter, "rich_help_panel", None) or "Options"
-                sections.setdefault(heading, []).append(record)
+            if record is not None and parameter.param_type_name == "argument":
+                sections["Arguments"].append((record[0].partition(" <")[0], record[1]))  # typer's type says nothing
+            elif record is not None:
+                sections.setdefault(getattr(parameter, "rich_help_panel", None) or "Options", []).append(record)
         for heading, records in sections.items():
             if records:
                 with formatter.section(heading):

@@ -103,7 +103,12 @@ def _pose_library() -> str:
 def _engine() -> str:
     from humanpose_cli.engine.self_test import self_test
 
-    return self_test()
+    results = self_test()
+    wrong = [f"{r.op} on {r.device}: {r.problem or f'off by {r.error:.1e}'}" for r in results if not r.ok]
+    if wrong:
+        raise UnavailableError("engine", f"the slower torch code is used, for {'; '.join(wrong)}")
+    devices = ", ".join(dict.fromkeys(result.device for result in results))
+    return f"{len({result.op for result in results})} kernels agree with the reference on {devices}"
 
 
 def _detector() -> str:

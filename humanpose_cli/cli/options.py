@@ -97,7 +97,7 @@ _RUN, _FILES, _MACHINE = "What is done again", "Files", "Machine"
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        metavar="INPUT...",
+        metavar="INPUT",
         help="Pictures, videos, folders or glob patterns; - reads a list of paths, one a line, from stdin.",
         show_default=False,
     ),

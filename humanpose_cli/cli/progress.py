@@ -21,8 +21,11 @@ class Display(Protocol):
 
     def item_finished(self, *, worked: bool) -> None: ...
 
-    def write(self, line: str, style: str) -> bool:
-        """Put a line where it does not spoil the display; False if it may simply be written."""
+    def write(self, text: str, kind: str, style: str) -> bool:
+        """Put a line where it does not spoil the display; False if it may simply be written.
+
+        kind  a word to put in front in that style, such as `error`, or empty
+        """
 
     def close(self) -> None: ...
 
@@ -72,8 +75,11 @@ class BarDisplay:
             self._steps = None
         self._progress.advance(self._items)
 
-    def write(self, line: str, style: str) -> bool:
-        self._progress.console.print(line, style=style or None, markup=False, highlight=False, soft_wrap=True)
+    def write(self, text: str, kind: str, style: str) -> bool:
+        from rich.text import Text
+
+        line = Text.assemble((f"{kind}:", style), " ", text) if kind else Text(text)
+        self._progress.console.print(line, soft_wrap=True)
         return True
 
     def close(self) -> None:
@@ -103,7 +109,7 @@ class LineDisplay:
         self._steps = ""
         self._say_if_due()
 
-    def write(self, line: str, style: str) -> bool:
+    def write(self, text: str, kind: str, style: str) -> bool:
         return False
 
     def close(self) -> None:

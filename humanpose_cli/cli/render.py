@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 import os
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
-from typing import Any, TextIO
+from typing import Any
 
 from humanpose_cli.errors import UnavailableError
 from humanpose_cli.result import CommandResult, ItemResult, Status
@@ -104,17 +106,18 @@ def write_people(result: CommandResult, columns: Columns = (), words: Words = _N
     words    what to call a status, where the usual words do not fit
     """
     if result.items and sys.stdout is not None:
-        write_stdout(_table_text(result, columns, {**_WORDS, **words}, sys.stdout))
+        write_stdout(_table_text(result, columns, {**_WORDS, **words}, terminal=sys.stdout.isatty()))
 
 
-def _table_text(result: CommandResult, columns: Columns, words: Words, stream: TextIO) -> str:
+def _table_text(result: CommandResult, columns: Columns, words: Words, *, terminal: bool) -> str:
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    terminal = stream.isatty()
     # Off the terminal a line holds an item, however long: it is for grep and awk.
-    console = Console(file=stream, width=None if terminal else 100_000)
+    width = shutil.get_terminal_size().columns if terminal else 100_000
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=terminal, width=width)
     table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, show_edge=False)
     table.add_column("input", overflow="fold")
     table.add_column("status", no_wrap=True)
@@ -134,12 +137,10 @@ def _table_text(result: CommandResult, columns: Columns, words: Words, stream: T
         if written:
             cells.append(_cell("\n".join(item.outputs) if terminal else " ".join(item.outputs)))
         table.add_row(*cells)
-    with console.capture() as captured:
-        console.print(table)
-        if len(result.items) > 1:
-            console.print(_summary(result.items, words), highlight=False)
-    lines = [line.rstrip() for line in captured.get().splitlines()]
-    return "\n".join(lines) + "\n"
+    console.print(table)
+    if len(result.items) > 1:
+        console.print(_summary(result.items, words), highlight=False)
+    return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines())
 
 
 def _rows_to_show(items: Sequence[ItemResult]) -> Sequence[ItemResult]:

@@ -19,6 +19,9 @@ __all__ = ["COMMANDS", "build_app"]
 # A command stands here when it works: name, and the first line of its function's docstring. The function has the
 # command's name and stands in humanpose_cli/cli/NAME.py.
 COMMANDS = {
+    "fit": "Find everyone's 3-D pose and shape in pictures and videos.",
+    "repose": "Draw the people of photographs in another pose.",
+    "demo": "Fit and repose a photograph and a clip with known truth, and show them on a page.",
     "doctor": "Tell what works on this machine and how to mend the rest.",
 }
 

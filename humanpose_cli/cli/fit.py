@@ -1,0 +1,167 @@
+"""`hpc fit`: everybody's 3-D pose and shape in pictures and videos."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from humanpose_cli.cli.command import command
+from humanpose_cli.cli.options import (
+    Frames,
+    Inputs,
+    Out,
+    Overwrite,
+    Resume,
+    RetryFailed,
+    ShardOption,
+    Threads,
+    VerifyInputs,
+)
+from humanpose_cli.cli.session import Session
+from humanpose_cli.result import CommandResult
+
+if TYPE_CHECKING:
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.batch.job import Outcome
+    from humanpose_cli.io.input_items import InputItem
+    from humanpose_cli.pipelines.fit_items import FittedItem
+
+__all__ = ["fit"]
+
+
+class Method(str, Enum):
+    """How bodies are fitted."""
+
+    auto = "auto"
+    keypoints = "keypoints"
+
+
+class PeopleChoice(str, Enum):
+    """Who is fitted."""
+
+    all = "all"
+    largest = "largest"
+
+
+class DetectorChoice(str, Enum):
+    """How hard people are looked for."""
+
+    auto = "auto"
+    thorough = "thorough"
+    fast = "fast"
+
+
+_METHOD = typer.Option("--method", help="How to fit; auto is keypoints so far.")
+_PEOPLE = typer.Option("--people", help="Whom to fit: everybody, or the person with the largest box.")
+_DETECTOR = typer.Option(
+    "--detector", help="How hard to look for people; auto is thorough in pictures, fast in videos and sequences."
+)
+_BODY = typer.Option("--body", metavar="default|smpl:FILE", help="The body to fit.")
+_FOCAL = typer.Option(
+    "--focal",
+    metavar="PIXELS",
+    help="Focal length in pixels. Default: from EXIF, else 1.2 times the longer side.",
+    show_default=False,
+)
+_BOXES = typer.Option(
+    "--boxes", metavar="FILE", help="People's boxes from your own detector (JSON or CSV). Default: find them."
+)
+_KEYPOINTS = typer.Option(
+    "--keypoints",
+    metavar="FILE",
+    help="People's keypoints from your own detector (COCO or OpenPose JSON, or OpenPose's folder). Default: find them.",
+)
+_SEQUENCE = typer.Option(
+    "--sequence/--independent",
+    help="Whether the pictures of a folder are one sequence. Default: one size and consecutive numbers are.",
+    show_default=False,
+)
+_OVERLAY = typer.Option("--overlay/--no-overlay", help="Draw the bodies over the pictures.")
+
+
+@command(columns=(("people", "people"), ("error_px", "error px"), ("confidence", "confidence")), tunes=True)
+def fit(
+    session: Session,
+    inputs: Inputs,
+    method: Annotated[Method, _METHOD] = Method.auto,
+    people: Annotated[PeopleChoice, _PEOPLE] = PeopleChoice.all,
+    detector: Annotated[DetectorChoice, _DETECTOR] = DetectorChoice.auto,
+    body: Annotated[str, _BODY] = "default",
+    focal: Annotated[float | None, _FOCAL] = None,
+    boxes: Annotated[Path | None, _BOXES] = None,
+    keypoints: Annotated[Path | None, _KEYPOINTS] = None,
+    sequence: Annotated[bool | None, _SEQUENCE] = None,
+    overlay: Annotated[bool, _OVERLAY] = True,
+    out: Out = Path("hpc-out/fit"),
+    frames: Frames = None,
+    threads: Threads = None,
+    resume: Resume = True,
+    retry_failed: RetryFailed = False,
+    overwrite: Overwrite = False,
+    verify_inputs: VerifyInputs = False,
+    shard: ShardOption = None,
+) -> CommandResult:
+    """Find everyone's 3-D pose and shape in pictures and videos.
+
+    Writes a fit file (NAME.fit.npz) for each picture or sequence, and an overlay: the bodies drawn over it.
+    """
+    import sys
+
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.batch.job import Batch
+    from humanpose_cli.batch.runner import run_items
+    from humanpose_cli.batch.shards import WHOLE
+    from humanpose_cli.io.frame_range import ALL_FRAMES
+    from humanpose_cli.io.frames import open_inputs
+    from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
+    from humanpose_cli.pipelines.fit_items import FittedItem, fit_item, fit_outputs
+    from humanpose_cli.pipelines.people import people_source
+
+    found = open_inputs(inputs, sys.stdin, sequence=sequence, frames=frames or ALL_FRAMES, exclude=[out])
+    for message in found.messages:
+        session.reporter.info(message)
+    options = session.tune(FitOptions(body, people.value, detector.value, focal))
+    source = people_source(options.detector, options.people, threads)
+    recorded = {**asdict(options), "frames": str(frames or ALL_FRAMES), "overlay": overlay}
+    items = [Item(i.key, i.files, i.label, i.root, fit_outputs(i, out, overlay=overlay), payload=i) for i in found]
+    batch = Batch(
+        "fit",
+        out,
+        recorded,
+        shard or WHOLE,
+        resume=resume,
+        retry_failed=retry_failed,
+        overwrite=overwrite,
+        verify_inputs=verify_inputs,
+        recall=lambda item, entry: _details(FittedItem.read(tuple(out / o for o in entry.outputs)), session.json),
+        arguments=session.arguments,
+    )
+    with BodyFitter(options, people=source) as fitter:
+
+        def work(item: Item) -> Outcome:
+            fitted = fit_item(fitter, item.payload, out, overlay=overlay, on_step=session.reporter.step)
+            return _outcome(session, item.payload, fitted)
+
+        return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
+
+
+def _outcome(session: Session, item: InputItem, fitted: FittedItem) -> Outcome:
+    from humanpose_cli.batch.job import Outcome
+
+    if not len(fitted.record):
+        session.reporter.info(f"{item.label}: nobody was found")
+    return Outcome(fitted.outputs, _details(fitted, session.json))
+
+
+def _details(fitted: FittedItem, with_rows: bool) -> dict[str, Any]:
+    """What the table and the JSON document say of an item; the rows themselves only go into the document."""
+    from humanpose_cli.pipelines.records import record_summary
+
+    details = record_summary(fitted.record)
+    if with_rows:
+        details["rows"] = list(fitted.record.documents())
+    return details

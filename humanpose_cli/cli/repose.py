@@ -1,0 +1,244 @@
+"""`hpc repose`: the same people in another pose."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from humanpose_cli.cli.command import command
+from humanpose_cli.cli.options import (
+    Frames,
+    Out,
+    Overwrite,
+    Resume,
+    RetryFailed,
+    ShardOption,
+    Threads,
+    VerifyInputs,
+)
+from humanpose_cli.cli.session import Session
+from humanpose_cli.errors import UsageError
+from humanpose_cli.result import CommandResult
+
+if TYPE_CHECKING:
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.batch.job import Outcome
+
+__all__ = ["repose"]
+
+
+class Method(str, Enum):
+    """How the new picture is made."""
+
+    auto = "auto"
+    mesh = "mesh"
+
+
+class DetectorChoice(str, Enum):
+    """How hard people are looked for."""
+
+    thorough = "thorough"
+    fast = "fast"
+
+
+class Axes(str, Enum):
+    """Axes of a target pose file."""
+
+    camera = "camera"
+    y_up = "y-up"
+    z_up = "z-up"
+
+
+class SkeletonChoice(str, Enum):
+    """Skeletons of a `.npy` target."""
+
+    smpl24 = "smpl24"
+    reposing19 = "reposing19"
+    h36m17 = "h36m17"
+    coco17 = "coco17"
+    blazepose33 = "blazepose33"
+
+
+_MORE = typer.Argument(metavar="[INPUT]...", help="More inputs, as of --input.", show_default=False)
+_INPUT = typer.Option(
+    "--input",
+    metavar="INPUT",
+    help="Photograph, folder or glob pattern, or - for a list of paths on stdin; may be repeated.",
+    show_default=False,
+)
+_TARGET = typer.Option(
+    "--target-pose",
+    metavar="FILE",
+    help="The pose: .npy with joint positions (J, 3) or (T, J, 3) in metres, AMASS .npz, .fit.npz, .bvh, a picture, "
+    "or a driving video or folder of frames.",
+    show_default=False,
+)
+_SKELETON = typer.Option(
+    "--skeleton", help="Joints of a .npy target. Default: by their number; 17 needs it.", show_default=False
+)
+_AXES = typer.Option(
+    "--target-axes",
+    help="Axes of the target file. Default: camera (x right, y down, z forward) for .npy, z-up for AMASS, y-up for "
+    ".bvh.",
+    show_default=False,
+)
+_METHOD = typer.Option("--method", help="How to make the picture; auto is mesh so far.")
+_PERSON = typer.Option("--person", metavar="ID|largest|all", help="Whom to repose; ids count from 0, the largest.")
+_ABSOLUTE = typer.Option(
+    "--absolute", help="Put the pose where its own coordinates say. Default: where the person is in the photograph."
+)
+_BACKGROUND = typer.Option(
+    "--background",
+    metavar="keep|FILE|transparent",
+    help="What stands behind: the photograph's own, made up where the person was; a picture; nothing.",
+)
+_SIZE = typer.Option(
+    "--size", metavar="N", min=16, help="Longer side of the result in pixels. Default: the photograph's."
+)
+_NUMBERED = typer.Option(
+    "--numbered/--video",
+    help="What a target of many poses makes: numbered pictures or a video. Default: a video, numbered if transparent.",
+    show_default=False,
+)
+_DETECTOR = typer.Option("--detector", help="How hard to look for people.")
+_BODY = typer.Option("--body", metavar="default|smpl:FILE", help="The body to fit.")
+_FOCAL = typer.Option(
+    "--focal",
+    metavar="PIXELS",
+    help="Focal length in pixels. Default: from EXIF, else 1.2 times the longer side.",
+    show_default=False,
+)
+
+
+@command(columns=(("poses", "poses"), ("seen", "seen"), ("warnings", "mind")), tunes=True)
+def repose(
+    session: Session,
+    more: Annotated[list[str] | None, _MORE] = None,
+    input: Annotated[list[str] | None, _INPUT] = None,
+    target_pose: Annotated[Path | None, _TARGET] = None,
+    skeleton: Annotated[SkeletonChoice | None, _SKELETON] = None,
+    target_axes: Annotated[Axes | None, _AXES] = None,
+    absolute: Annotated[bool, _ABSOLUTE] = False,
+    method: Annotated[Method, _METHOD] = Method.auto,
+    person: Annotated[str, _PERSON] = "largest",
+    background: Annotated[str, _BACKGROUND] = "keep",
+    size: Annotated[int | None, _SIZE] = None,
+    numbered: Annotated[bool | None, _NUMBERED] = None,
+    detector: Annotated[DetectorChoice, _DETECTOR] = DetectorChoice.thorough,
+    body: Annotated[str, _BODY] = "default",
+    focal: Annotated[float | None, _FOCAL] = None,
+    out: Out = Path("hpc-out/repose"),
+    frames: Frames = None,
+    threads: Threads = None,
+    resume: Resume = True,
+    retry_failed: RetryFailed = False,
+    overwrite: Overwrite = False,
+    verify_inputs: VerifyInputs = False,
+    shard: ShardOption = None,
+) -> CommandResult:
+    """Draw the people of photographs in another pose.
+
+    One pose makes a picture (NAME.reposed.png), a motion a video (NAME.reposed.mp4) or numbered pictures.
+    --frames picks frames of a driving video.
+    """
+    inputs = [*(input or ()), *(more or ())]
+    if not inputs:
+        raise UsageError("--input", "is missing", expected="a photograph, folder or glob pattern")
+    if target_pose is None:
+        raise UsageError("--target-pose", "is missing", expected=".npy, .npz, .bvh, a picture or a video")
+
+    import sys
+
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.batch.job import Batch, Outcome
+    from humanpose_cli.batch.runner import run_items
+    from humanpose_cli.batch.shards import WHOLE
+    from humanpose_cli.io.frame_range import ALL_FRAMES
+    from humanpose_cli.io.frames import open_inputs
+    from humanpose_cli.pipelines.fit import FitOptions
+    from humanpose_cli.pipelines.repose import ReposeOptions, Reposer
+    from humanpose_cli.pipelines.repose_items import form_of, repose_item, repose_outputs
+    from humanpose_cli.pipelines.targets import read_target
+
+    found = open_inputs(inputs, sys.stdin, sequence=False, exclude=[out])
+    for message in found.messages:
+        session.reporter.info(message)
+    fit = FitOptions(body, "all", detector.value, focal)
+    transparent = background == "transparent"
+    options = session.tune(ReposeOptions(person, absolute, "transparent" if transparent else "keep", size, fit))
+    with Reposer(options, threads=threads) as reposer:
+        target, warnings = read_target(
+            target_pose,
+            reposer.fitter,
+            skeleton=skeleton.value if skeleton else None,
+            axes=target_axes.value if target_axes else None,
+            frames=frames or ALL_FRAMES,
+        )
+        for warning in warnings:
+            session.reporter.warn(warning)
+        form = form_of(target, numbered=numbered, transparent=transparent)
+        plate = _background_picture(background)
+
+        def work(item: Item) -> Outcome:
+            done = repose_item(
+                reposer, item.payload, target, out, form, background=plate, on_step=session.reporter.step
+            )
+            for warning in done.warnings:
+                session.reporter.warn(f"{item.name}: {warning}")
+            details = {"poses": len(target), "seen": done.seen_fraction, "warnings": list(done.warnings)}
+            return Outcome(done.outputs, details)
+
+        items = [
+            Item(i.key, i.files, i.label, i.root, repose_outputs(i, out, form, len(target)), payload=i) for i in found
+        ]
+        recorded = {**asdict(options), **_recorded(target_pose, skeleton, target_axes, frames, background, form)}
+        batch = Batch(
+            "repose",
+            out,
+            recorded,
+            shard or WHOLE,
+            resume=resume,
+            retry_failed=retry_failed,
+            overwrite=overwrite,
+            verify_inputs=verify_inputs,
+            arguments=session.arguments,
+        )
+        return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
+
+
+def _background_picture(background: str) -> Any:
+    """(H, W, 3) uint8 where a file is named, else None."""
+    if background in ("keep", "transparent"):
+        return None
+    from humanpose_cli.io.images import read_image
+
+    return read_image(background).pixels
+
+
+def _recorded(
+    target_pose: Path,
+    skeleton: SkeletonChoice | None,
+    axes: Axes | None,
+    frames: Any,
+    background: str,
+    form: str,
+) -> dict[str, Any]:
+    """What decides the result beside the options: the target and the background by their contents."""
+    from humanpose_cli.batch.items import Item, content_digest
+
+    def digest(path: Path) -> str:
+        files = tuple(sorted(p for p in path.iterdir() if p.is_file())) if path.is_dir() else (path,)
+        return content_digest(Item(path.name, files))
+
+    return {
+        "target": digest(target_pose),
+        "skeleton": skeleton.value if skeleton else None,
+        "axes": axes.value if axes else None,
+        "frames": str(frames or ":"),
+        "plate": background if background in ("keep", "transparent") else digest(Path(background)),
+        "form": form,
+    }

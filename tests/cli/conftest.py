@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import probe_commands
+import pytest
+
+from humanpose_cli.cli import table
+from humanpose_cli.cli.main import main
+
+
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        assert self.out.count("\n") == 1, "stdout must hold one document and nothing else"
+        return json.loads(self.out)
+
+    @property
+    def details(self) -> dict[str, Any]:
+        return self.document["items"][0]
+
+
+@pytest.fixture
+def hpc(capsys, monkeypatch):
+    """Run the command line in this process, with the commands of probe_commands beside the real ones."""
+    monkeypatch.setattr(table, "COMMANDS", {**table.COMMANDS, **probe_commands.install()})
+    for name in ("GLOG_minloglevel", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")  # so that what the command line sets is undone afterwards
+    probe_commands.SEEN.clear()
+
+    def run(*arguments: str) -> Ran:
+        code = main(arguments)
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return run

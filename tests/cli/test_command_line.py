@@ -1,0 +1,307 @@
+"""The way in and out of every command: parsing, settings, errors, envelope, exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import probe_commands
+import pytest
+
+from humanpose_cli.batch.shards import Shard
+from humanpose_cli.io.frame_range import FrameRange
+from humanpose_cli.version import __version__
+
+PROBE = Path(probe_commands.__file__)
+
+
+def test_help_lists_the_commands_and_nothing_went_wrong(hpc):
+    for arguments in ([], ["--help"], ["-h"]):
+        ran = hpc(*arguments)
+        assert ran.code == 0
+        assert "doctor" in ran.out
+        assert ran.err == ""
+
+
+def test_version(hpc):
+    assert hpc("--version") == (0, f"hpc {__version__}\n", "")
+
+
+def test_values_reach_the_function_parsed(hpc):
+    line = "a b --out o --device cuda:1 --threads 2 --batch-size 8 --shard 1/4 --frames 3:9 --seed 5 --no-resume"
+    assert hpc("probe", *line.split()).code == 0
+    assert probe_commands.SEEN[0] == {
+        "inputs": ["a", "b"],
+        "out": Path("o"),
+        "device": "cuda:1",
+        "threads": 2,
+        "batch_size": 8,
+        "shard": Shard(1, 4),
+        "frames": FrameRange(3, 9),
+        "seed": 5,
+        "resume": False,
+        "overwrite": False,
+        "fault": "",
+        "tag": None,
+    }
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+
+
+def test_a_table_for_people_and_a_document_for_programs(hpc):
+    people = hpc("probe", "a.jpg", "b c.jpg")
+    assert people.out.splitlines() == [
+        "input    status  people  seconds  written",
+        "a.jpg    done    2           1.2  hpc-out/probe/a.jpg.npz",
+        "b c.jpg  done    2           1.2  hpc-out/probe/b c.jpg.npz",
+        "2 items: 2 done",
+    ]
+    document = hpc("probe", "a.jpg", "--json").document
+    assert document == {
+        "command": "probe",
+        "status": "success",
+        "items": [
+            {
+                "people": 2,
+                "score": None,
+                "input": "a.jpg",
+                "status": "success",
+                "outputs": ["hpc-out/probe/a.jpg.npz"],
+                "seconds": 1.25,
+                "error": None,
+            }
+        ],
+        "messages": [],
+        "version": __version__,
+    }
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "status", "sentence"),
+    [
+        ("usage", 2, "error", "--x: is wrong"),
+        ("input", 3, "error", "a.jpg: is not a picture; convert it"),
+        ("unavailable", 5, "error", "gpu: is missing"),
+        ("disk", 5, "error", "the disk is full"),
+        ("bug", 1, "error", "ZeroDivisionError: division by zero; this is a bug in hpc"),
+        ("interrupt", 130, "interrupted", "the same command resumes it"),
+    ],
+)
+def test_every_failure_is_one_sentence_and_an_exit_code(hpc, fault, code, status, sentence):
+    plain = hpc("probe", "--fault", fault)
+    assert (plain.code, plain.out, plain.err.count("\n")) == (code, "", 1)
+    assert sentence in plain.err
+    ran = hpc("probe", "--fault", fault, "--json")
+    assert ran.code == code
+    assert list(ran.document) == ["command", "status", "items", "messages", "version"]
+    assert (ran.document["command"], ran.document["status"]) == ("probe", status)
+    assert [sentence in message for message in ran.document["messages"]] == [True]
+
+
+def test_a_traceback_only_with_verbose(hpc):
+    assert "Traceback" not in hpc("probe", "--fault", "bug").err
+    assert "Traceback" in hpc("probe", "--fault", "bug", "--verbose").err
+    assert "Traceback" not in hpc("probe", "--fault", "input", "--verbose").err
+
+
+def test_done_in_part_is_exit_code_4(hpc):
+    ran = hpc("failing", "--json")
+    assert (ran.code, ran.document["status"]) == (4, "partial")
+    assert "b" in hpc("failing").out
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("probe --threds 2", "--threads"),
+        ("probe --threads two", "--threads"),
+        ("probe --threads 0", "--threads"),
+        ("probe --seed -1", "--seed"),
+        ("probe --shard 4/4", "--shard: no such part, expected i/N"),
+        ("probe --frames 9:3", "range"),
+        ("probe --frames x", "--frames"),
+        ("probe --device gpu", "--device: no such device, expected auto, cpu, cuda or cuda:N, found 'gpu'"),
+        ("probe --out", "--out"),
+        ("prob", "'probe'"),
+        ("--nonsense", "--nonsense"),
+        ("probe --set x", "--set: cannot be read, expected key=value, found 'x'"),
+        ("probe --set sed=1", "setting sed: there is no such setting; did you mean seed?"),
+        ("tuned --set solver.step=1", "setting solver.step: there is no such setting; did you mean solver.steps?"),
+        ("tuned --set solver.steps=many", "setting solver.steps: has a wrong value, expected a whole number"),
+        ("tuned --set people=some", "expected all or largest, found 'some'"),
+        ("tuned --preset slow", "--preset: there is no such preset, found slow; there are fine, quick"),
+        ("tuned --set seed=x", "(from --set)"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2_in_words_and_in_json(hpc, line, sentence):
+    plain = hpc(*line.split())
+    assert (plain.code, plain.out, plain.err.count("\n")) == (2, "", 1)
+    assert sentence in plain.err
+    command, *rest = line.split()
+    ran = hpc(command, "--json", *rest)
+    assert ran.code == 2
+    assert ran.document["status"] == "error"
+
+
+def test_a_missing_device_is_exit_code_5(hpc, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    ran = hpc("probe", "--device", "cuda:3", "--fault", "device")
+    assert ran.code == 5
+    assert "--device cuda:3: this machine has no such GPU" in ran.err
+
+
+def test_a_flag_wins_over_set_over_config_over_preset(hpc, tmp_path):
+    config = tmp_path / "c.toml"
+    config.write_text("seed = 20\n[solver]\nweight = 0.25\nsteps = 40\n[probe]\nseed = 99\n")
+    preset, from_file = ["--preset", "quick"], ["--config", str(config)]
+
+    def told(*arguments: str) -> tuple[int, int, float]:
+        details = hpc("tuned", "--json", *arguments).details
+        return details["seed"], details["steps"], details["weight"]
+
+    assert told() == (0, 30, 0.5)
+    assert told(*preset) == (7, 5, 0.5)
+    assert told(*preset, *from_file) == (20, 40, 0.25)
+    assert told(*from_file, *preset) == (20, 40, 0.25)
+    both = [*preset, *from_file, "--set", "seed=30", "--set", "solver.steps=41"]
+    assert told(*both) == (30, 41, 0.25)
+    assert told("--seed", "50", *both) == (50, 41, 0.25)
+
+
+def test_settings_reach_flags_of_every_kind(hpc, tmp_path):
+    config = tmp_path / "c.toml"
+    config.write_text(
+        'out = "x"\nbatch-size = 4\noverwrite = true\nresume = false\nshard = "1/3"\ntag = ["a", "b"]\ndevice = "cpu"\n'
+    )
+    assert hpc("probe", "--config", str(config)).code == 0
+    seen = probe_commands.SEEN[-1]
+    assert (seen["out"], seen["batch_size"], seen["overwrite"], seen["resume"]) == (Path("x"), 4, True, False)
+    assert (seen["shard"], seen["tag"], seen["device"]) == (Shard(1, 3), ["a", "b"], "cpu")
+    pairs = ["out=y", "batch-size=5", "overwrite=true", "resume=no", "shard=2/3", "tag=c, d", "threads=1"]
+    assert hpc("probe", *(word for pair in pairs for word in ("--set", pair))).code == 0
+    seen = probe_commands.SEEN[-1]
+    assert (seen["out"], seen["batch_size"], seen["overwrite"], seen["resume"]) == (Path("y"), 5, True, False)
+    assert (seen["shard"], seen["tag"], seen["threads"]) == (Shard(2, 3), ["c", "d"], 1)
+
+
+def test_a_commands_table_in_the_config_holds_for_it_alone(hpc, tmp_path):
+    config = tmp_path / "c.toml"
+    config.write_text("seed = 1\n[tuned]\nseed = 2\n[tuned.solver]\nsteps = 3\n[probe]\nout = 'x'\n")
+    details = hpc("tuned", "--json", "--config", str(config)).details
+    assert (details["seed"], details["steps"]) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "sentence"),
+    [
+        (None, 3, "cannot be read, found No such file"),
+        ("seed = ", 3, "is not a TOML file"),
+        (b"\xff", 3, "is not a TOML file"),
+        ("sede = 1", 2, "setting sede: there is no such setting; did you mean seed?"),
+        ("seed = 'x'", 2, "(from --config)"),
+    ],
+)
+def test_a_bad_config_is_told(hpc, tmp_path, content, code, sentence):
+    config = tmp_path / "c.toml"
+    if content is not None:
+        config.write_bytes(content if isinstance(content, bytes) else content.encode())
+    ran = hpc("probe", "--config", str(config))
+    assert ran.code == code
+    assert sentence in ran.err
+
+
+def test_messages_go_to_stderr_and_warnings_come_once(hpc):
+    ran = hpc("probe", "--fault", "talk", "--json")
+    assert ran.err.splitlines() == ["a message", "warning: dark pictures"]
+    assert ran.document["messages"] == ["dark pictures"]
+    assert hpc("probe", "--fault", "talk", "--quiet").err == ""
+    loud = hpc("probe", "--fault", "talk", "--verbose").err
+    assert all(text in loud for text in ("a detail", "elsewhere: chatter", "a library's warning"))
+
+
+def test_help_of_a_command_tells_each_option(hpc):
+    ran = hpc("probe", "--help")
+    assert ran.code == 0
+    assert ran.out.startswith("Usage: hpc probe [OPTIONS] [INPUT]...\n\n  Do as it is told.\n")
+    for option in (
+        "--out",
+        "--device",
+        "--shard",
+        "--json",
+        "--quiet",
+        "--verbose",
+        "--config",
+        "--set",
+        "--no-resume",
+    ):
+        assert option in ran.out
+    assert max(map(len, ran.out.splitlines())) <= 100
+
+
+# In processes of their own
+
+
+def hpc_process(*arguments: str, **options) -> subprocess.Popen[str]:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+    return subprocess.Popen([sys.executable, str(PROBE), *arguments], **pipes)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_command_with_its_code_and_a_document(number, code):
+    process = hpc_process("probe", "--fault", "wait", "--json")
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert '"status": "interrupted"' in out
+    assert err.count("\n") == 1
+
+
+def test_a_reader_that_goes_away_is_no_failure():
+    for arguments in (["--help"], ["probe", *map(str, range(3000)), "--json"], ["probe", *map(str, range(3000))]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        process = hpc_process(*arguments, stdout=writer)
+        os.close(writer)
+        _, err = process.communicate(timeout=30)
+        assert (process.returncode, err) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_behind_stdout_is_told():
+    with open("/dev/full", "w") as full:
+        process = hpc_process("probe", "a", stdout=full)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 5
+    assert err == "error: stdout: cannot be written, found No space left on device; send it elsewhere\n"
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped():
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    process = hpc_process("probe", "Zoë.jpg", "--json", env=environment)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Zo\\u00eb.jpg" in out
+    process = hpc_process("probe", "Zoë.jpg", env=environment)
+    assert "Zo\\xeb.jpg" in process.communicate(timeout=30)[0]
+
+
+def test_completion_offers_commands_and_options():
+    environment = {**os.environ, "_HPC_COMPLETE": "complete_bash", "COMP_CWORD": "1"}
+    process = hpc_process(env={**environment, "COMP_WORDS": "hpc "})
+    assert {"doctor", "probe", "tuned"} <= set(process.communicate(timeout=30)[0].split())
+    process = hpc_process(env={**environment, "COMP_WORDS": "hpc probe --sh", "COMP_CWORD": "2"})
+    assert process.communicate(timeout=30)[0].split() == ["--shard"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_are_shown(hpc, shell, monkeypatch):
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    ran = hpc("--show-completion", shell)
+    assert ran.code == 0
+    assert "_HPC_COMPLETE" in ran.out

@@ -1,0 +1,97 @@
+"""Settings and the dataclasses that they go into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from humanpose_cli.cli.config import apply_settings, field_names, read_config, read_settings
+from humanpose_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Deep:
+    weight: float = 1.0
+    size: tuple[int, int] = (1, 2)
+
+
+@dataclass(frozen=True)
+class Options:
+    steps: int = 3
+    name: str = "x"
+    verbose: bool = False
+    mode: Literal["fast", "thorough"] = "fast"
+    focal: float | None = None
+    body: Path = Path("default")
+    levels: tuple[float, ...] = ()
+    deep: Deep = field(default_factory=Deep)
+
+
+def test_field_names_are_dotted():
+    assert "deep.weight" in set(field_names(Options()))
+    assert "deep" not in set(field_names(Options()))
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"steps": "5"}, Options(steps=5)),
+        ({"steps": 5.0}, Options(steps=5)),
+        ({"name": "12"}, Options(name="12")),
+        ({"verbose": "yes"}, Options(verbose=True)),
+        ({"verbose": True}, Options(verbose=True)),
+        ({"mode": "thorough"}, Options(mode="thorough")),
+        ({"focal": "900"}, Options(focal=900.0)),
+        ({"focal": "none"}, Options(focal=None)),
+        ({"body": "a/b.pkl"}, Options(body=Path("a/b.pkl"))),
+        ({"levels": "1, 2.5"}, Options(levels=(1.0, 2.5))),
+        ({"levels": [1, 2]}, Options(levels=(1.0, 2.0))),
+        ({"deep.weight": 2, "deep.size": "3,4"}, Options(deep=Deep(2.0, (3, 4)))),
+        ({}, Options()),
+    ],
+)
+def test_values_take_their_fields_type(settings, expected):
+    result = apply_settings(Options(), settings)
+    assert result == expected
+    assert type(result.steps) is int
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"step": 1}, "did you mean steps?"),
+        ({"deep": 1}, "there is no such setting"),
+        ({"deep.wieght": 1}, "did you mean deep.weight?"),
+        ({"steps": "1.5"}, "expected a whole number, found '1.5'"),
+        ({"steps": 1.5}, "expected a whole number, found 1.5"),
+        ({"steps": True}, "expected a whole number, found True"),
+        ({"verbose": "maybe"}, "expected true or false"),
+        ({"mode": "slow"}, "expected fast or thorough, found 'slow'"),
+        ({"focal": "wide"}, "expected a number, found 'wide'"),
+        ({"deep.size": "1"}, "expected 2 values with commas between"),
+        ({"name": [1]}, "expected text"),
+    ],
+)
+def test_wrong_settings_are_told(settings, sentence):
+    with pytest.raises(UsageError) as caught:
+        apply_settings(Options(), settings)
+    assert sentence in str(caught.value)
+
+
+def test_pairs():
+    assert read_settings(["batch-size=4", "deep.weight = 0.5", "batch-size=8", "name=a=b"]) == {
+        "batch_size": "8",
+        "deep.weight": "0.5",
+        "name": "a=b",
+    }
+
+
+def test_sections(tmp_path):
+    path = tmp_path / "hpc.toml"
+    path.write_text("threads = 2\n[deep]\nweight = 3\n[fit]\nthreads = 4\n[fit.deep]\nsize = [1, 2]\n[repose]\nx = 1\n")
+    commands = ["fit", "repose"]
+    assert read_config(path, "fit", commands) == {"threads": 4, "deep.weight": 3, "deep.size": [1, 2]}
+    assert read_config(path, "doctor", commands) == {"threads": 2, "deep.weight": 3}

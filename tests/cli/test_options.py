@@ -1,0 +1,58 @@
+"""Devices, threads and names."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from humanpose_cli.cli.options import nearest, parse_device, resolve_device, use_threads
+from humanpose_cli.errors import UnavailableError, UsageError
+
+
+def gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+@pytest.mark.parametrize(
+    ("asked", "count", "given"),
+    [
+        ("auto", 0, "cpu"),
+        ("auto", 2, "cuda:0"),
+        ("cpu", 2, "cpu"),
+        ("cuda", 1, "cuda:0"),
+        ("cuda:1", 2, "cuda:1"),
+    ],
+)
+def test_devices(monkeypatch, asked, count, given):
+    gpus(monkeypatch, count)
+    assert resolve_device(asked) == given
+
+
+@pytest.mark.parametrize(("asked", "count"), [("cuda", 0), ("cuda:2", 2)])
+def test_a_device_that_is_not_there(monkeypatch, asked, count):
+    gpus(monkeypatch, count)
+    with pytest.raises(UnavailableError, match=r"this machine has no such GPU.*--device cpu"):
+        resolve_device(asked)
+
+
+@pytest.mark.parametrize("text", ["gpu", "cuda:", "cuda:x", "CPU", "mps", ""])
+def test_a_device_that_is_none(text):
+    with pytest.raises(UsageError, match="expected auto, cpu, cuda or cuda:N"):
+        parse_device(text)
+
+
+def test_threads(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert use_threads(3) == 3
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+    assert use_threads(None) >= 1
+
+
+def test_nearest():
+    assert nearest("devise", ["device", "threads"]) == "did you mean device?"
+    assert nearest("zzz", ["b", "a"]) == "there are a, b"
+    assert nearest("zzz", []) == ""

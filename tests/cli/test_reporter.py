@@ -1,0 +1,132 @@
+"""The reporter: who hears what, in a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import pytest
+
+from humanpose_cli.cli.progress import LineDisplay
+from humanpose_cli.cli.reporter import Reporter, private_stderr
+from humanpose_cli.result import ItemResult, Status
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Gone(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+DONE = ItemResult("a.jpg", Status.SUCCESS)
+FAILED = ItemResult("b.jpg", Status.ERROR, error="b.jpg: is empty")
+
+
+def batch(reporter: Reporter) -> None:
+    with reporter:
+        reporter.start(3)
+        reporter.item_started("a.jpg")
+        reporter.step(5, 10)
+        reporter.item_finished(DONE)
+        reporter.item_started("b.jpg")
+        reporter.item_finished(FAILED)
+        reporter.warn("it is dark")
+        reporter.finish()
+
+
+def test_lines_without_a_terminal():
+    stream = io.StringIO()
+    batch(Reporter("fit", stream=stream, interval=0.0))
+    lines = stream.getvalue().splitlines()
+    assert any(line.startswith("fit: 0/3 0% [00:00<?, ?] a.jpg (frames: 5/10)") for line in lines)
+    assert any(line.startswith("fit: 1/3 33% [00:00<00:00, ") for line in lines)
+    assert lines[-2:] == ["error: b.jpg: is empty", "warning: it is dark"]
+    assert "\r" not in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_lines_come_every_few_seconds_only():
+    stream = io.StringIO()
+    batch(Reporter("fit", stream=stream, interval=60.0))
+    assert stream.getvalue() == "error: b.jpg: is empty\nwarning: it is dark\n"
+
+
+def test_the_line_tells_pace_and_time_left():
+    display = LineDisplay(io.StringIO(), "fit", 40, 5.0)
+    for _ in range(4):
+        display.item_finished(worked=True)
+    display.item_finished(worked=False)  # skipped items say nothing about the pace
+    display.item_started("clip.mp4")
+    display.step(120, None, "frames")
+    assert display.line(10.0) == "fit: 5/40 12% [00:10<01:27, 2.50 s/item] clip.mp4 (frames: 120)"
+    assert "[1:01:40<" in display.line(3700.0)
+    for _ in range(20):
+        display.item_finished(worked=True)
+    assert "2.4 items/s" in display.line(10.0)
+
+
+def test_a_bar_in_a_terminal_leaves_only_messages(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    batch(Reporter("fit", stream=stream))
+    text = stream.getvalue()
+    assert "\x1b[1;31merror:\x1b[0m b.jpg: is empty\n" in text
+    assert "\x1b[?25h" in text  # the cursor is shown again
+
+
+def test_a_dumb_terminal_gets_lines(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    stream = Terminal()
+    batch(Reporter("fit", stream=stream, interval=0.0))
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_quiet_says_errors_only():
+    stream = io.StringIO()
+    reporter = Reporter("fit", stream=stream, quiet=True, interval=0.0)
+    batch(reporter)
+    assert stream.getvalue() == "error: b.jpg: is empty\n"
+    assert reporter.warnings == ("it is dark",)
+
+
+def test_an_error_names_its_item():
+    stream = io.StringIO()
+    Reporter(stream=stream).item_finished(ItemResult("c.jpg", Status.ERROR, error="ValueError: 3"))
+    assert stream.getvalue() == "error: c.jpg: ValueError: 3\n"
+
+
+def test_nobody_listening_is_no_failure():
+    batch(Reporter("fit", stream=Gone(), interval=0.0))
+
+
+def test_logging_and_warnings_are_put_back():
+    before = logging.getLogger().handlers[:], logging.getLogger("humanpose_cli").level
+    with Reporter(stream=io.StringIO()):
+        assert logging.getLogger().handlers[:] != before[0]
+    assert (logging.getLogger().handlers[:], logging.getLogger("humanpose_cli").level) == before
+
+
+@pytest.mark.parametrize("name", ["humanpose_cli", "humanpose_cli.engine.op"])
+def test_the_librarys_log_is_heard_by_level(name):
+    stream = io.StringIO()
+    with Reporter(stream=stream):
+        logging.getLogger(name).info("one %d", 1)
+        logging.getLogger(name).error("two")
+        logging.getLogger("humanpose_client").error("somebody else's")
+    assert stream.getvalue() == "one 1\nerror: two\n"
+
+
+def test_a_private_stderr_is_not_silenced_with_descriptor_2(capfd):
+    import os
+    import sys
+
+    with capfd.disabled():
+        if sys.stderr is None or sys.stderr.fileno() != 2:
+            pytest.skip("stderr is not descriptor 2 here")
+        with private_stderr() as stream:
+            assert stream.fileno() != 2
+            assert os.path.sameopenfile(stream.fileno(), 2)
