@@ -231,11 +231,11 @@ def draw_thing(picture: np.ndarray, random: np.random.Generator, size: float, ma
         ends = centre + np.outer([-2, 2], direction / np.linalg.norm(direction)) * size
         cv2.line(shape, tuple(map(int, ends[0])), tuple(map(int, ends[1])), 1, max(2, int(size * 0.15)))
     colour = random_colour(random)
-    texture = 1 + random.uniform(0, 0.3) * np.sign(np.sin(np.arange(width) / random.uniform(2, 20)))[None, :, None]
-    where = shape > 0
-    picture[where] = (colour * np.broadcast_to(texture, picture.shape))[where]
+    stripes = 1 + random.uniform(0, 0.3) * np.sign(np.sin(np.arange(width) / random.uniform(2, 20)))
+    rows, columns = np.nonzero(shape)
+    picture[rows, columns] = colour * stripes[columns, None]
     if mask is not None:
-        mask[where] = 1
+        mask[rows, columns] = 1
 
 
 @dataclass
