@@ -1,0 +1,166 @@
+"""A clip whose truth is known: the default body, dressed, playing soccer in front of a wall.
+
+The motion is one that the pose library holds out of everything that learns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.bodies.pose_library import pose_library
+from humanpose_cli.bodies.rigged_body import PosedBody, RiggedBody
+from humanpose_cli.conventions import SMPL24
+from humanpose_cli.demo.outfit import paint_outfit
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.rendering.shading import render_people
+from humanpose_cli.rendering.surfaces import Lighting, Surface, Texture
+from humanpose_cli.rendering.view import View
+
+__all__ = ["DemoClip"]
+
+_CLIP, _FRAMES = "soccer_01", slice(30, 120, 2)
+_SIZE = (480, 640)
+_FOCAL = 700.0
+_CAMERA_HEIGHT = 1.25
+_DISTANCE = 4.6
+_BETAS = (0.5, -0.6, 0.4, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0)
+_LIGHT = Lighting(direction=(-0.5, -0.8, -0.5), ambient=0.45, rim=0.0)
+_Y_UP_TO_CAMERA = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])
+
+
+@dataclass(frozen=True)
+class DemoClip:
+    """The clip: its camera, its true bodies, and its frames, drawn one by one.
+
+    frame_rate  frames a second; focal pixels; size (height, width)
+    rotations   (T, 24, 3, 3) relative, the pelvis maps body to camera axes
+    betas       (1, 10); trans (T, 3) metres, camera axes
+    """
+
+    body: RiggedBody
+    frame_rate: float
+    focal: float
+    size: tuple[int, int]
+    rotations: Tensor
+    betas: Tensor
+    trans: Tensor
+
+    @classmethod
+    def make(cls, body: RiggedBody) -> DemoClip:
+        """Place the motion before the camera, seen obliquely from its side."""
+        motion = pose_library().clip(_CLIP)
+        poses, pelvis = motion.poses[_FRAMES], motion.pelvis[_FRAMES]
+        rotations = axis_angle_to_matrix(poses.view(len(poses), len(SMPL24), 3))
+        path = pelvis[-1] - pelvis[0]
+        heading = float(torch.atan2(path[0], path[2]))
+        # Walking slightly towards the camera, from left to right.
+        turn = axis_angle_to_matrix(torch.tensor([0.0, 1.35 - heading, 0.0]))
+        world_to_camera = _Y_UP_TO_CAMERA @ turn
+        rotations[:, SMPL24.index("pelvis")] = world_to_camera @ rotations[:, SMPL24.index("pelvis")]
+        centre = pelvis.mean(0)
+        offset = torch.tensor([centre[0], _CAMERA_HEIGHT, centre[2]])
+        trans = (pelvis - offset) @ world_to_camera.mT + torch.tensor([0.0, 0.0, _DISTANCE])
+        rate = motion.frame_rate / (_FRAMES.step or 1)
+        return cls(body, rate, _FOCAL, _SIZE, rotations, torch.tensor([_BETAS]), trans)
+
+    def __len__(self) -> int:
+        return len(self.rotations)
+
+    def posed(self, rows: slice = slice(None), *, vertices: bool = False) -> PosedBody:
+        """The true bodies of some frames, camera axes."""
+        return self.body.pose(self.rotations[rows], self.betas, self.trans[rows], vertices=vertices)
+
+    @property
+    def view(self) -> View:
+        """The camera."""
+        return View(self.focal, (self.size[1] / 2, self.size[0] / 2), self.size)
+
+    def frames(self) -> Iterator[NDArray[np.uint8]]:
+        """The pictures (H, W, 3) uint8, one by one."""
+        image = paint_outfit(self.body)
+        texture = Texture(image, self.body.uv, self.body.uv_faces)
+        background = _street(self.size, self.focal)
+        noise = np.random.default_rng(0)
+        for t in range(len(self)):
+            yield self._draw(t, texture, background, noise)
+
+    def picture(self, rotations: Tensor, trans: Tensor) -> NDArray[np.uint8]:
+        """The same person before the same background in another pose: the truth that a reposed frame is held to."""
+        texture = Texture(paint_outfit(self.body), self.body.uv, self.body.uv_faces)
+        vertices = self.body.pose(rotations[None], self.betas, trans[None]).vertices
+        assert vertices is not None
+        return self._compose(vertices[0], texture, _street(self.size, self.focal))
+
+    def silhouette(self, rotations: Tensor, trans: Tensor) -> NDArray[np.bool_]:
+        """Where the person is in such a picture: (H, W)."""
+        vertices = self.body.pose(rotations[None], self.betas, trans[None]).vertices
+        assert vertices is not None
+        return render_people([Surface(vertices[0], self.body.faces)], self.view)[..., 3] > 0.5
+
+    def _draw(
+        self, t: int, texture: Texture, background: NDArray[np.float32], noise: np.random.Generator
+    ) -> NDArray[np.uint8]:
+        vertices = self.posed(slice(t, t + 1), vertices=True).vertices
+        assert vertices is not None
+        picture = self._compose(vertices[0], texture, background)
+        grain = noise.normal(0, 2.0, picture.shape)
+        return np.clip(picture + grain, 0, 255).astype(np.uint8)
+
+    def _compose(self, vertices: Tensor, texture: Texture, background: NDArray[np.float32]) -> NDArray[np.uint8]:
+        person = render_people(
+            [Surface(vertices, self.body.faces, texture=texture)], self.view, supersampling=2, lighting=_LIGHT
+        )
+        alpha = person[..., 3:]
+        feet = vertices[vertices[:, 1].argmax()]
+        picture = _with_shadow(background, self.view.project(feet[None])[0].numpy(), float(feet[2]), self.focal)
+        return (person[..., :3] * 255 * alpha + picture * (1 - alpha)).astype(np.uint8)
+
+
+def _with_shadow(
+    background: NDArray[np.float32], foot: NDArray[np.floating], depth: float, focal: float
+) -> NDArray[np.float32]:
+    """A soft dark patch on the ground below the person."""
+    radius = 0.45 * focal / max(depth, 0.5)
+    y, x = np.mgrid[: background.shape[0], : background.shape[1]].astype(np.float32)
+    distance = ((x - foot[0]) / radius) ** 2 + ((y - foot[1]) / (0.28 * radius)) ** 2
+    return background * (1 - 0.45 * np.exp(-distance))[..., None]
+
+
+def _street(size: tuple[int, int], focal: float) -> NDArray[np.float32]:
+    """A brick wall behind grass, in perspective, (H, W, 3) float32 in 0…255; photographs of scikit-image."""
+    import skimage.data
+
+    height, width = size
+    y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5
+    ray_x, ray_y = (x - width / 2) / focal, (y - height / 2) / focal
+    wall_depth = _DISTANCE + 3.0
+    on_wall = ray_y * wall_depth < _CAMERA_HEIGHT
+    depth = np.where(on_wall, wall_depth, _CAMERA_HEIGHT / np.maximum(ray_y, 1e-3))
+    across, up = ray_x * depth, np.where(on_wall, ray_y * depth, depth)
+    bricks = _tile(skimage.data.brick().T, across, up, 2.4, wall_depth / focal)
+    grass = _tile(skimage.data.grass(), across, up, 1.2, 2 * wall_depth / focal)
+    wall = bricks * np.array([0.86, 0.66, 0.56], np.float32) + 40
+    lawn = grass * np.array([0.62, 0.86, 0.45], np.float32) + 18
+    return np.where(on_wall[..., None], wall, lawn).astype(np.float32)
+
+
+def _tile(
+    image: NDArray[np.uint8], u: NDArray[np.float32], v: NDArray[np.float32], metres: float, metres_per_pixel: float
+) -> NDArray[np.float32]:
+    """A grey picture repeated every `metres`, as (H, W, 3)."""
+    side = max(16, round(metres / metres_per_pixel))
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
+    mapped = cv2.remap(
+        np.pad(small, ((0, 1), (0, 1)), mode="wrap"),
+        ((u / metres) % 1 * side).astype(np.float32),
+        ((v / metres) % 1 * side).astype(np.float32),
+        cv2.INTER_LINEAR,
+    )
+    return np.asarray(mapped, np.float32)[..., None]

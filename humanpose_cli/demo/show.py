@@ -1,0 +1,206 @@
+"""What `hpc demo` does: a real photograph, and a clip with known truth, each fitted and reposed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
+
+from humanpose_cli.bodies.key_poses import key_poses
+from humanpose_cli.conventions import SMPL24
+from humanpose_cli.demo.clip import DemoClip
+from humanpose_cli.demo.page import Figure, Section, index_page
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.io.atomic import write_npz, write_text
+from humanpose_cli.io.fit_files import FitRecord, write_fit
+from humanpose_cli.io.frames import open_inputs
+from humanpose_cli.io.images import write_image
+from humanpose_cli.io.video_writer import VideoWriter
+from humanpose_cli.metrics.pose import mpjpe, pa_mpjpe, pve
+from humanpose_cli.pipelines.fit import BodyFitter
+from humanpose_cli.pipelines.fit_items import fit_item
+from humanpose_cli.pipelines.overlays import body_vertices, overlay_picture
+from humanpose_cli.pipelines.repose import ReposeOptions, Reposer
+from humanpose_cli.pipelines.steps import StepListener
+from humanpose_cli.pipelines.targets import RotationTarget, largest_person
+
+__all__ = ["ClipErrors", "Demo", "run_demo"]
+
+_POSES = ("wave", "arms_up", "hands_on_hips")
+# Key poses stand in a world whose y axis points up and face +z: turned to face the camera.
+_FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+
+
+@dataclass(frozen=True)
+class ClipErrors:
+    """Fit against truth over the frames of the clip, means in millimetres.
+
+    found         share of the frames in which the person was found
+    mpjpe_mm      24 joints, pelvis on pelvis; pa_mpjpe_mm after Procrustes alignment; pve_mm all vertices
+    """
+
+    found: float
+    mpjpe_mm: float
+    pa_mpjpe_mm: float
+    pve_mm: float
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What was made: the page, all files in the order written, and what was measured on the clip."""
+
+    page: Path
+    outputs: tuple[Path, ...]
+    errors: ClipErrors
+    ssim_reposed: float
+    ssim_copied: float
+
+
+def run_demo(out: Path, on_step: StepListener | None = None) -> Demo:
+    """Make the demo in a folder; `index.html` shows it. Needs nothing but the installed packages."""
+    step = _Stepper(on_step)
+    with Reposer(ReposeOptions()) as reposer:
+        astronaut, written = _astronaut(reposer, out, step)
+        clip, more, errors, similarity = _clip(reposer, out, step)
+    page = out / "index.html"
+    write_text(page, index_page([astronaut, clip]))
+    return Demo(page, (*written, *more, page), errors, *similarity)
+
+
+class _Stepper:
+    """Counts the demo's steps for whoever listens."""
+
+    TOTAL = 7
+
+    def __init__(self, listener: StepListener | None) -> None:
+        self._listener, self._done = listener, 0
+
+    def __call__(self) -> None:
+        self._done += 1
+        if self._listener is not None:
+            self._listener(self._done, self.TOTAL, "steps")
+
+
+def _key_pose(name: str) -> RotationTarget:
+    """A key pose that faces the camera."""
+    poses = key_poses()
+    rotations = poses.rotations[poses.names.index(name)].clone()
+    pelvis = SMPL24.index("pelvis")
+    rotations[pelvis] = _FACING @ rotations[pelvis]
+    return RotationTarget(matrix_to_axis_angle(rotations).reshape(1, -1).numpy(), np.zeros((1, 3)))
+
+
+def _astronaut(reposer: Reposer, out: Path, step: Callable[[], None]) -> tuple[Section, list[Path]]:
+    import skimage.data
+
+    photo = skimage.data.astronaut()
+    scene = reposer.read(photo, name="astronaut.png")
+    step()
+    written = [out / "astronaut.png", out / "astronaut.png.fit.npz", out / "astronaut.png.overlay.jpg"]
+    write_image(written[0], photo)
+    write_fit(written[1], scene.record)
+    write_image(written[2], overlay_picture(reposer.fitter.body, scene.record, photo))
+    figures = [Figure(written[0].name, "the photograph"), Figure(written[2].name, "the fitted body over it")]
+    for name in _POSES:
+        image = next(iter(scene.pictures(_key_pose(name)))).image
+        written.append(out / f"astronaut.{name}.png")
+        write_image(written[-1], image)
+        figures.append(Figure(written[-1].name, f"the same person: {name.replace('_', ' ')}"))
+    step()
+    section = Section(
+        "A photograph",
+        "Eileen Collins, photographed by NASA (public domain): only half of her is in the picture, so the rest of the "
+        "body is what is likely.",
+        "hpc fit astronaut.png\nhpc repose --input astronaut.png --target-pose pose.npy",
+        figures,
+    )
+    return section, written
+
+
+def _clip(
+    reposer: Reposer, out: Path, step: Callable[[], None]
+) -> tuple[Section, list[Path], ClipErrors, tuple[float, float]]:
+    clip = DemoClip.make(reposer.fitter.body)
+    video, first = out / "clip.mp4", None
+    with VideoWriter(video, clip.frame_rate) as writer:
+        for frame in clip.frames():
+            first = frame if first is None else first
+            writer.write(frame)
+    assert first is not None
+    step()
+    (item,) = open_inputs([video])
+    fitted = fit_item(reposer.fitter, item, out)
+    step()
+    errors = clip_errors(fitted.record, clip, reposer.fitter)
+    write_npz(out / "clip.truth.npz", {"joints3d": clip.posed().joints.numpy(), "betas": clip.betas.numpy()})
+    step()
+    reposed, truth, similarity = _repose_first_frame(reposer, clip, first, out)
+    step()
+    table = [
+        ("frames in which the person was found", f"{errors.found:.0%}"),
+        ("mean joint error, pelvis on pelvis (MPJPE)", f"{errors.mpjpe_mm:.0f} mm"),
+        ("mean joint error after alignment (PA-MPJPE)", f"{errors.pa_mpjpe_mm:.0f} mm"),
+        ("mean vertex error, pelvis on pelvis (PVE)", f"{errors.pve_mm:.0f} mm"),
+        ("likeness of reposed picture to its truth (SSIM at the person)", f"{similarity[0]:.3f}"),
+        ("likeness of the unchanged frame to that truth", f"{similarity[1]:.3f}"),
+    ]
+    section = Section(
+        "A clip whose truth is known",
+        "A rendered person plays soccer, in a motion that nothing here was trained on. The fit sees only the video.",
+        "hpc fit clip.mp4",
+        [
+            Figure(fitted.outputs[1].name, "the fitted body over the video"),
+            Figure(reposed.name, "the first frame's person in another pose"),
+            Figure(truth.name, "how that pose really looks"),
+        ],
+        table,
+    )
+    written = [video, *fitted.outputs, out / "clip.truth.npz", reposed, truth]
+    return section, written, errors, similarity
+
+
+def clip_errors(record: FitRecord, clip: DemoClip, fitter: BodyFitter) -> ClipErrors:
+    """The person of a fit against the clip's truth; frames without the person count as not found only."""
+    if not len(record):
+        return ClipErrors(0.0, float("nan"), float("nan"), float("nan"))
+    rows = record.rows_of(largest_person(record))
+    frames = record.frame_index[rows].tolist()
+    truth = clip.body.pose(clip.rotations[frames], clip.betas, clip.trans[frames])
+    assert truth.vertices is not None
+    joints, true_joints, pelvis = record.joints3d[rows], truth.joints.numpy(), SMPL24.index("pelvis")
+    vertices = body_vertices(fitter.body, record, rows)
+    return ClipErrors(
+        len(rows) / len(clip),
+        1000 * float(mpjpe(joints, true_joints).mean()),
+        1000 * float(pa_mpjpe(joints, true_joints).mean()),
+        1000 * float(pve(vertices, truth.vertices, joints[:, pelvis], true_joints[:, pelvis]).mean()),
+    )
+
+
+def _repose_first_frame(
+    reposer: Reposer, clip: DemoClip, frame: NDArray[np.uint8], out: Path
+) -> tuple[Path, Path, tuple[float, float]]:
+    scene = reposer.read(frame, name="clip")
+    rotations = axis_angle_to_matrix(torch.from_numpy(_key_pose("wave").poses).view(-1, len(SMPL24), 3))[0]
+    pelvis = SMPL24.index("pelvis")
+    # Seen from the side that the frame shows, so that nothing has to be made up.
+    rotations[pelvis] = clip.rotations[0, pelvis]
+    target = RotationTarget(matrix_to_axis_angle(rotations).reshape(1, -1).numpy(), scene.record.trans[:1])
+    made = next(iter(scene.pictures(target))).image
+    true = clip.picture(rotations, clip.trans[0])
+    paths = out / "clip.reposed.png", out / "clip.reposed.truth.png"
+    write_image(paths[0], made)
+    write_image(paths[1], true)
+    where = clip.silhouette(rotations, clip.trans[0])
+    return (*paths, (_ssim_at(made, true, where), _ssim_at(frame, true, where)))
+
+
+def _ssim_at(made: NDArray[np.uint8], true: NDArray[np.uint8], where: NDArray[np.bool_]) -> float:
+    """SSIM averaged over the true person's pixels."""
+    _, everywhere = structural_similarity(made, true, channel_axis=2, full=True)
+    return float(everywhere[where].mean())

@@ -1,0 +1,198 @@
+"""Bodies of everybody in pictures and sequences: detection, keypoint fit and fit record in one.
+
+with BodyFitter(FitOptions(people="largest")) as fitter:
+    fitted = fitter.fit_picture(read_image("photo.jpg").pixels)
+    print(fitted.record.joints3d)                     # (N, 24, 3) metres, camera axes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+
+from humanpose_cli.bodies.registry import body_by_name
+from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.conventions import skeleton_by_name
+from humanpose_cli.detection.person import DetectedPerson
+from humanpose_cli.detection.tracks import TrackAssigner
+from humanpose_cli.errors import UsageError
+from humanpose_cli.geometry.cameras import default_focal
+from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.io.input_items import Frame
+from humanpose_cli.optimisation.keypoint_fit import KeypointFit, fit_keypoints
+from humanpose_cli.optimisation.observations import KeypointObservations
+from humanpose_cli.optimisation.options import KeypointFitOptions
+from humanpose_cli.pipelines.people import DetectedPeople, PeopleSource
+from humanpose_cli.pipelines.records import FrameCamera, SeenPerson, empty_record, fit_record
+from humanpose_cli.pipelines.steps import StepListener
+
+__all__ = ["BodyFitter", "FitOptions", "FittedPicture"]
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What a fit depends on.
+
+    body       'default', or 'smpl:FILE'
+    people     'all', or only the 'largest' by box
+    detector   'thorough', 'fast', or 'auto': thorough for pictures, fast for sequences
+    focal      pixels; None takes EXIF's, else 1.2 times the longer side
+    keypoints  weights and schedule of the keypoint fit
+    """
+
+    body: str = "default"
+    people: Literal["all", "largest"] = "all"
+    detector: Literal["auto", "thorough", "fast"] = "auto"
+    focal: float | None = None
+    keypoints: KeypointFitOptions = field(default_factory=KeypointFitOptions)
+
+    def __post_init__(self) -> None:
+        if self.focal is not None and not 0 < self.focal < float("inf"):
+            raise UsageError("--focal", "must be positive", expected="pixels", got=str(self.focal))
+
+
+@dataclass(frozen=True, eq=False)
+class FittedPicture:
+    """The record of one picture (one frame) and the detections it was made from, row by row."""
+
+    record: FitRecord
+    people: tuple[DetectedPerson, ...]
+
+
+class BodyFitter:
+    """Fits bodies to pictures and sequences; loads models once; a context manager.
+
+    people   who finds the people; None: our detector, as the options say
+    threads  of detection; None: as many as there are cores (four at most)
+    """
+
+    def __init__(
+        self, options: FitOptions | None = None, *, people: PeopleSource | None = None, threads: int | None = None
+    ) -> None:
+        self.options = options or FitOptions()
+        self.body = body_by_name(self.options.body)
+        self._people = people or DetectedPeople(self.options.detector, self.options.people, threads)
+
+    def fit_picture(self, pixels: np.ndarray, *, name: str = "picture", focal: float | None = None) -> FittedPicture:
+        """Everybody in one picture (H, W, 3) uint8 RGB; track ids count from the largest person, who is 0.
+
+        focal  pixels, from EXIF, if known; `FitOptions.focal` goes before it. Nobody found is a record with no rows.
+        """
+        frame = Frame(0, name, pixels, focal)
+        people = self._people.in_picture(frame)
+        camera = self._camera(frame)
+        seen = [SeenPerson(person, 0, track) for track, person in enumerate(people)]
+        record = self._fit(seen, [camera], frame_rate=None, shared_shape=False)
+        return FittedPicture(record, tuple(people))  # one frame, ids in order: rows are in order too
+
+    def fit_sequence(
+        self,
+        frames: Iterable[Frame],
+        *,
+        frame_rate: float | None = None,
+        frame_count: int | None = None,
+        on_step: StepListener | None = None,
+    ) -> FitRecord:
+        """Everybody in the frames of one sequence; one track is one person and has one shape.
+
+        Frames are looked at one by one and not kept: memory grows with people and frames, not with pixels.
+        """
+        tracks = TrackAssigner()
+        cameras: list[FrameCamera] = []
+        seen: list[SeenPerson] = []
+        self._people.start_sequence()
+        for place, frame in enumerate(frames):
+            people = self._people.in_next_frame(frame)
+            ids = tracks.assign(people, frame.pixels)
+            cameras.append(self._camera(frame, ids.shot_id))
+            seen += [
+                SeenPerson(_without_mask(person), place, track)
+                for person, track in zip(people, ids.track_ids, strict=True)
+            ]
+            if on_step is not None:
+                on_step(place + 1, frame_count, "frames")
+        return self._fit(seen, cameras, frame_rate=frame_rate, shared_shape=True)
+
+    def _camera(self, frame: Frame, shot: int = 0) -> FrameCamera:
+        focal = self.options.focal or frame.focal or default_focal(*frame.size)
+        return FrameCamera(frame.name, frame.size, focal, shot)
+
+    def _fit(
+        self,
+        seen: Sequence[SeenPerson],
+        cameras: Sequence[FrameCamera],
+        *,
+        frame_rate: float | None,
+        shared_shape: bool,
+    ) -> FitRecord:
+        whole = {"body": self.options.body, "options": asdict(self.options), "frame_rate": frame_rate or 0.0}
+        if not seen:
+            return empty_record(cameras, **whole)
+        fit = _fit_rows(self.body, seen, cameras, self.options.keypoints, shared_shape)
+        return fit_record(seen, fit, cameras, **whole)
+
+    def __enter__(self) -> BodyFitter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._people.__exit__(kind, value, trace)
+
+
+def _without_mask(person: DetectedPerson) -> DetectedPerson:
+    """Masks are pixels: a long video could not keep them."""
+    return replace(person, mask=None)
+
+
+def _fit_rows(
+    body: RiggedBody,
+    seen: Sequence[SeenPerson],
+    cameras: Sequence[FrameCamera],
+    options: KeypointFitOptions,
+    shared_shape: bool,
+) -> KeypointFit:
+    """Fit all rows; those with the same landmarks and the same kind of evidence in one batch."""
+    batches: dict[tuple[str, bool], list[int]] = {}
+    for row, s in enumerate(seen):
+        batches.setdefault((s.person.skeleton.name, s.person.world is not None), []).append(row)
+    parts = []
+    for (skeleton, with_world), rows in batches.items():
+        observed = _observations([seen[row] for row in rows], cameras, skeleton, with_world, shared_shape)
+        parts.append(fit_keypoints(body, observed, options))
+    place = np.argsort(np.concatenate([np.asarray(rows, int) for rows in batches.values()]), kind="stable")
+    joined = {f.name: np.concatenate([getattr(part, f.name) for part in parts])[place] for f in fields(KeypointFit)}
+    return KeypointFit(**joined)
+
+
+def _observations(
+    seen: Sequence[SeenPerson],
+    cameras: Sequence[FrameCamera],
+    skeleton: str,
+    with_world: bool,
+    shared_shape: bool,
+) -> KeypointObservations:
+    people = [s.person for s in seen]
+    views = [cameras[s.frame] for s in seen]
+    count, landmarks = len(people), len(skeleton_by_name(skeleton))
+    keypoints = _array([p.keypoints for p in people], count, landmarks, 3)
+    return KeypointObservations(
+        keypoints=keypoints[..., :2],
+        confidence=keypoints[..., 2],
+        focal=_array([v.focal for v in views], count),
+        principal_point=_array([v.principal_point for v in views], count, 2),
+        image_size=_array([v.size for v in views], count, 2),
+        skeleton=skeleton,
+        world=_array([p.world for p in people], count, landmarks, 3) if with_world else None,
+        spread=_array([p.spread for p in people], count, landmarks),
+        world_spread=_array([p.world_spread for p in people], count, landmarks) if with_world else None,
+        shape_group=np.array([s.track for s in seen], np.int64) if shared_shape else None,
+    )
+
+
+def _array(values: Sequence[Any], *shape: int) -> np.ndarray:
+    return np.asarray(values, np.float64).reshape(shape)

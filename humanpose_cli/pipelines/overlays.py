@@ -1,0 +1,68 @@
+"""Overlay pictures and videos of a fit record: everybody's body drawn over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.io.input_items import Frame, InputItem
+from humanpose_cli.io.video_writer import VideoWriter
+from humanpose_cli.pipelines.steps import StepListener
+from humanpose_cli.rendering.overlay import draw_overlay
+
+__all__ = ["DEFAULT_FRAME_RATE", "body_vertices", "overlay_picture", "overlay_video"]
+
+DEFAULT_FRAME_RATE = 25.0  # of videos made from pictures, whose pace nobody knows
+
+
+def body_vertices(body: RiggedBody, record: FitRecord, rows: np.ndarray) -> Tensor:
+    """The surfaces (P, V, 3), metres in camera axes, of some rows of a record."""
+    with torch.no_grad():
+        posed = body.pose(
+            axis_angle_to_matrix(torch.from_numpy(record.poses[rows]).view(len(rows), -1, 3)),
+            torch.from_numpy(record.betas[rows]),
+            torch.from_numpy(record.trans[rows]),
+            torch.from_numpy(record.segment_scales[rows]),
+        )
+    assert posed.vertices is not None
+    return posed.vertices
+
+
+def overlay_picture(body: RiggedBody, record: FitRecord, pixels: np.ndarray, frame: int = 0) -> np.ndarray:
+    """The picture (H, W, 3) uint8 of one frame with its people's bodies drawn over it."""
+    rows = record.rows_for(frame)
+    if not len(rows):
+        return pixels
+    return draw_overlay(
+        pixels,
+        body_vertices(body, record, rows),
+        body.faces,
+        float(record.focal[frame]),
+        record.principal_point[frame].tolist(),
+        track_ids=record.track_id[rows].tolist(),
+    )
+
+
+def overlay_video(
+    body: RiggedBody, record: FitRecord, item: InputItem, path: Path, on_step: StepListener | None = None
+) -> None:
+    """Decode a sequence once more and write it with the bodies over it."""
+    with VideoWriter(path, record.frame_rate or DEFAULT_FRAME_RATE) as video, closing(item.frames()) as frames:
+        _write_frames(video, body, record, frames, on_step)
+
+
+def _write_frames(
+    video: VideoWriter, body: RiggedBody, record: FitRecord, frames: Iterable[Frame], on_step: StepListener | None
+) -> None:
+    for place, frame in enumerate(frames):
+        video.write(overlay_picture(body, record, frame.pixels, place))
+        if on_step is not None:
+            on_step(place + 1, len(record.frame_names), "overlay frames")

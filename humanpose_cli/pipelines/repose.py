@@ -1,0 +1,240 @@
+"""The people of a photograph in other poses: fit, texture, target, picture in one.
+
+with Reposer(ReposeOptions(person="largest")) as reposer:
+    scene = reposer.read(read_image("photo.jpg").pixels)
+    for reposed in scene.pictures(target):
+        write_image("out.png", reposed.image)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.conventions import SMPL24
+from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.pipelines.fit import BodyFitter, FitOptions, FittedPicture
+from humanpose_cli.pipelines.people import PeopleSource
+from humanpose_cli.pipelines.targets import Target
+from humanpose_cli.reposing.inpainting import inpaint
+from humanpose_cli.reposing.mesh import Background, FittedPerson, MeshReposer, cover_picture
+from humanpose_cli.reposing.mesh import ReposeOptions as MeshOptions
+from humanpose_cli.reposing.retarget import place_roots
+
+__all__ = ["ReposeOptions", "ReposedPicture", "Reposer", "ReposingScene"]
+
+
+@dataclass(frozen=True)
+class ReposeOptions:
+    """What a reposed picture depends on, beside the photo and the target.
+
+    person      'largest', 'all', or a track id: whom to repose
+    absolute    put the target where its own coordinates say; otherwise at the person's own place
+    background  'keep' the photo's, or 'transparent'; a picture is given to `Reposer.read`
+    size        longer side of the result in pixels; None keeps the photo's
+    fit, mesh   settings of the fit and of the mesh method
+    """
+
+    person: str = "largest"
+    absolute: bool = False
+    background: Literal["keep", "transparent"] = "keep"
+    size: int | None = None
+    fit: FitOptions = field(default_factory=FitOptions)
+    mesh: MeshOptions = field(default_factory=MeshOptions)
+
+    def __post_init__(self) -> None:
+        if self.person not in ("largest", "all") and not self.person.isdecimal():
+            raise UsageError("--person", "is nobody", expected="largest, all or a track id", got=repr(self.person))
+        if self.size is not None and self.size < 16:
+            raise UsageError("--size", "is too small", expected="16 pixels or more", got=str(self.size))
+
+
+@dataclass(frozen=True, eq=False)
+class ReposedPicture:
+    """image (H, W, 3) uint8, or (H, W, 4) where transparent; what may look wrong with it; seen share of surfaces."""
+
+    image: np.ndarray
+    warnings: tuple[str, ...]
+    seen_fraction: float
+
+
+class Reposer:
+    """Reads photographs and draws their people in other poses; loads models once; a context manager.
+
+    people   who finds the people; None: our detector
+    threads  of detection
+    """
+
+    def __init__(
+        self,
+        options: ReposeOptions | None = None,
+        *,
+        people: PeopleSource | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.options = options or ReposeOptions()
+        self.fitter = BodyFitter(self.options.fit, people=people, threads=threads)
+
+    def read(
+        self,
+        photo: np.ndarray,
+        *,
+        name: str = "photo",
+        focal: float | None = None,
+        background: NDArray[np.uint8] | None = None,
+    ) -> ReposingScene:
+        """Fit the people of a photo (H, W, 3) uint8 and bake the textures of those who are to be reposed.
+
+        background  a picture (h, w, 3) uint8 to put behind them; None: as the options say
+        InputError if there is nobody, or not the person asked for.
+        """
+        fitted = self.fitter.fit_picture(photo, name=name, focal=focal)
+        rows = _chosen_rows(fitted, self.options.person, name)
+        return ReposingScene(photo, fitted, rows, self.fitter.body, self.options, background)
+
+    def __enter__(self) -> Reposer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.fitter.__exit__(kind, value, trace)
+
+
+def _chosen_rows(fitted: FittedPicture, person: str, name: str) -> list[int]:
+    record = fitted.record
+    if not len(record):
+        raise InputError(name, "nobody was found", remedy="a larger, sharper or less covered person may be")
+    if person == "all":
+        return list(range(len(record)))
+    if person == "largest":
+        return [0]  # a picture's people come with the largest first
+    if int(person) not in record.tracks:
+        raise InputError(name, f"has no person {person}", expected=f"0 to {len(record) - 1}, the largest first")
+    return record.rows_of(int(person)).tolist()
+
+
+class ReposingScene:
+    """A photo whose chosen people can be drawn in any pose. See `Reposer.read`.
+
+    record  everybody's fit; rows  the chosen people's rows of it
+    """
+
+    def __init__(
+        self,
+        photo: np.ndarray,
+        fitted: FittedPicture,
+        rows: Sequence[int],
+        body: RiggedBody,
+        options: ReposeOptions,
+        background: NDArray[np.uint8] | None,
+    ) -> None:
+        self.photo, self.record, self.rows = photo, fitted.record, list(rows)
+        self._body, self._options = body, options
+        height, width = photo.shape[:2]
+        masks = [person.mask.in_picture(height, width) for person in fitted.people if person.mask is not None]
+        alone = len(self.rows) == 1
+        plate: Background | NDArray[np.uint8] = options.background if background is None else background
+        self._reposers = [
+            MeshReposer(
+                photo,
+                masks[row],
+                _fitted_person(self.record, row),
+                body,
+                others=[mask for other, mask in enumerate(masks) if other != row],
+                background=plate if alone else "transparent",
+                options=options.mesh,
+            )
+            for row in self.rows
+        ]
+        self._plate = None if alone else self._common_plate([masks[row] for row in self.rows], masks, plate)
+
+    def pictures(self, target: Target) -> Iterator[ReposedPicture]:
+        """The picture for each pose of the target, drawn one by one."""
+        motions = [self._placed(target, row) for row in self.rows]
+        for t in range(len(target)):
+            drawn = [
+                r.render(rotations[t], trans[t]) for r, (rotations, trans) in zip(self._reposers, motions, strict=True)
+            ]
+            yield ReposedPicture(
+                self._sized(self._together([d.image for d in drawn], [float(trans[t, 2]) for _, trans in motions])),
+                tuple(dict.fromkeys(warning for d in drawn for warning in d.warnings)),
+                min(d.seen_fraction for d in drawn),
+            )
+
+    def _placed(self, target: Target, row: int) -> tuple[Tensor, Tensor]:
+        """Rotations (T, 24, 3, 3) and translations (T, 3) of one person."""
+        record, root = self.record, SMPL24.index("pelvis")
+        motion = target.motion(self._body, record.betas[row])
+        own = torch.from_numpy(record.joints3d[row, root])
+        roots = place_roots(motion.roots, own, absolute=self._options.absolute)
+        rest = self._body.rest(torch.from_numpy(record.betas[row : row + 1])).joints[0, root]
+        return motion.rotations, roots - rest
+
+    def _common_plate(
+        self, removed: Sequence[np.ndarray], masks: Sequence[np.ndarray], plate: Background | NDArray[np.uint8]
+    ) -> np.ndarray | None:
+        """What stands behind several people who are all redrawn."""
+        if isinstance(plate, np.ndarray):
+            return cover_picture(plate, self.photo.shape[:2])
+        if plate == "transparent":
+            return None
+        holes = [reposer.hole for reposer in self._reposers]
+        gone = np.logical_or.reduce(holes)
+        kept = [mask > 0.5 for mask in masks if not any(mask is r for r in removed)]
+        someone = np.logical_or.reduce(kept) & ~gone if kept else np.zeros_like(gone)
+        return inpaint(self.photo, gone & ~someone, someone, self._options.mesh.inpainting)
+
+    def _together(self, layers: Sequence[np.ndarray], depths: Sequence[float]) -> np.ndarray:
+        """Layers (H, W, 4) over the plate, the farthest person first."""
+        if len(layers) == 1:
+            return layers[0]
+        height, width = self.photo.shape[:2]
+        picture = np.zeros((height, width, 4), np.float32)
+        if self._plate is not None:
+            picture[..., :3], picture[..., 3] = self._plate, 255
+        for place in np.argsort(depths)[::-1]:
+            over = layers[place].astype(np.float32)
+            _lay_over(picture, over)
+        rounded = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+        return rounded if self._plate is None else rounded[..., :3]
+
+    def _sized(self, image: np.ndarray) -> np.ndarray:
+        size = self._options.size
+        if size is None or max(image.shape[:2]) == size:
+            return image
+        scale = size / max(image.shape[:2])
+        new = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+        return cv2.resize(image, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+
+
+def _lay_over(below: np.ndarray, above: np.ndarray) -> None:
+    """Straight-alpha compositing in place; (H, W, 4) float32, 0…255."""
+    a, b = above[..., 3:] / 255, below[..., 3:] / 255
+    alpha = a + b * (1 - a)
+    below[..., :3] = (above[..., :3] * a + below[..., :3] * b * (1 - a)) / np.maximum(alpha, 1e-6)
+    below[..., 3:] = alpha * 255
+
+
+def _fitted_person(record: FitRecord, row: int) -> FittedPerson:
+    frame = int(record.frame_index[row])
+    x, y = record.principal_point[frame].tolist()
+    return FittedPerson(
+        record.poses[row],
+        record.betas[row],
+        record.trans[row],
+        float(record.focal[frame]),
+        (x, y),
+        record.segment_scales[row],
+        record.joint_confidence[row],
+    )
