@@ -87,6 +87,8 @@ def wrap(tensor: Tensor, dtype: Any = None) -> Any:
     Small operations would spend half their time in Warp's own conversion, so its outcome is kept per shape and
     only the address is new.
     """
+    if not tensor.numel():
+        tensor = tensor.new_empty(tensor.shape)  # an empty tensor may have strides that Warp refuses
     key = (dtype, tensor.dtype, tensor.shape, tensor.stride())
     known = _descriptors.get(key)
     if known is None:

@@ -23,6 +23,10 @@ _MOST_THREADS = 1 << 30
 _FACE_COST, _PIXEL_COST = 100, 5
 
 
+def _on_cpu(device: torch.device) -> bool:
+    return device.type == "cpu"
+
+
 def _last_together(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
@@ -52,7 +56,7 @@ def rasterise(
         wrap(_last_together(principal_point), wp.vec2),
     ]
     buffer = wrap(keys)
-    if device.type == "cpu":
+    if _on_cpu(device):
         # A thread goes through all faces but owns its rows: those of one picture, or every n-th of them.
         lanes = 1 if batch >= torch.get_num_threads() else torch.get_num_threads()
         chunks, chunk = 1, count
@@ -63,7 +67,7 @@ def rasterise(
         chunks,
         chunk,
         lanes,
-        int(device.type == "cpu"),
+        int(_on_cpu(device)),
         *mesh,
         near,
         int(cull_back_faces),
@@ -79,7 +83,7 @@ def rasterise(
 
 def _pixel_runs(batch: int, height: int, width: int, device: torch.device) -> tuple[int, int]:
     """Runs a row, and pixels a run: one thread handles one run, a whole row on the CPU."""
-    run = width if device.type == "cpu" else 1 + batch * height * width // _MOST_THREADS
+    run = width if _on_cpu(device) else 1 + batch * height * width // _MOST_THREADS
     return -(-width // run), run
 
 
@@ -108,7 +112,7 @@ class _Interpolation(torch.autograd.Function):
         face, barycentrics, faces = ctx.saved_tensors
         out = grad.new_zeros(ctx.attributes_shape)
         if grad.numel() and out.numel():
-            adjoint = _scattered_adjoint if face.device.type == "cpu" else _sorted_adjoint
+            adjoint = _scattered_adjoint if _on_cpu(face.device) else _sorted_adjoint
             adjoint(face, barycentrics, faces, grad, out)
         return None, None, None, out
 

@@ -1,0 +1,68 @@
+"""Scenes for the tests of the rasteriser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import trimesh
+from torch import Tensor
+
+from humanpose_cli.engine.rasterising import Raster, rasterise
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+
+BACKENDS = ("reference", "kernel")
+
+
+@dataclass(frozen=True)
+class Scene:
+    vertices: Tensor
+    faces: Tensor
+    focal: Tensor
+    principal_point: Tensor
+    size: tuple[int, int]
+
+    def raster(self, backend: str = "auto", **options) -> Raster:
+        return rasterise(
+            self.vertices, self.faces, self.focal, self.principal_point, self.size, backend=backend, **options
+        )
+
+
+def scene(vertices, faces, focal=100.0, centre=None, size=(60, 80), device="cpu") -> Scene:
+    """A scene of one picture or, with vertices (B, V, 3), of several."""
+    vertices = torch.as_tensor(np.asarray(vertices), dtype=torch.float32)
+    vertices = vertices[None] if vertices.ndim == 2 else vertices
+    batch = len(vertices)
+    centre = (size[1] / 2, size[0] / 2) if centre is None else centre
+    return Scene(
+        vertices.to(device),
+        torch.as_tensor(np.asarray(faces), dtype=torch.int32).to(device),
+        torch.full((batch,), float(focal), device=device),
+        torch.tensor(centre, dtype=torch.float32, device=device).expand(batch, 2),
+        size,
+    )
+
+
+def on_screen(points, depth=2.0, focal=100.0, centre=(40.0, 30.0)) -> np.ndarray:
+    """Vertices (N, 3) at that depth which project to pixels (N, 2)."""
+    points = np.asarray(points, dtype=np.float64)
+    return np.column_stack([(points - centre) / focal * depth, np.full(len(points), depth)])
+
+
+def sphere(subdivisions=3, batch=1, device="cpu", size=(60, 80), focal=90.0) -> Scene:
+    """Turned ellipsoids 3 m away, seen whole."""
+    mesh = trimesh.creation.icosphere(subdivisions=subdivisions)
+    points = torch.tensor(np.asarray(mesh.vertices), dtype=torch.float32) * torch.tensor([0.5, 0.9, 0.7])
+    turns = axis_angle_to_matrix(torch.randn(batch, 3, generator=torch.Generator().manual_seed(4)))
+    vertices = points @ turns.mT + torch.tensor([0.05, -0.02, 3.0])
+    return scene(vertices, mesh.faces, focal, size=size, device=device)
+
+
+def soup(faces=300, batch=2, device="cpu", seed=0, spread=1.0) -> Scene:
+    """Random triangles around the camera: many cross the near plane, the picture's borders and each other."""
+    generator = torch.Generator().manual_seed(seed)
+    vertices = torch.randn((batch, 3 * faces, 3), generator=generator) * spread
+    vertices[..., 2] += 1.0
+    ids = torch.randint(3 * faces, (faces, 3), generator=generator)
+    return scene(vertices, ids, device=device)

@@ -1,0 +1,201 @@
+"""Interpolation of attributes and visibility of vertices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from raster_cases import BACKENDS, on_screen, scene, sphere
+
+from humanpose_cli.engine import runtime
+from humanpose_cli.engine.rasterising import Raster, autograd, interpolate, vertex_visibility
+from humanpose_cli.errors import UsageError
+
+
+def random(*shape: int, seed: int = 0, **options) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(**options)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_reference_passes_gradcheck(shared):
+    drawn = sphere(1, batch=2, size=(9, 12), focal=13.0)
+    raster = drawn.raster("reference")
+    raster = Raster(raster.face, raster.barycentrics.double(), raster.depth)
+    attributes = random(1 if shared else 2, drawn.vertices.shape[1], 2).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda values: interpolate(raster, drawn.faces, values, backend="reference"), attributes
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_vertices_as_attributes_give_back_depth_and_pixel(backend):
+    drawn = sphere(3)
+    raster = drawn.raster(backend)
+    points = interpolate(raster, drawn.faces, drawn.vertices, backend=backend)
+    seen = raster.face >= 0
+    torch.testing.assert_close(points[..., 2][seen], raster.depth[seen], rtol=1e-6, atol=0)
+    _, y, x = seen.nonzero(as_tuple=True)
+    pixels = 90 * points[seen][:, :2] / points[seen][:, 2:] + torch.tensor([40.0, 30.0])
+    torch.testing.assert_close(pixels, torch.stack((x, y), -1) + 0.5, rtol=0, atol=1e-4)
+    assert (points[~seen] == 0).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_faces_of_a_texture_may_differ_from_those_of_the_mesh(backend):
+    square = on_screen([(10, 10), (10, 30), (30, 30), (30, 10)])
+    raster = scene(square, [(0, 1, 2), (0, 2, 3)]).raster(backend)
+    uv_faces = torch.tensor([(0, 1, 2), (3, 4, 5)], dtype=torch.int32)  # a seam along the diagonal
+    uv = torch.tensor([[(0.0, 0.0), (0.0, 1.0), (1.0, 1.0), (5.0, 5.0), (6.0, 6.0), (6.0, 5.0)]])
+    image = interpolate(raster, uv_faces, uv, backend=backend)
+    torch.testing.assert_close(image[0, 25, 12], torch.tensor([2.5 / 20, 15.5 / 20]), rtol=1e-5, atol=0)
+    torch.testing.assert_close(image[0, 12, 25], torch.tensor([5 + 15.5 / 20, 5 + 2.5 / 20]), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("channels", [0, 1, 3, 17])
+def test_the_kernel_agrees_with_the_reference(device, channels, shared):
+    drawn = sphere(3, batch=3, device=device)
+    raster = drawn.raster("reference")
+    attributes = random(1 if shared else 3, drawn.vertices.shape[1], channels).to(device, torch.float32)
+    attributes.requires_grad_()
+    upstream = random(3, *drawn.size, channels, seed=1).to(device, torch.float32)
+    found, expected = (interpolate(raster, drawn.faces, attributes, backend=b) for b in ("kernel", "reference"))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    gradients = [torch.autograd.grad(image, attributes, upstream)[0] for image in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+
+
+def test_the_kernel_takes_views_of_any_stride(device):
+    drawn = sphere(3, batch=2, device=device)
+    raster = drawn.raster("kernel")
+    apart = Raster(*(t.transpose(1, 2).contiguous().transpose(1, 2) for t in raster))
+    attributes = random(4, drawn.vertices.shape[1], 2).to(device, torch.float32).permute(2, 1, 0).requires_grad_()
+    upstream = random(2, 4, *drawn.size, seed=1).to(device, torch.float32).permute(0, 2, 3, 1)
+    image = interpolate(apart, drawn.faces.mT.contiguous().mT, attributes, backend="kernel")
+    expected = interpolate(raster, drawn.faces, attributes, backend="reference")
+    torch.testing.assert_close(image, expected, rtol=1e-5, atol=1e-6)
+    gradients = [torch.autograd.grad(i, attributes, upstream)[0] for i in (image, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+    summed = [
+        torch.autograd.grad(i.sum(), attributes)[0]
+        for i in (interpolate(raster, drawn.faces, attributes, backend=b) for b in BACKENDS)
+    ]
+    torch.testing.assert_close(*summed, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nothing_to_draw(device, backend):
+    drawn = sphere(1, device=device)
+    for empty in (
+        scene(torch.zeros(0, 12, 3), drawn.faces.cpu()[:0], device=device),
+        scene(drawn.vertices.cpu(), torch.zeros(0, 3), device=device),
+        scene(drawn.vertices.cpu(), drawn.faces.cpu(), size=(0, 5), device=device),
+    ):
+        raster = empty.raster(backend)
+        attributes = torch.ones(len(raster.face), 42, 3, device=device, requires_grad=True)
+        image = interpolate(raster, empty.faces, attributes, backend=backend)
+        assert image.shape == (*raster.face.shape, 3)
+        assert not image.any()
+        assert not torch.autograd.grad(image.sum(), attributes)[0].any()
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_threads_change_no_bit(two_threads, batch):
+    drawn = sphere(4, batch=batch, size=(240, 320), focal=400.0)
+    raster = drawn.raster("kernel")
+    attributes = random(batch, drawn.vertices.shape[1], 5, dtype=torch.float32).requires_grad_()
+
+    def run():
+        image = interpolate(raster, drawn.faces, attributes, backend="kernel")
+        return image, torch.autograd.grad(image.square().sum(), attributes)[0]
+
+    split = run()
+    torch.set_num_threads(1)
+    for a, b in zip(split, run(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_sums_sorted_by_corner_agree_with_those_in_pixel_order(monkeypatch):
+    """What CUDA runs, on the CPU."""
+    drawn = sphere(3, batch=2)
+    raster = drawn.raster("kernel")
+    attributes = random(2, drawn.vertices.shape[1], 5, dtype=torch.float32).requires_grad_()
+
+    def run():
+        image = interpolate(raster, drawn.faces, attributes, backend="kernel")
+        return image, torch.autograd.grad(image.square().sum(), attributes)[0]
+
+    expected = run()
+    cpu = raster.face.device
+    monkeypatch.setattr(autograd, "_on_cpu", lambda device: False)
+    monkeypatch.setattr(autograd, "launch", lambda k, n, a, device, cost=0: runtime.launch(k, n, a, cpu, 0))
+    for a, b in zip(run(), expected, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"faces": torch.zeros(4, 2, dtype=torch.int32)}, "faces: has the wrong shape"),
+        ({"faces": torch.full((320, 3), 50, dtype=torch.int32)}, "faces: points outside, expected 0 to 41"),
+        ({"faces": torch.zeros(7, 3, dtype=torch.int32)}, "raster.face: points outside, expected -1 to 6"),
+        ({"attributes": torch.zeros(2, 42, 3)}, "attributes: has the wrong shape"),
+        ({"attributes": torch.zeros(42, 3)}, "attributes: has the wrong shape"),
+        ({"attributes": torch.zeros(1, 42, 3, dtype=torch.float64)}, "barycentrics: has another dtype"),
+    ],
+)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_refuses_what_does_not_fit(backend, change, message):
+    drawn = sphere(1)
+    arguments = {"raster": drawn.raster(), "faces": drawn.faces, "attributes": torch.zeros(1, 42, 3)} | change
+    with pytest.raises(UsageError, match=message):
+        interpolate(**arguments, backend=backend)
+
+
+def visible(drawn, **options):
+    return vertex_visibility(drawn.raster(), drawn.faces, drawn.vertices, drawn.focal, drawn.principal_point, **options)
+
+
+def test_the_near_side_of_a_body_is_visible(device):
+    """On an ellipsoid a vertex is seen where its normal points to the camera; at its rim either will do."""
+    drawn = sphere(4, size=(240, 320), focal=360.0, device=device)
+    centre = torch.tensor([0.05, -0.02, 3.0], device=device)
+    corners = drawn.vertices[0, drawn.faces.long()]
+    normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normal = torch.zeros_like(drawn.vertices[0])
+    for corner in range(3):
+        normal.index_add_(0, drawn.faces[:, corner].long(), normals)
+    normal = torch.nn.functional.normalize(normal, dim=-1)
+    assert ((drawn.vertices[0] - centre) * normal).sum(-1).min() > 0  # outwards
+    facing = -(normal * torch.nn.functional.normalize(drawn.vertices[0], dim=-1)).sum(-1)
+    found = visible(drawn)[0]
+    assert found[facing > 0.1].all()
+    assert not found[facing < -0.1].any()
+
+
+def test_hidden_cut_off_and_turned_away_vertices_are_not_visible():
+    square = [(30, 20), (30, 40), (50, 40), (50, 20)]
+    big = [(20, 10), (20, 50), (60, 50), (60, 10)]
+    faces = [(0, 1, 2), (0, 2, 3)]
+    both = [*faces, *(tuple(i + 4 for i in f) for f in faces)]
+    hidden = scene(np.concatenate([on_screen(square, 3.0), on_screen(big, 2.0)]), both)
+    assert visible(hidden).tolist() == [[False] * 4 + [True] * 4]
+    before = scene(np.concatenate([on_screen(square, 1.0), on_screen(big, 2.0)]), both)
+    assert visible(before).all()
+    beside = scene(on_screen([(30, 20), (30, 70), (90, 70), (90, 20)]), faces)
+    assert visible(beside).tolist() == [[True, False, False, False]]
+    behind = scene(on_screen(square, -2.0), faces)
+    assert not visible(behind).any()
+    turned = scene(on_screen(square), [f[::-1] for f in faces])
+    assert not visible(turned).any()
+    touching = scene(np.concatenate([on_screen(square, 2.004), on_screen(big, 2.0)]), both)
+    assert visible(touching).all()
+    assert not visible(touching, tolerance=0.001)[0, :4].any()
+
+
+def test_visibility_of_nothing():
+    drawn = sphere(1)
+    no_picture = scene(drawn.vertices, drawn.faces, size=(0, 0))
+    assert not visible(no_picture).any()
+    nan = scene(torch.full_like(drawn.vertices, float("nan")), drawn.faces)
+    assert not visible(nan).any()

@@ -1,0 +1,87 @@
+"""The rasteriser's kernels against the reference, bit by bit: neither fuses products and sums."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from raster_cases import Scene, scene, soup, sphere
+
+from humanpose_cli.engine import runtime
+from humanpose_cli.engine.rasterising import autograd
+
+
+def assert_same(drawn: Scene, **options) -> None:
+    found, expected = drawn.raster("kernel", **options), drawn.raster("reference", **options)
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("cull", [False, True])
+@pytest.mark.parametrize(("seed", "spread"), [(0, 1.0), (1, 0.3), (2, 4.0), (3, 100.0)])
+def test_random_faces_through_the_camera(device, seed, spread, cull):
+    drawn = soup(seed=seed, spread=spread, device=device)
+    assert 0.2 < (drawn.raster("kernel").face >= 0).float().mean()
+    assert_same(drawn, cull_back_faces=cull)
+
+
+@pytest.mark.parametrize("near", [1e-6, 0.5, 3.0])
+def test_near_planes(device, near):
+    assert_same(soup(seed=5, device=device), near=near)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 90), (90, 1), (33, 47), (200, 300)])
+def test_sizes(device, size):
+    assert_same(sphere(2, batch=2, size=size, focal=0.9 * min(max(size), 200), device=device))
+
+
+def test_bodies(device):
+    assert_same(sphere(5, batch=2, size=(240, 320), focal=400.0, device=device))
+
+
+def test_damaged_bodies(device):
+    drawn = sphere(3, device=device)
+    vertices = drawn.vertices.clone()
+    for row, value in ((3, float("nan")), (50, float("inf")), (90, -float("inf")), (120, 1e30), (200, 1e-30)):
+        vertices[0, row] = value
+    assert_same(scene(vertices.cpu(), drawn.faces.cpu(), 90.0, device=device))
+
+
+def test_views_of_any_stride(device):
+    drawn = sphere(2, batch=3, device=device)
+    apart = Scene(
+        drawn.vertices.permute(2, 1, 0).contiguous().permute(2, 1, 0),
+        drawn.faces.mT.contiguous().mT,
+        drawn.focal.repeat_interleave(2)[::2],
+        drawn.principal_point.mT.contiguous().mT,
+        drawn.size,
+    )
+    for a, b in zip(apart.raster("kernel"), drawn.raster("kernel"), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_vertices_that_require_a_gradient_are_drawn_without_one(device):
+    drawn = sphere(2, device=device)
+    drawn.vertices.requires_grad_()
+    assert not drawn.raster("kernel").depth.requires_grad
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_threads_change_no_bit(two_threads, batch):
+    drawn = sphere(5, batch=batch, size=(240, 320), focal=400.0)
+    split = drawn.raster("kernel")
+    torch.set_num_threads(1)
+    for a, b in zip(split, drawn.raster("kernel"), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_one_face_a_thread_with_atomic_minimum(monkeypatch):
+    """What CUDA runs, on the CPU: many threads a picture, each face's rows shared, one pixel a thread."""
+    drawn = soup(seed=7)
+    expected = drawn.raster("kernel")
+    monkeypatch.setattr(autograd, "_on_cpu", lambda device: False)
+    monkeypatch.setattr(
+        autograd, "launch", lambda k, n, a, device, cost=0: runtime.launch(k, n, a, drawn.vertices.device, 0)
+    )
+    for a, b in zip(drawn.raster("kernel"), expected, strict=True):
+        assert torch.equal(a, b)
