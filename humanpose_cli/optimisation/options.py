@@ -18,7 +18,7 @@ class KeypointFitOptions:
     robust_2d          noise levels at which a 2-D residual counts half as outlier
     bone_noise         metres across and along the viewing ray: world landmarks' noise of one bone's vector
     robust_bone        like robust_2d, for the bones of the world landmarks
-    prior_strength     factor on the pose prior's standard deviations' inverse (0 switches it off)
+    prior_strength     factor on the pose prior's energy (0 switches it off)
     limit_noise        radians beyond a joint's range that cost as much as one noise level
     shape_noise        standard deviations of the body's shape components
     lean_noise         radians a standing person's trunk, or the line from feet to hips, leans in depth

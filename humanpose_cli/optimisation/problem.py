@@ -11,6 +11,7 @@ from torch import Tensor
 
 from humanpose_cli.bodies.joint_angles import ANGLE_NAMES
 from humanpose_cli.bodies.joint_limits import joint_limits
+from humanpose_cli.bodies.pose_prior import PosePrior, pose_prior
 from humanpose_cli.conventions import SMPL24, Skeleton
 from humanpose_cli.optimisation.landmark_rig import LandmarkRig
 from humanpose_cli.optimisation.options import KeypointFitOptions
@@ -120,6 +121,11 @@ def _angle_ranges() -> tuple[Tensor, Tensor]:
     return table[..., 0], table[..., 1]
 
 
+@lru_cache(maxsize=1)
+def _prior() -> PosePrior:
+    return pose_prior().double()
+
+
 class KeypointProblem:
     """Terms of the keypoint fit for the rows of `evidence`; see `LeastSquaresProblem`."""
 
@@ -207,14 +213,18 @@ class KeypointProblem:
         return vector_rows(sine, J, self.evidence.upright[..., None], self.options.robust_lean)
 
     def _add_angles(self, equations: NormalEquations, state: FitState) -> None:
-        """Joint limits, pose prior and the fallback of unseen limbs: quadratics in the anatomical angles."""
+        """Pose prior, joint limits and the fallback of unseen limbs: energies of the anatomical angles."""
         angles, jacobian = angle_jacobian(state.rotations)
         low, high = _angle_ranges()
         excess = (angles - high).clamp_min(0) - (low - angles).clamp_min(0)
-        limit = torch.full_like(angles, self.options.limit_noise**-2)
+        limit = self.options.limit_noise**-2
         fallback = (self.evidence.fallback_weights**2)[..., None].expand_as(angles)
         away = angles - self.evidence.fallback
-        slope = excess * limit + away * fallback
-        cost = 0.5 * (excess.square() * limit + away.square() * fallback).sum((1, 2))
-        curvature = torch.where(excess != 0, limit, 0) + fallback
-        add_angle_energy(equations, jacobian, slope, curvature, cost)
+        prior = _prior().quadratic(angles)
+        strength = self.options.prior_strength
+        cost = strength * prior.energy
+        cost += 0.5 * (limit * excess.square() + fallback * away.square()).sum((1, 2))
+        slope = strength * prior.gradient + (limit * excess + fallback * away).flatten(1)
+        curvature = strength * prior.curvature
+        curvature.diagonal(dim1=1, dim2=2).add_((limit * (excess != 0) + fallback).flatten(1))
+        add_angle_energy(equations, jacobian, cost, slope, curvature)

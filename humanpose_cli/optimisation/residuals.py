@@ -147,15 +147,18 @@ def add_diagonal(equations: NormalEquations, residual: Tensor, sigma: Tensor, fi
 
 
 def add_angle_energy(
-    equations: NormalEquations, jacobian: Tensor, slope: Tensor, curvature: Tensor, cost: Tensor
+    equations: NormalEquations, jacobian: Tensor, cost: Tensor, slope: Tensor, curvature: Tensor
 ) -> None:
-    """Adds in place an energy of joint angles, one term an angle: slope and curvature (N, J, 3), cost (N,).
+    """Adds in place an energy of joint angles: cost (N,), slope (N, 3 J), curvature (N, 3 J, 3 J).
 
-    jacobian (N, J, 3, 3) is `angle_jacobian`'s; the joints' increments are the first 3·J parameters.
+    jacobian (N, J, 3, 3) is `angle_jacobian`'s; the joints' increments are the first 3 J parameters.
     """
-    count, joints = slope.shape[:2]
+    count, joints = jacobian.shape[:2]
+    transposed = jacobian.mT
     equations.cost.add_(cost)
-    equations.gradient[:, : 3 * joints] += (jacobian.mT @ slope[..., None]).reshape(count, -1)
-    turns = equations.hessian[:, : 3 * joints, : 3 * joints]
-    blocks = turns.unflatten(1, (joints, 3)).unflatten(3, (joints, 3)).diagonal(dim1=1, dim2=3)
-    blocks += (jacobian.mT @ (curvature[..., None] * jacobian)).permute(0, 2, 3, 1)
+    pulled = transposed @ slope.view(count, joints, 3, 1)
+    equations.gradient[:, : 3 * joints] += pulled.view(count, -1)
+    # Both sides of the curvature, three rows at a time: the Jacobian is block diagonal.
+    half = (transposed @ curvature.view(count, joints, 3, -1)).view(curvature.shape)
+    full = transposed @ half.mT.reshape(count, joints, 3, -1)
+    equations.hessian[:, : 3 * joints, : 3 * joints] += full.view(curvature.shape)
