@@ -23,6 +23,11 @@ Array = NDArray[np.float32]
 _MOST_SAMPLES = 8_400_000
 
 
+# Contrast of the light on textures that tell which part of them is not from a photo, and the usual brightness of a
+# surface turned to the camera.
+_MADE_UP_CONTRAST, _MEAN_SHADE = np.float32(0.7), np.float32(0.82)
+
+
 class Layer(NamedTuple):
     """Part of a picture: colour (h, w, 3) already multiplied by alpha, alpha (h, w), depth (h, w) metres.
 
@@ -114,14 +119,14 @@ class Scene:
         if surface.texture is not None:
             texture = surface.texture
             uv = interpolate(raster, texture.uv_faces, texture.uv[None])[0].cpu().numpy()
-            colour = sample_texture(texture.image, uv, covered)[..., :3] * covered[..., None]
+            colour = sample_texture(texture.image, uv, covered) * covered[..., None]
         alpha = _shrink(covered.astype(np.float32), box)
         if colour is None:
             shrunk = _plain_colour(surface, _shrink(np.ascontiguousarray(shade), box), alpha)
         elif surface.lit:
-            shrunk = _shrink(colour * (np.float32(0.1) + np.float32(0.9) * shade)[..., None], box)
+            shrunk = _shrink(_lit(colour, shade), box)
         else:
-            shrunk = _shrink(colour, box)
+            shrunk = _shrink(colour[..., :3], box)
         return Layer(shrunk, alpha, _mean_depth(_shrink(depth, box), alpha))
 
 
@@ -146,6 +151,15 @@ def rasterise_view(vertices: torch.Tensor, faces: torch.Tensor, view: View) -> R
     focal = vertices.new_full((batch,), view.focal)
     centre = vertices.new_tensor(view.principal_point).expand(batch, 2).contiguous()
     return rasterise(vertices.contiguous(), faces, focal, centre, view.size, near=NEAR)
+
+
+def _lit(colour: Array, shade: Array) -> Array:
+    """Colours (h, w, 3) in the light; a fourth channel says how much light they hold already."""
+    light = np.float32(0.1) + np.float32(0.9) * shade
+    if colour.shape[-1] > 3:
+        # Made-up surfaces get about the light that a photo's own ones have on average.
+        light = 1 + (1 - colour[..., 3]) * _MADE_UP_CONTRAST * (shade - _MEAN_SHADE)
+    return colour[..., :3] * light[..., None]
 
 
 def _plain_colour(surface: Surface, shade: Array, alpha: Array) -> Array:

@@ -18,7 +18,8 @@ __all__ = ["Lighting", "Surface", "Texture", "shading_of_vertices", "vertex_norm
 class Texture:
     """A picture wrapped round a mesh.
 
-    image     (h, w, C) float32 or uint8, C ≥ 1; uint8 counts as 0…1 in steps of 1/255
+    image     (h, w, 3 or 4) float32 or uint8 (0…1 in steps of 1/255); a fourth channel tells how much of the light is
+              in the picture already: 1 is drawn as it is, 0 is shaded where the surface is lit
     uv        (T, 2) in 0…1, v down: texel = uv · size
     uv_faces  (F, 3) rows of `uv` for the mesh's faces
     """

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
-from humanpose_cli.bodies.texture import BakedTexture, TexelMap, bleed_islands, mirror_uv_corners, paint_vertices
-from humanpose_cli.reposing.mesh_fields import SurfaceOperator, spread
-from humanpose_cli.reposing.regions import HANDS, parts_mask, scalp
+from humanpose_cli.bodies.filling import fill_smoothly
+from humanpose_cli.bodies.texture import BakedTexture, bleed_islands, paint_vertices
+from humanpose_cli.reposing.body_texels import BodyTexels
+from humanpose_cli.reposing.mesh_fields import spread
+from humanpose_cli.reposing.regions import HANDS, parts_mask
 
-__all__ = ["BodyTexels", "WholeTexture", "complete_texture"]
+__all__ = ["WholeTexture", "complete_texture"]
 
 Array = NDArray[Any]
+
+# Metres: over these distances differences of light between both sides are averaged, and fade.
+_LIGHT_AVERAGE, _LIGHT_FADE = 0.04, 0.15
+_MOST_LIGHT = 0.15
+# Metres: details of this size (letters, badges, buckles) are not carried to places that were not seen.
+_DETAIL = 0.035
+# Metres: far from the seen part, only what fills patches of this size is continued.
+_BROAD = 0.1
+# How closely colours at the border of the seen part are continued, and how far their own detail reaches.
+_BORDER, _BORDER_FADE = 0.01, 0.02
+_TINY = np.float32(1e-6)
 
 
 class WholeTexture(NamedTuple):
@@ -30,154 +41,140 @@ class WholeTexture(NamedTuple):
     seen_fraction: float
 
 
-@dataclass(frozen=True)
-class BodyTexels:
-    """What completing needs to know of a body, whatever the photo.
-
-    texels    of the texture's size
-    faces     (F, 3); operator of the rest body's surface
-    mirror_uv (N, 2) texture coordinates of each texel's mirror image
-    mirrored  (N,) whether it has one
-    hair      (V,) vertices where hair grows
-    """
-
-    texels: TexelMap
-    faces: NDArray[np.int64]
-    operator: SurfaceOperator
-    mirror_uv: Array
-    mirrored: NDArray[np.bool_]
-    hair: NDArray[np.bool_]
-    part_labels: NDArray[np.integer]
-
-    @classmethod
-    def of(cls, body: RiggedBody, texels: TexelMap) -> BodyTexels:
-        faces = body.faces.cpu().numpy().astype(np.int64)
-        corners, found = mirror_uv_corners(
-            faces,
-            body.uv.cpu().numpy(),
-            body.uv_faces.cpu().numpy().astype(np.int64),
-            body.mirror_vertices.cpu().numpy(),
-        )
-        return cls(
-            texels,
-            faces,
-            SurfaceOperator(body.template.cpu().numpy(), faces),
-            texels.interpolate(corners),
-            found[texels.face],
-            scalp(body),
-            body.part_labels.cpu().numpy(),
-        )
-
-
-def complete_texture(surface: BodyTexels, baked: BakedTexture) -> WholeTexture:
+def complete_texture(surface: BodyTexels, baked: BakedTexture, grain: float = 0.0, seed: int = 0) -> WholeTexture:
     """Fill what the photo does not show.
 
-    Unseen texels take their mirror image's colour where that was seen, corrected by a smooth field so that the two
-    agree where both were seen; the rest takes colours spread over the surface, hair from hair.
+    Unseen texels take their mirror image's colour where that was seen, corrected by a smooth field so that both
+    sides agree where both were seen; then, on trunk and limbs, the colour straight through the body, without its
+    details; the rest takes colours spread over the surface, hair from hair. What is made up varies slowly and is
+    handled in a reduced texture.
+
+    grain  standard deviation, 0…1, of the noise that made-up texels get
     """
-    texels, faces = surface.texels, surface.faces
     own = _smooth_step(baked.confidence, 0.08, 0.55)
-    mirror_colour, mirror_weight = _mirrored(surface, baked.colour, own)
-    mirror_colour = mirror_colour + _difference(surface, baked.colour, own, mirror_colour, mirror_weight)
-    weight = own + (1 - own) * mirror_weight
-    share = np.where(weight > 0, own / np.maximum(weight, np.float32(1e-6)), 0)[:, None]
-    colour = share * baked.colour + (1 - share) * mirror_colour
-    vertex_colour, vertex_weight = paint_vertices(texels, faces, colour, weight)
-    base = _spread_colours(surface, vertex_colour, vertex_weight)
-    filled = texels.interpolate(base[faces].astype(np.float32))
-    final = np.clip(weight[:, None] * colour + (1 - weight[:, None]) * filled, 0, 1)
-    image = texels.to_image(np.concatenate((final, own[:, None]), 1).astype(np.float32))
-    return WholeTexture(bleed_islands(image, texels), _seen_fraction(surface, own))
+    mine = np.dstack((baked.colour * own[..., None], own))
+    theirs = surface.mirror(mine)
+    coarse_mine, coarse_theirs = surface.reduce(mine), surface.reduce(theirs)
+    light = _light_difference(surface, coarse_mine, coarse_theirs)
+    coarse = _over(coarse_mine, _brightened(coarse_theirs, light))
+    filled = surface.enlarge(_fill(surface, coarse))
+    whole = _over(mine, _brightened(theirs, surface.enlarge(light)))
+    image = np.empty_like(whole)
+    image[..., :3] = whole[..., :3] + (1 - whole[..., 3:]) * filled
+    image[..., 3] = own + 0.5 * (whole[..., 3] - own)
+    if grain > 0:
+        noise = np.random.default_rng(seed).standard_normal(own.shape, np.float32) * np.float32(grain)
+        image[..., :3] += (noise * (1 - image[..., 3]))[..., None]
+    np.clip(image, 0, 1, out=image)
+    return WholeTexture(bleed_islands(image, surface.fine.covered), _seen_fraction(surface, coarse_mine[..., 3]))
 
 
 def _smooth_step(values: Array, low: float, high: float) -> Array:
-    t = np.clip((values - low) / (high - low), 0, 1)
-    return (t * t * (3 - 2 * t)).astype(np.float32)
+    t = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
+    return t * t * (3 - 2 * t)
 
 
-def _mirrored(surface: BodyTexels, colour: Array, weight: Array) -> tuple[Array, Array]:
-    """Each texel's mirror image: colours (N, 3) and weights (N,)."""
-    texels = surface.texels
-    image = texels.to_image(np.concatenate((colour * weight[:, None], weight[:, None]), 1))
-    size = texels.size
-    # OpenCV's maps must be less than 2¹⁵ long: look up as a picture.
-    x = texels.to_image(surface.mirror_uv[:, 0] * size - 0.5)
-    y = texels.to_image(surface.mirror_uv[:, 1] * size - 0.5)
-    found = cv2.remap(image, x, y, cv2.INTER_LINEAR).reshape(size * size, 4)[texels.texel]
-    found_weight = np.where(surface.mirrored, found[:, 3], 0).astype(np.float32)
-    return found[:, :3] / np.maximum(found[:, 3:], np.float32(1e-6)), found_weight
+def _over(first: Array, second: Array) -> Array:
+    """What the first texture leaves open, taken from the second; colours (…, 4) multiplied by their weight."""
+    return first + (1 - first[..., 3:]) * second
 
 
-def _difference(surface: BodyTexels, colour: Array, own: Array, mirror_colour: Array, mirror_weight: Array) -> Array:
-    """A smooth correction (N, 3) of mirrored colours: what separates both sides' light where both are seen."""
-    both = own * mirror_weight
-    values, weight = paint_vertices(surface.texels, surface.faces, np.clip(colour - mirror_colour, -1, 1), both)
-    weight = weight / max(float(weight.max()), 1e-6)
+def _straight(texture: Array) -> Array:
+    """Colours no longer multiplied by their weight."""
+    return texture[..., :3] / np.maximum(texture[..., 3:], _TINY)
+
+
+def _brightened(texture: Array, light: Array) -> Array:
+    """A texture with a correction (…, 3) added to its colours."""
+    return np.dstack((texture[..., :3] + light * texture[..., 3:], texture[..., 3]))
+
+
+def _light_difference(surface: BodyTexels, mine: Array, theirs: Array) -> Array:
+    """A smooth correction of mirrored colours, coarse: what separates both sides' light where both are seen."""
+    both = mine[..., 3] * theirs[..., 3]
+    difference = np.clip(_straight(mine) - _straight(theirs), -1, 1)
+    values, weight = paint_vertices(surface.coarse, surface.rows, difference, both)
     operator = surface.operator
-    # Differences fade within ten centimetres: farther away nothing is known of the light.
     field = spread(
         operator.stiffness(),
-        weight * operator.areas / 0.01**2,
-        values.astype(np.float64),
-        operator.areas / 0.1**2,
+        weight * operator.areas / _LIGHT_AVERAGE**2,
+        values,
+        operator.areas / _LIGHT_FADE**2,
         np.zeros(3),
     )
-    return surface.texels.interpolate(field[surface.faces].astype(np.float32))
+    field = np.clip(field, -_MOST_LIGHT, _MOST_LIGHT)
+    return bleed_islands(surface.coarse.interpolate(field, surface.faces), surface.coarse.covered)
 
 
-def _spread_colours(surface: BodyTexels, colour: Array, weight: Array) -> Array:
-    """Colours of all vertices (V, 3) from those with weight: harmonic over the surface, hair and face apart."""
+def _fill(surface: BodyTexels, known: Array) -> Array:
+    """Colours (coarse, coarse, 3) for whatever `known`, coarse and multiplied by its weight, leaves open."""
+    plain = _without_detail(surface, known, _DETAIL)
+    opposite = surface.opposite(np.dstack((plain * known[..., 3:], known[..., 3])))
+    known = _over(known, opposite)
+    broad = _without_detail(surface, known, _BROAD)
+    spread_out = surface.coarse.interpolate(_spread_colours(surface, known, broad), surface.faces)
+    filled = opposite[..., :3] + (1 - opposite[..., 3:]) * spread_out
+    return bleed_islands(filled, surface.coarse.covered)
+
+
+def _without_detail(surface: BodyTexels, known: Array, detail: float) -> Array:
+    """The colours (coarse, coarse, 3) with what is smaller than `detail` metres (letters, badges, folds) gone."""
+    filled = fill_smoothly(_straight(known), (known[..., 3] > 0.3).astype(np.float32))
+    texels_per_metre = float(np.sqrt(surface.coarse.covered.sum() / surface.operator.areas.sum()))
+    kernel = max(3, round(detail * texels_per_metre) | 1)
+    eight_bit = (np.clip(filled, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return cv2.medianBlur(eight_bit, kernel).astype(np.float32) / np.float32(255)
+
+
+def _spread_colours(surface: BodyTexels, known: Array, broad: Array) -> Array:
+    """Colours of all vertices (V, 3) from texels with weight: harmonic over the surface, hair and face apart.
+
+    Far from the seen part only its broad colours count; right at its border its details are continued a little.
+    """
     operator = surface.operator
-    known = np.minimum(weight / _full_weight(surface), 1).astype(np.float64)
-    values = colour.astype(np.float64)
-    for part, tone in _skin_guesses(surface, values, known):
-        missing = part & (known < 0.05)
-        values[missing], known[missing] = tone, 0.3
-    if known.sum() == 0:
-        return np.full_like(values, 0.5)
-    mean = (values * (known * operator.areas)[:, None]).sum(0) / (known * operator.areas).sum()
-    hair = surface.hair
-    hair_seen = float((known * operator.areas)[hair].sum()) > 0.02 * float(operator.areas[hair].sum())
-    cut = hair.astype(np.int64) if hair_seen else None
-    return spread(
-        operator.stiffness(cut, leak=0.01),
-        known * operator.areas / 0.01**2,
-        values,
-        operator.areas * 1e-3,
-        mean,
+    both, seen = paint_vertices(
+        surface.coarse, surface.rows, np.dstack((broad, _straight(known) - broad)), known[..., 3]
     )
+    values, detail = both[:, :3], both[:, 3:]
+    data = seen * operator.areas / _BORDER**2
+    groups = _hair_group(surface, seen)
+    for part, tone in _skin_guesses(surface, values, seen):
+        missing = part & (seen < 0.05)
+        values[missing], data[missing] = tone, 0.3 * operator.areas[missing] / _BORDER**2
+        # Guessed skin ends at its part's border, as under a sleeve or a collar.
+        groups[part] = 2
+    if data.sum() == 0:
+        return np.full_like(values, 0.5)
+    stiffness = operator.stiffness(groups, leak=0.01)
+    near_data = seen * operator.areas / _BORDER**2
+    near = spread(stiffness, near_data, detail, operator.areas / _BORDER_FADE**2, np.zeros(3))
+    mean = (values * data[:, None]).sum(0) / data.sum()
+    return spread(stiffness, data, values, operator.areas * 1e-3, mean) + near
 
 
-def _full_weight(surface: BodyTexels) -> Array:
-    """What a vertex's texels weigh together when all of them are seen."""
-    ones = np.ones(len(surface.texels.texel), np.float32)
-    return np.maximum(paint_vertices(surface.texels, surface.faces, ones[:, None], ones)[1], np.float32(1e-3))
+def _hair_group(surface: BodyTexels, seen: Array) -> NDArray[np.int64]:
+    """Groups (V,) of vertices that keep their colours apart: hair from the rest, where hair was seen."""
+    return (surface.hair & (_share(surface, surface.hair, seen) >= 0.02)).astype(np.int64)
 
 
-def _skin_guesses(surface: BodyTexels, colour: Array, known: Array) -> list[tuple[NDArray[np.bool_], Array]]:
+def _skin_guesses(surface: BodyTexels, colour: Array, seen: Array) -> list[tuple[NDArray[np.bool_], Array]]:
     """Bare parts that were not seen, with the colour of the skin that was: hands like the face, a face like hands."""
-    face = parts_mask(surface.part_labels, ("head",)) & ~surface.hair
     hands = [parts_mask(surface.part_labels, names) for names in HANDS.values()]
-    areas = surface.operator.areas
-
-    def share_seen(part: NDArray[np.bool_]) -> float:
-        return float((known * areas)[part].sum() / areas[part].sum())
-
-    guesses = []
-    sources = [part for part in (face, *hands) if share_seen(part) > 0.12]
-    if not sources:
+    bare = [surface.face, *hands]
+    shares = [_share(surface, part, seen) for part in bare]
+    shown = [part & (seen > 0.5) for part, share in zip(bare, shares, strict=True) if share > 0.12]
+    if not shown or not shown[0].any():
         return []
-    bright = sources[0] & (known > 0.5)
-    if not bright.any():
-        return []
-    tone = np.median(colour[bright], axis=0)
-    for part in (face, *hands):
-        if share_seen(part) <= 0.03:
-            guesses.append((part, tone))
-    return guesses
+    tone = np.median(colour[shown[0]], axis=0)
+    return [(part, tone) for part, share in zip(bare, shares, strict=True) if share <= 0.03]
+
+
+def _share(surface: BodyTexels, part: NDArray[np.bool_], seen: Array) -> float:
+    """Share of a part's surface that was seen."""
+    areas = surface.operator.areas[part]
+    return float((seen[part] * areas).sum() / max(float(areas.sum()), 1e-9))
 
 
 def _seen_fraction(surface: BodyTexels, own: Array) -> float:
-    _, weight = paint_vertices(surface.texels, surface.faces, own[:, None], own)
-    seen = np.minimum(weight / _full_weight(surface), 1)
-    return float((seen * surface.operator.areas).sum() / surface.operator.areas.sum())
+    _, seen = paint_vertices(surface.coarse, surface.rows, own[..., None], own)
+    return _share(surface, np.ones(len(seen), bool), seen)

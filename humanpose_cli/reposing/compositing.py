@@ -29,23 +29,16 @@ def film_grain(pixels: NDArray[np.uint8], trust: Array) -> float:
 
 
 def draw_person(
-    surface: Surface, view: View, background: NDArray[np.uint8] | None, grain: float, supersampling: int
+    surface: Surface, view: View, background: NDArray[np.uint8] | None, supersampling: int
 ) -> NDArray[np.uint8]:
-    """The person over the background (H, W, 3), or on nothing: (H, W, 3) or (H, W, 4) uint8.
-
-    grain  standard deviation, 0…1, of the noise that made-up parts get
-    """
+    """The person over the background (H, W, 3), or on nothing: (H, W, 3) or (H, W, 4) uint8."""
     height, width = view.size
     scene = Scene([surface], view, supersampling=supersampling)
     picture = np.zeros((height, width, 4), np.uint8) if background is None else background.copy()
-    random = np.random.default_rng(0)
     for tile in scene.tiles():
         layer = scene.draw(tile)
         target = picture[tile.slices]
         colour, alpha = layer.colour, layer.alpha[..., None]
-        if grain > 0:
-            noise = random.normal(0, grain, layer.alpha.shape).astype(np.float32)
-            colour = np.clip(colour + (noise * layer.alpha)[..., None], 0, alpha)
         if background is None:
             straight = colour / np.maximum(alpha, np.float32(1e-6))
             target[..., :3] = np.clip(straight * 255 + 0.5, 0, 255).astype(np.uint8)

@@ -14,22 +14,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.bodies.rigged_body import RiggedBody
-from humanpose_cli.bodies.texture import bake_photo, texel_map
+from humanpose_cli.bodies.texture import PhotoSource, bake_photo
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.shading import rasterise_view
-from humanpose_cli.rendering.surfaces import Surface, Texture
+from humanpose_cli.rendering.surfaces import Surface, Texture, vertex_normals
 from humanpose_cli.rendering.view import View
-from humanpose_cli.reposing.completion import BodyTexels, WholeTexture, complete_texture
+from humanpose_cli.reposing.body_texels import BodyTexels
+from humanpose_cli.reposing.completion import WholeTexture, complete_texture
 from humanpose_cli.reposing.compositing import draw_person, film_grain
 from humanpose_cli.reposing.dressing import DressedBody
 from humanpose_cli.reposing.inpainting import InpaintOptions, inpaint
-from humanpose_cli.reposing.regions import scalp
+from humanpose_cli.reposing.regions import TRUNK, front_of_face
 from humanpose_cli.reposing.silhouette import SilhouetteOptions, displacement_caps, silhouette_displacements
 from humanpose_cli.reposing.source import PhotoCrop, arms_over_trunk, crop_photo, pixel_trust
 
-__all__ = ["FittedPerson", "MeshReposer", "ReposeOptions", "Reposed"]
+__all__ = ["Background", "FittedPerson", "MeshReposer", "ReposeOptions", "Reposed", "cover_picture"]
 
 Background = Literal["keep", "transparent"]
 
@@ -42,6 +43,7 @@ class FittedPerson:
     betas            (S,); trans (3,) metres
     focal, principal_point  pixels of the photo
     segment_scales   (24,) or None for 1
+    joint_confidence (24,) 0…1 or None for 1: limbs that nobody saw for sure neither hide others nor give a texture
     """
 
     poses: NDArray[np.floating]
@@ -50,6 +52,7 @@ class FittedPerson:
     focal: float
     principal_point: tuple[float, float]
     segment_scales: NDArray[np.floating] | None = None
+    joint_confidence: NDArray[np.floating] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class ReposeOptions:
     grain           give smooth made-up parts the photo's noise
     most_arms       share of the trunk that arms may cover in the photo without a warning
     least_seen      share of the surface that the photo should show
+    least_confidence  joints seen less surely leave their limb out of the texture
     most_turn       degrees that the target may turn away from the side that the photo shows
     """
 
@@ -73,6 +77,7 @@ class ReposeOptions:
     grain: bool = True
     most_arms: float = 0.06
     least_seen: float = 0.3
+    least_confidence: float = 0.3
     most_turn: float = 50.0
     silhouette: SilhouetteOptions = field(default_factory=SilhouetteOptions)
     inpainting: InpaintOptions = field(default_factory=InpaintOptions)
@@ -131,28 +136,37 @@ class MeshReposer:
         self.trans = _tensor(person.trans, place)
         scales = None if person.segment_scales is None else _tensor(person.segment_scales, place)
         self.dressed = DressedBody(self.body, _tensor(person.betas, place), scales)
+        self._sure = self._sure_vertices(person.joint_confidence)
         naked = self.dressed.pose(self.rotations, self.trans)
         crop = crop_photo(self.photo, self.view, self.mask, self.others, naked)
-        self.pixels_high = self.view.focal * self.dressed.height / max(float(naked[:, 2].mean()), 0.1)
+        pixels_per_metre = self.view.focal / max(float(naked[:, 2].mean()), 0.1)
+        self.pixels_high = min(pixels_per_metre * self.dressed.height, float(max(crop.box.shape)))
         self._dress(crop, naked)
         vertices = self.dressed.pose(self.rotations, self.trans)
-        depth = rasterise_view(vertices[None], self.body.faces, crop.view).depth[0].cpu().numpy()
+        surface_seen = self.body.faces[(self._sure > 0.5)[self.body.faces.long()].all(1)]
+        depth = rasterise_view(vertices[None], surface_seen, crop.view).depth[0].cpu().numpy()
         trust = pixel_trust(crop, depth, max(1.5, self.options.mask_margin * self.pixels_high))
-        size = self.options.texture_size or _texture_size(self.pixels_high / self.dressed.height)
-        surface = BodyTexels.of(self.body, texel_map(self.body.uv, self.body.uv_faces, size))
-        baked = bake_photo(
-            crop.pixels,
-            trust,
-            depth,
-            vertices.cpu().numpy(),
-            surface.faces,
-            crop.view.focal,
-            crop.view.principal_point,
-            surface.texels,
-        )
-        self.texture: WholeTexture = complete_texture(surface, baked)
-        self.grain = film_grain(crop.pixels, trust) if self.options.grain else 0.0
+        size = self.options.texture_size or _texture_size(self.body, pixels_per_metre)
+        surface = BodyTexels(self.body, size)
+        source = PhotoSource(crop.pixels, trust, depth, crop.view.focal, crop.view.principal_point)
+        normals = vertex_normals(vertices, self.body.faces)
+        baked = bake_photo(source, vertices, normals, self.body.faces, surface.fine)
+        sure = surface.fine.interpolate(self._sure.cpu().numpy()[:, None], self.body.faces)[..., 0]
+        baked = baked._replace(confidence=baked.confidence * np.clip(2 * sure - 0.6, 0, 1))
+        grain = film_grain(crop.pixels, trust) if self.options.grain else 0.0
+        self.texture: WholeTexture = complete_texture(surface, baked, grain)
         self.arms_over_trunk = arms_over_trunk(self.body, vertices, crop.view)
+
+    def _sure_vertices(self, joint_confidence: NDArray[np.floating] | None) -> Tensor:
+        """Share (V,) of each vertex that belongs to parts whose two ends were both seen."""
+        bones = self.body.bone_indices.long()
+        if joint_confidence is None:
+            return torch.ones(len(bones), device=bones.device)
+        sure = np.asarray(joint_confidence) >= self.options.least_confidence
+        both = sure.copy()
+        for upper, lower in SMPL24.bones:
+            both[upper] &= sure[lower] or SMPL24.joint_names[upper] in TRUNK
+        return (torch.from_numpy(both).to(bones.device)[bones] * self.body.bone_weights).sum(1)
 
     def _dress(self, crop: PhotoCrop, naked: Tensor) -> None:
         labels = self.body.part_labels.cpu().numpy()
@@ -164,12 +178,13 @@ class MeshReposer:
             naked,
             self.dressed.directions(self.rotations, self.trans),
             self.body.faces,
-            displacement_caps(labels, scalp(self.body), self.dressed.height),
+            displacement_caps(labels, front_of_face(self.body), self.dressed.height),
             labels,
             self.body.mirror_vertices.cpu().numpy(),
             cv2.resize(crop.mask, size, interpolation=cv2.INTER_AREA),
             cv2.resize(crop.others.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0,
             view,
+            sure=(self._sure > 0.5).cpu().numpy(),
             options=self.options.silhouette,
         )
         self.dressed.displacements = torch.from_numpy(displacements).to(naked)
@@ -178,15 +193,20 @@ class MeshReposer:
     def background(self) -> NDArray[np.uint8] | None:
         """What stands behind the person (H, W, 3); None for transparent."""
         if isinstance(self._background_choice, np.ndarray):
-            return _cover(self._background_choice, self.view.size)
+            return cover_picture(self._background_choice, self.view.size)
         if self._background_choice == "transparent":
             return None
+        someone = (self.others > 0.5) & ~self.hole
+        return inpaint(self.photo, self.hole, someone, self.options.inpainting)
+
+    @cached_property
+    def hole(self) -> NDArray[np.bool_]:
+        """Pixels (H, W) of the photo that show this person or a fringe around them, and nobody else."""
         radius = max(2, round(self.options.hole_margin * self.pixels_high))
         ring = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
         seen = (self.mask > 0.3) & (self.mask >= self.others)
         someone = (self.others > 0.5) & ~seen
-        hole = (cv2.dilate(seen.astype(np.uint8), ring) > 0) & ~someone
-        return inpaint(self.photo, hole, someone, self.options.inpainting)
+        return (cv2.dilate(seen.astype(np.uint8), ring) > 0) & ~someone
 
     def render(self, rotations: Tensor, trans: Tensor | None = None) -> Reposed:
         """The picture with the person in another pose.
@@ -199,8 +219,8 @@ class MeshReposer:
             trans = self.trans if trans is None else trans.to(self.trans)
             vertices = self.dressed.pose(rotations, trans)
             uv = Texture(self.texture.image, self.body.uv, self.body.uv_faces)
-            surface = Surface(vertices, self.body.faces, texture=uv, lit=False)
-            image = draw_person(surface, self.view, self.background, self.grain, self.options.supersampling)
+            surface = Surface(vertices, self.body.faces, texture=uv, lit=True)
+            image = draw_person(surface, self.view, self.background, self.options.supersampling)
             turn = self._turn(rotations, trans)
         return Reposed(image, tuple(self._warnings(turn)), self.texture.seen_fraction, turn)
 
@@ -264,12 +284,17 @@ def _together(masks: Sequence[NDArray[np.floating]], shape: tuple[int, ...]) -> 
     return together
 
 
-def _texture_size(pixels_per_metre: float) -> int:
-    """Texels along each side: legs get 0.39 texture widths a metre, and a texel should not exceed a pixel."""
-    return int(np.clip(2 ** np.ceil(np.log2(max(pixels_per_metre, 1) / 0.39)), 512, 4096))
+def _texture_size(body: RiggedBody, pixels_per_metre: float) -> int:
+    """Texels along each side, a power of two: even where the atlas is coarse, a texel should not exceed a pixel."""
+    corners, flat = body.template[body.faces.long()], body.uv[body.uv_faces.long()]
+    area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
+    a, b = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
+    widths_per_metre = ((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).abs() / area.clamp_min(1e-12)).sqrt()
+    coarse = float(widths_per_metre[area > area.median()].quantile(0.1))
+    return int(np.clip(2 ** np.ceil(np.log2(max(pixels_per_metre, 1) / max(coarse, 1e-3))), 512, 4096))
 
 
-def _cover(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def cover_picture(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """A picture scaled to fill `size` (height, width), cropped round its middle."""
     height, width = size
     scale = max(height / picture.shape[0], width / picture.shape[1])

@@ -47,15 +47,15 @@ _FACE = 0.012
 class SilhouetteOptions:
     """How the body is widened.
 
-    rounds     repetitions: the second one sees what the first one missed
+    rounds     repetitions: each sees what the ones before missed
     reach      metres along the surface over which a displacement fades where nothing supports it
     smoothing  metres along the silhouette over which displacements are averaged
     symmetry   how much of a displacement its mirror image takes over where it was not seen itself
     """
 
-    rounds: int = 2
+    rounds: int = 3
     reach: float = 0.15
-    smoothing: float = 0.02
+    smoothing: float = 0.006
     symmetry: float = 0.8
 
 
@@ -68,16 +68,15 @@ class _Samples(NamedTuple):
     shift: Array
 
 
-def displacement_caps(part_labels: NDArray[np.integer], hair: Mask, height: float) -> tuple[Array, Array]:
+def displacement_caps(part_labels: NDArray[np.integer], face: Mask, height: float) -> tuple[Array, Array]:
     """Greatest displacement inwards and outwards per vertex (V,), metres, for a person of that height.
 
-    hair  (V,) where hair grows: a face keeps its features however wide the hair around it is
+    face  (V,) the front of the face, which keeps its features however wide the hair around it is
     """
     inwards, outwards = np.zeros(len(SMPL24)), np.zeros(len(SMPL24))
     for row, name in enumerate(SMPL24.joint_names):
         part = name.removeprefix("left_").removeprefix("right_")
         inwards[row], outwards[row] = _CAPS[part]
-    face = (part_labels == SMPL24.index("head")) & ~hair
     scale = height / 1.7
     return np.where(face, _FACE, inwards[part_labels]) * scale, np.where(face, _FACE, outwards[part_labels]) * scale
 
@@ -93,6 +92,7 @@ def silhouette_displacements(
     blocked: Mask,
     view: View,
     *,
+    sure: Mask,
     options: SilhouetteOptions | None = None,
 ) -> Array:
     """Displacements (V,) metres along `directions` that bring the surface's outline to the mask's.
@@ -102,6 +102,7 @@ def silhouette_displacements(
     caps        (V,) greatest displacements inwards and outwards, metres (`displacement_caps`)
     mask        (H, W) 0…1 the person; the picture of `view`
     blocked     (H, W) where the mask says nothing (other people)
+    sure        (V,) vertices that lie where they seem to; the outline of others is not followed
     """
     options = options or SilhouetteOptions()
     operator = SurfaceOperator(vertices.cpu().numpy(), faces.cpu().numpy().astype(np.int64))
@@ -115,7 +116,7 @@ def silhouette_displacements(
         if not weights.any():
             return total
         # A displacement far beyond what clothes do is no clothing: a thing held, a part of somebody else.
-        weights = np.where((values > 2 * outwards) | (values < -2 * inwards), 0, weights)
+        weights = np.where(~sure | (values > 2 * outwards) | (values < -2 * inwards), 0, weights)
         total = _spread(operator, weights, np.clip(values, -inwards, outwards), mirror_vertices, options)
         total = np.clip(total, -inwards, outwards)
     return total
