@@ -35,7 +35,7 @@ _SMALL_BONES = {
     **dict.fromkeys(("hand", "pinky", "index", "thumb", "eye", "ear", "heel"), 0.25),
     **dict.fromkeys(("foot", "spine1", "spine2", "spine3", "head", "collar"), 0.3),
 }
-_MOST_RATIO = 2.0  # left to right, and between neighbouring bones: at most 1.35 in people
+_MOST_RATIO = 2.0  # left to right, and between neighbouring bones: at most 1.5 in people
 # How far a bone's length may swing in a motion: (95th − 5th percentile) / median.
 _MEDIAN_SWING, _LARGEST_SWING = 0.3, 0.5
 
