@@ -5,8 +5,10 @@ The function is the command: its parameters are the options, its docstring the h
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,13 +84,17 @@ def build_command(name: str, module: str, carry_out: Callable[[Invocation], int]
     """
     function: Function = getattr(importlib.import_module(module), canonical(name))
     info: CommandInfo = getattr(function, "info", CommandInfo())
-    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]  # without the session
+    declared = list(inspect.signature(function, eval_str=True).parameters.values())[1:]  # without the session
+    groups: dict[str, Any] = {p.name: p.annotation for p in declared if dataclasses.is_dataclass(p.annotation)}
+    own = [parameter for p in declared for parameter in _expanded(p)]
 
     def callback(context: typer.Context, **values: Any) -> int:
         settings = _leftover_settings(context, info)
         universal = {flag: values.pop(flag) for flag in ("json", "quiet", "verbose")}
         for consumed in ("config", "set_", "preset"):
             values.pop(consumed, None)
+        for group, kind in groups.items():
+            values[group] = kind(**{f.name: values.pop(f.name) for f in dataclasses.fields(kind)})
         return carry_out(Invocation(name, function, info, values, settings, **universal))
 
     context_parameter = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
@@ -100,6 +106,17 @@ def build_command(name: str, module: str, carry_out: Callable[[Invocation], int]
     built = typer.main.get_command(app)
     assert isinstance(built, TyperCommand)
     return built
+
+
+def _expanded(parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    """A parameter whose type is a dataclass of options stands for one option a field."""
+    kind = parameter.annotation
+    if not dataclasses.is_dataclass(kind):
+        return [parameter]
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return [
+        parameter.replace(name=f.name, default=f.default, annotation=hints[f.name]) for f in dataclasses.fields(kind)
+    ]
 
 
 class _Command(TyperCommand):

@@ -5,37 +5,30 @@ How a command is written. One file in this folder, about forty lines, one functi
 Session and its options and returns a CommandResult; one line in `cli/table.py`:
 
     # humanpose_cli/cli/fit.py
-    from humanpose_cli.batch.items import Item, item_of
-    from humanpose_cli.batch.job import Batch, Outcome
-    from humanpose_cli.cli.command import command
-    from humanpose_cli.cli.options import Device, Inputs, Out, Overwrite, Resume, ShardOption, resolve_device
-    from humanpose_cli.cli.session import Session
-    from humanpose_cli.result import CommandResult
-
     @command(columns=(("people", "people"),), tunes=True)
     def fit(
         session: Session,
         inputs: Inputs,
+        flags: BatchFlags,                                                     # --resume, --overwrite, --shard, …
         out: Out = Path("hpc-out/fit"),
         device: Device = "auto",
-        resume: Resume = True,
-        overwrite: Overwrite = False,
-        shard: ShardOption = None,
+        threads: Threads = None,
     ) -> CommandResult:
         '''Find everyone's 3-D pose and shape in pictures and videos.'''       # first line = the line in table.py
-        from humanpose_cli.batch.runner import run_items                       # heavy imports stand inside
-        from humanpose_cli.pipelines.fit import FitOptions, Fitter
+        from humanpose_cli.batch.items import Item, item_of                    # heavy imports stand inside
+        from humanpose_cli.batch.runner import Outcome, run_items
+        from humanpose_cli.io.frames import open_inputs
+        from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
 
         options = session.tune(FitOptions())                                   # --set, --config and --preset
-        fitter = Fitter(options, device=resolve_device(device))                # once a process
-        items = [item_of(source) for source in open_inputs(inputs)]
+        fitter = BodyFitter(options, device=resolve_device(device))            # once a process
+        items = [item_of(source) for source in open_inputs(inputs, sys.stdin)]
 
-        def work(item: Item) -> Outcome:
-            fitted = fitter.fit(item.payload, out, on_frame=session.reporter.step)   # raises HpcError
+        def work(item: Item) -> Outcome:                                       # raises HpcError for a bad input
+            fitted = fitter.fit(item.payload, out, on_step=session.reporter.step)
             return Outcome(fitted.outputs, {"people": fitted.people})
 
-        batch = Batch("fit", out, asdict(options), shard or WHOLE, resume=resume, overwrite=overwrite,
-                      arguments=session.arguments)
+        batch = flags.batch(session, out, asdict(options))
         return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
 
 `--json`, `--quiet`, `--verbose`, `--config` and `--set` are added to every command; `--threads`, where a command has

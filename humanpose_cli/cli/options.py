@@ -10,9 +10,10 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +21,14 @@ from humanpose_cli.batch.shards import Shard
 from humanpose_cli.errors import UnavailableError, UsageError
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 
+if TYPE_CHECKING:
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.batch.job import Batch
+    from humanpose_cli.batch.ledger import Entry
+    from humanpose_cli.cli.session import Session
+
 __all__ = [
+    "BatchFlags",
     "BatchSize",
     "Device",
     "Frames",
@@ -186,3 +194,41 @@ Seed = Annotated[
     int,
     typer.Option("--seed", metavar="N", min=0, help="Seed of everything random: same seed, same bytes."),
 ]
+
+
+@dataclass(frozen=True)
+class BatchFlags:
+    """The options of every command that works through items, as one parameter: `flags: BatchFlags`.
+
+    cli.command makes an option of each field.
+    """
+
+    resume: Resume = True
+    retry_failed: RetryFailed = False
+    overwrite: Overwrite = False
+    verify_inputs: VerifyInputs = False
+    shard: ShardOption = None
+
+    def batch(
+        self,
+        session: Session,
+        out: Path,
+        options: Mapping[str, Any],
+        recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None,
+    ) -> Batch:
+        """How to run the items of this command; see batch.job.Batch."""
+        from humanpose_cli.batch.job import Batch
+        from humanpose_cli.batch.shards import WHOLE
+
+        return Batch(
+            session.command,
+            out,
+            options,
+            self.shard or WHOLE,
+            resume=self.resume,
+            retry_failed=self.retry_failed,
+            overwrite=self.overwrite,
+            verify_inputs=self.verify_inputs,
+            recall=recall,
+            arguments=session.arguments,
+        )

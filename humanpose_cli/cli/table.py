@@ -42,6 +42,11 @@ def build_app(carry_out: Callable[[Invocation], int]) -> TyperGroup:
             super().__init__(**options)
             self.commands = {name: TyperCommand(name, help=line) for name, line in COMMANDS.items()}
 
+        def format_commands(self, ctx: Any, formatter: Any) -> None:
+            """The whole line of each command, wrapped where typer would cut it off."""
+            with formatter.section("Commands"):
+                formatter.write_dl(list(COMMANDS.items()))
+
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
             name, listed, rest = super().resolve_command(ctx, args)
             if name is None or listed is None:

@@ -20,12 +20,11 @@ import typer
 from humanpose_cli.cli import table
 from humanpose_cli.cli.command import command
 from humanpose_cli.cli.options import (
+    BatchFlags,
     BatchSize,
     Device,
     Frames,
     Out,
-    Overwrite,
-    Resume,
     Seed,
     ShardOption,
     Threads,
@@ -61,16 +60,14 @@ class Tuning:
 @command(columns=(("people", "people"),))
 def probe(
     session: Session,
+    flags: BatchFlags,
     inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT", help="Names.")] = None,
     out: Out = Path("hpc-out/probe"),
     device: Device = "auto",
     threads: Threads = None,
     batch_size: BatchSize = None,
-    shard: ShardOption = None,
     frames: Frames = None,
     seed: Seed = 0,
-    resume: Resume = True,
-    overwrite: Overwrite = False,
     fault: Annotated[str, typer.Option("--fault", help="What to raise.")] = "",
     tag: Annotated[list[str] | None, typer.Option("--tag", help="May be repeated.")] = None,
 ) -> CommandResult:

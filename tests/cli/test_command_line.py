@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import probe_commands
 import pytest
 
+from humanpose_cli.batch.job import Batch
 from humanpose_cli.batch.shards import Shard
+from humanpose_cli.cli.options import BatchFlags
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.version import __version__
 
@@ -39,11 +42,9 @@ def test_values_reach_the_function_parsed(hpc):
         "device": "cuda:1",
         "threads": 2,
         "batch_size": 8,
-        "shard": Shard(1, 4),
         "frames": FrameRange(3, 9),
         "seed": 5,
-        "resume": False,
-        "overwrite": False,
+        "flags": BatchFlags(resume=False, shard=Shard(1, 4)),
         "fault": "",
         "tag": None,
     }
@@ -172,6 +173,13 @@ def test_a_flag_wins_over_set_over_config_over_preset(hpc, tmp_path):
     assert told("--seed", "50", *both) == (50, 41, 0.25)
 
 
+def test_flags_make_a_batch(tmp_path):
+    session = SimpleNamespace(command="fit", arguments=("fit", "x"))
+    batch = BatchFlags(retry_failed=True, shard=Shard(1, 3)).batch(session, tmp_path, {"people": "all"})
+    assert batch == Batch("fit", tmp_path, {"people": "all"}, Shard(1, 3), retry_failed=True, arguments=("fit", "x"))
+    assert BatchFlags().batch(session, tmp_path, {}).shard == Shard(0, 1)
+
+
 def test_settings_reach_flags_of_every_kind(hpc, tmp_path):
     config = tmp_path / "c.toml"
     config.write_text(
@@ -179,13 +187,13 @@ def test_settings_reach_flags_of_every_kind(hpc, tmp_path):
     )
     assert hpc("probe", "--config", str(config)).code == 0
     seen = probe_commands.SEEN[-1]
-    assert (seen["out"], seen["batch_size"], seen["overwrite"], seen["resume"]) == (Path("x"), 4, True, False)
-    assert (seen["shard"], seen["tag"], seen["device"]) == (Shard(1, 3), ["a", "b"], "cpu")
+    assert (seen["out"], seen["batch_size"], seen["device"], seen["tag"]) == (Path("x"), 4, "cpu", ["a", "b"])
+    assert seen["flags"] == BatchFlags(overwrite=True, resume=False, shard=Shard(1, 3))
     pairs = ["out=y", "batch-size=5", "overwrite=true", "resume=no", "shard=2/3", "tag=c, d", "threads=1"]
     assert hpc("probe", *(word for pair in pairs for word in ("--set", pair))).code == 0
     seen = probe_commands.SEEN[-1]
-    assert (seen["out"], seen["batch_size"], seen["overwrite"], seen["resume"]) == (Path("y"), 5, True, False)
-    assert (seen["shard"], seen["tag"], seen["threads"]) == (Shard(2, 3), ["c", "d"], 1)
+    assert (seen["out"], seen["batch_size"], seen["threads"], seen["tag"]) == (Path("y"), 5, 1, ["c", "d"])
+    assert seen["flags"] == BatchFlags(overwrite=True, resume=False, shard=Shard(2, 3))
 
 
 def test_a_commands_table_in_the_config_holds_for_it_alone(hpc, tmp_path):

@@ -1,0 +1,120 @@
+"""What holds for every tracked file: sizes, no machine's paths, nothing unfinished, no printing in the library."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MOST_LINES, MOST_FUNCTION_LINES, MOST_BYTES = 400, 60, 36 * 2**20
+# Folders that exist on some machine only, and home folders by name.
+MACHINE_PATH = re.compile(r"(?<![\w.~/])/(?:work|root|home/\w+|Users/\w+|mnt/\w+|scratch)/|[A-Z]:\\Users\\")
+UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|raise NotImplemented" + r"Error)\b")
+
+
+def tracked() -> list[Path]:
+    try:
+        done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+@cache
+def texts() -> list[tuple[Path, str]]:
+    """Tracked text files with their contents."""
+    found = []
+    for path in tracked():
+        data = path.read_bytes()
+        if b"\0" not in data[:8000]:
+            found.append((path.relative_to(ROOT), data.decode("utf-8")))
+    return found
+
+
+@cache
+def python_files() -> list[tuple[Path, ast.Module, str]]:
+    return [(path, ast.parse(text), text) for path, text in texts() if path.suffix == ".py"]
+
+
+def test_no_file_names_a_machines_folders():
+    here = Path(__file__).name
+    lines = [
+        f"{path}:{number}: {line.strip()}"
+        for path, text in texts()
+        if path.name != here
+        for number, line in enumerate(text.splitlines(), 1)
+        if MACHINE_PATH.search(line)
+    ]
+    assert lines == []
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("cd /work/main", True),
+        ('"/home/anna/x.jpg"', True),
+        ("C:\\Users\\anna", True),
+        ("hpc-out/work/x", False),
+        ("/usr/bin/env", False),
+        ("https://example.org/work/x", False),
+    ],
+)
+def test_the_pattern_for_a_machines_folders(line, found):
+    assert bool(MACHINE_PATH.search(line)) == found
+
+
+def test_files_have_one_subject():
+    long = [f"{path}: {text.count(chr(10))} lines" for path, _, text in python_files() if text.count("\n") > MOST_LINES]
+    assert long == []
+
+
+def test_functions_fit_on_a_screen():
+    """Without docstring and parameters: a command's parameters are its options."""
+    long = []
+    for path, tree, _ in python_files():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first = node.body[1 if ast.get_docstring(node) and len(node.body) > 1 else 0]
+                lines = node.end_lineno - first.lineno + 1
+                if lines > MOST_FUNCTION_LINES:
+                    long.append(f"{path}:{node.lineno}: {node.name} has {lines} lines")
+    assert long == []
+
+
+def test_nothing_is_left_unfinished():
+    left = [f"{path}: {match[0]}" for path, _, text in python_files() for match in UNFINISHED.finditer(text)]
+    assert left == []
+
+
+def test_library_code_never_prints():
+    printing = [
+        f"{path}:{node.lineno}"
+        for path, tree, _ in python_files()
+        if path.parts[0] == "humanpose_cli"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert printing == []
+
+
+def test_no_failure_is_swallowed():
+    """An `except` for everything whose body does nothing at all."""
+    silent = [
+        f"{path}:{node.lineno}"
+        for path, tree, _ in python_files()
+        if path.parts[0] == "humanpose_cli"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException")))
+        and all(isinstance(statement, ast.Pass | ast.Continue) for statement in node.body)
+    ]
+    assert silent == []
+
+
+def test_the_repository_stays_small():
+    assert sum(path.stat().st_size for path in tracked()) <= MOST_BYTES

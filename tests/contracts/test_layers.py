@@ -1,0 +1,31 @@
+"""Imports only go up the list of CONTRIBUTING.md."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LINTER = Path(sys.executable).with_name("lint-imports")
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@pytest.mark.skipif(not LINTER.exists(), reason="import-linter is not installed")
+def test_the_layers_hold():
+    done = subprocess.run([LINTER, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_package_has_a_layer():
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"][0]
+    layers = {name.strip("( )") for layer in contract["layers"] for name in re.split(r"[|:]", layer)}
+    here = {path.stem for path in (ROOT / "humanpose_cli").iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert here - {"__init__", "__pycache__", "py"} <= layers
