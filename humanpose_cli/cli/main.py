@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if "--json" in arguments:
                 write_stdout(json_text(interrupted(_command_named(arguments), number)) + "\n")
 
-        with StopSignals(on_abandon=abandon) as stop:
+        with StopSignals(on_abandon=abandon, until_exit=True) as stop:
             return _run(arguments, stop)
     except KeyboardInterrupt:  # a signal while nothing had begun, or while everything was done
         return 130
