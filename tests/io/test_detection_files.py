@@ -1,0 +1,269 @@
+"""People of other detectors: COCO, OpenPose, boxes; matched to pictures; refused by record."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from humanpose_cli.conventions import COCO17
+from humanpose_cli.errors import InputError
+from humanpose_cli.io.detection_files import read_boxes, read_keypoints
+
+# OpenPose's documented orders, written out independently of the reader.
+UPPER = ["Nose", "Neck", "RShoulder", "RElbow", "RWrist", "LShoulder", "LElbow", "LWrist"]
+LEGS = ["RHip", "RKnee", "RAnkle", "LHip", "LKnee", "LAnkle"]
+FACE = ["REye", "LEye", "REar", "LEar"]
+BODY_25 = [*UPPER, "MidHip", *LEGS, *FACE, "LBigToe", "LSmallToe", "LHeel", "RBigToe", "RSmallToe", "RHeel"]
+COCO_18 = [*UPPER, *LEGS, *FACE]
+
+
+def openpose_name(joint: str) -> str:
+    side, _, part = joint.rpartition("_")
+    return {"left": "L", "right": "R", "": ""}[side] + part.title()
+
+
+def coco_keypoints(seed=0, third=0.9) -> list[float]:
+    rng = np.random.default_rng(seed)
+    return np.column_stack((rng.uniform(10, 500, (17, 2)).round(2), np.full(17, third))).ravel().tolist()
+
+
+@pytest.fixture
+def save(tmp_path):
+    def to_file(document, name="people.json"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(document if isinstance(document, str) else json.dumps(document), encoding="utf-8")
+        return path
+
+    return to_file
+
+
+class TestCoco:
+    def test_results_by_name_and_by_number(self, save):
+        path = save(
+            [
+                {"image_id": "sub/a.jpg", "category_id": 1, "keypoints": coco_keypoints(1), "score": 0.7},
+                {"image_id": "sub/a.jpg", "keypoints": coco_keypoints(2), "bbox": [1, 2, 30, 40]},
+                {"image_id": 139, "keypoints": coco_keypoints(3), "score": 3.2},
+            ]
+        )
+        people = read_keypoints(path)
+        first, second = people.people_in("sub/a.jpg")
+        np.testing.assert_allclose(first.keypoints.ravel(), coco_keypoints(1), rtol=1e-6)
+        assert (first.keypoints.dtype, first.box, first.score) == (np.float32, None, 0.7)
+        assert second.box.tolist() == [1, 2, 31, 42]
+        assert people.people_in("a.jpg") == people.people_in("deep/sub/a.jpg") == (first, second)
+        assert people.people_in("sub/a.png") == (first, second)
+        assert people.people_in("other/a.jpg") is None
+        (coco_style,) = people.people_in("000000000139.jpg")
+        assert coco_style.score == 1.0
+        assert people.people_in("000139", index=139) == (coco_style,)
+        assert people.people_in("b.jpg") is None
+
+    def test_frame_numbers_where_there_are_no_names(self, save):
+        people = read_keypoints(save([{"image_id": 3, "keypoints": coco_keypoints()}]))
+        assert len(people.people_in("img_0010.png", index=3)) == 1
+        assert people.people_in("img_0003.png", index=10) is None
+        assert people.people_in("img_0003.png") is None
+
+    def test_annotations_with_flags_crowds_and_empty_pictures(self, save):
+        flags = np.array(coco_keypoints(third=2)).reshape(17, 3)
+        flags[3, 2], flags[4] = 1, 0
+        document = {
+            "images": [{"id": 7, "file_name": "ä.jpg"}, {"id": 8, "file_name": "empty.jpg"}],
+            "categories": [{"id": 5, "name": "person"}],
+            "annotations": [
+                {"image_id": 7, "category_id": 5, "keypoints": flags.ravel().tolist(), "bbox": [0, 0, 9, 9]},
+                {"image_id": 7, "category_id": 5, "keypoints": [0] * 51, "bbox": [0, 0, 9, 9], "num_keypoints": 0},
+                {"image_id": 7, "category_id": 5, "iscrowd": 1, "keypoints": [0] * 51, "segmentation": {}},
+            ],
+        }
+        people = read_keypoints(save(document))
+        (person,) = people.people_in("ä.jpg")
+        assert person.keypoints[:5, 2].tolist() == [1, 1, 1, 0.5, 0]
+        assert people.people_in("empty.jpg") == ()
+        assert people.people_in("unknown.jpg") is None
+
+    def test_flags_in_results_and_whole_body_keypoints(self, save):
+        rows = np.array(coco_keypoints(third=2)).reshape(17, 3)
+        rows[0, 2] = 1
+        (person,) = read_keypoints(save([{"image_id": "a", "keypoints": rows.ravel().tolist()}])).people_in("a.jpg")
+        assert person.keypoints[:2, 2].tolist() == [0.5, 1]
+        whole = coco_keypoints() + [5.0] * (399 - 51)
+        (person,) = read_keypoints(save([{"image_id": "a", "keypoints": whole}])).people_in("a.jpg")
+        np.testing.assert_allclose(person.keypoints.ravel(), coco_keypoints(), rtol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("document", "told"),
+        [
+            ([{"image_id": 1, "keypoints": [1, 2]}], r"entry\[0\].*51 or 399 numbers.*2"),
+            ([{"image_id": 1, "keypoints": [float("nan")] * 51}], r"entry\[0\].*nan"),
+            ([{"image_id": 1, "keypoints": ["x"] * 51}], r"entry\[0\].*'x'"),
+            ([{"image_id": 1, "keypoints": [True] * 51}], "True"),
+            ([{"image_id": 1, "keypoints": [10**400] * 51}], "100000"),
+            (
+                [{"image_id": 1, "keypoints": coco_keypoints()}, {"keypoints": coco_keypoints()}],
+                r"entry\[1\].*image_id",
+            ),
+            ([{"image_id": 1, "keypoints": coco_keypoints(), "score": "high"}], "score"),
+            ([{"image_id": 1, "bbox": [1, 2, 3, 4]}], "no keypoints.*--boxes"),
+            ([{"image_id": 1, "keypoints": coco_keypoints(), "bbox": [1, 2, 0, 4]}], "without area"),
+            ([5], r"entry\[0\].*no record"),
+            ({"annotations": 3}, "list of annotations"),
+            ({"annotations": [], "images": [{"id": 3}]}, r"images\[0\]"),
+            ({"annotations": [], "images": 3}, "images.*no list"),
+            (
+                {
+                    "annotations": [{"image_id": 2, "keypoints": coco_keypoints()}],
+                    "images": [{"id": 3, "file_name": "a"}],
+                },
+                r"annotations\[0\].*not in the list",
+            ),
+            ({"a.jpg": [[1, 2, 3, 4]]}, "no keypoints.*'a.jpg'"),
+            (3, "no keypoints.*int"),
+            ("[1, 2", "no JSON from line 1"),
+            ("", "is empty"),
+            ("[" * 100_000, "no JSON"),
+        ],
+    )
+    def test_refused_by_record(self, save, document, told):
+        path = save(document)
+        with pytest.raises(InputError, match=told) as caught:
+            read_keypoints(path)
+        assert "people.json" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    def test_other_files(self, tmp_path):
+        with pytest.raises(InputError, match="does not exist"):
+            read_keypoints(tmp_path / "none.json")
+        (tmp_path / "x.json").write_bytes(b"\xff\xd8\xff\xe0")
+        with pytest.raises(InputError, match="a picture"):
+            read_keypoints(tmp_path / "x.json")
+
+
+class TestOpenPose:
+    def document(self, order, third=0.8, scale=100.0, key="pose_keypoints_2d"):
+        """x tells the joint: the place of its name in the list, y the same plus a half."""
+        rows = [[scale * (i + 1), scale * (i + 1.5), third] for i in range(len(order))]
+        return {"version": 1.3, "people": [{key: np.ravel(rows).tolist()}]}
+
+    @pytest.mark.parametrize("order", [BODY_25, COCO_18], ids=["BODY_25", "COCO_18"])
+    @pytest.mark.parametrize("key", ["pose_keypoints_2d", "pose_keypoints"])
+    def test_joints_by_name(self, save, order, key):
+        path = save(self.document(order, key=key), "a b_keypoints.json")
+        (person,) = read_keypoints(path).people_in("a b.jpg")
+        for row, joint in enumerate(COCO17.joint_names):
+            assert person.keypoints[row, 0] == 100 * (order.index(openpose_name(joint)) + 1), joint
+        assert person.score == pytest.approx(0.8)
+        assert person.box is None
+
+    def test_nobody_and_people_without_keypoints(self, save):
+        assert read_keypoints(save({"people": []}, "a_keypoints.json")).people_in("a.jpg") == ()
+        nothing = self.document(BODY_25, third=0)
+        assert read_keypoints(save(nothing, "a_keypoints.json")).people_in("a.jpg") == ()
+
+    def test_a_folder_of_a_videos_frames(self, save, tmp_path):
+        for i in range(3):
+            document = self.document(BODY_25) if i else {"people": []}
+            save(document, f"out/my clip_{i:012d}_keypoints.json")
+        people = read_keypoints(tmp_path / "out")
+        assert people.people_in("000000", index=0) == ()
+        assert len(people.people_in("000002", index=2)) == 1
+        assert people.people_in("000003", index=3) is None
+
+    def test_a_folder_of_pictures_is_matched_by_name_only(self, save, tmp_path):
+        for name in ("img_0012", "other_0013"):
+            save(self.document(BODY_25), f"out/{name}_keypoints.json")
+        people = read_keypoints(tmp_path / "out")
+        assert len(people.people_in("img_0012.png", index=0)) == 1
+        assert people.people_in("img_0099.png", index=12) is None
+        assert people.people_in("000012", index=12) is None
+
+    @pytest.mark.parametrize(
+        ("document", "told"),
+        [
+            ({"people": 3}, "no people"),
+            ({"people": [3]}, r"people\[0\].*no record"),
+            ({"people": [{}]}, r"people\[0\].*75 or 54 numbers.*NoneType"),
+            ({"people": [{"pose_keypoints_2d": [1.0] * 51}]}, "75 or 54 numbers.*51"),
+            ({"people": [{"pose_keypoints_2d": [None] * 75}]}, "None"),
+        ],
+    )
+    def test_refused_by_record(self, save, document, told):
+        with pytest.raises(InputError, match=told):
+            read_keypoints(save(document))
+
+    def test_scaled_keypoints(self, save):
+        with pytest.raises(InputError, match="keypoint_scale 0"):
+            read_keypoints(save(self.document(BODY_25, scale=0.02)))
+
+    def test_folders_without_such_files_and_with_a_damaged_one(self, save, tmp_path):
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(InputError, match="write_json"):
+            read_keypoints(tmp_path / "empty")
+        save("{", "out/a_keypoints.json")
+        with pytest.raises(InputError, match=r"a_keypoints\.json.*no JSON"):
+            read_keypoints(tmp_path / "out")
+
+
+class TestBoxes:
+    def test_json(self, save):
+        people = read_boxes(save({"a.jpg": [[1, 2, 3, 4], [5, 6, 7, 8, 0.5]], "b.jpg": [], "12": [[0, 0, 9, 9]]}))
+        first, second = people.people_in("x/a.jpg")
+        assert (first.box.tolist(), first.keypoints, first.score) == ([1, 2, 3, 4], None, 1.0)
+        assert (second.box.tolist(), second.score) == ([5, 6, 7, 8], 0.5)
+        assert people.people_in("b.jpg") == ()
+        assert people.people_in("c.jpg") is None
+        assert len(people.people_in("000012", index=12)) == 1
+
+    @pytest.mark.parametrize("separator", [",", ";", "\t", ", "])
+    def test_csv(self, save, separator):
+        rows = [["name", "x0", "y0", "x1", "y1", "score"], ["a b.jpg", "1", "2.5", "3", "4", "0.5"]]
+        rows += [["ü.jpg", "1", "2", "3", "4", ""], ["a b.jpg", "9", "9", "10", "10", "1"]]
+        text = "\ufeff" + "\r\n".join(separator.join(row) for row in rows)
+        people = read_boxes(save(text, "boxes.csv"))
+        assert [person.box.tolist() for person in people.people_in("a b.jpg")] == [[1, 2.5, 3, 4], [9, 9, 10, 10]]
+        assert [person.score for person in people.people_in("a b.jpg")] == [0.5, 1.0]
+        assert people.people_in("ü.jpg")[0].score == 1.0
+
+    def test_csv_without_scores_and_with_other_columns(self, save):
+        text = "frame,name,x0,y0,x1,y1\n0,a.jpg,1,2,3,4\n"
+        assert read_boxes(save(text, "boxes.csv")).people_in("a.jpg")[0].box.tolist() == [1, 2, 3, 4]
+
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_coco_results_keep_people_only(self, save, first):
+        results = [{"image_id": 1, "category_id": first + i, "bbox": [1, 2, 3, 4], "score": 0.5} for i in (0, 7, 0)]
+        people = read_boxes(save(results))
+        assert [person.box.tolist() for person in people.people_in("0001.jpg")] == [[1, 2, 4, 6]] * 2
+
+    @pytest.mark.parametrize(
+        ("document", "name", "told"),
+        [
+            ({"a.jpg": [[1, 2, 3]]}, "b.json", r"'a.jpg'\[0\].*4 or 5 numbers.*3"),
+            ({"a.jpg": [[1, 2, 3, 4], [5, 6, 5, 9]]}, "b.json", r"'a.jpg'\[1\].*without area.*5 6 5 9"),
+            ({"a.jpg": 3}, "b.json", "'a.jpg'.*no list"),
+            ({"a.jpg": [[1, 2, float("inf"), 4]]}, "b.json", "inf"),
+            ({"people": []}, "b.json", "--keypoints"),
+            (3, "b.json", "no boxes"),
+            ([{"image_id": 1, "keypoints": []}], "b.json", "keypoints"),
+            ([{"image_id": 1}], "b.json", "no bbox"),
+            ("x0,y0\n", "b.csv", "header.*name, x0"),
+            ("", "b.csv", "header.*nothing"),
+            ("name,x0,y0,x1,y1\na.jpg,1,2,three,4\n", "b.csv", "line 2.*x1.*'three'"),
+            ("name,x0,y0,x1,y1\na.jpg,1,2\n", "b.csv", "line 2.*x1"),
+            ("name,x0,y0,x1,y1\na.jpg,1,2,3,nan\n", "b.csv", "line 2.*nan"),
+            ("name,x0,y0,x1,y1\na.jpg,9,2,3,4\n", "b.csv", "line 2.*without area"),
+            ("name,x0,y0,x1,y1\n,1,2,3,4\n", "b.csv", "line 2.*no name"),
+        ],
+    )
+    def test_refused_by_record(self, save, document, name, told):
+        with pytest.raises(InputError, match=told) as caught:
+            read_boxes(save(document, name))
+        assert f"{name}" in str(caught.value)
+
+    def test_binary_csv(self, tmp_path):
+        (tmp_path / "x.csv").write_bytes(b"\x89PNG\r\n\x1a\n\xff")
+        with pytest.raises(InputError, match="a picture"):
+            read_boxes(tmp_path / "x.csv")
