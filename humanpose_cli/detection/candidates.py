@@ -14,7 +14,7 @@ from humanpose_cli.detection.observing import Observation, View, jittered_views,
 from humanpose_cli.detection.proposals import Proposal
 from humanpose_cli.detection.regions import Pyramid, Region
 
-__all__ = ["Candidate", "candidates_from", "same_person", "similarity", "study"]
+__all__ = ["Candidate", "candidates_from", "same_person", "similarity", "similarity_of_points", "study"]
 
 BODY = BLAZEPOSE33.indices(
     ["nose"] + [f"{s}_{j}" for j in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for s in ("left", "right")]
@@ -61,10 +61,17 @@ class Candidate:
 
 def similarity(points: np.ndarray, others: np.ndarray, side: float) -> float:
     """Object keypoint similarity 0..1 of two poses (33, 2) of body size `side`; blind to left and right swapped."""
-    straight = np.sum((points[BODY] - others[BODY]) ** 2, axis=-1)
-    swapped = np.sum((points[BODY] - others[_MIRROR][BODY]) ** 2, axis=-1)
-    width = 2 * (_OKS_WIDTH * side) ** 2
-    return float(max(np.exp(-straight / width).mean(), np.exp(-swapped / width).mean()))
+    swapped = others[_MIRROR]
+    return max(
+        similarity_of_points(points[BODY], others[BODY], side),
+        similarity_of_points(points[BODY], swapped[BODY], side),
+    )
+
+
+def similarity_of_points(points: np.ndarray, others: np.ndarray, side: float) -> float:
+    """Mean over (N, 2) points of how near each is to its counterpart, 0..1, on the scale of a body of `side`."""
+    apart = np.sum((points - others) ** 2, axis=-1)
+    return float(np.exp(-apart / (2 * (_OKS_WIDTH * side) ** 2)).mean())
 
 
 def same_person(a: Candidate, b: Candidate) -> bool:

@@ -2,62 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
 import numpy as np
 
-from humanpose_cli.detection.candidates import candidates_from, study
 from humanpose_cli.detection.combining import combine
-from humanpose_cli.detection.judging import Evidence, Rule, distinct_people, evidence
+from humanpose_cli.detection.following import Follower
+from humanpose_cli.detection.given import people_in_boxes, watch_keypoints
 from humanpose_cli.detection.models import ModelPool, default_threads
 from humanpose_cli.detection.person import DetectedPerson
-from humanpose_cli.detection.proposals import propose, windows_over
 from humanpose_cli.detection.regions import Pyramid
+from humanpose_cli.detection.searching import SCHEMES, Mode, search
 from humanpose_cli.errors import InputError, UsageError
 
 __all__ = ["PersonDetector"]
 
-Mode = Literal["thorough", "fast"]
 People = Literal["all", "largest"]
 _SMALLEST_SIDE = 16
-
-
-@dataclass(frozen=True)
-class Scheme:
-    """How hard to look.
-
-    shares     sides of the windows as shares of the picture's longer side
-    beyond     part of a window's side by which the outer windows reach over the picture's edges
-    threshold  score from which the detector's proposals are followed
-    views      jittered views of a candidate
-    rules      a candidate that meets one of them is a person
-    """
-
-    shares: tuple[float, ...]
-    beyond: float
-    threshold: float
-    views: int
-    rules: tuple[Rule, ...]
-
-
-_SCHEMES: dict[str, Scheme] = {
-    "thorough": Scheme(
-        (1.0, 1.35, 0.75, 0.5, 0.35),
-        0.25,
-        0.3,
-        8,
-        (Rule(3, 0.03, 0.02, 0.85, np.inf), Rule(2, 0.018, np.inf, 0.9, 0.025)),
-    ),
-    "fast": Scheme(
-        (1.0, 1.35, 0.75, 0.5),
-        0.0,
-        0.4,
-        3,
-        (Rule(3, 0.03, 0.02, 0.85, np.inf), Rule(2, 0.018, np.inf, 0.9, 0.025)),
-    ),
-}
 
 
 class PersonDetector:
@@ -70,33 +32,57 @@ class PersonDetector:
     """
 
     def __init__(self, mode: Mode = "thorough", people: People = "all", threads: int | None = None) -> None:
-        if mode not in _SCHEMES:
+        if mode not in SCHEMES:
             raise UsageError("detector", "unknown mode", expected="thorough or fast", got=repr(mode))
         if people not in ("all", "largest"):
             raise UsageError("people", "unknown choice", expected="all or largest", got=repr(people))
         self.mode, self.people = mode, people
-        self._scheme = _SCHEMES[mode]
+        self._scheme = SCHEMES[mode]
         self._pool = ModelPool(threads or default_threads())
+        self._follower: Follower | None = None
 
-    def detect(self, image: np.ndarray) -> list[DetectedPerson]:
-        """Everybody in a picture (H, W, 3) uint8, largest box first; nobody is an empty list.
+    def detect(self, image: np.ndarray, boxes: np.ndarray | None = None) -> list[DetectedPerson]:
+        """Everybody in a picture (H, W, 3) uint8 that has nothing to do with the one before, largest box first.
 
-        Pictures with a side below 16 pixels have nobody. InputError for other arrays.
+        Nobody is an empty list; pictures with a side below 16 pixels have nobody. With `boxes` (N, 4) x0 y0 x1 y1,
+        exactly the people in them, in their order. InputError for other arrays.
+        """
+        _check_picture(image)
+        height, width = image.shape[:2]
+        if boxes is not None:
+            return people_in_boxes(self._pool, image, boxes, self._scheme.views)
+        if min(height, width) < _SMALLEST_SIDE:
+            return []
+        found = search(self._pool, Pyramid(image), self._scheme)
+        return self._chosen([combine(f.passes, width, height, f.score) for f in found])
+
+    def track(self, image: np.ndarray) -> list[DetectedPerson]:
+        """Everybody in the next frame (H, W, 3) uint8 of a sequence, largest box first.
+
+        Cheaper than `detect`: people are looked for where they were in the frame before. Who is who over the frames
+        is for `tracks.TrackAssigner` to say. `reset` begins a new sequence.
         """
         _check_picture(image)
         height, width = image.shape[:2]
         if min(height, width) < _SMALLEST_SIDE:
             return []
-        scheme, pyramid = self._scheme, Pyramid(image)
-        windows = windows_over(width, height, scheme.shares, scheme.beyond)
-        proposals = propose(self._pool, pyramid, windows, scheme.threshold)
-        candidates = [c for c in candidates_from(self._pool, pyramid, proposals) if c.support >= 2]
-        studied = study(self._pool, pyramid, candidates, scheme.views)
-        judged = [(c, evidence(c)) for c in studied]
-        people = distinct_people([c for c, e in judged if any(rule.holds(e) for rule in scheme.rules)])
-        scores = {id(c): _score(e) for c, e in judged}
-        found = [combine((c.third, *c.views), width, height, scores[id(c)]) for c in people if c.third is not None]
-        return _chosen(found, self.people)
+        if self._follower is None:
+            self._follower = Follower(self._pool, self._scheme)
+        seen = self._follower.see(Pyramid(image))
+        return self._chosen([combine(s.passes, width, height, s.score) for s in seen])
+
+    def reset(self) -> None:
+        """Forget the frames seen: the next `track` begins a sequence."""
+        self._follower = None
+
+    def watch(self, image: np.ndarray, people: list[DetectedPerson]) -> list[DetectedPerson]:
+        """People known by the user's keypoints, with what the landmark model adds: mask and world landmarks."""
+        _check_picture(image)
+        return watch_keypoints(self._pool, image, people, self._scheme.views)
+
+    def _chosen(self, found: list[DetectedPerson]) -> list[DetectedPerson]:
+        found = sorted(found, key=lambda person: -float(np.prod(person.box[2:] - person.box[:2])))
+        return found[:1] if self.people == "largest" else found
 
     def close(self) -> None:
         """Free the models."""
@@ -109,19 +95,6 @@ class PersonDetector:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _score(e: Evidence) -> float:
-    """0..1: presence, less the more the joints move under jitter."""
-    return e.presence * float(np.exp(-0.5 * (e.spread / 0.03) ** 2))
-
-
-def _chosen(found: list[DetectedPerson], people: People) -> list[DetectedPerson]:
-    def area(person: DetectedPerson) -> float:
-        return float(np.prod(person.box[2:] - person.box[:2]))
-
-    found = sorted(found, key=area, reverse=True)
-    return found[:1] if people == "largest" else found
 
 
 def _check_picture(image: np.ndarray) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -33,7 +34,9 @@ _AGREEING = 0.4
 def coco17_from_body25(keypoints: np.ndarray) -> np.ndarray:
     """(..., 25, 3) OpenPose BODY_25 keypoints to (..., 17, 3) `coco17`; neck, pelvis and feet are left out."""
     if keypoints.shape[-2:] != (len(_BODY25), 3):
-        raise InputError("OpenPose keypoints", "have the wrong shape", expected="(..., 25, 3)", got=str(keypoints.shape))
+        raise InputError(
+            "OpenPose keypoints", "have the wrong shape", expected="(..., 25, 3)", got=str(keypoints.shape)
+        )
     return keypoints[..., _COCO_FROM_BODY25, :]
 
 
@@ -170,6 +173,4 @@ def _region_around(person: DetectedPerson) -> Region:
 
 
 def _with(person: DetectedPerson, **changes: object) -> DetectedPerson:
-    from dataclasses import replace
-
     return replace(person, **changes)  # type: ignore[arg-type]

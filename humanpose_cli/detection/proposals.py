@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from humanpose_cli.detection.anchors import DETECTOR_SIZE, Detections
+from humanpose_cli.detection.anchors import DETECTOR_SIZE
 from humanpose_cli.detection.models import ModelPool, PoseModels
 from humanpose_cli.detection.regions import Pyramid, Region, region_from_axis
 
-__all__ = ["Proposal", "propose", "windows_over"]
+__all__ = ["Proposal", "propose", "propose_in", "windows_over"]
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,16 @@ def _positions(length: float, side: float, margin: float) -> list[float]:
 
 def propose(pool: ModelPool, pyramid: Pyramid, windows: Sequence[Region], threshold: float) -> list[Proposal]:
     """What the detector sees in each window, in the order of the windows."""
+    found = pool.map(lambda models, window: propose_in(models, pyramid, window, threshold), windows)
+    return [replace(p, window=number) for number, proposals in enumerate(found) for p in proposals]
 
-    def find(models: PoseModels, window: Region) -> Detections:
-        return models.find(pyramid.crop(window, DETECTOR_SIZE, pad=cv2.BORDER_CONSTANT), threshold)
 
-    proposals = []
-    for number, (window, detections) in enumerate(zip(windows, pool.map(find, windows), strict=True)):
-        for score, points in zip(detections.scores, detections.points, strict=True):
-            placed = window.points_to_picture(np.asarray(points, dtype=np.float64) * DETECTOR_SIZE, DETECTOR_SIZE)
-            proposals.append(Proposal(region_from_axis(placed[0], placed[1]), float(score), number))
-    return proposals
+def propose_in(models: PoseModels, pyramid: Pyramid, window: Region, threshold: float) -> list[Proposal]:
+    """What the detector sees in one window, best first; the window's number is 0."""
+    size = DETECTOR_SIZE
+    detections = models.find(pyramid.crop(window, size, pad=cv2.BORDER_CONSTANT), threshold)
+    placed = window.points_to_picture(detections.points.astype(np.float64) * size, size)
+    return [
+        Proposal(region_from_axis(points[0], points[1]), float(score), 0)
+        for score, points in zip(detections.scores, placed, strict=True)
+    ]

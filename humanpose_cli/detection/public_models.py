@@ -70,7 +70,9 @@ class PublicModels:
         points = np.full((rows + 2, 2), size / 2, np.float32)
         points[-1, 1] = 0.1 * size
         nothing = np.zeros(rows, np.float32)
-        return CropLandmarks(points, nothing, nothing, 0.0, np.zeros((rows, 3), np.float32), np.zeros((size, size), np.float32))
+        return CropLandmarks(
+            points, nothing, nothing, 0.0, np.zeros((rows, 3), np.float32), np.zeros((size, size), np.float32)
+        )
 
     def _process(self, square: np.ndarray) -> CropLandmarks | None:
         answer: Any = self._pose.process(square)
@@ -80,7 +82,7 @@ class PublicModels:
         points = np.array([[p.x, p.y] for p in landmarks], dtype=np.float32) * LANDMARK_SIZE
         visibility = np.array([p.visibility for p in landmarks], dtype=np.float32)
         world = np.array([[p.x, p.y, p.z] for p in answer.pose_world_landmarks.landmark], dtype=np.float32)
-        inside = ((points >= 0) & (points <= LANDMARK_SIZE)).all(1).astype(np.float32)
+        inside = np.all((points >= 0) & (points <= LANDMARK_SIZE), axis=1).astype(np.float32)
         mask = np.clip(np.array(answer.segmentation_mask, dtype=np.float32), 0, 1)
         presence = float(visibility[_SEEN_FIRST].mean())
         points = np.concatenate([points, _next_region_points(points)])
