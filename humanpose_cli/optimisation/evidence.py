@@ -18,6 +18,7 @@ from humanpose_cli.optimisation.initialisation import (
     viewing_rotation,
 )
 from humanpose_cli.optimisation.landmark_rig import LandmarkRig
+from humanpose_cli.optimisation.noise import landmark_noise
 from humanpose_cli.optimisation.observations import KeypointObservations
 from humanpose_cli.optimisation.options import KeypointFitOptions
 from humanpose_cli.optimisation.problem import Evidence, bone_names, combination
@@ -88,7 +89,7 @@ def gather_evidence(
     seen = _tensors(observations, options.least_confidence)
     to_camera = viewing_rotation(_viewing_pixel(skeleton, seen), seen.focal, seen.centre)
     starts = [_placed(rig, rotations, seen) for rotations in _candidates(rig, skeleton, seen, to_camera)]
-    pixel_weights = _pixel_weights(seen, starts[0].root[:, 2], options)
+    pixel_weights = _pixel_weights(skeleton, seen, starts[0].root[:, 2], options)
     bones, bone_weights = _bones(skeleton, seen, options)
     rows = len(seen.pixels)
     neutral = rotations_to_angles(neutral_rotations())
@@ -135,13 +136,14 @@ def _placed(rig: LandmarkRig, rotations: Tensor, seen: _Seen) -> FitState:
     return FitState(rotations, root, betas, rotations.new_zeros(rows, 1))
 
 
-def _pixel_weights(seen: _Seen, depth: Tensor, options: KeypointFitOptions) -> Tensor:
+def _pixel_weights(skeleton: Skeleton, seen: _Seen, depth: Tensor, options: KeypointFitOptions) -> Tensor:
     """(N, L) 1 / σ in pixels: the noise in metres at the person's distance, and the detector's own spread."""
-    metre = seen.focal / depth
-    variance = (options.landmark_noise * metre).square()[:, None] + options.least_noise**2
+    in_sight, hidden = landmark_noise(skeleton)
+    variance = seen.confidence * in_sight**2 + (1 - seen.confidence) * hidden**2
+    variance = variance * (options.landmark_noise * seen.focal / depth).square()[:, None] + options.least_noise**2
     if seen.spread is not None:
         variance = variance + seen.spread.square()
-    return (seen.confidence / variance).sqrt()
+    return torch.where(seen.confidence > 0, variance.rsqrt(), 0.0)
 
 
 def _bones(skeleton: Skeleton, seen: _Seen, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:

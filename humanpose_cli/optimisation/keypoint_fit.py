@@ -106,12 +106,22 @@ def _best_start(
     starts: list[FitState],
     options: KeypointFitOptions,
 ) -> FitState:
-    count, rows = len(starts), len(evidence)
-    stacked = FitState(*(torch.cat(values) for values in zip(*starts, strict=True)))
-    problem = KeypointProblem(rig, skeleton, evidence.rows(torch.arange(rows).repeat(count)), options)
-    state, equations, _ = levenberg_marquardt(problem, stacked, options.coarse)
-    best = equations.cost.view(count, rows).argmin(0) * rows + torch.arange(rows)
-    return FitState(*(value[best] for value in state))
+    """The coarse stage: the first start everywhere, the others where it ends badly; the cheapest end of each row."""
+    problem = KeypointProblem(rig, skeleton, evidence, options)
+    state, equations, _ = levenberg_marquardt(problem, starts[0], options.coarse)
+    depthless = (evidence.bone_weights == 0).flatten(1).all(-1)
+    rows = (depthless | (equations.cost > options.retry_cost)).nonzero().squeeze(-1)
+    others = starts[1:]
+    if not len(rows) or not others:
+        return state
+    stacked = FitState(*(torch.cat([value[rows] for value in values]) for values in zip(*others, strict=True)))
+    retried, again, _ = levenberg_marquardt(problem.select(rows.repeat(len(others))), stacked, options.coarse)
+    costs = torch.cat((equations.cost[rows][None], again.cost.view(len(others), -1)))
+    winner = costs.argmin(0)
+    for target, value in zip(state, retried, strict=True):
+        candidates = torch.cat((target[rows][None], value.view(len(others), len(rows), *value.shape[1:])))
+        target[rows] = candidates[winner, torch.arange(len(rows))]
+    return state
 
 
 def _finish(

@@ -13,7 +13,7 @@ __all__ = ["KeypointFitOptions"]
 class KeypointFitOptions:
     """How `fit_keypoints` weighs its evidence.
 
-    landmark_noise     metres at the person's distance: 2-D noise of a landmark seen with full confidence
+    landmark_noise     factor on the known 2-D noise of landmarks (see noise.py)
     least_noise        pixels: no landmark is better than this
     robust_2d          noise levels at which a 2-D residual counts half as outlier
     bone_noise         metres across and along the viewing ray: world landmarks' noise of one bone's vector
@@ -28,11 +28,13 @@ class KeypointFitOptions:
     least_confidence   below it a landmark is not used at all
     shape_evidence     most frames of a shape group that count as independent evidence of shape
     starts             starting poses tried per row at most
+    retry_cost         robust cost of the first start's end above which a row tries the others; rows without depth
+                       always do
     coarse, fine       solver's schedule of the first stage (all starts) and of the last
     chunk              rows solved together; bounds the memory, changes no result
     """
 
-    landmark_noise: float = 0.022
+    landmark_noise: float = 1.0
     least_noise: float = 0.5
     robust_2d: float = 3.0
     bone_noise: tuple[float, float] = (0.06, 0.09)
@@ -44,9 +46,10 @@ class KeypointFitOptions:
     robust_lean: float = 2.0
     fallback_noise: float = 0.3
     scale_noise: float = 0.1
-    least_confidence: float = 0.1
+    least_confidence: float = 0.02
     shape_evidence: int = 10
-    starts: int = 4
+    starts: int = 5
+    retry_cost: float = 20.0
     coarse: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=8, tolerance=1e-2, damping=1e-2))
     fine: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=25, tolerance=1e-4, damping=1e-3))
     chunk: int = 64
