@@ -13,7 +13,7 @@ from humanpose_cli.errors import HpcError, InputError, UsageError
 if TYPE_CHECKING:
     from humanpose_cli.io.input_items import InputItem
 
-__all__ = ["Fingerprint", "Item", "content_digest", "fingerprint", "item_of", "unique_items"]
+__all__ = ["Fingerprint", "Item", "content_digest", "file_digest", "fingerprint", "item_of", "unique_items"]
 
 _READ_SIZE = 1 << 20
 
@@ -85,6 +85,12 @@ def content_digest(item: Item) -> str:
         except OSError as error:
             raise InputError(path, "cannot be read", got=error.strerror or str(error)) from error
     return digest.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 over the contents of a file, or of the files of a folder, that a run depends on beside its items."""
+    files = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
+    return content_digest(Item(path.name, tuple(files)))
 
 
 def unique_items(items: Iterable[Item]) -> list[Item]:

@@ -10,23 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from humanpose_cli.cli.command import command
-from humanpose_cli.cli.options import (
-    Frames,
-    Inputs,
-    Out,
-    Overwrite,
-    Resume,
-    RetryFailed,
-    ShardOption,
-    Threads,
-    VerifyInputs,
-)
+from humanpose_cli.cli.options import BatchFlags, Frames, Inputs, Out, Threads
 from humanpose_cli.cli.session import Session
 from humanpose_cli.result import CommandResult
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.job import Outcome
+    from humanpose_cli.batch.ledger import Entry
     from humanpose_cli.io.input_items import InputItem
     from humanpose_cli.pipelines.fit_items import FittedItem
 
@@ -87,6 +78,7 @@ _OVERLAY = typer.Option("--overlay/--no-overlay", help="Draw the bodies over the
 def fit(
     session: Session,
     inputs: Inputs,
+    flags: BatchFlags,
     method: Annotated[Method, _METHOD] = Method.auto,
     people: Annotated[PeopleChoice, _PEOPLE] = PeopleChoice.all,
     detector: Annotated[DetectorChoice, _DETECTOR] = DetectorChoice.auto,
@@ -99,11 +91,6 @@ def fit(
     out: Out = Path("hpc-out/fit"),
     frames: Frames = None,
     threads: Threads = None,
-    resume: Resume = True,
-    retry_failed: RetryFailed = False,
-    overwrite: Overwrite = False,
-    verify_inputs: VerifyInputs = False,
-    shard: ShardOption = None,
 ) -> CommandResult:
     """Find everyone's 3-D pose and shape in pictures and videos.
 
@@ -111,10 +98,8 @@ def fit(
     """
     import sys
 
-    from humanpose_cli.batch.items import Item
-    from humanpose_cli.batch.job import Batch
+    from humanpose_cli.batch.items import file_digest, item_of
     from humanpose_cli.batch.runner import run_items
-    from humanpose_cli.batch.shards import WHOLE
     from humanpose_cli.io.frame_range import ALL_FRAMES
     from humanpose_cli.io.frames import open_inputs
     from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
@@ -125,27 +110,21 @@ def fit(
     for message in found.messages:
         session.reporter.info(message)
     options = session.tune(FitOptions(body, people.value, detector.value, focal))
-    source = people_source(options.detector, options.people, threads)
-    recorded = {**asdict(options), "frames": str(frames or ALL_FRAMES), "overlay": overlay}
-    items = [Item(i.key, i.files, i.label, i.root, fit_outputs(i, out, overlay=overlay), payload=i) for i in found]
-    batch = Batch(
-        "fit",
-        out,
-        recorded,
-        shard or WHOLE,
-        resume=resume,
-        retry_failed=retry_failed,
-        overwrite=overwrite,
-        verify_inputs=verify_inputs,
-        recall=lambda item, entry: _details(FittedItem.read(tuple(out / o for o in entry.outputs)), session.json),
-        arguments=session.arguments,
-    )
+    source = people_source(options.detector, options.people, threads, boxes=boxes, keypoints=keypoints)
+    given = {name: file_digest(path) for name, path in (("boxes", boxes), ("keypoints", keypoints)) if path}
+    recorded = {**asdict(options), **given, "frames": str(frames or ALL_FRAMES), "overlay": overlay}
+    items = [item_of(source, fit_outputs(source, out, overlay=overlay)) for source in found]
+
+    def recall(item: Item, entry: Entry) -> dict[str, Any]:
+        return _details(FittedItem.read(tuple(out / output for output in entry.outputs)), session.json)
+
     with BodyFitter(options, people=source) as fitter:
 
         def work(item: Item) -> Outcome:
             fitted = fit_item(fitter, item.payload, out, overlay=overlay, on_step=session.reporter.step)
             return _outcome(session, item.payload, fitted)
 
+        batch = flags.batch(session, out, recorded, recall)
         return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
 
 

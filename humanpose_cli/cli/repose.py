@@ -10,16 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from humanpose_cli.cli.command import command
-from humanpose_cli.cli.options import (
-    Frames,
-    Out,
-    Overwrite,
-    Resume,
-    RetryFailed,
-    ShardOption,
-    Threads,
-    VerifyInputs,
-)
+from humanpose_cli.cli.options import BatchFlags, Frames, Out, Threads
 from humanpose_cli.cli.session import Session
 from humanpose_cli.errors import UsageError
 from humanpose_cli.result import CommandResult
@@ -117,6 +108,7 @@ _FOCAL = typer.Option(
 @command(columns=(("poses", "poses"), ("seen", "seen"), ("warnings", "mind")), tunes=True)
 def repose(
     session: Session,
+    flags: BatchFlags,
     more: Annotated[list[str] | None, _MORE] = None,
     input: Annotated[list[str] | None, _INPUT] = None,
     target_pose: Annotated[Path | None, _TARGET] = None,
@@ -134,11 +126,6 @@ def repose(
     out: Out = Path("hpc-out/repose"),
     frames: Frames = None,
     threads: Threads = None,
-    resume: Resume = True,
-    retry_failed: RetryFailed = False,
-    overwrite: Overwrite = False,
-    verify_inputs: VerifyInputs = False,
-    shard: ShardOption = None,
 ) -> CommandResult:
     """Draw the people of photographs in another pose.
 
@@ -153,10 +140,9 @@ def repose(
 
     import sys
 
-    from humanpose_cli.batch.items import Item
-    from humanpose_cli.batch.job import Batch, Outcome
+    from humanpose_cli.batch.items import item_of
+    from humanpose_cli.batch.job import Outcome
     from humanpose_cli.batch.runner import run_items
-    from humanpose_cli.batch.shards import WHOLE
     from humanpose_cli.io.frame_range import ALL_FRAMES
     from humanpose_cli.io.frames import open_inputs
     from humanpose_cli.pipelines.fit import FitOptions
@@ -192,21 +178,9 @@ def repose(
             details = {"poses": len(target), "seen": done.seen_fraction, "warnings": list(done.warnings)}
             return Outcome(done.outputs, details)
 
-        items = [
-            Item(i.key, i.files, i.label, i.root, repose_outputs(i, out, form, len(target)), payload=i) for i in found
-        ]
+        items = [item_of(source, repose_outputs(source, out, form, len(target))) for source in found]
         recorded = {**asdict(options), **_recorded(target_pose, skeleton, target_axes, frames, background, form)}
-        batch = Batch(
-            "repose",
-            out,
-            recorded,
-            shard or WHOLE,
-            resume=resume,
-            retry_failed=retry_failed,
-            overwrite=overwrite,
-            verify_inputs=verify_inputs,
-            arguments=session.arguments,
-        )
+        batch = flags.batch(session, out, recorded)
         return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
 
 
@@ -228,17 +202,13 @@ def _recorded(
     form: str,
 ) -> dict[str, Any]:
     """What decides the result beside the options: the target and the background by their contents."""
-    from humanpose_cli.batch.items import Item, content_digest
-
-    def digest(path: Path) -> str:
-        files = tuple(sorted(p for p in path.iterdir() if p.is_file())) if path.is_dir() else (path,)
-        return content_digest(Item(path.name, files))
+    from humanpose_cli.batch.items import file_digest
 
     return {
-        "target": digest(target_pose),
+        "target": file_digest(target_pose),
         "skeleton": skeleton.value if skeleton else None,
         "axes": axes.value if axes else None,
         "frames": str(frames or ":"),
-        "plate": background if background in ("keep", "transparent") else digest(Path(background)),
+        "plate": background if background in ("keep", "transparent") else file_digest(Path(background)),
         "form": form,
     }

@@ -25,11 +25,11 @@ from humanpose_cli.rendering.view import View
 
 __all__ = ["DemoClip"]
 
-_CLIP, _FRAMES = "soccer_01", slice(30, 120, 2)
+_CLIP, _FRAMES = "soccer_01", slice(14, 104, 2)
 _SIZE = (480, 640)
 _FOCAL = 700.0
 _CAMERA_HEIGHT = 1.25
-_DISTANCE = 4.6
+_DISTANCE = 5.0
 _BETAS = (0.5, -0.6, 0.4, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0)
 _LIGHT = Lighting(direction=(-0.5, -0.8, -0.5), ambient=0.45, rim=0.0)
 _Y_UP_TO_CAMERA = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])
@@ -64,7 +64,7 @@ class DemoClip:
         turn = axis_angle_to_matrix(torch.tensor([0.0, 1.35 - heading, 0.0]))
         world_to_camera = _Y_UP_TO_CAMERA @ turn
         rotations[:, SMPL24.index("pelvis")] = world_to_camera @ rotations[:, SMPL24.index("pelvis")]
-        centre = pelvis.mean(0)
+        centre = (pelvis.amin(0) + pelvis.amax(0)) / 2
         offset = torch.tensor([centre[0], _CAMERA_HEIGHT, centre[2]])
         trans = (pelvis - offset) @ world_to_camera.mT + torch.tensor([0.0, 0.0, _DISTANCE])
         rate = motion.frame_rate / (_FRAMES.step or 1)

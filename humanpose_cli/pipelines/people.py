@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol
 
+import numpy as np
+
+from humanpose_cli.conventions import COCO17
 from humanpose_cli.detection.detector import PersonDetector
+from humanpose_cli.detection.given import people_in_boxes, person_from_keypoints, watch_keypoints
+from humanpose_cli.detection.models import ModelPool, default_threads
 from humanpose_cli.detection.person import DetectedPerson
+from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.io.detection_files import GivenPeople, read_boxes, read_keypoints
 from humanpose_cli.io.input_items import Frame
 
-__all__ = ["DetectedPeople", "People", "PeopleSource"]
+__all__ = ["DetectedPeople", "DetectorMode", "PeopleChoice", "PeopleFromFile", "PeopleSource", "people_source"]
 
-People = Literal["all", "largest"]
-Mode = Literal["thorough", "fast"]
+PeopleChoice = Literal["all", "largest"]
+DetectorMode = Literal["auto", "thorough", "fast"]
+# Views of a given person beside the first: what the averages of the detection rest on.
+_VIEWS = {"auto": 8, "thorough": 8, "fast": 2}
 
 
 class PeopleSource(Protocol):
@@ -34,6 +45,24 @@ class PeopleSource(Protocol):
     ) -> None: ...
 
 
+def people_source(
+    mode: DetectorMode = "auto",
+    people: PeopleChoice = "all",
+    threads: int | None = None,
+    *,
+    boxes: Path | None = None,
+    keypoints: Path | None = None,
+) -> PeopleSource:
+    """Our own detector, or people from a file of boxes or keypoints; UsageError if both are given."""
+    if boxes is not None and keypoints is not None:
+        raise UsageError("--boxes", "cannot be given together with --keypoints", remedy="keypoints tell more")
+    if keypoints is not None:
+        return PeopleFromFile(read_keypoints(keypoints), mode, people, threads)
+    if boxes is not None:
+        return PeopleFromFile(read_boxes(boxes), mode, people, threads)
+    return DetectedPeople(mode, people, threads)
+
+
 class DetectedPeople:
     """Our own detector; its models load when the first picture or sequence needs them.
 
@@ -41,14 +70,12 @@ class DetectedPeople:
     threads  None: as many as there are cores (four at most)
     """
 
-    def __init__(
-        self, mode: Literal["auto", "thorough", "fast"] = "auto", people: People = "all", threads: int | None = None
-    ) -> None:
+    def __init__(self, mode: DetectorMode = "auto", people: PeopleChoice = "all", threads: int | None = None) -> None:
         self._mode, self._people, self._threads = mode, people, threads
-        self._detectors: dict[Mode, PersonDetector] = {}
+        self._detectors: dict[str, PersonDetector] = {}
 
-    def _detector(self, usual: Mode) -> PersonDetector:
-        mode: Mode = usual if self._mode == "auto" else self._mode
+    def _detector(self, usual: Literal["thorough", "fast"]) -> PersonDetector:
+        mode = usual if self._mode == "auto" else self._mode
         if mode not in self._detectors:
             self._detectors[mode] = PersonDetector(mode, self._people, self._threads)
         return self._detectors[mode]
@@ -73,6 +100,51 @@ class DetectedPeople:
         self._detectors.clear()
 
 
-def people_source(mode: Literal["auto", "thorough", "fast"], people: People, threads: int | None) -> PeopleSource:
-    """Who finds the people."""
-    return DetectedPeople(mode, people, threads)
+class PeopleFromFile:
+    """People whom the user's own detector found; ours only adds what the file lacks: world landmarks and masks.
+
+    A picture that the file does not mention is an InputError: an empty list says that nobody is in it.
+    """
+
+    def __init__(
+        self, given: GivenPeople, mode: DetectorMode, people: PeopleChoice, threads: int | None = None
+    ) -> None:
+        self._given, self._views, self._people = given, _VIEWS[mode], people
+        self._pool = ModelPool(threads or default_threads())
+
+    def in_picture(self, frame: Frame) -> list[DetectedPerson]:
+        return self._look(frame, None)
+
+    def start_sequence(self) -> None:
+        """Frames are looked up one by one: there is nothing to forget."""
+
+    def in_next_frame(self, frame: Frame) -> list[DetectedPerson]:
+        return self._look(frame, frame.index)
+
+    def _look(self, frame: Frame, index: int | None) -> list[DetectedPerson]:
+        given = self._given.people_in(frame.name, index)
+        if given is None:
+            raise InputError(
+                self._given.path,
+                f"does not mention {frame.name}",
+                expected="its name, or an empty list if nobody is in it",
+            )
+        width, height = frame.size
+        with_keypoints = [person.keypoints for person in given if person.keypoints is not None]
+        if with_keypoints:
+            known = [person_from_keypoints(rows, COCO17, width, height) for rows in with_keypoints]
+            people = watch_keypoints(self._pool, frame.pixels, known, self._views)
+        else:
+            boxes = [person.box for person in given if person.box is not None]
+            people = people_in_boxes(self._pool, frame.pixels, np.reshape(boxes, (-1, 4)), self._views)
+            people = [replace(p, score=given[i].score * p.score) for i, p in enumerate(people)]
+        people = sorted(people, key=lambda p: -float(np.prod(p.box[2:] - p.box[:2])))
+        return people[:1] if self._people == "largest" else people
+
+    def __enter__(self) -> PeopleFromFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.close()
