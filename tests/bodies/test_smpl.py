@@ -142,7 +142,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     "not finite": (lambda f: {**f, "v_template": np.full((6890, 3), np.nan)}, "not finite"),
     "sparse": (
         lambda f: {**f, "J_regressor": _damaged_sparse()},
-        "J_regressor cannot be read",
+        "is not a readable pickle.*out of bounds",
     ),
 }
 
