@@ -175,17 +175,18 @@ def mirror_uv_corners(
     return np.where(found[:, None, None], result, uv[uv_faces]).astype(np.float32), found
 
 
-def bleed_islands(image: Array, covered: NDArray[np.bool_], reach: int = 12) -> Array:
-    """Give the texels just outside the islands their nearest island's colour, so that seams never show the gap."""
+def bleed_islands(image: Array, covered: NDArray[np.bool_], reach: int = 12) -> None:
+    """Give the texels just outside the islands their nearest island's colour, so that seams never show the gap.
+
+    In place: image (size, size, C), C-contiguous.
+    """
     gap = (~covered).astype(np.uint8)
     if gap.all():
-        return image
+        return
     distance, label = cv2.distanceTransformWithLabels(gap, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
     inside = np.flatnonzero(covered)
     owner = np.zeros(int(label.max()) + 1, np.int64)
     owner[label.ravel()[inside]] = inside
     outside = np.flatnonzero((gap.ravel() > 0) & (distance.ravel() <= reach))
-    result = image.copy()
-    flat = result.reshape(gap.size, -1)
+    flat = image.reshape(gap.size, -1)
     flat[outside] = flat[owner[label.ravel()[outside]]]
-    return result

@@ -25,8 +25,10 @@ _MOST_LIGHT = 0.15
 _DETAIL = 0.035
 # Metres: far from the seen part, only what fills patches of this size is continued.
 _BROAD = 0.1
-# How closely colours at the border of the seen part are continued, and how far their own detail reaches.
-_BORDER, _BORDER_FADE = 0.01, 0.02
+# Metres: colours at the border of the seen part are continued this far, with their details.
+_RIM = 0.012
+# Metres: how closely colours that are spread follow those that were seen.
+_FOLLOW = 0.01
 _TINY = np.float32(1e-6)
 
 
@@ -52,21 +54,28 @@ def complete_texture(surface: BodyTexels, baked: BakedTexture, grain: float = 0.
     grain  standard deviation, 0…1, of the noise that made-up texels get
     """
     own = _smooth_step(baked.confidence, 0.08, 0.55)
-    mine = np.dstack((baked.colour * own[..., None], own))
-    theirs = surface.mirror(mine)
-    coarse_mine, coarse_theirs = surface.reduce(mine), surface.reduce(theirs)
-    light = _light_difference(surface, coarse_mine, coarse_theirs)
-    coarse = _over(coarse_mine, _brightened(coarse_theirs, light))
-    filled = surface.enlarge(_fill(surface, coarse))
-    whole = _over(mine, _brightened(theirs, surface.enlarge(light)))
-    image = np.empty_like(whole)
-    image[..., :3] = whole[..., :3] + (1 - whole[..., 3:]) * filled
-    image[..., 3] = own + 0.5 * (whole[..., 3] - own)
+    image = np.empty((*own.shape, 4), np.float32)
+    np.multiply(baked.colour, own[..., None], out=image[..., :3])
+    image[..., 3] = own
+    theirs = surface.mirror(image)
+    coarse, coarse_theirs = surface.reduce(image), surface.reduce(theirs)
+    seen_fraction = _seen_fraction(surface, coarse[..., 3])
+    light = _light_difference(surface, coarse, coarse_theirs)
+    coarse_theirs[..., :3] += light * coarse_theirs[..., 3:]
+    filled = surface.enlarge(_fill(surface, _continued(surface, _over(coarse, coarse_theirs))))
+    theirs[..., :3] += surface.enlarge(light) * theirs[..., 3:]
+    theirs *= (1 - own)[..., None]
+    image += theirs
+    filled *= 1 - image[..., 3:]
+    image[..., :3] += filled
+    image[..., 3] += own
+    image[..., 3] *= np.float32(0.5)
     if grain > 0:
         noise = np.random.default_rng(seed).standard_normal(own.shape, np.float32) * np.float32(grain)
         image[..., :3] += (noise * (1 - image[..., 3]))[..., None]
     np.clip(image, 0, 1, out=image)
-    return WholeTexture(bleed_islands(image, surface.fine.covered), _seen_fraction(surface, coarse_mine[..., 3]))
+    bleed_islands(image, surface.fine.covered)
+    return WholeTexture(image, seen_fraction)
 
 
 def _smooth_step(values: Array, low: float, high: float) -> Array:
@@ -84,11 +93,6 @@ def _straight(texture: Array) -> Array:
     return texture[..., :3] / np.maximum(texture[..., 3:], _TINY)
 
 
-def _brightened(texture: Array, light: Array) -> Array:
-    """A texture with a correction (…, 3) added to its colours."""
-    return np.dstack((texture[..., :3] + light * texture[..., 3:], texture[..., 3]))
-
-
 def _light_difference(surface: BodyTexels, mine: Array, theirs: Array) -> Array:
     """A smooth correction of mirrored colours, coarse: what separates both sides' light where both are seen."""
     both = mine[..., 3] * theirs[..., 3]
@@ -103,53 +107,59 @@ def _light_difference(surface: BodyTexels, mine: Array, theirs: Array) -> Array:
         np.zeros(3),
     )
     field = np.clip(field, -_MOST_LIGHT, _MOST_LIGHT)
-    return bleed_islands(surface.coarse.interpolate(field, surface.faces), surface.coarse.covered)
+    light = surface.coarse.interpolate(field, surface.faces)
+    bleed_islands(light, surface.coarse.covered)
+    return light
+
+
+def _continued(surface: BodyTexels, known: Array) -> Array:
+    """A coarse texture whose seen parts reach a little further, with the colours of their rim."""
+    sigma = max(0.8, _RIM * _texels_per_metre(surface))
+    blurred = cv2.GaussianBlur(known, (0, 0), sigma)
+    weight = np.clip(3 * blurred[..., 3:], 0, 1)
+    return _over(known, np.dstack((_straight(blurred) * weight, weight)))
+
+
+def _texels_per_metre(surface: BodyTexels) -> float:
+    """Of the coarse texture, on average."""
+    return float(np.sqrt(surface.coarse.covered.sum() / surface.operator.areas.sum()))
 
 
 def _fill(surface: BodyTexels, known: Array) -> Array:
     """Colours (coarse, coarse, 3) for whatever `known`, coarse and multiplied by its weight, leaves open."""
     plain = _without_detail(surface, known, _DETAIL)
-    opposite = surface.opposite(np.dstack((plain * known[..., 3:], known[..., 3])))
-    known = _over(known, opposite)
+    known = _over(known, surface.opposite(np.dstack((plain * known[..., 3:], known[..., 3]))))
     broad = _without_detail(surface, known, _BROAD)
-    spread_out = surface.coarse.interpolate(_spread_colours(surface, known, broad), surface.faces)
-    filled = opposite[..., :3] + (1 - opposite[..., 3:]) * spread_out
-    return bleed_islands(filled, surface.coarse.covered)
+    spread_out = surface.coarse.interpolate(_spread_colours(surface, broad, known[..., 3]), surface.faces)
+    filled = known[..., :3] + (1 - known[..., 3:]) * spread_out
+    bleed_islands(filled, surface.coarse.covered)
+    return filled
 
 
 def _without_detail(surface: BodyTexels, known: Array, detail: float) -> Array:
     """The colours (coarse, coarse, 3) with what is smaller than `detail` metres (letters, badges, folds) gone."""
     filled = fill_smoothly(_straight(known), (known[..., 3] > 0.3).astype(np.float32))
-    texels_per_metre = float(np.sqrt(surface.coarse.covered.sum() / surface.operator.areas.sum()))
-    kernel = max(3, round(detail * texels_per_metre) | 1)
+    kernel = max(3, round(detail * _texels_per_metre(surface)) | 1)
     eight_bit = (np.clip(filled, 0, 1) * 255 + 0.5).astype(np.uint8)
     return cv2.medianBlur(eight_bit, kernel).astype(np.float32) / np.float32(255)
 
 
-def _spread_colours(surface: BodyTexels, known: Array, broad: Array) -> Array:
-    """Colours of all vertices (V, 3) from texels with weight: harmonic over the surface, hair and face apart.
-
-    Far from the seen part only its broad colours count; right at its border its details are continued a little.
-    """
+def _spread_colours(surface: BodyTexels, colour: Array, weight: Array) -> Array:
+    """Colours of all vertices (V, 3) from texels with weight: harmonic over the surface, hair and face apart."""
     operator = surface.operator
-    both, seen = paint_vertices(
-        surface.coarse, surface.rows, np.dstack((broad, _straight(known) - broad)), known[..., 3]
-    )
-    values, detail = both[:, :3], both[:, 3:]
-    data = seen * operator.areas / _BORDER**2
+    values, seen = paint_vertices(surface.coarse, surface.rows, colour, weight)
+    data = seen * operator.areas / _FOLLOW**2
     groups = _hair_group(surface, seen)
     for part, tone in _skin_guesses(surface, values, seen):
         missing = part & (seen < 0.05)
-        values[missing], data[missing] = tone, 0.3 * operator.areas[missing] / _BORDER**2
+        values[missing], data[missing] = tone, 0.3 * operator.areas[missing] / _FOLLOW**2
         # Guessed skin ends at its part's border, as under a sleeve or a collar.
         groups[part] = 2
     if data.sum() == 0:
         return np.full_like(values, 0.5)
     stiffness = operator.stiffness(groups, leak=0.01)
-    near_data = seen * operator.areas / _BORDER**2
-    near = spread(stiffness, near_data, detail, operator.areas / _BORDER_FADE**2, np.zeros(3))
     mean = (values * data[:, None]).sum(0) / data.sum()
-    return spread(stiffness, data, values, operator.areas * 1e-3, mean) + near
+    return spread(stiffness, data, values, operator.areas * 1e-3, mean)
 
 
 def _hair_group(surface: BodyTexels, seen: Array) -> NDArray[np.int64]:

@@ -90,7 +90,7 @@ def _inpaint_window(image: Array, hole: Mask, usable: Mask, options: InpaintOpti
         copied = cv2.resize(estimate, (width, height), interpolation=cv2.INTER_LINEAR)
     else:
         copied = _follow_offsets(image, hole, usable, field, estimate)
-    weight = _soft(hole, options.feather)[..., None]
+    weight = (_soft(hole, options.feather) * (usable | hole))[..., None]
     return image * (1 - weight) + copied * weight
 
 

@@ -73,7 +73,7 @@ class ReposeOptions:
     supersampling: int = 2
     texture_size: int | None = None
     mask_margin: float = 0.008
-    hole_margin: float = 0.014
+    hole_margin: float = 0.018
     grain: bool = True
     most_arms: float = 0.06
     least_seen: float = 0.3
@@ -285,13 +285,13 @@ def _together(masks: Sequence[NDArray[np.floating]], shape: tuple[int, ...]) -> 
 
 
 def _texture_size(body: RiggedBody, pixels_per_metre: float) -> int:
-    """Texels along each side, a power of two: even where the atlas is coarse, a texel should not exceed a pixel."""
+    """Texels along each side, a power of two: also where the atlas is coarse, about as fine as the photo."""
     corners, flat = body.template[body.faces.long()], body.uv[body.uv_faces.long()]
     area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
     a, b = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
     widths_per_metre = ((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).abs() / area.clamp_min(1e-12)).sqrt()
     coarse = float(widths_per_metre[area > area.median()].quantile(0.1))
-    return int(np.clip(2 ** np.ceil(np.log2(max(pixels_per_metre, 1) / max(coarse, 1e-3))), 512, 4096))
+    return int(np.clip(2 ** np.round(np.log2(max(pixels_per_metre, 1) / max(coarse, 1e-3))), 512, 4096))
 
 
 def cover_picture(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -19,9 +19,11 @@ Index = NDArray[np.int64]
 _RADIUS = 3
 # Grounds, horizons, shelves and stands run across a picture: the same height is the likelier source. In squared
 # grey levels per squared share of the picture's height.
-_HEIGHT_PRIOR = np.float32(6000)
+_HEIGHT_PRIOR = np.float32(30000)
 # How much farther colours spread sideways than up and down in the first guess.
-_SIDEWAYS = 4
+_SIDEWAYS = 8
+# Pixels over which a mismatch at the hole's border fades out inside.
+_ERROR_REACH = 4
 PATCH = np.ones((2 * _RADIUS + 1,) * 2, np.uint8)
 _STEPS = (1, 3)
 
@@ -185,4 +187,9 @@ class _Level:
                 total[pixel, :3] += share * flat[best[inside] + dy * self.width + dx]
                 total[pixel, 3:] += share
         voted = (total[:, :3] / np.maximum(total[:, 3:], np.float32(1e-30))).reshape(self.image.shape)
-        return np.where(self.hole[..., None], voted, self.image).astype(np.float32)
+        ring = self.usable & (total[:, 3] > 0).reshape(self.hole.shape)
+        # What the patches get wrong on the known pixels around the hole, they get wrong beside them too.
+        error = fill_smoothly(np.where(ring[..., None], self.image - voted, np.float32(0)), ring.astype(np.float32))
+        inside = cv2.distanceTransform(self.hole.astype(np.uint8), cv2.DIST_L2, 3)
+        voted += error * np.exp(-inside / np.float32(_ERROR_REACH))[..., None]
+        return np.where(self.hole[..., None], np.clip(voted, 0, 255), self.image).astype(np.float32)
