@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -234,7 +235,7 @@ def test_messages_go_to_stderr_and_warnings_come_once(hpc):
 def test_help_of_a_command_tells_each_option(hpc):
     ran = hpc("probe", "--help")
     assert ran.code == 0
-    assert ran.out.startswith("Usage: hpc probe [OPTIONS] [INPUT]...\n\n  Do as it is told.\n")
+    assert re.match(r"Usage: hpc probe \[OPTIONS\] .*INPUT.*\n\n  Do as it is told.\n", ran.out)
     for option in (
         "--out",
         "--device",
