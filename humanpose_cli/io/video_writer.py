@@ -82,7 +82,7 @@ class VideoWriter:
 
     def _arguments(self, width: int, height: int) -> list[str]:
         raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(self._rate), "-i", "-"]
-        coder = ["-c:v", "libx264", "-preset", "medium", "-crf", str(self._quality), "-threads", str(self._threads)]
+        coder = ["-c:v", "libx264", "-preset", "veryfast", "-crf", str(self._quality), "-threads", str(self._threads)]
         tags = ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
         exact = ["-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1"]
         target = ["-movflags", "+faststart", "-f", "mp4", "-y", f"file:{self._temporary}"]

@@ -217,6 +217,7 @@ class TestBoxes:
         assert people.people_in("b.jpg") == ()
         assert people.people_in("c.jpg") is None
         assert len(people.people_in("000012", index=12)) == 1
+        assert people.people_in("img_0099.png", index=12) is None  # the file tells pictures apart by name
 
     @pytest.mark.parametrize("separator", [",", ";", "\t", ", "])
     def test_csv(self, save, separator):

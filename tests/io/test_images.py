@@ -204,6 +204,7 @@ class TestPixelFormats:
         assert over_white(pixels, np.array([[0]], np.uint8)).tolist() == [[[255, 255, 255]]]
         assert over_white(pixels, np.array([[255]], np.uint8)).tolist() == [[[0, 100, 255]]]
         assert over_white(pixels, np.array([[51]], np.uint8)).tolist() == [[[204, 224, 255]]]
+        assert over_white(pixels + np.uint8(1), np.array([[128]], np.uint8)).tolist() == [[[128, 178, 127]]]  # 177.7
 
     def test_grey_with_alpha_and_palette_with_transparency(self, tmp_path, ramp):
         Image.fromarray(np.dstack((ramp, np.full_like(ramp, 128))), "LA").save(tmp_path / "la.png")
@@ -362,12 +363,14 @@ class TestDamage:
         with pytest.raises(InputError, match="60000 × 60000"):
             read_image(tmp_path / "bomb.png")
 
-    def test_a_108_megapixel_picture_passes_without_a_word_and_without_changing_pillow(self, tmp_path, recwarn):
+    def test_a_108_megapixel_picture_passes_without_a_word_and_without_changing_pillow(
+        self, tmp_path, recwarn, monkeypatch
+    ):
         Image.new("1", (12000, 9000)).save(tmp_path / "big.png")
-        before = Image.MAX_IMAGE_PIXELS
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
         assert picture_size(tmp_path / "big.png") == (12000, 9000)
         assert not recwarn.list
-        assert before == Image.MAX_IMAGE_PIXELS
+        assert Image.MAX_IMAGE_PIXELS == 1000
 
     def test_postscript_is_never_run(self, tmp_path):
         (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
