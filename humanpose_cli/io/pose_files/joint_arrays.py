@@ -53,7 +53,7 @@ def _check_shape(path: Path, values: np.ndarray) -> None:
     flat = shape[-1] if shape else 0
     remedy = "save an array of shape (J, 3) for a pose or (T, J, 3) for a motion"
     if len(shape) in (1, 3) and flat in _AXIS_ANGLE_WIDTHS:
-        remedy = f"this looks like axis-angle rotations: {AXIS_ANGLE_WAY_OUT}"
+        remedy = AXIS_ANGLE_WAY_OUT
     elif len(shape) == 3 and flat == 2:
         remedy = "this looks like 2-D joints: a target pose needs depth"
     elif len(shape) == 3 and flat == 4:
@@ -61,7 +61,7 @@ def _check_shape(path: Path, values: np.ndarray) -> None:
     elif len(shape) == 3 and shape[1] == 3 and skeletons_with(flat):
         remedy = "this looks transposed: numpy.swapaxes(pose, -1, -2)"
     elif len(shape) == 4 and shape[2:] == (3, 3):
-        remedy = "these look like rotation matrices: turn them to axis-angle, and " + AXIS_ANGLE_WAY_OUT
+        remedy = f"these look like rotation matrices; {AXIS_ANGLE_WAY_OUT}"
     elif len(shape) == 4 and shape[3] == 3:
         remedy = "if it holds several persons, save one of them: pose[:, 0]"
     found = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape

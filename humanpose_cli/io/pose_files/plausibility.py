@@ -44,7 +44,7 @@ _ADULT_SIZE = 1.3
 _UNITS = {"millimetres": 1000.0, "centimetres": 100.0, "inches": 39.37, "feet": 3.281, "kilometres": 0.001}
 
 AXIS_ANGLE_WAY_OUT = (
-    "rotations go into an AMASS file: numpy.savez('pose.npz', poses=p.reshape(-1, 72), "
+    "axis-angle rotations go into an AMASS file: numpy.savez('pose.npz', poses=p.reshape(-1, 72), "
     "trans=numpy.zeros((len(p), 3)), mocap_framerate=30)"
 )
 
