@@ -154,11 +154,11 @@ def add_angle_energy(
     jacobian (N, J, 3, 3) is `angle_jacobian`'s; the joints' increments are the first 3 J parameters.
     """
     count, joints = jacobian.shape[:2]
-    transposed = jacobian.mT
+    width, transposed = 3 * joints, jacobian.mT
     equations.cost.add_(cost)
     pulled = transposed @ slope.view(count, joints, 3, 1)
-    equations.gradient[:, : 3 * joints] += pulled.view(count, -1)
+    equations.gradient[:, :width] += pulled.view(count, width)
     # Both sides of the curvature, three rows at a time: the Jacobian is block diagonal.
-    half = (transposed @ curvature.view(count, joints, 3, -1)).view(curvature.shape)
-    full = transposed @ half.mT.reshape(count, joints, 3, -1)
-    equations.hessian[:, : 3 * joints, : 3 * joints] += full.view(curvature.shape)
+    half = (transposed @ curvature.view(count, joints, 3, width)).view(curvature.shape)
+    full = transposed @ half.mT.reshape(count, joints, 3, width)
+    equations.hessian[:, :width, :width] += full.view(curvature.shape)

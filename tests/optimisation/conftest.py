@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -70,6 +71,12 @@ def place(
         world=world.numpy(),
     )
     return Scene(rotations, betas, posed.joints.numpy(), observations)
+
+
+@pytest.fixture(scope="session")
+def place_bodies(body: RiggedBody) -> Callable[..., Scene]:
+    """Makes a scene of given rotations and betas: `place` for the default body."""
+    return partial(place, body)
 
 
 @pytest.fixture(scope="session")
