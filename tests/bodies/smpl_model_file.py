@@ -42,7 +42,7 @@ def random_smpl_fields(seed: int = 0) -> dict[str, Any]:
     return {
         "v_template": template,
         "shapedirs": rng.normal(0, 0.01, (VERTICES, 3, 10)),
-        "posedirs": rng.normal(0, 0.004, (VERTICES, 3, POSE_FEATURES)),
+        "posedirs": rng.normal(0, 0.004, (VERTICES, 3, POSE_FEATURES)).astype(np.float32),
         "J_regressor": scipy.sparse.csc_matrix(regressor),
         "weights": weights,
         "kintree_table": np.array([[2**32 - 1, *SMPL24.parents[1:]], np.arange(24)], dtype=np.uint32),
