@@ -19,7 +19,6 @@ __all__ = ["Candidate", "candidates_from", "same_person", "similarity", "similar
 BODY = BLAZEPOSE33.indices(
     ["nose"] + [f"{s}_{j}" for j in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for s in ("left", "right")]
 )
-TORSO = BLAZEPOSE33.indices(["left_shoulder", "right_shoulder", "left_hip", "right_hip"])
 _MIRROR = list(BLAZEPOSE33.mirror)
 _OKS_WIDTH = 0.07  # of the region's side: how far two guesses of one joint may be apart
 _SAME_PERSON = 0.5
@@ -49,6 +48,13 @@ class Candidate:
         return self.second.next_region.side
 
     @property
+    def passes(self) -> tuple[Observation, ...]:
+        """The third pass and those on the jittered views; only of a studied candidate."""
+        if self.third is None:
+            raise ValueError("the candidate has not been studied yet")
+        return (self.third, *self.views)
+
+    @property
     def points(self) -> np.ndarray:
         """(33, 2) the best guess so far."""
         return self.second.points if self.third is None else self.third.points
@@ -59,19 +65,26 @@ class Candidate:
         return len(self.windows)
 
 
-def similarity(points: np.ndarray, others: np.ndarray, side: float) -> float:
-    """Object keypoint similarity 0..1 of two poses (33, 2) of body size `side`; blind to left and right swapped."""
-    swapped = others[_MIRROR]
+def similarity(
+    points: np.ndarray, others: np.ndarray, side: float, sure: tuple[np.ndarray, np.ndarray] | None = None
+) -> float:
+    """Object keypoint similarity 0..1 of two poses (33, 2) of body size `side`; blind to left and right swapped.
+
+    sure: confidences (33,) of both; joints that only one of them sees then count little.
+    """
+    mine, theirs = sure if sure is not None else (np.ones(len(points)), np.ones(len(points)))
     return max(
-        similarity_of_points(points[BODY], others[BODY], side),
-        similarity_of_points(points[BODY], swapped[BODY], side),
+        similarity_of_points(points[BODY], others[rows][BODY], side, np.sqrt(mine * theirs[rows])[BODY] + 0.02)
+        for rows in (slice(None), _MIRROR)
     )
 
 
-def similarity_of_points(points: np.ndarray, others: np.ndarray, side: float) -> float:
+def similarity_of_points(
+    points: np.ndarray, others: np.ndarray, side: float, weights: np.ndarray | None = None
+) -> float:
     """Mean over (N, 2) points of how near each is to its counterpart, 0..1, on the scale of a body of `side`."""
     apart = np.sum((points - others) ** 2, axis=-1)
-    return float(np.exp(-apart / (2 * (_OKS_WIDTH * side) ** 2)).mean())
+    return float(np.average(np.exp(-apart / (2 * (_OKS_WIDTH * side) ** 2)), weights=weights))
 
 
 def same_person(a: Candidate, b: Candidate) -> bool:

@@ -15,9 +15,9 @@ from humanpose_cli.detection.models import ModelPool, PoseModels
 from humanpose_cli.detection.observing import Observation, View, jittered_views, observe
 from humanpose_cli.detection.proposals import Proposal, propose_in
 from humanpose_cli.detection.regions import Pyramid, Region
-from humanpose_cli.detection.searching import Scheme, search
+from humanpose_cli.detection.searching import Found, Scheme, search
 
-__all__ = ["Follower", "Sighting"]
+__all__ = ["Follower"]
 
 _PRESENCE = 0.5  # below this the person has left the region
 _MOVED = 0.06  # of the region's side: passes that differ by more show no pose to rely on
@@ -28,18 +28,10 @@ _REJECTION = 30  # frames for which a place where a search found nobody is left 
 _SAME_PERSON = 0.5
 
 
-@dataclass(frozen=True)
-class Sighting:
-    """A person in one frame: the passes to average, and how sure it is."""
-
-    passes: tuple[Observation, ...]
-    score: float
-
-
 @dataclass
 class _Followed:
     region: Region
-    sighting: Sighting | None
+    sighting: Found | None
     missed: int = 0
 
 
@@ -58,7 +50,7 @@ class Follower:
         self._frame = -1
         self._last_search = -_SEARCH_PAUSE
 
-    def see(self, pyramid: Pyramid) -> list[Sighting]:
+    def see(self, pyramid: Pyramid) -> list[Found]:
         """Everybody in the next frame."""
         self._frame += 1
         if self._frame == 0:
@@ -106,7 +98,7 @@ class Follower:
         present = [f for f in self._followed if f.sighting is not None]
         for found in search(self._pool, pyramid, self._scheme):
             if not any(_same(found.passes, f.sighting.passes) for f in present if f.sighting is not None):
-                present.append(_Followed(_mean_region(found.passes), Sighting(found.passes, found.score)))
+                present.append(_Followed(_mean_region(found.passes), found))
         self._followed = present
 
     def _known(self, region: Region) -> bool:
@@ -146,7 +138,7 @@ def _update(followed: _Followed, passes: tuple[Observation, ...]) -> None:
         followed.missed += 1
         return
     score = presence * math.exp(-0.5 * (moved / 0.03) ** 2)
-    followed.sighting, followed.missed, followed.region = Sighting(passes, score), 0, _mean_region(passes)
+    followed.sighting, followed.missed, followed.region = Found(passes, score), 0, _mean_region(passes)
 
 
 def _mean_region(passes: Sequence[Observation]) -> Region:

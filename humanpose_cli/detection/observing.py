@@ -17,6 +17,8 @@ _BODY_ROWS = len(BLAZEPOSE33)
 _MIRROR = list(BLAZEPOSE33.mirror)
 _CENTRE_ROW, _EDGE_ROW = _BODY_ROWS, _BODY_ROWS + 1
 
+_FADE = 0.02  # of the region's side: a joint this far out of the picture keeps a third of its confidence
+
 # Shift right and down (share of the side), scale, turn (radians), mirrored: small enough that a person stays well
 # inside, different enough that the model's errors differ. Fixed, so that the same picture gives the same people.
 _JITTER: tuple[tuple[float, float, float, float, bool], ...] = (
@@ -43,14 +45,14 @@ class View:
 class Observation:
     """What one landmark pass says, mirroring and the region's rotation undone.
 
-    points (33, 2) pixels of the picture; visibility, inside (33,) and presence 0..1; world (33, 3) metres in camera
-    axes, hip centre origin; mask (256, 256) in the crop of `region`; next_region: where the model would look next.
+    points (33, 2) pixels of the picture; confidence (33,) 0..1: visible, in the crop and in the picture; presence 0..1;
+    world (33, 3) metres in camera axes, hip centre origin; mask (256, 256) in the crop of `region`; next_region: where
+    the model would look next.
     """
 
     region: Region
     points: np.ndarray
-    visibility: np.ndarray
-    inside: np.ndarray
+    confidence: np.ndarray
     presence: float
     world: np.ndarray
     mask: np.ndarray
@@ -61,24 +63,29 @@ def observe(models: PoseModels, pyramid: Pyramid, view: View) -> Observation:
     """Run the landmark model on one view of the picture."""
     answer = models.landmarks(pyramid.crop(view.region, LANDMARK_SIZE, mirror=view.mirror))
     points, world, mask = answer.points, answer.world, answer.mask
-    visibility, inside = answer.visibility, answer.inside
+    confidence = answer.visibility * answer.inside
     if view.mirror:
         points = points * [-1, 1] + [LANDMARK_SIZE, 0]
         points[:_BODY_ROWS] = points[_MIRROR]
         world = (world * [-1, 1, 1])[_MIRROR]
-        visibility, inside = visibility[_MIRROR], inside[_MIRROR]
+        confidence = confidence[_MIRROR]
         mask = np.ascontiguousarray(mask[:, ::-1])
     placed = view.region.points_to_picture(points, LANDMARK_SIZE)
     return Observation(
         region=view.region,
         points=placed[:_BODY_ROWS],
-        visibility=visibility,
-        inside=inside,
+        confidence=confidence * _in_picture(placed[:_BODY_ROWS], pyramid, _FADE * view.region.side),
         presence=answer.presence,
         world=view.region.axes_to_picture(world),
         mask=mask,
         next_region=region_from_axis(placed[_CENTRE_ROW], placed[_EDGE_ROW]),
     )
+
+
+def _in_picture(points: np.ndarray, pyramid: Pyramid, fade: float) -> np.ndarray:
+    """(L,) 1 inside the picture, falling with the distance outside it."""
+    outside = np.linalg.norm(points - np.clip(points, 0, [pyramid.width, pyramid.height]), axis=1)
+    return np.exp(-outside / fade)
 
 
 def observe_all(pool: ModelPool, pyramid: Pyramid, views: Sequence[View]) -> list[Observation]:

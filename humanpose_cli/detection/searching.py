@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from humanpose_cli.detection.candidates import Candidate, candidates_from, study
-from humanpose_cli.detection.judging import Evidence, Rule, distinct_people, evidence
+from humanpose_cli.detection.candidates import candidates_from, study
+from humanpose_cli.detection.judging import Odds, distinct_people, evidence, first_impression
 from humanpose_cli.detection.models import ModelPool
 from humanpose_cli.detection.observing import Observation
 from humanpose_cli.detection.proposals import propose, windows_over
@@ -28,7 +27,8 @@ class Scheme:
     threshold  score from which the detector's proposals are followed
     views      jittered views of a candidate in a search
     followed   jittered views of a person who is followed from the frame before
-    rules      a candidate that meets one of them is a person
+    first      odds by which a candidate of two passes is worth studying
+    studied    odds by which a studied candidate is a person
     """
 
     shares: tuple[float, ...]
@@ -36,45 +36,50 @@ class Scheme:
     threshold: float
     views: int
     followed: int
-    rules: tuple[Rule, ...]
+    first: Odds
+    studied: Odds
 
     def windows(self, pyramid: Pyramid) -> list[Region]:
         """The windows of a full search, the whole picture first."""
         return windows_over(pyramid.width, pyramid.height, self.shares, self.beyond)
 
 
-_RULES = (Rule(3, 0.03, 0.02, 0.85, np.inf), Rule(2, 0.018, np.inf, 0.9, 0.025))
+# Fitted separately, for support grows with the number of windows and the spread with that of views.
 SCHEMES: dict[str, Scheme] = {
-    "thorough": Scheme((1.0, 1.35, 0.75, 0.5, 0.35), 0.25, 0.3, 8, 8, _RULES),
-    "fast": Scheme((1.0, 1.35, 0.75, 0.5), 0.0, 0.4, 3, 1, _RULES),
+    "thorough": Scheme(
+        shares=(1.0, 1.35, 0.75, 0.5, 0.35),
+        beyond=0.25,
+        threshold=0.3,
+        views=8,
+        followed=8,
+        first=Odds(0.492, 0.88, 0.21, 0.985, -1.315, -5.506, least=-1.5),
+        studied=Odds(0.392, 0.861, 0.213, 2.459, -1.152, -8.856, least=0.7),
+    ),
+    "fast": Scheme(
+        shares=(1.0, 1.35, 0.75, 0.5),
+        beyond=0.25,
+        threshold=0.3,
+        views=3,
+        followed=1,
+        first=Odds(0.726, 0.988, 0.263, 0.722, -1.406, -5.112, least=-1.0),
+        studied=Odds(0.657, 0.906, 0.213, 1.993, -1.227, -8.327, least=0.5),
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Found:
-    """A person: the passes to average, and how sure it is."""
+    """A person: the passes to average, and how likely it is one, 0..1."""
 
-    candidate: Candidate
+    passes: tuple[Observation, ...]
     score: float
-
-    @property
-    def passes(self) -> tuple[Observation, ...]:
-        """The passes on the model's own region and on its jittered copies."""
-        assert self.candidate.third is not None
-        return (self.candidate.third, *self.candidate.views)
 
 
 def search(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Found]:
-    """Look for everybody in a picture through all windows of the scheme."""
+    """Look for everybody in a picture through all windows of the scheme; the likeliest first."""
     proposals = propose(pool, pyramid, scheme.windows(pyramid), scheme.threshold)
-    least = min(rule.support for rule in scheme.rules)
-    candidates = [c for c in candidates_from(pool, pyramid, proposals) if c.support >= least]
-    judged = [(c, evidence(c)) for c in study(pool, pyramid, candidates, scheme.views)]
-    scores = {id(c): _score(e) for c, e in judged}
-    people = distinct_people([c for c, e in judged if any(rule.holds(e) for rule in scheme.rules)])
-    return [Found(c, scores[id(c)]) for c in people]
-
-
-def _score(e: Evidence) -> float:
-    """0..1: presence, less the more the joints move under jitter."""
-    return e.presence * float(np.exp(-0.5 * (e.spread / 0.03) ** 2))
+    candidates = candidates_from(pool, pyramid, proposals)
+    worth_it = [c for c in candidates if scheme.first.of(first_impression(c)) > scheme.first.least]
+    judged = [(c, scheme.studied.of(evidence(c))) for c in study(pool, pyramid, worth_it, scheme.views)]
+    people = distinct_people([(c, odds) for c, odds in judged if odds > scheme.studied.least])
+    return [Found(c.passes, 1 / (1 + math.exp(-odds))) for c, odds in people]
