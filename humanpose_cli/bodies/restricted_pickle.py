@@ -238,7 +238,7 @@ def _array(content: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
             flat[i] = item
         return flat.reshape(shape, order=order)
     raw = content.encode("latin1") if isinstance(content, str) else bytes(content)
-    return np.frombuffer(raw, dtype=dtype).reshape(shape, order=order)
+    return np.frombuffer(raw, dtype=dtype).reshape(shape, order=order).copy(order="K")  # writable
 
 
 class _Resolver:

@@ -44,6 +44,7 @@ def test_values_come_back(name: str, protocol: int, tmp_path: Path) -> None:
     assert type(read) is (dict if name == "ordered" else type(VALUES[name]))
     if isinstance(read, np.ndarray):
         assert read.dtype == VALUES[name].dtype
+        assert read.flags.writeable
     np.testing.assert_equal(read, VALUES[name])
 
 
