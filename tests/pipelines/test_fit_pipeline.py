@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+from conftest import KnownPeople, true_person
+
+from humanpose_cli.errors import UsageError
+from humanpose_cli.io.input_items import Frame
+from humanpose_cli.metrics.pose import mpjpe
+from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
+from humanpose_cli.pipelines.overlays import overlay_picture
+
+
+def test_perfect_landmarks_give_the_true_body(clip, clip_frames, known):
+    with BodyFitter(FitOptions(focal=clip.focal), people=known) as fitter:
+        fitted = fitter.fit_picture(clip_frames[0])
+    record = fitted.record
+    assert (len(record), record.frame_count) == (1, 1)
+    # Seen from the side, the far arm's depth is only as sure as the priors let it be.
+    assert 1000 * float(mpjpe(record.joints3d, clip.posed(slice(0, 1)).joints.numpy())[0]) < 40
+    assert record.reprojection_error[0] < 3
+    assert record.confidence[0] > 0.5
+    assert known.closed
+
+
+def test_joints_and_pose_agree_with_the_body(clip, clip_frames, known):
+    """The stored joints are those of the stored parameters, in metres and in pixels."""
+    from humanpose_cli.pipelines.overlays import body_vertices
+
+    with BodyFitter(FitOptions(focal=clip.focal), people=known) as fitter:
+        record = fitter.fit_picture(clip_frames[0]).record
+        vertices = body_vertices(fitter.body, record, np.array([0]))[0].numpy()
+    x, y = record.principal_point[0]
+    pixels = record.focal[0] * record.joints3d[0, :, :2] / record.joints3d[0, :, 2:] + [x, y]
+    np.testing.assert_allclose(record.joints2d[0], pixels, atol=0.01)
+    # Every joint lies inside the box of its own surface.
+    assert (record.joints3d[0] > vertices.min(0) - 1e-3).all()
+    assert (record.joints3d[0] < vertices.max(0) + 1e-3).all()
+
+
+def test_nobody_is_a_record_without_rows_and_an_unchanged_overlay(clip_frames):
+    with BodyFitter(people=KnownPeople()) as fitter:
+        record = fitter.fit_picture(clip_frames[0], name="empty.png").record
+        assert len(record) == 0
+        assert record.frame_names.tolist() == ["empty.png"]
+        assert overlay_picture(fitter.body, record, clip_frames[0]) is clip_frames[0]
+
+
+def test_focal_length_comes_from_the_option_then_exif_then_the_size(clip_frames):
+    def focal(options, exif):
+        with BodyFitter(options, people=KnownPeople()) as fitter:
+            return float(fitter.fit_picture(clip_frames[0], focal=exif).record.focal[0])
+
+    assert focal(FitOptions(focal=900.0), 800.0) == 900
+    assert focal(FitOptions(), 800.0) == 800
+    assert focal(FitOptions(), None) == pytest.approx(1.2 * 640)
+
+
+@pytest.mark.parametrize("focal", [0.0, -1.0, float("nan"), float("inf")])
+def test_impossible_focal_lengths_are_refused(focal):
+    with pytest.raises(UsageError, match="--focal"):
+        FitOptions(focal=focal)
+
+
+def test_a_sequence_has_one_shape_and_one_id_a_person(clip, clip_frames, known):
+    steps = []
+    frames = [Frame(t, f"{t:06d}", pixels) for t, pixels in enumerate(clip_frames)]
+    with BodyFitter(FitOptions(focal=clip.focal), people=known) as fitter:
+        record = fitter.fit_sequence(frames, frame_rate=15.0, frame_count=4, on_step=lambda *step: steps.append(step))
+    assert record.tracks == [0]
+    assert record.frame_index.tolist() == [0, 1, 2, 3]
+    assert (record.betas == record.betas[0]).all()
+    assert record.frame_rate == 15
+    assert steps == [(t, 4, "frames") for t in (1, 2, 3, 4)]
+    assert known.sequences == 1
+
+
+def test_a_person_missing_in_between_keeps_the_id(clip, clip_frames, known):
+    known.by_index[1] = []
+    frames = [Frame(t, str(t), pixels) for t, pixels in enumerate(clip_frames)]
+    with BodyFitter(FitOptions(focal=clip.focal), people=known) as fitter:
+        record = fitter.fit_sequence(frames)
+    assert record.tracks == [0]
+    assert record.frame_index.tolist() == [0, 2, 3]
+
+
+def test_rows_do_not_depend_on_who_else_is_in_the_picture(clip, clip_frames):
+    """Alone and beside somebody, a person gets the same body (design section 9: 1e-5)."""
+    one, other = true_person(clip, 0), true_person(clip, 3, shift=200)
+    with BodyFitter(FitOptions(focal=clip.focal), people=KnownPeople({0: [one]})) as fitter:
+        alone = fitter.fit_picture(clip_frames[0]).record
+    with BodyFitter(FitOptions(focal=clip.focal), people=KnownPeople({0: [one, other]})) as fitter:
+        both = fitter.fit_picture(clip_frames[0]).record
+    assert both.tracks == [0, 1]
+    np.testing.assert_allclose(both.joints3d[0], alone.joints3d[0], atol=1e-5)
+    np.testing.assert_allclose(both.betas[0], alone.betas[0], atol=1e-4)

@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+from conftest import KnownPeople, true_person
+from skimage.metrics import structural_similarity
+
+from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.geometry.rotations import matrix_to_axis_angle
+from humanpose_cli.io.images import read_image
+from humanpose_cli.io.input_items import InputItem
+from humanpose_cli.pipelines.fit import FitOptions
+from humanpose_cli.pipelines.repose import ReposeOptions, Reposer
+from humanpose_cli.pipelines.repose_items import form_of, repose_item, repose_outputs
+from humanpose_cli.pipelines.targets import RotationTarget
+
+
+def target_at(clip, frames):
+    poses = matrix_to_axis_angle(clip.rotations[frames]).flatten(1).numpy()
+    return RotationTarget(poses, clip.trans[frames].numpy(), frame_rate=clip.frame_rate)
+
+
+def reposer_of(clip, people, **options):
+    fit = FitOptions(focal=clip.focal)
+    return Reposer(ReposeOptions(fit=fit, **options), people=KnownPeople({0: people}))
+
+
+def similarity(a, b, where):
+    return float(structural_similarity(a, b, channel_axis=2, full=True)[1][where].mean())
+
+
+def test_the_same_pose_gives_the_photo_back(clip, clip_frames):
+    with reposer_of(clip, [true_person(clip, 0)]) as reposer:
+        scene = reposer.read(clip_frames[0])
+        (made,) = scene.pictures(
+            RotationTarget(scene.record.poses, scene.record.trans)  # its own fitted pose
+        )
+    assert made.image.shape == clip_frames[0].shape
+    person = clip.silhouette(clip.rotations[0], clip.trans[0])
+    assert similarity(made.image, clip_frames[0], person) > 0.5
+    away = np.ones_like(person)
+    rows, columns = np.nonzero(person)
+    away[rows.min() - 20 : rows.max() + 20, columns.min() - 40 : columns.max() + 40] = False
+    assert np.array_equal(made.image[away], clip_frames[0][away])
+
+
+def test_another_pose_is_nearer_to_its_truth_than_the_photo(clip, clip_frames):
+    with reposer_of(clip, [true_person(clip, 0)], absolute=True) as reposer:
+        (made,) = reposer.read(clip_frames[0]).pictures(target_at(clip, [3]))
+    truth = clip.picture(clip.rotations[3], clip.trans[3])
+    where = clip.silhouette(clip.rotations[3], clip.trans[3])
+    assert similarity(made.image, truth, where) > similarity(clip_frames[0], truth, where) + 0.05
+
+
+def test_transparent_backgrounds_have_alpha_only_at_the_person(clip, clip_frames):
+    with reposer_of(clip, [true_person(clip, 0)], background="transparent") as reposer:
+        (made,) = reposer.read(clip_frames[0]).pictures(target_at(clip, [0]))
+    assert made.image.shape == (*clip.size, 4)
+    person = clip.silhouette(clip.rotations[0], clip.trans[0])
+    solid = made.image[..., 3] > 127
+    assert (solid & person).sum() > 0.8 * person.sum()
+    assert 0.01 < solid.mean() < 0.2
+
+
+def test_all_people_are_drawn_over_a_background_without_them(clip, clip_frames):
+    people = [true_person(clip, 0), true_person(clip, 0, shift=250)]
+    photo = clip_frames[0].copy()
+    person = clip.silhouette(clip.rotations[0], clip.trans[0])
+    photo[np.roll(person, 250, 1)] = clip_frames[0][person]
+    with reposer_of(clip, people, person="all") as reposer:
+        scene = reposer.read(photo)
+        (made,) = scene.pictures(target_at(clip, [0]))
+    assert scene.rows == [0, 1]
+    for place in (person, np.roll(person, 250, 1)):
+        assert similarity(made.image, photo, place) > 0.3
+
+
+def test_who_is_asked_for_must_be_there(clip, clip_frames):
+    with (
+        reposer_of(clip, [true_person(clip, 0)], person="4") as reposer,
+        pytest.raises(InputError, match="no person 4"),
+    ):
+        reposer.read(clip_frames[0], name="a.jpg")
+    with reposer_of(clip, []) as reposer, pytest.raises(InputError, match="a.jpg: nobody was found"):
+        reposer.read(clip_frames[0], name="a.jpg")
+    with pytest.raises(UsageError, match="--person"):
+        ReposeOptions(person="bob")
+
+
+def test_size_is_the_longer_side(clip, clip_frames):
+    with reposer_of(clip, [true_person(clip, 0)], size=320) as reposer:
+        (made,) = reposer.read(clip_frames[0]).pictures(target_at(clip, [0]))
+    assert made.image.shape == (240, 320, 3)
+
+
+def test_forms_and_names_of_outputs(tmp_path, clip):
+    one, many = target_at(clip, [0]), target_at(clip, [0, 1, 2])
+    assert form_of(one, numbered=True, transparent=True) == "picture"
+    assert form_of(many, numbered=None, transparent=False) == "video"
+    assert form_of(many, numbered=None, transparent=True) == "numbered"
+    assert form_of(many, numbered=True, transparent=False) == "numbered"
+    item = InputItem("sub/a b.jpg", "picture", tmp_path / "a b.jpg", (), tmp_path)
+    assert repose_outputs(item, tmp_path, "picture", 1) == (tmp_path / "sub/a b.jpg.reposed.png",)
+    assert [p.name for p in repose_outputs(item, tmp_path, "numbered", 2)] == ["000000.png", "000001.png"]
+
+
+def test_a_motion_makes_numbered_pictures(tmp_path, clip, clip_frames):
+    from humanpose_cli.io.images import write_image
+
+    photo = tmp_path / "photo.png"
+    write_image(photo, clip_frames[0])
+    item = InputItem("photo.png", "picture", photo, (photo,), tmp_path)
+    with reposer_of(clip, [true_person(clip, 0)]) as reposer:
+        done = repose_item(reposer, item, target_at(clip, [0, 3]), tmp_path / "out", "numbered")
+    assert [p.name for p in done.outputs] == ["000000.png", "000001.png"]
+    first, second = (read_image(path).pixels for path in done.outputs)
+    assert first.shape == clip_frames[0].shape
+    assert (first != second).any()
+    assert 0.1 < done.seen_fraction < 0.6

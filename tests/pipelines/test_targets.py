@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+from conftest import PELVIS
+
+from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.conventions import COCO17, SMPL24
+from humanpose_cli.errors import InputError
+from humanpose_cli.geometry.rotations import geodesic_angle, matrix_to_axis_angle
+from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.pipelines.targets import JointTarget, RotationTarget, largest_person, target_of_record
+
+
+def test_rotations_pass_unchanged_and_the_pelvis_lands_where_the_file_says(clip):
+    poses = matrix_to_axis_angle(clip.rotations[:3]).flatten(1).numpy()
+    target = RotationTarget(poses, clip.trans[:3].numpy(), frame_rate=15.0)
+    motion = target.motion(clip.body, clip.betas[0].numpy())
+    torch.testing.assert_close(motion.rotations, clip.rotations[:3], atol=1e-5, rtol=0)
+    torch.testing.assert_close(motion.roots, clip.posed(slice(0, 3)).joints[:, PELVIS], atol=1e-5, rtol=0)
+
+
+def test_joints_of_a_pose_give_that_pose_back(clip):
+    joints = clip.posed(slice(0, 3)).joints.numpy()
+    motion = JointTarget(joints, SMPL24).motion(clip.body, clip.betas[0].numpy())
+    back = clip.body.pose(motion.rotations, clip.betas, motion.roots, vertices=False).joints
+    back = back - back[:, :1] + torch.from_numpy(joints[:, :1])
+    assert float((back - torch.from_numpy(joints)).norm(dim=-1).mean()) < 0.01
+    assert float(torch.rad2deg(geodesic_angle(motion.rotations[:, PELVIS], clip.rotations[:3, PELVIS])).max()) < 5
+
+
+def test_a_target_without_hips_is_refused():
+    joints = np.random.default_rng(0).normal(size=(1, len(COCO17), 3))
+    joints[0, COCO17.index("left_hip")] = np.nan
+    with pytest.raises(InputError, match="hip"):
+        JointTarget(joints, COCO17).motion(default_body(), np.zeros(10))
+
+
+def record_of(rows: list[tuple[int, int, float]]) -> FitRecord:
+    """(track, frame, size of the box) per row, with the frame's number as every pose value."""
+    count = len(rows)
+    frames = max(frame for _, frame, _ in rows) + 1
+    values = {
+        name: np.zeros((count, *shape))
+        for name, shape in {
+            "betas": (10,),
+            "trans": (3,),
+            "joints3d": (24, 3),
+            "joints2d": (24, 2),
+            "keypoints2d": (33, 3),
+            "joint_confidence": (24,),
+            "confidence": (),
+            "reprojection_error": (),
+            "interpolated": (),
+        }.items()
+    }
+    return FitRecord.build(
+        track_id=[track for track, _, _ in rows],
+        frame_index=[frame for _, frame, _ in rows],
+        poses=[[0.01 * frame] * 72 for _, frame, _ in rows],
+        boxes=[[0, 0, size, size] for _, _, size in rows],
+        segment_scales=np.ones((count, 24)),
+        frame_names=[str(f) for f in range(frames)],
+        shot_id=np.zeros(frames),
+        image_size=np.tile([640, 480], (frames, 1)),
+        focal=np.full(frames, 700.0),
+        principal_point=np.tile([320.0, 240.0], (frames, 1)),
+        world_to_camera=np.tile(np.eye(4), (frames, 1, 1)),
+        **values,
+    )
+
+
+def test_the_largest_person_is_who_is_seen_most_then_who_is_larger():
+    assert largest_person(record_of([(0, 0, 300), (1, 0, 20), (1, 1, 20)])) == 1
+    assert largest_person(record_of([(0, 0, 30), (1, 0, 200)])) == 1
+
+
+def test_frames_without_the_person_hold_the_last_pose():
+    target = target_of_record(record_of([(3, 1, 9), (3, 4, 9), (5, 0, 9)]), track=3)
+    np.testing.assert_allclose(target.poses[:, 0], [0.01, 0.01, 0.01, 0.04], atol=1e-6)
+
+
+def test_an_absent_person_is_named():
+    with pytest.raises(InputError, match="no person 7.*0, 2"):
+        target_of_record(record_of([(0, 0, 9), (2, 0, 9)]), track=7)
