@@ -35,7 +35,7 @@ demo: $(INSTALLED)
 	@$(BIN)/hpc demo --out demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 $(PYTEST_ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -3,8 +3,8 @@
     python benchmarks/run.py              all of them; replaces this machine's part of RESULTS.md
     python benchmarks/run.py skinning     only these; prints their tables and writes nothing
 
-A benchmark is a script in this folder that prints one JSON object a line, each a row of its table; the first
-sentence of its docstring says what is measured. A script that fails is named, and the exit code is 1.
+A benchmark is a script bench_NAME.py in this folder that prints one JSON object a line, each a row of its table; the
+first paragraph of its docstring says what is measured. A script that fails is named, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -59,15 +59,22 @@ def run(script: Path) -> tuple[str, list[dict[str, object]], bool]:
 
 
 def table(rows: list[dict[str, object]]) -> str:
-    """A Markdown table whose columns are the keys in the order of their first appearance."""
+    """A Markdown table whose columns are the keys in the order of their first appearance; a single row stands up."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
+    if len(rows) == 1:
+        rows = [{"figure": key, "value": value} for key, value in rows[0].items()]
+        columns = ["figure", "value"]
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     lines += ["| " + " | ".join(cell(row.get(column, "")) for column in columns) + " |" for row in rows]
     return "\n".join(lines)
 
 
 def cell(value: object) -> str:
-    """A value in four digits at most."""
+    """A value in words, numbers in four digits."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {cell(entry)}" for key, entry in value.items())
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return text.replace("|", "\\|")
 
@@ -82,17 +89,19 @@ def write(heading: str, body: str) -> None:
 
 
 def main(names: list[str]) -> int:
-    scripts = [FOLDER / f"{name}.py" for name in names] or sorted(FOLDER.glob("[a-z]*.py"))
+    scripts = [FOLDER / f"bench_{name}.py" for name in names] or sorted(FOLDER.glob("bench_*.py"))
+    missing = [script.name for script in scripts if not script.exists()]
+    if missing:
+        there = ", ".join(sorted(path.stem.removeprefix("bench_") for path in FOLDER.glob("bench_*.py")))
+        raise SystemExit(f"{', '.join(missing)}: no such benchmark; there are {there}")
     sections, failed = [software()], []
     for script in scripts:
-        if script.resolve() == Path(__file__).resolve():
-            continue
         print(f"{script.stem} …", file=sys.stderr)
         purpose, rows, well = run(script)
         if not well:
             failed.append(script.stem)
         body = table(rows) if rows else "Gave no result."
-        sections.append(f"### {script.stem}\n{purpose}\n\n{body}")
+        sections.append(f"### {script.stem.removeprefix('bench_')}\n{purpose}\n\n{body}")
         print(f"{purpose}\n{body}\n")
     if not names:
         write(machine(), "\n\n".join(sections))
