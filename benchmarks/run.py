@@ -96,12 +96,13 @@ def main(names: list[str]) -> int:
         raise SystemExit(f"{', '.join(missing)}: no such benchmark; there are {there}")
     sections, failed = [software()], []
     for script in scripts:
-        print(f"{script.stem} …", file=sys.stderr)
+        name = script.stem.removeprefix("bench_")
+        print(f"{name} …", file=sys.stderr)
         purpose, rows, well = run(script)
         if not well:
-            failed.append(script.stem)
+            failed.append(name)
         body = table(rows) if rows else "Gave no result."
-        sections.append(f"### {script.stem.removeprefix('bench_')}\n{purpose}\n\n{body}")
+        sections.append(f"### {name}\n{purpose}\n\n{body}")
         print(f"{purpose}\n{body}\n")
     if not names:
         write(machine(), "\n\n".join(sections))
