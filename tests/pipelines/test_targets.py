@@ -80,5 +80,5 @@ def test_frames_without_the_person_hold_the_last_pose():
 
 
 def test_an_absent_person_is_named():
-    with pytest.raises(InputError, match="no person 7.*0, 2"):
+    with pytest.raises(InputError, match=r"no person 7.*0, 2"):
         target_of_record(record_of([(0, 0, 9), (2, 0, 9)]), track=7)
