@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.bodies.rigged_body import PosedBody, RiggedBody
+from humanpose_cli.conventions import SMPL24
 from humanpose_cli.rendering.surfaces import vertex_normals
 from humanpose_cli.reposing.mesh_fields import SurfaceOperator, spread
 
@@ -28,7 +29,8 @@ class DressedBody:
         rest = body.rest(self.betas).vertices[0]
         self.height = float(rest[:, 1].max() - rest[:, 1].min())
         self.displacements = torch.zeros(len(rest), device=rest.device)
-        self._directions = _smooth_normals(rest, body.faces)
+        self.operator = SurfaceOperator(rest.cpu().numpy(), body.faces.cpu().numpy().astype(np.int64))
+        self._directions = _smooth_normals(rest, body.faces, self.operator)
 
     def pose(self, rotations: Tensor, trans: Tensor) -> Tensor:
         """Vertices (V, 3) metres for rotations (24, 3, 3) relative to parents and trans (3,)."""
@@ -40,6 +42,17 @@ class DressedBody:
     def directions(self, rotations: Tensor, trans: Tensor) -> Tensor:
         """Where the displacements point in that pose: (V, 3) unit vectors."""
         return self._turned(self._posed(rotations, trans))
+
+    def landmarks(self, name: str, rotations: Tensor, trans: Tensor) -> Tensor:
+        """Positions (L, 3) metres of a landmark set in that pose, on the naked body."""
+        return self.body.pose_landmarks(name, self._posed(rotations, trans), self.betas)[0]
+
+    def scale_head(self, scale: float) -> None:
+        """Enlarge the head about its joint, in every pose."""
+        scales = self.segment_scales
+        scales = torch.ones(len(SMPL24), device=self.displacements.device) if scales is None else scales.clone()
+        scales[SMPL24.index("head")] *= scale
+        self.segment_scales = scales
 
     def absolute_rotations(self, rotations: Tensor) -> Tensor:
         """Body-to-camera rotations (24, 3, 3) of the parts."""
@@ -56,9 +69,8 @@ class DressedBody:
         return torch.nn.functional.normalize((blended @ self._directions[..., None]).squeeze(-1), dim=-1)
 
 
-def _smooth_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+def _smooth_normals(vertices: Tensor, faces: Tensor, operator: SurfaceOperator) -> Tensor:
     normals = vertex_normals(vertices, faces)
-    operator = SurfaceOperator(vertices.cpu().numpy(), faces.cpu().numpy().astype(np.int64))
     smooth: NDArray[np.float64] = spread(
         operator.stiffness(),
         operator.areas / _NORMAL_REACH**2,

@@ -21,6 +21,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import Surface, Texture, vertex_normals
 from humanpose_cli.rendering.view import View
+from humanpose_cli.reposing.alignment import AlignmentOptions, SeenLandmarks, align_to_keypoints, head_scale
 from humanpose_cli.reposing.body_texels import BodyTexels
 from humanpose_cli.reposing.completion import WholeTexture, complete_texture
 from humanpose_cli.reposing.compositing import draw_person, film_grain
@@ -44,6 +45,7 @@ class FittedPerson:
     focal, principal_point  pixels of the photo
     segment_scales   (24,) or None for 1
     joint_confidence (24,) 0…1 or None for 1: limbs that nobody saw for sure neither hide others nor give a texture
+    keypoints2d      (33, 3) the detector's x, y pixels of the photo and confidence, or None
     """
 
     poses: NDArray[np.floating]
@@ -53,6 +55,7 @@ class FittedPerson:
     principal_point: tuple[float, float]
     segment_scales: NDArray[np.floating] | None = None
     joint_confidence: NDArray[np.floating] | None = None
+    keypoints2d: NDArray[np.floating] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class ReposeOptions:
     least_seen: float = 0.3
     least_confidence: float = 0.3
     most_turn: float = 50.0
+    alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
     silhouette: SilhouetteOptions = field(default_factory=SilhouetteOptions)
     inpainting: InpaintOptions = field(default_factory=InpaintOptions)
 
@@ -137,12 +141,15 @@ class MeshReposer:
         scales = None if person.segment_scales is None else _tensor(person.segment_scales, place)
         self.dressed = DressedBody(self.body, _tensor(person.betas, place), scales)
         self._sure = self._sure_vertices(person.joint_confidence)
+        if person.keypoints2d is not None:
+            self._fit_head(person.keypoints2d)
         naked = self.dressed.pose(self.rotations, self.trans)
-        crop = crop_photo(self.photo, self.view, self.mask, self.others, naked)
+        aligned = self._align(naked, person.keypoints2d)
+        crop = crop_photo(self.photo, self.view, self.mask, self.others, aligned)
         pixels_per_metre = self.view.focal / max(float(naked[:, 2].mean()), 0.1)
         self.pixels_high = min(pixels_per_metre * self.dressed.height, float(max(crop.box.shape)))
-        self._dress(crop, naked)
-        vertices = self.dressed.pose(self.rotations, self.trans)
+        self._dress(crop, aligned)
+        vertices = self.dressed.pose(self.rotations, self.trans) + (aligned - naked)
         surface_seen = self.body.faces[(self._sure > 0.5)[self.body.faces.long()].all(1)]
         depth = rasterise_view(vertices[None], surface_seen, crop.view).depth[0].cpu().numpy()
         trust = pixel_trust(crop, depth, max(1.5, self.options.mask_margin * self.pixels_high))
@@ -167,6 +174,19 @@ class MeshReposer:
         for upper, lower in SMPL24.bones:
             both[upper] &= sure[lower] or SMPL24.joint_names[upper] in TRUNK
         return (torch.from_numpy(both).to(bones.device)[bones] * self.body.bone_weights).sum(1)
+
+    def _fit_head(self, keypoints: NDArray[np.floating]) -> None:
+        options = self.options.alignment
+        seen = SeenLandmarks(self.dressed, self.rotations, self.trans, keypoints, self.view, options)
+        self.dressed.scale_head(head_scale(seen, options))
+
+    def _align(self, naked: Tensor, keypoints: NDArray[np.floating] | None) -> Tensor:
+        """The fitted surface moved under the keypoints that were seen."""
+        if keypoints is None:
+            return naked
+        options = self.options.alignment
+        seen = SeenLandmarks(self.dressed, self.rotations, self.trans, keypoints, self.view, options)
+        return align_to_keypoints(naked, self.dressed, seen, options)
 
     def _dress(self, crop: PhotoCrop, naked: Tensor) -> None:
         labels = self.body.part_labels.cpu().numpy()
