@@ -79,7 +79,7 @@ def test_who_is_asked_for_must_be_there(clip, clip_frames):
         pytest.raises(InputError, match="no person 4"),
     ):
         reposer.read(clip_frames[0], name="a.jpg")
-    with reposer_of(clip, []) as reposer, pytest.raises(InputError, match="a.jpg: nobody was found"):
+    with reposer_of(clip, []) as reposer, pytest.raises(InputError, match=r"a\.jpg: nobody was found"):
         reposer.read(clip_frames[0], name="a.jpg")
     with pytest.raises(UsageError, match="--person"):
         ReposeOptions(person="bob")
