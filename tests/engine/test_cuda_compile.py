@@ -13,8 +13,7 @@ def test_every_kernel_compiles_for_sm_90(op, tmp_path):
     wp = runtime.start()
     assert runtime.ready(f"humanpose_cli.engine.{op}.kernel", torch.device("cpu")) is None
     module = wp.get_module(f"humanpose_cli.engine.{op}.kernel")
-    made = wp.compile_aot_module(module, arch=90, module_dir=tmp_path, use_ptx=False)
-    assert made
+    wp.compile_aot_module(module, arch=90, module_dir=tmp_path, use_ptx=False)
     (cubin,) = tmp_path.glob("*.cubin")
     assert cubin.stat().st_size > 10_000
     for kernel in module.kernels:

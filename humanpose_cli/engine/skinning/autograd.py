@@ -29,7 +29,7 @@ _MOST_THREADS = 1 << 30
 # Threads that share the sum of one bone on CUDA.
 _LANES = 32
 # Nanoseconds a vertex or joint on one CPU thread, for the decision to split a launch.
-_SKIN_COST, _ADJOINT_COST, _JOINT_COST = 10, 15, 30
+_SKIN_COST, _ADJOINT_COST, _JOINT_COST = 6, 10, 30
 
 
 def _vectors(tensor: Tensor) -> Any:
@@ -195,8 +195,8 @@ class _Skinning(torch.autograd.Function):
                 run,
                 _vectors(vertices),
                 maps_argument,
-                wrap(bone_indices),
-                wrap(bone_weights),
+                wrap(bone_indices.contiguous()),
+                wrap(bone_weights.contiguous()),
                 _vectors(out),
             ]
             launch(kernel.skin, batch * runs, arguments, device, batch * count * _SKIN_COST)
@@ -252,8 +252,8 @@ def _skin_adjoint(
             run,
             vertices_argument,
             maps_argument,
-            wrap(bone_indices),
-            wrap(bone_weights),
+            wrap(bone_indices.contiguous()),
+            wrap(bone_weights.contiguous()),
             grad_argument,
             int(to_vertices),
             int(to_maps and on_cpu),
