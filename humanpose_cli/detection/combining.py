@@ -16,7 +16,7 @@ from humanpose_cli.detection.regions import Region
 __all__ = ["combine", "mean_confidence", "mean_mask", "mean_points", "points_spread", "world_spread"]
 
 _SURE = 0.3  # confidence from which a keypoint tells where the person is
-_MASK_REACH = 0.4  # of the size of the keypoints' box: how far hair, hats and clothes go beyond them
+_MASK_REACH = 0.6  # of the size of the keypoints' box: how far hair, hats and clothes go beyond them
 _HIPS = BLAZEPOSE33.indices(["left_hip", "right_hip"])
 
 

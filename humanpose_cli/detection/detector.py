@@ -9,7 +9,7 @@ import numpy as np
 
 from humanpose_cli.detection.combining import combine
 from humanpose_cli.detection.following import Follower
-from humanpose_cli.detection.given import people_in_boxes, watch_keypoints
+from humanpose_cli.detection.given import people_in_boxes
 from humanpose_cli.detection.models import ModelPool, default_threads
 from humanpose_cli.detection.person import DetectedPerson
 from humanpose_cli.detection.regions import Pyramid
@@ -74,11 +74,6 @@ class PersonDetector:
     def reset(self) -> None:
         """Forget the frames seen: the next `track` begins a sequence."""
         self._follower = None
-
-    def watch(self, image: np.ndarray, people: list[DetectedPerson]) -> list[DetectedPerson]:
-        """People known by the user's keypoints, with what the landmark model adds: mask and world landmarks."""
-        _check_picture(image)
-        return watch_keypoints(self._pool, image, people, self._scheme.views)
 
     def _chosen(self, found: list[DetectedPerson]) -> list[DetectedPerson]:
         found = sorted(found, key=lambda person: -float(np.prod(person.box[2:] - person.box[:2])))

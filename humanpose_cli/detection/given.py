@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from humanpose_cli.conventions import BLAZEPOSE33, COCO17, Skeleton
+from humanpose_cli.conventions import BLAZEPOSE33, Skeleton
 from humanpose_cli.detection.candidates import similarity_of_points
 from humanpose_cli.detection.combining import combine
 from humanpose_cli.detection.models import ModelPool
@@ -17,27 +17,11 @@ from humanpose_cli.detection.person import DetectedPerson
 from humanpose_cli.detection.regions import Pyramid, Region, region_around_box, region_from_axis
 from humanpose_cli.errors import InputError
 
-__all__ = ["coco17_from_body25", "people_in_boxes", "person_from_keypoints", "watch_keypoints"]
+__all__ = ["people_in_boxes", "person_from_keypoints", "watch_keypoints"]
 
-# OpenPose's BODY_25, named like our own skeletons where the joint is the same.
-_BODY25 = (
-    *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist"),
-    *("pelvis", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle"),
-    *("right_eye", "left_eye", "right_ear", "left_ear"),
-    *("left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel"),
-)
-_COCO_FROM_BODY25 = [_BODY25.index(name) for name in COCO17.joint_names]
 _GIVEN_SPREAD = 0.01  # of the person's size: how well annotators and good detectors place a keypoint
 _AGREEING = 0.4
-
-
-def coco17_from_body25(keypoints: np.ndarray) -> np.ndarray:
-    """(..., 25, 3) OpenPose BODY_25 keypoints to (..., 17, 3) `coco17`; neck, pelvis and feet are left out."""
-    if keypoints.shape[-2:] != (len(_BODY25), 3):
-        raise InputError(
-            "OpenPose keypoints", "have the wrong shape", expected="(..., 25, 3)", got=str(keypoints.shape)
-        )
-    return keypoints[..., _COCO_FROM_BODY25, :]
+_PRESENT = 0.5
 
 
 def people_in_boxes(pool: ModelPool, image: np.ndarray, boxes: np.ndarray, views: int) -> list[DetectedPerson]:
@@ -63,7 +47,7 @@ def _settled(pool: ModelPool, pyramid: Pyramid, regions: Sequence[Region], boxes
     """The model's own next region after a first pass, where it still shows the person of the box."""
     first = observe_all(pool, pyramid, [View(region) for region in regions])
     return [
-        o.next_region if o.presence > 0.5 and _about(o.next_region, box) else region
+        o.next_region if o.presence > _PRESENT and _about(o.next_region, box) else region
         for o, region, box in zip(first, regions, boxes, strict=True)
     ]
 
@@ -144,7 +128,8 @@ def watch_keypoints(
         alike = similarity_of_points(
             person.keypoints[mine, :2][sure], seen.keypoints[theirs, :2][sure], passes[0].region.side
         )
-        if alike < _AGREEING:
+        presence = float(np.mean([o.presence for o in passes]))
+        if alike < _AGREEING or presence < _PRESENT:
             watched.append(person)
         elif len(shared) < len(person.skeleton):
             watched.append(_with(person, mask=seen.mask))
