@@ -30,7 +30,6 @@ class StopSignals:
     grace       seconds that the item in progress has to finish by itself
     hard_limit  seconds after which the process ends, whatever it is doing
     on_abandon  called with the signal's number by the watchdog just before it ends the process
-    until_exit  let the hard limit hold after the context as well: a process waits for its threads before it ends
     """
 
     def __init__(
@@ -39,9 +38,8 @@ class StopSignals:
         grace: float = 2.0,
         hard_limit: float = 3.5,
         on_abandon: Callable[[int], None] | None = None,
-        until_exit: bool = False,
     ) -> None:
-        self.grace, self.hard_limit, self.on_abandon, self.until_exit = grace, hard_limit, on_abandon, until_exit
+        self.grace, self.hard_limit, self.on_abandon = grace, hard_limit, on_abandon
         self.signal_number: int | None = None
         self._in_item = False
         self._raised = False
@@ -82,9 +80,6 @@ class StopSignals:
             signal.signal(number, handler)
         self._previous.clear()
         signal.set_wakeup_fd(self._previous_fd)
-        if self.until_exit and self.requested:
-            self.on_abandon = None  # by now everything is said
-            return
         self._writer.close()  # ends the watchdog
         self._watchdog.join(timeout=1)
         self._reader.close()

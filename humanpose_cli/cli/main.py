@@ -41,6 +41,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,8 +55,24 @@ _QUIET = {"GLOG_minloglevel": "2", "TF_CPP_MIN_LOG_LEVEL": "2", "ABSL_MIN_LOG_LE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `hpc` with these arguments (default: the process's) and return its exit code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    """Run `hpc` with these arguments and return its exit code.
+
+    Without arguments it takes the process's, and after an interruption it ends the process without waiting for
+    threads and native libraries to finish what they are doing: a farm kills what lingers.
+    """
+    if arguments is not None:
+        return _guarded(list(arguments))
+    code = _guarded(sys.argv[1:])
+    if code in (130, 143):
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):  # closed, or its reader has gone
+                stream.flush()
+        os._exit(code)
+    return code
+
+
+def _guarded(arguments: list[str]) -> int:
+    """Run with signals handled."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     try:
@@ -67,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if "--json" in arguments:
                 write_stdout(json_text(interrupted(_command_named(arguments), number)) + "\n")
 
-        with StopSignals(on_abandon=abandon, until_exit=True) as stop:
+        with StopSignals(on_abandon=abandon) as stop:
             return _run(arguments, stop)
     except KeyboardInterrupt:  # a signal while nothing had begun, or while everything was done
         return 130

@@ -22,7 +22,7 @@ __all__ = ["json_text", "json_values", "write_people", "write_stdout"]
 
 Columns = Sequence[tuple[str, str]]
 Words = Mapping[Status, str]
-_MOST_ROWS = 40
+_MOST_ROWS, _MOST_FILES = 40, 6
 _STYLES = {
     Status.SUCCESS: "green",
     Status.SKIPPED: "dim",
@@ -114,7 +114,7 @@ def _table_text(result: CommandResult, columns: Columns, words: Words, *, termin
     from rich.console import Console
     from rich.table import Table
 
-    # Off the terminal a line holds an item, however long: it is for grep and awk.
+    # Off the terminal a line holds an item with its files, however long: it is for grep and awk.
     width = shutil.get_terminal_size().columns if terminal else 100_000
     text = io.StringIO()
     console = Console(file=text, force_terminal=terminal, width=width)
@@ -126,21 +126,30 @@ def _table_text(result: CommandResult, columns: Columns, words: Words, *, termin
     timed = any(item.seconds for item in result.items)
     if timed:
         table.add_column("seconds", justify="right", no_wrap=True)
-    written = any(item.outputs for item in result.items)
-    if written:
+    written = [output for item in result.items for output in item.outputs]
+    if written and not terminal:
         table.add_column("written", overflow="fold")
     for item in _rows_to_show(result.items):
         cells = [_cell(item.input), _cell(words[item.status], _STYLES[item.status])]
         cells += [_cell(_shown(item.details.get(key))) for key, _ in columns]
         if timed:
             cells.append(_cell(f"{item.seconds:.1f}" if item.seconds else ""))
-        if written:
-            cells.append(_cell("\n".join(item.outputs) if terminal else " ".join(item.outputs)))
+        if written and not terminal:
+            cells.append(_cell(" ".join(item.outputs)))
         table.add_row(*cells)
     console.print(table)
     if len(result.items) > 1:
         console.print(_summary(result.items, words), highlight=False)
+    if written and terminal:
+        console.print(_cell(_where(written)), soft_wrap=True)
     return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines())
+
+
+def _where(outputs: Sequence[str]) -> str:
+    """A few files by name, many by the folder they are all in."""
+    if len(outputs) <= _MOST_FILES:
+        return "\n".join(f"result: {output}" for output in outputs)
+    return f"results: {len(outputs)} files in {os.path.commonpath(outputs)}"
 
 
 def _rows_to_show(items: Sequence[ItemResult]) -> Sequence[ItemResult]:

@@ -18,7 +18,7 @@ from humanpose_cli.batch.signals import StopSignals
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
 BATCH = """
-import hashlib, json, sys, threading, time
+import hashlib, json, sys, time
 from pathlib import Path
 from humanpose_cli.batch.items import Item
 from humanpose_cli.batch.runner import Batch, Outcome, run_items
@@ -35,7 +35,7 @@ def worker(item):
             print("working", flush=True)
             if manner == "finishes":
                 time.sleep(0.3)
-            elif manner in ("waits", "threads"):
+            elif manner == "waits":
                 time.sleep(60)
             elif manner == "computes":
                 while True:
@@ -49,9 +49,7 @@ items = [Item(key, ()) for key in "abc"]
 def abandon(number):
     print(f"abandoned {number}", flush=True)
 
-if manner == "threads":   # the process waits for this one before it ends
-    threading.Thread(target=hashlib.pbkdf2_hmac, args=("sha256", b"", b"", 2**31 - 1)).start()
-with StopSignals(grace=0.5, hard_limit=1.5, on_abandon=abandon, until_exit=True) as stop:
+with StopSignals(grace=0.5, hard_limit=1.5, on_abandon=abandon) as stop:
     result = run_items(items, worker, Batch("fit", out), stop=stop)
 print(result.to_json(), flush=True)
 sys.exit(result.exit_code)
@@ -104,12 +102,6 @@ def test_native_code_that_cannot_be_interrupted_is_left_behind(tmp_path):
     exit_code, output = run(tmp_path, "stuck", signal.SIGTERM)
     assert (exit_code, output) == (143, "abandoned 15\n")
     assert [path for _, path in read_history(tmp_path).entries] == ["a"]
-
-
-def test_threads_that_go_on_do_not_keep_the_process_alive(tmp_path):
-    exit_code, output = run(tmp_path, "threads", signal.SIGTERM)
-    assert exit_code == 143
-    assert json.loads(output)["status"] == "interrupted"
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path):

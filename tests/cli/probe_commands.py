@@ -6,8 +6,10 @@ Run as a script, this file is an `hpc` with these commands.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sys
+import threading
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -80,7 +82,9 @@ def probe(
         raise FAULTS[fault]
     if fault == "device":
         resolve_device(device)
-    if fault == "wait":
+    if fault == "threads":  # the process would wait for this one before it ends
+        threading.Thread(target=hashlib.pbkdf2_hmac, args=("sha256", b"", b"", 2**31 - 1)).start()
+    if fault in ("wait", "threads"):
         sys.stdout.write("waiting\n")
         sys.stdout.flush()
         time.sleep(60)

@@ -261,8 +261,9 @@ def hpc_process(*arguments: str, **options) -> subprocess.Popen[str]:
 
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_a_command_with_its_code_and_a_document(number, code):
-    process = hpc_process("probe", "--fault", "wait", "--json")
+@pytest.mark.parametrize("fault", ["wait", "threads"])
+def test_a_signal_ends_a_command_with_its_code_and_a_document(number, code, fault):
+    process = hpc_process("probe", "--fault", fault, "--json")
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(number)
     out, err = process.communicate(timeout=30)

@@ -81,7 +81,14 @@ def test_a_terminals_table_fits_into_it(monkeypatch, width):
     outputs = ("hpc-out/fit/a long folder name/another one/picture number one.jpg.fit.npz",) * 2
     item = ItemResult("a long folder name/another one/picture.jpg", Status.SUCCESS, outputs, 3.0)
     text = re.sub(r"\x1b\[[\d;]*m", "", table((item,), terminal=True))
-    assert max(map(len, text.splitlines())) <= width
+    lines = text.splitlines()
+    assert lines[-2:] == [f"result: {output}" for output in outputs]  # whole, to be copied
+    assert max(map(len, lines[:-2])) <= width
+
+
+def test_many_files_are_named_by_their_folder(monkeypatch):
+    items = tuple(ItemResult(f"{i}", Status.SUCCESS, (f"out/a/{i}.npz", f"out/a/{i}.jpg")) for i in range(9))
+    assert table(items, terminal=True).splitlines()[-1].endswith("results: 18 files in out/a")
 
 
 def test_details_are_shown_in_words():
