@@ -1,0 +1,138 @@
+"""`hpc fit` and `hpc repose` from the command line, on a real photograph."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import skimage.data
+
+from humanpose_cli.conventions import SMPL24
+from humanpose_cli.io.fit_files import read_fit
+from humanpose_cli.io.images import read_image, write_image
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder as users have it: a person, a thing, a text that calls itself a picture, and something else."""
+    folder = tmp_path_factory.mktemp("my photos é")
+    write_image(folder / "astronaut.png", skimage.data.astronaut())
+    write_image(folder / "coffee.jpg", skimage.data.coffee())
+    (folder / "broken.jpg").write_text("no picture")
+    (folder / "notes.txt").write_text("nothing")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    return tmp_path_factory.mktemp("out")
+
+
+def test_a_mixed_folder_is_done_in_part_and_a_rerun_skips_it(hpc, photos, out):
+    line = ("fit", str(photos), "--out", str(out), "--detector", "fast", "--json")
+    ran = hpc(*line)
+    assert ran.code == 4
+    document = json.loads(ran.out)
+    assert (document["command"], document["status"]) == ("fit", "partial")
+    items = {item["input"].rsplit("/", 1)[-1]: item for item in document["items"]}
+    assert set(items) == {"astronaut.png", "coffee.jpg", "broken.jpg"}
+    assert items["broken.jpg"]["status"] == "error"
+    assert "broken.jpg" in items["broken.jpg"]["error"]
+    assert (items["astronaut.png"]["people"], items["coffee.jpg"]["people"]) == (1, 0)
+    assert "nobody was found" in ran.err
+
+    record = read_fit(out / "astronaut.png.fit.npz")
+    (row,) = items["astronaut.png"]["rows"]
+    np.testing.assert_allclose(row["joints3d"]["left_wrist"], record.joints3d[0, SMPL24.index("left_wrist")], atol=1e-4)
+    # She faces the camera: her left shoulder is on the right of the picture, her nose near (224, 115).
+    left, right = (record.joints2d[0, SMPL24.index(f"{side}_shoulder"), 0] for side in ("left", "right"))
+    assert left > right + 60
+    assert abs(record.keypoints2d[0, 0, 0] - 224) < 15
+    assert abs(record.keypoints2d[0, 0, 1] - 115) < 15
+    assert read_image(out / "astronaut.png.overlay.jpg").size == (512, 512)
+    assert len(read_fit(out / "coffee.jpg.fit.npz")) == 0
+    assert not list(out.rglob("*.partial"))
+
+    before = (out / "astronaut.png.fit.npz").stat().st_mtime_ns
+    again = json.loads(hpc(*line).out)
+    states = {item["input"].rsplit("/", 1)[-1]: item for item in again["items"]}
+    assert states["astronaut.png"]["status"] == "skipped"
+    assert states["astronaut.png"]["rows"] == items["astronaut.png"]["rows"]
+    assert (out / "astronaut.png.fit.npz").stat().st_mtime_ns == before
+
+
+def test_other_options_do_not_replace_results_unasked(hpc, photos, out):
+    ran = hpc("fit", str(photos / "astronaut.png"), "--out", str(out), "--detector", "fast", "--focal", "900")
+    assert ran.code == 2
+    assert "--overwrite" in ran.err
+
+
+def test_a_fit_is_the_same_bytes_again(hpc, photos, out, tmp_path):
+    assert (
+        hpc("fit", str(photos / "astronaut.png"), "--out", str(tmp_path), "--detector", "fast", "--threads", "1").code
+        == 0
+    )
+    first, second = ((folder / "astronaut.png.fit.npz").read_bytes() for folder in (out, tmp_path))
+    assert first == second
+
+
+def test_people_of_another_detector(hpc, photos, tmp_path):
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps({"astronaut.png": [[20, 10, 400, 512]]}))
+    ran = hpc("fit", str(photos / "astronaut.png"), "--boxes", str(boxes), "--out", str(tmp_path), "--no-overlay")
+    assert ran.code == 0, ran.err
+    record = read_fit(tmp_path / "astronaut.png.fit.npz")
+    np.testing.assert_allclose(record.boxes[0], [20, 10, 400, 512], atol=0.5)
+    assert not (tmp_path / "astronaut.png.overlay.jpg").exists()
+    boxes.write_text(json.dumps({"somebody-else.png": []}))
+    refused = hpc("fit", str(photos / "astronaut.png"), "--boxes", str(boxes), "--out", str(tmp_path / "b"))
+    assert refused.code == 3
+    assert "does not mention astronaut.png" in refused.err
+
+
+def test_repose_from_a_fit_file_and_from_joint_positions(hpc, photos, out, tmp_path):
+    fit = out / "astronaut.png.fit.npz"
+    np.save(tmp_path / "pose.npy", read_fit(fit).joints3d[0])
+    for name, target in (("a", fit), ("b", tmp_path / "pose.npy")):
+        ran = hpc(
+            "repose", "--input", str(photos / "astronaut.png"), "--target-pose", str(target),
+            "--out", str(tmp_path / name), "--detector", "fast", "--size", "256", "--json",
+        )  # fmt: skip
+        assert ran.code == 0, ran.err
+        (item,) = json.loads(ran.out)["items"]
+        assert 0.05 < item["seen"] < 0.9
+        assert read_image(tmp_path / name / "astronaut.png.reposed.png").size == (256, 256)
+
+
+def test_repose_needs_somebody(hpc, photos, out, tmp_path):
+    target = str(out / "astronaut.png.fit.npz")
+    line = ("repose", "--input", str(photos / "coffee.jpg"), "--target-pose", target, "--out", str(tmp_path))
+    ran = hpc(*line, "--detector", "fast")
+    assert ran.code == 3
+    assert "nobody was found" in ran.err
+    assert not list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("repose", "--target-pose", "x.npy"), 2, "--input"),
+        (("repose", "--input", "x.jpg"), 2, "--target-pose"),
+        (("repose", "--input", "x.jpg", "--target-pose", "absent.npy"), 3, "absent.npy"),
+        (("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--person", "bob"), 2, "--person"),
+        (("fit",), 2, "INPUT"),
+        (("fit", "absent.jpg"), 3, "absent.jpg"),
+        (("fit", "x.jpg", "--focal", "-3"), 2, "--focal"),
+        (("fit", "x.jpg", "--body", "smpl:absent.pkl"), 5, "absent.pkl"),
+        (("fit", "x.jpg", "--body", "dragon"), 2, "default or smpl:FILE"),
+    ],
+)
+def test_what_is_refused(hpc, tmp_path, monkeypatch, arguments, code, says):
+    monkeypatch.chdir(tmp_path)
+    write_image("x.jpg", np.full((64, 64, 3), 90, np.uint8))
+    np.save("y.npy", np.zeros((24, 3)))
+    ran = hpc(*arguments)
+    assert ran.code == code, ran.err
+    assert says in ran.err
+    assert len(ran.err.strip().splitlines()) <= 3
