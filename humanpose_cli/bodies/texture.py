@@ -65,22 +65,26 @@ class BakedTexture(NamedTuple):
 
     colour      (size, size, 3) float32 in 0…1; meaningless where confidence is 0
     confidence  (size, size) float32: 0 unseen … 1 seen frontally and far from any edge
+    visible     (size, size) bool: nothing hides it, however unsure or slanted
     """
 
     colour: Array
     confidence: Array
+    visible: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class PhotoSource:
     """A photo with what is known of it.
 
-    photo  (H, W, 3) uint8; trust (H, W) 0…1: how surely a pixel shows this surface and not something beside it
+    photo  (H, W, 3) uint8; mask (H, W) 0…1: where the surface's owner is seen
+    trust  (H, W) 0…1: how surely a pixel shows this surface and not something beside it
     depth  (H, W) metres of the rasterised surface, inf where there is none
     focal, principal_point  pixels
     """
 
     photo: NDArray[np.uint8]
+    mask: Array
     trust: Array
     depth: Array
     focal: float
@@ -110,7 +114,10 @@ def bake_photo(source: PhotoSource, vertices: Tensor, normals: Tensor, faces: Te
     confidence = np.zeros(texels.size**2, np.float32)
     colour[chosen] = sample_at(source.photo, x, y) / np.float32(255)
     confidence[chosen] = np.where(seen, sample_at(source.trust, x, y) * grazing, 0)
-    return BakedTexture(colour.reshape(texels.size, texels.size, 3), confidence.reshape(texels.size, texels.size))
+    visible = np.zeros(texels.size**2, bool)
+    visible[chosen] = seen & (source.mask[row, column] >= 0.5)
+    square = (texels.size, texels.size)
+    return BakedTexture(colour.reshape(*square, 3), confidence.reshape(square), visible.reshape(square))
 
 
 def sample_at(image: Array, x: Array, y: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ from humanpose_cli.rendering.view import View
 from humanpose_cli.reposing.mesh_fields import SurfaceOperator
 from humanpose_cli.reposing.regions import flat_parts, front_of_face, limb_groups, scalp
 
-__all__ = ["BodyTexels"]
+__all__ = ["BodyTexels", "body_texels"]
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -29,6 +30,17 @@ _FAR = 200.0
 _PICTURE = 768
 # Colours without detail are handled in a texture of this size.
 _COARSE = 512
+
+
+_known: WeakKeyDictionary[RiggedBody, dict[int, BodyTexels]] = WeakKeyDictionary()
+
+
+def body_texels(body: RiggedBody, size: int) -> BodyTexels:
+    """The texels of a body, kept for the next photo as long as the body lives."""
+    sizes = _known.setdefault(body, {})
+    if size not in sizes:
+        sizes[size] = BodyTexels(body, size)
+    return sizes[size]
 
 
 class BodyTexels:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.bodies.filling import fill_smoothly
 from humanpose_cli.bodies.texture import BakedTexture, bleed_islands, paint_vertices
+from humanpose_cli.conventions import SMPL24
 from humanpose_cli.reposing.body_texels import BodyTexels
 from humanpose_cli.reposing.mesh_fields import spread
 from humanpose_cli.reposing.regions import HANDS, parts_mask
@@ -29,6 +30,8 @@ _BROAD = 0.1
 _RIM = 0.012
 # Metres: how closely colours that are spread follow those that were seen.
 _FOLLOW = 0.01
+# Weight of a guessed colour against a seen one.
+_GUESS = 0.05
 _TINY = np.float32(1e-6)
 
 
@@ -59,7 +62,7 @@ def complete_texture(surface: BodyTexels, baked: BakedTexture, grain: float = 0.
     image[..., 3] = own
     theirs = surface.mirror(image)
     coarse, coarse_theirs = surface.reduce(image), surface.reduce(theirs)
-    seen_fraction = _seen_fraction(surface, coarse[..., 3])
+    seen_fraction = _seen_fraction(surface, surface.reduce(baked.visible.astype(np.float32)))
     light = _light_difference(surface, coarse, coarse_theirs)
     coarse_theirs[..., :3] += light * coarse_theirs[..., 3:]
     filled = surface.enlarge(_fill(surface, _continued(surface, _over(coarse, coarse_theirs))))
@@ -116,7 +119,7 @@ def _continued(surface: BodyTexels, known: Array) -> Array:
     """A coarse texture whose seen parts reach a little further, with the colours of their rim."""
     sigma = max(0.8, _RIM * _texels_per_metre(surface))
     blurred = cv2.GaussianBlur(known, (0, 0), sigma)
-    weight = np.clip(3 * blurred[..., 3:], 0, 1)
+    weight = np.clip(2.5 * blurred[..., 3:] - np.float32(0.25), 0, 1)
     return _over(known, np.dstack((_straight(blurred) * weight, weight)))
 
 
@@ -157,6 +160,9 @@ def _spread_colours(surface: BodyTexels, colour: Array, weight: Array) -> Array:
         groups[part] = 2
     if data.sum() == 0:
         return np.full_like(values, 0.5)
+    for part, tone in _limb_guesses(surface, values, seen):
+        missing = part & (seen < 0.05)
+        values[missing], data[missing] = tone, _GUESS * operator.areas[missing] / _FOLLOW**2
     stiffness = operator.stiffness(groups, leak=0.01)
     mean = (values * data[:, None]).sum(0) / data.sum()
     return spread(stiffness, data, values, operator.areas * 1e-3, mean)
@@ -179,12 +185,32 @@ def _skin_guesses(surface: BodyTexels, colour: Array, seen: Array) -> list[tuple
     return [(part, tone) for part, share in zip(bare, shares, strict=True) if share <= 0.03]
 
 
+def _limb_guesses(surface: BodyTexels, colour: Array, seen: Array) -> list[tuple[NDArray[np.bool_], Array]]:
+    """Parts of trunk and limbs that were not seen, with the usual colour of the nearest one up the body that was.
+
+    A border alone may be a belt, a glove or a shadow; most of what lies above it is the cloth that goes on.
+    """
+    parts = [surface.part_labels == row for row in range(len(SMPL24))]
+    shares = [_share(surface, part, seen) for part in parts]
+    guesses = []
+    for row, name in enumerate(SMPL24.joint_names):
+        if shares[row] > 0.05 or name in ("neck", "head", *HANDS["left"], *HANDS["right"]):
+            continue
+        above = SMPL24.parents[row]
+        while above >= 0 and shares[above] < 0.1:
+            above = SMPL24.parents[above]
+        shown = parts[above] & (seen > 0.5)
+        if above >= 0 and shown.any():
+            guesses.append((parts[row], np.median(colour[shown], axis=0)))
+    return guesses
+
+
 def _share(surface: BodyTexels, part: NDArray[np.bool_], seen: Array) -> float:
     """Share of a part's surface that was seen."""
     areas = surface.operator.areas[part]
     return float((seen[part] * areas).sum() / max(float(areas.sum()), 1e-9))
 
 
-def _seen_fraction(surface: BodyTexels, own: Array) -> float:
-    _, seen = paint_vertices(surface.coarse, surface.rows, own[..., None], own)
+def _seen_fraction(surface: BodyTexels, visible: Array) -> float:
+    _, seen = paint_vertices(surface.coarse, surface.rows, visible[..., None], visible)
     return _share(surface, np.ones(len(seen), bool), seen)

@@ -22,7 +22,7 @@ from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import Surface, Texture, vertex_normals
 from humanpose_cli.rendering.view import View
 from humanpose_cli.reposing.alignment import AlignmentOptions, SeenLandmarks, align_to_keypoints, head_scale
-from humanpose_cli.reposing.body_texels import BodyTexels
+from humanpose_cli.reposing.body_texels import body_texels
 from humanpose_cli.reposing.completion import WholeTexture, complete_texture
 from humanpose_cli.reposing.compositing import draw_person, film_grain
 from humanpose_cli.reposing.dressing import DressedBody
@@ -154,12 +154,14 @@ class MeshReposer:
         depth = rasterise_view(vertices[None], surface_seen, crop.view).depth[0].cpu().numpy()
         trust = pixel_trust(crop, depth, max(1.5, self.options.mask_margin * self.pixels_high))
         size = self.options.texture_size or _texture_size(self.body, pixels_per_metre)
-        surface = BodyTexels(self.body, size)
-        source = PhotoSource(crop.pixels, trust, depth, crop.view.focal, crop.view.principal_point)
+        surface = body_texels(self.body, size)
+        source = PhotoSource(crop.pixels, crop.mask, trust, depth, crop.view.focal, crop.view.principal_point)
         normals = vertex_normals(vertices, self.body.faces)
         baked = bake_photo(source, vertices, normals, self.body.faces, surface.fine)
         sure = surface.fine.interpolate(self._sure.cpu().numpy()[:, None], self.body.faces)[..., 0]
-        baked = baked._replace(confidence=baked.confidence * np.clip(2 * sure - 0.6, 0, 1))
+        baked = baked._replace(
+            confidence=baked.confidence * np.clip(2 * sure - 0.6, 0, 1), visible=baked.visible & (sure > 0.5)
+        )
         grain = film_grain(crop.pixels, trust) if self.options.grain else 0.0
         self.texture: WholeTexture = complete_texture(surface, baked, grain)
         self.arms_over_trunk = arms_over_trunk(self.body, vertices, crop.view)

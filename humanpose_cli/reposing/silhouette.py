@@ -54,7 +54,7 @@ class SilhouetteOptions:
     """
 
     rounds: int = 3
-    reach: float = 0.15
+    reach: float = 0.4
     smoothing: float = 0.006
     symmetry: float = 0.8
 
@@ -140,7 +140,8 @@ def _outline(
     part = np.where(covered, part_labels[corner[np.maximum(face, 0)]], -1)
     shift = _march(rows, columns, direction, covered, part, mask, blocked)
     good = np.isfinite(shift) & (length > 1e-6)
-    return _Samples(rows[good], columns[good], direction[good], shift[good])
+    # The body's own edge lies half a pixel beyond the centres of its outermost pixels.
+    return _Samples(rows[good], columns[good], direction[good], shift[good] - 0.5)
 
 
 def _signed_distance(covered: Mask) -> NDArray[np.float32]:

@@ -26,7 +26,8 @@ def wall(depth: float = 2.0) -> torch.Tensor:
 
 def source(photo: np.ndarray, depth: float | np.ndarray = 2.0) -> PhotoSource:
     size = photo.shape[:2]
-    return PhotoSource(photo, np.ones(size, np.float32), np.full(size, depth, np.float32), 100.0, (50.0, 50.0))
+    ones = np.ones(size, np.float32)
+    return PhotoSource(photo, ones, ones.copy(), np.full(size, depth, np.float32), 100.0, (50.0, 50.0))
 
 
 def test_texels_lie_where_their_coordinates_say() -> None:
