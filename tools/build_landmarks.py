@@ -32,7 +32,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix, rotation_betw
 from humanpose_cli.geometry.similarity import fit_similarity
 
 HEIGHT = 1.7  # metres: what residuals are shown in percent of
-SURE = 0.5  # mean presence and visibility of landmarks that count
+SURE = 0.5  # mean presence and confidence of landmarks that count
 ROBUST = 0.03  # metres at which a residual counts half as outlier
 SIDES = ("left", "right")
 # Bones that may carry a landmark, the one that the geometric guess hangs on first.
@@ -54,20 +54,20 @@ LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 
 @dataclass(frozen=True)
 class Samples:
-    """People with the detector's answers, means over its passes: points (B, 33, 2) pixels, visibility, in_sight
+    """People with the detector's answers, means over its passes: points (B, 33, 2) pixels, confidence, in_sight
     (B, 33), presence (B,), world (B, 33, 3) metres.
     """
 
     people: People
     points: Tensor
-    visibility: Tensor
+    confidence: Tensor
     in_sight: Tensor
     presence: Tensor
     world: Tensor
 
     def rows(self, chosen: Tensor) -> Samples:
         people = People(*(values[chosen] for values in vars(self.people).values()))
-        rest = (getattr(self, name)[chosen] for name in ("points", "visibility", "in_sight", "presence", "world"))
+        rest = (getattr(self, name)[chosen] for name in ("points", "confidence", "in_sight", "presence", "world"))
         return Samples(people, *rest)
 
 
@@ -80,10 +80,10 @@ def read_samples(paths: list[Path]) -> Samples:
     people = People(
         axis_angle_to_matrix(joined("rotations")), joined("betas"), joined("trans"), joined("focal"), joined("size")
     )
-    visibility = (joined("visibility") * joined("inside")).mean(1)
+    confidence = joined("confidence").mean(1)
     in_sight = joined("seen") > 0.5
     return Samples(
-        people, joined("points").mean(1), visibility, in_sight, joined("presence").mean(1), joined("world").mean(1)
+        people, joined("points").mean(1), confidence, in_sight, joined("presence").mean(1), joined("world").mean(1)
     )
 
 
@@ -162,7 +162,7 @@ def miss(points: Tensor, samples: Samples) -> Tensor:
 
 def sure(samples: Samples) -> Tensor:
     """(B, 33) landmarks to learn from."""
-    return samples.in_sight & (samples.visibility > SURE) & (samples.presence > SURE)[:, None]
+    return samples.in_sight & (samples.confidence > SURE) & (samples.presence > SURE)[:, None]
 
 
 def fit(model: LandmarkModel, body: RiggedBody, samples: Samples) -> None:

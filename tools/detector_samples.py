@@ -3,7 +3,7 @@
     python tools/detector_samples.py SAMPLES.npz --count 500 --seed 0 [--split held_out]
 
 SAMPLES.npz holds the truth (rotations as axis-angle, betas, trans, focal, size) and, for several passes over crops such
-as detection makes them, the observed points, visibilities, presences and world landmarks in the picture's axes. It is
+as detection makes them, the observed points, confidences, presences and world landmarks in the picture's axes. It is
 what build_landmarks.py and train_depth_correction.py read; about three samples a second on one core.
 """
 
@@ -74,8 +74,7 @@ def sample(studio: Studio, pool: ModelPool, people: People, index: int, seed: in
     mask = cv2.resize(observed[0].mask, (MASK_SIDE, MASK_SIDE), interpolation=cv2.INTER_AREA)
     return {
         "points": np.stack([o.points for o in observed]).astype(np.float32),
-        "visibility": np.stack([o.visibility for o in observed]).astype(np.float16),
-        "inside": np.stack([o.inside for o in observed]).astype(np.float16),
+        "confidence": np.stack([o.confidence for o in observed]).astype(np.float16),
         "presence": np.array([o.presence for o in observed], np.float32),
         "world": np.stack([o.world for o in observed]).astype(np.float32),
         "region": np.array([[o.region.x, o.region.y, o.region.side, o.region.angle] for o in observed], np.float32),
