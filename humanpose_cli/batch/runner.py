@@ -113,7 +113,7 @@ class _Run:
         try:
             for group in self._groups(items, group_size):
                 self._do(group)
-                if self.halted or self._stop_asked():
+                if self.halted:
                     break
         except KeyboardInterrupt:
             if self.stop is None:

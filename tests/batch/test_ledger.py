@@ -59,7 +59,9 @@ def test_a_torn_last_line_costs_only_its_item(tmp_path):
     path.write_bytes(whole[:-25])  # as a crash leaves it
     assert entry(tmp_path, "a").done
     assert entry(tmp_path, "b") is None
-    record(tmp_path, "c")  # must not be glued to the torn line
+    record(tmp_path, "c")
+    lines = path.read_text().splitlines()
+    assert [line.endswith("}") for line in lines] == [True, True, True, False, True, True]  # nothing is glued to it
     assert entry(tmp_path, "a").done
     assert entry(tmp_path, "c").done
 
