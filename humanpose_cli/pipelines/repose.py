@@ -237,4 +237,5 @@ def _fitted_person(record: FitRecord, row: int) -> FittedPerson:
         (x, y),
         record.segment_scales[row],
         record.joint_confidence[row],
+        record.keypoints2d[row],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import cv2
@@ -31,7 +32,7 @@ _MADE_UP_CONTRAST, _MEAN_SHADE = np.float32(0.7), np.float32(0.82)
 class Layer(NamedTuple):
     """Part of a picture: colour (h, w, 3) already multiplied by alpha, alpha (h, w), depth (h, w) metres.
 
-    depth  inf where nothing is; the mean over the covered samples elsewhere
+    depth  inf where nothing is; elsewhere the mean over the covered samples, or over a surface that nothing overlaps
     """
 
     colour: Array
@@ -86,31 +87,28 @@ class Scene:
     def draw(self, tile: Box) -> Layer:
         """Everything inside one rectangle of the picture."""
         height, width = tile.shape
-        result: Layer | None = None
+        result = Layer(
+            np.zeros((height, width, 3), np.float32),
+            np.zeros((height, width), np.float32),
+            np.full((height, width), np.inf, np.float32),
+        )
+        drawn: list[Box] = []
         for i in self._order:
             box = self.boxes[i].intersect(tile)
             if box.empty:
                 continue
             layer = self._draw_surface(i, box)
-            if result is None and box == tile:
+            if box == tile and not drawn:
                 result = layer
-                continue
-            if result is None:
-                result = Layer(
-                    np.zeros((height, width, 3), np.float32),
-                    np.zeros((height, width), np.float32),
-                    np.full((height, width), np.inf, np.float32),
-                )
-            _composite(result, layer, box.slices_in(tile))
-        if result is None:
-            raise ValueError(f"nothing to draw in {tile}")
+            else:
+                _add(result, layer, box, tile, drawn)
+            drawn.append(box)
         return result
 
     def _draw_surface(self, i: int, box: Box) -> Layer:
         surface = self.surfaces[i]
         raster = rasterise_view(surface.vertices[None], surface.faces, self.view.crop(box, self.supersampling))
         covered = (raster.face[0] >= 0).cpu().numpy()
-        depth = np.where(covered, raster.depth[0].cpu().numpy(), np.float32(0))
         shade, colour = np.ones(covered.shape, np.float32), None
         values = self._vertex_values[i]
         if values is not None:
@@ -127,7 +125,15 @@ class Scene:
             shrunk = _shrink(_lit(colour, shade), box)
         else:
             shrunk = _shrink(colour[..., :3], box)
+        if self._alone(box):
+            # Nothing to compare with: one depth for all pixels will do.
+            mean = np.float32(surface.vertices[:, 2].mean().item())
+            return Layer(shrunk, alpha, np.where(alpha > 0, mean, np.float32(np.inf)))
+        depth = np.where(covered, raster.depth[0].cpu().numpy(), np.float32(0))
         return Layer(shrunk, alpha, _mean_depth(_shrink(depth, box), alpha))
+
+    def _alone(self, box: Box) -> bool:
+        return sum(not box.intersect(other).empty for other in self.boxes) == 1
 
 
 def _vertex_values(surface: Surface, lighting: Lighting) -> torch.Tensor | None:
@@ -170,7 +176,9 @@ def _plain_colour(surface: Surface, shade: Array, alpha: Array) -> Array:
     ramp = _colour_ramp(colour)
     brightness = shade / np.maximum(alpha, np.float32(1e-6))
     index = np.minimum(brightness * np.float32(len(ramp) - 1), len(ramp) - 1).astype(np.uint16)
-    return ramp[index] * alpha[..., None]
+    painted = np.take(ramp, index, axis=0)
+    painted *= alpha[..., None]
+    return painted
 
 
 def _colour_ramp(colour: Array, steps: int = 512) -> Array:
@@ -194,6 +202,22 @@ def _mean_depth(weighted: Array, alpha: Array) -> Array:
     """Depth of the covered samples from the average over all samples; inf where none is covered."""
     empty = alpha <= 0
     return np.where(empty, np.float32(np.inf), weighted / np.where(empty, np.float32(1), alpha))
+
+
+def _add(result: Layer, layer: Layer, box: Box, tile: Box, drawn: Sequence[Box]) -> None:
+    """Put a layer that covers `box` into the result of a whole tile; only where others lie is there anything to mix."""
+    shared = [common for common in (box.intersect(other) for other in drawn) if not common.empty]
+    place = box.slices_in(tile)
+    if not shared:
+        for part, new in zip(result, layer, strict=True):
+            part[place] = new
+        return
+    overlap = reduce(Box.union, shared)
+    where = overlap.slices_in(tile)
+    present = Layer(*(part[where].copy() for part in result))
+    for part, new in zip(result, layer, strict=True):
+        part[place] = new
+    _composite(result, present, where)
 
 
 def _composite(below: Layer, layer: Layer, where: tuple[slice, slice]) -> None:
