@@ -19,19 +19,16 @@ from typer.core import TyperCommand
 
 from humanpose_cli.cli.config import canonical, read_config, read_settings
 from humanpose_cli.cli.options import nearest
+from humanpose_cli.cli.table import CONTEXT
 from humanpose_cli.errors import UsageError
 from humanpose_cli.result import CommandResult, Status
 
-__all__ = ["CONTEXT", "CommandInfo", "Invocation", "build_command", "command", "settings_origin"]
+__all__ = ["CommandInfo", "Invocation", "build_command", "command", "settings_origin"]
 
 Function = Callable[..., CommandResult]
 Presets = Mapping[str, Mapping[str, Any]]
 _OUTPUT, _SETTINGS = "Output", "Settings"
 _META = "humanpose_cli.settings"
-
-
-# Plain help: panels and colours take rich's import (0.1 s) and leave little room for words in a narrow terminal.
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 @dataclass(frozen=True)

@@ -77,10 +77,11 @@ def _guarded(arguments: list[str]) -> int:
         os.environ.setdefault(name, value)
     try:
         from humanpose_cli.batch.signals import StopSignals
-        from humanpose_cli.cli.boundary import interrupted
-        from humanpose_cli.cli.render import json_text, write_stdout
 
         def abandon(number: int) -> None:
+            from humanpose_cli.cli.boundary import interrupted
+            from humanpose_cli.cli.render import json_text, write_stdout
+
             if "--json" in arguments:
                 write_stdout(json_text(interrupted(_command_named(arguments), number)) + "\n")
 
@@ -91,9 +92,7 @@ def _guarded(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str], stop: StopSignals) -> int:
-    from humanpose_cli.cli.boundary import close, failed
     from humanpose_cli.cli.render import write_stdout
-    from humanpose_cli.cli.reporter import Reporter
     from humanpose_cli.cli.table import build_app
 
     def carry_out(invocation: Invocation) -> int:
@@ -106,6 +105,9 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
     except SystemExit as ending:  # typer's own, after a shell's completion or when stdout's reader has gone
         return 0 if isinstance(ending.__context__, BrokenPipeError) else int(ending.code or 0)
     except BaseException as error:
+        from humanpose_cli.cli.boundary import close, failed
+        from humanpose_cli.cli.reporter import Reporter
+
         with Reporter(verbose="--verbose" in arguments) as reporter:
             result = failed(error, _command_named(arguments), reporter, stop)
             return close(result, reporter, as_json="--json" in arguments)

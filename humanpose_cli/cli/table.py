@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from humanpose_cli.cli.command import CONTEXT, build_command
 from humanpose_cli.version import __version__
 
 if TYPE_CHECKING:
     from humanpose_cli.cli.command import Invocation
 
-__all__ = ["COMMANDS", "build_app"]
+__all__ = ["COMMANDS", "CONTEXT", "build_app"]
+
+# Plain help: panels and colours take rich's import (0.1 s) and leave little room for words in a narrow terminal.
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
 
 # A command stands here when it works: name, and the first line of its function's docstring. The function has the
 # command's name and stands in humanpose_cli/cli/NAME.py.
@@ -51,6 +54,8 @@ def build_app(carry_out: Callable[[Invocation], int]) -> TyperGroup:
             name, listed, rest = super().resolve_command(ctx, args)
             if name is None or listed is None:
                 return name, listed, rest
+            from humanpose_cli.cli.command import build_command  # brings what `hpc --help` can do without
+
             return name, build_command(name, f"humanpose_cli.cli.{name}", carry_out), rest
 
     app = typer.Typer(cls=LazyCommands, help=_HELP, epilog=_EPILOG, rich_markup_mode=None)
