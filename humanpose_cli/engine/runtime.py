@@ -156,19 +156,19 @@ if hasattr(os, "register_at_fork"):
 
 def _cache_folder() -> Path:
     """The first folder that we may write to: the user's choice, the user's cache, a private temporary one."""
-    candidates = []
+    candidates: list[tuple[Path, ...]] = []
     if chosen := os.environ.get("WARP_CACHE_PATH"):
-        candidates.append(Path(chosen))
+        candidates.append((Path(chosen) / _processor(),))
     with contextlib.suppress(RuntimeError):  # no home folder
         usual = Path.home() / (".cache" if sys.platform != "win32" else "AppData/Local")
         base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or usual
-        candidates.append(Path(base) / "humanpose-cli" / "kernels")
+        candidates.append((Path(base) / "humanpose-cli" / "kernels" / _processor(),))
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-    candidates.append(Path(tempfile.gettempdir()) / f"humanpose-cli-{user}" / "kernels")
-    for candidate in candidates:
-        folder = candidate / _processor()
-        if _is_ours_to_write(folder):
-            return folder
+    ours = Path(tempfile.gettempdir()) / f"humanpose-cli-{user}"
+    candidates.append((ours, ours / _processor()))  # whoever owns the outer could exchange the inner
+    for folders in candidates:
+        if all(_is_ours_to_write(folder) for folder in folders):
+            return folders[-1]
     return Path(tempfile.mkdtemp(prefix="humanpose-cli-"))
 
 

@@ -64,10 +64,13 @@ def test_the_cache_folder_is_the_first_that_is_ours_to_write(tmp_path, monkeypat
     private = runtime._cache_folder()
     assert private.is_relative_to(tmp_path / "temporary" / f"humanpose-cli-{os.getuid()}")
     assert private.stat().st_mode & 0o777 == 0o700
-    private.chmod(0o777)  # where others may write, what is found may not be ours
-    other = runtime._cache_folder()
-    assert other != private
-    assert other.stat().st_mode & 0o777 == 0o700
+    for open_to_all in (private, private.parent):  # where others may write, what is found may not be ours
+        open_to_all.chmod(0o777)
+        other = runtime._cache_folder()
+        assert not other.is_relative_to(private)
+        assert other.stat().st_mode & 0o777 == 0o700
+        open_to_all.chmod(0o700)
+        assert runtime._cache_folder() == private
 
 
 def test_processes_start_together_without_a_word_though_home_is_read_only(tmp_path):

@@ -136,6 +136,16 @@ def test_takes_views_of_any_stride(device):
     assert_same(repeated, [expanded, body.rotations])
 
 
+def test_views_whose_vectors_are_whole_are_not_copied():
+    from humanpose_cli.engine.skinning import autograd
+
+    runtime.start()
+    shared = torch.randn(1, 50, 3).expand(9, -1, -1)
+    every_other = torch.randn(8, 24, 3, 3)[::2, ::3]
+    assert autograd._vectors(shared).data == shared.data_ptr()
+    assert autograd._matrices(every_other).data == every_other.data_ptr()
+
+
 def test_gradients_may_come_from_expanded_tensors(device):
     body = random_body(2, 30, device=device)
     for backend in ("kernel", "reference"):

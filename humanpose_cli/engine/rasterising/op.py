@@ -2,6 +2,9 @@
 
 A face is seen from its front where its corners run counter-clockwise on screen, which is where the normal
 (v₁ − v₀) × (v₂ − v₀) points to the camera.
+
+`backend`: "auto" runs the Warp kernels for float32 on CPU and CUDA, else the reference in plain torch; "kernel" and
+"reference" ask for one. Both decide every pixel alike, to the bit.
 """
 
 from __future__ import annotations
