@@ -54,18 +54,18 @@ class SkeletonChoice(str, Enum):
     blazepose33 = "blazepose33"
 
 
-_MORE = typer.Argument(metavar="[INPUT]...", help="More inputs, as of --input.", show_default=False)
+_MORE = typer.Argument(metavar="INPUT", help="More inputs, as of --input.", show_default=False)
 _INPUT = typer.Option(
     "--input",
     metavar="INPUT",
-    help="Photograph, folder or glob pattern, or - for a list of paths on stdin; may be repeated.",
+    help="Photograph, folder or glob pattern, or - for a list of paths on stdin; may be repeated. Needed.",
     show_default=False,
 )
 _TARGET = typer.Option(
     "--target-pose",
     metavar="FILE",
     help="The pose: .npy with joint positions (J, 3) or (T, J, 3) in metres, AMASS .npz, .fit.npz, .bvh, a picture, "
-    "or a driving video or folder of frames.",
+    "or a driving video or folder of frames. Needed.",
     show_default=False,
 )
 _SKELETON = typer.Option(
