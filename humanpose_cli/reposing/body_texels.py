@@ -30,13 +30,17 @@ _FAR = 200.0
 _PICTURE = 768
 # Colours without detail are handled in a texture of this size.
 _COARSE = 512
+_KEPT = 2048
+_SOFT_BORDER = 2.0  # coarse texels
 
 
 _known: WeakKeyDictionary[RiggedBody, dict[int, BodyTexels]] = WeakKeyDictionary()
 
 
 def body_texels(body: RiggedBody, size: int) -> BodyTexels:
-    """The texels of a body, kept for the next photo as long as the body lives."""
+    """The texels of a body, kept for the next photo as long as the body lives, unless they are very many."""
+    if size > _KEPT:
+        return BodyTexels(body, size)
     sizes = _known.setdefault(body, {})
     if size not in sizes:
         sizes[size] = BodyTexels(body, size)
@@ -88,7 +92,8 @@ class BodyTexels:
         x, y = (self.opposite_uv[..., k].ravel() * np.float32(size) for k in (0, 1))
         found = sample_at(image, x, y).reshape(image.shape)
         found[~self.opposed] = 0
-        return found
+        # The way through the body ends in jagged borders; nothing fine is borrowed along it anyway.
+        return cv2.GaussianBlur(found, (0, 0), _SOFT_BORDER)
 
     def reduce(self, image: Array) -> Array:
         """A fine texture averaged to the coarse size."""

@@ -21,7 +21,7 @@ def film_grain(pixels: NDArray[np.uint8], trust: Array) -> float:
     The median absolute response of Immerkær's (1996) mask, which is blind to edges of first and second order.
     """
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-    grey = pixels.astype(np.float32).mean(2)
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     response = np.abs(cv2.filter2D(grey, cv2.CV_32F, kernel))[trust > 0.5]
     if not len(response):
         return 0.0

@@ -7,7 +7,9 @@ the cost hardly depends on its size and its grain stays.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,8 +20,12 @@ from humanpose_cli.reposing.patch_search import PATCH, PatchField, search_level
 
 __all__ = ["InpaintOptions", "inpaint"]
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
+Pixels = NDArray[np.uint8]
+Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+
+_BLOCK = 1 << 18  # pixels handled at once: bounds memory
 
 
 @dataclass(frozen=True)
@@ -55,9 +61,8 @@ def inpaint(
         result[hole] = 128
         return result
     rows, columns = _surroundings(hole, options.reach)
-    window = image[rows, columns].astype(np.float32)
-    filled = _inpaint_window(window, hole[rows, columns], usable[rows, columns], options)
-    result[rows, columns] = np.clip(filled + 0.5, 0, 255).astype(np.uint8)
+    window = np.ascontiguousarray(image[rows, columns])
+    result[rows, columns] = _inpaint_window(window, hole[rows, columns], usable[rows, columns], options)
     return result
 
 
@@ -71,45 +76,54 @@ def _surroundings(hole: Mask, reach: float) -> tuple[slice, slice]:
     )
 
 
-def _inpaint_window(image: Array, hole: Mask, usable: Mask, options: InpaintOptions) -> Array:
+def _inpaint_window(image: Pixels, hole: Mask, usable: Mask, options: InpaintOptions) -> Pixels:
     if not usable.any():
-        return fill_smoothly(image, (~hole).astype(np.float32))
+        filled = fill_smoothly(image.astype(np.float32), (~hole).astype(np.float32))
+        return np.where(hole[..., None], np.clip(filled + 0.5, 0, 255), image).astype(np.uint8)
     scale = min(1.0, (options.search_pixels / float(hole.sum())) ** 0.5)
-    levels = _pyramid(image, hole, usable, scale)
     random = np.random.default_rng(options.seed)
     field: PatchField | None = None
     estimate: Array | None = None
-    for small, small_hole, small_usable in reversed(levels):
+    for small, small_hole, small_usable in reversed(_pyramid(image, hole, usable, scale)):
         field, estimate = search_level(small, small_hole, small_usable, field, estimate, random)
         if field is None:
             # No whole patch of background at this size: smooth colours are the best there is.
             estimate = fill_smoothly(small, small_usable.astype(np.float32))
     assert estimate is not None
-    if field is None:
-        height, width = hole.shape
-        copied = cv2.resize(estimate, (width, height), interpolation=cv2.INTER_LINEAR)
-    else:
-        copied = _follow_offsets(image, hole, usable, field, estimate)
-    weight = (_soft(hole, options.feather) * (usable | hole))[..., None]
-    return image * (1 - weight) + copied * weight
+    weight = _soft(hole, options.feather) * (usable | hole)
+    ys, xs = np.nonzero(weight)
+    grid = _Grid(ys, xs, hole.shape, (estimate.shape[0], estimate.shape[1]))
+    copied = image.copy()
+    if field is not None:
+        grid.write(copied, lambda part: grid.follow(part, field, image, usable))
+    # Brightness over wide areas follows the voted estimate, which knows the hole's whole border.
+    reduced = cv2.resize(copied, estimate.shape[1::-1], interpolation=cv2.INTER_AREA)
+    drift = estimate - reduced.astype(np.float32)
+    grid.write(
+        copied,
+        lambda part: grid.mix(part, image, copied[ys[part], xs[part]] + grid.interpolate(part, drift), weight),
+    )
+    return copied
 
 
-def _pyramid(image: Array, hole: Mask, usable: Mask, scale: float) -> list[tuple[Array, Mask, Mask]]:
+def _pyramid(image: Pixels, hole: Mask, usable: Mask, scale: float) -> list[tuple[Array, Mask, Mask]]:
     """Reduced copies, finest first; a reduced pixel is usable only if all of it is."""
     levels: list[tuple[Array, Mask, Mask]] = []
     height, width = hole.shape
     # Missing pixels must not tint their reduced neighbours.
-    clean = np.where(usable[..., None], image, np.float32(0))
-    known = usable.astype(np.float32)
+    colour: Array = np.where(usable[..., None], image, np.uint8(0))
+    known, lost = usable.astype(np.float32), hole.astype(np.float32)
     while True:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        share = cv2.resize(known, size, interpolation=cv2.INTER_AREA).reshape(size[::-1])
-        colour = cv2.resize(clean, size, interpolation=cv2.INTER_AREA) / np.maximum(share, 1e-6)[..., None]
-        missing = cv2.resize(hole.astype(np.float32), size, interpolation=cv2.INTER_AREA).reshape(size[::-1]) > 0
-        good = (share > 0.999) & ~missing
+        layers: list[Array] = [cv2.resize(part, size, interpolation=cv2.INTER_AREA) for part in (colour, known, lost)]
+        colour = layers[0].reshape(*size[::-1], 3)
+        known, lost = (part.reshape(size[::-1]) for part in layers[1:])
+        colour = np.asarray(colour, np.float32)
+        missing = lost > 0
+        good = (known > 0.999) & ~missing
         if levels and not _worth_searching(missing, good):
             return levels
-        levels.append((colour.astype(np.float32), missing, good))
+        levels.append((colour / np.maximum(known, np.float32(1e-6))[..., None], missing, good))
         scale /= 2
 
 
@@ -120,41 +134,60 @@ def _worth_searching(missing: Mask, good: Mask) -> bool:
     return depth >= 2.5 and int(sources.sum()) >= 250
 
 
-def _follow_offsets(image: Array, hole: Mask, usable: Mask, field: PatchField, estimate: Array) -> Array:
-    """Full-size colours of the hole: each pixel follows the offsets of the four nearest reduced pixels."""
-    height, width = hole.shape
-    small_height, small_width = estimate.shape[:2]
-    ratio_y, ratio_x = height / small_height, width / small_width
-    grown = cv2.dilate(hole.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
-    ys, xs = np.nonzero(grown)
-    v = (ys + 0.5) / ratio_y - 0.5
-    u = (xs + 0.5) / ratio_x - 0.5
-    v0, u0 = np.floor(v).astype(int), np.floor(u).astype(int)
-    total = np.zeros((len(ys), 3), np.float32)
-    weights = np.zeros((len(ys), 1), np.float32)
-    for dy in (0, 1):
-        for dx in (0, 1):
-            row = np.clip(v0 + dy, 0, small_height - 1)
-            column = np.clip(u0 + dx, 0, small_width - 1)
-            offset_y, offset_x = field.offset_y[row, column], field.offset_x[row, column]
-            source_y = np.clip(ys + np.rint(offset_y * ratio_y).astype(int), 0, height - 1)
-            source_x = np.clip(xs + np.rint(offset_x * ratio_x).astype(int), 0, width - 1)
-            weight = np.abs(1 - dy - (v - v0)) * np.abs(1 - dx - (u - u0)) + 1e-4
-            weight = np.where(usable[source_y, source_x], weight, 1e-9)[:, None].astype(np.float32)
-            total += weight * image[source_y, source_x]
+class _Grid:
+    """Some pixels (ys, xs) of a full picture and their four neighbours in its reduced copy, a block at a time."""
+
+    def __init__(self, ys: Index, xs: Index, full: tuple[int, ...], small: tuple[int, int]) -> None:
+        self.ys, self.xs, self.small = ys, xs, small
+        self.ratio_y, self.ratio_x = full[0] / small[0], full[1] / small[1]
+
+    def write(self, target: Pixels, colours: Callable[[slice], Array]) -> None:
+        """Set the pixels of `target` to colours(block) (n, 3) in 0…255."""
+        for start in range(0, len(self.ys), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            target[self.ys[part], self.xs[part]] = np.clip(colours(part) + np.float32(0.5), 0, 255).astype(np.uint8)
+
+    def _neighbours(self, part: slice) -> Iterator[tuple[Index, Index, Array]]:
+        """Rows, columns and bilinear weights (n,) of the four reduced pixels around each pixel."""
+        v = (self.ys[part] + 0.5) / self.ratio_y - 0.5
+        u = (self.xs[part] + 0.5) / self.ratio_x - 0.5
+        v0, u0 = np.floor(v), np.floor(u)
+        for dy in (0, 1):
+            for dx in (0, 1):
+                row = np.clip(v0 + dy, 0, self.small[0] - 1).astype(np.int64)
+                column = np.clip(u0 + dx, 0, self.small[1] - 1).astype(np.int64)
+                yield row, column, (np.abs(1 - dy - (v - v0)) * np.abs(1 - dx - (u - u0))).astype(np.float32)
+
+    def interpolate(self, part: slice, values: Array) -> Array:
+        """A reduced picture's values (n, C)."""
+        total = np.zeros((len(self.ys[part]), values.shape[2]), np.float32)
+        for row, column, weight in self._neighbours(part):
+            total += weight[:, None] * values[row, column]
+        return total
+
+    def follow(self, part: slice, field: PatchField, image: Pixels, usable: Mask) -> Array:
+        """Colours (n, 3) found by following the offsets of the four nearest reduced pixels."""
+        ys, xs = self.ys[part], self.xs[part]
+        height, width = usable.shape
+        total, weights = np.zeros((len(ys), 3), np.float32), np.zeros((len(ys), 1), np.float32)
+        for row, column, share in self._neighbours(part):
+            y = np.clip(ys + np.rint(field.offset_y[row, column] * self.ratio_y).astype(np.int64), 0, height - 1)
+            x = np.clip(xs + np.rint(field.offset_x[row, column] * self.ratio_x).astype(np.int64), 0, width - 1)
+            weight = np.where(usable[y, x], share + np.float32(1e-4), np.float32(1e-9))[:, None]
+            total += weight * image[y, x]
             weights += weight
-    copied = image.copy()
-    copied[ys, xs] = total / weights
-    # Brightness over wide areas follows the voted estimate, which knows the hole's whole border.
-    reduced = cv2.resize(copied, (small_width, small_height), interpolation=cv2.INTER_AREA)
-    drift = cv2.resize(estimate - reduced, (width, height), interpolation=cv2.INTER_LINEAR)
-    copied[grown] += drift[grown]
-    return np.clip(copied, 0, 255)
+        return total / weights
+
+    def mix(self, part: slice, image: Pixels, colours: Array, weight: Array) -> Array:
+        """Colours (n, 3) over the picture's own, by weight (H, W)."""
+        ys, xs = self.ys[part], self.xs[part]
+        share = weight[ys, xs][:, None]
+        return image[ys, xs] * (1 - share) + np.clip(colours, 0, 255) * share
 
 
 def _soft(hole: Mask, feather: float) -> Array:
     """1 in the hole, falling to 0 within a few pixels outside."""
-    ys, xs = np.nonzero(hole)
+    ys, xs = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
     width = max(1.5, feather * max(np.ptp(ys) + 1, np.ptp(xs) + 1))
     distance = cv2.distanceTransform((~hole).astype(np.uint8), cv2.DIST_L2, 3)
-    return np.clip(1 - distance / width, 0, 1).astype(np.float32)
+    return np.clip(1 - distance / np.float32(width), 0, 1)
