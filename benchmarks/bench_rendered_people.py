@@ -1,0 +1,126 @@
+"""Accuracy on rendered people with known truth: detector and keypoint fit against BlazePose's own world landmarks.
+
+The default body in sampled poses of held-out activities, key poses and mixtures of them; random shape, clothes, light,
+background and camera; the focal length is known. Joints: shoulders, elbows, wrists, hips, knees, ankles; MPJPE is about
+the middle of the hips. A failure is a person who was not found, or whose Procrustes error exceeds 150 mm; people not
+found do not enter the means.
+
+    python benchmarks/bench_rendered_people.py [people [fast|thorough]]      default: 200 thorough
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from _rendered_people import RenderedPerson, render_population
+
+from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.detection.detector import PersonDetector
+from humanpose_cli.detection.person import DetectedPerson
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.metrics.pose import mpjpe, pa_mpjpe, pve
+from humanpose_cli.optimisation.initialisation import viewing_rotation
+from humanpose_cli.optimisation.keypoint_fit import fit_keypoints
+from humanpose_cli.optimisation.observations import KeypointObservations
+
+JOINTS = [
+    f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
+]
+HIPS = [JOINTS.index("left_hip"), JOINTS.index("right_hip")]
+FAILURE = 0.15  # metres after Procrustes
+
+
+@dataclass(frozen=True)
+class Found:
+    """Truth and detections of the people found."""
+
+    people: list[RenderedPerson]
+    detections: list[DetectedPerson]
+    asked: int
+
+    def stacked(self, *attributes: str) -> tuple[np.ndarray, ...]:
+        return tuple(np.stack([np.asarray(getattr(d, name)) for d in self.detections]) for name in attributes)
+
+
+def find(count: int, mode: str, seed: int = 2024) -> Found:
+    people, detections = [], []
+    with PersonDetector(mode, "all") as detector:  # type: ignore[arg-type]
+        for person in render_population(count, seed, "held_out"):
+            found = detector.detect(person.image)
+            if found:
+                people.append(person)
+                detections.append(max(found, key=lambda d: overlap(d, person)))
+    return Found(people, detections, count)
+
+
+def overlap(detection: DetectedPerson, person: RenderedPerson) -> float:
+    """Intersection over union of the detected box and that of the true joints."""
+    pixels = (person.focal * person.joints[:, :2] / person.joints[:, 2:]).numpy() + person.principal_point
+    low = np.maximum(detection.box[:2], pixels.min(0))
+    high = np.minimum(detection.box[2:], pixels.max(0))
+    inner = np.prod(np.maximum(high - low, 0))
+    return float(inner / (np.prod(np.ptp(pixels, axis=0)) + np.prod(detection.box[2:] - detection.box[:2]) - inner))
+
+
+def observations_of(found: Found) -> KeypointObservations:
+    keypoints, world, spread, world_spread = found.stacked("keypoints", "world", "spread", "world_spread")
+    return KeypointObservations(
+        keypoints=keypoints[..., :2],
+        confidence=keypoints[..., 2],
+        focal=np.array([p.focal for p in found.people]),
+        principal_point=np.stack([p.principal_point for p in found.people]),
+        image_size=np.stack([p.image.shape[1::-1] for p in found.people]),
+        world=world,
+        spread=spread,
+        world_spread=world_spread,
+    )
+
+
+def errors(joints: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    pa, plain = pa_mpjpe(joints, truth), mpjpe(joints, truth, root=HIPS)
+    return {
+        "pa_mpjpe_mm": 1e3 * float(pa.mean()),
+        "pa_mpjpe_median_mm": 1e3 * float(np.median(pa)),
+        "mpjpe_mm": 1e3 * float(plain.mean()),
+    }
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    mode = sys.argv[2] if len(sys.argv) > 2 else "thorough"
+    found = find(count, mode)
+    observations = observations_of(found)
+    truth = np.stack([p.joints.numpy() for p in found.people])
+    rows = SMPL24.indices(JOINTS)
+    body = default_body()
+    fit = fit_keypoints(body, observations)
+    pa = pa_mpjpe(fit.joints3d[:, rows], truth[:, rows])
+    with torch.no_grad():
+        rotations = axis_angle_to_matrix(torch.from_numpy(fit.poses).unflatten(-1, (len(SMPL24), 3)))
+        posed = body.pose(rotations, torch.from_numpy(fit.betas), torch.from_numpy(fit.trans))
+    true_vertices = np.stack([p.vertices.numpy() for p in found.people])
+    root = SMPL24.index("pelvis")
+    vertex = pve(posed.vertices.numpy(), true_vertices, fit.joints3d[:, root], truth[:, root])
+    ours = {"method": "hpc fit", "detector": mode, "people": count, "found": len(found.people)}
+    ours |= errors(fit.joints3d[:, rows], truth[:, rows])
+    ours |= {"pve_mm": 1e3 * float(vertex.mean()), "failures": (count - len(pa) + int((pa > FAILURE).sum())) / count}
+    hips = torch.from_numpy(observations.keypoints[:, BLAZEPOSE33.indices(("left_hip", "right_hip"))].mean(1))
+    to_camera = viewing_rotation(
+        hips, torch.from_numpy(observations.focal), torch.from_numpy(observations.principal_point)
+    )
+    own = (observations.world @ to_camera.mT.numpy())[:, BLAZEPOSE33.indices(JOINTS)]
+    pa = pa_mpjpe(own, truth[:, rows])
+    theirs = {"method": "BlazePose, turned to the ray", "detector": mode, "people": count, "found": len(found.people)}
+    theirs |= errors(own, truth[:, rows])
+    theirs |= {"failures": (count - len(pa) + int((pa > FAILURE).sum())) / count}
+    for row in (ours, theirs):
+        print(json.dumps(row))
+
+
+if __name__ == "__main__":
+    main()
