@@ -224,11 +224,13 @@ class MeshReposer:
     @cached_property
     def hole(self) -> NDArray[np.bool_]:
         """Pixels (H, W) of the photo that show this person or a fringe around them, and nobody else."""
-        radius = max(2, round(self.options.hole_margin * self.pixels_high))
-        ring = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+        radius = max(2.0, self.options.hole_margin * self.pixels_high)
         seen = (self.mask > 0.3) & (self.mask >= self.others)
+        if not seen.any():
+            return seen
         someone = (self.others > 0.5) & ~seen
-        return (cv2.dilate(seen.astype(np.uint8), ring) > 0) & ~someone
+        away = cv2.distanceTransform((~seen).astype(np.uint8), cv2.DIST_L2, 5)
+        return (away <= radius) & ~someone
 
     def render(self, rotations: Tensor, trans: Tensor | None = None) -> Reposed:
         """The picture with the person in another pose.
