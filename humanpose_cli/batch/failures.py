@@ -44,7 +44,7 @@ def explain(error: BaseException, inputs: Sequence[Path] = ()) -> Failure:
         return Failure(str(error), error.exit_code, everywhere=isinstance(error, UnavailableError))
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without torch
         return Failure(
-            "memory: not enough for this item; a smaller --batch-size or --device cpu needs less",
+            "memory: not enough for this item; a smaller one needs less, and so do fewer processes at once",
             ExitCode.UNAVAILABLE,
         )
     if isinstance(error, OSError) and (failure := _explain_os_error(error, inputs)):

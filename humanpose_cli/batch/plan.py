@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -78,13 +79,22 @@ def _unchanged(item: Item, entry: Entry, batch: Batch) -> bool:
 
 def _changed_options(entry: Entry, options: Mapping[str, Any], history: History) -> str:
     """Name what differs, such as `other options (people=all, was largest)`."""
-    before = history.options.get(entry.options, {})
+    before = _leaves(history.options.get(entry.options, {}))
+    now = _leaves(json.loads(json.dumps(options, default=str)))  # as a ledger keeps them: tuples are lists there
     changed = [
-        f"{name}={options.get(name)}, was {before.get(name)}"
-        for name in sorted({*before, *options})
-        if before.get(name) != options.get(name)
+        f"{name}={now.get(name)}, was {before.get(name)}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
     ]
     return f"other options ({'; '.join(changed)})" if before and changed else "other options"
+
+
+def _leaves(options: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """Options with nested ones under dotted names, so that only what differs need be named."""
+    leaves: dict[str, Any] = {}
+    for name, value in options.items():
+        leaves |= _leaves(value, f"{within}{name}.") if isinstance(value, Mapping) else {within + name: value}
+    return leaves
 
 
 def _refusal(item: Item, batch: Batch, origin: str) -> HpcError:

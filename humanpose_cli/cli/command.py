@@ -202,7 +202,7 @@ _SET = typer.Option(
     metavar="KEY=VALUE",
     is_eager=True,
     callback=_take_set,
-    help="Set an option, also one without a flag, such as batch-size=8; may be repeated. Default: none.",
+    help="Set an option, also one that has no flag; may be repeated. Default: none.",
     rich_help_panel=_SETTINGS,
 )
 

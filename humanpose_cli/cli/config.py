@@ -125,7 +125,7 @@ def _converted(value: Any, kind: Any, key: str) -> Any:
     if kind in (int, float, str, Path) and not isinstance(value, bool | list):
         try:
             return kind(value) if kind is not int or not isinstance(value, float) else _whole(value)
-        except ValueError:
+        except (ValueError, OverflowError, TypeError):  # no number, infinity, a TOML date
             raise _wrong(key, _NAMES[kind], value) from None
     raise _wrong(key, _NAMES.get(kind, str(kind)), value)
 
@@ -159,7 +159,9 @@ def _first_that_fits(value: Any, kinds: Sequence[Any], whole: Any, key: str) -> 
 
 
 def _converted_tuple(value: Any, kinds: Sequence[Any], key: str) -> tuple[Any, ...]:
-    entries = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+    entries = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(entries, list | tuple):
+        raise _wrong(key, "values with commas between", value)
     if len(kinds) == 2 and kinds[1] is Ellipsis:
         kinds = [kinds[0]] * len(entries)
     if len(entries) != len(kinds):

@@ -19,7 +19,7 @@ class FrameRange:
 
     def __post_init__(self) -> None:
         if self.start < 0 or (self.stop is not None and self.stop <= self.start):
-            raise UsageError("frame range", "is empty", expected="0 ≤ A < B", got=str(self))
+            raise UsageError("--frames", "is empty", expected="0 ≤ A < B", got=str(self))
 
     def __str__(self) -> str:
         return f"{self.start}:{'' if self.stop is None else self.stop}"

@@ -227,6 +227,15 @@ def test_other_options_do_not_replace_results_unless_told_to(tmp_path, photos):
     assert len(worker.seen) == 4
 
 
+def test_of_nested_options_only_those_that_differ_are_named(tmp_path, photos):
+    def nested(**weights: object) -> Batch:
+        return batch(tmp_path, options={"people": "all", "weights": {"noise": (0.1, 0.2), "starts": 5, **weights}})
+
+    run_items(items_of(photos), Recorder(tmp_path / "out"), nested())
+    with pytest.raises(UsageError, match=r"other options \(weights\.starts=7, was 5\);"):
+        run_items(items_of(photos), Recorder(tmp_path / "out"), nested(starts=7))
+
+
 def test_a_namesake_from_another_folder_does_not_replace_results(tmp_path, photos):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
     elsewhere = tmp_path / "elsewhere"
@@ -301,7 +310,7 @@ def test_a_group_that_fails_as_a_whole_is_done_one_by_one(tmp_path, photos):
 
     result = run_groups(items_of(photos), worker, batch(tmp_path), group_size=4)
     assert statuses(result) == ["success", "error", "success", "success"]
-    assert "--batch-size" in result.items[1].error
+    assert "memory" in result.items[1].error
 
 
 def test_a_group_may_return_an_exception_for_one_item(tmp_path, photos):

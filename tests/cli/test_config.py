@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -73,6 +74,9 @@ def test_values_take_their_fields_type(settings, expected):
         ({"focal": "wide"}, "expected a number, found 'wide'"),
         ({"deep.size": "1"}, "expected 2 values with commas between"),
         ({"name": [1]}, "expected text"),
+        ({"steps": float("inf")}, "expected a whole number, found inf"),
+        ({"focal": date(2026, 1, 2)}, "expected a number"),
+        ({"levels": 5}, "expected values with commas between, found 5"),
     ],
 )
 def test_wrong_settings_are_told(settings, sentence):
