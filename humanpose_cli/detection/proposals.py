@@ -16,6 +16,9 @@ from humanpose_cli.detection.regions import Pyramid, Region, region_from_axis
 __all__ = ["Proposal", "propose", "propose_in", "windows_over"]
 
 
+_SMALLEST_WINDOW = 64
+
+
 @dataclass(frozen=True)
 class Proposal:
     """A region in which the detector saw somebody, its score 0..1, and the number of the window it saw."""
@@ -28,13 +31,16 @@ class Proposal:
 def windows_over(width: int, height: int, shares: Sequence[float], beyond: float = 0.0) -> list[Region]:
     """Square windows, each share of the longer side, that overlap by half and cover the picture.
 
-    A share above 1 is one window around the middle. With `beyond`, the outermost windows of shares below 1 reach
+    A share above 1 is one window around the middle; windows of less than 64 pixels show nobody well enough and are left
+    out. With `beyond`, the outermost windows of shares below 1 reach
     over the picture's edges by that part of their side.
     """
     longest = max(width, height)
     windows = []
     for share in shares:
         side = share * longest
+        if share < 1 and side < _SMALLEST_WINDOW:
+            continue
         margin = beyond * side if share < 1 else 0.0
         windows += [
             Region(x, y, side) for y in _positions(height, side, margin) for x in _positions(width, side, margin)

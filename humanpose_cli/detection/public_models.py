@@ -7,6 +7,7 @@ do not start.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ class PublicModels:
     name = "public interface"
 
     def __init__(self) -> None:
+        # mediapipe 0.10.14 calls a function that its own version of protobuf warns about, once a picture.
+        warnings.filterwarnings("ignore", message=r"SymbolDatabase\.GetPrototype", module="google.protobuf")
         try:
             with native_chatter_kept_off_stderr():
                 from mediapipe.python.solutions.pose import Pose

@@ -47,13 +47,13 @@ class Scheme:
 # Fitted separately, for support grows with the number of windows and the spread with that of views.
 SCHEMES: dict[str, Scheme] = {
     "thorough": Scheme(
-        shares=(1.0, 1.35, 0.75, 0.5, 0.35),
+        shares=(1.0, 1.35, 0.75, 0.6, 0.5, 0.42, 0.35, 0.3),
         beyond=0.25,
         threshold=0.3,
         views=8,
         followed=8,
-        first=Odds(0.492, 0.88, 0.21, 0.985, -1.315, -5.506, least=-1.5),
-        studied=Odds(0.392, 0.861, 0.213, 2.459, -1.152, -8.856, least=0.7),
+        first=Odds(0.492, 0.88, 0.21, 0.985, -1.315, -5.75, least=-1.5),
+        studied=Odds(0.392, 0.861, 0.213, 2.459, -1.152, -9.1, least=0.7),
     ),
     "fast": Scheme(
         shares=(1.0, 1.35, 0.75, 0.5),
