@@ -238,7 +238,7 @@ def world_statistics(points: Tensor, samples: Samples) -> dict[str, np.ndarray]:
         if rows.any():
             spread = lean[rows].std() if rows.sum() > 1 else torch.tensor(0.0)
             print(
-                f"  heading {low}–{high}°: {int(rows.sum())} upright, lean away {lean[rows].mean():.1f}° ± {spread:.1f}°"
+                f"  heading {low}–{high}°: {int(rows.sum())} upright lean away {lean[rows].mean():.1f}° ± {spread:.1f}°"
             )
     aligned = fit_similarity(world[:, limbs], truth[:, limbs]).apply(world[:, limbs])
     pa = (aligned - truth[:, limbs]).norm(dim=-1).mean(1)
