@@ -66,3 +66,15 @@ def soup(faces=300, batch=2, device="cpu", seed=0, spread=1.0) -> Scene:
     vertices[..., 2] += 1.0
     ids = torch.randint(3 * faces, (faces, 3), generator=generator)
     return scene(vertices, ids, device=device)
+
+
+def through_the_near_plane(size: float, near: float, seed: int) -> Scene:
+    """Faces as large as `size` metres whose edges cross the near plane within the picture."""
+    generator = torch.Generator().manual_seed(seed)
+    pixels = (torch.rand((400, 2, 2), generator=generator) - 0.5) * torch.tensor([80.0, 60.0])
+    crossing = torch.cat((pixels / 1000 * near, torch.full((400, 2, 1), near)), -1)
+    behind = torch.randn((400, 1, 3), generator=generator) * size
+    behind[..., 2] = -behind[..., 2].abs()
+    beyond = crossing + (torch.rand((400, 2, 1), generator=generator) + 0.5) * (crossing - behind)
+    vertices = torch.cat((behind, beyond), 1).reshape(1, -1, 3)
+    return scene(vertices, torch.arange(1200).view(-1, 3), 1000.0)

@@ -57,7 +57,7 @@ def with_point(bounds: wp.vec4, x: float, y: float):
 
 @wp.func
 def with_edge(bounds: wp.vec4, a: wp.vec3, b: wp.vec3, near: float):
-    """Bounds that also hold an edge's end a if it is beyond the near plane, and where the edge crosses that."""
+    """Bounds that also hold an edge's end a if it is beyond that depth, and where the edge crosses it."""
     found = bounds
     if a[2] >= near:
         found = with_point(found, a[0] / a[2], a[1] / a[2])
@@ -96,6 +96,8 @@ def draw_faces(
     principal_point = principal_points[picture]
     height = keys.shape[1]
     width = keys.shape[2]
+    # A far corner's rounding can move a pixel's depth, which is what decides, from half the near plane on.
+    nearest = 0.5 * near
     known = wp.isfinite(focal) and wp.isfinite(principal_point)
     for f in range(start, wp.min(start + chunk, faces.shape[0])):
         corners = faces[f]
@@ -104,14 +106,14 @@ def draw_faces(
         c = vertices[picture, corners[2]]
         bounds = wp.vec4(wp.inf, wp.inf, -wp.inf, -wp.inf)
         grown = slack
-        if wp.min(wp.min(a[2], b[2]), c[2]) >= near:
+        if wp.min(wp.min(a[2], b[2]), c[2]) >= nearest:
             bounds = with_point(bounds, a[0] / a[2], a[1] / a[2])
             bounds = with_point(bounds, b[0] / b[2], b[1] / b[2])
             bounds = with_point(bounds, c[0] / c[2], c[1] / c[2])
-        elif wp.max(wp.max(a[2], b[2]), c[2]) >= near:
-            bounds = with_edge(with_edge(with_edge(bounds, a, b, near), b, c, near), c, a, near)
-            # Where an edge meets the near plane is known less well; the bounds grow by that error.
-            grown += 1.0e-6 * focal / near * wp.max(wp.max(largest(a), largest(b)), largest(c))
+        elif wp.max(wp.max(a[2], b[2]), c[2]) >= nearest:
+            bounds = with_edge(with_edge(with_edge(bounds, a, b, nearest), b, c, nearest), c, a, nearest)
+            # Where an edge meets that plane is known less well; the bounds grow by that error.
+            grown += 1.0e-6 * focal / nearest * wp.max(wp.max(largest(a), largest(b)), largest(c))
         # Clamped as floats, before they become integers.
         left = wp.max(wp.ceil(focal * bounds[0] + principal_point[0] - 0.5 - grown), 0.0)
         top = wp.max(wp.ceil(focal * bounds[1] + principal_point[1] - 0.5 - grown), 0.0)

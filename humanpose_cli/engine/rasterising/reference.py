@@ -69,7 +69,12 @@ def _one_picture(corners: Tensor, view: tuple[Tensor, Tensor, float, bool], out:
 def _pixel_bounds(
     corners: Tensor, focal: Tensor, principal_point: Tensor, near: float, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """First pixel (F, 2) and extent (F, 2), x and y, of the part of each face beyond the near plane."""
+    """First pixel (F, 2) and extent (F, 2), x and y, of what may be seen of each face.
+
+    That is its part beyond half the near plane's distance: a far corner's rounding can move the depth of a pixel
+    that far, and the depth is what decides.
+    """
+    near = 0.5 * near
     following = corners.roll(-1, 1)
     z, next_z = corners[..., 2], following[..., 2]
     crossing = (z < near) != (next_z < near)
@@ -77,7 +82,7 @@ def _pixel_bounds(
     cut = torch.cat((corners + step[..., None] * (following - corners))[..., None, :2].unbind(1), 1)
     points = torch.cat((corners[..., :2] / z[..., None], cut / near), 1)  # [F, 6, 2]
     valid = torch.cat((z >= near, crossing), 1)[..., None]
-    # Where an edge meets the near plane is known less well; the bounds grow by that error.
+    # Where an edge meets the plane is known less well; the bounds grow by that error.
     slack = BOUNDS_SLACK + crossing.any(1) * (1e-6 * focal / near) * corners.abs().amax((1, 2))
     centre = principal_point - 0.5
     low = focal * torch.where(valid, points, torch.full_like(points, float("inf"))).amin(1) + centre
