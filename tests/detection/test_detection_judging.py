@@ -16,9 +16,7 @@ from humanpose_cli.detection.regions import Region
 from humanpose_cli.detection.searching import SCHEMES
 
 SIZE, MIRROR = 256, list(BLAZEPOSE33.mirror)
-LEGS = [
-    r for r, name in enumerate(BLAZEPOSE33.joint_names) if any(j in name for j in ("knee", "ankle", "heel", "foot"))
-]
+BUST = BLAZEPOSE33.indices(["nose", "left_shoulder", "right_shoulder"])
 
 
 def disc_mask(region: Region, centre: tuple[float, float], radius: float) -> np.ndarray:
