@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from humanpose_cli.bodies.joint_angles import rotations_to_angles
-from humanpose_cli.conventions import SMPL24, Skeleton
+from humanpose_cli.conventions import BLAZEPOSE33, SMPL24, Skeleton
 from humanpose_cli.optimisation.confidence import joint_confidence
+from humanpose_cli.optimisation.depth_correction import CorrectedWorld, depth_correction
 from humanpose_cli.optimisation.initialisation import (
     limb_rotations,
     neutral_rotations,
@@ -21,7 +22,7 @@ from humanpose_cli.optimisation.landmark_rig import LandmarkRig
 from humanpose_cli.optimisation.noise import landmark_noise
 from humanpose_cli.optimisation.observations import KeypointObservations
 from humanpose_cli.optimisation.options import KeypointFitOptions
-from humanpose_cli.optimisation.problem import Evidence, bone_names, combination
+from humanpose_cli.optimisation.problem import Evidence, bone_names, combination, offset_names
 from humanpose_cli.optimisation.residuals import FitState
 
 __all__ = ["gather_evidence", "limb_fallback"]
@@ -88,9 +89,13 @@ def gather_evidence(
     """Evidence of all rows and their starting states, the likeliest start first."""
     seen = _tensors(observations, options.least_confidence)
     to_camera = viewing_rotation(_viewing_pixel(skeleton, seen), seen.focal, seen.centre)
+    corrected = _corrected(skeleton, seen, options)
+    if corrected is not None and seen.world is not None:
+        # Two opinions with different faults: their mean is better than either.
+        seen = replace(seen, world=(_centred(skeleton, seen.world) + corrected.world.double()) / 2)
     starts = [_placed(rig, rotations, seen) for rotations in _candidates(rig, skeleton, seen, to_camera)]
     pixel_weights = _pixel_weights(skeleton, seen, starts[0].root[:, 2], options)
-    bones, bone_weights = _bones(skeleton, seen, options)
+    bones, bone_weights = _bones(skeleton, seen, corrected, options)
     rows = len(seen.pixels)
     neutral = rotations_to_angles(neutral_rotations())
     evidence = Evidence(
@@ -108,6 +113,11 @@ def gather_evidence(
         beta_sigma=torch.full((rows, rig.shape_count), options.shape_noise, dtype=torch.float64),
     )
     return evidence, starts[: options.starts]
+
+
+def _centred(skeleton: Skeleton, world: Tensor) -> Tensor:
+    """World landmarks (N, L, 3) with their origin between the hips."""
+    return world - world[:, skeleton.indices(("left_hip", "right_hip"))].mean(1, keepdim=True)
 
 
 def _candidates(rig: LandmarkRig, skeleton: Skeleton, seen: _Seen, to_camera: Tensor) -> list[Tensor]:
@@ -146,22 +156,63 @@ def _pixel_weights(skeleton: Skeleton, seen: _Seen, depth: Tensor, options: Keyp
     return torch.where(seen.confidence > 0, variance.rsqrt(), 0.0)
 
 
-def _bones(skeleton: Skeleton, seen: _Seen, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:
-    """World landmarks' bone vectors (N, B, 3) in the axes of their own camera, and 1 / σ (N, B, 3)."""
-    names = bone_names(skeleton)
+def _corrected(skeleton: Skeleton, seen: _Seen, options: KeypointFitOptions) -> CorrectedWorld | None:
+    """What the depth correction makes of BlazePose's world landmarks."""
+    if seen.world is None or skeleton != BLAZEPOSE33 or not options.correct_depth:
+        return None
+    # The correction looks at every landmark; of those that were not seen at all it shall know nothing.
+    unseen = seen.confidence == 0
+    pixels, world = (_at_parents(skeleton, values, unseen) for values in (seen.pixels, seen.world))
+    return depth_correction()(pixels, seen.confidence, world, seen.focal, seen.centre)
+
+
+def _at_parents(skeleton: Skeleton, values: Tensor, moved: Tensor) -> Tensor:
+    """Landmarks (N, L, D) of which those in `moved` (N, L) are put where their parents in the skeleton are."""
+
+    def distance_to_root(row: int) -> int:
+        parent = skeleton.parents[row]
+        return 0 if parent < 0 else 1 + distance_to_root(parent)
+
+    values = values.clone()
+    for row in sorted(range(len(skeleton)), key=distance_to_root):
+        parent = skeleton.parents[row]
+        if parent >= 0:
+            values[:, row] = torch.where(moved[:, row, None], values[:, parent], values[:, row])
+    return values
+
+
+def _bones(
+    skeleton: Skeleton, seen: _Seen, corrected: CorrectedWorld | None, options: KeypointFitOptions
+) -> tuple[Tensor, Tensor]:
+    """World landmarks' bones and offsets from the hips (N, B, 3) in the axes of the viewing ray, and 1 / σ (N, B, 3).
+
+    Bones come with a usual noise; offsets only from corrected landmarks, whose noise is known one by one.
+    """
+    bones, offsets = bone_names(skeleton), offset_names(skeleton)
     rows = len(seen.pixels)
     if seen.world is None:
-        empty = torch.zeros(rows, len(names), 3, dtype=torch.float64)
+        empty = torch.zeros(rows, len(bones) + len(offsets), 3, dtype=torch.float64)
         return empty, empty
-    matrix = combination(skeleton.joint_names, names)
-    involved = matrix != 0
-    weakest = torch.where(involved, seen.confidence[:, None], 1.0).amin(-1)
+    matrix = combination(skeleton.joint_names, bones)
+    weakest = torch.where(matrix != 0, seen.confidence[:, None], 1.0).amin(-1)
     across, along = options.bone_noise
-    variance = torch.tensor([across, across, along], dtype=torch.float64).square().expand(rows, len(names), 3)
+    variance = torch.tensor([across, across, along], dtype=torch.float64).square().expand(rows, len(bones), 3)
     if seen.world_spread is not None:
         own = (seen.world_spread.square()[:, None] * matrix.square()).sum(-1)
         variance = variance + own[..., None]
-    return matrix @ seen.world, (weakest[..., None] / variance).sqrt()
+    weights = (weakest[..., None] / variance).sqrt()
+    vectors = matrix @ seen.world
+    matrix = combination(skeleton.joint_names, offsets)
+    if corrected is None:
+        empty = torch.zeros(rows, len(offsets), 3, dtype=torch.float64)
+        return torch.cat((vectors, empty), 1), torch.cat((weights, empty), 1)
+    world, noise = corrected.world.double(), corrected.noise.double()
+    placed = skeleton.indices(ends[0] for ends, _ in offsets)
+    # Mean absolute errors to standard deviations of one axis, of a plane's two axes together and of the ray's.
+    sigma = torch.stack((0.8 * noise[:, placed, 0], 0.8 * noise[:, placed, 0], 1.25 * noise[:, placed, 1]), -1)
+    seen_at_all = torch.where(matrix != 0, seen.confidence[:, None], 1.0).amin(-1) > 0
+    own = torch.where(seen_at_all[..., None], 1 / (options.correction_noise * sigma), 0.0)
+    return torch.cat((vectors, matrix @ world), 1), torch.cat((weights, own), 1)
 
 
 def _uprightness(skeleton: Skeleton, seen: _Seen) -> Tensor:

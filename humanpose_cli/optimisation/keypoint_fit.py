@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from numpy.typing import NDArray
@@ -26,6 +28,8 @@ from humanpose_cli.optimisation.shapes import ShapeEvidence, common_shapes, shap
 from humanpose_cli.optimisation.solver import levenberg_marquardt
 
 __all__ = ["KeypointFit", "fit_keypoints"]
+
+Item = TypeVar("Item")
 
 _HELD = 1e-4  # standard deviations of shape by which a shared shape may still move while poses adapt to it
 
@@ -73,22 +77,25 @@ def fit_keypoints(
 
     Rows are independent but for `shape_group`, whose rows share betas; no result depends on the other rows of the
     batch beyond rounding. Rows that show nothing get a neutral pose before the camera and confidence 0. The result is
-    deterministic. Works on the CPU in double precision, whatever device the body lives on.
+    deterministic. Works on the CPU in double precision, whatever device the body lives on, in as many threads as torch
+    is set to use, a chunk of rows each.
     """
     options = options or KeypointFitOptions()
     skeleton = observations.names
     rig = LandmarkRig(body, body.landmarks(skeleton.name), UPRIGHT_JOINTS, free_columns=1)
-    with torch.no_grad(), _one_thread():
+    threads = torch.get_num_threads()
+    with torch.no_grad(), _one_thread_each():
         chunks = _chunks(len(observations), options.chunk)
-        solved = _concatenate([_fit_rows(rig, skeleton, observations.rows(rows), options) for rows in chunks])
+        fit_rows = partial(_fit_rows, rig, skeleton, options)
+        solved = _concatenate(_in_parallel(fit_rows, [observations.rows(rows) for rows in chunks], threads))
         if observations.shape_group is not None:
             groups = torch.from_numpy(observations.shape_group)
-            solved = _share_shapes(rig, skeleton, solved, groups, options)
+            solved = _share_shapes(rig, skeleton, solved, groups, options, threads)
         return _report(rig, skeleton, observations, solved, options)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def _one_thread_each() -> Iterator[None]:
     """The solver's matrices are so small that a second thread only waits: on a busy machine it costs twentyfold."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -98,13 +105,26 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _in_parallel(action: Callable[[Item], _Solved], items: Sequence[Item], threads: int) -> list[_Solved]:
+    """Results of the items in order, each made by one thread."""
+
+    def without_gradients(item: Item) -> _Solved:
+        with torch.no_grad():  # a setting of the thread
+            return action(item)
+
+    if min(threads, len(items)) < 2:
+        return [action(item) for item in items]
+    with ThreadPoolExecutor(min(threads, len(items))) as pool:
+        return list(pool.map(without_gradients, items))
+
+
 def _chunks(count: int, size: int) -> list[slice]:
     """Slices of at most `size` rows; one empty slice where there are none."""
     return [slice(start, min(start + size, count)) for start in range(0, max(count, 1), size)]
 
 
 def _fit_rows(
-    rig: LandmarkRig, skeleton: Skeleton, observations: KeypointObservations, options: KeypointFitOptions
+    rig: LandmarkRig, skeleton: Skeleton, options: KeypointFitOptions, observations: KeypointObservations
 ) -> _Solved:
     """Rows with shapes of their own: all starts through the coarse stage, the best through the fine one."""
     evidence, starts = gather_evidence(rig, skeleton, observations, options)
@@ -149,20 +169,25 @@ def _finish(
 
 
 def _share_shapes(
-    rig: LandmarkRig, skeleton: Skeleton, solved: _Solved, groups: Tensor, options: KeypointFitOptions
+    rig: LandmarkRig,
+    skeleton: Skeleton,
+    solved: _Solved,
+    groups: Tensor,
+    options: KeypointFitOptions,
+    threads: int,
 ) -> _Solved:
     """Solves the rows of groups once more with the shape that suits all of the group."""
     sigma = torch.full((rig.shape_count,), options.shape_noise, dtype=torch.float64)
     betas, sizes = common_shapes(solved.shape, groups, sigma, options.shape_evidence)
-    shared = (sizes > 1).nonzero().squeeze(-1)
-    for rows in shared.split(options.chunk):
-        evidence = replace(
-            solved.evidence.rows(rows),
-            betas=betas[rows],
-            beta_sigma=torch.full_like(betas[rows], _HELD),
-        )
+
+    def solve(rows: Tensor) -> _Solved:
+        held = torch.full_like(betas[rows], _HELD)
+        evidence = replace(solved.evidence.rows(rows), betas=betas[rows], beta_sigma=held)
         state = FitState(*(value[rows] for value in solved.state))._replace(betas=betas[rows])
-        again = _finish(rig, skeleton, state, evidence, options)
+        return _finish(rig, skeleton, state, evidence, options)
+
+    chunks = (sizes > 1).nonzero().squeeze(-1).split(options.chunk)
+    for rows, again in zip(chunks, _in_parallel(solve, chunks, threads), strict=True):
         # Held, not almost held: every frame of a group has the very same numbers.
         final = again.state._replace(betas=betas[rows])
         for target, value in zip((*solved.state, solved.cost), (*final, again.cost), strict=True):

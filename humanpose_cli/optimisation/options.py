@@ -17,6 +17,8 @@ class KeypointFitOptions:
     least_noise        pixels: no landmark is better than this
     robust_2d          noise levels at which a 2-D residual counts half as outlier
     bone_noise         metres across and along the viewing ray: world landmarks' noise of one bone's vector
+    correct_depth      let the depth correction judge BlazePose's world landmarks
+    correction_noise   factor on the noise that the correction claims
     robust_bone        like robust_2d, for the bones of the world landmarks
     prior_strength     factor on the pose prior's energy (0 switches it off)
     limit_noise        radians beyond a joint's range that cost as much as one noise level
@@ -38,6 +40,8 @@ class KeypointFitOptions:
     least_noise: float = 0.5
     robust_2d: float = 3.0
     bone_noise: tuple[float, float] = (0.06, 0.09)
+    correct_depth: bool = True
+    correction_noise: float = 1.5
     robust_bone: float = 3.0
     prior_strength: float = 1.0
     limit_noise: float = 0.05
@@ -49,7 +53,7 @@ class KeypointFitOptions:
     least_confidence: float = 0.02
     shape_evidence: int = 10
     starts: int = 5
-    retry_cost: float = 20.0
+    retry_cost: float = 30.0
     coarse: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=8, tolerance=1e-2, damping=1e-2))
-    fine: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=25, tolerance=1e-4, damping=1e-3))
+    fine: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=25, tolerance=3e-4, damping=1e-3))
     chunk: int = 64

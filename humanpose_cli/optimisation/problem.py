@@ -29,7 +29,7 @@ from humanpose_cli.optimisation.residuals import (
 )
 from humanpose_cli.optimisation.solver import NormalEquations
 
-__all__ = ["Evidence", "KeypointProblem", "bone_names", "combination"]
+__all__ = ["Evidence", "KeypointProblem", "bone_names", "combination", "offset_names"]
 
 Bone = tuple[tuple[str, ...], tuple[str, ...]]  # ends, starts: each the mean of some points
 
@@ -46,6 +46,9 @@ _SIDED = (
 )
 _ACROSS = ("shoulder", "hip", "ear")
 _MIDDLE = ((("nose",), ("left_ear", "right_ear")), (("left_ear", "right_ear"), ("left_shoulder", "right_shoulder")))
+# Positions of these landmarks are compared too where they are known well enough.
+_PLACED = ("shoulder", "elbow", "wrist", "knee", "ankle")
+_HIPS = ("left_hip", "right_hip")
 # A standing person's trunk, and the line from the feet to the hips, are upright: joints of the body.
 _UPRIGHT = ((("neck",), ("pelvis",)), (("left_hip", "right_hip"), ("left_ankle", "right_ankle")))
 UPRIGHT_JOINTS = tuple(dict.fromkeys(name for bone in _UPRIGHT for ends in bone for name in ends))
@@ -60,6 +63,12 @@ def bone_names(skeleton: Skeleton) -> list[Bone]:
     bones += [((f"left_{name}",), (f"right_{name}",)) for name in _ACROSS]
     bones += _MIDDLE
     return [(ends, starts) for ends, starts in bones if all(name in skeleton for name in (*ends, *starts))]
+
+
+def offset_names(skeleton: Skeleton) -> list[Bone]:
+    """(ends, starts) of landmarks' positions as seen from between the hips."""
+    names = ("nose", *(f"{side}_{name}" for name in _PLACED for side in ("left", "right")))
+    return [((name,), _HIPS) for name in names if all(joint in skeleton for joint in (name, *_HIPS))]
 
 
 def combination(names: Sequence[str], bones: Sequence[Bone]) -> Tensor:
@@ -77,7 +86,7 @@ class Evidence:
     """What the fit knows of N rows, whitened; all double.
 
     pixels (N, L, 2), pixel_weights (N, L) = 1 / σ; focal (N,), centre (N, 2)
-    bones (N, B, 3) along the axes of the viewing ray, bone_weights (N, B, 3) = 1 / σ
+    bones (N, B, 3) world landmarks' bones and offsets on the axes of the viewing ray, bone_weights (N, B, 3) = 1 / σ
     to_ray (N, 3, 3) camera axes to those of the viewing ray
     upright (N, 2) = 1 / σ of the two leans
     fallback (N, 24, 3) angles, fallback_weights (N, 24) = 1 / σ
@@ -140,7 +149,7 @@ class KeypointProblem:
     ) -> None:
         self.rig, self.skeleton, self.evidence = rig, skeleton, evidence
         self.options, self.looseness = options, looseness
-        self._bones = combination(skeleton.joint_names, bone_names(skeleton))
+        self._bones = combination(skeleton.joint_names, bone_names(skeleton) + offset_names(skeleton))
         self._upright = combination(rig.joint_points, _UPRIGHT)
         self.parameters = rig.parameter_count
         self._root = slice(3 * len(rig.parents), 3 * len(rig.parents) + 3)
