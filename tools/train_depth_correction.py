@@ -7,8 +7,8 @@ TRAIN and HELD_OUT come from detector_samples.py. Truth is where the default bod
 shipped landmark set), in the axes of the viewing ray and scaled to a person of usual limb lengths, because a picture
 does not tell size. The camera's focal length is disturbed, because at work it is often a guess.
 
-The shipped weights: 15,000 people (thirty files of 500, seeds from 1000 and 5000 on), 60 epochs, two minutes on one core;
-on 2,000 people in held-out activities the mean error of the twelve limb landmarks fell from 89 to 78 mm after
+The shipped weights: 15,000 people (thirty files of 500, seeds from 1000 and 5000 on), 60 epochs, two minutes on one
+core; on 2,000 people in held-out activities the mean error of the twelve limb landmarks fell from 89 to 78 mm after
 Procrustes alignment and from 120 to 100 mm about the hips. Twice the people brought 1.5 mm; wider networks, the
 spread over passes, the person's mask and pretraining on simulated detections brought 1 mm or nothing.
 """
