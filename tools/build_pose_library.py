@@ -79,7 +79,7 @@ def read_clips(path: Path) -> Clips:
 
 def rest_directions() -> dict[str, Tensor]:
     """Direction of every bone of the default body in the T pose, by the name of its child joint, and 'head_top'."""
-    body = default_body()
+    body = default_body(learned_landmarks=False)
     identity = torch.eye(3).expand(1, len(SMPL24), 3, 3)
     with torch.no_grad():
         joints = body.pose(identity, torch.zeros(1, body.shape_directions.shape[-1]), vertices=False).joints[0]
@@ -254,7 +254,7 @@ def continuous(axis_angle: Tensor, starts: np.ndarray) -> Tensor:
 
 def place(clips: Clips, rotations: Tensor) -> Tensor:
     """Pelvis positions (N, 3) that put our hips where the recorded ones are, scaled to our legs, soles on the floor."""
-    body = default_body()
+    body = default_body(learned_landmarks=False)
     zeros = torch.zeros(1, body.shape_count)
     with torch.no_grad():
         posed = body.pose(rotations, zeros.expand(len(rotations), -1), vertices=False)
@@ -303,7 +303,7 @@ def clip_labels(clip_names: list[str]) -> tuple[list[str], list[str], list[str]]
 
 def report(clips: Clips, rotations: Tensor) -> None:
     """Print how well the bones' directions are kept and how many frames lie inside the joint limits."""
-    body = default_body()
+    body = default_body(learned_landmarks=False)
     zeros = torch.zeros(1, body.shape_directions.shape[-1])
     with torch.no_grad():
         joints = body.pose(rotations, zeros.expand(len(rotations), -1), vertices=False).joints
