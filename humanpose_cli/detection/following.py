@@ -13,7 +13,7 @@ import numpy as np
 from humanpose_cli.detection.candidates import similarity
 from humanpose_cli.detection.models import ModelPool, PoseModels
 from humanpose_cli.detection.observing import Observation, View, jittered_views, observe
-from humanpose_cli.detection.proposals import Proposal, propose_in
+from humanpose_cli.detection.proposals import Proposal, propose_in, windows_over
 from humanpose_cli.detection.regions import Pyramid, Region
 from humanpose_cli.detection.searching import Found, Scheme, search
 
@@ -23,9 +23,12 @@ _PRESENCE = 0.5  # below this the person has left the region
 _MOVED = 0.06  # of the region's side: passes that differ by more show no pose to rely on
 _NEWCOMER = 0.5  # score from which somebody seen in a single window is worth a full search
 _PATIENCE = 2  # frames for which a region is kept though nobody was seen in it
+_NEWCOMERS = 3  # looked at in one search
+_WHOLE_EVERY = 4  # frames between two looks at the whole picture
 _SEARCH_PAUSE = 5  # frames between two searches for newcomers
 _REJECTION = 30  # frames for which a place where a search found nobody is left alone
 _SAME_PERSON = 0.5
+_SHIFTS = ((0.0, 0.0), (-0.15, -0.1), (0.15, -0.1), (-0.15, 0.1), (0.15, 0.1))
 
 
 @dataclass
@@ -38,8 +41,8 @@ class _Followed:
 class Follower:
     """People followed from frame to frame.
 
-    Each frame costs `scheme.followed` + 1 landmark passes a person and one or two windows for newcomers. Somebody
-    new, or somebody lost, brings a search of the whole frame; where it finds nobody, the place is left alone for a
+    Each frame costs `scheme.followed` + 1 landmark passes a person and one window for newcomers. Somebody new, or
+    somebody lost, brings a search of the whole frame; where it finds nobody, the place is left alone for a
     second, so that a lamp-post does not slow the whole video down.
     """
 
@@ -61,7 +64,7 @@ class Follower:
             paused = self._frame - self._last_search < _SEARCH_PAUSE
             newcomers = [p for p in proposals if p.score >= _NEWCOMER and not self._known(p.region)]
             if lost or (newcomers and not paused):
-                self._search(pyramid)
+                self._search(pyramid, newcomers[:_NEWCOMERS])
                 until = self._frame + _REJECTION
                 self._rejected += [(p.region, until) for p in newcomers if not self._known(p.region)]
         self._followed = [f for f in self._followed if f.missed <= _PATIENCE]
@@ -69,34 +72,36 @@ class Follower:
         return [f.sighting for f in self._followed if f.sighting is not None]
 
     def _look(self, pyramid: Pyramid) -> list[Proposal]:
-        """Pass over everybody followed and over this frame's windows; what the detector proposes."""
+        """Pass over everybody followed and over this frame's window; what the detector proposes."""
         views = [self._views(f.region) for f in self._followed]
-        windows = self._windows(pyramid)
+        window = self._glance(pyramid)
         jobs: list[Callable[[PoseModels], object]] = [
             *(partial(_observe, pyramid, view) for group in views for view in group),
-            *(partial(_propose, pyramid, window, self._scheme.threshold) for window in windows),
+            partial(_propose, pyramid, window, self._scheme.threshold),
         ]
         answers = self._pool.map(lambda models, job: job(models), jobs)
-        seen = cast("list[Observation]", answers[: len(jobs) - len(windows)])
+        seen = cast("list[Observation]", answers[:-1])
         for followed, group in zip(self._followed, views, strict=True):
             _update(followed, tuple(seen[: len(group)]))
             seen = seen[len(group) :]
         self._drop_doubles()
-        return [p for found in cast("list[list[Proposal]]", answers[len(jobs) - len(windows) :]) for p in found]
+        return cast("list[Proposal]", answers[-1])
 
     def _views(self, region: Region) -> list[View]:
         return [View(region), *jittered_views(region, self._scheme.followed)]
 
-    def _windows(self, pyramid: Pyramid) -> list[Region]:
-        """The whole picture in even frames, in odd ones each of the other windows in turn."""
-        whole, *others = self._scheme.windows(pyramid)
-        return [others[self._frame // 2 % len(others)] if self._frame % 2 else whole]
+    def _glance(self, pyramid: Pyramid) -> Region:
+        """This frame's window: every fourth is the whole picture, between them each of the others in turn."""
+        whole, *others = windows_over(pyramid.width, pyramid.height, (1.0, *self._scheme.glances))
+        turn, place = divmod(self._frame, _WHOLE_EVERY)
+        return whole if place == 0 or not others else others[((_WHOLE_EVERY - 1) * turn + place - 1) % len(others)]
 
-    def _search(self, pyramid: Pyramid) -> None:
-        """A full search; people already followed and seen in this frame stay as they are."""
+    def _search(self, pyramid: Pyramid, newcomers: Sequence[Proposal] = ()) -> None:
+        """A full search, also around newcomers; people already followed and seen in this frame stay as they are."""
         self._last_search = self._frame
         present = [f for f in self._followed if f.sighting is not None]
-        for found in search(self._pool, pyramid, self._scheme):
+        around = [w for newcomer in newcomers for w in _windows_around(newcomer.region)]
+        for found in search(self._pool, pyramid, self._scheme, around):
             if not any(_same(found.passes, f.sighting.passes) for f in present if f.sighting is not None):
                 present.append(_Followed(_mean_region(found.passes), found))
         self._followed = present
@@ -119,6 +124,12 @@ class Follower:
             if not double:
                 kept.append(f)
         self._followed = [f for f in self._followed if any(f is k for k in kept)]
+
+
+def _windows_around(region: Region) -> list[Region]:
+    """Windows in which a person of that region is as large as the detector likes it, in five places."""
+    x, y, side = region.x, region.y, 1.8 * region.side
+    return [Region(x + dx * side, y + dy * side, side) for dx, dy in _SHIFTS]
 
 
 def _observe(pyramid: Pyramid, view: View, models: PoseModels) -> Observation:

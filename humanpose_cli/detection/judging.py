@@ -1,9 +1,9 @@
 """Tells people from things that merely look like people to one crop.
 
-The odds below were fitted by logistic regression on 1,276 candidates, 227 of them people, in 310 photographs of
-everyday scenes, animals, objects and textures. Of ten signals these five carry nearly everything that can be known:
-with all of them the area under the curve is .96 (cross-validated over photographs), and at the thresholds chosen one
-photograph in thirty shows somebody who is not there, mostly a dog, a statue or a hydrant.
+The odds were fitted by logistic regression on 1,276 candidates, 227 of them people, in 310 photographs of everyday
+scenes, animals, objects and textures. Of some thirty signals five carry nearly everything that can be known: with them
+the area under the curve is .96 (cross-validated over photographs). At the thresholds chosen, one photograph in twenty
+of that collection shows somebody who is not there: a dog facing the camera, a statue, a hydrant.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +28,7 @@ class Scheme:
     threshold  score from which the detector's proposals are followed
     views      jittered views of a candidate in a search
     followed   jittered views of a person who is followed from the frame before
+    glances    shares of the windows through which newcomers are looked for in a video, one a frame
     first      odds by which a candidate of two passes is worth studying
     studied    odds by which a studied candidate is a person
     """
@@ -36,6 +38,7 @@ class Scheme:
     threshold: float
     views: int
     followed: int
+    glances: tuple[float, ...]
     first: Odds
     studied: Odds
 
@@ -52,6 +55,7 @@ SCHEMES: dict[str, Scheme] = {
         threshold=0.3,
         views=8,
         followed=8,
+        glances=(0.75, 0.5, 0.35),
         first=Odds(0.492, 0.88, 0.21, 0.985, -1.315, -5.75, least=-1.5),
         studied=Odds(0.392, 0.861, 0.213, 2.459, -1.152, -9.1, least=0.7),
     ),
@@ -61,6 +65,7 @@ SCHEMES: dict[str, Scheme] = {
         threshold=0.3,
         views=3,
         followed=1,
+        glances=(0.75, 0.5, 0.35),
         first=Odds(0.726, 0.988, 0.263, 0.722, -1.406, -5.112, least=-1.0),
         studied=Odds(0.657, 0.906, 0.213, 1.993, -1.227, -8.327, least=0.5),
     ),
@@ -75,9 +80,9 @@ class Found:
     score: float
 
 
-def search(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Found]:
-    """Look for everybody in a picture through all windows of the scheme; the likeliest first."""
-    proposals = propose(pool, pyramid, scheme.windows(pyramid), scheme.threshold)
+def search(pool: ModelPool, pyramid: Pyramid, scheme: Scheme, more: Sequence[Region] = ()) -> list[Found]:
+    """Look for everybody in a picture through all windows of the scheme and `more`; the likeliest first."""
+    proposals = propose(pool, pyramid, [*scheme.windows(pyramid), *more], scheme.threshold)
     candidates = candidates_from(pool, pyramid, proposals)
     worth_it = [c for c in candidates if scheme.first.of(first_impression(c)) > scheme.first.least]
     judged = [(c, scheme.studied.of(evidence(c))) for c in study(pool, pyramid, worth_it, scheme.views)]
