@@ -25,7 +25,8 @@ UsageProblem: type[Exception] = typer.BadParameter.__bases__[0]
 
 def failed(error: BaseException, command: str, reporter: Reporter, stop: StopSignals | None = None) -> CommandResult:
     """The result of a command that an exception ended; says so on stderr."""
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt) or (stop is not None and stop.requested):
+        # After a signal anything may come up: an import that is interrupted in a class body raises RuntimeError.
         return interrupted(command, (stop.signal_number if stop else None) or 2)
     failure = _usage(error) if isinstance(error, UsageProblem) else explain(error)
     if failure.is_bug:

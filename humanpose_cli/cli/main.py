@@ -95,11 +95,17 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
     from humanpose_cli.cli.render import write_stdout
     from humanpose_cli.cli.table import build_app
 
+    begun = False  # whether a command has begun, which then tells its own end
+
     def carry_out(invocation: Invocation) -> int:
+        nonlocal begun
+        begun = True
         return _carry_out(invocation, arguments, stop)
 
     try:
         code = build_app(carry_out).main(arguments or ["--help"], prog_name="hpc", standalone_mode=False)
+        if stop.requested and not begun:  # typer makes a silent 130 of an interrupt, also of SIGTERM's
+            raise KeyboardInterrupt
         write_stdout("")  # flushes what --help wrote: a reader that has gone is found out here
         return int(code or 0)
     except SystemExit as ending:  # typer's own, after a shell's completion or when stdout's reader has gone

@@ -122,7 +122,7 @@ def test_done_in_part_is_exit_code_4(hpc):
         ("probe --threads 0", "--threads"),
         ("probe --seed -1", "--seed"),
         ("probe --shard 4/4", "--shard: no such part, expected i/N"),
-        ("probe --frames 9:3", "range"),
+        ("probe --frames 9:3", "--frames: is empty"),
         ("probe --frames x", "--frames"),
         ("probe --device gpu", "--device: no such device, expected auto, cpu, cuda or cuda:N, found 'gpu'"),
         ("probe --out", "--out"),
@@ -270,6 +270,25 @@ def test_a_signal_ends_a_command_with_its_code_and_a_document(number, code, faul
     assert process.returncode == code
     assert '"status": "interrupted"' in out
     assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_signal_before_a_command_has_begun_is_told_as_well(hpc, monkeypatch, number, code, wrapped):
+    """Typer turns the interrupt into a silent 130; an import turns one in a class body into RuntimeError."""
+
+    def interrupted(*_):
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt as error:
+            raise (RuntimeError("Error calling __set_name__") if wrapped else error) from None
+
+    monkeypatch.setattr(sys.modules["humanpose_cli.cli.command"], "read_settings", interrupted)
+    ran = hpc("probe", "--set", "seed=1", "--json")
+    assert ran.code == code
+    assert ran.document["status"] == "interrupted"
+    assert ran.err.count("\n") == 1
 
 
 def test_a_reader_that_goes_away_is_no_failure():
