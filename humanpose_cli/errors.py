@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["ExitCode", "HpcError", "InputError", "InterruptedRun", "UnavailableError", "UsageError"]
+__all__ = ["ExitCode", "HpcError", "InputError", "InterruptedRun", "UnavailableError", "UsageError", "one_line"]
 
 
 class ExitCode(IntEnum):
@@ -27,6 +27,11 @@ class ExitCode(IntEnum):
     UNAVAILABLE = 5
     SIGINT = 130
     SIGTERM = 143
+
+
+def one_line(text: str) -> str:
+    """`text` with its control characters escaped: a file's name may hold line ends and codes that terminals obey."""
+    return "".join(repr(c)[1:-1] if c < " " or "\x7f" <= c < "\xa0" else c for c in text)
 
 
 class HpcError(Exception):
@@ -51,7 +56,7 @@ class HpcError(Exception):
         if self.got:
             clauses.append(f"found {self.got}")
         sentence = ", ".join(clauses)
-        return f"{sentence}; {self.remedy}" if self.remedy else sentence
+        return one_line(f"{sentence}; {self.remedy}" if self.remedy else sentence)
 
 
 class UsageError(HpcError):

@@ -78,6 +78,11 @@ def test_errors_are_one_sentence_with_expected_found_and_remedy():
     assert str(UsageError("--size", "must be positive")) == "--size: must be positive"
 
 
+def test_names_cannot_break_a_sentence_or_speak_to_the_terminal():
+    error = InputError("new\nline\x1b[2J é.jpg", "is empty")
+    assert str(error) == r"new\nline\x1b[2J é.jpg: is empty"
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [

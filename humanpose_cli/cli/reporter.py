@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from humanpose_cli.cli.progress import Display, open_display
+from humanpose_cli.errors import one_line
 from humanpose_cli.result import ItemResult, Status
 
 __all__ = ["Reporter", "private_stderr"]
@@ -101,7 +102,7 @@ class Reporter:
     def info(self, text: str) -> None:
         """Something the user wants to know."""
         if not self.quiet:
-            self._write(text)
+            self._write(one_line(text))
 
     def debug(self, text: str) -> None:
         """Something for whoever looks for a fault."""
@@ -113,11 +114,11 @@ class Reporter:
         if text not in self._said:
             self._said[text] = None
             if not self.quiet:
-                self._write(text, "warning")
+                self._write(one_line(text), "warning")
 
     def error(self, text: str) -> None:
         """Something that went wrong."""
-        self._write(text, "error")
+        self._write(one_line(text), "error")
 
     def traceback(self, error: BaseException) -> None:
         """Where an exception came from, for --verbose."""
@@ -206,7 +207,7 @@ class _LogHandler(logging.Handler):
 def _about(result: ItemResult) -> str:
     """The item's error, with the item in front where the sentence does not name it."""
     error = result.error or ""
-    return error if result.input in error else f"{result.input}: {error}"
+    return error if one_line(result.input) in error else f"{result.input}: {error}"
 
 
 def _colours(stream: TextIO) -> bool:

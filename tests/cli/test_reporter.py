@@ -93,6 +93,14 @@ def test_quiet_says_errors_only():
     assert reporter.warnings == ("it is dark",)
 
 
+def test_each_message_is_one_line():
+    stream = io.StringIO()
+    reporter = Reporter(stream=stream)
+    reporter.info("new\nline.jpg: nobody was found")
+    reporter.item_finished(ItemResult("new\nline.jpg", Status.ERROR, error=r"new\nline.jpg: is empty"))
+    assert stream.getvalue() == "new\\nline.jpg: nobody was found\nerror: new\\nline.jpg: is empty\n"
+
+
 def test_an_error_names_its_item():
     stream = io.StringIO()
     Reporter(stream=stream).item_finished(ItemResult("c.jpg", Status.ERROR, error="ValueError: 3"))
