@@ -42,7 +42,7 @@ def explain(error: BaseException, inputs: Sequence[Path] = ()) -> Failure:
     """
     if isinstance(error, HpcError):
         return Failure(str(error), error.exit_code, everywhere=isinstance(error, UnavailableError))
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without torch
+    if isinstance(error, MemoryError) or _is_memory_error_of_a_library(error):
         return Failure(
             "memory: not enough for this item; a smaller one needs less, and so do fewer processes at once",
             ExitCode.UNAVAILABLE,
@@ -52,6 +52,12 @@ def explain(error: BaseException, inputs: Sequence[Path] = ()) -> Failure:
     text = str(error)
     told = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return Failure(f"{told}; this is a bug in hpc {__version__}, --verbose shows where: please report it", ExitCode.BUG)
+
+
+def _is_memory_error_of_a_library(error: BaseException) -> bool:
+    """torch's and OpenCV's, known by their names so that neither need be loaded."""
+    kind = type(error)
+    return kind.__name__ == "OutOfMemoryError" or (kind.__module__ == "cv2" and getattr(error, "code", None) == -4)
 
 
 def _explain_os_error(error: OSError, inputs: Sequence[Path]) -> Failure | None:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -76,6 +76,11 @@ class Entry:
 
 
 _NEEDED = {"command", "path", "size", "mtime_ns", "options", "outcome"}
+_TYPES = {
+    **dict.fromkeys(("command", "path", "options", "outcome", "root", "content", "finished"), str),
+    **dict.fromkeys(("size", "mtime_ns", "exit_code"), int),
+    "outputs": list,
+}
 
 
 @dataclass
@@ -100,17 +105,18 @@ def read_history(folder: Path) -> History:
     found: list[Entry] = []
     for path in sorted(folder.glob("ledger.*-of-*.jsonl")):
         for line in _read_lines(path):
-            if line.get("schema", 0) > SCHEMA_VERSION:
+            schema = line.get("schema", 0)
+            if isinstance(schema, int) and schema > SCHEMA_VERSION:
                 raise InputError(
                     path,
                     "was written by a newer version of hpc",
                     expected=f"schema {SCHEMA_VERSION}",
-                    got=str(line["schema"]),
+                    got=str(schema),
                     remedy="update humanpose-cli or choose another --out",
                 )
-            if line.get("kind") == "run":
+            if line.get("kind") == "run" and _fits(line, {"digest": str, "options": dict}, {"digest", "options"}):
                 history.options[line["digest"]] = line["options"]
-            elif line.get("kind") == "item" and line.keys() >= _NEEDED:
+            elif line.get("kind") == "item" and _fits(line, _TYPES, _NEEDED):
                 found.append(_entry(line))
     for entry in sorted(found, key=lambda entry: entry.finished):  # stable: equal times keep file order
         history.entries[entry.command, entry.path] = entry
@@ -130,6 +136,13 @@ def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(line, dict):
             yield line
+
+
+def _fits(line: Mapping[str, Any], types: Mapping[str, type], needed: Collection[str]) -> bool:
+    """Whether a line's values are what we write: one that a disk or an editor spoilt counts as torn."""
+    return line.keys() >= set(needed) and all(
+        isinstance(line[name], kind) for name, kind in types.items() if name in line
+    )
 
 
 def _entry(line: Mapping[str, Any]) -> Entry:

@@ -129,21 +129,24 @@ class _Run:
         for item in items:
             if self._stop_asked():
                 return
-            decision = decide(item, self.batch, self.ledger.digest, self.history)
-            if decision is Decision.DO:
-                group.append(item)
-                if len(group) == size:
-                    yield group
-                    group = []
-            else:
-                self._finish(self._settled_before(item, decision))
+            settled = self._settled_before(item, decide(item, self.batch, self.ledger.digest, self.history))
+            if settled is not None:
+                self._finish(settled)
+                continue
+            group.append(item)
+            if len(group) == size:
+                yield group
+                group = []
         if group:
             yield group
 
     def _stop_asked(self) -> bool:
         return self.stop is not None and self.stop.requested
 
-    def _settled_before(self, item: Item, decision: Decision) -> ItemResult:
+    def _settled_before(self, item: Item, decision: Decision) -> ItemResult | None:
+        """What an earlier run has to say of an item; None if there is something left to do."""
+        if decision is Decision.DO:
+            return None
         entry = self.history.of(self.batch.command, item)
         assert entry is not None
         outputs = tuple(str(self.batch.out / output) for output in entry.outputs)
@@ -151,7 +154,10 @@ class _Run:
             error = f"{entry.error} (in an earlier run; --retry-failed tries again)"
             status, code = Status(entry.outcome), ExitCode(entry.exit_code)
             return ItemResult(item.name, status, outputs, error=error, exit_code=code)
-        details = self.batch.recall(item, entry) if self.batch.recall else {}
+        try:
+            details = self.batch.recall(item, entry) if self.batch.recall else {}
+        except HpcError:
+            return None  # its result was damaged since: like one that vanished, it is made again
         return ItemResult(item.name, Status.SKIPPED, outputs, details=details)
 
     def _do(self, group: Sequence[Item]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+import cv2
 import pytest
 
 from humanpose_cli.batch.failures import explain
@@ -15,6 +16,10 @@ class OutOfMemoryError(RuntimeError):
     """Stands for torch's, which is known by its name."""
 
 
+OPENCV_OUT_OF_MEMORY = cv2.error("Failed to allocate")
+OPENCV_OUT_OF_MEMORY.code = cv2.Error.StsNoMem  # as OpenCV sets it
+
+
 @pytest.mark.parametrize(
     ("error", "code", "everywhere"),
     [
@@ -23,6 +28,8 @@ class OutOfMemoryError(RuntimeError):
         (UnavailableError("gpu", "is missing"), ExitCode.UNAVAILABLE, True),
         (MemoryError(), ExitCode.UNAVAILABLE, False),
         (OutOfMemoryError("CUDA"), ExitCode.UNAVAILABLE, False),
+        (OPENCV_OUT_OF_MEMORY, ExitCode.UNAVAILABLE, False),
+        (cv2.error("wrong size"), ExitCode.BUG, False),
         (OSError(errno.ENOSPC, "No space left on device"), ExitCode.UNAVAILABLE, True),
         (PermissionError(errno.EACCES, "Permission denied", "/out/x"), ExitCode.UNAVAILABLE, True),
         (PermissionError(errno.EACCES, "Permission denied", "in/a.jpg"), ExitCode.BAD_INPUT, False),

@@ -79,6 +79,10 @@ def test_foreign_and_damaged_lines_are_passed_over(tmp_path):
     record(tmp_path, "a")
     with (tmp_path / "ledger.0-of-1.jsonl").open("ab") as file:
         file.write(b'[1]\n"x"\n{}\n{"schema": 1, "kind": "item", "path": "b"}\n\xff\xfe\n')
+        whole = {"kind": "item", "command": "fit", "path": "c", "size": 1, "mtime_ns": 1, "options": "", "outcome": ""}
+        for spoilt in ({"outputs": 7}, {"path": ["c"]}, {"size": "1"}, {"schema": "1", "path": None}):
+            file.write(json.dumps(whole | spoilt).encode() + b"\n")
+        file.write(b'{"kind": "run"}\n{"kind": "run", "digest": [], "options": {}}\n')
     assert list(read_history(tmp_path).entries) == [("fit", "a")]
 
 

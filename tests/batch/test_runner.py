@@ -105,6 +105,20 @@ def test_a_skipped_items_details_come_from_recall(tmp_path, photos):
     assert result.items[0].details == {"from": "a.jpg.txt"}
 
 
+def test_a_result_that_was_damaged_since_is_made_again(tmp_path, photos):
+    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
+
+    def recall(item: Item, entry: object) -> dict[str, object]:
+        if item.key == "b.jpg":
+            raise InputError("b.jpg.fit.npz", "is damaged")
+        return {}
+
+    again = Recorder(tmp_path / "out")
+    result = run_items(items_of(photos), again, batch(tmp_path, recall=recall))
+    assert again.seen == ["b.jpg"]
+    assert sorted(statuses(result)) == ["skipped"] * 3 + ["success"]
+
+
 def test_no_resume_does_everything_again(tmp_path, photos):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
     again = Recorder(tmp_path / "out")
