@@ -102,11 +102,14 @@ def fit(
     from humanpose_cli.batch.runner import run_items
     from humanpose_cli.io.frame_range import ALL_FRAMES
     from humanpose_cli.io.frames import open_inputs
+    from humanpose_cli.io.input_items import OWN_SUFFIXES
     from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
     from humanpose_cli.pipelines.fit_items import FittedItem, fit_item, fit_outputs
     from humanpose_cli.pipelines.people import people_source
 
-    found = open_inputs(inputs, sys.stdin, sequence=sequence, frames=frames or ALL_FRAMES, exclude=[out])
+    found = open_inputs(
+        inputs, sys.stdin, sequence=sequence, frames=frames or ALL_FRAMES, exclude=[out], own_suffixes=OWN_SUFFIXES
+    )
     for message in found.messages:
         session.reporter.info(message)
     options = session.tune(FitOptions(body, people.value, detector.value, focal))

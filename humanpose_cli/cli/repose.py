@@ -145,12 +145,13 @@ def repose(
     from humanpose_cli.batch.runner import run_items
     from humanpose_cli.io.frame_range import ALL_FRAMES
     from humanpose_cli.io.frames import open_inputs
+    from humanpose_cli.io.input_items import OWN_SUFFIXES
     from humanpose_cli.pipelines.fit import FitOptions
     from humanpose_cli.pipelines.repose import ReposeOptions, Reposer
     from humanpose_cli.pipelines.repose_items import form_of, repose_item, repose_outputs
     from humanpose_cli.pipelines.targets import read_target
 
-    found = open_inputs(inputs, sys.stdin, sequence=False, exclude=[out])
+    found = open_inputs(inputs, sys.stdin, sequence=False, exclude=[out], own_suffixes=OWN_SUFFIXES)
     for message in found.messages:
         session.reporter.info(message)
     fit = FitOptions(body, "all", detector.value, focal)

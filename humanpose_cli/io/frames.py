@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
+import stat
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,12 +125,15 @@ def _literal(name: str | Path) -> _Given:
         raise UsageError("input", "is an empty name", expected="a path")
     path = _absolute(name)
     try:
-        os.stat(path)
+        mode = os.stat(path).st_mode
     except OSError as error:
         if path.is_symlink():
             return _Given(path, path.parent, InputError(name, "is a link to nothing", remedy="mend the link"))
         return _Given(path, path.parent, reading_error(name, error))
-    return _Given(path, path if path.is_dir() else path.parent)
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # such a thing may have no end, or can be read only once
+        problem = InputError(name, "is a device or a pipe", expected="a file or a folder", remedy="save it as a file")
+        return _Given(path, path.parent, problem)
+    return _Given(path, path if stat.S_ISDIR(mode) else path.parent)
 
 
 def _glob(pattern: str) -> list[_Given]:
@@ -149,8 +154,9 @@ def _read_list(stdin: IO[Any] | None) -> list[str]:
         raise UsageError("-", "needs a list on stdin", expected="paths, one a line or separated by NUL bytes")
     content = getattr(stdin, "buffer", stdin).read()
     data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+    data = data.removeprefix(codecs.BOM_UTF8)  # as Windows' own tools begin a list
     names = data.split(b"\0") if b"\0" in data else [line.rstrip(b"\r") for line in data.split(b"\n")]
-    listed = [os.fsdecode(name) for name in names if name]
+    listed = [os.fsdecode(name) for name in names if name.strip()]
     if not listed:
         raise InputError("stdin", "holds no path", expected="paths, one a line or separated by NUL bytes")
     return listed

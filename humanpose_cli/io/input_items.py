@@ -45,6 +45,10 @@ class Frame:
         return self.pixels.shape[1], self.pixels.shape[0]
 
 
+OWN_SUFFIXES = (".overlay.jpg", ".overlay.mp4", ".reposed.png", ".reposed.mp4")
+"""Endings of the pictures and videos that commands write: inside folders they are results, not inputs."""
+
+
 @dataclass(frozen=True)
 class InputItem:
     """An input, not read yet.

@@ -11,7 +11,7 @@ import torch
 
 from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.conventions import SMPL24, Skeleton
-from humanpose_cli.errors import InputError
+from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
@@ -132,9 +132,11 @@ def read_target(
 
     path  a pose file (`.npy`, AMASS `.npz`, fit file, `.bvh`), or a picture, a video or a folder of frames, whose
           largest person is fitted
-    InputError for what is none of these, or shows nobody.
+    InputError for what is none of these, or shows nobody; UsageError for a range of a pose file.
     """
     if Path(path).suffix.lower() in POSE_SUFFIXES:
+        if frames != ALL_FRAMES:
+            raise UsageError("--frames", "is only for a driving video or folder of frames", got=str(path))
         pose = read_target_pose(path, skeleton, axes)
         return target_of_pose(pose), pose.warnings
     item = _one_item(path, frames)

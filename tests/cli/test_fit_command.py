@@ -105,6 +105,14 @@ def test_repose_from_a_fit_file_and_from_joint_positions(hpc, photos, out, tmp_p
         assert read_image(tmp_path / name / "astronaut.png.reposed.png").size == (256, 256)
 
 
+def test_results_beside_their_inputs_are_not_taken_for_inputs(hpc, tmp_path):
+    write_image(tmp_path / "coffee.png", skimage.data.coffee()[::4, ::4])
+    line = ("fit", str(tmp_path), "--out", str(tmp_path), "--detector", "fast", "--json")
+    assert hpc(*line).code == 0
+    assert (tmp_path / "coffee.png.overlay.jpg").exists()
+    assert [item["status"] for item in json.loads(hpc(*line).out)["items"]] == ["skipped"]
+
+
 def test_repose_needs_somebody(hpc, photos, out, tmp_path):
     target = str(out / "astronaut.png.fit.npz")
     line = ("repose", "--input", str(photos / "coffee.jpg"), "--target-pose", target, "--out", str(tmp_path))
@@ -121,6 +129,7 @@ def test_repose_needs_somebody(hpc, photos, out, tmp_path):
         (("repose", "--input", "x.jpg"), 2, "--target-pose"),
         (("repose", "--input", "x.jpg", "--target-pose", "absent.npy"), 3, "absent.npy"),
         (("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--person", "bob"), 2, "--person"),
+        (("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--frames", "1:2"), 2, "--frames"),
         (("fit",), 2, "INPUT"),
         (("fit", "absent.jpg"), 3, "absent.jpg"),
         (("fit", "x.jpg", "--focal", "-3"), 2, "--focal"),

@@ -83,7 +83,8 @@ class TestArguments:
         assert keys(open_inputs(["in/shot[1].jpg"])) == ["shot[1].jpg"]
 
     @pytest.mark.parametrize(
-        "content", [b"in/a.jpg\r\nin/b c.jpg\n\n", b"in/a.jpg\0in/b c.jpg\0", b"in/a.jpg\nin/b c.jpg"]
+        "content",
+        [b"in/a.jpg\r\nin/b c.jpg\n\n", b"in/a.jpg\0in/b c.jpg\0", b"\xef\xbb\xbfin/a.jpg\n \t\r\nin/b c.jpg"],
     )
     def test_a_list_on_stdin(self, folder, content):
         picture(folder / "a.jpg")
@@ -95,6 +96,14 @@ class TestArguments:
     def test_a_newline_in_a_name_with_a_nul_separated_list(self, folder):
         picture(folder / "a\nb.jpg")
         assert keys(open_inputs(["-"], io.BytesIO(b"in/a\nb.jpg\0"))) == ["a\nb.jpg"]
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX pipes")
+    def test_what_has_no_end_is_refused(self, folder):
+        folder.mkdir()
+        os.mkfifo(folder / "pipe.jpg")
+        for name in ("in/pipe.jpg", os.devnull):
+            with pytest.raises(InputError, match="is a device or a pipe"):
+                open_inputs([name])
 
     def test_empty_lists(self, folder):
         with pytest.raises(InputError, match="stdin"):
