@@ -122,6 +122,8 @@ def _converted(value: Any, kind: Any, key: str) -> Any:
         return _converted_tuple(value, arguments, key)
     if kind is bool:
         return _converted_bool(value, key)
+    if kind is float and str(value).strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
+        raise _wrong(key, "a finite number", value)  # nothing could be computed with it, nor is it JSON
     if kind in (int, float, str, Path) and not isinstance(value, bool | list):
         try:
             return kind(value) if kind is not int or not isinstance(value, float) else _whole(value)

@@ -43,7 +43,9 @@ def _read_array(path: Path, name: str, file: IO[bytes], size: int) -> np.ndarray
     except _MALFORMED as error:
         if name:
             raise InputError(what, "is damaged", expected="a NumPy array") from error
-        raise InputError(what, "is no NumPy array", got=describe_file(path)) from error
+        if (kind := describe_file(path)) == "a NumPy array":
+            raise InputError(what, "is damaged in its header", remedy="copy or save it again") from error
+        raise InputError(what, "is no NumPy array", got=kind) from error
     if dtype.hasobject:
         raise InputError(
             what,

@@ -94,8 +94,10 @@ def _frame_rate(exact: str, told: str) -> float:
 def _no_frame(path: Path, messages: list[str]) -> InputError:
     reason = next((line for line in reversed(messages) if "rror" in line or "nvalid" in line), "")
     reason = re.sub(r"^\[[^]]*\]\s*", "", reason).strip().rstrip(".")
-    kind = describe_file(path)
-    found = kind if kind != "a video" else f"ffmpeg said: {reason}" if reason else ""
+    found = describe_file(path)
+    if found == "a video":
+        without = any("matches no streams" in line for line in messages)
+        found = "no picture in it, only sound or text" if without else f"ffmpeg said: {reason}" if reason else ""
     return InputError(path, "has no readable video frame", got=found, remedy="copy it again or convert it to MP4")
 
 

@@ -33,6 +33,8 @@ from humanpose_cli.reposing.retarget import place_roots
 
 __all__ = ["ReposeOptions", "ReposedPicture", "Reposer", "ReposingScene"]
 
+LARGEST_SIZE = 16384  # longer side of a result in pixels: 48-megapixel photographs twice over, and still some GB
+
 
 @dataclass(frozen=True)
 class ReposeOptions:
@@ -57,6 +59,8 @@ class ReposeOptions:
             raise UsageError("--person", "is nobody", expected="largest, all or a track id", got=repr(self.person))
         if self.size is not None and self.size < 16:
             raise UsageError("--size", "is too small", expected="16 pixels or more", got=str(self.size))
+        if self.size is not None and self.size > LARGEST_SIZE:
+            raise UsageError("--size", "is too large", expected=f"{LARGEST_SIZE} pixels or less", got=str(self.size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +124,8 @@ def _chosen_rows(fitted: FittedPicture, person: str, name: str) -> list[int]:
     if person == "largest":
         return [0]  # a picture's people come with the largest first
     if int(person) not in record.tracks:
-        raise InputError(name, f"has no person {person}", expected=f"0 to {len(record) - 1}, the largest first")
+        known = f"0 to {len(record) - 1}, the largest first" if len(record) > 1 else "0, the only one"
+        raise InputError(name, f"has no person {person}", expected=known)
     return record.rows_of(int(person)).tolist()
 
 

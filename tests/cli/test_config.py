@@ -76,6 +76,8 @@ def test_values_take_their_fields_type(settings, expected):
         ({"name": [1]}, "expected text"),
         ({"steps": float("inf")}, "expected a whole number, found inf"),
         ({"focal": date(2026, 1, 2)}, "expected a number"),
+        ({"focal": float("nan")}, "expected a finite number, found nan"),
+        ({"deep.weight": "-inf"}, "expected a finite number, found '-inf'"),
         ({"levels": 5}, "expected values with commas between, found 5"),
     ],
 )

@@ -99,6 +99,13 @@ def test_damage_anywhere_is_a_sentence_or_the_truth(tmp_path):
         assert "a" not in read or np.array_equal(read["a"], array)
 
 
+def test_a_header_that_breaks_off_is_called_damaged(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros(9))
+    (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:40])
+    with pytest.raises(InputError, match="damaged in its header"):
+        read_npy(tmp_path / "x.npy")
+
+
 @pytest.mark.parametrize(
     ("content", "told"), [(b"", "an empty file"), (b"text " * 30, "text"), (b"\xff\xd8\xff", "a picture")]
 )

@@ -161,7 +161,7 @@ class TestDamage:
 
     def test_a_sound_file_has_no_frame(self, tmp_path):
         run_ffmpeg("-f", "lavfi", "-i", "sine=duration=0.2", str(tmp_path / "x.m4a"))
-        with pytest.raises(InputError, match="no readable video frame"):
+        with pytest.raises(InputError, match=r"no readable video frame.*only sound"):
             VideoReader(tmp_path / "x.m4a")
 
     def test_a_truncated_file_gives_its_whole_frames_or_a_sentence(self, tmp_path):

@@ -76,13 +76,19 @@ def test_all_people_are_drawn_over_a_background_without_them(clip, clip_frames):
 def test_who_is_asked_for_must_be_there(clip, clip_frames):
     with (
         reposer_of(clip, [true_person(clip, 0)], person="4") as reposer,
-        pytest.raises(InputError, match="no person 4"),
+        pytest.raises(InputError, match="no person 4, expected 0, the only one"),
     ):
         reposer.read(clip_frames[0], name="a.jpg")
     with reposer_of(clip, []) as reposer, pytest.raises(InputError, match=r"a\.jpg: nobody was found"):
         reposer.read(clip_frames[0], name="a.jpg")
     with pytest.raises(UsageError, match="--person"):
         ReposeOptions(person="bob")
+
+
+@pytest.mark.parametrize("size", [15, 100_000])
+def test_sizes_that_make_no_picture_are_refused(size):
+    with pytest.raises(UsageError, match="--size: is too"):
+        ReposeOptions(size=size)
 
 
 def test_size_is_the_longer_side(clip, clip_frames):
