@@ -26,7 +26,7 @@ _MOST_SAMPLES = 8_400_000
 
 # Contrast of the light on textures that tell which part of them is not from a photo, and the usual brightness of a
 # surface turned to the camera.
-_MADE_UP_CONTRAST, _MEAN_SHADE = np.float32(0.7), np.float32(0.82)
+_MADE_UP_CONTRAST, _MEAN_SHADE = np.float32(0.45), np.float32(0.82)
 
 
 class Layer(NamedTuple):

@@ -51,7 +51,8 @@ class BodyTexels:
     """The texels of a body and their relations, whatever the photo.
 
     fine, coarse  the surface points of the texture and of its reduced copy
-    faces         (F, 3) tensor; operator: the rest body's surface
+    faces         (F, 3) tensor; rows: the same as an array
+    rest          (V, 3) metres, the rest body; operator: its surface
     opposite_uv   (coarse, coarse, 2) texture coordinates of the point straight through the body; opposed: whether
                   there is one
     hair          (V,) vertices where hair grows; face (V,) the front of the face
@@ -62,7 +63,8 @@ class BodyTexels:
         self.coarse = TexelMap(body.uv, body.uv_faces, min(size, _COARSE))
         self.faces: Tensor = body.faces
         self.rows: NDArray[np.int64] = body.faces.cpu().numpy().astype(np.int64)
-        self.operator = SurfaceOperator(body.template.cpu().numpy(), self.rows)
+        self.rest: Array = body.template.cpu().numpy().astype(np.float64)
+        self.operator = SurfaceOperator(self.rest, self.rows)
         self.part_labels = body.part_labels.cpu().numpy()
         self.hair, self.face = scalp(body), front_of_face(body)
         self._mirror = self._mirror_maps(body)
@@ -92,8 +94,11 @@ class BodyTexels:
         x, y = (self.opposite_uv[..., k].ravel() * np.float32(size) for k in (0, 1))
         found = sample_at(image, x, y).reshape(image.shape)
         found[~self.opposed] = 0
-        # The way through the body ends in jagged borders; nothing fine is borrowed along it anyway.
-        return cv2.GaussianBlur(found, (0, 0), _SOFT_BORDER)
+        # The way through the body ends in jagged borders; nothing fine is borrowed along it anyway. Islands' own
+        # borders stay full: seams must not show.
+        inside = self.coarse.covered.astype(np.float32)
+        share = np.maximum(cv2.GaussianBlur(inside, (0, 0), _SOFT_BORDER), np.float32(0.05))
+        return cv2.GaussianBlur(found, (0, 0), _SOFT_BORDER) * (inside / share)[..., None]
 
     def reduce(self, image: Array) -> Array:
         """A fine texture averaged to the coarse size."""

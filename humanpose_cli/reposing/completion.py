@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from humanpose_cli.bodies.filling import fill_smoothly
 from humanpose_cli.bodies.texture import BakedTexture, bleed_islands, paint_vertices
@@ -23,9 +24,10 @@ Array = NDArray[Any]
 _LIGHT_AVERAGE, _LIGHT_FADE = 0.04, 0.15
 _MOST_LIGHT = 0.15
 # Metres: details of this size (letters, badges, buckles) are not carried to places that were not seen.
-_DETAIL = 0.035
-# Metres: far from the seen part, only what fills patches of this size is continued.
-_BROAD = 0.1
+_DETAIL = 0.045
+# Far from the seen part only usual colours are continued: the median of this many out of so many points on the
+# seen surface, which is about 150 cm².
+_NEIGHBOURS, _POINTS = 24, 1500
 # Metres: colours at the border of the seen part are continued this far, with their details.
 _RIM = 0.012
 # Metres: how closely colours that are spread follow those that were seen.
@@ -130,29 +132,29 @@ def _texels_per_metre(surface: BodyTexels) -> float:
 
 def _fill(surface: BodyTexels, known: Array) -> Array:
     """Colours (coarse, coarse, 3) for whatever `known`, coarse and multiplied by its weight, leaves open."""
-    plain = _without_detail(surface, known, _DETAIL)
+    plain = _without_detail(surface, known)
     known = _over(known, surface.opposite(np.dstack((plain * known[..., 3:], known[..., 3]))))
-    broad = _without_detail(surface, known, _BROAD)
-    spread_out = surface.coarse.interpolate(_spread_colours(surface, broad, known[..., 3]), surface.faces)
+    spread_out = surface.coarse.interpolate(_spread_colours(surface, known), surface.faces)
     filled = known[..., :3] + (1 - known[..., 3:]) * spread_out
     bleed_islands(filled, surface.coarse.covered)
     return filled
 
 
-def _without_detail(surface: BodyTexels, known: Array, detail: float) -> Array:
-    """The colours (coarse, coarse, 3) with what is smaller than `detail` metres (letters, badges, folds) gone."""
+def _without_detail(surface: BodyTexels, known: Array) -> Array:
+    """The colours (coarse, coarse, 3) without small things: letters, badges, folds."""
     filled = fill_smoothly(_straight(known), (known[..., 3] > 0.3).astype(np.float32))
-    kernel = max(3, round(detail * _texels_per_metre(surface)) | 1)
+    kernel = max(3, round(_DETAIL * _texels_per_metre(surface)) | 1)
     eight_bit = (np.clip(filled, 0, 1) * 255 + 0.5).astype(np.uint8)
     return cv2.medianBlur(eight_bit, kernel).astype(np.float32) / np.float32(255)
 
 
-def _spread_colours(surface: BodyTexels, colour: Array, weight: Array) -> Array:
+def _spread_colours(surface: BodyTexels, known: Array) -> Array:
     """Colours of all vertices (V, 3) from texels with weight: harmonic over the surface, hair and face apart."""
     operator = surface.operator
-    values, seen = paint_vertices(surface.coarse, surface.rows, colour, weight)
+    values, seen = paint_vertices(surface.coarse, surface.rows, _straight(known), known[..., 3])
     data = seen * operator.areas / _FOLLOW**2
     groups = _hair_group(surface, seen)
+    values = _usual_colours(surface, values, seen, groups)
     for part, tone in _skin_guesses(surface, values, seen):
         missing = part & (seen < 0.05)
         values[missing], data[missing] = tone, 0.3 * operator.areas[missing] / _FOLLOW**2
@@ -163,9 +165,25 @@ def _spread_colours(surface: BodyTexels, colour: Array, weight: Array) -> Array:
     for part, tone in _limb_guesses(surface, values, seen):
         missing = part & (seen < 0.05)
         values[missing], data[missing] = tone, _GUESS * operator.areas[missing] / _FOLLOW**2
-    stiffness = operator.stiffness(groups, leak=0.01)
+    stiffness = operator.stiffness(groups, leak=0.002)
     mean = (values * data[:, None]).sum(0) / data.sum()
     return spread(stiffness, data, values, operator.areas * 1e-3, mean)
+
+
+def _usual_colours(surface: BodyTexels, values: Array, seen: Array, groups: NDArray[np.int64]) -> Array:
+    """The median colour (V, 3) of the seen surface of the same group around each vertex."""
+    result = values.copy()
+    random = np.random.default_rng(0)
+    for group in np.unique(groups):
+        chance = seen * surface.operator.areas * ((seen > 0.3) & (groups == group))
+        count = min(_POINTS, int((chance > 0).sum()))
+        if not count:
+            continue
+        points = random.choice(len(seen), count, replace=False, p=chance / chance.sum())
+        wanted = np.flatnonzero((seen > 0) & (groups == group))
+        _, near = cKDTree(surface.rest[points]).query(surface.rest[wanted], min(_NEIGHBOURS, count))
+        result[wanted] = np.median(values[points][near.reshape(len(wanted), -1)], axis=1)
+    return result
 
 
 def _hair_group(surface: BodyTexels, seen: Array) -> NDArray[np.int64]:

@@ -50,12 +50,14 @@ class SilhouetteOptions:
     rounds     repetitions: each sees what the ones before missed
     reach      metres along the surface over which a displacement fades where nothing supports it
     smoothing  metres along the silhouette over which displacements are averaged
+    softness   metres over which the result is smoothed, so that it bends and never breaks off
     symmetry   how much of a displacement its mirror image takes over where it was not seen itself
     """
 
     rounds: int = 3
     reach: float = 0.4
     smoothing: float = 0.006
+    softness: float = 0.008
     symmetry: float = 0.8
 
 
@@ -119,7 +121,7 @@ def silhouette_displacements(
         weights = np.where(~sure | (values > 2 * outwards) | (values < -2 * inwards), 0, weights)
         total = _spread(operator, weights, np.clip(values, -inwards, outwards), mirror_vertices, options)
         total = np.clip(total, -inwards, outwards)
-    return total
+    return np.clip(_smooth(operator, total, options.softness), -inwards, outwards)
 
 
 def _outline(
@@ -233,6 +235,14 @@ def _on_vertices(
     weight = np.bincount(corner.ravel(), (share * metres[:, None]).ravel(), count)
     value = np.bincount(corner.ravel(), (share * metres[:, None] * step).ravel(), count)
     return weight, present + value / np.maximum(weight, 1e-12)
+
+
+def _smooth(operator: SurfaceOperator, displacements: Array, softness: float) -> Array:
+    """No spikes where a wrong stretch of outline or a cap ends."""
+    nothing = np.full(operator.count, 1e-9)
+    return spread(operator.stiffness(), operator.areas / softness**2, displacements[:, None], nothing, np.zeros(1))[
+        :, 0
+    ]
 
 
 def _spread(

@@ -53,7 +53,7 @@ def test_same_pose_gives_the_same_picture(scene: tuple[Stage, np.ndarray, np.nda
     _, photo, mask, reposer = scene
     again = reposer.render(reposer.rotations)
     assert again.image.shape == photo.shape
-    assert psnr(again.image, photo, mask > 0.9) > 28
+    assert psnr(again.image, photo, mask > 0.9) > 27
     assert ssim(again.image, photo)[mask > 0.9].mean() > 0.88
     far = distance_transform_edt(mask < 0.1) > 20
     np.testing.assert_array_equal(again.image[far], photo[far])

@@ -133,6 +133,7 @@ def test_surface_follows_keypoints(dressed: DressedBody) -> None:
     aligned = align_to_keypoints(vertices, dressed, seen, options)
     moved = (VIEW.project(aligned) - VIEW.project(vertices)).numpy()
     np.testing.assert_allclose(np.median(moved, axis=0), (5.0, -3.0), atol=0.5)
+    assert np.abs(moved).max() < 12, "an error of the detector moved the surface"
     np.testing.assert_array_equal(aligned[:, 2], vertices[:, 2])
     assert abs(head_scale(seen, options) - 1) < 0.02
 
