@@ -62,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is not None:
         return _guarded(list(arguments))
+    _occupy_standard_streams()
     code = _guarded(sys.argv[1:])
     if code in (130, 143):
         for stream in (sys.stdout, sys.stderr):
@@ -69,6 +70,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 stream.flush()
         os._exit(code)
     return code
+
+
+def _occupy_standard_streams() -> None:
+    """Open the null device in place of standard streams that are closed (`>&-`).
+
+    Otherwise a result file or a socket of ours would get their number, and with it what native libraries print.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
 
 
 def _guarded(arguments: list[str]) -> int:

@@ -301,6 +301,13 @@ def test_a_reader_that_goes_away_is_no_failure():
         assert (process.returncode, err) == (0, "")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="closes streams as POSIX shells do")
+def test_no_file_of_ours_takes_the_place_of_a_closed_stream(tmp_path):
+    line = f'exec "{sys.executable}" "{PROBE}" probe --fault streams --out "{tmp_path}" >&- 2>&- <&-'
+    assert subprocess.run(["sh", "-c", line], check=False).returncode == 0
+    assert (tmp_path / "streams").read_text() == "[True, True, True]"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_behind_stdout_is_told():
     with open("/dev/full", "w") as full:
