@@ -57,7 +57,7 @@ SCHEMES: dict[str, Scheme] = {
         followed=8,
         glances=(0.75, 0.5, 0.35),
         first=Odds(0.492, 0.88, 0.21, 0.985, -1.315, -5.75, least=-1.5),
-        studied=Odds(0.392, 0.861, 0.213, 2.459, -1.152, -9.1, least=0.7),
+        studied=Odds(0.392, 0.861, 0.213, 2.459, -1.152, -9.1, least=1.1),
     ),
     "fast": Scheme(
         shares=(1.0, 1.35, 0.75, 0.5),
