@@ -97,7 +97,11 @@ def carriers(landmark: str) -> tuple[str, str]:
 
 
 class LandmarkModel(torch.nn.Module):
-    """Places and bone shares of the landmarks: a parameter per left/right pair, none for the nose's sideways place."""
+    """Places and bone shares of the landmarks: a parameter per left/right pair.
+
+    The face keeps its anatomical places: on the plain faces of rendered people the detector draws eyes, ears and mouth
+    together, on photographs it does not (8.5 against 4.2 pixels' error on a face 90 pixels wide).
+    """
 
     def __init__(self, body: RiggedBody) -> None:
         super().__init__()
@@ -106,15 +110,14 @@ class LandmarkModel(torch.nn.Module):
         self.register_buffer("directions", guess.directions.clone())
         self.own = [i for i, name in enumerate(BLAZEPOSE33.joint_names) if not name.startswith("right_")]
         self.other = [BLAZEPOSE33.mirror[i] for i in self.own]
+        self.body_rows = torch.tensor([float(carriers(BLAZEPOSE33.joint_names[i])[0] != "head") for i in self.own])
         self.offset = torch.nn.Parameter(torch.zeros(len(self.own), 3))
         self.share = torch.nn.Parameter(torch.full((len(self.own),), 2.0))  # of the first carrier, logit
         names = [carriers(name) for name in BLAZEPOSE33.joint_names]
         self.bones = torch.tensor([SMPL24.indices(pair) for pair in names])
 
     def template(self) -> Tensor:
-        sideways = torch.ones(len(self.own), 1)
-        sideways[self.own.index(BLAZEPOSE33.index("nose"))] = 0
-        left = self.offset * torch.cat((sideways, torch.ones(len(self.own), 2)), 1)
+        left = self.offset * self.body_rows[:, None]
         moved = torch.zeros_like(self.guess)
         moved[self.other] = left * left.new_tensor([-1.0, 1.0, 1.0])
         moved[self.own] = left
@@ -122,8 +125,9 @@ class LandmarkModel(torch.nn.Module):
 
     def weights(self) -> Tensor:
         share = torch.zeros(len(self.guess))
-        share[self.other] = torch.sigmoid(self.share)
-        share[self.own] = torch.sigmoid(self.share)
+        own = torch.where(self.body_rows > 0, torch.sigmoid(self.share), 1.0)
+        share[self.other] = own
+        share[self.own] = own
         return torch.stack((share, 1 - share), -1)
 
     def forward(self, posed: Posed, betas: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ class PosePrior(torch.nn.Module):
         return _Mixture(*(getattr(self, f"{name}_{field}").to(like) for field in _Mixture._fields))
 
     def energy(self, rotations: Tensor) -> Tensor:
-        """Implausibility ≥ 0 of parent-relative rotations, (B, 24, 3, 3) → (B,): half the squared length of `residual`."""
+        """Implausibility ≥ 0 of parent-relative rotations, (B, 24, 3, 3) → (B,): half of `residual` squared."""
         return 0.5 * self.residual(rotations).square().sum(-1)
 
     def residual(self, rotations: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 The detector's depth leans, shrinks and guesses in ways that rendered people with known truth reveal. The network sees
 what the detector says about one person (33 landmarks in the picture, their confidences, the world landmarks) and
-answers with better world landmarks and with how sure it is of each. It was trained by tools/train_depth_correction.py; the
-header of the weights says on what and how well.
+answers with better world landmarks and with how sure it is of each. It was trained by
+tools/train_depth_correction.py; the header of the weights says on what and how well.
 
 All of it happens in the axes of the viewing ray: a camera turned to look straight at the person, z along the ray. That
 is where the detector's errors live and what `KeypointObservations.world` expects.
