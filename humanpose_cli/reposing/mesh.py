@@ -31,7 +31,7 @@ from humanpose_cli.reposing.regions import TRUNK, front_of_face
 from humanpose_cli.reposing.silhouette import SilhouetteOptions, displacement_caps, silhouette_displacements
 from humanpose_cli.reposing.source import PhotoCrop, arms_over_trunk, crop_photo, pixel_trust
 
-__all__ = ["Background", "FittedPerson", "MeshReposer", "ReposeOptions", "Reposed", "cover_picture"]
+__all__ = ["Background", "FittedPerson", "MeshReposer", "ReposeOptions", "Reposed", "cover_picture", "sure_vertices"]
 
 Background = Literal["keep", "transparent"]
 
@@ -80,7 +80,7 @@ class ReposeOptions:
     grain: bool = True
     most_arms: float = 0.06
     least_seen: float = 0.3
-    least_confidence: float = 0.3
+    least_confidence: float = 0.4
     most_turn: float = 50.0
     alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
     silhouette: SilhouetteOptions = field(default_factory=SilhouetteOptions)
@@ -140,7 +140,7 @@ class MeshReposer:
         self.trans = _tensor(person.trans, place)
         scales = None if person.segment_scales is None else _tensor(person.segment_scales, place)
         self.dressed = DressedBody(self.body, _tensor(person.betas, place), scales)
-        self._sure = self._sure_vertices(person.joint_confidence)
+        self._sure = sure_vertices(self.body, person.joint_confidence, self.options.least_confidence)
         if person.keypoints2d is not None:
             self._fit_head(person.keypoints2d)
         naked = self.dressed.pose(self.rotations, self.trans)
@@ -165,17 +165,6 @@ class MeshReposer:
         grain = film_grain(crop.pixels, trust) if self.options.grain else 0.0
         self.texture: WholeTexture = complete_texture(surface, baked, grain)
         self.arms_over_trunk = arms_over_trunk(self.body, vertices, crop.view)
-
-    def _sure_vertices(self, joint_confidence: NDArray[np.floating] | None) -> Tensor:
-        """Share (V,) of each vertex that belongs to parts whose two ends were both seen."""
-        bones = self.body.bone_indices.long()
-        if joint_confidence is None:
-            return torch.ones(len(bones), device=bones.device)
-        sure = np.asarray(joint_confidence) >= self.options.least_confidence
-        both = sure.copy()
-        for upper, lower in SMPL24.bones:
-            both[upper] &= sure[lower] or SMPL24.joint_names[upper] in TRUNK
-        return (torch.from_numpy(both).to(bones.device)[bones] * self.body.bone_weights).sum(1)
 
     def _fit_head(self, keypoints: NDArray[np.floating]) -> None:
         options = self.options.alignment
@@ -276,6 +265,23 @@ class MeshReposer:
             yield f"the photo shows only {seen:.0%} of the person's surface: the rest is made up"
         if turn > options.most_turn:
             yield f"the target turns {turn:.0f}° away from the side that the photo shows: the rest is made up"
+
+
+def sure_vertices(body: RiggedBody, joint_confidence: NDArray[np.floating] | None, least: float) -> Tensor:
+    """Share (V,) of each vertex that belongs to parts whose two ends were both seen with confidence `least`.
+
+    joint_confidence  (24,) 0…1, or None for 1
+    """
+    bones = body.bone_indices.long()
+    if joint_confidence is None:
+        return torch.ones(len(bones), device=bones.device)
+    sure = np.asarray(joint_confidence) >= least
+    trunk = SMPL24.indices(TRUNK)
+    sure[trunk] |= sure[trunk].any()  # a trunk cut by the picture's edge is still seen where it is in the picture
+    both = sure.copy()
+    for upper, lower in SMPL24.bones:
+        both[upper] &= sure[lower] or SMPL24.joint_names[upper] in TRUNK
+    return (torch.from_numpy(both).to(bones.device)[bones] * body.bone_weights).sum(1)
 
 
 def _check(

@@ -9,10 +9,12 @@ from repose_stage import STANDING, Stage, pose
 from scipy.ndimage import distance_transform_edt
 from skimage.metrics import structural_similarity
 
+from humanpose_cli.bodies.default_body import default_body
 from humanpose_cli.bodies.texture import paint_vertices
+from humanpose_cli.conventions import SMPL24
 from humanpose_cli.errors import UsageError
 from humanpose_cli.reposing.body_texels import body_texels
-from humanpose_cli.reposing.mesh import MeshReposer, ReposeOptions
+from humanpose_cli.reposing.mesh import MeshReposer, ReposeOptions, sure_vertices
 
 
 def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
@@ -197,3 +199,14 @@ def test_wrong_input_is_refused(stage: Stage) -> None:
         MeshReposer(photo[..., 0], mask, stage.fitted(rotations), stage.body)
     with pytest.raises(UsageError, match="mask"):
         MeshReposer(photo, mask[:-1], stage.fitted(rotations), stage.body)
+
+
+def test_a_trunk_cut_by_the_picture_keeps_its_texture():
+    """Hips below the picture's edge are unsure; what is seen of the trunk above them is not."""
+    body = default_body()
+    confidence = np.ones(len(SMPL24))
+    confidence[SMPL24.indices(("pelvis", "spine1", "left_hip", "right_hip", "left_knee", "right_knee"))] = 0.2
+    sure = sure_vertices(body, confidence, 0.4)
+    assert float(sure[body.part_labels == SMPL24.index("spine2")].min()) > 0.9
+    assert float(sure[body.part_labels == SMPL24.index("left_knee")].max()) < 0.6
+    assert float(sure_vertices(body, np.zeros(len(SMPL24)), 0.4).max()) == 0
