@@ -94,7 +94,8 @@ def limb_rotations(
     for limb in _LIMBS:
         parent = chest if limb.upper.endswith("shoulder") else pelvis
         rows = [skeleton.index(joint) for joint in (limb.upper, limb.lower, limb.end)]
-        seen = confidence[:, rows].amin(-1) > _LEAST_CONFIDENCE
+        lengths = (points[:, rows[1:]] - points[:, rows[:-1]]).norm(dim=-1)
+        seen = (confidence[:, rows].amin(-1) > _LEAST_CONFIDENCE) & (lengths.amin(-1) > 1e-6)
         upper, lower = _orient_limb(limb, zero, parent, points[:, rows], names)
         for joint, rotation in ((limb.upper, upper), (limb.lower, lower)):
             column = names.index(joint)
@@ -175,7 +176,7 @@ def place_before_camera(
     A, b = A * weights[..., None, None], b * weights[..., None]
     A, b = A.flatten(1, 2), b.flatten(1, 2)
     faint = 1e-3
-    prior = torch.tensor([1e-6, 1e-6, faint**2], dtype=points.dtype)
+    prior = torch.tensor([1e-10, 1e-10, faint**2], dtype=points.dtype)
     normal = A.mT @ A + torch.diag(prior)
     right = (A.mT @ b[..., None]).squeeze(-1)
     right[:, 2] += faint**2 * usual_depth

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -30,6 +30,8 @@ from humanpose_cli.optimisation.solver import levenberg_marquardt
 __all__ = ["KeypointFit", "fit_keypoints"]
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
+Tensors = TypeVar("Tensors", FitState, ShapeEvidence)
 
 _HELD = 1e-4  # standard deviations of shape by which a shared shape may still move while poses adapt to it
 
@@ -61,13 +63,36 @@ class KeypointFit:
     cost: NDArray[Any]
 
 
-class _Solved(NamedTuple):
-    """Rows that have been solved; states and evidence carry what is needed to go on."""
+class _Rows(NamedTuple):
+    """Rows that are being solved."""
 
     state: FitState
     evidence: Evidence
+
+
+class _Started(NamedTuple):
+    """Rows after the coarse stage, and what they say about shape."""
+
+    rows: _Rows
     shape: ShapeEvidence
+
+
+class _Finished(NamedTuple):
+    """Rows after the fine stage, and their cost (N,)."""
+
+    rows: _Rows
     cost: Tensor
+
+
+class _Setting(NamedTuple):
+    """What is the same for all rows."""
+
+    rig: LandmarkRig
+    skeleton: Skeleton
+    options: KeypointFitOptions
+
+    def problem(self, evidence: Evidence) -> KeypointProblem:
+        return KeypointProblem(self.rig, self.skeleton, evidence, self.options)
 
 
 def fit_keypoints(
@@ -83,15 +108,19 @@ def fit_keypoints(
     options = options or KeypointFitOptions()
     skeleton = observations.names
     rig = LandmarkRig(body, body.landmarks(skeleton.name), UPRIGHT_JOINTS, free_columns=1)
+    setting = _Setting(rig, skeleton, options)
     threads = torch.get_num_threads()
     with torch.no_grad(), _one_thread_each():
-        chunks = _chunks(len(observations), options.chunk)
-        fit_rows = partial(_fit_rows, rig, skeleton, options)
-        solved = _concatenate(_in_parallel(fit_rows, [observations.rows(rows) for rows in chunks], threads))
+        chunks = [observations.rows(rows) for rows in _chunks(len(observations), options.chunk)]
+        started = _in_parallel(partial(_start, setting), chunks, threads)
+        rows = [part.rows for part in started]
         if observations.shape_group is not None:
-            groups = torch.from_numpy(observations.shape_group)
-            solved = _share_shapes(rig, skeleton, solved, groups, options, threads)
-        return _report(rig, skeleton, observations, solved, options)
+            shape = _joined([part.shape for part in started])
+            rows = _with_common_shapes(rows, shape, torch.from_numpy(observations.shape_group), options)
+        finished = _in_parallel(partial(_finish, setting), rows, threads)
+        state = _joined([part.rows.state for part in finished])
+        evidence = [part.rows.evidence for part in finished]
+        return _report(setting, observations, state, Evidence.joined(evidence), torch.cat([p.cost for p in finished]))
 
 
 @contextmanager
@@ -105,10 +134,10 @@ def _one_thread_each() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _in_parallel(action: Callable[[Item], _Solved], items: Sequence[Item], threads: int) -> list[_Solved]:
+def _in_parallel(action: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
     """Results of the items in order, each made by one thread."""
 
-    def without_gradients(item: Item) -> _Solved:
+    def without_gradients(item: Item) -> Result:
         with torch.no_grad():  # a setting of the thread
             return action(item)
 
@@ -123,99 +152,67 @@ def _chunks(count: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, max(count, 1), size)]
 
 
-def _fit_rows(
-    rig: LandmarkRig, skeleton: Skeleton, options: KeypointFitOptions, observations: KeypointObservations
-) -> _Solved:
-    """Rows with shapes of their own: all starts through the coarse stage, the best through the fine one."""
-    evidence, starts = gather_evidence(rig, skeleton, observations, options)
-    state = _best_start(rig, skeleton, evidence, starts, options)
-    return _finish(rig, skeleton, state, evidence, options)
+def _joined(parts: Sequence[Tensors]) -> Tensors:
+    """Rows of several named tuples of tensors one after the other."""
+    return type(parts[0])(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _best_start(
-    rig: LandmarkRig,
-    skeleton: Skeleton,
-    evidence: Evidence,
-    starts: list[FitState],
-    options: KeypointFitOptions,
-) -> FitState:
+def _start(setting: _Setting, observations: KeypointObservations) -> _Started:
     """The coarse stage: the first start everywhere, the others where it ends badly; the cheapest end of each row."""
-    problem = KeypointProblem(rig, skeleton, evidence, options)
+    options = setting.options
+    evidence, starts = gather_evidence(setting.rig, setting.skeleton, observations, options)
+    problem = setting.problem(evidence)
     state, equations, _ = levenberg_marquardt(problem, starts[0], options.coarse)
     depthless = (evidence.bone_weights == 0).flatten(1).all(-1)
     rows = (depthless | (equations.cost > options.retry_cost)).nonzero().squeeze(-1)
-    others = starts[1:]
-    if not len(rows) or not others:
-        return state
-    stacked = FitState(*(torch.cat([value[rows] for value in values]) for values in zip(*others, strict=True)))
-    retried, again, _ = levenberg_marquardt(problem.select(rows.repeat(len(others))), stacked, options.coarse)
-    costs = torch.cat((equations.cost[rows][None], again.cost.view(len(others), -1)))
-    winner = costs.argmin(0)
-    for target, value in zip(state, retried, strict=True):
-        candidates = torch.cat((target[rows][None], value.view(len(others), len(rows), *value.shape[1:])))
-        target[rows] = candidates[winner, torch.arange(len(rows))]
-    return state
-
-
-def _finish(
-    rig: LandmarkRig, skeleton: Skeleton, state: FitState, evidence: Evidence, options: KeypointFitOptions
-) -> _Solved:
-    evidence = replace(evidence, fallback=limb_fallback(evidence, state.rotations))
-    problem = KeypointProblem(rig, skeleton, evidence, options)
-    state, equations, _ = levenberg_marquardt(problem, state, options.fine)
-    columns = slice(problem.parameters - 1 - rig.shape_count, problem.parameters - 1)
+    if len(rows) and len(starts) > 1:
+        others = _joined([FitState(*(value[rows] for value in start)) for start in starts[1:]])
+        count = len(starts) - 1
+        retried, again, _ = levenberg_marquardt(problem.select(rows.repeat(count)), others, options.coarse)
+        costs = torch.cat((equations.cost[rows][None], again.cost.unflatten(0, (count, len(rows)))))
+        winner = costs.argmin(0)
+        for target, value in zip((*state, *equations), (*retried, *again), strict=True):
+            ends = torch.cat((target[rows][None], value.unflatten(0, (count, len(rows)))))
+            target[rows] = ends[winner, torch.arange(len(rows))]
+    columns = slice(problem.parameters - 1 - setting.rig.shape_count, problem.parameters - 1)
     shape = shape_evidence(equations, state.betas, evidence.beta_sigma, columns)
-    return _Solved(state, evidence, shape, equations.cost)
+    fallback = limb_fallback(evidence, state.rotations)
+    return _Started(_Rows(state, replace(evidence, fallback=fallback)), shape)
 
 
-def _share_shapes(
-    rig: LandmarkRig,
-    skeleton: Skeleton,
-    solved: _Solved,
-    groups: Tensor,
-    options: KeypointFitOptions,
-    threads: int,
-) -> _Solved:
-    """Solves the rows of groups once more with the shape that suits all of the group."""
-    sigma = torch.full((rig.shape_count,), options.shape_noise, dtype=torch.float64)
-    betas, sizes = common_shapes(solved.shape, groups, sigma, options.shape_evidence)
-
-    def solve(rows: Tensor) -> _Solved:
-        held = torch.full_like(betas[rows], _HELD)
-        evidence = replace(solved.evidence.rows(rows), betas=betas[rows], beta_sigma=held)
-        state = FitState(*(value[rows] for value in solved.state))._replace(betas=betas[rows])
-        return _finish(rig, skeleton, state, evidence, options)
-
-    chunks = (sizes > 1).nonzero().squeeze(-1).split(options.chunk)
-    for rows, again in zip(chunks, _in_parallel(solve, chunks, threads), strict=True):
-        # Held, not almost held: every frame of a group has the very same numbers.
-        final = again.state._replace(betas=betas[rows])
-        for target, value in zip((*solved.state, solved.cost), (*final, again.cost), strict=True):
-            target[rows] = value
-    return solved
+def _with_common_shapes(
+    parts: list[_Rows], shape: ShapeEvidence, groups: Tensor, options: KeypointFitOptions
+) -> list[_Rows]:
+    """The rows of groups held at the shape that suits all of the group."""
+    sigma = torch.full(shape.pull.shape[1:], options.shape_noise, dtype=torch.float64)
+    common, sizes = common_shapes(shape, groups, sigma, options.shape_evidence)
+    lengths = [len(part.evidence) for part in parts]
+    result = []
+    for part, betas, size in zip(parts, common.split(lengths), sizes.split(lengths), strict=True):
+        shared = (size > 1)[:, None]
+        evidence = replace(
+            part.evidence,
+            betas=torch.where(shared, betas, part.evidence.betas),
+            beta_sigma=torch.where(shared, _HELD, part.evidence.beta_sigma),
+        )
+        state = part.state._replace(betas=torch.where(shared, betas, part.state.betas))
+        result.append(_Rows(state, evidence))
+    return result
 
 
-def _concatenate(parts: list[_Solved]) -> _Solved:
-    def joined(values: list[tuple[Tensor, ...]]) -> list[Tensor]:
-        return [torch.cat(column) for column in zip(*values, strict=True)]
-
-    evidence = {f.name: torch.cat([getattr(p.evidence, f.name) for p in parts]) for f in fields(Evidence)}
-    return _Solved(
-        FitState(*joined([p.state for p in parts])),
-        Evidence(**evidence),
-        ShapeEvidence(*joined([p.shape for p in parts])),
-        torch.cat([p.cost for p in parts]),
-    )
+def _finish(setting: _Setting, rows: _Rows) -> _Finished:
+    """The fine stage."""
+    state, equations, _ = levenberg_marquardt(setting.problem(rows.evidence), rows.state, setting.options.fine)
+    # Held, not almost held: every frame of a group has the very same numbers.
+    held = rows.evidence.beta_sigma == _HELD
+    state = state._replace(betas=torch.where(held, rows.evidence.betas, state.betas))
+    return _Finished(_Rows(state, rows.evidence), equations.cost)
 
 
 def _report(
-    rig: LandmarkRig,
-    skeleton: Skeleton,
-    observations: KeypointObservations,
-    solved: _Solved,
-    options: KeypointFitOptions,
+    setting: _Setting, observations: KeypointObservations, state: FitState, evidence: Evidence, cost: Tensor
 ) -> KeypointFit:
-    state, evidence = solved.state, solved.evidence
+    rig, skeleton, options = setting
     posed = rig.pose(state.rotations, state.root, state.betas)
     landmarks = project(posed.points[:, : rig.landmark_count], evidence.focal, evidence.centre)
     error = (landmarks - evidence.pixels).norm(dim=-1)
@@ -232,7 +229,7 @@ def _report(
         "confidence": person_confidence(joints),
         "joint_confidence": joints,
         "reprojection_error": _median_error(error, confidence, evidence.pixel_weights > 0),
-        "cost": solved.cost,
+        "cost": cost,
     }
     return KeypointFit(**{name: value.float().numpy() for name, value in values.items()})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import torch
@@ -113,9 +113,10 @@ class Evidence:
         """Some rows."""
         return Evidence(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
-    def with_changes(self, **changes: Tensor) -> Evidence:
-        """A copy with some fields replaced."""
-        return replace(self, **changes)
+    @classmethod
+    def joined(cls, parts: Sequence[Evidence]) -> Evidence:
+        """The rows of several, one after the other."""
+        return cls(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(cls)})
 
 
 @lru_cache(maxsize=1)
@@ -144,11 +145,9 @@ class KeypointProblem:
         skeleton: Skeleton,
         evidence: Evidence,
         options: KeypointFitOptions,
-        *,
-        looseness: float = 1.0,
     ) -> None:
         self.rig, self.skeleton, self.evidence = rig, skeleton, evidence
-        self.options, self.looseness = options, looseness
+        self.options = options
         self._bones = combination(skeleton.joint_names, bone_names(skeleton) + offset_names(skeleton))
         self._upright = combination(rig.joint_points, _UPRIGHT)
         self.parameters = rig.parameter_count
@@ -156,9 +155,7 @@ class KeypointProblem:
 
     def select(self, rows: Tensor) -> KeypointProblem:
         """The same problem for some rows."""
-        return KeypointProblem(
-            self.rig, self.skeleton, self.evidence.rows(rows), self.options, looseness=self.looseness
-        )
+        return KeypointProblem(self.rig, self.skeleton, self.evidence.rows(rows), self.options)
 
     def retract(self, state: FitState, step: Tensor) -> FitState:
         """See `retract_state`."""
@@ -194,7 +191,7 @@ class KeypointProblem:
             jacobian[:, :, seen],
             (evidence.focal, evidence.centre),
             (evidence.pixels, evidence.pixel_weights),
-            self.options.robust_2d * self.looseness,
+            self.options.robust_2d,
         )
 
     def _bone_vectors(self, points: Tensor, jacobian: Tensor, state: FitState) -> Rows:
@@ -207,7 +204,7 @@ class KeypointProblem:
         residual = vectors @ evidence.to_ray.mT - expected
         J = (evidence.to_ray @ J.flatten(2)).view(J.shape)
         J[..., -1] = -expected.mT
-        return vector_rows(residual, J, evidence.bone_weights, self.options.robust_bone * self.looseness)
+        return vector_rows(residual, J, evidence.bone_weights, self.options.robust_bone)
 
     def _lean(self, points: Tensor, jacobian: Tensor) -> Rows:
         """Sine of the depth lean of the trunk and of the line from the feet to the hips."""

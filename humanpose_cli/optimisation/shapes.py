@@ -20,22 +20,23 @@ class ShapeEvidence(NamedTuple):
 
 
 def shape_evidence(equations: NormalEquations, betas: Tensor, sigma: Tensor, columns: slice) -> ShapeEvidence:
-    """Eliminates all other parameters from the normal equations at a minimum (Schur complement).
+    """Eliminates all other parameters from normal equations (Schur complement).
 
-    betas (N, S) at the minimum; sigma (N, S) of the prior about zero that the equations contain; columns of betas
+    betas (N, S) where the equations stand, best near the minimum; sigma (N, S) of the prior about zero that they
+    contain; columns of betas
     """
-    H = equations.hessian
+    H, g = equations.hessian, equations.gradient
     others = torch.ones(H.shape[-1], dtype=torch.bool)
     others[columns] = False
     coupling = H[:, others, columns]
     ridge = 1e-9 * H.diagonal(dim1=-2, dim2=-1).amax(-1)[:, None, None]
     rest = H[:, others][:, :, others] + ridge * torch.eye(int(others.sum()), dtype=H.dtype)
-    schur = H[:, columns, columns] - coupling.mT @ torch.linalg.solve(rest, coupling)
+    right = torch.cat((coupling, g[:, others, None]), -1)
+    eliminated = coupling.mT @ torch.linalg.solve(rest, right)
     prior = sigma**-2
-    precision = schur - torch.diag_embed(prior)
-    # At the minimum the data pull against the prior with exactly its gradient.
-    pull = (precision @ betas[..., None]).squeeze(-1) + prior * betas
-    return ShapeEvidence(precision, pull)
+    precision = H[:, columns, columns] - eliminated[..., :-1] - torch.diag_embed(prior)
+    slope = g[:, columns] - eliminated[..., -1] - prior * betas
+    return ShapeEvidence(precision, (precision @ betas[..., None]).squeeze(-1) - slope)
 
 
 def common_shapes(evidence: ShapeEvidence, groups: Tensor, sigma: Tensor, most_rows: int) -> tuple[Tensor, Tensor]:
