@@ -100,6 +100,13 @@ def _pose_library() -> str:
     return f"{len(pose_library().poses):,} poses"
 
 
+def _weights() -> str:
+    from humanpose_cli.optimisation.depth_correction import WEIGHTS_FILE, depth_correction
+
+    depth_correction()
+    return f"depth correction, {WEIGHTS_FILE.stat().st_size / 1e6:.1f} MB"
+
+
 def _engine() -> str:
     from humanpose_cli.engine.self_test import self_test
 
@@ -180,6 +187,7 @@ CHECKS = (
     Check("gpu", _gpu, "pip install --upgrade torch, with the CUDA build of pytorch.org", needed=False),
     Check("default body", _body, _restore_data()),
     Check("pose library", _pose_library, _restore_data()),
+    Check("weights", _weights, _restore_data()),
     Check("engine", _engine, _reinstall("warp-lang"), needed=False),
     Check("detector", _detector, _OPENGL),
     Check("ffmpeg", _ffmpeg, _reinstall("imageio-ffmpeg")),

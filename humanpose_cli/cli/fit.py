@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from humanpose_cli.cli.command import command
-from humanpose_cli.cli.options import BatchFlags, Frames, Inputs, Out, Threads
+from humanpose_cli.cli.options import BatchFlags, Body, Focal, Frames, Inputs, Out, Threads
 from humanpose_cli.cli.session import Session
 from humanpose_cli.result import CommandResult
 
@@ -51,13 +51,6 @@ _PEOPLE = typer.Option("--people", help="Whom to fit: everybody, or the person w
 _DETECTOR = typer.Option(
     "--detector", help="How hard to look for people; auto is thorough in pictures, fast in videos and sequences."
 )
-_BODY = typer.Option("--body", metavar="default|smpl:FILE", help="The body to fit.")
-_FOCAL = typer.Option(
-    "--focal",
-    metavar="PIXELS",
-    help="Focal length in pixels. Default: from EXIF, else 1.2 times the longer side.",
-    show_default=False,
-)
 _BOXES = typer.Option(
     "--boxes", metavar="FILE", help="People's boxes from your own detector (JSON or CSV). Default: find them."
 )
@@ -82,8 +75,8 @@ def fit(
     method: Annotated[Method, _METHOD] = Method.auto,
     people: Annotated[PeopleChoice, _PEOPLE] = PeopleChoice.all,
     detector: Annotated[DetectorChoice, _DETECTOR] = DetectorChoice.auto,
-    body: Annotated[str, _BODY] = "default",
-    focal: Annotated[float | None, _FOCAL] = None,
+    body: Body = "default",
+    focal: Focal = None,
     boxes: Annotated[Path | None, _BOXES] = None,
     keypoints: Annotated[Path | None, _KEYPOINTS] = None,
     sequence: Annotated[bool | None, _SEQUENCE] = None,

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchFlags",
     "BatchSize",
+    "Body",
     "Device",
+    "Focal",
     "Frames",
     "Inputs",
     "Out",
@@ -195,6 +197,17 @@ Frames = Annotated[
 Seed = Annotated[
     int,
     typer.Option("--seed", metavar="N", min=0, help="Seed of everything random: same seed, same bytes."),
+]
+
+Body = Annotated[str, typer.Option("--body", metavar="default|smpl:FILE", help="The body to fit.")]
+Focal = Annotated[
+    float | None,
+    typer.Option(
+        "--focal",
+        metavar="PIXELS",
+        help="Focal length in pixels. Default: from EXIF, else 1.2 times the longer side.",
+        show_default=False,
+    ),
 ]
 
 

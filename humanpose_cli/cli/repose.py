@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from humanpose_cli.cli.command import command
-from humanpose_cli.cli.options import BatchFlags, Frames, Out, Threads
+from humanpose_cli.cli.options import BatchFlags, Body, Focal, Frames, Out, Threads
 from humanpose_cli.cli.session import Session
 from humanpose_cli.errors import UsageError
 from humanpose_cli.result import CommandResult
@@ -96,13 +96,6 @@ _NUMBERED = typer.Option(
     show_default=False,
 )
 _DETECTOR = typer.Option("--detector", help="How hard to look for people.")
-_BODY = typer.Option("--body", metavar="default|smpl:FILE", help="The body to fit.")
-_FOCAL = typer.Option(
-    "--focal",
-    metavar="PIXELS",
-    help="Focal length in pixels. Default: from EXIF, else 1.2 times the longer side.",
-    show_default=False,
-)
 
 
 @command(columns=(("poses", "poses"), ("seen", "seen"), ("warnings", "mind")), tunes=True)
@@ -121,8 +114,8 @@ def repose(
     size: Annotated[int | None, _SIZE] = None,
     numbered: Annotated[bool | None, _NUMBERED] = None,
     detector: Annotated[DetectorChoice, _DETECTOR] = DetectorChoice.thorough,
-    body: Annotated[str, _BODY] = "default",
-    focal: Annotated[float | None, _FOCAL] = None,
+    body: Body = "default",
+    focal: Focal = None,
     out: Out = Path("hpc-out/repose"),
     frames: Frames = None,
     threads: Threads = None,
