@@ -106,7 +106,7 @@ def fit(
     for message in found.messages:
         session.reporter.info(message)
     options = session.tune(FitOptions(body, people.value, detector.value, focal))
-    source = people_source(options.detector, options.people, threads, boxes=boxes, keypoints=keypoints)
+    source = people_source(options.detector, threads, boxes=boxes, keypoints=keypoints)
     given = {name: file_digest(path) for name, path in (("boxes", boxes), ("keypoints", keypoints)) if path}
     recorded = {**asdict(options), **given, "frames": str(frames or ALL_FRAMES), "overlay": overlay}
     items = [item_of(source, fit_outputs(source, out, overlay=overlay)) for source in found]

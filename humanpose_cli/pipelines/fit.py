@@ -38,7 +38,8 @@ class FitOptions:
     """What a fit depends on.
 
     body       'default', or 'smpl:FILE'
-    people     'all', or only the 'largest' by box
+    people     'all', or only the 'largest' by box: of a sequence, the track of the largest boxes altogether, and beside
+               it only tracks of other times
     detector   'thorough', 'fast', or 'auto': thorough for pictures, fast for sequences
     focal      pixels; None takes EXIF's, else 1.2 times the longer side
     keypoints  weights and schedule of the keypoint fit
@@ -75,7 +76,7 @@ class BodyFitter:
     ) -> None:
         self.options = options or FitOptions()
         self.body = body_by_name(self.options.body)
-        self._people = people or DetectedPeople(self.options.detector, self.options.people, threads)
+        self._people = people or DetectedPeople(self.options.detector, threads)
 
     def fit_picture(self, pixels: np.ndarray, *, name: str = "picture", focal: float | None = None) -> FittedPicture:
         """Everybody in one picture (H, W, 3) uint8 RGB; track ids count from the largest person, who is 0.
@@ -84,6 +85,8 @@ class BodyFitter:
         """
         frame = Frame(0, name, pixels, focal)
         people = self._people.in_picture(frame)
+        if self.options.people == "largest":
+            people = people[:1]
         camera = self._camera(frame)
         seen = [SeenPerson(person, 0, track) for track, person in enumerate(people)]
         record = self._fit(seen, [camera], frame_rate=None, shared_shape=False)
@@ -115,6 +118,8 @@ class BodyFitter:
             ]
             if on_step is not None:
                 on_step(place + 1, frame_count, "frames")
+        if self.options.people == "largest":
+            seen = _largest_tracks(seen)
         return self._fit(seen, cameras, frame_rate=frame_rate, shared_shape=True)
 
     def _camera(self, frame: Frame, shot: int = 0) -> FrameCamera:
@@ -142,6 +147,27 @@ class BodyFitter:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._people.__exit__(kind, value, trace)
+
+
+def _largest_tracks(seen: Sequence[SeenPerson]) -> list[SeenPerson]:
+    """The rows of one person at a time: tracks by the area of all their boxes, none that overlaps a larger one in time.
+
+    Chosen as whole tracks, for in single frames the largest box may be another person's every time. The same person
+    may come in several tracks, where they were lost for long or after a cut. Tracks are numbered anew, by time.
+    """
+    tracks: dict[int, list[SeenPerson]] = {}
+    for s in seen:
+        tracks.setdefault(s.track, []).append(s)
+    chosen: list[list[SeenPerson]] = []
+    for rows in sorted(tracks.values(), key=lambda rows: -sum(_area(s.person) for s in rows)):
+        if all(rows[-1].frame < other[0].frame or rows[0].frame > other[-1].frame for other in chosen):
+            chosen.append(rows)
+    chosen.sort(key=lambda rows: rows[0].frame)
+    return [replace(s, track=number) for number, rows in enumerate(chosen) for s in rows]
+
+
+def _area(person: DetectedPerson) -> float:
+    return float(np.prod(person.box[2:] - person.box[:2]))
 
 
 def _without_mask(person: DetectedPerson) -> DetectedPerson:

@@ -18,9 +18,8 @@ from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.io.detection_files import GivenPeople, read_boxes, read_keypoints
 from humanpose_cli.io.input_items import Frame
 
-__all__ = ["DetectedPeople", "DetectorMode", "PeopleChoice", "PeopleFromFile", "PeopleSource", "people_source"]
+__all__ = ["DetectedPeople", "DetectorMode", "PeopleFromFile", "PeopleSource", "people_source"]
 
-PeopleChoice = Literal["all", "largest"]
 DetectorMode = Literal["auto", "thorough", "fast"]
 # Views of a given person beside the first: what the averages of the detection rest on.
 _VIEWS = {"auto": 8, "thorough": 8, "fast": 2}
@@ -36,7 +35,7 @@ class PeopleSource(Protocol):
         """The next frame begins a new sequence."""
 
     def in_next_frame(self, frame: Frame) -> list[DetectedPerson]:
-        """Everybody in the next frame of a sequence."""
+        """Everybody in the next frame of a sequence, the largest box first."""
 
     def __enter__(self) -> PeopleSource: ...
 
@@ -47,7 +46,6 @@ class PeopleSource(Protocol):
 
 def people_source(
     mode: DetectorMode = "auto",
-    people: PeopleChoice = "all",
     threads: int | None = None,
     *,
     boxes: Path | None = None,
@@ -57,10 +55,10 @@ def people_source(
     if boxes is not None and keypoints is not None:
         raise UsageError("--boxes", "cannot be given together with --keypoints", remedy="keypoints tell more")
     if keypoints is not None:
-        return PeopleFromFile(read_keypoints(keypoints), mode, people, threads)
+        return PeopleFromFile(read_keypoints(keypoints), mode, threads)
     if boxes is not None:
-        return PeopleFromFile(read_boxes(boxes), mode, people, threads)
-    return DetectedPeople(mode, people, threads)
+        return PeopleFromFile(read_boxes(boxes), mode, threads)
+    return DetectedPeople(mode, threads)
 
 
 class DetectedPeople:
@@ -70,14 +68,14 @@ class DetectedPeople:
     threads  None: as many as there are cores (four at most)
     """
 
-    def __init__(self, mode: DetectorMode = "auto", people: PeopleChoice = "all", threads: int | None = None) -> None:
-        self._mode, self._people, self._threads = mode, people, threads
+    def __init__(self, mode: DetectorMode = "auto", threads: int | None = None) -> None:
+        self._mode, self._threads = mode, threads
         self._detectors: dict[str, PersonDetector] = {}
 
     def _detector(self, usual: Literal["thorough", "fast"]) -> PersonDetector:
         mode = usual if self._mode == "auto" else self._mode
         if mode not in self._detectors:
-            self._detectors[mode] = PersonDetector(mode, self._people, self._threads)
+            self._detectors[mode] = PersonDetector(mode, threads=self._threads)
         return self._detectors[mode]
 
     def in_picture(self, frame: Frame) -> list[DetectedPerson]:
@@ -106,10 +104,8 @@ class PeopleFromFile:
     A picture that the file does not mention is an InputError: an empty list says that nobody is in it.
     """
 
-    def __init__(
-        self, given: GivenPeople, mode: DetectorMode, people: PeopleChoice, threads: int | None = None
-    ) -> None:
-        self._given, self._views, self._people = given, _VIEWS[mode], people
+    def __init__(self, given: GivenPeople, mode: DetectorMode, threads: int | None = None) -> None:
+        self._given, self._views = given, _VIEWS[mode]
         self._pool = ModelPool(threads or default_threads())
 
     def in_picture(self, frame: Frame) -> list[DetectedPerson]:
@@ -138,8 +134,7 @@ class PeopleFromFile:
             boxes = [person.box for person in given if person.box is not None]
             people = people_in_boxes(self._pool, frame.pixels, np.reshape(boxes, (-1, 4)), self._views)
             people = [replace(p, score=given[i].score * p.score) for i, p in enumerate(people)]
-        people = sorted(people, key=lambda p: -float(np.prod(p.box[2:] - p.box[:2])))
-        return people[:1] if self._people == "largest" else people
+        return sorted(people, key=lambda p: -float(np.prod(p.box[2:] - p.box[:2])))
 
     def __enter__(self) -> PeopleFromFile:
         return self

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import KnownPeople, true_person
@@ -92,3 +94,22 @@ def test_rows_do_not_depend_on_who_else_is_in_the_picture(clip, clip_frames):
     assert both.tracks == [0, 1]
     np.testing.assert_allclose(both.joints3d[0], alone.joints3d[0], atol=1e-5)
     np.testing.assert_allclose(both.betas[0], alone.betas[0], atol=1e-4)
+
+
+def test_the_largest_person_of_a_sequence_is_one_person(clip, clip_frames, known):
+    """A passer-by whose box is larger in one frame does not take that frame over."""
+    for t in range(4):
+        passer_by = true_person(clip, t, shift=250)
+        grown = 60 if t == 1 else -10
+        box = passer_by.box + np.array([-grown, -grown, grown, grown], np.float32)
+        people = [known.by_index[t][0], replace(passer_by, box=box)]
+        known.by_index[t] = sorted(people, key=lambda p: -np.prod(p.box[2:] - p.box[:2]))
+    frames = [Frame(t, str(t), pixels) for t, pixels in enumerate(clip_frames)]
+    known.by_index[0].reverse()
+    with BodyFitter(FitOptions(focal=clip.focal, people="largest"), people=known) as fitter:
+        record = fitter.fit_sequence(frames)
+        picture = fitter.fit_picture(clip_frames[0])
+    whole = [frame for frame in range(4) if len(record.rows_for(frame))]
+    assert (record.tracks, whole) == ([0], [0, 1, 2, 3])
+    assert np.ptp(record.joints2d[:, 0, 0]) < 100  # nobody jumped
+    assert len(picture.record) == len(picture.people) == 1
