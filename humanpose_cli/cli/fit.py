@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from humanpose_cli.cli.command import command
-from humanpose_cli.cli.options import BatchFlags, Body, Focal, Frames, Inputs, Out, Threads
+from humanpose_cli.cli.options import BatchFlags, Body, Focal, Frames, Inputs, Out, Threads, body_identity
 from humanpose_cli.cli.session import Session
 from humanpose_cli.result import CommandResult
 
@@ -108,7 +108,6 @@ def fit(
     options = session.tune(FitOptions(body, people.value, detector.value, focal))
     source = people_source(options.detector, threads, boxes=boxes, keypoints=keypoints)
     given = {name: file_digest(path) for name, path in (("boxes", boxes), ("keypoints", keypoints)) if path}
-    recorded = {**asdict(options), **given, "frames": str(frames or ALL_FRAMES), "overlay": overlay}
     items = [item_of(source, fit_outputs(source, out, overlay=overlay)) for source in found]
 
     def recall(item: Item, entry: Entry) -> dict[str, Any]:
@@ -120,7 +119,8 @@ def fit(
             fitted = fit_item(fitter, item.payload, out, overlay=overlay, on_step=session.reporter.step)
             return _outcome(session, item.payload, fitted)
 
-        batch = flags.batch(session, out, recorded, recall)
+        recorded = {**asdict(options), **given, "frames": str(frames or ALL_FRAMES), "overlay": overlay}
+        batch = flags.batch(session, out, {**recorded, "body": body_identity(options.body)}, recall)
         return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
 
 

@@ -43,6 +43,7 @@ __all__ = [
     "ShardOption",
     "Threads",
     "VerifyInputs",
+    "body_identity",
     "nearest",
     "parse_device",
     "resolve_device",
@@ -209,6 +210,14 @@ Focal = Annotated[
         show_default=False,
     ),
 ]
+
+
+def body_identity(body: str) -> str:
+    """What a body changes in a result, for the ledger: the contents of its file, wherever that lies."""
+    from humanpose_cli.batch.items import file_digest
+
+    kind, _, path = body.partition(":")
+    return f"{kind}:{file_digest(Path(path))}" if path else body
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from humanpose_cli.cli.command import command
-from humanpose_cli.cli.options import BatchFlags, Body, Focal, Frames, Out, Threads
+from humanpose_cli.cli.options import BatchFlags, Body, Focal, Frames, Out, Threads, body_identity
 from humanpose_cli.cli.session import Session
 from humanpose_cli.errors import UsageError
 from humanpose_cli.result import CommandResult
@@ -174,6 +174,7 @@ def repose(
 
         items = [item_of(source, repose_outputs(source, out, form, len(target))) for source in found]
         recorded = {**asdict(options), **_recorded(target_pose, skeleton, target_axes, frames, background, form)}
+        recorded["fit"] = {**recorded["fit"], "body": body_identity(options.fit.body)}
         batch = flags.batch(session, out, recorded)
         return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
 

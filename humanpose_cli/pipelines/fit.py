@@ -134,7 +134,14 @@ class BodyFitter:
         frame_rate: float | None,
         shared_shape: bool,
     ) -> FitRecord:
-        whole = {"body": self.options.body, "options": asdict(self.options), "frame_rate": frame_rate or 0.0}
+        # The body by its name: where its file lies differs from machine to machine, and outputs must not.
+        name = self.body.name
+        whole = {
+            "body": name,
+            "gender": name.removeprefix("smpl-") if name.startswith("smpl-") else "neutral",
+            "options": {**asdict(self.options), "body": name},
+            "frame_rate": frame_rate or 0.0,
+        }
         if not seen:
             return empty_record(cameras, **whole)
         fit = _fit_rows(self.body, seen, cameras, self.options.keypoints, shared_shape)

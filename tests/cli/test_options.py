@@ -56,3 +56,14 @@ def test_nearest():
     assert nearest("devise", ["device", "threads"]) == "did you mean device?"
     assert nearest("zzz", ["b", "a"]) == "there are a, b"
     assert nearest("zzz", []) == ""
+
+
+def test_a_body_is_known_by_the_contents_of_its_file(tmp_path):
+    from humanpose_cli.cli.options import body_identity
+
+    here, there, other = (tmp_path / name for name in ("a.pkl", "b.pkl", "c.pkl"))
+    here.write_bytes(b"body")
+    there.write_bytes(b"body")
+    other.write_bytes(b"another")
+    assert body_identity(f"smpl:{here}") == body_identity(f"smpl:{there}") != body_identity(f"smpl:{other}")
+    assert body_identity("default") == "default"

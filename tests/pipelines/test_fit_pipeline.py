@@ -96,6 +96,15 @@ def test_rows_do_not_depend_on_who_else_is_in_the_picture(clip, clip_frames):
     np.testing.assert_allclose(both.betas[0], alone.betas[0], atol=1e-4)
 
 
+def test_the_record_names_the_body_and_not_where_its_file_lies(monkeypatch, clip_frames):
+    from types import SimpleNamespace
+
+    monkeypatch.setattr("humanpose_cli.pipelines.fit.body_by_name", lambda _: SimpleNamespace(name="smpl-female"))
+    with BodyFitter(FitOptions(body="smpl:/home/me/SMPL_FEMALE.pkl"), people=KnownPeople()) as fitter:
+        record = fitter.fit_picture(clip_frames[0]).record
+    assert (record.body, record.gender, record.options["body"]) == ("smpl-female", "female", "smpl-female")
+
+
 def test_the_largest_person_of_a_sequence_is_one_person(clip, clip_frames, known):
     """A passer-by whose box is larger in one frame does not take that frame over."""
     for t in range(4):
