@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -54,7 +55,10 @@ def overlay_picture(body: RiggedBody, record: FitRecord, pixels: np.ndarray, fra
 def overlay_video(
     body: RiggedBody, record: FitRecord, item: InputItem, path: Path, on_step: StepListener | None = None
 ) -> None:
-    """Decode a sequence once more and write it with the bodies over it."""
+    """Decode a sequence once more and write it with the bodies over it.
+
+    A video has one size, that of the first frame: others are scaled into it, with black beside them.
+    """
     with VideoWriter(path, record.frame_rate or DEFAULT_FRAME_RATE) as video, closing(item.frames()) as frames:
         _write_frames(video, body, record, frames, on_step)
 
@@ -62,7 +66,22 @@ def overlay_video(
 def _write_frames(
     video: VideoWriter, body: RiggedBody, record: FitRecord, frames: Iterable[Frame], on_step: StepListener | None
 ) -> None:
+    size: tuple[int, int] | None = None
     for place, frame in enumerate(frames):
-        video.write(overlay_picture(body, record, frame.pixels, place))
+        size = size or frame.size
+        picture = overlay_picture(body, record, frame.pixels, place)
+        video.write(picture if frame.size == size else _fitted_into(picture, size))
         if on_step is not None:
             on_step(place + 1, len(record.frame_names), "overlay frames")
+
+
+def _fitted_into(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The whole picture in the middle of one of `size` (width, height)."""
+    width, height = size
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    new = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+    scaled = cv2.resize(picture, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    top, left = (height - new[1]) // 2, (width - new[0]) // 2
+    whole = np.zeros((height, width, 3), np.uint8)
+    whole[top : top + new[1], left : left + new[0]] = scaled
+    return whole
