@@ -24,8 +24,12 @@ from humanpose_cli.conventions import SMPL24
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.pipelines.fit import BodyFitter, FitOptions, FittedPicture
+from humanpose_cli.pipelines.overlays import body_vertices
 from humanpose_cli.pipelines.people import PeopleSource
 from humanpose_cli.pipelines.targets import Target
+from humanpose_cli.rendering.shading import render_people
+from humanpose_cli.rendering.surfaces import Surface
+from humanpose_cli.rendering.view import View
 from humanpose_cli.reposing.inpainting import inpaint
 from humanpose_cli.reposing.mesh import Background, FittedPerson, MeshReposer, cover_picture
 from humanpose_cli.reposing.mesh import ReposeOptions as MeshOptions
@@ -147,7 +151,10 @@ class ReposingScene:
         self.photo, self.record, self.rows = photo, fitted.record, list(rows)
         self._body, self._options = body, options
         height, width = photo.shape[:2]
-        masks = [person.mask.in_picture(height, width) for person in fitted.people if person.mask is not None]
+        masks = [
+            self._drawn_mask(row) if person.mask is None else person.mask.in_picture(height, width)
+            for row, person in enumerate(fitted.people)
+        ]
         alone = len(self.rows) == 1
         plate: Background | NDArray[np.uint8] = options.background if background is None else background
         self._reposers = [
@@ -176,6 +183,13 @@ class ReposingScene:
                 tuple(dict.fromkeys(warning for d in drawn for warning in d.warnings)),
                 min(d.seen_fraction for d in drawn),
             )
+
+    def _drawn_mask(self, row: int) -> NDArray[np.float32]:
+        """The outline (H, W) of a fitted body, for a person known by keypoints alone."""
+        surface = Surface(body_vertices(self._body, self.record, np.array([row]))[0], self._body.faces)
+        frame = int(self.record.frame_index[row])
+        x, y = self.record.principal_point[frame].tolist()
+        return render_people([surface], View(float(self.record.focal[frame]), (x, y), self.photo.shape[:2]))[..., 3]
 
     def _placed(self, target: Target, row: int) -> tuple[Tensor, Tensor]:
         """Rotations (T, 24, 3, 3) and translations (T, 3) of one person."""

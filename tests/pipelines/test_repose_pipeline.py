@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import KnownPeople, true_person
@@ -70,6 +72,18 @@ def test_all_people_are_drawn_over_a_background_without_them(clip, clip_frames):
         (made,) = scene.pictures(target_at(clip, [0]))
     assert scene.rows == [0, 1]
     for place in (person, np.roll(person, 250, 1)):
+        assert similarity(made.image, photo, place) > 0.3
+
+
+def test_who_has_no_mask_is_cut_out_by_the_fitted_body(clip, clip_frames):
+    """Somebody without a mask does not hand theirs on to the next one, and can be reposed."""
+    person, other = true_person(clip, 0), replace(true_person(clip, 0, shift=250), mask=None)
+    photo = clip_frames[0].copy()
+    outline = clip.silhouette(clip.rotations[0], clip.trans[0])
+    photo[np.roll(outline, 250, 1)] = clip_frames[0][outline]
+    with reposer_of(clip, [other, person], person="all") as reposer:
+        (made,) = reposer.read(photo).pictures(target_at(clip, [0]))
+    for place in (outline, np.roll(outline, 250, 1)):
         assert similarity(made.image, photo, place) > 0.3
 
 
