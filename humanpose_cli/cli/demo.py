@@ -38,7 +38,7 @@ def demo(session: Session, out: Out = Path("demo"), threads: Threads = None) -> 
     session.reporter.start(1)
     session.reporter.item_started("demo")
     try:
-        made = run_demo(ensure_folder(out), session.reporter.step)
+        made = run_demo(ensure_folder(out), session.reporter.step, threads=threads)
     finally:
         session.reporter.finish()
     similarity = {"ssim_reposed": made.ssim_reposed, "ssim_copied": made.ssim_copied}

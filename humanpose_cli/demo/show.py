@@ -61,10 +61,13 @@ class Demo:
     ssim_copied: float
 
 
-def run_demo(out: Path, on_step: StepListener | None = None) -> Demo:
-    """Make the demo in a folder; `index.html` shows it. Needs nothing but the installed packages."""
+def run_demo(out: Path, on_step: StepListener | None = None, *, threads: int | None = None) -> Demo:
+    """Make the demo in a folder; `index.html` shows it. Needs nothing but the installed packages.
+
+    threads  of detection; None: as many as there are cores (four at most)
+    """
     step = _Stepper(on_step)
-    with Reposer(ReposeOptions()) as reposer:
+    with Reposer(ReposeOptions(), threads=threads) as reposer:
         astronaut, written = _astronaut(reposer, out, step)
         clip, more, errors, similarity = _clip(reposer, out, step)
     page = out / "index.html"
