@@ -89,7 +89,7 @@ def _interpolation(raster, faces: torch.Tensor, vertices: torch.Tensor, common: 
         lambda: both_ways("kernel"),
         lambda: both_ways("reference"),
         against="the engine's reference",
-        reach=3.0,
+        reach=2.0,
         **common,
     )
 

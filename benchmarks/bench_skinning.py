@@ -33,7 +33,6 @@ class Model:
         torch.manual_seed(0)
         self.template = torch.randn(VERTICES, 3, device=device)
         self.shape_directions = 0.03 * torch.randn(VERTICES, 3, SHAPES, device=device)
-        self.pose_directions = 0.01 * torch.randn(9 * (JOINTS - 1), 3 * VERTICES, device=device)
         self.regressor = torch.softmax(torch.randn(JOINTS, VERTICES, device=device), -1)
         bones = torch.arange(VERTICES, device=device)[:, None] * JOINTS // VERTICES
         self.bone_indices = ((bones + torch.arange(BONES, device=device)) % JOINTS).int()
@@ -44,8 +43,10 @@ class Model:
         self.joint_template = self.regressor @ self.template
         self.joint_directions = torch.einsum("jv,vcs->sjc", self.regressor, self.shape_directions).flatten(1)
         by_shape = self.shape_directions.flatten(0, 1).mT
-        self.directions = torch.cat((by_shape, self.pose_directions))  # one matrix product for both
-        self.shape_only = by_shape.contiguous()
+        by_pose = 0.01 * torch.randn(9 * (JOINTS - 1), 3 * VERTICES, device=device)
+        # One matrix product for both; smplx reads the same memory, so that neither side empties the other's cache.
+        self.directions = torch.cat((by_shape, by_pose))
+        self.shape_only, self.pose_directions = self.directions[:SHAPES], self.directions[SHAPES:]
 
     def smplx(self, betas: Tensor, pose: Tensor) -> Tensor:
         return lbs(

@@ -66,23 +66,29 @@ def check_shape(name: str, tensor: Tensor, *expected: int | str) -> None:
     raise UsageError(name, "has the wrong shape", expected=f"({text})", got=str(tuple(shape)))
 
 
-def check_tensors(**tensors: Tensor | None) -> None:
-    """UsageError unless all floating tensors share one dtype, and all tensors one device."""
+def check_tensors(*rows: Tensor, **numbers: Tensor | None) -> None:
+    """UsageError unless the numbers share one floating dtype, and they and the integer rows one device."""
     first_name, first = "", None
-    dtype: torch.dtype | None = None
-    for name, tensor in tensors.items():
+    for name, tensor in numbers.items():
         if tensor is None:
             continue
         if first is None:
             first_name, first = name, tensor
+            if not tensor.is_floating_point():
+                raise UsageError(name, "must be floating numbers", got=str(tensor.dtype))
+        if tensor.dtype != first.dtype:
+            raise UsageError(
+                name, "has another dtype", expected=f"{first.dtype} as {first_name}", got=str(tensor.dtype)
+            )
         if tensor.device != first.device:
             raise UsageError(
                 name, "is on another device", expected=f"{first.device} as {first_name}", got=str(tensor.device)
             )
-        if tensor.is_floating_point():
-            dtype = dtype or tensor.dtype
-            if tensor.dtype != dtype:
-                raise UsageError(name, "has another dtype", expected=str(dtype), got=str(tensor.dtype))
+    for tensor in rows:
+        if first is not None and tensor.device != first.device:
+            raise UsageError(
+                "indices", "are on another device", expected=f"{first.device} as {first_name}", got=str(tensor.device)
+            )
 
 
 def _extremes(rows: Tensor) -> tuple[int, int]:

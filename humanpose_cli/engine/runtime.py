@@ -1,4 +1,4 @@
-"""Warp's start and every kernel launch: quiet, on torch's device and stream, spread over torch's CPU threads.
+"""Warp's start: quiet, with a cache of compiled kernels that any machine and user can write.
 
 Warp is imported with the first kernel, not with this file. Its compiled kernels are kept per user and per kind of
 processor, so that a home folder shared by different machines never serves one of them another's code.
@@ -15,28 +15,20 @@ import stat
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-__all__ = ["launch", "ready", "start", "wrap"]
+__all__ = ["ready", "start"]
 
 logger = logging.getLogger("humanpose_cli.engine")
-
-# Nanoseconds of work on one thread from which splitting a launch over several pays (it costs about 60 µs).
-SPLIT_FROM = 300_000
 
 _lock = threading.RLock()
 _warp: Any = None
 _failures: dict[tuple[str, str], Exception] = {}
 _loaded: set[tuple[str, str]] = set()
-_pool: ThreadPoolExecutor | None = None
-_descriptors: dict[tuple[Any, ...], tuple[Any, bytes]] = {}
-_MOST_DESCRIPTORS = 4096
 
 
 def start() -> Any:
@@ -81,77 +73,14 @@ def ready(kernels: str, device: torch.device) -> Exception | None:
         return _failures.get(key)
 
 
-def wrap(tensor: Tensor, dtype: Any = None) -> Any:
-    """A tensor as a kernel's argument, without a copy; `dtype` may be a Warp vector or matrix type.
-
-    Small operations would spend half their time in Warp's own conversion, so its outcome is kept per shape and
-    only the address is new.
-    """
-    if not tensor.numel():
-        tensor = tensor.new_empty(tensor.shape)  # an empty tensor may have strides that Warp refuses
-    key = (dtype, tensor.dtype, tensor.shape, tensor.stride())
-    known = _descriptors.get(key)
-    if known is None:
-        made = _warp.from_torch(tensor, dtype=dtype, requires_grad=False, return_ctype=True)
-        if len(_descriptors) >= _MOST_DESCRIPTORS:
-            _descriptors.clear()
-        known = _descriptors[key] = (type(made), bytes(made))
-    kind, content = known
-    descriptor = kind.from_buffer_copy(content)
-    descriptor.data = tensor.data_ptr()
-    descriptor.owner = tensor  # keeps a temporary copy alive until the launch
-    return descriptor
-
-
-def launch(kernel: Any, size: int, arguments: Sequence[Any], device: torch.device, cost: int = 0) -> None:
-    """Runs a kernel over `size` threads on torch's current stream of `device`.
-
-    The kernel's first argument is the number of its first thread, which is put before `arguments`. On the CPU a
-    launch of more than `SPLIT_FROM` ns (`cost`, estimated) is split over torch's number of threads; the kernel's
-    threads must then not write to the same place.
-    """
-    if size == 0:
-        return
-    wp = _warp
-    if device.type != "cpu":
-        stream = wp.stream_from_torch(torch.cuda.current_stream(device))
-        wp.launch(kernel, size, [0, *arguments], stream=stream)
-        return
-    parts = min(torch.get_num_threads(), size) if cost > SPLIT_FROM else 1
-    if parts == 1:
-        wp.launch(kernel, size, [0, *arguments], device="cpu")
-        return
-    bounds = [size * part // parts for part in range(parts + 1)]
-
-    def run(part: int) -> None:
-        begin, end = bounds[part], bounds[part + 1]
-        wp.launch(kernel, end - begin, [begin, *arguments], device="cpu")
-
-    others = [_threads().submit(run, part) for part in range(1, parts)]
-    try:
-        run(0)
-    finally:
-        for other in others:
-            other.result()
-
-
-def _threads() -> ThreadPoolExecutor:
-    global _pool
-    if _pool is None:
-        with _lock:
-            if _pool is None:
-                _pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 2) - 1), "humanpose-kernels")
-    return _pool
-
-
-def _forget_threads() -> None:
-    """After a fork the child has none of its parent's threads."""
-    global _pool, _lock
-    _pool, _lock = None, threading.RLock()
+def _renew_lock() -> None:
+    """After a fork nobody is left to release the parent's lock."""
+    global _lock
+    _lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_threads)
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def _cache_folder() -> Path:

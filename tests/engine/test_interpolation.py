@@ -7,7 +7,7 @@ import pytest
 import torch
 from raster_cases import BACKENDS, on_screen, scene, sphere
 
-from humanpose_cli.engine import runtime
+from humanpose_cli.engine import launching
 from humanpose_cli.engine.rasterising import Raster, autograd, interpolate, vertex_visibility
 from humanpose_cli.errors import UsageError
 
@@ -128,7 +128,7 @@ def test_sums_sorted_by_corner_agree_with_those_in_pixel_order(monkeypatch):
     expected = run()
     cpu = raster.face.device
     monkeypatch.setattr(autograd, "_on_cpu", lambda device: False)
-    monkeypatch.setattr(autograd, "launch", lambda k, n, a, device, cost=0: runtime.launch(k, n, a, cpu, 0))
+    monkeypatch.setattr(autograd, "launch", lambda k, n, a, device, cost=0: launching.launch(k, n, a, cpu, 0))
     for a, b in zip(run(), expected, strict=True):
         assert torch.equal(a, b)
 
@@ -141,7 +141,11 @@ def test_sums_sorted_by_corner_agree_with_those_in_pixel_order(monkeypatch):
         ({"faces": torch.zeros(7, 3, dtype=torch.int32)}, "raster.face: points outside, expected -1 to 6"),
         ({"attributes": torch.zeros(2, 42, 3)}, "attributes: has the wrong shape"),
         ({"attributes": torch.zeros(42, 3)}, "attributes: has the wrong shape"),
-        ({"attributes": torch.zeros(1, 42, 3, dtype=torch.float64)}, "barycentrics: has another dtype"),
+        ({"attributes": torch.zeros(1, 42, 3, dtype=torch.int64)}, "attributes: must be floating numbers"),
+        (
+            {"attributes": torch.zeros(1, 42, 3, dtype=torch.float64)},
+            "barycentrics: has another dtype, expected torch.float64 as attributes",
+        ),
     ],
 )
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
 
-from humanpose_cli.engine import dispatch, runtime
+from humanpose_cli.engine import dispatch, launching, runtime
 from humanpose_cli.engine.memo import TensorMemo
 from humanpose_cli.engine.self_test import self_test
 from humanpose_cli.engine.skinning import forward_kinematics
@@ -220,16 +221,22 @@ class TestTensorMemo:
             assert memo(tensor) == 4
 
 
-def test_descriptors_do_not_keep_tensors_alive():
-    import weakref
-
-    wp = runtime.start()
-    tensor = torch.ones(7, 3)
-    gone = weakref.ref(tensor)
-    first = runtime.wrap(tensor, wp.vec3)
-    assert runtime.wrap(tensor, wp.vec3).data == tensor.data_ptr()
-    del first, tensor
+def test_a_launch_keeps_no_tensor_alive():
+    rotations = torch.eye(3).expand(2, 2, 3, 3).contiguous()
+    gone = weakref.ref(rotations)
+    for _ in range(2):
+        forward_kinematics(rotations, torch.ones(2, 2, 3), (-1, 0), backend="kernel")
+    del rotations
     assert gone() is None
+
+
+def test_launches_are_forgotten_when_there_are_too_many(monkeypatch):
+    monkeypatch.setattr(launching, "_MOST_COMMANDS", 3)
+    for count in [*range(1, 9), *range(1, 9)]:
+        joints = torch.randn(count, 1, 3)
+        rotations = torch.eye(3).expand(count, 1, 3, 3)
+        assert torch.equal(forward_kinematics(rotations, joints, (-1,), backend="kernel").positions, joints)
+        assert len(launching._commands.known) <= 3
 
 
 def test_nothing_but_geometry_conventions_and_errors_is_imported():

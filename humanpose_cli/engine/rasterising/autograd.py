@@ -9,9 +9,9 @@ import warp as wp
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from humanpose_cli.engine.launching import Array, launch, plain, vectors
 from humanpose_cli.engine.rasterising import kernel
 from humanpose_cli.engine.rasterising.reference import BOUNDS_SLACK
-from humanpose_cli.engine.runtime import launch, wrap
 
 __all__ = ["interpolate", "rasterise"]
 
@@ -25,10 +25,6 @@ _FACE_COST, _PIXEL_COST = 100, 5
 
 def _on_cpu(device: torch.device) -> bool:
     return device.type == "cpu"
-
-
-def _last_together(tensor: Tensor) -> Tensor:
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 def rasterise(
@@ -50,12 +46,12 @@ def rasterise(
         return face, barycentrics, depth
     keys = torch.full((batch, height, width), kernel.FAR, dtype=torch.int64, device=device)
     mesh = [
-        wrap(_last_together(vertices), wp.vec3),
-        wrap(_last_together(faces), wp.vec3i),
-        wrap(focal),
-        wrap(_last_together(principal_point), wp.vec2),
+        vectors(vertices, wp.vec3),
+        vectors(faces, wp.vec3i),
+        plain(focal),
+        vectors(principal_point, wp.vec2),
     ]
-    buffer = wrap(keys)
+    buffer = plain(keys)
     if _on_cpu(device):
         # A thread goes through all faces but owns its rows: those of one picture, or every n-th of them.
         lanes = 1 if batch >= torch.get_num_threads() else torch.get_num_threads()
@@ -76,7 +72,7 @@ def rasterise(
     ]
     launch(kernel.draw_faces, batch * chunks * lanes, arguments, device, batch * count * _FACE_COST)
     runs, run = _pixel_runs(batch, height, width, device)
-    arguments = [runs, run, *mesh, buffer, wrap(face), wrap(barycentrics, wp.vec3), wrap(depth)]
+    arguments = [runs, run, *mesh, buffer, plain(face), vectors(barycentrics, wp.vec3), plain(depth)]
     launch(kernel.read_faces, batch * height * runs, arguments, device, face.numel() * _PIXEL_COST)
     return face, barycentrics, depth
 
@@ -97,7 +93,7 @@ class _Interpolation(torch.autograd.Function):
         out = attributes.new_empty((batch, height, width, channels))
         if out.numel():
             runs, run = _pixel_runs(batch, height, width, device)
-            arguments = [runs, run, *_seen(face, barycentrics, faces), wrap(attributes), wrap(out)]
+            arguments = [runs, run, *_seen(face, barycentrics, faces), plain(attributes), plain(out)]
             cost = face.numel() * (_PIXEL_COST + channels)
             launch(kernel.interpolate, batch * height * runs, arguments, device, cost)
         ctx.save_for_backward(face, barycentrics, faces)
@@ -117,15 +113,15 @@ class _Interpolation(torch.autograd.Function):
         return None, None, None, out
 
 
-def _seen(face: Tensor, barycentrics: Tensor, faces: Tensor) -> list[Any]:
-    return [wrap(face), wrap(_last_together(barycentrics), wp.vec3), wrap(_last_together(faces), wp.vec3i)]
+def _seen(face: Tensor, barycentrics: Tensor, faces: Tensor) -> list[Array]:
+    return [plain(face), vectors(barycentrics, wp.vec3), vectors(faces, wp.vec3i)]
 
 
 def _scattered_adjoint(face: Tensor, barycentrics: Tensor, faces: Tensor, grad: Tensor, out: Tensor) -> None:
     """Adds each pixel's gradient to its corners; a thread owns a picture, or some of its channels."""
     batch, _, channels = out.shape
     lanes = 1 if batch >= torch.get_num_threads() else min(channels, torch.get_num_threads())
-    arguments = [lanes, *_seen(face, barycentrics, faces), wrap(grad), wrap(out)]
+    arguments = [lanes, *_seen(face, barycentrics, faces), plain(grad), plain(out)]
     cost = face.numel() * (_PIXEL_COST + 3 * channels)
     launch(kernel.interpolate_adjoint, batch * lanes, arguments, face.device, cost)
 
@@ -140,7 +136,7 @@ def _sorted_adjoint(face: Tensor, barycentrics: Tensor, faces: Tensor, grad: Ten
     pixels = ((picture * face.shape[1] + y) * face.shape[2] + x)[torch.div(order, 3, rounding_mode="floor")]
     weights = barycentrics[picture, y, x].flatten()[order]
     flat_grad, flat_out = grad.reshape(-1, channels), out.view(-1, channels)
-    arguments = [wrap(starts), wrap(pixels), wrap(weights), wrap(flat_grad), wrap(flat_out)]
+    arguments = [plain(starts), plain(pixels), plain(weights), plain(flat_grad), plain(flat_out)]
     launch(kernel.interpolate_sorted_adjoint, flat_out.numel(), arguments, face.device)
 
 

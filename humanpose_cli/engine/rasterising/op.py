@@ -63,7 +63,7 @@ def rasterise(
     check_shape("faces", faces, "F", 3)
     check_shape("focal", focal, vertices.shape[0])
     check_shape("principal_point", principal_point, vertices.shape[0], 2)
-    check_tensors(vertices=vertices, faces=faces, focal=focal, principal_point=principal_point)
+    check_tensors(faces, vertices=vertices, focal=focal, principal_point=principal_point)
     height, width = size
     if height < 0 or width < 0:
         raise UsageError("size", "must not be negative", expected="(height, width)", got=str(size))
@@ -94,7 +94,7 @@ def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: B
     check_shape("attributes", attributes, "B", "N", "C")
     if attributes.shape[0] != 1:
         check_shape("attributes", attributes, raster.face.shape[0], "N", "C")
-    check_tensors(attributes=attributes, barycentrics=raster.barycentrics, face=raster.face, faces=faces)
+    check_tensors(faces, raster.face, attributes=attributes, barycentrics=raster.barycentrics)
     check_shape("raster.barycentrics", raster.barycentrics, *raster.face.shape, 3)
     check_rows("faces", faces, attributes.shape[1])
     check_rows("raster.face", raster.face, faces.shape[0], least=-1)
@@ -105,7 +105,7 @@ def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: B
         compute = autograd.interpolate
     else:
         compute = reference.interpolate
-    return compute(raster.face, raster.barycentrics, faces, attributes)
+    return compute(raster.face.int(), raster.barycentrics, faces, attributes)
 
 
 def vertex_visibility(
@@ -127,7 +127,7 @@ def vertex_visibility(
     check_shape("vertices", vertices, raster.face.shape[0], "V", 3)
     check_shape("focal", focal, vertices.shape[0])
     check_shape("principal_point", principal_point, vertices.shape[0], 2)
-    check_tensors(vertices=vertices, depth=raster.depth, faces=faces, focal=focal)
+    check_tensors(faces, vertices=vertices, depth=raster.depth, focal=focal, principal_point=principal_point)
     with torch.no_grad():
         batch, height, width = raster.depth.shape
         depth = vertices[..., 2]

@@ -15,8 +15,8 @@ import warp as wp
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from humanpose_cli.engine.launching import Array, launch, matrices, plain, vectors
 from humanpose_cli.engine.memo import TensorMemo
-from humanpose_cli.engine.runtime import launch, wrap
 from humanpose_cli.engine.skinning import kernel
 from humanpose_cli.engine.skinning.tree import levels
 
@@ -32,14 +32,12 @@ _LANES = 32
 _SKIN_COST, _ADJOINT_COST, _JOINT_COST = 6, 10, 30
 
 
-def _vectors(tensor: Tensor) -> Any:
-    """(..., 3) as a kernel's array of vectors."""
-    return wrap(tensor if tensor.stride(-1) == 1 else tensor.contiguous(), wp.vec3)
+def _vectors(tensor: Tensor) -> Array:
+    return vectors(tensor, wp.vec3)
 
 
-def _matrices(tensor: Tensor) -> Any:
-    """(..., 3, 3) as a kernel's array of matrices."""
-    return wrap(tensor if tensor.stride()[-2:] == (3, 1) else tensor.contiguous(), wp.mat33)
+def _matrices(tensor: Tensor) -> Array:
+    return matrices(tensor, wp.mat33)
 
 
 @lru_cache(maxsize=64)
@@ -65,10 +63,10 @@ def _tree_arguments(
     return [
         _matrices(rotations),
         _vectors(joints),
-        wrap(joints[..., 0] if scales is None else scales),
+        plain(joints[..., 0] if scales is None else scales),
         _matrices(rotations[0] if rest_rotations is None else rest_rotations),
-        wrap(order),
-        wrap(parent_rows),
+        plain(order),
+        plain(parent_rows),
         int(absolute),
         int(scales is not None),
         int(rest_rotations is not None),
@@ -118,7 +116,7 @@ class _Kinematics(torch.autograd.Function):
                 _vectors(sum_positions),
                 _matrices(to_rotations),
                 _vectors(to_joints),
-                wrap(to_scales),
+                plain(to_scales),
             ]
             cost = 2 * batch * count * _JOINT_COST
             launch(kernel.pose_joints_adjoint, batch, arguments, rotations.device, cost)
@@ -187,16 +185,15 @@ class _Skinning(torch.autograd.Function):
         out = vertices.new_empty((batch, count, 3))
         if out.numel():
             runs, run = _runs(batch, count, device)
-            maps_argument = wrap(maps, kernel.columns)
-            arguments = [_vectors(joints), _matrices(linear), _vectors(positions), maps_argument]
-            launch(kernel.bone_maps, batch * bones, arguments, device, batch * bones * _JOINT_COST)
+            bone_arguments = [_vectors(joints), _matrices(linear), _vectors(positions), (maps, kernel.columns)]
+            launch(kernel.bone_maps, batch * bones, bone_arguments, device, batch * bones * _JOINT_COST)
             arguments = [
                 runs,
                 run,
                 _vectors(vertices),
-                maps_argument,
-                wrap(bone_indices.contiguous()),
-                wrap(bone_weights.contiguous()),
+                (maps, kernel.columns),
+                plain(bone_indices.contiguous()),
+                plain(bone_weights.contiguous()),
                 _vectors(out),
             ]
             launch(kernel.skin, batch * runs, arguments, device, batch * count * _SKIN_COST)
@@ -219,7 +216,7 @@ class _Skinning(torch.autograd.Function):
         arguments = [
             _vectors(joints),
             _matrices(linear),
-            wrap(out_maps, kernel.columns),
+            (out_maps, kernel.columns),
             _vectors(out_joints),
             _matrices(out_linear),
             _vectors(out_positions),
@@ -244,16 +241,16 @@ def _skin_adjoint(
     if not batch * count:
         return out_vertices, out_maps
     vertices_argument, grad_argument = _vectors(vertices), _vectors(grad)
-    maps_argument = wrap(maps, kernel.columns)
-    out_maps_argument = wrap(maps[:, None] if out_maps is None else out_maps, kernel.columns)
+    maps_argument = (maps, kernel.columns)
+    out_maps_argument = (maps[:, None] if out_maps is None else out_maps, kernel.columns)
     if to_vertices or on_cpu:
         arguments = [
             runs,
             run,
             vertices_argument,
             maps_argument,
-            wrap(bone_indices.contiguous()),
-            wrap(bone_weights.contiguous()),
+            plain(bone_indices.contiguous()),
+            plain(bone_weights.contiguous()),
             grad_argument,
             int(to_vertices),
             int(to_maps and on_cpu),
@@ -264,7 +261,7 @@ def _skin_adjoint(
     if to_maps and not on_cpu:
         # Many threads would collide in one bone's sum; sorted by bone, each has its own part of it.
         pairs = _known_pairs(bone_indices, bone_weights, _bone_numbers(bones, device))
-        arguments = [vertices_argument, grad_argument, *map(wrap, pairs), out_maps_argument]
+        arguments = [vertices_argument, grad_argument, *map(plain, pairs), out_maps_argument]
         launch(kernel.map_gradients_by_bone, batch * parts * bones, arguments, device)
     return out_vertices, out_maps
 

@@ -3,7 +3,7 @@
 Notation of the conventions: a joint j has an absolute rotation R_j (body to camera), a scale s_j and a fixed rest
 rotation Q_j that turns its rest frame to the T pose; L_j = s_j R_j Q_j is what its bone does to the rest body.
 
-`backend`: "auto" runs the Warp kernels for float32 on CPU and CUDA, which is the faster way at every size (0.3 ms
+`backend`: "auto" runs the Warp kernels for float32 on CPU and CUDA, which is the faster way at every size (0.2 ms
 forwards and backwards for one body's landmarks, where the reference takes 1.3), else the reference in plain torch;
 "kernel" and "reference" ask for one.
 """
@@ -106,11 +106,11 @@ def skin_vertices(
     check_shape("bone_indices", bone_indices, vertices.shape[1], "K")
     check_shape("bone_weights", bone_weights, *bone_indices.shape)
     check_tensors(
+        bone_indices,
         vertices=vertices,
         joints=joints,
         linear=linear,
         positions=positions,
-        bone_indices=bone_indices,
         bone_weights=bone_weights,
     )
     check_rows("bone_indices", bone_indices, count)
