@@ -31,6 +31,7 @@ class Frame:
     pixels  (H, W, 3) uint8 sRGB, upright
     focal  focal length in pixels from EXIF, or None
     alpha  (H, W) uint8, or None where it is opaque
+    path  the picture's file; None for a video's frames
     """
 
     index: int
@@ -38,6 +39,7 @@ class Frame:
     pixels: np.ndarray
     focal: float | None = None
     alpha: np.ndarray | None = None
+    path: Path | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -129,7 +131,7 @@ class InputItem:
             )
         for index, file in enumerate(chosen, start):
             picture = read_image(file)
-            yield Frame(index, printable(file.name), picture.pixels, picture.focal_pixels, picture.alpha)
+            yield Frame(index, printable(file.name), picture.pixels, picture.focal_pixels, picture.alpha, file)
 
 
 def printable(name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
@@ -78,12 +79,16 @@ class BodyFitter:
         self.body = body_by_name(self.options.body)
         self._people = people or DetectedPeople(self.options.detector, threads)
 
-    def fit_picture(self, pixels: np.ndarray, *, name: str = "picture", focal: float | None = None) -> FittedPicture:
+    def fit_picture(
+        self, pixels: np.ndarray, *, name: str = "picture", focal: float | None = None, path: Path | None = None
+    ) -> FittedPicture:
         """Everybody in one picture (H, W, 3) uint8 RGB; track ids count from the largest person, who is 0.
 
-        focal  pixels, from EXIF, if known; `FitOptions.focal` goes before it. Nobody found is a record with no rows.
+        focal  pixels, from EXIF, if known; `FitOptions.focal` goes before it
+        path   the picture's file, by which people given in a file are found
+        Nobody found is a record with no rows.
         """
-        frame = Frame(0, name, pixels, focal)
+        frame = Frame(0, name, pixels, focal, path=path)
         people = self._people.in_picture(frame)
         if self.options.people == "largest":
             people = people[:1]

@@ -52,7 +52,7 @@ def fit_item(
             overlay_video(fitter.body, record, item, outputs[1], on_step)
     else:
         frame = next(item.frames())
-        record = fitter.fit_picture(frame.pixels, name=frame.name, focal=frame.focal).record
+        record = fitter.fit_picture(frame.pixels, name=frame.name, focal=frame.focal, path=frame.path).record
         write_fit(outputs[0], record)
         if overlay:
             write_image(outputs[1], overlay_picture(fitter.body, record, frame.pixels))

@@ -118,7 +118,9 @@ class PeopleFromFile:
         return self._look(frame, frame.index)
 
     def _look(self, frame: Frame, index: int | None) -> list[DetectedPerson]:
-        given = self._given.people_in(frame.name, index)
+        # By its path first: folders side by side often hold pictures of the same names.
+        given = None if frame.path is None else self._given.people_in(frame.path.as_posix(), index)
+        given = self._given.people_in(frame.name, index) if given is None else given
         if given is None:
             raise InputError(
                 self._given.path,

@@ -1,11 +1,16 @@
+import json
+
 import numpy as np
+import pytest
 from conftest import KnownPeople
 
+from humanpose_cli.errors import InputError
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.input_items import InputItem
 from humanpose_cli.io.video import VideoReader
 from humanpose_cli.pipelines.fit import BodyFitter
 from humanpose_cli.pipelines.fit_items import fit_item
+from humanpose_cli.pipelines.people import people_source
 
 
 def test_frames_of_several_sizes_make_one_overlay_video(tmp_path):
@@ -22,3 +27,18 @@ def test_frames_of_several_sizes_make_one_overlay_video(tmp_path):
     np.testing.assert_allclose(first, 200, atol=4)
     np.testing.assert_allclose(second[:, 18:46], 200, atol=12)  # 36 of 64 columns, in the middle
     np.testing.assert_allclose(second[:, [2, 61]], 0, atol=12)
+
+
+def test_given_people_are_told_apart_by_the_folders_of_their_pictures(tmp_path):
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps({"a/1.png": [], "b/1.png": []}))
+    with BodyFitter(people=people_source(boxes=boxes)) as fitter:
+        for folder in ("a", "b", "c"):
+            file = tmp_path / folder / "1.png"
+            write_image(file, np.zeros((32, 32, 3), np.uint8))
+            item = InputItem("1.png", "picture", file, (file,), file.parent)
+            if folder == "c":
+                with pytest.raises(InputError, match=r"does not mention 1\.png"):
+                    fit_item(fitter, item, tmp_path / "out", overlay=False)
+            else:
+                assert len(fit_item(fitter, item, tmp_path / "out", overlay=False).record) == 0
