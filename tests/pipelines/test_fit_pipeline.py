@@ -100,7 +100,7 @@ def test_the_record_names_the_body_and_not_where_its_file_lies(monkeypatch, clip
     from types import SimpleNamespace
 
     monkeypatch.setattr("humanpose_cli.pipelines.fit.body_by_name", lambda _: SimpleNamespace(name="smpl-female"))
-    with BodyFitter(FitOptions(body="smpl:/home/me/SMPL_FEMALE.pkl"), people=KnownPeople()) as fitter:
+    with BodyFitter(FitOptions(body="smpl:models/SMPL_FEMALE.pkl"), people=KnownPeople()) as fitter:
         record = fitter.fit_picture(clip_frames[0]).record
     assert (record.body, record.gender, record.options["body"]) == ("smpl-female", "female", "smpl-female")
 
