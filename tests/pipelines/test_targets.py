@@ -7,7 +7,8 @@ from humanpose_cli.bodies.default_body import default_body
 from humanpose_cli.conventions import COCO17, SMPL24
 from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.rotations import geodesic_angle, matrix_to_axis_angle
-from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.io.fit_files import FitRecord, write_fit
+from humanpose_cli.io.pose_files import read_target_pose
 from humanpose_cli.pipelines.targets import JointTarget, RotationTarget, largest_person, target_of_record
 
 
@@ -82,3 +83,11 @@ def test_frames_without_the_person_hold_the_last_pose():
 def test_an_absent_person_is_named():
     with pytest.raises(InputError, match=r"no person 7.*0, 2"):
         target_of_record(record_of([(0, 0, 9), (2, 0, 9)]), track=7)
+
+
+def test_a_fit_file_holds_poses_as_the_video_it_came_from_does(tmp_path):
+    record = record_of([(3, 1, 9), (3, 4, 9), (5, 0, 9)])
+    write_fit(tmp_path / "a.fit.npz", record)
+    pose = read_target_pose(tmp_path / "a.fit.npz")
+    np.testing.assert_array_equal(pose.poses, target_of_record(record).poses)
+    assert len(pose.poses) == 4

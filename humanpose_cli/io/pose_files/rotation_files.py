@@ -114,6 +114,8 @@ def _gender(path: Path) -> str:
 def read_fit_as_target(path: Path, track: int | None) -> TargetPose:
     """One person of a fit file: `track`, or else whoever is in most frames (then the larger box).
 
+    From the first frame that shows them to the last; frames between that do not show them hold the last pose seen.
+
     InputError if the file holds nobody, UsageError if it does not hold that track.
     """
     fit = read_fit(path)
@@ -125,12 +127,14 @@ def read_fit_as_target(path: Path, track: int | None) -> TargetPose:
     rows = fit.rows_of(track)
     if len(rows) == 0:
         raise UsageError(path, f"holds no person {track}", expected=", ".join(map(str, fit.tracks)))
+    frames = fit.frame_index[rows]
+    held = rows[np.searchsorted(frames, np.arange(frames[0], frames[-1] + 1), side="right") - 1]
     return TargetPose(
         path,
         "fit",
         frame_rate=fit.frame_rate or None,
-        poses=fit.poses[rows],
-        trans=fit.trans[rows],
+        poses=fit.poses[held],
+        trans=fit.trans[held],
         axes_rotation=np.eye(3, dtype=np.float32),
         betas=fit.betas[rows].mean(axis=0),
         gender=fit.gender,
