@@ -147,6 +147,9 @@ def repose(
     found = open_inputs(inputs, sys.stdin, sequence=False, exclude=[out], own_suffixes=OWN_SUFFIXES)
     for message in found.messages:
         session.reporter.info(message)
+    for source in found:
+        if source.is_sequence:
+            session.reporter.info(f"{source.label}: the people of its first frame are reposed")
     fit = FitOptions(body, "all", detector.value, focal)
     transparent = background == "transparent"
     options = session.tune(ReposeOptions(person, absolute, "transparent" if transparent else "keep", size, fit))

@@ -12,6 +12,7 @@ from humanpose_cli.cli.main import main
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.io.fit_files import read_fit
 from humanpose_cli.io.images import read_image, write_image
+from humanpose_cli.io.video_writer import VideoWriter
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +133,16 @@ def test_repose_needs_somebody(hpc, photos, fitted, tmp_path):
     assert ran.code == 3
     assert "nobody was found" in ran.err
     assert not list(tmp_path.glob("*.png"))
+
+
+def test_repose_of_a_video_says_that_its_first_frame_is_taken(hpc, tmp_path):
+    np.save(tmp_path / "pose.npy", np.random.default_rng(0).normal(size=(24, 3)))
+    with VideoWriter(tmp_path / "clip.mp4", 25) as video:
+        video.write(np.zeros((48, 64, 3), np.uint8))
+    line = ("repose", "--input", str(tmp_path / "clip.mp4"), "--target-pose", str(tmp_path / "pose.npy"))
+    ran = hpc(*line, "--detector", "fast", "--out", str(tmp_path / "out"))
+    assert ran.code == 3
+    assert "clip.mp4: the people of its first frame are reposed" in ran.err
 
 
 @pytest.mark.parametrize(
