@@ -7,6 +7,7 @@ with BodyFitter(FitOptions(people="largest")) as fitter:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -78,6 +79,12 @@ class BodyFitter:
         self.options = options or FitOptions()
         self.body = body_by_name(self.options.body)
         self._people = people or DetectedPeople(self.options.detector, threads)
+
+    def for_another_camera(self) -> BodyFitter:
+        """The same fitter, models shared, without the focal length that was given for one camera."""
+        other = copy.copy(self)
+        other.options = replace(self.options, focal=None)
+        return other
 
     def fit_picture(
         self, pixels: np.ndarray, *, name: str = "picture", focal: float | None = None, path: Path | None = None

@@ -140,6 +140,7 @@ def read_target(
         pose = read_target_pose(path, skeleton, axes)
         return target_of_pose(pose), pose.warnings
     item = _one_item(path, frames)
+    fitter = fitter.for_another_camera()
     with closing(item.frames()) as decoded:
         if item.is_sequence:
             record = fitter.fit_sequence(
@@ -154,7 +155,9 @@ def read_target(
 
 
 def _one_item(path: Path | str, frames: FrameRange) -> InputItem:
-    """The one picture or sequence that a path names; InputError if it names several."""
+    """The one picture or sequence that a path names; InputError if there is none, or several."""
+    if not Path(path).exists():
+        raise InputError(path, "does not exist", expected="a pose file, a picture or a video")
     items = list(open_inputs([path], frames=frames))
     if len(items) != 1:
         raise InputError(

@@ -16,8 +16,8 @@ def test_perfect_landmarks_give_the_true_body(clip, clip_frames, known):
         fitted = fitter.fit_picture(clip_frames[0])
     record = fitted.record
     assert (len(record), record.frame_count) == (1, 1)
-    # Not zero: seen from the side, the far arm's depth is only as sure as the priors let it be, and the depth correction
-    # expects the detector's habits, which perfect landmarks do not have.
+    # Not zero: seen from the side, the far arm's depth is only as sure as the priors let it be, and the depth
+    # correction expects the detector's habits, which perfect landmarks do not have.
     assert 1000 * float(mpjpe(record.joints3d, clip.posed(slice(0, 1)).joints.numpy())[0]) < 50
     assert record.reprojection_error[0] < 3
     assert record.confidence[0] > 0.5
@@ -55,6 +55,14 @@ def test_focal_length_comes_from_the_option_then_exif_then_the_size(clip_frames)
     assert focal(FitOptions(focal=900.0), 800.0) == 900
     assert focal(FitOptions(), 800.0) == 800
     assert focal(FitOptions(), None) == pytest.approx(1.2 * 640)
+
+
+def test_a_given_focal_length_is_for_one_camera_only(clip_frames):
+    with BodyFitter(FitOptions(focal=900.0), people=KnownPeople()) as fitter:
+        other = fitter.for_another_camera()
+        assert float(other.fit_picture(clip_frames[0]).record.focal[0]) == pytest.approx(1.2 * 640)
+        assert float(fitter.fit_picture(clip_frames[0]).record.focal[0]) == 900
+        assert other.body is fitter.body
 
 
 @pytest.mark.parametrize("focal", [0.0, -1.0, float("nan"), float("inf")])
