@@ -8,7 +8,7 @@ with Reposer(ReposeOptions(person="largest")) as reposer:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal
@@ -150,26 +150,35 @@ class ReposingScene:
     ) -> None:
         self.photo, self.record, self.rows = photo, fitted.record, list(rows)
         self._body, self._options = body, options
-        height, width = photo.shape[:2]
-        masks = [
-            self._drawn_mask(row) if person.mask is None else person.mask.in_picture(height, width)
-            for row, person in enumerate(fitted.people)
-        ]
+        self._people = fitted.people
         alone = len(self.rows) == 1
         plate: Background | NDArray[np.uint8] = options.background if background is None else background
+        everybody = range(len(self._people))
         self._reposers = [
             MeshReposer(
                 photo,
-                masks[row],
+                self._mask(row),
                 _fitted_person(self.record, row),
                 body,
-                others=[mask for other, mask in enumerate(masks) if other != row],
+                others=[self._mask_of_all(other for other in everybody if other != row)],
                 background=plate if alone else "transparent",
                 options=options.mesh,
             )
             for row in self.rows
         ]
-        self._plate = None if alone else self._common_plate([masks[row] for row in self.rows], masks, plate)
+        self._plate = None if alone else self._common_plate(plate)
+
+    def _mask(self, row: int) -> NDArray[np.float32]:
+        """Where one person is, (H, W) 0…1. Made when asked for: a crowd's masks would not fit beside a large photo."""
+        height, width = self.photo.shape[:2]
+        mask = self._people[row].mask
+        return self._drawn_mask(row) if mask is None else mask.in_picture(height, width)
+
+    def _mask_of_all(self, rows: Iterable[int]) -> NDArray[np.float32]:
+        together = np.zeros(self.photo.shape[:2], np.float32)
+        for row in rows:
+            np.maximum(together, self._mask(row), out=together)
+        return together
 
     def pictures(self, target: Target) -> Iterator[ReposedPicture]:
         """The picture for each pose of the target, drawn one by one."""
@@ -200,19 +209,15 @@ class ReposingScene:
         rest = self._body.rest(torch.from_numpy(record.betas[row : row + 1])).joints[0, root]
         return motion.rotations, roots - rest
 
-    def _common_plate(
-        self, removed: Sequence[np.ndarray], masks: Sequence[np.ndarray], plate: Background | NDArray[np.uint8]
-    ) -> np.ndarray | None:
+    def _common_plate(self, plate: Background | NDArray[np.uint8]) -> np.ndarray | None:
         """What stands behind several people who are all redrawn."""
         if isinstance(plate, np.ndarray):
             return cover_picture(plate, self.photo.shape[:2])
         if plate == "transparent":
             return None
-        holes = [reposer.hole for reposer in self._reposers]
-        gone = np.logical_or.reduce(holes)
-        kept = [mask > 0.5 for mask in masks if not any(mask is r for r in removed)]
-        someone = np.logical_or.reduce(kept) & ~gone if kept else np.zeros_like(gone)
-        return inpaint(self.photo, gone & ~someone, someone, self._options.mesh.inpainting)
+        gone = np.logical_or.reduce([reposer.hole for reposer in self._reposers])
+        kept = self._mask_of_all(row for row in range(len(self._people)) if row not in self.rows)
+        return inpaint(self.photo, gone, (kept > 0.5) & ~gone, self._options.mesh.inpainting)
 
     def _together(self, layers: Sequence[np.ndarray], depths: Sequence[float]) -> np.ndarray:
         """Layers (H, W, 4) over the plate, the farthest person first."""
