@@ -56,12 +56,12 @@ def test_no_file_names_a_machines_folders():
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ("cd /work/main", True),
-        ('"/home/anna/x.jpg"', True),
-        ("C:\\Users\\anna", True),
-        ("hpc-out/work/x", False),
+        ("cd /scratch/project", True),
+        ('"/home/anybody/x.jpg"', True),
+        ("C:\\Users\\anybody", True),
+        ("hpc-out/scratch/x", False),
         ("/usr/bin/env", False),
-        ("https://example.org/work/x", False),
+        ("https://example.org/scratch/x", False),
     ],
 )
 def test_the_pattern_for_a_machines_folders(line, found):
