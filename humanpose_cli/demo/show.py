@@ -27,7 +27,7 @@ from humanpose_cli.pipelines.fit_items import fit_item
 from humanpose_cli.pipelines.overlays import body_vertices, overlay_picture
 from humanpose_cli.pipelines.repose import ReposeOptions, Reposer
 from humanpose_cli.pipelines.steps import StepListener
-from humanpose_cli.pipelines.targets import RotationTarget, largest_person
+from humanpose_cli.pipelines.targets import RotationTarget
 
 __all__ = ["ClipErrors", "Demo", "run_demo"]
 
@@ -171,7 +171,7 @@ def clip_errors(record: FitRecord, clip: DemoClip, fitter: BodyFitter) -> ClipEr
     """The person of a fit against the clip's truth; frames without the person count as not found only."""
     if not len(record):
         return ClipErrors(0.0, float("nan"), float("nan"), float("nan"))
-    rows = record.rows_of(largest_person(record))
+    rows = record.rows_of(record.largest_track)
     frames = record.frame_index[rows].tolist()
     truth = clip.body.pose(clip.rotations[frames], clip.betas, clip.trans[frames])
     assert truth.vertices is not None

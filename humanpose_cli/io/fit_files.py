@@ -146,6 +146,17 @@ class FitRecord:
         """The persons' numbers, ascending."""
         return [int(track) for track in np.unique(self.track_id)]
 
+    @property
+    def largest_track(self) -> int:
+        """Whom the pictures are about: the track whose boxes, added up over its frames, cover most.
+
+        InputError if there is nobody.
+        """
+        if not len(self):
+            raise InputError("fit", "holds nobody", expected="at least one person")
+        areas = np.prod(self.boxes[:, 2:] - self.boxes[:, :2], axis=1, dtype=np.float64)
+        return max(self.tracks, key=lambda track: float(areas[self.rows_of(track)].sum()))
+
     @cached_property
     def _frame_starts(self) -> tuple[np.ndarray, np.ndarray]:
         order = np.argsort(self.frame_index, kind="stable")

@@ -26,7 +26,6 @@ __all__ = [
     "JointTarget",
     "RotationTarget",
     "Target",
-    "largest_person",
     "read_target",
     "target_of_pose",
     "target_of_record",
@@ -77,25 +76,12 @@ class RotationTarget:
 Target = JointTarget | RotationTarget
 
 
-def largest_person(record: FitRecord) -> int:
-    """The track seen in most frames; among equals the one with the largest boxes. InputError if there is nobody."""
-    if not len(record):
-        raise InputError("picture", "nobody was found")
-    sizes = np.prod(record.boxes[:, 2:] - record.boxes[:, :2], axis=1)
-
-    def rank(track: int) -> tuple[int, float]:
-        rows = record.rows_of(track)
-        return len(rows), float(sizes[rows].sum())
-
-    return max(record.tracks, key=rank)
-
-
 def target_of_record(record: FitRecord, track: int | None = None) -> RotationTarget:
     """One person of a record as a target, from the first frame that shows them to the last.
 
     track  None: the largest person. Frames between that do not show them hold the last pose seen.
     """
-    chosen = largest_person(record) if track is None else track
+    chosen = record.largest_track if track is None else track
     rows = record.rows_of(chosen)
     if not len(rows):
         tracks = ", ".join(map(str, record.tracks)) or "nobody"

@@ -111,7 +111,7 @@ def test_damaged_archives(tmp_path):
             read_target_pose(path)
 
 
-def test_a_fit_file_gives_the_person_in_most_frames_or_the_one_asked_for(tmp_path):
+def test_a_fit_file_gives_the_largest_person_or_the_one_asked_for(tmp_path):
     path = tmp_path / "a.jpg.fit.npz"
     fit = record()
     write_fit(path, fit)

@@ -9,7 +9,7 @@ from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.rotations import geodesic_angle, matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord, write_fit
 from humanpose_cli.io.pose_files import read_target_pose
-from humanpose_cli.pipelines.targets import JointTarget, RotationTarget, largest_person, target_of_record
+from humanpose_cli.pipelines.targets import JointTarget, RotationTarget, target_of_record
 
 
 def test_rotations_pass_unchanged_and_the_pelvis_lands_where_the_file_says(clip):
@@ -70,9 +70,11 @@ def record_of(rows: list[tuple[int, int, float]]) -> FitRecord:
     )
 
 
-def test_the_largest_person_is_who_is_seen_most_then_who_is_larger():
-    assert largest_person(record_of([(0, 0, 300), (1, 0, 20), (1, 1, 20)])) == 1
-    assert largest_person(record_of([(0, 0, 30), (1, 0, 200)])) == 1
+def test_the_largest_person_covers_most_over_all_frames():
+    """A bystander seen in every frame is not whom a clip is about; nor is who fills one frame of many."""
+    assert record_of([(0, 0, 300), (1, 0, 20), (1, 1, 20)]).largest_track == 0
+    assert record_of([(0, 0, 100), (0, 1, 100), (0, 2, 100), (1, 1, 150)]).largest_track == 0
+    assert record_of([(0, 0, 30), (1, 0, 200)]).largest_track == 1
 
 
 def test_frames_without_the_person_hold_the_last_pose():

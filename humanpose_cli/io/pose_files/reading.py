@@ -32,7 +32,7 @@ def read_target_pose(
     skeleton  of a `.npy`; None tells it by the number of joints, where 17 is ambiguous
     axes      'camera', 'y-up' or 'z-up'; None takes the format's own: camera for `.npy`, z-up for AMASS, for BVH y-up
               unless its rest skeleton stands along z. A fit file is always in camera axes
-    track     the person of a fit file; None takes who is in most frames
+    track     the person of a fit file; None takes the largest
 
     InputError for what is no pose; UsageError for an ambiguous skeleton, unknown axes or an absent track.
     """

@@ -112,7 +112,7 @@ def _gender(path: Path) -> str:
 
 
 def read_fit_as_target(path: Path, track: int | None) -> TargetPose:
-    """One person of a fit file: `track`, or else whoever is in most frames (then the larger box).
+    """One person of a fit file: `track`, or else the largest (`FitRecord.largest_track`).
 
     From the first frame that shows them to the last; frames between that do not show them hold the last pose seen.
 
@@ -122,8 +122,7 @@ def read_fit_as_target(path: Path, track: int | None) -> TargetPose:
     if len(fit) == 0:
         raise InputError(path, "holds nobody", expected="a fit with at least one person")
     if track is None:
-        area = (fit.boxes[:, 2] - fit.boxes[:, 0]) * (fit.boxes[:, 3] - fit.boxes[:, 1])
-        track = max(fit.tracks, key=lambda t: (len(fit.rows_of(t)), float(area[fit.rows_of(t)].mean())))
+        track = fit.largest_track
     rows = fit.rows_of(track)
     if len(rows) == 0:
         raise UsageError(path, f"holds no person {track}", expected=", ".join(map(str, fit.tracks)))
