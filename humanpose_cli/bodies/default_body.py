@@ -10,8 +10,8 @@ import numpy as np
 
 from humanpose_cli.bodies.body_data import FACE13, BodyArrays, LandmarkArrays
 from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.shipped import read_shipped
 from humanpose_cli.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING19
-from humanpose_cli.errors import InputError, UnavailableError
 
 __all__ = ["default_body"]
 
@@ -34,15 +34,7 @@ def default_body(*, learned_landmarks: bool = True) -> RiggedBody:
 @functools.cache
 def _arrays(learned_landmarks: bool) -> BodyArrays:
     path = DATA / "default_body.npz"
-    if not path.exists():
-        raise UnavailableError(
-            path, "the default body is missing", remedy="reinstall humanpose-cli or run tools/build_default_body.py"
-        )
-    with np.load(path, allow_pickle=False) as file:
-        stored = {name: file[name] for name in file.files}
-    version = int(stored["schema_version"])
-    if version != SCHEMA_VERSION:
-        raise InputError(path, "another version of the default body", expected=str(SCHEMA_VERSION), got=str(version))
+    stored = read_shipped(path, "default body", SCHEMA_VERSION)
     arrays = _decode(stored, str(path))
     learned = DATA / "blazepose_landmarks.npz"
     if learned_landmarks and learned.exists():

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from humanpose_cli.bodies.shipped import read_shipped
 from humanpose_cli.conventions import SMPL24
-from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 __all__ = ["Motion", "PoseLibrary", "decode_steps", "encode_steps", "pose_library"]
@@ -128,22 +129,13 @@ def decode_steps(planes: np.ndarray, quantum: float) -> np.ndarray:
 @lru_cache(maxsize=1)
 def pose_library() -> PoseLibrary:
     """The library shipped with the package, read once (about 0.1 s)."""
-    with np.load(DATA_FILE, allow_pickle=False) as file:
-        version = int(file["schema_version"])
-        if version != _SCHEMA:
-            raise InputError(
-                DATA_FILE,
-                "is a pose library of another version",
-                expected=str(_SCHEMA),
-                got=str(version),
-                remedy="reinstall humanpose-cli",
-            )
-        return PoseLibrary(
-            poses=torch.from_numpy(decode_steps(file["pose_steps"], POSE_QUANTUM)),
-            pelvis=torch.from_numpy(decode_steps(file["pelvis_steps"], PELVIS_QUANTUM)),
-            clip_start=tuple(file["clip_start"].tolist()),
-            clip_names=tuple(file["clip_name"].tolist()),
-            clip_activities=tuple(file["clip_activity"].tolist()),
-            clip_splits=tuple(file["clip_split"].tolist()),
-            frame_rate=float(file["frame_rate"]),
-        )
+    file = read_shipped(DATA_FILE, "pose library", _SCHEMA)
+    return PoseLibrary(
+        poses=torch.from_numpy(decode_steps(file["pose_steps"], POSE_QUANTUM)),
+        pelvis=torch.from_numpy(decode_steps(file["pelvis_steps"], PELVIS_QUANTUM)),
+        clip_start=tuple(file["clip_start"].tolist()),
+        clip_names=tuple(file["clip_name"].tolist()),
+        clip_activities=tuple(file["clip_activity"].tolist()),
+        clip_splits=tuple(file["clip_split"].tolist()),
+        frame_rate=float(file["frame_rate"]),
+    )

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.bodies.joint_angles import angles_to_rotations, rotations_to_angles
+from humanpose_cli.bodies.shipped import read_shipped
 from humanpose_cli.conventions import SMPL24
-from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.errors import UsageError
 
 __all__ = ["PRIOR_GROUPS", "PosePrior", "PriorQuadratic", "pose_prior"]
 
@@ -160,20 +161,11 @@ def mixture_from(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray
 
 @lru_cache(maxsize=1)
 def _shipped() -> dict[str, _Mixture]:
-    with np.load(DATA_FILE, allow_pickle=False) as file:
-        version = int(file["schema_version"])
-        if version != _SCHEMA:
-            raise InputError(
-                DATA_FILE,
-                "is a pose prior of another version",
-                expected=str(_SCHEMA),
-                got=str(version),
-                remedy="reinstall humanpose-cli",
-            )
-        return {
-            name: mixture_from(*(file[f"{name}.{field}"] for field in ("weights", "means", "covariances")))
-            for name in PRIOR_GROUPS
-        }
+    file = read_shipped(DATA_FILE, "pose prior", _SCHEMA)
+    return {
+        name: mixture_from(*(file[f"{name}.{field}"] for field in ("weights", "means", "covariances")))
+        for name in PRIOR_GROUPS
+    }
 
 
 def pose_prior() -> PosePrior:
