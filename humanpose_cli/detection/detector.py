@@ -76,7 +76,7 @@ class PersonDetector:
         self._follower = None
 
     def _chosen(self, found: list[DetectedPerson]) -> list[DetectedPerson]:
-        found = sorted(found, key=lambda person: -float(np.prod(person.box[2:] - person.box[:2])))
+        found = sorted(found, key=lambda person: -person.area)
         return found[:1] if self.people == "largest" else found
 
     def close(self) -> None:

@@ -59,3 +59,8 @@ class DetectedPerson:
     mask: PersonMask | None
     score: float
     skeleton: Skeleton = BLAZEPOSE33
+
+    @property
+    def area(self) -> float:
+        """Of the box, square pixels."""
+        return float(np.prod(self.box[2:] - self.box[:2]))

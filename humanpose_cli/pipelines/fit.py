@@ -178,15 +178,11 @@ def _largest_tracks(seen: Sequence[SeenPerson]) -> list[SeenPerson]:
     for s in seen:
         tracks.setdefault(s.track, []).append(s)
     chosen: list[list[SeenPerson]] = []
-    for rows in sorted(tracks.values(), key=lambda rows: -sum(_area(s.person) for s in rows)):
+    for rows in sorted(tracks.values(), key=lambda rows: -sum(s.person.area for s in rows)):
         if all(rows[-1].frame < other[0].frame or rows[0].frame > other[-1].frame for other in chosen):
             chosen.append(rows)
     chosen.sort(key=lambda rows: rows[0].frame)
     return [replace(s, track=number) for number, rows in enumerate(chosen) for s in rows]
-
-
-def _area(person: DetectedPerson) -> float:
-    return float(np.prod(person.box[2:] - person.box[:2]))
 
 
 def _without_mask(person: DetectedPerson) -> DetectedPerson:

@@ -136,7 +136,7 @@ class PeopleFromFile:
             boxes = [person.box for person in given if person.box is not None]
             people = people_in_boxes(self._pool, frame.pixels, np.reshape(boxes, (-1, 4)), self._views)
             people = [replace(p, score=given[i].score * p.score) for i, p in enumerate(people)]
-        return sorted(people, key=lambda p: -float(np.prod(p.box[2:] - p.box[:2])))
+        return sorted(people, key=lambda person: -person.area)
 
     def __enter__(self) -> PeopleFromFile:
         return self
