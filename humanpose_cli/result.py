@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -76,10 +75,6 @@ class CommandResult:
             "version": __version__,
         }
         return {**self.extra, **fixed}
-
-    def to_json(self) -> str:
-        """The document as one line of strict JSON (no NaN)."""
-        return json.dumps(self.to_document(), ensure_ascii=False, allow_nan=False)
 
 
 def combine_status(items: Sequence[ItemResult]) -> tuple[Status, ExitCode]:

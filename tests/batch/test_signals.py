@@ -23,6 +23,7 @@ from pathlib import Path
 from humanpose_cli.batch.items import Item
 from humanpose_cli.batch.runner import Batch, Outcome, run_items
 from humanpose_cli.batch.signals import StopSignals
+from humanpose_cli.cli.render import json_text
 from humanpose_cli.io.atomic import atomic_path
 
 out, manner = Path(sys.argv[1]), sys.argv[2]
@@ -51,7 +52,7 @@ def abandon(number):
 
 with StopSignals(grace=0.5, hard_limit=1.5, on_abandon=abandon) as stop:
     result = run_items(items, worker, Batch("fit", out), stop=stop)
-print(result.to_json(), flush=True)
+print(json_text(result), flush=True)
 sys.exit(result.exit_code)
 """
 
