@@ -1,0 +1,151 @@
+"""What a data set is made of: pictures with the people in them and everything that is known about these.
+
+Every source makes samples, the cache stores them, and readers give their labels back. Conventions as everywhere:
+metres, radians, pixels of the stored picture with centres at +0.5, camera axes x right, y down, z forward. What is
+not known is None here and NaN (or an absent map) in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LABEL_MAPS", "Group", "LabelMap", "Person", "Sample", "Source", "SourceInfo"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """How one kind of label map is encoded as a PNG of its picture's size.
+
+    dtype     of the decoded array; channels 1: (H, W), 3: (H, W, 3)
+    meaning   what a number says; 0 always stands for "nothing here" or "not known"
+    """
+
+    dtype: type[np.uint8] | type[np.uint16]
+    channels: int
+    meaning: str
+
+
+LABEL_MAPS: Mapping[str, LabelMap] = {
+    "persons": LabelMap(np.uint8, 1, "1 + the person's place among the picture's people"),
+    "parts": LabelMap(np.uint8, 1, "1 + the row of smpl24's joint whose part is seen"),
+    "depth": LabelMap(np.uint16, 1, "millimetres along the camera's axis"),
+    "normals": LabelMap(np.uint8, 3, "round(127.5 (n + 1)) of the unit normal in camera axes"),
+    "correspondence": LabelMap(np.uint16, 3, "1 + nearest vertex of the body, then 4095 u and 4095 v of its texture"),
+    "densepose": LabelMap(np.uint8, 3, "DensePose's chart 1 to 24, then 255 U and 255 V"),
+}
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person in one picture; None where a label is not known.
+
+    identity, clothing, activity  names by which splits and pairs are made, "" where unknown
+    gender          "neutral", "male", "female" or "" (the model that the body parameters belong to)
+    body            "default", "smpl", "smplx" …: whose parameters poses and betas are; "" without any
+    box             (4,) x0, y0, x1, y1 pixels
+    poses           (72,) axis-angle of smpl24; the first three map body to camera axes, the others are parent-relative
+    betas           (10,) shape; trans (3,) metres, such that root = shaped rest pelvis + trans
+    segment_scales  (24,)
+    keypoints       skeleton name → (J, 3): x, y pixels and confidence or visibility 0…1 (0: not labelled)
+    joints          skeleton name → (J, 4): x, y, z metres in camera axes and confidence 0…1 (0: not labelled)
+    fit_poses, fit_betas, fit_trans  an imperfect fit of this person, from which refinement starts
+    detected        (33, 3) x, y, confidence of the detector on this picture; detected_world (33, 4) its world landmarks
+    detected_mask   PNG bytes, 8 bit, the picture's size: the detector's person mask · 255
+    surface_points  (M, 5) x, y pixels, DensePose chart 1…24, U, V in 0…1
+    mask            PNG bytes, 8 bit, the picture's size: 255 where this person is seen, for sources without a map
+    """
+
+    identity: str = ""
+    clothing: str = ""
+    activity: str = ""
+    gender: str = ""
+    body: str = ""
+    box: Array | None = None
+    poses: Array | None = None
+    betas: Array | None = None
+    trans: Array | None = None
+    segment_scales: Array | None = None
+    keypoints: Mapping[str, Array] = field(default_factory=dict)
+    joints: Mapping[str, Array] = field(default_factory=dict)
+    fit_poses: Array | None = None
+    fit_betas: Array | None = None
+    fit_trans: Array | None = None
+    detected: Array | None = None
+    detected_world: Array | None = None
+    detected_mask: bytes | None = None
+    surface_points: Array | None = None
+    mask: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture.
+
+    name             unique within its source, "/" between its parts
+    image            JPEG or PNG bytes as stored; size (width, height) pixels
+    focal            pixels; None where the camera is not known
+    principal_point  (2,) pixels; None for the centre
+    people           those that are labelled
+    maps             name of `LABEL_MAPS` → PNG bytes
+    sequence         name of the video or set of pictures that belong together, "" for a single picture
+    frame            its place there, counted in frames of the original recording
+    splits           protocol → split that this picture belongs to, such as {"nbf": "train", "all": "test"}
+    """
+
+    name: str
+    image: bytes
+    size: tuple[int, int]
+    focal: float | None = None
+    principal_point: tuple[float, float] | None = None
+    people: Sequence[Person] = ()
+    maps: Mapping[str, bytes] = field(default_factory=dict)
+    sequence: str = ""
+    frame: int = 0
+    splits: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Samples that must stay together in one shard: a clip, the pictures of one garment, or a single picture.
+
+    name   unique within the source
+    count  how many samples reading it will give
+    pairs  (protocol, split) → (input, target) numbers of samples within the group, where a protocol lists pairs
+    key    whatever the source needs to read it; plain data that can be pickled
+    """
+
+    name: str
+    count: int
+    pairs: Mapping[tuple[str, str], Sequence[tuple[int, int]]] = field(default_factory=dict)
+    key: Any = None
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What a cache says about where it comes from: name, and options as plain JSON values."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Something that makes samples. Instances can be pickled: shards are read by several processes."""
+
+    @property
+    def info(self) -> SourceInfo: ...
+
+    def groups(self) -> Sequence[Group]:
+        """All groups in a fixed order, found without decoding pictures. InputError names a missing or wrong file."""
+        ...
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        """The group's samples, always the same ones: any process, any time. InputError names a damaged file."""
+        ...
