@@ -19,9 +19,13 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "RESULTS.md"
-TITLE = (
-    "# Results\n\nMeasured by `make bench`. Ratios come from one run in which both sides were measured side by side.\n"
-)
+TITLE = """# Results
+
+Measured by `make bench`. Ratios come from one run in which both sides were measured side by side, and are those of the
+least times. Where two ways are compared, times are the least and, in brackets, the median; peaks are what ours / theirs
+need above what was held before; the roofline is the least time that this machine's memory bandwidth and multiply rate
+would allow for the data and the arithmetic that nobody can spare, and the share of it that ours reaches.
+"""
 
 
 def machine() -> str:
@@ -60,6 +64,7 @@ def run(script: Path) -> tuple[str, list[dict[str, object]], bool]:
 
 def table(rows: list[dict[str, object]]) -> str:
     """A Markdown table whose columns are the keys in the order of their first appearance; a single row stands up."""
+    rows = [merged(row) for row in rows]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     if len(rows) == 1:
         rows = [{"figure": key, "value": value} for key, value in rows[0].items()]
@@ -67,6 +72,27 @@ def table(rows: list[dict[str, object]]) -> str:
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     lines += ["| " + " | ".join(cell(row.get(column, "")) for column in columns) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def merged(row: dict[str, object]) -> dict[str, object]:
+    """What `side_by_side.compare` printed, in columns that a page has room for; other rows stay as they are."""
+    if "ours_min_ms" not in row:
+        return row
+    shown: dict[str, object] = {"name": f"{row['name']}, against {row['against']}"}
+    shown["times faster (reach)"] = f"{row['ratio']} ({row['reach']})"
+    for side in ("ours", "theirs"):
+        shown[f"{side}, ms"] = f"{cell(row[f'{side}_min_ms'])} ({cell(row[f'{side}_median_ms'])})"
+    if "ours_peak_mib" in row:
+        peaks = f"{cell(row['ours_peak_mib'])} / {cell(row['theirs_peak_mib'])}"
+        asked = f" ({row['memory_ratio']}×, reach {row['memory_reach']})" if "memory_reach" in row else ""
+        shown["peak, MiB"] = peaks + asked
+    if "roofline_ms" in row:
+        share = f"{100 * float(str(row['of_roofline'])):.0f} %"
+        shown["roofline, ms"] = f"{cell(row['roofline_ms'])} ({row['limit']}): {share}"
+    shown["on"] = f"{row['threads']} threads" if row["device"] == "cpu" else row["device"]
+    if "note" in row:
+        shown["note"] = row["note"]
+    return shown
 
 
 def cell(value: object) -> str:
@@ -81,10 +107,9 @@ def cell(value: object) -> str:
 
 def write(heading: str, body: str) -> None:
     """Put this machine's part into RESULTS.md; other machines' parts stay."""
-    before = RESULTS.read_text("utf-8") if RESULTS.exists() else TITLE
-    title, *parts = before.split("\n## ")
+    parts = RESULTS.read_text("utf-8").split("\n## ")[1:] if RESULTS.exists() else []
     kept = [part.rstrip("\n") for part in parts if part.partition("\n")[0] != heading]
-    text = "\n\n## ".join([title.rstrip("\n"), *kept, f"{heading}\n{body}"])
+    text = "\n\n## ".join([TITLE.rstrip("\n"), *kept, f"{heading}\n{body}"])
     RESULTS.write_text(text + "\n", "utf-8")
 
 

@@ -33,6 +33,21 @@ def test_rows_become_a_table(results):
     assert results.table([{"a": 1, "b": "x"}]).splitlines()[2:] == ["| a | 1 |", "| b | x |"]
 
 
+def test_two_sides_take_a_column_each(results):
+    row = {"name": "a", "against": "b", "ratio": 2.5, "reach": 2.0, "ours_min_ms": 1.0, "ours_median_ms": 1.25}
+    row |= {"theirs_min_ms": 2.5, "theirs_median_ms": 3.0, "threads": 2, "device": "cpu"}
+    measured = {"ours_peak_mib": 1.5, "theirs_peak_mib": 12.0, "memory_ratio": 8.0, "memory_reach": 8}
+    measured |= {"mbytes_moved": 1.0, "mflops": 2.0, "roofline_ms": 0.5, "of_roofline": 0.5, "limit": "memory"}
+    lines = results.table([row, row | measured | {"device": "cuda", "note": "why"}]).splitlines()
+    assert lines[0] == (
+        "| name | times faster (reach) | ours, ms | theirs, ms | on | peak, MiB | roofline, ms | note |"
+    )
+    assert lines[2] == "| a, against b | 2.5 (2.0) | 1 (1.25) | 2.5 (3) | 2 threads |  |  |  |"
+    assert lines[3] == (
+        "| a, against b | 2.5 (2.0) | 1 (1.25) | 2.5 (3) | cuda | 1.5 / 12 (8.0×, reach 8) | 0.5 (memory): 50 % | why |"
+    )
+
+
 def test_other_machines_parts_stay(results):
     results.write("a fast one", "body 1")
     results.write("a slow one", "body 2")
