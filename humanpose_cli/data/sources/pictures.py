@@ -59,9 +59,8 @@ def _as_it_is(path: Path, content: bytes) -> StoredPicture | None:
     """A JPEG or PNG that every decoder shows rightly, its bytes kept; None for other pictures."""
     if not content.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
         return None
-    Image.init()
     try:
-        with Image.open(io.BytesIO(content), formats=("JPEG", "MPO", "PNG")) as image:
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
             size, focal = image.size, focal_from_exif(image)
             plain = image.format in {"JPEG", "PNG"} and image.mode in {"RGB", "L"} and "transparency" not in image.info
             if not plain or orientation_from_exif(image) != 1 or not _is_srgb(image):
