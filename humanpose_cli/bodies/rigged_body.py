@@ -107,8 +107,12 @@ class RiggedBody(torch.nn.Module):
         """Shape the body: betas (B, S) → rest vertices and joints."""
         return RestBody(
             self._shaped(self.template, self.shape_directions, betas),
-            self._shaped(self.joint_template, self.joint_directions, betas),
+            self.rest_joints(betas),
         )
+
+    def rest_joints(self, betas: Tensor) -> Tensor:
+        """The joints of `rest` alone: betas (B, S) → (B, 24, 3) metres."""
+        return self._shaped(self.joint_template, self.joint_directions, betas)
 
     def pose(
         self,
@@ -130,8 +134,7 @@ class RiggedBody(torch.nn.Module):
         vertices        False spares the mesh
         """
         batch = rotations.shape[0]
-        rest_joints = self._shaped(self.joint_template, self.joint_directions, betas)
-        rest_joints = rest_joints.expand(batch, -1, -1)
+        rest_joints = self.rest_joints(betas).expand(batch, -1, -1)
         posed = forward_kinematics(
             rotations,
             rest_joints,

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from humanpose_cli.bodies.landmarks import LandmarkSet
 from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.conventions import Skeleton
 
-__all__ = ["LandmarkRig", "PosedRig", "descendants"]
+__all__ = ["LandmarkRig", "PosedRig", "descendants", "rig_of_skeleton"]
 
 
 class PosedRig(NamedTuple):
@@ -147,6 +148,15 @@ class LandmarkRig:
             moved[:, rows] = moved[:, above] + linear[:, above] @ step
         joint_part = (self.weights @ (moved - turned).flatten(-2)).unflatten(-1, turned.shape[-2:])
         return blend @ self.directions + joint_part
+
+
+def rig_of_skeleton(body: RiggedBody, skeleton: Skeleton) -> tuple[LandmarkRig, slice]:
+    """A rig with the body's points that correspond to a skeleton's joints, and the rows where they stand."""
+    if skeleton.name == body.skeleton.name:
+        landmarks = body.landmarks("coco17")
+        rig = LandmarkRig(body, landmarks, skeleton.joint_names)
+        return rig, slice(rig.landmark_count, None)
+    return LandmarkRig(body, body.landmarks(skeleton.name)), slice(0, None)
 
 
 def _levels(parents: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:

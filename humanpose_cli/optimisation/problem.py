@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from humanpose_cli.bodies.joint_angles import ANGLE_NAMES
-from humanpose_cli.bodies.joint_limits import joint_limits
-from humanpose_cli.bodies.pose_prior import PosePrior, pose_prior
-from humanpose_cli.conventions import SMPL24, Skeleton
+from humanpose_cli.conventions import Skeleton
 from humanpose_cli.optimisation.landmark_rig import LandmarkRig
 from humanpose_cli.optimisation.options import KeypointFitOptions
+from humanpose_cli.optimisation.pose_energy import add_pose_energy
 from humanpose_cli.optimisation.residuals import (
     FitState,
     Rows,
     accumulate,
-    add_angle_energy,
     add_diagonal,
-    angle_jacobian,
     projection_rows,
     retract_state,
     root_columns,
@@ -119,23 +114,6 @@ class Evidence:
         return cls(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(cls)})
 
 
-@lru_cache(maxsize=1)
-def _angle_ranges() -> tuple[Tensor, Tensor]:
-    """(24, 3) lowest and highest angle in radians; the pelvis has none."""
-    limits = joint_limits()
-    free = (-torch.inf, torch.inf)
-    table = torch.tensor(
-        [[limits.get(f"{joint}.{angle}", free) for angle in ANGLE_NAMES[joint]] for joint in SMPL24.joint_names],
-        dtype=torch.float64,
-    )
-    return table[..., 0], table[..., 1]
-
-
-@lru_cache(maxsize=1)
-def _prior() -> PosePrior:
-    return pose_prior().double()
-
-
 class KeypointProblem:
     """Terms of the keypoint fit for the rows of `evidence`; see `LeastSquaresProblem`."""
 
@@ -220,17 +198,11 @@ class KeypointProblem:
 
     def _add_angles(self, equations: NormalEquations, state: FitState) -> None:
         """Pose prior, joint limits and the fallback of unseen limbs: energies of the anatomical angles."""
-        angles, jacobian = angle_jacobian(state.rotations)
-        low, high = _angle_ranges()
-        excess = (angles - high).clamp_min(0) - (low - angles).clamp_min(0)
-        limit = self.options.limit_noise**-2
-        fallback = (self.evidence.fallback_weights**2)[..., None].expand_as(angles)
-        away = angles - self.evidence.fallback
-        prior = _prior().quadratic(angles)
-        strength = self.options.prior_strength
-        cost = strength * prior.energy
-        cost += 0.5 * (limit * excess.square() + fallback * away.square()).sum((1, 2))
-        slope = strength * prior.gradient + (limit * excess + fallback * away).flatten(1)
-        curvature = strength * prior.curvature
-        curvature.diagonal(dim1=1, dim2=2).add_((limit * (excess != 0) + fallback).flatten(1))
-        add_angle_energy(equations, jacobian, cost, slope, curvature)
+        evidence, options = self.evidence, self.options
+        add_pose_energy(
+            equations,
+            state.rotations,
+            prior_strength=options.prior_strength,
+            limit_noise=options.limit_noise,
+            fallback=(evidence.fallback, evidence.fallback_weights),
+        )

@@ -21,7 +21,7 @@ from humanpose_cli.conventions import SMPL24, Skeleton
 from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.optimisation.initialisation import limb_rotations, neutral_rotations
-from humanpose_cli.optimisation.landmark_rig import LandmarkRig
+from humanpose_cli.optimisation.landmark_rig import LandmarkRig, rig_of_skeleton
 
 __all__ = ["RetargetOptions", "TargetMotion", "place_roots", "retarget_joints", "root_positions"]
 
@@ -87,12 +87,12 @@ def retarget_joints(
         raise InputError("target pose", f"frame {frame} lacks a hip or a shoulder", expected="finite positions")
     points = torch.where(known[..., None], points, points.new_zeros(()))
     with torch.no_grad():
-        rig, first = _rig(body, skeleton)
+        rig, place = rig_of_skeleton(body, skeleton)
         shape = torch.from_numpy(np.asarray(betas, np.float64))[None].expand(len(points), -1)
         solved = [points.new_zeros(0, len(SMPL24), 3, 3)]
         for rows in torch.arange(len(points)).split(_CHUNK):
             start = limb_rotations(rig, skeleton, points[rows], known[rows].double())
-            problem = _Directions(rig, first, skeleton, points[rows], known[rows], shape[rows], start, options)
+            problem = _Directions(rig, place.start, skeleton, points[rows], known[rows], shape[rows], start, options)
             solved.append(problem.solve(start))
     return TargetMotion(torch.cat(solved).float(), root_positions(points, skeleton).float())
 
@@ -114,14 +114,6 @@ def place_roots(roots: Tensor, person_root: Tensor, *, absolute: bool = False, s
     if absolute:
         return roots
     return person_root + scale * (roots - roots[:1])
-
-
-def _rig(body: RiggedBody, skeleton: Skeleton) -> tuple[LandmarkRig, int]:
-    """The body's points that correspond to the skeleton's joints, and the row of the first of them."""
-    if skeleton.name == SMPL24.name:
-        landmarks = body.landmarks("coco17")
-        return LandmarkRig(body, landmarks, SMPL24.joint_names), len(landmarks)
-    return LandmarkRig(body, body.landmarks(skeleton.name)), 0
 
 
 class _Directions:
