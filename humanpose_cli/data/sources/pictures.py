@@ -17,13 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from humanpose_cli.data.sources.reading import existing_file
 from humanpose_cli.errors import InputError
 from humanpose_cli.io.exif import focal_from_exif, orientation_from_exif
+from humanpose_cli.io.ffmpeg import start_ffmpeg
 from humanpose_cli.io.images import encode_image, read_image
 from humanpose_cli.io.sniffing import reading_error
 from humanpose_cli.io.video import VideoReader
 
-__all__ = ["JPEG_QUALITY", "StoredPicture", "encode_mask", "encode_pixels", "stored_picture", "video_frames"]
+__all__ = [
+    "JPEG_QUALITY",
+    "StoredPicture",
+    "decoded",
+    "encode_mask",
+    "encode_pixels",
+    "stored_picture",
+    "video_frame_count",
+    "video_frames",
+]
 
 JPEG_QUALITY = 95
 """Of what is encoded anew; with full colour resolution."""
@@ -67,6 +78,8 @@ def _as_it_is(path: Path, content: bytes) -> StoredPicture | None:
                 return None
             image.draft("L", (size[0] // 8, size[1] // 8))  # all bytes are read, but few pixels made
             image.load()
+            if image.format == "PNG" and b"IEND" not in content[-64:]:
+                raise InputError(path, "is a truncated picture", remedy="unpack or download it again")
             return StoredPicture(content, size, focal)
     except _DAMAGED as error:
         raise InputError(
@@ -93,6 +106,27 @@ def encode_pixels(pixels: NDArray[np.uint8], *, lossless: bool = False) -> Store
 def encode_mask(mask: NDArray[np.bool_]) -> bytes:
     """A mask (H, W) as `Person.mask` has it: an 8-bit PNG, 255 where the person is seen."""
     return encode_image(np.where(mask, np.uint8(255), np.uint8(0)), ".png")
+
+
+def decoded(picture: StoredPicture) -> NDArray[np.uint8]:
+    """The pixels (H, W, 3) of a stored picture."""
+    with Image.open(io.BytesIO(picture.image)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def video_frame_count(path: Path) -> int:
+    """How many frames a video has, counted without decoding them. InputError if there is none."""
+    existing_file(path, "a video")
+    arguments = ["-v", "error", "-i", f"file:{path}", "-map", "0:V:0", "-c", "copy", "-f", "framecrc", "-"]
+    process = start_ffmpeg(arguments)  # one line a frame, after a few that start with #
+    try:
+        count = sum(not line.startswith(b"#") for line in process.stdout)
+        process.wait()
+    finally:
+        process.stop()
+    if not count:
+        raise InputError(path, "has no readable video frame", remedy="unpack or download it again")
+    return count
 
 
 def video_frames(path: Path, wanted: Sequence[int] | None = None) -> Iterator[tuple[int, NDArray[np.uint8]]]:
