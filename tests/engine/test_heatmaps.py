@@ -1,0 +1,248 @@
+"""Volumetric heatmaps by their formula, and joints read back from them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from scipy.stats import norm
+
+from humanpose_cli.engine.heatmaps import gaussian_heatmaps, soft_argmax
+from humanpose_cli.errors import UsageError
+
+SIZE = (6, 8, 10)
+
+
+def random_joints(batch=2, count=5, size=SIZE, seed=0, margin=0.0, device="cpu", dtype=torch.float32):
+    """Joints (batch, count, 3) at least `margin` voxels inside the volume."""
+    generator = torch.Generator().manual_seed(seed)
+    extent = torch.tensor(size[::-1], dtype=torch.float64)
+    joints = margin + torch.rand((batch, count, 3), generator=generator, dtype=torch.float64) * (extent - 2 * margin)
+    return joints.to(device, dtype)
+
+
+def by_formula(joints, sigma, size):
+    """exp(−½ Σ ((voxel − joint) / sigma)²), (B, J, D, H, W) in numpy."""
+    z, y, x = np.mgrid[: size[0], : size[1], : size[2]] + 0.5
+    voxels = np.stack((x, y, z), -1)
+    offsets = (voxels - joints.cpu().double().numpy()[:, :, None, None, None]) / np.asarray(sigma)
+    return np.exp(-0.5 * (offsets**2).sum(-1))
+
+
+@pytest.mark.parametrize("sigma", [(1.5, 1.5, 1.5), (0.7, 1.5, 3.0), (2.0, 2.0, math.inf), (1e-3, 1.0, 1.0)])
+def test_heatmaps_follow_the_formula_with_a_sigma_for_each_axis(device, sigma):
+    joints = random_joints(device=device)
+    found = gaussian_heatmaps(joints, sigma, SIZE)
+    assert found.shape == (2, 5, *SIZE)
+    np.testing.assert_allclose(found.cpu().numpy(), by_formula(joints, sigma, SIZE), rtol=2e-5, atol=1e-12)
+
+
+def test_the_voxel_that_holds_a_joint_at_its_centre_is_one():
+    heatmap = gaussian_heatmaps(torch.tensor([[[7.5, 2.5, 4.5]]]), (1.0, 1.0, 1.0), SIZE)
+    assert heatmap[0, 0, 4, 2, 7] == 1
+    assert (heatmap == 1).sum() == 1
+
+
+@pytest.mark.parametrize(("batch", "count"), [(2, 5), (1, 1), (1, 19), (3, 1)])
+def test_joints_are_the_channels_in_memory(device, batch, count):
+    heatmaps = gaussian_heatmaps(random_joints(batch, count, device=device), (1.0, 1.0, 1.0), SIZE)
+    assert heatmaps.is_contiguous(memory_format=torch.channels_last_3d)
+    assert torch.equal(heatmaps.permute(0, 2, 3, 4, 1).contiguous().permute(0, 4, 1, 2, 3), heatmaps)
+    assert heatmaps.permute(0, 2, 3, 4, 1).is_contiguous()
+
+
+def test_an_infinite_sigma_along_z_is_the_projected_pose_in_every_layer():
+    joints = random_joints()
+    flat = gaussian_heatmaps(joints, (1.5, 1.5, math.inf), SIZE)
+    assert torch.equal(flat, flat[:, :, :1].expand_as(flat))
+    moved = joints + torch.tensor([0.0, 0.0, 50.0])
+    assert torch.equal(gaussian_heatmaps(moved, (1.5, 1.5, math.inf), SIZE), flat)
+    assert not gaussian_heatmaps(moved, (1.5, 1.5, 1.5), SIZE).any()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("sigma_z", [1.5, math.inf])
+def test_joints_that_are_not_finite_have_empty_maps_and_no_gradient(device, value, axis, sigma_z):
+    joints = random_joints(device=device)
+    known = gaussian_heatmaps(joints, (1.5, 1.5, sigma_z), SIZE)
+    joints[0, 2, axis] = value
+    joints.requires_grad_()
+    found = gaussian_heatmaps(joints, (1.5, 1.5, sigma_z), SIZE)
+    assert not found[0, 2].any()
+    others = torch.ones(2, 5, dtype=torch.bool)
+    others[0, 2] = False
+    assert torch.equal(found[others], known[others])
+    (gradient,) = torch.autograd.grad(found.square().sum(), joints)
+    assert not gradient[0, 2].any()
+    assert gradient.isfinite().all()
+    assert gradient[others][:, :2].all()
+
+
+def test_joints_outside_show_what_reaches_in():
+    joints = torch.tensor([[[-1.0, 4.0, 3.0], [-100.0, 4.0, 3.0], [3e38, 4.0, 3.0]]], requires_grad=True)
+    heatmaps = gaussian_heatmaps(joints, (1.0, 1.0, 1.0), SIZE)
+    np.testing.assert_allclose(
+        heatmaps[:, :1].detach(), by_formula(joints[:, :1].detach(), (1.0,) * 3, SIZE), rtol=2e-5, atol=1e-12
+    )
+    assert not heatmaps[0, 1:].any()
+    assert not torch.autograd.grad(heatmaps.sum(), joints)[0][0, 1:].any()
+
+
+def test_no_value_is_denormal():
+    heatmaps = gaussian_heatmaps(random_joints(size=(64, 64, 64), count=9), (1.5, 1.5, 1.5), (64, 64, 64))
+    assert heatmaps[heatmaps > 0].min() >= torch.finfo(torch.float32).tiny
+
+
+@pytest.mark.parametrize("sigma", [(1.0, 1.5, 0.8), (1.0, 1.5, math.inf)])
+def test_gradcheck_of_heatmaps(sigma):
+    joints = random_joints(dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(lambda j: gaussian_heatmaps(j, sigma, SIZE), joints)
+
+
+@pytest.mark.parametrize("layout", ["channels_last_3d", "contiguous", "expanded"])
+def test_gradients_do_not_depend_on_the_memory_format_that_comes_back(device, layout):
+    joints = random_joints(device=device).requires_grad_()
+    heatmaps = gaussian_heatmaps(joints, (1.5, 1.5, 1.5), SIZE)
+    upstream = torch.randn(heatmaps.shape, generator=torch.Generator().manual_seed(3)).to(device)
+    if layout == "channels_last_3d":
+        upstream = upstream.contiguous(memory_format=torch.channels_last_3d)
+    elif layout == "expanded":
+        upstream = upstream[:, :, :1, :1, :1].expand_as(heatmaps)
+    (found,) = torch.autograd.grad(heatmaps, joints, upstream)
+    exact = joints.detach().cpu().double().requires_grad_()
+    z, y, x = (torch.arange(n).double() + 0.5 for n in SIZE)
+    profiles = [torch.exp(-0.5 * ((c - exact[..., i, None]) / 1.5) ** 2) for i, c in enumerate((x, y, z))]
+    dense = torch.einsum("bjw,bjh,bjd->bjdhw", *profiles)
+    (expected,) = torch.autograd.grad(dense, exact, upstream.cpu().double())
+    torch.testing.assert_close(found.cpu().double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_is_computed_backwards_without_need():
+    heatmaps = gaussian_heatmaps(random_joints(), (1.0, 1.0, 1.0), SIZE)
+    assert not heatmaps.requires_grad
+
+
+@pytest.mark.parametrize(("batch", "count"), [(0, 5), (2, 0)])
+def test_no_pictures_and_no_joints(device, batch, count):
+    joints = torch.zeros(batch, count, 3, device=device, requires_grad=True)
+    heatmaps = gaussian_heatmaps(joints, (1.0, 1.0, 1.0), SIZE)
+    assert heatmaps.shape == (batch, count, *SIZE)
+    found = soft_argmax(heatmaps)
+    assert found.shape == (batch, count, 3)
+    assert torch.autograd.grad(found.sum(), joints)[0].shape == (batch, count, 3)
+
+
+@pytest.mark.parametrize("sigma", [(0.8, 0.8, 0.8), (1.5, 1.5, 1.5), (1.0, 2.0, 3.0)])
+@pytest.mark.parametrize("size", [(32, 64, 64), (40, 36, 44)])
+def test_joints_well_inside_are_found_exactly(device, sigma, size):
+    joints = random_joints(2, 19, size, margin=5.0 * max(sigma) + 0.5, device=device)
+    heatmaps = gaussian_heatmaps(joints, sigma, size)
+    torch.testing.assert_close(soft_argmax(heatmaps), joints, rtol=0, atol=1e-4)
+    torch.testing.assert_close(soft_argmax(heatmaps.contiguous()), joints, rtol=0, atol=1e-4)
+    torch.testing.assert_close(soft_argmax(7 * heatmaps), joints, rtol=0, atol=1e-4)
+    torch.testing.assert_close(soft_argmax(heatmaps.log(), logits=True), joints, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("distance", [0.0, 1.0, 2.0, 3.0])
+def test_near_a_border_the_answer_moves_inwards_as_documented(distance):
+    sigma, size = 3.0, (48, 48, 48)
+    joints = torch.tensor([[[24.0, 48 - distance * sigma, 24.0]]], dtype=torch.float64)
+    found = soft_argmax(gaussian_heatmaps(joints, (sigma,) * 3, size))
+    expected = joints.clone()
+    expected[..., 1] -= sigma * norm.pdf(distance) / norm.cdf(distance)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.02)
+
+
+def test_narrow_gaussians_are_pulled_to_voxel_centres_as_documented():
+    places = torch.linspace(15.0, 16.0, 21, dtype=torch.float64)
+    joints = torch.stack((places, torch.full_like(places, 16.0), torch.full_like(places, 16.0)), -1)[None]
+    errors = {s: (soft_argmax(gaussian_heatmaps(joints, (s,) * 3, (32,) * 3)) - joints).abs().max() for s in (0.5, 0.8)}
+    assert 0.02 < errors[0.5] < 0.025
+    assert errors[0.8] < 2e-4
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
+def test_logits_are_weighed_by_a_softmax_over_each_volume(device, memory_format):
+    volumes = torch.randn((2, 3, *SIZE), generator=torch.Generator().manual_seed(1)) * 4 + 300
+    weights = softmax(volumes.double().numpy().reshape(2, 3, -1), -1)
+    z, y, x = np.mgrid[: SIZE[0], : SIZE[1], : SIZE[2]] + 0.5
+    expected = weights @ np.stack((x, y, z), -1).reshape(-1, 3)
+    found = soft_argmax(volumes.to(device).contiguous(memory_format=memory_format), logits=True)
+    np.testing.assert_allclose(found.cpu(), expected, rtol=0, atol=1e-4)
+
+
+def test_any_strides_and_half_precision(device):
+    joints = random_joints(2, 4, (16, 16, 16), margin=6.5, device=device)
+    heatmaps = gaussian_heatmaps(joints, (1.2, 1.2, 1.2), (16, 16, 16))
+    apart = heatmaps.transpose(2, 4).contiguous().transpose(2, 4)
+    torch.testing.assert_close(soft_argmax(apart), joints, rtol=0, atol=1e-4)
+    strided = heatmaps.repeat_interleave(2, 1)[:, ::2]
+    torch.testing.assert_close(soft_argmax(strided), joints, rtol=0, atol=1e-4)
+    for dtype in (torch.float16, torch.bfloat16):
+        found = soft_argmax(heatmaps.to(dtype))
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, joints, rtol=0, atol=0.02)
+
+
+def test_automatic_mixed_precision_does_not_round_coordinates(device):
+    joints = random_joints(1, 4, (64, 64, 64), margin=10.0, device=device).requires_grad_()
+    with torch.autocast(joints.device.type, torch.bfloat16):
+        heatmaps = gaussian_heatmaps(joints, (1.5, 1.5, 1.5), (64, 64, 64))
+        found = soft_argmax(heatmaps)
+        (gradient,) = torch.autograd.grad(found[..., 0].sum(), joints)
+    torch.testing.assert_close(found, joints, rtol=0, atol=1e-4)
+    expected = torch.tensor([1.0, 0, 0], device=device).expand_as(gradient)
+    torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("logits", [False, True])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
+def test_gradcheck_of_soft_argmax(logits, memory_format):
+    volumes = torch.rand((2, 2, 3, 4, 5), generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
+    volumes = volumes.contiguous(memory_format=memory_format).requires_grad_()
+    assert torch.autograd.gradcheck(lambda v: soft_argmax(v, logits=logits), volumes)
+
+
+def test_an_empty_map_has_no_place_and_no_gradient():
+    volumes = torch.ones(1, 4, *SIZE)
+    volumes[0, 1] = 0
+    volumes[0, 2] = -1
+    volumes[0, 3, 0, 0, 0] = math.nan
+    volumes.requires_grad_()
+    found = soft_argmax(volumes)
+    assert found.isnan().all(-1).tolist() == [[False, True, True, True]]
+    (gradient,) = torch.autograd.grad(found.nan_to_num().sum(), volumes)
+    assert not gradient[0, 1:].any()
+    assert gradient[0, 0].any()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"joints": torch.zeros(2, 3)}, r"joints: has the wrong shape, expected \(B, J, 3\)"),
+        ({"joints": torch.zeros(1, 2, 3, dtype=torch.int64)}, "joints: must be floating numbers"),
+        ({"sigma": (1.0, 1.0)}, "sigma: must be three positive numbers"),
+        ({"sigma": 1.0}, "sigma: must be three positive numbers"),
+        ({"sigma": (1.0, 0.0, 1.0)}, "sigma: must be three positive numbers"),
+        ({"sigma": (1.0, math.nan, 1.0)}, "sigma: must be three positive numbers"),
+        ({"size": (4, 0, 4)}, r"size: must be positive, expected \(D, H, W\)"),
+        ({"size": (4, 4)}, "size: must be positive"),
+    ],
+)
+def test_heatmaps_refuse_what_does_not_fit(change, message):
+    arguments = {"joints": torch.zeros(1, 2, 3), "sigma": (1.0, 1.0, 1.0), "size": SIZE} | change
+    with pytest.raises(UsageError, match=message):
+        gaussian_heatmaps(**arguments)
+
+
+def test_soft_argmax_refuses_what_does_not_fit():
+    with pytest.raises(UsageError, match="volumes: has the wrong shape"):
+        soft_argmax(torch.zeros(2, 3, 4, 5))
+    with pytest.raises(UsageError, match="volumes: must be floating numbers"):
+        soft_argmax(torch.zeros(1, 2, 3, 4, 5, dtype=torch.uint8))
+    with pytest.raises(UsageError, match="volumes: have no voxels"):
+        soft_argmax(torch.zeros(1, 2, 0, 4, 5))
