@@ -1,0 +1,161 @@
+"""Batches in a fixed random order: workers that decode ahead, exact resume, one order over any number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from humanpose_cli.errors import UsageError
+
+__all__ = ["BatchLoader", "LoaderOptions", "Position"]
+
+Make = Callable[[int, np.random.Generator], Any]
+
+
+@dataclass(frozen=True)
+class LoaderOptions:
+    """How batches are made.
+
+    batch_size  of this process; all processes together take world_size times as many
+    workers     processes that decode ahead; 0 decodes in this one
+    ahead       batches that each worker prepares in advance
+    seed        order and augmentation; shuffle False keeps the rows' order
+    drop_last   leave out the incomplete batch at the end of an epoch
+    rank, world_size  this process and how many there are
+    """
+
+    batch_size: int = 8
+    workers: int = 0
+    ahead: int = 2
+    seed: int = 0
+    shuffle: bool = True
+    drop_last: bool = True
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.workers < 0 or self.ahead < 1:
+            raise UsageError("loader", "cannot work like this", expected="batches ≥ 1, workers ≥ 0, ahead ≥ 1")
+        if not 0 <= self.rank < self.world_size:
+            raise UsageError("rank", "is not one of the processes", expected=f"0 to {self.world_size - 1}")
+
+
+@dataclass(frozen=True)
+class Position:
+    """The next batch: its epoch, and its number there."""
+
+    epoch: int = 0
+    batch: int = 0
+
+
+class _Examples(Dataset[Any]):
+    """Makes example (epoch, row) with random numbers that depend on nothing else."""
+
+    def __init__(self, make: Make, seed: int) -> None:
+        self.make, self.seed = make, seed
+
+    def __getitem__(self, place: Any) -> Any:
+        epoch, row = place
+        return self.make(row, np.random.default_rng((self.seed, epoch, row)))
+
+
+class _Order:
+    """The places of the batches from a position on: what torch's DataLoader takes as its batch sampler."""
+
+    def __init__(self, rows: Sequence[int], options: LoaderOptions) -> None:
+        self.rows, self.options = np.asarray(rows, np.int64), options
+        self.position = Position()
+
+    def __len__(self) -> int:
+        whole = self.options.batch_size * self.options.world_size
+        return len(self.rows) // whole if self.options.drop_last else -(-len(self.rows) // whole)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch, options = self.position.epoch, self.options
+        order = self.rows
+        if options.shuffle:
+            order = np.random.default_rng((options.seed, epoch)).permutation(self.rows)
+        whole = options.batch_size * options.world_size
+        for batch in range(self.position.batch, len(self)):
+            together = order[batch * whole : (batch + 1) * whole]
+            yield [(epoch, int(row)) for row in together[options.rank :: options.world_size]]
+
+
+class BatchLoader:
+    """Iterating gives the rest of the current epoch's batches; the next time, the next epoch's.
+
+    loader = BatchLoader(cache.rows("all", "train"), make, LoaderOptions(batch_size=8, workers=2))
+    for epoch in range(10):
+        for batch in loader: ...            # loader.position is the batch after this one
+
+    The order and every example depend on seed, epoch and row alone: not on workers, on where a run was interrupted, or
+    on the number of processes, whose batches together are the batches of one process. To resume, hand the saved
+    `position` to `resume`.
+
+    make     (row, random generator) → an example of tensors or arrays; must be picklable where workers are spawned
+    collate  examples → batch; default: torch's
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[int],
+        make: Make,
+        options: LoaderOptions | None = None,
+        collate: Callable[[list[Any]], Any] = default_collate,
+    ) -> None:
+        self.options = options or LoaderOptions()
+        self._order = _Order(rows, self.options)
+        if not len(self._order):
+            raise UsageError(
+                "rows",
+                "do not fill one batch",
+                expected=f"{self.options.batch_size * self.options.world_size} or more",
+                got=str(len(rows)),
+            )
+        several = self.options.workers > 0
+        self._batches = DataLoader(
+            _Examples(make, self.options.seed),
+            batch_sampler=self._order,  # type: ignore[arg-type]
+            num_workers=self.options.workers,
+            prefetch_factor=self.options.ahead if several else None,
+            persistent_workers=several,
+            collate_fn=collate,
+            worker_init_fn=_one_thread if several else None,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+        return len(self._order)
+
+    @property
+    def position(self) -> Position:
+        """The batch that comes next."""
+        return self._order.position
+
+    def resume(self, position: Position) -> None:
+        """Go on at a position that another loader of the same rows and options had reached."""
+        if position.epoch < 0 or not 0 <= position.batch <= len(self):
+            raise UsageError("position", "is not one of this loader's", expected=f"batch 0 to {len(self)}")
+        self._order.position = position
+
+    def __iter__(self) -> Iterator[Any]:
+        start = self._order.position
+        if start.batch == len(self):
+            start = self._order.position = Position(start.epoch + 1)
+        for number, batch in enumerate(self._batches, start.batch + 1):
+            # Said before the batch is handed out, so that whoever is interrupted while using it has used it.
+            self._order.position = Position(start.epoch + 1) if number == len(self) else Position(start.epoch, number)
+            yield batch
+
+
+def _one_thread(_: int) -> None:
+    """A worker has one core: libraries that start threads of their own would take the others'."""
+    import cv2
+
+    cv2.setNumThreads(0)

@@ -1,0 +1,115 @@
+"""Our own fits as makers of labels: what data sets that lack poses are given by `hpc preprocess`.
+
+Both are pickled to the processes that read a source; models load where they are first used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.bodies.registry import body_by_name
+from humanpose_cli.conventions import SMPL24, skeleton_by_name
+from humanpose_cli.data.estimators import EstimatedPicture, FittedBodies
+from humanpose_cli.data.samples import Person
+from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.io.input_items import Frame
+from humanpose_cli.optimisation.joint_fit import JointFitOptions, fit_joints
+from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
+from humanpose_cli.pipelines.people import DetectedPeople
+
+__all__ = ["BodyJointFitter", "FitEstimator", "people_of_record"]
+
+
+def people_of_record(record: FitRecord, frame: int) -> list[Person]:
+    """The people of one frame of a fit record, the largest box first."""
+    rows = np.flatnonzero(record.frame_index == frame)
+    areas = np.prod(record.boxes[rows, 2:] - record.boxes[rows, :2], axis=1)
+    return [_person(record, int(row)) for row in rows[np.argsort(-areas, kind="stable")]]
+
+
+def _person(record: FitRecord, row: int) -> Person:
+    sure = record.joint_confidence[row][:, None]
+    return Person(
+        gender=record.gender,
+        body=record.body.partition("-")[0],
+        box=record.boxes[row],
+        poses=record.poses[row],
+        betas=record.betas[row],
+        trans=record.trans[row],
+        segment_scales=record.segment_scales[row],
+        keypoints={SMPL24.name: np.concatenate((record.joints2d[row], sure), 1)},
+        joints={SMPL24.name: np.concatenate((record.joints3d[row], sure), 1)},
+        detected=record.keypoints2d[row],
+    )
+
+
+class FitEstimator:
+    """`PoseEstimator` of the keypoint fit: `hpc fit` for the pictures of a data set."""
+
+    def __init__(self, options: FitOptions | None = None) -> None:
+        self.options = options or FitOptions()
+        self._fitter: BodyFitter | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"options": self.options, "_fitter": None}
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """Name and options as plain JSON values."""
+        return {"name": "keypoint fit", **asdict(self.options)}
+
+    def estimate(
+        self, pictures: Iterable[NDArray[np.uint8]], *, sequence: bool, single_person: bool, focal: float | None = None
+    ) -> Sequence[EstimatedPicture]:
+        """See `PoseEstimator.estimate`."""
+        fitter = self._with(single_person, focal)
+        if not sequence:
+            records = [fitter.fit_picture(pixels).record for pixels in pictures]
+            return [_estimated(record, 0) for record in records]
+        record = fitter.fit_sequence(_frames(pictures))
+        return [_estimated(record, frame) for frame in range(len(record.frame_names))]
+
+    def _with(self, single_person: bool, focal: float | None) -> BodyFitter:
+        """The one fitter, its models loaded once in this process, with a picture's own wishes."""
+        if self._fitter is None:
+            self._fitter = BodyFitter(self.options, people=DetectedPeople(self.options.detector, 1))
+        people = "largest" if single_person else self.options.people
+        self._fitter.options = replace(self.options, people=people, focal=focal or self.options.focal)
+        return self._fitter
+
+
+def _frames(pictures: Iterable[NDArray[np.uint8]]) -> Iterator[Frame]:
+    for index, pixels in enumerate(pictures):
+        yield Frame(index, f"{index:06d}", pixels)
+
+
+def _estimated(record: FitRecord, frame: int) -> EstimatedPicture:
+    x, y = record.principal_point[frame]
+    return EstimatedPicture(people_of_record(record, frame), float(record.focal[frame]), (float(x), float(y)))
+
+
+class BodyJointFitter:
+    """`JointFitter` of `fit_joints`: bodies that have a data set's 3-D joints.
+
+    body  'default' or 'smpl:FILE'
+    """
+
+    def __init__(self, body: str = "default", options: JointFitOptions | None = None) -> None:
+        self.body, self.options = body, options or JointFitOptions()
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """Name and options as plain JSON values."""
+        return {"name": "joint fit", "body": body_by_name(self.body).name, **asdict(self.options)}
+
+    def fit(self, joints: NDArray[Any], skeleton: str, *, shared_shape: bool = True) -> FittedBodies:
+        """See `JointFitter.fit`."""
+        body = body_by_name(self.body)
+        found = fit_joints(body, joints, skeleton_by_name(skeleton), shared_shape=shared_shape, options=self.options)
+        kind, _, gender = body.name.partition("-")
+        return FittedBodies(found.poses, found.betas, found.trans, found.error, body=kind, gender=gender or "neutral")
