@@ -1,0 +1,152 @@
+"""Calibrated cameras of the laboratories, and the pinhole pictures that a cache keeps instead of theirs.
+
+Their lenses bend straight lines: at the border of a Human3.6M frame a joint is up to 20 pixels away from where a
+pinhole camera sees it, while a `Sample` knows one focal length and one principal point. So their pictures are taken
+anew by a `PinholeView`: one resampling removes the distortion and unequal focal lengths, cuts out the person and scales
+the cut. Whatever is projected with the stored camera then lies exactly on the stored picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+__all__ = ["DEFAULT_CROP", "CalibratedCamera", "Lens", "PinholeView", "box_of_points", "person_view", "whole_view"]
+
+Array = NDArray[np.floating]
+
+DEFAULT_CROP = 384
+"""Pixels a side of a stored person: what the largest networks here see (256), and a half more to turn and shift."""
+
+_MARGIN = 1.3  # the crop's side over the joints' larger extent: joints lie inside of the body
+_LEAST_SIDE = 16.0
+
+
+@dataclass(frozen=True)
+class Lens:
+    """Intrinsic parameters, pixels with (0, 0) at the top-left corner.
+
+    focal            (2,) in x and y; principal_point (2,)
+    radial           k1, k2, k3
+    tangential       p1, p2
+    tangential_gain  2 for OpenCV and Bouguet's toolbox: x' = x(1 + k1 r² + …) + 2 p1 x y + p2 (r² + 2 x²);
+                     1 for Human3.6M's code, where the terms in x y and x² count half
+    skew             of Bouguet's toolbox, times the focal length in x
+    """
+
+    focal: tuple[float, float]
+    principal_point: tuple[float, float]
+    radial: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    tangential: tuple[float, float] = (0.0, 0.0)
+    tangential_gain: float = 2.0
+    skew: float = 0.0
+
+    def distort(self, rays: Array) -> Array:
+        """Rays (..., 2) as x/z, y/z → pixels (..., 2)."""
+        x, y = rays[..., 0], rays[..., 1]
+        square = x * x + y * y
+        k1, k2, k3 = self.radial
+        p1, p2 = self.tangential
+        factor = 1 + square * (k1 + square * (k2 + square * k3)) + self.tangential_gain * (p1 * y + p2 * x)
+        bent_x, bent_y = x * factor + p2 * square, y * factor + p1 * square
+        return np.stack(
+            (
+                self.focal[0] * (bent_x + self.skew * bent_y) + self.principal_point[0],
+                self.focal[1] * bent_y + self.principal_point[1],
+            ),
+            -1,
+        )
+
+    def project(self, points: Array) -> Array:
+        """Points (..., 3), camera axes → pixels (..., 2) of the laboratory's own picture."""
+        return self.distort(points[..., :2] / points[..., 2:])
+
+
+@dataclass(frozen=True, eq=False)
+class CalibratedCamera:
+    """A lens and where it stands: x_camera = rotation · x_world + translation (metres)."""
+
+    lens: Lens
+    rotation: Array
+    translation: Array
+
+    def to_camera(self, points: Array) -> Array:
+        """Points (..., 3) metres, world → camera axes."""
+        return points @ self.rotation.T + self.translation
+
+
+@dataclass(frozen=True)
+class PinholeView:
+    """A picture without distortion: focal length, principal point and size (width, height) in its own pixels."""
+
+    focal: float
+    principal_point: tuple[float, float]
+    size: tuple[int, int]
+
+    def project(self, points: Array) -> Array:
+        """Points (..., 3), camera axes → pixels (..., 2)."""
+        return self.focal * points[..., :2] / points[..., 2:] + np.asarray(self.principal_point)
+
+    def _seen_at(self, lens: Lens) -> Array:
+        """(height, width, 2): where in the lens's picture each pixel's centre is seen."""
+        x = (np.arange(self.size[0]) + 0.5 - self.principal_point[0]) / self.focal
+        y = (np.arange(self.size[1]) + 0.5 - self.principal_point[1]) / self.focal
+        return lens.distort(np.stack(np.meshgrid(x, y), -1))
+
+    def take(self, pixels: NDArray[np.uint8], lens: Lens) -> NDArray[np.uint8]:
+        """This view of a lens's picture (H, W) or (H, W, C) uint8: bilinear, black where the picture ends.
+
+        Where the view is smaller than what it shows, pixels are averaged before, so that nothing flickers.
+        """
+        at = self._seen_at(lens)
+        reduction = max(1, int(max(lens.focal) / self.focal + 1e-6))
+        values = _averaged(pixels, reduction) if reduction > 1 else pixels
+        coordinates = at.transpose(2, 0, 1)[::-1] / reduction - 0.5
+        channels = values[..., None] if pixels.ndim == 2 else values
+        taken = [_sampled(channels[..., c], coordinates) for c in range(channels.shape[-1])]
+        return taken[0] if pixels.ndim == 2 else np.stack(taken, -1)
+
+
+def _sampled(channel: NDArray[np.generic], coordinates: Array) -> NDArray[np.uint8]:
+    values = map_coordinates(channel, coordinates, np.float32, order=1, mode="grid-constant")
+    return np.rint(values).astype(np.uint8)
+
+
+def _averaged(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.float32]:
+    """Means of factor × factor pixels; the last row and column are repeated where they do not fill one."""
+    height, width = pixels.shape[:2]
+    padding = [(0, -height % factor), (0, -width % factor), *[(0, 0)] * (pixels.ndim - 2)]
+    padded = np.pad(pixels, padding, mode="edge")
+    blocks = padded.reshape(padded.shape[0] // factor, factor, padded.shape[1] // factor, factor, *pixels.shape[2:])
+    return blocks.mean((1, 3), dtype=np.float32)
+
+
+def whole_view(lens: Lens, size: tuple[int, int]) -> PinholeView:
+    """All of a picture of that size, at its own scale (the mean of both focal lengths)."""
+    return PinholeView(sum(lens.focal) / 2, lens.principal_point, size)
+
+
+def person_view(lens: Lens, points: Array, crop_size: int, margin: float = _MARGIN) -> PinholeView:
+    """A square around points (N, 3) metres in camera axes: `margin` times their larger extent, made smaller to
+    `crop_size` pixels a side where it is larger, never made larger.
+    """
+    whole = whole_view(lens, (1, 1))
+    pixels = whole.project(points)
+    low, high = pixels.min(0), pixels.max(0)
+    side = max(margin * float((high - low).max()), _LEAST_SIDE)
+    length = min(crop_size, ceil(side))
+    scale = length / side
+    principal = (np.asarray(whole.principal_point) - ((low + high) / 2 - side / 2)) * scale
+    return PinholeView(whole.focal * scale, (float(principal[0]), float(principal[1])), (length, length))
+
+
+def box_of_points(pixels: Array, size: tuple[int, int], margin: float = 0.1) -> Array | None:
+    """Box (4,) of points (N, 2), a part of its larger side wider on each side, cut at the picture; None if outside."""
+    low, high = pixels.min(0), pixels.max(0)
+    wider = margin * float((high - low).max())
+    box = np.concatenate((np.clip(low - wider, 0, size), np.clip(high + wider, 0, size)))
+    return box if (box[2:] > box[:2]).all() else None
