@@ -6,8 +6,14 @@ defined (also at the identity and at equal singular values).
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from humanpose_cli.errors import UsageError
 
 __all__ = [
     "axis_angle_to_matrix",
@@ -28,20 +34,63 @@ def skew(vectors: Tensor) -> Tensor:
     return torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3))
 
 
+@lru_cache(maxsize=16)
+def _generators(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(3, 9): the flattened cross-product matrices of the axes."""
+    with torch.inference_mode(False):  # whoever calls first, later calls may differentiate
+        return skew(torch.eye(3, dtype=dtype, device=device)).flatten(1)
+
+
+class _AxisAngleToMatrix(torch.autograd.Function):
+    """R = cos θ I + a K + b v vᵀ with a = sin θ / θ and b = (1 − cos θ) / θ², and its gradient in closed form.
+
+    Few operations, since most calls are small. The gradient consists of differentiable ones, so that derivatives of
+    any order and torch.func work; only forward-mode differentiation is refused, by torch itself.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(axis_angle: Tensor) -> Tensor:  # type: ignore[override]
+        v = axis_angle.reshape(-1, 3)
+        angle = torch.linalg.vector_norm(v, dim=-1, keepdim=True)
+        a, half = torch.sinc(angle * (1 / math.pi)), torch.sinc(angle * (0.5 / math.pi))
+        outer = (0.5 * half * half * v)[:, :, None] * v[:, None, :]
+        matrix = torch.addmm(outer.view(-1, 9), a * v, _generators(v.dtype, v.device))
+        matrix[:, ::4] += angle.cos()
+        return matrix.view(*axis_angle.shape, 3)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        (axis_angle,) = ctx.saved_tensors
+        v, G = axis_angle.reshape(-1, 3), grad.reshape(-1, 9)
+        squared = (v * v).sum(-1, keepdim=True).clamp_min(torch.finfo(v.dtype).tiny)
+        angle = squared.sqrt()
+        a, half = torch.sinc(angle * (1 / math.pi)), torch.sinc(angle * (0.5 / math.pi))
+        twice_b = half * half
+        cosine = 1 - 0.5 * squared * twice_b
+        to_K = G @ _generators(v.dtype, v.device).mT
+        square = G.view(-1, 3, 3)
+        to_outer = ((square + square.mT) @ v[:, :, None]).squeeze(-1)
+        # For small θ the differences below are rounding, divided by θ²; but they are multiplied by v twice.
+        along_a = (v * to_K).sum(-1, keepdim=True) * (cosine - a)
+        along_b = (v * to_outer).sum(-1, keepdim=True) * (0.5 * (a - twice_b))
+        along = (along_a + along_b) / squared - a * G[:, ::4].sum(-1, keepdim=True)
+        return torch.addcmul(torch.addcmul(a * to_K, 0.5 * twice_b, to_outer), along, v).view(axis_angle.shape)
+
+
 def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
-    """Rodrigues' formula: (..., 3) radians → (..., 3, 3).
+    """Rodrigues' formula: (..., 3) radians → (..., 3, 3). UsageError for vectors of another length.
 
     Coefficients come from sinc functions, whose gradients are finite at zero.
     """
-    angle_squared = (axis_angle * axis_angle).sum(-1)[..., None, None]
-    # Below this the square root's gradient loses meaning; the Taylor terms are exact there.
-    tiny = angle_squared < torch.finfo(axis_angle.dtype).eps
-    angle = torch.where(tiny, torch.ones_like(angle_squared), angle_squared).sqrt()
-    sine = torch.where(tiny, 1 - angle_squared / 6, angle.sin() / angle)
-    versine = torch.where(tiny, 0.5 - angle_squared / 24, 2 * (angle / 2).sin().square() / angle.square())
-    K = skew(axis_angle)
-    identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
-    return identity + sine * K + versine * (K @ K)
+    if axis_angle.shape[-1:] != (3,):
+        raise UsageError("axis_angle", "has the wrong shape", expected="(..., 3)", got=str(tuple(axis_angle.shape)))
+    return _AxisAngleToMatrix.apply(axis_angle)
 
 
 def matrix_to_quaternion(matrix: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from humanpose_cli.errors import UsageError
 from humanpose_cli.geometry import rotations as rot
 
 DTYPES = {torch.float32: 2e-6, torch.float64: 1e-12}
@@ -109,6 +110,56 @@ def test_gradients_at_the_identity_are_the_generators():
     for axis in range(3):
         unit = torch.eye(3, dtype=torch.float64)[axis]
         torch.testing.assert_close(jacobian[..., axis], rot.skew(unit))
+
+
+def test_axis_angle_has_derivatives_of_every_order_and_through_torch_func():
+    vectors = random_axis_angles(20, torch.float64, seed=10).requires_grad_()
+    assert torch.autograd.gradgradcheck(rot.axis_angle_to_matrix, (vectors,))
+    expected = torch.autograd.functional.jacobian(rot.axis_angle_to_matrix, vectors[3].detach())
+    jacobians = torch.func.vmap(torch.func.jacrev(rot.axis_angle_to_matrix))(vectors.detach())
+    torch.testing.assert_close(jacobians[3], expected)
+
+
+def test_second_derivatives_at_the_identity():
+    """R ≈ I + K + K² / 2, and K² = v vᵀ − v · v I."""
+    weights = torch.arange(9.0, dtype=torch.float64).view(3, 3)
+    hessian = torch.autograd.functional.hessian(
+        lambda v: (rot.axis_angle_to_matrix(v) * weights).sum(), torch.zeros(3, dtype=torch.float64)
+    )
+    expected = (weights + weights.mT) / 2 - weights.trace() * torch.eye(3, dtype=torch.float64)
+    torch.testing.assert_close(hessian, expected)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e-20, 1e-8, 1e-5, 1e-4, 1e-3, 1e-2, 1.0, 3.0])
+def test_axis_angle_gradients_are_exact_at_every_size(size):
+    vectors = (random_axis_angles(50, torch.float64, seed=11) * size).requires_grad_()
+    upstream = torch.randn(50, 3, 3, generator=torch.Generator().manual_seed(12), dtype=torch.float64)
+    (single,) = torch.autograd.grad(
+        rot.axis_angle_to_matrix(single_vectors := vectors.detach().float().requires_grad_()),
+        single_vectors,
+        upstream.float(),
+    )
+    assert single.isfinite().all()
+    step = 1e-6
+    for axis in range(3):
+        shift = step * torch.eye(3, dtype=torch.float64)[axis]
+        change = rot.axis_angle_to_matrix(vectors + shift) - rot.axis_angle_to_matrix(vectors - shift)
+        difference = (change * upstream).sum((-2, -1)) / (2 * step)
+        torch.testing.assert_close(single[:, axis].double(), difference, atol=5e-6, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(3,), (0, 3), (2, 0, 3), (2, 4, 3)])
+def test_axis_angle_takes_any_batch_shape_and_views(dtype, shape):
+    vectors = torch.randn(*shape[:-1], 6, dtype=dtype, generator=torch.Generator().manual_seed(13))[..., ::2]
+    matrices = rot.axis_angle_to_matrix(vectors.requires_grad_())
+    assert matrices.shape == (*shape, 3)
+    torch.testing.assert_close(matrices, rot.axis_angle_to_matrix(vectors.contiguous()))
+    assert torch.autograd.grad(matrices.sum(), vectors)[0].shape == shape
+
+
+def test_axis_angle_of_another_length_is_refused():
+    with pytest.raises(UsageError, match=r"axis_angle: has the wrong shape, expected \(..., 3\), found \(4, 6\)"):
+        rot.axis_angle_to_matrix(torch.zeros(4, 6))
 
 
 def test_rotation_between_turns_source_to_target():
