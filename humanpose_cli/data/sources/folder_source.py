@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from humanpose_cli.data.estimators import SourceTools
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.data.estimators import EstimatedPicture, PoseEstimator, SourceTools
 from humanpose_cli.data.samples import Group, Sample, SourceInfo
 from humanpose_cli.data.sources.reading import existing_folder
-from humanpose_cli.errors import InputError
+from humanpose_cli.errors import InputError, UsageError
 
-__all__ = ["FolderOptions", "FolderSource", "Listing", "check_count", "keep_present"]
+__all__ = ["FolderOptions", "FolderSource", "Listing", "check_count", "estimates", "keep_present"]
 
 Item = TypeVar("Item")
 
@@ -132,3 +135,13 @@ def check_count(list_file: Path, what: str, official: int, found: int, *, allow_
             remedy="download it again, or take what is there with --allow-missing",
         )
     return [f"{list_file}: {found} {what}, where the official release has {official}"]
+
+
+def estimates(
+    estimator: PoseEstimator, pictures: Iterable[NDArray[np.uint8]], count: int, *, sequence: bool
+) -> Sequence[EstimatedPicture]:
+    """What an estimator says about the one person in each of `count` pictures."""
+    found = estimator.estimate(pictures, sequence=sequence, single_person=True)
+    if len(found) != count:
+        raise UsageError("pose estimator", "left pictures out", expected=f"{count} results", got=str(len(found)))
+    return found
