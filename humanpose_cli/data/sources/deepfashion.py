@@ -132,7 +132,9 @@ class DeepFashionSource(FolderSource):
         allow = self.options.allow_missing
         path, rows = self._partition
         notes += check_count(path, "pictures", OFFICIAL_PICTURES, len(rows), allow_missing=allow)
-        present, missing = keep_present(list(rows), self._place, path, "pictures", allow_missing=allow)
+        present, missing = keep_present(
+            list(rows), [self._place(name) for name in rows], path, "pictures", allow_missing=allow
+        )
         notes += missing
         known = set(present)
         pairs = {key: self._pairs(key, file, known, notes) for key, file in self._pair_lists.items()}

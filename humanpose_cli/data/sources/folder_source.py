@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -94,17 +94,18 @@ class FolderSource(ABC):
 
 
 def keep_present(
-    items: Sequence[Item], path_of: Callable[[Item], Path], list_file: Path, what: str, *, allow_missing: bool
+    items: Sequence[Item], paths: Sequence[Path], list_file: Path, what: str, *, allow_missing: bool
 ) -> tuple[list[Item], list[str]]:
     """Those of `items` whose file or folder is there, and a note about the others.
 
-    list_file  the file that names them; what they are: "pictures"
+    paths      where each of them is
+    list_file  the file that names them
+    what       they are, such as "pictures"
     InputError if any is missing and that is not allowed, or if all are.
     """
     present: list[Item] = []
     first_missing: Path | None = None
-    for item in items:
-        path = path_of(item)
+    for item, path in zip(items, paths, strict=True):
         if path.exists():
             present.append(item)
         elif first_missing is None:

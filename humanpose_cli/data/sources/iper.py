@@ -140,7 +140,11 @@ class IperSource(FolderSource):
             for name in names:
                 _check_name(path, name)
             present, missing = keep_present(
-                names, self._place, path, "videos", allow_missing=self.options.allow_missing
+                names,
+                [self._place(name) for name in names],
+                path,
+                "videos",
+                allow_missing=self.options.allow_missing,
             )
             notes += missing
             for name in present:
