@@ -1,0 +1,1 @@
+"""Building blocks of the models: backbones whose parameters are named as torchvision's, decoders, weights files."""

@@ -1,0 +1,108 @@
+"""Backbones are torchvision's: same names, same numbers of parameters, same strides."""
+
+import pytest
+import torch
+
+from humanpose_cli.errors import UsageError
+from humanpose_cli.networks.deeplab import AtrousPyramid, DeepLabSegmenter
+from humanpose_cli.networks.refinenet import RefineNetSegmenter
+from humanpose_cli.networks.resnet import ResNet
+from humanpose_cli.networks.vgg import VGG
+
+# Published by torchvision with its ImageNet weights.
+PARAMETERS = {18: 11_689_512, 34: 21_797_672, 50: 25_557_032, 101: 44_549_160}
+VGG_PARAMETERS = {16: 138_357_544, 19: 143_667_240}
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize("layers", PARAMETERS)
+def test_resnets_are_torchvisions(layers):
+    with torch.device("meta"):
+        network = ResNet(layers, classes=1000)
+    assert count(network) == PARAMETERS[layers]
+    names = network.state_dict()
+    for name in (
+        "conv1.weight",
+        "bn1.running_mean",
+        "layer2.0.downsample.1.weight",
+        "layer4.1.conv2.weight",
+        "fc.bias",
+    ):
+        assert name in names
+    assert names["layer2.0.conv1.weight"].shape[2] == (3 if layers < 50 else 1)
+
+
+@pytest.mark.parametrize("layers", VGG_PARAMETERS)
+def test_vggs_are_torchvisions(layers):
+    with torch.device("meta"):
+        network = VGG(layers, classes=1000)
+    assert count(network) == VGG_PARAMETERS[layers]
+    last = {16: "features.28.weight", 19: "features.34.weight"}[layers]
+    assert network.state_dict()[last].shape == (512, 512, 3, 3)
+    assert {"classifier.0.weight", "classifier.6.bias"} <= network.state_dict().keys()
+
+
+def test_stages_have_their_strides_and_dilation_keeps_them_fine():
+    image = torch.zeros(1, 3, 64, 96)
+    for dilated, strides in ((0, (4, 8, 16, 32)), (1, (4, 8, 16, 16)), (2, (4, 8, 8, 8))):
+        network = ResNet(18, width=8, dilated=dilated)
+        maps = network.maps(image)
+        assert [m.shape[2:] for m in maps] == [(64 // s, 96 // s) for s in strides]
+        assert tuple(m.shape[1] for m in maps) == network.channels
+    assert VGG(16, dilated=2)(image).shape == (1, 512, 8, 12)
+    assert VGG(16)(image).shape == (1, 512, 2, 3)
+
+
+@pytest.mark.parametrize("layers", [18, 50])
+def test_a_dilated_stage_sees_as_far_as_a_strided_one(layers):
+    """Weights go over: at the places that both compute, the maps of the dilated network are the strided one's."""
+    torch.manual_seed(0)
+    strided, dilated = ResNet(layers, width=4).eval(), ResNet(layers, width=4, dilated=2).eval()
+    dilated.load_state_dict(strided.state_dict())
+    image = torch.randn(1, 3, 128, 128)
+    with torch.no_grad():
+        coarse, fine = strided.maps(image).stage4, dilated.maps(image).stage4[..., ::4, ::4]
+    torch.testing.assert_close(coarse, fine, rtol=1e-4, atol=1e-4)
+
+
+def test_vgg_names_its_layers():
+    network = VGG(19).eval()
+    image = torch.randn(1, 3, 32, 32)
+    maps = network.maps(image, ("block1_conv2", "block5_conv2"))
+    assert maps["block1_conv2"].shape == (1, 64, 32, 32)
+    assert maps["block5_conv2"].shape == (1, 512, 2, 2)
+    torch.testing.assert_close(maps["block1_conv2"], network.features[:4](image))
+    torch.testing.assert_close(maps["block5_conv2"], network.features[:32](image))
+    with pytest.raises(UsageError, match="block6"):
+        network.maps(image, ("block6_conv1",))
+
+
+def test_segmenters_give_scores_at_the_pictures_size():
+    image = torch.randn(2, 3, 72, 64)
+    small = RefineNetSegmenter(13, layers=18, width=8, widths=(32, 16, 16, 16))
+    assert small(image).shape == (2, 13, 72, 64)
+    assert DeepLabSegmenter(13, backbone="resnet18", width=8)(image).shape == (2, 13, 72, 64)
+
+
+def test_every_parameter_of_a_segmenter_learns():
+    torch.manual_seed(0)
+    network = RefineNetSegmenter(5, layers=18, width=8, widths=(16, 16, 16, 16))
+    network(torch.randn(2, 3, 64, 64)).square().mean().backward()
+    still = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not still
+
+
+def test_the_pyramid_adds_its_levels():
+    pyramid = AtrousPyramid(3, 2, (1, 2))
+    x = torch.randn(1, 3, 9, 9)
+    torch.testing.assert_close(pyramid(x), pyramid.convs[0](x) + pyramid.convs[1](x))
+
+
+def test_unknown_sizes_are_refused():
+    with pytest.raises(UsageError, match="no such ResNet"):
+        ResNet(19)
+    with pytest.raises(UsageError, match="no such VGG"):
+        VGG(11)
