@@ -1,0 +1,224 @@
+"""The surface that clothes follow: the body's own, finer where it is coarse, and smoothed as cloth lies over it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.spatial import cKDTree
+
+from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.conventions import SMPL24
+from humanpose_cli.data.synthetic.wardrobe.coordinates import Coordinates
+from humanpose_cli.errors import UsageError
+
+__all__ = ["ClothBase", "ShapedBase", "cloth_base", "strongest_bones"]
+
+Array = NDArray[Any]
+
+_LONGEST_EDGE = 0.021  # metres; longer ones are halved once
+_POSITION_STEPS, _WEIGHT_STEPS = 6, 10  # of smoothing
+# How far cloth may stand off is probed along the normals at these distances (metres).
+_PROBES = np.array([0.012, 0.02, 0.03, 0.04, 0.055, 0.07, 0.09, 0.12])
+_BASES: WeakKeyDictionary[RiggedBody, ClothBase] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class ShapedBase:
+    """The cloth surface of one identity: points (N, 3) and unit normals (N, 3); body (V, 3) and joints (24, 3)."""
+
+    points: Array
+    normals: Array
+    body: Array
+    joints: Array
+
+
+@dataclass(frozen=True, eq=False)
+class ClothBase:
+    """The body's outer surface with long edges halved: N points, of which the first V are the body's vertices.
+
+    faces (F, 3), uv (T, 2), uv_faces (F, 3)  as of the body
+    ends            (N, 2) the two body vertices that a point lies between (twice the same for a body vertex)
+    template        (N, 3), directions (N·3, S): smoothed rest positions, linear in the betas
+    weights         (N, 24) smoothed skinning weights
+    room            (N,) metres that cloth may stand off before it meets other cloth (crotch, armpits)
+    where           coordinates of the N points on the resting average body
+    """
+
+    faces: Array
+    uv: Array
+    uv_faces: Array
+    ends: Array
+    template: Array
+    directions: Array
+    weights: Array
+    room: Array
+    where: Coordinates
+    body_template: Array
+    body_directions: Array
+    joint_template: Array
+    joint_directions: Array
+
+    @cached_property
+    def bones(self) -> tuple[Array, Array]:
+        """(N, 4) indices and weights of the strongest bones."""
+        return strongest_bones(self.weights)
+
+    @cached_property
+    def gather(self) -> csr_matrix:
+        """(N, F) sums the values of the faces round each point."""
+        count = self.faces.size
+        columns = np.repeat(np.arange(len(self.faces)), 3)
+        shape = (len(self.template), len(self.faces))
+        return csr_matrix((np.ones(count, np.float32), (self.faces.ravel(), columns)), shape=shape)
+
+    def shaped(self, betas: Array) -> ShapedBase:
+        """The surface for betas (S,)."""
+        betas = np.asarray(betas, np.float32)
+        points = self.template + (self.directions @ betas).reshape(-1, 3)
+        a, b, c = (points[self.faces[:, k]] for k in range(3))
+        normals = self.gather @ np.cross(b - a, c - a)
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+        body = self.body_template + (self.body_directions @ betas).reshape(-1, 3)
+        joints = self.joint_template + (self.joint_directions @ betas).reshape(-1, 3)
+        return ShapedBase(points, normals, body, joints)
+
+
+def cloth_base(body: RiggedBody) -> ClothBase:
+    """The cloth surface of a body, made once per body object (about a second).
+
+    UsageError for bodies other than the default one, on whose proportions the clothes are cut.
+    """
+    if body.name != "default":
+        raise UsageError("body", "cannot be dressed", expected="the default body", got=body.name)
+    if body not in _BASES:
+        _BASES[body] = _build(body)
+    return _BASES[body]
+
+
+def strongest_bones(weights: Array, count: int = 4) -> tuple[Array, Array]:
+    """Indices (n, count) int32 and weights (n, count) float32 of sum 1 of the largest of weights (n, 24)."""
+    order = np.argsort(-weights, axis=1, kind="stable")[:, :count]
+    chosen = np.take_along_axis(weights, order, 1)
+    return order.astype(np.int32), (chosen / chosen.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _build(body: RiggedBody) -> ClothBase:
+    template = body.template.numpy()
+    shape_count = body.shape_count
+    faces, uv_faces, uv, ends = _refined(
+        template, body.faces.numpy().astype(np.int64), body.uv.numpy(), body.uv_faces.numpy().astype(np.int64)
+    )
+    smooth = _smoothing(faces, len(ends))
+    # Head and hands keep their form: hair, masks and gloves follow the skin itself.
+    labels = body.part_labels.numpy()
+    keep = np.isin(labels, SMPL24.indices(("head", "left_hand", "right_hand", "left_wrist", "right_wrist")))
+    keep = keep[ends].all(1)
+    directions = body.shape_directions.numpy()
+    linear = np.concatenate((template[..., None], directions), -1)[ends].mean(1).reshape(len(ends), -1)
+    linear = _smoothed(linear, smooth, _POSITION_STEPS, keep).reshape(len(ends), 3, 1 + shape_count)
+    dense = np.zeros((len(template), len(SMPL24)), np.float64)
+    # Unused slots repeat a bone with weight 0: add, do not put.
+    np.add.at(dense, (np.arange(len(dense))[:, None], body.bone_indices.numpy()), body.bone_weights.numpy())
+    weights = _smoothed(dense[ends].mean(1), smooth, _WEIGHT_STEPS, keep)
+    points = linear[..., 0]
+    return ClothBase(
+        faces=faces,
+        uv=uv,
+        uv_faces=uv_faces,
+        ends=ends,
+        template=points.astype(np.float32),
+        directions=linear[..., 1:].reshape(-1, shape_count).astype(np.float32),
+        weights=weights.astype(np.float32),
+        room=_room(points, faces),
+        where=Coordinates.of_points(body, template[ends].mean(1), _arm_share(dense)[ends].mean(1)),
+        body_template=template,
+        body_directions=directions.reshape(-1, shape_count),
+        joint_template=body.joint_template.numpy(),
+        joint_directions=body.joint_directions.numpy().reshape(-1, shape_count),
+    )
+
+
+def _arm_share(weights: Array) -> Array:
+    names = [f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "wrist", "hand")]
+    return weights[:, SMPL24.indices(names)].sum(1)
+
+
+def _refined(points: Array, faces: Array, uv: Array, uv_faces: Array) -> tuple[Array, Array, Array, Array]:
+    """Halve long edges: new faces, uv faces, uv, and the two original vertices of every point."""
+    count, uv_count = len(points), len(uv)
+    following = np.roll(faces, -1, 1)
+    key = np.minimum(faces, following) * count + np.maximum(faces, following)
+    edges, edge_of = np.unique(key.ravel(), return_inverse=True)
+    edge_of = edge_of.reshape(faces.shape)
+    first, second = edges // count, edges % count
+    long = np.linalg.norm(points[first] - points[second], axis=1) > _LONGEST_EDGE
+    middle = np.where(long, np.cumsum(long) - 1 + count, -1)[edge_of]
+    # Texture vertices are split face by face: seams then need no care.
+    uv_middle = np.arange(faces.size).reshape(faces.shape) + uv_count
+    uv = np.concatenate((uv, ((uv[uv_faces] + uv[np.roll(uv_faces, -1, 1)]) / 2).reshape(-1, 2)))
+    split = middle >= 0
+    triangles, uv_triangles = [], []
+    for pattern in range(8):
+        wanted = np.array([pattern >> k & 1 for k in range(3)], bool)
+        rows = np.flatnonzero((split == wanted).all(1))
+        corners = np.concatenate((faces[rows], middle[rows]), 1)
+        uv_corners = np.concatenate((uv_faces[rows], uv_middle[rows]), 1)
+        for triangle in _split_triangles(tuple(wanted)):
+            triangles.append(corners[:, triangle])
+            uv_triangles.append(uv_corners[:, triangle])
+    own = np.repeat(np.arange(count), 2).reshape(-1, 2)
+    ends = np.concatenate((own, np.stack((first[long], second[long]), 1)))
+    return np.concatenate(triangles), np.concatenate(uv_triangles), uv.astype(np.float32), ends
+
+
+def _split_triangles(split: tuple[bool, ...]) -> list[tuple[int, int, int]]:
+    """Triangles of corners 0, 1, 2 and edge middles 3 (of 0–1), 4 (of 1–2), 5 (of 2–0)."""
+    outline = [i for k in range(3) for i in ((k, k + 3) if split[k] else (k,))]
+    if len(outline) == 6:
+        return [(0, 3, 5), (3, 1, 4), (5, 4, 2), (3, 4, 5)]
+    # A fan from a middle, so that no triangle lies flat on a halved edge.
+    start = next((i for i, corner in enumerate(outline) if corner > 2), 0)
+    ring = outline[start:] + outline[:start]
+    return [(ring[0], ring[i], ring[i + 1]) for i in range(1, len(ring) - 1)]
+
+
+def _smoothing(faces: Array, count: int) -> csr_matrix:
+    """(N, N) averages of each point's neighbours."""
+    a, b = np.concatenate((faces, np.roll(faces, -1, 1))).ravel(), np.roll(faces, -1, 1)
+    b = np.concatenate((b, faces)).ravel()
+    adjacent = csr_matrix((np.ones(len(a)), (a, b)), shape=(count, count))
+    adjacent.data[:] = 1
+    degree = np.asarray(adjacent.sum(1)).ravel()
+    adjacent.data /= np.repeat(degree, np.diff(adjacent.indptr))
+    return adjacent
+
+
+def _smoothed(values: Array, smooth: csr_matrix, steps: int, keep: NDArray[np.bool_]) -> Array:
+    result = values.astype(np.float64)
+    for _ in range(steps):
+        mixed = 0.5 * result + 0.5 * (smooth @ result)
+        mixed[keep] = values[keep]
+        result = mixed
+    return result
+
+
+def _room(points: Array, faces: Array) -> Array:
+    """Metres to half way to the surface opposite, at most the longest probe."""
+    a, b, c = (points[faces[:, k]] for k in range(3))
+    normals = np.zeros_like(points)
+    for k in range(3):
+        np.add.at(normals, faces[:, k], np.cross(b - a, c - a))
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    tree = cKDTree(points)
+    room = np.full(len(points), _PROBES[-1])
+    for distance in _PROBES[::-1]:
+        away, nearest = tree.query(points + normals * distance)
+        blocked = (away < 0.85 * distance) & ((normals[nearest] * normals).sum(1) < 0.3)
+        room[blocked] = 0.45 * distance
+    return room.astype(np.float32)

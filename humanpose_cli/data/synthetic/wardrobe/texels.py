@@ -1,0 +1,168 @@
+"""The atlas of a dressed person, and what is known of every texel of it.
+
+The atlas is `size` high and 3/2 of that wide. On its left square lies the body's own texture: skin and the clothes
+that follow it. The column on its right holds what may lie over these: coat or jacket, skirt, hair, hat, shoes, small
+things.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.texture import TexelMap, bleed_islands
+from humanpose_cli.conventions import SMPL24
+from humanpose_cli.data.synthetic.wardrobe.base import cloth_base
+from humanpose_cli.data.synthetic.wardrobe.coordinates import Coordinates
+
+__all__ = ["ASPECT", "TILES", "BodyTexels", "Tile", "body_texels", "outer_uv"]
+
+Array = NDArray[Any]
+
+ASPECT = 1.5
+
+
+class Tile(NamedTuple):
+    """A rectangle of the atlas in units of its height: left, top, right, bottom."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    def slices(self, size: int) -> tuple[slice, slice]:
+        """Rows and columns of an atlas of that height."""
+        return slice(round(self.y0 * size), round(self.y1 * size)), slice(round(self.x0 * size), round(self.x1 * size))
+
+    def uv(self, u: Array, v: Array) -> Array:
+        """Atlas coordinates (n, 2) of places (n,) in 0…1 inside the tile, kept off its edge."""
+        margin = 0.004
+        x = self.x0 + margin + np.clip(u, 0, 1) * (self.x1 - self.x0 - 2 * margin)
+        y = self.y0 + margin + np.clip(v, 0, 1) * (self.y1 - self.y0 - 2 * margin)
+        return np.stack((x / ASPECT, y), -1).astype(np.float32)
+
+
+TILES = {
+    "body": Tile(0.0, 0.0, 1.0, 1.0),
+    "outer": Tile(1.0, 0.0, 1.5, 0.36),
+    "skirt": Tile(1.0, 0.36, 1.5, 0.6),
+    "tail": Tile(1.0, 0.6, 1.5, 0.74),
+    "hair": Tile(1.0, 0.74, 1.25, 1.0),
+    "hat": Tile(1.25, 0.74, 1.5, 0.85),
+    "shoe": Tile(1.25, 0.85, 1.375, 1.0),
+    "accessory": Tile(1.375, 0.85, 1.5, 1.0),
+}
+# The part of the body's texture that a jacket may lie over, and how much smaller it stands in its tile.
+_OUTER_PART = Tile(0.0, 0.02, 0.77, 0.56)
+
+
+@dataclass(frozen=True, eq=False)
+class BodyTexels:
+    """Those n texels of the atlas that show points of the body's surface, by one of its layouts.
+
+    rows     (n,) ascending flat places in the atlas (size, 3/2 size)
+    where    their coordinates; points (n, 3) metres on the average body
+    head     (n,) bool: head and neck; eyes (n,) bool: the eyeballs
+    gap      flat places just outside the surface, and `owner` the nearest one inside, whose colour they take
+    """
+
+    size: int
+    rows: Array
+    where: Coordinates
+    points: Array
+    head: NDArray[np.bool_]
+    eyes: NDArray[np.bool_]
+    gap: Array
+    owner: Array
+
+    def bleed(self, image: NDArray[np.uint8]) -> None:
+        """Spread the islands' colours outwards in place, so that seams never show the gap."""
+        flat = image.reshape(-1, 3)
+        flat[self.gap] = flat[self.owner]
+
+
+_TEXELS: WeakKeyDictionary[RiggedBody, dict[tuple[str, int], BodyTexels]] = WeakKeyDictionary()
+
+
+def body_texels(body: RiggedBody, size: int, tile: str = "body") -> BodyTexels:
+    """The texels of the body's own square, or of "outer"; made once per body object, size and tile."""
+    known = _TEXELS.setdefault(body, {})
+    if (tile, size) not in known:
+        known[tile, size] = _build(body, size, tile)
+    return known[tile, size]
+
+
+def _build(body: RiggedBody, size: int, tile: str) -> BodyTexels:
+    base = cloth_base(body)
+    left = 0 if tile == "body" else round(TILES[tile].x0 * size)
+    uv = body.uv.numpy() if tile == "body" else outer_uv(body.uv.numpy()) * [ASPECT, 1] - [left / size, 0]
+    texels = TexelMap(torch.from_numpy(uv.astype(np.float32)), body.uv_faces, size)
+    covered = texels.covered.copy()
+    if tile != "body":
+        inside_rows, inside_columns = TILES[tile].slices(size)
+        covered[inside_rows.stop :] = False
+        covered[:, inside_columns.stop - left :] = False
+    count = len(body.template)
+    is_head = np.isin(body.part_labels.numpy(), SMPL24.indices(("head", "neck")))
+    flags = np.stack((base.where.is_arm[:count], is_head, eyeballs(body)), 1).astype(np.float32)
+    values = np.concatenate((body.template.numpy(), flags), 1)
+    rows = np.flatnonzero(covered)
+    found = texels.interpolate(values, body.faces).reshape(-1, values.shape[1])[rows]
+    width = round(size * ASPECT)
+
+    def place(row: Array) -> Array:
+        return row // size * width + row % size + left
+
+    nearest = np.arange(size * size).reshape(size, size, 1)
+    bleed_islands(nearest, covered, reach=max(3, size // 96))
+    gap = np.flatnonzero(nearest.ravel() != np.arange(size * size))
+    return BodyTexels(
+        size=size,
+        rows=place(rows),
+        where=Coordinates.of_points(body, found[:, :3], found[:, 3]),
+        points=found[:, :3],
+        head=found[:, 4] > 0.5,
+        eyes=found[:, 5] > 0.5,
+        gap=place(gap),
+        owner=place(nearest.ravel()[gap]),
+    )
+
+
+def eyeballs(body: RiggedBody) -> NDArray[np.bool_]:
+    """(V,) which vertices belong to the eyeballs: the two small closed surfaces behind the lids."""
+    eyes = torch.stack([body.landmarks("face13").template[i] for i in _eye_rows(body)]).numpy()
+    faces = body.faces.numpy()
+    component = np.arange(len(body.template))
+    while True:
+        lowest = component[faces].min(1)
+        spread = component.copy()
+        for k in range(3):
+            np.minimum.at(spread, faces[:, k], lowest)
+        spread = spread[spread]
+        if (spread == component).all():
+            break
+        component = spread
+    result = np.zeros(len(component), bool)
+    template = body.template.numpy()
+    for name, amount in zip(*np.unique(component, return_counts=True), strict=True):
+        rows = component == name
+        centre = template[rows].mean(0)
+        if amount < 200 and np.linalg.norm(eyes - centre, axis=1).min() < 0.03:
+            result |= rows
+    return result
+
+
+def _eye_rows(body: RiggedBody) -> list[int]:
+    return body.landmarks("face13").skeleton.indices(("left_eye", "right_eye"))
+
+
+def outer_uv(uv: Array) -> Array:
+    """Atlas coordinates (T, 2) of the body's uv (T, 2), shrunk into the tile of jackets and coats."""
+    part, tile = _OUTER_PART, TILES["outer"]
+    return tile.uv((uv[:, 0] - part.x0) / (part.x1 - part.x0), (uv[:, 1] - part.y0) / (part.y1 - part.y0))
