@@ -1,0 +1,93 @@
+"""Weights files: round trips, what the header says, damaged and foreign files."""
+
+import hashlib
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from humanpose_cli.errors import InputError
+from humanpose_cli.networks.weights_file import (
+    WeightsHeader,
+    digest_of,
+    read_foreign,
+    read_header,
+    read_weights,
+    write_weights,
+)
+
+HEADER = WeightsHeader("segmenter", {"width": 8}, {"data": "synthetic", "steps": 10}, {"iou": 0.5})
+
+
+@pytest.fixture
+def state():
+    torch.manual_seed(0)
+    return {"a.weight": torch.randn(3, 4), "a.count": torch.tensor(7), "b": torch.randn(5)[::2]}
+
+
+def test_what_is_written_is_read(tmp_path, state):
+    path = tmp_path / "w.safetensors"
+    write_weights(path, state, HEADER)
+    found, header = read_weights(path, "segmenter")
+    assert header == HEADER == read_header(path)
+    assert found["a.count"] == 7
+    for name in ("a.weight", "b"):
+        assert found[name].dtype == torch.float32
+        torch.testing.assert_close(found[name], state[name].half().float(), rtol=0, atol=0)
+
+
+def test_the_same_weights_are_the_same_bytes(tmp_path, state):
+    for name in "ab":
+        write_weights(tmp_path / name, state, HEADER)
+    assert digest_of(tmp_path / "a") == digest_of(tmp_path / "b")
+    assert digest_of(tmp_path / "a") == hashlib.sha256((tmp_path / "a").read_bytes()).hexdigest()
+
+
+def test_numbers_beyond_half_precision_are_refused(tmp_path):
+    with pytest.raises(InputError, match="weights big"):
+        write_weights(tmp_path / "w", {"big": torch.tensor([1e6])}, HEADER)
+    assert not (tmp_path / "w").exists()
+
+
+def test_the_wrong_file_is_named(tmp_path, state):
+    path = tmp_path / "w.safetensors"
+    with pytest.raises(InputError, match=r"w\.safetensors: does not exist"):
+        read_weights(path)
+    write_weights(path, state, HEADER)
+    with pytest.raises(InputError, match="another model"):
+        read_weights(path, "nbf")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])
+    with pytest.raises(InputError, match="cannot be read"):
+        read_weights(path)
+    save_file(state | {"b": state["b"].contiguous()}, path)
+    with pytest.raises(InputError, match="no weights file of hpc"):
+        read_weights(path)
+
+
+def test_foreign_checkpoints_are_unwrapped(tmp_path, state):
+    path = tmp_path / "other.pth"
+    torch.save({"epoch": 3, "state_dict": {f"module.{name}": value for name, value in state.items()}}, path)
+    found = read_foreign(path)
+    assert found.keys() == state.keys()
+    torch.testing.assert_close(found["a.weight"], state["a.weight"])
+
+
+class Harmful:
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+def test_code_in_foreign_checkpoints_is_not_executed(tmp_path, capsys):
+    path = tmp_path / "evil.pth"
+    torch.save({"x": Harmful()}, path)
+    with pytest.raises(InputError, match="cannot be read safely"):
+        read_foreign(path)
+    path.write_bytes(pickle.dumps(Harmful()))
+    with pytest.raises(InputError):
+        read_foreign(path)
+    assert "executed" not in capsys.readouterr().out
+    torch.save([1, 2], path)
+    with pytest.raises(InputError, match="no named tensors"):
+        read_foreign(path)
