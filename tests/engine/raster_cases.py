@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 import torch
 import trimesh
 from torch import Tensor
@@ -12,7 +13,18 @@ from torch import Tensor
 from humanpose_cli.engine.rasterising import Raster, rasterise
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
-BACKENDS = ("reference", "kernel")
+# "cuda" runs the kernel there and brings the result back, so that one test serves all.
+BACKENDS = (
+    "reference",
+    "kernel",
+    pytest.param(
+        "cuda",
+        marks=[
+            pytest.mark.cuda,
+            pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine"),
+        ],
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -24,9 +36,11 @@ class Scene:
     size: tuple[int, int]
 
     def raster(self, backend: str = "auto", **options) -> Raster:
-        return rasterise(
-            self.vertices, self.faces, self.focal, self.principal_point, self.size, backend=backend, **options
-        )
+        tensors = (self.vertices, self.faces, self.focal, self.principal_point)
+        if backend == "cuda":
+            raster = rasterise(*(t.cuda() for t in tensors), self.size, backend="kernel", **options)
+            return Raster(*(t.cpu() for t in raster))
+        return rasterise(*tensors, self.size, backend=backend, **options)
 
 
 def scene(vertices, faces, focal=100.0, centre=None, size=(60, 80), device="cpu") -> Scene:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from raster_cases import BACKENDS, on_screen, scene, sphere
+from raster_cases import on_screen, scene, sphere
 
 from humanpose_cli.engine import launching
 from humanpose_cli.engine.rasterising import Raster, autograd, interpolate, vertex_visibility
 from humanpose_cli.errors import UsageError
+
+BACKENDS = ("reference", "kernel")
 
 
 def random(*shape: int, seed: int = 0, **options) -> torch.Tensor:

@@ -1,0 +1,152 @@
+"""Several meshes in one picture: one z-buffer, exact where bodies touch, hide and pass through each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from raster_cases import BACKENDS, Scene, on_screen, scene, sphere
+
+from humanpose_cli.engine.rasterising import interpolate, merge_meshes, vertex_visibility
+from humanpose_cli.errors import UsageError
+
+SQUARE = [(10, 10), (10, 30), (30, 30), (30, 10)]
+TWO = [(0, 1, 2), (0, 2, 3)]
+FACE = torch.tensor([[0, 1, 2]])
+
+
+def crowd(people=4, batch=1, size=(120, 160), focal=200.0, device="cpu"):
+    """Ellipsoids of different topologies that hide and pass through each other, and the whole scene of them."""
+    offsets = torch.tensor([(0.0, 0.0, 0.0), (0.35, 0.1, 0.1), (-0.2, -0.15, -0.2), (0.1, 0.3, 0.6)], device=device)
+    meshes = [sphere(2 + i % 2, batch=batch, size=size, focal=focal, device=device) for i in range(people)]
+    merged = merge_meshes([m.vertices + o for m, o in zip(meshes, offsets, strict=False)], [m.faces for m in meshes])
+    whole = Scene(merged.vertices, merged.faces, meshes[0].focal, meshes[0].principal_point, size)
+    return merged, whole
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_each_pixel_sees_the_nearest_of_the_people_drawn_alone(backend):
+    """The oracle draws everyone alone and takes the nearest depth of each pixel, the first person among equals."""
+    merged, whole = crowd(batch=2)
+    together = whole.raster(backend)
+    alone = []
+    for i in range(len(merged)):
+        vertices = merged.vertices[:, merged.first_vertex[i] : merged.first_vertex[i + 1]]
+        faces = merged.faces[merged.first_face[i] : merged.first_face[i + 1]] - merged.first_vertex[i]
+        alone.append(Scene(vertices, faces, whole.focal, whole.principal_point, whole.size).raster(backend))
+    depths = torch.stack([raster.depth for raster in alone])
+    assert torch.equal(together.depth, depths.amin(0))
+    nearest = torch.where(together.face < 0, -1, depths.argmin(0).int())
+    assert torch.equal(merged.mesh_of_pixels(together), nearest)
+    assert merged.mesh_of_pixels(together).dtype == torch.int32
+    for i, raster in enumerate(alone):
+        assert (nearest == i).sum() > 300
+        part = merged.part(together, i)
+        assert torch.equal(part.face, torch.where(nearest == i, raster.face, -1))
+        assert torch.equal(part.barycentrics, raster.barycentrics * (nearest == i)[..., None])
+        assert torch.equal(part.depth, torch.where(nearest == i, raster.depth, torch.inf))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_agrees_with_embree_on_a_crowd(backend):
+    merged, whole = crowd()
+    mesh = trimesh.Trimesh(merged.vertices[0].numpy(), merged.faces.numpy(), process=False)
+    y, x = np.mgrid[:120, :160] + 0.5
+    rays = np.stack([(x - 80) / 200, (y - 60) / 200, np.ones_like(x)], -1).reshape(-1, 3)
+    tracer = trimesh.ray.ray_pyembree.RayMeshIntersector(mesh)
+    expected = tracer.intersects_first(np.zeros_like(rays), rays).reshape(120, 160)
+    raster = whole.raster(backend)
+    face = raster.face[0].numpy()
+    # Inside a face the two agree; a ray through an edge, an outline or where two people meet may go either way.
+    differing = face != expected
+    assert (expected >= 0).sum() > 5000
+    assert differing.sum() <= 0.002 * (expected >= 0).sum()
+    least = raster.barycentrics[0].amin(-1).numpy()
+    for row, column in np.argwhere(differing):
+        a, b = face[row, column], expected[row, column]
+        on_an_edge = least[row, column] < 1e-3 or min(a, b) < 0
+        assert on_an_edge or len(np.intersect1d(merged.faces[a], merged.faces[b])) == 0  # two people at one depth
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_at_equal_depths_the_first_person_is_seen(backend):
+    faces = torch.tensor(TWO)
+    near = torch.tensor(on_screen(SQUARE), dtype=torch.float32)[None]
+    both = merge_meshes([near, near], [faces, faces.flip(0)])
+    raster = scene(both.vertices, both.faces).raster(backend)
+    assert set(merged_ids(both, raster)) == {-1, 0}
+
+
+def merged_ids(merged, raster) -> list[int]:
+    return merged.mesh_of_pixels(raster).unique().tolist()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_pictures_of_a_batch_may_hold_different_people(backend):
+    first, second = sphere(2, batch=2), sphere(3, batch=2)
+    absent = second.vertices - torch.tensor([0.3, 0.0, 0.5])
+    present = absent.clone()
+    absent[0] = torch.nan
+    merged = merge_meshes([first.vertices, absent], [first.faces, second.faces])
+    raster = scene(merged.vertices, merged.faces, 90.0).raster(backend)
+    assert set(merged.mesh_of_pixels(raster)[0].unique().tolist()) == {-1, 0}
+    assert torch.equal(raster.depth[0], first.raster(backend).depth[0])
+    everyone = merge_meshes([first.vertices, present], [first.faces, second.faces])
+    expected = scene(everyone.vertices, everyone.faces, 90.0).raster(backend)
+    assert torch.equal(raster.face[1], expected.face[1])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_attributes_of_one_person_get_the_gradients_of_their_pixels(backend):
+    merged, whole = crowd()
+    raster = whole.raster(backend)
+    attributes = torch.ones(1, merged.first_vertex[2] - merged.first_vertex[1], 1, requires_grad=True)
+    faces = merged.faces[merged.first_face[1] : merged.first_face[2]] - merged.first_vertex[1]
+    image = interpolate(merged.part(raster, 1), faces, attributes, backend=backend.replace("cuda", "kernel"))
+    seen = (merged.mesh_of_pixels(raster) == 1).float()
+    torch.testing.assert_close(image[..., 0], seen, rtol=0, atol=1e-6)
+    (gradient,) = torch.autograd.grad(image.sum(), attributes)
+    torch.testing.assert_close(gradient.sum(), seen.sum(), rtol=1e-5, atol=0)
+
+
+def test_people_hide_each_others_vertices(device):
+    behind = torch.tensor(on_screen([(15, 15), (15, 25), (25, 25), (25, 15)], 3.0), dtype=torch.float32, device=device)
+    before = torch.tensor(on_screen(SQUARE), dtype=torch.float32, device=device)
+    faces = torch.tensor(TWO, device=device)
+    merged = merge_meshes([behind[None], before[None]], [faces, faces])
+    drawn = scene(merged.vertices.cpu(), merged.faces.cpu(), device=device)
+    found = vertex_visibility(drawn.raster(), drawn.faces, drawn.vertices, drawn.focal, drawn.principal_point)
+    assert found.tolist() == [[False] * 4 + [True] * 4]
+
+
+def test_empty_meshes_and_batches():
+    none = torch.zeros(0, 3, dtype=torch.int32)
+    merged = merge_meshes([torch.zeros(0, 5, 3), torch.zeros(0, 0, 3)], [none, none])
+    assert merged.vertices.shape == (0, 5, 3)
+    raster = scene(merged.vertices, merged.faces).raster()
+    assert merged.mesh_of_pixels(raster).shape == (0, 60, 80)
+    one = sphere(1)
+    merged = merge_meshes([one.vertices[:, :0], one.vertices, one.vertices[:, :0]], [none, one.faces, none])
+    raster = scene(merged.vertices, merged.faces, 90.0).raster()
+    assert set(merged_ids(merged, raster)) == {-1, 1}
+    assert (merged.part(raster, 0).face == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("vertices", "faces", "message"),
+    [
+        ([], [], "faces: do not match the vertices"),
+        ([torch.zeros(1, 3, 3)], [], "faces: do not match the vertices, expected 1 ≥ 1, found 0"),
+        (
+            [torch.zeros(1, 3, 3), torch.zeros(2, 3, 3)],
+            [torch.tensor([[0, 1, 2]])] * 2,
+            "vertices: has the wrong shape",
+        ),
+        ([torch.zeros(1, 3, 3)], [torch.tensor([[0, 1, 3]])], "faces: points outside, expected 0 to 2"),
+        ([torch.zeros(1, 3, 3), torch.zeros(1, 3, 3).double()], [torch.tensor([[0, 1, 2]])] * 2, "another dtype"),
+    ],
+)
+def test_refuses_what_does_not_fit(vertices, faces, message):
+    with pytest.raises(UsageError, match=message):
+        merge_meshes(vertices, faces)
