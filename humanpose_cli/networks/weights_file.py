@@ -24,6 +24,10 @@ from humanpose_cli.io.atomic import write_bytes
 __all__ = ["WeightsHeader", "digest_of", "read_foreign", "read_header", "read_weights", "write_weights"]
 
 _FORMAT = "humanpose-cli weights 1"
+_KEY = (
+    "humanpose-cli"  # one key for all: safetensors writes several in any order, and equal weights must be equal bytes
+)
+_PARTS = ("model", "config", "training", "metrics")
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,8 @@ def write_weights(path: Path, state: Mapping[str, Tensor], header: WeightsHeader
     InputError where a number is too large for half precision.
     """
     tensors = {name: _stored(name, value) for name, value in state.items()}
-    text = {"format": _FORMAT, **{key: json.dumps(value, sort_keys=True) for key, value in vars(header).items()}}
-    write_bytes(path, save(tensors, metadata=text))
+    document = {"format": _FORMAT, **vars(header)}
+    write_bytes(path, save(tensors, metadata={_KEY: json.dumps(document, sort_keys=True)}))
 
 
 def _stored(name: str, value: Tensor) -> Tensor:
@@ -71,14 +75,14 @@ def read_header(path: Path) -> WeightsHeader:
         raise InputError(path, "does not exist", expected="a weights file") from None
     except (OSError, SafetensorError) as error:
         raise InputError(path, f"cannot be read ({error})", expected="a weights file of hpc train") from error
-    if metadata.get("format") != _FORMAT:
-        raise InputError(
-            path, "is no weights file of hpc", expected=_FORMAT, got=metadata.get("format", "no such header")
-        )
     try:
-        parts = {key: json.loads(metadata[key]) for key in ("model", "config", "training", "metrics")}
-    except (KeyError, ValueError) as error:
+        document = json.loads(metadata.get(_KEY, "{}"))
+        found = document.get("format", "no header of hpc")
+        parts = {key: document.get(key) for key in _PARTS}
+    except (ValueError, AttributeError) as error:
         raise InputError(path, f"has a damaged header ({error})", remedy="copy it again") from error
+    if found != _FORMAT or None in parts.values():
+        raise InputError(path, "is no weights file of hpc", expected=_FORMAT, got=str(found))
     return WeightsHeader(**parts)
 
 

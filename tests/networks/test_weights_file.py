@@ -79,6 +79,7 @@ class Harmful:
         return print, ("executed",)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_code_in_foreign_checkpoints_is_not_executed(tmp_path, capsys):
     path = tmp_path / "evil.pth"
     torch.save({"x": Harmful()}, path)
