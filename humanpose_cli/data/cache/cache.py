@@ -1,0 +1,325 @@
+"""`open_cache`: pictures and labels of a dataset cache by row, whichever shard they lie in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.data.cache.encoded import decode_map, decode_picture
+from humanpose_cli.data.cache.index import link_name
+from humanpose_cli.data.cache.samples import read_person, read_sample
+from humanpose_cli.data.cache.schema import COLUMNS, INDEX_NAME, SHARD_PATTERN
+from humanpose_cli.data.cache.shard_reader import TableFile
+from humanpose_cli.data.cache.shard_set import ShardEntry, ShardSet
+from humanpose_cli.data.cache.tables import TableView, checked_rows
+from humanpose_cli.data.samples import LABEL_MAPS, Person, Sample
+from humanpose_cli.errors import InputError, UsageError
+
+__all__ = ["Cache", "open_cache"]
+
+_MOST_OPEN = 64
+_LABELLED = ("pictures", "people")
+
+
+def open_cache(path: Path | str, *, most_open: int = _MOST_OPEN) -> Cache:
+    """Open a cache: its folder, its `index.h5`, or a single shard.
+
+    most_open  how many shards are kept open at once
+
+    Shards are opened when they are first read. InputError for what is no cache, for a newer schema, for a damaged
+    index, and for shards that are not there.
+    """
+    path = Path(path)
+    file = path / INDEX_NAME if path.is_dir() else path
+    if not file.exists():
+        raise _no_cache(path)
+    return Cache(TableFile(file), most_open)
+
+
+def _no_cache(path: Path) -> InputError:
+    if path.is_dir() and any(path.glob(SHARD_PATTERN)):
+        return InputError(
+            path,
+            f"has shards but no {INDEX_NAME}",
+            remedy=f"finish it with hpc preprocess, or use what is there: hpc cache index {path}",
+        )
+    if path.is_dir():
+        return InputError(path, "is no dataset cache", expected=f"a folder with {INDEX_NAME}")
+    return InputError(path, "does not exist", remedy="check the spelling and the folder")
+
+
+class Cache:
+    """Pictures 0 … len−1 with their people and labels. Threads may share one; it can be pickled and survives a fork.
+
+    header            source, options, counts, digest
+    pictures, people  their plain columns by name, such as `cache.people["poses"][rows]`; see `data.cache.schema`
+
+    Everything raises InputError, with the file's name, where a shard is missing or damaged; UsageError for rows and
+    names that do not exist.
+    """
+
+    def __init__(self, file: TableFile, most_open: int = _MOST_OPEN) -> None:
+        self._file, self._most_open = file, most_open
+        self.path, self.header = file.path, file.header
+        whole = file.header.kind == "index"
+        entries = _entries(file) if whole else [_single(file)]
+        self._shards = ShardSet(entries, _labels(file), most_open)
+        self.pictures = TableView("pictures", self._shards)
+        self.people = TableView("people", self._shards)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self.path, self._most_open)
+
+    def __len__(self) -> int:
+        return self._shards.row_count("pictures")
+
+    @property
+    def complete(self) -> bool:
+        """Whether all shards of the plan are joined."""
+        return len(self._shards.entries) == self.header.shard_count or self.header.kind == "shard"
+
+    @property
+    def shard_paths(self) -> tuple[Path, ...]:
+        """The shards, in the order of their rows."""
+        return tuple(entry.path for entry in self._shards.entries)
+
+    @property
+    def labels(self) -> Mapping[str, int]:
+        """Path of each column that there is ("people/poses", "pictures/maps/parts") → rows that have a value."""
+        return self._shards.labels
+
+    # One picture
+
+    def sample(self, row: int) -> Sample:
+        """Everything about a picture, as the source gave it (numbers as float32)."""
+        shard, _, local = self._locate(row)
+        return read_sample(shard, local)
+
+    def image_bytes(self, row: int) -> bytes:
+        """The picture as it is stored: JPEG or PNG."""
+        shard, _, local = self._locate(row)
+        return shard.encoded("pictures/image", local)
+
+    def image(self, row: int) -> NDArray[np.uint8]:
+        """The picture: (H, W, 3) uint8 RGB."""
+        shard, _, local = self._locate(row)
+        pixels = decode_picture(shard.encoded("pictures/image", local))
+        if pixels is None:
+            raise self._undecodable(shard, local, "image")
+        return pixels
+
+    def map_bytes(self, row: int, name: str) -> bytes:
+        """A label map as it is stored (PNG); empty where the picture has none."""
+        self._check_map(name)
+        shard, _, local = self._locate(row)
+        return shard.encoded(f"pictures/maps/{name}", local)
+
+    def map(self, row: int, name: str) -> NDArray[Any] | None:
+        """A label map as `LABEL_MAPS` describes it, (H, W) or (H, W, 3); None where the picture has none."""
+        self._check_map(name)
+        shard, _, local = self._locate(row)
+        return self._decoded(shard, local, f"pictures/maps/{name}", local)
+
+    def people_of(self, row: int) -> range:
+        """Rows of the people in a picture."""
+        shard, number, local = self._locate(row)
+        first = int(shard.numbers("pictures/first_person", local, local + 1)[0])
+        first += self._shards.first_row("people", number)
+        return range(first, first + int(shard.numbers("pictures/person_count", local, local + 1)[0]))
+
+    def find(self, name: str) -> int:
+        """Row of the picture with that name; UsageError if there is none. The first call reads all names."""
+        try:
+            return self._rows_by_name[name]
+        except KeyError:
+            raise UsageError(name, "is no picture of this cache") from None
+
+    @cached_property
+    def _rows_by_name(self) -> dict[str, int]:
+        return {str(name): row for row, name in enumerate(self.pictures["name"][:])}
+
+    # One person
+
+    def person(self, row: int) -> Person:
+        """Everything about a person."""
+        shard, _, local = self._locate(row, "people")
+        return read_person(shard, local)
+
+    def mask(self, row: int) -> NDArray[np.uint8] | None:
+        """A person's own mask (H, W) uint8 0 or 255; None without one (the map "persons" may have it)."""
+        return self._mask(row, "mask")
+
+    def detected_mask(self, row: int) -> NDArray[np.uint8] | None:
+        """The detector's mask of a person, (H, W) uint8 0…255; None without one."""
+        return self._mask(row, "detected_mask")
+
+    def surface_points(self, row: int) -> NDArray[np.float32]:
+        """A person's DensePose points (M, 5): x, y, chart, U, V; none where they are not known."""
+        shard, _, local = self._locate(row, "people")
+        if "people/surface_points" not in shard:
+            return np.zeros((0, 5), np.float32)
+        return shard.ragged("people/surface_points", local)
+
+    def _mask(self, row: int, name: str) -> NDArray[Any] | None:
+        shard, _, local = self._locate(row, "people")
+        picture = int(shard.numbers("people/picture", local, local + 1)[0])
+        return self._decoded(shard, picture, f"people/{name}", local)
+
+    # What belongs together
+
+    @cached_property
+    def splits(self) -> Mapping[str, tuple[str, ...]]:
+        """Protocol → its splits."""
+        return _by_name(self._split_rows)
+
+    @cached_property
+    def pair_splits(self) -> Mapping[str, tuple[str, ...]]:
+        """Protocol that lists pairs → its splits."""
+        return _by_name(self._pair_rows)
+
+    def rows(self, protocol: str, split: str | None = None) -> NDArray[np.int64]:
+        """Rows (N,) of the pictures in a split, ascending; of all its splits where none is named."""
+        keys = _keys(self._split_rows, protocol, split, "protocol")
+        parts = [self._file.ragged("protocols/pictures", self._split_rows[key]) for key in keys]
+        return parts[0] if len(parts) == 1 else np.unique(np.concatenate(parts))
+
+    def pairs(self, protocol: str, split: str) -> NDArray[np.int64]:
+        """Rows (P, 2) of the input and the target picture of each pair, in the source's order."""
+        (key,) = _keys(self._pair_rows, protocol, split, "protocol with pairs")
+        return self._file.ragged("pairs/pictures", self._pair_rows[key])
+
+    @cached_property
+    def sequences(self) -> tuple[str, ...]:
+        """Names of all sequences."""
+        return tuple(self._file.texts("sequences/name"))
+
+    def sequence(self, name: str) -> NDArray[np.int64]:
+        """Rows (N,) of a sequence's pictures, by frame."""
+        if name not in self._sequence_rows:
+            raise UsageError(name, "is no sequence of this cache")
+        return self._file.ragged("sequences/pictures", self._sequence_rows[name])
+
+    @cached_property
+    def groups(self) -> Mapping[str, range]:
+        """Name of each group of pictures that belong together → their rows."""
+        starts, counts = self._file.numbers("groups/first_picture"), self._file.numbers("groups/picture_count")
+        rows = zip(self._file.texts("groups/name"), starts.tolist(), counts.tolist(), strict=True)
+        return {name: range(start, start + count) for name, start, count in rows}
+
+    @cached_property
+    def _sequence_rows(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.sequences)}
+
+    @cached_property
+    def _split_rows(self) -> dict[tuple[str, str], int]:
+        return _key_rows(self._file, "protocols")
+
+    @cached_property
+    def _pair_rows(self) -> dict[tuple[str, str], int]:
+        return _key_rows(self._file, "pairs")
+
+    # Within
+
+    def _locate(self, row: int, table: str = "pictures") -> tuple[TableFile, int, int]:
+        count = self._shards.row_count(table)
+        if not -count <= row < count:
+            checked_rows(row, count, table)
+        return self._shards.locate(table, row + count if row < 0 else row)
+
+    def _check_map(self, name: str) -> None:
+        if name not in LABEL_MAPS:
+            raise UsageError(name, "is no label map", expected=", ".join(LABEL_MAPS))
+
+    def _decoded(self, shard: TableFile, picture: int, path: str, local: int) -> NDArray[Any] | None:
+        data = shard.encoded(path, local)
+        if not data:
+            return None
+        pixels = decode_map(data)
+        if pixels is None:
+            raise self._undecodable(shard, picture, path)
+        return pixels
+
+    def _undecodable(self, shard: TableFile, picture: int, what: str) -> InputError:
+        name = shard.text("pictures/name", picture)
+        remedy = "hpc cache verify lists all damage; make the shard again"
+        return InputError(shard.path, f"{what} of picture {name!r} cannot be decoded", remedy=remedy)
+
+
+def _reopened(path: Path, most_open: int) -> Cache:
+    return open_cache(path, most_open=most_open)
+
+
+def _single(file: TableFile) -> ShardEntry:
+    return ShardEntry(file.path, file.header.picture_count, file.header.person_count)
+
+
+def _entries(index: TableFile) -> list[ShardEntry]:
+    """The shards by the index's table and links. InputError where a link or a file is missing."""
+    folder = index.path.parent
+    there = {entry.name for entry in os.scandir(folder)}
+    entries = []
+    numbers = index.numbers("shards/number").tolist()
+    counts = zip(
+        numbers,
+        index.numbers("shards/picture_count").tolist(),
+        index.numbers("shards/person_count").tolist(),
+        index.texts("shards/digest"),
+        strict=True,
+    )
+    for number, pictures, people, digest in counts:
+        name = index.links.get(link_name(number))
+        if name is None:
+            raise InputError(index.path, f"lacks the link to shard {number}", remedy=f"run hpc cache index {folder}")
+        if name not in there:
+            raise InputError(
+                folder / name,
+                "is missing",
+                expected="the shard that index.h5 names",
+                remedy=f"copy it again, run hpc preprocess again, or go without it: hpc cache index {folder}",
+            )
+        entries.append(ShardEntry(folder / name, pictures, people, digest))
+    found = (sum(entry.picture_count for entry in entries), sum(entry.person_count for entry in entries))
+    if found != (index.header.picture_count, index.header.person_count):
+        raise InputError(
+            index.path,
+            "has other counts than its shards together",
+            expected=f"{index.header.picture_count} pictures and {index.header.person_count} people",
+            got=f"{found[0]} and {found[1]}",
+            remedy=f"run hpc cache index {folder}",
+        )
+    return entries
+
+
+def _labels(file: TableFile) -> dict[str, int]:
+    if file.header.kind == "index":
+        return dict(zip(file.texts("labels/name"), file.numbers("labels/known").tolist(), strict=True))
+    return {
+        column.path: file.known(column.path) for column in COLUMNS if column.path in file and column.table in _LABELLED
+    }
+
+
+def _key_rows(file: TableFile, table: str) -> dict[tuple[str, str], int]:
+    keys = zip(file.texts(f"{table}/name"), file.texts(f"{table}/split"), strict=True)
+    return {key: row for row, key in enumerate(keys)}
+
+
+def _by_name(keys: Mapping[tuple[str, str], int]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for protocol, split in keys:
+        found.setdefault(protocol, []).append(split)
+    return {protocol: tuple(splits) for protocol, splits in found.items()}
+
+
+def _keys(known: Mapping[tuple[str, str], int], protocol: str, split: str | None, what: str) -> list[tuple[str, str]]:
+    found = [key for key in known if key[0] == protocol and split in (None, key[1])]
+    if not found:
+        wanted = protocol if split is None else f"{protocol}/{split}"
+        there = ", ".join("/".join(key) for key in known) or "none"
+        raise UsageError(wanted, f"is no {what} of this cache", expected=there)
+    return found

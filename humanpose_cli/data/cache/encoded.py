@@ -1,0 +1,126 @@
+"""JPEG and PNG bytes as the cache holds them: what their headers say, and their pixels."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+__all__ = ["EncodedHeader", "decode_map", "decode_picture", "decoding_problem", "encode_map", "read_header"]
+
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"IEND\xaeB`\x82"
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+_JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+_JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
+_EOI, _SOS = b"\xff\xd9", 0xDA
+
+
+@dataclass(frozen=True)
+class EncodedHeader:
+    """What the bytes say of themselves.
+
+    format        "jpeg" or "png"
+    size          (width, height) pixels as stored; a tag that asks viewers to turn the picture is not obeyed
+    bits          of one channel; channels 1…4, 3 for a palette
+    complete      whether the end is there: a file that was cut off has none
+    """
+
+    format: str
+    size: tuple[int, int]
+    bits: int
+    channels: int
+    complete: bool
+
+
+def read_header(data: bytes) -> EncodedHeader | None:
+    """The header of JPEG or PNG bytes; None if they are neither."""
+    if data.startswith(_PNG_START):
+        return _png_header(data)
+    if data.startswith(b"\xff\xd8\xff"):
+        return _jpeg_header(data)
+    return None
+
+
+def _png_header(data: bytes) -> EncodedHeader | None:
+    if len(data) < 33 or data[12:16] != b"IHDR":
+        return None
+    width, height, bits, colour = struct.unpack(">IIBB", data[16:26])
+    if colour not in _PNG_CHANNELS:
+        return None
+    return EncodedHeader("png", (width, height), bits, _PNG_CHANNELS[colour], _PNG_END in data[-64:])
+
+
+def _jpeg_header(data: bytes) -> EncodedHeader | None:
+    """Walks the segments up to the scan; an EOI after it is the picture's own, not that of a thumbnail in a segment."""
+    place, frame = 2, None
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker == 0xFF or marker in _JPEG_BARE:
+            place += 1 if marker == 0xFF else 2
+            continue
+        (length,) = struct.unpack(">H", data[place + 2 : place + 4])
+        if marker in _JPEG_FRAMES and place + 10 <= len(data):
+            frame = struct.unpack(">BHHB", data[place + 4 : place + 10])
+        if marker == _SOS:
+            break
+        place += 2 + length
+    if frame is None:
+        return None
+    bits, height, width, channels = frame
+    return EncodedHeader("jpeg", (width, height), bits, channels, data.rfind(_EOI) > place)
+
+
+def decode_picture(data: bytes) -> NDArray[np.uint8] | None:
+    """(H, W, 3) uint8 RGB, not turned; None if it cannot be decoded."""
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    return None if decoded is None else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB, decoded)  # type: ignore[return-value]
+
+
+def decode_map(data: bytes) -> NDArray[Any] | None:
+    """(H, W) or (H, W, 3) uint8 or uint16 as encoded; None if it cannot be decoded."""
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    if decoded is not None and decoded.ndim == 3 and decoded.shape[2] == 3:
+        return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB, decoded)
+    return decoded
+
+
+def encode_map(pixels: NDArray[Any]) -> bytes:
+    """PNG bytes of (H, W) or (H, W, 3), uint8 or uint16, for a label map or a mask."""
+    if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
+        raise ValueError(f"a label map is (H, W) or (H, W, 3), uint8 or uint16, not {pixels.shape} {pixels.dtype}")
+    stored = np.ascontiguousarray(pixels[..., ::-1] if pixels.ndim == 3 else pixels)
+    # Runs of equal values are what label maps are made of: a low level finds them, and takes a third of the time.
+    done, data = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    if not done:
+        raise ValueError(f"{pixels.shape} {pixels.dtype} cannot be encoded as PNG")
+    return data.tobytes()
+
+
+def decoding_problem(data: bytes) -> str:
+    """Why the bytes cannot be decoded to the last row, or "".
+
+    Pillow is strict where OpenCV fills what is missing with grey.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "MPO", "PNG")) as image:
+            image.load()
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        struct.error,
+        zlib.error,
+        Image.DecompressionBombError,
+    ) as error:
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ""
