@@ -9,7 +9,6 @@ from humanpose_cli.data.sources.lenses import (
     CalibratedCamera,
     Lens,
     PinholeView,
-    box_of_points,
     person_view,
     whole_view,
 )
@@ -116,7 +115,14 @@ def test_a_crop_holds_the_person_and_is_never_blown_up():
     assert abs(small.focal / 1144.415 - 1) < 0.02
 
 
-def test_boxes_end_at_the_picture():
-    points = np.array([[10.0, 20], [60, 120]])
-    np.testing.assert_allclose(box_of_points(points, (200, 200)), [0, 10, 70, 130])
-    assert box_of_points(points - 500, (200, 200)) is None
+def test_labels_are_taken_from_where_pixels_are():
+    size = (300, 200)
+    lens = Lens((400.0, 404.0), (150.0, 100.0), (-0.2, 0.1, 0.0))
+    view = PinholeView(380.0, (120.0, 90.0), (250, 190))
+    picture = np.zeros((size[1], size[0]), np.uint8)
+    picture[60:140, 90:210] = 255
+    seen, labels = view.take(picture, lens), view.take_labels(picture, lens)
+    assert set(np.unique(labels)) == {0, 255}
+    np.testing.assert_array_equal(labels[(seen == 0) | (seen == 255)], seen[(seen == 0) | (seen == 255)])
+    np.testing.assert_array_equal(view.take_labels(np.stack([picture] * 3, -1), lens)[..., 2], labels)
+    assert not PinholeView(400.0, (-500.0, 90.0), (100, 100)).take_labels(picture, lens).any()

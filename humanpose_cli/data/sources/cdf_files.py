@@ -7,9 +7,11 @@ their values (VVR, or CVVR if compressed). Numbers of records are big-endian; va
 
 from __future__ import annotations
 
+import mmap
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -18,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.errors import InputError
-from humanpose_cli.io.sniffing import describe_file, reading_error
+from humanpose_cli.io.sniffing import reading_error
 
 __all__ = ["cdf_shape", "read_cdf"]
 
@@ -29,6 +31,7 @@ _RUNS_OF_ZEROS = 1
 _BIG, _LITTLE = frozenset((1, 2, 5, 7, 9, 11, 12, 18)), frozenset((4, 6, 13, 16, 17))
 _TYPES = {1: "i1", 2: "i2", 4: "i4", 8: "i8", 11: "u1", 12: "u2", 14: "u4", 21: "f4", 22: "f8", 41: "i1"}
 _TYPES |= {44: "f4", 45: "f8"}
+_COPY_AGAIN = "unpack or download it again"
 _MAX_BYTES = 1 << 31
 _MAX_RECORDS = 100_000
 
@@ -50,14 +53,14 @@ class _Damaged(Exception):
 class _File:
     """The bytes of a CDF, offsets as in the file (unpacked if the whole was compressed)."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes | mmap.mmap) -> None:
         if len(content) < 8:
             raise _Damaged("too short")
         version, packing = struct.unpack(">II", content[:8])
         if version not in (_V2, _V3) or packing not in (_PLAIN, _COMPRESSED):
             raise _Damaged("not of version 2.6 to 3")
         self.wide = version == _V3
-        self.content = content
+        self.content: bytes | mmap.mmap = content
         if packing == _COMPRESSED:
             _, start, end = self.body(8, _FILE)
             _, method, _ = self.body(self.offset(start), _METHOD)
@@ -210,34 +213,32 @@ def _runs_unpacked(packed: bytes) -> bytes:
 
 def read_cdf(path: Path, name: str) -> NDArray[np.generic]:
     """All values of the numeric variable `name`: (records, dimensions…). InputError if missing, damaged or short."""
-    file, variable = _find(path, name)
-    try:
-        return file.values(variable)
-    except _Damaged as error:
-        raise _told(path, error) from error
+    with _opened(path) as file:
+        return file.values(_named(path, file, name))
 
 
 def cdf_shape(path: Path, name: str) -> tuple[int, ...]:
     """The shape that `read_cdf` will give, from the headers alone."""
-    return _find(path, name)[1].shape
+    with _opened(path) as file:
+        return _named(path, file, name).shape
 
 
-def _find(path: Path, name: str) -> tuple[_File, _Variable]:
+@contextmanager
+def _opened(path: Path) -> Iterator[_File]:
+    """The file, of which only what is asked for is read: a listing opens hundreds of them."""
     try:
-        content = path.read_bytes()
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            yield _File(content)
     except OSError as error:
         raise reading_error(path, error) from error
-    try:
-        file = _File(content)
-        variables = {variable.name: variable for variable in file.variables()}
+    except ValueError as error:  # what mmap says of a file without bytes
+        raise InputError(path, "is empty", expected="a CDF file", remedy=_COPY_AGAIN) from error
     except _Damaged as error:
-        raise _told(path, error) from error
+        raise InputError(path, f"is no readable CDF file ({error})", remedy=_COPY_AGAIN) from error
+
+
+def _named(path: Path, file: _File, name: str) -> _Variable:
+    variables = {variable.name: variable for variable in file.variables()}
     if name not in variables:
         raise InputError(path, f"has no variable {name!r}", got=", ".join(variables) or "none")
-    return file, variables[name]
-
-
-def _told(path: Path, error: _Damaged) -> InputError:
-    return InputError(
-        path, f"is no readable CDF file ({error})", got=describe_file(path), remedy="unpack or download it again"
-    )
+    return variables[name]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-__all__ = ["DEFAULT_CROP", "CalibratedCamera", "Lens", "PinholeView", "box_of_points", "person_view", "whole_view"]
+__all__ = ["DEFAULT_CROP", "CalibratedCamera", "Lens", "PinholeView", "person_view", "whole_view"]
 
 Array = NDArray[np.floating]
 
@@ -97,6 +97,15 @@ class PinholeView:
         y = (np.arange(self.size[1]) + 0.5 - self.principal_point[1]) / self.focal
         return lens.distort(np.stack(np.meshgrid(x, y), -1))
 
+    def take_labels(self, labels: NDArray[np.uint8], lens: Lens) -> NDArray[np.uint8]:
+        """This view of labels (H, W) or (H, W, C) of a lens's picture: the nearest ones, 0 where the picture ends."""
+        at = np.floor(self._seen_at(lens)).astype(np.int64)
+        height, width = labels.shape[:2]
+        inside = ((at >= 0) & (at < (width, height))).all(-1)
+        taken = np.zeros((*at.shape[:2], *labels.shape[2:]), np.uint8)
+        taken[inside] = labels[at[inside][:, 1], at[inside][:, 0]]
+        return taken
+
     def take(self, pixels: NDArray[np.uint8], lens: Lens) -> NDArray[np.uint8]:
         """This view of a lens's picture (H, W) or (H, W, C) uint8: bilinear, black where the picture ends.
 
@@ -142,11 +151,3 @@ def person_view(lens: Lens, points: Array, crop_size: int, margin: float = _MARG
     scale = length / side
     principal = (np.asarray(whole.principal_point) - ((low + high) / 2 - side / 2)) * scale
     return PinholeView(whole.focal * scale, (float(principal[0]), float(principal[1])), (length, length))
-
-
-def box_of_points(pixels: Array, size: tuple[int, int], margin: float = 0.1) -> Array | None:
-    """Box (4,) of points (N, 2), a part of its larger side wider on each side, cut at the picture; None if outside."""
-    low, high = pixels.min(0), pixels.max(0)
-    wider = margin * float((high - low).max())
-    box = np.concatenate((np.clip(low - wider, 0, size), np.clip(high + wider, 0, size)))
-    return box if (box[2:] > box[:2]).all() else None

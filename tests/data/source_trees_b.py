@@ -1,0 +1,128 @@
+"""Small data sets in their owners' exact layouts, with numbers that the tests know."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from humanpose_cli.io.video import VideoWriter
+
+# Human3.6M's own numbers for S1 and camera 54138969 (metadata.xml; the quaternion is VideoPose3D's for the same).
+S1_CAMERA = (-1.38382776045614, -3.16734304390158, 0.413636308164621, 1841.10702774543, 4955.28462344526, 1563.4453959)
+S1_QUATERNION = (0.1407056450843811, -0.1500701755285263, -0.755240797996521, 0.6223280429840088)
+LENS = (1145.049, 1143.781, 512.5415, 515.4515, -0.2071, 0.24778, -0.003075, -0.001424, -0.000976)
+
+
+def write_cdf(path: Path, values: np.ndarray, *, wide=True, packed=False, big=False, name="Pose", majority=1) -> None:
+    """One variable with one record, as the CDF Internal Format Description lays it out.
+
+    wide: version 3, else 2.6; packed: a gzipped block; big: big-endian values; majority: 1 rows first, 0 columns
+    """
+    place, name_bytes = ("q", 256) if wide else ("i", 64)
+
+    def record(kind: int, form: str, *fields: object, body: bytes = b"") -> bytes:
+        content = struct.pack(">i" + form.replace("p", place), kind, *fields) + body
+        return struct.pack(f">{place}", len(content) + struct.calcsize(f">{place}")) + content
+
+    dimensions = values.shape
+    raw = np.ascontiguousarray(values if majority else values.T, dtype=">f8" if big else "<f8").tobytes()
+    names = name.encode().ljust(name_bytes, b"\0")
+    sizes = struct.pack(f">{2 * len(dimensions)}i", *dimensions, *[-1] * len(dimensions))
+
+    def cdr(gdr: int) -> bytes:
+        return record(
+            1, "piiiiiiiii", gdr, 3 if wide else 2, 8, 1 if big else 6, majority | 2, 0, 0, 0, 0, 0, body=bytes(256)
+        )
+
+    def gdr(variable: int) -> bytes:
+        return record(2, "ppppiiiiipiii", 0, variable, 0, 0, 0, 0, -1, 0, 1, 0, 0, 0, 0)
+
+    def vdr(index: int, method: int) -> bytes:
+        fields = (0, 45, 0, index, index, 5 if packed else 1, 0, 0, 0, 0, 1, 0, method if packed else -1, 1)
+        body = names + struct.pack(">i", len(dimensions)) + sizes
+        return record(8, "piippiiiiiiipi", *fields, body=body)
+
+    def vxr(block: int) -> bytes:
+        return record(6, "piiiip", 0, 1, 1, 0, 0, block)
+
+    gzipped = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    squeezed = gzipped.compress(raw) + gzipped.flush()
+    block = record(13, "ip", 0, len(squeezed), body=squeezed) if packed else record(7, "", body=raw)
+    method = record(11, "iiii", 5, 0, 1, 6)
+    start, places = 8, []
+    for part in (cdr(0), gdr(0), vdr(0, 0), vxr(0), method, block):
+        places.append(start)
+        start += len(part)
+    magic = struct.pack(">II", 0xCDF30001 if wide else 0xCDF26002, 0x0000FFFF)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parts = (cdr(places[1]), gdr(places[2]), vdr(places[3], places[4]), vxr(places[5]), method, block)
+    path.write_bytes(magic + b"".join(parts))
+
+
+def write_metadata(path: Path, lens=LENS, first=S1_CAMERA) -> None:
+    """metadata.xml with its field w0: all cameras alike but for S1's first one."""
+    numbers = [0.1, 0.2, 0.3, 100.0, 200.0, 300.0] * 44
+    numbers[:6] = first
+    path.parent.mkdir(parents=True, exist_ok=True)
+    w0 = " ".join(repr(float(number)) for number in [*numbers, *lens * 4])
+    path.write_text(f"<?xml version='1.0' encoding='utf-8'?>\n<a>\n   <w0>[{w0}]</w0>\n</a>\n")
+
+
+def write_video(path: Path, frames) -> None:
+    """An MP4 of (H, W, 3) uint8 frames, nearly lossless."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with VideoWriter(path, 50, quality=4, threads=1) as writer:
+        for frame in frames:
+            writer.write(frame)
+
+
+def spotted(size, pixel) -> np.ndarray:
+    """A dark picture with a bright disc of 9 pixels around a place."""
+    x, y = np.meshgrid(np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5)
+    disc = np.hypot(x - pixel[0], y - pixel[1]) < 4.5
+    return np.repeat(np.where(disc, np.uint8(250), np.uint8(20))[..., None], 3, -1)
+
+
+def centre_of_light(pixels: np.ndarray) -> np.ndarray:
+    """Where the bright disc of a picture is, corner-origin pixels."""
+    light = np.clip(pixels.astype(float).mean(-1) - 100, 0, None)
+    rows, columns = np.indices(light.shape) + 0.5
+    return np.array([(light * columns).sum(), (light * rows).sum()]) / light.sum()
+
+
+def h36m_joints(frames: int, seed=0) -> np.ndarray:
+    """(frames, 32, 3) millimetres in camera axes: a person four metres away who drifts to the right."""
+    random = np.random.default_rng(seed)
+    still = random.uniform((-350, -900, 3900), (350, 900, 4300), (32, 3))
+    return still + np.arange(frames)[:, None, None] * [12.0, 0, 0]
+
+
+def build_h36m(root: Path, views, size, lens, frames: int, project) -> None:
+    """Videos, D3_Positions_mono and metadata.xml of views (subject, action, camera).
+
+    project  (N, 3) metres → pixels of the lens: the videos show a bright disc at the pelvis. One video is made and
+             copied to all views.
+    """
+    write_metadata(root / "metadata.xml", lens)
+    joints = h36m_joints(frames)
+    pelvis = project(joints[:, 0] / 1000)
+    video = root / "made.mp4"
+    write_video(video, [spotted(size, place) for place in pelvis])
+    for subject, action, camera in views:
+        folder = root / subject
+        positions = folder / "MyPoseFeatures" / "D3_Positions_mono" / f"{action}.{camera}.cdf"
+        write_cdf(positions, joints.reshape(frames, 96))
+        (folder / "Videos").mkdir(exist_ok=True)
+        shutil.copyfile(video, folder / "Videos" / f"{action}.{camera}.mp4")
+    video.unlink()
+
+
+def write_python2_pickle(path: Path, table: dict) -> None:
+    """As the owners' tools did."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(table, protocol=2))
