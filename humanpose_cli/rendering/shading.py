@@ -1,22 +1,32 @@
-"""Drawing people: several bodies into one picture with transparency, depth order and smooth edges."""
+"""Drawing people: several bodies into one picture, with depth order and smooth edges.
+
+All surfaces go through one z-buffer with several samples a pixel, so who hides whom is decided sample by sample;
+colours and coverage are the samples' means.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.engine.rasterising import Raster, interpolate, rasterise
+from humanpose_cli.engine.rasterising import (
+    Raster,
+    average_samples,
+    coverage,
+    interpolate,
+    merge_meshes,
+    rasterise,
+    rasterise_samples,
+)
 from humanpose_cli.rendering.surfaces import Lighting, Surface, shading_of_vertices
 from humanpose_cli.rendering.texturing import sample_texture
 from humanpose_cli.rendering.view import NEAR, Box, View, body_box
 
-__all__ = ["Layer", "Scene", "render_people"]
+__all__ = ["Layer", "Scene", "rasterise_view", "render_people"]
 
 Array = NDArray[np.float32]
 
@@ -30,20 +40,16 @@ _MADE_UP_CONTRAST, _MEAN_SHADE = np.float32(0.45), np.float32(0.82)
 
 
 class Layer(NamedTuple):
-    """Part of a picture: colour (h, w, 3) already multiplied by alpha, alpha (h, w), depth (h, w) metres.
-
-    depth  inf where nothing is; elsewhere the mean over the covered samples, or over a surface that nothing overlaps
-    """
+    """Part of a picture: colour (h, w, 3) already multiplied by alpha, alpha (h, w) in 0…1."""
 
     colour: Array
     alpha: Array
-    depth: Array
 
 
 class Scene:
     """Surfaces before a camera, prepared once and drawn rectangle by rectangle.
 
-    supersampling  samples per pixel along each side (1: jagged edges)
+    supersampling  its square is the number of samples a pixel (1: jagged edges)
     """
 
     def __init__(
@@ -54,12 +60,10 @@ class Scene:
         supersampling: int = 2,
         lighting: Lighting | None = None,
     ) -> None:
-        self.view, self.supersampling = view, max(1, int(supersampling))
+        self.view, self.samples = view, max(1, int(supersampling)) ** 2
         light = lighting or Lighting()
         self.surfaces = list(surfaces)
         self.boxes = [body_box(surface.vertices, view) for surface in surfaces]
-        # Far ones first: the usual order then needs no second look at the depth.
-        self._order = sorted(range(len(surfaces)), key=lambda i: -float(surfaces[i].vertices[:, 2].mean()))
         self._vertex_values = [
             None if box.empty else _vertex_values(surface, light)
             for surface, box in zip(self.surfaces, self.boxes, strict=True)
@@ -81,59 +85,47 @@ class Scene:
 
     def tiles(self) -> list[Box]:
         """The clusters cut into pieces that `draw` can take."""
-        most = _MOST_SAMPLES // self.supersampling**2
+        most = _MOST_SAMPLES // self.samples
         return [tile for cluster in self.clusters() for tile in cluster.tiles(most)]
 
     def draw(self, tile: Box) -> Layer:
         """Everything inside one rectangle of the picture."""
         height, width = tile.shape
-        result = Layer(
-            np.zeros((height, width, 3), np.float32),
-            np.zeros((height, width), np.float32),
-            np.full((height, width), np.inf, np.float32),
-        )
-        drawn: list[Box] = []
-        for i in self._order:
-            box = self.boxes[i].intersect(tile)
-            if box.empty:
-                continue
-            layer = self._draw_surface(i, box)
-            if box == tile and not drawn:
-                result = layer
-            else:
-                _add(result, layer, box, tile, drawn)
-            drawn.append(box)
+        result = Layer(np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32))
+        present = [i for i, box in enumerate(self.boxes) if not box.intersect(tile).empty]
+        if not present:
+            return result
+        surfaces = [self.surfaces[i] for i in present]
+        merged = merge_meshes([surface.vertices[None] for surface in surfaces], [surface.faces for surface in surfaces])
+        raster = _sample_view(merged.vertices, merged.faces, self.view.crop(tile), self.samples)
+        for mesh, i in enumerate(present):
+            place = rows, columns = self.boxes[i].intersect(tile).slices_in(tile)
+            inside = Raster(*(values[:, rows, columns] for values in raster))
+            layer = self._shade(i, inside._replace(face=merged.own_faces(inside.face, mesh)))
+            # A sample shows one surface, so what they show adds up.
+            result.colour[place] += layer.colour
+            result.alpha[place] += layer.alpha
         return result
 
-    def _draw_surface(self, i: int, box: Box) -> Layer:
-        surface = self.surfaces[i]
-        raster = rasterise_view(surface.vertices[None], surface.faces, self.view.crop(box, self.supersampling))
-        covered = (raster.face[0] >= 0).cpu().numpy()
-        shade, colour = np.ones(covered.shape, np.float32), None
-        values = self._vertex_values[i]
-        if values is not None:
-            seen = interpolate(raster, surface.faces, values[None])[0].cpu().numpy()
-            shade, colour = seen[..., 0], seen[..., 1:] if seen.shape[-1] > 1 else None
-        if surface.texture is not None:
-            texture = surface.texture
-            uv = interpolate(raster, texture.uv_faces, texture.uv[None])[0].cpu().numpy()
-            colour = sample_texture(texture.image, uv, covered) * covered[..., None]
-        alpha = _shrink(covered.astype(np.float32), box)
-        if colour is None:
-            shrunk = _plain_colour(surface, _shrink(np.ascontiguousarray(shade), box), alpha)
-        elif surface.lit:
-            shrunk = _shrink(_lit(colour, shade), box)
+    def _shade(self, i: int, raster: Raster) -> Layer:
+        """Colour of one surface where the samples (S, h, w) show it."""
+        surface, values = self.surfaces[i], self._vertex_values[i]
+        alpha = coverage(raster, self.samples)[0].cpu().numpy()
+        seen = None if values is None else interpolate(raster, surface.faces, values[None])
+        if surface.texture is None and (seen is None or seen.shape[-1] == 1):
+            shade = alpha if seen is None else average_samples(seen, self.samples)[0, ..., 0].cpu().numpy()
+            return Layer(_plain_colour(surface, shade, alpha), alpha)
+        if surface.texture is None:
+            assert seen is not None  # colours of vertices are interpolated
+            colour = seen[..., 1:].cpu().numpy()
         else:
-            shrunk = _shrink(colour[..., :3], box)
-        if self._alone(box):
-            # Nothing to compare with: one depth for all pixels will do.
-            mean = np.float32(surface.vertices[:, 2].mean().item())
-            return Layer(shrunk, alpha, np.where(alpha > 0, mean, np.float32(np.inf)))
-        depth = np.where(covered, raster.depth[0].cpu().numpy(), np.float32(0))
-        return Layer(shrunk, alpha, _mean_depth(_shrink(depth, box), alpha))
-
-    def _alone(self, box: Box) -> bool:
-        return sum(not box.intersect(other).empty for other in self.boxes) == 1
+            texture = surface.texture
+            uv = interpolate(raster, texture.uv_faces, texture.uv[None]).cpu().numpy()
+            covered = (raster.face >= 0).cpu().numpy()
+            colour = sample_texture(texture.image, uv, covered, samples=self.samples) * covered[..., None]
+        if surface.lit and seen is not None:
+            colour = _lit(colour, seen[..., 0].cpu().numpy())
+        return Layer(colour[..., :3].mean(0), alpha)
 
 
 def _vertex_values(surface: Surface, lighting: Lighting) -> torch.Tensor | None:
@@ -153,10 +145,19 @@ def _vertex_values(surface: Surface, lighting: Lighting) -> torch.Tensor | None:
 
 def rasterise_view(vertices: torch.Tensor, faces: torch.Tensor, view: View) -> Raster:
     """`rasterise` with one camera for all of vertices (B, V, 3)."""
+    return rasterise(vertices.contiguous(), faces, *_camera(vertices, view), view.size, near=NEAR)
+
+
+def _sample_view(vertices: torch.Tensor, faces: torch.Tensor, view: View, samples: int) -> Raster:
+    """`rasterise_samples` of one picture: vertices (1, V, 3) → rasters (S, h, w)."""
+    return rasterise_samples(vertices, faces, *_camera(vertices, view), view.size, samples=samples, near=NEAR)
+
+
+def _camera(vertices: torch.Tensor, view: View) -> tuple[torch.Tensor, torch.Tensor]:
+    """Focal length (B,) and principal point (B, 2) for vertices (B, V, 3)."""
     batch = len(vertices)
-    focal = vertices.new_full((batch,), view.focal)
     centre = vertices.new_tensor(view.principal_point).expand(batch, 2).contiguous()
-    return rasterise(vertices.contiguous(), faces, focal, centre, view.size, near=NEAR)
+    return vertices.new_full((batch,), view.focal), centre
 
 
 def _lit(colour: Array, shade: Array) -> Array:
@@ -187,53 +188,6 @@ def _colour_ramp(colour: Array, steps: int = 512) -> Array:
     body = colour * (np.float32(0.12) + np.float32(0.98) * t)
     highlight = np.clip((t - 0.8) / 0.2, 0, 1) ** 2 * np.float32(0.35)
     return np.clip(body * (1 - highlight) + highlight, 0, 1).astype(np.float32)
-
-
-def _shrink(samples: Array, box: Box) -> Array:
-    """Samples averaged over each pixel of `box`."""
-    height, width = box.shape
-    if samples.shape[:2] == (height, width):
-        return samples
-    shrunk: Array = np.asarray(cv2.resize(samples, (width, height), interpolation=cv2.INTER_AREA), np.float32)
-    return shrunk.reshape(height, width, *samples.shape[2:])
-
-
-def _mean_depth(weighted: Array, alpha: Array) -> Array:
-    """Depth of the covered samples from the average over all samples; inf where none is covered."""
-    empty = alpha <= 0
-    return np.where(empty, np.float32(np.inf), weighted / np.where(empty, np.float32(1), alpha))
-
-
-def _add(result: Layer, layer: Layer, box: Box, tile: Box, drawn: Sequence[Box]) -> None:
-    """Put a layer that covers `box` into the result of a whole tile; only where others lie is there anything to mix."""
-    shared = [common for common in (box.intersect(other) for other in drawn) if not common.empty]
-    place = box.slices_in(tile)
-    if not shared:
-        for part, new in zip(result, layer, strict=True):
-            part[place] = new
-        return
-    overlap = reduce(Box.union, shared)
-    where = overlap.slices_in(tile)
-    present = Layer(*(part[where].copy() for part in result))
-    for part, new in zip(result, layer, strict=True):
-        part[place] = new
-    _composite(result, present, where)
-
-
-def _composite(below: Layer, layer: Layer, where: tuple[slice, slice]) -> None:
-    """Put a layer into another in place, in front where it is nearer and behind elsewhere.
-
-    Exact for two surfaces, also along smooth edges; with three, only edge pixels where all meet are approximate.
-    """
-    colour, alpha, depth = (part[where] for part in below)
-    nearer = layer.depth < depth
-    hidden_by_new = np.where(nearer, 1 - layer.alpha, np.float32(1))
-    hidden_by_old = np.where(nearer, np.float32(1), 1 - alpha)
-    colour *= hidden_by_new[..., None]
-    colour += layer.colour * hidden_by_old[..., None]
-    alpha *= hidden_by_new
-    alpha += layer.alpha * hidden_by_old
-    np.minimum(depth, layer.depth, out=depth)
 
 
 def render_people(

@@ -62,6 +62,20 @@ def test_surfaces_that_cross_are_ordered_pixel_by_pixel() -> None:
     assert picture[60, 95, 0] > 0.99
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_the_edge_where_three_surfaces_meet_is_exact(order: tuple[int, int, int]) -> None:
+    """A quarter of a pixel column red before green before blue: its colour is the shares of what is seen."""
+    view = View(200.0, (80.25, 60.0), (120, 160))
+    surfaces = [
+        flat(2.0, (1.0, 0.0, 0.0), x=0.2),  # from column 80.25 on
+        flat(3.0, (0.0, 1.0, 0.0), x=0.1925, side=0.2),  # 0.5 pixels to its left, cut at 79.75
+        flat(4.0, (0.0, 0.0, 1.0), side=0.5),
+    ]
+    picture = render_people([surfaces[i] for i in order], view, supersampling=4)
+    np.testing.assert_allclose(picture[60, 80], (0.75, 0.25, 0.0, 1.0), atol=1e-6)
+    np.testing.assert_allclose(picture[60, 79], (0.0, 0.25, 0.75, 1.0), atol=1e-6)
+
+
 def test_tiles_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     surfaces = [flat(2.0, (1.0, 0.0, 0.0)), flat(3.0, (0.0, 1.0, 0.0), x=0.3)]
     whole = render_people(surfaces, VIEW)

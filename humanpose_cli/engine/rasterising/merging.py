@@ -45,18 +45,19 @@ class MergedMesh:
         mesh = torch.bucketize(raster.face, ends, right=True, out_int32=True)
         return torch.where(raster.face < 0, -1, mesh)
 
+    def own_faces(self, face: Tensor, mesh: int) -> Tensor:
+        """Face ids of the merged mesh as those of one mesh itself, −1 where another or none is seen; any shape."""
+        first, end = self.first_face[mesh], self.first_face[mesh + 1]
+        return torch.where((face >= first) & (face < end), face - first, -1)
+
     def part(self, raster: Raster, mesh: int) -> Raster:
         """What the pixels see of one mesh, with the mesh's own face ids: for `interpolate` with its own attributes.
 
         raster  of the merged mesh, or any rectangle of it
         """
-        first, end = self.first_face[mesh], self.first_face[mesh + 1]
-        seen = (raster.face >= first) & (raster.face < end)
-        return Raster(
-            torch.where(seen, raster.face - first, -1),
-            raster.barycentrics * seen[..., None],
-            torch.where(seen, raster.depth, torch.inf),
-        )
+        face = self.own_faces(raster.face, mesh)
+        seen = face >= 0
+        return Raster(face, raster.barycentrics * seen[..., None], torch.where(seen, raster.depth, torch.inf))
 
 
 def merge_meshes(vertices: Sequence[Tensor], faces: Sequence[Tensor]) -> MergedMesh:
