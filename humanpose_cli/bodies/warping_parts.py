@@ -1,0 +1,326 @@
+"""From two poses to what the part warp needs: the ten parts' capsules in the source, and how each part moves.
+
+Knoche, Sárándi, Leibe 2020: Reposing Humans by Warping 3D Features, section 3.1, with the numbers of the authors'
+code where the paper gives none. Lengths are in the unit of the joints; st is the size of the trunk,
+
+    st = max(|left shoulder − right hip|, |right shoulder − left hip|)
+
+Joints, of either pose alike, before anything else:
+    hips       moved outwards by 10 % of their distance: l + 0.1 (l − r), r + 0.1 (r − l)
+    wrists     made 20 % more distant from the elbow: e + 1.2 (w − e), as the hand goes on; ankles likewise from the knee
+
+Capsules, of the source pose (diameters):
+    torso      0.3 st, between all pairs of the shoulders and hips
+    head       0.5 st, neck to nose, ear to ear, nose to either ear
+    limbs      0.2 st, along the bone, and a ball of 0.4 st at every wrist and ankle
+
+Transforms: the Helmert transform (scale s, rotation R, translation t) that maps source to target joints with the least
+squares, never a reflection; what is returned is its inverse, x ↦ Rᵀ (x − t) / s. Its points are
+    torso      shoulders and hips
+    head       neck, nose, eyes, ears; with the shoulders where fewer than three of them are known
+    limbs      the bone's ends a, b and a third point that fixes the roll about the bone: b or a, whichever is elbow or
+               knee, + |d| n, where d leads from there to the anchor, n = unit((b − a) × d). The anchor is the wrist for
+               an upper arm, the shoulder for a lower arm, the ankle for a thigh, the hip for a shank.
+
+Where that leaves the rotation open, it is chosen, not left to rounding. Points are in a line where their spread across
+it is below 1/1000 of that along it, in either pose; so the third point counts only if it is off the line by more.
+    torso      keeps its orientation, R = 1
+    head       turns with the torso
+    limbs      turn with the torso, then by the least angle from the bone so turned to the target's bone
+The scale then is the ratio of the points' spreads, that of the torso where the source's joints coincide. Joints that
+are not finite in either pose are left out of the fits. A part that is not known (no joint left, or an end of its bone
+missing) or whose joints coincide in the target (s = 0) gets a transform that is not a number: it reaches nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.bodies.parts import WARPING10
+from humanpose_cli.conventions import REPOSING19
+from humanpose_cli.errors import UsageError
+from humanpose_cli.geometry.similarity import fit_similarity
+
+__all__ = ["CAPSULE_PARTS", "WarpingParts", "warping_parts"]
+
+HIPS_OUTWARDS, ENDS_FURTHER = 0.1, 0.2
+TORSO_DIAMETER, HEAD_DIAMETER, LIMB_DIAMETER, BALL_DIAMETER = 0.3, 0.5, 0.2, 0.4  # of st
+# Points whose spread across their line is below this share of that along it are taken to be in a line.
+IN_LINE = 1e-3
+
+_SIDES = ("left", "right")
+_TORSO = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
+_HEAD = ("neck", "nose", "left_eye", "right_eye", "left_ear", "right_ear")
+_SHOULDERS = ("left_shoulder", "right_shoulder")
+# Part → bone's ends and its anchor; the joint that bone and anchor share is the middle one of the limb.
+_LIMBS = {
+    "upper_arm": ("shoulder", "elbow", "wrist"),
+    "lower_arm": ("elbow", "wrist", "shoulder"),
+    "thigh": ("hip", "knee", "ankle"),
+    "shank": ("knee", "ankle", "hip"),
+}
+_MIDDLE = {"upper_arm": "elbow", "lower_arm": "elbow", "thigh": "knee", "shank": "knee"}
+
+
+def _capsule_table() -> list[tuple[str, str, str, float]]:
+    """(part, start, end, diameter in st) of every capsule."""
+    table = [("torso", a, b, TORSO_DIAMETER) for a, b in combinations(_TORSO, 2)]
+    head = (("neck", "nose"), ("left_ear", "right_ear"), ("nose", "left_ear"), ("nose", "right_ear"))
+    table += [("head", a, b, HEAD_DIAMETER) for a, b in head]
+    for side in _SIDES:
+        for limb, (a, b, _) in _LIMBS.items():
+            table.append((f"{side}_{limb}", f"{side}_{a}", f"{side}_{b}", LIMB_DIAMETER))
+        for limb, end in (("lower_arm", "wrist"), ("shank", "ankle")):
+            table.append((f"{side}_{limb}", f"{side}_{end}", f"{side}_{end}", BALL_DIAMETER))
+    return table
+
+
+_CAPSULES = _capsule_table()
+CAPSULE_PARTS: tuple[int, ...] = tuple(WARPING10.names.index(part) for part, *_ in _CAPSULES)
+"""Row in WARPING10 of each capsule's part."""
+
+
+@dataclass(frozen=True)
+class WarpingParts:
+    """Arguments of `engine.warping.warp_parts`, parts in the order of WARPING10.
+
+    capsules          (B, K, 7) start, end, radius of the source, in the unit of the joints
+    part_of_capsule   (K,) int32 rows of WARPING10
+    target_to_source  (B, 10, 3, 4) affine maps of voxel coordinates
+    """
+
+    capsules: Tensor
+    part_of_capsule: Tensor
+    target_to_source: Tensor
+
+
+@torch.no_grad()
+def warping_parts(
+    source: Tensor,
+    target: Tensor,
+    *,
+    voxel_size: Sequence[float] = (1.0, 1.0, 1.0),
+    planar: bool = False,
+) -> WarpingParts:
+    """Capsules and transforms that carry a person's features from pose `source` to pose `target`.
+
+    source, target  (B, 19, 3) joints of REPOSING19 in the frame of the volume: its first voxel's corner is the origin,
+                    x along the columns, y along the rows, z along the slices, all in one unit
+    voxel_size      a voxel's extent along x, y, z in that unit: (4, 4, 8) for warp3d's 64 × 64 × 32 voxels and joints
+                    in pixels of a 256 picture
+    planar          for the 2-D ablation: Helmert transforms of the joints' x and y alone, a limb's from its two
+                    ends; z stays. Where joints coincide in the source, rotation 0 and scale 1.
+
+    Not differentiable: poses are data. UsageError for other shapes.
+    """
+    for name, pose in (("source", source), ("target", target)):
+        if pose.ndim != 3 or pose.shape[1:] != (len(REPOSING19), 3) or pose.shape != source.shape:
+            raise UsageError(name, "is no batch of poses", expected="(B, 19, 3)", got=str(tuple(pose.shape)))
+    source, target = _prepared(source), _prepared(target)
+    fit = _planar_transforms if planar else _transforms
+    linear, offset = fit(source, target)
+    size = torch.tensor(tuple(voxel_size), dtype=source.dtype, device=source.device)
+    linear, offset = linear / size[:, None] * size, offset / size
+    rows = torch.tensor(CAPSULE_PARTS, dtype=torch.int32, device=source.device)
+    return WarpingParts(_capsules(source), rows, torch.cat((linear, offset[..., None]), -1))
+
+
+def _joint(pose: Tensor, name: str) -> Tensor:
+    return pose[:, REPOSING19.index(name)]
+
+
+def _joints(pose: Tensor, names: Sequence[str]) -> Tensor:
+    return pose[:, REPOSING19.indices(names)]
+
+
+def _prepared(pose: Tensor) -> Tensor:
+    """Hips moved outwards, wrists and ankles further from elbows and knees."""
+    moved = pose.clone()
+    left, right = _joint(pose, "left_hip"), _joint(pose, "right_hip")
+    moved[:, REPOSING19.index("left_hip")] = left + HIPS_OUTWARDS * (left - right)
+    moved[:, REPOSING19.index("right_hip")] = right + HIPS_OUTWARDS * (right - left)
+    for side in _SIDES:
+        for inner, end in (("elbow", "wrist"), ("knee", "ankle")):
+            a, b = _joint(pose, f"{side}_{inner}"), _joint(pose, f"{side}_{end}")
+            moved[:, REPOSING19.index(f"{side}_{end}")] = b + ENDS_FURTHER * (b - a)
+    # A joint stays where it is if the other one is not known.
+    return torch.where(moved.isfinite(), moved, pose)
+
+
+def _capsules(source: Tensor) -> Tensor:
+    """(B, K, 7); st leaves out a diagonal that is not known."""
+    diagonals = [
+        (_joint(source, f"{a}_shoulder") - _joint(source, f"{b}_hip")).norm(dim=-1)
+        for a, b in (("left", "right"), ("right", "left"))
+    ]
+    trunk = torch.fmax(*diagonals)
+    capsules = []
+    for _, start, end, diameter in _CAPSULES:
+        radius = (0.5 * diameter * trunk)[:, None]
+        capsules.append(torch.cat((_joint(source, start), _joint(source, end), radius), -1))
+    return torch.stack(capsules, 1)
+
+
+@dataclass(frozen=True)
+class _Motion:
+    """x ↦ scale · rotation · x + translation, from source to target: (B,), (B, 3, 3), (B, 3)."""
+
+    scale: Tensor
+    rotation: Tensor
+    translation: Tensor
+
+
+def _transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Target-to-source maps of all parts: (B, 10, 3, 3), (B, 10, 3)."""
+    identity = torch.eye(3, dtype=source.dtype, device=source.device).expand(len(source), 3, 3)
+    one = torch.ones_like(source[:, 0, 0])
+    torso = _fit(_joints(source, _TORSO), _joints(target, _TORSO), None, identity, one)
+    # Where nothing is known of the torso, limbs turn by the least angle alone.
+    known = torso.rotation.isfinite().flatten(1).all(1)
+    base = torch.where(known[:, None, None], torso.rotation, identity)
+    base_scale = torch.where(known, torso.scale, one)
+    motions = {"torso": torso, "head": _head_motion(source, target, base, base_scale)}
+    for side in _SIDES:
+        for limb in _LIMBS:
+            motions[f"{side}_{limb}"] = _limb_motion(source, target, side, limb, base, base_scale)
+    linear, offset = [], []
+    for part in WARPING10.names:
+        motion = motions[part]
+        scale = torch.where(motion.scale > 0, motion.scale, torch.full_like(motion.scale, float("nan")))
+        inverse = motion.rotation.mT / scale[:, None, None]
+        linear.append(inverse)
+        offset.append(-(inverse @ motion.translation[..., None]).squeeze(-1))
+    return torch.stack(linear, 1), torch.stack(offset, 1)
+
+
+def _known(source: Tensor, target: Tensor) -> Tensor:
+    """Weights 1 for points (..., N, n) that are finite in both poses, else 0."""
+    return (source.isfinite().all(-1) & target.isfinite().all(-1)).to(source.dtype)
+
+
+def _fit(source: Tensor, target: Tensor, weights: Tensor | None, rotation: Tensor, scale: Tensor) -> _Motion:
+    """The motion of points (B, N, 3); `rotation` where they are in a line, `scale` where they coincide in the source."""
+    weights = _known(source, target) if weights is None else weights
+    source, target = (torch.where(weights[..., None] > 0, p, torch.zeros_like(p)) for p in (source, target))
+    fitted = fit_similarity(source, target, weights)
+    (source_mean, source_spread, source_flat) = _spread(source, weights)
+    (target_mean, target_spread, target_flat) = _spread(target, weights)
+    in_line = source_flat | target_flat
+    coincide = source_spread <= 1e-6 * (1 + source_mean.norm(dim=-1))
+    vanishes = target_spread <= 1e-6 * (1 + target_mean.norm(dim=-1))
+    ratio = target_spread / torch.where(coincide, torch.ones_like(source_spread), source_spread)
+    ratio = torch.where(coincide, scale, torch.where(vanishes, torch.zeros_like(ratio), ratio))
+    turned = torch.where(in_line[:, None, None], rotation, fitted.rotation)
+    size = torch.where(in_line, ratio, fitted.scale)
+    size = torch.where(weights.sum(-1) > 0, size, torch.full_like(size, float("nan")))
+    turned = torch.where(size.isfinite()[:, None, None], turned, torch.full_like(turned, float("nan")))
+    shift = target_mean - size[:, None] * (turned @ source_mean[..., None]).squeeze(-1)
+    return _Motion(size, turned, shift)
+
+
+def _spread(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (B, 3) of weighted points, root of their summed squared distances from it, whether they are in a line."""
+    total = weights.sum(-1, keepdim=True).clamp_min(1)
+    mean = (weights[..., None] * points).sum(1) / total
+    centred = weights[..., None] * (points - mean[:, None])
+    along, across = torch.linalg.svdvals(centred)[:, :2].unbind(-1)
+    return mean, centred.flatten(1).norm(dim=-1), across <= IN_LINE * along
+
+
+def _head_motion(source: Tensor, target: Tensor, rotation: Tensor, scale: Tensor) -> _Motion:
+    names = (*_HEAD, *_SHOULDERS)
+    a, b = _joints(source, names), _joints(target, names)
+    weights = _known(a, b)
+    face_seen = weights[:, : len(_HEAD)].sum(-1) >= 3
+    weights[:, len(_HEAD) :] *= (~face_seen).to(weights.dtype)[:, None]
+    # Shoulders alone say nothing of the head.
+    weights = weights * (weights[:, : len(_HEAD)].sum(-1, keepdim=True) > 0)
+    return _fit(a, b, weights, rotation, scale)
+
+
+def _limb_motion(source: Tensor, target: Tensor, side: str, limb: str, base: Tensor, scale: Tensor) -> _Motion:
+    start, end, anchor = (f"{side}_{joint}" for joint in _LIMBS[limb])
+    middle = f"{side}_{_MIDDLE[limb]}"
+    points, off_line = [], []
+    for pose in (source, target):
+        bone = _joint(pose, end) - _joint(pose, start)
+        to_anchor = _joint(pose, anchor) - _joint(pose, middle)
+        normal = torch.linalg.cross(bone, to_anchor)
+        size = normal.norm(dim=-1, keepdim=True)
+        reach = to_anchor.norm(dim=-1, keepdim=True)
+        third = _joint(pose, middle) + normal / size.clamp_min(1e-30) * reach
+        length = bone.norm(dim=-1, keepdim=True)
+        off_line.append(((size > IN_LINE * length * reach) & (reach > IN_LINE * length)).squeeze(-1))
+        points.append(torch.stack((_joint(pose, start), _joint(pose, end), third), 1))
+    weights = _known(*points)
+    ends_known = weights[:, :2].prod(-1)
+    weights = weights * ends_known[:, None]
+    weights[:, 2] *= (off_line[0] & off_line[1]).to(weights.dtype)
+    bones = [(p[:, 1] - p[:, 0]).nan_to_num(0.0, 0.0, 0.0) for p in points]
+    rotation = _least_turn((base @ bones[0][..., None]).squeeze(-1), bones[1]) @ base
+    return _fit(points[0], points[1], weights, rotation, scale)
+
+
+def _least_turn(a: Tensor, b: Tensor) -> Tensor:
+    """The rotation (B, 3, 3) by the least angle that turns vectors a to the direction of b; 1 where one is zero.
+
+    For opposite vectors, half a turn about an axis across a.
+    """
+    identity = torch.eye(3, dtype=a.dtype, device=a.device).expand(len(a), 3, 3)
+    lengths = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)
+    defined = (lengths[0] > 0) & (lengths[1] > 0)
+    a, b = (v / length.clamp_min(1e-30) for v, length in zip((a, b), lengths, strict=True))
+    # Two reflections make the rotation: across the plane normal to a + b, then across that normal to b.
+    half = a + b
+    weakest = a.abs().argmin(-1, keepdim=True)
+    helper = torch.zeros_like(a).scatter_(-1, weakest, 1.0)
+    across = torch.linalg.cross(a, helper)
+    opposite = half.norm(dim=-1, keepdim=True) < 1e-6
+    turn_half = 2 * _outer(across) / across.square().sum(-1)[:, None, None].clamp_min(1e-30) - identity
+    sum_squared = half.square().sum(-1)[:, None, None].clamp_min(1e-30)
+    to_half = identity - 2 * _outer(half) / sum_squared
+    turn = (identity - 2 * _outer(b)) @ to_half
+    turn = torch.where(opposite[..., None], turn_half, turn)
+    return torch.where(defined[..., None], turn, identity)
+
+
+def _outer(v: Tensor) -> Tensor:
+    return v[..., :, None] * v[..., None, :]
+
+
+def _planar_transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Target-to-source maps of all parts whose x and y come from 2-D Helmert fits: (B, 10, 3, 3), (B, 10, 3)."""
+    linear, offset = [], []
+    for part in WARPING10.names:
+        names = _TORSO if part == "torso" else _HEAD if part == "head" else None
+        if names is None:
+            side, limb = part.split("_", 1)
+            names = tuple(f"{side}_{joint}" for joint in _LIMBS[limb][:2])
+        a, b = _joints(source, names), _joints(target, names)
+        weights = _known(a, b)
+        if part not in ("torso", "head"):
+            weights = weights * weights.prod(-1, keepdim=True)
+        a, b = (torch.where(weights[..., None] > 0, p, torch.zeros_like(p))[..., :2] for p in (a, b))
+        total = weights.sum(-1)[:, None]
+        means = [(weights[..., None] * p).sum(1) / total for p in (a, b)]  # not a number where no joint is known
+        a, b = (torch.view_as_complex((weights[..., None] * (p - m[:, None])).contiguous())
+                for p, m in zip((a, b), means, strict=True))  # fmt: skip
+        power = (a.abs() ** 2).sum(-1)
+        # The inverse of the least-squares source-to-target factor Σ ā b / Σ |a|².
+        product = (a.conj() * b).sum(-1)
+        factor = torch.where(power > 0, power / product, torch.ones_like(product))
+        factor = torch.where((power > 0) & (product.abs() <= 1e-9 * power), torch.full_like(factor, float("nan")), factor)
+        matrix = torch.zeros((len(source), 3, 3), dtype=source.dtype, device=source.device)
+        matrix[:, 0, 0] = matrix[:, 1, 1] = factor.real
+        matrix[:, 1, 0], matrix[:, 0, 1] = factor.imag, -factor.imag
+        matrix[:, 2, 2] = 1
+        shift = torch.zeros_like(source[:, 0])
+        shift[:, :2] = means[0] - (matrix[:, :2, :2] @ means[1][..., None]).squeeze(-1)
+        linear.append(matrix)
+        offset.append(shift)
+    return torch.stack(linear, 1), torch.stack(offset, 1)

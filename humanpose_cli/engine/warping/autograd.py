@@ -1,0 +1,210 @@
+"""The part warp through the kernels, as a differentiable torch function; same signature as in `reference.py`.
+
+A volume is handled as rows of voxels, (B·D·H·W, C): its own memory if it is channels-last, else a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from math import gcd
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from humanpose_cli.engine.launching import launch, plain
+from humanpose_cli.engine.warping import kernel
+from humanpose_cli.engine.warping.masks.launches import part_masks
+from humanpose_cli.engine.warping.masks.op import flattened
+from humanpose_cli.engine.warping.memory import zeros
+from humanpose_cli.engine.warping.pieces import PLAN_SIZE
+
+__all__ = ["warp_parts"]
+
+# Nanoseconds that a voxel of the target takes one CPU thread, on average over the volume, and a part's plan.
+_VOXEL_COST, _PLAN_COST = 8, 300
+# Slices of the source whose gradient one CPU thread adds up.
+_SLAB = 4
+
+
+def _on_cpu(device: torch.device) -> bool:
+    return device.type == "cpu"
+
+
+def _rows(volume: Tensor) -> Tensor:
+    """(B, C, D, H, W) → (B·D·H·W, C), contiguous; 16-bit numbers as int16 on CUDA, as float32 on the CPU."""
+    rows = volume.permute(0, 2, 3, 4, 1).contiguous().view(-1, volume.shape[1])
+    if rows.dtype == torch.float32:
+        return rows
+    return rows.float() if _on_cpu(rows.device) else rows.view(torch.int16)
+
+
+def _volume(rows: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    """The inverse of `_rows`: (B, C, D, H, W) of that dtype, channels-last."""
+    batch, channels, depth, height, width = shape
+    rows = rows.view(dtype) if rows.dtype == torch.int16 else rows.to(dtype)
+    return rows.view(batch, depth, height, width, channels).permute(0, 4, 1, 2, 3)
+
+
+def _storage(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+@lru_cache(maxsize=64)
+def _stride(count: int) -> int:
+    """A step with no common divisor with `count`, near its golden section.
+
+    Tasks taken in such steps give every contiguous run of them about the same work: a person stands in the middle of
+    a volume.
+    """
+    step = max(1, round(0.618 * count))
+    while gcd(step, count) != 1:
+        step += 1
+    return step
+
+
+def _planned(
+    size: tuple[int, int, int],
+    capsules: Tensor,
+    part_of_capsule: Tensor,
+    transforms: Tensor,
+    softness: float,
+    planar: bool,
+    voxel_size: Sequence[float],
+) -> tuple[Tensor, Tensor]:
+    """Plans (B, P, PLAN_SIZE) and masks (B, P, D or 1, H, W)."""
+    capsules = (flattened(capsules) if planar else capsules).contiguous()
+    voxel_size = (*voxel_size[:2], 1.0) if planar else voxel_size
+    mask_size = (1, *size[1:]) if planar else size
+    batch, parts = transforms.shape[:2]
+    masks = part_masks(capsules, part_of_capsule, parts, mask_size, softness, voxel_size)
+    plans = transforms.new_empty((batch, parts, PLAN_SIZE))
+    arguments = [
+        *(parts, *size, int(planar), softness, *voxel_size),
+        plain(capsules),
+        plain(part_of_capsule.contiguous()),
+        plain(transforms.contiguous().view(-1)),
+        plain(plans.view(-1)),
+    ]
+    launch(kernel.plan_parts, batch * parts, arguments, transforms.device, batch * parts * _PLAN_COST)
+    return plans, masks
+
+
+def _arguments(
+    shape: torch.Size, slab: int, tasks: int, plans: Tensor, masks: Tensor, *arrays: Tensor
+) -> list[Any]:
+    """What all kernels over a volume take."""
+    batch, _, depth, height, width = shape
+    sizes = (_stride(tasks), batch, slab, depth, height, width, masks.shape[2])
+    return [*sizes, plain(plans), plain(masks.view(-1)), *(plain(array) for array in arrays)]
+
+
+def _warp(rows: Tensor, shape: torch.Size, storage: str, plans: Tensor, masks: Tensor, kept: bool) -> tuple[Tensor, Tensor]:
+    """Warped rows, and the winner of every number, or no rows of winners if they are not to be kept."""
+    batch, channels, depth, height, width = shape
+    device, voxels = rows.device, rows.shape[0]
+    winner = (voxels if kept else 0, channels)
+    if _on_cpu(device):
+        out, winners = zeros(rows.shape, rows.dtype, device), zeros(winner, torch.uint8, device)
+        tasks = batch * depth
+        arguments = _arguments(shape, 0, tasks, plans, masks, rows, rows, winners, out)
+        launch(kernel.warp_slabs, tasks, arguments, device, voxels * _VOXEL_COST)
+    else:
+        out = torch.empty_like(rows)
+        winners = torch.empty(winner, dtype=torch.uint8, device=device)
+        tasks = voxels * (channels // 4 if channels % 4 == 0 else channels)
+        arguments = _arguments(shape, 0, 1, plans, masks, rows, rows, winners, out)
+        launch(kernel.warp_voxels[storage], tasks, arguments, device)
+    return out, winners
+
+
+def _to_volume(grad: Tensor, shape: torch.Size, storage: str, plans: Tensor, masks: Tensor, winners: Tensor) -> Tensor:
+    """Gradient to the volume's rows, in float32."""
+    batch, channels, depth = shape[:3]
+    device, voxels = grad.device, grad.shape[0]
+    out = zeros(grad.shape, torch.float32, device)
+    if _on_cpu(device):
+        tasks = batch * -(-depth // _SLAB)
+        arguments = _arguments(shape, _SLAB, tasks, plans, masks, grad, grad, winners, out)
+        launch(kernel.adjoint_slabs, tasks, arguments, device, voxels * _VOXEL_COST)
+    else:
+        tasks = voxels * (channels // 4 if channels % 4 == 0 else channels)
+        arguments = _arguments(shape, 0, 1, plans, masks, grad, grad, winners, out)
+        launch(kernel.adjoint_voxels[storage], tasks, arguments, device)
+    return out
+
+
+def _to_transforms(
+    rows: Tensor, grad: Tensor, shape: torch.Size, storage: str, plans: Tensor, masks: Tensor, winners: Tensor
+) -> Tensor:
+    """Gradient to the transforms (B, P, 3, 4), summed in a fixed order: a row of voxels, then the rows."""
+    batch, _, depth, height, _ = shape
+    parts = plans.shape[1]
+    lines = depth * height
+    out = grad.new_empty((batch * lines * parts, 12), dtype=torch.float32)
+    arguments = _arguments(shape, 0, 1, plans, masks, rows, grad, winners, out)
+    launch(kernel.adjoint_to_transforms[storage], out.shape[0], arguments, grad.device, rows.shape[0] * _VOXEL_COST)
+    return out.view(batch, lines, parts, 3, 4).sum(1)
+
+
+class _Warping(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        volume: Tensor,
+        transforms: Tensor,
+        capsules: Tensor,
+        part_of_capsule: Tensor,
+        options: tuple[float, bool, Sequence[float]],
+    ) -> Tensor:
+        shape = volume.shape
+        to_volume, to_transforms = ctx.needs_input_grad[:2]
+        ctx.shape, ctx.dtype, ctx.planar = shape, volume.dtype, options[1]
+        ctx.storage = "float32" if _on_cpu(volume.device) else _storage(volume.dtype)
+        rows = _rows(volume)
+        if not volume.numel() or not transforms.shape[1]:
+            ctx.save_for_backward()
+            return _volume(torch.zeros_like(rows), shape, volume.dtype)
+        size = (shape[2], shape[3], shape[4])
+        plans, masks = _planned(size, capsules, part_of_capsule, transforms, *options)
+        out, winners = _warp(rows, shape, ctx.storage, plans, masks, to_volume or to_transforms)
+        ctx.save_for_backward(plans, masks, winners, rows if to_transforms else None)
+        return _volume(out, shape, volume.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        to_volume, to_transforms = ctx.needs_input_grad[:2]
+        out_volume = out_transforms = None
+        if not ctx.saved_tensors:
+            parts = ctx.parts
+            out_volume = torch.zeros_like(grad, dtype=ctx.dtype) if to_volume else None
+            out_transforms = grad.new_zeros((ctx.shape[0], parts, 3, 4), dtype=torch.float32) if to_transforms else None
+            return out_volume, out_transforms, None, None, None
+        plans, masks, winners, rows = ctx.saved_tensors
+        upstream = _rows(grad)
+        known = ctx.shape, ctx.storage, plans, masks, winners
+        if to_volume:
+            out_volume = _volume(_to_volume(upstream, *known), ctx.shape, ctx.dtype)
+        if to_transforms:
+            out_transforms = _to_transforms(rows, upstream, *known)
+            if ctx.planar:
+                out_transforms[..., 2, :] = 0
+                out_transforms[..., 2] = 0
+        return out_volume, out_transforms, None, None, None
+
+
+def warp_parts(
+    volume: Tensor,
+    capsules: Tensor,
+    part_of_capsule: Tensor,
+    target_to_source: Tensor,
+    softness: float,
+    planar: bool,
+    voxel_size: Sequence[float],
+) -> Tensor:
+    """See `op.warp_parts`."""
+    options = (softness, planar, voxel_size)
+    return _Warping.apply(volume, target_to_source, capsules.detach(), part_of_capsule, options)

@@ -1,0 +1,1 @@
+"""Masks of body parts: which voxels or pixels their capsules cover."""

@@ -1,0 +1,124 @@
+"""Warp kernel of capsule masks; `op.py` says what it computes.
+
+One thread fills its block of one slice of one part's mask, capsule after capsule and only inside each one's box: a
+whole slice on the CPU, a voxel on CUDA. Products and sums are not fused, in the order of `reference.py`: both decide
+alike about voxels on a capsule's surface.
+"""
+
+import warp as wp
+
+__all__ = ["MODULE", "fill_masks"]
+
+wp.set_module_options({"enable_backward": False, "fuse_fp": False})
+MODULE = wp.get_module(__name__)
+
+
+@wp.func_native(
+    """
+    const int columns_per_row = (width + columns - 1) / columns;
+    const int rows_per_slice = (height + rows - 1) / rows;
+    const int x_begin = t % columns_per_row * columns;
+    const int y_begin = t / columns_per_row % rows_per_slice * rows;
+    const int slice = t / columns_per_row / rows_per_slice;
+    const int z = slice % depth;
+    const int part = slice / depth % parts;
+    const int b = slice / depth / parts;
+    const int x_end = wp::min(x_begin + columns, width), y_end = wp::min(y_begin + rows, height);
+    const int count = capsules.shape[1];
+    float* out = masks.data + (long long)slice * height * width;
+
+    // First and last index along an axis whose centre may be within reach; clamped before they become integers.
+    auto bounds = [&](float a, float b, float reach, float step, int begin, int end, int& first, int& last) {
+        const float low = (wp::min(a, b) - reach) / step - 0.5f, high = (wp::max(a, b) + reach) / step - 0.5f;
+        const float slack = 1.0e-2f + 1.0e-5f * (wp::abs(low) + wp::abs(high));
+        const float from = low - slack, to = high + slack, most = (float)(end - 1);
+        first = !(from > (float)begin) ? begin : from > most ? end : (int)wp::ceil(from);
+        last = !(to < most) ? end - 1 : to < (float)begin ? begin - 1 : (int)wp::floor(to);
+    };
+
+    for (int k = 0; k < count; ++k) {
+        if (part_of_capsule.data[k] != part)
+            continue;
+        const float* c = capsules.data + ((long long)b * count + k) * 7;
+        const float r = c[6];
+        bool known = true;
+        for (int i = 0; i < 7; ++i)
+            known = known && wp::isfinite(c[i]);
+        int x0, x1, y0, y1, z0, z1;
+        const float reach = wp::max(r, 0.0f) + 0.5f * softness;
+        if (!known)
+            continue;
+        bounds(c[2], c[5], reach, size_z, z, z + 1, z0, z1);
+        bounds(c[1], c[4], reach, size_y, y_begin, y_end, y0, y1);
+        bounds(c[0], c[3], reach, size_x, x_begin, x_end, x0, x1);
+        if (z0 > z1)
+            continue;
+        const float sx = c[3] - c[0], sy = c[4] - c[1], sz = c[5] - c[2];
+        const float squared = sx * sx + sy * sy + sz * sz;
+        const float length = squared > 0.0f ? squared : 1.0f;
+        const float pz = ((float)z + 0.5f) * size_z - c[2];
+        for (int y = y0; y <= y1; ++y) {
+            const float py = ((float)y + 0.5f) * size_y - c[1];
+            float* row = out + (long long)y * width;
+            for (int x = x0; x <= x1; ++x) {
+                const float px = ((float)x + 0.5f) * size_x - c[0];
+                float along = (px * sx + py * sy + pz * sz) / length;
+                along = along < 0.0f ? 0.0f : along;
+                along = along > 1.0f ? 1.0f : along;
+                const float dx = px - along * sx, dy = py - along * sy, dz = pz - along * sz;
+                const float d = dx * dx + dy * dy + dz * dz;
+                float cover = r >= 0.0f && d <= r * r ? 1.0f : 0.0f;
+                if (softness > 0.0f) {
+                    cover = (r - wp::sqrt(d)) * sharpness + 0.5f;
+                    cover = cover > 0.0f ? cover : 0.0f;  // also where it is not a number
+                    cover = cover < 1.0f ? cover : 1.0f;
+                }
+                row[x] = cover > row[x] ? cover : row[x];
+            }
+        }
+    }
+"""
+)
+def fill_block(
+    t: int,
+    rows: int,
+    columns: int,
+    parts: int,
+    depth: int,
+    height: int,
+    width: int,
+    capsules: wp.array3d(dtype=wp.float32),
+    part_of_capsule: wp.array1d(dtype=wp.int32),
+    softness: float,
+    sharpness: float,
+    size_x: float,
+    size_y: float,
+    size_z: float,
+    masks: wp.array1d(dtype=wp.float32),
+):
+    """Raises the masks in block t, of `rows` × `columns` voxels of one slice."""
+
+
+@wp.kernel
+def fill_masks(
+    first: int,
+    rows: int,
+    columns: int,
+    parts: int,
+    depth: int,
+    height: int,
+    width: int,
+    capsules: wp.array3d(dtype=wp.float32),
+    part_of_capsule: wp.array1d(dtype=wp.int32),
+    softness: float,
+    sharpness: float,
+    size_x: float,
+    size_y: float,
+    size_z: float,
+    masks: wp.array1d(dtype=wp.float32),
+):
+    t = first + wp.tid()
+    fill_block(
+        t, rows, columns, parts, depth, height, width,
+        capsules, part_of_capsule, softness, sharpness, size_x, size_y, size_z, masks,
+    )  # fmt: skip

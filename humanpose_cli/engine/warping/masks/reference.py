@@ -1,0 +1,35 @@
+"""Capsule masks in plain torch: the oracle that the kernel is compared with, to the bit where masks are hard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.geometry.capsules import capsule_coverage, segment_distances_squared, split_capsules
+
+__all__ = ["part_masks"]
+
+
+def part_masks(
+    capsules: Tensor,
+    part_of_capsule: Tensor,
+    parts: int,
+    size: tuple[int, int, int],
+    softness: float,
+    voxel_size: Sequence[float],
+) -> Tensor:
+    """Capsules (B, K, 7) → (B, P, D, H, W): each part's greatest coverage by one of its capsules."""
+    capsules = capsules.detach()
+    like = {"dtype": capsules.dtype, "device": capsules.device}
+    z, y, x = ((torch.arange(n, **like) + 0.5) * step for n, step in zip(size, reversed(voxel_size), strict=True))
+    centres = torch.stack(torch.broadcast_tensors(x, y[:, None], z[:, None, None]), -1)  # [D, H, W, 3]
+    masks = torch.zeros((capsules.shape[0], parts, *size), **like)
+    for k, part in enumerate(part_of_capsule.tolist()):
+        capsule = capsules[:, k]
+        starts, ends, radii = (t[:, None, None, None] for t in split_capsules(capsule))
+        cover = capsule_coverage(segment_distances_squared(centres, starts, ends), radii, softness)
+        known = capsule.isfinite().all(-1)[:, None, None, None]
+        masks[:, part] = torch.maximum(masks[:, part], torch.where(known, cover, torch.zeros_like(cover)))
+    return masks

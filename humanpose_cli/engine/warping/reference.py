@@ -1,0 +1,91 @@
+"""The part warp in plain torch: the oracle that the kernels are compared with.
+
+Any floating dtype; 16-bit volumes are computed with in float32. Shapes are checked in `op.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.engine.warping.masks.op import flattened
+from humanpose_cli.engine.warping.masks.reference import part_masks
+
+__all__ = ["warp_parts"]
+
+
+def warp_parts(
+    volume: Tensor,
+    capsules: Tensor,
+    part_of_capsule: Tensor,
+    target_to_source: Tensor,
+    softness: float,
+    planar: bool,
+    voxel_size: Sequence[float],
+) -> Tensor:
+    """See `op.warp_parts`."""
+    depth, height, width = size = volume.shape[2:]
+    parts = target_to_source.shape[1]
+    features = volume.to(target_to_source.dtype)
+    mask_size = (1, height, width) if planar else size
+    sizes = (*voxel_size[:2], 1.0) if planar else voxel_size
+    masks = part_masks(
+        flattened(capsules) if planar else capsules, part_of_capsule, parts, tuple(mask_size), softness, sizes
+    ).expand(-1, -1, *size)
+    like = {"dtype": features.dtype, "device": features.device}
+    z, y, x = (torch.arange(n, **like) + 0.5 for n in size)
+    centres = torch.stack(torch.broadcast_tensors(x, y[:, None], z[:, None, None], torch.ones((), **like)), -1)
+
+    best = torch.zeros_like(features)
+    reached_by = torch.zeros_like(masks[:, 0])[:, None]  # [B, 1, D, H, W]
+    for part in range(parts):
+        transform = _planar(target_to_source[:, part]) if planar else target_to_source[:, part]
+        positions = torch.einsum("bij,dhwj->bdhwi", transform, centres) - 0.5
+        value, reached = _sampled(features, masks[:, part], positions, transform.isfinite().flatten(1).all(1))
+        better = ~(value <= best) & ~best.isnan() | (reached_by == 0)
+        best = torch.where(reached & better, value, best)
+        reached_by = reached_by + reached
+    outside = (best <= 0) & (reached_by < parts)
+    result = torch.where(outside, torch.zeros_like(best), best).to(volume.dtype)
+    return result.contiguous(memory_format=torch.channels_last_3d)
+
+
+def _planar(transform: Tensor) -> Tensor:
+    """(B, 3, 4) → the same with only its part in the picture's plane; z stays as it is."""
+    keep = torch.tensor([[1, 1, 0, 1], [1, 1, 0, 1], [0, 0, 0, 0]], dtype=torch.bool, device=transform.device)
+    other = torch.zeros_like(transform)
+    other[:, 2, 2] = 1
+    return torch.where(keep, transform, other)
+
+
+def _sampled(features: Tensor, mask: Tensor, positions: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Trilinear samples of mask · features at voxel indices (B, D, H, W, 3): values (B, C, D, H, W), where reached.
+
+    What is read nowhere counts 0, also if it is not finite: outside, where the mask is 0, at corners of weight 0.
+    """
+    size = features.shape[2:]
+    limit = torch.tensor([size[2], size[1], size[0]], dtype=positions.dtype, device=positions.device)
+    near = known[:, None, None, None] & ((positions > -1) & (positions < limit)).all(-1)
+    positions = torch.where(near[..., None], positions, torch.full_like(positions, -2.0))
+    base = positions.detach().floor()
+    fraction = positions - base
+    flat_features, flat_mask = features.flatten(2), mask.flatten(1)
+    value, reached = torch.zeros_like(features), torch.zeros_like(near)
+    for offset in product((0, 1), repeat=3):  # x, y, z
+        weight = torch.ones_like(mask)
+        for axis, step in enumerate(offset):
+            weight = weight * (fraction[..., axis] if step else 1 - fraction[..., axis])
+        place = base + torch.tensor(offset, dtype=base.dtype, device=base.device)
+        inside = near & ((place >= 0) & (place < limit)).all(-1)
+        x, y, z = torch.where(inside[..., None], place, torch.zeros_like(place)).long().unbind(-1)
+        rows = ((z * size[1] + y) * size[2] + x).flatten(1)  # [B, DHW]
+        covered = torch.where(inside, flat_mask.gather(1, rows).view_as(mask), torch.zeros_like(mask))
+        weight = (weight * covered)[:, None]
+        corner = flat_features.gather(2, rows[:, None].expand(-1, features.shape[1], -1)).view_as(features)
+        counts = (weight != 0) | ((covered != 0)[:, None] & corner.isfinite())
+        value = value + weight * torch.where(counts, corner, torch.zeros_like(corner))
+        reached = reached | (weight[:, 0] != 0)
+    return value, reached[:, None]

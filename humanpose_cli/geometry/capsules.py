@@ -1,0 +1,68 @@
+"""Capsules: all points within a radius of a segment. A segment of length zero makes a sphere.
+
+A capsule is 2 n + 1 numbers: its segment's start and end (n numbers each, n = 2 or 3) and its radius, all in one unit.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.errors import UsageError
+
+__all__ = ["capsule_bounds", "capsule_coverage", "capsule_distances", "segment_distances_squared", "split_capsules"]
+
+
+def split_capsules(capsules: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(..., 2 n + 1) → starts (..., n), ends (..., n), radii (...). UsageError unless n is 2 or 3."""
+    n, odd = divmod(capsules.shape[-1] - 1, 2)
+    if odd or n not in (2, 3):
+        raise UsageError("capsules", "have the wrong shape", expected="(…, 5) or (…, 7)", got=str(tuple(capsules.shape)))
+    return capsules[..., :n], capsules[..., n : 2 * n], capsules[..., 2 * n]
+
+
+def segment_distances_squared(points: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
+    """Squared distances of points to segments, (..., n) each, broadcast against one another → (...).
+
+    |p − a − t (b − a)|² with t = clamp((p − a)·(b − a) / |b − a|², 0, 1), and t = 0 for a segment of length zero. Sums
+    run from the first axis to the last: the kernels do the same, so both decide alike about points on the surface.
+    """
+    p, s = (points - starts).unbind(-1), (ends - starts).unbind(-1)
+    length, along = s[0] * s[0], p[0] * s[0]
+    for i in range(1, len(s)):
+        length, along = length + s[i] * s[i], along + p[i] * s[i]
+    t = (along / torch.where(length > 0, length, torch.ones_like(length))).clamp(0, 1)
+    total = torch.zeros_like(t)
+    for i in range(len(s)):
+        offset = p[i] - t * s[i]
+        total = total + offset * offset
+    return total
+
+
+def capsule_distances(points: Tensor, capsules: Tensor) -> Tensor:
+    """Signed distances of every point to every capsule's surface, negative inside.
+
+    points (..., N, n), capsules (..., K, 2 n + 1), in one unit → (..., K, N).
+    """
+    starts, ends, radii = split_capsules(capsules)
+    squared = segment_distances_squared(points[..., None, :, :], starts[..., None, :], ends[..., None, :])
+    return squared.sqrt() - radii[..., None]
+
+
+def capsule_coverage(squared: Tensor, radii: Tensor, softness: float) -> Tensor:
+    """How much capsules cover points, 0 to 1, from the squared distances to their segments.
+
+    With softness 0: 1 where the distance is ≤ the radius, so a negative radius covers nothing. Else
+    clamp((radius − distance) / softness + 1/2, 0, 1), an edge of that width with its middle on the surface.
+    Distances and radii that are not a number cover nothing.
+    """
+    if softness == 0:
+        return ((radii >= 0) & (squared <= radii * radii)).to(squared.dtype)
+    return ((radii - squared.sqrt()) * (1 / softness) + 0.5).nan_to_num(0.0).clamp(0, 1)
+
+
+def capsule_bounds(capsules: Tensor, margin: float = 0.0) -> Tensor:
+    """Axis-aligned boxes of capsules grown by `margin`: (..., 2 n + 1) → (..., 2, n), lowest and highest corner."""
+    starts, ends, radii = split_capsules(capsules)
+    reach = (radii + margin)[..., None]
+    return torch.stack((torch.minimum(starts, ends) - reach, torch.maximum(starts, ends) + reach), -2)
