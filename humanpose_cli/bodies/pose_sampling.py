@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,7 @@ from humanpose_cli.bodies.pose_library import pose_library
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
-__all__ = ["LIMB_GROUPS", "SamplingOptions", "sample_poses", "self_penetration"]
+__all__ = ["LIMB_GROUPS", "SamplingOptions", "face_forward", "sample_poses", "self_penetration", "vary_poses"]
 
 # Groups of joints that are taken from one source together.
 LIMB_GROUPS: dict[str, tuple[str, ...]] = {
@@ -83,21 +84,34 @@ def sample_poses(
     accepted: list[Tensor] = []
     missing = count
     while missing > 0:
-        poses = _draw(missing + missing // 4 + 8, generator, options, split)
+        number = missing + missing // 4 + 8
+
+        def source(number: int = number) -> Tensor:
+            return _sources(number, generator, options.key_pose_share, split)
+
+        poses = vary_poses(source(), source, generator, options)
         poses = poses[self_penetration(poses) < 0.03][:missing]
         accepted.append(poses)
         missing -= len(poses)
     return torch.cat(accepted) if accepted else torch.zeros(0, len(SMPL24), 3, 3)
 
 
-def _draw(count: int, generator: torch.Generator, options: SamplingOptions, split: str) -> Tensor:
-    def source() -> Tensor:
-        return _sources(count, generator, options.key_pose_share, split)
+def vary_poses(
+    poses: Tensor, source: Callable[[], Tensor], generator: torch.Generator, options: SamplingOptions | None = None
+) -> Tensor:
+    """Relatives of some poses (B, 24, 3, 3), which keep their legs and, but for a tumble, their pelvis.
+
+    source     gives (B, 24, 3, 3) poses at each call, of which trunks and arms are taken
+    generator  decides everything
+
+    All joint angles lie within the joint limits; limbs may pass through trunk or head (`self_penetration` tells).
+    """
+    options, count = options or SamplingOptions(), len(poses)
 
     def chance(probability: float) -> Tensor:
         return (torch.rand(count, generator=generator) < probability)[:, None, None, None]
 
-    poses, other, third = source(), source(), source()
+    other, third = source(), source()
     mixed = chance(options.mix)
     swaps = {
         "legs": (poses, torch.zeros_like(mixed)),
@@ -132,12 +146,12 @@ def _sources(count: int, generator: torch.Generator, key_pose_share: float, spli
     poses = torch.where(from_keys[:, None, None, None], keys[key_rows], poses)
     mirrored = torch.rand(count, generator=generator) < 0.5
     poses = torch.where(mirrored[:, None, None, None], mirror_rotations(poses), poses)
-    poses[:, 0] = _facing_forward(poses[:, 0])
+    poses[:, 0] = face_forward(poses[:, 0])
     return poses
 
 
-def _facing_forward(pelvis: Tensor) -> Tensor:
-    """Turn about the world's y axis so that the body looks, or if it lies its head points, along +z."""
+def face_forward(pelvis: Tensor) -> Tensor:
+    """Turn pelvis rotations (B, 3, 3) about the y axis: the body looks, or if it lies its head points, to +z."""
     forward, up = pelvis[..., 2], pelvis[..., 1]
     along = torch.where(forward[:, 1:2].abs() < 0.9, forward, up)
     heading = torch.atan2(along[:, 0], along[:, 2])

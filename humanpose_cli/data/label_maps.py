@@ -1,0 +1,317 @@
+"""Label maps of posed bodies: who, which part, how far, which way, which place of the surface; and their files.
+
+A map says what the centre of each pixel sees. Clothes count as the body under them: a vertex of a dressed mesh names
+the vertex of the body that it belongs to. Things in front hide people and are no label: their pixels are zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.data.samples import LABEL_MAPS
+from humanpose_cli.engine.rasterising import Raster, interpolate
+from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.rendering.shading import rasterise_view
+from humanpose_cli.rendering.surfaces import vertex_normals
+from humanpose_cli.rendering.view import View
+
+__all__ = [
+    "RENDERED_MAPS",
+    "BodyLabels",
+    "LabelledMesh",
+    "MeshStack",
+    "decode_map",
+    "encode_map",
+    "maps_of_raster",
+    "point_visibility",
+    "render_label_maps",
+]
+
+Array = NDArray[Any]
+Mesh = tuple[Tensor, Tensor]
+
+RENDERED_MAPS = ("persons", "parts", "depth", "normals", "correspondence")
+"""The maps that a mesh gives; `densepose` comes with data sets."""
+_UV_STEPS = 4095
+_MOST_MILLIMETRES = 65535
+_MOST_PEOPLE = 255
+
+
+class BodyLabels:
+    """What a body's vertices and faces are called: made once for a body, used for all meshes on it.
+
+    parts  (V,) rows of SMPL24; faces (F, 3); uv (T, 2) and uv_faces (F, 3) of the body's own texture
+    """
+
+    def __init__(self, body: RiggedBody) -> None:
+        self.parts = body.part_labels.cpu().numpy().astype(np.int64)
+        self.faces = body.faces.cpu().numpy().astype(np.int64)
+        self.uv = body.uv.cpu().numpy().astype(np.float32)
+        self.uv_faces = body.uv_faces.cpu().numpy().astype(np.int64)
+
+    @cached_property
+    def _sorted_faces(self) -> tuple[Array, Array]:
+        keys = self._keys(np.sort(self.faces, 1))
+        order = np.argsort(keys)
+        return keys[order], order
+
+    @cached_property
+    def _vertex_uv(self) -> Array:
+        """(V, 2) one of the places that each vertex has in the texture."""
+        found = np.zeros((len(self.parts), 2), np.float32)
+        found[self.faces.ravel()] = self.uv[self.uv_faces.ravel()]
+        return found
+
+    def _keys(self, corners: Array) -> Array:
+        count = len(self.parts)
+        return (corners[:, 0] * count + corners[:, 1]) * count + corners[:, 2]
+
+    def texture_places(self, corners: Array, weights: Array) -> Array:
+        """Texture coordinates (N, 2) at points between three vertices of the body: corners (N, 3), weights (N, 3).
+
+        Where these are one of the body's faces, exactly that face's place; else, as between the layers of a skirt,
+        the place of the nearest of the three.
+        """
+        keys, order = self._sorted_faces
+        turn = np.argsort(corners, 1, kind="stable")
+        wanted = self._keys(np.take_along_axis(corners, turn, 1))
+        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        known = keys[place] == wanted
+        uv = self._vertex_uv[np.take_along_axis(corners, weights.argmax(1)[:, None], 1)[:, 0]]
+        rows = order[place[known]]
+        # The face's own order of corners, brought to the same sorted order.
+        own = np.argsort(self.faces[rows], 1, kind="stable")
+        places = self.uv[np.take_along_axis(self.uv_faces[rows], own, 1)]
+        share = np.take_along_axis(weights[known], turn[known], 1)
+        uv[known] = np.einsum("nkc,nk->nc", places, share)
+        return uv
+
+
+@dataclass(frozen=True)
+class LabelledMesh:
+    """A posed mesh whose vertices belong to a body.
+
+    vertices     (V, 3) metres, camera axes; faces (F, 3) int32
+    labels       of the body
+    body_vertex  (V,) the body's vertex that each vertex belongs to; None for the body's own mesh
+    """
+
+    vertices: Tensor
+    faces: Tensor
+    labels: BodyLabels
+    body_vertex: NDArray[np.integer] | None = None
+
+
+class MeshStack:
+    """Several meshes as one, so that one z-buffer decides between them.
+
+    vertices (V, 3), faces (F, 3) int32; first_vertex and first_face (M + 1,) tell where each mesh begins
+    """
+
+    def __init__(self, meshes: Iterable[Mesh]) -> None:
+        pairs = list(meshes)
+        vertices = [pair[0] for pair in pairs]
+        self.first_vertex = np.cumsum([0, *map(len, vertices)])
+        self.first_face = np.cumsum([0, *(len(pair[1]) for pair in pairs)])
+        shifts = self.first_vertex.tolist()
+        self.vertices = torch.cat(vertices) if pairs else torch.zeros(0, 3)
+        shifted = [pair[1].int() + shift for pair, shift in zip(pairs, shifts, strict=False)]
+        self.faces = torch.cat(shifted) if pairs else torch.zeros(0, 3, dtype=torch.int32)
+
+    @cached_property
+    def normals(self) -> Tensor:
+        """(V, 3) unit normals."""
+        return vertex_normals(self.vertices, self.faces)
+
+    def mesh_of_faces(self, face: NDArray[np.integer]) -> NDArray[np.int64]:
+        """The mesh that each of some faces (N,) belongs to."""
+        owner = np.repeat(np.arange(len(self.first_face) - 1), np.diff(self.first_face))
+        return owner[face]
+
+
+def render_label_maps(
+    meshes: Sequence[LabelledMesh],
+    view: View,
+    names: Sequence[str] = RENDERED_MAPS,
+    occluders: Sequence[Mesh] = (),
+) -> dict[str, Array]:
+    """Label maps of people before a camera, encoded as `LABEL_MAPS` says: name → (H, W) or (H, W, 3).
+
+    meshes     the picture's people in their order
+    occluders  (vertices (V, 3) camera axes, faces (F, 3)) of things that hide people
+    UsageError for a name that meshes do not give, or more than 255 people.
+    """
+    stack = MeshStack([*((mesh.vertices, mesh.faces) for mesh in meshes), *occluders])
+    raster = rasterise_view(stack.vertices[None], stack.faces, view)
+    return maps_of_raster(meshes, stack, raster, view, names)
+
+
+def maps_of_raster(
+    meshes: Sequence[LabelledMesh], stack: MeshStack, raster: Raster, view: View, names: Sequence[str] = RENDERED_MAPS
+) -> dict[str, Array]:
+    """As `render_label_maps`, of a raster (1, H, W) of a stack that begins with these meshes."""
+    unknown = [name for name in names if name not in RENDERED_MAPS]
+    if unknown:
+        raise UsageError(unknown[0], "is no map that a mesh gives", expected=", ".join(RENDERED_MAPS))
+    if len(meshes) > _MOST_PEOPLE:
+        raise UsageError(
+            "people", "are too many for one map", expected=f"{_MOST_PEOPLE} or fewer", got=f"{len(meshes)}"
+        )
+    seen = _Seen(meshes, stack, raster, view)
+    makers = {
+        "persons": seen.persons,
+        "parts": seen.parts,
+        "depth": seen.depth,
+        "normals": seen.normals,
+        "correspondence": seen.correspondence,
+    }
+    return {name: makers[name]() for name in names}
+
+
+class _Seen:
+    """The pixels that see one of the people: flat numbers, faces, weights and the body's vertices there."""
+
+    def __init__(self, meshes: Sequence[LabelledMesh], stack: MeshStack, raster: Raster, view: View) -> None:
+        self.meshes, self.stack, self.raster, self.view = meshes, stack, raster, view
+        face = raster.face[0].cpu().numpy()
+        self.size = face.shape
+        flat = face.ravel()
+        self.pixels = np.flatnonzero((flat >= 0) & (flat < stack.first_face[len(meshes)]))
+        self.face = flat[self.pixels]
+        self.owner = stack.mesh_of_faces(self.face)
+        self.weights = raster.barycentrics[0].cpu().numpy().reshape(-1, 3)[self.pixels]
+        self.corners = stack.faces.cpu().numpy()[self.face].astype(np.int64)
+
+    @cached_property
+    def body_corners(self) -> Array:
+        """(N, 3) vertices of each pixel's body."""
+        table = np.concatenate(
+            [np.arange(len(m.vertices)) if m.body_vertex is None else np.asarray(m.body_vertex) for m in self.meshes]
+            or [np.zeros(0, np.int64)]
+        )
+        return table[self.corners].astype(np.int64)
+
+    @cached_property
+    def nearest(self) -> Array:
+        """(N,) the body's vertex nearest to each pixel's point, of the face's three."""
+        return np.take_along_axis(self.body_corners, self.weights.argmax(1)[:, None], 1)[:, 0]
+
+    def persons(self) -> Array:
+        return self._map("persons", self.owner + 1)
+
+    def parts(self) -> Array:
+        values = np.zeros(len(self.pixels), np.int64)
+        for mesh, rows in self._per_mesh():
+            values[rows] = mesh.labels.parts[self.nearest[rows]] + 1
+        return self._map("parts", values)
+
+    def depth(self) -> Array:
+        metres = self.raster.depth[0].cpu().numpy().ravel()[self.pixels]
+        return self._map("depth", np.clip(np.rint(metres * 1000), 1, _MOST_MILLIMETRES))
+
+    def normals(self) -> Array:
+        smooth = interpolate(self.raster, self.stack.faces, self.stack.normals[None])[0].cpu().numpy()
+        normal = smooth.reshape(-1, 3)[self.pixels]
+        a, b, c = (self.stack.vertices.cpu().numpy()[self.corners[:, k]] for k in range(3))
+        away = np.einsum("nk,nk->n", np.cross(b - a, c - a), a) > 0  # the inside of a skirt or coat
+        normal = np.where(away[:, None], -normal, normal)
+        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+        return self._map("normals", np.rint(127.5 * (normal + 1)))
+
+    def correspondence(self) -> Array:
+        values = np.zeros((len(self.pixels), 3), np.float32)
+        values[:, 0] = self.nearest + 1
+        for mesh, rows in self._per_mesh():
+            uv = mesh.labels.texture_places(self.body_corners[rows], self.weights[rows])
+            values[rows, 1:] = np.rint(np.clip(uv, 0, 1) * _UV_STEPS)
+        return self._map("correspondence", values)
+
+    def _per_mesh(self) -> Iterable[tuple[LabelledMesh, Array | slice]]:
+        if len(self.meshes) == 1:
+            return [(self.meshes[0], slice(None))]
+        return [(mesh, np.flatnonzero(self.owner == i)) for i, mesh in enumerate(self.meshes)]
+
+    def _map(self, name: str, values: Array) -> Array:
+        kind = LABEL_MAPS[name]
+        shape = (self.size[0] * self.size[1], kind.channels)
+        filled = np.zeros(shape, kind.dtype)
+        filled[self.pixels] = values.reshape(-1, kind.channels)
+        return filled.reshape(self.size if kind.channels == 1 else (*self.size, kind.channels))
+
+
+def point_visibility(
+    points: NDArray[np.floating],
+    reach: NDArray[np.floating] | float,
+    place: int,
+    view: View,
+    persons: NDArray[np.uint8],
+    depth: NDArray[np.uint16],
+) -> NDArray[np.float32]:
+    """How much of the surface around joints or landmarks is seen: (J, 3) metres, camera axes → (J,) 0…1.
+
+    reach           (J,) metres: as far from the point its surface lies at most
+    place           of the person among the picture's people
+    persons, depth  maps of the picture
+
+    Twelve pixels around each point's projection, within half its reach, are looked up: a pixel counts where it shows
+    this person within the reach of the point. What other people, things, the picture's edge or the person's own
+    limbs hide does not count.
+    """
+    points = np.asarray(points, np.float64)
+    reach = np.broadcast_to(np.asarray(reach, np.float64), len(points))
+    ahead = points[:, 2] > 0.05
+    z = np.where(ahead, points[:, 2], 1.0)
+    centre = points[:, :2] * (view.focal / z)[:, None] + np.asarray(view.principal_point)
+    angles = np.arange(12) * 2.39996  # the golden angle spreads them evenly over the disc
+    disc = np.sqrt((np.arange(12) + 0.5) / 12)[:, None] * np.stack((np.cos(angles), np.sin(angles)), 1)
+    radius = np.maximum(0.5 * reach * view.focal / z, 0.75)
+    pixels = centre[:, None] + radius[:, None, None] * disc  # [J, 12, 2]
+    height, width = view.size
+    inside = (pixels >= 0).all(-1) & (pixels[..., 0] < width) & (pixels[..., 1] < height)
+    column = np.where(inside, pixels[..., 0], 0).astype(np.int64)
+    row = np.where(inside, pixels[..., 1], 0).astype(np.int64)
+    metres = depth[row, column] / 1000.0
+    at = (np.stack((column, row), -1) + 0.5 - np.asarray(view.principal_point)) / view.focal * metres[..., None]
+    surface = np.concatenate((at, metres[..., None]), -1)
+    near = np.linalg.norm(surface - points[:, None], axis=-1) <= reach[:, None]
+    seen = inside & (persons[row, column] == place + 1) & near
+    return np.where(ahead, np.minimum(seen.mean(1) * 1.5, 1.0), 0.0).astype(np.float32)
+
+
+def encode_map(name: str, values: Array) -> bytes:
+    """PNG bytes of a map; UsageError where its size or type is not what `LABEL_MAPS` says."""
+    kind = LABEL_MAPS[name]
+    expected = (2,) if kind.channels == 1 else (3, kind.channels)
+    found = (2,) if values.ndim == 2 else (values.ndim, values.shape[-1])
+    if values.dtype != kind.dtype or found != expected:
+        shape = "(H, W)" if kind.channels == 1 else f"(H, W, {kind.channels})"
+        got = f"{values.dtype} {values.shape}"
+        raise UsageError(name, "is not such a map", expected=f"{np.dtype(kind.dtype)} {shape}", got=got)
+    stored = values if kind.channels == 1 else values[..., ::-1]
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT]
+    done, data = cv2.imencode(".png", np.ascontiguousarray(stored), options)
+    assert done, "a checked array can be encoded"
+    return bytes(data.tobytes())
+
+
+def decode_map(name: str, data: bytes) -> Array:
+    """The map of some PNG bytes: (H, W) or (H, W, 3); InputError if they are damaged or of another kind."""
+    kind = LABEL_MAPS[name]
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    if values is None:
+        raise InputError(f"label map {name}", "cannot be read", expected="a PNG")
+    channels = 1 if values.ndim == 2 else values.shape[-1]
+    if values.dtype != kind.dtype or channels != kind.channels:
+        expected, got = f"{np.dtype(kind.dtype)} × {kind.channels}", f"{values.dtype} × {channels}"
+        raise InputError(f"label map {name}", "is of another kind", expected=expected, got=got)
+    return values if kind.channels == 1 else np.ascontiguousarray(values[..., ::-1])

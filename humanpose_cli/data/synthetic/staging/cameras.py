@@ -1,0 +1,169 @@
+"""Cameras: portrait to wide, from the floor to above the head, framed so that people fill a part of the picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.rendering.view import View
+
+__all__ = ["Camera", "CameraOptions", "sample_camera"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class CameraOptions:
+    """How cameras are drawn.
+
+    focal       focal length over the picture's longer side: least and most (drawn evenly in its logarithm)
+    fill        share of the picture's height or width that the subject's joints take: least and most
+    cut         probability that the subject is enlarged beyond that, so that parts lie outside
+    off_centre  probability that the picture is a crop whose principal point is not its middle
+    roll        standard deviation, radians
+    """
+
+    focal: tuple[float, float] = (0.75, 3.2)
+    fill: tuple[float, float] = (0.45, 0.93)
+    cut: float = 0.22
+    off_centre: float = 0.2
+    roll: float = 0.05
+
+
+@dataclass(frozen=True)
+class Camera:
+    """view: the pinhole camera and picture; world_to_camera: rotation (3, 3) and translation (3,) metres (y-up world,
+    floor y = 0, to camera axes)."""
+
+    view: View
+    rotation: NDArray[np.float32]
+    translation: NDArray[np.float32]
+
+    @property
+    def position(self) -> Array:
+        """(3,) metres, world axes."""
+        return np.asarray(-self.rotation.T @ self.translation)
+
+    def to_camera(self, points: Array) -> Array:
+        """Points (..., 3) of the world in camera axes."""
+        return np.asarray(points @ self.rotation.T + self.translation)
+
+    def rays(self, scale: int = 1) -> Array:
+        """Directions (h, w, 3) float32 in world axes through the pixels' centres, of camera depth one.
+
+        scale  pixels that one ray stands for along each side
+        """
+        height, width = (-(-side // scale) for side in self.view.size)
+        cx, cy = self.view.principal_point
+        x = ((np.arange(width, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(cx)) / self.view.focal
+        y = ((np.arange(height, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(cy)) / self.view.focal
+        r = self.rotation.astype(np.float32)
+        across = x[None, :, None] * r[0] + y[:, None, None] * r[1] + r[2]
+        return np.asarray(across, np.float32)
+
+
+def sample_camera(
+    random: np.random.Generator, joints: Array, size: tuple[int, int], options: CameraOptions | None = None
+) -> Camera:
+    """A camera that sees people whose joints (N, 3) in world axes it frames; size (height, width) pixels.
+
+    It looks at them horizontally from +z, so their headings decide from which side they are seen.
+    """
+    options = options or CameraOptions()
+    height, width = size
+    focal = max(size) * math.exp(random.uniform(*np.log(options.focal)))
+    fill = random.uniform(*options.fill)
+    if random.random() < options.cut:
+        fill = random.uniform(1.05, 2.0)
+    middle = (joints.min(0) + joints.max(0)) / 2
+    lens = _lens_height(random)
+    roll = random.normal(0, options.roll) + (random.uniform(-0.5, 0.5) if random.random() < 0.04 else 0.0)
+    distance = 3.0
+    rotation = np.eye(3)
+    for _ in range(3):
+        position = middle + np.array([0, lens - middle[1], distance])
+        rotation = _look_at(position, middle, roll)
+        seen = (joints - middle) @ rotation.T
+        extent = np.ptp(seen[:, :2], axis=0) + 0.16
+        depth = focal * (extent / (np.array([width, height]) * fill)).max()
+        depth = max(depth, float(-seen[:, 2].min()) + 0.55)
+        # The lens stays where it is above the floor, so what changes is how far away it stands.
+        rise = min(abs(lens - middle[1]), 0.85 * depth)
+        lens = middle[1] + math.copysign(rise, lens - middle[1])
+        distance = math.sqrt(max(depth**2 - rise**2, 0.04))
+    position = middle + np.array([0, lens - middle[1], distance])
+    rotation = _look_at(position, middle, roll)
+    shift = _framing(random, (joints - position) @ rotation.T, focal, size)
+    return _aimed(random, options, rotation, position, focal, size, shift)
+
+
+def _lens_height(random: np.random.Generator) -> float:
+    """Metres above the floor: mostly carried by hand at chest to eye height, sometimes high up or near the ground."""
+    kind = random.random()
+    if kind < 0.72:
+        return max(0.5, random.normal(1.4, 0.22))
+    if kind < 0.87:
+        return random.uniform(1.8, 4.5)
+    return random.uniform(0.2, 0.9)
+
+
+def _look_at(position: Array, target: Array, roll: float) -> Array:
+    """World-to-camera rotation of a camera that looks from one point to another."""
+    forward = (target - position) / np.linalg.norm(target - position)
+    right = np.cross(forward, [0, 1.0, 0])
+    right /= max(np.linalg.norm(right), 1e-9)
+    down = np.cross(forward, right)
+    turn = np.array([[math.cos(roll), -math.sin(roll), 0], [math.sin(roll), math.cos(roll), 0], [0, 0, 1.0]])
+    return np.asarray(turn @ np.stack((right, down, forward)))
+
+
+def _framing(random: np.random.Generator, points: Array, focal: float, size: tuple[int, int]) -> Array:
+    """(2,) pixels by which the people are moved from the picture's middle.
+
+    Where they fit, anywhere they still do; where they do not, mostly the upper half is shown, as photographers do.
+    """
+    pixels = focal * points[:, :2] / np.maximum(points[:, 2:], 0.3)
+    low, high = pixels.min(0), pixels.max(0)
+    room = np.array([size[1], size[0]]) - (high - low)
+    shift = random.uniform(-0.45, 0.45, 2) * np.abs(room) - (low + high) / 2
+    if room[1] < 0 and random.random() < 0.8:
+        shift[1] = -size[0] / 2 + size[0] * random.uniform(0.06, 0.2) - low[1]
+    if random.random() < 0.08:
+        shift[0] += random.choice([-1, 1]) * random.uniform(0.1, 0.35) * size[1]
+    return np.asarray(shift)
+
+
+def _aimed(
+    random: np.random.Generator,
+    options: CameraOptions,
+    rotation: Array,
+    position: Array,
+    focal: float,
+    size: tuple[int, int],
+    shift: Array,
+) -> Camera:
+    """Moves people in the picture: by turning the camera, or as a crop would, by its principal point."""
+    centre = np.array([size[1] / 2, size[0] / 2])
+    if random.random() < options.off_centre:
+        centre = centre + random.uniform(-0.8, 0.8, 2) * np.array([size[1], size[0]])
+    # The ray that shows the people's middle now, and the pixel (from the principal point) where it should come.
+    goal = np.array([size[1] / 2, size[0] / 2]) + shift - centre
+    target = np.append(goal / focal, 1.0)
+    target /= np.linalg.norm(target)
+    turn = _between(np.array([0, 0, 1.0]), target)
+    turned = turn @ rotation
+    view = View(float(focal), (float(centre[0]), float(centre[1])), size)
+    return Camera(view, turned.astype(np.float32), (-turned @ position).astype(np.float32))
+
+
+def _between(source: Array, target: Array) -> Array:
+    """The shortest rotation from one unit vector to another that is not its opposite."""
+    axis = np.cross(source, target)
+    cosine = float(source @ target)
+    x, y, z = axis
+    skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.asarray(np.eye(3) + skew + skew @ skew / (1 + cosine))

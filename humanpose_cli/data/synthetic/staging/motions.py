@@ -1,0 +1,183 @@
+"""Motions for clips: the library's at any frame rate, widened smoothly, and key poses held with a sway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from humanpose_cli.bodies.joint_angles import (
+    ANGLE_NAMES,
+    angles_to_rotations,
+    joint_class,
+    mirror_rotations,
+    rotations_to_angles,
+)
+from humanpose_cli.bodies.joint_limits import joint_limits
+from humanpose_cli.bodies.pose_library import Motion, pose_library
+from humanpose_cli.bodies.pose_sampling import self_penetration
+from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.conventions import SMPL24
+from humanpose_cli.data.synthetic.staging.poses import LIBRARY, Pose, activities, family_of
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+
+__all__ = ["Performance", "held_pose", "on_floor", "sample_motion", "turned"]
+
+PELVIS_HEIGHT = 0.95  # metres, where a pose without a place of its own is put before it comes to the floor
+
+# Degrees (standard deviation) by which a whole clip, and within it a slow wave, strays from the recording.
+_WIDENING: dict[str, float] = {"trunk": 3, "collar": 3, "shoulder": 9, "elbow": 10, "wrist": 10, "hand": 14}
+_DEEPEST = 0.04  # metres of self-penetration in the worst frame that pass
+
+
+@dataclass(frozen=True)
+class Performance:
+    """T frames of one person in a world whose y axis is up and whose floor is y = 0.
+
+    rotations  (T, 24, 3, 3) parent-relative, the pelvis body to world
+    pelvis     (T, 3) metres
+    activity   as in `Pose`; family too
+    joined     True: frames of one recording that share one ground; False: poses that stand each for itself
+    """
+
+    rotations: Tensor
+    pelvis: Tensor
+    activity: str
+    family: str
+    joined: bool = True
+
+    def __len__(self) -> int:
+        return len(self.rotations)
+
+
+def held_pose(*poses: Pose) -> Performance:
+    """Poses one by one, each standing where the first does."""
+    place = torch.tensor([[0.0, PELVIS_HEIGHT, 0.0]]).repeat(len(poses), 1)
+    rotations = torch.stack([pose.rotations for pose in poses])
+    return Performance(rotations, place, poses[0].activity, poses[0].family, joined=False)
+
+
+def sample_motion(
+    random: np.random.Generator,
+    length: int,
+    frame_rate: float,
+    *,
+    split: str = "train",
+    held: Pose | None = None,
+    widen: float = 1.0,
+) -> Performance:
+    """A motion of `length` frames at `frame_rate` a second.
+
+    held   a pose that is held, with a slow sway, instead of a motion of the library
+    widen  scale of the smooth change of trunk and arms, 0 for none; passes where limbs go through the body are
+           drawn again with less
+
+    Too short recordings run back and forth. Starts near x = z = 0, facing +z.
+    """
+    if held is not None:
+        still = held_pose(*[held] * length)
+        motion = replace(still, joined=True)
+        widen = max(widen, 0.6)
+    else:
+        names = activities(split)[LIBRARY]
+        activity = names[int(random.integers(len(names)))]
+        clips = list(pose_library().motions(activity=activity, split=split))
+        motion = _resampled(clips[int(random.integers(len(clips)))], length, frame_rate, random)
+    if random.random() < 0.5:
+        flip = torch.tensor([-1.0, 1.0, 1.0])
+        motion = replace(motion, rotations=mirror_rotations(motion.rotations), pelvis=motion.pelvis * flip)
+    rotations = motion.rotations
+    for _ in range(4):
+        if widen <= 0:
+            break
+        changed = _widened(rotations, random, widen, frame_rate)
+        if bool((self_penetration(changed) < _DEEPEST).all()):
+            motion = replace(motion, rotations=changed)
+            break
+        widen /= 2
+    return _centred(motion)
+
+
+def _resampled(clip: Motion, length: int, frame_rate: float, random: np.random.Generator) -> Performance:
+    step = clip.frame_rate / frame_rate
+    last = len(clip) - 1
+    start = random.uniform(0, max(0.0, last - step * (length - 1)))
+    time = start + step * np.arange(length)
+    time = np.abs((time + last) % (2 * last) - last) if last > 0 else np.zeros(length)
+    before = torch.from_numpy(np.minimum(np.floor(time), max(last - 1, 0)).astype(np.int64))
+    after = (before + 1).clamp(max=last)
+    share = torch.from_numpy(time.astype(np.float32)) - before
+    matrices = axis_angle_to_matrix(clip.poses.unflatten(-1, (len(SMPL24), 3)))
+    first, second = matrices[before], matrices[after]
+    step_between = matrix_to_axis_angle(first.mT @ second) * share[:, None, None]
+    rotations = first @ axis_angle_to_matrix(step_between)
+    pelvis = torch.lerp(clip.pelvis[before], clip.pelvis[after], share[:, None])
+    return Performance(rotations, pelvis, clip.activity, family_of(clip.activity))
+
+
+def _widened(rotations: Tensor, random: np.random.Generator, scale: float, frame_rate: float) -> Tensor:
+    """Joint angles of trunk and arms moved by an offset and two slow waves, kept inside the limits."""
+    angles, limits = rotations_to_angles(rotations), joint_limits()
+    seconds = np.arange(len(rotations)) / frame_rate
+    for joint, names in ANGLE_NAMES.items():
+        spread = _WIDENING.get(joint_class(joint), 0.0) * scale
+        if spread == 0 or joint == "pelvis":
+            continue
+        for column, name in enumerate(names):
+            offset = spread * random.normal() + np.zeros(len(seconds))
+            for speed in random.uniform(0.1, 0.8, 2):
+                offset += 0.5 * spread * np.sin(2 * np.pi * (speed * seconds + random.random()))
+            low, high = limits[f"{joint}.{name}"]
+            place = (slice(None), SMPL24.index(joint), column)
+            old = angles[place]
+            moved = old + torch.from_numpy(np.deg2rad(offset).astype(np.float32))
+            # What the recording does beyond the limits stays.
+            angles[place] = torch.minimum(torch.maximum(moved, old.clamp(max=low)), old.clamp(min=high))
+    return angles_to_rotations(angles)
+
+
+def _centred(motion: Performance) -> Performance:
+    """Face +z in the first frame, and start at x = z = 0."""
+    forward = motion.rotations[0, 0, :, 2]
+    moved = turned(motion, -float(torch.atan2(forward[0], forward[2])))
+    start = moved.pelvis[0] * torch.tensor([1.0, 0.0, 1.0])
+    return replace(moved, pelvis=moved.pelvis - start)
+
+
+def turned(motion: Performance, heading: float | Tensor) -> Performance:
+    """The motion turned about the world's y axis by radians; one (T,) angle per frame turns each pose on its spot."""
+    each = torch.as_tensor(heading, dtype=torch.float32).expand(len(motion))
+    zero = torch.zeros_like(each)
+    turn = axis_angle_to_matrix(torch.stack((zero, each, zero), -1))
+    rotations = motion.rotations.clone()
+    rotations[:, 0] = turn @ rotations[:, 0]
+    pelvis = motion.pelvis if not motion.joined else (turn @ motion.pelvis[..., None])[..., 0]
+    return replace(motion, rotations=rotations, pelvis=pelvis)
+
+
+def on_floor(body: RiggedBody, motion: Performance, betas: Tensor) -> Performance:
+    """The motion of a body of that shape (10,), with its feet, or whatever is lowest, on the floor.
+
+    Steps become longer and jumps higher with the length of the legs. Joined frames are moved as one, by their lowest
+    point, so that people still leave the ground; others each for itself.
+    """
+    with torch.no_grad():
+        legs = _leg_length(body, betas[None]) / _leg_length(body, torch.zeros(1, body.shape_count))
+        pelvis = motion.pelvis * legs
+        root = body.rest(betas[None]).joints[:, SMPL24.index("pelvis")]
+        lowest = torch.empty(len(motion))
+        for start in range(0, len(motion), 16):
+            rows = slice(start, start + 16)
+            posed = body.pose(motion.rotations[rows], betas[None], pelvis[rows] - root)
+            assert posed.vertices is not None
+            lowest[rows] = posed.vertices[..., 1].amin(1)
+        drop = lowest.amin().expand(len(motion)) if motion.joined else lowest
+    return replace(motion, pelvis=pelvis - drop[:, None] * torch.tensor([0.0, 1.0, 0.0]))
+
+
+def _leg_length(body: RiggedBody, betas: Tensor) -> float:
+    joints = body.rest(betas).joints[0]
+    hip, knee, ankle = (joints[SMPL24.index(f"left_{name}")] for name in ("hip", "knee", "ankle"))
+    return float((hip - knee).norm() + (knee - ankle).norm())
