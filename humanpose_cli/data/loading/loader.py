@@ -127,6 +127,8 @@ class BatchLoader:
             collate_fn=collate,
             worker_init_fn=_one_thread if several else None,
             pin_memory=torch.cuda.is_available(),
+            # Its own, or every new iteration would draw from the numbers that dropout uses.
+            generator=torch.Generator(),
         )
 
     def __len__(self) -> int:

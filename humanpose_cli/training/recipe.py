@@ -1,0 +1,98 @@
+"""What a model brings to the training loop."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions
+
+__all__ = ["Phase", "Recipe"]
+
+Batch = TypeVar("Batch")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One optimiser's part of every step: a network has one, a GAN one for each side.
+
+    parameters     what it changes
+    learning_rate, betas, weight_decay  of Adam
+    """
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    learning_rate: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+
+
+class Recipe(ABC, Generic[Batch]):
+    """A model, its data, its losses and how it is judged.
+
+    name       of the model, as in `hpc train NAME`
+    model      everything that learns or is saved with it
+    criterion  the metric of `validate` that says which weights are best; higher_is_better its direction
+    """
+
+    name: str
+    model: nn.Module
+    criterion: str
+    higher_is_better: bool = False
+
+    @abstractmethod
+    def phases(self) -> Sequence[Phase]:
+        """The parts of a step, in their order."""
+
+    @abstractmethod
+    def batches(self, options: LoaderOptions) -> BatchLoader:
+        """Training batches; their `make` and `collate` can be pickled."""
+
+    @abstractmethod
+    def losses(self, phase: str, batch: Batch) -> Mapping[str, Tensor] | None:
+        """Scalars by name: `loss` is minimised, the others are told. None leaves this phase out of this step.
+
+        batch  on the model's device
+        """
+
+    @abstractmethod
+    def validate(self, batch_size: int) -> Mapping[str, float]:
+        """Metrics on held-out data, `criterion` among them. The model is in evaluation mode, without gradients."""
+
+    @abstractmethod
+    def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        """What a user needs of the model, without what only training needs: tensors, and the config that builds it."""
+
+    def picture(self) -> NDArray[np.uint8] | None:
+        """(H, W, 3) a sheet that shows what the model does with a few held-out examples; None: nothing to see."""
+        return None
+
+    def state(self) -> dict[str, Any]:
+        """Whatever else decides the next steps, as plain values and tensors; goes into checkpoints."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """Data and settings as plain JSON values, for the run's record and the weights' header."""
+        return {}
+
+
+def moved(batch: Any, device: Any) -> Any:
+    """A batch of tensors in tuples, lists and dictionaries, on a device."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {key: moved(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(moved(value, device) for value in batch))
+    if isinstance(batch, Iterable) and not isinstance(batch, (str, bytes)):
+        return type(batch)(moved(value, device) for value in batch)  # type: ignore[call-arg]
+    return batch

@@ -1,0 +1,307 @@
+"""The training loop: steps, validations, checkpoints, and going on where a run was interrupted."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions
+from humanpose_cli.errors import HpcError, InputError
+from humanpose_cli.io.atomic import ensure_folder, write_json
+from humanpose_cli.io.images import write_image
+from humanpose_cli.networks.weights_file import WeightsHeader, write_weights
+from humanpose_cli.training.checkpoints import Progress, read_checkpoint, write_checkpoint
+from humanpose_cli.training.history import History
+from humanpose_cli.training.options import TrainOptions
+from humanpose_cli.training.processes import Processes, processes
+from humanpose_cli.training.recipe import Phase, Recipe, moved
+
+__all__ = ["BEST", "CHECKPOINT", "LAST", "TrainResult", "train"]
+
+CHECKPOINT, BEST, LAST = "checkpoint.pt", "best.safetensors", "last.safetensors"
+Listener = Callable[[int, int, str], None]
+_MACHINE_OPTIONS = ("workers", "log_every", "save_every", "minutes")  # these may change from one start to the next
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    finished  whether all steps were done or patience ended them; False: interrupted, and resumable
+    metrics   of the last validation; best the best criterion, at best_step
+    """
+
+    step: int
+    steps: int
+    finished: bool
+    seconds: float
+    best: float | None
+    best_step: int
+    metrics: Mapping[str, float]
+    outputs: tuple[Path, ...]
+
+
+def train(
+    recipe: Recipe[Any],
+    options: TrainOptions,
+    folder: Path,
+    device: torch.device,
+    *,
+    resume: bool = True,
+    listener: Listener | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> TrainResult:
+    """Train a recipe's model; all files of the run go into `folder`.
+
+    resume    go on with the checkpoint in the folder, if there is one: the result is that of an uninterrupted run
+    listener  (steps done, steps in all, words) after every step
+    stop      asked after every step; True saves a checkpoint and ends
+
+    Writes metrics.jsonl, losses.png, samples/, checkpoint.pt, best.safetensors and last.safetensors. InputError where
+    the checkpoint belongs to other settings or the loss is no longer finite.
+    """
+    with processes(device) as group:
+        loop = _Loop(recipe, options, ensure_folder(folder), device, group, listener)
+        if resume and (folder / CHECKPOINT).exists():
+            loop.load()
+        else:
+            loop.begin()
+        return loop.run(stop)
+
+
+class _Loop:
+    def __init__(
+        self,
+        recipe: Recipe[Any],
+        options: TrainOptions,
+        folder: Path,
+        device: torch.device,
+        group: Processes,
+        listener: Listener | None,
+    ) -> None:
+        self.recipe, self.options, self.folder = recipe, options, folder
+        self.device, self.group, self.listener = device, group, listener
+        torch.manual_seed(options.seed + group.rank)
+        recipe.model.to(device)
+        group.share(recipe.model)
+        self.phases = list(recipe.phases())
+        self.optimisers = {phase.name: _adam(phase) for phase in self.phases}
+        self.mixed = options.precision == "mixed" or (options.precision == "auto" and device.type == "cuda")
+        self.half = torch.bfloat16 if device.type == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed and self.half == torch.float16)
+        self.loader = self._loader()
+        self.steps = len(self.loader) * options.epochs
+        self.average = copy.deepcopy(recipe.model).requires_grad_(False) if options.average else None
+        self.history = History(folder / "metrics.jsonl")
+        self.progress = Progress()
+        self.metrics: Mapping[str, float] = {}
+        self.since_save = time.monotonic()
+
+    def _loader(self) -> BatchLoader:
+        o, g = self.options, self.group
+        share = max(1, o.batch_size // g.count)
+        return self.recipe.batches(LoaderOptions(share, o.workers, seed=o.seed, rank=g.rank, world_size=g.count))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What must be the same for a run to go on."""
+        loop = {name: value for name, value in asdict(self.options).items() if name not in _MACHINE_OPTIONS}
+        return {"model": self.recipe.name, **loop, "recipe": str(sorted(self.recipe.describe().items()))}
+
+    def begin(self) -> None:
+        if self.group.first:
+            self.history.path.unlink(missing_ok=True)
+            self.history.go_back_to(0)
+            write_json(
+                self.folder / "training.json",
+                {"model": self.recipe.name, "options": asdict(self.options), **self.recipe.describe()},
+            )
+
+    def load(self) -> None:
+        self.progress, state = read_checkpoint(self.folder / CHECKPOINT, self.settings)
+        self.recipe.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        self.scaler.load_state_dict(state["scaler"])
+        self.recipe.load_state(state["recipe"])
+        torch.set_rng_state(state["random"][self.group.rank])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_random"], self.device)
+        self.loader.resume(self.progress.position)
+        if self.group.first:
+            self.history.go_back_to(self.progress.step)
+
+    def save(self) -> None:
+        randoms = self._randoms()
+        if self.group.first:
+            state = {
+                "model": self.recipe.model.state_dict(),
+                "average": None if self.average is None else self.average.state_dict(),
+                "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+                "scaler": self.scaler.state_dict(),
+                "recipe": self.recipe.state(),
+                "random": randoms,
+                "cuda_random": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            }
+            write_checkpoint(self.folder / CHECKPOINT, self.progress, state, self.settings)
+        self.group.wait()
+        self.since_save = time.monotonic()
+
+    def _randoms(self) -> list[Tensor]:
+        """The state of every process's random numbers."""
+        own = torch.get_rng_state()
+        if self.group.count == 1:
+            return [own]
+        found: list[Any] = [None] * self.group.count
+        torch.distributed.all_gather_object(found, own)
+        return found
+
+    def run(self, stop: Callable[[], bool]) -> TrainResult:
+        started = time.monotonic()
+        before = self.progress.seconds
+        while not self.progress.finished:
+            self.recipe.model.train()
+            for batch in self.loader:
+                self.step(batch)
+                self.progress.position = self.loader.position
+                self.progress.seconds = before + time.monotonic() - started
+                if self.due():
+                    self.validate()
+                self.tell()
+                late = self.options.minutes and time.monotonic() - started > 60 * self.options.minutes
+                if self.group.agree(bool(late) or stop()) and not self.progress.finished:
+                    self.save()
+                    return self.result(finished=False)
+                if self.group.agree(time.monotonic() - self.since_save > self.options.save_every):
+                    self.save()
+                if self.progress.finished:
+                    break
+        self.save()
+        return self.result(finished=True)
+
+    def step(self, batch: Any) -> None:
+        """One step of every phase."""
+        factor = self.options.rate(self.progress.step, self.steps)
+        batch = moved(batch, self.device)
+        for phase in self.phases:
+            optimiser = self.optimisers[phase.name]
+            for group in optimiser.param_groups:
+                group["lr"] = phase.learning_rate * factor
+            with torch.autocast(self.device.type, self.half, enabled=self.mixed):
+                losses = self.recipe.losses(phase.name, batch)
+            if losses is None:
+                continue
+            self.update(phase, optimiser, losses)
+        if self.average is not None:
+            _follow(self.average, self.recipe.model, self.options.average, self.progress.step)
+        self.progress.step += 1
+        self.progress.summed += 1
+        if self.progress.summed == self.options.log_every:
+            self.log()
+
+    def update(self, phase: Phase, optimiser: torch.optim.Optimizer, losses: Mapping[str, Tensor]) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(losses["loss"]).backward()
+        self.scaler.unscale_(optimiser)
+        self.group.average_gradients(phase.parameters)
+        if self.options.clip:
+            nn.utils.clip_grad_norm_(phase.parameters, self.options.clip)
+        self.scaler.step(optimiser)
+        self.scaler.update()
+        alone = len(self.phases) == 1
+        for name, value in self.group.mean({k: v.detach() for k, v in losses.items()}).items():
+            key = name if alone else f"{phase.name}_{name}"
+            self.progress.sums[key] = self.progress.sums.get(key, 0.0) + float(value)
+
+    def log(self) -> None:
+        """A line of the history: the losses' means since the last one."""
+        p = self.progress
+        means = {name: total / p.summed for name, total in p.sums.items()}
+        if any(value != value or abs(value) == float("inf") for value in means.values()):
+            raise InputError(
+                self.folder,
+                f"the loss is not finite any more at step {p.step}",
+                remedy="a lower learning rate, --set clip=1, or --set precision=full; the last checkpoint is whole",
+            )
+        if self.group.first:
+            rate = {"learning_rate": self.phases[0].learning_rate * self.options.rate(p.step, self.steps)}
+            self.history.add("train", p.step, p.position.epoch, {**means, **rate, "seconds": p.seconds})
+        p.sums, p.summed = {}, 0
+
+    def due(self) -> bool:
+        """Whether to validate now: at the chosen steps and at the end."""
+        every = self.options.validate_every or len(self.loader)
+        return self.progress.step % every == 0 or self.progress.step >= self.steps
+
+    def validate(self) -> None:
+        """Judge the model (its average, if there is one), keep it if it is the best, write what there is to see."""
+        p, trained = self.progress, self.recipe.model
+        if self.average is not None:
+            own = {name: value.clone() for name, value in trained.state_dict().items()}
+            trained.load_state_dict(self.average.state_dict())
+        if self.group.first:
+            trained.eval()
+            with torch.no_grad():
+                self.metrics = dict(self.recipe.validate(self.options.batch_size))
+                sheet = self.recipe.picture()
+            criterion = self.metrics[self.recipe.criterion]
+            better = p.best is None or (criterion > p.best if self.recipe.higher_is_better else criterion < p.best)
+            p.waited = 0 if better else p.waited + 1
+            if better:
+                p.best, p.best_step = criterion, p.step
+                self.keep(BEST)
+            self.keep(LAST)
+            self.history.add("validation", p.step, p.position.epoch, {**self.metrics, "seconds": p.seconds})
+            self.history.plot(self.folder / "losses.png")
+            if sheet is not None:
+                write_image(ensure_folder(self.folder / "samples") / f"step-{p.step:07d}.png", sheet)
+            trained.train()
+        if self.average is not None:
+            trained.load_state_dict(own)
+        out_of_patience = bool(self.options.patience) and p.waited >= self.options.patience
+        p.finished = self.group.agree(p.step >= self.steps or out_of_patience)
+
+    def keep(self, name: str) -> None:
+        tensors, config = self.recipe.weights()
+        training = {"steps": self.progress.step, "options": asdict(self.options), **self.recipe.describe()}
+        training["seconds"] = round(self.progress.seconds)
+        header = WeightsHeader(self.recipe.name, config, training, self.metrics)
+        write_weights(self.folder / name, tensors, header)
+
+    def tell(self) -> None:
+        if self.listener is not None and self.group.first:
+            shown = {name: value / max(self.progress.summed, 1) for name, value in self.progress.sums.items()}
+            words = next((f"loss {value:.4g}" for name, value in shown.items() if name.endswith("loss")), "")
+            self.listener(self.progress.step, self.steps, words)
+
+    def result(self, *, finished: bool) -> TrainResult:
+        p = self.progress
+        names = ("metrics.jsonl", "losses.png", CHECKPOINT, BEST, LAST)
+        outputs = tuple(self.folder / name for name in names if (self.folder / name).exists())
+        return TrainResult(p.step, self.steps, finished, p.seconds, p.best, p.best_step, self.metrics, outputs)
+
+
+def _adam(phase: Phase) -> torch.optim.Adam:
+    if not phase.parameters:
+        raise HpcError(f"phase {phase.name}", "has nothing to learn")
+    return torch.optim.Adam(phase.parameters, phase.learning_rate, betas=phase.betas, weight_decay=phase.weight_decay)
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Move the running average towards the model; in the first steps it follows faster, for it starts at noise."""
+    share = 1 - min(decay, (1 + step) / (10 + step))
+    for slow, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if slow.is_floating_point():
+            slow.lerp_(new.to(slow.dtype), share)
+        else:
+            slow.copy_(new)
