@@ -48,6 +48,7 @@ class ClothBase:
     weights         (N, 24) smoothed skinning weights
     room            (N,) metres that cloth may stand off before it meets other cloth (crotch, armpits)
     where           coordinates of the N points on the resting average body
+    is_eye          (N,) bool: the eyeballs
     """
 
     faces: Array
@@ -59,6 +60,7 @@ class ClothBase:
     weights: Array
     room: Array
     where: Coordinates
+    is_eye: NDArray[np.bool_]
     body_template: Array
     body_directions: Array
     joint_template: Array
@@ -137,6 +139,7 @@ def _build(body: RiggedBody) -> ClothBase:
         weights=weights.astype(np.float32),
         room=_room(points, faces),
         where=Coordinates.of_points(body, template[ends].mean(1), _arm_share(dense)[ends].mean(1)),
+        is_eye=_eyeballs(body)[ends].all(1),
         body_template=template,
         body_directions=directions.reshape(-1, shape_count),
         joint_template=body.joint_template.numpy(),
@@ -222,3 +225,28 @@ def _room(points: Array, faces: Array) -> Array:
         blocked = (away < 0.85 * distance) & ((normals[nearest] * normals).sum(1) < 0.3)
         room[blocked] = 0.45 * distance
     return room.astype(np.float32)
+
+
+def _eyeballs(body: RiggedBody) -> NDArray[np.bool_]:
+    """(V,) which vertices belong to the eyeballs: the two small closed surfaces behind the lids."""
+    points = body.landmarks("face13")
+    eyes = points.template.numpy()[points.skeleton.indices(("left_eye", "right_eye"))]
+    faces = body.faces.numpy()
+    component = np.arange(len(body.template))
+    while True:
+        lowest = component[faces].min(1)
+        spread = component.copy()
+        for k in range(3):
+            np.minimum.at(spread, faces[:, k], lowest)
+        spread = spread[spread]
+        if (spread == component).all():
+            break
+        component = spread
+    result = np.zeros(len(component), bool)
+    template = body.template.numpy()
+    for name, amount in zip(*np.unique(component, return_counts=True), strict=True):
+        rows = component == name
+        centre = template[rows].mean(0)
+        if amount < 200 and np.linalg.norm(eyes - centre, axis=1).min() < 0.03:
+            result |= rows
+    return result

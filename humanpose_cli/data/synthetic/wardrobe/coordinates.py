@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -49,12 +50,12 @@ class Coordinates:
         def joint(name: str) -> Array:
             return joints[SMPL24.index(name)]
 
-        folded = points * np.float32([1, 1, 1])
+        folded = points.copy()
         folded[:, 0] = np.abs(points[:, 0])
         is_arm = arm_share > 0.5
         chain = [joint(f"left_{name}") for name in ("shoulder", "elbow", "wrist", "hand")]
         arm = np.where(is_arm, _along(folded, chain), _ON_TRUNK)
-        hip, knee, ankle = (joint(f"left_{name}") for name in ("hip", "knee", "ankle"))
+        hip, ankle = joint("left_hip"), joint("left_ankle")
         leg = hip[1] - points[:, 1]
         # Round the leg's axis below the crotch, round the spine above it.
         down = np.clip((hip[1] - points[:, 1]) / (hip[1] - ankle[1]), 0, 1)
@@ -79,7 +80,7 @@ class Coordinates:
 def _along(points: Array, chain: list[Array]) -> Array:
     """Metres along a chain of joints, continuous over its bends."""
     total = np.zeros(len(points), np.float32)
-    for i, (start, end) in enumerate(zip(chain, chain[1:], strict=False)):
+    for i, (start, end) in enumerate(pairwise(chain)):
         length = float(np.linalg.norm(end - start))
         t = (points - start) @ ((end - start) / length)
         low = -0.06 if i == 0 else 0.0
@@ -92,7 +93,7 @@ def _around_arm(points: Array, chain: list[Array]) -> Array:
     """Angle round the nearer bone of the arm, 0 in front."""
     angles = []
     distances = []
-    for start, end in zip(chain[:2], chain[1:3], strict=True):
+    for start, end in pairwise(chain[:3]):
         axis = (end - start) / np.linalg.norm(end - start)
         front = np.array([0.0, 0.0, 1.0]) - axis[2] * axis
         front /= np.linalg.norm(front)

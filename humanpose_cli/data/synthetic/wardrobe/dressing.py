@@ -10,19 +10,28 @@ from numpy.typing import NDArray
 from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.data.synthetic.wardrobe.base import ClothBase, ShapedBase, cloth_base
 from humanpose_cli.data.synthetic.wardrobe.cutting import cut_piece
+from humanpose_cli.data.synthetic.wardrobe.extras import collar_grid, glasses_grids, scarf_grid
+from humanpose_cli.data.synthetic.wardrobe.footwear import foot_cover, paint_shoes, sandal_straps, shoe_grids
+from humanpose_cli.data.synthetic.wardrobe.hair_painting import paint_hair, paint_hair_tile
+from humanpose_cli.data.synthetic.wardrobe.headwear import brim_grid, headwear_field, headwear_thickness
 from humanpose_cli.data.synthetic.wardrobe.identity import Identity
+from humanpose_cli.data.synthetic.wardrobe.lofts import Grid, loft
 from humanpose_cli.data.synthetic.wardrobe.mesh import DressedMesh, Piece, join_pieces
 from humanpose_cli.data.synthetic.wardrobe.outfit import Outfit
-from humanpose_cli.data.synthetic.wardrobe.painting import new_atlas, paint_bottom, paint_top
-from humanpose_cli.data.synthetic.wardrobe.shells import (
-    bottom_field,
-    bottom_thickness,
-    ramp,
-    top_field,
-    top_thickness,
+from humanpose_cli.data.synthetic.wardrobe.painting import (
+    fill_tile,
+    new_atlas,
+    paint_bottom,
+    paint_headwear,
+    paint_plain,
+    paint_tile,
+    paint_top,
 )
+from humanpose_cli.data.synthetic.wardrobe.scalp import hair_field, hair_grids, hair_thickness
+from humanpose_cli.data.synthetic.wardrobe.shells import bottom_field, bottom_thickness, ramp, top_field, top_thickness
 from humanpose_cli.data.synthetic.wardrobe.skin import paint_skin
-from humanpose_cli.data.synthetic.wardrobe.texels import ASPECT, BodyTexels, body_texels, eyeballs, outer_uv
+from humanpose_cli.data.synthetic.wardrobe.skirts import skirt_cover, skirt_grid, skirt_size
+from humanpose_cli.data.synthetic.wardrobe.texels import ASPECT, TILES, BodyTexels, body_texels, outer_uv
 from humanpose_cli.errors import UsageError
 
 __all__ = ["dress"]
@@ -34,6 +43,8 @@ _TUCK, _PUSHED_IN = 0.03, 0.004
 # Cloth over cloth lies at least this far apart (metres).
 _LAYER_GAP = 0.004
 _SMALLEST_TEXTURE = 64
+# Socks reach down from here (metres below the hip joint); gloves from here on (metres along the arm).
+_SOCK_TOP, _GLOVE = 0.74, 0.445
 
 
 def dress(body: RiggedBody, identity: Identity, outfit: Outfit, *, texture_size: int = 1024) -> DressedMesh:
@@ -46,9 +57,13 @@ def dress(body: RiggedBody, identity: Identity, outfit: Outfit, *, texture_size:
         raise UsageError("texture size", "is too small", expected=f"≥ {_SMALLEST_TEXTURE}", got=str(texture_size))
     fitting = Fitting(body, identity, outfit, texture_size)
     fitting.paint_skin()
+    fitting.put_on_shoes()
     fitting.put_on_bottom()
     fitting.put_on_top()
+    fitting.put_on_skirt()
     fitting.put_on_outer()
+    fitting.put_on_head()
+    fitting.put_on_extras()
     return fitting.finish()
 
 
@@ -69,13 +84,34 @@ class Fitting:
     def paint_skin(self) -> None:
         paint_skin(self.body, self.identity, self.texels, self.image)
 
+    def put_on_shoes(self) -> None:
+        outfit, where = self.outfit, self.texels.where
+        ankle = where.leg > _SOCK_TOP
+        if outfit.socks is not None:
+            paint_plain(self.image, self.texels, np.flatnonzero(ankle & ~where.is_arm), outfit.socks)
+        grids = shoe_grids(outfit.shoes, self.base)
+        for grid in grids:
+            self.pieces.append(loft(self.base, self.shape, grid, "shoe", TILES["shoe"]))
+        if grids:
+            paint_shoes(outfit.shoes, self.image, len(grids[0].points))
+        if outfit.shoes.kind == "sandals":
+            paint_plain(self.image, self.texels, sandal_straps(where), outfit.shoes.colour)
+        cover = foot_cover(outfit.shoes, self.base)
+        if cover is not None:
+            self.covered = np.maximum(self.covered, cover)
+
     def put_on_bottom(self) -> None:
         bottom = self.outfit.bottom
         if bottom is None:
             return
         field = bottom_field(bottom, self.base.where)
         thickness = bottom_thickness(bottom, self.base.where, field, self.random)
-        self._add_shell("bottom", field, thickness, self._hidden_below(bottom.waist))
+        if self.outfit.shoes.shaft > 0:
+            # Trousers over a boot keep clear of it.
+            cover = foot_cover(self.outfit.shoes, self.base)
+            if cover is not None:
+                thickness = np.maximum(thickness, np.float32(0.02) * (cover > -0.01) * (bottom.looseness > 0.01))
+        self._add_shell("bottom", field, thickness, self._hidden_bottom(bottom.waist))
         paint_bottom(bottom, self.texels, self.image, self.outfit.seed)
 
     def put_on_top(self) -> None:
@@ -86,9 +122,24 @@ class Fitting:
         thickness = top_thickness(top, self.base.where, field, self.random)
         self._add_shell("top", field, thickness)
         paint_top(top, self.texels, self.image, self.outfit.seed)
+        if top.collar:
+            self._add_loft("top", collar_grid(top, self.base, 0.004), "collar")
+            paint_tile(self.image, "collar", top.fabric, (0.4, 0.1))
+
+    def put_on_skirt(self) -> None:
+        skirt = self.outfit.skirt
+        if skirt is None:
+            return
+        waist = np.abs(self.base.where.y - skirt.top) < 0.03
+        under = float(np.percentile(self.height[waist & ~self.base.where.is_arm], 80))
+        self._add_loft("skirt", skirt_grid(skirt, self.base, under, self.random), "skirt")
+        paint_tile(self.image, "skirt", skirt.fabric, skirt_size(skirt))
+        cover = skirt_cover(skirt, self.base)
+        self.covered = np.maximum(self.covered, cover)
+        self.height = np.where(cover > 0, np.maximum(self.height, under + skirt.ease), self.height)
 
     def put_on_outer(self) -> None:
-        outer = self.outfit.outer
+        outer, tail = self.outfit.outer, self.outfit.tail
         if outer is None:
             return
         field = top_field(outer, self.base.where)
@@ -97,13 +148,63 @@ class Fitting:
         texels = body_texels(self.body, self.texels.size, "outer")
         paint_top(outer, texels, self.image, self.outfit.seed + 1)
         texels.bleed(self.image)
+        if tail is not None:
+            edge = (np.abs(self.base.where.y - tail.top) < 0.03) & ~self.base.where.is_arm & (field > -0.02)
+            under = max(0.0, float(np.percentile(self.height[edge], 80)) - tail.ease) if edge.any() else 0.0
+            self._add_loft("outer", skirt_grid(tail, self.base, under, self.random), "tail")
+            paint_tile(self.image, "tail", tail.fabric, skirt_size(tail))
 
-    def _hidden_below(self, waist: float) -> Array | None:
-        """(N,) metres that points lie inside the top worn over the bottom, which hides the bottom's upper edge."""
-        top = self.outfit.top
-        if top is None or top.hem > waist - 0.02:
-            return None
-        return top_field(top, self.base.where) - np.float32(0.04)
+    def put_on_head(self) -> None:
+        """Hair, and what is worn over it."""
+        hair, wear, where = self.identity.hair, self.outfit.headwear, self.base.where
+        hidden = None if wear is None else headwear_field(wear, where) - np.float32(0.012)
+        if hair.style != "bald":
+            field = hair_field(hair, where)
+            thickness = hair_thickness(hair, where, field, self.random)
+            if wear is not None:
+                thickness = np.minimum(thickness, 0.012)
+            self._add_shell("hair", field, thickness, hidden)
+            wrapped = wear is not None and wear.kind in ("hood", "scarf")
+            for grid in hair_grids(hair, self.base, self.random):
+                if not wrapped and (wear is None or hair.style != "bun"):
+                    self._add_loft("hair", grid, "hair")
+            paint_hair(hair, self.texels, self.image, self.identity.seed)
+            paint_hair_tile(hair, self.image, self.identity.seed)
+        if wear is None:
+            return
+        field = headwear_field(wear, where)
+        self._add_shell("hat", field, headwear_thickness(wear, where, field, self.random))
+        paint_headwear(wear, self.texels, self.image)
+        brim = brim_grid(wear, self.random)
+        if brim is not None:
+            self._add_loft("hat", brim, "hat")
+
+    def put_on_extras(self) -> None:
+        """Glasses, scarf, gloves."""
+        outfit = self.outfit
+        for grid in glasses_grids(self.identity.glasses, np.random.default_rng((self.identity.seed, 6))):
+            self._add_loft("accessory", grid, "glasses")
+        fill_tile(self.image, "glasses", (34, 30, 28))
+        if outfit.scarf is not None:
+            throat = (np.abs(self.base.where.y - 0.53) < 0.03) & (np.abs(self.base.where.x) < 0.08)
+            self._add_loft("accessory", scarf_grid(float(self.height[throat].max()), self.random), "scarf")
+            paint_tile(self.image, "scarf", outfit.scarf, (0.5, 0.15))
+        if outfit.gloves is not None:
+            at = self.texels.where
+            paint_plain(self.image, self.texels, np.flatnonzero(at.arm > _GLOVE), outfit.gloves.colours[0])
+
+    def _add_loft(self, material: str, grid: Grid, tile: str) -> None:
+        self.pieces.append(loft(self.base, self.shape, grid, material, TILES[tile]))
+
+    def _hidden_bottom(self, waist: float) -> Array | None:
+        """(N,) metres that points lie inside what is worn over the bottom and hides part of it."""
+        outfit, hidden = self.outfit, None
+        if outfit.top is not None and outfit.top.hem < waist - 0.02:
+            hidden = top_field(outfit.top, self.base.where) - np.float32(0.04)
+        if outfit.skirt is not None:
+            below = skirt_cover(outfit.skirt, self.base)
+            hidden = below if hidden is None else np.maximum(hidden, below)
+        return hidden
 
     def _add_shell(self, material: str, field: Array, thickness: Array, hidden: Array | None = None) -> None:
         """Lay cloth over everything so far; where `hidden` (N,) > 0 something laid on later hides it."""
@@ -135,7 +236,7 @@ class Fitting:
         vertices = self.shape.body - push[:, None] * normals
         faces, uv_faces = body.faces.numpy(), body.uv_faces.numpy()
         shown = ~(covered[faces] > _TUCK).all(1)
-        is_eye = eyeballs(body)[faces].all(1)
+        is_eye = self.base.is_eye[faces].all(1)
         uv = body.uv.numpy() / np.float32([ASPECT, 1])
         own = np.arange(count, dtype=np.int32)
         indices, weights = body.bone_indices.numpy(), body.bone_weights.numpy()

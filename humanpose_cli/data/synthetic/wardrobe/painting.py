@@ -10,13 +10,23 @@ from numpy.typing import NDArray
 from humanpose_cli.data.synthetic.wardrobe.colours import RGB
 from humanpose_cli.data.synthetic.wardrobe.coordinates import Coordinates
 from humanpose_cli.data.synthetic.wardrobe.fabrics import Fabric, fabric_tile, wrinkle_tile
+from humanpose_cli.data.synthetic.wardrobe.headwear import headwear_field
 from humanpose_cli.data.synthetic.wardrobe.noise import resample
-from humanpose_cli.data.synthetic.wardrobe.outfit import Bottom, Top
+from humanpose_cli.data.synthetic.wardrobe.outfit import Bottom, Headwear, Top
 from humanpose_cli.data.synthetic.wardrobe.prints import draw_print
 from humanpose_cli.data.synthetic.wardrobe.shells import bottom_field, ramp, top_field
 from humanpose_cli.data.synthetic.wardrobe.texels import ASPECT, TILES, BodyTexels
 
-__all__ = ["new_atlas", "paint_bottom", "paint_cloth", "paint_plain", "paint_tile", "paint_top"]
+__all__ = [
+    "fill_tile",
+    "new_atlas",
+    "paint_bottom",
+    "paint_cloth",
+    "paint_headwear",
+    "paint_plain",
+    "paint_tile",
+    "paint_top",
+]
 
 Array = NDArray[Any]
 
@@ -189,5 +199,34 @@ def _dirt(colour: Array, at: Coordinates, random: np.random.Generator) -> None:
 
 def paint_plain(image: NDArray[np.uint8], texels: BodyTexels, chosen: Array, colour: RGB | Array) -> None:
     """One colour for some of the texels (indices), with the slightest grain."""
-    grain = np.random.default_rng(int(len(chosen))).normal(0, 2.5, (len(chosen), 1))
+    grain = np.random.default_rng(len(chosen)).normal(0, 2.5, (len(chosen), 1))
     image.reshape(-1, 3)[texels.rows[chosen]] = np.clip(np.asarray(colour, np.float32) + grain, 0, 255)
+
+
+def fill_tile(image: NDArray[np.uint8], tile: str, colour: RGB) -> None:
+    """One colour for a whole tile."""
+    image[TILES[tile].slices(len(image))] = colour
+
+
+def paint_headwear(wear: Headwear, texels: BodyTexels, image: NDArray[np.uint8]) -> None:
+    """Paint what is worn on the head, and its brim's tile."""
+    field = headwear_field(wear, texels.where)
+    chosen = np.flatnonzero(field > _BLEED)
+    at, field = _chosen(texels.where, chosen), field[chosen]
+    colour = paint_cloth(wear.fabric, at.across, at.along)
+    random = np.random.default_rng((wear.fabric.seed, 7))
+    if wear.kind == "brim":
+        colour[field < 0.025] = wear.accent
+    elif wear.kind == "beanie":
+        colour *= np.where(field < 0.04, 1 + 0.1 * np.sin(at.across * 700), 1)[:, None].astype(np.float32)
+    elif wear.kind == "cap":
+        panels = np.abs(np.mod(at.across / 0.15, np.pi / 3)) < 0.02
+        colour[panels] *= np.float32(0.8)
+        if random.random() < 0.6:
+            badge = np.hypot(at.x / 0.03, (at.y - 0.76) / 0.016) < 1
+            colour[badge & (at.z > 0.05)] = wear.accent
+    image.reshape(-1, 3)[texels.rows[chosen]] = np.clip(colour, 0, 255)
+    if random.random() < 0.6:
+        paint_tile(image, "hat", wear.fabric, (0.5, 0.1))
+    else:
+        fill_tile(image, "hat", wear.accent)

@@ -172,7 +172,7 @@ def _warmth(body: RiggedBody, texels: BodyTexels) -> Array:
     """Redder skin on knees, elbows, hands and feet."""
     joints = body.joint_template.numpy()
     result = np.zeros(len(texels.rows), np.float32)
-    folded = texels.points * np.float32([1, 1, 1])
+    folded = texels.points.copy()
     folded[:, 0] = np.abs(folded[:, 0])
     for name, radius in (("knee", 0.06), ("elbow", 0.05), ("hand", 0.07), ("foot", 0.06)):
         away = np.linalg.norm(folded - joints[SMPL24.index(f"left_{name}")], axis=1)

@@ -56,7 +56,9 @@ TILES = {
     "hair": Tile(1.0, 0.74, 1.25, 1.0),
     "hat": Tile(1.25, 0.74, 1.5, 0.85),
     "shoe": Tile(1.25, 0.85, 1.375, 1.0),
-    "accessory": Tile(1.375, 0.85, 1.5, 1.0),
+    "collar": Tile(1.375, 0.85, 1.5, 0.9),
+    "scarf": Tile(1.375, 0.9, 1.5, 0.97),
+    "glasses": Tile(1.375, 0.97, 1.5, 1.0),
 }
 # The part of the body's texture that a jacket may lie over, and how much smaller it stands in its tile.
 _OUTER_PART = Tile(0.0, 0.02, 0.77, 0.56)
@@ -110,7 +112,7 @@ def _build(body: RiggedBody, size: int, tile: str) -> BodyTexels:
         covered[:, inside_columns.stop - left :] = False
     count = len(body.template)
     is_head = np.isin(body.part_labels.numpy(), SMPL24.indices(("head", "neck")))
-    flags = np.stack((base.where.is_arm[:count], is_head, eyeballs(body)), 1).astype(np.float32)
+    flags = np.stack((base.where.is_arm[:count], is_head, base.is_eye[:count]), 1).astype(np.float32)
     values = np.concatenate((body.template.numpy(), flags), 1)
     rows = np.flatnonzero(covered)
     found = texels.interpolate(values, body.faces).reshape(-1, values.shape[1])[rows]
@@ -132,34 +134,6 @@ def _build(body: RiggedBody, size: int, tile: str) -> BodyTexels:
         gap=place(gap),
         owner=place(nearest.ravel()[gap]),
     )
-
-
-def eyeballs(body: RiggedBody) -> NDArray[np.bool_]:
-    """(V,) which vertices belong to the eyeballs: the two small closed surfaces behind the lids."""
-    eyes = torch.stack([body.landmarks("face13").template[i] for i in _eye_rows(body)]).numpy()
-    faces = body.faces.numpy()
-    component = np.arange(len(body.template))
-    while True:
-        lowest = component[faces].min(1)
-        spread = component.copy()
-        for k in range(3):
-            np.minimum.at(spread, faces[:, k], lowest)
-        spread = spread[spread]
-        if (spread == component).all():
-            break
-        component = spread
-    result = np.zeros(len(component), bool)
-    template = body.template.numpy()
-    for name, amount in zip(*np.unique(component, return_counts=True), strict=True):
-        rows = component == name
-        centre = template[rows].mean(0)
-        if amount < 200 and np.linalg.norm(eyes - centre, axis=1).min() < 0.03:
-            result |= rows
-    return result
-
-
-def _eye_rows(body: RiggedBody) -> list[int]:
-    return body.landmarks("face13").skeleton.indices(("left_eye", "right_eye"))
 
 
 def outer_uv(uv: Array) -> Array:

@@ -1,0 +1,144 @@
+"""Hair as geometry: a shell over the scalp, what hangs from it, buns and tails; and where hair grows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.conventions import SMPL24
+from humanpose_cli.data.synthetic.wardrobe.base import ClothBase
+from humanpose_cli.data.synthetic.wardrobe.coordinates import Coordinates
+from humanpose_cli.data.synthetic.wardrobe.identity import Hair
+from humanpose_cli.data.synthetic.wardrobe.lofts import Grid, nearest_points, revolve
+from humanpose_cli.data.synthetic.wardrobe.shells import ramp
+
+__all__ = ["hair_field", "hair_grids", "hair_thickness", "rigid_head"]
+
+Array = NDArray[Any]
+
+_EAR = (0.075, 0.661, 0.036)  # metres on the average body
+_CROWN = 0.788
+_HANGING = ("bob", "long")
+
+
+def hair_field(hair: Hair, at: Coordinates) -> Array:
+    """(n,) metres inside the hairline: above a plane from the brow to the nape, round the ears."""
+    lower = 0.012 if hair.style in ("long", "bob", "bun", "ponytail") else 0.0
+    temple = 0.22 * np.maximum(np.abs(at.x) - 0.045, 0)
+    field = np.float32(0.74) * (at.y - 0.748) - np.float32(0.67) * (at.z - 0.128) + lower - temple
+    field = np.minimum(field, at.y - 0.592)
+    if hair.style not in _HANGING and hair.style != "afro":
+        ear = np.sqrt((0.55 * (np.abs(at.x) - _EAR[0])) ** 2 + (at.y - _EAR[1]) ** 2 + (at.z - _EAR[2]) ** 2)
+        field = np.minimum(field, ear - np.float32(0.036))
+    return field.astype(np.float32)
+
+
+def hair_thickness(hair: Hair, at: Coordinates, field: Array, random: np.random.Generator) -> Array:
+    """(n,) metres that hair stands off the scalp."""
+    volume = hair.volume
+    depth = {
+        "buzz": 0.003,
+        "short": 0.007 + 0.018 * volume,
+        "curly": 0.018 + 0.028 * volume,
+        "bob": 0.013 + 0.014 * volume,
+        "long": 0.011 + 0.014 * volume,
+        "bun": 0.006 + 0.006 * volume,
+        "ponytail": 0.006 + 0.006 * volume,
+        "afro": 0.045 + 0.05 * volume,
+    }[hair.style]
+    top = 0.55 + 0.45 * ramp(at.y, 0.66, 0.76)
+    edge = {"buzz": 0.004, "afro": 0.03}.get(hair.style, 0.018)
+    rough = {"curly": 0.2, "afro": 0.06, "short": 0.14, "bob": 0.05, "long": 0.06}.get(hair.style, 0.03)
+    waves = np.zeros_like(at.x)
+    for _ in range(3):
+        kx, ky, kz = random.uniform(-160, 160, 3)
+        waves += np.sin(kx * at.x + ky * at.y + kz * at.z + random.uniform(0, 6.3)).astype(np.float32)
+    # A parting is a shallow valley from the brow to the crown.
+    valley = np.exp(-(((at.x - 0.035 * hair.parting) / 0.007) ** 2)) * ramp(at.z, 0.0, 0.05) * 0.35
+    if hair.style in ("curly", "afro", "buzz"):
+        valley = np.float32(0)
+    result = depth * top * (0.25 + 0.75 * ramp(field, 0.0, edge)) * (1 + rough * waves - valley)
+    if hair.style in _HANGING:
+        # The ears lie under it.
+        ear = np.hypot(at.y - _EAR[1], at.z - _EAR[2])
+        result = np.maximum(result, 0.016 * ramp(-ear, -0.06, -0.04) * (np.abs(at.x) > 0.05))
+    return np.maximum(result, 0.0015).astype(np.float32)
+
+
+def hair_grids(hair: Hair, base: ClothBase, random: np.random.Generator) -> list[Grid]:
+    """What stands or hangs off the head: curtain, bun or tail."""
+    if hair.style in _HANGING:
+        return [_curtain(hair, base, random)]
+    if hair.style == "bun":
+        high = random.random() < 0.5
+        centre = (0.0, 0.79, -0.02) if high else (0.0, 0.69, -0.085)
+        return [_ball(np.asarray(centre), 0.03 + 0.018 * hair.volume, random)]
+    if hair.style == "ponytail":
+        return [_tail(hair, base, random)]
+    return []
+
+
+def rigid_head() -> Array:
+    """(24,) skinning weights of what moves with the head alone."""
+    weights = np.zeros(len(SMPL24), np.float32)
+    weights[SMPL24.index("head")] = 1
+    return weights
+
+
+def _curtain(hair: Hair, base: ClothBase, random: np.random.Generator) -> Grid:
+    """Hair that falls round the back of the head from temple to temple, and below the chin over the back."""
+    bottom = _CROWN - hair.length
+    rows, columns = max(5, math.ceil((0.715 - bottom) / 0.03)), 30
+    y = np.linspace(0.715, bottom, rows)
+    open_head, open_back = math.radians(62 + 12 * random.random()), math.radians(118)
+    # Below the shoulders' height hair lies on the back.
+    narrow = ramp(-y, -0.57, -0.5)[:, None]
+    opening = open_head + narrow * (open_back - open_head)
+    angles = opening + np.linspace(0, 1, columns) * (2 * math.pi - 2 * opening)
+    off = 0.012 + 0.014 * hair.volume
+    half_width, back = 0.082 + off, 0.1 + off
+    radius = 1 / np.hypot(np.sin(angles) / half_width, np.cos(angles) / back)
+    waves = np.sin(9 * angles + random.uniform(0, 6.3)) + np.sin(17 * angles + 30 * y[:, None] + random.uniform(0, 6.3))
+    fall = ramp(-y, -0.7, -0.6)[:, None]
+    radius = radius * (1 - 0.1 * fall * (1 - narrow)) + (0.0035 + 0.003 * hair.volume) * waves
+    points = revolve(np.tile([0.0, 0.042], (rows, 1)), radius, y, angles)
+    # Lie on the back: never deeper than the trunk's own surface there.
+    behind = base.template[(np.abs(base.template[:, 0]) < 0.12) & ~base.where.is_arm & (base.template[:, 2] < 0.03)]
+    levels = np.arange(0.2, 0.62, 0.03)
+    wall = [behind[np.abs(behind[:, 1] - level) < 0.03, 2].min() for level in levels]
+    limit = np.interp(y, levels, wall)[:, None] - 0.012
+    points[..., 2] = np.minimum(points[..., 2], np.where(y[:, None] < 0.57, limit, np.inf))
+    flat = points.reshape(-1, 3)
+    near, share = nearest_points(base, flat, "trunk")
+    trunk = (base.weights[near] * share[..., None]).sum(1)
+    hold = ramp(flat[:, 1], 0.49, 0.63)[:, None]
+    return Grid(points, False, "head", hold * rigid_head() + (1 - hold) * trunk)
+
+
+def _ball(centre: Array, radius: float, random: np.random.Generator) -> Grid:
+    angles = np.arange(12) * (2 * math.pi / 12)
+    latitude = np.linspace(0.02, math.pi - 0.02, 8)
+    around = radius * np.sin(latitude)[:, None] * (1 + 0.06 * np.sin(5 * angles + random.uniform(0, 6.3)))
+    middle = np.tile(centre[[0, 2]], (8, 1))
+    points = revolve(middle, around, centre[1] + 0.85 * radius * np.cos(latitude), angles)
+    return Grid(points, True, "head", np.tile(rigid_head(), (points.shape[0] * 12, 1)))
+
+
+def _tail(hair: Hair, base: ClothBase, random: np.random.Generator) -> Grid:
+    """A tube from the back of the head, standing off and then down."""
+    start = np.array([0.0, float(random.choice([0.655, 0.705, 0.755])), -0.062])
+    rows, length = 10, 0.6 * hair.length + 0.05
+    t = np.linspace(0, 1, rows)
+    spine = start + np.stack((np.zeros(rows), 0.02 * np.sin(3 * t) - length * t**1.2, -0.055 * np.sin(2.2 * t)), 1)
+    spine[:, 2] = np.where(spine[:, 1] < 0.56, np.minimum(spine[:, 2], -0.112), spine[:, 2])
+    thick = (0.014 + 0.018 * hair.volume) * np.sin(math.pi * (0.12 + 0.86 * t)) ** 0.7
+    angles = np.arange(9) * (2 * math.pi / 9)
+    points = revolve(spine[:, [0, 2]], np.repeat(thick[:, None], 9, 1), spine[:, 1], angles)
+    flat = points.reshape(-1, 3)
+    near, share = nearest_points(base, flat, "trunk")
+    trunk = (base.weights[near] * share[..., None]).sum(1)
+    hold = ramp(flat[:, 1], 0.46, 0.62)[:, None]
+    return Grid(points, True, "head", hold * rigid_head() + (1 - hold) * trunk)
