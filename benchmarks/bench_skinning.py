@@ -18,7 +18,12 @@ from smplx.lbs import lbs
 from torch import Tensor
 
 from humanpose_cli.conventions import SMPL24
-from humanpose_cli.engine.skinning import forward_kinematics, skin_vertices
+from humanpose_cli.engine.skinning import (
+    axis_angle_to_rotations,
+    forward_kinematics,
+    pose_vertices,
+    skin_vertices,
+)
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 VERTICES, SHAPES, BONES = 6890, 10, 4
@@ -62,7 +67,7 @@ class Model:
 
     def engine(self, betas: Tensor, pose: Tensor, pose_blend_shapes: bool = True) -> Tensor:
         batch = len(betas)
-        rotations = axis_angle_to_matrix(pose.view(batch, JOINTS, 3))
+        rotations = axis_angle_to_rotations(pose.view(batch, JOINTS, 3), backend="kernel")
         joints = torch.addmm(self.joint_template.flatten(), betas, self.joint_directions).view(batch, JOINTS, 3)
         if pose_blend_shapes:
             features = (rotations[:, 1:] - torch.eye(3, device=betas.device)).flatten(1)
@@ -70,16 +75,9 @@ class Model:
         else:
             offsets = betas, self.shape_only
         vertices = torch.addmm(self.template.flatten(), *offsets).view(batch, VERTICES, 3)
-        posed = forward_kinematics(rotations, joints, PARENTS, backend="kernel")
-        return skin_vertices(
-            vertices,
-            joints,
-            posed.linear,
-            posed.positions,
-            self.bone_indices,
-            self.bone_weights,
-            backend="kernel",
-        )
+        return pose_vertices(
+            vertices, self.bone_indices, self.bone_weights, rotations, joints, PARENTS, backend="kernel"
+        )[0]
 
 
 def main() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -14,12 +17,15 @@ from torch import Tensor
 
 from humanpose_cli.engine.runtime import start
 
-__all__ = ["launch", "matrices", "plain", "vectors"]
+__all__ = ["fresh", "launch", "matrices", "plain", "vectors"]
 
 # Nanoseconds of work on one thread from which splitting a launch over several pays (it costs about 60 µs).
 SPLIT_FROM = 300_000
 # Launches remembered per thread; bodies of few shapes need a few dozen.
 _MOST_COMMANDS = 1024
+
+# Bytes of a huge page; of a tensor that surely holds a whole one; and Linux's advice to use them.
+_HUGE_PAGE, _LARGE, _MADV_HUGEPAGE = 1 << 21, 1 << 22, 14
 
 # A tensor as a kernel's array of some Warp type; None stands for the tensor's own.
 Array = tuple[Tensor, Any]
@@ -51,6 +57,32 @@ def matrices(tensor: Tensor, dtype: Any) -> Array:
     """(..., n, n) as an array of Warp's matrices, copied only where a matrix's numbers do not lie together."""
     together = tensor.stride()[-2:] == (tensor.shape[-1], 1)
     return tensor if together else tensor.contiguous(), dtype
+
+
+def fresh(like: Tensor, shape: Sequence[int]) -> Tensor:
+    """An uninitialised tensor of that shape, of the dtype and on the device of another one.
+
+    On Linux a large one gets huge pages where the system grants them to those who ask, as numpy's arrays do: memory
+    that was not used before costs about as much as a kernel's work, and a quarter of that with huge pages.
+    """
+    tensor = like.new_empty(shape)
+    if tensor.device.type == "cpu" and tensor.nbytes >= _LARGE:
+        advise = _advice()
+        if advise is not None:
+            begin = -(-tensor.data_ptr() // _HUGE_PAGE) * _HUGE_PAGE
+            advise(begin, (tensor.data_ptr() + tensor.nbytes - begin) // _HUGE_PAGE * _HUGE_PAGE, _MADV_HUGEPAGE)
+    return tensor
+
+
+@lru_cache(maxsize=1)
+def _advice() -> Callable[[int, int, int], int] | None:
+    """The C library's madvise, where it knows of huge pages."""
+    if sys.platform != "linux":
+        return None
+    advise = getattr(ctypes.CDLL(None), "madvise", None)
+    if advise is not None:
+        advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    return advise
 
 
 def launch(kernel: Any, size: int, arguments: Sequence[Any], device: torch.device, cost: int = 0) -> None:

@@ -137,13 +137,13 @@ def test_takes_views_of_any_stride(device):
 
 
 def test_views_whose_vectors_are_whole_are_not_copied():
-    from humanpose_cli.engine.skinning import autograd
+    from humanpose_cli.engine.skinning import launches
 
     runtime.start()
     shared = torch.randn(1, 50, 3).expand(9, -1, -1)
     every_other = torch.randn(8, 24, 3, 3)[::2, ::3]
-    assert autograd._vectors(shared)[0] is shared
-    assert autograd._matrices(every_other)[0] is every_other
+    assert launches._vectors(shared)[0] is shared
+    assert launches._matrices(every_other)[0] is every_other
 
 
 def test_gradients_may_come_from_expanded_tensors(device):
@@ -200,18 +200,19 @@ def test_bodies_do_not_depend_on_their_batch():
 
 def test_sums_sorted_by_bone_agree_with_those_in_vertex_order(monkeypatch):
     """What CUDA runs, on the CPU: one vertex a thread, and bones' sums shared by lanes."""
-    from humanpose_cli.engine.skinning import autograd
+    from humanpose_cli.engine.skinning import launches
 
     body = random_body(3, 500)
-    saved = (body.vertices.detach(), torch.randn(3, 24, 16), body.bone_indices, body.bone_weights)
+    bones = launches.Bones(body.bone_indices, body.bone_weights)
+    saved = (body.vertices.detach(), torch.randn(3, 24, 16), bones)
     grad = torch.randn(3, 500, 3, generator=torch.Generator().manual_seed(5))
     runtime.start()
-    to_vertices, to_maps = autograd._skin_adjoint(saved, grad, True, True)
-    monkeypatch.setattr(autograd, "_on_cpu", lambda device: False)
+    to_vertices, to_maps = launches.skin_adjoint(*saved, grad, True, True)
+    monkeypatch.setattr(launches, "_on_cpu", lambda device: False)
     monkeypatch.setattr(
-        autograd, "launch", lambda k, n, a, device, cost=0: launching.launch(k, n, a, saved[0].device, 0)
+        launches, "launch", lambda k, n, a, device, cost=0: launching.launch(k, n, a, saved[0].device, 0)
     )
-    cuda_vertices, cuda_maps = autograd._skin_adjoint(saved, grad, True, True)
+    cuda_vertices, cuda_maps = launches.skin_adjoint(*saved, grad, True, True)
     assert cuda_maps.shape[1] != to_maps.shape[1]
     assert torch.equal(cuda_vertices, to_vertices)
     assert_close(cuda_maps.sum(1), to_maps.sum(1))

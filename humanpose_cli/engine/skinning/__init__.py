@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from humanpose_cli.engine.skinning.op import Kinematics, forward_kinematics, skin_vertices
+    from humanpose_cli.engine.skinning.op import (
+        Kinematics,
+        axis_angle_to_rotations,
+        forward_kinematics,
+        pose_vertices,
+        skin_vertices,
+    )
 
-__all__ = ["Kinematics", "forward_kinematics", "skin_vertices"]
+__all__ = ["Kinematics", "axis_angle_to_rotations", "forward_kinematics", "pose_vertices", "skin_vertices"]
 
 
 def __getattr__(name: str) -> Any:

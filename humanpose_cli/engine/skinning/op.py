@@ -18,8 +18,9 @@ from torch import Tensor
 
 from humanpose_cli.engine.dispatch import Backend, check_rows, check_shape, check_tensors, uses_kernel
 from humanpose_cli.engine.skinning import reference
+from humanpose_cli.errors import UsageError
 
-__all__ = ["Kinematics", "forward_kinematics", "skin_vertices"]
+__all__ = ["Kinematics", "axis_angle_to_rotations", "forward_kinematics", "pose_vertices", "skin_vertices"]
 
 _KERNELS = "humanpose_cli.engine.skinning.kernel"
 
@@ -35,6 +36,22 @@ class Kinematics(NamedTuple):
     rotations: Tensor
     linear: Tensor
     positions: Tensor
+
+
+def axis_angle_to_rotations(axis_angles: Tensor, *, backend: Backend = "auto") -> Tensor:
+    """Rotation matrices (..., 3, 3) of axis-angles (..., 3) in radians, by Rodrigues' formula.
+
+    `geometry.rotations.axis_angle_to_matrix` with a kernel: for the poses of many bodies, where its dozens of small
+    torch operations take longer than the kinematics. Differentiable once. UsageError for vectors of another length.
+    """
+    if axis_angles.shape[-1:] != (3,):
+        raise UsageError("axis_angles", "has the wrong shape", expected="(..., 3)", got=str(tuple(axis_angles.shape)))
+    check_tensors(axis_angles=axis_angles)
+    if uses_kernel(backend, _KERNELS, axis_angles.device, _unfit(axis_angles)):
+        from humanpose_cli.engine.skinning import autograd
+
+        return autograd.axis_angle_to_rotations(axis_angles)
+    return reference.axis_angle_to_rotations(axis_angles)
 
 
 def forward_kinematics(
@@ -58,14 +75,7 @@ def forward_kinematics(
     Differentiable (once) to rotations, joints and scales; to rest_rotations only by the reference. UsageError for
     shapes that do not fit.
     """
-    count = len(parents)
-    check_shape("rotations", rotations, "B", count, 3, 3)
-    batch = rotations.shape[0]
-    check_shape("joints", joints, batch, count, 3)
-    if scales is not None:
-        check_shape("scales", scales, batch, count)
-    if rest_rotations is not None:
-        check_shape("rest_rotations", rest_rotations, count, 3, 3)
+    _check_joints(rotations, joints, parents, scales, rest_rotations)
     check_tensors(rotations=rotations, joints=joints, scales=scales, rest_rotations=rest_rotations)
     if uses_kernel(backend, _KERNELS, rotations.device, _unfit(rotations, "rest_rotations", rest_rotations)):
         from humanpose_cli.engine.skinning import autograd
@@ -100,11 +110,7 @@ def skin_vertices(
     batch, count = linear.shape[:2]
     check_shape("joints", joints, batch, count, 3)
     check_shape("positions", positions, batch, count, 3)
-    check_shape("vertices", vertices, "B", "V", 3)
-    if vertices.shape[0] != 1:
-        check_shape("vertices", vertices, batch, "V", 3)
-    check_shape("bone_indices", bone_indices, vertices.shape[1], "K")
-    check_shape("bone_weights", bone_weights, *bone_indices.shape)
+    _check_vertices(vertices, bone_indices, bone_weights, batch, count)
     check_tensors(
         bone_indices,
         vertices=vertices,
@@ -113,7 +119,6 @@ def skin_vertices(
         positions=positions,
         bone_weights=bone_weights,
     )
-    check_rows("bone_indices", bone_indices, count)
     bone_indices = bone_indices.int()
     if uses_kernel(backend, _KERNELS, vertices.device, _unfit(vertices, "bone_weights", bone_weights)):
         from humanpose_cli.engine.skinning import autograd
@@ -124,7 +129,88 @@ def skin_vertices(
     return compute(vertices, joints, linear, positions, bone_indices, bone_weights)
 
 
-def _unfit(tensor: Tensor, name: str, constant: Tensor | None) -> str:
+def pose_vertices(
+    vertices: Tensor,
+    bone_indices: Tensor,
+    bone_weights: Tensor,
+    rotations: Tensor,
+    joints: Tensor,
+    parents: Sequence[int],
+    scales: Tensor | None = None,
+    rest_rotations: Tensor | None = None,
+    translation: Tensor | None = None,
+    *,
+    absolute: bool = False,
+    backend: Backend = "auto",
+) -> tuple[Tensor, Kinematics]:
+    """`forward_kinematics` and `skin_vertices` in one step: less overhead, for whole bodies and small batches.
+
+    translation  (B, 3) metres, added to all positions and so to the vertices, whose weights sum to 1; None for 0
+
+    The other arguments are theirs. Returns the posed vertices (B, V, 3) metres, and the kinematics with the
+    translation in its positions. Differentiable (once) to vertices, rotations, joints, scales and translation; to
+    bone_weights and rest_rotations only by the reference. UsageError for shapes that do not fit.
+    """
+    _check_joints(rotations, joints, parents, scales, rest_rotations)
+    batch, count = joints.shape[:2]
+    if translation is not None:
+        check_shape("translation", translation, batch, 3)
+    _check_vertices(vertices, bone_indices, bone_weights, batch, count)
+    check_tensors(
+        bone_indices,
+        rotations=rotations,
+        joints=joints,
+        scales=scales,
+        rest_rotations=rest_rotations,
+        translation=translation,
+        vertices=vertices,
+        bone_weights=bone_weights,
+    )
+    unfit = _unfit(vertices, "bone_weights", bone_weights) or _unfit(rotations, "rest_rotations", rest_rotations)
+    if uses_kernel(backend, _KERNELS, vertices.device, unfit):
+        from humanpose_cli.engine.skinning import autograd
+
+        compute = autograd.pose_vertices
+    else:
+        compute = reference.pose_vertices
+    posed, *kinematics = compute(
+        vertices,
+        bone_indices.int(),
+        bone_weights,
+        rotations,
+        joints,
+        parents,
+        scales,
+        rest_rotations,
+        translation,
+        absolute,
+    )
+    return posed, Kinematics(*kinematics)
+
+
+def _check_joints(
+    rotations: Tensor, joints: Tensor, parents: Sequence[int], scales: Tensor | None, rest_rotations: Tensor | None
+) -> None:
+    count = len(parents)
+    check_shape("rotations", rotations, "B", count, 3, 3)
+    batch = rotations.shape[0]
+    check_shape("joints", joints, batch, count, 3)
+    if scales is not None:
+        check_shape("scales", scales, batch, count)
+    if rest_rotations is not None:
+        check_shape("rest_rotations", rest_rotations, count, 3, 3)
+
+
+def _check_vertices(vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, batch: int, joints: int) -> None:
+    check_shape("vertices", vertices, "B", "V", 3)
+    if vertices.shape[0] != 1:
+        check_shape("vertices", vertices, batch, "V", 3)
+    check_shape("bone_indices", bone_indices, vertices.shape[1], "K")
+    check_shape("bone_weights", bone_weights, *bone_indices.shape)
+    check_rows("bone_indices", bone_indices, joints)
+
+
+def _unfit(tensor: Tensor, name: str = "", constant: Tensor | None = None) -> str:
     """Why the kernels cannot take these arguments; they differentiate to no constant."""
     if tensor.dtype != torch.float32:
         return str(tensor.dtype)

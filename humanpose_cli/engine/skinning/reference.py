@@ -12,8 +12,14 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.engine.skinning.tree import levels
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
-__all__ = ["forward_kinematics", "skin_vertices"]
+__all__ = ["axis_angle_to_rotations", "forward_kinematics", "pose_vertices", "skin_vertices"]
+
+
+def axis_angle_to_rotations(axis_angles: Tensor) -> Tensor:
+    """See `op.axis_angle_to_rotations`."""
+    return axis_angle_to_matrix(axis_angles)
 
 
 @lru_cache(maxsize=64)
@@ -78,3 +84,22 @@ def skin_vertices(
         turned = (linear.index_select(1, bone) @ local[..., None]).squeeze(-1)
         result = result + weight[:, None] * (turned + positions.index_select(1, bone))
     return result
+
+
+def pose_vertices(
+    vertices: Tensor,
+    bone_indices: Tensor,
+    bone_weights: Tensor,
+    rotations: Tensor,
+    joints: Tensor,
+    parents: Sequence[int],
+    scales: Tensor | None,
+    rest_rotations: Tensor | None,
+    translation: Tensor | None,
+    absolute: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """See `op.pose_vertices`."""
+    posed, linear, positions = forward_kinematics(rotations, joints, parents, scales, rest_rotations, absolute)
+    if translation is not None:
+        positions = positions + translation[:, None]
+    return skin_vertices(vertices, joints, linear, positions, bone_indices, bone_weights), posed, linear, positions

@@ -1,0 +1,290 @@
+"""The kernels of kinematics and skinning on torch's tensors, without differentiation: `autograd.py` adds that.
+
+Inputs may be any views: only a vector's or matrix's own numbers must lie together, else that tensor is copied.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+import warp as wp
+from torch import Tensor
+
+from humanpose_cli.engine.launching import Array, fresh, launch, matrices, plain, vectors
+from humanpose_cli.engine.memo import TensorMemo
+from humanpose_cli.engine.skinning import kernel
+from humanpose_cli.engine.skinning.tree import levels
+
+__all__ = [
+    "Bones",
+    "JointGradients",
+    "Joints",
+    "map_bones",
+    "map_bones_adjoint",
+    "pose",
+    "pose_adjoint",
+    "skin",
+    "skin_adjoint",
+    "turn",
+    "turn_adjoint",
+]
+
+# Vertices a thread on the CPU. Sums over vertices are cut there, whatever the number of threads.
+_CPU_RUN = 2048
+# Most threads of a CUDA launch; beyond it, a thread takes several vertices.
+_MOST_THREADS = 1 << 30
+# Threads that share the sum of one bone on CUDA.
+_LANES = 32
+# Nanoseconds a vertex, joint or rotation on one CPU thread, for the decision to split a launch.
+_SKIN_COST, _ADJOINT_COST, _JOINT_COST, _TURN_COST = 3, 5, 30, 20
+
+
+class Joints(NamedTuple):
+    """What kinematics starts from: `op.forward_kinematics` says what each is; translation (B, 3) metres."""
+
+    rotations: Tensor
+    joints: Tensor
+    scales: Tensor | None
+    rest_rotations: Tensor | None
+    translation: Tensor | None
+    parents: tuple[int, ...]
+    absolute: bool
+
+
+class JointGradients(NamedTuple):
+    """Gradients to what kinematics starts from."""
+
+    rotations: Tensor
+    joints: Tensor
+    scales: Tensor | None
+    translation: Tensor | None
+
+
+class Bones(NamedTuple):
+    """Which bones move a vertex, and how much: (V, K) int32 and (V, K)."""
+
+    indices: Tensor
+    weights: Tensor
+
+
+def _vectors(tensor: Tensor) -> Array:
+    return vectors(tensor, wp.vec3)
+
+
+def _matrices(tensor: Tensor) -> Array:
+    return matrices(tensor, wp.mat33)
+
+
+def _maps(tensor: Tensor) -> Array:
+    return tensor, kernel.columns
+
+
+def turn(axis_angles: Tensor) -> Tensor:
+    """Rotations (..., 3, 3) of axis-angles (..., 3) in radians."""
+    flat = axis_angles.reshape(-1, 3)
+    out = flat.new_empty((len(flat), 3, 3))
+    launch(kernel.turn, len(flat), [_vectors(flat), _matrices(out)], flat.device, len(flat) * _TURN_COST)
+    return out.view(*axis_angles.shape, 3)
+
+
+def turn_adjoint(axis_angles: Tensor, grad: Tensor) -> Tensor:
+    """The gradient to axis-angles of one to their rotations."""
+    flat, upstream = axis_angles.reshape(-1, 3), grad.reshape(-1, 3, 3)
+    out = flat.new_empty(flat.shape)
+    arguments = [_vectors(flat), _matrices(upstream), _vectors(out)]
+    launch(kernel.turn_adjoint, len(flat), arguments, flat.device, 2 * len(flat) * _TURN_COST)
+    return out.view(axis_angles.shape)
+
+
+@lru_cache(maxsize=64)
+def _tree(parents: tuple[int, ...], device: torch.device) -> tuple[Array, Array]:
+    """Joints in an order from the roots down, and their parents, as int32 tensors."""
+    order = [joint for level in levels(parents) for joint in level]
+    with torch.inference_mode(False):
+        rows = (torch.tensor(numbers, dtype=torch.int32, device=device) for numbers in (order, parents))
+        return tuple(map(plain, rows))  # type: ignore[return-value]
+
+
+def _joint_arguments(given: Joints) -> list[Any]:
+    """What both kinematics kernels take first; a tensor not given is stood in for by one they do not read."""
+    rotations, joints, scales, rest_rotations, translation, parents, absolute = given
+    return [
+        _matrices(rotations),
+        _vectors(joints),
+        plain(joints[..., 0] if scales is None else scales),
+        _matrices(rotations[0] if rest_rotations is None else rest_rotations),
+        *_tree(parents, rotations.device),
+        _vectors(joints[:, 0] if translation is None else translation),
+        int(absolute),
+        int(scales is not None),
+        int(rest_rotations is not None),
+        int(translation is not None),
+    ]
+
+
+def pose(given: Joints, to_maps: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Rotations, linear and positions as `op.Kinematics` has them, and the bones' maps (B, J, 16) if asked for."""
+    rotations, joints = given.rotations, given.joints
+    batch, count = joints.shape[:2]
+    posed, linear = rotations.new_empty(rotations.shape), rotations.new_empty(rotations.shape)
+    positions = rotations.new_empty(joints.shape)
+    maps = rotations.new_empty((batch, count, 16)) if to_maps else None
+    if batch * count:
+        arguments = [
+            *_joint_arguments(given),
+            int(to_maps),
+            _matrices(posed),
+            _matrices(linear),
+            _vectors(positions),
+            _maps(rotations.new_empty((0, 0, 16)) if maps is None else maps),
+        ]
+        launch(kernel.pose_joints, batch, arguments, rotations.device, batch * count * _JOINT_COST)
+    return posed, linear, positions, maps
+
+
+def pose_adjoint(
+    given: Joints,
+    posed: Tensor,
+    linear: Tensor,
+    grads: tuple[Tensor | None, Tensor | None, Tensor | None],
+    grad_maps: Tensor | None,
+) -> JointGradients:
+    """Gradients of `pose`, from those to rotations, linear and positions, and to the maps in parts (B, P, J, 16)."""
+    rotations, joints = given.rotations, given.joints
+    batch, count = joints.shape[:2]
+    to_rotations, sum_linear = rotations.new_empty(rotations.shape), rotations.new_empty(rotations.shape)
+    to_joints, sum_positions = rotations.new_empty(joints.shape), rotations.new_empty(joints.shape)
+    to_scales = None if given.scales is None else rotations.new_empty((batch, count))
+    to_translation = None if given.translation is None else rotations.new_empty((batch, 3))
+    if batch * count:
+        from_rotations, from_linear, from_positions = grads
+        arguments = [
+            *_joint_arguments(given),
+            _matrices(posed),
+            _matrices(linear),
+            _matrices(posed if from_rotations is None else from_rotations),
+            _matrices(linear if from_linear is None else from_linear),
+            _vectors(joints if from_positions is None else from_positions),
+            _maps(joints.new_empty((0, 0, 0, 16)) if grad_maps is None else grad_maps),
+            *(int(grad is not None) for grad in (*grads, grad_maps)),
+            _matrices(sum_linear),
+            _vectors(sum_positions),
+            _matrices(to_rotations),
+            _vectors(to_joints),
+            plain(sum_positions[..., 0] if to_scales is None else to_scales),
+            _vectors(sum_positions[:, 0] if to_translation is None else to_translation),
+        ]
+        launch(kernel.pose_joints_adjoint, batch, arguments, rotations.device, 2 * batch * count * _JOINT_COST)
+    elif to_translation is not None:
+        to_translation.zero_()
+    return JointGradients(to_rotations, to_joints, to_scales, to_translation)
+
+
+def map_bones(joints: Tensor, linear: Tensor, positions: Tensor) -> Tensor:
+    """The bones' maps (B, J, 16)."""
+    batch, bones = joints.shape[:2]
+    maps = joints.new_empty((batch, bones, 16))
+    arguments = [_vectors(joints), _matrices(linear), _vectors(positions), _maps(maps)]
+    launch(kernel.bone_maps, batch * bones, arguments, joints.device, batch * bones * _JOINT_COST)
+    return maps
+
+
+def map_bones_adjoint(joints: Tensor, linear: Tensor, grad_maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients to joints, linear and positions, from those to the maps in parts (B, P, J, 16)."""
+    # Not empty_like, which would keep a view's order of strides.
+    out_joints, out_positions = joints.new_empty(joints.shape), joints.new_empty(joints.shape)
+    out_linear = linear.new_empty(linear.shape)
+    arguments = [
+        _vectors(joints),
+        _matrices(linear),
+        _maps(grad_maps),
+        _vectors(out_joints),
+        _matrices(out_linear),
+        _vectors(out_positions),
+    ]
+    size = joints.shape[0] * joints.shape[1]
+    launch(kernel.bone_maps_adjoint, size, arguments, joints.device, size * _JOINT_COST)
+    return out_joints, out_linear, out_positions
+
+
+def _on_cpu(device: torch.device) -> bool:
+    return device.type == "cpu"
+
+
+def _runs(batch: int, count: int, device: torch.device) -> tuple[int, int]:
+    """Runs of vertices per body, and vertices a run: one thread handles one run."""
+    run = _CPU_RUN if _on_cpu(device) else 1 + batch * count // _MOST_THREADS
+    return -(-count // run), run
+
+
+def skin(vertices: Tensor, maps: Tensor, bones: Bones) -> Tensor:
+    """Vertices (B, V, 3), moved by the maps (B, J, 16) of their bones."""
+    batch, count, device = maps.shape[0], vertices.shape[1], vertices.device
+    out = fresh(vertices, (batch, count, 3))
+    runs, run = _runs(batch, count, device)
+    arguments = [
+        runs,
+        run,
+        _vectors(vertices),
+        _maps(maps),
+        plain(bones.indices.contiguous()),
+        plain(bones.weights.contiguous()),
+        _vectors(out),
+    ]
+    launch(kernel.skin, batch * runs, arguments, device, batch * count * _SKIN_COST)
+    return out
+
+
+def _pairs_by_bone(bone_indices: Tensor, bone_weights: Tensor, bones: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where each bone's pairs start (J + 1), and the pairs' vertices and weights, sorted by bone, then vertex."""
+    bone, order = bone_indices.flatten().sort(stable=True)
+    starts = torch.searchsorted(bone, bones, out_int32=True)
+    vertex = torch.div(order, bone_indices.shape[1], rounding_mode="floor").int()
+    return starts, vertex, bone_weights.flatten()[order]
+
+
+_known_pairs = TensorMemo(_pairs_by_bone)
+
+
+@lru_cache(maxsize=64)
+def _bone_numbers(count: int, device: torch.device) -> Tensor:
+    return torch.arange(count + 1, dtype=torch.int32, device=device)
+
+
+def skin_adjoint(
+    vertices: Tensor, maps: Tensor, bones: Bones, grad: Tensor, to_vertices: bool, to_maps: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients to vertices (B, V, 3), and to the bones' maps in parts (B, P, J, 16) that are yet to be added."""
+    (batch, count), joints, device = grad.shape[:2], maps.shape[1], grad.device
+    runs, run = _runs(batch, count, device)
+    out_vertices = fresh(grad, (batch, count, 3)) if to_vertices else None
+    on_cpu = _on_cpu(device)
+    parts = runs if on_cpu else _LANES
+    out_maps = grad.new_zeros((batch, parts, joints, 16)) if to_maps else None
+    if not batch * count:
+        return out_vertices, out_maps
+    out_maps_argument = _maps(grad.new_empty((0, 0, 0, 16)) if out_maps is None else out_maps)
+    vertices_argument, grad_argument = _vectors(vertices), _vectors(grad)
+    if to_vertices or on_cpu:
+        arguments = [
+            runs,
+            run,
+            vertices_argument,
+            _maps(maps),
+            plain(bones.indices.contiguous()),
+            plain(bones.weights.contiguous()),
+            grad_argument,
+            int(to_vertices),
+            int(to_maps and on_cpu),
+            grad_argument if out_vertices is None else _vectors(out_vertices),
+            out_maps_argument,
+        ]
+        launch(kernel.skin_adjoint, batch * runs, arguments, device, batch * count * _ADJOINT_COST)
+    if to_maps and not on_cpu:
+        # Many threads would collide in one bone's sum; sorted by bone, each has its own part of it.
+        pairs = _known_pairs(bones.indices, bones.weights, _bone_numbers(joints, device))
+        arguments = [vertices_argument, grad_argument, *map(plain, pairs), out_maps_argument]
+        launch(kernel.map_gradients_by_bone, batch * parts * joints, arguments, device)
+    return out_vertices, out_maps
