@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from humanpose_cli.data.cache.hdf5_files import read_attributes
 from humanpose_cli.data.cache.header import Header
 from humanpose_cli.data.cache.index import write_index
 from humanpose_cli.data.cache.planning import Plan, make_plan
 from humanpose_cli.data.cache.schema import INDEX_NAME, SHARD_PATTERN, shard_name
 from humanpose_cli.data.cache.shard_reader import TableFile
+from humanpose_cli.data.cache.stored_file import read_attributes
 from humanpose_cli.data.cache.workers import ShardJob, ShardOutcome, run_jobs
 from humanpose_cli.data.samples import Source
 from humanpose_cli.errors import ExitCode, HpcError, InputError, UnavailableError, UsageError
@@ -149,9 +149,11 @@ def _finished(folder: Path, plan: Plan, number: int) -> Header | None:
     if not path.exists():
         return None
     try:
-        header = TableFile(path, "shard").header
+        shard = TableFile(path, "shard")
+        shard.check()
     except InputError:  # damaged: it is written again
         return None
+    header = shard.header
     fits = header.shard == number and header.picture_count == plan.pictures_of(number)
     return header if fits and header.plan == plan.header.plan else None
 

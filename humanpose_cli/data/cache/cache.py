@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,16 @@ class Cache:
     def shard_paths(self) -> tuple[Path, ...]:
         """The shards, in the order of their rows."""
         return tuple(entry.path for entry in self._shards.entries)
+
+    def encoded_places(self, path: str) -> Iterator[tuple[Path, NDArray[np.int64], NDArray[np.int64]]]:
+        """Where the bytes of an encoded column lie, such as "pictures/image" or "people/mask": for each shard that
+        has it its file, and first byte and number of bytes (N,) of each row.
+        """
+        for number, entry in enumerate(self._shards.entries):
+            shard = self._shards.open(number)
+            if path in shard:
+                begin, offsets = shard.offsets(path)
+                yield entry.path, begin + offsets[:-1], np.diff(offsets)
 
     @property
     def labels(self) -> Mapping[str, int]:
@@ -262,7 +272,7 @@ def _single(file: TableFile) -> ShardEntry:
 def _entries(index: TableFile) -> list[ShardEntry]:
     """The shards by the index's table and links. InputError where a link or a file is missing."""
     folder = index.path.parent
-    there = {entry.name for entry in os.scandir(folder)}
+    links, there = index.file.links(), {entry.name for entry in os.scandir(folder)}
     entries = []
     numbers = index.numbers("shards/number").tolist()
     counts = zip(
@@ -273,7 +283,7 @@ def _entries(index: TableFile) -> list[ShardEntry]:
         strict=True,
     )
     for number, pictures, people, digest in counts:
-        name = index.links.get(link_name(number))
+        name = links.get(link_name(number))
         if name is None:
             raise InputError(index.path, f"lacks the link to shard {number}", remedy=f"run hpc cache index {folder}")
         if name not in there:

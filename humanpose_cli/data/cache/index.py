@@ -69,6 +69,7 @@ def write_index(folder: Path | str) -> IndexSummary:
     headers: list[Header] = []
     for path in paths:
         shard = TableFile(path, "shard")
+        shard.check()
         _refuse_stranger(path, shard.header, paths[0], [*headers, shard.header][0])
         _join(joined, shard)
         headers.append(shard.header)

@@ -12,8 +12,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from humanpose_cli.data.cache.hdf5_files import Layout, RawFile
 from humanpose_cli.data.cache.schema import FORMAT, SCHEMA_VERSION
+from humanpose_cli.data.cache.stored_file import Layout, StoredFile
 from humanpose_cli.errors import InputError
 
 Reading = Callable[[str], NDArray[Any]]
@@ -24,26 +24,27 @@ MIGRATIONS: dict[int, Callable[[Layout, Reading], Layout]] = {}
 """version → function that turns what a file of that version holds into what the next one would. There is one so far."""
 
 
-def migrated(raw: RawFile, layout: Layout) -> Layout:
-    """The file as the present schema has it. InputError for an older version that nobody knows.
+def migrated(file: StoredFile) -> None:
+    """Let a file of an older version appear as the present schema has it. InputError for a version nobody knows.
 
     A newer version, and what is no cache at all, pass unchanged: the header's reader refuses them.
     """
-    version = layout.attributes.get("schema_version")
-    if layout.attributes.get("format") != FORMAT or not isinstance(version, int):
-        return layout
+    version = file.attributes.get("schema_version")
+    if file.attributes.get("format") != FORMAT or not isinstance(version, int) or version >= SCHEMA_VERSION:
+        return
+    layout = file.layout()
 
     def read(name: str) -> NDArray[Any]:
         place = layout.places[name]
-        return raw.read_rows(place, 0, place.shape[0])
+        return file.read_rows(place, 0, place.shape[0])
 
     while version < SCHEMA_VERSION:
         if version not in MIGRATIONS:
-            raise InputError(raw.path, f"has the unknown schema version {version}", remedy="make it again")
+            raise InputError(file.path, f"has the unknown schema version {version}", remedy="make it again")
         layout = MIGRATIONS[version](layout, read)
         version += 1
         layout = replace(layout, attributes={**layout.attributes, "schema_version": version})
-    return layout
+    file.replace(layout)
 
 
 def renamed(layout: Layout, names: dict[str, str]) -> Layout:

@@ -30,11 +30,11 @@ class ShardEntry:
 
 
 class ShardSet:
-    """Opens shards when they are needed and keeps the last `most_open` of them.
+    """Looks at shards when they are needed, and keeps the files of the last `most_open` of them open.
 
     labels  path of each column that any shard has → rows with a value
 
-    A shard that is put away while another thread reads from it stays open until that is done.
+    A file that is let go while another thread reads from it stays open until that is done.
     """
 
     def __init__(self, entries: Sequence[ShardEntry], labels: Mapping[str, int], most_open: int) -> None:
@@ -44,7 +44,8 @@ class ShardSet:
             "pictures": _starts([entry.picture_count for entry in entries]),
             "people": _starts([entry.person_count for entry in entries]),
         }
-        self._open: OrderedDict[int, TableFile] = OrderedDict()
+        self._shards: dict[int, TableFile] = {}
+        self._open: OrderedDict[int, None] = OrderedDict()
         self._lock, self._process = threading.Lock(), os.getpid()
 
     def row_count(self, table: str) -> int:
@@ -73,15 +74,13 @@ class ShardSet:
         if os.getpid() != self._process:  # a forked process may have inherited a lock that nobody will release
             self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
-            shard = self._open.get(number)
-            if shard is not None:
-                self._open.move_to_end(number)
-                return shard
-        shard = self._opened(self.entries[number])
-        with self._lock:
-            self._open[number] = shard
+            shard = self._shards.get(number)
+            if shard is None:
+                shard = self._shards[number] = self._opened(self.entries[number])
+            self._open[number] = None
+            self._open.move_to_end(number)
             while len(self._open) > self._most_open:
-                self._open.popitem(last=False)
+                self._shards[self._open.popitem(last=False)[0]].file.let_go()
         return shard
 
     def _opened(self, entry: ShardEntry) -> TableFile:
