@@ -135,7 +135,7 @@ def _tensor(values: NDArray[Any]) -> torch.Tensor:
 def _with_joints(person: Person, body: _Posed, place: int, view: View, maps: Mapping[str, NDArray[Any]]) -> Person:
     """The person with the body's joints, their pixels and visibility, and the box of the mesh in the picture."""
     pixels = project_points(body.joints, view.focal, view.principal_point)
-    ahead: NDArray[np.bool_] = np.isfinite(pixels).all(axis=1)
+    ahead = np.asarray(np.isfinite(pixels).all(axis=1))
     seen = ahead.astype(np.float64)
     if maps:
         seen = point_visibility(body.joints, _REACH, place, view, maps["persons"], maps["depth"]).astype(float)
