@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 import struct
@@ -126,3 +127,42 @@ def write_python2_pickle(path: Path, table: dict) -> None:
     """As the owners' tools did."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(pickle.dumps(table, protocol=2))
+
+
+# COCO's keypoints, and PoseTrack's, as the categories of their files name them.
+COCO_NAMES = (
+    *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow"),
+    *("right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle"),
+    "right_ankle",
+)
+POSETRACK_NAMES = ("nose", "head_bottom", "head_top", *COCO_NAMES[3:])
+# pycocotools' text for a 256 × 256 mask that is set in rows 100 to 199 of columns 50 to 59.
+BLOCK_RUNS = {"size": [256, 256], "counts": "Tc<T3l400000000000000000ll`1"}
+
+
+def surface_annotation(key: int, image: int, box, *, names=COCO_NAMES, **more) -> dict:
+    """A person with two surface points, at a quarter and three quarters of the box, and one part."""
+    return {
+        "id": key,
+        "image_id": image,
+        "category_id": 1,
+        "iscrowd": 0,
+        "area": 1.0,
+        "bbox": list(box),
+        "keypoints": [value for number in range(len(names)) for value in (10 + number, 20 + number, 2)],
+        "num_keypoints": len(names),
+        "dp_x": [64.0, 192.0],
+        "dp_y": [64.0, 192.0],
+        "dp_I": [2.0, 24.0],
+        "dp_U": [0.25, 1.0],
+        "dp_V": [0.5, 0.0],
+        "dp_masks": [BLOCK_RUNS] + [[]] * 13,
+        **more,
+    }
+
+
+def write_annotations(path: Path, images, annotations, names=COCO_NAMES) -> None:
+    category = {"id": 1, "name": "person", "supercategory": "person", "keypoints": list(names), "skeleton": [[1, 2]]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = {"images": images, "annotations": annotations, "categories": [category]}
+    path.write_text(json.dumps(document), encoding="utf-8")

@@ -223,7 +223,7 @@ def test_mosh_fits_are_turned_and_placed(whole, tmp_path):
     poses, betas = write_mosh(tmp_path / "mosh")
     body = default_body()
     tools = SourceTools(bodies={"neutral": body})
-    source = H36mSource(whole, H36mOptions(every=5, mosh=tmp_path / "mosh"), tools)
+    source = H36mSource(whole, H36mOptions(every=5, mosh=str(tmp_path / "mosh")), tools)
     people = [sample.people[0] for sample in source.read(first_view(source))]
     assert {(person.body, person.gender) for person in people} == {("smpl", "neutral")}
     half_turn = np.diag([1.0, -1, -1])
@@ -235,7 +235,7 @@ def test_mosh_fits_are_turned_and_placed(whole, tmp_path):
         assert 3 < person.trans[2] < 5.5
     assert source.info.options["mosh"] is True
     # Without the model nobody knows where the fits stand, and every 5th frame has one.
-    source = H36mSource(whole, H36mOptions(every=4, mosh=tmp_path / "mosh"))
+    source = H36mSource(whole, H36mOptions(every=4, mosh=str(tmp_path / "mosh")))
     people = [sample.people[0] for sample in source.read(first_view(source))]
     assert [person.body for person in people] == ["smpl", "", "", "", "", "smpl"]
     assert people[0].trans is None
@@ -262,7 +262,7 @@ def test_a_placed_body_has_its_joints(tmp_path):
 
 def test_damaged_mosh_fits_are_told(whole, tmp_path):
     write_mosh(tmp_path, rows=4)
-    options = H36mOptions(every=5, mosh=tmp_path)
+    options = H36mOptions(every=5, mosh=str(tmp_path))
     source = H36mSource(whole, options)
     with pytest.raises(InputError, match=r"Directions_cam0_aligned\.pkl: is shorter than its video, expected 5 rows"):
         list(source.read(first_view(source)))
@@ -285,7 +285,7 @@ def test_denseposes_output_goes_through_the_same_lens(whole, tmp_path):
         iuv = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
         iuv[disc] = [33, 22, 7]  # written through OpenCV: V, U, chart
         write_image(tmp_path / f"S1_Directions.54138969_{frame + 1:06d}_IUV.png", iuv)
-    source = H36mSource(whole, H36mOptions(densepose=tmp_path))
+    source = H36mSource(whole, H36mOptions(densepose=str(tmp_path)))
     for sample in source.read(first_view(source)):
         charts = np.asarray(Image.open(io.BytesIO(sample.maps["densepose"])))
         assert charts.shape == (sample.size[1], sample.size[0], 3)

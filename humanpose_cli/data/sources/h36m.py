@@ -77,8 +77,8 @@ class H36mOptions(CropOptions):
     densepose  folder of DensePose's output on the frames: `S1_Directions_1.54138969_000001_IUV.png`, counted from 1
     """
 
-    mosh: Path | None = None
-    densepose: Path | None = None
+    mosh: str | None = None
+    densepose: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class H36mSource(FolderSource):
         super().__init__(root, options or H36mOptions(), tools)
         for folder in (self.options.mosh, self.options.densepose):
             if folder is not None:
-                existing_folder(folder, "a folder with results on Human3.6M")
+                existing_folder(Path(folder), "a folder with results on Human3.6M")
 
     def _more_info(self) -> Mapping[str, Any]:
         fitter = self.tools.joint_fitter
@@ -196,7 +196,7 @@ class H36mSource(FolderSource):
 
     def _mosh_file(self, subject: str, action: str, camera: str) -> Path:
         assert self.options.mosh is not None
-        return self.options.mosh / subject / f"{action}_cam{list(CAMERAS).index(camera)}_aligned.pkl"
+        return Path(self.options.mosh) / subject / f"{action}_cam{list(CAMERAS).index(camera)}_aligned.pkl"
 
     # Reading
 
@@ -285,7 +285,7 @@ class H36mSource(FolderSource):
         """DensePose's output on this frame, where the user has it."""
         if self.options.densepose is None:
             return {}
-        path = self.options.densepose / f"{view.stem}_{frame + 1:06d}_IUV.png"
+        path = Path(self.options.densepose) / f"{view.stem}_{frame + 1:06d}_IUV.png"
         if self.options.allow_missing and not path.exists():
             return {}
         charts = read_densepose(path, CAMERAS[view.camera])
