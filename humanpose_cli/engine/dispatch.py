@@ -47,8 +47,8 @@ def uses_kernel(backend: str, kernels: str, device: torch.device, unfit: str = "
         raise UnavailableError(
             kernels, f"its kernels do not run on {device} ({problem})", remedy="backend='reference' works anywhere"
         ) from problem
-    if (kernels, str(device)) not in _said:
-        _said.add((kernels, str(device)))
+    if (str(problem), str(device)) not in _said:  # what is wrong with all kernels is said once
+        _said.add((str(problem), str(device)))
         logger.warning("%s does not run on %s, using the slower torch code: %s", kernels, device, problem)
     return False
 

@@ -1,25 +1,24 @@
-"""Warp's start: quiet, with a cache of compiled kernels that any machine and user can write.
+"""Warp's start and the loading of kernels: quiet, and in spite of damaged, full and read-only disks.
 
-Warp is imported with the first kernel, not with this file. Its compiled kernels are kept per user and per kind of
-processor, so that a home folder shared by different machines never serves one of them another's code.
+Warp is imported with the first kernel, not with this file.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
-import platform
-import stat
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
+
+from humanpose_cli.engine import kernel_cache
 
 __all__ = ["ready", "start"]
 
@@ -41,7 +40,7 @@ def start() -> Any:
 
                 # Whoever started Warp before us has chosen its settings.
                 if warp.config.kernel_cache_dir is None:
-                    warp.config.kernel_cache_dir = str(_cache_folder())
+                    warp.config.kernel_cache_dir = str(kernel_cache.choose_folder())
                     if hasattr(warp.config, "log_level"):
                         warp.config.log_level = warp.LOG_WARNING
                     else:  # before Warp 1.13
@@ -63,14 +62,39 @@ def ready(kernels: str, device: torch.device) -> Exception | None:
     with _lock:
         if key not in _loaded and key not in _failures:
             try:
-                wp = start()
-                module = __import__(kernels, fromlist=["MODULE"]).MODULE
-                with _native_stderr_to_log():
-                    wp.load_module(module, wp.device_from_torch(device), block_dim=1 if device.type == "cpu" else 256)
+                _load(kernels, device)
                 _loaded.add(key)
             except Exception as problem:  # whatever Warp, its compiler or the driver raise
                 _failures[key] = problem
         return _failures.get(key)
+
+
+def _load(kernels: str, device: torch.device) -> None:
+    """Loads a module from the cache, and where that fails compiles it anew in a folder of this process."""
+    wp = start()
+    module = import_module(kernels).MODULE
+    shared = wp.config.kernel_cache_dir
+    kernel_cache.remove_damaged(Path(shared), module.name)
+    try:
+        _load_from(shared, module, device)
+        return
+    except Exception as error:  # whatever Warp, its compiler or the driver raise: a full disk, a file cut short
+        problem = error
+    kernel_cache.remove(Path(shared), module.name)  # the next process starts from nothing
+    module.unload()  # with the memory of the failure
+    try:
+        _load_from(str(kernel_cache.private_folder()), module, device)
+    finally:
+        wp.config.kernel_cache_dir = shared
+    logger.warning("%s is compiled for this process only, its folder %s failed: %s", kernels, shared, problem)
+
+
+def _load_from(folder: str, module: Any, device: torch.device) -> None:
+    wp = start()
+    wp.config.kernel_cache_dir = folder
+    with _native_stderr_to_log():
+        wp.load_module(module, wp.device_from_torch(device), block_dim=1 if device.type == "cpu" else 256)
+    kernel_cache.record(Path(folder), module.name)
 
 
 def _renew_lock() -> None:
@@ -83,47 +107,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
-def _cache_folder() -> Path:
-    """The first folder that we may write to: the user's choice, the user's cache, a private temporary one."""
-    candidates: list[tuple[Path, ...]] = []
-    if chosen := os.environ.get("WARP_CACHE_PATH"):
-        candidates.append((Path(chosen) / _processor(),))
-    with contextlib.suppress(RuntimeError):  # no home folder
-        usual = Path.home() / (".cache" if sys.platform != "win32" else "AppData/Local")
-        base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or usual
-        candidates.append((Path(base) / "humanpose-cli" / "kernels" / _processor(),))
-    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-    ours = Path(tempfile.gettempdir()) / f"humanpose-cli-{user}"
-    candidates.append((ours, ours / _processor()))  # whoever owns the outer could exchange the inner
-    for folders in candidates:
-        if all(_is_ours_to_write(folder) for folder in folders):
-            return folders[-1]
-    return Path(tempfile.mkdtemp(prefix="humanpose-cli-"))
-
-
-def _is_ours_to_write(folder: Path) -> bool:
-    """Whether the folder can be made and written, and belongs to this user alone: it will hold code to run."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile(dir=folder):
-            pass
-        if hasattr(os, "getuid"):
-            status = folder.stat()
-            return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    except OSError:
-        return False
-    return True
-
-
-def _processor() -> str:
-    """Name of this kind of processor: kernels are compiled for exactly the instructions it has."""
-    abilities = platform.processor()
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        abilities += "".join(next((line for line in lines if line.lower().startswith(("flags", "features"))), ""))
-    return f"{platform.machine()}-{hashlib.sha256(abilities.encode()).hexdigest()[:12]}"
-
-
 @contextlib.contextmanager
 def _native_stderr_to_log() -> Iterator[None]:
     """Catches what native code writes to the process's stderr and hands it to the log at debug level."""
@@ -134,7 +117,7 @@ def _native_stderr_to_log() -> Iterator[None]:
         yield
         return
     try:
-        with tempfile.TemporaryFile() as caught:
+        with _scratch_file() as caught:
             os.dup2(caught.fileno(), 2)
             try:
                 yield
@@ -145,3 +128,10 @@ def _native_stderr_to_log() -> Iterator[None]:
                     logger.debug("%s", line)
     finally:
         os.close(saved)
+
+
+def _scratch_file() -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:  # nowhere to write: native messages are lost, kernels in the cache still work
+        return open(os.devnull, "w+b")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from humanpose_cli.engine import dispatch, launching, runtime
+from humanpose_cli.engine import dispatch, kernel_cache, launching, runtime
 from humanpose_cli.engine.memo import TensorMemo
 from humanpose_cli.engine.self_test import self_test
 from humanpose_cli.engine.skinning import forward_kinematics
@@ -58,20 +58,20 @@ def test_the_cache_folder_is_the_first_that_is_ours_to_write(tmp_path, monkeypat
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("WARP_CACHE_PATH", str(tmp_path / "chosen"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert runtime._cache_folder().parent == tmp_path / "chosen"
+    assert kernel_cache.choose_folder().parent == tmp_path / "chosen"
     monkeypatch.setenv("WARP_CACHE_PATH", str(blocked / "chosen"))
-    assert runtime._cache_folder().parent == tmp_path / "cache" / "humanpose-cli" / "kernels"
+    assert kernel_cache.choose_folder().parent == tmp_path / "cache" / "humanpose-cli" / "kernels"
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked / "cache"))
-    private = runtime._cache_folder()
+    private = kernel_cache.choose_folder()
     assert private.is_relative_to(tmp_path / "temporary" / f"humanpose-cli-{os.getuid()}")
     assert private.stat().st_mode & 0o777 == 0o700
     for open_to_all in (private, private.parent):  # where others may write, what is found may not be ours
         open_to_all.chmod(0o777)
-        other = runtime._cache_folder()
+        other = kernel_cache.choose_folder()
         assert not other.is_relative_to(private)
         assert other.stat().st_mode & 0o777 == 0o700
         open_to_all.chmod(0o700)
-        assert runtime._cache_folder() == private
+        assert kernel_cache.choose_folder() == private
 
 
 def test_processes_start_together_without_a_word_though_home_is_read_only(tmp_path):
@@ -90,7 +90,7 @@ def test_processes_start_together_without_a_word_though_home_is_read_only(tmp_pa
     assert results[0].stdout == results[1].stdout
     assert int(results[0].stdout) > 20
     (compiled,) = temporary.rglob("*rasterising*.o")
-    assert runtime._processor() in compiled.parts  # never another processor's code
+    assert kernel_cache.processor() in compiled.parts  # never another processor's code
 
 
 def test_threads_that_call_at_the_same_time_get_the_same():
@@ -167,7 +167,7 @@ def test_asking_for_the_kernel_and_not_getting_it_is_an_error(monkeypatch):
 
 def test_self_test_of_this_machine():
     results = self_test(["cpu"])
-    assert [r.op for r in results] == ["forward_kinematics", "skin_vertices", "rasterise", "interpolate"]
+    assert {"forward_kinematics", "skin_vertices", "rasterise", "interpolate"} <= {r.op for r in results}
     for result in results:
         assert result.ok, result
         assert result.error < 1e-5
