@@ -237,5 +237,7 @@ def test_a_damaged_picture_is_named(tree):
 def test_sources_and_groups_travel_to_other_processes(whole):
     source = DensePoseCocoSource(whole)
     copy, group = pickle.loads(pickle.dumps((source, source.groups()[0])))
+    assert "_listing" in vars(source)
+    assert "_listing" not in vars(copy)
     (there,), (here,) = copy.read(group), source.read(source.groups()[0])
     assert there.people[0].mask == here.people[0].mask

@@ -79,6 +79,10 @@ class FolderSource(ABC):
     def _listing(self) -> Listing:
         return self._list()
 
+    def __getstate__(self) -> Mapping[str, Any]:
+        """Without the listing, which can be large: processes that read are given their groups."""
+        return {name: value for name, value in vars(self).items() if name != "_listing"}
+
     @abstractmethod
     def _list(self) -> Listing:
         """Look through the folder, without decoding pictures."""
