@@ -22,7 +22,8 @@ __all__ = ["ClothBase", "ShapedBase", "cloth_base", "strongest_bones"]
 Array = NDArray[Any]
 
 _LONGEST_EDGE = 0.021  # metres; longer ones are halved once
-_POSITION_STEPS, _WEIGHT_STEPS = 6, 10  # of smoothing
+_POSITION_STEPS, _WEIGHT_STEPS, _SKULL_STEPS = 6, 10, 60  # of smoothing
+_MOST_SHRINKAGE = 0.008  # metres that smoothing may take off the skull; more than that is an ear or the nose
 # How far cloth may stand off is probed along the normals at these distances (metres).
 _PROBES = np.array([0.012, 0.02, 0.03, 0.04, 0.055, 0.07, 0.09, 0.12])
 _BASES: WeakKeyDictionary[RiggedBody, ClothBase] = WeakKeyDictionary()
@@ -48,7 +49,7 @@ class ClothBase:
     weights         (N, 24) smoothed skinning weights
     room            (N,) metres that cloth may stand off before it meets other cloth (crotch, armpits)
     where           coordinates of the N points on the resting average body
-    is_eye          (N,) bool: the eyeballs
+    is_eye, is_head (N,) bool: the eyeballs; the head without the neck
     """
 
     faces: Array
@@ -61,6 +62,7 @@ class ClothBase:
     room: Array
     where: Coordinates
     is_eye: NDArray[np.bool_]
+    is_head: NDArray[np.bool_]
     body_template: Array
     body_directions: Array
     joint_template: Array
@@ -117,17 +119,21 @@ def _build(body: RiggedBody) -> ClothBase:
         template, body.faces.numpy().astype(np.int64), body.uv.numpy(), body.uv_faces.numpy().astype(np.int64)
     )
     smooth = _smoothing(faces, len(ends))
-    # Head and hands keep their form: hair, masks and gloves follow the skin itself.
-    labels = body.part_labels.numpy()
-    keep = np.isin(labels, SMPL24.indices(("head", "left_hand", "right_hand", "left_wrist", "right_wrist")))
-    keep = keep[ends].all(1)
+    labels = body.part_labels.numpy()[ends]
+    is_hand = np.isin(labels, SMPL24.indices(("left_hand", "right_hand", "left_wrist", "right_wrist"))).all(1)
+    is_eye = _eyeballs(body)[ends].all(1)
+    is_head = (labels == SMPL24.index("head")).all(1)
     directions = body.shape_directions.numpy()
     linear = np.concatenate((template[..., None], directions), -1)[ends].mean(1).reshape(len(ends), -1)
-    linear = _smoothed(linear, smooth, _POSITION_STEPS, keep).reshape(len(ends), 3, 1 + shape_count)
+    skull = _smoothed(linear, smooth, _SKULL_STEPS, ~is_head)
+    linear = _smoothed(linear, smooth, _POSITION_STEPS, is_hand | is_head)
+    # Hair and hats lie on a head without ears or nose, as large as the skull was before it shrank.
+    linear[is_head] = _with_size_of(linear, skull, is_head, shape_count)
+    linear = linear.reshape(len(ends), 3, 1 + shape_count)
     dense = np.zeros((len(template), len(SMPL24)), np.float64)
     # Unused slots repeat a bone with weight 0: add, do not put.
     np.add.at(dense, (np.arange(len(dense))[:, None], body.bone_indices.numpy()), body.bone_weights.numpy())
-    weights = _smoothed(dense[ends].mean(1), smooth, _WEIGHT_STEPS, keep)
+    weights = _smoothed(dense[ends].mean(1), smooth, _WEIGHT_STEPS, is_hand)
     points = linear[..., 0]
     return ClothBase(
         faces=faces,
@@ -139,7 +145,8 @@ def _build(body: RiggedBody) -> ClothBase:
         weights=weights.astype(np.float32),
         room=_room(points, faces),
         where=Coordinates.of_points(body, template[ends].mean(1), _arm_share(dense)[ends].mean(1)),
-        is_eye=_eyeballs(body)[ends].all(1),
+        is_eye=is_eye,
+        is_head=is_head & ~is_eye,
         body_template=template,
         body_directions=directions.reshape(-1, shape_count),
         joint_template=body.joint_template.numpy(),
@@ -209,6 +216,19 @@ def _smoothed(values: Array, smooth: csr_matrix, steps: int, keep: NDArray[np.bo
         mixed[keep] = values[keep]
         result = mixed
     return result
+
+
+def _with_size_of(linear: Array, skull: Array, is_head: Array, shape_count: int) -> Array:
+    """The smoothed skull (K, 3·(1+S)), its template moved back out by what smoothing took off the head."""
+    original, smooth = (values.reshape(len(values), 3, 1 + shape_count)[is_head, :, 0] for values in (linear, skull))
+    centre = (original.min(0) + original.max(0)) / 2
+    outwards = smooth - centre
+    outwards /= np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-9)
+    shrunk = ((original - smooth) * outwards).sum(1)
+    back = np.where(shrunk < _MOST_SHRINKAGE, np.maximum(shrunk, 0), 0.003)
+    result = skull[is_head].reshape(-1, 3, 1 + shape_count).copy()
+    result[:, :, 0] += back[:, None] * outwards
+    return result.reshape(len(result), -1)
 
 
 def _room(points: Array, faces: Array) -> Array:

@@ -27,7 +27,7 @@ from humanpose_cli.data.synthetic.wardrobe.painting import (
     paint_tile,
     paint_top,
 )
-from humanpose_cli.data.synthetic.wardrobe.scalp import hair_field, hair_grids, hair_thickness
+from humanpose_cli.data.synthetic.wardrobe.scalp import ear_cover, hair_field, hair_grids, hair_thickness
 from humanpose_cli.data.synthetic.wardrobe.shells import bottom_field, bottom_thickness, ramp, top_field, top_thickness
 from humanpose_cli.data.synthetic.wardrobe.skin import paint_skin
 from humanpose_cli.data.synthetic.wardrobe.skirts import skirt_cover, skirt_grid, skirt_size
@@ -120,6 +120,8 @@ class Fitting:
             return
         field = top_field(top, self.base.where)
         thickness = top_thickness(top, self.base.where, field, self.random)
+        if self._untucked:
+            thickness = thickness + np.float32(0.022) * ramp(-self.base.where.y, -0.1, 0.0)
         self._add_shell("top", field, thickness)
         paint_top(top, self.texels, self.image, self.outfit.seed)
         if top.collar:
@@ -130,13 +132,23 @@ class Fitting:
         skirt = self.outfit.skirt
         if skirt is None:
             return
-        waist = np.abs(self.base.where.y - skirt.top) < 0.03
-        under = float(np.percentile(self.height[waist & ~self.base.where.is_arm], 80))
+        under = 0.0 if self._untucked else self._height_at(skirt.top)
         self._add_loft("skirt", skirt_grid(skirt, self.base, under, self.random), "skirt")
         paint_tile(self.image, "skirt", skirt.fabric, skirt_size(skirt))
         cover = skirt_cover(skirt, self.base)
         self.covered = np.maximum(self.covered, cover)
         self.height = np.where(cover > 0, np.maximum(self.height, under + skirt.ease), self.height)
+
+    @property
+    def _untucked(self) -> bool:
+        """Whether the top hangs over the skirt."""
+        top, skirt = self.outfit.top, self.outfit.skirt
+        return top is not None and skirt is not None and top.hem < skirt.top - 0.05
+
+    def _height_at(self, y: float) -> float:
+        """Metres of the clothes so far round the trunk at a height of the average body."""
+        ring = (np.abs(self.base.where.y - y) < 0.025) & ~self.base.where.is_arm
+        return float(self.height[ring].max())
 
     def put_on_outer(self) -> None:
         outer, tail = self.outfit.outer, self.outfit.tail
@@ -149,8 +161,7 @@ class Fitting:
         paint_top(outer, texels, self.image, self.outfit.seed + 1)
         texels.bleed(self.image)
         if tail is not None:
-            edge = (np.abs(self.base.where.y - tail.top) < 0.03) & ~self.base.where.is_arm & (field > -0.02)
-            under = max(0.0, float(np.percentile(self.height[edge], 80)) - tail.ease) if edge.any() else 0.0
+            under = max(0.0, self._height_at(tail.top) - tail.ease)
             self._add_loft("outer", skirt_grid(tail, self.base, under, self.random), "tail")
             paint_tile(self.image, "tail", tail.fabric, skirt_size(tail))
 
@@ -164,6 +175,9 @@ class Fitting:
             if wear is not None:
                 thickness = np.minimum(thickness, 0.012)
             self._add_shell("hair", field, thickness, hidden)
+            ears = ear_cover(hair, where)
+            if ears is not None:
+                self.covered = np.maximum(self.covered, ears)
             wrapped = wear is not None and wear.kind in ("hood", "scarf")
             for grid in hair_grids(hair, self.base, self.random):
                 if not wrapped and (wear is None or hair.style != "bun"):
@@ -232,8 +246,10 @@ class Fitting:
         body, count = self.body, len(self.body.template)
         covered = self.covered[:count]
         normals = self.shape.normals[:count]
-        push = np.float32(_PUSHED_IN) * ramp(covered, -0.001, 0.006)
-        vertices = self.shape.body - push[:, None] * normals
+        under = ramp(covered, -0.001, 0.006)[:, None]
+        # On the head that flattens the ears: the cloth surface has none.
+        to_cloth = np.where(self.base.is_head[:count, None], self.shape.points[:count] - self.shape.body, np.float32(0))
+        vertices = self.shape.body + under * (to_cloth - np.float32(_PUSHED_IN) * normals)
         faces, uv_faces = body.faces.numpy(), body.uv_faces.numpy()
         shown = ~(covered[faces] > _TUCK).all(1)
         is_eye = self.base.is_eye[faces].all(1)

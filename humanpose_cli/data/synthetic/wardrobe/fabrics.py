@@ -52,9 +52,11 @@ def wrinkle_tile(fabric: Fabric) -> NDArray[np.uint8]:
     random = np.random.default_rng((fabric.seed, 2))
     slow = noise_patch(random, 256, 16, 0.6)
     # Creases are where a noise field passes through zero; warped, they run on for long.
-    creases = np.exp(-np.abs(noise_patch(random, 256, 32, 0.5)) * 5) - 0.25
-    shade = 0.6 * slow - 1.4 * creases
-    return np.clip(128 + fabric.wrinkles * 16 * shade, 40, 216).astype(np.uint8)
+    creases = np.exp(-np.abs(noise_patch(random, 256, 32, 0.8)) * 4) - 0.25
+    shade = 0.7 * slow - 0.7 * creases
+    # The brighter the cloth, the less its folds show.
+    bright = float(np.mean(fabric.colours[0])) / 255
+    return np.clip(128 + fabric.wrinkles * (15 - 8 * bright) * shade, 60, 190).astype(np.uint8)
 
 
 def sample_fabric(random: np.random.Generator, patterns: dict[str, float] | None = None) -> Fabric:

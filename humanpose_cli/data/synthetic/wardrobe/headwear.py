@@ -51,9 +51,6 @@ def headwear_thickness(wear: Headwear, at: Coordinates, field: Array, random: np
     result = base + top * ramp(at.y, 0.73, 0.785) + rough * waves
     if wear.kind == "beanie":
         result = result + 0.005 * ramp(-field, -0.045, -0.04)
-    # The ears lie under it.
-    ear = np.hypot(at.y - 0.661, at.z - 0.036)
-    result = np.maximum(result, 0.02 * ramp(-ear, -0.055, -0.035) * (np.abs(at.x) > 0.05))
     return result.astype(np.float32)
 
 

@@ -21,13 +21,17 @@ _SHAPE_SPREAD, _MOST_BETA = 1.15, 2.8
 
 @dataclass(frozen=True)
 class Hair:
-    """style of HAIR_STYLES; colour RGB; volume 0…1; length metres below the crown for hair that hangs; parting −1…1."""
+    """style of HAIR_STYLES; colour RGB; volume 0…1; length metres below the crown for hair that hangs; parting −1…1.
+
+    hairline  metres that it begins higher than usual on the brow
+    """
 
     style: str
     colour: RGB
     volume: float
     length: float
     parting: float
+    hairline: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,4 +104,11 @@ def _sample_hair(random: np.random.Generator, brightness: float) -> Hair:
         dark = random.uniform(14, 42)
         colour = vary(random, (dark + 4, dark, dark - 2), 3)
     length = random.uniform(0.2, 0.3) if style == "bob" else random.uniform(0.32, 0.58)
-    return Hair(style, colour, float(random.uniform(0, 1)), float(length), float(random.uniform(-1, 1)))
+    return Hair(
+        style,
+        colour,
+        float(random.uniform(0, 1)),
+        float(length),
+        float(random.uniform(-1, 1)),
+        float(random.normal(-0.004, 0.008)),
+    )

@@ -197,7 +197,7 @@ def _sample_top(random: np.random.Generator) -> Top:
         neckline = str(random.choice(["crew", "turtle", "v"], p=[0.6, 0.2, 0.2]))
         fabric = sample_fabric(random, {"knit": 0.45, "plain": 0.3, "stripes": 0.15, "geometric": 0.1})
         sleeve = float(random.uniform(0.42, 0.49))
-        return Top(fabric, hem, sleeve, neckline, 0.2, 0.01 + loose, 0.01, cuffs=True)
+        return Top(fabric, hem, sleeve, neckline, 0.2, 0.008 + 0.6 * loose, 0.01, cuffs=True)
     if kind == "tank":
         neckline = str(random.choice(["scoop", "strap"]))
         return Top(sample_fabric(random), hem, 0.0, neckline, float(random.uniform(0, 1)), loose / 2, print_on=printed)
@@ -207,7 +207,7 @@ def _sample_top(random: np.random.Generator) -> Top:
         float(random.uniform(0.43, 0.49)),
         "crew",
         0.3,
-        0.015 + loose,
+        0.01 + 0.7 * loose,
         0.011,
         closure=str(random.choice(["", "zip"])),
         hood=True,
@@ -277,7 +277,9 @@ def _sample_skirt(random: np.random.Generator, top: Top, *, dress: bool) -> tupl
     )
     if not dress:
         tucked = random.random() < 0.6
-        return (replace(top, hem=waist - 0.03, looseness=min(top.looseness, 0.02)) if tucked else top), skirt
+        return (
+            replace(top, hem=waist - 0.03, looseness=min(top.looseness, 0.02), cuffs=False) if tucked else top
+        ), skirt
     sleeve = float(random.choice([0.0, 0.12, 0.2, 0.45], p=[0.4, 0.2, 0.2, 0.2]))
     necklines = ["scoop", "v", "crew", "boat"] if sleeve else ["scoop", "strap"]
     bodice = Top(

@@ -15,7 +15,7 @@ from humanpose_cli.data.synthetic.wardrobe.identity import Hair
 from humanpose_cli.data.synthetic.wardrobe.lofts import Grid, nearest_points, revolve
 from humanpose_cli.data.synthetic.wardrobe.shells import ramp
 
-__all__ = ["hair_field", "hair_grids", "hair_thickness", "rigid_head"]
+__all__ = ["ear_cover", "hair_field", "hair_grids", "hair_thickness", "rigid_head"]
 
 Array = NDArray[Any]
 
@@ -28,8 +28,10 @@ def hair_field(hair: Hair, at: Coordinates) -> Array:
     """(n,) metres inside the hairline: above a plane from the brow to the nape, round the ears."""
     lower = 0.012 if hair.style in ("long", "bob", "bun", "ponytail") else 0.0
     temple = 0.22 * np.maximum(np.abs(at.x) - 0.045, 0)
-    field = np.float32(0.74) * (at.y - 0.748) - np.float32(0.67) * (at.z - 0.128) + lower - temple
+    field = np.float32(0.74) * (at.y - 0.748 - hair.hairline) - np.float32(0.67) * (at.z - 0.128) + lower - temple
     field = np.minimum(field, at.y - 0.592)
+    # No hairline is a straight one.
+    field = field + np.float32(0.0025) * np.sin(310 * at.x + 40 * hair.parting) * np.sin(270 * at.z + 90 * at.y)
     if hair.style not in _HANGING and hair.style != "afro":
         ear = np.sqrt((0.55 * (np.abs(at.x) - _EAR[0])) ** 2 + (at.y - _EAR[1]) ** 2 + (at.z - _EAR[2]) ** 2)
         field = np.minimum(field, ear - np.float32(0.036))
@@ -61,10 +63,6 @@ def hair_thickness(hair: Hair, at: Coordinates, field: Array, random: np.random.
     if hair.style in ("curly", "afro", "buzz"):
         valley = np.float32(0)
     result = depth * top * (0.25 + 0.75 * ramp(field, 0.0, edge)) * (1 + rough * waves - valley)
-    if hair.style in _HANGING:
-        # The ears lie under it.
-        ear = np.hypot(at.y - _EAR[1], at.z - _EAR[2])
-        result = np.maximum(result, 0.016 * ramp(-ear, -0.06, -0.04) * (np.abs(at.x) > 0.05))
     return np.maximum(result, 0.0015).astype(np.float32)
 
 
@@ -81,6 +79,14 @@ def hair_grids(hair: Hair, base: ClothBase, random: np.random.Generator) -> list
     return []
 
 
+def ear_cover(hair: Hair, at: Coordinates) -> Array | None:
+    """(n,) metres inside what hides the ears; None where hair leaves them free."""
+    if hair.style not in _HANGING:
+        return None
+    ear = np.sqrt((at.y - _EAR[1]) ** 2 + (at.z - _EAR[2]) ** 2)
+    return np.where(np.abs(at.x) > 0.06, np.clip(np.float32(0.045) - ear, -1, 0.02), np.float32(-1)).astype(np.float32)
+
+
 def rigid_head() -> Array:
     """(24,) skinning weights of what moves with the head alone."""
     weights = np.zeros(len(SMPL24), np.float32)
@@ -91,26 +97,33 @@ def rigid_head() -> Array:
 def _curtain(hair: Hair, base: ClothBase, random: np.random.Generator) -> Grid:
     """Hair that falls round the back of the head from temple to temple, and below the chin over the back."""
     bottom = _CROWN - hair.length
-    rows, columns = max(5, math.ceil((0.715 - bottom) / 0.03)), 30
-    y = np.linspace(0.715, bottom, rows)
-    open_head, open_back = math.radians(62 + 12 * random.random()), math.radians(118)
+    rows, columns = max(6, math.ceil((0.745 - bottom) / 0.03)), 30
+    place = np.linspace(-1, 1, columns)
+    # The tips are ragged, and shorter towards the face.
+    tips = bottom + 0.035 * place**4 + 0.006 * random.normal(size=columns)
+    y = 0.745 + np.linspace(0, 1, rows)[:, None] * (tips - 0.745)
+    level = y[:, columns // 2]
+    open_head, open_back = math.radians(66 + 14 * random.random()), math.radians(118)
     # Below the shoulders' height hair lies on the back.
-    narrow = ramp(-y, -0.57, -0.5)[:, None]
+    narrow = ramp(-level, -0.57, -0.5)[:, None]
     opening = open_head + narrow * (open_back - open_head)
-    angles = opening + np.linspace(0, 1, columns) * (2 * math.pi - 2 * opening)
-    off = 0.012 + 0.014 * hair.volume
-    half_width, back = 0.082 + off, 0.1 + off
+    opening = opening + 0.05 * np.sin(25 * level + random.uniform(0, 6.3))[:, None]
+    angles = math.pi + place * (math.pi - opening)
+    off = 0.008 + 0.014 * hair.volume
+    half_width, back = 0.08 + off, 0.099 + off
     radius = 1 / np.hypot(np.sin(angles) / half_width, np.cos(angles) / back)
-    waves = np.sin(9 * angles + random.uniform(0, 6.3)) + np.sin(17 * angles + 30 * y[:, None] + random.uniform(0, 6.3))
-    fall = ramp(-y, -0.7, -0.6)[:, None]
-    radius = radius * (1 - 0.1 * fall * (1 - narrow)) + (0.0035 + 0.003 * hair.volume) * waves
+    waves = np.sin(9 * angles + random.uniform(0, 6.3)) + np.sin(17 * angles + 30 * y + random.uniform(0, 6.3))
+    # It grows out of the shell on the scalp, and its front edges lie against the cheeks.
+    radius = radius * (0.84 + 0.16 * ramp(-y, -0.745, -0.68)) * (1 - 0.1 * np.abs(place) ** 5)
+    fall = ramp(-y, -0.7, -0.6)
+    radius = radius * (1 - 0.1 * fall * (1 - narrow)) + (0.003 + 0.003 * hair.volume) * waves * fall
     points = revolve(np.tile([0.0, 0.042], (rows, 1)), radius, y, angles)
     # Lie on the back: never deeper than the trunk's own surface there.
     behind = base.template[(np.abs(base.template[:, 0]) < 0.12) & ~base.where.is_arm & (base.template[:, 2] < 0.03)]
     levels = np.arange(0.2, 0.62, 0.03)
     wall = [behind[np.abs(behind[:, 1] - level) < 0.03, 2].min() for level in levels]
-    limit = np.interp(y, levels, wall)[:, None] - 0.012
-    points[..., 2] = np.minimum(points[..., 2], np.where(y[:, None] < 0.57, limit, np.inf))
+    limit = np.interp(level, levels, wall)[:, None] - 0.012
+    points[..., 2] = np.minimum(points[..., 2], np.where(level[:, None] < 0.57, limit, np.inf))
     flat = points.reshape(-1, 3)
     near, share = nearest_points(base, flat, "trunk")
     trunk = (base.weights[near] * share[..., None]).sum(1)

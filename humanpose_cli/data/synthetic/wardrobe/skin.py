@@ -60,7 +60,7 @@ def paint_skin(body: RiggedBody, identity: Identity, texels: BodyTexels, image: 
     skin = np.asarray(identity.skin, np.float32)
     light = (1 + masks.noise[:, 0] * np.float32(0.035) + masks.noise[:, 1] * np.float32(0.02)) * masks.shade
     colour = light[:, None] * skin
-    red = np.asarray((0.06, -0.09, -0.08), np.float32) * (60 + 0.55 * skin)
+    red = np.asarray((0.06, -0.09, -0.08), np.float32) * (12 + 0.75 * skin)
     colour += masks.warm[:, None] * red
     if identity.freckles > 0:
         spots = ramp(masks.noise[:, 2], 1.1, 1.9) * np.float32(0.35 * identity.freckles)
@@ -78,7 +78,7 @@ def _paint_face(identity: Identity, masks: _Masks, face: Array, random: np.rando
     def lay(share: Array, colour: Any) -> None:
         face[:] = face + share[:, None].astype(np.float32) * (np.asarray(colour, np.float32) - face)
 
-    face += (masks.cheeks * np.float32(0.4 + 1.6 * identity.blush))[:, None] * red
+    face += (masks.cheeks * np.float32(0.25 + 0.75 * identity.blush))[:, None] * red
     face *= (1 - masks.folds * np.float32(0.1 + 0.22 * identity.wrinkles))[:, None]
     if identity.beard > 0:
         full = ramp(np.float32(identity.beard), 0.4, 0.6)
@@ -110,7 +110,7 @@ def _build(body: RiggedBody, texels: BodyTexels) -> _Masks:
     front = (z > 0.045) & skin
     eye, inner, outer = at["left_eye"], at["left_eye_inner"], at["left_eye_outer"]
     mouth = (at["left_mouth"] + at["right_mouth"]) / 2
-    half_mouth = abs(at["left_mouth"][0]) + 0.002
+    half_mouth = abs(at["left_mouth"][0]) - 0.003
 
     def blob(cx: float, cy: float, rx: float, ry: float) -> Array:
         return np.exp(-(((x - cx) / rx) ** 2) - ((y - cy) / ry) ** 2) * front

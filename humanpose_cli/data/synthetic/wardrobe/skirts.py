@@ -53,7 +53,8 @@ def skirt_grid(skirt: Skirt, base: ClothBase, under: float, random: np.random.Ge
     # Cloth falls: below the widest place it never follows the body back in.
     radius = _falling(radius, np.clip(0.985 - 0.03 * (skirt.flare < 0.05), 0, 1))
     depth = np.maximum(np.maximum(0.04 - y, 0), 0)[:, None]
-    ease = skirt.ease + under + 0.002
+    # Under a top that hangs over it, the skirt's upper edge lies close to the body.
+    ease = under + 0.002 + skirt.ease * (np.float32(1) if under > 0 else ramp(-y, -0.02, 0.1)[:, None])
     waves = np.sin(skirt.pleats * angles + random.uniform(0, 6.3)) + 0.5 * np.sin(
         (skirt.pleats // 2 + 1) * angles + random.uniform(0, 6.3)
     )
