@@ -21,7 +21,7 @@ from humanpose_cli.data.cache.tables import TableView, checked_rows
 from humanpose_cli.data.samples import LABEL_MAPS, Person, Sample
 from humanpose_cli.errors import InputError, UsageError
 
-__all__ = ["Cache", "open_cache"]
+__all__ = ["Cache", "open_cache", "shard_entries"]
 
 _MOST_OPEN = 64
 _LABELLED = ("pictures", "people")
@@ -68,7 +68,7 @@ class Cache:
         self._file, self._most_open = file, most_open
         self.path, self.header = file.path, file.header
         whole = file.header.kind == "index"
-        entries = _entries(file) if whole else [_single(file)]
+        entries = shard_entries(file) if whole else [_single(file)]
         self._shards = ShardSet(entries, _labels(file), most_open)
         self.pictures = TableView("pictures", self._shards)
         self.people = TableView("people", self._shards)
@@ -269,7 +269,7 @@ def _single(file: TableFile) -> ShardEntry:
     return ShardEntry(file.path, file.header.picture_count, file.header.person_count)
 
 
-def _entries(index: TableFile) -> list[ShardEntry]:
+def shard_entries(index: TableFile) -> list[ShardEntry]:
     """The shards by the index's table and links. InputError where a link or a file is missing."""
     folder = index.path.parent
     links, there = index.file.links(), {entry.name for entry in os.scandir(folder)}

@@ -111,7 +111,7 @@ def decoding_problem(data: bytes) -> str:
     Pillow is strict where OpenCV fills what is missing with grey.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "MPO", "PNG")) as image:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             image.load()
     except (
         OSError,

@@ -21,7 +21,7 @@ from humanpose_cli.data.cache.hdf5_files import Attributes
 from humanpose_cli.errors import InputError
 from humanpose_cli.io.sniffing import reading_error
 
-__all__ = ["Layout", "Place", "StoredFile", "read_attributes"]
+__all__ = ["Layout", "Place", "StoredFile", "dataset_checksums", "read_attributes"]
 
 _COPY_AGAIN = "copy or make it again"
 # What h5py raises on damaged files.
@@ -170,6 +170,18 @@ def read_attributes(path: Path) -> dict[str, str | int]:
     """The root's attributes. InputError for a missing, truncated or damaged file, or one that is not HDF5."""
     with _opened(path) as file, _damage(path):
         return _attributes(file)
+
+
+def dataset_checksums(path: Path) -> dict[str, int]:
+    """The CRC-32 that is told of each dataset, by path. InputError as `read_attributes`."""
+    told: dict[str, int] = {}
+    with _opened(path) as file, _damage(path):
+        places: dict[str, Place] = {}
+        _walk(file, "", places)
+        for name in places:
+            known = _attributes(h5py.h5o.open(file, name.encode())).get("crc32")
+            told[name] = known if isinstance(known, int) else -1
+    return told
 
 
 @contextmanager
