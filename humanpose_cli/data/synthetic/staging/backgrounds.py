@@ -172,10 +172,10 @@ def _paint_box(random: np.random.Generator, kind: str, camera: Camera, lighting:
     if scene.ceiling is not None:
         depth = np.where(above, up, depth)
     points = (start[0] + depth * rx, start[1] + depth * ry, start[2] + depth * rz)
-    tints = [_tint(random, 0.06 if kind != "studio" else 0.3) for _ in range(3)]
+    tints = [_tint(random, 0.06 if kind != "studio" else 0.2) for _ in range(3)]
     if kind == "studio":
         tints = [tints[0]] * 3
-    for number in np.unique(face).tolist():
+    for number in _present(face):
         rows = np.flatnonzero(face.ravel() == number)
         if number == 5 and scene.ceiling is None:
             continue
@@ -232,11 +232,17 @@ def _tiled(name: tuple[str, int], u: Array, v: Array, texels: Array) -> Array:
     """A tile's colours (N, 3) at places in tiles, from the level whose texels are as large as the pixels."""
     level = np.clip(np.rint(np.log2(np.maximum(texels, 1))), 0, 6).astype(np.int8)
     result = np.empty((len(u), 3), np.float32)
-    for number in np.unique(level).tolist():
+    for number in _present(level):
         rows = np.flatnonzero(level == number)
         picture = tile_level(*name, number)
         result[rows] = look_up(picture, u[rows], v[rows], wrap=True)
     return result
+
+
+def _present(numbers: Array) -> list[int]:
+    """The small whole numbers that occur."""
+    found: list[int] = np.flatnonzero(np.bincount(numbers.ravel())).tolist()
+    return found
 
 
 def look_up(picture: NDArray[np.uint8], u: Array, v: Array, *, wrap: bool = False) -> Array:

@@ -21,7 +21,7 @@ class CameraOptions:
     """How cameras are drawn.
 
     focal       focal length over the picture's longer side: least and most (drawn evenly in its logarithm)
-    fill        share of the picture's height or width that the subject's joints take: least and most
+    fill        share of the picture's height or width that the subject takes: least and most, more often much
     cut         probability that the subject is enlarged beyond that, so that parts lie outside
     off_centre  probability that the picture is a crop whose principal point is not its middle
     roll        standard deviation, radians
@@ -76,9 +76,9 @@ def sample_camera(
     options = options or CameraOptions()
     height, width = size
     focal = max(size) * math.exp(random.uniform(*np.log(options.focal)))
-    fill = random.uniform(*options.fill)
+    fill = max(random.uniform(*options.fill), random.uniform(*options.fill))
     if random.random() < options.cut:
-        fill = random.uniform(1.05, 2.0)
+        fill = random.uniform(1.05, 1.9)
     middle = (joints.min(0) + joints.max(0)) / 2
     lens = _lens_height(random)
     roll = random.normal(0, options.roll) + (random.uniform(-0.5, 0.5) if random.random() < 0.04 else 0.0)
@@ -88,7 +88,7 @@ def sample_camera(
         position = middle + np.array([0, lens - middle[1], distance])
         rotation = _look_at(position, middle, roll)
         seen = (joints - middle) @ rotation.T
-        extent = np.ptp(seen[:, :2], axis=0) + 0.16
+        extent = np.ptp(seen[:, :2], axis=0) + 0.12
         depth = focal * (extent / (np.array([width, height]) * fill)).max()
         depth = max(depth, float(-seen[:, 2].min()) + 0.55)
         # The lens stays where it is above the floor, so what changes is how far away it stands.
@@ -130,9 +130,9 @@ def _framing(random: np.random.Generator, points: Array, focal: float, size: tup
     low, high = pixels.min(0), pixels.max(0)
     room = np.array([size[1], size[0]]) - (high - low)
     shift = random.uniform(-0.45, 0.45, 2) * np.abs(room) - (low + high) / 2
-    if room[1] < 0 and random.random() < 0.8:
-        shift[1] = -size[0] / 2 + size[0] * random.uniform(0.06, 0.2) - low[1]
-    if random.random() < 0.08:
+    if room[1] < 0 and random.random() < 0.85:
+        shift[1] = -size[0] / 2 + size[0] * random.uniform(-0.02, 0.15) - low[1]
+    if random.random() < 0.07:
         shift[0] += random.choice([-1, 1]) * random.uniform(0.1, 0.35) * size[1]
     return np.asarray(shift)
 
@@ -149,7 +149,7 @@ def _aimed(
     """Moves people in the picture: by turning the camera, or as a crop would, by its principal point."""
     centre = np.array([size[1] / 2, size[0] / 2])
     if random.random() < options.off_centre:
-        centre = centre + random.uniform(-0.8, 0.8, 2) * np.array([size[1], size[0]])
+        centre = centre + random.uniform(-0.5, 0.5, 2) * np.array([size[1], size[0]])
     # The ray that shows the people's middle now, and the pixel (from the principal point) where it should come.
     goal = np.array([size[1] / 2, size[0] / 2]) + shift - centre
     target = np.append(goal / focal, 1.0)

@@ -54,11 +54,11 @@ def sample_degradation(random: np.random.Generator, size: tuple[int, int], stren
     angle = random.uniform(0, math.pi)
     warmth, tint = random.normal(0, 0.05 * strength, 2)
     return Degradation(
-        blur=sometimes(0.45, random.gamma(1.5, 0.35)) * scale,
+        blur=sometimes(0.4, random.gamma(1.5, 0.3)) * scale,
         backdrop_blur=sometimes(0.55, random.gamma(1.3, 1.6)) * scale,
         motion=(motion * math.cos(angle), motion * math.sin(angle)),
-        rescale=1 + sometimes(0.2, random.uniform(0.2, 1.6)) * strength,
-        noise=sometimes(0.7, random.gamma(1.4, 2.4)) * strength,
+        rescale=1 + sometimes(0.2, random.uniform(0.2, 1.3)) * strength,
+        noise=sometimes(0.7, random.gamma(1.4, 1.9)) * strength,
         chroma=sometimes(0.35, random.gamma(1.4, 2.0)) * strength,
         sharpen=sometimes(0.25, random.uniform(0.2, 1.0)) * strength,
         vignette=sometimes(0.3, random.uniform(0.05, 0.45)) * strength,

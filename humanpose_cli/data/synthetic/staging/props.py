@@ -40,7 +40,7 @@ class Prop:
 
 def _dressed(random: np.random.Generator, solid: Solid, kind: str = "", *, shadow: bool = True) -> Prop:
     chosen = kind or str(random.choice(_MATERIALS))
-    tint = np.clip(random.uniform(0.45, 1.25) * np.exp(random.normal(0, 0.22, 3)), 0.1, 1.6)
+    tint = np.clip(random.uniform(0.45, 1.2) * np.exp(random.normal(0, 0.14, 3)), 0.1, 1.5)
     metres = float(np.exp(random.uniform(np.log(0.25), np.log(1.6))))
     r, g, b = tint.tolist()
     return Prop(solid, (chosen, int(random.integers(VARIANTS))), metres, (r, g, b), shadow)

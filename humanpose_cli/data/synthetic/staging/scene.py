@@ -29,6 +29,9 @@ from humanpose_cli.errors import UsageError
 __all__ = ["Actor", "SceneDescription", "SceneOptions", "StagedPerson", "sample_scene"]
 
 
+_CROWN = (0.0, 0.2, 0.02)  # metres from the head joint, head axes
+
+
 @dataclass(frozen=True, eq=False)
 class Actor:
     """Somebody to be put on the stage: dressed for betas (10,), with what they do."""
@@ -124,7 +127,7 @@ def sample_scene(
     props += [
         _seat(random, each)
         for actor, each in zip(actors, joints, strict=True)
-        if actor.performance.family == "chair" and len(each) == len(SMPL24)
+        if actor.performance.family == "chair" and (actor.performance.joined or len(actor.performance) == 1)
     ]
     people = tuple(
         _before_camera(body, actor, performance, camera) for actor, performance in zip(actors, placed, strict=True)
@@ -138,7 +141,7 @@ def sample_scene(
 def _placed(
     random: np.random.Generator, body: RiggedBody, actors: Sequence[Actor], options: SceneOptions
 ) -> tuple[list[Performance], list[NDArray[np.float32]]]:
-    """Performances on the floor of the world and the joints (T · 24, 3) of each: the first one in the middle."""
+    """Performances on the floor of the world and the points (T · 25, 3) of each: the first one in the middle."""
     placed: list[Performance] = []
     joints: list[NDArray[np.float32]] = []
     for actor in actors:
@@ -158,9 +161,12 @@ def _placed(
 
 
 def _joints(body: RiggedBody, actor: Actor, motion: Performance) -> NDArray[np.float32]:
+    """Joints and crown (T · 25, 3) metres, world axes."""
     with torch.no_grad():
         posed = body.pose(motion.rotations, actor.betas[None], _trans(body, actor.betas, motion.pelvis), vertices=False)
-    return posed.joints.reshape(-1, 3).numpy()
+    head = SMPL24.index("head")
+    crown = posed.joints[:, head] + posed.rotations[:, head] @ torch.tensor(_CROWN)
+    return torch.cat((posed.joints, crown[:, None]), 1).reshape(-1, 3).numpy()
 
 
 def _trans(body: RiggedBody, betas: Tensor, pelvis: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.data.synthetic.staging.tiles import tile
+from humanpose_cli.data.synthetic.staging.tiles import VARIANTS, tile
 
 __all__ = ["haze", "sky_colours"]
 
@@ -50,7 +50,7 @@ def haze(
         x, y, z = rays[sky].T
         elevation = np.clip(y / np.hypot(x, z), 0, 4)
         colour = horizon + (zenith - horizon) * (1 - np.exp(-2.2 * elevation))[:, None]
-        clouds = tile("plaster", int(random.integers(3)))[..., 0].astype(np.float32)
+        clouds = tile("plaster", int(random.integers(VARIANTS)))[..., 0].astype(np.float32)
         clouds = (clouds - clouds.mean()) / max(float(clouds.std()), 1e-3)
         # Clouds lie on a ceiling, so they crowd towards the horizon.
         far = 40 / np.maximum(elevation, 0.06)

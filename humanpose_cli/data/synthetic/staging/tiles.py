@@ -16,7 +16,7 @@ __all__ = ["TILE_KINDS", "TILE_SIDE", "noise", "tile", "tile_level"]
 Array = NDArray[Any]
 
 TILE_SIDE = 256
-VARIANTS = 3
+VARIANTS = 6
 _LEVELS = 7
 
 

@@ -41,6 +41,10 @@ class Coordinates:
     across: Array
     along: Array
 
+    def at(self, rows: Array) -> Coordinates:
+        """The coordinates of some of the points."""
+        return Coordinates(**{name: values[rows] for name, values in vars(self).items()})
+
     @classmethod
     def of_points(cls, body: RiggedBody, points: Array, arm_share: Array) -> Coordinates:
         """points (n, 3) of the template; arm_share (n,) how much of their weight belongs to arm bones."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,21 @@ class Fitting:
         self.random = np.random.default_rng((outfit.seed, identity.seed))
 
     def paint_skin(self) -> None:
-        paint_skin(self.body, self.identity, self.texels, self.image)
+        bare = np.ones(len(self.texels.rows), bool)
+        for field in (self.bottom_texels, self.top_texels):
+            if field is not None:
+                bare &= field < _TUCK
+        paint_skin(self.body, self.identity, self.texels, self.image, bare)
+
+    @cached_property
+    def bottom_texels(self) -> Array | None:
+        """(n,) metres that the texels lie inside the bottom."""
+        return None if self.outfit.bottom is None else bottom_field(self.outfit.bottom, self.texels.where)
+
+    @cached_property
+    def top_texels(self) -> Array | None:
+        """(n,) metres that the texels lie inside the top."""
+        return None if self.outfit.top is None else top_field(self.outfit.top, self.texels.where)
 
     def put_on_shoes(self) -> None:
         outfit, where = self.outfit, self.texels.where
@@ -112,7 +127,7 @@ class Fitting:
             if cover is not None:
                 thickness = np.maximum(thickness, np.float32(0.02) * (cover > -0.01) * (bottom.looseness > 0.01))
         self._add_shell("bottom", field, thickness, self._hidden_bottom(bottom.waist))
-        paint_bottom(bottom, self.texels, self.image, self.outfit.seed)
+        paint_bottom(bottom, self.texels, self.bottom_texels, self.image, self.outfit.seed)
 
     def put_on_top(self) -> None:
         top = self.outfit.top
@@ -123,7 +138,7 @@ class Fitting:
         if self._untucked:
             thickness = thickness + np.float32(0.022) * ramp(-self.base.where.y, -0.1, 0.0)
         self._add_shell("top", field, thickness)
-        paint_top(top, self.texels, self.image, self.outfit.seed)
+        paint_top(top, self.texels, self.top_texels, self.image, self.outfit.seed)
         if top.collar:
             self._add_loft("top", collar_grid(top, self.base, 0.004), "collar")
             paint_tile(self.image, "collar", top.fabric, (0.4, 0.1))
@@ -158,7 +173,7 @@ class Fitting:
         thickness = top_thickness(outer, self.base.where, field, self.random)
         self._add_shell("outer", field, thickness)
         texels = body_texels(self.body, self.texels.size, "outer")
-        paint_top(outer, texels, self.image, self.outfit.seed + 1)
+        paint_top(outer, texels, top_field(outer, texels.where), self.image, self.outfit.seed + 1)
         texels.bleed(self.image)
         if tail is not None:
             under = max(0.0, self._height_at(tail.top) - tail.ease)
@@ -179,7 +194,7 @@ class Fitting:
             if ears is not None:
                 self.covered = np.maximum(self.covered, ears)
             wrapped = wear is not None and wear.kind in ("hood", "scarf")
-            for grid in hair_grids(hair, self.base, self.random):
+            for grid in hair_grids(hair, self.base, self.random, under_hat=wear is not None):
                 if not wrapped and (wear is None or hair.style != "bun"):
                     self._add_loft("hair", grid, "hair")
             paint_hair(hair, self.texels, self.image, self.identity.seed)

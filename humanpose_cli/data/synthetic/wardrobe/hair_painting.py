@@ -22,12 +22,13 @@ _EDGE = -0.003
 
 def paint_hair(hair: Hair, texels: BodyTexels, image: NDArray[np.uint8], seed: int) -> None:
     """Paint the scalp's texels, in place; the hairline fades into the skin."""
-    field = np.where(texels.head, hair_field(hair, texels.where), np.float32(-1))
-    chosen = np.flatnonzero(field > _EDGE)
-    at, field = texels.points[chosen], field[chosen]
-    strand = np.arctan2(at[:, 0], at[:, 2] - 0.03) * (NOISE_SIZE / 6.2832)
-    height = at[:, 1] * 400
-    shade = _strands(hair, strand, height, seed)
+    head = np.flatnonzero(texels.head)
+    field = hair_field(hair, texels.where.at(head))
+    inside = field > _EDGE
+    chosen, field = head[inside], field[inside]
+    at = texels.points[chosen]
+    strand = np.arctan2(at[:, 0], at[:, 2] - np.float32(0.03)) * np.float32(NOISE_SIZE / 6.2832)
+    shade = _strands(hair, strand, at[:, 1] * np.float32(400), seed)
     colour = np.asarray(hair.colour, np.float32) * shade[:, None]
     flat = image.reshape(-1, 3)
     rows = texels.rows[chosen]

@@ -14,7 +14,7 @@ from humanpose_cli.data.synthetic.wardrobe.headwear import headwear_field
 from humanpose_cli.data.synthetic.wardrobe.noise import resample
 from humanpose_cli.data.synthetic.wardrobe.outfit import Bottom, Headwear, Top
 from humanpose_cli.data.synthetic.wardrobe.prints import draw_print
-from humanpose_cli.data.synthetic.wardrobe.shells import bottom_field, ramp, top_field
+from humanpose_cli.data.synthetic.wardrobe.shells import ramp
 from humanpose_cli.data.synthetic.wardrobe.texels import ASPECT, TILES, BodyTexels
 
 __all__ = [
@@ -60,11 +60,10 @@ def paint_tile(image: NDArray[np.uint8], tile: str, fabric: Fabric, metres: tupl
     image[rows, columns] = np.clip(colour, 0, 255).reshape(height, width, 3)
 
 
-def paint_top(top: Top, texels: BodyTexels, image: NDArray[np.uint8], seed: int) -> None:
-    """Paint a garment of the trunk where it lies, in place."""
-    field = top_field(top, texels.where)
+def paint_top(top: Top, texels: BodyTexels, field: Array, image: NDArray[np.uint8], seed: int) -> None:
+    """Paint a garment of the trunk where it lies, in place; field (n,) of the texels as of `top_field`."""
     chosen = np.flatnonzero(field > _BLEED)
-    at, field = _chosen(texels.where, chosen), field[chosen]
+    at, field = texels.where.at(chosen), field[chosen]
     random = np.random.default_rng((seed, 4))
     colour = paint_cloth(top.fabric, at.across, at.along)
     if top.print_on:
@@ -94,11 +93,10 @@ def paint_top(top: Top, texels: BodyTexels, image: NDArray[np.uint8], seed: int)
     image.reshape(-1, 3)[texels.rows[chosen]] = np.clip(colour, 0, 255)
 
 
-def paint_bottom(bottom: Bottom, texels: BodyTexels, image: NDArray[np.uint8], seed: int) -> None:
-    """Paint trousers and the like where they lie, in place."""
-    field = bottom_field(bottom, texels.where)
+def paint_bottom(bottom: Bottom, texels: BodyTexels, field: Array, image: NDArray[np.uint8], seed: int) -> None:
+    """Paint trousers and the like where they lie, in place; field (n,) of the texels as of `bottom_field`."""
     chosen = np.flatnonzero(field > _BLEED)
-    at, field = _chosen(texels.where, chosen), field[chosen]
+    at, field = texels.where.at(chosen), field[chosen]
     random = np.random.default_rng((seed, 5))
     colour = paint_cloth(bottom.fabric, at.across, at.along)
     if bottom.fabric.pattern == "denim":
@@ -126,10 +124,6 @@ def paint_bottom(bottom: Bottom, texels: BodyTexels, image: NDArray[np.uint8], s
         colour[belt & (np.abs(at.x) < 0.022) & (at.z > 0)] = (168, 158, 132)
     _dirt(colour, at, random)
     image.reshape(-1, 3)[texels.rows[chosen]] = np.clip(colour, 0, 255)
-
-
-def _chosen(at: Coordinates, rows: Array) -> Coordinates:
-    return Coordinates(**{name: values[rows] for name, values in vars(at).items()})
 
 
 def _seams(at: Coordinates, field: Array, cuffs: bool) -> Array:
@@ -212,7 +206,7 @@ def paint_headwear(wear: Headwear, texels: BodyTexels, image: NDArray[np.uint8])
     """Paint what is worn on the head, and its brim's tile."""
     field = headwear_field(wear, texels.where)
     chosen = np.flatnonzero(field > _BLEED)
-    at, field = _chosen(texels.where, chosen), field[chosen]
+    at, field = texels.where.at(chosen), field[chosen]
     colour = paint_cloth(wear.fabric, at.across, at.along)
     random = np.random.default_rng((wear.fabric.seed, 7))
     if wear.kind == "brim":

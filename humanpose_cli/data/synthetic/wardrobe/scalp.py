@@ -66,10 +66,10 @@ def hair_thickness(hair: Hair, at: Coordinates, field: Array, random: np.random.
     return np.maximum(result, 0.0015).astype(np.float32)
 
 
-def hair_grids(hair: Hair, base: ClothBase, random: np.random.Generator) -> list[Grid]:
+def hair_grids(hair: Hair, base: ClothBase, random: np.random.Generator, *, under_hat: bool) -> list[Grid]:
     """What stands or hangs off the head: curtain, bun or tail."""
     if hair.style in _HANGING:
-        return [_curtain(hair, base, random)]
+        return [_curtain(hair, base, random, 0.69 if under_hat else 0.745)]
     if hair.style == "bun":
         high = random.random() < 0.5
         centre = (0.0, 0.79, -0.02) if high else (0.0, 0.69, -0.085)
@@ -94,14 +94,14 @@ def rigid_head() -> Array:
     return weights
 
 
-def _curtain(hair: Hair, base: ClothBase, random: np.random.Generator) -> Grid:
+def _curtain(hair: Hair, base: ClothBase, random: np.random.Generator, top: float) -> Grid:
     """Hair that falls round the back of the head from temple to temple, and below the chin over the back."""
     bottom = _CROWN - hair.length
-    rows, columns = max(6, math.ceil((0.745 - bottom) / 0.03)), 30
+    rows, columns = max(6, math.ceil((top - bottom) / 0.03)), 30
     place = np.linspace(-1, 1, columns)
     # The tips are ragged, and shorter towards the face.
     tips = bottom + 0.035 * place**4 + 0.006 * random.normal(size=columns)
-    y = 0.745 + np.linspace(0, 1, rows)[:, None] * (tips - 0.745)
+    y = top + np.linspace(0, 1, rows)[:, None] * (tips - top)
     level = y[:, columns // 2]
     open_head, open_back = math.radians(66 + 14 * random.random()), math.radians(118)
     # Below the shoulders' height hair lies on the back.
@@ -114,7 +114,7 @@ def _curtain(hair: Hair, base: ClothBase, random: np.random.Generator) -> Grid:
     radius = 1 / np.hypot(np.sin(angles) / half_width, np.cos(angles) / back)
     waves = np.sin(9 * angles + random.uniform(0, 6.3)) + np.sin(17 * angles + 30 * y + random.uniform(0, 6.3))
     # It grows out of the shell on the scalp, and its front edges lie against the cheeks.
-    radius = radius * (0.84 + 0.16 * ramp(-y, -0.745, -0.68)) * (1 - 0.1 * np.abs(place) ** 5)
+    radius = radius * (0.84 + 0.16 * ramp(-y, -top, 0.065 - top)) * (1 - 0.1 * np.abs(place) ** 5)
     fall = ramp(-y, -0.7, -0.6)
     radius = radius * (1 - 0.1 * fall * (1 - narrow)) + (0.003 + 0.003 * hair.volume) * waves * fall
     points = revolve(np.tile([0.0, 0.042], (rows, 1)), radius, y, angles)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -21,89 +21,90 @@ __all__ = ["paint_skin"]
 Array = NDArray[Any]
 
 
+class _Spot(NamedTuple):
+    """Where on the face something is painted: texels (k,) counted among the head's, and how strongly (k,) 0…1."""
+
+    rows: Array
+    share: Array
+
+
 @dataclass(frozen=True, eq=False)
 class _Masks:
-    """Shares 0…1 of the n texels of the body's square; those of the face only for the rows of `face` (f,).
+    """What is fixed about the n texels of the body's square, and the f of them on the head.
 
-    warm    (n,) blood near the surface: joints, palms; shade (n,) brightness of folds and hollows
-    noise   (n, 3) three fields of mean 0: slow, fine, finest
+    basis   (n, 2) light on the skin (folds, hollows, mottling), and blood near its surface (joints, cheeks)
+    head    (f,) rows among the n
+    fine    (f,) noise of mean 0 as fine as freckles and stubble
+    spots   name → where it is painted on the head
     """
 
-    face: Array
-    warm: Array
-    shade: Array
-    noise: Array
-    lips: Array
-    lip_line: Array
-    brows: Array
-    lids: Array
-    lashes: Array
-    cheeks: Array
-    nostrils: Array
-    beard: Array
-    moustache: Array
-    folds: Array
-    white: Array
-    iris: Array
-    pupil: Array
+    basis: Array
+    head: Array
+    fine: Array
+    spots: dict[str, _Spot]
 
 
 _MASKS: WeakKeyDictionary[BodyTexels, _Masks] = WeakKeyDictionary()
 
 
-def paint_skin(body: RiggedBody, identity: Identity, texels: BodyTexels, image: NDArray[np.uint8]) -> None:
-    """Fill the body's square of the atlas (h, w, 3) with the skin and face of a person, in place."""
+def paint_skin(
+    body: RiggedBody, identity: Identity, texels: BodyTexels, image: NDArray[np.uint8], bare: NDArray[np.bool_]
+) -> None:
+    """Paint the skin and face of a person into the body's square of the atlas, in place, where `bare` (n,)."""
     if texels not in _MASKS:
         _MASKS[texels] = _build(body, texels)
     masks = _MASKS[texels]
+    skin = np.asarray(identity.skin, np.float32)
+    red = np.asarray((0.06, -0.09, -0.08), np.float32) * (12 + np.float32(0.75) * skin)
+    mix = np.stack((skin, red))
+    flat = image.reshape(-1, 3)
+    rows = np.flatnonzero(bare & ~texels.head)
+    flat[texels.rows[rows]] = np.clip(masks.basis[rows] @ mix, 0, 255).astype(np.uint8)
+    face = masks.basis[masks.head] @ mix
+    _paint_face(identity, masks, face, red)
+    flat[texels.rows[masks.head]] = np.clip(face, 0, 255).astype(np.uint8)
+
+
+def _paint_face(identity: Identity, masks: _Masks, face: Array, red: Array) -> None:
+    """face (f, 3) float32 colours of the head's texels, changed in place."""
     random = np.random.default_rng((identity.seed, 3))
     skin = np.asarray(identity.skin, np.float32)
-    light = (1 + masks.noise[:, 0] * np.float32(0.035) + masks.noise[:, 1] * np.float32(0.02)) * masks.shade
-    colour = light[:, None] * skin
-    red = np.asarray((0.06, -0.09, -0.08), np.float32) * (12 + 0.75 * skin)
-    colour += masks.warm[:, None] * red
+
+    def lay(name: str, strength: float, colour: Any, roughness: float = 0.0) -> None:
+        rows, share = masks.spots[name]
+        share = share * np.float32(strength)
+        if roughness:
+            share = np.clip(share * (1 - roughness + roughness * masks.fine[rows]), 0, 1)
+        face[rows] += share[:, None] * (np.asarray(colour, np.float32) - face[rows])
+
     if identity.freckles > 0:
-        spots = ramp(masks.noise[:, 2], 1.1, 1.9) * np.float32(0.35 * identity.freckles)
-        colour *= (1 - spots)[:, None] * np.float32([1, 0.93, 0.86]) + spots[:, None] * np.float32([0.72, 0.6, 0.5])
-    face = colour[masks.face]
-    _paint_face(identity, masks, face, random, red)
-    colour[masks.face] = face
-    image.reshape(-1, 3)[texels.rows] = np.clip(colour, 0, 255)
-
-
-def _paint_face(identity: Identity, masks: _Masks, face: Array, random: np.random.Generator, red: Array) -> None:
-    """face (f, 3) float32 colours of the face's texels, changed in place."""
-    fine = masks.noise[masks.face, 1]
-
-    def lay(share: Array, colour: Any) -> None:
-        face[:] = face + share[:, None].astype(np.float32) * (np.asarray(colour, np.float32) - face)
-
-    face += (masks.cheeks * np.float32(0.25 + 0.75 * identity.blush))[:, None] * red
-    face *= (1 - masks.folds * np.float32(0.1 + 0.22 * identity.wrinkles))[:, None]
+        lay("freckles", 0.4 * identity.freckles, skin * np.float32([0.7, 0.55, 0.45]))
+    rows, share = masks.spots["cheeks"]
+    face[rows] += (share * np.float32(0.25 + 0.75 * identity.blush))[:, None] * red
+    lay("folds", 0.1 + 0.22 * identity.wrinkles, skin * np.float32(0.1))
     if identity.beard > 0:
-        full = ramp(np.float32(identity.beard), 0.4, 0.6)
-        strength = min(0.92, 0.25 + 0.7 * identity.beard) * np.clip(0.8 + 0.35 * fine, 0, 1)
-        kind = int(random.integers(3))  # all of it, moustache alone, chin and moustache
-        share = masks.moustache if kind == 1 else np.maximum(masks.moustache, masks.beard)
-        lay(share * strength * (0.55 + 0.45 * full), np.asarray(identity.brows) * (1 + 0.1 * random.normal()))
-    lay(masks.nostrils * 0.75, np.asarray(identity.skin) * 0.32)
-    lay(masks.lips * np.float32(0.75), identity.lips)
-    lay(masks.lip_line * 0.7, np.asarray(identity.lips) * 0.45)
-    lay(
-        masks.lids * np.float32(0.12 + 0.55 * identity.make_up),
-        np.asarray(identity.skin) * (0.55 - 0.3 * identity.make_up),
-    )
-    lay(masks.lashes * np.float32(0.55 + 0.4 * identity.make_up), (28, 20, 18))
-    lay(masks.brows * np.clip(0.75 + 0.25 * fine, 0, 1), identity.brows)
-    lay(masks.white, (226, 220, 214))
-    lay(masks.iris, identity.iris)
-    lay(masks.pupil, (10, 8, 8))
+        full = float(ramp(np.float32(identity.beard), 0.4, 0.6))
+        strength = min(0.92, 0.25 + 0.7 * identity.beard) * (0.55 + 0.45 * full)
+        colour = np.asarray(identity.brows) * (1 + 0.1 * random.normal())
+        lay("moustache", strength, colour, 0.25)
+        if random.random() < 0.7:
+            lay("beard", strength, colour, 0.25)
+    made_up = identity.make_up
+    lay("nostrils", 0.75, skin * 0.32)
+    lay("lips", 0.75, identity.lips)
+    lay("lip line", 0.7, np.asarray(identity.lips) * 0.45)
+    lay("lids", 0.12 + 0.55 * made_up, skin * (0.55 - 0.3 * made_up))
+    lay("lashes", 0.55 + 0.4 * made_up, (28, 20, 18))
+    lay("brows", 0.9, identity.brows, 0.2)
+    lay("white", 1.0, (226, 220, 214))
+    lay("iris", 1.0, identity.iris)
+    lay("pupil", 1.0, (10, 8, 8))
 
 
 def _build(body: RiggedBody, texels: BodyTexels) -> _Masks:
     points = body.landmarks("face13")
     at = dict(zip(points.skeleton.joint_names, points.template.numpy(), strict=True))
-    face = np.flatnonzero(texels.head | texels.eyes)
+    face = np.flatnonzero(texels.head)
     place, eyes = texels.points[face], texels.eyes[face]
     skin = ~eyes
     x, y, z = np.abs(place[:, 0]), place[:, 1], place[:, 2]
@@ -125,11 +126,8 @@ def _build(body: RiggedBody, texels: BodyTexels) -> _Masks:
     brow_height = 0.0042 * (1 - 0.5 * ramp(x, 0.03, 0.055))
     brows = ramp(-np.abs(y - arch) / brow_height, -1.3, -0.7) * ramp(x, 0.009, 0.014) * ramp(-x, -0.056, -0.048) * front
     middle = (inner[:2] + outer[:2]) / 2
-    lids = ellipse(middle[0], eye[1] + 0.003, 0.0215, 0.0125, 0.45)
-    lashes = ellipse(middle[0], eye[1] + 0.0005, 0.0185, 0.0075, 0.2)
     beard = front * ramp(-y, -0.632, -0.618) * ramp(y, 0.565, 0.577) * ramp(z, 0.03, 0.055)
     beard = beard * np.maximum(1 - blob(0, mouth[1], 0.03, 0.014) * 1.2, 0)
-    moustache = ellipse(0.0, mouth[1] + 0.0145, 0.031, 0.0062, 0.4)
     folds = blob(0.034, 0.625, 0.006, 0.016) + 0.6 * blob(0.03, eye[1] - 0.014, 0.018, 0.005)
     folds = folds + 0.5 * blob(0.0, eye[1] + 0.022, 0.006, 0.012) + 0.4 * blob(0, mouth[1] - 0.014, 0.022, 0.004)
     cheeks = blob(0.045, 0.645, 0.022, 0.016) + 0.7 * blob(0, at["nose"][1], 0.014, 0.012)
@@ -140,27 +138,35 @@ def _build(body: RiggedBody, texels: BodyTexels) -> _Masks:
     off_axis = np.hypot(x - ball[0], y - ball[1])
     ahead = eyes & (z > ball[2])
     width = round(texels.size * ASPECT)
+    fine = _field(texels, width, 128, 0.1)
+    mottled = 1 + np.float32(0.035) * _field(texels, width, 16, 0.6) + np.float32(0.02) * fine
+    shares = {
+        "freckles": ramp(_field(texels, width, 128, 0.0)[face], 1.1, 1.9) * skin,
+        "cheeks": cheeks,
+        "folds": np.clip(folds, 0, 1),
+        "moustache": ellipse(0.0, mouth[1] + 0.0145, 0.031, 0.0062, 0.4),
+        "beard": beard,
+        "nostrils": ellipse(0.0085, at["nose"][1] - 0.0105, 0.0052, 0.0042, 0.4),
+        "lips": lips,
+        "lip line": lip_line,
+        "lids": ellipse(middle[0], eye[1] + 0.003, 0.0215, 0.0125, 0.45),
+        "lashes": ellipse(middle[0], eye[1] + 0.0005, 0.0185, 0.0075, 0.2),
+        "brows": brows,
+        "white": eyes.astype(np.float32),
+        "iris": ramp(-off_axis, -0.0066, -0.0056) * ahead,
+        "pupil": ramp(-off_axis, -0.0029, -0.0021) * ahead,
+    }
     return _Masks(
-        face=face,
-        warm=_warmth(body, texels),
-        shade=_hollows(texels),
-        noise=np.stack(
-            [_field(texels, width, cells, steep) for cells, steep in ((16, 0.6), (128, 0.1), (128, 0.0))], 1
-        ),
-        lips=lips,
-        lip_line=lip_line,
-        brows=brows,
-        lids=lids * skin,
-        lashes=lashes * skin,
-        cheeks=cheeks,
-        nostrils=ellipse(0.0085, at["nose"][1] - 0.0105, 0.0052, 0.0042, 0.4),
-        beard=beard,
-        moustache=moustache,
-        folds=np.clip(folds, 0, 1),
-        white=eyes.astype(np.float32),
-        iris=ramp(-off_axis, -0.0066, -0.0056) * ahead,
-        pupil=ramp(-off_axis, -0.0029, -0.0021) * ahead,
+        basis=np.stack((mottled * _hollows(texels), _warmth(body, texels)), 1).astype(np.float32),
+        head=face,
+        fine=fine[face],
+        spots={name: _spot(share) for name, share in shares.items()},
     )
+
+
+def _spot(share: Array) -> _Spot:
+    rows = np.flatnonzero(share > 0.01)
+    return _Spot(rows, share[rows].astype(np.float32))
 
 
 def _field(texels: BodyTexels, width: int, cells: int, steepness: float) -> Array:

@@ -129,7 +129,7 @@ def _build(body: RiggedBody, size: int, tile: str) -> BodyTexels:
         rows=place(rows),
         where=Coordinates.of_points(body, found[:, :3], found[:, 3]),
         points=found[:, :3],
-        head=found[:, 4] > 0.5,
+        head=(found[:, 4] > 0.5) | (found[:, 5] > 0.5),
         eyes=found[:, 5] > 0.5,
         gap=place(gap),
         owner=place(nearest.ravel()[gap]),

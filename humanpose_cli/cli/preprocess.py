@@ -1,0 +1,200 @@
+"""`hpc preprocess`: labelled people, made or read from a data set's files, as a dataset cache."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from humanpose_cli.cli.command import command
+from humanpose_cli.cli.options import Overwrite, Seed, ShardOption, nearest
+from humanpose_cli.cli.session import Session
+from humanpose_cli.errors import UsageError
+from humanpose_cli.result import CommandResult
+
+if TYPE_CHECKING:
+    from humanpose_cli.data.cache.building import BuildResult
+    from humanpose_cli.pipelines.preprocess import SourceRequest
+
+__all__ = ["preprocess"]
+
+_OF_SYNTHETIC, _OF_SETS = "Synthetic people", "Data sets and your own pictures"
+
+_SOURCE = typer.Argument(
+    metavar="SOURCE",
+    help="synthetic, images (your own), iper, deepfashion, up3d, h36m, humaneva, 3dpw, rich, densepose or "
+    "densepose-posetrack.",
+    show_default=False,
+)
+_ROOT = typer.Argument(metavar="ROOT", help="The data set's folder as its owner lays it out.", show_default=False)
+_OUT = typer.Option("--out", metavar="CACHE", help="Folder for the cache.")
+_COUNT = typer.Option("--count", metavar="N", min=1, help="Pictures to make.", rich_help_panel=_OF_SYNTHETIC)
+_SIZE = typer.Option("--size", metavar="N", help="Pixels of a picture's sides.", rich_help_panel=_OF_SYNTHETIC)
+_PAIRS = typer.Option(
+    "--pairs",
+    help="Two pictures each of one person in one clothing before one background. Default: single pictures.",
+    rich_help_panel=_OF_SYNTHETIC,
+)
+_CLIPS = typer.Option(
+    "--clips",
+    metavar="LENGTH",
+    help="Clips of so many frames. Default: single pictures.",
+    rich_help_panel=_OF_SYNTHETIC,
+)
+_BACKGROUNDS = typer.Option(
+    "--backgrounds",
+    metavar="FOLDER",
+    help="Pictures to stand before, beside the made-up ones. Default: none.",
+    rich_help_panel=_OF_SYNTHETIC,
+)
+_IMPERFECT = typer.Option(
+    "--imperfect-fits",
+    help="Add a fit with an estimator's errors to each person, for training refinement. Default: none.",
+    rich_help_panel=_OF_SYNTHETIC,
+)
+_FITS = typer.Option(
+    "--fits", metavar="FOLDER", help="Fit files of hpc fit for these pictures. Default: none.", rich_help_panel=_OF_SETS
+)
+_DENSEPOSE = typer.Option(
+    "--densepose",
+    metavar="PATH",
+    help="DensePose's output for these pictures. Default: none.",
+    rich_help_panel=_OF_SETS,
+)
+_MODELS = typer.Option(
+    "--model",
+    metavar="FILE",
+    help="SMPL model of one gender; may be repeated. Labels are drawn from bodies whose model is given. Default: none.",
+    rich_help_panel=_OF_SETS,
+)
+_FIT = typer.Option(
+    "--fit/--no-fit", help="Find bodies that the data set lacks with our own fit.", rich_help_panel=_OF_SETS
+)
+_ALLOW_MISSING = typer.Option(
+    "--allow-missing",
+    help="Take what is there where listed files are missing. Default: refuse.",
+    rich_help_panel=_OF_SETS,
+)
+_SHARD_SIZE = typer.Option("--shard-size", metavar="N", min=1, help="Pictures of a file of the cache, about.")
+_WORKERS = typer.Option("--workers", metavar="N", min=1, help="Processes. Default: every core there is.")
+_RESUME = typer.Option("--resume/--no-resume", help="Keep the finished files of an interrupted run.")
+
+
+@command(columns=(("pictures", "pictures"), ("people", "people"), ("files", "files"), ("kept", "kept")), tunes=True)
+def preprocess(
+    session: Session,
+    source: Annotated[str, _SOURCE],
+    root: Annotated[Path | None, _ROOT] = None,
+    out: Annotated[Path, _OUT] = Path("hpc-out/preprocess"),
+    count: Annotated[int, _COUNT] = 1000,
+    size: Annotated[int, _SIZE] = 256,
+    pairs: Annotated[bool, _PAIRS] = False,
+    clips: Annotated[int | None, _CLIPS] = None,
+    backgrounds: Annotated[Path | None, _BACKGROUNDS] = None,
+    imperfect_fits: Annotated[bool, _IMPERFECT] = False,
+    seed: Seed = 0,
+    fits: Annotated[Path | None, _FITS] = None,
+    densepose: Annotated[Path | None, _DENSEPOSE] = None,
+    model: Annotated[list[Path] | None, _MODELS] = None,
+    fit: Annotated[bool, _FIT] = True,
+    allow_missing: Annotated[bool, _ALLOW_MISSING] = False,
+    shard_size: Annotated[int, _SHARD_SIZE] = 1024,
+    workers: Annotated[int | None, _WORKERS] = None,
+    shard: ShardOption = None,
+    resume: Annotated[bool, _RESUME] = True,
+    overwrite: Overwrite = False,
+) -> CommandResult:
+    """Make a dataset cache: synthetic people, or a data set's files.
+
+    Further options of a source are set by name, such as --set companions=0.5 or --set every=10; data/README.md tells
+    them. Several machines may build one cache with --shard i/N.
+    """
+    from humanpose_cli.cli.options import use_threads
+    from humanpose_cli.pipelines.preprocess import SYNTHETIC, build
+
+    if pairs and clips is not None:
+        raise UsageError("--pairs", "cannot be given together with --clips")
+    if source == SYNTHETIC:
+        made: dict[str, Any] = {
+            "count": count,
+            "size": size,
+            "seed": seed,
+            "backgrounds": backgrounds,
+            "imperfect_fits": imperfect_fits,
+        }
+        if clips is not None:
+            made |= {"structure": "clips", "clip_length": clips}
+        request = _synthetic(session, {**made, **({"structure": "pairs"} if pairs else {})}, root)
+    else:
+        given = {"fits": fits, "densepose": densepose}
+        options: dict[str, Any] = {name: str(path) for name, path in given.items() if path is not None}
+        options |= {"allow_missing": True} if allow_missing else {}
+        request = replace(_of_folder(session, source, root, options), models=tuple(model or ()), fit=fit)
+    started = time.monotonic()
+    session.reporter.start(1)
+    session.reporter.item_started(source)
+    try:
+        result = build(
+            request,
+            out,
+            shard_size=shard_size,
+            workers=workers or use_threads(None),
+            shard=(shard.index, shard.count) if shard else (0, 1),
+            resume=resume,
+            overwrite=overwrite,
+            on_progress=lambda done, total: session.reporter.step(done, total, "pictures"),
+            on_note=session.reporter.warn,
+        )
+    finally:
+        session.reporter.finish()
+    return _result(source, result, time.monotonic() - started)
+
+
+def _synthetic(session: Session, made: dict[str, Any], root: Path | None) -> SourceRequest:
+    from humanpose_cli.data.synthetic.options import SyntheticOptions
+    from humanpose_cli.pipelines.preprocess import SYNTHETIC, SourceRequest
+
+    return SourceRequest(SYNTHETIC, root, synthetic=session.tune(SyntheticOptions(**made)))
+
+
+def _of_folder(session: Session, source: str, root: Path | None, options: dict[str, Any]) -> SourceRequest:
+    from humanpose_cli.data.sources.registry import SOURCES
+    from humanpose_cli.pipelines.preprocess import SYNTHETIC, SourceRequest
+
+    if source not in SOURCES:
+        raise UsageError("SOURCE", "there is no such source", got=source, remedy=nearest(source, (SYNTHETIC, *SOURCES)))
+    known = SOURCES[source].options_class()
+    for name in options:
+        if name not in known.__dataclass_fields__:
+            raise UsageError(f"--{name.replace('_', '-')}", f"is not for {source}")
+    tuned = session.tune(known(**options))
+    return SourceRequest(source, root, {name: getattr(tuned, name) for name in known.__dataclass_fields__})
+
+
+def _result(source: str, built: BuildResult, seconds: float) -> CommandResult:
+    """One item for the cache, and one for each file that could not be written."""
+    from humanpose_cli.data.cache.schema import shard_name
+    from humanpose_cli.errors import ExitCode
+    from humanpose_cli.result import ItemResult, Status, combine_status
+
+    details = {
+        "pictures": built.pictures,
+        "people": built.people,
+        "files": len(built.built) + len(built.kept),
+        "kept": len(built.kept),
+    }
+    numbers = sorted((*built.built, *built.kept))
+    # The index stands for all files; a part of a cache has none yet.
+    whole = [built.index] if built.index is not None else [built.folder / shard_name(number) for number in numbers]
+    items = []
+    if numbers or not built.failed:
+        items.append(ItemResult(source, Status.SUCCESS, tuple(map(str, whole)), seconds, details=details))
+    items += [
+        ItemResult(shard_name(f.shard), Status.ERROR, error=f.problem, exit_code=ExitCode(f.exit_code))
+        for f in built.failed
+    ]
+    status, code = combine_status(items)
+    return CommandResult("preprocess", status, tuple(items), exit_code=code)
