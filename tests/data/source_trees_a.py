@@ -102,7 +102,9 @@ class Estimator:
         found = []
         for pixels in pictures:
             betas = np.full(10, pixels[..., 1].mean() / 256)
-            person = Person(body="default", gender="neutral", poses=np.zeros(72), betas=betas, trans=np.array([0, 0, 3]))
+            person = Person(
+                body="default", gender="neutral", poses=np.zeros(72), betas=betas, trans=np.array([0, 0, 3])
+            )
             found.append(EstimatedPicture([person], 100.0, (5.0, 6.0)))
         self.calls.append((len(found), sequence, single_person))
         return found
@@ -239,7 +241,9 @@ def threedpw_world() -> dict[str, Any]:
         betas = random.normal(0, 1, 10)
         trans = random.normal(0, 0.3, (PW_FRAMES, 3)) + [number, 0, 0]
         joints = posed(poses, betas, trans)[1]
-        poses2d = np.stack([np.stack((np.arange(18) + i, np.arange(18) * 2.0, np.full(18, 0.9))) for i in range(PW_FRAMES)])
+        poses2d = np.stack(
+            [np.stack((np.arange(18) + i, np.arange(18) * 2.0, np.full(18, 0.9))) for i in range(PW_FRAMES)]
+        )
         people.append((poses, betas, trans, joints.reshape(PW_FRAMES, 72), poses2d))
     valid = [np.array([1, 1, 0, 1, 1]), np.array([1, 0, 0, 1, 1])]
     cameras[2] = np.nan  # nobody is aligned there

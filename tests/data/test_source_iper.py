@@ -189,7 +189,9 @@ def test_damaged_files_are_named_when_they_are_read(tmp_path: Path) -> None:
     group = source.groups()[0]
     short = {"cams": iper_cameras(3), "pose": np.ones((4, 72)), "shape": np.zeros((4, 10))}
     write(tmp_path / "smpls/001/1/1/pose_shape.pkl", python2_pickle(short))
-    with pytest.raises(InputError, match=r"pose_shape\.pkl \(cams\): does not fit the frames, expected 4 rows, found 3"):
+    with pytest.raises(
+        InputError, match=r"pose_shape\.pkl \(cams\): does not fit the frames, expected 4 rows, found 3"
+    ):
         list(source.read(group))
     write(tmp_path / "smpls/001/1/1/pose_shape.pkl", b"\x80\x02}broken")
     with pytest.raises(InputError, match=r"pose_shape\.pkl: is not a readable pickle"):

@@ -167,5 +167,7 @@ def test_damaged_files_are_named(tmp_path: Path, file: str, content: bytes, name
 
 def test_joints_of_another_shape_are_named(tmp_path: Path) -> None:
     np.save(up3d_tree(tmp_path) / "up-3d/00000_joints.npy", np.zeros((3, 16)))
-    with pytest.raises(InputError, match=r"00000_joints\.npy: has the wrong shape, expected \(3, 14\), found \(3, 16\)"):
+    with pytest.raises(
+        InputError, match=r"00000_joints\.npy: has the wrong shape, expected \(3, 14\), found \(3, 16\)"
+    ):
         first_sample(Up3dSource(tmp_path))

@@ -121,6 +121,9 @@ class DensePoseDump:
         self.path = path
         self._entries = self._read()
 
+    def __reduce__(self) -> tuple[type[DensePoseDump], tuple[Path]]:
+        return DensePoseDump, (self.path,)  # a worker reads the file itself
+
     @cached_property
     def _by_name(self) -> Mapping[str, list[tuple[str, int]]]:
         """Last part of the file name → whole file names and their places in the dump."""

@@ -23,18 +23,18 @@ from humanpose_cli.data.label_maps import (
     BodyLabels,
     LabelledMesh,
     encode_map,
-    point_visibility,
     render_label_maps,
 )
 from humanpose_cli.data.samples import Group, Person, Sample, Source, SourceInfo
 from humanpose_cli.data.sources.labels import project_points
+from humanpose_cli.data.visibility import joint_visibility
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.view import View
 
 __all__ = ["RenderedLabels"]
 
-# A joint counts as seen where the surface around it is, this far from it at most (metres): half a trunk.
-_REACH = 0.18
+# What tells which joints are seen.
+_NEEDED = ("persons", "parts", "depth")
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ class RenderedLabels:
         drawn: dict[str, NDArray[Any]] = {}
         if len(known) == len(posed):
             meshes = [LabelledMesh(body.vertices, body.model.faces, self._labels(body.model)) for body in known]
-            drawn = render_label_maps(meshes, view, sorted({*self.maps, "persons", "depth"}, key=RENDERED_MAPS.index))
+            drawn = render_label_maps(meshes, view, sorted({*self.maps, *_NEEDED}, key=RENDERED_MAPS.index))
         people = [
             person if body is None else _with_joints(person, body, place, view, drawn)
             for place, (person, body) in enumerate(zip(sample.people, posed, strict=True))
@@ -138,7 +138,7 @@ def _with_joints(person: Person, body: _Posed, place: int, view: View, maps: Map
     ahead = np.asarray(np.isfinite(pixels).all(axis=1))
     seen = ahead.astype(np.float64)
     if maps:
-        seen = point_visibility(body.joints, _REACH, place, view, maps["persons"], maps["depth"]).astype(float)
+        seen = joint_visibility(body.joints, place, view, maps).astype(float)
     keypoints = np.concatenate((np.where(ahead[:, None], pixels, 0), seen[:, None]), 1)
     joints = np.concatenate((body.joints, np.ones((len(SMPL24), 1))), 1)
     return replace(
