@@ -20,6 +20,7 @@ from torch import Tensor
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.engine.skinning import (
     axis_angle_to_rotations,
+    blend_shapes,
     forward_kinematics,
     pose_vertices,
     skin_vertices,
@@ -74,7 +75,7 @@ class Model:
             offsets = torch.cat((betas, features), 1), self.directions
         else:
             offsets = betas, self.shape_only
-        vertices = torch.addmm(self.template.flatten(), *offsets).view(batch, VERTICES, 3)
+        vertices = blend_shapes(self.template, *offsets)
         return pose_vertices(
             vertices, self.bone_indices, self.bone_weights, rotations, joints, PARENTS, backend="kernel"
         )[0]

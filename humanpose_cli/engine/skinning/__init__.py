@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from humanpose_cli.engine.skinning.blending import blend_shapes
     from humanpose_cli.engine.skinning.op import (
         Kinematics,
         axis_angle_to_rotations,
@@ -13,12 +14,19 @@ if TYPE_CHECKING:
         skin_vertices,
     )
 
-__all__ = ["Kinematics", "axis_angle_to_rotations", "forward_kinematics", "pose_vertices", "skin_vertices"]
+__all__ = [
+    "Kinematics",
+    "axis_angle_to_rotations",
+    "blend_shapes",
+    "forward_kinematics",
+    "pose_vertices",
+    "skin_vertices",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from humanpose_cli.engine.skinning import op
+        from humanpose_cli.engine.skinning import blending, op
 
-        return getattr(op, name)
+        return getattr(blending if name == "blend_shapes" else op, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

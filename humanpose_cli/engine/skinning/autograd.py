@@ -27,7 +27,8 @@ class _Turn(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return launches.turn_adjoint(*ctx.saved_tensors, grad)
+        (axis_angles,) = ctx.saved_tensors
+        return launches.turn_adjoint(axis_angles, grad)
 
 
 def axis_angle_to_rotations(axis_angles: Tensor) -> Tensor:
@@ -57,7 +58,9 @@ class _Kinematics(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         *given, posed, linear = ctx.saved_tensors
-        found = launches.pose_adjoint(Joints(*given, None, *ctx.tree), posed, linear, grads, None)  # type: ignore[arg-type]
+        rotations, joints, scales, rest_rotations = given
+        start = Joints(rotations, joints, scales, rest_rotations, None, *ctx.tree)
+        found = launches.pose_adjoint(start, posed, linear, (grads[0], grads[1], grads[2]), None)
         needed = zip(found[:3], ctx.needs_input_grad, strict=False)
         return *(gradient if need else None for gradient, need in needed), None, None, None
 
