@@ -239,7 +239,7 @@ def threedpw_world() -> dict[str, Any]:
     for number in range(2):
         poses = random.normal(0, 0.3, (PW_FRAMES, 72))
         betas = random.normal(0, 1, 10)
-        trans = random.normal(0, 0.3, (PW_FRAMES, 3)) + [number, 0, 0]
+        trans = random.normal(0, 0.3, (PW_FRAMES, 3)) + np.array([number, 0, 0])
         joints = posed(poses, betas, trans)[1]
         poses2d = np.stack(
             [np.stack((np.arange(18) + i, np.arange(18) * 2.0, np.full(18, 0.9))) for i in range(PW_FRAMES)]

@@ -106,7 +106,7 @@ def test_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "d2").mkdir()
     assert [path.name for path in reading.list_files(tmp_path, {".jpg"}, "pictures")] == ["b9.JPG", "b10.jpg"]
     assert [path.name for path in reading.list_folders(tmp_path, "folders")] == ["d2"]
-    with pytest.raises(InputError, match="d2: holds no pictures, expected .jpg"):
+    with pytest.raises(InputError, match=r"d2: holds no pictures, expected \.jpg"):
         reading.list_files(tmp_path / "d2", {".jpg"}, "pictures")
     with pytest.raises(InputError, match="d2: holds no folders"):
         reading.list_folders(tmp_path / "d2", "folders")

@@ -51,7 +51,8 @@ class RenderedLabels:
 
     source  any source
     bodies  "default", "smpl-male", "smpl-neutral" … → the model. A person's body and gender name it; a model under
-            the body's name alone ("smpl") is used for all genders that have none of their own
+            the body's name alone is the neutral one. Another gender's model is never taken: the same betas mean
+            another shape there
     maps    which of `RENDERED_MAPS`; those that a sample has already stay as they are
     """
 
@@ -115,7 +116,9 @@ class RenderedLabels:
         return _Posed(body.vertices[0], body.joints[0].double().numpy(), model)
 
     def _model(self, person: Person) -> RiggedBody | None:
-        names = [f"{person.body}-{person.gender}", person.body]
+        names = [f"{person.body}-{person.gender}"]
+        if person.gender in ("", "neutral"):
+            names.append(person.body)
         return next((self.bodies[name] for name in names if person.body and name in self.bodies), None)
 
     @cached_property
