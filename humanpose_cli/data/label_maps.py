@@ -33,7 +33,6 @@ __all__ = [
     "decode_map",
     "encode_map",
     "maps_of_raster",
-    "point_visibility",
     "render_label_maps",
 ]
 
@@ -247,45 +246,6 @@ class _Seen:
         filled = np.zeros(shape, kind.dtype)
         filled[self.pixels] = values.reshape(-1, kind.channels)
         return filled.reshape(self.size if kind.channels == 1 else (*self.size, kind.channels))
-
-
-def point_visibility(
-    points: NDArray[np.floating],
-    reach: NDArray[np.floating] | float,
-    place: int,
-    view: View,
-    persons: NDArray[np.uint8],
-    depth: NDArray[np.uint16],
-) -> NDArray[np.float32]:
-    """How much of the surface around joints or landmarks is seen: (J, 3) metres, camera axes → (J,) 0…1.
-
-    reach           (J,) metres: as far from the point its surface lies at most
-    place           of the person among the picture's people
-    persons, depth  maps of the picture
-
-    Twelve pixels around each point's projection, within half its reach, are looked up: a pixel counts where it shows
-    this person within the reach of the point. What other people, things, the picture's edge or the person's own
-    limbs hide does not count.
-    """
-    points = np.asarray(points, np.float64)
-    reach = np.broadcast_to(np.asarray(reach, np.float64), len(points))
-    ahead = points[:, 2] > 0.05
-    z = np.where(ahead, points[:, 2], 1.0)
-    centre = points[:, :2] * (view.focal / z)[:, None] + np.asarray(view.principal_point)
-    angles = np.arange(12) * 2.39996  # the golden angle spreads them evenly over the disc
-    disc = np.sqrt((np.arange(12) + 0.5) / 12)[:, None] * np.stack((np.cos(angles), np.sin(angles)), 1)
-    radius = np.maximum(0.5 * reach * view.focal / z, 0.75)
-    pixels = centre[:, None] + radius[:, None, None] * disc  # [J, 12, 2]
-    height, width = view.size
-    inside = (pixels >= 0).all(-1) & (pixels[..., 0] < width) & (pixels[..., 1] < height)
-    column = np.where(inside, pixels[..., 0], 0).astype(np.int64)
-    row = np.where(inside, pixels[..., 1], 0).astype(np.int64)
-    metres = depth[row, column] / 1000.0
-    at = (np.stack((column, row), -1) + 0.5 - np.asarray(view.principal_point)) / view.focal * metres[..., None]
-    surface = np.concatenate((at, metres[..., None]), -1)
-    near = np.linalg.norm(surface - points[:, None], axis=-1) <= reach[:, None]
-    seen = inside & (persons[row, column] == place + 1) & near
-    return np.where(ahead, np.minimum(seen.mean(1) * 1.5, 1.0), 0.0).astype(np.float32)
 
 
 def encode_map(name: str, values: Array) -> bytes:

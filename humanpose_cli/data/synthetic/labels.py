@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.conventions import SMPL24
-from humanpose_cli.data.label_maps import encode_map, point_visibility
+from humanpose_cli.data.label_maps import encode_map
 from humanpose_cli.data.samples import Person
 from humanpose_cli.data.synthetic.staging.renderer import RenderedScene
 from humanpose_cli.data.synthetic.staging.scene import StagedPerson
+from humanpose_cli.data.visibility import joint_visibility, landmark_visibility
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.rendering.view import View
 
@@ -23,10 +24,6 @@ __all__ = ["LANDMARKS", "encoded_maps", "encoded_picture", "people_of_frame"]
 Array = NDArray[Any]
 
 LANDMARKS = ("reposing19", "blazepose33")
-# Metres from a joint within which the surface around it lies; what is not named lies nearer.
-_REACH = {"pelvis": 0.2, "spine1": 0.19, "spine2": 0.19, "spine3": 0.2, "neck": 0.13, "head": 0.18}
-_REACH |= {"hip": 0.18, "collar": 0.15, "shoulder": 0.13, "knee": 0.1, "elbow": 0.085, "ear": 0.09, "nose": 0.08}
-_USUAL_REACH = 0.08
 _MARGIN = 0.04  # of the box's longer side: flesh and clothes beyond the joints
 
 
@@ -99,16 +96,12 @@ def _sure(points: Array) -> Array:
 
 def _keypoints(body: RiggedBody, name: str, points: Array, place: int, view: View, seen: RenderedScene) -> Array:
     """(J, 3): pixels, and how much of the surface around each joint is seen."""
-    names = SMPL24.joint_names if name == SMPL24.name else body.landmarks(name).skeleton.joint_names
-    reach = np.array([_reach(joint) for joint in names])
-    persons, depth = seen.maps["persons"], seen.maps["depth"]
-    visible = point_visibility(points, reach, place, view, persons, depth)  # type: ignore[arg-type]
+    if name == SMPL24.name:
+        visible = joint_visibility(points, place, view, seen.maps)
+    else:
+        visible = landmark_visibility(body, name, points, place, view, seen.maps)
     pixels = view.project(torch.from_numpy(points)).numpy()
     return np.concatenate((pixels, visible[:, None]), 1).astype(np.float32)
-
-
-def _reach(joint: str) -> float:
-    return _REACH.get(joint, _REACH.get(joint.removeprefix("left_").removeprefix("right_"), _USUAL_REACH))
 
 
 def _box(pixels: Array, place: int, seen: RenderedScene) -> Array:
