@@ -111,7 +111,9 @@ def _weights(base: ClothBase, points: Array) -> Array:
     """
     near, share = nearest_points(base, points, "trunk")
     trunk = (base.weights[near] * share[..., None]).sum(1)
-    left = ramp(points[:, 0], -0.11, 0.11)
+    # The further down, the wider: there the legs part most.
+    half = 0.11 + 0.2 * np.maximum(-points[:, 1], 0)
+    left = ramp(points[:, 0] / half, -1, 1)
     shank = 0.75 * ramp(-points[:, 1], 0.36, 0.6)
     legs = np.zeros_like(trunk)
     for side, part in (("left", left), ("right", 1 - left)):

@@ -1,0 +1,170 @@
+"""Clothes cover what they should: no skin through them, hems where they are cut, skirts that do not tear."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from wardrobe_people import FLIP, PLAIN, body, dressed, outfit, person, shirt, trousers, vertices_of
+
+from humanpose_cli.bodies.joint_angles import angles_from_named, angles_to_rotations
+from humanpose_cli.bodies.pose_sampling import sample_poses
+from humanpose_cli.data.synthetic.wardrobe import MATERIALS, dress, pose_dressed
+from humanpose_cli.data.synthetic.wardrobe.base import cloth_base
+from humanpose_cli.data.synthetic.wardrobe.cutting import cut_piece
+from humanpose_cli.data.synthetic.wardrobe.outfit import Skirt
+from humanpose_cli.data.synthetic.wardrobe.shells import bottom_field, top_field
+from humanpose_cli.engine.rasterising import rasterise
+
+SKIRT = Skirt(PLAIN, top=0.08, hem=-0.45, ease=0.01, flare=0.2, folds=0.01, pleats=9)
+
+
+def test_the_cloth_surface_is_the_bodys_with_more_points():
+    base = cloth_base(body())
+    count = len(body().template)
+    template = body().template.numpy()
+    np.testing.assert_array_equal(base.ends[:count], np.repeat(np.arange(count), 2).reshape(-1, 2))
+    a, b, c = (template[base.ends].mean(1)[base.faces[:, k]] for k in range(3))
+    fine = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    a, b, c = (template[body().faces.numpy()[:, k]] for k in range(3))
+    coarse = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    assert fine.sum() == pytest.approx(coarse.sum(), rel=1e-4)  # halved edges change no area and leave no gap
+    edges = np.sort(np.concatenate((base.faces, np.roll(base.faces, -1, 1))).reshape(2, -1).T, 1)
+    _, uses = np.unique(edges, axis=0, return_counts=True)
+    assert (uses == 2).all()  # closed: every edge has two triangles
+    np.testing.assert_allclose(base.weights.sum(1), 1, atol=1e-5)
+
+
+def test_a_piece_ends_on_the_zero_line():
+    base = cloth_base(body())
+    shape = base.shaped(np.zeros(10))
+    field = base.template[:, 1] - np.float32(0.1234)
+    piece = cut_piece(base, base.template, field, "top")
+    assert piece.vertices[:, 1].min() == pytest.approx(0.1234, abs=1e-5)
+    below = cut_piece(base, base.template, -field, "top")
+
+    def area(faces, points):
+        a, b, c = (points[faces[:, k]] for k in range(3))
+        return np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()
+
+    whole = area(base.faces, base.template)
+    assert area(piece.faces, piece.vertices) + area(below.faces, below.vertices) == pytest.approx(whole, rel=1e-4)
+    a, b, c = (piece.vertices[piece.faces[:, k]] for k in range(3))
+    outwards = np.cross(b - a, c - a)
+    middle = (a + b + c) / 3
+    chest = (np.abs(middle[:, 0]) < 0.1) & (middle[:, 1] > 0.2) & (middle[:, 1] < 0.4) & (middle[:, 2] > 0.07)
+    assert (outwards[chest, 2] > 0).mean() > 0.98  # cut triangles keep their winding
+    assert shape.normals.shape == base.template.shape
+
+
+def test_nothing_inside_gives_no_piece():
+    base = cloth_base(body())
+    assert cut_piece(base, base.template, np.full(len(base.template), -1.0), "top") is None
+
+
+@pytest.mark.parametrize("sleeve", [0.12, 0.3, 0.46])
+def test_sleeves_end_where_they_are_cut(sleeve):
+    base = cloth_base(body())
+    identity, _ = person(1)
+    mesh = dress(body(), identity, outfit(top=shirt(sleeve)), texture_size=64)
+    reached = base.where.arm[mesh.body_vertex[vertices_of(mesh, "top")]].max()
+    assert reached == pytest.approx(sleeve, abs=0.025)
+
+
+def test_clothes_stand_off_the_skin():
+    """The silhouette grows: cloth lies outside the body's surface, loose cloth further out."""
+    identity, _ = person(1)
+    normals = cloth_base(body()).shaped(identity.betas).normals
+    rest = body().rest(torch.from_numpy(identity.betas)[None]).vertices[0].numpy()
+    off = []
+    for looseness in (0.0, 0.05):
+        mesh = dress(body(), identity, outfit(top=replace(shirt(), looseness=looseness)), texture_size=64)
+        rows = vertices_of(mesh, "top")
+        under = mesh.body_vertex[rows]
+        off.append(((mesh.vertices[rows] - rest[under]) * normals[under]).sum(1))
+    assert np.quantile(off[0], 0.05) > -0.003
+    assert np.median(off[1]) > np.median(off[0]) + 0.01
+
+
+def seen_materials(mesh, pose, yaw, size=200):
+    """Faces seen by a camera 3 m away: (n,) rows."""
+    cosine, sine = np.cos(yaw), np.sin(yaw)
+    turn = torch.tensor([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]], dtype=torch.float32)
+    rotations = pose[None].clone()
+    rotations[:, 0] = FLIP @ turn @ rotations[:, 0]
+    vertices = pose_dressed(body(), mesh, rotations, torch.tensor([[0.0, 0.0, 3.2]]))
+    camera = torch.tensor([1.4 * size]), torch.tensor([[size / 2, size / 2]])
+    face = rasterise(vertices, torch.from_numpy(mesh.faces), *camera, (size, size)).face.numpy()
+    return face[face >= 0]
+
+
+def test_no_skin_shows_through_clothes():
+    """Over many people and poses; a rolled-up edge may show a little of what lies right under it."""
+    base, count = cloth_base(body()), len(body().template)
+    poses = sample_poses(24, torch.Generator().manual_seed(5))
+    through = pixels = 0
+    for i, pose in enumerate(poses):
+        seed = i % 12
+        _, worn = person(seed)
+        mesh = dressed(seed)
+        cover = np.full(count, -1.0)
+        for garment, field in ((worn.top, top_field), (worn.bottom, bottom_field), (worn.outer, top_field)):
+            if garment is not None:
+                cover = np.maximum(cover, field(garment, base.where)[:count])
+        seen = seen_materials(mesh, pose, 0.7 * i)
+        skin = seen[mesh.material[seen] == MATERIALS.index("skin")]
+        bad = (cover[mesh.body_vertex[mesh.faces[skin]]].min(1) > 0.01).sum()
+        assert bad < 0.01 * len(seen), f"person {seed}, pose {i}"
+        through, pixels = through + bad, pixels + len(seen)
+    assert through < 0.0015 * pixels
+
+
+def test_a_shirt_over_trousers_hides_their_waist():
+    identity, _ = person(1)
+    clothes = outfit(top=replace(shirt(), hem=-0.06), bottom=replace(trousers(), waist=0.12))
+    mesh = dress(body(), identity, clothes, texture_size=64)
+    rows = vertices_of(mesh, "bottom")
+    assert cloth_base(body()).where.y[mesh.body_vertex[rows]].max() < 0.02
+
+
+def stance(**angles: float):
+    named = {name.replace("__", "."): value for name, value in angles.items()}
+    return angles_to_rotations(angles_from_named(named)[None])
+
+
+@pytest.mark.parametrize(
+    "angles",
+    [
+        {"hip__abduction": 45.0},
+        {"left_hip__flexion": 75.0, "left_knee__flexion": 40.0, "right_hip__flexion": -15.0},
+        {"hip__flexion": 90.0, "knee__flexion": 90.0},
+    ],
+    ids=["wide", "step", "sitting"],
+)
+def test_skirts_do_not_tear(angles):
+    """No edge of the cloth grows to a multiple of what it was, in a wide stance, a step or sitting."""
+    identity, _ = person(1)
+    mesh = dress(body(), identity, outfit(top=replace(shirt(), hem=0.05), skirt=SKIRT), texture_size=64)
+    posed = pose_dressed(body(), mesh, stance(**angles), torch.zeros(1, 3))[0].numpy()
+    faces = mesh.faces[mesh.material == MATERIALS.index("skirt")]
+    edges = np.concatenate((faces[:, :2], faces[:, 1:]))
+    before, after = (np.linalg.norm(v[edges[:, 0]] - v[edges[:, 1]], axis=1) for v in (mesh.vertices, posed))
+    assert after.max() < 0.16
+    assert np.quantile(after / before, 0.98) < 2.6
+
+
+def test_a_skirt_goes_round_both_legs_and_hides_them():
+    identity, _ = person(1)
+    mesh = dress(body(), identity, outfit(skirt=SKIRT), texture_size=64)
+    rows = vertices_of(mesh, "skirt")
+    edges = np.sort(mesh.faces[mesh.material == MATERIALS.index("skirt")][:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), 1)
+    _, uses = np.unique(edges, axis=0, return_counts=True)
+    assert (uses == 1).sum() == 2 * 48  # open at waist and hem alone
+    hem = mesh.vertices[rows, 1] < mesh.vertices[rows, 1].min() + 0.03
+    assert np.ptp(mesh.vertices[rows][hem, 0]) > 0.3
+    where = cloth_base(body()).where
+    skin = mesh.body_vertex[vertices_of(mesh, "skin")]
+    legs = ~where.is_arm[skin]
+    assert not (legs & (where.y[skin] < 0.0) & (where.y[skin] > SKIRT.hem + 0.15)).any()
