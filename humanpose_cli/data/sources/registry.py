@@ -51,6 +51,7 @@ SOURCES: Mapping[str, SourceEntry] = {
     "deepfashion": _entry("deepfashion", "DeepFashion", "DeepFashion In-shop, for reposing", "estimator"),
     "up3d": _entry("up3d", "Up3d", "UP-3D: pictures with fitted SMPL bodies", "bodies"),
     "h36m": _entry("h36m", "H36m", "Human3.6M: calibrated videos with 3-D joints", "joint_fitter", "bodies"),
+    "humaneva": _entry("humaneva", "HumanEva", "HumanEva-I: calibrated videos with 3-D joints", "joint_fitter"),
     "3dpw": _entry("threedpw", "Threedpw", "3DPW: videos outdoors with SMPL bodies", "bodies"),
     "densepose": _entry("densepose_coco", "DensePoseCoco", "DensePose-COCO: people with surface points"),
     "densepose-posetrack": _entry(
