@@ -21,6 +21,9 @@ squares, never a reflection; what is returned is its inverse, x ↦ Rᵀ (x − 
     limbs      the bone's ends a, b and a third point that fixes the roll about the bone: b or a, whichever is elbow or
                knee, + |d| n, where d leads from there to the anchor, n = unit((b − a) × d). The anchor is the wrist for
                an upper arm, the shoulder for a lower arm, the ankle for a thigh, the hip for a shank.
+The authors' third point stands on one side; here one stands on either side, ± |d| n with half the weight each. Where
+the proportions of the limb change, the one-sided point would pull the bone off the target's bone, to opposite sides
+for a pose and its mirror image; so the bone falls on the bone, and mirrored poses give mirrored transforms.
 
 Where that leaves the rotation open, it is chosen, not left to rounding. Points are in a line where their spread across
 it is below 1/1000 of that along it, in either pose; so the third point counts only if it is off the line by more.
@@ -29,7 +32,8 @@ it is below 1/1000 of that along it, in either pose; so the third point counts o
     limbs      turn with the torso, then by the least angle from the bone so turned to the target's bone
 The scale then is the ratio of the points' spreads, that of the torso where the source's joints coincide. Joints that
 are not finite in either pose are left out of the fits. A part that is not known (no joint left, or an end of its bone
-missing) or whose joints coincide in the target (s = 0) gets a transform that is not a number: it reaches nothing.
+missing) or whose joints coincide in the target (s = 0) gets a transform that is not a number: it reaches nothing. A
+capsule one of whose joints is not known in the source is not a number either: it covers nothing.
 """
 
 from __future__ import annotations
@@ -158,7 +162,7 @@ def _capsules(source: Tensor) -> Tensor:
         (_joint(source, f"{a}_shoulder") - _joint(source, f"{b}_hip")).norm(dim=-1)
         for a, b in (("left", "right"), ("right", "left"))
     ]
-    trunk = torch.fmax(*diagonals)
+    trunk = torch.fmax(*(torch.where(d.isfinite(), d, torch.full_like(d, float("nan"))) for d in diagonals))
     capsules = []
     for _, start, end, diameter in _CAPSULES:
         radius = (0.5 * diameter * trunk)[:, None]
@@ -225,9 +229,9 @@ def _fit(source: Tensor, target: Tensor, weights: Tensor | None, rotation: Tenso
 
 def _spread(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean (B, 3) of weighted points, root of their summed squared distances from it, whether they are in a line."""
-    total = weights.sum(-1, keepdim=True).clamp_min(1)
+    total = weights.sum(-1, keepdim=True).clamp_min(0.5)
     mean = (weights[..., None] * points).sum(1) / total
-    centred = weights[..., None] * (points - mean[:, None])
+    centred = weights.sqrt()[..., None] * (points - mean[:, None])
     along, across = torch.linalg.svdvals(centred)[:, :2].unbind(-1)
     return mean, centred.flatten(1).norm(dim=-1), across <= IN_LINE * along
 
@@ -253,14 +257,15 @@ def _limb_motion(source: Tensor, target: Tensor, side: str, limb: str, base: Ten
         normal = torch.linalg.cross(bone, to_anchor)
         size = normal.norm(dim=-1, keepdim=True)
         reach = to_anchor.norm(dim=-1, keepdim=True)
-        third = _joint(pose, middle) + normal / size.clamp_min(1e-30) * reach
+        aside = normal / size.clamp_min(1e-30) * reach
         length = bone.norm(dim=-1, keepdim=True)
         off_line.append(((size > IN_LINE * length * reach) & (reach > IN_LINE * length)).squeeze(-1))
-        points.append(torch.stack((_joint(pose, start), _joint(pose, end), third), 1))
+        centre = _joint(pose, middle)
+        points.append(torch.stack((_joint(pose, start), _joint(pose, end), centre + aside, centre - aside), 1))
     weights = _known(*points)
     ends_known = weights[:, :2].prod(-1)
     weights = weights * ends_known[:, None]
-    weights[:, 2] *= (off_line[0] & off_line[1]).to(weights.dtype)
+    weights[:, 2:] *= 0.5 * (off_line[0] & off_line[1]).to(weights.dtype)[:, None]
     bones = [(p[:, 1] - p[:, 0]).nan_to_num(0.0, 0.0, 0.0) for p in points]
     rotation = _least_turn((base @ bones[0][..., None]).squeeze(-1), bones[1]) @ base
     return _fit(points[0], points[1], weights, rotation, scale)

@@ -25,8 +25,6 @@ __all__ = ["warp_parts"]
 
 # Nanoseconds that a voxel of the target takes one CPU thread, on average over the volume, and a part's plan.
 _VOXEL_COST, _PLAN_COST = 8, 300
-# Slices of the source whose gradient one CPU thread adds up.
-_SLAB = 4
 
 
 def _on_cpu(device: torch.device) -> bool:
@@ -35,7 +33,8 @@ def _on_cpu(device: torch.device) -> bool:
 
 def _rows(volume: Tensor) -> Tensor:
     """(B, C, D, H, W) → (B·D·H·W, C), contiguous; 16-bit numbers as int16 on CUDA, as float32 on the CPU."""
-    rows = volume.permute(0, 2, 3, 4, 1).contiguous().view(-1, volume.shape[1])
+    batch, channels, depth, height, width = volume.shape
+    rows = volume.permute(0, 2, 3, 4, 1).contiguous().view(batch * depth * height * width, channels)
     if rows.dtype == torch.float32:
         return rows
     return rows.float() if _on_cpu(rows.device) else rows.view(torch.int16)
@@ -126,8 +125,13 @@ def _to_volume(grad: Tensor, shape: torch.Size, storage: str, plans: Tensor, mas
     device, voxels = grad.device, grad.shape[0]
     out = zeros(grad.shape, torch.float32, device)
     if _on_cpu(device):
-        tasks = batch * -(-depth // _SLAB)
-        arguments = _arguments(shape, _SLAB, tasks, plans, masks, grad, grad, winners, out)
+        # Slices of the source whose gradient one task adds up, alone and in a fixed order: so the cut, which costs a
+        # little, changes no bit. Several tasks a thread even out that the person is in the middle.
+        threads = torch.get_num_threads()
+        slab = depth if threads == 1 else max(1, batch * depth // (4 * threads))
+        slab = min(slab, depth)
+        tasks = batch * -(-depth // slab)
+        arguments = _arguments(shape, slab, tasks, plans, masks, grad, grad, winners, out)
         launch(kernel.adjoint_slabs, tasks, arguments, device, voxels * _VOXEL_COST)
     else:
         tasks = voxels * (channels // 4 if channels % 4 == 0 else channels)
@@ -158,13 +162,14 @@ class _Warping(torch.autograd.Function):
         capsules: Tensor,
         part_of_capsule: Tensor,
         options: tuple[float, bool, Sequence[float]],
+        to_volume: bool,
+        to_transforms: bool,
     ) -> Tensor:
         shape = volume.shape
-        to_volume, to_transforms = ctx.needs_input_grad[:2]
-        ctx.shape, ctx.dtype, ctx.planar = shape, volume.dtype, options[1]
+        ctx.shape, ctx.dtype, ctx.parts, ctx.planar = shape, volume.dtype, transforms.shape[1], options[1]
         ctx.storage = "float32" if _on_cpu(volume.device) else _storage(volume.dtype)
         rows = _rows(volume)
-        if not volume.numel() or not transforms.shape[1]:
+        if not volume.numel() or not ctx.parts:
             ctx.save_for_backward()
             return _volume(torch.zeros_like(rows), shape, volume.dtype)
         size = (shape[2], shape[3], shape[4])
@@ -179,10 +184,10 @@ class _Warping(torch.autograd.Function):
         to_volume, to_transforms = ctx.needs_input_grad[:2]
         out_volume = out_transforms = None
         if not ctx.saved_tensors:
-            parts = ctx.parts
-            out_volume = torch.zeros_like(grad, dtype=ctx.dtype) if to_volume else None
-            out_transforms = grad.new_zeros((ctx.shape[0], parts, 3, 4), dtype=torch.float32) if to_transforms else None
-            return out_volume, out_transforms, None, None, None
+            out_volume = torch.zeros_like(grad) if to_volume else None
+            if to_transforms:
+                out_transforms = grad.new_zeros((ctx.shape[0], ctx.parts, 3, 4), dtype=torch.float32)
+            return out_volume, out_transforms, None, None, None, None, None
         plans, masks, winners, rows = ctx.saved_tensors
         upstream = _rows(grad)
         known = ctx.shape, ctx.storage, plans, masks, winners
@@ -193,7 +198,7 @@ class _Warping(torch.autograd.Function):
             if ctx.planar:
                 out_transforms[..., 2, :] = 0
                 out_transforms[..., 2] = 0
-        return out_volume, out_transforms, None, None, None
+        return out_volume, out_transforms, None, None, None, None, None
 
 
 def warp_parts(
@@ -207,4 +212,6 @@ def warp_parts(
 ) -> Tensor:
     """See `op.warp_parts`."""
     options = (softness, planar, voxel_size)
-    return _Warping.apply(volume, target_to_source, capsules.detach(), part_of_capsule, options)
+    # A function does not know whether gradients are wanted at all; what they need is kept only then.
+    needed = [torch.is_grad_enabled() and tensor.requires_grad for tensor in (volume, target_to_source)]
+    return _Warping.apply(volume, target_to_source, capsules.detach(), part_of_capsule, options, *needed)

@@ -16,7 +16,7 @@ from typing import Any
 
 import warp as wp
 
-from humanpose_cli.engine.warping import pieces
+from humanpose_cli.engine.warping import adjoint_pieces, pieces
 
 __all__ = [
     "MODULE",
@@ -135,13 +135,12 @@ def _kernel(name: str, storage: str, written: str, *parts: str) -> Any:
 
 
 _COMMON = pieces.CORNERS + pieces.SAMPLE
-_SPANS = pieces.SPAN + pieces.SLAB
 # On the CPU: 16-bit volumes are converted there.
-warp_slabs = _kernel("warp_slabs", "float32", "float32", _COMMON, pieces.GREATEST, _SPANS, pieces.WARP_SLAB)
-adjoint_slabs = _kernel("adjoint_slabs", "float32", "float32", _COMMON, _SPANS, pieces.ADJOINT_SLAB)
+warp_slabs = _kernel("warp_slabs", "float32", "float32", _COMMON, pieces.GREATEST, pieces.SPAN, pieces.WARP_SLAB)
+adjoint_slabs = _kernel("adjoint_slabs", "float32", "float32", _COMMON, pieces.SPAN, adjoint_pieces.ADJOINT_SLAB)
 # By how the volume is stored. Gradients to volumes are added up in float32.
 warp_voxels = {s: _kernel("warp_voxels", s, s, _COMMON, pieces.GREATEST, pieces.WARP_VOXEL) for s in STORAGES}
-adjoint_voxels = {s: _kernel("adjoint_voxels", s, "float32", _COMMON, pieces.ADJOINT_VOXEL) for s in STORAGES}
+adjoint_voxels = {s: _kernel("adjoint_voxels", s, "float32", _COMMON, adjoint_pieces.ADJOINT_VOXEL) for s in STORAGES}
 adjoint_to_transforms = {
-    s: _kernel("adjoint_to_transforms", s, "float32", pieces.SAMPLE, pieces.SPAN, pieces.ADJOINT_ROW) for s in STORAGES
+    s: _kernel("adjoint_to_transforms", s, "float32", pieces.SAMPLE, pieces.SPAN, adjoint_pieces.ADJOINT_ROW) for s in STORAGES
 }

@@ -5,9 +5,6 @@ are voxels, their columns channels.
 """
 
 __all__ = [
-    "ADJOINT_ROW",
-    "ADJOINT_SLAB",
-    "ADJOINT_VOXEL",
     "CORNERS",
     "GREATEST",
     "PLAN_PART",
@@ -15,7 +12,6 @@ __all__ = [
     "READ",
     "SAMPLE",
     "SIZES",
-    "SLAB",
     "SPAN",
     "WARP_SLAB",
     "WARP_VOXEL",
@@ -143,26 +139,41 @@ SAMPLE = """
     };
 """
 
-# The first and last voxel of a row from which a part may be reached, or an empty span.
+# Rows of a slice, and voxels of a row, from which a part may be reached: first and last, or an empty span. A sample's
+# position is step · i + start along every axis, with start somewhere between two bounds.
 SPAN = """
-    auto span_of = [&](const float* p, float y, float z, float z_low, float z_high, int& first, int& last) {
-        float from = 0.0f, to = (float)(width - 1);
+    auto narrow = [](float step, float least, float most, float low, float high, float end, float& from, float& to) {
+        if (wp::abs(step) < 1.0e-3f) {  // the position then hardly changes
+            const float room = 2.0e-3f * end;
+            if (!(most + room > low) || !(least - room < high))
+                from = 1.0f, to = 0.0f;
+            return;
+        }
+        // Grown by one, which is more than rounding takes.
+        const float a = (low - most) / step, b = (high - least) / step;
+        from = wp::min(a, b) - 1.0f > from ? wp::min(a, b) - 1.0f : from;
+        to = wp::max(a, b) + 1.0f < to ? wp::max(a, b) + 1.0f : to;
+    };
+    auto rows_of = [&](const float* p, float z, float z_low, float z_high, int& first, int& last) {
+        float from = 0.0f, to = p[12] < p[15] ? (float)(height - 1) : -1.0f;  // an empty box has no rows
         for (int i = 0; i < 3; ++i) {
-            const float step = p[4 * i];
-            const float start = p[4 * i + 1] * y + p[4 * i + 2] * z + p[4 * i + 3];  // where x + 0.5 is 0.5
+            const float start = 0.5f * p[4 * i + 1] + p[4 * i + 2] * z + p[4 * i + 3] - 0.5f;
+            const float across = p[4 * i] * (float)width;
             const float low = i == 2 ? wp::max(p[14], z_low) : p[12 + i];
             const float high = i == 2 ? wp::min(p[17], z_high) : p[15 + i];
-            if (wp::abs(step) < 1.0e-3f) {  // a row then hardly moves along this axis
-                const float room = 2.0e-3f * (float)(width + 2);
-                if (!(start + room > low + 0.5f) || !(start - room < high + 0.5f))
-                    from = 1.0f, to = 0.0f;
-                continue;
-            }
-            const float a = (low + 0.5f - start) / step - 0.5f, b = (high + 0.5f - start) / step - 0.5f;
-            // Rounding never takes more than the one voxel by which a span is grown.
-            const float least = wp::min(a, b) - 1.0f, most = wp::max(a, b) + 1.0f;
-            from = least > from ? least : from;
-            to = most < to ? most : to;
+            narrow(p[4 * i + 1], start + wp::min(across, 0.0f), start + wp::max(across, 0.0f), low, high,
+                   (float)height, from, to);
+        }
+        first = from <= to ? (int)wp::ceil(from) : 1;
+        last = from <= to ? (int)wp::floor(to) : 0;
+    };
+    auto span_of = [&](const float* p, float y, float z, float z_low, float z_high, int& first, int& last) {
+        float from = 0.0f, to = p[12] < p[15] ? (float)(width - 1) : -1.0f;
+        for (int i = 0; i < 3; ++i) {
+            const float start = 0.5f * p[4 * i] + p[4 * i + 1] * y + p[4 * i + 2] * z + p[4 * i + 3] - 0.5f;
+            const float low = i == 2 ? wp::max(p[14], z_low) : p[12 + i];
+            const float high = i == 2 ? wp::min(p[17], z_high) : p[15 + i];
+            narrow(p[4 * i], start, start, low, high, (float)width, from, to);
         }
         first = from <= to ? (int)wp::ceil(from) : 1;
         last = from <= to ? (int)wp::floor(to) : 0;
@@ -171,10 +182,11 @@ SPAN = """
 
 # The greatest of the parts' samples in some channels of one voxel; true if it is to be written.
 GREATEST = """
-    struct Sixty4 { enum { width = 64 }; };
-    struct Sixteen { enum { width = 16 }; };
-    struct Four { enum { width = 4 }; };
-    struct One { enum { width = 1 }; };
+    struct Sixty4 { enum { width = 64 }; int at(int c) const { return c; } };
+    struct Sixteen { enum { width = 16 }; int at(int c) const { return c; } };
+    struct Four { enum { width = 4 }; int at(int c) const { return c; } };
+    struct One { enum { width = 1 }; int at(int c) const { return c; } };
+    struct Four_apart { enum { width = 4 }; int step; int at(int c) const { return c * step; } };
     auto greatest = [&](auto size, int b, int x, int y, int z, int channel, const int* candidates, int count) {
         const int N = decltype(size)::width;
         float best[N];
@@ -196,7 +208,7 @@ GREATEST = """
             for (int k = 0; k < n; ++k) {
                 const auto* from = volume.data + row[k] * channels + channel;
                 for (int c = 0; c < N; ++c)
-                    sum[c] += weight[k] * read(from + c);
+                    sum[c] += weight[k] * read(from + size.at(c));
             }
             if (reached++ == 0) {
                 for (int c = 0; c < N; ++c) {
@@ -221,44 +233,35 @@ GREATEST = """
             }
         }
         for (int c = 0; c < N; ++c)
-            write(out.data + to + c, best[c]);
+            write(out.data + to + size.at(c), best[c]);
         if (winner.shape[0] > 0) {
             for (int c = 0; c < N; ++c)
-                winner.data[to + c] = (unsigned char)won[c];
+                winner.data[to + size.at(c)] = (unsigned char)won[c];
         }
         return true;
     };
 """
 
 
-# Which parts may be reached from a slice: their samples' range over it meets their box.
-SLAB = """
-    auto reach_slab = [&](const float* p, float z, float z_low, float z_high) {
-        bool meets = true;
-        for (int i = 0; i < 3; ++i) {
-            const float x = p[4 * i] * (float)width, y = p[4 * i + 1] * (float)height;
-            const float start = p[4 * i + 2] * z + p[4 * i + 3] - 0.5f;
-            const float low = i == 2 ? wp::max(p[14], z_low) : p[12 + i];
-            const float high = i == 2 ? wp::min(p[17], z_high) : p[15 + i];
-            meets = meets && start + wp::max(x, 0.0f) + wp::max(y, 0.0f) > low
-                && start + wp::min(x, 0.0f) + wp::min(y, 0.0f) < high;
-        }
-        return meets;
-    };
-"""
-
 WARP_SLAB = """
     const int slice = (int)((long long)t * stride % ((long long)batch * depth));
     const int b = slice / depth, z = slice % depth;
     const float* own = plans.data + (long long)b * parts * PLAN_SIZE;
-    int active[255], spanned[255], first[255], last[255], candidates[255];
-    int actives = 0;
-    for (int part = 0; part < parts; ++part)
-        if (reach_slab(own + part * PLAN_SIZE, (float)z + 0.5f, -2.0f, 1.0e9f))
+    int active[255], top[255], bottom[255], spanned[255], first[255], last[255], candidates[255];
+    int actives = 0, y_begin = height, y_end = -1;
+    for (int part = 0; part < parts; ++part) {
+        rows_of(own + part * PLAN_SIZE, (float)z + 0.5f, -2.0f, 1.0e9f, top[actives], bottom[actives]);
+        if (top[actives] <= bottom[actives]) {
+            y_begin = wp::min(y_begin, top[actives]);
+            y_end = wp::max(y_end, bottom[actives]);
             active[actives++] = part;
-    for (int y = 0; y < height; ++y) {
+        }
+    }
+    for (int y = y_begin; y <= y_end; ++y) {
         int spans = 0, begin = width, end = -1;
         for (int i = 0; i < actives; ++i) {
+            if (y < top[i] || y > bottom[i])
+                continue;
             const float* p = own + active[i] * PLAN_SIZE;
             span_of(p, (float)y + 0.5f, (float)z + 0.5f, -2.0f, 1.0e9f, first[spans], last[spans]);
             if (first[spans] <= last[spans]) {
@@ -285,148 +288,18 @@ WARP_SLAB = """
     }
 """
 
+# Four channels a thread, as far apart as there are threads to a voxel: neighbouring threads read neighbouring numbers.
 WARP_VOXEL = """
-    const int width_of_group = channels % 4 == 0 ? 4 : 1;
-    const int groups = channels / width_of_group;
-    const int channel = t % groups * width_of_group;
-    const int v = t / groups;
+    const int own = channels % 4 == 0 ? 4 : 1;
+    const int threads = channels / own;
+    const int channel = t % threads, v = t / threads;
     const int x = v % width, y = v / width % height, z = v / width / height % depth, b = v / width / height / depth;
-    const bool written = width_of_group == 4 ? greatest(Four(), b, x, y, z, channel, (const int*)0, parts)
-                                             : greatest(One(), b, x, y, z, channel, (const int*)0, parts);
-    if (!written)
-        for (int c = 0; c < width_of_group; ++c) {
-            write(out.data + (long long)v * channels + channel + c, 0.0f);
-            if (winner.shape[0] > 0)
-                winner.data[(long long)v * channels + channel + c] = 0;
-        }
-"""
-
-ADJOINT_SLAB = """
-    const int slabs = (depth + slab - 1) / slab;
-    const int task = (int)((long long)t * stride % ((long long)batch * slabs));
-    const int b = task / slabs, z_begin = task % slabs * slab, z_end = wp::min(z_begin + slab, depth);
-    const float z_low = (float)(z_begin - 1), z_high = (float)z_end;
-    const int whole = channels / 16 * 16;
-    for (int z = 0; z < depth; ++z)
-        for (int part = 0; part < parts; ++part) {
-            const float* p = plans.data + ((long long)b * parts + part) * PLAN_SIZE;
-            if (!reach_slab(p, (float)z + 0.5f, z_low, z_high))
-                continue;
-            for (int y = 0; y < height; ++y) {
-                int first, last;
-                span_of(p, (float)y + 0.5f, (float)z + 0.5f, z_low, z_high, first, last);
-                for (int x = first; x <= last; ++x) {
-                    const long long v = ((long long)b * depth + z) * slice_size + (long long)y * width + x;
-                    const unsigned char* won = winner.data + v * channels;
-                    unsigned char any = 0;
-                    for (int c = 0; c < channels; ++c)
-                        any |= won[c] == (unsigned char)(part + 1);
-                    float s[3], weight[8];
-                    long long row[8];
-                    if (!any || !sampled(p, (float)x + 0.5f, (float)y + 0.5f, (float)z + 0.5f, s))
-                        continue;
-                    const int n = corners_at(b, part, s[0], s[1], s[2], z_begin, z_end, row, weight);
-                    const float* from = upstream.data + v * channels;
-                    for (int c = 0; c < whole; c += 16) {
-                        float own[16];
-                        for (int i = 0; i < 16; ++i)
-                            own[i] = won[c + i] == (unsigned char)(part + 1) ? from[c + i] : 0.0f;
-                        for (int k = 0; k < n; ++k) {
-                            float* to = out.data + row[k] * channels + c;
-                            for (int i = 0; i < 16; ++i)
-                                to[i] += weight[k] * own[i];
-                        }
-                    }
-                    for (int c = whole; c < channels; ++c)
-                        if (won[c] == (unsigned char)(part + 1))
-                            for (int k = 0; k < n; ++k)
-                                out.data[row[k] * channels + c] += weight[k] * from[c];
-                }
-            }
-        }
-"""
-
-ADJOINT_VOXEL = """
-    const int width_of_group = channels % 4 == 0 ? 4 : 1;
-    const int groups = channels / width_of_group;
-    const int channel = t % groups * width_of_group;
-    const int v = t / groups;
-    const int x = v % width, y = v / width % height, z = v / width / height % depth, b = v / width / height / depth;
-    const long long start = (long long)v * channels + channel;
-    for (int i = 0; i < width_of_group; ++i) {
-        const int won = winner.data[start + i];
-        bool done = won == 0;
-        for (int c = 0; c < i; ++c)
-            done = done || winner.data[start + c] == won;
-        if (done)
-            continue;
-        float s[3], weight[8];
-        long long row[8];
-        const float* p = plans.data + ((long long)b * parts + won - 1) * PLAN_SIZE;
-        sampled(p, (float)x + 0.5f, (float)y + 0.5f, (float)z + 0.5f, s);
-        const int n = corners_at(b, won - 1, s[0], s[1], s[2], 0, depth, row, weight);
-        for (int c = i; c < width_of_group; ++c)
-            if (winner.data[start + c] == won) {
-                const float own = read(upstream.data + start + c);
-                for (int k = 0; k < n; ++k)
-                    wp::atomic_add(out.data + row[k] * channels + channel + c, weight[k] * own);
-            }
+    const bool written = own == 4 ? greatest(Four_apart{threads}, b, x, y, z, channel, (const int*)0, parts)
+                                  : greatest(One(), b, x, y, z, channel, (const int*)0, parts);
+    for (int c = 0; c < own && !written; ++c) {
+        const long long to = (long long)v * channels + channel + c * threads;
+        write(out.data + to, 0.0f);
+        if (winner.shape[0] > 0)
+            winner.data[to] = 0;
     }
-"""
-
-# A corner's weight is f(x) f(y) f(z) M; what counts is its slope, so corners of weight zero take part.
-ADJOINT_ROW = """
-    const int part = t % parts, y = t / parts % height, z = t / parts / height % depth, b = t / parts / height / depth;
-    const float* p = plans.data + ((long long)b * parts + part) * PLAN_SIZE;
-    const float* mask = masks.data + (long long)(b * parts + part) * slices * slice_size;
-    float total[12] = {};
-    int first, last;
-    span_of(p, (float)y + 0.5f, (float)z + 0.5f, -2.0f, 1.0e9f, first, last);
-    for (int x = first; x <= last; ++x) {
-        const long long v = ((long long)b * depth + z) * slice_size + (long long)y * width + x;
-        const unsigned char* won = winner.data + v * channels;
-        unsigned char any = 0;
-        for (int c = 0; c < channels; ++c)
-            any |= won[c] == (unsigned char)(part + 1);
-        float s[3], slope[3] = {};
-        if (!any || !sampled(p, (float)x + 0.5f, (float)y + 0.5f, (float)z + 0.5f, s))
-            continue;
-        const int x0 = (int)wp::floor(s[0]), y0 = (int)wp::floor(s[1]), z0 = (int)wp::floor(s[2]);
-        const float fx = s[0] - (float)x0, fy = s[1] - (float)y0, fz = s[2] - (float)z0;
-        for (int corner = 0; corner < 8; ++corner) {
-            const int dx = corner & 1, dy = corner >> 1 & 1, dz = corner >> 2;
-            if (x0 + dx < 0 || x0 + dx >= width || y0 + dy < 0 || y0 + dy >= height || z0 + dz < 0 || z0 + dz >= depth)
-                continue;
-            const long long place = (long long)(y0 + dy) * width + x0 + dx;
-            const float covered = mask[(flat ? 0 : (z0 + dz) * slice_size) + place];
-            if (covered == 0.0f)
-                continue;
-            const float wx = dx ? fx : 1.0f - fx, wy = dy ? fy : 1.0f - fy, wz = dz ? fz : 1.0f - fz;
-            const bool unread = wx * wy * wz == 0.0f;
-            const auto* from = volume.data + (((long long)b * depth + z0 + dz) * slice_size + place) * channels;
-            const auto* own = upstream.data + v * channels;
-            float lanes[16] = {};
-            for (int c = 0; c < channels; c += 16)
-                for (int i = 0; i < 16 && c + i < channels; ++i) {
-                    const float value = read(from + c + i);
-                    const bool counts = won[c + i] == (unsigned char)(part + 1) && !(unread && !wp::isfinite(value));
-                    lanes[i] += counts ? read(own + c + i) * value : 0.0f;
-                }
-            float product = 0.0f;
-            for (int i = 0; i < 16; ++i)
-                product += lanes[i];
-            product *= covered;
-            slope[0] += (dx ? product : -product) * wy * wz;
-            slope[1] += (dy ? product : -product) * wx * wz;
-            slope[2] += (dz ? product : -product) * wx * wy;
-        }
-        for (int i = 0; i < 3; ++i) {
-            total[4 * i] += slope[i] * ((float)x + 0.5f);
-            total[4 * i + 1] += slope[i] * ((float)y + 0.5f);
-            total[4 * i + 2] += slope[i] * ((float)z + 0.5f);
-            total[4 * i + 3] += slope[i];
-        }
-    }
-    for (int i = 0; i < 12; ++i)
-        out.data[(long long)t * 12 + i] = total[i];
 """

@@ -40,7 +40,7 @@ def warp_parts(
     centres = torch.stack(torch.broadcast_tensors(x, y[:, None], z[:, None, None], torch.ones((), **like)), -1)
 
     best = torch.zeros_like(features)
-    reached_by = torch.zeros_like(masks[:, 0])[:, None]  # [B, 1, D, H, W]
+    reached_by = torch.zeros_like(best[:, :1])  # [B, 1, D, H, W]
     for part in range(parts):
         transform = _planar(target_to_source[:, part]) if planar else target_to_source[:, part]
         positions = torch.einsum("bij,dhwj->bdhwi", transform, centres) - 0.5
