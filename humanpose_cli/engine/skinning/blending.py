@@ -44,7 +44,7 @@ def blend_shapes(template: Tensor, weights: Tensor, directions: Tensor) -> Tenso
 
 
 def _onednn_is_faster(a: Tensor, b: Tensor) -> bool:
-    large = a.shape[0] * b.shape[0] * b.shape[1] >= _LARGE_PRODUCT
+    large = a.shape[0] * b.shape[0] * b.shape[1] > _LARGE_PRODUCT
     if not large or a.device.type != "cpu" or a.dtype != torch.float32:
         return False
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
