@@ -1,0 +1,139 @@
+"""C++ of the warp's adjoints, on top of the pieces that they share with the warp."""
+
+__all__ = ["ADJOINT_ROW", "ADJOINT_SLAB", "ADJOINT_VOXEL"]
+
+ADJOINT_SLAB = """
+    const int slabs = (depth + slab - 1) / slab;
+    const int task = (int)((long long)t * stride % ((long long)batch * slabs));
+    const int b = task / slabs, z_begin = task % slabs * slab, z_end = wp::min(z_begin + slab, depth);
+    const float z_low = (float)(z_begin - 1), z_high = (float)z_end;
+    const int whole = channels / 16 * 16;
+    for (int z = 0; z < depth; ++z)
+        for (int part = 0; part < parts; ++part) {
+            const float* p = plans.data + ((long long)b * parts + part) * PLAN_SIZE;
+            int top, bottom, first, last;
+            rows_of(p, (float)z + 0.5f, z_low, z_high, top, bottom);
+            for (int y = top; y <= bottom; ++y) {
+                span_of(p, (float)y + 0.5f, (float)z + 0.5f, z_low, z_high, first, last);
+                for (int x = first; x <= last; ++x) {
+                    const long long v = ((long long)b * depth + z) * slice_size + (long long)y * width + x;
+                    const unsigned char* won = winner.data + v * channels;
+                    unsigned char any = 0;
+                    for (int c = 0; c < channels; ++c)
+                        any |= won[c] == (unsigned char)(part + 1);
+                    float s[3], weight[8];
+                    long long row[8];
+                    if (!any || !sampled(p, (float)x + 0.5f, (float)y + 0.5f, (float)z + 0.5f, s))
+                        continue;
+                    const int n = corners_at(b, part, s[0], s[1], s[2], z_begin, z_end, row, weight);
+                    const float* from = upstream.data + v * channels;
+                    for (int c = 0; c < whole; c += 16) {
+                        float own[16];
+                        for (int i = 0; i < 16; ++i)
+                            own[i] = won[c + i] == (unsigned char)(part + 1) ? from[c + i] : 0.0f;
+                        for (int k = 0; k < n; ++k) {
+                            float* to = out.data + row[k] * channels + c;
+                            for (int i = 0; i < 16; ++i)
+                                to[i] += weight[k] * own[i];
+                        }
+                    }
+                    for (int c = whole; c < channels; ++c)
+                        if (won[c] == (unsigned char)(part + 1))
+                            for (int k = 0; k < n; ++k)
+                                out.data[row[k] * channels + c] += weight[k] * from[c];
+                }
+            }
+        }
+"""
+
+ADJOINT_VOXEL = """
+    const int own = channels % 4 == 0 ? 4 : 1;
+    const int threads = channels / own;
+    const int channel = t % threads, v = t / threads;
+    const int x = v % width, y = v / width % height, z = v / width / height % depth, b = v / width / height / depth;
+    const long long start = (long long)v * channels + channel;
+    int won[4];
+    for (int i = 0; i < own; ++i)
+        won[i] = winner.data[start + i * threads];
+    for (int i = 0; i < own; ++i) {
+        bool done = won[i] == 0;
+        for (int c = 0; c < i; ++c)
+            done = done || won[c] == won[i];
+        if (done)
+            continue;
+        float s[3], weight[8];
+        long long row[8];
+        const float* p = plans.data + ((long long)b * parts + won[i] - 1) * PLAN_SIZE;
+        sampled(p, (float)x + 0.5f, (float)y + 0.5f, (float)z + 0.5f, s);
+        const int n = corners_at(b, won[i] - 1, s[0], s[1], s[2], 0, depth, row, weight);
+        for (int c = i; c < own; ++c) {
+            if (won[c] != won[i])
+                continue;
+            const float upper = read(upstream.data + start + c * threads);
+            for (int k = 0; k < n; ++k)
+                wp::atomic_add(out.data + row[k] * channels + channel + c * threads, weight[k] * upper);
+        }
+    }
+"""
+
+# A corner's weight is f(x) f(y) f(z) M; what counts is its slope, so corners of weight zero take part.
+ADJOINT_ROW = """
+    const int part = t % parts, y = t / parts % height, z = t / parts / height % depth, b = t / parts / height / depth;
+    const float* p = plans.data + ((long long)b * parts + part) * PLAN_SIZE;
+    const float* mask = masks.data + (long long)(b * parts + part) * slices * slice_size;
+    const int whole = channels / 16 * 16;
+    float total[12] = {};
+    int first, last;
+    span_of(p, (float)y + 0.5f, (float)z + 0.5f, -2.0f, 1.0e9f, first, last);
+    for (int x = first; x <= last; ++x) {
+        const long long v = ((long long)b * depth + z) * slice_size + (long long)y * width + x;
+        const unsigned char* won = winner.data + v * channels;
+        unsigned char any = 0;
+        for (int c = 0; c < channels; ++c)
+            any |= won[c] == (unsigned char)(part + 1);
+        float s[3], slope[3] = {};
+        if (!any || !sampled(p, (float)x + 0.5f, (float)y + 0.5f, (float)z + 0.5f, s))
+            continue;
+        const int x0 = (int)wp::floor(s[0]), y0 = (int)wp::floor(s[1]), z0 = (int)wp::floor(s[2]);
+        const float fx = s[0] - (float)x0, fy = s[1] - (float)y0, fz = s[2] - (float)z0;
+        for (int corner = 0; corner < 8; ++corner) {
+            const int dx = corner & 1, dy = corner >> 1 & 1, dz = corner >> 2;
+            if (x0 + dx < 0 || x0 + dx >= width || y0 + dy < 0 || y0 + dy >= height || z0 + dz < 0 || z0 + dz >= depth)
+                continue;
+            const long long place = (long long)(y0 + dy) * width + x0 + dx;
+            const float covered = mask[(flat ? 0 : (z0 + dz) * slice_size) + place];
+            if (covered == 0.0f)
+                continue;
+            const float wx = dx ? fx : 1.0f - fx, wy = dy ? fy : 1.0f - fy, wz = dz ? fz : 1.0f - fz;
+            const bool unread = wx * wy * wz == 0.0f;
+            const auto* from = volume.data + (((long long)b * depth + z0 + dz) * slice_size + place) * channels;
+            const auto* own = upstream.data + v * channels;
+            float lanes[16] = {};
+            auto add = [&](int c, int i) {
+                const float value = read(from + c);
+                const bool counts = won[c] == (unsigned char)(part + 1) && !(unread && value - value != 0.0f);
+                lanes[i] += counts ? read(own + c) * value : 0.0f;
+            };
+            for (int c = 0; c < whole; c += 16)
+                for (int i = 0; i < 16; ++i)
+                    add(c + i, i);
+            for (int c = whole; c < channels; ++c)
+                add(c, c - whole);
+            float product = 0.0f;
+            for (int i = 0; i < 16; ++i)
+                product += lanes[i];
+            product *= covered;
+            slope[0] += (dx ? product : -product) * wy * wz;
+            slope[1] += (dy ? product : -product) * wx * wz;
+            slope[2] += (dz ? product : -product) * wx * wy;
+        }
+        for (int i = 0; i < 3; ++i) {
+            total[4 * i] += slope[i] * ((float)x + 0.5f);
+            total[4 * i + 1] += slope[i] * ((float)y + 0.5f);
+            total[4 * i + 2] += slope[i] * ((float)z + 0.5f);
+            total[4 * i + 3] += slope[i];
+        }
+    }
+    for (int i = 0; i < 12; ++i)
+        out.data[(long long)t * 12 + i] = total[i];
+"""
