@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,10 +20,11 @@ from humanpose_cli.data.sources.pictures import encode_pixels
 from humanpose_cli.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
-__all__ = ["CropOptions", "Shot", "placed_by_joints", "with_body"]
+__all__ = ["CropOptions", "Shot", "placed_by_joints", "with_body", "with_joints"]
 
 Array = NDArray[Any]
 _LEAST_CROP = 32
+_NEAREST = 0.1  # metres
 
 
 @dataclass(frozen=True)
@@ -52,46 +53,41 @@ class Shot:
     """One frame of a calibrated camera, on its way to a sample.
 
     pixels  (H, W, 3) uint8, the laboratory's picture
-    joints  skeleton name → (J, 4) metres, camera axes, and confidence; keypoints and the box are made of them
-    around  (N, 3) metres, camera axes: what the crop must show; None for the joints that are known
+    around  (N, 3) metres, camera axes: what a crop must show
     """
 
     pixels: NDArray[np.uint8]
     lens: Lens
-    joints: Mapping[str, Array]
-    around: Array | None = None
+    around: Array
 
     def view(self, crop_size: int) -> PinholeView:
-        """What of it is kept; the whole picture where nothing says where the person is."""
-        size = (self.pixels.shape[1], self.pixels.shape[0])
-        around = self.around
-        if around is None:
-            known = [points[points[:, 3] > 0, :3] for points in self.joints.values()]
-            around = np.concatenate(known) if known else np.zeros((0, 3))
-        around = around[around[:, 2] > 0.1]  # nothing behind the camera can be cut out
-        if not crop_size or not len(around):
-            return whole_view(self.lens, size)
-        return person_view(self.lens, around, crop_size)
+        """What of it is kept; the whole picture where nothing says where people are."""
+        ahead = self.around[self.around[:, 2] > _NEAREST]  # nothing behind the camera can be cut out
+        if not crop_size or not len(ahead):
+            return whole_view(self.lens, (self.pixels.shape[1], self.pixels.shape[0]))
+        return person_view(self.lens, ahead, crop_size)
 
-    def sample(self, name: str, person: Person, view: PinholeView, **facts: Any) -> Sample:
-        """The stored picture with its camera and the person, whose keypoints and box are the projected joints.
-
-        facts  further fields of the sample
-        """
+    def sample(self, name: str, view: PinholeView, people: Sequence[Person], **facts: Any) -> Sample:
+        """The stored picture with its camera; facts are further fields of the sample."""
         picture = encode_pixels(view.take(self.pixels, self.lens))
-        keypoints = {skeleton: _projected(points, view) for skeleton, points in self.joints.items()}
-        seen = [points[points[:, 2] > 0, :2] for points in keypoints.values()]
-        box = box_around(np.concatenate(seen), view.size) if seen else None
-        person = replace(person, joints=dict(self.joints), keypoints=keypoints, box=box)
         return Sample(
             name=name,
             image=picture.image,
             size=picture.size,
             focal=view.focal,
             principal_point=view.principal_point,
-            people=[person],
+            people=people,
             **facts,
         )
+
+
+def with_joints(person: Person, skeleton: str, joints: Array, view: PinholeView) -> Person:
+    """The person with joints (J, 4), metres in camera axes and confidence, and the keypoints and the box that a view
+    has of them.
+    """
+    keypoints = _projected(joints, view)
+    seen = keypoints[keypoints[:, 2] > 0, :2]
+    return replace(person, joints={skeleton: joints}, keypoints={skeleton: keypoints}, box=box_around(seen, view.size))
 
 
 def _projected(points: Array, view: PinholeView) -> Array:

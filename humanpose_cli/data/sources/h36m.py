@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.data.estimators import FittedBodies, SourceTools
 from humanpose_cli.data.samples import Group, Person, Sample
-from humanpose_cli.data.sources.cropped import CropOptions, Shot, placed_by_joints, with_body
+from humanpose_cli.data.sources.cropped import CropOptions, Shot, placed_by_joints, with_body, with_joints
 from humanpose_cli.data.sources.densepose_pictures import encode_densepose, read_densepose
 from humanpose_cli.data.sources.folder_source import FolderSource, Listing, check_count
 from humanpose_cli.data.sources.h36m_files import (
@@ -208,12 +208,12 @@ class H36mSource(FolderSource):
         people = self._people(view, frames, joints)
         splits = {name: split[view.subject] for name, split in PROTOCOLS.items()}
         for row, (frame, pixels) in enumerate(self._decoded(view, frames)):
-            shot = Shot(pixels, camera.lens, {"h36m17": joints[row]})
+            shot = Shot(pixels, camera.lens, joints[row, :, :3])
             kept = shot.view(self.options.crop_size)
             yield shot.sample(
                 f"{view.sequence}/{frame:06d}",
-                people[row],
                 kept,
+                [with_joints(people[row], "h36m17", joints[row], kept)],
                 sequence=view.sequence,
                 frame=frame,
                 splits={name: split for name, split in splits.items() if name != "nbf" or frame % _NBF_EVERY == 0},

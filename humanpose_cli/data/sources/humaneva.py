@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from humanpose_cli.data.estimators import SourceTools
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.data.sources.c3d_files import read_c3d
-from humanpose_cli.data.sources.cropped import CropOptions, Shot, with_body
+from humanpose_cli.data.sources.cropped import CropOptions, Shot, with_body, with_joints
 from humanpose_cli.data.sources.folder_source import FolderSource, Listing
 from humanpose_cli.data.sources.humaneva_files import (
     Synchronisation,
@@ -177,11 +177,13 @@ class HumanEvaSource(FolderSource):
             if (pixels.shape[1], pixels.shape[0]) != _SIZE:
                 found = str((pixels.shape[1], pixels.shape[0]))
                 raise InputError(path, "has another size than the camera's", expected=str(_SIZE), got=found)
-            shot = Shot(pixels, camera.lens, {"h36m17": joints[row]})
+            known = joints[row, :, 3] > 0
+            shot = Shot(pixels, camera.lens, joints[row, known, :3])
+            kept = shot.view(self.options.crop_size)
             yield shot.sample(
                 f"{video.name}/{number:06d}",
-                people[row],
-                shot.view(self.options.crop_size),
+                kept,
+                [with_joints(people[row], "h36m17", joints[row], kept)],
                 sequence=video.name,
                 frame=number,
                 splits=_splits(video, int(video.frames[row])),
