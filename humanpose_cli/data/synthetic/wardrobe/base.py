@@ -74,6 +74,12 @@ class ClothBase:
         return strongest_bones(self.weights)
 
     @cached_property
+    def head(self) -> Array:
+        """Rows of the points that hair and what is worn on the head may lie over: head and neck."""
+        height = self.where.y - np.float32(0.5)
+        return np.flatnonzero(~self.where.is_arm & (height > 0) & (np.hypot(self.where.x, self.where.z) < 0.2))
+
+    @cached_property
     def gather(self) -> csr_matrix:
         """(N, F) sums the values of the faces round each point."""
         count = self.faces.size
@@ -182,9 +188,10 @@ def _refined(points: Array, faces: Array, uv: Array, uv_faces: Array) -> tuple[A
         for triangle in _split_triangles(tuple(wanted)):
             triangles.append(corners[:, triangle])
             uv_triangles.append(uv_corners[:, triangle])
+    used, uv_rows = np.unique(np.concatenate(uv_triangles), return_inverse=True)
     own = np.repeat(np.arange(count), 2).reshape(-1, 2)
     ends = np.concatenate((own, np.stack((first[long], second[long]), 1)))
-    return np.concatenate(triangles), np.concatenate(uv_triangles), uv.astype(np.float32), ends
+    return np.concatenate(triangles), uv_rows.reshape(-1, 3), uv[used].astype(np.float32), ends
 
 
 def _split_triangles(split: tuple[bool, ...]) -> list[tuple[int, int, int]]:

@@ -182,31 +182,45 @@ class Fitting:
 
     def put_on_head(self) -> None:
         """Hair, and what is worn over it."""
-        hair, wear, where = self.identity.hair, self.outfit.headwear, self.base.where
-        hidden = None if wear is None else headwear_field(wear, where) - np.float32(0.012)
+        hair, wear, rows = self.identity.hair, self.outfit.headwear, self.base.head
+        where = self.base.where.at(rows)
+        worn = None if wear is None else headwear_field(wear, where)
         if hair.style != "bald":
             field = hair_field(hair, where)
             thickness = hair_thickness(hair, where, field, self.random)
-            if wear is not None:
+            if worn is not None:
                 thickness = np.minimum(thickness, 0.012)
-            self._add_shell("hair", field, thickness, hidden)
+            hidden = None if worn is None else self._on_head(worn - np.float32(0.012))
+            self._add_shell("hair", self._on_head(field), self._on_head(thickness), hidden)
             ears = ear_cover(hair, where)
             if ears is not None:
-                self.covered = np.maximum(self.covered, ears)
-            wrapped = wear is not None and wear.kind in ("hood", "scarf")
-            for grid in hair_grids(hair, self.base, self.random, under_hat=wear is not None):
-                if not wrapped and (wear is None or hair.style != "bun"):
-                    self._add_loft("hair", grid, "hair")
+                self.covered[rows] = np.maximum(self.covered[rows], ears)
+            self._add_hair_lofts()
             paint_hair(hair, self.texels, self.image, self.identity.seed)
-            paint_hair_tile(hair, self.image, self.identity.seed)
-        if wear is None:
+        if wear is None or worn is None:
             return
-        field = headwear_field(wear, where)
-        self._add_shell("hat", field, headwear_thickness(wear, where, field, self.random))
+        thickness = headwear_thickness(wear, where, worn, self.random)
+        self._add_shell("hat", self._on_head(worn), self._on_head(thickness))
         paint_headwear(wear, self.texels, self.image)
         brim = brim_grid(wear, self.random)
         if brim is not None:
             self._add_loft("hat", brim, "hat")
+
+    def _add_hair_lofts(self) -> None:
+        hair, wear = self.identity.hair, self.outfit.headwear
+        if wear is not None and (wear.kind in ("hood", "scarf") or hair.style == "bun"):
+            return
+        grids = hair_grids(hair, self.base, self.random, under_hat=wear is not None)
+        for grid in grids:
+            self._add_loft("hair", grid, "hair")
+        if grids:
+            paint_hair_tile(hair, self.image, self.identity.seed)
+
+    def _on_head(self, values: Array) -> Array:
+        """Values of the head's points as values (N,) of all points, −1 elsewhere."""
+        result = np.full(len(self.base.template), -1.0, np.float32)
+        result[self.base.head] = values
+        return result
 
     def put_on_extras(self) -> None:
         """Glasses, scarf, gloves."""

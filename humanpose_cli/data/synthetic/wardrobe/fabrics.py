@@ -48,11 +48,11 @@ def fabric_tile(fabric: Fabric) -> NDArray[np.uint8]:
 
 
 def wrinkle_tile(fabric: Fabric) -> NDArray[np.uint8]:
-    """(256, 256) uint8, seamless: light and shade of folds in cloth about 0.7 m wide, 128 where there is none."""
+    """(TILE, TILE) uint8, seamless: light and shade of folds in cloth about 0.7 m wide, 128 where there is none."""
     random = np.random.default_rng((fabric.seed, 2))
-    slow = noise_patch(random, 256, 16, 0.6)
+    slow = noise_patch(random, TILE, 16, 0.6)
     # Creases are where a noise field passes through zero; warped, they run on for long.
-    creases = np.exp(-np.abs(noise_patch(random, 256, 32, 0.8)) * 4) - 0.25
+    creases = np.exp(-np.abs(noise_patch(random, TILE, 32, 0.8)) * 4) - 0.25
     shade = 0.7 * slow - 0.7 * creases
     # The brighter the cloth, the less its folds show.
     bright = float(np.mean(fabric.colours[0])) / 255

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.data.synthetic.wardrobe.identity import Hair
-from humanpose_cli.data.synthetic.wardrobe.noise import NOISE_SIZE, noise
+from humanpose_cli.data.synthetic.wardrobe.noise import NOISE_SIZE, noise, resample_at
 from humanpose_cli.data.synthetic.wardrobe.scalp import hair_field
 from humanpose_cli.data.synthetic.wardrobe.shells import ramp
 from humanpose_cli.data.synthetic.wardrobe.texels import TILES, BodyTexels
@@ -50,9 +50,10 @@ def paint_hair_tile(hair: Hair, image: NDArray[np.uint8], seed: int) -> None:
 
 def _strands(hair: Hair, across: Array, along: Array, seed: int) -> Array:
     """(n,) brightness at places in texels of noise: fine across the strands, slow along them."""
-    shift = seed % NOISE_SIZE
+    shift = np.float32(seed % NOISE_SIZE)
     curl = {"curly": 9.0, "afro": 14.0}.get(hair.style, 2.0)
-    bend = curl * np.sin(along * 0.06 + shift)
-    slow = noise(64, 0, 0.3)[(along * 0.25).astype(int) % NOISE_SIZE, (across + bend + shift).astype(int) % NOISE_SIZE]
-    fine = noise(128, 1, 0.0)[(along * 0.12).astype(int) % NOISE_SIZE, (2.3 * across + bend).astype(int) % NOISE_SIZE]
-    return (1 + 0.16 * slow + 0.14 * fine).astype(np.float32)
+    bend = np.float32(curl) * np.sin(along * np.float32(0.06) + shift)
+    unit = np.float32(1 / NOISE_SIZE)
+    slow = resample_at(noise(64, 0, 0.3), (across + bend + shift) * unit, along * (unit / 4))
+    fine = resample_at(noise(128, 1, 0.0), (2.3 * across + bend) * unit, along * (unit / 8))
+    return 1 + np.float32(0.17) * slow + np.float32(0.16) * fine

@@ -45,8 +45,8 @@ def headwear_thickness(wear: Headwear, at: Coordinates, field: Array, random: np
     }.get(wear.kind, (0.012, random.uniform(0.008, 0.02)))
     waves = np.zeros_like(at.x)
     for _ in range(2):
-        kx, ky, kz = random.uniform(-90, 90, 3)
-        waves += np.sin(kx * at.x + ky * at.y + kz * at.z + random.uniform(0, 6.3)).astype(np.float32)
+        kx, ky, kz = random.uniform(-90, 90, 3).tolist()
+        waves += np.sin(kx * at.x + ky * at.y + kz * at.z + random.uniform(0, 6.3))
     rough = 0.0015 if wear.kind not in _WRAPPED else 0.003
     result = base + top * ramp(at.y, 0.73, 0.785) + rough * waves
     if wear.kind == "beanie":

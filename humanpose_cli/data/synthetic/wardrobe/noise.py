@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NOISE_SIZE", "noise", "noise_patch", "resample"]
+__all__ = ["NOISE_SIZE", "noise", "noise_patch", "resample", "resample_at"]
 
 Array = NDArray[Any]
 
 NOISE_SIZE = 256
+_COLUMNS = 2048  # OpenCV's maps must be shorter than 2¹⁵ along each side
 _CELLS = (4, 8, 16, 32, 64, 128)
 
 
@@ -37,14 +38,29 @@ def noise(finest: int, seed: int = 0, steepness: float = 1.0) -> NDArray[np.floa
     return (total - total.mean()) / total.std()
 
 
+@lru_cache(maxsize=32)
+def _four_times(finest: int, seed: int, steepness: float, size: int) -> NDArray[np.float32]:
+    field = noise(finest, seed, steepness)
+    if size != NOISE_SIZE:
+        field = np.asarray(cv2.resize(field, (size, size), interpolation=cv2.INTER_AREA), np.float32)
+    return np.tile(field, (2, 2))
+
+
 def noise_patch(random: np.random.Generator, size: int, finest: int, steepness: float = 1.0) -> NDArray[np.float32]:
     """(size, size) seamless noise for size 256 or a whole part of it, drawn from a few stored fields."""
-    field = noise(finest, int(random.integers(2)), steepness)
-    y, x = (int(v) for v in random.integers(0, NOISE_SIZE, 2))
-    field = np.roll(field, (y, x), (0, 1))
-    if random.random() < 0.5:
-        field = field.T
-    return cv2.resize(field, (size, size), interpolation=cv2.INTER_AREA) if size != NOISE_SIZE else field
+    field = _four_times(finest, int(random.integers(2)), steepness, size)
+    y, x, turned = (int(v) for v in random.integers(0, (size, size, 2)))
+    patch = field[y : y + size, x : x + size]
+    return patch.T if turned else patch
+
+
+def resample_at(tile: Array, u: Array, v: Array) -> Array:
+    """`resample` at places (n,), in any number → (n[, C])."""
+    count = len(u)
+    lines = -(-count // _COLUMNS)
+    grid = (np.pad(values, (0, lines * _COLUMNS - count)).reshape(lines, _COLUMNS) for values in (u, v))
+    found = resample(tile, *grid)
+    return found.reshape(lines * _COLUMNS, *found.shape[2:])[:count]
 
 
 def resample(tile: Array, u: Array, v: Array) -> Array:

@@ -11,7 +11,7 @@ from humanpose_cli.data.synthetic.wardrobe.colours import RGB
 from humanpose_cli.data.synthetic.wardrobe.coordinates import Coordinates
 from humanpose_cli.data.synthetic.wardrobe.fabrics import Fabric, fabric_tile, wrinkle_tile
 from humanpose_cli.data.synthetic.wardrobe.headwear import headwear_field
-from humanpose_cli.data.synthetic.wardrobe.noise import resample
+from humanpose_cli.data.synthetic.wardrobe.noise import resample_at
 from humanpose_cli.data.synthetic.wardrobe.outfit import Bottom, Headwear, Top
 from humanpose_cli.data.synthetic.wardrobe.prints import draw_print
 from humanpose_cli.data.synthetic.wardrobe.shells import ramp
@@ -31,7 +31,6 @@ __all__ = [
 Array = NDArray[Any]
 
 _WRINKLE_METRES = 0.7
-_COLUMNS = 2048  # OpenCV's maps must be shorter than 2¹⁵ along each side
 _BLEED = -0.004  # metres by which paint reaches past a garment's edge
 
 
@@ -42,13 +41,10 @@ def new_atlas(size: int) -> NDArray[np.uint8]:
 
 def paint_cloth(fabric: Fabric, across: Array, along: Array) -> Array:
     """(k, 3) float32 colours of a fabric with its wrinkles at places (k,) in metres of cloth."""
-    count = len(across)
-    lines = -(-count // _COLUMNS)
-    u, v = (np.pad(values, (0, lines * _COLUMNS - count)).reshape(lines, _COLUMNS) for values in (across, along))
-    colour = resample(fabric_tile(fabric), u / fabric.size, v / fabric.size)
-    shade = resample(wrinkle_tile(fabric), u / _WRINKLE_METRES, v / _WRINKLE_METRES)
-    lit = colour.reshape(-1, 3)[:count] * (shade.reshape(-1, 1)[:count] * np.float32(1 / 128))
-    return lit.astype(np.float32)
+    colour = resample_at(fabric_tile(fabric), across / np.float32(fabric.size), along / np.float32(fabric.size))
+    wide = np.float32(1 / _WRINKLE_METRES)
+    shade = resample_at(wrinkle_tile(fabric), across * wide, along * wide)
+    return np.multiply(colour, shade[:, None] * np.float32(1 / 128), dtype=np.float32)
 
 
 def paint_tile(image: NDArray[np.uint8], tile: str, fabric: Fabric, metres: tuple[float, float]) -> None:

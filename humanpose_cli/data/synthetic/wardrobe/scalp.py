@@ -56,8 +56,8 @@ def hair_thickness(hair: Hair, at: Coordinates, field: Array, random: np.random.
     rough = {"curly": 0.2, "afro": 0.06, "short": 0.14, "bob": 0.05, "long": 0.06}.get(hair.style, 0.03)
     waves = np.zeros_like(at.x)
     for _ in range(3):
-        kx, ky, kz = random.uniform(-160, 160, 3)
-        waves += np.sin(kx * at.x + ky * at.y + kz * at.z + random.uniform(0, 6.3)).astype(np.float32)
+        kx, ky, kz = random.uniform(-160, 160, 3).tolist()
+        waves += np.sin(kx * at.x + ky * at.y + kz * at.z + random.uniform(0, 6.3))
     # A parting is a shallow valley from the brow to the crown.
     valley = np.exp(-(((at.x - 0.035 * hair.parting) / 0.007) ** 2)) * ramp(at.z, 0.0, 0.05) * 0.35
     if hair.style in ("curly", "afro", "buzz"):
