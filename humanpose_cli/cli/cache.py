@@ -1,0 +1,143 @@
+"""`hpc cache`: what a dataset cache holds, whether it is whole, and its index."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from humanpose_cli.cli.command import command
+from humanpose_cli.cli.options import Seed, Threads
+from humanpose_cli.cli.session import Session
+from humanpose_cli.errors import ExitCode, UsageError
+from humanpose_cli.result import CommandResult, ItemResult, Status
+
+if TYPE_CHECKING:
+    from humanpose_cli.data.cache.verification import FileReport, Verification
+
+__all__ = ["cache"]
+
+
+class Action(str, Enum):
+    """What to do with a cache."""
+
+    verify = "verify"
+    show = "show"
+    reindex = "index"  # str has a method named index
+
+
+_ACTION = typer.Argument(
+    metavar="verify|show|index",
+    help="verify: read everything and name what is damaged. show: tell what is in it. index: join its files anew.",
+    show_default=False,
+)
+_CACHE = typer.Argument(metavar="CACHE", help="The cache's folder, or a single file of it.", show_default=False)
+_OUT = typer.Option(
+    "--out", metavar="FILE", help="With show: a picture of its people with the labels drawn in. Default: none."
+)
+_COUNT = typer.Option("--count", metavar="N", min=1, help="With show: pictures on it.")
+_SPLIT = typer.Option(
+    "--split", metavar="PROTOCOL/SPLIT", help="With show: take the pictures from there. Default: from everywhere."
+)
+_WORDS = {Status.SUCCESS: "ok", Status.PARTIAL: "unfinished", Status.ERROR: "damaged"}
+_MOST_MESSAGES, _MOST_IN_TABLE = 50, 2
+
+
+@command(columns=(("found", "found"),), words=_WORDS)
+def cache(
+    session: Session,
+    action: Annotated[Action, _ACTION],
+    path: Annotated[Path, _CACHE],
+    out: Annotated[Path | None, _OUT] = None,
+    count: Annotated[int, _COUNT] = 64,
+    split: Annotated[str | None, _SPLIT] = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> CommandResult:
+    """Tell what a dataset cache holds, verify it, or make its index anew.
+
+    verify exits with 3 if anything is damaged, and with 4 if files are still to be made.
+    """
+    if action is not Action.show and (out is not None or split is not None):
+        raise UsageError("--out" if out is not None else "--split", "belongs to hpc cache show")
+    if action is Action.verify:
+        return _verify(session, path, threads)
+    if action is Action.reindex:
+        return _index(path)
+    return _show(path, out, count, split, seed)
+
+
+def _verify(session: Session, path: Path, threads: int | None) -> CommandResult:
+    from humanpose_cli.cli.options import use_threads
+    from humanpose_cli.data.cache.verification import verify_cache
+
+    session.reporter.start(1)
+    session.reporter.item_started(str(path))
+    try:
+        verification = verify_cache(
+            path, threads=use_threads(threads), on_progress=lambda done: session.reporter.step(done, None, "pictures")
+        )
+    finally:
+        session.reporter.finish()
+    items = tuple(_file_item(file) for file in verification.files)
+    told = tuple(f"{file.path}: {problem}" for file in verification.files for problem in file.problems)
+    if len(told) > _MOST_MESSAGES:
+        told = (*told[:_MOST_MESSAGES], f"and {len(told) - _MOST_MESSAGES} more; --json lists them all")
+    if verification.damaged:
+        return CommandResult("cache", Status.ERROR, items, told, ExitCode.BAD_INPUT)
+    if verification.missing:
+        return CommandResult("cache", Status.PARTIAL, items, (_missing(verification),), ExitCode.PARTIAL)
+    return CommandResult("cache", Status.SUCCESS, items)
+
+
+def _file_item(file: FileReport) -> ItemResult:
+    problems = [str(problem) for problem in file.problems]
+    more = f"; and {len(problems) - _MOST_IN_TABLE} more" if len(problems) > _MOST_IN_TABLE else ""
+    counted = f"{file.pictures:,} pictures, {file.people:,} people"
+    found = "; ".join(problems[:_MOST_IN_TABLE]) + more or counted
+    details: dict[str, Any] = {"pictures": file.pictures, "people": file.people, "found": found, "problems": problems}
+    if problems:
+        return ItemResult(
+            str(file.path), Status.ERROR, error=problems[0], exit_code=ExitCode.BAD_INPUT, details=details
+        )
+    return ItemResult(str(file.path), Status.SUCCESS, details=details)
+
+
+def _missing(verification: Verification) -> str:
+    numbers = ", ".join(str(number) for number in verification.missing[:10])
+    more = " …" if len(verification.missing) > 10 else ""
+    return f"files that are still to be made: {numbers}{more}; hpc preprocess with the same options makes them"
+
+
+def _index(path: Path) -> CommandResult:
+    from humanpose_cli.data.cache.index import write_index
+
+    summary = write_index(path)
+    header = summary.header
+    details: dict[str, Any] = {"pictures": header.picture_count, "people": header.person_count}
+    found = f"{header.shard:,} of {header.shard_count:,} files, {header.picture_count:,} pictures"
+    details |= {"found": found, "missing": list(summary.missing)}
+    status = Status.PARTIAL if summary.missing else Status.SUCCESS
+    code = ExitCode.PARTIAL if summary.missing else ExitCode.OK
+    item = ItemResult(str(path), status, (str(summary.path),), exit_code=code, details=details)
+    messages = ("some files are still to be made; what is there can be used",) if summary.missing else ()
+    return CommandResult("cache", status, (item,), messages, code)
+
+
+def _show(path: Path, out: Path | None, count: int, split: str | None, seed: int) -> CommandResult:
+    from humanpose_cli.data.cache.cache import open_cache
+    from humanpose_cli.data.cache.contents import describe
+
+    opened = open_cache(path)
+    contents = describe(opened)
+    items = [ItemResult(name, Status.SUCCESS, details={"found": found}) for name, found in contents.lines()]
+    if out is not None:
+        from humanpose_cli.data.cache.sheet import draw_sheet, pick_rows
+        from humanpose_cli.io.images import write_image
+
+        rows = pick_rows(opened, count, split=split, seed=seed)
+        write_image(out, draw_sheet(opened, rows))
+        items.append(ItemResult("sheet", Status.SUCCESS, (str(out),), details={"found": f"{len(rows)} pictures"}))
+    return CommandResult("cache", Status.SUCCESS, tuple(items), extra={"contents": contents.document()})
