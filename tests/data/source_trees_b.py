@@ -166,3 +166,30 @@ def write_annotations(path: Path, images, annotations, names=COCO_NAMES) -> None
     path.parent.mkdir(parents=True, exist_ok=True)
     document = {"images": images, "annotations": annotations, "categories": [category]}
     path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def write_rich_camera(path: Path, rotation, translation, intrinsic, distortion) -> None:
+    """A camera of scan_calibration, as OpenCV's FileStorage writes it."""
+
+    def matrix(name: str, rows: int, columns: int, numbers) -> str:
+        data = " ".join(repr(float(number)) for number in np.ravel(numbers))
+        size = f"<rows>{rows}</rows><cols>{columns}</cols><dt>d</dt>"
+        return f'<{name} type_id="opencv-matrix">{size}<data>\n{data}</data></{name}>'
+
+    fields = [
+        matrix("CameraMatrix", 3, 4, np.column_stack((rotation, translation))),
+        matrix("Intrinsics", 3, 3, intrinsic),
+        matrix("Distortion", len(distortion), 1, distortion),
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('<?xml version="1.0"?>\n<opencv_storage>\n' + "\n".join(fields) + "\n</opencv_storage>\n")
+
+
+def write_smplx_model(path: Path, seed: int) -> np.ndarray:
+    """A SMPL-X model with 80 vertices, of which the first 55 are the joints; gives the joints at rest (55, 3)."""
+    random = np.random.default_rng(seed)
+    template = random.uniform((-0.5, -1.2, -0.2), (0.5, 0.4, 0.2), (80, 3))
+    directions = random.normal(0, 0.02, (80, 3, 400))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, v_template=template, shapedirs=directions, J_regressor=np.eye(55, 80), f=np.zeros((1, 3), int))
+    return template[:55]

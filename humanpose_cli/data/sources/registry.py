@@ -53,6 +53,7 @@ SOURCES: Mapping[str, SourceEntry] = {
     "h36m": _entry("h36m", "H36m", "Human3.6M: calibrated videos with 3-D joints", "joint_fitter", "bodies"),
     "humaneva": _entry("humaneva", "HumanEva", "HumanEva-I: calibrated videos with 3-D joints", "joint_fitter"),
     "3dpw": _entry("threedpw", "Threedpw", "3DPW: videos outdoors with SMPL bodies", "bodies"),
+    "rich": _entry("rich", "Rich", "RICH: real scenes with SMPL-X bodies"),
     "densepose": _entry("densepose_coco", "DensePoseCoco", "DensePose-COCO: people with surface points"),
     "densepose-posetrack": _entry(
         "densepose_posetrack", "DensePosePoseTrack", "DensePose-PoseTrack: people in videos with surface points"
