@@ -1,0 +1,124 @@
+"""`hpc preprocess` from the command line: synthetic people, one's own pictures, wrong wishes, interruptions."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import skimage.data
+
+from humanpose_cli.data.cache.cache import open_cache
+from humanpose_cli.io.images import write_image
+
+SMALL = ("--size", "48", "--set", "texture_size=64", "--workers", "1")
+
+
+def test_synthetic_people_become_a_cache_and_a_rerun_keeps_it(hpc, tmp_path):
+    out = tmp_path / "people"
+    ran = hpc("preprocess", "synthetic", "--count", "6", *SMALL, "--shard-size", "4", "--out", str(out), "--json")
+    assert ran.code == 0, ran.err
+    assert ran.details["pictures"] == 6
+    assert ran.details["files"] == 2
+    assert ran.details["outputs"] == [str(out / "index.h5")]
+    cache = open_cache(out)
+    assert len(cache) == 6
+    assert cache.sample(5).size == (48, 48)
+    before = {path.name: path.read_bytes() for path in out.glob("*.h5")}
+    (out / "shard-00001.h5").unlink()
+    again = hpc("preprocess", "synthetic", "--count", "6", *SMALL, "--shard-size", "4", "--out", str(out), "--json")
+    assert again.details["kept"] == 1
+    assert {path.name: path.read_bytes() for path in out.glob("*.h5")} == before
+
+
+def test_parts_of_a_cache_are_its_shards(hpc, tmp_path):
+    for part in ("0/2", "1/2"):
+        ran = hpc(
+            *("preprocess", "synthetic", "--count", "8", *SMALL, "--pairs", "--shard-size", "4"),
+            *("--shard", part, "--out", str(tmp_path), "--json"),
+        )
+        assert ran.code == 0, ran.err
+        assert ran.details["pictures"] == 4
+    assert len(open_cache(tmp_path)) == 8
+
+
+def test_own_pictures_are_fitted(hpc, tmp_path):
+    photos = tmp_path / "photos"
+    write_image(photos / "astronaut.png", skimage.data.astronaut())
+    ran = hpc("preprocess", "images", str(photos), "--workers", "1", "--out", str(tmp_path / "cache"), "--json")
+    assert ran.code == 0, ran.err
+    sample = open_cache(tmp_path / "cache").sample(0)
+    assert sample.people[0].poses.shape == (72,)
+    assert {"parts", "persons"} <= sample.maps.keys()
+    bare = hpc("preprocess", "images", str(photos), "--no-fit", "--out", str(tmp_path / "bare"), "--json")
+    assert bare.code == 0, bare.err
+    assert not open_cache(tmp_path / "bare").sample(0).people
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("syntetic",), "did you mean synthetic?"),
+        (("synthetic", "somewhere"), "ROOT"),
+        (("iper",), "ROOT"),
+        (("synthetic", "--pairs", "--clips", "8"), "--pairs"),
+        (("synthetic", "--size", "7"), "--size"),
+        (("synthetic", "--set", "companion=1"), "companions"),
+        (("iper", ".", "--densepose", "x"), "--densepose"),
+    ],
+)
+def test_wrong_wishes_are_usage_errors(hpc, tmp_path, arguments, words):
+    ran = hpc("preprocess", *arguments, "--out", str(tmp_path / "out"))
+    assert ran.code == 2, ran.err
+    assert words in ran.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_not_the_data_set_is_bad_input(hpc, tmp_path):
+    ran = hpc("preprocess", "iper", str(tmp_path), "--out", str(tmp_path / "out"))
+    assert ran.code == 3
+    assert "error:" in ran.err
+    assert "Traceback" not in ran.err
+    assert hpc("preprocess", "3dpw", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")).code == 3
+
+
+def test_other_options_for_the_same_folder_are_refused(hpc, tmp_path):
+    common = ("preprocess", "synthetic", *SMALL, "--out", str(tmp_path))
+    assert hpc(*common, "--count", "2").code == 0
+    refused = hpc(*common, "--count", "3")
+    assert refused.code == 2
+    assert "another count" in refused.err
+    assert hpc(*common, "--count", "3", "--overwrite").code == 0
+    assert len(open_cache(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_interrupted_run_leaves_whole_files_and_goes_on(tmp_path, workers):
+    command = [
+        sys.executable,
+        "-m",
+        "humanpose_cli.cli.main",
+        "preprocess",
+        "synthetic",
+        "--count",
+        "200",
+        "--size",
+        "48",
+    ]
+    command += ["--set", "texture_size=64", "--shard-size", "4", "--workers", workers, "--out", str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment)
+    deadline = time.monotonic() + 90
+    while not list(tmp_path.glob("shard-*.h5")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 143, said
+    whole = sorted(tmp_path.glob("shard-*.h5"))
+    assert 0 < len(whole) < 50
+    for path in whole:
+        assert len(open_cache(path)) == 4
+    assert not list(tmp_path.glob(".*partial*"))
