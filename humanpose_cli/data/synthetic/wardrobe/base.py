@@ -126,8 +126,9 @@ def _build(body: RiggedBody) -> ClothBase:
     )
     smooth = _smoothing(faces, len(ends))
     labels = body.part_labels.numpy()[ends]
-    is_hand = np.isin(labels, SMPL24.indices(("left_hand", "right_hand", "left_wrist", "right_wrist"))).all(1)
-    is_eye = _eyeballs(body)[ends].all(1)
+    hands = SMPL24.indices(("left_hand", "right_hand", "left_wrist", "right_wrist"))
+    is_hand = np.logical_and(*np.isin(labels, hands).T)
+    is_eye = np.logical_and(*_eyeballs(body)[ends].T)
     is_head = (labels == SMPL24.index("head")).all(1)
     directions = body.shape_directions.numpy()
     linear = np.concatenate((template[..., None], directions), -1)[ends].mean(1).reshape(len(ends), -1)

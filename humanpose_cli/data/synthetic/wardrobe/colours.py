@@ -55,8 +55,8 @@ def skin_colour(random: np.random.Generator) -> RGB:
     low = min(int(place), len(_SKIN) - 2)
     colour = _SKIN[low] + (place - low) * (_SKIN[low + 1] - _SKIN[low])
     # Redder or yellower.
-    colour = colour * (1 + random.normal(0, 0.02, 3)) + np.array([4.0, -3.0, -2.0]) * random.normal()
-    return vary(random, colour, 4)
+    colour = colour * (1 + random.normal(0, 0.015, 3) + np.array([0.012, -0.01, -0.014]) * random.normal())
+    return vary(random, colour, 2 + 0.012 * float(colour.mean()))
 
 
 def hair_colour(random: np.random.Generator) -> RGB:

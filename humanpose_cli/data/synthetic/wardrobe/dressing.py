@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -81,23 +80,17 @@ class Fitting:
         self.height = np.zeros(len(self.base.template), np.float32)  # of the clothes so far, over the body
         self.covered = np.full(len(self.base.template), -1.0, np.float32)  # metres inside what covers the skin
         self.random = np.random.default_rng((outfit.seed, identity.seed))
+        self.texel_fields: dict[str, Array] = {}  # metres that texels of the body's square lie inside a garment
+        if outfit.bottom is not None:
+            self.texel_fields["bottom"] = bottom_field(outfit.bottom, self.texels.where)
+        if outfit.top is not None:
+            self.texel_fields["top"] = top_field(outfit.top, self.texels.where)
 
     def paint_skin(self) -> None:
         bare = np.ones(len(self.texels.rows), bool)
-        for field in (self.bottom_texels, self.top_texels):
-            if field is not None:
-                bare &= field < _TUCK
+        for field in self.texel_fields.values():
+            bare &= field < _TUCK
         paint_skin(self.body, self.identity, self.texels, self.image, bare)
-
-    @cached_property
-    def bottom_texels(self) -> Array | None:
-        """(n,) metres that the texels lie inside the bottom."""
-        return None if self.outfit.bottom is None else bottom_field(self.outfit.bottom, self.texels.where)
-
-    @cached_property
-    def top_texels(self) -> Array | None:
-        """(n,) metres that the texels lie inside the top."""
-        return None if self.outfit.top is None else top_field(self.outfit.top, self.texels.where)
 
     def put_on_shoes(self) -> None:
         outfit, where = self.outfit, self.texels.where
@@ -127,7 +120,7 @@ class Fitting:
             if cover is not None:
                 thickness = np.maximum(thickness, np.float32(0.02) * (cover > -0.01) * (bottom.looseness > 0.01))
         self._add_shell("bottom", field, thickness, self._hidden_bottom(bottom.waist))
-        paint_bottom(bottom, self.texels, self.bottom_texels, self.image, self.outfit.seed)
+        paint_bottom(bottom, self.texels, self.texel_fields["bottom"], self.image, self.outfit.seed)
 
     def put_on_top(self) -> None:
         top = self.outfit.top
@@ -138,7 +131,7 @@ class Fitting:
         if self._untucked:
             thickness = thickness + np.float32(0.022) * ramp(-self.base.where.y, -0.1, 0.0)
         self._add_shell("top", field, thickness)
-        paint_top(top, self.texels, self.top_texels, self.image, self.outfit.seed)
+        paint_top(top, self.texels, self.texel_fields["top"], self.image, self.outfit.seed)
         if top.collar:
             self._add_loft("top", collar_grid(top, self.base, 0.004), "collar")
             paint_tile(self.image, "collar", top.fabric, (0.4, 0.1))
@@ -261,7 +254,7 @@ class Fitting:
             if material == "outer":
                 piece = _with_uv(piece, outer_uv(piece.uv))
             else:
-                piece = _with_uv(piece, piece.uv / np.float32([ASPECT, 1]))
+                piece = _with_uv(piece, piece.uv / np.array([ASPECT, 1], np.float32))
             self.pieces.append(piece)
         self.height = np.where(inside, thickness, self.height)
         self.covered = np.maximum(self.covered, field)
@@ -282,7 +275,7 @@ class Fitting:
         faces, uv_faces = body.faces.numpy(), body.uv_faces.numpy()
         shown = ~(covered[faces] > _TUCK).all(1)
         is_eye = self.base.is_eye[faces].all(1)
-        uv = body.uv.numpy() / np.float32([ASPECT, 1])
+        uv = body.uv.numpy() / np.array([ASPECT, 1], np.float32)
         own = np.arange(count, dtype=np.int32)
         indices, weights = body.bone_indices.numpy(), body.bone_weights.numpy()
         return [

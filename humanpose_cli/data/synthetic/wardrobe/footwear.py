@@ -57,7 +57,7 @@ def shoe_grids(shoes: Shoes, base: ClothBase) -> list[Grid]:
     centre = np.concatenate((centre, np.repeat(centre[-1:], 3, 0)))
     y = np.concatenate((y, [ground + 0.002, below, below]))
     left = revolve(centre, radius, y, angles)
-    right = left[:, ::-1] * np.float32([-1, 1, 1])
+    right = left[:, ::-1] * np.array([-1, 1, 1], np.float32)
     return [Grid(left, True, "feet"), Grid(right, True, "feet")]
 
 

@@ -39,7 +39,7 @@ def noise(finest: int, seed: int = 0, steepness: float = 1.0) -> NDArray[np.floa
 
 
 @lru_cache(maxsize=32)
-def _four_times(finest: int, seed: int, steepness: float, size: int) -> NDArray[np.float32]:
+def _four_times(finest: int, seed: int, steepness: float, size: int) -> Array:
     field = noise(finest, seed, steepness)
     if size != NOISE_SIZE:
         field = np.asarray(cv2.resize(field, (size, size), interpolation=cv2.INTER_AREA), np.float32)

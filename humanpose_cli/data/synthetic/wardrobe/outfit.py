@@ -150,6 +150,9 @@ def sample_outfit(random: np.random.Generator, name: str, identity: Identity) ->
     if random.random() < (0.1 if style == "sports" else 0.27):
         outer, tail = _sample_outer(random)
     headwear = _sample_headwear(random) if random.random() < 0.2 else None
+    hooded = outer if outer is not None and outer.hood else top
+    if headwear is not None and headwear.kind == "hood" and hooded is not None:
+        headwear = replace(headwear, fabric=hooded.fabric)
     return Outfit(
         name=name,
         seed=int(random.integers(2**31)),

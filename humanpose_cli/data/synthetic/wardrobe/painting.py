@@ -84,7 +84,7 @@ def paint_top(top: Top, texels: BodyTexels, field: Array, image: NDArray[np.uint
         dark = np.maximum(dark, _outline(np.abs(at.x) - 0.06, at.y - 0.07, 0.055, 0.06) * front * np.float32(0.25))
     if top.collar:
         dark = np.maximum(dark, ((field < 0.04) & (field > 0.034) & (at.y > 0.43)) * np.float32(0.4))
-    colour *= (1 - dark)[:, None]
+    colour *= ((1 - dark) * texels.hollow[chosen])[:, None]
     _dirt(colour, at, random)
     image.reshape(-1, 3)[texels.rows[chosen]] = np.clip(colour, 0, 255)
 
@@ -113,7 +113,7 @@ def paint_bottom(bottom: Bottom, texels: BodyTexels, field: Array, image: NDArra
         dark = np.maximum(dark, ((np.abs(slant) < 0.003) & low & (at.z > 0)) * np.float32(0.4))
         seat = _outline(np.abs(at.x) - 0.08, at.y + 0.01, 0.055, 0.065) * (at.z < -0.02)
         dark = np.maximum(dark, seat * np.float32(0.3))
-    colour *= (1 - dark)[:, None]
+    colour *= ((1 - dark) * texels.hollow[chosen])[:, None]
     if bottom.belt is not None:
         belt = (bottom.waist - at.y < 0.04) & (bottom.waist - at.y > 0.008)
         colour[belt] = np.asarray(bottom.belt, np.float32) * np.float32(0.6)
@@ -184,7 +184,7 @@ def _dirt(colour: Array, at: Coordinates, random: np.random.Generator) -> None:
         away = np.hypot(at.across - at.across[i], at.along - at.along[i])
         radius = random.uniform(0.01, 0.05)
         stain = np.float32(random.uniform(0.2, 0.6)) * ramp(-away, -radius, -0.3 * radius)
-        colour += stain[:, None] * (np.float32([70, 58, 44]) - colour)
+        colour += stain[:, None] * (np.array([70, 58, 44], np.float32) - colour)
 
 
 def paint_plain(image: NDArray[np.uint8], texels: BodyTexels, chosen: Array, colour: RGB | Array) -> None:

@@ -78,7 +78,7 @@ def _paint_face(identity: Identity, masks: _Masks, face: Array, red: Array) -> N
         face[rows] += share[:, None] * (np.asarray(colour, np.float32) - face[rows])
 
     if identity.freckles > 0:
-        lay("freckles", 0.4 * identity.freckles, skin * np.float32([0.7, 0.55, 0.45]))
+        lay("freckles", 0.4 * identity.freckles, skin * np.array([0.7, 0.55, 0.45], np.float32))
     rows, share = masks.spots["cheeks"]
     face[rows] += (share * np.float32(0.25 + 0.75 * identity.blush))[:, None] * red
     lay("folds", 0.1 + 0.22 * identity.wrinkles, skin * np.float32(0.1))
@@ -157,7 +157,7 @@ def _build(body: RiggedBody, texels: BodyTexels) -> _Masks:
         "pupil": ramp(-off_axis, -0.0029, -0.0021) * ahead,
     }
     return _Masks(
-        basis=np.stack((mottled * _hollows(texels), _warmth(body, texels)), 1).astype(np.float32),
+        basis=np.stack((mottled * texels.hollow, _warmth(body, texels)), 1).astype(np.float32),
         head=face,
         fine=fine[face],
         spots={name: _spot(share) for name, share in shares.items()},
@@ -184,12 +184,3 @@ def _warmth(body: RiggedBody, texels: BodyTexels) -> Array:
         away = np.linalg.norm(folded - joints[SMPL24.index(f"left_{name}")], axis=1)
         result += np.exp(-((away / radius) ** 2)) * np.float32(0.6)
     return result
-
-
-def _hollows(texels: BodyTexels) -> Array:
-    """Less light between the legs, under the arms and chin."""
-    x, y, z = np.abs(texels.points[:, 0]), texels.points[:, 1], texels.points[:, 2]
-    crotch = np.exp(-((x / 0.05) ** 2) - ((y + 0.12) / 0.08) ** 2)
-    armpit = np.exp(-(((x - 0.16) / 0.03) ** 2) - ((y - 0.37) / 0.04) ** 2)
-    chin = np.exp(-(((y - 0.56) / 0.018) ** 2)) * (z > 0.03) * (x < 0.06)
-    return (1 - 0.25 * crotch - 0.22 * armpit - 0.18 * chin).astype(np.float32)

@@ -71,6 +71,7 @@ class BodyTexels:
     rows     (n,) ascending flat places in the atlas (size, 3/2 size)
     where    their coordinates; points (n, 3) metres on the average body
     head     (n,) bool: head and neck; eyes (n,) bool: the eyeballs
+    hollow   (n,) share of the light that reaches armpits, crotch, elbows, the hollows of the knees; 1 elsewhere
     gap      flat places just outside the surface, and `owner` the nearest one inside, whose colour they take
     """
 
@@ -80,6 +81,7 @@ class BodyTexels:
     points: Array
     head: NDArray[np.bool_]
     eyes: NDArray[np.bool_]
+    hollow: Array
     gap: Array
     owner: Array
 
@@ -131,9 +133,30 @@ def _build(body: RiggedBody, size: int, tile: str) -> BodyTexels:
         points=found[:, :3],
         head=(found[:, 4] > 0.5) | (found[:, 5] > 0.5),
         eyes=found[:, 5] > 0.5,
+        hollow=_hollows(found[:, :3], body.joint_template.numpy()),
         gap=place(gap),
         owner=place(nearest.ravel()[gap]),
     )
+
+
+def _hollows(points: Array, joints: Array) -> Array:
+    """(n,) brightness of points (n, 3) of the average body that lie in folds."""
+    x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
+    elbow, knee = joints[SMPL24.index("left_elbow")], joints[SMPL24.index("left_knee")]
+    folded = np.stack((x, y, z), 1)
+
+    def near(centre: Array, radius: float) -> Array:
+        return np.exp(-((folded - centre) ** 2).sum(1) / radius**2)
+
+    crotch = np.exp(-((x / 0.05) ** 2) - ((y + 0.12) / 0.07) ** 2)
+    groin = np.exp(-(((y + 0.02 + 0.9 * (0.13 - x)) / 0.022) ** 2)) * (z > 0.02) * (x < 0.15) * (np.abs(y) < 0.13)
+    armpit = np.exp(-(((x - 0.17) / 0.035) ** 2) - ((y - 0.37) / 0.05) ** 2)
+    chin = np.exp(-(((y - 0.56) / 0.018) ** 2)) * (z > 0.03) * (x < 0.06)
+    bend = near(elbow + np.array([0.0, 0.0, 0.045], np.float32), 0.045) + near(
+        knee + np.array([0.0, 0.0, -0.06], np.float32), 0.06
+    )
+    dark = 0.3 * crotch + 0.14 * groin + 0.28 * armpit + 0.18 * chin + 0.2 * bend
+    return (1 - np.clip(dark, 0, 0.4)).astype(np.float32)
 
 
 def outer_uv(uv: Array) -> Array:
