@@ -20,9 +20,18 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["choose_folder", "private_folder", "processor", "record", "remove", "remove_damaged"]
+__all__ = [
+    "choose_folder",
+    "has_binary",
+    "private_folder",
+    "processor",
+    "record",
+    "remove",
+    "remove_damaged",
+    "reserve",
+]
 
-_BINARIES = (".o", ".cubin", ".ptx")
+_BINARIES = {"cpu": (".o",), "cuda": (".cubin", ".ptx")}
 _BEING_BUILT = re.compile(r"_p(\d+)_t\d+$")
 
 _private: dict[int, Path] = {}
@@ -83,6 +92,24 @@ def processor() -> str:
     return f"{platform.machine()}-{hashlib.sha256(abilities.encode()).hexdigest()[:12]}"
 
 
+def reserve(folder: Path, size: int) -> None:
+    """OSError unless `size` bytes can be written in a folder now.
+
+    Asked before anything is compiled: where a disk is full, the compiler does not raise but ends the process.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.write(bytes(size))
+            file.flush()
+
+
+def has_binary(folder: Path, kind: str) -> bool:
+    """Whether one of Warp's folders of a module holds something compiled for "cpu" or "cuda"."""
+    return folder.is_dir() and any(path.suffix in _BINARIES[kind] for path in folder.iterdir())
+
+
 def record(folder: Path, module: str) -> None:
     """Keep the digest of what was compiled for a module, where there is none yet."""
     with contextlib.suppress(OSError):  # a full disk: without a digest the file is trusted, as Warp does
@@ -120,7 +147,7 @@ def _folders(folder: Path, module: str) -> Iterator[Path]:
 
 def _binaries(folder: Path, module: str) -> Iterator[Path]:
     for built in _folders(folder, module):
-        yield from (path for path in built.iterdir() if path.suffix in _BINARIES)
+        yield from (path for path in built.iterdir() if path.suffix in {*_BINARIES["cpu"], *_BINARIES["cuda"]})
 
 
 def _digest_file(binary: Path) -> Path:

@@ -24,6 +24,9 @@ __all__ = ["ready", "start"]
 
 logger = logging.getLogger("humanpose_cli.engine")
 
+# More than a module takes in the cache, and more than its compiler's precompiled headers take among temporary files.
+_MODULE_BYTES, _HEADERS_BYTES = 4 << 20, 16 << 20
+
 _lock = threading.RLock()
 _warp: Any = None
 _failures: dict[tuple[str, str], Exception] = {}
@@ -92,8 +95,21 @@ def _load(kernels: str, device: torch.device) -> None:
 def _load_from(folder: str, module: Any, device: torch.device) -> None:
     wp = start()
     wp.config.kernel_cache_dir = folder
-    with _native_stderr_to_log():
-        wp.load_module(module, wp.device_from_torch(device), block_dim=1 if device.type == "cpu" else 256)
+    block_dim = 1 if device.type == "cpu" else 256
+    headers = wp.config.use_precompiled_headers
+    if not kernel_cache.has_binary(Path(folder, module.get_module_identifier(block_dim)), device.type):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        kernel_cache.reserve(Path(folder), _MODULE_BYTES)
+        try:
+            kernel_cache.reserve(Path(tempfile.gettempdir()), _HEADERS_BYTES)
+        except OSError:
+            wp.config.use_precompiled_headers = False
+            module.unload()  # its options were settled with its identifier
+    try:
+        with _native_stderr_to_log():
+            wp.load_module(module, wp.device_from_torch(device), block_dim=block_dim)
+    finally:
+        wp.config.use_precompiled_headers = headers
     kernel_cache.record(Path(folder), module.name)
 
 

@@ -126,18 +126,34 @@ def test_a_kernel_cut_short_before_its_digest_was_kept_is_replaced(cache):
     assert not list(cache.rglob("*.o"))  # the next process starts from nothing
 
 
-def test_a_full_disk_under_the_cache_is_said_once_and_kernels_run(tmp_path):
-    mount = 'mount -t tmpfs -o size=40k tmpfs $0 && exec "$@"'
-    alone = ("unshare", "--map-root-user", "--mount", "sh", "-c", mount, str(tmp_path))
-    if not shutil.which("unshare") or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+def with_disk_of(size: str, folder: Path) -> tuple[str, ...]:
+    """What to put before a command that is to see a disk of that size in a folder."""
+    mount = f'mount -t tmpfs -o size={size} tmpfs $0 && exec "$@"'
+    prefix = ("unshare", "--map-root-user", "--mount", "sh", "-c", mount, str(folder))
+    if not shutil.which("unshare") or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no file system of one's own on this machine")
-    temporary = tmp_path.parent / "temporary"
+    return prefix
+
+
+def test_a_full_disk_under_the_cache_is_said_once_and_kernels_run(tmp_path):
+    disk, temporary = tmp_path / "disk", tmp_path / "temporary"
+    disk.mkdir()
     temporary.mkdir()
-    ran = python(KERNEL, tmp_path, prefix=alone, TMPDIR=str(temporary))
+    # The compiler itself would meet this disk's end, and end the process.
+    ran = python(KERNEL, disk, prefix=with_disk_of("80k", disk), TMPDIR=str(temporary))
     assert (ran.stdout, ran.returncode) == (f"{PIXELS}\n", 0)
     assert len(ran.stderr.splitlines()) == 1
+    assert "is compiled for this process only" in ran.stderr
     assert "No space left on device" in ran.stderr
     assert not list(temporary.iterdir())  # removed with the process
+
+
+def test_a_full_disk_under_temporary_files_goes_unnoticed(tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    ran = python(KERNEL, tmp_path / "cache", prefix=with_disk_of("200k", temporary), TMPDIR=str(temporary))
+    assert (ran.stdout, ran.stderr, ran.returncode) == (f"{PIXELS}\n", "", 0)
+    assert len(list((tmp_path / "cache").rglob("*.o"))) == 1
 
 
 def test_where_nothing_can_be_written_the_reference_is_used_and_said_once(tmp_path):
