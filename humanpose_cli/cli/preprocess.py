@@ -78,6 +78,10 @@ _ALLOW_MISSING = typer.Option(
     help="Take what is there where listed files are missing. Default: refuse.",
     rich_help_panel=_OF_SETS,
 )
+_DETECTIONS = typer.Option(
+    "--detections",
+    help="Add what our detector sees of each person, for models that work on its output. Default: leave it out.",
+)
 _SHARD_SIZE = typer.Option("--shard-size", metavar="N", min=1, help="Pictures of a file of the cache, about.")
 _WORKERS = typer.Option("--workers", metavar="N", min=1, help="Processes. Default: every core there is.")
 _RESUME = typer.Option("--resume/--no-resume", help="Keep the finished files of an interrupted run.")
@@ -95,6 +99,7 @@ def preprocess(
     clips: Annotated[int | None, _CLIPS] = None,
     backgrounds: Annotated[Path | None, _BACKGROUNDS] = None,
     imperfect_fits: Annotated[bool, _IMPERFECT] = False,
+    detections: Annotated[bool, _DETECTIONS] = False,
     seed: Seed = 0,
     fits: Annotated[Path | None, _FITS] = None,
     densepose: Annotated[Path | None, _DENSEPOSE] = None,
@@ -133,6 +138,7 @@ def preprocess(
         options: dict[str, Any] = {name: str(path) for name, path in given.items() if path is not None}
         options |= {"allow_missing": True} if allow_missing else {}
         request = replace(_of_folder(session, source, root, options), models=tuple(model or ()), fit=fit)
+    request = replace(request, detections=detections)
     started = time.monotonic()
     session.reporter.start(1)
     session.reporter.item_started(source)

@@ -15,6 +15,7 @@ from humanpose_cli.bodies.default_body import default_body
 from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.bodies.smpl import load_smpl
 from humanpose_cli.data.cache.building import BuildResult, build_cache
+from humanpose_cli.data.detected_labels import DetectedLabels
 from humanpose_cli.data.estimators import SourceTools
 from humanpose_cli.data.samples import Source
 from humanpose_cli.data.sources.registry import SOURCES, open_source
@@ -41,6 +42,7 @@ class SourceRequest:
     models     SMPL model files, for parameters that belong to them and for labels drawn from these
     fit        let our fit find the bodies that a source lacks
     fit_body   'default' or 'smpl:FILE': the body that is fitted
+    detections add what our detector says about each person
     """
 
     name: str
@@ -50,10 +52,16 @@ class SourceRequest:
     models: tuple[Path, ...] = ()
     fit: bool = True
     fit_body: str = "default"
+    detections: bool = False
 
 
 def make_source(request: SourceRequest) -> Source:
     """The source with its tools. UsageError where the request does not fit together, InputError for a wrong folder."""
+    source = _own_source(request)
+    return DetectedLabels(source) if request.detections else source
+
+
+def _own_source(request: SourceRequest) -> Source:
     if request.name == SYNTHETIC:
         if request.root is not None:
             raise UsageError("ROOT", "is not needed: synthetic people come from nowhere", got=str(request.root))

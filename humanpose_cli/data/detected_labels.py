@@ -1,0 +1,93 @@
+"""What our detector says about the people of a source: landmarks, world landmarks and mask, beside their true labels.
+
+Models that work on the detector's output learn from it: on rendered people the truth is known, and the detector errs on
+them as it does on photographs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.data.loading.example import decode_picture
+from humanpose_cli.data.samples import Group, Person, Sample, Source, SourceInfo
+from humanpose_cli.detection.given import people_in_boxes
+from humanpose_cli.detection.models import ModelPool
+from humanpose_cli.detection.person import DetectedPerson
+
+__all__ = ["DetectedLabels"]
+
+_PRESENT = 0.3  # below it the detector sees nobody there, and says nothing worth learning from
+
+
+class DetectedLabels:
+    """A source whose people also have what the detector sees in their boxes.
+
+    views  looks beside the first one, averaged; each costs about 8 ms a person
+    """
+
+    def __init__(self, source: Source, views: int = 2) -> None:
+        self.source, self.views = source, views
+
+    def __reduce__(self) -> tuple[type, tuple[Source, int]]:
+        return type(self), (self.source, self.views)
+
+    @property
+    def info(self) -> SourceInfo:
+        """The source's, and how often the detector looked."""
+        told = self.source.info
+        return SourceInfo(told.name, {**told.options, "detector_views": self.views})
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The source's notes."""
+        return tuple(getattr(self.source, "notes", ()))
+
+    def groups(self) -> Sequence[Group]:
+        """The source's groups."""
+        return self.source.groups()
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        """The source's samples with what the detector says."""
+        for sample in self.source.read(group):
+            yield self.labelled(sample)
+
+    def labelled(self, sample: Sample) -> Sample:
+        """One sample; people without a box, or whom the detector does not see, stay as they are."""
+        places = [place for place, person in enumerate(sample.people) if _has_area(person.box)]
+        if not places:
+            return sample
+        boxes = np.stack([np.asarray(sample.people[place].box, np.float64) for place in places])
+        seen = people_in_boxes(self._pool, decode_picture(sample.image, sample.name), boxes, self.views)
+        people = list(sample.people)
+        for place, found in zip(places, seen, strict=True):
+            if found.score >= _PRESENT:
+                people[place] = _with_detection(people[place], found, sample.size)
+        return replace(sample, people=people)
+
+    @cached_property
+    def _pool(self) -> ModelPool:
+        return ModelPool(1)
+
+
+def _has_area(box: NDArray[Any] | None) -> bool:
+    return box is not None and bool(np.isfinite(box).all()) and bool((box[2:] - box[:2] >= 2).all())
+
+
+def _with_detection(person: Person, found: DetectedPerson, size: tuple[int, int]) -> Person:
+    world = None
+    if found.world is not None:
+        world = np.concatenate((found.world, found.keypoints[:, 2:]), 1).astype(np.float32)
+    mask = None
+    if found.mask is not None:
+        placed = found.mask.in_picture(size[1], size[0])
+        done, data = cv2.imencode(".png", np.rint(255 * placed).astype(np.uint8))
+        assert done, "a grey picture can be encoded"
+        mask = bytes(data.tobytes())
+    return replace(person, detected=found.keypoints.astype(np.float32), detected_world=world, detected_mask=mask)
