@@ -23,6 +23,7 @@ class CameraOptions:
     focal       focal length over the picture's longer side: least and most (drawn evenly in its logarithm)
     fill        share of the picture's height or width that the subject takes: least and most, more often much
     cut         probability that the subject is enlarged beyond that, so that parts lie outside
+    enlarged    share that it takes then
     off_centre  probability that the picture is a crop whose principal point is not its middle
     roll        standard deviation, radians
     """
@@ -30,6 +31,7 @@ class CameraOptions:
     focal: tuple[float, float] = (0.75, 3.2)
     fill: tuple[float, float] = (0.45, 0.93)
     cut: float = 0.22
+    enlarged: tuple[float, float] = (1.05, 1.9)
     off_centre: float = 0.2
     roll: float = 0.05
 
@@ -78,7 +80,7 @@ def sample_camera(
     focal = max(size) * math.exp(random.uniform(*np.log(options.focal)))
     fill = max(random.uniform(*options.fill), random.uniform(*options.fill))
     if random.random() < options.cut:
-        fill = random.uniform(1.05, 1.9)
+        fill = random.uniform(*options.enlarged)
     middle = (joints.min(0) + joints.max(0)) / 2
     lens = _lens_height(random)
     roll = random.normal(0, options.roll) + (random.uniform(-0.5, 0.5) if random.random() < 0.04 else 0.0)

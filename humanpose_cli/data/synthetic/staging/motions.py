@@ -20,7 +20,7 @@ from humanpose_cli.bodies.pose_library import Motion, pose_library
 from humanpose_cli.bodies.pose_sampling import self_penetration
 from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.conventions import SMPL24
-from humanpose_cli.data.synthetic.staging.poses import LIBRARY, Pose, activities, family_of
+from humanpose_cli.data.synthetic.staging.poses import Pose, family_of
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 __all__ = ["Performance", "held_pose", "on_floor", "sample_motion", "turned"]
@@ -81,10 +81,7 @@ def sample_motion(
         motion = replace(still, joined=True)
         widen = max(widen, 0.6)
     else:
-        names = activities(split)[LIBRARY]
-        activity = names[int(random.integers(len(names)))]
-        clips = list(pose_library().motions(activity=activity, split=split))
-        motion = _resampled(clips[int(random.integers(len(clips)))], length, frame_rate, random)
+        motion = _resampled(_sampled_clip(random, split, (length - 1) / frame_rate), length, frame_rate, random)
     if random.random() < 0.5:
         flip = torch.tensor([-1.0, 1.0, 1.0])
         motion = replace(motion, rotations=mirror_rotations(motion.rotations), pelvis=motion.pelvis * flip)
@@ -98,6 +95,16 @@ def sample_motion(
             break
         widen /= 2
     return _centred(motion)
+
+
+def _sampled_clip(random: np.random.Generator, split: str, seconds: float) -> Motion:
+    """A clip of the library that lasts so long, each activity alike; any where none does."""
+    clips = list(pose_library().motions(split=split))
+    clips = [clip for clip in clips if (len(clip) - 1) / clip.frame_rate >= seconds] or clips
+    names = sorted({clip.activity for clip in clips})
+    activity = names[int(random.integers(len(names)))]
+    clips = [clip for clip in clips if clip.activity == activity]
+    return clips[int(random.integers(len(clips)))]
 
 
 def _resampled(clip: Motion, length: int, frame_rate: float, random: np.random.Generator) -> Performance:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -117,7 +117,11 @@ def sample_scene(
     if not actors or len({len(actor.performance) for actor in actors}) != 1:
         raise UsageError("actors", "do not perform together", expected="one or more with the same number of frames")
     placed, joints = _placed(random, body, actors, options)
-    camera = sample_camera(random, joints[0], options.size, options.camera)
+    framing = options.camera
+    if len(actors[0].performance) > 1:
+        # Whoever moves through an enlarged picture would be outside of it in some frames.
+        framing = replace(framing, enlarged=(1.02, 1.25))
+    camera = sample_camera(random, joints[0], options.size, framing)
     background = sample_background(random, pictures)
     lens = camera.position - joints[0].mean(0)
     lighting = sample_lighting(random, math.atan2(lens[0], lens[2]), indoor=background.indoor)
@@ -153,7 +157,7 @@ def _placed(
         points = _joints(body, actor, motion)
         if placed:
             shift = torch.from_numpy(_free_spot(random, joints, points))
-            motion = Performance(motion.rotations, motion.pelvis + shift, motion.activity, motion.family, motion.joined)
+            motion = replace(motion, pelvis=motion.pelvis + shift)
             points = points + shift.numpy()
         placed.append(motion)
         joints.append(points)

@@ -92,6 +92,21 @@ class ShadowMap:
         found = _look_up(self._cover[1], x - half, y - half)
         return found * (z > self.nearest)
 
+    def near(self, points: Array, within: float) -> NDArray[np.bool_]:
+        """Whether points (N, 3) may lie within so many metres of a shadow."""
+        cell = max(1, int(within / self.metres / 3))  # texels
+        hit = (self.depth < DISTANCE * 1.5).astype(np.float32)
+        count = -(-self.side // cell)
+        padded = np.zeros((count * cell, count * cell), np.float32)
+        padded[: self.side, : self.side] = hit
+        cells = padded.reshape(count, cell, count, cell).max((1, 3))
+        reach = int(np.ceil(within / (self.metres * cell))) + 1
+        border = cv2.copyMakeBorder(cells, reach, reach, reach, reach, cv2.BORDER_CONSTANT, value=0)
+        wide = np.asarray(cv2.dilate(border, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)), np.float32)
+        x, y, z = self._texels(points)
+        shift = np.float32(reach - 0.5)
+        return (_look_up(wide, x / cell + shift, y / cell + shift) > 0) & (z > self.nearest)
+
 
 def _look_up(image: Array, x: Array, y: Array) -> Array:
     """Bilinear values (N,) of a picture at texel numbers (N,); zero outside."""
