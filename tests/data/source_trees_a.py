@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import struct
@@ -21,7 +22,18 @@ from humanpose_cli.data.estimators import EstimatedPicture
 from humanpose_cli.data.samples import Person
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
-BODY: RiggedBody = default_body()
+
+def _body_like_smpl() -> RiggedBody:
+    """The default body with its pelvis where SMPL's is: not at the origin, and moving with the shape."""
+    body = copy.deepcopy(default_body())
+    away = torch.tensor([0.01, -0.24, 0.03])
+    body.template += away
+    body.joint_template += away
+    body.joint_directions[0] += 0.01
+    return body
+
+
+BODY = _body_like_smpl()
 
 
 @dataclass
@@ -170,7 +182,7 @@ def deepfashion_tree(root: Path, *, highres: bool = False) -> Path:
 
 
 def posed(poses: np.ndarray, betas: np.ndarray, trans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices and joints (N, …, 3) of the default body, which stands in for SMPL."""
+    """Vertices and joints (N, …, 3) of the body that stands in for SMPL."""
     rotations = axis_angle_to_matrix(torch.as_tensor(poses).unflatten(1, (24, 3)).float())
     body = BODY.pose(rotations, torch.as_tensor(betas).float()[None], torch.as_tensor(trans).float())
     assert body.vertices is not None

@@ -194,7 +194,7 @@ def two_people() -> list[dict[str, object]]:
     labels = torch.full((6, 4), 3)
     labels[0] = 0
     uv = torch.stack((torch.full((6, 4), 0.2), torch.full((6, 4), 1.0)))
-    other = torch.arange(1, 11).reshape(2, 5).T  # not contiguous
+    other = torch.arange(-4, 11)[5:].reshape(2, 5).T  # of a larger storage, and not contiguous
     other_uv = torch.rand(5, 2, 2, generator=torch.Generator().manual_seed(0)).permute(2, 0, 1)
     return [
         {

@@ -106,6 +106,11 @@ def test_three_frames_of_each_video_meet_all_of_its_frames(tmp_path: Path) -> No
     assert len(pairs) == 3 * 7 + 3 * 8
     assert all((a < 7) == (b < 7) for a, b in pairs)
     assert source.info.options["three_frames"] == "drawn"
+    fewer = IperSource(tmp_path, IperOptions(every=2)).groups()[2]
+    pairs = fewer.pairs["three-frames", "val"]
+    assert len(pairs) == 3 * 4 + 3 * 4
+    assert all((a < 4) == (b < 4) and max(a, b) < fewer.count == 8 for a, b in pairs)
+    assert {b for _, b in pairs} == set(range(8))
 
 
 def test_the_owners_protocol_names_the_three_frames(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ class DeepFashionSource(FolderSource):
             expected = _PAIR_FILES["patn"].format("{train,test}")
             notes.append(f"{self.root}: has no pair lists ({expected}): the cache cannot be used to judge reposing")
         if not self._estimates:
-            notes.append("DeepFashion: the samples have no poses; pass a pose estimator")
+            notes.append("DeepFashion: the samples have no poses: it has none itself, and no pose estimator was given")
         return Listing(self._groups(rows, present, pairs), tuple(notes))
 
     @cached_property

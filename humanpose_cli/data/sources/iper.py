@@ -154,7 +154,7 @@ class IperSource(FolderSource):
                     raise InputError(path, f"names {name}, whose clothes are in the other list as well")
                 group.videos.append((name, self._count(name)))
         if self.poses_from == "none":
-            notes.append("iPER: the samples have no poses; pass a pose estimator, or unpack smpls.zip")
+            notes.append("iPER: the samples have no poses: give a pose estimator, or unpack smpls.zip")
         return Listing(self._with_pairs(list(clothes.values())), tuple(notes))
 
     def _place(self, video: str) -> Path:
