@@ -158,23 +158,31 @@ class H36mSource(FolderSource):
         )
         actions = [action for action in actions if not action.startswith((".", "_ALL"))]
         notes = check_count(world, "actions", _ACTIONS, len(actions), allow_missing=allow_missing)
-        views = []
+        views: list[_View] = []
+        missing: list[Path] = []
         for action in actions:
             for camera in CAMERAS:
                 if (folder.name, action, camera) in _DAMAGED_VIEWS:
                     continue
-                needed = [self._pose_file(folder.name, action, camera), self._pictures(folder.name, action, camera)]
-                if self.options.mosh is not None:
-                    needed.append(self._mosh_file(folder.name, action, camera))
-                absent = [path for path in needed if not path.exists()]
+                absent = [path for path in self._needed(folder.name, action, camera) if not path.exists()]
                 if absent and not allow_missing:
                     remedy = "unpack the data set again, or take what is there with --allow-missing"
                     raise InputError(absent[0], "does not exist", expected="a file of this view", remedy=remedy)
-                if absent:
-                    notes.append(f"{absent[0]}: does not exist; the view is left out")
-                else:
-                    views.append(_View(folder.name, action, camera, pose_frames(needed[0])))
+                missing += absent[:1]
+                if not absent:
+                    frames = pose_frames(self._pose_file(folder.name, action, camera))
+                    views.append(_View(folder.name, action, camera, frames))
+        if missing:
+            count = len(missing) + len(views)
+            notes.append(
+                f"{missing[0]}: does not exist; {len(missing)} of {count} videos of {folder.name} are left out"
+            )
         return views, notes
+
+    def _needed(self, subject: str, action: str, camera: str) -> list[Path]:
+        """The files without which a view is not read."""
+        needed = [self._pose_file(subject, action, camera), self._pictures(subject, action, camera)]
+        return needed if self.options.mosh is None else [*needed, self._mosh_file(subject, action, camera)]
 
     def _pose_file(self, subject: str, action: str, camera: str) -> Path:
         features = self.root / subject / "MyPoseFeatures"
