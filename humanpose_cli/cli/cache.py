@@ -62,6 +62,8 @@ def cache(
     """
     if action is not Action.show and (out is not None or split is not None):
         raise UsageError("--out" if out is not None else "--split", "belongs to hpc cache show")
+    if split is not None and out is None:
+        raise UsageError("--split", "chooses the pictures of a sheet", remedy="add --out sheet.png")
     if action is Action.verify:
         return _verify(session, path, threads)
     if action is Action.reindex:

@@ -15,7 +15,11 @@ from humanpose_cli.data.cache.schema import columns_of
 
 __all__ = ["Contents", "Coverage", "describe"]
 
-_PLURALS = {"identity": "identities", "clothing": "outfits", "activity": "activities"}
+_NAMED = {
+    "identity": ("identity", "identities"),
+    "clothing": ("outfit", "outfits"),
+    "activity": ("activity", "activities"),
+}
 _MOST_SIZES = 4
 
 
@@ -67,13 +71,14 @@ class Contents:
         """(what, how much), for people."""
         joined, planned = self.shards
         yield "source", self.source
-        yield "options", ", ".join(f"{name} {value}" for name, value in self.options.items()) or "none"
+        given = (f"{name} {value}" for name, value in self.options.items() if value is not None)
+        yield "options", ", ".join(given) or "none"
         yield "made by", f"hpc {self.tool_version}, schema {self.schema_version}"
         missing = f" of {planned}" if joined != planned else ""
         yield "shards", f"{joined:,}{missing}, {self.bytes / 1e6:,.1f} MB"
         yield "pictures", f"{self.pictures:,} ({self._sizes()})"
         yield "people", f"{self.people:,} ({self._crowds()})"
-        named = ", ".join(f"{count:,} {_PLURALS[name]}" for name, count in self.names.items() if count)
+        named = ", ".join(f"{count:,} {_NAMED[name][count > 1]}" for name, count in self.names.items() if count)
         yield "different", named or "nothing is named"
         yield "groups", f"{self.groups:,}"
         yield "sequences", f"{self.sequences:,}"
@@ -133,7 +138,7 @@ def describe(cache: Cache) -> Contents:
     header = cache.header
     sizes = Counter((int(width), int(height)) for width, height in cache.pictures["size"][:])
     crowds = Counter(cache.pictures["person_count"][:].tolist())
-    named = {name: np.unique(cache.people[name][:]) for name in _PLURALS}
+    named = {name: np.unique(cache.people[name][:]) for name in _NAMED}
     return Contents(
         source=header.source,
         options=header.options_values,

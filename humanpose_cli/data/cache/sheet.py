@@ -163,7 +163,9 @@ class _Tile:
     def _outline(self, canvas: Pixels, mask: NDArray[np.bool_], colour: NDArray[np.float32]) -> None:
         contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         bright = tuple(int(v) for v in 255 - (255 - 255 * colour) * 0.5)
-        cv2.drawContours(canvas, contours, -1, (0, 0, 0), 2, cv2.LINE_AA)
+        shadow = canvas.copy()
+        cv2.drawContours(shadow, contours, -1, (0, 0, 0), 2, cv2.LINE_AA)
+        cv2.addWeighted(canvas, 0.5, shadow, 0.5, 0, canvas)  # so that it stands out from bright pictures too
         cv2.drawContours(canvas, contours, -1, bright, 1, cv2.LINE_AA)
 
     def _dots(self, canvas: Pixels, points: NDArray[Any]) -> None:

@@ -1,0 +1,141 @@
+"""`hpc cache`: what it prints, writes and exits with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from humanpose_cli.data.cache.building import build_cache
+from humanpose_cli.data.cache.encoded import encode_map
+from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Three pictures of two people."""
+
+    @property
+    def info(self) -> SourceInfo:
+        return SourceInfo("squares", {"colour": "red"})
+
+    def groups(self):
+        return [Group(f"square {number}", 1, key=number) for number in range(3)]
+
+    def read(self, group):
+        pixels = np.full((24, 32, 3), 80 * group.key, np.uint8)
+        people = tuple(Person(identity=name, box=np.array([2, 2, 20, 20])) for name in ("Ann", "Bob"))
+        split = "test" if group.key == 2 else "train"
+        yield Sample(f"s{group.key}", encode_map(pixels), (32, 24), people=people, splits={"p": split})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    build_cache(Squares(), tmp_path / "cache", shard_size=1)
+    return tmp_path / "cache"
+
+
+def damage(folder) -> None:
+    path = folder / "shard-00001.h5"
+    data = bytearray(path.read_bytes())
+    place = data.index(b"IDAT")
+    data[place + 12] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_good_cache_is_verified(hpc, folder):
+    ran = hpc("cache", "verify", str(folder), "--json")
+    assert (ran.code, ran.document["status"], ran.document["command"]) == (0, "success", "cache")
+    items = ran.document["items"]
+    assert [item["input"].rpartition("/")[2] for item in items] == [
+        *("index.h5", "shard-00000.h5", "shard-00001.h5", "shard-00002.h5")
+    ]
+    assert items[1]["found"] == "1 pictures, 2 people"
+    assert items[1]["problems"] == []
+    people = hpc("cache", "verify", str(folder))
+    assert people.code == 0
+    assert "4 items: 4 ok" in people.out
+
+
+def test_damage_is_exit_code_3(hpc, folder):
+    damage(folder)
+    ran = hpc("cache", "verify", str(folder), "--json")
+    problem = "picture 's1': image does not match its checksum"
+    assert (ran.code, ran.document["status"]) == (3, "error")
+    assert [item["status"] for item in ran.document["items"]] == ["success", "success", "error", "success"]
+    assert ran.document["items"][2]["problems"] == [problem]
+    assert ran.document["messages"] == [f"{folder}/shard-00001.h5: {problem}"]
+    people = hpc("cache", "verify", str(folder))
+    assert people.code == 3
+    assert f"shard-00001.h5  damaged  {problem}" in people.out
+    assert "4 items: 3 ok, 1 damaged" in people.out
+    assert people.err.splitlines()[-1] == f"{folder}/shard-00001.h5: {problem}"
+
+
+def test_an_unfinished_cache(hpc, tmp_path):
+    folder = tmp_path / "part"
+    build_cache(Squares(), folder, shard_size=1, shard=(0, 2))
+    ran = hpc("cache", "verify", str(folder), "--json")
+    assert ran.code == 3
+    assert "index.h5: does not exist" in ran.document["messages"][0]
+    ran = hpc("cache", "index", str(folder), "--json")
+    assert (ran.code, ran.document["status"]) == (4, "partial")
+    assert ran.details["missing"] == [1]
+    assert ran.details["found"] == "2 of 3 files, 2 pictures"
+    assert ran.details["outputs"] == [f"{folder}/index.h5"]
+    ran = hpc("cache", "verify", str(folder), "--json")
+    assert (ran.code, ran.document["status"]) == (4, "partial")
+    assert ran.document["messages"] == [
+        "files that are still to be made: 1; hpc preprocess with the same options makes them"
+    ]
+    build_cache(Squares(), folder, shard_size=1)
+    assert hpc("cache", "index", str(folder), "--json").code == 0
+
+
+def test_contents_are_shown(hpc, folder):
+    ran = hpc("cache", "show", str(folder), "--json")
+    assert (ran.code, ran.document["status"]) == (0, "success")
+    contents = ran.document["contents"]
+    assert (contents["source"], contents["options"]) == ("squares", {"colour": "red"})
+    assert (contents["pictures"], contents["people"], contents["shards"]) == (3, 6, 3)
+    assert contents["splits"] == {"p/test": 1, "p/train": 2}
+    assert contents["sizes"] == [{"width": 32, "height": 24, "pictures": 3}]
+    assert contents["labels"] == {"people/identity": 6, "people/box": 6}
+    people = hpc("cache", "show", str(folder / "shard-00002.h5"))
+    assert people.code == 0
+    assert "pictures            ok      1 (32 × 24 pixels)" in people.out
+    assert "protocol p          ok      test 1" in people.out
+
+
+def test_a_sheet_is_drawn(hpc, folder, tmp_path):
+    first, second = tmp_path / "a.png", tmp_path / "deep" / "b.png"
+    ran = hpc("cache", "show", str(folder), "--out", str(first), "--json")
+    assert ran.document["items"][-1]["outputs"] == [str(first)]
+    assert ran.document["items"][-1]["found"] == "3 pictures"
+    ran = hpc("cache", "show", str(folder), "--out", str(second), "--split", "p/test", "--count", "9", "--json")
+    assert ran.document["items"][-1]["found"] == "1 pictures"
+    assert Image.open(first).size[0] > Image.open(second).size[0] > 256
+    hpc("cache", "show", str(folder), "--out", str(tmp_path / "again.png"))
+    assert (tmp_path / "again.png").read_bytes() == first.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["show", "nothing"], 3, "nothing: does not exist"),
+        (["verify", "nothing"], 3, "nothing: is no dataset cache"),
+        (["index", "nothing"], 3, "nothing: holds no shards"),
+        (["show", "CACHE", "--split", "p/test"], 2, "--split: chooses the pictures of a sheet; add --out sheet.png"),
+        (["show", "CACHE", "--split", "p/none", "--out", "a.png"], 2, "p/none: is no protocol of this cache, expected"),
+        (["verify", "CACHE", "--out", "a.png"], 2, "--out: belongs to hpc cache show"),
+        (["index", "CACHE", "--split", "p"], 2, "--split: belongs to hpc cache show"),
+        (["mend", "CACHE"], 2, "'mend' is not one of 'verify', 'show', 'index'"),
+        (["show", "CACHE", "--out", "a.gif"], 2, ".gif: is no picture format that can be written"),
+    ],
+)
+def test_what_cannot_be_done(hpc, folder, arguments, code, message):
+    ran = hpc("cache", *(str(folder) if argument == "CACHE" else argument for argument in arguments))
+    assert (ran.code, ran.out) == (code, "")
+    assert message in ran.err
