@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
-from side_by_side import compare
+from side_by_side import Work, compare
 
 from humanpose_cli.bodies.default_body import default_body
 from humanpose_cli.engine.rasterising import interpolate, rasterise
@@ -58,12 +58,15 @@ def main() -> None:
         raise SystemExit(f"the two disagree about {np.mean(found != expected):.2%} of the pixels")
 
     common = {"device": options.device, "repeats": options.repeats}
+    covered = int(np.sum(found >= 0))
+    # Vertices and faces read, 20 bytes a pixel written; a face's three edges, a covered pixel's barycentrics and depth.
+    work = Work(12 * (len(points) + len(triangles)) + 20 * SIZE**2, 40 * len(triangles) + 25 * covered)
     name = f"rasterising {len(triangles)} faces to {SIZE}×{SIZE}"
     trace = "Embree's trace"
-    compare(name, ours, lambda: built.run(origins, rays), against=trace, reach=3.0, **common)
+    compare(name, ours, lambda: built.run(origins, rays), against=trace, reach=3.0, work=work, **common)
     both = "Embree's build and trace"
-    compare(name, ours, lambda: build().run(origins, rays), against=both, reach=6.0, **common)
-    _interpolation(ours(), faces, vertices, common)
+    compare(name, ours, lambda: build().run(origins, rays), against=both, reach=6.0, work=work, **common)
+    _interpolation(ours(), faces, vertices, covered, common)
 
 
 def _standing(body, device: str) -> torch.Tensor:
@@ -77,7 +80,7 @@ def _standing(body, device: str) -> torch.Tensor:
     return (posed + away).contiguous()
 
 
-def _interpolation(raster, faces: torch.Tensor, vertices: torch.Tensor, common: dict) -> None:
+def _interpolation(raster, faces: torch.Tensor, vertices: torch.Tensor, covered: int, common: dict) -> None:
     attributes = vertices.clone().requires_grad_()
     upstream = torch.randn(1, SIZE, SIZE, 3, device=vertices.device)
 
@@ -90,6 +93,8 @@ def _interpolation(raster, faces: torch.Tensor, vertices: torch.Tensor, common: 
         lambda: both_ways("reference"),
         against="the engine's reference",
         reach=2.0,
+        # Each way a pixel's face and barycentrics and three channels, the faces and vertices; 2 · 9 operations a pixel.
+        work=Work(2 * (28 * SIZE**2 + 12 * (len(faces) + vertices.shape[1])), 2 * 18 * covered),
         **common,
     )
 

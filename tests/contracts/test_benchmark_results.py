@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "run.py"
 
@@ -76,3 +79,58 @@ def test_scripts_are_run_and_failures_named(results, tmp_path, capsys):
     assert "failed: bad" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="there are bad, good"):
         results.main(["nonsense"])
+
+
+@pytest.fixture
+def compared(monkeypatch, capsys):
+    """Runs `side_by_side.compare` and gives its line."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    import roofline
+    import side_by_side
+
+    monkeypatch.setattr(roofline, "_SECONDS", 0)
+    monkeypatch.setattr(roofline, "_REPEATS", 2)
+    monkeypatch.setattr(roofline, "_MOST_BYTES", 1 << 24)
+    monkeypatch.setattr(roofline, "_SIDE", {"cpu": 64, "cuda": 64})
+
+    def run(*arguments, **options):
+        side_by_side.compare(*arguments, **options)
+        return json.loads(capsys.readouterr().out)
+
+    yield run
+    for name in ("peak_memory", "roofline", "side_by_side"):
+        sys.modules.pop(name, None)
+
+
+def test_a_comparison_is_a_line_of_json(compared):
+    line = compared("a", lambda: sum(range(100)), lambda: sum(range(200)), against="b", reach=2, repeats=3)
+    assert line["reach"] == 2
+    assert {"name", "against", "ratio", "reach", "threads", "device"} <= set(line)
+    assert {f"{side}_{kind}_ms" for side in ("ours", "theirs") for kind in ("min", "median")} <= set(line)
+    assert "roofline_ms" not in line
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks are told by Linux")
+def test_peaks_of_memory_are_those_of_the_call(compared):
+    sizes = {"ours": 8, "theirs": 32}  # MiB
+    kept = torch.ones(1 << 22)  # is not counted
+    runs = [lambda size=size: torch.zeros(size << 18) for size in sizes.values()]
+    line = compared("a", *runs, against="b", reach=1, repeats=1, memory_reach=4)
+    for side, size in sizes.items():
+        assert line[f"{side}_peak_mib"] == pytest.approx(size, abs=1)
+    assert line["memory_ratio"] == pytest.approx(4, abs=0.5)
+    assert line["memory_reach"] == 4
+    assert len(kept)
+
+
+@pytest.mark.parametrize(("moved", "flops", "limit"), [(1e9, 1, "memory"), (1, 1e12, "multipliers")])
+def test_the_roofline_is_the_larger_of_both_limits(compared, moved, flops, limit):
+    import roofline
+
+    work = roofline.Work(moved, flops)
+    line = compared("a", lambda: None, lambda: None, against="b", reach=1, repeats=1, work=work)
+    assert line["limit"] == limit
+    least, told = roofline.least_ms(work)
+    assert told == limit
+    assert line["roofline_ms"] == pytest.approx(least, rel=1e-2)
+    assert line["of_roofline"] > 0
