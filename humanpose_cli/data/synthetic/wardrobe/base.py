@@ -10,6 +10,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from scipy.sparse import identity as identity_matrix
+from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
 from humanpose_cli.bodies.rigged_body import RiggedBody
@@ -23,6 +25,8 @@ Array = NDArray[Any]
 
 _LONGEST_EDGE = 0.021  # metres; longer ones are halved once
 _POSITION_STEPS, _WEIGHT_STEPS, _SKULL_STEPS = 6, 10, 60  # of smoothing
+# Where the ears are, on the average body: height and depth of their middle, radius, distance from the head's middle.
+_EAR, _EAR_RADIUS, _EAR_X = (0.661, 0.034), 0.045, 0.058
 _MOST_SHRINKAGE = 0.008  # metres that smoothing may take off the skull; more than that is an ear or the nose
 # How far cloth may stand off is probed along the normals at these distances (metres).
 _PROBES = np.array([0.012, 0.02, 0.03, 0.04, 0.055, 0.07, 0.09, 0.12])
@@ -133,6 +137,7 @@ def _build(body: RiggedBody) -> ClothBase:
     directions = body.shape_directions.numpy()
     linear = np.concatenate((template[..., None], directions), -1)[ends].mean(1).reshape(len(ends), -1)
     skull = _smoothed(linear, smooth, _SKULL_STEPS, ~is_head)
+    skull = _without_ears(skull, smooth, is_head, points=template[ends].mean(1))
     linear = _smoothed(linear, smooth, _POSITION_STEPS, is_hand | is_head)
     # Hair and hats lie on a head without ears or nose, as large as the skull was before it shrank.
     linear[is_head] = _with_size_of(linear, skull, is_head, shape_count)
@@ -223,6 +228,18 @@ def _smoothed(values: Array, smooth: csr_matrix, steps: int, keep: NDArray[np.bo
         mixed = 0.5 * result + 0.5 * (smooth @ result)
         mixed[keep] = values[keep]
         result = mixed
+    return result
+
+
+def _without_ears(skull: Array, smooth: csr_matrix, is_head: Array, points: Array) -> Array:
+    """Span the skull over the ears like a soap film: each point there is the mean of its neighbours."""
+    beside = is_head & (np.hypot(points[:, 1] - _EAR[0], points[:, 2] - _EAR[1]) < _EAR_RADIUS)
+    inner = np.flatnonzero(beside & (np.abs(points[:, 0]) > _EAR_X))
+    outer = np.setdiff1d(np.arange(len(skull)), inner)
+    rows = smooth[inner]
+    system = identity_matrix(len(inner), format="csc") - rows[:, inner].tocsc()
+    result = skull.copy()
+    result[inner] = splu(system).solve(rows[:, outer] @ skull[outer])
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from humanpose_cli.data.synthetic.wardrobe.painting import (
 from humanpose_cli.data.synthetic.wardrobe.scalp import ear_cover, hair_field, hair_grids, hair_thickness
 from humanpose_cli.data.synthetic.wardrobe.shells import bottom_field, bottom_thickness, ramp, top_field, top_thickness
 from humanpose_cli.data.synthetic.wardrobe.skin import paint_skin
-from humanpose_cli.data.synthetic.wardrobe.skirts import skirt_cover, skirt_grid, skirt_size
+from humanpose_cli.data.synthetic.wardrobe.skirts import hang_skirt, skirt_cover, skirt_size
 from humanpose_cli.data.synthetic.wardrobe.texels import ASPECT, TILES, BodyTexels, body_texels, outer_uv
 from humanpose_cli.errors import UsageError
 
@@ -43,6 +44,8 @@ _TUCK, _PUSHED_IN = 0.03, 0.004
 # Cloth over cloth lies at least this far apart (metres).
 _LAYER_GAP = 0.004
 _SMALLEST_TEXTURE = 64
+# Jackets over a skirt stand off with it, but no further than this (metres).
+_MOST_STAND_OFF = 0.03
 # Socks reach down from here (metres below the hip joint); gloves from here on (metres along the arm).
 _SOCK_TOP, _GLOVE = 0.74, 0.445
 
@@ -141,11 +144,12 @@ class Fitting:
         if skirt is None:
             return
         under = 0.0 if self._untucked else self._height_at(skirt.top)
-        self._add_loft("skirt", skirt_grid(skirt, self.base, under, self.random), "skirt")
+        close_until = -0.06 if self._untucked else skirt.top - 0.05
+        hanging = hang_skirt(skirt, self.base, under, self.random, close_until=close_until)
+        self._add_loft("skirt", hanging.grid, "skirt")
         paint_tile(self.image, "skirt", skirt.fabric, skirt_size(skirt))
-        cover = skirt_cover(skirt, self.base)
-        self.covered = np.maximum(self.covered, cover)
-        self.height = np.where(cover > 0, np.maximum(self.height, under + skirt.ease), self.height)
+        self.covered = np.maximum(self.covered, skirt_cover(skirt, self.base))
+        self.height = np.maximum(self.height, np.minimum(hanging.stand_off(self.base), _MOST_STAND_OFF))
 
     @property
     def _untucked(self) -> bool:
@@ -170,7 +174,13 @@ class Fitting:
         texels.bleed(self.image)
         if tail is not None:
             under = max(0.0, self._height_at(tail.top) - tail.ease)
-            self._add_loft("outer", skirt_grid(tail, self.base, under, self.random), "tail")
+            skirt = self.outfit.skirt
+            if skirt is not None:
+                # A coat's tail goes over the skirt all the way down.
+                under = max(under, self._height_at(skirt.top) + skirt.ease + 1.5 * skirt.folds + 0.01 - tail.ease)
+                tail = replace(tail, flare=max(tail.flare, skirt.flare))
+            hanging = hang_skirt(tail, self.base, under, self.random, close_until=1.0)
+            self._add_loft("outer", hanging.grid, "tail")
             paint_tile(self.image, "tail", tail.fabric, skirt_size(tail))
 
     def put_on_head(self) -> None:
@@ -252,9 +262,9 @@ class Fitting:
         piece = cut_piece(self.base, points, shown, material)
         if piece is not None:
             if material == "outer":
-                piece = _with_uv(piece, outer_uv(piece.uv))
+                piece = replace(piece, uv=outer_uv(piece.uv))
             else:
-                piece = _with_uv(piece, piece.uv / np.array([ASPECT, 1], np.float32))
+                piece = replace(piece, uv=piece.uv / np.array([ASPECT, 1], np.float32))
             self.pieces.append(piece)
         self.height = np.where(inside, thickness, self.height)
         self.covered = np.maximum(self.covered, field)
@@ -282,16 +292,3 @@ class Fitting:
             Piece(name, vertices, faces[rows], uv, uv_faces[rows], indices, weights, own).compact()
             for name, rows in (("skin", shown & ~is_eye), ("eye", shown & is_eye))
         ]
-
-
-def _with_uv(piece: Piece, uv: Array) -> Piece:
-    return Piece(
-        piece.material,
-        piece.vertices,
-        piece.faces,
-        uv,
-        piece.uv_faces,
-        piece.bone_indices,
-        piece.bone_weights,
-        piece.body_vertex,
-    )

@@ -149,6 +149,9 @@ def sample_outfit(random: np.random.Generator, name: str, identity: Identity) ->
     outer = tail = None
     if random.random() < (0.1 if style == "sports" else 0.27):
         outer, tail = _sample_outer(random)
+        if skirt is not None and tail is None:
+            # Jackets end at the waist of a skirt, not on its flare.
+            outer = replace(outer, hem=max(outer.hem, skirt.top - 0.06))
     headwear = _sample_headwear(random) if random.random() < 0.2 else None
     hooded = outer if outer is not None and outer.hood else top
     if headwear is not None and headwear.kind == "hood" and hooded is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,7 +16,7 @@ from humanpose_cli.data.synthetic.wardrobe.lofts import Grid, group_rows, neares
 from humanpose_cli.data.synthetic.wardrobe.outfit import Skirt
 from humanpose_cli.data.synthetic.wardrobe.shells import ramp
 
-__all__ = ["skirt_cover", "skirt_grid", "skirt_size"]
+__all__ = ["Hanging", "hang_skirt", "skirt_cover", "skirt_size"]
 
 Array = NDArray[Any]
 
@@ -39,29 +40,55 @@ def skirt_size(skirt: Skirt) -> tuple[float, float]:
     return 1.15 + 3 * skirt.flare * (skirt.top - skirt.hem), skirt.top - skirt.hem
 
 
-def skirt_grid(skirt: Skirt, base: ClothBase, under: float, random: np.random.Generator) -> Grid:
-    """The hanging cloth; under: metres of clothes beneath its upper edge."""
+@dataclass(frozen=True, eq=False)
+class Hanging:
+    """Cloth that hangs round the body: its grid, and the radius (R, C) round middles z (R,) at heights y (R,)."""
+
+    grid: Grid
+    radius: Array
+    middle: Array
+    y: Array
+    angles: Array
+
+    def stand_off(self, base: ClothBase) -> Array:
+        """(N,) metres that it lies outside the body's points; 0 where it does not cover them."""
+        at = base.where
+        rows = np.flatnonzero(~at.is_arm & (at.y <= self.y[0]) & (at.y >= self.y[-1]))
+        row = np.interp(-at.y[rows], -self.y, np.arange(len(self.y))).round().astype(int)
+        x, z = at.x[rows], at.z[rows] - self.middle[row]
+        step = (np.mod(np.arctan2(x, z), 2 * math.pi) - self.angles[0]) / (self.angles[1] - self.angles[0])
+        column = np.clip(step.round().astype(int), 0, None) % len(self.angles)
+        result = np.zeros(len(at.y), np.float32)
+        result[rows] = np.maximum(self.radius[row, column] - np.hypot(x, z), 0)
+        return result
+
+
+def hang_skirt(
+    skirt: Skirt, base: ClothBase, under: float, random: np.random.Generator, *, close_until: float
+) -> Hanging:
+    """The hanging cloth of a skirt or tail.
+
+    under        metres of clothes beneath its upper edge
+    close_until  height in metres above the pelvis joint to which its upper part lies close to what is beneath
+    """
     rows = max(4, math.ceil((skirt.top - skirt.hem) / _ROW_METRES) + 1)
     y = np.linspace(skirt.top, skirt.hem, rows)
-    closed = skirt.opening <= 0
-    if closed:
+    if skirt.opening <= 0:
         angles = np.arange(_COLUMNS) * (2 * math.pi / _COLUMNS)
     else:
         gap = math.asin(min(0.95, skirt.opening / 0.15))
         angles = np.linspace(gap, 2 * math.pi - gap, _COLUMNS)
     radius, middle = _hull_at(base, y, angles)
-    # Cloth falls: below the widest place it never follows the body back in.
-    radius = _falling(radius, np.clip(0.985 - 0.03 * (skirt.flare < 0.05), 0, 1))
-    depth = np.maximum(np.maximum(0.04 - y, 0), 0)[:, None]
-    # Under a top that hangs over it, the skirt's upper edge lies close to the body.
-    ease = under + 0.002 + skirt.ease * (np.float32(1) if under > 0 else ramp(-y, -0.02, 0.1)[:, None])
-    waves = np.sin(skirt.pleats * angles + random.uniform(0, 6.3)) + 0.5 * np.sin(
-        (skirt.pleats // 2 + 1) * angles + random.uniform(0, 6.3)
-    )
-    hang = np.clip(depth / 0.5, 0, 1)
-    radius = radius + ease + skirt.flare * depth * 0.5 + skirt.folds * hang * waves
+    # Cloth falls: below the widest place it never follows the body back in, straight skirts a little.
+    radius = _falling(radius, 0.985 if skirt.flare > 0.05 else 0.955)
+    depth = np.maximum(0.04 - y, 0)[:, None]
+    ease = under + 0.002 + skirt.ease * ramp(close_until - y, -0.06, 0.06)[:, None]
+    waves = np.sin(skirt.pleats * angles + random.uniform(0, 6.3))
+    waves = waves + 0.5 * np.sin((skirt.pleats // 2 + 1) * angles + random.uniform(0, 6.3))
+    radius = radius + ease + skirt.flare * depth * 0.5 + skirt.folds * np.clip(depth / 0.5, 0, 1) * waves
     points = revolve(np.stack((np.zeros(rows), middle), 1), radius, y, angles)
-    return Grid(points, closed, "trunk", _weights(base, points.reshape(-1, 3)))
+    grid = Grid(points, skirt.opening <= 0, "trunk", _weights(base, points.reshape(-1, 3)))
+    return Hanging(grid, radius, middle, y, angles)
 
 
 def _falling(radius: Array, share: float) -> Array:
