@@ -21,7 +21,8 @@ from humanpose_cli.version import __version__
 
 __all__ = ["CHECKS", "Check"]
 
-_LEAST_FREE = 2 * 2**30  # bytes: a few minutes of overlay video, and the compiled kernels
+_LEAST_FREE = 2 * 2**30  # bytes: a few minutes of overlay video
+_KERNEL_BYTES = 16 * 2**20  # more than all compiled kernels take
 
 
 @dataclass(frozen=True)
@@ -108,14 +109,46 @@ def _weights() -> str:
 
 
 def _engine() -> str:
+    import torch
+
+    from humanpose_cli.engine.runtime import start
+
+    warp = start()
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    version = f"Warp {warp.config.version}"
+    unknown = [gpu for gpu in gpus if not warp.is_cuda_available()]
+    if unknown:
+        raise UnavailableError("engine", f"{version} runs on cpu, not on {', '.join(unknown)}", remedy=_NEWER_DRIVER)
+    return f"{version} on {', '.join(('cpu', *gpus))}, {torch.get_num_threads()} CPU threads"
+
+
+def _kernels(kind: str) -> str:
+    """Every operation run on each device of a kind, and how far its kernel is from the reference."""
+    import torch
+
     from humanpose_cli.engine.self_test import self_test
 
-    results = self_test()
-    wrong = [f"{r.op} on {r.device}: {r.problem or f'off by {r.error:.1e}'}" for r in results if not r.ok]
-    if wrong:
-        raise UnavailableError("engine", f"the slower torch code is used, for {'; '.join(wrong)}")
-    devices = ", ".join(dict.fromkeys(result.device for result in results))
-    return f"{len({result.op for result in results})} kernels agree with the reference on {devices}"
+    devices = ["cpu"] if kind == "cpu" else [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if not devices:
+        return "no GPU"
+    results = self_test(devices)
+    problems: dict[str, list[str]] = {}
+    for r in results:
+        if not r.ok:
+            where = r.op if len(devices) == 1 else f"{r.op} on {r.device}"
+            problems.setdefault(r.problem or f"off by {r.error:.0e}", []).append(where)
+    if problems:
+        told = "; ".join(f"{_all_or(ops, len(results))}: {problem}" for problem, ops in problems.items())
+        raise UnavailableError("kernels", f"the slower torch code is used, for {told}")
+    worst: dict[str, float] = {}
+    for r in results:
+        worst[r.op] = max(r.error, worst.get(r.op, 0.0))
+    told = ", ".join(f"{op} {error:.0e}" if error else f"{op} exactly" for op, error in worst.items())
+    return f"as the reference, relative error: {told}"
+
+
+def _all_or(names: list[str], count: int) -> str:
+    return "all operations" if len(names) == count else ", ".join(names)
 
 
 def _detector() -> str:
@@ -134,11 +167,14 @@ def _ffmpeg() -> str:
 
 
 def _cache_folder() -> str:
-    from humanpose_cli.engine.runtime import start
+    """The folder that Warp is given, found without Warp."""
+    from humanpose_cli.engine.kernel_cache import choose_folder, private_folder, reserve
 
-    folder = Path(start().config.kernel_cache_dir)
-    with tempfile.NamedTemporaryFile(dir=folder):
-        return str(folder)
+    folder = choose_folder()
+    if folder == private_folder():
+        raise UnavailableError("kernel cache", "no folder can be written: each process compiles the kernels anew")
+    reserve(folder, _KERNEL_BYTES)
+    return f"writable: {folder}"
 
 
 def _space(folder: Path) -> str:
@@ -170,6 +206,7 @@ def _import_check(module: str, distribution: str, remedy: str = "") -> Check:
     return Check(distribution, partial(_module, module, distribution), remedy or _reinstall(distribution))
 
 
+_NEWER_DRIVER = "install a newer NVIDIA driver (R580 or later), or work on the CPU with --device cpu"
 _OPENGL = "sudo apt-get install libgl1 libglib2.0-0, or " + _reinstall("mediapipe==0.10.14")
 
 CHECKS = (
@@ -189,6 +226,8 @@ CHECKS = (
     Check("pose library", _pose_library, _restore_data()),
     Check("weights", _weights, _restore_data()),
     Check("engine", _engine, _reinstall("warp-lang"), needed=False),
+    Check("kernels on CPU", partial(_kernels, "cpu"), _reinstall("warp-lang"), needed=False),
+    Check("kernels on GPU", partial(_kernels, "cuda"), _NEWER_DRIVER, needed=False),
     Check("detector", _detector, _OPENGL),
     Check("ffmpeg", _ffmpeg, _reinstall("imageio-ffmpeg")),
     Check("kernel cache", _cache_folder, "set WARP_CACHE_PATH to a folder that you may write to", needed=False),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from humanpose_cli.cli import doctor_checks
@@ -24,9 +27,12 @@ def test_here_everything_needed_is_there(hpc):
     needed = [item for item in ran.document["items"] if item["needed"]]
     assert [item["input"] for item in needed if item["status"] != "success"] == []
     assert ran.code == 0
-    assert {"torch", "mediapipe", "default body", "detector", "engine", "ffmpeg"} <= {
-        item["input"] for item in ran.document["items"]
-    }
+    found = {item["input"]: item["found"] for item in ran.document["items"]}
+    assert {"torch", "mediapipe", "default body", "detector", "engine", "ffmpeg", "kernel cache"} <= set(found)
+    assert found["engine"].startswith("Warp 1.")
+    assert "cpu" in found["engine"]
+    assert "rasterise exactly" in found["kernels on CPU"]
+    assert "skin_vertices" in found["kernels on CPU"]
 
 
 def test_what_is_missing_and_needed_is_exit_code_5_with_the_line_that_mends_it(hpc, monkeypatch):
@@ -61,6 +67,76 @@ def test_a_driver_that_torch_cannot_use_is_found(monkeypatch):
     monkeypatch.setattr(doctor_checks, "_nvidia_driver", lambda: "580.65")
     with pytest.raises(UnavailableError, match=r"driver 580\.65 is there, but torch .* cannot use it"):
         doctor_checks._gpu()
+
+
+def results(*errors: tuple[str, str, float, str]):
+    """Stands in for the engine's self-test: (device, operation, error, problem) each."""
+    from humanpose_cli.engine.self_test import SelfTestResult
+
+    return lambda devices: [SelfTestResult(d, op, e, not problem and e < 1e-4, problem) for d, op, e, problem in errors]
+
+
+def test_each_kernel_and_its_error_are_told(monkeypatch):
+    few = results(("cpu", "skin_vertices", 2.3e-7, ""), ("cpu", "rasterise", 0.0, ""))
+    monkeypatch.setattr("humanpose_cli.engine.self_test.self_test", few)
+    found = doctor_checks._kernels("cpu")
+    assert found == "as the reference, relative error: skin_vertices 2e-07, rasterise exactly"
+
+
+def test_the_worst_of_several_gpus_is_told(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    both = results(("cuda:0", "interpolate", 1e-7, ""), ("cuda:1", "interpolate", 3e-7, ""))
+    monkeypatch.setattr("humanpose_cli.engine.self_test.self_test", both)
+    assert doctor_checks._kernels("cuda") == "as the reference, relative error: interpolate 3e-07"
+    broken = results(("cuda:0", "interpolate", 1e-7, ""), ("cuda:1", "interpolate", float("inf"), "no memory"))
+    monkeypatch.setattr("humanpose_cli.engine.self_test.self_test", broken)
+    with pytest.raises(UnavailableError, match="for interpolate on cuda:1: no memory"):
+        doctor_checks._kernels("cuda")
+
+
+def test_kernels_that_do_not_run_or_err_are_told_with_the_reason(monkeypatch):
+    wrong = results(("cpu", "rasterise", 0.25, ""), ("cpu", "skin_vertices", 1e-7, ""))
+    monkeypatch.setattr("humanpose_cli.engine.self_test.self_test", wrong)
+    with pytest.raises(UnavailableError, match="the slower torch code is used, for rasterise: off by 2e-01"):
+        doctor_checks._kernels("cpu")
+    none = results(*(("cpu", op, float("inf"), "the driver is too old") for op in ("rasterise", "skin_vertices")))
+    monkeypatch.setattr("humanpose_cli.engine.self_test.self_test", none)
+    with pytest.raises(UnavailableError, match="for all operations: the driver is too old"):
+        doctor_checks._kernels("cpu")
+
+
+def test_a_gpu_that_only_torch_can_use_is_found(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("warp.is_cuda_available", lambda: False)
+    with pytest.raises(UnavailableError, match=r"Warp .* runs on cpu, not on cuda:0; install a newer NVIDIA driver"):
+        doctor_checks._engine()
+
+
+def test_without_warp_the_cache_is_still_told_and_torch_code_serves(hpc, monkeypatch):
+    from humanpose_cli.engine import dispatch, runtime
+
+    monkeypatch.setitem(sys.modules, "warp", None)
+    for name, value in (("_warp", None), ("_loaded", set()), ("_failures", {})):
+        monkeypatch.setattr(runtime, name, value)
+    monkeypatch.setattr(dispatch, "_said", set())
+    checks = tuple(c for c in CHECKS if c.name in ("engine", "kernels on CPU", "kernels on GPU", "kernel cache"))
+    monkeypatch.setattr(doctor_checks, "CHECKS", checks)
+    ran = hpc("doctor", "--json")
+    found = {item["input"]: (item["status"], item["found"]) for item in ran.document["items"]}
+    assert ran.code == 0
+    assert found["engine"][0] == found["kernels on CPU"][0] == "partial"
+    assert "the slower torch code is used, for all operations: import of warp halted" in found["kernels on CPU"][1]
+    assert found["kernel cache"][0] == "success"
+
+
+def test_the_kernel_cache_is_told_to_be_writable_or_not(monkeypatch, tmp_path):
+    monkeypatch.setenv("WARP_CACHE_PATH", str(tmp_path))
+    told, _, folder = doctor_checks._cache_folder().partition(": ")
+    assert told == "writable"
+    assert Path(folder).parent == tmp_path
+    monkeypatch.setattr("humanpose_cli.engine.kernel_cache._is_ours_to_write", lambda folder: False)
+    with pytest.raises(UnavailableError, match="each process compiles the kernels anew"):
+        doctor_checks._cache_folder()
 
 
 def test_a_full_disk_is_found(monkeypatch, tmp_path):
