@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Collection
@@ -17,7 +18,10 @@ from humanpose_cli.io.sniffing import describe_file, reading_error
 __all__ = ["npz_names", "read_npy", "read_npz"]
 
 _MAX_BYTES = 4 << 30  # of one array unpacked: a deflate bomb of zeros is a thousand times smaller than what it holds
-_MALFORMED = (ValueError, EOFError, SyntaxError, TypeError, KeyError, OverflowError, UnicodeError, zlib.error)
+_MALFORMED = (
+    *(ValueError, EOFError, SyntaxError, TypeError, KeyError, OverflowError, UnicodeError, zlib.error),
+    tokenize.TokenError,  # of a header that was cut short
+)
 _ZIP_MALFORMED = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error, ValueError)
 
 

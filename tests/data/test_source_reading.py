@@ -189,6 +189,14 @@ def test_a_missing_array_is_named() -> None:
     assert reading.checked_array([1, 2, 3], "f", (3,), dtype=np.int64).dtype == np.int64
 
 
+def test_an_array_with_a_damaged_header_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((3, 14)))
+    content = (tmp_path / "a.npy").read_bytes()
+    write(tmp_path / "a.npy", content.replace(b"(3, 14)", b"(3, 14,"))
+    with pytest.raises(InputError, match=r"a\.npy: is damaged in its header"):
+        reading.read_npy(tmp_path / "a.npy")
+
+
 def test_boxes_around_joints() -> None:
     points = np.array([[10.0, 20], [30, 70], [np.nan, 0]])
     np.testing.assert_allclose(box_around(points, (100, 72)), [5, 15, 35, 72])  # type: ignore[arg-type]

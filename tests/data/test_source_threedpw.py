@@ -120,6 +120,7 @@ def test_it_can_be_sent_to_a_worker(tmp_path: Path) -> None:
         ({"genders": ["m", "x"]}, r"courtyard_box_00\.pkl \(genders\): names no model"),
         ({"betas": [np.zeros(9), np.zeros(9)]}, r"courtyard_box_00\.pkl \(betas\): is too short"),
         ({"trans": [np.zeros((4, 3))] * 2}, r"\(trans\): has the wrong shape, expected \(5, 3\), found \(4, 3\)"),
+        ({"poses": [np.full((5, 72), 1e200)] * 2}, r"\(poses\): holds an impossible value, expected at most 100"),
         ({"cam_intrinsics": np.zeros((3, 3))}, r"courtyard_box_00\.pkl \(cam_intrinsics\): is no camera"),
         ({"cam_poses": np.zeros((5, 4, 4))}, r"courtyard_box_00\.pkl \(cam_poses\): are no rigid motions"),
         ({"campose_valid": [np.ones(5)] * 2}, r"courtyard_box_00\.pkl \(cam_poses\): are no rigid motions"),

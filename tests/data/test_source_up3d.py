@@ -152,6 +152,7 @@ def without(name: str) -> bytes:
         ("_body.pkl", without("f"), r"00000_body\.pkl: lacks a focal length"),
         ("_body.pkl", python2_pickle({**up3d_fit(), "pose": np.zeros(66)}), r"\(pose\): has the wrong shape.*\(66,\)"),
         ("_body.pkl", python2_pickle({**up3d_fit(), "t": np.full(3, np.nan)}), r"\(t\): holds values .* not finite"),
+        ("_body.pkl", python2_pickle({**up3d_fit(), "rt": np.full(3, 1e200)}), r"\(rt\): holds an impossible value"),
         ("_body.pkl", python2_pickle([1.0]), r"00000_body\.pkl: holds something else, expected a table"),
         ("_joints.npy", b"\x93NUMPY broken", r"00000_joints\.npy: is damaged"),
         ("_fit_crop_info.txt", b"400 300 10 50 5\n", r"00000_fit_crop_info\.txt: is damaged, expected six whole"),

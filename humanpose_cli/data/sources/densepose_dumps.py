@@ -12,6 +12,7 @@ import math
 import pickle
 import pickletools
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,6 +43,8 @@ _STORAGES = {
 }
 _RESULTS = ("DensePoseChartResult", "DensePoseChartResultWithConfidences")
 _MOST_ELEMENTS = 2**28
+# What zipfile raises on damaged archives, and we on damaged tensors.
+_DAMAGED = (KeyError, ValueError, EOFError, NotImplementedError, RuntimeError, zlib.error, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,8 +200,9 @@ class DensePoseDump:
             return _strided(flat, tensor)
         except OSError as error:
             raise reading_error(self.path, error) from error
-        except (KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise InputError(self.path, f"is damaged ({error})", remedy=_AGAIN) from error
+        except _DAMAGED as error:
+            reason = str(error) or type(error).__name__
+            raise InputError(self.path, f"is damaged ({reason})", remedy=_AGAIN) from error
 
 
 def _strided(flat: NDArray[Any], tensor: _Tensor) -> NDArray[Any]:

@@ -37,6 +37,7 @@ from humanpose_cli.data.sources.folder_source import (
     estimates,
     keep_present,
 )
+from humanpose_cli.data.sources.labels import MOST_RADIANS
 from humanpose_cli.data.sources.pictures import (
     StoredPicture,
     decoded,
@@ -317,7 +318,7 @@ class _HmrEstimates:
     def __init__(self, path: Path, count: int) -> None:
         stored = read_pickle(path)
         self.cameras = array_field(stored, "cams", path, (None, 3))
-        self.poses = array_field(stored, "pose", path, (None, 72))
+        self.poses = array_field(stored, "pose", path, (None, 72), largest=MOST_RADIANS)
         self.betas = array_field(stored, "shape", path, (None, 10))
         for name, values in {"cams": self.cameras, "pose": self.poses, "shape": self.betas}.items():
             if len(values) != count:

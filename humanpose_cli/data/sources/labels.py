@@ -11,9 +11,12 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.conventions import COCO17
 
-__all__ = ["LSP14", "OPENPOSE18", "body_to_camera", "box_around", "project_points", "to_coco17"]
+__all__ = ["LSP14", "MOST_RADIANS", "OPENPOSE18", "body_to_camera", "box_around", "project_points", "to_coco17"]
 
 Array = NDArray[Any]
+
+MOST_RADIANS = 100.0
+"""Axis-angle beyond this is no rotation that anybody stored on purpose."""
 
 OPENPOSE18: tuple[str, ...] = (
     *("nose", "neck"),

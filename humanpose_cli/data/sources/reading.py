@@ -200,9 +200,18 @@ def _read_mat73(path: Path, names: Collection[str]) -> dict[str, Any]:
 
 
 def checked_array(
-    value: Any, where: object, shape: Sequence[int | None], *, finite: bool = True, dtype: type = np.float64
+    value: Any,
+    where: object,
+    shape: Sequence[int | None],
+    *,
+    finite: bool = True,
+    largest: float | None = None,
+    dtype: type = np.float64,
 ) -> NDArray[Any]:
-    """`value` as a numeric array of that shape (None: any length); `where` names the file and field in errors."""
+    """`value` as a numeric array of that shape (None: any length); `where` names the file and field in errors.
+
+    largest  magnitude beyond which a number can only be damage, such as 100 radians
+    """
     try:
         array = restricted_pickle.as_array(value)
     except ValueError as error:
@@ -213,6 +222,9 @@ def checked_array(
         raise InputError(where, "has the wrong shape", expected=expected, got=str(array.shape))
     if finite and not np.isfinite(array).all():
         raise InputError(where, "holds values that are not finite")
+    if largest is not None and (np.abs(array) > largest).any():
+        got = f"{np.abs(array).max():.3g}"
+        raise InputError(where, "holds an impossible value", expected=f"at most {largest:g}", got=got)
     return array.astype(dtype)
 
 
@@ -223,12 +235,13 @@ def array_field(
     shape: Sequence[int | None],
     *,
     finite: bool = True,
+    largest: float | None = None,
     dtype: type = np.float64,
 ) -> NDArray[Any]:
     """A field of a file's table as a checked array; InputError if it is not there."""
     if name not in table:
         raise InputError(path, f"lacks {name}", expected=f"a table with {name}", got=_names(table))
-    return checked_array(table[name], f"{path} ({name})", shape, finite=finite, dtype=dtype)
+    return checked_array(table[name], f"{path} ({name})", shape, finite=finite, largest=largest, dtype=dtype)
 
 
 def _names(table: Iterable[str]) -> str:

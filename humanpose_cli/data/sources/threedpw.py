@@ -41,7 +41,14 @@ from humanpose_cli.data.sources.folder_source import (
     check_count,
     keep_present,
 )
-from humanpose_cli.data.sources.labels import OPENPOSE18, body_to_camera, box_around, project_points, to_coco17
+from humanpose_cli.data.sources.labels import (
+    MOST_RADIANS,
+    OPENPOSE18,
+    body_to_camera,
+    box_around,
+    project_points,
+    to_coco17,
+)
 from humanpose_cli.data.sources.pictures import stored_picture
 from humanpose_cli.data.sources.reading import array_field, checked_array, existing_folder, list_files, read_pickle
 from humanpose_cli.errors import InputError, UsageError
@@ -168,8 +175,9 @@ class ThreedpwSource(FolderSource):
     def _actor(self, stored: Mapping[str, Any], number: int, count: int, cameras: Array, path: Path) -> _Actor:
         n = len(cameras)
 
-        def field(name: str, shape: tuple[int | None, ...]) -> Array:
-            return checked_array(_of_actor(stored, name, number, count, path), f"{path} ({name})", shape)
+        def field(name: str, shape: tuple[int | None, ...], largest: float | None = None) -> Array:
+            value = _of_actor(stored, name, number, count, path)
+            return checked_array(value, f"{path} ({name})", shape, largest=largest)
 
         letter = str(_of_actor(stored, "genders", number, count, path))
         if letter not in _GENDERS:
@@ -185,7 +193,7 @@ class ThreedpwSource(FolderSource):
             raise InputError(f"{path} (cam_poses)", "are no rigid motions")
         gender = _GENDERS[letter]
         pelvis = self._pelvis(gender, betas, joints[:, SMPL24.index("pelvis")] - trans)
-        poses, moved = body_to_camera(field("poses", (n, 72)), trans, pelvis, rotation, translation)
+        poses, moved = body_to_camera(field("poses", (n, 72), MOST_RADIANS), trans, pelvis, rotation, translation)
         keypoints = field("poses2d", (n, 3, len(OPENPOSE18))).transpose(0, 2, 1) + np.array([0.5, 0.5, 0])
         return _Actor(
             gender,

@@ -38,7 +38,7 @@ from humanpose_cli.data.sources.folder_source import (
     check_count,
     keep_present,
 )
-from humanpose_cli.data.sources.labels import LSP14, body_to_camera, box_around, to_coco17
+from humanpose_cli.data.sources.labels import LSP14, MOST_RADIANS, body_to_camera, box_around, to_coco17
 from humanpose_cli.data.sources.pictures import stored_picture
 from humanpose_cli.data.sources.reading import (
     array_field,
@@ -131,9 +131,10 @@ class Up3dSource(FolderSource):
     def _body(self, path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], float]:
         """poses (72,), betas (10,), trans (3,) in the camera, and the focal length of the fit's crop."""
         stored = read_pickle(path)
-        poses = array_field(stored, "pose", path, (72,))
+        poses = array_field(stored, "pose", path, (72,), largest=MOST_RADIANS)
         betas = array_field(stored, "betas", path, (10,))
-        at, trans, turn = (array_field(stored, key, path, (3,)) for key in ("t", "trans", "rt"))
+        at, trans = (array_field(stored, key, path, (3,)) for key in ("t", "trans"))
+        turn = array_field(stored, "rt", path, (3,), largest=MOST_RADIANS)
         focal = float(
             checked_array(np.ravel(stored.get("f", ())), f"{path} (f)", (None,)).mean() if "f" in stored else 0
         )
