@@ -91,6 +91,20 @@ def test_averaging_moves_no_pixel():
     assert small.sum() == 36 * 255
 
 
+@pytest.mark.parametrize("place", [(0, 0), (93, 7), (-40, 60), (95, 95)])
+def test_averaging_a_part_is_averaging_all(place):
+    """Whatever part of the picture a view shows, also beyond its borders: the same pixels as of the whole view."""
+    lens = Lens((1000.0, 1000.0), (500.0, 500.0))
+    picture = np.random.default_rng(2).integers(0, 256, (1003, 1007, 3)).astype(np.uint8)
+    whole = PinholeView(100.0, (50.0, 50.0), (100, 100)).take(picture, lens)
+    part = PinholeView(100.0, (50.0 - place[0], 50.0 - place[1]), (20, 30)).take(picture, lens)
+    expected = np.zeros((300, 300, 3), np.uint8)
+    expected[100:200, 100:200] = whole
+    expected = expected[100 + place[1] : 130 + place[1], 100 + place[0] : 120 + place[0]]
+    inside = np.s_[: 100 - place[1] if place[1] > 70 else 30, : 100 - place[0] if place[0] > 80 else 20]
+    np.testing.assert_array_equal(part[inside], expected[inside])
+
+
 def test_without_distortion_the_whole_view_is_the_picture_itself():
     lens = Lens((900.0, 900.0), (320.0, 240.0))
     picture = np.random.default_rng(1).integers(0, 256, (480, 640, 3)).astype(np.uint8)

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 
 __all__ = ["DEFAULT_CROP", "CalibratedCamera", "Lens", "PinholeView", "person_view", "whole_view"]
 
@@ -113,25 +114,28 @@ class PinholeView:
         """
         at = self._seen_at(lens)
         reduction = max(1, int(max(lens.focal) / self.focal + 1e-6))
-        values = _averaged(pixels, reduction) if reduction > 1 else pixels
-        coordinates = at.transpose(2, 0, 1)[::-1] / reduction - 0.5
-        channels = values[..., None] if pixels.ndim == 2 else values
-        taken = [_sampled(channels[..., c], coordinates) for c in range(channels.shape[-1])]
-        return taken[0] if pixels.ndim == 2 else np.stack(taken, -1)
+        values: NDArray[Any] = pixels
+        if reduction > 1:
+            values, corner = _averaged(pixels, reduction, at)
+            at = (at - corner) / reduction
+        x, y = np.ascontiguousarray((at - 0.5).transpose(2, 0, 1), np.float32)  # OpenCV counts from pixels' centres
+        taken = np.asarray(cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT))
+        return np.rint(taken).astype(np.uint8) if reduction > 1 else taken.astype(np.uint8, copy=False)
 
 
-def _sampled(channel: NDArray[np.generic], coordinates: Array) -> NDArray[np.uint8]:
-    values = map_coordinates(channel, coordinates, np.float32, order=1, mode="grid-constant")
-    return np.rint(values).astype(np.uint8)
+def _averaged(pixels: NDArray[np.uint8], factor: int, at: Array) -> tuple[NDArray[np.float32], Array]:
+    """Means of factor × factor pixels of the part that shows the places `at`, and the corner (2,) of that part.
 
-
-def _averaged(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.float32]:
-    """Means of factor × factor pixels; the last row and column are repeated where they do not fill one."""
-    height, width = pixels.shape[:2]
-    padding = [(0, -height % factor), (0, -width % factor), *[(0, 0)] * (pixels.ndim - 2)]
-    padded = np.pad(pixels, padding, mode="edge")
+    The last row and column of the picture are repeated where they do not fill a mean.
+    """
+    size = np.array([pixels.shape[1], pixels.shape[0]])
+    first = np.clip(at.min((0, 1)) // factor - 1, 0, (size - 1) // factor).astype(int) * factor
+    last = np.clip(np.ceil(at.max((0, 1))) + 2 * factor, first + 1, size).astype(int)
+    part = pixels[first[1] : last[1], first[0] : last[0]]
+    padding = [(0, -length % factor) for length in part.shape[:2]] + [(0, 0)] * (pixels.ndim - 2)
+    padded = np.pad(part, padding, mode="edge")
     blocks = padded.reshape(padded.shape[0] // factor, factor, padded.shape[1] // factor, factor, *pixels.shape[2:])
-    return blocks.mean((1, 3), dtype=np.float32)
+    return blocks.mean((1, 3), dtype=np.float32), first
 
 
 def whole_view(lens: Lens, size: tuple[int, int]) -> PinholeView:
