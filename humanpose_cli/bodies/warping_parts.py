@@ -7,7 +7,7 @@ code where the paper gives none. Lengths are in the unit of the joints; st is th
 
 Joints, of either pose alike, before anything else:
     hips       moved outwards by 10 % of their distance: l + 0.1 (l − r), r + 0.1 (r − l)
-    wrists     made 20 % more distant from the elbow: e + 1.2 (w − e), as the hand goes on; ankles likewise from the knee
+    wrists     made 20 % more distant from the elbow: e + 1.2 (w − e), for the hand; ankles likewise from the knee
 
 Capsules, of the source pose (diameters):
     torso      0.3 st, between all pairs of the shoulders and hips
@@ -208,7 +208,7 @@ def _known(source: Tensor, target: Tensor) -> Tensor:
 
 
 def _fit(source: Tensor, target: Tensor, weights: Tensor | None, rotation: Tensor, scale: Tensor) -> _Motion:
-    """The motion of points (B, N, 3); `rotation` where they are in a line, `scale` where they coincide in the source."""
+    """The motion of points (B, N, 3): `rotation` where they are in a line, `scale` where the source's coincide."""
     weights = _known(source, target) if weights is None else weights
     source, target = (torch.where(weights[..., None] > 0, p, torch.zeros_like(p)) for p in (source, target))
     fitted = fit_similarity(source, target, weights)
@@ -302,30 +302,43 @@ def _planar_transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Target-to-source maps of all parts whose x and y come from 2-D Helmert fits: (B, 10, 3, 3), (B, 10, 3)."""
     linear, offset = [], []
     for part in WARPING10.names:
-        names = _TORSO if part == "torso" else _HEAD if part == "head" else None
-        if names is None:
-            side, limb = part.split("_", 1)
-            names = tuple(f"{side}_{joint}" for joint in _LIMBS[limb][:2])
+        names = _planar_joints(part)
         a, b = _joints(source, names), _joints(target, names)
         weights = _known(a, b)
         if part not in ("torso", "head"):
             weights = weights * weights.prod(-1, keepdim=True)
-        a, b = (torch.where(weights[..., None] > 0, p, torch.zeros_like(p))[..., :2] for p in (a, b))
-        total = weights.sum(-1)[:, None]
-        means = [(weights[..., None] * p).sum(1) / total for p in (a, b)]  # not a number where no joint is known
-        a, b = (torch.view_as_complex((weights[..., None] * (p - m[:, None])).contiguous())
-                for p, m in zip((a, b), means, strict=True))  # fmt: skip
-        power = (a.abs() ** 2).sum(-1)
-        # The inverse of the least-squares source-to-target factor Σ ā b / Σ |a|².
-        product = (a.conj() * b).sum(-1)
-        factor = torch.where(power > 0, power / product, torch.ones_like(product))
-        factor = torch.where((power > 0) & (product.abs() <= 1e-9 * power), torch.full_like(factor, float("nan")), factor)
+        factor, shift = _planar_motion_back(a, b, weights)
         matrix = torch.zeros((len(source), 3, 3), dtype=source.dtype, device=source.device)
         matrix[:, 0, 0] = matrix[:, 1, 1] = factor.real
         matrix[:, 1, 0], matrix[:, 0, 1] = factor.imag, -factor.imag
         matrix[:, 2, 2] = 1
-        shift = torch.zeros_like(source[:, 0])
-        shift[:, :2] = means[0] - (matrix[:, :2, :2] @ means[1][..., None]).squeeze(-1)
         linear.append(matrix)
-        offset.append(shift)
+        offset.append(torch.stack((shift.real, shift.imag, torch.zeros_like(shift.real)), -1))
     return torch.stack(linear, 1), torch.stack(offset, 1)
+
+
+def _planar_joints(part: str) -> tuple[str, ...]:
+    if part in ("torso", "head"):
+        return _TORSO if part == "torso" else _HEAD
+    side, limb = part.split("_", 1)
+    return tuple(f"{side}_{joint}" for joint in _LIMBS[limb][:2])
+
+
+def _planar_motion_back(source: Tensor, target: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The inverse of the Helmert transform of x and y, as a complex factor and shift (B,): z ↦ factor · z + shift.
+
+    The factor from source to target is Σ ā b / Σ |a|² of the centred points a, b; 1 where the source's coincide.
+    """
+    points, means = [], []
+    for pose in (source, target):
+        known = torch.where(weights[..., None] > 0, pose, torch.zeros_like(pose))
+        point = torch.complex(known[..., 0], known[..., 1])
+        mean = (weights * point).sum(-1) / weights.sum(-1)  # not a number where no joint is known
+        points.append(weights * (point - mean[:, None]))
+        means.append(mean)
+    power = points[0].abs().square().sum(-1)
+    product = (points[0].conj() * points[1]).sum(-1)
+    vanishes = (power > 0) & (product.abs() <= 1e-9 * power)
+    factor = torch.where(power > 0, power / product, torch.ones_like(product))
+    factor = torch.where(vanishes, torch.full_like(factor, float("nan")), factor)
+    return factor, means[0] - factor * means[1]

@@ -17,7 +17,9 @@ def split_capsules(capsules: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(..., 2 n + 1) → starts (..., n), ends (..., n), radii (...). UsageError unless n is 2 or 3."""
     n, odd = divmod(capsules.shape[-1] - 1, 2)
     if odd or n not in (2, 3):
-        raise UsageError("capsules", "have the wrong shape", expected="(…, 5) or (…, 7)", got=str(tuple(capsules.shape)))
+        raise UsageError(
+            "capsules", "have the wrong shape", expected="(…, 5) or (…, 7)", got=str(tuple(capsules.shape))
+        )
     return capsules[..., :n], capsules[..., n : 2 * n], capsules[..., 2 * n]
 
 

@@ -8,7 +8,7 @@ import torch
 from humanpose_cli.engine import runtime
 
 
-@pytest.mark.parametrize("op", ["skinning", "rasterising"])
+@pytest.mark.parametrize("op", ["skinning", "rasterising", "warping", "warping.masks"])
 def test_every_kernel_compiles_for_sm_90(op, tmp_path):
     wp = runtime.start()
     assert runtime.ready(f"humanpose_cli.engine.{op}.kernel", torch.device("cpu")) is None

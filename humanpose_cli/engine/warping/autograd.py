@@ -91,18 +91,18 @@ def _planned(
     return plans, masks
 
 
-def _arguments(
-    shape: torch.Size, slab: int, tasks: int, plans: Tensor, masks: Tensor, *arrays: Tensor
-) -> list[Any]:
+def _arguments(shape: torch.Size, slab: int, tasks: int, plans: Tensor, masks: Tensor, *arrays: Tensor) -> list[Any]:
     """What all kernels over a volume take."""
     batch, _, depth, height, width = shape
     sizes = (_stride(tasks), batch, slab, depth, height, width, masks.shape[2])
     return [*sizes, plain(plans), plain(masks.view(-1)), *(plain(array) for array in arrays)]
 
 
-def _warp(rows: Tensor, shape: torch.Size, storage: str, plans: Tensor, masks: Tensor, kept: bool) -> tuple[Tensor, Tensor]:
+def _warp(
+    rows: Tensor, shape: torch.Size, storage: str, plans: Tensor, masks: Tensor, kept: bool
+) -> tuple[Tensor, Tensor]:
     """Warped rows, and the winner of every number, or no rows of winners if they are not to be kept."""
-    batch, channels, depth, height, width = shape
+    batch, channels, depth = shape[:3]
     device, voxels = rows.device, rows.shape[0]
     winner = (voxels if kept else 0, channels)
     if _on_cpu(device):

@@ -142,5 +142,6 @@ adjoint_slabs = _kernel("adjoint_slabs", "float32", "float32", _COMMON, pieces.S
 warp_voxels = {s: _kernel("warp_voxels", s, s, _COMMON, pieces.GREATEST, pieces.WARP_VOXEL) for s in STORAGES}
 adjoint_voxels = {s: _kernel("adjoint_voxels", s, "float32", _COMMON, adjoint_pieces.ADJOINT_VOXEL) for s in STORAGES}
 adjoint_to_transforms = {
-    s: _kernel("adjoint_to_transforms", s, "float32", pieces.SAMPLE, pieces.SPAN, adjoint_pieces.ADJOINT_ROW) for s in STORAGES
+    s: _kernel("adjoint_to_transforms", s, "float32", pieces.SAMPLE, pieces.SPAN, adjoint_pieces.ADJOINT_ROW)
+    for s in STORAGES
 }

@@ -87,7 +87,13 @@ def warp_parts(
         compute = reference.warp_parts
     part_of_capsule = part_of_capsule.int()
     return compute(
-        volume, capsules, part_of_capsule, target_to_source, float(softness), bool(planar), tuple(map(float, voxel_size))
+        volume,
+        capsules,
+        part_of_capsule,
+        target_to_source,
+        float(softness),
+        bool(planar),
+        tuple(map(float, voxel_size)),
     )
 
 

@@ -27,17 +27,17 @@ def warp_parts(
     voxel_size: Sequence[float],
 ) -> Tensor:
     """See `op.warp_parts`."""
-    depth, height, width = size = volume.shape[2:]
+    size = (volume.shape[2], volume.shape[3], volume.shape[4])
     parts = target_to_source.shape[1]
     features = volume.to(target_to_source.dtype)
-    mask_size = (1, height, width) if planar else size
+    mask_size = (1, *size[1:]) if planar else size
     sizes = (*voxel_size[:2], 1.0) if planar else voxel_size
     masks = part_masks(
-        flattened(capsules) if planar else capsules, part_of_capsule, parts, tuple(mask_size), softness, sizes
+        flattened(capsules) if planar else capsules, part_of_capsule, parts, mask_size, softness, sizes
     ).expand(-1, -1, *size)
-    like = {"dtype": features.dtype, "device": features.device}
-    z, y, x = (torch.arange(n, **like) + 0.5 for n in size)
-    centres = torch.stack(torch.broadcast_tensors(x, y[:, None], z[:, None, None], torch.ones((), **like)), -1)
+    z, y, x = (torch.arange(n, dtype=features.dtype, device=features.device) + 0.5 for n in size)
+    one = features.new_ones(())
+    centres = torch.stack(torch.broadcast_tensors(x, y[:, None], z[:, None, None], one), -1)  # [D, H, W, 4]
 
     best = torch.zeros_like(features)
     reached_by = torch.zeros_like(best[:, :1])  # [B, 1, D, H, W]

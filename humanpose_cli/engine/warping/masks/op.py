@@ -57,7 +57,9 @@ def capsule_masks(
         compute = launches.part_masks
     else:
         compute = reference.part_masks
-    return compute(capsules.detach(), part_of_capsule.int(), parts, tuple(size), float(softness), tuple(voxel_size))
+    return compute(
+        capsules.detach(), part_of_capsule.int(), parts, size, float(softness), tuple(map(float, voxel_size))
+    )
 
 
 def projected_masks(

@@ -22,10 +22,12 @@ def part_masks(
 ) -> Tensor:
     """Capsules (B, K, 7) → (B, P, D, H, W): each part's greatest coverage by one of its capsules."""
     capsules = capsules.detach()
-    like = {"dtype": capsules.dtype, "device": capsules.device}
-    z, y, x = ((torch.arange(n, **like) + 0.5) * step for n, step in zip(size, reversed(voxel_size), strict=True))
+    z, y, x = (
+        (torch.arange(n, dtype=capsules.dtype, device=capsules.device) + 0.5) * step
+        for n, step in zip(size, reversed(voxel_size), strict=True)
+    )
     centres = torch.stack(torch.broadcast_tensors(x, y[:, None], z[:, None, None]), -1)  # [D, H, W, 3]
-    masks = torch.zeros((capsules.shape[0], parts, *size), **like)
+    masks = capsules.new_zeros((capsules.shape[0], parts, *size))
     for k, part in enumerate(part_of_capsule.tolist()):
         capsule = capsules[:, k]
         starts, ends, radii = (t[:, None, None, None] for t in split_capsules(capsule))
