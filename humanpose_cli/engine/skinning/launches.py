@@ -98,6 +98,30 @@ def turn_adjoint(axis_angles: Tensor, grad: Tensor) -> Tensor:
     return out.view(axis_angles.shape)
 
 
+class _Nothing(NamedTuple):
+    """Empty arrays, for what is not given and a kernel does not read."""
+
+    numbers: Array
+    vectors: Array
+    matrices: Array
+    maps: Array
+    maps_in_parts: Array
+
+
+@lru_cache(maxsize=16)
+def _nothing(device: torch.device) -> _Nothing:
+    def empty(*shape: int) -> Tensor:
+        return torch.empty(shape, device=device)
+
+    return _Nothing(
+        plain(empty(0, 0)),
+        _vectors(empty(0, 3)),
+        _matrices(empty(0, 3, 3)),
+        _maps(empty(0, 0, 16)),
+        _maps(empty(0, 0, 0, 16)),
+    )
+
+
 @lru_cache(maxsize=64)
 def _tree(parents: tuple[int, ...], device: torch.device) -> tuple[Array, Array]:
     """Joints in an order from the roots down, and their parents, as int32 tensors."""
@@ -107,16 +131,16 @@ def _tree(parents: tuple[int, ...], device: torch.device) -> tuple[Array, Array]
         return tuple(map(plain, rows))  # type: ignore[return-value]
 
 
-def _joint_arguments(given: Joints) -> list[Any]:
-    """What both kinematics kernels take first; a tensor not given is stood in for by one they do not read."""
+def _joint_arguments(given: Joints, nothing: _Nothing) -> list[Any]:
+    """What both kinematics kernels take first."""
     rotations, joints, scales, rest_rotations, translation, parents, absolute = given
     return [
         _matrices(rotations),
         _vectors(joints),
-        plain(joints[..., 0] if scales is None else scales),
-        _matrices(rotations[0] if rest_rotations is None else rest_rotations),
+        nothing.numbers if scales is None else plain(scales),
+        nothing.matrices if rest_rotations is None else _matrices(rest_rotations),
         *_tree(parents, rotations.device),
-        _vectors(joints[:, 0] if translation is None else translation),
+        nothing.vectors if translation is None else _vectors(translation),
         int(absolute),
         int(scales is not None),
         int(rest_rotations is not None),
@@ -132,13 +156,14 @@ def pose(given: Joints, to_maps: bool) -> tuple[Tensor, Tensor, Tensor, Tensor |
     positions = rotations.new_empty(joints.shape)
     maps = rotations.new_empty((batch, count, 16)) if to_maps else None
     if batch * count:
+        nothing = _nothing(rotations.device)
         arguments = [
-            *_joint_arguments(given),
+            *_joint_arguments(given, nothing),
             int(to_maps),
             _matrices(posed),
             _matrices(linear),
             _vectors(positions),
-            _maps(rotations.new_empty((0, 0, 16)) if maps is None else maps),
+            nothing.maps if maps is None else _maps(maps),
         ]
         launch(kernel.pose_joints, batch, arguments, rotations.device, batch * count * _JOINT_COST)
     return posed, linear, positions, maps
@@ -159,22 +184,23 @@ def pose_adjoint(
     to_scales = None if given.scales is None else rotations.new_empty((batch, count))
     to_translation = None if given.translation is None else rotations.new_empty((batch, 3))
     if batch * count:
+        nothing = _nothing(rotations.device)
         from_rotations, from_linear, from_positions = grads
         arguments = [
-            *_joint_arguments(given),
+            *_joint_arguments(given, nothing),
             _matrices(posed),
             _matrices(linear),
             _matrices(posed if from_rotations is None else from_rotations),
             _matrices(linear if from_linear is None else from_linear),
             _vectors(joints if from_positions is None else from_positions),
-            _maps(joints.new_empty((0, 0, 0, 16)) if grad_maps is None else grad_maps),
+            nothing.maps_in_parts if grad_maps is None else _maps(grad_maps),
             *(int(grad is not None) for grad in (*grads, grad_maps)),
             _matrices(sum_linear),
             _vectors(sum_positions),
             _matrices(to_rotations),
             _vectors(to_joints),
-            plain(sum_positions[..., 0] if to_scales is None else to_scales),
-            _vectors(sum_positions[:, 0] if to_translation is None else to_translation),
+            nothing.numbers if to_scales is None else plain(to_scales),
+            nothing.vectors if to_translation is None else _vectors(to_translation),
         ]
         launch(kernel.pose_joints_adjoint, batch, arguments, rotations.device, 2 * batch * count * _JOINT_COST)
     elif to_translation is not None:
@@ -265,7 +291,7 @@ def skin_adjoint(
     out_maps = grad.new_zeros((batch, parts, joints, 16)) if to_maps else None
     if not batch * count:
         return out_vertices, out_maps
-    out_maps_argument = _maps(grad.new_empty((0, 0, 0, 16)) if out_maps is None else out_maps)
+    out_maps_argument = _nothing(device).maps_in_parts if out_maps is None else _maps(out_maps)
     vertices_argument, grad_argument = _vectors(vertices), _vectors(grad)
     if to_vertices or on_cpu:
         arguments = [
