@@ -44,6 +44,11 @@ def test_plain_pictures_keep_their_bytes(tmp_path: Path, photo: Image.Image, kin
     assert pictures.decoded(stored).shape == (30, 40, 3)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (5, 300), (300, 7)])
+def test_tiny_pictures(tmp_path: Path, size: tuple[int, int]) -> None:
+    assert pictures.stored_picture(write(tmp_path / "a.jpg", picture(size, 9))).size == size
+
+
 def test_other_pictures_are_encoded_anew(tmp_path: Path, photo: Image.Image) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,10 @@ __all__ = [
 JPEG_QUALITY = 95
 """Of what is encoded anew; with full colour resolution."""
 
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
+_DAMAGED = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError, ArithmeticError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def _as_it_is(path: Path, content: bytes) -> StoredPicture | None:
             plain = image.format in {"JPEG", "PNG"} and image.mode in {"RGB", "L"} and "transparency" not in image.info
             if not plain or orientation_from_exif(image) != 1 or not _is_srgb(image):
                 return None
-            image.draft("L", (size[0] // 8, size[1] // 8))  # all bytes are read, but few pixels made
+            image.draft("L", (max(size[0] // 8, 1), max(size[1] // 8, 1)))  # all bytes are read, but few pixels made
             image.load()
             if image.format == "PNG" and b"IEND" not in content[-64:]:
                 raise InputError(path, "is a truncated picture", remedy="unpack or download it again")
