@@ -81,6 +81,11 @@ def _maps(tensor: Tensor) -> Array:
     return tensor, kernel.columns
 
 
+def _like(tensor: Tensor) -> Tensor:
+    """An uninitialised tensor of the same shape, contiguous whatever the order of the given one's strides."""
+    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+
+
 def turn(axis_angles: Tensor) -> Tensor:
     """Rotations (..., 3, 3) of axis-angles (..., 3) in radians."""
     flat = axis_angles.reshape(-1, 3)
@@ -92,7 +97,7 @@ def turn(axis_angles: Tensor) -> Tensor:
 def turn_adjoint(axis_angles: Tensor, grad: Tensor) -> Tensor:
     """The gradient to axis-angles of one to their rotations."""
     flat, upstream = axis_angles.reshape(-1, 3), grad.reshape(-1, 3, 3)
-    out = flat.new_empty(flat.shape)
+    out = _like(flat)
     arguments = [_vectors(flat), _matrices(upstream), _vectors(out)]
     launch(kernel.turn_adjoint, len(flat), arguments, flat.device, 2 * len(flat) * _TURN_COST)
     return out.view(axis_angles.shape)
@@ -152,8 +157,7 @@ def pose(given: Joints, to_maps: bool) -> tuple[Tensor, Tensor, Tensor, Tensor |
     """Rotations, linear and positions as `op.Kinematics` has them, and the bones' maps (B, J, 16) if asked for."""
     rotations, joints = given.rotations, given.joints
     batch, count = joints.shape[:2]
-    posed, linear = rotations.new_empty(rotations.shape), rotations.new_empty(rotations.shape)
-    positions = rotations.new_empty(joints.shape)
+    posed, linear, positions = _like(rotations), _like(rotations), _like(joints)
     maps = rotations.new_empty((batch, count, 16)) if to_maps else None
     if batch * count:
         nothing = _nothing(rotations.device)
@@ -179,8 +183,8 @@ def pose_adjoint(
     """Gradients of `pose`, from those to rotations, linear and positions, and to the maps in parts (B, P, J, 16)."""
     rotations, joints = given.rotations, given.joints
     batch, count = joints.shape[:2]
-    to_rotations, sum_linear = rotations.new_empty(rotations.shape), rotations.new_empty(rotations.shape)
-    to_joints, sum_positions = rotations.new_empty(joints.shape), rotations.new_empty(joints.shape)
+    to_rotations, sum_linear = _like(rotations), _like(rotations)
+    to_joints, sum_positions = _like(joints), _like(joints)
     to_scales = None if given.scales is None else rotations.new_empty((batch, count))
     to_translation = None if given.translation is None else rotations.new_empty((batch, 3))
     if batch * count:
@@ -219,9 +223,7 @@ def map_bones(joints: Tensor, linear: Tensor, positions: Tensor) -> Tensor:
 
 def map_bones_adjoint(joints: Tensor, linear: Tensor, grad_maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients to joints, linear and positions, from those to the maps in parts (B, P, J, 16)."""
-    # Not empty_like, which would keep a view's order of strides.
-    out_joints, out_positions = joints.new_empty(joints.shape), joints.new_empty(joints.shape)
-    out_linear = linear.new_empty(linear.shape)
+    out_joints, out_linear, out_positions = _like(joints), _like(linear), _like(joints)
     arguments = [
         _vectors(joints),
         _matrices(linear),
