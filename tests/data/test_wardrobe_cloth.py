@@ -14,7 +14,7 @@ from humanpose_cli.bodies.pose_sampling import sample_poses
 from humanpose_cli.data.synthetic.wardrobe import MATERIALS, dress, pose_dressed
 from humanpose_cli.data.synthetic.wardrobe.base import cloth_base
 from humanpose_cli.data.synthetic.wardrobe.cutting import cut_piece
-from humanpose_cli.data.synthetic.wardrobe.outfit import Skirt
+from humanpose_cli.data.synthetic.wardrobe.outfit import Headwear, Shoes, Skirt
 from humanpose_cli.data.synthetic.wardrobe.shells import bottom_field, top_field
 from humanpose_cli.engine.rasterising import rasterise
 
@@ -168,3 +168,49 @@ def test_a_skirt_goes_round_both_legs_and_hides_them():
     skin = mesh.body_vertex[vertices_of(mesh, "skin")]
     legs = ~where.is_arm[skin]
     assert not (legs & (where.y[skin] < 0.0) & (where.y[skin] > SKIRT.hem + 0.15)).any()
+
+
+def test_hats_have_no_ears_under_them_and_hide_hair():
+    """The cloth surface spans the ears; with a beanie no hair is left above its edge."""
+    base = cloth_base(body())
+    ears = base.is_head & (np.abs(base.where.x) > 0.07) & (np.abs(base.where.y - 0.661) < 0.02)
+    assert ears.sum() > 50
+    assert np.abs(base.template[ears, 0]).max() < 0.073
+    identity, _ = person(1)
+    identity = replace(identity, hair=replace(identity.hair, style="short"))
+    crown = {}
+    for name, wear in (("bare", None), ("beanie", Headwear("beanie", PLAIN, (10.0, 10.0, 10.0)))):
+        mesh = dress(body(), identity, outfit(headwear=wear), texture_size=64)
+        crown[name] = base.where.y[mesh.body_vertex[vertices_of(mesh, "hair")]].max()
+    assert crown["bare"] > 0.78
+    assert crown["beanie"] < 0.76
+
+
+@pytest.mark.parametrize("style", ["short", "curly", "bob", "long", "bun", "ponytail", "afro"])
+def test_hair_stands_off_the_head_and_spares_the_face(style):
+    identity, _ = person(1)
+    identity = replace(identity, glasses="", hair=replace(identity.hair, style=style, hairline=0.0))
+    mesh = dress(body(), identity, outfit(), texture_size=64)
+    rows = vertices_of(mesh, "hair")
+    bare = dress(body(), replace(identity, hair=replace(identity.hair, style="bald")), outfit(), texture_size=64)
+    assert mesh.vertices[rows, 1].max() > bare.vertices[:, 1].max() + 0.002
+    seen = seen_materials(mesh, stance()[0], 0.0, size=400)
+    place = cloth_base(body()).template[mesh.body_vertex[mesh.faces[seen]]].mean(1)
+    face = (np.abs(place[:, 0]) < 0.04) & (place[:, 1] > 0.6) & (place[:, 1] < 0.7) & (place[:, 2] > 0.09)
+    assert face.sum() > 100
+    assert (mesh.material[seen[face]] != MATERIALS.index("hair")).all()
+
+
+@pytest.mark.parametrize("kind", ["sandals", "shoes", "sneakers", "boots"])
+def test_shoes_go_round_the_feet(kind):
+    identity, _ = person(1)
+    shoes = Shoes(kind, (50.0, 40.0, 30.0), (20.0, 20.0, 20.0), (200.0, 0.0, 0.0), 0.02, 0.2 * (kind == "boots"))
+    mesh = dress(body(), identity, outfit(shoes=shoes), texture_size=64)
+    rest = body().rest(torch.from_numpy(identity.betas)[None]).vertices[0].numpy()
+    shoe = mesh.vertices[vertices_of(mesh, "shoe")]
+    assert shoe[:, 1].min() == pytest.approx(rest[:, 1].min() - 0.02, abs=0.012)
+    assert shoe[:, 2].max() > rest[rest[:, 1] < rest[:, 1].min() + 0.08, 2].max() - 0.002
+    toes = mesh.body_vertex[vertices_of(mesh, "skin")]
+    assert (cloth_base(body()).where.y[toes].min() < -0.87) == (kind == "sandals")
+    tall = 0.33 if kind == "boots" else 0.15
+    assert np.ptp(shoe[:, 1]) < tall + 0.03

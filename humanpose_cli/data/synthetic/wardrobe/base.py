@@ -24,10 +24,9 @@ __all__ = ["ClothBase", "ShapedBase", "cloth_base", "strongest_bones"]
 Array = NDArray[Any]
 
 _LONGEST_EDGE = 0.021  # metres; longer ones are halved once
-_POSITION_STEPS, _WEIGHT_STEPS, _SKULL_STEPS = 6, 10, 60  # of smoothing
+_POSITION_STEPS, _WEIGHT_STEPS = 6, 10  # of smoothing
 # Where the ears are, on the average body: height and depth of their middle, radius, distance from the head's middle.
 _EAR, _EAR_RADIUS, _EAR_X = (0.661, 0.034), 0.045, 0.058
-_MOST_SHRINKAGE = 0.008  # metres that smoothing may take off the skull; more than that is an ear or the nose
 # How far cloth may stand off is probed along the normals at these distances (metres).
 _PROBES = np.array([0.012, 0.02, 0.03, 0.04, 0.055, 0.07, 0.09, 0.12])
 _BASES: WeakKeyDictionary[RiggedBody, ClothBase] = WeakKeyDictionary()
@@ -136,11 +135,8 @@ def _build(body: RiggedBody) -> ClothBase:
     is_head = (labels == SMPL24.index("head")).all(1)
     directions = body.shape_directions.numpy()
     linear = np.concatenate((template[..., None], directions), -1)[ends].mean(1).reshape(len(ends), -1)
-    skull = _smoothed(linear, smooth, _SKULL_STEPS, ~is_head)
-    skull = _without_ears(skull, smooth, is_head, points=template[ends].mean(1))
     linear = _smoothed(linear, smooth, _POSITION_STEPS, is_hand | is_head)
-    # Hair and hats lie on a head without ears or nose, as large as the skull was before it shrank.
-    linear[is_head] = _with_size_of(linear, skull, is_head, shape_count)
+    linear = _without_ears(linear, smooth, is_head, points=template[ends].mean(1))
     linear = linear.reshape(len(ends), 3, 1 + shape_count)
     dense = np.zeros((len(template), len(SMPL24)), np.float64)
     # Unused slots repeat a bone with weight 0: add, do not put.
@@ -231,29 +227,16 @@ def _smoothed(values: Array, smooth: csr_matrix, steps: int, keep: NDArray[np.bo
     return result
 
 
-def _without_ears(skull: Array, smooth: csr_matrix, is_head: Array, points: Array) -> Array:
-    """Span the skull over the ears like a soap film: each point there is the mean of its neighbours."""
+def _without_ears(linear: Array, smooth: csr_matrix, is_head: Array, points: Array) -> Array:
+    """Span the head over the ears like a soap film, for hair and hats: each point there is its neighbours' mean."""
     beside = is_head & (np.hypot(points[:, 1] - _EAR[0], points[:, 2] - _EAR[1]) < _EAR_RADIUS)
     inner = np.flatnonzero(beside & (np.abs(points[:, 0]) > _EAR_X))
-    outer = np.setdiff1d(np.arange(len(skull)), inner)
+    outer = np.setdiff1d(np.arange(len(linear)), inner)
     rows = smooth[inner]
     system = identity_matrix(len(inner), format="csc") - rows[:, inner].tocsc()
-    result = skull.copy()
-    result[inner] = splu(system).solve(rows[:, outer] @ skull[outer])
+    result = linear.copy()
+    result[inner] = splu(system).solve(rows[:, outer] @ linear[outer])
     return result
-
-
-def _with_size_of(linear: Array, skull: Array, is_head: Array, shape_count: int) -> Array:
-    """The smoothed skull (K, 3·(1+S)), its template moved back out by what smoothing took off the head."""
-    original, smooth = (values.reshape(len(values), 3, 1 + shape_count)[is_head, :, 0] for values in (linear, skull))
-    centre = (original.min(0) + original.max(0)) / 2
-    outwards = smooth - centre
-    outwards /= np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-9)
-    shrunk = ((original - smooth) * outwards).sum(1)
-    back = np.where(shrunk < _MOST_SHRINKAGE, np.maximum(shrunk, 0), 0.003)
-    result = skull[is_head].reshape(-1, 3, 1 + shape_count).copy()
-    result[:, :, 0] += back[:, None] * outwards
-    return result.reshape(len(result), -1)
 
 
 def _room(points: Array, faces: Array) -> Array:

@@ -114,7 +114,8 @@ def _curtain(hair: Hair, base: ClothBase, random: np.random.Generator, top: floa
     radius = 1 / np.hypot(np.sin(angles) / half_width, np.cos(angles) / back)
     waves = np.sin(9 * angles + random.uniform(0, 6.3)) + np.sin(17 * angles + 30 * y + random.uniform(0, 6.3))
     # It grows out of the shell on the scalp, and its front edges lie against the cheeks.
-    radius = radius * (0.84 + 0.16 * ramp(-y, -top, 0.065 - top)) * (1 - 0.1 * np.abs(place) ** 5)
+    round_head = np.sqrt(np.clip(1 - (np.maximum(y - 0.685, 0) / 0.105) ** 2, 0.2, 1))
+    radius = radius * round_head * (0.88 + 0.12 * ramp(-y, -top, 0.065 - top)) * (1 - 0.1 * np.abs(place) ** 5)
     fall = ramp(-y, -0.7, -0.6)
     radius = radius * (1 - 0.1 * fall * (1 - narrow)) + (0.003 + 0.003 * hair.volume) * waves * fall
     points = revolve(np.tile([0.0, 0.042], (rows, 1)), radius, y, angles)
