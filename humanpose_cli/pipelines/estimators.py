@@ -13,39 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.bodies.registry import body_by_name
-from humanpose_cli.conventions import SMPL24, skeleton_by_name
+from humanpose_cli.conventions import skeleton_by_name
 from humanpose_cli.data.estimators import EstimatedPicture, FittedBodies
-from humanpose_cli.data.samples import Person
+from humanpose_cli.data.fit_people import people_of_fit
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.input_items import Frame
 from humanpose_cli.optimisation.joint_fit import JointFitOptions, fit_joints
 from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
 from humanpose_cli.pipelines.people import DetectedPeople
 
-__all__ = ["BodyJointFitter", "FitEstimator", "people_of_record"]
-
-
-def people_of_record(record: FitRecord, frame: int) -> list[Person]:
-    """The people of one frame of a fit record, the largest box first."""
-    rows = np.flatnonzero(record.frame_index == frame)
-    areas = np.prod(record.boxes[rows, 2:] - record.boxes[rows, :2], axis=1)
-    return [_person(record, int(row)) for row in rows[np.argsort(-areas, kind="stable")]]
-
-
-def _person(record: FitRecord, row: int) -> Person:
-    sure = record.joint_confidence[row][:, None]
-    return Person(
-        gender=record.gender,
-        body=record.body.partition("-")[0],
-        box=record.boxes[row],
-        poses=record.poses[row],
-        betas=record.betas[row],
-        trans=record.trans[row],
-        segment_scales=record.segment_scales[row],
-        keypoints={SMPL24.name: np.concatenate((record.joints2d[row], sure), 1)},
-        joints={SMPL24.name: np.concatenate((record.joints3d[row], sure), 1)},
-        detected=record.keypoints2d[row],
-    )
+__all__ = ["BodyJointFitter", "FitEstimator"]
 
 
 class FitEstimator:
@@ -90,7 +67,7 @@ def _frames(pictures: Iterable[NDArray[np.uint8]]) -> Iterator[Frame]:
 
 def _estimated(record: FitRecord, frame: int) -> EstimatedPicture:
     x, y = record.principal_point[frame]
-    return EstimatedPicture(people_of_record(record, frame), float(record.focal[frame]), (float(x), float(y)))
+    return EstimatedPicture(people_of_fit(record, frame), float(record.focal[frame]), (float(x), float(y)))
 
 
 class BodyJointFitter:

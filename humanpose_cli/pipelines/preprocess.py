@@ -73,8 +73,8 @@ def _own_source(request: SourceRequest) -> Source:
     models = _models(request.models)
     source = open_source(request.name, request.root, request.options, _tools(request, models))
     bodies = {**{body.name: body for body in models.values()}, "default": default_body()}
-    if models:
-        bodies["smpl"] = models.get("neutral") or next(iter(models.values()))
+    if "neutral" in models:
+        bodies["smpl"] = models["neutral"]  # for people whose gender nobody tells
     return RenderedLabels(source, bodies)
 
 
