@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -48,6 +50,7 @@ def test_one_sample_is_the_pixel_centre(device):
 
 def test_rows_hold_the_samples_of_each_picture(device):
     drawn = sphere(3, batch=2, device=device)
+    drawn = replace(drawn, focal=torch.tensor([70.0, 110.0], device=device))
     raster = sampled(drawn, 4)
     for s, offset in enumerate(sample_offsets(4)):
         centre = drawn.principal_point + 0.5 - torch.tensor(offset, device=device)

@@ -8,7 +8,7 @@ import torch
 import trimesh
 from raster_cases import BACKENDS, Scene, on_screen, scene, sphere
 
-from humanpose_cli.engine.rasterising import interpolate, merge_meshes, vertex_visibility
+from humanpose_cli.engine.rasterising import Raster, interpolate, merge_meshes, vertex_visibility
 from humanpose_cli.errors import UsageError
 
 SQUARE = [(10, 10), (10, 30), (30, 30), (30, 10)]
@@ -108,6 +108,16 @@ def test_attributes_of_one_person_get_the_gradients_of_their_pixels(backend):
     torch.testing.assert_close(image[..., 0], seen, rtol=0, atol=1e-6)
     (gradient,) = torch.autograd.grad(image.sum(), attributes)
     torch.testing.assert_close(gradient.sum(), seen.sum(), rtol=1e-5, atol=0)
+
+
+def test_first_and_last_faces_belong_to_their_mesh():
+    one, two = sphere(1), sphere(2)
+    merged = merge_meshes([one.vertices, two.vertices, one.vertices], [one.faces, two.faces, one.faces])
+    face = torch.tensor([[[-1, 0, 79, 80, 399, 400, 479]]], dtype=torch.int32)
+    raster = Raster(face, torch.ones(*face.shape, 3), torch.ones(face.shape))
+    assert merged.mesh_of_pixels(raster).flatten().tolist() == [-1, 0, 0, 1, 1, 2, 2]
+    assert merged.part(raster, 1).face.flatten().tolist() == [-1, -1, -1, 0, 319, -1, -1]
+    assert merged.own_faces(raster.face, 2).flatten().tolist() == [-1, -1, -1, -1, -1, 0, 79]
 
 
 def test_people_hide_each_others_vertices(device):

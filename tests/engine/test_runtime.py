@@ -42,9 +42,9 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess:
 def test_importing_the_engine_loads_neither_torch_nor_warp():
     code = """
 import sys
-import humanpose_cli.engine, humanpose_cli.engine.skinning, humanpose_cli.engine.rasterising
+import humanpose_cli.engine, humanpose_cli.engine.skinning, humanpose_cli.engine.rasterising, humanpose_cli.engine.heatmaps
 print([name for name in ("torch", "warp", "numpy") if name in sys.modules])
-import humanpose_cli.engine.skinning.op, humanpose_cli.engine.rasterising.op
+import humanpose_cli.engine.skinning.op, humanpose_cli.engine.rasterising.op, humanpose_cli.engine.heatmaps.op
 print("warp" in sys.modules)
 """
     assert python(code).stdout.splitlines() == ["[]", "False"]

@@ -7,6 +7,7 @@ import torch
 from humanpose_cli.errors import UsageError
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Lighting, Surface, Texture, shading_of_vertices, vertex_normals
+from humanpose_cli.rendering.texturing import sample_texture
 from humanpose_cli.rendering.view import Box, View, body_box
 
 VIEW = View(200.0, (80.0, 60.0), (120, 160))
@@ -118,6 +119,17 @@ def test_fine_texture_is_averaged_not_sampled() -> None:
     seen = render_people([Surface(vertices, faces, texture=texture, lit=False)], VIEW)[42:78, 62:98, 0]
     # 32 × 32 texels a pixel: the mean of 1,024 coin tosses strays by 0.016.
     assert abs(seen - 0.5).max() < 0.12
+
+
+def test_samples_of_a_pixel_read_a_texture_as_fine_as_they_are() -> None:
+    """Stripes one texel wide, four texels a pixel: one sample sees their mean, sixteen see the stripes."""
+    stripes = np.zeros((64, 64, 1), np.float32)
+    stripes[:, ::2] = 1
+    across = ((np.arange(16) * 4 + 0.5) / 64).astype(np.float32)
+    uv = np.stack(np.broadcast_arrays(across, np.float32(0.5)), -1)[None, None].repeat(3, 1)
+    covered = np.ones(uv.shape[:-1], bool)
+    np.testing.assert_allclose(sample_texture(stripes, uv, covered), 0.5, atol=1e-6)
+    np.testing.assert_allclose(sample_texture(stripes, uv, covered, samples=16), 1, atol=1e-6)
 
 
 def test_normals_of_a_sphere_point_outwards_and_light_comes_from_its_side() -> None:

@@ -15,8 +15,8 @@ from humanpose_cli.engine.rasterising.reference import BOUNDS_SLACK
 
 __all__ = ["interpolate", "rasterise"]
 
-# Threads that share the rows of one face on CUDA.
-_LANES = 8
+# Threads that share the rows of one face on CUDA: more where faces are few, and so perhaps large.
+_LANES, _FULL_GPU = 8, 1 << 17
 # Most threads of a CUDA launch; beyond it, a thread takes several faces or pixels.
 _MOST_THREADS = 1 << 30
 # Nanoseconds a face or pixel on one CPU thread, for the decision to split a launch.
@@ -57,7 +57,8 @@ def rasterise(
         lanes = 1 if batch >= torch.get_num_threads() else torch.get_num_threads()
         chunks, chunk = 1, count
     else:
-        lanes, chunk = _LANES, 1 + batch * count * _LANES // _MOST_THREADS
+        lanes = max(_LANES, min(height, _FULL_GPU // max(1, batch * count)))
+        chunk = 1 + batch * count * lanes // _MOST_THREADS
         chunks = -(-count // chunk)
     arguments = [
         chunks,
