@@ -33,6 +33,7 @@ _TYPES = {1: "i1", 2: "i2", 4: "i4", 8: "i8", 11: "u1", 12: "u2", 14: "u4", 21: 
 _TYPES |= {44: "f4", 45: "f8"}
 _COPY_AGAIN = "unpack or download it again"
 _MAX_BYTES = 1 << 31
+_MOST_PACKING = 1100  # gzip's: a damaged header may ask for no more memory than the file could fill
 _MAX_RECORDS = 100_000
 
 
@@ -133,7 +134,7 @@ class _File:
             if data_type in _TYPES:
                 dtype = np.dtype(order + _TYPES[data_type])
                 shape = (_checked(last + 1, _MAX_BYTES), *(_checked(size, _MAX_BYTES) for size in varying))
-                if prod(shape) * dtype.itemsize > _MAX_BYTES:
+                if prod(shape) * dtype.itemsize > min(_MAX_BYTES, _MOST_PACKING * len(self.content)):
                     raise _Damaged(f"{name} would have the size {shape}")
                 yield _Variable(name, shape, dtype, index)
         raise _Damaged("its variables go round in a circle")
