@@ -125,6 +125,18 @@ def test_frames_of_a_clip_share_all_but_the_pose():
     assert not torch.allclose(facing[0], facing[1], atol=0.05)
 
 
+@pytest.mark.parametrize("kind", ["room", "street", "studio"])
+def test_nobody_walks_through_walls(kind):
+    runner = Actor(naked(torch.zeros(10)), torch.zeros(10), sample_motion(np.random.default_rng(8), 4, 1.5))
+    for seed in range(5):
+        scene = replace(drawn(seed, runner), background=Background(kind, seed))
+        renderer = SceneRenderer(body(), scene, labels())
+        for frame in range(len(scene)):
+            maps = renderer.render(frame, ("persons", "depth")).maps
+            on_wall = (maps["persons"] > 0) & (renderer.backdrop.surface == 2)
+            assert (maps["depth"][on_wall] / 1000 < renderer.backdrop.depth[on_wall]).all()
+
+
 # A stage of one's own: a studio seen from the front, a light from above and one side.
 
 

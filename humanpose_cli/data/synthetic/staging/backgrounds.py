@@ -69,9 +69,16 @@ def sample_background(
 
 
 def paint_backdrop(
-    background: Background, camera: Camera, lighting: Lighting, pictures: PictureFolder | None = None
+    background: Background,
+    camera: Camera,
+    lighting: Lighting,
+    pictures: PictureFolder | None = None,
+    inside: Array | None = None,
 ) -> Backdrop:
-    """The background as a camera sees it in that light."""
+    """The background as a camera sees it in that light.
+
+    inside  (N, 3) metres, world axes: points that no wall may cut off, such as people's places over all frames
+    """
     random = np.random.default_rng([background.seed, 77])
     if background.kind in ("abstract", "picture"):
         size = camera.view.size
@@ -82,7 +89,8 @@ def paint_backdrop(
             image = _abstract(random, size)
         image = image * np.float32(np.clip(random.normal(1.0, 0.12), 0.6, 1.3))
         return _with_guessed_floor(np.asarray(image, np.float32), camera, random)
-    return _paint_box(random, background.kind, camera, lighting)
+    enclosed = np.zeros((1, 3)) if inside is None else np.concatenate((np.zeros((1, 3)), inside))
+    return _paint_box(random, background.kind, camera, lighting, enclosed)
 
 
 def _with_guessed_floor(image: Array, camera: Camera, random: np.random.Generator) -> Backdrop:
@@ -110,19 +118,21 @@ class _Box:
     skyline: float  # metres by which the walls' upper edge varies
 
 
-def _sampled_box(random: np.random.Generator, kind: str, lens: Array) -> _Box:
+def _sampled_box(random: np.random.Generator, kind: str, inside: Array) -> _Box:
+    """A box around points (N, 3) in world axes."""
     u = random.uniform
     turn = float(u(-math.pi, math.pi) if kind == "room" else random.normal(0, 0.35))
     c, s = math.cos(turn), math.sin(turn)
-    turned = np.array([c * lens[0] - s * lens[2], lens[1], s * lens[0] + c * lens[2]])
-    near_low, near_high = np.minimum(turned, 0), np.maximum(turned, 0)
+    x, y, z = inside.T
+    turned = np.stack((c * x - s * z, y, s * x + c * z), 1)
+    near_low, near_high = turned.min(0), turned.max(0)
 
     def pick(*kinds: str, metres: tuple[float, float]) -> tuple[str, int, float]:
         return str(random.choice(kinds)), int(random.integers(VARIANTS)), float(u(*metres))
 
     if kind == "room":
         low, high = near_low - u(0.7, 3.5, 3), near_high + u(0.7, 3.5, 3)
-        top = max(u(2.3, 3.4), lens[1] + 0.3)
+        top = max(u(2.3, 3.4), near_high[1] + 0.3)
         floor = pick("boards", "floor_tiles", "carpet", "concrete", "plaster", "stone", metres=(0.8, 2.5))
         walls = pick("plaster", "plaster", "wallpaper", "brick", "boards", "concrete", "shelf", metres=(0.8, 3.5))
         return _Box(_up(low, 0), _up(high, top), turn, floor, walls, pick("plaster", "boards", metres=(2, 4)), 0)
@@ -146,9 +156,9 @@ def _up(corner: Array, y: float) -> Array:
     return np.array([corner[0], y, corner[2]], np.float32)
 
 
-def _paint_box(random: np.random.Generator, kind: str, camera: Camera, lighting: Lighting) -> Backdrop:
+def _paint_box(random: np.random.Generator, kind: str, camera: Camera, lighting: Lighting, inside: Array) -> Backdrop:
     lens = camera.position.astype(np.float32)
-    scene = _sampled_box(random, kind, lens)
+    scene = _sampled_box(random, kind, np.concatenate((inside, lens[None])))
     c, s = np.float32(math.cos(scene.turn)), np.float32(math.sin(scene.turn))
     rays = camera.rays()
     x, y, z = c * rays[..., 0] - s * rays[..., 2], rays[..., 1], s * rays[..., 0] + c * rays[..., 2]
@@ -160,15 +170,16 @@ def _paint_box(random: np.random.Generator, kind: str, camera: Camera, lighting:
     wall = np.minimum(reach[0], reach[2])
     up = np.where((ry > 0) & (reach[1] <= 0), far, reach[1])
     depth = np.minimum(np.minimum(wall, np.where(ry > 0, np.float32(far), up)), far)
-    axis = np.where(reach[0] < reach[2], 0, 2)
-    axis = np.where((ry < 0) & (up < wall), 1, axis)
+    axis = np.where(reach[0] < reach[2], np.int8(0), np.int8(2))
+    axis[(ry < 0) & (up < wall)] = 1
     height = start[1] + depth * ry
     along = np.where(axis == 0, start[2] + depth * rz, start[0] + depth * rx)
     top = scene.high[1] + (_skyline(random, along, scene.skyline) if scene.skyline else 0)
     above = (axis != 1) & (height > top)
     image = np.zeros((*depth.shape, 3), np.float32)
-    face = np.where(axis == 1, 0, np.where(axis == 0, np.where(rx > 0, 1, 2), np.where(rz > 0, 3, 4)))
-    face = np.where(above, 5, face)
+    face = np.where(axis == 0, 2 - (rx > 0).view(np.int8), 4 - (rz > 0).view(np.int8))
+    face[axis == 1] = 0
+    face[above] = 5
     if scene.ceiling is not None:
         depth = np.where(above, up, depth)
     points = (start[0] + depth * rx, start[1] + depth * ry, start[2] + depth * rz)

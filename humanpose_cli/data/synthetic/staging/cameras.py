@@ -116,9 +116,9 @@ def _lens_height(random: np.random.Generator) -> float:
 def _look_at(position: Array, target: Array, roll: float) -> Array:
     """World-to-camera rotation of a camera that looks from one point to another."""
     forward = (target - position) / np.linalg.norm(target - position)
-    right = np.cross(forward, [0, 1.0, 0])
-    right /= max(np.linalg.norm(right), 1e-9)
-    down = np.cross(forward, right)
+    right = np.array([-forward[2], 0.0, forward[0]])  # forward × up
+    right /= max(float(np.linalg.norm(right)), 1e-9)
+    down = np.array([forward[1] * right[2], forward[2] * right[0] - forward[0] * right[2], -forward[1] * right[0]])
     turn = np.array([[math.cos(roll), -math.sin(roll), 0], [math.sin(roll), math.cos(roll), 0], [0, 0, 1.0]])
     return np.asarray(turn @ np.stack((right, down, forward)))
 

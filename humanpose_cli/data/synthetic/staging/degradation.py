@@ -106,12 +106,11 @@ def _streak(motion: tuple[float, float]) -> Array:
 
 
 def _toned(image: Array, damage: Degradation) -> Array:
-    result = image * np.asarray(damage.balance, np.float32)
-    if damage.contrast != 1:
-        result = (result - 118) * np.float32(damage.contrast) + 118
-    if damage.saturation != 1:
-        grey = result @ np.array([[0.3], [0.59], [0.11]], np.float32)
-        result = grey + np.float32(damage.saturation) * (result - grey)
+    # Balance, contrast about mid grey and saturation are one affine map of the colours.
+    colours = damage.saturation * np.eye(3) + (1 - damage.saturation) * np.array([0.3, 0.59, 0.11])
+    linear = colours * damage.contrast * np.asarray(damage.balance)
+    affine = np.concatenate((linear, np.full((3, 1), 118 * (1 - damage.contrast))), 1)
+    result = np.asarray(cv2.transform(image, affine.astype(np.float32)), np.float32)
     if damage.vignette > 0:
         height, width = image.shape[:2]
         x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
@@ -123,7 +122,7 @@ def _toned(image: Array, damage: Degradation) -> Array:
 def _noisy(image: Array, damage: Degradation, random: np.random.Generator) -> Array:
     if damage.noise > 0:
         grain = random.standard_normal((*image.shape[:2], 1), dtype=np.float32)
-        strength = np.sqrt(np.maximum(image.mean(2, keepdims=True), 0) / 127 + 0.15)
+        strength = np.sqrt(np.maximum(image[..., 1:2], 0) / np.float32(127) + np.float32(0.15))
         image = image + np.float32(damage.noise) * strength * grain
     if damage.chroma > 0:
         small = (image.shape[0] // 2 + 1, image.shape[1] // 2 + 1, 3)

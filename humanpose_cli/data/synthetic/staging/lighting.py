@@ -107,7 +107,7 @@ def _exposed(lighting: Lighting, towards_camera: float, random: np.random.Genera
         (np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)), -1
     ).astype(np.float32)
     mean = float(irradiance(normals, lighting).mean())
-    exposure = float(np.exp2(np.clip(random.normal(0.05, 0.42), -1.2, 0.9))) / max(mean, 0.05)
+    exposure = float(np.exp2(np.clip(random.normal(0.0, 0.5), -1.6, 0.75))) / max(mean, 0.05)
     return Lighting(lighting.ambient, lighting.gradient, lighting.sun, lighting.penumbra, lighting.fills, exposure)
 
 

@@ -173,7 +173,7 @@ def on_floor(body: RiggedBody, motion: Performance, betas: Tensor) -> Performanc
     with torch.no_grad():
         legs = _leg_length(body, betas[None]) / _leg_length(body, torch.zeros(1, body.shape_count))
         pelvis = motion.pelvis * legs
-        root = body.rest(betas[None]).joints[:, SMPL24.index("pelvis")]
+        root = body.rest_joints(betas[None])[:, SMPL24.index("pelvis")]
         lowest = torch.empty(len(motion))
         for start in range(0, len(motion), 16):
             rows = slice(start, start + 16)
@@ -185,6 +185,6 @@ def on_floor(body: RiggedBody, motion: Performance, betas: Tensor) -> Performanc
 
 
 def _leg_length(body: RiggedBody, betas: Tensor) -> float:
-    joints = body.rest(betas).joints[0]
+    joints = body.rest_joints(betas)[0]
     hip, knee, ankle = (joints[SMPL24.index(f"left_{name}")] for name in ("hip", "knee", "ankle"))
     return float((hip - knee).norm() + (knee - ankle).norm())

@@ -38,6 +38,7 @@ Array = NDArray[Any]
 
 _TENT = np.array([0.25, 0.5, 0.25], np.float32)
 _BLUR_FROM = 0.3  # pixels
+_ARM = 0.7  # metres that people reach around their pelvis
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,9 @@ class SceneRenderer:
     def __init__(self, body: RiggedBody, scene: SceneDescription, labels: BodyLabels | None = None) -> None:
         self.body, self.scene = body, scene
         self.labels = labels or BodyLabels(body)
-        self.backdrop: Backdrop = paint_backdrop(scene.background, scene.camera, scene.lighting, scene.pictures)
+        self.backdrop: Backdrop = paint_backdrop(
+            scene.background, scene.camera, scene.lighting, scene.pictures, _places(scene)
+        )
         # What casts no shadow comes last, so that all that does are the first meshes of the stack.
         props = sorted(scene.props, key=lambda prop: not prop.shadow)
         self._casting = len(scene.people) + sum(prop.shadow for prop in props)
@@ -118,6 +121,17 @@ class SceneRenderer:
             part *= 1 - smooth[..., 3:]
             part += smooth[..., :3]
         return image
+
+
+def _places(scene: SceneDescription) -> Array:
+    """Points (N, 3) metres in world axes between which everything stands."""
+    camera = scene.camera
+    pelvis = torch.cat([person.trans for person in scene.people]).numpy() if scene.people else np.zeros((0, 3))
+    world = (pelvis - camera.translation) @ camera.rotation
+    reach = np.array([[-_ARM, 0, -_ARM], [_ARM, 0, _ARM]])
+    around = (world[:, None] + reach).reshape(-1, 3)
+    things = [prop.solid.vertices[[0, -1]] for prop in scene.props if prop.shadow]
+    return np.concatenate((around, *things))
 
 
 def _doubled(stack: MeshStack, view: View) -> Raster:

@@ -175,7 +175,7 @@ def _joints(body: RiggedBody, actor: Actor, motion: Performance) -> NDArray[np.f
 
 def _trans(body: RiggedBody, betas: Tensor, pelvis: Tensor) -> Tensor:
     """Translations (T, 3) that bring the pelvis of a body to places (T, 3), whatever axes these are in."""
-    return pelvis - body.rest(betas[None]).joints[:, SMPL24.index("pelvis")]
+    return pelvis - body.rest_joints(betas[None])[:, SMPL24.index("pelvis")]
 
 
 def _free_spot(

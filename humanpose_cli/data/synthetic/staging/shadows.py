@@ -38,24 +38,26 @@ class ShadowMap:
         # Rows: the sun's camera axes; it looks along −towards.
         self.axes = np.stack((right, np.cross(-towards, right), -towards)).astype(np.float32)
         axes = torch.from_numpy(self.axes)
-        seen = torch.stack([(vertices * axis).sum(-1) for axis in axes], -1)
-        low, high = seen.amin(0), seen.amax(0)
-        self.centre = ((low + high) / 2).numpy()
+        along = [vertices[:, 0] * x + vertices[:, 1] * y + vertices[:, 2] * z for x, y, z in axes.tolist()]
+        low, high = (
+            np.array([float(value) for value in ends]) for ends in zip(*map(torch.aminmax, along), strict=True)
+        )
+        self.centre = ((low + high) / 2).astype(np.float32)
         half = float((high - low)[:2].max()) / 2 * 1.02 + 0.05
         self.side, self.penumbra = side, penumbra
         self.metres = 2 * half / side  # of a texel
         self.focal = DISTANCE * side / (2 * half)
-        shifted = seen - torch.from_numpy(self.centre)
-        shifted[:, 2] += DISTANCE
+        shift = self.centre - np.array([0, 0, DISTANCE], np.float32)
+        seen = torch.stack([axis - value for axis, value in zip(along, shift.tolist(), strict=True)], -1)
         focal, middle = torch.tensor([self.focal]), torch.full((1, 2), side / 2)
-        depth = rasterise(shifted[None].contiguous(), faces, focal, middle, (side, side)).depth[0].numpy()
+        depth = rasterise(seen[None], faces, focal, middle, (side, side)).depth[0].numpy()
         self.depth = np.where(np.isfinite(depth), depth, np.float32(2 * DISTANCE))
         self.nearest = float(depth.min())
         self._cover: tuple[float, Array] | None = None
 
     def _texels(self, points: Array) -> tuple[Array, Array, Array]:
         """Points (N, 3) → x, y in texels (a texel's centre at +0.5) and depth from the sun."""
-        x, y, z = ((points @ axis - centre) for axis, centre in zip(self.axes, self.centre, strict=True))
+        x, y, z = (points @ self.axes.T - self.centre).T
         z = z + np.float32(DISTANCE)
         scale = np.float32(self.focal) / z
         half = np.float32(self.side / 2)

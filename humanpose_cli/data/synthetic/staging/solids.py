@@ -126,15 +126,16 @@ def card(outline: Array) -> Solid:
 def plant(random: np.random.Generator, height: float, leaves: int = 40) -> Solid:
     """Leaves like blades that rise from the origin and bend outwards."""
     blades = []
+    t = np.linspace(1, 0, 6)
+    width = np.sqrt(np.maximum(t * (1 - t) * 4, 0.05))[:, None]
     for _ in range(leaves):
         azimuth, lean = random.uniform(0, 2 * math.pi), random.uniform(0.1, 1.1)
         length, wide = height * random.uniform(0.5, 1.0), height * random.uniform(0.015, 0.06)
-        t = np.linspace(1, 0, 6)
         bend = lean * t**1.5
         out = np.array([math.sin(azimuth), 0, math.cos(azimuth)])
         side = np.array([out[2], 0, -out[0]])
         middle = (length * t * np.sin(bend))[:, None] * out + (length * t * np.cos(bend))[:, None] * np.array([0, 1, 0])
-        half = (wide * np.sqrt(np.maximum(t * (1 - t) * 4, 0.05)))[:, None] * side
+        half = wide * width * side
         points = np.stack((middle - half, middle + half), 1)
         shade = np.stack(np.broadcast_arrays(np.array([0.0, wide]), (t * length)[:, None]), -1) + random.random(2)
         blades.append(_sheet(points, shade))

@@ -270,4 +270,6 @@ def tile(kind: str, variant: int) -> NDArray[np.uint8]:
 def tile_level(kind: str, variant: int, level: int) -> NDArray[np.uint8]:
     """The tile, halved `level` times (at most down to 4 texels)."""
     side = TILE_SIDE >> min(max(level, 0), _LEVELS - 1)
+    if side == TILE_SIDE:
+        return tile(kind, variant)
     return np.asarray(cv2.resize(tile(kind, variant), (side, side), interpolation=cv2.INTER_AREA), np.uint8)
