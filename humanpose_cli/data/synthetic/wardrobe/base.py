@@ -52,6 +52,7 @@ class ClothBase:
     weights         (N, 24) smoothed skinning weights
     room            (N,) metres that cloth may stand off before it meets other cloth (crotch, armpits)
     where           coordinates of the N points on the resting average body
+    body_faces, …   the body's own arrays
     is_eye, is_head (N,) bool: the eyeballs; the head without the neck
     """
 
@@ -66,6 +67,7 @@ class ClothBase:
     where: Coordinates
     is_eye: NDArray[np.bool_]
     is_head: NDArray[np.bool_]
+    body_faces: Array
     body_template: Array
     body_directions: Array
     joint_template: Array
@@ -83,6 +85,15 @@ class ClothBase:
         return np.flatnonzero(~self.where.is_arm & (height > 0) & (np.hypot(self.where.x, self.where.z) < 0.2))
 
     @cached_property
+    def _corners(self) -> tuple[Array, ...]:
+        return tuple(np.ascontiguousarray(corner) for corner in self.faces.T)
+
+    @cached_property
+    def eye_faces(self) -> NDArray[np.bool_]:
+        """Which of the body's own faces make its eyeballs."""
+        return np.logical_and.reduce(self.is_eye[self.body_faces].T)
+
+    @cached_property
     def gather(self) -> csr_matrix:
         """(N, F) sums the values of the faces round each point."""
         count = self.faces.size
@@ -94,12 +105,18 @@ class ClothBase:
         """The surface for betas (S,)."""
         betas = np.asarray(betas, np.float32)
         points = self.template + (self.directions @ betas).reshape(-1, 3)
-        a, b, c = (points[self.faces[:, k]] for k in range(3))
-        normals = self.gather @ np.cross(b - a, c - a)
+        a, b, c = (points.take(corner, 0) for corner in self._corners)
+        normals = self.gather @ _cross(b - a, c - a)
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
         body = self.body_template + (self.body_directions @ betas).reshape(-1, 3)
         joints = self.joint_template + (self.joint_directions @ betas).reshape(-1, 3)
         return ShapedBase(points, normals, body, joints)
+
+
+def _cross(a: Array, b: Array) -> Array:
+    """Cross products (n, 3), several times as fast as numpy's."""
+    (ax, ay, az), (bx, by, bz) = a.T, b.T
+    return np.stack((ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx), 1)
 
 
 def cloth_base(body: RiggedBody) -> ClothBase:
@@ -155,6 +172,7 @@ def _build(body: RiggedBody) -> ClothBase:
         where=Coordinates.of_points(body, template[ends].mean(1), _arm_share(dense)[ends].mean(1)),
         is_eye=is_eye,
         is_head=is_head & ~is_eye,
+        body_faces=body.faces.numpy(),
         body_template=template,
         body_directions=directions.reshape(-1, shape_count),
         joint_template=body.joint_template.numpy(),

@@ -43,7 +43,7 @@ class Coordinates:
 
     def at(self, rows: Array) -> Coordinates:
         """The coordinates of some of the points."""
-        return Coordinates(**{name: values[rows] for name, values in vars(self).items()})
+        return Coordinates(**{name: values.take(rows) for name, values in vars(self).items()})
 
     @classmethod
     def of_points(cls, body: RiggedBody, points: Array, arm_share: Array) -> Coordinates:

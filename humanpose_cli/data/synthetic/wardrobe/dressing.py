@@ -85,14 +85,15 @@ class Fitting:
         self.random = np.random.default_rng((outfit.seed, identity.seed))
         self.texel_fields: dict[str, Array] = {}  # metres that texels of the body's square lie inside a garment
         if outfit.bottom is not None:
-            self.texel_fields["bottom"] = bottom_field(outfit.bottom, self.texels.where)
+            self.texel_fields["bottom"] = bottom_field(outfit.bottom, self.texels.lower.where)
         if outfit.top is not None:
-            self.texel_fields["top"] = top_field(outfit.top, self.texels.where)
+            self.texel_fields["top"] = top_field(outfit.top, self.texels.upper.where)
 
     def paint_skin(self) -> None:
         bare = np.ones(len(self.texels.rows), bool)
-        for field in self.texel_fields.values():
-            bare &= field < _TUCK
+        parts = {"bottom": self.texels.lower, "top": self.texels.upper}
+        for name, field in self.texel_fields.items():
+            bare[parts[name].rows[field >= _TUCK]] = False
         paint_skin(self.body, self.identity, self.texels, self.image, bare)
 
     def put_on_shoes(self) -> None:
@@ -123,7 +124,7 @@ class Fitting:
             if cover is not None:
                 thickness = np.maximum(thickness, np.float32(0.02) * (cover > -0.01) * (bottom.looseness > 0.01))
         self._add_shell("bottom", field, thickness, self._hidden_bottom(bottom.waist))
-        paint_bottom(bottom, self.texels, self.texel_fields["bottom"], self.image, self.outfit.seed)
+        paint_bottom(bottom, self.texels.lower, self.texel_fields["bottom"], self.image, self.outfit.seed)
 
     def put_on_top(self) -> None:
         top = self.outfit.top
@@ -134,7 +135,7 @@ class Fitting:
         if self._untucked:
             thickness = thickness + np.float32(0.022) * ramp(-self.base.where.y, -0.1, 0.0)
         self._add_shell("top", field, thickness)
-        paint_top(top, self.texels, self.texel_fields["top"], self.image, self.outfit.seed)
+        paint_top(top, self.texels.upper, self.texel_fields["top"], self.image, self.outfit.seed)
         if top.collar:
             self._add_loft("top", collar_grid(top, self.base, 0.004), "collar")
             paint_tile(self.image, "collar", top.fabric, (0.4, 0.1))
@@ -170,7 +171,7 @@ class Fitting:
         thickness = top_thickness(outer, self.base.where, field, self.random)
         self._add_shell("outer", field, thickness)
         texels = body_texels(self.body, self.texels.size, "outer")
-        paint_top(outer, texels, top_field(outer, texels.where), self.image, self.outfit.seed + 1)
+        paint_top(outer, texels.upper, top_field(outer, texels.upper.where), self.image, self.outfit.seed + 1)
         texels.bleed(self.image)
         if tail is not None:
             under = max(0.0, self._height_at(tail.top) - tail.ease)
@@ -284,7 +285,7 @@ class Fitting:
         vertices = self.shape.body + under * (to_cloth - np.float32(_PUSHED_IN) * normals)
         faces, uv_faces = body.faces.numpy(), body.uv_faces.numpy()
         shown = ~(covered[faces] > _TUCK).all(1)
-        is_eye = self.base.is_eye[faces].all(1)
+        is_eye = self.base.eye_faces
         uv = body.uv.numpy() / np.array([ASPECT, 1], np.float32)
         own = np.arange(count, dtype=np.int32)
         indices, weights = body.bone_indices.numpy(), body.bone_weights.numpy()

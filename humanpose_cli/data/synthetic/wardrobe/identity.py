@@ -84,7 +84,7 @@ def sample_identity(random: np.random.Generator, name: str, shape_count: int = 1
         iris=iris[int(random.choice(5, p=weights))],
         brows=dark_brows,  # type: ignore[arg-type]
         hair=hair,
-        freckles=float(random.uniform(0.3, 1)) if random.random() < 0.2 else 0.0,
+        freckles=float(random.uniform(0.2, 0.8)) if random.random() < 0.15 else 0.0,
         blush=float(random.uniform(0, 1)),
         wrinkles=float(random.beta(1.2, 2.5)),
         beard=float(random.uniform(0.15, 1)) if bearded else 0.0,

@@ -335,8 +335,9 @@ def _sample_outer(random: np.random.Generator) -> tuple[Top, Skirt | None]:
     if not coat:
         return outer, None
     hem = -float(random.uniform(0.15, 0.6))
-    flare = float(random.uniform(0, 0.18))
-    tail = Skirt(fabric, 0.0, hem, looseness + thickness + 0.012, flare, float(random.uniform(0, 0.02)), 8, opening)
+    flare = float(random.uniform(0, 0.18)) * (0.4 if is_open else 1.0)
+    ease, folds = looseness + thickness + 0.008, float(random.uniform(0, 0.02))
+    tail = Skirt(fabric, 0.0, hem, ease, flare, folds, 8, 0.6 * opening)
     return outer, tail
 
 

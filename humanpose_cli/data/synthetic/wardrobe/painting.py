@@ -15,7 +15,7 @@ from humanpose_cli.data.synthetic.wardrobe.noise import resample_at
 from humanpose_cli.data.synthetic.wardrobe.outfit import Bottom, Headwear, Top
 from humanpose_cli.data.synthetic.wardrobe.prints import draw_print
 from humanpose_cli.data.synthetic.wardrobe.shells import ramp
-from humanpose_cli.data.synthetic.wardrobe.texels import ASPECT, TILES, BodyTexels
+from humanpose_cli.data.synthetic.wardrobe.texels import ASPECT, TILES, BodyTexels, TexelPart
 
 __all__ = [
     "fill_tile",
@@ -56,10 +56,11 @@ def paint_tile(image: NDArray[np.uint8], tile: str, fabric: Fabric, metres: tupl
     image[rows, columns] = np.clip(colour, 0, 255).reshape(height, width, 3)
 
 
-def paint_top(top: Top, texels: BodyTexels, field: Array, image: NDArray[np.uint8], seed: int) -> None:
-    """Paint a garment of the trunk where it lies, in place; field (n,) of the texels as of `top_field`."""
+def paint_top(top: Top, texels: TexelPart, field: Array, image: NDArray[np.uint8], seed: int) -> None:
+    """Paint a garment of the trunk where it lies, in place; field (k,) of the texels as of `top_field`."""
     chosen = np.flatnonzero(field > _BLEED)
-    at, field = texels.where.at(chosen), field[chosen]
+    shown, field = texels.select(chosen), field[chosen]
+    at = shown.where
     random = np.random.default_rng((seed, 4))
     colour = paint_cloth(top.fabric, at.across, at.along)
     if top.print_on:
@@ -69,8 +70,8 @@ def paint_top(top: Top, texels: BodyTexels, field: Array, image: NDArray[np.uint
     if top.cuffs:
         band = field < 0.055
         ribs = 1 + 0.1 * np.sin(at.across[band] * 900)
-        shown = accent if random.random() < 0.25 else colour[band] * np.float32(0.93)
-        colour[band] = shown * ribs[:, None]
+        knit = accent if random.random() < 0.25 else colour[band] * np.float32(0.93)
+        colour[band] = knit * ribs[:, None]
     front = (at.z > 0) & ~at.is_arm
     if top.closure == "zip":
         colour[front & (np.abs(at.x) < 0.0045)] = (150, 150, 152)
@@ -84,15 +85,16 @@ def paint_top(top: Top, texels: BodyTexels, field: Array, image: NDArray[np.uint
         dark = np.maximum(dark, _outline(np.abs(at.x) - 0.06, at.y - 0.07, 0.055, 0.06) * front * np.float32(0.25))
     if top.collar:
         dark = np.maximum(dark, ((field < 0.04) & (field > 0.034) & (at.y > 0.43)) * np.float32(0.4))
-    colour *= ((1 - dark) * texels.hollow[chosen])[:, None]
+    colour *= ((1 - dark) * shown.hollow)[:, None]
     _dirt(colour, at, random)
-    image.reshape(-1, 3)[texels.rows[chosen]] = np.clip(colour, 0, 255)
+    image.reshape(-1, 3)[shown.places] = np.clip(colour, 0, 255, out=colour)
 
 
-def paint_bottom(bottom: Bottom, texels: BodyTexels, field: Array, image: NDArray[np.uint8], seed: int) -> None:
-    """Paint trousers and the like where they lie, in place; field (n,) of the texels as of `bottom_field`."""
+def paint_bottom(bottom: Bottom, texels: TexelPart, field: Array, image: NDArray[np.uint8], seed: int) -> None:
+    """Paint trousers and the like where they lie, in place; field (k,) of the texels as of `bottom_field`."""
     chosen = np.flatnonzero(field > _BLEED)
-    at, field = texels.where.at(chosen), field[chosen]
+    shown, field = texels.select(chosen), field[chosen]
+    at = shown.where
     random = np.random.default_rng((seed, 5))
     colour = paint_cloth(bottom.fabric, at.across, at.along)
     if bottom.fabric.pattern == "denim":
@@ -113,13 +115,13 @@ def paint_bottom(bottom: Bottom, texels: BodyTexels, field: Array, image: NDArra
         dark = np.maximum(dark, ((np.abs(slant) < 0.003) & low & (at.z > 0)) * np.float32(0.4))
         seat = _outline(np.abs(at.x) - 0.08, at.y + 0.01, 0.055, 0.065) * (at.z < -0.02)
         dark = np.maximum(dark, seat * np.float32(0.3))
-    colour *= ((1 - dark) * texels.hollow[chosen])[:, None]
+    colour *= ((1 - dark) * shown.hollow)[:, None]
     if bottom.belt is not None:
         belt = (bottom.waist - at.y < 0.04) & (bottom.waist - at.y > 0.008)
         colour[belt] = np.asarray(bottom.belt, np.float32) * np.float32(0.6)
         colour[belt & (np.abs(at.x) < 0.022) & (at.z > 0)] = (168, 158, 132)
     _dirt(colour, at, random)
-    image.reshape(-1, 3)[texels.rows[chosen]] = np.clip(colour, 0, 255)
+    image.reshape(-1, 3)[shown.places] = np.clip(colour, 0, 255, out=colour)
 
 
 def _seams(at: Coordinates, field: Array, cuffs: bool) -> Array:

@@ -33,13 +33,14 @@ class _Masks:
     """What is fixed about the n texels of the body's square, and the f of them on the head.
 
     basis   (n, 2) light on the skin (folds, hollows, mottling), and blood near its surface (joints, cheeks)
-    head    (f,) rows among the n
+    head_basis (f, 2) the head's part of it, and head_places (f,) its places in the atlas
     fine    (f,) noise of mean 0 as fine as freckles and stubble
     spots   name → where it is painted on the head
     """
 
     basis: Array
-    head: Array
+    head_basis: Array
+    head_places: Array
     fine: Array
     spots: dict[str, _Spot]
 
@@ -59,10 +60,15 @@ def paint_skin(
     mix = np.stack((skin, red))
     flat = image.reshape(-1, 3)
     rows = np.flatnonzero(bare & ~texels.head)
-    flat[texels.rows[rows]] = np.clip(masks.basis[rows] @ mix, 0, 255).astype(np.uint8)
-    face = masks.basis[masks.head] @ mix
+    flat[texels.rows[rows]] = _as_bytes(masks.basis.take(rows, 0) @ mix)
+    face = masks.head_basis @ mix
     _paint_face(identity, masks, face, red)
-    flat[texels.rows[masks.head]] = np.clip(face, 0, 255).astype(np.uint8)
+    flat[masks.head_places] = _as_bytes(face)
+
+
+def _as_bytes(colour: Array) -> NDArray[np.uint8]:
+    """Colours that may be brighter than white, never darker than black; changes its argument."""
+    return np.minimum(colour, np.float32(255), out=colour).astype(np.uint8)
 
 
 def _paint_face(identity: Identity, masks: _Masks, face: Array, red: Array) -> None:
@@ -156,9 +162,11 @@ def _build(body: RiggedBody, texels: BodyTexels) -> _Masks:
         "iris": ramp(-off_axis, -0.0066, -0.0056) * ahead,
         "pupil": ramp(-off_axis, -0.0029, -0.0021) * ahead,
     }
+    basis = np.stack((mottled * texels.hollow, _warmth(body, texels)), 1).astype(np.float32)
     return _Masks(
-        basis=np.stack((mottled * texels.hollow, _warmth(body, texels)), 1).astype(np.float32),
-        head=face,
+        basis=basis,
+        head_basis=basis[face],
+        head_places=texels.rows[face],
         fine=fine[face],
         spots={name: _spot(share) for name, share in shares.items()},
     )
