@@ -221,11 +221,12 @@ import signal, sys
 sys.path.insert(0, {str(HERE)!r})
 from pathlib import Path
 from dataclasses import replace
-from cache_source import SmallSource
+from cache_source import SmallSource, all_samples
 from humanpose_cli.data.cache.building import build_cache
 def stop(*_): raise KeyboardInterrupt
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, stop)
+    all_samples(SmallSource(group_count=1))  # numpy's modules that load late swallow what interrupts them
     source = {source}
     if source.marks:
         source = replace(source, marks=Path(source.marks))
@@ -290,6 +291,17 @@ def test_stopped_within_five_seconds(tmp_path, marks, number, workers):
     time.sleep(0.7)
     assert len(list(marks.iterdir())) == read  # nobody goes on
     assert [path for path in out.iterdir() if path.suffix == ".partial"] == []
+
+
+def test_an_interrupted_import_is_an_interruption(tmp_path):
+    """Python makes a RuntimeError of what ends the body of an enumeration."""
+
+    class Importing(SmallSource):
+        def read(self, group):
+            raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
+
+    with pytest.raises(KeyboardInterrupt):
+        build_cache(Importing(), tmp_path)
 
 
 def test_workers_do_not_outlive_who_started_them(tmp_path, marks):

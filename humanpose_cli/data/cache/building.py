@@ -19,7 +19,7 @@ from humanpose_cli.data.cache.shard_reader import TableFile
 from humanpose_cli.data.cache.stored_file import read_attributes
 from humanpose_cli.data.cache.workers import ShardJob, ShardOutcome, run_jobs
 from humanpose_cli.data.samples import Source
-from humanpose_cli.errors import ExitCode, HpcError, InputError, UnavailableError, UsageError
+from humanpose_cli.errors import HpcError, InputError, UnavailableError, UsageError
 from humanpose_cli.io.atomic import PARTIAL_SUFFIX, ensure_folder
 
 __all__ = ["BuildResult", "build_cache"]
@@ -119,7 +119,7 @@ def _run(
     try:
         for outcome in running:
             if outcome.everywhere:
-                raise _Told(outcome)
+                raise _raised(outcome)
             if outcome.header is None:
                 failed.append(outcome)
             else:
@@ -129,14 +129,10 @@ def _run(
     return headers, failed
 
 
-class _Told(UnavailableError):
-    """A worker's sentence, in the process that started it."""
-
-    def __init__(self, outcome: ShardOutcome) -> None:
-        Exception.__init__(self, outcome.problem)
-        self.subject, self.problem = shard_name(outcome.shard), outcome.problem
-        self.expected = self.got = self.remedy = ""
-        self.exit_code = ExitCode(outcome.exit_code)
+def _raised(outcome: ShardOutcome) -> UnavailableError:
+    """A worker's sentence as an error of the process that started it."""
+    subject, colon, problem = outcome.problem.partition(": ")
+    return UnavailableError(subject, problem) if colon else UnavailableError(shard_name(outcome.shard), outcome.problem)
 
 
 def _job(folder: Path, plan: Plan, number: int) -> ShardJob:

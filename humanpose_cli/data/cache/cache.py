@@ -1,4 +1,12 @@
-"""`open_cache`: pictures and labels of a dataset cache by row, whichever shard they lie in."""
+"""`open_cache`: pictures and labels of a dataset cache by row, whichever shard they lie in.
+
+cache = open_cache("people-cache")
+rows = cache.rows("nbf", "train")                # pictures of a split
+pixels = cache.image(rows[0])                    # (H, W, 3) uint8
+parts = cache.map(rows[0], "parts")              # (H, W) uint8, or None
+poses = cache.people["poses"][cache.people_of(rows[0])]     # (P, 72)
+sample = cache.sample(rows[0])                   # everything at once, as the source gave it
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class _Joined:
     protocols: dict[tuple[str, str], list[NDArray[np.int64]]] = field(default_factory=dict)
     pairs: dict[tuple[str, str], list[NDArray[np.int64]]] = field(default_factory=dict)
     labels: Counter[str] = field(default_factory=Counter)
-    names: dict[bytes, Path] = field(default_factory=dict)
+    names: list[NDArray[np.uint64]] = field(default_factory=list)
 
 
 def link_name(number: int) -> str:
@@ -73,6 +73,7 @@ def write_index(folder: Path | str) -> IndexSummary:
         _refuse_stranger(path, shard.header, paths[0], [*headers, shard.header][0])
         _join(joined, shard)
         headers.append(shard.header)
+    _refuse_twins(joined, paths)
     datasets = {**_shard_table(headers), **_label_table(joined), **_joins(joined)}
     header = replace(
         headers[0],
@@ -105,7 +106,7 @@ def _refuse_stranger(path: Path, header: Header, first_path: Path, first: Header
 
 def _join(joined: _Joined, shard: TableFile) -> None:
     first = joined.pictures
-    _refuse_twins(joined, shard)
+    joined.names.append(_name_codes(shard))
     starts, counts = shard.numbers("groups/first_picture"), shard.numbers("groups/picture_count")
     named = zip(shard.texts("groups/name"), starts.tolist(), counts.tolist(), strict=True)
     joined.groups += [(name, first + start, count) for name, start, count in named]
@@ -124,13 +125,25 @@ def _join(joined: _Joined, shard: TableFile) -> None:
     joined.people += shard.header.person_count
 
 
-def _refuse_twins(joined: _Joined, shard: TableFile) -> None:
-    """By eight bytes of digest a name, so that millions of them need little memory."""
-    for name in shard.numbers("pictures/name").tolist():
-        other = joined.names.setdefault(hashlib.sha256(name).digest()[:8], shard.path)
-        if other is not shard.path:
-            text = name.decode("utf-8", "replace")
-            raise InputError(shard.path, f"has a picture named {text!r}, as {other.name} has")
+def _name_codes(shard: TableFile) -> NDArray[np.uint64]:
+    """Eight bytes of digest (N,) for each picture's name, so that millions of them need little memory."""
+    digests = (hashlib.sha256(name).digest()[:8] for name in shard.numbers("pictures/name").tolist())
+    return np.frombuffer(b"".join(digests), "<u8")
+
+
+def _refuse_twins(joined: _Joined, paths: Sequence[Path]) -> None:
+    codes = np.concatenate(joined.names)
+    order = np.argsort(codes, kind="stable")
+    twins = np.flatnonzero(codes[order[1:]] == codes[order[:-1]])
+    if not len(twins):
+        return
+    ends = np.cumsum([len(part) for part in joined.names])
+    place = twins[np.argmin(order[twins + 1])]  # the first that comes again
+    first, second = order[place : place + 2].tolist()
+    one, other = (paths[int(np.searchsorted(ends, row, side="right"))] for row in (first, second))
+    shard = TableFile(one)
+    name = shard.text("pictures/name", first - (int(ends[paths.index(one)]) - shard.header.picture_count))
+    raise InputError(other, f"has a picture named {name!r}, as {one.name} has")
 
 
 def _joins(joined: _Joined) -> dict[str, Dataset]:

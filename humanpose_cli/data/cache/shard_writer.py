@@ -55,6 +55,7 @@ def write_shard(
             try:
                 shard.add_group(group, read(group), on_sample)
             except Exception as error:
+                _raise_interruption(error)
                 if isinstance(error, OSError) and error.filename is None and writing_error(path, error):
                     raise  # our own writing, of which atomic_path makes a sentence
                 raise GroupError(group.name, error) from error
@@ -68,6 +69,15 @@ def write_shard(
         )
         write_hdf5(temporary, header.attributes, datasets)
     return header
+
+
+def _raise_interruption(error: BaseException) -> None:
+    """An import that is interrupted in the body of an enumeration ends as RuntimeError: find what it came from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt | SystemExit):
+            raise cause
+        cause = cause.__cause__
 
 
 class _Shard:
