@@ -158,10 +158,10 @@ class Fitting:
         top, skirt = self.outfit.top, self.outfit.skirt
         return top is not None and skirt is not None and top.hem < skirt.top - 0.05
 
-    def _height_at(self, y: float) -> float:
+    def _height_at(self, y: float, percentile: float = 100) -> float:
         """Metres of the clothes so far round the trunk at a height of the average body."""
         ring = (np.abs(self.base.where.y - y) < 0.025) & ~self.base.where.is_arm
-        return float(self.height[ring].max())
+        return float(np.percentile(self.height[ring], percentile))
 
     def put_on_outer(self) -> None:
         outer, tail = self.outfit.outer, self.outfit.tail
@@ -174,13 +174,8 @@ class Fitting:
         paint_top(outer, texels.upper, top_field(outer, texels.upper.where), self.image, self.outfit.seed + 1)
         texels.bleed(self.image)
         if tail is not None:
-            under = max(0.0, self._height_at(tail.top) - tail.ease)
-            skirt = self.outfit.skirt
-            if skirt is not None:
-                # A coat's tail goes over the skirt all the way down.
-                under = max(under, self._height_at(skirt.top) + skirt.ease + 1.5 * skirt.folds + 0.01 - tail.ease)
-                tail = replace(tail, flare=max(tail.flare, skirt.flare))
-            hanging = hang_skirt(tail, self.base, under, self.random, close_until=1.0)
+            under = self._height_at(tail.top, 70)
+            hanging = hang_skirt(tail, self.base, under, self.random, close_until=-0.02)
             self._add_loft("outer", hanging.grid, "tail")
             paint_tile(self.image, "tail", tail.fabric, skirt_size(tail))
 

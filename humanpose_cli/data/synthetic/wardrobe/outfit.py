@@ -149,9 +149,9 @@ def sample_outfit(random: np.random.Generator, name: str, identity: Identity) ->
     outer = tail = None
     if random.random() < (0.1 if style == "sports" else 0.27):
         outer, tail = _sample_outer(random)
-        if skirt is not None and tail is None:
-            # Jackets end at the waist of a skirt, not on its flare.
-            outer = replace(outer, hem=max(outer.hem, skirt.top - 0.06))
+        if skirt is not None:
+            # Jackets end at the waist of a skirt; two hanging cloths over each other would cut through.
+            outer, tail = replace(outer, hem=max(outer.hem, skirt.top - 0.06)), None
     headwear = _sample_headwear(random) if random.random() < 0.2 else None
     hooded = outer if outer is not None and outer.hood else top
     if headwear is not None and headwear.kind == "hood" and hooded is not None:
@@ -336,7 +336,7 @@ def _sample_outer(random: np.random.Generator) -> tuple[Top, Skirt | None]:
         return outer, None
     hem = -float(random.uniform(0.15, 0.6))
     flare = float(random.uniform(0, 0.18)) * (0.4 if is_open else 1.0)
-    ease, folds = looseness + thickness + 0.008, float(random.uniform(0, 0.02))
+    ease, folds = float(random.uniform(0.008, 0.025)), float(random.uniform(0, 0.02))
     tail = Skirt(fabric, 0.0, hem, ease, flare, folds, 8, 0.6 * opening)
     return outer, tail
 

@@ -138,11 +138,7 @@ def _build(body: RiggedBody, texels: BodyTexels) -> _Masks:
     folds = folds + 0.5 * blob(0.0, eye[1] + 0.022, 0.006, 0.012) + 0.4 * blob(0, mouth[1] - 0.014, 0.022, 0.004)
     cheeks = blob(0.045, 0.645, 0.022, 0.016) + 0.7 * blob(0, at["nose"][1], 0.014, 0.012)
     cheeks = cheeks + 0.6 * ramp(x, 0.07, 0.078) * skin
-    centre = place[eyes].copy()
-    centre[:, 0] = np.abs(centre[:, 0])
-    ball = (centre.min(0) + centre.max(0)) / 2 if len(centre) else eye
-    off_axis = np.hypot(x - ball[0], y - ball[1])
-    ahead = eyes & (z > ball[2])
+    off_axis, ahead = _gaze(place, eyes)
     width = round(texels.size * ASPECT)
     fine = _field(texels, width, 128, 0.1)
     mottled = 1 + np.float32(0.035) * _field(texels, width, 16, 0.6) + np.float32(0.02) * fine
@@ -170,6 +166,16 @@ def _build(body: RiggedBody, texels: BodyTexels) -> _Masks:
         fine=fine[face],
         spots={name: _spot(share) for name, share in shares.items()},
     )
+
+
+def _gaze(place: Array, eyes: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Metres from the eye's axis, which points ahead, for places (f, 3); which of them lie on an eyeball's front."""
+    ball = place[eyes]
+    if not len(ball):
+        return np.ones(len(place)), eyes
+    ball = np.stack((np.abs(ball[:, 0]), ball[:, 1], ball[:, 2]), 1)
+    x, y, z = (ball.min(0) + ball.max(0)) / 2
+    return np.hypot(np.abs(place[:, 0]) - x, place[:, 1] - y), eyes & (place[:, 2] > z)
 
 
 def _spot(share: Array) -> _Spot:
