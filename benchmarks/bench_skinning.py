@@ -46,6 +46,7 @@ class Model:
         self.weights = torch.zeros(VERTICES, JOINTS, device=device)
         self.weights.scatter_(1, self.bone_indices.long(), self.bone_weights)
         self.parents = torch.tensor(PARENTS, device=device)
+        self.identity = torch.eye(3, device=device)
         self.joint_template = self.regressor @ self.template
         self.joint_directions = torch.einsum("jv,vcs->sjc", self.regressor, self.shape_directions).flatten(1)
         by_shape = self.shape_directions.flatten(0, 1).mT
@@ -71,7 +72,7 @@ class Model:
         rotations = axis_angle_to_rotations(pose.view(batch, JOINTS, 3), backend="kernel")
         joints = torch.addmm(self.joint_template.flatten(), betas, self.joint_directions).view(batch, JOINTS, 3)
         if pose_blend_shapes:
-            features = (rotations[:, 1:] - torch.eye(3, device=betas.device)).flatten(1)
+            features = (rotations[:, 1:] - self.identity).flatten(1)
             offsets = torch.cat((betas, features), 1), self.directions
         else:
             offsets = betas, self.shape_only
