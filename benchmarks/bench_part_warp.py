@@ -1,9 +1,9 @@
-"""Warping the ten parts of a person in a feature volume, forwards and with the gradient to the volume, in torch's way.
+"""Warping a person's ten parts in a feature volume, against ten grid_samples and a running maximum in torch.
 
-That is ten grid_samples of the masked volume and a running maximum, on the layout that grid_sample is fastest with; its
-masks are made beforehand, outside of the measured time, where ours are part of it. Poses are of the library: two
-people of height 218 in a picture of 256, each moved to another pose of the library; 64 channels, 32 × 64 × 64 voxels.
-Sums of the parts that overlap are compared before anything is timed.
+Two people of height 218 in a picture of 256, each carried from one pose of the library to another; 64 channels, 32 ×
+64 × 64 voxels, forwards and with the gradient to the volume. Torch gets the volume in the layout that its grid_sample
+expects, and its masks are made beforehand, outside of the measured time, where ours are part of it. Forwards, both
+sides keep what a gradient would need. Values and gradients are compared before anything is timed.
 
     python benchmarks/bench_part_warp.py [--device cuda] [--threads N] [--repeats N]
 """
@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--repeats", type=int, default=4, help="torch takes seconds a time on a CPU")
+    parser.add_argument("--repeats", type=int, default=3, help="torch takes seconds a time on a CPU")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = options.device

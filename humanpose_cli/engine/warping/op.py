@@ -68,6 +68,9 @@ def warp_parts(
     wins over all numbers.
 
     Differentiable (once) to volume and target_to_source; at kinks (samples on voxel centres, ties) to the right.
+    Beside the result, the kernels keep a byte for each of its numbers where a gradient may be asked for, and need
+    four for each part and voxel (its mask; on the CPU only where a mask has voxels).
+
     The kernels' results are the same for any number of CPU threads. On CUDA the gradient to the volume is added up
     by atomics, in an order that varies from run to run, so its last bits do too.
 
