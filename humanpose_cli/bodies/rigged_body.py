@@ -10,7 +10,7 @@ from torch import Tensor
 from humanpose_cli.bodies.body_data import BodyArrays
 from humanpose_cli.bodies.landmarks import LandmarkSet
 from humanpose_cli.conventions import SMPL24, Skeleton
-from humanpose_cli.engine.skinning import forward_kinematics, skin_vertices
+from humanpose_cli.engine.skinning import blend_shapes, forward_kinematics, pose_vertices, skin_vertices
 from humanpose_cli.errors import UsageError
 
 __all__ = ["PosedBody", "RestBody", "RiggedBody"]
@@ -69,6 +69,7 @@ class RiggedBody(torch.nn.Module):
     bone_indices: Tensor
     bone_weights: Tensor
     pose_directions: Tensor | None
+    _directions: Tensor
     faces: Tensor
     uv: Tensor
     uv_faces: Tensor
@@ -96,6 +97,9 @@ class RiggedBody(torch.nn.Module):
         self.register_buffer("mirror_vertices", torch.from_numpy(arrays.mirror_vertices).long())
         pose_directions = arrays.pose_directions
         self.register_buffer("pose_directions", None if pose_directions is None else torch.from_numpy(pose_directions))
+        # Both kinds of shapes as one matrix: one product blends them.
+        rows = _rows(self.shape_directions, self.pose_directions)
+        self.register_buffer("_directions", rows.contiguous(), persistent=False)
         self._landmarks = torch.nn.ModuleDict({name: LandmarkSet(points) for name, points in arrays.landmarks.items()})
 
     @property
@@ -106,13 +110,14 @@ class RiggedBody(torch.nn.Module):
     def rest(self, betas: Tensor) -> RestBody:
         """Shape the body: betas (B, S) → rest vertices and joints."""
         return RestBody(
-            self._shaped(self.template, self.shape_directions, betas),
+            blend_shapes(self.template, self._blend_weights(betas, None), self._directions[: self.shape_count]),
             self.rest_joints(betas),
         )
 
     def rest_joints(self, betas: Tensor) -> Tensor:
         """The joints of `rest` alone: betas (B, S) → (B, 24, 3) metres."""
-        return self._shaped(self.joint_template, self.joint_directions, betas)
+        rows = _rows(self.joint_directions, None)
+        return blend_shapes(self.joint_template, self._blend_weights(betas, None), rows)
 
     def pose(
         self,
@@ -135,23 +140,27 @@ class RiggedBody(torch.nn.Module):
         """
         batch = rotations.shape[0]
         rest_joints = self.rest_joints(betas).expand(batch, -1, -1)
-        posed = forward_kinematics(
+        if not vertices:
+            posed = forward_kinematics(
+                rotations, rest_joints, self.skeleton.parents, segment_scales, self.rest_rotations, absolute=absolute
+            )
+            joints = posed.positions if trans is None else posed.positions + trans[:, None]
+            return PosedBody(None, joints, posed.rotations, posed.linear, rest_joints)
+        relative = None if self.pose_directions is None else self._relative(rotations, absolute)
+        weights = self._blend_weights(betas, relative)
+        skinned, posed = pose_vertices(
+            blend_shapes(self.template, weights, self._directions),
+            self.bone_indices,
+            self.bone_weights,
             rotations,
             rest_joints,
             self.skeleton.parents,
             segment_scales,
             self.rest_rotations,
+            trans,
             absolute=absolute,
         )
-        joints = posed.positions if trans is None else posed.positions + trans[:, None]
-        body = PosedBody(None, joints, posed.rotations, posed.linear, rest_joints)
-        if not vertices:
-            return body
-        rest = self._shaped(self.template, self.shape_directions, betas)
-        rest = self._with_pose_blend_shapes(rest, self.pose_directions, posed.rotations)
-        # The joints carry `trans`, and weights sum to 1, so the skinned vertices carry it too.
-        skinned = skin_vertices(rest, rest_joints, posed.linear, joints, self.bone_indices, self.bone_weights)
-        return body._replace(vertices=skinned)
+        return PosedBody(skinned, posed.positions, posed.rotations, posed.linear, rest_joints)
 
     def landmarks(self, name: str) -> LandmarkSet:
         """The landmark set of that name: 'blazepose33', 'coco17', 'h36m17', 'reposing19' or 'face13'."""
@@ -168,27 +177,34 @@ class RiggedBody(torch.nn.Module):
         betas  (B, S) or (1, S): those that `posed` was made with
         """
         points = self.landmarks(landmarks) if isinstance(landmarks, str) else landmarks
-        rest = self._shaped(points.template, points.directions, betas)
-        rest = self._with_pose_blend_shapes(rest, points.pose_directions, posed.rotations)
+        relative = None if points.pose_directions is None else self._relative(posed.rotations, absolute=True)
+        weights = self._blend_weights(betas, relative)
+        rest = blend_shapes(points.template, weights, _rows(points.directions, points.pose_directions))
         return skin_vertices(
             rest, posed.rest_joints, posed.linear, posed.joints, points.bone_indices, points.bone_weights
         )
 
-    def _shaped(self, template: Tensor, directions: Tensor, betas: Tensor) -> Tensor:
+    def _relative(self, rotations: Tensor, absolute: bool) -> Tensor:
+        """Parent-relative rotations (B, 23, 3, 3) of all joints but the root."""
+        children = [c for c, parent in enumerate(self.skeleton.parents) if parent >= 0]
+        if not absolute:
+            return rotations[:, children]
+        return rotations[:, [self.skeleton.parents[c] for c in children]].mT @ rotations[:, children]
+
+    def _blend_weights(self, betas: Tensor, relative: Tensor | None) -> Tensor:
+        """What the rows of `_rows` are multiplied with: betas, then SMPL's features of relative rotations."""
         if betas.ndim != 2 or betas.shape[1] != self.shape_count:
             raise UsageError(
                 "betas", "have the wrong shape", expected=f"(B, {self.shape_count})", got=str(tuple(betas.shape))
             )
-        offsets = betas @ directions.flatten(0, 1).mT
-        return template + offsets.unflatten(1, template.shape)
-
-    def _with_pose_blend_shapes(self, rest: Tensor, directions: Tensor | None, rotations: Tensor) -> Tensor:
-        """Add SMPL's pose-dependent offsets; rotations (B, 24, 3, 3) absolute."""
-        if directions is None:
-            return rest
-        children = [c for c, parent in enumerate(self.skeleton.parents) if parent >= 0]
-        parents = [self.skeleton.parents[c] for c in children]
-        relative = rotations[:, parents].mT @ rotations[:, children]
-        identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
+        if relative is None:
+            return betas
+        identity = torch.eye(3, dtype=relative.dtype, device=relative.device)
         feature = (relative - identity).flatten(1)
-        return rest + (feature @ directions.flatten(0, 1).mT).unflatten(1, rest.shape[1:])
+        return torch.cat((betas.expand(len(feature), -1), feature), 1)
+
+
+def _rows(shape_directions: Tensor, pose_directions: Tensor | None) -> Tensor:
+    """Directions (V, 3, S), and (V, 3, 207) if there are any, as the rows of one matrix (S [+ 207], 3 V)."""
+    parts = [shape_directions] if pose_directions is None else [shape_directions, pose_directions]
+    return torch.cat([part.flatten(0, 1) for part in parts], 1).mT
