@@ -2,6 +2,7 @@
 
 __all__ = ["ADJOINT_ROW", "ADJOINT_SLAB", "ADJOINT_VOXEL"]
 
+# The gradient to some slices of the source: every target voxel and part that reaches them, always in the same order.
 ADJOINT_SLAB = """
     const int slabs = (depth + slab - 1) / slab;
     const int task = (int)((long long)t * stride % ((long long)batch * slabs));
@@ -46,6 +47,7 @@ ADJOINT_SLAB = """
         }
 """
 
+# What four channels of one target voxel add to the gradient, part by part, by atomics.
 ADJOINT_VOXEL = """
     const int own = channels % 4 == 0 ? 4 : 1;
     const int threads = channels / own;

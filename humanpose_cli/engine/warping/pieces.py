@@ -242,7 +242,7 @@ GREATEST = """
     };
 """
 
-
+# One slice of the target; 64 channels at a time, as long as a part reaches the voxel.
 WARP_SLAB = """
     const int slice = (int)((long long)t * stride % ((long long)batch * depth));
     const int b = slice / depth, z = slice % depth;
