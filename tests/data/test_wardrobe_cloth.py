@@ -49,8 +49,10 @@ def test_a_piece_ends_on_the_zero_line():
         a, b, c = (points[faces[:, k]] for k in range(3))
         return np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()
 
-    whole = area(base.faces, base.template)
+    whole = area(base.panels["body"][0], base.template)
     assert area(piece.faces, piece.vertices) + area(below.faces, below.vertices) == pytest.approx(whole, rel=1e-4)
+    directed = np.concatenate([piece.faces[:, [k, (k + 1) % 3]] for k in range(3)])
+    assert len(np.unique(directed, axis=0)) == len(directed)  # neighbours run their common edge in opposite senses
     a, b, c = (piece.vertices[piece.faces[:, k]] for k in range(3))
     outwards = np.cross(b - a, c - a)
     middle = (a + b + c) / 3

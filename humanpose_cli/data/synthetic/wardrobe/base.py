@@ -27,6 +27,7 @@ _LONGEST_EDGE = 0.021  # metres; longer ones are halved once
 _POSITION_STEPS, _WEIGHT_STEPS = 6, 10  # of smoothing
 # Where the ears are, on the average body: height and depth of their middle, radius, distance from the head's middle.
 _EAR, _EAR_RADIUS, _EAR_X = (0.661, 0.034), 0.045, 0.058
+_LONGEST_SLEEVE = 0.52  # metres along the arm
 # How far cloth may stand off is probed along the normals at these distances (metres).
 _PROBES = np.array([0.012, 0.02, 0.03, 0.04, 0.055, 0.07, 0.09, 0.12])
 _BASES: WeakKeyDictionary[RiggedBody, ClothBase] = WeakKeyDictionary()
@@ -77,6 +78,18 @@ class ClothBase:
     def bones(self) -> tuple[Array, Array]:
         """(N, 4) indices and weights of the strongest bones."""
         return strongest_bones(self.weights)
+
+    @cached_property
+    def panels(self) -> dict[str, tuple[Array, Array]]:
+        """Faces and uv faces that clothes ("body") and what is worn on the head ("head") may lie over."""
+        at = self.where
+        hand = at.is_arm & (at.arm > _LONGEST_SLEEVE + 0.04)
+        face = (np.hypot(at.x / 0.045, (at.y - 0.655) / 0.05) < 1) & (at.z > 0.06)
+        on_head = np.zeros(len(at.y), bool)
+        on_head[self.head] = True
+        allowed = {"body": (at.is_arm & ~hand) | (~at.is_arm & (at.y < 0.62)), "head": on_head & ~face & ~self.is_eye}
+        rows = {name: np.flatnonzero(np.logical_or.reduce(may[self.faces].T)) for name, may in allowed.items()}
+        return {name: (self.faces[some], self.uv_faces[some]) for name, some in rows.items()}
 
     @cached_property
     def head(self) -> Array:

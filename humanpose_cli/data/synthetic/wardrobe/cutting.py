@@ -15,22 +15,21 @@ __all__ = ["cut_piece"]
 Array = NDArray[Any]
 
 
-def cut_piece(
-    base: ClothBase, points: Array, field: Array, material: str, *, rigid: Array | None = None
-) -> Piece | None:
+def cut_piece(base: ClothBase, points: Array, field: Array, material: str, panel: str = "body") -> Piece | None:
     """The part of the cloth surface where field (N,) > 0, its edge exactly on the zero line; None if there is none.
 
     points  (N, 3) metres, the displaced surface
-    rigid   (24,) skinning weights that all of the piece takes instead of the surface's own
+    panel   of the surface that it is cut from: "body" or "head"
     """
     inside = field > 0
-    count = inside[base.faces].sum(1)
+    all_faces, all_uv_faces = base.panels[panel]
+    count = inside.view(np.uint8).take(all_faces).sum(1, dtype=np.uint8)
     edge_rows = np.flatnonzero((count == 1) | (count == 2))
     whole = np.flatnonzero(count == 3)
     if len(whole) + len(edge_rows) == 0:
         return None
     # Turn each cut triangle so that its odd corner, the one alone on its side, comes first.
-    faces, uv_faces = base.faces[edge_rows], base.uv_faces[edge_rows]
+    faces, uv_faces = all_faces[edge_rows], all_uv_faces[edge_rows]
     alone_inside = count[edge_rows] == 1
     odd = np.argmax(inside[faces] == alone_inside[:, None], axis=1)
     turn = (odd[:, None] + np.arange(3)) % 3
@@ -40,7 +39,7 @@ def cut_piece(
     # New points by edge, shared between the triangles on both sides of it.
     total = np.int64(len(field))
     pairs = np.concatenate((np.minimum(a, b) * total + np.maximum(a, b), np.minimum(a, c) * total + np.maximum(a, c)))
-    edges, first, of_pair = np.unique(pairs, return_index=True, return_inverse=True)
+    _, first, of_pair = np.unique(pairs, return_index=True, return_inverse=True)
     start = np.concatenate((a, a))[first]
     end = np.concatenate((b, c))[first]
     share = np.concatenate((to_b, to_c))[first][:, None]
@@ -54,21 +53,15 @@ def cut_piece(
         (_between(base.uv, uv_a, uv_b, to_b[:, None]), _between(base.uv, uv_a, uv_c, to_c[:, None]))
     )
     indices, weights = base.bones
-    if rigid is None:
-        new_indices, new_weights = strongest_bones(_between(base.weights, start, end, share))
-        indices, weights = np.concatenate((indices, new_indices)), np.concatenate((weights, new_weights))
-    else:
-        row, value = strongest_bones(rigid[None])
-        amount = len(field) + len(edges)
-        indices, weights = np.repeat(row, amount, 0), np.repeat(value, amount, 0)
+    new_indices, new_weights = strongest_bones(_between(base.weights, start, end, share))
     return Piece(
         material=material,
         vertices=np.concatenate((points, _between(points, start, end, share))),
-        faces=np.concatenate((base.faces[whole], new_faces)),
+        faces=np.concatenate((all_faces[whole], new_faces)),
         uv=np.concatenate((base.uv, new_uv)),
-        uv_faces=np.concatenate((base.uv_faces[whole], new_uv_faces)),
-        bone_indices=indices,
-        bone_weights=weights,
+        uv_faces=np.concatenate((all_uv_faces[whole], new_uv_faces)),
+        bone_indices=np.concatenate((indices, new_indices)),
+        bone_weights=np.concatenate((weights, new_weights)),
         body_vertex=np.concatenate((base.ends[:, 0], base.ends[start, 0])),
     ).compact()
 

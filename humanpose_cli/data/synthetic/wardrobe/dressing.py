@@ -255,7 +255,8 @@ class Fitting:
         thickness = np.maximum(np.minimum(thickness, np.maximum(self.base.room, 0.004)), least + np.float32(0.0015))
         points = self.shape.points + thickness[:, None] * self.shape.normals
         shown = field if hidden is None else np.minimum(field, -hidden)
-        piece = cut_piece(self.base, points, shown, material)
+        panel = "head" if material in ("hair", "hat") else "body"
+        piece = cut_piece(self.base, points, shown, material, panel)
         if piece is not None:
             if material == "outer":
                 piece = replace(piece, uv=outer_uv(piece.uv))
