@@ -112,8 +112,8 @@ def test_cameras_stand_above_the_floor_and_show_people():
 def test_rays_go_through_pixels():
     camera = sample_camera(np.random.default_rng(3), JOINTS, (20, 30))
     rays = camera.rays()
-    assert rays.shape == (20, 30, 3)
-    point = camera.position + 3.0 * rays[7, 11]
+    assert rays.shape == (3, 20, 30)
+    point = camera.position + 3.0 * rays[:, 7, 11]
     seen = camera.to_camera(point)
     assert seen[2] == pytest.approx(3.0, abs=1e-4)
     np.testing.assert_allclose(camera.view.project(torch.from_numpy(seen)[None])[0], [11.5, 7.5], atol=1e-3)

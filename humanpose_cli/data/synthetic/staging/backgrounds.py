@@ -98,7 +98,7 @@ def _with_guessed_floor(image: Array, camera: Camera, random: np.random.Generato
     height, width = image.shape[:2]
     depth, surface = np.full((height, width), np.inf, np.float32), np.zeros((height, width), np.int8)
     if random.random() < 0.6:
-        drop = camera.rays()[..., 1]
+        drop = camera.rays()[1]
         below = drop < -0.02
         depth[below] = np.float32(camera.position[1]) / -drop[below]
         surface[below] = 1
@@ -161,7 +161,7 @@ def _paint_box(random: np.random.Generator, kind: str, camera: Camera, lighting:
     scene = _sampled_box(random, kind, np.concatenate((inside, lens[None])))
     c, s = np.float32(math.cos(scene.turn)), np.float32(math.sin(scene.turn))
     rays = camera.rays()
-    x, y, z = c * rays[..., 0] - s * rays[..., 2], rays[..., 1], s * rays[..., 0] + c * rays[..., 2]
+    x, y, z = c * rays[0] - s * rays[2], rays[1], s * rays[0] + c * rays[2]
     rx, ry, rz = (np.where(np.abs(r) < 1e-6, np.float32(1e-6), r) for r in (x, y, z))
     start = np.array([c * lens[0] - s * lens[2], lens[1], s * lens[0] + c * lens[2]], np.float32)
     reach = [np.where(r > 0, scene.high[k] - start[k], scene.low[k] - start[k]) / r for k, r in enumerate((rx, ry, rz))]
@@ -194,7 +194,8 @@ def _paint_box(random: np.random.Generator, kind: str, camera: Camera, lighting:
         gain = encoded(irradiance(_face_normal(number, scene.turn)[None], lighting))[0]
         image.reshape(-1, 3)[rows] = colour * np.minimum(gain, 1.5)
     if kind in ("room", "studio"):
-        image *= _falloff(random, points, scene)[..., None]
+        falloff = _falloff(random, points, scene)
+        image = np.asarray(cv2.multiply(image, cv2.merge([falloff] * 3)), np.float32)
     else:
         horizon, zenith = sky_colours(random)
         image = haze(random, image, depth, face == 5, rays, horizon, zenith)

@@ -54,18 +54,14 @@ class Camera:
         """Points (..., 3) of the world in camera axes."""
         return np.asarray(points @ self.rotation.T + self.translation)
 
-    def rays(self, scale: int = 1) -> Array:
-        """Directions (h, w, 3) float32 in world axes through the pixels' centres, of camera depth one.
-
-        scale  pixels that one ray stands for along each side
-        """
-        height, width = (-(-side // scale) for side in self.view.size)
-        cx, cy = self.view.principal_point
-        x = ((np.arange(width, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(cx)) / self.view.focal
-        y = ((np.arange(height, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(cy)) / self.view.focal
-        r = self.rotation.astype(np.float32)
-        across = x[None, :, None] * r[0] + y[:, None, None] * r[1] + r[2]
-        return np.asarray(across, np.float32)
+    def rays(self) -> Array:
+        """Directions (3, H, W) float32 in world axes through the pixels' centres, of camera depth one."""
+        height, width = self.view.size
+        cx, cy = (np.float32(0.5 - centre) for centre in self.view.principal_point)
+        x = (np.arange(width, dtype=np.float32) + cx) / np.float32(self.view.focal)
+        y = (np.arange(height, dtype=np.float32) + cy) / np.float32(self.view.focal)
+        across, down, ahead = self.rotation.astype(np.float32)[..., None, None]
+        return np.asarray(across * x + (down * y[:, None] + ahead), np.float32)
 
 
 def sample_camera(

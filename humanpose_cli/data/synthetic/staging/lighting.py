@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -125,4 +126,5 @@ def irradiance(normals: Array, lighting: Lighting, sunlit: Array | float = 1.0) 
 
 def encoded(light: Array) -> NDArray[np.float32]:
     """Linear light as the factor on gamma encoded colours."""
-    return np.power(np.maximum(light, 0).astype(np.float32), np.float32(1 / GAMMA))
+    flat = np.maximum(light, 0).astype(np.float32).reshape(-1, 1)
+    return np.asarray(cv2.pow(flat, 1 / GAMMA), np.float32).reshape(np.shape(light))

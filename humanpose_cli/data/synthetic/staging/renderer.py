@@ -115,12 +115,18 @@ class SceneRenderer:
             image = np.asarray(cv2.GaussianBlur(image, (0, 0), scene.degradation.backdrop_blur), np.float32)
         if fine is not None:
             gain, shine = vertex_light(stack, self._coats, scene.camera, scene.lighting, shadow, casting)
-            samples = paint_surfaces(stack, self._coats, fine, 2 * scene.camera.view.focal, gain, shine)
-            smooth = cv2.sepFilter2D(samples, -1, _TENT, _TENT, borderType=cv2.BORDER_REPLICATE)[1::2, 1::2]
+            colour = _shrunk(paint_surfaces(stack, self._coats, fine, 2 * scene.camera.view.focal, gain, shine))
+            cover = _shrunk((fine.face[0] >= 0).numpy().astype(np.float32))
+            kept = 1 - cover
             part = image[box.slices]
-            part *= 1 - smooth[..., 3:]
-            part += smooth[..., :3]
+            part[:] = cv2.add(cv2.multiply(part, cv2.merge([kept, kept, kept])), colour)
         return image
+
+
+def _shrunk(samples: Array) -> Array:
+    """Samples (2h + 1, 2w + 1[, C]) of a doubled raster as pixels (h, w[, C])."""
+    smooth = cv2.sepFilter2D(samples, -1, _TENT, _TENT, borderType=cv2.BORDER_REPLICATE)
+    return np.ascontiguousarray(smooth[1::2, 1::2])
 
 
 def _places(scene: SceneDescription) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,13 +42,14 @@ def haze(
 ) -> Array:
     """The picture with its sky filled in and distant things faded towards the horizon's colour.
 
-    image (H, W, 3), depth (H, W) metres, sky (H, W), rays (H, W, 3) in world axes
+    image (H, W, 3), depth (H, W) metres, sky (H, W), rays (3, H, W) in world axes
     """
     reach = np.float32(random.uniform(60, 500))
-    veil = (1 - np.exp(-np.minimum(depth, 1e4) / reach))[..., None] * np.float32(random.uniform(0.4, 1.0))
-    result = image + veil * (horizon - image)
+    veil = (1 - np.exp(-np.minimum(depth, np.float32(1e4)) / reach)) * np.float32(random.uniform(0.4, 1.0))
+    kept = cv2.merge([1 - veil] * 3)
+    result = cv2.add(cv2.multiply(image, kept), cv2.merge([veil * value for value in horizon]))
     if sky.any():
-        x, y, z = rays[sky].T
+        x, y, z = rays[:, sky]
         elevation = np.clip(y / np.hypot(x, z), 0, 4)
         colour = horizon + (zenith - horizon) * (1 - np.exp(-2.2 * elevation))[:, None]
         clouds = tile("plaster", int(random.integers(VARIANTS)))[..., 0].astype(np.float32)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.data.label_maps import MeshStack
-from humanpose_cli.data.synthetic.staging.backgrounds import look_up
 from humanpose_cli.data.synthetic.staging.cameras import Camera
 from humanpose_cli.data.synthetic.staging.lighting import Lighting, encoded, irradiance
 from humanpose_cli.data.synthetic.staging.props import Prop
@@ -49,16 +48,14 @@ class Coat:
         self.tile: tuple[str, int] | None = None
         self.tint = np.ones(3, np.float32)
 
-    def colours(self, uv: Array, level: int) -> Array:
-        """Colours (N, 3) float32 at places (N, 2), from the picture halved `level` times."""
+    def halved(self, level: int) -> NDArray[np.uint8]:
+        """The picture, halved `level` times as far as it goes."""
         if self.tile is not None:
-            picture = tile_level(*self.tile, min(level, TILE_SIDE.bit_length() - 3))
-            return look_up(picture, uv[:, 0], uv[:, 1], wrap=True) * self.tint
-        picture = self.picture
-        if level:
-            size = (max(1, picture.shape[1] >> level), max(1, picture.shape[0] >> level))
-            picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-        return look_up(picture, uv[:, 0], uv[:, 1])
+            return tile_level(*self.tile, min(level, TILE_SIDE.bit_length() - 3))
+        if not level:
+            return self.picture
+        size = (max(1, self.picture.shape[1] >> level), max(1, self.picture.shape[0] >> level))
+        return np.asarray(cv2.resize(self.picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def coat_of_person(mesh: DressedMesh) -> Coat:
@@ -113,30 +110,50 @@ def vertex_light(
 def paint_surfaces(
     stack: MeshStack, coats: Sequence[Coat], raster: Raster, focal: float, gain: Array, shine: Array
 ) -> Array:
-    """Colours and coverage (h, w, 4) float32 of the samples of a raster (1, h, w); zero where it sees nothing.
+    """Colours (h, w, 3) float32 of the samples of a raster (1, h, w); zero where it sees nothing.
 
     focal  pixels, of the raster's samples; gain and shine as of `vertex_light`
     """
-    uv = np.concatenate([coat.uv for coat in coats])
-    vertex = np.concatenate([coat.vertex + start for coat, start in zip(coats, stack.first_vertex, strict=False)])
+    face = raster.face[0].numpy()
+    owner = _owners(stack, face)
+    present = np.flatnonzero(np.bincount(owner.ravel(), minlength=len(coats) + 1)[1:]).tolist()
     starts = np.cumsum([0, *(len(coat.uv) for coat in coats)]).tolist()
+    texels, light = np.zeros((starts[-1], 2), np.float32), np.zeros((starts[-1], 3), np.float32)
+    pictures: dict[int, NDArray[np.uint8]] = {}
+    for mesh in present:
+        coat, rows = coats[mesh], slice(starts[mesh], starts[mesh + 1])
+        pictures[mesh] = coat.halved(_level(stack, coat, mesh, face[owner == mesh + 1], focal))
+        height, width = pictures[mesh].shape[:2]
+        texels[rows] = coat.uv * np.array([width, height], np.float32) - np.float32(0.5)
+        light[rows] = (gain[stack.first_vertex[mesh] : stack.first_vertex[mesh + 1]] * coat.tint)[coat.vertex]
     faces = torch.cat([coat.uv_faces + start for coat, start in zip(coats, starts, strict=False)])
-    attributes = np.concatenate((uv, gain[vertex], shine[vertex, None]), 1)
-    seen = interpolate(raster, faces, torch.from_numpy(attributes)[None])[0].numpy().reshape(-1, 6)
-    face = raster.face[0].numpy().ravel()
-    pixels = np.flatnonzero(face >= 0)
-    owner = stack.mesh_of_faces(face[pixels])
-    samples = np.zeros((len(face), 4), np.float32)
-    for mesh in np.flatnonzero(np.bincount(owner, minlength=len(coats))).tolist():
-        rows = pixels if len(coats) == 1 else pixels[owner == mesh]
-        values = seen[rows]
-        level = _level(stack, coats[mesh], mesh, face[rows], focal)
-        colour = coats[mesh].colours(values[:, :2], level)
-        colour *= values[:, 2:5]
-        colour += values[:, 5:6]
-        samples[rows, :3] = np.minimum(colour, 255)
-        samples[rows, 3] = 1
-    return samples.reshape(*raster.face.shape[1:], 4)
+    at = interpolate(raster, faces, torch.from_numpy(texels)[None])[0].numpy()
+    lit = interpolate(raster, faces, torch.from_numpy(light)[None])[0].numpy()
+    colour = np.zeros((*face.shape, 3), np.uint8)
+    for mesh in present:
+        _paint(colour, owner == mesh + 1, pictures[mesh], at, wrap=coats[mesh].tile is not None)
+    result = np.asarray(cv2.multiply(colour, lit, dtype=cv2.CV_32F), np.float32)
+    if shine.any():
+        glow = interpolate(raster, stack.faces, torch.from_numpy(shine)[None, :, None])[0, ..., 0].numpy()
+        result = np.asarray(cv2.add(result, cv2.merge([glow, glow, glow])), np.float32)
+    return np.minimum(result, np.float32(255), out=result)
+
+
+def _owners(stack: MeshStack, face: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """1 + the mesh that each sample (h, w) sees, 0 for none."""
+    table = np.zeros(len(stack.faces) + 1, np.uint8)  # its last entry is that of face −1
+    table[:-1] = np.repeat(np.arange(1, len(stack.first_face)), np.diff(stack.first_face))
+    return table[face]
+
+
+def _paint(colour: Array, where: NDArray[np.bool_], picture: NDArray[np.uint8], at: Array, *, wrap: bool) -> None:
+    """Put a picture's colours at texels (h, w, 2) into (h, w, 3) in place, where one mesh is seen."""
+    rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
+    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    border = cv2.BORDER_WRAP if wrap else cv2.BORDER_REPLICATE
+    x, y = cv2.split(at[part])
+    found = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=border)
+    cv2.copyTo(found, where[part].view(np.uint8), colour[part])
 
 
 def _level(stack: MeshStack, coat: Coat, mesh: int, seen: NDArray[np.int32], focal: float) -> int:
