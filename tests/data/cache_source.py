@@ -37,6 +37,8 @@ def random_person(random: np.random.Generator, size: tuple[int, int], full: bool
     names = {"identity": "Zoë", "clothing": "red coat", "activity": "walking", "gender": "female", "body": "default"}
     if not full:
         return Person(identity="someone", box=np.array([1, 2, width - 1, height - 2], np.float32))
+    coco = np.concatenate([numbers(17, 2) * 5 + 20, random.integers(0, 2, (17, 1))], -1).astype(np.float32)
+    coco[3] = (np.nan, np.nan, 0)  # what is not labelled need not be anywhere
     mask = np.zeros((height, width), np.uint8)
     mask[5:-5, 8:-8] = 255
     return Person(
@@ -48,7 +50,7 @@ def random_person(random: np.random.Generator, size: tuple[int, int], full: bool
         segment_scales=random.uniform(0.5, 2, 24).astype(np.float32),
         keypoints={
             "smpl24": np.concatenate([points, joints[:, 3:]], -1).astype(np.float32),
-            "coco17": np.concatenate([numbers(17, 2) * 5 + 20, random.integers(0, 2, (17, 1))], -1).astype(np.float32),
+            "coco17": coco,
         },
         joints={"smpl24": joints},
         fit_poses=numbers(72),

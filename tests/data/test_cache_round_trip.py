@@ -130,6 +130,19 @@ def test_a_sequence_may_reach_over_shards(tmp_path):
     assert cache.sequence("video 1").tolist() == [8, 7, 6, 11, 10, 9]
 
 
+def test_a_sequence_is_in_the_order_of_its_frames_whatever_that_of_its_shards(tmp_path):
+    class Backwards(SmallSource):
+        def read(self, group):
+            for sample in super().read(group):
+                yield replace(sample, sequence="all", frame=-sample.frame)
+
+    build_cache(Backwards(group_count=3), tmp_path, shard_size=3)
+    cache = open_cache(tmp_path)
+    rows = cache.sequence("all")
+    assert (np.diff(cache.pictures["frame"][rows]) > 0).all()
+    assert sorted(rows.tolist()) == list(range(9))
+
+
 def test_pictures_and_maps_are_decoded(folder, samples):
     cache = open_cache(folder)
     for name, spec in LABEL_MAPS.items():
@@ -168,6 +181,9 @@ def test_other_programs_read_it(folder, samples):
         shard = index["links/00002"]
         np.testing.assert_array_equal(shard["people/poses"][0], samples[12].people[0].poses)
         assert shard["people/poses"].attrs["units"] == b"radians"
+        assert shard["people/poses"].attrs["known"] == 2
+        assert shard["people/surface_points/values"].attrs["known"] == 2
+        assert shard["people/mask/values"].attrs["known"] == 2
         assert shard["people/keypoints/coco17"].attrs["skeleton"] == b"coco17"
         image = shard["pictures/image"]
         start, stop = image["offsets"][1:3]
@@ -276,10 +292,10 @@ def test_a_cache_can_be_pickled(folder, samples):
 def test_groups_are_dealt_out_by_their_sizes():
     class Sized(SmallSource):
         def groups(self):
-            return [Group(str(number), count) for number, count in enumerate((2, 3, 1, 9, 4, 1, 1))]
+            return [Group(str(number), count) for number, count in enumerate((2, 3, 2, 9, 4, 1, 1))]
 
     plan = make_plan(Sized(), 6)
-    assert [[group.count for group in shard] for shard in plan.shards] == [[2, 3, 1], [9], [4, 1, 1]]
+    assert [[group.count for group in shard] for shard in plan.shards] == [[2, 3], [2], [9], [4, 1, 1]]
 
 
 def test_all_columns_were_tried(folder):

@@ -150,8 +150,7 @@ def _finished(folder: Path, plan: Plan, number: int) -> Header | None:
     except InputError:  # damaged: it is written again
         return None
     header = shard.header
-    fits = header.shard == number and header.picture_count == plan.pictures_of(number)
-    return header if fits and header.plan == plan.header.plan else None
+    return header if (header.shard, header.plan) == (number, plan.header.plan) else None
 
 
 def _clear(folder: Path, plan: Plan, overwrite: bool) -> None:
