@@ -27,7 +27,7 @@ from humanpose_cli.data.synthetic.options import SPLITS, SyntheticOptions
 from humanpose_cli.data.synthetic.staging.motions import Performance, held_pose, sample_motion
 from humanpose_cli.data.synthetic.staging.pictures import PictureFolder
 from humanpose_cli.data.synthetic.staging.poses import BLOCK, Pose, PoseBank, activities
-from humanpose_cli.data.synthetic.staging.renderer import SceneRenderer
+from humanpose_cli.data.synthetic.staging.renderer import RenderedScene, SceneRenderer
 from humanpose_cli.data.synthetic.staging.scene import Actor, SceneDescription, SceneOptions, StagedPerson, sample_scene
 from humanpose_cli.data.synthetic.wardrobe import DressedMesh, dress, sample_identity, sample_outfit
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
@@ -41,6 +41,8 @@ _EXTRAS = 4096  # people of a split who only stand around
 _HELD_CLIPS = 0.25  # of the clips: a pose held with a sway, since the library has no sitting and lying
 _MOVING_PAIRS = 0.5  # of the pairs: two frames of one motion
 _PAIR_RATE = 0.6  # frames a second of these
+_LEAST_SEEN = 0.012  # of the first picture's pixels show the person; else the scene is drawn again
+_TRIES = 6
 _QUALITY = (86, 98)  # of the stored JPEG; worse ones are part of a scene's damage
 
 
@@ -97,12 +99,11 @@ class SyntheticSource:
         split = self.split_of(number)
         random = self._random("scene", number)
         actors, names = self._cast(random, number, split)
-        scene = sample_scene(random, self._body, actors, self._scene_options(random), pictures=self._pictures)
-        renderer = SceneRenderer(self._body, scene, self._labels)
+        scene, renderer, first = self._stage(random, actors)
         fits = [self._imperfect(random, scene, person) for person in scene.people]
         view = scene.camera.view
         for frame in range(len(scene)):
-            seen = renderer.render(frame)
+            seen = renderer.render(frame) if frame else first
             people, places = people_of_frame(self._body, list(scene.people), names, frame, view, seen)
             yield Sample(
                 name=group.name if group.count == 1 else f"{group.name}/{frame:04d}",
@@ -116,6 +117,18 @@ class SyntheticSource:
                 frame=frame,
                 splits={PROTOCOL: split},
             )
+
+    def _stage(
+        self, random: np.random.Generator, actors: Sequence[Actor]
+    ) -> tuple[SceneDescription, SceneRenderer, RenderedScene]:
+        """A scene whose first picture shows the person that it is about, its renderer, and that picture."""
+        for _ in range(_TRIES):
+            scene = sample_scene(random, self._body, actors, self._scene_options(), pictures=self._pictures)
+            renderer = SceneRenderer(self._body, scene, self._labels)
+            first = renderer.render(0)
+            if first.visible[0] >= _LEAST_SEEN * self.options.size**2:
+                break
+        return scene, renderer, first
 
     # Who and what
 
@@ -185,7 +198,7 @@ class SyntheticSource:
 
     # What all groups share
 
-    def _scene_options(self, random: np.random.Generator) -> SceneOptions:
+    def _scene_options(self) -> SceneOptions:
         """Of one scene. Clips and pairs are seen whole more often than single pictures."""
         o = self.options
         options = SceneOptions((o.size, o.size), in_front=o.in_front, damage=o.damage)

@@ -237,12 +237,11 @@ def _sample_trousers(random: np.random.Generator) -> Bottom:
 
 
 def _sample_sports(random: np.random.Generator) -> tuple[Top, Bottom]:
-    """Shirt and shorts or tights as for running or a team; now and then swimming trunks alone."""
+    """Shirt and shorts or tights as for running or a team; now and then as little as for swimming."""
     if random.random() < 0.12:
-        chest = Top(sample_fabric(random), 0.23, 0.0, "strap", 0.5, 0.0, 0.003)
-        top = chest if random.random() < 0.6 else None
+        top = Top(sample_fabric(random), 0.23, 0.0, "strap", 0.5, 0.0, 0.003)
         bottom = Bottom(sample_fabric(random), 0.03, float(random.uniform(0.02, 0.3)), 0.012, 0.004, pockets=False)
-        return top, bottom  # type: ignore[return-value]
+        return top, bottom
     fabric = sample_fabric(random, {"plain": 0.6, "stripes": 0.2, "geometric": 0.1, "blotches": 0.1})
     top = Top(
         fabric,
