@@ -19,6 +19,7 @@ __all__ = ["TableFile"]
 
 _SHARD = {column.path: column for column in COLUMNS}
 _INDEX = {column.path: column for column in INDEX_COLUMNS}
+_WANTED = ("pictures/image/values", "pictures/image/offsets")
 _DENSE = 8  # rows are read one by one where what lies between them is more than this many times as much
 _SMALL = 1 << 18  # bytes that are always read at once
 
@@ -33,7 +34,7 @@ class TableFile:
 
     def __init__(self, path: Path | str, kind: str | None = None) -> None:
         self.path = Path(path)
-        self.file = StoredFile(self.path)
+        self.file = StoredFile(self.path, _WANTED if kind == "shard" else ())
         migrated(self.file)
         self.header = Header.of(self.path, self.file.attributes, kind)
         shard = self.header.kind == "shard"

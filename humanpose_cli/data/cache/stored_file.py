@@ -7,7 +7,7 @@ handle and no lock of HDF5 outlives the question, so threads and forked processe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ __all__ = ["Layout", "Place", "StoredFile", "dataset_checksums", "read_attribute
 _COPY_AGAIN = "copy or make it again"
 # What h5py raises on damaged files.
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError)
-_FEW = 4  # datasets that are looked up one by one; whoever wants more gets to know them all
+_FEW = 6  # datasets that are looked up one by one; whoever wants more gets to know them all
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,15 +56,21 @@ class Layout:
 
 
 class StoredFile:
-    """A file open for reading. InputError for a missing, truncated or damaged file, or one that is not HDF5."""
+    """A file open for reading. InputError for a missing, truncated or damaged file, or one that is not HDF5.
 
-    def __init__(self, path: Path) -> None:
+    wanted  datasets that will surely be read: HDF5 is asked for them while it has the file open anyway
+    """
+
+    def __init__(self, path: Path, wanted: Sequence[str] = ()) -> None:
         self.path = path
         self._handle: _Handle | None = None
         self._identity = self._open().identity
-        self.attributes: Attributes = read_attributes(path)
-        self._places: dict[str, Place | None] = {}
         self._all = False
+        with _opened(path) as file, _damage(path):
+            self.attributes: Attributes = _attributes(file)
+            self._places: dict[str, Place | None] = {name: _find(file, name) for name in wanted}
+        for name, place in self._places.items():
+            self._check(name, place)
 
     def layout(self) -> Layout:
         """Everything that the file holds."""
@@ -93,8 +99,7 @@ class StoredFile:
                 if own == "values" and found[name] is not None:  # its offsets will be wanted next
                     found[f"{parent}/offsets"] = _find(file, f"{parent}/offsets")
             for path, place in found.items():
-                if place is not None:
-                    self._check(path, place)
+                self._check(path, place)
             self._places |= found
         return self._places.get(name)
 
@@ -137,7 +142,9 @@ class StoredFile:
         self._handle = handle
         return handle
 
-    def _check(self, name: str, place: Place) -> None:
+    def _check(self, name: str, place: Place | None) -> None:
+        if place is None:
+            return
         rows = place.shape[0] if place.shape else 1
         if place.offset + place.row_bytes * rows > self._identity[1]:
             raise InputError(self.path, f"is truncated: {name} reaches past its end", remedy=_COPY_AGAIN)
@@ -225,9 +232,12 @@ def _attributes(owner: Any) -> dict[str, str | int]:
     h5py.h5a.iterate(owner, names.append)  # each by its number would take a search through all of them
     for name in names:
         attribute = h5py.h5a.open(owner, name)
-        value = np.empty((), attribute.dtype)
-        attribute.read(value)
-        found[name.decode("utf-8")] = value.item().decode("utf-8") if value.dtype.kind == "S" else int(value.item())
+        kind = attribute.get_type()
+        text = isinstance(kind, h5py.h5t.TypeStringID) and not kind.is_variable_str()
+        # Read as it is stored: h5py would take twice the time to work out what that is to numpy.
+        value = np.empty((), f"S{kind.get_size()}" if text else attribute.dtype)
+        attribute.read(value, mtype=kind if text else None)
+        found[name.decode("utf-8")] = value.item().decode("utf-8") if text else int(value.item())
     return found
 
 
