@@ -11,7 +11,9 @@ from humanpose_cli.data.label_maps import decode_map
 from humanpose_cli.data.loading.example import decode_picture
 from humanpose_cli.data.synthetic.generator import GROUPS_PER_IDENTITY, SyntheticSource, activities_of
 from humanpose_cli.data.synthetic.imperfect_fits import imperfect_fit
+from humanpose_cli.data.synthetic.labels import encoded_maps
 from humanpose_cli.data.synthetic.options import SPLITS, SyntheticOptions
+from humanpose_cli.data.synthetic.staging.renderer import RenderedScene
 from humanpose_cli.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
 
@@ -111,6 +113,16 @@ def test_labels_agree_with_each_other(singles):
             assert rows.max() + 1 <= y1 <= 64
             seen = person.keypoints["smpl24"][:, 2]
             assert ((seen >= 0) & (seen <= 1)).all()
+
+
+@pytest.mark.parametrize("visible", [(0, 0, 0), (0, 5, 3), (4, 0, 3), (4, 5, 3)])
+def test_people_who_are_not_seen_leave_no_number(visible):
+    persons = np.repeat(np.arange(4, dtype=np.uint8), (9, *visible))[None]
+    rendered = RenderedScene(np.zeros((1, persons.size, 3), np.uint8), {"persons": persons}, np.array(visible))
+    seen = [place for place, pixels in enumerate(visible) if pixels]
+    found = decode_map("persons", encoded_maps(rendered, seen)["persons"])
+    expected = np.repeat(np.arange(len(seen) + 1), (9, *(pixels for pixels in visible if pixels)))
+    np.testing.assert_array_equal(found[0], expected)
 
 
 def test_pairs_show_one_person_in_two_poses_before_one_background():

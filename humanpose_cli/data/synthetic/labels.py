@@ -39,7 +39,8 @@ def encoded_maps(rendered: RenderedScene, seen: list[int]) -> dict[str, bytes]:
     maps = dict(rendered.maps)
     if seen != list(range(len(rendered.visible))):
         number = np.zeros(len(rendered.visible) + 1, np.uint8)
-        number[np.add(seen, 1)] = np.arange(1, len(seen) + 1)
+        for new, place in enumerate(seen, 1):
+            number[place + 1] = new
         maps["persons"] = number[maps["persons"]]
     return {name: encode_map(name, values) for name, values in maps.items()}
 
