@@ -1,0 +1,1 @@
+"""Bodies from pictures by networks: models and inference, no optimisation."""

@@ -1,0 +1,234 @@
+"""Neural Body Fitting in use: people of a picture in, bodies before the picture's camera out, one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.bodies.registry import body_by_name
+from humanpose_cli.data.loading.camera_change import CameraChange
+from humanpose_cli.detection.person import DetectedPerson
+from humanpose_cli.errors import InputError, UnavailableError
+from humanpose_cli.fitting.configs import load_tensors, options_of
+from humanpose_cli.fitting.nbf.body_layer import BodyLayer
+from humanpose_cli.fitting.nbf.evidence import Evidence, evidence_of_person, picture_in_crop
+from humanpose_cli.fitting.nbf.framing import frame_box, frame_person
+from humanpose_cli.fitting.nbf.inputs import InputOptions, blended, colour_coded, encode, stacked
+from humanpose_cli.fitting.nbf.parameters import BodyParameters, rotations_to_poses
+from humanpose_cli.fitting.nbf.pictures import normalised_picture
+from humanpose_cli.fitting.nbf.placing import place_in_picture
+from humanpose_cli.fitting.nbf.regressor import Regressor, RegressorOptions
+from humanpose_cli.fitting.nbf.segmenter import Segmenter, SegmenterOptions, build_segmenter, segmenter_config
+from humanpose_cli.geometry.cameras import default_focal
+from humanpose_cli.networks.weights_file import read_header, read_weights
+
+__all__ = [
+    "MODEL",
+    "BodyEstimate",
+    "BodyNetwork",
+    "NbfConfig",
+    "load_nbf",
+    "nbf_config",
+    "segmented_input",
+    "trained_parts",
+]
+
+MODEL = "nbf"
+"""What weights files call it."""
+_SEGMENTER, _REGRESSOR = "segmenter.", "regressor."
+
+
+@dataclass(frozen=True)
+class NbfConfig:
+    """What a trained network is.
+
+    inputs, regressor  its input and its kind
+    crop       pixels of the sides of the crop that the input is made from
+    body       whose shape it tells: "default" or "smpl"
+    segmenter  of a segmenter that was trained along with it and lies in the same file; None without
+    """
+
+    inputs: InputOptions
+    regressor: RegressorOptions
+    crop: int = 512
+    body: str = "default"
+    segmenter: SegmenterOptions | None = None
+
+
+@dataclass(frozen=True)
+class BodyEstimate:
+    """One person before the picture's camera.
+
+    poses   (72,) axis-angle, parent-relative, the pelvis body to camera; betas (10,); trans (3,) metres
+    joints  (24, 3) metres, camera axes
+    noise   (24, 2) metres: expected absolute error of each joint relative to the pelvis, across and along the line of
+            sight; None where the network does not tell
+    change  from the picture to the crop that was looked at
+    """
+
+    poses: NDArray[np.float32]
+    betas: NDArray[np.float32]
+    trans: NDArray[np.float32]
+    joints: NDArray[np.float32]
+    noise: NDArray[np.float32] | None
+    change: CameraChange
+
+
+def nbf_config(config: NbfConfig) -> dict[str, Any]:
+    """The config as plain JSON values, for a weights file."""
+    segmenter = None if config.segmenter is None else segmenter_config(config.segmenter)
+    return {**asdict(config), "segmenter": segmenter}
+
+
+def segmented_input(probabilities: Tensor, inputs: InputOptions) -> Tensor:
+    """A segmenter's probabilities (B, 1 + parts, H, W) as the network's image (B, 3, size, size).
+
+    Only `blended` has gradients: the colours of the likeliest parts have none.
+    """
+    if inputs.kind == "blended":
+        return blended(probabilities, inputs.size)
+    return colour_coded(probabilities.argmax(1), inputs.parts, inputs.size)
+
+
+class BodyNetwork:
+    """A trained regressor with its body, and a segmenter where its input needs one."""
+
+    def __init__(
+        self,
+        config: NbfConfig,
+        regressor: Regressor,
+        layer: BodyLayer,
+        segmenter: Segmenter | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config, self.segmenter, self.device = config, segmenter, torch.device(device)
+        self.regressor = regressor.eval().requires_grad_(False).to(device)
+        self.layer = layer.to(device)
+
+    def estimate(
+        self,
+        image: NDArray[np.uint8],
+        people: Sequence[DetectedPerson] | NDArray[Any],
+        *,
+        focal: float | None = None,
+        principal_point: tuple[float, float] | None = None,
+    ) -> list[BodyEstimate]:
+        """Everybody of a picture (H, W, 3) uint8, in the order given.
+
+        people           as the detector returns them, or boxes (N, 4) x0 y0 x1 y1, which inputs of the picture alone
+                         (rgb, parts, blended) are content with
+        focal            pixels, principal_point (x, y) pixels; None: 1.2 times the longer side, the picture's middle
+
+        InputError where the network's input shows something that people come without.
+        """
+        if len(people) == 0:
+            return []
+        changes, evidence = self._evidence(image, people)
+        with torch.inference_mode():
+            found = self.regress(evidence)
+            height, width = image.shape[:2]
+            count = len(changes)
+            centre = (width / 2, height / 2) if principal_point is None else principal_point
+            focals = torch.full((count,), focal or default_focal(width, height), device=self.device)
+            centres = torch.tensor([centre] * count, dtype=torch.float32, device=self.device)
+            placed = place_in_picture(found, self.layer, changes, focals, centres)
+            poses = rotations_to_poses(placed.rotations)
+        told = (x.cpu().numpy() for x in (poses, found.betas, placed.trans, placed.joints))
+        noise = [None] * count if found.log_noise is None else list(found.log_noise.exp().cpu().numpy())
+        return [BodyEstimate(*values) for values in zip(*told, noise, changes, strict=True)]
+
+    def regress(self, evidence: Sequence[Evidence]) -> BodyParameters:
+        """Parameters of N people before the fixed camera."""
+        inputs = self.config.inputs
+        if inputs.segmented and any(item.parts is None for item in evidence):
+            return self.regressor({"image": segmented_input(self._parts(evidence), inputs)})
+        batch = stacked([encode(item, inputs) for item in evidence])
+        return self.regressor({name: values.to(self.device) for name, values in batch.items()})
+
+    def _parts(self, evidence: Sequence[Evidence]) -> Tensor:
+        if self.segmenter is None:
+            raise UnavailableError(
+                "body network", "sees body parts and has no segmenter", remedy="give the weights of one: --segmenter"
+            )
+        pictures = [normalised_picture(item.picture) for item in evidence if item.picture is not None]
+        return self.segmenter.probabilities(torch.from_numpy(np.stack(pictures)).to(self.device))
+
+    def _evidence(
+        self, image: NDArray[np.uint8], people: Sequence[DetectedPerson] | NDArray[Any]
+    ) -> tuple[list[CameraChange], list[Evidence]]:
+        size = self.config.crop
+        if isinstance(people, np.ndarray):
+            if people.ndim != 2 or people.shape[1] != 4:
+                raise InputError("boxes", "have the wrong form", expected="(N, 4)", got=str(people.shape))
+            changes = [frame_box(box, size) for box in people]
+            return changes, [Evidence(size, picture_in_crop(image, change)) for change in changes]
+        changes = [frame_person(person, size) for person in people]
+        pairs = zip(people, changes, strict=True)
+        return changes, [evidence_of_person(image, person, change) for person, change in pairs]
+
+
+def load_nbf(
+    path: Path, *, segmenter: Path | Segmenter | None = None, body: str = "default", device: torch.device | str = "cpu"
+) -> BodyNetwork:
+    """A trained body network from its weights file.
+
+    segmenter  for networks that see body parts, unless one was trained along with it
+    body       "default" or "smpl:FILE", of the kind that the network was trained with
+
+    InputError for files that are damaged or another model's, for a segmenter of another number of parts and for
+    another kind of body.
+    """
+    tensors, header = read_weights(path, MODEL)
+    config = _config(header.config, path)
+    rig = body_by_name(body)
+    if rig.name.partition("-")[0] != config.body:
+        raise InputError(path, "was trained with another body", expected=config.body, got=rig.name, remedy="--body")
+    regressor = Regressor(config.inputs, config.regressor)
+    load_tensors(regressor, _beginning(tensors, _REGRESSOR), path)
+    return BodyNetwork(config, regressor, BodyLayer(rig), _segmenter(tensors, config, path, segmenter, device), device)
+
+
+def _segmenter(
+    tensors: dict[str, Tensor], config: NbfConfig, path: Path, given: Path | Segmenter | None, device: Any
+) -> Segmenter | None:
+    if not config.inputs.segmented:
+        return None
+    if config.segmenter is not None:
+        network = build_segmenter(config.segmenter)
+        load_tensors(network, _beginning(tensors, _SEGMENTER), path)
+        return Segmenter(network, config.segmenter, device)
+    if isinstance(given, Path):
+        return Segmenter.load(given, device, parts=config.inputs.parts)
+    if given is not None and given.options.parts != config.inputs.parts:
+        raise InputError(path, "sees other parts than the segmenter", expected=f"{config.inputs.parts} parts")
+    return given
+
+
+def _config(values: Any, path: Path) -> NbfConfig:
+    try:
+        parts = dict(values)
+        inputs = options_of(InputOptions, parts.pop("inputs"), path)
+        regressor = options_of(RegressorOptions, parts.pop("regressor"), path)
+        segmenter = parts.pop("segmenter")
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(path, f"has a config without {error}", expected="a body network of hpc train nbf") from error
+    own = None if segmenter is None else options_of(SegmenterOptions, segmenter, path)
+    rest = {**parts, "inputs": inputs, "regressor": regressor, "segmenter": own}
+    return options_of(NbfConfig, rest, path)
+
+
+def _beginning(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): values for name, values in tensors.items() if name.startswith(prefix)}
+
+
+def trained_parts(path: Path) -> int | None:
+    """How many parts a body network sees, None where it sees none: which segmenter it wants."""
+    config = _config(read_header(path).config, path)
+    return config.inputs.parts if config.inputs.segmented else None

@@ -1,0 +1,181 @@
+"""Picture → body parts: the first stage of Neural Body Fitting (section 4.2 and Table 2)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from humanpose_cli.bodies.parts import PART_MAPS, PartMap
+from humanpose_cli.data.loading.camera_change import CameraChange, crop_change
+from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.fitting.configs import load_tensors, options_of
+from humanpose_cli.fitting.nbf.evidence import picture_in_crop
+from humanpose_cli.fitting.nbf.framing import BOX_FILL
+from humanpose_cli.fitting.nbf.pictures import normalised_picture
+from humanpose_cli.networks.deeplab import DeepLabSegmenter
+from humanpose_cli.networks.refinenet import RefineNetSegmenter
+from humanpose_cli.networks.weights_file import read_foreign, read_weights
+
+__all__ = [
+    "NETWORKS",
+    "Segmentation",
+    "Segmenter",
+    "SegmenterOptions",
+    "build_segmenter",
+    "load_backbone",
+    "segmenter_config",
+]
+
+MODEL = "segmenter"
+"""What weights files call it."""
+
+
+class _Network(NamedTuple):
+    """Decoder "refinenet" or "deeplab", backbone, channels of the backbone's first stage and of RefineNet's blocks."""
+
+    family: str
+    backbone: str
+    width: int = 64
+    widths: tuple[int, ...] = (512, 256, 256, 256)
+    units: int = 2
+    pools: int = 4
+
+
+NETWORKS: dict[str, _Network] = {
+    "refinenet-resnet101": _Network("refinenet", "resnet101"),
+    "refinenet-resnet50": _Network("refinenet", "resnet50"),
+    "refinenet-resnet18": _Network("refinenet", "resnet18", 64, (256, 128, 128, 128)),
+    "deeplab-resnet101": _Network("deeplab", "resnet101"),
+    "deeplab-vgg16": _Network("deeplab", "vgg16"),
+    "small": _Network("refinenet", "resnet18", 24, (64, 48, 32, 32), 1, 2),
+    "tiny": _Network("refinenet", "resnet18", 8, (16, 16, 16, 16), 1, 1),
+    "tiny-deeplab": _Network("deeplab", "resnet18", 8),
+}
+"""Names of segmenters; the first five are the paper's and their smaller relatives."""
+
+
+@dataclass(frozen=True)
+class SegmenterOptions:
+    """What a segmenter is.
+
+    network  of `NETWORKS`
+    parts    1, 3, 6, 12 or 24; there is one class more, the background, which is the first
+    crop     pixels of the sides of the picture it sees
+    fill     share of the crop that the person's box takes
+    width, widths  instead of the network's own: channels of the backbone's first stage, of RefineNet's four blocks
+    """
+
+    network: str = "refinenet-resnet101"
+    parts: int = 12
+    crop: int = 512
+    fill: float = BOX_FILL
+    width: int = 0
+    widths: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.network not in NETWORKS:
+            raise UsageError("segmenter", "is not known", expected=", ".join(NETWORKS), got=self.network)
+        if self.parts not in (1, 3, 6, 12, 24):
+            raise UsageError("number of parts", "is not offered", expected="1, 3, 6, 12 or 24", got=str(self.parts))
+        if self.crop < 32 or not 0.1 <= self.fill <= 1:
+            raise UsageError("segmenter's crop", "is out of range", expected="32 pixels or more, filled 0.1 to 1")
+        if self.widths and len(self.widths) != 4:
+            raise UsageError("widths", "must be four", expected="channels from the coarsest block up")
+
+    @property
+    def part_map(self) -> PartMap:
+        """The partition whose labels it tells."""
+        return PART_MAPS[self.parts]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The background and the parts."""
+        return ("background", *self.part_map.names)
+
+
+def build_segmenter(options: SegmenterOptions) -> nn.Module:
+    """A network (B, 3, H, W) normalised as for ImageNet → scores (B, 1 + parts, H, W), with random weights."""
+    network = NETWORKS[options.network]
+    classes, width = 1 + options.parts, options.width or network.width
+    if network.family == "deeplab":
+        return DeepLabSegmenter(classes, backbone=network.backbone, width=width)
+    return RefineNetSegmenter(
+        classes,
+        layers=int(network.backbone.removeprefix("resnet")),
+        width=width,
+        widths=options.widths or network.widths,
+        units=network.units,
+        pools=network.pools,
+    )
+
+
+def load_backbone(backbone: nn.Module, path: Path) -> None:
+    """Fill a ResNet or VGG with weights that torchvision names, such as ImageNet's; its classifier is left out.
+
+    InputError where they belong to another network.
+    """
+    tensors = read_foreign(path)
+    kept = {name: value for name, value in tensors.items() if name.split(".")[0] not in ("fc", "classifier")}
+    load_tensors(backbone, kept, path)
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What was seen of a person.
+
+    probabilities  (1 + parts, S, S) float32, background first
+    change         from the picture to the crop
+    """
+
+    probabilities: NDArray[np.float32]
+    change: CameraChange
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        """(S, S): 0 background, then the parts."""
+        return self.probabilities.argmax(0).astype(np.uint8)
+
+
+class Segmenter:
+    """A trained segmenter.
+
+    options  what it is; network in evaluation mode, on `device`
+    """
+
+    def __init__(self, network: nn.Module, options: SegmenterOptions, device: torch.device | str = "cpu") -> None:
+        self.network = network.eval().requires_grad_(False).to(device)
+        self.options, self.device = options, torch.device(device)
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device | str = "cpu", *, parts: int | None = None) -> Segmenter:
+        """From a weights file. InputError for damage, another model, or another number of parts than wanted."""
+        tensors, header = read_weights(path, MODEL)
+        options = options_of(SegmenterOptions, header.config, path)
+        if parts is not None and options.parts != parts:
+            raise InputError(path, "tells other parts", expected=f"{parts} parts", got=f"{options.parts}")
+        network = build_segmenter(options)
+        load_tensors(network, tensors, path)
+        return cls(network, options, device)
+
+    def segment(self, image: NDArray[np.uint8], box: NDArray[Any]) -> Segmentation:
+        """The person in a box (4,) x0 y0 x1 y1 of a picture (H, W, 3)."""
+        change = crop_change(box, self.options.crop, fill=self.options.fill)
+        picture = normalised_picture(picture_in_crop(image, change))
+        with torch.inference_mode():
+            found = self.probabilities(torch.from_numpy(picture)[None].to(self.device))
+        return Segmentation(found[0].float().cpu().numpy(), change)
+
+    def probabilities(self, pictures: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised → (B, 1 + parts, H, W)."""
+        return self.network(pictures).softmax(1)
+
+
+def segmenter_config(options: SegmenterOptions) -> dict[str, Any]:
+    """The options as plain JSON values."""
+    return {**asdict(options), "widths": list(options.widths)}

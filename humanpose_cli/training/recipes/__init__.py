@@ -1,0 +1,1 @@
+"""A recipe per model: its data, losses, presets and how it is judged."""

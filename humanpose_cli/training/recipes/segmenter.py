@@ -1,0 +1,182 @@
+"""`hpc train segmenter`: picture → body parts, by cross entropy (Neural Body Fitting, section 4.2 and appendix B)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.data.loading.augmentation import (
+    NO_AUGMENTATION,
+    SEGMENTER_AUGMENTATION,
+    Augmentation,
+    crop_example,
+)
+from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions
+from humanpose_cli.errors import UsageError
+from humanpose_cli.fitting.nbf.colours import as_bytes, code_colours
+from humanpose_cli.fitting.nbf.evidence import evidence_of_example
+from humanpose_cli.fitting.nbf.inputs import labels_of_parts
+from humanpose_cli.fitting.nbf.pictures import normalised_picture
+from humanpose_cli.fitting.nbf.segmenter import (
+    MODEL,
+    SegmenterOptions,
+    build_segmenter,
+    load_backbone,
+    segmenter_config,
+)
+from humanpose_cli.metrics.segmentation import class_f1, class_iou, confusion, mean_of_seen
+from humanpose_cli.training.options import TrainOptions
+from humanpose_cli.training.recipe import Phase, Recipe, moved
+from humanpose_cli.training.recipes.people import People, check_batch, split_people
+
+__all__ = ["SEGMENTER_PRESETS", "SegmenterRecipe", "SegmenterTraining"]
+
+_MAPS = ("parts", "persons")
+
+
+@dataclass(frozen=True)
+class SegmenterTraining:
+    """What is learned and from what.
+
+    segmenter      the network and its crop
+    augmentation   of pictures
+    learning_rate, weight_decay  of Adam
+    backbone       file with ImageNet weights of the backbone; "" begins at random
+    protocol       of the cache; "" for its own
+    validation     people that a validation looks at, at most
+    """
+
+    segmenter: SegmenterOptions = field(default_factory=SegmenterOptions)
+    augmentation: Augmentation = SEGMENTER_AUGMENTATION
+    learning_rate: float = 2e-5
+    weight_decay: float = 1e-4
+    backbone: str = ""
+    protocol: str = ""
+    validation: int = 512
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0 or self.weight_decay < 0 or self.validation < 1:
+            raise UsageError("segmenter training", "is out of range", expected="rates above 0, validation of 1 or more")
+
+
+# Where no ImageNet weights are at hand, small networks learn from scratch: they want higher rates. Crops that show
+# people smaller than their box would are what the body network asks about people who sit or crouch.
+_FROM_SCRATCH = Augmentation(math.radians(30), 0.3, 0.06, 0.5, 0.08, 0.3, 0.3, 12.0)
+
+SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
+    "paper": (SegmenterTraining(), TrainOptions(epochs=20, batch_size=5)),
+    "small": (
+        SegmenterTraining(SegmenterOptions("small", crop=256, fill=0.72), _FROM_SCRATCH, 2e-3, 1e-5),
+        TrainOptions(epochs=12, batch_size=8, clip=1.0, average=0.995, log_every=50),
+    ),
+    "ablation": (
+        SegmenterTraining(SegmenterOptions("tiny", crop=96, fill=0.72), _FROM_SCRATCH, 3e-3, 1e-5, validation=96),
+        TrainOptions(epochs=8, batch_size=16, clip=1.0, average=0.98, log_every=20),
+    ),
+}
+"""`paper`: appendix B. `small`: about two hours on two cores with 12,000 pictures. `ablation`: two to four minutes."""
+
+
+class _Crops:
+    """Makes the crop of a person: normalised picture (3, S, S), labels (S, S) and, to look at, the crop itself."""
+
+    def __init__(
+        self, people: People, options: SegmenterOptions, augmentation: Augmentation, show: bool = False
+    ) -> None:
+        self.people, self.options, self.augmentation, self.show = people, options, augmentation, show
+
+    def __call__(self, number: int, random: np.random.Generator) -> dict[str, NDArray[Any]]:
+        example = self.people.example(number, _MAPS)
+        crop = crop_example(example, self.options.crop, random, self.augmentation, fill=self.options.fill)
+        seen = evidence_of_example(crop)
+        assert seen.parts is not None
+        labels = labels_of_parts(seen.parts, self.options.part_map)
+        made: dict[str, NDArray[Any]] = {"picture": normalised_picture(crop.image), "labels": labels.astype(np.int64)}
+        return {**made, "shown": crop.image} if self.show else made
+
+
+class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
+    """Cross entropy over all pixels; judged by the mean IoU of the parts on held-out people."""
+
+    name, criterion, higher_is_better = MODEL, "iou", True
+
+    def __init__(self, data: Path | str, options: SegmenterTraining | None = None, *, seed: int = 0) -> None:
+        self.options = options or SegmenterTraining()
+        self.data = str(data)
+        torch.manual_seed(seed)
+        self.people, self.held_out = split_people(data, ("parts", "box"), protocol=self.options.protocol)
+        self.model = build_segmenter(self.options.segmenter)
+        if self.options.backbone:
+            load_backbone(self.model.get_submodule("backbone"), Path(self.options.backbone))
+
+    def phases(self) -> Sequence[Phase]:
+        parameters = list(self.model.parameters())
+        return [Phase("fit", parameters, self.options.learning_rate, weight_decay=self.options.weight_decay)]
+
+    def batches(self, options: LoaderOptions) -> BatchLoader:
+        check_batch(self.people, options.batch_size * options.world_size)
+        make = _Crops(self.people, self.options.segmenter, self.options.augmentation)
+        return BatchLoader(range(len(self.people)), make, options)
+
+    def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        scores = self.model(batch["picture"]).float()
+        return {"loss": torch.nn.functional.cross_entropy(scores, batch["labels"])}
+
+    def validate(self, batch_size: int) -> Mapping[str, float]:
+        """iou, f1: means over the parts; iou_with_background, and f1 of each part by name."""
+        classes = self.options.segmenter.parts + 1
+        total = np.zeros((classes, classes), np.int64)
+        for batch in self._held_out_batches(batch_size):
+            found = self._labels(batch["picture"])
+            total += confusion(found, batch["labels"].numpy(), classes).sum(0)
+        iou, f1 = class_iou(total), class_f1(total)
+        metrics = {
+            "iou": float(mean_of_seen(iou)),
+            "f1": float(mean_of_seen(f1)),
+            "iou_with_background": float(mean_of_seen(iou, background=True)),
+        }
+        names = self.options.segmenter.class_names
+        return {**metrics, **{f"f1_{name}": float(v) for name, v in zip(names, f1, strict=True) if np.isfinite(v)}}
+
+    def picture(self) -> NDArray[np.uint8]:
+        """Up to six held-out people: photo, truth, prediction."""
+        rows = []
+        colours = as_bytes(code_colours(self.options.segmenter.parts))
+        batch = next(iter(self._held_out_batches(6)))
+        for photo, truth, found in zip(
+            batch["shown"].numpy(), batch["labels"].numpy(), self._labels(batch["picture"]), strict=True
+        ):
+            rows.append(np.concatenate((photo, colours[truth], colours[found]), 1))
+        half = (len(rows) + 1) // 2
+        columns = [np.concatenate(rows[:half], 0), np.concatenate(rows[half:] or rows[:half], 0)]
+        height = min(len(column) for column in columns)
+        return np.concatenate([column[:height] for column in columns], 1)
+
+    def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        return self.model.state_dict(), segmenter_config(self.options.segmenter)
+
+    def describe(self) -> Mapping[str, Any]:
+        return {
+            **self.people.describe(),
+            "recipe": {**asdict(self.options), "segmenter": segmenter_config(self.options.segmenter)},
+        }
+
+    def _held_out_batches(self, batch_size: int) -> BatchLoader:
+        count = min(len(self.held_out), self.options.validation)
+        numbers = np.linspace(0, len(self.held_out) - 1, count).round().astype(int)
+        loading = LoaderOptions(min(batch_size, count), shuffle=False, drop_last=False)
+        make = _Crops(self.held_out, self.options.segmenter, NO_AUGMENTATION, show=True)
+        return BatchLoader(numbers.tolist(), make, loading)
+
+    @torch.no_grad()
+    def _labels(self, pictures: Tensor) -> NDArray[np.int64]:
+        device = next(self.model.parameters()).device
+        return self.model(moved(pictures, device)).argmax(1).cpu().numpy()
