@@ -82,7 +82,12 @@ _DETECTIONS = typer.Option(
     "--detections",
     help="Add what our detector sees of each person, for models that work on its output. Default: leave it out.",
 )
-_SHARD_SIZE = typer.Option("--shard-size", metavar="N", min=1, help="Pictures of a file of the cache, about.")
+_SHARD_SIZE = typer.Option(
+    "--shard-size",
+    metavar="N",
+    min=1,
+    help="Pictures of a file of the cache, about. Default: a sixteenth of all, 32 to 1024.",
+)
 _WORKERS = typer.Option("--workers", metavar="N", min=1, help="Processes. Default: every core there is.")
 _RESUME = typer.Option("--resume/--no-resume", help="Keep the finished files of an interrupted run.")
 
@@ -106,7 +111,7 @@ def preprocess(
     model: Annotated[list[Path] | None, _MODELS] = None,
     fit: Annotated[bool, _FIT] = True,
     allow_missing: Annotated[bool, _ALLOW_MISSING] = False,
-    shard_size: Annotated[int, _SHARD_SIZE] = 1024,
+    shard_size: Annotated[int | None, _SHARD_SIZE] = None,
     workers: Annotated[int | None, _WORKERS] = None,
     shard: ShardOption = None,
     resume: Annotated[bool, _RESUME] = True,
