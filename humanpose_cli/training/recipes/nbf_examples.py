@@ -1,0 +1,220 @@
+"""Training examples of the body network: people as the fixed camera sees them, encoded, with their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.bodies.registry import body_by_name
+from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.conventions import SMPL24
+from humanpose_cli.data.loading.camera_change import CameraChange, change_camera
+from humanpose_cli.data.loading.colour import ColourChange, change_colour
+from humanpose_cli.data.loading.example import Example
+from humanpose_cli.data.loading.fixed_camera import NBF_CAMERA, to_fixed_camera
+from humanpose_cli.errors import UsageError
+from humanpose_cli.fitting.nbf.evidence import Evidence, evidence_of_example
+from humanpose_cli.fitting.nbf.framing import frame_box, frame_landmarks, root_pixel
+from humanpose_cli.fitting.nbf.imitation import imitate_errors
+from humanpose_cli.fitting.nbf.inputs import InputOptions, encode
+from humanpose_cli.fitting.nbf.losses import LossOptions, keeps_3d
+from humanpose_cli.fitting.nbf.parameters import poses_to_rotations
+from humanpose_cli.fitting.nbf.pictures import normalised_picture
+from humanpose_cli.geometry.rotations import rotation_between
+from humanpose_cli.training.recipes.people import People
+
+__all__ = ["BodyAugmentation", "BodyExamples", "Framing", "mean_parameters", "needed_labels", "needed_maps"]
+
+Framing = Literal["labels", "detector"]
+"""Whether a person's size and place in the crop are those of the true body (the paper), or what the detector's
+landmarks tell, as in use; the shape that is learned then comes nearest to the size in the crop."""
+
+_PLAUSIBLE = (0.7, 1.4)  # of the true size: what the detector may say about it
+
+
+@dataclass(frozen=True)
+class BodyAugmentation:
+    """Random changes, half-widths of uniform draws.
+
+    scale   share; shift share of the crop's side (labels follow the scale, and no parameter can express a shift)
+    mirror  probability; errors strength of imitated errors of segmenters and detectors
+    colour  of pictures: 1 draws brightness ±0.1, contrast and saturation ±0.4, hue ±20°
+    """
+
+    scale: float = 0.1
+    shift: float = 0.03
+    mirror: float = 0.5
+    errors: float = 0.0
+    colour: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.scale < 1 and 0 <= self.shift < 1 and 0 <= self.mirror <= 1):
+            raise UsageError("augmentation", "is out of range", expected="scale, shift and mirror from 0 to 1")
+        if min(self.errors, self.colour) < 0:
+            raise UsageError("augmentation", "is out of range", expected="errors and colour of 0 or more")
+
+
+NO_CHANGE = BodyAugmentation(0.0, 0.0, 0.0)
+
+
+def needed_labels(inputs: InputOptions, losses: LossOptions, *, segmented: bool, framing: Framing) -> list[str]:
+    """Names of `people.LABELS` without which a person is of no use.
+
+    segmented  whether a segmenter gives the parts, so that true ones are not needed
+    """
+    needs = []
+    if inputs.segmented and not segmented:
+        needs.append("parts")
+    if inputs.kind == "proxy" or framing == "detector":
+        needs.append("detected")
+    # Where all have 3-D labels, those who lack them teach nothing; else 2-D labels are enough.
+    needs.append("poses" if losses.needs_parameters and not losses.points2d else "joints")
+    if inputs.kind == "joints" and "joints" not in needs:
+        needs.append("joints")
+    return needs
+
+
+def needed_maps(inputs: InputOptions, *, segmented: bool) -> tuple[str, ...]:
+    """The label maps that an input is made from."""
+    return ("parts", "persons") if inputs.segmented and not segmented else ()
+
+
+class BodyExamples:
+    """Makes an example of the person with a number: the encoded input with `betas`, `rotations`, `has_3d`, `joints2d`.
+
+    picture  the input is the normalised crop, for a segmenter to make of it what the regressor sees
+    """
+
+    def __init__(
+        self,
+        people: People,
+        inputs: InputOptions,
+        losses: LossOptions,
+        *,
+        crop: int,
+        body: str,
+        framing: Framing,
+        augmentation: BodyAugmentation = NO_CHANGE,
+        picture: bool = False,
+    ) -> None:
+        self.people, self.inputs, self.losses = people, inputs, losses
+        self.crop, self.body, self.framing = crop, body, framing
+        self.augmentation, self.picture = augmentation, picture
+        self.maps = needed_maps(inputs, segmented=picture)
+        self._rig: RiggedBody | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_rig": None}
+
+    def __call__(self, number: int, random: np.random.Generator) -> dict[str, Any]:
+        example = self.view(number, random)
+        evidence = self.evidence(example, random)
+        made: dict[str, Any]
+        if self.picture:
+            assert evidence.picture is not None
+            made = {"picture": normalised_picture(evidence.picture)}
+        else:
+            made = dict(encode(evidence, self.inputs))
+        made.update(self._labels(example, int(self.people.rows[number])))
+        return made
+
+    def view(self, number: int, random: np.random.Generator) -> Example:
+        """The person in the crop, changed at random, with the parameters that hold there."""
+        example = self.people.example(number, self.maps)
+        a = self.augmentation
+        zoom, right, down, flip = random.uniform(-1, 1, 4)
+        scale, shift = 1 + a.scale * zoom, self.crop * a.shift * np.array([right, down])
+        mirror = bool((flip + 1) / 2 < a.mirror)
+        person = example.person
+        if person.poses is None or person.betas is None or person.trans is None:
+            return self._by_box(example, scale, shift, mirror)
+        if self.framing == "detector":
+            size, offset = self._detector_framing(example)
+            scale, shift = scale * size, scale * offset + shift
+        placed = (float(shift[0]), float(shift[1]))
+        return to_fixed_camera(example, self._body, self.crop, scale=float(scale), shift=placed, mirror=mirror)
+
+    def evidence(self, example: Example, random: np.random.Generator) -> Evidence:
+        """What the network may see of it, with imitated errors."""
+        colour = self.augmentation.colour
+        seen = evidence_of_example(example)
+        if colour and seen.picture is not None:
+            hue, saturation, contrast, brightness = colour * random.uniform(-1, 1, 4) * (20.0, 0.4, 0.4, 0.1)
+            seen = replace(
+                seen, picture=change_colour(seen.picture, ColourChange(hue, 1 + saturation, 1 + contrast, brightness))
+            )
+        return imitate_errors(seen, random, self.augmentation.errors)
+
+    @property
+    def _body(self) -> RiggedBody:
+        if self._rig is None:
+            self._rig = body_by_name(self.body)
+        return self._rig
+
+    def _detector_framing(self, example: Example) -> tuple[float, NDArray[np.float64]]:
+        """The size in the detector's crop against that in the labels' crop, and how far the pelvis is off there."""
+        bare = replace(example, image=np.zeros((1, 1, 3), np.uint8), maps={}, mask=None, detected_mask=None)
+        person = to_fixed_camera(bare, self._body, self.crop).person
+        framed = None
+        if person.detected is not None and person.detected_world is not None:
+            framed = frame_landmarks(person.detected, person.detected_world[:, :3], self.crop)
+        if framed is None or not _PLAUSIBLE[0] <= framed.scale <= _PLAUSIBLE[1]:
+            return 1.0, np.zeros(2)
+        root = root_pixel(self.crop, NBF_CAMERA)
+        return framed.scale, framed.pixels(root) - root
+
+    def _by_box(self, example: Example, scale: float, shift: NDArray[np.float64], mirror: bool) -> Example:
+        """A person whose parameters are not known, by the box, or by what is labelled where there is none."""
+        person = example.person
+        box = person.box
+        if box is None or not np.isfinite(box).all():
+            points = person.keypoints[SMPL24.name]
+            labelled = points[points[:, 2] > 0, :2]
+            box = np.concatenate((labelled.min(0), labelled.max(0)))
+        plain = frame_box(box, self.crop)
+        middle = self.crop / 2
+        moved = scale * (np.asarray(plain.shift) - middle) + middle + shift
+        change = CameraChange(plain.scale * scale, 0.0, (float(moved[0]), float(moved[1])), plain.size, mirror)
+        return change_camera(example, change, self._body)
+
+    def _labels(self, example: Example, row: int) -> dict[str, Any]:
+        person, size = example.person, self.crop
+        joints2d = np.zeros((len(SMPL24), 3), np.float32)
+        rotations, betas = np.tile(np.eye(3, dtype=np.float32), (len(SMPL24), 1, 1)), np.zeros(10, np.float32)
+        known = person.poses is not None and person.betas is not None and person.trans is not None
+        if known:
+            assert person.poses is not None
+            rotations = poses_to_rotations(torch.as_tensor(np.asarray(person.poses, np.float32))).numpy()
+            betas = np.asarray(person.betas, np.float32)
+            # Every joint of a known body is known in the picture, hidden ones too.
+            space = person.joints[SMPL24.name][:, :3]
+            joints2d[:, :2] = 2 * NBF_CAMERA.focal / NBF_CAMERA.size * space[:, :2] / space[:, 2:]
+            joints2d[:, 2] = 1
+        points = person.keypoints.get(SMPL24.name)
+        if points is not None:
+            labelled = np.isfinite(points).all(1) & (points[:, 2] > 0)
+            joints2d[labelled, :2] = 2 * points[labelled, :2] / size - 1
+            joints2d[labelled, 2] = 1
+        keeps = known and keeps_3d(row, self.losses)
+        return {"betas": betas, "rotations": rotations, "has_3d": np.bool_(keeps), "joints2d": joints2d}
+
+
+def mean_parameters(people: People, body: str) -> Mapping[str, torch.Tensor] | None:
+    """Mean `betas` (10,) and absolute `rotations` (24, 3, 3) before the fixed camera; None where no pose is known."""
+    if "poses" not in people.cache.people:
+        return None
+    poses, betas, trans = (torch.as_tensor(people.column(name)).float() for name in ("poses", "betas", "trans"))
+    known = torch.isfinite(torch.cat((poses, betas, trans), 1)).all(1)
+    if not known.any():
+        return None
+    rig = body_by_name(body)
+    rotations = poses_to_rotations(poses[known])
+    pelvis = rig.rest_joints(betas[known])[:, SMPL24.index("pelvis")]
+    sight = pelvis + trans[known]
+    turn = rotation_between(sight, torch.tensor(NBF_CAMERA.root).expand_as(sight))
+    return {"betas": betas[known].mean(0), "rotations": (turn[:, None] @ rotations).mean(0)}

@@ -1,0 +1,131 @@
+"""What `hpc train nbf` learns and from what: options and presets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from humanpose_cli.errors import UsageError
+from humanpose_cli.fitting.nbf.inputs import InputOptions
+from humanpose_cli.fitting.nbf.losses import LossOptions
+from humanpose_cli.fitting.nbf.regressor import RegressorOptions
+from humanpose_cli.training.options import TrainOptions
+from humanpose_cli.training.recipes.nbf_examples import BodyAugmentation, Framing
+
+__all__ = ["NBF_PRESETS", "NbfTraining", "nbf_preset"]
+
+
+@dataclass(frozen=True)
+class NbfTraining:
+    """What is learned and from what.
+
+    inputs, regressor, losses, augmentation  see there
+    source         where body parts come from: "labels", or the "segmenter" that is given
+    segmenter      its weights file; also what inputs of parts are judged by with source "segmenter"
+    finetune       let the segmenter learn too, through `blended` inputs
+    framing        see `Framing`
+    crop           pixels of the crop that inputs are made from; the segmenter's where one is given
+    body           "default" or "smpl:FILE", whose parameters the labels are
+    learning_rate, beta1, weight_decay  of Adam
+    backbone       file with ImageNet weights of the regressor's ResNet; "" begins at random
+    protocol       of the cache; "" for its own
+    validation     people that a validation looks at, at most
+    """
+
+    inputs: InputOptions = field(default_factory=InputOptions)
+    regressor: RegressorOptions = field(default_factory=RegressorOptions)
+    losses: LossOptions = field(default_factory=LossOptions)
+    augmentation: BodyAugmentation = field(default_factory=BodyAugmentation)
+    source: Literal["labels", "segmenter"] = "labels"
+    segmenter: str = ""
+    finetune: bool = False
+    framing: Framing = "labels"
+    crop: int = 512
+    body: str = "default"
+    learning_rate: float = 4e-5
+    beta1: float = 0.5
+    weight_decay: float = 1e-4
+    backbone: str = ""
+    protocol: str = ""
+    validation: int = 512
+
+    def __post_init__(self) -> None:
+        if self.source not in ("labels", "segmenter"):
+            raise UsageError("source", "is not known", expected="labels or segmenter", got=self.source)
+        if self.framing not in ("labels", "detector"):
+            raise UsageError("framing", "is not known", expected="labels or detector", got=self.framing)
+        if self.source == "segmenter" and not (self.segmenter and self.inputs.segmented):
+            raise UsageError(
+                "source", "needs a segmenter's weights and an input of body parts", remedy="--set segmenter=FILE"
+            )
+        if self.finetune and (self.source != "segmenter" or self.inputs.kind != "blended"):
+            raise UsageError(
+                "finetune", "reaches the segmenter through blended colours alone", expected="inputs.kind=blended"
+            )
+        if self.losses.noise and not self.regressor.noise:
+            raise UsageError("losses.noise", "has nothing to learn", remedy="--set regressor.noise=true")
+        if self.crop < 32 or self.learning_rate <= 0 or self.weight_decay < 0 or self.validation < 1:
+            raise UsageError("nbf training", "is out of range", expected="crop of 32 or more, rate above 0")
+
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+# Neural Body Fitting, appendix B; Adam's β1, the power of the decay and the camera from the authors' public code.
+_PAPER = (NbfTraining(), TrainOptions(epochs=75, batch_size=5))
+
+_SMALL_PARTS = NbfTraining(
+    inputs=InputOptions("parts", size=128),
+    regressor=RegressorOptions(layers=18, width=24, reduced=32),
+    augmentation=BodyAugmentation(scale=0.15, errors=0.7),
+    losses=LossOptions(latent=1.0, points3d=30.0),
+    crop=256,
+    learning_rate=1e-3,
+    beta1=0.9,
+    weight_decay=0.0,
+)
+_SMALL_PROXY = replace(
+    _SMALL_PARTS,
+    inputs=InputOptions("proxy", proxy="both", size=64),
+    regressor=RegressorOptions(layers=18, width=20, reduced=24, noise=True),
+    losses=LossOptions(latent=1.0, points3d=30.0, noise=2.0),
+    framing="detector",
+    learning_rate=7e-4,
+)
+_ABLATION = NbfTraining(
+    inputs=InputOptions("parts", size=64),
+    regressor=RegressorOptions(layers=18, width=12, reduced=32),
+    augmentation=BodyAugmentation(),
+    crop=64,
+    learning_rate=1e-3,
+    beta1=0.9,
+    weight_decay=0.0,
+    validation=256,
+)
+
+NBF_PRESETS: Mapping[str, tuple[NbfTraining, TrainOptions]] = {
+    "paper": _PAPER,
+    "small": (_SMALL_PARTS, TrainOptions(epochs=40, batch_size=32, clip=5.0, average=0.998)),
+    "small-proxy": (_SMALL_PROXY, TrainOptions(epochs=40, batch_size=32, clip=5.0, average=0.998)),
+    "ablation": (_ABLATION, TrainOptions(epochs=10, batch_size=32, clip=5.0, average=0.98, log_every=20)),
+}
+"""`paper`: appendix B. `small`, `small-proxy`: up to two hours on two cores. `ablation`: two to four minutes."""
+
+
+def nbf_preset(name: str, kind: str = "") -> tuple[NbfTraining, TrainOptions]:
+    """A preset for a kind of input: "parts", "rgb", "proxy" … or "" for the preset's own.
+
+    `small` with proxy is `small-proxy`. UsageError for a name that is none.
+    """
+    if name == "small" and kind == "proxy":
+        name = "small-proxy"
+    if name not in NBF_PRESETS:
+        raise UsageError("--preset", "is not known", expected=", ".join(NBF_PRESETS), got=name)
+    options, training = NBF_PRESETS[name]
+    if kind and kind != options.inputs.kind:
+        options = replace(options, inputs=replace(options.inputs, kind=kind))  # type: ignore[arg-type]
+    if kind == "proxy" and options.framing == "labels":
+        options = replace(options, framing="detector")
+    return options, training
