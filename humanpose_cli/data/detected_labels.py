@@ -11,15 +11,15 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.data.loading.example import decode_picture
+from humanpose_cli.data.encoding import decode_picture, encode_png
 from humanpose_cli.data.samples import Group, Person, Sample, Source, SourceInfo
 from humanpose_cli.detection.given import people_in_boxes
 from humanpose_cli.detection.models import ModelPool
 from humanpose_cli.detection.person import DetectedPerson
+from humanpose_cli.errors import InputError
 
 __all__ = ["DetectedLabels"]
 
@@ -64,7 +64,10 @@ class DetectedLabels:
         if not places:
             return sample
         boxes = np.stack([np.asarray(sample.people[place].box, np.float64) for place in places])
-        seen = people_in_boxes(self._pool, decode_picture(sample.image, sample.name), boxes, self.views)
+        picture = decode_picture(sample.image)
+        if picture is None:
+            raise InputError(sample.name, "its picture cannot be decoded", expected="JPEG or PNG")
+        seen = people_in_boxes(self._pool, picture, boxes, self.views)
         people = list(sample.people)
         for place, found in zip(places, seen, strict=True):
             if found.score >= _PRESENT:
@@ -87,7 +90,5 @@ def _with_detection(person: Person, found: DetectedPerson, size: tuple[int, int]
     mask = None
     if found.mask is not None:
         placed = found.mask.in_picture(size[1], size[0])
-        done, data = cv2.imencode(".png", np.rint(255 * placed).astype(np.uint8))
-        assert done, "a grey picture can be encoded"
-        mask = bytes(data.tobytes())
+        mask = encode_png(np.rint(255 * placed).astype(np.uint8))
     return replace(person, detected=found.keypoints.astype(np.float32), detected_world=world, detected_mask=mask)

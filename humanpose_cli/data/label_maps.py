@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.data.encoding import decode_png, encode_png
 from humanpose_cli.data.samples import LABEL_MAPS
 from humanpose_cli.engine.rasterising import Raster, interpolate
 from humanpose_cli.errors import InputError, UsageError
@@ -257,21 +257,17 @@ def encode_map(name: str, values: Array) -> bytes:
         shape = "(H, W)" if kind.channels == 1 else f"(H, W, {kind.channels})"
         got = f"{values.dtype} {values.shape}"
         raise UsageError(name, "is not such a map", expected=f"{np.dtype(kind.dtype)} {shape}", got=got)
-    stored = values if kind.channels == 1 else values[..., ::-1]
-    options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT]
-    done, data = cv2.imencode(".png", np.ascontiguousarray(stored), options)
-    assert done, "a checked array can be encoded"
-    return bytes(data.tobytes())
+    return encode_png(values)
 
 
 def decode_map(name: str, data: bytes) -> Array:
     """The map of some PNG bytes: (H, W) or (H, W, 3); InputError if they are damaged or of another kind."""
     kind = LABEL_MAPS[name]
-    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    values = decode_png(data)
     if values is None:
         raise InputError(f"label map {name}", "cannot be read", expected="a PNG")
     channels = 1 if values.ndim == 2 else values.shape[-1]
     if values.dtype != kind.dtype or channels != kind.channels:
         expected, got = f"{np.dtype(kind.dtype)} × {kind.channels}", f"{values.dtype} × {channels}"
         raise InputError(f"label map {name}", "is of another kind", expected=expected, got=got)
-    return values if kind.channels == 1 else np.ascontiguousarray(values[..., ::-1])
+    return values

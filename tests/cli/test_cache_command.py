@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from humanpose_cli.data.cache.building import build_cache
-from humanpose_cli.data.cache.encoded import encode_map
+from humanpose_cli.data.encoding import encode_png
 from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
 
 
@@ -28,7 +28,7 @@ class Squares:
         pixels = np.full((24, 32, 3), 80 * group.key, np.uint8)
         people = tuple(Person(identity=name, box=np.array([2, 2, 20, 20])) for name in ("Ann", "Bob"))
         split = "test" if group.key == 2 else "train"
-        yield Sample(f"s{group.key}", encode_map(pixels), (32, 24), people=people, splits={"p": split})
+        yield Sample(f"s{group.key}", encode_png(pixels), (32, 24), people=people, splits={"p": split})
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from humanpose_cli.data.cache.encoded import encode_map
+from humanpose_cli.data.encoding import encode_png
 from humanpose_cli.data.samples import LABEL_MAPS, Group, Person, Sample, SourceInfo
 from humanpose_cli.errors import InputError
 
@@ -58,9 +58,9 @@ def random_person(random: np.random.Generator, size: tuple[int, int], full: bool
         fit_trans=numbers(3),
         detected=np.concatenate([numbers(33, 2), random.uniform(size=(33, 1))], -1).astype(np.float32),
         detected_world=np.concatenate([numbers(33, 3), random.uniform(size=(33, 1))], -1).astype(np.float32),
-        detected_mask=encode_map(mask // 2),
+        detected_mask=encode_png(mask // 2),
         surface_points=np.array([[3, 4, 7, 0.25, 0.5], [5, 6, 24, 1, 0]], np.float32),
-        mask=encode_map(mask),
+        mask=encode_png(mask),
     )
 
 
@@ -73,10 +73,10 @@ def random_sample(random: np.random.Generator, name: str, *, full: bool = True, 
         for label, spec in LABEL_MAPS.items():
             of_channels = shape if spec.channels == 1 else (*shape, spec.channels)
             most = {"persons": people + 1, "parts": 25, "densepose": 25}.get(label, np.iinfo(spec.dtype).max)
-            maps[label] = encode_map(random.integers(0, most, of_channels).astype(spec.dtype))
+            maps[label] = encode_png(random.integers(0, most, of_channels).astype(spec.dtype))
     return Sample(
         name=name,
-        image=jpeg(pixels) if full else encode_map(pixels),
+        image=jpeg(pixels) if full else encode_png(pixels),
         size=size,
         focal=FOCAL if full else None,
         principal_point=(24.0, 20.0) if full else None,

@@ -9,10 +9,10 @@ import pytest
 from cache_source import SmallSource, jpeg, random_sample
 
 from humanpose_cli.data.cache.checks import as_row
-from humanpose_cli.data.cache.encoded import encode_map, read_header
 from humanpose_cli.data.cache.planning import make_plan
 from humanpose_cli.data.cache.schema import columns_of
 from humanpose_cli.data.cache.shard_writer import GroupError, write_shard
+from humanpose_cli.data.encoding import encode_png, read_header
 from humanpose_cli.data.samples import Group
 from humanpose_cli.errors import InputError
 
@@ -43,7 +43,7 @@ def refused(tmp_path):
         ({"image": b"GIF89a..."}, "image: is not encoded, expected JPEG or PNG bytes, found b'GIF89a..'"),
         ({"image": np.zeros((4, 4, 3))}, "image: is not encoded, expected JPEG or PNG bytes, found ndarray"),
         ({"image": SAMPLE.image[:-40]}, "image: is cut off, its end is missing"),
-        ({"image": encode_map(np.zeros(SIZE, np.uint8))[:-8]}, "image: is cut off, its end is missing"),
+        ({"image": encode_png(np.zeros(SIZE, np.uint8))[:-8]}, "image: is cut off, its end is missing"),
         ({"size": (40, 48)}, "size: is not the image's, expected 48 × 40, found 40 × 48"),
         ({"focal": -1.0}, "focal: is -1, expected finite and greater than 0"),
         ({"focal": float("nan")}, "focal: holds a number that is not finite"),
@@ -51,15 +51,15 @@ def refused(tmp_path):
         ({"maps": {"colours": b""}}, "maps: has a name that is not known, expected correspondence, densepose"),
         ({"maps": {"parts": jpeg(np.zeros((40, 48, 3), np.uint8))}}, "maps parts: is not encoded, expected PNG bytes"),
         (
-            {"maps": {"parts": encode_map(np.zeros((40, 47), np.uint8))}},
+            {"maps": {"parts": encode_png(np.zeros((40, 47), np.uint8))}},
             "maps parts: is not as large as the picture, expected 48 × 40, found 47 × 40",
         ),
         (
-            {"maps": {"depth": encode_map(np.zeros(SIZE, np.uint8))}},
+            {"maps": {"depth": encode_png(np.zeros(SIZE, np.uint8))}},
             "maps depth: has other pixels, expected 16 bits × 1, found 8 bits × 1",
         ),
         (
-            {"maps": {"normals": encode_map(np.zeros(SIZE, np.uint8))}},
+            {"maps": {"normals": encode_png(np.zeros(SIZE, np.uint8))}},
             "maps normals: has other pixels, expected 8 bits × 3, found 8 bits × 1",
         ),
     ],
@@ -107,7 +107,7 @@ COCO = PERSON.keypoints["coco17"]
         ({"surface_points": np.array([[1, 2, 3, 1.5, 0.5]])}, "surface_points: holds a U or V outside 0…1"),
         ({"surface_points": np.zeros(5)}, "surface_points: has another shape, expected ('M', 5), found (5,)"),
         ({"mask": b"no picture"}, "mask: is not encoded, expected PNG bytes"),
-        ({"detected_mask": encode_map(np.zeros((5, 5), np.uint8))}, "detected_mask: is not as large as the picture"),
+        ({"detected_mask": encode_png(np.zeros((5, 5), np.uint8))}, "detected_mask: is not as large as the picture"),
     ],
 )
 def test_people(refused, change, message):
@@ -130,7 +130,7 @@ def test_headers_of_pictures():
     """Grey, 16 bits, and a thumbnail that ends before the picture does."""
     grey = jpeg(np.zeros((9, 5), np.uint8))
     assert (read_header(grey).size, read_header(grey).channels, read_header(grey).complete) == ((5, 9), 1, True)
-    deep = read_header(encode_map(np.zeros((3, 4, 3), np.uint16)))
+    deep = read_header(encode_png(np.zeros((3, 4, 3), np.uint16)))
     assert (deep.format, deep.size, deep.bits, deep.channels) == ("png", (4, 3), 16, 3)
     segment = b"\xff\xe1" + (2 + len(grey)).to_bytes(2, "big") + grey
     nested = grey[:2] + segment + grey[2:]

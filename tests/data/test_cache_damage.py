@@ -18,11 +18,11 @@ from cache_source import SmallSource, all_samples, assert_same, jpeg
 from humanpose_cli.data.cache import migrations
 from humanpose_cli.data.cache.building import build_cache
 from humanpose_cli.data.cache.cache import Cache, open_cache
-from humanpose_cli.data.cache.encoded import encode_map
 from humanpose_cli.data.cache.index import write_index
 from humanpose_cli.data.cache.migrations import renamed
 from humanpose_cli.data.cache.stored_file import Place, StoredFile
 from humanpose_cli.data.cache.verification import verify_cache
+from humanpose_cli.data.encoding import encode_png
 from humanpose_cli.errors import InputError
 
 SOURCE = SmallSource(group_count=5)
@@ -226,7 +226,7 @@ def test_pictures_that_were_damaged_before_they_were_stored(tmp_path):
     """Whole by their ends, and so accepted; decoding finds them."""
     pixels = np.random.default_rng(0).integers(0, 255, (40, 48, 3)).astype(np.uint8)
     tables = jpeg(pixels).replace(b"\xff\xdb", b"\xff\xfe")  # its quantisation has become a comment
-    data = encode_map(pixels)
+    data = encode_png(pixels)
     short = data[: len(data) // 2] + data[-12:]
     broken = {"clip0/0": tables, "clip0/1": short}
 

@@ -14,11 +14,11 @@ from cache_source import SmallSource, all_samples, assert_same, random_person, r
 
 from humanpose_cli.data.cache.building import build_cache
 from humanpose_cli.data.cache.cache import open_cache
-from humanpose_cli.data.cache.encoded import decode_map, encode_map
 from humanpose_cli.data.cache.header import Header
 from humanpose_cli.data.cache.planning import make_plan
 from humanpose_cli.data.cache.schema import COLUMNS
 from humanpose_cli.data.cache.shard_writer import write_shard
+from humanpose_cli.data.encoding import decode_png, encode_png
 from humanpose_cli.data.samples import LABEL_MAPS, Group, Person, Sample
 from humanpose_cli.errors import UsageError
 
@@ -149,7 +149,7 @@ def test_pictures_and_maps_are_decoded(folder, samples):
         pixels = cache.map(0, name)
         assert pixels.dtype == spec.dtype
         assert pixels.shape == ((40, 48) if spec.channels == 1 else (40, 48, 3))
-        np.testing.assert_array_equal(pixels, decode_map(samples[0].maps[name]))
+        np.testing.assert_array_equal(pixels, decode_png(samples[0].maps[name]))
         assert cache.map(1, name) is None
     with pytest.raises(UsageError, match="is no label map"):
         cache.map(0, "colours")
@@ -171,7 +171,7 @@ def test_pictures_and_maps_are_decoded(folder, samples):
 def test_maps_keep_every_value(dtype, shape):
     """Colour channels included, whose order the coder swaps twice."""
     pixels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, endpoint=True).astype(dtype)
-    np.testing.assert_array_equal(decode_map(encode_map(pixels)), pixels)
+    np.testing.assert_array_equal(decode_png(encode_png(pixels)), pixels)
 
 
 def test_other_programs_read_it(folder, samples):
@@ -266,7 +266,7 @@ def test_equal_samples_make_equal_bytes(tmp_path, folder):
 
 def test_the_digest_is_of_the_contents(tmp_path):
     """As anybody can compute it with h5py."""
-    pixel = encode_map(np.zeros((2, 3), np.uint8))
+    pixel = encode_png(np.zeros((2, 3), np.uint8))
     person = Person(identity="me", poses=np.arange(72, dtype=np.float32), box=np.array([0, 0, 1, 1]))
     sample = Sample("a", pixel, (3, 2), 100.0, people=(person,), splits={"p": "train"})
     cache = one_shard(tmp_path / "a.h5", [replace(sample, image=pixel)])

@@ -12,8 +12,8 @@ from humanpose_cli.conventions import SKELETONS
 from humanpose_cli.data.cache.building import build_cache
 from humanpose_cli.data.cache.cache import open_cache
 from humanpose_cli.data.cache.contents import describe
-from humanpose_cli.data.cache.encoded import encode_map
 from humanpose_cli.data.cache.sheet import SheetOptions, draw_sheet, pick_rows
+from humanpose_cli.data.encoding import encode_png
 from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
 from humanpose_cli.errors import UsageError
 from humanpose_cli.rendering.palette import person_colour
@@ -53,7 +53,7 @@ def drawn(tmp_path):
 
 def grey(**known) -> Sample:
     """A picture of twice the width of its height; on the sheet it lies in rows 16 … 47."""
-    return Sample("grey", encode_map(np.full((20, 40, 3), GREY, np.uint8)), (40, 20), **known)
+    return Sample("grey", encode_png(np.full((20, 40, 3), GREY, np.uint8)), (40, 20), **known)
 
 
 def is_near(pixels: np.ndarray, colour: np.ndarray) -> np.ndarray:
@@ -94,8 +94,8 @@ def test_joints_are_drawn_where_the_camera_sees_them(drawn):
 def test_outlines_go_around_people(drawn, kind):
     mask = np.zeros((20, 40), np.uint8)
     mask[5:15, 10:30] = 1
-    person = Person() if kind == "map" else Person(mask=encode_map(255 * mask))
-    picture, _ = drawn(grey(people=(person,), maps={"persons": encode_map(mask)} if kind == "map" else {}))
+    person = Person() if kind == "map" else Person(mask=encode_png(255 * mask))
+    picture, _ = drawn(grey(people=(person,), maps={"persons": encode_png(mask)} if kind == "map" else {}))
     changed = (picture != GREY).any(-1)[16:48]
     assert changed[8, 18:46].all()
     assert changed[23, 18:46].all()
@@ -113,7 +113,7 @@ def test_insets(drawn):
     parts, depth = np.zeros((20, 40), np.uint8), np.zeros((20, 40), np.uint16)
     parts[:, 20:], depth[:, :10], depth[:, 10:20] = 3, 1000, 3000
     normals = np.full((20, 40, 3), (255, 0, 128), np.uint8)
-    maps = {name: encode_map(pixels) for name, pixels in {"parts": parts, "depth": depth, "normals": normals}.items()}
+    maps = {name: encode_png(pixels) for name, pixels in {"parts": parts, "depth": depth, "normals": normals}.items()}
     _, beside = drawn(grey(maps=maps))
     inset = (SIDE - 8) // 3
     assert beside.shape[1] == inset + 4

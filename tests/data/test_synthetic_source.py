@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.data.encoding import decode_picture
 from humanpose_cli.data.label_maps import decode_map
-from humanpose_cli.data.loading.example import decode_picture
 from humanpose_cli.data.synthetic.generator import GROUPS_PER_IDENTITY, SyntheticSource, activities_of
 from humanpose_cli.data.synthetic.imperfect_fits import imperfect_fit
 from humanpose_cli.data.synthetic.labels import encoded_maps
@@ -92,7 +92,7 @@ def test_shares_of_the_splits_are_about_those_asked_for():
 def test_labels_agree_with_each_other(singles):
     body = default_body()
     for _, sample in singles:
-        picture = decode_picture(sample.image, sample.name)
+        picture = decode_picture(sample.image)
         assert picture.shape == (64, 64, 3)
         persons = decode_map("persons", sample.maps["persons"])
         assert persons.max() == len(sample.people)
@@ -138,7 +138,7 @@ def test_pairs_show_one_person_in_two_poses_before_one_background():
         )
         assert first.focal == second.focal
         assert first.sequence == second.sequence == group.name
-        pictures = [decode_picture(s.image, s.name).astype(int) for s in (first, second)]
+        pictures = [decode_picture(s.image).astype(int) for s in (first, second)]
         empty = [decode_map("persons", s.maps["persons"]) == 0 for s in (first, second)]
         far = np.abs(pictures[0] - pictures[1])[empty[0] & empty[1]]
         assert np.median(far) < 12

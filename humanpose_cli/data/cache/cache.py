@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.data.cache.encoded import decode_map, decode_picture
 from humanpose_cli.data.cache.index import link_name
 from humanpose_cli.data.cache.samples import read_person, read_sample
 from humanpose_cli.data.cache.schema import COLUMNS, INDEX_NAME, SHARD_PATTERN
 from humanpose_cli.data.cache.shard_reader import TableFile
 from humanpose_cli.data.cache.shard_set import ShardEntry, ShardSet
 from humanpose_cli.data.cache.tables import TableView, checked_rows
+from humanpose_cli.data.encoding import decode_picture, decode_png
 from humanpose_cli.data.samples import LABEL_MAPS, Person, Sample
 from humanpose_cli.errors import InputError, UsageError
 
@@ -258,7 +258,7 @@ class Cache:
         data = shard.encoded(path, local)
         if not data:
             return None
-        pixels = decode_map(data)
+        pixels = decode_png(data)
         if pixels is None:
             raise self._undecodable(shard, picture, path)
         return pixels

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.conventions import SKELETONS
-from humanpose_cli.data.cache.encoded import EncodedHeader, read_header
 from humanpose_cli.data.cache.schema import Column, Kind, Rule
+from humanpose_cli.data.encoding import EncodedHeader, read_header
 from humanpose_cli.data.samples import LABEL_MAPS, Person, Sample
 from humanpose_cli.errors import InputError
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from humanpose_cli.data.cache.cache import shard_entries
-from humanpose_cli.data.cache.encoded import decode_map, decoding_problem, read_header
 from humanpose_cli.data.cache.hdf5_files import Dataset, content_digest
 from humanpose_cli.data.cache.plausibility import label_problems, map_problem
 from humanpose_cli.data.cache.relations import index_problems, relation_problems
@@ -22,6 +21,7 @@ from humanpose_cli.data.cache.schema import INDEX_NAME, SHARD_PATTERN, Kind
 from humanpose_cli.data.cache.shard_reader import TableFile
 from humanpose_cli.data.cache.shard_set import ShardEntry
 from humanpose_cli.data.cache.stored_file import Place, StoredFile, dataset_checksums
+from humanpose_cli.data.encoding import decode_png, decoding_problem, read_header
 from humanpose_cli.errors import InputError
 
 __all__ = ["FileReport", "Problem", "Verification", "verify_cache"]
@@ -220,5 +220,5 @@ def _encoded_problem(path: str, data: bytes, checksum: int, size: list[int], peo
         return f"cannot be decoded ({problem})"
     if not path.startswith("pictures/maps/"):
         return ""
-    pixels = decode_map(data)
+    pixels = decode_png(data)
     return "cannot be decoded" if pixels is None else map_problem(path.rpartition("/")[2], pixels, people)

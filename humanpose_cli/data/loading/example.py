@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.data.encoding import decode_picture, decode_png
 from humanpose_cli.data.label_maps import decode_map
 from humanpose_cli.data.samples import Person, Sample
 from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.cameras import default_focal
 
-__all__ = ["Example", "decode_picture", "example_of"]
+__all__ = ["Example", "example_of"]
 
 Array = NDArray[Any]
 
@@ -49,14 +49,6 @@ class Example:
         return self.image.shape[1], self.image.shape[0]
 
 
-def decode_picture(data: bytes, name: str) -> NDArray[np.uint8]:
-    """JPEG or PNG bytes → (H, W, 3) uint8 RGB; InputError names the sample whose picture is damaged."""
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None:
-        raise InputError(name, "its picture cannot be decoded", expected="JPEG or PNG", got=f"{len(data)} bytes")
-    return np.asarray(pixels, np.uint8)
-
-
 def example_of(sample: Sample, person: int = 0, maps: tuple[str, ...] | None = None) -> Example:
     """Decode a sample for one of its people; their mask comes from the `persons` map where it is not given itself.
 
@@ -67,25 +59,24 @@ def example_of(sample: Sample, person: int = 0, maps: tuple[str, ...] | None = N
     decoded = {name: decode_map(name, sample.maps[name]) for name in wanted}
     mask = None
     if labels.mask is not None:
-        mask = _grey(labels.mask, sample.name)
+        mask = _decoded(decode_png(labels.mask), sample.name, "mask")
     elif "persons" in sample.maps:
         persons = decoded["persons"] if "persons" in decoded else decode_map("persons", sample.maps["persons"])
         mask = np.where(persons == person + 1, np.uint8(255), np.uint8(0))
     width, height = sample.size
     return Example(
         sample.name,
-        decode_picture(sample.image, sample.name),
+        _decoded(decode_picture(sample.image), sample.name, "picture"),
         default_focal(width, height) if sample.focal is None else sample.focal,
         sample.principal_point or (width / 2, height / 2),
         labels,
         decoded,
         mask,
-        None if labels.detected_mask is None else _grey(labels.detected_mask, sample.name),
+        None if labels.detected_mask is None else _decoded(decode_png(labels.detected_mask), sample.name, "mask"),
     )
 
 
-def _grey(data: bytes, name: str) -> NDArray[np.uint8]:
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if pixels is None:
-        raise InputError(name, "its mask cannot be decoded", expected="PNG", got=f"{len(data)} bytes")
-    return np.asarray(pixels, np.uint8)
+def _decoded(values: Array | None, name: str, what: str) -> Array:
+    if values is None:
+        raise InputError(name, f"its {what} cannot be decoded", remedy="hpc cache verify tells what else is damaged")
+    return values
