@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from humanpose_cli.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.data.cache.cache import Cache
+from humanpose_cli.data.encoding import decode_picture, decode_png
 from humanpose_cli.data.samples import Person, Sample
 from humanpose_cli.errors import UsageError
 from humanpose_cli.rendering.overlay import OverlayOptions, draw_keypoints
@@ -135,12 +136,12 @@ class _Tile:
         return canvas
 
     def picture(self) -> Pixels:
-        decoded = _decode(self.sample.image, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        decoded = _known(decode_picture(self.sample.image))
         return self._placed(decoded, cv2.INTER_AREA if self.scale < 1 else cv2.INTER_CUBIC)
 
     def map(self, name: str) -> NDArray[Any]:
         """A label map in the square, neighbours never mixed."""
-        return self._placed(_decode(self.sample.maps[name], cv2.IMREAD_UNCHANGED), cv2.INTER_NEAREST)
+        return self._placed(_known(decode_png(self.sample.maps[name])), cv2.INTER_NEAREST)
 
     def masks(self) -> Iterator[NDArray[np.bool_] | None]:
         persons = self.map("persons") if "persons" in self.sample.maps else None
@@ -149,7 +150,7 @@ class _Tile:
             if persons is not None:
                 yield persons == number + 1
             elif data is not None:
-                yield self._placed(_decode(data, cv2.IMREAD_UNCHANGED), cv2.INTER_LINEAR) > 127
+                yield self._placed(_known(decode_png(data)), cv2.INTER_LINEAR) > 127
             else:
                 yield None
 
@@ -178,11 +179,10 @@ class _Tile:
         cv2.rectangle(canvas, corners[0], corners[1], tuple(int(255 * v) for v in colour), 1, cv2.LINE_AA)
 
 
-def _decode(data: bytes, flags: int) -> NDArray[Any]:
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+def _known(decoded: NDArray[Any] | None) -> NDArray[Any]:
     if decoded is None:
         raise ValueError("an encoded picture of the cache cannot be decoded")
-    return decoded[..., ::-1] if decoded.ndim == 3 else decoded
+    return decoded
 
 
 def _skeleton_points(person: Person, sample: Sample) -> tuple[Skeleton, NDArray[Any]] | None:
