@@ -6,7 +6,7 @@ them as it does on photographs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.data.encoding import decode_picture, encode_png
-from humanpose_cli.data.samples import Group, Person, Sample, Source, SourceInfo
+from humanpose_cli.data.samples import Person, Sample, Source
+from humanpose_cli.data.wrapping import LabellingSource
 from humanpose_cli.detection.given import people_in_boxes
 from humanpose_cli.detection.models import ModelPool
 from humanpose_cli.detection.person import DetectedPerson
@@ -26,37 +27,23 @@ __all__ = ["DetectedLabels"]
 _PRESENT = 0.3  # below it the detector sees nobody there, and says nothing worth learning from
 
 
-class DetectedLabels:
+class DetectedLabels(LabellingSource):
     """A source whose people also have what the detector sees in their boxes.
 
     views  looks beside the first one, averaged; each costs about 8 ms a person
     """
 
     def __init__(self, source: Source, views: int = 2) -> None:
-        self.source, self.views = source, views
+        super().__init__(source)
+        self.views = views
 
     def __reduce__(self) -> tuple[type, tuple[Source, int]]:
         return type(self), (self.source, self.views)
 
     @property
-    def info(self) -> SourceInfo:
-        """The source's, and how often the detector looked."""
-        told = self.source.info
-        return SourceInfo(told.name, {**told.options, "detector_views": self.views})
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """The source's notes."""
-        return tuple(getattr(self.source, "notes", ()))
-
-    def groups(self) -> Sequence[Group]:
-        """The source's groups."""
-        return self.source.groups()
-
-    def read(self, group: Group) -> Iterator[Sample]:
-        """The source's samples with what the detector says."""
-        for sample in self.source.read(group):
-            yield self.labelled(sample)
+    def added(self) -> Mapping[str, Any]:
+        """How often the detector looks."""
+        return {"detector_views": self.views}
 
     def labelled(self, sample: Sample) -> Sample:
         """One sample; people without a box, or whom the detector does not see, stay as they are."""

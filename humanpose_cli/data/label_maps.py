@@ -19,7 +19,7 @@ from torch import Tensor
 from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.data.encoding import decode_png, encode_png
 from humanpose_cli.data.samples import LABEL_MAPS
-from humanpose_cli.engine.rasterising import Raster, interpolate
+from humanpose_cli.engine.rasterising import Raster, interpolate, merge_meshes
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
@@ -118,14 +118,10 @@ class MeshStack:
     """
 
     def __init__(self, meshes: Iterable[Mesh]) -> None:
-        pairs = list(meshes)
-        vertices = [pair[0] for pair in pairs]
-        self.first_vertex = np.cumsum([0, *map(len, vertices)])
-        self.first_face = np.cumsum([0, *(len(pair[1]) for pair in pairs)])
-        shifts = self.first_vertex.tolist()
-        self.vertices = torch.cat(vertices) if pairs else torch.zeros(0, 3)
-        shifted = [pair[1].int() + shift for pair, shift in zip(pairs, shifts, strict=False)]
-        self.faces = torch.cat(shifted) if pairs else torch.zeros(0, 3, dtype=torch.int32)
+        pairs = list(meshes) or [(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int32))]
+        merged = merge_meshes([vertices[None] for vertices, _ in pairs], [faces for _, faces in pairs])
+        self.vertices, self.faces = merged.vertices[0], merged.faces
+        self.first_vertex, self.first_face = np.array(merged.first_vertex), np.array(merged.first_face)
 
     @cached_property
     def normals(self) -> Tensor:

@@ -7,7 +7,7 @@ tells itself is kept; only boxes are taken from the mesh, which reaches further 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -25,9 +25,10 @@ from humanpose_cli.data.label_maps import (
     encode_map,
     render_label_maps,
 )
-from humanpose_cli.data.samples import Group, Person, Sample, Source, SourceInfo
+from humanpose_cli.data.samples import Person, Sample, Source
 from humanpose_cli.data.sources.labels import project_points
 from humanpose_cli.data.visibility import joint_visibility
+from humanpose_cli.data.wrapping import LabellingSource
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.view import View
 
@@ -46,7 +47,7 @@ class _Posed:
     model: RiggedBody
 
 
-class RenderedLabels:
+class RenderedLabels(LabellingSource):
     """A source whose pictures also have what their bodies tell.
 
     source  any source
@@ -57,27 +58,13 @@ class RenderedLabels:
     """
 
     def __init__(self, source: Source, bodies: Mapping[str, RiggedBody], maps: Sequence[str] = RENDERED_MAPS) -> None:
-        self.source, self.bodies, self.maps = source, dict(bodies), tuple(maps)
+        super().__init__(source)
+        self.bodies, self.maps = dict(bodies), tuple(maps)
 
     @property
-    def info(self) -> SourceInfo:
-        """The source's, and what was drawn from which bodies."""
-        told = self.source.info
-        return SourceInfo(told.name, {**told.options, "rendered": list(self.maps), "bodies": sorted(self.bodies)})
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """The source's notes."""
-        return tuple(getattr(self.source, "notes", ()))
-
-    def groups(self) -> Sequence[Group]:
-        """The source's groups."""
-        return self.source.groups()
-
-    def read(self, group: Group) -> Iterator[Sample]:
-        """The source's samples with their labels."""
-        for sample in self.source.read(group):
-            yield self.labelled(sample)
+    def added(self) -> Mapping[str, Any]:
+        """What is drawn from which bodies."""
+        return {"rendered": list(self.maps), "bodies": sorted(self.bodies)}
 
     def labelled(self, sample: Sample) -> Sample:
         """One sample with its labels; unchanged where the camera, or everybody's body, is not known."""
