@@ -47,6 +47,7 @@ from torch import Tensor
 
 from humanpose_cli.bodies.parts import WARPING10
 from humanpose_cli.conventions import REPOSING19
+from humanpose_cli.engine.dispatch import without_autocast
 from humanpose_cli.errors import UsageError
 from humanpose_cli.geometry.similarity import fit_similarity
 
@@ -103,6 +104,7 @@ class WarpingParts:
     target_to_source: Tensor
 
 
+@without_autocast
 @torch.no_grad()
 def warping_parts(
     source: Tensor,

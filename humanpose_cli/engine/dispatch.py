@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from collections.abc import Callable, Sequence
+from functools import wraps
+from operator import index
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,11 +15,15 @@ from humanpose_cli.engine import runtime
 from humanpose_cli.engine.memo import TensorMemo
 from humanpose_cli.errors import UnavailableError, UsageError
 
-__all__ = ["Backend", "check_rows", "check_shape", "check_tensors", "uses_kernel"]
+__all__ = ["Backend", "check_rows", "check_shape", "check_size", "check_tensors", "uses_kernel", "without_autocast"]
 
 Backend = Literal["auto", "kernel", "reference"]
 
+R = TypeVar("R")
+
 logger = logging.getLogger("humanpose_cli.engine")
+
+_INTEGERS = (torch.int32, torch.int64, torch.int16, torch.int8, torch.uint8)
 
 _said: set[tuple[str, str]] = set()
 
@@ -53,6 +60,23 @@ def uses_kernel(backend: str, kernels: str, device: torch.device, unfit: str = "
     return False
 
 
+def without_autocast(compute: Callable[..., R]) -> Callable[..., R]:
+    """A function of tensors that automatic mixed precision leaves alone: positions in bfloat16 are off by pixels.
+
+    The first argument is a tensor on the device that the function computes on.
+    """
+
+    @wraps(compute)
+    def run(first: Tensor, *others: Any, **named: Any) -> R:
+        kind = first.device.type
+        if not torch.is_autocast_enabled(kind):
+            return compute(first, *others, **named)
+        with torch.autocast(kind, enabled=False):
+            return compute(first, *others, **named)
+
+    return run
+
+
 def check_shape(name: str, tensor: Tensor, *expected: int | str) -> None:
     """UsageError unless `tensor` has that shape; a string stands for any size and names it in the message."""
     shape = tensor.shape
@@ -64,6 +88,18 @@ def check_shape(name: str, tensor: Tensor, *expected: int | str) -> None:
             return
     text = ", ".join(map(str, expected))
     raise UsageError(name, "has the wrong shape", expected=f"({text})", got=str(tuple(shape)))
+
+
+def check_size(size: Sequence[int], *axes: str, least: int = 0) -> tuple[int, ...]:
+    """A picture's or volume's size as plain integers. UsageError unless it has these axes, each `least` or more."""
+    try:
+        numbers = tuple(index(number) for number in size)
+    except TypeError:
+        numbers = ()
+    if len(numbers) != len(axes) or min(numbers) < least:
+        wanted = f"({', '.join(axes)}), integers ≥ {least}"
+        raise UsageError("size", "is not known", expected=wanted, got=str(size))
+    return numbers
 
 
 def check_tensors(*rows: Tensor, **numbers: Tensor | None) -> None:
@@ -92,7 +128,7 @@ def check_tensors(*rows: Tensor, **numbers: Tensor | None) -> None:
 
 
 def _extremes(rows: Tensor) -> tuple[int, int]:
-    if rows.is_floating_point() or rows.dtype == torch.bool:
+    if rows.dtype not in _INTEGERS:
         raise UsageError("indices", "must be integers", got=str(rows.dtype))
     if not rows.numel():
         return 0, -1

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.engine.runtime import start
+from humanpose_cli.errors import UsageError
 
 __all__ = ["fresh", "launch", "matrices", "plain", "vectors"]
 
@@ -26,6 +27,9 @@ _MOST_COMMANDS = 1024
 
 # Bytes of a huge page; of a tensor that surely holds a whole one; and Linux's advice to use them.
 _HUGE_PAGE, _LARGE, _MADV_HUGEPAGE = 1 << 21, 1 << 22, 14
+
+# Warp counts threads, rows and the bytes from one row to the next in 32 bits.
+_MOST = (1 << 31) - 1
 
 # A tensor as a kernel's array of some Warp type; None stands for the tensor's own.
 Array = tuple[Tensor, Any]
@@ -45,7 +49,7 @@ _pool_lock = threading.Lock()
 
 def plain(tensor: Tensor) -> Array:
     """A tensor as a kernel's array of its own numbers, of any strides."""
-    return tensor, None
+    return tensor.resolve_neg(), None
 
 
 def vectors(tensor: Tensor, dtype: Any) -> Array:
@@ -94,6 +98,8 @@ def launch(kernel: Any, size: int, arguments: Sequence[Any], device: torch.devic
     """
     if size == 0:
         return
+    if size > _MOST:
+        raise UsageError("tensors", "are too large for one launch", expected=f"at most {_MOST} threads", got=str(size))
     if device.type != "cpu":
         stream = start().stream_from_torch(torch.cuda.current_stream(device))
         _run(kernel, 0, size, arguments, device, stream)
@@ -148,6 +154,7 @@ def _record(kernel: Any, begin: int, end: int, arguments: Sequence[Any], device:
             tensor, dtype = argument
             if not tensor.numel():
                 tensor = tensor.new_empty(tensor.shape)  # an empty tensor may have strides that Warp refuses
+            _check_reach(tensor)
             made = wp.from_torch(tensor, dtype=dtype, requires_grad=False, return_ctype=True)
             copy = type(made).from_buffer_copy(made)  # without the reference to the tensor that `made` keeps
             packed.append(copy)
@@ -156,6 +163,19 @@ def _record(kernel: Any, begin: int, end: int, arguments: Sequence[Any], device:
             packed.append(argument)
     command = wp.launch(kernel, end - begin, packed, device=wp.device_from_torch(device), record_cmd=True)
     return command, descriptors
+
+
+def _check_reach(tensor: Tensor) -> None:
+    """UsageError where Warp would cut off a size or stride, and the kernel read and write elsewhere."""
+    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
+        if size > _MOST or (size > 1 and stride * tensor.element_size() > _MOST):
+            raise UsageError(
+                "tensors",
+                "are too large for the kernels",
+                expected="less than 2 GiB from one row to the next, and 2³¹ rows",
+                got=f"{tuple(tensor.shape)} of {tensor.dtype}",
+                remedy="take fewer pixels, voxels or channels at once",
+            )
 
 
 def _threads() -> ThreadPoolExecutor:

@@ -11,7 +11,12 @@ from torch import Tensor
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.engine.dispatch import Backend
 from humanpose_cli.engine.rasterising.op import interpolate, rasterise
-from humanpose_cli.engine.skinning.op import forward_kinematics, skin_vertices
+from humanpose_cli.engine.skinning.op import (
+    axis_angle_to_rotations,
+    forward_kinematics,
+    pose_vertices,
+    skin_vertices,
+)
 from humanpose_cli.engine.warping.masks.op import capsule_masks
 from humanpose_cli.engine.warping.op import warp_parts
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -39,7 +44,10 @@ class SelfTestResult:
 
 
 def self_test(devices: Sequence[str] | None = None) -> list[SelfTestResult]:
-    """Runs every operation forwards and backwards, small, on each device (default: the CPU and every GPU)."""
+    """Runs every operation that has kernels, small, forwards and backwards where it is differentiable.
+
+    devices  by default the CPU and every GPU
+    """
     if devices is None:
         devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     return [_compare(op, run, device) for device in devices for op, run in _OPERATIONS.items()]
@@ -70,24 +78,50 @@ def _with_gradients(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> list
     return [*(o.detach() for o in outputs), *torch.autograd.grad(outputs, inputs, weights)]
 
 
-def _kinematics(backend: Backend, device: torch.device) -> Sequence[Tensor]:
+def _turning(backend: Backend, device: torch.device) -> Sequence[Tensor]:
+    axis_angles = _random(0, device, 50, 3)
+    axis_angles[:10] *= 1e-4
+    return _with_gradients([axis_angle_to_rotations(axis_angles.requires_grad_(), backend=backend)], [axis_angles])
+
+
+def _joints(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rotations, rest joints and scales of three bodies, which want gradients, and rest rotations."""
     joints = len(SMPL24)
     rotations = axis_angle_to_matrix(_random(1, device, 3, joints, 3)).requires_grad_()
     rest = _random(2, device, 3, joints, 3).requires_grad_()
     scales = (1 + 0.1 * _random(3, device, 3, joints)).requires_grad_()
-    turned = axis_angle_to_matrix(_random(4, device, joints, 3))
+    return rotations, rest, scales, axis_angle_to_matrix(_random(4, device, joints, 3))
+
+
+def _kinematics(backend: Backend, device: torch.device) -> Sequence[Tensor]:
+    *inputs, turned = _joints(device)
+    rotations, rest, scales = inputs
     outputs = forward_kinematics(rotations, rest, SMPL24.parents, scales, turned, backend=backend)
-    return _with_gradients(outputs, (rotations, rest, scales))
+    return _with_gradients(outputs, inputs)
+
+
+def _bones(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Four bones of each of 5000 vertices, and their weights."""
+    indices = (_random(8, device, 5000, 4).abs() * 1000).int() % len(SMPL24)
+    return indices, torch.softmax(_random(9, device, 5000, 4), -1)
 
 
 def _skinning(backend: Backend, device: torch.device) -> Sequence[Tensor]:
     shapes = ((2, 5000, 3), (2, 24, 3), (2, 24, 3, 3), (2, 24, 3))
     inputs = [_random(i, device, *shape).requires_grad_() for i, shape in enumerate(shapes)]
-    bones = (_random(8, device, 5000, 4).abs() * 1000).int() % 24
-    weights = torch.softmax(_random(9, device, 5000, 4), -1)
     vertices, joints, linear, positions = inputs
-    skinned = skin_vertices(vertices, joints, linear, positions, bones, weights, backend=backend)
+    skinned = skin_vertices(vertices, joints, linear, positions, *_bones(device), backend=backend)
     return _with_gradients([skinned], inputs)
+
+
+def _posing(backend: Backend, device: torch.device) -> Sequence[Tensor]:
+    vertices, translation = _random(5, device, 1, 5000, 3).requires_grad_(), _random(6, device, 3, 3).requires_grad_()
+    rotations, rest, scales, turned = _joints(device)
+    indices, weights = _bones(device)
+    posed, kinematics = pose_vertices(
+        vertices, indices, weights, rotations, rest, SMPL24.parents, scales, turned, translation, backend=backend
+    )
+    return _with_gradients([posed, *kinematics], [vertices, rotations, rest, scales, translation])
 
 
 def _scene(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -132,8 +166,10 @@ def _warping(backend: Backend, device: torch.device) -> Sequence[Tensor]:
 
 
 _OPERATIONS: dict[str, Callable[[Backend, torch.device], Sequence[Tensor]]] = {
+    "axis_angle_to_rotations": _turning,
     "forward_kinematics": _kinematics,
     "skin_vertices": _skinning,
+    "pose_vertices": _posing,
     "rasterise": _rasterising,
     "interpolate": _interpolating,
     "capsule_masks": _masking,

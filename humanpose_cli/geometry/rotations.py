@@ -58,7 +58,7 @@ class _AxisAngleToMatrix(torch.autograd.Function):
         outer = (0.5 * half * half * v)[:, :, None] * v[:, None, :]
         matrix = torch.addmm(outer.view(-1, 9), a * v, _generators(v.dtype, v.device))
         matrix[:, ::4] += angle.cos()
-        return matrix.view(*axis_angle.shape, 3)
+        return matrix  # flat (N, 9): a view made here could not be changed in place
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -90,7 +90,7 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
     """
     if axis_angle.shape[-1:] != (3,):
         raise UsageError("axis_angle", "has the wrong shape", expected="(..., 3)", got=str(tuple(axis_angle.shape)))
-    return _AxisAngleToMatrix.apply(axis_angle)
+    return _AxisAngleToMatrix.apply(axis_angle).view(*axis_angle.shape, 3)
 
 
 def matrix_to_quaternion(matrix: Tensor) -> Tensor:

@@ -229,8 +229,10 @@ def test_an_empty_map_has_no_place_and_no_gradient():
         ({"sigma": 1.0}, "sigma: must be three positive numbers"),
         ({"sigma": (1.0, 0.0, 1.0)}, "sigma: must be three positive numbers"),
         ({"sigma": (1.0, math.nan, 1.0)}, "sigma: must be three positive numbers"),
-        ({"size": (4, 0, 4)}, r"size: must be positive, expected \(D, H, W\)"),
-        ({"size": (4, 4)}, "size: must be positive"),
+        ({"size": (4, 0, 4)}, r"size: is not known, expected \(D, H, W\), integers ≥ 1"),
+        ({"size": (4, 4)}, "size: is not known"),
+        ({"size": (4, 4.0, 4)}, "size: is not known"),
+        ({"sigma": "wide"}, "sigma: must be three positive numbers"),
     ],
 )
 def test_heatmaps_refuse_what_does_not_fit(change, message):

@@ -1,4 +1,4 @@
-"""Memory for large results."""
+"""Memory for large results, and what a launch takes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from humanpose_cli.engine import launching
+from humanpose_cli.engine.rasterising import Raster, interpolate
+from humanpose_cli.errors import UsageError
 
 
 @pytest.fixture
@@ -49,3 +51,33 @@ def test_systems_without_huge_pages_are_not_asked(monkeypatch):
     assert launching._advice() is None
     assert launching.fresh(torch.zeros(1), (1 << 21,)).shape == (1 << 21,)
     launching._advice.cache_clear()
+
+
+def test_pictures_too_far_apart_for_a_kernel_are_refused():
+    """Their distance in memory would be cut to 32 bits. Nothing is written: the memory is only asked for."""
+    pixels = torch.empty((2, 1 << 15, 1 << 15), dtype=torch.int32)
+    with pytest.raises(UsageError, match=r"too large for the kernels, expected less than 2 GiB.*\(2, 32768, 32768\)"):
+        launching._check_reach(pixels)
+    launching._check_reach(pixels[:1])
+    launching._check_reach(pixels[..., :9].expand(2, -1, -1)[:1])
+    with pytest.raises(UsageError, match="too large"):
+        launching._check_reach(torch.empty(1, dtype=torch.uint8).expand(1 << 31))
+
+
+def test_kernels_refuse_what_they_cannot_reach():
+    face = torch.zeros((1,), dtype=torch.int32).as_strided((2, 2, 2), (0, 0, 0))
+    far = torch.empty((1 << 29) + 99, dtype=torch.float32).as_strided((2, 2, 2, 3), (1 << 29, 6, 3, 1))
+    raster = Raster(face, far, far[..., 0])
+    with pytest.raises(UsageError, match="too large for the kernels"):
+        interpolate(raster, torch.tensor([[0, 1, 2]]), torch.ones(2, 3, 1), backend="kernel")
+
+
+def test_more_threads_than_32_bits_count_are_refused():
+    with pytest.raises(UsageError, match="too large for one launch"):
+        launching.launch(None, 1 << 31, [], torch.device("cpu"))
+
+
+def test_numbers_that_torch_has_yet_to_negate_are_negated():
+    negated = torch._neg_view(torch.arange(3.0))
+    assert launching.plain(negated)[0].is_neg() is False
+    assert torch.equal(launching.plain(negated)[0], -torch.arange(3.0))

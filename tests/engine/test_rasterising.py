@@ -214,7 +214,7 @@ def test_agrees_with_embree(backend):
         ({"focal": torch.zeros(2)}, "focal: has the wrong shape"),
         ({"principal_point": torch.zeros(1, 3)}, "principal_point: has the wrong shape"),
         ({"focal": torch.zeros(1, dtype=torch.float64)}, "focal: has another dtype"),
-        ({"size": (-1, 5)}, "size: must not be negative"),
+        ({"size": (-1, 5)}, "size: is not known"),
         ({"near": 0.0}, "near: must be positive"),
         ({"near": float("nan")}, "near: must be positive"),
         ({"backend": "fast"}, "backend: is not known"),

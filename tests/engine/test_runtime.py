@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from humanpose_cli.engine import dispatch, kernel_cache, launching, runtime
+from humanpose_cli.engine import dispatch, kernel_cache, launching, rasterising, runtime, skinning, warping
 from humanpose_cli.engine.memo import TensorMemo
 from humanpose_cli.engine.self_test import self_test
 from humanpose_cli.engine.skinning import forward_kinematics
@@ -42,9 +42,11 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess:
 def test_importing_the_engine_loads_neither_torch_nor_warp():
     code = """
 import sys
-import humanpose_cli.engine, humanpose_cli.engine.skinning, humanpose_cli.engine.rasterising, humanpose_cli.engine.heatmaps
+import humanpose_cli.engine, humanpose_cli.engine.skinning, humanpose_cli.engine.rasterising
+import humanpose_cli.engine.heatmaps, humanpose_cli.engine.warping
 print([name for name in ("torch", "warp", "numpy") if name in sys.modules])
 import humanpose_cli.engine.skinning.op, humanpose_cli.engine.rasterising.op, humanpose_cli.engine.heatmaps.op
+import humanpose_cli.engine.warping.op, humanpose_cli.engine.warping.masks.op
 print("warp" in sys.modules)
 """
     assert python(code).stdout.splitlines() == ["[]", "False"]
@@ -167,7 +169,10 @@ def test_asking_for_the_kernel_and_not_getting_it_is_an_error(monkeypatch):
 
 def test_self_test_of_this_machine():
     results = self_test(["cpu"])
-    assert {"forward_kinematics", "skin_vertices", "rasterise", "interpolate"} <= {r.op for r in results}
+    chosen = {name for package in (rasterising, skinning, warping) for name in package.__all__
+              if "backend" in getattr(getattr(package, name), "__annotations__", {})}  # fmt: skip
+    # These two call `rasterise` and `capsule_masks`.
+    assert {r.op for r in results} == chosen - {"rasterise_samples", "projected_masks"}
     for result in results:
         assert result.ok, result
         assert result.error < 1e-5

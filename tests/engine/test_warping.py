@@ -193,7 +193,7 @@ def test_refuses_what_does_not_fit():
     refused(0, case.volume, "voxel_size", voxel_size=(1.0, 0.0, 1.0))
     refused(0, case.volume, "backend", backend="fast")
     refused(1, case.capsules.double(), "do not fit|another dtype")
-    with pytest.raises(UsageError, match="size: is no size of a volume"):
+    with pytest.raises(UsageError, match="size: is not known"):
         capsule_masks(case.capsules, case.part_of_capsule, 4, (3, 4))
     with pytest.raises(UsageError, match="capsules: has the wrong shape"):
         projected_masks(case.capsules, case.part_of_capsule, 4, (3, 4))

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from humanpose_cli.engine.dispatch import check_shape, check_tensors
+from humanpose_cli.engine.dispatch import check_shape, check_size, check_tensors
 from humanpose_cli.errors import UsageError
 
 __all__ = ["gaussian_heatmaps", "soft_argmax"]
@@ -46,12 +46,13 @@ def gaussian_heatmaps(joints: Tensor, sigma: Sequence[float] | Tensor, size: tup
     """
     check_shape("joints", joints, "B", "J", 3)
     check_tensors(joints=joints)
-    widths = torch.as_tensor(sigma, dtype=torch.float64).tolist()
-    if not isinstance(widths, list) or len(widths) != 3 or not all(width > 0 for width in widths):
+    try:
+        widths = tuple(map(float, sigma))
+    except (TypeError, ValueError):
+        widths = ()
+    if len(widths) != 3 or not all(width > 0 for width in widths):
         raise UsageError("sigma", "must be three positive numbers", expected="voxels along x, y, z", got=str(sigma))
-    if len(size) != 3 or min(size) < 1:
-        raise UsageError("size", "must be positive", expected="(D, H, W)", got=str(size))
-    heatmaps: Tensor = _Gaussians.apply(joints, tuple(widths), tuple(size))
+    heatmaps: Tensor = _Gaussians.apply(joints, widths, check_size(size, "D", "H", "W", least=1))
     return heatmaps
 
 
@@ -95,7 +96,11 @@ class _Gaussians(torch.autograd.Function):
         z = z * known.mT  # [B, D, J]
         rows = z[:, :, None].expand(-1, -1, width, -1).reshape(batch, depth, 1, width * count)
         plane = (y[:, :, None] * x[:, None]).reshape(batch, 1, height, width * count)
-        heatmaps = (rows * plane).view(batch, depth, height, width, count).permute(0, 4, 1, 2, 3)
+        # Not a view: those that a function makes may not be changed in place.
+        heatmaps = torch.empty(
+            (batch, count, *size), dtype=places.dtype, device=places.device, memory_format=torch.channels_last_3d
+        )
+        torch.mul(rows, plane, out=heatmaps.permute(0, 2, 3, 4, 1).view(batch, depth, height, width * count))
         ctx.save_for_backward(places, heatmaps)
         ctx.sigma = sigma
         return heatmaps

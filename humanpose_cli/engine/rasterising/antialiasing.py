@@ -16,7 +16,7 @@ from math import gcd
 
 from torch import Tensor
 
-from humanpose_cli.engine.dispatch import Backend
+from humanpose_cli.engine.dispatch import Backend, check_shape
 from humanpose_cli.engine.rasterising.op import Raster, rasterise
 from humanpose_cli.errors import UsageError
 
@@ -72,7 +72,10 @@ def rasterise_samples(
     Row b·samples + s holds sample s of picture b. Attributes interpolated there (with vertices repeated alike where
     they differ from picture to picture) become a picture through `average_samples`. Other arguments as `rasterise`.
     """
+    check_shape("vertices", vertices, "B", "V", 3)
     batch = vertices.shape[0]
+    check_shape("focal", focal, batch)
+    check_shape("principal_point", principal_point, batch, 2)
     offsets = principal_point.new_tensor(sample_offsets(samples))
     centres = (principal_point[:, None] + 0.5 - offsets).reshape(batch * samples, 2)
     return rasterise(
@@ -91,7 +94,10 @@ def average_samples(values: Tensor, samples: int) -> Tensor:
     """(B·samples, ...) → (B, ...), the mean over each pixel's samples; differentiable.
 
     Colours must be zero where no face is, as `interpolate` makes them: the mean then is multiplied by the coverage.
+    UsageError for a batch that is no multiple of `samples`.
     """
+    if samples < 1 or len(values) % samples:
+        raise UsageError("samples", "do not divide the batch", expected=f"a divisor of {len(values)}", got=str(samples))
     return values.unflatten(0, (-1, samples)).mean(1)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from humanpose_cli.engine.dispatch import Backend, check_rows, check_shape, check_tensors, uses_kernel
+from humanpose_cli.engine.dispatch import Backend, check_rows, check_shape, check_size, check_tensors, uses_kernel
 from humanpose_cli.engine.rasterising import reference
 from humanpose_cli.errors import UsageError
 
@@ -51,7 +51,7 @@ def rasterise(
 
     vertices         (B, V, 3) metres, camera axes
     faces            (F, 3) integer, the same mesh in every picture
-    focal            (B,) pixels; principal_point (B, 2) pixels
+    focal            (B,) pixels, positive; principal_point (B, 2) pixels
     near             metres; nothing nearer is seen, and faces that cross this depth are cut there
     cull_back_faces  leaves out faces seen from behind
 
@@ -64,9 +64,7 @@ def rasterise(
     check_shape("focal", focal, vertices.shape[0])
     check_shape("principal_point", principal_point, vertices.shape[0], 2)
     check_tensors(faces, vertices=vertices, focal=focal, principal_point=principal_point)
-    height, width = size
-    if height < 0 or width < 0:
-        raise UsageError("size", "must not be negative", expected="(height, width)", got=str(size))
+    height, width = check_size(size, "height", "width")
     if not near > 0:
         raise UsageError("near", "must be positive", expected="metres", got=str(near))
     check_rows("faces", faces, vertices.shape[1])
@@ -121,13 +119,15 @@ def vertex_visibility(
 
     A vertex is seen where it projects into the picture, at least one of its faces shows its front, and none of the
     four pixel centres around it hides it: its depth is at most the greatest of theirs plus `tolerance` metres.
-    raster, faces, vertices, focal and principal_point as given to and returned by `rasterise`.
+    raster, faces, vertices, focal and principal_point as given to and returned by `rasterise`. UsageError for shapes
+    that do not fit.
     """
     check_shape("faces", faces, "F", 3)
     check_shape("vertices", vertices, raster.face.shape[0], "V", 3)
     check_shape("focal", focal, vertices.shape[0])
     check_shape("principal_point", principal_point, vertices.shape[0], 2)
     check_tensors(faces, vertices=vertices, depth=raster.depth, focal=focal, principal_point=principal_point)
+    check_rows("faces", faces, vertices.shape[1])
     with torch.no_grad():
         batch, height, width = raster.depth.shape
         depth = vertices[..., 2]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from humanpose_cli.engine.dispatch import check_shape, check_tensors
+from humanpose_cli.engine.dispatch import check_shape, check_tensors, without_autocast
 from humanpose_cli.engine.launching import fresh
 
 __all__ = ["blend_shapes"]
@@ -22,6 +22,7 @@ _LARGE_PRODUCT = 2_000_000
 _FEW_SHAPES = 48
 
 
+@without_autocast
 def blend_shapes(template: Tensor, weights: Tensor, directions: Tensor) -> Tensor:
     """Vertices of shaped bodies, template + Σ_s weights_s directions_s → (B, V, 3) metres.
 
@@ -29,7 +30,8 @@ def blend_shapes(template: Tensor, weights: Tensor, directions: Tensor) -> Tenso
     weights     (B, S): betas, or the elements of relative rotations minus the identity, or both
     directions  (S, 3 V) metres per weight, in any memory layout
 
-    Differentiable to all of them, any number of times. UsageError for shapes that do not fit.
+    Differentiable to all of them, any number of times. The last bits depend on the number of CPU threads, as those of
+    torch's matrix products do. UsageError for shapes that do not fit.
     """
     check_shape("template", template, "V", 3)
     check_shape("weights", weights, "B", "S")

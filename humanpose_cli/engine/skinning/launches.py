@@ -89,9 +89,10 @@ def _like(tensor: Tensor) -> Tensor:
 def turn(axis_angles: Tensor) -> Tensor:
     """Rotations (..., 3, 3) of axis-angles (..., 3) in radians."""
     flat = axis_angles.reshape(-1, 3)
-    out = flat.new_empty((len(flat), 3, 3))
-    launch(kernel.turn, len(flat), [_vectors(flat), _matrices(out)], flat.device, len(flat) * _TURN_COST)
-    return out.view(*axis_angles.shape, 3)
+    out = axis_angles.new_empty((*axis_angles.shape, 3))
+    arguments = [_vectors(flat), _matrices(out.view(-1, 3, 3))]
+    launch(kernel.turn, len(flat), arguments, flat.device, len(flat) * _TURN_COST)
+    return out
 
 
 def turn_adjoint(axis_angles: Tensor, grad: Tensor) -> Tensor:
@@ -116,7 +117,7 @@ class _Nothing(NamedTuple):
 @lru_cache(maxsize=16)
 def _nothing(device: torch.device) -> _Nothing:
     def empty(*shape: int) -> Tensor:
-        return torch.empty(shape, device=device)
+        return torch.empty(shape, dtype=torch.float32, device=device)
 
     return _Nothing(
         plain(empty(0, 0)),

@@ -11,12 +11,14 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from humanpose_cli.engine.dispatch import without_autocast
 from humanpose_cli.engine.skinning.tree import levels
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 __all__ = ["axis_angle_to_rotations", "forward_kinematics", "pose_vertices", "skin_vertices"]
 
 
+@without_autocast
 def axis_angle_to_rotations(axis_angles: Tensor) -> Tensor:
     """See `op.axis_angle_to_rotations`."""
     return axis_angle_to_matrix(axis_angles)
@@ -33,6 +35,7 @@ def _level_rows(parents: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], tuple[
     return tuple(rows)
 
 
+@without_autocast
 def forward_kinematics(
     rotations: Tensor,
     joints: Tensor,
@@ -42,6 +45,8 @@ def forward_kinematics(
     absolute: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See `op.forward_kinematics`; all joints of one level of the tree are computed together."""
+    if not len(parents):
+        return rotations, rotations, joints
     rows = _level_rows(tuple(parents))
     order = [j for level, _ in rows for j in level]
     place = sorted(range(len(order)), key=order.__getitem__)
@@ -69,6 +74,7 @@ def forward_kinematics(
     return rotations, linear, torch.cat(placed, 1)[:, place]
 
 
+@without_autocast
 def skin_vertices(
     vertices: Tensor,
     joints: Tensor,
@@ -78,7 +84,7 @@ def skin_vertices(
     bone_weights: Tensor,
 ) -> Tensor:
     """See `op.skin_vertices`."""
-    result = torch.zeros_like(positions[:, :1]).expand(-1, vertices.shape[1], -1)
+    result = positions.new_zeros((len(positions), vertices.shape[1], 3))
     for bone, weight in zip(bone_indices.long().unbind(1), bone_weights.unbind(1), strict=True):
         local = vertices - joints.index_select(1, bone)  # [B, V, 3]
         turned = (linear.index_select(1, bone) @ local[..., None]).squeeze(-1)

@@ -18,7 +18,7 @@ from humanpose_cli.engine.launching import launch, plain
 from humanpose_cli.engine.warping import kernel
 from humanpose_cli.engine.warping.masks.launches import part_masks
 from humanpose_cli.engine.warping.masks.op import flattened
-from humanpose_cli.engine.warping.memory import zeros
+from humanpose_cli.engine.warping.memory import zero_volume, zeros
 from humanpose_cli.engine.warping.pieces import PLAN_SIZE
 
 __all__ = ["warp_parts"]
@@ -99,24 +99,24 @@ def _arguments(shape: torch.Size, slab: int, tasks: int, plans: Tensor, masks: T
 
 
 def _warp(
-    rows: Tensor, shape: torch.Size, storage: str, plans: Tensor, masks: Tensor, kept: bool
+    rows: Tensor, shape: torch.Size, dtype: torch.dtype, plans: Tensor, masks: Tensor, kept: bool
 ) -> tuple[Tensor, Tensor]:
-    """Warped rows, and the winner of every number, or no rows of winners if they are not to be kept."""
+    """The warped volume, and the winner of every number, or no rows of winners if they are not to be kept."""
     batch, channels, depth = shape[:3]
     device, voxels = rows.device, rows.shape[0]
     winner = (voxels if kept else 0, channels)
     if _on_cpu(device):
-        out, winners = zeros(rows.shape, rows.dtype, device), zeros(winner, torch.uint8, device)
+        out, winners = zero_volume(shape, rows.dtype, device), zeros(winner, torch.uint8, device)
         tasks = batch * depth
-        arguments = _arguments(shape, 0, tasks, plans, masks, rows, rows, winners, out)
+        arguments = _arguments(shape, 0, tasks, plans, masks, rows, rows, winners, _rows(out))
         launch(kernel.warp_slabs, tasks, arguments, device, voxels * _VOXEL_COST)
     else:
-        out = torch.empty_like(rows)
+        out = torch.empty(shape, dtype=dtype, device=device, memory_format=torch.channels_last_3d)
         winners = torch.empty(winner, dtype=torch.uint8, device=device)
         tasks = voxels * (channels // 4 if channels % 4 == 0 else channels)
-        arguments = _arguments(shape, 0, 1, plans, masks, rows, rows, winners, out)
-        launch(kernel.warp_voxels[storage], tasks, arguments, device)
-    return out, winners
+        arguments = _arguments(shape, 0, 1, plans, masks, rows, rows, winners, _rows(out))
+        launch(kernel.warp_voxels[_storage(dtype)], tasks, arguments, device)
+    return out.to(dtype), winners
 
 
 def _to_volume(grad: Tensor, shape: torch.Size, storage: str, plans: Tensor, masks: Tensor, winners: Tensor) -> Tensor:
@@ -171,24 +171,25 @@ class _Warping(torch.autograd.Function):
         rows = _rows(volume)
         if not volume.numel() or not ctx.parts:
             ctx.save_for_backward()
-            return _volume(torch.zeros_like(rows), shape, volume.dtype)
+            return zero_volume(shape, volume.dtype, volume.device)
         size = (shape[2], shape[3], shape[4])
         plans, masks = _planned(size, capsules, part_of_capsule, transforms, *options)
-        out, winners = _warp(rows, shape, ctx.storage, plans, masks, to_volume or to_transforms)
+        out, winners = _warp(rows, shape, volume.dtype, plans, masks, to_volume or to_transforms)
         ctx.save_for_backward(plans, masks, winners, rows if to_transforms else None)
-        return _volume(out, shape, volume.dtype)
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         to_volume, to_transforms = ctx.needs_input_grad[:2]
         out_volume = out_transforms = None
-        if not ctx.saved_tensors:
+        saved = ctx.saved_tensors  # asked for once: checkpointing computes them then
+        if not saved:
             out_volume = torch.zeros_like(grad) if to_volume else None
             if to_transforms:
                 out_transforms = grad.new_zeros((ctx.shape[0], ctx.parts, 3, 4), dtype=torch.float32)
             return out_volume, out_transforms, None, None, None, None, None
-        plans, masks, winners, rows = ctx.saved_tensors
+        plans, masks, winners, rows = saved
         upstream = _rows(grad)
         known = ctx.shape, ctx.storage, plans, masks, winners
         if to_volume:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["zeros"]
+__all__ = ["zero_volume", "zeros"]
 
 _NUMPY = {torch.float32: np.float32, torch.uint8: np.uint8}
 
@@ -23,3 +23,14 @@ def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Ten
     if device.type == "cpu" and dtype in _NUMPY:
         return torch.from_numpy(np.zeros(tuple(shape), _NUMPY[dtype]))
     return torch.zeros(tuple(shape), dtype=dtype, device=device)
+
+
+def zero_volume(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros (B, C, D, H, W) in torch.channels_last_3d.
+
+    No view of another tensor: those that an autograd function makes and returns may not be changed in place.
+    """
+    batch, channels, *size = shape
+    if device.type == "cpu" and dtype in _NUMPY:
+        return torch.from_numpy(np.zeros((batch, *size, channels), _NUMPY[dtype]).transpose(0, 4, 1, 2, 3))
+    return torch.empty(tuple(shape), dtype=dtype, device=device, memory_format=torch.channels_last_3d).zero_()

@@ -11,12 +11,14 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from humanpose_cli.engine.dispatch import without_autocast
 from humanpose_cli.engine.warping.masks.op import flattened
 from humanpose_cli.engine.warping.masks.reference import part_masks
 
 __all__ = ["warp_parts"]
 
 
+@without_autocast
 def warp_parts(
     volume: Tensor,
     capsules: Tensor,

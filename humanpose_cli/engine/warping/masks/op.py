@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from humanpose_cli.engine.dispatch import Backend, check_rows, check_shape, check_tensors, uses_kernel
+from humanpose_cli.engine.dispatch import Backend, check_rows, check_shape, check_size, check_tensors, uses_kernel
 from humanpose_cli.engine.warping.masks import reference
 from humanpose_cli.errors import UsageError
 
@@ -48,8 +48,9 @@ def capsule_masks(
     Not differentiable. UsageError for shapes that do not fit.
     """
     check_capsules(capsules, part_of_capsule, parts, 7, softness, voxel_size)
-    if len(size) != 3 or min(size) < 0:
-        raise UsageError("size", "is no size of a volume", expected="(depth, height, width)", got=str(tuple(size)))
+    depth, height, width = check_size(size, "depth", "height", "width")
+    if parts < 0:
+        raise UsageError("parts", "must not be negative", got=str(parts))
     unfit = "" if capsules.dtype == torch.float32 else str(capsules.dtype)
     if uses_kernel(backend, _KERNELS, capsules.device, unfit):
         from humanpose_cli.engine.warping.masks import launches
@@ -58,7 +59,12 @@ def capsule_masks(
     else:
         compute = reference.part_masks
     return compute(
-        capsules.detach(), part_of_capsule.int(), parts, size, float(softness), tuple(map(float, voxel_size))
+        capsules.detach(),
+        part_of_capsule.int(),
+        parts,
+        (depth, height, width),
+        float(softness),
+        tuple(map(float, voxel_size)),
     )
 
 
@@ -80,13 +86,12 @@ def projected_masks(
     Pixels that no part covers are the background (warp3d, section 3.1: M_BG). Else as `capsule_masks`.
     """
     check_capsules(capsules, part_of_capsule, parts, 5, softness, (*pixel_size, 1.0))
-    if len(size) != 2 or min(size) < 0:
-        raise UsageError("size", "is no size of a picture", expected="(height, width)", got=str(tuple(size)))
+    height, width = check_size(size, "height", "width")
     return capsule_masks(
         flattened(capsules),
         part_of_capsule,
         parts,
-        (1, *size),
+        (1, height, width),
         softness=softness,
         voxel_size=(*pixel_size, 1.0),
         backend=backend,
