@@ -1,0 +1,35 @@
+"""From the warped features and the target pose to the picture of the person: D3D and D2D (section 3.1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from humanpose_cli.reposing.warp3d.blocks import Bottleneck, ResidualUnit3d, group_norm, to_plane
+from humanpose_cli.reposing.warp3d.config import GeneratorConfig
+
+__all__ = ["ProjectionDecoder"]
+
+
+class ProjectionDecoder(nn.Module):
+    """(B, C + C_pose, D, H, W) → colours (B, 3, S, S) −1 to 1 and a soft mask (B, 1, S, S) 0 to 1."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        channels = config.channels + config.pose_channels
+        self.units = nn.Sequential(*(ResidualUnit3d(channels) for _ in range(config.units[2])))
+        blocks: list[nn.Module] = []
+        channels *= config.depth
+        for stage, (width, count) in enumerate(zip(config.decoder_widths, config.decoder_blocks, strict=True)):
+            for block in range(count):
+                blocks.append(Bottleneck(channels, width, upsample=stage > 0 and block == 0))
+                channels = width
+        self.blocks = nn.Sequential(*blocks)
+        self.norm = group_norm(channels)
+        self.last = nn.Conv2d(channels, 4, 3, padding=1)
+
+    def forward(self, volume: Tensor) -> tuple[Tensor, Tensor]:
+        """volume  warped features and encoded pose, one behind the other"""
+        x = self.blocks(to_plane(self.units(volume)))
+        found = self.last(torch.relu(self.norm(x)))
+        return torch.tanh(found[:, :3]), torch.sigmoid(found[:, 3:])

@@ -1,0 +1,116 @@
+"""A trained generator from its weights file, and one crop reposed with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from humanpose_cli.conventions import REPOSING19
+from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.networks.weights_file import WeightsHeader, read_weights
+from humanpose_cli.reposing.warp3d.config import GeneratorConfig, generator_config_of
+from humanpose_cli.reposing.warp3d.generator import Generator
+
+__all__ = ["MODEL", "Reposed", "Warp3d", "generator_weights", "load_warp3d", "to_bytes", "to_network"]
+
+MODEL = "warp3d"
+# A pose counts if so many of its joints are known; fewer leave most of the parts without a place.
+_LEAST_JOINTS = 8
+
+
+@dataclass(frozen=True)
+class Reposed:
+    """A reposed crop.
+
+    image       (S, S, 3) uint8 RGB
+    foreground  (S, S, 3) uint8; mask (S, S) 0 to 1, for pasting the person into another picture
+    background  (S, S, 3) uint8 filled in
+    """
+
+    image: NDArray[np.uint8]
+    foreground: NDArray[np.uint8]
+    mask: NDArray[np.float32]
+    background: NDArray[np.uint8]
+
+
+class Warp3d:
+    """A generator that is ready to use, on one device, in evaluation mode."""
+
+    def __init__(self, generator: Generator, header: WeightsHeader, device: torch.device | str = "cpu") -> None:
+        self.generator = generator.eval().requires_grad_(False).to(device)
+        self.header, self.device = header, torch.device(device)
+
+    @property
+    def config(self) -> GeneratorConfig:
+        """Shapes of the generator; `config.size` is that of the crops."""
+        return self.generator.config
+
+    @torch.inference_mode()
+    def repose(self, image: NDArray[np.uint8], source: ArrayLike, target: ArrayLike) -> Reposed:
+        """A crop (S, S, 3) uint8 of a person with the pose `source` in the pose `target`.
+
+        source, target  (19, 3) pixels of the crop's volume frame, as `volume_frame.frame_joints` gives them
+
+        UsageError for crops of another size and for poses that cannot be drawn: of too few known joints, in one
+        point, or wholly outside the picture.
+        """
+        size = self.config.size
+        if image.shape != (size, size, 3) or image.dtype != np.uint8:
+            expected = f"({size}, {size}, 3) uint8"
+            raise UsageError("picture", "does not fit the network", expected=expected, got=f"{image.shape}")
+        poses = [_checked(name, pose, size) for name, pose in (("input pose", source), ("target pose", target))]
+        tensors = [torch.from_numpy(pose)[None].to(self.device) for pose in poses]
+        picture = to_network(torch.from_numpy(np.ascontiguousarray(image))[None].to(self.device))
+        made = self.generator(picture, *tensors)
+        colours = [to_bytes(found)[0].cpu().numpy() for found in (made.image, made.foreground, made.background)]
+        return Reposed(colours[0], colours[1], made.mask[0, 0].float().cpu().numpy(), colours[2])
+
+
+def to_network(pictures: Tensor) -> Tensor:
+    """(B, S, S, 3) uint8 → (B, 3, S, S) float32 −1 to 1, channels-last without a copy of their order."""
+    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_bytes(pictures: Tensor) -> Tensor:
+    """The inverse of `to_network`, rounded."""
+    return (127.5 * (pictures.float() + 1)).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+
+
+def generator_weights(generator: Generator) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+    """Tensors and config for a weights file."""
+    return generator.state_dict(), asdict(generator.config)
+
+
+def load_warp3d(path: Path, device: torch.device | str = "cpu") -> Warp3d:
+    """The generator in a weights file. InputError where the file is damaged, another model's or of other shapes."""
+    tensors, header = read_weights(path, MODEL)
+    generator = Generator(generator_config_of(header.config, path))
+    own = generator.state_dict()
+    for name in sorted(set(own) | set(tensors)):
+        expected, found = (str(tuple(t[name].shape)) if name in t else "nothing" for t in (own, tensors))
+        if expected != found:
+            raise InputError(path, f"does not fit its own config at {name}", expected=expected, got=found)
+    generator.load_state_dict(tensors)
+    return Warp3d(generator, header, device)
+
+
+def _checked(name: str, pose: ArrayLike, size: int) -> NDArray[np.float32]:
+    joints = np.asarray(pose, np.float32)
+    if joints.shape != (len(REPOSING19), 3):
+        raise UsageError(name, "is no pose", expected="(19, 3)", got=str(joints.shape))
+    known = joints[np.isfinite(joints).all(-1)]
+    if len(known) < _LEAST_JOINTS:
+        raise UsageError(name, "has too few known joints", expected=f"{_LEAST_JOINTS} of 19", got=str(len(known)))
+    if np.ptp(known, axis=0).max() < 0.02 * size:
+        raise UsageError(name, "has all joints in one point", remedy="positions in metres are expected, in camera axes")
+    if not ((known[:, :2] >= 0) & (known[:, :2] <= size)).all(-1).any():
+        got = f"x, y from {known[:, :2].min(0).round()} to {known[:, :2].max(0).round()}"
+        raise UsageError(name, "lies outside the crop", expected=f"joints within 0 to {size} pixels", got=got)
+    return joints
