@@ -17,15 +17,17 @@ _LEVELS = (-1.0, 0.0, 1.0)
 def code_colours(count: int) -> NDArray[np.float32]:
     """(count + 1, 3) RGB in −1…1, at most 26: row 0, black, for the background, then one for each part or joint.
 
-    Points of the colour cube's 3×3×3 grid, each as far as possible from those before it: few parts get its corners.
+    First the colour cube's corners, then other points of its 3×3×3 grid, each as far as possible from those before it.
     """
     grid = np.array(list(product(_LEVELS, repeat=3)), np.float32)
     if not 1 <= count < len(grid):
         raise ValueError(f"there are colours for 1 to {len(grid) - 1}, not {count}")
     chosen = [0]  # (−1, −1, −1)
     distance = np.linalg.norm(grid - grid[0], axis=1)
-    for _ in range(count):
-        following = int(distance.argmax())
+    corner = np.abs(grid).min(1) == 1
+    for number in range(count):
+        allowed = corner if number < corner.sum() - 1 else np.ones(len(grid), bool)
+        following = int(np.where(allowed, distance, -1).argmax())
         chosen.append(following)
         distance = np.minimum(distance, np.linalg.norm(grid - grid[following], axis=1))
     colours = grid[chosen]

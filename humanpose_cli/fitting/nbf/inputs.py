@@ -30,7 +30,7 @@ from humanpose_cli.fitting.nbf.colours import code_colours
 from humanpose_cli.fitting.nbf.evidence import Evidence
 from humanpose_cli.fitting.nbf.pictures import normalised_picture
 
-__all__ = ["JOINTS14", "InputOptions", "blended", "colour_coded", "encode", "labels_of_parts", "stacked"]
+__all__ = ["JOINTS14", "InputOptions", "blended", "colour_coded", "encode", "labels_of_parts", "stacked", "torso_frame"]
 
 JOINTS14 = (
     *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
@@ -40,8 +40,10 @@ JOINTS14 = (
 """The joints of LSP by SMPL24's names."""
 
 _KINDS = ("rgb", "parts", "blended", "joints", "proxy")
+_UPRIGHT = np.diag([1.0, -1.0, -1.0])  # somebody who faces the camera
 _SPREAD = 0.025  # of the crop's side: standard deviation of a joint's Gaussian
 _LANDMARKS = len(BLAZEPOSE33)
+_TORSO = BLAZEPOSE33.indices(("left_hip", "right_hip", "left_shoulder", "right_shoulder"))
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class InputOptions:
     @property
     def numbers(self) -> int:
         """Length of the vector; 0 without one."""
-        return 6 * _LANDMARKS + 1 if self.kind == "proxy" and self.proxy != "heatmaps" else 0
+        return 9 * _LANDMARKS + 1 if self.kind == "proxy" and self.proxy != "heatmaps" else 0
 
     @property
     def segmented(self) -> bool:
@@ -97,7 +99,10 @@ class InputOptions:
 
 
 def encode(evidence: Evidence, options: InputOptions) -> dict[str, NDArray[np.float32]]:
-    """ "image" (C, size, size) and "vector" (N,), as far as the options have them, in about −1…1.
+    """The network's "image" (C, size, size) and "vector" (N,), as far as the options have them, in about −1…1.
+
+    With a vector comes "frame" (3, 3), `torso_frame` of the world landmarks: the rotations are told relative to it, so
+    that the network need not learn what a turned person looks like for every part anew.
 
     InputError where the evidence lacks what the encoding shows.
     """
@@ -183,18 +188,39 @@ def _proxy(evidence: Evidence, options: InputOptions) -> dict[str, NDArray[np.fl
         maps = _gaussians(landmarks, evidence.size, size)
         found["image"] = np.concatenate((maps, mask[None]))
     if options.numbers:
-        found["vector"] = _numbers(landmarks, evidence.world, evidence.size)
+        frame = _UPRIGHT if evidence.world is None else torso_frame(evidence.world)
+        found["vector"] = _numbers(landmarks, evidence.world, frame, evidence.size)
+        found["frame"] = frame.astype(np.float32)
     return found
 
 
-def _numbers(landmarks: NDArray, world: NDArray | None, crop: int) -> NDArray[np.float32]:
-    """(199,): places in −1…1 of the crop, confidence, world landmarks in metres, and whether these are known.
+def torso_frame(world: NDArray) -> NDArray[np.float64]:
+    """How hips and shoulders stand: world landmarks (..., 33, 3) → rotations (..., 3, 3), body to camera axes.
+
+    The y axis goes from the hips up to the shoulders, the x axis to the person's left; upright where that says nothing.
+    """
+    left_hip, right_hip, left, right = (world[..., row, :].astype(np.float64) for row in _TORSO)
+    up = left + right - left_hip - right_hip
+    side = left_hip - right_hip + left - right
+    y = up / np.maximum(np.linalg.norm(up, axis=-1, keepdims=True), 1e-9)
+    side = side - (side * y).sum(-1, keepdims=True) * y
+    length = np.linalg.norm(side, axis=-1, keepdims=True)
+    x = side / np.maximum(length, 1e-9)
+    frame = np.stack((x, y, np.cross(x, y)), -1)
+    known = (length > 1e-3) & (np.linalg.norm(up, axis=-1, keepdims=True) > 1e-3)
+    return np.where(known[..., None], frame, _UPRIGHT)
+
+
+def _numbers(landmarks: NDArray, world: NDArray | None, frame: NDArray, crop: int) -> NDArray[np.float32]:
+    """(298,): places in −1…1 of the crop, confidence, world landmarks in metres along the camera's axes and along the
+    frame's, and whether these are known.
 
     Points far outside the crop are the detector's confusion: they are kept within reach.
     """
     places = np.clip(2 * landmarks[:, :2] / crop - 1, -2, 2)
     metres = np.zeros((_LANDMARKS, 3)) if world is None else np.clip(world, -2, 2)
-    parts = (places.ravel(), landmarks[:, 2] - 0.5, metres.ravel(), [0.0 if world is None else 1.0])
+    known = [0.0 if world is None else 1.0]
+    parts = (places.ravel(), landmarks[:, 2] - 0.5, metres.ravel(), (metres @ frame).ravel(), known)
     return np.concatenate(parts).astype(np.float32)
 
 

@@ -94,12 +94,15 @@ class Regressor(nn.Module):
         self.register_buffer("mean_rotations", torch.eye(3).repeat(_JOINTS, 1, 1))
 
     def set_mean(self, betas: Tensor, rotations: Tensor) -> None:
-        """The data's mean shape (10,) and the mean (24, 3, 3) of its absolute rotations' matrices."""
+        """The data's mean shape (10,) and the mean (24, 3, 3) of its absolute rotations' matrices.
+
+        Of inputs with a frame, the mean of the rotations relative to it.
+        """
         self.mean_betas.copy_(betas)
         self.mean_rotations.copy_(rotations)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> BodyParameters:
-        """inputs  "image" (B, C, size, size) and "vector" (B, N), as far as the input has them."""
+        """inputs  "image" (B, C, size, size), "vector" (B, N) and "frame" (B, 3, 3), as far as the input has them."""
         seen = []
         if self.backbone is not None:
             seen.append(self.reduce(self.backbone.maps(inputs["image"]).stage4).flatten(1))
@@ -112,5 +115,7 @@ class Regressor(nn.Module):
         matrices = self.mean_rotations + rotations.unflatten(1, (_JOINTS, 3, 3))
         with torch.autocast(matrices.device.type, enabled=False):
             turned = project_to_rotation(matrices)
+            if "frame" in inputs:
+                turned = inputs["frame"][:, None] @ turned
         noise = log_noise.unflatten(1, (_JOINTS, 2)) + _FIRST_LOG_NOISE if self.options.noise else None
         return BodyParameters(self.mean_betas + betas, turned, noise)

@@ -17,6 +17,7 @@ from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.fitting.configs import load_tensors, options_of
 from humanpose_cli.fitting.nbf.evidence import picture_in_crop
 from humanpose_cli.fitting.nbf.framing import BOX_FILL
+from humanpose_cli.fitting.nbf.light_segmenter import LightSegmenter
 from humanpose_cli.fitting.nbf.pictures import normalised_picture
 from humanpose_cli.networks.deeplab import DeepLabSegmenter
 from humanpose_cli.networks.refinenet import RefineNetSegmenter
@@ -37,7 +38,7 @@ MODEL = "segmenter"
 
 
 class _Network(NamedTuple):
-    """Decoder "refinenet" or "deeplab", backbone, channels of the backbone's first stage and of RefineNet's blocks."""
+    """Decoder "refinenet", "deeplab" or "light", backbone, channels of its first stage and of the decoder's blocks."""
 
     family: str
     backbone: str
@@ -53,11 +54,11 @@ NETWORKS: dict[str, _Network] = {
     "refinenet-resnet18": _Network("refinenet", "resnet18", 64, (256, 128, 128, 128)),
     "deeplab-resnet101": _Network("deeplab", "resnet101"),
     "deeplab-vgg16": _Network("deeplab", "vgg16"),
-    "small": _Network("refinenet", "resnet18", 24, (64, 48, 32, 32), 1, 2),
-    "tiny": _Network("refinenet", "resnet18", 8, (16, 16, 16, 16), 1, 1),
-    "tiny-deeplab": _Network("deeplab", "resnet18", 8),
+    "small": _Network("light", "resnet18", 24, (96, 64, 48, 48)),
+    "tiny": _Network("light", "resnet18", 12, (48, 32, 24, 24)),
+    "tiny-deeplab": _Network("deeplab", "resnet18", 12),
 }
-"""Names of segmenters; the first five are the paper's and their smaller relatives."""
+"""Names of segmenters: the paper's and smaller relatives, and those that learn from scratch on a processor."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class SegmenterOptions:
     parts    1, 3, 6, 12 or 24; there is one class more, the background, which is the first
     crop     pixels of the sides of the picture it sees
     fill     share of the crop that the person's box takes
-    width, widths  instead of the network's own: channels of the backbone's first stage, of RefineNet's four blocks
+    width, widths  instead of the network's own: channels of the backbone's first stage, of the decoder's four blocks
     """
 
     network: str = "refinenet-resnet101"
@@ -105,9 +106,12 @@ def build_segmenter(options: SegmenterOptions) -> nn.Module:
     classes, width = 1 + options.parts, options.width or network.width
     if network.family == "deeplab":
         return DeepLabSegmenter(classes, backbone=network.backbone, width=width)
+    layers = int(network.backbone.removeprefix("resnet"))
+    if network.family == "light":
+        return LightSegmenter(classes, layers=layers, width=width, widths=options.widths or network.widths)
     return RefineNetSegmenter(
         classes,
-        layers=int(network.backbone.removeprefix("resnet")),
+        layers=layers,
         width=width,
         widths=options.widths or network.widths,
         units=network.units,

@@ -80,7 +80,7 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
         regressor = Regressor(options.inputs, options.regressor)
         if options.backbone and regressor.backbone is not None:
             load_backbone(regressor.backbone, Path(options.backbone))
-        means = mean_parameters(self.people, options.body)
+        means = mean_parameters(self.people, options.body, options.inputs)
         if means is None:  # nobody's pose is known: an upright person who faces the camera
             upright = torch.diag(torch.tensor([1.0, -1.0, -1.0])).repeat(len(SMPL24), 1, 1)
             means = {"betas": torch.zeros(10), "rotations": upright}

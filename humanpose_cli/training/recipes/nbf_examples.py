@@ -21,7 +21,7 @@ from humanpose_cli.errors import UsageError
 from humanpose_cli.fitting.nbf.evidence import Evidence, evidence_of_example
 from humanpose_cli.fitting.nbf.framing import frame_box, frame_landmarks, root_pixel
 from humanpose_cli.fitting.nbf.imitation import imitate_errors
-from humanpose_cli.fitting.nbf.inputs import InputOptions, encode
+from humanpose_cli.fitting.nbf.inputs import InputOptions, encode, torso_frame
 from humanpose_cli.fitting.nbf.losses import LossOptions, keeps_3d
 from humanpose_cli.fitting.nbf.parameters import poses_to_rotations
 from humanpose_cli.fitting.nbf.pictures import normalised_picture
@@ -67,15 +67,13 @@ def needed_labels(inputs: InputOptions, losses: LossOptions, *, segmented: bool,
 
     segmented  whether a segmenter gives the parts, so that true ones are not needed
     """
-    needs = []
+    needs = ["joints"]  # they tell where a person is
     if inputs.segmented and not segmented:
         needs.append("parts")
     if inputs.kind == "proxy" or framing == "detector":
         needs.append("detected")
-    # Where all have 3-D labels, those who lack them teach nothing; else 2-D labels are enough.
-    needs.append("poses" if losses.needs_parameters and not losses.points2d else "joints")
-    if inputs.kind == "joints" and "joints" not in needs:
-        needs.append("joints")
+    if losses.needs_parameters and not losses.points2d:
+        needs.append("poses")  # who lacks them would teach nothing; else 2-D labels are enough
     return needs
 
 
@@ -204,8 +202,11 @@ class BodyExamples:
         return {"betas": betas, "rotations": rotations, "has_3d": np.bool_(keeps), "joints2d": joints2d}
 
 
-def mean_parameters(people: People, body: str) -> Mapping[str, torch.Tensor] | None:
-    """Mean `betas` (10,) and absolute `rotations` (24, 3, 3) before the fixed camera; None where no pose is known."""
+def mean_parameters(people: People, body: str, inputs: InputOptions) -> Mapping[str, torch.Tensor] | None:
+    """Mean `betas` (10,) and absolute `rotations` (24, 3, 3) before the fixed camera; None where no pose is known.
+
+    For inputs with a frame, rotations relative to that.
+    """
     if "poses" not in people.cache.people:
         return None
     poses, betas, trans = (torch.as_tensor(people.column(name)).float() for name in ("poses", "betas", "trans"))
@@ -217,4 +218,8 @@ def mean_parameters(people: People, body: str) -> Mapping[str, torch.Tensor] | N
     pelvis = rig.rest_joints(betas[known])[:, SMPL24.index("pelvis")]
     sight = pelvis + trans[known]
     turn = rotation_between(sight, torch.tensor(NBF_CAMERA.root).expand_as(sight))
-    return {"betas": betas[known].mean(0), "rotations": (turn[:, None] @ rotations).mean(0)}
+    turned = turn[:, None] @ rotations
+    if inputs.numbers:
+        frames = torso_frame(people.column("detected_world")[..., :3])
+        turned = torch.as_tensor(frames)[known].float().mT[:, None] @ turned
+    return {"betas": betas[known].mean(0), "rotations": turned.mean(0)}

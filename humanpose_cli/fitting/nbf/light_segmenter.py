@@ -1,0 +1,50 @@
+"""A segmenter that learns from scratch on a processor: a slim ResNet and a decoder with batch normalisation.
+
+RefineNet's decoder has no normalisation and leans on ImageNet's features; without them it learned an IoU of 0.07 in the
+steps in which this one learned 0.3 (96 pixels, 1,100 people, 680 steps of 16).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from humanpose_cli.networks.resnet import ResNet
+
+__all__ = ["LightSegmenter"]
+
+
+def _conv(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+class LightSegmenter(nn.Module):
+    """Picture → class scores; maps of four stages, each joined to the coarser ones' and convolved twice.
+
+    layers, width  of the ResNet; widths  channels of the decoder from the coarsest stage up
+    """
+
+    def __init__(self, classes: int, *, layers: int = 18, width: int = 24, widths: Sequence[int] = (96, 64, 48, 48)):
+        super().__init__()
+        self.backbone = ResNet(layers, width=width)
+        coarse_first = list(reversed(self.backbone.channels))
+        before = [0, *widths[:-1]]
+        self.blocks = nn.ModuleList(
+            nn.Sequential(_conv(own + coarser, out), _conv(out, out))
+            for own, coarser, out in zip(coarse_first, before, widths, strict=True)
+        )
+        self.head = nn.Conv2d(widths[-1], classes, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) → scores (B, classes, H, W)."""
+        maps = list(reversed(self.backbone.maps(image)))
+        joined = self.blocks[0](maps[0])
+        for block, own in zip(list(self.blocks)[1:], maps[1:], strict=True):
+            finer = interpolate(joined, size=own.shape[-2:], mode="bilinear", align_corners=False)
+            joined = block(torch.cat((own, finer), 1))
+        return interpolate(self.head(joined), size=image.shape[-2:], mode="bilinear", align_corners=False)
