@@ -49,6 +49,7 @@ class SegmenterTraining:
     segmenter      the network and its crop
     augmentation   of pictures
     learning_rate, weight_decay  of Adam
+    background     weight of the background's pixels in the loss, beside 1 of the parts' (the paper has no weights)
     backbone       file with ImageNet weights of the backbone; "" begins at random
     protocol       of the cache; "" for its own
     validation     people that a validation looks at, at most
@@ -58,12 +59,13 @@ class SegmenterTraining:
     augmentation: Augmentation = SEGMENTER_AUGMENTATION
     learning_rate: float = 2e-5
     weight_decay: float = 1e-4
+    background: float = 1.0
     backbone: str = ""
     protocol: str = ""
     validation: int = 512
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0 or self.weight_decay < 0 or self.validation < 1:
+        if min(self.learning_rate, self.background) <= 0 or self.weight_decay < 0 or self.validation < 1:
             raise UsageError("segmenter training", "is out of range", expected="rates above 0, validation of 1 or more")
 
 
@@ -74,11 +76,13 @@ _FROM_SCRATCH = Augmentation(math.radians(30), 0.3, 0.06, 0.5, 0.08, 0.3, 0.3, 1
 SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
     "paper": (SegmenterTraining(), TrainOptions(epochs=20, batch_size=5)),
     "small": (
-        SegmenterTraining(SegmenterOptions("small", crop=256, fill=0.72), _FROM_SCRATCH, 2e-3, 1e-5),
+        SegmenterTraining(SegmenterOptions("small", crop=256, fill=0.72), _FROM_SCRATCH, 2e-3, 1e-5, background=0.4),
         TrainOptions(epochs=12, batch_size=8, clip=1.0, average=0.995, log_every=50),
     ),
     "ablation": (
-        SegmenterTraining(SegmenterOptions("tiny", crop=96, fill=0.72), _FROM_SCRATCH, 3e-3, 1e-5, validation=96),
+        SegmenterTraining(
+            SegmenterOptions("tiny", crop=96, fill=0.72), _FROM_SCRATCH, 4e-3, 1e-5, background=0.4, validation=96
+        ),
         TrainOptions(epochs=8, batch_size=16, clip=1.0, average=0.98, log_every=20),
     ),
 }
@@ -128,7 +132,9 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
 
     def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         scores = self.model(batch["picture"]).float()
-        return {"loss": torch.nn.functional.cross_entropy(scores, batch["labels"])}
+        weights = scores.new_ones(scores.shape[1])
+        weights[0] = self.options.background
+        return {"loss": torch.nn.functional.cross_entropy(scores, batch["labels"], weights)}
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
         """iou, f1: means over the parts; iou_with_background, and f1 of each part by name."""
