@@ -81,7 +81,7 @@ def test_turned_lines_of_sight_turn_bodies(layer):
     left = CameraChange(1.0, 0.0, (200.0, 0.0), (200, 200))
     placed = place_in_picture(found, layer, [middle, left], torch.full((2,), 200.0), torch.full((2, 2), 100.0))
     turned = geodesic_angle(placed.rotations[0], placed.rotations[1])
-    np.testing.assert_allclose(np.rad2deg(turned), 45, atol=1.0)
+    np.testing.assert_allclose(np.rad2deg(turned.numpy()), 45, atol=1.0)
     # The body is at the left, and what faced the camera there still faces it.
     assert placed.joints[1, 0, 0] < -1
     sight = placed.joints[:, 0] / placed.joints[:, 0].norm(dim=-1, keepdim=True)

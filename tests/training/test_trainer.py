@@ -54,7 +54,7 @@ def test_a_model_learns_and_the_run_is_written_down(tmp_path):
     assert training[0]["twice"] == pytest.approx(2 * training[0]["loss"], rel=1e-5)
     rates = [line["learning_rate"] for line in training]
     assert rates == sorted(rates, reverse=True)
-    assert json.loads((tmp_path / "training.json").read_text())["options"]["epochs"] == 12
+    assert json.loads((tmp_path / "training.json").read_text())["loop"]["epochs"] == 12
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])

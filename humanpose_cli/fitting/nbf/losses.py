@@ -6,7 +6,8 @@ units of half the crop:
     L_lat = Σ ρ(R̂ − R) + Σ ρ(β̂ − β)     equation 6; ρ the absolute value or one of the appendix's others
     L_3D  = 24 mean |Ĵ − J|²             equation 7; the mean makes 24 joints, 91 landmarks and a mesh alike
     L_2D  = 24 mean |π Ĵ − π J|²         equation 8; over the points that are labelled
-    L_σ   = mean |e| / σ + log σ         e the joints' errors across and along the line of sight, σ told by the network
+    L_σ   = mean |e| / σ + log σ         e the joints' errors across and along the line of sight, σ told by the network;
+                                         not of the pelvis, which the errors are relative to
 
 each summed over the batch's samples with labels and divided by the batch's size, so that a sample without labels
 counts as zero (equation 9).
@@ -31,6 +32,7 @@ __all__ = ["LossOptions", "Robust", "Targets", "keeps_3d", "nbf_losses", "robust
 
 Robust = Literal["l1", "l2", "geman-mcclure", "tukey"]
 _KINDS = ("l1", "l2", "geman-mcclure", "tukey")
+_MOVING = [row for row, parent in enumerate(SMPL24.parents) if parent >= 0]
 _POINTS = ("joints", "landmarks", "vertices")
 
 
@@ -161,6 +163,8 @@ def _projected(points: Tensor, true: Tensor, targets: Targets, layer: BodyLayer,
 
 
 def _noise(log_noise: Tensor, error: Tensor, known: Tensor) -> Tensor:
+    # The pelvis is where it is by definition; its noise would shrink without end.
+    error, log_noise = error[:, _MOVING], log_noise[:, _MOVING]
     split = torch.stack((torch.linalg.vector_norm(error[..., :2], dim=-1), error[..., 2].abs()), -1)
     told = (split * (-log_noise).exp() + log_noise).flatten(1).mean(1)
     return (told * known).mean()

@@ -20,6 +20,7 @@ __all__ = ["Regressor", "RegressorOptions"]
 _JOINTS = len(SMPL24)
 _SHAPES = 10
 _FIRST_LOG_NOISE = -3.0  # 5 cm
+_LOG_NOISE = (-5.0, 1.0)  # 7 mm to 2.7 m
 
 
 @dataclass(frozen=True)
@@ -117,5 +118,7 @@ class Regressor(nn.Module):
             turned = project_to_rotation(matrices)
             if "frame" in inputs:
                 turned = inputs["frame"][:, None] @ turned
-        noise = log_noise.unflatten(1, (_JOINTS, 2)) + _FIRST_LOG_NOISE if self.options.noise else None
+        noise = None
+        if self.options.noise:
+            noise = (log_noise.unflatten(1, (_JOINTS, 2)) + _FIRST_LOG_NOISE).clamp(*_LOG_NOISE)
         return BodyParameters(self.mean_betas + betas, turned, noise)

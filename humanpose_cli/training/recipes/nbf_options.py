@@ -91,6 +91,7 @@ _SMALL_PROXY = replace(
     inputs=InputOptions("proxy", proxy="both", size=64),
     regressor=RegressorOptions(layers=18, width=20, reduced=24, noise=True),
     losses=LossOptions(latent=1.0, points3d=30.0, noise=2.0),
+    augmentation=BodyAugmentation(scale=0.15, errors=0.3),  # beside the detector's own
     framing="detector",
     learning_rate=7e-4,
 )
