@@ -25,6 +25,7 @@ COMMANDS = {
     "fit": "Find everyone's 3-D pose and shape in pictures and videos.",
     "repose": "Draw the people of photographs in another pose.",
     "preprocess": "Make a dataset cache: synthetic people, or a data set's files.",
+    "train": "Learn a model from a dataset cache.",
     "cache": "Tell what a dataset cache holds, verify it, or make its index anew.",
     "demo": "Fit and repose a photograph and a clip with known truth, and show them on a page.",
     "doctor": "Tell what works on this machine and how to mend the rest.",

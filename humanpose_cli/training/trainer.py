@@ -102,7 +102,8 @@ class _Loop:
         self.history = History(folder / "metrics.jsonl")
         self.progress = Progress()
         self.metrics: Mapping[str, float] = {}
-        self.since_save = time.monotonic()
+        self.since_save = self.started = time.monotonic()
+        self.first_step = 0
 
     def _loader(self) -> BatchLoader:
         o, g = self.options, self.group
@@ -121,7 +122,7 @@ class _Loop:
             self.history.go_back_to(0)
             write_json(
                 self.folder / "training.json",
-                {"model": self.recipe.name, "options": asdict(self.options), **self.recipe.describe()},
+                {"model": self.recipe.name, "loop": asdict(self.options), **self.recipe.describe()},
             )
 
     def load(self) -> None:
@@ -166,8 +167,8 @@ class _Loop:
         return found
 
     def run(self, stop: Callable[[], bool]) -> TrainResult:
-        started = time.monotonic()
-        before = self.progress.seconds
+        started = self.started = time.monotonic()
+        self.first_step, before = self.progress.step, self.progress.seconds
         while not self.progress.finished:
             self.recipe.model.train()
             for batch in self.loader:
@@ -272,16 +273,22 @@ class _Loop:
 
     def keep(self, name: str) -> None:
         tensors, config = self.recipe.weights()
-        training = {"steps": self.progress.step, "options": asdict(self.options), **self.recipe.describe()}
-        training["seconds"] = round(self.progress.seconds)
+        done = {"steps": self.progress.step, "seconds": round(self.progress.seconds)}
+        training = {**done, "loop": asdict(self.options), **self.recipe.describe()}
         header = WeightsHeader(self.recipe.name, config, training, self.metrics)
         write_weights(self.folder / name, tensors, header)
 
     def tell(self) -> None:
         if self.listener is not None and self.group.first:
             shown = {name: value / max(self.progress.summed, 1) for name, value in self.progress.sums.items()}
-            words = next((f"loss {value:.4g}" for name, value in shown.items() if name.endswith("loss")), "")
-            self.listener(self.progress.step, self.steps, words)
+            words = next((f"loss {value:.4g}, " for name, value in shown.items() if name.endswith("loss")), "")
+            self.listener(self.progress.step, self.steps, words + self.time_left())
+
+    def time_left(self) -> str:
+        """At the pace of this start."""
+        done = self.progress.step - self.first_step
+        minutes = (time.monotonic() - self.started) / max(done, 1) * (self.steps - self.progress.step) / 60
+        return f"{minutes / 60:.1f} h left" if minutes > 90 else f"{minutes:.0f} min left"
 
     def result(self, *, finished: bool) -> TrainResult:
         p = self.progress

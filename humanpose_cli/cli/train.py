@@ -1,0 +1,126 @@
+"""`hpc train`: learn a model from a dataset cache."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from humanpose_cli.cli.command import command
+from humanpose_cli.cli.config import apply_settings, field_names
+from humanpose_cli.cli.options import Device, Threads, nearest, resolve_device, use_threads
+from humanpose_cli.cli.session import Session
+from humanpose_cli.errors import ExitCode, UsageError
+from humanpose_cli.result import CommandResult, ItemResult, Status
+from humanpose_cli.training.models import MODELS
+
+__all__ = ["train"]
+
+_MODEL = typer.Argument(
+    metavar="MODEL",
+    help="; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) + ".",
+    show_default=False,
+)
+_DATA = typer.Option("--data", metavar="CACHE", help="Dataset cache of hpc preprocess. Needed.", show_default=False)
+_OUT = typer.Option("--out", metavar="RUN", help="Folder of the run. Default: runs/MODEL.", show_default=False)
+_PRESET = typer.Option(
+    "--preset", metavar="NAME", help="Settings that go together: small (for a CPU), paper, ablation."
+)
+_EPOCHS = typer.Option("--epochs", metavar="N", min=1, help="Passes over the data. Default: the preset's.")
+_BATCH = typer.Option("--batch-size", metavar="N", min=1, help="Examples of a step. Default: the preset's.")
+_WORKERS = typer.Option("--workers", metavar="N", min=0, help="Processes that decode pictures. Default: 1.")
+_SEED = typer.Option("--seed", metavar="N", min=0, help="Of weights, order and augmentation. Default: the preset's.")
+_MINUTES = typer.Option("--minutes", metavar="N", help="Stop, resumable, after so long. Default: never.")
+_RESUME = typer.Option("--resume/--no-resume", help="Go on with the checkpoint in the run's folder.")
+
+
+@command(columns=(("steps", "steps"), ("best", "best"), ("criterion", "criterion"), ("minutes", "minutes")), tunes=True)
+def train(
+    session: Session,
+    model: Annotated[str, _MODEL],
+    data: Annotated[Path | None, _DATA] = None,
+    out: Annotated[Path | None, _OUT] = None,
+    variant: Annotated[str, _PRESET] = "small",
+    epochs: Annotated[int | None, _EPOCHS] = None,
+    batch_size: Annotated[int | None, _BATCH] = None,
+    workers: Annotated[int | None, _WORKERS] = None,
+    seed: Annotated[int | None, _SEED] = None,
+    minutes: Annotated[float | None, _MINUTES] = None,
+    resume: Annotated[bool, _RESUME] = True,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> CommandResult:
+    """Learn a model from a dataset cache.
+
+    Writes best.safetensors, a checkpoint, metrics.jsonl, losses.png and sample pictures into the run's folder. An
+    interrupted run goes on with the same command and ends as if it had not been. Options without a flag are set by
+    name (--set learning_rate=1e-4). Under torchrun, all processes train one model.
+    """
+    if model not in MODELS:
+        raise UsageError("MODEL", "there is no such model", got=model, remedy=nearest(model, MODELS))
+    if data is None:
+        raise UsageError("--data", "is missing", expected="a dataset cache of hpc preprocess")
+    use_threads(threads)
+
+    import torch
+
+    from humanpose_cli.training.trainer import train as run
+
+    entry = MODELS[model]
+    options, loop = entry.preset(variant)
+    options, loop = _tuned(session, options, loop)
+    flags = {"epochs": epochs, "batch_size": batch_size, "workers": workers, "seed": seed, "minutes": minutes}
+    loop = replace(loop, **{name: value for name, value in flags.items() if value is not None})
+    recipe = entry.make(data, options, loop.seed)
+    folder = out or Path("runs") / model
+    # A step or a validation of a large network takes longer than a picture; farms grant half a minute.
+    session.stop.grace, session.stop.hard_limit = 15.0, 25.0
+    session.reporter.start(1)
+    session.reporter.item_started(model)
+    try:
+        with session.stop.item():
+            result = run(
+                recipe,
+                loop,
+                folder,
+                torch.device(resolve_device(device)),
+                resume=resume,
+                listener=lambda done, total, words: session.reporter.step(done, total, f"steps, {words}"),
+                stop=lambda: session.stop.requested,
+            )
+    finally:
+        session.reporter.finish()
+    return _result(session, model, folder, recipe.criterion, result)
+
+
+def _tuned(session: Session, options: Any, loop: Any) -> tuple[Any, Any]:
+    """Settings by name: those of the loop, and those of the model."""
+    of_loop = set(field_names(loop))
+    chosen: dict[bool, dict[str, Any]] = {True: {}, False: {}}
+    for key, value in session.settings.items():
+        chosen[key in of_loop][key] = value
+    return apply_settings(options, chosen[False]), apply_settings(loop, chosen[True])
+
+
+def _result(session: Session, model: str, folder: Path, criterion: str, result: Any) -> CommandResult:
+    details = {
+        "steps": result.step,
+        "steps_in_all": result.steps,
+        "finished": result.finished,
+        "criterion": criterion,
+        "best": result.best,
+        "best_step": result.best_step,
+        "minutes": round(result.seconds / 60, 1),
+        "metrics": dict(result.metrics),
+    }
+    outputs = tuple(str(path) for path in result.outputs)
+    messages: tuple[str, ...] = ()
+    status, code = Status.SUCCESS, ExitCode.OK
+    if not result.finished:
+        messages = (f"{folder}: {result.step} of {result.steps} steps are done; the same command goes on",)
+    if session.stop.signal_number is not None and not result.finished:
+        status, code = Status.INTERRUPTED, ExitCode(128 + session.stop.signal_number)
+    item = ItemResult(model, status, outputs, result.seconds, exit_code=code, details=details)
+    return CommandResult("train", status, (item,), messages, code)

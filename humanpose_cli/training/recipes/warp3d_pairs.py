@@ -1,0 +1,185 @@
+"""Pairs of pictures of one person in one clothing, cropped alike: what reposing learns from.
+
+A pair comes from one group of the cache (a pair, a clip, the videos or the pictures of one set of clothes). Where the
+protocol lists pairs, those are taken; where groups have more than two pictures and training draws for itself, every
+picture is an input once an epoch and its target is drawn anew from the others of its group.
+
+Crops. Where both pictures are of one camera (same size, focal length and principal point), both are cut out by the
+same frame, about both boxes of the person together, so that what stands still lies on the same pixels in both: the
+inpainted background of the input then is the target's. Other pairs (pictures of a catalogue) are cut out about each
+box. Augmentation is drawn once for a pair: both are turned, scaled, shifted, mirrored and recoloured alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.data.cache.cache import Cache
+from humanpose_cli.data.loading.augmentation import NO_AUGMENTATION, Augmentation, crop_example
+from humanpose_cli.data.loading.colour import ColourChange, change_colour
+from humanpose_cli.data.loading.example import Example, example_of
+from humanpose_cli.errors import InputError
+from humanpose_cli.reposing.warp3d.volume_frame import frame_of_example
+
+__all__ = ["FILL", "PairCrops", "Pairs", "drawn_pairs", "listed_pairs", "one_camera"]
+
+FILL = 0.86
+"""Share of the crop that the longer side of both boxes together takes."""
+_FEWEST_JOINTS, _SMALLEST_BOX = 12, 16.0
+_JOINTS = "joints/reposing19"
+
+Place = tuple[int, int]  # row of a picture, and of the person among its people
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Inputs, each with the targets that it may be paired with.
+
+    inputs   (picture, person) of each; targets the same of all that may be its target
+    """
+
+    cache: Cache
+    inputs: Sequence[Place]
+    targets: Sequence[Sequence[Place]]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def examples(self, number: int, random: np.random.Generator) -> tuple[Example, Example]:
+        """Input and a target of it, decoded with the masks of the person."""
+        chosen = self.targets[number][int(random.integers(len(self.targets[number])))]
+        first, second = (
+            example_of(self.cache.sample(row), person, maps=()) for row, person in (self.inputs[number], chosen)
+        )
+        return first, second
+
+
+def listed_pairs(cache: Cache, protocol: str, split: str) -> Pairs:
+    """The pairs that a protocol lists; those that do not show one usable person in both pictures are left out."""
+    rows = cache.pairs(protocol, split)
+    seen = _Seen(cache, np.unique(rows))
+    inputs: list[Place] = []
+    targets: list[Sequence[Place]] = []
+    for a, b in rows.tolist():
+        who = seen.shared((a, b))
+        if who is not None:
+            inputs.append(seen.places[a][who])
+            targets.append([seen.places[b][who]])
+    return Pairs(cache, inputs, targets)
+
+
+def drawn_pairs(cache: Cache, rows: NDArray[np.int64]) -> Pairs:
+    """Every picture of these rows with all others of its group that show the same person."""
+    seen = _Seen(cache, rows)
+    wanted = set(rows.tolist())
+    inputs: list[Place] = []
+    targets: list[Sequence[Place]] = []
+    for group in cache.groups.values():
+        pictures = [row for row in group if row in wanted]
+        who = seen.shared(pictures)
+        places = [seen.places[row][who] for row in pictures if who in seen.places[row]] if who is not None else []
+        for i, place in enumerate(places if len(places) > 1 else []):
+            inputs.append(place)
+            targets.append([*places[:i], *places[i + 1 :]])
+    return Pairs(cache, inputs, targets)
+
+
+class _Seen:
+    """Who is in which picture, as (identity, clothing), with labels that reposing needs.
+
+    places  row of a picture → who → their place; areas likewise → pixels of their box
+    """
+
+    def __init__(self, cache: Cache, rows: NDArray[np.int64]) -> None:
+        if not cache.labels.get(f"people/{_JOINTS}", 0):
+            raise InputError(
+                cache.path,
+                "lacks joints of reposing19 in space",
+                expected=f"people/{_JOINTS}",
+                remedy="make it from a source that gives them, or let hpc preprocess fit bodies",
+            )
+        self.places: dict[int, dict[tuple[str, str], Place]] = {}
+        self.areas: dict[int, dict[tuple[str, str], float]] = {}
+        for row in rows.tolist():
+            people = cache.people_of(row)
+            span = slice(people.start, people.stop)
+            self.places[row], self.areas[row] = {}, {}
+            if not len(people):
+                continue
+            joints, boxes = np.asarray(cache.people[_JOINTS][span]), np.asarray(cache.people["box"][span])
+            names = zip(cache.people["identity"][span], cache.people["clothing"][span], strict=True)
+            for place, (who, its, box) in enumerate(zip(names, joints, boxes, strict=True)):
+                sides = box[2:] - box[:2]
+                known = np.isfinite(its).all(-1) & (its[:, 3] > 0)
+                if known.sum() < _FEWEST_JOINTS or not max(sides) >= _SMALLEST_BOX:
+                    continue
+                key, area = (str(who[0]), str(who[1])), float(np.prod(sides))
+                if area > self.areas[row].get(key, 0):  # of people without names, the largest
+                    self.places[row][key], self.areas[row][key] = (row, place), area
+
+    def shared(self, rows: Sequence[int]) -> tuple[str, str] | None:
+        """Who is seen in two or more of these pictures, most of all; None: nobody."""
+        total: dict[tuple[str, str], list[float]] = {}
+        for row in rows:
+            for who, area in self.areas[row].items():
+                total.setdefault(who, []).append(area)
+        several = {who: sum(areas) for who, areas in total.items() if len(areas) > 1}
+        return max(several, key=lambda who: (several[who], who)) if several else None
+
+
+class PairCrops:
+    """Makes the arrays of a pair, of which a batch is collated.
+
+    input, target                (S, S, 3) uint8
+    source_joints, target_joints (19, 3) float32 pixels of the volume's frame, NaN where not known
+    source_mask, target_mask     (S, S) float32 0 or 1: where the person is seen
+    masks_known                  () float32 1 where the masks are known, else 0
+    """
+
+    def __init__(self, pairs: Pairs, size: int, augmentation: Augmentation = NO_AUGMENTATION) -> None:
+        self.pairs, self.size, self.augmentation = pairs, size, augmentation
+
+    def __call__(self, number: int, random: np.random.Generator) -> dict[str, NDArray[Any]]:
+        first, second = self._crops(*self.pairs.examples(number, random), random)
+        both = self._recoloured(np.concatenate((first.image, second.image)), random)
+        made: dict[str, NDArray[Any]] = {"input": both[: self.size], "target": both[self.size :]}
+        for name, crop in (("source", first), ("target", second)):
+            made[f"{name}_joints"] = frame_of_example(crop)
+            empty = np.zeros((self.size, self.size), np.float32)
+            made[f"{name}_mask"] = empty if crop.mask is None else (crop.mask > 127).astype(np.float32)
+        made["masks_known"] = np.float32(first.mask is not None and second.mask is not None)
+        return made
+
+    def _crops(self, first: Example, second: Example, random: np.random.Generator) -> tuple[Example, Example]:
+        if one_camera(first, second) and first.person.box is not None and second.person.box is not None:
+            a, b = first.person.box, second.person.box
+            box = np.concatenate((np.minimum(a[:2], b[:2]), np.maximum(a[2:], b[2:])))
+            first, second = (replace(e, person=replace(e.person, box=box)) for e in (first, second))
+        geometry = replace(self.augmentation, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
+        seed = int(random.integers(1 << 62))
+        a_crop, b_crop = (
+            crop_example(example, self.size, np.random.default_rng(seed), geometry, fill=FILL)
+            for example in (first, second)
+        )
+        return a_crop, b_crop
+
+    def _recoloured(self, both: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+        """Both pictures as one, for contrast is about the mean."""
+        a = self.augmentation
+        bright, contrast, saturation, hue = random.uniform(-1, 1, 4)
+        change = ColourChange(a.hue * hue, 1 + a.saturation * saturation, 1 + a.contrast * contrast, a.brightness * bright)
+        return change_colour(both, change)
+
+
+def one_camera(first: Example, second: Example) -> bool:
+    """Whether two pictures have the same size, focal length and principal point."""
+    return (
+        first.size == second.size
+        and bool(np.isclose(first.focal, second.focal, rtol=1e-4))
+        and bool(np.allclose(first.principal_point, second.principal_point, atol=0.01))
+    )

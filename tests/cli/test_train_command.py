@@ -1,0 +1,81 @@
+"""`hpc train` from the command line: a run, its interruption, wrong wishes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from humanpose_cli.data.cache.building import build_cache
+from humanpose_cli.data.synthetic.generator import SyntheticSource
+from humanpose_cli.data.synthetic.options import SyntheticOptions
+from humanpose_cli.networks.weights_file import read_header
+
+TINY = ("--preset", "ablation", "--set", "segmenter.crop=32", "--batch-size", "4", "--workers", "0", "--threads", "1")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("people")
+    build_cache(SyntheticSource(SyntheticOptions(count=32, size=48, texture_size=64, validation=0.4)), folder)
+    return str(folder)
+
+
+def test_a_model_is_trained_and_a_rerun_keeps_it(hpc, cache, tmp_path):
+    out = tmp_path / "run"
+    ran = hpc("train", "segmenter", "--data", cache, "--out", str(out), *TINY, "--epochs", "1", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.details["finished"]
+    assert ran.details["criterion"] == "iou"
+    header = read_header(out / "best.safetensors")
+    assert header.model == "segmenter"
+    assert header.training["loop"]["batch_size"] == 4
+    assert str(out / "best.safetensors") in ran.details["outputs"]
+    again = hpc("train", "segmenter", "--data", cache, "--out", str(out), *TINY, "--epochs", "1", "--json")
+    assert again.details["steps"] == ran.details["steps"]
+    other = hpc("train", "segmenter", "--data", cache, "--out", str(out), *TINY, "--epochs", "2")
+    assert other.code == 3
+    assert "another epochs" in other.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("segmentor", "--data", "x"), 2, "did you mean segmenter?"),
+        (("segmenter",), 2, "--data"),
+        (("segmenter", "--data", "nowhere"), 3, "nowhere"),
+        (("segmenter", "--data", "CACHE", "--preset", "huge"), 2, "--preset"),
+        (("segmenter", "--data", "CACHE", "--set", "learnin_rate=1"), 2, "learning_rate"),
+        (("segmenter", "--data", "CACHE", "--set", "precision=double"), 2, "precision"),
+        (("nbf", "--data", "CACHE", "--preset", "small-proxy"), 3, "--detections"),
+    ],
+)
+def test_wrong_wishes_are_told(hpc, cache, tmp_path, arguments, code, words):
+    given = [cache if text == "CACHE" else text for text in arguments]
+    ran = hpc("train", *given, "--out", str(tmp_path / "run"))
+    assert ran.code == code, ran.err
+    assert words in ran.err
+
+
+def test_sigterm_saves_and_the_run_goes_on(cache, tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "humanpose_cli.cli.main", "train", "segmenter", "--data", cache, "--out", str(out)]
+    command += [*TINY, "--epochs", "400", "--set", "log_every=1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        if (out / "metrics.jsonl").exists() and len((out / "metrics.jsonl").read_text().splitlines()) > 3:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 143, said
+    assert b"goes on" in said
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    done = subprocess.run([*command, "--minutes", "0.0001", "--json"], capture_output=True, check=True, text=True)
+    assert json.loads(done.stdout)["items"][0]["steps"] > lines[-1]["step"]
