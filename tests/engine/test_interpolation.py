@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -54,7 +56,7 @@ def test_faces_of_a_texture_may_differ_from_those_of_the_mesh(backend):
 
 
 @pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("channels", [0, 1, 3, 17])
+@pytest.mark.parametrize("channels", [0, 1, 3, 64, 100])
 def test_the_kernel_agrees_with_the_reference(device, channels, shared):
     drawn = sphere(3, batch=3, device=device)
     raster = drawn.raster("reference")
@@ -83,6 +85,47 @@ def test_the_kernel_takes_views_of_any_stride(device):
         for i in (interpolate(raster, drawn.faces, attributes, backend=b) for b in BACKENDS)
     ]
     torch.testing.assert_close(*summed, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_attributes_that_are_not_finite_stay_with_their_corners(device, value):
+    drawn = sphere(2, device=device)
+    raster = drawn.raster("reference")
+    attributes = random(1, drawn.vertices.shape[1], 3, dtype=torch.float32).to(device)
+    clean = interpolate(raster, drawn.faces, attributes, backend="kernel")
+    corner = int(drawn.faces[raster.face[raster.face >= 0][0], 0])
+    attributes[0, corner, 1] = value
+    found, expected = (interpolate(raster, drawn.faces, attributes, backend=b) for b in ("kernel", "reference"))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6, equal_nan=True)
+    assert torch.equal(found[..., ::2], clean[..., ::2])
+    touched = (drawn.faces == corner).any(1)[raster.face.clamp_min(0).long()] & (raster.face >= 0)
+    assert torch.equal(found[~touched], clean[~touched])
+    assert not found[touched][:, 1].isfinite().all()
+
+
+def test_only_attributes_that_require_a_gradient_make_one(device):
+    drawn = sphere(2, device=device)
+    raster = drawn.raster("kernel")
+    attributes = torch.ones(1, drawn.vertices.shape[1], 2, device=device)
+    assert not interpolate(raster, drawn.faces, attributes, backend="kernel").requires_grad
+    image = interpolate(raster, drawn.faces, attributes.requires_grad_(), backend="kernel")
+    (gradient,) = torch.autograd.grad(image.square().sum(), attributes, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_gradients_to_barycentrics_run_the_reference_or_are_refused():
+    drawn = sphere(2)
+    raster = drawn.raster("kernel")
+    attributes = torch.ones(1, drawn.vertices.shape[1], 2)
+    wanted = raster._replace(barycentrics=raster.barycentrics.clone().requires_grad_())
+    with pytest.raises(UsageError, match="barycentrics that require a gradient"):
+        interpolate(wanted, drawn.faces, attributes, backend="kernel")
+    image = interpolate(wanted, drawn.faces, attributes)
+    (gradient,) = torch.autograd.grad(image.sum(), wanted.barycentrics)
+    assert torch.equal(gradient, 2.0 * (raster.face >= 0)[..., None].expand_as(gradient))
+    with torch.no_grad():
+        assert interpolate(wanted, drawn.faces, attributes, backend="kernel").shape == image.shape
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -197,6 +240,14 @@ def test_hidden_cut_off_and_turned_away_vertices_are_not_visible():
     touching = scene(np.concatenate([on_screen(square, 2.004), on_screen(big, 2.0)]), both)
     assert visible(touching).all()
     assert not visible(touching, tolerance=0.001)[0, :4].any()
+
+
+def test_visibility_of_faces_that_are_not_there_is_refused():
+    drawn = sphere(1)
+    faces = drawn.faces.clone()
+    faces[3, 1] = drawn.vertices.shape[1]
+    with pytest.raises(UsageError, match="faces: points outside, expected 0 to 41, found 0 to 42"):
+        vertex_visibility(drawn.raster("kernel"), faces, drawn.vertices, drawn.focal, drawn.principal_point)
 
 
 def test_visibility_of_nothing():

@@ -119,3 +119,12 @@ def test_options_reach_the_rasteriser():
 def test_refuses_no_samples():
     with pytest.raises(UsageError, match="samples: must be positive"):
         sampled(sphere(1), 0)
+
+
+def test_refuses_batches_that_are_no_multiple_of_the_samples():
+    for values, samples in ((torch.zeros(5, 2), 2), (torch.zeros(4, 2), 0)):
+        with pytest.raises(UsageError, match="samples: do not divide the batch"):
+            average_samples(values, samples)
+    camera = torch.ones(1), torch.ones(1, 2)
+    with pytest.raises(UsageError, match="vertices: has the wrong shape"):
+        rasterise_samples(torch.zeros(4, 3), torch.zeros(0, 3, dtype=torch.int32), *camera, (4, 4))

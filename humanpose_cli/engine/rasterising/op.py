@@ -86,7 +86,7 @@ def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: B
     faces       (F, 3) integer rows into `attributes`: the mesh's own faces, or its UV faces
     attributes  (B, N, C) or (1, N, C), for example colours, normals or texture coordinates
 
-    Differentiable (once) to attributes. UsageError for shapes that do not fit.
+    Differentiable (once) to attributes; to barycentrics only by the reference. UsageError for shapes that do not fit.
     """
     check_shape("faces", faces, "F", 3)
     check_shape("attributes", attributes, "B", "N", "C")
@@ -97,7 +97,10 @@ def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: B
     check_rows("faces", faces, attributes.shape[1])
     check_rows("raster.face", raster.face, faces.shape[0], least=-1)
     faces = faces.int()
-    if uses_kernel(backend, _KERNELS, attributes.device, _unfit(attributes)):
+    unfit = _unfit(attributes)
+    if not unfit and raster.barycentrics.requires_grad and torch.is_grad_enabled():
+        unfit = "barycentrics that require a gradient"
+    if uses_kernel(backend, _KERNELS, attributes.device, unfit):
         from humanpose_cli.engine.rasterising import autograd
 
         compute = autograd.interpolate
