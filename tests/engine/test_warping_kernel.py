@@ -220,6 +220,18 @@ def test_ties_go_to_the_first_part_and_to_the_outside(device):
         assert not warped[0, 1].any()
 
 
+@pytest.mark.parametrize("parts", [1, 4])
+def test_zeros_of_a_relu_tie_with_the_outside(device, parts):
+    """Most numbers of such a volume are 0: where a part gives that, the zero outside of all parts has the gradient."""
+    case = random_case(parts=parts, device=device)
+    case = with_values(case, volume=case.volume.relu())
+    assert_same(case)
+    (gradient,) = torch.autograd.grad(case.warped("kernel").sum(), case.volume)
+    zeros = case.volume == 0
+    assert (gradient[zeros] == 0).any()
+    assert (gradient[zeros] != 0).any()  # those around which something greater is read
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_volumes_of_16_bits_are_computed_with_in_float32(device, dtype):
     case = random_case(2, 8, device=device).to(dtype)
