@@ -116,7 +116,7 @@ PRESETS: dict[str, Preset] = {
             depth=16,
             channels=16,
             pose_channels=8,
-            units=(1, 1, 2),
+            units=(1, 1, 1),
             stem=16,
             encoder_widths=(32, 64),
             encoder_blocks=(1, 1),
@@ -184,7 +184,8 @@ def generator_config_of(values: Mapping[str, Any], path: Path | str) -> Generato
         got = ", ".join(sorted(set(values) - known)) if isinstance(values, Mapping) else type(values).__name__
         raise InputError(path, "has a config that is no generator's", got=got, remedy="use the hpc that made it")
     try:
-        return GeneratorConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return GeneratorConfig(**plain)
     except (TypeError, UsageError) as error:
         raise InputError(path, f"has a config that cannot be built ({error})") from error
 

@@ -172,7 +172,9 @@ class PairCrops:
         """Both pictures as one, for contrast is about the mean."""
         a = self.augmentation
         bright, contrast, saturation, hue = random.uniform(-1, 1, 4)
-        change = ColourChange(a.hue * hue, 1 + a.saturation * saturation, 1 + a.contrast * contrast, a.brightness * bright)
+        change = ColourChange(
+            a.hue * hue, 1 + a.saturation * saturation, 1 + a.contrast * contrast, a.brightness * bright
+        )
         return change_colour(both, change)
 
 

@@ -1,0 +1,99 @@
+"""Metrics of pictures against scikit-image and by hand."""
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+
+from humanpose_cli.errors import UsageError
+from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground, ssim_map
+
+
+@pytest.fixture
+def pictures():
+    random = np.random.default_rng(0)
+    smooth = np.cumsum(random.normal(size=(3, 40, 37, 3)), axis=2)
+    first = (smooth - smooth.min()) / np.ptp(smooth)
+    second = np.clip(first + 0.1 * random.normal(size=first.shape), 0, 1)
+    return first, second
+
+
+def as_tensors(pictures):
+    return [torch.from_numpy(p).permute(0, 3, 1, 2) for p in pictures]
+
+
+def scikit(a, b, data_range=1.0):
+    return structural_similarity(
+        a,
+        b,
+        channel_axis=-1,
+        data_range=data_range,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )
+
+
+def test_ssim_is_scikit_images(pictures):
+    a, b = as_tensors(pictures)
+    for one in range(3):
+        mean, whole = scikit(pictures[0][one], pictures[1][one])
+        assert ssim(a, b)[one].item() == pytest.approx(mean, abs=1e-9)
+        np.testing.assert_allclose(ssim_map(a, b)[one].permute(1, 2, 0).numpy(), whole, atol=1e-9)
+
+
+def test_ssim_of_bytes_and_in_single_precision(pictures):
+    a, b = (np.rint(255 * p) for p in pictures)
+    mean, _ = scikit(a[0], b[0], 255)
+    found = ssim(*(t.float() for t in as_tensors((a, b))), data_range=255)
+    assert found[0].item() == pytest.approx(mean, abs=1e-4)
+
+
+def test_equal_pictures_and_symmetry(pictures):
+    a, b = as_tensors(pictures)
+    torch.testing.assert_close(ssim(a, a), torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(ssim(a, b), ssim(b, a))
+    assert (ssim(a, b) < 1).all()
+
+
+def test_the_foreground_alone(pictures):
+    a, b = as_tensors(pictures)
+    mask = torch.zeros(3, 1, 40, 37)
+    mask[0, 0, 10:20, 5:30] = 1
+    mask[1] = 1
+    found = ssim_foreground(a, b, mask)
+    assert found[0].item() == pytest.approx(ssim_map(a, b)[0, :, 10:20, 5:30].mean().item())
+    assert found[1].item() == pytest.approx(ssim_map(a, b)[1].mean().item())
+    assert found[2].isnan()
+
+
+def test_a_change_far_from_the_person_does_not_count(pictures):
+    a, _ = as_tensors(pictures)
+    mask = torch.zeros(3, 1, 40, 37)
+    mask[:, :, :10, :10] = 1
+    changed = a.clone()
+    changed[..., 30:, 30:] = 0
+    torch.testing.assert_close(ssim_foreground(a, changed, mask), torch.ones(3, dtype=torch.float64))
+    assert (ssim(a, changed) < 0.99).all()
+
+
+def test_ssim_has_gradients():
+    a = torch.rand(1, 1, 12, 12, dtype=torch.float64, requires_grad=True)
+    b = torch.rand(1, 1, 12, 12, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: ssim_map(x, b), a)
+
+
+def test_overlap_of_masks():
+    found, true = torch.zeros(3, 1, 4, 4), torch.zeros(3, 1, 4, 4)
+    found[0, 0, :2], true[0, 0, 1:3] = 0.9, 1
+    found[1, 0, 0] = 0.4
+    true[1, 0, 0] = 1
+    np.testing.assert_allclose(mask_iou(found, true), [1 / 3, 0, 1])
+
+
+def test_what_does_not_match():
+    with pytest.raises(UsageError, match="match"):
+        ssim(torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 15))
+    with pytest.raises(UsageError, match="match"):
+        mask_iou(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 5))

@@ -1,0 +1,118 @@
+"""Generators in weights files, and what they are asked to draw."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.networks.weights_file import WeightsHeader, read_weights, write_weights
+from humanpose_cli.reposing.warp3d.config import PRESETS, generator_config_of
+from humanpose_cli.reposing.warp3d.generator import Generator
+from humanpose_cli.reposing.warp3d.inference import (
+    MODEL,
+    Warp3d,
+    generator_weights,
+    load_warp3d,
+    to_bytes,
+    to_network,
+)
+from tests.reposing.test_warp3d_generator import MINI
+from tests.reposing.warp3d_poses import arm_raised, standing
+
+
+@pytest.fixture(scope="module")
+def generator():
+    torch.manual_seed(0)
+    return Generator(replace(MINI, warping="2d"))
+
+
+@pytest.fixture
+def weights(generator, tmp_path):
+    tensors, config = generator_weights(generator)
+    path = tmp_path / "warp3d.safetensors"
+    write_weights(path, tensors, WeightsHeader(MODEL, config, {"steps": 3}, {"ssim": 0.5}))
+    return path
+
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+
+
+def test_a_file_gives_the_same_generator(generator, weights):
+    loaded = load_warp3d(weights)
+    assert loaded.config == generator.config
+    assert loaded.header.training == {"steps": 3}
+    assert not loaded.generator.training
+    # Half precision is all that a file keeps.
+    halved = Generator(generator.config)
+    halved.load_state_dict({name: value.half().float() for name, value in generator.state_dict().items()})
+    source, target = standing(32)[0], arm_raised(32)[0]
+    found = loaded.repose(PICTURE, source, target)
+    expected = Warp3d(halved, loaded.header).repose(PICTURE, source, target)
+    np.testing.assert_array_equal(found.image, expected.image)
+    assert found.image.shape == found.background.shape == (32, 32, 3)
+    assert found.mask.shape == (32, 32)
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_configs_are_plain_json(name):
+    config = PRESETS[name].generator
+    with torch.device("meta"):
+        _, values = generator_weights(Generator(config))
+    assert generator_config_of(json.loads(json.dumps(values)), "file") == config
+
+
+def test_weights_of_another_shape(generator, weights, tmp_path):
+    tensors, header = read_weights(weights)
+    other = tmp_path / "other.safetensors"
+    write_weights(other, tensors, replace(header, config={**header.config, "channels": 8}))
+    with pytest.raises(InputError, match="does not fit its own config"):
+        load_warp3d(other)
+    write_weights(other, {k: v for k, v in tensors.items() if "stem" not in k}, header)
+    with pytest.raises(InputError, match=r"lifting\.stem.*nothing"):
+        load_warp3d(other)
+    write_weights(other, tensors, replace(header, config={"width": 3}))
+    with pytest.raises(InputError, match="width"):
+        load_warp3d(other)
+    write_weights(other, tensors, replace(header, config={**header.config, "stride": 5}))
+    with pytest.raises(InputError, match="cannot be built"):
+        load_warp3d(other)
+    write_weights(other, tensors, replace(header, model="segmenter"))
+    with pytest.raises(InputError, match="another model"):
+        load_warp3d(other)
+
+
+def lost_joints(pose):
+    pose[:12] = float("nan")
+    return pose
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (lost_joints(standing(32)[0]), "too few known joints"),
+        (torch.full((19, 3), 16.0), "all joints in one point"),
+        (standing(32)[0] + 100, "outside the crop"),
+        (standing(32)[0][:17], r"\(19, 3\)"),
+    ],
+)
+def test_poses_that_cannot_be_drawn(generator, weights, target, message):
+    with pytest.raises(UsageError, match=message):
+        load_warp3d(weights).repose(PICTURE, standing(32)[0], target)
+    with pytest.raises(UsageError, match="input pose"):
+        load_warp3d(weights).repose(PICTURE, target, standing(32)[0])
+
+
+def test_pictures_of_another_size(weights):
+    with pytest.raises(UsageError, match=r"\(32, 32, 3\)"):
+        load_warp3d(weights).repose(PICTURE[:16], standing(32)[0], standing(32)[0])
+
+
+def test_bytes_to_the_network_and_back():
+    pictures = torch.from_numpy(PICTURE)[None]
+    given = to_network(pictures)
+    assert given.is_contiguous(memory_format=torch.channels_last)
+    assert (given.min(), given.max()) == (-1, 1)
+    torch.testing.assert_close(to_bytes(given), pictures)
