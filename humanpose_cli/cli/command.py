@@ -62,6 +62,7 @@ class Invocation:
     """A command with all its values, ready to be carried out.
 
     values  the function's own parameters
+    given   names of those that stood on the command line
     """
 
     name: str
@@ -72,6 +73,7 @@ class Invocation:
     json: bool
     quiet: bool
     verbose: bool
+    given: frozenset[str] = frozenset()
 
 
 def build_command(name: str, module: str, carry_out: Callable[[Invocation], int]) -> TyperCommand:
@@ -87,12 +89,13 @@ def build_command(name: str, module: str, carry_out: Callable[[Invocation], int]
 
     def callback(context: typer.Context, **values: Any) -> int:
         settings = _leftover_settings(context, info)
+        given = frozenset(name for name in values if _is_given(context, name))
         universal = {flag: values.pop(flag) for flag in ("json", "quiet", "verbose")}
         for consumed in ("config", "set_", "preset"):
             values.pop(consumed, None)
         for group, kind in groups.items():
             values[group] = kind(**{f.name: values.pop(f.name) for f in dataclasses.fields(kind)})
-        return carry_out(Invocation(name, function, info, values, settings, **universal))
+        return carry_out(Invocation(name, function, info, values, settings, given=given, **universal))
 
     context_parameter = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     parameters = [context_parameter, *(p.replace(kind=p.KEYWORD_ONLY) for p in own), *_universal_parameters(info)]
@@ -103,6 +106,11 @@ def build_command(name: str, module: str, carry_out: Callable[[Invocation], int]
     built = typer.main.get_command(app)
     assert isinstance(built, TyperCommand)
     return built
+
+
+def _is_given(context: typer.Context, parameter: str) -> bool:
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _expanded(parameter: inspect.Parameter) -> list[inspect.Parameter]:

@@ -143,7 +143,7 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
         try:
             if "threads" in invocation.values:
                 use_threads(invocation.values["threads"])
-            session = Session(name, reporter, stop, as_json, tuple(arguments), invocation.settings)
+            session = Session(name, reporter, stop, as_json, tuple(arguments), invocation.settings, invocation.given)
             result = invocation.function(session, **invocation.values)
             return close(result, reporter, as_json=as_json, info=invocation.info)
         except BaseException as error:

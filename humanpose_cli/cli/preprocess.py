@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["preprocess"]
 
 _OF_SYNTHETIC, _OF_SETS = "Synthetic people", "Data sets and your own pictures"
+_FOR_SYNTHETIC = ("count", "size", "pairs", "clips", "backgrounds", "imperfect_fits")
+_FOR_SETS = ("fits", "densepose", "model", "fit", "allow_missing")
 
 _SOURCE = typer.Argument(
     metavar="SOURCE",
@@ -127,6 +129,7 @@ def preprocess(
 
     if pairs and clips is not None:
         raise UsageError("--pairs", "cannot be given together with --clips")
+    _refuse_flags_for_others(session, source, _FOR_SETS if source == SYNTHETIC else _FOR_SYNTHETIC)
     if source == SYNTHETIC:
         made: dict[str, Any] = {
             "count": count,
@@ -142,7 +145,8 @@ def preprocess(
         given = {"fits": fits, "densepose": densepose}
         options: dict[str, Any] = {name: str(path) for name, path in given.items() if path is not None}
         options |= {"allow_missing": True} if allow_missing else {}
-        request = replace(_of_folder(session, source, root, options), models=tuple(model or ()), fit=fit)
+        request = _of_folder(session, source, root, options, seed)
+        request = replace(request, models=tuple(model or ()), fit=fit)
     request = replace(request, detections=detections)
     started = time.monotonic()
     session.reporter.start(1)
@@ -161,7 +165,22 @@ def preprocess(
         )
     finally:
         session.reporter.finish()
-    return _result(source, result, time.monotonic() - started)
+    for failed in result.failed:
+        session.reporter.debug(failed.trace)
+    told = _result(source, result, time.monotonic() - started)
+    for item in told.items:
+        session.reporter.item_finished(item)  # says what failed, and why
+    return told
+
+
+def _refuse_flags_for_others(session: Session, source: str, others: tuple[str, ...]) -> None:
+    """UsageError for a flag that the source would pass over. What comes from settings files may be meant for another
+    run.
+    """
+    for name in others:
+        if name in session.given:
+            flag = "--no-fit" if name == "fit" else f"--{name.replace('_', '-')}"
+            raise UsageError(flag, f"is not for {source}", remedy="leave it out")
 
 
 def _synthetic(session: Session, made: dict[str, Any], root: Path | None) -> SourceRequest:
@@ -171,7 +190,7 @@ def _synthetic(session: Session, made: dict[str, Any], root: Path | None) -> Sou
     return SourceRequest(SYNTHETIC, root, synthetic=session.tune(SyntheticOptions(**made)))
 
 
-def _of_folder(session: Session, source: str, root: Path | None, options: dict[str, Any]) -> SourceRequest:
+def _of_folder(session: Session, source: str, root: Path | None, options: dict[str, Any], seed: int) -> SourceRequest:
     from humanpose_cli.data.sources.registry import SOURCES
     from humanpose_cli.pipelines.preprocess import SYNTHETIC, SourceRequest
 
@@ -181,6 +200,8 @@ def _of_folder(session: Session, source: str, root: Path | None, options: dict[s
     for name in options:
         if name not in known.__dataclass_fields__:
             raise UsageError(f"--{name.replace('_', '-')}", f"is not for {source}")
+    if "seed" in known.__dataclass_fields__:
+        options = {**options, "seed": seed}
     tuned = session.tune(known(**options))
     return SourceRequest(source, root, {name: getattr(tuned, name) for name in known.__dataclass_fields__})
 

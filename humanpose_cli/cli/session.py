@@ -24,6 +24,7 @@ class Session:
     stop       the handler of SIGINT and SIGTERM
     json       whether the result goes out as JSON, and so must hold what a program wants
     arguments  the command line, for run.json
+    given      names of the function's parameters that stood on the command line
     settings   keys from --preset, --config and --set that are not flags of the command
     """
 
@@ -33,6 +34,7 @@ class Session:
     json: bool = False
     arguments: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    given: frozenset[str] = frozenset()
 
     def tune(self, options: Options) -> Options:
         """The dataclass of a command's deeper options with the user's settings in it."""

@@ -58,6 +58,18 @@ def test_own_pictures_are_fitted(hpc, tmp_path):
     assert not open_cache(tmp_path / "bare").sample(0).people
 
 
+def test_a_folder_may_be_named_from_where_one_is_and_failures_are_told(hpc, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_image(tmp_path / "photos/a.png", skimage.data.astronaut()[::8, ::8])
+    ran = hpc("preprocess", "images", "photos", "--no-fit", "--workers", "1", "--out", "cache")
+    assert ran.code == 0, ran.err
+    assert open_cache(tmp_path / "cache").sample(0).name == "a.png"
+    (tmp_path / "photos/a.png").write_bytes(b"no picture")
+    failed = hpc("preprocess", "images", "photos", "--no-fit", "--workers", "1", "--out", "other")
+    assert failed.code == 3
+    assert "a.png: is not a picture" in failed.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -68,6 +80,8 @@ def test_own_pictures_are_fitted(hpc, tmp_path):
         (("synthetic", "--size", "7"), "--size"),
         (("synthetic", "--set", "companion=1"), "companions"),
         (("iper", ".", "--densepose", "x"), "--densepose"),
+        (("iper", ".", "--count", "1000"), "--count"),
+        (("synthetic", "--no-fit"), "--no-fit"),
     ],
 )
 def test_wrong_wishes_are_usage_errors(hpc, tmp_path, arguments, words):

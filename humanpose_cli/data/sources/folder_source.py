@@ -98,7 +98,13 @@ class FolderSource(ABC):
 
 
 def keep_present(
-    items: Sequence[Item], paths: Sequence[Path], list_file: Path, what: str, *, allow_missing: bool
+    items: Sequence[Item],
+    paths: Sequence[Path],
+    list_file: Path,
+    what: str,
+    *,
+    allow_missing: bool,
+    remedy: str = "unpack the data set again, or take what is there with --allow-missing",
 ) -> tuple[list[Item], list[str]]:
     """Those of `items` whose file or folder is there, and a note about the others.
 
@@ -122,7 +128,7 @@ def keep_present(
             list_file,
             f"names {count} {what} that are not there, the first being {first_missing}",
             expected=f"all of its {len(items)}",
-            remedy="unpack the data set again, or take what is there with --allow-missing",
+            remedy=remedy,
         )
     return present, [f"{list_file}: {count} of {len(items)} {what} are missing, the first being {first_missing}"]
 

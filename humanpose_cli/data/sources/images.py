@@ -12,6 +12,7 @@ they are those of a DensePose dump, or nobody.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,6 +79,7 @@ class ImagesSource(FolderSource):
         self, root: Path | str, options: ImagesOptions | None = None, tools: SourceTools | None = None
     ) -> None:
         super().__init__(root, options or ImagesOptions(), tools)
+        self.root = Path(os.path.abspath(self.root))  # as `open_inputs` names what it finds
         fits = self.options.fits
         self._fits = None if fits is None else existing_folder(Path(fits), "the folder that hpc fit wrote")
         densepose = self.options.densepose
@@ -98,7 +100,11 @@ class ImagesSource(FolderSource):
         notes = list(inputs.messages)
         if self._fits is not None:
             paths = [self._fit_file(item.key) for item in items]
-            _, missing = keep_present(items, paths, self._fits, "fit files", allow_missing=self.options.allow_missing)
+            _, missing = keep_present(
+                *(items, paths, self._fits, "fit files"),
+                allow_missing=self.options.allow_missing,
+                remedy=f"run hpc fit {self.root} --out {self._fits}, or go without them: --allow-missing",
+            )
             notes += missing
         elif self.tools.estimator is None:
             notes.append(f"{self.root}: the samples have no poses; give --fits FOLDER, made with hpc fit")
