@@ -31,13 +31,15 @@ it is below 1/1000 of that along it, in either pose; so the third point counts o
     head       turns with the torso
     limbs      turn with the torso, then by the least angle from the bone so turned to the target's bone
 The scale then is the ratio of the points' spreads, that of the torso where the source's joints coincide. Joints that
-are not finite in either pose are left out of the fits. A part that is not known (no joint left, or an end of its bone
-missing) or whose joints coincide in the target (s = 0) gets a transform that is not a number: it reaches nothing. A
-capsule one of whose joints is not known in the source is not a number either: it covers nothing.
+are not finite in either pose (or 10¹² units away, which no fit survives) are left out of the fits. A part that is not
+known (no joint left, or an end of its bone missing) or whose joints coincide in the target (s = 0) gets a transform
+that is not a number: it reaches nothing. A capsule one of whose joints is not known in the source is not a number
+either: it covers nothing.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -47,7 +49,7 @@ from torch import Tensor
 
 from humanpose_cli.bodies.parts import WARPING10
 from humanpose_cli.conventions import REPOSING19
-from humanpose_cli.engine.dispatch import without_autocast
+from humanpose_cli.engine.dispatch import check_tensors, without_autocast
 from humanpose_cli.errors import UsageError
 from humanpose_cli.geometry.similarity import fit_similarity
 
@@ -57,6 +59,8 @@ HIPS_OUTWARDS, ENDS_FURTHER = 0.1, 0.2
 TORSO_DIAMETER, HEAD_DIAMETER, LIMB_DIAMETER, BALL_DIAMETER = 0.3, 0.5, 0.2, 0.4  # of st
 # Points whose spread across their line is below this share of that along it are taken to be in a line.
 IN_LINE = 1e-3
+# Coordinates whose products overflow float32 are not known.
+TOO_FAR = 1e12
 
 _SIDES = ("left", "right")
 _TORSO = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
@@ -122,11 +126,16 @@ def warping_parts(
     planar          for the 2-D ablation: Helmert transforms of the joints' x and y alone, a limb's from its two
                     ends; z stays. Where joints coincide in the source, rotation 0 and scale 1.
 
-    Not differentiable: poses are data. UsageError for other shapes.
+    Not differentiable: poses are data. UsageError for other shapes and dtypes than float32 and float64.
     """
     for name, pose in (("source", source), ("target", target)):
         if pose.ndim != 3 or pose.shape[1:] != (len(REPOSING19), 3) or pose.shape != source.shape:
             raise UsageError(name, "is no batch of poses", expected="(B, 19, 3)", got=str(tuple(pose.shape)))
+        if pose.dtype not in (torch.float32, torch.float64):
+            raise UsageError(name, "has a dtype without fits", expected="float32 or float64", got=str(pose.dtype))
+    check_tensors(source=source, target=target)
+    if len(voxel_size) != 3 or not all(0 < step < math.inf for step in voxel_size):
+        raise UsageError("voxel_size", "is not known", expected="three positive lengths", got=str(tuple(voxel_size)))
     source, target = _prepared(source), _prepared(target)
     fit = _planar_transforms if planar else _transforms
     linear, offset = fit(source, target)
@@ -145,7 +154,8 @@ def _joints(pose: Tensor, names: Sequence[str]) -> Tensor:
 
 
 def _prepared(pose: Tensor) -> Tensor:
-    """Hips moved outwards, wrists and ankles further from elbows and knees."""
+    """Hips moved outwards, wrists and ankles further from elbows and knees; what is too far to be fitted not known."""
+    pose = torch.where(pose.abs() < TOO_FAR, pose, torch.full_like(pose, torch.nan))
     moved = pose.clone()
     left, right = _joint(pose, "left_hip"), _joint(pose, "right_hip")
     moved[:, REPOSING19.index("left_hip")] = left + HIPS_OUTWARDS * (left - right)

@@ -251,3 +251,30 @@ def test_other_shapes_are_refused(poses):
         warping_parts(poses, poses[:2])
     empty = warping_parts(poses[:0], poses[:0])
     assert empty.target_to_source.shape == (0, 10, 3, 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.float16])
+def test_poses_that_cannot_be_fitted_are_refused(poses, dtype):
+    with pytest.raises(UsageError, match="source: has a dtype without fits"):
+        warping_parts(poses.to(dtype), poses.to(dtype))
+    with pytest.raises(UsageError, match=r"target: has another dtype, expected torch\.float64"):
+        warping_parts(poses, poses.float())
+    for size in ((1.0, 1.0), (1.0, 0.0, 1.0)):
+        with pytest.raises(UsageError, match="voxel_size: is not known"):
+            warping_parts(poses, poses, voxel_size=size)
+
+
+@pytest.mark.parametrize("planar", [False, True])
+def test_joints_too_far_to_be_fitted_are_not_known(poses, planar):
+    far, missing = poses.float(), poses.float()
+    far[0, NAMES.index("left_wrist")], missing[0, NAMES.index("left_wrist")] = 1e30, torch.nan
+    found, expected = (warping_parts(source, poses.float(), planar=planar) for source in (far, missing))
+    torch.testing.assert_close(found.target_to_source, expected.target_to_source, rtol=0, atol=0, equal_nan=True)
+    assert warping_parts(far * 1e30, poses.float(), planar=planar).target_to_source[0].isnan().any()
+
+
+def test_mixed_precision_does_not_round_transforms(poses):
+    expected = warping_parts(poses.float(), poses.float().flip(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = warping_parts(poses.float(), poses.float().flip(0))
+    assert torch.equal(found.target_to_source, expected.target_to_source)

@@ -138,6 +138,15 @@ def test_faces_without_area_are_not_seen(backend):
     assert set(scene(vertices, faces).raster(backend).face.unique().tolist()) <= {-1, 4}
 
 
+@pytest.mark.parametrize(("size", "seen"), [(1e-18, True), (1e-20, False), (1e-23, False)])
+def test_faces_too_small_for_their_area_to_be_inverted_are_not_seen(backend, size, seen):
+    corners = torch.tensor([[0.0, -size, 2.0], [-size, size, 2.0], [size, size, 2.0]])
+    raster = scene(corners, [(0, 1, 2)], focal=1.0, size=(3, 3)).raster(backend)
+    assert (raster.face[0, 1, 1] == 0) == seen
+    assert raster.depth[0, 1, 1] == (2.0 if seen else float("inf"))
+    assert (raster.face >= 0).sum() == seen
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e38])
 def test_faces_whose_corners_are_not_finite_are_left_out(backend, value):
     mesh = sphere()

@@ -144,6 +144,16 @@ def test_masks_know_what_is_within_reach(device):
         assert slim.flatten(1).any(1).tolist() == [False, True, True, False, False, False, False, False, False]
 
 
+@pytest.mark.parametrize("backend", ["kernel", "reference"])
+def test_negative_radii_cover_nothing(device, backend):
+    capsules = torch.tensor([[[2.5, 2.5, 2.5, 6.5, 2.5, 2.5, -1.5]]], device=device)
+    rows = torch.zeros(1, dtype=torch.int32, device=device)
+    assert not capsule_masks(capsules, rows, 1, (5, 5, 9), backend=backend).any()
+    assert not capsule_masks(capsules, rows, 1, (5, 5, 9), softness=2.0, backend=backend).any()
+    # An edge that reaches further than the radius lacks.
+    assert capsule_masks(capsules, rows, 1, (5, 5, 9), softness=4.0, backend=backend)[0, 0, 2, 2, 3] == 0.125
+
+
 @pytest.mark.parametrize("softness", [0.0, 2.5])
 @pytest.mark.parametrize("seed", range(3))
 def test_mask_kernels_agree_with_the_reference(device, softness, seed):

@@ -184,6 +184,24 @@ def test_features_that_are_not_finite_spread_to_where_they_are_read(device, valu
         torch.autograd.grad(case.warped(backend).sum(), (case.volume, case.target_to_source))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_read_does_not_spoil_gradients(device, value):
+    """Samples on every second voxel centre: of the voxels between them, all weights are 0."""
+    case = random_case(1, 20, (6, 8, 16), parts=1, device=device)
+    doubled = torch.eye(3, 4, device=device)
+    doubled[0, 0], doubled[0, 3] = 2.0, -0.5
+    volume = case.volume.detach().clone()
+    clean = with_values(case, target_to_source=doubled.expand(1, 1, 3, 4))
+    volume[..., 1::2] = value
+    bad = with_values(clean, volume=volume)
+    expected = outputs_and_gradients(bad, "reference")
+    assert torch.equal(expected[0], outputs_and_gradients(clean, "reference")[0])
+    assert (expected[0] != 0).any()
+    assert expected[2].isfinite().all()
+    for a, b in zip(outputs_and_gradients(bad, "kernel"), expected, strict=True):
+        assert_near(a, b)
+
+
 def test_zero_length_bones_and_coincident_joints(device):
     case = random_case(device=device)
     case.capsules[:, :3, 3:6] = case.capsules[:, :3, :3]
