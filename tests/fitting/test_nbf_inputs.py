@@ -221,6 +221,17 @@ def test_imitated_errors_grow_with_their_strength_and_are_the_generators(crop):
     assert (moved.landmarks[:, 2] <= seen.landmarks[:, 2] + 1e-6).all()
 
 
+def test_a_face_errs_as_one(crop):
+    seen = evidence_of_example(crop)
+    moves = np.stack(
+        [imitate_errors(seen, np.random.default_rng(i), 1.0).landmarks - seen.landmarks for i in range(40)]
+    )
+    nose, eye, knee = (BLAZEPOSE33.index(name) for name in ("nose", "left_eye", "left_knee"))
+    alike = np.corrcoef(moves[:, [nose, eye, knee], 0].T)
+    assert alike[0, 1] > 0.6
+    assert abs(alike[0, 2]) < 0.5
+
+
 def test_a_person_of_true_size_is_framed_as_the_labels_frame_them(example):
     """A perfect detector leads to the crop that training makes from the true body, up to perspective."""
     framed = frame_landmarks(example.person.detected, example.person.detected_world[:, :3], 96)

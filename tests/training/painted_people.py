@@ -61,12 +61,14 @@ class PaintedPeople:
     """`count` pictures of one person; every fifth is held out.
 
     lacks   labels of persons, or "parts", that are not known; unknown: people whose poses are not known
+    mistaken  people in whose place the detector saw somebody else
     splits  whether there is a split for validation
     """
 
     count: int = 20
     lacks: tuple[str, ...] = ()
     unknown: tuple[int, ...] = ()
+    mistaken: tuple[int, ...] = ()
     splits: bool = True
 
     @property
@@ -84,6 +86,8 @@ class PaintedPeople:
         if group.key in self.unknown:
             missing += ["poses", "betas", "trans"]
         person = replace(person, **{name: {} if name in ("keypoints", "joints") else None for name in missing})
+        if group.key in self.mistaken:
+            person = replace(person, detected=person.detected + np.float32([30, 0, 0]))
         kept = {name: encode_map(name, values) for name, values in maps.items() if name not in self.lacks}
         split = "validation" if self.splits and group.key % 5 == 4 else "train"
         yield Sample(group.name, data, (SIZE, SIZE), FOCAL, None, (person,), kept, splits={"painted": split})

@@ -7,6 +7,7 @@ import pytest
 import torch
 from painted_people import painted_cache
 
+from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.data.cache.cache import open_cache
 from humanpose_cli.data.loading.loader import LoaderOptions
 from humanpose_cli.errors import InputError, UsageError
@@ -15,11 +16,13 @@ from humanpose_cli.fitting.nbf.losses import LossOptions, Targets
 from humanpose_cli.fitting.nbf.nbf import load_nbf
 from humanpose_cli.fitting.nbf.regressor import RegressorOptions
 from humanpose_cli.fitting.nbf.segmenter import Segmenter, SegmenterOptions
+from humanpose_cli.geometry.cameras import project
 from humanpose_cli.training.options import TrainOptions
 from humanpose_cli.training.recipes.nbf import NbfRecipe
 from humanpose_cli.training.recipes.nbf_examples import BodyAugmentation
 from humanpose_cli.training.recipes.nbf_options import NBF_PRESETS, NbfTraining, nbf_preset
 from humanpose_cli.training.recipes.segmenter import SEGMENTER_PRESETS, SegmenterRecipe, SegmenterTraining
+from humanpose_cli.training.recipes.unrendered import UnrenderedPeople
 from humanpose_cli.training.trainer import BEST, train
 
 CPU = torch.device("cpu")
@@ -126,6 +129,44 @@ def test_parts_from_a_segmenter_and_learning_through_it(cache, segmenter, tmp_pa
     moved = [not torch.equal(before[name], value) for name, value in recipe.model.segmenter.named_parameters()]
     assert all(moved)
     assert load_nbf(tmp_path / "whole" / BEST).segmenter.options.parts == 3
+
+
+def test_people_whom_the_detector_took_for_others_are_left_out(tmp_path):
+    """Landmarks of somebody else teach nothing about a person."""
+    folder = painted_cache(tmp_path / "cache", count=10, mistaken=(0, 5))
+    assert len(NbfRecipe(folder, PARTS).people) == 8
+    assert len(NbfRecipe(folder, PROXY).people) == 6
+
+
+def test_unrendered_people_have_labels_that_agree():
+    """The landmarks' limbs are those of the labelled body, whose joints land on its silhouette."""
+    people = UnrenderedPeople(seed=3, count=64)
+    for number in range(6):
+        example = people.example(np.random.default_rng(number))
+        person = example.person
+        points = person.keypoints["smpl24"]
+        space = person.joints["smpl24"][:, :3]
+        centre = torch.tensor([example.principal_point])
+        seen = project(torch.from_numpy(space), torch.tensor([example.focal], dtype=torch.float32), centre)[0]
+        np.testing.assert_allclose(points[:, :2], seen, atol=0.02)
+        inside = ((points[:, :2] > 1) & (points[:, :2] < 127)).all(1)
+        columns, rows = points[inside, :2].astype(int).T
+        assert (example.detected_mask[rows, columns] > 40).mean() > 0.8
+        ankle = BLAZEPOSE33.index("left_ankle")
+        assert np.linalg.norm(person.detected[ankle, :2] - points[SMPL24.index("left_ankle"), :2]) < 12
+        again = people.example(np.random.default_rng(number)).person
+        np.testing.assert_array_equal(again.detected, person.detected)
+
+
+def test_unrendered_people_among_the_others(cache):
+    recipe = NbfRecipe(cache, replace(PROXY, unrendered=1.0))
+    batch = next(iter(recipe.batches(LoaderOptions(16))))
+    whole = next(iter(NbfRecipe(cache, PROXY).batches(LoaderOptions(16))))
+    assert {name: (v.shape, v.dtype) for name, v in batch.items()} == {n: (v.shape, v.dtype) for n, v in whole.items()}
+    assert batch["has_3d"].all()
+    assert (batch["betas"][:, None] != whole["betas"]).all()
+    with pytest.raises(UsageError, match="unrendered"):
+        replace(PARTS, unrendered=0.5)
 
 
 def test_fractions_of_3d_labels(cache):

@@ -8,6 +8,7 @@ centimetres of depth, a limb put elsewhere now and then.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -28,6 +29,13 @@ _DEPTH_NOISE, _LEAN, _WORLD_SCALE = 0.025, np.deg2rad(5), 0.05  # metres, radian
 _EDGE = 0.012  # of the crop's side: how far borders of parts wander
 _HOLE = 0.35  # probability of something in front, or of a patch that is called nothing
 
+_OWN_SHARE = 0.15  # of the variance of a point's noise, the rest is its face's, hand's or foot's
+_FACE = ("nose", "eye", "ear", "mouth")
+
+_BEYOND = {
+    "wrist": ("hand", "pinky", "index", "thumb"),
+    "ankle": ("foot", "heel", "foot_index"),
+}
 _LIMB_ENDS = (("elbow", "wrist"), ("wrist",), ("knee", "ankle"), ("ankle",))
 
 
@@ -49,14 +57,14 @@ def imitate_errors(evidence: Evidence, random: np.random.Generator, strength: fl
     if joints is not None:
         joints = _points(joints, SMPL24, random, strength, size)
     if world is not None:
-        world = _leaning(world, random, strength)
+        world = _leaning(world, random, strength)  # BLAZEPOSE33's, as the landmarks
     return replace(evidence, parts=parts, mask=mask, landmarks=landmarks, joints=joints, world=world)
 
 
 def _points(points: Array, skeleton: Skeleton, random: np.random.Generator, strength: float, size: int) -> Array:
     """Noise that grows with doubt, and now and then an arm or leg that is elsewhere."""
     sure = np.clip(points[:, 2:], 0, 1)
-    moved = points[:, :2] + strength * _PIXEL_NOISE * size * (3 - 2 * sure) * random.normal(size=(len(points), 2))
+    moved = points[:, :2] + strength * _PIXEL_NOISE * size * (3 - 2 * sure) * _shared_noise(skeleton, random, 2)
     for ends in _LIMB_ENDS:
         for side in ("left", "right"):
             offset = strength * _LIMB_OFFSET * size * random.normal(size=2)
@@ -73,10 +81,25 @@ def _points(points: Array, skeleton: Skeleton, random: np.random.Generator, stre
     return np.concatenate((moved, sure * doubt), 1).astype(np.float32)
 
 
-_BEYOND = {
-    "wrist": ("hand", "pinky", "index", "thumb"),
-    "ankle": ("foot", "heel", "foot_index"),
-}
+def _shared_noise(skeleton: Skeleton, random: np.random.Generator, axes: int) -> Array:
+    """Standard normal numbers (J, axes); points of one face, hand or foot err mostly alike."""
+    groups, own = _groups(skeleton), random.normal(size=(len(skeleton), axes))
+    together = random.normal(size=(len(skeleton), axes))[groups]
+    return np.asarray(np.sqrt(1 - _OWN_SHARE) * together + np.sqrt(_OWN_SHARE) * own)
+
+
+@lru_cache(maxsize=4)
+def _groups(skeleton: Skeleton) -> NDArray[np.int64]:
+    """For each point a number that those which err alike share: the row of the first of them."""
+    found: dict[str, int] = {}
+    rows = []
+    for row, name in enumerate(skeleton.joint_names):
+        word = name.removeprefix("left_").removeprefix("right_").split("_")[0]
+        group = next((f"{name[:5]} {end}" for end, words in _BEYOND.items() if word in (end, *words)), name)
+        if word in _FACE:
+            group = "face"
+        rows.append(found.setdefault(group, row))
+    return np.array(rows, np.int64)
 
 
 def _leaning(world: Array, random: np.random.Generator, strength: float) -> Array:
@@ -86,7 +109,7 @@ def _leaning(world: Array, random: np.random.Generator, strength: float) -> Arra
     turned = world @ np.array([[1, 0, 0], [0, c, s], [0, -s, c]])
     turned[:, 2] *= 1 + 2 * strength * _WORLD_SCALE * random.normal()
     turned *= 1 + strength * _WORLD_SCALE * random.normal()
-    noise = strength * _DEPTH_NOISE * random.normal(size=world.shape) * (0.4, 0.4, 1.0)
+    noise = strength * _DEPTH_NOISE * _shared_noise(BLAZEPOSE33, random, 3) * (0.4, 0.4, 1.0)
     return np.asarray(turned + noise, np.float32)
 
 

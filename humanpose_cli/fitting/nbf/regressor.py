@@ -115,7 +115,10 @@ class Regressor(nn.Module):
         betas, rotations, log_noise = self.head(seen[0]).float().split(self.outputs, 1)
         matrices = self.mean_rotations + rotations.unflatten(1, (_JOINTS, 3, 3))
         with torch.autocast(matrices.device.type, enabled=False):
-            turned = project_to_rotation(matrices)
+            # Numbers that are not finite would end in LAPACK's words; they go on into the loss instead, which tells.
+            broken = ~torch.isfinite(matrices)
+            turned = project_to_rotation(torch.where(broken, self.mean_rotations, matrices))
+            turned = turned.masked_fill(broken, torch.nan)
             if "frame" in inputs:
                 turned = inputs["frame"][:, None] @ turned
         noise = None

@@ -162,7 +162,7 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
     @torch.no_grad()
     def picture(self) -> NDArray[np.uint8]:
         """Up to six held-out people: input, true body, predicted body."""
-        numbers = self._held_out_numbers()[:_SHEET]
+        numbers = self.held_out_numbers()[:_SHEET]
         make = self._examples(self.held_out, augmented=False)
         device = next(self.model.parameters()).device
         panels = []
@@ -172,7 +172,7 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
             layer = self._layer_on(found.betas)
             true = layer(batch["betas"], batch["rotations"], "vertices").points[0]
             told = layer(found.betas, found.rotations, "vertices").points[0]
-            evidence = make.evidence(make.view(number, np.random.default_rng(0)), np.random.default_rng(0))
+            evidence = make.evidence(make.view(number, np.random.default_rng(0)), np.random.default_rng(0), 0.0)
             panels.append(body_sheet(evidence, batch, self.options.inputs, true.cpu(), told.cpu(), self.layer))
         half = (len(panels) + 1) // 2
         columns = [np.concatenate(panels[:half], 0), np.concatenate(panels[half:] or panels[:half], 0)]
@@ -227,7 +227,7 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
 
     def _examples(self, people: People, *, augmented: bool) -> BodyExamples:
         o = self.options
-        more = {"augmentation": o.augmentation} if augmented else {}
+        more: dict[str, Any] = {"augmentation": o.augmentation, "unrendered": o.unrendered} if augmented else {}
         return BodyExamples(
             people,
             o.inputs,
@@ -239,12 +239,13 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
             **more,
         )
 
-    def _held_out_numbers(self) -> list[int]:
+    def held_out_numbers(self) -> list[int]:
+        """Which of `held_out` are looked at, in the order of `errors`."""
         count = min(len(self.held_out), self.options.validation)
         return np.linspace(0, len(self.held_out) - 1, count).round().astype(int).tolist()
 
     def _held_out_batches(self, batch_size: int) -> BatchLoader:
-        numbers = self._held_out_numbers()
+        numbers = self.held_out_numbers()
         loading = LoaderOptions(min(batch_size, len(numbers)), shuffle=False, drop_last=False)
         return BatchLoader(numbers, self._examples(self.held_out, augmented=False), loading)
 

@@ -27,6 +27,7 @@ from humanpose_cli.fitting.nbf.parameters import poses_to_rotations
 from humanpose_cli.fitting.nbf.pictures import normalised_picture
 from humanpose_cli.geometry.rotations import rotation_between
 from humanpose_cli.training.recipes.people import People
+from humanpose_cli.training.recipes.unrendered import UnrenderedPeople
 
 __all__ = ["BodyAugmentation", "BodyExamples", "Framing", "mean_parameters", "needed_labels", "needed_maps"]
 
@@ -85,7 +86,8 @@ def needed_maps(inputs: InputOptions, *, segmented: bool) -> tuple[str, ...]:
 class BodyExamples:
     """Makes an example of the person with a number: the encoded input with `betas`, `rotations`, `has_3d`, `joints2d`.
 
-    picture  the input is the normalised crop, for a segmenter to make of it what the regressor sees
+    picture     the input is the normalised crop, for a segmenter to make of it what the regressor sees
+    unrendered  share of the examples that are of `UnrenderedPeople` instead
     """
 
     def __init__(
@@ -99,19 +101,27 @@ class BodyExamples:
         framing: Framing,
         augmentation: BodyAugmentation = NO_CHANGE,
         picture: bool = False,
+        unrendered: float = 0.0,
     ) -> None:
         self.people, self.inputs, self.losses = people, inputs, losses
         self.crop, self.body, self.framing = crop, body, framing
         self.augmentation, self.picture = augmentation, picture
         self.maps = needed_maps(inputs, segmented=picture)
+        self.unrendered, self.imagined = unrendered, UnrenderedPeople(masks=inputs.channels > 0)
+        if unrendered:
+            assert len(self.imagined.poses)  # drawn here, so that workers share them
         self._rig: RiggedBody | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_rig": None}
 
     def __call__(self, number: int, random: np.random.Generator) -> dict[str, Any]:
-        example = self.view(number, random)
-        evidence = self.evidence(example, random)
+        if self.unrendered and random.random() < self.unrendered:
+            example = self._changed(self.imagined.example(random), random)
+            errors = max(self.augmentation.errors, 1.0)  # the detector's own are missing
+        else:
+            example, errors = self.view(number, random), self.augmentation.errors
+        evidence = self.evidence(example, random, errors)
         made: dict[str, Any]
         if self.picture:
             assert evidence.picture is not None
@@ -123,7 +133,9 @@ class BodyExamples:
 
     def view(self, number: int, random: np.random.Generator) -> Example:
         """The person in the crop, changed at random, with the parameters that hold there."""
-        example = self.people.example(number, self.maps)
+        return self._changed(self.people.example(number, self.maps), random)
+
+    def _changed(self, example: Example, random: np.random.Generator) -> Example:
         a = self.augmentation
         zoom, right, down, flip = random.uniform(-1, 1, 4)
         scale, shift = 1 + a.scale * zoom, self.crop * a.shift * np.array([right, down])
@@ -137,8 +149,8 @@ class BodyExamples:
         placed = (float(shift[0]), float(shift[1]))
         return to_fixed_camera(example, self._body, self.crop, scale=float(scale), shift=placed, mirror=mirror)
 
-    def evidence(self, example: Example, random: np.random.Generator) -> Evidence:
-        """What the network may see of it, with imitated errors."""
+    def evidence(self, example: Example, random: np.random.Generator, errors: float) -> Evidence:
+        """What the network may see of it, with imitated errors of that strength."""
         colour = self.augmentation.colour
         seen = evidence_of_example(example)
         if colour and seen.picture is not None:
@@ -146,7 +158,7 @@ class BodyExamples:
             seen = replace(
                 seen, picture=change_colour(seen.picture, ColourChange(hue, 1 + saturation, 1 + contrast, brightness))
             )
-        return imitate_errors(seen, random, self.augmentation.errors)
+        return imitate_errors(seen, random, errors)
 
     @property
     def _body(self) -> RiggedBody:

@@ -25,6 +25,7 @@ class NbfTraining:
     segmenter      its weights file; also what inputs of parts are judged by with source "segmenter"
     finetune       let the segmenter learn too, through `blended` inputs
     framing        see `Framing`
+    unrendered     share of the examples of `proxy` that were never rendered: poses with an imitated detector's output
     crop           pixels of the crop that inputs are made from; the segmenter's where one is given
     body           "default" or "smpl:FILE", whose parameters the labels are
     learning_rate, beta1, weight_decay  of Adam
@@ -41,6 +42,7 @@ class NbfTraining:
     segmenter: str = ""
     finetune: bool = False
     framing: Framing = "labels"
+    unrendered: float = 0.0
     crop: int = 512
     body: str = "default"
     learning_rate: float = 4e-5
@@ -62,6 +64,12 @@ class NbfTraining:
         if self.finetune and (self.source != "segmenter" or self.inputs.kind != "blended"):
             raise UsageError(
                 "finetune", "reaches the segmenter through blended colours alone", expected="inputs.kind=blended"
+            )
+        if not 0 <= self.unrendered <= 1 or (
+            self.unrendered and (self.inputs.kind != "proxy" or self.body != "default")
+        ):
+            raise UsageError(
+                "unrendered", "is not possible", expected="0 to 1, with inputs.kind=proxy and our own body"
             )
         if self.losses.noise and not self.regressor.noise:
             raise UsageError("losses.noise", "has nothing to learn", remedy="--set regressor.noise=true")
@@ -93,6 +101,7 @@ _SMALL_PROXY = replace(
     losses=LossOptions(latent=1.0, points3d=30.0, noise=2.0),
     augmentation=BodyAugmentation(scale=0.15, errors=0.3),  # beside the detector's own
     framing="detector",
+    unrendered=0.3,
     learning_rate=7e-4,
 )
 _ABLATION = NbfTraining(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.data.cache.cache import Cache, open_cache
 from humanpose_cli.data.loading.example import Example, example_of
 from humanpose_cli.errors import InputError
@@ -17,6 +18,7 @@ from humanpose_cli.errors import InputError
 __all__ = ["LABELS", "People", "check_batch", "split_people"]
 
 _FEWEST_JOINTS = 6  # labelled ones, without which nobody can say where a person is
+_SAME = 0.2  # of a person's size: joints farther off on average are somebody else's
 _HELD_OUT = 0.1  # share of the people, where a cache has no validation split
 
 
@@ -164,7 +166,25 @@ def _with_labels(people: People, needs: Sequence[str]) -> People:
             known &= np.isfinite(people.column("betas")).all(1) & np.isfinite(people.column("trans")).all(1)
         elif need == "joints":
             known = (np.isfinite(values).all(2) & (values[..., 2] > 0)).sum(1) >= _FEWEST_JOINTS
+        elif need == "detected":
+            known &= _is_same(values, people)
         elif need == "box":
             known &= (values[:, 2:] - values[:, :2] >= 2).all(1)
         keep &= known
     return people.taken(keep)
+
+
+def _is_same(detected: NDArray[Any], people: People) -> NDArray[np.bool_]:
+    """Whether the detector saw this person, and nobody in front of them: (N,), by the joints that both name.
+
+    detected (N, 33, 3). People whose joints are not known are believed.
+    """
+    if "keypoints/smpl24" not in people.cache.people:
+        return np.ones(len(people), bool)
+    names = [name for name in SMPL24.joint_names if name in BLAZEPOSE33]
+    true = people.column("keypoints/smpl24")[:, SMPL24.indices(names), :2]
+    found = detected[:, BLAZEPOSE33.indices(names), :2]
+    with np.errstate(invalid="ignore"):
+        apart = np.median(np.linalg.norm(found - true, axis=-1), axis=1)
+        size = np.max(true.max(1) - true.min(1), axis=1)
+        return ~(apart > _SAME * size)
