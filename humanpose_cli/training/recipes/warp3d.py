@@ -146,7 +146,8 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         if phase == "generator":
             self._made = self.generator(given, batch["source_joints"], batch["target_joints"])
             return self._generator_losses(self._made, given, true, batch)
-        assert self.discriminator is not None and self._made is not None
+        assert self.discriminator is not None
+        assert self._made is not None
         self.discriminator.requires_grad_(True)
         made, self._made = self._made, None
         judged_true = self.discriminator(given, true, made.heatmaps)

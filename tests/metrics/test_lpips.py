@@ -1,0 +1,56 @@
+"""LPIPS from files, against its definition. The weights are random: what real ones measure is their authors' matter."""
+
+import pytest
+import torch
+
+from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.metrics.lpips import Lpips
+from humanpose_cli.networks.alexnet import AlexNet
+from humanpose_cli.networks.vgg import VGG
+
+CHANNELS = {"alex": (64, 192, 384, 256, 256), "vgg": (64, 128, 256, 512, 512)}
+RELUS = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29)}  # where torchvision's features are tapped
+
+
+@pytest.fixture(scope="module", params=["alex", "vgg"])
+def files(request, tmp_path_factory):
+    torch.manual_seed(0)
+    folder, name = tmp_path_factory.mktemp(request.param), request.param
+    network = AlexNet() if name == "alex" else VGG(16)
+    torch.save({**network.state_dict(), "classifier.1.bias": torch.zeros(2)}, folder / "backbone.pth")
+    linear = {f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1) for i, c in enumerate(CHANNELS[name])}
+    torch.save(linear, folder / "linear.pth")
+    return name, network, linear, folder
+
+
+def test_it_is_what_the_paper_defines(files):
+    name, network, linear, folder = files
+    lpips = Lpips(name, folder / "backbone.pth", folder / "linear.pth")
+    a, b = torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    expected = torch.zeros(2)
+    shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
+    x, y = ((p - shift.view(3, 1, 1)) / scale.view(3, 1, 1) for p in (a, b))
+    with torch.no_grad():
+        for number, layer in enumerate(network.features):
+            x, y = layer(x), layer(y)
+            if number in RELUS[name]:
+                weight = linear[f"lin{RELUS[name].index(number)}.model.1.weight"]
+                apart = torch.nn.functional.normalize(x) - torch.nn.functional.normalize(y)
+                expected += torch.nn.functional.conv2d(apart**2, weight).mean((1, 2, 3))
+        found = lpips(a, b)
+        torch.testing.assert_close(lpips(a, a), torch.zeros(2))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    assert set(lpips.describe()) == {"network", "backbone", "linear"}
+
+
+def test_files_and_pictures_that_do_not_fit(files, tmp_path):
+    name, _, linear, folder = files
+    with pytest.raises(InputError, match=r"lin0\.model\.1\.weight"):
+        Lpips(name, folder / "backbone.pth", folder / "backbone.pth")
+    with pytest.raises(InputError, match="does not fit at features"):
+        Lpips("vgg" if name == "alex" else "alex", folder / "backbone.pth", folder / "linear.pth")
+    with pytest.raises(InputError, match="does not exist"):
+        Lpips(name, tmp_path / "none.pth", folder / "linear.pth")
+    lpips = Lpips(name, folder / "backbone.pth", folder / "linear.pth")
+    with pytest.raises(UsageError, match="pixels or more"):
+        lpips(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
