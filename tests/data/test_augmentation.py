@@ -158,13 +158,21 @@ def test_a_larger_picture_has_a_larger_body(example, body):
 
 
 def test_a_mirrored_picture_has_a_mirrored_body(example, body):
-    plain, mirrored = (to_fixed_camera(example, body, 256, mirror=mirror) for mirror in (False, True))
+    middle = replace(NBF_CAMERA, root=(0.0, *NBF_CAMERA.root[1:]))
+    plain, mirrored = (to_fixed_camera(example, body, 256, camera=middle, mirror=mirror) for mirror in (False, True))
     np.testing.assert_array_equal(mirrored.image, plain.image[:, ::-1])
-    _, pixels = place_in(body, mirrored)
-    assert np.linalg.norm(mirrored.person.keypoints["smpl24"][:, :2] - pixels, axis=1).mean() < 4.5
-    _, unmirrored = place_in(body, plain)
+    (_, unmirrored), (_, pixels) = place_in(body, plain), place_in(body, mirrored)
     swapped = unmirrored[list(SMPL24.mirror)] * (-1, 1) + (256, 0)
     np.testing.assert_allclose(pixels, swapped, atol=0.8)
+
+
+def test_a_mirrored_body_stands_at_the_fixed_place_too(example, body):
+    mirrored = to_fixed_camera(example, body, 256, shift=(5.0, 0.0), mirror=True)
+    points, pixels = place_in(body, mirrored)
+    np.testing.assert_allclose(points[0], NBF_CAMERA.root, atol=1e-4)
+    off = mirrored.person.keypoints["smpl24"][:, :2] - pixels
+    assert np.linalg.norm(off + (5.0, 0.0), axis=1).mean() < 4.0
+    assert not {"depth", "normals"} & mirrored.maps.keys()
 
 
 def test_shapes_scale_exactly_where_some_shape_is_that_large(body):

@@ -141,6 +141,21 @@ def test_a_missing_shard(folder):
     assert len(open_cache(folder)) == 9
 
 
+def test_a_cache_that_is_still_being_made(folder):
+    (folder / "index.h5").unlink()
+    (folder / "shard-00001.h5").unlink()
+    begun = verify_cache(folder)
+    assert not begun.damaged
+    assert begun.missing == (1,)
+
+
+def test_an_index_that_was_lost(folder):
+    (folder / "index.h5").unlink()
+    (problem,) = problems(folder)
+    assert problem.startswith("index.h5: ")
+    assert "hpc cache index" in problem
+
+
 def test_a_missing_link(folder):
     with h5py.File(folder / "index.h5", "r+") as index:
         del index["links/00002"]

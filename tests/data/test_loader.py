@@ -71,6 +71,12 @@ def test_without_shuffling_rows_stay_in_order_and_none_is_lost():
     assert len(batches(range(10), batch_size=4)) == 2
 
 
+def test_a_small_last_batch_has_a_row_for_every_process():
+    options = {"batch_size": 2, "shuffle": False, "drop_last": False, "world_size": 3}
+    last = [batches(range(8), rank=rank, **options)[-1][:, 0].tolist() for rank in range(3)]
+    assert last == [[6], [7], [6]]
+
+
 def test_impossible_wishes_are_refused():
     with pytest.raises(UsageError, match="do not fill one batch"):
         BatchLoader(range(3), Numbers(), LoaderOptions(batch_size=4))

@@ -16,6 +16,7 @@ from humanpose_cli.data.synthetic.options import SPLITS, SyntheticOptions
 from humanpose_cli.data.synthetic.staging.renderer import RenderedScene
 from humanpose_cli.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
+from humanpose_cli.io.images import write_image
 
 SMALL = {"size": 64, "texture_size": 64, "seed": 4}
 
@@ -44,6 +45,15 @@ def test_a_group_is_the_same_in_any_order_and_any_process(singles):
         np.testing.assert_array_equal(other.people[0].fit_poses, sample.people[0].fit_poses)
     different = next(source(count=24, seed=5).read(source(count=24, seed=5).groups()[3]))
     assert different.image != singles[3][1].image
+
+
+def test_other_backgrounds_are_other_options(tmp_path):
+    for name, level in (("a.png", 10), ("b.png", 200)):
+        write_image(tmp_path / name, np.full((40, 50, 3), level, np.uint8))
+    told = source(backgrounds=tmp_path).info.options["backgrounds"]
+    assert told.startswith(f"{tmp_path.name}: 2 pictures")
+    write_image(tmp_path / "b.png", np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8))
+    assert source(backgrounds=tmp_path).info.options["backgrounds"] != told
 
 
 def test_the_number_of_threads_does_not_matter(singles):

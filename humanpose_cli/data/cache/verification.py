@@ -10,6 +10,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,13 +89,17 @@ def verify_cache(
         except BaseException:
             check.stopped.set()  # the others stop at their next picture
             raise
-    return Verification((report, *reports), missing)
+    return Verification((*([report] if report is not None else []), *reports), missing)
 
 
-def _index(folder: Path) -> tuple[FileReport, list[ShardEntry], tuple[int, ...]]:
-    """The index's report, the shards there are, and those that are still to be made."""
+def _index(folder: Path) -> tuple[FileReport | None, list[ShardEntry], tuple[int, ...]]:
+    """The index's report, the shards there are, and those that are still to be made; the last one makes the index."""
     path = folder / INDEX_NAME
     there = [ShardEntry(shard, 0, 0) for shard in sorted(folder.glob(SHARD_PATTERN))]
+    if not path.exists():
+        if missing := _still_to_make(there):
+            return None, there, missing
+        return FileReport(path, 0, 0, (Problem("", f"is missing; run hpc cache index {folder}"),)), there, ()
     try:
         index = TableFile(path, "index")
         index.check()
@@ -103,9 +108,21 @@ def _index(folder: Path) -> tuple[FileReport, list[ShardEntry], tuple[int, ...]]
         return FileReport(path, 0, 0, (Problem("", _own(error, path)),)), there, ()
     header = index.header
     problems = [*_changed(path), *(Problem("", text) for text in index_problems(index, entries))]
-    missing = sorted(set(range(header.shard_count)) - set(index.numbers("shards/number").tolist()))
+    missing = tuple(sorted(set(range(header.shard_count)) - set(index.numbers("shards/number").tolist())))
     report = FileReport(path, header.picture_count, header.person_count, tuple(problems))
-    return report, entries, tuple(missing)
+    return report, entries, missing
+
+
+def _still_to_make(entries: Sequence[ShardEntry]) -> tuple[int, ...]:
+    """Numbers of the shards that others of their plan speak of."""
+    found: set[int] = set()
+    count = 0
+    for entry in entries:
+        with suppress(InputError):  # named where the shard is looked at
+            header = TableFile(entry.path, "shard").header
+            found.add(header.shard)
+            count = max(count, header.shard_count)
+    return tuple(sorted(set(range(count)) - found))
 
 
 def _own(error: InputError, path: Path) -> str:

@@ -165,7 +165,10 @@ class _Worker:
     def lost(self) -> ShardOutcome:
         """A worker that died without a word: killed for its memory, or by a fault in native code."""
         self.process.join(_GRACE)
-        problem = f"the process that wrote it ended with code {self.process.exitcode}"
+        code = self.process.exitcode
+        problem = (
+            f"the process that wrote it ended with code {code}; a rerun resumes, with less memory on fewer --workers"
+        )
         return ShardOutcome(self.job.header.shard, None, "", problem, ExitCode.UNAVAILABLE, everywhere=not self.ready)
 
 

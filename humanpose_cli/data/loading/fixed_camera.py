@@ -61,14 +61,20 @@ def to_fixed_camera(
     """The person as the fixed camera would see them, (size, size), with the parameters that hold there.
 
     The body is put at `camera.root`, turned by what the line of sight to the person was turned, and the picture is
-    scaled and shifted so that its labelled joints fit the projection in least squares.
+    scaled and shifted so that its labelled joints fit the projection in least squares. What else was told in the axes
+    or distances of the picture's own camera is left out: fits, and the maps of depth and normals.
 
     scale   augmentation: a picture of the person that much larger, and the shape that comes nearest to it
     shift   augmentation: pixels of the result by which the picture is off; no parameter can express it
-    mirror  left and right swapped
+    mirror  left and right swapped, after everything else
 
     InputError where poses, betas or 2-D joints of `smpl24` are not known.
     """
+    if mirror:  # placed where mirroring brings the body to the camera's own place
+        x, y, z = camera.root
+        beside = replace(camera, root=(-x, y, z))
+        placed = to_fixed_camera(example, body, size, camera=beside, scale=scale, shift=shift)
+        return change_camera(placed, CameraChange(1.0, 0.0, (0.0, 0.0), (size, size), mirror=True), body)
     person = example.person
     if person.poses is None or person.betas is None or person.trans is None or "smpl24" not in person.keypoints:
         raise InputError(
@@ -94,10 +100,7 @@ def to_fixed_camera(
     trans = (root - body.rest_joints(shape)[0, pelvis]).numpy()
     viewed = change_camera(example, change, body)
     labelled = replace(viewed.person, poses=poses, betas=shape[0].numpy(), trans=trans)
-    placed = _at_fixed_place(replace(viewed, person=labelled), body, rotations, shape, focal, centre)
-    if not mirror:
-        return placed
-    return change_camera(placed, CameraChange(1.0, 0.0, (0.0, 0.0), (size, size), mirror=True), body)
+    return _at_fixed_place(replace(viewed, person=labelled), body, rotations, shape, focal, centre)
 
 
 def _at_fixed_place(
@@ -108,7 +111,8 @@ def _at_fixed_place(
     joints = body.pose(rotations, betas, trans, vertices=False).joints[0].numpy()
     known = np.concatenate((joints, np.ones((len(joints), 1), np.float32)), 1)
     person = replace(example.person, joints={"smpl24": known}, fit_poses=None, fit_betas=None, fit_trans=None)
-    return replace(example, person=person, focal=focal, principal_point=(centre, centre))
+    maps = {name: values for name, values in example.maps.items() if name not in ("depth", "normals")}
+    return replace(example, person=person, maps=maps, focal=focal, principal_point=(centre, centre))
 
 
 def _similarity(keypoints: NDArray[np.floating], seen: NDArray[np.floating], name: str) -> tuple[float, np.ndarray]:

@@ -25,7 +25,8 @@ class LoaderOptions:
     workers     processes that decode ahead; 0 decodes in this one
     ahead       batches that each worker prepares in advance
     seed        order and augmentation; shuffle False keeps the rows' order
-    drop_last   leave out the incomplete batch at the end of an epoch
+    drop_last   leave out the incomplete batch at the end of an epoch; if it is kept and has fewer rows than there are
+                processes, those without a row get its first one, since every process must make as many steps
     rank, world_size  this process and how many there are
     """
 
@@ -83,7 +84,8 @@ class _Order:
         whole = options.batch_size * options.world_size
         for batch in range(self.position.batch, len(self)):
             together = order[batch * whole : (batch + 1) * whole]
-            yield [(epoch, int(row)) for row in together[options.rank :: options.world_size]]
+            own = together[options.rank :: options.world_size]
+            yield [(epoch, int(row)) for row in (own if len(own) else together[:1])]
 
 
 class BatchLoader:

@@ -7,7 +7,7 @@ whole activities of the motion library and whole key poses are kept for validati
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, lru_cache
@@ -69,7 +69,8 @@ class SyntheticSource:
         """Name and options."""
         options = asdict(self.options)
         if self.options.backgrounds is not None:
-            options["backgrounds"] = f"{self.options.backgrounds.name}: {len(self._pictures or ())} pictures"
+            assert self._pictures is not None
+            options["backgrounds"] = f"{self.options.backgrounds.name}: {self._pictures.summary}"
         return SourceInfo("synthetic", options)
 
     def groups(self) -> Sequence[Group]:
@@ -228,8 +229,8 @@ class SyntheticSource:
 
 
 def _number_of(name: str) -> int:
-    """A number that stands for a name, the same on every machine."""
-    return zlib.crc32(name.encode())
+    """A number that stands for a name, the same on every machine; so wide that no two names share one."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
 
 
 def _pose_split(split: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from pathlib import Path
 
@@ -39,6 +40,14 @@ class PictureFolder:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @property
+    def summary(self) -> str:
+        """How many there are, and eight digits that change with their names and sizes in bytes."""
+        digest = hashlib.sha256()
+        for path in self.files:
+            digest.update(f"{path.relative_to(self.folder).as_posix()}\0{path.stat().st_size}\n".encode())
+        return f"{len(self.files)} pictures ({digest.hexdigest()[:8]})"
 
     def __getstate__(self) -> dict[str, object]:
         return {"folder": self.folder, "files": self.files, "_kept": OrderedDict()}
