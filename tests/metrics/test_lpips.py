@@ -44,7 +44,7 @@ def test_it_is_what_the_paper_defines(files):
 
 
 def test_files_and_pictures_that_do_not_fit(files, tmp_path):
-    name, _, linear, folder = files
+    name, _, _, folder = files
     with pytest.raises(InputError, match=r"lin0\.model\.1\.weight"):
         Lpips(name, folder / "backbone.pth", folder / "backbone.pth")
     with pytest.raises(InputError, match="does not fit at features"):

@@ -154,8 +154,9 @@ def test_shapes_ranges_and_blending():
     torch.testing.assert_close(made.image, blended)
 
 
-def test_gradients_reach_every_parameter():
-    model = generator().train()
+@pytest.mark.parametrize("changes", [{}, {"keep_background": True, "carry_colours": True}])
+def test_gradients_reach_every_parameter(changes):
+    model = generator(replace(MINI, **changes)).train()
     judge = Discriminator(DiscriminatorConfig(8, (8, 16), (1, 1)), MINI)
     image = pictures(2)
     made = model(image, standing(32, 2), arm_raised(32, 2))
@@ -223,6 +224,28 @@ def test_the_inpainter_fills_small_and_whole_holes():
     known[..., 8:20, 8:20] = 0
     assert inpainter(pictures(), known)[..., 8:20, 8:20].abs().min() > 0
     assert inpainter(pictures(), torch.zeros(1, 1, 32, 32)).isfinite().all()
+
+
+def test_known_pixels_may_stay_as_they_are():
+    torch.manual_seed(0)
+    inpainter, image = BackgroundInpainter((8, 8, 8), keep=True), pictures()
+    known = torch.ones(1, 1, 32, 32)
+    known[..., 8:20, 8:20] = 0
+    nn.init.constant_(inpainter.decoder[-1].bias[3:], 100.0)
+    found = inpainter(image, known)
+    torch.testing.assert_close(found[..., 20:, :], image[..., 20:, :])
+    inside = found[..., 8:20, 8:20]
+    torch.testing.assert_close(inpainter(torch.where(known > 0, image, -image), known)[..., 8:20, 8:20], inside)
+
+
+def test_carried_colours_reach_the_volume():
+    model = generator(replace(MINI, carry_colours=True))
+    image = pictures()
+    nn.init.zeros_(model.lifting.norm3d.weight)
+    volume = model.lifting(image)
+    colours = nn.functional.avg_pool2d(image / 2 + 0.5, 2)[:, :, None].expand(-1, -1, MINI.depth, -1, -1)
+    torch.testing.assert_close(volume[:, :3], colours)
+    assert not volume[:, 3:].any()
 
 
 # The ablation

@@ -94,7 +94,7 @@ def test_files_of_other_things(tmp_path):
     torch.save({"weight": torch.zeros(3)}, path)
     with pytest.raises(InputError, match="no backbone"):
         perceptual_loss(path)
-    torch.save({k: v for k, v in VGG(16).state_dict().items()}, path)
+    torch.save(VGG(16).state_dict(), path)
     with pytest.raises(InputError, match=r"features\.16"):
         perceptual_loss(path)
     torch.save({k: v for k, v in ResNet(18, width=8).state_dict().items() if "layer4" not in k}, path)

@@ -34,6 +34,10 @@ class GeneratorConfig:
     softness             pixels; width of the part masks' edges (0: the paper's hard masks). Voxels as large as a limb
                          miss hard masks.
     background_margin    pixels by which the masks are widened before the background is taken (0 in the paper)
+    keep_background      lets the inpainter take over the input's pixels where they are known, by a mask of its own; the
+                         paper's makes all pixels anew
+    carry_colours        adds the input's colours to the first three channels of the feature volume, so that the warp
+                         moves them too: a short cut past E2D for trainings that are far shorter than the paper's
     warping, pose        "2d": the planar ones of the paper's ablation (section 4.3)
     """
 
@@ -52,6 +56,8 @@ class GeneratorConfig:
     heatmap_sigma: float = 6.0
     softness: float = 0.0
     background_margin: float = 0.0
+    keep_background: bool = False
+    carry_colours: bool = False
     warping: Space = "3d"
     pose: Space = "3d"
 
@@ -71,6 +77,8 @@ class GeneratorConfig:
             raise _unfit("widths of bottlenecks that 4 divides", str((*self.encoder_widths, *self.decoder_widths)))
         if not self.heatmap_sigma > 0 or not self.softness >= 0 or not self.background_margin >= 0:
             raise _unfit("a positive sigma, softness and margin of 0 or more", "others")
+        if self.carry_colours and self.channels < 4:
+            raise _unfit("4 channels or more where three carry colours", str(self.channels))
         if self.warping not in ("2d", "3d") or self.pose not in ("2d", "3d"):
             raise _unfit("warping and pose 2d or 3d", f"{self.warping} and {self.pose}")
 
@@ -126,6 +134,8 @@ PRESETS: dict[str, Preset] = {
             heatmap_sigma=3.0,
             softness=3.0,
             background_margin=1.5,
+            keep_background=True,
+            carry_colours=True,
         ),
         DiscriminatorConfig(16, (32, 64, 96), (1, 1, 1)),
     ),
@@ -147,6 +157,8 @@ PRESETS: dict[str, Preset] = {
             heatmap_sigma=4.0,
             softness=4.0,
             background_margin=2.0,
+            keep_background=True,
+            carry_colours=True,
         ),
         DiscriminatorConfig(24, (64, 96, 128), (1, 1, 1)),
     ),
@@ -163,6 +175,8 @@ PRESETS: dict[str, Preset] = {
             decoder_blocks=(2, 3, 1),
             background_widths=(24, 48, 80, 96, 96, 96, 96),
             background_margin=3.0,
+            keep_background=True,
+            carry_colours=True,
         ),
         DiscriminatorConfig(32, (128, 256, 384), (2, 2, 2)),
     ),

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from humanpose_cli.conventions import REPOSING19
 from humanpose_cli.engine.heatmaps import gaussian_heatmaps
@@ -13,6 +14,8 @@ from humanpose_cli.reposing.warp3d.blocks import Bottleneck, Conv3d, ResidualUni
 from humanpose_cli.reposing.warp3d.config import GeneratorConfig
 
 __all__ = ["LiftingEncoder", "PoseEncoder"]
+
+_OWN_SHARE = 0.1  # of the features, at first, in channels that carry colours
 
 
 class LiftingEncoder(nn.Module):
@@ -38,12 +41,19 @@ class LiftingEncoder(nn.Module):
         self.units = nn.Sequential(*(ResidualUnit3d(config.channels) for _ in range(config.units[0])))
         # What comes out is compared with 0 by the part warp's maximum.
         self.norm3d = group_norm(config.channels)
+        self.stride, self.carry_colours = config.stride, config.carry_colours
+        if config.carry_colours:
+            nn.init.constant_(self.norm3d.weight[:3], _OWN_SHARE)
 
     def forward(self, image: Tensor) -> Tensor:
         """image  −1 to 1"""
         x = self.stages(self.pool(self.stem(image)))
         volume = to_volume(self.lift(torch.relu(self.norm2d(x))), self.depth)
-        return self.norm3d(self.units(volume))
+        volume = self.norm3d(self.units(volume))
+        if not self.carry_colours:
+            return volume
+        colours = avg_pool2d(image / 2 + 0.5, self.stride)[:, :, None]  # 0 to 1: nothing there is less than any colour
+        return torch.cat((volume[:, :3] + colours.to(volume.dtype), volume[:, 3:]), 1)
 
 
 class PoseEncoder(nn.Module):

@@ -53,7 +53,7 @@ class Generator(nn.Module):
         self.lifting = LiftingEncoder(config)
         self.pose = PoseEncoder(config)
         self.decoder = ProjectionDecoder(config)
-        self.inpainter = BackgroundInpainter(config.background_widths)
+        self.inpainter = BackgroundInpainter(config.background_widths, keep=config.keep_background)
         channels_last(self)
 
     def forward(self, image: Tensor, source: Tensor, target: Tensor) -> Generated:
