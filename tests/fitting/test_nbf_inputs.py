@@ -45,7 +45,8 @@ def example():
 
 @pytest.fixture(scope="module")
 def crop(example):
-    return to_fixed_camera(example, default_body(), 96)
+    fixed = to_fixed_camera(example, default_body(), 96)
+    return replace(fixed, person=replace(fixed.person, detected_world=example.person.detected_world))
 
 
 def test_colours_are_fixed_and_far_apart():

@@ -115,6 +115,34 @@ def test_the_detectors_framing_is_the_labels_framing_where_the_detector_never_er
     torch.testing.assert_close(a["rotations"], b["rotations"], atol=1e-4, rtol=0)
 
 
+def test_a_mirrored_example_is_the_mirror_image_of_the_plain_one(cache):
+    """Parts, joints, world landmarks and rotations; the framing by the detector included."""
+    for options in (PARTS, replace(PROXY, unrendered=0.0)):
+        plain, mirrored = (
+            next(
+                iter(
+                    NbfRecipe(
+                        cache, replace(options, framing="detector", augmentation=BodyAugmentation(0.0, 0.0, mirror))
+                    ).batches(LoaderOptions(4, shuffle=False))
+                )
+            )
+            for mirror in (0.0, 1.0)
+        )
+        flip = torch.tensor([-1.0, 1.0, 1.0])
+        joints = mirrored["joints2d"][:, list(SMPL24.mirror)] * flip
+        # The pelvis stands 1.2 cm beside the axis, in both on the same side: 0.023 of half the crop.
+        torch.testing.assert_close(joints, plain["joints2d"], atol=0.035, rtol=0)
+        rotations = mirrored["rotations"][:, list(SMPL24.mirror)] * flip * flip[:, None]
+        torch.testing.assert_close(rotations, plain["rotations"], atol=0.01, rtol=0)
+        if "frame" in plain:
+            torch.testing.assert_close(mirrored["frame"] * flip * flip[:, None], plain["frame"], atol=1e-4, rtol=0)
+            swap, mirrored_vector = list(BLAZEPOSE33.mirror), mirrored["vector"]
+            world = mirrored_vector[:, 99:198].unflatten(1, (33, 3))[:, swap] * flip
+            torch.testing.assert_close(world.flatten(1), plain["vector"][:, 99:198], atol=1e-5, rtol=0)
+            places = mirrored_vector[:, :66].unflatten(1, (33, 2))[:, swap] * flip[:2]
+            torch.testing.assert_close(places.flatten(1), plain["vector"][:, :66], atol=0.035, rtol=0)
+
+
 def test_parts_from_a_segmenter_and_learning_through_it(cache, segmenter, tmp_path):
     weights = str(segmenter[1] / BEST)
     parts = replace(PARTS, inputs=InputOptions("parts", parts=3, size=32), source="segmenter", segmenter=weights)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.bodies.registry import body_by_name
 from humanpose_cli.bodies.rigged_body import RiggedBody
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.data.loading.camera_change import CameraChange, change_camera
 from humanpose_cli.data.loading.colour import ColourChange, change_colour
 from humanpose_cli.data.loading.example import Example
@@ -145,9 +145,12 @@ class BodyExamples:
             return self._by_box(example, scale, shift, mirror)
         if self.framing == "detector":
             size, offset = self._detector_framing(example)
-            scale, shift = scale * size, scale * offset + shift
-        placed = (float(shift[0]), float(shift[1]))
-        return to_fixed_camera(example, self._body, self.crop, scale=float(scale), shift=placed, mirror=mirror)
+            # Shifts are counted in the result, which is mirrored already.
+            scale, shift = scale * size, scale * offset * ((-1, 1) if mirror else (1, 1)) + shift
+        moved = (float(shift[0]), float(shift[1]))
+        placed = to_fixed_camera(example, self._body, self.crop, scale=float(scale), shift=moved, mirror=mirror)
+        world = _seen_straight(person.detected_world, mirror)
+        return replace(placed, person=replace(placed.person, detected_world=world))
 
     def evidence(self, example: Example, random: np.random.Generator, errors: float) -> Evidence:
         """What the network may see of it, with imitated errors of that strength."""
@@ -169,10 +172,10 @@ class BodyExamples:
     def _detector_framing(self, example: Example) -> tuple[float, NDArray[np.float64]]:
         """The size in the detector's crop against that in the labels' crop, and how far the pelvis is off there."""
         bare = replace(example, image=np.zeros((1, 1, 3), np.uint8), maps={}, mask=None, detected_mask=None)
-        person = to_fixed_camera(bare, self._body, self.crop).person
+        seen, world = to_fixed_camera(bare, self._body, self.crop).person.detected, example.person.detected_world
         framed = None
-        if person.detected is not None and person.detected_world is not None:
-            framed = frame_landmarks(person.detected, person.detected_world[:, :3], self.crop)
+        if seen is not None and world is not None:
+            framed = frame_landmarks(seen, world[:, :3], self.crop)
         if framed is None or not _PLAUSIBLE[0] <= framed.scale <= _PLAUSIBLE[1]:
             return 1.0, np.zeros(2)
         root = root_pixel(self.crop, NBF_CAMERA)
@@ -212,6 +215,13 @@ class BodyExamples:
             joints2d[labelled, 2] = 1
         keeps = known and keeps_3d(row, self.losses)
         return {"betas": betas, "rotations": rotations, "has_3d": np.bool_(keeps), "joints2d": joints2d}
+
+
+def _seen_straight(world: NDArray[Any] | None, mirror: bool) -> NDArray[Any] | None:
+    """World landmarks (33, 4) as the fixed camera's: they are told from a crop, which looks straight at the person."""
+    if world is None or not mirror:
+        return world
+    return world[list(BLAZEPOSE33.mirror)] * np.array([-1, 1, 1, 1], world.dtype)
 
 
 def mean_parameters(people: People, body: str, inputs: InputOptions) -> Mapping[str, torch.Tensor] | None:
