@@ -9,6 +9,7 @@ import torch
 from humanpose_cli.bodies.default_body import default_body
 from humanpose_cli.data.encoding import decode_picture
 from humanpose_cli.data.label_maps import decode_map
+from humanpose_cli.data.synthetic import generator
 from humanpose_cli.data.synthetic.generator import GROUPS_PER_IDENTITY, SyntheticSource, activities_of
 from humanpose_cli.data.synthetic.imperfect_fits import imperfect_fit
 from humanpose_cli.data.synthetic.labels import encoded_maps
@@ -152,6 +153,25 @@ def test_pairs_show_one_person_in_two_poses_before_one_background():
         empty = [decode_map("persons", s.maps["persons"]) == 0 for s in (first, second)]
         far = np.abs(pictures[0] - pictures[1])[empty[0] & empty[1]]
         assert np.median(far) < 12
+
+
+def test_each_picture_of_a_pair_tells_its_own_activity_and_nobody_sits_on_air(monkeypatch):
+    drawn = {}
+    held = generator.held_pose
+
+    def noted(*poses):
+        drawn.update({pose.rotations.numpy().tobytes(): pose for pose in poses})
+        performance = held(*poses)
+        for rotations, activity in zip(performance.rotations, performance.activities, strict=True):
+            assert drawn[rotations.numpy().tobytes()].activity == activity
+        return performance
+
+    monkeypatch.setattr(generator, "held_pose", noted)
+    made = source(count=12, structure="pairs", companions=0.0)
+    told = [{s.people[0].activity for s in made.read(group) if s.people} for group in made.groups()]
+    assert any(len(activities) == 2 for activities in told)
+    assert drawn
+    assert all(pose.family != "chair" for pose in drawn.values())
 
 
 def test_clips_move_on_from_frame_to_frame():

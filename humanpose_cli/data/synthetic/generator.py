@@ -167,17 +167,18 @@ class SyntheticSource:
         length, rate = o.group_size, o.frame_rate
         if o.structure == "pairs":
             if random.random() >= _MOVING_PAIRS:
-                return held_pose(*(self._pose(random, number, split, 2 * place + k) for k in range(2)))
+                # A chair would stand there in both pictures, also where nobody sits on it.
+                return held_pose(*(self._pose(random, number, split, 2 * place + k, chairs=False) for k in range(2)))
             rate = _PAIR_RATE
         held = None
         if o.structure == "clips" and random.random() < _HELD_CLIPS:
             held = self._pose(random, number, split, place)
         while True:
             motion = sample_motion(random, length, rate, split=_pose_split(split), held=held)
-            if motion.activity in activities_of(split):
+            if motion.activities[0] in activities_of(split):
                 return motion
 
-    def _pose(self, random: np.random.Generator, number: int, split: str, place: int) -> Pose:
+    def _pose(self, random: np.random.Generator, number: int, split: str, place: int, *, chairs: bool = True) -> Pose:
         """A pose of the split, of the same block of poses for neighbouring groups: blocks are drawn as a whole."""
         bank, allowed = self._banks[_pose_split(split)], activities_of(split)
         first = number // BLOCK * BLOCK
@@ -185,7 +186,7 @@ class SyntheticSource:
         for k in range(64 * BLOCK):
             block, row = divmod(start + k, BLOCK)
             pose = bank.pose(first + block * 4096 * BLOCK + row)
-            if pose.activity in allowed:
+            if pose.activity in allowed and (chairs or pose.family != "chair"):
                 return pose
         raise AssertionError("every split has activities")
 

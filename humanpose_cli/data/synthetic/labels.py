@@ -77,7 +77,7 @@ def people_of_frame(
             Person(
                 identity=identity,
                 clothing=clothing,
-                activity=people[place].activity,
+                activity=people[place].activities[frame],
                 gender="neutral",
                 body=body.name,
                 box=_box(np.concatenate([k[:, :2] for k in keypoints.values()]), place, seen),

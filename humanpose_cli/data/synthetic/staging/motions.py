@@ -38,13 +38,13 @@ class Performance:
 
     rotations  (T, 24, 3, 3) parent-relative, the pelvis body to world
     pelvis     (T, 3) metres
-    activity   as in `Pose`; family too
+    activities of each frame, as in `Pose`; family of the first
     joined     True: frames of one recording that share one ground; False: poses that stand each for itself
     """
 
     rotations: Tensor
     pelvis: Tensor
-    activity: str
+    activities: tuple[str, ...]
     family: str
     joined: bool = True
 
@@ -56,7 +56,7 @@ def held_pose(*poses: Pose) -> Performance:
     """Poses one by one, each standing where the first does."""
     place = torch.tensor([[0.0, PELVIS_HEIGHT, 0.0]]).repeat(len(poses), 1)
     rotations = torch.stack([pose.rotations for pose in poses])
-    return Performance(rotations, place, poses[0].activity, poses[0].family, joined=False)
+    return Performance(rotations, place, tuple(pose.activity for pose in poses), poses[0].family, joined=False)
 
 
 def sample_motion(
@@ -121,7 +121,7 @@ def _resampled(clip: Motion, length: int, frame_rate: float, random: np.random.G
     step_between = matrix_to_axis_angle(first.mT @ second) * share[:, None, None]
     rotations = first @ axis_angle_to_matrix(step_between)
     pelvis = torch.lerp(clip.pelvis[before], clip.pelvis[after], share[:, None])
-    return Performance(rotations, pelvis, clip.activity, family_of(clip.activity))
+    return Performance(rotations, pelvis, (clip.activity,) * length, family_of(clip.activity))
 
 
 def _widened(rotations: Tensor, random: np.random.Generator, scale: float, frame_rate: float) -> Tensor:

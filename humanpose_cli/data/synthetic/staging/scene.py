@@ -47,14 +47,14 @@ class StagedPerson:
 
     rotations  (T, 24, 3, 3) parent-relative, the pelvis body to camera; trans (T, 3) metres, camera axes: the root is
                the shaped rest pelvis + trans
-    betas      (10,); activity and family of the poses as in `Performance`
+    betas      (10,); activities and family of the poses as in `Performance`
     """
 
     mesh: DressedMesh
     betas: Tensor
     rotations: Tensor
     trans: Tensor
-    activity: str
+    activities: tuple[str, ...]
     family: str
 
 
@@ -210,4 +210,4 @@ def _before_camera(body: RiggedBody, actor: Actor, motion: Performance, camera: 
     rotations[:, 0] = turn @ rotations[:, 0]
     pelvis = (turn @ motion.pelvis[..., None])[..., 0] + torch.from_numpy(camera.translation)
     trans = _trans(body, actor.betas, pelvis)
-    return StagedPerson(actor.mesh, actor.betas, rotations, trans, motion.activity, motion.family)
+    return StagedPerson(actor.mesh, actor.betas, rotations, trans, motion.activities, motion.family)
