@@ -281,6 +281,30 @@ def test_depth_reaches_what_is_three_dimensional_only(warping, pose):
     torch.testing.assert_close(first.background, second.background)
 
 
+def test_planar_masks_reach_through_all_depths():
+    """A feature in front of the chest, farther from it than the torso is thick, belongs to it in the 2-D warp only."""
+    pose = standing(32)
+    volume = torch.zeros(1, 4, *MINI.grid)
+    volume[:, :, 0, 6, 8] = 1
+    for warping, there in (("3d", False), ("2d", True)):
+        config = replace(MINI, warping=warping)
+        parts = warping_parts(pose, pose, voxel_size=MINI.voxel_size, planar=warping == "2d")
+        warped = generator(config).warp(volume, parts)
+        assert (warped[0, 0, 0, 6, 8] > 0.5) == there
+        assert warped[:, :, 1:].max() < 0.1
+
+
+def test_features_go_from_the_source_to_the_target():
+    model, source, target = generator(), standing(32), arm_raised(32)
+    seen = []
+    model.warp, warp = lambda v, p: seen.append(p) or warp(v, p), model.warp
+    with torch.no_grad():
+        model(pictures(), source, target)
+    expected = warping_parts(source, target, voxel_size=MINI.voxel_size)
+    torch.testing.assert_close(seen[0].target_to_source, expected.target_to_source)
+    torch.testing.assert_close(seen[0].capsules, expected.capsules)
+
+
 def test_a_flat_pose_is_the_same_in_all_slices():
     flat = generator(replace(MINI, pose="2d")).pose.heatmaps(standing(32))
     deep = generator().pose.heatmaps(standing(32))
