@@ -1,7 +1,7 @@
 """A segmenter that learns from scratch on a processor: a slim ResNet and a decoder with batch normalisation.
 
-RefineNet's decoder has no normalisation and leans on ImageNet's features; without them it learned an IoU of 0.07 in the
-steps in which this one learned 0.3 (96 pixels, 1,100 people, 680 steps of 16).
+Beside a RefineNet of about its size it learned as much a step in half the time (1.0 and 1.3 MiB, 96 pixels, 1,100
+people, 255 steps of 16: IoU 0.091 and 0.089 in 122 and 239 seconds, side by side).
 """
 
 from __future__ import annotations

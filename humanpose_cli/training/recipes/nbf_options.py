@@ -109,7 +109,7 @@ _ABLATION = NbfTraining(
     regressor=RegressorOptions(layers=18, width=12, reduced=32),
     augmentation=BodyAugmentation(),
     crop=64,
-    learning_rate=1e-3,
+    learning_rate=2e-3,
     beta1=0.9,
     weight_decay=0.0,
     validation=256,
@@ -119,7 +119,7 @@ NBF_PRESETS: Mapping[str, tuple[NbfTraining, TrainOptions]] = {
     "paper": _PAPER,
     "small": (_SMALL_PARTS, TrainOptions(epochs=40, batch_size=32, clip=5.0, average=0.998)),
     "small-proxy": (_SMALL_PROXY, TrainOptions(epochs=40, batch_size=32, clip=5.0, average=0.998)),
-    "ablation": (_ABLATION, TrainOptions(epochs=10, batch_size=32, clip=5.0, average=0.98, log_every=20)),
+    "ablation": (_ABLATION, TrainOptions(epochs=30, batch_size=32, clip=5.0, average=0.98, log_every=20)),
 }
 """`paper`: appendix B. `small`, `small-proxy`: up to two hours on two cores. `ablation`: two to four minutes."""
 

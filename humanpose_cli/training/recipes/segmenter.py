@@ -83,7 +83,7 @@ SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
         SegmenterTraining(
             SegmenterOptions("tiny", crop=96, fill=0.72), _FROM_SCRATCH, 4e-3, 1e-5, background=0.4, validation=96
         ),
-        TrainOptions(epochs=8, batch_size=16, clip=1.0, average=0.98, log_every=20),
+        TrainOptions(epochs=16, batch_size=16, clip=1.0, average=0.98, log_every=20),
     ),
 }
 """`paper`: appendix B. `small`: about two hours on two cores with 12,000 pictures. `ablation`: two to four minutes."""
