@@ -14,6 +14,7 @@ from humanpose_cli.data.synthetic.generator import GROUPS_PER_IDENTITY, Syntheti
 from humanpose_cli.data.synthetic.imperfect_fits import imperfect_fit
 from humanpose_cli.data.synthetic.labels import encoded_maps
 from humanpose_cli.data.synthetic.options import SPLITS, SyntheticOptions
+from humanpose_cli.data.synthetic.staging.poses import family_of
 from humanpose_cli.data.synthetic.staging.renderer import RenderedScene
 from humanpose_cli.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
@@ -98,6 +99,8 @@ def test_shares_of_the_splits_are_about_those_asked_for():
     held_out = activities_of("validation") | activities_of("test")
     assert not held_out & activities_of("train")
     assert {"soccer", "washwindow"} <= held_out
+    for split in ("validation", "test"):
+        assert len({family_of(name) for name in activities_of(split)}) >= 6
 
 
 def test_labels_agree_with_each_other(singles):

@@ -48,11 +48,11 @@ _QUALITY = (86, 98)  # of the stored JPEG; worse ones are part of a scene's dama
 
 @lru_cache(maxsize=8)
 def activities_of(split: str) -> frozenset[str]:
-    """The activities that a split shows: those held out are shared between validation and test, every second one."""
+    """The activities that a split shows: those held out go to validation and test by turns, family after family."""
     if split == "train":
         return frozenset(name for names in activities("train").values() for name in names)
-    place = SPLITS.index(split) - 1
-    return frozenset(name for names in activities("held_out").values() for name in sorted(names)[place::2])
+    held_out = [name for names in activities("held_out").values() for name in sorted(names)]
+    return frozenset(held_out[SPLITS.index(split) - 1 :: 2])
 
 
 class SyntheticSource:
