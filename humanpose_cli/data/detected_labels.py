@@ -46,8 +46,8 @@ class DetectedLabels(LabellingSource):
         return {"detector_views": self.views}
 
     def labelled(self, sample: Sample) -> Sample:
-        """One sample; people without a box, or whom the detector does not see, stay as they are."""
-        places = [place for place, person in enumerate(sample.people) if _has_area(person.box)]
+        """One sample; people without a box in the picture, or whom the detector does not see, stay as they are."""
+        places = [place for place, person in enumerate(sample.people) if _has_area(person.box, sample.size)]
         if not places:
             return sample
         boxes = np.stack([np.asarray(sample.people[place].box, np.float64) for place in places])
@@ -66,8 +66,11 @@ class DetectedLabels(LabellingSource):
         return ModelPool(1)
 
 
-def _has_area(box: NDArray[Any] | None) -> bool:
-    return box is not None and bool(np.isfinite(box).all()) and bool((box[2:] - box[:2] >= 2).all())
+def _has_area(box: NDArray[Any] | None, size: tuple[int, int]) -> bool:
+    """Whether a box has two pixels of a picture or more in either direction."""
+    if box is None or not np.isfinite(box).all():
+        return False
+    return bool((np.minimum(box[2:], size) - np.maximum(box[:2], 0) >= 2).all())
 
 
 def _with_detection(person: Person, found: DetectedPerson, size: tuple[int, int]) -> Person:

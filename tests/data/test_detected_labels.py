@@ -13,7 +13,7 @@ BOX = np.array([60.0, 0.0, 400.0, 512.0], np.float32)  # the astronaut
 
 
 class Photo:
-    """A source with one photograph of one person, one box without area and one without anybody in it."""
+    """A source with one photograph of one person, a box without area, one outside and none."""
 
     info = SourceInfo("photo", {"a": 1})
 
@@ -23,7 +23,8 @@ class Photo:
     def read(self, group):
         data = cv2.imencode(".png", skimage.data.astronaut()[..., ::-1])[1].tobytes()
         nothing = np.array([5.0, 5.0, 5.5, 30.0], np.float32)
-        people = (Person(identity="her", box=BOX), Person(box=nothing), Person())
+        outside = np.array([600.0, 5.0, 700.0, 90.0], np.float32)
+        people = (Person(identity="her", box=BOX), Person(box=nothing), Person(), Person(box=outside))
         yield Sample("astronaut", data, (512, 512), people=people)
 
 
@@ -31,7 +32,7 @@ def test_the_detector_is_asked_about_people_with_boxes():
     source = pickle.loads(pickle.dumps(DetectedLabels(Photo(), views=1)))
     assert source.info.options == {"a": 1, "detector_views": 1}
     (sample,) = source.read(source.groups()[0])
-    her, flat, unknown = sample.people
+    her, flat, unknown, outside = sample.people
     assert her.identity == "her"
     nose, left_shoulder, right_shoulder = her.detected[[0, 11, 12]]
     assert 180 < nose[0] < 260
@@ -45,3 +46,4 @@ def test_the_detector_is_asked_about_people_with_boxes():
     assert mask[40, 40] < 50
     assert flat.detected is None
     assert unknown.detected is None
+    assert outside.detected is None
