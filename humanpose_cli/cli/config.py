@@ -90,20 +90,34 @@ def apply_settings(options: Options, settings: Mapping[str, Any]) -> Options:
     UsageError for a key that is no field (naming the nearest one) or a value that is not of the field's type.
     """
     names = set(field_names(options))
+    changes: dict[str, Any] = {}
     for key, value in settings.items():
         if key not in names:
             raise UsageError(f"setting {key}", "there is no such setting", remedy=nearest(key, names))
-        options = _with(options, key.split("."), value, key)
-    return options
+        *path, name = key.split(".")
+        inner = changes
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[name] = _Setting(key, value)
+    return _with(options, changes)
 
 
-def _with(options: Options, path: Sequence[str], value: Any, key: str) -> Options:
-    name, *rest = path
-    if rest:
-        new = _with(getattr(options, name), rest, value, key)
-    else:
-        new = _converted(value, typing.get_type_hints(type(options))[name], key)
-    return dataclasses.replace(options, **{name: new})  # type: ignore[type-var]
+@dataclasses.dataclass(frozen=True)
+class _Setting:
+    key: str
+    value: Any
+
+
+def _with(options: Options, changes: Mapping[str, Any]) -> Options:
+    """All at once, since options may be allowed together only. changes: field → setting, or changes of its fields"""
+    hints = typing.get_type_hints(type(options)) if changes else {}
+    new = {
+        name: _converted(change.value, hints[name], change.key)
+        if isinstance(change, _Setting)
+        else _with(getattr(options, name), change)
+        for name, change in changes.items()
+    }
+    return dataclasses.replace(options, **new)  # type: ignore[type-var]
 
 
 def _converted(value: Any, kind: Any, key: str) -> Any:

@@ -87,6 +87,22 @@ def test_wrong_settings_are_told(settings, sentence):
     assert sentence in str(caught.value)
 
 
+@dataclass(frozen=True)
+class Shares:
+    a: float = 0.4
+    b: float = 0.4
+
+    def __post_init__(self):
+        if self.a + self.b > 1:
+            raise UsageError("shares", "are too many")
+
+
+def test_settings_that_are_allowed_together_only():
+    assert apply_settings(Shares(), {"a": "0.9", "b": "0.1"}) == Shares(0.9, 0.1)
+    with pytest.raises(UsageError, match="too many"):
+        apply_settings(Shares(), {"a": "0.9"})
+
+
 def test_pairs():
     assert read_settings(["batch-size=4", "deep.weight = 0.5", "batch-size=8", "name=a=b"]) == {
         "batch_size": "8",
