@@ -153,7 +153,9 @@ class Segmenter:
     """
 
     def __init__(self, network: nn.Module, options: SegmenterOptions, device: torch.device | str = "cpu") -> None:
-        self.network = network.eval().requires_grad_(False).to(device)
+        # Channels last: a third less time on a processor.
+        self.network: nn.Module = network.eval().requires_grad_(False).to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.options, self.device = options, torch.device(device)
 
     @classmethod
@@ -177,7 +179,7 @@ class Segmenter:
 
     def probabilities(self, pictures: Tensor) -> Tensor:
         """(B, 3, H, W) normalised → (B, 1 + parts, H, W)."""
-        return self.network(pictures).softmax(1)
+        return self.network(pictures.contiguous(memory_format=torch.channels_last)).softmax(1)
 
 
 def segmenter_config(options: SegmenterOptions) -> dict[str, Any]:

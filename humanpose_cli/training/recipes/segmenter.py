@@ -77,7 +77,7 @@ SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
     "paper": (SegmenterTraining(), TrainOptions(epochs=20, batch_size=5)),
     "small": (
         SegmenterTraining(SegmenterOptions("small", crop=256, fill=0.72), _FROM_SCRATCH, 2e-3, 1e-5, background=0.4),
-        TrainOptions(epochs=12, batch_size=8, clip=1.0, average=0.995, log_every=50),
+        TrainOptions(epochs=16, batch_size=8, clip=1.0, average=0.995, log_every=50),
     ),
     "ablation": (
         SegmenterTraining(
@@ -118,6 +118,7 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
         torch.manual_seed(seed)
         self.people, self.held_out = split_people(data, ("parts", "box"), protocol=self.options.protocol)
         self.model = build_segmenter(self.options.segmenter)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.options.backbone:
             load_backbone(self.model.get_submodule("backbone"), Path(self.options.backbone))
 
@@ -131,7 +132,7 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
         return BatchLoader(range(len(self.people)), make, options)
 
     def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        scores = self.model(batch["picture"]).float()
+        scores = self.model(batch["picture"].contiguous(memory_format=torch.channels_last)).float()
         weights = scores.new_ones(scores.shape[1])
         weights[0] = self.options.background
         return {"loss": torch.nn.functional.cross_entropy(scores, batch["labels"], weights)}
@@ -185,4 +186,5 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
     @torch.no_grad()
     def _labels(self, pictures: Tensor) -> NDArray[np.int64]:
         device = next(self.model.parameters()).device
-        return self.model(moved(pictures, device)).argmax(1).cpu().numpy()
+        placed = moved(pictures, device).contiguous(memory_format=torch.channels_last)
+        return self.model(placed).argmax(1).cpu().numpy()
