@@ -103,6 +103,17 @@ def test_shares_of_the_splits_are_about_those_asked_for():
         assert len({family_of(name) for name in activities_of(split)}) >= 6
 
 
+@pytest.mark.parametrize("split", SPLITS)
+def test_neighbours_show_different_poses(monkeypatch, split):
+    poses = []
+    monkeypatch.setattr(generator, "held_pose", lambda pose: poses.append(pose))
+    made = source()
+    for number in range(24):
+        made._performance(np.random.default_rng(number), number, split, 0)
+    assert len({pose.rotations.numpy().tobytes() for pose in poses}) == 24
+    assert {pose.activity for pose in poses} <= activities_of(split)
+
+
 def test_labels_agree_with_each_other(singles):
     body = default_body()
     for _, sample in singles:

@@ -179,15 +179,20 @@ class SyntheticSource:
                 return motion
 
     def _pose(self, random: np.random.Generator, number: int, split: str, place: int, *, chairs: bool = True) -> Pose:
-        """A pose of the split, of the same block of poses for neighbouring groups: blocks are drawn as a whole."""
+        """A pose of the split: neighbouring groups take one after the other of those that are allowed, none twice.
+
+        They begin in the same block, since blocks are drawn as a whole.
+        """
         bank, allowed = self._banks[_pose_split(split)], activities_of(split)
         first = number // BLOCK * BLOCK
-        start = number % BLOCK if place == 0 else int(random.integers(BLOCK))
+        before = number % BLOCK if place == 0 else int(random.integers(BLOCK))
         for k in range(64 * BLOCK):
-            block, row = divmod(start + k, BLOCK)
+            block, row = divmod(k, BLOCK)
             pose = bank.pose(first + block * 4096 * BLOCK + row)
             if pose.activity in allowed and (chairs or pose.family != "chair"):
-                return pose
+                if not before:
+                    return pose
+                before -= 1
         raise AssertionError("every split has activities")
 
     def _imperfect(self, random: np.random.Generator, scene: SceneDescription, person: StagedPerson) -> Any:
