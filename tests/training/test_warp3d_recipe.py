@@ -243,6 +243,17 @@ def test_a_game_of_both_sides_goes_on_where_it_was_interrupted(folder, tmp_path)
         assert torch.equal(a, b), name
 
 
+def test_half_precision_is_near_single_precision(batch):
+    recipe, batch = batch
+    with torch.no_grad():
+        whole = {p: recipe.losses(p, batch)["loss"] for p in ("generator", "discriminator")}
+        with torch.autocast("cpu", torch.bfloat16):
+            half = {p: recipe.losses(p, batch)["loss"] for p in ("generator", "discriminator")}
+    for phase, loss in whole.items():
+        assert half[phase].dtype == torch.float32
+        torch.testing.assert_close(half[phase], loss, rtol=0.03, atol=0.01)
+
+
 def test_presets_and_switches():
     assert set(WARP3D_PRESETS) == {"tiny", "small", "medium", "paper"}
     paper, options = WARP3D_PRESETS["paper"]
