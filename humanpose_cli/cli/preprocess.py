@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from humanpose_cli.cli.command import command
-from humanpose_cli.cli.options import Overwrite, Seed, ShardOption, nearest
+from humanpose_cli.cli.options import Body, Overwrite, Seed, ShardOption, nearest
 from humanpose_cli.cli.session import Session
 from humanpose_cli.errors import UsageError
 from humanpose_cli.result import CommandResult
@@ -23,7 +23,7 @@ __all__ = ["preprocess"]
 
 _OF_SYNTHETIC, _OF_SETS = "Synthetic people", "Data sets and your own pictures"
 _FOR_SYNTHETIC = ("count", "size", "pairs", "clips", "backgrounds", "imperfect_fits")
-_FOR_SETS = ("fits", "densepose", "model", "fit", "allow_missing")
+_FOR_SETS = ("fits", "densepose", "model", "fit", "body", "allow_missing")
 
 _SOURCE = typer.Argument(
     metavar="SOURCE",
@@ -112,6 +112,7 @@ def preprocess(
     densepose: Annotated[Path | None, _DENSEPOSE] = None,
     model: Annotated[list[Path] | None, _MODELS] = None,
     fit: Annotated[bool, _FIT] = True,
+    body: Body = "default",
     allow_missing: Annotated[bool, _ALLOW_MISSING] = False,
     shard_size: Annotated[int | None, _SHARD_SIZE] = None,
     workers: Annotated[int | None, _WORKERS] = None,
@@ -146,7 +147,7 @@ def preprocess(
         options: dict[str, Any] = {name: str(path) for name, path in given.items() if path is not None}
         options |= {"allow_missing": True} if allow_missing else {}
         request = _of_folder(session, source, root, options, seed)
-        request = replace(request, models=tuple(model or ()), fit=fit)
+        request = replace(request, models=tuple(model or ()), fit=fit, fit_body=body)
     request = replace(request, detections=detections)
     started = time.monotonic()
     session.reporter.start(1)

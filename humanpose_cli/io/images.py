@@ -223,7 +223,8 @@ def encode_image(pixels: np.ndarray, suffix: str, *, quality: int = 92) -> bytes
     """
     kind = _WRITERS.get(suffix.lower())
     if kind is None:
-        raise UsageError(suffix, "is no picture format that can be written", expected=", ".join(_WRITERS))
+        named = suffix or "a name without an ending"
+        raise UsageError(named, "is no picture format that can be written", expected=", ".join(_WRITERS))
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
         raise UsageError(
             "picture", "cannot be written", expected="(H, W, 3) uint8", got=f"{pixels.shape} {pixels.dtype}"
