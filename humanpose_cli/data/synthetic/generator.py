@@ -41,7 +41,7 @@ _EXTRAS = 4096  # people of a split who only stand around
 _HELD_CLIPS = 0.25  # of the clips: a pose held with a sway, since the library has no sitting and lying
 _MOVING_PAIRS = 0.5  # of the pairs: two frames of one motion
 _PAIR_RATE = 0.6  # frames a second of these
-_LEAST_SEEN = 0.012  # of the first picture's pixels show the person; else the scene is drawn again
+_LEAST_SEEN = 0.012  # of the pixels show the person; else the scene is drawn again
 _TRIES = 6
 _QUALITY = (86, 98)  # of the stored JPEG; worse ones are part of a scene's damage
 
@@ -100,11 +100,11 @@ class SyntheticSource:
         split = self.split_of(number)
         random = self._random("scene", number)
         actors, names = self._cast(random, number, split)
-        scene, renderer, first = self._stage(random, actors)
+        scene, renderer, looked_at = self._stage(random, actors)
         fits = [self._imperfect(random, scene, person) for person in scene.people]
         view = scene.camera.view
         for frame in range(len(scene)):
-            seen = renderer.render(frame) if frame else first
+            seen = looked_at.pop(frame) if frame in looked_at else renderer.render(frame)
             people, places = people_of_frame(self._body, list(scene.people), names, frame, view, seen)
             yield Sample(
                 name=group.name if group.count == 1 else f"{group.name}/{frame:04d}",
@@ -121,15 +121,20 @@ class SyntheticSource:
 
     def _stage(
         self, random: np.random.Generator, actors: Sequence[Actor]
-    ) -> tuple[SceneDescription, SceneRenderer, RenderedScene]:
-        """A scene whose first picture shows the person that it is about, its renderer, and that picture."""
+    ) -> tuple[SceneDescription, SceneRenderer, dict[int, RenderedScene]]:
+        """A scene that shows the person it is about, its renderer, and the frames looked at to know it.
+
+        Clips may be left: only their first frame is looked at.
+        """
+        frames = 2 if self.options.structure == "pairs" else 1
         for _ in range(_TRIES):
             scene = sample_scene(random, self._body, actors, self._scene_options(), pictures=self._pictures)
             renderer = SceneRenderer(self._body, scene, self._labels)
-            first = renderer.render(0)
-            if first.visible[0] >= _LEAST_SEEN * self.options.size**2:
+            looked_at = {frame: renderer.render(frame) for frame in range(frames)}
+            least = min(int(seen.visible[0]) for seen in looked_at.values())
+            if least >= _LEAST_SEEN * self.options.size**2:
                 break
-        return scene, renderer, first
+        return scene, renderer, looked_at
 
     # Who and what
 
