@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.networks.alexnet import AlexNet
+from humanpose_cli.networks.filling import fill
 from humanpose_cli.networks.vgg import VGG
 from humanpose_cli.networks.weights_file import digest_of, read_foreign
 
@@ -56,7 +57,8 @@ class Lpips(nn.Module):
             raise UsageError("LPIPS network", "is not known", expected="alex or vgg", got=str(network))
         self.name: str = network
         self.network: AlexNet | VGG = AlexNet() if network == "alex" else VGG(16)
-        _fill(self.network, Path(backbone))
+        state = {name: value for name, value in read_foreign(Path(backbone)).items() if name.startswith("features.")}
+        fill(self.network, state, backbone)
         weights = _linear(Path(linear), _CHANNELS[network])
         self.weights = nn.ParameterList(nn.Parameter(w, requires_grad=False) for w in weights)
         self.register_buffer("shift", torch.tensor(_SHIFT).view(1, 3, 1, 1), persistent=False)
@@ -89,16 +91,6 @@ class Lpips(nn.Module):
 
 def _unit(features: Tensor) -> Tensor:
     return features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)
-
-
-def _fill(network: nn.Module, path: Path) -> None:
-    state = {name: value for name, value in read_foreign(path).items() if name.startswith("features.")}
-    own = network.state_dict()
-    for name in sorted(set(own) | set(state)):
-        expected, got = (str(tuple(s[name].shape)) if name in s else "nothing" for s in (own, state))
-        if expected != got:
-            raise InputError(path, f"does not fit at {name}", expected=expected, got=got)
-    network.load_state_dict(state)
 
 
 def _linear(path: Path, channels: tuple[int, ...]) -> list[Tensor]:

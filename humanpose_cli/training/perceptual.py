@@ -21,6 +21,7 @@ from torch.nn.functional import avg_pool2d
 
 from humanpose_cli.errors import InputError
 from humanpose_cli.metrics.images import ssim_map
+from humanpose_cli.networks.filling import fill
 from humanpose_cli.networks.resnet import RESNETS, BasicBlock, ResNet
 from humanpose_cli.networks.vgg import VGG
 from humanpose_cli.networks.weights_file import digest_of, read_foreign, read_header, read_weights
@@ -111,7 +112,7 @@ class VggLoss(_FeatureLoss):
         super().__init__(source)
         self.network = VGG(19)
         features = {name: value for name, value in state.items() if name.startswith("features.")}
-        _fill(self.network, features, source)
+        fill(self.network, features, source["file"])
 
     def forward(self, made: Tensor, true: Tensor) -> Tensor:
         names = tuple(_LAYERS)
@@ -184,16 +185,6 @@ def _resnet_of(state: Mapping[str, Tensor], source: Mapping[str, Any]) -> ResNet
     for layers, (kind, counts) in RESNETS.items():
         if counts == blocks and (kind is BasicBlock) == basic:
             network = ResNet(layers, width=len(state["conv1.weight"]))
-            _fill(network, {name: v for name, v in state.items() if not name.startswith("fc.")}, source)
+            fill(network, {name: v for name, v in state.items() if not name.startswith("fc.")}, source["file"])
             return network
     raise InputError(source["file"], "holds no known ResNet", expected="18, 34, 50 or 101 layers", got=str(blocks))
-
-
-def _fill(network: nn.Module, state: Mapping[str, Tensor], source: Mapping[str, Any]) -> None:
-    own = {n: tuple(v.shape) for n, v in network.state_dict().items() if not n.endswith("num_batches_tracked")}
-    found = {n: tuple(v.shape) for n, v in state.items() if not n.endswith("num_batches_tracked")}
-    for name in sorted(set(own) | set(found)):
-        if own.get(name) != found.get(name):
-            expected, got = str(own.get(name, "nothing")), str(found.get(name, "nothing"))
-            raise InputError(source["file"], f"does not fit at {name}", expected=expected, got=got)
-    network.load_state_dict({name: state[name] for name in own}, strict=False)

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from humanpose_cli.conventions import REPOSING19
-from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.errors import UsageError
+from humanpose_cli.networks.filling import fill
 from humanpose_cli.networks.weights_file import WeightsHeader, read_weights
 from humanpose_cli.reposing.warp3d.config import GeneratorConfig, generator_config_of
 from humanpose_cli.reposing.warp3d.generator import Generator
@@ -92,12 +93,7 @@ def load_warp3d(path: Path, device: torch.device | str = "cpu") -> Warp3d:
     """The generator in a weights file. InputError where the file is damaged, another model's or of other shapes."""
     tensors, header = read_weights(path, MODEL)
     generator = Generator(generator_config_of(header.config, path))
-    own = generator.state_dict()
-    for name in sorted(set(own) | set(tensors)):
-        expected, found = (str(tuple(t[name].shape)) if name in t else "nothing" for t in (own, tensors))
-        if expected != found:
-            raise InputError(path, f"does not fit its own config at {name}", expected=expected, got=found)
-    generator.load_state_dict(tensors)
+    fill(generator, tensors, path)
     return Warp3d(generator, header, device)
 
 
