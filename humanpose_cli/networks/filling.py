@@ -27,5 +27,6 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> 
     for name in sorted(set(own) | set(found)):
         expected, got = own.get(name, "nothing"), found.get(name, "nothing")
         if expected != got:
-            raise InputError(path, f"does not fit at {name}", expected=expected, got=got)
+            remedy = "it belongs to another network, or to another number of parts, joints or channels"
+            raise InputError(path, f"does not fit at {name}", expected=expected, got=got, remedy=remedy)
     module.load_state_dict({name: tensors[name] for name in own}, strict=False)

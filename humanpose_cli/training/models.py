@@ -56,4 +56,11 @@ MODELS: Mapping[str, ModelEntry] = {
     "nbf": ModelEntry(
         f"{_RECIPES}.nbf", "NbfRecipe", f"{_RECIPES}.nbf_options", "NBF_PRESETS", "body parts to shape and pose"
     ),
+    "warp3d": ModelEntry(
+        f"{_RECIPES}.warp3d",
+        "Warp3dRecipe",
+        f"{_RECIPES}.warp3d",
+        "WARP3D_PRESETS",
+        "a person in another pose, from pairs or clips",
+    ),
 }

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.networks.configs import options_of
 from humanpose_cli.networks.weights_file import WeightsHeader, read_weights, write_weights
-from humanpose_cli.reposing.warp3d.config import PRESETS, generator_config_of
+from humanpose_cli.reposing.warp3d.config import PRESETS, GeneratorConfig
 from humanpose_cli.reposing.warp3d.generator import Generator
 from humanpose_cli.reposing.warp3d.inference import (
     MODEL,
@@ -61,7 +62,7 @@ def test_configs_are_plain_json(name):
     config = PRESETS[name].generator
     with torch.device("meta"):
         _, values = generator_weights(Generator(config))
-    assert generator_config_of(json.loads(json.dumps(values)), "file") == config
+    assert options_of(GeneratorConfig, json.loads(json.dumps(values)), "file") == config
 
 
 def test_weights_of_another_shape(generator, weights, tmp_path):

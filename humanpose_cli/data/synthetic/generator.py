@@ -35,9 +35,9 @@ from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 __all__ = ["PROTOCOL", "SyntheticSource", "activities_of"]
 
 PROTOCOL = "synthetic"
-GROUPS_PER_IDENTITY = 4
+GROUPS_PER_IDENTITY = 6
 OUTFITS_PER_IDENTITY = 2
-_EXTRAS = 4096  # people of a split who only stand around
+_NEIGHBOURS, _EXTRAS = 64, 8  # so many groups share so many people who only stand around: they stay dressed
 _HELD_CLIPS = 0.25  # of the clips: a pose held with a sway, since the library has no sitting and lying
 _MOVING_PAIRS = 0.5  # of the pairs: two frames of one motion
 _PAIR_RATE = 0.6  # frames a second of these
@@ -144,7 +144,8 @@ class SyntheticSource:
         cast = [(f"{split}-{person:06d}", outfit)]
         if random.random() < self.options.companions:
             extras = 1 + int(random.random() < 0.3)
-            cast += [(f"{split}-extra-{random.integers(_EXTRAS):04d}", 0) for _ in range(extras)]
+            chosen = random.choice(_EXTRAS, extras, replace=False)
+            cast += [(f"{split}-extra-{number // _NEIGHBOURS:05d}-{extra}", 0) for extra in chosen]
         actors, names = [], []
         for place, (identity, wearing) in enumerate(cast):
             betas, mesh = self._wardrobe(identity, wearing)
@@ -155,7 +156,7 @@ class SyntheticSource:
     @cached_property
     def _wardrobe(self) -> Callable[[str, int], tuple[torch.Tensor, DressedMesh]]:
         """Neighbouring groups show the same people: the last ones stay dressed."""
-        return lru_cache(maxsize=2 * GROUPS_PER_IDENTITY)(self._dressed)
+        return lru_cache(maxsize=2 * _EXTRAS + 4)(self._dressed)
 
     def _dressed(self, identity: str, wearing: int) -> tuple[torch.Tensor, DressedMesh]:
         """Who a name stands for, in one of their outfits."""

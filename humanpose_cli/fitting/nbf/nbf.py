@@ -16,7 +16,6 @@ from humanpose_cli.bodies.registry import body_by_name
 from humanpose_cli.data.loading.camera_change import CameraChange
 from humanpose_cli.detection.person import DetectedPerson
 from humanpose_cli.errors import InputError, UnavailableError
-from humanpose_cli.fitting.configs import load_tensors, options_of
 from humanpose_cli.fitting.nbf.body_layer import BodyLayer
 from humanpose_cli.fitting.nbf.evidence import Evidence, evidence_of_person, picture_in_crop
 from humanpose_cli.fitting.nbf.framing import frame_box, frame_person
@@ -27,6 +26,8 @@ from humanpose_cli.fitting.nbf.placing import place_in_picture
 from humanpose_cli.fitting.nbf.regressor import Regressor, RegressorOptions
 from humanpose_cli.fitting.nbf.segmenter import Segmenter, SegmenterOptions, build_segmenter, segmenter_config
 from humanpose_cli.geometry.cameras import default_focal
+from humanpose_cli.networks.configs import options_of
+from humanpose_cli.networks.filling import fill
 from humanpose_cli.networks.weights_file import read_header, read_weights
 
 __all__ = [
@@ -191,7 +192,7 @@ def load_nbf(
     if rig.name.partition("-")[0] != config.body:
         raise InputError(path, "was trained with another body", expected=config.body, got=rig.name, remedy="--body")
     regressor = Regressor(config.inputs, config.regressor)
-    load_tensors(regressor, _beginning(tensors, _REGRESSOR), path)
+    fill(regressor, _beginning(tensors, _REGRESSOR), path)
     return BodyNetwork(config, regressor, BodyLayer(rig), _segmenter(tensors, config, path, segmenter, device), device)
 
 
@@ -202,7 +203,7 @@ def _segmenter(
         return None
     if config.segmenter is not None:
         network = build_segmenter(config.segmenter)
-        load_tensors(network, _beginning(tensors, _SEGMENTER), path)
+        fill(network, _beginning(tensors, _SEGMENTER), path)
         return Segmenter(network, config.segmenter, device)
     if isinstance(given, Path):
         return Segmenter.load(given, device, parts=config.inputs.parts)

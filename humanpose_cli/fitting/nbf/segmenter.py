@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from humanpose_cli.bodies.parts import PART_MAPS, PartMap
 from humanpose_cli.data.loading.camera_change import CameraChange, crop_change
 from humanpose_cli.errors import InputError, UsageError
-from humanpose_cli.fitting.configs import load_tensors, options_of
 from humanpose_cli.fitting.nbf.evidence import picture_in_crop
 from humanpose_cli.fitting.nbf.framing import BOX_FILL
 from humanpose_cli.fitting.nbf.light_segmenter import LightSegmenter
 from humanpose_cli.fitting.nbf.pictures import normalised_picture
+from humanpose_cli.networks.configs import options_of
 from humanpose_cli.networks.deeplab import DeepLabSegmenter
+from humanpose_cli.networks.filling import fill
 from humanpose_cli.networks.refinenet import RefineNetSegmenter
 from humanpose_cli.networks.weights_file import read_foreign, read_weights
 
@@ -126,7 +127,7 @@ def load_backbone(backbone: nn.Module, path: Path) -> None:
     """
     tensors = read_foreign(path)
     kept = {name: value for name, value in tensors.items() if name.split(".")[0] not in ("fc", "classifier")}
-    load_tensors(backbone, kept, path)
+    fill(backbone, kept, path)
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class Segmenter:
         if parts is not None and options.parts != parts:
             raise InputError(path, "tells other parts", expected=f"{parts} parts", got=f"{options.parts}")
         network = build_segmenter(options)
-        load_tensors(network, tensors, path)
+        fill(network, tensors, path)
         return cls(network, options, device)
 
     def segment(self, image: NDArray[np.uint8], box: NDArray[Any]) -> Segmentation:

@@ -6,14 +6,12 @@ The paper gives the structure (section 3.1); the numbers of `paper` are those of
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.errors import UsageError
 
-__all__ = ["PRESETS", "DiscriminatorConfig", "GeneratorConfig", "Preset", "generator_config_of", "preset"]
+__all__ = ["PRESETS", "DiscriminatorConfig", "GeneratorConfig", "Preset", "preset"]
 
 Space = Literal["3d", "2d"]
 
@@ -189,19 +187,6 @@ def preset(name: str) -> Preset:
     if name not in PRESETS:
         raise UsageError("--preset", "is not known", expected=", ".join(PRESETS), got=name)
     return PRESETS[name]
-
-
-def generator_config_of(values: Mapping[str, Any], path: Path | str) -> GeneratorConfig:
-    """The config that a weights file's plain values stand for; InputError names the file where they do not fit."""
-    known = {field.name for field in fields(GeneratorConfig)}
-    if not isinstance(values, Mapping) or set(values) - known:
-        got = ", ".join(sorted(set(values) - known)) if isinstance(values, Mapping) else type(values).__name__
-        raise InputError(path, "has a config that is no generator's", got=got, remedy="use the hpc that made it")
-    try:
-        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return GeneratorConfig(**plain)
-    except (TypeError, UsageError) as error:
-        raise InputError(path, f"has a config that cannot be built ({error})") from error
 
 
 def _unfit(expected: str, got: str) -> UsageError:

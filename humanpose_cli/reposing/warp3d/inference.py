@@ -14,9 +14,10 @@ from torch import Tensor
 
 from humanpose_cli.conventions import REPOSING19
 from humanpose_cli.errors import UsageError
+from humanpose_cli.networks.configs import options_of
 from humanpose_cli.networks.filling import fill
 from humanpose_cli.networks.weights_file import WeightsHeader, read_weights
-from humanpose_cli.reposing.warp3d.config import GeneratorConfig, generator_config_of
+from humanpose_cli.reposing.warp3d.config import GeneratorConfig
 from humanpose_cli.reposing.warp3d.generator import Generator
 
 __all__ = ["MODEL", "Reposed", "Warp3d", "generator_weights", "load_warp3d", "to_bytes", "to_network"]
@@ -92,7 +93,7 @@ def generator_weights(generator: Generator) -> tuple[Mapping[str, Tensor], Mappi
 def load_warp3d(path: Path, device: torch.device | str = "cpu") -> Warp3d:
     """The generator in a weights file. InputError where the file is damaged, another model's or of other shapes."""
     tensors, header = read_weights(path, MODEL)
-    generator = Generator(generator_config_of(header.config, path))
+    generator = Generator(options_of(GeneratorConfig, header.config, path))
     fill(generator, tensors, path)
     return Warp3d(generator, header, device)
 

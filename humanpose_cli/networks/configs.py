@@ -7,11 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch import Tensor, nn
-
 from humanpose_cli.errors import InputError, UsageError
 
-__all__ = ["load_tensors", "options_of"]
+__all__ = ["options_of"]
 
 Options = TypeVar("Options")
 
@@ -26,23 +24,3 @@ def options_of(kind: type[Options], values: Any, path: Path | str) -> Options:
         return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
     except (TypeError, UsageError) as error:
         raise InputError(path, f"has a config that cannot be built ({error})") from error
-
-
-def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> None:
-    """Fill a module; InputError where names or shapes are others', as of another network or number of parts."""
-    own = module.state_dict()
-    counters = {name for name in own if name.endswith("num_batches_tracked")}
-    missing, extra = set(own) - set(tensors) - counters, set(tensors) - set(own)
-    if missing or extra:
-        expected = f"{min(missing)} and others" if missing else "no others"
-        raise InputError(path, "holds another network", expected=expected, got=min(extra) if extra else "nothing")
-    for name, values in tensors.items():
-        if own[name].shape != values.shape:
-            raise InputError(
-                path,
-                f"does not fit at {name}",
-                expected=str(tuple(own[name].shape)),
-                got=str(tuple(values.shape)),
-                remedy="its number of parts, joints or channels is another",
-            )
-    module.load_state_dict(dict(tensors), strict=False)
