@@ -180,7 +180,7 @@ def test_backbones_take_torchvisions_names(tmp_path):
     with pytest.raises(InputError, match="does not fit at"):
         load_backbone(ResNet(18, width=8), path)
     torch.save(ResNet(18, width=4).state_dict(), path)
-    with pytest.raises(InputError, match="does not fit at conv1"):
+    with pytest.raises(InputError, match="does not fit at bn1"):
         load_backbone(ResNet(18, width=8), path)
 
 
