@@ -290,7 +290,7 @@ def test_killed_at_any_moment(tmp_path, marks, workers):
 @pytest.mark.parametrize(("workers", "number"), [(1, signal.SIGTERM), (2, signal.SIGINT)])
 def test_stopped_within_five_seconds(tmp_path, marks, number, workers):
     out = tmp_path / "out"
-    running = start_build(out, workers=workers, seconds=1.5, marks=marks)  # so that it cannot have ended before
+    running = start_build(out, workers=workers, seconds=1.0, marks=marks)  # so that it cannot have ended before
     wait_for(lambda: any(marks.iterdir()))
     started = time.monotonic()
     # Ctrl-C goes to everybody at the terminal, kill to one process.

@@ -91,6 +91,7 @@ class _Tell:
         self._new = self._told = 0
 
     def __call__(self) -> None:
+        _leave_at_last()
         self._new += 1
         if time.monotonic() - self._last >= _TELL_EVERY:
             self.flush()
@@ -113,11 +114,13 @@ def _written(source: Source, job: ShardJob, tell: _Tell) -> ShardOutcome:
     try:
         header = write_shard(job.path, job.header, job.groups, source.read, tell)
     except GroupError as failed:
+        _leave_at_last()
         tell.take_back()
         return _failure(number, failed.group, failed.error)
     except UnavailableError as error:
         return ShardOutcome(number, None, "", str(error), error.exit_code, everywhere=True)
     except Exception as error:
+        _leave_at_last()
         tell.take_back()
         return _failure(number, "", error)
     tell.flush()
@@ -263,7 +266,19 @@ def _serve(connection: Connection, source: Source) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+_leaving = False  # in a worker that was told to leave
+
+
 def _leave(number: int, frame: FrameType | None) -> None:
-    """Unwinds what is being written."""
+    """Unwinds what is being written; where something is being unwound already, that is left to end first."""
+    global _leaving
+    _leaving = True
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise SystemExit(128 + number)
+    if sys.exc_info()[0] is None:
+        raise SystemExit(128 + number)
+
+
+def _leave_at_last() -> None:
+    """Leave where the first attempt came to nothing: an interrupted import may raise something else, or go on."""
+    if _leaving:
+        raise SystemExit(128 + signal.SIGTERM)
