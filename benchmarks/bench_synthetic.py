@@ -94,6 +94,8 @@ def timed(module: Any, spent: dict[str, float]) -> Iterator[None]:
 
 def measure(structure: str, count: int, processes: int) -> None:
     """Print one row."""
+    # As the workers of `build_cache` get it: one thread of arithmetic a process.
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, context.Pool(processes) as pool:
         start = manager.Barrier(processes)
