@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ __all__ = [
     "MeshStack",
     "decode_map",
     "encode_map",
+    "labels_of",
     "maps_of_raster",
     "render_label_maps",
 ]
@@ -65,7 +66,7 @@ class BodyLabels:
         return keys[order], order
 
     @cached_property
-    def _vertex_uv(self) -> Array:
+    def vertex_uv(self) -> Array:
         """(V, 2) one of the places that each vertex has in the texture."""
         found = np.zeros((len(self.parts), 2), np.float32)
         found[self.faces.ravel()] = self.uv[self.uv_faces.ravel()]
@@ -86,7 +87,7 @@ class BodyLabels:
         wanted = self._keys(np.take_along_axis(corners, turn, 1))
         place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         known = keys[place] == wanted
-        uv = self._vertex_uv[np.take_along_axis(corners, weights.argmax(1)[:, None], 1)[:, 0]]
+        uv = self.vertex_uv[np.take_along_axis(corners, weights.argmax(1)[:, None], 1)[:, 0]]
         rows = order[place[known]]
         # The face's own order of corners, brought to the same sorted order.
         own = np.argsort(self.faces[rows], 1, kind="stable")
@@ -109,6 +110,12 @@ class LabelledMesh:
     faces: Tensor
     labels: BodyLabels
     body_vertex: NDArray[np.integer] | None = None
+
+
+@lru_cache(maxsize=8)
+def labels_of(body: RiggedBody) -> BodyLabels:
+    """The labels of a body, made once for it."""
+    return BodyLabels(body)
 
 
 class MeshStack:

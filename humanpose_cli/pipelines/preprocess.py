@@ -111,21 +111,15 @@ def build(
     on_progress: Callable[[int, int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> BuildResult:
-    """Write the cache; see `build_cache`.
-
-    shard_size  pictures of a file, about; None: a sixteenth of all, 32 to 1024, so that also small caches are made by
-                several processes. It must not depend on their number: the same request is the same bytes.
-    on_note     hears what the source has to say about its files
-    """
+    """Write the cache; see `build_cache`. `on_note` hears what the source has to say about its files."""
     source = make_source(request)
-    count = sum(group.count for group in source.groups())
     if on_note is not None:
         for note in getattr(source, "notes", ()):
             on_note(note)
     return build_cache(
         source,
         out,
-        shard_size=shard_size or min(max(-(-count // 16), 32), 1024),
+        shard_size=shard_size,
         workers=workers,
         shard=shard,
         resume=resume,

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from humanpose_cli.errors import InputError
+from humanpose_cli.fitting.nbf.pictures import IMAGENET_MEAN, IMAGENET_SPREAD
 from humanpose_cli.metrics.images import ssim_map
 from humanpose_cli.networks.filling import fill
 from humanpose_cli.networks.resnet import RESNETS, BasicBlock, ResNet
@@ -49,7 +50,6 @@ _LAYERS = {
     "block4_conv2": 1 / 4,
     "block5_conv2": 1.0,
 }
-_MEAN, _SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 # The weights of the losses are those for pictures of 0 to 255, whose features are as many times as large as those of
 # pictures of unit variance, but for biases.
 _CONTRAST = 255 * 0.226
@@ -92,8 +92,8 @@ class _FeatureLoss(PerceptualLoss):
     def __init__(self, source: Mapping[str, Any]) -> None:
         super().__init__()
         self.source = dict(source)
-        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("spread", torch.tensor(_SPREAD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("spread", torch.tensor(IMAGENET_SPREAD).view(1, 3, 1, 1), persistent=False)
 
     def normalised(self, pictures: Tensor) -> Tensor:
         """−1 to 1 → of mean 0 and variance 1 over ImageNet."""

@@ -58,7 +58,7 @@ def build_cache(
     source: Source,
     folder: Path | str,
     *,
-    shard_size: int = 1024,
+    shard_size: int | None = 1024,
     workers: int = 1,
     shard: tuple[int, int] = (0, 1),
     resume: bool = True,
@@ -67,7 +67,7 @@ def build_cache(
 ) -> BuildResult:
     """Write a cache with everything that the source has.
 
-    shard_size   pictures a shard, about; groups are never split
+    shard_size   pictures a shard, about; groups are never split. None: a sixteenth of all pictures, 32 to 1024
     workers      processes that write shards; 1 works in this one
     shard        (i, N): write only every N-th shard, beginning with the i-th
     resume       keep shards of the same plan that are finished; otherwise write them again

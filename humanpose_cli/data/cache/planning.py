@@ -31,14 +31,14 @@ class Plan:
         return sum(group.count for group in self.shards[shard])
 
 
-def make_plan(source: Source, shard_size: int) -> Plan:
+def make_plan(source: Source, shard_size: int | None) -> Plan:
     """Deal a source's groups out to shards of about `shard_size` pictures, in their order.
 
     A group that no longer fits begins the next shard, and one that is larger than a shard has one for itself.
     InputError for a source without groups, for two groups of one name and for an empty one; UsageError for a size
     below 1, and for options that are no JSON.
     """
-    if shard_size < 1:
+    if shard_size is not None and shard_size < 1:
         raise UsageError("shard size", "is too small", expected="at least 1 picture", got=str(shard_size))
     groups = source.groups()
     _check(source.info.name, groups)
@@ -46,7 +46,7 @@ def make_plan(source: Source, shard_size: int) -> Plan:
         options = options_text(source.info.options)
     except (TypeError, ValueError) as error:
         raise UsageError(f"options of {source.info.name}", f"are no JSON values ({error})") from error
-    shards = _dealt(groups, shard_size)
+    shards = _dealt(groups, _usual_size(groups) if shard_size is None else shard_size)
     header = Header(
         kind="shard",
         source=source.info.name,
@@ -73,6 +73,14 @@ def _check(source: str, groups: Sequence[Group]) -> None:
         if group.count < 1:
             raise InputError(source, f"has a group without pictures, {group.name!r}")
         seen.add(group.name)
+
+
+def _usual_size(groups: Sequence[Group]) -> int:
+    """Pictures a shard: a sixteenth of all, 32 to 1024, so that several processes also share a small cache.
+
+    It does not depend on their number: the same source is the same bytes.
+    """
+    return min(max(-(-sum(group.count for group in groups) // 16), 32), 1024)
 
 
 def _dealt(groups: Sequence[Group], shard_size: int) -> tuple[tuple[Group, ...], ...]:

@@ -23,6 +23,7 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.conventions import SMPL24, skeleton_by_name
+from humanpose_cli.data.label_maps import labels_of
 from humanpose_cli.data.loading.example import Example
 from humanpose_cli.data.samples import LABEL_MAPS, Person
 
@@ -162,16 +163,10 @@ def _mirrored_correspondence(values: Array, body: RiggedBody | None) -> dict[str
         return {}
     vertex = values[..., 0].astype(np.int64)
     other = np.concatenate(([0], body.mirror_vertices.cpu().numpy() + 1))[vertex]
-    uv = np.concatenate((np.zeros((1, 2), np.uint16), _uv_of_vertices(body)))[other]
+    steps = np.rint(4095 * labels_of(body).vertex_uv).astype(np.uint16)
+    uv = np.concatenate((np.zeros((1, 2), np.uint16), steps))[other]
     mirrored = np.concatenate((other[..., None].astype(np.uint16), uv), -1)
     return {"correspondence": mirrored.astype(LABEL_MAPS["correspondence"].dtype)}
-
-
-def _uv_of_vertices(body: RiggedBody) -> NDArray[np.uint16]:
-    """A texture coordinate of each vertex, in steps of 1/4095: (V, 2); a vertex on a seam has several, any will do."""
-    uv = np.zeros((len(body.template), 2), np.float32)
-    uv[body.faces.cpu().numpy().ravel()] = body.uv.cpu().numpy()[body.uv_faces.cpu().numpy().ravel()]
-    return np.rint(4095 * uv).astype(np.uint16)
 
 
 def _changed_person(person: Person, change: CameraChange, body: RiggedBody | None) -> Person:

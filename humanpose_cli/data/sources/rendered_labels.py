@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,9 @@ from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.label_maps import (
     RENDERED_MAPS,
-    BodyLabels,
     LabelledMesh,
     encode_map,
+    labels_of,
     render_label_maps,
 )
 from humanpose_cli.data.samples import Person, Sample, Source
@@ -79,7 +78,7 @@ class RenderedLabels(LabellingSource):
             return sample
         drawn: dict[str, NDArray[Any]] = {}
         if len(known) == len(posed):
-            meshes = [LabelledMesh(body.vertices, body.model.faces, self._labels(body.model)) for body in known]
+            meshes = [LabelledMesh(body.vertices, body.model.faces, labels_of(body.model)) for body in known]
             drawn = render_label_maps(meshes, view, sorted({*self.maps, *_NEEDED}, key=RENDERED_MAPS.index))
         people = [
             person if body is None else _with_joints(person, body, place, view, drawn)
@@ -107,15 +106,6 @@ class RenderedLabels(LabellingSource):
         if person.gender in ("", "neutral"):
             names.append(person.body)
         return next((self.bodies[name] for name in names if person.body and name in self.bodies), None)
-
-    @cached_property
-    def _labels_by_name(self) -> dict[str, BodyLabels]:
-        return {}
-
-    def _labels(self, model: RiggedBody) -> BodyLabels:
-        if model.name not in self._labels_by_name:
-            self._labels_by_name[model.name] = BodyLabels(model)
-        return self._labels_by_name[model.name]
 
 
 def _tensor(values: NDArray[Any]) -> torch.Tensor:
