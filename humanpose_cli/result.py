@@ -10,7 +10,7 @@ from typing import Any
 from humanpose_cli.errors import ExitCode
 from humanpose_cli.version import __version__
 
-__all__ = ["CommandResult", "ItemResult", "Status", "combine_status"]
+__all__ = ["CommandResult", "ItemResult", "ResultTable", "Status", "combine_status"]
 
 
 class Status(str, Enum):
@@ -55,6 +55,16 @@ class ItemResult:
 
 
 @dataclass(frozen=True)
+class ResultTable:
+    """A table for people beside that of the items, its cells as text; programs find its numbers in `extra`."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class CommandResult:
     """What became of a command: one document for people's renderer and for `--json` alike."""
 
@@ -64,6 +74,7 @@ class CommandResult:
     messages: tuple[str, ...] = ()
     exit_code: ExitCode = ExitCode.OK
     extra: Mapping[str, Any] = field(default_factory=dict)
+    tables: tuple[ResultTable, ...] = ()
 
     def to_document(self) -> dict[str, Any]:
         """The envelope of design section 5: command, status, items, messages, version."""

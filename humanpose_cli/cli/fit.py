@@ -10,8 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from humanpose_cli.cli.command import command
-from humanpose_cli.cli.options import BatchFlags, Body, Focal, Frames, Inputs, Out, Threads, body_identity
+from humanpose_cli.cli.options import (
+    BatchFlags,
+    Body,
+    Device,
+    Focal,
+    Frames,
+    Inputs,
+    Out,
+    Threads,
+    body_identity,
+    resolve_device,
+)
 from humanpose_cli.cli.session import Session
+from humanpose_cli.errors import UsageError
 from humanpose_cli.result import CommandResult
 
 if TYPE_CHECKING:
@@ -29,6 +41,7 @@ class Method(str, Enum):
 
     auto = "auto"
     keypoints = "keypoints"
+    nbf = "nbf"
 
 
 class PeopleChoice(str, Enum):
@@ -46,7 +59,23 @@ class DetectorChoice(str, Enum):
     fast = "fast"
 
 
-_METHOD = typer.Option("--method", help="How to fit; auto is keypoints so far.")
+_METHOD = typer.Option(
+    "--method",
+    help="How to fit. keypoints: optimisation alone. nbf: a network's one forward pass. auto: optimisation that starts "
+    "from the network and believes it as far as it is sure.",
+)
+_WEIGHTS = typer.Option(
+    "--weights",
+    metavar="FILE|RUN",
+    help="Body network: a file, a run of hpc train nbf, or a name of hpc weights list. Default: the shipped one.",
+    show_default=False,
+)
+_SEGMENTER = typer.Option(
+    "--segmenter",
+    metavar="FILE|RUN",
+    help="Segmenter, for body networks that see body parts. Default: the shipped one.",
+    show_default=False,
+)
 _PEOPLE = typer.Option("--people", help="Whom to fit: everybody, or the person with the largest box.")
 _DETECTOR = typer.Option(
     "--detector", help="How hard to look for people; auto is thorough in pictures, fast in videos and sequences."
@@ -73,6 +102,8 @@ def fit(
     inputs: Inputs,
     flags: BatchFlags,
     method: Annotated[Method, _METHOD] = Method.auto,
+    weights: Annotated[str, _WEIGHTS] = "",
+    segmenter: Annotated[str, _SEGMENTER] = "",
     people: Annotated[PeopleChoice, _PEOPLE] = PeopleChoice.all,
     detector: Annotated[DetectorChoice, _DETECTOR] = DetectorChoice.auto,
     body: Body = "default",
@@ -83,6 +114,7 @@ def fit(
     overlay: Annotated[bool, _OVERLAY] = True,
     out: Out = Path("hpc-out/fit"),
     frames: Frames = None,
+    device: Device = "auto",
     threads: Threads = None,
 ) -> CommandResult:
     """Find everyone's 3-D pose and shape in pictures and videos.
@@ -96,6 +128,7 @@ def fit(
     from humanpose_cli.io.frame_range import ALL_FRAMES
     from humanpose_cli.io.frames import open_inputs
     from humanpose_cli.io.input_items import OWN_SUFFIXES
+    from humanpose_cli.pipelines.body_networks import NetworkOptions
     from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
     from humanpose_cli.pipelines.fit_items import FittedItem, fit_item, fit_outputs
     from humanpose_cli.pipelines.people import people_source
@@ -105,7 +138,10 @@ def fit(
     )
     for message in found.messages:
         session.reporter.info(message)
-    options = session.tune(FitOptions(body, people.value, detector.value, focal))
+    if method is Method.keypoints and (weights or segmenter):
+        raise UsageError("--weights", "is of no use with --method keypoints", remedy="--method auto or nbf")
+    network = NetworkOptions(weights, segmenter)
+    options = session.tune(FitOptions(body, people.value, detector.value, focal, method=method.value, network=network))
     source = people_source(options.detector, threads, boxes=boxes, keypoints=keypoints)
     given = {name: file_digest(path) for name, path in (("boxes", boxes), ("keypoints", keypoints)) if path}
     items = [item_of(source, fit_outputs(source, out, overlay=overlay)) for source in found]
@@ -113,13 +149,14 @@ def fit(
     def recall(item: Item, entry: Entry) -> dict[str, Any]:
         return _details(FittedItem.read(tuple(out / output for output in entry.outputs)), session.json)
 
-    with BodyFitter(options, people=source) as fitter:
+    with BodyFitter(options, people=source, device=resolve_device(device)) as fitter:
 
         def work(item: Item) -> Outcome:
             fitted = fit_item(fitter, item.payload, out, overlay=overlay, on_step=session.reporter.step)
             return _outcome(session, item.payload, fitted)
 
-        recorded = {**asdict(options), **given, "frames": str(frames or ALL_FRAMES), "overlay": overlay}
+        told = {"network": fitter.network_identity, "frames": str(frames or ALL_FRAMES), "overlay": overlay}
+        recorded = {**asdict(options), **given, **told}
         batch = flags.batch(session, out, {**recorded, "body": body_identity(options.body)}, recall)
         return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
 

@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any
 
 from humanpose_cli.errors import UnavailableError
-from humanpose_cli.result import CommandResult, ItemResult, Status
+from humanpose_cli.result import CommandResult, ItemResult, ResultTable, Status
 
 __all__ = ["json_text", "json_values", "write_people", "write_stdout"]
 
@@ -106,18 +106,44 @@ def write_people(result: CommandResult, columns: Columns = (), words: Words = _N
     words    what to call a status, where the usual words do not fit
     """
     if result.items and sys.stdout is not None:
-        write_stdout(_table_text(result, columns, {**_WORDS, **words}, terminal=sys.stdout.isatty()))
+        terminal = sys.stdout.isatty()
+        for table in result.tables:
+            write_stdout(_extra_text(table, terminal=terminal))
+        write_stdout(_table_text(result, columns, {**_WORDS, **words}, terminal=terminal))
+
+
+def _extra_text(table: ResultTable, *, terminal: bool) -> str:
+    """A table of its own, with its title above, its notes below and an empty line."""
+    from rich import box
+    from rich.table import Table
+
+    text, console = _console(terminal)
+    drawn = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, show_edge=False)
+    for number, heading in enumerate(table.columns):
+        drawn.add_column(_cell(heading), justify="right" if number else "left", overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*(_cell(cell) for cell in row))
+    console.print(_cell(table.title, "bold"))
+    console.print(drawn)
+    for note in table.notes:
+        console.print(_cell(note), soft_wrap=True)
+    return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines()) + "\n"
+
+
+def _console(terminal: bool) -> tuple[io.StringIO, Any]:
+    """Where text is drawn: off the terminal a line holds a row, however long, for grep and awk."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    width = shutil.get_terminal_size().columns if terminal else 100_000
+    return text, Console(file=text, force_terminal=terminal, width=width)
 
 
 def _table_text(result: CommandResult, columns: Columns, words: Words, *, terminal: bool) -> str:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
-    # Off the terminal a line holds an item with its files, however long: it is for grep and awk.
-    width = shutil.get_terminal_size().columns if terminal else 100_000
-    text = io.StringIO()
-    console = Console(file=text, force_terminal=terminal, width=width)
+    text, console = _console(terminal)
     table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, show_edge=False)
     table.add_column("input", overflow="fold")
     table.add_column("status", no_wrap=True)

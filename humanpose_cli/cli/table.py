@@ -26,6 +26,8 @@ COMMANDS = {
     "repose": "Draw the people of photographs in another pose.",
     "preprocess": "Make a dataset cache: synthetic people, or a data set's files.",
     "train": "Learn a model from a dataset cache.",
+    "evaluate": "Judge models on people they have not learned from.",
+    "weights": "List, fetch and verify weights.",
     "cache": "Tell what a dataset cache holds, verify it, or make its index anew.",
     "demo": "Fit and repose a photograph and a clip with known truth, and show them on a page.",
     "doctor": "Tell what works on this machine and how to mend the rest.",

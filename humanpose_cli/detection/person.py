@@ -25,8 +25,17 @@ class PersonMask:
 
     def in_picture(self, height: int, width: int) -> np.ndarray:
         """(height, width) float32, 0..1, zero outside the crop."""
-        affine = self.crop_to_picture.astype(np.float64).copy()
+        return self.in_view(np.eye(2, 3), (width, height))
+
+    def in_view(self, picture_to_view: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """(height, width) float32, 0..1, as a scaled, turned or shifted view of the picture shows it.
+
+        picture_to_view  (2, 3) affine map of pixels; size (width, height) of the view
+        """
+        affine = self.crop_to_picture.astype(np.float64)
+        affine = picture_to_view @ np.concatenate((affine, [[0.0, 0.0, 1.0]]))
         affine[:, 2] += affine[:, :2].sum(1) * 0.5 - 0.5
+        width, height = size
         placed = cv2.warpAffine(
             self.crop.astype(np.float32),
             affine,

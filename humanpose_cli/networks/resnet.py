@@ -137,7 +137,15 @@ class ResNet(nn.Module):
 
     def maps(self, image: Tensor) -> StageMaps:
         """The stages' maps of images (B, inputs, H, W)."""
-        x = self.maxpool(torch.relu(self.bn1(self.conv1(image))))
+        return self.stages(self.stem(image))
+
+    def stem(self, image: Tensor) -> Tensor:
+        """What the first convolution makes of images (B, inputs, H, W): (B, width, H/2, W/2)."""
+        return torch.relu(self.bn1(self.conv1(image)))
+
+    def stages(self, stem: Tensor) -> StageMaps:
+        """The stages' maps, from what `stem` gives."""
+        x = self.maxpool(stem)
         found = []
         for stage in range(1, 5):
             x = getattr(self, f"layer{stage}")(x)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from humanpose_cli.bodies.joint_angles import rotations_to_angles
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24, Skeleton
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.optimisation.confidence import joint_confidence
 from humanpose_cli.optimisation.depth_correction import CorrectedWorld, depth_correction
 from humanpose_cli.optimisation.initialisation import (
@@ -17,12 +19,13 @@ from humanpose_cli.optimisation.initialisation import (
     place_before_camera,
     upright_heading,
     viewing_rotation,
+    zero_joints,
 )
 from humanpose_cli.optimisation.landmark_rig import LandmarkRig
 from humanpose_cli.optimisation.noise import landmark_noise
 from humanpose_cli.optimisation.observations import KeypointObservations
 from humanpose_cli.optimisation.options import KeypointFitOptions
-from humanpose_cli.optimisation.problem import Evidence, bone_names, combination, offset_names
+from humanpose_cli.optimisation.problem import PREDICTED_JOINTS, Evidence, bone_names, combination, offset_names
 from humanpose_cli.optimisation.residuals import FitState
 
 __all__ = ["gather_evidence", "limb_fallback"]
@@ -53,6 +56,16 @@ class _Seen:
     world: Tensor | None
     spread: Tensor | None
     world_spread: Tensor | None
+    predicted: _Predicted | None
+
+
+class _Predicted(NamedTuple):
+    """What a body network says: relative rotations (N, 24, 3, 3), betas (N, S), joints (N, 24, 3), noise (N, 24, 2)."""
+
+    rotations: Tensor
+    betas: Tensor
+    joints: Tensor
+    noise: Tensor
 
 
 def _tensors(observations: KeypointObservations, least: float) -> _Seen:
@@ -61,6 +74,13 @@ def _tensors(observations: KeypointObservations, least: float) -> _Seen:
         return None if value is None else torch.from_numpy(value).double()
 
     confidence = torch.from_numpy(observations.confidence).double()
+    poses, predicted = tensor("predicted_poses"), None
+    if poses is not None:
+        betas, joints, noise = (tensor(f"predicted_{name}") for name in ("betas", "joints", "noise"))
+        assert betas is not None  # observations come with all of a prediction or nothing
+        assert joints is not None
+        assert noise is not None
+        predicted = _Predicted(axis_angle_to_matrix(poses.unflatten(1, (-1, 3))), betas, joints, noise)
     return _Seen(
         pixels=torch.from_numpy(observations.keypoints).double(),
         confidence=torch.where(confidence >= least, confidence, 0.0),
@@ -70,6 +90,7 @@ def _tensors(observations: KeypointObservations, least: float) -> _Seen:
         world=tensor("world"),
         spread=tensor("spread"),
         world_spread=tensor("world_spread"),
+        predicted=predicted,
     )
 
 
@@ -97,7 +118,9 @@ def gather_evidence(
     pixel_weights = _pixel_weights(skeleton, seen, starts[0].root[:, 2], options)
     bones, bone_weights = _bones(skeleton, seen, corrected, options)
     rows = len(seen.pixels)
-    neutral = rotations_to_angles(neutral_rotations())
+    neutral = rotations_to_angles(neutral_rotations() if seen.predicted is None else seen.predicted.rotations)
+    places, place_weights = _places(seen, to_camera, options)
+    shape, shape_sigma = _shape(rig, seen, options)
     evidence = Evidence(
         pixels=seen.pixels,
         pixel_weights=pixel_weights,
@@ -107,6 +130,10 @@ def gather_evidence(
         bone_weights=bone_weights,
         to_ray=to_camera.mT,
         upright=_uprightness(skeleton, seen) / options.lean_noise,
+        places=places,
+        place_weights=place_weights,
+        shape=shape,
+        shape_sigma=shape_sigma,
         fallback=neutral.expand(rows, -1, -1),
         fallback_weights=_unseen(skeleton, seen.confidence) / options.fallback_noise,
         betas=torch.zeros(rows, rig.shape_count, dtype=torch.float64),
@@ -122,23 +149,23 @@ def _centred(skeleton: Skeleton, world: Tensor) -> Tensor:
 
 def _candidates(rig: LandmarkRig, skeleton: Skeleton, seen: _Seen, to_camera: Tensor) -> list[Tensor]:
     """Rotations (N, 24, 3, 3) to start from."""
-    rows = len(seen.pixels)
+    rows, zero = len(seen.pixels), zero_joints(rig)
     flat = torch.nn.functional.pad(seen.pixels, (0, 1))
-    candidates = []
+    candidates = [] if seen.predicted is None else [seen.predicted.rotations]
     if seen.world is not None:
         turned = seen.world @ to_camera.mT
         mirrored = (seen.world * seen.world.new_tensor([1.0, 1.0, -1.0])) @ to_camera.mT
-        candidates += [limb_rotations(rig, skeleton, points, seen.confidence) for points in (turned, mirrored)]
-    candidates.append(limb_rotations(rig, skeleton, flat, seen.confidence))
+        candidates += [limb_rotations(zero, skeleton, points, seen.confidence) for points in (turned, mirrored)]
+    candidates.append(limb_rotations(zero, skeleton, flat, seen.confidence))
     for yaw in (0.5, 1.5, 0.0, 1.0):
         heading = upright_heading(yaw * torch.pi).expand(rows, 3, 3)
-        candidates.append(limb_rotations(rig, skeleton, flat, seen.confidence, heading))
+        candidates.append(limb_rotations(zero, skeleton, flat, seen.confidence, heading))
     return candidates
 
 
 def _placed(rig: LandmarkRig, rotations: Tensor, seen: _Seen) -> FitState:
     rows = len(rotations)
-    betas = rotations.new_zeros(rows, rig.shape_count)
+    betas = rotations.new_zeros(rows, rig.shape_count) if seen.predicted is None else seen.predicted.betas.clone()
     origin = rotations.new_zeros(rows, 3)
     points = rig.pose(rotations, origin, betas).points[:, : rig.landmark_count]
     usual = seen.focal * _USUAL_HEIGHT / (_USUAL_SHARE * seen.size[:, 1])
@@ -158,7 +185,7 @@ def _pixel_weights(skeleton: Skeleton, seen: _Seen, depth: Tensor, options: Keyp
 
 def _corrected(skeleton: Skeleton, seen: _Seen, options: KeypointFitOptions) -> CorrectedWorld | None:
     """What the depth correction makes of BlazePose's world landmarks."""
-    if seen.world is None or skeleton != BLAZEPOSE33 or not options.correct_depth:
+    if seen.world is None or skeleton != BLAZEPOSE33 or not options.correct_depth or seen.predicted is not None:
         return None
     # The correction looks at every landmark; of those that were not seen at all it shall know nothing.
     unseen = seen.confidence == 0
@@ -196,7 +223,9 @@ def _bones(
     matrix = combination(skeleton.joint_names, bones)
     weakest = torch.where(matrix != 0, seen.confidence[:, None], 1.0).amin(-1)
     across, along = options.bone_noise
-    variance = torch.tensor([across, across, along], dtype=torch.float64).square().expand(rows, len(bones), 3)
+    doubt = 1.0 if seen.predicted is None else options.predicted_bones
+    variance = doubt**2 * torch.tensor([across, across, along], dtype=torch.float64).square()
+    variance = variance.expand(rows, len(bones), 3)
     if seen.world_spread is not None:
         own = (seen.world_spread.square()[:, None] * matrix.square()).sum(-1)
         variance = variance + own[..., None]
@@ -208,11 +237,34 @@ def _bones(
         return torch.cat((vectors, empty), 1), torch.cat((weights, empty), 1)
     world, noise = corrected.world.double(), corrected.noise.double()
     placed = skeleton.indices(ends[0] for ends, _ in offsets)
-    # Mean absolute errors to standard deviations of one axis, of a plane's two axes together and of the ray's.
-    sigma = torch.stack((0.8 * noise[:, placed, 0], 0.8 * noise[:, placed, 0], 1.25 * noise[:, placed, 1]), -1)
+    sigma = _sigmas(noise[:, placed])
     seen_at_all = torch.where(matrix != 0, seen.confidence[:, None], 1.0).amin(-1) > 0
     own = torch.where(seen_at_all[..., None], 1 / (options.correction_noise * sigma), 0.0)
     return torch.cat((vectors, matrix @ world), 1), torch.cat((weights, own), 1)
+
+
+def _places(seen: _Seen, to_camera: Tensor, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:
+    """Predicted joints about the pelvis (N, K, 3) in the axes of the viewing ray, and 1 / σ (N, K, 3)."""
+    if seen.predicted is None:
+        empty = torch.zeros(len(seen.pixels), 0, 3, dtype=torch.float64)
+        return empty, empty
+    rows, pelvis = SMPL24.indices(PREDICTED_JOINTS), SMPL24.index("pelvis")
+    joints, noise = seen.predicted.joints, seen.predicted.noise[:, rows]
+    places = (joints[:, rows] - joints[:, pelvis : pelvis + 1]) @ to_camera
+    return places, 1 / (options.predicted_noise * _sigmas(noise))
+
+
+def _shape(rig: LandmarkRig, seen: _Seen, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:
+    """Predicted betas (N, S) and their σ."""
+    if seen.predicted is None:
+        betas = torch.zeros(len(seen.pixels), rig.shape_count, dtype=torch.float64)
+        return betas, torch.full_like(betas, torch.inf)
+    return seen.predicted.betas, torch.full_like(seen.predicted.betas, options.predicted_shape)
+
+
+def _sigmas(noise: Tensor) -> Tensor:
+    """Mean absolute errors (…, 2), across in a plane's two axes together and along the ray, as σ of three axes."""
+    return torch.stack((0.8 * noise[..., 0], 0.8 * noise[..., 0], 1.25 * noise[..., 1]), -1)
 
 
 def _uprightness(skeleton: Skeleton, seen: _Seen) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from humanpose_cli.bodies.joint_angles import angles_from_named, angles_to_rotations
-from humanpose_cli.conventions import Skeleton
+from humanpose_cli.conventions import SMPL24, Skeleton
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
 from humanpose_cli.optimisation.landmark_rig import LandmarkRig
 
@@ -24,6 +24,7 @@ __all__ = [
     "place_before_camera",
     "upright_heading",
     "viewing_rotation",
+    "zero_joints",
 ]
 
 # Body axes (y up, z forward) to camera axes (y down, z forward) for an upright person facing the camera.
@@ -53,6 +54,13 @@ def neutral_rotations() -> Tensor:
     return angles_to_rotations(angles_from_named(_NEUTRAL_DEGREES).double())
 
 
+def zero_joints(rig: LandmarkRig) -> Tensor:
+    """(24, 3) joints of the T pose, body axes."""
+    still = torch.eye(3, dtype=rig.joints.dtype).expand(1, len(rig.joints), 3, 3)
+    origin, shape = rig.joints.new_zeros(1, 3), rig.joints.new_zeros(1, rig.shape_count)
+    return rig.pose(still, origin, shape).joints[0]
+
+
 def viewing_rotation(pixel: Tensor, focal: Tensor, principal_point: Tensor) -> Tensor:
     """Rotation (N, 3, 3) that turns the optical axis to the ray through a pixel (N, 2)."""
     xy = (pixel - principal_point) / focal[:, None]
@@ -67,7 +75,7 @@ def upright_heading(yaw: float) -> Tensor:
 
 
 def limb_rotations(
-    rig: LandmarkRig,
+    zero: Tensor,
     skeleton: Skeleton,
     points: Tensor,
     confidence: Tensor,
@@ -78,14 +86,10 @@ def limb_rotations(
     Twists of upper limbs follow the plane of the bent limb. Parts without confident landmarks (confidence (N, L))
     keep the neutral pose; a body without shoulders or hips stands upright and faces the camera.
 
+    zero     (24, 3) joints of the T pose, any size, body axes
     heading  (N, 3, 3) body-to-camera rotation of the whole trunk, in place of the landmarks'
     """
-    names = rig.skeleton
-    zero = rig.pose(
-        torch.eye(3, dtype=points.dtype).expand(1, len(names), 3, 3),
-        points.new_zeros(1, 3),
-        points.new_zeros(1, rig.shape_count),
-    ).joints[0]
+    names, zero = SMPL24, zero.to(points)
     rotations = neutral_rotations().to(points).repeat(len(points), 1, 1, 1)
     pelvis, chest = _torso_frames(skeleton, points, confidence) if heading is None else (heading, heading)
     rotations[:, names.index("pelvis")] = pelvis

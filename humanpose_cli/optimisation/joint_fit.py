@@ -17,7 +17,7 @@ from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.conventions import Skeleton
 from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from humanpose_cli.optimisation.initialisation import limb_rotations
+from humanpose_cli.optimisation.initialisation import limb_rotations, zero_joints
 from humanpose_cli.optimisation.landmark_rig import LandmarkRig, rig_of_skeleton
 from humanpose_cli.optimisation.pose_energy import add_pose_energy
 from humanpose_cli.optimisation.residuals import accumulate, add_diagonal, vector_rows
@@ -133,7 +133,7 @@ def _fit(
     count, shapes = len(points), rig.shape_count
     zero = points.new_zeros(count, shapes)
     start = _State(
-        limb_rotations(rig, skeleton, points, confidence),
+        limb_rotations(zero_joints(rig), skeleton, points, confidence),
         points[:, skeleton.indices(("left_hip", "right_hip"))].mean(1),
         zero,
     )

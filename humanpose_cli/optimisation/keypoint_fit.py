@@ -15,6 +15,7 @@ from torch import Tensor
 
 from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.conventions import Skeleton
+from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.cameras import project
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.optimisation.confidence import joint_confidence, person_confidence
@@ -22,7 +23,7 @@ from humanpose_cli.optimisation.evidence import gather_evidence, limb_fallback
 from humanpose_cli.optimisation.landmark_rig import LandmarkRig
 from humanpose_cli.optimisation.observations import KeypointObservations
 from humanpose_cli.optimisation.options import KeypointFitOptions
-from humanpose_cli.optimisation.problem import UPRIGHT_JOINTS, Evidence, KeypointProblem
+from humanpose_cli.optimisation.problem import PREDICTED_JOINTS, UPRIGHT_JOINTS, Evidence, KeypointProblem
 from humanpose_cli.optimisation.residuals import FitState, robust_scale
 from humanpose_cli.optimisation.shapes import ShapeEvidence, common_shapes, shape_evidence
 from humanpose_cli.optimisation.solver import levenberg_marquardt
@@ -107,7 +108,11 @@ def fit_keypoints(
     """
     options = options or KeypointFitOptions()
     skeleton = observations.names
-    rig = LandmarkRig(body, body.landmarks(skeleton.name), UPRIGHT_JOINTS, free_columns=1)
+    joints = UPRIGHT_JOINTS
+    if observations.predicted_poses is not None:
+        joints = tuple(dict.fromkeys((*UPRIGHT_JOINTS, *PREDICTED_JOINTS)))
+        _check_shape(body, observations)
+    rig = LandmarkRig(body, body.landmarks(skeleton.name), joints, free_columns=1)
     setting = _Setting(rig, skeleton, options)
     threads = torch.get_num_threads()
     with torch.no_grad(), _one_thread_each():
@@ -121,6 +126,12 @@ def fit_keypoints(
         state = _joined([part.rows.state for part in finished])
         evidence = [part.rows.evidence for part in finished]
         return _report(setting, observations, state, Evidence.joined(evidence), torch.cat([p.cost for p in finished]))
+
+
+def _check_shape(body: RiggedBody, observations: KeypointObservations) -> None:
+    told, known = observations.predicted_betas, body.joint_directions.shape[-1]
+    if told is not None and told.shape[1] != known:
+        raise InputError("predicted_betas", "are another body's", expected=f"{known} numbers", got=str(told.shape[1]))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from humanpose_cli.errors import InputError
 
 __all__ = ["KeypointObservations"]
 
+_PREDICTION = ("predicted_poses", "predicted_betas", "predicted_joints", "predicted_noise")
 _MOST_PLAUSIBLE_PIXEL = 1e6  # beyond this a coordinate is a broken number, not a place near a picture
 
 
@@ -30,6 +31,10 @@ class KeypointObservations:
                      z forward), any origin; None where the detector has no depth
     spread           (N, L) pixels, the standard deviation of each landmark over the detector's crops; None if unknown
     world_spread     (N, L) metres, likewise
+    predicted_poses  (N, 72) axis-angle, as in a fit file: what a body network says of the same rows; None without one.
+                     With it come predicted_betas (N, S), predicted_joints (N, 24, 3) metres in camera axes, and
+                     predicted_noise (N, 24, 2) metres: expected absolute error of each joint about the pelvis, across
+                     and along the viewing ray
     shape_group      (N,) rows with the same number are the same person and share one shape; None: all different
 
     A landmark whose confidence, position or world position is NaN or infinite counts as not seen. Arrays of other
@@ -46,6 +51,10 @@ class KeypointObservations:
     spread: NDArray[Any] | None = None
     world_spread: NDArray[Any] | None = None
     shape_group: NDArray[Any] | None = None
+    predicted_poses: NDArray[Any] | None = None
+    predicted_betas: NDArray[Any] | None = None
+    predicted_joints: NDArray[Any] | None = None
+    predicted_noise: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -55,6 +64,7 @@ class KeypointObservations:
             dtype = np.int64 if field.name == "shape_group" else np.float64
             object.__setattr__(self, field.name, np.asarray(value, dtype))
         self._check_shapes()
+        self._check_prediction()
         self._check_cameras()
         self._hide_broken_landmarks()
 
@@ -93,11 +103,26 @@ class KeypointObservations:
             "spread": (n, count),
             "world_spread": (n, count),
             "shape_group": (n,),
+            "predicted_poses": (n, 72),
+            "predicted_betas": (n, 0 if self.predicted_betas is None else self.predicted_betas.shape[-1]),
+            "predicted_joints": (n, 24, 3),
+            "predicted_noise": (n, 24, 2),
         }
         for name, shape in expected.items():
             value = getattr(self, name)
             if value is not None and value.shape != shape:
                 raise InputError(name, "wrong shape", expected=f"{shape}", got=f"{value.shape}")
+
+    def _check_prediction(self) -> None:
+        told = {name: getattr(self, name) for name in _PREDICTION}
+        missing = [name for name, value in told.items() if value is None]
+        if missing and len(missing) < len(told):
+            raise InputError(missing[0], "is missing", expected="all of a prediction or nothing of it")
+        for name, value in told.items():
+            if value is not None and not np.isfinite(value).all():
+                raise InputError(name, "is not finite")
+        if self.predicted_noise is not None and not (self.predicted_noise > 0).all():
+            raise InputError("predicted_noise", "is not positive", expected="metres")
 
     def _check_cameras(self) -> None:
         if not (np.isfinite(self.focal).all() and (self.focal > 0).all()):

@@ -24,7 +24,15 @@ from humanpose_cli.optimisation.residuals import (
 )
 from humanpose_cli.optimisation.solver import NormalEquations
 
-__all__ = ["Evidence", "KeypointProblem", "bone_names", "combination", "offset_names"]
+__all__ = [
+    "PREDICTED_JOINTS",
+    "UPRIGHT_JOINTS",
+    "Evidence",
+    "KeypointProblem",
+    "bone_names",
+    "combination",
+    "offset_names",
+]
 
 Bone = tuple[tuple[str, ...], tuple[str, ...]]  # ends, starts: each the mean of some points
 
@@ -47,6 +55,15 @@ _HIPS = ("left_hip", "right_hip")
 # A standing person's trunk, and the line from the feet to the hips, are upright: joints of the body.
 _UPRIGHT = ((("neck",), ("pelvis",)), (("left_hip", "right_hip"), ("left_ankle", "right_ankle")))
 UPRIGHT_JOINTS = tuple(dict.fromkeys(name for bone in _UPRIGHT for ends in bone for name in ends))
+PREDICTED_JOINTS = (
+    *("neck", "head"),
+    *(
+        f"{side}_{name}"
+        for name in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
+        for side in ("left", "right")
+    ),
+)
+"""Joints of the body whose places about the pelvis are compared with what a body network predicts."""
 
 
 def bone_names(skeleton: Skeleton) -> list[Bone]:
@@ -84,6 +101,9 @@ class Evidence:
     bones (N, B, 3) world landmarks' bones and offsets on the axes of the viewing ray, bone_weights (N, B, 3) = 1 / σ
     to_ray (N, 3, 3) camera axes to those of the viewing ray
     upright (N, 2) = 1 / σ of the two leans
+    places (N, K, 3) predicted places of joints about the pelvis on the axes of the viewing ray, place_weights
+    (N, K, 3) = 1 / σ; K is 0 without a prediction, else the number of PREDICTED_JOINTS
+    shape (N, S) predicted betas, shape_sigma (N, S) their σ: infinite without a prediction
     fallback (N, 24, 3) angles, fallback_weights (N, 24) = 1 / σ
     betas (N, S), beta_sigma (N, S): centre and width of the shape prior
     """
@@ -96,6 +116,10 @@ class Evidence:
     bone_weights: Tensor
     to_ray: Tensor
     upright: Tensor
+    places: Tensor
+    place_weights: Tensor
+    shape: Tensor
+    shape_sigma: Tensor
     fallback: Tensor
     fallback_weights: Tensor
     betas: Tensor
@@ -128,6 +152,8 @@ class KeypointProblem:
         self.options = options
         self._bones = combination(skeleton.joint_names, bone_names(skeleton) + offset_names(skeleton))
         self._upright = combination(rig.joint_points, _UPRIGHT)
+        predicted = PREDICTED_JOINTS[: evidence.places.shape[1]]
+        self._predicted = combination(rig.joint_points, [((name,), ("pelvis",)) for name in predicted])
         self.parameters = rig.parameter_count
         self._root = slice(3 * len(rig.parents), 3 * len(rig.parents) + 3)
 
@@ -153,10 +179,13 @@ class KeypointProblem:
             self._bone_vectors(posed.points, jacobian, state),
             self._lean(posed.points, jacobian),
         ]
+        if len(self._predicted):
+            terms.append(self._places(posed.points, jacobian))
         equations = accumulate(terms, self.parameters)
         self._add_angles(equations, state)
         evidence = self.evidence
         add_diagonal(equations, state.betas - evidence.betas, evidence.beta_sigma, self._root.stop)
+        add_diagonal(equations, state.betas - evidence.shape, evidence.shape_sigma, self._root.stop)
         scale_sigma = torch.full_like(state.log_scale, self.options.scale_noise)
         add_diagonal(equations, state.log_scale, scale_sigma, self.parameters - 1)
         return equations
@@ -195,6 +224,15 @@ class KeypointProblem:
         along = (unit.mT[..., None] * J).sum(1, keepdim=True)
         J = (J[:, 2:] - sine.mT[..., None] * along) / length.mT[..., None]
         return vector_rows(sine, J, self.evidence.upright[..., None], self.options.robust_lean)
+
+    def _places(self, points: Tensor, jacobian: Tensor) -> Rows:
+        """Predicted joints about the pelvis, on the axes of the viewing ray."""
+        joints = slice(self.rig.landmark_count, None)
+        evidence = self.evidence
+        J = self._predicted @ jacobian[:, :, joints]
+        J = (evidence.to_ray @ J.flatten(2)).view(J.shape)
+        residual = self._predicted @ points[:, joints] @ evidence.to_ray.mT - evidence.places
+        return vector_rows(residual, J, evidence.place_weights, self.options.robust_place)
 
     def _add_angles(self, equations: NormalEquations, state: FitState) -> None:
         """Pose prior, joint limits and the fallback of unseen limbs: energies of the anatomical angles."""

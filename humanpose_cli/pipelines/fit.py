@@ -22,12 +22,15 @@ from humanpose_cli.conventions import skeleton_by_name
 from humanpose_cli.detection.person import DetectedPerson
 from humanpose_cli.detection.tracks import TrackAssigner
 from humanpose_cli.errors import UsageError
+from humanpose_cli.fitting.nbf.nbf import BodyEstimate
 from humanpose_cli.geometry.cameras import default_focal
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.input_items import Frame
+from humanpose_cli.networks.registry import WEIGHTS
 from humanpose_cli.optimisation.keypoint_fit import KeypointFit, fit_keypoints
 from humanpose_cli.optimisation.observations import KeypointObservations
 from humanpose_cli.optimisation.options import KeypointFitOptions
+from humanpose_cli.pipelines.body_networks import FitMethod, NetworkOptions, PeopleNetwork, fit_of_estimates
 from humanpose_cli.pipelines.people import DetectedPeople, PeopleSource
 from humanpose_cli.pipelines.records import FrameCamera, SeenPerson, empty_record, fit_record
 from humanpose_cli.pipelines.steps import StepListener
@@ -44,6 +47,8 @@ class FitOptions:
                it only tracks of other times
     detector   'thorough', 'fast', or 'auto': thorough for pictures, fast for sequences
     focal      pixels; None takes EXIF's, else 1.2 times the longer side
+    method     'keypoints', 'nbf' or 'auto'; see `FitMethod`. 'auto' is 'keypoints' for bodies that no network knows
+    network    which body network
     keypoints  weights and schedule of the keypoint fit
     """
 
@@ -51,9 +56,13 @@ class FitOptions:
     people: Literal["all", "largest"] = "all"
     detector: Literal["auto", "thorough", "fast"] = "auto"
     focal: float | None = None
+    method: FitMethod = "auto"
+    network: NetworkOptions = field(default_factory=NetworkOptions)
     keypoints: KeypointFitOptions = field(default_factory=KeypointFitOptions)
 
     def __post_init__(self) -> None:
+        if self.method not in ("auto", "keypoints", "nbf"):
+            raise UsageError("--method", "is not known", expected="auto, keypoints or nbf", got=self.method)
         if self.focal is not None and not 0 < self.focal < float("inf"):
             raise UsageError("--focal", "must be positive", expected="pixels", got=str(self.focal))
 
@@ -70,15 +79,27 @@ class BodyFitter:
     """Fits bodies to pictures and sequences; loads models once; a context manager.
 
     people   who finds the people; None: our detector, as the options say
+    device   of the body network
     threads  of detection; None: as many as there are cores (four at most)
     """
 
     def __init__(
-        self, options: FitOptions | None = None, *, people: PeopleSource | None = None, threads: int | None = None
+        self,
+        options: FitOptions | None = None,
+        *,
+        people: PeopleSource | None = None,
+        device: str = "cpu",
+        threads: int | None = None,
     ) -> None:
         self.options = options or FitOptions()
         self.body = body_by_name(self.options.body)
+        self._network = _network(self.options, device)
         self._people = people or DetectedPeople(self.options.detector, threads)
+
+    @property
+    def network_identity(self) -> str:
+        """What tells one body network from another, wherever its file lies; empty without one."""
+        return "" if self._network is None else self._network.label
 
     def for_another_camera(self) -> BodyFitter:
         """The same fitter, models shared, without the focal length that was given for one camera."""
@@ -100,7 +121,11 @@ class BodyFitter:
         if self.options.people == "largest":
             people = people[:1]
         camera = self._camera(frame)
-        seen = [SeenPerson(person, 0, track) for track, person in enumerate(people)]
+        estimates = self._estimates(frame, people, camera)
+        seen = [
+            SeenPerson(person, 0, track, estimate)
+            for track, (person, estimate) in enumerate(zip(people, estimates, strict=True))
+        ]
         record = self._fit(seen, [camera], frame_rate=None, shared_shape=False)
         return FittedPicture(record, tuple(people))  # one frame, ids in order: rows are in order too
 
@@ -123,10 +148,13 @@ class BodyFitter:
         for place, frame in enumerate(frames):
             people = self._people.in_next_frame(frame)
             ids = tracks.assign(people, frame.pixels)
-            cameras.append(self._camera(frame, ids.shot_id))
+            camera = self._camera(frame, ids.shot_id)
+            cameras.append(camera)
             seen += [
-                SeenPerson(_without_mask(person), place, track)
-                for person, track in zip(people, ids.track_ids, strict=True)
+                SeenPerson(_without_mask(person), place, track, estimate)
+                for person, track, estimate in zip(
+                    people, ids.track_ids, self._estimates(frame, people, camera), strict=True
+                )
             ]
             if on_step is not None:
                 on_step(place + 1, frame_count, "frames")
@@ -137,6 +165,13 @@ class BodyFitter:
     def _camera(self, frame: Frame, shot: int = 0) -> FrameCamera:
         focal = self.options.focal or frame.focal or default_focal(*frame.size)
         return FrameCamera(frame.name, frame.size, focal, shot)
+
+    def _estimates(
+        self, frame: Frame, people: Sequence[DetectedPerson], camera: FrameCamera
+    ) -> list[BodyEstimate | None]:
+        if self._network is None:
+            return [None] * len(people)
+        return self._network.estimate(frame.pixels, people, camera)
 
     def _fit(
         self,
@@ -151,12 +186,15 @@ class BodyFitter:
         whole = {
             "body": name,
             "gender": name.removeprefix("smpl-") if name.startswith("smpl-") else "neutral",
-            "options": {**asdict(self.options), "body": name},
+            "options": {**asdict(self.options), "body": name, "network": self.network_identity},
             "frame_rate": frame_rate or 0.0,
         }
         if not seen:
             return empty_record(cameras, **whole)
-        fit = _fit_rows(self.body, seen, cameras, self.options.keypoints, shared_shape)
+        if self.options.method == "nbf":
+            fit = fit_of_estimates(self.body, seen, cameras, shared_shape=shared_shape)
+        else:
+            fit = _fit_rows(self.body, seen, cameras, self.options.keypoints, shared_shape)
         return fit_record(seen, fit, cameras, **whole)
 
     def __enter__(self) -> BodyFitter:
@@ -166,6 +204,17 @@ class BodyFitter:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._people.__exit__(kind, value, trace)
+
+
+def _network(options: FitOptions, device: str) -> PeopleNetwork | None:
+    """The body network that a method wants: of `auto`, none where it would be another body's."""
+    if options.method == "keypoints":
+        return None
+    if options.method == "auto" and not options.network.weights and options.body != "default":
+        return None
+    if options.method == "auto" and not options.network.weights and "nbf-proxy" not in WEIGHTS:
+        return None
+    return PeopleNetwork(options.network, options.body, device)
 
 
 def _largest_tracks(seen: Sequence[SeenPerson]) -> list[SeenPerson]:
@@ -198,16 +247,32 @@ def _fit_rows(
     shared_shape: bool,
 ) -> KeypointFit:
     """Fit all rows; those with the same landmarks and the same kind of evidence in one batch."""
-    batches: dict[tuple[str, bool], list[int]] = {}
+    batches: dict[tuple[str, bool, bool], list[int]] = {}
     for row, s in enumerate(seen):
-        batches.setdefault((s.person.skeleton.name, s.person.world is not None), []).append(row)
+        kind = (s.person.skeleton.name, s.person.world is not None, _tells_noise(s.estimate))
+        batches.setdefault(kind, []).append(row)
     parts = []
-    for (skeleton, with_world), rows in batches.items():
-        observed = _observations([seen[row] for row in rows], cameras, skeleton, with_world, shared_shape)
+    for (skeleton, with_world, predicted), rows in batches.items():
+        chosen = [seen[row] for row in rows]
+        observed = _observations(chosen, cameras, skeleton, with_world, shared_shape)
+        if predicted:
+            observed = replace(observed, **_predictions(chosen))
         parts.append(fit_keypoints(body, observed, options))
     place = np.argsort(np.concatenate([np.asarray(rows, int) for rows in batches.values()]), kind="stable")
     joined = {f.name: np.concatenate([getattr(part, f.name) for part in parts])[place] for f in fields(KeypointFit)}
     return KeypointFit(**joined)
+
+
+def _tells_noise(estimate: BodyEstimate | None) -> bool:
+    """Whether an estimate says how sure it is, without which nobody knows how far to believe it."""
+    return estimate is not None and estimate.noise is not None
+
+
+def _predictions(seen: Sequence[SeenPerson]) -> dict[str, Any]:
+    """The rows' estimates as a keypoint fit takes them."""
+    estimates = [s.estimate for s in seen if s.estimate is not None]
+    names = ("poses", "betas", "joints", "noise")
+    return {f"predicted_{name}": np.stack([getattr(e, name) for e in estimates]) for name in names}
 
 
 def _observations(

@@ -10,6 +10,7 @@ import numpy as np
 
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detection.person import DetectedPerson
+from humanpose_cli.fitting.nbf.nbf import BodyEstimate
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.optimisation.keypoint_fit import KeypointFit
 
@@ -39,11 +40,15 @@ class FrameCamera:
 
 @dataclass(frozen=True, eq=False)
 class SeenPerson:
-    """One row to be: a person, the place of their frame in the list of frames, and their track's id."""
+    """One row to be: a person, the place of their frame in the list of frames, and their track's id.
+
+    estimate  what a body network says of them, if one was asked
+    """
 
     person: DetectedPerson
     frame: int
     track: int
+    estimate: BodyEstimate | None = None
 
 
 def detector_keypoints(person: DetectedPerson) -> np.ndarray:

@@ -20,7 +20,7 @@ from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.conventions import SMPL24, Skeleton
 from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from humanpose_cli.optimisation.initialisation import limb_rotations, neutral_rotations
+from humanpose_cli.optimisation.initialisation import limb_rotations, neutral_rotations, zero_joints
 from humanpose_cli.optimisation.landmark_rig import LandmarkRig, rig_of_skeleton
 
 __all__ = ["RetargetOptions", "TargetMotion", "place_roots", "retarget_joints", "root_positions"]
@@ -91,7 +91,7 @@ def retarget_joints(
         shape = torch.from_numpy(np.asarray(betas, np.float64))[None].expand(len(points), -1)
         solved = [points.new_zeros(0, len(SMPL24), 3, 3)]
         for rows in torch.arange(len(points)).split(_CHUNK):
-            start = limb_rotations(rig, skeleton, points[rows], known[rows].double())
+            start = limb_rotations(zero_joints(rig), skeleton, points[rows], known[rows].double())
             problem = _Directions(rig, place.start, skeleton, points[rows], known[rows], shape[rows], start, options)
             solved.append(problem.solve(start))
     return TargetMotion(torch.cat(solved).float(), root_positions(points, skeleton).float())

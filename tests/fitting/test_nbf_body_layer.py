@@ -11,16 +11,18 @@ from humanpose_cli.bodies.pose_sampling import sample_poses
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.loading.fixed_camera import NBF_CAMERA
 from humanpose_cli.fitting.nbf.body_layer import BodyLayer
-from humanpose_cli.fitting.nbf.inputs import InputOptions
+from humanpose_cli.fitting.nbf.inputs import InputOptions, world_of_numbers
 from humanpose_cli.fitting.nbf.parameters import (
     absolute_to_relative,
     poses_to_rotations,
     relative_to_absolute,
     rotations_to_poses,
 )
+from humanpose_cli.fitting.nbf.part_frames import part_frames
 from humanpose_cli.fitting.nbf.regressor import Regressor, RegressorOptions
 from humanpose_cli.fitting.nbf.surface_points import LANDMARKS91, SURFACE67, surface_vertices
 from humanpose_cli.geometry.rotations import geodesic_angle, project_to_rotation
+from humanpose_cli.optimisation.initialisation import neutral_rotations
 
 
 @pytest.fixture(scope="module")
@@ -135,12 +137,16 @@ def test_a_new_regressor_says_the_mean_and_only_rotations():
     regressor = Regressor(inputs, RegressorOptions(hidden=32, noise=True)).eval()
     absolute = relative_to_absolute(posed()[0])[0]
     regressor.set_mean(torch.arange(10.0), 0.4 * absolute)
-    found = regressor({"vector": torch.zeros(2, inputs.numbers)})
-    turn = relative_to_absolute(posed(9)[0])[:, 0].expand(2, 3, 3)
-    framed = regressor({"vector": torch.zeros(2, inputs.numbers), "frame": turn})
-    torch.testing.assert_close(framed.rotations, turn[:, None] @ found.rotations)
+    vector = torch.zeros(2, inputs.numbers)
+    vector[1, 99:198] = 0.3 * torch.randn(99, generator=torch.Generator().manual_seed(4))  # world landmarks …
+    vector[1, -1] = 1  # … that are known
+    found = regressor({"vector": vector})
+    frames = part_frames(regressor.zero_pose, *world_of_numbers(vector))
+    upright = relative_to_absolute(neutral_rotations().float()[None])[0]
+    torch.testing.assert_close(frames[0], torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ upright, atol=1e-5, rtol=0)
     torch.testing.assert_close(found.betas, torch.arange(10.0).expand(2, 10), atol=0.2, rtol=0)
-    assert geodesic_angle(found.rotations, absolute.expand(2, 24, 3, 3)).max() < 0.5
+    assert geodesic_angle(found.rotations, frames @ absolute).max() < 0.5
+    assert geodesic_angle(frames[0], frames[1]).max() > 0.5
     assert found.log_noise.shape == (2, 24, 2)
     wild = regressor({"vector": 100 * torch.randn(4, inputs.numbers)})
     torch.testing.assert_close(torch.linalg.det(wild.rotations), torch.ones(4, 24), atol=1e-4, rtol=0)

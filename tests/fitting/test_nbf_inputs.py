@@ -63,7 +63,7 @@ def test_colours_are_fixed_and_far_apart():
 @pytest.mark.parametrize("options", KINDS, ids=str)
 def test_shapes_and_ranges(crop, options):
     made = encode(evidence_of_example(crop), options)
-    wanted = (("image", options.channels), ("vector", options.numbers), ("frame", options.numbers))
+    wanted = (("image", options.channels), ("vector", options.numbers))
     assert set(made) == {name for name, there in wanted if there}
     if options.channels:
         assert made["image"].shape == (options.channels, 48, 48)
@@ -153,7 +153,7 @@ def test_the_proxys_maps_and_numbers():
     np.testing.assert_allclose(vector[2 * nose : 2 * nose + 2], (0.5, -0.5))
     assert vector[2 * wrist] == 2  # kept within reach
     np.testing.assert_allclose(vector[99:198].reshape(33, 3), world)
-    np.testing.assert_allclose(vector[198:297].reshape(33, 3), world @ made["frame"], atol=1e-6)
+    np.testing.assert_allclose(vector[198:297].reshape(33, 3), world @ torso_frame(world), atol=1e-6)
     assert vector[297] == 1
     without = encode(Evidence(48, landmarks=landmarks), InputOptions("proxy", proxy="vector"))["vector"]
     assert (without[99:] == 0).all()

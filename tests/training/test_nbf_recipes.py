@@ -68,8 +68,8 @@ def test_a_segmenter_learns_and_its_weights_segment(cache, segmenter):
 def test_a_body_network_trains_and_its_weights_load(cache, tmp_path, options):
     recipe = NbfRecipe(cache, options)
     result = train(recipe, replace(LOOP, epochs=2), tmp_path, CPU)
-    assert set(result.metrics) == {"pa_mpjpe_mm", "pa_mpjpe_median_mm", "mpjpe_mm", "pve_mm", "err_quat_rad"}
-    assert 20 < result.metrics["pa_mpjpe_mm"] < 400
+    assert set(result.metrics) == {"pa_mpjpe_mm", "pa_mpjpe_median_mm", "mpjpe_mm", "pve_mm", "err_quat_rad", "pckh"}
+    assert 5 < result.metrics["pa_mpjpe_mm"] < 400
     network = load_nbf(tmp_path / BEST)
     assert network.config.inputs == options.inputs
     kept = {**recipe.model.regressor.state_dict()}
@@ -134,8 +134,7 @@ def test_a_mirrored_example_is_the_mirror_image_of_the_plain_one(cache):
         torch.testing.assert_close(joints, plain["joints2d"], atol=0.035, rtol=0)
         rotations = mirrored["rotations"][:, list(SMPL24.mirror)] * flip * flip[:, None]
         torch.testing.assert_close(rotations, plain["rotations"], atol=0.01, rtol=0)
-        if "frame" in plain:
-            torch.testing.assert_close(mirrored["frame"] * flip * flip[:, None], plain["frame"], atol=1e-4, rtol=0)
+        if "vector" in plain:
             swap, mirrored_vector = list(BLAZEPOSE33.mirror), mirrored["vector"]
             world = mirrored_vector[:, 99:198].unflatten(1, (33, 3))[:, swap] * flip
             torch.testing.assert_close(world.flatten(1), plain["vector"][:, 99:198], atol=1e-5, rtol=0)

@@ -49,30 +49,41 @@ class Example:
         return self.image.shape[1], self.image.shape[0]
 
 
-def example_of(sample: Sample, person: int = 0, maps: tuple[str, ...] | None = None) -> Example:
+def example_of(
+    sample: Sample,
+    person: int = 0,
+    maps: tuple[str, ...] | None = None,
+    *,
+    picture: bool = True,
+    mask: bool = True,
+    detected_mask: bool = True,
+) -> Example:
     """Decode a sample for one of its people; their mask comes from the `persons` map where it is not given itself.
 
-    maps  the maps to decode; None: all there are
+    maps     the maps to decode; None: all there are
+    picture  False, where only labels are wanted, leaves the image a single black pixel: decoding takes the most time
+    mask, detected_mask  False leaves these out
     """
     labels = sample.people[person]
     wanted = sample.maps.keys() if maps is None else [name for name in maps if name in sample.maps]
     decoded = {name: decode_map(name, sample.maps[name]) for name in wanted}
-    mask = None
-    if labels.mask is not None:
-        mask = _decoded(decode_png(labels.mask), sample.name, "mask")
-    elif "persons" in sample.maps:
+    seen = None
+    if mask and labels.mask is not None:
+        seen = _decoded(decode_png(labels.mask), sample.name, "mask")
+    elif mask and "persons" in sample.maps:
         persons = decoded["persons"] if "persons" in decoded else decode_map("persons", sample.maps["persons"])
-        mask = np.where(persons == person + 1, np.uint8(255), np.uint8(0))
+        seen = np.where(persons == person + 1, np.uint8(255), np.uint8(0))
     width, height = sample.size
+    detected = labels.detected_mask if detected_mask else None
     return Example(
         sample.name,
-        _decoded(decode_picture(sample.image), sample.name, "picture"),
+        _decoded(decode_picture(sample.image), sample.name, "picture") if picture else np.zeros((1, 1, 3), np.uint8),
         default_focal(width, height) if sample.focal is None else sample.focal,
         sample.principal_point or (width / 2, height / 2),
         labels,
         decoded,
-        mask,
-        None if labels.detected_mask is None else _decoded(decode_png(labels.detected_mask), sample.name, "mask"),
+        seen,
+        None if detected is None else _decoded(decode_png(detected), sample.name, "mask"),
     )
 
 

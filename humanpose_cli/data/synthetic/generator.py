@@ -214,7 +214,7 @@ class SyntheticSource:
     def _scene_options(self) -> SceneOptions:
         """Of one scene. Clips and pairs are seen whole more often than single pictures."""
         o = self.options
-        options = SceneOptions((o.size, o.size), in_front=o.in_front, damage=o.damage)
+        options = SceneOptions((o.size, o.size), in_front=o.in_front, picture_share=o.picture_share, damage=o.damage)
         if o.structure == "single":
             return options
         return replace(options, in_front=o.in_front / 2, camera=replace(options.camera, cut=0.08))

@@ -25,6 +25,7 @@ class SyntheticOptions:
     clip_length   frames of a clip; frame_rate of clips, a second
     seed          decides everything
     backgrounds   folder with pictures to stand before, beside the procedural ones; None for these alone
+    picture_share    share of the scenes that stand before these pictures, where there are any
     companions    probability of other people in the picture
     validation, test  shares of identities, with clothes and activities that the other splits never show
     imperfect_fits    add to each person a fit as an estimator would err, for training refinement
@@ -39,6 +40,7 @@ class SyntheticOptions:
     frame_rate: float = 10.0
     seed: int = 0
     backgrounds: Path | None = None
+    picture_share: float = 0.6
     companions: float = 0.2
     validation: float = 0.05
     test: float = 0.05
@@ -56,7 +58,8 @@ class SyntheticOptions:
             raise UsageError("--clips", "is out of range", expected=f"2 to {_LONGEST}", got=str(self.clip_length))
         if not 0 < self.frame_rate <= 120:
             raise UsageError("frame rate", "is out of range", expected="above 0 to 120", got=str(self.frame_rate))
-        for name, share in (("companions", self.companions), ("in_front", self.in_front)):
+        chances = {"companions": self.companions, "in_front": self.in_front, "picture_share": self.picture_share}
+        for name, share in chances.items():
             if not 0 <= share <= 1:
                 raise UsageError(name, "is no probability", expected="0 to 1", got=str(share))
         if min(self.validation, self.test) < 0 or self.validation + self.test > 1:

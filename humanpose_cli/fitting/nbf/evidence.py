@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -60,8 +59,12 @@ def evidence_of_example(example: Example) -> Evidence:
     )
 
 
-def evidence_of_person(image: NDArray[np.uint8], person: DetectedPerson, change: CameraChange) -> Evidence:
+def evidence_of_person(
+    image: NDArray[np.uint8], person: DetectedPerson, change: CameraChange, *, picture: bool = True
+) -> Evidence:
     """From a picture (H, W, 3) and what the detector says about one of its people, as seen in the changed view.
+
+    picture  False leaves the crop out, which takes most of the time
 
     Keypoints of BLAZEPOSE33 become landmarks, those of SMPL24 joints; no skeleton is made from another.
     """
@@ -70,11 +73,10 @@ def evidence_of_person(image: NDArray[np.uint8], person: DetectedPerson, change:
     blazepose = person.skeleton.name == BLAZEPOSE33.name
     mask = None
     if person.mask is not None:
-        height, width = image.shape[:2]
-        mask = np.clip(change.warp(person.mask.in_picture(height, width), cv2.INTER_LINEAR), 0, 1)
+        mask = person.mask.in_view(change.matrix, change.size)
     return Evidence(
         size,
-        picture_in_crop(image, change),
+        picture_in_crop(image, change) if picture else None,
         joints=points if person.skeleton.name == SMPL24.name else None,
         landmarks=points if blazepose else None,
         world=np.asarray(person.world, np.float32) if blazepose and person.world is not None else None,

@@ -30,7 +30,17 @@ from humanpose_cli.fitting.nbf.colours import code_colours
 from humanpose_cli.fitting.nbf.evidence import Evidence
 from humanpose_cli.fitting.nbf.pictures import normalised_picture
 
-__all__ = ["JOINTS14", "InputOptions", "blended", "colour_coded", "encode", "labels_of_parts", "stacked", "torso_frame"]
+__all__ = [
+    "JOINTS14",
+    "InputOptions",
+    "blended",
+    "colour_coded",
+    "encode",
+    "labels_of_parts",
+    "stacked",
+    "torso_frame",
+    "world_of_numbers",
+]
 
 JOINTS14 = (
     *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
@@ -100,9 +110,6 @@ class InputOptions:
 
 def encode(evidence: Evidence, options: InputOptions) -> dict[str, NDArray[np.float32]]:
     """The network's "image" (C, size, size) and "vector" (N,), as far as the options have them, in about −1…1.
-
-    With a vector comes "frame" (3, 3), `torso_frame` of the world landmarks: the rotations are told relative to it, so
-    that the network need not learn what a turned person looks like for every part anew.
 
     InputError where the evidence lacks what the encoding shows.
     """
@@ -190,7 +197,6 @@ def _proxy(evidence: Evidence, options: InputOptions) -> dict[str, NDArray[np.fl
     if options.numbers:
         frame = _UPRIGHT if evidence.world is None else torso_frame(evidence.world)
         found["vector"] = _numbers(landmarks, evidence.world, frame, evidence.size)
-        found["frame"] = frame.astype(np.float32)
     return found
 
 
@@ -222,6 +228,13 @@ def _numbers(landmarks: NDArray, world: NDArray | None, frame: NDArray, crop: in
     known = [0.0 if world is None else 1.0]
     parts = (places.ravel(), landmarks[:, 2] - 0.5, metres.ravel(), (metres @ frame).ravel(), known)
     return np.concatenate(parts).astype(np.float32)
+
+
+def world_of_numbers(vector: Tensor) -> tuple[Tensor, Tensor]:
+    """The world landmarks (B, 33, 3) of vectors (B, N), metres, and 1 where they are known (B, 33), else 0."""
+    first = 3 * _LANDMARKS
+    known = vector[:, -1:].expand(-1, _LANDMARKS)
+    return vector[:, first : first + 3 * _LANDMARKS].unflatten(1, (_LANDMARKS, 3)), known
 
 
 def stacked(samples: list[Mapping[str, NDArray[np.float32]]]) -> dict[str, Tensor]:

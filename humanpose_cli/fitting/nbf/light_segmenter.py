@@ -24,27 +24,39 @@ def _conv(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class LightSegmenter(nn.Module):
-    """Picture → class scores; maps of four stages, each joined to the coarser ones' and convolved twice.
+    """Picture → class scores; maps of four stages, each joined to the coarser ones' and convolved twice, then joined to
+    the first convolution's at half the picture's resolution: forearms are a few pixels wide.
 
-    layers, width  of the ResNet; widths  channels of the decoder from the coarsest stage up
+    inputs  channels of the picture; layers, width  of the ResNet
+    widths  channels of the decoder from the coarsest stage up
     """
 
-    def __init__(self, classes: int, *, layers: int = 18, width: int = 24, widths: Sequence[int] = (96, 64, 48, 48)):
+    def __init__(
+        self,
+        classes: int,
+        *,
+        layers: int = 18,
+        width: int = 24,
+        widths: Sequence[int] = (96, 64, 48, 48),
+        inputs: int = 3,
+    ) -> None:
         super().__init__()
-        self.backbone = ResNet(layers, width=width)
+        self.backbone = ResNet(layers, inputs=inputs, width=width)
         coarse_first = list(reversed(self.backbone.channels))
         before = [0, *widths[:-1]]
         self.blocks = nn.ModuleList(
             nn.Sequential(_conv(own + coarser, out), _conv(out, out))
             for own, coarser, out in zip(coarse_first, before, widths, strict=True)
         )
-        self.head = nn.Conv2d(widths[-1], classes, 1)
+        self.fine = _conv(width + widths[-1], widths[-1] // 2)
+        self.head = nn.Conv2d(widths[-1] // 2, classes, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) → scores (B, classes, H, W)."""
-        maps = list(reversed(self.backbone.maps(image)))
+        """(B, inputs, H, W) → scores (B, classes, H, W)."""
+        stem = self.backbone.stem(image)
+        maps = list(reversed(self.backbone.stages(stem)))
         joined = self.blocks[0](maps[0])
-        for block, own in zip(list(self.blocks)[1:], maps[1:], strict=True):
+        for block, own in zip([*list(self.blocks)[1:], self.fine], [*maps[1:], stem], strict=True):
             finer = interpolate(joined, size=own.shape[-2:], mode="bilinear", align_corners=False)
             joined = block(torch.cat((own, finer), 1))
         return interpolate(self.head(joined), size=image.shape[-2:], mode="bilinear", align_corners=False)

@@ -21,10 +21,15 @@ from humanpose_cli.fitting.nbf.evidence import Evidence, evidence_of_person, pic
 from humanpose_cli.fitting.nbf.framing import frame_box, frame_person
 from humanpose_cli.fitting.nbf.inputs import InputOptions, blended, colour_coded, encode, stacked
 from humanpose_cli.fitting.nbf.parameters import BodyParameters, rotations_to_poses
-from humanpose_cli.fitting.nbf.pictures import normalised_picture
 from humanpose_cli.fitting.nbf.placing import place_in_picture
 from humanpose_cli.fitting.nbf.regressor import Regressor, RegressorOptions
-from humanpose_cli.fitting.nbf.segmenter import Segmenter, SegmenterOptions, build_segmenter, segmenter_config
+from humanpose_cli.fitting.nbf.segmenter import (
+    Segmenter,
+    SegmenterOptions,
+    build_segmenter,
+    segmenter_config,
+    segmenter_input,
+)
 from humanpose_cli.geometry.cameras import default_focal
 from humanpose_cli.networks.configs import options_of
 from humanpose_cli.networks.filling import fill
@@ -158,8 +163,8 @@ class BodyNetwork:
             raise UnavailableError(
                 "body network", "sees body parts and has no segmenter", remedy="give the weights of one: --segmenter"
             )
-        pictures = [normalised_picture(item.picture) for item in evidence if item.picture is not None]
-        return self.segmenter.probabilities(torch.from_numpy(np.stack(pictures)).to(self.device))
+        seen = np.stack([segmenter_input(item, self.segmenter.options) for item in evidence])
+        return self.segmenter.probabilities(torch.from_numpy(seen).to(self.device))
 
     def _evidence(
         self, image: NDArray[np.uint8], people: Sequence[DetectedPerson] | NDArray[Any]
@@ -172,7 +177,8 @@ class BodyNetwork:
             return changes, [Evidence(size, picture_in_crop(image, change)) for change in changes]
         changes = [frame_person(person, size) for person in people]
         pairs = zip(people, changes, strict=True)
-        return changes, [evidence_of_person(image, person, change) for person, change in pairs]
+        looks = self.config.inputs.segmented or self.config.inputs.kind == "rgb"
+        return changes, [evidence_of_person(image, person, change, picture=looks) for person, change in pairs]
 
 
 def load_nbf(

@@ -19,7 +19,7 @@ from humanpose_cli.fitting.nbf.body_layer import BodyLayer
 from humanpose_cli.fitting.nbf.parameters import BodyParameters
 from humanpose_cli.geometry.rotations import rotation_between
 
-__all__ = ["PlacedInPicture", "place_in_picture"]
+__all__ = ["PlacedInPicture", "place_about_pixels", "place_in_picture"]
 
 _ROUNDS = 4
 _NEAREST = 0.3  # metres: bodies are kept in front of the camera
@@ -51,11 +51,11 @@ def place_in_picture(
     fixed = layer(found.betas, found.rotations).joints
     pixels = _in_picture(layer.project(fixed), changes)
     pelvis = SMPL24.index("pelvis")
-    rays = (pixels - principal_point[:, None]) / focal[:, None, None]  # [B, 24, 2]
-    sight = torch.nn.functional.pad(rays[:, pelvis], (0, 1), value=1.0)
+    ray = (pixels[:, pelvis] - principal_point) / focal[:, None]
+    sight = torch.nn.functional.pad(ray, (0, 1), value=1.0)
     turn = rotation_between(layer.root.expand_as(sight), sight)
     about = (fixed - layer.root) @ turn.mT
-    root = _least_squares_place(about, rays)
+    root = place_about_pixels(about, pixels, focal, principal_point)
     rest = layer.body.rest_joints(found.betas)[:, pelvis]
     return PlacedInPicture(turn[:, None] @ found.rotations, root - rest, about + root[:, None], turn)
 
@@ -68,13 +68,13 @@ def _in_picture(points: Tensor, changes: list[CameraChange]) -> Tensor:
     return torch.linalg.solve(matrices[:, :, :2], (crop - matrices[:, None, :, 2]).mT).mT
 
 
-def _least_squares_place(about: Tensor, rays: Tensor) -> Tensor:
-    """The root's place (B, 3) at which joints `about` it (B, J, 3) are seen along `rays` (B, J, 2) x/z, y/z.
+def place_about_pixels(about: Tensor, pixels: Tensor, focal: Tensor, principal_point: Tensor) -> Tensor:
+    """The root's place (B, 3) at which joints `about` it (B, J, 3), metres, are seen at `pixels` (B, J, 2).
 
-    x_j + X − u_j (z_j + Z) = 0 is linear in the place; dividing by the depth found before makes its error that of the
-    picture.
+    focal (B,), principal_point (B, 2) pixels. With rays u = x/z of the pixels, x_j + X − u_j (z_j + Z) = 0 is linear in
+    the place; dividing by the depth found before makes its error that of the picture.
     """
-    u, v = rays[..., 0], rays[..., 1]
+    u, v = ((pixels - principal_point[:, None]) / focal[:, None, None]).unbind(-1)
     one, zero = torch.ones_like(u), torch.zeros_like(u)
     system = torch.cat((torch.stack((one, zero, -u), -1), torch.stack((zero, one, -v), -1)), 1)  # [B, 2J, 3]
     wanted = torch.cat((u * about[..., 2] - about[..., 0], v * about[..., 2] - about[..., 1]), 1)

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from humanpose_cli.bodies.parts import PART_MAPS, PartMap
 from humanpose_cli.data.loading.camera_change import CameraChange, crop_change
+from humanpose_cli.detection.person import DetectedPerson
 from humanpose_cli.errors import InputError, UsageError
-from humanpose_cli.fitting.nbf.evidence import picture_in_crop
+from humanpose_cli.fitting.nbf.evidence import Evidence, evidence_of_person, picture_in_crop
 from humanpose_cli.fitting.nbf.framing import BOX_FILL
+from humanpose_cli.fitting.nbf.guide import GUIDE_CHANNELS, paint_guide
 from humanpose_cli.fitting.nbf.light_segmenter import LightSegmenter
 from humanpose_cli.fitting.nbf.pictures import normalised_picture
 from humanpose_cli.networks.configs import options_of
@@ -32,6 +34,7 @@ __all__ = [
     "build_segmenter",
     "load_backbone",
     "segmenter_config",
+    "segmenter_input",
 ]
 
 MODEL = "segmenter"
@@ -70,6 +73,7 @@ class SegmenterOptions:
     parts    1, 3, 6, 12 or 24; there is one class more, the background, which is the first
     crop     pixels of the sides of the picture it sees
     fill     share of the crop that the person's box takes
+    guided   see the detector's landmarks and mask too, painted by `guide`; where there are none it sees nothing there
     width, widths  instead of the network's own: channels of the backbone's first stage, of the decoder's four blocks
     """
 
@@ -77,6 +81,7 @@ class SegmenterOptions:
     parts: int = 12
     crop: int = 512
     fill: float = BOX_FILL
+    guided: bool = False
     width: int = 0
     widths: tuple[int, ...] = ()
 
@@ -87,6 +92,8 @@ class SegmenterOptions:
             raise UsageError("number of parts", "is not offered", expected="1, 3, 6, 12 or 24", got=str(self.parts))
         if self.crop < 32 or not 0.1 <= self.fill <= 1:
             raise UsageError("segmenter's crop", "is out of range", expected="32 pixels or more, filled 0.1 to 1")
+        if self.guided and NETWORKS[self.network].family != "light":
+            raise UsageError("guided", "is for the light segmenters: small and tiny", got=self.network)
         if self.widths and len(self.widths) != 4:
             raise UsageError("widths", "must be four", expected="channels from the coarsest block up")
 
@@ -96,28 +103,46 @@ class SegmenterOptions:
         return PART_MAPS[self.parts]
 
     @property
+    def channels(self) -> int:
+        """Of its input."""
+        return 3 + GUIDE_CHANNELS * self.guided
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The background and the parts."""
         return ("background", *self.part_map.names)
 
 
 def build_segmenter(options: SegmenterOptions) -> nn.Module:
-    """A network (B, 3, H, W) normalised as for ImageNet → scores (B, 1 + parts, H, W), with random weights."""
+    """A network `segmenter_input` (B, C, H, W) → scores (B, 1 + parts, H, W), with random weights."""
     network = NETWORKS[options.network]
     classes, width = 1 + options.parts, options.width or network.width
+    if network.family == "light":
+        layers, widths = _layers(network), options.widths or network.widths
+        return LightSegmenter(classes, layers=layers, width=width, widths=widths, inputs=options.channels)
     if network.family == "deeplab":
         return DeepLabSegmenter(classes, backbone=network.backbone, width=width)
-    layers = int(network.backbone.removeprefix("resnet"))
-    if network.family == "light":
-        return LightSegmenter(classes, layers=layers, width=width, widths=options.widths or network.widths)
     return RefineNetSegmenter(
         classes,
-        layers=layers,
+        layers=_layers(network),
         width=width,
         widths=options.widths or network.widths,
         units=network.units,
         pools=network.pools,
     )
+
+
+def _layers(network: _Network) -> int:
+    return int(network.backbone.removeprefix("resnet"))
+
+
+def segmenter_input(evidence: Evidence, options: SegmenterOptions) -> NDArray[np.float32]:
+    """(C, S, S): the crop's picture, normalised as for ImageNet, and for a guided segmenter what guides it."""
+    assert evidence.picture is not None, "a segmenter sees a picture"
+    picture = normalised_picture(evidence.picture)
+    if not options.guided:
+        return picture
+    return np.concatenate((picture, paint_guide(evidence, options.part_map)))
 
 
 def load_backbone(backbone: nn.Module, path: Path) -> None:
@@ -170,16 +195,20 @@ class Segmenter:
         fill(network, tensors, path)
         return cls(network, options, device)
 
-    def segment(self, image: NDArray[np.uint8], box: NDArray[Any]) -> Segmentation:
-        """The person in a box (4,) x0 y0 x1 y1 of a picture (H, W, 3)."""
+    def segment(self, image: NDArray[np.uint8], person: DetectedPerson | NDArray[Any]) -> Segmentation:
+        """A person of a picture (H, W, 3), as the detector found them or by their box (4,) x0 y0 x1 y1 alone."""
+        box = person if isinstance(person, np.ndarray) else person.box
         change = crop_change(box, self.options.crop, fill=self.options.fill)
-        picture = normalised_picture(picture_in_crop(image, change))
+        if isinstance(person, np.ndarray):
+            seen = Evidence(self.options.crop, picture_in_crop(image, change))
+        else:
+            seen = evidence_of_person(image, person, change)
         with torch.inference_mode():
-            found = self.probabilities(torch.from_numpy(picture)[None].to(self.device))
+            found = self.probabilities(torch.from_numpy(segmenter_input(seen, self.options))[None].to(self.device))
         return Segmentation(found[0].float().cpu().numpy(), change)
 
     def probabilities(self, pictures: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised → (B, 1 + parts, H, W)."""
+        """`segmenter_input` (B, C, H, W) → (B, 1 + parts, H, W)."""
         return self.network(pictures.contiguous(memory_format=torch.channels_last)).softmax(1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,35 +19,20 @@ from humanpose_cli.errors import InputError
 from humanpose_cli.fitting.nbf.body_layer import BodyLayer
 from humanpose_cli.fitting.nbf.losses import Targets, keeps_3d, nbf_losses
 from humanpose_cli.fitting.nbf.nbf import MODEL, NbfConfig, nbf_config, segmented_input
-from humanpose_cli.fitting.nbf.parameters import BodyParameters, absolute_to_relative
+from humanpose_cli.fitting.nbf.parameters import BodyParameters
 from humanpose_cli.fitting.nbf.regressor import Regressor
 from humanpose_cli.fitting.nbf.segmenter import Segmenter, load_backbone
-from humanpose_cli.metrics.pose import mpjpe, pa_mpjpe, pve, rotation_error
-from humanpose_cli.training.recipe import Phase, Recipe, moved
-from humanpose_cli.training.recipes.nbf_examples import BodyExamples, mean_parameters, needed_labels
+from humanpose_cli.metrics.bodies import BodyErrors
+from humanpose_cli.training.recipe import Phase, Recipe
+from humanpose_cli.training.recipes.nbf_examples import BodyExamples, Memory, mean_parameters, needed_labels
+from humanpose_cli.training.recipes.nbf_judging import crop_errors
 from humanpose_cli.training.recipes.nbf_options import NbfTraining
 from humanpose_cli.training.recipes.nbf_sheet import body_sheet
-from humanpose_cli.training.recipes.people import People, check_batch, split_people
+from humanpose_cli.training.recipes.people import People, check_batch, split_people, spread_out
 
-__all__ = ["BodyErrors", "NbfRecipe"]
+__all__ = ["NbfRecipe"]
 
 _SHEET = 6
-
-
-class BodyErrors(NamedTuple):
-    """Errors of N held-out people, in their order: joints and vertices in metres, rotations in radians: (N,) each.
-
-    mpjpe      with the pelvis on the true one; pa_mpjpe after Procrustes; pve vertices with the pelvis on the true one
-    rotation   mean angle between relative rotations
-    projected  (N, 24, 2) predicted joints in the crop, −1…1, and true ones: for PCKh and for looking at
-    """
-
-    mpjpe: NDArray[np.float64]
-    pa_mpjpe: NDArray[np.float64]
-    pve: NDArray[np.float64]
-    rotation: NDArray[np.float64]
-    projected: NDArray[np.float32]
-    projected_true: NDArray[np.float32]
 
 
 class _Model(nn.Module):
@@ -67,7 +52,10 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
     name, criterion = MODEL, "pa_mpjpe_mm"
     model: _Model
 
-    def __init__(self, data: Path | str, options: NbfTraining | None = None, *, seed: int = 0) -> None:
+    def __init__(
+        self, data: Path | str, options: NbfTraining | None = None, *, seed: int = 0, memory: Memory | None = None
+    ) -> None:
+        self.memory: Memory = {} if memory is None else memory
         options = options or NbfTraining()
         self.frozen = self._segmenter(options)
         if self.frozen is not None:
@@ -119,7 +107,7 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
         return self.model.regressor({"image": segmented_input(probabilities, self.options.inputs)})
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
-        """mpjpe_mm, pa_mpjpe_mm and its median, pve_mm, err_quat_rad."""
+        """mpjpe_mm, pa_mpjpe_mm and its median, pve_mm, err_quat_rad, pckh."""
         errors = self.errors(batch_size)
         return {
             "pa_mpjpe_mm": 1000 * float(errors.pa_mpjpe.mean()),
@@ -127,37 +115,12 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
             "mpjpe_mm": 1000 * float(errors.mpjpe.mean()),
             "pve_mm": 1000 * float(errors.pve.mean()),
             "err_quat_rad": float(errors.rotation.mean()),
+            "pckh": float(errors.pckh.mean()),
         }
 
-    @torch.no_grad()
     def errors(self, batch_size: int) -> BodyErrors:
         """Errors of each held-out person, without changes at random; the model in evaluation mode."""
-        parts: list[tuple[NDArray[Any], ...]] = []
-        device = next(self.model.parameters()).device
-        for loaded in self._held_out_batches(batch_size):
-            batch = moved(loaded, device)
-            found = self.predict(batch)
-            layer = self._layer_on(found.betas)
-            placed, true = (
-                layer(betas, rotations, "vertices")
-                for betas, rotations in ((found.betas, found.rotations), (batch["betas"], batch["rotations"]))
-            )
-            joints, true_joints = placed.joints.cpu().numpy(), true.joints.cpu().numpy()
-            pelvis = SMPL24.index("pelvis")
-            relative = absolute_to_relative(found.rotations).cpu().numpy()
-            true_relative = absolute_to_relative(batch["rotations"]).cpu().numpy()
-            mesh, true_mesh = placed.points.cpu().numpy(), true.points.cpu().numpy()
-            parts.append(
-                (
-                    mpjpe(joints, true_joints, root=pelvis),
-                    pa_mpjpe(joints, true_joints),
-                    pve(mesh, true_mesh, joints[:, pelvis], true_joints[:, pelvis]),
-                    rotation_error(relative, true_relative),
-                    layer.project(placed.joints).cpu().numpy(),
-                    batch["joints2d"][..., :2].cpu().numpy(),
-                )
-            )
-        return BodyErrors(*(np.concatenate(rows) for rows in zip(*parts, strict=True)))
+        return crop_errors(self.predict, self._held_out_batches(batch_size), self.layer, next(self.model.parameters()))
 
     @torch.no_grad()
     def picture(self) -> NDArray[np.uint8]:
@@ -172,7 +135,8 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
             layer = self._layer_on(found.betas)
             true = layer(batch["betas"], batch["rotations"], "vertices").points[0]
             told = layer(found.betas, found.rotations, "vertices").points[0]
-            evidence = make.evidence(make.view(number, np.random.default_rng(0)), np.random.default_rng(0), 0.0)
+            random = np.random.default_rng(0)
+            evidence = make.evidence(make.view(number, random, picture=True), random, 0.0)
             panels.append(body_sheet(evidence, batch, self.options.inputs, true.cpu(), told.cpu(), self.layer))
         half = (len(panels) + 1) // 2
         columns = [np.concatenate(panels[:half], 0), np.concatenate(panels[half:] or panels[:half], 0)]
@@ -204,6 +168,7 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
         segmented = o.source == "segmenter"
         needs = needed_labels(o.inputs, o.losses, segmented=segmented, framing=o.framing)
         train, held = split_people(data, needs, protocol=o.protocol)
+        train = spread_out(train, o.people)
         judged = (
             held.taken(np.isfinite(held.column("poses")).all(1))
             if "poses" in held.cache.people
@@ -227,7 +192,10 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
 
     def _examples(self, people: People, *, augmented: bool) -> BodyExamples:
         o = self.options
-        more: dict[str, Any] = {"augmentation": o.augmentation, "unrendered": o.unrendered} if augmented else {}
+        more: dict[str, Any] = {}
+        if augmented:
+            changes = {"augmentation": o.augmentation, "unrendered": o.unrendered}
+            more = {**changes, "variants": o.variants, "memory": self.memory}
         return BodyExamples(
             people,
             o.inputs,
@@ -235,7 +203,7 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
             crop=o.crop,
             body=o.body,
             framing=o.framing,
-            picture=o.source == "segmenter",
+            segmenter=self._learned if o.source == "segmenter" else None,
             **more,
         )
 

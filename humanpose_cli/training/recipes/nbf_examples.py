@@ -21,20 +21,25 @@ from humanpose_cli.errors import UsageError
 from humanpose_cli.fitting.nbf.evidence import Evidence, evidence_of_example
 from humanpose_cli.fitting.nbf.framing import frame_box, frame_landmarks, root_pixel
 from humanpose_cli.fitting.nbf.imitation import imitate_errors
-from humanpose_cli.fitting.nbf.inputs import InputOptions, encode, torso_frame
+from humanpose_cli.fitting.nbf.inputs import InputOptions, encode, labels_of_parts
 from humanpose_cli.fitting.nbf.losses import LossOptions, keeps_3d
 from humanpose_cli.fitting.nbf.parameters import poses_to_rotations
-from humanpose_cli.fitting.nbf.pictures import normalised_picture
+from humanpose_cli.fitting.nbf.part_frames import part_frames, zero_pose_joints
+from humanpose_cli.fitting.nbf.segmenter import SegmenterOptions, segmenter_input
 from humanpose_cli.geometry.rotations import rotation_between
 from humanpose_cli.training.recipes.people import People
 from humanpose_cli.training.recipes.unrendered import UnrenderedPeople
 
-__all__ = ["BodyAugmentation", "BodyExamples", "Framing", "mean_parameters", "needed_labels", "needed_maps"]
+__all__ = ["BodyAugmentation", "BodyExamples", "Framing", "Memory", "mean_parameters", "needed_labels", "needed_maps"]
 
 Framing = Literal["labels", "detector"]
 """Whether a person's size and place in the crop are those of the true body (the paper), or what the detector's
 landmarks tell, as in use; the shape that is learned then comes nearest to the size in the crop."""
 
+Memory = dict[tuple[int, int], dict[str, Any]]
+"""(row of people, variant) → example."""
+
+_LARGE = 1024  # numbers of an array that is worth compressing
 _PLAUSIBLE = (0.7, 1.4)  # of the true size: what the detector may say about it
 
 
@@ -86,8 +91,11 @@ def needed_maps(inputs: InputOptions, *, segmented: bool) -> tuple[str, ...]:
 class BodyExamples:
     """Makes an example of the person with a number: the encoded input with `betas`, `rotations`, `has_3d`, `joints2d`.
 
-    picture     the input is the normalised crop, for a segmenter to make of it what the regressor sees
+    segmenter   the input is what this segmenter looks at, to make of it what the regressor sees
+    truth       add the crop's true labels as "parts", in the partition of the input
     unrendered  share of the examples that are of `UnrenderedPeople` instead
+    variants    so many random views of each person and no more; kept in `memory`, for short trainings that spend their
+                time on decoding otherwise. The same memory serves recipes that differ in losses alone
     """
 
     def __init__(
@@ -100,22 +108,40 @@ class BodyExamples:
         body: str,
         framing: Framing,
         augmentation: BodyAugmentation = NO_CHANGE,
-        picture: bool = False,
+        segmenter: SegmenterOptions | None = None,
+        truth: bool = False,
         unrendered: float = 0.0,
+        variants: int = 0,
+        memory: Memory | None = None,
     ) -> None:
         self.people, self.inputs, self.losses = people, inputs, losses
         self.crop, self.body, self.framing = crop, body, framing
-        self.augmentation, self.picture = augmentation, picture
-        self.maps = needed_maps(inputs, segmented=picture)
+        self.augmentation, self.segmenter, self.truth = augmentation, segmenter, truth
+        self.variants, self.memory = variants, {} if memory is None else memory
+        self.maps = needed_maps(inputs, segmented=segmenter is not None and not truth)
         self.unrendered, self.imagined = unrendered, UnrenderedPeople(masks=inputs.channels > 0)
         if unrendered:
             assert len(self.imagined.poses)  # drawn here, so that workers share them
         self._rig: RiggedBody | None = None
+        self._framings: dict[int, tuple[float, NDArray[np.float64]]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_rig": None}
+        return {**self.__dict__, "_rig": None, "_framings": {}, "memory": {}}
 
     def __call__(self, number: int, random: np.random.Generator) -> dict[str, Any]:
+        row = int(self.people.rows[number])
+        if not self.variants:
+            made = self._made(number, random)
+        else:
+            variant = int(random.integers(self.variants))
+            made = self.memory.get((row, variant), {})
+            if not made:
+                made = self._made(number, np.random.default_rng((row, variant)))
+                self.memory[row, variant] = {name: _compact(values) for name, values in made.items()}
+            made = {name: _expanded(values) for name, values in made.items()}
+        return {**made, "has_3d": np.bool_(made["has_3d"] and keeps_3d(row, self.losses))}
+
+    def _made(self, number: int, random: np.random.Generator) -> dict[str, Any]:
         if self.unrendered and random.random() < self.unrendered:
             example = self._changed(self.imagined.example(random), random)
             errors = max(self.augmentation.errors, 1.0)  # the detector's own are missing
@@ -123,19 +149,28 @@ class BodyExamples:
             example, errors = self.view(number, random), self.augmentation.errors
         evidence = self.evidence(example, random, errors)
         made: dict[str, Any]
-        if self.picture:
-            assert evidence.picture is not None
-            made = {"picture": normalised_picture(evidence.picture)}
+        if self.segmenter is not None:
+            made = {"picture": segmenter_input(evidence, self.segmenter)}
         else:
             made = dict(encode(evidence, self.inputs))
-        made.update(self._labels(example, int(self.people.rows[number])))
-        return made
+        if self.truth:
+            assert evidence.parts is not None
+            made["parts"] = labels_of_parts(evidence.parts, self.inputs.part_map)
+        return {**made, **self._labels(example)}
 
-    def view(self, number: int, random: np.random.Generator) -> Example:
-        """The person in the crop, changed at random, with the parameters that hold there."""
-        return self._changed(self.people.example(number, self.maps), random)
+    def view(self, number: int, random: np.random.Generator, *, picture: bool = False) -> Example:
+        """The person in the crop, changed at random, with the parameters that hold there.
 
-    def _changed(self, example: Example, random: np.random.Generator) -> Example:
+        picture  decode the picture even where the input does not show it
+        """
+        parts = {
+            "picture": picture or self.segmenter is not None or self.inputs.kind == "rgb",
+            "mask": bool(self.maps),
+            "detected_mask": self._sees_masks,
+        }
+        return self._changed(self.people.example(number, self.maps, **parts), random, number)
+
+    def _changed(self, example: Example, random: np.random.Generator, number: int = -1) -> Example:
         a = self.augmentation
         zoom, right, down, flip = random.uniform(-1, 1, 4)
         scale, shift = 1 + a.scale * zoom, self.crop * a.shift * np.array([right, down])
@@ -144,7 +179,9 @@ class BodyExamples:
         if person.poses is None or person.betas is None or person.trans is None:
             return self._by_box(example, scale, shift, mirror)
         if self.framing == "detector":
-            size, offset = self._detector_framing(example)
+            size, offset = self._framings.get(number) or self._detector_framing(example)
+            if number >= 0:  # the same in every epoch
+                self._framings[number] = size, offset
             # Shifts are counted in the result, which is mirrored already.
             scale, shift = scale * size, scale * offset * ((-1, 1) if mirror else (1, 1)) + shift
         moved = (float(shift[0]), float(shift[1]))
@@ -162,6 +199,12 @@ class BodyExamples:
                 seen, picture=change_colour(seen.picture, ColourChange(hue, 1 + saturation, 1 + contrast, brightness))
             )
         return imitate_errors(seen, random, errors)
+
+    @property
+    def _sees_masks(self) -> bool:
+        if self.segmenter is not None:
+            return self.segmenter.guided
+        return self.inputs.kind == "proxy" and self.inputs.channels > 0
 
     @property
     def _body(self) -> RiggedBody:
@@ -195,7 +238,7 @@ class BodyExamples:
         change = CameraChange(plain.scale * scale, 0.0, (float(moved[0]), float(moved[1])), plain.size, mirror)
         return change_camera(example, change, self._body)
 
-    def _labels(self, example: Example, row: int) -> dict[str, Any]:
+    def _labels(self, example: Example) -> dict[str, Any]:
         person, size = example.person, self.crop
         joints2d = np.zeros((len(SMPL24), 3), np.float32)
         rotations, betas = np.tile(np.eye(3, dtype=np.float32), (len(SMPL24), 1, 1)), np.zeros(10, np.float32)
@@ -213,8 +256,16 @@ class BodyExamples:
             labelled = np.isfinite(points).all(1) & (points[:, 2] > 0)
             joints2d[labelled, :2] = 2 * points[labelled, :2] / size - 1
             joints2d[labelled, 2] = 1
-        keeps = known and keeps_3d(row, self.losses)
-        return {"betas": betas, "rotations": rotations, "has_3d": np.bool_(keeps), "joints2d": joints2d}
+        return {"betas": betas, "rotations": rotations, "has_3d": np.bool_(known), "joints2d": joints2d}
+
+
+def _compact(values: Any) -> Any:
+    """Pictures in half precision, which colours and probabilities bear."""
+    return values.astype(np.float16) if isinstance(values, np.ndarray) and values.size > _LARGE else values
+
+
+def _expanded(values: Any) -> Any:
+    return values.astype(np.float32) if isinstance(values, np.ndarray) and values.dtype == np.float16 else values
 
 
 def _seen_straight(world: NDArray[Any] | None, mirror: bool) -> NDArray[Any] | None:
@@ -227,7 +278,7 @@ def _seen_straight(world: NDArray[Any] | None, mirror: bool) -> NDArray[Any] | N
 def mean_parameters(people: People, body: str, inputs: InputOptions) -> Mapping[str, torch.Tensor] | None:
     """Mean `betas` (10,) and absolute `rotations` (24, 3, 3) before the fixed camera; None where no pose is known.
 
-    For inputs with a frame, rotations relative to that.
+    For inputs with numbers, rotations relative to `part_frames`.
     """
     if "poses" not in people.cache.people:
         return None
@@ -242,6 +293,6 @@ def mean_parameters(people: People, body: str, inputs: InputOptions) -> Mapping[
     turn = rotation_between(sight, torch.tensor(NBF_CAMERA.root).expand_as(sight))
     turned = turn[:, None] @ rotations
     if inputs.numbers:
-        frames = torso_frame(people.column("detected_world")[..., :3])
-        turned = torch.as_tensor(frames)[known].float().mT[:, None] @ turned
+        world = torch.as_tensor(people.column("detected_world")[..., :3])[known].float()
+        turned = part_frames(zero_pose_joints(), world, torch.ones(world.shape[:2])).mT @ turned
     return {"betas": betas[known].mean(0), "rotations": turned.mean(0)}

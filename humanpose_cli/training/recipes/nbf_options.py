@@ -30,6 +30,8 @@ class NbfTraining:
     body           "default" or "smpl:FILE", whose parameters the labels are
     learning_rate, beta1, weight_decay  of Adam
     backbone       file with ImageNet weights of the regressor's ResNet; "" begins at random
+    people         learn from that many at most, spread evenly; 0 for all
+    variants       random views of each person, kept in memory; 0 for new ones in every epoch
     protocol       of the cache; "" for its own
     validation     people that a validation looks at, at most
     """
@@ -49,6 +51,8 @@ class NbfTraining:
     beta1: float = 0.5
     weight_decay: float = 1e-4
     backbone: str = ""
+    people: int = 0
+    variants: int = 0
     protocol: str = ""
     validation: int = 512
 
@@ -73,6 +77,8 @@ class NbfTraining:
             )
         if self.losses.noise and not self.regressor.noise:
             raise UsageError("losses.noise", "has nothing to learn", remedy="--set regressor.noise=true")
+        if min(self.people, self.variants) < 0:
+            raise UsageError("people and variants", "are out of range", expected="0 or more")
         if self.crop < 32 or self.learning_rate <= 0 or self.weight_decay < 0 or self.validation < 1:
             raise UsageError("nbf training", "is out of range", expected="crop of 32 or more, rate above 0")
 
@@ -89,7 +95,7 @@ _SMALL_PARTS = NbfTraining(
     regressor=RegressorOptions(layers=18, width=24, reduced=32),
     augmentation=BodyAugmentation(scale=0.15, errors=0.7),
     losses=LossOptions(latent=1.0, points3d=30.0),
-    crop=256,
+    crop=192,
     learning_rate=1e-3,
     beta1=0.9,
     weight_decay=0.0,
@@ -102,24 +108,32 @@ _SMALL_PROXY = replace(
     augmentation=BodyAugmentation(scale=0.15, errors=0.3),  # beside the detector's own
     framing="detector",
     unrendered=0.3,
+    crop=128,
     learning_rate=7e-4,
 )
 _ABLATION = NbfTraining(
     inputs=InputOptions("parts", size=64),
     regressor=RegressorOptions(layers=18, width=12, reduced=32),
     augmentation=BodyAugmentation(),
+    people=4000,
+    variants=3,
     crop=64,
     learning_rate=2e-3,
     beta1=0.9,
     weight_decay=0.0,
-    validation=256,
+    validation=200,
 )
+
+_SMALL_LOOP: dict[str, Any] = {"batch_size": 32, "precision": "mixed", "clip": 5.0, "average": 0.999, "log_every": 50}
 
 NBF_PRESETS: Mapping[str, tuple[NbfTraining, TrainOptions]] = {
     "paper": _PAPER,
-    "small": (_SMALL_PARTS, TrainOptions(epochs=40, batch_size=32, clip=5.0, average=0.998)),
-    "small-proxy": (_SMALL_PROXY, TrainOptions(epochs=40, batch_size=32, clip=5.0, average=0.998)),
-    "ablation": (_ABLATION, TrainOptions(epochs=30, batch_size=32, clip=5.0, average=0.98, log_every=20)),
+    "small": (_SMALL_PARTS, TrainOptions(epochs=20, **_SMALL_LOOP)),
+    "small-proxy": (_SMALL_PROXY, TrainOptions(epochs=24, **_SMALL_LOOP)),
+    "ablation": (
+        _ABLATION,
+        TrainOptions(epochs=24, batch_size=32, clip=5.0, average=0.99, validate_every=1000, log_every=20),
+    ),
 }
 """`paper`: appendix B. `small`, `small-proxy`: up to two hours on two cores. `ablation`: two to four minutes."""
 

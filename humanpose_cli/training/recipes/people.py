@@ -15,7 +15,7 @@ from humanpose_cli.data.cache.cache import Cache, open_cache
 from humanpose_cli.data.loading.example import Example, example_of
 from humanpose_cli.errors import InputError
 
-__all__ = ["LABELS", "People", "check_batch", "split_people"]
+__all__ = ["LABELS", "People", "check_batch", "people_in", "split_people", "spread_out"]
 
 _FEWEST_JOINTS = 6  # labelled ones, without which nobody can say where a person is
 _SAME = 0.2  # of a person's size: joints farther off on average are somebody else's
@@ -63,10 +63,10 @@ class People:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def example(self, number: int, maps: tuple[str, ...] | None = None) -> Example:
-        """A person decoded; only the named maps."""
+    def example(self, number: int, maps: tuple[str, ...] | None = None, **parts: bool) -> Example:
+        """A person decoded; only the named maps. parts: see `example_of`."""
         sample = self.cache.sample(int(self.pictures[number]))
-        return example_of(sample, int(self.places[number]), maps=maps)
+        return example_of(sample, int(self.places[number]), maps=maps, **parts)
 
     def describe(self) -> dict[str, Any]:
         """What data this is, for a run's record."""
@@ -115,6 +115,25 @@ def split_people(
                 remedy="make a larger cache",
             )
     return train, held
+
+
+def people_in(path: Path | str, needs: Sequence[str], protocol: str, split: str) -> People:
+    """Those of one split with all the labels that are needed; InputError as for `split_people`."""
+    cache = open_cache(path)
+    _check_columns(cache, needs)
+    people = _with_labels(_people_of(cache, cache.rows(protocol, split)), needs)
+    if len(people) == 0:
+        raise InputError(
+            cache.path, f"has nobody with {_listed(needs)} in {split}", remedy="make a larger cache, or choose --split"
+        )
+    return people
+
+
+def spread_out(people: People, count: int) -> People:
+    """That many of them at most, evenly; 0 for all."""
+    if not 0 < count < len(people):
+        return people
+    return people.taken(np.linspace(0, len(people) - 1, count).round().astype(np.int64))
 
 
 def check_batch(people: People, batch_size: int) -> None:

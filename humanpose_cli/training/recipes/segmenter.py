@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +22,23 @@ from humanpose_cli.data.loading.augmentation import (
 from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions
 from humanpose_cli.errors import UsageError
 from humanpose_cli.fitting.nbf.colours import as_bytes, code_colours
-from humanpose_cli.fitting.nbf.evidence import evidence_of_example
+from humanpose_cli.fitting.nbf.evidence import Evidence, evidence_of_example
+from humanpose_cli.fitting.nbf.imitation import imitate_errors
 from humanpose_cli.fitting.nbf.inputs import labels_of_parts
-from humanpose_cli.fitting.nbf.pictures import normalised_picture
 from humanpose_cli.fitting.nbf.segmenter import (
     MODEL,
     SegmenterOptions,
     build_segmenter,
     load_backbone,
     segmenter_config,
+    segmenter_input,
 )
 from humanpose_cli.metrics.segmentation import class_f1, class_iou, confusion, mean_of_seen
 from humanpose_cli.training.options import TrainOptions
 from humanpose_cli.training.recipe import Phase, Recipe, moved
-from humanpose_cli.training.recipes.people import People, check_batch, split_people
+from humanpose_cli.training.recipes.people import People, check_batch, split_people, spread_out
 
-__all__ = ["SEGMENTER_PRESETS", "SegmenterRecipe", "SegmenterTraining"]
+__all__ = ["SEGMENTER_PRESETS", "SegmenterCrops", "SegmenterRecipe", "SegmenterTraining"]
 
 _MAPS = ("parts", "persons")
 
@@ -49,8 +50,11 @@ class SegmenterTraining:
     segmenter      the network and its crop
     augmentation   of pictures
     learning_rate, weight_decay  of Adam
+    unguided       share of the examples of a guided segmenter that come without a guide
+    errors         strength of imitated errors of the guide, beside the detector's own
     background     weight of the background's pixels in the loss, beside 1 of the parts' (the paper has no weights)
     backbone       file with ImageNet weights of the backbone; "" begins at random
+    people         learn from that many at most, spread evenly; 0 for all
     protocol       of the cache; "" for its own
     validation     people that a validation looks at, at most
     """
@@ -59,12 +63,17 @@ class SegmenterTraining:
     augmentation: Augmentation = SEGMENTER_AUGMENTATION
     learning_rate: float = 2e-5
     weight_decay: float = 1e-4
+    unguided: float = 0.15
+    errors: float = 0.3
     background: float = 1.0
     backbone: str = ""
+    people: int = 0
     protocol: str = ""
     validation: int = 512
 
     def __post_init__(self) -> None:
+        if not 0 <= self.unguided <= 1 or self.errors < 0:
+            raise UsageError("unguided", "is out of range", expected="0 to 1, and errors of 0 or more")
         if min(self.learning_rate, self.background) <= 0 or self.weight_decay < 0 or self.validation < 1:
             raise UsageError("segmenter training", "is out of range", expected="rates above 0, validation of 1 or more")
 
@@ -76,35 +85,70 @@ _FROM_SCRATCH = Augmentation(math.radians(30), 0.3, 0.06, 0.5, 0.08, 0.3, 0.3, 1
 SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
     "paper": (SegmenterTraining(), TrainOptions(epochs=20, batch_size=5)),
     "small": (
-        SegmenterTraining(SegmenterOptions("small", crop=256, fill=0.72), _FROM_SCRATCH, 2e-3, 1e-5, background=0.4),
-        TrainOptions(epochs=16, batch_size=8, clip=1.0, average=0.995, log_every=50),
+        SegmenterTraining(
+            SegmenterOptions("small", crop=192, fill=0.72, guided=True), _FROM_SCRATCH, 2e-3, 1e-5, background=0.4
+        ),
+        TrainOptions(epochs=12, batch_size=8, precision="mixed", clip=1.0, average=0.998, log_every=50),
     ),
     "ablation": (
         SegmenterTraining(
-            SegmenterOptions("tiny", crop=96, fill=0.72), _FROM_SCRATCH, 4e-3, 1e-5, background=0.4, validation=96
+            SegmenterOptions("tiny", crop=96, fill=0.72),
+            _FROM_SCRATCH,
+            4e-3,
+            1e-5,
+            background=0.4,
+            people=4000,
+            validation=96,
         ),
-        TrainOptions(epochs=16, batch_size=16, clip=1.0, average=0.98, log_every=20),
+        TrainOptions(epochs=6, batch_size=16, clip=1.0, average=0.99, validate_every=500, log_every=20),
     ),
 }
 """`paper`: appendix B. `small`: about two hours on two cores with 12,000 pictures. `ablation`: two to four minutes."""
 
 
-class _Crops:
-    """Makes the crop of a person: normalised picture (3, S, S), labels (S, S) and, to look at, the crop itself."""
+class SegmenterCrops:
+    """Makes the crop of a person: what the segmenter sees (C, S, S), labels (S, S) and, to look at, the crop itself.
+
+    training  how examples change; None, of held-out people, leaves them as they are
+    guided    False leaves the guide of a guided segmenter out
+    """
 
     def __init__(
-        self, people: People, options: SegmenterOptions, augmentation: Augmentation, show: bool = False
+        self,
+        people: People,
+        options: SegmenterOptions,
+        training: SegmenterTraining | None = None,
+        *,
+        guided: bool = True,
     ) -> None:
-        self.people, self.options, self.augmentation, self.show = people, options, augmentation, show
+        self.people, self.options, self.training = people, options, training
+        self.guided = guided and options.guided
 
     def __call__(self, number: int, random: np.random.Generator) -> dict[str, NDArray[Any]]:
-        example = self.people.example(number, _MAPS)
-        crop = crop_example(example, self.options.crop, random, self.augmentation, fill=self.options.fill)
+        example = self.people.example(number, _MAPS, detected_mask=self.guided)
+        augmentation = NO_AUGMENTATION if self.training is None else self.training.augmentation
+        crop = crop_example(example, self.options.crop, random, augmentation, fill=self.options.fill)
         seen = evidence_of_example(crop)
         assert seen.parts is not None
-        labels = labels_of_parts(seen.parts, self.options.part_map)
-        made: dict[str, NDArray[Any]] = {"picture": normalised_picture(crop.image), "labels": labels.astype(np.int64)}
-        return {**made, "shown": crop.image} if self.show else made
+        labels = labels_of_parts(seen.parts, self.options.part_map).astype(np.int64)
+        seen = replace(seen, parts=None)
+        if not self.guided:
+            seen = _unguided(seen)
+        elif self.training is not None:
+            seen = _lost_or_wrong(seen, self.training, random)
+        made: dict[str, NDArray[Any]] = {"picture": segmenter_input(seen, self.options), "labels": labels}
+        return made if self.training is not None else {**made, "shown": crop.image}
+
+
+def _unguided(seen: Evidence) -> Evidence:
+    return replace(seen, landmarks=None, world=None, mask=None)
+
+
+def _lost_or_wrong(seen: Evidence, training: SegmenterTraining, random: np.random.Generator) -> Evidence:
+    """Without a guide now and then, as of people given by their boxes, else with the detector's errors and more."""
+    if random.random() < training.unguided:
+        return _unguided(seen)
+    return imitate_errors(seen, random, training.errors)
 
 
 class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
@@ -116,7 +160,8 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
         self.options = options or SegmenterTraining()
         self.data = str(data)
         torch.manual_seed(seed)
-        self.people, self.held_out = split_people(data, ("parts", "box"), protocol=self.options.protocol)
+        train, self.held_out = split_people(data, ("parts", "box"), protocol=self.options.protocol)
+        self.people = spread_out(train, self.options.people)
         self.model = build_segmenter(self.options.segmenter)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.options.backbone:
@@ -128,7 +173,7 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
 
     def batches(self, options: LoaderOptions) -> BatchLoader:
         check_batch(self.people, options.batch_size * options.world_size)
-        make = _Crops(self.people, self.options.segmenter, self.options.augmentation)
+        make = SegmenterCrops(self.people, self.options.segmenter, self.options)
         return BatchLoader(range(len(self.people)), make, options)
 
     def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -180,7 +225,7 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
         count = min(len(self.held_out), self.options.validation)
         numbers = np.linspace(0, len(self.held_out) - 1, count).round().astype(int)
         loading = LoaderOptions(min(batch_size, count), shuffle=False, drop_last=False)
-        make = _Crops(self.held_out, self.options.segmenter, NO_AUGMENTATION, show=True)
+        make = SegmenterCrops(self.held_out, self.options.segmenter)
         return BatchLoader(numbers.tolist(), make, loading)
 
     @torch.no_grad()

@@ -65,6 +65,7 @@ class SceneOptions:
     size        (height, width) pixels
     camera      see `CameraOptions`
     furniture, in_front, cards  probabilities of things around, before people and near the lens
+    picture_share  of scenes before a given picture, where there are any
     damage      strength of blur, noise and the like: 0 for none
     turn_poses  radians: poses that stand for themselves (pairs) are turned on their spot by up to this, each anew
     """
@@ -73,6 +74,7 @@ class SceneOptions:
     camera: CameraOptions = field(default_factory=CameraOptions)
     furniture: float = 0.5
     in_front: float = 0.3
+    picture_share: float = 0.6
     cards: float = 0.06
     damage: float = 1.0
     turn_poses: float = math.pi
@@ -122,7 +124,7 @@ def sample_scene(
         # Whoever moves through an enlarged picture would be outside of it in some frames.
         framing = replace(framing, enlarged=(1.02, 1.25))
     camera = sample_camera(random, joints[0], options.size, framing)
-    background = sample_background(random, pictures)
+    background = sample_background(random, pictures, options.picture_share)
     lens = camera.position - joints[0].mean(0)
     lighting = sample_lighting(random, math.atan2(lens[0], lens[2]), indoor=background.indoor)
     props = sample_props(

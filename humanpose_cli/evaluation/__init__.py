@@ -1,0 +1,1 @@
+"""How good models are: protocols, ablations, tables and plots."""

@@ -1,0 +1,1 @@
+"""Tables that need trainings of their own: what each part of a method is good for."""

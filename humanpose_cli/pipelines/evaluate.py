@@ -1,0 +1,194 @@
+"""How good models are on a cache, as reports: segmenters, fits to pictures, networks on crops, and ablations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from humanpose_cli.bodies.registry import body_by_name
+from humanpose_cli.data.cache.cache import open_cache
+from humanpose_cli.errors import InputError, InterruptedRun, UsageError
+from humanpose_cli.evaluation.ablations.arms import Trainings
+from humanpose_cli.evaluation.ablations.nbf import ABLATIONS, nbf_arms
+from humanpose_cli.evaluation.body_reports import crops_report, fits_report
+from humanpose_cli.evaluation.crops import CropSource, crop_needs, judge_crops
+from humanpose_cli.evaluation.fits import judge_fits
+from humanpose_cli.evaluation.people import JudgedPeople, held_out_people, held_out_split
+from humanpose_cli.evaluation.report import Report
+from humanpose_cli.evaluation.segmenter_report import segmenter_report
+from humanpose_cli.evaluation.segmenters import judge_segmenter
+from humanpose_cli.fitting.nbf.nbf import BodyNetwork
+from humanpose_cli.fitting.nbf.segmenter import Segmenter
+from humanpose_cli.io.atomic import ensure_folder
+from humanpose_cli.networks.registry import find_weights, shipped_weights
+from humanpose_cli.networks.weights_file import digest_of, read_header
+from humanpose_cli.pipelines.body_networks import NetworkOptions, PeopleNetwork
+from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
+from humanpose_cli.pipelines.judged_fits import StoredPeople, fits_from_files, fits_of_pictures
+from humanpose_cli.pipelines.people import DetectedPeople
+from humanpose_cli.training.recipes.people import people_in, spread_out
+
+__all__ = [
+    "Detections",
+    "Watch",
+    "Whom",
+    "evaluate_ablation",
+    "evaluate_crops",
+    "evaluate_fits",
+    "evaluate_predictions",
+    "evaluate_segmenter",
+]
+
+Detections = Literal["stored", "auto", "thorough", "fast"]
+_SIGTERM = 15
+
+
+@dataclass(frozen=True)
+class Whom:
+    """Who is judged.
+
+    data      cache; protocol and split of it, "" for the usual ones (see `held_out_split`)
+    limit     people at most, spread evenly; 0 for all
+    body      of the labels: "default" or "smpl:FILE"
+    """
+
+    data: Path
+    protocol: str = ""
+    split: str = ""
+    limit: int = 0
+    body: str = "default"
+
+    def people(self, *needs: str) -> JudgedPeople:
+        """Those with the labels that are needed and known bodies."""
+        return held_out_people(
+            self.data, needs, protocol=self.protocol, split=self.split, body=self.body, limit=self.limit
+        )
+
+    def facts(self, protocol: str, split: str) -> dict[str, Any]:
+        """What a report says about them."""
+        header = open_cache(self.data).header
+        return {"data": f"{header.source}, digest {header.content_digest[:16]}", "split": f"{protocol}/{split}"}
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told, and who may end it: on_step (done, total, of what), stop asked now and then."""
+
+    on_step: Callable[[int, int, str], None] = field(default=lambda done, total, words: None)
+    stop: Callable[[], bool] = field(default=lambda: False)
+
+    def people(self, done: int, total: int) -> None:
+        """Tell of people."""
+        self.on_step(done, total, "people")
+
+    def pictures(self, done: int, total: int) -> None:
+        """Tell of pictures."""
+        self.on_step(done, total, "pictures")
+
+
+def evaluate_segmenter(whom: Whom, weights: str, device: str, watch: Watch, *, batch_size: int = 16) -> Report:
+    """IoU and F1 of the parts; of a guided segmenter also without its guide."""
+    path = find_weights(weights) if weights else shipped_weights("segmenter")
+    segmenter = Segmenter.load(path, device)
+    protocol, split = held_out_split(whom.data, whom.protocol, whom.split)
+    people = spread_out(people_in(whom.data, ("parts", "box"), protocol, split), whom.limit)
+    told: dict[str, Any] = {"batch_size": batch_size, "stop": watch.stop, "on_step": watch.people}
+    judged = judge_segmenter(people, segmenter, **told)
+    unguided = judge_segmenter(people, segmenter, guided=False, **told) if segmenter.options.guided else None
+    if judged is None or (segmenter.options.guided and unguided is None):
+        raise InterruptedRun(_SIGTERM)
+    facts = {**whom.facts(protocol, split), **_weights_facts("weights", path)}
+    return segmenter_report(people, segmenter, judged, facts, unguided)
+
+
+def evaluate_fits(
+    whom: Whom, options: FitOptions, device: str, watch: Watch, *, detections: Detections, threads: int | None = None
+) -> Report:
+    """Errors of what `hpc fit` makes of the pictures, their cameras known."""
+    cache = open_cache(whom.data)
+    stored = cache.labels.get("people/detected", 0) > 0
+    if detections == "stored" and not stored:
+        raise InputError(
+            cache.path, "holds no detections", remedy="make it with hpc preprocess … --detections, or --detector auto"
+        )
+    people = whom.people("joints", *(("box", "detected") if detections == "stored" else ()))
+    source = StoredPeople(cache) if detections == "stored" else DetectedPeople(detections, threads)
+    with BodyFitter(options, people=source, device=device) as fitter:
+        judged = judge_fits(
+            people, fits_of_pictures(cache, fitter), fitter.body, stop=watch.stop, on_step=watch.pictures
+        )
+        if judged is None:
+            raise InterruptedRun(_SIGTERM)
+        facts = {**whom.facts(people.protocol, people.split), "method": options.method, "detector": detections}
+        if fitter.network_identity:
+            facts["network"] = fitter.network_identity
+        return fits_report(people, judged, fitter.body, facts)
+
+
+def evaluate_predictions(whom: Whom, folder: Path, fit_body: str, watch: Watch) -> Report:
+    """Errors of fit files that are there already."""
+    cache = open_cache(whom.data)
+    people = whom.people("joints")
+    fits, named = fits_from_files(folder, cache)
+    body = body_by_name(fit_body)
+    if body.name != named:
+        raise InputError(folder, "holds fits of another body", expected=body.name, got=named, remedy="--body")
+    judged = judge_fits(people, fits, body, stop=watch.stop, on_step=watch.pictures)
+    if judged is None:
+        raise InterruptedRun(_SIGTERM)
+    facts = {**whom.facts(people.protocol, people.split), "predictions": folder.name}
+    return fits_report(people, judged, body, facts)
+
+
+def evaluate_crops(
+    whom: Whom, options: NetworkOptions, source: CropSource, device: str, folder: Path, *, batch_size: int = 32
+) -> Report:
+    """Errors of a body network alone, on crops made from labels."""
+    network = _network(options, whom.body, device)
+    people = whom.people(*crop_needs(network, source))
+    judged = judge_crops(people, network, source, batch_size=batch_size)
+    path = find_weights(options.weights or "nbf-parts")
+    facts = {**whom.facts(people.protocol, people.split), "parts from": source, **_weights_facts("weights", path)}
+    return crops_report(people, judged, facts, folder)
+
+
+def evaluate_ablation(
+    name: str, whom: Whom, preset: str, device: str, folder: Path, watch: Watch, *, seeds: int = 1
+) -> Report:
+    """One of the paper's tables, trained and judged anew; `folder/runs` keeps the trainings, finished or not."""
+    if name not in ABLATIONS:
+        raise UsageError("--ablation", "is not known", expected=", ".join(ABLATIONS), got=name)
+    ablation = ABLATIONS[name]
+    arms = nbf_arms(preset)
+    people = whom.people(*ablation.needs)
+    networks, segmenters = ablation.trainings
+    trainings = Trainings(
+        whom.data,
+        ensure_folder(folder / "runs"),
+        torch.device(device),
+        seeds,
+        networks * seeds + segmenters,
+        on_step=lambda number, of, run, done, total, words: watch.on_step(
+            done, total, f"steps of {run}, training {number} of {of}, {words}"
+        ),
+        stop=watch.stop,
+    )
+    found = ablation.run(trainings, people, arms, folder)
+    facts = {**whom.facts(people.protocol, people.split), "people": len(people), "preset": preset, "seeds": seeds}
+    return Report(f"Ablation: {name}", facts, {}, found.tables, plots=found.plots)
+
+
+def _network(options: NetworkOptions, body: str, device: str) -> BodyNetwork:
+    """The network that is asked for, by default the shipped one that sees body parts."""
+    chosen = replace(options, weights=options.weights or "nbf-parts")
+    return PeopleNetwork(chosen, body, device).network
+
+
+def _weights_facts(name: str, path: Path) -> dict[str, Any]:
+    header = read_header(path)
+    steps = header.training.get("steps", "?")
+    return {name: f"{header.model}, {steps} steps, SHA-256 {digest_of(path)[:16]}"}
