@@ -53,6 +53,9 @@ _WHAT = typer.Argument(
 _DATA = typer.Option("--data", metavar="CACHE", help="Dataset cache of hpc preprocess. Needed.", show_default=False)
 _PROTOCOL = typer.Option("--protocol", metavar="NAME", help="Protocol of the cache. Default: its usual one.")
 _SPLIT = typer.Option("--split", metavar="NAME", help="Split to judge by. Default: test, else validation.")
+_SEEN = typer.Option(
+    "--seen", metavar="SHARE", min=0, max=1, help="Judge by people of whom that share of the joints is in sight."
+)
 _LIMIT = typer.Option("--limit", metavar="N", min=1, help="People at most, spread evenly. Default: all.")
 _WEIGHTS = typer.Option("--weights", metavar="FILE|RUN", help="What is judged. Default: the shipped weights.")
 _SEGMENTER = typer.Option("--segmenter", metavar="FILE|RUN", help="For networks of body parts. Default: shipped.")
@@ -86,6 +89,7 @@ def evaluate(
     data: Annotated[Path | None, _DATA] = None,
     protocol: Annotated[str | None, _PROTOCOL] = None,
     split: Annotated[str | None, _SPLIT] = None,
+    seen: Annotated[float, _SEEN] = 0.4,
     limit: Annotated[int | None, _LIMIT] = None,
     weights: Annotated[str | None, _WEIGHTS] = None,
     segmenter: Annotated[str | None, _SEGMENTER] = None,
@@ -95,7 +99,7 @@ def evaluate(
     predictions: Annotated[Path | None, _PREDICTIONS] = None,
     body: Body = "default",
     ablation: Annotated[str | None, _ABLATION] = None,
-    preset: Annotated[str, _PRESET] = "ablation",
+    variant: Annotated[str, _PRESET] = "ablation",
     seeds: Annotated[int, _SEEDS] = 1,
     out: Annotated[Path, _OUT] = Path("hpc-out/evaluate"),
     device: Device = "auto",
@@ -117,7 +121,7 @@ def evaluate(
     from humanpose_cli.pipelines.body_networks import NetworkOptions
     from humanpose_cli.pipelines.fit import FitOptions
 
-    whom = judging.Whom(data, protocol or "", split or "", limit or 0, body)
+    whom = judging.Whom(data, protocol or "", split or "", seen, limit or 0, body)
     watch = judging.Watch(
         lambda done, total, of: session.reporter.step(done, total, of), lambda: session.stop.requested
     )
@@ -131,7 +135,7 @@ def evaluate(
             if what is What.segmenter:
                 report = judging.evaluate_segmenter(whom, weights or "", on, watch, batch_size=batch_size or 16)
             elif ablation is not None:
-                report = judging.evaluate_ablation(ablation, whom, preset, on, out, watch, seeds=seeds)
+                report = judging.evaluate_ablation(ablation, whom, variant, on, out, watch, seeds=seeds)
             elif predictions is not None:
                 report = judging.evaluate_predictions(whom, predictions, body, watch)
             elif crops is not None:
@@ -156,8 +160,8 @@ def _check(session: Session, what: What, crops: Crops | None, predictions: Path 
     others = {"method", "detector"} & session.given
     if others and (given or what is What.segmenter):
         raise UsageError(f"--{min(others)}", _PICTURES_ONLY, remedy="leave it out")
-    if ablation is None and {"preset", "seeds"} & session.given:
-        raise UsageError("--preset" if "preset" in session.given else "--seeds", "is for --ablation")
+    if ablation is None and {"variant", "seeds"} & session.given:
+        raise UsageError("--preset" if "variant" in session.given else "--seeds", "is for --ablation")
 
 
 def _result(report: Report, outputs: tuple[str, ...], seconds: float) -> CommandResult:

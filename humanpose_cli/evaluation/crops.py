@@ -73,7 +73,7 @@ def judge_crops(
     batches = BatchLoader(range(len(people)), examples, loading)
     quality: list[NDArray[np.float64]] = []
     predict = _predictor(network, quality)
-    with torch.inference_mode():
+    with torch.no_grad():
         errors = crop_errors(predict, batches, network.layer, network.layer.root)
     return JudgedCrops(errors, np.concatenate(quality) if quality else None)
 
@@ -89,7 +89,7 @@ def _predictor(network: BodyNetwork, quality: list[NDArray[np.float64]]) -> Call
         classes = probabilities.shape[1]
         counts = confusion(probabilities.argmax(1).cpu().numpy(), batch["parts"].long().cpu().numpy(), classes)
         quality.append(np.asarray(mean_of_seen(class_f1(counts))))
-        return network.regressor({"image": segmented_input(probabilities, network.config.inputs)})
+        return network.regressor({**batch, "image": segmented_input(probabilities, network.config.inputs)})
 
     return predict
 

@@ -18,7 +18,7 @@ from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.cameras import default_focal
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.metrics.bodies import Bodies
-from humanpose_cli.training.recipes.people import People, people_in, spread_out
+from humanpose_cli.training.recipes.people import People, in_sight, people_in, spread_out
 
 __all__ = ["JudgedPeople", "held_out_people", "held_out_split"]
 
@@ -75,17 +75,19 @@ def held_out_people(
     protocol: str = "",
     split: str = "",
     body: str = "default",
+    seen: float = 0.0,
     limit: int = 0,
 ) -> JudgedPeople:
     """People of a split with the labels of `people.LABELS` that are needed, and with known bodies.
 
     body   "default" or "smpl:FILE": the body of the cache's labels
+    seen   least share of a person's joints that must be visible
     limit  that many of them at most, spread evenly; 0 for all
 
     InputError where a label is missing or the labels are another body's.
     """
     protocol, split = held_out_split(data, protocol, split)
-    people = spread_out(people_in(data, ("poses", *needs), protocol, split), limit)
+    people = spread_out(in_sight(people_in(data, ("poses", *needs), protocol, split), seen), limit)
     rig = body_by_name(body)
     kind = rig.name.partition("-")[0]
     named = set(np.unique(people.column("body")).tolist()) - {""} if "body" in people.cache.people else set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,13 +41,21 @@ class Report:
     plots: Mapping[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """As JSON values."""
+        """As JSON values; what is not a finite number is null."""
         return {
             "title": self.title,
             "facts": dict(self.facts),
-            "metrics": {name: summary.document() for name, summary in self.metrics.items()},
-            "tables": [table.document() for table in self.tables],
+            "metrics": {name: _finite(summary.document()) for name, summary in self.metrics.items()},
+            "tables": [_finite(table.document()) for table in self.tables],
         }
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(entry) for name, entry in value.items()}
+    return [_finite(entry) for entry in value] if isinstance(value, list) else value
 
 
 def write_report(report: Report, folder: Path) -> list[Path]:

@@ -66,7 +66,7 @@ def judge_segmenter(
     make = SegmenterCrops(people, segmenter.options, guided=guided)
     loading = LoaderOptions(min(batch_size, len(people)), shuffle=False, drop_last=False)
     for batch in BatchLoader(range(len(people)), make, loading):
-        with torch.inference_mode():
+        with torch.no_grad():
             found = segmenter.probabilities(batch["picture"].to(segmenter.device)).argmax(1).cpu().numpy()
         counts.append(confusion(found, batch["labels"].numpy(), classes))
         on_step(sum(len(part) for part in counts), len(people))
@@ -82,7 +82,7 @@ def segmented_pictures(
     make, shown = SegmenterCrops(people, segmenter.options), []
     for number in numbers:
         example = make(int(number), np.random.default_rng(0))
-        with torch.inference_mode():
+        with torch.no_grad():
             picture = torch.from_numpy(example["picture"])[None].to(segmenter.device)
             found = segmenter.probabilities(picture).argmax(1)[0].cpu().numpy()
         shown.append((example["shown"], example["labels"], found))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,16 +21,17 @@ from humanpose_cli.evaluation.people import JudgedPeople, held_out_people, held_
 from humanpose_cli.evaluation.report import Report
 from humanpose_cli.evaluation.segmenter_report import segmenter_report
 from humanpose_cli.evaluation.segmenters import judge_segmenter
-from humanpose_cli.fitting.nbf.nbf import BodyNetwork
+from humanpose_cli.fitting.nbf.nbf import load_nbf
 from humanpose_cli.fitting.nbf.segmenter import Segmenter
 from humanpose_cli.io.atomic import ensure_folder
 from humanpose_cli.networks.registry import find_weights, shipped_weights
 from humanpose_cli.networks.weights_file import digest_of, read_header
-from humanpose_cli.pipelines.body_networks import NetworkOptions, PeopleNetwork
+from humanpose_cli.pipelines.body_networks import NetworkOptions
 from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
 from humanpose_cli.pipelines.judged_fits import StoredPeople, fits_from_files, fits_of_pictures
 from humanpose_cli.pipelines.people import DetectedPeople
-from humanpose_cli.training.recipes.people import people_in, spread_out
+from humanpose_cli.training.recipes.people import in_sight, people_in, spread_out
+from humanpose_cli.training.recipes.segmenter import segmenter_needs
 
 __all__ = [
     "Detections",
@@ -52,6 +53,7 @@ class Whom:
     """Who is judged.
 
     data      cache; protocol and split of it, "" for the usual ones (see `held_out_split`)
+    seen      least share of a person's joints that must be visible
     limit     people at most, spread evenly; 0 for all
     body      of the labels: "default" or "smpl:FILE"
     """
@@ -59,19 +61,27 @@ class Whom:
     data: Path
     protocol: str = ""
     split: str = ""
+    seen: float = 0.0
     limit: int = 0
     body: str = "default"
 
     def people(self, *needs: str) -> JudgedPeople:
         """Those with the labels that are needed and known bodies."""
         return held_out_people(
-            self.data, needs, protocol=self.protocol, split=self.split, body=self.body, limit=self.limit
+            self.data,
+            needs,
+            protocol=self.protocol,
+            split=self.split,
+            body=self.body,
+            seen=self.seen,
+            limit=self.limit,
         )
 
     def facts(self, protocol: str, split: str) -> dict[str, Any]:
         """What a report says about them."""
         header = open_cache(self.data).header
-        return {"data": f"{header.source}, digest {header.content_digest[:16]}", "split": f"{protocol}/{split}"}
+        seen = f", {self.seen:.0%} of the joints in sight or more" if self.seen else ""
+        return {"data": f"{header.source}, digest {header.content_digest[:16]}", "split": f"{protocol}/{split}{seen}"}
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,8 @@ def evaluate_segmenter(whom: Whom, weights: str, device: str, watch: Watch, *, b
     path = find_weights(weights) if weights else shipped_weights("segmenter")
     segmenter = Segmenter.load(path, device)
     protocol, split = held_out_split(whom.data, whom.protocol, whom.split)
-    people = spread_out(people_in(whom.data, ("parts", "box"), protocol, split), whom.limit)
+    needs = segmenter_needs(segmenter.options)
+    people = spread_out(in_sight(people_in(whom.data, needs, protocol, split), whom.seen), whom.limit)
     told: dict[str, Any] = {"batch_size": batch_size, "stop": watch.stop, "on_step": watch.people}
     judged = judge_segmenter(people, segmenter, **told)
     unguided = judge_segmenter(people, segmenter, guided=False, **told) if segmenter.options.guided else None
@@ -148,10 +159,13 @@ def evaluate_crops(
     whom: Whom, options: NetworkOptions, source: CropSource, device: str, folder: Path, *, batch_size: int = 32
 ) -> Report:
     """Errors of a body network alone, on crops made from labels."""
-    network = _network(options, whom.body, device)
+    path = find_weights(options.weights or "nbf-parts")
+    segmenter = None
+    if source == "segmenter":
+        segmenter = find_weights(options.segmenter or "segmenter")
+    network = load_nbf(path, segmenter=segmenter, body=whom.body, device=device)
     people = whom.people(*crop_needs(network, source))
     judged = judge_crops(people, network, source, batch_size=batch_size)
-    path = find_weights(options.weights or "nbf-parts")
     facts = {**whom.facts(people.protocol, people.split), "parts from": source, **_weights_facts("weights", path)}
     return crops_report(people, judged, facts, folder)
 
@@ -180,12 +194,6 @@ def evaluate_ablation(
     found = ablation.run(trainings, people, arms, folder)
     facts = {**whom.facts(people.protocol, people.split), "people": len(people), "preset": preset, "seeds": seeds}
     return Report(f"Ablation: {name}", facts, {}, found.tables, plots=found.plots)
-
-
-def _network(options: NetworkOptions, body: str, device: str) -> BodyNetwork:
-    """The network that is asked for, by default the shipped one that sees body parts."""
-    chosen = replace(options, weights=options.weights or "nbf-parts")
-    return PeopleNetwork(chosen, body, device).network
 
 
 def _weights_facts(name: str, path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions
 
-__all__ = ["Phase", "Recipe"]
+__all__ = ["Phase", "Recipe", "first_of", "moved"]
 
 Batch = TypeVar("Batch")
 
@@ -83,6 +83,19 @@ class Recipe(ABC, Generic[Batch]):
     def describe(self) -> Mapping[str, Any]:
         """Data and settings as plain JSON values, for the run's record and the weights' header."""
         return {}
+
+
+def first_of(batch: Any, count: int) -> Any:
+    """The first examples of a batch of tensors in tuples, lists and dictionaries."""
+    if isinstance(batch, Tensor):
+        return batch[:count] if batch.ndim else batch
+    if isinstance(batch, Mapping):
+        return {key: first_of(value, count) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(first_of(value, count) for value in batch))
+    if isinstance(batch, Iterable) and not isinstance(batch, (str, bytes)):
+        return type(batch)(first_of(value, count) for value in batch)  # type: ignore[call-arg]
+    return batch
 
 
 def moved(batch: Any, device: Any) -> Any:

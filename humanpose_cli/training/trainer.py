@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions
-from humanpose_cli.errors import HpcError, InputError
+from humanpose_cli.errors import HpcError, InputError, UnavailableError
 from humanpose_cli.io.atomic import ensure_folder, write_json
 from humanpose_cli.io.images import write_image
 from humanpose_cli.networks.weights_file import WeightsHeader, write_weights
@@ -21,7 +21,7 @@ from humanpose_cli.training.checkpoints import Progress, read_checkpoint, write_
 from humanpose_cli.training.history import History
 from humanpose_cli.training.options import TrainOptions
 from humanpose_cli.training.processes import Processes, processes
-from humanpose_cli.training.recipe import Phase, Recipe, moved
+from humanpose_cli.training.recipe import Phase, Recipe, first_of, moved
 
 __all__ = ["BEST", "CHECKPOINT", "LAST", "TrainResult", "train"]
 
@@ -172,7 +172,10 @@ class _Loop:
         while not self.progress.finished:
             self.recipe.model.train()
             for batch in self.loader:
-                self.step(batch)
+                try:
+                    self.step(batch)
+                except torch.cuda.OutOfMemoryError as error:
+                    raise self.too_large(batch) from error
                 self.progress.position = self.loader.position
                 self.progress.seconds = before + time.monotonic() - started
                 if self.due():
@@ -208,6 +211,26 @@ class _Loop:
         self.progress.summed += 1
         if self.progress.summed == self.options.log_every:
             self.log()
+
+    def too_large(self, batch: Any) -> UnavailableError:
+        """What to say when the device's memory is full: the largest part of the batch that fits, found by trying.
+
+        The run ends with it, so what the trials do to the weights is never saved.
+        """
+        asked = count = self.options.batch_size // self.group.count
+        while count > 1:
+            count //= 2
+            for phase in self.phases:
+                self.optimisers[phase.name].zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()
+            try:
+                self.step(first_of(batch, count))
+            except torch.cuda.OutOfMemoryError:
+                continue
+            remedy = f"--batch-size {count * self.group.count} fits"
+            return UnavailableError(f"{self.device}", f"its memory is too small for a batch of {asked}", remedy=remedy)
+        remedy = "not even one example fits: a smaller preset, or smaller pictures"
+        return UnavailableError(f"{self.device}", f"its memory is too small for a batch of {asked}", remedy=remedy)
 
     def update(self, phase: Phase, optimiser: torch.optim.Optimizer, losses: Mapping[str, Tensor]) -> None:
         optimiser.zero_grad(set_to_none=True)

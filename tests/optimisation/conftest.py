@@ -15,7 +15,7 @@ from humanpose_cli.bodies.default_body import default_body
 from humanpose_cli.bodies.pose_library import pose_library
 from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.geometry.cameras import project
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.optimisation.initialisation import BODY_FACING_CAMERA, viewing_rotation
 from humanpose_cli.optimisation.observations import KeypointObservations
 
@@ -33,6 +33,18 @@ class Scene:
 
     def changed(self, **fields: object) -> KeypointObservations:
         return replace(self.observations, **fields)
+
+    def predicted(self, noise: float, seed: int = 0) -> dict[str, np.ndarray]:
+        """What a body network would say that errs by about `noise` metres and radians, and knows it."""
+        random = np.random.default_rng(seed)
+        count = len(self.rotations)
+        turned = matrix_to_axis_angle(self.rotations).numpy() + noise * random.normal(size=(count, 24, 3))
+        return {
+            "predicted_poses": turned.reshape(count, 72),
+            "predicted_betas": self.betas.numpy(),
+            "predicted_joints": self.joints + noise * random.normal(size=self.joints.shape),
+            "predicted_noise": np.full((count, 24, 2), max(noise, 1e-3)),
+        }
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import torch
 
 from humanpose_cli.bodies.joint_limits import joint_limit_residual
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.metrics.pose import mpjpe, pa_mpjpe
 from humanpose_cli.optimisation.initialisation import BODY_FACING_CAMERA, neutral_rotations
@@ -244,6 +245,47 @@ def test_broken_landmarks_count_as_unseen(body, library_scene):
     world[1, ankle] = np.nan
     fit = fit_keypoints(body, scene.changed(confidence=confidence, keypoints=keypoints, world=world))
     assert np.allclose(fit.joints3d, expected.joints3d, atol=1e-6)
+
+
+def test_a_prediction_gives_the_depth_that_landmarks_lack(body, library_scene):
+    scene = library_scene(6, seed=5)
+    without = fit_keypoints(body, scene.changed(world=None, world_spread=None))
+    told = scene.predicted(noise=0.02)
+    assert told["predicted_poses"].shape == (6, 72)
+    with_it = fit_keypoints(body, scene.changed(world=None, world_spread=None, **told))
+    before, after = (pa_mpjpe(fit.joints3d, scene.joints).mean() for fit in (without, with_it))
+    assert after < 0.5 * before
+    assert after < 0.03
+
+
+def test_an_unsure_prediction_is_overruled_by_what_is_seen(body, library_scene):
+    scene = library_scene(4, seed=6)
+    wrong = {**scene.predicted(noise=0.3), "predicted_noise": np.full((4, 24, 2), 0.5)}
+    misled = fit_keypoints(body, scene.changed(**wrong))
+    assert pa_mpjpe(wrong["predicted_joints"], scene.joints).mean() > 0.2
+    assert pa_mpjpe(misled.joints3d, scene.joints).mean() < 0.06
+
+
+def test_rows_with_a_prediction_and_one_shape(body, library_scene):
+    scene = library_scene(4, seed=7)
+    fit = fit_keypoints(body, scene.changed(**scene.predicted(noise=0.02), shape_group=np.array([0, 0, 1, 1])))
+    assert np.array_equal(fit.betas[0], fit.betas[1])
+    assert not np.array_equal(fit.betas[1], fit.betas[2])
+
+
+def test_predictions_are_checked(body, library_scene):
+    scene = library_scene(2)
+    told = scene.predicted(noise=0.02)
+    with pytest.raises(InputError, match="predicted_noise: is missing"):
+        scene.changed(**{**told, "predicted_noise": None})
+    with pytest.raises(InputError, match="predicted_betas: is not finite"):
+        scene.changed(**{**told, "predicted_betas": np.full((2, 10), np.nan)})
+    with pytest.raises(InputError, match="predicted_noise: is not positive"):
+        scene.changed(**{**told, "predicted_noise": np.zeros((2, 24, 2))})
+    with pytest.raises(InputError, match="predicted_poses: wrong shape"):
+        scene.changed(**{**told, "predicted_poses": np.zeros((2, 24, 3))})
+    with pytest.raises(InputError, match=r"predicted_betas: are another body's, expected 10 numbers, found 8"):
+        fit_keypoints(body, scene.changed(**{**told, "predicted_betas": np.zeros((2, 8))}))
 
 
 def test_no_rows(body):

@@ -11,18 +11,28 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.optimisation.evidence import gather_evidence
 from humanpose_cli.optimisation.landmark_rig import LandmarkRig
 from humanpose_cli.optimisation.options import KeypointFitOptions
-from humanpose_cli.optimisation.problem import UPRIGHT_JOINTS, KeypointProblem, bone_names, combination
+from humanpose_cli.optimisation.problem import (
+    PREDICTED_JOINTS,
+    UPRIGHT_JOINTS,
+    KeypointProblem,
+    bone_names,
+    combination,
+)
 from humanpose_cli.optimisation.residuals import FitState, angle_jacobian, retract_state, robust_scale
 
 
-@pytest.fixture(scope="module")
-def problem_and_state(body, library_scene):
-    """A problem with every term awake, away from its minimum."""
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "predicted"])
+def problem_and_state(request, body, library_scene):
+    """A problem with every term awake, away from its minimum; with what a body network predicts, or without."""
     scene = library_scene(3, seed=11)
     confidence = scene.observations.confidence.copy()
     confidence[0, BLAZEPOSE33.indices(("left_ankle", "left_knee"))] = 0
-    rig = LandmarkRig(body, body.landmarks("blazepose33"), UPRIGHT_JOINTS, free_columns=1)
-    evidence, starts = gather_evidence(rig, BLAZEPOSE33, scene.changed(confidence=confidence), KeypointFitOptions())
+    told = scene.predicted(noise=0.05) if request.param else {}
+    joints = tuple(dict.fromkeys((*UPRIGHT_JOINTS, *PREDICTED_JOINTS))) if told else UPRIGHT_JOINTS
+    rig = LandmarkRig(body, body.landmarks("blazepose33"), joints, free_columns=1)
+    seen = scene.changed(confidence=confidence, **told)
+    evidence, starts = gather_evidence(rig, BLAZEPOSE33, seen, KeypointFitOptions())
+    assert evidence.places.shape[1] == (len(PREDICTED_JOINTS) if told else 0)
     problem = KeypointProblem(rig, BLAZEPOSE33, evidence, KeypointFitOptions())
     generator = torch.Generator().manual_seed(2)
     step = 0.1 * torch.randn(3, problem.parameters, generator=generator, dtype=torch.float64)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from linear_recipe import TRUE, GameRecipe, LineRecipe
 
-from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.networks.weights_file import read_weights
 from humanpose_cli.training.options import TrainOptions
 from humanpose_cli.training.trainer import BEST, CHECKPOINT, LAST, train
@@ -174,6 +174,19 @@ def test_processes_together_train_as_one(tmp_path):
     for a, b in zip(alone, together, strict=True):
         assert a.keys() == b.keys()
         np.testing.assert_allclose(*[[line[k] for k in a if k != "kind"] for line in (a, b)], rtol=2e-4)
+
+
+@pytest.mark.parametrize(("room", "words"), [(5, "--batch-size 4 fits"), (0, "not even one example fits")])
+def test_a_full_gpu_is_told_with_the_batch_that_fits(tmp_path, room, words):
+    class Large(LineRecipe):
+        def losses(self, phase, batch):
+            if len(batch["x"]) > room:
+                raise torch.cuda.OutOfMemoryError("full")
+            return super().losses(phase, batch)
+
+    with pytest.raises(UnavailableError, match=f"too small for a batch of 16; {words}"):
+        train(Large(), replace(OPTIONS, batch_size=16), tmp_path, CPU)
+    assert not (tmp_path / "checkpoint.pt").exists()
 
 
 def test_impossible_options_are_refused():

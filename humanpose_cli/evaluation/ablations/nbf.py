@@ -225,7 +225,7 @@ def supervision(trainings: Trainings, people: JudgedPeople, arms: NbfArms, folde
             control = controls[share] = 1e3 * float(without.mpjpe.mean())
         ours: list[Cell] = [*_millimetres(summarise(judged.mpjpe)), float(judged.rotation.mean()), control]
         rows.append([share, *ours, *NBF_SUPERVISION[share]])
-    notes = [_compared(str(share), "100", errors, unit=" %") for share in (50, 20, 10, 5, 0)]
+    notes = [_compared(str(share), "100", errors, unit=" %") for share in shares[1:]]
     means = [1e3 * float(values.mean()) for values in errors.values()]
     curves = {"with 2-D labels of all": means, "no other labels": [controls.get(share, np.nan) for share in shares]}
     plot_supervision(folder / "supervision.png", shares, curves)

@@ -6,7 +6,7 @@
              and differentiable to its scores
     joints   Gaussians at joints in fixed colours
     proxy    what the detector returns on a photograph: 33 landmarks with visibility and the person's mask as maps, the
-             landmarks with world landmarks as numbers, or both
+             landmarks with world landmarks as numbers, or both; or body parts with the numbers
 
 `encode` takes `Evidence`, wherever that is from; so training and use share every line.
 """
@@ -36,6 +36,7 @@ __all__ = [
     "blended",
     "colour_coded",
     "encode",
+    "encode_numbers",
     "labels_of_parts",
     "stacked",
     "torso_frame",
@@ -63,14 +64,14 @@ class InputOptions:
     kind    "rgb", "parts", "blended", "joints" or "proxy"
     parts   1, 3, 6, 12 or 24, of `parts` and `blended`
     joints  14 or 24
-    proxy   "vector", "heatmaps" or "both"
+    proxy   "vector", "heatmaps", "both" or "parts"
     size    pixels of the sides of what the network sees
     """
 
     kind: Literal["rgb", "parts", "blended", "joints", "proxy"] = "parts"
     parts: int = 12
     joints: int = 24
-    proxy: Literal["vector", "heatmaps", "both"] = "both"
+    proxy: Literal["vector", "heatmaps", "both", "parts"] = "both"
     size: int = 224
 
     def __post_init__(self) -> None:
@@ -80,15 +81,15 @@ class InputOptions:
             raise UsageError("number of parts", "is not offered", expected="1, 3, 6, 12 or 24", got=str(self.parts))
         if self.joints not in (14, 24):
             raise UsageError("number of joints", "is not offered", expected="14 or 24", got=str(self.joints))
-        if self.proxy not in ("vector", "heatmaps", "both"):
-            raise UsageError("proxy", "is not known", expected="vector, heatmaps or both", got=self.proxy)
+        if self.proxy not in ("vector", "heatmaps", "both", "parts"):
+            raise UsageError("proxy", "is not known", expected="vector, heatmaps, both or parts", got=self.proxy)
         if not 16 <= self.size <= 1024:
             raise UsageError("input size", "is out of range", expected="16 to 1024 pixels", got=str(self.size))
 
     @property
     def channels(self) -> int:
         """Of the image; 0 without one."""
-        if self.kind != "proxy":
+        if self.kind != "proxy" or self.proxy == "parts":
             return 3
         return 0 if self.proxy == "vector" else _LANDMARKS + 1
 
@@ -100,7 +101,7 @@ class InputOptions:
     @property
     def segmented(self) -> bool:
         """Whether it is made of body parts."""
-        return self.kind in ("parts", "blended")
+        return self.kind in ("parts", "blended") or (self.kind == "proxy" and self.proxy == "parts")
 
     @property
     def part_map(self) -> PartMap:
@@ -126,11 +127,24 @@ def encode(evidence: Evidence, options: InputOptions) -> dict[str, NDArray[np.fl
         names = JOINTS14 if options.joints == 14 else SMPL24.joint_names
         joints = _there(evidence.joints, "joints of smpl24")[SMPL24.indices(names)]
         return {"image": _coloured_joints(joints, evidence.size, options.size)}
+    return {"image": _coloured_parts(evidence, options)}
+
+
+def encode_numbers(evidence: Evidence, options: InputOptions) -> dict[str, NDArray[np.float32]]:
+    """What `encode` gives beside the image: for people whose body parts a segmenter will tell."""
+    if not options.numbers:
+        return {}
+    landmarks = _there(evidence.landmarks, "the detector's landmarks")
+    frame = _UPRIGHT if evidence.world is None else torso_frame(evidence.world)
+    return {"vector": _numbers(landmarks, evidence.world, frame, evidence.size)}
+
+
+def _coloured_parts(evidence: Evidence, options: InputOptions) -> NDArray[np.float32]:
     labels = torch.from_numpy(labels_of_parts(_there(evidence.parts, "body parts"), options.part_map))
-    if options.kind == "parts":
-        return {"image": colour_coded(labels[None], options.parts, options.size)[0].numpy()}
+    if options.kind != "blended":
+        return colour_coded(labels[None], options.parts, options.size)[0].numpy()
     sure = torch.nn.functional.one_hot(labels.long(), options.parts + 1).permute(2, 0, 1).float()
-    return {"image": blended(sure[None], options.size)[0].numpy()}
+    return blended(sure[None], options.size)[0].numpy()
 
 
 def _there(value: NDArray | None, what: str) -> NDArray:
@@ -186,17 +200,16 @@ def _gaussians(points: NDArray, crop: int, size: int) -> NDArray[np.float32]:
 
 def _proxy(evidence: Evidence, options: InputOptions) -> dict[str, NDArray[np.float32]]:
     landmarks = _there(evidence.landmarks, "the detector's landmarks")
-    found: dict[str, NDArray[np.float32]] = {}
-    if options.channels:
+    found = encode_numbers(evidence, options)
+    if options.segmented:
+        found["image"] = _coloured_parts(evidence, options)
+    elif options.channels:
         size = options.size
         mask = np.zeros((size, size), np.float32)
         if evidence.mask is not None:
             mask = np.asarray(cv2.resize(evidence.mask, (size, size), interpolation=cv2.INTER_AREA), np.float32)
         maps = _gaussians(landmarks, evidence.size, size)
         found["image"] = np.concatenate((maps, mask[None]))
-    if options.numbers:
-        frame = _UPRIGHT if evidence.world is None else torso_frame(evidence.world)
-        found["vector"] = _numbers(landmarks, evidence.world, frame, evidence.size)
     return found
 
 

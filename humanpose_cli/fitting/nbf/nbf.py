@@ -19,7 +19,7 @@ from humanpose_cli.errors import InputError, UnavailableError
 from humanpose_cli.fitting.nbf.body_layer import BodyLayer
 from humanpose_cli.fitting.nbf.evidence import Evidence, evidence_of_person, picture_in_crop
 from humanpose_cli.fitting.nbf.framing import frame_box, frame_person
-from humanpose_cli.fitting.nbf.inputs import InputOptions, blended, colour_coded, encode, stacked
+from humanpose_cli.fitting.nbf.inputs import InputOptions, blended, colour_coded, encode, encode_numbers, stacked
 from humanpose_cli.fitting.nbf.parameters import BodyParameters, rotations_to_poses
 from humanpose_cli.fitting.nbf.placing import place_in_picture
 from humanpose_cli.fitting.nbf.regressor import Regressor, RegressorOptions
@@ -40,6 +40,7 @@ __all__ = [
     "BodyEstimate",
     "BodyNetwork",
     "NbfConfig",
+    "fill_regressor",
     "load_nbf",
     "nbf_config",
     "segmented_input",
@@ -137,7 +138,7 @@ class BodyNetwork:
         if len(people) == 0:
             return []
         changes, evidence = self._evidence(image, people)
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference_mode: constants that are made here for the first time serve fits too
             found = self.regress(evidence)
             height, width = image.shape[:2]
             count = len(changes)
@@ -154,7 +155,9 @@ class BodyNetwork:
         """Parameters of N people before the fixed camera."""
         inputs = self.config.inputs
         if inputs.segmented and any(item.parts is None for item in evidence):
-            return self.regressor({"image": segmented_input(self._parts(evidence), inputs)})
+            image = segmented_input(self._parts(evidence), inputs)
+            numbers = stacked([encode_numbers(item, inputs) for item in evidence])
+            return self.regressor({"image": image, **{n: v.to(self.device) for n, v in numbers.items()}})
         batch = stacked([encode(item, inputs) for item in evidence])
         return self.regressor({name: values.to(self.device) for name, values in batch.items()})
 
@@ -200,6 +203,12 @@ def load_nbf(
     regressor = Regressor(config.inputs, config.regressor)
     fill(regressor, _beginning(tensors, _REGRESSOR), path)
     return BodyNetwork(config, regressor, BodyLayer(rig), _segmenter(tensors, config, path, segmenter, device), device)
+
+
+def fill_regressor(regressor: Regressor, path: Path) -> None:
+    """Fill a regressor from a body network's weights file; InputError where they are another network's."""
+    tensors, _ = read_weights(path, MODEL)
+    fill(regressor, _beginning(tensors, _REGRESSOR), path)
 
 
 def _segmenter(

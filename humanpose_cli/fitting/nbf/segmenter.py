@@ -203,7 +203,7 @@ class Segmenter:
             seen = Evidence(self.options.crop, picture_in_crop(image, change))
         else:
             seen = evidence_of_person(image, person, change)
-        with torch.inference_mode():
+        with torch.no_grad():
             found = self.probabilities(torch.from_numpy(segmenter_input(seen, self.options))[None].to(self.device))
         return Segmentation(found[0].float().cpu().numpy(), change)
 

@@ -18,7 +18,7 @@ from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions
 from humanpose_cli.errors import InputError
 from humanpose_cli.fitting.nbf.body_layer import BodyLayer
 from humanpose_cli.fitting.nbf.losses import Targets, keeps_3d, nbf_losses
-from humanpose_cli.fitting.nbf.nbf import MODEL, NbfConfig, nbf_config, segmented_input
+from humanpose_cli.fitting.nbf.nbf import MODEL, NbfConfig, fill_regressor, nbf_config, segmented_input
 from humanpose_cli.fitting.nbf.parameters import BodyParameters
 from humanpose_cli.fitting.nbf.regressor import Regressor
 from humanpose_cli.fitting.nbf.segmenter import Segmenter, load_backbone
@@ -28,7 +28,7 @@ from humanpose_cli.training.recipes.nbf_examples import BodyExamples, Memory, me
 from humanpose_cli.training.recipes.nbf_judging import crop_errors
 from humanpose_cli.training.recipes.nbf_options import NbfTraining
 from humanpose_cli.training.recipes.nbf_sheet import body_sheet
-from humanpose_cli.training.recipes.people import People, check_batch, split_people, spread_out
+from humanpose_cli.training.recipes.people import People, check_batch, in_sight, split_people, spread_out
 
 __all__ = ["NbfRecipe"]
 
@@ -73,6 +73,8 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
             upright = torch.diag(torch.tensor([1.0, -1.0, -1.0])).repeat(len(SMPL24), 1, 1)
             means = {"betas": torch.zeros(10), "rotations": upright}
         regressor.set_mean(means["betas"], means["rotations"])
+        if options.start:
+            fill_regressor(regressor, Path(options.start))
         learned = None
         if options.finetune and self.frozen is not None:
             learned, self.frozen = self.frozen.network.requires_grad_(True), None
@@ -104,7 +106,7 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
             self.frozen.network.to(batch["picture"].device)
             with torch.no_grad():
                 probabilities = self.frozen.probabilities(batch["picture"]).float()
-        return self.model.regressor({"image": segmented_input(probabilities, self.options.inputs)})
+        return self.model.regressor({**batch, "image": segmented_input(probabilities, self.options.inputs)})
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
         """mpjpe_mm, pa_mpjpe_mm and its median, pve_mm, err_quat_rad, pckh."""
@@ -168,7 +170,7 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
         segmented = o.source == "segmenter"
         needs = needed_labels(o.inputs, o.losses, segmented=segmented, framing=o.framing)
         train, held = split_people(data, needs, protocol=o.protocol)
-        train = spread_out(train, o.people)
+        train, held = spread_out(in_sight(train, o.seen), o.people), in_sight(held, o.seen)
         judged = (
             held.taken(np.isfinite(held.column("poses")).all(1))
             if "poses" in held.cache.people

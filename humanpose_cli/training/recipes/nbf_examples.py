@@ -21,7 +21,7 @@ from humanpose_cli.errors import UsageError
 from humanpose_cli.fitting.nbf.evidence import Evidence, evidence_of_example
 from humanpose_cli.fitting.nbf.framing import frame_box, frame_landmarks, root_pixel
 from humanpose_cli.fitting.nbf.imitation import imitate_errors
-from humanpose_cli.fitting.nbf.inputs import InputOptions, encode, labels_of_parts
+from humanpose_cli.fitting.nbf.inputs import InputOptions, encode, encode_numbers, labels_of_parts
 from humanpose_cli.fitting.nbf.losses import LossOptions, keeps_3d
 from humanpose_cli.fitting.nbf.parameters import poses_to_rotations
 from humanpose_cli.fitting.nbf.part_frames import part_frames, zero_pose_joints
@@ -150,7 +150,7 @@ class BodyExamples:
         evidence = self.evidence(example, random, errors)
         made: dict[str, Any]
         if self.segmenter is not None:
-            made = {"picture": segmenter_input(evidence, self.segmenter)}
+            made = {"picture": segmenter_input(evidence, self.segmenter), **encode_numbers(evidence, self.inputs)}
         else:
             made = dict(encode(evidence, self.inputs))
         if self.truth:
@@ -204,7 +204,7 @@ class BodyExamples:
     def _sees_masks(self) -> bool:
         if self.segmenter is not None:
             return self.segmenter.guided
-        return self.inputs.kind == "proxy" and self.inputs.channels > 0
+        return self.inputs.kind == "proxy" and self.inputs.proxy in ("heatmaps", "both")
 
     @property
     def _body(self) -> RiggedBody:

@@ -30,6 +30,8 @@ class NbfTraining:
     body           "default" or "smpl:FILE", whose parameters the labels are
     learning_rate, beta1, weight_decay  of Adam
     backbone       file with ImageNet weights of the regressor's ResNet; "" begins at random
+    start          weights to begin with, of the same kind of network; "" begins at random
+    seen           least share of a person's joints that must be visible, to learn from or to be judged by
     people         learn from that many at most, spread evenly; 0 for all
     variants       random views of each person, kept in memory; 0 for new ones in every epoch
     protocol       of the cache; "" for its own
@@ -51,6 +53,8 @@ class NbfTraining:
     beta1: float = 0.5
     weight_decay: float = 1e-4
     backbone: str = ""
+    start: str = ""
+    seen: float = 0.0
     people: int = 0
     variants: int = 0
     protocol: str = ""
@@ -77,8 +81,8 @@ class NbfTraining:
             )
         if self.losses.noise and not self.regressor.noise:
             raise UsageError("losses.noise", "has nothing to learn", remedy="--set regressor.noise=true")
-        if min(self.people, self.variants) < 0:
-            raise UsageError("people and variants", "are out of range", expected="0 or more")
+        if min(self.people, self.variants) < 0 or not 0 <= self.seen <= 1:
+            raise UsageError("people, variants or seen", "are out of range", expected="0 or more, seen up to 1")
         if self.crop < 32 or self.learning_rate <= 0 or self.weight_decay < 0 or self.validation < 1:
             raise UsageError("nbf training", "is out of range", expected="crop of 32 or more, rate above 0")
 
@@ -94,6 +98,7 @@ _SMALL_PARTS = NbfTraining(
     inputs=InputOptions("parts", size=128),
     regressor=RegressorOptions(layers=18, width=24, reduced=32),
     augmentation=BodyAugmentation(scale=0.15, errors=0.7),
+    seen=0.4,
     losses=LossOptions(latent=1.0, points3d=30.0),
     crop=192,
     learning_rate=1e-3,
@@ -102,19 +107,19 @@ _SMALL_PARTS = NbfTraining(
 )
 _SMALL_PROXY = replace(
     _SMALL_PARTS,
-    inputs=InputOptions("proxy", proxy="both", size=64),
+    inputs=InputOptions("proxy", proxy="parts", size=128),
     regressor=RegressorOptions(layers=18, width=20, reduced=24, noise=True),
-    losses=LossOptions(latent=1.0, points3d=30.0, noise=2.0),
-    augmentation=BodyAugmentation(scale=0.15, errors=0.3),  # beside the detector's own
+    losses=LossOptions(latent=1.0, points3d=60.0, noise=2.0),
+    augmentation=BodyAugmentation(scale=0.15, errors=0.5),  # beside the detector's own
     framing="detector",
-    unrendered=0.3,
-    crop=128,
+    unrendered=0.25,
     learning_rate=7e-4,
 )
 _ABLATION = NbfTraining(
     inputs=InputOptions("parts", size=64),
     regressor=RegressorOptions(layers=18, width=12, reduced=32),
     augmentation=BodyAugmentation(),
+    seen=0.4,
     people=4000,
     variants=3,
     crop=64,

@@ -15,7 +15,7 @@ from humanpose_cli.data.cache.cache import Cache, open_cache
 from humanpose_cli.data.loading.example import Example, example_of
 from humanpose_cli.errors import InputError
 
-__all__ = ["LABELS", "People", "check_batch", "people_in", "split_people", "spread_out"]
+__all__ = ["LABELS", "People", "check_batch", "in_sight", "people_in", "split_people", "spread_out"]
 
 _FEWEST_JOINTS = 6  # labelled ones, without which nobody can say where a person is
 _SAME = 0.2  # of a person's size: joints farther off on average are somebody else's
@@ -127,6 +127,25 @@ def people_in(path: Path | str, needs: Sequence[str], protocol: str, split: str)
             cache.path, f"has nobody with {_listed(needs)} in {split}", remedy="make a larger cache, or choose --split"
         )
     return people
+
+
+def in_sight(people: People, share: float) -> People:
+    """Those of whom that share of the joints is visible, at least; 0 for all.
+
+    Who stands behind others or beyond the picture's edge cannot be segmented, nor told from a crop. Joints that a
+    source calls labelled count as visible.
+    """
+    if share <= 0:
+        return people
+    kept = people.taken(np.nan_to_num(people.column("keypoints/smpl24")[..., 2]).mean(1) >= share)
+    if len(kept) == 0:
+        raise InputError(
+            people.cache.path,
+            "shows too little of everybody",
+            expected=f"{share:.0%} of the joints",
+            remedy="less seen",
+        )
+    return kept
 
 
 def spread_out(people: People, count: int) -> People:

@@ -34,11 +34,13 @@ from humanpose_cli.fitting.nbf.segmenter import (
     segmenter_input,
 )
 from humanpose_cli.metrics.segmentation import class_f1, class_iou, confusion, mean_of_seen
+from humanpose_cli.networks.filling import fill
+from humanpose_cli.networks.weights_file import read_weights
 from humanpose_cli.training.options import TrainOptions
 from humanpose_cli.training.recipe import Phase, Recipe, moved
-from humanpose_cli.training.recipes.people import People, check_batch, split_people, spread_out
+from humanpose_cli.training.recipes.people import People, check_batch, in_sight, split_people, spread_out
 
-__all__ = ["SEGMENTER_PRESETS", "SegmenterCrops", "SegmenterRecipe", "SegmenterTraining"]
+__all__ = ["SEGMENTER_PRESETS", "SegmenterCrops", "SegmenterRecipe", "SegmenterTraining", "segmenter_needs"]
 
 _MAPS = ("parts", "persons")
 
@@ -54,6 +56,8 @@ class SegmenterTraining:
     errors         strength of imitated errors of the guide, beside the detector's own
     background     weight of the background's pixels in the loss, beside 1 of the parts' (the paper has no weights)
     backbone       file with ImageNet weights of the backbone; "" begins at random
+    start          weights to begin with, of the same network; "" begins at random
+    seen           least share of a person's joints that must be visible, to learn from or to be judged by
     people         learn from that many at most, spread evenly; 0 for all
     protocol       of the cache; "" for its own
     validation     people that a validation looks at, at most
@@ -67,6 +71,8 @@ class SegmenterTraining:
     errors: float = 0.3
     background: float = 1.0
     backbone: str = ""
+    start: str = ""
+    seen: float = 0.0
     people: int = 0
     protocol: str = ""
     validation: int = 512
@@ -86,7 +92,12 @@ SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
     "paper": (SegmenterTraining(), TrainOptions(epochs=20, batch_size=5)),
     "small": (
         SegmenterTraining(
-            SegmenterOptions("small", crop=192, fill=0.72, guided=True), _FROM_SCRATCH, 2e-3, 1e-5, background=0.4
+            SegmenterOptions("small", crop=192, fill=0.72, guided=True),
+            _FROM_SCRATCH,
+            2e-3,
+            1e-5,
+            background=0.4,
+            seen=0.4,
         ),
         TrainOptions(epochs=12, batch_size=8, precision="mixed", clip=1.0, average=0.998, log_every=50),
     ),
@@ -97,6 +108,7 @@ SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
             4e-3,
             1e-5,
             background=0.4,
+            seen=0.4,
             people=4000,
             validation=96,
         ),
@@ -104,6 +116,11 @@ SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
     ),
 }
 """`paper`: appendix B. `small`: about two hours on two cores with 12,000 pictures. `ablation`: two to four minutes."""
+
+
+def segmenter_needs(options: SegmenterOptions) -> tuple[str, ...]:
+    """Labels of `people.LABELS` that learning and judging need: a guided one is for people whom the detector saw."""
+    return ("parts", "box", "detected") if options.guided else ("parts", "box")
 
 
 class SegmenterCrops:
@@ -160,12 +177,17 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
         self.options = options or SegmenterTraining()
         self.data = str(data)
         torch.manual_seed(seed)
-        train, self.held_out = split_people(data, ("parts", "box"), protocol=self.options.protocol)
-        self.people = spread_out(train, self.options.people)
+        needs = segmenter_needs(self.options.segmenter)
+        train, held = split_people(data, needs, protocol=self.options.protocol)
+        self.people = spread_out(in_sight(train, self.options.seen), self.options.people)
+        self.held_out = in_sight(held, self.options.seen)
         self.model = build_segmenter(self.options.segmenter)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.options.backbone:
             load_backbone(self.model.get_submodule("backbone"), Path(self.options.backbone))
+        if self.options.start:
+            path = Path(self.options.start)
+            fill(self.model, read_weights(path, MODEL)[0], path)
 
     def phases(self) -> Sequence[Phase]:
         parameters = list(self.model.parameters())

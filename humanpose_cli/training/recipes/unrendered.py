@@ -39,7 +39,7 @@ class UnrenderedPeople:
     """Examples without end from a pool of poses of the training split.
 
     count  poses in the pool; shape, place, camera and errors are new every time
-    masks  draw silhouettes too, which takes most of the time
+    masks  draw silhouettes and body parts too, which takes most of the time
     """
 
     def __init__(self, seed: int = 0, count: int = 4096, *, masks: bool = True) -> None:
@@ -55,6 +55,11 @@ class UnrenderedPeople:
     def _body(self) -> RiggedBody:
         return default_body()
 
+    @cached_property
+    def _face_parts(self) -> NDArray[np.int64]:
+        """(F,) 1 + the part of each triangle's first corner: what maps of parts hold."""
+        return self._body.part_labels[self._body.faces[:, 0].long()].numpy().astype(np.int64) + 1
+
     def example(self, random: np.random.Generator) -> Example:
         """A person with true labels and with landmarks that are true but for confidence and flat depth."""
         rotations = self.poses[int(random.integers(self.count))].clone()
@@ -69,9 +74,11 @@ class UnrenderedPeople:
             posed = self._body.pose(rotations[None], betas, trans, vertices=self.masks)
             landmarks = self._body.pose_landmarks(BLAZEPOSE33.name, posed, betas)[0]
         view = View(focal, (_SIZE / 2, _SIZE / 2), (_SIZE, _SIZE))
-        mask = None
+        mask, maps = None, {}
         if posed.vertices is not None:
-            seen = rasterise_view(posed.vertices, self._body.faces, view).face[0].numpy() >= 0
+            face = rasterise_view(posed.vertices, self._body.faces, view).face[0].numpy()
+            seen = face >= 0
+            maps["parts"] = np.where(seen, self._face_parts[face], 0).astype(np.uint8)
             blur = random.uniform(0.5, 1.5)
             mask = np.asarray(cv2.GaussianBlur(np.where(seen, np.uint8(255), np.uint8(0)), (0, 0), blur), np.uint8)
         joints, pixels = posed.joints[0], view.project(landmarks).numpy()
@@ -89,7 +96,7 @@ class UnrenderedPeople:
         )
         nothing = np.zeros((_SIZE, _SIZE, 3), np.uint8)
         centre = (_SIZE / 2, _SIZE / 2)
-        return Example("unrendered", nothing, focal, centre, person, {}, None, mask)
+        return Example("unrendered", nothing, focal, centre, person, maps, None, mask)
 
 
 def _camera(random: np.random.Generator) -> Tensor:

@@ -1,0 +1,125 @@
+"""`hpc evaluate` and `hpc weights` from the command line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from humanpose_cli.io.fit_files import FIT_SUFFIX
+from tests.training.painted_people import painted_cache
+
+TINY_PARTS = (
+    *("--preset", "ablation", "--set", "inputs.parts=3", "--set", "inputs.size=32", "--set", "crop=32"),
+    *("--set", "regressor.width=4", "--set", "segmenter.parts=3", "--set", "segmenter.crop=32"),
+)
+LOOP = ("--epochs", "1", "--batch-size", "8", "--workers", "0", "--threads", "1")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return str(painted_cache(tmp_path_factory.mktemp("people") / "cache"))
+
+
+@pytest.fixture
+def trained(hpc, cache, tmp_path):
+    """Runs of a segmenter and of a network on its parts."""
+    segmenter, network = str(tmp_path / "segmenter"), str(tmp_path / "network")
+    of_segmenter = [x for x in zip(TINY_PARTS[::2], TINY_PARTS[1::2], strict=True) if "s.size" not in x[1]]
+    kept = [text for pair in of_segmenter if pair[1].split(".")[0] in ("segmenter", "ablation") for text in pair]
+    ran = hpc("train", "segmenter", "--data", cache, "--out", segmenter, *kept, *LOOP)
+    assert ran.code == 0, ran.err
+    kept = [t for p in zip(TINY_PARTS[::2], TINY_PARTS[1::2], strict=True) if "segmenter" not in p[1] for t in p]
+    ran = hpc("train", "nbf", "--data", cache, "--out", network, *kept, *LOOP)
+    assert ran.code == 0, ran.err
+    return segmenter, network
+
+
+def test_segmenters_and_networks_are_judged(hpc, cache, trained, tmp_path):
+    segmenter, network = trained
+    out = tmp_path / "report"
+    ran = hpc("evaluate", "segmenter", "--data", cache, "--weights", segmenter, "--out", str(out), "--json")
+    assert ran.code == 0, ran.err
+    assert ran.document["command"] == "evaluate"
+    assert ran.document["metrics"]["iou"]["n"] == 4
+    assert str(out / "report.md") in ran.details["outputs"]
+    assert json.loads((out / "report.json").read_text())["metrics"] == ran.document["metrics"]
+    common = ("evaluate", "fit", "--data", cache, "--weights", network, "--out", str(tmp_path / "crops"))
+    labels = hpc(*common, "--crops", "labels", "--json")
+    assert set(labels.document["metrics"]) == {"mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "pckh", "err_quat_rad"}
+    low, high = labels.document["metrics"]["mpjpe_mm"]["ci95"]
+    assert low <= labels.document["metrics"]["mpjpe_mm"]["value"] <= high
+    told = hpc(*common, "--crops", "segmenter", "--segmenter", segmenter)
+    assert told.code == 0, told.err
+    assert "joints after Procrustes" in told.out
+    assert "Quartiles" in told.out
+
+
+def test_fits_to_pictures_and_fit_files_are_judged(hpc, cache, tmp_path):
+    out = tmp_path / "report"
+    now = hpc("evaluate", "fit", "--data", cache, "--method", "keypoints", "--out", str(out), "--json")
+    assert now.code == 0, now.err
+    assert now.document["metrics"]["pa_mpjpe_mm"]["value"] < 60  # landmarks are true there
+    assert {path.name for path in out.iterdir()} == {
+        *("report.md", "report.json", "quartiles.jpg", "worst-mpjpe.jpg", "worst-pckh.jpg", "worst-rotation.jpg")
+    }
+    fits = tmp_path / "fits"
+    fits.mkdir()
+    empty = hpc("evaluate", "fit", "--data", cache, "--predictions", str(fits))
+    assert empty.code == 3
+    assert FIT_SUFFIX in empty.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("fit",), 2, "--data: is missing"),
+        (("fits", "--data", "x"), 2, "fits"),
+        (("fit", "--data", "nowhere"), 3, "nowhere"),
+        (("fit", "--data", "CACHE", "--split", "exam"), 3, "has no split exam"),
+        (("fit", "--data", "CACHE", "--crops", "labels", "--ablation", "inputs"), 2, "together with --crops"),
+        (("segmenter", "--data", "CACHE", "--crops", "labels"), 2, "is for fit"),
+        (("segmenter", "--data", "CACHE", "--method", "nbf"), 2, "is for fits to pictures"),
+        (("fit", "--data", "CACHE", "--seeds", "2"), 2, "is for --ablation"),
+        (("fit", "--data", "CACHE", "--ablation", "colours"), 2, "inputs, segmenters, losses, supervision"),
+        (("fit", "--data", "CACHE", "--ablation", "losses", "--preset", "big"), 2, "ablation or paper"),
+        (("segmenter", "--data", "CACHE", "--weights", "nothing"), 3, "is no weights file"),
+        (("segmenter", "--data", "CACHE", "--weights", "depth-correction"), 3, "no weights file of hpc"),
+        (("fit", "--data", "CACHE", "--predictions", "none"), 3, "holds no fit files"),
+    ],
+)
+def test_wrong_wishes_are_told(hpc, cache, tmp_path, arguments, code, words):
+    given = [cache if text == "CACHE" else text for text in arguments]
+    ran = hpc("evaluate", *given, "--out", str(tmp_path / "report"))
+    assert ran.code == code, ran.err
+    assert words in ran.err
+
+
+def test_labels_that_lack_are_named(hpc, tmp_path):
+    for label, words in (("parts", "maps of body parts"), ("poses", "body parameters"), ("detected", "detections")):
+        bare = painted_cache(tmp_path / label, count=10, lacks=(label,))
+        what = "segmenter" if label == "parts" else "fit"
+        ran = hpc("evaluate", what, "--data", str(bare), "--out", str(tmp_path / "report"))
+        if label == "parts" and "is not here" in ran.err:
+            pytest.skip("no segmenter is shipped")
+        assert ran.code == 3
+        assert words in ran.err
+
+
+def test_weights_are_listed_verified_and_own_ones_described(hpc, cache, trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path / "none"))
+    listed = hpc("weights", "list", "--json").document
+    names = {item["input"]: item for item in listed["items"]}
+    assert names["depth-correction"]["status"] == "success"
+    assert names["imagenet-resnet50"]["status"] == "partial"
+    assert hpc("weights", "verify").code == 0
+    own = hpc("weights", "list", trained[0], "--json").details
+    assert own["model"] == "segmenter"
+    assert own["held_out"].startswith("iou")
+    missing = hpc("weights", "verify", "imagenet-resnet50")
+    assert missing.code == 5
+    assert "hpc weights fetch imagenet-resnet50" in missing.err
+    assert hpc("weights", "fetch").code == 2
+    unknown = hpc("weights", "fetch", "imagenet-resnet")
+    assert unknown.code == 2
+    assert "did you mean imagenet-resnet" in unknown.err

@@ -1,0 +1,87 @@
+"""Weights: shipped, fetched and one's own."""
+
+import functools
+import http.server
+import threading
+
+import pytest
+
+from humanpose_cli.errors import InputError, UnavailableError
+from humanpose_cli.networks import registry
+from humanpose_cli.networks.registry import WEIGHTS, WeightsEntry, find_weights, shipped_weights
+from humanpose_cli.networks.weights_file import digest_of
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path / "kept"))
+    return tmp_path / "kept"
+
+
+@pytest.fixture
+def served(tmp_path):
+    """An owner's server with one file: (url, digest)."""
+    (tmp_path / "owner").mkdir()
+    (tmp_path / "owner" / "net.pth").write_bytes(b"weights")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "owner"))
+    handler.log_message = lambda *_: None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/net.pth", digest_of(tmp_path / "owner" / "net.pth")
+        server.shutdown()
+
+
+def test_all_that_is_shipped_is_there_and_whole():
+    shipped = [entry for entry in WEIGHTS.values() if entry.shipped]
+    assert shipped
+    for entry in shipped:
+        entry.verify()
+        assert len(entry.digest) == 64
+        assert find_weights(entry.name) == shipped_weights(entry.name) == entry.path
+
+
+def test_downloads_are_checked_kept_and_not_repeated(served, folder):
+    url, digest = served
+    entry = WeightsEntry("net", "a net", "net.pth", digest[:8], url)
+    assert not entry.shipped
+    path = entry.fetch()
+    assert path == folder / "net.pth"
+    assert path.read_bytes() == b"weights"
+    assert WeightsEntry("net", "", "net.pth", digest[:8], "http://127.0.0.1:9/gone").fetch() == path
+    path.write_bytes(b"damaged")
+    with pytest.raises(InputError, match="damaged or another file"):
+        entry.verify()
+
+
+def test_what_differs_is_not_kept(served, folder):
+    url, _ = served
+    with pytest.raises(InputError, match=r"expected SHA-256 00000000"):
+        WeightsEntry("net", "", "net.pth", "00000000", url).fetch()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_server_that_cannot_be_reached_is_named():
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9"):
+        WeightsEntry("net", "", "net.pth", "", "http://127.0.0.1:9/net.pth").fetch()
+
+
+def test_weights_are_found_by_file_run_or_name(tmp_path, folder):
+    (tmp_path / "own.safetensors").write_bytes(b"x")
+    assert find_weights(tmp_path / "own.safetensors") == tmp_path / "own.safetensors"
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(InputError, match="holds no weights"):
+        find_weights(run)
+    (run / registry.BEST).write_bytes(b"x")
+    assert find_weights(run) == run / registry.BEST
+    with pytest.raises(InputError, match="is no weights file"):
+        find_weights("nothing-like-it")
+    with pytest.raises(UnavailableError, match="hpc weights fetch imagenet-vgg19"):
+        find_weights("imagenet-vgg19")
+
+
+def test_torchvisions_digests_are_those_of_their_names():
+    for name, entry in WEIGHTS.items():
+        if name.startswith("imagenet-"):
+            assert entry.digest == entry.file.rsplit("-", 1)[1][:8]
+            assert len(entry.digest) == 8

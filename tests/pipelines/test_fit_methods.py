@@ -1,0 +1,129 @@
+"""`--method`: a body network alone, and a keypoint fit that begins with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import KnownPeople
+
+from humanpose_cli.conventions import COCO17, SMPL24
+from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.fitting.nbf.inputs import InputOptions
+from humanpose_cli.fitting.nbf.nbf import MODEL, NbfConfig, nbf_config
+from humanpose_cli.fitting.nbf.regressor import Regressor, RegressorOptions
+from humanpose_cli.geometry.cameras import project
+from humanpose_cli.io.input_items import Frame
+from humanpose_cli.metrics.pose import pa_mpjpe
+from humanpose_cli.networks.weights_file import WeightsHeader, write_weights
+from humanpose_cli.pipelines.body_networks import NetworkOptions
+from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
+
+
+def network_file(path, **regressor):
+    """Weights of an untrained network: it says what the detector's landmarks say."""
+    torch.manual_seed(0)
+    inputs = InputOptions("proxy", proxy="vector")
+    options = RegressorOptions(hidden=16, blocks=1, **{"noise": True, **regressor})
+    network = Regressor(inputs, options)
+    with torch.no_grad():
+        network.head.weight.zero_()
+    tensors = {f"regressor.{name}": values for name, values in network.state_dict().items()}
+    write_weights(path, tensors, WeightsHeader(MODEL, nbf_config(NbfConfig(inputs, options, crop=128))))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return network_file(tmp_path_factory.mktemp("network") / "proxy.safetensors")
+
+
+def fitter_of(people, method, weights="", **options):
+    return BodyFitter(FitOptions(method=method, network=NetworkOptions(weights), **options), people=people)
+
+
+def test_a_network_alone_places_its_body_where_it_is_seen(clip, known, weights):
+    picture = np.zeros((*clip.size, 3), np.uint8)
+    with fitter_of(known, "nbf", weights, focal=clip.focal) as fitter:
+        record = fitter.fit_picture(picture).record
+    assert len(record) == 1
+    truth = clip.posed(slice(0, 1)).joints.numpy()
+    assert pa_mpjpe(record.joints3d, truth)[0] < 0.12
+    assert abs(record.joints3d[0, 0, 2] / truth[0, 0, 2] - 1) < 0.25
+    centre = torch.tensor([[clip.size[1] / 2, clip.size[0] / 2]])
+    seen = project(torch.from_numpy(record.joints3d), torch.tensor([float(record.focal[0])]), centre).numpy()
+    np.testing.assert_allclose(seen, record.joints2d, atol=0.01)
+    assert 0 < record.reprojection_error[0] < 0.1 * clip.size[0]
+    assert 0.3 < record.confidence[0] <= 1
+    assert record.options["method"] == "nbf"
+    assert record.options["network"] == fitter.network_identity != ""
+
+
+def test_auto_fits_the_keypoints_too(clip, known, weights):
+    picture = np.zeros((*clip.size, 3), np.uint8)
+    records = {}
+    for method in ("nbf", "auto", "keypoints"):
+        given = weights if method != "keypoints" else ""
+        with fitter_of(known, method, given, focal=clip.focal) as fitter:
+            records[method] = fitter.fit_picture(picture).record
+    truth = clip.posed(slice(0, 1)).joints.numpy()
+    errors = {name: float(pa_mpjpe(record.joints3d, truth)[0]) for name, record in records.items()}
+    assert errors["auto"] < errors["nbf"]
+    assert records["auto"].reprojection_error[0] < records["nbf"].reprojection_error[0]
+    assert not np.array_equal(records["auto"].poses, records["keypoints"].poses)
+
+
+def test_a_sequence_has_one_shape_and_keeps_its_places(clip, known, weights):
+    frames = [Frame(i, f"{i}", np.zeros((*clip.size, 3), np.uint8)) for i in range(3)]
+    with fitter_of(known, "nbf", weights, focal=clip.focal) as fitter:
+        record = fitter.fit_sequence(frames)
+    assert len(record) == 3
+    assert (record.betas == record.betas[0]).all()
+    truth = clip.posed(slice(0, 3)).joints.numpy()
+    assert pa_mpjpe(record.joints3d, truth).max() < 0.12
+
+
+def test_people_without_what_the_network_sees(clip, known, weights):
+    """Keypoints alone: `auto` fits them, `nbf` says that it cannot."""
+    people = known
+    person = people.by_index[0][0]
+    names = [name for name in COCO17.joint_names if name in person.skeleton]
+    keypoints = np.zeros((17, 3), np.float32)
+    keypoints[COCO17.indices(names)] = person.keypoints[person.skeleton.indices(names)]
+    people.by_index[0] = [
+        replace(person, keypoints=keypoints, world=None, world_spread=None, spread=np.zeros(17), skeleton=COCO17)
+    ]
+    picture = np.zeros((*clip.size, 3), np.uint8)
+    with fitter_of(people, "auto", weights) as fitter:
+        assert len(fitter.fit_picture(picture).record) == 1
+    with fitter_of(people, "nbf", weights) as fitter, pytest.raises(InputError, match="--method keypoints"):
+        fitter.fit_picture(picture)
+
+
+def test_nobody_is_no_rows(clip, weights):
+    with fitter_of(KnownPeople(), "nbf", weights) as fitter:
+        assert len(fitter.fit_picture(np.zeros((*clip.size, 3), np.uint8)).record) == 0
+
+
+def test_a_network_that_does_not_tell_its_noise_only_serves_alone(clip, known, tmp_path):
+    silent = network_file(tmp_path / "silent.safetensors", noise=False)
+    picture = np.zeros((*clip.size, 3), np.uint8)
+    found = {}
+    for method in ("auto", "keypoints", "nbf"):
+        given = silent if method != "keypoints" else ""
+        with fitter_of(known, method, given, focal=clip.focal) as fitter:
+            found[method] = fitter.fit_picture(picture).record.poses
+    np.testing.assert_array_equal(found["auto"], found["keypoints"])
+    assert not np.array_equal(found["nbf"], found["keypoints"])
+
+
+def test_wrong_weights_are_refused(tmp_path, weights):
+    with pytest.raises(InputError, match="is no weights file"):
+        BodyFitter(FitOptions(method="nbf", network=NetworkOptions(str(tmp_path / "none"))))
+    with pytest.raises(UsageError, match="--segmenter: is of no use"):
+        BodyFitter(FitOptions(method="nbf", network=NetworkOptions(weights, weights)))
+    with pytest.raises(UsageError, match="--method"):
+        FitOptions(method="guess")
+    assert len(SMPL24) == 24
