@@ -102,10 +102,13 @@ def _pose_library() -> str:
 
 
 def _weights() -> str:
-    from humanpose_cli.optimisation.depth_correction import WEIGHTS_FILE, depth_correction
+    from humanpose_cli.networks.registry import WEIGHTS
 
-    depth_correction()
-    return f"depth correction, {WEIGHTS_FILE.stat().st_size / 1e6:.1f} MB"
+    shipped = [entry for entry in WEIGHTS.values() if entry.shipped]
+    for entry in shipped:
+        entry.verify()
+    size = sum(entry.path.stat().st_size for entry in shipped)
+    return f"{', '.join(entry.name for entry in shipped)}: {size / 1e6:.1f} MB, whole"
 
 
 def _engine() -> str:

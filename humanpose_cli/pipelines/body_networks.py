@@ -15,7 +15,7 @@ from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detection.person import DetectedPerson
 from humanpose_cli.errors import InputError, UsageError
-from humanpose_cli.fitting.nbf.nbf import BodyEstimate, BodyNetwork, load_nbf
+from humanpose_cli.fitting.nbf.nbf import BodyEstimate, BodyNetwork, PreparedPerson, load_nbf
 from humanpose_cli.fitting.nbf.placing import place_about_pixels
 from humanpose_cli.geometry.cameras import project
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -25,7 +25,7 @@ from humanpose_cli.optimisation.confidence import joint_confidence, person_confi
 from humanpose_cli.optimisation.keypoint_fit import KeypointFit
 from humanpose_cli.pipelines.records import FrameCamera, SeenPerson
 
-__all__ = ["FitMethod", "NetworkOptions", "PeopleNetwork", "fit_of_estimates"]
+__all__ = ["Estimates", "FitMethod", "NetworkOptions", "PeopleNetwork", "fit_of_estimates"]
 
 FitMethod = Literal["auto", "keypoints", "nbf"]
 """keypoints: optimisation alone. nbf: one forward pass. auto: optimisation that starts from the forward pass and
@@ -33,6 +33,7 @@ believes its depth as far as it is sure of it, where there is a network for the 
 
 _TRUSTED = 3.0  # noise levels of landmarks: beyond, a body does not explain them
 _LANDMARK_NOISE = 0.03  # metres
+_TOGETHER = 16  # people of a batch: more are no faster on a processor
 
 
 @dataclass(frozen=True)
@@ -58,27 +59,63 @@ class PeopleNetwork:
         segmenter = find_weights(options.segmenter) if options.segmenter else None
         self.network = _load(path, segmenter, body, device)
         self.label = digest_of(path)[:16]
-        if segmenter is not None:
-            self.label += f"+{digest_of(segmenter)[:16]}"
+        if self.network.config.inputs.segmented and self.network.config.segmenter is None:
+            self.label += f"+{digest_of(segmenter or shipped_weights('segmenter'))[:16]}"
 
-    def estimate(
+    def prepare(
         self, pixels: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: FrameCamera
-    ) -> list[BodyEstimate | None]:
-        """Each person's body; None for people who come without what the network looks at."""
+    ) -> list[PreparedPerson | None]:
+        """What the network will see of each person; None for people who come without it."""
         known = [place for place, person in enumerate(people) if self._sees(person)]
-        found: list[BodyEstimate | None] = [None] * len(people)
-        told = self.network.estimate(
+        prepared: list[PreparedPerson | None] = [None] * len(people)
+        told = self.network.prepare(
             pixels, [people[place] for place in known], focal=camera.focal, principal_point=camera.principal_point
         )
-        for place, estimate in zip(known, told, strict=True):
-            found[place] = estimate
-        return found
+        for place, person in zip(known, told, strict=True):
+            prepared[place] = person
+        return prepared
+
+    def finish(self, prepared: Sequence[PreparedPerson | None]) -> list[BodyEstimate | None]:
+        """Each person's body, in one batch."""
+        told = iter(self.network.finish([person for person in prepared if person is not None]))
+        return [None if person is None else next(told) for person in prepared]
 
     def _sees(self, person: DetectedPerson) -> bool:
         kind = self.network.config.inputs.kind
         if kind == "proxy":
             return person.skeleton.name == BLAZEPOSE33.name and person.world is not None
         return kind != "joints" or person.skeleton.name == SMPL24.name
+
+
+class Estimates:
+    """What a network says of the people of frames, row by row; people of several frames go through it together.
+
+    network  None: nothing is said of anybody
+    """
+
+    def __init__(self, network: PeopleNetwork | None) -> None:
+        self._network = network
+        self._waiting: list[PreparedPerson | None] = []
+        self._done: list[BodyEstimate | None] = []
+
+    def add(self, pixels: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: FrameCamera) -> None:
+        """The next frame's people; the frame itself is not kept."""
+        if self._network is None:
+            self._done += [None] * len(people)
+            return
+        self._waiting += self._network.prepare(pixels, people, camera)
+        if len(self._waiting) >= _TOGETHER:
+            self._finish()
+
+    def all(self) -> list[BodyEstimate | None]:
+        """Of everybody so far, in the order in which they came."""
+        self._finish()
+        return self._done
+
+    def _finish(self) -> None:
+        if self._network is not None and self._waiting:
+            self._done += self._network.finish(self._waiting)
+            self._waiting = []
 
 
 def _load(path: Path, segmenter: Path | None, body: str, device: str) -> BodyNetwork:

@@ -30,7 +30,7 @@ from humanpose_cli.networks.registry import WEIGHTS
 from humanpose_cli.optimisation.keypoint_fit import KeypointFit, fit_keypoints
 from humanpose_cli.optimisation.observations import KeypointObservations
 from humanpose_cli.optimisation.options import KeypointFitOptions
-from humanpose_cli.pipelines.body_networks import FitMethod, NetworkOptions, PeopleNetwork, fit_of_estimates
+from humanpose_cli.pipelines.body_networks import Estimates, FitMethod, NetworkOptions, PeopleNetwork, fit_of_estimates
 from humanpose_cli.pipelines.people import DetectedPeople, PeopleSource
 from humanpose_cli.pipelines.records import FrameCamera, SeenPerson, empty_record, fit_record
 from humanpose_cli.pipelines.steps import StepListener
@@ -121,10 +121,11 @@ class BodyFitter:
         if self.options.people == "largest":
             people = people[:1]
         camera = self._camera(frame)
-        estimates = self._estimates(frame, people, camera)
+        estimates = Estimates(self._network)
+        estimates.add(frame.pixels, people, camera)
         seen = [
             SeenPerson(person, 0, track, estimate)
-            for track, (person, estimate) in enumerate(zip(people, estimates, strict=True))
+            for track, (person, estimate) in enumerate(zip(people, estimates.all(), strict=True))
         ]
         record = self._fit(seen, [camera], frame_rate=None, shared_shape=False)
         return FittedPicture(record, tuple(people))  # one frame, ids in order: rows are in order too
@@ -141,7 +142,7 @@ class BodyFitter:
 
         Frames are looked at one by one and not kept: memory grows with people and frames, not with pixels.
         """
-        tracks = TrackAssigner()
+        tracks, estimates = TrackAssigner(), Estimates(self._network)
         cameras: list[FrameCamera] = []
         seen: list[SeenPerson] = []
         self._people.start_sequence()
@@ -150,14 +151,14 @@ class BodyFitter:
             ids = tracks.assign(people, frame.pixels)
             camera = self._camera(frame, ids.shot_id)
             cameras.append(camera)
+            estimates.add(frame.pixels, people, camera)
             seen += [
-                SeenPerson(_without_mask(person), place, track, estimate)
-                for person, track, estimate in zip(
-                    people, ids.track_ids, self._estimates(frame, people, camera), strict=True
-                )
+                SeenPerson(_without_mask(person), place, track)
+                for person, track in zip(people, ids.track_ids, strict=True)
             ]
             if on_step is not None:
                 on_step(place + 1, frame_count, "frames")
+        seen = [replace(s, estimate=estimate) for s, estimate in zip(seen, estimates.all(), strict=True)]
         if self.options.people == "largest":
             seen = _largest_tracks(seen)
         return self._fit(seen, cameras, frame_rate=frame_rate, shared_shape=True)
@@ -165,13 +166,6 @@ class BodyFitter:
     def _camera(self, frame: Frame, shot: int = 0) -> FrameCamera:
         focal = self.options.focal or frame.focal or default_focal(*frame.size)
         return FrameCamera(frame.name, frame.size, focal, shot)
-
-    def _estimates(
-        self, frame: Frame, people: Sequence[DetectedPerson], camera: FrameCamera
-    ) -> list[BodyEstimate | None]:
-        if self._network is None:
-            return [None] * len(people)
-        return self._network.estimate(frame.pixels, people, camera)
 
     def _fit(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ __all__ = [
     "BodyEstimate",
     "BodyNetwork",
     "NbfConfig",
+    "PreparedPerson",
     "fill_regressor",
     "load_nbf",
     "nbf_config",
@@ -86,6 +87,15 @@ class BodyEstimate:
     joints: NDArray[np.float32]
     noise: NDArray[np.float32] | None
     change: CameraChange
+
+
+class PreparedPerson(NamedTuple):
+    """One person as the network will see them; focal and principal_point (x, y) in pixels of their picture."""
+
+    change: CameraChange
+    evidence: Evidence
+    focal: float
+    principal_point: tuple[float, float]
 
 
 def nbf_config(config: NbfConfig) -> dict[str, Any]:
@@ -135,20 +145,39 @@ class BodyNetwork:
 
         InputError where the network's input shows something that people come without.
         """
+        return self.finish(self.prepare(image, people, focal=focal, principal_point=principal_point))
+
+    def prepare(
+        self,
+        image: NDArray[np.uint8],
+        people: Sequence[DetectedPerson] | NDArray[Any],
+        *,
+        focal: float | None = None,
+        principal_point: tuple[float, float] | None = None,
+    ) -> list[PreparedPerson]:
+        """What `finish` needs of everybody, without the picture: so people of several pictures may go together."""
         if len(people) == 0:
             return []
-        changes, evidence = self._evidence(image, people)
+        height, width = image.shape[:2]
+        centre = (width / 2, height / 2) if principal_point is None else principal_point
+        camera = focal or default_focal(width, height), centre
+        return [
+            PreparedPerson(change, seen, *camera) for change, seen in zip(*self._evidence(image, people), strict=True)
+        ]
+
+    def finish(self, people: Sequence[PreparedPerson]) -> list[BodyEstimate]:
+        """The bodies of prepared people, in one batch."""
+        if not people:
+            return []
+        changes = [person.change for person in people]
         with torch.no_grad():  # not inference_mode: constants that are made here for the first time serve fits too
-            found = self.regress(evidence)
-            height, width = image.shape[:2]
-            count = len(changes)
-            centre = (width / 2, height / 2) if principal_point is None else principal_point
-            focals = torch.full((count,), focal or default_focal(width, height), device=self.device)
-            centres = torch.tensor([centre] * count, dtype=torch.float32, device=self.device)
+            found = self.regress([person.evidence for person in people])
+            focals = torch.tensor([person.focal for person in people], dtype=torch.float32, device=self.device)
+            centres = torch.tensor([p.principal_point for p in people], dtype=torch.float32, device=self.device)
             placed = place_in_picture(found, self.layer, changes, focals, centres)
             poses = rotations_to_poses(placed.rotations)
         told = (x.cpu().numpy() for x in (poses, found.betas, placed.trans, placed.joints))
-        noise = [None] * count if found.log_noise is None else list(found.log_noise.exp().cpu().numpy())
+        noise = [None] * len(people) if found.log_noise is None else list(found.log_noise.exp().cpu().numpy())
         return [BodyEstimate(*values) for values in zip(*told, noise, changes, strict=True)]
 
     def regress(self, evidence: Sequence[Evidence]) -> BodyParameters:
@@ -206,9 +235,16 @@ def load_nbf(
 
 
 def fill_regressor(regressor: Regressor, path: Path) -> None:
-    """Fill a regressor from a body network's weights file; InputError where they are another network's."""
-    tensors, _ = read_weights(path, MODEL)
-    fill(regressor, _beginning(tensors, _REGRESSOR), path)
+    """Fill what a body network's weights file has of a regressor, such as the backbone that another input shares.
+
+    InputError where there is nothing of it.
+    """
+    tensors = _beginning(read_weights(path, MODEL)[0], _REGRESSOR)
+    own = regressor.state_dict()
+    fitting = {name: values for name, values in tensors.items() if name in own and own[name].shape == values.shape}
+    if not any(name.endswith("weight") for name in fitting):
+        raise InputError(path, "has nothing of this network", expected="weights of a network that is built alike")
+    fill(regressor, {**own, **fitting}, path)
 
 
 def _segmenter(

@@ -54,7 +54,9 @@ class RegressorOptions:
 class Regressor(nn.Module):
     """Encoded inputs → `BodyParameters`; what it learns is the residual to the training data's mean.
 
-    Of inputs with numbers that residual is relative to where the detector's landmarks say that each part points.
+    Of inputs with numbers there are two of them: one relative to where the detector's landmarks say that each part
+    points, which is small where they are right, and one of the rotations themselves, which overrules them where the
+    picture says otherwise. Both are added before the projection.
 
     Rotations are projected to SO(3) by SVD, never to a reflection, whose gradient is finite at equal singular values.
     """
@@ -93,7 +95,8 @@ class Regressor(nn.Module):
             )
             for _ in range(options.blocks if inputs.numbers else 0)
         )
-        self.outputs = [_SHAPES, _JOINTS * 9, _JOINTS * 2 if options.noise else 0]
+        own = _JOINTS * 9 if inputs.numbers else 0
+        self.outputs = [_SHAPES, _JOINTS * 9, own, _JOINTS * 2 if options.noise else 0]
         self.head = nn.Linear(features, sum(self.outputs))
         nn.init.normal_(self.head.weight, std=0.1 / features**0.5)
         nn.init.zeros_(self.head.bias)
@@ -122,14 +125,15 @@ class Regressor(nn.Module):
                 for block in self.blocks:
                     x = x + block(x)
                 seen = [x]
-            betas, rotations, log_noise = self.head(seen[0]).split(self.outputs, 1)
+            betas, rotations, own, log_noise = self.head(seen[0]).split(self.outputs, 1)
             matrices = self.mean_rotations + rotations.unflatten(1, (_JOINTS, 3, 3))
+            if self.lift is not None:
+                frames = part_frames(self.zero_pose, *world_of_numbers(inputs["vector"]))
+                matrices = frames @ matrices + own.unflatten(1, (_JOINTS, 3, 3))
             # Numbers that are not finite would end in LAPACK's words; they go on into the loss instead, which tells.
             broken = ~torch.isfinite(matrices)
             turned = project_to_rotation(torch.where(broken, self.mean_rotations, matrices))
             turned = turned.masked_fill(broken, torch.nan)
-            if self.lift is not None:
-                turned = part_frames(self.zero_pose, *world_of_numbers(inputs["vector"])) @ turned
         noise = None
         if self.options.noise:
             noise = (log_noise.unflatten(1, (_JOINTS, 2)) + _FIRST_LOG_NOISE).clamp(*_LOG_NOISE)

@@ -72,9 +72,9 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
         if means is None:  # nobody's pose is known: an upright person who faces the camera
             upright = torch.diag(torch.tensor([1.0, -1.0, -1.0])).repeat(len(SMPL24), 1, 1)
             means = {"betas": torch.zeros(10), "rotations": upright}
-        regressor.set_mean(means["betas"], means["rotations"])
         if options.start:
             fill_regressor(regressor, Path(options.start))
+        regressor.set_mean(means["betas"], means["rotations"])
         learned = None
         if options.finetune and self.frozen is not None:
             learned, self.frozen = self.frozen.network.requires_grad_(True), None

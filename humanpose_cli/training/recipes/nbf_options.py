@@ -30,7 +30,7 @@ class NbfTraining:
     body           "default" or "smpl:FILE", whose parameters the labels are
     learning_rate, beta1, weight_decay  of Adam
     backbone       file with ImageNet weights of the regressor's ResNet; "" begins at random
-    start          weights to begin with, of the same kind of network; "" begins at random
+    start          weights to begin with, as far as they are of networks built alike; "" begins at random
     seen           least share of a person's joints that must be visible, to learn from or to be judged by
     people         learn from that many at most, spread evenly; 0 for all
     variants       random views of each person, kept in memory; 0 for new ones in every epoch
@@ -108,7 +108,7 @@ _SMALL_PARTS = NbfTraining(
 _SMALL_PROXY = replace(
     _SMALL_PARTS,
     inputs=InputOptions("proxy", proxy="parts", size=128),
-    regressor=RegressorOptions(layers=18, width=20, reduced=24, noise=True),
+    regressor=RegressorOptions(layers=18, width=24, reduced=32, hidden=256, blocks=1, noise=True),
     losses=LossOptions(latent=1.0, points3d=60.0, noise=2.0),
     augmentation=BodyAugmentation(scale=0.15, errors=0.5),  # beside the detector's own
     framing="detector",
