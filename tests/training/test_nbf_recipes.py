@@ -279,3 +279,60 @@ def test_options_that_contradict_each_other_are_refused():
     ):
         with pytest.raises(UsageError):
             NbfTraining(**wrong)
+
+
+def test_variants_are_remembered_and_serve_other_losses(cache):
+    """The same views again and again, and labels that are kept or not for each set of losses."""
+    memory = {}
+    options = replace(PARTS, variants=2, augmentation=BodyAugmentation(scale=0.3))
+    seen = [
+        next(
+            iter(NbfRecipe(cache, replace(options, losses=losses), memory=memory).batches(LoaderOptions(8, seed=seed)))
+        )
+        for seed, losses in ((0, LossOptions()), (0, LossOptions(points2d=1.0, fraction_3d=0.0)))
+    ]
+    torch.testing.assert_close(seen[0]["image"], seen[1]["image"])
+    assert seen[0]["has_3d"].all()
+    assert not seen[1]["has_3d"].any()
+    kept = len(memory)
+    assert 8 <= kept <= 32
+    fresh = next(iter(NbfRecipe(cache, options).batches(LoaderOptions(8, seed=0))))
+    torch.testing.assert_close(fresh["image"], seen[0]["image"], atol=1e-3, rtol=0)
+    assert len(memory) == kept
+
+
+def test_a_network_may_begin_with_anothers_backbone(cache, tmp_path):
+    train(NbfRecipe(cache, PARTS), LOOP, tmp_path, CPU)
+    start = str(tmp_path / BEST)
+    again = NbfRecipe(cache, replace(PARTS, start=start), seed=5)
+    first = load_nbf(tmp_path / BEST).regressor.state_dict()
+    for name, value in again.model.regressor.state_dict().items():
+        if not name.startswith("mean_"):
+            torch.testing.assert_close(value, first[name])
+    mixed = replace(PROXY, inputs=InputOptions("proxy", proxy="parts", size=32), start=start)
+    recipe = NbfRecipe(cache, mixed)
+    torch.testing.assert_close(
+        recipe.model.regressor.backbone.conv1.weight, load_nbf(tmp_path / BEST).regressor.backbone.conv1.weight
+    )
+    with pytest.raises(InputError, match="has nothing of this network"):
+        NbfRecipe(cache, replace(PROXY, regressor=replace(SMALL, hidden=20, noise=True), start=start))
+
+
+def test_parts_and_the_detectors_numbers_together(cache, segmenter, tmp_path):
+    options = replace(PROXY, inputs=InputOptions("proxy", proxy="parts", parts=3, size=32), crop=32, unrendered=0.3)
+    result = train(NbfRecipe(cache, options), LOOP, tmp_path, CPU)
+    assert 5 < result.metrics["pa_mpjpe_mm"] < 400
+    seen = NbfRecipe(cache, replace(options, source="segmenter", segmenter=str(segmenter[1] / BEST), unrendered=0.0))
+    batch = next(iter(seen.batches(LoaderOptions(4))))
+    assert set(batch) >= {"picture", "vector"}
+    assert seen.predict(batch).rotations.shape == (4, 24, 3, 3)
+
+
+def test_who_is_hardly_seen_is_left_out(cache, tmp_path):
+    everybody = NbfRecipe(cache, PARTS)
+    assert len(NbfRecipe(cache, replace(PARTS, seen=1.0)).people) == len(everybody.people)
+    assert len(NbfRecipe(cache, replace(PARTS, people=5)).people) == 5
+    hidden = open_cache(cache).people["keypoints/smpl24"][:].copy()
+    assert (hidden[..., 2] == 1).all()  # painted people have nothing before them
+    with pytest.raises(UsageError, match="seen up to 1"):
+        replace(PARTS, seen=1.5)

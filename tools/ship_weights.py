@@ -1,0 +1,68 @@
+"""Copies a run's best weights into the package, and prints their entry of the registry.
+
+    python tools/ship_weights.py runs/segmenter segmenter --most 5
+    python tools/ship_weights.py runs/nbf nbf-parts --most 4 --data "16,000 pictures of …" --figures report/report.json
+
+The header keeps everything the run wrote down but where files lay on the machine that trained it. Figures of a report
+of `hpc evaluate` on people of the test split replace those of the last validation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from humanpose_cli.networks.registry import find_weights
+from humanpose_cli.networks.weights_file import WeightsHeader, digest_of, read_weights, write_weights
+
+FOLDER = Path(__file__).resolve().parent.parent / "humanpose_cli" / "networks" / "data"
+FILES = ("start", "segmenter", "backbone", "backgrounds")
+
+
+def without_places(value: Any) -> Any:
+    """The header's values with files named by their last two parts alone."""
+    if isinstance(value, dict):
+        return {
+            name: "/".join(Path(entry).parts[-2:])
+            if name in FILES and isinstance(entry, str)
+            else without_places(entry)
+            for name, entry in value.items()
+        }
+    return [without_places(entry) for entry in value] if isinstance(value, list) else value
+
+
+def main() -> None:
+    """Copy, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--most", type=float, required=True, help="MiB that the file may have")
+    parser.add_argument("--figures", type=Path, help="report.json of hpc evaluate")
+    parser.add_argument("--earlier", type=Path, nargs="*", default=[], help="runs that this one began with")
+    given = parser.parse_args()
+    source = find_weights(given.run)
+    tensors, header = read_weights(source)
+    training = without_places(dict(header.training))
+    began = [without_places(dict(read_weights(find_weights(run))[1].training)) for run in given.earlier]
+    if began:
+        training["began_with"] = [{key: run[key] for key in ("steps", "seconds", "people", "loop")} for run in began]
+    metrics = dict(header.metrics)
+    if given.figures:
+        report = json.loads(given.figures.read_text())
+        metrics = {name: told["value"] for name, told in report["metrics"].items() if told["value"] is not None}
+        metrics["people"] = next(iter(report["metrics"].values()))["n"]
+        training["judged_on"] = report["facts"]
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / f"{given.name.replace('-', '_')}.safetensors"
+    write_weights(path, tensors, WeightsHeader(header.model, header.config, training, metrics))
+    size = path.stat().st_size / 2**20
+    if size > given.most:
+        path.unlink()
+        raise SystemExit(f"{path.name}: {size:.2f} MiB, more than {given.most:g}")
+    print(f"{path.name}: {size:.2f} MiB, digest {digest_of(path)}")
+
+
+if __name__ == "__main__":
+    main()
