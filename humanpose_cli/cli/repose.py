@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from humanpose_cli.cli.command import command
-from humanpose_cli.cli.options import BatchFlags, Body, Focal, Frames, Out, Threads, body_identity
+from humanpose_cli.cli.options import (
+    BatchFlags,
+    Body,
+    Device,
+    Focal,
+    Frames,
+    Out,
+    Threads,
+    body_identity,
+    resolve_device,
+)
 from humanpose_cli.cli.session import Session
 from humanpose_cli.errors import UsageError
 from humanpose_cli.result import CommandResult
@@ -27,6 +37,7 @@ class Method(str, Enum):
 
     auto = "auto"
     mesh = "mesh"
+    warp3d = "warp3d"
 
 
 class DetectorChoice(str, Enum):
@@ -77,7 +88,21 @@ _AXES = typer.Option(
     ".bvh.",
     show_default=False,
 )
-_METHOD = typer.Option("--method", help="How to make the picture; auto is mesh so far.")
+_METHOD = typer.Option(
+    "--method",
+    help="How to make the picture. mesh: the photograph wrapped round the fitted body. warp3d: a network, which needs "
+    "--weights. auto: mesh.",
+)
+_WEIGHTS = typer.Option(
+    "--weights",
+    metavar="FILE|RUN",
+    help="With --method warp3d: a file, a run of hpc train warp3d, or a name of hpc weights list. Default: none.",
+    show_default=False,
+)
+_DETAIL = typer.Option(
+    "--keep-input-detail",
+    help="With --method warp3d: carry over what is finer than the network's pixels, where both poses show it.",
+)
 _PERSON = typer.Option("--person", metavar="ID|largest|all", help="Whom to repose; ids count from 0, the largest.")
 _ABSOLUTE = typer.Option(
     "--absolute", help="Put the pose where its own coordinates say. Default: where the person is in the photograph."
@@ -109,6 +134,8 @@ def repose(
     target_axes: Annotated[Axes | None, _AXES] = None,
     absolute: Annotated[bool, _ABSOLUTE] = False,
     method: Annotated[Method, _METHOD] = Method.auto,
+    weights: Annotated[str, _WEIGHTS] = "",
+    keep_input_detail: Annotated[bool, _DETAIL] = False,
     person: Annotated[str, _PERSON] = "largest",
     background: Annotated[str, _BACKGROUND] = "keep",
     size: Annotated[int | None, _SIZE] = None,
@@ -118,6 +145,7 @@ def repose(
     focal: Focal = None,
     out: Out = Path("hpc-out/repose"),
     frames: Frames = None,
+    device: Device = "auto",
     threads: Threads = None,
 ) -> CommandResult:
     """Draw the people of photographs in another pose.
@@ -152,8 +180,11 @@ def repose(
             session.reporter.info(f"{source.label}: the people of its first frame are reposed")
     fit = FitOptions(body, "all", detector.value, focal)
     transparent = background == "transparent"
-    options = session.tune(ReposeOptions(person, absolute, "transparent" if transparent else "keep", size, fit))
-    with Reposer(options, threads=threads) as reposer:
+    drawn: dict[str, Any] = {"method": method.value, "weights": weights, "keep_input_detail": keep_input_detail}
+    options = session.tune(
+        ReposeOptions(person, absolute, "transparent" if transparent else "keep", size, fit=fit, **drawn)
+    )
+    with Reposer(options, device=resolve_device(device), threads=threads) as reposer:
         target, warnings = read_target(
             target_pose,
             reposer.fitter,
@@ -177,7 +208,9 @@ def repose(
 
         items = [item_of(source, repose_outputs(source, out, form, len(target))) for source in found]
         recorded = {**asdict(options), **_recorded(target_pose, skeleton, target_axes, frames, background, form)}
-        recorded["fit"] = {**recorded["fit"], "body": body_identity(options.fit.body)}
+        identity = {"body": body_identity(options.fit.body), "network": reposer.fitter.network_identity}
+        recorded["fit"] = {**recorded["fit"], **identity}
+        recorded["weights"] = reposer.network_identity
         batch = flags.batch(session, out, recorded)
         return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -23,6 +23,8 @@ from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.networks.registry import find_weights
+from humanpose_cli.networks.weights_file import digest_of
 from humanpose_cli.pipelines.fit import BodyFitter, FitOptions, FittedPicture
 from humanpose_cli.pipelines.overlays import body_vertices
 from humanpose_cli.pipelines.people import PeopleSource
@@ -34,6 +36,8 @@ from humanpose_cli.reposing.inpainting import inpaint
 from humanpose_cli.reposing.mesh import Background, FittedPerson, MeshReposer, cover_picture
 from humanpose_cli.reposing.mesh import ReposeOptions as MeshOptions
 from humanpose_cli.reposing.retarget import place_roots
+from humanpose_cli.reposing.warp3d.inference import Warp3d, load_warp3d
+from humanpose_cli.reposing.warping import WarpReposer
 
 __all__ = ["ReposeOptions", "ReposedPicture", "Reposer", "ReposingScene"]
 
@@ -48,6 +52,9 @@ class ReposeOptions:
     absolute    put the target where its own coordinates say; otherwise at the person's own place
     background  'keep' the photo's, or 'transparent'; a picture is given to `Reposer.read`
     size        longer side of the result in pixels; None keeps the photo's
+    method      'mesh': the photo wrapped round the fitted body; 'warp3d': a network; 'auto': mesh, see README
+    weights     of warp3d: a file, a run's folder or a name of the registry
+    keep_input_detail  with warp3d: carry over what is finer than the network's pixels
     fit, mesh   settings of the fit and of the mesh method
     """
 
@@ -55,12 +62,21 @@ class ReposeOptions:
     absolute: bool = False
     background: Literal["keep", "transparent"] = "keep"
     size: int | None = None
+    method: Literal["auto", "mesh", "warp3d"] = "auto"
+    weights: str = ""
+    keep_input_detail: bool = False
     fit: FitOptions = field(default_factory=FitOptions)
     mesh: MeshOptions = field(default_factory=MeshOptions)
 
     def __post_init__(self) -> None:
         if self.person not in ("largest", "all") and not self.person.isdecimal():
             raise UsageError("--person", "is nobody", expected="largest, all or a track id", got=repr(self.person))
+        if self.method not in ("auto", "mesh", "warp3d"):
+            raise UsageError("--method", "is not known", expected="auto, mesh or warp3d", got=self.method)
+        if self.method == "warp3d" and not self.weights:
+            raise UsageError("--weights", "is missing", expected="a run of hpc train warp3d", remedy="or --method mesh")
+        if self.method != "warp3d" and (self.weights or self.keep_input_detail):
+            raise UsageError("--weights and --keep-input-detail", "are for --method warp3d")
         if self.size is not None and self.size < 16:
             raise UsageError("--size", "is too small", expected="16 pixels or more", got=str(self.size))
         if self.size is not None and self.size > LARGEST_SIZE:
@@ -80,6 +96,7 @@ class Reposer:
     """Reads photographs and draws their people in other poses; loads models once; a context manager.
 
     people   who finds the people; None: our detector
+    device   of the networks
     threads  of detection
     """
 
@@ -88,10 +105,19 @@ class Reposer:
         options: ReposeOptions | None = None,
         *,
         people: PeopleSource | None = None,
+        device: str = "cpu",
         threads: int | None = None,
     ) -> None:
         self.options = options or ReposeOptions()
-        self.fitter = BodyFitter(self.options.fit, people=people, threads=threads)
+        self.network: Warp3d | None = None
+        if self.options.method == "warp3d":
+            self.network = load_warp3d(find_weights(self.options.weights), device)
+        self.fitter = BodyFitter(self.options.fit, people=people, device=device, threads=threads)
+
+    @property
+    def network_identity(self) -> str:
+        """What tells one network's weights from another's, wherever they lie; empty without one."""
+        return digest_of(find_weights(self.options.weights))[:16] if self.network is not None else ""
 
     def read(
         self,
@@ -108,7 +134,7 @@ class Reposer:
         """
         fitted = self.fitter.fit_picture(photo, name=name, focal=focal)
         rows = _chosen_rows(fitted, self.options.person, name)
-        return ReposingScene(photo, fitted, rows, self.fitter.body, self.options, background)
+        return ReposingScene(photo, fitted, rows, self.fitter.body, self.options, background, self.network)
 
     def __enter__(self) -> Reposer:
         return self
@@ -147,26 +173,27 @@ class ReposingScene:
         body: RiggedBody,
         options: ReposeOptions,
         background: NDArray[np.uint8] | None,
+        network: Warp3d | None = None,
     ) -> None:
         self.photo, self.record, self.rows = photo, fitted.record, list(rows)
         self._body, self._options = body, options
         self._people = fitted.people
         alone = len(self.rows) == 1
         plate: Background | NDArray[np.uint8] = options.background if background is None else background
-        everybody = range(len(self._people))
-        self._reposers = [
-            MeshReposer(
-                photo,
-                self._mask(row),
-                _fitted_person(self.record, row),
-                body,
-                others=[self._mask_of_all(other for other in everybody if other != row)],
-                background=plate if alone else "transparent",
-                options=options.mesh,
-            )
-            for row in self.rows
-        ]
+        behind = plate if alone else "transparent"
+        self._reposers = [self._reposer(row, behind, network) for row in self.rows]
         self._plate = None if alone else self._common_plate(plate)
+
+    def _reposer(
+        self, row: int, background: Background | NDArray[np.uint8], network: Warp3d | None
+    ) -> MeshReposer | WarpReposer:
+        """Whoever draws one person."""
+        others = self._mask_of_all(other for other in range(len(self._people)) if other != row)
+        given = self.photo, self._mask(row), _fitted_person(self.record, row), self._body
+        more: dict[str, Any] = {"others": [others], "background": background, "options": self._options.mesh}
+        if network is None:
+            return MeshReposer(*given, **more)
+        return WarpReposer(*given, network, keep_input_detail=self._options.keep_input_detail, **more)
 
     def _mask(self, row: int) -> NDArray[np.float32]:
         """Where one person is, (H, W) 0…1. Made when asked for: a crowd's masks would not fit beside a large photo."""

@@ -234,15 +234,15 @@ class MeshReposer:
             uv = Texture(self.texture.image, self.body.uv, self.body.uv_faces)
             surface = Surface(vertices, self.body.faces, texture=uv, lit=True)
             image = draw_person(surface, self.view, self.background, self.options.supersampling)
-            turn = self._turn(rotations, trans)
-        return Reposed(image, tuple(self._warnings(turn)), self.texture.seen_fraction, turn)
+            turn = self.turn(rotations, trans)
+        return Reposed(image, tuple(self.warnings(turn)), self.texture.seen_fraction, turn)
 
     def render_sequence(self, rotations: Tensor, trans: Tensor | None = None) -> Iterator[Reposed]:
         """`render` for poses (T, 24, 3, 3) and places (T, 3), one by one."""
         for row in range(len(rotations)):
             yield self.render(rotations[row], None if trans is None else trans[row])
 
-    def _turn(self, rotations: Tensor, trans: Tensor) -> float:
+    def turn(self, rotations: Tensor, trans: Tensor) -> float:
         """Degrees between the sides of the trunk that face the camera in the photo and in the target."""
         before = self._facing_side(self.rotations, self.trans)
         after = self._facing_side(rotations, trans)
@@ -254,7 +254,8 @@ class MeshReposer:
         sides = [absolute[SMPL24.index(name)].mT @ towards_camera for name in ("pelvis", "spine3")]
         return torch.nn.functional.normalize(sides[0] + sides[1], dim=0)
 
-    def _warnings(self, turn: float) -> Iterator[str]:
+    def warnings(self, turn: float) -> Iterator[str]:
+        """Sentences on what may look wrong in a pose that turns so many degrees away from the photo's."""
         options, seen = self.options, self.texture.seen_fraction
         if self.arms_over_trunk > options.most_arms:
             yield (

@@ -120,7 +120,7 @@ _ABLATION = NbfTraining(
     regressor=RegressorOptions(layers=18, width=12, reduced=32),
     augmentation=BodyAugmentation(),
     seen=0.4,
-    people=4000,
+    people=3000,
     variants=3,
     crop=64,
     learning_rate=2e-3,
@@ -137,7 +137,7 @@ NBF_PRESETS: Mapping[str, tuple[NbfTraining, TrainOptions]] = {
     "small-proxy": (_SMALL_PROXY, TrainOptions(epochs=24, **_SMALL_LOOP)),
     "ablation": (
         _ABLATION,
-        TrainOptions(epochs=24, batch_size=32, clip=5.0, average=0.99, validate_every=1000, log_every=20),
+        TrainOptions(epochs=15, batch_size=32, clip=5.0, average=0.99, validate_every=1000, log_every=20),
     ),
 }
 """`paper`: appendix B. `small`, `small-proxy`: up to two hours on two cores. `ablation`: two to four minutes."""

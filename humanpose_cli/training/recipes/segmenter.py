@@ -109,7 +109,7 @@ SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
             1e-5,
             background=0.4,
             seen=0.4,
-            people=4000,
+            people=3000,
             validation=96,
         ),
         TrainOptions(epochs=6, batch_size=16, clip=1.0, average=0.99, validate_every=500, log_every=20),

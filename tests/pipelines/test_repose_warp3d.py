@@ -1,0 +1,114 @@
+"""`--method warp3d`: the network's crop put back into the photograph."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.networks.weights_file import WeightsHeader, write_weights
+from humanpose_cli.pipelines.repose import ReposeOptions, Reposer
+from humanpose_cli.pipelines.targets import RotationTarget, target_of_record
+from humanpose_cli.reposing.warp3d.config import PRESETS
+from humanpose_cli.reposing.warp3d.generator import Generator
+from humanpose_cli.reposing.warp3d.inference import MODEL, generator_weights
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    tiny = replace(PRESETS["tiny"].generator, channels=8)
+    path = tmp_path_factory.mktemp("network") / "warp3d.safetensors"
+    write_weights(path, *_parts(Generator(tiny)))
+    return str(path)
+
+
+def _parts(generator):
+    tensors, config = generator_weights(generator)
+    return tensors, WeightsHeader(MODEL, config)
+
+
+@pytest.fixture
+def scene_of(clip_frames, known, weights):
+    def read(**options):
+        reposer = Reposer(ReposeOptions(method="warp3d", weights=weights, **options), people=known)
+        return reposer.read(clip_frames[0], focal=None)
+
+    return read
+
+
+def test_only_where_the_person_was_or_goes_does_the_photograph_change(scene_of, clip_frames):
+    scene = scene_of()
+    target = target_of_record(scene.record)
+    (drawn,) = scene.pictures(target)
+    photo = clip_frames[0]
+    assert drawn.image.shape == photo.shape
+    x0, y0, x1, y1 = (int(v) for v in scene.record.boxes[0])
+    far = np.ones(photo.shape[:2], bool)
+    reach, x, y = round(0.75 * max(x1 - x0, y1 - y0)), (x0 + x1) // 2, (y0 + y1) // 2  # half the crop, and a little
+    far[max(0, y - reach) : y + reach, max(0, x - reach) : x + reach] = False
+    assert far.any()
+    np.testing.assert_array_equal(drawn.image[far], photo[far])
+    assert (drawn.image != photo).any()
+
+
+def test_the_network_is_asked_in_its_own_frame(scene_of):
+    """Its crop holds both poses, and joints lie where the fit says, in the crop's pixels."""
+    scene = scene_of()
+    (warper,) = scene._reposers
+    asked = []
+    real = warper.network.repose
+    warper.network.repose = lambda image, source, target: (
+        asked.append((image, source, target)) or real(image, source, target)
+    )
+    (_,) = scene.pictures(target_of_record(scene.record))
+    image, source, target = asked[0]
+    assert image.shape == (64, 64, 3)
+    np.testing.assert_allclose(source, target, atol=1e-3)  # its own pose
+    assert ((source[:, :2] > 0) & (source[:, :2] < 64)).all()
+    assert abs(source[:, 2] - 32).max() < 32
+    assert np.ptp(source[:, :2], axis=0).max() == pytest.approx(0.86 * 64, rel=0.25)
+
+
+def test_transparent_results_and_details(scene_of, clip_frames):
+    plain, detailed = (
+        next(scene.pictures(target_of_record(scene.record))).image
+        for scene in (scene_of(background="transparent"), scene_of(background="transparent", keep_input_detail=True))
+    )
+    assert plain.shape == (*clip_frames[0].shape[:2], 4)
+    assert 0 < plain[..., 3].mean() < 255
+    np.testing.assert_array_equal(plain[..., 3], detailed[..., 3])
+    changed = (plain[..., :3] != detailed[..., :3]).any(-1)
+    assert changed.any()
+    assert (detailed[..., 3][changed] > 0).all()
+
+
+def test_poses_that_cannot_be_drawn_are_refused(scene_of):
+    scene = scene_of(absolute=True)
+    record = scene.record
+    beside = RotationTarget(record.poses[:1], record.trans[:1] + np.float32([60, 0, 0]))
+    (gone,) = scene.pictures(beside)
+    assert "outside the picture" in gone.warnings[0]
+    np.testing.assert_array_equal(gone.image, scene._reposers[0].mesh.background)
+    apart = RotationTarget(record.poses[:1], record.trans[:1] + np.float32([0.7, 0, 0]))
+    (moved,) = scene.pictures(apart)  # so far that photo and result have crops of their own
+    assert not any("outside" in warning for warning in moved.warnings)
+    behind = RotationTarget(record.poses[:1], record.trans[:1] * np.float32([1, 1, -1]))
+    with pytest.raises(UsageError, match="known joints"):
+        list(scene.pictures(behind))
+
+
+def test_weights_are_needed_and_must_be_of_this_network(tmp_path):
+    with pytest.raises(UsageError, match="--weights: is missing"):
+        ReposeOptions(method="warp3d")
+    with pytest.raises(UsageError, match="are for --method warp3d"):
+        ReposeOptions(weights="x")
+    with pytest.raises(InputError, match="is no weights file"):
+        Reposer(ReposeOptions(method="warp3d", weights=str(tmp_path / "none")))
+    other = tmp_path / "other.safetensors"
+    write_weights(other, {"a": torch.zeros(1)}, WeightsHeader("segmenter"))
+    with pytest.raises(InputError, match="holds another model"):
+        Reposer(ReposeOptions(method="warp3d", weights=str(other)))
