@@ -178,7 +178,8 @@ class WarpReposer:
         weight = cv2.GaussianBlur(inner, (0, 0), blur)
         # Colours are averaged over the body alone, or its edge would count as detail.
         smooth = np.asarray(cv2.GaussianBlur(drawn[..., :3] * solid[..., None], (0, 0), blur), np.float32)
-        smooth = smooth / np.maximum(cv2.GaussianBlur(solid, (0, 0), blur), 1e-3)[..., None]
+        covered = np.asarray(cv2.GaussianBlur(solid, (0, 0), blur), np.float32)
+        smooth = np.asarray(smooth / np.maximum(covered, np.float32(1e-3))[..., None], np.float32)
         return np.asarray(colour + weight[..., None] * (drawn[..., :3] - smooth), np.float32)
 
     def _drawn(self, vertices: Tensor, texture: NDArray[np.float32]) -> NDArray[np.uint8]:
