@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,8 @@ from humanpose_cli.result import CommandResult, ItemResult, ResultTable, Status
 
 if TYPE_CHECKING:
     from humanpose_cli.evaluation.report import Report
+    from humanpose_cli.pipelines.evaluate import Watch, Whom
+    from humanpose_cli.pipelines.evaluate_reposing import WhichPairs
 
 __all__ = ["evaluate"]
 
@@ -27,6 +30,7 @@ class What(str, Enum):
 
     segmenter = "segmenter"
     fit = "fit"
+    repose = "repose"
 
 
 class Crops(str, Enum):
@@ -46,8 +50,9 @@ class Detections(str, Enum):
 
 
 _WHAT = typer.Argument(
-    metavar="segmenter|fit",
-    help="segmenter: picture to body parts. fit: bodies, of hpc fit, of a network alone or of fit files.",
+    metavar="segmenter|fit|repose",
+    help="segmenter: picture to body parts. fit: bodies, of hpc fit, of a network alone or of fit files. repose: "
+    "pictures of pairs, of a network, of the mesh and of the input copied.",
     show_default=False,
 )
 _DATA = typer.Option("--data", metavar="CACHE", help="Dataset cache of hpc preprocess. Needed.", show_default=False)
@@ -56,7 +61,7 @@ _SPLIT = typer.Option("--split", metavar="NAME", help="Split to judge by. Defaul
 _SEEN = typer.Option(
     "--seen", metavar="SHARE", min=0, max=1, help="Judge by people of whom that share of the joints is in sight."
 )
-_LIMIT = typer.Option("--limit", metavar="N", min=1, help="People at most, spread evenly. Default: all.")
+_LIMIT = typer.Option("--limit", metavar="N", min=1, help="People or pairs at most, spread evenly. Default: all.")
 _WEIGHTS = typer.Option("--weights", metavar="FILE|RUN", help="What is judged. Default: the shipped weights.")
 _SEGMENTER = typer.Option("--segmenter", metavar="FILE|RUN", help="For networks of body parts. Default: shipped.")
 _METHOD = typer.Option("--method", help="With fit: how bodies are fitted to the pictures, as in hpc fit.")
@@ -73,34 +78,64 @@ _PREDICTIONS = typer.Option(
 )
 _ABLATION = typer.Option(
     "--ablation",
-    metavar="inputs|segmenters|losses|supervision",
-    help="With fit: train and print one of the paper's tables. Default: none.",
+    metavar="NAME",
+    help="Train and print one of the papers' tables. With fit: inputs, segmenters, losses or supervision; with repose: "
+    "warping. Default: none.",
 )
 _PRESET = typer.Option("--preset", metavar="ablation|paper", help="With --ablation: minutes a training, or days.")
-_SEEDS = typer.Option("--seeds", metavar="N", min=1, help="With --ablation: trainings of each network.")
+_PERCEPTUAL = typer.Option(
+    "--perceptual",
+    metavar="FILE|RUN",
+    help="With repose: judge by features of this network too, VGG-19 or a segmenter of hpc train. Default: by pixels.",
+)
+_LPIPS = typer.Option("--lpips", help="With repose: LPIPS, from hpc weights fetch imagenet-alexnet lpips-alex.")
+_POSE = typer.Option(
+    "--pose/--no-pose", help="With repose: judge the pose by our own fit, which takes most of the time."
+)
+_SEEDS = typer.Option(
+    "--seeds", metavar="N", min=1, help="With --ablation: trainings of each network. Default: 1, of warping 2."
+)
 _OUT = typer.Option("--out", metavar="FOLDER", help="Folder for report.md, report.json and pictures.")
 _PICTURES_ONLY = "is for fits to pictures"
+_OF_REPOSE = {"perceptual": "--perceptual", "lpips": "--lpips", "pose": "--pose"}
+
+
+@dataclass(frozen=True)
+class JudgedFlags:
+    """Who is judged: the options that all models share, as one parameter."""
+
+    data: Annotated[Path | None, _DATA] = None
+    protocol: Annotated[str | None, _PROTOCOL] = None
+    split: Annotated[str | None, _SPLIT] = None
+    seen: Annotated[float, _SEEN] = 0.4
+    limit: Annotated[int | None, _LIMIT] = None
+    body: Body = "default"
+
+
+@dataclass(frozen=True)
+class ReposeFlags:
+    """How reposed pictures are judged, as one parameter."""
+
+    perceptual: Annotated[str | None, _PERCEPTUAL] = None
+    lpips: Annotated[bool, _LPIPS] = False
+    pose: Annotated[bool, _POSE] = True
 
 
 @command()
 def evaluate(
     session: Session,
     what: Annotated[What, _WHAT],
-    data: Annotated[Path | None, _DATA] = None,
-    protocol: Annotated[str | None, _PROTOCOL] = None,
-    split: Annotated[str | None, _SPLIT] = None,
-    seen: Annotated[float, _SEEN] = 0.4,
-    limit: Annotated[int | None, _LIMIT] = None,
+    whom: JudgedFlags,
+    pictures: ReposeFlags,
     weights: Annotated[str | None, _WEIGHTS] = None,
     segmenter: Annotated[str | None, _SEGMENTER] = None,
     method: Annotated[Method, _METHOD] = Method.auto,
     detector: Annotated[Detections, _DETECTOR] = Detections.stored,
     crops: Annotated[Crops | None, _CROPS] = None,
     predictions: Annotated[Path | None, _PREDICTIONS] = None,
-    body: Body = "default",
     ablation: Annotated[str | None, _ABLATION] = None,
     variant: Annotated[str, _PRESET] = "ablation",
-    seeds: Annotated[int, _SEEDS] = 1,
+    seeds: Annotated[int | None, _SEEDS] = None,
     out: Annotated[Path, _OUT] = Path("hpc-out/evaluate"),
     device: Device = "auto",
     batch_size: BatchSize = None,
@@ -111,42 +146,138 @@ def evaluate(
     Prints tables, with the paper's figures beside ours where it has them, and writes a report with pictures: some of
     each quartile of the errors, and the worst. An interrupted ablation goes on with the same command.
     """
-    if data is None:
+    if whom.data is None:
         raise UsageError("--data", "is missing", expected="a dataset cache of hpc preprocess")
     _check(session, what, crops, predictions, ablation)
     use_threads(threads)
 
     from humanpose_cli.evaluation.report import write_report
-    from humanpose_cli.pipelines import evaluate as judging
-    from humanpose_cli.pipelines.body_networks import NetworkOptions
-    from humanpose_cli.pipelines.fit import FitOptions
 
-    whom = judging.Whom(data, protocol or "", split or "", seen, limit or 0, body)
-    watch = judging.Watch(
-        lambda done, total, of: session.reporter.step(done, total, of), lambda: session.stop.requested
-    )
     on, started = resolve_device(device), time.monotonic()
-    network = NetworkOptions(weights or "", segmenter or "")
     session.stop.grace, session.stop.hard_limit = 15.0, 25.0  # as a training
     session.reporter.start(1)
     session.reporter.item_started(ablation or what.value)
     try:
         with session.stop.item():
-            if what is What.segmenter:
-                report = judging.evaluate_segmenter(whom, weights or "", on, watch, batch_size=batch_size or 16)
-            elif ablation is not None:
-                report = judging.evaluate_ablation(ablation, whom, variant, on, out, watch, seeds=seeds)
-            elif predictions is not None:
-                report = judging.evaluate_predictions(whom, predictions, body, watch)
-            elif crops is not None:
-                report = judging.evaluate_crops(whom, network, crops.value, on, out, batch_size=batch_size or 32)
+            if what is What.repose:
+                reposing = _Reposing(session, whom, pictures, weights or "", on, out)
+                report = reposing.report() if ablation is None else reposing.ablation_report(variant, seeds or 2)
             else:
-                options = FitOptions(body, method=method.value, network=network)
-                report = judging.evaluate_fits(whom, options, on, watch, detections=detector.value, threads=threads)
+                given = weights or "", segmenter or ""
+                bodies = _Bodies(session, whom, *given, on, batch_size, threads, out, method, detector)
+                if what is What.segmenter:
+                    report = bodies.segmenter_report()
+                elif ablation is not None:
+                    report = bodies.ablation_report(ablation, variant, seeds or 1)
+                else:
+                    report = bodies.fit_report(crops, predictions)
             written = write_report(report, out)
     finally:
         session.reporter.finish()
     return _result(report, tuple(str(path) for path in written), time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class _Bodies:
+    """What is judged of segmenters and bodies."""
+
+    session: Session
+    flags: JudgedFlags
+    weights: str
+    segmenter: str
+    device: str
+    batch_size: int | None
+    threads: int | None
+    out: Path
+    method: Method
+    detector: Detections
+
+    @property
+    def whom(self) -> Whom:
+        from humanpose_cli.pipelines.evaluate import Whom
+
+        flags = self.flags
+        assert flags.data is not None
+        return Whom(
+            flags.data, flags.protocol or "", flags.split or "", flags.seen, limit=flags.limit or 0, body=flags.body
+        )
+
+    @property
+    def watch(self) -> Watch:
+        return _watch(self.session)
+
+    def segmenter_report(self) -> Report:
+        from humanpose_cli.pipelines.evaluate import evaluate_segmenter
+
+        return evaluate_segmenter(self.whom, self.weights, self.device, self.watch, batch_size=self.batch_size or 16)
+
+    def ablation_report(self, name: str, preset: str, seeds: int) -> Report:
+        from humanpose_cli.pipelines.evaluate import evaluate_ablation
+
+        return evaluate_ablation(name, self.whom, preset, self.device, self.out, self.watch, seeds=seeds)
+
+    def fit_report(self, crops: Crops | None, predictions: Path | None) -> Report:
+        from humanpose_cli.pipelines import evaluate as judging
+        from humanpose_cli.pipelines.body_networks import NetworkOptions
+        from humanpose_cli.pipelines.fit import FitOptions
+
+        network = NetworkOptions(self.weights, self.segmenter)
+        if predictions is not None:
+            return judging.evaluate_predictions(self.whom, predictions, self.flags.body, self.watch)
+        if crops is not None:
+            return judging.evaluate_crops(
+                self.whom, network, crops.value, self.device, self.out, batch_size=self.batch_size or 32
+            )
+        options = FitOptions(self.flags.body, method=self.method.value, network=network)
+        return judging.evaluate_fits(
+            self.whom, options, self.device, self.watch, detections=self.detector.value, threads=self.threads
+        )
+
+
+@dataclass(frozen=True)
+class _Reposing:
+    """What is judged of reposed pictures."""
+
+    session: Session
+    flags: JudgedFlags
+    pictures: ReposeFlags
+    weights: str
+    device: str
+    out: Path
+
+    @property
+    def which(self) -> WhichPairs:
+        from humanpose_cli.pipelines.evaluate_reposing import WhichPairs
+
+        flags = self.flags
+        assert flags.data is not None
+        return WhichPairs(flags.data, flags.protocol or "", flags.split or "", flags.limit or 0, flags.body)
+
+    def report(self) -> Report:
+        from humanpose_cli.pipelines.evaluate_reposing import evaluate_reposing
+
+        return evaluate_reposing(
+            self.which,
+            self.weights,
+            self.device,
+            _watch(self.session),
+            perceptual=self.pictures.perceptual or "",
+            lpips=("imagenet-alexnet", "lpips-alex") if self.pictures.lpips else None,
+            pose=self.pictures.pose,
+        )
+
+    def ablation_report(self, preset: str, seeds: int) -> Report:
+        from humanpose_cli.pipelines.evaluate_reposing import evaluate_warping
+
+        return evaluate_warping(
+            self.which, preset, self.device, self.out, _watch(self.session), seeds=seeds, pose=self.pictures.pose
+        )
+
+
+def _watch(session: Session) -> Watch:
+    from humanpose_cli.pipelines.evaluate import Watch
+
+    return Watch(session.reporter.step, lambda: session.stop.requested)
 
 
 def _check(session: Session, what: What, crops: Crops | None, predictions: Path | None, ablation: str | None) -> None:
@@ -155,10 +286,14 @@ def _check(session: Session, what: What, crops: Crops | None, predictions: Path 
     given = [name for name, value in chosen.items() if value is not None]
     if len(given) > 1:
         raise UsageError(given[1], f"cannot be given together with {given[0]}")
-    if what is What.segmenter and given:
+    if (what is What.segmenter and given) or (what is What.repose and given not in ([], ["--ablation"])):
         raise UsageError(given[0], "is for fit", remedy="hpc evaluate fit")
+    if what is What.repose and ablation not in (None, "warping"):
+        raise UsageError("--ablation", "is not known", expected="warping", got=str(ablation))
+    for name in sorted(_OF_REPOSE.keys() & session.given) if what is not What.repose else ():
+        raise UsageError(_OF_REPOSE[name], "is for repose", remedy="hpc evaluate repose")
     others = {"method", "detector"} & session.given
-    if others and (given or what is What.segmenter):
+    if others and (given or what is not What.fit):
         raise UsageError(f"--{min(others)}", _PICTURES_ONLY, remedy="leave it out")
     if ablation is None and {"variant", "seeds"} & session.given:
         raise UsageError("--preset" if "variant" in session.given else "--seeds", "is for --ablation")

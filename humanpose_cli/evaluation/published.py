@@ -10,6 +10,8 @@ __all__ = [
     "NBF_SEGMENTERS",
     "NBF_SEGMENTER_IOU",
     "NBF_SUPERVISION",
+    "WARP3D_ABLATION",
+    "WARP3D_PRIOR",
 ]
 
 NBF_INPUTS: dict[str, tuple[float, float]] = {
@@ -81,3 +83,34 @@ NBF_H36M: dict[str, tuple[float, float | None]] = {
     "Neural Body Fitting": (59.9, 52.3),
 }
 """Table 6: the same on Human3.6M."""
+
+WARP3D_ABLATION: dict[tuple[str, str], tuple[float, float, float]] = {
+    ("2d", "2d"): (0.872, 0.566, 0.698),
+    ("2d", "3d"): (0.875, 0.578, 0.749),
+    ("3d", "2d"): (0.877, 0.607, 0.749),
+    ("3d", "3d"): (0.883, 0.626, 0.777),
+}
+"""Table 1 of the reposing paper: (warping, target pose) → SSIM, SSIM_fg, pose AUC on iPER."""
+
+WARP3D_PRIOR: dict[str, dict[str, tuple[float, float | None]]] = {
+    "iper": {
+        "PG2, Ma et al.": (0.854, 0.135),
+        "SHUP, Balakrishnan et al.": (0.823, 0.099),
+        "DSC, Siarohin et al.": (0.829, 0.129),
+        "LWB, Liu et al.": (0.840, 0.087),
+        "Knoche et al.": (0.883, 0.081),
+    },
+    "deepfashion": {
+        "PG2, Ma et al.": (0.762, None),
+        "DSC, Siarohin et al.": (0.756, None),
+        "SGW, Dong et al.": (0.793, None),
+        "UPIS, Pumarola et al.": (0.747, None),
+        "VUNET, Esser et al.": (0.786, 0.196),
+        "BodyROI7, Ma et al.": (0.614, None),
+        "DPT, Neverova et al.": (0.796, None),
+        "CTI, Grigorev et al.": (0.791, 0.169),
+        "Li et al.": (0.778, None),
+        "Knoche et al.": (0.800, 0.186),
+    },
+}
+"""Table 2: data set → method → SSIM, LPIPS."""

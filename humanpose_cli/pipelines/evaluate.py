@@ -42,6 +42,7 @@ __all__ = [
     "evaluate_fits",
     "evaluate_predictions",
     "evaluate_segmenter",
+    "weights_facts",
 ]
 
 Detections = Literal["stored", "auto", "thorough", "fast"]
@@ -112,7 +113,7 @@ def evaluate_segmenter(whom: Whom, weights: str, device: str, watch: Watch, *, b
     unguided = judge_segmenter(people, segmenter, guided=False, **told) if segmenter.options.guided else None
     if judged is None or (segmenter.options.guided and unguided is None):
         raise InterruptedRun(_SIGTERM)
-    facts = {**whom.facts(protocol, split), **_weights_facts("weights", path)}
+    facts = {**whom.facts(protocol, split), **weights_facts("weights", path)}
     return segmenter_report(people, segmenter, judged, facts, unguided)
 
 
@@ -166,7 +167,7 @@ def evaluate_crops(
     network = load_nbf(path, segmenter=segmenter, body=whom.body, device=device)
     people = whom.people(*crop_needs(network, source))
     judged = judge_crops(people, network, source, batch_size=batch_size)
-    facts = {**whom.facts(people.protocol, people.split), "parts from": source, **_weights_facts("weights", path)}
+    facts = {**whom.facts(people.protocol, people.split), "parts from": source, **weights_facts("weights", path)}
     return crops_report(people, judged, facts, folder)
 
 
@@ -196,7 +197,8 @@ def evaluate_ablation(
     return Report(f"Ablation: {name}", facts, {}, found.tables, plots=found.plots)
 
 
-def _weights_facts(name: str, path: Path) -> dict[str, Any]:
+def weights_facts(name: str, path: Path) -> dict[str, Any]:
+    """What a report says about weights."""
     header = read_header(path)
     steps = header.training.get("steps", "?")
     return {name: f"{header.model}, {steps} steps, SHA-256 {digest_of(path)[:16]}"}

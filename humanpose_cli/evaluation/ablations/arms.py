@@ -25,6 +25,7 @@ from humanpose_cli.training.recipes.nbf import NbfRecipe
 from humanpose_cli.training.recipes.nbf_examples import Memory
 from humanpose_cli.training.recipes.nbf_options import NbfTraining
 from humanpose_cli.training.recipes.segmenter import SegmenterRecipe, SegmenterTraining
+from humanpose_cli.training.recipes.warp3d import Warp3dRecipe, Warp3dTraining
 from humanpose_cli.training.trainer import BEST, train
 
 __all__ = ["Trainings"]
@@ -68,6 +69,14 @@ class Trainings:
             paths += self._train(
                 name, options, seeded, lambda seed: NbfRecipe(self.data, options, seed=seed, memory=memory)
             )
+        return paths
+
+    def reposing(self, name: str, options: Warp3dTraining, loop: TrainOptions) -> list[Path]:
+        """Weights of a reposing network trained from each seed."""
+        paths = []
+        for seed in range(self.seeds):
+            seeded = replace(loop, seed=loop.seed + seed)
+            paths += self._train(name, options, seeded, lambda seed: Warp3dRecipe(self.data, options, seed=seed))
         return paths
 
     def judged(

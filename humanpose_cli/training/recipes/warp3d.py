@@ -35,8 +35,9 @@ from humanpose_cli.training.recipe import Phase, Recipe, moved
 from humanpose_cli.training.recipes.warp3d_pairs import PairCrops, Pairs, drawn_pairs, listed_pairs
 from humanpose_cli.training.recipes.warp3d_sheet import pair_sheet
 
-__all__ = ["WARP3D_PRESETS", "Warp3dRecipe", "Warp3dTraining", "warp3d_training"]
+__all__ = ["WARP3D_PRESETS", "PairKind", "Warp3dRecipe", "Warp3dTraining", "pairs_of", "warp3d_training"]
 
+PairKind = Literal["auto", "listed", "drawn"]
 _SHOWN = 8
 
 
@@ -65,7 +66,7 @@ class Warp3dTraining:
     augmentation: Augmentation = WARP3D_AUGMENTATION
     learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
-    pairs: Literal["auto", "listed", "drawn"] = "auto"
+    pairs: PairKind = "auto"
     protocol: str = ""
     splits: tuple[str, str] = ("train", "validation")
     validation: int = 128
@@ -209,24 +210,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
     # Data
 
     def _pairs(self, split: str) -> Pairs:
-        cache, protocol = self.cache, self._protocol
-        listed = split in cache.pair_splits.get(protocol, ())
-        rows = cache.rows(protocol, split) if split in cache.splits.get(protocol, ()) else None
-        kind = self.options.pairs
-        if kind == "auto":
-            large = rows is not None and _largest_group(cache, rows) > 2
-            kind = "drawn" if rows is not None and (large or not listed) else "listed"
-        if (kind == "listed" and not listed) or (kind == "drawn" and rows is None):
-            known = ", ".join(f"{p}/{s}" for p, names in cache.splits.items() for s in names) or "none"
-            raise InputError(cache.path, f"has no pairs of {protocol or 'a protocol'}/{split}", expected=known)
-        pairs = listed_pairs(cache, protocol, split) if kind == "listed" or rows is None else drawn_pairs(cache, rows)
-        if not len(pairs):
-            raise InputError(
-                cache.path,
-                f"has no pair of pictures of one person in {protocol}/{split}",
-                remedy="make it with pairs or clips: hpc preprocess synthetic --pairs, or of a source that has them",
-            )
-        return pairs
+        return pairs_of(self.cache, self._protocol, split, self.options.pairs)
 
     @property
     def _protocol(self) -> str:
@@ -262,6 +246,28 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             "ssim": ssim(a, b),
             **{name: torch.where(known, values, float("nan")) for name, values in by_mask.items()},
         }
+
+
+def pairs_of(cache: Cache, protocol: str, split: str, kind: PairKind = "auto") -> Pairs:
+    """The pairs of a split: "listed" by the protocol, "drawn" from the pictures that belong together, or "auto", which
+    draws where groups have more than two pictures or none are listed. InputError where there are none.
+    """
+    listed = split in cache.pair_splits.get(protocol, ())
+    rows = cache.rows(protocol, split) if split in cache.splits.get(protocol, ()) else None
+    if kind == "auto":
+        large = rows is not None and _largest_group(cache, rows) > 2
+        kind = "drawn" if rows is not None and (large or not listed) else "listed"
+    if (kind == "listed" and not listed) or (kind == "drawn" and rows is None):
+        known = ", ".join(f"{p}/{s}" for p, names in cache.splits.items() for s in names) or "none"
+        raise InputError(cache.path, f"has no pairs of {protocol or 'a protocol'}/{split}", expected=known)
+    pairs = listed_pairs(cache, protocol, split) if kind == "listed" or rows is None else drawn_pairs(cache, rows)
+    if not len(pairs):
+        raise InputError(
+            cache.path,
+            f"has no pair of pictures of one person in {protocol}/{split}",
+            remedy="make it with pairs or clips: hpc preprocess synthetic --pairs, or of a source that has them",
+        )
+    return pairs
 
 
 def _largest_group(cache: Cache, rows: NDArray[np.int64]) -> int:

@@ -145,7 +145,14 @@ class PairCrops:
         self.pairs, self.size, self.augmentation = pairs, size, augmentation
 
     def __call__(self, number: int, random: np.random.Generator) -> dict[str, NDArray[Any]]:
-        first, second = self._crops(*self.pairs.examples(number, random), random)
+        return self.arrays(*self.crops(number, random), random)
+
+    def crops(self, number: int, random: np.random.Generator) -> tuple[Example, Example]:
+        """Both pictures of a pair, cut out alike."""
+        return self._crops(*self.pairs.examples(number, random), random)
+
+    def arrays(self, first: Example, second: Example, random: np.random.Generator) -> dict[str, NDArray[Any]]:
+        """The arrays of two crops."""
         both = self._recoloured(np.concatenate((first.image, second.image)), random)
         made: dict[str, NDArray[Any]] = {"input": both[: self.size], "target": both[self.size :]}
         for name, crop in (("source", first), ("target", second)):

@@ -1,0 +1,195 @@
+"""Judging reposed pictures: how like the true ones they are, and whether the person stands as asked.
+
+The Inception Score is left out on purpose; `metrics.images` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.conventions import REPOSING19, SMPL24
+from humanpose_cli.data.loading.example import Example
+from humanpose_cli.errors import InputError
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground
+from humanpose_cli.reposing.inpainting import inpaint
+from humanpose_cli.reposing.mesh import FittedPerson, MeshReposer
+from humanpose_cli.reposing.warp3d.inference import Warp3d, to_network
+from humanpose_cli.reposing.warp3d.volume_frame import frame_of_example
+from humanpose_cli.training.recipes.warp3d_pairs import PairCrops
+
+__all__ = [
+    "AUC_MILLIMETRES",
+    "Drawn",
+    "JudgedReposing",
+    "Method",
+    "copying",
+    "judge_reposing",
+    "meshing",
+    "pose_auc_3d",
+    "warping",
+]
+
+AUC_MILLIMETRES = np.arange(0, 151, 5)
+"""Thresholds of the pose AUC: 0 to 150 mm in steps of 5."""
+
+_PELVIS = REPOSING19.index("pelvis")
+
+
+class Drawn(NamedTuple):
+    """A reposed crop (S, S, 3) uint8, and where the person is in it (S, S) 0…1."""
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.floating]
+
+
+Method = Callable[[Example, Example], Drawn]
+"""(input crop, target crop, of which only the pose may be used) → what is drawn."""
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""Pictures (1, 3, S, S) of −1 to 1, made and true → a scalar."""
+
+JointEstimator = Callable[[NDArray[np.uint8], NDArray[np.floating]], NDArray[np.floating] | None]
+"""(crop (S, S, 3) uint8, the person's box (4,) there) → joints (19, 3) metres, or None where nobody is seen."""
+
+
+@dataclass(frozen=True)
+class JudgedReposing:
+    """N pairs: method → name of the metric → (N,), NaN where it is not known. numbers (N,) of the pairs."""
+
+    numbers: NDArray[np.int64]
+    values: Mapping[str, Mapping[str, NDArray[np.float64]]]
+
+
+def copying(first: Example, second: Example) -> Drawn:
+    """The input as it is: what every method must beat."""
+    return Drawn(first.image, _mask_of(first))
+
+
+def warping(network: Warp3d) -> Method:
+    """A trained generator."""
+
+    def draw(first: Example, second: Example) -> Drawn:
+        made = network.repose(first.image, frame_of_example(first), frame_of_example(second))
+        return Drawn(made.image, made.mask)
+
+    return draw
+
+
+def meshing(body: RiggedBody) -> Method:
+    """The photograph wrapped round the labelled body, which is posed as the target's: the mesh method without errors of
+    a fit. InputError for people without body parameters.
+    """
+
+    def draw(first: Example, second: Example) -> Drawn:
+        before, after = (_fitted(example) for example in (first, second))
+        reposer = MeshReposer(first.image, _mask_of(first), before, body, background="transparent")
+        rotations = axis_angle_to_matrix(torch.from_numpy(np.array(after.poses, np.float32)).view(len(SMPL24), 3))
+        drawn = reposer.render(rotations, torch.from_numpy(np.array(after.trans, np.float32))).image
+        plate = inpaint(first.image, reposer.hole, np.zeros_like(reposer.hole), reposer.options.inpainting)
+        alpha = drawn[..., 3:].astype(np.float32) / 255
+        mixed = drawn[..., :3] * alpha + plate * (1 - alpha)
+        return Drawn(np.rint(mixed).astype(np.uint8), alpha[..., 0])
+
+    return draw
+
+
+def judge_reposing(
+    crops: PairCrops,
+    numbers: Sequence[int],
+    methods: Mapping[str, Method],
+    *,
+    distances: Mapping[str, Distance] | None = None,
+    joints: JointEstimator | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> JudgedReposing | None:
+    """Every method on every pair; None where `stop` said so.
+
+    distances  name → how far pictures are apart as a network sees them
+    joints     who tells the pose of a picture, for the pose AUC
+    """
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
+    for done, number in enumerate(numbers, 1):
+        # One draw for each pair: the same target for every method and every run.
+        first, second = crops.crops(number, np.random.default_rng(number))
+        true_joints = None if joints is None else joints(second.image, _box_of(second))
+        for name, method in methods.items():
+            drawn = method(first, second)
+            found = _alike(drawn, second, distances or {})
+            if joints is not None:
+                found["pose_auc"] = _pose_auc(joints(drawn.image, _box_of(second)), true_joints)
+            rows[name].append(found)
+        on_step(done, len(numbers))
+        if stop():
+            return None
+    values = {
+        name: {key: np.array([row[key] for row in its]) for key in (its[0] if its else {})}
+        for name, its in rows.items()
+    }
+    return JudgedReposing(np.asarray(numbers, np.int64), values)
+
+
+def pose_auc_3d(found: NDArray[np.floating], true: NDArray[np.floating]) -> float:
+    """Area under the curve of correct keypoints, joints (19, 3) metres twice, pelvis on pelvis, over AUC_MILLIMETRES.
+
+    The mean over the thresholds of the share of joints that are as near or nearer, as public code takes it.
+    """
+    apart = 1e3 * np.linalg.norm((found - found[_PELVIS]) - (true - true[_PELVIS]), axis=-1)
+    return float((apart[None] <= AUC_MILLIMETRES[:, None] + 1e-6).mean())  # rounding is no error
+
+
+def _pose_auc(found: NDArray[np.floating] | None, true: NDArray[np.floating] | None) -> float:
+    """0 for a picture in which nobody is seen; NaN where the true one shows nobody either."""
+    if true is None:
+        return float("nan")
+    return 0.0 if found is None else pose_auc_3d(found, true)
+
+
+def _alike(drawn: Drawn, second: Example, distances: Mapping[str, Distance]) -> dict[str, float]:
+    made, true = (to_network(torch.from_numpy(np.ascontiguousarray(p))[None]) for p in (drawn.image, second.image))
+    a, b = made / 2 + 0.5, true / 2 + 0.5
+    mask = torch.from_numpy((_mask_of(second) > 0.5).astype(np.float32))[None, None]
+    seen = torch.from_numpy(np.asarray(drawn.mask, np.float32))[None, None]
+    inside = float(mask.sum())
+    found = {
+        "ssim": float(ssim(a, b)),
+        "ssim_fg": float(ssim_foreground(a, b, mask)) if inside else float("nan"),
+        "l1_fg": float(((a - b).abs().mean(1, keepdim=True) * mask).sum() / inside) if inside else float("nan"),
+        "mask_iou": float(mask_iou(seen, mask)) if inside else float("nan"),
+    }
+    with torch.no_grad():
+        return {**found, **{name: float(distance(made, true)) for name, distance in distances.items()}}
+
+
+def _mask_of(example: Example) -> NDArray[np.float32]:
+    """(S, S) 0…1; all of it where it is not known."""
+    if example.mask is None:
+        return np.ones(example.image.shape[:2], np.float32)
+    return example.mask.astype(np.float32) / np.float32(255)
+
+
+def _box_of(example: Example) -> NDArray[np.floating]:
+    """The person's box in the crop, within it."""
+    size = example.image.shape[0]
+    box = example.person.box
+    return np.array([0, 0, size, size], float) if box is None else np.clip(np.asarray(box, float), 0, size)
+
+
+def _fitted(example: Example) -> FittedPerson:
+    person = example.person
+    if person.poses is None or person.betas is None or person.trans is None:
+        raise InputError(
+            example.name,
+            "has nobody with body parameters",
+            remedy="make its cache from a source that gives or fits them",
+        )
+    return FittedPerson(person.poses, person.betas, person.trans, example.focal, example.principal_point)

@@ -1,0 +1,67 @@
+"""Reports on reposed pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.evaluation.published import WARP3D_PRIOR
+from humanpose_cli.evaluation.report import Report
+from humanpose_cli.evaluation.reposing import JudgedReposing, Method
+from humanpose_cli.evaluation.statistics import paired_difference, summarise
+from humanpose_cli.evaluation.tables import Cell, Table
+from humanpose_cli.training.recipes.warp3d_pairs import PairCrops
+
+__all__ = ["reposing_report", "side_by_side"]
+
+_SHOWN, _SIDE = 8, 160
+_LOW_IS_GOOD = ("lpips", "perceptual", "l1_fg")
+
+
+def reposing_report(
+    crops: PairCrops, judged: JudgedReposing, methods: Mapping[str, Method], facts: Mapping[str, Any]
+) -> Report:
+    """A table of all methods, paired differences to the first, prior work where the data set is the same, pictures."""
+    names = list(judged.values)
+    metrics = list(judged.values[names[0]])
+    rows: list[list[Cell]] = []
+    for name in names:
+        rows.append([name, *(float(summarise(judged.values[name][metric]).value) for metric in metrics)])
+    notes = ["ssim_fg, l1_fg and mask_iou look where the true picture shows the person."]
+    for name in names[1:]:
+        for metric in metrics:
+            apart = paired_difference(judged.values[name][metric], judged.values[names[0]][metric])
+            notes.append(f"{name} − {names[0]}, {metric}: {apart.value:+.3f} ({apart.low:+.3f} to {apart.high:+.3f}).")
+    tables = [Table("methods", "Methods", ("method", *metrics), rows, 3, notes)]
+    source = crops.pairs.cache.header.source
+    if source in WARP3D_PRIOR:
+        prior: list[list[Cell]] = [[name, *values] for name, values in WARP3D_PRIOR[source].items()]
+        for name in names:
+            its = judged.values[name]
+            lpips: Cell = float(np.nanmean(its["lpips"])) if "lpips" in its else None
+            prior.append([f"{name}, here", float(np.nanmean(its["ssim"])), lpips])
+        tables.append(Table("prior", "Table 2: prior work on this data set", ("method", "SSIM", "LPIPS"), prior, 3))
+    best = {metric: summarise(judged.values[names[-1]][metric]) for metric in metrics}
+    sheet = side_by_side(crops, judged, methods)
+    words = f"Input, target, {', '.join(names)}"
+    return Report(
+        "Reposed pictures", {**facts, "pairs": len(judged.numbers)}, best, tables, {"pairs.jpg": (sheet, words)}
+    )
+
+
+def side_by_side(crops: PairCrops, judged: JudgedReposing, methods: Mapping[str, Method]) -> NDArray[np.uint8]:
+    """A row for each of some pairs, spread over the quality of the last method: input, target, every method."""
+    quality = judged.values[list(judged.values)[-1]]["ssim"]
+    order = np.argsort(np.nan_to_num(quality), kind="stable")
+    chosen = order[np.linspace(0, len(order) - 1, min(_SHOWN, len(order))).round().astype(int)]
+    rows = []
+    for place in chosen:
+        number = int(judged.numbers[place])
+        first, second = crops.crops(number, np.random.default_rng(number))
+        pictures = [first.image, second.image, *(method(first, second).image for method in methods.values())]
+        rows.append(np.concatenate([cv2.resize(p, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA) for p in pictures], 1))
+    return np.concatenate(rows)

@@ -1,0 +1,222 @@
+"""How good reposed pictures are on a cache of pairs or clips, as a report; and the ablation of the reposing paper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.bodies.registry import body_by_name
+from humanpose_cli.conventions import REPOSING19, SMPL24
+from humanpose_cli.data.cache.cache import open_cache
+from humanpose_cli.detection.given import people_in_boxes
+from humanpose_cli.detection.models import ModelPool, default_threads
+from humanpose_cli.detection.person import DetectedPerson
+from humanpose_cli.errors import InputError, InterruptedRun, UsageError
+from humanpose_cli.evaluation.ablations.arms import Trainings
+from humanpose_cli.evaluation.ablations.warp3d import WarpingArms, warping_table
+from humanpose_cli.evaluation.people import held_out_split
+from humanpose_cli.evaluation.report import Report
+from humanpose_cli.evaluation.reposing import Distance, Method, copying, judge_reposing, meshing, warping
+from humanpose_cli.evaluation.reposing_report import reposing_report
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.atomic import ensure_folder
+from humanpose_cli.io.input_items import Frame
+from humanpose_cli.metrics.lpips import Lpips
+from humanpose_cli.networks.registry import find_weights
+from humanpose_cli.pipelines.evaluate import Watch, weights_facts
+from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
+from humanpose_cli.reposing.warp3d.inference import load_warp3d
+from humanpose_cli.training.perceptual import perceptual_loss
+from humanpose_cli.training.recipes.warp3d import WARP3D_PRESETS, pairs_of
+from humanpose_cli.training.recipes.warp3d_pairs import PairCrops
+
+__all__ = ["FittedJoints", "WhichPairs", "evaluate_reposing", "evaluate_warping"]
+
+_SIGTERM = 15
+_LEAST_SIDE = 256  # pixels that the detector is given
+_SEEN = 0.3
+_USUAL_SIZE = 256
+_LISTED = ("three-frames", "random-pairs", "pairs")
+
+
+@dataclass(frozen=True)
+class WhichPairs:
+    """Which pairs are judged.
+
+    data      cache of pairs or clips; protocol and split of it, "" for the usual ones
+    limit     pairs at most, spread evenly; 0 for all
+    body      of the labels, for the mesh method: "default" or "smpl:FILE"
+    """
+
+    data: Path
+    protocol: str = ""
+    split: str = ""
+    limit: int = 0
+    body: str = "default"
+
+    def crops(self, size: int) -> tuple[PairCrops, list[int], dict[str, Any]]:
+        """Crops of `size` pixels, the numbers of the pairs to judge, and what a report says about them."""
+        cache = open_cache(self.data)
+        protocol, split = self._place()
+        pairs = pairs_of(cache, protocol, split)
+        count = min(len(pairs), self.limit or len(pairs))
+        numbers = np.linspace(0, len(pairs) - 1, count).round().astype(int).tolist()
+        header = cache.header
+        facts = {"data": f"{header.source}, digest {header.content_digest[:16]}", "split": f"{protocol}/{split}"}
+        return PairCrops(pairs, size), numbers, {**facts, "pixels": size}
+
+    def _place(self) -> tuple[str, str]:
+        cache = open_cache(self.data)
+        listed = [name for name in _LISTED if name in cache.pair_splits]
+        if self.protocol in cache.pair_splits or (not self.protocol and listed):
+            protocol = self.protocol or listed[0]
+            splits = cache.pair_splits[protocol]
+            split = self.split or next((name for name in ("test", "val", "validation") if name in splits), splits[0])
+            return protocol, split
+        return held_out_split(self.data, self.protocol, self.split)
+
+
+class FittedJoints:
+    """Joints of the person in a crop by our own fit: `JointEstimator`; a context manager.
+
+    options  of the fit
+    """
+
+    def __init__(self, options: FitOptions | None = None, device: str = "cpu", threads: int | None = None) -> None:
+        self._people = _OnePerson()
+        self._fitter = BodyFitter(options or FitOptions(people="largest"), people=self._people, device=device)
+        self._pool = ModelPool(threads or default_threads())
+
+    def __call__(self, image: NDArray[np.uint8], box: NDArray[np.floating]) -> NDArray[np.floating] | None:
+        """(19, 3) metres of REPOSING19; None where the detector sees nobody in the box."""
+        scale = max(1.0, _LEAST_SIDE / image.shape[0])
+        if scale > 1:
+            image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
+        size = image.shape[0]
+        corners = np.clip(np.asarray(box, float) * scale, 0, size)
+        if (corners[2:] - corners[:2] < 8).any():
+            return None
+        (person,) = people_in_boxes(self._pool, image, corners[None], 2)
+        if person.score < _SEEN:
+            return None
+        self._people.person = person
+        record = self._fitter.fit_picture(image).record
+        body = self._fitter.body
+        with torch.no_grad():
+            rotations = axis_angle_to_matrix(torch.from_numpy(record.poses[:1]).view(1, len(SMPL24), 3))
+            betas, trans = torch.from_numpy(record.betas[:1]), torch.from_numpy(record.trans[:1])
+            posed = body.pose(rotations, betas, trans, vertices=False)
+            return np.asarray(body.pose_landmarks(REPOSING19.name, posed, betas)[0].numpy(), np.float64)
+
+    def __enter__(self) -> FittedJoints:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._fitter.__exit__(kind, value, trace)
+
+
+class _OnePerson:
+    """A source of people that returns the one it was handed."""
+
+    person: DetectedPerson | None = None
+
+    def in_picture(self, frame: Frame) -> list[DetectedPerson]:
+        return [] if self.person is None else [self.person]
+
+    def start_sequence(self) -> None:
+        """Pictures alone."""
+
+    def in_next_frame(self, frame: Frame) -> list[DetectedPerson]:
+        return self.in_picture(frame)
+
+    def __enter__(self) -> _OnePerson:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+def evaluate_reposing(
+    which: WhichPairs,
+    weights: str,
+    device: str,
+    watch: Watch,
+    *,
+    perceptual: str = "",
+    lpips: tuple[str, str] | None = None,
+    pose: bool = True,
+) -> Report:
+    """Copying, the mesh and, where weights are given, the network, on the same pairs.
+
+    perceptual  file of `training.perceptual`: features of a network of one's own, never called LPIPS
+    lpips       names or files of torchvision's AlexNet and the authors' linear layers
+    pose        judge the pose by our own fit, which takes most of the time
+    """
+    network = load_warp3d(find_weights(weights), device) if weights else None
+    crops, numbers, facts = which.crops(network.config.size if network is not None else _USUAL_SIZE)
+    methods: dict[str, Method] = {"copy": copying}
+    if crops.pairs.cache.labels.get("people/poses", 0):
+        methods["mesh"] = meshing(body_by_name(which.body))
+    if network is not None:
+        methods["warp3d"] = warping(network)
+        facts |= weights_facts("weights", find_weights(weights))
+    distances: dict[str, Distance] = {}
+    if lpips is not None:
+        metric = Lpips("alex", *(find_weights(name) for name in lpips))
+        distances["lpips"] = metric
+        facts["lpips"] = metric.describe()
+    loss = perceptual_loss(str(find_weights(perceptual)) if perceptual else "")
+    distances["perceptual"] = loss
+    facts["perceptual"] = loss.describe()["kind"]
+    with FittedJoints(device=device) as joints:
+        judged = judge_reposing(
+            crops,
+            numbers,
+            methods,
+            distances=distances,
+            joints=joints if pose else None,
+            stop=watch.stop,
+            on_step=lambda done, total: watch.on_step(done, total, "pairs"),
+        )
+    if judged is None:
+        raise InterruptedRun(_SIGTERM)
+    return reposing_report(crops, judged, methods, facts)
+
+
+def evaluate_warping(
+    which: WhichPairs, preset: str, device: str, folder: Path, watch: Watch, *, seeds: int = 2, pose: bool = True
+) -> Report:
+    """Table 1, trained and judged anew; `folder/runs` keeps the trainings, finished or not."""
+    name = "tiny" if preset == "ablation" else preset
+    if name not in WARP3D_PRESETS:
+        raise UsageError("--preset", "is not known", expected=f"ablation, {', '.join(WARP3D_PRESETS)}", got=preset)
+    training, loop = WARP3D_PRESETS[name]
+    crops, numbers, facts = which.crops(training.generator.size)
+    if not numbers:
+        raise InputError(which.data, "has no pairs to judge by")
+    trainings = Trainings(
+        which.data,
+        ensure_folder(folder / "runs"),
+        torch.device(device),
+        seeds,
+        4 * seeds,
+        on_step=lambda number, of, run, done, total, words: watch.on_step(
+            done, total, f"steps of {run}, training {number} of {of}, {words}"
+        ),
+        stop=watch.stop,
+    )
+    with FittedJoints(device=device) as joints:
+        table = warping_table(trainings, WarpingArms(training, loop), crops, numbers, joints if pose else None)
+    told = {**facts, "pairs": len(numbers), "preset": name, "seeds": seeds}
+    return Report("Ablation: warping", told, {}, [table])

@@ -1,0 +1,139 @@
+"""Reposed pictures judged on painted people whose pairs are known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+
+from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.data.cache.building import build_cache
+from humanpose_cli.data.cache.cache import open_cache
+from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.evaluation.ablations.arms import Trainings
+from humanpose_cli.evaluation.ablations.warp3d import WarpingArms, warping_table
+from humanpose_cli.evaluation.published import WARP3D_ABLATION, WARP3D_PRIOR
+from humanpose_cli.evaluation.reposing import (
+    AUC_MILLIMETRES,
+    Drawn,
+    copying,
+    judge_reposing,
+    meshing,
+    pose_auc_3d,
+    warping,
+)
+from humanpose_cli.evaluation.reposing_report import reposing_report
+from humanpose_cli.networks.weights_file import WeightsHeader
+from humanpose_cli.reposing.warp3d.config import PRESETS, DiscriminatorConfig
+from humanpose_cli.reposing.warp3d.generator import Generator
+from humanpose_cli.reposing.warp3d.inference import Warp3d
+from humanpose_cli.training.options import TrainOptions
+from humanpose_cli.training.recipes.warp3d import Warp3dTraining, pairs_of
+from humanpose_cli.training.recipes.warp3d_pairs import PairCrops
+from tests.training.posed_people import PosedPeople
+
+CPU = torch.device("cpu")
+TINY = replace(
+    PRESETS["tiny"].generator, size=32, depth=8, channels=8, pose_channels=4, background_widths=(8, 8), units=(1, 1, 1)
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pairs") / "cache"
+    build_cache(PosedPeople(groups=12), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def crops(folder):
+    return PairCrops(pairs_of(open_cache(folder), "p", "validation"), 32)
+
+
+def test_the_truth_is_best_and_a_copy_is_worse(crops):
+    methods = {"copy": copying, "truth": lambda first, second: Drawn(second.image, second.mask / 255)}
+    judged = judge_reposing(crops, range(len(crops.pairs)), methods)
+    truth, copy = judged.values["truth"], judged.values["copy"]
+    for name, best in (("ssim", 1.0), ("ssim_fg", 1.0), ("mask_iou", 1.0), ("l1_fg", 0.0)):
+        np.testing.assert_allclose(truth[name], best, atol=1e-5)
+        assert np.abs(copy[name] - best).min() > 0.01
+    first, second = crops.crops(0, np.random.default_rng(0))
+    oracle = structural_similarity(
+        first.image,
+        second.image,
+        channel_axis=2,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=255,
+    )
+    assert copy["ssim"][0] == pytest.approx(oracle, abs=1e-3)
+
+
+def test_networks_are_judged_and_pictures_shown(crops):
+    torch.manual_seed(0)
+    network = Warp3d(Generator(TINY), WeightsHeader("warp3d"))
+    methods = {"copy": copying, "warp3d": warping(network)}
+    distances = {"perceptual": lambda made, true: (made - true).abs().mean()}
+    judged = judge_reposing(crops, [0, 1, 2], methods, distances=distances, joints=lambda image, box: np.zeros((19, 3)))
+    assert set(judged.values["warp3d"]) == {"ssim", "ssim_fg", "l1_fg", "mask_iou", "perceptual", "pose_auc"}
+    assert (judged.values["warp3d"]["pose_auc"] == 1).all()
+    report = reposing_report(crops, judged, methods, {})
+    assert [row[0] for row in report.tables[0].rows] == ["copy", "warp3d"]
+    assert report.metrics["ssim"].n == 3
+    assert report.pictures["pairs.jpg"][0].shape == (3 * 160, 4 * 160, 3)
+    assert any(note.startswith("warp3d − copy, ssim:") for note in report.tables[0].notes)
+    assert judge_reposing(crops, [0], methods, stop=lambda: True) is None
+
+
+def test_people_nobody_sees_have_no_auc(crops):
+    seen = []
+
+    def joints(image, box):
+        seen.append((image.shape, box))
+        return np.zeros((19, 3)) if len(seen) == 1 else None
+
+    judged = judge_reposing(crops, [0], {"copy": copying}, joints=joints)
+    assert judged.values["copy"]["pose_auc"].tolist() == [0.0]
+    assert all(((box >= 0) & (box <= 32)).all() for _, box in seen)
+    judged = judge_reposing(crops, [0], {"copy": copying}, joints=lambda image, box: None)
+    assert np.isnan(judged.values["copy"]["pose_auc"]).all()
+
+
+def test_the_auc_of_known_errors():
+    true = np.random.default_rng(0).normal(size=(19, 3))
+    assert pose_auc_3d(true + 5.0, true) == 1  # pelvis on pelvis
+    off = true.copy()
+    off[0, 0] += 0.0749  # one of 19 joints within 75 mm and more
+    expected = (18 + (AUC_MILLIMETRES >= 74.9).mean()) / 19
+    assert pose_auc_3d(off, true) == pytest.approx(expected)
+    everything = true.copy()
+    everything[:, 1] += np.where(np.arange(19) == 18, 0, 10.0)  # all but the pelvis
+    assert pose_auc_3d(everything, true) == pytest.approx(1 / 19)
+
+
+def test_the_mesh_needs_parameters(crops):
+    with pytest.raises(InputError, match="has nobody with body parameters"):
+        judge_reposing(crops, [0], {"mesh": meshing(default_body())})
+
+
+def test_the_ablation_trains_four_and_compares_pairs(folder, crops, tmp_path):
+    training = Warp3dTraining(TINY, DiscriminatorConfig(4, (8,), (1,)), adversarial_weight=0.0, validation=2)
+    loop = TrainOptions(epochs=1, batch_size=4, workers=0, validate_every=10_000)
+    trainings = Trainings(folder, tmp_path, CPU, seeds=2)
+    table = warping_table(trainings, WarpingArms(training, loop), crops, [0, 1, 2], None)
+    assert [tuple(row[:2]) for row in table.rows] == list(WARP3D_ABLATION)
+    assert len(list(tmp_path.iterdir())) == 8
+    assert all(0 < row[2] < 1 for row in table.rows)
+    assert [row[4] for row in table.rows] == [None] * 4  # no pose was judged
+    assert table.rows[3][5:] == [0.883, 0.626, 0.777]
+    assert any("ssim_fg" in note for note in table.notes)
+
+
+def test_pairs_that_are_not_there(folder):
+    with pytest.raises(InputError, match="has no pairs of p/exam"):
+        pairs_of(open_cache(folder), "p", "exam")
+    assert WARP3D_PRIOR["iper"]["Knoche et al."] == (0.883, 0.081)
+    with pytest.raises(UsageError, match="pose"):
+        replace(TINY, pose="4d")
