@@ -109,6 +109,18 @@ def _torchvision(name: str, about: str, file: str) -> WeightsEntry:
 
 _ENTRIES = (
     WeightsEntry(
+        "segmenter",
+        "a person's picture, and what the detector says, to 12 body parts",
+        "networks/data/segmenter.safetensors",
+        "71b49353308a2fc6684ba1a2a1d569b2a97fa171119c3d214eda5fd88230780a",
+    ),
+    WeightsEntry(
+        "nbf-parts",
+        "12 body parts to shape and pose",
+        "networks/data/nbf_parts.safetensors",
+        "67a1be45b1122d614da10473c8260a8c5a45986faf67366f9aa0ae27107d734e",
+    ),
+    WeightsEntry(
         "depth-correction",
         "corrects the detector's depth where no body network does",
         "optimisation/data/depth_correction.safetensors",

@@ -198,6 +198,8 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
         if augmented:
             changes = {"augmentation": o.augmentation, "unrendered": o.unrendered}
             more = {**changes, "variants": o.variants, "memory": self.memory}
+            if self.frozen is not None and o.variants:
+                more["look"] = self._look
         return BodyExamples(
             people,
             o.inputs,
@@ -208,6 +210,14 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
             segmenter=self._learned if o.source == "segmenter" else None,
             **more,
         )
+
+    @torch.no_grad()
+    def _look(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the regressor sees of one person, through the segmenter."""
+        assert self.frozen is not None
+        place = next(self.frozen.network.parameters()).device
+        probabilities = self.frozen.probabilities(torch.from_numpy(seen)[None].to(place)).float()
+        return np.asarray(segmented_input(probabilities, self.options.inputs)[0].cpu().numpy(), np.float32)
 
     def held_out_numbers(self) -> list[int]:
         """Which of `held_out` are looked at, in the order of `errors`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -92,6 +92,8 @@ class BodyExamples:
     """Makes an example of the person with a number: the encoded input with `betas`, `rotations`, `has_3d`, `joints2d`.
 
     segmenter   the input is what this segmenter looks at, to make of it what the regressor sees
+    look        makes the regressor's image of what the segmenter looks at, at once: for variants that are kept, whose
+                segmentation would be done again and again otherwise
     truth       add the crop's true labels as "parts", in the partition of the input
     unrendered  share of the examples that are of `UnrenderedPeople` instead
     variants    so many random views of each person and no more; kept in `memory`, for short trainings that spend their
@@ -109,6 +111,7 @@ class BodyExamples:
         framing: Framing,
         augmentation: BodyAugmentation = NO_CHANGE,
         segmenter: SegmenterOptions | None = None,
+        look: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
         truth: bool = False,
         unrendered: float = 0.0,
         variants: int = 0,
@@ -116,7 +119,7 @@ class BodyExamples:
     ) -> None:
         self.people, self.inputs, self.losses = people, inputs, losses
         self.crop, self.body, self.framing = crop, body, framing
-        self.augmentation, self.segmenter, self.truth = augmentation, segmenter, truth
+        self.augmentation, self.segmenter, self.look, self.truth = augmentation, segmenter, look, truth
         self.variants, self.memory = variants, {} if memory is None else memory
         self.maps = needed_maps(inputs, segmented=segmenter is not None and not truth)
         self.unrendered, self.imagined = unrendered, UnrenderedPeople(masks=inputs.channels > 0)
@@ -150,7 +153,9 @@ class BodyExamples:
         evidence = self.evidence(example, random, errors)
         made: dict[str, Any]
         if self.segmenter is not None:
-            made = {"picture": segmenter_input(evidence, self.segmenter), **encode_numbers(evidence, self.inputs)}
+            seen = segmenter_input(evidence, self.segmenter)
+            made = {"picture": seen} if self.look is None else {"image": self.look(seen)}
+            made |= encode_numbers(evidence, self.inputs)
         else:
             made = dict(encode(evidence, self.inputs))
         if self.truth:

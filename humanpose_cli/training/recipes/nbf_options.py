@@ -73,12 +73,10 @@ class NbfTraining:
             raise UsageError(
                 "finetune", "reaches the segmenter through blended colours alone", expected="inputs.kind=blended"
             )
-        if not 0 <= self.unrendered <= 1 or (
-            self.unrendered and (self.inputs.kind != "proxy" or self.body != "default")
-        ):
-            raise UsageError(
-                "unrendered", "is not possible", expected="0 to 1, with inputs.kind=proxy and our own body"
-            )
+        imagined = self.inputs.kind == "proxy" and self.body == "default" and self.source == "labels"
+        if not 0 <= self.unrendered <= 1 or (self.unrendered and not imagined):
+            expected = "0 to 1, with inputs.kind=proxy, source=labels and our own body"
+            raise UsageError("unrendered", "is not possible", expected=expected)
         if self.losses.noise and not self.regressor.noise:
             raise UsageError("losses.noise", "has nothing to learn", remedy="--set regressor.noise=true")
         if min(self.people, self.variants) < 0 or not 0 <= self.seen <= 1:
