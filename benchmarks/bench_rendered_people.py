@@ -1,4 +1,4 @@
-"""Accuracy on rendered people with known truth: detector and keypoint fit against BlazePose's own world landmarks.
+"""Accuracy on rendered people with known truth: `hpc fit` by its methods, and BlazePose's own world landmarks.
 
 The default body in sampled poses of held-out activities, key poses and mixtures of them; random shape, clothes, light,
 background and camera; the focal length is known. Joints: shoulders, elbows, wrists, hips, knees, ankles; MPJPE is about
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,11 +22,14 @@ from humanpose_cli.bodies.default_body import default_body
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detection.detector import PersonDetector
 from humanpose_cli.detection.person import DetectedPerson
+from humanpose_cli.fitting.nbf.nbf import BodyEstimate, load_nbf
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.metrics.pose import mpjpe, pa_mpjpe, pve
+from humanpose_cli.networks.registry import shipped_weights
 from humanpose_cli.optimisation.initialisation import viewing_rotation
 from humanpose_cli.optimisation.keypoint_fit import fit_keypoints
 from humanpose_cli.optimisation.observations import KeypointObservations
+from humanpose_cli.optimisation.options import KeypointFitOptions
 
 JOINTS = [
     f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
@@ -47,7 +50,7 @@ class Found:
         return tuple(np.stack([np.asarray(getattr(d, name)) for d in self.detections]) for name in attributes)
 
 
-def find(count: int, mode: str, seed: int = 2024) -> Found:
+def find(count: int, mode: str, seed: int = 2025) -> Found:
     people, detections = [], []
     with PersonDetector(mode, "all") as detector:  # type: ignore[arg-type]
         for person in render_population(count, seed, "held_out"):
@@ -90,6 +93,16 @@ def errors(joints: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     }
 
 
+def predictions(found: Found) -> list[BodyEstimate]:
+    """What the shipped body network says of everybody, each in their own picture."""
+    network = load_nbf(shipped_weights("nbf-proxy"), segmenter=shipped_weights("segmenter"))
+    told = []
+    for person, detection in zip(found.people, found.detections, strict=True):
+        x, y = person.principal_point
+        told += network.estimate(person.image, [detection], focal=person.focal, principal_point=(float(x), float(y)))
+    return told
+
+
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     mode = sys.argv[2] if len(sys.argv) > 2 else "thorough"
@@ -98,17 +111,31 @@ def main() -> None:
     truth = np.stack([p.joints.numpy() for p in found.people])
     rows = SMPL24.indices(JOINTS)
     body = default_body()
-    fit = fit_keypoints(body, observations)
-    pa = pa_mpjpe(fit.joints3d[:, rows], truth[:, rows])
-    with torch.no_grad():
-        rotations = axis_angle_to_matrix(torch.from_numpy(fit.poses).unflatten(-1, (len(SMPL24), 3)))
-        posed = body.pose(rotations, torch.from_numpy(fit.betas), torch.from_numpy(fit.trans))
+    told = predictions(found)
+    network = {name: np.stack([getattr(one, name) for one in told]) for name in ("poses", "betas", "trans", "joints")}
+    noise = np.stack([one.noise for one in told])
+    predicted = {f"predicted_{name}": network[name] for name in ("poses", "betas", "joints")}
+    with_network = replace(observations, **predicted, predicted_noise=noise)
+    fits = {
+        "hpc fit (auto)": fit_keypoints(body, with_network),
+        "hpc fit --method keypoints": fit_keypoints(body, observations),
+        "the same without depth correction": fit_keypoints(body, observations, KeypointFitOptions(correct_depth=False)),
+    }
+    found_bodies = {name: (fit.poses, fit.betas, fit.trans, fit.joints3d) for name, fit in fits.items()}
+    found_bodies["hpc fit --method nbf"] = tuple(network.values())
     true_vertices = np.stack([p.vertices.numpy() for p in found.people])
     root = SMPL24.index("pelvis")
-    vertex = pve(posed.vertices.numpy(), true_vertices, fit.joints3d[:, root], truth[:, root])
-    ours = {"method": "hpc fit", "detector": mode, "people": count, "found": len(found.people)}
-    ours |= errors(fit.joints3d[:, rows], truth[:, rows])
-    ours |= {"pve_mm": 1e3 * float(vertex.mean()), "failures": (count - len(pa) + int((pa > FAILURE).sum())) / count}
+    lines = []
+    for name, (poses, betas, trans, joints) in found_bodies.items():
+        with torch.no_grad():
+            rotations = axis_angle_to_matrix(torch.from_numpy(poses).unflatten(-1, (len(SMPL24), 3)))
+            posed = body.pose(rotations, torch.from_numpy(betas), torch.from_numpy(trans))
+        vertex = pve(posed.vertices.numpy(), true_vertices, joints[:, root], truth[:, root])
+        pa = pa_mpjpe(joints[:, rows], truth[:, rows])
+        line = {"method": name, "detector": mode, "people": count, "found": len(found.people)}
+        line |= errors(joints[:, rows], truth[:, rows])
+        failures = (count - len(pa) + int((pa > FAILURE).sum())) / count
+        lines.append({**line, "pve_mm": 1e3 * float(vertex.mean()), "failures": failures})
     hips = torch.from_numpy(observations.keypoints[:, BLAZEPOSE33.indices(("left_hip", "right_hip"))].mean(1))
     to_camera = viewing_rotation(
         hips, torch.from_numpy(observations.focal), torch.from_numpy(observations.principal_point)
@@ -118,7 +145,7 @@ def main() -> None:
     theirs = {"method": "BlazePose, turned to the ray", "detector": mode, "people": count, "found": len(found.people)}
     theirs |= errors(own, truth[:, rows])
     theirs |= {"failures": (count - len(pa) + int((pa > FAILURE).sum())) / count}
-    for row in (ours, theirs):
+    for row in (*lines, theirs):
         print(json.dumps(row))
 
 

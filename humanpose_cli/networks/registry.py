@@ -115,6 +115,12 @@ _ENTRIES = (
         "71b49353308a2fc6684ba1a2a1d569b2a97fa171119c3d214eda5fd88230780a",
     ),
     WeightsEntry(
+        "nbf-proxy",
+        "body parts and what the detector says to shape, pose and how sure they are",
+        "networks/data/nbf_proxy.safetensors",
+        "53be963d0ef557ca931606ff7a7fc6fed94c964005551810b93a6f8378f0be51",
+    ),
+    WeightsEntry(
         "nbf-parts",
         "12 body parts to shape and pose",
         "networks/data/nbf_parts.safetensors",

@@ -185,7 +185,7 @@ def _pixel_weights(skeleton: Skeleton, seen: _Seen, depth: Tensor, options: Keyp
 
 def _corrected(skeleton: Skeleton, seen: _Seen, options: KeypointFitOptions) -> CorrectedWorld | None:
     """What the depth correction makes of BlazePose's world landmarks."""
-    if seen.world is None or skeleton != BLAZEPOSE33 or not options.correct_depth or seen.predicted is not None:
+    if seen.world is None or skeleton != BLAZEPOSE33 or not options.correct_depth:
         return None
     # The correction looks at every landmark; of those that were not seen at all it shall know nothing.
     unseen = seen.confidence == 0

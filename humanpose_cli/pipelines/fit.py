@@ -26,7 +26,6 @@ from humanpose_cli.fitting.nbf.nbf import BodyEstimate
 from humanpose_cli.geometry.cameras import default_focal
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.input_items import Frame
-from humanpose_cli.networks.registry import WEIGHTS
 from humanpose_cli.optimisation.keypoint_fit import KeypointFit, fit_keypoints
 from humanpose_cli.optimisation.observations import KeypointObservations
 from humanpose_cli.optimisation.options import KeypointFitOptions
@@ -205,8 +204,6 @@ def _network(options: FitOptions, device: str) -> PeopleNetwork | None:
     if options.method == "keypoints":
         return None
     if options.method == "auto" and not options.network.weights and options.body != "default":
-        return None
-    if options.method == "auto" and not options.network.weights and "nbf-proxy" not in WEIGHTS:
         return None
     return PeopleNetwork(options.network, options.body, device)
 

@@ -135,7 +135,8 @@ NBF_PRESETS: Mapping[str, tuple[NbfTraining, TrainOptions]] = {
     "small-proxy": (_SMALL_PROXY, TrainOptions(epochs=24, **_SMALL_LOOP)),
     "ablation": (
         _ABLATION,
-        TrainOptions(epochs=15, batch_size=32, clip=5.0, average=0.99, validate_every=1000, log_every=20),
+        # Without workers: examples are kept by the process that made them, for the next training too.
+        TrainOptions(epochs=15, batch_size=32, workers=0, clip=5.0, average=0.99, validate_every=1000, log_every=20),
     ),
 }
 """`paper`: appendix B. `small`, `small-proxy`: up to two hours on two cores. `ablation`: two to four minutes."""
