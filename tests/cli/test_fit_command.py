@@ -90,6 +90,24 @@ def test_a_fit_is_the_same_bytes_again(hpc, photos, fitted, tmp_path):
     assert first == second
 
 
+def test_methods_are_told_apart_and_recorded(hpc, photos, tmp_path):
+    photo = str(photos / "astronaut.png")
+    seen = {}
+    for method in ("auto", "keypoints", "nbf"):
+        folder = tmp_path / method
+        ran = hpc("fit", photo, "--method", method, "--no-overlay", "--out", str(folder), "--json")
+        assert ran.code == 0, ran.err
+        seen[method] = read_fit(folder / "astronaut.png.fit.npz")
+        assert seen[method].options["method"] == method
+        assert bool(seen[method].options["network"]) == (method != "keypoints")
+    joints = {name: fit.joints3d for name, fit in seen.items()}
+    assert not np.allclose(joints["auto"], joints["keypoints"], atol=1e-3)
+    assert not np.allclose(joints["auto"], joints["nbf"], atol=1e-3)
+    again = hpc("fit", photo, "--method", "nbf", "--no-overlay", "--out", str(tmp_path / "auto"))
+    assert again.code != 0  # other options would write the same file
+    assert "--overwrite" in again.err
+
+
 def test_people_of_another_detector(hpc, photos, tmp_path):
     boxes = tmp_path / "boxes.json"
     boxes.write_text(json.dumps({"astronaut.png": [[20, 10, 400, 512]]}))
@@ -158,6 +176,12 @@ def test_repose_of_a_video_says_that_its_first_frame_is_taken(hpc, tmp_path):
         (("fit", "x.jpg", "--focal", "-3"), 2, "--focal"),
         (("fit", "x.jpg", "--body", "smpl:absent.pkl"), 5, "absent.pkl"),
         (("fit", "x.jpg", "--body", "dragon"), 2, "default or smpl:FILE"),
+        (("fit", "x.jpg", "--method", "keypoints", "--weights", "nbf-proxy"), 2, "--method auto or nbf"),
+        (("fit", "x.jpg", "--method", "nbf", "--weights", "absent"), 3, "is no weights file"),
+        (("fit", "x.jpg", "--method", "nbf", "--weights", "segmenter"), 3, "holds another model"),
+        (("fit", "x.jpg", "--weights", "imagenet-vgg19"), 5, "hpc weights fetch imagenet-vgg19"),
+        (("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--method", "warp3d"), 2, "--weights: is missing"),
+        (("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--keep-input-detail"), 2, "--method warp3d"),
     ],
 )
 def test_what_is_refused(hpc, tmp_path, monkeypatch, arguments, code, says):
