@@ -74,6 +74,8 @@ def place_about_pixels(about: Tensor, pixels: Tensor, focal: Tensor, principal_p
     focal (B,), principal_point (B, 2) pixels. With rays u = x/z of the pixels, x_j + X − u_j (z_j + Z) = 0 is linear in
     the place; dividing by the depth found before makes its error that of the picture.
     """
+    dtype = about.dtype
+    about, pixels = about.double(), pixels.double()
     u, v = ((pixels - principal_point[:, None]) / focal[:, None, None]).unbind(-1)
     one, zero = torch.ones_like(u), torch.zeros_like(u)
     system = torch.cat((torch.stack((one, zero, -u), -1), torch.stack((zero, one, -v), -1)), 1)  # [B, 2J, 3]
@@ -81,7 +83,12 @@ def place_about_pixels(about: Tensor, pixels: Tensor, focal: Tensor, principal_p
     depth = torch.ones_like(u)
     for _ in range(_ROUNDS):
         weight = (1 / depth).repeat(1, 2)[..., None]
-        place = torch.linalg.lstsq(weight * system, weight * wanted[..., None]).solution[..., 0]
+        # Normal equations in double precision: LAPACK's least squares differ in their last digits from call to call.
+        weighted = weight * system
+        normal = (weighted[..., :, None] * weighted[..., None, :]).sum(1)
+        right = (weighted * (weight[..., 0] * wanted)[..., None]).sum(1)
+        faint = 1e-9 * normal.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] * torch.eye(3).to(normal)
+        place = torch.linalg.solve(normal + faint, right[..., None])[..., 0]
         depth = (about[..., 2] + place[:, None, 2]).clamp_min(_NEAREST)
     nearer = (_NEAREST - (about[..., 2] + place[:, None, 2]).amin(1)).clamp_min(0)
-    return place + nearer[:, None] * place.new_tensor([0.0, 0.0, 1.0])
+    return (place + nearer[:, None] * place.new_tensor([0.0, 0.0, 1.0])).to(dtype)
