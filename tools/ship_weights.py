@@ -1,7 +1,7 @@
 """Copies a run's best weights into the package, and prints their entry of the registry.
 
     python tools/ship_weights.py runs/segmenter segmenter --most 5
-    python tools/ship_weights.py runs/nbf nbf-parts --most 4 --data "16,000 pictures of …" --figures report/report.json
+    python tools/ship_weights.py runs/nbf nbf-parts --most 4 --figures report/report.json
 
 The header keeps everything the run wrote down but where files lay on the machine that trained it. Figures of a report
 of `hpc evaluate` on people of the test split replace those of the last validation.

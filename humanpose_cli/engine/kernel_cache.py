@@ -29,6 +29,7 @@ __all__ = [
     "remove",
     "remove_damaged",
     "reserve",
+    "user_cache",
 ]
 
 _BINARIES = {"cpu": (".o",), "cuda": (".cubin", ".ptx")}
@@ -37,15 +38,19 @@ _BEING_BUILT = re.compile(r"_p(\d+)_t\d+$")
 _private: dict[int, Path] = {}
 
 
+def user_cache() -> Path:
+    """Our folder in the user's cache; RuntimeError where there is no home folder."""
+    usual = Path.home() / (".cache" if sys.platform != "win32" else "AppData/Local")
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or usual) / "humanpose-cli"
+
+
 def choose_folder() -> Path:
     """The first folder that we may write to: the user's choice, the user's cache, a private temporary one."""
     candidates: list[tuple[Path, ...]] = []
     if chosen := os.environ.get("WARP_CACHE_PATH"):
         candidates.append((Path(chosen) / processor(),))
     with contextlib.suppress(RuntimeError):  # no home folder
-        usual = Path.home() / (".cache" if sys.platform != "win32" else "AppData/Local")
-        base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or usual
-        candidates.append((Path(base) / "humanpose-cli" / "kernels" / processor(),))
+        candidates.append((user_cache() / "kernels" / processor(),))
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
     ours = Path(tempfile.gettempdir()) / f"humanpose-cli-{user}"
     candidates.append((ours, ours / processor()))  # whoever owns the outer could exchange the inner

@@ -64,7 +64,7 @@ def judge_crops(
         inputs,
         LossOptions(),
         crop=network.config.crop,
-        body="default" if people.body.name == "default" else people.body.name,
+        body=people.body_name,
         framing="detector" if inputs.kind == "proxy" else "labels",
         segmenter=None if segmenter is None else segmenter.options,
         truth=segmenter is not None,

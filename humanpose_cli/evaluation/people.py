@@ -18,7 +18,7 @@ from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.cameras import default_focal
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.metrics.bodies import Bodies
-from humanpose_cli.training.recipes.people import People, in_sight, people_in, spread_out
+from humanpose_cli.training.recipes.people import People, in_sight, people_in, spread_out, usual_protocol
 
 __all__ = ["JudgedPeople", "held_out_people", "held_out_split"]
 
@@ -27,7 +27,7 @@ __all__ = ["JudgedPeople", "held_out_people", "held_out_split"]
 class JudgedPeople:
     """N people of one split whose bodies are known.
 
-    body    the body that the labels are of
+    body    the body that the labels are of; body_name "default" or "smpl:FILE", which names it
     bodies  the truth before each picture's camera; focal (N,), centre (N, 2) pixels
     """
 
@@ -35,6 +35,7 @@ class JudgedPeople:
     protocol: str
     split: str
     body: RiggedBody
+    body_name: str
     bodies: Bodies
     focal: Tensor
     centre: Tensor
@@ -54,7 +55,7 @@ def held_out_split(data: Path | str, protocol: str = "", split: str = "") -> tup
     InputError, listing what there is, where the cache has no such split.
     """
     cache = open_cache(data)
-    chosen = protocol or ("nbf" if "nbf" in cache.splits else next(iter(cache.splits), ""))
+    chosen = protocol or usual_protocol(cache)
     splits = cache.splits.get(chosen, ())
     found = split or next((name for name in ("test", "validation") if name in splits), "")
     if found not in splits:
@@ -100,14 +101,19 @@ def held_out_people(
     rotations = axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3)))
     root = rig.rest_joints(betas)[:, SMPL24.index("pelvis")] + trans
     focal, centre = _cameras(people)
-    return JudgedPeople(people, protocol, split, rig, Bodies(rotations, betas, root), focal, centre)
+    return JudgedPeople(people, protocol, split, rig, body, Bodies(rotations, betas, root), focal, centre)
 
 
 def _cameras(people: People) -> tuple[Tensor, Tensor]:
-    focals, centres = [], []
-    for row in people.pictures:
-        sample = people.cache.sample(int(row))
-        width, height = sample.size
-        focals.append(sample.focal or default_focal(width, height))
-        centres.append(sample.principal_point or (width / 2, height / 2))
-    return torch.tensor(focals), torch.tensor(centres)
+    """Focal lengths (N,) and principal points (N, 2), the usual ones where a picture's are not known."""
+    pictures, rows = people.cache.pictures, people.pictures
+    sizes = np.asarray(pictures["size"][rows], np.float64)
+    usual = np.array([default_focal(int(width), int(height)) for width, height in sizes])
+    focal, centre = usual, sizes / 2
+    if "focal" in pictures:
+        known = np.asarray(pictures["focal"][rows])
+        focal = np.where(np.isfinite(known), known, usual)
+    if "principal_point" in pictures:
+        known = np.asarray(pictures["principal_point"][rows])
+        centre = np.where(np.isfinite(known), known, sizes / 2)
+    return torch.from_numpy(focal).float(), torch.from_numpy(centre).float()

@@ -29,17 +29,14 @@ def segmenter_report(
     pictures: bool = True,
 ) -> Report:
     """Of N people; `unguided` is the same segmenter without the detector's guide."""
-    per_part: list[list[Cell]] = []
-    names = judged.options.class_names
-    for number, name in enumerate(names):
-        row: list[Cell] = [name, 100 * float(judged.iou[number]), 100 * float(judged.f1[number])]
-        per_part.append(row + ([100 * float(unguided.iou[number])] if unguided is not None else []))
-    both = {"mean of the parts": (judged, unguided)}
-    for name, (own, other) in both.items():
-        row = [name, 100 * float(mean_of_seen(own.iou)), 100 * float(mean_of_seen(own.f1))]
-        per_part.append(row + ([100 * float(mean_of_seen(other.iou))] if other is not None else []))
-    columns = ["part", "IoU %", "F1 %", *(["IoU % without a guide"] if unguided is not None else [])]
-    tables = [Table("parts", "Parts", columns, per_part)]
+    shown = {"IoU %": judged.iou, "F1 %": judged.f1}
+    if unguided is not None:
+        shown["IoU % without a guide"] = unguided.iou
+    with_means = [100 * np.append(values, mean_of_seen(values)) for values in shown.values()]
+    names = (*judged.options.class_names, "mean of the parts")
+    rows: list[list[Cell]] = [[name, *map(float, cells)] for name, *cells in zip(names, *with_means, strict=True)]
+    note = "IoU and F1 of the table are over all pixels, as the paper counts; intervals are of people's means."
+    table = Table("parts", "Parts", ("part", *shown), rows, notes=[note])
     metrics = {
         "iou": _over_pixels(float(mean_of_seen(judged.iou)), judged.people_iou),
         "f1": _over_pixels(float(mean_of_seen(judged.f1)), judged.people_f1),
@@ -47,10 +44,8 @@ def segmenter_report(
     if unguided is not None:
         metrics["iou_unguided"] = _over_pixels(float(mean_of_seen(unguided.iou)), unguided.people_iou)
     facts = {**facts, "people": len(people)}
-    note = "IoU and F1 of the table are over all pixels, as the paper counts; intervals are of people's means."
-    tables[0] = Table("parts", "Parts", columns, per_part, notes=[note])
     sheets = _sheets(people, segmenter, judged) if pictures else {}
-    return Report("Segmenter", facts, metrics, tables, sheets)
+    return Report("Segmenter", facts, metrics, [table], sheets)
 
 
 def _over_pixels(value: float, people: np.ndarray) -> Summary:

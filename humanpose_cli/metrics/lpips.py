@@ -2,12 +2,11 @@
 judgements.
 
 It is only LPIPS with those very weights, so both files must be given: torchvision's ImageNet weights of the network and
-the authors' linear layers. There is no stand-in under this name.
+the authors' linear layers, as `networks.registry` offers them. There is no stand-in under this name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,21 +19,9 @@ from humanpose_cli.networks.filling import fill
 from humanpose_cli.networks.vgg import VGG
 from humanpose_cli.networks.weights_file import digest_of, read_foreign
 
-__all__ = ["LPIPS_FILES", "Lpips"]
+__all__ = ["Lpips"]
 
 Network = Literal["alex", "vgg"]
-LPIPS_FILES: Mapping[str, tuple[str, str]] = {
-    "alex": (
-        "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-        "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/alex.pth",
-    ),
-    "vgg": (
-        "https://download.pytorch.org/models/vgg16-397923af.pth",
-        "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/vgg.pth",
-    ),
-}
-"""Where the owners give the two files of each network: of ImageNet, and the linear layers."""
-
 _CHANNELS = {"alex": (64, 192, 384, 256, 256), "vgg": (64, 128, 256, 512, 512)}
 _VGG_LAYERS = ("block1_conv2", "block2_conv2", "block3_conv3", "block4_conv3", "block5_conv3")
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of pictures −1 to 1

@@ -7,12 +7,12 @@ where their owners keep them, only when the user asks, and checked against the d
 from __future__ import annotations
 
 import os
-import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from humanpose_cli.engine.kernel_cache import user_cache
 from humanpose_cli.errors import InputError, UnavailableError
 from humanpose_cli.io.atomic import ensure_folder, write_bytes
 from humanpose_cli.networks.weights_file import digest_of
@@ -152,9 +152,7 @@ def weights_folder() -> Path:
     """Where downloads are kept: $HPC_WEIGHTS, or the user's cache."""
     if chosen := os.environ.get("HPC_WEIGHTS"):
         return Path(chosen)
-    usual = Path.home() / (".cache" if sys.platform != "win32" else "AppData/Local")
-    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or usual
-    return Path(base) / "humanpose-cli" / "weights"
+    return user_cache() / "weights"
 
 
 def shipped_weights(name: str) -> Path:

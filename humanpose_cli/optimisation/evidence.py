@@ -223,9 +223,7 @@ def _bones(
     matrix = combination(skeleton.joint_names, bones)
     weakest = torch.where(matrix != 0, seen.confidence[:, None], 1.0).amin(-1)
     across, along = options.bone_noise
-    doubt = 1.0 if seen.predicted is None else options.predicted_bones
-    variance = doubt**2 * torch.tensor([across, across, along], dtype=torch.float64).square()
-    variance = variance.expand(rows, len(bones), 3)
+    variance = torch.tensor([across, across, along], dtype=torch.float64).square().expand(rows, len(bones), 3)
     if seen.world_spread is not None:
         own = (seen.world_spread.square()[:, None] * matrix.square()).sum(-1)
         variance = variance + own[..., None]

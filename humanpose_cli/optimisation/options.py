@@ -22,7 +22,6 @@ class KeypointFitOptions:
     predicted_noise    factor on the noise that a body network claims for the joints it predicts
     robust_place       like robust_2d, for predicted joints
     predicted_shape    standard deviation of a predicted shape's components
-    predicted_bones    factor on bone_noise where there is a prediction too
     robust_bone        like robust_2d, for the bones of the world landmarks
     prior_strength     factor on the pose prior's energy (0 switches it off)
     limit_noise        radians beyond a joint's range that cost as much as one noise level
@@ -49,7 +48,6 @@ class KeypointFitOptions:
     predicted_noise: float = 3.0
     robust_place: float = 3.0
     predicted_shape: float = 0.7
-    predicted_bones: float = 1.0
     robust_bone: float = 3.0
     prior_strength: float = 1.0
     limit_noise: float = 0.05

@@ -111,7 +111,7 @@ def fits_from_files(folder: Path, cache: Cache) -> tuple[Fits, str]:
                 known.setdefault(key, (record, frame))
     if len(bodies) > 1:
         raise InputError(folder, "holds fits of several bodies", got=", ".join(sorted(bodies)))
-    names = {row: _plain(cache.sample(row).name) for row in range(len(cache))}
+    names = {row: _plain(str(name)) for row, name in enumerate(cache.pictures["name"][:])}
     if not any(name in known for name in names.values()):
         raise InputError(
             folder,

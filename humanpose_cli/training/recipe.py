@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -87,25 +87,22 @@ class Recipe(ABC, Generic[Batch]):
 
 def first_of(batch: Any, count: int) -> Any:
     """The first examples of a batch of tensors in tuples, lists and dictionaries."""
-    if isinstance(batch, Tensor):
-        return batch[:count] if batch.ndim else batch
-    if isinstance(batch, Mapping):
-        return {key: first_of(value, count) for key, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(first_of(value, count) for value in batch))
-    if isinstance(batch, Iterable) and not isinstance(batch, (str, bytes)):
-        return type(batch)(first_of(value, count) for value in batch)  # type: ignore[call-arg]
-    return batch
+    return _changed(batch, lambda tensor: tensor[:count] if tensor.ndim else tensor)
 
 
 def moved(batch: Any, device: Any) -> Any:
     """A batch of tensors in tuples, lists and dictionaries, on a device."""
+    return _changed(batch, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def _changed(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A batch whose every tensor went through `change`."""
     if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
+        return change(batch)
     if isinstance(batch, Mapping):
-        return {key: moved(value, device) for key, value in batch.items()}
+        return {key: _changed(value, change) for key, value in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(moved(value, device) for value in batch))
+        return type(batch)(*(_changed(value, change) for value in batch))
     if isinstance(batch, Iterable) and not isinstance(batch, (str, bytes)):
-        return type(batch)(moved(value, device) for value in batch)  # type: ignore[call-arg]
+        return type(batch)(_changed(value, change) for value in batch)  # type: ignore[call-arg]
     return batch

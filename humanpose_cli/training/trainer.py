@@ -16,6 +16,7 @@ from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions
 from humanpose_cli.errors import HpcError, InputError, UnavailableError
 from humanpose_cli.io.atomic import ensure_folder, write_json
 from humanpose_cli.io.images import write_image
+from humanpose_cli.networks.registry import BEST
 from humanpose_cli.networks.weights_file import WeightsHeader, write_weights
 from humanpose_cli.training.checkpoints import Progress, read_checkpoint, write_checkpoint
 from humanpose_cli.training.history import History
@@ -23,11 +24,12 @@ from humanpose_cli.training.options import TrainOptions
 from humanpose_cli.training.processes import Processes, processes
 from humanpose_cli.training.recipe import Phase, Recipe, first_of, moved
 
-__all__ = ["BEST", "CHECKPOINT", "LAST", "TrainResult", "train"]
+__all__ = ["BEST", "CHECKPOINT", "LAST", "MACHINE_OPTIONS", "TrainResult", "train"]
 
-CHECKPOINT, BEST, LAST = "checkpoint.pt", "best.safetensors", "last.safetensors"
+CHECKPOINT, LAST = "checkpoint.pt", "last.safetensors"
 Listener = Callable[[int, int, str], None]
-_MACHINE_OPTIONS = ("workers", "log_every", "save_every", "minutes")  # these may change from one start to the next
+MACHINE_OPTIONS = ("workers", "log_every", "save_every", "minutes")
+"""Settings of the loop that may change from one start to the next."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class _Loop:
     @property
     def settings(self) -> dict[str, Any]:
         """What must be the same for a run to go on."""
-        loop = {name: value for name, value in asdict(self.options).items() if name not in _MACHINE_OPTIONS}
+        loop = {name: value for name, value in asdict(self.options).items() if name not in MACHINE_OPTIONS}
         return {"model": self.recipe.name, **loop, "recipe": str(sorted(self.recipe.describe().items()))}
 
     def begin(self) -> None:

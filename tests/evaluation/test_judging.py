@@ -160,7 +160,7 @@ def test_trainings_are_done_once_and_go_on(cache, tmp_path):
     both = trainings.judged(people, first).errors.mpjpe
     single = [trainings.judged(people, [path]).errors.mpjpe for path in first]
     np.testing.assert_allclose(both, np.mean(single, 0))
-    np.testing.assert_allclose(trainings.seed_means(people, first), [values.mean() for values in single])
+    np.testing.assert_allclose(trainings.judged(people, first).seeds, [values.mean() for values in single])
     impatient = Trainings(cache, tmp_path / "new", CPU, stop=lambda: True)
     with pytest.raises(InterruptedRun):
         impatient.networks("a", PARTS, LOOP)

@@ -7,14 +7,14 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.errors import InterruptedRun
-from humanpose_cli.evaluation.crops import CropSource, JudgedCrops, judge_crops
+from humanpose_cli.evaluation.crops import CropSource, judge_crops
 from humanpose_cli.evaluation.people import JudgedPeople
 from humanpose_cli.fitting.nbf.nbf import load_nbf
 from humanpose_cli.fitting.nbf.segmenter import Segmenter
@@ -26,11 +26,23 @@ from humanpose_cli.training.recipes.nbf_examples import Memory
 from humanpose_cli.training.recipes.nbf_options import NbfTraining
 from humanpose_cli.training.recipes.segmenter import SegmenterRecipe, SegmenterTraining
 from humanpose_cli.training.recipes.warp3d import Warp3dRecipe, Warp3dTraining
-from humanpose_cli.training.trainer import BEST, train
+from humanpose_cli.training.trainer import BEST, MACHINE_OPTIONS, train
 
-__all__ = ["Trainings"]
+__all__ = ["JudgedSeeds", "Trainings"]
 
 _SIGTERM = 15
+
+
+class JudgedSeeds(NamedTuple):
+    """Networks of several seeds on N people.
+
+    errors  the mean over the seeds of each person's; f1 (N,) of the parts that were seen, None for true ones
+    seeds   (seeds,) metres: mean joint error of each
+    """
+
+    errors: BodyErrors
+    f1: NDArray[np.float64] | None
+    seeds: NDArray[np.float64]
 
 
 @dataclass
@@ -85,19 +97,15 @@ class Trainings:
         weights: Sequence[Path],
         source: CropSource = "labels",
         segmenter: Segmenter | None = None,
-    ) -> JudgedCrops:
-        """Errors of networks trained from several seeds: the mean of each person's errors."""
+    ) -> JudgedSeeds:
+        """Errors of networks trained from several seeds."""
         parts = []
         for path in weights:
-            body = "default" if people.body.name == "default" else people.body.name
-            network = load_nbf(path, segmenter=segmenter, body=body, device=self.device)
+            network = load_nbf(path, segmenter=segmenter, body=people.body_name, device=self.device)
             parts.append(judge_crops(people, network, source))
         columns = [np.mean([part.errors[i] for part in parts], 0) for i in range(len(BodyErrors._fields))]
-        return JudgedCrops(BodyErrors(*columns), parts[0].f1)
-
-    def seed_means(self, people: JudgedPeople, weights: Sequence[Path]) -> NDArray[np.float64]:
-        """Mean joint error of each seed's network, metres."""
-        return np.array([self.judged(people, [path]).errors.mpjpe.mean() for path in weights])
+        seeds = np.array([part.errors.mpjpe.mean() for part in parts])
+        return JudgedSeeds(BodyErrors(*columns), parts[0].f1, seeds)
 
     def _train(self, name: str, options: Any, loop: TrainOptions, make: Callable[[int], Recipe[Any]]) -> list[Path]:
         self._started += 1
@@ -136,6 +144,5 @@ def _finished(folder: Path) -> bool:
 
 def _digest(data: Path, options: Any, loop: TrainOptions) -> str:
     """Eight digits that differ where settings do; not where only the place of the data does."""
-    machine = ("workers", "log_every", "save_every", "minutes")
-    settings = [asdict(options), {k: v for k, v in asdict(loop).items() if k not in machine}, data.name]
+    settings = [asdict(options), {k: v for k, v in asdict(loop).items() if k not in MACHINE_OPTIONS}, data.name]
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:8]

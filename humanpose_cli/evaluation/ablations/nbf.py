@@ -131,7 +131,7 @@ def inputs(trainings: Trainings, people: JudgedPeople, arms: NbfArms, folder: Pa
         weights = trainings.networks(name, options, arms.loop)
         judged = trainings.judged(people, weights)
         errors[name], pa[name] = judged.errors.mpjpe, judged.errors.pa_mpjpe
-        spread[name] = trainings.seed_means(people, weights) if len(weights) > 1 else np.array([])
+        spread[name] = judged.seeds
     rows: list[list[Cell]] = [
         [name, *_millimetres(summarise(values)), 1e3 * float(pa[name].mean()), *NBF_INPUTS[name]]
         for name, values in errors.items()
@@ -260,7 +260,7 @@ def _seed_notes(spread: Mapping[str, Floats]) -> list[str]:
     return [
         f"{name}: seeds {', '.join(f'{1e3 * value:.1f}' for value in values)} mm."
         for name, values in spread.items()
-        if len(values)
+        if len(values) > 1
     ]
 
 

@@ -15,7 +15,7 @@ from humanpose_cli.data.cache.cache import Cache, open_cache
 from humanpose_cli.data.loading.example import Example, example_of
 from humanpose_cli.errors import InputError
 
-__all__ = ["LABELS", "People", "check_batch", "in_sight", "people_in", "split_people", "spread_out"]
+__all__ = ["LABELS", "People", "check_batch", "in_sight", "people_in", "split_people", "spread_out", "usual_protocol"]
 
 _FEWEST_JOINTS = 6  # labelled ones, without which nobody can say where a person is
 _SAME = 0.2  # of a person's size: joints farther off on average are somebody else's
@@ -95,7 +95,7 @@ def split_people(
     """
     cache = open_cache(path)
     _check_columns(cache, needs)
-    chosen = protocol or _protocol(cache)
+    chosen = protocol or usual_protocol(cache)
     splits = cache.splits.get(chosen, ()) if chosen else ()
     train_name, held_name = names
     first = cache.rows(chosen, train_name) if train_name in splits or protocol else np.arange(len(cache))
@@ -171,7 +171,8 @@ def _listed(needs: Sequence[str]) -> str:
     return " and ".join(LABELS[need].words for need in needs)
 
 
-def _protocol(cache: Cache) -> str:
+def usual_protocol(cache: Cache) -> str:
+    """The protocol that is meant where none is named: "nbf" or the first; "" without any."""
     return "nbf" if "nbf" in cache.splits else next(iter(cache.splits), "")
 
 
