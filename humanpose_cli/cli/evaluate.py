@@ -85,8 +85,9 @@ _ABLATION = typer.Option(
 _PRESET = typer.Option("--preset", metavar="ablation|paper", help="With --ablation: minutes a training, or days.")
 _PERCEPTUAL = typer.Option(
     "--perceptual",
-    metavar="FILE|RUN",
-    help="With repose: judge by features of this network too, VGG-19 or a segmenter of hpc train. Default: by pixels.",
+    metavar="WEIGHTS",
+    help="With repose: network whose features tell how alike pictures look: a file, a run's folder or a name of hpc "
+    "weights list, or pixels. Default: imagenet-vgg19 if it is here, else the segmenter.",
 )
 _LPIPS = typer.Option("--lpips", help="With repose: LPIPS, from hpc weights fetch imagenet-alexnet lpips-alex.")
 _POSE = typer.Option(
@@ -261,7 +262,7 @@ class _Reposing:
             self.weights,
             self.device,
             _watch(self.session),
-            perceptual=self.pictures.perceptual or "",
+            perceptual=self.pictures.perceptual or "auto",
             lpips=("imagenet-alexnet", "lpips-alex") if self.pictures.lpips else None,
             pose=self.pictures.pose,
         )

@@ -32,6 +32,12 @@ _EPOCHS = typer.Option("--epochs", metavar="N", min=1, help="Passes over the dat
 _BATCH = typer.Option("--batch-size", metavar="N", min=1, help="Examples of a step. Default: the preset's.")
 _WORKERS = typer.Option("--workers", metavar="N", min=0, help="Processes that decode pictures. Default: 1.")
 _SEED = typer.Option("--seed", metavar="N", min=0, help="Of weights, order and augmentation. Default: the preset's.")
+_PERCEPTUAL = typer.Option(
+    "--perceptual",
+    metavar="WEIGHTS",
+    help="Network of warp3d's perceptual loss: a file, a name of hpc weights list, pixels, or auto (imagenet-vgg19 if "
+    "it is here, else the segmenter). Default: the preset's.",
+)
 _MINUTES = typer.Option("--minutes", metavar="N", help="Stop, resumable, after so long. Default: never.")
 _RESUME = typer.Option("--resume/--no-resume", help="Go on with the checkpoint in the run's folder.")
 
@@ -47,6 +53,7 @@ def train(
     batch_size: Annotated[int | None, _BATCH] = None,
     workers: Annotated[int | None, _WORKERS] = None,
     seed: Annotated[int | None, _SEED] = None,
+    perceptual: Annotated[str | None, _PERCEPTUAL] = None,
     minutes: Annotated[float | None, _MINUTES] = None,
     resume: Annotated[bool, _RESUME] = True,
     device: Device = "auto",
@@ -71,6 +78,10 @@ def train(
     entry = MODELS[model]
     options, loop = entry.preset(variant)
     options, loop = _tuned(session, options, loop)
+    if perceptual is not None:
+        if not hasattr(options, "perceptual"):
+            raise UsageError("--perceptual", f"is not for {model}", expected="hpc train warp3d")
+        options = replace(options, perceptual=perceptual)
     flags = {"epochs": epochs, "batch_size": batch_size, "workers": workers, "seed": seed, "minutes": minutes}
     loop = replace(loop, **{name: value for name, value in flags.items() if value is not None})
     recipe = entry.make(data, options, loop.seed)

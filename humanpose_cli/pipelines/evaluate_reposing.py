@@ -153,13 +153,13 @@ def evaluate_reposing(
     device: str,
     watch: Watch,
     *,
-    perceptual: str = "",
+    perceptual: str = "auto",
     lpips: tuple[str, str] | None = None,
     pose: bool = True,
 ) -> Report:
     """Copying, the mesh and, where weights are given, the network, on the same pairs.
 
-    perceptual  file of `training.perceptual`: features of a network of one's own, never called LPIPS
+    perceptual  as `training.perceptual` takes it: a stand-in, never called LPIPS
     lpips       names or files of torchvision's AlexNet and the authors' linear layers
     pose        judge the pose by our own fit, which takes most of the time
     """
@@ -176,9 +176,9 @@ def evaluate_reposing(
         metric = Lpips("alex", *(find_weights(name) for name in lpips))
         distances["lpips"] = metric
         facts["lpips"] = metric.describe()
-    loss = perceptual_loss(str(find_weights(perceptual)) if perceptual else "")
+    loss = perceptual_loss(perceptual)
     distances["perceptual"] = loss
-    facts["perceptual"] = loss.describe()["kind"]
+    facts["perceptual"] = " ".join(str(loss.describe().get(key, "")) for key in ("kind", "file")).strip()
     with FittedJoints(device=device) as joints:
         judged = judge_reposing(
             crops,

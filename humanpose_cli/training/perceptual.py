@@ -23,25 +23,18 @@ from humanpose_cli.errors import InputError
 from humanpose_cli.fitting.nbf.pictures import IMAGENET_MEAN, IMAGENET_SPREAD
 from humanpose_cli.metrics.images import ssim_map
 from humanpose_cli.networks.filling import fill
+from humanpose_cli.networks.registry import WEIGHTS, find_weights
 from humanpose_cli.networks.resnet import RESNETS, BasicBlock, ResNet
 from humanpose_cli.networks.vgg import VGG
 from humanpose_cli.networks.weights_file import digest_of, read_foreign, read_header, read_weights
 
 __all__ = [
-    "VGG19_DIGEST",
-    "VGG19_NAME",
-    "VGG19_URL",
     "BackboneLoss",
     "PerceptualLoss",
     "PixelLoss",
     "VggLoss",
     "perceptual_loss",
 ]
-
-VGG19_NAME = "vgg19-dcbb9e9d.pth"
-VGG19_URL = f"https://download.pytorch.org/models/{VGG19_NAME}"
-VGG19_DIGEST = "dcbb9e9d"
-"""How the SHA-256 of torchvision's file begins; its name says so."""
 
 _LAYERS = {
     "block1_conv2": 1 / 32,
@@ -144,14 +137,20 @@ class BackboneLoss(_FeatureLoss):
         return total
 
 
-def perceptual_loss(path: Path | str = "") -> PerceptualLoss:
-    """The loss that a file makes possible: torchvision's VGG-19, a segmenter of ours or any ResNet; "" for `pixels`.
+def perceptual_loss(given: Path | str = "pixels") -> PerceptualLoss:
+    """The loss that weights make possible: torchvision's VGG-19, a segmenter of ours or any ResNet.
 
-    InputError where the file is something else. The module is frozen and in evaluation mode.
+    given  a file, a run's folder or a name of `networks.registry`; "pixels" for that stand-in; "auto" for VGG-19 if its
+           weights are here, else the shipped segmenter
+
+    InputError where the file is something else; UnavailableError for known weights that are not here. The module is
+    frozen and in evaluation mode.
     """
-    if not str(path):
+    if given == "pixels":
         return PixelLoss().eval()
-    path = Path(path)
+    if given == "auto":
+        given = "imagenet-vgg19" if WEIGHTS["imagenet-vgg19"].path.is_file() else "segmenter"
+    path = find_weights(given)
     state, source = _read(path)
     kind = VggLoss if "features.0.weight" in state else BackboneLoss
     return kind(state, source).eval().requires_grad_(False)
@@ -170,16 +169,19 @@ def _read(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
     state = read_foreign(path) if state is None else state
     source["sha256"] = digest_of(path)
     if "features.0.weight" in state:
-        source["torchvision"] = source["sha256"].startswith(VGG19_DIGEST)
+        source["torchvision"] = source["sha256"].startswith(WEIGHTS["imagenet-vgg19"].digest)
     own = {name.removeprefix("backbone."): v for name, v in state.items() if name.startswith("backbone.")}
     return own or state, source
 
 
 def _resnet_of(state: Mapping[str, Tensor], source: Mapping[str, Any]) -> ResNet:
-    if "conv1.weight" not in state or state["conv1.weight"].shape[1:] != (3, 7, 7):
+    first = state.get("conv1.weight")
+    if first is None or first.ndim != 4 or first.shape[1] < 3 or first.shape[2:] != (7, 7):
         raise InputError(
             source["file"], "holds no backbone that a perceptual loss can use", expected="VGG-19 or a ResNet on RGB"
         )
+    # A guided segmenter's further channels are 0 where nothing guides it: they are left out.
+    state = {**state, "conv1.weight": first[:, :3]}
     blocks = tuple(sum(f"layer{stage}.{n}.conv1.weight" in state for n in range(64)) for stage in range(1, 5))
     basic = "layer1.0.conv3.weight" not in state
     for layers, (kind, counts) in RESNETS.items():

@@ -119,7 +119,9 @@ def test_the_mesh_needs_parameters(crops):
 
 
 def test_the_ablation_trains_four_and_compares_pairs(folder, crops, tmp_path):
-    training = Warp3dTraining(TINY, DiscriminatorConfig(4, (8,), (1,)), adversarial_weight=0.0, validation=2)
+    training = Warp3dTraining(
+        TINY, DiscriminatorConfig(4, (8,), (1,)), perceptual="pixels", adversarial_weight=0.0, validation=2
+    )
     loop = TrainOptions(epochs=1, batch_size=4, workers=0, validate_every=10_000)
     trainings = Trainings(folder, tmp_path, CPU, seeds=2)
     table = warping_table(trainings, WarpingArms(training, loop), crops, [0, 1, 2], None)

@@ -5,12 +5,13 @@ import hashlib
 import pytest
 import torch
 
-from humanpose_cli.errors import InputError
+from humanpose_cli.errors import InputError, UnavailableError
 from humanpose_cli.metrics.images import ssim_map
 from humanpose_cli.networks.refinenet import RefineNetSegmenter
+from humanpose_cli.networks.registry import WEIGHTS, find_weights
 from humanpose_cli.networks.resnet import ResNet
 from humanpose_cli.networks.vgg import VGG
-from humanpose_cli.networks.weights_file import WeightsHeader, write_weights
+from humanpose_cli.networks.weights_file import WeightsHeader, read_weights, write_weights
 from humanpose_cli.training.perceptual import perceptual_loss
 
 
@@ -81,12 +82,30 @@ def test_a_segmenters_backbone(pictures, tmp_path):
     torch.testing.assert_close(loss.network.conv1.weight, segmenter.backbone.conv1.weight.half().float())
 
 
+def test_the_shipped_segmenters_guide_is_left_out(pictures):
+    path = find_weights("segmenter")
+    guided, _ = read_weights(path)
+    loss = perceptual_loss(path)
+    check_distance(loss, pictures)
+    torch.testing.assert_close(loss.network.conv1.weight, guided["backbone.conv1.weight"][:, :3].float())
+
+
 @pytest.mark.parametrize("layers", [34, 50])
 def test_any_resnet(layers, tmp_path, pictures):
     torch.manual_seed(0)
     path = tmp_path / "resnet.pth"
     torch.save(ResNet(layers, width=8, classes=5).state_dict(), path)
     assert perceptual_loss(path)(*pictures) > 0
+
+
+def test_auto_takes_vgg_where_it_is_and_else_the_segmenter(tmp_path, monkeypatch, vgg_file):
+    monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path))
+    assert perceptual_loss("auto").describe()["model"] == "segmenter"
+    (tmp_path / WEIGHTS["imagenet-vgg19"].file).write_bytes(vgg_file.read_bytes())
+    assert perceptual_loss("auto").describe()["kind"] == "vgg19"
+    assert perceptual_loss("imagenet-vgg19").describe()["torchvision"] is False  # another file under that name is told
+    with pytest.raises(UnavailableError, match="hpc weights fetch imagenet-resnet50"):
+        perceptual_loss("imagenet-resnet50")
 
 
 def test_files_of_other_things(tmp_path):
@@ -100,5 +119,5 @@ def test_files_of_other_things(tmp_path):
     torch.save({k: v for k, v in ResNet(18, width=8).state_dict().items() if "layer4" not in k}, path)
     with pytest.raises(InputError, match="no known ResNet"):
         perceptual_loss(path)
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="is no weights file"):
         perceptual_loss(tmp_path / "nothing.pth")

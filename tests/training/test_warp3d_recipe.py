@@ -22,7 +22,9 @@ from humanpose_cli.training.trainer import BEST, train
 from tests.reposing.test_warp3d_generator import MINI
 from tests.training.posed_people import PosedPeople
 
-SMALL = Warp3dTraining(MINI, DiscriminatorConfig(4, (8, 8), (1, 1)), augmentation=NO_AUGMENTATION, learning_rate=2e-3)
+SMALL = Warp3dTraining(
+    MINI, DiscriminatorConfig(4, (8, 8), (1, 1)), perceptual="pixels", augmentation=NO_AUGMENTATION, learning_rate=2e-3
+)
 ALONE = replace(SMALL, adversarial_weight=0.0)
 
 

@@ -36,6 +36,7 @@ class GeneratorConfig:
                          paper's makes all pixels anew
     carry_colours        adds the input's colours to the first three channels of the feature volume, so that the warp
                          moves them too: a short cut past E2D for trainings that are far shorter than the paper's
+    carry_detail         gives the decoder the person's own pixels, moved at full resolution (see `carried`)
     warping, pose        "2d": the planar ones of the paper's ablation (section 4.3)
     """
 
@@ -56,6 +57,7 @@ class GeneratorConfig:
     background_margin: float = 0.0
     keep_background: bool = False
     carry_colours: bool = False
+    carry_detail: bool = False
     warping: Space = "3d"
     pose: Space = "3d"
 
@@ -134,6 +136,7 @@ PRESETS: dict[str, Preset] = {
             background_margin=1.5,
             keep_background=True,
             carry_colours=True,
+            carry_detail=True,
         ),
         DiscriminatorConfig(16, (32, 64, 96), (1, 1, 1)),
     ),
@@ -157,6 +160,7 @@ PRESETS: dict[str, Preset] = {
             background_margin=2.0,
             keep_background=True,
             carry_colours=True,
+            carry_detail=True,
         ),
         DiscriminatorConfig(24, (64, 96, 128), (1, 1, 1)),
     ),
@@ -175,6 +179,7 @@ PRESETS: dict[str, Preset] = {
             background_margin=3.0,
             keep_background=True,
             carry_colours=True,
+            carry_detail=True,
         ),
         DiscriminatorConfig(32, (128, 256, 384), (2, 2, 2)),
     ),

@@ -6,13 +6,18 @@ import torch
 from torch import Tensor, nn
 
 from humanpose_cli.reposing.warp3d.blocks import Bottleneck, ResidualUnit3d, group_norm, to_plane
+from humanpose_cli.reposing.warp3d.carried import CARRIED_CHANNELS
 from humanpose_cli.reposing.warp3d.config import GeneratorConfig
 
 __all__ = ["ProjectionDecoder"]
 
 
 class ProjectionDecoder(nn.Module):
-    """(B, C + C_pose, D, H, W) → colours (B, 3, S, S) −1 to 1 and a soft mask (B, 1, S, S) 0 to 1."""
+    """(B, C + C_pose, D, H, W) → colours (B, 3, S, S) −1 to 1 and a soft mask (B, 1, S, S) 0 to 1.
+
+    With `carry_detail` the last blocks see the carried picture too, and a fifth output says how much of its colours is
+    taken over.
+    """
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -25,11 +30,24 @@ class ProjectionDecoder(nn.Module):
                 blocks.append(Bottleneck(channels, width, upsample=stage > 0 and block == 0))
                 channels = width
         self.blocks = nn.Sequential(*blocks)
+        self.detail: nn.Sequential | None = None
+        if config.carry_detail:
+            self.detail = nn.Sequential(
+                nn.Conv2d(channels + CARRIED_CHANNELS, channels, 3, padding=1), Bottleneck(channels, channels)
+            )
         self.norm = group_norm(channels)
-        self.last = nn.Conv2d(channels, 4, 3, padding=1)
+        self.last = nn.Conv2d(channels, 5 if config.carry_detail else 4, 3, padding=1)
 
-    def forward(self, volume: Tensor) -> tuple[Tensor, Tensor]:
-        """volume  warped features and encoded pose, one behind the other"""
+    def forward(self, volume: Tensor, carried: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """volume   warped features and encoded pose, one behind the other
+        carried  (B, 5, S, S) as `carried_picture` gives it, with `carry_detail`
+        """
         x = self.blocks(to_plane(self.units(volume)))
+        if self.detail is not None and carried is not None:
+            x = self.detail(torch.cat((x, carried.to(x.dtype)), 1))
         found = self.last(torch.relu(self.norm(x)))
-        return torch.tanh(found[:, :3]), torch.sigmoid(found[:, 3:])
+        colours, mask = torch.tanh(found[:, :3]), torch.sigmoid(found[:, 3:4])
+        if carried is not None:
+            share = torch.sigmoid(found[:, 4:]) * carried[:, 3:4]
+            colours = colours + share * (carried[:, :3] - colours)
+        return colours, mask

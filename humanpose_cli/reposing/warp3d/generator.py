@@ -14,6 +14,7 @@ from humanpose_cli.engine.warping import projected_masks, warp_parts
 from humanpose_cli.errors import UsageError
 from humanpose_cli.reposing.warp3d.background import BackgroundInpainter
 from humanpose_cli.reposing.warp3d.blocks import channels_last
+from humanpose_cli.reposing.warp3d.carried import carried_picture
 from humanpose_cli.reposing.warp3d.config import GeneratorConfig
 from humanpose_cli.reposing.warp3d.decoders import ProjectionDecoder
 from humanpose_cli.reposing.warp3d.encoders import LiftingEncoder, PoseEncoder
@@ -71,9 +72,10 @@ class Generator(nn.Module):
             parts = warping_parts(source, target, voxel_size=self.config.voxel_size, planar=planar)
             known = self._background_mask(parts)
             heatmaps = self.pose.heatmaps(target)
+            carried = carried_picture(image.float(), source, target, self.config) if self.config.carry_detail else None
         warped = self.warp(self.lifting(image), parts)
         together = torch.cat((warped, self.pose(heatmaps).to(warped.dtype)), 1)
-        foreground, mask = (found.float() for found in self.decoder(together))
+        foreground, mask = (found.float() for found in self.decoder(together, carried))
         background = self.inpainter(image, known).float()
         whole = background + mask * (foreground - background)
         return Generated(whole, foreground, mask, background, known, heatmaps)

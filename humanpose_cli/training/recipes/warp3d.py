@@ -47,7 +47,7 @@ class Warp3dTraining:
 
     generator, discriminator  shapes; the ablation's switches are the generator's `warping` and `pose`
     perceptual_weight, adversarial_weight, mask_weight  λ of the losses; without adversarial_weight, no discriminator
-    perceptual     file of the perceptual loss's network, see `training.perceptual`; "" for the stand-in on pixels
+    perceptual     network of the perceptual loss: a file or name, "pixels" or "auto"; see `training.perceptual`
     augmentation   of both pictures of a pair alike
     learning_rate, betas  of Adam, for both sides
     pairs          "listed" by the protocol, "drawn" anew each epoch from the pictures that belong together; "auto"
@@ -62,7 +62,7 @@ class Warp3dTraining:
     perceptual_weight: float = 3.0
     adversarial_weight: float = 1.0
     mask_weight: float = 0.0
-    perceptual: str = ""
+    perceptual: str = "auto"
     augmentation: Augmentation = WARP3D_AUGMENTATION
     learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
@@ -90,12 +90,21 @@ WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
     "paper": (warp3d_training("paper"), TrainOptions(epochs=15, batch_size=2, decay=0.0)),
     "medium": (warp3d_training("medium"), TrainOptions(epochs=40, batch_size=8, decay=0.0, average=0.999)),
     "small": (
-        warp3d_training("small", adversarial_weight=0.05, mask_weight=0.2, learning_rate=5e-4),
-        TrainOptions(epochs=40, batch_size=8, decay=0.9, clip=5.0, average=0.998),
+        warp3d_training("small", perceptual="segmenter", adversarial_weight=0.05, mask_weight=0.2, learning_rate=5e-4),
+        TrainOptions(epochs=8, batch_size=8, precision="mixed", decay=0.9, clip=5.0, average=0.998),
     ),
     "tiny": (
-        warp3d_training("tiny", adversarial_weight=0.0, mask_weight=0.2, learning_rate=1e-3),
-        TrainOptions(epochs=20, batch_size=8, decay=0.9, clip=5.0, average=0.995, log_every=20),
+        warp3d_training("tiny", perceptual="pixels", adversarial_weight=0.0, mask_weight=0.2, learning_rate=1e-3),
+        TrainOptions(
+            epochs=1,
+            batch_size=8,
+            precision="mixed",
+            decay=0.9,
+            clip=5.0,
+            average=0.995,
+            validate_every=500,
+            log_every=20,
+        ),
     ),
 }
 """`paper`: section 3.2. `tiny`: ablations of 20 to 30 minutes on two cores."""
