@@ -103,6 +103,13 @@ _DETAIL = typer.Option(
     "--keep-input-detail",
     help="With --method warp3d: carry over what is finer than the network's pixels, where both poses show it.",
 )
+_PERSONALIZE = typer.Option(
+    "--personalize",
+    metavar="N",
+    min=0,
+    help="With --method warp3d: let the network learn each person from the photograph first, in N steps (30 to 100; "
+    "about a second each).",
+)
 _PERSON = typer.Option("--person", metavar="ID|largest|all", help="Whom to repose; ids count from 0, the largest.")
 _ABSOLUTE = typer.Option(
     "--absolute", help="Put the pose where its own coordinates say. Default: where the person is in the photograph."
@@ -136,6 +143,7 @@ def repose(
     method: Annotated[Method, _METHOD] = Method.auto,
     weights: Annotated[str, _WEIGHTS] = "",
     keep_input_detail: Annotated[bool, _DETAIL] = False,
+    personalize: Annotated[int, _PERSONALIZE] = 0,
     person: Annotated[str, _PERSON] = "largest",
     background: Annotated[str, _BACKGROUND] = "keep",
     size: Annotated[int | None, _SIZE] = None,
@@ -171,6 +179,7 @@ def repose(
     from humanpose_cli.pipelines.repose import ReposeOptions, Reposer
     from humanpose_cli.pipelines.repose_items import form_of, repose_item, repose_outputs
     from humanpose_cli.pipelines.targets import read_target
+    from humanpose_cli.training.personalizing import PersonalizeOptions
 
     found = open_inputs(inputs, sys.stdin, sequence=False, exclude=[out], own_suffixes=OWN_SUFFIXES)
     for message in found.messages:
@@ -180,7 +189,12 @@ def repose(
             session.reporter.info(f"{source.label}: the people of its first frame are reposed")
     fit = FitOptions(body, "all", detector.value, focal)
     transparent = background == "transparent"
-    drawn: dict[str, Any] = {"method": method.value, "weights": weights, "keep_input_detail": keep_input_detail}
+    drawn: dict[str, Any] = {
+        "method": method.value,
+        "weights": weights,
+        "keep_input_detail": keep_input_detail,
+        "personalize": PersonalizeOptions(personalize),
+    }
     options = session.tune(
         ReposeOptions(person, absolute, "transparent" if transparent else "keep", size, fit=fit, **drawn)
     )

@@ -8,10 +8,10 @@ with Reposer(ReposeOptions(person="largest")) as reposer:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -28,6 +28,7 @@ from humanpose_cli.networks.weights_file import digest_of
 from humanpose_cli.pipelines.fit import BodyFitter, FitOptions, FittedPicture
 from humanpose_cli.pipelines.overlays import body_vertices
 from humanpose_cli.pipelines.people import PeopleSource
+from humanpose_cli.pipelines.steps import StepListener
 from humanpose_cli.pipelines.targets import Target
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface
@@ -38,6 +39,7 @@ from humanpose_cli.reposing.mesh import ReposeOptions as MeshOptions
 from humanpose_cli.reposing.retarget import place_roots
 from humanpose_cli.reposing.warp3d.inference import Warp3d, load_warp3d
 from humanpose_cli.reposing.warping import WarpReposer
+from humanpose_cli.training.personalizing import PersonalizeOptions, personalized
 
 __all__ = ["ReposeOptions", "ReposedPicture", "Reposer", "ReposingScene"]
 
@@ -55,6 +57,7 @@ class ReposeOptions:
     method      'mesh': the photo wrapped round the fitted body; 'warp3d': a network; 'auto': mesh, see README
     weights     of warp3d: a file, a run's folder or a name of the registry
     keep_input_detail  with warp3d: carry over what is finer than the network's pixels
+    personalize  with warp3d: how the network first learns each person from the photo; 0 steps: not at all
     fit, mesh   settings of the fit and of the mesh method
     """
 
@@ -65,6 +68,7 @@ class ReposeOptions:
     method: Literal["auto", "mesh", "warp3d"] = "auto"
     weights: str = ""
     keep_input_detail: bool = False
+    personalize: PersonalizeOptions = field(default_factory=PersonalizeOptions)
     fit: FitOptions = field(default_factory=FitOptions)
     mesh: MeshOptions = field(default_factory=MeshOptions)
 
@@ -75,8 +79,8 @@ class ReposeOptions:
             raise UsageError("--method", "is not known", expected="auto, mesh or warp3d", got=self.method)
         if self.method == "warp3d" and not self.weights:
             raise UsageError("--weights", "is missing", expected="a run of hpc train warp3d", remedy="or --method mesh")
-        if self.method != "warp3d" and (self.weights or self.keep_input_detail):
-            raise UsageError("--weights and --keep-input-detail", "are for --method warp3d")
+        if self.method != "warp3d" and (self.weights or self.keep_input_detail or self.personalize.steps):
+            raise UsageError("--weights, --keep-input-detail and --personalize", "are for --method warp3d")
         if self.size is not None and self.size < 16:
             raise UsageError("--size", "is too small", expected="16 pixels or more", got=str(self.size))
         if self.size is not None and self.size > LARGEST_SIZE:
@@ -126,15 +130,17 @@ class Reposer:
         name: str = "photo",
         focal: float | None = None,
         background: NDArray[np.uint8] | None = None,
+        on_step: StepListener | None = None,
     ) -> ReposingScene:
         """Fit the people of a photo (H, W, 3) uint8 and bake the textures of those who are to be reposed.
 
         background  a picture (h, w, 3) uint8 to put behind them; None: as the options say
+        on_step     told of the steps in which a network learns each person
         InputError if there is nobody, or not the person asked for.
         """
         fitted = self.fitter.fit_picture(photo, name=name, focal=focal)
         rows = _chosen_rows(fitted, self.options.person, name)
-        return ReposingScene(photo, fitted, rows, self.fitter.body, self.options, background, self.network)
+        return ReposingScene(photo, fitted, rows, self.fitter.body, self.options, background, self.network, on_step)
 
     def __enter__(self) -> Reposer:
         return self
@@ -174,9 +180,10 @@ class ReposingScene:
         options: ReposeOptions,
         background: NDArray[np.uint8] | None,
         network: Warp3d | None = None,
+        on_step: StepListener | None = None,
     ) -> None:
         self.photo, self.record, self.rows = photo, fitted.record, list(rows)
-        self._body, self._options = body, options
+        self._body, self._options, self._on_step = body, options, on_step
         self._people = fitted.people
         alone = len(self.rows) == 1
         plate: Background | NDArray[np.uint8] = options.background if background is None else background
@@ -189,11 +196,28 @@ class ReposingScene:
     ) -> MeshReposer | WarpReposer:
         """Whoever draws one person."""
         others = self._mask_of_all(other for other in range(len(self._people)) if other != row)
-        given = self.photo, self._mask(row), _fitted_person(self.record, row), self._body
-        more: dict[str, Any] = {"others": [others], "background": background, "options": self._options.mesh}
+        person = _fitted_person(self.record, row)
+        mesh = MeshReposer(
+            self.photo,
+            self._mask(row),
+            person,
+            self._body,
+            others=[others],
+            background=background,
+            options=self._options.mesh,
+        )
         if network is None:
-            return MeshReposer(*given, **more)
-        return WarpReposer(*given, network, keep_input_detail=self._options.keep_input_detail, **more)
+            return mesh
+        warper = WarpReposer(mesh, person, network, keep_input_detail=self._options.keep_input_detail)
+        if self._options.personalize.steps:
+            warper.network = personalized(
+                network, *warper.source_crop(), self._options.personalize, on_step=self._told("steps of the network")
+            )
+        return warper
+
+    def _told(self, what: str) -> Callable[[int, int], None]:
+        listener = self._on_step
+        return lambda done, total: None if listener is None else listener(done, total, what)
 
     def _mask(self, row: int) -> NDArray[np.float32]:
         """Where one person is, (H, W) 0…1. Made when asked for: a crowd's masks would not fit beside a large photo."""

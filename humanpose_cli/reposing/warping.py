@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,18 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
-from humanpose_cli.conventions import REPOSING19, SMPL24
+from humanpose_cli.conventions import REPOSING19
 from humanpose_cli.data.loading.camera_change import CameraChange, crop_change
 from humanpose_cli.geometry.cameras import project
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.surfaces import Surface, Texture
 from humanpose_cli.reposing.compositing import draw_person
-from humanpose_cli.reposing.mesh import Background, FittedPerson, MeshReposer, Reposed, ReposeOptions
+from humanpose_cli.reposing.mesh import FittedPerson, MeshReposer, Reposed
 from humanpose_cli.reposing.warp3d.inference import Warp3d
 from humanpose_cli.reposing.warp3d.volume_frame import frame_joints
 
-__all__ = ["WarpReposer"]
+__all__ = ["SourceCrop", "WarpReposer"]
 
 FILL = 0.86
 """Share of the crop that the person takes in both poses together: as in training."""
@@ -31,47 +29,39 @@ _FARTHEST = 1.3  # times the larger box that one crop for both poses may have
 _FEATHER = 1.5  # network pixels over which detail fades at the mask's edge
 
 
+class SourceCrop(NamedTuple):
+    """What a network sees of the photo: picture (S, S, 3) uint8, joints (19, 3) of the volume's frame, mask (S, S)."""
+
+    picture: NDArray[np.uint8]
+    joints: NDArray[np.float32]
+    mask: NDArray[np.float32]
+
+
 class WarpReposer:
     """One person of one photo, ready to be drawn in any pose by a network; the interface of `MeshReposer`.
 
-    photo, mask, person, body, others, background, options  as there
+    mesh               the same person as a textured mesh: photo, background, hole and the detail that is carried over
+    person             the fit that it was made of
     network            a loaded generator
     keep_input_detail  put what is finer than the network's pixels back where the same surface is seen in both poses,
                        carried over by the fitted body
     """
 
     def __init__(
-        self,
-        photo: NDArray[np.uint8],
-        mask: NDArray[np.floating],
-        person: FittedPerson,
-        body: RiggedBody,
-        network: Warp3d,
-        *,
-        others: Sequence[NDArray[np.floating]] = (),
-        background: Background | NDArray[np.uint8] = "keep",
-        options: ReposeOptions | None = None,
-        keep_input_detail: bool = False,
+        self, mesh: MeshReposer, person: FittedPerson, network: Warp3d, *, keep_input_detail: bool = False
     ) -> None:
-        self.photo, self.person, self.body, self.network = photo, person, body, network
-        self._mask, self._others, self._options = mask, list(others), options
-        self._background_choice = background
+        self.mesh, self.person, self.network = mesh, person, network
+        self.photo, self.body = mesh.photo, mesh.body
+        self.rotations, self.trans = mesh.rotations, mesh.trans
         self.keep_input_detail = keep_input_detail
-        self.rotations = axis_angle_to_matrix(torch.from_numpy(np.array(person.poses, np.float32)).view(len(SMPL24), 3))
-        self.trans = torch.from_numpy(np.array(person.trans, np.float32))
 
-    @cached_property
-    def mesh(self) -> MeshReposer:
-        """The same person as a textured mesh: background, hole and the detail that is carried over."""
-        return MeshReposer(
-            self.photo,
-            self._mask,
-            self.person,
-            self.body,
-            others=self._others,
-            background=self._background_choice,
-            options=self._options,
-        )
+    def source_crop(self) -> SourceCrop:
+        """The person as the photo shows them, by themselves."""
+        with torch.no_grad():
+            joints, box = self._seen(self.rotations, self.trans)
+        change, _ = self._crops((box, box))
+        mask = np.clip(change.warp(self.mesh.mask, cv2.INTER_LINEAR), 0, 1)
+        return SourceCrop(self._picture(change), self._framed(joints, change), mask)
 
     @property
     def hole(self) -> NDArray[np.bool_]:

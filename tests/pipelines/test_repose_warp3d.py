@@ -15,6 +15,7 @@ from humanpose_cli.pipelines.targets import RotationTarget, target_of_record
 from humanpose_cli.reposing.warp3d.config import PRESETS
 from humanpose_cli.reposing.warp3d.generator import Generator
 from humanpose_cli.reposing.warp3d.inference import MODEL, generator_weights
+from humanpose_cli.training.personalizing import PersonalizeOptions
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,19 @@ def test_transparent_results_and_details(scene_of, clip_frames):
     changed = (plain[..., :3] != detailed[..., :3]).any(-1)
     assert changed.any()
     assert (detailed[..., 3][changed] > 0).all()
+
+
+def test_a_network_that_has_learned_the_person_draws_otherwise(clip_frames, known, weights):
+    told, pictures = [], []
+    for steps in (0, 2):
+        learning = PersonalizeOptions(steps=steps, learning_rate=1e-2, perceptual="pixels")
+        reposer = Reposer(ReposeOptions(method="warp3d", weights=weights, personalize=learning), people=known)
+        scene = reposer.read(clip_frames[0], on_step=lambda *what: told.append(what))
+        pictures.append(next(scene.pictures(target_of_record(scene.record))).image)
+    assert (pictures[0] != pictures[1]).any()
+    assert told == [(1, 2, "steps of the network"), (2, 2, "steps of the network")]
+    with pytest.raises(UsageError, match="--method warp3d"):
+        ReposeOptions(personalize=PersonalizeOptions(steps=1))
 
 
 def test_poses_that_cannot_be_drawn_are_refused(scene_of):
