@@ -19,8 +19,7 @@ from humanpose_cli.result import CommandResult, ItemResult, ResultTable, Status
 
 if TYPE_CHECKING:
     from humanpose_cli.evaluation.report import Report
-    from humanpose_cli.pipelines.evaluate import Watch, Whom
-    from humanpose_cli.pipelines.evaluate_reposing import WhichPairs
+    from humanpose_cli.pipelines.judged import Watch, Whom
 
 __all__ = ["evaluate"]
 
@@ -195,13 +194,7 @@ class _Bodies:
 
     @property
     def whom(self) -> Whom:
-        from humanpose_cli.pipelines.evaluate import Whom
-
-        flags = self.flags
-        assert flags.data is not None
-        return Whom(
-            flags.data, flags.protocol or "", flags.split or "", flags.seen, limit=flags.limit or 0, body=flags.body
-        )
+        return _whom(self.flags)
 
     @property
     def watch(self) -> Watch:
@@ -246,19 +239,11 @@ class _Reposing:
     device: str
     out: Path
 
-    @property
-    def which(self) -> WhichPairs:
-        from humanpose_cli.pipelines.evaluate_reposing import WhichPairs
-
-        flags = self.flags
-        assert flags.data is not None
-        return WhichPairs(flags.data, flags.protocol or "", flags.split or "", flags.limit or 0, flags.body)
-
     def report(self) -> Report:
         from humanpose_cli.pipelines.evaluate_reposing import evaluate_reposing
 
         return evaluate_reposing(
-            self.which,
+            _whom(self.flags),
             self.weights,
             self.device,
             _watch(self.session),
@@ -271,12 +256,19 @@ class _Reposing:
         from humanpose_cli.pipelines.evaluate_reposing import evaluate_warping
 
         return evaluate_warping(
-            self.which, preset, self.device, self.out, _watch(self.session), seeds=seeds, pose=self.pictures.pose
+            _whom(self.flags), preset, self.device, self.out, _watch(self.session), seeds=seeds, pose=self.pictures.pose
         )
 
 
+def _whom(flags: JudgedFlags) -> Whom:
+    from humanpose_cli.pipelines.judged import Whom
+
+    assert flags.data is not None
+    return Whom(flags.data, flags.protocol or "", flags.split or "", flags.seen, flags.limit or 0, flags.body)
+
+
 def _watch(session: Session) -> Watch:
-    from humanpose_cli.pipelines.evaluate import Watch
+    from humanpose_cli.pipelines.judged import Watch
 
     return Watch(session.reporter.step, lambda: session.stop.requested)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -130,20 +130,36 @@ _NUMBERED = typer.Option(
 _DETECTOR = typer.Option("--detector", help="How hard to look for people.")
 
 
+@dataclass(frozen=True)
+class DrawingFlags:
+    """How the new picture is made, as one parameter."""
+
+    method: Annotated[Method, _METHOD] = Method.auto
+    weights: Annotated[str, _WEIGHTS] = ""
+    keep_input_detail: Annotated[bool, _DETAIL] = False
+    personalize: Annotated[int, _PERSONALIZE] = 0
+
+    def options(self) -> dict[str, Any]:
+        """As `ReposeOptions` takes them."""
+        from humanpose_cli.training.personalizing import PersonalizeOptions
+
+        learning = PersonalizeOptions(self.personalize)
+        given = {"weights": self.weights, "keep_input_detail": self.keep_input_detail}
+        return {"method": self.method.value, "personalize": learning, **given}
+
+
 @command(columns=(("poses", "poses"), ("seen", "seen"), ("warnings", "mind")), tunes=True)
 def repose(
     session: Session,
     flags: BatchFlags,
     more: Annotated[list[str] | None, _MORE] = None,
+    *,
     input: Annotated[list[str] | None, _INPUT] = None,
     target_pose: Annotated[Path | None, _TARGET] = None,
     skeleton: Annotated[SkeletonChoice | None, _SKELETON] = None,
     target_axes: Annotated[Axes | None, _AXES] = None,
     absolute: Annotated[bool, _ABSOLUTE] = False,
-    method: Annotated[Method, _METHOD] = Method.auto,
-    weights: Annotated[str, _WEIGHTS] = "",
-    keep_input_detail: Annotated[bool, _DETAIL] = False,
-    personalize: Annotated[int, _PERSONALIZE] = 0,
+    drawing: DrawingFlags,
     person: Annotated[str, _PERSON] = "largest",
     background: Annotated[str, _BACKGROUND] = "keep",
     size: Annotated[int | None, _SIZE] = None,
@@ -179,7 +195,6 @@ def repose(
     from humanpose_cli.pipelines.repose import ReposeOptions, Reposer
     from humanpose_cli.pipelines.repose_items import form_of, repose_item, repose_outputs
     from humanpose_cli.pipelines.targets import read_target
-    from humanpose_cli.training.personalizing import PersonalizeOptions
 
     found = open_inputs(inputs, sys.stdin, sequence=False, exclude=[out], own_suffixes=OWN_SUFFIXES)
     for message in found.messages:
@@ -189,14 +204,8 @@ def repose(
             session.reporter.info(f"{source.label}: the people of its first frame are reposed")
     fit = FitOptions(body, "all", detector.value, focal)
     transparent = background == "transparent"
-    drawn: dict[str, Any] = {
-        "method": method.value,
-        "weights": weights,
-        "keep_input_detail": keep_input_detail,
-        "personalize": PersonalizeOptions(personalize),
-    }
     options = session.tune(
-        ReposeOptions(person, absolute, "transparent" if transparent else "keep", size, fit=fit, **drawn)
+        ReposeOptions(person, absolute, "transparent" if transparent else "keep", size, fit=fit, **drawing.options())
     )
     with Reposer(options, device=resolve_device(device), threads=threads) as reposer:
         target, warnings = read_target(

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-
-import torch
 
 from humanpose_cli.bodies.registry import body_by_name
 from humanpose_cli.data.cache.cache import open_cache
 from humanpose_cli.errors import InputError, InterruptedRun, UsageError
-from humanpose_cli.evaluation.ablations.arms import Trainings
 from humanpose_cli.evaluation.ablations.nbf import ABLATIONS, nbf_arms
 from humanpose_cli.evaluation.body_reports import crops_report, fits_report
 from humanpose_cli.evaluation.crops import CropSource, crop_needs, judge_crops
 from humanpose_cli.evaluation.fits import judge_fits
-from humanpose_cli.evaluation.people import JudgedPeople, held_out_people, held_out_split
+from humanpose_cli.evaluation.people import held_out_split
 from humanpose_cli.evaluation.report import Report
 from humanpose_cli.evaluation.segmenter_report import segmenter_report
 from humanpose_cli.evaluation.segmenters import judge_segmenter
 from humanpose_cli.fitting.nbf.nbf import load_nbf
 from humanpose_cli.fitting.nbf.segmenter import Segmenter
-from humanpose_cli.io.atomic import ensure_folder
 from humanpose_cli.networks.registry import find_weights, shipped_weights
-from humanpose_cli.networks.weights_file import digest_of, read_header
 from humanpose_cli.pipelines.body_networks import NetworkOptions
 from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
+from humanpose_cli.pipelines.judged import Watch, Whom, trainings_of, weights_facts
 from humanpose_cli.pipelines.judged_fits import StoredPeople, fits_from_files, fits_of_pictures
 from humanpose_cli.pipelines.people import DetectedPeople
 from humanpose_cli.training.recipes.people import in_sight, people_in, spread_out
@@ -35,70 +29,15 @@ from humanpose_cli.training.recipes.segmenter import segmenter_needs
 
 __all__ = [
     "Detections",
-    "Watch",
-    "Whom",
     "evaluate_ablation",
     "evaluate_crops",
     "evaluate_fits",
     "evaluate_predictions",
     "evaluate_segmenter",
-    "weights_facts",
 ]
 
 Detections = Literal["stored", "auto", "thorough", "fast"]
 _SIGTERM = 15
-
-
-@dataclass(frozen=True)
-class Whom:
-    """Who is judged.
-
-    data      cache; protocol and split of it, "" for the usual ones (see `held_out_split`)
-    seen      least share of a person's joints that must be visible
-    limit     people at most, spread evenly; 0 for all
-    body      of the labels: "default" or "smpl:FILE"
-    """
-
-    data: Path
-    protocol: str = ""
-    split: str = ""
-    seen: float = 0.0
-    limit: int = 0
-    body: str = "default"
-
-    def people(self, *needs: str) -> JudgedPeople:
-        """Those with the labels that are needed and known bodies."""
-        return held_out_people(
-            self.data,
-            needs,
-            protocol=self.protocol,
-            split=self.split,
-            body=self.body,
-            seen=self.seen,
-            limit=self.limit,
-        )
-
-    def facts(self, protocol: str, split: str) -> dict[str, Any]:
-        """What a report says about them."""
-        header = open_cache(self.data).header
-        seen = f", {self.seen:.0%} of the joints in sight or more" if self.seen else ""
-        return {"data": f"{header.source}, digest {header.content_digest[:16]}", "split": f"{protocol}/{split}{seen}"}
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Who is told, and who may end it: on_step (done, total, of what), stop asked now and then."""
-
-    on_step: Callable[[int, int, str], None] = field(default=lambda done, total, words: None)
-    stop: Callable[[], bool] = field(default=lambda: False)
-
-    def people(self, done: int, total: int) -> None:
-        """Tell of people."""
-        self.on_step(done, total, "people")
-
-    def pictures(self, done: int, total: int) -> None:
-        """Tell of pictures."""
-        self.on_step(done, total, "pictures")
 
 
 def evaluate_segmenter(whom: Whom, weights: str, device: str, watch: Watch, *, batch_size: int = 16) -> Report:
@@ -181,24 +120,8 @@ def evaluate_ablation(
     arms = nbf_arms(preset)
     people = whom.people(*ablation.needs)
     networks, segmenters = ablation.trainings
-    trainings = Trainings(
-        whom.data,
-        ensure_folder(folder / "runs"),
-        torch.device(device),
-        seeds,
-        networks * seeds + segmenters,
-        on_step=lambda number, of, run, done, total, words: watch.on_step(
-            done, total, f"steps of {run}, training {number} of {of}, {words}"
-        ),
-        stop=watch.stop,
-    )
+    planned = networks * seeds + segmenters
+    trainings = trainings_of(whom, device, folder, watch, seeds=seeds, planned=planned)
     found = ablation.run(trainings, people, arms, folder)
     facts = {**whom.facts(people.protocol, people.split), "people": len(people), "preset": preset, "seeds": seeds}
     return Report(f"Ablation: {name}", facts, {}, found.tables, plots=found.plots)
-
-
-def weights_facts(name: str, path: Path) -> dict[str, Any]:
-    """What a report says about weights."""
-    header = read_header(path)
-    steps = header.training.get("steps", "?")
-    return {name: f"{header.model}, {steps} steps, SHA-256 {digest_of(path)[:16]}"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,68 +18,30 @@ from humanpose_cli.detection.given import people_in_boxes
 from humanpose_cli.detection.models import ModelPool, default_threads
 from humanpose_cli.detection.person import DetectedPerson
 from humanpose_cli.errors import InputError, InterruptedRun, UsageError
-from humanpose_cli.evaluation.ablations.arms import Trainings
 from humanpose_cli.evaluation.ablations.warp3d import WarpingArms, warping_table
 from humanpose_cli.evaluation.people import held_out_split
 from humanpose_cli.evaluation.report import Report
 from humanpose_cli.evaluation.reposing import Distance, Method, copying, judge_reposing, meshing, warping
 from humanpose_cli.evaluation.reposing_report import reposing_report
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.io.atomic import ensure_folder
 from humanpose_cli.io.input_items import Frame
 from humanpose_cli.metrics.lpips import Lpips
 from humanpose_cli.networks.registry import find_weights
-from humanpose_cli.pipelines.evaluate import Watch, weights_facts
 from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
+from humanpose_cli.pipelines.judged import Watch, Whom, trainings_of, weights_facts
+from humanpose_cli.pipelines.people import SinglePictures
 from humanpose_cli.reposing.warp3d.inference import load_warp3d
 from humanpose_cli.training.perceptual import perceptual_loss
 from humanpose_cli.training.recipes.warp3d import WARP3D_PRESETS, pairs_of
 from humanpose_cli.training.recipes.warp3d_pairs import PairCrops
 
-__all__ = ["FittedJoints", "WhichPairs", "evaluate_reposing", "evaluate_warping"]
+__all__ = ["FittedJoints", "evaluate_reposing", "evaluate_warping", "judged_pairs"]
 
 _SIGTERM = 15
 _LEAST_SIDE = 256  # pixels that the detector is given
 _SEEN = 0.3
 _USUAL_SIZE = 256
 _LISTED = ("three-frames", "random-pairs", "pairs")
-
-
-@dataclass(frozen=True)
-class WhichPairs:
-    """Which pairs are judged.
-
-    data      cache of pairs or clips; protocol and split of it, "" for the usual ones
-    limit     pairs at most, spread evenly; 0 for all
-    body      of the labels, for the mesh method: "default" or "smpl:FILE"
-    """
-
-    data: Path
-    protocol: str = ""
-    split: str = ""
-    limit: int = 0
-    body: str = "default"
-
-    def crops(self, size: int) -> tuple[PairCrops, list[int], dict[str, Any]]:
-        """Crops of `size` pixels, the numbers of the pairs to judge, and what a report says about them."""
-        cache = open_cache(self.data)
-        protocol, split = self._place()
-        pairs = pairs_of(cache, protocol, split)
-        count = min(len(pairs), self.limit or len(pairs))
-        numbers = np.linspace(0, len(pairs) - 1, count).round().astype(int).tolist()
-        header = cache.header
-        facts = {"data": f"{header.source}, digest {header.content_digest[:16]}", "split": f"{protocol}/{split}"}
-        return PairCrops(pairs, size), numbers, {**facts, "pixels": size}
-
-    def _place(self) -> tuple[str, str]:
-        cache = open_cache(self.data)
-        listed = [name for name in _LISTED if name in cache.pair_splits]
-        if self.protocol in cache.pair_splits or (not self.protocol and listed):
-            protocol = self.protocol or listed[0]
-            splits = cache.pair_splits[protocol]
-            split = self.split or next((name for name in ("test", "val", "validation") if name in splits), splits[0])
-            return protocol, split
-        return held_out_split(self.data, self.protocol, self.split)
 
 
 class FittedJoints:
@@ -124,31 +85,41 @@ class FittedJoints:
         self._fitter.__exit__(kind, value, trace)
 
 
-class _OnePerson:
+class _OnePerson(SinglePictures):
     """A source of people that returns the one it was handed."""
 
     person: DetectedPerson | None = None
 
     def in_picture(self, frame: Frame) -> list[DetectedPerson]:
+        """Whatever the frame shows."""
         return [] if self.person is None else [self.person]
 
-    def start_sequence(self) -> None:
-        """Pictures alone."""
 
-    def in_next_frame(self, frame: Frame) -> list[DetectedPerson]:
-        return self.in_picture(frame)
+def judged_pairs(which: Whom, size: int) -> tuple[PairCrops, list[int], dict[str, Any]]:
+    """Crops of `size` pixels, the numbers of the pairs to judge, and what a report says about them."""
+    cache = open_cache(which.data)
+    protocol, split = _place(which)
+    pairs = pairs_of(cache, protocol, split)
+    count = min(len(pairs), which.limit or len(pairs))
+    numbers = np.linspace(0, len(pairs) - 1, count).round().astype(int).tolist()
+    header = cache.header
+    facts = {"data": f"{header.source}, digest {header.content_digest[:16]}", "split": f"{protocol}/{split}"}
+    return PairCrops(pairs, size), numbers, {**facts, "pixels": size}
 
-    def __enter__(self) -> _OnePerson:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
+def _place(which: Whom) -> tuple[str, str]:
+    cache = open_cache(which.data)
+    listed = [name for name in _LISTED if name in cache.pair_splits]
+    if which.protocol in cache.pair_splits or (not which.protocol and listed):
+        protocol = which.protocol or listed[0]
+        splits = cache.pair_splits[protocol]
+        split = which.split or next((name for name in ("test", "val", "validation") if name in splits), splits[0])
+        return protocol, split
+    return held_out_split(which.data, which.protocol, which.split)
 
 
 def evaluate_reposing(
-    which: WhichPairs,
+    which: Whom,
     weights: str,
     device: str,
     watch: Watch,
@@ -164,7 +135,7 @@ def evaluate_reposing(
     pose        judge the pose by our own fit, which takes most of the time
     """
     network = load_warp3d(find_weights(weights), device) if weights else None
-    crops, numbers, facts = which.crops(network.config.size if network is not None else _USUAL_SIZE)
+    crops, numbers, facts = judged_pairs(which, network.config.size if network is not None else _USUAL_SIZE)
     methods: dict[str, Method] = {"copy": copying}
     if crops.pairs.cache.labels.get("people/poses", 0):
         methods["mesh"] = meshing(body_by_name(which.body))
@@ -195,27 +166,17 @@ def evaluate_reposing(
 
 
 def evaluate_warping(
-    which: WhichPairs, preset: str, device: str, folder: Path, watch: Watch, *, seeds: int = 2, pose: bool = True
+    which: Whom, preset: str, device: str, folder: Path, watch: Watch, *, seeds: int = 2, pose: bool = True
 ) -> Report:
     """Table 1, trained and judged anew; `folder/runs` keeps the trainings, finished or not."""
     name = "tiny" if preset == "ablation" else preset
     if name not in WARP3D_PRESETS:
         raise UsageError("--preset", "is not known", expected=f"ablation, {', '.join(WARP3D_PRESETS)}", got=preset)
     training, loop = WARP3D_PRESETS[name]
-    crops, numbers, facts = which.crops(training.generator.size)
+    crops, numbers, facts = judged_pairs(which, training.generator.size)
     if not numbers:
         raise InputError(which.data, "has no pairs to judge by")
-    trainings = Trainings(
-        which.data,
-        ensure_folder(folder / "runs"),
-        torch.device(device),
-        seeds,
-        4 * seeds,
-        on_step=lambda number, of, run, done, total, words: watch.on_step(
-            done, total, f"steps of {run}, training {number} of {of}, {words}"
-        ),
-        stop=watch.stop,
-    )
+    trainings = trainings_of(which, device, folder, watch, seeds=seeds, planned=4 * seeds)
     with FittedJoints(device=device) as joints:
         table = warping_table(trainings, WarpingArms(training, loop), crops, numbers, joints if pose else None)
     told = {**facts, "pairs": len(numbers), "preset": name, "seeds": seeds}

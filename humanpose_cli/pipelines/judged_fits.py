@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -18,13 +17,14 @@ from humanpose_cli.evaluation.fits import FoundBody
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
 from humanpose_cli.io.input_items import Frame
 from humanpose_cli.pipelines.fit import BodyFitter
+from humanpose_cli.pipelines.people import SinglePictures
 
 __all__ = ["StoredPeople", "fits_from_files", "fits_of_pictures"]
 
 Fits = Callable[[int], list[FoundBody]]
 
 
-class StoredPeople:
+class StoredPeople(SinglePictures):
     """A source of people that a cache's detections tell: `PeopleSource`."""
 
     def __init__(self, cache: Cache) -> None:
@@ -35,21 +35,6 @@ class StoredPeople:
         sample = self._cache.sample(self._cache.find(frame.name))
         found = [_detected(person) for person in sample.people]
         return sorted((one for one in found if one is not None), key=lambda one: -one.area)
-
-    def start_sequence(self) -> None:
-        """Pictures are looked up one by one."""
-
-    def in_next_frame(self, frame: Frame) -> list[DetectedPerson]:
-        """As a picture."""
-        return self.in_picture(frame)
-
-    def __enter__(self) -> StoredPeople:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
 
 def _detected(person: Person) -> DetectedPerson | None:

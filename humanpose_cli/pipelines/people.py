@@ -18,7 +18,7 @@ from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.io.detection_files import GivenPeople, read_boxes, read_keypoints
 from humanpose_cli.io.input_items import Frame
 
-__all__ = ["DetectedPeople", "DetectorMode", "PeopleFromFile", "PeopleSource", "people_source"]
+__all__ = ["DetectedPeople", "DetectorMode", "PeopleFromFile", "PeopleSource", "SinglePictures", "people_source"]
 
 DetectorMode = Literal["auto", "thorough", "fast"]
 # Views of a given person beside the first: what the averages of the detection rest on.
@@ -42,6 +42,25 @@ class PeopleSource(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+class SinglePictures(PeopleSource):
+    """A source to which every frame is a picture of its own, and that holds nothing open."""
+
+    def start_sequence(self) -> None:
+        """Nothing to forget."""
+
+    def in_next_frame(self, frame: Frame) -> list[DetectedPerson]:
+        """As a picture."""
+        return self.in_picture(frame)
+
+    def __enter__(self) -> SinglePictures:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
 
 
 def people_source(
