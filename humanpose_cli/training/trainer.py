@@ -18,6 +18,7 @@ from humanpose_cli.io.atomic import ensure_folder, write_json
 from humanpose_cli.io.images import write_image
 from humanpose_cli.networks.registry import BEST
 from humanpose_cli.networks.weights_file import WeightsHeader, write_weights
+from humanpose_cli.training.activations import counted_activations
 from humanpose_cli.training.checkpoints import Progress, read_checkpoint, write_checkpoint
 from humanpose_cli.training.history import History
 from humanpose_cli.training.options import TrainOptions
@@ -38,6 +39,7 @@ class TrainResult:
 
     finished  whether all steps were done or patience ended them; False: interrupted, and resumable
     metrics   of the last validation; best the best criterion, at best_step
+    activation_mib  what the first step kept for its gradients, at most of its phases; None where that was not this run
     """
 
     step: int
@@ -48,6 +50,7 @@ class TrainResult:
     best_step: int
     metrics: Mapping[str, float]
     outputs: tuple[Path, ...]
+    activation_mib: float | None = None
 
 
 def train(
@@ -203,7 +206,7 @@ class _Loop:
             for group in optimiser.param_groups:
                 group["lr"] = phase.learning_rate * factor
             with torch.autocast(self.device.type, self.half, enabled=self.mixed):
-                losses = self.recipe.losses(phase.name, batch)
+                losses = self.losses(phase, batch)
             if losses is None:
                 continue
             self.update(phase, optimiser, losses)
@@ -213,6 +216,15 @@ class _Loop:
         self.progress.summed += 1
         if self.progress.summed == self.options.log_every:
             self.log()
+
+    def losses(self, phase: Phase, batch: Any) -> Mapping[str, Tensor] | None:
+        """Of a phase; the run's first ones tell what is kept for the gradients."""
+        if self.progress.step or not self.group.first:
+            return self.recipe.losses(phase.name, batch)
+        with counted_activations(self.recipe.model) as kept:
+            losses = self.recipe.losses(phase.name, batch)
+        self.history.add("memory", 0, 0, {f"{phase.name}_mib": kept.bytes / 2**20})
+        return losses
 
     def too_large(self, batch: Any) -> UnavailableError:
         """What to say when the device's memory is full: the largest part of the batch that fits, found by trying.
@@ -319,7 +331,11 @@ class _Loop:
         p = self.progress
         names = ("metrics.jsonl", "losses.png", CHECKPOINT, BEST, LAST)
         outputs = tuple(self.folder / name for name in names if (self.folder / name).exists())
-        return TrainResult(p.step, self.steps, finished, p.seconds, p.best, p.best_step, self.metrics, outputs)
+        mib = [value for name in self.history.names("memory") for value in self.history.column("memory", name)[1]]
+        activations = max(mib, default=None)
+        return TrainResult(
+            p.step, self.steps, finished, p.seconds, p.best, p.best_step, self.metrics, outputs, activations
+        )
 
 
 def _adam(phase: Phase) -> torch.optim.Adam:

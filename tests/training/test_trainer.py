@@ -22,9 +22,11 @@ CPU = torch.device("cpu")
 OPTIONS = TrainOptions(epochs=3, batch_size=8, workers=0, log_every=3, seed=1)
 
 
-def lines(folder):
+def lines(folder, *kinds):
+    """Of a run, without how long it took; of these kinds, by default of what it learned."""
     found = [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in found]
+    wanted = kinds or ("train", "validation")
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in found if line["kind"] in wanted]
 
 
 def run(folder, recipe=None, options=OPTIONS, until=None, **more):
@@ -138,6 +140,10 @@ def test_every_phase_has_its_own_optimiser(tmp_path):
     run(tmp_path, recipe)
     assert recipe.played[:4] == ["first", "second", "first", "second"]
     assert {"first_loss", "second_loss"} <= lines(tmp_path)[0].keys()
+    memory = lines(tmp_path, "memory")
+    assert [set(line) - {"step", "epoch", "kind"} for line in memory] == [{"first_mib"}, {"second_mib"}]
+    result = run(tmp_path, GameRecipe())  # finished: nothing is done again, the first step is still known
+    assert result.activation_mib == max(memory[0]["first_mib"], memory[1]["second_mib"]) > 0
 
 
 def test_a_phase_may_sit_out(tmp_path):
