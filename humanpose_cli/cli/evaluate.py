@@ -92,12 +92,15 @@ _LPIPS = typer.Option("--lpips", help="With repose: LPIPS, from hpc weights fetc
 _POSE = typer.Option(
     "--pose/--no-pose", help="With repose: judge the pose by our own fit, which takes most of the time."
 )
+_SIZE = typer.Option(
+    "--size", metavar="N", min=32, help="With repose: pixels of the crops that are judged. Default: the network's."
+)
 _SEEDS = typer.Option(
     "--seeds", metavar="N", min=1, help="With --ablation: trainings of each network. Default: 1, of warping 2."
 )
 _OUT = typer.Option("--out", metavar="FOLDER", help="Folder for report.md, report.json and pictures.")
 _PICTURES_ONLY = "is for fits to pictures"
-_OF_REPOSE = {"perceptual": "--perceptual", "lpips": "--lpips", "pose": "--pose"}
+_OF_REPOSE = {"perceptual": "--perceptual", "lpips": "--lpips", "pose": "--pose", "size": "--size"}
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ class ReposeFlags:
     perceptual: Annotated[str | None, _PERCEPTUAL] = None
     lpips: Annotated[bool, _LPIPS] = False
     pose: Annotated[bool, _POSE] = True
+    size: Annotated[int | None, _SIZE] = None
 
 
 @command()
@@ -250,6 +254,7 @@ class _Reposing:
             perceptual=self.pictures.perceptual or "auto",
             lpips=("imagenet-alexnet", "lpips-alex") if self.pictures.lpips else None,
             pose=self.pictures.pose,
+            size=self.pictures.size or 0,
         )
 
     def ablation_report(self, preset: str, seeds: int) -> Report:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from humanpose_cli.reposing.inpainting import inpaint
 from humanpose_cli.reposing.mesh import FittedPerson, MeshReposer
 from humanpose_cli.reposing.warp3d.inference import Warp3d, to_network
 from humanpose_cli.reposing.warp3d.volume_frame import frame_of_example
+from humanpose_cli.reposing.warping import WarpReposer
 from humanpose_cli.training.recipes.warp3d_pairs import PairCrops
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "copying",
     "judge_reposing",
     "meshing",
+    "pasting",
     "pose_auc_3d",
     "warping",
 ]
@@ -75,11 +78,14 @@ def copying(first: Example, second: Example) -> Drawn:
 
 
 def warping(network: Warp3d) -> Method:
-    """A trained generator."""
+    """A trained generator. Crops of another size than its own are scaled to it, and what it makes is scaled back."""
+    size = network.config.size
 
     def draw(first: Example, second: Example) -> Drawn:
-        made = network.repose(first.image, frame_of_example(first), frame_of_example(second))
-        return Drawn(made.image, made.mask)
+        own = first.image.shape[0]
+        joints = [frame_of_example(example) * np.float32(size / own) for example in (first, second)]
+        made = network.repose(_resized(first.image, size), *joints)
+        return Drawn(_resized(made.image, own), _resized(made.mask, own))
 
     return draw
 
@@ -90,16 +96,43 @@ def meshing(body: RiggedBody) -> Method:
     """
 
     def draw(first: Example, second: Example) -> Drawn:
-        before, after = (_fitted(example) for example in (first, second))
-        reposer = MeshReposer(first.image, _mask_of(first), before, body, background="transparent")
-        rotations = axis_angle_to_matrix(torch.from_numpy(np.array(after.poses, np.float32)).view(len(SMPL24), 3))
-        drawn = reposer.render(rotations, torch.from_numpy(np.array(after.trans, np.float32))).image
-        plate = inpaint(first.image, reposer.hole, np.zeros_like(reposer.hole), reposer.options.inpainting)
-        alpha = drawn[..., 3:].astype(np.float32) / 255
-        mixed = drawn[..., :3] * alpha + plate * (1 - alpha)
-        return Drawn(np.rint(mixed).astype(np.uint8), alpha[..., 0])
+        mesh = MeshReposer(first.image, _mask_of(first), _fitted(first), body, background="transparent")
+        return _before_plate(mesh, mesh, _fitted(second))
 
     return draw
+
+
+def pasting(network: Warp3d, body: RiggedBody) -> Method:
+    """A generator as `hpc repose --method warp3d --keep-input-detail` uses it: pasted before the mesh method's
+    background, what is finer than its pixels carried over by the labelled body.
+    """
+
+    def draw(first: Example, second: Example) -> Drawn:
+        person = _fitted(first)
+        mesh = MeshReposer(first.image, _mask_of(first), person, body, background="transparent")
+        return _before_plate(WarpReposer(mesh, person, network, keep_input_detail=True), mesh, _fitted(second))
+
+    return draw
+
+
+def _before_plate(reposer: MeshReposer | WarpReposer, mesh: MeshReposer, target: FittedPerson) -> Drawn:
+    """A person in the target's pose, before the picture's own background."""
+    rotations = axis_angle_to_matrix(torch.from_numpy(np.array(target.poses, np.float32)).view(len(SMPL24), 3))
+    drawn = reposer.render(rotations, torch.from_numpy(np.array(target.trans, np.float32))).image
+    plate = inpaint(mesh.photo, mesh.hole, np.zeros_like(mesh.hole), mesh.options.inpainting)
+    alpha = drawn[..., 3:].astype(np.float32) / 255
+    mixed = drawn[..., :3] * alpha + plate * (1 - alpha)
+    return Drawn(np.rint(mixed).astype(np.uint8), alpha[..., 0])
+
+
+def _resized(picture: NDArray[Any], size: int) -> NDArray[Any]:
+    """To `size` pixels a side, averaged where it becomes smaller."""
+    own = picture.shape[0]
+    if own == size:
+        return picture
+    return np.asarray(
+        cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if own > size else cv2.INTER_CUBIC)
+    )
 
 
 def judge_reposing(

@@ -32,11 +32,7 @@ def reposing_report(
     for name in names:
         rows.append([name, *(float(summarise(judged.values[name][metric]).value) for metric in metrics)])
     notes = ["ssim_fg, l1_fg and mask_iou look where the true picture shows the person."]
-    for name in names[1:]:
-        for metric in metrics:
-            apart = paired_difference(judged.values[name][metric], judged.values[names[0]][metric])
-            notes.append(f"{name} − {names[0]}, {metric}: {apart.value:+.3f} ({apart.low:+.3f} to {apart.high:+.3f}).")
-    tables = [Table("methods", "Methods", ("method", *metrics), rows, 3, notes)]
+    tables = [Table("methods", "Methods", ("method", *metrics), rows, 3, notes), _differences(judged)]
     source = crops.pairs.cache.header.source
     if source in WARP3D_PRIOR:
         prior: list[list[Cell]] = [[name, *values] for name, values in WARP3D_PRIOR[source].items()]
@@ -53,6 +49,19 @@ def reposing_report(
     )
 
 
+def _differences(judged: JudgedReposing) -> Table:
+    """The last method against every other on the same pairs."""
+    *others, last = judged.values
+    rows: list[list[Cell]] = []
+    for other in others:
+        for metric, values in judged.values[last].items():
+            apart = paired_difference(values, judged.values[other][metric])
+            rows.append([f"{last} − {other}", metric, apart.value, apart.low, apart.high])
+    notes = [f"Paired, with the 95 % interval. Low is good: {', '.join(_LOW_IS_GOOD)}."]
+    columns = ("methods", "metric", "difference", "from", "to")
+    return Table("differences", "Differences", columns, rows, 3, notes)
+
+
 def side_by_side(crops: PairCrops, judged: JudgedReposing, methods: Mapping[str, Method]) -> NDArray[np.uint8]:
     """A row for each of some pairs, spread over the quality of the last method: input, target, every method."""
     quality = judged.values[list(judged.values)[-1]]["ssim"]
@@ -63,5 +72,9 @@ def side_by_side(crops: PairCrops, judged: JudgedReposing, methods: Mapping[str,
         number = int(judged.numbers[place])
         first, second = crops.crops(number, np.random.default_rng(number))
         pictures = [first.image, second.image, *(method(first, second).image for method in methods.values())]
-        rows.append(np.concatenate([cv2.resize(p, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA) for p in pictures], 1))
+        rows.append(np.concatenate([cv2.resize(p, (_SIDE, _SIDE), interpolation=_to_side(p)) for p in pictures], 1))
     return np.concatenate(rows)
+
+
+def _to_side(picture: NDArray[np.uint8]) -> int:
+    return cv2.INTER_AREA if picture.shape[0] > _SIDE else cv2.INTER_CUBIC

@@ -21,7 +21,7 @@ from humanpose_cli.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.evaluation.ablations.warp3d import WarpingArms, warping_table
 from humanpose_cli.evaluation.people import held_out_split
 from humanpose_cli.evaluation.report import Report
-from humanpose_cli.evaluation.reposing import Distance, Method, copying, judge_reposing, meshing, warping
+from humanpose_cli.evaluation.reposing import Distance, Method, copying, judge_reposing, meshing, pasting, warping
 from humanpose_cli.evaluation.reposing_report import reposing_report
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.input_items import Frame
@@ -127,19 +127,27 @@ def evaluate_reposing(
     perceptual: str = "auto",
     lpips: tuple[str, str] | None = None,
     pose: bool = True,
+    size: int = 0,
 ) -> Report:
     """Copying, the mesh and, where weights are given, the network, on the same pairs.
+
+    The network stands twice where bodies are known: by itself, and pasted with the detail that the mesh carries over.
 
     perceptual  as `training.perceptual` takes it: a stand-in, never called LPIPS
     lpips       names or files of torchvision's AlexNet and the authors' linear layers
     pose        judge the pose by our own fit, which takes most of the time
+    size        pixels of the crops; 0 for the network's
     """
     network = load_warp3d(find_weights(weights), device) if weights else None
-    crops, numbers, facts = judged_pairs(which, network.config.size if network is not None else _USUAL_SIZE)
+    own_size = network.config.size if network is not None else _USUAL_SIZE
+    crops, numbers, facts = judged_pairs(which, size or own_size)
     methods: dict[str, Method] = {"copy": copying}
-    if crops.pairs.cache.labels.get("people/poses", 0):
-        methods["mesh"] = meshing(body_by_name(which.body))
+    body = body_by_name(which.body) if crops.pairs.cache.labels.get("people/poses", 0) else None
+    if body is not None:
+        methods["mesh"] = meshing(body)
     if network is not None:
+        if body is not None:
+            methods["warp3d, pasted"] = pasting(network, body)
         methods["warp3d"] = warping(network)
         facts |= weights_facts("weights", find_weights(weights))
     distances: dict[str, Distance] = {}

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,8 @@ from skimage.metrics import structural_similarity
 from humanpose_cli.bodies.default_body import default_body
 from humanpose_cli.data.cache.building import build_cache
 from humanpose_cli.data.cache.cache import open_cache
+from humanpose_cli.data.synthetic.generator import SyntheticSource
+from humanpose_cli.data.synthetic.options import SyntheticOptions
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.evaluation.ablations.arms import Trainings
 from humanpose_cli.evaluation.ablations.warp3d import WarpingArms, warping_table
@@ -20,6 +23,7 @@ from humanpose_cli.evaluation.reposing import (
     copying,
     judge_reposing,
     meshing,
+    pasting,
     pose_auc_3d,
     warping,
 )
@@ -83,8 +87,44 @@ def test_networks_are_judged_and_pictures_shown(crops):
     assert [row[0] for row in report.tables[0].rows] == ["copy", "warp3d"]
     assert report.metrics["ssim"].n == 3
     assert report.pictures["pairs.jpg"][0].shape == (3 * 160, 4 * 160, 3)
-    assert any(note.startswith("warp3d − copy, ssim:") for note in report.tables[0].notes)
+    difference = report.tables[1].rows[0]
+    assert list(difference[:2]) == ["warp3d − copy", "ssim"]
+    apart = judged.values["warp3d"]["ssim"] - judged.values["copy"]["ssim"]
+    assert difference[2] == pytest.approx(apart.mean())
+    assert difference[3] <= difference[2] <= difference[4]
     assert judge_reposing(crops, [0], methods, stop=lambda: True) is None
+
+
+def test_a_network_sees_crops_at_its_own_size(folder):
+    """Of twice the size: the same but for the scaling, there and back."""
+    torch.manual_seed(0)
+    method = warping(Warp3d(Generator(TINY), WeightsHeader("warp3d")))
+    pairs = pairs_of(open_cache(folder), "p", "validation")
+    (small, large) = (method(*PairCrops(pairs, size).crops(0, np.random.default_rng(0))) for size in (32, 64))
+    assert large.image.shape == (64, 64, 3)
+    assert large.mask.shape == (64, 64)
+    halved = cv2.resize(large.image, (32, 32), interpolation=cv2.INTER_AREA).astype(float)
+    assert np.abs(halved - small.image).mean() < 6
+
+
+def test_the_network_pasted_before_the_meshes_background(tmp_path):
+    """On a rendered person: where neither mask reaches, both show the input's own pixels."""
+    cache = tmp_path / "people"
+    options = SyntheticOptions(count=8, size=96, structure="pairs", validation=0.0, test=1.0, texture_size=64)
+    build_cache(SyntheticSource(options), cache)
+    crops = PairCrops(pairs_of(open_cache(cache), "synthetic", "test"), 32)
+    torch.manual_seed(0)
+    methods = {
+        "mesh": meshing(default_body()),
+        "pasted": pasting(Warp3d(Generator(TINY), WeightsHeader("warp3d")), default_body()),
+    }
+    first, second = crops.crops(0, np.random.default_rng(0))
+    mesh, pasted = (method(first, second) for method in methods.values())
+    away = (mesh.mask == 0) & (pasted.mask == 0)
+    assert away.any()
+    np.testing.assert_array_equal(mesh.image[away], pasted.image[away])
+    judged = judge_reposing(crops, [0, 1], methods)
+    assert all(np.isfinite(values).all() for its in judged.values.values() for values in its.values())
 
 
 def test_people_nobody_sees_have_no_auc(crops):
