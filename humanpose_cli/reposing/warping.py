@@ -14,8 +14,6 @@ from torch import Tensor
 from humanpose_cli.conventions import REPOSING19
 from humanpose_cli.data.loading.camera_change import CameraChange, crop_change
 from humanpose_cli.geometry.cameras import project
-from humanpose_cli.rendering.surfaces import Surface, Texture
-from humanpose_cli.reposing.compositing import draw_person
 from humanpose_cli.reposing.mesh import FittedPerson, MeshReposer, Reposed
 from humanpose_cli.reposing.warp3d.inference import Warp3d
 from humanpose_cli.reposing.warp3d.volume_frame import frame_joints
@@ -26,7 +24,7 @@ FILL = 0.86
 """Share of the crop that the person takes in both poses together: as in training."""
 
 _FARTHEST = 1.3  # times the larger box that one crop for both poses may have
-_FEATHER = 1.5  # network pixels over which detail fades at the mask's edge
+_FINEST = 768  # pixels of the crop whose detail is carried over: it is a volume while it moves, some 0.5 GB
 
 
 class SourceCrop(NamedTuple):
@@ -40,11 +38,10 @@ class SourceCrop(NamedTuple):
 class WarpReposer:
     """One person of one photo, ready to be drawn in any pose by a network; the interface of `MeshReposer`.
 
-    mesh               the same person as a textured mesh: photo, background, hole and the detail that is carried over
+    mesh               the same person as a textured mesh: photo, background and hole
     person             the fit that it was made of
     network            a loaded generator
-    keep_input_detail  put what is finer than the network's pixels back where the same surface is seen in both poses,
-                       carried over by the fitted body
+    keep_input_detail  add what is finer than the network's pixels, where it takes the input's own ones over
     """
 
     def __init__(
@@ -59,7 +56,7 @@ class WarpReposer:
         """The person as the photo shows them, by themselves."""
         with torch.no_grad():
             joints, box = self._seen(self.rotations, self.trans)
-        change, _ = self._crops((box, box))
+        change = self._change(self._squares((box, box))[0])
         mask = np.clip(change.warp(self.mesh.mask, cv2.INTER_LINEAR), 0, 1)
         return SourceCrop(self._picture(change), self._framed(joints, change), mask)
 
@@ -84,12 +81,16 @@ class WarpReposer:
             nothing = np.zeros((height, width), np.float32)
             empty = self._over(np.repeat(nothing[..., None], 3, 2), nothing)
             return Reposed(empty, ("the target lies outside the picture: nobody is drawn",), seen, turn)
-        before, after = self._crops(boxes)
+        squares = self._squares(boxes)
+        before, after = (self._change(square) for square in squares)
         source, target = (self._framed(points, change) for points, change in zip(joints, (before, after), strict=True))
-        made = self.network.repose(self._picture(before), source, target)
+        times = self._times_finer(before)
+        finer = self._picture(self._change(squares[0], times)) if times > 1 else None
+        made = self.network.repose(self._picture(before), source, target, finer)
         alpha, colour = self._back(after, made.mask), self._back(after, made.foreground)
-        if self.keep_input_detail:
-            colour = self._with_detail(colour, alpha, after, rotations, trans)
+        if made.detail is not None:
+            detail = self._back(self._change(squares[1], times), made.detail)
+            colour = colour + np.where(alpha[..., None] > 0, detail, np.float32(0))
         return Reposed(self._over(colour, alpha), tuple(self.mesh.warnings(turn)), seen, turn)
 
     def _framed(self, joints: NDArray[np.float64], change: CameraChange) -> NDArray[np.float32]:
@@ -112,9 +113,9 @@ class WarpReposer:
         pixels = project(near, *camera)[0].double().numpy()
         return joints.double().numpy(), np.concatenate((pixels.min(0), pixels.max(0)))
 
-    def _crops(self, boxes: Sequence[NDArray[np.float64]]) -> tuple[CameraChange, CameraChange]:
-        """The crops of the photo and of the result, of one scale: one for both, as in training, unless the person goes
-        so far that it would show them much smaller.
+    def _squares(self, boxes: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+        """What the crops of the photo and of the result are to show, of one size: one for both, as in training, unless
+        the person goes so far that it would show them much smaller.
         """
         known = [box if np.isfinite(box).all() else boxes[0] for box in boxes]
         both = np.concatenate((np.minimum(*known)[:2], np.maximum(*known)[2:]))
@@ -122,9 +123,17 @@ class WarpReposer:
         if (both[2:] - both[:2]).max() <= _FARTHEST * side:
             known, side = [both, both], float((both[2:] - both[:2]).max())
         middles = [(box[:2] + box[2:]) / 2 for box in known]
-        squares = [np.concatenate((middle - side / 2, middle + side / 2)) for middle in middles]
-        first, second = (crop_change(square, self.network.config.size, fill=FILL) for square in squares)
-        return first, second
+        return [np.concatenate((middle - side / 2, middle + side / 2)) for middle in middles]
+
+    def _change(self, square: NDArray[np.float64], times: int = 1) -> CameraChange:
+        """The crop about a square, so many times as fine as the network's."""
+        return crop_change(square, times * self.network.config.size, fill=FILL)
+
+    def _times_finer(self, change: CameraChange) -> int:
+        """How many times finer than the network's the crop is to be whose detail is kept; 1 for none."""
+        if not self.keep_input_detail:
+            return 1
+        return max(1, min(round(1 / change.scale), _FINEST // self.network.config.size))
 
     def _picture(self, change: CameraChange) -> NDArray[np.uint8]:
         """The crop that the network sees."""
@@ -144,40 +153,6 @@ class WarpReposer:
         return np.asarray(
             cv2.warpAffine(values.astype(np.float32), matrix, (width, height), flags=flags, borderMode=border)
         )
-
-    def _with_detail(
-        self,
-        colour: NDArray[np.float32],
-        alpha: NDArray[np.float32],
-        change: CameraChange,
-        rotations: Tensor,
-        trans: Tensor,
-    ) -> NDArray[np.float32]:
-        """What the mesh shows beyond the network's resolution, added where the photograph shows that surface."""
-        blur = 0.6 / change.scale
-        if blur < 0.5:
-            return colour  # the photograph is no finer than the network
-        with torch.no_grad():
-            vertices = self.mesh.dressed.pose(rotations, trans)
-            drawn = self._drawn(vertices, self.mesh.texture.image).astype(np.float32)
-            seen_texture = np.repeat(self.mesh.texture.image[..., 3:], 3, 2)
-            known = self._drawn(vertices, np.concatenate((seen_texture, np.ones_like(seen_texture[..., :1])), 2))
-        solid = drawn[..., 3] / 255
-        share = solid * known[..., 0].astype(np.float32) / 255 * alpha
-        inner = cv2.erode(share, np.ones((3, 3), np.uint8), iterations=max(1, round(_FEATHER * blur)))
-        weight = cv2.GaussianBlur(inner, (0, 0), blur)
-        # Colours are averaged over the body alone, or its edge would count as detail.
-        smooth = np.asarray(cv2.GaussianBlur(drawn[..., :3] * solid[..., None], (0, 0), blur), np.float32)
-        covered = np.asarray(cv2.GaussianBlur(solid, (0, 0), blur), np.float32)
-        smooth = np.asarray(smooth / np.maximum(covered, np.float32(1e-3))[..., None], np.float32)
-        return np.asarray(colour + weight[..., None] * (drawn[..., :3] - smooth), np.float32)
-
-    def _drawn(self, vertices: Tensor, texture: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """(H, W, 4): the posed body with a texture, on nothing."""
-        surface = Surface(
-            vertices, self.body.faces, texture=Texture(texture, self.body.uv, self.body.uv_faces), lit=True
-        )
-        return draw_person(surface, self.mesh.view, None, self.mesh.options.supersampling)
 
     def _over(self, colour: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
         plate = self.mesh.background

@@ -22,6 +22,7 @@ from humanpose_cli.training.personalizing import PersonalizeOptions
 def weights(tmp_path_factory):
     torch.manual_seed(0)
     tiny = replace(PRESETS["tiny"].generator, channels=8)
+    assert tiny.carry_detail
     path = tmp_path_factory.mktemp("network") / "warp3d.safetensors"
     write_weights(path, *_parts(Generator(tiny)))
     return str(path)
@@ -62,8 +63,8 @@ def test_the_network_is_asked_in_its_own_frame(scene_of):
     (warper,) = scene._reposers
     asked = []
     real = warper.network.repose
-    warper.network.repose = lambda image, source, target: (
-        asked.append((image, source, target)) or real(image, source, target)
+    warper.network.repose = lambda image, source, target, finer: (
+        asked.append((image, source, target)) or real(image, source, target, finer)
     )
     (_,) = scene.pictures(target_of_record(scene.record))
     image, source, target = asked[0]

@@ -28,7 +28,7 @@ def test_a_pose_that_stays_gives_the_persons_pixels_back():
     solid = covered > 1 - 1e-4
     assert 0.05 < solid.float().mean() < 0.6
     torch.testing.assert_close(colours[:, solid], image[0][:, solid], atol=2e-4, rtol=0)
-    torch.testing.assert_close(seen[solid], torch.ones_like(seen[solid]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(seen[solid], torch.ones_like(seen[solid]), atol=1e-3, rtol=0)
     assert (colours[:, covered < 1e-4] == 0).all()
 
 

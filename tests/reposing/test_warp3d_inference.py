@@ -117,3 +117,29 @@ def test_bytes_to_the_network_and_back():
     assert given.is_contiguous(memory_format=torch.channels_last)
     assert (given.min(), given.max()) == (-1, 1)
     torch.testing.assert_close(to_bytes(given), pictures)
+
+
+def test_detail_is_what_is_finer_than_the_network_where_it_takes_pixels_over():
+    """Of a picture that is smooth at the fine resolution there is none; of a fine pattern it is the pattern."""
+    torch.manual_seed(0)
+    generator = Generator(replace(MINI, size=64, depth=16, carry_detail=True, softness=4.0)).eval()
+    torch.nn.init.zeros_(generator.decoder.last.weight)
+    with torch.no_grad():
+        generator.decoder.last.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 30.0, 30.0]))  # all of it is taken over
+    network = Warp3d(generator, WeightsHeader(MODEL))
+    pose = standing(64)[0].numpy()
+    plain = np.full((64, 64, 3), 120, np.uint8)
+    stripes = np.full((128, 128, 3), 120, np.uint8)
+    stripes[:, ::2] += 20
+    stripes[:, 1::2] -= 20
+    assert network.repose(plain, pose, pose).detail is None
+    smooth, fine = (network.repose(plain, pose, pose, finer).detail for finer in (np.full_like(stripes, 120), stripes))
+    assert smooth.shape == fine.shape == (128, 128, 3)
+    np.testing.assert_allclose(smooth, 0, atol=0.01)
+    trunk = (slice(40, 60), slice(58, 70))
+    taken_over = fine[trunk] / (stripes[trunk].astype(float) - 120)  # the soft trunk covers most of its rays
+    assert 0.5 < taken_over.min() < taken_over.max() < 1.1
+    assert (fine[:4, :4] == 0).all()
+    bare = Warp3d(Generator(replace(MINI, size=64)), WeightsHeader(MODEL))
+    with pytest.raises(UsageError, match="carries no pixels"):
+        bare.repose(plain, pose, pose, stripes)

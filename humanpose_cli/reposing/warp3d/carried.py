@@ -1,70 +1,79 @@
-"""The person's own pixels, moved by the part warp at the picture's full resolution. Beyond the paper.
+"""The person's own pixels, moved by the part warp's transforms at the picture's full resolution. Beyond the paper.
 
 The feature volume is as coarse as its voxels, so whatever is finer (a print on a shirt, a face) must be made up by the
-decoder; the paper names that as its limit. Colours need no learning to be moved, though: every pixel is spread along
-its ray through the person, cut into parts by the same capsules, moved by the same transforms, and seen from the front
-again. The decoder is given that picture at its last resolution and takes from it what fits.
+decoder; the paper names that as its limit. Colours need no learning to be moved, though: the capsules that cut the
+volume into parts are solid bodies, and the transforms that move the parts move them too. A ray of every target pixel
+is followed to the first moved capsule; where it meets that, the inverse transform tells the place in the input, and the
+input's pixel there is the colour, on whichever side of the limb that is. The decoder is given that picture at its last
+resolution and takes from it what fits.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
-from humanpose_cli.bodies.warping_parts import warping_parts
-from humanpose_cli.engine.warping import capsule_masks, warp_parts
+from humanpose_cli.bodies.warping_parts import WarpingParts, warping_parts
+from humanpose_cli.engine.warping import first_surfaces
+from humanpose_cli.engine.warping.rays.op import Surfaces
 from humanpose_cli.reposing.warp3d.config import GeneratorConfig
 
 __all__ = ["CARRIED_CHANNELS", "carried_picture"]
 
 CARRIED_CHANNELS: Final = 5
-"""Colours, how much of the ray meets the person, how much of what it meets was seen in the input."""
+"""Colours, how much of the pixel meets the person, how much of what it meets was seen in the input."""
 
-_NOTHING = 1e-3  # of a ray's share that is covered: less has no colour
+_THICK = 1 / 32  # of the picture's side: what lies so far behind the input's front was not seen
+_FAR = 1e6
 
 
 @torch.no_grad()
 def carried_picture(image: Tensor, source: Tensor, target: Tensor, config: GeneratorConfig) -> Tensor:
-    """(B, 5, S, S) float32: colours −1 to 1 (0 where nothing is), share of the ray that is covered, 0 to 1, and the
-    share of what it shows that was in front in the input, not behind another surface.
+    """(B, 5, S, S) float32: colours −1 to 1 (0 where nobody is), how much of the person the pixel shows, 0 to 1 across
+    an outline as soft as the part masks', and how surely that was in front in the input, 0 to 1.
 
     image           (B, 3, S, S) −1 to 1
     source, target  (B, 19, 3) float32 joints in pixels of the volume's frame; z grows away from the camera
     """
-    size = (1.0, 1.0, config.size / config.depth)
-    planar = config.warping == "2d"
-    parts = warping_parts(source, target, voxel_size=size, planar=planar)
-    grid = (config.depth, config.size, config.size)
-    volume = torch.empty(
-        (len(image), CARRIED_CHANNELS, *grid), device=image.device, memory_format=torch.channels_last_3d
-    )
-    volume[:, :3] = (image / 2 + 0.5)[:, :, None]
-    volume[:, 3] = 1
-    volume[:, 4] = 1
+    planar, size = config.warping == "2d", (config.size, config.size)
+    parts = warping_parts(source, target, planar=planar)
+    bodies = parts.capsules, parts.part_of_capsule
+    if planar:
+        surface = _flat_surfaces(parts, config.size, config.softness)
+    else:
+        surface = first_surfaces(*bodies, parts.target_to_source, size, softness=config.softness)
+    places = 2 * surface.point[..., :2] / config.size - 1
+    colours = grid_sample(image.float(), places, "bilinear", "border", align_corners=False)
+    seen = torch.ones_like(surface.depth)
     if not planar:
-        anyone = torch.zeros_like(parts.part_of_capsule)
-        person = capsule_masks(parts.capsules, anyone, 1, grid, softness=config.softness, voxel_size=size)
-        volume[:, 4] = _before(person[:, 0])
-    moved = warp_parts(
-        volume,
-        parts.capsules,
-        parts.part_of_capsule,
-        parts.target_to_source,
-        softness=config.softness,
-        planar=planar,
-        voxel_size=size,
-    )
-    shown = (moved * _before(moved[:, 3])[:, None]).sum(2)
-    covered = shown[:, 3:4]
-    each = shown / covered.clamp_min(_NOTHING)
-    there = covered > _NOTHING
-    colours = torch.where(there, 2 * each[:, :3].clamp(0, 1) - 1, 0.0)
-    return torch.cat((colours, covered.clamp(0, 1), each[:, 4:].clamp(0, 1)), 1)
+        still = torch.eye(3, 4, device=image.device).expand_as(parts.target_to_source)
+        front = first_surfaces(*bodies, still, size, softness=config.softness).depth[:, None].clamp_max(_FAR)
+        behind = surface.point[..., 2] - grid_sample(front, places, "nearest", "border", align_corners=False)[:, 0]
+        seen = (1 - behind / (_THICK * config.size)).clamp(0, 1)
+    shown = torch.cat((colours, surface.covered[:, None], seen[:, None]), 1)
+    return torch.where((surface.depth < math.inf)[:, None], shown, 0.0)
 
 
-def _before(solid: Tensor) -> Tensor:
-    """How much of a ray is left when it reaches each voxel: (B, D, H, W) of 0 to 1 → the same."""
-    left = torch.cumprod(1 - solid.clamp(0, 1), 1)
-    return torch.cat((torch.ones_like(left[:, :1]), left[:, :-1]), 1)
+def _flat_surfaces(parts: WarpingParts, size: int, softness: float) -> Surfaces:
+    """Without depth: of the parts whose flat capsules hold a pixel, the one that it lies deepest in."""
+    pixels = torch.arange(size, device=parts.capsules.device) + 0.5
+    rows, columns = pixels[:, None], pixels[None, :]
+    deepest = parts.capsules.new_zeros((len(parts.capsules), size, size))
+    point = parts.capsules.new_zeros((*deepest.shape, 3))
+    for capsule, part in enumerate(parts.part_of_capsule.tolist()):
+        # (2, B, 1, 1) columns of the part's map
+        x, y, _, offset = parts.target_to_source[:, part, :2].permute(2, 1, 0)[..., None, None]
+        start, end = (parts.capsules[:, capsule, i : i + 2].T[..., None, None] for i in (0, 3))
+        place, axis = x * columns + y * rows + offset, end - start
+        along = ((place - start) * axis).sum(0) / (axis * axis).sum(0).clamp_min(1e-12)
+        reach = parts.capsules[:, capsule, 6, None, None] + softness / 2
+        within = reach - (place - start - along.clamp(0, 1) * axis).norm(dim=0)
+        better = within > deepest
+        deepest = torch.where(better, within, deepest)
+        point[..., :2] = torch.where(better[..., None], place.movedim(0, -1), point[..., :2])
+    covered = (deepest / softness).clamp(0, 1) if softness else (deepest > 0).float()
+    return Surfaces(torch.where(deepest > 0, 0.0, math.inf), point, covered)

@@ -15,8 +15,8 @@ __all__ = ["ProjectionDecoder"]
 class ProjectionDecoder(nn.Module):
     """(B, C + C_pose, D, H, W) → colours (B, 3, S, S) −1 to 1 and a soft mask (B, 1, S, S) 0 to 1.
 
-    With `carry_detail` the last blocks see the carried picture too, and a fifth output says how much of its colours is
-    taken over.
+    With `carry_detail` the last blocks see the carried picture too, and a third result (B, 1, S, S) says how much of
+    its colours has been taken over; else that is None.
     """
 
     def __init__(self, config: GeneratorConfig) -> None:
@@ -38,7 +38,7 @@ class ProjectionDecoder(nn.Module):
         self.norm = group_norm(channels)
         self.last = nn.Conv2d(channels, 5 if config.carry_detail else 4, 3, padding=1)
 
-    def forward(self, volume: Tensor, carried: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, volume: Tensor, carried: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
         """volume   warped features and encoded pose, one behind the other
         carried  (B, 5, S, S) as `carried_picture` gives it, with `carry_detail`
         """
@@ -47,7 +47,7 @@ class ProjectionDecoder(nn.Module):
             x = self.detail(torch.cat((x, carried.to(x.dtype)), 1))
         found = self.last(torch.relu(self.norm(x)))
         colours, mask = torch.tanh(found[:, :3]), torch.sigmoid(found[:, 3:4])
-        if carried is not None:
-            share = torch.sigmoid(found[:, 4:]) * carried[:, 3:4]
-            colours = colours + share * (carried[:, :3] - colours)
-        return colours, mask
+        if carried is None:
+            return colours, mask, None
+        share = torch.sigmoid(found[:, 4:]) * carried[:, 3:4]
+        return colours + share * (carried[:, :3] - colours), mask, share

@@ -32,6 +32,8 @@ class Generated(NamedTuple):
     background  (B, 3, S, S) filled in
     known       (B, 1, S, S) 1 where the inpainter was given the input's pixels (M_BG), else 0
     heatmaps    (B, 19, D, H, W) of the target joints, which the discriminator is given too
+    share       (B, 1, S, S) of the foreground's colours that are the input's own pixels, carried over; None where the
+                generator carries none
     """
 
     image: Tensor
@@ -40,6 +42,7 @@ class Generated(NamedTuple):
     background: Tensor
     known: Tensor
     heatmaps: Tensor
+    share: Tensor | None
 
 
 class Generator(nn.Module):
@@ -75,10 +78,11 @@ class Generator(nn.Module):
             carried = carried_picture(image.float(), source, target, self.config) if self.config.carry_detail else None
         warped = self.warp(self.lifting(image), parts)
         together = torch.cat((warped, self.pose(heatmaps).to(warped.dtype)), 1)
-        foreground, mask = (found.float() for found in self.decoder(together, carried))
+        colours, alpha, share = self.decoder(together, carried)
+        foreground, mask = colours.float(), alpha.float()
         background = self.inpainter(image, known).float()
         whole = background + mask * (foreground - background)
-        return Generated(whole, foreground, mask, background, known, heatmaps)
+        return Generated(whole, foreground, mask, background, known, heatmaps, share)
 
     def warp(self, volume: Tensor, parts: WarpingParts) -> Tensor:
         """V' = maxᵢ Tᵢ(Mᵢ ⊙ V) of features (B, C, D, H, W), in float32."""

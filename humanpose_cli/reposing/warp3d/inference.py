@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
 
 from humanpose_cli.conventions import REPOSING19
 from humanpose_cli.errors import UsageError
 from humanpose_cli.networks.configs import options_of
 from humanpose_cli.networks.filling import fill
 from humanpose_cli.networks.weights_file import WeightsHeader, read_weights
+from humanpose_cli.reposing.warp3d.carried import carried_picture
 from humanpose_cli.reposing.warp3d.config import GeneratorConfig
 from humanpose_cli.reposing.warp3d.generator import Generator
 
@@ -25,6 +27,7 @@ __all__ = ["MODEL", "Reposed", "Warp3d", "generator_weights", "load_warp3d", "to
 MODEL = "warp3d"
 # A pose counts if so many of its joints are known; fewer leave most of the parts without a place.
 _LEAST_JOINTS = 8
+_HARDLY = 0.05  # of a ray's share that meets the person: less carries no detail
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,14 @@ class Reposed:
     image       (S, S, 3) uint8 RGB
     foreground  (S, S, 3) uint8; mask (S, S) 0 to 1, for pasting the person into another picture
     background  (S, S, 3) uint8 filled in
+    detail      (n S, n S, 3) of 0 to 255, to be added to the foreground at a finer crop's resolution; None without one
     """
 
     image: NDArray[np.uint8]
     foreground: NDArray[np.uint8]
     mask: NDArray[np.float32]
     background: NDArray[np.uint8]
+    detail: NDArray[np.float32] | None = None
 
 
 class Warp3d:
@@ -55,24 +60,50 @@ class Warp3d:
         return self.generator.config
 
     @torch.inference_mode()
-    def repose(self, image: NDArray[np.uint8], source: ArrayLike, target: ArrayLike) -> Reposed:
+    def repose(
+        self, image: NDArray[np.uint8], source: ArrayLike, target: ArrayLike, finer: NDArray[np.uint8] | None = None
+    ) -> Reposed:
         """A crop (S, S, 3) uint8 of a person with the pose `source` in the pose `target`.
 
         source, target  (19, 3) pixels of the crop's volume frame, as `volume_frame.frame_joints` gives them
+        finer           (n S, n S, 3) uint8: the same crop n times as fine, whose detail is carried over to where the
+                        network takes over the input's pixels
 
-        UsageError for crops of another size and for poses that cannot be drawn: of too few known joints, in one
-        point, or wholly outside the picture.
+        UsageError for crops of another size, for poses that cannot be drawn (of too few known joints, in one point, or
+        wholly outside the picture), and for `finer` where the network carries no pixels over.
         """
         size = self.config.size
         if image.shape != (size, size, 3) or image.dtype != np.uint8:
             expected = f"({size}, {size}, 3) uint8"
             raise UsageError("picture", "does not fit the network", expected=expected, got=f"{image.shape}")
         poses = [_checked(name, pose, size) for name, pose in (("input pose", source), ("target pose", target))]
-        tensors = [torch.from_numpy(pose)[None].to(self.device) for pose in poses]
+        before, after = (torch.from_numpy(pose)[None].to(self.device) for pose in poses)
         picture = to_network(torch.from_numpy(np.ascontiguousarray(image))[None].to(self.device))
-        made = self.generator(picture, *tensors)
+        made = self.generator(picture, before, after)
         colours = [to_bytes(found)[0].cpu().numpy() for found in (made.image, made.foreground, made.background)]
-        return Reposed(colours[0], colours[1], made.mask[0, 0].float().cpu().numpy(), colours[2])
+        mask = made.mask[0, 0].float().cpu().numpy()
+        detail = None if finer is None else self._detail(finer, before, after, made.share)
+        return Reposed(colours[0], colours[1], mask, colours[2], detail)
+
+    def _detail(
+        self, finer: NDArray[np.uint8], source: Tensor, target: Tensor, share: Tensor | None
+    ) -> NDArray[np.float32]:
+        """What the carried pixels show beyond the network's resolution, as far as it takes them over."""
+        if share is None:
+            remedy = "train with --set generator.carry_detail=true, or leave --keep-input-detail out"
+            raise UsageError("network", "carries no pixels of the input over", remedy=remedy)
+        times = finer.shape[0] // self.config.size
+        picture = to_network(torch.from_numpy(np.ascontiguousarray(finer))[None].to(self.device))
+        config = replace(self.config, size=times * self.config.size, softness=times * self.config.softness)
+        carried = carried_picture(picture, times * source, times * target, config)
+        colours, covered = carried[:, :3], torch.where(carried[:, 3:4] > _HARDLY, carried[:, 3:4], 0.0)
+        # Colours are averaged over the person alone, or their outline would count as detail.
+        coarse = avg_pool2d(torch.cat((colours * covered, covered), 1), times)
+        smooth = interpolate(coarse, scale_factor=times, mode="bilinear", align_corners=False)
+        beyond = colours - smooth[:, :3] / smooth[:, 3:].clamp_min(1e-6)
+        weight = interpolate(share.float(), scale_factor=times, mode="bilinear", align_corners=False)
+        weight = torch.where(covered > 0, weight, 0.0)
+        return np.asarray((127.5 * weight * beyond)[0].permute(1, 2, 0).cpu().numpy(), np.float32)
 
 
 def to_network(pictures: Tensor) -> Tensor:
