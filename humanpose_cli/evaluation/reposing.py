@@ -83,8 +83,9 @@ def warping(network: Warp3d) -> Method:
 
     def draw(first: Example, second: Example) -> Drawn:
         own = first.image.shape[0]
-        joints = [frame_of_example(example) * np.float32(size / own) for example in (first, second)]
-        made = network.repose(_resized(first.image, size), *joints)
+        source, target = (frame_of_example(example) * np.float32(size / own) for example in (first, second))
+        mask = None if first.mask is None else np.clip(_resized(_mask_of(first), size), 0, 1)
+        made = network.repose(_resized(first.image, size), source, target, mask)
         return Drawn(_resized(made.image, own), _resized(made.mask, own))
 
     return draw

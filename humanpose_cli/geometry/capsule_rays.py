@@ -1,4 +1,4 @@
-"""Where rays first meet capsules: the points within a radius of a segment. Plain torch, any device."""
+"""Where rays first meet capsules and plates: the points within a radius of a segment, or of a triangle. Plain torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Hits", "first_hits"]
+__all__ = ["Hits", "first_hits", "plate_hits"]
 
 _TINY = 1e-12
 
@@ -19,10 +19,14 @@ class Hits(NamedTuple):
     along   (...) t of the first point o + t d that the capsule holds; infinite where there is none
     within  (...) radius less the distance between the ray's line and the segment: 0 where a ray grazes the capsule; 0
             without a hit too
+    order   (...) which of several bodies a ray shows, the least one: t as if the body were a cone of the same axis and
+            twice the steepness, so that the rim of a thick body does not hide the middle of a slim one that it reaches
+            into, as parts do at a joint; infinite without a hit
     """
 
     along: Tensor
     within: Tensor
+    order: Tensor
 
 
 def first_hits(origin: Tensor, direction: Tensor, start: Tensor, end: Tensor, radius: Tensor) -> Hits:
@@ -46,15 +50,62 @@ def first_hits(origin: Tensor, direction: Tensor, start: Tensor, end: Tensor, ra
     place = across + side.along * forward
     hit = _between(place, length)
     nearest = across - closing / speed.clamp_min(_TINY) * forward  # where on the axis the line comes nearest
+    between = _between(nearest, length) & (speed > _TINY)
     best = Hits(
         torch.where(hit, side.along, math.inf),
-        torch.where(_between(nearest, length) & (speed > _TINY), side.within, 0.0),
+        torch.where(between, side.within, 0.0),
+        torch.where(
+            between & (side.within > 0), -closing / speed.clamp_min(_TINY) + _cone(side, direction, radius), math.inf
+        ),
     )
     for centre in (start, end):
         offset = origin - centre
-        ball = _roots((direction * direction).sum(0), (offset * direction).sum(0), (offset * offset).sum(0), radius)
-        best = Hits(torch.minimum(best.along, ball.along), torch.maximum(best.within, ball.within))
+        squared, towards = (direction * direction).sum(0), (offset * direction).sum(0)
+        ball = _roots(squared, towards, (offset * offset).sum(0), radius)
+        order = torch.where(
+            ball.within > 0, -towards / squared.clamp_min(_TINY) + _cone(ball, direction, radius), math.inf
+        )
+        best = Hits(
+            torch.minimum(best.along, ball.along),
+            torch.maximum(best.within, ball.within),
+            torch.minimum(best.order, order),
+        )
     return best
+
+
+def _cone(hits: _Roots, direction: Tensor, radius: Tensor) -> Tensor:
+    """From where the ray is nearest to the axis to the cone round it: −radius on the axis, +radius at the rim."""
+    return (radius - 2 * hits.within) / direction.norm(dim=0).clamp_min(1e-6)
+
+
+def plate_hits(origin: Tensor, direction: Tensor, a: Tensor, b: Tensor, c: Tensor, radius: Tensor) -> Hits:
+    """The first point of each ray on the two faces of a plate: the triangle a, b, c moved by `radius` either way.
+
+    Its rims are not there: capsules along the edges make them. `within` is the radius where the ray's line passes
+    through the triangle itself, else 0, and `order` that of such a line. Else as `first_hits`, of three corners
+    (3, ...).
+    """
+    normal = torch.linalg.cross(b - a, c - a, dim=0)
+    area = (normal * normal).sum(0).sqrt()
+    unit = normal / area.clamp_min(_TINY)
+    slope, height = (direction * unit).sum(0), ((origin - a) * unit).sum(0)
+    flat = (area > _TINY) & (slope.abs() > 1e-6)
+    slope = torch.where(flat, slope, 1.0)
+    through = -height / slope
+    along = through - radius / slope.abs()
+    hit = flat & _inside(origin + along * direction, a, b, c, unit)
+    core = flat & _inside(origin + through * direction, a, b, c, unit)
+    order = through - radius / direction.norm(dim=0).clamp_min(1e-6)
+    return Hits(torch.where(hit, along, math.inf), torch.where(core, radius, 0.0), torch.where(hit, order, math.inf))
+
+
+def _inside(point: Tensor, a: Tensor, b: Tensor, c: Tensor, unit: Tensor) -> Tensor:
+    """Whether points lie in a triangle, seen along its normal."""
+    inside = torch.ones_like(point[0], dtype=torch.bool)
+    for start, end in ((a, b), (b, c), (c, a)):
+        inwards = torch.linalg.cross(unit.expand_as(end - start), end - start, dim=0)
+        inside = inside & (((point - start) * inwards).sum(0) >= 0)
+    return inside
 
 
 def _between(place: Tensor, length: Tensor) -> Tensor:
@@ -62,7 +113,12 @@ def _between(place: Tensor, length: Tensor) -> Tensor:
     return (place >= 0) & (place * place <= length) & (length > _TINY)
 
 
-def _roots(speed: Tensor, closing: Tensor, apart: Tensor, radius: Tensor) -> Hits:
+class _Roots(NamedTuple):
+    along: Tensor
+    within: Tensor
+
+
+def _roots(speed: Tensor, closing: Tensor, apart: Tensor, radius: Tensor) -> _Roots:
     """The first t at which |o + t d|² = apart + 2 t closing + t² speed falls to radius²."""
     known = speed > _TINY
     speed = torch.where(known, speed, 1.0)
@@ -70,4 +126,4 @@ def _roots(speed: Tensor, closing: Tensor, apart: Tensor, radius: Tensor) -> Hit
     hit = known & (inside > 0)
     along = torch.where(hit, (-closing - (inside * speed).clamp_min(0).sqrt()) / speed, math.inf)
     within = torch.where(hit, radius - (radius * radius - inside).clamp_min(0).sqrt(), 0.0)
-    return Hits(along, within)
+    return _Roots(along, within)

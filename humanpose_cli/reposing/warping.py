@@ -57,8 +57,7 @@ class WarpReposer:
         with torch.no_grad():
             joints, box = self._seen(self.rotations, self.trans)
         change = self._change(self._squares((box, box))[0])
-        mask = np.clip(change.warp(self.mesh.mask, cv2.INTER_LINEAR), 0, 1)
-        return SourceCrop(self._picture(change), self._framed(joints, change), mask)
+        return SourceCrop(self._picture(change), self._framed(joints, change), self._mask(change))
 
     @property
     def hole(self) -> NDArray[np.bool_]:
@@ -86,7 +85,7 @@ class WarpReposer:
         source, target = (self._framed(points, change) for points, change in zip(joints, (before, after), strict=True))
         times = self._times_finer(before)
         finer = self._picture(self._change(squares[0], times)) if times > 1 else None
-        made = self.network.repose(self._picture(before), source, target, finer)
+        made = self.network.repose(self._picture(before), source, target, self._mask(before), finer)
         alpha, colour = self._back(after, made.mask), self._back(after, made.foreground)
         if made.detail is not None:
             detail = self._back(self._change(squares[1], times), made.detail)
@@ -142,6 +141,10 @@ class WarpReposer:
         # Averaged first: a linear look-up of a large photo would skip most pixels.
         smooth = cv2.GaussianBlur(self.photo, (0, 0), 0.45 / change.scale) if change.scale < 0.7 else self.photo
         return change.warp(smooth, cv2.INTER_LINEAR)
+
+    def _mask(self, change: CameraChange) -> NDArray[np.float32]:
+        """Where the person is in a crop, 0 to 1."""
+        return np.asarray(np.clip(change.warp(self.mesh.mask, cv2.INTER_LINEAR), 0, 1), np.float32)
 
     def _back(self, change: CameraChange, values: NDArray) -> NDArray[np.float32]:
         """A crop's picture or mask where it belongs in the photo, (H, W[, C]) float32; 0 elsewhere."""

@@ -83,11 +83,12 @@ def personalized(
     true = to_network(torch.from_numpy(np.ascontiguousarray(picture))[None].to(network.device))
     pose = torch.from_numpy(np.asarray(joints, np.float32))[None].to(network.device)
     person = torch.from_numpy(np.asarray(mask, np.float32))[None, None].to(network.device)
+    both = torch.cat((true, person), 1)
     for step in range(options.steps):
-        inputs = [moved_input(true, pose, random, options, mirrored=mirrored) for mirrored in (False, True)]
+        inputs = [moved_input(both, pose, random, options, mirrored=mirrored) for mirrored in (False, True)]
         images, sources = (torch.cat(parts) for parts in zip(*inputs, strict=True))
         with torch.autocast(network.device.type, torch.bfloat16):
-            made = generator(images, sources, pose.expand(2, -1, -1))
+            made = generator(images[:, :3], sources, pose.expand(2, -1, -1), images[:, 3:])
         drawn = true + person * (made.foreground - true)
         apart = loss(drawn, true.expand(2, -1, -1, -1))
         outline = binary_cross_entropy(made.mask.clamp(1e-5, 1 - 1e-5), person.expand(2, -1, -1, -1))
@@ -102,7 +103,7 @@ def personalized(
 def moved_input(
     image: Tensor, joints: Tensor, random: np.random.Generator, options: PersonalizeOptions, *, mirrored: bool
 ) -> tuple[Tensor, Tensor]:
-    """A picture (1, 3, S, S) and its joints (1, 19, 3) turned about its middle, zoomed and shifted at random.
+    """A picture (1, C, S, S) and its joints (1, 19, 3) turned about its middle, zoomed and shifted at random.
 
     Mirrored, left and right joints change places too. What comes in from outside is the picture's edge.
     """
@@ -117,7 +118,7 @@ def moved_input(
     # Pixels of the result are looked up in the picture, in coordinates of −1 to 1.
     back = torch.linalg.inv(linear)
     theta = torch.cat((back, -(back @ offset)[:, None] * 2 / size), 1)[None]
-    grid = affine_grid(theta, [1, 3, size, size], align_corners=False)
+    grid = affine_grid(theta, [*image.shape], align_corners=False)
     moved = grid_sample(image, grid, "bilinear", "border", align_corners=False)
     if mirrored:
         joints = joints[:, list(REPOSING19.mirror)]

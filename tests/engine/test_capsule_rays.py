@@ -24,6 +24,14 @@ def person(size=48, seed=0):
     return parts.capsules, parts.part_of_capsule, parts.target_to_source
 
 
+def with_plates(size=48, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    source, target = standing(size, 2), arm_raised(size, 2)
+    parts = warping_parts(source, target + torch.randn(target.shape, generator=random) * size / 60)
+    plates = {"plates": parts.plates, "part_of_plate": parts.part_of_plate}
+    return (parts.capsules, parts.part_of_capsule, parts.target_to_source), plates
+
+
 @BOTH
 def test_a_ball_and_a_cylinder_by_hand(device, backend):
     ball = torch.tensor([[[5.5, 5.5, 10.0, 5.5, 5.5, 10.0, 3.0]]], device=device)
@@ -57,31 +65,84 @@ def test_a_part_that_moves_is_met_where_it_went(device, backend):
     torch.testing.assert_close(distance, torch.full_like(distance, 1.5))
 
 
-def test_the_first_point_inside_is_what_a_march_in_small_steps_finds():
+def test_the_point_of_entry_is_what_a_march_in_small_steps_finds():
+    """Body by body."""
     capsules, rows, maps = (t[:1] if t.ndim > 1 else t for t in person(24))
-    found = first_surfaces(capsules, rows, maps, (24, 24), backend="reference")
     step = 0.02
     z = torch.arange(-20, 50, step)
-    best = torch.full((24, 24), math.inf)
+    checked = 0
     for k, part in enumerate(rows.tolist()):
-        affine = maps[0, part]
+        found = first_surfaces(capsules[:, k : k + 1], rows[k : k + 1], maps, (24, 24), backend="reference").depth[0]
+        affine, best = maps[0, part], torch.full((24, 24), math.inf)
         for y in range(24):
             pixels = torch.stack(torch.broadcast_tensors(torch.arange(24)[:, None] + 0.5, y + torch.tensor(0.5), z), -1)
             points = pixels @ affine[:, :3].T + affine[:, 3]
             inside = capsule_distances(points.reshape(-1, 3), capsules[0, k : k + 1])[0].view(24, -1) <= 0
-            first = torch.where(inside.any(1), z[inside.to(torch.uint8).argmax(1)], math.inf)
-            best[y] = torch.minimum(best[y], first)
-    both = best.isfinite() & found.depth[0].isfinite()
-    assert both.sum() > 60
-    assert (best.isfinite() != found.depth[0].isfinite()).sum() <= 2  # rays that graze
-    assert (best - found.depth[0])[both].abs().quantile(0.98) < 2 * step
+            best[y] = torch.where(inside.any(1), z[inside.to(torch.uint8).argmax(1)], math.inf)
+        both = best.isfinite() & found.isfinite()
+        assert (best.isfinite() != found.isfinite()).sum() <= 2  # rays that graze
+        assert (best - found)[both].abs().max() < 0.1
+        checked += int(both.sum())
+    assert checked > 200
+
+
+def test_the_middle_of_a_slim_body_shows_before_the_rim_of_a_thick_one(device):
+    """A ball of 6 behind a bar of 1: its front is nearer all round, but the bar is seen where it lies at the rim."""
+    bodies = torch.tensor(
+        [[[10.5, 10.5, 20.0, 10.5, 10.5, 20.0, 6.0], [15.0, 2.5, 19.0, 15.0, 18.5, 19.0, 1.0]]], device=device
+    )
+    rows = torch.tensor([0, 1], dtype=torch.int32, device=device)
+    two = STILL.repeat(1, 2, 1, 1).to(device)
+    found = first_surfaces(bodies, rows, two, (21, 21)).depth[0]
+    assert found[10, 10].item() == pytest.approx(14)
+    assert found[10, 15].item() == pytest.approx(19 - math.sqrt(0.75), abs=1e-5)  # not 20 − √11, which is nearer
+
+
+@BOTH
+def test_a_plate_is_flat_between_its_capsules(device, backend):
+    """Tilted by as much as it goes across: z grows by one a column; the rims are the capsules'."""
+    corners = torch.tensor([[2.0, 2.0, 10.0], [18.0, 2.0, 26.0], [2.0, 18.0, 10.0]], device=device)
+    radius = torch.tensor([1.5], device=device)
+    plate = torch.cat((corners.flatten(), radius))[None, None]
+    rows = torch.zeros(1, dtype=torch.int32, device=device)
+    none = torch.zeros((1, 0, 7), device=device)
+    plates = {"plates": plate, "part_of_plate": rows}
+    found = first_surfaces(none, rows[:0], STILL.to(device), (20, 20), backend=backend, **plates)
+    hit = found.depth[0].isfinite()
+    assert 80 < hit.sum() < 160
+    columns = (torch.arange(20, device=device) + 0.5).expand(20, 20)
+    flat = columns + 8 - 1.5 * math.sqrt(2)
+    torch.testing.assert_close(found.depth[0][hit], flat[hit], atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.point[0, ..., 0][hit], columns[hit], atol=1e-4, rtol=0)
+    from_front = plate.clone()
+    from_front[0, 0, 3:9] = from_front[0, 0, [6, 7, 8, 3, 4, 5]]  # the other way round
+    turned = first_surfaces(
+        none, rows[:0], STILL.to(device), (20, 20), plates=from_front, part_of_plate=rows, backend=backend
+    )
+    torch.testing.assert_close(turned.depth, found.depth)
+
+
+def test_no_furrows_between_the_capsules_of_a_trunk():
+    """With plates the front of the trunk is as flat as the joints that span it."""
+    size = 96
+    pose = standing(size)
+    parts = warping_parts(pose, pose)
+    bodies = parts.capsules, parts.part_of_capsule, parts.target_to_source
+    plates = {"plates": parts.plates, "part_of_plate": parts.part_of_plate}
+    trunk = (0, slice(round(0.32 * size), round(0.48 * size)), slice(round(0.46 * size), round(0.54 * size)))
+    furrowed = first_surfaces(*bodies, (size, size)).depth[trunk]
+    flat = first_surfaces(*bodies, (size, size), **plates).depth[trunk]
+    radius = parts.capsules[0, 0, 6]
+    assert furrowed.max() - furrowed.min() > 0.3 * radius
+    torch.testing.assert_close(flat, (size / 2 - radius).expand_as(flat), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("softness", [0.0, 3.0])
 def test_the_kernel_agrees_with_the_reference(device, softness):
-    given = [t.to(device) for t in person()]
-    found = first_surfaces(*given, (48, 40), softness=softness, backend="kernel")
-    expected = first_surfaces(*(t.cpu() for t in given), (48, 40), softness=softness, backend="reference")
+    bodies, plates = with_plates()
+    given = [t.to(device) for t in bodies], {name: t.to(device) for name, t in plates.items()}
+    found = first_surfaces(*given[0], (48, 40), softness=softness, backend="kernel", **given[1])
+    expected = first_surfaces(*bodies, (48, 40), softness=softness, backend="reference", **plates)
     depth, covered = found.depth.cpu(), found.covered.cpu()
     differ = depth.isfinite() != expected.depth.isfinite()
     assert differ.sum() <= 4

@@ -63,8 +63,8 @@ def test_the_network_is_asked_in_its_own_frame(scene_of):
     (warper,) = scene._reposers
     asked = []
     real = warper.network.repose
-    warper.network.repose = lambda image, source, target, finer: (
-        asked.append((image, source, target)) or real(image, source, target, finer)
+    warper.network.repose = lambda image, source, target, mask, finer: (
+        asked.append((image, source, target)) or real(image, source, target, mask, finer)
     )
     (_,) = scene.pictures(target_of_record(scene.record))
     image, source, target = asked[0]

@@ -64,6 +64,17 @@ def test_a_limb_in_front_hides_what_is_behind_and_was_not_seen_there():
     assert flat[0, 4][place[1:]] > 0.99  # without depth nobody can tell
 
 
+def test_pixels_that_do_not_show_the_person_are_left_behind():
+    image, pose = pictures(size=SIZE), standing(SIZE)
+    person = torch.zeros(1, 1, SIZE, SIZE)
+    person[..., : SIZE // 2] = 1
+    moved = pose + torch.tensor([3.0, 0.0, 0.0])
+    every, own = carried_picture(image, pose, moved, CONFIG), carried_picture(image, pose, moved, CONFIG, person)
+    torch.testing.assert_close(own[..., : SIZE // 2 + 2], every[..., : SIZE // 2 + 2], atol=1e-5, rtol=0)
+    assert every[..., SIZE // 2 + 4 :].any()
+    assert not own[:, :4, :, SIZE // 2 + 4 :].any()
+
+
 def test_unknown_joints_carry_nothing_and_no_number_is_lost():
     nothing = torch.full((1, len(REPOSING19), 3), torch.nan)
     assert (carried_picture(pictures(size=SIZE), nothing, standing(SIZE), CONFIG) == 0).all()

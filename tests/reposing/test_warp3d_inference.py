@@ -133,13 +133,14 @@ def test_detail_is_what_is_finer_than_the_network_where_it_takes_pixels_over():
     stripes[:, ::2] += 20
     stripes[:, 1::2] -= 20
     assert network.repose(plain, pose, pose).detail is None
-    smooth, fine = (network.repose(plain, pose, pose, finer).detail for finer in (np.full_like(stripes, 120), stripes))
+    smooth, fine = (
+        network.repose(plain, pose, pose, None, finer).detail for finer in (np.full_like(stripes, 120), stripes)
+    )
     assert smooth.shape == fine.shape == (128, 128, 3)
     np.testing.assert_allclose(smooth, 0, atol=0.01)
     trunk = (slice(40, 60), slice(58, 70))
-    taken_over = fine[trunk] / (stripes[trunk].astype(float) - 120)  # the soft trunk covers most of its rays
-    assert 0.5 < taken_over.min() < taken_over.max() < 1.1
+    np.testing.assert_allclose(fine[trunk], stripes[trunk].astype(float) - 120, atol=0.01)
     assert (fine[:4, :4] == 0).all()
     bare = Warp3d(Generator(replace(MINI, size=64)), WeightsHeader(MODEL))
     with pytest.raises(UsageError, match="carries no pixels"):
-        bare.repose(plain, pose, pose, stripes)
+        bare.repose(plain, pose, pose, None, stripes)

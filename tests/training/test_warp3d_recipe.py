@@ -13,6 +13,7 @@ from humanpose_cli.data.cache.cache import open_cache
 from humanpose_cli.data.loading.augmentation import NO_AUGMENTATION, WARP3D_AUGMENTATION
 from humanpose_cli.data.loading.loader import LoaderOptions
 from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.networks.weights_file import WeightsHeader, write_weights
 from humanpose_cli.reposing.warp3d.config import DiscriminatorConfig
 from humanpose_cli.reposing.warp3d.inference import load_warp3d
 from humanpose_cli.training.options import TrainOptions
@@ -189,8 +190,8 @@ def test_metrics_of_a_perfect_and_of_a_copying_generator(folder):
     plain = recipe.generator
 
     class Perfect(torch.nn.Module):
-        def forward(self, image, source, target):
-            made = plain(image, source, target)
+        def forward(self, image, source, target, person):
+            made = plain(image, source, target, person)
             batch = next(b for b in recipe._held_out_batches(4) if torch.equal(recipe_input(b), image))
             true = batch["target"].permute(0, 3, 1, 2).float() / 127.5 - 1
             return made._replace(image=true, mask=batch["target_mask"][:, None])
@@ -209,6 +210,30 @@ def test_metrics_of_a_perfect_and_of_a_copying_generator(folder):
 
 
 # Training
+
+
+def test_a_run_may_begin_with_weights(folder, tmp_path):
+    cache, path = folder(), tmp_path / "first.safetensors"
+    first = Warp3dRecipe(cache, ALONE, seed=1)
+    tensors, config = first.weights()
+    write_weights(path, tensors, WeightsHeader("warp3d", config))
+    again = Warp3dRecipe(cache, replace(ALONE, start=str(path)), seed=2)
+    for name, value in again.generator.state_dict().items():
+        torch.testing.assert_close(value, tensors[name].half().float())
+    with pytest.raises(InputError):
+        Warp3dRecipe(cache, replace(ALONE, generator=replace(MINI, channels=8), start=str(path)))
+
+
+def test_where_the_person_is_is_told_unless_it_is_not_known_or_left_out(folder):
+    recipe = Warp3dRecipe(folder(), ALONE)
+    batch = {"source_mask": torch.zeros(64, 4, 4), "masks_known": torch.ones(64)}
+    batch["masks_known"][:2] = 0
+    told = recipe._masks(batch, 0.0)
+    assert told.shape == (64, 1, 4, 4)
+    assert told.flatten(1).mean(1).tolist() == [1.0] * 2 + [0.0] * 62
+    torch.manual_seed(0)
+    assert 5 < recipe._masks(batch, 0.2).flatten(1).mean(1).sum() < 25
+    assert (recipe._masks(batch, 1.0) == 1).all()
 
 
 def test_it_learns_and_goes_into_a_weights_file(folder, tmp_path):

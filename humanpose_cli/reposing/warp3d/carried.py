@@ -32,30 +32,49 @@ _FAR = 1e6
 
 
 @torch.no_grad()
-def carried_picture(image: Tensor, source: Tensor, target: Tensor, config: GeneratorConfig) -> Tensor:
+def carried_picture(
+    image: Tensor, source: Tensor, target: Tensor, config: GeneratorConfig, person: Tensor | None = None
+) -> Tensor:
     """(B, 5, S, S) float32: colours −1 to 1 (0 where nobody is), how much of the person the pixel shows, 0 to 1 across
     an outline as soft as the part masks', and how surely that was in front in the input, 0 to 1.
 
     image           (B, 3, S, S) −1 to 1
     source, target  (B, 19, 3) float32 joints in pixels of the volume's frame; z grows away from the camera
+    person          (B, 1, S, S) 0 to 1 where the input shows the person: pixels elsewhere are not carried; None: not
+                    known
     """
-    planar, size = config.warping == "2d", (config.size, config.size)
+    planar = config.warping == "2d"
     parts = warping_parts(source, target, planar=planar)
-    bodies = parts.capsules, parts.part_of_capsule
     if planar:
         surface = _flat_surfaces(parts, config.size, config.softness)
     else:
-        surface = first_surfaces(*bodies, parts.target_to_source, size, softness=config.softness)
+        surface = _cast(parts, parts.target_to_source, config)
     places = 2 * surface.point[..., :2] / config.size - 1
     colours = grid_sample(image.float(), places, "bilinear", "border", align_corners=False)
     seen = torch.ones_like(surface.depth)
     if not planar:
         still = torch.eye(3, 4, device=image.device).expand_as(parts.target_to_source)
-        front = first_surfaces(*bodies, still, size, softness=config.softness).depth[:, None].clamp_max(_FAR)
+        front = _cast(parts, still, config).depth[:, None].clamp_max(_FAR)
         behind = surface.point[..., 2] - grid_sample(front, places, "nearest", "border", align_corners=False)[:, 0]
         seen = (1 - behind / (_THICK * config.size)).clamp(0, 1)
-    shown = torch.cat((colours, surface.covered[:, None], seen[:, None]), 1)
+    covered = surface.covered[:, None]
+    if person is not None:
+        own = grid_sample(person.float(), places, "bilinear", "zeros", align_corners=False)
+        colours, covered = colours * own, covered * own
+    shown = torch.cat((colours, covered, seen[:, None]), 1)
     return torch.where((surface.depth < math.inf)[:, None], shown, 0.0)
+
+
+def _cast(parts: WarpingParts, target_to_source: Tensor, config: GeneratorConfig) -> Surfaces:
+    return first_surfaces(
+        parts.capsules,
+        parts.part_of_capsule,
+        target_to_source,
+        (config.size, config.size),
+        softness=config.softness,
+        plates=parts.plates,
+        part_of_plate=parts.part_of_plate,
+    )
 
 
 def _flat_surfaces(parts: WarpingParts, size: int, softness: float) -> Surfaces:

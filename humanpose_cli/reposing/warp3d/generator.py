@@ -60,14 +60,15 @@ class Generator(nn.Module):
         self.inpainter = BackgroundInpainter(config.background_widths, keep=config.keep_background)
         channels_last(self)
 
-    def forward(self, image: Tensor, source: Tensor, target: Tensor) -> Generated:
+    def forward(self, image: Tensor, source: Tensor, target: Tensor, person: Tensor | None = None) -> Generated:
         """image           (B, 3, S, S) −1 to 1
         source, target  (B, 19, 3) joints of REPOSING19 in pixels of the volume's frame (see `volume_frame`); NaN
                         where not known
+        person          (B, 1, S, S) 0 to 1 where the image shows the person, for `carry_detail`; None: not known
 
         UsageError for other shapes.
         """
-        self._check(image, source, target)
+        self._check(image, source, target, person)
         image = image.contiguous(memory_format=torch.channels_last)
         with torch.autocast(image.device.type, enabled=False):
             source, target = source.float(), target.float()
@@ -75,7 +76,9 @@ class Generator(nn.Module):
             parts = warping_parts(source, target, voxel_size=self.config.voxel_size, planar=planar)
             known = self._background_mask(parts)
             heatmaps = self.pose.heatmaps(target)
-            carried = carried_picture(image.float(), source, target, self.config) if self.config.carry_detail else None
+            carried = None
+            if self.config.carry_detail:
+                carried = carried_picture(image.float(), source, target, self.config, person)
         warped = self.warp(self.lifting(image), parts)
         together = torch.cat((warped, self.pose(heatmaps).to(warped.dtype)), 1)
         colours, alpha, share = self.decoder(together, carried)
@@ -106,10 +109,13 @@ class Generator(nn.Module):
         masks = projected_masks(flat, parts.part_of_capsule, len(WARPING10.names), (size, size))
         return (masks.amax(1, keepdim=True) <= 0).float()
 
-    def _check(self, image: Tensor, source: Tensor, target: Tensor) -> None:
+    def _check(self, image: Tensor, source: Tensor, target: Tensor, person: Tensor | None) -> None:
         size, batch = self.config.size, len(image)
         if image.shape != (batch, 3, size, size):
             raise UsageError("image", "does not fit", expected=f"(B, 3, {size}, {size})", got=str(tuple(image.shape)))
+        if person is not None and person.shape != (batch, 1, size, size):
+            got = str(tuple(person.shape))
+            raise UsageError("person", "does not fit", expected=f"({batch}, 1, {size}, {size})", got=got)
         for name, pose in (("source", source), ("target", target)):
             if pose.shape != (batch, len(REPOSING19), 3):
                 raise UsageError(name, "does not fit", expected=f"({batch}, 19, 3)", got=str(tuple(pose.shape)))

@@ -61,11 +61,17 @@ class Warp3d:
 
     @torch.inference_mode()
     def repose(
-        self, image: NDArray[np.uint8], source: ArrayLike, target: ArrayLike, finer: NDArray[np.uint8] | None = None
+        self,
+        image: NDArray[np.uint8],
+        source: ArrayLike,
+        target: ArrayLike,
+        mask: NDArray[np.floating] | None = None,
+        finer: NDArray[np.uint8] | None = None,
     ) -> Reposed:
         """A crop (S, S, 3) uint8 of a person with the pose `source` in the pose `target`.
 
         source, target  (19, 3) pixels of the crop's volume frame, as `volume_frame.frame_joints` gives them
+        mask            (S, S) 0 to 1 where the person is in the crop; None: not known
         finer           (n S, n S, 3) uint8: the same crop n times as fine, whose detail is carried over to where the
                         network takes over the input's pixels
 
@@ -79,7 +85,8 @@ class Warp3d:
         poses = [_checked(name, pose, size) for name, pose in (("input pose", source), ("target pose", target))]
         before, after = (torch.from_numpy(pose)[None].to(self.device) for pose in poses)
         picture = to_network(torch.from_numpy(np.ascontiguousarray(image))[None].to(self.device))
-        made = self.generator(picture, before, after)
+        person = None if mask is None else torch.from_numpy(np.asarray(mask, np.float32))[None, None].to(self.device)
+        made = self.generator(picture, before, after, person)
         colours = [to_bytes(found)[0].cpu().numpy() for found in (made.image, made.foreground, made.background)]
         mask = made.mask[0, 0].float().cpu().numpy()
         detail = None if finer is None else self._detail(finer, before, after, made.share)

@@ -25,6 +25,9 @@ from humanpose_cli.data.loading.augmentation import NO_AUGMENTATION, WARP3D_AUGM
 from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground
+from humanpose_cli.networks.filling import fill
+from humanpose_cli.networks.registry import find_weights
+from humanpose_cli.networks.weights_file import read_weights
 from humanpose_cli.reposing.warp3d.config import PRESETS, DiscriminatorConfig, GeneratorConfig
 from humanpose_cli.reposing.warp3d.discriminator import Discriminator
 from humanpose_cli.reposing.warp3d.generator import Generated, Generator
@@ -48,8 +51,10 @@ class Warp3dTraining:
     generator, discriminator  shapes; the ablation's switches are the generator's `warping` and `pose`
     perceptual_weight, adversarial_weight, mask_weight  λ of the losses; without adversarial_weight, no discriminator
     perceptual     network of the perceptual loss: a file or name, "pixels" or "auto"; see `training.perceptual`
+    unmasked       share of the inputs of which the generator is not told where the person is (see `carry_detail`)
     augmentation   of both pictures of a pair alike
     learning_rate, betas  of Adam, for both sides
+    start          weights of a generator of the same shapes to begin with; "" begins at random
     pairs          "listed" by the protocol, "drawn" anew each epoch from the pictures that belong together; "auto"
                    draws where groups have more than two pictures or none are listed
     protocol       of the cache; "" for its first
@@ -63,9 +68,11 @@ class Warp3dTraining:
     adversarial_weight: float = 1.0
     mask_weight: float = 0.0
     perceptual: str = "auto"
+    unmasked: float = 0.2
     augmentation: Augmentation = WARP3D_AUGMENTATION
     learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
+    start: str = ""
     pairs: PairKind = "auto"
     protocol: str = ""
     splits: tuple[str, str] = ("train", "validation")
@@ -121,6 +128,9 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         self.cache = open_cache(data)
         self.pairs, self.held_out = (self._pairs(split) for split in self.options.splits)
         self.generator = Generator(self.options.generator)
+        if self.options.start:
+            path = find_weights(self.options.start)
+            fill(self.generator, read_weights(path, MODEL)[0], path)
         self.discriminator: Discriminator | None = None
         self.model = nn.ModuleDict({"generator": self.generator})
         if self.options.adversarial_weight:
@@ -154,7 +164,8 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         """generator: loss, perceptual, adversarial, mask; discriminator: loss, and the logits' means true and made."""
         given, true = to_network(batch["input"]), to_network(batch["target"])
         if phase == "generator":
-            self._made = self.generator(given, batch["source_joints"], batch["target_joints"])
+            known = self._masks(batch, self.options.unmasked)
+            self._made = self.generator(given, batch["source_joints"], batch["target_joints"], known)
             return self._generator_losses(self._made, given, true, batch)
         assert self.discriminator is not None
         assert self._made is not None
@@ -237,7 +248,14 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
     @torch.no_grad()
     def _generated(self, batch: Mapping[str, Tensor]) -> Generated:
         batch = moved(batch, next(self.generator.parameters()).device)
-        return self.generator(to_network(batch["input"]), batch["source_joints"], batch["target_joints"])
+        given = to_network(batch["input"])
+        return self.generator(given, batch["source_joints"], batch["target_joints"], self._masks(batch, 0.0))
+
+    def _masks(self, batch: Mapping[str, Tensor], unmasked: float) -> Tensor:
+        """(B, 1, S, S) where the input shows the person; 1 throughout where that is not known, or not told."""
+        mask, known = batch["source_mask"], batch["masks_known"]
+        told = known * (torch.rand(known.shape, device=known.device) >= unmasked) if unmasked else known
+        return torch.where(told[:, None, None] > 0, mask, 1.0)[:, None]
 
     @torch.no_grad()
     def _judged(self, image: Tensor, batch: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
