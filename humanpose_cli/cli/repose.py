@@ -90,14 +90,13 @@ _AXES = typer.Option(
 )
 _METHOD = typer.Option(
     "--method",
-    help="How to make the picture. mesh: the photograph wrapped round the fitted body. warp3d: a network, which needs "
-    "--weights. auto: mesh.",
+    help="How to make the picture. mesh: the photograph wrapped round the fitted body. warp3d: a network. auto: mesh, "
+    "but the network where the pose turns far away from what the photograph shows.",
 )
 _WEIGHTS = typer.Option(
     "--weights",
     metavar="FILE|RUN",
-    help="With --method warp3d: a file, a run of hpc train warp3d, or a name of hpc weights list. Default: none.",
-    show_default=False,
+    help="The network: a file, a run of hpc train warp3d, or a name of hpc weights list.",
 )
 _DETAIL = typer.Option(
     "--keep-input-detail",
@@ -135,7 +134,7 @@ class DrawingFlags:
     """How the new picture is made, as one parameter."""
 
     method: Annotated[Method, _METHOD] = Method.auto
-    weights: Annotated[str, _WEIGHTS] = ""
+    weights: Annotated[str, _WEIGHTS] = "warp3d"
     keep_input_detail: Annotated[bool, _DETAIL] = False
     personalize: Annotated[int, _PERSONALIZE] = 0
 
@@ -148,7 +147,7 @@ class DrawingFlags:
         return {"method": self.method.value, "personalize": learning, **given}
 
 
-@command(columns=(("poses", "poses"), ("seen", "seen"), ("warnings", "mind")), tunes=True)
+@command(columns=(("poses", "poses"), ("method", "method"), ("seen", "seen"), ("warnings", "mind")), tunes=True)
 def repose(
     session: Session,
     flags: BatchFlags,
@@ -226,8 +225,8 @@ def repose(
             )
             for warning in done.warnings:
                 session.reporter.warn(f"{item.name}: {warning}")
-            details = {"poses": len(target), "seen": done.seen_fraction, "warnings": list(done.warnings)}
-            return Outcome(done.outputs, details)
+            details = {"poses": len(target), "seen": done.seen_fraction, "method": ", ".join(sorted({*done.methods}))}
+            return Outcome(done.outputs, {**details, "warnings": list(done.warnings)})
 
         items = [item_of(source, repose_outputs(source, out, form, len(target))) for source in found]
         recorded = {**asdict(options), **_recorded(target_pose, skeleton, target_axes, frames, background, form)}

@@ -43,6 +43,7 @@ from humanpose_cli.training.personalizing import PersonalizeOptions, personalize
 
 __all__ = ["ReposeOptions", "ReposedPicture", "Reposer", "ReposingScene"]
 
+SHIPPED = "warp3d"  # name of the reposing network that comes with the package
 LARGEST_SIZE = 16384  # longer side of a result in pixels: 48-megapixel photographs twice over, and still some GB
 
 
@@ -54,8 +55,10 @@ class ReposeOptions:
     absolute    put the target where its own coordinates say; otherwise at the person's own place
     background  'keep' the photo's, or 'transparent'; a picture is given to `Reposer.read`
     size        longer side of the result in pixels; None keeps the photo's
-    method      'mesh': the photo wrapped round the fitted body; 'warp3d': a network; 'auto': mesh, see README
+    method      'mesh': the photo wrapped round the fitted body; 'warp3d': a network; 'auto': mesh, but the network
+                where a pose turns more than `network_turn` away from what the photo shows
     weights     of warp3d: a file, a run's folder or a name of the registry
+    network_turn  degrees, of the middle pose of a motion; 180 and more: never
     keep_input_detail  with warp3d: carry over what is finer than the network's pixels
     personalize  with warp3d: how the network first learns each person from the photo; 0 steps: not at all
     fit, mesh   settings of the fit and of the mesh method
@@ -66,7 +69,8 @@ class ReposeOptions:
     background: Literal["keep", "transparent"] = "keep"
     size: int | None = None
     method: Literal["auto", "mesh", "warp3d"] = "auto"
-    weights: str = ""
+    weights: str = SHIPPED
+    network_turn: float = 180.0
     keep_input_detail: bool = False
     personalize: PersonalizeOptions = field(default_factory=PersonalizeOptions)
     fit: FitOptions = field(default_factory=FitOptions)
@@ -77,9 +81,7 @@ class ReposeOptions:
             raise UsageError("--person", "is nobody", expected="largest, all or a track id", got=repr(self.person))
         if self.method not in ("auto", "mesh", "warp3d"):
             raise UsageError("--method", "is not known", expected="auto, mesh or warp3d", got=self.method)
-        if self.method == "warp3d" and not self.weights:
-            raise UsageError("--weights", "is missing", expected="a run of hpc train warp3d", remedy="or --method mesh")
-        if self.method != "warp3d" and (self.weights or self.keep_input_detail or self.personalize.steps):
+        if self.method == "mesh" and (self.weights != SHIPPED or self.keep_input_detail or self.personalize.steps):
             raise UsageError("--weights, --keep-input-detail and --personalize", "are for --method warp3d")
         if self.size is not None and self.size < 16:
             raise UsageError("--size", "is too small", expected="16 pixels or more", got=str(self.size))
@@ -89,11 +91,14 @@ class ReposeOptions:
 
 @dataclass(frozen=True, eq=False)
 class ReposedPicture:
-    """image (H, W, 3) uint8, or (H, W, 4) where transparent; what may look wrong with it; seen share of surfaces."""
+    """image (H, W, 3) uint8, or (H, W, 4) where transparent; what may look wrong with it; seen share of surfaces; how
+    each person was drawn.
+    """
 
     image: np.ndarray
     warnings: tuple[str, ...]
     seen_fraction: float
+    methods: tuple[Literal["mesh", "warp3d"], ...]
 
 
 class Reposer:
@@ -114,7 +119,7 @@ class Reposer:
     ) -> None:
         self.options = options or ReposeOptions()
         self.network: Warp3d | None = None
-        if self.options.method == "warp3d":
+        if self.options.method == "warp3d" or (self.options.method == "auto" and self.options.network_turn < 180):
             self.network = load_warp3d(find_weights(self.options.weights), device)
         self.fitter = BodyFitter(self.options.fit, people=people, device=device, threads=threads)
 
@@ -188,30 +193,46 @@ class ReposingScene:
         alone = len(self.rows) == 1
         plate: Background | NDArray[np.uint8] = options.background if background is None else background
         behind = plate if alone else "transparent"
-        self._reposers = [self._reposer(row, behind, network) for row in self.rows]
+        self._network = network
+        self._meshes = [self._mesh(row, behind) for row in self.rows]
+        self._warpers: dict[int, WarpReposer] = {}
         self._plate = None if alone else self._common_plate(plate)
 
-    def _reposer(
-        self, row: int, background: Background | NDArray[np.uint8], network: Warp3d | None
-    ) -> MeshReposer | WarpReposer:
-        """Whoever draws one person."""
+    def _mesh(self, row: int, background: Background | NDArray[np.uint8]) -> MeshReposer:
         others = self._mask_of_all(other for other in range(len(self._people)) if other != row)
-        person = _fitted_person(self.record, row)
-        mesh = MeshReposer(
+        return MeshReposer(
             self.photo,
             self._mask(row),
-            person,
+            _fitted_person(self.record, row),
             self._body,
             others=[others],
             background=background,
             options=self._options.mesh,
         )
-        if network is None:
+
+    def _drawer(self, place: int, motion: tuple[Tensor, Tensor]) -> MeshReposer | WarpReposer:
+        """Whoever draws the person at that place of `rows` through a motion: one for all of it, lest it flicker."""
+        mesh = self._meshes[place]
+        if self._network is None:
             return mesh
-        warper = WarpReposer(mesh, person, network, keep_input_detail=self._options.keep_input_detail)
-        if self._options.personalize.steps:
+        rotations, trans = (values[len(values) // 2] for values in motion)
+        if self._options.method == "auto" and mesh.turn(rotations, trans) <= self._options.network_turn:
+            return mesh
+        if place not in self._warpers:
+            self._warpers[place] = self._warper(place, self._network)
+        return self._warpers[place]
+
+    def _warper(self, place: int, network: Warp3d) -> WarpReposer:
+        person, options = _fitted_person(self.record, self.rows[place]), self._options
+        warper = WarpReposer(
+            self._meshes[place],
+            person,
+            network,
+            keep_input_detail=options.keep_input_detail or options.method == "auto",
+        )
+        if options.personalize.steps:
             warper.network = personalized(
-                network, *warper.source_crop(), self._options.personalize, on_step=self._told("steps of the network")
+                network, *warper.source_crop(), options.personalize, on_step=self._told("steps of the network")
             )
         return warper
 
@@ -234,14 +255,15 @@ class ReposingScene:
     def pictures(self, target: Target) -> Iterator[ReposedPicture]:
         """The picture for each pose of the target, drawn one by one."""
         motions = [self._placed(target, row) for row in self.rows]
+        drawers = [self._drawer(place, motion) for place, motion in enumerate(motions)]
+        methods: list[Literal["mesh", "warp3d"]] = ["mesh" if isinstance(d, MeshReposer) else "warp3d" for d in drawers]
         for t in range(len(target)):
-            drawn = [
-                r.render(rotations[t], trans[t]) for r, (rotations, trans) in zip(self._reposers, motions, strict=True)
-            ]
+            drawn = [d.render(rotations[t], trans[t]) for d, (rotations, trans) in zip(drawers, motions, strict=True)]
             yield ReposedPicture(
                 self._sized(self._together([d.image for d in drawn], [float(trans[t, 2]) for _, trans in motions])),
                 tuple(dict.fromkeys(warning for d in drawn for warning in d.warnings)),
                 min(d.seen_fraction for d in drawn),
+                tuple(methods),
             )
 
     def _drawn_mask(self, row: int) -> NDArray[np.float32]:
@@ -266,7 +288,7 @@ class ReposingScene:
             return cover_picture(plate, self.photo.shape[:2])
         if plate == "transparent":
             return None
-        gone = np.logical_or.reduce([reposer.hole for reposer in self._reposers])
+        gone = np.logical_or.reduce([reposer.hole for reposer in self._meshes])
         kept = self._mask_of_all(row for row in range(len(self._people)) if row not in self.rows)
         return inpaint(self.photo, gone, (kept > 0.5) & ~gone, self._options.mesh.inpainting)
 

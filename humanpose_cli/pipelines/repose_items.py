@@ -24,11 +24,14 @@ Form = Literal["picture", "video", "numbered"]
 
 @dataclass(frozen=True)
 class ReposedItem:
-    """The files written, what may look wrong in them, and the least share of a reposed person's surface seen."""
+    """The files written, what may look wrong in them, the least share of a reposed person's surface seen, and how each
+    person was drawn.
+    """
 
     outputs: tuple[Path, ...]
     warnings: tuple[str, ...]
     seen_fraction: float
+    methods: tuple[str, ...]
 
 
 def form_of(target: Target, *, numbered: bool | None, transparent: bool) -> Form:
@@ -71,7 +74,7 @@ def repose_item(
     else:
         for path, picture in zip(outputs, pictures, strict=True):
             write_image(path, picture)
-    return ReposedItem(outputs, tuple(notes.warnings), notes.seen_fraction)
+    return ReposedItem(outputs, tuple(notes.warnings), notes.seen_fraction, notes.methods)
 
 
 class _Notes:
@@ -82,11 +85,13 @@ class _Notes:
         self._kinds: set[str] = set()
         self.warnings: list[str] = []
         self.seen_fraction = 1.0
+        self.methods: tuple[str, ...] = ()
 
     def listen(self, pictures: Iterator[ReposedPicture]) -> Iterator[np.ndarray]:
         for done, picture in enumerate(pictures, 1):
             yield picture.image
             self.seen_fraction = min(self.seen_fraction, picture.seen_fraction)
+            self.methods = picture.methods
             for warning in picture.warnings:
                 kind = "".join(c for c in warning if not c.isdigit())  # one turn of many degrees is one warning
                 if kind not in self._kinds:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.networks.weights_file import WeightsHeader, write_weights
@@ -60,8 +61,8 @@ def test_only_where_the_person_was_or_goes_does_the_photograph_change(scene_of, 
 def test_the_network_is_asked_in_its_own_frame(scene_of):
     """Its crop holds both poses, and joints lie where the fit says, in the crop's pixels."""
     scene = scene_of()
-    (warper,) = scene._reposers
     asked = []
+    warper = scene._drawer(0, scene._placed(target_of_record(scene.record), scene.rows[0]))
     real = warper.network.repose
     warper.network.repose = lambda image, source, target, mask, finer: (
         asked.append((image, source, target)) or real(image, source, target, mask, finer)
@@ -98,7 +99,7 @@ def test_a_network_that_has_learned_the_person_draws_otherwise(clip_frames, know
     assert (pictures[0] != pictures[1]).any()
     assert told == [(1, 2, "steps of the network"), (2, 2, "steps of the network")]
     with pytest.raises(UsageError, match="--method warp3d"):
-        ReposeOptions(personalize=PersonalizeOptions(steps=1))
+        ReposeOptions(method="mesh", personalize=PersonalizeOptions(steps=1))
 
 
 def test_poses_that_cannot_be_drawn_are_refused(scene_of):
@@ -107,7 +108,7 @@ def test_poses_that_cannot_be_drawn_are_refused(scene_of):
     beside = RotationTarget(record.poses[:1], record.trans[:1] + np.float32([60, 0, 0]))
     (gone,) = scene.pictures(beside)
     assert "outside the picture" in gone.warnings[0]
-    np.testing.assert_array_equal(gone.image, scene._reposers[0].mesh.background)
+    np.testing.assert_array_equal(gone.image, scene._meshes[0].background)
     apart = RotationTarget(record.poses[:1], record.trans[:1] + np.float32([0.7, 0, 0]))
     (moved,) = scene.pictures(apart)  # so far that photo and result have crops of their own
     assert not any("outside" in warning for warning in moved.warnings)
@@ -116,11 +117,32 @@ def test_poses_that_cannot_be_drawn_are_refused(scene_of):
         list(scene.pictures(behind))
 
 
-def test_weights_are_needed_and_must_be_of_this_network(tmp_path):
-    with pytest.raises(UsageError, match="--weights: is missing"):
-        ReposeOptions(method="warp3d")
+def test_auto_takes_the_network_where_the_pose_turns_away(clip_frames, known, weights):
+    """One choice for a motion, by its middle pose; every picture says which."""
+    options = ReposeOptions(method="auto", weights=weights, network_turn=60.0)
+    scene = Reposer(options, people=known).read(clip_frames[0])
+    own = target_of_record(scene.record)
+    (same,) = scene.pictures(own)
+    assert same.methods == ("mesh",)
+    (turned,) = scene.pictures(_turned(own, 120))
+    assert turned.methods == ("warp3d",)
+    both = RotationTarget(np.concatenate((own.poses, *[_turned(own, 120).poses] * 2)), own.trans.repeat(3, 0))
+    assert {picture.methods for picture in scene.pictures(both)} == {("warp3d",)}
+    never = Reposer(ReposeOptions(weights=weights, network_turn=180.0), people=known)
+    assert never.network is None
+
+
+def _turned(target, degrees):
+    """About the vertical."""
+    poses = target.poses.copy()
+    upright = Rotation.from_euler("y", degrees, degrees=True)
+    poses[:, :3] = (upright * Rotation.from_rotvec(poses[:, :3])).as_rotvec()
+    return RotationTarget(poses.astype(np.float32), target.trans)
+
+
+def test_weights_must_be_there_and_of_this_network(tmp_path):
     with pytest.raises(UsageError, match="are for --method warp3d"):
-        ReposeOptions(weights="x")
+        ReposeOptions(method="mesh", weights="x")
     with pytest.raises(InputError, match="is no weights file"):
         Reposer(ReposeOptions(method="warp3d", weights=str(tmp_path / "none")))
     other = tmp_path / "other.safetensors"
