@@ -86,4 +86,5 @@ def first_surfaces(
     else:
         compute = reference.surfaces
     given = capsules, part_of_capsule.int(), plates, part_of_plate.int(), target_to_source
-    return Surfaces(*compute(*given, (height, width), float(softness)))
+    depth, point, covered = compute(*given, (height, width), float(softness))
+    return Surfaces(depth, point, torch.where(depth < math.inf, covered, 0.0))
