@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import json
 import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from repeats import times
 
 from humanpose_cli.bodies.default_body import default_body
 from humanpose_cli.conventions import BLAZEPOSE33
@@ -56,21 +55,6 @@ def people(count: int) -> list[DetectedPerson]:
                 score=0.9,
             )
         )
-    return found
-
-
-def times(run: Callable[[], Any], repeats: int, device: str) -> list[float]:
-    """Milliseconds of each repeat, after two that are not counted."""
-    found = []
-    for turn in range(-2, repeats):
-        if device != "cpu":
-            torch.cuda.synchronize()
-        began = time.perf_counter()
-        run()
-        if device != "cpu":
-            torch.cuda.synchronize()
-        if turn >= 0:
-            found.append(1000 * (time.perf_counter() - began))
     return found
 
 

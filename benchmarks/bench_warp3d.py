@@ -10,12 +10,12 @@ gradients. Weights are random, which times do not depend on. `paper` in half pre
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from repeats import times
 from torch import Tensor, nn
 
 from humanpose_cli.conventions import REPOSING19
@@ -46,21 +46,6 @@ def inputs(size: int, batch: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
     return image.to(device), source.to(device), target.to(device)
 
 
-def least_ms(run: Callable[[], Any], repeats: int, device: str) -> float:
-    """The least time of some repeats, after one or two that are not counted."""
-    found = []
-    for turn in range(-2 if repeats > 3 else -1, repeats):
-        if device != "cpu":
-            torch.cuda.synchronize()
-        began = time.perf_counter()
-        run()
-        if device != "cpu":
-            torch.cuda.synchronize()
-        if turn >= 0:
-            found.append(1000 * (time.perf_counter() - began))
-    return min(found)
-
-
 @torch.inference_mode()
 def convolutions_ms(network: nn.Module, run: Callable[[], Any], repeats: int, device: str) -> tuple[float, float]:
     """(milliseconds, GFLOP) of all convolutions of a pass, each timed alone."""
@@ -75,7 +60,7 @@ def convolutions_ms(network: nn.Module, run: Callable[[], Any], repeats: int, de
         hook.remove()
     total, flops = 0.0, 0.0
     for module, given in met:
-        total += least_ms(lambda: module(given), repeats, device)  # noqa: B023
+        total += min(times(lambda: module(given), repeats, device))  # noqa: B023
         flops += 2 * module(given).numel() * module.weight[0].numel()
     return total, flops / 1e9
 
@@ -90,7 +75,7 @@ def inference(name: str, device: str, *, batch: int = 1, half: bool = False) -> 
             return network(*given)
 
     repeats = 3 if name == "paper" and device == "cpu" else 15
-    spent = least_ms(run, repeats, device)
+    spent = min(times(run, repeats, device))
     alone, gflop = convolutions_ms(network, run, repeats, device)
     row: dict[str, Any] = {"what": "one pass", "preset": name, "batch": batch, "device": device}
     row |= {"precision": "bfloat16" if half else "float32", "ms": round(spent, 1)}
@@ -133,7 +118,7 @@ def training_step(name: str, device: str, *, batch: int) -> None:
 
     with counted_activations(nn.ModuleList((generator, judge))) as kept:
         forward()
-    spent = least_ms(step, 3, device)
+    spent = min(times(step, 3, device))
     row: dict[str, Any] = {"what": "training step", "preset": name, "batch": batch, "device": device}
     row |= {"precision": "mixed", "ms": round(spent, 1), "pictures_per_second": round(1000 * batch / spent, 2)}
     row["activation_mib"] = round(kept.bytes / 2**20)

@@ -47,12 +47,14 @@ def main() -> None:
     training = without_places(dict(header.training))
     began = [without_places(dict(read_weights(find_weights(run))[1].training)) for run in given.earlier]
     if began:
-        training["began_with"] = [{key: run[key] for key in ("steps", "seconds", "people", "loop")} for run in began]
+        kept = ("steps", "seconds", "people", "pairs", "loop")
+        training["began_with"] = [{key: run[key] for key in kept if key in run} for run in began]
     metrics = dict(header.metrics)
     if given.figures:
         report = json.loads(given.figures.read_text())
         metrics = {name: told["value"] for name, told in report["metrics"].items() if told["value"] is not None}
-        metrics["people"] = next(iter(report["metrics"].values()))["n"]
+        judged = "pairs" if "pairs" in report["facts"] else "people"
+        metrics[judged] = next(iter(report["metrics"].values()))["n"]
         training["judged_on"] = report["facts"]
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{given.name.replace('-', '_')}.safetensors"

@@ -102,6 +102,10 @@ _DETAIL = typer.Option(
     "--keep-input-detail",
     help="With --method warp3d: carry over what is finer than the network's pixels, where both poses show it.",
 )
+_MESH_INPUT = typer.Option(
+    "--mesh-input",
+    help="With --method warp3d: give the network the mesh's drawing in place of the pixels that it carries itself.",
+)
 _PERSONALIZE = typer.Option(
     "--personalize",
     metavar="N",
@@ -136,6 +140,7 @@ class DrawingFlags:
     method: Annotated[Method, _METHOD] = Method.auto
     weights: Annotated[str, _WEIGHTS] = "warp3d"
     keep_input_detail: Annotated[bool, _DETAIL] = False
+    mesh_input: Annotated[bool, _MESH_INPUT] = False
     personalize: Annotated[int, _PERSONALIZE] = 0
 
     def options(self) -> dict[str, Any]:
@@ -143,7 +148,7 @@ class DrawingFlags:
         from humanpose_cli.training.personalizing import PersonalizeOptions
 
         learning = PersonalizeOptions(self.personalize)
-        given = {"weights": self.weights, "keep_input_detail": self.keep_input_detail}
+        given = {name: getattr(self, name) for name in ("weights", "keep_input_detail", "mesh_input")}
         return {"method": self.method.value, "personalize": learning, **given}
 
 

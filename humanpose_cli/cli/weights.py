@@ -104,6 +104,10 @@ def _details(path: Path, about: str, licence: str) -> dict[str, Any]:
         header = read_header(path)
     except HpcError:
         return details  # somebody else's
-    shown = {name: header.metrics[name] for name in ("iou", "pa_mpjpe_mm", "mpjpe_mm") if name in header.metrics}
+    shown = {
+        name: header.metrics[name]
+        for name in ("iou", "pa_mpjpe_mm", "mpjpe_mm", "ssim_fg", "mask_iou")
+        if name in header.metrics
+    }
     told = ", ".join(f"{name} {value:.3g}" for name, value in shown.items())
     return {**details, "held_out": told, "model": header.model, "training": dict(header.training)}

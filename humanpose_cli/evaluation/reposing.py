@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.bodies.rigged_body import RiggedBody
-from humanpose_cli.conventions import REPOSING19, SMPL24
+from humanpose_cli.conventions import REPOSING19
 from humanpose_cli.data.loading.example import Example
-from humanpose_cli.errors import InputError
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground
 from humanpose_cli.reposing.inpainting import inpaint
-from humanpose_cli.reposing.mesh import FittedPerson, MeshReposer
+from humanpose_cli.reposing.mesh import MeshReposer
+from humanpose_cli.reposing.mesh_carried import fitted_person, mesh_of, person_mask, pose_of
 from humanpose_cli.reposing.warp3d.inference import Warp3d, to_network
 from humanpose_cli.reposing.warp3d.volume_frame import frame_of_example
 from humanpose_cli.reposing.warping import WarpReposer
@@ -74,7 +73,7 @@ class JudgedReposing:
 
 def copying(first: Example, second: Example) -> Drawn:
     """The input as it is: what every method must beat."""
-    return Drawn(first.image, _mask_of(first))
+    return Drawn(first.image, person_mask(first))
 
 
 def warping(network: Warp3d) -> Method:
@@ -84,7 +83,7 @@ def warping(network: Warp3d) -> Method:
     def draw(first: Example, second: Example) -> Drawn:
         own = first.image.shape[0]
         source, target = (frame_of_example(example) * np.float32(size / own) for example in (first, second))
-        mask = None if first.mask is None else np.clip(_resized(_mask_of(first), size), 0, 1)
+        mask = None if first.mask is None else np.clip(_resized(person_mask(first), size), 0, 1)
         made = network.repose(_resized(first.image, size), source, target, mask)
         return Drawn(_resized(made.image, own), _resized(made.mask, own))
 
@@ -97,29 +96,30 @@ def meshing(body: RiggedBody) -> Method:
     """
 
     def draw(first: Example, second: Example) -> Drawn:
-        mesh = MeshReposer(first.image, _mask_of(first), _fitted(first), body, background="transparent")
-        return _before_plate(mesh, mesh, _fitted(second))
+        mesh = mesh_of(first, body)
+        return _before_plate(mesh, mesh, second)
 
     return draw
 
 
-def pasting(network: Warp3d, body: RiggedBody) -> Method:
+def pasting(network: Warp3d, body: RiggedBody, *, mesh_input: bool = False) -> Method:
     """A generator as `hpc repose --method warp3d --keep-input-detail` uses it: pasted before the mesh method's
-    background, what is finer than its pixels carried over by the labelled body.
+    background, with what is finer than its pixels.
+
+    mesh_input  give it the labelled body's drawing in place of the pixels that rays carry over
     """
 
     def draw(first: Example, second: Example) -> Drawn:
-        person = _fitted(first)
-        mesh = MeshReposer(first.image, _mask_of(first), person, body, background="transparent")
-        return _before_plate(WarpReposer(mesh, person, network, keep_input_detail=True), mesh, _fitted(second))
+        mesh = mesh_of(first, body)
+        reposer = WarpReposer(mesh, fitted_person(first), network, keep_input_detail=True, mesh_input=mesh_input)
+        return _before_plate(reposer, mesh, second)
 
     return draw
 
 
-def _before_plate(reposer: MeshReposer | WarpReposer, mesh: MeshReposer, target: FittedPerson) -> Drawn:
+def _before_plate(reposer: MeshReposer | WarpReposer, mesh: MeshReposer, target: Example) -> Drawn:
     """A person in the target's pose, before the picture's own background."""
-    rotations = axis_angle_to_matrix(torch.from_numpy(np.array(target.poses, np.float32)).view(len(SMPL24), 3))
-    drawn = reposer.render(rotations, torch.from_numpy(np.array(target.trans, np.float32))).image
+    drawn = reposer.render(*pose_of(target)).image
     plate = inpaint(mesh.photo, mesh.hole, np.zeros_like(mesh.hole), mesh.options.inpainting)
     alpha = drawn[..., 3:].astype(np.float32) / 255
     mixed = drawn[..., :3] * alpha + plate * (1 - alpha)
@@ -191,7 +191,7 @@ def _pose_auc(found: NDArray[np.floating] | None, true: NDArray[np.floating] | N
 def _alike(drawn: Drawn, second: Example, distances: Mapping[str, Distance]) -> dict[str, float]:
     made, true = (to_network(torch.from_numpy(np.ascontiguousarray(p))[None]) for p in (drawn.image, second.image))
     a, b = made / 2 + 0.5, true / 2 + 0.5
-    mask = torch.from_numpy((_mask_of(second) > 0.5).astype(np.float32))[None, None]
+    mask = torch.from_numpy((person_mask(second) > 0.5).astype(np.float32))[None, None]
     seen = torch.from_numpy(np.asarray(drawn.mask, np.float32))[None, None]
     inside = float(mask.sum())
     found = {
@@ -204,26 +204,8 @@ def _alike(drawn: Drawn, second: Example, distances: Mapping[str, Distance]) -> 
         return {**found, **{name: float(distance(made, true)) for name, distance in distances.items()}}
 
 
-def _mask_of(example: Example) -> NDArray[np.float32]:
-    """(S, S) 0…1; all of it where it is not known."""
-    if example.mask is None:
-        return np.ones(example.image.shape[:2], np.float32)
-    return example.mask.astype(np.float32) / np.float32(255)
-
-
 def _box_of(example: Example) -> NDArray[np.floating]:
     """The person's box in the crop, within it."""
     size = example.image.shape[0]
     box = example.person.box
     return np.array([0, 0, size, size], float) if box is None else np.clip(np.asarray(box, float), 0, size)
-
-
-def _fitted(example: Example) -> FittedPerson:
-    person = example.person
-    if person.poses is None or person.betas is None or person.trans is None:
-        raise InputError(
-            example.name,
-            "has nobody with body parameters",
-            remedy="make its cache from a source that gives or fits them",
-        )
-    return FittedPerson(person.poses, person.betas, person.trans, example.focal, example.principal_point)

@@ -127,6 +127,12 @@ _ENTRIES = (
         "67a1be45b1122d614da10473c8260a8c5a45986faf67366f9aa0ae27107d734e",
     ),
     WeightsEntry(
+        "warp3d",
+        "a person's picture, their pose and another one to the person in that pose, 128 pixels",
+        "networks/data/warp3d.safetensors",
+        "8b1720b2e24fcb04233ce17810fca1f8c3274e0465d92cf830431a1b2eb7b9fe",
+    ),
+    WeightsEntry(
         "depth-correction",
         "corrects the detector's depth where no body network does",
         "optimisation/data/depth_correction.safetensors",

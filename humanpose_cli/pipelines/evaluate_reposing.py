@@ -40,7 +40,6 @@ __all__ = ["FittedJoints", "evaluate_reposing", "evaluate_warping", "judged_pair
 _SIGTERM = 15
 _LEAST_SIDE = 256  # pixels that the detector is given
 _SEEN = 0.3
-_USUAL_SIZE = 256
 _LISTED = ("three-frames", "random-pairs", "pairs")
 
 
@@ -129,27 +128,27 @@ def evaluate_reposing(
     pose: bool = True,
     size: int = 0,
 ) -> Report:
-    """Copying, the mesh and, where weights are given, the network, on the same pairs.
+    """Copying, the mesh and the network ("": the shipped one) on the same pairs.
 
-    The network stands twice where bodies are known: by itself, and pasted with the detail that the mesh carries over.
+    Where bodies are known, the network stands there as it is used too: pasted with the photograph's detail, and given
+    the mesh's drawing.
 
     perceptual  as `training.perceptual` takes it: a stand-in, never called LPIPS
     lpips       names or files of torchvision's AlexNet and the authors' linear layers
     pose        judge the pose by our own fit, which takes most of the time
     size        pixels of the crops; 0 for the network's
     """
-    network = load_warp3d(find_weights(weights), device) if weights else None
-    own_size = network.config.size if network is not None else _USUAL_SIZE
-    crops, numbers, facts = judged_pairs(which, size or own_size)
+    path = find_weights(weights or "warp3d")
+    network = load_warp3d(path, device)
+    crops, numbers, facts = judged_pairs(which, size or network.config.size)
     methods: dict[str, Method] = {"copy": copying}
     body = body_by_name(which.body) if crops.pairs.cache.labels.get("people/poses", 0) else None
     if body is not None:
         methods["mesh"] = meshing(body)
-    if network is not None:
-        if body is not None:
-            methods["warp3d, pasted"] = pasting(network, body)
-        methods["warp3d"] = warping(network)
-        facts |= weights_facts("weights", find_weights(weights))
+        methods["warp3d, pasted"] = pasting(network, body)
+        methods["warp3d, mesh input"] = pasting(network, body, mesh_input=True)
+    methods["warp3d"] = warping(network)
+    facts |= weights_facts("weights", path)
     distances: dict[str, Distance] = {}
     if lpips is not None:
         metric = Lpips("alex", *(find_weights(name) for name in lpips))

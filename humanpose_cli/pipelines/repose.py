@@ -60,6 +60,7 @@ class ReposeOptions:
     weights     of warp3d: a file, a run's folder or a name of the registry
     network_turn  degrees, of the middle pose of a motion; 180 and more: never
     keep_input_detail  with warp3d: carry over what is finer than the network's pixels
+    mesh_input   with warp3d: the network is given the mesh's drawing, not the pixels that rays carry over
     personalize  with warp3d: how the network first learns each person from the photo; 0 steps: not at all
     fit, mesh   settings of the fit and of the mesh method
     """
@@ -72,6 +73,7 @@ class ReposeOptions:
     weights: str = SHIPPED
     network_turn: float = 180.0
     keep_input_detail: bool = False
+    mesh_input: bool = False
     personalize: PersonalizeOptions = field(default_factory=PersonalizeOptions)
     fit: FitOptions = field(default_factory=FitOptions)
     mesh: MeshOptions = field(default_factory=MeshOptions)
@@ -81,8 +83,9 @@ class ReposeOptions:
             raise UsageError("--person", "is nobody", expected="largest, all or a track id", got=repr(self.person))
         if self.method not in ("auto", "mesh", "warp3d"):
             raise UsageError("--method", "is not known", expected="auto, mesh or warp3d", got=self.method)
-        if self.method == "mesh" and (self.weights != SHIPPED or self.keep_input_detail or self.personalize.steps):
-            raise UsageError("--weights, --keep-input-detail and --personalize", "are for --method warp3d")
+        of_network = (self.weights != SHIPPED, self.keep_input_detail, self.mesh_input, self.personalize.steps > 0)
+        if self.method == "mesh" and any(of_network):
+            raise UsageError("--weights, --keep-input-detail, --mesh-input, --personalize", "are for --method warp3d")
         if self.size is not None and self.size < 16:
             raise UsageError("--size", "is too small", expected="16 pixels or more", got=str(self.size))
         if self.size is not None and self.size > LARGEST_SIZE:
@@ -224,11 +227,13 @@ class ReposingScene:
 
     def _warper(self, place: int, network: Warp3d) -> WarpReposer:
         person, options = _fitted_person(self.record, self.rows[place]), self._options
+        at_best = options.method == "auto"
         warper = WarpReposer(
             self._meshes[place],
             person,
             network,
-            keep_input_detail=options.keep_input_detail or options.method == "auto",
+            keep_input_detail=options.keep_input_detail or at_best,
+            mesh_input=options.mesh_input or at_best,
         )
         if options.personalize.steps:
             warper.network = personalized(

@@ -15,6 +15,7 @@ from humanpose_cli.conventions import REPOSING19
 from humanpose_cli.data.loading.camera_change import CameraChange, crop_change
 from humanpose_cli.geometry.cameras import project
 from humanpose_cli.reposing.mesh import FittedPerson, MeshReposer, Reposed
+from humanpose_cli.reposing.mesh_carried import carried_by_mesh
 from humanpose_cli.reposing.warp3d.inference import Warp3d
 from humanpose_cli.reposing.warp3d.volume_frame import frame_joints
 
@@ -42,11 +43,19 @@ class WarpReposer:
     person             the fit that it was made of
     network            a loaded generator
     keep_input_detail  add what is finer than the network's pixels, where it takes the input's own ones over
+    mesh_input         these pixels are the mesh's drawing, not what rays carry over
     """
 
     def __init__(
-        self, mesh: MeshReposer, person: FittedPerson, network: Warp3d, *, keep_input_detail: bool = False
+        self,
+        mesh: MeshReposer,
+        person: FittedPerson,
+        network: Warp3d,
+        *,
+        keep_input_detail: bool = False,
+        mesh_input: bool = False,
     ) -> None:
+        self.mesh_input = mesh_input
         self.mesh, self.person, self.network = mesh, person, network
         self.photo, self.body = mesh.photo, mesh.body
         self.rotations, self.trans = mesh.rotations, mesh.trans
@@ -84,10 +93,14 @@ class WarpReposer:
         before, after = (self._change(square) for square in squares)
         source, target = (self._framed(points, change) for points, change in zip(joints, (before, after), strict=True))
         times = self._times_finer(before)
-        finer = self._picture(self._change(squares[0], times)) if times > 1 else None
-        made = self.network.repose(self._picture(before), source, target, self._mask(before), finer)
+        finer, carried = None, None
+        if self.mesh_input:
+            carried = carried_by_mesh(self.mesh, rotations, trans, self._change(squares[1], times))
+        elif times > 1:
+            finer = self._picture(self._change(squares[0], times))
+        made = self.network.repose(self._picture(before), source, target, self._mask(before), finer, carried)
         alpha, colour = self._back(after, made.mask), self._back(after, made.foreground)
-        if made.detail is not None:
+        if made.detail is not None and times > 1:
             detail = self._back(self._change(squares[1], times), made.detail)
             colour = colour + np.where(alpha[..., None] > 0, detail, np.float32(0))
         return Reposed(self._over(colour, alpha), tuple(self.mesh.warnings(turn)), seen, turn)

@@ -180,8 +180,16 @@ def test_repose_of_a_video_says_that_its_first_frame_is_taken(hpc, tmp_path):
         (("fit", "x.jpg", "--method", "nbf", "--weights", "absent"), 3, "is no weights file"),
         (("fit", "x.jpg", "--method", "nbf", "--weights", "segmenter"), 3, "holds another model"),
         (("fit", "x.jpg", "--weights", "imagenet-vgg19"), 5, "hpc weights fetch imagenet-vgg19"),
-        (("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--method", "warp3d"), 2, "--weights: is missing"),
-        (("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--keep-input-detail"), 2, "--method warp3d"),
+        (
+            ("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--method", "warp3d", "--weights", "no"),
+            3,
+            "no weights",
+        ),
+        (
+            ("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--method", "mesh", "--keep-input-detail"),
+            2,
+            "--method warp3d",
+        ),
     ],
 )
 def test_what_is_refused(hpc, tmp_path, monkeypatch, arguments, code, says):

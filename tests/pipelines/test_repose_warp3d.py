@@ -64,8 +64,8 @@ def test_the_network_is_asked_in_its_own_frame(scene_of):
     asked = []
     warper = scene._drawer(0, scene._placed(target_of_record(scene.record), scene.rows[0]))
     real = warper.network.repose
-    warper.network.repose = lambda image, source, target, mask, finer: (
-        asked.append((image, source, target)) or real(image, source, target, mask, finer)
+    warper.network.repose = lambda image, source, target, *more: (
+        asked.append((image, source, target)) or real(image, source, target, *more)
     )
     (_,) = scene.pictures(target_of_record(scene.record))
     image, source, target = asked[0]
@@ -87,6 +87,26 @@ def test_transparent_results_and_details(scene_of, clip_frames):
     changed = (plain[..., :3] != detailed[..., :3]).any(-1)
     assert changed.any()
     assert (detailed[..., 3][changed] > 0).all()
+
+
+def test_the_meshs_drawing_may_stand_in_for_carried_pixels(scene_of):
+    scene = scene_of(mesh_input=True, background="transparent")
+    own = target_of_record(scene.record)
+    warper = scene._drawer(0, scene._placed(own, scene.rows[0]))
+    given = []
+    real = warper.network.repose
+    warper.network.repose = lambda *all: given.append(all[-1]) or real(*all)
+    (drawn,) = scene.pictures(own)
+    plain = next(scene_of(background="transparent").pictures(own))
+    assert (drawn.image != plain.image).any()
+    (carried,) = given
+    assert carried.shape == (5, 64, 64)
+    mesh = scene._meshes[0]
+    (row, column) = (values.mean() for values in np.nonzero(carried[3] > 0.5))
+    assert abs(row - 32) < 6
+    assert abs(column - 32) < 6
+    assert 0 < carried[4].max() <= 1
+    assert mesh.texture.seen_fraction > 0
 
 
 def test_a_network_that_has_learned_the_person_draws_otherwise(clip_frames, known, weights):

@@ -12,12 +12,20 @@ from humanpose_cli.data.cache.building import build_cache
 from humanpose_cli.data.cache.cache import open_cache
 from humanpose_cli.data.loading.augmentation import NO_AUGMENTATION, WARP3D_AUGMENTATION
 from humanpose_cli.data.loading.loader import LoaderOptions
+from humanpose_cli.data.synthetic.generator import SyntheticSource
+from humanpose_cli.data.synthetic.options import SyntheticOptions
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.networks.weights_file import WeightsHeader, write_weights
 from humanpose_cli.reposing.warp3d.config import DiscriminatorConfig
 from humanpose_cli.reposing.warp3d.inference import load_warp3d
 from humanpose_cli.training.options import TrainOptions
-from humanpose_cli.training.recipes.warp3d import WARP3D_PRESETS, Warp3dRecipe, Warp3dTraining, warp3d_training
+from humanpose_cli.training.recipes.warp3d import (
+    WARP3D_PRESETS,
+    Warp3dRecipe,
+    Warp3dTraining,
+    pairs_of,
+    warp3d_training,
+)
 from humanpose_cli.training.recipes.warp3d_pairs import PairCrops, drawn_pairs, listed_pairs, one_camera
 from humanpose_cli.training.trainer import BEST, train
 from tests.reposing.test_warp3d_generator import MINI
@@ -190,8 +198,8 @@ def test_metrics_of_a_perfect_and_of_a_copying_generator(folder):
     plain = recipe.generator
 
     class Perfect(torch.nn.Module):
-        def forward(self, image, source, target, person):
-            made = plain(image, source, target, person)
+        def forward(self, image, source, target, person, carried):
+            made = plain(image, source, target, person, carried)
             batch = next(b for b in recipe._held_out_batches(4) if torch.equal(recipe_input(b), image))
             true = batch["target"].permute(0, 3, 1, 2).float() / 127.5 - 1
             return made._replace(image=true, mask=batch["target_mask"][:, None])
@@ -234,6 +242,24 @@ def test_where_the_person_is_is_told_unless_it_is_not_known_or_left_out(folder):
     torch.manual_seed(0)
     assert 5 < recipe._masks(batch, 0.2).flatten(1).mean(1).sum() < 25
     assert (recipe._masks(batch, 1.0) == 1).all()
+
+
+def test_meshes_are_drawn_for_a_share_of_the_pairs(tmp_path):
+    """On rendered people: their drawing lies where the target's mask is, mirrored and turned crops included."""
+    source = SyntheticSource(SyntheticOptions(12, 96, "pairs", validation=0.0, test=0.0, texture_size=64))
+    build_cache(source, tmp_path / "people")
+    pairs = pairs_of(open_cache(tmp_path / "people"), "synthetic", "train")
+    crops = PairCrops(pairs, 64, WARP3D_AUGMENTATION, mesh_share=0.7)
+    found = [crops(number, np.random.default_rng(number)) for number in range(8)]
+    drawn = [made for made in found if np.isfinite(made["carried"]).all()]
+    assert 3 <= len(drawn) < 8
+    assert all(np.isnan(made["carried"]).all() for made in found if not np.isfinite(made["carried"]).all())
+    overlaps = []
+    for made in drawn:
+        solid, mask = made["carried"][3] > 0.5, made["target_mask"] > 0.5
+        overlaps.append((solid & mask).sum() / max(1, mask.sum()))
+    assert np.median(overlaps) > 0.7
+    assert "carried" not in PairCrops(pairs, 64)(0, np.random.default_rng(0))
 
 
 def test_it_learns_and_goes_into_a_weights_file(folder, tmp_path):

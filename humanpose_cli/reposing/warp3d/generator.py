@@ -60,11 +60,20 @@ class Generator(nn.Module):
         self.inpainter = BackgroundInpainter(config.background_widths, keep=config.keep_background)
         channels_last(self)
 
-    def forward(self, image: Tensor, source: Tensor, target: Tensor, person: Tensor | None = None) -> Generated:
+    def forward(
+        self,
+        image: Tensor,
+        source: Tensor,
+        target: Tensor,
+        person: Tensor | None = None,
+        carried: Tensor | None = None,
+    ) -> Generated:
         """image           (B, 3, S, S) −1 to 1
         source, target  (B, 19, 3) joints of REPOSING19 in pixels of the volume's frame (see `volume_frame`); NaN
                         where not known
         person          (B, 1, S, S) 0 to 1 where the image shows the person, for `carry_detail`; None: not known
+        carried         (B, 5, S, S) in place of what `carried_picture` makes, such as a mesh's drawing; not a number in
+                        the rows for which it is to be made
 
         UsageError for other shapes.
         """
@@ -76,9 +85,8 @@ class Generator(nn.Module):
             parts = warping_parts(source, target, voxel_size=self.config.voxel_size, planar=planar)
             known = self._background_mask(parts)
             heatmaps = self.pose.heatmaps(target)
-            carried = None
             if self.config.carry_detail:
-                carried = carried_picture(image.float(), source, target, self.config, person)
+                carried = self._carried(image, source, target, person, carried)
         warped = self.warp(self.lifting(image), parts)
         together = torch.cat((warped, self.pose(heatmaps).to(warped.dtype)), 1)
         colours, alpha, share = self.decoder(together, carried)
@@ -86,6 +94,15 @@ class Generator(nn.Module):
         background = self.inpainter(image, known).float()
         whole = background + mask * (foreground - background)
         return Generated(whole, foreground, mask, background, known, heatmaps, share)
+
+    def _carried(
+        self, image: Tensor, source: Tensor, target: Tensor, person: Tensor | None, given: Tensor | None
+    ) -> Tensor:
+        known = torch.zeros(len(image), dtype=torch.bool) if given is None else given.isfinite().flatten(1).all(1)
+        if given is not None and bool(known.all()):
+            return given.float()
+        made = carried_picture(image.float(), source, target, self.config, person)
+        return made if given is None else torch.where(known[:, None, None, None], given.float(), made)
 
     def warp(self, volume: Tensor, parts: WarpingParts) -> Tensor:
         """V' = maxᵢ Tᵢ(Mᵢ ⊙ V) of features (B, C, D, H, W), in float32."""

@@ -67,6 +67,7 @@ class Warp3d:
         target: ArrayLike,
         mask: NDArray[np.floating] | None = None,
         finer: NDArray[np.uint8] | None = None,
+        carried: NDArray[np.float32] | None = None,
     ) -> Reposed:
         """A crop (S, S, 3) uint8 of a person with the pose `source` in the pose `target`.
 
@@ -74,6 +75,7 @@ class Warp3d:
         mask            (S, S) 0 to 1 where the person is in the crop; None: not known
         finer           (n S, n S, 3) uint8: the same crop n times as fine, whose detail is carried over to where the
                         network takes over the input's pixels
+        carried         (5, n S, n S) in place of the pixels that rays carry over (see `carried`), also for the detail
 
         UsageError for crops of another size, for poses that cannot be drawn (of too few known joints, in one point, or
         wholly outside the picture), and for `finer` where the network carries no pixels over.
@@ -86,23 +88,31 @@ class Warp3d:
         before, after = (torch.from_numpy(pose)[None].to(self.device) for pose in poses)
         picture = to_network(torch.from_numpy(np.ascontiguousarray(image))[None].to(self.device))
         person = None if mask is None else torch.from_numpy(np.asarray(mask, np.float32))[None, None].to(self.device)
-        made = self.generator(picture, before, after, person)
+        fine: Tensor | None = None
+        if carried is not None:
+            fine = torch.from_numpy(carried)[None].to(self.device)
+        elif finer is not None:
+            fine = self._cast_finer(finer, before, after)
+        given = None if carried is None or fine is None else _averaged(fine, fine.shape[-1] // size)
+        made = self.generator(picture, before, after, person, given)
         colours = [to_bytes(found)[0].cpu().numpy() for found in (made.image, made.foreground, made.background)]
         mask = made.mask[0, 0].float().cpu().numpy()
-        detail = None if finer is None else self._detail(finer, before, after, made.share)
+        detail = None if fine is None else self._detail(fine, made.share)
         return Reposed(colours[0], colours[1], mask, colours[2], detail)
 
-    def _detail(
-        self, finer: NDArray[np.uint8], source: Tensor, target: Tensor, share: Tensor | None
-    ) -> NDArray[np.float32]:
-        """What the carried pixels show beyond the network's resolution, as far as it takes them over."""
-        if share is None:
-            remedy = "train with --set generator.carry_detail=true, or leave --keep-input-detail out"
-            raise UsageError("network", "carries no pixels of the input over", remedy=remedy)
+    def _cast_finer(self, finer: NDArray[np.uint8], source: Tensor, target: Tensor) -> Tensor:
+        """(1, 5, n S, n S) pixels of a finer crop, carried over by rays."""
         times = finer.shape[0] // self.config.size
         picture = to_network(torch.from_numpy(np.ascontiguousarray(finer))[None].to(self.device))
         config = replace(self.config, size=times * self.config.size, softness=times * self.config.softness)
-        carried = carried_picture(picture, times * source, times * target, config)
+        return carried_picture(picture, times * source, times * target, config)
+
+    def _detail(self, carried: Tensor, share: Tensor | None) -> NDArray[np.float32]:
+        """What carried pixels show beyond the network's resolution, as far as it takes them over."""
+        if share is None:
+            remedy = "train with --set generator.carry_detail=true, or leave --keep-input-detail out"
+            raise UsageError("network", "carries no pixels of the input over", remedy=remedy)
+        times = carried.shape[-1] // self.config.size
         colours, covered = carried[:, :3], torch.where(carried[:, 3:4] > _HARDLY, carried[:, 3:4], 0.0)
         # Colours are averaged over the person alone, or their outline would count as detail.
         coarse = avg_pool2d(torch.cat((colours * covered, covered), 1), times)
@@ -134,6 +144,16 @@ def load_warp3d(path: Path, device: torch.device | str = "cpu") -> Warp3d:
     generator = Generator(options_of(GeneratorConfig, header.config, path))
     fill(generator, tensors, path)
     return Warp3d(generator, header, device)
+
+
+def _averaged(carried: Tensor, times: int) -> Tensor:
+    """A carried picture (1, 5, n S, n S) at the network's own resolution; colours of the covered part alone."""
+    if times == 1:
+        return carried
+    covered = carried[:, 3:4]
+    coarse = avg_pool2d(torch.cat((carried[:, :3] * covered, covered, carried[:, 4:] * covered), 1), times)
+    of_all = coarse[:, 3:4].clamp_min(1e-6)
+    return torch.cat((coarse[:, :3] / of_all, coarse[:, 3:4], coarse[:, 4:] / of_all), 1)
 
 
 def _checked(name: str, pose: ArrayLike, size: int) -> NDArray[np.float32]:

@@ -52,6 +52,8 @@ class Warp3dTraining:
     perceptual_weight, adversarial_weight, mask_weight  λ of the losses; without adversarial_weight, no discriminator
     perceptual     network of the perceptual loss: a file or name, "pixels" or "auto"; see `training.perceptual`
     unmasked       share of the inputs of which the generator is not told where the person is (see `carry_detail`)
+    mesh_share     share of the pairs in which the carried pixels are those of a mesh (see `PairCrops`), which takes a
+                   third of a second each: more workers
     augmentation   of both pictures of a pair alike
     learning_rate, betas  of Adam, for both sides
     start          weights of a generator of the same shapes to begin with; "" begins at random
@@ -69,6 +71,7 @@ class Warp3dTraining:
     mask_weight: float = 0.0
     perceptual: str = "auto"
     unmasked: float = 0.2
+    mesh_share: float = 0.0
     augmentation: Augmentation = WARP3D_AUGMENTATION
     learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
@@ -79,6 +82,8 @@ class Warp3dTraining:
     validation: int = 128
 
     def __post_init__(self) -> None:
+        if not 0 <= self.unmasked <= 1 or not 0 <= self.mesh_share <= 1:
+            raise UsageError("warp3d training", "has a share out of range", expected="0 to 1")
         if min(self.perceptual_weight, self.adversarial_weight, self.mask_weight) < 0 or not self.learning_rate > 0:
             raise UsageError("warp3d training", "is out of range", expected="weights of 0 or more, a rate above 0")
         if self.perceptual_weight == 0 or self.validation < 1 or self.pairs not in ("auto", "listed", "drawn"):
@@ -157,7 +162,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
                 got=str(len(self.pairs)),
                 remedy="a smaller batch_size, or a larger cache",
             )
-        make = PairCrops(self.pairs, self.options.generator.size, self.options.augmentation)
+        make = self._crops(self.pairs, self.options.augmentation)
         return BatchLoader(range(len(self.pairs)), make, options)
 
     def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -165,7 +170,8 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         given, true = to_network(batch["input"]), to_network(batch["target"])
         if phase == "generator":
             known = self._masks(batch, self.options.unmasked)
-            self._made = self.generator(given, batch["source_joints"], batch["target_joints"], known)
+            joints = batch["source_joints"], batch["target_joints"]
+            self._made = self.generator(given, *joints, known, batch.get("carried"))
             return self._generator_losses(self._made, given, true, batch)
         assert self.discriminator is not None
         assert self._made is not None
@@ -236,10 +242,13 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
     def _protocol(self) -> str:
         return self.options.protocol or next(iter(self.cache.splits), "")
 
+    def _crops(self, pairs: Pairs, augmentation: Augmentation) -> PairCrops:
+        return PairCrops(pairs, self.options.generator.size, augmentation, mesh_share=self.options.mesh_share)
+
     def _held_out_batches(self, batch_size: int) -> BatchLoader:
         count = min(len(self.held_out), self.options.validation)
         numbers = np.linspace(0, len(self.held_out) - 1, count).round().astype(int)
-        make = PairCrops(self.held_out, self.options.generator.size, NO_AUGMENTATION)
+        make = self._crops(self.held_out, NO_AUGMENTATION)
         loading = LoaderOptions(min(batch_size, count), shuffle=False, drop_last=False)
         return BatchLoader(numbers.tolist(), make, loading)
 
@@ -249,7 +258,8 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
     def _generated(self, batch: Mapping[str, Tensor]) -> Generated:
         batch = moved(batch, next(self.generator.parameters()).device)
         given = to_network(batch["input"])
-        return self.generator(given, batch["source_joints"], batch["target_joints"], self._masks(batch, 0.0))
+        joints = batch["source_joints"], batch["target_joints"]
+        return self.generator(given, *joints, self._masks(batch, 0.0), batch.get("carried"))
 
     def _masks(self, batch: Mapping[str, Tensor], unmasked: float) -> Tensor:
         """(B, 1, S, S) where the input shows the person; 1 throughout where that is not known, or not told."""

@@ -19,11 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.data.cache.cache import Cache
 from humanpose_cli.data.loading.augmentation import NO_AUGMENTATION, Augmentation, crop_example
 from humanpose_cli.data.loading.colour import ColourChange, change_colour
 from humanpose_cli.data.loading.example import Example, example_of
 from humanpose_cli.errors import InputError
+from humanpose_cli.reposing.mesh import MeshReposer, ReposeOptions
+from humanpose_cli.reposing.mesh_carried import carried_by_mesh, fitted_person, person_mask, pose_of
 from humanpose_cli.reposing.warp3d.volume_frame import frame_of_example
 
 __all__ = ["FILL", "PairCrops", "Pairs", "drawn_pairs", "listed_pairs", "one_camera"]
@@ -32,6 +36,8 @@ FILL = 0.86
 """Share of the crop that the longer side of both boxes together takes."""
 _FEWEST_JOINTS, _SMALLEST_BOX = 12, 16.0
 _JOINTS = "joints/reposing19"
+_LEAST_SEEN = 100  # pixels of a person whom a mesh can be wrapped in
+_QUICK_MESH = ReposeOptions(texture_size=256, grain=False)
 
 Place = tuple[int, int]  # row of a picture, and of the person among its people
 
@@ -139,10 +145,15 @@ class PairCrops:
     source_joints, target_joints (19, 3) float32 pixels of the volume's frame, NaN where not known
     source_mask, target_mask     (S, S) float32 0 or 1: where the person is seen
     masks_known                  () float32 1 where the masks are known, else 0
+    carried                      (5, S, S) float32 with `mesh_share`: the mesh's drawing (`reposing.mesh_carried`) of
+                                 that share of the pairs, as far as bodies are known; NaN for the others
     """
 
-    def __init__(self, pairs: Pairs, size: int, augmentation: Augmentation = NO_AUGMENTATION) -> None:
-        self.pairs, self.size, self.augmentation = pairs, size, augmentation
+    def __init__(
+        self, pairs: Pairs, size: int, augmentation: Augmentation = NO_AUGMENTATION, *, mesh_share: float = 0.0
+    ) -> None:
+        self.pairs, self.size, self.augmentation, self.mesh_share = pairs, size, augmentation, mesh_share
+        self.body = default_body() if mesh_share else None
 
     def __call__(self, number: int, random: np.random.Generator) -> dict[str, NDArray[Any]]:
         return self.arrays(*self.crops(number, random), random)
@@ -160,7 +171,20 @@ class PairCrops:
             empty = np.zeros((self.size, self.size), np.float32)
             made[f"{name}_mask"] = empty if crop.mask is None else (crop.mask > 127).astype(np.float32)
         made["masks_known"] = np.float32(first.mask is not None and second.mask is not None)
+        if self.body is not None:
+            meshed = float(random.random()) < self.mesh_share
+            made["carried"] = self._carried(replace(first, image=made["input"]), second, self.body if meshed else None)
         return made
+
+    def _carried(self, first: Example, second: Example, body: RiggedBody | None) -> NDArray[np.float32]:
+        people = first.person, second.person
+        known = all(p.poses is not None and p.betas is not None and p.trans is not None for p in people)
+        if body is None or not known or first.mask is None or (first.mask > 127).sum() < _LEAST_SEEN:
+            return np.full((5, self.size, self.size), np.nan, np.float32)
+        mesh = MeshReposer(
+            first.image, person_mask(first), fitted_person(first), body, background="transparent", options=_QUICK_MESH
+        )
+        return carried_by_mesh(mesh, *pose_of(second))
 
     def _crops(self, first: Example, second: Example, random: np.random.Generator) -> tuple[Example, Example]:
         if one_camera(first, second) and first.person.box is not None and second.person.box is not None:
@@ -170,7 +194,7 @@ class PairCrops:
         geometry = replace(self.augmentation, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
         seed = int(random.integers(1 << 62))
         a_crop, b_crop = (
-            crop_example(example, self.size, np.random.default_rng(seed), geometry, fill=FILL)
+            crop_example(example, self.size, np.random.default_rng(seed), geometry, fill=FILL, body=self.body)
             for example in (first, second)
         )
         return a_crop, b_crop

@@ -1,0 +1,79 @@
+"""`hpc evaluate repose` and `hpc train warp3d` from the command line, on rendered pairs and a network of minutes."""
+
+from __future__ import annotations
+
+import pytest
+
+from humanpose_cli.data.cache.building import build_cache
+from humanpose_cli.data.synthetic.generator import SyntheticSource
+from humanpose_cli.data.synthetic.options import SyntheticOptions
+
+SHAPES = {
+    "size": 32, "depth": 8, "channels": 8, "pose_channels": 4, "stem": 8, "encoder_widths": "8,16",
+    "decoder_widths": "16,16", "background_widths": "8,8",
+}  # fmt: skip
+TINY = [text for name, value in SHAPES.items() for text in ("--set", f"generator.{name}={value}")]
+LOOP = ("--epochs", "1", "--batch-size", "4", "--workers", "0", "--threads", "1")
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """Thirty pairs, some of them to judge by."""
+    path = tmp_path_factory.mktemp("pairs") / "cache"
+    build_cache(SyntheticSource(SyntheticOptions(60, 96, "pairs", validation=0.2, test=0.2, texture_size=64)), path)
+    return str(path)
+
+
+@pytest.fixture
+def run(hpc, pairs, tmp_path):
+    out = str(tmp_path / "run")
+    line = ("train", "warp3d", "--preset", "tiny", "--data", pairs, "--out", out, "--perceptual", "segmenter")
+    ran = hpc(*line, *TINY, *LOOP)
+    assert ran.code == 0, ran.err
+    return out
+
+
+def test_a_network_the_mesh_and_a_copy(hpc, pairs, run, tmp_path):
+    out = tmp_path / "report"
+    line = ("evaluate", "repose", "--data", pairs, "--weights", run, "--threads", "1", "--out", str(out))
+    ran = hpc(*line, "--limit", "2", "--size", "64", "--json")
+    assert ran.code == 0, ran.err
+    assert set(ran.document["metrics"]) == {"ssim", "ssim_fg", "l1_fg", "mask_iou", "perceptual", "pose_auc"}
+    assert ran.document["metrics"]["ssim"]["n"] == 2
+    methods, differences = ran.document["tables"]
+    assert [row[0] for row in methods["rows"]] == ["copy", "mesh", "warp3d, pasted", "warp3d, mesh input", "warp3d"]
+    assert {row[0] for row in differences["rows"]} == {
+        f"warp3d − {other}" for other in ("copy", "mesh", "warp3d, pasted", "warp3d, mesh input")
+    }
+    assert ran.details["facts"]["pixels"] == 64
+    assert ran.details["facts"]["perceptual"] == "backbone segmenter.safetensors"
+    assert (out / "pairs.jpg").is_file()
+    own = hpc(*line, "--limit", "1", "--no-pose", "--perceptual", "pixels", "--json")
+    assert own.details["facts"]["pixels"] == 32
+    assert "pose_auc" not in own.document["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--weights", "segmenter"), 3, "holds another model"),
+        (("--perceptual", "nothing"), 3, "is no weights file"),
+        (("--ablation", "inputs"), 2, "expected warping"),
+        (("--split", "exam"), 3, "exam"),
+        (("--lpips",), 5, "hpc weights fetch"),
+    ],
+)
+def test_wrong_wishes_are_told(hpc, pairs, tmp_path, monkeypatch, arguments, code, words):
+    monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path / "none"))
+    ran = hpc("evaluate", "repose", "--data", pairs, "--no-pose", "--limit", "1", *arguments, "--out", str(tmp_path))
+    assert ran.code == code, ran.err
+    assert words in ran.err
+
+
+def test_what_is_for_reposing_alone(hpc, pairs, tmp_path):
+    ran = hpc("train", "segmenter", "--data", pairs, "--perceptual", "pixels", "--out", str(tmp_path / "run"))
+    assert ran.code == 2
+    assert "hpc train warp3d" in ran.err
+    ran = hpc("evaluate", "fit", "--data", pairs, "--size", "64")
+    assert ran.code == 2
+    assert "hpc evaluate repose" in ran.err
