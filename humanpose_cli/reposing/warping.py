@@ -25,7 +25,7 @@ FILL = 0.86
 """Share of the crop that the person takes in both poses together: as in training."""
 
 _FARTHEST = 1.3  # times the larger box that one crop for both poses may have
-_FINEST = 768  # pixels of the crop whose detail is carried over: it is a volume while it moves, some 0.5 GB
+_FINEST = 1024  # pixels of the crop whose detail is carried over
 
 
 class SourceCrop(NamedTuple):
@@ -103,6 +103,8 @@ class WarpReposer:
         if made.detail is not None and times > 1:
             detail = self._back(self._change(squares[1], times), made.detail)
             colour = colour + np.where(alpha[..., None] > 0, detail, np.float32(0))
+            if made.outline is not None:
+                alpha = np.clip(alpha + self._back(self._change(squares[1], times), made.outline), 0, 1)
         return Reposed(self._over(colour, alpha), tuple(self.mesh.warnings(turn)), seen, turn)
 
     def _framed(self, joints: NDArray[np.float64], change: CameraChange) -> NDArray[np.float32]:

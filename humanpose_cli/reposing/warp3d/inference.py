@@ -38,6 +38,7 @@ class Reposed:
     foreground  (S, S, 3) uint8; mask (S, S) 0 to 1, for pasting the person into another picture
     background  (S, S, 3) uint8 filled in
     detail      (n S, n S, 3) of 0 to 255, to be added to the foreground at a finer crop's resolution; None without one
+    outline     (n S, n S) of 0 to 1, to be added to the mask there; None where a finer outline is not known
     """
 
     image: NDArray[np.uint8]
@@ -45,6 +46,7 @@ class Reposed:
     mask: NDArray[np.float32]
     background: NDArray[np.uint8]
     detail: NDArray[np.float32] | None = None
+    outline: NDArray[np.float32] | None = None
 
 
 class Warp3d:
@@ -97,8 +99,9 @@ class Warp3d:
         made = self.generator(picture, before, after, person, given)
         colours = [to_bytes(found)[0].cpu().numpy() for found in (made.image, made.foreground, made.background)]
         mask = made.mask[0, 0].float().cpu().numpy()
-        detail = None if fine is None else self._detail(fine, made.share)
-        return Reposed(colours[0], colours[1], mask, colours[2], detail)
+        detail, outline = (None, None) if fine is None else self._detail(fine, made.share)
+        # Capsules have no outline of their own to follow.
+        return Reposed(colours[0], colours[1], mask, colours[2], detail, None if carried is None else outline)
 
     def _cast_finer(self, finer: NDArray[np.uint8], source: Tensor, target: Tensor) -> Tensor:
         """(1, 5, n S, n S) pixels of a finer crop, carried over by rays."""
@@ -107,8 +110,8 @@ class Warp3d:
         config = replace(self.config, size=times * self.config.size, softness=times * self.config.softness)
         return carried_picture(picture, times * source, times * target, config)
 
-    def _detail(self, carried: Tensor, share: Tensor | None) -> NDArray[np.float32]:
-        """What carried pixels show beyond the network's resolution, as far as it takes them over."""
+    def _detail(self, carried: Tensor, share: Tensor | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What carried pixels show beyond the network's resolution, as far as it takes them over: colours, outline."""
         if share is None:
             remedy = "train with --set generator.carry_detail=true, or leave --keep-input-detail out"
             raise UsageError("network", "carries no pixels of the input over", remedy=remedy)
@@ -120,7 +123,9 @@ class Warp3d:
         beyond = colours - smooth[:, :3] / smooth[:, 3:].clamp_min(1e-6)
         weight = interpolate(share.float(), scale_factor=times, mode="bilinear", align_corners=False)
         weight = torch.where(covered > 0, weight, 0.0)
-        return np.asarray((127.5 * weight * beyond)[0].permute(1, 2, 0).cpu().numpy(), np.float32)
+        edge = weight * (covered - smooth[:, 3:])
+        colour = (127.5 * weight * beyond)[0].permute(1, 2, 0)
+        return np.asarray(colour.cpu().numpy(), np.float32), np.asarray(edge[0, 0].cpu().numpy(), np.float32)
 
 
 def to_network(pictures: Tensor) -> Tensor:
