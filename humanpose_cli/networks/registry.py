@@ -130,7 +130,7 @@ _ENTRIES = (
         "warp3d",
         "a person's picture, their pose and another one to the person in that pose, 128 pixels",
         "networks/data/warp3d.safetensors",
-        "8b1720b2e24fcb04233ce17810fca1f8c3274e0465d92cf830431a1b2eb7b9fe",
+        "ccce08306cb9acb3e192988e16bc70943921f51921f27799ab166cd06bfad629",
     ),
     WeightsEntry(
         "depth-correction",
