@@ -361,3 +361,21 @@ if __name__ == "__main__":
     assert "the file grew over the size limit" in done.stdout
     assert done.stderr == ""
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_worker_told_to_leave_within_a_callback_says_nothing(monkeypatch, capsys):
+    from humanpose_cli.data.cache import workers
+
+    class Told:
+        def __del__(self):
+            raise SystemExit(143)
+
+    monkeypatch.setattr(sys, "unraisablehook", workers._say_unless_leaving)
+    monkeypatch.setattr(workers, "_leaving", True)
+    told = Told()
+    del told
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(workers, "_leaving", False)
+    told = Told()
+    del told
+    assert "SystemExit: 143" in capsys.readouterr().err

@@ -254,6 +254,7 @@ def _serve(connection: Connection, source: Source) -> None:
     """A worker's life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches everybody; our parent decides
     signal.signal(signal.SIGTERM, _leave)
+    sys.unraisablehook = _say_unless_leaving
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     if "cv2" in sys.modules:
@@ -276,6 +277,12 @@ def _leave(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if sys.exc_info()[0] is None:
         raise SystemExit(128 + number)
+
+
+def _say_unless_leaving(unraisable: Any) -> None:
+    """A worker that is told to leave inside one of Python's own callbacks, as of an import, leaves a little later."""
+    if not (_leaving and issubclass(unraisable.exc_type, SystemExit)):
+        sys.__unraisablehook__(unraisable)
 
 
 def _leave_at_last() -> None:
