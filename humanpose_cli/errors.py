@@ -11,6 +11,7 @@ Anything else that escapes is a bug of ours (exit code 1).
 
 from __future__ import annotations
 
+import signal
 from enum import IntEnum
 
 __all__ = ["ExitCode", "HpcError", "InputError", "InterruptedRun", "UnavailableError", "UsageError", "one_line"]
@@ -78,8 +79,8 @@ class UnavailableError(HpcError):
 
 
 class InterruptedRun(HpcError):
-    """The run was asked to stop by a signal; what is finished is kept and a rerun resumes."""
+    """The run was asked to stop by a signal, SIGTERM unless told; what is finished is kept and a rerun resumes."""
 
-    def __init__(self, signal_number: int) -> None:
+    def __init__(self, signal_number: int = signal.SIGTERM) -> None:
         super().__init__("run", "interrupted", remedy="the same command resumes it")
-        self.exit_code = ExitCode.SIGTERM if signal_number == 15 else ExitCode.SIGINT
+        self.exit_code = ExitCode.SIGTERM if signal_number == signal.SIGTERM else ExitCode.SIGINT

@@ -44,7 +44,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import torch
@@ -119,6 +119,18 @@ class WarpingParts:
     plates: Tensor
     part_of_plate: Tensor
 
+    def in_voxels(self, voxel_size: Sequence[float]) -> WarpingParts:
+        """The same with maps of voxels so large along x, y, z in the unit of the joints, which these are in: (4, 4, 8)
+        for warp3d's 64 × 64 × 32 voxels and joints in pixels of a 256 picture. UsageError for sizes not above zero.
+        """
+        if len(voxel_size) != 3 or not all(0 < step < math.inf for step in voxel_size):
+            got = str(tuple(voxel_size))
+            raise UsageError("voxel_size", "is not known", expected="three positive lengths", got=got)
+        maps = self.target_to_source
+        size = maps.new_tensor(tuple(voxel_size))
+        linear, offset = maps[..., :3] / size[:, None] * size, maps[..., 3:] / size[:, None]
+        return replace(self, target_to_source=torch.cat((linear, offset), -1))
+
 
 @without_autocast
 @torch.no_grad()
@@ -126,15 +138,14 @@ def warping_parts(
     source: Tensor,
     target: Tensor,
     *,
-    voxel_size: Sequence[float] = (1.0, 1.0, 1.0),
+    voxel_size: Sequence[float] | None = None,
     planar: bool = False,
 ) -> WarpingParts:
     """Capsules and transforms that carry a person's features from pose `source` to pose `target`.
 
     source, target  (B, 19, 3) joints of REPOSING19 in the frame of the volume: its first voxel's corner is the origin,
                     x along the columns, y along the rows, z along the slices, all in one unit
-    voxel_size      a voxel's extent along x, y, z in that unit: (4, 4, 8) for warp3d's 64 × 64 × 32 voxels and joints
-                    in pixels of a 256 picture
+    voxel_size      the maps are of voxels of this extent (see `WarpingParts.in_voxels`); None: of the unit itself
     planar          for the 2-D ablation: Helmert transforms of the joints' x and y alone, a limb's from its two
                     ends; z stays. Where joints coincide in the source, rotation 0 and scale 1.
 
@@ -146,18 +157,15 @@ def warping_parts(
         if pose.dtype not in (torch.float32, torch.float64):
             raise UsageError(name, "has a dtype without fits", expected="float32 or float64", got=str(pose.dtype))
     check_tensors(source=source, target=target)
-    if len(voxel_size) != 3 or not all(0 < step < math.inf for step in voxel_size):
-        raise UsageError("voxel_size", "is not known", expected="three positive lengths", got=str(tuple(voxel_size)))
     source, target = _prepared(source), _prepared(target)
     fit = _planar_transforms if planar else _transforms
     linear, offset = fit(source, target)
-    size = torch.tensor(tuple(voxel_size), dtype=source.dtype, device=source.device)
-    linear, offset = linear / size[:, None] * size, offset / size
     rows, plate_rows = (
         torch.tensor(of, dtype=torch.int32, device=source.device) for of in (CAPSULE_PARTS, _PLATE_PARTS)
     )
     capsules, plates = _bodies(source)
-    return WarpingParts(capsules, rows, torch.cat((linear, offset[..., None]), -1), plates, plate_rows)
+    found = WarpingParts(capsules, rows, torch.cat((linear, offset[..., None]), -1), plates, plate_rows)
+    return found if voxel_size is None else found.in_voxels(voxel_size)
 
 
 def _joint(pose: Tensor, name: str) -> Tensor:

@@ -26,7 +26,10 @@ _MODEL = typer.Argument(
 _DATA = typer.Option("--data", metavar="CACHE", help="Dataset cache of hpc preprocess. Needed.", show_default=False)
 _OUT = typer.Option("--out", metavar="RUN", help="Folder of the run. Default: runs/MODEL.", show_default=False)
 _PRESET = typer.Option(
-    "--preset", metavar="NAME", help="Settings that go together: small (for a CPU), paper, ablation."
+    "--preset",
+    metavar="NAME",
+    help="Settings that go together: small (for a CPU), paper (as published), ablation; nbf has small-proxy, "
+    "warp3d medium, and tiny for ablation.",
 )
 _EPOCHS = typer.Option("--epochs", metavar="N", min=1, help="Passes over the data. Default: the preset's.")
 _BATCH = typer.Option("--batch-size", metavar="N", min=1, help="Examples of a step. Default: the preset's.")

@@ -32,11 +32,13 @@ __all__ = [
     "Drawn",
     "JudgedReposing",
     "Method",
+    "WrappedPeople",
     "copying",
     "judge_reposing",
     "meshing",
     "pasting",
     "pose_auc_3d",
+    "resized",
     "warping",
 ]
 
@@ -83,26 +85,42 @@ def warping(network: Warp3d) -> Method:
     def draw(first: Example, second: Example) -> Drawn:
         own = first.image.shape[0]
         source, target = (frame_of_example(example) * np.float32(size / own) for example in (first, second))
-        mask = None if first.mask is None else np.clip(_resized(person_mask(first), size), 0, 1)
-        made = network.repose(_resized(first.image, size), source, target, mask)
-        return Drawn(_resized(made.image, own), _resized(made.mask, own))
+        mask = None if first.mask is None else np.clip(resized(person_mask(first), size), 0, 1)
+        made = network.repose(resized(first.image, size), source, target, mask)
+        return Drawn(resized(made.image, own), resized(made.mask, own))
 
     return draw
 
 
-def meshing(body: RiggedBody) -> Method:
+class WrappedPeople:
+    """People wrapped in their pictures, and the pictures without them; the last one is kept, for methods take turns."""
+
+    def __init__(self, body: RiggedBody) -> None:
+        self._body = body
+        self._last: tuple[Example, MeshReposer, NDArray[np.uint8]] | None = None
+
+    def __call__(self, example: Example) -> tuple[MeshReposer, NDArray[np.uint8]]:
+        """The labelled body in the picture, and the background (S, S, 3); InputError where no body is known."""
+        if self._last is None or self._last[0] is not example:
+            mesh = mesh_of(example, self._body)
+            plate = inpaint(mesh.photo, mesh.hole, np.zeros_like(mesh.hole), mesh.options.inpainting)
+            self._last = example, mesh, plate
+        return self._last[1:]
+
+
+def meshing(wrapped: WrappedPeople) -> Method:
     """The photograph wrapped round the labelled body, which is posed as the target's: the mesh method without errors of
     a fit. InputError for people without body parameters.
     """
 
     def draw(first: Example, second: Example) -> Drawn:
-        mesh = mesh_of(first, body)
-        return _before_plate(mesh, mesh, second)
+        mesh, plate = wrapped(first)
+        return _before_plate(mesh, plate, second)
 
     return draw
 
 
-def pasting(network: Warp3d, body: RiggedBody, *, mesh_input: bool = False) -> Method:
+def pasting(network: Warp3d, wrapped: WrappedPeople, *, mesh_input: bool = False) -> Method:
     """A generator as `hpc repose --method warp3d --keep-input-detail` uses it: pasted before the mesh method's
     background, with what is finer than its pixels.
 
@@ -110,24 +128,23 @@ def pasting(network: Warp3d, body: RiggedBody, *, mesh_input: bool = False) -> M
     """
 
     def draw(first: Example, second: Example) -> Drawn:
-        mesh = mesh_of(first, body)
+        mesh, plate = wrapped(first)
         reposer = WarpReposer(mesh, fitted_person(first), network, keep_input_detail=True, mesh_input=mesh_input)
-        return _before_plate(reposer, mesh, second)
+        return _before_plate(reposer, plate, second)
 
     return draw
 
 
-def _before_plate(reposer: MeshReposer | WarpReposer, mesh: MeshReposer, target: Example) -> Drawn:
+def _before_plate(reposer: MeshReposer | WarpReposer, plate: NDArray[np.uint8], target: Example) -> Drawn:
     """A person in the target's pose, before the picture's own background."""
     drawn = reposer.render(*pose_of(target)).image
-    plate = inpaint(mesh.photo, mesh.hole, np.zeros_like(mesh.hole), mesh.options.inpainting)
     alpha = drawn[..., 3:].astype(np.float32) / 255
     mixed = drawn[..., :3] * alpha + plate * (1 - alpha)
     return Drawn(np.rint(mixed).astype(np.uint8), alpha[..., 0])
 
 
-def _resized(picture: NDArray[Any], size: int) -> NDArray[Any]:
-    """To `size` pixels a side, averaged where it becomes smaller."""
+def resized(picture: NDArray[Any], size: int) -> NDArray[Any]:
+    """A square picture or mask at `size` pixels a side, averaged where it becomes smaller."""
     own = picture.shape[0]
     if own == size:
         return picture

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.evaluation.published import WARP3D_PRIOR
 from humanpose_cli.evaluation.report import Report
-from humanpose_cli.evaluation.reposing import JudgedReposing, Method
+from humanpose_cli.evaluation.reposing import JudgedReposing, Method, resized
 from humanpose_cli.evaluation.statistics import paired_difference, summarise
 from humanpose_cli.evaluation.tables import Cell, Table
 from humanpose_cli.training.recipes.warp3d_pairs import PairCrops
@@ -72,9 +71,5 @@ def side_by_side(crops: PairCrops, judged: JudgedReposing, methods: Mapping[str,
         number = int(judged.numbers[place])
         first, second = crops.crops(number, np.random.default_rng(number))
         pictures = [first.image, second.image, *(method(first, second).image for method in methods.values())]
-        rows.append(np.concatenate([cv2.resize(p, (_SIDE, _SIDE), interpolation=_to_side(p)) for p in pictures], 1))
+        rows.append(np.concatenate([resized(picture, _SIDE) for picture in pictures], 1))
     return np.concatenate(rows)
-
-
-def _to_side(picture: NDArray[np.uint8]) -> int:
-    return cv2.INTER_AREA if picture.shape[0] > _SIDE else cv2.INTER_CUBIC

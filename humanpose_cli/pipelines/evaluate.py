@@ -37,7 +37,6 @@ __all__ = [
 ]
 
 Detections = Literal["stored", "auto", "thorough", "fast"]
-_SIGTERM = 15
 
 
 def evaluate_segmenter(whom: Whom, weights: str, device: str, watch: Watch, *, batch_size: int = 16) -> Report:
@@ -51,7 +50,7 @@ def evaluate_segmenter(whom: Whom, weights: str, device: str, watch: Watch, *, b
     judged = judge_segmenter(people, segmenter, **told)
     unguided = judge_segmenter(people, segmenter, guided=False, **told) if segmenter.options.guided else None
     if judged is None or (segmenter.options.guided and unguided is None):
-        raise InterruptedRun(_SIGTERM)
+        raise InterruptedRun()
     facts = {**whom.facts(protocol, split), **weights_facts("weights", path)}
     return segmenter_report(people, segmenter, judged, facts, unguided)
 
@@ -73,7 +72,7 @@ def evaluate_fits(
             people, fits_of_pictures(cache, fitter), fitter.body, stop=watch.stop, on_step=watch.pictures
         )
         if judged is None:
-            raise InterruptedRun(_SIGTERM)
+            raise InterruptedRun()
         facts = {**whom.facts(people.protocol, people.split), "method": options.method, "detector": detections}
         if fitter.network_identity:
             facts["network"] = fitter.network_identity
@@ -90,7 +89,7 @@ def evaluate_predictions(whom: Whom, folder: Path, fit_body: str, watch: Watch) 
         raise InputError(folder, "holds fits of another body", expected=body.name, got=named, remedy="--body")
     judged = judge_fits(people, fits, body, stop=watch.stop, on_step=watch.pictures)
     if judged is None:
-        raise InterruptedRun(_SIGTERM)
+        raise InterruptedRun()
     facts = {**whom.facts(people.protocol, people.split), "predictions": folder.name}
     return fits_report(people, judged, body, facts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,7 +22,16 @@ from humanpose_cli.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.evaluation.ablations.warp3d import WarpingArms, warping_table
 from humanpose_cli.evaluation.people import held_out_split
 from humanpose_cli.evaluation.report import Report
-from humanpose_cli.evaluation.reposing import Distance, Method, copying, judge_reposing, meshing, pasting, warping
+from humanpose_cli.evaluation.reposing import (
+    Distance,
+    Method,
+    WrappedPeople,
+    copying,
+    judge_reposing,
+    meshing,
+    pasting,
+    warping,
+)
 from humanpose_cli.evaluation.reposing_report import reposing_report
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.input_items import Frame
@@ -37,7 +47,6 @@ from humanpose_cli.training.recipes.warp3d_pairs import PairCrops
 
 __all__ = ["FittedJoints", "evaluate_reposing", "evaluate_warping", "judged_pairs"]
 
-_SIGTERM = 15
 _LEAST_SIDE = 256  # pixels that the detector is given
 _SEEN = 0.3
 _LISTED = ("three-frames", "random-pairs", "pairs")
@@ -101,9 +110,8 @@ def judged_pairs(which: Whom, size: int) -> tuple[PairCrops, list[int], dict[str
     pairs = pairs_of(cache, protocol, split)
     count = min(len(pairs), which.limit or len(pairs))
     numbers = np.linspace(0, len(pairs) - 1, count).round().astype(int).tolist()
-    header = cache.header
-    facts = {"data": f"{header.source}, digest {header.content_digest[:16]}", "split": f"{protocol}/{split}"}
-    return PairCrops(pairs, size), numbers, {**facts, "pixels": size}
+    # Pairs are taken as they are, whatever is in sight.
+    return PairCrops(pairs, size), numbers, {**replace(which, seen=0.0).facts(protocol, split), "pixels": size}
 
 
 def _place(which: Whom) -> tuple[str, str]:
@@ -144,9 +152,10 @@ def evaluate_reposing(
     methods: dict[str, Method] = {"copy": copying}
     body = body_by_name(which.body) if crops.pairs.cache.labels.get("people/poses", 0) else None
     if body is not None:
-        methods["mesh"] = meshing(body)
-        methods["warp3d, pasted"] = pasting(network, body)
-        methods["warp3d, mesh input"] = pasting(network, body, mesh_input=True)
+        wrapped = WrappedPeople(body)
+        methods["mesh"] = meshing(wrapped)
+        methods["warp3d, pasted"] = pasting(network, wrapped)
+        methods["warp3d, mesh input"] = pasting(network, wrapped, mesh_input=True)
     methods["warp3d"] = warping(network)
     facts |= weights_facts("weights", path)
     distances: dict[str, Distance] = {}
@@ -168,7 +177,7 @@ def evaluate_reposing(
             on_step=lambda done, total: watch.on_step(done, total, "pairs"),
         )
     if judged is None:
-        raise InterruptedRun(_SIGTERM)
+        raise InterruptedRun()
     return reposing_report(crops, judged, methods, facts)
 
 

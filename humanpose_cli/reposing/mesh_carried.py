@@ -16,9 +16,9 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.surfaces import Surface, Texture
 from humanpose_cli.rendering.view import View
 from humanpose_cli.reposing.compositing import draw_person
-from humanpose_cli.reposing.mesh import FittedPerson, MeshReposer
+from humanpose_cli.reposing.mesh import FittedPerson, MeshReposer, ReposeOptions
 
-__all__ = ["carried_by_mesh", "fitted_person", "mesh_of", "person_mask", "pose_of"]
+__all__ = ["carried_by_mesh", "fitted_person", "known_person", "mesh_of", "person_mask", "pose_of"]
 
 
 def carried_by_mesh(
@@ -38,7 +38,10 @@ def carried_by_mesh(
         body, texture = mesh.body, mesh.texture.image
         drawn = [
             draw_person(
-                Surface(vertices, body.faces, texture=Texture(image, body.uv, body.uv_faces), lit=True), view, None, 2
+                Surface(vertices, body.faces, texture=Texture(image, body.uv, body.uv_faces), lit=True),
+                view,
+                None,
+                mesh.options.supersampling,
             ).astype(np.float32)
             / np.float32(255)
             for image in (
@@ -51,12 +54,13 @@ def carried_by_mesh(
     return np.ascontiguousarray(np.concatenate((colours, solid, drawn[1][..., :1] * (solid > 0)), 2).transpose(2, 0, 1))
 
 
-def mesh_of(example: Example, body: RiggedBody) -> MeshReposer:
+def mesh_of(example: Example, body: RiggedBody, options: ReposeOptions | None = None) -> MeshReposer:
     """The person of an example, with true parameters, wrapped in their picture; nothing stands behind them.
 
     InputError for people without body parameters.
     """
-    return MeshReposer(example.image, person_mask(example), fitted_person(example), body, background="transparent")
+    mask, person = person_mask(example), fitted_person(example)
+    return MeshReposer(example.image, mask, person, body, background="transparent", options=options)
 
 
 def pose_of(example: Example) -> tuple[Tensor, Tensor]:
@@ -68,13 +72,21 @@ def pose_of(example: Example) -> tuple[Tensor, Tensor]:
 
 def fitted_person(example: Example) -> FittedPerson:
     """The labels of an example as a fit; InputError for people without body parameters."""
-    person = example.person
-    if person.poses is None or person.betas is None or person.trans is None:
+    person = known_person(example)
+    if person is None:
         raise InputError(
             example.name,
             "has nobody with body parameters",
             remedy="make its cache from a source that gives or fits them",
         )
+    return person
+
+
+def known_person(example: Example) -> FittedPerson | None:
+    """The labels of an example as a fit; None for people without body parameters."""
+    person = example.person
+    if person.poses is None or person.betas is None or person.trans is None:
+        return None
     return FittedPerson(person.poses, person.betas, person.trans, example.focal, example.principal_point)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import cv2
@@ -63,10 +64,14 @@ class WarpReposer:
 
     def source_crop(self) -> SourceCrop:
         """The person as the photo shows them, by themselves."""
-        with torch.no_grad():
-            joints, box = self._seen(self.rotations, self.trans)
+        joints, box = self._own
         change = self._change(self._squares((box, box))[0])
         return SourceCrop(self._picture(change), self._framed(joints, change), self._mask(change))
+
+    @cached_property
+    def _own(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Joints and box in the photo."""
+        return self._seen(self.rotations, self.trans)
 
     @property
     def hole(self) -> NDArray[np.bool_]:
@@ -79,10 +84,7 @@ class WarpReposer:
         A pose outside the picture leaves the background, with a warning. UsageError for poses behind the camera.
         """
         trans = self.trans if trans is None else trans
-        with torch.no_grad():
-            joints, boxes = zip(
-                *(self._seen(r, t) for r, t in ((self.rotations, self.trans), (rotations, trans))), strict=True
-            )
+        joints, boxes = zip(self._own, self._seen(rotations, trans), strict=True)
         turn, seen = self.mesh.turn(rotations, trans), self.mesh.texture.seen_fraction
         height, width = self.photo.shape[:2]
         if np.isfinite(boxes[1]).all() and ((boxes[1][2:] < 0) | (boxes[1][:2] > (width, height))).any():
@@ -100,7 +102,7 @@ class WarpReposer:
             finer = self._picture(self._change(squares[0], times))
         made = self.network.repose(self._picture(before), source, target, self._mask(before), finer, carried)
         alpha, colour = self._back(after, made.mask), self._back(after, made.foreground)
-        if made.detail is not None and times > 1:
+        if made.detail is not None:
             detail = self._back(self._change(squares[1], times), made.detail)
             colour = colour + np.where(alpha[..., None] > 0, detail, np.float32(0))
             if made.outline is not None:
@@ -112,6 +114,7 @@ class WarpReposer:
         centre = change.pixels(np.asarray(self.person.principal_point))
         return frame_joints(joints, self.person.focal * change.scale, centre, self.network.config.size)
 
+    @torch.no_grad()
     def _seen(self, rotations: Tensor, trans: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Joints (19, 3) metres, and the box (4,) pixels round the body."""
         betas = torch.from_numpy(np.array(self.person.betas, np.float32))[None]

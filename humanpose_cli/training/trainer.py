@@ -39,7 +39,7 @@ class TrainResult:
 
     finished  whether all steps were done or patience ended them; False: interrupted, and resumable
     metrics   of the last validation; best the best criterion, at best_step
-    activation_mib  what the first step kept for its gradients, at most of its phases; None where that was not this run
+    activation_mib  what the first step kept for its gradients, at most of its phases; None where it was never measured
     """
 
     step: int

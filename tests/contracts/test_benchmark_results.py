@@ -112,12 +112,12 @@ def test_a_comparison_is_a_line_of_json(compared):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are told by Linux")
 def test_peaks_of_memory_are_those_of_the_call(compared):
-    sizes = {"ours": 8, "theirs": 32}  # MiB
+    sizes = {"ours": 64, "theirs": 256}  # MiB
     kept = torch.ones(1 << 22)  # is not counted
     runs = [lambda size=size: torch.zeros(size << 18) for size in sizes.values()]
     line = compared("a", *runs, against="b", reach=1, repeats=1, memory_reach=4)
     for side, size in sizes.items():
-        assert line[f"{side}_peak_mib"] == pytest.approx(size, abs=1)
+        assert line[f"{side}_peak_mib"] == pytest.approx(size, abs=4)  # the allocator's own
     assert line["memory_ratio"] == pytest.approx(4, abs=0.5)
     assert line["memory_reach"] == 4
     assert len(kept)

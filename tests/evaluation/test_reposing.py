@@ -20,6 +20,7 @@ from humanpose_cli.evaluation.published import WARP3D_ABLATION, WARP3D_PRIOR
 from humanpose_cli.evaluation.reposing import (
     AUC_MILLIMETRES,
     Drawn,
+    WrappedPeople,
     copying,
     judge_reposing,
     meshing,
@@ -114,11 +115,14 @@ def test_the_network_pasted_before_the_meshes_background(tmp_path):
     build_cache(SyntheticSource(options), cache)
     crops = PairCrops(pairs_of(open_cache(cache), "synthetic", "test"), 32)
     torch.manual_seed(0)
+    wrapped = WrappedPeople(default_body())
     methods = {
-        "mesh": meshing(default_body()),
-        "pasted": pasting(Warp3d(Generator(TINY), WeightsHeader("warp3d")), default_body()),
+        "mesh": meshing(wrapped),
+        "pasted": pasting(Warp3d(Generator(TINY), WeightsHeader("warp3d")), wrapped),
     }
     first, second = crops.crops(0, np.random.default_rng(0))
+    assert wrapped(first)[0] is wrapped(first)[0]  # wrapped once for all methods
+    assert wrapped(first)[0] is not wrapped(second)[0]
     mesh, pasted = (method(first, second) for method in methods.values())
     away = (mesh.mask == 0) & (pasted.mask == 0)
     assert away.any()
@@ -155,7 +159,7 @@ def test_the_auc_of_known_errors():
 
 def test_the_mesh_needs_parameters(crops):
     with pytest.raises(InputError, match="has nobody with body parameters"):
-        judge_reposing(crops, [0], {"mesh": meshing(default_body())})
+        judge_reposing(crops, [0], {"mesh": meshing(WrappedPeople(default_body()))})
 
 
 def test_the_ablation_trains_four_and_compares_pairs(folder, crops, tmp_path):

@@ -103,7 +103,7 @@ def test_samples_without_labels_count_as_nothing(layer, points):
     terms = nbf_losses(found, partial, layer, options)
     for name, value in terms.items():
         wanted = (alone[0][name] + alone[2][name]) / 3
-        assert float(value) == pytest.approx(float(wanted), rel=1e-4), name
+        assert value.item() == pytest.approx(wanted.item(), rel=1e-4), name
     terms["loss"].backward()
     for values in found:
         assert torch.isfinite(values.grad).all()
@@ -117,7 +117,7 @@ def test_2d_labels_alone_teach_too(layer):
     flat = Targets(targets.betas * float("nan"), nan, torch.zeros(2, dtype=torch.bool), targets.joints2d)
     found = off(targets)
     terms = nbf_losses(found, flat, layer, LossOptions(1.0, 1.0, 1.0))
-    assert float(terms["latent"]) == float(terms["points3d"]) == 0
+    assert terms["latent"].item() == terms["points3d"].item() == 0
     terms["loss"].backward()
     assert (found.rotations.grad != 0).any()
     assert torch.isfinite(found.rotations.grad).all()

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from humanpose_cli.bodies.warping_parts import warping_parts
 from humanpose_cli.conventions import REPOSING19
 from humanpose_cli.reposing.warp3d.carried import CARRIED_CHANNELS, carried_picture
 from humanpose_cli.reposing.warp3d.config import GeneratorConfig
@@ -16,13 +17,18 @@ SIZE = 64
 CONFIG = GeneratorConfig(size=SIZE, stride=4, depth=32, background_widths=(8, 8, 8))  # hard masks
 
 
-def parts_of(carried):
-    return carried[0, :3], carried[0, 3], carried[0, 4]
+def carried(image, source, target, config=CONFIG, person=None):
+    parts = warping_parts(source, target, planar=config.warping == "2d")
+    return carried_picture(image, parts, config, person)
+
+
+def parts_of(found):
+    return found[0, :3], found[0, 3], found[0, 4]
 
 
 def test_a_pose_that_stays_gives_the_persons_pixels_back():
     image, pose = pictures(size=SIZE), standing(SIZE)
-    found = carried_picture(image, pose, pose, CONFIG)
+    found = carried(image, pose, pose)
     assert found.shape == (1, CARRIED_CHANNELS, SIZE, SIZE)
     colours, covered, seen = parts_of(found)
     solid = covered > 1 - 1e-4
@@ -36,7 +42,7 @@ def test_a_pose_that_stays_gives_the_persons_pixels_back():
 def test_a_step_aside_moves_the_pixels_by_as_much(across, down):
     image, pose = pictures(size=SIZE), standing(SIZE)
     moved = pose + torch.tensor([float(across), float(down), 0.0])
-    found, still = (carried_picture(image, pose, target, CONFIG) for target in (moved, pose))
+    found, still = (carried(image, pose, target) for target in (moved, pose))
     expected = still.roll((down, across), (2, 3))
     inner = (..., slice(8, -8), slice(8, -8))
     torch.testing.assert_close(
@@ -55,12 +61,12 @@ def test_a_limb_in_front_hides_what_is_behind_and_was_not_seen_there():
     red = torch.full((1, 3, SIZE, SIZE), -1.0)
     red[:, 0] = 1
     place = (..., int(trunk[1]), int(trunk[0]))
-    away = carried_picture(red, across, pose, CONFIG)
-    still = carried_picture(red, pose, pose, CONFIG)
+    away = carried(red, across, pose)
+    still = carried(red, pose, pose)
     assert still[0, 4][place[1:]] > 0.99  # with the arm elsewhere, it was
     assert away[0, 3][place[1:]] > 0.99
     assert away[0, 4][place[1:]] < 0.01  # the trunk there was not
-    flat = carried_picture(red, across, pose, replace(CONFIG, warping="2d"))
+    flat = carried(red, across, pose, replace(CONFIG, warping="2d"))
     assert flat[0, 4][place[1:]] > 0.99  # without depth nobody can tell
 
 
@@ -69,7 +75,7 @@ def test_pixels_that_do_not_show_the_person_are_left_behind():
     person = torch.zeros(1, 1, SIZE, SIZE)
     person[..., : SIZE // 2] = 1
     moved = pose + torch.tensor([3.0, 0.0, 0.0])
-    every, own = carried_picture(image, pose, moved, CONFIG), carried_picture(image, pose, moved, CONFIG, person)
+    every, own = carried(image, pose, moved), carried(image, pose, moved, person=person)
     torch.testing.assert_close(own[..., : SIZE // 2 + 2], every[..., : SIZE // 2 + 2], atol=1e-5, rtol=0)
     assert every[..., SIZE // 2 + 4 :].any()
     assert not own[:, :4, :, SIZE // 2 + 4 :].any()
@@ -77,7 +83,7 @@ def test_pixels_that_do_not_show_the_person_are_left_behind():
 
 def test_unknown_joints_carry_nothing_and_no_number_is_lost():
     nothing = torch.full((1, len(REPOSING19), 3), torch.nan)
-    assert (carried_picture(pictures(size=SIZE), nothing, standing(SIZE), CONFIG) == 0).all()
+    assert (carried(pictures(size=SIZE), nothing, standing(SIZE)) == 0).all()
 
 
 def test_the_decoder_may_take_the_carried_pixels_over():
@@ -89,6 +95,6 @@ def test_the_decoder_may_take_the_carried_pixels_over():
         last.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 0.0, 30.0]))  # grey, half there, all carried over
     image, pose = pictures(), standing(32)
     made = network(image, pose, pose)
-    carried = carried_picture(image, pose, pose, network.config)
-    torch.testing.assert_close(made.foreground, carried[:, :3] * carried[:, 3:4], atol=1e-4, rtol=0)
+    given = carried(image, pose, pose, network.config)
+    torch.testing.assert_close(made.foreground, given[:, :3] * given[:, 3:4], atol=1e-4, rtol=0)
     assert sum(p.numel() for p in network.parameters()) > sum(p.numel() for p in Generator(MINI).parameters())

@@ -263,12 +263,12 @@ def test_meshes_are_drawn_for_a_share_of_the_pairs(tmp_path):
 
 
 def test_it_learns_and_goes_into_a_weights_file(folder, tmp_path):
-    recipe = Warp3dRecipe(folder(), replace(ALONE, mask_weight=0.2, learning_rate=4e-3))
+    recipe = Warp3dRecipe(folder(), replace(ALONE, mask_weight=0.5))
     before = recipe.validate(4)
-    options = TrainOptions(epochs=20, batch_size=6, workers=0, decay=0.0, validate_every=1000)
+    options = TrainOptions(epochs=30, batch_size=6, workers=0, decay=0.0, validate_every=1000)
     result = train(recipe, options, tmp_path, torch.device("cpu"))
     assert result.metrics["perceptual"] < 0.6 * before["perceptual"]
-    assert result.metrics["mask_iou"] > before["mask_iou"] + 0.1
+    assert result.metrics["mask_iou"] > before["mask_iou"] + 0.25  # by 0.5 to 0.65 from five seeds
     loaded = load_warp3d(tmp_path / BEST)
     assert loaded.config == MINI
     assert loaded.header.training["perceptual"] == {"kind": "pixels"}

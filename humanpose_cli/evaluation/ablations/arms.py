@@ -30,8 +30,6 @@ from humanpose_cli.training.trainer import BEST, MACHINE_OPTIONS, train
 
 __all__ = ["JudgedSeeds", "Trainings"]
 
-_SIGTERM = 15
-
 
 class JudgedSeeds(NamedTuple):
     """Networks of several seeds on N people.
@@ -121,7 +119,7 @@ class Trainings:
                 stop=self.stop,
             )
             if not result.finished:
-                raise InterruptedRun(_SIGTERM)
+                raise InterruptedRun()
             (folder / _DONE).write_text(json.dumps({"seconds": result.seconds, "steps": result.step}))
         return [folder / BEST]
 

@@ -21,7 +21,6 @@ from humanpose_cli.training.recipes.warp3d_pairs import PairCrops
 
 __all__ = ["WarpingArms", "warping_table"]
 
-_SIGTERM = 15
 _SHOWN = ("ssim", "ssim_fg", "pose_auc")
 
 
@@ -67,6 +66,6 @@ def _judged(
     methods: dict[str, Method] = {str(path): warping(load_warp3d(path, trainings.device)) for path in paths}
     judged = judge_reposing(crops, numbers, methods, joints=joints, stop=trainings.stop)
     if judged is None:
-        raise InterruptedRun(_SIGTERM)
+        raise InterruptedRun()
     seeds = list(judged.values.values())
     return {name: np.mean([its[name] for its in seeds], 0) for name in seeds[0]}

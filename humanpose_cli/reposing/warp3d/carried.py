@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from humanpose_cli.bodies.warping_parts import WarpingParts, warping_parts
+from humanpose_cli.bodies.warping_parts import WarpingParts
 from humanpose_cli.engine.warping import first_surfaces
 from humanpose_cli.engine.warping.rays.op import Surfaces
+from humanpose_cli.geometry.capsules import segment_distances_squared
 from humanpose_cli.reposing.warp3d.config import GeneratorConfig
 
 __all__ = ["CARRIED_CHANNELS", "carried_picture"]
@@ -33,18 +34,17 @@ _FAR = 1e6
 
 @torch.no_grad()
 def carried_picture(
-    image: Tensor, source: Tensor, target: Tensor, config: GeneratorConfig, person: Tensor | None = None
+    image: Tensor, parts: WarpingParts, config: GeneratorConfig, person: Tensor | None = None
 ) -> Tensor:
     """(B, 5, S, S) float32: colours −1 to 1 (0 where nobody is), how much of the person the pixel shows, 0 to 1 across
     an outline as soft as the part masks', and how surely that was in front in the input, 0 to 1.
 
-    image           (B, 3, S, S) −1 to 1
-    source, target  (B, 19, 3) float32 joints in pixels of the volume's frame; z grows away from the camera
-    person          (B, 1, S, S) 0 to 1 where the input shows the person: pixels elsewhere are not carried; None: not
-                    known
+    image   (B, 3, S, S) −1 to 1
+    parts   of float32 joints in pixels of the volume's frame, planar where `config.warping` is; z grows away from the
+            camera
+    person  (B, 1, S, S) 0 to 1 where the input shows the person: pixels elsewhere are not carried; None: not known
     """
     planar = config.warping == "2d"
-    parts = warping_parts(source, target, planar=planar)
     if planar:
         surface = _flat_surfaces(parts, config.size, config.softness)
     else:
@@ -86,13 +86,12 @@ def _flat_surfaces(parts: WarpingParts, size: int, softness: float) -> Surfaces:
     for capsule, part in enumerate(parts.part_of_capsule.tolist()):
         # (2, B, 1, 1) columns of the part's map
         x, y, _, offset = parts.target_to_source[:, part, :2].permute(2, 1, 0)[..., None, None]
-        start, end = (parts.capsules[:, capsule, i : i + 2].T[..., None, None] for i in (0, 3))
-        place, axis = x * columns + y * rows + offset, end - start
-        along = ((place - start) * axis).sum(0) / (axis * axis).sum(0).clamp_min(1e-12)
+        place = (x * columns + y * rows + offset).movedim(0, -1)
+        start, end = (parts.capsules[:, capsule, None, None, i : i + 2] for i in (0, 3))
         reach = parts.capsules[:, capsule, 6, None, None] + softness / 2
-        within = reach - (place - start - along.clamp(0, 1) * axis).norm(dim=0)
+        within = reach - segment_distances_squared(place, start, end).sqrt()
         better = within > deepest
         deepest = torch.where(better, within, deepest)
-        point[..., :2] = torch.where(better[..., None], place.movedim(0, -1), point[..., :2])
+        point[..., :2] = torch.where(better[..., None], place, point[..., :2])
     covered = (deepest / softness).clamp(0, 1) if softness else (deepest > 0).float()
     return Surfaces(torch.where(deepest > 0, 0.0, math.inf), point, covered)

@@ -82,12 +82,12 @@ class Generator(nn.Module):
         with torch.autocast(image.device.type, enabled=False):
             source, target = source.float(), target.float()
             planar = self.config.warping == "2d"
-            parts = warping_parts(source, target, voxel_size=self.config.voxel_size, planar=planar)
+            parts = warping_parts(source, target, planar=planar)
             known = self._background_mask(parts)
             heatmaps = self.pose.heatmaps(target)
             if self.config.carry_detail:
-                carried = self._carried(image, source, target, person, carried)
-        warped = self.warp(self.lifting(image), parts)
+                carried = self._carried(image, parts, person, carried)
+        warped = self.warp(self.lifting(image), parts.in_voxels(self.config.voxel_size))
         together = torch.cat((warped, self.pose(heatmaps).to(warped.dtype)), 1)
         colours, alpha, share = self.decoder(together, carried)
         foreground, mask = colours.float(), alpha.float()
@@ -95,17 +95,17 @@ class Generator(nn.Module):
         whole = background + mask * (foreground - background)
         return Generated(whole, foreground, mask, background, known, heatmaps, share)
 
-    def _carried(
-        self, image: Tensor, source: Tensor, target: Tensor, person: Tensor | None, given: Tensor | None
-    ) -> Tensor:
-        known = torch.zeros(len(image), dtype=torch.bool) if given is None else given.isfinite().flatten(1).all(1)
-        if given is not None and bool(known.all()):
+    def _carried(self, image: Tensor, parts: WarpingParts, person: Tensor | None, given: Tensor | None) -> Tensor:
+        if given is None:
+            return carried_picture(image.float(), parts, self.config, person)
+        known = given.isfinite().flatten(1).all(1)
+        if bool(known.all()):
             return given.float()
-        made = carried_picture(image.float(), source, target, self.config, person)
-        return made if given is None else torch.where(known[:, None, None, None], given.float(), made)
+        made = carried_picture(image.float(), parts, self.config, person)
+        return torch.where(known[:, None, None, None], given.float(), made)
 
     def warp(self, volume: Tensor, parts: WarpingParts) -> Tensor:
-        """V' = maxᵢ Tᵢ(Mᵢ ⊙ V) of features (B, C, D, H, W), in float32."""
+        """V' = maxᵢ Tᵢ(Mᵢ ⊙ V) of features (B, C, D, H, W), in float32; the parts' maps are of voxels."""
         config = self.config
         with torch.autocast(volume.device.type, enabled=False):
             return warp_parts(

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
+from humanpose_cli.bodies.warping_parts import warping_parts
 from humanpose_cli.conventions import REPOSING19
 from humanpose_cli.errors import UsageError
 from humanpose_cli.networks.configs import options_of
@@ -37,7 +38,8 @@ class Reposed:
     image       (S, S, 3) uint8 RGB
     foreground  (S, S, 3) uint8; mask (S, S) 0 to 1, for pasting the person into another picture
     background  (S, S, 3) uint8 filled in
-    detail      (n S, n S, 3) of 0 to 255, to be added to the foreground at a finer crop's resolution; None without one
+    detail      (n S, n S, 3) of 0 to 255, to be added to the foreground at a finer crop's resolution, n > 1; None
+                where nothing finer was given
     outline     (n S, n S) of 0 to 1, to be added to the mask there; None where a finer outline is not known
     """
 
@@ -99,7 +101,12 @@ class Warp3d:
         made = self.generator(picture, before, after, person, given)
         colours = [to_bytes(found)[0].cpu().numpy() for found in (made.image, made.foreground, made.background)]
         mask = made.mask[0, 0].float().cpu().numpy()
-        detail, outline = (None, None) if fine is None else self._detail(fine, made.share)
+        if fine is not None and made.share is None:
+            remedy = "train with --set generator.carry_detail=true, or leave --keep-input-detail out"
+            raise UsageError("network", "carries no pixels of the input over", remedy=remedy)
+        detail, outline = None, None
+        if fine is not None and made.share is not None and fine.shape[-1] > size:
+            detail, outline = _beyond(fine, made.share)
         # Capsules have no outline of their own to follow.
         return Reposed(colours[0], colours[1], mask, colours[2], detail, None if carried is None else outline)
 
@@ -108,24 +115,8 @@ class Warp3d:
         times = finer.shape[0] // self.config.size
         picture = to_network(torch.from_numpy(np.ascontiguousarray(finer))[None].to(self.device))
         config = replace(self.config, size=times * self.config.size, softness=times * self.config.softness)
-        return carried_picture(picture, times * source, times * target, config)
-
-    def _detail(self, carried: Tensor, share: Tensor | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """What carried pixels show beyond the network's resolution, as far as it takes them over: colours, outline."""
-        if share is None:
-            remedy = "train with --set generator.carry_detail=true, or leave --keep-input-detail out"
-            raise UsageError("network", "carries no pixels of the input over", remedy=remedy)
-        times = carried.shape[-1] // self.config.size
-        colours, covered = carried[:, :3], torch.where(carried[:, 3:4] > _HARDLY, carried[:, 3:4], 0.0)
-        # Colours are averaged over the person alone, or their outline would count as detail.
-        coarse = avg_pool2d(torch.cat((colours * covered, covered), 1), times)
-        smooth = interpolate(coarse, scale_factor=times, mode="bilinear", align_corners=False)
-        beyond = colours - smooth[:, :3] / smooth[:, 3:].clamp_min(1e-6)
-        weight = interpolate(share.float(), scale_factor=times, mode="bilinear", align_corners=False)
-        weight = torch.where(covered > 0, weight, 0.0)
-        edge = weight * (covered - smooth[:, 3:])
-        colour = (127.5 * weight * beyond)[0].permute(1, 2, 0)
-        return np.asarray(colour.cpu().numpy(), np.float32), np.asarray(edge[0, 0].cpu().numpy(), np.float32)
+        parts = warping_parts(times * source, times * target, planar=config.warping == "2d")
+        return carried_picture(picture, parts, config)
 
 
 def to_network(pictures: Tensor) -> Tensor:
@@ -149,6 +140,21 @@ def load_warp3d(path: Path, device: torch.device | str = "cpu") -> Warp3d:
     generator = Generator(options_of(GeneratorConfig, header.config, path))
     fill(generator, tensors, path)
     return Warp3d(generator, header, device)
+
+
+def _beyond(carried: Tensor, share: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What carried pixels show beyond a network's resolution, as far as it takes them over: colours, outline."""
+    times = carried.shape[-1] // share.shape[-1]
+    colours, covered = carried[:, :3], torch.where(carried[:, 3:4] > _HARDLY, carried[:, 3:4], 0.0)
+    # Colours are averaged over the person alone, or their outline would count as detail.
+    coarse = avg_pool2d(torch.cat((colours * covered, covered), 1), times)
+    smooth = interpolate(coarse, scale_factor=times, mode="bilinear", align_corners=False)
+    beyond = colours - smooth[:, :3] / smooth[:, 3:].clamp_min(1e-6)
+    weight = interpolate(share.float(), scale_factor=times, mode="bilinear", align_corners=False)
+    weight = torch.where(covered > 0, weight, 0.0)
+    edge = weight * (covered - smooth[:, 3:])
+    colour = (127.5 * weight * beyond)[0].permute(1, 2, 0)
+    return np.asarray(colour.cpu().numpy(), np.float32), np.asarray(edge[0, 0].cpu().numpy(), np.float32)
 
 
 def _averaged(carried: Tensor, times: int) -> Tensor:

@@ -119,7 +119,7 @@ WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
         ),
     ),
 }
-"""`paper`: section 3.2. `tiny`: ablations of 20 to 30 minutes on two cores."""
+"""`paper`: section 3.2. `tiny`: ablations of some eight minutes each on two cores."""
 
 
 class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
@@ -169,9 +169,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         """generator: loss, perceptual, adversarial, mask; discriminator: loss, and the logits' means true and made."""
         given, true = to_network(batch["input"]), to_network(batch["target"])
         if phase == "generator":
-            known = self._masks(batch, self.options.unmasked)
-            joints = batch["source_joints"], batch["target_joints"]
-            self._made = self.generator(given, *joints, known, batch.get("carried"))
+            self._made = self._drawn(batch, self.options.unmasked)
             return self._generator_losses(self._made, given, true, batch)
         assert self.discriminator is not None
         assert self._made is not None
@@ -256,10 +254,11 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
 
     @torch.no_grad()
     def _generated(self, batch: Mapping[str, Tensor]) -> Generated:
-        batch = moved(batch, next(self.generator.parameters()).device)
-        given = to_network(batch["input"])
+        return self._drawn(moved(batch, next(self.generator.parameters()).device), unmasked=0.0)
+
+    def _drawn(self, batch: Mapping[str, Tensor], unmasked: float) -> Generated:
         joints = batch["source_joints"], batch["target_joints"]
-        return self.generator(given, *joints, self._masks(batch, 0.0), batch.get("carried"))
+        return self.generator(to_network(batch["input"]), *joints, self._masks(batch, unmasked), batch.get("carried"))
 
     def _masks(self, batch: Mapping[str, Tensor], unmasked: float) -> Tensor:
         """(B, 1, S, S) where the input shows the person; 1 throughout where that is not known, or not told."""

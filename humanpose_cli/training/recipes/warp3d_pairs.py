@@ -26,8 +26,8 @@ from humanpose_cli.data.loading.augmentation import NO_AUGMENTATION, Augmentatio
 from humanpose_cli.data.loading.colour import ColourChange, change_colour
 from humanpose_cli.data.loading.example import Example, example_of
 from humanpose_cli.errors import InputError
-from humanpose_cli.reposing.mesh import MeshReposer, ReposeOptions
-from humanpose_cli.reposing.mesh_carried import carried_by_mesh, fitted_person, person_mask, pose_of
+from humanpose_cli.reposing.mesh import ReposeOptions
+from humanpose_cli.reposing.mesh_carried import carried_by_mesh, known_person, mesh_of, pose_of
 from humanpose_cli.reposing.warp3d.volume_frame import frame_of_example
 
 __all__ = ["FILL", "PairCrops", "Pairs", "drawn_pairs", "listed_pairs", "one_camera"]
@@ -177,14 +177,10 @@ class PairCrops:
         return made
 
     def _carried(self, first: Example, second: Example, body: RiggedBody | None) -> NDArray[np.float32]:
-        people = first.person, second.person
-        known = all(p.poses is not None and p.betas is not None and p.trans is not None for p in people)
+        known = all(known_person(example) is not None for example in (first, second))
         if body is None or not known or first.mask is None or (first.mask > 127).sum() < _LEAST_SEEN:
             return np.full((5, self.size, self.size), np.nan, np.float32)
-        mesh = MeshReposer(
-            first.image, person_mask(first), fitted_person(first), body, background="transparent", options=_QUICK_MESH
-        )
-        return carried_by_mesh(mesh, *pose_of(second))
+        return carried_by_mesh(mesh_of(first, body, _QUICK_MESH), *pose_of(second))
 
     def _crops(self, first: Example, second: Example, random: np.random.Generator) -> tuple[Example, Example]:
         if one_camera(first, second) and first.person.box is not None and second.person.box is not None:

@@ -24,16 +24,17 @@ MODULE = wp.get_module(__name__)
     const int count = capsules.shape[1];
     const long long row = ((long long)b * height + y) * width;
     const float tiny = 1.0e-12f, infinite = order.data[row + x_begin];
+    auto finite = [](const float* values, int number) {
+        for (int i = 0; i < number; ++i)
+            if (!wp::isfinite(values[i]))
+                return false;
+        return true;
+    };
 
     for (int k = 0; k < count; ++k) {
         const float* c = capsules.data + ((long long)b * count + k) * 7;
         const float* m = maps.data + ((long long)b * parts + part_of_capsule.data[k]) * 12;
-        bool known = c[6] >= 0.0f;
-        for (int i = 0; i < 7; ++i)
-            known = known && wp::isfinite(c[i]);
-        for (int i = 0; i < 12; ++i)
-            known = known && wp::isfinite(m[i]);
-        if (!known)
+        if (!(c[6] >= 0.0f && finite(c, 7) && finite(m, 12)))
             continue;
         const float reach = c[6] + 0.5f * softness, reach2 = reach * reach;
         const float v = (float)y + 0.5f;
@@ -150,12 +151,7 @@ MODULE = wp.get_module(__name__)
     for (int k = 0; k < plate_count; ++k) {
         const float* c = plates.data + ((long long)b * plate_count + k) * 10;
         const float* m = maps.data + ((long long)b * parts + part_of_plate.data[k]) * 12;
-        bool known = c[9] >= 0.0f;
-        for (int i = 0; i < 10; ++i)
-            known = known && wp::isfinite(c[i]);
-        for (int i = 0; i < 12; ++i)
-            known = known && wp::isfinite(m[i]);
-        if (!known)
+        if (!(c[9] >= 0.0f && finite(c, 10) && finite(m, 12)))
             continue;
         const float reach = c[9] + 0.5f * softness, v = (float)y + 0.5f;
         float o[3], e[3], d[3], p[3], q[3], n[3], dd = 0.0f;
