@@ -95,12 +95,20 @@ _POSE = typer.Option(
 _SIZE = typer.Option(
     "--size", metavar="N", min=32, help="With repose: pixels of the crops that are judged. Default: the network's."
 )
+_PERSONALIZE = typer.Option(
+    "--personalize",
+    metavar="N",
+    min=0,
+    help="With repose: judge the network that first learns each input in N steps, too (30 to 100; about half a second "
+    "each). Default: 0.",
+    show_default=False,
+)
 _SEEDS = typer.Option(
     "--seeds", metavar="N", min=1, help="With --ablation: trainings of each network. Default: 1, of warping 2."
 )
 _OUT = typer.Option("--out", metavar="FOLDER", help="Folder for report.md, report.json and pictures.")
 _PICTURES_ONLY = "is for fits to pictures"
-_OF_REPOSE = {"perceptual": "--perceptual", "lpips": "--lpips", "pose": "--pose", "size": "--size"}
+_OF_REPOSE = {name: f"--{name}" for name in ("perceptual", "lpips", "pose", "size", "personalize")}
 
 
 @dataclass(frozen=True)
@@ -123,6 +131,7 @@ class ReposeFlags:
     lpips: Annotated[bool, _LPIPS] = False
     pose: Annotated[bool, _POSE] = True
     size: Annotated[int | None, _SIZE] = None
+    personalize: Annotated[int, _PERSONALIZE] = 0
 
 
 @command()
@@ -255,6 +264,7 @@ class _Reposing:
             lpips=("imagenet-alexnet", "lpips-alex") if self.pictures.lpips else None,
             pose=self.pictures.pose,
             size=self.pictures.size or 0,
+            personalize=self.pictures.personalize,
         )
 
     def ablation_report(self, preset: str, seeds: int) -> Report:

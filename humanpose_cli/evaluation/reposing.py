@@ -25,6 +25,7 @@ from humanpose_cli.reposing.mesh_carried import fitted_person, mesh_of, person_m
 from humanpose_cli.reposing.warp3d.inference import Warp3d, to_network
 from humanpose_cli.reposing.warp3d.volume_frame import frame_of_example
 from humanpose_cli.reposing.warping import WarpReposer
+from humanpose_cli.training.personalizing import PersonalizeOptions, personalized
 from humanpose_cli.training.recipes.warp3d_pairs import PairCrops
 
 __all__ = [
@@ -120,16 +121,25 @@ def meshing(wrapped: WrappedPeople) -> Method:
     return draw
 
 
-def pasting(network: Warp3d, wrapped: WrappedPeople, *, mesh_input: bool = False) -> Method:
+def pasting(
+    network: Warp3d,
+    wrapped: WrappedPeople,
+    *,
+    mesh_input: bool = False,
+    personalize: PersonalizeOptions | None = None,
+) -> Method:
     """A generator as `hpc repose --method warp3d --keep-input-detail` uses it: pasted before the mesh method's
     background, with what is finer than its pixels.
 
-    mesh_input  give it the labelled body's drawing in place of the pixels that rays carry over
+    mesh_input   give it the labelled body's drawing in place of the pixels that rays carry over
+    personalize  let it learn each input first
     """
 
     def draw(first: Example, second: Example) -> Drawn:
         mesh, plate = wrapped(first)
         reposer = WarpReposer(mesh, fitted_person(first), network, keep_input_detail=True, mesh_input=mesh_input)
+        if personalize is not None:
+            reposer.network = personalized(network, *reposer.source_crop(), personalize)
         return _before_plate(reposer, plate, second)
 
     return draw

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,14 @@ from humanpose_cli.training.recipes.warp3d_pairs import PairCrops
 __all__ = ["reposing_report", "side_by_side"]
 
 _SHOWN, _SIDE = 8, 160
+_BASELINES = ("copy", "mesh")
 _LOW_IS_GOOD = ("lpips", "perceptual", "l1_fg")
 
 
 def reposing_report(
     crops: PairCrops, judged: JudgedReposing, methods: Mapping[str, Method], facts: Mapping[str, Any]
 ) -> Report:
-    """A table of all methods, paired differences to the first, prior work where the data set is the same, pictures."""
+    """All methods, their paired differences to the baselines, prior work where the data set is the same, pictures."""
     names = list(judged.values)
     metrics = list(judged.values[names[0]])
     rows: list[list[Cell]] = []
@@ -49,13 +51,13 @@ def reposing_report(
 
 
 def _differences(judged: JudgedReposing) -> Table:
-    """The last method against every other on the same pairs."""
-    *others, last = judged.values
+    """Every method against the copy and the mesh on the same pairs."""
+    baselines = [name for name in _BASELINES if name in judged.values]
     rows: list[list[Cell]] = []
-    for other in others:
-        for metric, values in judged.values[last].items():
+    for name, other in product((name for name in judged.values if name not in baselines), baselines):
+        for metric, values in judged.values[name].items():
             apart = paired_difference(values, judged.values[other][metric])
-            rows.append([f"{last} − {other}", metric, apart.value, apart.low, apart.high])
+            rows.append([f"{name} − {other}", metric, apart.value, apart.low, apart.high])
     notes = [f"Paired, with the 95 % interval. Low is good: {', '.join(_LOW_IS_GOOD)}."]
     columns = ("methods", "metric", "difference", "from", "to")
     return Table("differences", "Differences", columns, rows, 3, notes)
