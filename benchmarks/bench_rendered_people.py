@@ -23,6 +23,7 @@ from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detection.detector import PersonDetector
 from humanpose_cli.detection.person import DetectedPerson
 from humanpose_cli.fitting.nbf.nbf import BodyEstimate, load_nbf
+from humanpose_cli.geometry.cameras import project
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.metrics.pose import mpjpe, pa_mpjpe, pve
 from humanpose_cli.networks.registry import shipped_weights
@@ -84,6 +85,31 @@ def observations_of(found: Found) -> KeypointObservations:
     )
 
 
+def put_right(found: Found, observations: KeypointObservations) -> dict[str, KeypointObservations]:
+    """The detector's landmarks as they truly are: in the picture, in space, both."""
+    body = default_body()
+    rotations, betas, trans = (
+        torch.stack([getattr(p, name) for p in found.people]) for name in ("rotations", "betas", "trans")
+    )
+    landmarks = body.pose_landmarks(BLAZEPOSE33.name, body.pose(rotations, betas, trans), betas).double()
+    focal, centre = (torch.from_numpy(np.asarray(v)) for v in (observations.focal, observations.principal_point))
+    pixels = {"keypoints": project(landmarks, focal, centre).numpy()}
+    hips = landmarks[:, BLAZEPOSE33.indices(("left_hip", "right_hip"))].mean(1, keepdim=True)
+    space = {"world": ((landmarks - hips) @ to_camera(observations)).numpy()}
+    return {
+        "with the true landmarks in the picture": replace(observations, **pixels),
+        "with the true landmarks in space": replace(observations, **space),
+        "with both": replace(observations, **pixels, **space),
+    }
+
+
+def to_camera(observations: KeypointObservations) -> torch.Tensor:
+    """(N, 3, 3): from the detector's axes, which look along the ray of each person, to the camera's."""
+    hips = torch.from_numpy(observations.keypoints[:, BLAZEPOSE33.indices(("left_hip", "right_hip"))].mean(1))
+    focal, centre = (torch.from_numpy(np.asarray(v)) for v in (observations.focal, observations.principal_point))
+    return viewing_rotation(hips, focal, centre)
+
+
 def errors(joints: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     pa, plain = pa_mpjpe(joints, truth), mpjpe(joints, truth, root=HIPS)
     return {
@@ -116,11 +142,16 @@ def main() -> None:
     noise = np.stack([one.noise for one in told])
     predicted = {f"predicted_{name}": network[name] for name in ("poses", "betas", "joints")}
     with_network = replace(observations, **predicted, predicted_noise=noise)
+    plain = KeypointFitOptions(correct_depth=False)
     fits = {
         "hpc fit (auto)": fit_keypoints(body, with_network),
         "hpc fit --method keypoints": fit_keypoints(body, observations),
-        "the same without depth correction": fit_keypoints(body, observations, KeypointFitOptions(correct_depth=False)),
+        "the same without depth correction": fit_keypoints(body, observations, plain),
     }
+    # The correction mends depths that are wrong.
+    for name, mended in put_right(found, observations).items():
+        options = plain if mended.world is not observations.world else None
+        fits[f"hpc fit --method keypoints {name}"] = fit_keypoints(body, mended, options)
     found_bodies = {name: (fit.poses, fit.betas, fit.trans, fit.joints3d) for name, fit in fits.items()}
     found_bodies["hpc fit --method nbf"] = tuple(network.values())
     true_vertices = np.stack([p.vertices.numpy() for p in found.people])
@@ -136,11 +167,7 @@ def main() -> None:
         line |= errors(joints[:, rows], truth[:, rows])
         failures = (count - len(pa) + int((pa > FAILURE).sum())) / count
         lines.append({**line, "pve_mm": 1e3 * float(vertex.mean()), "failures": failures})
-    hips = torch.from_numpy(observations.keypoints[:, BLAZEPOSE33.indices(("left_hip", "right_hip"))].mean(1))
-    to_camera = viewing_rotation(
-        hips, torch.from_numpy(observations.focal), torch.from_numpy(observations.principal_point)
-    )
-    own = (observations.world @ to_camera.mT.numpy())[:, BLAZEPOSE33.indices(JOINTS)]
+    own = (observations.world @ to_camera(observations).mT.numpy())[:, BLAZEPOSE33.indices(JOINTS)]
     pa = pa_mpjpe(own, truth[:, rows])
     theirs = {"method": "BlazePose, turned to the ray", "detector": mode, "people": count, "found": len(found.people)}
     theirs |= errors(own, truth[:, rows])

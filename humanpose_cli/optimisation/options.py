@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
+from humanpose_cli.errors import UsageError
 from humanpose_cli.optimisation.solver import SolverOptions
 
 __all__ = ["KeypointFitOptions"]
@@ -63,3 +65,15 @@ class KeypointFitOptions:
     coarse: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=8, tolerance=1e-2, damping=1e-2))
     fine: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=25, tolerance=3e-4, damping=1e-3))
     chunk: int = 64
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, bool | SolverOptions):
+                continue
+            least = {"prior_strength": 0.0, "least_confidence": 0.0, "retry_cost": 0.0}.get(name)
+            numbers = value if isinstance(value, tuple) else (value,)
+            if not all(math.isfinite(n) and (n > 0 if least is None else n >= least) for n in numbers):
+                expected = "above 0" if least is None else "0 or more"
+                raise UsageError(f"keypoints.{name}", "is out of range", expected=expected, got=str(value))
+        if min(self.coarse.iterations, self.fine.iterations) < 1:
+            raise UsageError("keypoints.fine.iterations", "is out of range", expected="1 or more")

@@ -8,7 +8,7 @@ import torch
 
 from humanpose_cli.bodies.joint_limits import joint_limit_residual
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.errors import InputError
+from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.metrics.pose import mpjpe, pa_mpjpe
 from humanpose_cli.optimisation.initialisation import BODY_FACING_CAMERA, neutral_rotations
@@ -286,6 +286,14 @@ def test_predictions_are_checked(body, library_scene):
         scene.changed(**{**told, "predicted_poses": np.zeros((2, 24, 3))})
     with pytest.raises(InputError, match=r"predicted_betas: are another body's, expected 10 numbers, found 8"):
         fit_keypoints(body, scene.changed(**{**told, "predicted_betas": np.zeros((2, 8))}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("lean_noise", 0.0), ("chunk", 0), ("bone_noise", (0.1, float("nan"))), ("prior_strength", -1.0)]
+)
+def test_options_out_of_range_are_told(name, value):
+    with pytest.raises(UsageError, match=rf"keypoints\.{name}: is out of range"):
+        KeypointFitOptions(**{name: value})
 
 
 def test_no_rows(body):

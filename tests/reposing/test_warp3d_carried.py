@@ -97,4 +97,6 @@ def test_the_decoder_may_take_the_carried_pixels_over():
     made = network(image, pose, pose)
     given = carried(image, pose, pose, network.config)
     torch.testing.assert_close(made.foreground, given[:, :3] * given[:, 3:4], atol=1e-4, rtol=0)
+    torch.testing.assert_close(made.mask, given[:, 3:4], atol=1e-4, rtol=0)  # and their outline with them
+    assert 0 < given[:, 3].mean() < 0.5
     assert sum(p.numel() for p in network.parameters()) > sum(p.numel() for p in Generator(MINI).parameters())

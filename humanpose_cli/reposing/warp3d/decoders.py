@@ -15,8 +15,8 @@ __all__ = ["ProjectionDecoder"]
 class ProjectionDecoder(nn.Module):
     """(B, C + C_pose, D, H, W) → colours (B, 3, S, S) −1 to 1 and a soft mask (B, 1, S, S) 0 to 1.
 
-    With `carry_detail` the last blocks see the carried picture too, and a third result (B, 1, S, S) says how much of
-    its colours has been taken over; else that is None.
+    With `carry_detail` the last blocks see the carried picture too and take it over where it fits: its outline, and its
+    colours within. A third result (B, 1, S, S) says how much of the colours has been taken over; else that is None.
     """
 
     def __init__(self, config: GeneratorConfig) -> None:
@@ -49,5 +49,6 @@ class ProjectionDecoder(nn.Module):
         colours, mask = torch.tanh(found[:, :3]), torch.sigmoid(found[:, 3:4])
         if carried is None:
             return colours, mask, None
-        share = torch.sigmoid(found[:, 4:]) * carried[:, 3:4]
-        return colours + share * (carried[:, :3] - colours), mask, share
+        covered, trust = carried[:, 3:4], torch.sigmoid(found[:, 4:])
+        share = trust * covered
+        return colours + share * (carried[:, :3] - colours), mask + trust * (covered - mask), share
