@@ -289,7 +289,8 @@ def test_predictions_are_checked(body, library_scene):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("lean_noise", 0.0), ("chunk", 0), ("bone_noise", (0.1, float("nan"))), ("prior_strength", -1.0)]
+    ("name", "value"),
+    [("lean_noise", 0.0), ("chunk", 0), ("bone_noise", (0.1, float("nan"))), ("prior_strength", -1.0)],
 )
 def test_options_out_of_range_are_told(name, value):
     with pytest.raises(UsageError, match=rf"keypoints\.{name}: is out of range"):
