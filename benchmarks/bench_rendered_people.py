@@ -85,21 +85,30 @@ def observations_of(found: Found) -> KeypointObservations:
     )
 
 
-def put_right(found: Found, observations: KeypointObservations) -> dict[str, KeypointObservations]:
-    """The detector's landmarks as they truly are: in the picture, in space, both."""
+def put_right(
+    found: Found, observations: KeypointObservations
+) -> dict[str, tuple[KeypointObservations, KeypointFitOptions]]:
+    """The detector's landmarks as they truly are: in the picture, in space, both. How sure it was stays.
+
+    Depths that are right come without the depth correction, which mends wrong ones.
+    """
+    usual, plain = KeypointFitOptions(), KeypointFitOptions(correct_depth=False)
     body = default_body()
     rotations, betas, trans = (
         torch.stack([getattr(p, name) for p in found.people]) for name in ("rotations", "betas", "trans")
     )
     landmarks = body.pose_landmarks(BLAZEPOSE33.name, body.pose(rotations, betas, trans), betas).double()
     focal, centre = (torch.from_numpy(np.asarray(v)) for v in (observations.focal, observations.principal_point))
-    pixels = {"keypoints": project(landmarks, focal, centre).numpy()}
     hips = landmarks[:, BLAZEPOSE33.indices(("left_hip", "right_hip"))].mean(1, keepdim=True)
-    space = {"world": ((landmarks - hips) @ to_camera(observations)).numpy()}
+
+    def in_space(seen: KeypointObservations) -> KeypointObservations:
+        return replace(seen, world=((landmarks - hips) @ to_camera(seen)).numpy())
+
+    flat = replace(observations, keypoints=project(landmarks, focal, centre).numpy())
     return {
-        "with the true landmarks in the picture": replace(observations, **pixels),
-        "with the true landmarks in space": replace(observations, **space),
-        "with both": replace(observations, **pixels, **space),
+        "with the true landmarks in the picture": (flat, usual),
+        "with the true landmarks in space, without depth correction": (in_space(observations), plain),
+        "with both, without depth correction": (in_space(flat), plain),
     }
 
 
@@ -142,15 +151,12 @@ def main() -> None:
     noise = np.stack([one.noise for one in told])
     predicted = {f"predicted_{name}": network[name] for name in ("poses", "betas", "joints")}
     with_network = replace(observations, **predicted, predicted_noise=noise)
-    plain = KeypointFitOptions(correct_depth=False)
     fits = {
         "hpc fit (auto)": fit_keypoints(body, with_network),
         "hpc fit --method keypoints": fit_keypoints(body, observations),
-        "the same without depth correction": fit_keypoints(body, observations, plain),
+        "the same without depth correction": fit_keypoints(body, observations, KeypointFitOptions(correct_depth=False)),
     }
-    # The correction mends depths that are wrong.
-    for name, mended in put_right(found, observations).items():
-        options = plain if mended.world is not observations.world else None
+    for name, (mended, options) in put_right(found, observations).items():
         fits[f"hpc fit --method keypoints {name}"] = fit_keypoints(body, mended, options)
     found_bodies = {name: (fit.poses, fit.betas, fit.trans, fit.joints3d) for name, fit in fits.items()}
     found_bodies["hpc fit --method nbf"] = tuple(network.values())

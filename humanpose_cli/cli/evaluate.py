@@ -99,8 +99,8 @@ _PERSONALIZE = typer.Option(
     "--personalize",
     metavar="N",
     min=0,
-    help="With repose: judge the network that first learns each input in N steps, too (30 to 100; about half a second "
-    "each). Default: 0.",
+    help="With repose: judge the network that first learns each input in N steps, too (30 to 100; half a second to a "
+    "second each, for every pair). Default: 0.",
     show_default=False,
 )
 _SEEDS = typer.Option(
@@ -298,8 +298,11 @@ def _check(session: Session, what: What, crops: Crops | None, predictions: Path 
         raise UsageError(given[0], "is for fit", remedy="hpc evaluate fit")
     if what is What.repose and ablation not in (None, "warping"):
         raise UsageError("--ablation", "is not known", expected="warping", got=str(ablation))
-    for name in sorted(_OF_REPOSE.keys() & session.given) if what is not What.repose else ():
-        raise UsageError(_OF_REPOSE[name], "is for repose", remedy="hpc evaluate repose")
+    for name in sorted(_OF_REPOSE.keys() & session.given):
+        if what is not What.repose:
+            raise UsageError(_OF_REPOSE[name], "is for repose", remedy="hpc evaluate repose")
+        if ablation is not None and name != "pose":
+            raise UsageError(_OF_REPOSE[name], "cannot be given together with --ablation")
     others = {"method", "detector"} & session.given
     if others and (given or what is not What.fit):
         raise UsageError(f"--{min(others)}", _PICTURES_ONLY, remedy="leave it out")

@@ -111,7 +111,7 @@ _PERSONALIZE = typer.Option(
     metavar="N",
     min=0,
     help="With --method warp3d: let the network learn each person from the photograph first, in N steps (30 to 100; "
-    "about a second each).",
+    "half a second to a second each).",
 )
 _PERSON = typer.Option("--person", metavar="ID|largest|all", help="Whom to repose; ids count from 0, the largest.")
 _ABSOLUTE = typer.Option(

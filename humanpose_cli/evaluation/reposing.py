@@ -30,6 +30,7 @@ from humanpose_cli.training.recipes.warp3d_pairs import PairCrops
 
 __all__ = [
     "AUC_MILLIMETRES",
+    "SHOWN_SIDE",
     "Drawn",
     "JudgedReposing",
     "Method",
@@ -46,6 +47,10 @@ __all__ = [
 AUC_MILLIMETRES = np.arange(0, 151, 5)
 """Thresholds of the pose AUC: 0 to 150 mm in steps of 5."""
 
+SHOWN_SIDE = 160
+"""Pixels of the pictures that a report shows."""
+
+_SHOWN = 8
 _PELVIS = REPOSING19.index("pelvis")
 
 
@@ -68,10 +73,15 @@ JointEstimator = Callable[[NDArray[np.uint8], NDArray[np.floating]], NDArray[np.
 
 @dataclass(frozen=True)
 class JudgedReposing:
-    """N pairs: method → name of the metric → (N,), NaN where it is not known. numbers (N,) of the pairs."""
+    """N pairs: method → name of the metric → (N,), NaN where it is not known. numbers (N,) of the pairs.
+
+    shown  of some pairs, spread evenly over all: place among the N → input, target and what every method drew, reduced
+           to (SHOWN_SIDE, SHOWN_SIDE, 3) uint8
+    """
 
     numbers: NDArray[np.int64]
     values: Mapping[str, Mapping[str, NDArray[np.float64]]]
+    shown: Mapping[int, Sequence[NDArray[np.uint8]]]
 
 
 def copying(first: Example, second: Example) -> Drawn:
@@ -129,7 +139,7 @@ def pasting(
     personalize: PersonalizeOptions | None = None,
 ) -> Method:
     """A generator as `hpc repose --method warp3d --keep-input-detail` uses it: pasted before the mesh method's
-    background, with what is finer than its pixels.
+    background, with what is finer than its pixels if it carries any over.
 
     mesh_input   give it the labelled body's drawing in place of the pixels that rays carry over
     personalize  let it learn each input first
@@ -137,7 +147,8 @@ def pasting(
 
     def draw(first: Example, second: Example) -> Drawn:
         mesh, plate = wrapped(first)
-        reposer = WarpReposer(mesh, fitted_person(first), network, keep_input_detail=True, mesh_input=mesh_input)
+        detail = network.config.carry_detail
+        reposer = WarpReposer(mesh, fitted_person(first), network, keep_input_detail=detail, mesh_input=mesh_input)
         if personalize is not None:
             reposer.network = personalized(network, *reposer.source_crop(), personalize)
         return _before_plate(reposer, plate, second)
@@ -179,16 +190,22 @@ def judge_reposing(
     joints     who tells the pose of a picture, for the pose AUC
     """
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
+    places = set(np.linspace(0, len(numbers) - 1, min(_SHOWN, len(numbers))).round().astype(int).tolist())
+    shown: dict[int, list[NDArray[np.uint8]]] = {}
     for done, number in enumerate(numbers, 1):
         # One draw for each pair: the same target for every method and every run.
         first, second = crops.crops(number, np.random.default_rng(number))
         true_joints = None if joints is None else joints(second.image, _box_of(second))
+        pictures = [first.image, second.image]
         for name, method in methods.items():
             drawn = method(first, second)
             found = _alike(drawn, second, distances or {})
             if joints is not None:
                 found["pose_auc"] = _pose_auc(joints(drawn.image, _box_of(second)), true_joints)
             rows[name].append(found)
+            pictures.append(drawn.image)
+        if done - 1 in places:
+            shown[done - 1] = [resized(picture, SHOWN_SIDE) for picture in pictures]
         on_step(done, len(numbers))
         if stop():
             return None
@@ -196,7 +213,7 @@ def judge_reposing(
         name: {key: np.array([row[key] for row in its]) for key in (its[0] if its else {})}
         for name, its in rows.items()
     }
-    return JudgedReposing(np.asarray(numbers, np.int64), values)
+    return JudgedReposing(np.asarray(numbers, np.int64), values, shown)
 
 
 def pose_auc_3d(found: NDArray[np.floating], true: NDArray[np.floating]) -> float:

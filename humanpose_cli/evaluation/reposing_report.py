@@ -11,22 +11,19 @@ from numpy.typing import NDArray
 
 from humanpose_cli.evaluation.published import WARP3D_PRIOR
 from humanpose_cli.evaluation.report import Report
-from humanpose_cli.evaluation.reposing import JudgedReposing, Method, resized
+from humanpose_cli.evaluation.reposing import JudgedReposing
 from humanpose_cli.evaluation.statistics import paired_difference, summarise
 from humanpose_cli.evaluation.tables import Cell, Table
-from humanpose_cli.training.recipes.warp3d_pairs import PairCrops
 
 __all__ = ["reposing_report", "side_by_side"]
 
-_SHOWN, _SIDE = 8, 160
 _BASELINES = ("copy", "mesh")
+_LEARNING = ("warp3d, personalized", "warp3d, pasted")
 _LOW_IS_GOOD = ("lpips", "perceptual", "l1_fg")
 
 
-def reposing_report(
-    crops: PairCrops, judged: JudgedReposing, methods: Mapping[str, Method], facts: Mapping[str, Any]
-) -> Report:
-    """All methods, their paired differences to the baselines, prior work where the data set is the same, pictures."""
+def reposing_report(judged: JudgedReposing, source: str, facts: Mapping[str, Any]) -> Report:
+    """All methods, their paired differences, what others published on the same data set (`source`), pictures."""
     names = list(judged.values)
     metrics = list(judged.values[names[0]])
     rows: list[list[Cell]] = []
@@ -34,7 +31,6 @@ def reposing_report(
         rows.append([name, *(float(summarise(judged.values[name][metric]).value) for metric in metrics)])
     notes = ["ssim_fg, l1_fg and mask_iou look where the true picture shows the person."]
     tables = [Table("methods", "Methods", ("method", *metrics), rows, 3, notes), _differences(judged)]
-    source = crops.pairs.cache.header.source
     if source in WARP3D_PRIOR:
         prior: list[list[Cell]] = [[name, *values] for name, values in WARP3D_PRIOR[source].items()]
         for name in names:
@@ -43,7 +39,7 @@ def reposing_report(
             prior.append([f"{name}, here", float(np.nanmean(its["ssim"])), lpips])
         tables.append(Table("prior", "Table 2: prior work on this data set", ("method", "SSIM", "LPIPS"), prior, 3))
     best = {metric: summarise(judged.values[names[-1]][metric]) for metric in metrics}
-    sheet = side_by_side(crops, judged, methods)
+    sheet = side_by_side(judged)
     words = f"Input, target, {', '.join(names)}"
     return Report(
         "Reposed pictures", {**facts, "pairs": len(judged.numbers)}, best, tables, {"pairs.jpg": (sheet, words)}
@@ -51,10 +47,13 @@ def reposing_report(
 
 
 def _differences(judged: JudgedReposing) -> Table:
-    """Every method against the copy and the mesh on the same pairs."""
+    """Every network against the copy and the mesh on the same pairs, and what learning the input first brings."""
     baselines = [name for name in _BASELINES if name in judged.values]
+    compared = list(product((name for name in judged.values if name not in baselines), baselines))
+    if all(name in judged.values for name in _LEARNING):
+        compared.append(_LEARNING)
     rows: list[list[Cell]] = []
-    for name, other in product((name for name in judged.values if name not in baselines), baselines):
+    for name, other in compared:
         for metric, values in judged.values[name].items():
             apart = paired_difference(values, judged.values[other][metric])
             rows.append([f"{name} − {other}", metric, apart.value, apart.low, apart.high])
@@ -63,15 +62,8 @@ def _differences(judged: JudgedReposing) -> Table:
     return Table("differences", "Differences", columns, rows, 3, notes)
 
 
-def side_by_side(crops: PairCrops, judged: JudgedReposing, methods: Mapping[str, Method]) -> NDArray[np.uint8]:
-    """A row for each of some pairs, spread over the quality of the last method: input, target, every method."""
-    quality = judged.values[list(judged.values)[-1]]["ssim"]
-    order = np.argsort(np.nan_to_num(quality), kind="stable")
-    chosen = order[np.linspace(0, len(order) - 1, min(_SHOWN, len(order))).round().astype(int)]
-    rows = []
-    for place in chosen:
-        number = int(judged.numbers[place])
-        first, second = crops.crops(number, np.random.default_rng(number))
-        pictures = [first.image, second.image, *(method(first, second).image for method in methods.values())]
-        rows.append(np.concatenate([resized(picture, _SIDE) for picture in pictures], 1))
-    return np.concatenate(rows)
+def side_by_side(judged: JudgedReposing) -> NDArray[np.uint8]:
+    """A row for each of the pairs that were kept, by the quality of the last method: input, target, every method."""
+    quality = np.nan_to_num(judged.values[list(judged.values)[-1]]["ssim"])
+    ordered = sorted(judged.shown, key=lambda place: (float(quality[place]), place))
+    return np.concatenate([np.concatenate(list(judged.shown[place]), 1) for place in ordered])

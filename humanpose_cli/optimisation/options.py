@@ -13,7 +13,7 @@ __all__ = ["KeypointFitOptions"]
 
 @dataclass(frozen=True)
 class KeypointFitOptions:
-    """How `fit_keypoints` weighs its evidence.
+    """How `fit_keypoints` weighs its evidence. Numbers are finite.
 
     landmark_noise     factor on the known 2-D noise of landmarks (see noise.py)
     least_noise        pixels: no landmark is better than this
@@ -68,12 +68,13 @@ class KeypointFitOptions:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
+            if isinstance(value, SolverOptions) and value.iterations < 1:
+                got = str(value.iterations)
+                raise UsageError(f"keypoints.{name}.iterations", "is out of range", expected="1 or more", got=got)
             if isinstance(value, bool | SolverOptions):
                 continue
             least = {"prior_strength": 0.0, "least_confidence": 0.0, "retry_cost": 0.0}.get(name)
             numbers = value if isinstance(value, tuple) else (value,)
             if not all(math.isfinite(n) and (n > 0 if least is None else n >= least) for n in numbers):
-                expected = "above 0" if least is None else "0 or more"
+                expected = "a finite number " + ("above 0" if least is None else "of 0 or more")
                 raise UsageError(f"keypoints.{name}", "is out of range", expected=expected, got=str(value))
-        if min(self.coarse.iterations, self.fine.iterations) < 1:
-            raise UsageError("keypoints.fine.iterations", "is out of range", expected="1 or more")

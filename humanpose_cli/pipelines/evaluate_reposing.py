@@ -161,7 +161,9 @@ def evaluate_reposing(
         if personalize:
             options = PersonalizeOptions(personalize)
             methods["warp3d, personalized"] = pasting(network, wrapped, personalize=options)
-        methods["warp3d, mesh input"] = pasting(network, wrapped, mesh_input=True)
+            facts["personalize"] = f"{personalize} steps a pair"
+        if network.config.carry_detail:
+            methods["warp3d, mesh input"] = pasting(network, wrapped, mesh_input=True)
     elif personalize:
         raise InputError(which.data, "has nobody with body parameters", remedy="leave --personalize out")
     methods["warp3d"] = warping(network)
@@ -186,7 +188,7 @@ def evaluate_reposing(
         )
     if judged is None:
         raise InterruptedRun()
-    return reposing_report(crops, judged, methods, facts)
+    return reposing_report(judged, crops.pairs.cache.header.source, facts)
 
 
 def evaluate_warping(

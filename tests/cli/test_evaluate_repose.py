@@ -60,6 +60,7 @@ def test_a_network_the_mesh_and_a_copy(hpc, pairs, run, tmp_path):
         (("--perceptual", "nothing"), 3, "is no weights file"),
         (("--ablation", "inputs"), 2, "expected warping"),
         (("--split", "exam"), 3, "exam"),
+        (("--ablation", "warping", "--personalize", "5"), 2, "--personalize: cannot be given together"),
         (("--lpips",), 5, "hpc weights fetch"),
     ],
 )

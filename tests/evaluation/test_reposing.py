@@ -84,7 +84,10 @@ def test_networks_are_judged_and_pictures_shown(crops):
     judged = judge_reposing(crops, [0, 1, 2], methods, distances=distances, joints=lambda image, box: np.zeros((19, 3)))
     assert set(judged.values["warp3d"]) == {"ssim", "ssim_fg", "l1_fg", "mask_iou", "perceptual", "pose_auc"}
     assert (judged.values["warp3d"]["pose_auc"] == 1).all()
-    report = reposing_report(crops, judged, methods, {})
+    assert list(judged.shown) == [0, 1, 2]
+    assert {picture.shape for pictures in judged.shown.values() for picture in pictures} == {(160, 160, 3)}
+    assert all(len(pictures) == 2 + len(methods) for pictures in judged.shown.values())
+    report = reposing_report(judged, "posed", {})
     assert [row[0] for row in report.tables[0].rows] == ["copy", "warp3d"]
     assert report.metrics["ssim"].n == 3
     assert report.pictures["pairs.jpg"][0].shape == (3 * 160, 4 * 160, 3)
@@ -108,7 +111,8 @@ def test_a_network_sees_crops_at_its_own_size(folder):
     assert np.abs(halved - small.image).mean() < 6
 
 
-def test_the_network_pasted_before_the_meshes_background(tmp_path):
+@pytest.mark.parametrize("carries", [True, False])
+def test_the_network_pasted_before_the_meshes_background(tmp_path, carries):
     """On a rendered person: where neither mask reaches, both show the input's own pixels."""
     cache = tmp_path / "people"
     options = SyntheticOptions(count=8, size=96, structure="pairs", validation=0.0, test=1.0, texture_size=64)
@@ -118,7 +122,7 @@ def test_the_network_pasted_before_the_meshes_background(tmp_path):
     wrapped = WrappedPeople(default_body())
     methods = {
         "mesh": meshing(wrapped),
-        "pasted": pasting(Warp3d(Generator(TINY), WeightsHeader("warp3d")), wrapped),
+        "pasted": pasting(Warp3d(Generator(replace(TINY, carry_detail=carries)), WeightsHeader("warp3d")), wrapped),
     }
     first, second = crops.crops(0, np.random.default_rng(0))
     assert wrapped(first)[0] is wrapped(first)[0]  # wrapped once for all methods

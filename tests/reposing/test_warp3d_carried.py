@@ -86,9 +86,10 @@ def test_unknown_joints_carry_nothing_and_no_number_is_lost():
     assert (carried(pictures(size=SIZE), nothing, standing(SIZE)) == 0).all()
 
 
-def test_the_decoder_may_take_the_carried_pixels_over():
+@pytest.mark.parametrize("outline", [True, False])
+def test_the_decoder_may_take_the_carried_pixels_over(outline):
     torch.manual_seed(0)
-    network = Generator(replace(MINI, carry_detail=True)).eval()
+    network = Generator(replace(MINI, carry_detail=True, carry_outline=outline)).eval()
     last = network.decoder.last
     torch.nn.init.zeros_(last.weight)
     with torch.no_grad():
@@ -97,6 +98,7 @@ def test_the_decoder_may_take_the_carried_pixels_over():
     made = network(image, pose, pose)
     given = carried(image, pose, pose, network.config)
     torch.testing.assert_close(made.foreground, given[:, :3] * given[:, 3:4], atol=1e-4, rtol=0)
-    torch.testing.assert_close(made.mask, given[:, 3:4], atol=1e-4, rtol=0)  # and their outline with them
+    expected = given[:, 3:4] if outline else torch.full_like(made.mask, 0.5)
+    torch.testing.assert_close(made.mask, expected, atol=1e-4, rtol=0)
     assert 0 < given[:, 3].mean() < 0.5
     assert sum(p.numel() for p in network.parameters()) > sum(p.numel() for p in Generator(MINI).parameters())

@@ -142,5 +142,33 @@ def test_detail_is_what_is_finer_than_the_network_where_it_takes_pixels_over():
     np.testing.assert_allclose(fine[trunk], stripes[trunk].astype(float) - 120, atol=0.01)
     assert (fine[:4, :4] == 0).all()
     bare = Warp3d(Generator(replace(MINI, size=64)), WeightsHeader(MODEL))
-    with pytest.raises(UsageError, match="carries no pixels"):
-        bare.repose(plain, pose, pose, None, stripes)
+    for given in ({"finer": stripes}, {"carried": np.zeros((5, 64, 64), np.float32)}):
+        with pytest.raises(UsageError, match="carries no pixels"):
+            bare.repose(plain, pose, pose, **given)
+
+
+@pytest.mark.parametrize("outline", [True, False])
+def test_the_outline_of_a_finer_drawing_is_followed(outline):
+    """Of a disc that is taken over: the mask and what is finer together are the disc."""
+    config = replace(MINI, size=64, depth=16, carry_detail=True, carry_outline=outline, softness=4.0)
+    torch.manual_seed(0)
+    generator = Generator(config).eval()
+    torch.nn.init.zeros_(generator.decoder.last.weight)
+    with torch.no_grad():
+        generator.decoder.last.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 0.0, 30.0]))
+    network, pose = Warp3d(generator, WeightsHeader(MODEL)), standing(64)[0].numpy()
+    row, column = np.indices((128, 128)) - 63.5
+    disc = (np.hypot(row, column) < 41.3).astype(np.float32)
+    drawing = np.stack((0 * disc, 0 * disc, 0 * disc, disc, disc))
+    made = network.repose(np.full((64, 64, 3), 120, np.uint8), pose, pose, carried=drawing)
+    if not outline:
+        np.testing.assert_allclose(made.mask, 0.5)
+        assert made.outline is None
+        return
+    whole = torch.from_numpy(made.mask)[None, None]
+    smooth = torch.nn.functional.interpolate(whole, scale_factor=2, mode="bilinear", align_corners=False)[0, 0]
+    np.testing.assert_allclose(smooth.numpy() + made.outline, disc, atol=1e-5)
+    assert np.abs(made.outline).max() > 0.2
+    same = network.repose(np.full((64, 64, 3), 120, np.uint8), pose, pose, carried=drawing[:, ::2, ::2].copy())
+    assert same.detail is None
+    assert same.outline is None

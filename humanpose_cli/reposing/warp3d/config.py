@@ -36,7 +36,8 @@ class GeneratorConfig:
                          paper's makes all pixels anew
     carry_colours        adds the input's colours to the first three channels of the feature volume, so that the warp
                          moves them too: a short cut past E2D for trainings that are far shorter than the paper's
-    carry_detail         gives the decoder the person's own pixels, moved at full resolution (see `carried`)
+    carry_detail         gives the decoder the person's own pixels, moved at full resolution (see `carried`), whose
+                         colours it may take over; carry_outline: their outline too
     warping, pose        "2d": the planar ones of the paper's ablation (section 4.3)
     """
 
@@ -58,6 +59,7 @@ class GeneratorConfig:
     keep_background: bool = False
     carry_colours: bool = False
     carry_detail: bool = False
+    carry_outline: bool = False
     warping: Space = "3d"
     pose: Space = "3d"
 
@@ -79,6 +81,8 @@ class GeneratorConfig:
             raise _unfit("a positive sigma, softness and margin of 0 or more", "others")
         if self.carry_colours and self.channels < 4:
             raise _unfit("4 channels or more where three carry colours", str(self.channels))
+        if self.carry_outline and not self.carry_detail:
+            raise _unfit("carry_detail with carry_outline", "the outline alone")
         if self.warping not in ("2d", "3d") or self.pose not in ("2d", "3d"):
             raise _unfit("warping and pose 2d or 3d", f"{self.warping} and {self.pose}")
 
@@ -161,6 +165,7 @@ PRESETS: dict[str, Preset] = {
             keep_background=True,
             carry_colours=True,
             carry_detail=True,
+            carry_outline=True,
         ),
         DiscriminatorConfig(24, (64, 96, 128), (1, 1, 1)),
     ),
@@ -180,6 +185,7 @@ PRESETS: dict[str, Preset] = {
             keep_background=True,
             carry_colours=True,
             carry_detail=True,
+            carry_outline=True,
         ),
         DiscriminatorConfig(32, (128, 256, 384), (2, 2, 2)),
     ),

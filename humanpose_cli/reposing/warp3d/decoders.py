@@ -15,8 +15,9 @@ __all__ = ["ProjectionDecoder"]
 class ProjectionDecoder(nn.Module):
     """(B, C + C_pose, D, H, W) → colours (B, 3, S, S) −1 to 1 and a soft mask (B, 1, S, S) 0 to 1.
 
-    With `carry_detail` the last blocks see the carried picture too and take it over where it fits: its outline, and its
-    colours within. A third result (B, 1, S, S) says how much of the colours has been taken over; else that is None.
+    With `carry_detail` the last blocks see the carried picture too and take it over where it fits: its colours where it
+    shows the person, and with `carry_outline` where it shows them. A third result (B, 1, S, S) says how much of it is
+    taken over; without, it is None.
     """
 
     def __init__(self, config: GeneratorConfig) -> None:
@@ -35,6 +36,7 @@ class ProjectionDecoder(nn.Module):
             self.detail = nn.Sequential(
                 nn.Conv2d(channels + CARRIED_CHANNELS, channels, 3, padding=1), Bottleneck(channels, channels)
             )
+        self.outline = config.carry_outline
         self.norm = group_norm(channels)
         self.last = nn.Conv2d(channels, 5 if config.carry_detail else 4, 3, padding=1)
 
@@ -47,8 +49,9 @@ class ProjectionDecoder(nn.Module):
             x = self.detail(torch.cat((x, carried.to(x.dtype)), 1))
         found = self.last(torch.relu(self.norm(x)))
         colours, mask = torch.tanh(found[:, :3]), torch.sigmoid(found[:, 3:4])
-        if carried is None:
+        if self.detail is None or carried is None:
             return colours, mask, None
-        covered, trust = carried[:, 3:4], torch.sigmoid(found[:, 4:])
-        share = trust * covered
-        return colours + share * (carried[:, :3] - colours), mask + trust * (covered - mask), share
+        covered, taken = carried[:, 3:4], torch.sigmoid(found[:, 4:])
+        if self.outline:
+            mask = mask + taken * (covered - mask)
+        return colours + taken * covered * (carried[:, :3] - colours), mask, taken

@@ -32,8 +32,8 @@ class Generated(NamedTuple):
     background  (B, 3, S, S) filled in
     known       (B, 1, S, S) 1 where the inpainter was given the input's pixels (M_BG), else 0
     heatmaps    (B, 19, D, H, W) of the target joints, which the discriminator is given too
-    share       (B, 1, S, S) of the foreground's colours that are the input's own pixels, carried over; None where the
-                generator carries none
+    taken       (B, 1, S, S) how much of the carried picture is taken over, of its colours where it shows the person;
+                None where the generator carries none
     """
 
     image: Tensor
@@ -42,7 +42,7 @@ class Generated(NamedTuple):
     background: Tensor
     known: Tensor
     heatmaps: Tensor
-    share: Tensor | None
+    taken: Tensor | None
 
 
 class Generator(nn.Module):
@@ -85,15 +85,14 @@ class Generator(nn.Module):
             parts = warping_parts(source, target, planar=planar)
             known = self._background_mask(parts)
             heatmaps = self.pose.heatmaps(target)
-            if self.config.carry_detail:
-                carried = self._carried(image, parts, person, carried)
+            carried = self._carried(image, parts, person, carried) if self.config.carry_detail else None
         warped = self.warp(self.lifting(image), parts.in_voxels(self.config.voxel_size))
         together = torch.cat((warped, self.pose(heatmaps).to(warped.dtype)), 1)
-        colours, alpha, share = self.decoder(together, carried)
+        colours, alpha, taken = self.decoder(together, carried)
         foreground, mask = colours.float(), alpha.float()
         background = self.inpainter(image, known).float()
         whole = background + mask * (foreground - background)
-        return Generated(whole, foreground, mask, background, known, heatmaps, share)
+        return Generated(whole, foreground, mask, background, known, heatmaps, taken)
 
     def _carried(self, image: Tensor, parts: WarpingParts, person: Tensor | None, given: Tensor | None) -> Tensor:
         if given is None:

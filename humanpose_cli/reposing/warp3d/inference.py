@@ -82,12 +82,15 @@ class Warp3d:
         carried         (5, n S, n S) in place of the pixels that rays carry over (see `carried`), also for the detail
 
         UsageError for crops of another size, for poses that cannot be drawn (of too few known joints, in one point, or
-        wholly outside the picture), and for `finer` where the network carries no pixels over.
+        wholly outside the picture), and for `finer` or `carried` where the network carries no pixels over.
         """
         size = self.config.size
         if image.shape != (size, size, 3) or image.dtype != np.uint8:
             expected = f"({size}, {size}, 3) uint8"
             raise UsageError("picture", "does not fit the network", expected=expected, got=f"{image.shape}")
+        if not self.config.carry_detail and (finer is not None or carried is not None):
+            remedy = "train with --set generator.carry_detail=true, or leave --keep-input-detail and --mesh-input out"
+            raise UsageError("network", "carries no pixels of the input over", remedy=remedy)
         poses = [_checked(name, pose, size) for name, pose in (("input pose", source), ("target pose", target))]
         before, after = (torch.from_numpy(pose)[None].to(self.device) for pose in poses)
         picture = to_network(torch.from_numpy(np.ascontiguousarray(image))[None].to(self.device))
@@ -101,14 +104,12 @@ class Warp3d:
         made = self.generator(picture, before, after, person, given)
         colours = [to_bytes(found)[0].cpu().numpy() for found in (made.image, made.foreground, made.background)]
         mask = made.mask[0, 0].float().cpu().numpy()
-        if fine is not None and made.share is None:
-            remedy = "train with --set generator.carry_detail=true, or leave --keep-input-detail out"
-            raise UsageError("network", "carries no pixels of the input over", remedy=remedy)
         detail, outline = None, None
-        if fine is not None and made.share is not None and fine.shape[-1] > size:
-            detail, outline = _beyond(fine, made.share)
-        # Capsules have no outline of their own to follow.
-        return Reposed(colours[0], colours[1], mask, colours[2], detail, None if carried is None else outline)
+        if fine is not None and made.taken is not None and fine.shape[-1] > size:
+            detail, outline = _beyond(fine, made.taken)
+        # A capsule's outline is not the person's, however finely it is drawn.
+        followed = carried is not None and self.config.carry_outline
+        return Reposed(colours[0], colours[1], mask, colours[2], detail, outline if followed else None)
 
     def _cast_finer(self, finer: NDArray[np.uint8], source: Tensor, target: Tensor) -> Tensor:
         """(1, 5, n S, n S) pixels of a finer crop, carried over by rays."""
@@ -142,18 +143,17 @@ def load_warp3d(path: Path, device: torch.device | str = "cpu") -> Warp3d:
     return Warp3d(generator, header, device)
 
 
-def _beyond(carried: Tensor, share: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _beyond(carried: Tensor, taken: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What carried pixels show beyond a network's resolution, as far as it takes them over: colours, outline."""
-    times = carried.shape[-1] // share.shape[-1]
+    times = carried.shape[-1] // taken.shape[-1]
     colours, covered = carried[:, :3], torch.where(carried[:, 3:4] > _HARDLY, carried[:, 3:4], 0.0)
     # Colours are averaged over the person alone, or their outline would count as detail.
     coarse = avg_pool2d(torch.cat((colours * covered, covered), 1), times)
     smooth = interpolate(coarse, scale_factor=times, mode="bilinear", align_corners=False)
     beyond = colours - smooth[:, :3] / smooth[:, 3:].clamp_min(1e-6)
-    weight = interpolate(share.float(), scale_factor=times, mode="bilinear", align_corners=False)
-    weight = torch.where(covered > 0, weight, 0.0)
+    weight = interpolate(taken.float(), scale_factor=times, mode="bilinear", align_corners=False)
     edge = weight * (covered - smooth[:, 3:])
-    colour = (127.5 * weight * beyond)[0].permute(1, 2, 0)
+    colour = (127.5 * weight * covered * beyond)[0].permute(1, 2, 0)
     return np.asarray(colour.cpu().numpy(), np.float32), np.asarray(edge[0, 0].cpu().numpy(), np.float32)
 
 
