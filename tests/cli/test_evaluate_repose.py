@@ -44,7 +44,9 @@ def test_a_network_the_mesh_and_a_copy(hpc, pairs, run, tmp_path):
     networks = ["warp3d, pasted", "warp3d, personalized", "warp3d, mesh input", "warp3d"]
     assert [row[0] for row in methods["rows"]] == ["copy", "mesh", *networks]
     assert methods["rows"][2][1:] != methods["rows"][3][1:]
-    assert {row[0] for row in differences["rows"]} == {f"{a} − {b}" for a in networks for b in ("copy", "mesh")}
+    compared = {f"{a} − {b}" for a in networks for b in ("copy", "mesh")}
+    assert {row[0] for row in differences["rows"]} == compared | {"warp3d, personalized − warp3d, pasted"}
+    assert ran.details["facts"]["personalize"] == "1 steps a pair"
     assert ran.details["facts"]["pixels"] == 64
     assert ran.details["facts"]["perceptual"] == "backbone segmenter.safetensors"
     assert (out / "pairs.jpg").is_file()
