@@ -40,7 +40,9 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--most", type=float, required=True, help="MiB that the file may have")
     parser.add_argument("--figures", type=Path, help="report.json of hpc evaluate")
-    parser.add_argument("--earlier", type=Path, nargs="*", default=[], help="runs that this one began with")
+    parser.add_argument(
+        "--earlier", type=Path, nargs="*", default=[], help="runs that this began with, the first one first"
+    )
     given = parser.parse_args()
     source = find_weights(given.run)
     tensors, header = read_weights(source)
@@ -48,7 +50,8 @@ def main() -> None:
     began = [without_places(dict(read_weights(find_weights(run))[1].training)) for run in given.earlier]
     if began:
         kept = ("steps", "seconds", "people", "pairs", "loop")
-        training["began_with"] = [{key: run[key] for key in kept if key in run} for run in began]
+        runs = [one for run in began for one in (*run.get("began_with", ()), run)]
+        training["began_with"] = [{key: run[key] for key in kept if key in run} for run in runs]
     metrics = dict(header.metrics)
     if given.figures:
         report = json.loads(given.figures.read_text())

@@ -130,7 +130,7 @@ _ENTRIES = (
         "warp3d",
         "a person's picture, their pose and another one to the person in that pose, 128 pixels",
         "networks/data/warp3d.safetensors",
-        "ccce08306cb9acb3e192988e16bc70943921f51921f27799ab166cd06bfad629",
+        "61e497f1be288b827a8fee0d53e5e1312c95810da9dfe97efc8f4e8aca1d6e35",
     ),
     WeightsEntry(
         "depth-correction",
