@@ -234,7 +234,8 @@ from cache_source import SmallSource, all_samples
 from humanpose_cli.data.cache.building import build_cache
 def stop(*_): raise KeyboardInterrupt
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, stop)
+    for number in (signal.SIGINT, signal.SIGTERM):  # started by a shell in the background, Ctrl-C is ignored
+        signal.signal(number, stop)
     all_samples(SmallSource(group_count=1))  # numpy's modules that load late swallow what interrupts them
     source = {source}
     if source.marks:
