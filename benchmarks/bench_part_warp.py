@@ -80,7 +80,7 @@ def people(device: str) -> WarpingParts:
     rest = body.rest(betas).vertices[..., 1]
     joints = (joints - middle[:, None]) * (HEIGHT / float(rest.max() - rest.min())) + PICTURE / 2
     joints = joints.to(device)
-    return warping_parts(joints[:BATCH], joints[BATCH:], voxel_size=VOXEL)
+    return warping_parts(joints[:BATCH], joints[BATCH:]).in_voxels(VOXEL)
 
 
 def grid_samples(volume: Tensor, masks: Tensor, target_to_source: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def put_right(
         torch.stack([getattr(p, name) for p in found.people]) for name in ("rotations", "betas", "trans")
     )
     landmarks = body.pose_landmarks(BLAZEPOSE33.name, body.pose(rotations, betas, trans), betas).double()
-    focal, centre = (torch.from_numpy(np.asarray(v)) for v in (observations.focal, observations.principal_point))
+    focal, centre = (torch.from_numpy(v) for v in (observations.focal, observations.principal_point))
     hips = landmarks[:, BLAZEPOSE33.indices(("left_hip", "right_hip"))].mean(1, keepdim=True)
 
     def in_space(seen: KeypointObservations) -> KeypointObservations:
@@ -115,7 +115,7 @@ def put_right(
 def to_camera(observations: KeypointObservations) -> torch.Tensor:
     """(N, 3, 3): from the detector's axes, which look along the ray of each person, to the camera's."""
     hips = torch.from_numpy(observations.keypoints[:, BLAZEPOSE33.indices(("left_hip", "right_hip"))].mean(1))
-    focal, centre = (torch.from_numpy(np.asarray(v)) for v in (observations.focal, observations.principal_point))
+    focal, centre = (torch.from_numpy(v) for v in (observations.focal, observations.principal_point))
     return viewing_rotation(hips, focal, centre)
 
 

@@ -108,7 +108,7 @@ class WarpingParts:
 
     capsules          (B, K, 7) start, end, radius of the source, in the unit of the joints
     part_of_capsule   (K,) int32 rows of WARPING10
-    target_to_source  (B, 10, 3, 4) affine maps of voxel coordinates
+    target_to_source  (B, 10, 3, 4) affine maps, in the unit of the joints or of voxels (see `in_voxels`)
     plates            (B, F, 10) three corners and radius of the source, in the unit of the joints
     part_of_plate     (F,) int32 rows of WARPING10
     """
@@ -134,18 +134,11 @@ class WarpingParts:
 
 @without_autocast
 @torch.no_grad()
-def warping_parts(
-    source: Tensor,
-    target: Tensor,
-    *,
-    voxel_size: Sequence[float] | None = None,
-    planar: bool = False,
-) -> WarpingParts:
+def warping_parts(source: Tensor, target: Tensor, *, planar: bool = False) -> WarpingParts:
     """Capsules and transforms that carry a person's features from pose `source` to pose `target`.
 
     source, target  (B, 19, 3) joints of REPOSING19 in the frame of the volume: its first voxel's corner is the origin,
                     x along the columns, y along the rows, z along the slices, all in one unit
-    voxel_size      the maps are of voxels of this extent (see `WarpingParts.in_voxels`); None: of the unit itself
     planar          for the 2-D ablation: Helmert transforms of the joints' x and y alone, a limb's from its two
                     ends; z stays. Where joints coincide in the source, rotation 0 and scale 1.
 
@@ -164,8 +157,7 @@ def warping_parts(
         torch.tensor(of, dtype=torch.int32, device=source.device) for of in (CAPSULE_PARTS, _PLATE_PARTS)
     )
     capsules, plates = _bodies(source)
-    found = WarpingParts(capsules, rows, torch.cat((linear, offset[..., None]), -1), plates, plate_rows)
-    return found if voxel_size is None else found.in_voxels(voxel_size)
+    return WarpingParts(capsules, rows, torch.cat((linear, offset[..., None]), -1), plates, plate_rows)
 
 
 def _joint(pose: Tensor, name: str) -> Tensor:

@@ -108,7 +108,7 @@ _SEEDS = typer.Option(
 )
 _OUT = typer.Option("--out", metavar="FOLDER", help="Folder for report.md, report.json and pictures.")
 _PICTURES_ONLY = "is for fits to pictures"
-_OF_REPOSE = {name: f"--{name}" for name in ("perceptual", "lpips", "pose", "size", "personalize")}
+_OF_REPOSE = {"perceptual", "lpips", "pose", "size", "personalize"}
 
 
 @dataclass(frozen=True)
@@ -298,11 +298,11 @@ def _check(session: Session, what: What, crops: Crops | None, predictions: Path 
         raise UsageError(given[0], "is for fit", remedy="hpc evaluate fit")
     if what is What.repose and ablation not in (None, "warping"):
         raise UsageError("--ablation", "is not known", expected="warping", got=str(ablation))
-    for name in sorted(_OF_REPOSE.keys() & session.given):
+    for name in sorted(_OF_REPOSE & session.given):
         if what is not What.repose:
-            raise UsageError(_OF_REPOSE[name], "is for repose", remedy="hpc evaluate repose")
+            raise UsageError(f"--{name}", "is for repose", remedy="hpc evaluate repose")
         if ablation is not None and name != "pose":
-            raise UsageError(_OF_REPOSE[name], "cannot be given together with --ablation")
+            raise UsageError(f"--{name}", "cannot be given together with --ablation")
     others = {"method", "detector"} & session.given
     if others and (given or what is not What.fit):
         raise UsageError(f"--{min(others)}", _PICTURES_ONLY, remedy="leave it out")

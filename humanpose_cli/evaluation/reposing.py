@@ -18,6 +18,7 @@ from torch import Tensor
 from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.conventions import REPOSING19
 from humanpose_cli.data.loading.example import Example
+from humanpose_cli.data.loading.loader import spread_evenly
 from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground
 from humanpose_cli.reposing.inpainting import inpaint
 from humanpose_cli.reposing.mesh import MeshReposer
@@ -190,7 +191,7 @@ def judge_reposing(
     joints     who tells the pose of a picture, for the pose AUC
     """
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
-    places = set(np.linspace(0, len(numbers) - 1, min(_SHOWN, len(numbers))).round().astype(int).tolist())
+    places = spread_evenly(len(numbers), _SHOWN)
     shown: dict[int, list[NDArray[np.uint8]]] = {}
     for done, number in enumerate(numbers, 1):
         # One draw for each pair: the same target for every method and every run.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.conventions import SMPL24
+from humanpose_cli.data.loading.loader import spread_evenly
 from humanpose_cli.evaluation.people import JudgedPeople
 from humanpose_cli.evaluation.statistics import quartiles
 from humanpose_cli.fitting.nbf.colours import as_bytes, code_colours
@@ -35,7 +36,7 @@ def quartile_sheet(errors: NDArray[np.float64], panel: Panel, words: Callable[[i
     """
     rows = []
     for part in quartiles(errors):
-        middle = part[np.linspace(0, len(part) - 1, min(_EACH + 2, len(part))).round().astype(int)]
+        middle = part[spread_evenly(len(part), _EACH + 2)]
         chosen = middle[1:-1] if len(middle) > 2 else middle
         rows.append(_row([_titled(panel(int(number)), words(int(number))) for number in chosen]))
     return _column([row for row in rows if row.size])

@@ -10,6 +10,8 @@ from humanpose_cli.optimisation.solver import SolverOptions
 
 __all__ = ["KeypointFitOptions"]
 
+_MAY_BE_ZERO = ("prior_strength", "least_confidence", "retry_cost")
+
 
 @dataclass(frozen=True)
 class KeypointFitOptions:
@@ -73,8 +75,8 @@ class KeypointFitOptions:
                 raise UsageError(f"keypoints.{name}.iterations", "is out of range", expected="1 or more", got=got)
             if isinstance(value, bool | SolverOptions):
                 continue
-            least = {"prior_strength": 0.0, "least_confidence": 0.0, "retry_cost": 0.0}.get(name)
+            zero = name in _MAY_BE_ZERO
             numbers = value if isinstance(value, tuple) else (value,)
-            if not all(math.isfinite(n) and (n > 0 if least is None else n >= least) for n in numbers):
-                expected = "a finite number " + ("above 0" if least is None else "of 0 or more")
+            if not all(math.isfinite(n) and (n > 0 or (zero and n == 0)) for n in numbers):
+                expected = "a finite number " + ("of 0 or more" if zero else "above 0")
                 raise UsageError(f"keypoints.{name}", "is out of range", expected=expected, got=str(value))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from humanpose_cli.bodies.registry import body_by_name
 from humanpose_cli.conventions import REPOSING19, SMPL24
 from humanpose_cli.data.cache.cache import open_cache
+from humanpose_cli.data.loading.loader import spread_evenly
 from humanpose_cli.detection.given import people_in_boxes
 from humanpose_cli.detection.models import ModelPool, default_threads
 from humanpose_cli.detection.person import DetectedPerson
@@ -109,8 +110,7 @@ def judged_pairs(which: Whom, size: int) -> tuple[PairCrops, list[int], dict[str
     cache = open_cache(which.data)
     protocol, split = _place(which)
     pairs = pairs_of(cache, protocol, split)
-    count = min(len(pairs), which.limit or len(pairs))
-    numbers = np.linspace(0, len(pairs) - 1, count).round().astype(int).tolist()
+    numbers = spread_evenly(len(pairs), which.limit or len(pairs))
     # Pairs are taken as they are, whatever is in sight.
     return PairCrops(pairs, size), numbers, {**replace(which, seen=0.0).facts(protocol, split), "pixels": size}
 

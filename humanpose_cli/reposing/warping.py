@@ -95,18 +95,19 @@ class WarpReposer:
         before, after = (self._change(square) for square in squares)
         source, target = (self._framed(points, change) for points, change in zip(joints, (before, after), strict=True))
         times = self._times_finer(before)
+        after_finer = self._change(squares[1], times)
         finer, carried = None, None
         if self.mesh_input:
-            carried = carried_by_mesh(self.mesh, rotations, trans, self._change(squares[1], times))
+            carried = carried_by_mesh(self.mesh, rotations, trans, after_finer)
         elif times > 1:
             finer = self._picture(self._change(squares[0], times))
         made = self.network.repose(self._picture(before), source, target, self._mask(before), finer, carried)
         alpha, colour = self._back(after, made.mask), self._back(after, made.foreground)
         if made.detail is not None:
-            detail = self._back(self._change(squares[1], times), made.detail)
+            detail = self._back(after_finer, made.detail)
             colour = colour + np.where(alpha[..., None] > 0, detail, np.float32(0))
             if made.outline is not None:
-                alpha = np.clip(alpha + self._back(self._change(squares[1], times), made.outline), 0, 1)
+                alpha = np.clip(alpha + self._back(after_finer, made.outline), 0, 1)
         return Reposed(self._over(colour, alpha), tuple(self.mesh.warnings(turn)), seen, turn)
 
     def _framed(self, joints: NDArray[np.float64], change: CameraChange) -> NDArray[np.float32]:

@@ -155,7 +155,7 @@ def test_capsules_have_the_papers_places_and_sizes(poses):
 def test_voxels_need_not_be_cubes(poses):
     """The same motion, in voxels of 4 × 4 × 8."""
     plain = warping_parts(poses, poses.roll(1, 0))
-    voxels = warping_parts(poses, poses.roll(1, 0), voxel_size=(4, 4, 8))
+    voxels = warping_parts(poses, poses.roll(1, 0)).in_voxels((4, 4, 8))
     assert torch.equal(plain.capsules, voxels.capsules)
     size = torch.tensor([4.0, 4, 8], dtype=torch.float64)
     points = torch.rand(6, 10, 5, 3, dtype=torch.float64) * 32
@@ -167,7 +167,7 @@ def test_voxels_need_not_be_cubes(poses):
 def test_warping_a_mask_of_the_source_gives_one_of_the_target(poses):
     """Through the engine: features 1 inside the source's parts land inside the target's."""
     source, target = poses[:2].float(), poses[2:4].float()
-    there, back = (warping_parts(*pair, voxel_size=(8, 8, 8)) for pair in ((source, target), (target, source)))
+    there, back = (warping_parts(*pair).in_voxels((8, 8, 8)) for pair in ((source, target), (target, source)))
     volume = torch.ones(2, 1, 32, 32, 32)
     options = {"voxel_size": (8.0, 8.0, 8.0)}
     warped = warp_parts(volume, there.capsules, there.part_of_capsule, there.target_to_source, **options)
@@ -261,7 +261,7 @@ def test_poses_that_cannot_be_fitted_are_refused(poses, dtype):
         warping_parts(poses, poses.float())
     for size in ((1.0, 1.0), (1.0, 0.0, 1.0)):
         with pytest.raises(UsageError, match="voxel_size: is not known"):
-            warping_parts(poses, poses, voxel_size=size)
+            warping_parts(poses, poses).in_voxels(size)
 
 
 @pytest.mark.parametrize("planar", [False, True])

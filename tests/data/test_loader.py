@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions, Position
+from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions, Position, spread_evenly
 from humanpose_cli.errors import UsageError
 
 
@@ -84,3 +84,10 @@ def test_impossible_wishes_are_refused():
         LoaderOptions(rank=2, world_size=2)
     with pytest.raises(UsageError, match="position"):
         BatchLoader(range(8), Numbers(), LoaderOptions(batch_size=4)).resume(Position(0, 3))
+
+
+def test_numbers_spread_evenly():
+    assert spread_evenly(11, 3) == [0, 5, 10]
+    assert spread_evenly(3, 8) == [0, 1, 2]
+    assert spread_evenly(5, 1) == [0]
+    assert spread_evenly(0, 4) == []

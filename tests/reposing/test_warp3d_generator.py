@@ -98,7 +98,7 @@ def test_a_bottleneck_doubles_the_resolution_of_both_its_ways():
 def test_the_same_pose_leaves_masked_features_where_they_are():
     model, pose = generator(), standing(32)
     volume = torch.rand(1, 4, *MINI.grid)
-    parts = warping_parts(pose, pose, voxel_size=MINI.voxel_size)
+    parts = warping_parts(pose, pose).in_voxels(MINI.voxel_size)
     masks = capsule_masks(
         parts.capsules,
         parts.part_of_capsule,
@@ -120,11 +120,11 @@ def test_the_left_hand_stays_the_left_hand():
     x, y, z = (source[0, wrist] / torch.tensor(config.voxel_size)).long().tolist()
     volume = torch.zeros(1, 4, *config.grid)
     volume[0, 1, z - 1 : z + 2, y - 1 : y + 2, x - 1 : x + 2] = 1
-    warped = model.warp(volume, warping_parts(source, target, voxel_size=config.voxel_size))[0, 1]
+    warped = model.warp(volume, warping_parts(source, target).in_voxels(config.voxel_size))[0, 1]
     d, h, w = np.unravel_index(int(warped.argmax()), warped.shape)
     found = (np.array([w, h, d]) + 0.5) * config.voxel_size
     np.testing.assert_allclose(found, target[0, wrist].numpy(), atol=5)
-    assert not model.warp(volume, warping_parts(source, target, voxel_size=config.voxel_size))[0, 0].any()
+    assert not model.warp(volume, warping_parts(source, target).in_voxels(config.voxel_size))[0, 0].any()
 
 
 def test_the_part_warp_stays_in_single_precision():
@@ -288,7 +288,7 @@ def test_planar_masks_reach_through_all_depths():
     volume[:, :, 0, 6, 8] = 1
     for warping, there in (("3d", False), ("2d", True)):
         config = replace(MINI, warping=warping)
-        parts = warping_parts(pose, pose, voxel_size=MINI.voxel_size, planar=warping == "2d")
+        parts = warping_parts(pose, pose, planar=warping == "2d").in_voxels(MINI.voxel_size)
         warped = generator(config).warp(volume, parts)
         assert (warped[0, 0, 0, 6, 8] > 0.5) == there
         assert warped[:, :, 1:].max() < 0.1
@@ -300,7 +300,7 @@ def test_features_go_from_the_source_to_the_target():
     model.warp, warp = lambda v, p: seen.append(p) or warp(v, p), model.warp
     with torch.no_grad():
         model(pictures(), source, target)
-    expected = warping_parts(source, target, voxel_size=MINI.voxel_size)
+    expected = warping_parts(source, target).in_voxels(MINI.voxel_size)
     torch.testing.assert_close(seen[0].target_to_source, expected.target_to_source)
     torch.testing.assert_close(seen[0].capsules, expected.capsules)
 

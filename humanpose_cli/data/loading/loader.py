@@ -12,9 +12,14 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from humanpose_cli.errors import UsageError
 
-__all__ = ["BatchLoader", "LoaderOptions", "Position"]
+__all__ = ["BatchLoader", "LoaderOptions", "Position", "spread_evenly"]
 
 Make = Callable[[int, np.random.Generator], Any]
+
+
+def spread_evenly(total: int, count: int) -> list[int]:
+    """`count` of the numbers 0 … total − 1, or all of them if there are fewer; the first and the last among them."""
+    return np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
 
 
 @dataclass(frozen=True)

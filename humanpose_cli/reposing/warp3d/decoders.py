@@ -15,9 +15,8 @@ __all__ = ["ProjectionDecoder"]
 class ProjectionDecoder(nn.Module):
     """(B, C + C_pose, D, H, W) → colours (B, 3, S, S) −1 to 1 and a soft mask (B, 1, S, S) 0 to 1.
 
-    With `carry_detail` the last blocks see the carried picture too and take it over where it fits: its colours where it
-    shows the person, and with `carry_outline` where it shows them. A third result (B, 1, S, S) says how much of it is
-    taken over; without, it is None.
+    With `carry_detail` the last blocks see the carried picture too and take it over where it fits: its colours, and its
+    outline with `carry_outline`. A third result (B, 1, S, S) says how much of it is taken over; else that is None.
     """
 
     def __init__(self, config: GeneratorConfig) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from humanpose_cli.bodies.registry import body_by_name
 from humanpose_cli.conventions import SMPL24
-from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions
+from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.errors import InputError
 from humanpose_cli.fitting.nbf.body_layer import BodyLayer
 from humanpose_cli.fitting.nbf.losses import Targets, keeps_3d, nbf_losses
@@ -221,8 +221,7 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
 
     def held_out_numbers(self) -> list[int]:
         """Which of `held_out` are looked at, in the order of `errors`."""
-        count = min(len(self.held_out), self.options.validation)
-        return np.linspace(0, len(self.held_out) - 1, count).round().astype(int).tolist()
+        return spread_evenly(len(self.held_out), self.options.validation)
 
     def _held_out_batches(self, batch_size: int) -> BatchLoader:
         numbers = self.held_out_numbers()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.data.cache.cache import Cache, open_cache
 from humanpose_cli.data.loading.example import Example, example_of
+from humanpose_cli.data.loading.loader import spread_evenly
 from humanpose_cli.errors import InputError
 
 __all__ = ["LABELS", "People", "check_batch", "in_sight", "people_in", "split_people", "spread_out", "usual_protocol"]
@@ -152,7 +153,7 @@ def spread_out(people: People, count: int) -> People:
     """That many of them at most, evenly; 0 for all."""
     if not 0 < count < len(people):
         return people
-    return people.taken(np.linspace(0, len(people) - 1, count).round().astype(np.int64))
+    return people.taken(np.array(spread_evenly(len(people), count), np.int64))
 
 
 def check_batch(people: People, batch_size: int) -> None:

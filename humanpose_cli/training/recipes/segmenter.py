@@ -19,7 +19,7 @@ from humanpose_cli.data.loading.augmentation import (
     Augmentation,
     crop_example,
 )
-from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions
+from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.errors import UsageError
 from humanpose_cli.fitting.nbf.colours import as_bytes, code_colours
 from humanpose_cli.fitting.nbf.evidence import Evidence, evidence_of_example
@@ -244,11 +244,10 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
         }
 
     def _held_out_batches(self, batch_size: int) -> BatchLoader:
-        count = min(len(self.held_out), self.options.validation)
-        numbers = np.linspace(0, len(self.held_out) - 1, count).round().astype(int)
-        loading = LoaderOptions(min(batch_size, count), shuffle=False, drop_last=False)
+        numbers = spread_evenly(len(self.held_out), self.options.validation)
+        loading = LoaderOptions(min(batch_size, len(numbers)), shuffle=False, drop_last=False)
         make = SegmenterCrops(self.held_out, self.options.segmenter)
-        return BatchLoader(numbers.tolist(), make, loading)
+        return BatchLoader(numbers, make, loading)
 
     @torch.no_grad()
     def _labels(self, pictures: Tensor) -> NDArray[np.int64]:

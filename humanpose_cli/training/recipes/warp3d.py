@@ -22,7 +22,7 @@ from torch.nn.functional import binary_cross_entropy, softplus
 
 from humanpose_cli.data.cache.cache import Cache, open_cache
 from humanpose_cli.data.loading.augmentation import NO_AUGMENTATION, WARP3D_AUGMENTATION, Augmentation
-from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions
+from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground
 from humanpose_cli.networks.filling import fill
@@ -244,11 +244,10 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         return PairCrops(pairs, self.options.generator.size, augmentation, mesh_share=self.options.mesh_share)
 
     def _held_out_batches(self, batch_size: int) -> BatchLoader:
-        count = min(len(self.held_out), self.options.validation)
-        numbers = np.linspace(0, len(self.held_out) - 1, count).round().astype(int)
+        numbers = spread_evenly(len(self.held_out), self.options.validation)
         make = self._crops(self.held_out, NO_AUGMENTATION)
-        loading = LoaderOptions(min(batch_size, count), shuffle=False, drop_last=False)
-        return BatchLoader(numbers.tolist(), make, loading)
+        loading = LoaderOptions(min(batch_size, len(numbers)), shuffle=False, drop_last=False)
+        return BatchLoader(numbers, make, loading)
 
     # Judging
 
