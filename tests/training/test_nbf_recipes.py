@@ -185,15 +185,19 @@ def test_unrendered_people_have_labels_that_agree():
         np.testing.assert_array_equal(again.detected, person.detected)
 
 
-def test_unrendered_people_among_the_others(cache):
-    recipe = NbfRecipe(cache, replace(PROXY, unrendered=1.0))
+@pytest.mark.parametrize("options", [PROXY, PARTS], ids=["proxy", "parts"])
+def test_unrendered_people_among_the_others(cache, options):
+    recipe = NbfRecipe(cache, replace(options, unrendered=1.0))
     batch = next(iter(recipe.batches(LoaderOptions(16))))
-    whole = next(iter(NbfRecipe(cache, PROXY).batches(LoaderOptions(16))))
+    whole = next(iter(NbfRecipe(cache, replace(options, unrendered=0.0)).batches(LoaderOptions(16))))
     assert {name: (v.shape, v.dtype) for name, v in batch.items()} == {n: (v.shape, v.dtype) for n, v in whole.items()}
     assert batch["has_3d"].all()
     assert (batch["betas"][:, None] != whole["betas"]).all()
+
+
+def test_unrendered_people_have_no_picture():
     with pytest.raises(UsageError, match="unrendered"):
-        replace(PARTS, unrendered=0.5)
+        replace(PARTS, inputs=InputOptions("rgb", size=32), unrendered=0.5)
 
 
 def test_fractions_of_3d_labels(cache):

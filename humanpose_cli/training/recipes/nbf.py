@@ -196,8 +196,8 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
         o = self.options
         more: dict[str, Any] = {}
         if augmented:
-            changes = {"augmentation": o.augmentation, "unrendered": o.unrendered}
-            more = {**changes, "variants": o.variants, "memory": self.memory}
+            more = {"augmentation": o.augmentation, "variants": o.variants, "memory": self.memory}
+            more |= {"unrendered": o.unrendered, "unrendered_poses": o.unrendered_poses}
             if self.frozen is not None and o.variants:
                 more["look"] = self._look
         return BodyExamples(

@@ -95,7 +95,7 @@ class BodyExamples:
     look        makes the regressor's image of what the segmenter looks at, at once: for variants that are kept, whose
                 segmentation would be done again and again otherwise
     truth       add the crop's true labels as "parts", in the partition of the input
-    unrendered  share of the examples that are of `UnrenderedPeople` instead
+    unrendered  share of the examples that are of `UnrenderedPeople` instead, in one of unrendered_poses
     variants    so many random views of each person and no more; kept in `memory`, for short trainings that spend their
                 time on decoding otherwise. The same memory serves recipes that differ in losses alone
     """
@@ -114,6 +114,7 @@ class BodyExamples:
         look: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
         truth: bool = False,
         unrendered: float = 0.0,
+        unrendered_poses: int = 4096,
         variants: int = 0,
         memory: Memory | None = None,
     ) -> None:
@@ -122,7 +123,7 @@ class BodyExamples:
         self.augmentation, self.segmenter, self.look, self.truth = augmentation, segmenter, look, truth
         self.variants, self.memory = variants, {} if memory is None else memory
         self.maps = needed_maps(inputs, segmented=segmenter is not None and not truth)
-        self.unrendered, self.imagined = unrendered, UnrenderedPeople(masks=inputs.channels > 0)
+        self.unrendered, self.imagined = unrendered, UnrenderedPeople(count=unrendered_poses, masks=inputs.channels > 0)
         if unrendered:
             assert len(self.imagined.poses)  # drawn here, so that workers share them
         self._rig: RiggedBody | None = None

@@ -25,7 +25,9 @@ class NbfTraining:
     segmenter      its weights file; also what inputs of parts are judged by with source "segmenter"
     finetune       let the segmenter learn too, through `blended` inputs
     framing        see `Framing`
-    unrendered     share of the examples of `proxy` that were never rendered: poses with an imitated detector's output
+    unrendered     share of the examples of body parts or `proxy` that were never rendered: posed bodies' parts, with an
+                   imitated detector's output
+    unrendered_poses  from a pool of so many, drawn when the training begins, a few milliseconds each
     crop           pixels of the crop that inputs are made from; the segmenter's where one is given
     body           "default" or "smpl:FILE", whose parameters the labels are
     learning_rate, beta1, weight_decay  of Adam
@@ -47,6 +49,7 @@ class NbfTraining:
     finetune: bool = False
     framing: Framing = "labels"
     unrendered: float = 0.0
+    unrendered_poses: int = 4096
     crop: int = 512
     body: str = "default"
     learning_rate: float = 4e-5
@@ -73,14 +76,16 @@ class NbfTraining:
             raise UsageError(
                 "finetune", "reaches the segmenter through blended colours alone", expected="inputs.kind=blended"
             )
-        imagined = self.inputs.kind == "proxy" and self.body == "default" and self.source == "labels"
+        shown = self.inputs.segmented or self.inputs.kind == "proxy"
+        imagined = shown and self.body == "default" and self.source == "labels"
         if not 0 <= self.unrendered <= 1 or (self.unrendered and not imagined):
-            expected = "0 to 1, with inputs.kind=proxy, source=labels and our own body"
+            expected = "0 to 1, with inputs of body parts or proxy, source=labels and our own body"
             raise UsageError("unrendered", "is not possible", expected=expected)
         if self.losses.noise and not self.regressor.noise:
             raise UsageError("losses.noise", "has nothing to learn", remedy="--set regressor.noise=true")
-        if min(self.people, self.variants) < 0 or not 0 <= self.seen <= 1:
-            raise UsageError("people, variants or seen", "are out of range", expected="0 or more, seen up to 1")
+        if min(self.people, self.variants, self.unrendered_poses - 1) < 0 or not 0 <= self.seen <= 1:
+            what = "people, variants, unrendered_poses or seen"
+            raise UsageError(what, "are out of range", expected="0 or more, poses 1 or more, seen up to 1")
         if self.crop < 32 or self.learning_rate <= 0 or self.weight_decay < 0 or self.validation < 1:
             raise UsageError("nbf training", "is out of range", expected="crop of 32 or more, rate above 0")
 
