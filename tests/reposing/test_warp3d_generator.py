@@ -77,6 +77,41 @@ def test_channels_become_depth_and_back():
     torch.testing.assert_close(to_plane(volume), maps)
 
 
+def test_gradients_of_depth_and_channels_come_back_in_the_layout_of_the_convolutions():
+    maps = torch.randn(2, 12, 3, 5, dtype=torch.float64).contiguous(memory_format=torch.channels_last).requires_grad_()
+    volume = torch.randn(2, 3, 4, 3, 5, dtype=torch.float64).contiguous(memory_format=torch.channels_last_3d)
+    volume.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: to_volume(x, 4), maps)
+    assert torch.autograd.gradcheck(to_plane, volume)
+    (to_maps,) = torch.autograd.grad(to_volume(maps, 4).mul(2).sum(), maps)
+    (back,) = torch.autograd.grad(to_plane(volume).mul(2).sum(), volume)
+    assert to_maps.is_contiguous(memory_format=torch.channels_last)
+    assert back.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.channels_last_3d, torch.contiguous_format])
+@pytest.mark.parametrize("layout_of_gradient", [torch.channels_last_3d, torch.contiguous_format])
+def test_gradients_of_group_norm_in_bfloat16_are_those_of_float32(weights, layout, layout_of_gradient):
+    torch.manual_seed(0)
+    layer = group_norm(16)
+    nn.init.normal_(layer.weight)
+    layer.to(weights)
+    x = torch.randn(3, 16, 4, 5, 6).bfloat16().contiguous(memory_format=layout).requires_grad_()
+    down = torch.randn(3, 16, 4, 5, 6).bfloat16().contiguous(memory_format=layout_of_gradient)
+    found = torch.autograd.grad((layer(x) * down).sum(), (x, layer.weight, layer.bias))
+    exact = x.detach().double().requires_grad_()
+    weight, bias = (p.detach().double().requires_grad_() for p in (layer.weight, layer.bias))
+    expected = torch.autograd.grad(
+        (nn.functional.group_norm(exact, 4, weight, bias) * down.double()).sum(), (exact, weight, bias)
+    )
+    assert [value.dtype for value in found] == [torch.bfloat16, weights, weights]
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a.double(), b, atol=0.01 * float(b.abs().max()))
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), layer(x.detach()), atol=0, rtol=0)
+
+
 def test_groups_have_four_channels_or_more():
     assert [group_norm(c).num_groups for c in (4, 16, 24, 64, 96, 256, 1024)] == [1, 4, 4, 16, 16, 32, 32]
 

@@ -6,7 +6,7 @@ Everything runs channels-last: a volume (B, C, D, H, W) lies in memory as (B, D,
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,43 @@ def group_norm(channels: int) -> nn.GroupNorm:
     groups = math.gcd(channels, _MOST_GROUPS)
     while groups > 1 and channels // groups < _LEAST_IN_GROUP:
         groups //= 2
-    return nn.GroupNorm(groups, channels)
+    return _GroupNorm(groups, channels)
+
+
+class _GroupNorm(nn.GroupNorm):
+    """Torch's, whose gradient in bfloat16 takes two to four times as long on a CPU as in float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, ...) → the same shape."""
+        if x.device.type != "cpu" or x.dtype != torch.bfloat16 or not torch.is_grad_enabled():
+            return super().forward(x)
+        return cast(Tensor, _HalfGroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps))
+
+
+class _HalfGroupNorm(torch.autograd.Function):
+    """Forth in bfloat16, back in float32."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float
+    ) -> Tensor:
+        ctx.groups = groups
+        batch, channels = x.shape[:2]
+        y, mean, scale = torch.native_group_norm(x, weight, bias, batch, channels, x[0, 0].numel(), groups, eps)
+        ctx.save_for_backward(x, weight, mean, scale)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, scale = ctx.saved_tensors
+        # The bare operator takes for granted that both lie in memory alike.
+        last = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+        layout = last if x.is_contiguous(memory_format=last) else torch.contiguous_format
+        volumes = [value.to(torch.float32, memory_format=layout) for value in (grad, x)]
+        exact = [value.float() for value in (mean, scale, weight)]
+        size = *x.shape[:2], x[0, 0].numel()
+        found = torch.ops.aten.native_group_norm_backward(*volumes, *exact, *size, ctx.groups, [True, True, True])
+        return found[0].to(x.dtype), found[1].to(weight.dtype), found[2].to(weight.dtype), None, None
 
 
 class Bottleneck(nn.Module):
@@ -100,13 +136,48 @@ class ResidualUnit3d(nn.Module):
 
 def to_volume(features: Tensor, depth: int) -> Tensor:
     """Maps (B, D·C, H, W) → a volume (B, C, D, H, W): channel d·C + c becomes channel c of slice d."""
-    volume = features.unflatten(1, (depth, -1)).transpose(1, 2)
-    return volume.contiguous(memory_format=torch.channels_last_3d)
+    return cast(Tensor, _ToVolume.apply(features, depth))
 
 
 def to_plane(volume: Tensor) -> Tensor:
     """The inverse of `to_volume`: (B, C, D, H, W) → (B, D·C, H, W)."""
-    return volume.transpose(1, 2).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+    return cast(Tensor, _ToPlane.apply(volume))
+
+
+class _ToVolume(torch.autograd.Function):
+    """One copy forth and one back, runs of C numbers each. Gradients of plain transpositions and copies come back in
+    other layouts, and every layer before would copy them again, number by number.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, depth: int) -> Tensor:  # type: ignore[override]
+        return _volume_of(features, depth)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return _plane_of(grad), None
+
+
+class _ToPlane(torch.autograd.Function):
+    """As `_ToVolume`, the other way."""
+
+    @staticmethod
+    def forward(ctx: Any, volume: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.depth = volume.shape[2]
+        return _plane_of(volume)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return _volume_of(grad, ctx.depth)
+
+
+def _volume_of(features: Tensor, depth: int) -> Tensor:
+    slices = features.permute(0, 2, 3, 1).unflatten(3, (depth, -1))  # [B, H, W, D, C]
+    return slices.permute(0, 3, 1, 2, 4).contiguous().permute(0, 4, 1, 2, 3)
+
+
+def _plane_of(volume: Tensor) -> Tensor:
+    return volume.permute(0, 3, 4, 2, 1).flatten(3).permute(0, 3, 1, 2)
 
 
 def channels_last(module: Module) -> Module:

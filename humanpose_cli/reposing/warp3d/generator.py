@@ -87,7 +87,8 @@ class Generator(nn.Module):
             heatmaps = self.pose.heatmaps(target)
             carried = self._carried(image, parts, person, carried) if self.config.carry_detail else None
         warped = self.warp(self.lifting(image), parts.in_voxels(self.config.voxel_size))
-        together = torch.cat((warped, self.pose(heatmaps).to(warped.dtype)), 1)
+        posed = self.pose(heatmaps)
+        together = torch.cat((warped.to(posed.dtype), posed), 1)
         colours, alpha, taken = self.decoder(together, carried)
         foreground, mask = colours.float(), alpha.float()
         background = self.inpainter(image, known).float()
