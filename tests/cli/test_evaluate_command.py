@@ -116,6 +116,9 @@ def test_weights_are_listed_verified_and_own_ones_described(hpc, cache, trained,
     own = hpc("weights", "list", trained[0], "--json").details
     assert own["model"] == "segmenter"
     assert own["held_out"].startswith("iou")
+    assert hpc("weights", "list", "nothing").code == 3
+    assert hpc("weights", "list", "nothing", "imagenet-resnet50").code == 4
+    assert hpc("weights", "list", "imagenet-resnet50").code == 0
     missing = hpc("weights", "verify", "imagenet-resnet50")
     assert missing.code == 5
     assert "hpc weights fetch imagenet-resnet50" in missing.err
