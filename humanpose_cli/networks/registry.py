@@ -124,7 +124,7 @@ _ENTRIES = (
         "nbf-parts",
         "12 body parts to shape and pose",
         "networks/data/nbf_parts.safetensors",
-        "67a1be45b1122d614da10473c8260a8c5a45986faf67366f9aa0ae27107d734e",
+        "8fcbc220a2821804def93873797b765f4c751b39fa4a6ffab58367eadb533950",
     ),
     WeightsEntry(
         "warp3d",
