@@ -28,7 +28,7 @@ from humanpose_cli.fitting.nbf.part_frames import part_frames, zero_pose_joints
 from humanpose_cli.fitting.nbf.segmenter import SegmenterOptions, segmenter_input
 from humanpose_cli.geometry.rotations import rotation_between
 from humanpose_cli.training.recipes.people import People
-from humanpose_cli.training.recipes.unrendered import UnrenderedPeople
+from humanpose_cli.training.recipes.unrendered import POOL, UnrenderedPeople
 
 __all__ = ["BodyAugmentation", "BodyExamples", "Framing", "Memory", "mean_parameters", "needed_labels", "needed_maps"]
 
@@ -114,7 +114,7 @@ class BodyExamples:
         look: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
         truth: bool = False,
         unrendered: float = 0.0,
-        unrendered_poses: int = 4096,
+        unrendered_poses: int = POOL,
         variants: int = 0,
         memory: Memory | None = None,
     ) -> None:

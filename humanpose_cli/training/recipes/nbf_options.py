@@ -12,6 +12,7 @@ from humanpose_cli.fitting.nbf.losses import LossOptions
 from humanpose_cli.fitting.nbf.regressor import RegressorOptions
 from humanpose_cli.training.options import TrainOptions
 from humanpose_cli.training.recipes.nbf_examples import BodyAugmentation, Framing
+from humanpose_cli.training.recipes.unrendered import POOL
 
 __all__ = ["NBF_PRESETS", "NbfTraining", "nbf_preset"]
 
@@ -49,7 +50,7 @@ class NbfTraining:
     finetune: bool = False
     framing: Framing = "labels"
     unrendered: float = 0.0
-    unrendered_poses: int = 4096
+    unrendered_poses: int = POOL
     crop: int = 512
     body: str = "default"
     learning_rate: float = 4e-5

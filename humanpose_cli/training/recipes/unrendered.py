@@ -24,7 +24,10 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axi
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.view import View
 
-__all__ = ["UnrenderedPeople"]
+__all__ = ["POOL", "UnrenderedPeople"]
+
+POOL = 4096
+"""Poses to draw from, where nobody wants more."""
 
 _SIZE = 128  # pixels of the sides of the picture that nobody took
 _NEAR, _FAR = 2.2, 9.0  # metres
@@ -42,7 +45,7 @@ class UnrenderedPeople:
     masks  draw silhouettes and body parts too, which takes most of the time
     """
 
-    def __init__(self, seed: int = 0, count: int = 4096, *, masks: bool = True) -> None:
+    def __init__(self, seed: int = 0, count: int = POOL, *, masks: bool = True) -> None:
         self.seed, self.count, self.masks = seed, count, masks
 
     @cached_property
