@@ -17,6 +17,7 @@ from torch import Tensor
 
 from humanpose_cli.bodies.default_body import default_body
 from humanpose_cli.bodies.joint_limits import joint_limit_residual
+from humanpose_cli.bodies.limb_rotations import BODY_FACING_CAMERA
 from humanpose_cli.bodies.pose_library import pose_library
 from humanpose_cli.bodies.pose_prior import pose_prior
 from humanpose_cli.bodies.rigged_body import RiggedBody
@@ -24,7 +25,7 @@ from humanpose_cli.geometry.cameras import project
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.metrics.pose import pa_mpjpe
 from humanpose_cli.optimisation.evidence import Evidence, gather_evidence
-from humanpose_cli.optimisation.initialisation import BODY_FACING_CAMERA, viewing_rotation
+from humanpose_cli.optimisation.initialisation import viewing_rotation
 from humanpose_cli.optimisation.keypoint_fit import fit_keypoints
 from humanpose_cli.optimisation.landmark_rig import LandmarkRig
 from humanpose_cli.optimisation.observations import KeypointObservations

@@ -98,7 +98,7 @@ def distance_to_mean(people: JudgedPeople) -> NDArray[np.float64]:
     """(N,) radians: mean angle of the parts' relative rotations, the pelvis left out, from those of an upright person
     with the arms by the sides, as Figure 3 measures how hard a pose is.
     """
-    from humanpose_cli.optimisation.initialisation import neutral_rotations
+    from humanpose_cli.bodies.limb_rotations import neutral_rotations
 
     neutral = neutral_rotations().float()
     return (

@@ -9,18 +9,12 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.bodies.joint_angles import rotations_to_angles
+from humanpose_cli.bodies.limb_rotations import limb_rotations, neutral_rotations, upright_heading
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24, Skeleton
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.optimisation.confidence import joint_confidence
 from humanpose_cli.optimisation.depth_correction import CorrectedWorld, depth_correction
-from humanpose_cli.optimisation.initialisation import (
-    limb_rotations,
-    neutral_rotations,
-    place_before_camera,
-    upright_heading,
-    viewing_rotation,
-    zero_joints,
-)
+from humanpose_cli.optimisation.initialisation import place_before_camera, viewing_rotation, zero_joints
 from humanpose_cli.optimisation.landmark_rig import LandmarkRig
 from humanpose_cli.optimisation.noise import landmark_noise
 from humanpose_cli.optimisation.observations import KeypointObservations

@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humanpose_cli.bodies.limb_rotations import limb_rotations
 from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.conventions import Skeleton
 from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from humanpose_cli.optimisation.initialisation import limb_rotations, zero_joints
+from humanpose_cli.optimisation.initialisation import zero_joints
 from humanpose_cli.optimisation.landmark_rig import LandmarkRig, rig_of_skeleton
 from humanpose_cli.optimisation.pose_energy import add_pose_energy
 from humanpose_cli.optimisation.residuals import accumulate, add_diagonal, vector_rows

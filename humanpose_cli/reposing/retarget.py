@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from humanpose_cli.bodies.limb_rotations import limb_rotations, neutral_rotations
 from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.conventions import SMPL24, Skeleton
 from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from humanpose_cli.optimisation.initialisation import limb_rotations, neutral_rotations, zero_joints
+from humanpose_cli.optimisation.initialisation import zero_joints
 from humanpose_cli.optimisation.landmark_rig import LandmarkRig, rig_of_skeleton
 
 __all__ = ["RetargetOptions", "TargetMotion", "place_roots", "retarget_joints", "root_positions"]

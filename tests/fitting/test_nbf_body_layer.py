@@ -7,6 +7,7 @@ from nbf_people import UPRIGHT, posed
 from torch.autograd import gradcheck
 
 from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.limb_rotations import neutral_rotations
 from humanpose_cli.bodies.pose_sampling import sample_poses
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.loading.fixed_camera import NBF_CAMERA
@@ -22,7 +23,6 @@ from humanpose_cli.fitting.nbf.part_frames import part_frames
 from humanpose_cli.fitting.nbf.regressor import Regressor, RegressorOptions
 from humanpose_cli.fitting.nbf.surface_points import LANDMARKS91, SURFACE67, surface_vertices
 from humanpose_cli.geometry.rotations import geodesic_angle, project_to_rotation
-from humanpose_cli.optimisation.initialisation import neutral_rotations
 
 
 @pytest.fixture(scope="module")

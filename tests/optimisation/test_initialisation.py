@@ -4,17 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from humanpose_cli.bodies.limb_rotations import BODY_FACING_CAMERA, limb_rotations, neutral_rotations, upright_heading
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.geometry.rotations import geodesic_angle
-from humanpose_cli.optimisation.initialisation import (
-    BODY_FACING_CAMERA,
-    limb_rotations,
-    neutral_rotations,
-    place_before_camera,
-    upright_heading,
-    viewing_rotation,
-    zero_joints,
-)
+from humanpose_cli.optimisation.initialisation import place_before_camera, viewing_rotation, zero_joints
 from humanpose_cli.optimisation.landmark_rig import LandmarkRig
 
 LIMBS = [

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from humanpose_cli.bodies.joint_limits import joint_limit_residual
+from humanpose_cli.bodies.limb_rotations import BODY_FACING_CAMERA, neutral_rotations
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.metrics.pose import mpjpe, pa_mpjpe
-from humanpose_cli.optimisation.initialisation import BODY_FACING_CAMERA, neutral_rotations
 from humanpose_cli.optimisation.keypoint_fit import KeypointFit, fit_keypoints
 from humanpose_cli.optimisation.observations import KeypointObservations
 from humanpose_cli.optimisation.options import KeypointFitOptions

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.limb_rotations import limb_rotations
 from humanpose_cli.conventions import BLAZEPOSE33
 from humanpose_cli.fitting.nbf.parameters import relative_to_absolute
-from humanpose_cli.optimisation.initialisation import limb_rotations
 
 __all__ = ["part_frames", "zero_pose_joints"]
 
