@@ -60,11 +60,11 @@ def evidence_of_example(example: Example) -> Evidence:
 
 
 def evidence_of_person(
-    image: NDArray[np.uint8], person: DetectedPerson, change: CameraChange, *, picture: bool = True
+    image: NDArray[np.uint8], person: DetectedPerson, change: CameraChange, *, with_image: bool = True
 ) -> Evidence:
     """From a picture (H, W, 3) and what the detector says about one of its people, as seen in the changed view.
 
-    picture  False leaves the crop out, which takes most of the time
+    with_image  False leaves the crop out, which takes most of the time
 
     Keypoints of BLAZEPOSE33 become landmarks, those of SMPL24 joints; no skeleton is made from another.
     """
@@ -76,7 +76,7 @@ def evidence_of_person(
         mask = person.mask.in_view(change.matrix, change.size)
     return Evidence(
         size,
-        picture_in_crop(image, change) if picture else None,
+        picture_in_crop(image, change) if with_image else None,
         joints=points if person.skeleton.name == SMPL24.name else None,
         landmarks=points if blazepose else None,
         world=np.asarray(person.world, np.float32) if blazepose and person.world is not None else None,

@@ -210,7 +210,7 @@ class BodyNetwork:
         changes = [frame_person(person, size) for person in people]
         pairs = zip(people, changes, strict=True)
         looks = self.config.inputs.segmented or self.config.inputs.kind == "rgb"
-        return changes, [evidence_of_person(image, person, change, picture=looks) for person, change in pairs]
+        return changes, [evidence_of_person(image, person, change, with_image=looks) for person, change in pairs]
 
 
 def load_nbf(
