@@ -169,7 +169,7 @@ class GraphModels:
                 self._check()  # also the moment when the delegates announce themselves
         except UnavailableError:
             raise
-        except Exception as error:  # mediapipe raises whatever it likes; the fallback needs one kind
+        except Exception as error:  # mediapipe raises whatever it likes
             problem = f"do not start ({type(error).__name__}: {error})"
             raise UnavailableError("mediapipe's pose graphs", problem, remedy=_REINSTALL) from error
 

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import queue
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from types import TracebackType
 from typing import Protocol, TypeVar
 
 import numpy as np
 
 from humanpose_cli.detection.anchors import Detections
-from humanpose_cli.errors import UnavailableError
 
 __all__ = ["LANDMARK_SIZE", "CropLandmarks", "ModelPool", "PoseModels", "default_threads", "start_models"]
 
 LANDMARK_SIZE = 256
-_log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -59,24 +55,10 @@ class PoseModels(Protocol):
 
 
 def start_models() -> PoseModels:
-    """The models through mediapipe's own graphs or, where those do not start, through its public interface.
-
-    The second way finds fewer people; taking it is said once. UnavailableError if mediapipe cannot be used at all.
-    """
+    """The models inside mediapipe's wheel; UnavailableError if they cannot be started."""
     from humanpose_cli.detection.graphs import GraphModels
 
-    try:
-        return GraphModels()
-    except UnavailableError as error:
-        _say_once(f"{error}; meanwhile mediapipe's public interface stands in, which finds fewer people")
-    from humanpose_cli.detection.public_models import PublicModels
-
-    return PublicModels()
-
-
-@cache
-def _say_once(message: str) -> None:
-    _log.warning(message)
+    return GraphModels()
 
 
 def default_threads() -> int:
