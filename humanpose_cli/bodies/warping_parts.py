@@ -14,9 +14,6 @@ Capsules, of the source pose (diameters):
     head       0.5 st, neck to nose, ear to ear, nose to either ear
     limbs      0.2 st, along the bone, and a ball of 0.4 st at every wrist and ankle
 
-Plates, of trunk and head: triangles between those joints, as thick as the capsules along their edges. The paper's masks
-have none; a surface that is followed by rays would be furrowed without.
-
 Transforms: the Helmert transform (scale s, rotation R, translation t) that maps source to target joints with the least
 squares, never a reflection; what is returned is its inverse, x ↦ Rᵀ (x − t) / s. Its points are
     torso      shoulders and hips
@@ -96,28 +93,19 @@ _CAPSULES = _capsule_table()
 CAPSULE_PARTS: tuple[int, ...] = tuple(WARPING10.names.index(part) for part, *_ in _CAPSULES)
 """Row in WARPING10 of each capsule's part."""
 
-_SKULL = ("neck", "nose", "left_ear", "right_ear")
-_PLATES = [("torso", *corners, TORSO_DIAMETER) for corners in combinations(_TORSO, 3)]
-_PLATES += [("head", *corners, HEAD_DIAMETER) for corners in combinations(_SKULL, 3)]
-_PLATE_PARTS = tuple(WARPING10.names.index(part) for part, *_ in _PLATES)
-
 
 @dataclass(frozen=True)
 class WarpingParts:
-    """Arguments of `engine.warping.warp_parts` and `first_surfaces`, parts in the order of WARPING10.
+    """Arguments of `engine.warping.warp_parts`, parts in the order of WARPING10.
 
     capsules          (B, K, 7) start, end, radius of the source, in the unit of the joints
     part_of_capsule   (K,) int32 rows of WARPING10
     target_to_source  (B, 10, 3, 4) affine maps, in the unit of the joints or of voxels (see `in_voxels`)
-    plates            (B, F, 10) three corners and radius of the source, in the unit of the joints
-    part_of_plate     (F,) int32 rows of WARPING10
     """
 
     capsules: Tensor
     part_of_capsule: Tensor
     target_to_source: Tensor
-    plates: Tensor
-    part_of_plate: Tensor
 
     def in_voxels(self, voxel_size: Sequence[float]) -> WarpingParts:
         """The same with maps of voxels so large along x, y, z in the unit of the joints, which these are in: (4, 4, 8)
@@ -153,11 +141,8 @@ def warping_parts(source: Tensor, target: Tensor, *, planar: bool = False) -> Wa
     source, target = _prepared(source), _prepared(target)
     fit = _planar_transforms if planar else _transforms
     linear, offset = fit(source, target)
-    rows, plate_rows = (
-        torch.tensor(of, dtype=torch.int32, device=source.device) for of in (CAPSULE_PARTS, _PLATE_PARTS)
-    )
-    capsules, plates = _bodies(source)
-    return WarpingParts(capsules, rows, torch.cat((linear, offset[..., None]), -1), plates, plate_rows)
+    rows = torch.tensor(CAPSULE_PARTS, dtype=torch.int32, device=source.device)
+    return WarpingParts(_capsules(source), rows, torch.cat((linear, offset[..., None]), -1))
 
 
 def _joint(pose: Tensor, name: str) -> Tensor:
@@ -183,21 +168,18 @@ def _prepared(pose: Tensor) -> Tensor:
     return torch.where(moved.isfinite(), moved, pose)
 
 
-def _bodies(source: Tensor) -> tuple[Tensor, Tensor]:
-    """Capsules (B, K, 7) and plates (B, F, 10); st leaves out a diagonal that is not known."""
+def _capsules(source: Tensor) -> Tensor:
+    """Capsules (B, K, 7); st leaves out a diagonal that is not known."""
     diagonals = [
         (_joint(source, f"{a}_shoulder") - _joint(source, f"{b}_hip")).norm(dim=-1)
         for a, b in (("left", "right"), ("right", "left"))
     ]
     trunk = torch.fmax(*(torch.where(d.isfinite(), d, torch.full_like(d, float("nan"))) for d in diagonals))
-    tables = []
-    for table in (_CAPSULES, _PLATES):
-        rows = []
-        for _, *corners, diameter in table:
-            radius = (0.5 * diameter * trunk)[:, None]
-            rows.append(torch.cat((*(_joint(source, name) for name in corners), radius), -1))
-        tables.append(torch.stack(rows, 1))
-    return tables[0], tables[1]
+    rows = []
+    for _, start, end, diameter in _CAPSULES:
+        radius = (0.5 * diameter * trunk)[:, None]
+        rows.append(torch.cat((_joint(source, start), _joint(source, end), radius), -1))
+    return torch.stack(rows, 1)
 
 
 @dataclass(frozen=True)

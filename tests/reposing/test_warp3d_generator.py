@@ -226,6 +226,47 @@ def test_the_discriminator_judges_every_picture_by_itself():
     assert together.flatten(1).std(0).min() > 0
 
 
+def test_a_row_without_a_drawing_is_drawn_as_if_there_were_none():
+    """Whatever the other rows are given; a drawing that is given changes its own row alone."""
+    model = generator(replace(MINI, drawing=True))
+    image, source, target = pictures(2), standing(32, 2), arm_raised(32, 2)
+    drawing = torch.rand(2, 5, 32, 32)
+    drawing[0] = torch.nan
+    with torch.no_grad():
+        without, given = model(image, source, target), model(image, source, target, drawing)
+    torch.testing.assert_close(given.image[0], without.image[0])
+    assert given.image.isfinite().all()
+    assert (given.image[1] - without.image[1]).abs().max() > 0.01
+    assert not without.taken.any()
+    assert not given.taken[0].any()
+    assert given.taken[1].min() > 0
+
+
+@pytest.mark.parametrize("weight", [-30.0, 30.0])
+def test_a_drawing_is_taken_over_with_its_outline_or_not_at_all(weight):
+    model = generator(replace(MINI, drawing=True))
+    nn.init.zeros_(model.decoder.last.weight)
+    nn.init.constant_(model.decoder.last.bias[4:], weight)
+    drawing = torch.rand(1, 5, 32, 32)
+    drawing[:, 3] = drawing[:, 3] > 0.5
+    with torch.no_grad():
+        made = model(pictures(), standing(32), standing(32), drawing)
+    solid = drawing[:, 3:4]
+    if weight < 0:
+        assert made.mask.std() < 1e-6
+        return
+    torch.testing.assert_close(made.mask, solid)
+    torch.testing.assert_close(made.foreground * solid, drawing[:, :3] * solid)
+
+
+def test_drawings_of_other_shapes_are_refused():
+    pose, drawing = standing(32), torch.zeros(1, 5, 16, 16)
+    with pytest.raises(UsageError, match=r"drawing: does not fit, expected \(1, 5, 32, 32\)"):
+        generator(replace(MINI, drawing=True))(pictures(), pose, pose, drawing)
+    with pytest.raises(UsageError, match=r"generator\.drawing=true"):
+        generator()(pictures(), pose, pose, drawing)
+
+
 def test_joints_that_are_not_known_leave_a_picture():
     source, target = standing(32), standing(32)
     source[:, REPOSING19.index("left_wrist")] = float("nan")

@@ -198,8 +198,8 @@ def test_metrics_of_a_perfect_and_of_a_copying_generator(folder):
     plain = recipe.generator
 
     class Perfect(torch.nn.Module):
-        def forward(self, image, source, target, person, carried):
-            made = plain(image, source, target, person, carried)
+        def forward(self, image, source, target, drawing):
+            made = plain(image, source, target, drawing)
             batch = next(b for b in recipe._held_out_batches(4) if torch.equal(recipe_input(b), image))
             true = batch["target"].permute(0, 3, 1, 2).float() / 127.5 - 1
             return made._replace(image=true, mask=batch["target_mask"][:, None])
@@ -232,18 +232,6 @@ def test_a_run_may_begin_with_weights(folder, tmp_path):
         Warp3dRecipe(cache, replace(ALONE, generator=replace(MINI, channels=8), start=str(path)))
 
 
-def test_where_the_person_is_is_told_unless_it_is_not_known_or_left_out(folder):
-    recipe = Warp3dRecipe(folder(), ALONE)
-    batch = {"source_mask": torch.zeros(64, 4, 4), "masks_known": torch.ones(64)}
-    batch["masks_known"][:2] = 0
-    told = recipe._masks(batch, 0.0)
-    assert told.shape == (64, 1, 4, 4)
-    assert told.flatten(1).mean(1).tolist() == [1.0] * 2 + [0.0] * 62
-    torch.manual_seed(0)
-    assert 5 < recipe._masks(batch, 0.2).flatten(1).mean(1).sum() < 25
-    assert (recipe._masks(batch, 1.0) == 1).all()
-
-
 def test_meshes_are_drawn_for_a_share_of_the_pairs(tmp_path):
     """On rendered people: their drawing lies where the target's mask is, mirrored and turned crops included."""
     source = SyntheticSource(SyntheticOptions(12, 96, "pairs", validation=0.0, test=0.0, texture_size=64))
@@ -251,15 +239,15 @@ def test_meshes_are_drawn_for_a_share_of_the_pairs(tmp_path):
     pairs = pairs_of(open_cache(tmp_path / "people"), "synthetic", "train")
     crops = PairCrops(pairs, 64, WARP3D_AUGMENTATION, mesh_share=0.7)
     found = [crops(number, np.random.default_rng(number)) for number in range(8)]
-    drawn = [made for made in found if np.isfinite(made["carried"]).all()]
+    drawn = [made for made in found if np.isfinite(made["drawing"]).all()]
     assert 3 <= len(drawn) < 8
-    assert all(np.isnan(made["carried"]).all() for made in found if not np.isfinite(made["carried"]).all())
+    assert all(np.isnan(made["drawing"]).all() for made in found if not np.isfinite(made["drawing"]).all())
     overlaps = []
     for made in drawn:
-        solid, mask = made["carried"][3] > 0.5, made["target_mask"] > 0.5
+        solid, mask = made["drawing"][3] > 0.5, made["target_mask"] > 0.5
         overlaps.append((solid & mask).sum() / max(1, mask.sum()))
     assert np.median(overlaps) > 0.7
-    assert "carried" not in PairCrops(pairs, 64)(0, np.random.default_rng(0))
+    assert "drawing" not in PairCrops(pairs, 64)(0, np.random.default_rng(0))
 
 
 def test_it_learns_and_goes_into_a_weights_file(folder, tmp_path):

@@ -36,8 +36,8 @@ class GeneratorConfig:
                          paper's makes all pixels anew
     carry_colours        adds the input's colours to the first three channels of the feature volume, so that the warp
                          moves them too: a short cut past E2D for trainings that are far shorter than the paper's
-    carry_detail         gives the decoder the person's own pixels, moved at full resolution (see `carried`), whose
-                         colours it may take over; carry_outline: their outline too
+    drawing              gives the decoder a drawing of the person in the target pose as an optional input, such as the
+                         mesh's (see `reposing.mesh_drawing`), whose colours and outline it may take over
     warping, pose        "2d": the planar ones of the paper's ablation (section 4.3)
     """
 
@@ -58,8 +58,7 @@ class GeneratorConfig:
     background_margin: float = 0.0
     keep_background: bool = False
     carry_colours: bool = False
-    carry_detail: bool = False
-    carry_outline: bool = False
+    drawing: bool = False
     warping: Space = "3d"
     pose: Space = "3d"
 
@@ -81,8 +80,6 @@ class GeneratorConfig:
             raise _unfit("a positive sigma, softness and margin of 0 or more", "others")
         if self.carry_colours and self.channels < 4:
             raise _unfit("4 channels or more where three carry colours", str(self.channels))
-        if self.carry_outline and not self.carry_detail:
-            raise _unfit("carry_detail with carry_outline", "the outline alone")
         if self.warping not in ("2d", "3d") or self.pose not in ("2d", "3d"):
             raise _unfit("warping and pose 2d or 3d", f"{self.warping} and {self.pose}")
 
@@ -140,7 +137,7 @@ PRESETS: dict[str, Preset] = {
             background_margin=1.5,
             keep_background=True,
             carry_colours=True,
-            carry_detail=True,
+            drawing=True,
         ),
         DiscriminatorConfig(16, (32, 64, 96), (1, 1, 1)),
     ),
@@ -164,8 +161,7 @@ PRESETS: dict[str, Preset] = {
             background_margin=2.0,
             keep_background=True,
             carry_colours=True,
-            carry_detail=True,
-            carry_outline=True,
+            drawing=True,
         ),
         DiscriminatorConfig(24, (64, 96, 128), (1, 1, 1)),
     ),
@@ -184,8 +180,7 @@ PRESETS: dict[str, Preset] = {
             background_margin=3.0,
             keep_background=True,
             carry_colours=True,
-            carry_detail=True,
-            carry_outline=True,
+            drawing=True,
         ),
         DiscriminatorConfig(32, (128, 256, 384), (2, 2, 2)),
     ),

@@ -51,9 +51,8 @@ class Warp3dTraining:
     generator, discriminator  shapes; the ablation's switches are the generator's `warping` and `pose`
     perceptual_weight, adversarial_weight, mask_weight  λ of the losses; without adversarial_weight, no discriminator
     perceptual     network of the perceptual loss: a file or name, "pixels" or "auto"; see `training.perceptual`
-    unmasked       share of the inputs of which the generator is not told where the person is (see `carry_detail`)
-    mesh_share     share of the pairs in which the carried pixels are those of a mesh (see `PairCrops`), which takes a
-                   third of a second each: more workers
+    mesh_share     share of the pairs in which the generator is given the mesh's drawing (see `PairCrops`), which takes
+                   a third of a second each: more workers
     augmentation   of both pictures of a pair alike
     learning_rate, betas  of Adam, for both sides
     start          weights of a generator of the same shapes to begin with; "" begins at random
@@ -70,7 +69,6 @@ class Warp3dTraining:
     adversarial_weight: float = 1.0
     mask_weight: float = 0.0
     perceptual: str = "auto"
-    unmasked: float = 0.2
     mesh_share: float = 0.0
     augmentation: Augmentation = WARP3D_AUGMENTATION
     learning_rate: float = 2e-4
@@ -82,7 +80,7 @@ class Warp3dTraining:
     validation: int = 128
 
     def __post_init__(self) -> None:
-        if not 0 <= self.unmasked <= 1 or not 0 <= self.mesh_share <= 1:
+        if not 0 <= self.mesh_share <= 1:
             raise UsageError("warp3d training", "has a share out of range", expected="0 to 1")
         if min(self.perceptual_weight, self.adversarial_weight, self.mask_weight) < 0 or not self.learning_rate > 0:
             raise UsageError("warp3d training", "is out of range", expected="weights of 0 or more, a rate above 0")
@@ -169,7 +167,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         """generator: loss, perceptual, adversarial, mask; discriminator: loss, and the logits' means true and made."""
         given, true = to_network(batch["input"]), to_network(batch["target"])
         if phase == "generator":
-            self._made = self._drawn(batch, self.options.unmasked)
+            self._made = self._drawn(batch)
             return self._generator_losses(self._made, given, true, batch)
         assert self.discriminator is not None
         assert self._made is not None
@@ -253,17 +251,11 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
 
     @torch.no_grad()
     def _generated(self, batch: Mapping[str, Tensor]) -> Generated:
-        return self._drawn(moved(batch, next(self.generator.parameters()).device), unmasked=0.0)
+        return self._drawn(moved(batch, next(self.generator.parameters()).device))
 
-    def _drawn(self, batch: Mapping[str, Tensor], unmasked: float) -> Generated:
+    def _drawn(self, batch: Mapping[str, Tensor]) -> Generated:
         joints = batch["source_joints"], batch["target_joints"]
-        return self.generator(to_network(batch["input"]), *joints, self._masks(batch, unmasked), batch.get("carried"))
-
-    def _masks(self, batch: Mapping[str, Tensor], unmasked: float) -> Tensor:
-        """(B, 1, S, S) where the input shows the person; 1 throughout where that is not known, or not told."""
-        mask, known = batch["source_mask"], batch["masks_known"]
-        told = known * (torch.rand(known.shape, device=known.device) >= unmasked) if unmasked else known
-        return torch.where(told[:, None, None] > 0, mask, 1.0)[:, None]
+        return self.generator(to_network(batch["input"]), *joints, batch.get("drawing"))
 
     @torch.no_grad()
     def _judged(self, image: Tensor, batch: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
