@@ -5,14 +5,15 @@ code where the paper gives none. Lengths are in the unit of the joints; st is th
 
     st = max(|left shoulder − right hip|, |right shoulder − left hip|)
 
-Joints, of either pose alike, before anything else:
-    hips       moved outwards by 10 % of their distance: l + 0.1 (l − r), r + 0.1 (r − l)
-    wrists     made 20 % more distant from the elbow: e + 1.2 (w − e), for the hand; ankles likewise from the knee
+Wrists are made 20 % more distant from the elbow, e + 1.2 (w − e), for the hand, and ankles likewise from the knee, in
+either pose and before anything else.
 
 Capsules, of the source pose (diameters):
     torso      0.3 st, between all pairs of the shoulders and hips
-    head       0.5 st, neck to nose, ear to ear, nose to either ear
-    limbs      0.2 st, along the bone, and a ball of 0.4 st at every wrist and ankle
+    head       0.5 st, through the middle m of the ears, from m + 0.3 (neck − m) to m − 0.3 (neck − m); the nose stands
+               in for the middle of ears that are not known
+    limbs      0.2 st, along the bone, and a ball of 0.4 st at every wrist and ankle; a thigh's starts at its hip moved
+               down, h + 0.1 (h − s) with the shoulder s of its side. Nothing else uses that point
 
 Transforms: the Helmert transform (scale s, rotation R, translation t) that maps source to target joints with the least
 squares, never a reflection; what is returned is its inverse, x ↦ Rᵀ (x − t) / s. Its points are
@@ -55,7 +56,7 @@ from humanpose_cli.geometry.similarity import fit_similarity
 
 __all__ = ["CAPSULE_PARTS", "WarpingParts", "warping_parts"]
 
-HIPS_OUTWARDS, ENDS_FURTHER = 0.1, 0.2
+HIPS_DOWN, ENDS_FURTHER, HEAD_REACH = 0.1, 0.2, 0.3
 TORSO_DIAMETER, HEAD_DIAMETER, LIMB_DIAMETER, BALL_DIAMETER = 0.3, 0.5, 0.2, 0.4  # of st
 # Points whose spread across their line is below this share of that along it are taken to be in a line.
 IN_LINE = 1e-3
@@ -77,13 +78,13 @@ _MIDDLE = {"upper_arm": "elbow", "lower_arm": "elbow", "thigh": "knee", "shank":
 
 
 def _capsule_table() -> list[tuple[str, str, str, float]]:
-    """(part, start, end, diameter in st) of every capsule."""
+    """(part, start, end, diameter in st) of every capsule; ends are joints or points of `_mask_points`."""
     table = [("torso", a, b, TORSO_DIAMETER) for a, b in combinations(_TORSO, 2)]
-    head = (("neck", "nose"), ("left_ear", "right_ear"), ("nose", "left_ear"), ("nose", "right_ear"))
-    table += [("head", a, b, HEAD_DIAMETER) for a, b in head]
+    table.append(("head", "head_low", "head_high", HEAD_DIAMETER))
     for side in _SIDES:
         for limb, (a, b, _) in _LIMBS.items():
-            table.append((f"{side}_{limb}", f"{side}_{a}", f"{side}_{b}", LIMB_DIAMETER))
+            start = "thigh" if limb == "thigh" else a
+            table.append((f"{side}_{limb}", f"{side}_{start}", f"{side}_{b}", LIMB_DIAMETER))
         for limb, end in (("lower_arm", "wrist"), ("shank", "ankle")):
             table.append((f"{side}_{limb}", f"{side}_{end}", f"{side}_{end}", BALL_DIAMETER))
     return table
@@ -154,12 +155,9 @@ def _joints(pose: Tensor, names: Sequence[str]) -> Tensor:
 
 
 def _prepared(pose: Tensor) -> Tensor:
-    """Hips moved outwards, wrists and ankles further from elbows and knees; what is too far to be fitted not known."""
+    """Wrists and ankles further from elbows and knees; what is too far to be fitted not known."""
     pose = torch.where(pose.abs() < TOO_FAR, pose, torch.full_like(pose, torch.nan))
     moved = pose.clone()
-    left, right = _joint(pose, "left_hip"), _joint(pose, "right_hip")
-    moved[:, REPOSING19.index("left_hip")] = left + HIPS_OUTWARDS * (left - right)
-    moved[:, REPOSING19.index("right_hip")] = right + HIPS_OUTWARDS * (right - left)
     for side in _SIDES:
         for inner, end in (("elbow", "wrist"), ("knee", "ankle")):
             a, b = _joint(pose, f"{side}_{inner}"), _joint(pose, f"{side}_{end}")
@@ -175,11 +173,25 @@ def _capsules(source: Tensor) -> Tensor:
         for a, b in (("left", "right"), ("right", "left"))
     ]
     trunk = torch.fmax(*(torch.where(d.isfinite(), d, torch.full_like(d, float("nan"))) for d in diagonals))
-    rows = []
-    for _, start, end, diameter in _CAPSULES:
-        radius = (0.5 * diameter * trunk)[:, None]
-        rows.append(torch.cat((_joint(source, start), _joint(source, end), radius), -1))
+    points = {name: _joint(source, name) for name in REPOSING19.joint_names} | _mask_points(source)
+    rows = [
+        torch.cat((points[start], points[end], (0.5 * diameter * trunk)[:, None]), -1)
+        for _, start, end, diameter in _CAPSULES
+    ]
     return torch.stack(rows, 1)
+
+
+def _mask_points(source: Tensor) -> dict[str, Tensor]:
+    """Ends of capsules that are no joints, (B, 3) each: the head's, and the hips as the thighs' masks have them."""
+    middle = (_joint(source, "left_ear") + _joint(source, "right_ear")) / 2
+    middle = torch.where(middle.isfinite().all(-1, keepdim=True), middle, _joint(source, "nose"))
+    down = HEAD_REACH * (_joint(source, "neck") - middle)
+    points = {"head_low": middle + down, "head_high": middle - down}
+    for side in _SIDES:
+        hip, shoulder = _joint(source, f"{side}_hip"), _joint(source, f"{side}_shoulder")
+        lower = hip + HIPS_DOWN * (hip - shoulder)
+        points[f"{side}_thigh"] = torch.where(lower.isfinite(), lower, hip)
+    return points
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import nn
 
 from humanpose_cli.bodies.parts import WARPING10
@@ -141,6 +142,7 @@ def test_the_same_pose_leaves_masked_features_where_they_are():
         len(WARPING10.names),
         MINI.grid,
         softness=MINI.softness,
+        widened=1,
         voxel_size=MINI.voxel_size,
     )
     expected = volume * masks.amax(1, keepdim=True)
@@ -197,7 +199,7 @@ def test_gradients_reach_every_parameter(changes):
     image = pictures(2)
     made = model(image, standing(32, 2), arm_raised(32, 2))
     logits = judge(image, made.image, made.heatmaps)
-    assert logits.shape == (2, 1, 4, 4)
+    assert logits.shape == (2, 1, 2, 2)
     (nn.functional.softplus(-logits).mean() + made.image.square().mean()).backward()
     for name, parameter in [*model.named_parameters(), *judge.named_parameters()]:
         assert parameter.grad is not None, name
@@ -286,12 +288,39 @@ def test_the_background_sees_nothing_of_the_person():
     assert made.known[0, 0, 2, 2] == 1
 
 
-def test_a_wider_margin_hides_more():
-    model, wide = generator(), generator(replace(MINI, background_margin=2.0))
+def test_the_background_is_hidden_a_voxel_further_than_the_capsules():
+    """The paper's voxels are 4 pixels wide and 8 deep."""
+    pose = standing(32)
     with torch.no_grad():
-        narrow_mask, wide_mask = (m(pictures(), standing(32), standing(32)).known for m in (model, wide))
-    assert (wide_mask <= narrow_mask).all()
-    assert wide_mask.sum() < narrow_mask.sum()
+        masks = [generator(replace(MINI, mask_margin=m))(pictures(), pose, pose).known[0, 0] for m in (0, 1)]
+    hidden = [1 - mask.numpy() for mask in masks]
+    away = ndimage.distance_transform_edt(1 - hidden[0])
+    assert hidden[1][away <= 1.5].all()
+    assert not hidden[1][away > 2.5].any()
+    assert PRESETS["paper"].generator.voxel_size == (4, 4, 8)
+    assert all(preset.generator.mask_margin == 1 for preset in PRESETS.values())
+
+
+def test_convolutions_of_the_second_stage_are_dilated_where_the_resolution_stays():
+    def dilations(config):
+        return [block.conv2.dilation[0] for block in generator(config).lifting.stages]
+
+    blocks = {"encoder_widths": (8, 8, 16), "encoder_blocks": (1, 2, 1)}
+    assert dilations(replace(MINI, **blocks)) == [1, 2, 2, 2]
+    assert dilations(replace(MINI, **blocks, dilation=1)) == [1, 1, 1, 1]
+    coarse = replace(MINI, **blocks, stride=8, decoder_widths=(16,) * 4, decoder_blocks=(1,) * 4)
+    assert dilations(coarse) == [1, 2, 2, 1]
+    assert PRESETS["paper"].generator.dilation == 2
+
+
+def test_the_discriminator_judges_patches_of_stride_32():
+    torch.manual_seed(0)
+    small = DiscriminatorConfig(8, (8, 8, 8), (2, 1, 1))
+    judge = Discriminator(small, replace(MINI, size=128))
+    assert judge.last.kernel_size == (3, 3)
+    assert [block.conv2.stride[0] for block in judge.blocks] == [1, 2, 2, 2]
+    logits = judge(pictures(1, 128), pictures(1, 128, 1), torch.rand(1, 19, 8, 64, 64))
+    assert logits.shape == (1, 1, 4, 4)
 
 
 def test_the_inpainter_fills_small_and_whole_holes():

@@ -173,9 +173,10 @@ def test_weights_with_carried_pixels_take_drawings(tmp_path):
     network = taking_all()
     tensors, config = generator_weights(network.generator)
     drawing = {"carry_detail": config["drawing"], "carry_outline": True}
-    before = {name: value for name, value in config.items() if name != "drawing"} | drawing
+    new = ("drawing", "mask_margin", "dilation")
+    before = {name: value for name, value in config.items() if name not in new} | drawing | {"background_margin": 2.0}
     write_weights(tmp_path / "old.safetensors", tensors, WeightsHeader(MODEL, before))
     loaded = load_warp3d(tmp_path / "old.safetensors")
-    assert loaded.config == network.config
+    assert loaded.config == replace(network.config, mask_margin=0, dilation=1)
     whole = np.ones((5, 64, 64), np.float32)
     np.testing.assert_allclose(loaded.repose(GREY, *[standing(64)[0].numpy()] * 2, whole).mask, 1, atol=1e-6)

@@ -185,6 +185,20 @@ def test_without_an_adversary_there_is_none(folder):
     assert all(p.betas == (0.5, 0.999) for p in recipe.phases())
 
 
+def test_the_generator_learns_alone_at_first(folder, batch):
+    recipe = Warp3dRecipe(folder(), replace(SMALL, adversarial_after=2))
+    for step in range(4):
+        alone = step < 2
+        losses = recipe.losses("generator", batch[1])
+        assert ("adversarial" in losses) == (not alone)
+        assert (recipe.losses("discriminator", batch[1]) is None) == alone
+    again = Warp3dRecipe(folder(), replace(SMALL, adversarial_after=2))
+    again.load_state(recipe.state())
+    assert "adversarial" in again.losses("generator", batch[1])
+    with pytest.raises(UsageError, match="out of range"):
+        Warp3dTraining(adversarial_after=-1)
+
+
 def test_the_mask_is_learned_where_asked_for(folder, batch):
     recipe = Warp3dRecipe(folder(), replace(ALONE, mask_weight=2.0))
     losses = recipe.losses("generator", batch[1])
@@ -300,6 +314,9 @@ def test_presets_and_switches():
     paper, options = WARP3D_PRESETS["paper"]
     assert (paper.perceptual_weight, paper.adversarial_weight, paper.mask_weight) == (3, 1, 0)
     assert (paper.learning_rate, paper.betas, options.batch_size, options.decay) == (2e-4, (0.5, 0.999), 2, 0)
+    assert (options.steps, paper.adversarial_after) == (150_000, 0)
+    small, options = WARP3D_PRESETS["small"]
+    assert (options.steps, small.adversarial_after) == (20_000, 6_667)
     switched = warp3d_training("tiny", warping="2d", pose="2d", adversarial_weight=0.0)
     assert (switched.generator.warping, switched.generator.pose) == ("2d", "2d")
     assert replace(switched.generator, warping="3d", pose="3d") == warp3d_training("tiny").generator

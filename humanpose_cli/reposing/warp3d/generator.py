@@ -92,14 +92,15 @@ class Generator(nn.Module):
                 parts.part_of_capsule,
                 parts.target_to_source,
                 softness=config.softness,
+                widened=config.mask_margin,
                 planar=config.warping == "2d",
                 voxel_size=config.voxel_size,
             )
 
     def _background_mask(self, parts: WarpingParts) -> Tensor:
-        """M_BG: 1 where no part's projected mask is."""
+        """M_BG: 1 where no part's projected mask is, as much wider as the part masks are."""
         flat = parts.capsules[..., _FLAT].clone()
-        flat[..., -1] += self.config.background_margin
+        flat[..., -1] += self.config.mask_margin * self.config.stride
         size = self.config.size
         masks = projected_masks(flat, parts.part_of_capsule, len(WARPING10.names), (size, size))
         return (masks.amax(1, keepdim=True) <= 0).float()

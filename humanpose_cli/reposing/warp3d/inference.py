@@ -122,11 +122,12 @@ def load_warp3d(path: Path, device: torch.device | str = "cpu") -> Warp3d:
 
 
 def _renamed(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The config of weights from before the drawing was the only such input; others as they are."""
+    """The config of weights of the version before, whose masks had no margin; others as they are."""
     if "carry_detail" not in config:
         return config
-    kept = {name: value for name, value in config.items() if name not in ("carry_detail", "carry_outline")}
-    return {**kept, "drawing": config["carry_detail"]}
+    gone = ("carry_detail", "carry_outline", "background_margin")
+    kept = {name: value for name, value in config.items() if name not in gone}
+    return {**kept, "drawing": config["carry_detail"], "mask_margin": 0, "dilation": 1}
 
 
 def _beyond(drawing: Tensor, taken: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -50,6 +50,7 @@ class Warp3dTraining:
 
     generator, discriminator  shapes; the ablation's switches are the generator's `warping` and `pose`
     perceptual_weight, adversarial_weight, mask_weight  λ of the losses; without adversarial_weight, no discriminator
+    adversarial_after  steps that the generator learns alone before the discriminator joins in (0 in the paper)
     perceptual     network of the perceptual loss: a file or name, "pixels" or "auto"; see `training.perceptual`
     mesh_share     share of the pairs in which the generator is given the mesh's drawing (see `PairCrops`), which takes
                    a third of a second each: more workers
@@ -67,6 +68,7 @@ class Warp3dTraining:
     discriminator: DiscriminatorConfig = PRESETS["paper"].discriminator
     perceptual_weight: float = 3.0
     adversarial_weight: float = 1.0
+    adversarial_after: int = 0
     mask_weight: float = 0.0
     perceptual: str = "auto"
     mesh_share: float = 0.0
@@ -82,7 +84,8 @@ class Warp3dTraining:
     def __post_init__(self) -> None:
         if not 0 <= self.mesh_share <= 1:
             raise UsageError("warp3d training", "has a share out of range", expected="0 to 1")
-        if min(self.perceptual_weight, self.adversarial_weight, self.mask_weight) < 0 or not self.learning_rate > 0:
+        weights = (self.perceptual_weight, self.adversarial_weight, self.mask_weight, self.adversarial_after)
+        if min(weights) < 0 or not self.learning_rate > 0:
             raise UsageError("warp3d training", "is out of range", expected="weights of 0 or more, a rate above 0")
         if self.perceptual_weight == 0 or self.validation < 1 or self.pairs not in ("auto", "listed", "drawn"):
             raise UsageError("warp3d training", "cannot learn like this", expected="a perceptual loss, known pairs")
@@ -96,12 +99,18 @@ def warp3d_training(name: str, **changes: Any) -> Warp3dTraining:
 
 
 WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
-    # 150,000 steps of 2 (section 3.2) are this many epochs of iPER's training frames at a tenth of their rate.
-    "paper": (warp3d_training("paper"), TrainOptions(epochs=15, batch_size=2, decay=0.0)),
+    "paper": (warp3d_training("paper"), TrainOptions(steps=150_000, batch_size=2, decay=0.0)),
     "medium": (warp3d_training("medium"), TrainOptions(epochs=40, batch_size=8, decay=0.0, average=0.999)),
     "small": (
-        warp3d_training("small", perceptual="segmenter", adversarial_weight=0.05, mask_weight=0.2, learning_rate=5e-4),
-        TrainOptions(epochs=8, batch_size=8, precision="mixed", decay=0.9, clip=5.0, average=0.998),
+        warp3d_training(
+            "small",
+            perceptual="segmenter",
+            adversarial_weight=0.05,
+            adversarial_after=6_667,
+            mask_weight=0.2,
+            learning_rate=5e-4,
+        ),
+        TrainOptions(steps=20_000, batch_size=8, precision="mixed", decay=0.9, clip=5.0, average=0.998),
     ),
     "tiny": (
         warp3d_training("tiny", perceptual="pixels", adversarial_weight=0.0, mask_weight=0.2, learning_rate=1e-3),
@@ -141,6 +150,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             self.model["discriminator"] = self.discriminator
         self.perceptual = perceptual_loss(self.options.perceptual)
         self._made: Generated | None = None
+        self._steps_done = 0
         self._copies: Mapping[str, float] = {}
 
     def phases(self) -> Sequence[Phase]:
@@ -163,14 +173,22 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         make = self._crops(self.pairs, self.options.augmentation)
         return BatchLoader(range(len(self.pairs)), make, options)
 
-    def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """generator: loss, perceptual, adversarial, mask; discriminator: loss, and the logits' means true and made."""
+    def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
+        """generator: loss, perceptual, adversarial, mask; discriminator: loss, and the logits' means true and made.
+
+        In the first `adversarial_after` steps the generator's loss has no adversarial term and the discriminator none.
+        """
         given, true = to_network(batch["input"]), to_network(batch["target"])
         if phase == "generator":
             self._made = self._drawn(batch)
-            return self._generator_losses(self._made, given, true, batch)
+            losses = self._generator_losses(self._made, given, true, batch)
+            self._steps_done += 1
+            return losses
         assert self.discriminator is not None
         assert self._made is not None
+        if self._steps_done <= self.options.adversarial_after:  # the generator's part of this step is counted
+            self._made = None
+            return None
         self.discriminator.requires_grad_(True)
         made, self._made = self._made, None
         judged_true = self.discriminator(given, true, made.heatmaps)
@@ -184,7 +202,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         o = self.options
         terms = {"perceptual": self.perceptual.to(true.device)(made.image, true)}
         loss = o.perceptual_weight * terms["perceptual"]
-        if self.discriminator is not None:
+        if self.discriminator is not None and self._steps_done >= o.adversarial_after:
             # Its own gradients are not wanted here.
             self.discriminator.requires_grad_(False)
             terms["adversarial"] = softplus(-self.discriminator(given, made.image, made.heatmaps)).mean()
@@ -217,6 +235,12 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         return generator_weights(self.generator)
+
+    def state(self) -> dict[str, Any]:
+        return {"steps": self._steps_done}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self._steps_done = state.get("steps", 0)
 
     def describe(self) -> Mapping[str, Any]:
         header = self.cache.header
