@@ -14,7 +14,7 @@ from humanpose_cli.conventions import REPOSING19
 from humanpose_cli.engine.warping import capsule_masks
 from humanpose_cli.errors import UsageError
 from humanpose_cli.reposing.warp3d.background import BackgroundInpainter
-from humanpose_cli.reposing.warp3d.blocks import Bottleneck, Conv3d, group_norm, to_plane, to_volume
+from humanpose_cli.reposing.warp3d.blocks import Bottleneck, Conv3d, channels_last, group_norm, to_plane, to_volume
 from humanpose_cli.reposing.warp3d.config import PRESETS, DiscriminatorConfig, GeneratorConfig
 from humanpose_cli.reposing.warp3d.discriminator import Discriminator
 from humanpose_cli.reposing.warp3d.generator import Generator
@@ -311,6 +311,18 @@ def test_convolutions_of_the_second_stage_are_dilated_where_the_resolution_stays
     coarse = replace(MINI, **blocks, stride=8, decoder_widths=(16,) * 4, decoder_blocks=(1,) * 4)
     assert dilations(coarse) == [1, 2, 2, 1]
     assert PRESETS["paper"].generator.dilation == 2
+
+
+def test_gradients_of_dilated_convolutions_are_finite_in_mixed_precision():
+    """At the sizes of `small`, where torch's own in bfloat16 are not."""
+    torch.manual_seed(0)
+    block = channels_last(Bottleneck(160, 160, dilation=2))
+    x = torch.randn(4, 160, 32, 32).contiguous(memory_format=torch.channels_last)
+    exact = torch.autograd.grad(block(x).square().mean(), block.conv2.weight)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = block(x).float().square().mean()
+    found = torch.autograd.grad(loss, block.conv2.weight)[0]
+    assert (found - exact).norm() < 0.03 * exact.norm()
 
 
 def test_the_discriminator_judges_patches_of_stride_32():

@@ -78,7 +78,7 @@ class Bottleneck(nn.Module):
         super().__init__()
         width = outputs // 4
         self.norm1, self.conv1 = group_norm(inputs), nn.Conv2d(inputs, width, 1, bias=False)
-        self.norm2, self.conv2 = group_norm(width), nn.Conv2d(width, width, 3, stride, dilation, dilation, bias=False)
+        self.norm2, self.conv2 = group_norm(width), Conv2d(width, width, 3, stride, dilation, dilation, bias=False)
         self.norm3, self.conv3 = group_norm(width), nn.Conv2d(width, outputs, 1)
         changes = inputs != outputs or stride != 1
         self.short_cut = nn.Conv2d(inputs, outputs, 1, stride) if changes else None
@@ -97,6 +97,17 @@ class Bottleneck(nn.Module):
 
 def _doubled(x: Tensor) -> Tensor:
     return interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+class Conv2d(nn.Conv2d):
+    """Torch's, but dilated ones stay in float32 on a CPU, where their weights' gradients in bfloat16 are NaN."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, outputs, H', W')."""
+        if x.device.type != "cpu" or self.dilation[0] == 1:
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float())
 
 
 class Conv3d(nn.Conv3d):
