@@ -264,6 +264,12 @@ def test_meshes_are_drawn_for_a_share_of_the_pairs(tmp_path):
     assert "drawing" not in PairCrops(pairs, 64)(0, np.random.default_rng(0))
 
 
+def test_held_out_pairs_are_judged_without_drawings(folder):
+    recipe = Warp3dRecipe(folder(), replace(ALONE, mesh_share=1.0))
+    assert "drawing" in next(iter(recipe.batches(LoaderOptions(batch_size=4))))
+    assert "drawing" not in next(iter(recipe._held_out_batches(4)))
+
+
 def test_it_learns_and_goes_into_a_weights_file(folder, tmp_path):
     recipe = Warp3dRecipe(folder(), replace(ALONE, mask_weight=0.5))
     before = recipe.validate(4)

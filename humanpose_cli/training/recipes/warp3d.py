@@ -170,7 +170,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
                 got=str(len(self.pairs)),
                 remedy="a smaller batch_size, or a larger cache",
             )
-        make = self._crops(self.pairs, self.options.augmentation)
+        make = self._crops(self.pairs, self.options.augmentation, self.options.mesh_share)
         return BatchLoader(range(len(self.pairs)), make, options)
 
     def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
@@ -215,7 +215,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
     def validate(self, batch_size: int) -> Mapping[str, float]:
         """perceptual, l1, ssim, and by the true person's mask ssim_fg, l1_fg and mask_iou; copy_… of the input copied.
 
-        l1 of pictures 0 to 1.
+        l1 of pictures 0 to 1. Of the network alone: without drawings, whatever `mesh_share` is.
         """
         found: dict[str, list[Tensor]] = {}
         copied: dict[str, list[Tensor]] = {}
@@ -262,8 +262,8 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
     def _protocol(self) -> str:
         return self.options.protocol or next(iter(self.cache.splits), "")
 
-    def _crops(self, pairs: Pairs, augmentation: Augmentation) -> PairCrops:
-        return PairCrops(pairs, self.options.generator.size, augmentation, mesh_share=self.options.mesh_share)
+    def _crops(self, pairs: Pairs, augmentation: Augmentation, mesh_share: float = 0.0) -> PairCrops:
+        return PairCrops(pairs, self.options.generator.size, augmentation, mesh_share=mesh_share)
 
     def _held_out_batches(self, batch_size: int) -> BatchLoader:
         numbers = spread_evenly(len(self.held_out), self.options.validation)
