@@ -5,17 +5,15 @@ code where the paper gives none. Lengths are in the unit of the joints; st is th
 
     st = max(|left shoulder − right hip|, |right shoulder − left hip|)
 
-Joints, of either pose alike, before anything else:
-    hips       moved outwards by 10 % of their distance: l + 0.1 (l − r), r + 0.1 (r − l)
-    wrists     made 20 % more distant from the elbow: e + 1.2 (w − e), for the hand; ankles likewise from the knee
+Wrists are made 20 % more distant from the elbow, e + 1.2 (w − e), for the hand, and ankles likewise from the knee, in
+either pose and before anything else.
 
 Capsules, of the source pose (diameters):
     torso      0.3 st, between all pairs of the shoulders and hips
-    head       0.5 st, neck to nose, ear to ear, nose to either ear
-    limbs      0.2 st, along the bone, and a ball of 0.4 st at every wrist and ankle
-
-Plates, of trunk and head: triangles between those joints, as thick as the capsules along their edges. The paper's masks
-have none; a surface that is followed by rays would be furrowed without.
+    head       0.5 st, through the middle m of the ears, from m + 0.3 (neck − m) to m − 0.3 (neck − m); the nose stands
+               in for the middle of ears that are not known
+    limbs      0.2 st, along the bone, and a ball of 0.4 st at every wrist and ankle; a thigh's starts at its hip moved
+               down, h + 0.1 (h − s) with the shoulder s of its side. Nothing else uses that point
 
 Transforms: the Helmert transform (scale s, rotation R, translation t) that maps source to target joints with the least
 squares, never a reflection; what is returned is its inverse, x ↦ Rᵀ (x − t) / s. Its points are
@@ -58,7 +56,7 @@ from humanpose_cli.geometry.similarity import fit_similarity
 
 __all__ = ["CAPSULE_PARTS", "WarpingParts", "warping_parts"]
 
-HIPS_OUTWARDS, ENDS_FURTHER = 0.1, 0.2
+HIPS_DOWN, ENDS_FURTHER, HEAD_REACH = 0.1, 0.2, 0.3
 TORSO_DIAMETER, HEAD_DIAMETER, LIMB_DIAMETER, BALL_DIAMETER = 0.3, 0.5, 0.2, 0.4  # of st
 # Points whose spread across their line is below this share of that along it are taken to be in a line.
 IN_LINE = 1e-3
@@ -80,13 +78,13 @@ _MIDDLE = {"upper_arm": "elbow", "lower_arm": "elbow", "thigh": "knee", "shank":
 
 
 def _capsule_table() -> list[tuple[str, str, str, float]]:
-    """(part, start, end, diameter in st) of every capsule."""
+    """(part, start, end, diameter in st) of every capsule; ends are joints or points of `_mask_points`."""
     table = [("torso", a, b, TORSO_DIAMETER) for a, b in combinations(_TORSO, 2)]
-    head = (("neck", "nose"), ("left_ear", "right_ear"), ("nose", "left_ear"), ("nose", "right_ear"))
-    table += [("head", a, b, HEAD_DIAMETER) for a, b in head]
+    table.append(("head", "head_low", "head_high", HEAD_DIAMETER))
     for side in _SIDES:
         for limb, (a, b, _) in _LIMBS.items():
-            table.append((f"{side}_{limb}", f"{side}_{a}", f"{side}_{b}", LIMB_DIAMETER))
+            start = "thigh" if limb == "thigh" else a
+            table.append((f"{side}_{limb}", f"{side}_{start}", f"{side}_{b}", LIMB_DIAMETER))
         for limb, end in (("lower_arm", "wrist"), ("shank", "ankle")):
             table.append((f"{side}_{limb}", f"{side}_{end}", f"{side}_{end}", BALL_DIAMETER))
     return table
@@ -96,28 +94,19 @@ _CAPSULES = _capsule_table()
 CAPSULE_PARTS: tuple[int, ...] = tuple(WARPING10.names.index(part) for part, *_ in _CAPSULES)
 """Row in WARPING10 of each capsule's part."""
 
-_SKULL = ("neck", "nose", "left_ear", "right_ear")
-_PLATES = [("torso", *corners, TORSO_DIAMETER) for corners in combinations(_TORSO, 3)]
-_PLATES += [("head", *corners, HEAD_DIAMETER) for corners in combinations(_SKULL, 3)]
-_PLATE_PARTS = tuple(WARPING10.names.index(part) for part, *_ in _PLATES)
-
 
 @dataclass(frozen=True)
 class WarpingParts:
-    """Arguments of `engine.warping.warp_parts` and `first_surfaces`, parts in the order of WARPING10.
+    """Arguments of `engine.warping.warp_parts`, parts in the order of WARPING10.
 
     capsules          (B, K, 7) start, end, radius of the source, in the unit of the joints
     part_of_capsule   (K,) int32 rows of WARPING10
     target_to_source  (B, 10, 3, 4) affine maps, in the unit of the joints or of voxels (see `in_voxels`)
-    plates            (B, F, 10) three corners and radius of the source, in the unit of the joints
-    part_of_plate     (F,) int32 rows of WARPING10
     """
 
     capsules: Tensor
     part_of_capsule: Tensor
     target_to_source: Tensor
-    plates: Tensor
-    part_of_plate: Tensor
 
     def in_voxels(self, voxel_size: Sequence[float]) -> WarpingParts:
         """The same with maps of voxels so large along x, y, z in the unit of the joints, which these are in: (4, 4, 8)
@@ -153,11 +142,8 @@ def warping_parts(source: Tensor, target: Tensor, *, planar: bool = False) -> Wa
     source, target = _prepared(source), _prepared(target)
     fit = _planar_transforms if planar else _transforms
     linear, offset = fit(source, target)
-    rows, plate_rows = (
-        torch.tensor(of, dtype=torch.int32, device=source.device) for of in (CAPSULE_PARTS, _PLATE_PARTS)
-    )
-    capsules, plates = _bodies(source)
-    return WarpingParts(capsules, rows, torch.cat((linear, offset[..., None]), -1), plates, plate_rows)
+    rows = torch.tensor(CAPSULE_PARTS, dtype=torch.int32, device=source.device)
+    return WarpingParts(_capsules(source), rows, torch.cat((linear, offset[..., None]), -1))
 
 
 def _joint(pose: Tensor, name: str) -> Tensor:
@@ -169,12 +155,9 @@ def _joints(pose: Tensor, names: Sequence[str]) -> Tensor:
 
 
 def _prepared(pose: Tensor) -> Tensor:
-    """Hips moved outwards, wrists and ankles further from elbows and knees; what is too far to be fitted not known."""
+    """Wrists and ankles further from elbows and knees; what is too far to be fitted not known."""
     pose = torch.where(pose.abs() < TOO_FAR, pose, torch.full_like(pose, torch.nan))
     moved = pose.clone()
-    left, right = _joint(pose, "left_hip"), _joint(pose, "right_hip")
-    moved[:, REPOSING19.index("left_hip")] = left + HIPS_OUTWARDS * (left - right)
-    moved[:, REPOSING19.index("right_hip")] = right + HIPS_OUTWARDS * (right - left)
     for side in _SIDES:
         for inner, end in (("elbow", "wrist"), ("knee", "ankle")):
             a, b = _joint(pose, f"{side}_{inner}"), _joint(pose, f"{side}_{end}")
@@ -183,21 +166,32 @@ def _prepared(pose: Tensor) -> Tensor:
     return torch.where(moved.isfinite(), moved, pose)
 
 
-def _bodies(source: Tensor) -> tuple[Tensor, Tensor]:
-    """Capsules (B, K, 7) and plates (B, F, 10); st leaves out a diagonal that is not known."""
+def _capsules(source: Tensor) -> Tensor:
+    """Capsules (B, K, 7); st leaves out a diagonal that is not known."""
     diagonals = [
         (_joint(source, f"{a}_shoulder") - _joint(source, f"{b}_hip")).norm(dim=-1)
         for a, b in (("left", "right"), ("right", "left"))
     ]
     trunk = torch.fmax(*(torch.where(d.isfinite(), d, torch.full_like(d, float("nan"))) for d in diagonals))
-    tables = []
-    for table in (_CAPSULES, _PLATES):
-        rows = []
-        for _, *corners, diameter in table:
-            radius = (0.5 * diameter * trunk)[:, None]
-            rows.append(torch.cat((*(_joint(source, name) for name in corners), radius), -1))
-        tables.append(torch.stack(rows, 1))
-    return tables[0], tables[1]
+    points = {name: _joint(source, name) for name in REPOSING19.joint_names} | _mask_points(source)
+    rows = [
+        torch.cat((points[start], points[end], (0.5 * diameter * trunk)[:, None]), -1)
+        for _, start, end, diameter in _CAPSULES
+    ]
+    return torch.stack(rows, 1)
+
+
+def _mask_points(source: Tensor) -> dict[str, Tensor]:
+    """Ends of capsules that are no joints, (B, 3) each: the head's, and the hips as the thighs' masks have them."""
+    middle = (_joint(source, "left_ear") + _joint(source, "right_ear")) / 2
+    middle = torch.where(middle.isfinite().all(-1, keepdim=True), middle, _joint(source, "nose"))
+    down = HEAD_REACH * (_joint(source, "neck") - middle)
+    points = {"head_low": middle + down, "head_high": middle - down}
+    for side in _SIDES:
+        hip, shoulder = _joint(source, f"{side}_hip"), _joint(source, f"{side}_shoulder")
+        lower = hip + HIPS_DOWN * (hip - shoulder)
+        points[f"{side}_thigh"] = torch.where(lower.isfinite(), lower, hip)
+    return points
 
 
 @dataclass(frozen=True)

@@ -95,20 +95,13 @@ _POSE = typer.Option(
 _SIZE = typer.Option(
     "--size", metavar="N", min=32, help="With repose: pixels of the crops that are judged. Default: the network's."
 )
-_PERSONALIZE = typer.Option(
-    "--personalize",
-    metavar="N",
-    min=0,
-    help="With repose: judge the network that first learns each input in N steps, too (30 to 100; half a second to a "
-    "second each, for every pair). Default: 0.",
-    show_default=False,
-)
+_PERSONALIZE = typer.Option("--personalize", metavar="N", hidden=True)  # removed; for one version it says so
 _SEEDS = typer.Option(
     "--seeds", metavar="N", min=1, help="With --ablation: trainings of each network. Default: 1, of warping 2."
 )
 _OUT = typer.Option("--out", metavar="FOLDER", help="Folder for report.md, report.json and pictures.")
 _PICTURES_ONLY = "is for fits to pictures"
-_OF_REPOSE = {"perceptual", "lpips", "pose", "size", "personalize"}
+_OF_REPOSE = {"perceptual", "lpips", "pose", "size"}
 
 
 @dataclass(frozen=True)
@@ -131,7 +124,7 @@ class ReposeFlags:
     lpips: Annotated[bool, _LPIPS] = False
     pose: Annotated[bool, _POSE] = True
     size: Annotated[int | None, _SIZE] = None
-    personalize: Annotated[int, _PERSONALIZE] = 0
+    personalize: Annotated[int | None, _PERSONALIZE] = None
 
 
 @command()
@@ -264,7 +257,6 @@ class _Reposing:
             lpips=("imagenet-alexnet", "lpips-alex") if self.pictures.lpips else None,
             pose=self.pictures.pose,
             size=self.pictures.size or 0,
-            personalize=self.pictures.personalize,
         )
 
     def ablation_report(self, preset: str, seeds: int) -> Report:
@@ -298,6 +290,8 @@ def _check(session: Session, what: What, crops: Crops | None, predictions: Path 
         raise UsageError(given[0], "is for fit", remedy="hpc evaluate fit")
     if what is What.repose and ablation not in (None, "warping"):
         raise UsageError("--ablation", "is not known", expected="warping", got=str(ablation))
+    if "personalize" in session.given:
+        raise UsageError("--personalize", "was removed: it brought nothing measurable", remedy="leave it out")
     for name in sorted(_OF_REPOSE & session.given):
         if what is not What.repose:
             raise UsageError(f"--{name}", "is for repose", remedy="hpc evaluate repose")

@@ -90,29 +90,21 @@ _AXES = typer.Option(
 )
 _METHOD = typer.Option(
     "--method",
-    help="How to make the picture. mesh: the photograph wrapped round the fitted body. warp3d: a network. auto: mesh, "
-    "but the network where the pose turns far away from what the photograph shows.",
+    help="How to make the picture. mesh: the photograph wrapped round the fitted body. warp3d: a network. auto: "
+    "the better of both on photographs, which is the mesh.",
 )
 _WEIGHTS = typer.Option(
     "--weights",
     metavar="FILE|RUN",
     help="The network: a file, a run of hpc train warp3d, or a name of hpc weights list.",
 )
-_DETAIL = typer.Option(
-    "--keep-input-detail",
-    help="With --method warp3d: carry over what is finer than the network's pixels, where both poses show it.",
-)
 _MESH_INPUT = typer.Option(
     "--mesh-input",
-    help="With --method warp3d: give the network the mesh's drawing in place of the pixels that it carries itself.",
+    help="With --method warp3d: give the network the mesh's drawing too, whose detail it takes over where it fits.",
 )
-_PERSONALIZE = typer.Option(
-    "--personalize",
-    metavar="N",
-    min=0,
-    help="With --method warp3d: let the network learn each person from the photograph first, in N steps (30 to 100; "
-    "half a second to a second each).",
-)
+# Removed; for one version they say so.
+_DETAIL = typer.Option("--keep-input-detail", hidden=True)
+_PERSONALIZE = typer.Option("--personalize", metavar="N", hidden=True)
 _PERSON = typer.Option("--person", metavar="ID|largest|all", help="Whom to repose; ids count from 0, the largest.")
 _ABSOLUTE = typer.Option(
     "--absolute", help="Put the pose where its own coordinates say. Default: where the person is in the photograph."
@@ -139,17 +131,17 @@ class DrawingFlags:
 
     method: Annotated[Method, _METHOD] = Method.auto
     weights: Annotated[str, _WEIGHTS] = "warp3d"
-    keep_input_detail: Annotated[bool, _DETAIL] = False
     mesh_input: Annotated[bool, _MESH_INPUT] = False
-    personalize: Annotated[int, _PERSONALIZE] = 0
+    keep_input_detail: Annotated[bool, _DETAIL] = False
+    personalize: Annotated[int | None, _PERSONALIZE] = None
 
     def options(self) -> dict[str, Any]:
         """As `ReposeOptions` takes them."""
-        from humanpose_cli.training.personalizing import PersonalizeOptions
-
-        learning = PersonalizeOptions(self.personalize)
-        given = {name: getattr(self, name) for name in ("weights", "keep_input_detail", "mesh_input")}
-        return {"method": self.method.value, "personalize": learning, **given}
+        if self.keep_input_detail:
+            raise UsageError("--keep-input-detail", "was removed", remedy="--mesh-input, which is nearer")
+        if self.personalize is not None:
+            raise UsageError("--personalize", "was removed: it brought nothing measurable", remedy="leave it out")
+        return {"method": self.method.value, "weights": self.weights, "mesh_input": self.mesh_input}
 
 
 @command(columns=(("poses", "poses"), ("method", "method"), ("seen", "seen"), ("warnings", "mind")), tunes=True)
@@ -208,6 +200,8 @@ def repose(
             session.reporter.info(f"{source.label}: the people of its first frame are reposed")
     fit = FitOptions(body, "all", detector.value, focal)
     transparent = background == "transparent"
+    if "network_turn" in session.settings:
+        raise UsageError("--set network_turn", "was removed", remedy="--method warp3d --mesh-input")
     options = session.tune(
         ReposeOptions(person, absolute, "transparent" if transparent else "keep", size, fit=fit, **drawing.options())
     )

@@ -32,6 +32,7 @@ _PRESET = typer.Option(
     "warp3d medium, and tiny for ablation.",
 )
 _EPOCHS = typer.Option("--epochs", metavar="N", min=1, help="Passes over the data. Default: the preset's.")
+_STEPS = typer.Option("--steps", metavar="N", min=1, help="Steps in all, in place of --epochs. Default: the preset's.")
 _BATCH = typer.Option("--batch-size", metavar="N", min=1, help="Examples of a step. Default: the preset's.")
 _WORKERS = typer.Option("--workers", metavar="N", min=0, help="Processes that decode pictures. Default: 1.")
 _SEED = typer.Option("--seed", metavar="N", min=0, help="Of weights, order and augmentation. Default: the preset's.")
@@ -53,6 +54,7 @@ def train(
     out: Annotated[Path | None, _OUT] = None,
     variant: Annotated[str, _PRESET] = "small",
     epochs: Annotated[int | None, _EPOCHS] = None,
+    steps: Annotated[int | None, _STEPS] = None,
     batch_size: Annotated[int | None, _BATCH] = None,
     workers: Annotated[int | None, _WORKERS] = None,
     seed: Annotated[int | None, _SEED] = None,
@@ -85,7 +87,18 @@ def train(
         if not hasattr(options, "perceptual"):
             raise UsageError("--perceptual", f"is not for {model}", expected="hpc train warp3d")
         options = replace(options, perceptual=perceptual)
-    flags = {"epochs": epochs, "batch_size": batch_size, "workers": workers, "seed": seed, "minutes": minutes}
+    if epochs is not None and steps is not None:
+        raise UsageError("--steps", "cannot be given together with --epochs")
+    if epochs is not None:
+        loop = replace(loop, steps=0)
+    flags = {
+        "epochs": epochs,
+        "steps": steps,
+        "batch_size": batch_size,
+        "workers": workers,
+        "seed": seed,
+        "minutes": minutes,
+    }
     loop = replace(loop, **{name: value for name, value in flags.items() if value is not None})
     recipe = entry.make(data, options, loop.seed)
     folder = out or Path("runs") / model

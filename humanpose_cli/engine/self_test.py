@@ -19,7 +19,6 @@ from humanpose_cli.engine.skinning.op import (
 )
 from humanpose_cli.engine.warping.masks.op import capsule_masks
 from humanpose_cli.engine.warping.op import warp_parts
-from humanpose_cli.engine.warping.rays.op import first_surfaces
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 __all__ = ["SelfTestResult", "self_test"]
@@ -157,22 +156,6 @@ def _masking(backend: Backend, device: torch.device) -> Sequence[Tensor]:
     return [capsule_masks(*_capsules(device), 4, (12, 16, 20), softness=1.0, backend=backend)]
 
 
-def _casting(backend: Backend, device: torch.device) -> Sequence[Tensor]:
-    # Bodies one beside the other; at the rim, where whether a ray hits hangs on a rounding, nothing counts.
-    bodies = [[4.0, 4.0, 9.0, 4.0, 4.0, 9.0, 3.0], [12.0, 3.0, 8.0, 17.0, 12.0, 5.0, 2.5]]
-    plate = [[9.0, 22.0, 4.0, 2.0, 17.0, 9.0, 16.0, 16.0, 8.0, 1.0]]
-    capsules, plates = (torch.tensor([of], device=device) for of in (bodies, plate))
-    maps = torch.cat(
-        (axis_angle_to_matrix(0.1 * _random(15, device, 1, 3, 3)), torch.zeros(1, 3, 3, 1, device=device)), -1
-    )
-    rows = torch.arange(3, dtype=torch.int32, device=device)
-    found = first_surfaces(
-        capsules, rows[:2], maps, (24, 24), softness=2.0, plates=plates, part_of_plate=rows[2:], backend=backend
-    )
-    weights = found.covered.square()
-    return [found.covered, torch.where(weights > 0, found.depth, 0.0) * weights, found.point * weights[..., None]]
-
-
 def _warping(backend: Backend, device: torch.device) -> Sequence[Tensor]:
     volume = _random(12, device, 2, 20, 12, 16, 20).requires_grad_()
     turned = axis_angle_to_matrix(0.3 * _random(13, device, 2, 4, 3))
@@ -190,6 +173,5 @@ _OPERATIONS: dict[str, Callable[[Backend, torch.device], Sequence[Tensor]]] = {
     "rasterise": _rasterising,
     "interpolate": _interpolating,
     "capsule_masks": _masking,
-    "first_surfaces": _casting,
     "warp_parts": _warping,
 }

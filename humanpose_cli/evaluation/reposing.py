@@ -22,11 +22,10 @@ from humanpose_cli.data.loading.loader import spread_evenly
 from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground
 from humanpose_cli.reposing.inpainting import inpaint
 from humanpose_cli.reposing.mesh import MeshReposer
-from humanpose_cli.reposing.mesh_carried import fitted_person, mesh_of, person_mask, pose_of
+from humanpose_cli.reposing.mesh_drawing import fitted_person, mesh_of, person_mask, pose_of
 from humanpose_cli.reposing.warp3d.inference import Warp3d, to_network
 from humanpose_cli.reposing.warp3d.volume_frame import frame_of_example
 from humanpose_cli.reposing.warping import WarpReposer
-from humanpose_cli.training.personalizing import PersonalizeOptions, personalized
 from humanpose_cli.training.recipes.warp3d_pairs import PairCrops
 
 __all__ = [
@@ -97,8 +96,7 @@ def warping(network: Warp3d) -> Method:
     def draw(first: Example, second: Example) -> Drawn:
         own = first.image.shape[0]
         source, target = (frame_of_example(example) * np.float32(size / own) for example in (first, second))
-        mask = None if first.mask is None else np.clip(resized(person_mask(first), size), 0, 1)
-        made = network.repose(resized(first.image, size), source, target, mask)
+        made = network.repose(resized(first.image, size), source, target)
         return Drawn(resized(made.image, own), resized(made.mask, own))
 
     return draw
@@ -132,26 +130,15 @@ def meshing(wrapped: WrappedPeople) -> Method:
     return draw
 
 
-def pasting(
-    network: Warp3d,
-    wrapped: WrappedPeople,
-    *,
-    mesh_input: bool = False,
-    personalize: PersonalizeOptions | None = None,
-) -> Method:
-    """A generator as `hpc repose --method warp3d --keep-input-detail` uses it: pasted before the mesh method's
-    background, with what is finer than its pixels if it carries any over.
+def pasting(network: Warp3d, wrapped: WrappedPeople, *, mesh_input: bool = False) -> Method:
+    """A generator as `hpc repose --method warp3d` uses it: pasted before the mesh method's background.
 
-    mesh_input   give it the labelled body's drawing in place of the pixels that rays carry over
-    personalize  let it learn each input first
+    mesh_input  give it the labelled body's drawing, as `--mesh-input` does
     """
 
     def draw(first: Example, second: Example) -> Drawn:
         mesh, plate = wrapped(first)
-        detail = network.config.carry_detail
-        reposer = WarpReposer(mesh, fitted_person(first), network, keep_input_detail=detail, mesh_input=mesh_input)
-        if personalize is not None:
-            reposer.network = personalized(network, *reposer.source_crop(), personalize)
+        reposer = WarpReposer(mesh, fitted_person(first), network, mesh_input=mesh_input)
         return _before_plate(reposer, plate, second)
 
     return draw

@@ -18,7 +18,6 @@ from humanpose_cli.evaluation.tables import Cell, Table
 __all__ = ["reposing_report", "side_by_side"]
 
 _BASELINES = ("copy", "mesh")
-_LEARNING = ("warp3d, personalized", "warp3d, pasted")
 _LOW_IS_GOOD = ("lpips", "perceptual", "l1_fg")
 
 
@@ -47,11 +46,9 @@ def reposing_report(judged: JudgedReposing, source: str, facts: Mapping[str, Any
 
 
 def _differences(judged: JudgedReposing) -> Table:
-    """Every network against the copy and the mesh on the same pairs, and what learning the input first brings."""
+    """Every network against the copy and the mesh on the same pairs."""
     baselines = [name for name in _BASELINES if name in judged.values]
     compared = list(product((name for name in judged.values if name not in baselines), baselines))
-    if all(name in judged.values for name in _LEARNING):
-        compared.append(_LEARNING)
     rows: list[list[Cell]] = []
     for name, other in compared:
         for metric, values in judged.values[name].items():

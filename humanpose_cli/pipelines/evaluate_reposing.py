@@ -43,7 +43,6 @@ from humanpose_cli.pipelines.judged import Watch, Whom, trainings_of, weights_fa
 from humanpose_cli.pipelines.people import SinglePictures
 from humanpose_cli.reposing.warp3d.inference import load_warp3d
 from humanpose_cli.training.perceptual import perceptual_loss
-from humanpose_cli.training.personalizing import PersonalizeOptions
 from humanpose_cli.training.recipes.warp3d import WARP3D_PRESETS, pairs_of
 from humanpose_cli.training.recipes.warp3d_pairs import PairCrops
 
@@ -136,18 +135,15 @@ def evaluate_reposing(
     lpips: tuple[str, str] | None = None,
     pose: bool = True,
     size: int = 0,
-    personalize: int = 0,
 ) -> Report:
     """Copying, the mesh and the network ("": the shipped one) on the same pairs.
 
-    Where bodies are known, the network stands there as it is used too: pasted with the photograph's detail, and given
-    the mesh's drawing.
+    Where bodies are known, the network stands there as it is used too: pasted, and given the mesh's drawing.
 
     perceptual  as `training.perceptual` takes it: a stand-in, never called LPIPS
     lpips       names or files of torchvision's AlexNet and the authors' linear layers
     pose        judge the pose by our own fit, which takes most of the time
     size        pixels of the crops; 0 for the network's
-    personalize  steps in which the network first learns each input, judged beside the others; 0 for none
     """
     path = find_weights(weights or "warp3d")
     network = load_warp3d(path, device)
@@ -158,14 +154,8 @@ def evaluate_reposing(
         wrapped = WrappedPeople(body)
         methods["mesh"] = meshing(wrapped)
         methods["warp3d, pasted"] = pasting(network, wrapped)
-        if personalize:
-            options = PersonalizeOptions(personalize)
-            methods["warp3d, personalized"] = pasting(network, wrapped, personalize=options)
-            facts["personalize"] = f"{personalize} steps a pair"
-        if network.config.carry_detail:
+        if network.config.drawing:
             methods["warp3d, mesh input"] = pasting(network, wrapped, mesh_input=True)
-    elif personalize:
-        raise InputError(which.data, "has nobody with body parameters", remedy="leave --personalize out")
     methods["warp3d"] = warping(network)
     facts |= weights_facts("weights", path)
     distances: dict[str, Distance] = {}

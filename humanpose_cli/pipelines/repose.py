@@ -8,7 +8,7 @@ with Reposer(ReposeOptions(person="largest")) as reposer:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal
@@ -28,7 +28,6 @@ from humanpose_cli.networks.weights_file import digest_of
 from humanpose_cli.pipelines.fit import BodyFitter, FitOptions, FittedPicture
 from humanpose_cli.pipelines.overlays import body_vertices
 from humanpose_cli.pipelines.people import PeopleSource
-from humanpose_cli.pipelines.steps import StepListener
 from humanpose_cli.pipelines.targets import Target
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface
@@ -39,7 +38,6 @@ from humanpose_cli.reposing.mesh import ReposeOptions as MeshOptions
 from humanpose_cli.reposing.retarget import place_roots
 from humanpose_cli.reposing.warp3d.inference import Warp3d, load_warp3d
 from humanpose_cli.reposing.warping import WarpReposer
-from humanpose_cli.training.personalizing import PersonalizeOptions, personalized
 
 __all__ = ["ReposeOptions", "ReposedPicture", "Reposer", "ReposingScene"]
 
@@ -55,13 +53,10 @@ class ReposeOptions:
     absolute    put the target where its own coordinates say; otherwise at the person's own place
     background  'keep' the photo's, or 'transparent'; a picture is given to `Reposer.read`
     size        longer side of the result in pixels; None keeps the photo's
-    method      'mesh': the photo wrapped round the fitted body; 'warp3d': a network; 'auto': mesh, but the network
-                where a pose turns more than `network_turn` away from what the photo shows
+    method      'mesh': the photo wrapped round the fitted body; 'warp3d': a network; 'auto': the better of both on
+                photographs, which is the mesh
     weights     of warp3d: a file, a run's folder or a name of the registry
-    network_turn  degrees, of the middle pose of a motion; 180 and more: never
-    keep_input_detail  with warp3d: carry over what is finer than the network's pixels
-    mesh_input   with warp3d: the network is given the mesh's drawing, not the pixels that rays carry over
-    personalize  with warp3d: how the network first learns each person from the photo; 0 steps: not at all
+    mesh_input  with warp3d: the network is given the mesh's drawing too
     fit, mesh   settings of the fit and of the mesh method
     """
 
@@ -71,10 +66,7 @@ class ReposeOptions:
     size: int | None = None
     method: Literal["auto", "mesh", "warp3d"] = "auto"
     weights: str = SHIPPED
-    network_turn: float = 180.0
-    keep_input_detail: bool = False
     mesh_input: bool = False
-    personalize: PersonalizeOptions = field(default_factory=PersonalizeOptions)
     fit: FitOptions = field(default_factory=FitOptions)
     mesh: MeshOptions = field(default_factory=MeshOptions)
 
@@ -83,9 +75,8 @@ class ReposeOptions:
             raise UsageError("--person", "is nobody", expected="largest, all or a track id", got=repr(self.person))
         if self.method not in ("auto", "mesh", "warp3d"):
             raise UsageError("--method", "is not known", expected="auto, mesh or warp3d", got=self.method)
-        of_network = (self.weights != SHIPPED, self.keep_input_detail, self.mesh_input, self.personalize.steps > 0)
-        if self.method == "mesh" and any(of_network):
-            raise UsageError("--weights, --keep-input-detail, --mesh-input, --personalize", "are for --method warp3d")
+        if self.method == "mesh" and (self.weights != SHIPPED or self.mesh_input):
+            raise UsageError("--weights, --mesh-input", "are for --method warp3d")
         if self.size is not None and self.size < 16:
             raise UsageError("--size", "is too small", expected="16 pixels or more", got=str(self.size))
         if self.size is not None and self.size > LARGEST_SIZE:
@@ -122,7 +113,7 @@ class Reposer:
     ) -> None:
         self.options = options or ReposeOptions()
         self.network: Warp3d | None = None
-        if self.options.method == "warp3d" or (self.options.method == "auto" and self.options.network_turn < 180):
+        if self.options.method == "warp3d":
             self.network = load_warp3d(find_weights(self.options.weights), device)
         self.fitter = BodyFitter(self.options.fit, people=people, device=device, threads=threads)
 
@@ -138,17 +129,15 @@ class Reposer:
         name: str = "photo",
         focal: float | None = None,
         background: NDArray[np.uint8] | None = None,
-        on_step: StepListener | None = None,
     ) -> ReposingScene:
         """Fit the people of a photo (H, W, 3) uint8 and bake the textures of those who are to be reposed.
 
         background  a picture (h, w, 3) uint8 to put behind them; None: as the options say
-        on_step     told of the steps in which a network learns each person
         InputError if there is nobody, or not the person asked for.
         """
         fitted = self.fitter.fit_picture(photo, name=name, focal=focal)
         rows = _chosen_rows(fitted, self.options.person, name)
-        return ReposingScene(photo, fitted, rows, self.fitter.body, self.options, background, self.network, on_step)
+        return ReposingScene(photo, fitted, rows, self.fitter.body, self.options, background, self.network)
 
     def __enter__(self) -> Reposer:
         return self
@@ -188,17 +177,21 @@ class ReposingScene:
         options: ReposeOptions,
         background: NDArray[np.uint8] | None,
         network: Warp3d | None = None,
-        on_step: StepListener | None = None,
     ) -> None:
         self.photo, self.record, self.rows = photo, fitted.record, list(rows)
-        self._body, self._options, self._on_step = body, options, on_step
+        self._body, self._options = body, options
         self._people = fitted.people
         alone = len(self.rows) == 1
         plate: Background | NDArray[np.uint8] = options.background if background is None else background
         behind = plate if alone else "transparent"
-        self._network = network
         self._meshes = [self._mesh(row, behind) for row in self.rows]
-        self._warpers: dict[int, WarpReposer] = {}
+        self._drawers: list[MeshReposer | WarpReposer] = list(self._meshes)
+        if network is not None:
+            people = [_fitted_person(self.record, row) for row in self.rows]
+            self._drawers = [
+                WarpReposer(mesh, person, network, mesh_input=options.mesh_input)
+                for mesh, person in zip(self._meshes, people, strict=True)
+            ]
         self._plate = None if alone else self._common_plate(plate)
 
     def _mesh(self, row: int, background: Background | NDArray[np.uint8]) -> MeshReposer:
@@ -212,38 +205,6 @@ class ReposingScene:
             background=background,
             options=self._options.mesh,
         )
-
-    def _drawer(self, place: int, motion: tuple[Tensor, Tensor]) -> MeshReposer | WarpReposer:
-        """Whoever draws the person at that place of `rows` through a motion: one for all of it, lest it flicker."""
-        mesh = self._meshes[place]
-        if self._network is None:
-            return mesh
-        rotations, trans = (values[len(values) // 2] for values in motion)
-        if self._options.method == "auto" and mesh.turn(rotations, trans) <= self._options.network_turn:
-            return mesh
-        if place not in self._warpers:
-            self._warpers[place] = self._warper(place, self._network)
-        return self._warpers[place]
-
-    def _warper(self, place: int, network: Warp3d) -> WarpReposer:
-        person, options = _fitted_person(self.record, self.rows[place]), self._options
-        at_best = options.method == "auto"
-        warper = WarpReposer(
-            self._meshes[place],
-            person,
-            network,
-            keep_input_detail=options.keep_input_detail or at_best,
-            mesh_input=options.mesh_input or at_best,
-        )
-        if options.personalize.steps:
-            warper.network = personalized(
-                network, *warper.source_crop(), options.personalize, on_step=self._told("steps of the network")
-            )
-        return warper
-
-    def _told(self, what: str) -> Callable[[int, int], None]:
-        listener = self._on_step
-        return lambda done, total: None if listener is None else listener(done, total, what)
 
     def _mask(self, row: int) -> NDArray[np.float32]:
         """Where one person is, (H, W) 0…1. Made when asked for: a crowd's masks would not fit beside a large photo."""
@@ -260,7 +221,7 @@ class ReposingScene:
     def pictures(self, target: Target) -> Iterator[ReposedPicture]:
         """The picture for each pose of the target, drawn one by one."""
         motions = [self._placed(target, row) for row in self.rows]
-        drawers = [self._drawer(place, motion) for place, motion in enumerate(motions)]
+        drawers = self._drawers
         methods: list[Literal["mesh", "warp3d"]] = ["mesh" if isinstance(d, MeshReposer) else "warp3d" for d in drawers]
         for t in range(len(target)):
             drawn = [d.render(rotations[t], trans[t]) for d, (rotations, trans) in zip(drawers, motions, strict=True)]

@@ -63,7 +63,7 @@ def repose_item(
 ) -> ReposedItem:
     """Repose the people of a photograph (of a sequence, its first frame) and write what comes of it."""
     photo = next(item.frames(ahead=0))
-    scene = reposer.read(photo.pixels, name=item.label, focal=photo.focal, background=background, on_step=on_step)
+    scene = reposer.read(photo.pixels, name=item.label, focal=photo.focal, background=background)
     outputs = repose_outputs(item, out, form, len(target))
     notes = _Notes(on_step, len(target))
     pictures = notes.listen(scene.pictures(target))

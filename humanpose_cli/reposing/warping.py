@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,35 +15,27 @@ from humanpose_cli.conventions import REPOSING19
 from humanpose_cli.data.loading.camera_change import CameraChange, crop_change
 from humanpose_cli.geometry.cameras import project
 from humanpose_cli.reposing.mesh import FittedPerson, MeshReposer, Reposed
-from humanpose_cli.reposing.mesh_carried import carried_by_mesh
+from humanpose_cli.reposing.mesh_drawing import mesh_drawing
 from humanpose_cli.reposing.warp3d.inference import Warp3d
 from humanpose_cli.reposing.warp3d.volume_frame import frame_joints
 
-__all__ = ["SourceCrop", "WarpReposer"]
+__all__ = ["WarpReposer"]
 
 FILL = 0.86
 """Share of the crop that the person takes in both poses together: as in training."""
 
 _FARTHEST = 1.3  # times the larger box that one crop for both poses may have
-_FINEST = 1024  # pixels of the crop whose detail is carried over
-
-
-class SourceCrop(NamedTuple):
-    """What a network sees of the photo: picture (S, S, 3) uint8, joints (19, 3) of the volume's frame, mask (S, S)."""
-
-    picture: NDArray[np.uint8]
-    joints: NDArray[np.float32]
-    mask: NDArray[np.float32]
+_FINEST = 1024  # pixels of the mesh's drawing, whose detail is added to what the network draws
 
 
 class WarpReposer:
     """One person of one photo, ready to be drawn in any pose by a network; the interface of `MeshReposer`.
 
-    mesh               the same person as a textured mesh: photo, background and hole
-    person             the fit that it was made of
-    network            a loaded generator
-    keep_input_detail  add what is finer than the network's pixels, where it takes the input's own ones over
-    mesh_input         these pixels are the mesh's drawing, not what rays carry over
+    mesh        the same person as a textured mesh: photo, background and hole
+    person      the fit that it was made of
+    network     a loaded generator
+    mesh_input  give it the mesh's drawing, and add what that shows finer than the network's pixels where it is taken
+                over
     """
 
     def __init__(
@@ -53,20 +44,12 @@ class WarpReposer:
         person: FittedPerson,
         network: Warp3d,
         *,
-        keep_input_detail: bool = False,
         mesh_input: bool = False,
     ) -> None:
         self.mesh_input = mesh_input
         self.mesh, self.person, self.network = mesh, person, network
         self.photo, self.body = mesh.photo, mesh.body
         self.rotations, self.trans = mesh.rotations, mesh.trans
-        self.keep_input_detail = keep_input_detail
-
-    def source_crop(self) -> SourceCrop:
-        """The person as the photo shows them, by themselves."""
-        joints, box = self._own
-        change = self._change(self._squares((box, box))[0])
-        return SourceCrop(self._picture(change), self._framed(joints, change), self._mask(change))
 
     @cached_property
     def _own(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -94,20 +77,15 @@ class WarpReposer:
         squares = self._squares(boxes)
         before, after = (self._change(square) for square in squares)
         source, target = (self._framed(points, change) for points, change in zip(joints, (before, after), strict=True))
-        times = self._times_finer(before)
-        after_finer = self._change(squares[1], times)
-        finer, carried = None, None
-        if self.mesh_input:
-            carried = carried_by_mesh(self.mesh, rotations, trans, after_finer)
-        elif times > 1:
-            finer = self._picture(self._change(squares[0], times))
-        made = self.network.repose(self._picture(before), source, target, self._mask(before), finer, carried)
+        finer = self._change(squares[1], max(1, min(round(1 / before.scale), _FINEST // self.network.config.size)))
+        drawing = mesh_drawing(self.mesh, rotations, trans, finer) if self.mesh_input else None
+        made = self.network.repose(self._picture(before), source, target, drawing)
         alpha, colour = self._back(after, made.mask), self._back(after, made.foreground)
         if made.detail is not None:
-            detail = self._back(after_finer, made.detail)
+            detail = self._back(finer, made.detail)
             colour = colour + np.where(alpha[..., None] > 0, detail, np.float32(0))
             if made.outline is not None:
-                alpha = np.clip(alpha + self._back(after_finer, made.outline), 0, 1)
+                alpha = np.clip(alpha + self._back(finer, made.outline), 0, 1)
         return Reposed(self._over(colour, alpha), tuple(self.mesh.warnings(turn)), seen, turn)
 
     def _framed(self, joints: NDArray[np.float64], change: CameraChange) -> NDArray[np.float32]:
@@ -147,12 +125,6 @@ class WarpReposer:
         """The crop about a square, so many times as fine as the network's."""
         return crop_change(square, times * self.network.config.size, fill=FILL)
 
-    def _times_finer(self, change: CameraChange) -> int:
-        """How many times finer than the network's the crop is to be whose detail is kept; 1 for none."""
-        if not self.keep_input_detail:
-            return 1
-        return max(1, min(round(1 / change.scale), _FINEST // self.network.config.size))
-
     def _picture(self, change: CameraChange) -> NDArray[np.uint8]:
         """The crop that the network sees."""
         if change.scale >= 1:
@@ -160,10 +132,6 @@ class WarpReposer:
         # Averaged first: a linear look-up of a large photo would skip most pixels.
         smooth = cv2.GaussianBlur(self.photo, (0, 0), 0.45 / change.scale) if change.scale < 0.7 else self.photo
         return change.warp(smooth, cv2.INTER_LINEAR)
-
-    def _mask(self, change: CameraChange) -> NDArray[np.float32]:
-        """Where the person is in a crop, 0 to 1."""
-        return np.asarray(np.clip(change.warp(self.mesh.mask, cv2.INTER_LINEAR), 0, 1), np.float32)
 
     def _back(self, change: CameraChange, values: NDArray) -> NDArray[np.float32]:
         """A crop's picture or mask where it belongs in the photo, (H, W[, C]) float32; 0 elsewhere."""

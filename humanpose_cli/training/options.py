@@ -15,6 +15,7 @@ class TrainOptions:
     """Settings of the loop.
 
     epochs          passes over the data
+    steps           steps in all, however many passes they are; 0: those of `epochs`
     batch_size      examples of one step, over all processes together
     workers         processes that decode pictures, for each training process
     seed            of weights, order and augmentation
@@ -30,6 +31,7 @@ class TrainOptions:
     """
 
     epochs: int = 10
+    steps: int = 0
     batch_size: int = 8
     workers: int = 1
     seed: int = 0
@@ -44,9 +46,11 @@ class TrainOptions:
     minutes: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or self.log_every < 1:
+        if self.epochs < 1 or self.steps < 0 or self.batch_size < 1 or self.log_every < 1:
             raise UsageError(
-                "training", "cannot run like this", expected="epochs, batch size and log_every of 1 or more"
+                "training",
+                "cannot run like this",
+                expected="epochs, batch size, log_every of 1 or more",
             )
         if self.precision not in ("auto", "full", "mixed"):
             raise UsageError("precision", "is not known", expected="auto, full or mixed", got=self.precision)

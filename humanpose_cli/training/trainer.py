@@ -102,7 +102,7 @@ class _Loop:
         self.half = torch.bfloat16 if device.type == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed and self.half == torch.float16)
         self.loader = self._loader()
-        self.steps = len(self.loader) * options.epochs
+        self.steps = options.steps or len(self.loader) * options.epochs
         self.average = copy.deepcopy(recipe.model).requires_grad_(False) if options.average else None
         self.history = History(folder / "metrics.jsonl")
         self.progress = Progress()

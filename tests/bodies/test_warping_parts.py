@@ -67,7 +67,6 @@ def test_straight_limbs_turn_with_the_body(poses):
         for a, b, c in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")):
             bone = straight[:, row(f"{side}_{b}")] - straight[:, row(f"{side}_{a}")]
             straight[:, row(f"{side}_{c}")] = straight[:, row(f"{side}_{b}")] + 0.9 * bone
-    # The hip that the legs start from is moved outwards, so bend there what must be straight.
     scale, rotation, shift = similarity(3)
     found = warping_parts(straight, scale * straight @ rotation.mT + shift).target_to_source
     torch.testing.assert_close(found[..., :3], (rotation.mT / scale).expand(6, 10, 3, 3), rtol=0, atol=1e-5)
@@ -123,33 +122,57 @@ def test_left_and_right_are_the_persons(poses):
     torch.testing.assert_close(mirrored, back, rtol=0, atol=1e-4)
 
 
-def test_capsules_have_the_papers_places_and_sizes(poses):
-    found = warping_parts(poses, poses)
-    assert found.part_of_capsule.tolist() == list(CAPSULE_PARTS)
-    counts = {name: CAPSULE_PARTS.count(i) for i, name in enumerate(WARPING10.names)}
-    assert counts == {
-        "torso": 6, "head": 4,
-        **{f"{side}_{limb}": n for side in ("left", "right")
-           for limb, n in (("upper_arm", 1), ("lower_arm", 2), ("thigh", 1), ("shank", 2))},
+def test_capsules_have_the_authors_places_and_sizes():
+    """Of joints with whole coordinates: ends and radii by hand. st is 50, from either shoulder to the other hip."""
+    joints = {
+        "neck": (100, 50, 128), "nose": (100, 30, 118), "left_eye": (103, 26, 119), "right_eye": (97, 26, 119),
+        "left_ear": (110, 30, 128), "right_ear": (90, 30, 132), "pelvis": (100, 100, 128),
+        "left_shoulder": (115, 60, 128), "right_shoulder": (85, 60, 128), "left_hip": (115, 100, 128),
+        "right_hip": (85, 100, 128), "left_elbow": (125, 80, 128), "right_elbow": (75, 80, 138),
+        "left_wrist": (125, 100, 118), "right_wrist": (65, 90, 138), "left_knee": (115, 140, 118),
+        "right_knee": (85, 140, 128), "left_ankle": (115, 180, 128), "right_ankle": (75, 180, 128),
     }  # fmt: skip
-    hips = poses[:, row("left_hip")], poses[:, row("right_hip")]
-    outer = hips[0] + 0.1 * (hips[0] - hips[1])
-    trunk = torch.maximum(
-        (poses[:, row("right_shoulder")] - outer).norm(dim=-1),
-        (poses[:, row("left_shoulder")] - (hips[1] + 0.1 * (hips[1] - hips[0]))).norm(dim=-1),
-    )
-    radii = found.capsules[..., 6] / trunk[:, None]
-    for name, diameters in (("torso", {0.3}), ("head", {0.5}), ("left_thigh", {0.2}), ("right_shank", {0.2, 0.4})):
-        rows = [k for k, p in enumerate(CAPSULE_PARTS) if p == part(name)]
-        assert {round(2 * float(r), 6) for r in radii[0, rows]} == diameters
-    thigh = found.capsules[:, CAPSULE_PARTS.index(part("left_thigh"))]
-    torch.testing.assert_close(thigh[:, :3], outer)
-    torch.testing.assert_close(thigh[:, 3:6], poses[:, row("left_knee")])
-    balls = (found.capsules[..., :3] == found.capsules[..., 3:6]).all(-1)
-    assert balls.sum(1).tolist() == [4] * 6
-    hand = found.capsules[0, balls[0] & (found.part_of_capsule == part("right_lower_arm"))][0, :3]
-    elbow, wrist = poses[0, row("right_elbow")], poses[0, row("right_wrist")]
-    torch.testing.assert_close(hand, elbow + 1.2 * (wrist - elbow))
+    pose = torch.tensor([joints[name] for name in NAMES], dtype=torch.float64)[None]
+    found = warping_parts(pose, pose)
+    assert found.part_of_capsule.tolist() == list(CAPSULE_PARTS)
+    capsules = found.capsules[0].round(decimals=6).tolist()
+    rows = {(WARPING10.names[p], *c) for p, c in zip(CAPSULE_PARTS, capsules, strict=True)}
+    corners = [joints[name] for name in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")]
+    expected = {("torso", *a, *b, 7.5) for i, a in enumerate(corners) for b in corners[i + 1 :]}
+    # The ears' middle is (100, 30, 130); 0.3 of the way to the neck is (0, 6, -0.6).
+    expected.add(("head", 100, 36, 129.4, 100, 24, 130.6, 12.5))
+    # Thighs begin 0.1 of the 40 from shoulder to hip lower; wrists and ankles are 20 % further.
+    expected |= {("left_thigh", 115, 104, 128, 115, 140, 118, 5), ("right_thigh", 85, 104, 128, 85, 140, 128, 5)}
+    expected |= {("left_upper_arm", 115, 60, 128, 125, 80, 128, 5), ("right_upper_arm", 85, 60, 128, 75, 80, 138, 5)}
+    ends = {
+        "left_lower_arm": ((125, 80, 128), (125, 104, 116)), "right_lower_arm": ((75, 80, 138), (63, 92, 138)),
+        "left_shank": ((115, 140, 118), (115, 188, 130)), "right_shank": ((85, 140, 128), (73, 188, 128)),
+    }  # fmt: skip
+    for name, (start, end) in ends.items():
+        expected |= {(name, *start, *end, 5), (name, *end, *end, 10)}
+    assert rows == {(name, *map(float, numbers)) for name, *numbers in expected}
+    assert len(CAPSULE_PARTS) == len(expected) == 19
+
+
+def test_the_nose_stands_in_for_ears_that_are_not_known(poses):
+    source = poses.clone()
+    source[:, row("left_ear")] = torch.nan
+    head = warping_parts(source, poses).capsules[:, CAPSULE_PARTS.index(part("head"))]
+    reach = 0.3 * (poses[:, row("neck")] - poses[:, row("nose")])
+    torch.testing.assert_close(head[:, :3], poses[:, row("nose")] + reach)
+    torch.testing.assert_close(head[:, 3:6], poses[:, row("nose")] - reach)
+
+
+def test_transforms_use_the_hips_as_they_are(poses):
+    """A shoulder that moves alone moves its side's thigh mask, and no leg."""
+    source = poses.clone()
+    source[:, row("left_shoulder")] += torch.tensor([0.0, -20.0, 5.0])
+    before, after = warping_parts(poses, poses), warping_parts(source, poses)
+    legs = [part(f"{side}_{limb}") for side in ("left", "right") for limb in ("thigh", "shank")]
+    torch.testing.assert_close(before.target_to_source[:, legs], after.target_to_source[:, legs], rtol=0, atol=1e-4)
+    thigh = CAPSULE_PARTS.index(part("left_thigh"))
+    moved = after.capsules[:, thigh, :3] - before.capsules[:, thigh, :3]
+    torch.testing.assert_close(moved, torch.tensor([0, 2, -0.5], dtype=torch.float64).expand(6, 3))
 
 
 def test_voxels_need_not_be_cubes(poses):

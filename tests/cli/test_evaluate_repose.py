@@ -36,17 +36,16 @@ def run(hpc, pairs, tmp_path):
 def test_a_network_the_mesh_and_a_copy(hpc, pairs, run, tmp_path):
     out = tmp_path / "report"
     line = ("evaluate", "repose", "--data", pairs, "--weights", run, "--threads", "1", "--out", str(out))
-    ran = hpc(*line, "--limit", "2", "--size", "64", "--personalize", "1", "--json")
+    ran = hpc(*line, "--limit", "2", "--size", "64", "--json")
     assert ran.code == 0, ran.err
     assert set(ran.document["metrics"]) == {"ssim", "ssim_fg", "l1_fg", "mask_iou", "perceptual", "pose_auc"}
     assert ran.document["metrics"]["ssim"]["n"] == 2
     methods, differences = ran.document["tables"]
-    networks = ["warp3d, pasted", "warp3d, personalized", "warp3d, mesh input", "warp3d"]
+    networks = ["warp3d, pasted", "warp3d, mesh input", "warp3d"]
     assert [row[0] for row in methods["rows"]] == ["copy", "mesh", *networks]
     assert methods["rows"][2][1:] != methods["rows"][3][1:]
     compared = {f"{a} − {b}" for a in networks for b in ("copy", "mesh")}
-    assert {row[0] for row in differences["rows"]} == compared | {"warp3d, personalized − warp3d, pasted"}
-    assert ran.details["facts"]["personalize"] == "1 steps a pair"
+    assert {row[0] for row in differences["rows"]} == compared
     assert ran.details["facts"]["pixels"] == 64
     assert ran.details["facts"]["perceptual"] == "backbone segmenter.safetensors"
     assert (out / "pairs.jpg").is_file()
@@ -62,7 +61,7 @@ def test_a_network_the_mesh_and_a_copy(hpc, pairs, run, tmp_path):
         (("--perceptual", "nothing"), 3, "is no weights file"),
         (("--ablation", "inputs"), 2, "expected warping"),
         (("--split", "exam"), 3, "exam"),
-        (("--ablation", "warping", "--personalize", "5"), 2, "--personalize: cannot be given together"),
+        (("--ablation", "warping", "--size", "64"), 2, "--size: cannot be given together"),
         (("--lpips",), 5, "hpc weights fetch"),
     ],
 )
@@ -77,9 +76,9 @@ def test_what_is_for_reposing_alone(hpc, pairs, tmp_path):
     ran = hpc("train", "segmenter", "--data", pairs, "--perceptual", "pixels", "--out", str(tmp_path / "run"))
     assert ran.code == 2
     assert "hpc train warp3d" in ran.err
-    ran = hpc("evaluate", "fit", "--data", pairs, "--personalize", "5")
+    ran = hpc("evaluate", "repose", "--data", pairs, "--personalize", "5")
     assert ran.code == 2
-    assert "--personalize" in ran.err
+    assert "--personalize: was removed" in ran.err
     ran = hpc("evaluate", "fit", "--data", pairs, "--size", "64")
     assert ran.code == 2
     assert "hpc evaluate repose" in ran.err

@@ -186,10 +186,13 @@ def test_repose_of_a_video_says_that_its_first_frame_is_taken(hpc, tmp_path):
             "no weights",
         ),
         (
-            ("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--method", "mesh", "--keep-input-detail"),
+            ("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--method", "mesh", "--mesh-input"),
             2,
             "--method warp3d",
         ),
+        (("repose", "x.jpg", "--target-pose", "y.npy", "--keep-input-detail"), 2, "was removed"),
+        (("repose", "x.jpg", "--target-pose", "y.npy", "--personalize", "40"), 2, "was removed"),
+        (("repose", "x.jpg", "--target-pose", "y.npy", "--set", "network_turn=60"), 2, "was removed"),
     ],
 )
 def test_what_is_refused(hpc, tmp_path, monkeypatch, arguments, code, says):

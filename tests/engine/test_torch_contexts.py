@@ -14,7 +14,7 @@ from warping_cases import random_case
 from humanpose_cli.engine.heatmaps import gaussian_heatmaps, soft_argmax
 from humanpose_cli.engine.rasterising import Raster, interpolate, rasterise
 from humanpose_cli.engine.skinning import axis_angle_to_rotations, blend_shapes, forward_kinematics, pose_vertices
-from humanpose_cli.engine.warping import capsule_masks, first_surfaces, warp_parts
+from humanpose_cli.engine.warping import capsule_masks, warp_parts
 from humanpose_cli.errors import UsageError
 
 _CASE, _BODY = random_case(), random_body(2, 300)
@@ -48,8 +48,6 @@ OPERATIONS: dict[str, tuple[Callable[[Tensor, str], Tensor], Tensor]] = {
     "warp_parts of nothing": (_warped, _CASE.volume.detach()[:, :0]),
     "capsule_masks": (lambda c, backend: capsule_masks(c, _CASE.part_of_capsule, 4, (5, 6, 7), backend=backend),
                       _CASE.capsules),
-    "first_surfaces": (lambda c, backend: first_surfaces(
-        c, _CASE.part_of_capsule, _CASE.target_to_source.detach(), (6, 7), backend=backend).covered, _CASE.capsules),
     "pose_vertices": (_posed, _BODY.rotations.detach()),
     "forward_kinematics": (lambda r, backend: forward_kinematics(r, _BODY.joints.detach(), PARENTS,
                                                                  backend=backend).positions, _BODY.rotations.detach()),
@@ -59,7 +57,7 @@ OPERATIONS: dict[str, tuple[Callable[[Tensor, str], Tensor], Tensor]] = {
     "gaussian_heatmaps": (lambda j, backend: gaussian_heatmaps(j, (1.0, 1.5, 2.0), (5, 6, 7)), _random(2, 4, 3) + 3),
     "soft_argmax": (lambda v, backend: soft_argmax(v), _random(2, 3, 4, 5, 6).abs()),
 }  # fmt: skip
-DIFFERENTIABLE = [name for name in OPERATIONS if name not in ("capsule_masks", "first_surfaces")]
+DIFFERENTIABLE = [name for name in OPERATIONS if name != "capsule_masks"]
 
 
 @pytest.fixture(params=["kernel", "reference"])

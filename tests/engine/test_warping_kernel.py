@@ -14,7 +14,8 @@ from humanpose_cli.engine import launching, runtime
 from humanpose_cli.engine.warping import warp_parts
 from humanpose_cli.errors import UsageError
 
-OPTIONS = [{}, {"softness": 1.5}, {"planar": True}, {"voxel_size": (1.0, 0.8, 1.5)}]
+OPTIONS = [{}, {"softness": 1.5}, {"planar": True}, {"voxel_size": (1.0, 0.8, 1.5)}, {"widened": 1}]
+PLANAR = {"planar": True, "softness": 2.0, "voxel_size": (1.5, 1.0, 3.0), "widened": 2}
 
 
 def assert_same(case: Case, tolerance: float = 2e-5, **options) -> None:
@@ -25,7 +26,7 @@ def assert_same(case: Case, tolerance: float = 2e-5, **options) -> None:
     assert found[0].is_contiguous(memory_format=torch.channels_last_3d)
 
 
-@pytest.mark.parametrize("options", [*OPTIONS, {"planar": True, "softness": 2.0, "voxel_size": (1.5, 1.0, 3.0)}])
+@pytest.mark.parametrize("options", [*OPTIONS, PLANAR])
 def test_agrees_with_the_reference(device, options):
     case = random_case(device=device)
     assert_same(case, **options)

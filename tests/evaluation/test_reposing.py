@@ -111,8 +111,8 @@ def test_a_network_sees_crops_at_its_own_size(folder):
     assert np.abs(halved - small.image).mean() < 6
 
 
-@pytest.mark.parametrize("carries", [True, False])
-def test_the_network_pasted_before_the_meshes_background(tmp_path, carries):
+@pytest.mark.parametrize("draws", [True, False])
+def test_the_network_pasted_before_the_meshes_background(tmp_path, draws):
     """On a rendered person: where neither mask reaches, both show the input's own pixels."""
     cache = tmp_path / "people"
     options = SyntheticOptions(count=8, size=96, structure="pairs", validation=0.0, test=1.0, texture_size=64)
@@ -122,7 +122,9 @@ def test_the_network_pasted_before_the_meshes_background(tmp_path, carries):
     wrapped = WrappedPeople(default_body())
     methods = {
         "mesh": meshing(wrapped),
-        "pasted": pasting(Warp3d(Generator(replace(TINY, carry_detail=carries)), WeightsHeader("warp3d")), wrapped),
+        "pasted": pasting(
+            Warp3d(Generator(replace(TINY, drawing=draws)), WeightsHeader("warp3d")), wrapped, mesh_input=draws
+        ),
     }
     first, second = crops.crops(0, np.random.default_rng(0))
     assert wrapped(first)[0] is wrapped(first)[0]  # wrapped once for all methods

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy.spatial.transform import Rotation
 
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.networks.weights_file import WeightsHeader, write_weights
@@ -16,14 +15,13 @@ from humanpose_cli.pipelines.targets import RotationTarget, target_of_record
 from humanpose_cli.reposing.warp3d.config import PRESETS
 from humanpose_cli.reposing.warp3d.generator import Generator
 from humanpose_cli.reposing.warp3d.inference import MODEL, generator_weights
-from humanpose_cli.training.personalizing import PersonalizeOptions
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     torch.manual_seed(0)
     tiny = replace(PRESETS["tiny"].generator, channels=8)
-    assert tiny.carry_detail
+    assert tiny.drawing
     path = tmp_path_factory.mktemp("network") / "warp3d.safetensors"
     write_weights(path, *_parts(Generator(tiny)))
     return str(path)
@@ -62,7 +60,7 @@ def test_the_network_is_asked_in_its_own_frame(scene_of):
     """Its crop holds both poses, and joints lie where the fit says, in the crop's pixels."""
     scene = scene_of()
     asked = []
-    warper = scene._drawer(0, scene._placed(target_of_record(scene.record), scene.rows[0]))
+    warper = scene._drawers[0]
     real = warper.network.repose
     warper.network.repose = lambda image, source, target, *more: (
         asked.append((image, source, target)) or real(image, source, target, *more)
@@ -76,50 +74,34 @@ def test_the_network_is_asked_in_its_own_frame(scene_of):
     assert np.ptp(source[:, :2], axis=0).max() == pytest.approx(0.86 * 64, rel=0.25)
 
 
-def test_transparent_results_and_details(scene_of, clip_frames):
-    plain, detailed = (
-        next(scene.pictures(target_of_record(scene.record))).image
-        for scene in (scene_of(background="transparent"), scene_of(background="transparent", keep_input_detail=True))
-    )
-    assert plain.shape == (*clip_frames[0].shape[:2], 4)
-    assert 0 < plain[..., 3].mean() < 255
-    np.testing.assert_array_equal(plain[..., 3], detailed[..., 3])
-    changed = (plain[..., :3] != detailed[..., :3]).any(-1)
-    assert changed.any()
-    assert (detailed[..., 3][changed] > 0).all()
+def test_transparent_results(scene_of, clip_frames):
+    scene = scene_of(background="transparent")
+    drawn = next(scene.pictures(target_of_record(scene.record))).image
+    assert drawn.shape == (*clip_frames[0].shape[:2], 4)
+    assert 0 < drawn[..., 3].mean() < 255
 
 
-def test_the_meshs_drawing_may_stand_in_for_carried_pixels(scene_of):
+def test_the_network_may_be_given_the_meshs_drawing(scene_of):
+    """At the photograph's own resolution, round the person."""
     scene = scene_of(mesh_input=True, background="transparent")
     own = target_of_record(scene.record)
-    warper = scene._drawer(0, scene._placed(own, scene.rows[0]))
+    warper = scene._drawers[0]
     given = []
     real = warper.network.repose
     warper.network.repose = lambda *all: given.append(all[-1]) or real(*all)
     (drawn,) = scene.pictures(own)
     plain = next(scene_of(background="transparent").pictures(own))
     assert (drawn.image != plain.image).any()
-    (carried,) = given
-    assert carried.shape == (5, 64, 64)
-    mesh = scene._meshes[0]
-    (row, column) = (values.mean() for values in np.nonzero(carried[3] > 0.5))
-    assert abs(row - 32) < 6
-    assert abs(column - 32) < 6
-    assert 0 < carried[4].max() <= 1
-    assert mesh.texture.seen_fraction > 0
-
-
-def test_a_network_that_has_learned_the_person_draws_otherwise(clip_frames, known, weights):
-    told, pictures = [], []
-    for steps in (0, 2):
-        learning = PersonalizeOptions(steps=steps, learning_rate=1e-2, perceptual="pixels")
-        reposer = Reposer(ReposeOptions(method="warp3d", weights=weights, personalize=learning), people=known)
-        scene = reposer.read(clip_frames[0], on_step=lambda *what: told.append(what))
-        pictures.append(next(scene.pictures(target_of_record(scene.record))).image)
-    assert (pictures[0] != pictures[1]).any()
-    assert told == [(1, 2, "steps of the network"), (2, 2, "steps of the network")]
-    with pytest.raises(UsageError, match="--method warp3d"):
-        ReposeOptions(method="mesh", personalize=PersonalizeOptions(steps=1))
+    (drawing,) = given
+    size = drawing.shape[-1]
+    assert drawing.shape == (5, size, size)
+    assert size % 64 == 0
+    assert size > 64
+    (row, column) = (values.mean() for values in np.nonzero(drawing[3] > 0.5))
+    assert abs(row / size - 0.5) < 0.1
+    assert abs(column / size - 0.5) < 0.1
+    assert 0 < drawing[4].max() <= 1
+    assert scene._meshes[0].texture.seen_fraction > 0
 
 
 def test_poses_that_cannot_be_drawn_are_refused(scene_of):
@@ -137,32 +119,20 @@ def test_poses_that_cannot_be_drawn_are_refused(scene_of):
         list(scene.pictures(behind))
 
 
-def test_auto_takes_the_network_where_the_pose_turns_away(clip_frames, known, weights):
-    """One choice for a motion, by its middle pose; every picture says which."""
-    options = ReposeOptions(method="auto", weights=weights, network_turn=60.0)
-    scene = Reposer(options, people=known).read(clip_frames[0])
+def test_auto_is_the_mesh(clip_frames, known, weights, scene_of):
+    reposer = Reposer(ReposeOptions(weights=weights), people=known)
+    assert reposer.network is None
+    scene = reposer.read(clip_frames[0])
     own = target_of_record(scene.record)
-    (same,) = scene.pictures(own)
-    assert same.methods == ("mesh",)
-    (turned,) = scene.pictures(_turned(own, 120))
-    assert turned.methods == ("warp3d",)
-    both = RotationTarget(np.concatenate((own.poses, *[_turned(own, 120).poses] * 2)), own.trans.repeat(3, 0))
-    assert {picture.methods for picture in scene.pictures(both)} == {("warp3d",)}
-    never = Reposer(ReposeOptions(weights=weights, network_turn=180.0), people=known)
-    assert never.network is None
-
-
-def _turned(target, degrees):
-    """About the vertical."""
-    poses = target.poses.copy()
-    upright = Rotation.from_euler("y", degrees, degrees=True)
-    poses[:, :3] = (upright * Rotation.from_rotvec(poses[:, :3])).as_rotvec()
-    return RotationTarget(poses.astype(np.float32), target.trans)
+    assert next(scene.pictures(own)).methods == ("mesh",)
+    assert next(scene_of().pictures(own)).methods == ("warp3d",)
 
 
 def test_weights_must_be_there_and_of_this_network(tmp_path):
     with pytest.raises(UsageError, match="are for --method warp3d"):
         ReposeOptions(method="mesh", weights="x")
+    with pytest.raises(UsageError, match="are for --method warp3d"):
+        ReposeOptions(method="mesh", mesh_input=True)
     with pytest.raises(InputError, match="is no weights file"):
         Reposer(ReposeOptions(method="warp3d", weights=str(tmp_path / "none")))
     other = tmp_path / "other.safetensors"

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import nn
 
 from humanpose_cli.bodies.parts import WARPING10
@@ -13,7 +14,7 @@ from humanpose_cli.conventions import REPOSING19
 from humanpose_cli.engine.warping import capsule_masks
 from humanpose_cli.errors import UsageError
 from humanpose_cli.reposing.warp3d.background import BackgroundInpainter
-from humanpose_cli.reposing.warp3d.blocks import Bottleneck, Conv3d, group_norm, to_plane, to_volume
+from humanpose_cli.reposing.warp3d.blocks import Bottleneck, Conv3d, channels_last, group_norm, to_plane, to_volume
 from humanpose_cli.reposing.warp3d.config import PRESETS, DiscriminatorConfig, GeneratorConfig
 from humanpose_cli.reposing.warp3d.discriminator import Discriminator
 from humanpose_cli.reposing.warp3d.generator import Generator
@@ -141,6 +142,7 @@ def test_the_same_pose_leaves_masked_features_where_they_are():
         len(WARPING10.names),
         MINI.grid,
         softness=MINI.softness,
+        widened=1,
         voxel_size=MINI.voxel_size,
     )
     expected = volume * masks.amax(1, keepdim=True)
@@ -197,7 +199,7 @@ def test_gradients_reach_every_parameter(changes):
     image = pictures(2)
     made = model(image, standing(32, 2), arm_raised(32, 2))
     logits = judge(image, made.image, made.heatmaps)
-    assert logits.shape == (2, 1, 4, 4)
+    assert logits.shape == (2, 1, 2, 2)
     (nn.functional.softplus(-logits).mean() + made.image.square().mean()).backward()
     for name, parameter in [*model.named_parameters(), *judge.named_parameters()]:
         assert parameter.grad is not None, name
@@ -226,6 +228,47 @@ def test_the_discriminator_judges_every_picture_by_itself():
     assert together.flatten(1).std(0).min() > 0
 
 
+def test_a_row_without_a_drawing_is_drawn_as_if_there_were_none():
+    """Whatever the other rows are given; a drawing that is given changes its own row alone."""
+    model = generator(replace(MINI, drawing=True))
+    image, source, target = pictures(2), standing(32, 2), arm_raised(32, 2)
+    drawing = torch.rand(2, 5, 32, 32)
+    drawing[0] = torch.nan
+    with torch.no_grad():
+        without, given = model(image, source, target), model(image, source, target, drawing)
+    torch.testing.assert_close(given.image[0], without.image[0])
+    assert given.image.isfinite().all()
+    assert (given.image[1] - without.image[1]).abs().max() > 0.01
+    assert not without.taken.any()
+    assert not given.taken[0].any()
+    assert given.taken[1].min() > 0
+
+
+@pytest.mark.parametrize("weight", [-30.0, 30.0])
+def test_a_drawing_is_taken_over_with_its_outline_or_not_at_all(weight):
+    model = generator(replace(MINI, drawing=True))
+    nn.init.zeros_(model.decoder.last.weight)
+    nn.init.constant_(model.decoder.last.bias[4:], weight)
+    drawing = torch.rand(1, 5, 32, 32)
+    drawing[:, 3] = drawing[:, 3] > 0.5
+    with torch.no_grad():
+        made = model(pictures(), standing(32), standing(32), drawing)
+    solid = drawing[:, 3:4]
+    if weight < 0:
+        assert made.mask.std() < 1e-6
+        return
+    torch.testing.assert_close(made.mask, solid)
+    torch.testing.assert_close(made.foreground * solid, drawing[:, :3] * solid)
+
+
+def test_drawings_of_other_shapes_are_refused():
+    pose, drawing = standing(32), torch.zeros(1, 5, 16, 16)
+    with pytest.raises(UsageError, match=r"drawing: does not fit, expected \(1, 5, 32, 32\)"):
+        generator(replace(MINI, drawing=True))(pictures(), pose, pose, drawing)
+    with pytest.raises(UsageError, match=r"generator\.drawing=true"):
+        generator()(pictures(), pose, pose, drawing)
+
+
 def test_joints_that_are_not_known_leave_a_picture():
     source, target = standing(32), standing(32)
     source[:, REPOSING19.index("left_wrist")] = float("nan")
@@ -245,12 +288,51 @@ def test_the_background_sees_nothing_of_the_person():
     assert made.known[0, 0, 2, 2] == 1
 
 
-def test_a_wider_margin_hides_more():
-    model, wide = generator(), generator(replace(MINI, background_margin=2.0))
+def test_the_background_is_hidden_a_voxel_further_than_the_capsules():
+    """The paper's voxels are 4 pixels wide and 8 deep."""
+    pose = standing(32)
     with torch.no_grad():
-        narrow_mask, wide_mask = (m(pictures(), standing(32), standing(32)).known for m in (model, wide))
-    assert (wide_mask <= narrow_mask).all()
-    assert wide_mask.sum() < narrow_mask.sum()
+        masks = [generator(replace(MINI, mask_margin=m))(pictures(), pose, pose).known[0, 0] for m in (0, 1)]
+    hidden = [1 - mask.numpy() for mask in masks]
+    away = ndimage.distance_transform_edt(1 - hidden[0])
+    assert hidden[1][away <= 1.5].all()
+    assert not hidden[1][away > 2.5].any()
+    assert PRESETS["paper"].generator.voxel_size == (4, 4, 8)
+    assert all(preset.generator.mask_margin == 1 for preset in PRESETS.values())
+
+
+def test_convolutions_of_the_second_stage_are_dilated_where_the_resolution_stays():
+    def dilations(config):
+        return [block.conv2.dilation[0] for block in generator(config).lifting.stages]
+
+    blocks = {"encoder_widths": (8, 8, 16), "encoder_blocks": (1, 2, 1)}
+    assert dilations(replace(MINI, **blocks)) == [1, 2, 2, 2]
+    assert dilations(replace(MINI, **blocks, dilation=1)) == [1, 1, 1, 1]
+    coarse = replace(MINI, **blocks, stride=8, decoder_widths=(16,) * 4, decoder_blocks=(1,) * 4)
+    assert dilations(coarse) == [1, 2, 2, 1]
+    assert PRESETS["paper"].generator.dilation == 2
+
+
+def test_gradients_of_dilated_convolutions_are_finite_in_mixed_precision():
+    """At the sizes of `small`, where torch's own in bfloat16 are not."""
+    torch.manual_seed(0)
+    block = channels_last(Bottleneck(160, 160, dilation=2))
+    x = torch.randn(4, 160, 32, 32).contiguous(memory_format=torch.channels_last)
+    exact = torch.autograd.grad(block(x).square().mean(), block.conv2.weight)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = block(x).float().square().mean()
+    found = torch.autograd.grad(loss, block.conv2.weight)[0]
+    assert (found - exact).norm() < 0.03 * exact.norm()
+
+
+def test_the_discriminator_judges_patches_of_stride_32():
+    torch.manual_seed(0)
+    small = DiscriminatorConfig(8, (8, 8, 8), (2, 1, 1))
+    judge = Discriminator(small, replace(MINI, size=128))
+    assert judge.last.kernel_size == (3, 3)
+    assert [block.conv2.stride[0] for block in judge.blocks] == [1, 2, 2, 2]
+    logits = judge(pictures(1, 128), pictures(1, 128, 1), torch.rand(1, 19, 8, 64, 64))
+    assert logits.shape == (1, 1, 4, 4)
 
 
 def test_the_inpainter_fills_small_and_whole_holes():

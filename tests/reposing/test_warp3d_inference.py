@@ -119,56 +119,64 @@ def test_bytes_to_the_network_and_back():
     torch.testing.assert_close(to_bytes(given), pictures)
 
 
-def test_detail_is_what_is_finer_than_the_network_where_it_takes_pixels_over():
-    """Of a picture that is smooth at the fine resolution there is none; of a fine pattern it is the pattern."""
+def taking_all():
+    """A generator of 64 pixels that takes a drawing over whole, and draws a mask of 1/2 by itself."""
     torch.manual_seed(0)
-    generator = Generator(replace(MINI, size=64, depth=16, carry_detail=True, softness=4.0)).eval()
-    torch.nn.init.zeros_(generator.decoder.last.weight)
-    with torch.no_grad():
-        generator.decoder.last.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 30.0, 30.0]))  # all of it is taken over
-    network = Warp3d(generator, WeightsHeader(MODEL))
-    pose = standing(64)[0].numpy()
-    plain = np.full((64, 64, 3), 120, np.uint8)
-    stripes = np.full((128, 128, 3), 120, np.uint8)
-    stripes[:, ::2] += 20
-    stripes[:, 1::2] -= 20
-    assert network.repose(plain, pose, pose).detail is None
-    smooth, fine = (
-        network.repose(plain, pose, pose, None, finer).detail for finer in (np.full_like(stripes, 120), stripes)
-    )
-    assert smooth.shape == fine.shape == (128, 128, 3)
-    np.testing.assert_allclose(smooth, 0, atol=0.01)
-    trunk = (slice(40, 60), slice(58, 70))
-    np.testing.assert_allclose(fine[trunk], stripes[trunk].astype(float) - 120, atol=0.01)
-    assert (fine[:4, :4] == 0).all()
-    bare = Warp3d(Generator(replace(MINI, size=64)), WeightsHeader(MODEL))
-    for given in ({"finer": stripes}, {"carried": np.zeros((5, 64, 64), np.float32)}):
-        with pytest.raises(UsageError, match="carries no pixels"):
-            bare.repose(plain, pose, pose, **given)
-
-
-@pytest.mark.parametrize("outline", [True, False])
-def test_the_outline_of_a_finer_drawing_is_followed(outline):
-    """Of a disc that is taken over: the mask and what is finer together are the disc."""
-    config = replace(MINI, size=64, depth=16, carry_detail=True, carry_outline=outline, softness=4.0)
-    torch.manual_seed(0)
-    generator = Generator(config).eval()
+    generator = Generator(replace(MINI, size=64, depth=16, drawing=True, softness=4.0)).eval()
     torch.nn.init.zeros_(generator.decoder.last.weight)
     with torch.no_grad():
         generator.decoder.last.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 0.0, 30.0]))
-    network, pose = Warp3d(generator, WeightsHeader(MODEL)), standing(64)[0].numpy()
+    return Warp3d(generator, WeightsHeader(MODEL))
+
+
+GREY = np.full((64, 64, 3), 120, np.uint8)
+
+
+def test_detail_is_what_a_drawing_shows_finer_than_the_network():
+    """Of a drawing that is smooth at the fine resolution there is none; of a fine pattern it is the pattern."""
+    network, pose = taking_all(), standing(64)[0].numpy()
+    whole = np.ones((128, 128), np.float32)
+    stripes = 0.2 * whole
+    stripes[:, 1::2] *= -1
+    smooth, fine = (
+        network.repose(GREY, pose, pose, np.stack((colour, colour, colour, whole, whole)))
+        for colour in (0.3 * whole, stripes)
+    )
+    assert smooth.detail.shape == fine.detail.shape == (128, 128, 3)
+    np.testing.assert_allclose(smooth.detail, 0, atol=0.01)
+    np.testing.assert_allclose(fine.detail, 127.5 * stripes[..., None].repeat(3, -1), atol=0.01)
+    np.testing.assert_allclose(smooth.mask, 1, atol=1e-6)
+    assert network.repose(GREY, pose, pose).detail is None
+    bare = Warp3d(Generator(replace(MINI, size=64)), WeightsHeader(MODEL))
+    with pytest.raises(UsageError, match="takes no drawing"):
+        bare.repose(GREY, pose, pose, np.zeros((5, 64, 64), np.float32))
+
+
+def test_the_outline_of_a_finer_drawing_is_followed():
+    """Of a disc that is taken over: the mask and what is finer together are the disc."""
+    network, pose = taking_all(), standing(64)[0].numpy()
     row, column = np.indices((128, 128)) - 63.5
     disc = (np.hypot(row, column) < 41.3).astype(np.float32)
     drawing = np.stack((0 * disc, 0 * disc, 0 * disc, disc, disc))
-    made = network.repose(np.full((64, 64, 3), 120, np.uint8), pose, pose, carried=drawing)
-    if not outline:
-        np.testing.assert_allclose(made.mask, 0.5)
-        assert made.outline is None
-        return
+    made = network.repose(GREY, pose, pose, drawing)
     whole = torch.from_numpy(made.mask)[None, None]
     smooth = torch.nn.functional.interpolate(whole, scale_factor=2, mode="bilinear", align_corners=False)[0, 0]
     np.testing.assert_allclose(smooth.numpy() + made.outline, disc, atol=1e-5)
     assert np.abs(made.outline).max() > 0.2
-    same = network.repose(np.full((64, 64, 3), 120, np.uint8), pose, pose, carried=drawing[:, ::2, ::2].copy())
+    same = network.repose(GREY, pose, pose, drawing[:, ::2, ::2].copy())
     assert same.detail is None
     assert same.outline is None
+
+
+def test_weights_with_carried_pixels_take_drawings(tmp_path):
+    """Weights of the version before name the input otherwise."""
+    network = taking_all()
+    tensors, config = generator_weights(network.generator)
+    drawing = {"carry_detail": config["drawing"], "carry_outline": True}
+    new = ("drawing", "mask_margin", "dilation")
+    before = {name: value for name, value in config.items() if name not in new} | drawing | {"background_margin": 2.0}
+    write_weights(tmp_path / "old.safetensors", tensors, WeightsHeader(MODEL, before))
+    loaded = load_warp3d(tmp_path / "old.safetensors")
+    assert loaded.config == replace(network.config, mask_margin=0, dilation=1)
+    whole = np.ones((5, 64, 64), np.float32)
+    np.testing.assert_allclose(loaded.repose(GREY, *[standing(64)[0].numpy()] * 2, whole).mask, 1, atol=1e-6)

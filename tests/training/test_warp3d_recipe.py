@@ -185,6 +185,20 @@ def test_without_an_adversary_there_is_none(folder):
     assert all(p.betas == (0.5, 0.999) for p in recipe.phases())
 
 
+def test_the_generator_learns_alone_at_first(folder, batch):
+    recipe = Warp3dRecipe(folder(), replace(SMALL, adversarial_after=2))
+    for step in range(4):
+        alone = step < 2
+        losses = recipe.losses("generator", batch[1])
+        assert ("adversarial" in losses) == (not alone)
+        assert (recipe.losses("discriminator", batch[1]) is None) == alone
+    again = Warp3dRecipe(folder(), replace(SMALL, adversarial_after=2))
+    again.load_state(recipe.state())
+    assert "adversarial" in again.losses("generator", batch[1])
+    with pytest.raises(UsageError, match="out of range"):
+        Warp3dTraining(adversarial_after=-1)
+
+
 def test_the_mask_is_learned_where_asked_for(folder, batch):
     recipe = Warp3dRecipe(folder(), replace(ALONE, mask_weight=2.0))
     losses = recipe.losses("generator", batch[1])
@@ -198,8 +212,8 @@ def test_metrics_of_a_perfect_and_of_a_copying_generator(folder):
     plain = recipe.generator
 
     class Perfect(torch.nn.Module):
-        def forward(self, image, source, target, person, carried):
-            made = plain(image, source, target, person, carried)
+        def forward(self, image, source, target, drawing):
+            made = plain(image, source, target, drawing)
             batch = next(b for b in recipe._held_out_batches(4) if torch.equal(recipe_input(b), image))
             true = batch["target"].permute(0, 3, 1, 2).float() / 127.5 - 1
             return made._replace(image=true, mask=batch["target_mask"][:, None])
@@ -232,18 +246,6 @@ def test_a_run_may_begin_with_weights(folder, tmp_path):
         Warp3dRecipe(cache, replace(ALONE, generator=replace(MINI, channels=8), start=str(path)))
 
 
-def test_where_the_person_is_is_told_unless_it_is_not_known_or_left_out(folder):
-    recipe = Warp3dRecipe(folder(), ALONE)
-    batch = {"source_mask": torch.zeros(64, 4, 4), "masks_known": torch.ones(64)}
-    batch["masks_known"][:2] = 0
-    told = recipe._masks(batch, 0.0)
-    assert told.shape == (64, 1, 4, 4)
-    assert told.flatten(1).mean(1).tolist() == [1.0] * 2 + [0.0] * 62
-    torch.manual_seed(0)
-    assert 5 < recipe._masks(batch, 0.2).flatten(1).mean(1).sum() < 25
-    assert (recipe._masks(batch, 1.0) == 1).all()
-
-
 def test_meshes_are_drawn_for_a_share_of_the_pairs(tmp_path):
     """On rendered people: their drawing lies where the target's mask is, mirrored and turned crops included."""
     source = SyntheticSource(SyntheticOptions(12, 96, "pairs", validation=0.0, test=0.0, texture_size=64))
@@ -251,15 +253,21 @@ def test_meshes_are_drawn_for_a_share_of_the_pairs(tmp_path):
     pairs = pairs_of(open_cache(tmp_path / "people"), "synthetic", "train")
     crops = PairCrops(pairs, 64, WARP3D_AUGMENTATION, mesh_share=0.7)
     found = [crops(number, np.random.default_rng(number)) for number in range(8)]
-    drawn = [made for made in found if np.isfinite(made["carried"]).all()]
+    drawn = [made for made in found if np.isfinite(made["drawing"]).all()]
     assert 3 <= len(drawn) < 8
-    assert all(np.isnan(made["carried"]).all() for made in found if not np.isfinite(made["carried"]).all())
+    assert all(np.isnan(made["drawing"]).all() for made in found if not np.isfinite(made["drawing"]).all())
     overlaps = []
     for made in drawn:
-        solid, mask = made["carried"][3] > 0.5, made["target_mask"] > 0.5
+        solid, mask = made["drawing"][3] > 0.5, made["target_mask"] > 0.5
         overlaps.append((solid & mask).sum() / max(1, mask.sum()))
     assert np.median(overlaps) > 0.7
-    assert "carried" not in PairCrops(pairs, 64)(0, np.random.default_rng(0))
+    assert "drawing" not in PairCrops(pairs, 64)(0, np.random.default_rng(0))
+
+
+def test_held_out_pairs_are_judged_without_drawings(folder):
+    recipe = Warp3dRecipe(folder(), replace(ALONE, mesh_share=1.0))
+    assert "drawing" in next(iter(recipe.batches(LoaderOptions(batch_size=4))))
+    assert "drawing" not in next(iter(recipe._held_out_batches(4)))
 
 
 def test_it_learns_and_goes_into_a_weights_file(folder, tmp_path):
@@ -312,6 +320,9 @@ def test_presets_and_switches():
     paper, options = WARP3D_PRESETS["paper"]
     assert (paper.perceptual_weight, paper.adversarial_weight, paper.mask_weight) == (3, 1, 0)
     assert (paper.learning_rate, paper.betas, options.batch_size, options.decay) == (2e-4, (0.5, 0.999), 2, 0)
+    assert (options.steps, paper.adversarial_after) == (150_000, 0)
+    small, options = WARP3D_PRESETS["small"]
+    assert (options.steps, small.adversarial_after) == (20_000, 6_667)
     switched = warp3d_training("tiny", warping="2d", pose="2d", adversarial_weight=0.0)
     assert (switched.generator.warping, switched.generator.pose) == ("2d", "2d")
     assert replace(switched.generator, warping="3d", pose="3d") == warp3d_training("tiny").generator

@@ -1,4 +1,4 @@
-"""Moving features of body parts through a volume: the part warp of warp3d, its capsule masks, its rays."""
+"""Moving features of body parts through a volume: the part warp of warp3d, its capsule masks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from humanpose_cli.engine.warping.masks.op import capsule_masks, projected_masks
     from humanpose_cli.engine.warping.op import warp_parts
-    from humanpose_cli.engine.warping.rays.op import first_surfaces
 
-__all__ = ["capsule_masks", "first_surfaces", "projected_masks", "warp_parts"]
+__all__ = ["capsule_masks", "projected_masks", "warp_parts"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,10 +16,6 @@ def __getattr__(name: str) -> Any:
         from humanpose_cli.engine.warping.op import warp_parts
 
         return warp_parts
-    if name == "first_surfaces":
-        from humanpose_cli.engine.warping.rays.op import first_surfaces
-
-        return first_surfaces
     if name in __all__:
         from humanpose_cli.engine.warping.masks import op
 

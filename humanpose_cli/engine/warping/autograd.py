@@ -18,6 +18,7 @@ from humanpose_cli.engine.launching import launch, plain
 from humanpose_cli.engine.warping import kernel
 from humanpose_cli.engine.warping.masks.launches import part_masks
 from humanpose_cli.engine.warping.masks.op import flattened
+from humanpose_cli.engine.warping.masks.reference import widened_masks
 from humanpose_cli.engine.warping.memory import zero_volume, zeros
 from humanpose_cli.engine.warping.pieces import PLAN_SIZE
 
@@ -70,6 +71,7 @@ def _planned(
     part_of_capsule: Tensor,
     transforms: Tensor,
     softness: float,
+    widened: int,
     planar: bool,
     voxel_size: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
@@ -79,9 +81,10 @@ def _planned(
     mask_size = (1, *size[1:]) if planar else size
     batch, parts = transforms.shape[:2]
     masks = part_masks(capsules, part_of_capsule, parts, mask_size, softness, voxel_size)
+    masks = widened_masks(masks, widened)
     plans = transforms.new_empty((batch, parts, PLAN_SIZE))
     arguments = [
-        *(parts, *size, int(planar), softness, *voxel_size),
+        *(parts, *size, int(planar), widened, softness, *voxel_size),
         plain(capsules),
         plain(part_of_capsule.contiguous()),
         plain(transforms.contiguous().view(-1)),
@@ -161,12 +164,12 @@ class _Warping(torch.autograd.Function):
         transforms: Tensor,
         capsules: Tensor,
         part_of_capsule: Tensor,
-        options: tuple[float, bool, Sequence[float]],
+        options: tuple[float, int, bool, Sequence[float]],
         to_volume: bool,
         to_transforms: bool,
     ) -> Tensor:
         shape = volume.shape
-        ctx.shape, ctx.dtype, ctx.parts, ctx.planar = shape, volume.dtype, transforms.shape[1], options[1]
+        ctx.shape, ctx.dtype, ctx.parts, ctx.planar = shape, volume.dtype, transforms.shape[1], options[2]
         ctx.storage = "float32" if _on_cpu(volume.device) else _storage(volume.dtype)
         rows = _rows(volume)
         if not volume.numel() or not ctx.parts:
@@ -208,11 +211,12 @@ def warp_parts(
     part_of_capsule: Tensor,
     target_to_source: Tensor,
     softness: float,
+    widened: int,
     planar: bool,
     voxel_size: Sequence[float],
 ) -> Tensor:
     """See `op.warp_parts`."""
-    options = (softness, planar, voxel_size)
+    options = (softness, widened, planar, voxel_size)
     # A function does not know whether gradients are wanted at all; what they need is kept only then.
     needed = [torch.is_grad_enabled() and tensor.requires_grad for tensor in (volume, target_to_source)]
     return _Warping.apply(volume, target_to_source, capsules.detach(), part_of_capsule, options, *needed)

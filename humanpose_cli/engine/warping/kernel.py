@@ -44,6 +44,7 @@ def plan_part(
     height: int,
     width: int,
     planar: int,
+    widened: int,
     softness: float,
     size_x: float,
     size_y: float,
@@ -64,6 +65,7 @@ def plan_parts(
     height: int,
     width: int,
     planar: int,
+    widened: int,
     softness: float,
     size_x: float,
     size_y: float,
@@ -75,7 +77,7 @@ def plan_parts(
 ):
     t = first + wp.tid()
     plan_part(
-        t, parts, depth, height, width, planar, softness, size_x, size_y, size_z,
+        t, parts, depth, height, width, planar, widened, softness, size_x, size_y, size_z,
         capsules, part_of_capsule, transforms, plans,
     )  # fmt: skip
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from humanpose_cli.engine.dispatch import Backend, check_shape, check_tensors, uses_kernel
 from humanpose_cli.engine.warping import reference
-from humanpose_cli.engine.warping.masks.op import check_capsules
+from humanpose_cli.engine.warping.masks.op import check_capsules, check_widened
 from humanpose_cli.errors import UsageError
 
 __all__ = ["MOST_PARTS", "warp_parts"]
@@ -42,6 +42,7 @@ def warp_parts(
     target_to_source: Tensor,
     *,
     softness: float = 0.0,
+    widened: int = 0,
     planar: bool = False,
     voxel_size: Sequence[float] = (1.0, 1.0, 1.0),
     backend: Backend = "auto",
@@ -56,6 +57,7 @@ def warp_parts(
     target_to_source  (B, P, 3, 4) affine maps of voxel coordinates (x, y, z)
     softness          width of the masks' edge in the unit of the capsules: M = clamp((radius − distance) / softness
                       + 1/2, 0, 1); 0 for the paper's hard masks, 1 where distance ≤ radius
+    widened           voxels by which every mask is wider on every side (1 in the authors' code)
     planar            the paper's ablation (section 4.3): masks projected along z and copied to all depths, every
                       slice warped by itself by rows 0, 1 and columns 0, 1, 3 of the transforms
 
@@ -79,6 +81,7 @@ def warp_parts(
     not fit.
     """
     _check(volume, capsules, part_of_capsule, target_to_source, softness, voxel_size)
+    check_widened(widened)
     unfit = "" if volume.dtype in (torch.float32, *_HALF) else str(volume.dtype)
     if uses_kernel(backend, _KERNELS, volume.device, unfit) and uses_kernel(
         backend, "humanpose_cli.engine.warping.masks.kernel", volume.device, unfit
@@ -95,6 +98,7 @@ def warp_parts(
         part_of_capsule,
         target_to_source,
         float(softness),
+        int(widened),
         bool(planar),
         tuple(map(float, voxel_size)),
     )

@@ -83,8 +83,8 @@ PLAN_PART = """
             meets = first[i] <= last[i];
         }
         for (int i = 0; i < 3 && meets; ++i) {
-            p[12 + i] = wp::min(p[12 + i], first[i] - 1.0f);
-            p[15 + i] = wp::max(p[15 + i], last[i] + 1.0f);
+            p[12 + i] = wp::min(p[12 + i], wp::max(first[i] - (float)widened, 0.0f) - 1.0f);
+            p[15 + i] = wp::max(p[15 + i], wp::min(last[i] + (float)widened, most[i]) + 1.0f);
         }
     }
     p[18] = p[19] = 0.0f;

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from humanpose_cli.engine.dispatch import without_autocast
 from humanpose_cli.engine.warping.masks.op import flattened
-from humanpose_cli.engine.warping.masks.reference import part_masks
+from humanpose_cli.engine.warping.masks.reference import part_masks, widened_masks
 
 __all__ = ["warp_parts"]
 
@@ -25,6 +25,7 @@ def warp_parts(
     part_of_capsule: Tensor,
     target_to_source: Tensor,
     softness: float,
+    widened: int,
     planar: bool,
     voxel_size: Sequence[float],
 ) -> Tensor:
@@ -34,9 +35,8 @@ def warp_parts(
     features = volume.to(target_to_source.dtype)
     mask_size = (1, *size[1:]) if planar else size
     sizes = (*voxel_size[:2], 1.0) if planar else voxel_size
-    masks = part_masks(
-        flattened(capsules) if planar else capsules, part_of_capsule, parts, mask_size, softness, sizes
-    ).expand(-1, -1, *size)
+    masks = part_masks(flattened(capsules) if planar else capsules, part_of_capsule, parts, mask_size, softness, sizes)
+    masks = widened_masks(masks, widened).expand(-1, -1, *size)
     z, y, x = (torch.arange(n, dtype=features.dtype, device=features.device) + 0.5 for n in size)
     one = features.new_ones(())
     centres = torch.stack(torch.broadcast_tensors(x, y[:, None], z[:, None, None], one), -1)  # [D, H, W, 4]

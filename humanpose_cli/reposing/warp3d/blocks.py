@@ -67,16 +67,18 @@ class _HalfGroupNorm(torch.autograd.Function):
 class Bottleneck(nn.Module):
     """1×1, 3×3 and 1×1 convolutions of a quarter of the outputs' width beside a short cut.
 
-    stride    of the 3×3 convolution and the short cut
+    stride    of the 3×3 convolution and the short cut; dilation of the 3×3 convolution
     upsample  doubles the resolution, bilinearly, where the channels are few: behind the first convolution and, as
               pointwise maps and interpolation commute, behind the short cut's
     """
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int = 1, upsample: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, stride: int = 1, dilation: int = 1, upsample: bool = False
+    ) -> None:
         super().__init__()
         width = outputs // 4
         self.norm1, self.conv1 = group_norm(inputs), nn.Conv2d(inputs, width, 1, bias=False)
-        self.norm2, self.conv2 = group_norm(width), nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.norm2, self.conv2 = group_norm(width), Conv2d(width, width, 3, stride, dilation, dilation, bias=False)
         self.norm3, self.conv3 = group_norm(width), nn.Conv2d(width, outputs, 1)
         changes = inputs != outputs or stride != 1
         self.short_cut = nn.Conv2d(inputs, outputs, 1, stride) if changes else None
@@ -95,6 +97,17 @@ class Bottleneck(nn.Module):
 
 def _doubled(x: Tensor) -> Tensor:
     return interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+class Conv2d(nn.Conv2d):
+    """Torch's, but dilated ones stay in float32 on a CPU, where their weights' gradients in bfloat16 are NaN."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, outputs, H', W')."""
+        if x.device.type != "cpu" or self.dilation[0] == 1:
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float())
 
 
 class Conv3d(nn.Conv3d):

@@ -29,15 +29,17 @@ class GeneratorConfig:
     decoder_widths, decoder_blocks   of D2D; between two stages the resolution doubles
     background_widths    channels of the inpainter's encoder, each at half the resolution of the one before
     heatmap_sigma        pixels; of the target joints' Gaussians
+    dilation             of the 3×3 convolutions of E2D's stages after the first, whose resolution ResNet would halve
+                         and E2D keeps
     softness             pixels; width of the part masks' edges (0: the paper's hard masks). Voxels as large as a limb
                          miss hard masks.
-    background_margin    pixels by which the masks are widened before the background is taken (0 in the paper)
+    mask_margin          voxels by which every part mask is wider on every side; the background's is by as many strides
     keep_background      lets the inpainter take over the input's pixels where they are known, by a mask of its own; the
                          paper's makes all pixels anew
     carry_colours        adds the input's colours to the first three channels of the feature volume, so that the warp
                          moves them too: a short cut past E2D for trainings that are far shorter than the paper's
-    carry_detail         gives the decoder the person's own pixels, moved at full resolution (see `carried`), whose
-                         colours it may take over; carry_outline: their outline too
+    drawing              gives the decoder a drawing of the person in the target pose as an optional input, such as the
+                         mesh's (see `reposing.mesh_drawing`), whose colours and outline it may take over
     warping, pose        "2d": the planar ones of the paper's ablation (section 4.3)
     """
 
@@ -54,12 +56,12 @@ class GeneratorConfig:
     decoder_blocks: tuple[int, ...] = (2, 3, 1)
     background_widths: tuple[int, ...] = (64, 128, 256, 512, 512, 512, 512)
     heatmap_sigma: float = 6.0
+    dilation: int = 2
     softness: float = 0.0
-    background_margin: float = 0.0
+    mask_margin: int = 1
     keep_background: bool = False
     carry_colours: bool = False
-    carry_detail: bool = False
-    carry_outline: bool = False
+    drawing: bool = False
     warping: Space = "3d"
     pose: Space = "3d"
 
@@ -77,12 +79,10 @@ class GeneratorConfig:
             raise _unfit("positive counts", "others")
         if any(width % 4 for width in (*self.encoder_widths, *self.decoder_widths)):
             raise _unfit("widths of bottlenecks that 4 divides", str((*self.encoder_widths, *self.decoder_widths)))
-        if not self.heatmap_sigma > 0 or not self.softness >= 0 or not self.background_margin >= 0:
-            raise _unfit("a positive sigma, softness and margin of 0 or more", "others")
+        if not self.heatmap_sigma > 0 or not self.softness >= 0 or self.mask_margin < 0 or self.dilation < 1:
+            raise _unfit("a positive sigma and dilation, softness and margin of 0 or more", "others")
         if self.carry_colours and self.channels < 4:
             raise _unfit("4 channels or more where three carry colours", str(self.channels))
-        if self.carry_outline and not self.carry_detail:
-            raise _unfit("carry_detail with carry_outline", "the outline alone")
         if self.warping not in ("2d", "3d") or self.pose not in ("2d", "3d"):
             raise _unfit("warping and pose 2d or 3d", f"{self.warping} and {self.pose}")
 
@@ -100,7 +100,7 @@ class GeneratorConfig:
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """stem, widths, blocks of the ResNet, whose stages each halve the resolution after the first; stride 4 before."""
+    """stem, widths, blocks of the ResNet: stride 4 before its stages, each halving the resolution at its end."""
 
     stem: int = 64
     widths: tuple[int, ...] = (256, 512, 1024)
@@ -137,10 +137,9 @@ PRESETS: dict[str, Preset] = {
             background_widths=(16, 32, 48, 64, 64),
             heatmap_sigma=3.0,
             softness=3.0,
-            background_margin=1.5,
             keep_background=True,
             carry_colours=True,
-            carry_detail=True,
+            drawing=True,
         ),
         DiscriminatorConfig(16, (32, 64, 96), (1, 1, 1)),
     ),
@@ -160,12 +159,10 @@ PRESETS: dict[str, Preset] = {
             decoder_blocks=(2, 2, 1),
             background_widths=(16, 32, 64, 96, 96, 96),
             heatmap_sigma=4.0,
-            softness=4.0,
-            background_margin=2.0,
+            softness=2.0,
             keep_background=True,
             carry_colours=True,
-            carry_detail=True,
-            carry_outline=True,
+            drawing=True,
         ),
         DiscriminatorConfig(24, (64, 96, 128), (1, 1, 1)),
     ),
@@ -181,11 +178,9 @@ PRESETS: dict[str, Preset] = {
             decoder_widths=(384, 192, 96),
             decoder_blocks=(2, 3, 1),
             background_widths=(24, 48, 80, 96, 96, 96, 96),
-            background_margin=3.0,
             keep_background=True,
             carry_colours=True,
-            carry_detail=True,
-            carry_outline=True,
+            drawing=True,
         ),
         DiscriminatorConfig(32, (128, 256, 384), (2, 2, 2)),
     ),

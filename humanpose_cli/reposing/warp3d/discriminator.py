@@ -27,18 +27,18 @@ class Discriminator(nn.Module):
         self.pool = nn.MaxPool2d(3, 2, 1)
         blocks: list[nn.Module] = []
         channels = config.stem
-        for stage, (width, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
+        for width, count in zip(config.widths, config.blocks, strict=True):
             for block in range(count):
-                blocks.append(Bottleneck(channels, width, stride=2 if block == 0 and stage > 0 else 1))
+                blocks.append(Bottleneck(channels, width, stride=2 if block == count - 1 else 1))
                 channels = width
         self.blocks = nn.Sequential(*blocks)
         self.norm = group_norm(channels)
-        self.last = nn.Conv2d(channels, 1, 1)
+        self.last = nn.Conv2d(channels, 1, 3, padding=1)
         channels_last(self)
 
     def forward(self, source: Tensor, judged: Tensor, heatmaps: Tensor) -> Tensor:
         """(B, 3, S, S) twice, −1 to 1, (B, 19, D, H, W) → logits (B, 1, S / n, S / n), each for one patch; n is 4
-        times 2 for each stage after the first. High: true.
+        times 2 for each stage, 32 for the paper's three. High: true.
         """
         pictures = torch.cat((source, judged), 1).contiguous(memory_format=torch.channels_last)
         stem = self.pictures(pictures)

@@ -33,7 +33,8 @@ class LiftingEncoder(nn.Module):
             last = stage == len(config.encoder_widths) - 1
             for block in range(count):
                 stride = 2 if last and block == 0 and config.stride == 8 else 1
-                stages.append(Bottleneck(channels, width, stride=stride))
+                dilation = config.dilation if stage > 0 and not (last and config.stride == 8) else 1
+                stages.append(Bottleneck(channels, width, stride=stride, dilation=dilation))
                 channels = width
         self.stages = nn.Sequential(*stages)
         self.norm2d = group_norm(channels)

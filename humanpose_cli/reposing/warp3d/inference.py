@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from humanpose_cli.bodies.warping_parts import warping_parts
 from humanpose_cli.conventions import REPOSING19
 from humanpose_cli.errors import UsageError
 from humanpose_cli.networks.configs import options_of
 from humanpose_cli.networks.filling import fill
 from humanpose_cli.networks.weights_file import WeightsHeader, read_weights
-from humanpose_cli.reposing.warp3d.carried import carried_picture
 from humanpose_cli.reposing.warp3d.config import GeneratorConfig
 from humanpose_cli.reposing.warp3d.generator import Generator
 
@@ -28,7 +26,7 @@ __all__ = ["MODEL", "Reposed", "Warp3d", "generator_weights", "load_warp3d", "to
 MODEL = "warp3d"
 # A pose counts if so many of its joints are known; fewer leave most of the parts without a place.
 _LEAST_JOINTS = 8
-_HARDLY = 0.05  # of a ray's share that meets the person: less carries no detail
+_HARDLY = 0.05  # of a pixel that the person covers: less has no detail
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,8 @@ class Reposed:
     foreground  (S, S, 3) uint8; mask (S, S) 0 to 1, for pasting the person into another picture
     background  (S, S, 3) uint8 filled in
     detail      (n S, n S, 3) of 0 to 255, to be added to the foreground at a finer crop's resolution, n > 1; None
-                where nothing finer was given
-    outline     (n S, n S) of 0 to 1, to be added to the mask there; None where a finer outline is not known
+                where no finer drawing was given
+    outline     (n S, n S) of 0 to 1, to be added to the mask there; None likewise
     """
 
     image: NDArray[np.uint8]
@@ -69,55 +67,35 @@ class Warp3d:
         image: NDArray[np.uint8],
         source: ArrayLike,
         target: ArrayLike,
-        mask: NDArray[np.floating] | None = None,
-        finer: NDArray[np.uint8] | None = None,
-        carried: NDArray[np.float32] | None = None,
+        drawing: NDArray[np.float32] | None = None,
     ) -> Reposed:
         """A crop (S, S, 3) uint8 of a person with the pose `source` in the pose `target`.
 
         source, target  (19, 3) pixels of the crop's volume frame, as `volume_frame.frame_joints` gives them
-        mask            (S, S) 0 to 1 where the person is in the crop; None: not known
-        finer           (n S, n S, 3) uint8: the same crop n times as fine, whose detail is carried over to where the
-                        network takes over the input's pixels
-        carried         (5, n S, n S) in place of the pixels that rays carry over (see `carried`), also for the detail
+        drawing         (5, n S, n S) of the person in the target pose (see `DRAWING_CHANNELS`), n times as fine as the
+                        crop; what is finer than the crop comes back as detail where the network takes it over
 
         UsageError for crops of another size, for poses that cannot be drawn (of too few known joints, in one point, or
-        wholly outside the picture), and for `finer` or `carried` where the network carries no pixels over.
+        wholly outside the image), and for a drawing where the network takes none.
         """
         size = self.config.size
         if image.shape != (size, size, 3) or image.dtype != np.uint8:
             expected = f"({size}, {size}, 3) uint8"
             raise UsageError("picture", "does not fit the network", expected=expected, got=f"{image.shape}")
-        if not self.config.carry_detail and (finer is not None or carried is not None):
-            remedy = "train with --set generator.carry_detail=true, or leave --keep-input-detail and --mesh-input out"
-            raise UsageError("network", "carries no pixels of the input over", remedy=remedy)
+        if not self.config.drawing and drawing is not None:
+            remedy = "train with --set generator.drawing=true, or leave --mesh-input out"
+            raise UsageError("network", "takes no drawing", remedy=remedy)
         poses = [_checked(name, pose, size) for name, pose in (("input pose", source), ("target pose", target))]
         before, after = (torch.from_numpy(pose)[None].to(self.device) for pose in poses)
         picture = to_network(torch.from_numpy(np.ascontiguousarray(image))[None].to(self.device))
-        person = None if mask is None else torch.from_numpy(np.asarray(mask, np.float32))[None, None].to(self.device)
-        fine: Tensor | None = None
-        if carried is not None:
-            fine = torch.from_numpy(carried)[None].to(self.device)
-        elif finer is not None:
-            fine = self._cast_finer(finer, before, after)
-        given = None if carried is None or fine is None else _averaged(fine, fine.shape[-1] // size)
-        made = self.generator(picture, before, after, person, given)
+        fine = None if drawing is None else torch.from_numpy(drawing)[None].to(self.device)
+        made = self.generator(picture, before, after, None if fine is None else _averaged(fine, fine.shape[-1] // size))
         colours = [to_bytes(found)[0].cpu().numpy() for found in (made.image, made.foreground, made.background)]
         mask = made.mask[0, 0].float().cpu().numpy()
         detail, outline = None, None
-        if fine is not None and made.taken is not None and fine.shape[-1] > size:
+        if fine is not None and fine.shape[-1] > size:
             detail, outline = _beyond(fine, made.taken)
-        # A capsule's outline is not the person's, however finely it is drawn.
-        followed = carried is not None and self.config.carry_outline
-        return Reposed(colours[0], colours[1], mask, colours[2], detail, outline if followed else None)
-
-    def _cast_finer(self, finer: NDArray[np.uint8], source: Tensor, target: Tensor) -> Tensor:
-        """(1, 5, n S, n S) pixels of a finer crop, carried over by rays."""
-        times = finer.shape[0] // self.config.size
-        picture = to_network(torch.from_numpy(np.ascontiguousarray(finer))[None].to(self.device))
-        config = replace(self.config, size=times * self.config.size, softness=times * self.config.softness)
-        parts = warping_parts(times * source, times * target, planar=config.warping == "2d")
-        return carried_picture(picture, parts, config)
+        return Reposed(colours[0], colours[1], mask, colours[2], detail, outline)
 
 
 def to_network(pictures: Tensor) -> Tensor:
@@ -138,15 +116,24 @@ def generator_weights(generator: Generator) -> tuple[Mapping[str, Tensor], Mappi
 def load_warp3d(path: Path, device: torch.device | str = "cpu") -> Warp3d:
     """The generator in a weights file. InputError where the file is damaged, another model's or of other shapes."""
     tensors, header = read_weights(path, MODEL)
-    generator = Generator(options_of(GeneratorConfig, header.config, path))
+    generator = Generator(options_of(GeneratorConfig, _renamed(header.config), path))
     fill(generator, tensors, path)
     return Warp3d(generator, header, device)
 
 
-def _beyond(carried: Tensor, taken: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What carried pixels show beyond a network's resolution, as far as it takes them over: colours, outline."""
-    times = carried.shape[-1] // taken.shape[-1]
-    colours, covered = carried[:, :3], torch.where(carried[:, 3:4] > _HARDLY, carried[:, 3:4], 0.0)
+def _renamed(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config of weights of the version before, whose masks had no margin; others as they are."""
+    if "carry_detail" not in config:
+        return config
+    gone = ("carry_detail", "carry_outline", "background_margin")
+    kept = {name: value for name, value in config.items() if name not in gone}
+    return {**kept, "drawing": config["carry_detail"], "mask_margin": 0, "dilation": 1}
+
+
+def _beyond(drawing: Tensor, taken: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What a drawing shows beyond a network's resolution, as far as it is taken over: colours, outline."""
+    times = drawing.shape[-1] // taken.shape[-1]
+    colours, covered = drawing[:, :3], torch.where(drawing[:, 3:4] > _HARDLY, drawing[:, 3:4], 0.0)
     # Colours are averaged over the person alone, or their outline would count as detail.
     coarse = avg_pool2d(torch.cat((colours * covered, covered), 1), times)
     smooth = interpolate(coarse, scale_factor=times, mode="bilinear", align_corners=False)
@@ -157,12 +144,12 @@ def _beyond(carried: Tensor, taken: Tensor) -> tuple[NDArray[np.float32], NDArra
     return np.asarray(colour.cpu().numpy(), np.float32), np.asarray(edge[0, 0].cpu().numpy(), np.float32)
 
 
-def _averaged(carried: Tensor, times: int) -> Tensor:
-    """A carried picture (1, 5, n S, n S) at the network's own resolution; colours of the covered part alone."""
+def _averaged(drawing: Tensor, times: int) -> Tensor:
+    """A drawing (1, 5, n S, n S) at the network's own resolution; colours of the covered part alone."""
     if times == 1:
-        return carried
-    covered = carried[:, 3:4]
-    coarse = avg_pool2d(torch.cat((carried[:, :3] * covered, covered, carried[:, 4:] * covered), 1), times)
+        return drawing
+    covered = drawing[:, 3:4]
+    coarse = avg_pool2d(torch.cat((drawing[:, :3] * covered, covered, drawing[:, 4:] * covered), 1), times)
     of_all = coarse[:, 3:4].clamp_min(1e-6)
     return torch.cat((coarse[:, :3] / of_all, coarse[:, 3:4], coarse[:, 4:] / of_all), 1)
 

@@ -50,10 +50,10 @@ class Warp3dTraining:
 
     generator, discriminator  shapes; the ablation's switches are the generator's `warping` and `pose`
     perceptual_weight, adversarial_weight, mask_weight  λ of the losses; without adversarial_weight, no discriminator
+    adversarial_after  steps that the generator learns alone before the discriminator joins in (0 in the paper)
     perceptual     network of the perceptual loss: a file or name, "pixels" or "auto"; see `training.perceptual`
-    unmasked       share of the inputs of which the generator is not told where the person is (see `carry_detail`)
-    mesh_share     share of the pairs in which the carried pixels are those of a mesh (see `PairCrops`), which takes a
-                   third of a second each: more workers
+    mesh_share     share of the pairs in which the generator is given the mesh's drawing (see `PairCrops`), which takes
+                   a third of a second each: more workers
     augmentation   of both pictures of a pair alike
     learning_rate, betas  of Adam, for both sides
     start          weights of a generator of the same shapes to begin with; "" begins at random
@@ -68,9 +68,9 @@ class Warp3dTraining:
     discriminator: DiscriminatorConfig = PRESETS["paper"].discriminator
     perceptual_weight: float = 3.0
     adversarial_weight: float = 1.0
+    adversarial_after: int = 0
     mask_weight: float = 0.0
     perceptual: str = "auto"
-    unmasked: float = 0.2
     mesh_share: float = 0.0
     augmentation: Augmentation = WARP3D_AUGMENTATION
     learning_rate: float = 2e-4
@@ -82,9 +82,10 @@ class Warp3dTraining:
     validation: int = 128
 
     def __post_init__(self) -> None:
-        if not 0 <= self.unmasked <= 1 or not 0 <= self.mesh_share <= 1:
+        if not 0 <= self.mesh_share <= 1:
             raise UsageError("warp3d training", "has a share out of range", expected="0 to 1")
-        if min(self.perceptual_weight, self.adversarial_weight, self.mask_weight) < 0 or not self.learning_rate > 0:
+        weights = (self.perceptual_weight, self.adversarial_weight, self.mask_weight, self.adversarial_after)
+        if min(weights) < 0 or not self.learning_rate > 0:
             raise UsageError("warp3d training", "is out of range", expected="weights of 0 or more, a rate above 0")
         if self.perceptual_weight == 0 or self.validation < 1 or self.pairs not in ("auto", "listed", "drawn"):
             raise UsageError("warp3d training", "cannot learn like this", expected="a perceptual loss, known pairs")
@@ -98,12 +99,18 @@ def warp3d_training(name: str, **changes: Any) -> Warp3dTraining:
 
 
 WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
-    # 150,000 steps of 2 (section 3.2) are this many epochs of iPER's training frames at a tenth of their rate.
-    "paper": (warp3d_training("paper"), TrainOptions(epochs=15, batch_size=2, decay=0.0)),
+    "paper": (warp3d_training("paper"), TrainOptions(steps=150_000, batch_size=2, decay=0.0)),
     "medium": (warp3d_training("medium"), TrainOptions(epochs=40, batch_size=8, decay=0.0, average=0.999)),
     "small": (
-        warp3d_training("small", perceptual="segmenter", adversarial_weight=0.05, mask_weight=0.2, learning_rate=5e-4),
-        TrainOptions(epochs=8, batch_size=8, precision="mixed", decay=0.9, clip=5.0, average=0.998),
+        warp3d_training(
+            "small",
+            perceptual="segmenter",
+            adversarial_weight=0.05,
+            adversarial_after=6_667,
+            mask_weight=0.2,
+            learning_rate=5e-4,
+        ),
+        TrainOptions(steps=20_000, batch_size=8, precision="mixed", decay=0.9, clip=5.0, average=0.998),
     ),
     "tiny": (
         warp3d_training("tiny", perceptual="pixels", adversarial_weight=0.0, mask_weight=0.2, learning_rate=1e-3),
@@ -143,6 +150,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             self.model["discriminator"] = self.discriminator
         self.perceptual = perceptual_loss(self.options.perceptual)
         self._made: Generated | None = None
+        self._steps_done = 0
         self._copies: Mapping[str, float] = {}
 
     def phases(self) -> Sequence[Phase]:
@@ -162,17 +170,25 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
                 got=str(len(self.pairs)),
                 remedy="a smaller batch_size, or a larger cache",
             )
-        make = self._crops(self.pairs, self.options.augmentation)
+        make = self._crops(self.pairs, self.options.augmentation, self.options.mesh_share)
         return BatchLoader(range(len(self.pairs)), make, options)
 
-    def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """generator: loss, perceptual, adversarial, mask; discriminator: loss, and the logits' means true and made."""
+    def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
+        """generator: loss, perceptual, adversarial, mask; discriminator: loss, and the logits' means true and made.
+
+        In the first `adversarial_after` steps the generator's loss has no adversarial term and the discriminator none.
+        """
         given, true = to_network(batch["input"]), to_network(batch["target"])
         if phase == "generator":
-            self._made = self._drawn(batch, self.options.unmasked)
-            return self._generator_losses(self._made, given, true, batch)
+            self._made = self._drawn(batch)
+            losses = self._generator_losses(self._made, given, true, batch)
+            self._steps_done += 1
+            return losses
         assert self.discriminator is not None
         assert self._made is not None
+        if self._steps_done <= self.options.adversarial_after:  # the generator's part of this step is counted
+            self._made = None
+            return None
         self.discriminator.requires_grad_(True)
         made, self._made = self._made, None
         judged_true = self.discriminator(given, true, made.heatmaps)
@@ -186,7 +202,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         o = self.options
         terms = {"perceptual": self.perceptual.to(true.device)(made.image, true)}
         loss = o.perceptual_weight * terms["perceptual"]
-        if self.discriminator is not None:
+        if self.discriminator is not None and self._steps_done >= o.adversarial_after:
             # Its own gradients are not wanted here.
             self.discriminator.requires_grad_(False)
             terms["adversarial"] = softplus(-self.discriminator(given, made.image, made.heatmaps)).mean()
@@ -199,7 +215,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
     def validate(self, batch_size: int) -> Mapping[str, float]:
         """perceptual, l1, ssim, and by the true person's mask ssim_fg, l1_fg and mask_iou; copy_… of the input copied.
 
-        l1 of pictures 0 to 1.
+        l1 of pictures 0 to 1. Of the network alone: without drawings, whatever `mesh_share` is.
         """
         found: dict[str, list[Tensor]] = {}
         copied: dict[str, list[Tensor]] = {}
@@ -219,6 +235,12 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         return generator_weights(self.generator)
+
+    def state(self) -> dict[str, Any]:
+        return {"steps": self._steps_done}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self._steps_done = state.get("steps", 0)
 
     def describe(self) -> Mapping[str, Any]:
         header = self.cache.header
@@ -240,8 +262,8 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
     def _protocol(self) -> str:
         return self.options.protocol or next(iter(self.cache.splits), "")
 
-    def _crops(self, pairs: Pairs, augmentation: Augmentation) -> PairCrops:
-        return PairCrops(pairs, self.options.generator.size, augmentation, mesh_share=self.options.mesh_share)
+    def _crops(self, pairs: Pairs, augmentation: Augmentation, mesh_share: float = 0.0) -> PairCrops:
+        return PairCrops(pairs, self.options.generator.size, augmentation, mesh_share=mesh_share)
 
     def _held_out_batches(self, batch_size: int) -> BatchLoader:
         numbers = spread_evenly(len(self.held_out), self.options.validation)
@@ -253,17 +275,11 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
 
     @torch.no_grad()
     def _generated(self, batch: Mapping[str, Tensor]) -> Generated:
-        return self._drawn(moved(batch, next(self.generator.parameters()).device), unmasked=0.0)
+        return self._drawn(moved(batch, next(self.generator.parameters()).device))
 
-    def _drawn(self, batch: Mapping[str, Tensor], unmasked: float) -> Generated:
+    def _drawn(self, batch: Mapping[str, Tensor]) -> Generated:
         joints = batch["source_joints"], batch["target_joints"]
-        return self.generator(to_network(batch["input"]), *joints, self._masks(batch, unmasked), batch.get("carried"))
-
-    def _masks(self, batch: Mapping[str, Tensor], unmasked: float) -> Tensor:
-        """(B, 1, S, S) where the input shows the person; 1 throughout where that is not known, or not told."""
-        mask, known = batch["source_mask"], batch["masks_known"]
-        told = known * (torch.rand(known.shape, device=known.device) >= unmasked) if unmasked else known
-        return torch.where(told[:, None, None] > 0, mask, 1.0)[:, None]
+        return self.generator(to_network(batch["input"]), *joints, batch.get("drawing"))
 
     @torch.no_grad()
     def _judged(self, image: Tensor, batch: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ from humanpose_cli.data.loading.colour import ColourChange, change_colour
 from humanpose_cli.data.loading.example import Example, example_of
 from humanpose_cli.errors import InputError
 from humanpose_cli.reposing.mesh import ReposeOptions
-from humanpose_cli.reposing.mesh_carried import carried_by_mesh, known_person, mesh_of, pose_of
+from humanpose_cli.reposing.mesh_drawing import known_person, mesh_drawing, mesh_of, pose_of
 from humanpose_cli.reposing.warp3d.volume_frame import frame_of_example
 
 __all__ = ["FILL", "PairCrops", "Pairs", "drawn_pairs", "listed_pairs", "one_camera"]
@@ -145,7 +145,7 @@ class PairCrops:
     source_joints, target_joints (19, 3) float32 pixels of the volume's frame, NaN where not known
     source_mask, target_mask     (S, S) float32 0 or 1: where the person is seen
     masks_known                  () float32 1 where the masks are known, else 0
-    carried                      (5, S, S) float32 with `mesh_share`: the mesh's drawing (`reposing.mesh_carried`) of
+    drawing                      (5, S, S) float32 with `mesh_share`: the mesh's drawing (`reposing.mesh_drawing`) of
                                  that share of the pairs, as far as bodies are known; NaN for the others
     """
 
@@ -173,14 +173,14 @@ class PairCrops:
         made["masks_known"] = np.float32(first.mask is not None and second.mask is not None)
         if self.body is not None:
             meshed = float(random.random()) < self.mesh_share
-            made["carried"] = self._carried(replace(first, image=made["input"]), second, self.body if meshed else None)
+            made["drawing"] = self._drawing(replace(first, image=made["input"]), second, self.body if meshed else None)
         return made
 
-    def _carried(self, first: Example, second: Example, body: RiggedBody | None) -> NDArray[np.float32]:
+    def _drawing(self, first: Example, second: Example, body: RiggedBody | None) -> NDArray[np.float32]:
         known = all(known_person(example) is not None for example in (first, second))
         if body is None or not known or first.mask is None or (first.mask > 127).sum() < _LEAST_SEEN:
             return np.full((5, self.size, self.size), np.nan, np.float32)
-        return carried_by_mesh(mesh_of(first, body, _QUICK_MESH), *pose_of(second))
+        return mesh_drawing(mesh_of(first, body, _QUICK_MESH), *pose_of(second))
 
     def _crops(self, first: Example, second: Example, random: np.random.Generator) -> tuple[Example, Example]:
         if one_camera(first, second) and first.person.box is not None and second.person.box is not None:

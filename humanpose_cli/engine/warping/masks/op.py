@@ -23,7 +23,7 @@ from humanpose_cli.engine.dispatch import Backend, check_rows, check_shape, chec
 from humanpose_cli.engine.warping.masks import reference
 from humanpose_cli.errors import UsageError
 
-__all__ = ["capsule_masks", "check_capsules", "flattened", "projected_masks"]
+__all__ = ["capsule_masks", "check_capsules", "check_widened", "flattened", "projected_masks"]
 
 _KERNELS = "humanpose_cli.engine.warping.masks.kernel"
 
@@ -35,6 +35,7 @@ def capsule_masks(
     size: tuple[int, int, int],
     *,
     softness: float = 0.0,
+    widened: int = 0,
     voxel_size: Sequence[float] = (1.0, 1.0, 1.0),
     backend: Backend = "auto",
 ) -> Tensor:
@@ -43,11 +44,13 @@ def capsule_masks(
     capsules         (B, K, 7) start x, y, z, end x, y, z, radius
     part_of_capsule  (K,) integer, 0 to `parts` − 1
     softness         width of the masks' edge in the unit of the capsules; 0 for hard masks
+    widened          voxels by which the masks are wider on every side, as `reference.widened_masks` does
     voxel_size       a voxel's extent along x, y, z in that unit
 
     Not differentiable. UsageError for shapes that do not fit.
     """
     check_capsules(capsules, part_of_capsule, parts, 7, softness, voxel_size)
+    check_widened(widened)
     depth, height, width = check_size(size, "depth", "height", "width")
     if parts < 0:
         raise UsageError("parts", "must not be negative", got=str(parts))
@@ -58,7 +61,7 @@ def capsule_masks(
         compute = launches.part_masks
     else:
         compute = reference.part_masks
-    return compute(
+    masks = compute(
         capsules.detach(),
         part_of_capsule.int(),
         parts,
@@ -66,6 +69,7 @@ def capsule_masks(
         float(softness),
         tuple(map(float, voxel_size)),
     )
+    return reference.widened_masks(masks, widened)
 
 
 def projected_masks(
@@ -124,3 +128,9 @@ def check_capsules(
         raise UsageError("softness", "is no width", expected="a finite number ≥ 0", got=str(softness))
     if len(voxel_size) != numbers // 2 + (numbers == 5) or not all(0 < s < math.inf for s in voxel_size):
         raise UsageError("voxel_size", "is not known", expected="positive lengths", got=str(tuple(voxel_size)))
+
+
+def check_widened(widened: int) -> None:
+    """UsageError unless this is a number of voxels."""
+    if widened != int(widened) or widened < 0:
+        raise UsageError("widened", "is no number of voxels", expected="an integer ≥ 0", got=str(widened))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from humanpose_cli.geometry.capsules import capsule_coverage, segment_distances_squared, split_capsules
 
-__all__ = ["part_masks"]
+__all__ = ["part_masks", "widened_masks"]
 
 
 def part_masks(
@@ -34,4 +34,20 @@ def part_masks(
         cover = capsule_coverage(segment_distances_squared(centres, starts, ends), radii, softness)
         known = capsule.isfinite().all(-1)[:, None, None, None]
         masks[:, part] = torch.maximum(masks[:, part], torch.where(known, cover, torch.zeros_like(cover)))
+    return masks
+
+
+def widened_masks(masks: Tensor, voxels: int) -> Tensor:
+    """Masks (B, P, D, H, W) dilated by so many voxels on every side: the greatest value of each box of 2 n + 1 voxels
+    a side, those outside the volume left out.
+    """
+    for _ in range(voxels):
+        for axis in (2, 3, 4):
+            count = masks.shape[axis]
+            lower, upper = masks.narrow(axis, 0, max(count - 1, 0)), masks.narrow(axis, 1, max(count - 1, 0))
+            grown = masks.clone()
+            grown.narrow(axis, 0, upper.shape[axis]).copy_(torch.maximum(lower, upper))
+            above = grown.narrow(axis, 1, lower.shape[axis])
+            torch.maximum(above, lower, out=above)
+            masks = grown
     return masks

@@ -1,4 +1,4 @@
-"""The mesh's drawing as the picture that a generator is given of the person's own pixels (see `warp3d.carried`)."""
+"""The mesh's drawing of a person in the target pose, as the generator of warp3d may be given it (`--mesh-input`)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from humanpose_cli.rendering.view import View
 from humanpose_cli.reposing.compositing import draw_person
 from humanpose_cli.reposing.mesh import FittedPerson, MeshReposer, ReposeOptions
 
-__all__ = ["carried_by_mesh", "fitted_person", "known_person", "mesh_of", "person_mask", "pose_of"]
+__all__ = ["fitted_person", "known_person", "mesh_drawing", "mesh_of", "person_mask", "pose_of"]
 
 
-def carried_by_mesh(
+def mesh_drawing(
     mesh: MeshReposer, rotations: Tensor, trans: Tensor, change: CameraChange | None = None
 ) -> NDArray[np.float32]:
     """(5, S, S): colours −1 to 1, how much of the pixel is the person's, how much of that the photograph showed.
