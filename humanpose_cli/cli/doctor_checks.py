@@ -89,7 +89,7 @@ def _nvidia_driver() -> str:
 
 
 def _body() -> str:
-    from humanpose_cli.bodies.default_body import default_body
+    from humanpose_cli.bodies.body import default_body
 
     body = default_body()
     return f"{len(body.template):,} vertices, {len(body.faces):,} triangles"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.conventions import SMPL24, Skeleton
 from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle

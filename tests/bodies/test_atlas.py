@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies.atlas import part_atlas
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
+from humanpose_cli.bodies.texture import part_atlas
 from humanpose_cli.conventions import SMPL24
 
 Atlas = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]

@@ -5,8 +5,13 @@ import math
 import pytest
 import torch
 
-from humanpose_cli.bodies.joint_angles import angles_from_named, angles_to_rotations, mirror_rotations
-from humanpose_cli.bodies.joint_limits import joint_limit_residual, joint_limits
+from humanpose_cli.bodies.joint_angles import (
+    angles_from_named,
+    angles_to_rotations,
+    joint_limit_residual,
+    joint_limits,
+    mirror_rotations,
+)
 from humanpose_cli.bodies.pose_library import pose_library
 from humanpose_cli.conventions import SMPL24
 

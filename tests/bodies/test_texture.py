@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies.filling import fill_smoothly
 from humanpose_cli.bodies.texture import (
     PhotoSource,
     TexelMap,
     bake_photo,
     bleed_islands,
+    fill_smoothly,
     mirror_uv_corners,
     paint_vertices,
     sample_at,
