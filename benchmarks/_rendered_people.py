@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from humanpose_cli.bodies.default_body import default_body
-from humanpose_cli.bodies.pose_sampling import SamplingOptions, sample_poses
+from humanpose_cli.bodies.body import default_body
+from humanpose_cli.bodies.pose_prior import SamplingOptions, sample_poses
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.shading import render_people

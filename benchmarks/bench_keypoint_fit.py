@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from humanpose_cli.bodies.default_body import default_body
-from humanpose_cli.bodies.joint_limits import joint_limit_residual
+from humanpose_cli.bodies.body import RiggedBody, default_body
+from humanpose_cli.bodies.joint_angles import joint_limit_residual
 from humanpose_cli.bodies.limb_rotations import BODY_FACING_CAMERA
 from humanpose_cli.bodies.pose_library import pose_library
 from humanpose_cli.bodies.pose_prior import pose_prior
-from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.geometry.cameras import project
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.metrics.pose import pa_mpjpe

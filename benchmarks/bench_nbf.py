@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from repeats import times
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.conventions import BLAZEPOSE33
 from humanpose_cli.detection.person import DetectedPerson, PersonMask
 from humanpose_cli.fitting.nbf.nbf import load_nbf

@@ -16,7 +16,7 @@ import torch
 from side_by_side import Work, compare
 from torch import Tensor
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.bodies.pose_library import pose_library
 from humanpose_cli.bodies.warping_parts import WarpingParts, warping_parts
 from humanpose_cli.engine.warping import capsule_masks, warp_parts

@@ -16,7 +16,7 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from side_by_side import Work, compare
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.engine.rasterising import interpolate, rasterise
 
 SIZE = 512

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from _rendered_people import RenderedPerson, render_population
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detection.detector import PersonDetector
 from humanpose_cli.detection.person import DetectedPerson

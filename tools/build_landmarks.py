@@ -24,8 +24,7 @@ import torch
 from rendered_people import People
 from torch import Tensor
 
-from humanpose_cli.bodies.default_body import default_body
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody, default_body
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.geometry.cameras import project
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, rotation_between

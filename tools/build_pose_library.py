@@ -28,9 +28,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool1d, normalize
 
-from humanpose_cli.bodies.default_body import default_body
-from humanpose_cli.bodies.joint_angles import ANGLE_NAMES, angles_to_rotations, rotations_to_angles
-from humanpose_cli.bodies.joint_limits import joint_limit_residual, joint_limits
+from humanpose_cli.bodies.body import default_body
+from humanpose_cli.bodies.joint_angles import (
+    ANGLE_NAMES,
+    angles_to_rotations,
+    joint_limit_residual,
+    joint_limits,
+    rotations_to_angles,
+)
 from humanpose_cli.bodies.pose_library import PELVIS_QUANTUM, POSE_QUANTUM, encode_steps
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.geometry.rotations import (

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from rendered_people import People, Rendered, Studio, draw_people, landmark_truth
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.conventions import BLAZEPOSE33
 from humanpose_cli.detection.models import ModelPool
 from humanpose_cli.detection.observing import Observation, View, jittered_views, observe_all

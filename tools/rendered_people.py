@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from humanpose_cli.bodies.pose_sampling import sample_poses
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
+from humanpose_cli.bodies.pose_prior import sample_poses
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.engine.rasterising import Raster, interpolate, rasterise
 from humanpose_cli.geometry.cameras import project

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.conventions import BLAZEPOSE33
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.geometry.similarity import procrustes_align

@@ -89,7 +89,7 @@ def _nvidia_driver() -> str:
 
 
 def _body() -> str:
-    from humanpose_cli.bodies.default_body import default_body
+    from humanpose_cli.bodies.body import default_body
 
     body = default_body()
     return f"{len(body.template):,} vertices, {len(body.faces):,} triangles"
@@ -114,7 +114,7 @@ def _weights() -> str:
 def _engine() -> str:
     import torch
 
-    from humanpose_cli.engine.runtime import start
+    from humanpose_cli.engine.launching import start
 
     warp = start()
     gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
@@ -171,9 +171,9 @@ def _ffmpeg() -> str:
 
 def _cache_folder() -> str:
     """The folder that Warp is given, found without Warp."""
-    from humanpose_cli.engine.kernel_cache import choose_folder, private_folder, reserve
+    from humanpose_cli.engine.launching import cache_folder, private_folder, reserve
 
-    folder = choose_folder()
+    folder = cache_folder()
     if folder == private_folder():
         raise UnavailableError("kernel cache", "no folder can be written: each process compiles the kernels anew")
     reserve(folder, _KERNEL_BYTES)

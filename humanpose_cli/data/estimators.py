@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.data.samples import Person
 
 __all__ = ["EstimatedPicture", "FittedBodies", "JointFitter", "PoseEstimator", "SourceTools"]

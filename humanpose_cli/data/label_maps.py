@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.data.encoding import decode_png, encode_png
 from humanpose_cli.data.samples import LABEL_MAPS
 from humanpose_cli.engine.rasterising import Raster, interpolate, merge_meshes

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humanpose_cli.bodies.body import PosedBody, RiggedBody
 from humanpose_cli.bodies.pose_library import pose_library
-from humanpose_cli.bodies.rigged_body import PosedBody, RiggedBody
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.demo.outfit import paint_outfit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.bodies.parts import PARTS12
-from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.bodies.texture import TexelMap, bleed_islands
 from humanpose_cli.conventions import SMPL24
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
-from humanpose_cli.bodies.key_poses import key_poses
+from humanpose_cli.bodies.pose_library import key_poses
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.demo.clip import DemoClip
 from humanpose_cli.demo.page import Figure, Section, index_page

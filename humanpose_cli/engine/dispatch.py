@@ -1,25 +1,35 @@
-"""Which backend an operation uses, and the checks of arguments that all operations share."""
+"""Which backend an operation uses, the checks of arguments that all operations share, and what is known of tensors."""
 
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable, Sequence
 from functools import wraps
 from operator import index
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
-from humanpose_cli.engine import runtime
-from humanpose_cli.engine.memo import TensorMemo
+from humanpose_cli.engine import launching
 from humanpose_cli.errors import UnavailableError, UsageError
 
-__all__ = ["Backend", "check_rows", "check_shape", "check_size", "check_tensors", "uses_kernel", "without_autocast"]
+__all__ = [
+    "Backend",
+    "TensorMemo",
+    "check_rows",
+    "check_shape",
+    "check_size",
+    "check_tensors",
+    "uses_kernel",
+    "without_autocast",
+]
 
 Backend = Literal["auto", "kernel", "reference"]
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 logger = logging.getLogger("humanpose_cli.engine")
 
@@ -47,7 +57,7 @@ def uses_kernel(backend: str, kernels: str, device: torch.device, unfit: str = "
         if backend == "kernel":
             raise UsageError("backend", "the kernel cannot run", expected="float32 on CPU or CUDA", got=unfit)
         return False
-    problem = runtime.ready(kernels, device)
+    problem = launching.ready(kernels, device)
     if problem is None:
         return True
     if backend == "kernel":
@@ -125,6 +135,37 @@ def check_tensors(*rows: Tensor, **numbers: Tensor | None) -> None:
             raise UsageError(
                 "indices", "are on another device", expected=f"{first.device} as {first_name}", got=str(tensor.device)
             )
+
+
+class TensorMemo(Generic[T]):
+    """Remembers `compute(*tensors)` for the very same tensors while they are alive and not written to.
+
+    Meant for a body's faces and bones, which never change: their checks and orderings cost more than a small
+    operation. Inference tensors, which do not count their changes, are computed anew each time.
+    """
+
+    def __init__(self, compute: Callable[..., T]) -> None:
+        self._compute = compute
+        self._known: dict[tuple[int, ...], tuple[tuple[weakref.ref[Tensor], ...], tuple[int, ...], T]] = {}
+
+    def __call__(self, *tensors: Tensor) -> T:
+        if any(tensor.is_inference() for tensor in tensors):
+            return self._compute(*tensors)
+        key = tuple(map(id, tensors))
+        versions = tuple(tensor._version for tensor in tensors)
+        entry = self._known.get(key)
+        if entry is not None:
+            references, known_versions, value = entry
+            same = all(ref() is tensor for ref, tensor in zip(references, tensors, strict=True))
+            if same and known_versions == versions:
+                return value
+        value = self._compute(*tensors)
+
+        def forget(_: object, known: dict = self._known) -> None:
+            known.pop(key, None)
+
+        self._known[key] = (tuple(weakref.ref(tensor, forget) for tensor in tensors), versions, value)
+        return value
 
 
 def _extremes(rows: Tensor) -> tuple[int, int]:

@@ -1,24 +1,65 @@
-"""Kernel launches on torch's tensors: without copies, on torch's current stream, over torch's number of CPU threads."""
+"""Kernels on torch's tensors: Warp's start, compiled kernels from its cache, launches, and the memory they write to.
+
+Warp is imported with the first kernel, not with this file. It starts quietly, and kernels run in spite of damaged, full
+and read-only disks. Launches make no copies, and run on torch's current stream, over torch's number of CPU threads.
+
+Compiled kernels are kept by Warp itself: a folder for each version of Warp, in it one for each state of a module's
+source (C++ headers included), in that a file for each kind of processor, so a home folder shared by different machines
+never serves one of them another's code. Warp compiles into a folder of the process's own and renames it: processes that
+compile at once do not meet. What it loads it does not check, and a damaged file ends the process; so a digest is kept
+next to each compiled file, and what differs from it is removed.
+"""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import ctypes
+import hashlib
+import logging
 import os
+import re
+import shutil
+import stat
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from importlib import import_module
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
+import numpy as np
+import platformdirs
 import torch
 from torch import Tensor
 
-from humanpose_cli.engine.runtime import start
 from humanpose_cli.errors import UsageError
 
-__all__ = ["fresh", "launch", "matrices", "plain", "vectors"]
+__all__ = [
+    "cache_folder",
+    "fresh",
+    "launch",
+    "matrices",
+    "plain",
+    "private_folder",
+    "ready",
+    "reserve",
+    "start",
+    "vectors",
+    "zero_volume",
+    "zeros",
+]
+
+logger = logging.getLogger("humanpose_cli.engine")
+
+# More than a module takes in the cache, and more than its compiler's precompiled headers take among temporary files.
+_MODULE_BYTES, _HEADERS_BYTES = 4 << 20, 16 << 20
+_BINARIES = {"cpu": (".o",), "cuda": (".cubin", ".ptx")}
+_BEING_BUILT = re.compile(r"_p(\d+)_t\d+$")
 
 # Nanoseconds of work on one thread from which splitting a launch over several pays (it costs about 60 µs).
 SPLIT_FROM = 300_000
@@ -30,6 +71,8 @@ _HUGE_PAGE, _LARGE, _MADV_HUGEPAGE = 1 << 21, 1 << 22, 14
 
 # Warp counts threads, rows and the bytes from one row to the next in 32 bits.
 _MOST = (1 << 31) - 1
+
+_NUMPY = {torch.float32: np.float32, torch.uint8: np.uint8}
 
 # A tensor as a kernel's array of some Warp type; None stands for the tensor's own.
 Array = tuple[Tensor, Any]
@@ -45,6 +88,213 @@ class _Commands(threading.local):
 _commands = _Commands()
 _pool: ThreadPoolExecutor | None = None
 _pool_lock = threading.Lock()
+_lock = threading.RLock()
+_warp: Any = None
+_failures: dict[tuple[str, str], Exception] = {}
+_loaded: set[tuple[str, str]] = set()
+_private: dict[int, Path] = {}
+
+
+def start() -> Any:
+    """The warp module, initialised; the first call takes about 0.3 s. Any error is Warp's own."""
+    global _warp
+    if _warp is None:
+        with _lock:
+            if _warp is None:
+                import warp
+
+                # Whoever started Warp before us has chosen its settings.
+                if warp.config.kernel_cache_dir is None:
+                    warp.config.kernel_cache_dir = str(cache_folder())
+                    warp.config.log_level = warp.LOG_WARNING
+                with _native_stderr_to_log():
+                    warp.init()
+                _warp = warp
+    return _warp
+
+
+def cache_folder() -> Path:
+    """The first folder that we may write to: the user's choice, the user's cache, a private temporary one."""
+    candidates: list[tuple[Path, ...]] = []
+    if chosen := os.environ.get("WARP_CACHE_PATH"):
+        candidates.append((Path(chosen) / "humanpose-cli",))
+    with contextlib.suppress(RuntimeError):  # no home folder
+        candidates.append((platformdirs.user_cache_path("humanpose-cli", appauthor=False) / "kernels",))
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    ours = Path(tempfile.gettempdir()) / f"humanpose-cli-{user}"
+    candidates.append((ours, ours / "kernels"))  # whoever owns the outer could exchange the inner
+    for folders in candidates:
+        if all(_is_ours_to_write(folder) for folder in folders):
+            return folders[-1]
+    return private_folder()
+
+
+def _is_ours_to_write(folder: Path) -> bool:
+    """Whether the folder can be made and written, and belongs to this user alone: it will hold code to run."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
+        if hasattr(os, "getuid"):
+            status = folder.stat()
+            return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    except OSError:
+        return False
+    return True
+
+
+def private_folder() -> Path:
+    """A temporary folder of this process alone, removed when it ends."""
+    process = os.getpid()  # a forked child has one of its own
+    if process not in _private:
+        _private[process] = Path(tempfile.mkdtemp(prefix="humanpose-cli-"))
+        atexit.register(_remove_private, process)
+    return _private[process]
+
+
+def _remove_private(process: int) -> None:
+    if process == os.getpid():
+        shutil.rmtree(_private.pop(process), ignore_errors=True)
+
+
+def reserve(folder: Path, size: int) -> None:
+    """OSError unless `size` bytes can be written in a folder now.
+
+    Asked before anything is compiled: where a disk is full, the compiler does not raise but ends the process.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.write(bytes(size))
+            file.flush()
+
+
+def ready(kernels: str, device: torch.device) -> Exception | None:
+    """Compiles and loads a module of kernels for a device; None if they can run there, else what stood in the way.
+
+    kernels  full name of a module that defines Warp kernels and their `MODULE`
+    """
+    key = (kernels, str(device))
+    if key in _loaded:
+        return None
+    with _lock:
+        if key not in _loaded and key not in _failures:
+            try:
+                _load(kernels, device)
+                _loaded.add(key)
+            except Exception as problem:  # whatever Warp, its compiler or the driver raise
+                _failures[key] = problem
+        return _failures.get(key)
+
+
+def _load(kernels: str, device: torch.device) -> None:
+    """Loads a module from the cache, and where that fails compiles it anew in a folder of this process."""
+    wp = start()
+    module = import_module(kernels).MODULE
+    shared = wp.config.kernel_cache_dir
+    _remove(Path(shared), module.name, damaged=True)
+    try:
+        _load_from(Path(shared), module, device)
+        return
+    except Exception as error:  # whatever Warp, its compiler or the driver raise: a full disk, a file cut short
+        problem = error
+    _remove(Path(shared), module.name)  # the next process starts from nothing
+    module.unload()  # with the memory of the failure
+    try:
+        _load_from(private_folder(), module, device)
+    finally:
+        wp.config.kernel_cache_dir = shared
+    logger.warning("%s is compiled for this process only, its folder %s failed: %s", kernels, shared, problem)
+
+
+def _load_from(folder: Path, module: Any, device: torch.device) -> None:
+    wp = start()
+    wp.config.kernel_cache_dir = str(folder)
+    block_dim = 1 if device.type == "cpu" else 256
+    headers = wp.config.use_precompiled_headers
+    built = folder / module.get_module_identifier(block_dim)
+    if not (built.is_dir() and any(path.suffix in _BINARIES[device.type] for path in built.iterdir())):
+        folder.mkdir(parents=True, exist_ok=True)
+        reserve(folder, _MODULE_BYTES)
+        try:
+            reserve(Path(tempfile.gettempdir()), _HEADERS_BYTES)
+        except OSError:
+            wp.config.use_precompiled_headers = False
+            module.unload()  # its options were settled with its identifier
+    try:
+        with _native_stderr_to_log():
+            wp.load_module(module, wp.device_from_torch(device), block_dim=block_dim)
+    finally:
+        wp.config.use_precompiled_headers = headers
+    with contextlib.suppress(OSError):  # a full disk: without a digest the file is trusted, as Warp does
+        for binary, kept in _binaries(folder, module.name):
+            if not kept.exists():
+                unfinished = kept.with_name(f"{kept.name}.{os.getpid()}")
+                unfinished.write_text(_digest(binary))
+                unfinished.replace(kept)
+
+
+def _remove(folder: Path, module: str, *, damaged: bool = False) -> None:
+    """Remove what was compiled for a module, or only what is no longer as it was compiled; Warp compiles it anew."""
+    with contextlib.suppress(OSError):
+        if damaged:
+            pairs = _binaries(folder, module)
+            built = [binary.parent for binary, kept in pairs if kept.exists() and kept.read_text() != _digest(binary)]
+        else:
+            built = list(_built(folder, module))
+        for path in built:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _built(folder: Path, module: str) -> Iterator[Path]:
+    """Warp's folders of a module, one for each state of its source, but those that other processes are filling."""
+    for path in folder.glob(f"wp_{module}_*"):
+        builder = _BEING_BUILT.search(path.name)
+        if builder is None or int(builder[1]) == os.getpid():
+            yield path
+
+
+def _binaries(folder: Path, module: str) -> Iterator[tuple[Path, Path]]:
+    """Each file that was compiled for a module, and the file that keeps its digest."""
+    for built in _built(folder, module):
+        for path in built.iterdir():
+            if path.suffix in {*_BINARIES["cpu"], *_BINARIES["cuda"]}:
+                yield path, path.with_name(path.name + ".sha256")
+
+
+def _digest(binary: Path) -> str:
+    return hashlib.sha256(binary.read_bytes()).hexdigest()
+
+
+@contextlib.contextmanager
+def _native_stderr_to_log() -> Iterator[None]:
+    """Catches what native code writes to the process's stderr and hands it to the log at debug level."""
+    try:
+        sys.stderr.flush()
+        saved = os.dup(2)
+    except (OSError, AttributeError, ValueError):  # no stderr at all
+        yield
+        return
+    try:
+        with _scratch_file() as caught:
+            os.dup2(caught.fileno(), 2)
+            try:
+                yield
+            finally:
+                os.dup2(saved, 2)
+                caught.seek(0)
+                for line in caught.read().decode(errors="replace").splitlines():
+                    logger.debug("%s", line)
+    finally:
+        os.close(saved)
+
+
+def _scratch_file() -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:  # nowhere to write: native messages are lost, kernels in the cache still work
+        return open(os.devnull, "w+b")
 
 
 def plain(tensor: Tensor) -> Array:
@@ -87,6 +337,29 @@ def _advice() -> Callable[[int, int, int], int] | None:
     if advise is not None:
         advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     return advise
+
+
+def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A contiguous tensor of zeros.
+
+    On the CPU it is NumPy's memory, which the system hands out as zero pages (and as huge ones, where it may): a
+    volume of 64 MiB takes torch.zeros 22 ms, most of it page faults, and this 3 ms where a voxel in every page is
+    written, nothing where none is.
+    """
+    if device.type == "cpu" and dtype in _NUMPY:
+        return torch.from_numpy(np.zeros(tuple(shape), _NUMPY[dtype]))
+    return torch.zeros(tuple(shape), dtype=dtype, device=device)
+
+
+def zero_volume(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros (B, C, D, H, W) in torch.channels_last_3d.
+
+    No view of another tensor: those that an autograd function makes and returns may not be changed in place.
+    """
+    batch, channels, *size = shape
+    if device.type == "cpu" and dtype in _NUMPY:
+        return torch.from_numpy(np.zeros((batch, *size, channels), _NUMPY[dtype]).transpose(0, 4, 1, 2, 3))
+    return torch.empty(tuple(shape), dtype=dtype, device=device, memory_format=torch.channels_last_3d).zero_()
 
 
 def launch(kernel: Any, size: int, arguments: Sequence[Any], device: torch.device, cost: int = 0) -> None:
@@ -187,11 +460,11 @@ def _threads() -> ThreadPoolExecutor:
     return _pool
 
 
-def _forget_threads() -> None:
-    """After a fork the child has none of its parent's threads."""
-    global _pool, _pool_lock
-    _pool, _pool_lock = None, threading.Lock()
+def _forget_locks() -> None:
+    """After a fork the child has none of its parent's threads, so nobody is left to release the parent's locks."""
+    global _lock, _pool, _pool_lock
+    _lock, _pool, _pool_lock = threading.RLock(), None, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_threads)
+    os.register_at_fork(after_in_child=_forget_locks)

@@ -17,8 +17,7 @@ from humanpose_cli.engine.skinning.op import (
     pose_vertices,
     skin_vertices,
 )
-from humanpose_cli.engine.warping.masks.op import capsule_masks
-from humanpose_cli.engine.warping.op import warp_parts
+from humanpose_cli.engine.warping.op import capsule_masks, warp_parts
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 __all__ = ["SelfTestResult", "self_test"]

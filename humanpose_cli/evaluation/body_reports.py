@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.evaluation.crops import JudgedCrops, distance_to_mean
 from humanpose_cli.evaluation.fits import JudgedFits
 from humanpose_cli.evaluation.people import JudgedPeople

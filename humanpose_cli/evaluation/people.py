@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.bodies.registry import body_by_name
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
+from humanpose_cli.bodies.smpl import body_by_name
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.cache.cache import open_cache
 from humanpose_cli.errors import InputError

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.conventions import REPOSING19
 from humanpose_cli.data.loading.example import Example
 from humanpose_cli.data.loading.loader import spread_evenly

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.loading.loader import spread_evenly
 from humanpose_cli.evaluation.people import JudgedPeople

@@ -12,7 +12,8 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from humanpose_cli.engine.kernel_cache import user_cache
+import platformdirs
+
 from humanpose_cli.errors import InputError, UnavailableError
 from humanpose_cli.io.atomic import ensure_folder, write_bytes
 from humanpose_cli.networks.weights_file import digest_of
@@ -158,7 +159,7 @@ def weights_folder() -> Path:
     """Where downloads are kept: $HPC_WEIGHTS, or the user's cache."""
     if chosen := os.environ.get("HPC_WEIGHTS"):
         return Path(chosen)
-    return user_cache() / "weights"
+    return platformdirs.user_cache_path("humanpose-cli", appauthor=False) / "weights"
 
 
 def shipped_weights(name: str) -> Path:

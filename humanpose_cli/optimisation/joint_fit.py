@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.bodies.limb_rotations import limb_rotations
-from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.conventions import Skeleton
 from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle

@@ -14,8 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from humanpose_cli.bodies.landmarks import LandmarkSet
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import LandmarkSet, RiggedBody
 from humanpose_cli.conventions import Skeleton
 
 __all__ = ["LandmarkRig", "PosedRig", "descendants", "rig_of_skeleton"]

@@ -7,8 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from humanpose_cli.bodies.joint_angles import ANGLE_NAMES
-from humanpose_cli.bodies.joint_limits import joint_limits
+from humanpose_cli.bodies.joint_angles import ANGLE_NAMES, joint_limits
 from humanpose_cli.bodies.pose_prior import PosePrior, pose_prior
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.optimisation.residuals import add_angle_energy, angle_jacobian

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detection.person import DetectedPerson
 from humanpose_cli.errors import InputError, UsageError

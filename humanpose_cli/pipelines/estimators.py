@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.registry import body_by_name
+from humanpose_cli.bodies.smpl import body_by_name
 from humanpose_cli.conventions import skeleton_by_name
 from humanpose_cli.data.estimators import EstimatedPicture, FittedBodies
 from humanpose_cli.data.fit_people import people_of_fit

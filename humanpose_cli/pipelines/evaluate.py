@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from humanpose_cli.bodies.registry import body_by_name
+from humanpose_cli.bodies.smpl import body_by_name
 from humanpose_cli.data.cache.cache import open_cache
 from humanpose_cli.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.evaluation.ablations.nbf import ABLATIONS, nbf_arms

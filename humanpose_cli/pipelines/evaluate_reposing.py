@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.registry import body_by_name
+from humanpose_cli.bodies.smpl import body_by_name
 from humanpose_cli.conventions import REPOSING19, SMPL24
 from humanpose_cli.data.cache.cache import open_cache
 from humanpose_cli.data.loading.loader import spread_evenly

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from humanpose_cli.bodies.registry import body_by_name
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
+from humanpose_cli.bodies.smpl import body_by_name
 from humanpose_cli.conventions import skeleton_by_name
 from humanpose_cli.detection.person import DetectedPerson
 from humanpose_cli.detection.tracks import TrackAssigner

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.input_items import Frame, InputItem

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from humanpose_cli.bodies.default_body import default_body
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody, default_body
 from humanpose_cli.bodies.smpl import load_smpl
 from humanpose_cli.data.cache.building import BuildResult, build_cache
 from humanpose_cli.data.detected_labels import DetectedLabels

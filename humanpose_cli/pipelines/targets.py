@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.conventions import SMPL24, Skeleton
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix

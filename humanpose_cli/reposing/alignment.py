@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.bodies.body_data import FACE13
+from humanpose_cli.bodies.body import FACE13
 from humanpose_cli.conventions import BLAZEPOSE33
 from humanpose_cli.geometry.similarity import Similarity, fit_similarity
 from humanpose_cli.rendering.view import View

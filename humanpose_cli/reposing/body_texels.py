@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.bodies.texture import TexelMap, mirror_uv_corners, sample_at
 from humanpose_cli.engine.rasterising import interpolate
 from humanpose_cli.rendering.shading import rasterise_view

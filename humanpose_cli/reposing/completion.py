@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from humanpose_cli.bodies.filling import fill_smoothly
-from humanpose_cli.bodies.texture import BakedTexture, bleed_islands, paint_vertices
+from humanpose_cli.bodies.texture import BakedTexture, bleed_islands, fill_smoothly, paint_vertices
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.reposing.body_texels import BodyTexels
 from humanpose_cli.reposing.mesh_fields import spread

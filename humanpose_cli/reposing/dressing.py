@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.bodies.rigged_body import PosedBody, RiggedBody
+from humanpose_cli.bodies.body import PosedBody, RiggedBody
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.rendering.surfaces import vertex_normals
 from humanpose_cli.reposing.mesh_fields import SurfaceOperator, spread

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.bodies.texture import PhotoSource, bake_photo
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.errors import UsageError

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.filling import fill_smoothly
+from humanpose_cli.bodies.texture import fill_smoothly
 
 __all__ = ["PATCH", "PatchField", "search_level"]
 

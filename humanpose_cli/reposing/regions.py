@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.conventions import SMPL24
 
 __all__ = ["ARMS", "HANDS", "TRUNK", "flat_parts", "front_of_face", "limb_groups", "parts_mask", "scalp"]

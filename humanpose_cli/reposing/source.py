@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.view import Box, View, body_box
 from humanpose_cli.reposing.regions import ARMS, TRUNK, parts_mask

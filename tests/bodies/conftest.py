@@ -10,8 +10,7 @@ import pytest
 import torch
 from smpl_model_file import random_smpl_fields, write_smpl_pickle
 
-from humanpose_cli.bodies.default_body import default_body
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody, default_body
 from humanpose_cli.bodies.smpl import load_smpl
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.conventions import SMPL24
 
 VERTICES, FACES, POSE_FEATURES = 6890, 13776, 207

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies import default_body as module
-from humanpose_cli.bodies.body_data import FACE13
-from humanpose_cli.bodies.default_body import default_body
-from humanpose_cli.bodies.rigged_body import PosedBody, RiggedBody
+from humanpose_cli.bodies import body as module
+from humanpose_cli.bodies.body import FACE13, PosedBody, RiggedBody, default_body
 from humanpose_cli.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING19, SMPL24, Skeleton
 from humanpose_cli.errors import UnavailableError
 

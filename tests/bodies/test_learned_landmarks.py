@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies.default_body import DATA, default_body
+from humanpose_cli.bodies.body import DATA, default_body
 from humanpose_cli.bodies.joint_angles import angles_from_named, angles_to_rotations
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detection.detector import PersonDetector

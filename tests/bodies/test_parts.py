@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.bodies.parts import PART_MAPS, PARTS1, PARTS6, PARTS12, PARTS24, WARPING10, PartMap
-from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.conventions import SMPL24
 
 MAPS = list(PART_MAPS.values())

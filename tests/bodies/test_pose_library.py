@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.bodies.pose_library import DATA_FILE, decode_steps, encode_steps, pose_library
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.errors import UsageError

@@ -7,14 +7,13 @@ import torch
 from humanpose_cli.bodies.joint_angles import (
     angles_from_named,
     angles_to_rotations,
+    joint_limit_residual,
+    joint_limits,
     mirror_rotations,
     rotations_to_angles,
 )
-from humanpose_cli.bodies.joint_limits import joint_limit_residual, joint_limits
-from humanpose_cli.bodies.key_poses import KEY_POSES, key_poses
-from humanpose_cli.bodies.pose_library import pose_library
-from humanpose_cli.bodies.pose_prior import DATA_FILE, mixture_from, pose_prior
-from humanpose_cli.bodies.pose_sampling import sample_poses, self_penetration
+from humanpose_cli.bodies.pose_library import KEY_POSES, key_poses, pose_library
+from humanpose_cli.bodies.pose_prior import DATA_FILE, mixture_from, pose_prior, sample_poses, self_penetration
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.errors import UsageError
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies.body_data import BodyArrays
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import BodyArrays, RiggedBody
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.geometry.cameras import project

@@ -17,10 +17,9 @@ from smpl_model_file import write_smpl_npz, write_smpl_pickle
 from smplx.utils import Struct
 from smplx.vertex_ids import vertex_ids
 
-from humanpose_cli.bodies.registry import body_by_name
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.bodies.restricted_pickle import read_pickle
-from humanpose_cli.bodies.rigged_body import RiggedBody
-from humanpose_cli.bodies.smpl import load_smpl
+from humanpose_cli.bodies.smpl import body_by_name, load_smpl
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.bodies.parts import WARPING10
 from humanpose_cli.bodies.pose_library import pose_library
 from humanpose_cli.bodies.warping_parts import CAPSULE_PARTS, warping_parts

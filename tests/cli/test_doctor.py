@@ -113,11 +113,11 @@ def test_a_gpu_that_only_torch_can_use_is_found(monkeypatch):
 
 
 def test_without_warp_the_cache_is_still_told_and_torch_code_serves(hpc, monkeypatch):
-    from humanpose_cli.engine import dispatch, runtime
+    from humanpose_cli.engine import dispatch, launching
 
     monkeypatch.setitem(sys.modules, "warp", None)
     for name, value in (("_warp", None), ("_loaded", set()), ("_failures", {})):
-        monkeypatch.setattr(runtime, name, value)
+        monkeypatch.setattr(launching, name, value)
     monkeypatch.setattr(dispatch, "_said", set())
     checks = tuple(c for c in CHECKS if c.name in ("engine", "kernels on CPU", "kernels on GPU", "kernel cache"))
     monkeypatch.setattr(doctor_checks, "CHECKS", checks)
@@ -134,7 +134,7 @@ def test_the_kernel_cache_is_told_to_be_writable_or_not(monkeypatch, tmp_path):
     told, _, folder = doctor_checks._cache_folder().partition(": ")
     assert told == "writable"
     assert Path(folder).parent == tmp_path
-    monkeypatch.setattr("humanpose_cli.engine.kernel_cache._is_ours_to_write", lambda folder: False)
+    monkeypatch.setattr("humanpose_cli.engine.launching._is_ours_to_write", lambda folder: False)
     with pytest.raises(UnavailableError, match="each process compiles the kernels anew"):
         doctor_checks._cache_folder()
 

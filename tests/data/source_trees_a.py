@@ -16,8 +16,7 @@ import torch
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from humanpose_cli.bodies.default_body import default_body
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody, default_body
 from humanpose_cli.data.estimators import EstimatedPicture
 from humanpose_cli.data.samples import Person
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix

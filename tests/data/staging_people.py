@@ -5,8 +5,7 @@ import functools
 import numpy as np
 import torch
 
-from humanpose_cli.bodies.default_body import default_body
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody, default_body
 from humanpose_cli.data.label_maps import BodyLabels
 from humanpose_cli.data.synthetic.staging.motions import held_pose
 from humanpose_cli.data.synthetic.staging.poses import PoseBank

@@ -26,7 +26,7 @@ from source_trees_b import (
     write_video,
 )
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.data.estimators import FittedBodies, SourceTools
 from humanpose_cli.data.samples import Source
 from humanpose_cli.data.sources import h36m, h36m_files

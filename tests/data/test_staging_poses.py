@@ -7,10 +7,9 @@ import pytest
 import torch
 from staging_people import bank, body
 
-from humanpose_cli.bodies.joint_limits import joint_limit_residual
-from humanpose_cli.bodies.key_poses import KEY_POSES
-from humanpose_cli.bodies.pose_library import pose_library
-from humanpose_cli.bodies.pose_sampling import self_penetration
+from humanpose_cli.bodies.joint_angles import joint_limit_residual
+from humanpose_cli.bodies.pose_library import KEY_POSES, pose_library
+from humanpose_cli.bodies.pose_prior import self_penetration
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.synthetic.staging.motions import held_pose, on_floor, sample_motion, turned
 from humanpose_cli.data.synthetic.staging.poses import FAMILIES, PoseBank, activities, family_of

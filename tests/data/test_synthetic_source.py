@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.data.encoding import decode_picture
 from humanpose_cli.data.label_maps import decode_map
 from humanpose_cli.data.synthetic import generator

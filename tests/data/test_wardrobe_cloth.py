@@ -10,7 +10,7 @@ import torch
 from wardrobe_people import FLIP, PLAIN, body, dressed, outfit, person, shirt, trousers, vertices_of
 
 from humanpose_cli.bodies.joint_angles import angles_from_named, angles_to_rotations
-from humanpose_cli.bodies.pose_sampling import sample_poses
+from humanpose_cli.bodies.pose_prior import sample_poses
 from humanpose_cli.data.synthetic.wardrobe import MATERIALS, dress, pose_dressed
 from humanpose_cli.data.synthetic.wardrobe.base import cloth_base
 from humanpose_cli.data.synthetic.wardrobe.cutting import cut_piece

@@ -9,8 +9,8 @@ import pytest
 import torch
 from wardrobe_people import FLIP, body, dressed, outfit, person, shirt, trousers, vertices_of
 
-from humanpose_cli.bodies.default_body import default_body
-from humanpose_cli.bodies.pose_sampling import sample_poses
+from humanpose_cli.bodies.body import default_body
+from humanpose_cli.bodies.pose_prior import sample_poses
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.synthetic.wardrobe import MATERIALS, dress, pose_dressed
 from humanpose_cli.errors import UsageError

@@ -7,8 +7,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from humanpose_cli.bodies.default_body import default_body
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody, default_body
 from humanpose_cli.data.synthetic.wardrobe.colours import RGB
 from humanpose_cli.data.synthetic.wardrobe.dressing import dress
 from humanpose_cli.data.synthetic.wardrobe.fabrics import Fabric

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.demo.clip import DemoClip
 from humanpose_cli.demo.page import Figure, Section, index_page

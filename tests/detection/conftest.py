@@ -10,7 +10,7 @@ import pytest
 import skimage.data
 import torch
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.detection.detector import PersonDetector
 from humanpose_cli.detection.person import DetectedPerson

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from humanpose_cli import engine
-from humanpose_cli.engine import runtime
+from humanpose_cli.engine import launching
 
 _FOLDER = Path(engine.__file__).parent
-MODULES = sorted(".".join(file.relative_to(_FOLDER).with_suffix("").parts) for file in _FOLDER.rglob("kernel.py"))
+MODULES = sorted(".".join(file.relative_to(_FOLDER).with_suffix("").parts) for file in _FOLDER.rglob("*kernel.py"))
 
 
 def test_every_module_of_kernels_is_known():
@@ -21,9 +21,9 @@ def test_every_module_of_kernels_is_known():
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_kernel_compiles_for_sm_90(module, tmp_path):
-    wp = runtime.start()
+    wp = launching.start()
     name = f"humanpose_cli.engine.{module}"
-    assert runtime.ready(name, torch.device("cpu")) is None
+    assert launching.ready(name, torch.device("cpu")) is None
     kernels = wp.get_module(name)
     wp.compile_aot_module(kernels, arch=90, module_dir=tmp_path, use_ptx=False)
     (cubin,) = tmp_path.glob("*.cubin")

@@ -10,7 +10,7 @@ import torch
 from raster_cases import on_screen, scene, sphere
 
 from humanpose_cli.engine import launching
-from humanpose_cli.engine.rasterising import Raster, autograd, interpolate, vertex_visibility
+from humanpose_cli.engine.rasterising import Raster, interpolate, launches, vertex_visibility
 from humanpose_cli.errors import UsageError
 
 BACKENDS = ("reference", "kernel")
@@ -172,8 +172,8 @@ def test_sums_sorted_by_corner_agree_with_those_in_pixel_order(monkeypatch):
 
     expected = run()
     cpu = raster.face.device
-    monkeypatch.setattr(autograd, "_on_cpu", lambda device: False)
-    monkeypatch.setattr(autograd, "launch", lambda k, n, a, device, cost=0: launching.launch(k, n, a, cpu, 0))
+    monkeypatch.setattr(launches, "_on_cpu", lambda device: False)
+    monkeypatch.setattr(launches, "launch", lambda k, n, a, device, cost=0: launching.launch(k, n, a, cpu, 0))
     for a, b in zip(run(), expected, strict=True):
         assert torch.equal(a, b)
 

@@ -1,15 +1,500 @@
-"""Memory for large results, and what a launch takes."""
+"""How kernels run: started lightly and quietly, kept in a cache of their own, launched on torch's memory, and replaced
+by the reference with one warning; in spite of what machines do: damaged and full caches, no home, threads, forks, other
+streams, no Warp. What is about the first kernel of a process runs in a process of its own.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
+import re
+import shutil
+import subprocess
 import sys
+import threading
+import weakref
+from pathlib import Path
 
 import pytest
 import torch
+from raster_cases import scene, sphere
 
-from humanpose_cli.engine import launching
-from humanpose_cli.engine.rasterising import Raster, interpolate
-from humanpose_cli.errors import UsageError
+from humanpose_cli.engine import dispatch, launching, rasterising, skinning, warping
+from humanpose_cli.engine.dispatch import TensorMemo
+from humanpose_cli.engine.rasterising import Raster, interpolate, rasterise
+from humanpose_cli.engine.self_test import self_test
+from humanpose_cli.engine.skinning import forward_kinematics
+from humanpose_cli.errors import UnavailableError, UsageError
+
+PIXELS = 70  # of the triangle below
+DRAW = """
+import torch
+from humanpose_cli.engine.rasterising import rasterise
+def draw(backend):
+    triangle = torch.tensor([[[-1., -1., 2.], [0., 2., 2.], [1., -1., 2.]]])
+    raster = rasterise(triangle, torch.tensor([[0, 1, 2]]), torch.tensor([10.]), torch.tensor([[5., 5.]]), (10, 10),
+                       backend=backend)
+    return int((raster.face == 0).sum())
+"""
+KERNEL = DRAW + "print(draw('kernel'))"
+ANY = DRAW + "print(draw('auto'), draw('auto'))"
+TOGETHER = (
+    DRAW
+    + """
+import threading
+barrier, found = threading.Barrier(4), []
+def first_call():
+    barrier.wait()
+    found.append(draw("kernel"))
+threads = [threading.Thread(target=first_call) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(*found)
+"""
+)
+WORKERS = (
+    DRAW
+    + """
+class Pictures(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+    def __getitem__(self, i):
+        return draw("kernel")
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    here = draw("kernel")
+    for start in ("fork", "spawn"):
+        loader = torch.utils.data.DataLoader(Pictures(), num_workers=2, multiprocessing_context=start)
+        print(start, here, *(int(pixels) for pixels in loader))
+"""
+)
+
+
+def python(
+    code: str | Path, cache: Path | None = None, *, prefix: tuple[str, ...] = (), **environment: str
+) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [*prefix, sys.executable, *(["-c", code] if isinstance(code, str) else [code])],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **({"WARP_CACHE_PATH": str(cache)} if cache else {}), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory) -> Path:
+    """A cache that four threads of one process filled together."""
+    cache = tmp_path_factory.mktemp("filled")
+    ran = python(TOGETHER, cache)
+    assert (ran.stdout.split(), ran.stderr, ran.returncode) == ([str(PIXELS)] * 4, "", 0)
+    return cache
+
+
+@pytest.fixture
+def cache(filled, tmp_path) -> Path:
+    return Path(shutil.copytree(filled, tmp_path / "cache"))
+
+
+def compiled(cache: Path) -> Path:
+    (binary,) = cache.rglob("*.o")
+    return binary
+
+
+def test_threads_that_make_the_first_call_together_compile_once(filled):
+    binary = compiled(filled)
+    assert binary.with_name(binary.name + ".sha256").exists()
+
+
+def test_a_damaged_kernel_is_compiled_anew_without_a_word(cache):
+    binary = compiled(cache)
+    good = binary.read_bytes()
+    # Loaded as it is, this ends the process with a signal.
+    binary.write_bytes(good[:3000] + bytes(b ^ 0xFF for b in good[3000:9000]) + good[9000:])
+    ran = python(KERNEL, cache)
+    assert (ran.stdout, ran.stderr, ran.returncode) == (f"{PIXELS}\n", "", 0)
+    assert compiled(cache).read_bytes() == good
+
+
+def test_a_kernel_cut_short_before_its_digest_was_kept_is_replaced(cache):
+    binary = compiled(cache)
+    binary.with_name(binary.name + ".sha256").unlink()
+    binary.write_bytes(b"")
+    ran = python(KERNEL, cache)
+    assert (ran.stdout, ran.returncode) == (f"{PIXELS}\n", 0)
+    assert len(ran.stderr.splitlines()) == 1
+    assert "is compiled for this process only" in ran.stderr
+    assert not list(cache.rglob("*.o"))  # the next process starts from nothing
+
+
+def with_disk_of(size: str, folder: Path) -> tuple[str, ...]:
+    """What to put before a command that is to see a disk of that size in a folder."""
+    mount = f'mount -t tmpfs -o size={size} tmpfs $0 && exec "$@"'
+    prefix = ("unshare", "--map-root-user", "--mount", "sh", "-c", mount, str(folder))
+    if not shutil.which("unshare") or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no file system of one's own on this machine")
+    return prefix
+
+
+def test_a_full_disk_under_the_cache_is_said_once_and_kernels_run(tmp_path):
+    disk, temporary = tmp_path / "disk", tmp_path / "temporary"
+    disk.mkdir()
+    temporary.mkdir()
+    # The compiler itself would meet this disk's end, and end the process.
+    ran = python(KERNEL, disk, prefix=with_disk_of("80k", disk), TMPDIR=str(temporary))
+    assert (ran.stdout, ran.returncode) == (f"{PIXELS}\n", 0)
+    assert len(ran.stderr.splitlines()) == 1
+    assert "is compiled for this process only" in ran.stderr
+    assert "No space left on device" in ran.stderr
+    assert not list(temporary.iterdir())  # removed with the process
+
+
+def test_a_full_disk_under_temporary_files_goes_unnoticed(tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    ran = python(KERNEL, tmp_path / "cache", prefix=with_disk_of("200k", temporary), TMPDIR=str(temporary))
+    assert (ran.stdout, ran.stderr, ran.returncode) == (f"{PIXELS}\n", "", 0)
+    assert len(list((tmp_path / "cache").rglob("*.o"))) == 1
+
+
+def test_where_nothing_can_be_written_the_reference_is_used_and_said_once(tmp_path):
+    pytest.importorskip("resource")
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+    ran = python(limit + ANY, tmp_path)
+    assert (ran.stdout, ran.returncode) == (f"{PIXELS} {PIXELS}\n", 0)
+    assert len(ran.stderr.splitlines()) == 1
+    assert "using the slower torch code: [Errno 27] File too large" in ran.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_workers_of_a_data_loader_run_kernels(cache, tmp_path):
+    script = tmp_path / "workers.py"  # spawned processes import it
+    script.write_text(WORKERS)
+    ran = python(script, cache)
+    assert ran.stdout.splitlines() == [f"{start} {' '.join([str(PIXELS)] * 5)}" for start in ("fork", "spawn")]
+    assert ran.stderr == ""
+
+
+def test_without_a_home_folder_the_cache_is_a_temporary_one(tmp_path, monkeypatch):
+    for name in ("WARP_CACHE_PATH", "XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # nor does the system know this user
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert launching.cache_folder().is_relative_to(tmp_path)
+
+
+def test_a_private_folder_is_kept_for_the_process_and_removed_at_its_end(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(launching, "_private", {})
+    monkeypatch.setattr(launching.atexit, "register", lambda *call: endings.append(call))
+    endings: list[tuple] = []
+    folder = launching.private_folder()
+    assert launching.private_folder() == folder
+    assert folder.stat().st_mode & 0o777 == 0o700
+    ((remove, process),) = endings
+    monkeypatch.setattr(os, "getpid", lambda: process + 1)  # a forked child that ends
+    remove(process)
+    assert folder.exists()
+    assert launching.private_folder() != folder
+    monkeypatch.setattr(os, "getpid", lambda: process)
+    remove(process)
+    assert not folder.exists()
+
+
+def test_folders_that_other_processes_are_building_are_left_alone(tmp_path):
+    for name in ("wp_a.kernel_1234567", "wp_a.kernel_1234567_p1_t2", f"wp_a.kernel_89abcde_p{os.getpid()}_t2", "wp_b"):
+        (tmp_path / name).mkdir()
+    launching._remove(tmp_path, "a.kernel")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["wp_a.kernel_1234567_p1_t2", "wp_b"]
+
+
+def test_a_machine_without_warp_is_told_once_for_all_operations(monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "warp", None)  # what `import warp` then raises is a missing module's error
+    monkeypatch.setattr(launching, "_warp", None)
+    monkeypatch.setattr(launching, "_loaded", set())
+    monkeypatch.setattr(launching, "_failures", {})
+    monkeypatch.setattr(dispatch, "_said", set())
+    drawn = sphere(1)
+    with caplog.at_level(logging.WARNING, "humanpose_cli.engine"):
+        forward_kinematics(torch.eye(3).expand(1, 2, 3, 3), torch.ones(1, 2, 3), (-1, 0))
+        interpolate(drawn.raster(), drawn.faces, drawn.vertices)
+    assert len(caplog.records) == 1
+    assert "using the slower torch code" in caplog.text
+    with pytest.raises(UnavailableError, match=r"its kernels do not run on cpu .*backend='reference' works anywhere"):
+        drawn.raster("kernel")
+
+
+def test_threads_that_draw_at_the_same_time_get_the_same():
+    scenes = [sphere(2, size=(60, 80)), sphere(3, size=(50, 70)), sphere(3, batch=2, size=(40, 30), focal=45.0)]
+    attributes = [torch.randn(1, s.vertices.shape[1], 4) for s in scenes]
+
+    def run(i):
+        raster = scenes[i].raster("kernel")
+        leaf = attributes[i].clone().requires_grad_()
+        image = interpolate(raster, scenes[i].faces, leaf, backend="kernel")
+        return [*raster, image.detach(), *torch.autograd.grad(image.square().sum(), leaf)]
+
+    expected = [run(i) for i in range(len(scenes))]
+    wrong: list[int] = []
+
+    def repeat(start):
+        for n in range(40):
+            i = (start + n) % len(scenes)
+            if not all(torch.equal(a, b) for a, b in zip(run(i), expected[i], strict=True)):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=repeat, args=(start,)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_kernels_run_on_torchs_current_stream():
+    """The vertices come late on a side stream: a kernel on another one would draw what was there before."""
+    drawn = sphere(3)
+    expected = drawn.raster("kernel")
+    rest = [t.cuda() for t in (drawn.faces, drawn.focal, drawn.principal_point)]
+    rasterise(drawn.vertices.cuda(), *rest, drawn.size, backend="kernel")  # compiled before
+    vertices, ready = torch.zeros_like(drawn.vertices, device="cuda"), drawn.vertices.cuda()
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(200_000_000)
+        vertices.copy_(ready)
+        raster = rasterise(vertices, *rest, drawn.size, backend="kernel")
+    stream.synchronize()
+    assert torch.equal(raster.face.cpu(), expected.face)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two CUDA devices on this machine")
+def test_kernels_run_on_a_gpu_that_is_not_the_current_one():
+    drawn = sphere(2)
+    tensors = [t.to("cuda:1") for t in (drawn.vertices, drawn.faces, drawn.focal, drawn.principal_point)]
+    raster = rasterise(*tensors, drawn.size, backend="kernel")
+    assert raster.face.device == torch.device("cuda:1")
+    assert torch.equal(raster.face.cpu(), scene(drawn.vertices, drawn.faces, 90.0).raster("kernel").face)
+
+
+def test_importing_the_engine_loads_neither_torch_nor_warp():
+    code = """
+import sys
+import humanpose_cli.engine, humanpose_cli.engine.skinning, humanpose_cli.engine.rasterising
+import humanpose_cli.engine.warping
+print([name for name in ("torch", "warp", "numpy") if name in sys.modules])
+import humanpose_cli.engine.skinning.op, humanpose_cli.engine.rasterising.op, humanpose_cli.engine.heatmaps
+import humanpose_cli.engine.warping.op
+print("warp" in sys.modules)
+"""
+    assert python(code).stdout.splitlines() == ["[]", "False"]
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="folders' owners are a matter of POSIX")
+def test_the_cache_folder_is_the_first_that_is_ours_to_write(tmp_path, monkeypatch):
+    blocked = tmp_path / "file"  # nothing can be made below it, not even by root
+    blocked.write_text("")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("WARP_CACHE_PATH", str(tmp_path / "chosen"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert launching.cache_folder().parent == tmp_path / "chosen"
+    monkeypatch.setenv("WARP_CACHE_PATH", str(blocked / "chosen"))
+    assert launching.cache_folder() == tmp_path / "cache" / "humanpose-cli" / "kernels"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(blocked / "cache"))
+    private = launching.cache_folder()
+    assert private.is_relative_to(tmp_path / "temporary" / f"humanpose-cli-{os.getuid()}")
+    assert private.stat().st_mode & 0o777 == 0o700
+    for open_to_all in (private, private.parent):  # where others may write, what is found may not be ours
+        open_to_all.chmod(0o777)
+        other = launching.cache_folder()
+        assert not other.is_relative_to(private)
+        assert other.stat().st_mode & 0o777 == 0o700
+        open_to_all.chmod(0o700)
+        assert launching.cache_folder() == private
+
+
+def test_processes_start_together_without_a_word_though_home_is_read_only(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    places = {"HOME": str(blocked), "XDG_CACHE_HOME": str(blocked), "WARP_CACHE_PATH": "", "TMPDIR": str(temporary)}
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(python(KERNEL, **places))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [(r.returncode, r.stderr) for r in results] == [(0, "")] * 2
+    assert results[0].stdout == results[1].stdout
+    assert int(results[0].stdout) > 20
+    (compiled,) = temporary.rglob("*rasterising*.o")
+    assert re.search(r"\.cpu[0-9a-f]+\.o$", compiled.name)  # of this kind of processor: never another one's code
+
+
+def test_threads_that_call_at_the_same_time_get_the_same():
+    rotations = torch.eye(3).expand(4, 24, 3, 3)
+    joints = torch.randn(4, 24, 3)
+    parents = (-1, *range(23))
+    expected = forward_kinematics(rotations, joints, parents, backend="kernel").positions
+    found: list[bool] = []
+
+    def run():
+        for _ in range(50):
+            found.append(
+                torch.equal(forward_kinematics(rotations, joints, parents, backend="kernel").positions, expected)
+            )
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 200
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_process_starts_threads_of_its_own():
+    # torch's own threads do not survive a fork, so the child calls nothing of torch that would use them.
+    code = """
+import os, torch
+from humanpose_cli.engine.skinning import skin_vertices
+torch.set_num_threads(2)
+bones, weights = torch.zeros(20000, 4, dtype=torch.int32), torch.full((20000, 4), 0.25)
+vertices, zero, linear = torch.ones(8, 20000, 3), torch.zeros(8, 1, 3), torch.eye(3).expand(8, 1, 3, 3)
+def run():
+    return skin_vertices(vertices, zero, linear, zero, bones, weights, backend="kernel")[7, 19999, 2].item()
+assert run() == 1.0
+child = os.fork()
+if child == 0:
+    os._exit(0 if run() == 1.0 else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert python(code).stdout == "0\n"
+
+
+def broken(monkeypatch) -> None:
+    """A machine on which Warp does not start."""
+
+    def start():
+        raise RuntimeError("the driver is too old")
+
+    monkeypatch.setattr(launching, "start", start)
+    monkeypatch.setattr(launching, "_loaded", set())
+    monkeypatch.setattr(launching, "_failures", {})
+    monkeypatch.setattr(dispatch, "_said", set())
+
+
+def test_falling_back_is_said_once(monkeypatch, caplog):
+    broken(monkeypatch)
+    arguments = (torch.eye(3).expand(1, 2, 3, 3), torch.ones(1, 2, 3), (-1, 0))
+    with caplog.at_level(logging.WARNING, "humanpose_cli.engine"):
+        for _ in range(3):
+            assert forward_kinematics(*arguments).positions.shape == (1, 2, 3)
+    assert len(caplog.records) == 1
+    assert "skinning" in caplog.text
+    assert "the driver is too old" in caplog.text
+
+
+def test_asking_for_the_kernel_and_not_getting_it_is_an_error(monkeypatch):
+    broken(monkeypatch)
+    arguments = (torch.eye(3).expand(1, 2, 3, 3), torch.ones(1, 2, 3), (-1, 0))
+    with pytest.raises(UnavailableError, match=r"the driver is too old.*backend='reference' works anywhere"):
+        forward_kinematics(*arguments, backend="kernel")
+    assert forward_kinematics(*arguments, backend="reference").positions.shape == (1, 2, 3)
+
+
+def test_self_test_of_this_machine():
+    results = self_test(["cpu"])
+    chosen = {name for package in (rasterising, skinning, warping) for name in package.__all__
+              if "backend" in getattr(getattr(package, name), "__annotations__", {})}  # fmt: skip
+    # These two call `rasterise` and `capsule_masks`.
+    assert {r.op for r in results} == chosen - {"rasterise_samples", "projected_masks"}
+    for result in results:
+        assert result.ok, result
+        assert result.error < 1e-5
+        assert result.problem == ""
+
+
+def test_self_test_tells_what_is_wrong(monkeypatch):
+    broken(monkeypatch)
+    for result in self_test(["cpu"]):
+        assert not result.ok
+        assert result.error == float("inf")
+        assert "the driver is too old" in result.problem
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_self_test_of_every_gpu():
+    for result in self_test():
+        assert result.ok, result
+
+
+def test_tensors_on_different_devices_are_refused():
+    with pytest.raises(UsageError, match="joints: is on another device, expected cpu as rotations, found meta"):
+        forward_kinematics(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, device="meta"), (-1, 0))
+
+
+class TestTensorMemo:
+    def test_computes_once_while_a_tensor_is_unchanged(self):
+        calls = []
+        memo = TensorMemo(lambda t: calls.append(1) or t.sum().item())
+        tensor = torch.ones(3)
+        assert [memo(tensor), memo(tensor), memo(tensor.clone())] == [3, 3, 3]
+        assert len(calls) == 2
+        tensor[0] = 5
+        assert memo(tensor) == 7
+        assert len(calls) == 3
+
+    def test_forgets_tensors_that_are_gone(self):
+        memo = TensorMemo(lambda a, b: 1)
+        keep = torch.ones(1)
+        for _ in range(10):
+            memo(torch.ones(1), keep)
+        assert not memo._known
+
+    def test_takes_inference_tensors(self):
+        memo = TensorMemo(lambda t: t.sum().item())
+        with torch.inference_mode():
+            tensor = torch.ones(2)
+            assert memo(tensor) == 2
+            tensor[0] = 3
+            assert memo(tensor) == 4
+
+
+def test_a_launch_keeps_no_tensor_alive():
+    rotations = torch.eye(3).expand(2, 2, 3, 3).contiguous()
+    gone = weakref.ref(rotations)
+    for _ in range(2):
+        forward_kinematics(rotations, torch.ones(2, 2, 3), (-1, 0), backend="kernel")
+    del rotations
+    assert gone() is None
+
+
+def test_launches_are_forgotten_when_there_are_too_many(monkeypatch):
+    monkeypatch.setattr(launching, "_MOST_COMMANDS", 3)
+    for count in [*range(1, 9), *range(1, 9)]:
+        joints = torch.randn(count, 1, 3)
+        rotations = torch.eye(3).expand(count, 1, 3, 3)
+        assert torch.equal(forward_kinematics(rotations, joints, (-1,), backend="kernel").positions, joints)
+        assert len(launching._commands.known) <= 3
+
+
+def test_nothing_but_geometry_conventions_and_errors_is_imported():
+    folder = Path(launching.__file__).parent
+    allowed = {"engine", "geometry", "conventions", "errors"}
+    for path in folder.rglob("*.py"):
+        for line in path.read_text().splitlines():
+            if "humanpose_cli." in line and line.lstrip().startswith(("import ", "from ")):
+                assert line.split("humanpose_cli.")[1].split(".")[0].split()[0] in allowed, (path, line)
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 import torch
 from raster_cases import Scene, scene, soup, sphere, through_the_near_plane
 
-from humanpose_cli.engine import launching, runtime
-from humanpose_cli.engine.rasterising import autograd, kernel, reference
+from humanpose_cli.engine import launching
+from humanpose_cli.engine.rasterising import kernel, launches, reference
 
 
 def assert_same(drawn: Scene, **options) -> None:
@@ -95,7 +95,7 @@ def test_threads_change_no_bit(two_threads, batch):
 @pytest.mark.parametrize("lane", [0, 1, 2])
 def test_a_thread_writes_to_its_own_rows_only(lane):
     drawn = sphere(3)
-    wp = runtime.start()
+    wp = launching.start()
     keys = torch.full((1, *drawn.size), kernel.FAR, dtype=torch.int64)
     mesh = [(drawn.vertices, wp.vec3), (drawn.faces, wp.vec3i), (drawn.focal, None), (drawn.principal_point, wp.vec2)]
     arguments = [1, len(drawn.faces), 3, 1, *mesh, 0.05, 0, reference.BOUNDS_SLACK, (keys, None)]
@@ -109,9 +109,9 @@ def test_one_face_a_thread_with_atomic_minimum(monkeypatch):
     """What CUDA runs, on the CPU: many threads a picture, each face's rows shared, one pixel a thread."""
     drawn = soup(seed=7)
     expected = drawn.raster("kernel")
-    monkeypatch.setattr(autograd, "_on_cpu", lambda device: False)
+    monkeypatch.setattr(launches, "_on_cpu", lambda device: False)
     monkeypatch.setattr(
-        autograd, "launch", lambda k, n, a, device, cost=0: launching.launch(k, n, a, drawn.vertices.device, 0)
+        launches, "launch", lambda k, n, a, device, cost=0: launching.launch(k, n, a, drawn.vertices.device, 0)
     )
     for a, b in zip(drawn.raster("kernel"), expected, strict=True):
         assert torch.equal(a, b)

@@ -9,7 +9,7 @@ import torch
 from skinning_cases import PARENTS, Body, assert_close, random_body
 from torch import Tensor
 
-from humanpose_cli.engine import launching, runtime
+from humanpose_cli.engine import launching
 from humanpose_cli.engine.skinning import forward_kinematics, skin_vertices
 from humanpose_cli.errors import UsageError
 
@@ -139,7 +139,7 @@ def test_takes_views_of_any_stride(device):
 def test_views_whose_vectors_are_whole_are_not_copied():
     from humanpose_cli.engine.skinning import launches
 
-    runtime.start()
+    launching.start()
     shared = torch.randn(1, 50, 3).expand(9, -1, -1)
     every_other = torch.randn(8, 24, 3, 3)[::2, ::3]
     assert launches._vectors(shared)[0] is shared
@@ -206,13 +206,13 @@ def test_sums_sorted_by_bone_agree_with_those_in_vertex_order(monkeypatch):
     bones = launches.Bones(body.bone_indices, body.bone_weights)
     saved = (body.vertices.detach(), torch.randn(3, 24, 16), bones)
     grad = torch.randn(3, 500, 3, generator=torch.Generator().manual_seed(5))
-    runtime.start()
-    to_vertices, to_maps = launches.skin_adjoint(*saved, grad, True, True)
+    launching.start()
+    to_vertices, to_maps = launches._skin_adjoint(*saved, grad, True, True)
     monkeypatch.setattr(launches, "_on_cpu", lambda device: False)
     monkeypatch.setattr(
         launches, "launch", lambda k, n, a, device, cost=0: launching.launch(k, n, a, saved[0].device, 0)
     )
-    cuda_vertices, cuda_maps = launches.skin_adjoint(*saved, grad, True, True)
+    cuda_vertices, cuda_maps = launches._skin_adjoint(*saved, grad, True, True)
     assert cuda_maps.shape[1] != to_maps.shape[1]
     assert torch.equal(cuda_vertices, to_vertices)
     assert_close(cuda_maps.sum(1), to_maps.sum(1))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from warping_cases import Case, assert_near, outputs_and_gradients, random_case, with_values
 
-from humanpose_cli.engine import launching, runtime
+from humanpose_cli.engine import launching
 from humanpose_cli.engine.warping import warp_parts
 from humanpose_cli.errors import UsageError
 
@@ -98,11 +98,11 @@ def test_every_combination_of_needed_gradients(device, to_volume, to_transforms)
 
 
 def test_channels_last_volumes_are_not_copied():
-    from humanpose_cli.engine.warping import autograd
+    from humanpose_cli.engine.warping import launches
 
     volume = torch.randn(2, 5, 3, 4, 6).contiguous(memory_format=torch.channels_last_3d)
-    assert autograd._rows(volume).data_ptr() == volume.data_ptr()
-    assert autograd._rows(volume[1:]).data_ptr() == volume[1:].data_ptr()
+    assert launches._rows(volume).data_ptr() == volume.data_ptr()
+    assert launches._rows(volume[1:]).data_ptr() == volume[1:].data_ptr()
 
 
 def test_takes_volumes_and_gradients_of_any_layout(device):
@@ -271,12 +271,12 @@ def test_volumes_of_16_bits_are_computed_with_in_float32(device, dtype):
 @pytest.mark.parametrize("channels", [3, 8])
 def test_one_voxel_a_thread_agrees_with_slabs(monkeypatch, dtype, channels):
     """What CUDA runs, on the CPU: four channels of a voxel a thread, 16-bit storage, sums by atomics."""
-    from humanpose_cli.engine.warping import autograd
+    from humanpose_cli.engine.warping import launches
 
     case = random_case(2, channels, parts=3).to(dtype)
     expected = outputs_and_gradients(case, "kernel", softness=0.5)
-    monkeypatch.setattr(autograd, "_on_cpu", lambda device: False)
-    monkeypatch.setattr(autograd, "launch", lambda k, n, a, device, cost=0: launching.launch(k, n, a, device, 0))
+    monkeypatch.setattr(launches, "_on_cpu", lambda device: False)
+    monkeypatch.setattr(launches, "launch", lambda k, n, a, device, cost=0: launching.launch(k, n, a, device, 0))
     found = outputs_and_gradients(case, "kernel", softness=0.5)
     assert torch.equal(found[0], expected[0])
     for a, b in zip(found[1:], expected[1:], strict=True):
@@ -354,7 +354,7 @@ def test_runs_on_torchs_current_stream():
     expected = case.warped("kernel").detach()
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
-    runtime.start()
+    launching.start()
     with torch.cuda.stream(stream):
         torch.cuda._sleep(20_000_000)  # the kernel must wait for what the stream does before it
         late = case.volume.detach() * 1.0

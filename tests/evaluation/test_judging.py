@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.evaluation.ablations.arms import Trainings
 from humanpose_cli.evaluation.ablations.nbf import ABLATIONS, NbfArms, nbf_arms

@@ -8,7 +8,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.data.cache.building import build_cache
 from humanpose_cli.data.cache.cache import open_cache
 from humanpose_cli.data.synthetic.generator import SyntheticSource

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import torch
 
-from humanpose_cli.bodies.default_body import default_body
-from humanpose_cli.bodies.pose_sampling import sample_poses
+from humanpose_cli.bodies.body import default_body
+from humanpose_cli.bodies.pose_prior import sample_poses
 from humanpose_cli.data.label_maps import BodyLabels, LabelledMesh, render_label_maps
 from humanpose_cli.data.loading.example import Example
 from humanpose_cli.data.samples import Person

@@ -6,9 +6,9 @@ import torch
 from nbf_people import UPRIGHT, posed
 from torch.autograd import gradcheck
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.bodies.limb_rotations import neutral_rotations
-from humanpose_cli.bodies.pose_sampling import sample_poses
+from humanpose_cli.bodies.pose_prior import sample_poses
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.loading.fixed_camera import NBF_CAMERA
 from humanpose_cli.fitting.nbf.body_layer import BodyLayer

@@ -99,7 +99,7 @@ def test_people_of_a_picture_become_bodies(tmp_path, example, config):
 
 def test_the_estimates_joints_are_its_parameters(tmp_path, example):
     """poses, betas and trans pose a body whose joints are the estimate's."""
-    from humanpose_cli.bodies.default_body import default_body
+    from humanpose_cli.bodies.body import default_body
     from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
     network = load_nbf(write_nbf(tmp_path / "nbf.safetensors", PROXY))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from nbf_people import as_detected, labelled_example, rotations_of
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.bodies.parts import PARTS12
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.data.loading.camera_change import change_camera

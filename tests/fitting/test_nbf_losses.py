@@ -5,7 +5,7 @@ import pytest
 import torch
 from nbf_people import UPRIGHT, posed
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.errors import UsageError
 from humanpose_cli.fitting.nbf.body_layer import BodyLayer
 from humanpose_cli.fitting.nbf.losses import LossOptions, Targets, keeps_3d, nbf_losses, robust

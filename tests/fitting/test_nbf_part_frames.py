@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from humanpose_cli.bodies.default_body import default_body
-from humanpose_cli.bodies.pose_sampling import sample_poses
+from humanpose_cli.bodies.body import default_body
+from humanpose_cli.bodies.pose_prior import sample_poses
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting.nbf.evidence import Evidence
 from humanpose_cli.fitting.nbf.inputs import InputOptions, encode, world_of_numbers

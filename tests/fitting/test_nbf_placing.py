@@ -5,7 +5,7 @@ import pytest
 import torch
 from nbf_people import FOCAL, HEIGHT, WIDTH, labelled_example, posed, rotations_of
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.loading.camera_change import CameraChange
 from humanpose_cli.data.loading.fixed_camera import NBF_CAMERA, to_fixed_camera

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies.default_body import default_body
-from humanpose_cli.bodies.pose_sampling import sample_poses
+from humanpose_cli.bodies.body import default_body
+from humanpose_cli.bodies.pose_prior import sample_poses
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix

@@ -11,10 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import RiggedBody, default_body
 from humanpose_cli.bodies.limb_rotations import BODY_FACING_CAMERA
 from humanpose_cli.bodies.pose_library import pose_library
-from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.geometry.cameras import project
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.optimisation.initialisation import viewing_rotation

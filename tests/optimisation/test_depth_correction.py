@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from humanpose_cli.bodies.default_body import default_body
-from humanpose_cli.bodies.pose_sampling import sample_poses
+from humanpose_cli.bodies.body import default_body
+from humanpose_cli.bodies.pose_prior import sample_poses
 from humanpose_cli.conventions import BLAZEPOSE33
 from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.cameras import project

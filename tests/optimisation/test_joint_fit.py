@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies.pose_sampling import sample_poses
+from humanpose_cli.bodies.pose_prior import sample_poses
 from humanpose_cli.conventions import H36M17, SMPL24
 from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies.joint_limits import joint_limit_residual
+from humanpose_cli.bodies.joint_angles import joint_limit_residual
 from humanpose_cli.bodies.limb_rotations import BODY_FACING_CAMERA, neutral_rotations
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.errors import InputError, UsageError

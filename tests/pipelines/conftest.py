@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.demo.clip import DemoClip
 from humanpose_cli.detection.person import DetectedPerson, PersonMask

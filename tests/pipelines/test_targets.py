@@ -3,7 +3,7 @@ import pytest
 import torch
 from conftest import PELVIS
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.conventions import COCO17, SMPL24
 from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.rotations import geodesic_angle, matrix_to_axis_angle

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from humanpose_cli.bodies.default_body import default_body
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody, default_body
 from humanpose_cli.bodies.texture import TexelMap, bleed_islands
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle

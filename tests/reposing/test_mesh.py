@@ -9,7 +9,7 @@ from repose_stage import STANDING, Stage, pose
 from scipy.ndimage import distance_transform_edt
 from skimage.metrics import structural_similarity
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.bodies.texture import paint_vertices
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.errors import UsageError

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import RiggedBody, default_body
 from humanpose_cli.bodies.pose_library import pose_library
-from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.conventions import COCO17, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.rotations import geodesic_angle

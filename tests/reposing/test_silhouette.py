@@ -5,7 +5,7 @@ import pytest
 import torch
 from repose_stage import STANDING, Stage, pose
 
-from humanpose_cli.bodies.body_data import FACE13
+from humanpose_cli.bodies.body import FACE13
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.view import View

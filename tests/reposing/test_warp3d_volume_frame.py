@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.conventions import REPOSING19
 from humanpose_cli.data.loading.augmentation import crop_example
 from humanpose_cli.data.loading.camera_change import crop_change

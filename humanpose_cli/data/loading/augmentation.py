@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.data.loading.camera_change import change_camera, crop_change
 from humanpose_cli.data.loading.colour import ColourChange, change_colour
 from humanpose_cli.data.loading.example import Example

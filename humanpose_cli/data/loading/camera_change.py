@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.conventions import SMPL24, skeleton_by_name
 from humanpose_cli.data.label_maps import labels_of
 from humanpose_cli.data.loading.example import Example

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.loading.camera_change import CameraChange, change_camera
 from humanpose_cli.data.loading.example import Example

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.data.estimators import FittedBodies
 from humanpose_cli.data.samples import Person, Sample
 from humanpose_cli.data.sources.folder_source import FolderOptions

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from humanpose_cli.bodies.default_body import default_body
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody, default_body
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.label_maps import BodyLabels
 from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from humanpose_cli.engine.rasterising.antialiasing import (
+    from humanpose_cli.engine.rasterising.op import (
+        MergedMesh,
+        Raster,
         average_samples,
         coverage,
+        interpolate,
+        merge_meshes,
+        rasterise,
         rasterise_samples,
         sample_offsets,
+        vertex_visibility,
     )
-    from humanpose_cli.engine.rasterising.merging import MergedMesh, merge_meshes
-    from humanpose_cli.engine.rasterising.op import Raster, interpolate, rasterise, vertex_visibility
 
 __all__ = [
     "MergedMesh",
@@ -28,15 +31,10 @@ __all__ = [
     "vertex_visibility",
 ]
 
-_MODULES = {
-    "antialiasing": ("average_samples", "coverage", "rasterise_samples", "sample_offsets"),
-    "merging": ("MergedMesh", "merge_meshes"),
-    "op": ("Raster", "interpolate", "rasterise", "vertex_visibility"),
-}
-
 
 def __getattr__(name: str) -> Any:
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
+    if name in __all__:
+        from humanpose_cli.engine.rasterising import op
+
+        return getattr(op, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from humanpose_cli.engine.skinning.blending import blend_shapes
     from humanpose_cli.engine.skinning.op import (
         Kinematics,
         axis_angle_to_rotations,
+        blend_shapes,
         forward_kinematics,
         pose_vertices,
         skin_vertices,
@@ -26,7 +26,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from humanpose_cli.engine.skinning import blending, op
+        from humanpose_cli.engine.skinning import op
 
-        return getattr(blending if name == "blend_shapes" else op, name)
+        return getattr(op, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

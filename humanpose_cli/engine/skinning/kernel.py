@@ -5,9 +5,11 @@ bones is a sum of whole vectors. One thread handles a run of vertices: long runs
 more than a vertex, one vertex on CUDA. Sums over vertices have a fixed order on either device.
 """
 
+from pathlib import Path
+
 import warp as wp
 
-from humanpose_cli.engine.skinning.vertex_runs import columns, move_points, point_gradients
+from humanpose_cli.engine.native import native_code
 
 __all__ = [
     "MODULE",
@@ -25,6 +27,10 @@ __all__ = [
 
 wp.set_module_options({"enable_backward": False})
 MODULE = wp.get_module(__name__)
+
+_VERTEX_RUNS = Path(__file__).with_name("vertex_runs.h")
+
+columns = wp.types.vector(length=16, dtype=wp.float32)
 
 
 @wp.func
@@ -251,6 +257,20 @@ def bone_maps(
     maps[b, j] = bone_map(linear[b, j], joints[b, j], positions[b, j])
 
 
+@wp.func_native(native_code(_VERTEX_RUNS, "move_points"))
+def move_points(
+    maps: wp.array2d(dtype=columns),
+    b: int,
+    bone_indices: wp.array2d(dtype=wp.int32),
+    bone_weights: wp.array2d(dtype=wp.float32),
+    begin: int,
+    end: int,
+    vertices: wp.array2d(dtype=wp.vec3),
+    out: wp.array2d(dtype=wp.vec3),
+):
+    """Σ_k w_k (L_k x + o_k) over the bones of each of a run of vertices of body b."""
+
+
 @wp.kernel
 def skin(
     first: int,
@@ -278,6 +298,25 @@ def map_gradient(x: wp.vec3, g: wp.vec3):
         g[0] * x[2], g[1] * x[2], g[2] * x[2], 0.0,
         g[0], g[1], g[2], 0.0,
     )  # fmt: skip
+
+
+@wp.func_native(native_code(_VERTEX_RUNS, "point_gradients"))
+def point_gradients(
+    maps: wp.array2d(dtype=columns),
+    b: int,
+    part: int,
+    bone_indices: wp.array2d(dtype=wp.int32),
+    bone_weights: wp.array2d(dtype=wp.float32),
+    begin: int,
+    end: int,
+    vertices: wp.array2d(dtype=wp.vec3),
+    grad: wp.array2d(dtype=wp.vec3),
+    to_vertices: int,
+    to_maps: int,
+    out_vertices: wp.array2d(dtype=wp.vec3),
+    out_maps: wp.array3d(dtype=columns),
+):
+    """Gradients of g · (moved point) to the points, Σ_k w_k L_kᵀ g; on the CPU also to the bones' maps."""
 
 
 @wp.kernel

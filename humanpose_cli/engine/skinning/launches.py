@@ -1,35 +1,26 @@
-"""The kernels of kinematics and skinning on torch's tensors, without differentiation: `autograd.py` adds that.
+"""Rotations, kinematics and skinning through the kernels, as torch functions that are differentiable once.
 
-Inputs may be any views: only a vector's or matrix's own numbers must lie together, else that tensor is copied.
+Same signatures as in `reference.py`. Inputs may be any views: only a vector's or matrix's own numbers must lie
+together, else that tensor is copied. Gradients that nobody sends or asks for are neither made nor read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 import warp as wp
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+from humanpose_cli.engine.dispatch import TensorMemo
 from humanpose_cli.engine.launching import Array, fresh, launch, matrices, plain, vectors
-from humanpose_cli.engine.memo import TensorMemo
 from humanpose_cli.engine.skinning import kernel
-from humanpose_cli.engine.skinning.tree import levels
+from humanpose_cli.engine.skinning.reference import levels
 
-__all__ = [
-    "Bones",
-    "JointGradients",
-    "Joints",
-    "map_bones",
-    "map_bones_adjoint",
-    "pose",
-    "pose_adjoint",
-    "skin",
-    "skin_adjoint",
-    "turn",
-    "turn_adjoint",
-]
+__all__ = ["axis_angle_to_rotations", "forward_kinematics", "pose_vertices", "skin_vertices"]
 
 # Vertices a thread on the CPU. Sums over vertices are cut there, whatever the number of threads.
 _CPU_RUN = 2048
@@ -86,7 +77,7 @@ def _like(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
 
-def turn(axis_angles: Tensor) -> Tensor:
+def _turn(axis_angles: Tensor) -> Tensor:
     """Rotations (..., 3, 3) of axis-angles (..., 3) in radians."""
     flat = axis_angles.reshape(-1, 3)
     out = axis_angles.new_empty((*axis_angles.shape, 3))
@@ -95,7 +86,7 @@ def turn(axis_angles: Tensor) -> Tensor:
     return out
 
 
-def turn_adjoint(axis_angles: Tensor, grad: Tensor) -> Tensor:
+def _turn_adjoint(axis_angles: Tensor, grad: Tensor) -> Tensor:
     """The gradient to axis-angles of one to their rotations."""
     flat, upstream = axis_angles.reshape(-1, 3), grad.reshape(-1, 3, 3)
     out = _like(flat)
@@ -154,7 +145,7 @@ def _joint_arguments(given: Joints, nothing: _Nothing) -> list[Any]:
     ]
 
 
-def pose(given: Joints, to_maps: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+def _pose(given: Joints, to_maps: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Rotations, linear and positions as `op.Kinematics` has them, and the bones' maps (B, J, 16) if asked for."""
     rotations, joints = given.rotations, given.joints
     batch, count = joints.shape[:2]
@@ -174,14 +165,14 @@ def pose(given: Joints, to_maps: bool) -> tuple[Tensor, Tensor, Tensor, Tensor |
     return posed, linear, positions, maps
 
 
-def pose_adjoint(
+def _pose_adjoint(
     given: Joints,
     posed: Tensor,
     linear: Tensor,
     grads: tuple[Tensor | None, Tensor | None, Tensor | None],
     grad_maps: Tensor | None,
 ) -> JointGradients:
-    """Gradients of `pose`, from those to rotations, linear and positions, and to the maps in parts (B, P, J, 16)."""
+    """Gradients of `_pose`, from those to rotations, linear and positions, and to the maps in parts (B, P, J, 16)."""
     rotations, joints = given.rotations, given.joints
     batch, count = joints.shape[:2]
     to_rotations, sum_linear = _like(rotations), _like(rotations)
@@ -213,7 +204,7 @@ def pose_adjoint(
     return JointGradients(to_rotations, to_joints, to_scales, to_translation)
 
 
-def map_bones(joints: Tensor, linear: Tensor, positions: Tensor) -> Tensor:
+def _map_bones(joints: Tensor, linear: Tensor, positions: Tensor) -> Tensor:
     """The bones' maps (B, J, 16)."""
     batch, bones = joints.shape[:2]
     maps = joints.new_empty((batch, bones, 16))
@@ -222,7 +213,7 @@ def map_bones(joints: Tensor, linear: Tensor, positions: Tensor) -> Tensor:
     return maps
 
 
-def map_bones_adjoint(joints: Tensor, linear: Tensor, grad_maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _map_bones_adjoint(joints: Tensor, linear: Tensor, grad_maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients to joints, linear and positions, from those to the maps in parts (B, P, J, 16)."""
     out_joints, out_linear, out_positions = _like(joints), _like(linear), _like(joints)
     arguments = [
@@ -248,7 +239,7 @@ def _runs(batch: int, count: int, device: torch.device) -> tuple[int, int]:
     return -(-count // run), run
 
 
-def skin(vertices: Tensor, maps: Tensor, bones: Bones) -> Tensor:
+def _skin(vertices: Tensor, maps: Tensor, bones: Bones) -> Tensor:
     """Vertices (B, V, 3), moved by the maps (B, J, 16) of their bones."""
     batch, count, device = maps.shape[0], vertices.shape[1], vertices.device
     out = fresh(vertices, (batch, count, 3))
@@ -282,7 +273,7 @@ def _bone_numbers(count: int, device: torch.device) -> Tensor:
     return torch.arange(count + 1, dtype=torch.int32, device=device)
 
 
-def skin_adjoint(
+def _skin_adjoint(
     vertices: Tensor, maps: Tensor, bones: Bones, grad: Tensor, to_vertices: bool, to_maps: bool
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients to vertices (B, V, 3), and to the bones' maps in parts (B, P, J, 16) that are yet to be added."""
@@ -317,3 +308,174 @@ def skin_adjoint(
         arguments = [vertices_argument, grad_argument, *map(plain, pairs), out_maps_argument]
         launch(kernel.map_gradients_by_bone, batch * parts * joints, arguments, device)
     return out_vertices, out_maps
+
+
+class _Turn(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, axis_angles: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(axis_angles)
+        return _turn(axis_angles)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (axis_angles,) = ctx.saved_tensors
+        return _turn_adjoint(axis_angles, grad)
+
+
+def axis_angle_to_rotations(axis_angles: Tensor) -> Tensor:
+    """See `op.axis_angle_to_rotations`."""
+    return _Turn.apply(axis_angles)
+
+
+class _Kinematics(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        rotations: Tensor,
+        joints: Tensor,
+        scales: Tensor | None,
+        rest_rotations: Tensor | None,
+        parents: tuple[int, ...],
+        absolute: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        given = Joints(rotations, joints, scales, rest_rotations, None, parents, absolute)
+        posed, linear, positions, _ = _pose(given, to_maps=False)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(rotations, joints, scales, rest_rotations, posed, linear)
+        ctx.tree = parents, absolute
+        return posed, linear, positions
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        *given, posed, linear = ctx.saved_tensors
+        rotations, joints, scales, rest_rotations = given
+        start = Joints(rotations, joints, scales, rest_rotations, None, *ctx.tree)
+        found = _pose_adjoint(start, posed, linear, (grads[0], grads[1], grads[2]), None)
+        needed = zip(found[:3], ctx.needs_input_grad, strict=False)
+        return *(gradient if need else None for gradient, need in needed), None, None, None
+
+
+def forward_kinematics(
+    rotations: Tensor,
+    joints: Tensor,
+    parents: Sequence[int],
+    scales: Tensor | None,
+    rest_rotations: Tensor | None,
+    absolute: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See `op.forward_kinematics`."""
+    return _Kinematics.apply(rotations, joints, scales, rest_rotations, tuple(parents), absolute)
+
+
+class _Skinning(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        vertices: Tensor,
+        joints: Tensor,
+        linear: Tensor,
+        positions: Tensor,
+        bone_indices: Tensor,
+        bone_weights: Tensor,
+    ) -> Tensor:
+        maps = _map_bones(joints, linear, positions)
+        ctx.save_for_backward(vertices, joints, linear, maps, bone_indices, bone_weights)
+        return _skin(vertices, maps, Bones(bone_indices, bone_weights))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        vertices, joints, linear, maps, *bones = ctx.saved_tensors
+        to_vertices, *to_bones = ctx.needs_input_grad[:4]
+        out_vertices, out_maps = _skin_adjoint(vertices, maps, Bones(*bones), grad, to_vertices, any(to_bones))
+        if out_maps is None:
+            return out_vertices, None, None, None, None, None
+        outputs = _map_bones_adjoint(joints, linear, out_maps)
+        return out_vertices, *(o if n else None for o, n in zip(outputs, to_bones, strict=True)), None, None
+
+
+def skin_vertices(
+    vertices: Tensor,
+    joints: Tensor,
+    linear: Tensor,
+    positions: Tensor,
+    bone_indices: Tensor,
+    bone_weights: Tensor,
+) -> Tensor:
+    """See `op.skin_vertices`."""
+    if vertices.shape[0] != joints.shape[0]:
+        vertices = vertices.expand(joints.shape[0], -1, -1)
+    return _Skinning.apply(vertices, joints, linear, positions, bone_indices, bone_weights)
+
+
+class _Posing(torch.autograd.Function):
+    """Kinematics and skinning in one: two launches each way, and the bones' maps never leave it."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        vertices: Tensor,
+        bone_indices: Tensor,
+        bone_weights: Tensor,
+        rotations: Tensor,
+        joints: Tensor,
+        scales: Tensor | None,
+        rest_rotations: Tensor | None,
+        translation: Tensor | None,
+        parents: tuple[int, ...],
+        absolute: bool,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        given = Joints(rotations, joints, scales, rest_rotations, translation, parents, absolute)
+        posed, linear, positions, maps = _pose(given, to_maps=True)
+        assert maps is not None
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(vertices, bone_indices, bone_weights, maps, posed, linear, *given[:5])
+        ctx.tree = parents, absolute
+        return _skin(vertices, maps, Bones(bone_indices, bone_weights)), posed, linear, positions
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor | None, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        vertices, bone_indices, bone_weights, maps, posed, linear, *given = ctx.saved_tensors
+        to_vertices, needed = ctx.needs_input_grad[0], ctx.needs_input_grad[3:8]
+        out_vertices = out_maps = None
+        if grad is not None:
+            bones = Bones(bone_indices, bone_weights)
+            out_vertices, out_maps = _skin_adjoint(vertices, maps, bones, grad, to_vertices, any(needed))
+        if not any(needed):
+            return out_vertices, *[None] * 9
+        found = _pose_adjoint(Joints(*given, *ctx.tree), posed, linear, grads, out_maps)  # type: ignore[arg-type]
+        outputs = (found.rotations, found.joints, found.scales, None, found.translation)
+        chosen = (output if need else None for output, need in zip(outputs, needed, strict=True))
+        return out_vertices, None, None, *chosen, None, None
+
+
+def pose_vertices(
+    vertices: Tensor,
+    bone_indices: Tensor,
+    bone_weights: Tensor,
+    rotations: Tensor,
+    joints: Tensor,
+    parents: Sequence[int],
+    scales: Tensor | None,
+    rest_rotations: Tensor | None,
+    translation: Tensor | None,
+    absolute: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """See `op.pose_vertices`."""
+    if vertices.shape[0] != joints.shape[0]:
+        vertices = vertices.expand(joints.shape[0], -1, -1)
+    return _Posing.apply(
+        vertices,
+        bone_indices,
+        bone_weights,
+        rotations,
+        joints,
+        scales,
+        rest_rotations,
+        translation,
+        tuple(parents),
+        absolute,
+    )

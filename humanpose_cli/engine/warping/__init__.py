@@ -5,19 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from humanpose_cli.engine.warping.masks.op import capsule_masks, projected_masks
-    from humanpose_cli.engine.warping.op import warp_parts
+    from humanpose_cli.engine.warping.op import capsule_masks, projected_masks, warp_parts
 
 __all__ = ["capsule_masks", "projected_masks", "warp_parts"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "warp_parts":
-        from humanpose_cli.engine.warping.op import warp_parts
-
-        return warp_parts
     if name in __all__:
-        from humanpose_cli.engine.warping.masks import op
+        from humanpose_cli.engine.warping import op
 
         return getattr(op, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

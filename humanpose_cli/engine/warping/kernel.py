@@ -7,19 +7,21 @@ is reached. Samples outside are rejected before anything is read. Then there are
   leaves the others alone (they are zeros already); a voxel's channels stay in vector registers, 64 at a time;
 - voxels, for CUDA: one thread takes four channels of one voxel.
 
-Both are the same pieces of C++, with another width. Rows of the volume are voxels, their columns channels. `winner`
-says which part a channel came from: its number + 1, and 0 where the zero outside of all parts won. It is looked at
-before an adjoint computes anything.
+Both share the C++ of the headers beside this file, with another width. Rows of the volume are voxels, their columns
+channels. `winner` says which part a channel came from: its number + 1, and 0 where the zero outside of all parts won.
+It is looked at before an adjoint computes anything.
 """
 
+from pathlib import Path
 from typing import Any
 
 import warp as wp
 
-from humanpose_cli.engine.warping import adjoint_pieces, pieces
+from humanpose_cli.engine.native import native_code
 
 __all__ = [
     "MODULE",
+    "PLAN_SIZE",
     "STORAGES",
     "adjoint_slabs",
     "adjoint_to_transforms",
@@ -32,11 +34,16 @@ __all__ = [
 wp.set_module_options({"enable_backward": False})
 MODULE = wp.get_module(__name__)
 
+_WARP, _ADJOINT = (Path(__file__).with_name(name) for name in ("warp.h", "adjoint.h"))
+
+# Numbers a part in a plan: the transform's three rows (12), the bounds of the sample positions, in voxel indices, from
+# which its voxels are reached (3 lower, 3 upper, none of them included), and two unused.
+PLAN_SIZE = 20
 # How a volume's numbers are stored → the type they travel as.
 STORAGES = {"float32": wp.float32, "bfloat16": wp.int16, "float16": wp.int16}
 
 
-@wp.func_native(pieces.PLAN_PART.replace("PLAN_SIZE", str(pieces.PLAN_SIZE)))
+@wp.func_native(native_code(_WARP, "plan_part", PLAN_SIZE=PLAN_SIZE))
 def plan_part(
     t: int,
     parts: int,
@@ -82,15 +89,15 @@ def plan_parts(
     )  # fmt: skip
 
 
-def _kernel(name: str, storage: str, written: str, *parts: str) -> Any:
-    """A kernel of these pieces, for volumes stored in one way that writes numbers stored in another.
+def _kernel(name: str, storage: str, written: str, header: Path, function: str) -> Any:
+    """A kernel of native code, for volumes stored in one way that writes numbers stored in another.
 
     Parameters of all: the first thread; stride, batch and slab say how the work is cut for the CPU; slices is the
     masks' depth, 1 if planar. Rows of volume, upstream (a gradient), winner and out are voxels.
     """
     array = wp.array2d(dtype=STORAGES[storage])
     out_array = wp.array2d(dtype=STORAGES[written])
-    code = "".join((pieces.READ[storage], pieces.WRITE[written], pieces.SIZES, *parts))
+    macros = {"PLAN_SIZE": PLAN_SIZE, f"READ_{storage.upper()}": 1, f"WRITE_{written.upper()}": 1}
 
     def work(
         t: int,
@@ -111,7 +118,7 @@ def _kernel(name: str, storage: str, written: str, *parts: str) -> Any:
         """What thread t does."""
 
     work.__name__ = work.__qualname__ = f"{name}_work_{storage}"
-    work = wp.func_native(code.replace("PLAN_SIZE", str(pieces.PLAN_SIZE)))(work)
+    work = wp.func_native(native_code(header, function, **macros))(work)
 
     def kernel(
         first: int,
@@ -136,14 +143,10 @@ def _kernel(name: str, storage: str, written: str, *parts: str) -> Any:
     return wp.kernel(kernel)
 
 
-_COMMON = pieces.CORNERS + pieces.SAMPLE
 # On the CPU: 16-bit volumes are converted there.
-warp_slabs = _kernel("warp_slabs", "float32", "float32", _COMMON, pieces.GREATEST, pieces.SPAN, pieces.WARP_SLAB)
-adjoint_slabs = _kernel("adjoint_slabs", "float32", "float32", _COMMON, pieces.SPAN, adjoint_pieces.ADJOINT_SLAB)
+warp_slabs = _kernel("warp_slabs", "float32", "float32", _WARP, "warp_slab")
+adjoint_slabs = _kernel("adjoint_slabs", "float32", "float32", _ADJOINT, "adjoint_slab")
 # By how the volume is stored. Gradients to volumes are added up in float32.
-warp_voxels = {s: _kernel("warp_voxels", s, s, _COMMON, pieces.GREATEST, pieces.WARP_VOXEL) for s in STORAGES}
-adjoint_voxels = {s: _kernel("adjoint_voxels", s, "float32", _COMMON, adjoint_pieces.ADJOINT_VOXEL) for s in STORAGES}
-adjoint_to_transforms = {
-    s: _kernel("adjoint_to_transforms", s, "float32", pieces.SAMPLE, pieces.SPAN, adjoint_pieces.ADJOINT_ROW)
-    for s in STORAGES
-}
+warp_voxels = {s: _kernel("warp_voxels", s, s, _WARP, "warp_voxel") for s in STORAGES}
+adjoint_voxels = {s: _kernel("adjoint_voxels", s, "float32", _ADJOINT, "adjoint_voxel") for s in STORAGES}
+adjoint_to_transforms = {s: _kernel("adjoint_to_transforms", s, "float32", _ADJOINT, "adjoint_row") for s in STORAGES}

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.loading.fixed_camera import NBF_CAMERA, FixedCamera
 from humanpose_cli.fitting.nbf.surface_points import surface_landmarks

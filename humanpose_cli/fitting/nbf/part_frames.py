@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from humanpose_cli.bodies.default_body import default_body
+from humanpose_cli.bodies.body import default_body
 from humanpose_cli.bodies.limb_rotations import limb_rotations
 from humanpose_cli.conventions import BLAZEPOSE33
 from humanpose_cli.fitting.nbf.parameters import relative_to_absolute

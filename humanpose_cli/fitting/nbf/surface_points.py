@@ -15,9 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.body_data import LandmarkArrays
-from humanpose_cli.bodies.landmarks import LandmarkSet
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import LandmarkArrays, LandmarkSet, RiggedBody
 from humanpose_cli.conventions import SMPL24, Skeleton
 
 __all__ = ["LANDMARKS91", "SURFACE67", "surface_landmarks", "surface_vertices"]

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from humanpose_cli.bodies.registry import body_by_name
+from humanpose_cli.bodies.smpl import body_by_name
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.errors import InputError

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.registry import body_by_name
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
+from humanpose_cli.bodies.smpl import body_by_name
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.data.loading.camera_change import CameraChange, change_camera
 from humanpose_cli.data.loading.colour import ColourChange, change_colour

@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.bodies.default_body import default_body
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody, default_body
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.data.loading.example import Example
 from humanpose_cli.data.samples import Person

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.default_body import default_body
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody, default_body
 from humanpose_cli.data.cache.cache import Cache
 from humanpose_cli.data.loading.augmentation import NO_AUGMENTATION, Augmentation, crop_example
 from humanpose_cli.data.loading.colour import ColourChange, change_colour

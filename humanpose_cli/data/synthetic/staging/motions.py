@@ -8,17 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.bodies.joint_angles import (
     ANGLE_NAMES,
     angles_to_rotations,
     joint_class,
+    joint_limits,
     mirror_rotations,
     rotations_to_angles,
 )
-from humanpose_cli.bodies.joint_limits import joint_limits
 from humanpose_cli.bodies.pose_library import Motion, pose_library
-from humanpose_cli.bodies.pose_sampling import self_penetration
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.pose_prior import self_penetration
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.synthetic.staging.poses import Pose, family_of
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle

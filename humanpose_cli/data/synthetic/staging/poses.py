@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.bodies.joint_angles import mirror_rotations
-from humanpose_cli.bodies.key_poses import KEY_POSES, key_poses
-from humanpose_cli.bodies.pose_library import pose_library
-from humanpose_cli.bodies.pose_sampling import SamplingOptions, face_forward, self_penetration, vary_poses
+from humanpose_cli.bodies.pose_library import KEY_POSES, key_poses, pose_library
+from humanpose_cli.bodies.pose_prior import SamplingOptions, face_forward, self_penetration, vary_poses
 from humanpose_cli.errors import UsageError
 
 __all__ = ["FAMILIES", "HELD_OUT_KEY_POSES", "SPLITS", "Pose", "PoseBank", "activities", "family_of"]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.data.label_maps import RENDERED_MAPS, BodyLabels, LabelledMesh, MeshStack, maps_of_raster
 from humanpose_cli.data.synthetic.staging.backdrop_shadows import shade_backdrop
 from humanpose_cli.data.synthetic.staging.backgrounds import Backdrop, paint_backdrop

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.synthetic.staging.backgrounds import Background, sample_background
 from humanpose_cli.data.synthetic.staging.cameras import Camera, CameraOptions, sample_camera

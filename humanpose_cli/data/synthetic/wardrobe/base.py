@@ -14,7 +14,7 @@ from scipy.sparse import identity as identity_matrix
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.synthetic.wardrobe.coordinates import Coordinates
 from humanpose_cli.errors import UsageError

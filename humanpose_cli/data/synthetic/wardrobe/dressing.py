@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.data.synthetic.wardrobe.base import ClothBase, ShapedBase, cloth_base
 from humanpose_cli.data.synthetic.wardrobe.cutting import cut_piece
 from humanpose_cli.data.synthetic.wardrobe.extras import collar_grid, glasses_grids, scarf_grid

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.engine.skinning import forward_kinematics, skin_vertices
 
 __all__ = ["MATERIALS", "DressedMesh", "Piece", "join_pieces", "pose_dressed"]

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.rigged_body import RiggedBody
+from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.synthetic.wardrobe.identity import Identity
 from humanpose_cli.data.synthetic.wardrobe.noise import NOISE_SIZE, noise

@@ -1,4 +1,4 @@
-"""The part warp through the kernels, as a differentiable torch function; same signature as in `reference.py`.
+"""Capsule masks and the part warp through the kernels, which torch differentiates; signatures as in `reference.py`.
 
 A volume is handled as rows of voxels, (B·D·H·W, C): its own memory if it is channels-last, else a copy.
 """
@@ -14,22 +14,46 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from humanpose_cli.engine.launching import launch, plain
-from humanpose_cli.engine.warping import kernel
-from humanpose_cli.engine.warping.masks.launches import part_masks
-from humanpose_cli.engine.warping.masks.op import flattened
-from humanpose_cli.engine.warping.masks.reference import widened_masks
-from humanpose_cli.engine.warping.memory import zero_volume, zeros
-from humanpose_cli.engine.warping.pieces import PLAN_SIZE
+from humanpose_cli.engine.launching import launch, plain, zero_volume, zeros
+from humanpose_cli.engine.warping import kernel, mask_kernel
+from humanpose_cli.engine.warping.reference import flattened, widened_masks
 
-__all__ = ["warp_parts"]
+__all__ = ["part_masks", "warp_parts"]
 
-# Nanoseconds that a voxel of the target takes one CPU thread, on average over the volume, and a part's plan.
-_VOXEL_COST, _PLAN_COST = 8, 300
+# Nanoseconds that a voxel of the target takes one CPU thread, on average over the volume, a part's plan, and a
+# slice of a part's mask.
+_VOXEL_COST, _PLAN_COST, _SLICE_COST = 8, 300, 2000
 
 
 def _on_cpu(device: torch.device) -> bool:
     return device.type == "cpu"
+
+
+def part_masks(
+    capsules: Tensor,
+    part_of_capsule: Tensor,
+    parts: int,
+    size: tuple[int, int, int],
+    softness: float,
+    voxel_size: Sequence[float],
+) -> Tensor:
+    """Capsules (B, K, 7) → (B, P, D, H, W)."""
+    batch, (depth, height, width), device = capsules.shape[0], size, capsules.device
+    masks = zeros((batch, parts, *size), capsules.dtype, device)
+    if masks.numel() and capsules.numel():
+        rows, columns = (height, width) if device.type == "cpu" else (1, 1)
+        blocks = batch * parts * depth * -(-height // rows) * -(-width // columns)
+        arguments = [
+            *(rows, columns, parts, depth, height, width),
+            plain(capsules.contiguous()),
+            plain(part_of_capsule.contiguous()),
+            softness,
+            1 / softness if softness else 0.0,
+            *voxel_size,
+            plain(masks.view(-1)),
+        ]
+        launch(mask_kernel.fill_masks, blocks, arguments, device, blocks * _SLICE_COST)
+    return masks
 
 
 def _rows(volume: Tensor) -> Tensor:
@@ -75,14 +99,14 @@ def _planned(
     planar: bool,
     voxel_size: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
-    """Plans (B, P, PLAN_SIZE) and masks (B, P, D or 1, H, W)."""
+    """Plans (B, P, kernel.PLAN_SIZE) and masks (B, P, D or 1, H, W)."""
     capsules = (flattened(capsules) if planar else capsules).contiguous()
     voxel_size = (*voxel_size[:2], 1.0) if planar else voxel_size
     mask_size = (1, *size[1:]) if planar else size
     batch, parts = transforms.shape[:2]
     masks = part_masks(capsules, part_of_capsule, parts, mask_size, softness, voxel_size)
     masks = widened_masks(masks, widened)
-    plans = transforms.new_empty((batch, parts, PLAN_SIZE))
+    plans = transforms.new_empty((batch, parts, kernel.PLAN_SIZE))
     arguments = [
         *(parts, *size, int(planar), widened, softness, *voxel_size),
         plain(capsules),

@@ -1,9 +1,15 @@
-"""C++ of the warp's adjoints, on top of the pieces that they share with the warp."""
+// The part warp's adjoints: native code of kernel.py, which says what the parameters are.
+#pragma once
+#include "warp.h"
 
-__all__ = ["ADJOINT_ROW", "ADJOINT_SLAB", "ADJOINT_VOXEL"]
+// The gradient to some slices of the source: every target voxel and part that reaches them, always in the same order.
+template <typename Number, typename Written>
+void adjoint_slab(int t, int stride, int batch, int slab, int depth, int height, int width, int slices,
+                  wp::array_t<float> plans, wp::array_t<float> masks, wp::array_t<Number> volume,
+                  wp::array_t<Number> upstream, wp::array_t<unsigned char> winner, wp::array_t<Written> out) {
+#include "samples.h"
+#include "spans.h"
 
-# The gradient to some slices of the source: every target voxel and part that reaches them, always in the same order.
-ADJOINT_SLAB = """
     const int slabs = (depth + slab - 1) / slab;
     const int task = (int)((long long)t * stride % ((long long)batch * slabs));
     const int b = task / slabs, z_begin = task % slabs * slab, z_end = wp::min(z_begin + slab, depth);
@@ -45,10 +51,15 @@ ADJOINT_SLAB = """
                 }
             }
         }
-"""
+}
 
-# What four channels of one target voxel add to the gradient, part by part, by atomics.
-ADJOINT_VOXEL = """
+// What four channels of one target voxel add to the gradient, part by part, by atomics.
+template <typename Number, typename Written>
+void adjoint_voxel(int t, int stride, int batch, int slab, int depth, int height, int width, int slices,
+                   wp::array_t<float> plans, wp::array_t<float> masks, wp::array_t<Number> volume,
+                   wp::array_t<Number> upstream, wp::array_t<unsigned char> winner, wp::array_t<Written> out) {
+#include "samples.h"
+
     const int own = channels % 4 == 0 ? 4 : 1;
     const int threads = channels / own;
     const int channel = t % threads, v = t / threads;
@@ -76,10 +87,16 @@ ADJOINT_VOXEL = """
                 wp::atomic_add(out.data + row[k] * channels + channel + c * threads, weight[k] * upper);
         }
     }
-"""
+}
 
-# A corner's weight is f(x) f(y) f(z) M; what counts is its slope, so corners of weight zero take part.
-ADJOINT_ROW = """
+// A corner's weight is f(x) f(y) f(z) M; what counts is its slope, so corners of weight zero take part.
+template <typename Number, typename Written>
+void adjoint_row(int t, int stride, int batch, int slab, int depth, int height, int width, int slices,
+                 wp::array_t<float> plans, wp::array_t<float> masks, wp::array_t<Number> volume,
+                 wp::array_t<Number> upstream, wp::array_t<unsigned char> winner, wp::array_t<Written> out) {
+#include "samples.h"
+#include "spans.h"
+
     const int part = t % parts, y = t / parts % height, z = t / parts / height % depth, b = t / parts / height / depth;
     const float* p = plans.data + ((long long)b * parts + part) * PLAN_SIZE;
     const float* mask = masks.data + (long long)(b * parts + part) * slices * slice_size;
@@ -138,4 +155,4 @@ ADJOINT_ROW = """
     }
     for (int i = 0; i < 12; ++i)
         out.data[(long long)t * 12 + i] = total[i];
-"""
+}

@@ -1,20 +1,11 @@
-"""Warp kernel of capsule masks; `op.py` says what it computes.
+// Capsule masks: native code of mask_kernel.py.
+#pragma once
+#include "builtin.h"  // Warp's own, for editors
 
-One thread fills its block of one slice of one part's mask, capsule after capsule and only inside each one's box: a
-whole slice on the CPU, a voxel on CUDA. Products and sums are not fused, in the order of `reference.py`: both decide
-alike about voxels on a capsule's surface.
-"""
-
-import warp as wp
-
-__all__ = ["MODULE", "fill_masks"]
-
-wp.set_module_options({"enable_backward": False, "fuse_fp": False})
-MODULE = wp.get_module(__name__)
-
-
-@wp.func_native(
-    """
+// Raises the masks in block t, of `rows` × `columns` voxels of one slice.
+inline void fill_block(int t, int rows, int columns, int parts, int depth, int height, int width,
+                       wp::array_t<float> capsules, wp::array_t<int> part_of_capsule, float softness, float sharpness,
+                       float size_x, float size_y, float size_z, wp::array_t<float> masks) {
     const int columns_per_row = (width + columns - 1) / columns;
     const int rows_per_slice = (height + rows - 1) / rows;
     const int x_begin = t % columns_per_row * columns;
@@ -77,48 +68,4 @@ MODULE = wp.get_module(__name__)
             }
         }
     }
-"""
-)
-def fill_block(
-    t: int,
-    rows: int,
-    columns: int,
-    parts: int,
-    depth: int,
-    height: int,
-    width: int,
-    capsules: wp.array3d(dtype=wp.float32),
-    part_of_capsule: wp.array1d(dtype=wp.int32),
-    softness: float,
-    sharpness: float,
-    size_x: float,
-    size_y: float,
-    size_z: float,
-    masks: wp.array1d(dtype=wp.float32),
-):
-    """Raises the masks in block t, of `rows` × `columns` voxels of one slice."""
-
-
-@wp.kernel
-def fill_masks(
-    first: int,
-    rows: int,
-    columns: int,
-    parts: int,
-    depth: int,
-    height: int,
-    width: int,
-    capsules: wp.array3d(dtype=wp.float32),
-    part_of_capsule: wp.array1d(dtype=wp.int32),
-    softness: float,
-    sharpness: float,
-    size_x: float,
-    size_y: float,
-    size_z: float,
-    masks: wp.array1d(dtype=wp.float32),
-):
-    t = first + wp.tid()
-    fill_block(
-        t, rows, columns, parts, depth, height, width,
-        capsules, part_of_capsule, softness, sharpness, size_x, size_y, size_z, masks,
-    )  # fmt: skip
+}

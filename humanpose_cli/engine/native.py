@@ -1,0 +1,31 @@
+"""C++ of kernels, read from the headers that stand beside them.
+
+A header holds whole functions, with the parameters that Warp gives them: so editors, compilers and clang-format see
+valid C++. Warp itself writes the function and takes only its body, which is part of a kernel's hash: Warp's cache
+notices a changed header.
+"""
+
+import re
+from pathlib import Path
+
+__all__ = ["native_code"]
+
+_INCLUDE = re.compile(r'^ *#include "(\w+\.h)"\n', re.MULTILINE)
+
+
+def native_code(header: Path, function: str, **macros: int) -> str:
+    """The body of a function of a header, for `warp.func_native`.
+
+    function  its definition starts at the beginning of a line, and ends at the next line that is a single brace
+    macros    defined before the body, and no longer after it
+
+    Includes inside the body are replaced by the files beside the header, which hold what several bodies share.
+    ValueError where there is no such function.
+    """
+    text = header.read_text("utf-8")
+    found = re.search(rf"^\S[^\n]* {function}\([^)]*\) \{{\n(.*?)^\}}$", text, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise ValueError(f"{header}: defines no function {function}")
+    body = _INCLUDE.sub(lambda include: (header.parent / include[1]).read_text("utf-8"), found[1])
+    defined = "".join(f"#define {name} {value}\n" for name, value in macros.items())
+    return f"\n{defined}{body}" + "".join(f"#undef {name}\n" for name in macros)

@@ -1,1 +1,0 @@
-"""Masks of body parts: which voxels or pixels their capsules cover."""

@@ -1,0 +1,76 @@
+// Included inside functions: sizes, numbers of volumes, and what one sample of a part is made of.
+
+const int parts = plans.shape[1];
+const int channels = winner.shape[1];
+const int flat = slices == 1;  // a planar mask serves every slice
+const long long slice_size = (long long)height * width;
+
+// A volume's numbers are read and written as float32; 16-bit ones travel as int16.
+#if defined(READ_BFLOAT16)
+auto read = [](const short* p) {
+    union {
+        unsigned bits;
+        float value;
+    } number;
+    number.bits = (unsigned)(unsigned short)*p << 16;
+    return number.value;
+};
+#elif defined(READ_FLOAT16)
+auto read = [](const short* p) { return wp::half_to_float(*(const wp::half*)p); };
+#else
+auto read = [](const float* p) { return *p; };
+#endif
+#if defined(WRITE_BFLOAT16)
+// To the nearest, ties to even; a number that is not one stays so.
+auto write = [](short* p, float value) {
+    union {
+        float value;
+        unsigned bits;
+    } number;
+    number.value = value;
+    const unsigned rounded = number.bits + 0x7FFF + (number.bits >> 16 & 1);
+    *p = value != value ? 0x7FC0 : (short)(rounded >> 16);
+};
+#elif defined(WRITE_FLOAT16)
+auto write = [](short* p, float value) { *(wp::half*)p = wp::float_to_half(value); };
+#else
+auto write = [](float* p, float value) { *p = value; };
+#endif
+
+// The corners of a sample that count: their rows of the volume and their weights.
+auto corners_at = [&](int b, int part, float sx, float sy, float sz, int z_begin, int z_end, long long* row,
+                      float* weight) {
+    const int x = (int)wp::floor(sx), y = (int)wp::floor(sy), z = (int)wp::floor(sz);
+    const float fx = sx - (float)x, fy = sy - (float)y, fz = sz - (float)z;
+    const float* mask = masks.data + (long long)(b * parts + part) * slices * slice_size;
+    int n = 0;
+    for (int dz = 0; dz < 2; ++dz) {
+        if (z + dz < z_begin || z + dz >= z_end)
+            continue;
+        const float wz = dz ? fz : 1.0f - fz;
+        for (int dy = 0; dy < 2; ++dy) {
+            if (y + dy < 0 || y + dy >= height)
+                continue;
+            const float wyz = wz * (dy ? fy : 1.0f - fy);
+            const long long line = (long long)(y + dy) * width;
+            const float* covered = mask + (flat ? 0 : (z + dz) * slice_size) + line;
+            for (int dx = 0; dx < 2; ++dx) {
+                if (x + dx < 0 || x + dx >= width)
+                    continue;
+                const float w = wyz * (dx ? fx : 1.0f - fx) * covered[x + dx];
+                if (w != 0.0f) {
+                    row[n] = ((long long)b * depth + z + dz) * slice_size + line + x + dx;
+                    weight[n++] = w;
+                }
+            }
+        }
+    }
+    return n;
+};
+
+// A sample position, and whether anything of the part can be reached from it.
+auto sampled = [](const float* p, float x, float y, float z, float* s) {
+    for (int i = 0; i < 3; ++i)
+        s[i] = p[4 * i] * x + p[4 * i + 1] * y + p[4 * i + 2] * z + p[4 * i + 3] - 0.5f;
+    return s[0] > p[12] && s[0] < p[15] && s[1] > p[13] && s[1] < p[16] && s[2] > p[14] && s[2] < p[17];
+};
