@@ -18,8 +18,8 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.bodies.default_body import default_body
 from humanpose_cli.bodies.rigged_body import RiggedBody
-from humanpose_cli.data.estimators import EstimatedPicture
 from humanpose_cli.data.samples import Person
+from humanpose_cli.datasets.common import EstimatedPicture
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 

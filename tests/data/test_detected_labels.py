@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import skimage.data
 
-from humanpose_cli.data.detected_labels import DetectedLabels
 from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
+from humanpose_cli.datasets.labelling import DetectedLabels
 
 BOX = np.array([60.0, 0.0, 400.0, 512.0], np.float32)  # the astronaut
 

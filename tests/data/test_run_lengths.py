@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from source_trees_b import BLOCK_RUNS
 
-from humanpose_cli.data.sources.run_lengths import decode_run_lengths
+from humanpose_cli.datasets.densepose import decode_run_lengths
 from humanpose_cli.errors import InputError
 
 

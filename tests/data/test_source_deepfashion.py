@@ -10,10 +10,10 @@ import pytest
 from source_trees_a import MANGLED, Estimator, deepfashion_tree, write
 
 from humanpose_cli.conventions import COCO17
-from humanpose_cli.data.estimators import SourceTools
 from humanpose_cli.data.samples import Source
-from humanpose_cli.data.sources import deepfashion
-from humanpose_cli.data.sources.deepfashion import DeepFashionOptions, DeepFashionSource
+from humanpose_cli.datasets import deepfashion
+from humanpose_cli.datasets.common import SourceTools
+from humanpose_cli.datasets.deepfashion import DeepFashionOptions, DeepFashionSource
 from humanpose_cli.errors import InputError
 
 

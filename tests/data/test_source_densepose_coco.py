@@ -15,8 +15,8 @@ from source_trees_b import surface_annotation, write_annotations
 
 from humanpose_cli.conventions import COCO17
 from humanpose_cli.data.samples import Source
-from humanpose_cli.data.sources import densepose_coco
-from humanpose_cli.data.sources.densepose_coco import DensePoseCocoOptions, DensePoseCocoSource
+from humanpose_cli.datasets import densepose
+from humanpose_cli.datasets.densepose import DensePoseCocoOptions, DensePoseCocoSource
 from humanpose_cli.errors import InputError
 from humanpose_cli.io.images import write_image
 
@@ -27,7 +27,7 @@ BOX = (40.0, 20.0, 128.0, 192.0)  # half and three quarters of 256
 @pytest.fixture(autouse=True)
 def small_release(monkeypatch):
     counts = {"train": (2, 3), "valminusminival": (1, 1), "minival": (1, 1)}
-    monkeypatch.setattr(densepose_coco, "OFFICIAL_COUNTS", counts)
+    monkeypatch.setattr(densepose, "COCO_COUNTS", counts)
 
 
 def image(key, name):
@@ -92,13 +92,13 @@ def test_groups_are_pictures(whole):
 
 
 def test_pictures_keep_their_bytes_and_know_their_split(whole):
-    for part, densepose in {"train": "train", "valminusminival": "train", "minival": "val"}.items():
+    for part, split in {"train": "train", "valminusminival": "train", "minival": "val"}.items():
         number, folder = {"train": (9, "train"), "valminusminival": (6, "val"), "minival": (5, "val")}[part]
         name = f"COCO_{folder}2014_{number:012d}"
         sample = read(whole, f"{part}/{name}")
         assert sample.image == (whole / f"{folder}2014" / f"{name}.jpg").read_bytes()
         assert sample.size == SIZE
-        assert sample.splits == {"densepose": densepose, "files": part}
+        assert sample.splits == {"densepose": split, "files": part}
         assert sample.focal is None
 
 

@@ -27,12 +27,11 @@ from source_trees_b import (
 )
 
 from humanpose_cli.bodies.default_body import default_body
-from humanpose_cli.data.estimators import FittedBodies, SourceTools
 from humanpose_cli.data.samples import Source
-from humanpose_cli.data.sources import h36m, h36m_files
-from humanpose_cli.data.sources.h36m import H36mOptions, H36mSource
-from humanpose_cli.data.sources.h36m_files import MoshFits, read_cameras
-from humanpose_cli.data.sources.lenses import Lens
+from humanpose_cli.datasets import h36m
+from humanpose_cli.datasets.calibrated import Lens
+from humanpose_cli.datasets.common import FittedBodies, SourceTools
+from humanpose_cli.datasets.h36m import H36mOptions, H36mSource, MoshFits, read_cameras
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.io.images import write_image
 
@@ -48,14 +47,14 @@ def small_release(monkeypatch):
     """Three subjects with two actions, videos of 300 × 300."""
     monkeypatch.setattr(h36m, "_SUBJECTS", SUBJECTS)
     monkeypatch.setattr(h36m, "_ACTIONS", len(ACTIONS))
-    for camera in h36m_files.CAMERAS:
-        monkeypatch.setitem(h36m_files.CAMERAS, camera, SIZE)
+    for camera in h36m.CAMERAS:
+        monkeypatch.setitem(h36m.CAMERAS, camera, SIZE)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     root = tmp_path_factory.mktemp("h36m")
-    views = [(s, a, c) for s in SUBJECTS for a in ACTIONS for c in h36m_files.CAMERAS]
+    views = [(s, a, c) for s in SUBJECTS for a in ACTIONS for c in h36m.CAMERAS]
     build_h36m(root, views, SIZE, SMALL_LENS, FRAMES, LENS_HERE.project)
     return root
 
@@ -112,7 +111,7 @@ def test_joints_keypoints_camera_and_picture_agree(whole, crop):
     for sample in source.read(first_view(source)):
         person = sample.people[0]
         assert person.joints["h36m17"].shape == (17, 4)
-        np.testing.assert_allclose(person.joints["h36m17"][:, :3], true[sample.frame, h36m_files._H36M17_ROWS])
+        np.testing.assert_allclose(person.joints["h36m17"][:, :3], true[sample.frame, h36m._H36M17_ROWS])
         keypoints = person.keypoints["h36m17"]
         expected = sample.focal * person.joints["h36m17"][:, :2] / person.joints["h36m17"][:, 2:3]
         np.testing.assert_allclose(keypoints[:, :2], expected + sample.principal_point)
@@ -245,7 +244,7 @@ def test_a_placed_body_has_its_joints(tmp_path):
     """trans is recovered exactly from the joints of a body that was posed and moved."""
     import torch
 
-    from humanpose_cli.data.sources.cropped import placed_by_joints
+    from humanpose_cli.datasets.calibrated import placed_by_joints
     from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
     body = default_body()

@@ -15,12 +15,13 @@ from scipy.spatial.transform import Rotation, Slerp
 from source_trees_b import centre_of_light, spotted, write_video
 
 from humanpose_cli.conventions import H36M17
-from humanpose_cli.data.estimators import FittedBodies, SourceTools
 from humanpose_cli.data.samples import Source
-from humanpose_cli.data.sources import humaneva
-from humanpose_cli.data.sources.c3d_files import C3dPoints, read_c3d
-from humanpose_cli.data.sources.humaneva import HumanEvaOptions, HumanEvaSource
-from humanpose_cli.data.sources.humaneva_files import (
+from humanpose_cli.datasets import humaneva
+from humanpose_cli.datasets.c3d_files import C3dPoints, read_c3d
+from humanpose_cli.datasets.common import FittedBodies, SourceTools
+from humanpose_cli.datasets.humaneva import (
+    HumanEvaOptions,
+    HumanEvaSource,
     Measurements,
     joints_at,
     read_calibration,

@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 from source_trees_a import Estimator, picture, write
 
-from humanpose_cli.data.estimators import SourceTools
 from humanpose_cli.data.label_maps import decode_map
 from humanpose_cli.data.samples import Sample, Source
-from humanpose_cli.data.sources.densepose_dumps import DensePoseDump
-from humanpose_cli.data.sources.images import ImagesOptions, ImagesSource
+from humanpose_cli.datasets.common import SourceTools
+from humanpose_cli.datasets.densepose_output import DensePoseDump
+from humanpose_cli.datasets.images import ImagesOptions, ImagesSource
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.io.fit_files import FitRecord, write_fit
 from humanpose_cli.io.video import VideoWriter

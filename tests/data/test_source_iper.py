@@ -18,11 +18,10 @@ from source_trees_a import (
     write,
 )
 
-from humanpose_cli.data.estimators import SourceTools
 from humanpose_cli.data.samples import Source
-from humanpose_cli.data.sources import iper
-from humanpose_cli.data.sources.iper import IperOptions, IperSource
-from humanpose_cli.data.sources.labels import project_points
+from humanpose_cli.datasets import iper
+from humanpose_cli.datasets.common import SourceTools, project_points
+from humanpose_cli.datasets.iper import IperOptions, IperSource
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.io.video import VideoWriter
 

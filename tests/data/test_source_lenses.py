@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from humanpose_cli.data.sources.lenses import (
+from humanpose_cli.datasets.calibrated import (
     CalibratedCamera,
     Lens,
     PinholeView,

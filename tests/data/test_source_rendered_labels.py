@@ -15,10 +15,10 @@ from source_trees_a import BODY, picture, posed, threedpw_tree
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.label_maps import RENDERED_MAPS, decode_map
 from humanpose_cli.data.samples import Group, Person, Sample, Source, SourceInfo
-from humanpose_cli.data.sources import threedpw
-from humanpose_cli.data.sources.labels import project_points
-from humanpose_cli.data.sources.rendered_labels import RenderedLabels
-from humanpose_cli.data.sources.threedpw import ThreedpwSource
+from humanpose_cli.datasets import threedpw
+from humanpose_cli.datasets.common import project_points
+from humanpose_cli.datasets.labelling import RenderedLabels
+from humanpose_cli.datasets.threedpw import ThreedpwSource
 
 SIZE = (96, 128)
 FOCAL = 150.0

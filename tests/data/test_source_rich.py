@@ -22,9 +22,8 @@ from source_trees_b import (
 
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.samples import Source
-from humanpose_cli.data.sources.lenses import Lens
-from humanpose_cli.data.sources.rich import GENDERS, RichOptions, RichSource, read_rich_camera
-from humanpose_cli.data.sources.smplx_joints import BODY_JOINTS, SmplxJoints
+from humanpose_cli.datasets.calibrated import Lens
+from humanpose_cli.datasets.rich import BODY_JOINTS, GENDERS, RichOptions, RichSource, SmplxJoints, read_rich_camera
 from humanpose_cli.errors import InputError
 from humanpose_cli.io.images import write_image
 

@@ -11,11 +11,10 @@ import pytest
 from source_trees_a import BODY, PW_K, posed, python2_pickle, threedpw_tree, threedpw_world, write
 
 from humanpose_cli.conventions import COCO17
-from humanpose_cli.data.estimators import SourceTools
 from humanpose_cli.data.samples import Sample, Source
-from humanpose_cli.data.sources import threedpw
-from humanpose_cli.data.sources.labels import project_points
-from humanpose_cli.data.sources.threedpw import ThreedpwOptions, ThreedpwSource
+from humanpose_cli.datasets import threedpw
+from humanpose_cli.datasets.common import SourceTools, project_points
+from humanpose_cli.datasets.threedpw import ThreedpwOptions, ThreedpwSource
 from humanpose_cli.errors import InputError, UsageError
 
 NAME = "courtyard_box_00"

@@ -11,11 +11,10 @@ from scipy.spatial.transform import Rotation
 from source_trees_a import BODY, UP_CROP, UP_SIZE, posed, python2_pickle, up3d_fit, up3d_tree, write
 
 from humanpose_cli.conventions import COCO17
-from humanpose_cli.data.estimators import SourceTools
 from humanpose_cli.data.samples import Sample, Source
-from humanpose_cli.data.sources import up3d
-from humanpose_cli.data.sources.labels import project_points
-from humanpose_cli.data.sources.up3d import Up3dOptions, Up3dSource
+from humanpose_cli.datasets import up3d
+from humanpose_cli.datasets.common import SourceTools, project_points
+from humanpose_cli.datasets.up3d import Up3dOptions, Up3dSource
 from humanpose_cli.errors import InputError
 
 

@@ -21,10 +21,16 @@ from numpy.typing import NDArray
 
 from humanpose_cli.bodies.default_body import default_body
 from humanpose_cli.bodies.rigged_body import RiggedBody
-from humanpose_cli.data.cache.cache import Cache
-from humanpose_cli.data.loading.augmentation import NO_AUGMENTATION, Augmentation, crop_example
-from humanpose_cli.data.loading.colour import ColourChange, change_colour
-from humanpose_cli.data.loading.example import Example, example_of
+from humanpose_cli.data.augmentation import (
+    NO_AUGMENTATION,
+    Augmentation,
+    ColourChange,
+    Example,
+    change_colour,
+    crop_example,
+    example_of,
+)
+from humanpose_cli.data.cache import Cache
 from humanpose_cli.errors import InputError
 from humanpose_cli.reposing.mesh import ReposeOptions
 from humanpose_cli.reposing.mesh_carried import carried_by_mesh, known_person, mesh_of, pose_of
