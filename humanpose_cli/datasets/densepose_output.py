@@ -1,13 +1,14 @@
-"""DensePose's output on pictures, as its own tools write it: NAME_IUV.png beside or apart from NAME.jpg."""
+"""DensePose's output: pictures of charts that its own tools write, and dumps of detectron2's `apply_net.py dump`.
+
+A picture is NAME_IUV.png, beside or apart from NAME.jpg. A dump is a list over pictures, written by torch.save:
+{"file_name", "scores" (N,), "pred_boxes_XYXY" (N, 4), "pred_densepose": N times labels (h, w) and uv (2, h, w) of the
+box}. It is read by torch.load(weights_only=True, mmap=True), so that nothing in it is run and tensors are read when
+their picture is asked for: a dump of a thousand pictures has gigabytes.
+"""
 
 from __future__ import annotations
 
-import io
-import math
-import pickle
-import pickletools
-import zipfile
-import zlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.datasets.reading import checked_array, existing_file
@@ -50,31 +52,9 @@ def encode_densepose(charts: NDArray[np.uint8]) -> bytes:
     return encode_image(np.where(charts[..., :1] > 0, charts, 0).astype(np.uint8), ".png")
 
 
-# What DensePose found in many pictures, as detectron2's `apply_net.py dump` saves it, read without running anything.
-#
-# The file is a list over pictures, written by torch.save: {"file_name", "scores" (N,), "pred_boxes_XYXY" (N, 4),
-# "pred_densepose": N times labels (h, w) and uv (2, h, w) of the box}. Tensors are read when their picture is asked
-# for:
-# a dump of a thousand pictures has gigabytes.
-
 _AGAIN = "make it again with apply_net.py dump of a chart model (densepose_rcnn_*)"
-_STORAGES = {
-    "FloatStorage": "<f4",
-    "DoubleStorage": "<f8",
-    "HalfStorage": "<f2",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "<i1",
-    "ByteStorage": "<u1",
-    "BoolStorage": "|b1",
-}
-_RESULTS = ("DensePoseChartResult", "DensePoseChartResultWithConfidences")
+_RESULT = re.compile(r"densepose\..*\.DensePoseChartResult(WithConfidences)?")
 _MOST_ELEMENTS = 2**28
-
-
-# What zipfile raises on damaged archives, and we on damaged tensors.
-_DAMAGED = (KeyError, ValueError, EOFError, NotImplementedError, RuntimeError, zlib.error, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,30 +101,8 @@ class DensePosePerson:
         return (own[0], own[1]), (where[0], where[1])
 
 
-@dataclass(frozen=True)
-class _Storage:
-    """A tensor's numbers, still in the archive."""
-
-    dtype: str
-    member: str
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-class _Result:
-    """A result's fields, whatever its class."""
-
-    def __init__(self) -> None:
-        self.fields: Mapping[str, Any] = {}
-
-    def __setstate__(self, state: object) -> None:
-        self.fields = state if isinstance(state, dict) else {}
+class _ChartResult:
+    """In the place of DensePose's classes of results: torch puts their fields (`labels`, `uv` …) here."""
 
 
 class DensePoseDump:
@@ -187,7 +145,7 @@ class DensePoseDump:
         return sorted(people, key=lambda person: person.score)
 
     def _person(self, box: NDArray[Any], score: float, result: Any, where: str) -> DensePosePerson:
-        fields = result.fields if isinstance(result, _Result) else {}
+        fields = vars(result) if isinstance(result, _ChartResult) else {}
         if not {"labels", "uv"} <= fields.keys():
             raise InputError(where, "holds no charts", expected="labels and uv of a chart model", remedy=_AGAIN)
         labels = checked_array(self._array(fields["labels"]), f"{where}, labels", (None, None), dtype=np.int64)
@@ -198,22 +156,22 @@ class DensePoseDump:
 
     def _read(self) -> list[dict[str, Any]]:
         try:
-            with zipfile.ZipFile(self.path) as archive:
-                (pickled,) = (name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
-                content = archive.read(pickled)
-                folder = pickled.removesuffix("data.pkl")
-            _check_memo(content)
-            entries = _Reader(content, self.path, folder).load()
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(self.path)
+            unknown = [name for name in names if not _RESULT.fullmatch(name)]
+            if unknown:
+                problem = "is refused, because it names what no chart model's dump needs"
+                raise InputError(self.path, problem, got=unknown[0][:100], remedy=_AGAIN)
+            with torch.serialization.safe_globals([(_ChartResult, name) for name in names]):
+                entries = torch.load(self.path, "cpu", weights_only=True, mmap=True)
         except InputError:
             raise
         except OSError as error:
             raise reading_error(self.path, error) from error
-        except Exception as error:  # a damaged pickle raises whatever its broken opcodes lead to
+        except Exception as error:  # a damaged file raises whatever its broken parts lead to
             found = describe_file(self.path)
             reason = found if "ZIP" not in found else f"{type(error).__name__}: {error}"[:150]
-            raise InputError(
-                self.path, "is no DensePose dump that can be read", got=" ".join(reason.split()), remedy=_AGAIN
-            ) from error
+            problem = "is no DensePose dump that can be read"
+            raise InputError(self.path, problem, got=" ".join(reason.split()), remedy=_AGAIN) from error
         named = isinstance(entries, list) and all(
             isinstance(entry, dict) and isinstance(entry.get("file_name"), str) for entry in entries
         )
@@ -222,73 +180,8 @@ class DensePoseDump:
         return list(entries)
 
     def _array(self, tensor: Any) -> NDArray[Any]:
-        if not isinstance(tensor, _Tensor):
+        if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided:
             raise InputError(self.path, "is damaged", expected="a tensor", got=type(tensor).__name__, remedy=_AGAIN)
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                flat = np.frombuffer(archive.read(tensor.storage.member), np.dtype(tensor.storage.dtype))
-            return _strided(flat, tensor)
-        except OSError as error:
-            raise reading_error(self.path, error) from error
-        except _DAMAGED as error:
-            reason = str(error) or type(error).__name__
-            raise InputError(self.path, f"is damaged ({reason})", remedy=_AGAIN) from error
-
-
-def _strided(flat: NDArray[Any], tensor: _Tensor) -> NDArray[Any]:
-    """A tensor of its storage; ValueError where it would reach beyond it."""
-    shape, strides = tensor.shape, tensor.strides
-    if len(shape) != len(strides) or min((*shape, *strides, tensor.offset), default=0) < 0:
-        raise ValueError("a tensor of impossible size")
-    if math.prod(shape) > _MOST_ELEMENTS:
-        raise ValueError(f"a tensor of {shape}")
-    if 0 in shape:
-        return np.zeros(shape, flat.dtype)
-    last = tensor.offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
-    if last >= len(flat):
-        raise ValueError("a tensor beyond its storage")
-    bytes_apart = tuple(step * flat.itemsize for step in strides)
-    return np.lib.stride_tricks.as_strided(flat[tensor.offset :], shape, bytes_apart).copy()
-
-
-def _rebuild(storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any) -> _Tensor:
-    """In the place of torch._utils._rebuild_tensor_v2."""
-    return _Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
-
-
-def _check_memo(content: bytes) -> None:
-    """ValueError for memo slots out of order, for which Python's unpickler would ask for any amount of memory."""
-    memo = {"PUT", "BINPUT", "LONG_BINPUT"}
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
-        if opcode.name in memo and not (isinstance(argument, int) and 0 <= argument <= count):
-            raise ValueError(f"memo slot {argument}")
-
-
-class _Reader(pickle.Unpickler):
-    """Knows tensors and DensePose's results; every other name is refused."""
-
-    def __init__(self, content: bytes, path: Path, folder: str) -> None:
-        super().__init__(io.BytesIO(content))
-        self._path, self._folder = path, folder
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        kind, dtype, key, *_ = pid
-        if kind != "storage" or not isinstance(dtype, str) or not isinstance(key, str):
-            raise ValueError(f"unknown reference {kind!r}")
-        return _Storage(dtype, f"{self._folder}data/{key}")
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "torch" and name in _STORAGES:
-            return _STORAGES[name]
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild
-        if (module, name) == ("collections", "OrderedDict"):
-            return dict
-        if module.split(".")[0] == "densepose" and name in _RESULTS:
-            return _Result
-        raise InputError(
-            self._path,
-            "is refused, because it names what no chart model's dump needs",
-            got=f"{module}.{name}"[:100],
-            remedy=_AGAIN,
-        )
+        if tensor.numel() > _MOST_ELEMENTS:
+            raise InputError(self.path, f"is damaged (a tensor of {tuple(tensor.shape)})", remedy=_AGAIN)
+        return tensor.numpy()
