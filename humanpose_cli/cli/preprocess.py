@@ -197,7 +197,7 @@ def _of_folder(session: Session, source: str, root: Path | None, options: dict[s
 
     if source not in SOURCES:
         raise UsageError("SOURCE", "there is no such source", got=source, remedy=nearest(source, (SYNTHETIC, *SOURCES)))
-    known = SOURCES[source].options_class()
+    known = SOURCES[source].source_class().options_type
     for name in options:
         if name not in known.__dataclass_fields__:
             raise UsageError(f"--{name.replace('_', '-')}", f"is not for {source}")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.data.samples import Person, Sample
-from humanpose_cli.datasets.common import FittedBodies, FolderOptions, box_around
+from humanpose_cli.datasets.common import FittedBodies, FolderOptions, box_around, check_every
 from humanpose_cli.datasets.stored_images import encode_pixels
 from humanpose_cli.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -195,8 +195,7 @@ class CropOptions(FolderOptions):
     crop_size: int = DEFAULT_CROP
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise UsageError("--every", "must be positive", got=str(self.every))
+        check_every(self.every)
         if self.crop_size and self.crop_size < _LEAST_CROP:
             raise UsageError(
                 "--crop-size", "is too small", expected=f"0 or at least {_LEAST_CROP}", got=str(self.crop_size)

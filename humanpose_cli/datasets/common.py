@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
@@ -35,10 +36,13 @@ __all__ = [
     "body_to_camera",
     "box_around",
     "check_count",
+    "check_every",
     "estimates",
+    "first_absent",
     "keep_present",
     "people_of_fit",
     "project_points",
+    "rest_pelvis",
     "to_coco17",
 ]
 
@@ -46,9 +50,8 @@ __all__ = [
 # Who makes the body parameters that a data set lacks: passed in by the pipeline, since data/ fits nothing itself.
 #
 # iPER and DeepFashion have pictures only: a `PoseEstimator` finds the people in them, as the reposing paper did with
-# its
-# own estimator (section 4.1). Human3.6M and HumanEva have 3-D joints only: a `JointFitter` finds the bodies that have
-# them. Both can be pickled, so that several processes read one source.
+# its own estimator (section 4.1). Human3.6M and HumanEva have 3-D joints only: a `JointFitter` finds the bodies that
+# have them. Both can be pickled, so that several processes read one source.
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +177,7 @@ def _person(record: FitRecord, row: int, name: str) -> Person:
 
 
 Item = TypeVar("Item")
+_TAKE_WHAT_IS_THERE = "unpack the data set again, or take what is there with --allow-missing"
 
 
 @dataclass(frozen=True)
@@ -198,18 +202,26 @@ class Listing:
 class FolderSource(ABC):
     """A data set in its owner's folder layout; see `samples.Source`. Instances can be pickled if their tools can.
 
-    name   the data set's name on the command line
-    title  its name in messages
+    name          the data set's name on the command line
+    title         its name in messages
+    options_type  the frozen dataclass of its options; its docstring says what they mean
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
+    options_type: ClassVar[type[FolderOptions]] = FolderOptions
 
-    def __init__(self, root: Path | str, options: FolderOptions, tools: SourceTools | None = None) -> None:
+    def __init__(
+        self, root: Path | str, options: FolderOptions | None = None, tools: SourceTools | None = None
+    ) -> None:
         """InputError where `root` is no folder."""
         self.root = existing_folder(Path(root), f"the folder of {self.title}")
-        self.options = options
+        self.options = options or self.options_type()
         self.tools = tools or SourceTools()
+        self._prepare()
+
+    def _prepare(self) -> None:  # noqa: B027 - most need nothing
+        """Look at what the options need, before anything is listed."""
 
     @property
     def info(self) -> SourceInfo:
@@ -258,7 +270,7 @@ def keep_present(
     what: str,
     *,
     allow_missing: bool,
-    remedy: str = "unpack the data set again, or take what is there with --allow-missing",
+    remedy: str = _TAKE_WHAT_IS_THERE,
 ) -> tuple[list[Item], list[str]]:
     """Those of `items` whose file or folder is there, and a note about the others.
 
@@ -285,6 +297,14 @@ def keep_present(
             remedy=remedy,
         )
     return present, [f"{list_file}: {count} of {len(items)} {what} are missing, the first being {first_missing}"]
+
+
+def first_absent(paths: Iterable[Path], what: str, *, allow_missing: bool) -> Path | None:
+    """The first path where nothing is; InputError if that is not allowed. `what` it would be: "a file of this view"."""
+    absent = next((path for path in paths if not path.exists()), None)
+    if absent is not None and not allow_missing:
+        raise InputError(absent, "does not exist", expected=what, remedy=_TAKE_WHAT_IS_THERE)
+    return absent
 
 
 def check_count(list_file: Path, what: str, official: int, found: int, *, allow_missing: bool) -> list[str]:
@@ -381,3 +401,15 @@ def body_to_camera(
     turned = Rotation.from_matrix(rotation) * Rotation.from_rotvec(poses[:, :3])
     at = np.einsum("nij,nj->ni", rotation, pelvis + trans) + translation
     return np.concatenate((turned.as_rotvec(), poses[:, 3:]), 1), at - pelvis
+
+
+def rest_pelvis(body: RiggedBody, betas: Array) -> Array:
+    """Where the pelvis of a shaped body (10,) rests: (3,) metres, which `trans` is counted from."""
+    with torch.no_grad():
+        return body.rest(torch.as_tensor(betas[None], dtype=torch.float32)).joints[0, 0].double().numpy()
+
+
+def check_every(every: int) -> None:
+    """UsageError unless every n-th frame can be taken."""
+    if every < 1:
+        raise UsageError("--every", "must be positive", got=str(every))

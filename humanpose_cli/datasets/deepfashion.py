@@ -39,7 +39,6 @@ from humanpose_cli.datasets.common import (
     FolderOptions,
     FolderSource,
     Listing,
-    SourceTools,
     check_count,
     estimates,
     keep_present,
@@ -83,11 +82,9 @@ class DeepFashionSource(FolderSource):
     name = "deepfashion"
     title = "DeepFashion In-shop Clothes Retrieval"
     options: DeepFashionOptions
+    options_type = DeepFashionOptions
 
-    def __init__(
-        self, root: Path | str, options: DeepFashionOptions | None = None, tools: SourceTools | None = None
-    ) -> None:
-        super().__init__(root, options or DeepFashionOptions(), tools)
+    def _prepare(self) -> None:
         self._pictures = self._picture_folder()
         if self.options.poses == "estimator" and self.tools.estimator is None:
             raise UsageError("--poses estimator", "needs a pose estimator", remedy="take --poses none")

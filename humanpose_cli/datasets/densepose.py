@@ -1,6 +1,22 @@
-"""DensePose's annotation files, which are COCO's with `dp_` fields: people in pictures, and points of their surfaces.
+"""DensePose-COCO and DensePose-PoseTrack: people with some hundred points of their surfaces each.
 
-After DensePose's data_format.md and Detectron2's DENSEPOSE_DATASETS.md. Of an annotated person
+DensePose-COCO, about 49,000 people on COCO's pictures of 2014:
+    ROOT/annotations/densepose_coco_2014_{train,minival,valminusminival}.json    as the first release names them, or
+    ROOT/annotations/densepose_{train2014,minival2014,valminusminival2014}.json  as Detectron2's documentation does
+    ROOT/train2014/COCO_train2014_000000000036.jpg, ROOT/val2014/…               COCO's pictures, also below images/
+Protocols: "densepose": training on train and valminusminival, validation on minival; "files": which file lists a
+picture. Layout after DensePose's INSTALL.md and Detectron2's DENSEPOSE_DATASETS.md.
+
+DensePose-PoseTrack, people in videos of PoseTrack 2017, some frames of which have surface points:
+    ROOT/densepose_posetrack_{train,val}2017.json   or densepose_only_posetrack_…, the annotated frames only; also
+                                                    below ROOT/annotations/ or ROOT/DensePose_PoseTrack/
+    ROOT/images/…                                   PoseTrack's pictures, where the annotations' file_name points, also
+                                                    below ROOT/posetrack_data/ and ROOT/posetrack_data_2017/
+    ROOT/images/train/000001_bonn_train/000000.jpg  or those of PoseTrack 2018, which hold the same videos
+Protocol "densepose": the files' train and val; densepose_posetrack_test2017.json has no public annotations and is not
+read. A person is known by their track. Layout after DensePose's PoseTrack/README.md, Detectron2 and PosePile.
+
+Annotation files are COCO's with `dp_` fields (DensePose's data_format.md). Of an annotated person
     dp_x, dp_y          places in the person's box scaled to 256 × 256
     dp_I, dp_U, dp_V    which of 24 charts of the surface is seen there, and where on it
     dp_masks            14 parts as run lengths of 256 × 256 pixels, some of them empty
@@ -11,20 +27,19 @@ Boxes are continuous pixels from the corner of the picture; keypoints name pixel
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.common import (
-    FolderOptions,
     FolderSource,
     Listing,
-    SourceTools,
     check_count,
     keep_present,
     to_coco17,
@@ -38,9 +53,7 @@ __all__ = [
     "COCO_COUNTS",
     "POSETRACK_COUNTS",
     "AnnotatedImage",
-    "DensePoseCocoOptions",
     "DensePoseCocoSource",
-    "DensePosePoseTrackOptions",
     "DensePosePoseTrackSource",
     "Instance",
     "decode_run_lengths",
@@ -281,17 +294,78 @@ def _mask(instance: Instance, size: tuple[int, int]) -> bytes:
     return encode_mask(inside & joined[rows.clip(0, _SIDE - 1)[:, None], columns.clip(0, _SIDE - 1)])
 
 
-# DensePose-COCO: about 49,000 people on COCO's pictures of 2014, some hundred surface points each.
-#
-#     ROOT/annotations/densepose_coco_2014_{train,minival,valminusminival}.json    as the first release names them, or
-#     ROOT/annotations/densepose_{train2014,minival2014,valminusminival2014}.json  as Detectron2's documentation does
-#     ROOT/train2014/COCO_train2014_000000000036.jpg, ROOT/val2014/…               COCO's pictures, also below images/
-#
-# Layout after DensePose's INSTALL.md and Detectron2's DENSEPOSE_DATASETS.md.
-#
-# Protocols: "densepose": training on train and valminusminival, validation on minival, as both do; "files": which
-# file a
-# picture is listed in. Pictures are kept whole, with the people who have surface points and others with keypoints.
+# The sources
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """One annotated picture, its file, and its number within a video."""
+
+    image: AnnotatedImage
+    path: Path
+    number: int = 0
+
+    def sample(self, name: str, track_prefix: str, **facts: Any) -> Sample:
+        """The whole picture with its people, who are known by `track_prefix` and their track where they have one."""
+        picture = stored_picture(self.path)
+        if picture.size != self.image.size:
+            problem = "has another size than its annotation"
+            raise InputError(self.path, problem, expected=f"{self.image.size}", got=f"{picture.size}")
+        people = [
+            person_of(person, picture.size, "" if person.track is None else f"{track_prefix}/{person.track}")
+            for person in self.image.people
+        ]
+        return Sample(name=name, image=picture.image, size=picture.size, people=people, **facts)
+
+
+class _DensePoseSource(FolderSource):
+    """Annotation files whose pictures and people are counted; pictures are kept whole, with all of their people.
+
+    flag_one  see `read_annotated_images`; example: of an annotation file's name
+    """
+
+    flag_one: ClassVar[float]
+    example: ClassVar[str]
+
+    def _list(self) -> Listing:
+        allow_missing = self.options.allow_missing
+        groups: list[Group] = []
+        notes: list[str] = []
+        for part, official in self._counts().items():
+            path = self._annotations(part)
+            if allow_missing and not path.exists():
+                notes.append(f"{path}: does not exist")
+                continue
+            existing_file(path, f"{self.title}'s annotations of {part}")
+            images = read_annotated_images(path, flag_one=self.flag_one)
+            found = {"pictures": len(images), "people": sum(image.surfaces for image in images)}
+            for (what, count), expected in zip(found.items(), official, strict=True):
+                notes += check_count(path, f"{what} with surface points", expected, count, allow_missing=allow_missing)
+            frames = [self._frame(path, image, part) for image in images]
+            paths = [frame.path for frame in frames]
+            present, missing = keep_present(frames, paths, path, "pictures", allow_missing=allow_missing)
+            notes += missing
+            groups += self._grouped(present, part)
+        if not groups:
+            raise InputError(self.root, f"holds no annotations of {self.title}", expected=self.example)
+        return Listing(tuple(groups), tuple(notes))
+
+    @abstractmethod
+    def _counts(self) -> Mapping[str, tuple[int, int]]:
+        """Part → the official numbers of pictures and people with surface points."""
+
+    @abstractmethod
+    def _annotations(self, part: str) -> Path:
+        """A part's annotation file."""
+
+    @abstractmethod
+    def _frame(self, path: Path, image: AnnotatedImage, part: str) -> _Frame:
+        """A picture of the annotation file at `path`; its file where file_name says, if it is nowhere."""
+
+    @abstractmethod
+    def _grouped(self, frames: list[_Frame], part: str) -> list[Group]:
+        """The groups of a part; their key is (part, frames)."""
+
 
 COCO_COUNTS: Mapping[str, tuple[int, int]] = {
     "train": (26437, 39210),
@@ -303,92 +377,34 @@ _DENSEPOSE = {"train": "train", "valminusminival": "train", "minival": "val"}
 _PICTURES = {"train": "train2014", "valminusminival": "val2014", "minival": "val2014"}
 
 
-@dataclass(frozen=True)
-class DensePoseCocoOptions(FolderOptions):
-    """allow_missing as for all sources."""
-
-
-class DensePoseCocoSource(FolderSource):
+class DensePoseCocoSource(_DensePoseSource):
     """DensePose-COCO as samples with all of a picture's people; a group is a picture."""
 
     name = "densepose"
     title = "DensePose-COCO"
+    flag_one = _HIDDEN_CONFIDENCE
+    example = "annotations/densepose_….json"
 
-    def __init__(
-        self, root: Path | str, options: DensePoseCocoOptions | None = None, tools: SourceTools | None = None
-    ) -> None:
-        super().__init__(root, options or DensePoseCocoOptions(), tools)
-
-    def _list(self) -> Listing:
-        allow_missing = self.options.allow_missing
-        groups: list[Group] = []
-        notes: list[str] = []
-        for part, (official_pictures, official_people) in COCO_COUNTS.items():
-            path = self._annotations(part)
-            if allow_missing and not path.exists():
-                notes.append(f"{path}: does not exist")
-                continue
-            images = read_annotated_images(existing_file(path, f"DensePose-COCO's annotations of {part}"))
-            people = sum(image.surfaces for image in images)
-            for what, official, found in (
-                ("pictures with surface points", official_pictures, len(images)),
-                ("people with surface points", official_people, people),
-            ):
-                notes += check_count(path, what, official, found, allow_missing=allow_missing)
-            folder = self._folder(part)
-            paths = [folder / image.file_name for image in images]
-            present, missing = keep_present(images, paths, path, "pictures", allow_missing=allow_missing)
-            notes += missing
-            groups += [Group(f"{part}/{Path(image.file_name).stem}", 1, key=(part, image)) for image in present]
-        if not groups:
-            raise InputError(
-                self.root, "holds no annotations of DensePose-COCO", expected="annotations/densepose_….json"
-            )
-        return Listing(tuple(groups), tuple(notes))
+    def _counts(self) -> Mapping[str, tuple[int, int]]:
+        return COCO_COUNTS
 
     def _annotations(self, part: str) -> Path:
         first = self.root / "annotations" / f"densepose_coco_2014_{part}.json"
         second = first.with_name(f"densepose_{part}2014.json")
         return second if second.exists() and not first.exists() else first
 
-    def _folder(self, part: str) -> Path:
+    def _frame(self, path: Path, image: AnnotatedImage, part: str) -> _Frame:
         name = _PICTURES[part]
-        places = [self.root / name, self.root / "images" / name, self.root / f"coco_{name}"]
-        return next((place for place in places if place.is_dir()), places[0])
+        folders = [self.root / name, self.root / "images" / name, self.root / f"coco_{name}"]
+        return _Frame(image, next((folder for folder in folders if folder.is_dir()), folders[0]) / image.file_name)
+
+    def _grouped(self, frames: list[_Frame], part: str) -> list[Group]:
+        return [Group(f"{part}/{Path(frame.image.file_name).stem}", 1, key=(part, [frame])) for frame in frames]
 
     def read(self, group: Group) -> Iterator[Sample]:
-        image: AnnotatedImage
-        part, image = group.key
-        path = self._folder(part) / image.file_name
-        picture = stored_picture(path)
-        if picture.size != image.size:
-            raise InputError(
-                path, "has another size than its annotation", expected=f"{image.size}", got=f"{picture.size}"
-            )
-        yield Sample(
-            name=group.name,
-            image=picture.image,
-            size=picture.size,
-            people=[person_of(person, picture.size) for person in image.people],
-            splits={"densepose": _DENSEPOSE[part], "files": part},
-        )
+        part, (frame,) = group.key
+        yield frame.sample(group.name, "", splits={"densepose": _DENSEPOSE[part], "files": part})
 
-
-# DensePose-PoseTrack: people in videos of PoseTrack 2017, some frames of which have surface points.
-#
-#     ROOT/densepose_posetrack_{train,val}2017.json   or densepose_only_posetrack_…, those with the annotated frames
-#                                                     only;
-#                                                     also below ROOT/annotations/ or ROOT/DensePose_PoseTrack/
-#     ROOT/images/…                                   PoseTrack's pictures, where the annotations' file_name points,
-#                                                     also
-#                                                     below ROOT/posetrack_data/ and ROOT/posetrack_data_2017/
-#     ROOT/images/train/000001_bonn_train/000000.jpg  or those of PoseTrack 2018, which hold the same videos
-#
-# Layout after DensePose's PoseTrack/README.md, Detectron2's DENSEPOSE_DATASETS.md and PosePile.
-# densepose_posetrack_test2017.json has no public annotations and is not read.
-#
-# Protocol "densepose": the files' train and val. A group is a video's annotated frames; a person is known by their
-# track.
 
 POSETRACK_COUNTS: Mapping[str, tuple[int, int]] = {"train": (1680, 8274), "val": (782, 4753)}
 """Split → pictures and people with surface points."""
@@ -397,99 +413,46 @@ _FILES = ("densepose_only_posetrack_{}2017.json", "densepose_posetrack_{}2017.js
 _POSETRACK_FOLDERS = ("", "posetrack_data", "posetrack_data_2017")
 
 
-@dataclass(frozen=True, eq=False)
-class _Frame:
-    """One annotated picture, its place in the video and its file."""
-
-    image: AnnotatedImage
-    number: int
-    path: Path
-
-
-@dataclass(frozen=True)
-class DensePosePoseTrackOptions(FolderOptions):
-    """allow_missing as for all sources."""
-
-
-class DensePosePoseTrackSource(FolderSource):
-    """DensePose-PoseTrack as samples with all of a picture's people."""
+class DensePosePoseTrackSource(_DensePoseSource):
+    """DensePose-PoseTrack as samples with all of a picture's people; a group is a video's annotated frames."""
 
     name = "densepose-posetrack"
     title = "DensePose-PoseTrack"
+    flag_one = 1.0
+    example = _FILES[1].format("train")
 
-    def __init__(
-        self, root: Path | str, options: DensePosePoseTrackOptions | None = None, tools: SourceTools | None = None
-    ) -> None:
-        super().__init__(root, options or DensePosePoseTrackOptions(), tools)
+    def _counts(self) -> Mapping[str, tuple[int, int]]:
+        return POSETRACK_COUNTS
 
-    def _list(self) -> Listing:
-        allow_missing = self.options.allow_missing
-        groups: list[Group] = []
-        notes: list[str] = []
-        for split, (official_pictures, official_people) in POSETRACK_COUNTS.items():
-            path = self._annotations(split)
-            if allow_missing and not path.exists():
-                notes.append(f"{path}: does not exist")
-                continue
-            existing_file(path, f"DensePose-PoseTrack's annotations of {split}")
-            images = read_annotated_images(path, flag_one=1.0)
-            people = sum(image.surfaces for image in images)
-            for what, official, found in (
-                ("pictures with surface points", official_pictures, len(images)),
-                ("people with surface points", official_people, people),
-            ):
-                notes += check_count(path, what, official, found, allow_missing=allow_missing)
-            frames = [_Frame(image, _frame_number(path, image), self._picture(image, split)) for image in images]
-            paths = [frame.path for frame in frames]
-            present, missing = keep_present(frames, paths, path, "pictures", allow_missing=allow_missing)
-            notes += missing
-            groups += _by_video(present, split)
-        if not groups:
-            raise InputError(
-                self.root, "holds no annotations of DensePose-PoseTrack", expected=_FILES[1].format("train")
-            )
-        return Listing(tuple(groups), tuple(notes))
+    def _annotations(self, part: str) -> Path:
+        files = [self.root / folder / name.format(part) for folder in _FOLDERS for name in _FILES]
+        return next((file for file in files if file.exists()), self.root / _FILES[1].format(part))
 
-    def _annotations(self, split: str) -> Path:
-        places = [self.root / folder / name.format(split) for folder in _FOLDERS for name in _FILES]
-        return next((place for place in places if place.exists()), self.root / _FILES[1].format(split))
-
-    def _picture(self, image: AnnotatedImage, split: str) -> Path:
-        """The picture's file; where file_name says, if it is nowhere."""
-        places = [self.root / folder / image.file_name for folder in _POSETRACK_FOLDERS]
+    def _frame(self, path: Path, image: AnnotatedImage, part: str) -> _Frame:
+        files = [self.root / folder / image.file_name for folder in _POSETRACK_FOLDERS]
         video = re.fullmatch(r"0*(\d+)_([a-z]+)(?:_\w+)?", Path(image.file_name).parent.name)
         frame = image.record.get("frame_id")
-        if video is not None and isinstance(frame, int):
-            folder = f"{int(video[1]):06d}_{video[2]}_{split}"
-            places += [self.root / f / "images" / split / folder / f"{frame:06d}.jpg" for f in _POSETRACK_FOLDERS]
-        return next((place for place in places if place.is_file()), places[0])
+        if video is not None and isinstance(frame, int):  # as PoseTrack 2018 names it
+            name = f"images/{part}/{int(video[1]):06d}_{video[2]}_{part}/{frame:06d}.jpg"
+            files += [self.root / folder / name for folder in _POSETRACK_FOLDERS]
+        found = next((file for file in files if file.is_file()), files[0])
+        return _Frame(image, found, _frame_number(path, image))
+
+    def _grouped(self, frames: list[_Frame], part: str) -> list[Group]:
+        videos: dict[str, list[_Frame]] = {}
+        for frame in frames:
+            videos.setdefault(Path(frame.image.file_name).parent.name, []).append(frame)
+        return [
+            Group(f"{part}/{video}", len(shown), key=(part, sorted(shown, key=lambda frame: frame.number)))
+            for video, shown in videos.items()
+        ]
 
     def read(self, group: Group) -> Iterator[Sample]:
-        split: str
-        frames: list[_Frame]
-        split, frames = group.key
+        part, frames = group.key
         for frame in frames:
-            picture = stored_picture(frame.path)
-            if picture.size != frame.image.size:
-                raise InputError(
-                    frame.path,
-                    "has another size than its annotation",
-                    expected=f"{frame.image.size}",
-                    got=f"{picture.size}",
-                )
-            people = [
-                person_of(person, picture.size, "" if person.track is None else f"{group.name}/{person.track}")
-                for person in frame.image.people
-            ]
-            yield Sample(
-                name=f"{group.name}/{Path(frame.image.file_name).stem}",
-                image=picture.image,
-                size=picture.size,
-                people=people,
-                sequence=group.name,
-                frame=frame.number,
-                splits={"densepose": split},
-            )
+            name = f"{group.name}/{Path(frame.image.file_name).stem}"
+            facts = {"sequence": group.name, "frame": frame.number, "splits": {"densepose": part}}
+            yield frame.sample(name, group.name, **facts)
 
 
 def _frame_number(path: Path, image: AnnotatedImage) -> int:
@@ -499,14 +462,3 @@ def _frame_number(path: Path, image: AnnotatedImage) -> int:
     if not isinstance(number, int) or number < 0:
         raise InputError(f"{path}, {image.file_name}", "has no frame_id", got=str(number)[:40])
     return number
-
-
-def _by_video(frames: list[_Frame], split: str) -> list[Group]:
-    """A group for each folder of pictures, its frames in order."""
-    videos: dict[str, list[_Frame]] = {}
-    for frame in frames:
-        videos.setdefault(Path(frame.image.file_name).parent.name, []).append(frame)
-    return [
-        Group(f"{split}/{video}", len(shown), key=(split, sorted(shown, key=lambda frame: frame.number)))
-        for video, shown in videos.items()
-    ]

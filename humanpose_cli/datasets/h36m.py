@@ -44,7 +44,7 @@ from humanpose_cli.datasets.calibrated import (
     with_joints,
 )
 from humanpose_cli.datasets.cdf_files import cdf_shape, read_cdf
-from humanpose_cli.datasets.common import FittedBodies, FolderSource, Listing, SourceTools, check_count
+from humanpose_cli.datasets.common import FittedBodies, FolderSource, Listing, check_count, first_absent
 from humanpose_cli.datasets.densepose_output import encode_densepose, read_densepose
 from humanpose_cli.datasets.reading import array_field, existing_file, existing_folder, read_pickle
 from humanpose_cli.datasets.stored_images import video_frames
@@ -226,9 +226,9 @@ class H36mSource(FolderSource):
     name = "h36m"
     title = "Human3.6M"
     options: H36mOptions
+    options_type = H36mOptions
 
-    def __init__(self, root: Path | str, options: H36mOptions | None = None, tools: SourceTools | None = None) -> None:
-        super().__init__(root, options or H36mOptions(), tools)
+    def _prepare(self) -> None:
         for folder in (self.options.mosh, self.options.densepose):
             if folder is not None:
                 existing_folder(Path(folder), "a folder with results on Human3.6M")
@@ -284,12 +284,11 @@ class H36mSource(FolderSource):
             for camera in CAMERAS:
                 if (folder.name, action, camera) in _DAMAGED_VIEWS:
                     continue
-                absent = [path for path in self._needed(folder.name, action, camera) if not path.exists()]
-                if absent and not allow_missing:
-                    remedy = "unpack the data set again, or take what is there with --allow-missing"
-                    raise InputError(absent[0], "does not exist", expected="a file of this view", remedy=remedy)
-                missing += absent[:1]
-                if not absent:
+                needed = self._needed(folder.name, action, camera)
+                absent = first_absent(needed, "a file of this view", allow_missing=allow_missing)
+                if absent is not None:
+                    missing.append(absent)
+                else:
                     frames = pose_frames(self._pose_file(folder.name, action, camera))
                     views.append(_View(folder.name, action, camera, frames))
         if missing:

@@ -31,7 +31,7 @@ from humanpose_cli.conventions import H36M17
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.c3d_files import C3dPoints, read_c3d
 from humanpose_cli.datasets.calibrated import CalibratedCamera, CropOptions, Lens, Shot, with_body, with_joints
-from humanpose_cli.datasets.common import FolderSource, Listing, SourceTools
+from humanpose_cli.datasets.common import FolderSource, Listing, first_absent
 from humanpose_cli.datasets.reading import existing_folder, read_lines
 from humanpose_cli.datasets.stored_images import video_frames
 from humanpose_cli.errors import InputError
@@ -356,11 +356,7 @@ class HumanEvaSource(FolderSource):
     name = "humaneva"
     title = "HumanEva-I"
     options: HumanEvaOptions
-
-    def __init__(
-        self, root: Path | str, options: HumanEvaOptions | None = None, tools: SourceTools | None = None
-    ) -> None:
-        super().__init__(root, options or HumanEvaOptions(), tools)
+    options_type = HumanEvaOptions
 
     def _more_info(self) -> Mapping[str, Any]:
         fitter = self.tools.joint_fitter
@@ -377,12 +373,10 @@ class HumanEvaSource(FolderSource):
                 continue
             existing_folder(self.root / actor, f"the folder of HumanEva's actor {actor}")
             for action in actions:
-                absent = [path for path in self._files(actor, action) if not path.is_file()]
-                if absent and not self.options.allow_missing:
-                    remedy = "unpack the data set again, or take what is there with --allow-missing"
-                    raise InputError(absent[0], "does not exist", expected="a file of this trial", remedy=remedy)
-                if absent:
-                    notes.append(f"{absent[0]}: does not exist; {action} of {actor} is left out")
+                allow = self.options.allow_missing
+                absent = first_absent(self._files(actor, action), "a file of this trial", allow_missing=allow)
+                if absent is not None:
+                    notes.append(f"{absent}: does not exist; {action} of {actor} is left out")
                     continue
                 groups += [Group(video.name, len(video.frames), key=video) for video in self._trial(actor, action)]
         if not groups:

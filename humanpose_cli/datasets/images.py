@@ -28,7 +28,7 @@ from humanpose_cli.datasets.common import (
     FolderOptions,
     FolderSource,
     Listing,
-    SourceTools,
+    check_every,
     keep_present,
     people_of_fit,
 )
@@ -43,7 +43,7 @@ from humanpose_cli.datasets.stored_images import (
     video_frame_count,
     video_frames,
 )
-from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.errors import InputError
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
 from humanpose_cli.io.frames import open_inputs
 from humanpose_cli.io.input_items import OWN_SUFFIXES, InputItem, printable
@@ -69,8 +69,7 @@ class ImagesOptions(FolderOptions):
     split: str = "train"
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise UsageError("--every", "must be positive", got=str(self.every))
+        check_every(self.every)
 
 
 class ImagesSource(FolderSource):
@@ -79,11 +78,9 @@ class ImagesSource(FolderSource):
     name = "images"
     title = "pictures"
     options: ImagesOptions
+    options_type = ImagesOptions
 
-    def __init__(
-        self, root: Path | str, options: ImagesOptions | None = None, tools: SourceTools | None = None
-    ) -> None:
-        super().__init__(root, options or ImagesOptions(), tools)
+    def _prepare(self) -> None:
         self.root = Path(os.path.abspath(self.root))  # as `open_inputs` names what it finds
         fits = self.options.fits
         self._fits = None if fits is None else existing_folder(Path(fits), "the folder that hpc fit wrote")

@@ -34,7 +34,6 @@ from humanpose_cli.datasets.common import (
     FolderOptions,
     FolderSource,
     Listing,
-    SourceTools,
     check_count,
     estimates,
     keep_present,
@@ -106,9 +105,9 @@ class IperSource(FolderSource):
     name = "iper"
     title = "iPER"
     options: IperOptions
+    options_type = IperOptions
 
-    def __init__(self, root: Path | str, options: IperOptions | None = None, tools: SourceTools | None = None) -> None:
-        super().__init__(root, options or IperOptions(), tools)
+    def _prepare(self) -> None:
         self._frames = next((self.root / name for name in _FRAME_FOLDERS if (self.root / name).is_dir()), None)
         self._videos = next((self.root / name for name in _VIDEO_FOLDERS if (self.root / name).is_dir()), None)
         if self._frames is None and self._videos is None:

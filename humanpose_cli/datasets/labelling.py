@@ -100,10 +100,8 @@ def _with_detection(person: Person, found: DetectedPerson, size: tuple[int, int]
 # Label maps, keypoints and boxes drawn from body parameters, as nbf makes its part labels: a source around a source.
 #
 # Wherever all labelled people of a picture have a body whose model is at hand, the picture gets the maps of their
-# meshes
-# (who, which part, how far …). People without one would be missing in the maps, so such pictures get none. What a
-# source
-# tells itself is kept; only boxes are taken from the mesh, which reaches further than joints do.
+# meshes (who, which part, how far …). People without one would be missing in the maps, so such pictures get none. What
+# a source tells itself is kept; only boxes are taken from the mesh, which reaches further than joints do.
 
 # What tells which joints are seen.
 _NEEDED = ("persons", "parts", "depth")

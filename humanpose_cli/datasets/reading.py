@@ -30,7 +30,6 @@ __all__ = [
     "read_csv",
     "read_json",
     "read_lines",
-    "read_mat",
     "read_npy",
     "read_npz",
     "read_pickle",
@@ -110,19 +109,10 @@ def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",") -> lis
     return [dict(zip(header, (text.strip() for text in row), strict=True)) for row in rows[1:]]
 
 
-def read_table(path: Path, columns: int, *, header_lines: int = 0, counted: bool = False) -> list[list[str]]:
-    """Rows of a table whose columns are apart by spaces, such as CUHK's annotation files.
-
-    header_lines  lines to pass over before the rows, the count not counted
-    counted       the first line says how many rows there are, and they must be there
-    """
-    lines = read_lines(path)
-    start = header_lines + int(counted)
-    rows = [line.split() for line in lines[start:]]
-    if counted and (not lines[0].isdecimal() or int(lines[0]) != len(rows)):
-        expected = f"{lines[0]} rows, as its first line says" if lines[0].isdecimal() else "the number of rows first"
-        raise InputError(path, "is cut short or damaged", expected=expected, got=f"{len(rows)}", remedy=_COPY_AGAIN)
-    for number, row in enumerate(rows, start=start + 1):
+def read_table(path: Path, columns: int, *, header_lines: int = 0) -> list[list[str]]:
+    """Rows of a table whose columns are apart by spaces; `header_lines` before them are passed over."""
+    rows = [line.split() for line in read_lines(path)[header_lines:]]
+    for number, row in enumerate(rows, start=header_lines + 1):
         if len(row) != columns:
             raise InputError(f"{path}, row {number}", "is damaged", expected=f"{columns} columns", got=str(len(row)))
     return rows
@@ -154,49 +144,6 @@ def read_pickle(path: Path) -> dict[str, Any]:
     if not isinstance(stored, dict):
         raise InputError(path, "holds something else", expected="a table of arrays", got=type(stored).__name__)
     return {str(name): value for name, value in stored.items()}
-
-
-def read_mat(path: Path, names: Collection[str]) -> dict[str, Any]:
-    """Variables of a MATLAB file of version 5 to 7 (as scipy gives them, structures squeezed) or 7.3 (as arrays).
-
-    InputError names those that are missing. Objects and functions in the file are not run.
-    """
-    import scipy.io
-
-    existing_file(path, "a MATLAB file")
-    try:
-        if _is_hdf5(path):
-            stored = _read_mat73(path, names)
-        else:
-            stored = scipy.io.loadmat(path, variable_names=list(names), squeeze_me=True, struct_as_record=False)
-    except InputError:
-        raise
-    except OSError as error:
-        if error.errno is not None:
-            raise reading_error(path, error) from error
-        raise InputError(path, f"is a damaged MATLAB file ({error})", remedy=_COPY_AGAIN) from error
-    except Exception as error:  # a damaged file raises whatever its broken fields lead scipy to
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(path, f"is no readable MATLAB file ({reason})", remedy=_COPY_AGAIN) from error
-    missing = [name for name in names if name not in stored]
-    if missing:
-        raise InputError(path, f"lacks {', '.join(missing)}", expected=", ".join(names))
-    return {name: stored[name] for name in names}
-
-
-def _is_hdf5(path: Path) -> bool:
-    with open(path, "rb") as file:
-        start = file.read(8)
-        file.seek(512)  # MATLAB puts 512 bytes of its own in front
-        return b"\x89HDF\r\n\x1a\n" in (start, file.read(8))
-
-
-def _read_mat73(path: Path, names: Collection[str]) -> dict[str, Any]:
-    """MATLAB 7.3 is HDF5 with its dimensions reversed."""
-    import h5py
-
-    with h5py.File(path) as file:
-        return {name: np.asarray(file[name]).T for name in names if isinstance(file.get(name), h5py.Dataset)}
 
 
 def checked_array(

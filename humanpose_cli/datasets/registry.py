@@ -25,7 +25,6 @@ class SourceEntry:
 
     module: str
     source: str
-    options: str
     help: str
     needs: tuple[str, ...] = ()
 
@@ -34,14 +33,9 @@ class SourceEntry:
         found: type[FolderSource] = getattr(import_module(self.module), self.source)
         return found
 
-    def options_class(self) -> type[FolderOptions]:
-        """The frozen dataclass of its options; its docstring says what they mean."""
-        found: type[FolderOptions] = getattr(import_module(self.module), self.options)
-        return found
-
 
 def _entry(module: str, name: str, help: str, *needs: str) -> SourceEntry:
-    return SourceEntry(f"humanpose_cli.datasets.{module}", f"{name}Source", f"{name}Options", help, needs)
+    return SourceEntry(f"humanpose_cli.datasets.{module}", f"{name}Source", help, needs)
 
 
 SOURCES: Mapping[str, SourceEntry] = {
@@ -75,7 +69,7 @@ def open_source(
         raise UsageError(name, "is no data set", expected=", ".join(SOURCES))
     entry = SOURCES[name]
     if options is None or isinstance(options, Mapping):
-        known = entry.options_class()
+        known = entry.source_class().options_type
         wrong = sorted(set(options or {}) - set(known.__dataclass_fields__))
         if wrong:
             raise UsageError(wrong[0], f"is no option of {name}", expected=", ".join(known.__dataclass_fields__))

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.calibrated import CalibratedCamera, CropOptions, Lens, PinholeView, Shot, with_joints
-from humanpose_cli.datasets.common import FolderSource, Listing, SourceTools, body_to_camera
+from humanpose_cli.datasets.common import FolderSource, Listing, body_to_camera
 from humanpose_cli.datasets.reading import (
     array_field,
     existing_file,
@@ -144,9 +144,7 @@ class RichSource(FolderSource):
     name = "rich"
     title = "RICH"
     options: RichOptions
-
-    def __init__(self, root: Path | str, options: RichOptions | None = None, tools: SourceTools | None = None) -> None:
-        super().__init__(root, options or RichOptions(), tools)
+    options_type = RichOptions
 
     def _more_info(self) -> Mapping[str, Any]:
         return {"smplx": bool(self._models)}

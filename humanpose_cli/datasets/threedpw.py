@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.conventions import SMPL24
@@ -39,17 +38,18 @@ from humanpose_cli.datasets.common import (
     FolderOptions,
     FolderSource,
     Listing,
-    SourceTools,
     body_to_camera,
     box_around,
     check_count,
+    check_every,
     keep_present,
     project_points,
+    rest_pelvis,
     to_coco17,
 )
 from humanpose_cli.datasets.reading import array_field, checked_array, existing_folder, list_files, read_pickle
 from humanpose_cli.datasets.stored_images import stored_picture
-from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.errors import InputError
 
 __all__ = ["ThreedpwOptions", "ThreedpwSource"]
 
@@ -69,8 +69,7 @@ class ThreedpwOptions(FolderOptions):
     every: int = 1
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise UsageError("--every", "must be positive", got=str(self.every))
+        check_every(self.every)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,11 +105,7 @@ class ThreedpwSource(FolderSource):
     name = "3dpw"
     title = "3DPW"
     options: ThreedpwOptions
-
-    def __init__(
-        self, root: Path | str, options: ThreedpwOptions | None = None, tools: SourceTools | None = None
-    ) -> None:
-        super().__init__(root, options or ThreedpwOptions(), tools)
+    options_type = ThreedpwOptions
 
     def _list(self) -> Listing:
         groups: list[Group] = []
@@ -207,8 +202,7 @@ class ThreedpwSource(FolderSource):
         body = self.tools.bodies.get(gender)
         if body is None:
             return np.median(found, axis=0)
-        with torch.no_grad():
-            return body.rest(torch.as_tensor(betas[None], dtype=torch.float32)).joints[0, 0].double().numpy()
+        return rest_pelvis(body, betas)
 
 
 def _of_actor(stored: Mapping[str, Any], name: str, number: int, count: int, path: Path) -> Any:

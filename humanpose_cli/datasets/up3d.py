@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
@@ -36,11 +35,11 @@ from humanpose_cli.datasets.common import (
     FolderOptions,
     FolderSource,
     Listing,
-    SourceTools,
     body_to_camera,
     box_around,
     check_count,
     keep_present,
+    rest_pelvis,
     to_coco17,
 )
 from humanpose_cli.datasets.reading import (
@@ -77,9 +76,9 @@ class Up3dSource(FolderSource):
     name = "up3d"
     title = "UP-3D"
     options: Up3dOptions
+    options_type = Up3dOptions
 
-    def __init__(self, root: Path | str, options: Up3dOptions | None = None, tools: SourceTools | None = None) -> None:
-        super().__init__(root, options or Up3dOptions(), tools)
+    def _prepare(self) -> None:
         inner = self.root / "up-3d"
         self._folder = inner if inner.is_dir() else self.root
 
@@ -158,8 +157,7 @@ class Up3dSource(FolderSource):
                 "has a camera that is turned (rt), which needs the body's pelvis to be undone",
                 remedy="give the neutral SMPL model with --body smpl:FILE",
             )
-        with torch.no_grad():
-            return body.rest(torch.as_tensor(betas[None], dtype=torch.float32)).joints[0, 0].double().numpy()
+        return rest_pelvis(body, betas)
 
 
 def _number(path: Path, line: str) -> str:

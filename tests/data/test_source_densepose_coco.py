@@ -16,7 +16,8 @@ from source_trees_b import surface_annotation, write_annotations
 from humanpose_cli.conventions import COCO17
 from humanpose_cli.data.samples import Source
 from humanpose_cli.datasets import densepose
-from humanpose_cli.datasets.densepose import DensePoseCocoOptions, DensePoseCocoSource
+from humanpose_cli.datasets.common import FolderOptions
+from humanpose_cli.datasets.densepose import DensePoseCocoSource
 from humanpose_cli.errors import InputError
 from humanpose_cli.io.images import write_image
 
@@ -72,7 +73,7 @@ def tree(whole, tmp_path):
 
 
 def read(root, name, **options):
-    source = DensePoseCocoSource(root, DensePoseCocoOptions(**options))
+    source = DensePoseCocoSource(root, FolderOptions(**options))
     (group,) = (group for group in source.groups() if group.name == name)
     (sample,) = source.read(group)
     return sample
@@ -144,7 +145,7 @@ def test_missing_files_are_named(tree):
     with pytest.raises(InputError, match=r"densepose_coco_2014_train\.json: names 1 pictures .*000000000036\.jpg"):
         DensePoseCocoSource(tree).groups()
     (tree / "annotations" / "densepose_coco_2014_minival.json").unlink()
-    lenient = DensePoseCocoSource(tree, DensePoseCocoOptions(allow_missing=True))
+    lenient = DensePoseCocoSource(tree, FolderOptions(allow_missing=True))
     assert len(lenient.groups()) == 2
     assert "000000000036.jpg" in lenient.notes[0]
     assert "minival.json: does not exist" in lenient.notes[1]
@@ -152,7 +153,7 @@ def test_missing_files_are_named(tree):
     with pytest.raises(InputError, match=r"densepose_coco_2014_train\.json: does not exist"):
         DensePoseCocoSource(tree).groups()
     with pytest.raises(InputError, match="holds no annotations of DensePose-COCO"):
-        DensePoseCocoSource(tree, DensePoseCocoOptions(allow_missing=True)).groups()
+        DensePoseCocoSource(tree, FolderOptions(allow_missing=True)).groups()
 
 
 def change(path, edit):
@@ -166,7 +167,7 @@ def test_other_counts_are_told(tree):
     change(path, lambda document: document["annotations"].pop(2))
     with pytest.raises(InputError, match=r"_train\.json: has not the official number of people .*expected 3, found 2"):
         DensePoseCocoSource(tree).groups()
-    lenient = DensePoseCocoSource(tree, DensePoseCocoOptions(allow_missing=True))
+    lenient = DensePoseCocoSource(tree, FolderOptions(allow_missing=True))
     assert "2 people with surface points, where the official release has 3" in lenient.notes[0]
 
 

@@ -13,7 +13,8 @@ from source_trees_b import POSETRACK_NAMES, surface_annotation, write_annotation
 from humanpose_cli.conventions import COCO17
 from humanpose_cli.data.samples import Source
 from humanpose_cli.datasets import densepose
-from humanpose_cli.datasets.densepose import DensePosePoseTrackOptions, DensePosePoseTrackSource
+from humanpose_cli.datasets.common import FolderOptions
+from humanpose_cli.datasets.densepose import DensePosePoseTrackSource
 from humanpose_cli.errors import InputError
 from humanpose_cli.io.images import write_image
 
@@ -126,7 +127,7 @@ def test_missing_files_and_other_counts_are_named(tree):
     with pytest.raises(InputError, match=r"densepose_posetrack_train2017\.json: names 1 pictures .*00000013\.jpg"):
         DensePosePoseTrackSource(tree).groups()
     (tree / "densepose_posetrack_val2017.json").unlink()
-    lenient = DensePosePoseTrackSource(tree, DensePosePoseTrackOptions(allow_missing=True))
+    lenient = DensePosePoseTrackSource(tree, FolderOptions(allow_missing=True))
     assert [group.count for group in lenient.groups()] == [1, 1]
     assert "00000013.jpg" in lenient.notes[0]
     assert "densepose_posetrack_val2017.json: does not exist" in lenient.notes[1]
