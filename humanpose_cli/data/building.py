@@ -25,13 +25,12 @@ from humanpose_cli.data.schema import (
     INDEX_NAME,
     SHARD_PATTERN,
     Header,
-    columns_of,
     link_name,
     options_text,
     shard_name,
 )
 from humanpose_cli.data.workers import ShardJob, ShardOutcome, run_jobs
-from humanpose_cli.data.writing import Dataset, join_datasets, plain_dataset, text_array, write_hdf5
+from humanpose_cli.data.writing import Dataset, join_datasets, table_datasets, write_hdf5
 from humanpose_cli.errors import HpcError, InputError, UnavailableError, UsageError
 from humanpose_cli.io.atomic import PARTIAL_SUFFIX, atomic_path, ensure_folder
 from humanpose_cli.version import __version__
@@ -265,25 +264,22 @@ def _joins(joined: _Joined) -> dict[str, Dataset]:
 
 
 def _shard_table(headers: Sequence[Header]) -> dict[str, Dataset]:
-    described = columns_of("shards", INDEX_COLUMNS)
-    columns = {
-        "number": np.array([header.shard for header in headers], "<i8"),
-        "picture_count": np.array([header.picture_count for header in headers], "<i8"),
-        "person_count": np.array([header.person_count for header in headers], "<i8"),
-        "digest": text_array([header.content_digest.encode() for header in headers]),
-    }
-    return {described[name].path: plain_dataset(described[name], values) for name, values in columns.items()}
+    return table_datasets(
+        "shards",
+        INDEX_COLUMNS,
+        number=[header.shard for header in headers],
+        picture_count=[header.picture_count for header in headers],
+        person_count=[header.person_count for header in headers],
+        digest=[header.content_digest for header in headers],
+    )
 
 
 def _label_table(joined: _Joined) -> dict[str, Dataset]:
-    described = columns_of("labels", INDEX_COLUMNS)
     names = [column.path for column in COLUMNS if column.path in joined.labels]
-    known = np.array([joined.labels[name] for name in names], "<i8")
-    texts = text_array([name.encode() for name in names])
-    return {
-        described["name"].path: plain_dataset(described["name"], texts),
-        described["known"].path: plain_dataset(described["known"], known),
-    }
+    return table_datasets("labels", INDEX_COLUMNS, name=names, known=[joined.labels[name] for name in names])
+
+
+# Building
 
 
 _ABANDONED = 24 * 3600.0  # seconds after which nobody is writing a temporary file any more

@@ -29,9 +29,7 @@ __all__ = [
     "bytes_of",
     "content_digest",
     "join_datasets",
-    "plain_dataset",
-    "ragged_datasets",
-    "text_array",
+    "table_datasets",
     "write_hdf5",
     "write_shard",
 ]
@@ -150,23 +148,23 @@ def _set_aside(file: h5py.File, name: str, dataset: Dataset) -> int | None:
 # Columns while a file is being made: rows are added one by one, and become datasets at the end.
 
 
-def text_array(texts: Sequence[bytes]) -> NDArray[np.bytes_]:
+def _text_array(texts: Sequence[bytes]) -> NDArray[np.bytes_]:
     """Texts as (N,) of one width, at least 1."""
     return np.array(texts, f"S{max([1, *map(len, texts)])}")
 
 
-def plain_dataset(column: Column, rows: NDArray[Any], known: int | None = None) -> Dataset:
+def _plain_dataset(column: Column, rows: NDArray[Any], known: int | None = None) -> Dataset:
     """The dataset of a plain column, with the column's attributes and the number of rows that have a value."""
     attributes: dict[str, str | int] = dict(column.attributes)
     return Dataset(rows, attributes if known is None else {**attributes, "known": known})
 
 
-def ragged_datasets(column: Column, rows: Sequence[NDArray[Any]]) -> dict[str, Dataset]:
+def _ragged_datasets(column: Column, rows: Sequence[NDArray[Any]]) -> dict[str, Dataset]:
     """The datasets of a ragged column by path."""
     values = np.concatenate([np.zeros((0, *column.shape), column.numpy_dtype), *rows])
     known = sum(1 for row in rows if len(row))
     return {
-        f"{column.path}/values": plain_dataset(column, values.astype(column.numpy_dtype), known),
+        f"{column.path}/values": _plain_dataset(column, values.astype(column.numpy_dtype), known),
         f"{column.path}/offsets": Dataset(_offsets([len(row) for row in rows])),
     }
 
@@ -209,16 +207,16 @@ class _GrowingColumn:
         if column.optional and not self.known:
             return {}
         if column.kind is Kind.PLAIN:
-            return {column.path: plain_dataset(column, self._plain(), self.known)}
+            return {column.path: _plain_dataset(column, self._plain(), self.known)}
         if column.kind is Kind.RAGGED:
             empty = np.zeros((0, *column.shape), column.numpy_dtype)
-            return ragged_datasets(column, [empty if row is None else row for row in self._rows])
+            return _ragged_datasets(column, [empty if row is None else row for row in self._rows])
         values = np.zeros(0, np.uint8)
         if self._file is not None:
             self._file.flush()
             values = np.asarray(np.memmap(self._file, np.uint8, "r"))
         return {
-            f"{column.path}/values": plain_dataset(column, values, self.known),
+            f"{column.path}/values": _plain_dataset(column, values, self.known),
             f"{column.path}/offsets": Dataset(_offsets(self._rows)),
             f"{column.path}/checksums": Dataset(np.array(self._checksums, "<u4")),
         }
@@ -226,7 +224,7 @@ class _GrowingColumn:
     def _plain(self) -> NDArray[Any]:
         column = self.column
         if column.is_text:
-            return text_array(self._rows)
+            return _text_array(self._rows)
         unknown = np.nan if column.numpy_dtype.kind == "f" else 0
         table = np.full((len(self._rows), *column.shape), unknown, column.numpy_dtype)
         for number, row in enumerate(self._rows):
@@ -389,39 +387,27 @@ def join_datasets(
     groups     (name, first picture, count); sequences  name → rows of pictures
     protocols  (name, split) → rows of pictures; pairs  (name, split) → (input, target) rows
     """
-    listed = list(groups)
-    datasets = {
-        **_texts("groups", name=[name for name, _, _ in listed]),
-        **_numbers("groups", first_picture=[first for _, first, _ in listed]),
-        **_numbers("groups", picture_count=[count for _, _, count in listed]),
-        **_texts("sequences", name=list(sequences)),
-        **_rows("sequences", sequences.values()),
-    }
+    names, firsts, counts = zip(*groups, strict=True)
+    datasets = table_datasets("groups", name=names, first_picture=firsts, picture_count=counts)
+    datasets |= table_datasets("sequences", name=sequences, pictures=sequences.values())
     for table, found in (("protocols", protocols), ("pairs", pairs)):
-        ordered = sorted(found)
-        datasets |= _texts(table, name=[name for name, _ in ordered], split=[split for _, split in ordered])
-        datasets |= _rows(table, (found[key] for key in ordered))
+        keys = sorted(found)
+        columns = {"name": [name for name, _ in keys], "split": [split for _, split in keys]}
+        datasets |= table_datasets(table, **columns, pictures=[found[key] for key in keys])
     return datasets
 
 
-def _texts(table: str, **columns: list[str]) -> dict[str, Dataset]:
-    described = columns_of(table)
-    return {
-        described[name].path: plain_dataset(
-            described[name], text_array([as_text(table, described[name], text) for text in texts])
-        )
-        for name, texts in columns.items()
-    }
-
-
-def _numbers(table: str, **columns: list[int]) -> dict[str, Dataset]:
-    described = columns_of(table)
-    return {
-        described[name].path: plain_dataset(described[name], np.array(numbers, described[name].numpy_dtype))
-        for name, numbers in columns.items()
-    }
-
-
-def _rows(table: str, rows: Iterable[Any]) -> dict[str, Dataset]:
-    column = columns_of(table)["pictures"]
-    return ragged_datasets(column, [np.array(row, "<i8").reshape(-1, *column.shape) for row in rows])
+def table_datasets(table: str, described: tuple[Column, ...] = COLUMNS, **columns: Iterable[Any]) -> dict[str, Dataset]:
+    """The datasets of a table by path, of columns of texts, of numbers, or of rows of numbers."""
+    datasets: dict[str, Dataset] = {}
+    for name, values in columns.items():
+        column = columns_of(table, described)[name]
+        if column.kind is Kind.RAGGED:
+            datasets |= _ragged_datasets(column, [np.array(row, "<i8").reshape(-1, *column.shape) for row in values])
+        elif column.is_text:
+            datasets[column.path] = _plain_dataset(
+                column, _text_array([as_text(table, column, text) for text in values])
+            )
+        else:
+            datasets[column.path] = _plain_dataset(column, np.array(list(values), column.numpy_dtype))
+    return datasets

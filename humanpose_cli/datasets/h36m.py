@@ -43,9 +43,9 @@ from humanpose_cli.datasets.calibrated import (
     with_body,
     with_joints,
 )
-from humanpose_cli.datasets.cdf_files import cdf_shape, read_cdf
 from humanpose_cli.datasets.common import FittedBodies, FolderSource, Listing, check_count, first_absent
 from humanpose_cli.datasets.densepose_output import encode_densepose, read_densepose
+from humanpose_cli.datasets.mocap_files import cdf_shape, read_cdf
 from humanpose_cli.datasets.reading import array_field, existing_file, existing_folder, read_pickle
 from humanpose_cli.datasets.stored_images import video_frames
 from humanpose_cli.errors import InputError

@@ -29,9 +29,9 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.conventions import H36M17
 from humanpose_cli.data.samples import Group, Person, Sample
-from humanpose_cli.datasets.c3d_files import C3dPoints, read_c3d
 from humanpose_cli.datasets.calibrated import CalibratedCamera, CropOptions, Lens, Shot, with_body, with_joints
 from humanpose_cli.datasets.common import FolderSource, Listing, first_absent
+from humanpose_cli.datasets.mocap_files import C3dPoints, read_c3d
 from humanpose_cli.datasets.reading import existing_folder, read_lines
 from humanpose_cli.datasets.stored_images import video_frames
 from humanpose_cli.errors import InputError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from humaneva_tree import LABELS, moving_points, write_c3d
 
-from humanpose_cli.datasets.c3d_files import read_c3d
+from humanpose_cli.datasets.mocap_files import read_c3d
 from humanpose_cli.errors import InputError
 
 PLACES = moving_points(5)

@@ -17,7 +17,6 @@ from source_trees_b import centre_of_light, spotted, write_video
 from humanpose_cli.conventions import H36M17
 from humanpose_cli.data.samples import Source
 from humanpose_cli.datasets import humaneva
-from humanpose_cli.datasets.c3d_files import C3dPoints, read_c3d
 from humanpose_cli.datasets.common import FittedBodies, SourceTools
 from humanpose_cli.datasets.humaneva import (
     HumanEvaOptions,
@@ -28,6 +27,7 @@ from humanpose_cli.datasets.humaneva import (
     read_measurements,
     synchronise,
 )
+from humanpose_cli.datasets.mocap_files import C3dPoints, read_c3d
 from humanpose_cli.errors import InputError
 
 OFFICIAL = humaneva.FRAMES
