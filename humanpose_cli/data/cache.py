@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,8 @@ class ShardSet:
         self.entries, self.labels = tuple(entries), dict(labels)
         self._most_open = most_open
         self._starts = {
-            "pictures": _starts([entry.picture_count for entry in entries]),
-            "people": _starts([entry.person_count for entry in entries]),
+            "pictures": [0, *accumulate(entry.picture_count for entry in entries)],
+            "people": [0, *accumulate(entry.person_count for entry in entries)],
         }
         self._shards: dict[int, TableFile] = {}
         self._open: OrderedDict[int, None] = OrderedDict()
@@ -110,17 +111,9 @@ class ShardSet:
         return shard
 
 
-def _starts(counts: Sequence[int]) -> list[int]:
-    """Where each shard's rows begin, and their number."""
-    starts = [0]
-    for count in counts:
-        starts.append(starts[-1] + count)
-    return starts
-
-
 # Tables that reach over all shards of a cache: `cache.people["poses"][rows]`.
 
-_LINKING = {"pictures": ("first_person",), "people": ("picture",)}  # columns that hold rows of the other table
+_LINKING = {"pictures/first_person": "people", "people/picture": "pictures"}  # columns that hold rows of a table
 _WITHIN_SHARD = frozenset({"pictures/group", "pictures/sequence"})
 
 
@@ -166,20 +159,14 @@ class ColumnView:
         return self._shards.row_count(self.column.table)
 
     def __getitem__(self, rows: Any) -> Any:
-        single = isinstance(rows, int | np.integer)
-        wanted = self._wanted(rows)
-        values = self._read(wanted)
-        return values[0] if single else values
+        if isinstance(rows, slice):
+            return self._read(np.arange(*rows.indices(len(self)), dtype=np.int64))
+        values = self._read(checked_rows(rows, len(self), self.column.table))
+        return values[0] if isinstance(rows, int | np.integer) else values
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         values: NDArray[Any] = self[:]
         return values if dtype is None else values.astype(dtype)
-
-    def _wanted(self, rows: Any) -> NDArray[np.int64]:
-        count = len(self)
-        if isinstance(rows, slice):
-            return np.arange(*rows.indices(count), dtype=np.int64)
-        return checked_rows(rows, count, self.column.table)
 
     def _read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """One read a shard, in the order of the file; put in the order that was asked for."""
@@ -191,11 +178,9 @@ class ColumnView:
                 values = shard.take(column.path, local)
             else:
                 values = np.full((len(local), *column.shape), np.nan, column.numpy_dtype)
-            if column.name in _LINKING.get(column.table, ()):
-                values = values + self._shards.first_row(_other(column.table), number)
-            parts.append((places, values))
-        if column.is_text:
-            parts = [(places, np.char.decode(values, "utf-8")) for places, values in parts]
+            if column.path in _LINKING:
+                values = values + self._shards.first_row(_LINKING[column.path], number)
+            parts.append((places, np.char.decode(values, "utf-8") if column.is_text else values))
         dtype = (
             np.result_type(*(values for _, values in parts))
             if parts
@@ -220,10 +205,6 @@ def checked_rows(rows: ArrayLike, count: int, table: str) -> NDArray[np.int64]:
         wrong = array[(numbers < 0) | (numbers >= count)][0]
         raise UsageError(f"rows of {table}", "do not exist", expected=f"0…{count - 1}", got=str(wrong))
     return numbers
-
-
-def _other(table: str) -> str:
-    return "people" if table == "pictures" else "pictures"
 
 
 _MOST_OPEN = 64
@@ -270,8 +251,9 @@ class Cache:
     def __init__(self, file: TableFile, most_open: int = _MOST_OPEN) -> None:
         self._file, self._most_open = file, most_open
         self.path, self.header = file.path, file.header
-        whole = file.header.kind == "index"
-        entries = shard_entries(file) if whole else [_single(file)]
+        entries = [ShardEntry(file.path, self.header.picture_count, self.header.person_count)]
+        if self.header.kind == "index":
+            entries = shard_entries(file)
         self._shards = ShardSet(entries, _labels(file), most_open)
         self.pictures = TableView("pictures", self._shards)
         self.people = TableView("people", self._shards)
@@ -466,10 +448,6 @@ class Cache:
 
 def _reopened(path: Path, most_open: int) -> Cache:
     return open_cache(path, most_open=most_open)
-
-
-def _single(file: TableFile) -> ShardEntry:
-    return ShardEntry(file.path, file.header.picture_count, file.header.person_count)
 
 
 def shard_entries(index: TableFile) -> list[ShardEntry]:

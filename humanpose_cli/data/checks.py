@@ -17,11 +17,7 @@ __all__ = ["as_row", "as_text", "check_picture", "value_of", "value_problem"]
 
 _GENDERS = ("", "neutral", "male", "female")
 _CHARTS = 24
-_KNOWN = {
-    "maps": frozenset(LABEL_MAPS),
-    "keypoints": frozenset(SKELETONS),
-    "joints": frozenset(SKELETONS),
-}
+_KNOWN = {"maps": frozenset(LABEL_MAPS), "keypoints": frozenset(SKELETONS), "joints": frozenset(SKELETONS)}
 
 
 def value_of(labelled: Sample | Person, column: Column) -> Any:

@@ -146,10 +146,7 @@ class MeshStack:
 
 
 def render_label_maps(
-    meshes: Sequence[LabelledMesh],
-    view: View,
-    names: Sequence[str] = RENDERED_MAPS,
-    occluders: Sequence[Mesh] = (),
+    meshes: Sequence[LabelledMesh], view: View, names: Sequence[str] = RENDERED_MAPS, occluders: Sequence[Mesh] = ()
 ) -> dict[str, Array]:
     """Label maps of people before a camera, encoded as `LABEL_MAPS` says: name → (H, W) or (H, W, 3).
 

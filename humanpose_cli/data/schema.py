@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from humanpose_cli.conventions import SKELETONS, SMPL24
+from humanpose_cli.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.data.samples import LABEL_MAPS
 from humanpose_cli.errors import InputError
 
@@ -129,41 +129,30 @@ _PIXELS = "x right, y down from the upper left corner, pixel centres at +0.5"
 _J = len(SMPL24)
 
 
+def _encoded(table: str, name: str, meaning: str, *, optional: bool = True) -> Column:
+    return Column(table, name, "u1", meaning, kind=Kind.ENCODED, optional=optional)
+
+
 def _pictures() -> list[Column]:
     table = "pictures"
-    maps = [
-        Column(
-            table,
-            f"maps/{name}",
-            "u1",
-            f"PNG of the picture's size, {np.dtype(spec.dtype).name} × {spec.channels}: {spec.meaning}; 0: nothing",
-            kind=Kind.ENCODED,
-            optional=True,
-        )
-        for name, spec in LABEL_MAPS.items()
-    ]
+    centre = "where the camera's axis meets the picture; its centre where this is not known"
+    optional: dict[str, Any] = {"optional": True}
     return [
         Column(table, "name", "text", "unique within the cache"),
         Column(table, "size", "<i4", "width, height", (2,), "pixels"),
-        Column(table, "focal", "<f8", "focal length", (), "pixels", optional=True, rule=Rule.POSITIVE),
-        Column(
-            table,
-            "principal_point",
-            "<f8",
-            "where the camera's axis meets the picture; its centre where this is not known",
-            (2,),
-            "pixels",
-            _PIXELS,
-            optional=True,
-            rule=Rule.FINITE,
-        ),
+        Column(table, "focal", "<f8", "focal length", (), "pixels", rule=Rule.POSITIVE, **optional),
+        Column(table, "principal_point", "<f8", centre, (2,), "pixels", _PIXELS, rule=Rule.FINITE, **optional),
         Column(table, "group", "<i8", "row of its group"),
         Column(table, "sequence", "<i8", "row of its sequence, -1 for a single picture"),
         Column(table, "frame", "<i8", "place in the sequence", (), "frames of the original recording"),
         Column(table, "first_person", "<i8", "row of the first of its people, who follow each other"),
         Column(table, "person_count", "<i8", "how many people are labelled"),
-        Column(table, "image", "u1", "the picture as JPEG or PNG", kind=Kind.ENCODED),
-        *maps,
+        _encoded(table, "image", "the picture as JPEG or PNG", optional=False),
+        *(
+            _encoded(table, f"maps/{name}", f"PNG of the picture's size, {pixels}: {spec.meaning}; 0: nothing")
+            for name, spec in LABEL_MAPS.items()
+            for pixels in [f"{np.dtype(spec.dtype).name} × {spec.channels}"]
+        ),
     ]
 
 
@@ -174,12 +163,20 @@ def _people() -> list[Column]:
     def numbers(
         name: str, meaning: str, shape: tuple[int, ...], units: str = "", axes: str = "", **more: Any
     ) -> Column:
-        return Column(
-            "people", name, "<f4", meaning, shape, units, axes, optional=True, **{"rule": Rule.FINITE, **more}
-        )
+        known = {"rule": Rule.FINITE, **more}
+        return Column("people", name, "<f4", meaning, shape, units, axes, optional=True, **known)
+
+    def points(name: str, skeleton: Skeleton, width: int, meaning: str) -> Column:
+        units, axes = ("pixels", _PIXELS) if width == 3 else ("metres", _CAMERA)
+        more = {"skeleton": skeleton.name, "rule": Rule.CONFIDENCE}
+        return numbers(name, meaning, (len(skeleton), width), units, axes, **more)
 
     relative = "the first three map body to camera axes, the others are relative to the parent"
     root = "root = pelvis of the shaped rest body + trans"
+    surface = {"kind": Kind.RAGGED, "rule": Rule.SURFACE}
+    keypoints = "x, y and confidence or visibility 0…1, 0: not labelled"
+    joints = "x, y, z and confidence 0…1, 0: not labelled"
+    masked = "PNG of the picture's size, 8 bits: "
     return [
         Column("people", "picture", "<i8", "row of the picture"),
         *texts(identity="who it is", clothing="what they wear", activity="what they do"),
@@ -190,67 +187,17 @@ def _people() -> list[Column]:
         numbers("betas", "shape components", (10,), "the body model's"),
         numbers("trans", root, (3,), "metres", _CAMERA),
         numbers("segment_scales", "length of each segment", (_J,), "1: the body's own", "", skeleton=SMPL24.name),
-        *_joint_columns(),
+        *(points(f"keypoints/{name}", skeleton, 3, keypoints) for name, skeleton in SKELETONS.items()),
+        *(points(f"joints/{name}", skeleton, 4, joints) for name, skeleton in SKELETONS.items()),
         numbers("fit_poses", "poses of an imperfect fit", (3 * _J,), "radians", _CAMERA, skeleton=SMPL24.name),
         numbers("fit_betas", "betas of an imperfect fit", (10,), "the body model's"),
         numbers("fit_trans", "trans of an imperfect fit", (3,), "metres", _CAMERA),
-        *_detected_columns(),
-        Column(
-            "people",
-            "surface_points",
-            "<f4",
-            "x, y, DensePose chart 1…24, U, V 0…1",
-            (5,),
-            "pixels, -, -, -",
-            _PIXELS,
-            kind=Kind.RAGGED,
-            optional=True,
-            rule=Rule.SURFACE,
-        ),
-        _mask("mask", "PNG of the picture's size, 8 bits: 255 where this person is seen"),
+        points("detected", BLAZEPOSE33, 3, "the detector's x, y and confidence 0…1"),
+        points("detected_world", BLAZEPOSE33, 4, "the detector's world landmarks and confidence 0…1"),
+        _encoded("people", "detected_mask", f"{masked}the detector's person mask × 255"),
+        numbers("surface_points", "x, y, DensePose chart 1…24, U, V 0…1", (5,), "pixels, -, -, -", _PIXELS, **surface),
+        _encoded("people", "mask", f"{masked}255 where this person is seen"),
     ]
-
-
-def _joint_columns() -> list[Column]:
-    families = (
-        ("keypoints", 3, "x, y and confidence or visibility 0…1, 0: not labelled", "pixels", _PIXELS),
-        ("joints", 4, "x, y, z and confidence 0…1, 0: not labelled", "metres", _CAMERA),
-    )
-    return [
-        Column(
-            "people",
-            f"{family}/{skeleton.name}",
-            "<f4",
-            meaning,
-            (len(skeleton), width),
-            units,
-            axes,
-            skeleton.name,
-            optional=True,
-            rule=Rule.CONFIDENCE,
-        )
-        for family, width, meaning, units, axes in families
-        for skeleton in SKELETONS.values()
-    ]
-
-
-def _detected_columns() -> list[Column]:
-    landmarks = SKELETONS["blazepose33"]
-
-    def detected(name: str, width: int, meaning: str, units: str, axes: str) -> Column:
-        shape = (len(landmarks), width)
-        more: dict[str, Any] = {"optional": True, "rule": Rule.CONFIDENCE}
-        return Column("people", name, "<f4", meaning, shape, units, axes, landmarks.name, **more)
-
-    return [
-        detected("detected", 3, "the detector's x, y and confidence 0…1", "pixels", _PIXELS),
-        detected("detected_world", 4, "the detector's world landmarks and confidence 0…1", "metres", _CAMERA),
-        _mask("detected_mask", "PNG of the picture's size, 8 bits: the detector's person mask × 255"),
-    ]
-
-
-def _mask(name: str, meaning: str) -> Column:
-    return Column("people", name, "u1", meaning, kind=Kind.ENCODED, optional=True)
 
 
 def _joins() -> list[Column]:

@@ -48,9 +48,9 @@ class Dataset(NamedTuple):
     attributes: Attributes = MappingProxyType({})
 
 
-def bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
+def bytes_of(array: NDArray[Any]) -> memoryview:
     """The bytes (N,) of an array."""
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))  # type: ignore[arg-type]
 
 
 def content_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -275,7 +275,11 @@ def write_shard(
                 if isinstance(error, OSError) and error.filename is None and writing_error(path, error):
                     raise  # our own writing, of which atomic_path makes a sentence
                 raise GroupError(group.name, error) from error
-        counts = {"picture_count": shard.pictures, "person_count": shard.people, "group_count": len(shard.groups)}
+        counts: dict[str, Any] = {
+            "picture_count": shard.pictures,
+            "person_count": shard.people,
+            "group_count": len(shard.groups),
+        }
         return write_hdf5(temporary, replace(header, **counts), shard.datasets())
 
 
@@ -392,7 +396,7 @@ def join_datasets(
     datasets |= table_datasets("sequences", name=sequences, pictures=sequences.values())
     for table, found in (("protocols", protocols), ("pairs", pairs)):
         keys = sorted(found)
-        columns = {"name": [name for name, _ in keys], "split": [split for _, split in keys]}
+        columns: dict[str, Any] = {"name": [name for name, _ in keys], "split": [split for _, split in keys]}
         datasets |= table_datasets(table, **columns, pictures=[found[key] for key in keys])
     return datasets
 

@@ -37,13 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.data.samples import Group, Person, Sample
-from humanpose_cli.datasets.common import (
-    FolderSource,
-    Listing,
-    check_count,
-    keep_present,
-    to_coco17,
-)
+from humanpose_cli.datasets.common import FolderSource, Listing, check_count, keep_present, to_coco17
 from humanpose_cli.datasets.densepose_output import CHARTS
 from humanpose_cli.datasets.reading import existing_file, read_json
 from humanpose_cli.datasets.stored_images import encode_mask, stored_picture

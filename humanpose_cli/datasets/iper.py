@@ -38,14 +38,7 @@ from humanpose_cli.datasets.common import (
     estimates,
     keep_present,
 )
-from humanpose_cli.datasets.reading import (
-    array_field,
-    existing_file,
-    list_files,
-    read_json,
-    read_lines,
-    read_pickle,
-)
+from humanpose_cli.datasets.reading import array_field, existing_file, list_files, read_json, read_lines, read_pickle
 from humanpose_cli.datasets.stored_images import (
     StoredPicture,
     decoded,
@@ -143,11 +136,7 @@ class IperSource(FolderSource):
             for name in names:
                 _check_name(path, name)
             present, missing = keep_present(
-                names,
-                [self._place(name) for name in names],
-                path,
-                "videos",
-                allow_missing=self.options.allow_missing,
+                names, [self._place(name) for name in names], path, "videos", allow_missing=self.options.allow_missing
             )
             notes += missing
             for name in present:

@@ -27,7 +27,7 @@ from humanpose_cli.data.label_maps import (
     render_label_maps,
 )
 from humanpose_cli.data.samples import LabellingSource, Person, Sample, Source
-from humanpose_cli.datasets.common import project_points
+from humanpose_cli.datasets.common import box_around, project_points
 from humanpose_cli.detection.given import people_in_boxes
 from humanpose_cli.detection.models import ModelPool
 from humanpose_cli.detection.person import DetectedPerson
@@ -189,21 +189,13 @@ def _with_joints(person: Person, body: _Posed, place: int, view: View, maps: Map
     seen = ahead.astype(np.float64)
     if maps:
         seen = joint_visibility(body.joints, place, view, maps).astype(float)
+    outline = project_points(body.vertices.double().numpy(), view.focal, view.principal_point)
+    box = box_around(outline, (view.size[1], view.size[0]), margin=0)
     keypoints = np.concatenate((np.where(ahead[:, None], pixels, 0), seen[:, None]), 1)
     joints = np.concatenate((body.joints, np.ones((len(SMPL24), 1))), 1)
     return replace(
         person,
-        box=_box(body.vertices.double().numpy(), view) if ahead.any() else person.box,
+        box=box if ahead.any() else person.box,
         keypoints={SMPL24.name: keypoints, **person.keypoints},
         joints={SMPL24.name: joints, **person.joints},
     )
-
-
-def _box(vertices: NDArray[Any], view: View) -> NDArray[Any] | None:
-    """The box (4,) of a mesh in the picture, cut at its borders; None outside."""
-    pixels = project_points(vertices, view.focal, view.principal_point)
-    pixels = pixels[np.isfinite(pixels).all(1)]
-    if not len(pixels):
-        return None
-    box = np.clip(np.concatenate((pixels.min(0), pixels.max(0))), 0, np.tile(np.array(view.size[::-1], float), 2))
-    return box if box[2] > box[0] and box[3] > box[1] else None
