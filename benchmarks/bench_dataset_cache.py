@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 from side_by_side import compare
 
-from humanpose_cli.data.cache.building import build_cache
-from humanpose_cli.data.cache.cache import Cache, open_cache
+from humanpose_cli.data.building import build_cache
+from humanpose_cli.data.cache import Cache, open_cache
 from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
 
 SIDE, A_FOLDER, READ = 256, 100, 1000

@@ -15,7 +15,7 @@ from humanpose_cli.errors import ExitCode, UsageError
 from humanpose_cli.result import CommandResult, ItemResult, Status
 
 if TYPE_CHECKING:
-    from humanpose_cli.data.cache.verification import FileReport, Verification
+    from humanpose_cli.data.verification import FileReport, Verification
 
 __all__ = ["cache"]
 
@@ -73,7 +73,7 @@ def cache(
 
 def _verify(session: Session, path: Path, threads: int | None) -> CommandResult:
     from humanpose_cli.cli.options import use_threads
-    from humanpose_cli.data.cache.verification import verify_cache
+    from humanpose_cli.data.verification import verify_cache
 
     session.reporter.start(1)
     session.reporter.item_started(str(path))
@@ -114,7 +114,7 @@ def _missing(verification: Verification) -> str:
 
 
 def _index(path: Path) -> CommandResult:
-    from humanpose_cli.data.cache.index import write_index
+    from humanpose_cli.data.building import write_index
 
     summary = write_index(path)
     header = summary.header
@@ -129,14 +129,14 @@ def _index(path: Path) -> CommandResult:
 
 
 def _show(path: Path, out: Path | None, count: int, split: str | None, seed: int) -> CommandResult:
-    from humanpose_cli.data.cache.cache import open_cache
-    from humanpose_cli.data.cache.contents import describe
+    from humanpose_cli.data.cache import open_cache
+    from humanpose_cli.data.contents import describe
 
     opened = open_cache(path)
     contents = describe(opened)
     items = [ItemResult(name, Status.SUCCESS, details={"found": found}) for name, found in contents.lines()]
     if out is not None:
-        from humanpose_cli.data.cache.sheet import draw_sheet, pick_rows
+        from humanpose_cli.data.contact_sheet import draw_sheet, pick_rows
         from humanpose_cli.io.images import write_image
 
         rows = pick_rows(opened, count, split=split, seed=seed)

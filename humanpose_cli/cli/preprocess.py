@@ -16,7 +16,7 @@ from humanpose_cli.errors import UsageError
 from humanpose_cli.result import CommandResult
 
 if TYPE_CHECKING:
-    from humanpose_cli.data.cache.building import BuildResult
+    from humanpose_cli.data.building import BuildResult
     from humanpose_cli.pipelines.preprocess import SourceRequest
 
 __all__ = ["preprocess"]
@@ -192,12 +192,12 @@ def _synthetic(session: Session, made: dict[str, Any], root: Path | None) -> Sou
 
 
 def _of_folder(session: Session, source: str, root: Path | None, options: dict[str, Any], seed: int) -> SourceRequest:
-    from humanpose_cli.data.sources.registry import SOURCES
+    from humanpose_cli.datasets.registry import SOURCES
     from humanpose_cli.pipelines.preprocess import SYNTHETIC, SourceRequest
 
     if source not in SOURCES:
         raise UsageError("SOURCE", "there is no such source", got=source, remedy=nearest(source, (SYNTHETIC, *SOURCES)))
-    known = SOURCES[source].options_class()
+    known = SOURCES[source].source_class().options_type
     for name in options:
         if name not in known.__dataclass_fields__:
             raise UsageError(f"--{name.replace('_', '-')}", f"is not for {source}")
@@ -209,7 +209,7 @@ def _of_folder(session: Session, source: str, root: Path | None, options: dict[s
 
 def _result(source: str, built: BuildResult, seconds: float) -> CommandResult:
     """One item for the cache, and one for each file that could not be written."""
-    from humanpose_cli.data.cache.schema import shard_name
+    from humanpose_cli.data.schema import shard_name
     from humanpose_cli.errors import ExitCode
     from humanpose_cli.result import ItemResult, Status, combine_status
 

@@ -7,6 +7,7 @@ not known is None here and NaN (or an absent map) in the cache.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -14,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LABEL_MAPS", "Group", "LabelMap", "Person", "Sample", "Source", "SourceInfo"]
+__all__ = ["LABEL_MAPS", "Group", "LabelMap", "LabellingSource", "Person", "Sample", "Source", "SourceInfo"]
 
 Array = NDArray[Any]
 
@@ -149,3 +150,42 @@ class Source(Protocol):
     def read(self, group: Group) -> Iterator[Sample]:
         """The group's samples, always the same ones: any process, any time. InputError names a damaged file."""
         ...
+
+
+# Sources around sources: the same pictures with more labels.
+
+
+class LabellingSource(ABC):
+    """The groups of another source, each sample with what `labelled` adds to it."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    @property
+    def info(self) -> SourceInfo:
+        """The source's, and what was added."""
+        told = self.source.info
+        return SourceInfo(told.name, {**told.options, **self.added})
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The source's notes."""
+        return tuple(getattr(self.source, "notes", ()))
+
+    def groups(self) -> Sequence[Group]:
+        """The source's groups."""
+        return self.source.groups()
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        """The source's samples with their labels."""
+        for sample in self.source.read(group):
+            yield self.labelled(sample)
+
+    @property
+    @abstractmethod
+    def added(self) -> Mapping[str, Any]:
+        """What decides the added labels, as plain JSON values."""
+
+    @abstractmethod
+    def labelled(self, sample: Sample) -> Sample:
+        """One sample with its labels."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions
+from humanpose_cli.data.loader import BatchLoader, LoaderOptions
 from humanpose_cli.errors import UsageError
 from humanpose_cli.evaluation.people import JudgedPeople
 from humanpose_cli.fitting.nbf.losses import LossOptions

@@ -13,7 +13,7 @@ from torch import Tensor
 from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.bodies.smpl import body_by_name
 from humanpose_cli.conventions import SMPL24
-from humanpose_cli.data.cache.cache import open_cache
+from humanpose_cli.data.cache import open_cache
 from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.cameras import default_focal
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.conventions import REPOSING19
-from humanpose_cli.data.loading.example import Example
-from humanpose_cli.data.loading.loader import spread_evenly
+from humanpose_cli.data.augmentation import Example
+from humanpose_cli.data.loader import spread_evenly
 from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground
 from humanpose_cli.reposing.inpainting import inpaint
 from humanpose_cli.reposing.mesh import MeshReposer

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions
+from humanpose_cli.data.loader import BatchLoader, LoaderOptions
 from humanpose_cli.fitting.nbf.segmenter import Segmenter, SegmenterOptions
 from humanpose_cli.metrics.segmentation import class_f1, class_iou, confusion, mean_of_seen
 from humanpose_cli.training.recipes.people import People

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.conventions import SMPL24
-from humanpose_cli.data.loading.loader import spread_evenly
+from humanpose_cli.data.loader import spread_evenly
 from humanpose_cli.evaluation.people import JudgedPeople
 from humanpose_cli.evaluation.statistics import quartiles
 from humanpose_cli.fitting.nbf.colours import as_bytes, code_colours

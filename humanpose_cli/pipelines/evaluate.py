@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from humanpose_cli.bodies.smpl import body_by_name
-from humanpose_cli.data.cache.cache import open_cache
+from humanpose_cli.data.cache import open_cache
 from humanpose_cli.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.evaluation.ablations.nbf import ABLATIONS, nbf_arms
 from humanpose_cli.evaluation.body_reports import crops_report, fits_report

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from humanpose_cli.bodies.smpl import body_by_name
 from humanpose_cli.conventions import REPOSING19, SMPL24
-from humanpose_cli.data.cache.cache import open_cache
-from humanpose_cli.data.loading.loader import spread_evenly
+from humanpose_cli.data.cache import open_cache
+from humanpose_cli.data.loader import spread_evenly
 from humanpose_cli.detection.given import people_in_boxes
 from humanpose_cli.detection.models import ModelPool, default_threads
 from humanpose_cli.detection.person import DetectedPerson

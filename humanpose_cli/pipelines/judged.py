@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from humanpose_cli.data.cache.cache import open_cache
+from humanpose_cli.data.cache import open_cache
 from humanpose_cli.evaluation.ablations.arms import Trainings
 from humanpose_cli.evaluation.people import JudgedPeople, held_out_people
 from humanpose_cli.io.atomic import ensure_folder

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from humanpose_cli.data.cache.cache import Cache
+from humanpose_cli.data.cache import Cache
 from humanpose_cli.data.encoding import decode_png
 from humanpose_cli.data.samples import Person
 from humanpose_cli.detection.person import DetectedPerson, PersonMask

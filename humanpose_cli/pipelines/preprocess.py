@@ -13,14 +13,13 @@ from typing import Any
 
 from humanpose_cli.bodies.body import RiggedBody, default_body
 from humanpose_cli.bodies.smpl import load_smpl
-from humanpose_cli.data.cache.building import BuildResult, build_cache
-from humanpose_cli.data.detected_labels import DetectedLabels
-from humanpose_cli.data.estimators import SourceTools
+from humanpose_cli.data.building import BuildResult, build_cache
 from humanpose_cli.data.samples import Source
-from humanpose_cli.data.sources.registry import SOURCES, open_source
-from humanpose_cli.data.sources.rendered_labels import RenderedLabels
 from humanpose_cli.data.synthetic.generator import SyntheticSource
 from humanpose_cli.data.synthetic.options import SyntheticOptions
+from humanpose_cli.datasets.common import SourceTools
+from humanpose_cli.datasets.labelling import DetectedLabels, RenderedLabels
+from humanpose_cli.datasets.registry import SOURCES, open_source
 from humanpose_cli.errors import UsageError
 from humanpose_cli.pipelines.estimators import BodyJointFitter, FitEstimator
 from humanpose_cli.pipelines.fit import FitOptions
@@ -34,7 +33,7 @@ SYNTHETIC = "synthetic"
 class SourceRequest:
     """What is to become a cache.
 
-    name       "synthetic", or a name of `data.sources.registry.SOURCES`
+    name       "synthetic", or a name of `datasets.registry.SOURCES`
     root       the data set's folder; None for "synthetic"
     options    the source's own, by name
     synthetic  options of the generator

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.conventions import SMPL24
-from humanpose_cli.data.loading.camera_change import CameraChange
-from humanpose_cli.data.loading.example import Example
+from humanpose_cli.data.augmentation import CameraChange, Example
 from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.surfaces import Surface, Texture

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.conventions import REPOSING19
-from humanpose_cli.data.loading.camera_change import CameraChange, crop_change
+from humanpose_cli.data.augmentation import CameraChange, crop_change
 from humanpose_cli.geometry.cameras import project
 from humanpose_cli.reposing.mesh import FittedPerson, MeshReposer, Reposed
 from humanpose_cli.reposing.mesh_drawing import mesh_drawing

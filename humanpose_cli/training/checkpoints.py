@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from humanpose_cli.data.loading.loader import Position
+from humanpose_cli.data.loader import Position
 from humanpose_cli.errors import InputError
 from humanpose_cli.io.atomic import atomic_path
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions
+from humanpose_cli.data.loader import BatchLoader, LoaderOptions
 
 __all__ = ["Phase", "Recipe", "first_of", "moved"]
 

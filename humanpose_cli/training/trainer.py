@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions
+from humanpose_cli.data.loader import BatchLoader, LoaderOptions
 from humanpose_cli.errors import HpcError, InputError, UnavailableError
 from humanpose_cli.io.atomic import ensure_folder, write_json
 from humanpose_cli.io.images import write_image

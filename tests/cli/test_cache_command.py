@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from humanpose_cli.data.cache.building import build_cache
+from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.encoding import encode_png
 from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
 

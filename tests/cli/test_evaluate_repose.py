@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from humanpose_cli.data.cache.building import build_cache
+from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.synthetic.generator import SyntheticSource
 from humanpose_cli.data.synthetic.options import SyntheticOptions
 

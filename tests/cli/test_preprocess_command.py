@@ -11,7 +11,7 @@ import time
 import pytest
 import skimage.data
 
-from humanpose_cli.data.cache.cache import open_cache
+from humanpose_cli.data.cache import open_cache
 from humanpose_cli.io.images import write_image
 
 SMALL = ("--size", "48", "--set", "texture_size=64", "--workers", "1")

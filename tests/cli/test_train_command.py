@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from humanpose_cli.data.cache.building import build_cache
+from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.synthetic.generator import SyntheticSource
 from humanpose_cli.data.synthetic.options import SyntheticOptions
 from humanpose_cli.networks.weights_file import read_header

@@ -10,16 +10,17 @@ import torch
 from humanpose_cli.bodies.body import default_body
 from humanpose_cli.bodies.pose_prior import sample_poses
 from humanpose_cli.conventions import SMPL24
-from humanpose_cli.data.loading.augmentation import (
+from humanpose_cli.data.augmentation import (
     NO_AUGMENTATION,
     SEGMENTER_AUGMENTATION,
     WARP3D_AUGMENTATION,
     Augmentation,
+    ColourChange,
+    change_colour,
     crop_example,
+    example_of,
 )
-from humanpose_cli.data.loading.colour import ColourChange, change_colour
-from humanpose_cli.data.loading.example import example_of
-from humanpose_cli.data.loading.fixed_camera import NBF_CAMERA, scaled_shape, to_fixed_camera
+from humanpose_cli.data.fixed_camera import NBF_CAMERA, scaled_shape, to_fixed_camera
 from humanpose_cli.data.samples import Person, Sample
 from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.cameras import project

@@ -15,11 +15,9 @@ import numpy as np
 import pytest
 from cache_source import SmallSource, all_samples, assert_same
 
-from humanpose_cli.data.cache.building import build_cache
-from humanpose_cli.data.cache.cache import open_cache
-from humanpose_cli.data.cache.index import write_index
-from humanpose_cli.data.cache.planning import make_plan
-from humanpose_cli.data.cache.verification import verify_cache
+from humanpose_cli.data.building import build_cache, make_plan, write_index
+from humanpose_cli.data.cache import open_cache
+from humanpose_cli.data.verification import verify_cache
 from humanpose_cli.errors import ExitCode, InputError, UnavailableError, UsageError
 
 HERE = Path(__file__).parent
@@ -140,7 +138,7 @@ def test_another_cache_is_not_mixed_in(tmp_path, other, message):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_group_that_fails_leaves_the_others(tmp_path, workers, monkeypatch):
-    monkeypatch.setattr("humanpose_cli.data.cache.workers._TELL_EVERY", 0.0)  # in this process
+    monkeypatch.setattr("humanpose_cli.data.workers._TELL_EVERY", 0.0)  # in this process
     trouble = (("clip 0", "input"), ("clip 4", "bug"), ("clip 5", "contract"))
     source = SmallSource(group_count=7, trouble=trouble)
     told = []
@@ -231,7 +229,7 @@ sys.path.insert(0, {str(HERE)!r})
 from pathlib import Path
 from dataclasses import replace
 from cache_source import SmallSource, all_samples
-from humanpose_cli.data.cache.building import build_cache
+from humanpose_cli.data.building import build_cache
 def stop(*_): raise KeyboardInterrupt
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM):  # started by a shell in the background, Ctrl-C is ignored
@@ -346,7 +344,7 @@ def test_a_file_that_cannot_grow(tmp_path, workers):
 import resource, sys
 sys.path.insert(0, {str(HERE)!r})
 from cache_source import SmallSource
-from humanpose_cli.data.cache.building import build_cache
+from humanpose_cli.data.building import build_cache
 from humanpose_cli.errors import UnavailableError
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
@@ -365,7 +363,7 @@ if __name__ == "__main__":
 
 
 def test_a_worker_told_to_leave_within_a_callback_says_nothing(monkeypatch, capsys):
-    from humanpose_cli.data.cache import workers
+    from humanpose_cli.data import workers
 
     class Told:
         def __del__(self):

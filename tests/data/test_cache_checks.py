@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from cache_source import SmallSource, jpeg, random_sample
 
-from humanpose_cli.data.cache.checks import as_row
-from humanpose_cli.data.cache.planning import make_plan
-from humanpose_cli.data.cache.schema import columns_of
-from humanpose_cli.data.cache.shard_writer import GroupError, write_shard
+from humanpose_cli.data.building import make_plan
+from humanpose_cli.data.checks import as_row
 from humanpose_cli.data.encoding import encode_png, read_header
 from humanpose_cli.data.samples import Group
+from humanpose_cli.data.schema import columns_of
+from humanpose_cli.data.writing import GroupError, write_shard
 from humanpose_cli.errors import InputError
 
 SAMPLE = random_sample(np.random.default_rng(3), "clip/7")

@@ -12,14 +12,12 @@ import numpy as np
 import pytest
 from cache_source import SmallSource, all_samples, assert_same, random_person, random_sample
 
-from humanpose_cli.data.cache.building import build_cache
-from humanpose_cli.data.cache.cache import open_cache
-from humanpose_cli.data.cache.header import Header
-from humanpose_cli.data.cache.planning import make_plan
-from humanpose_cli.data.cache.schema import COLUMNS
-from humanpose_cli.data.cache.shard_writer import write_shard
+from humanpose_cli.data.building import build_cache, make_plan
+from humanpose_cli.data.cache import open_cache
 from humanpose_cli.data.encoding import decode_png, encode_png
 from humanpose_cli.data.samples import LABEL_MAPS, Group, Person, Sample
+from humanpose_cli.data.schema import COLUMNS, Header
+from humanpose_cli.data.writing import write_shard
 from humanpose_cli.errors import UsageError
 
 SOURCE = SmallSource(group_count=5)
@@ -241,17 +239,6 @@ def test_texts_of_any_language_and_length(tmp_path):
     assert cache.pictures["name"][:].tolist() == names
     assert [cache.sample(row).name for row in range(3)] == names
     assert cache.people["clothing"][1] == "żółty płaszcz"
-
-
-def test_a_file_larger_than_what_waits_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("humanpose_cli.data.cache.columns._IN_MEMORY", 1000)
-    samples = all_samples(SmallSource(group_count=4))
-    small = one_shard(tmp_path / "spooled.h5", samples)
-    monkeypatch.undo()
-    one_shard(tmp_path / "memory.h5", samples)
-    assert (tmp_path / "spooled.h5").read_bytes() == (tmp_path / "memory.h5").read_bytes()
-    assert_same(small.sample(9), samples[9])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["memory.h5", "spooled.h5"]
 
 
 def test_equal_samples_make_equal_bytes(tmp_path, folder):

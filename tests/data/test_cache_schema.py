@@ -7,8 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from humanpose_cli.conventions import SKELETONS
-from humanpose_cli.data.cache.schema import COLUMNS, Kind, Rule, schema_document
 from humanpose_cli.data.samples import LABEL_MAPS, Person, Sample
+from humanpose_cli.data.schema import COLUMNS, Kind, Rule, schema_document
 
 GOLDEN = Path(__file__).with_name("cache_schema.json")
 

@@ -9,10 +9,10 @@ import pytest
 from cache_source import SmallSource, all_samples, random_sample
 
 from humanpose_cli.conventions import SKELETONS
-from humanpose_cli.data.cache.building import build_cache
-from humanpose_cli.data.cache.cache import open_cache
-from humanpose_cli.data.cache.contents import describe
-from humanpose_cli.data.cache.sheet import SheetOptions, draw_sheet, pick_rows
+from humanpose_cli.data.building import build_cache
+from humanpose_cli.data.cache import open_cache
+from humanpose_cli.data.contact_sheet import SheetOptions, draw_sheet, pick_rows
+from humanpose_cli.data.contents import describe
 from humanpose_cli.data.encoding import encode_png
 from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
 from humanpose_cli.errors import UsageError

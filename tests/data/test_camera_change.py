@@ -8,9 +8,8 @@ import torch
 from humanpose_cli.bodies.body import default_body
 from humanpose_cli.bodies.pose_prior import sample_poses
 from humanpose_cli.conventions import SMPL24
+from humanpose_cli.data.augmentation import CameraChange, change_camera, crop_change, example_of
 from humanpose_cli.data.label_maps import BodyLabels, LabelledMesh, encode_map, render_label_maps
-from humanpose_cli.data.loading.camera_change import CameraChange, change_camera, crop_change
-from humanpose_cli.data.loading.example import example_of
 from humanpose_cli.data.samples import Person, Sample
 from humanpose_cli.geometry.cameras import project
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions, Position, spread_evenly
+from humanpose_cli.data.loader import BatchLoader, LoaderOptions, Position, spread_evenly
 from humanpose_cli.errors import UsageError
 
 

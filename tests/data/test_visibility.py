@@ -6,8 +6,7 @@ import torch
 from staging_people import body, labels
 
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.data.label_maps import LabelledMesh, render_label_maps
-from humanpose_cli.data.visibility import joint_visibility, landmark_visibility
+from humanpose_cli.data.label_maps import LabelledMesh, joint_visibility, landmark_visibility, render_label_maps
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.view import View
 

@@ -9,8 +9,8 @@ import torch
 from skimage.metrics import structural_similarity
 
 from humanpose_cli.bodies.body import default_body
-from humanpose_cli.data.cache.building import build_cache
-from humanpose_cli.data.cache.cache import open_cache
+from humanpose_cli.data.building import build_cache
+from humanpose_cli.data.cache import open_cache
 from humanpose_cli.data.synthetic.generator import SyntheticSource
 from humanpose_cli.data.synthetic.options import SyntheticOptions
 from humanpose_cli.errors import InputError, UsageError

@@ -6,8 +6,8 @@ import torch
 
 from humanpose_cli.bodies.body import default_body
 from humanpose_cli.bodies.pose_prior import sample_poses
+from humanpose_cli.data.augmentation import Example
 from humanpose_cli.data.label_maps import BodyLabels, LabelledMesh, render_label_maps
-from humanpose_cli.data.loading.example import Example
 from humanpose_cli.data.samples import Person
 from humanpose_cli.detection.person import DetectedPerson, PersonMask
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle

@@ -10,7 +10,7 @@ from humanpose_cli.bodies.body import default_body
 from humanpose_cli.bodies.limb_rotations import neutral_rotations
 from humanpose_cli.bodies.pose_prior import sample_poses
 from humanpose_cli.conventions import SMPL24
-from humanpose_cli.data.loading.fixed_camera import NBF_CAMERA
+from humanpose_cli.data.fixed_camera import NBF_CAMERA
 from humanpose_cli.fitting.nbf.body_layer import BodyLayer
 from humanpose_cli.fitting.nbf.inputs import InputOptions, world_of_numbers
 from humanpose_cli.fitting.nbf.parameters import (

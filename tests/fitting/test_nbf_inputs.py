@@ -11,8 +11,8 @@ from nbf_people import as_detected, labelled_example, rotations_of
 from humanpose_cli.bodies.body import default_body
 from humanpose_cli.bodies.parts import PARTS12
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.data.loading.camera_change import change_camera
-from humanpose_cli.data.loading.fixed_camera import to_fixed_camera
+from humanpose_cli.data.augmentation import change_camera
+from humanpose_cli.data.fixed_camera import to_fixed_camera
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.fitting.nbf.colours import as_bytes, code_colours
 from humanpose_cli.fitting.nbf.evidence import Evidence, evidence_of_example, evidence_of_person

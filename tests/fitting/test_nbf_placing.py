@@ -7,8 +7,8 @@ from nbf_people import FOCAL, HEIGHT, WIDTH, labelled_example, posed, rotations_
 
 from humanpose_cli.bodies.body import default_body
 from humanpose_cli.conventions import SMPL24
-from humanpose_cli.data.loading.camera_change import CameraChange
-from humanpose_cli.data.loading.fixed_camera import NBF_CAMERA, to_fixed_camera
+from humanpose_cli.data.augmentation import CameraChange
+from humanpose_cli.data.fixed_camera import NBF_CAMERA, to_fixed_camera
 from humanpose_cli.fitting.nbf.body_layer import BodyLayer
 from humanpose_cli.fitting.nbf.framing import frame_landmarks
 from humanpose_cli.fitting.nbf.parameters import BodyParameters, poses_to_rotations, relative_to_absolute

@@ -6,9 +6,7 @@ import torch
 
 from humanpose_cli.bodies.body import default_body
 from humanpose_cli.conventions import REPOSING19
-from humanpose_cli.data.loading.augmentation import crop_example
-from humanpose_cli.data.loading.camera_change import crop_change
-from humanpose_cli.data.loading.example import Example
+from humanpose_cli.data.augmentation import Example, crop_change, crop_example
 from humanpose_cli.data.samples import Person
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix

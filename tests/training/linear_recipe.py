@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from humanpose_cli.data.loading.loader import BatchLoader
+from humanpose_cli.data.loader import BatchLoader
 from humanpose_cli.training.options import TrainOptions
 from humanpose_cli.training.recipe import Phase, Recipe
 from humanpose_cli.training.trainer import train

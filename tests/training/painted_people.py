@@ -8,7 +8,7 @@ import torch
 
 from humanpose_cli.bodies.body import default_body
 from humanpose_cli.bodies.pose_prior import sample_poses
-from humanpose_cli.data.cache.building import build_cache
+from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.label_maps import BodyLabels, LabelledMesh, encode_map, render_label_maps
 from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
 from humanpose_cli.fitting.nbf.colours import as_bytes, code_colours

@@ -8,8 +8,8 @@ import torch
 from painted_people import painted_cache
 
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.data.cache.cache import open_cache
-from humanpose_cli.data.loading.loader import LoaderOptions
+from humanpose_cli.data.cache import open_cache
+from humanpose_cli.data.loader import LoaderOptions
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.fitting.nbf.inputs import InputOptions
 from humanpose_cli.fitting.nbf.losses import LossOptions, Targets

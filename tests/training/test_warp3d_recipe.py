@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from humanpose_cli.conventions import REPOSING19
-from humanpose_cli.data.cache.building import build_cache
-from humanpose_cli.data.cache.cache import open_cache
-from humanpose_cli.data.loading.augmentation import NO_AUGMENTATION, WARP3D_AUGMENTATION
-from humanpose_cli.data.loading.loader import LoaderOptions
+from humanpose_cli.data.augmentation import NO_AUGMENTATION, WARP3D_AUGMENTATION
+from humanpose_cli.data.building import build_cache
+from humanpose_cli.data.cache import open_cache
+from humanpose_cli.data.loader import LoaderOptions
 from humanpose_cli.data.synthetic.generator import SyntheticSource
 from humanpose_cli.data.synthetic.options import SyntheticOptions
 from humanpose_cli.errors import InputError, UsageError

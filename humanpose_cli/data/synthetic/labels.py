@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.conventions import SMPL24
-from humanpose_cli.data.label_maps import encode_map
+from humanpose_cli.data.label_maps import encode_map, joint_visibility, landmark_visibility
 from humanpose_cli.data.samples import Person
 from humanpose_cli.data.synthetic.staging.renderer import RenderedScene
 from humanpose_cli.data.synthetic.staging.scene import StagedPerson
-from humanpose_cli.data.visibility import joint_visibility, landmark_visibility
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.rendering.view import View
 

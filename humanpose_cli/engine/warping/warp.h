@@ -7,8 +7,9 @@
 #endif
 
 // The plan of part t % parts of sample t / parts: a part that reaches nothing has an empty box.
-inline void plan_part(int t, int parts, int depth, int height, int width, int planar, float softness, float size_x,
-                      float size_y, float size_z, wp::array_t<float> capsules, wp::array_t<int> part_of_capsule,
+inline void plan_part(int t, int parts, int depth, int height, int width, int planar, int widened, float softness,
+                      float size_x, float size_y, float size_z, wp::array_t<float> capsules,
+                      wp::array_t<int> part_of_capsule,
                       wp::array_t<float> transforms, wp::array_t<float> plans) {
     const int b = t / parts, part = t % parts, count = capsules.shape[1];
     float* p = plans.data + (long long)t * PLAN_SIZE;

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.conventions import SMPL24
-from humanpose_cli.data.loading.fixed_camera import NBF_CAMERA, FixedCamera
+from humanpose_cli.data.fixed_camera import NBF_CAMERA, FixedCamera
 from humanpose_cli.fitting.nbf.surface_points import surface_landmarks
 
 __all__ = ["BodyLayer", "PlacedBody", "PointSet"]

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.data.loading.camera_change import CameraChange, change_camera
-from humanpose_cli.data.loading.example import Example
+from humanpose_cli.data.augmentation import CameraChange, Example, change_camera
 from humanpose_cli.data.samples import Person
 from humanpose_cli.detection.person import DetectedPerson
 

@@ -1,7 +1,7 @@
 """Which crop shows a person as the fixed camera would: Neural Body Fitting, section 4.2.
 
 The regressor's camera never moves, so a person's size in the crop must be that of a person 20 m before it. In training
-the labels tell (`data.loading.fixed_camera`). In use the paper estimates the person's height from 2-D keypoints; so do
+the labels tell (`data.fixed_camera`). In use the paper estimates the person's height from 2-D keypoints; so do
 we where the detector also gives world landmarks, whose size against the keypoints' tells pixels per metre whatever the
 pose. With a box alone its longer side is taken for the height of somebody who stands.
 """
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.conventions import BLAZEPOSE33
-from humanpose_cli.data.loading.camera_change import CameraChange, crop_change
-from humanpose_cli.data.loading.fixed_camera import NBF_CAMERA, FixedCamera
+from humanpose_cli.data.augmentation import CameraChange, crop_change
+from humanpose_cli.data.fixed_camera import NBF_CAMERA, FixedCamera
 from humanpose_cli.detection.person import DetectedPerson
 
 __all__ = ["BOX_FILL", "frame_box", "frame_landmarks", "frame_person", "root_pixel"]

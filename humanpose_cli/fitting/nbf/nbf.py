@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.bodies.smpl import body_by_name
-from humanpose_cli.data.loading.camera_change import CameraChange
+from humanpose_cli.data.augmentation import CameraChange
 from humanpose_cli.detection.person import DetectedPerson
 from humanpose_cli.errors import InputError, UnavailableError
 from humanpose_cli.fitting.nbf.body_layer import BodyLayer

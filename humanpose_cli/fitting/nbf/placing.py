@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.conventions import SMPL24
-from humanpose_cli.data.loading.camera_change import CameraChange
+from humanpose_cli.data.augmentation import CameraChange
 from humanpose_cli.fitting.nbf.body_layer import BodyLayer
 from humanpose_cli.fitting.nbf.parameters import BodyParameters
 from humanpose_cli.geometry.rotations import rotation_between

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from humanpose_cli.bodies.parts import PART_MAPS, PartMap
-from humanpose_cli.data.loading.camera_change import CameraChange, crop_change
+from humanpose_cli.data.augmentation import CameraChange, crop_change
 from humanpose_cli.detection.person import DetectedPerson
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.fitting.nbf.evidence import Evidence, evidence_of_person, picture_in_crop

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from humanpose_cli.conventions import REPOSING19
-from humanpose_cli.data.loading.example import Example
+from humanpose_cli.data.augmentation import Example
 from humanpose_cli.errors import InputError, UsageError
 
 __all__ = ["NEAREST", "frame_joints", "frame_of_example"]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from humanpose_cli.bodies.smpl import body_by_name
 from humanpose_cli.conventions import SMPL24
-from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions, spread_evenly
+from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.errors import InputError
 from humanpose_cli.fitting.nbf.body_layer import BodyLayer
 from humanpose_cli.fitting.nbf.losses import Targets, keeps_3d, nbf_losses

@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.bodies.smpl import body_by_name
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.data.loading.camera_change import CameraChange, change_camera
-from humanpose_cli.data.loading.colour import ColourChange, change_colour
-from humanpose_cli.data.loading.example import Example
-from humanpose_cli.data.loading.fixed_camera import NBF_CAMERA, to_fixed_camera
+from humanpose_cli.data.augmentation import CameraChange, ColourChange, Example, change_camera, change_colour
+from humanpose_cli.data.fixed_camera import NBF_CAMERA, to_fixed_camera
 from humanpose_cli.errors import UsageError
 from humanpose_cli.fitting.nbf.evidence import Evidence, evidence_of_example
 from humanpose_cli.fitting.nbf.framing import frame_box, frame_landmarks, root_pixel

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.conventions import BLAZEPOSE33
-from humanpose_cli.data.loading.fixed_camera import NBF_CAMERA
+from humanpose_cli.data.fixed_camera import NBF_CAMERA
 from humanpose_cli.fitting.nbf.body_layer import BodyLayer
 from humanpose_cli.fitting.nbf.colours import as_bytes
 from humanpose_cli.fitting.nbf.evidence import Evidence

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.data.cache.cache import Cache, open_cache
-from humanpose_cli.data.loading.example import Example, example_of
-from humanpose_cli.data.loading.loader import spread_evenly
+from humanpose_cli.data.augmentation import Example, example_of
+from humanpose_cli.data.cache import Cache, open_cache
+from humanpose_cli.data.loader import spread_evenly
 from humanpose_cli.errors import InputError
 
 __all__ = ["LABELS", "People", "check_batch", "in_sight", "people_in", "split_people", "spread_out", "usual_protocol"]

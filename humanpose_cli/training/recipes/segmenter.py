@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.data.loading.augmentation import (
+from humanpose_cli.data.augmentation import (
     NO_AUGMENTATION,
     SEGMENTER_AUGMENTATION,
     Augmentation,
     crop_example,
 )
-from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions, spread_evenly
+from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.errors import UsageError
 from humanpose_cli.fitting.nbf.colours import as_bytes, code_colours
 from humanpose_cli.fitting.nbf.evidence import Evidence, evidence_of_example

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from humanpose_cli.bodies.body import RiggedBody, default_body
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.data.loading.example import Example
+from humanpose_cli.data.augmentation import Example
 from humanpose_cli.data.samples import Person
 from humanpose_cli.data.synthetic.staging.poses import PoseBank
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle

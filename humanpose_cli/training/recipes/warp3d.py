@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, softplus
 
-from humanpose_cli.data.cache.cache import Cache, open_cache
-from humanpose_cli.data.loading.augmentation import NO_AUGMENTATION, WARP3D_AUGMENTATION, Augmentation
-from humanpose_cli.data.loading.loader import BatchLoader, LoaderOptions, spread_evenly
+from humanpose_cli.data.augmentation import NO_AUGMENTATION, WARP3D_AUGMENTATION, Augmentation
+from humanpose_cli.data.cache import Cache, open_cache
+from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground
 from humanpose_cli.networks.filling import fill

@@ -20,10 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.bodies.body import RiggedBody, default_body
-from humanpose_cli.data.cache.cache import Cache
-from humanpose_cli.data.loading.augmentation import NO_AUGMENTATION, Augmentation, crop_example
-from humanpose_cli.data.loading.colour import ColourChange, change_colour
-from humanpose_cli.data.loading.example import Example, example_of
+from humanpose_cli.data.augmentation import (
+    NO_AUGMENTATION,
+    Augmentation,
+    ColourChange,
+    Example,
+    change_colour,
+    crop_example,
+    example_of,
+)
+from humanpose_cli.data.cache import Cache
 from humanpose_cli.errors import InputError
 from humanpose_cli.reposing.mesh import ReposeOptions
 from humanpose_cli.reposing.mesh_drawing import known_person, mesh_drawing, mesh_of, pose_of

@@ -1,0 +1,481 @@
+"""`build_cache`: everything that a source has, as shards in a folder.
+
+Several processes, and several machines with `shard=(i, N)`, may build one folder: each finished shard of the same
+plan is kept, and whoever finds that none is missing writes the index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.data.reading import TableFile, read_attributes
+from humanpose_cli.data.samples import Group, Source
+from humanpose_cli.data.schema import (
+    COLUMNS,
+    INDEX_COLUMNS,
+    INDEX_NAME,
+    SHARD_PATTERN,
+    Header,
+    link_name,
+    options_text,
+    shard_name,
+)
+from humanpose_cli.data.workers import ShardJob, ShardOutcome, run_jobs
+from humanpose_cli.data.writing import Dataset, join_datasets, table_datasets, write_hdf5
+from humanpose_cli.errors import HpcError, InputError, UnavailableError, UsageError
+from humanpose_cli.io.atomic import PARTIAL_SUFFIX, atomic_path, ensure_folder
+from humanpose_cli.version import __version__
+
+__all__ = ["BuildResult", "IndexSummary", "Plan", "build_cache", "make_plan", "write_index"]
+
+
+# Which group goes to which shard: a rule that looks at nothing but the list of groups.
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a cache is made of.
+
+    header  what all its shards have in common; number, counts and digest are still to come
+    shards  the groups of each shard
+    """
+
+    header: Header
+    shards: tuple[tuple[Group, ...], ...]
+
+    def pictures_of(self, shard: int) -> int:
+        """How many pictures a shard will have."""
+        return sum(group.count for group in self.shards[shard])
+
+
+def make_plan(source: Source, shard_size: int | None) -> Plan:
+    """Deal a source's groups out to shards of about `shard_size` pictures, in their order.
+
+    A group that no longer fits begins the next shard, and one that is larger than a shard has one for itself.
+    InputError for a source without groups, for two groups of one name and for an empty one; UsageError for a size
+    below 1, and for options that are no JSON.
+    """
+    if shard_size is not None and shard_size < 1:
+        raise UsageError("shard size", "is too small", expected="at least 1 picture", got=str(shard_size))
+    groups = source.groups()
+    _check(source.info.name, groups)
+    try:
+        options = options_text(source.info.options)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"options of {source.info.name}", f"are no JSON values ({error})") from error
+    shards = _dealt(groups, _usual_size(groups) if shard_size is None else shard_size)
+    header = Header(
+        kind="shard",
+        source=source.info.name,
+        options=options,
+        tool_version=__version__,
+        plan=_digest(source.info.name, options, shards),
+        shard=0,
+        shard_count=len(shards),
+        picture_count=0,
+        person_count=0,
+        group_count=0,
+        content_digest="",
+    )
+    return Plan(header, shards)
+
+
+def _check(source: str, groups: Sequence[Group]) -> None:
+    if not groups:
+        raise InputError(source, "has no pictures")
+    seen: set[str] = set()
+    for group in groups:
+        if group.name in seen:
+            raise InputError(source, f"has two groups named {group.name!r}")
+        if group.count < 1:
+            raise InputError(source, f"has a group without pictures, {group.name!r}")
+        seen.add(group.name)
+
+
+def _usual_size(groups: Sequence[Group]) -> int:
+    """Pictures a shard: a sixteenth of all, 32 to 1024, so that several processes also share a small cache.
+
+    It does not depend on their number: the same source is the same bytes.
+    """
+    return min(max(-(-sum(group.count for group in groups) // 16), 32), 1024)
+
+
+def _dealt(groups: Sequence[Group], shard_size: int) -> tuple[tuple[Group, ...], ...]:
+    shards: list[list[Group]] = [[]]
+    filled = 0
+    for group in groups:
+        if shards[-1] and filled + group.count > shard_size:
+            shards.append([])
+            filled = 0
+        shards[-1].append(group)
+        filled += group.count
+    return tuple(tuple(shard) for shard in shards)
+
+
+def _digest(source: str, options: str, shards: Sequence[Sequence[Group]]) -> str:
+    """Of everything that decides what is in which shard. A group's key is the source's own affair, and may name a
+    folder that another machine has elsewhere.
+    """
+    digest = hashlib.sha256(json.dumps([source, options]).encode())
+    for shard in shards:
+        for group in shard:
+            pairs = sorted((list(key), [list(pair) for pair in pairs]) for key, pairs in group.pairs.items())
+            digest.update(json.dumps([group.name, group.count, pairs]).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+# The index: which shards there are, and the tables that reach over them.
+
+
+@dataclass(frozen=True)
+class IndexSummary:
+    """What an index joins.
+
+    missing  numbers of the plan's shards that are not there
+    """
+
+    path: Path
+    header: Header
+    missing: tuple[int, ...] = ()
+
+
+@dataclass
+class _Joined:
+    """The tables over all shards so far."""
+
+    pictures: int = 0
+    people: int = 0
+    groups: list[tuple[str, int, int]] = field(default_factory=list)
+    frames: dict[str, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = field(default_factory=dict)
+    protocols: dict[tuple[str, str], list[NDArray[np.int64]]] = field(default_factory=dict)
+    pairs: dict[tuple[str, str], list[NDArray[np.int64]]] = field(default_factory=dict)
+    labels: Counter[str] = field(default_factory=Counter)
+    names: list[NDArray[np.uint64]] = field(default_factory=list)
+
+
+def write_index(folder: Path | str) -> IndexSummary:
+    """Join the shards that lie in a folder; writes `index.h5` there.
+
+    InputError for a folder without shards, for damaged ones, for shards of two plans or with the same picture;
+    UnavailableError where it cannot be written.
+    """
+    folder = Path(folder)
+    paths = sorted(folder.glob(SHARD_PATTERN)) if folder.is_dir() else []
+    if not paths:
+        raise InputError(folder, "holds no shards", expected=f"a folder with {SHARD_PATTERN}")
+    joined = _Joined()
+    headers: list[Header] = []
+    for path in paths:
+        shard = TableFile(path, "shard")
+        shard.check()
+        _refuse_stranger(path, shard.header, paths[0], [*headers, shard.header][0])
+        _join(joined, shard)
+        headers.append(shard.header)
+    _refuse_twins(joined, paths)
+    datasets = {**_shard_table(headers), **_label_table(joined), **_joins(joined)}
+    header = replace(
+        headers[0],
+        kind="index",
+        tool_version=__version__,
+        shard=len(paths),
+        picture_count=joined.pictures,
+        person_count=joined.people,
+        group_count=len(joined.groups),
+    )
+    links = {link_name(known.shard): (path.name, "/") for known, path in zip(headers, paths, strict=True)}
+    index = folder / INDEX_NAME
+    with atomic_path(index) as temporary:
+        header = write_hdf5(temporary, header, datasets, links=links)
+    missing = sorted(set(range(header.shard_count)) - {known.shard for known in headers})
+    return IndexSummary(index, header, tuple(missing))
+
+
+def _refuse_stranger(path: Path, header: Header, first_path: Path, first: Header) -> None:
+    if header.plan != first.plan:
+        raise InputError(
+            path,
+            f"belongs to another cache than {first_path.name}",
+            expected=f"{first.source} with the same options and groups",
+            got=header.source,
+            remedy="move it elsewhere, or make the cache again with --overwrite",
+        )
+
+
+def _join(joined: _Joined, shard: TableFile) -> None:
+    first = joined.pictures
+    joined.names.append(_name_codes(shard))
+    starts, counts = shard.numbers("groups/first_picture"), shard.numbers("groups/picture_count")
+    named = zip(shard.texts("groups/name"), starts.tolist(), counts.tolist(), strict=True)
+    joined.groups += [(name, first + start, count) for name, start, count in named]
+    frames = shard.numbers("pictures/frame")
+    for row, name in enumerate(shard.texts("sequences/name")):
+        pictures = shard.ragged("sequences/pictures", row)
+        joined.frames.setdefault(name, []).append((frames[pictures], first + pictures))
+    for table, found in (("protocols", joined.protocols), ("pairs", joined.pairs)):
+        keys = zip(shard.texts(f"{table}/name"), shard.texts(f"{table}/split"), strict=True)
+        for row, key in enumerate(keys):
+            found.setdefault(key, []).append(first + shard.ragged(f"{table}/pictures", row))
+    for column in COLUMNS:
+        if column.table in ("pictures", "people") and column.path in shard:
+            joined.labels[column.path] += shard.known(column.path)
+    joined.pictures += shard.header.picture_count
+    joined.people += shard.header.person_count
+
+
+def _name_codes(shard: TableFile) -> NDArray[np.uint64]:
+    """Eight bytes of digest (N,) for each picture's name, so that millions of them need little memory."""
+    digests = (hashlib.sha256(name).digest()[:8] for name in shard.numbers("pictures/name").tolist())
+    return np.frombuffer(b"".join(digests), "<u8")
+
+
+def _refuse_twins(joined: _Joined, paths: Sequence[Path]) -> None:
+    codes = np.concatenate(joined.names)
+    order = np.argsort(codes, kind="stable")
+    twins = np.flatnonzero(codes[order[1:]] == codes[order[:-1]])
+    if not len(twins):
+        return
+    ends = np.cumsum([len(part) for part in joined.names])
+    place = twins[np.argmin(order[twins + 1])]  # the first that comes again
+    first, second = order[place : place + 2].tolist()
+    one, other = (paths[int(np.searchsorted(ends, row, side="right"))] for row in (first, second))
+    shard = TableFile(one)
+    name = shard.text("pictures/name", first - (int(ends[paths.index(one)]) - shard.header.picture_count))
+    raise InputError(other, f"has a picture named {name!r}, as {one.name} has")
+
+
+def _joins(joined: _Joined) -> dict[str, Dataset]:
+    sequences = {}
+    for name, parts in joined.frames.items():
+        frames, rows = (np.concatenate(part) for part in zip(*parts, strict=True))
+        sequences[name] = rows[np.lexsort((rows, frames))]
+    protocols = {key: np.concatenate(parts) for key, parts in joined.protocols.items()}
+    pairs = {key: np.concatenate(parts) for key, parts in joined.pairs.items()}
+    return join_datasets(joined.groups, sequences, protocols, pairs)
+
+
+def _shard_table(headers: Sequence[Header]) -> dict[str, Dataset]:
+    return table_datasets(
+        "shards",
+        INDEX_COLUMNS,
+        number=[header.shard for header in headers],
+        picture_count=[header.picture_count for header in headers],
+        person_count=[header.person_count for header in headers],
+        digest=[header.content_digest for header in headers],
+    )
+
+
+def _label_table(joined: _Joined) -> dict[str, Dataset]:
+    names = [column.path for column in COLUMNS if column.path in joined.labels]
+    return table_datasets("labels", INDEX_COLUMNS, name=names, known=[joined.labels[name] for name in names])
+
+
+# Building
+
+
+_ABANDONED = 24 * 3600.0  # seconds after which nobody is writing a temporary file any more
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What became of a build.
+
+    shard_count  of the whole cache
+    built        numbers of the shards that were written
+    kept         numbers of those that were there already
+    failed       one outcome for each that could not be written: its group, a sentence, an exit code
+    pictures, people   in the shards that were built or kept by this process
+    index        the index, where no shard of the cache is missing
+    """
+
+    folder: Path
+    shard_count: int
+    built: tuple[int, ...] = ()
+    kept: tuple[int, ...] = ()
+    failed: tuple[ShardOutcome, ...] = ()
+    pictures: int = 0
+    people: int = 0
+    index: Path | None = None
+
+    @property
+    def partial(self) -> bool:
+        """Whether some shards failed."""
+        return bool(self.failed)
+
+
+def build_cache(
+    source: Source,
+    folder: Path | str,
+    *,
+    shard_size: int | None = 1024,
+    workers: int = 1,
+    shard: tuple[int, int] = (0, 1),
+    resume: bool = True,
+    overwrite: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> BuildResult:
+    """Write a cache with everything that the source has.
+
+    shard_size   pictures a shard, about; groups are never split. None: a sixteenth of all pictures, 32 to 1024
+    workers      processes that write shards; 1 works in this one
+    shard        (i, N): write only every N-th shard, beginning with the i-th
+    resume       keep shards of the same plan that are finished; otherwise write them again
+    overwrite    replace a cache that another source or other options made
+    on_progress  called with (pictures done, pictures in all) of this process's shards
+
+    A shard is there whole or not at all, whenever this is interrupted. KeyboardInterrupt, or any exception from
+    `on_progress`, ends the workers within five seconds. InputError for a source that cannot tell its groups;
+    UsageError for a folder with another cache; UnavailableError, after which a rerun resumes, for a full disk. A
+    group that fails leaves out its shard alone: see `BuildResult.failed`.
+    """
+    if not 0 <= shard[0] < shard[1]:
+        raise UsageError("shard", "no such part", expected="(i, N) with 0 ≤ i < N", got=str(shard))
+    plan = make_plan(source, shard_size)
+    folder = ensure_folder(folder)
+    _clear(folder, plan, overwrite)
+    mine = range(shard[0], len(plan.shards), shard[1])
+    kept = {number: header for number in mine if resume and (header := _finished(folder, plan, number))}
+    jobs = [_job(folder, plan, number) for number in mine if number not in kept]
+    done, total = sum(known.picture_count for known in kept.values()), sum(plan.pictures_of(n) for n in mine)
+
+    def count(new: int) -> None:
+        nonlocal done
+        done += new
+        if on_progress is not None:
+            on_progress(done, total)
+
+    count(0)
+    headers, failed = _run(source, jobs, workers, count)
+    everything = [*headers.values(), *kept.values()]
+    return BuildResult(
+        folder,
+        len(plan.shards),
+        tuple(sorted(headers)),
+        tuple(sorted(kept)),
+        tuple(sorted(failed, key=lambda outcome: outcome.shard)),
+        sum(header.picture_count for header in everything),
+        sum(header.person_count for header in everything),
+        _index(folder, plan, rewritten=bool(headers)),
+    )
+
+
+def _run(
+    source: Source, jobs: Sequence[ShardJob], workers: int, count: Callable[[int], None]
+) -> tuple[dict[int, Header], list[ShardOutcome]]:
+    headers: dict[int, Header] = {}
+    failed: list[ShardOutcome] = []
+    running = run_jobs(source, jobs, workers, count)
+    try:
+        for outcome in running:
+            if outcome.everywhere:
+                raise _raised(outcome)
+            if outcome.header is None:
+                failed.append(outcome)
+            else:
+                headers[outcome.shard] = outcome.header
+    finally:
+        running.close()  # ends the workers now, not when somebody collects garbage
+    return headers, failed
+
+
+def _raised(outcome: ShardOutcome) -> UnavailableError:
+    """A worker's sentence as an error of the process that started it."""
+    subject, colon, problem = outcome.problem.partition(": ")
+    return UnavailableError(subject, problem) if colon else UnavailableError(shard_name(outcome.shard), outcome.problem)
+
+
+def _job(folder: Path, plan: Plan, number: int) -> ShardJob:
+    return ShardJob(replace(plan.header, shard=number), folder / shard_name(number), plan.shards[number])
+
+
+def _finished(folder: Path, plan: Plan, number: int) -> Header | None:
+    """The header of a shard that need not be written again."""
+    path = folder / shard_name(number)
+    if not path.exists():
+        return None
+    try:
+        shard = TableFile(path, "shard")
+        shard.check()
+    except InputError:  # damaged: it is written again
+        return None
+    header = shard.header
+    return header if (header.shard, header.plan) == (number, plan.header.plan) else None
+
+
+def _clear(folder: Path, plan: Plan, overwrite: bool) -> None:
+    """Refuse, or with `overwrite` remove, what another plan has left; remove temporary files that were abandoned."""
+    strangers = []
+    for path in (*sorted(folder.glob(SHARD_PATTERN)), folder / INDEX_NAME):
+        header = _header(path)
+        if header is None or header.plan == plan.header.plan:
+            continue
+        if not overwrite:
+            raise _refusal(folder, path, header, plan.header)
+        strangers.append(path)
+    for path in strangers:
+        path.unlink(missing_ok=True)
+    for path in folder.glob(f".*{PARTIAL_SUFFIX}"):
+        if _age(path) > _ABANDONED:
+            path.unlink(missing_ok=True)
+
+
+def _header(path: Path) -> Header | None:
+    """None for what is not there, or damaged and so written again."""
+    if not path.exists():
+        return None
+    try:
+        return Header.of(path, read_attributes(path))
+    except InputError:
+        return None
+
+
+def _refusal(folder: Path, path: Path, found: Header, wanted: Header) -> UsageError:
+    remedy = "choose another --out, or --overwrite to replace it"
+    if found.source != wanted.source:
+        return UsageError(
+            folder, "holds a cache of another source", expected=wanted.source, got=found.source, remedy=remedy
+        )
+    theirs, ours = found.options_values, wanted.options_values
+    for name in sorted({*theirs, *ours}):
+        if theirs.get(name) != ours.get(name):
+            return UsageError(
+                folder,
+                f"holds a cache made with another {name}",
+                expected=repr(ours.get(name)),
+                got=repr(theirs.get(name)),
+                remedy=remedy,
+            )
+    problem = f"holds a cache ({path.name}) of other pictures or another shard size"
+    return UsageError(folder, problem, remedy=remedy)
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:  # its writer has just renamed it
+        return 0.0
+
+
+def _index(folder: Path, plan: Plan, *, rewritten: bool) -> Path | None:
+    """Write the index if all shards are there; leave it alone where nothing has changed."""
+    if any(not (folder / shard_name(number)).exists() for number in range(len(plan.shards))):
+        return None
+    path = folder / INDEX_NAME
+    header = _header(path)
+    if not rewritten and header is not None and header.shard == len(plan.shards):
+        return path
+    try:
+        return write_index(folder).path
+    except HpcError:
+        if any(_finished(folder, plan, number) is None for number in range(len(plan.shards))):
+            return None  # another process has still to replace a damaged shard of its part
+        raise

@@ -1,0 +1,405 @@
+"""The files of a cache, shards and the index: mapped into memory where HDF5 says that their datasets lie.
+
+HDF5 is asked for the root's attributes and for type, shape and offset of the contiguous datasets; rows are then slices
+of one `np.memmap`. No handle and no lock of HDF5 outlives the question, so threads and forked processes share a file.
+All sizes are checked against the file's, so that a truncated file is an InputError and not a fault of the memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.data.samples import LABEL_MAPS, Person, Sample
+from humanpose_cli.data.schema import COLUMNS, INDEX_COLUMNS, Attributes, Column, Header, Kind, columns_of
+from humanpose_cli.errors import InputError
+from humanpose_cli.io.sniffing import reading_error
+
+__all__ = ["TableFile", "read_attributes", "read_person", "read_sample"]
+
+_COPY_AGAIN = "copy or make it again"
+# What h5py raises on damaged files.
+_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError)
+_SHARD = {column.path: column for column in COLUMNS}
+_INDEX = {column.path: column for column in INDEX_COLUMNS}
+# Nearly every reader wants these first: asked for while the file is open anyway. Whoever wants more gets to know all.
+_FIRST = ("pictures/image/values", "pictures/image/offsets")
+
+
+class _Dataset(NamedTuple):
+    """Where a contiguous dataset begins in the file, and what it holds."""
+
+    offset: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
+class TableFile:
+    """A shard or an index. Threads and forked processes may share one.
+
+    InputError when it is opened, for a missing, truncated or damaged file, another format, or another schema; and when
+    a column is first read, where it does not have the type or rows that the schema and the header say.
+    """
+
+    def __init__(self, path: Path | str, kind: str | None = None) -> None:
+        self.path = Path(path)
+        self._map: NDArray[np.uint8] | None = None
+        self._identity: tuple[int, int, int] | None = None
+        self._mapped()
+        self._arrays: dict[str, NDArray[Any] | None] = {}  # by the datasets' names, those that were read
+        with _hdf5(self.path) as file:
+            self.attributes = _attributes(file)
+            self._datasets: dict[str, _Dataset] = {}
+            for name in _FIRST if kind == "shard" else ():
+                with suppress(KeyError):  # missing or damaged: told when it is read
+                    self._datasets[name] = self._checked(name, h5py.h5o.open(file, name.encode()))
+        self.header = Header.of(self.path, self.attributes, kind)
+        shard = self.header.kind == "shard"
+        self.columns = _SHARD if shard else _INDEX
+        self._checked_columns: dict[str, NDArray[Any] | None] = {}
+        header = self.header
+        self._rows = {"pictures": header.picture_count, "people": header.person_count} if shard else {}
+        self._rows["groups"] = header.group_count
+
+    def check(self) -> None:
+        """Look at every column: InputError for one that is missing or does not fit."""
+        for path in self.columns:
+            self._column(path)
+
+    def __contains__(self, path: str) -> bool:
+        """Whether the file has this column ("people/poses")."""
+        return path in self.columns and self._column(path) is not None
+
+    def row_count(self, table: str) -> int:
+        """Rows of a table."""
+        if table not in self._rows:
+            self._column(next(column.path for column in self.columns.values() if column.table == table))
+        return self._rows[table]
+
+    def numbers(self, path: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Rows start … stop−1 of a plain column: (N, …), texts as (N,) bytes. KeyError if the file lacks it."""
+        column = self._present(path)
+        if stop is None:
+            return column[start:].copy()
+        if not 0 <= start <= stop <= len(column):
+            raise self._damaged(f"{path} has {len(column)} rows, and rows {start} to {stop - 1} are spoken of")
+        return column[start:stop].copy()
+
+    def take(self, path: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Chosen rows of a plain column, in their order."""
+        return self._present(path)[rows]
+
+    def text(self, path: str, row: int) -> str:
+        """One text."""
+        return self._decoded(path, bytes(self.numbers(path, row, row + 1)[0]))
+
+    def texts(self, path: str) -> list[str]:
+        """All texts of a column."""
+        return [self._decoded(path, bytes(text)) for text in self.numbers(path)]
+
+    def ragged(self, path: str, row: int) -> NDArray[Any]:
+        """One row of a ragged column: (M, …)."""
+        values = self._present(path)
+        return values[self._span(path, values, row)].copy()
+
+    def encoded(self, path: str, row: int) -> bytes:
+        """One row of an encoded column; empty where there is nothing, also where the file lacks the column."""
+        values = self._column(path)
+        return b"" if values is None else values[self._span(path, values, row)].tobytes()
+
+    def offsets(self, path: str) -> tuple[int, NDArray[np.int64]]:
+        """Where the values of a ragged or encoded column begin in the file, and the (N + 1,) offsets of its rows."""
+        values, rows = self._present(path), self._part(path, "offsets")
+        if rows[0] != 0 or rows[-1] != len(values) or (np.diff(rows) < 0).any():
+            raise self._damaged(f"{path}/offsets do not fit the values")
+        name = f"{path}/values"
+        return (self._datasets.get(name) or self._all_datasets[name]).offset, rows.copy()
+
+    def checksums(self, path: str) -> NDArray[np.uint32]:
+        """CRC-32 (N,) of each row of an encoded column."""
+        return self._part(path, "checksums").copy()
+
+    def known(self, path: str) -> int:
+        """How many rows of a column have a value."""
+        column, count = self.columns[path], self.row_count(self.columns[path].table)
+        if column.kind is not Kind.PLAIN:
+            return int(np.count_nonzero(np.diff(self.offsets(path)[1])))
+        if column.is_text:
+            return int(np.count_nonzero(self.numbers(path)))
+        if not column.optional:
+            return count
+        return int(np.count_nonzero(~np.isnan(self.numbers(path).reshape(count, -1)).all(-1)))
+
+    def splits_of(self, picture: int) -> dict[str, str]:
+        """Protocol → split of a picture."""
+        found = {}
+        for name, split, rows in self._splits:
+            place = int(np.searchsorted(rows, picture))
+            if place < len(rows) and rows[place] == picture:
+                found[name] = split
+        return found
+
+    @cached_property
+    def _splits(self) -> list[tuple[str, str, NDArray[np.int64]]]:
+        keys = zip(self.texts("protocols/name"), self.texts("protocols/split"), strict=True)
+        return [(name, split, self.ragged("protocols/pictures", row)) for row, (name, split) in enumerate(keys)]
+
+    # Datasets
+
+    @cached_property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All datasets by their names, of the file's own memory: for those who read everything once."""
+        return {name: array for name in self._all_datasets if (array := self._array(name)) is not None}
+
+    def checksums_of_datasets(self) -> dict[str, int]:
+        """The CRC-32 that is stored beside each dataset, −1 where there is none."""
+        with _hdf5(self.path) as file:
+            stored = {name: _attributes(h5py.h5o.open(file, name.encode())).get("crc32") for name in self._all_datasets}
+        return {name: checksum if isinstance(checksum, int) else -1 for name, checksum in stored.items()}
+
+    def links(self) -> dict[str, str]:
+        """Path of each external link → the name of the file that it leads to."""
+        with _hdf5(self.path) as file:
+            return dict(_walk_links(file))
+
+    def let_go(self) -> None:
+        """Close the file until it is read again; a thread that reads from it just now is not disturbed."""
+        self._checked_columns, self._arrays, self._map = {}, {}, None
+
+    # Within
+
+    def _present(self, path: str) -> NDArray[Any]:
+        column = self._column(path)
+        if column is None:
+            raise KeyError(path)
+        return column
+
+    def _column(self, path: str) -> NDArray[Any] | None:
+        """A column's values, checked when they are first wanted; None for an optional one that is missing."""
+        checked = self._checked_columns  # another thread may let go meanwhile
+        if path not in checked:
+            column = self.columns[path]
+            array = self._array(path if column.kind is Kind.PLAIN else f"{path}/values")
+            if array is not None:
+                self._check(column, array)
+            elif not column.optional:
+                raise self._damaged(f"lacks {path}")
+            checked[path] = array
+        return checked[path]
+
+    def _check(self, column: Column, array: NDArray[Any]) -> None:
+        right = array.dtype.kind == "S" if column.is_text else array.dtype == column.numpy_dtype
+        if not right or array.ndim != 1 + len(column.shape) or array.shape[1:] != column.shape:
+            raise self._damaged(f"{column.path} has another type ({array.dtype.str} {array.shape})")
+        count = len(array) if column.kind is Kind.PLAIN else len(self._part(column.path, "offsets")) - 1
+        if self._rows.setdefault(column.table, count) != count:
+            raise self._damaged(f"{column.path} has {count} rows where the table has {self._rows[column.table]}")
+
+    def _part(self, path: str, part: str) -> NDArray[Any]:
+        array = self._array(f"{path}/{part}")
+        if array is None or array.ndim != 1 or not (len(array) or part == "checksums"):
+            raise self._damaged(f"lacks {path}/{part}")
+        return array
+
+    def _span(self, path: str, values: NDArray[Any], row: int) -> slice:
+        offsets = self._part(path, "offsets")
+        if not 0 <= row < len(offsets) - 1:
+            raise self._damaged(f"{path} has {len(offsets) - 1} rows, and row {row} is spoken of")
+        start, stop = int(offsets[row]), int(offsets[row + 1])
+        if not 0 <= start <= stop <= len(values):
+            raise self._damaged(f"{path}/offsets do not fit the values in row {row}")
+        return slice(start, stop)
+
+    def _array(self, name: str) -> NDArray[Any] | None:
+        """A dataset as a slice of the mapped file, None if there is none of this name."""
+        arrays = self._arrays
+        if name not in arrays:
+            dataset = self._datasets.get(name) or self._all_datasets.get(name)
+            if dataset is None:
+                arrays[name] = None
+            elif not all(dataset.shape):
+                arrays[name] = np.zeros(dataset.shape, dataset.dtype)
+            else:
+                mapped = self._map if self._map is not None else self._mapped()
+                arrays[name] = np.ndarray(dataset.shape, dataset.dtype, mapped, dataset.offset)
+        return arrays[name]
+
+    def _mapped(self) -> NDArray[np.uint8]:
+        """The file's bytes. InputError where another file of the same name has replaced the one that was opened."""
+        try:
+            with open(self.path, "rb") as file:
+                status = os.fstat(file.fileno())
+                mapped = np.asarray(np.memmap(file, np.uint8, "r")) if status.st_size else np.zeros(0, np.uint8)
+        except OSError as error:
+            raise reading_error(self.path, error) from error
+        identity = (status.st_ino, status.st_size, status.st_mtime_ns)
+        if self._identity not in (None, identity):
+            raise InputError(self.path, "was replaced while it was being read", remedy="start again")
+        self._identity, self._map = identity, mapped
+        return mapped
+
+    @cached_property
+    def _all_datasets(self) -> dict[str, _Dataset]:
+        with _hdf5(self.path) as file:
+            return {name: self._checked(name, entry) for name, entry in _walk(file)}
+
+    def _checked(self, name: str, entry: Any) -> _Dataset:
+        shape = entry.shape
+        dtype, offset = np.dtype(entry.dtype.str), entry.get_offset() if all(shape) else 0
+        if offset is None:
+            raise ValueError("a dataset is not contiguous")
+        size = self._identity[1] if self._identity is not None else 0
+        if offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize > size:
+            raise InputError(self.path, f"is truncated: {name} reaches past its end", remedy=_COPY_AGAIN)
+        return _Dataset(offset, dtype, shape)
+
+    def _decoded(self, path: str, data: bytes) -> str:
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise self._damaged(f"{path} holds a text that is not UTF-8") from error
+
+    def _damaged(self, problem: str) -> InputError:
+        return InputError(self.path, problem, remedy="copy or make it again; hpc cache verify tells more")
+
+
+# What HDF5 is asked. Its lower level: h5py's own objects take several times longer to make than what is needed here.
+
+
+def read_attributes(path: Path) -> Attributes:
+    """The root's attributes. InputError for a missing, truncated or damaged file, or one that is not HDF5."""
+    with _hdf5(path) as file:
+        return _attributes(file)
+
+
+@contextmanager
+def _hdf5(path: Path) -> Iterator[Any]:
+    """The file opened by HDF5; InputError for whatever it says of a damaged one."""
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    access.set_file_locking(False, True)  # several processes read, and network mounts refuse locks
+    try:
+        file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY, access)
+        try:
+            yield file
+        finally:
+            file.close()
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and not os.access(path, os.R_OK):
+            raise reading_error(path, error) from error
+        text = str(error)
+        problem = f"is damaged ({text.splitlines()[0] if text else type(error).__name__})"
+        if "signature not found" in text:
+            problem = "is no HDF5 file, or damaged at its beginning"
+        elif "truncated file" in text:
+            problem = "is truncated"
+        raise InputError(path, problem, remedy=_COPY_AGAIN) from error
+
+
+def _attributes(owner: Any) -> dict[str, str | int]:
+    found: dict[str, str | int] = {}
+    names: list[bytes] = []
+    h5py.h5a.iterate(owner, names.append)  # each by its number would take a search through all of them
+    for name in names:
+        attribute = h5py.h5a.open(owner, name)
+        kind = attribute.get_type()
+        text = isinstance(kind, h5py.h5t.TypeStringID) and not kind.is_variable_str()
+        # Read as it is stored: h5py would take twice the time to work out what that is to numpy.
+        value = np.empty((), f"S{kind.get_size()}" if text else attribute.dtype)
+        attribute.read(value, mtype=kind if text else None)
+        found[name.decode("utf-8")] = value.item().decode("utf-8") if text else int(value.item())
+    return found
+
+
+def _walk(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(name, dataset) of all below a group, those behind external links apart."""
+    for raw in group:
+        if group.links.get_info(raw).type == h5py.h5l.TYPE_EXTERNAL:
+            continue
+        entry, name = h5py.h5o.open(group, raw), prefix + raw.decode("utf-8")
+        if isinstance(entry, h5py.h5g.GroupID):
+            yield from _walk(entry, name + "/")
+        elif isinstance(entry, h5py.h5d.DatasetID):
+            yield name, entry
+
+
+def _walk_links(group: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    for raw in group:
+        name = prefix + raw.decode("utf-8")
+        if group.links.get_info(raw).type == h5py.h5l.TYPE_EXTERNAL:
+            yield name, group.links.get_val(raw)[0].decode("utf-8")
+        elif isinstance(entry := h5py.h5o.open(group, raw), h5py.h5g.GroupID):
+            yield from _walk_links(entry, name + "/")
+
+
+# Rows of a shard back to the samples they were made of.
+
+_FAMILIES = ("keypoints", "joints")
+_PERSON_COLUMNS = tuple(column for name, column in columns_of("people").items() if name != "picture")
+
+
+def read_sample(shard: TableFile, row: int) -> Sample:
+    """The sample in a row of the shard."""
+
+    def number(name: str) -> int:
+        return int(shard.numbers(f"pictures/{name}", row, row + 1)[0])
+
+    width, height = shard.numbers("pictures/size", row, row + 1)[0].tolist()
+    focal = _known(shard, "pictures/focal", row)
+    point = _known(shard, "pictures/principal_point", row)
+    first, sequence = number("first_person"), number("sequence")
+    maps = {name: shard.encoded(f"pictures/maps/{name}", row) for name in LABEL_MAPS}
+    return Sample(
+        name=shard.text("pictures/name", row),
+        image=shard.encoded("pictures/image", row),
+        size=(width, height),
+        focal=None if focal is None else float(focal),
+        principal_point=None if point is None else (float(point[0]), float(point[1])),
+        people=tuple(read_person(shard, person) for person in range(first, first + number("person_count"))),
+        maps={name: data for name, data in maps.items() if data},
+        sequence="" if sequence < 0 else shard.text("sequences/name", sequence),
+        frame=number("frame"),
+        splits=shard.splits_of(row),
+    )
+
+
+def read_person(shard: TableFile, row: int) -> Person:
+    """The person in a row of the shard."""
+    values: dict[str, Any] = {family: {} for family in _FAMILIES}
+    for column in _PERSON_COLUMNS:
+        value = _value(shard, column, row)
+        family, _, skeleton = column.name.partition("/")
+        if not skeleton:
+            values[family] = value
+        elif value is not None:
+            values[family][skeleton] = value
+    return Person(**values)
+
+
+def _value(shard: TableFile, column: Column, row: int) -> Any:
+    if column.is_text:
+        return shard.text(column.path, row)
+    if column.path not in shard:
+        return None
+    if column.kind is Kind.ENCODED:
+        return shard.encoded(column.path, row) or None
+    if column.kind is Kind.RAGGED:
+        points = shard.ragged(column.path, row)
+        return points if len(points) else None
+    return _known(shard, column.path, row)
+
+
+def _known(shard: TableFile, path: str, row: int) -> Any:
+    """None where all numbers are NaN: a known row has at least one that is not, by the rules of its column."""
+    if path not in shard:
+        return None
+    value = shard.numbers(path, row, row + 1)[0]
+    return None if np.isnan(value).all() else value

@@ -1,0 +1,417 @@
+"""Samples to a shard: one process, one file, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.data.checks import as_row, as_text, check_picture, value_of
+from humanpose_cli.data.samples import Group, Person, Sample
+from humanpose_cli.data.schema import COLUMNS, Attributes, Column, Header, Kind, columns_of
+from humanpose_cli.errors import InputError
+from humanpose_cli.io.atomic import atomic_path, writing_error
+
+__all__ = [
+    "Dataset",
+    "GroupError",
+    "bytes_of",
+    "content_digest",
+    "join_datasets",
+    "table_datasets",
+    "write_hdf5",
+    "write_shard",
+]
+
+
+# HDF5 files of contiguous datasets, with reproducible bytes.
+
+# Object headers and links with checksums, and nothing newer than HDF5 1.8, so that every program reads the files.
+_VERSION = h5py.h5f.LIBVER_V18
+
+
+class Dataset(NamedTuple):
+    """One dataset of a file to be written. Texts have a dtype such as S12, which becomes UTF-8 of 12 bytes."""
+
+    values: NDArray[Any]
+    attributes: Attributes = MappingProxyType({})
+
+
+def bytes_of(array: NDArray[Any]) -> memoryview:
+    """The bytes (N,) of an array."""
+    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+
+
+def content_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over all datasets in the order of their paths: path, type, shape and bytes of each."""
+    digest = hashlib.sha256()
+    for path in sorted(arrays):
+        array = arrays[path]
+        digest.update(f"{path}\0{array.dtype.str}\0{','.join(map(str, array.shape))}\0".encode())
+        digest.update(bytes_of(array))
+    return digest.hexdigest()
+
+
+def write_hdf5(
+    path: Path,
+    header: Header,
+    datasets: Mapping[str, Dataset],
+    *,
+    links: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+) -> Header:
+    """Write a shard or index whose bytes depend on nothing but the arguments; returns the header with its digest.
+
+    links  path → (file, path in it): external links
+    OSError as the system raises it.
+    """
+    header = replace(header, content_digest=content_digest({name: data.values for name, data in datasets.items()}))
+    offsets: dict[str, int] = {}
+    with h5py.File(_created(path)) as file:
+        for name, value in header.attributes.items():
+            _write_attribute(file, name, value)
+        for name in sorted(datasets):
+            offset = _set_aside(file, name, datasets[name])
+            if offset is not None:
+                offsets[name] = offset
+        for name, (other, inside) in links.items():
+            parent, _, own = name.rpartition("/")
+            _group(file, parent)[own] = h5py.ExternalLink(other, inside)
+    # Not by HDF5: where its own write fails on a full disk, its library cannot close the file and says so on stderr.
+    with open(path, "r+b") as raw:
+        for name, offset in offsets.items():
+            raw.seek(offset)
+            raw.write(bytes_of(datasets[name].values))
+    return header
+
+
+def _created(path: Path) -> Any:
+    """An empty file whose root keeps all its attributes in its header, where they are read faster."""
+    access, creation = h5py.h5p.create(h5py.h5p.FILE_ACCESS), h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    access.set_libver_bounds(_VERSION, _VERSION)
+    access.set_file_locking(False, True)
+    creation.set_attr_phase_change(64, 0)
+    creation.set_obj_track_times(False)
+    return h5py.h5f.create(os.fsencode(path), h5py.h5f.ACC_TRUNC, creation, access)
+
+
+def _write_attribute(owner: Any, name: str, value: str | int) -> None:
+    """Texts of fixed width: those of variable width lie in a heap of their own."""
+    if isinstance(value, int):
+        owner.attrs.create(name, value, dtype="<i8")
+        return
+    data = value.encode("utf-8")
+    owner.attrs.create(name, np.array(data, h5py.string_dtype("utf-8", max(1, len(data)))))
+
+
+def _group(file: h5py.File, path: str) -> h5py.Group:
+    """The group of that path. Made level by level: HDF5 writes the time into those it makes on the way."""
+    group = file["/"]
+    plan = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
+    plan.set_obj_track_times(False)
+    for name in filter(None, path.split("/")):
+        if name not in group:
+            h5py.h5g.create(group.id, name.encode(), gcpl=plan)
+        group = group[name]
+    return group
+
+
+def _set_aside(file: h5py.File, name: str, dataset: Dataset) -> int | None:
+    """Make a dataset without writing its values; returns where they go, None if there are none."""
+    parent, _, own = name.rpartition("/")
+    values = dataset.values
+    group = _group(file, parent)
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_layout(h5py.h5d.CONTIGUOUS)
+    plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    plan.set_obj_track_times(False)
+    text = values.dtype.kind == "S"
+    kind = h5py.h5t.py_create(h5py.string_dtype("utf-8", values.dtype.itemsize) if text else values.dtype, logical=True)
+    made = h5py.h5d.create(group.id, own.encode(), kind, h5py.h5s.create_simple(values.shape), plan)
+    for key, value in {**dataset.attributes, "crc32": zlib.crc32(bytes_of(values))}.items():
+        _write_attribute(h5py.Dataset(made), key, value)
+    return made.get_offset() if values.size else None
+
+
+# Columns while a file is being made: rows are added one by one, and become datasets at the end.
+
+
+def _text_array(texts: Sequence[bytes]) -> NDArray[np.bytes_]:
+    """Texts as (N,) of one width, at least 1."""
+    return np.array(texts, f"S{max([1, *map(len, texts)])}")
+
+
+def _plain_dataset(column: Column, rows: NDArray[Any], known: int | None = None) -> Dataset:
+    """The dataset of a plain column, with the column's attributes and the number of rows that have a value."""
+    attributes: dict[str, str | int] = dict(column.attributes)
+    return Dataset(rows, attributes if known is None else {**attributes, "known": known})
+
+
+def _ragged_datasets(column: Column, rows: Sequence[NDArray[Any]]) -> dict[str, Dataset]:
+    """The datasets of a ragged column by path."""
+    values = np.concatenate([np.zeros((0, *column.shape), column.numpy_dtype), *rows])
+    known = sum(1 for row in rows if len(row))
+    return {
+        f"{column.path}/values": _plain_dataset(column, values.astype(column.numpy_dtype), known),
+        f"{column.path}/offsets": Dataset(_offsets([len(row) for row in rows])),
+    }
+
+
+def _offsets(lengths: Sequence[int]) -> NDArray[np.int64]:
+    """Where each row begins, and where the last one ends: (N + 1,)."""
+    return np.concatenate(([0], np.cumsum(lengths, dtype="<i8"))).astype("<i8")
+
+
+class _GrowingColumn:
+    """The rows so far of one column of a table.
+
+    folder  where encoded pictures wait, in a nameless file
+    """
+
+    def __init__(self, column: Column, folder: Path) -> None:
+        self.column = column
+        self.known = 0
+        self._rows: list[Any] = []  # of encoded columns the numbers of bytes
+        self._checksums: list[int] = []
+        self._folder = folder
+        self._file: IO[bytes] | None = None
+
+    def add(self, row: Any) -> None:
+        """A row: an array of the column's type, a text's or a picture's bytes; None where it is not known."""
+        self.known += row is not None and not (isinstance(row, bytes) and not row)
+        if self.column.kind is not Kind.ENCODED:
+            self._rows.append(row)
+            return
+        data = row or b""
+        self._rows.append(len(data))
+        self._checksums.append(zlib.crc32(data))
+        if data:
+            self._file = self._file or tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+            self._file.write(data)
+
+    def datasets(self) -> dict[str, Dataset]:
+        """Its datasets by path; none for an optional column that nobody has a value for."""
+        column = self.column
+        if column.optional and not self.known:
+            return {}
+        if column.kind is Kind.PLAIN:
+            return {column.path: _plain_dataset(column, self._plain(), self.known)}
+        if column.kind is Kind.RAGGED:
+            empty = np.zeros((0, *column.shape), column.numpy_dtype)
+            return _ragged_datasets(column, [empty if row is None else row for row in self._rows])
+        values = np.zeros(0, np.uint8)
+        if self._file is not None:
+            self._file.flush()
+            values = np.asarray(np.memmap(self._file, np.uint8, "r"))
+        return {
+            f"{column.path}/values": _plain_dataset(column, values, self.known),
+            f"{column.path}/offsets": Dataset(_offsets(self._rows)),
+            f"{column.path}/checksums": Dataset(np.array(self._checksums, "<u4")),
+        }
+
+    def _plain(self) -> NDArray[Any]:
+        column = self.column
+        if column.is_text:
+            return _text_array(self._rows)
+        unknown = np.nan if column.numpy_dtype.kind == "f" else 0
+        table = np.full((len(self._rows), *column.shape), unknown, column.numpy_dtype)
+        for number, row in enumerate(self._rows):
+            if row is not None:
+                table[number] = row
+        return table
+
+    def close(self) -> None:
+        """Let go of what waits in a file."""
+        if self._file is not None:
+            self._file.close()
+
+
+@dataclass
+class GroupError(Exception):
+    """What went wrong with a shard, and at which of its groups."""
+
+    group: str
+    error: BaseException
+
+    def __str__(self) -> str:
+        return f"group {self.group!r}: {self.error}"
+
+
+def write_shard(
+    path: Path | str,
+    header: Header,
+    groups: Iterable[Group],
+    read: Callable[[Group], Iterable[Sample]],
+    on_sample: Callable[[], None] | None = None,
+) -> Header:
+    """Write the groups' samples as a shard; returns its header with the counts and the digest.
+
+    header     whatever is known before; counts and digest are filled in
+    read       the samples of a group, as `Source.read`
+    on_sample  called after each sample
+
+    GroupError around what a group's samples raised, or around InputError where they break the contract;
+    UnavailableError for a full disk or a missing permission.
+    """
+    path = Path(path)
+    with atomic_path(path) as temporary, closing(_Shard(path.parent)) as shard:
+        for group in groups:
+            try:
+                shard.add_group(group, read(group), on_sample)
+            except Exception as error:
+                _raise_interruption(error)
+                if isinstance(error, OSError) and error.filename is None and writing_error(path, error):
+                    raise  # our own writing, of which atomic_path makes a sentence
+                raise GroupError(group.name, error) from error
+        counts: dict[str, Any] = {
+            "picture_count": shard.pictures,
+            "person_count": shard.people,
+            "group_count": len(shard.groups),
+        }
+        return write_hdf5(temporary, replace(header, **counts), shard.datasets())
+
+
+def _raise_interruption(error: BaseException) -> None:
+    """An import that is interrupted in the body of an enumeration ends as RuntimeError: find what it came from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt | SystemExit):
+            raise cause
+        cause = cause.__cause__
+
+
+class _Shard:
+    """The tables of a shard while it grows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.pictures = self.people = 0
+        self.groups: list[tuple[str, int, int]] = []
+        self._columns = [_GrowingColumn(column, folder) for column in COLUMNS if column.table in ("pictures", "people")]
+        self._by_table = {
+            table: [growing for growing in self._columns if growing.column.table == table]
+            for table in ("pictures", "people")
+        }
+        self._names: set[str] = set()
+        self._sequences: dict[str, list[tuple[int, int]]] = {}
+        self._sequence_rows: dict[str, int] = {}
+        self._protocols: dict[tuple[str, str], list[int]] = {}
+        self._pairs: dict[tuple[str, str], list[tuple[int, int]]] = {}
+
+    def add_group(self, group: Group, samples: Iterable[Sample], on_sample: Callable[[], None] | None) -> None:
+        first = self.pictures
+        for sample in samples:
+            self._add(sample)
+            if on_sample is not None:
+                on_sample()
+        count = self.pictures - first
+        if count != group.count:
+            raise InputError(
+                f"group {group.name!r}", "has another number of samples", expected=str(group.count), got=str(count)
+            )
+        for key, pairs in group.pairs.items():
+            if any(not 0 <= number < count for pair in pairs for number in pair):
+                raise InputError(f"group {group.name!r}", f"pairs of {'/'.join(key)} name a sample it does not have")
+            self._pairs.setdefault(key, []).extend((first + source, first + target) for source, target in pairs)
+        self.groups.append((group.name, first, count))
+
+    def _add(self, sample: Sample) -> None:
+        check_picture(sample)
+        if sample.name in self._names:
+            raise InputError(f"sample {sample.name!r}", "comes twice")
+        self._names.add(sample.name)
+        row = self.pictures
+        known = {
+            "group": len(self.groups),
+            "sequence": self._sequence_row(sample, row),
+            "first_person": self.people,
+            "person_count": len(sample.people),
+        }
+        self._add_row("pictures", f"sample {sample.name!r}", sample, known)
+        for number, person in enumerate(sample.people):
+            self._add_row("people", f"sample {sample.name!r}, person {number}", person, {"picture": row})
+        for key in sample.splits.items():
+            self._protocols.setdefault(key, []).append(row)
+        self.pictures += 1
+        self.people += len(sample.people)
+
+    def _sequence_row(self, sample: Sample, row: int) -> int:
+        if not sample.sequence:
+            return -1
+        number = self._sequence_rows.setdefault(sample.sequence, len(self._sequence_rows))
+        self._sequences.setdefault(sample.sequence, []).append((sample.frame, row))
+        return number
+
+    def _add_row(self, table: str, subject: str, labelled: Sample | Person, known: Mapping[str, int]) -> None:
+        for growing in self._by_table[table]:
+            column = growing.column
+            value = known[column.name] if column.name in known else value_of(labelled, column)
+            growing.add(_stored(subject, column, value))
+
+    def datasets(self) -> dict[str, Dataset]:
+        """All datasets by path."""
+        joins = join_datasets(
+            self.groups,
+            {name: [row for _, row in sorted(frames)] for name, frames in self._sequences.items()},
+            self._protocols,
+            self._pairs,
+        )
+        return {path: data for growing in self._columns for path, data in growing.datasets().items()} | joins
+
+    def close(self) -> None:
+        for growing in self._columns:
+            growing.close()
+
+
+def _stored(subject: str, column: Column, value: Any) -> Any:
+    if column.is_text:
+        return as_text(subject, column, value)
+    return value if column.kind is Kind.ENCODED else as_row(subject, column, value)
+
+
+def join_datasets(
+    groups: Iterable[tuple[str, int, int]],
+    sequences: Mapping[str, Any],
+    protocols: Mapping[tuple[str, str], Any],
+    pairs: Mapping[tuple[str, str], Any],
+) -> dict[str, Dataset]:
+    """The tables that a shard and the index have alike.
+
+    groups     (name, first picture, count); sequences  name → rows of pictures
+    protocols  (name, split) → rows of pictures; pairs  (name, split) → (input, target) rows
+    """
+    names, firsts, counts = zip(*groups, strict=True)
+    datasets = table_datasets("groups", name=names, first_picture=firsts, picture_count=counts)
+    datasets |= table_datasets("sequences", name=sequences, pictures=sequences.values())
+    for table, found in (("protocols", protocols), ("pairs", pairs)):
+        keys = sorted(found)
+        columns: dict[str, Any] = {"name": [name for name, _ in keys], "split": [split for _, split in keys]}
+        datasets |= table_datasets(table, **columns, pictures=[found[key] for key in keys])
+    return datasets
+
+
+def table_datasets(table: str, described: tuple[Column, ...] = COLUMNS, **columns: Iterable[Any]) -> dict[str, Dataset]:
+    """The datasets of a table by path, of columns of texts, of numbers, or of rows of numbers."""
+    datasets: dict[str, Dataset] = {}
+    for name, values in columns.items():
+        column = columns_of(table, described)[name]
+        if column.kind is Kind.RAGGED:
+            datasets |= _ragged_datasets(column, [np.array(row, "<i8").reshape(-1, *column.shape) for row in values])
+        elif column.is_text:
+            datasets[column.path] = _plain_dataset(
+                column, _text_array([as_text(table, column, text) for text in values])
+            )
+        else:
+            datasets[column.path] = _plain_dataset(column, np.array(list(values), column.numpy_dtype))
+    return datasets

@@ -1,0 +1,458 @@
+"""DensePose-COCO and DensePose-PoseTrack: people with some hundred points of their surfaces each.
+
+DensePose-COCO, about 49,000 people on COCO's pictures of 2014:
+    ROOT/annotations/densepose_coco_2014_{train,minival,valminusminival}.json    as the first release names them, or
+    ROOT/annotations/densepose_{train2014,minival2014,valminusminival2014}.json  as Detectron2's documentation does
+    ROOT/train2014/COCO_train2014_000000000036.jpg, ROOT/val2014/…               COCO's pictures, also below images/
+Protocols: "densepose": training on train and valminusminival, validation on minival; "files": which file lists a
+picture. Layout after DensePose's INSTALL.md and Detectron2's DENSEPOSE_DATASETS.md.
+
+DensePose-PoseTrack, people in videos of PoseTrack 2017, some frames of which have surface points:
+    ROOT/densepose_posetrack_{train,val}2017.json   or densepose_only_posetrack_…, the annotated frames only; also
+                                                    below ROOT/annotations/ or ROOT/DensePose_PoseTrack/
+    ROOT/images/…                                   PoseTrack's pictures, where the annotations' file_name points, also
+                                                    below ROOT/posetrack_data/ and ROOT/posetrack_data_2017/
+    ROOT/images/train/000001_bonn_train/000000.jpg  or those of PoseTrack 2018, which hold the same videos
+Protocol "densepose": the files' train and val; densepose_posetrack_test2017.json has no public annotations and is not
+read. A person is known by their track. Layout after DensePose's PoseTrack/README.md, Detectron2 and PosePile.
+
+Annotation files are COCO's with `dp_` fields (DensePose's data_format.md). Of an annotated person
+    dp_x, dp_y          places in the person's box scaled to 256 × 256
+    dp_I, dp_U, dp_V    which of 24 charts of the surface is seen there, and where on it
+    dp_masks            14 parts as run lengths of 256 × 256 pixels, some of them empty
+
+Boxes are continuous pixels from the corner of the picture; keypoints name pixels, whose centres half is added for.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.data.samples import Group, Person, Sample
+from humanpose_cli.datasets.common import FolderSource, Listing, check_count, keep_present, to_coco17
+from humanpose_cli.datasets.densepose_output import CHARTS
+from humanpose_cli.datasets.reading import existing_file, read_json
+from humanpose_cli.datasets.stored_images import encode_mask, stored_picture
+from humanpose_cli.errors import InputError
+
+__all__ = [
+    "COCO_COUNTS",
+    "POSETRACK_COUNTS",
+    "AnnotatedImage",
+    "DensePoseCocoSource",
+    "DensePosePoseTrackSource",
+    "Instance",
+    "decode_run_lengths",
+    "person_of",
+    "read_annotated_images",
+]
+
+
+# COCO's run-length encoded masks: counts down the columns, zeros first, as numbers or packed into text.
+
+_MOST_PIXELS = 1 << 28
+
+
+def decode_run_lengths(encoded: Mapping[str, Any], where: object) -> NDArray[np.bool_]:
+    """The mask (H, W) of {"size": [H, W], "counts": text or numbers}. InputError, which begins with `where`."""
+    size, counts = encoded.get("size"), encoded.get("counts")
+    known = isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n >= 0 for n in size)
+    height, width = size if known and isinstance(size, list) else (-1, -1)
+    if not 0 <= height * width <= _MOST_PIXELS or height < 0:
+        raise InputError(where, "has a mask of unusable size", expected="[height, width]", got=str(size)[:40])
+    try:
+        runs = np.asarray(_unpacked(counts) if isinstance(counts, str) else counts, np.int64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputError(where, "has a damaged mask", got=str(error)[:80]) from error
+    if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
+        raise InputError(
+            where, "has a mask of another size", expected=f"{height} × {width}", got=f"{runs.sum()} pixels"
+        )
+    bits = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return bits.reshape(width, height).T
+
+
+def _unpacked(text: str) -> list[int]:
+    """Counts from COCO's text: groups of 5 bits from the lowest, 48 added to each, the sixth bit says that more follow;
+    the fifth bit of the last one is the sign; from the fourth count on they are differences to the one before last.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            raise ValueError(f"the character {character!r}")
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if bits & 0x20:
+            continue
+        if bits & 0x10:
+            value -= 1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+        value = shift = 0
+    if shift:
+        raise ValueError("its text is cut short")
+    return counts
+
+
+_SIDE = 256
+_PARTS = 14
+_HIDDEN_CONFIDENCE = 0.5  # as for keypoints that users give (io.coco_files)
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One person of one picture.
+
+    where      the annotation, for messages
+    box        (4,) x0 y0 x1 y1; keypoints (17, 3) of coco17, confidence 0 where not labelled
+    points     (M, 5) x, y pixels, chart, U, V; None for people that DensePose's annotators did not see
+    masks      run lengths of the parts, to be decoded when they are needed
+    track      number by which a video's person is known, or None
+    """
+
+    where: str
+    box: Array
+    keypoints: Array
+    points: Array | None
+    masks: Sequence[Mapping[str, Any]]
+    track: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedImage:
+    """One picture: its record in the file (file_name, width, height …) and its people."""
+
+    record: Mapping[str, Any]
+    people: Sequence[Instance]
+
+    @property
+    def file_name(self) -> str:
+        return str(self.record["file_name"])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) pixels."""
+        return self.record["width"], self.record["height"]
+
+    @property
+    def surfaces(self) -> int:
+        """How many people have surface points."""
+        return sum(person.points is not None for person in self.people)
+
+
+def read_annotated_images(path: Path, *, flag_one: float = _HIDDEN_CONFIDENCE) -> list[AnnotatedImage]:
+    """The pictures on which at least one person has surface points, in the file's order, with all of their people.
+
+    flag_one  the confidence of keypoints whose flag is 1: COCO's hidden ones, PoseTrack's labelled ones
+
+    People are those without crowds; without surface points they must have a labelled keypoint. Pictures that the file
+    marks as `has_no_densepose` are left out. InputError names the record that is damaged.
+    """
+    document = read_json(path)
+    images, annotations = _records(path, document, "images"), _records(path, document, "annotations")
+    names = _keypoint_names(path, document)
+    known = {}
+    for number, record in enumerate(images):
+        known[_image_id(f"{path}, images[{number}]", record)] = record
+    people: dict[Any, list[Instance]] = {}
+    for number, annotation in enumerate(annotations):
+        where = f"{path}, annotations[{number}]"
+        key = annotation.get("image_id")
+        if not isinstance(key, int | str) or key not in known:
+            raise InputError(where, "belongs to no picture", expected="the id of one of its images", got=str(key)[:40])
+        if annotation.get("iscrowd", 0) or known[key].get("has_no_densepose"):
+            continue
+        instance = _instance(where, annotation, names, flag_one)
+        if instance is not None:
+            people.setdefault(key, []).append(instance)
+        annotations[number] = {}  # these files are large
+    found = [AnnotatedImage(record, people.get(image, ())) for image, record in known.items()]
+    return [image for image in found if image.surfaces]
+
+
+def _records(path: Path, document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    records = document.get(name)
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise InputError(path, f"has no list of {name}", got=type(records).__name__)
+    return records
+
+
+def _image_id(where: str, image: Mapping[str, Any]) -> Any:
+    sizes = [image.get("width"), image.get("height")]
+    if not isinstance(image.get("file_name"), str) or not all(isinstance(n, int) and n > 0 for n in sizes):
+        raise InputError(where, "is damaged", expected="id, file_name, width and height", got=str(image)[:80])
+    key = image.get("id")
+    if not isinstance(key, int | str):
+        raise InputError(where, "has no id", got=str(key)[:40])
+    return key
+
+
+def _keypoint_names(path: Path, document: Mapping[str, Any]) -> Sequence[str]:
+    """The joints of the file's keypoints: COCO's 17, or PoseTrack's with the neck and the top of the head."""
+    for category in _records(path, document, "categories"):
+        names = category.get("keypoints")
+        if category.get("name") == "person" and isinstance(names, list) and all(isinstance(n, str) for n in names):
+            return names
+    raise InputError(path, "does not say what its keypoints are", expected="the category person with their names")
+
+
+def _instance(where: str, annotation: Mapping[str, Any], names: Sequence[str], flag_one: float) -> Instance | None:
+    surface = "dp_x" in annotation
+    keypoints = np.zeros((len(names), 3))
+    if annotation.get("keypoints"):
+        keypoints = _numbers(where, annotation, "keypoints", 3 * len(names)).reshape(-1, 3)
+        confidence = np.select([keypoints[:, 2] >= 2, keypoints[:, 2] == 1], [1.0, flag_one], 0.0)
+        keypoints = np.column_stack((keypoints[:, :2] + 0.5, confidence))
+    if not surface and not keypoints[:, 2].any():
+        return None
+    x, y, width, height = _numbers(where, annotation, "bbox", 4)
+    if width <= 0 or height <= 0:
+        raise InputError(where, "has a box without area", got=str(annotation["bbox"]))
+    masks = annotation.get("dp_masks", [])
+    if not isinstance(masks, list) or len(masks) > _PARTS or not all(isinstance(m, dict | list) for m in masks):
+        raise InputError(where, "has damaged dp_masks", expected=f"{_PARTS} parts", got=str(masks)[:40])
+    track = annotation.get("track_id")
+    return Instance(
+        where,
+        np.array([x, y, x + width, y + height]),
+        to_coco17(keypoints, names),
+        _points(where, annotation, np.array([x, y]), np.array([width, height])) if surface else None,
+        [mask for mask in masks if isinstance(mask, dict)],  # an empty list stands for a part that is not seen
+        track if isinstance(track, int) else None,
+    )
+
+
+def _points(where: str, annotation: Mapping[str, Any], corner: Array, extent: Array) -> Array:
+    count = len(annotation["dp_x"]) if isinstance(annotation["dp_x"], list) else 0
+    x, y, chart, u, v = (_numbers(where, annotation, f"dp_{name}", count) for name in "xyIUV")
+    if ((chart < 1) | (chart > CHARTS) | (chart != np.rint(chart))).any():
+        raise InputError(where, "has unknown charts in dp_I", expected=f"1 to {CHARTS}", got=str(np.unique(chart))[:60])
+    if min(u.min(initial=0), v.min(initial=0)) < 0 or max(u.max(initial=0), v.max(initial=0)) > 1:
+        raise InputError(where, "has dp_U or dp_V beyond 0 to 1")
+    places = corner + np.stack((x, y), 1) / _SIDE * extent
+    return np.concatenate((places, np.stack((chart, u, v), 1)), 1)
+
+
+def _numbers(where: str, annotation: Mapping[str, Any], name: str, count: int) -> Array:
+    values = annotation.get(name)
+    if not isinstance(values, list) or len(values) != count:
+        got = f"{len(values)}" if isinstance(values, list) else type(values).__name__
+        raise InputError(where, f"has an unusable {name}", expected=f"{count} numbers", got=got)
+    try:
+        array = np.array(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(where, f"has an unusable {name}", expected="numbers", got=str(values)[:40]) from error
+    if not np.isfinite(array).all():
+        raise InputError(where, f"has an unusable {name}", expected="finite numbers", got=str(values)[:40])
+    return array
+
+
+def person_of(instance: Instance, size: tuple[int, int], identity: str = "") -> Person:
+    """The person in a picture of `size` (width, height): box, keypoints, surface points and mask.
+
+    The mask joins all annotated parts. InputError where their run lengths are damaged.
+    """
+    low = np.clip(instance.box[:2], 0, size)
+    return Person(
+        identity=identity,
+        box=np.concatenate((low, np.clip(instance.box[2:], low, size))),
+        keypoints={"coco17": instance.keypoints},
+        surface_points=instance.points,
+        mask=_mask(instance, size) if instance.masks else None,
+    )
+
+
+def _mask(instance: Instance, size: tuple[int, int]) -> bytes:
+    joined = np.zeros((_SIDE, _SIDE), bool)
+    for mask in instance.masks:
+        part = decode_run_lengths(mask, instance.where)
+        if part.shape != joined.shape:
+            raise InputError(
+                instance.where, "has dp_masks of another size", expected=f"{joined.shape}", got=str(part.shape)
+            )
+        joined |= part
+    x0, y0, x1, y1 = instance.box
+    columns = np.floor((np.arange(size[0]) + 0.5 - x0) / (x1 - x0) * _SIDE).astype(int)
+    rows = np.floor((np.arange(size[1]) + 0.5 - y0) / (y1 - y0) * _SIDE).astype(int)
+    inside = ((rows >= 0) & (rows < _SIDE))[:, None] & ((columns >= 0) & (columns < _SIDE))
+    return encode_mask(inside & joined[rows.clip(0, _SIDE - 1)[:, None], columns.clip(0, _SIDE - 1)])
+
+
+# The sources
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """One annotated picture, its file, and its number within a video."""
+
+    image: AnnotatedImage
+    path: Path
+    number: int = 0
+
+    def sample(self, name: str, track_prefix: str, **facts: Any) -> Sample:
+        """The whole picture with its people, who are known by `track_prefix` and their track where they have one."""
+        picture = stored_picture(self.path)
+        if picture.size != self.image.size:
+            problem = "has another size than its annotation"
+            raise InputError(self.path, problem, expected=f"{self.image.size}", got=f"{picture.size}")
+        people = [
+            person_of(person, picture.size, "" if person.track is None else f"{track_prefix}/{person.track}")
+            for person in self.image.people
+        ]
+        return Sample(name=name, image=picture.image, size=picture.size, people=people, **facts)
+
+
+class _DensePoseSource(FolderSource):
+    """Annotation files whose pictures and people are counted; pictures are kept whole, with all of their people.
+
+    flag_one  see `read_annotated_images`; example: of an annotation file's name
+    """
+
+    flag_one: ClassVar[float]
+    example: ClassVar[str]
+
+    def _list(self) -> Listing:
+        allow_missing = self.options.allow_missing
+        groups: list[Group] = []
+        notes: list[str] = []
+        for part, official in self._counts().items():
+            path = self._annotations(part)
+            if allow_missing and not path.exists():
+                notes.append(f"{path}: does not exist")
+                continue
+            existing_file(path, f"{self.title}'s annotations of {part}")
+            images = read_annotated_images(path, flag_one=self.flag_one)
+            found = {"pictures": len(images), "people": sum(image.surfaces for image in images)}
+            for (what, count), expected in zip(found.items(), official, strict=True):
+                notes += check_count(path, f"{what} with surface points", expected, count, allow_missing=allow_missing)
+            frames = [self._frame(path, image, part) for image in images]
+            paths = [frame.path for frame in frames]
+            present, missing = keep_present(frames, paths, path, "pictures", allow_missing=allow_missing)
+            notes += missing
+            groups += self._grouped(present, part)
+        if not groups:
+            raise InputError(self.root, f"holds no annotations of {self.title}", expected=self.example)
+        return Listing(tuple(groups), tuple(notes))
+
+    @abstractmethod
+    def _counts(self) -> Mapping[str, tuple[int, int]]:
+        """Part → the official numbers of pictures and people with surface points."""
+
+    @abstractmethod
+    def _annotations(self, part: str) -> Path:
+        """A part's annotation file."""
+
+    @abstractmethod
+    def _frame(self, path: Path, image: AnnotatedImage, part: str) -> _Frame:
+        """A picture of the annotation file at `path`; its file where file_name says, if it is nowhere."""
+
+    @abstractmethod
+    def _grouped(self, frames: list[_Frame], part: str) -> list[Group]:
+        """The groups of a part; their key is (part, frames)."""
+
+
+COCO_COUNTS: Mapping[str, tuple[int, int]] = {
+    "train": (26437, 39210),
+    "valminusminival": (5984, 7297),
+    "minival": (1508, 2243),
+}
+"""File → pictures and people with surface points."""
+_DENSEPOSE = {"train": "train", "valminusminival": "train", "minival": "val"}
+_PICTURES = {"train": "train2014", "valminusminival": "val2014", "minival": "val2014"}
+
+
+class DensePoseCocoSource(_DensePoseSource):
+    """DensePose-COCO as samples with all of a picture's people; a group is a picture."""
+
+    name = "densepose"
+    title = "DensePose-COCO"
+    flag_one = _HIDDEN_CONFIDENCE
+    example = "annotations/densepose_….json"
+
+    def _counts(self) -> Mapping[str, tuple[int, int]]:
+        return COCO_COUNTS
+
+    def _annotations(self, part: str) -> Path:
+        first = self.root / "annotations" / f"densepose_coco_2014_{part}.json"
+        second = first.with_name(f"densepose_{part}2014.json")
+        return second if second.exists() and not first.exists() else first
+
+    def _frame(self, path: Path, image: AnnotatedImage, part: str) -> _Frame:
+        name = _PICTURES[part]
+        folders = [self.root / name, self.root / "images" / name, self.root / f"coco_{name}"]
+        return _Frame(image, next((folder for folder in folders if folder.is_dir()), folders[0]) / image.file_name)
+
+    def _grouped(self, frames: list[_Frame], part: str) -> list[Group]:
+        return [Group(f"{part}/{Path(frame.image.file_name).stem}", 1, key=(part, [frame])) for frame in frames]
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        part, (frame,) = group.key
+        yield frame.sample(group.name, "", splits={"densepose": _DENSEPOSE[part], "files": part})
+
+
+POSETRACK_COUNTS: Mapping[str, tuple[int, int]] = {"train": (1680, 8274), "val": (782, 4753)}
+"""Split → pictures and people with surface points."""
+_FOLDERS = ("", "annotations", "DensePose_PoseTrack")
+_FILES = ("densepose_only_posetrack_{}2017.json", "densepose_posetrack_{}2017.json")
+_POSETRACK_FOLDERS = ("", "posetrack_data", "posetrack_data_2017")
+
+
+class DensePosePoseTrackSource(_DensePoseSource):
+    """DensePose-PoseTrack as samples with all of a picture's people; a group is a video's annotated frames."""
+
+    name = "densepose-posetrack"
+    title = "DensePose-PoseTrack"
+    flag_one = 1.0
+    example = _FILES[1].format("train")
+
+    def _counts(self) -> Mapping[str, tuple[int, int]]:
+        return POSETRACK_COUNTS
+
+    def _annotations(self, part: str) -> Path:
+        files = [self.root / folder / name.format(part) for folder in _FOLDERS for name in _FILES]
+        return next((file for file in files if file.exists()), self.root / _FILES[1].format(part))
+
+    def _frame(self, path: Path, image: AnnotatedImage, part: str) -> _Frame:
+        files = [self.root / folder / image.file_name for folder in _POSETRACK_FOLDERS]
+        video = re.fullmatch(r"0*(\d+)_([a-z]+)(?:_\w+)?", Path(image.file_name).parent.name)
+        frame = image.record.get("frame_id")
+        if video is not None and isinstance(frame, int):  # as PoseTrack 2018 names it
+            name = f"images/{part}/{int(video[1]):06d}_{video[2]}_{part}/{frame:06d}.jpg"
+            files += [self.root / folder / name for folder in _POSETRACK_FOLDERS]
+        found = next((file for file in files if file.is_file()), files[0])
+        return _Frame(image, found, _frame_number(path, image))
+
+    def _grouped(self, frames: list[_Frame], part: str) -> list[Group]:
+        videos: dict[str, list[_Frame]] = {}
+        for frame in frames:
+            videos.setdefault(Path(frame.image.file_name).parent.name, []).append(frame)
+        return [
+            Group(f"{part}/{video}", len(shown), key=(part, sorted(shown, key=lambda frame: frame.number)))
+            for video, shown in videos.items()
+        ]
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        part, frames = group.key
+        for frame in frames:
+            name = f"{group.name}/{Path(frame.image.file_name).stem}"
+            facts = {"sequence": group.name, "frame": frame.number, "splits": {"densepose": part}}
+            yield frame.sample(name, group.name, **facts)
+
+
+def _frame_number(path: Path, image: AnnotatedImage) -> int:
+    number = image.record.get("frame_id")
+    if number is None:
+        number = int(digits[-1]) if (digits := re.findall(r"\d+", Path(image.file_name).stem)) else None
+    if not isinstance(number, int) or number < 0:
+        raise InputError(f"{path}, {image.file_name}", "has no frame_id", got=str(number)[:40])
+    return number

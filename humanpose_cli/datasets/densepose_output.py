@@ -1,0 +1,187 @@
+"""DensePose's output: pictures of charts that its own tools write, and dumps of detectron2's `apply_net.py dump`.
+
+A picture is NAME_IUV.png, beside or apart from NAME.jpg. A dump is a list over pictures, written by torch.save:
+{"file_name", "scores" (N,), "pred_boxes_XYXY" (N, 4), "pred_densepose": N times labels (h, w) and uv (2, h, w) of the
+box}. It is read by torch.load(weights_only=True, mmap=True), so that nothing in it is run and tensors are read when
+their picture is asked for: a dump of a thousand pictures has gigabytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.datasets.reading import checked_array, existing_file
+from humanpose_cli.errors import InputError
+from humanpose_cli.io.images import encode_image, read_image
+from humanpose_cli.io.sniffing import describe_file, reading_error
+
+__all__ = ["CHARTS", "DensePoseDump", "DensePosePerson", "encode_densepose", "read_densepose"]
+
+CHARTS = 24
+
+
+def read_densepose(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8: chart 0 to 24, then 255 U and 255 V, of a picture of `size` (width, height).
+
+    DensePose's tools write the channels I, U, V through OpenCV, which puts the first into blue: so the file's red is V.
+    InputError where it is missing, damaged, of another size or of another kind.
+    """
+    existing_file(path, "DensePose's output on a picture (NAME_IUV.png)")
+    found = read_image(path)
+    if found.size != size:
+        raise InputError(path, "has another size than its picture", expected=str(size), got=str(found.size))
+    charts = found.pixels[..., ::-1]
+    if charts[..., 0].max() > CHARTS:
+        raise InputError(
+            path, "is not DensePose's output", expected="charts 0 to 24 in blue", got=str(charts[..., 0].max())
+        )
+    return np.ascontiguousarray(charts)
+
+
+def encode_densepose(charts: NDArray[np.uint8]) -> bytes:
+    """The PNG of `LABEL_MAPS["densepose"]`; U and V are 0 where there is no chart."""
+    return encode_image(np.where(charts[..., :1] > 0, charts, 0).astype(np.uint8), ".png")
+
+
+_AGAIN = "make it again with apply_net.py dump of a chart model (densepose_rcnn_*)"
+_RESULT = re.compile(r"densepose\..*\.DensePoseChartResult(WithConfidences)?")
+_MOST_ELEMENTS = 2**28
+
+
+@dataclass(frozen=True, eq=False)
+class DensePosePerson:
+    """One person that DensePose found.
+
+    box     (4,) x0, y0, x1, y1 pixels; score 0…1
+    labels  (h, w) uint8 chart 1…24, 0 for none, of the box; its first pixel is the one at `corner` (x, y)
+    uv      (2, h, w) 0…1
+    """
+
+    box: NDArray[Any]
+    score: float
+    labels: NDArray[np.uint8]
+    uv: NDArray[Any]
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Column and row of the first pixel of `labels`."""
+        return int(self.box[0]), int(self.box[1])
+
+    def paint(self, charts: NDArray[np.uint8]) -> None:
+        """Put chart, 255 U and 255 V where this person is into (H, W, 3) uint8."""
+        own, where = self._cut(charts.shape[:2])
+        values = np.concatenate((self.labels[None], np.rint(np.clip(self.uv, 0, 1) * 255)))
+        seen = self.labels[own] > 0
+        charts[where][seen] = values.transpose(1, 2, 0)[own][seen].astype(np.uint8)
+
+    def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """(H, W) where this person is, of a picture of `size` (width, height)."""
+        result = np.zeros((size[1], size[0]), bool)
+        own, where = self._cut(result.shape)
+        result[where] = self.labels[own] > 0
+        return result
+
+    def _cut(self, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """The part of `labels` that lies inside a picture (height, width), and where it lies there."""
+        own: list[slice] = []
+        where: list[slice] = []
+        for start, length, limit in zip(self.corner[::-1], self.labels.shape, shape, strict=True):
+            first, last = max(start, 0), max(min(start + length, limit), max(start, 0))
+            own.append(slice(first - start, last - start))
+            where.append(slice(first, last))
+        return (own[0], own[1]), (where[0], where[1])
+
+
+class _ChartResult:
+    """In the place of DensePose's classes of results: torch puts their fields (`labels`, `uv` …) here."""
+
+
+class DensePoseDump:
+    """A dump file. InputError where it is missing, damaged or another kind of file. Instances can be pickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._entries = self._read()
+
+    def __reduce__(self) -> tuple[type[DensePoseDump], tuple[Path]]:
+        return DensePoseDump, (self.path,)  # a worker reads the file itself
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, list[tuple[str, int]]]:
+        """Last part of the file name → whole file names and their places in the dump."""
+        table: dict[str, list[tuple[str, int]]] = {}
+        for number, entry in enumerate(self._entries):
+            path = entry["file_name"].replace("\\", "/")
+            table.setdefault(path.rpartition("/")[2], []).append((path, number))
+        return table
+
+    def find(self, name: str) -> int | None:
+        """The place of the one picture whose file name is or ends in `name` ("a.jpg", "sub/a.jpg"); else None."""
+        listed = self._by_name.get(name.rpartition("/")[2], [])
+        places = [number for path, number in listed if f"/{path}".endswith(f"/{name}")]
+        return places[0] if len(places) == 1 else None
+
+    def people(self, place: int) -> list[DensePosePerson]:
+        """The people in the picture at that place, the surest last. InputError for damaged results."""
+        entry = self._entries[place]
+        name, results = entry["file_name"], entry.get("pred_densepose")
+        where = f"{self.path} ({name})"
+        if results is None or "pred_boxes_XYXY" not in entry or "scores" not in entry:
+            return []
+        boxes = checked_array(self._array(entry["pred_boxes_XYXY"]), f"{where}, boxes", (None, 4))
+        scores = checked_array(self._array(entry["scores"]), f"{where}, scores", (len(boxes),))
+        if not isinstance(results, list) or len(results) != len(boxes):
+            raise InputError(where, "has not one result for each box", expected=str(len(boxes)), remedy=_AGAIN)
+        people = [self._person(box, float(s), r, where) for box, s, r in zip(boxes, scores, results, strict=True)]
+        return sorted(people, key=lambda person: person.score)
+
+    def _person(self, box: NDArray[Any], score: float, result: Any, where: str) -> DensePosePerson:
+        fields = vars(result) if isinstance(result, _ChartResult) else {}
+        if not {"labels", "uv"} <= fields.keys():
+            raise InputError(where, "holds no charts", expected="labels and uv of a chart model", remedy=_AGAIN)
+        labels = checked_array(self._array(fields["labels"]), f"{where}, labels", (None, None), dtype=np.int64)
+        uv = checked_array(self._array(fields["uv"]), f"{where}, uv", (2, *labels.shape))
+        if labels.min(initial=0) < 0 or labels.max(initial=0) > CHARTS:
+            raise InputError(f"{where}, labels", "are no charts", expected=f"0 to {CHARTS}")
+        return DensePosePerson(box, score, labels.astype(np.uint8), uv)
+
+    def _read(self) -> list[dict[str, Any]]:
+        try:
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(self.path)
+            unknown = [name for name in names if not _RESULT.fullmatch(name)]
+            if unknown:
+                problem = "is refused, because it names what no chart model's dump needs"
+                raise InputError(self.path, problem, got=unknown[0][:100], remedy=_AGAIN)
+            with torch.serialization.safe_globals([(_ChartResult, name) for name in names]):
+                entries = torch.load(self.path, "cpu", weights_only=True, mmap=True)
+        except InputError:
+            raise
+        except OSError as error:
+            raise reading_error(self.path, error) from error
+        except Exception as error:  # a damaged file raises whatever its broken parts lead to
+            found = describe_file(self.path)
+            reason = found if "ZIP" not in found else f"{type(error).__name__}: {error}"[:150]
+            problem = "is no DensePose dump that can be read"
+            raise InputError(self.path, problem, got=" ".join(reason.split()), remedy=_AGAIN) from error
+        named = isinstance(entries, list) and all(
+            isinstance(entry, dict) and isinstance(entry.get("file_name"), str) for entry in entries
+        )
+        if not named:
+            raise InputError(self.path, "is no DensePose dump", expected="a list with file_name", remedy=_AGAIN)
+        return list(entries)
+
+    def _array(self, tensor: Any) -> NDArray[Any]:
+        if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided:
+            raise InputError(self.path, "is damaged", expected="a tensor", got=type(tensor).__name__, remedy=_AGAIN)
+        if tensor.numel() > _MOST_ELEMENTS:
+            raise InputError(self.path, f"is damaged (a tensor of {tuple(tensor.shape)})", remedy=_AGAIN)
+        return tensor.numpy()

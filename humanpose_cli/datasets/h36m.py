@@ -1,0 +1,419 @@
+"""Human3.6M: seven actors with public poses, 15 activities twice each, four calibrated cameras, 50 frames a second.
+
+    ROOT/metadata.xml                               or ROOT/Release-v1.2/metadata.xml, as in the owners' code
+    ROOT/S1/MyPoseFeatures/D3_Positions_mono/Directions 1.54138969.cdf   joints in the camera's axes, millimetres
+    ROOT/S1/MyPoseFeatures/D3_Positions/Directions 1.cdf         or in the world's
+    ROOT/S1/Videos/Directions 1.54138969.mp4
+    ROOT/images/S1_Directions_1.54138969_000001.jpg              or frames, counted from 1, as SPIN extracts them;
+    ROOT/S1/images/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg       mmhuman3d's way
+
+Layout after the owners' archives (Poses_D3_Positions_mono_S1.tgz, Videos_S1.tgz …) and the public loaders of SPIN,
+VideoPose3D, mmhuman3d and PosePile. VideoPose3D's data_3d_h36m.npz, pickled objects without cameras, is not read.
+
+Protocols: "nbf": S1, S5, S6, S7 for training, S8 for validation, S9 and S11 for testing, every 10th frame (section 4);
+"deform-and-learn": S1, S5, S6, S7, S8 for training, S9 and S11 for testing (section 6.1, Protocol #1).
+
+Of each frame one pinhole view of the actor is kept (see `lenses`); labels are the joints, and bodies from MoSh fits or
+from the `JointFitter`. Three activities of S9 have joints 20 cm off (SittingDown 1, Waiting 1, Greeting): they are
+kept as released, so that figures compare. The video S11 Directions.54138969 is damaged in the release and left out.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from humanpose_cli.conventions import H36M17
+from humanpose_cli.data.samples import Group, Person, Sample
+from humanpose_cli.datasets.calibrated import (
+    CalibratedCamera,
+    CropOptions,
+    Lens,
+    PinholeView,
+    Shot,
+    placed_by_joints,
+    with_body,
+    with_joints,
+)
+from humanpose_cli.datasets.common import FittedBodies, FolderSource, Listing, check_count, first_absent
+from humanpose_cli.datasets.densepose_output import encode_densepose, read_densepose
+from humanpose_cli.datasets.mocap_files import cdf_shape, read_cdf
+from humanpose_cli.datasets.reading import array_field, existing_file, existing_folder, read_pickle
+from humanpose_cli.datasets.stored_images import video_frames
+from humanpose_cli.errors import InputError
+from humanpose_cli.io.folders import natural_order
+from humanpose_cli.io.images import read_image
+
+__all__ = [
+    "CAMERAS",
+    "MOSH_EVERY",
+    "PROTOCOLS",
+    "H36mOptions",
+    "H36mSource",
+    "MoshFits",
+    "pose_frames",
+    "read_cameras",
+    "read_joints",
+]
+
+
+# Human3.6M's own files: calibration, 3-D joints, and the MoSh fits that some users have of it.
+#
+# After the owners' code (H36MDataBase, H36MCamera, ProjectPointRadial of the release 1.2) and public loaders of the
+# fits (HMR, mmhuman3d, VIBE).
+
+Array = NDArray[Any]
+CAMERAS: Mapping[str, tuple[int, int]] = {
+    "54138969": (1000, 1002),
+    "55011271": (1000, 1000),
+    "58860488": (1000, 1000),
+    "60457274": (1000, 1002),
+}
+"""Cameras in the order of metadata.xml and of the fits' cam0 to cam3, and the size of their videos."""
+MOSH_EVERY = 5
+"""The fits have a row for every fifth frame of the videos (50 a second)."""
+_METADATA_SUBJECTS = 11  # in metadata.xml, also those whose poses are not public
+_JOINTS = 32
+
+
+# Rows of the 32 joints (of which many are doubled) in the order of h36m17.
+_H36M17_ROWS = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
+_MATLAB_TO_CORNER = -0.5  # the owners' code is MATLAB's, whose first pixel has its centre at (1, 1)
+
+
+def read_cameras(path: Path) -> Mapping[tuple[int, str], CalibratedCamera]:
+    """(number of the subject, camera) → camera, from metadata.xml.
+
+    Its field w0 holds 300 numbers: 4 cameras × 11 subjects × (three angles of R = R_x R_y R_z, position in
+    millimetres), then 4 cameras × (two focal lengths, principal point, k1 k2 k3, p1 p2); x_camera = R (x − position).
+    """
+    existing_file(path, "Human3.6M's metadata.xml, which is part of the owners' code")
+    try:
+        text = ElementTree.parse(path).getroot().findtext("w0", "")
+        numbers = np.array([float(word) for word in text.strip().strip("[]").split()])
+    except (ElementTree.ParseError, ValueError) as error:
+        raise InputError(path, f"is no readable metadata.xml ({error})") from error
+    count = len(CAMERAS) * (_METADATA_SUBJECTS * 6 + 9)
+    if numbers.shape != (count,) or not np.isfinite(numbers).all():
+        raise InputError(path, "has an unusable field w0", expected=f"{count} numbers", got=str(len(numbers)))
+    placed = numbers[: len(CAMERAS) * _METADATA_SUBJECTS * 6].reshape(len(CAMERAS), _METADATA_SUBJECTS, 6)
+    lenses = [_lens(row) for row in numbers[placed.size :].reshape(len(CAMERAS), 9)]
+    cameras = {}
+    for row, name in enumerate(CAMERAS):
+        for subject in range(1, _METADATA_SUBJECTS + 1):
+            angles, position = placed[row, subject - 1, :3], placed[row, subject - 1, 3:] / 1000
+            rotation = Rotation.from_euler("XYZ", angles).as_matrix()
+            cameras[subject, name] = CalibratedCamera(lenses[row], rotation, -rotation @ position)
+    return cameras
+
+
+def _lens(row: Array) -> Lens:
+    fx, fy, cx, cy, k1, k2, k3, p1, p2 = (float(number) for number in row)
+    centre = (cx + _MATLAB_TO_CORNER, cy + _MATLAB_TO_CORNER)
+    return Lens((fx, fy), centre, (k1, k2, k3), (p1, p2), tangential_gain=1.0)
+
+
+def pose_frames(path: Path) -> int:
+    """How many frames a pose file (.cdf) has, from its headers."""
+    shape = cdf_shape(path, "Pose")
+    values = 3 * _JOINTS
+    if shape[-1] != values or len(shape) not in (2, 3) or (len(shape) == 3 and shape[0] != 1):
+        raise InputError(path, "has poses of another shape", expected=f"(1, frames, {values})", got=str(shape))
+    return int(np.prod(shape[:-1]))
+
+
+def read_joints(path: Path) -> Array:
+    """A pose file's joints in the order of h36m17: (frames, 17, 3) metres, in the file's axes.
+
+    The files of D3_Positions are in the world's axes, those of D3_Positions_mono in the camera's.
+    """
+    frames = pose_frames(path)
+    values = np.asarray(read_cdf(path, "Pose"), np.float64).reshape(frames, _JOINTS, 3)
+    if not np.isfinite(values).all():
+        raise InputError(path, "holds joints that are not finite", remedy="unpack or download it again")
+    assert len(_H36M17_ROWS) == len(H36M17)
+    return values[:, _H36M17_ROWS] / 1000
+
+
+@dataclass(frozen=True, eq=False)
+class MoshFits:
+    """Bodies that MoSh found for one video: poses (N, 72), the root mapping body to camera axes; betas (10,).
+
+    The files `S1/Directions 1_cam0_aligned.pkl` hold `new_poses` in the camera's axes, their root turned by half a
+    turn about x (as HMR's authors say), and no places: whoever has SMPL finds those from the joints.
+    """
+
+    poses: Array
+    betas: Array
+
+    @classmethod
+    def read(cls, path: Path) -> MoshFits:
+        """InputError where the file is missing or of another kind."""
+        existing_file(path, "a MoSh fit of this video")
+        stored = read_pickle(path)
+        poses = array_field(stored, "new_poses", path, (None, 72))
+        betas = array_field(stored, "betas", path, (None,))
+        if len(betas) < 10:
+            raise InputError(f"{path} (betas)", "are too few", expected="10", got=str(len(betas)))
+        half_turn = Rotation.from_rotvec([np.pi, 0, 0])
+        root = Rotation.from_rotvec(poses[:, :3]) * half_turn
+        return cls(np.concatenate((root.as_rotvec(), poses[:, 3:]), 1), betas[:10])
+
+    def at(self, frame: int) -> Array | None:
+        """The pose (72,) at a frame of the video; None between the fitted frames and after their end."""
+        row, between = divmod(frame, MOSH_EVERY)
+        return None if between or row >= len(self.poses) else self.poses[row]
+
+
+PROTOCOLS: Mapping[str, Mapping[str, str]] = {
+    "nbf": {"S1": "train", "S5": "train", "S6": "train", "S7": "train", "S8": "val", "S9": "test", "S11": "test"},
+    "deform-and-learn": {
+        **dict.fromkeys(("S1", "S5", "S6", "S7", "S8"), "train"),
+        **dict.fromkeys(("S9", "S11"), "test"),
+    },
+}
+_NBF_EVERY = 10
+_SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
+_ACTIONS = 30
+_METADATA = ("metadata.xml", "Release-v1.2/metadata.xml", "Release-v1.1/metadata.xml")
+_DAMAGED_VIEWS = frozenset([("S11", "Directions", "54138969")])
+_SAME_ACTIVITY = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}
+
+
+@dataclass(frozen=True)
+class H36mOptions(CropOptions):
+    """every, crop_size and allow_missing as for all calibrated sources.
+
+    mosh       folder of MoSh fits, such as neutrMosh/neutrSMPL_H3.6, with `S1/Directions 1_cam0_aligned.pkl`; None
+               takes bodies from the joint fitter, where one is passed in
+    densepose  folder of DensePose's output on the frames: `S1_Directions_1.54138969_000001_IUV.png`, counted from 1
+    """
+
+    mosh: str | None = None
+    densepose: str | None = None
+
+
+@dataclass(frozen=True)
+class _View:
+    """One video: subject, action as in file names ("Directions 1"), camera, frames that have joints."""
+
+    subject: str
+    action: str
+    camera: str
+    frames: int
+
+    @property
+    def stem(self) -> str:
+        """The usual name of extracted frames, without their number."""
+        return f"{self.subject}_{self.action.replace(' ', '_')}.{self.camera}"
+
+    @property
+    def sequence(self) -> str:
+        return f"{self.subject}/{self.action.replace(' ', '_')}.{self.camera}"
+
+
+class H36mSource(FolderSource):
+    """Human3.6M as samples with one person each; a group is one video."""
+
+    name = "h36m"
+    title = "Human3.6M"
+    options: H36mOptions
+    options_type = H36mOptions
+
+    def _prepare(self) -> None:
+        for folder in (self.options.mosh, self.options.densepose):
+            if folder is not None:
+                existing_folder(Path(folder), "a folder with results on Human3.6M")
+
+    def _more_info(self) -> Mapping[str, Any]:
+        fitter = self.tools.joint_fitter
+        bodies = {"name": "MoSh"} if self.options.mosh else None if fitter is None else dict(fitter.info)
+        return {
+            "mosh": self.options.mosh is not None,
+            "densepose": self.options.densepose is not None,
+            "bodies_by": bodies,
+        }
+
+    @cached_property
+    def _cameras(self) -> Mapping[tuple[int, str], CalibratedCamera]:
+        known = [self.root / name for name in _METADATA]
+        return read_cameras(next((path for path in known if path.is_file()), known[0]))
+
+    # Listing
+
+    def _list(self) -> Listing:
+        _ = self._cameras
+        notes: list[str] = []
+        groups: list[Group] = []
+        for subject in _SUBJECTS:
+            folder = self.root / subject
+            if not folder.is_dir() and self.options.allow_missing:
+                notes.append(f"{folder}: does not exist")
+                continue
+            existing_folder(folder, f"the folder of Human3.6M's subject {subject}")
+            views, missing = self._views(folder)
+            notes += missing
+            for view in views:
+                frames = range(0, view.frames, self.options.every)
+                groups.append(Group(view.sequence, len(frames), key=view))
+        if not groups:
+            raise InputError(self.root, "holds no video with joints of Human3.6M", expected=", ".join(_SUBJECTS))
+        return Listing(tuple(groups), tuple(notes))
+
+    def _views(self, folder: Path) -> tuple[list[_View], list[str]]:
+        """The subject's views whose pictures are there, and notes about the others."""
+        allow_missing = self.options.allow_missing
+        mono = folder / "MyPoseFeatures" / "D3_Positions_mono"
+        world = existing_folder(mono if mono.is_dir() else mono.with_name("D3_Positions"), "3-D joints (.cdf)")
+        actions = sorted(
+            {path.name.split(".")[0] for path in world.glob("*.cdf")}, key=lambda n: natural_order(Path(n))
+        )
+        actions = [action for action in actions if not action.startswith((".", "_ALL"))]
+        notes = check_count(world, "actions", _ACTIONS, len(actions), allow_missing=allow_missing)
+        views: list[_View] = []
+        missing: list[Path] = []
+        for action in actions:
+            for camera in CAMERAS:
+                if (folder.name, action, camera) in _DAMAGED_VIEWS:
+                    continue
+                needed = self._needed(folder.name, action, camera)
+                absent = first_absent(needed, "a file of this view", allow_missing=allow_missing)
+                if absent is not None:
+                    missing.append(absent)
+                else:
+                    frames = pose_frames(self._pose_file(folder.name, action, camera))
+                    views.append(_View(folder.name, action, camera, frames))
+        if missing:
+            count = len(missing) + len(views)
+            notes.append(
+                f"{missing[0]}: does not exist; {len(missing)} of {count} videos of {folder.name} are left out"
+            )
+        return views, notes
+
+    def _needed(self, subject: str, action: str, camera: str) -> list[Path]:
+        """The files without which a view is not read."""
+        needed = [self._pose_file(subject, action, camera), self._pictures(subject, action, camera)]
+        return needed if self.options.mosh is None else [*needed, self._mosh_file(subject, action, camera)]
+
+    def _pose_file(self, subject: str, action: str, camera: str) -> Path:
+        features = self.root / subject / "MyPoseFeatures"
+        mono = features / "D3_Positions_mono"
+        return mono / f"{action}.{camera}.cdf" if mono.is_dir() else features / "D3_Positions" / f"{action}.cdf"
+
+    def _pictures(self, subject: str, action: str, camera: str) -> Path:
+        """The video, or the first of the extracted frames where there is no video."""
+        video = self.root / subject / "Videos" / f"{action}.{camera}.mp4"
+        first = next(
+            (path for path in self._frame_files(_View(subject, action, camera, 0), 0) if path.is_file()), video
+        )
+        return video if video.is_file() else first
+
+    def _frame_files(self, view: _View, frame: int) -> Sequence[Path]:
+        """Where an extracted frame may be; numbers count from 1."""
+        name = f"{view.stem}_{frame + 1:06d}.jpg"
+        return self.root / "images" / name, self.root / view.subject / "images" / view.stem / name
+
+    def _mosh_file(self, subject: str, action: str, camera: str) -> Path:
+        assert self.options.mosh is not None
+        return Path(self.options.mosh) / subject / f"{action}_cam{list(CAMERAS).index(camera)}_aligned.pkl"
+
+    # Reading
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        view: _View = group.key
+        camera = self._cameras[int(view.subject[1:]), view.camera]
+        frames = range(0, view.frames, self.options.every)
+        joints = self._joints(view, camera)[list(frames)]
+        people = self._people(view, frames, joints)
+        splits = {name: split[view.subject] for name, split in PROTOCOLS.items()}
+        for row, (frame, pixels) in enumerate(self._decoded(view, frames)):
+            shot = Shot(pixels, camera.lens, joints[row, :, :3])
+            kept = shot.view(self.options.crop_size)
+            yield shot.sample(
+                f"{view.sequence}/{frame:06d}",
+                kept,
+                [with_joints(people[row], "h36m17", joints[row], kept)],
+                sequence=view.sequence,
+                frame=frame,
+                splits={name: split for name, split in splits.items() if name != "nbf" or frame % _NBF_EVERY == 0},
+                maps=self._maps(view, frame, camera, kept),
+            )
+
+    def _joints(self, view: _View, camera: CalibratedCamera) -> Array:
+        """(frames, 17, 4) metres in camera axes, all known."""
+        path = self._pose_file(view.subject, view.action, view.camera)
+        joints = read_joints(path)
+        if len(joints) != view.frames:
+            raise InputError(path, "has changed", expected=f"{view.frames} frames", got=str(len(joints)))
+        if path.parent.name == "D3_Positions":
+            joints = camera.to_camera(joints)
+        return np.concatenate((joints, np.ones((*joints.shape[:2], 1))), -1)
+
+    def _people(self, view: _View, frames: range, joints: Array) -> list[Person]:
+        """One person for each frame, with the body where one is known."""
+        activity = view.action.split(" ")[0]
+        facts = Person(view.subject, view.subject, _SAME_ACTIVITY.get(activity, activity))
+        if self.options.mosh is not None:
+            return self._moshed(view, frames, joints, facts)
+        fitter = self.tools.joint_fitter
+        if fitter is None:
+            return [facts] * len(frames)
+        fitted: FittedBodies = fitter.fit(joints, "h36m17")
+        return [with_body(facts, fitted, row) for row in range(len(frames))]
+
+    def _moshed(self, view: _View, frames: range, joints: Array, facts: Person) -> list[Person]:
+        path = self._mosh_file(view.subject, view.action, view.camera)
+        fits = MoshFits.read(path)
+        needed = frames[-1] // MOSH_EVERY + 1
+        if len(fits.poses) < needed and not self.options.allow_missing:
+            raise InputError(path, "is shorter than its video", expected=f"{needed} rows", got=str(len(fits.poses)))
+        poses = [fits.at(frame) for frame in frames]
+        rows = [row for row, pose in enumerate(poses) if pose is not None]
+        people = [facts] * len(frames)
+        if not rows:
+            return people
+        body = self.tools.bodies.get("neutral")
+        chosen = np.stack([pose for pose in poses if pose is not None])
+        places = None if body is None else placed_by_joints(body, chosen, fits.betas, joints[rows], "h36m17")
+        for number, row in enumerate(rows):
+            trans = None if places is None else places[number]
+            people[row] = replace(
+                facts, body="smpl", gender="neutral", poses=chosen[number], betas=fits.betas, trans=trans
+            )
+        return people
+
+    def _decoded(self, view: _View, frames: range) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """The wanted frames, checked for their size."""
+        first = self._pictures(view.subject, view.action, view.camera)
+        if first.suffix == ".mp4":
+            pictures = ((first, frame, pixels) for frame, pixels in video_frames(first, frames))
+        else:
+            pictures = ((path, frame, read_image(path).pixels) for path, frame in self._extracted(view, frames))
+        for path, frame, pixels in pictures:
+            expected, found = CAMERAS[view.camera], (pixels.shape[1], pixels.shape[0])
+            if found != expected:
+                raise InputError(path, "has another size than the camera's", expected=str(expected), got=str(found))
+            yield frame, pixels
+
+    def _extracted(self, view: _View, frames: range) -> Iterator[tuple[Path, int]]:
+        for frame in frames:
+            candidates = self._frame_files(view, frame)
+            yield next((path for path in candidates if path.is_file()), candidates[0]), frame
+
+    def _maps(self, view: _View, frame: int, camera: CalibratedCamera, kept: PinholeView) -> Mapping[str, bytes]:
+        """DensePose's output on this frame, where the user has it."""
+        if self.options.densepose is None:
+            return {}
+        path = Path(self.options.densepose) / f"{view.stem}_{frame + 1:06d}_IUV.png"
+        if self.options.allow_missing and not path.exists():
+            return {}
+        charts = read_densepose(path, CAMERAS[view.camera])
+        return {"densepose": encode_densepose(kept.take_labels(charts, camera.lens))}

@@ -1,0 +1,261 @@
+"""One's own pictures: `hpc preprocess images ROOT`, with fits or DensePose output where they are given.
+
+    ROOT/…                  pictures, folders of numbered pictures (sequences) and videos, as `hpc fit ROOT` takes them
+    FITS/a.jpg.fit.npz      --fits: what `hpc fit ROOT --out FITS` wrote
+    DENSEPOSE/a_IUV.png     --densepose: DensePose's output picture, (I, U, V) as its tools write it,
+    DENSEPOSE/a_IUV.npz     or an array `iuv` (H, W, 3) uint8 of chart, 255 U, 255 V,
+    DENSEPOSE/*.pkl         or dumps of detectron2's `apply_net.py dump`; --densepose may name one such file as well
+
+A group is a picture or one sequence. Without fits, a `PoseEstimator` that is passed in finds the people; without that,
+they are those of a DensePose dump, or nobody.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.data.samples import Group, Person, Sample
+from humanpose_cli.datasets.common import (
+    EstimatedPicture,
+    FolderOptions,
+    FolderSource,
+    Listing,
+    check_every,
+    keep_present,
+    people_of_fit,
+)
+from humanpose_cli.datasets.densepose_output import CHARTS, DensePoseDump, encode_densepose, read_densepose
+from humanpose_cli.datasets.reading import array_field, existing_folder, read_npz
+from humanpose_cli.datasets.stored_images import (
+    StoredPicture,
+    decoded,
+    encode_mask,
+    encode_pixels,
+    stored_picture,
+    video_frame_count,
+    video_frames,
+)
+from humanpose_cli.errors import InputError
+from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
+from humanpose_cli.io.frames import open_inputs
+from humanpose_cli.io.input_items import OWN_SUFFIXES, InputItem, printable
+
+__all__ = ["ImagesOptions", "ImagesSource"]
+
+
+@dataclass(frozen=True)
+class ImagesOptions(FolderOptions):
+    """allow_missing: pictures without a fit file, or without DensePose output, are taken without it.
+
+    fits       folder that `hpc fit` wrote; None for none
+    densepose  folder or dump file; None for none
+    sequence   True: the pictures of each folder are one sequence; False: none is; None: `hpc fit`'s judgement
+    every      take every n-th frame of sequences
+    split      the split that all pictures belong to, of the protocol "images"
+    """
+
+    fits: str | None = None
+    densepose: str | None = None
+    sequence: bool | None = None
+    every: int = 1
+    split: str = "train"
+
+    def __post_init__(self) -> None:
+        check_every(self.every)
+
+
+class ImagesSource(FolderSource):
+    """One's own pictures, sequences and videos."""
+
+    name = "images"
+    title = "pictures"
+    options: ImagesOptions
+    options_type = ImagesOptions
+
+    def _prepare(self) -> None:
+        self.root = Path(os.path.abspath(self.root))  # as `open_inputs` names what it finds
+        fits = self.options.fits
+        self._fits = None if fits is None else existing_folder(Path(fits), "the folder that hpc fit wrote")
+        densepose = self.options.densepose
+        self._densepose = None if densepose is None else _DensePoseOutput(Path(densepose))
+
+    def _more_info(self) -> Mapping[str, Any]:
+        return {
+            "fits": self._fits is not None,
+            "densepose": self._densepose is not None,
+            **({"poses_by": "fit files"} if self._fits is not None else self._estimator_info()),
+        }
+
+    def _list(self) -> Listing:
+        beside = [path for path in (self.options.fits, self.options.densepose) if path is not None]
+        exclude = [Path(path) for path in beside if Path(path).resolve() != self.root.resolve()]
+        inputs = open_inputs([self.root], sequence=self.options.sequence, exclude=exclude, own_suffixes=OWN_SUFFIXES)
+        items: Sequence[InputItem] = list(inputs)
+        notes = list(inputs.messages)
+        if self._fits is not None:
+            paths = [self._fit_file(item.key) for item in items]
+            _, missing = keep_present(
+                *(items, paths, self._fits, "fit files"),
+                allow_missing=self.options.allow_missing,
+                remedy=f"run hpc fit {self.root} --out {self._fits}, or go without them: --allow-missing",
+            )
+            notes += missing
+        elif self.tools.estimator is None:
+            notes.append(f"{self.root}: the samples have no poses; give --fits FOLDER, made with hpc fit")
+        return Listing(tuple(self._group(item) for item in items), tuple(notes))
+
+    def _group(self, item: InputItem) -> Group:
+        if item.error is not None:
+            raise item.error
+        count = video_frame_count(item.path) if item.kind == "video" else len(item.files)
+        files = [str(path.relative_to(self.root)) for path in item.files]
+        return Group(item.key, len(self._kept(count)), key={"kind": item.kind, "files": files, "count": count})
+
+    def _kept(self, count: int) -> range:
+        return range(0, count, self.options.every)
+
+    def _fit_file(self, key: str) -> Path:
+        assert self._fits is not None
+        return self._fits / f"{key}{FIT_SUFFIX}"
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        known = self._known_people(group)
+        sequence = group.key["kind"] != "picture"
+        for number, (frame, name, picture) in enumerate(self._pictures(group)):
+            seen = known.at(name, picture) if isinstance(known, _Fits) else known[number] if known else None
+            maps: dict[str, bytes] = {}
+            people = list(seen.people) if seen is not None else []
+            if self._densepose is not None:
+                charts, found = self._densepose.of(name, group.name, picture.size, self.options.allow_missing)
+                if charts is not None:
+                    maps["densepose"] = encode_densepose(charts)
+                people = people or found
+            yield Sample(
+                name=f"{group.name}/{name}" if sequence else group.name,
+                image=picture.image,
+                size=picture.size,
+                focal=seen.focal if seen is not None and seen.focal else picture.focal,
+                principal_point=seen.principal_point if seen is not None else None,
+                people=people,
+                maps=maps,
+                sequence=group.name if sequence else "",
+                frame=frame,
+                splits={self.name: self.options.split},
+            )
+
+    def _known_people(self, group: Group) -> _Fits | Sequence[EstimatedPicture]:
+        """From the fit file, from the estimator, or of nobody."""
+        if self._fits is not None:
+            path = self._fit_file(group.name)
+            return _Fits(path, group) if path.is_file() else ()
+        estimator = self.tools.estimator
+        if estimator is None:
+            return ()
+        pixels: Iterator[NDArray[np.uint8]] = (decoded(picture) for _, _, picture in self._pictures(group))
+        return estimator.estimate(pixels, sequence=group.key["kind"] != "picture", single_person=False)
+
+    def _pictures(self, group: Group) -> Iterator[tuple[int, str, StoredPicture]]:
+        """Frame number, name (as fit files have it) and picture."""
+        kept = self._kept(group.key["count"])
+        files = [self.root / name for name in group.key["files"]]
+        if group.key["kind"] == "video":
+            for frame, pixels in video_frames(files[0], kept):
+                yield frame, f"{frame:06d}", encode_pixels(pixels)
+            return
+        for frame in kept:
+            yield frame, printable(files[frame].name), stored_picture(files[frame])
+
+
+class _Fits:
+    """The fit file of a picture or sequence. InputError if it belongs to another one."""
+
+    def __init__(self, path: Path, group: Group) -> None:
+        self.path, self.group = path, group.name
+        self.record: FitRecord = read_fit(path)
+        self.frames = {str(name): frame for frame, name in enumerate(self.record.frame_names)}
+        if group.key["kind"] == "video":
+            names = {f"{frame:06d}" for frame in range(group.key["count"])}
+        else:
+            names = {printable(Path(name).name) for name in group.key["files"]}
+        if not names & self.frames.keys():
+            got = ", ".join(list(self.frames)[:3])
+            raise InputError(path, "belongs to other pictures", expected=min(names), got=got or "no frames")
+
+    def at(self, name: str, picture: StoredPicture) -> EstimatedPicture:
+        """Who is in the picture of that name; nobody where the fit left it out (--frames)."""
+        frame = self.frames.get(name)
+        if frame is None:
+            return EstimatedPicture()
+        width, height = (int(n) for n in self.record.image_size[frame])
+        if (width, height) != picture.size:
+            got = f"{width} × {height}"
+            expected = f"{picture.size[0]} × {picture.size[1]} as {name} has now"
+            raise InputError(self.path, "was made of a picture of another size", expected=expected, got=got)
+        x, y = (float(n) for n in self.record.principal_point[frame])
+        return EstimatedPicture(people_of_fit(self.record, frame, self.group), float(self.record.focal[frame]), (x, y))
+
+
+class _DensePoseOutput:
+    """What DensePose found, in any of its forms."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_dir() and not path.is_file():
+            raise InputError(path, "does not exist", expected="a folder or dump of DensePose output")
+
+    @cached_property
+    def _dumps(self) -> list[DensePoseDump]:
+        files = sorted(self.path.glob("*.pkl")) if self.path.is_dir() else [self.path]
+        return [DensePoseDump(path) for path in files]
+
+    def of(
+        self, name: str, group: str, size: tuple[int, int], allow_missing: bool
+    ) -> tuple[NDArray[np.uint8] | None, list[Person]]:
+        """Charts (H, W, 3) and, from dumps, the people. InputError where there is nothing about a picture."""
+        stems = [Path(group).with_suffix(""), Path(group) / Path(name).stem, Path(Path(name).stem)]
+        for stem in stems if self.path.is_dir() else ():
+            place = self.path / stem
+            picture = place.with_name(f"{place.name}_IUV.png")
+            if picture.is_file():
+                return read_densepose(picture, size), []
+            array = place.with_name(f"{place.name}_IUV.npz")
+            if array.is_file():
+                return _charts_of_array(array, size), []
+        for dump in self._dumps:
+            for known_as in (f"{group}/{name}", group, name):
+                number = dump.find(known_as)
+                if number is not None:
+                    return _charts_of_dump(dump, number, size)
+        if allow_missing:
+            return None, []
+        expected = f"{Path(name).stem}_IUV.png, {Path(name).stem}_IUV.npz or a dump with {name}"
+        raise InputError(
+            self.path, f"has nothing about {group}", expected=expected, remedy="or go without it: --allow-missing"
+        )
+
+
+def _charts_of_array(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    charts = array_field(read_npz(path), "iuv", path, (size[1], size[0], 3))
+    if charts[..., 0].max(initial=0) > CHARTS or charts.min(initial=0) < 0 or charts.max(initial=0) > 255:
+        raise InputError(f"{path} (iuv)", "is not DensePose's output", expected=f"charts 0 to {CHARTS}, U and V to 255")
+    return charts.astype(np.uint8)
+
+
+def _charts_of_dump(dump: DensePoseDump, place: int, size: tuple[int, int]) -> tuple[NDArray[np.uint8], list[Person]]:
+    charts = np.zeros((size[1], size[0], 3), np.uint8)
+    found = dump.people(place)
+    for person in found:  # the surest last, so on top
+        person.paint(charts)
+    limits = np.tile(np.asarray(size, float), 2)
+    people = [
+        Person(box=np.clip(person.box, 0, limits), mask=encode_mask(person.mask(size))) for person in reversed(found)
+    ]
+    return charts, people

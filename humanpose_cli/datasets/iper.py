@@ -1,0 +1,328 @@
+"""iPER, the Impersonator data set: 206 videos of 30 people in 103 sets of clothes before a still camera.
+
+    ROOT/train.txt, val.txt                    a video a line, "001/1/1": person, clothes, motion (1 turning in an
+                                               A pose, 2 moving)
+    ROOT/images/001/1/1/frame00000000.png      frames as the owners' script extracts them; `images_HD` likewise
+    ROOT/iPER_1024_video_release/001_1_1.mp4   or the videos themselves; iPER_256_video_release likewise
+    ROOT/smpls/001/1/1/pose_shape.pkl          optional: cams (N, 3), pose (N, 72), shape (N, 10), estimated by HMR
+    ROOT/iPER_protocol.json                    optional: the owners' evaluation protocol (their his_evaluators)
+
+Layout after the owners' documentation (svip-lab/impersonator: doc/train.md, tools/unzip_iPER.py, data/imper_dataset.py,
+his_evaluators/protocols/iPER.py). The data set has no 3-D poses but HMR's: a `PoseEstimator` makes better ones.
+
+A group is one set of clothes with both of its videos, so that pairs stay within a group. Pair lists of the split "val":
+- "random-pairs": clothes drawn uniformly, then two of their frames, 10,000 times (the reposing paper's appendix B);
+- "three-frames": three frames of each video with each frame of it, as the owners evaluate; the three are those of
+  iPER_protocol.json where it is there, else drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.data.samples import Group, Person, Sample
+from humanpose_cli.datasets.common import (
+    MOST_RADIANS,
+    EstimatedPicture,
+    FolderOptions,
+    FolderSource,
+    Listing,
+    check_count,
+    estimates,
+    keep_present,
+)
+from humanpose_cli.datasets.reading import array_field, existing_file, list_files, read_json, read_lines, read_pickle
+from humanpose_cli.datasets.stored_images import (
+    StoredPicture,
+    decoded,
+    encode_pixels,
+    stored_picture,
+    video_frame_count,
+    video_frames,
+)
+from humanpose_cli.errors import InputError, UsageError
+
+__all__ = ["IperOptions", "IperSource"]
+
+OFFICIAL_VIDEOS = {"train": 164, "val": 42}
+_PICTURES = {".jpg", ".jpeg", ".png"}
+_FRAME_FOLDERS = ("images", "images_HD")
+_VIDEO_FOLDERS = ("iPER_1024_video_release", "iPER_256_video_release")
+_ACTIVITIES = {"1": "turning in an A pose", "2": "random motion"}
+
+
+# HMR sees a square picture of 224 pixels with a focal length of 500.
+_HMR_FOCAL_FACTOR = 500 / 224
+
+
+@dataclass(frozen=True)
+class IperOptions(FolderOptions):
+    """allow_missing as for all sources.
+
+    every    take every n-th frame of each video
+    poses    'estimator': those of the estimator passed in; 'smpls': the data set's own HMR estimates; 'none';
+             'auto': the first of these that there is
+    pairs    how many random pairs
+    seed     of all that is drawn
+    """
+
+    every: int = 1
+    poses: Literal["auto", "estimator", "smpls", "none"] = "auto"
+    pairs: int = 10_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or self.pairs < 0:
+            raise UsageError("--every and --pairs", "must be positive", got=f"{self.every} and {self.pairs}")
+
+
+@dataclass(frozen=True)
+class _Clothes:
+    """A group in the making: its videos (name, number of frames) and the split it belongs to."""
+
+    name: str
+    split: str
+    videos: list[tuple[str, int]] = field(default_factory=list)
+
+
+class IperSource(FolderSource):
+    """iPER as samples with one person each."""
+
+    name = "iper"
+    title = "iPER"
+    options: IperOptions
+    options_type = IperOptions
+
+    def _prepare(self) -> None:
+        self._frames = next((self.root / name for name in _FRAME_FOLDERS if (self.root / name).is_dir()), None)
+        self._videos = next((self.root / name for name in _VIDEO_FOLDERS if (self.root / name).is_dir()), None)
+        if self._frames is None and self._videos is None:
+            raise InputError(
+                self.root, "holds neither frames nor videos", expected=" or ".join((*_FRAME_FOLDERS, *_VIDEO_FOLDERS))
+            )
+        if self.options.poses == "estimator" and self.tools.estimator is None:
+            raise UsageError("--poses estimator", "needs a pose estimator", remedy="take --poses smpls or none")
+
+    @cached_property
+    def poses_from(self) -> str:
+        """'estimator', 'smpls' or 'none'."""
+        if self.options.poses != "auto":
+            return self.options.poses
+        if self.tools.estimator is not None:
+            return "estimator"
+        return "smpls" if (self.root / "smpls").is_dir() else "none"
+
+    def _more_info(self) -> Mapping[str, Any]:
+        made_by = {"smpls": {"name": "HMR, as iPER comes with"}, "none": None}
+        info = self._estimator_info() if self.poses_from == "estimator" else {"poses_by": made_by[self.poses_from]}
+        return {**info, "three_frames": "official" if self._protocol_file.is_file() else "drawn"}
+
+    # Listing
+
+    def _list(self) -> Listing:
+        notes: list[str] = []
+        clothes: dict[str, _Clothes] = {}
+        for split, official in OFFICIAL_VIDEOS.items():
+            path = existing_file(self.root / f"{split}.txt", f"the list of {split} videos")
+            names = read_lines(path)
+            notes += check_count(path, "videos", official, len(names), allow_missing=self.options.allow_missing)
+            for name in names:
+                _check_name(path, name)
+            present, missing = keep_present(
+                names, [self._place(name) for name in names], path, "videos", allow_missing=self.options.allow_missing
+            )
+            notes += missing
+            for name in present:
+                key = name.rpartition("/")[0]
+                group = clothes.setdefault(key, _Clothes(key, split))
+                if group.split != split:
+                    raise InputError(path, f"names {name}, whose clothes are in the other list as well")
+                group.videos.append((name, self._count(name)))
+        if self.poses_from == "none":
+            notes.append("iPER: the samples have no poses: give a pose estimator, or unpack smpls.zip")
+        return Listing(self._with_pairs(list(clothes.values())), tuple(notes))
+
+    def _place(self, video: str) -> Path:
+        if self._frames is not None:
+            return self._frames / video
+        assert self._videos is not None
+        return self._videos / f"{video.replace('/', '_')}.mp4"
+
+    def _count(self, video: str) -> int:
+        place = self._place(video)
+        return video_frame_count(place) if self._frames is None else len(list_files(place, _PICTURES, "frames"))
+
+    def _kept(self, count: int) -> range:
+        return range(0, count, self.options.every)
+
+    def _with_pairs(self, clothes: Sequence[_Clothes]) -> tuple[Group, ...]:
+        counts = [sum(len(self._kept(count)) for _, count in group.videos) for group in clothes]
+        random_pairs = self._random_pairs(clothes, counts)
+        groups = []
+        for number, (group, count) in enumerate(zip(clothes, counts, strict=True)):
+            pairs = {}
+            if group.split == "val":
+                pairs = {("random-pairs", "val"): random_pairs[number], ("three-frames", "val"): self._three(group)}
+            key = {"videos": group.videos, "split": group.split}
+            groups.append(Group(group.name, count, pairs, key))
+        return tuple(groups)
+
+    def _random_pairs(self, clothes: Sequence[_Clothes], counts: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
+        """Numbers of groups → pairs of frames, drawn over all clothes of the split val."""
+        held_out = [i for i, group in enumerate(clothes) if group.split == "val" and counts[i] > 1]
+        pairs: dict[int, list[tuple[int, int]]] = {i: [] for i in range(len(clothes))}
+        random = np.random.default_rng(self.options.seed)
+        for _ in range(self.options.pairs if held_out else 0):
+            chosen = held_out[random.integers(len(held_out))]
+            first = int(random.integers(counts[chosen]))
+            second = int(random.integers(counts[chosen] - 1))
+            pairs[chosen].append((first, second + (second >= first)))
+        return pairs
+
+    @property
+    def _protocol_file(self) -> Path:
+        return self.root / "iPER_protocol.json"
+
+    @cached_property
+    def _protocol(self) -> Mapping[str, Any]:
+        return read_json(self._protocol_file).get("val", {}) if self._protocol_file.is_file() else {}
+
+    def _three(self, group: _Clothes) -> list[tuple[int, int]]:
+        """(source, target) numbers within the group: three frames of each video with the frames of that video."""
+        pairs: list[tuple[int, int]] = []
+        start = 0
+        for video, count in group.videos:
+            kept = self._kept(count)
+            sources, targets = self._official_frames(video, count) or self._drawn_frames(video, count)
+            number = {frame: start + i for i, frame in enumerate(kept)}
+            pairs += [
+                (number[source], number[target])
+                for source in sources
+                if source in number
+                for target in targets
+                if target in number
+            ]
+            start += len(kept)
+        return pairs
+
+    def _official_frames(self, video: str, count: int) -> tuple[list[int], range] | None:
+        """Sources and targets of the owners' protocol: "s_n" → "3" names files, "self_imitation" both ends."""
+        entry = self._protocol.get(video)
+        if entry is None:
+            return None
+        try:
+            sources = [int(Path(name).stem) for name in entry["s_n"]["3"]]
+            first, last = (int(n) for n in entry["self_imitation"]["range"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{self._protocol_file} ({video})", "is damaged", got=repr(error)[:100]) from error
+        if max(sources, default=0) >= count:
+            raise InputError(
+                self._place(video), "is shorter than the protocol", expected=f"frame {max(sources)}", got=f"{count}"
+            )
+        return sources, range(first, min(last + 1, count))
+
+    def _drawn_frames(self, video: str, count: int) -> tuple[list[int], range]:
+        kept = self._kept(count)
+        random = np.random.default_rng([self.options.seed, *video.encode()])
+        chosen = random.choice(len(kept), size=min(3, len(kept)), replace=False)
+        return [kept[i] for i in sorted(chosen)], range(count)
+
+    # Reading
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        for video, count in group.key["videos"]:
+            yield from self._read_video(video, count, group)
+
+    def _read_video(self, video: str, count: int, group: Group) -> Iterator[Sample]:
+        known = self._people(video, count)
+        person_name, _, kind = video.split("/")
+        for number, (frame, label, picture) in enumerate(self._pictures(video, count)):
+            seen = EstimatedPicture()
+            if isinstance(known, _HmrEstimates):
+                seen = known.at(frame, picture.size)
+            elif known:
+                seen = known[number]
+            person = replace(
+                (seen.people or [Person()])[0],
+                identity=person_name,
+                clothing=group.name,
+                activity=_ACTIVITIES.get(kind, kind),
+            )
+            yield Sample(
+                name=f"{video}/{label}",
+                image=picture.image,
+                size=picture.size,
+                focal=seen.focal,
+                principal_point=seen.principal_point,
+                people=[person],
+                sequence=video,
+                frame=frame,
+                splits={"iper": group.key["split"]},
+            )
+
+    def _people(self, video: str, count: int) -> _HmrEstimates | Sequence[EstimatedPicture]:
+        if self.poses_from == "smpls":
+            return _HmrEstimates(self.root / "smpls" / video / "pose_shape.pkl", count)
+        estimator = self.tools.estimator
+        if self.poses_from == "none" or estimator is None:
+            return ()
+        pixels: Iterator[NDArray[np.uint8]]
+        if self._frames is None:
+            pixels = (frame for _, frame in video_frames(self._place(video), self._kept(count)))
+        else:
+            pixels = (decoded(picture) for _, _, picture in self._pictures(video, count))
+        return estimates(estimator, pixels, len(self._kept(count)), sequence=True)
+
+    def _pictures(self, video: str, count: int) -> Iterator[tuple[int, str, StoredPicture]]:
+        """Frame number, name and picture of the frames that are kept."""
+        place = self._place(video)
+        if self._frames is None:
+            for number, pixels in video_frames(place, self._kept(count)):
+                yield number, f"{number:08d}", encode_pixels(pixels)
+            return
+        files = list_files(place, _PICTURES, "frames")
+        if len(files) != count:
+            raise InputError(place, "has changed", expected=f"{count} frames", got=str(len(files)))
+        for number in self._kept(count):
+            yield number, files[number].stem, stored_picture(files[number])
+
+
+def _check_name(path: Path, name: str) -> None:
+    parts = name.split("/")
+    if len(parts) != 3 or not all(part.isalnum() for part in parts):
+        raise InputError(path, f"names {name!r}, which is no video", expected="person/clothes/motion, such as 001/1/1")
+
+
+class _HmrEstimates:
+    """iPER's own estimates: a weak perspective camera (s, x, y), which sees a point of the body at s (point + (x, y))
+    with the square picture reaching from −1 to 1; no depth. The camera here is HMR's own: a focal length of 500 pixels
+    a 224, which puts the body at the depth 2 f / (s size).
+    """
+
+    def __init__(self, path: Path, count: int) -> None:
+        stored = read_pickle(path)
+        self.cameras = array_field(stored, "cams", path, (None, 3))
+        self.poses = array_field(stored, "pose", path, (None, 72), largest=MOST_RADIANS)
+        self.betas = array_field(stored, "shape", path, (None, 10))
+        for name, values in {"cams": self.cameras, "pose": self.poses, "shape": self.betas}.items():
+            if len(values) != count:
+                raise InputError(
+                    f"{path} ({name})", "does not fit the frames", expected=f"{count} rows", got=str(len(values))
+                )
+
+    def at(self, frame: int, size: tuple[int, int]) -> EstimatedPicture:
+        scale, x, y = self.cameras[frame]
+        if scale <= 0:
+            return EstimatedPicture()
+        side = max(size)
+        focal = _HMR_FOCAL_FACTOR * side
+        trans = np.array([x, y, 2 * focal / (scale * side)])
+        person = Person(gender="neutral", body="smpl", poses=self.poses[frame], betas=self.betas[frame], trans=trans)
+        return EstimatedPicture([person], focal)

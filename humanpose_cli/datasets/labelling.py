@@ -1,0 +1,201 @@
+"""What our detector says about the people of a source: landmarks, world landmarks and mask, beside their true labels.
+
+Models that work on the detector's output learn from it: on rendered people the truth is known, and the detector errs on
+them as it does on photographs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.bodies.body import RiggedBody
+from humanpose_cli.conventions import SMPL24
+from humanpose_cli.data.encoding import decode_picture, encode_png
+from humanpose_cli.data.label_maps import (
+    RENDERED_MAPS,
+    LabelledMesh,
+    encode_map,
+    joint_visibility,
+    labels_of,
+    render_label_maps,
+)
+from humanpose_cli.data.samples import LabellingSource, Person, Sample, Source
+from humanpose_cli.datasets.common import box_around, project_points
+from humanpose_cli.detection.given import people_in_boxes
+from humanpose_cli.detection.models import ModelPool
+from humanpose_cli.detection.person import DetectedPerson
+from humanpose_cli.errors import InputError
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.rendering.view import View
+
+__all__ = ["DetectedLabels", "RenderedLabels"]
+
+_PRESENT = 0.3  # below it the detector sees nobody there, and says nothing worth learning from
+
+
+class DetectedLabels(LabellingSource):
+    """A source whose people also have what the detector sees in their boxes.
+
+    views  looks beside the first one, averaged; each costs about 8 ms a person
+    """
+
+    def __init__(self, source: Source, views: int = 2) -> None:
+        super().__init__(source)
+        self.views = views
+
+    def __reduce__(self) -> tuple[type, tuple[Source, int]]:
+        return type(self), (self.source, self.views)
+
+    @property
+    def added(self) -> Mapping[str, Any]:
+        """How often the detector looks."""
+        return {"detector_views": self.views}
+
+    def labelled(self, sample: Sample) -> Sample:
+        """One sample; people without a box in the picture, or whom the detector does not see, stay as they are."""
+        places = [place for place, person in enumerate(sample.people) if _has_area(person.box, sample.size)]
+        if not places:
+            return sample
+        boxes = np.stack([np.asarray(sample.people[place].box, np.float64) for place in places])
+        picture = decode_picture(sample.image)
+        if picture is None:
+            raise InputError(sample.name, "its picture cannot be decoded", expected="JPEG or PNG")
+        seen = people_in_boxes(self._pool, picture, boxes, self.views)
+        people = list(sample.people)
+        for place, found in zip(places, seen, strict=True):
+            if found.score >= _PRESENT:
+                people[place] = _with_detection(people[place], found, sample.size)
+        return replace(sample, people=people)
+
+    @cached_property
+    def _pool(self) -> ModelPool:
+        return ModelPool(1)
+
+
+def _has_area(box: NDArray[Any] | None, size: tuple[int, int]) -> bool:
+    """Whether a box has two pixels of a picture or more in either direction."""
+    if box is None or not np.isfinite(box).all():
+        return False
+    return bool((np.minimum(box[2:], size) - np.maximum(box[:2], 0) >= 2).all())
+
+
+def _with_detection(person: Person, found: DetectedPerson, size: tuple[int, int]) -> Person:
+    world = None
+    if found.world is not None:
+        world = np.concatenate((found.world, found.keypoints[:, 2:]), 1).astype(np.float32)
+    mask = None
+    if found.mask is not None:
+        placed = found.mask.in_picture(size[1], size[0])
+        mask = encode_png(np.rint(255 * placed).astype(np.uint8))
+    return replace(person, detected=found.keypoints.astype(np.float32), detected_world=world, detected_mask=mask)
+
+
+# Label maps, keypoints and boxes drawn from body parameters, as nbf makes its part labels: a source around a source.
+#
+# Wherever all labelled people of a picture have a body whose model is at hand, the picture gets the maps of their
+# meshes (who, which part, how far …). People without one would be missing in the maps, so such pictures get none. What
+# a source tells itself is kept; only boxes are taken from the mesh, which reaches further than joints do.
+
+# What tells which joints are seen.
+_NEEDED = ("persons", "parts", "depth")
+
+
+@dataclass(frozen=True, eq=False)
+class _Posed:
+    """A person's mesh (V, 3) and joints (24, 3), metres, camera axes."""
+
+    vertices: torch.Tensor
+    joints: NDArray[Any]
+    model: RiggedBody
+
+
+class RenderedLabels(LabellingSource):
+    """A source whose pictures also have what their bodies tell.
+
+    source  any source
+    bodies  "default", "smpl-male", "smpl-neutral" … → the model. A person's body and gender name it; a model under
+            the body's name alone is the neutral one. Another gender's model is never taken: the same betas mean
+            another shape there
+    maps    which of `RENDERED_MAPS`; those that a sample has already stay as they are
+    """
+
+    def __init__(self, source: Source, bodies: Mapping[str, RiggedBody], maps: Sequence[str] = RENDERED_MAPS) -> None:
+        super().__init__(source)
+        self.bodies, self.maps = dict(bodies), tuple(maps)
+
+    @property
+    def added(self) -> Mapping[str, Any]:
+        """What is drawn from which bodies."""
+        return {"rendered": list(self.maps), "bodies": sorted(self.bodies)}
+
+    def labelled(self, sample: Sample) -> Sample:
+        """One sample with its labels; unchanged where the camera, or everybody's body, is not known."""
+        if sample.focal is None or not sample.people:
+            return sample
+        width, height = sample.size
+        centre = sample.principal_point or (width / 2, height / 2)
+        view = View(float(sample.focal), (float(centre[0]), float(centre[1])), (height, width))
+        posed = [self._posed(person) for person in sample.people]
+        known = [body for body in posed if body is not None]
+        if not known:
+            return sample
+        drawn: dict[str, NDArray[Any]] = {}
+        if len(known) == len(posed):
+            meshes = [LabelledMesh(body.vertices, body.model.faces, labels_of(body.model)) for body in known]
+            drawn = render_label_maps(meshes, view, sorted({*self.maps, *_NEEDED}, key=RENDERED_MAPS.index))
+        people = [
+            person if body is None else _with_joints(person, body, place, view, drawn)
+            for place, (person, body) in enumerate(zip(sample.people, posed, strict=True))
+        ]
+        maps = {name: encode_map(name, drawn[name]) for name in self.maps if name in drawn}
+        return replace(sample, people=people, maps={**maps, **sample.maps})
+
+    def _posed(self, person: Person) -> _Posed | None:
+        model = self._model(person)
+        if model is None or person.poses is None or person.betas is None or person.trans is None:
+            return None
+        pose, betas, trans = (_tensor(values) for values in (person.poses, person.betas, person.trans))
+        if not all(torch.isfinite(values).all() for values in (pose, betas, trans)):
+            return None
+        scales = None if person.segment_scales is None else _tensor(person.segment_scales)[None]
+        with torch.no_grad():
+            rotations = axis_angle_to_matrix(pose.unflatten(0, (24, 3)))[None]
+            body = model.pose(rotations, betas[None, : model.shape_count], trans[None], scales)
+        assert body.vertices is not None
+        return _Posed(body.vertices[0], body.joints[0].double().numpy(), model)
+
+    def _model(self, person: Person) -> RiggedBody | None:
+        names = [f"{person.body}-{person.gender}"]
+        if person.gender in ("", "neutral"):
+            names.append(person.body)
+        return next((self.bodies[name] for name in names if person.body and name in self.bodies), None)
+
+
+def _tensor(values: NDArray[Any]) -> torch.Tensor:
+    return torch.as_tensor(np.asarray(values), dtype=torch.float32)
+
+
+def _with_joints(person: Person, body: _Posed, place: int, view: View, maps: Mapping[str, NDArray[Any]]) -> Person:
+    """The person with the body's joints, their pixels and visibility, and the box of the mesh in the picture."""
+    pixels = project_points(body.joints, view.focal, view.principal_point)
+    ahead = np.asarray(np.isfinite(pixels).all(axis=1))
+    seen = ahead.astype(np.float64)
+    if maps:
+        seen = joint_visibility(body.joints, place, view, maps).astype(float)
+    outline = project_points(body.vertices.double().numpy(), view.focal, view.principal_point)
+    box = box_around(outline, (view.size[1], view.size[0]), margin=0)
+    keypoints = np.concatenate((np.where(ahead[:, None], pixels, 0), seen[:, None]), 1)
+    joints = np.concatenate((body.joints, np.ones((len(SMPL24), 1))), 1)
+    return replace(
+        person,
+        box=box if ahead.any() else person.box,
+        keypoints={SMPL24.name: keypoints, **person.keypoints},
+        joints={SMPL24.name: joints, **person.joints},
+    )

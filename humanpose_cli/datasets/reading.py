@@ -1,0 +1,195 @@
+"""What all sources need to read their files: whatever is missing, short or damaged is told with the file's name.
+
+Pictures are kept as they were stored; see `pictures`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.bodies import restricted_pickle
+from humanpose_cli.errors import InputError
+from humanpose_cli.io.folders import natural_order
+from humanpose_cli.io.npz_files import read_npy, read_npz
+from humanpose_cli.io.sniffing import describe_file, reading_error
+
+__all__ = [
+    "array_field",
+    "checked_array",
+    "existing_file",
+    "existing_folder",
+    "list_files",
+    "list_folders",
+    "read_csv",
+    "read_json",
+    "read_lines",
+    "read_npy",
+    "read_npz",
+    "read_pickle",
+    "read_table",
+    "read_text",
+]
+
+_COPY_AGAIN = "unpack or download it again"
+
+
+def existing_folder(path: Path, what: str, *, remedy: str = "") -> Path:
+    """`path`, which must be a folder; `what` says what for: "the folder of iPER's pictures"."""
+    if path.is_dir():
+        return path
+    problem = "is no folder" if path.exists() else "does not exist"
+    raise InputError(path, problem, expected=what, remedy=remedy or "data/README.md shows the tree that is expected")
+
+
+def existing_file(path: Path, what: str, *, remedy: str = "") -> Path:
+    """`path`, which must be a file; `what` says what for: "the list of training pictures"."""
+    if path.is_file():
+        return path
+    problem = "is a folder" if path.is_dir() else "does not exist"
+    raise InputError(path, problem, expected=what, remedy=remedy or "data/README.md shows the tree that is expected")
+
+
+def list_files(folder: Path, suffixes: Collection[str], what: str) -> list[Path]:
+    """The folder's own files with these suffixes (lower case), 2 before 10; at least one. Hidden ones are left out."""
+    existing_folder(folder, f"a folder of {what}")
+    found = [path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith(".")]
+    if not found:
+        raise InputError(folder, f"holds no {what}", expected=", ".join(sorted(suffixes)))
+    return sorted(found, key=natural_order)
+
+
+def list_folders(folder: Path, what: str) -> list[Path]:
+    """The folder's own folders, 2 before 10; at least one. Hidden ones are left out."""
+    existing_folder(folder, f"a folder of {what}")
+    found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    if not found:
+        raise InputError(folder, f"holds no {what}")
+    return sorted(found, key=natural_order)
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, with or without a byte order mark."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise reading_error(path, error) from error
+    except UnicodeDecodeError as error:
+        raise InputError(path, "is no text file", got=describe_file(path), remedy=_COPY_AGAIN) from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file without surrounding space and without empty ones; at least one."""
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    kept = [line for line in lines if line]
+    if not kept:
+        raise InputError(path, "is empty", remedy=_COPY_AGAIN)
+    return kept
+
+
+def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",") -> list[dict[str, str]]:
+    """Rows of a table whose first line names its columns; all of `columns` must be there and filled."""
+    rows = list(csv.reader(read_lines(path), delimiter=delimiter))
+    header = [name.strip() for name in rows[0]]
+    missing = [name for name in columns if name not in header]
+    if missing:
+        expected = delimiter.join(columns)
+        raise InputError(f"{path}, line 1", f"lacks {', '.join(missing)}", expected=expected, got=",".join(header)[:80])
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(header):
+            raise InputError(
+                f"{path}, row {number}", "is damaged", expected=f"{len(header)} columns", got=str(len(row))
+            )
+    return [dict(zip(header, (text.strip() for text in row), strict=True)) for row in rows[1:]]
+
+
+def read_table(path: Path, columns: int, *, header_lines: int = 0) -> list[list[str]]:
+    """Rows of a table whose columns are apart by spaces; `header_lines` before them are passed over."""
+    rows = [line.split() for line in read_lines(path)[header_lines:]]
+    for number, row in enumerate(rows, start=header_lines + 1):
+        if len(row) != columns:
+            raise InputError(f"{path}, row {number}", "is damaged", expected=f"{columns} columns", got=str(len(row)))
+    return rows
+
+
+def read_json(path: Path, kind: type[dict[str, Any]] | type[list[Any]] = dict) -> Any:
+    """A JSON document that is an object (`dict`) or a list."""
+    text = read_text(path)
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        problem = f"is no JSON from line {error.lineno} on ({error.msg})" if text.strip() else "is empty"
+        raise InputError(path, problem, remedy=_COPY_AGAIN) from error
+    except (RecursionError, ValueError) as error:
+        raise InputError(path, f"is no JSON that can be read ({error})", remedy=_COPY_AGAIN) from error
+    if not isinstance(document, kind):
+        expected = "an object" if kind is dict else "a list"
+        raise InputError(path, "holds other JSON", expected=expected, got=type(document).__name__)
+    return document
+
+
+def read_pickle(path: Path) -> dict[str, Any]:
+    """The table in a pickle of Python 2 or 3; nothing in it is run (`bodies.restricted_pickle`)."""
+    existing_file(path, "a pickle")
+    try:
+        stored = restricted_pickle.read_pickle(path)
+    except OSError as error:
+        raise reading_error(path, error) from error
+    if not isinstance(stored, dict):
+        raise InputError(path, "holds something else", expected="a table of arrays", got=type(stored).__name__)
+    return {str(name): value for name, value in stored.items()}
+
+
+def checked_array(
+    value: Any,
+    where: object,
+    shape: Sequence[int | None],
+    *,
+    finite: bool = True,
+    largest: float | None = None,
+    dtype: type = np.float64,
+) -> NDArray[Any]:
+    """`value` as a numeric array of that shape (None: any length); `where` names the file and field in errors.
+
+    largest  magnitude beyond which a number can only be damage, such as 100 radians
+    """
+    try:
+        array = restricted_pickle.as_array(value)
+    except ValueError as error:
+        raise InputError(where, "cannot be read", expected="numbers", got=str(error)) from error
+    fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
+    if not fits:
+        expected = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
+        raise InputError(where, "has the wrong shape", expected=expected, got=str(array.shape))
+    if finite and not np.isfinite(array).all():
+        raise InputError(where, "holds values that are not finite")
+    if largest is not None and (np.abs(array) > largest).any():
+        got = f"{np.abs(array).max():.3g}"
+        raise InputError(where, "holds an impossible value", expected=f"at most {largest:g}", got=got)
+    return array.astype(dtype)
+
+
+def array_field(
+    table: Mapping[str, Any],
+    name: str,
+    path: Path,
+    shape: Sequence[int | None],
+    *,
+    finite: bool = True,
+    largest: float | None = None,
+    dtype: type = np.float64,
+) -> NDArray[Any]:
+    """A field of a file's table as a checked array; InputError if it is not there."""
+    if name not in table:
+        raise InputError(path, f"lacks {name}", expected=f"a table with {name}", got=_names(table))
+    return checked_array(table[name], f"{path} ({name})", shape, finite=finite, largest=largest, dtype=dtype)
+
+
+def _names(table: Iterable[str]) -> str:
+    return (", ".join(map(str, table)) or "nothing")[:120]

@@ -1,0 +1,77 @@
+"""Real data sets by the names they have on the command line. Importing this loads none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from humanpose_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from humanpose_cli.datasets.common import FolderOptions, FolderSource, SourceTools
+
+__all__ = ["SOURCES", "SourceEntry", "open_source"]
+
+
+@dataclass(frozen=True)
+class SourceEntry:
+    """A data set: where its code is, and one line for `--help`.
+
+    needs  the tools of `SourceTools` that it makes use of: "estimator", "joint_fitter", "bodies"
+    """
+
+    module: str
+    source: str
+    help: str
+    needs: tuple[str, ...] = ()
+
+    def source_class(self) -> type[FolderSource]:
+        """The class, which takes (root, options, tools)."""
+        found: type[FolderSource] = getattr(import_module(self.module), self.source)
+        return found
+
+
+def _entry(module: str, name: str, help: str, *needs: str) -> SourceEntry:
+    return SourceEntry(f"humanpose_cli.datasets.{module}", f"{name}Source", help, needs)
+
+
+SOURCES: Mapping[str, SourceEntry] = {
+    "images": _entry("images", "Images", "your own pictures and videos, with --fits or --densepose", "estimator"),
+    "iper": _entry("iper", "Iper", "iPER: people turning and moving, for reposing", "estimator"),
+    "deepfashion": _entry("deepfashion", "DeepFashion", "DeepFashion In-shop, for reposing", "estimator"),
+    "up3d": _entry("up3d", "Up3d", "UP-3D: pictures with fitted SMPL bodies", "bodies"),
+    "h36m": _entry("h36m", "H36m", "Human3.6M: calibrated videos with 3-D joints", "joint_fitter", "bodies"),
+    "humaneva": _entry("humaneva", "HumanEva", "HumanEva-I: calibrated videos with 3-D joints", "joint_fitter"),
+    "3dpw": _entry("threedpw", "Threedpw", "3DPW: videos outdoors with SMPL bodies", "bodies"),
+    "rich": _entry("rich", "Rich", "RICH: real scenes with SMPL-X bodies"),
+    "densepose": _entry("densepose", "DensePoseCoco", "DensePose-COCO: people with surface points"),
+    "densepose-posetrack": _entry(
+        "densepose", "DensePosePoseTrack", "DensePose-PoseTrack: people in videos with surface points"
+    ),
+}
+
+
+def open_source(
+    name: str,
+    root: Path | str,
+    options: Mapping[str, Any] | FolderOptions | None = None,
+    tools: SourceTools | None = None,
+) -> FolderSource:
+    """The data set of that name in the folder `root`.
+
+    options  of its class, or plain values by their names
+    UsageError for an unknown name or option, InputError where the folder is not the data set's.
+    """
+    if name not in SOURCES:
+        raise UsageError(name, "is no data set", expected=", ".join(SOURCES))
+    entry = SOURCES[name]
+    if options is None or isinstance(options, Mapping):
+        known = entry.source_class().options_type
+        wrong = sorted(set(options or {}) - set(known.__dataclass_fields__))
+        if wrong:
+            raise UsageError(wrong[0], f"is no option of {name}", expected=", ".join(known.__dataclass_fields__))
+        options = known(**(options or {}))
+    return entry.source_class()(root, options, tools)

@@ -1,0 +1,184 @@
+"""UP-3D (Unite the People): 8,515 pictures of sports and fashion with fitted SMPL bodies.
+
+    ROOT/up-3d/train.txt, val.txt, test.txt   a picture a line: "/00000_image.png"
+    ROOT/up-3d/00000_image.png                the picture
+    ROOT/up-3d/00000_body.pkl                 pose (72,), betas (10,), trans, rt, t (3,), f: SMPLify's fit
+    ROOT/up-3d/00000_fit_crop_info.txt        height and width of what was fitted, then the rows and the columns of the
+                                              picture that were cut out for it: "h w y0 y1 x0 x1"
+    ROOT/up-3d/00000_joints.npy               (3, 14) or (2, 14) pixels and visibility, order of Leeds Sports Pose
+    ROOT/up-3d/00000_quality_info.txt         optional: "high" or "medium" in its first line
+
+`up-3d` may be left out. Layout after the owners' code (classner/up: pose/tools/create_dataset.py, 3dfit/render.py) and
+public loaders (GraphCMR, SPIN). Bodies are those of the neutral SMPL.
+
+The fit lives in a crop that was scaled: its camera has the focal length f and its centre in the crop's middle, so in
+the whole picture the focal length is f over the scale and the principal point the middle of what was cut out. OpenDR,
+which drew the fits, counts pixels from the picture's corner, as we do. The human annotations count whole pixels: half a
+pixel is added. The splits are the owners': 5,703 + 1,423 + 1,389, as nbf uses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from humanpose_cli.data.samples import Group, Person, Sample
+from humanpose_cli.datasets.common import (
+    LSP14,
+    MOST_RADIANS,
+    FolderOptions,
+    FolderSource,
+    Listing,
+    body_to_camera,
+    box_around,
+    check_count,
+    keep_present,
+    rest_pelvis,
+    to_coco17,
+)
+from humanpose_cli.datasets.reading import array_field, checked_array, existing_file, read_lines, read_npy, read_pickle
+from humanpose_cli.datasets.stored_images import stored_picture
+from humanpose_cli.errors import InputError
+
+__all__ = ["Up3dOptions", "Up3dSource"]
+
+OFFICIAL_PICTURES = {"train": 5703, "val": 1423, "test": 1389}
+_ENDING = "_image.png"
+_PARTS = ("_image.png", "_body.pkl", "_joints.npy", "_fit_crop_info.txt")
+
+
+@dataclass(frozen=True)
+class Up3dOptions(FolderOptions):
+    """allow_missing as for all sources.
+
+    quality  'high': only fits that the owners call so; 'all', as in the papers
+    """
+
+    quality: Literal["all", "high"] = "all"
+
+
+class Up3dSource(FolderSource):
+    """UP-3D as single pictures with one person each."""
+
+    name = "up3d"
+    title = "UP-3D"
+    options: Up3dOptions
+    options_type = Up3dOptions
+
+    def _prepare(self) -> None:
+        inner = self.root / "up-3d"
+        self._folder = inner if inner.is_dir() else self.root
+
+    def _list(self) -> Listing:
+        groups: list[Group] = []
+        notes: list[str] = []
+        allow = self.options.allow_missing
+        split_of: dict[str, str] = {}
+        for split, official in OFFICIAL_PICTURES.items():
+            path = existing_file(self._folder / f"{split}.txt", f"the list of {split} pictures")
+            names = [_number(path, line) for line in read_lines(path)]
+            notes += check_count(path, "pictures", official, len(names), allow_missing=allow)
+            for ending in _PARTS:
+                paths = [self._folder / f"{name}{ending}" for name in names]
+                names, missing = keep_present(names, paths, path, "files", allow_missing=allow)
+                notes += missing
+            for name in names:
+                if split_of.setdefault(name, split) != split:
+                    raise InputError(path, f"names {name}, which is in {split_of[name]}.txt as well")
+            groups += [Group(name, 1, key=split) for name in names if self._is_wanted(name)]
+        return Listing(tuple(groups), tuple(notes))
+
+    def _is_wanted(self, name: str) -> bool:
+        if self.options.quality == "all":
+            return True
+        return read_lines(existing_file(self._folder / f"{name}_quality_info.txt", "the quality of a fit"))[0] == "high"
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        name = group.name
+        picture = stored_picture(self._folder / f"{name}{_ENDING}")
+        window, scale = _crop(self._folder / f"{name}_fit_crop_info.txt")
+        poses, betas, trans, focal = self._body(self._folder / f"{name}_body.pkl")
+        keypoints = _joints(self._folder / f"{name}_joints.npy")
+        person = Person(
+            gender="neutral",
+            body="smpl",
+            box=box_around(keypoints[keypoints[:, 2] > 0, :2], picture.size),
+            poses=poses,
+            betas=betas,
+            trans=trans,
+            keypoints={"coco17": keypoints},
+        )
+        yield Sample(
+            name=name,
+            image=picture.image,
+            size=picture.size,
+            focal=focal / scale,
+            principal_point=((window[0] + window[2]) / 2, (window[1] + window[3]) / 2),
+            people=[person],
+            splits={"up3d": group.key, "nbf": group.key},
+        )
+
+    def _body(self, path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], float]:
+        """poses (72,), betas (10,), trans (3,) in the camera, and the focal length of the fit's crop."""
+        stored = read_pickle(path)
+        poses = array_field(stored, "pose", path, (72,), largest=MOST_RADIANS)
+        betas = array_field(stored, "betas", path, (10,))
+        at, trans = (array_field(stored, key, path, (3,)) for key in ("t", "trans"))
+        turn = array_field(stored, "rt", path, (3,), largest=MOST_RADIANS)
+        focal = float(
+            checked_array(np.ravel(stored.get("f", ())), f"{path} (f)", (None,)).mean() if "f" in stored else 0
+        )
+        if not 0 < focal < np.inf:
+            raise InputError(path, "lacks a focal length f", expected="a positive number")
+        if not turn.any():  # as in all of the official fits: then the pelvis cancels out
+            return poses, betas, trans + at, focal
+        rotation = Rotation.from_rotvec(turn).as_matrix()[None]
+        turned, moved = body_to_camera(poses[None], trans[None], self._pelvis(path, betas), rotation, at[None])
+        return turned[0], betas, moved[0], focal
+
+    def _pelvis(self, path: Path, betas: NDArray[Any]) -> NDArray[Any]:
+        body = self.tools.bodies.get("neutral")
+        if body is None:
+            raise InputError(
+                path,
+                "has a camera that is turned (rt), which needs the body's pelvis to be undone",
+                remedy="give the neutral SMPL model with --body smpl:FILE",
+            )
+        return rest_pelvis(body, betas)
+
+
+def _number(path: Path, line: str) -> str:
+    name = line.lstrip("/")
+    if not name.endswith(_ENDING) or "/" in name:
+        raise InputError(path, f"has the strange line {line!r}", expected="such as /00000_image.png")
+    return name.removesuffix(_ENDING)
+
+
+def _crop(path: Path) -> tuple[tuple[int, int, int, int], float]:
+    """x0, y0, x1, y1 of the cut-out window in pixels, and the scale from the picture to what was fitted.
+
+    Height and width were rounded on their own: the scale is the mean of both, as in the owners' code.
+    """
+    words = read_lines(path)[0].split()
+    try:
+        height, width, y0, y1, x0, x1 = (int(word) for word in words)
+    except ValueError:
+        raise InputError(path, "is damaged", expected="six whole numbers", got=" ".join(words)[:60]) from None
+    if min(height, width) <= 0 or y1 <= y0 or x1 <= x0:
+        raise InputError(path, "is damaged", expected="h w y0 y1 x0 x1 of a window", got=" ".join(words)[:60])
+    return (x0, y0, x1, y1), (height / (y1 - y0) + width / (x1 - x0)) / 2
+
+
+def _joints(path: Path) -> NDArray[Any]:
+    """coco17 (17, 3) of the human annotations."""
+    stored = read_npy(path)
+    rows = stored.shape[0] if stored.ndim == 2 else 0
+    joints = checked_array(stored, path, (3 if rows == 3 else 2, len(LSP14)))
+    seen = joints[2] > 0 if rows == 3 else (joints > 0).all(0)
+    return to_coco17(np.stack((joints[0] + 0.5, joints[1] + 0.5, seen), 1), LSP14)

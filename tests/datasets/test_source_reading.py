@@ -1,0 +1,215 @@
+"""What all sources read with: pictures kept as they are, damaged files named, tables, MATLAB, pickles, the registry."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+from source_trees_a import Chumpy, picture, python2_pickle, write
+
+from humanpose_cli.datasets import reading, stored_images
+from humanpose_cli.datasets.common import FolderOptions, FolderSource, box_around
+from humanpose_cli.datasets.registry import SOURCES, open_source
+from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.io.video import VideoWriter
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    random = np.random.default_rng(0)
+    return Image.fromarray(random.integers(0, 256, (30, 40, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("JPEG", "RGB"), ("PNG", "RGB"), ("JPEG", "L"), ("PNG", "L")])
+def test_plain_pictures_keep_their_bytes(tmp_path: Path, photo: Image.Image, kind: str, mode: str) -> None:
+    content = encoded(photo.convert(mode), kind)
+    stored = stored_images.stored_picture(write(tmp_path / "a.jpg", content))
+    assert stored.image == content
+    assert stored.size == (40, 30)
+    assert stored_images.decoded(stored).shape == (30, 40, 3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 300), (300, 7)])
+def test_tiny_pictures(tmp_path: Path, size: tuple[int, int]) -> None:
+    assert stored_images.stored_picture(write(tmp_path / "a.jpg", picture(size, 9))).size == size
+
+
+def test_other_pictures_are_encoded_anew(tmp_path: Path, photo: Image.Image) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    see_through = photo.copy()
+    see_through.putalpha(0)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    contents = {
+        "turned.jpg": encoded(photo, "JPEG", exif=turned.tobytes()),
+        "alpha.png": encoded(see_through, "PNG"),
+        "palette.png": encoded(photo.quantize(16), "PNG"),
+        "a.bmp": encoded(photo, "BMP"),
+        "a.webp": encoded(photo, "WEBP"),
+        "cmyk.jpg": encoded(photo.convert("CMYK"), "JPEG"),
+        "profile.jpg": encoded(photo, "JPEG", icc_profile=profile.tobytes()),
+    }
+    found = {name: stored_images.stored_picture(write(tmp_path / name, data)) for name, data in contents.items()}
+    assert all(found[name].image != content for name, content in contents.items())
+    assert found["turned.jpg"].size == (30, 40)
+    assert (stored_images.decoded(found["alpha.png"]) == 255).all()  # seen over white
+    np.testing.assert_array_equal(stored_images.decoded(found["a.bmp"]), np.asarray(photo))
+    assert all(stored.image[:3] in {b"\xff\xd8\xff", b"\x89PN"} for stored in found.values())
+
+
+def test_the_focal_length_of_exif_is_told(tmp_path: Path, photo: Image.Image) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA405] = 50  # millimetres as on film
+    stored = stored_images.stored_picture(write(tmp_path / "a.jpg", encoded(photo, "JPEG", exif=exif.tobytes())))
+    assert stored.focal == pytest.approx(50 * 50 / np.hypot(36, 24))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("cut", [3, 20, 300, -60, -3])
+def test_truncated_pictures_are_named(tmp_path: Path, photo: Image.Image, kind: str, cut: int) -> None:
+    path = write(tmp_path / f"cut.{kind.lower()}", encoded(photo, kind)[:cut])
+    if kind == "PNG" and cut == -3:
+        return  # all pixels and the end mark are there, only its check sum is not
+    with pytest.raises(InputError, match=f"cut.{kind.lower()}: "):
+        stored_images.stored_picture(path)
+
+
+def test_frames_of_videos(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with VideoWriter(path, 25.0) as writer:
+        for frame in range(7):
+            writer.write(np.full((32, 32, 3), 30 * frame, np.uint8))
+    assert stored_images.video_frame_count(path) == 7
+    found = {number: int(pixels.mean()) for number, pixels in stored_images.video_frames(path, [1, 4])}
+    assert found == {1: pytest.approx(30, abs=4), 4: pytest.approx(120, abs=4)}
+    assert [number for number, _ in stored_images.video_frames(path)] == list(range(7))
+    assert list(stored_images.video_frames(path, [])) == []
+    with pytest.raises(InputError, match=r"a\.mp4: is shorter than its annotation, expected frame 9, found 7 frames"):
+        list(stored_images.video_frames(path, [2, 9]))
+    with pytest.raises(InputError, match=r"b\.mp4: has no readable video frame"):
+        stored_images.video_frame_count(write(tmp_path / "b.mp4", b"nothing"))
+
+
+def test_files_and_folders(tmp_path: Path) -> None:
+    for name in ("b10.jpg", "b9.JPG", ".hidden.jpg", "c.txt"):
+        write(tmp_path / name, "x")
+    (tmp_path / "d2").mkdir()
+    assert [path.name for path in reading.list_files(tmp_path, {".jpg"}, "pictures")] == ["b9.JPG", "b10.jpg"]
+    assert [path.name for path in reading.list_folders(tmp_path, "folders")] == ["d2"]
+    with pytest.raises(InputError, match=r"d2: holds no pictures, expected \.jpg"):
+        reading.list_files(tmp_path / "d2", {".jpg"}, "pictures")
+    with pytest.raises(InputError, match="d2: holds no folders"):
+        reading.list_folders(tmp_path / "d2", "folders")
+    with pytest.raises(InputError, match=r"c\.txt: is no folder"):
+        reading.existing_folder(tmp_path / "c.txt", "a folder")
+    with pytest.raises(InputError, match="d2: is a folder, expected a list"):
+        reading.existing_file(tmp_path / "d2", "a list")
+
+
+def test_tables(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "\ufeffa,b\n1, x\n\n2,\n".encode())
+    assert reading.read_csv(path, ["b"]) == [{"a": "1", "b": "x"}, {"a": "2", "b": ""}]
+    table = write(tmp_path / "t.txt", "2\nname value\nx 1\ny  2\n")
+    assert reading.read_table(table, 2, header_lines=2) == [["x", "1"], ["y", "2"]]
+    with pytest.raises(InputError, match=r"t\.txt, row 2: is damaged, expected 2 columns, found 1|t\.txt, row 1"):
+        reading.read_table(table, 2)
+    with pytest.raises(InputError, match=r"z\.txt: is no text file"):
+        reading.read_lines(write(tmp_path / "z.txt", b"\xff\xfe\x00"))
+
+
+def test_json(tmp_path: Path) -> None:
+    assert reading.read_json(write(tmp_path / "a.json", "[1]"), list) == [1]
+    with pytest.raises(InputError, match=r"a\.json: holds other JSON, expected an object, found list"):
+        reading.read_json(tmp_path / "a.json")
+    with pytest.raises(InputError, match=r"b\.json: is no JSON from line 2 on"):
+        reading.read_json(write(tmp_path / "b.json", '{"a":\n'))
+    with pytest.raises(InputError, match=r"c\.json: is empty"):
+        reading.read_json(write(tmp_path / "c.json", " "))
+
+
+def test_pickles_of_python_2(tmp_path: Path) -> None:
+    stored = {"a": np.arange(4.0), "b": Chumpy(np.ones((2, 3))), "name": "m\u00fcller", "n": [1, 2.5, None], "t": (1,)}
+    found = reading.read_pickle(write(tmp_path / "a.pkl", python2_pickle({**stored, "name": "muller"})))
+    np.testing.assert_array_equal(found["a"], np.arange(4.0))
+    np.testing.assert_array_equal(found["b"], np.ones((2, 3)))
+    assert (found["name"], found["n"], found["t"]) == ("muller", [1, 2.5, None], (1,))
+    with pytest.raises(InputError, match=r"none\.pkl: does not exist"):
+        reading.read_pickle(tmp_path / "none.pkl")
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (np.zeros((2, 2)), r"f \(x\): has the wrong shape, expected \(any, 3\), found \(2, 2\)"),
+        (np.full((1, 3), np.inf), r"f \(x\): holds values that are not finite"),
+        ("text", r"f \(x\): cannot be read, expected numbers, found numbers expected, found str"),
+        (np.zeros((1, 3), complex), r"f \(x\): cannot be read"),
+    ],
+)
+def test_arrays_are_checked(value: Any, problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        reading.array_field({"x": value}, "x", Path("f"), (None, 3))
+
+
+def test_a_missing_array_is_named() -> None:
+    with pytest.raises(InputError, match="f: lacks x, expected a table with x, found y"):
+        reading.array_field({"y": 1}, "x", Path("f"), (3,))
+    assert reading.checked_array([1, 2, 3], "f", (3,), dtype=np.int64).dtype == np.int64
+
+
+def test_an_array_with_a_damaged_header_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((3, 14)))
+    content = (tmp_path / "a.npy").read_bytes()
+    write(tmp_path / "a.npy", content.replace(b"(3, 14)", b"(3, 14,"))
+    with pytest.raises(InputError, match=r"a\.npy: is damaged in its header"):
+        reading.read_npy(tmp_path / "a.npy")
+
+
+def test_boxes_around_joints() -> None:
+    points = np.array([[10.0, 20], [30, 70], [np.nan, 0]])
+    np.testing.assert_allclose(box_around(points, (100, 72)), [5, 15, 35, 72])  # type: ignore[arg-type]
+    assert box_around(points[2:], (100, 72)) is None
+    assert box_around(points - 500, (100, 72)) is None
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_source_has_its_classes_and_a_line_of_help(name: str) -> None:
+    entry = SOURCES[name]
+    assert issubclass(entry.source_class(), FolderSource)
+    assert issubclass(entry.source_class().options_type, FolderOptions)
+    assert entry.source_class().name == name
+    assert entry.help
+    assert set(entry.needs) <= {"estimator", "joint_fitter", "bodies"}
+    described = entry.source_class().options_type.__doc__ or ""
+    assert all(field in described for field in entry.source_class().options_type.__dataclass_fields__)
+
+
+def test_sources_are_opened_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "a.jpg", picture((9, 9), 3))
+    source = open_source("images", tmp_path, {"every": 2})
+    assert source.info.name == "images"
+    assert source.info.options["every"] == 2
+    with pytest.raises(UsageError, match=r"coco: is no data set, expected images, iper"):
+        open_source("coco", tmp_path)
+    with pytest.raises(UsageError, match=r"each: is no option of images, expected allow_missing, fits"):
+        open_source("images", tmp_path, {"each": 2})
+    with pytest.raises(InputError, match="gone: does not exist, expected the folder of UP-3D"):
+        open_source("up3d", tmp_path / "gone")
+
+
+def test_the_registry_loads_no_source() -> None:
+    code = "import sys, humanpose_cli.datasets.registry; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
