@@ -20,11 +20,11 @@ from humanpose_cli.data.estimators import SourceTools
 from humanpose_cli.data.samples import Source
 from humanpose_cli.data.sources.registry import SOURCES, open_source
 from humanpose_cli.data.sources.rendered_labels import RenderedLabels
-from humanpose_cli.data.synthetic.generator import SyntheticSource
-from humanpose_cli.data.synthetic.options import SyntheticOptions
 from humanpose_cli.errors import UsageError
 from humanpose_cli.pipelines.estimators import BodyJointFitter, FitEstimator
 from humanpose_cli.pipelines.fit import FitOptions
+from humanpose_cli.synthetic.generator import SyntheticSource
+from humanpose_cli.synthetic.options import SyntheticOptions
 
 __all__ = ["SYNTHETIC", "SourceRequest", "build", "make_source"]
 

@@ -22,8 +22,7 @@ from humanpose_cli.engine.rasterising import (
     rasterise,
     rasterise_samples,
 )
-from humanpose_cli.rendering.surfaces import Lighting, Surface, shading_of_vertices
-from humanpose_cli.rendering.texturing import sample_texture
+from humanpose_cli.rendering.surfaces import Lighting, Surface, sample_texture, shading_of_vertices
 from humanpose_cli.rendering.view import NEAR, Box, View, body_box
 
 __all__ = ["Layer", "Scene", "rasterise_view", "render_people"]
