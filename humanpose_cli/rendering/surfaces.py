@@ -16,10 +16,8 @@ __all__ = [
     "Lighting",
     "Surface",
     "Texture",
-    "mip_chain",
     "sample_texture",
     "shading_of_vertices",
-    "texels_per_pixel",
     "vertex_normals",
 ]
 
@@ -105,23 +103,22 @@ def shading_of_vertices(vertices: Tensor, faces: Tensor, lighting: Lighting) -> 
     return (lighting.ambient + (1 - lighting.ambient) * lambert + rim).clamp(0, 1)
 
 
-def mip_chain(image: NDArray[np.float32] | NDArray[np.uint8], levels: int) -> list[Array]:
-    """The texture and its halvings, (h, w, C) float32 in 0…1 each; at most `levels` halvings."""
-    first = np.asarray(image, np.float32)
+def _halved(image: NDArray[np.float32] | NDArray[np.uint8], levels: int) -> Array:
+    """The texture (h, w, C) as float32 in 0…1, halved at most `levels` times."""
+    result = np.asarray(image, np.float32)
     if image.dtype == np.uint8:
-        first = first / np.float32(255)
-    first = np.ascontiguousarray(first.reshape(*image.shape[:2], -1))
-    chain = [first]
+        result = result / np.float32(255)
+    result = np.ascontiguousarray(result.reshape(*image.shape[:2], -1))
     for _ in range(levels):
-        height, width = chain[-1].shape[:2]
-        if min(height, width) < 2:
+        height, width = result.shape[0] // 2, result.shape[1] // 2
+        if min(height, width) < 1:
             break
-        halved = cv2.resize(chain[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-        chain.append(np.asarray(halved, np.float32).reshape(height // 2, width // 2, -1))
-    return chain
+        halved = cv2.resize(result, (width, height), interpolation=cv2.INTER_AREA)
+        result = np.asarray(halved, np.float32).reshape(height, width, -1)
+    return result
 
 
-def texels_per_pixel(uv: Array, covered: NDArray[np.bool_], size: tuple[int, int]) -> float:
+def _texels_per_pixel(uv: Array, covered: NDArray[np.bool_], size: tuple[int, int]) -> float:
     """Median distance in texels between neighbouring pixels, from uv (..., H, W, 2) where `covered`; 1 if unknown."""
     inside = covered[..., 1:] & covered[..., :-1]
     if not inside.any():
@@ -138,9 +135,8 @@ def sample_texture(
     Where the picture is coarser than the texture, a halved copy is used, so that nothing flickers; with several
     `samples` a pixel, each of them stands for a smaller part of the picture.
     """
-    ratio = texels_per_pixel(uv, covered, (image.shape[0], image.shape[1])) / samples**0.5
-    level = max(0, round(float(np.log2(max(ratio, 1e-6)))))
-    texture = mip_chain(image, level)[-1]
+    ratio = _texels_per_pixel(uv, covered, (image.shape[0], image.shape[1])) / samples**0.5
+    texture = _halved(image, max(0, round(float(np.log2(max(ratio, 1e-6))))))
     height, width, channels = texture.shape
     sampled = np.empty((*uv.shape[:-1], channels), np.float32)
     for one, out in zip(uv, sampled, strict=True):

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.bodies.texture import look_up
 from humanpose_cli.errors import InputError
 from humanpose_cli.io.images import PICTURE_SUFFIXES, read_image
 from humanpose_cli.synthetic.cameras import SceneCamera
@@ -29,7 +30,6 @@ __all__ = [
     "Background",
     "PictureFolder",
     "haze",
-    "look_up",
     "paint_backdrop",
     "sample_background",
     "sky_colours",
@@ -381,8 +381,10 @@ def _tiled(name: tuple[str, int], u: Array, v: Array, texels: Array) -> Array:
     result = np.empty((len(u), 3), np.float32)
     for number in _present(level):
         rows = np.flatnonzero(level == number)
-        picture = tile_level(*name, number)
-        result[rows] = look_up(picture, u[rows], v[rows], wrap=True)
+        image = tile_level(*name, number)
+        size = np.float32(image.shape[0])
+        x, y = ((axis[rows] - np.floor(axis[rows])) * size - np.float32(0.5) for axis in (u, v))
+        result[rows] = look_up(image, x, y, cv2.BORDER_WRAP)
     return result
 
 
@@ -390,25 +392,6 @@ def _present(numbers: Array) -> list[int]:
     """The small whole numbers that occur."""
     found: list[int] = np.flatnonzero(np.bincount(numbers.ravel())).tolist()
     return found
-
-
-def look_up(picture: NDArray[np.uint8], u: Array, v: Array, *, wrap: bool = False) -> Array:
-    """Bilinear colours (N, 3) float32 of a picture (h, w, 3) at places in 0…1, v down; repeated beyond with `wrap`."""
-    height, width = picture.shape[:2]
-    count, columns = len(u), 1024
-    rows = -(-max(count, 1) // columns)
-    grid = np.zeros((2, rows * columns), np.float32)
-    if wrap:
-        u, v = u - np.floor(u), v - np.floor(v)
-    grid[0, :count] = u * np.float32(width) - np.float32(0.5)
-    grid[1, :count] = v * np.float32(height) - np.float32(0.5)
-    border = cv2.BORDER_WRAP if wrap else cv2.BORDER_REPLICATE
-    result = np.empty((rows, columns, 3), np.uint8)
-    for start in range(0, rows, 16384):
-        part = slice(start, start + 16384)
-        x, y = (axis.reshape(rows, columns)[part] for axis in grid)
-        result[part] = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=border)
-    return result.reshape(-1, 3)[:count].astype(np.float32)
 
 
 def _decorate(random: np.random.Generator, colour: Array, u: Array, v: Array, footprint: Array, scene: _Box) -> None:

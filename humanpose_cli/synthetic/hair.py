@@ -13,7 +13,7 @@ from humanpose_cli.synthetic.atlas import TILES, AtlasTexels
 from humanpose_cli.synthetic.cloth_surface import ClothBase, Coordinates, ramp
 from humanpose_cli.synthetic.mesh import Grid, nearest_points, revolve
 from humanpose_cli.synthetic.people import Hair, Headwear
-from humanpose_cli.synthetic.tiles import NOISE_SIZE, octave_noise, resample_at
+from humanpose_cli.synthetic.tiles import NOISE_SIZE, octave_noise, resample
 
 __all__ = [
     "brim_grid",
@@ -208,8 +208,8 @@ def _strands(hair: Hair, across: Array, along: Array, seed: int) -> Array:
     curl = {"curly": 9.0, "afro": 14.0}.get(hair.style, 2.0)
     bend = np.float32(curl) * np.sin(along * np.float32(0.06) + shift)
     unit = np.float32(1 / NOISE_SIZE)
-    slow = resample_at(octave_noise(64, 0, 0.3), (across + bend + shift) * unit, along * (unit / 4))
-    fine = resample_at(octave_noise(128, 1, 0.0), (2.3 * across + bend) * unit, along * (unit / 8))
+    slow = resample(octave_noise(64, 0, 0.3), (across + bend + shift) * unit, along * (unit / 4))
+    fine = resample(octave_noise(128, 1, 0.0), (2.3 * across + bend) * unit, along * (unit / 8))
     return 1 + np.float32(0.17) * slow + np.float32(0.16) * fine
 
 

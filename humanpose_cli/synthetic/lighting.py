@@ -8,7 +8,7 @@ it; the floor is darkened where things meet it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from humanpose_cli.bodies.texture import look_up
 from humanpose_cli.engine.rasterising import rasterise
 
 __all__ = ["ContactShadow", "Light", "SceneLighting", "ShadowMap", "encoded", "irradiance", "sample_lighting"]
@@ -97,24 +98,18 @@ def sample_lighting(random: np.random.Generator, towards_camera: float, *, indoo
         penumbra=random.uniform(0.01, 0.12) if not indoor else random.uniform(0.04, 0.25),
         fills=tuple(fills),
     )
-    return _exposed(lighting, towards_camera, random)
+    # Exposed for what faces the camera, off by up to about a stop.
+    azimuths = towards_camera + np.repeat(np.linspace(-1.2, 1.2, 7), 3)
+    elevations = np.tile([-0.5, 0.1, 0.7], 7)
+    flat = np.cos(elevations)
+    normals = np.stack((flat * np.sin(azimuths), np.sin(elevations), flat * np.cos(azimuths)), -1).astype(np.float32)
+    mean = float(irradiance(normals, lighting).mean())
+    return replace(lighting, exposure=float(np.exp2(np.clip(random.normal(0.0, 0.5), -1.6, 0.75))) / max(mean, 0.05))
 
 
 def _triple(values: Array) -> tuple[float, float, float]:
     r, g, b = (float(value) for value in values)
     return r, g, b
-
-
-def _exposed(lighting: SceneLighting, towards_camera: float, random: np.random.Generator) -> SceneLighting:
-    """Exposure by what faces the camera, off by up to about a stop."""
-    azimuth = towards_camera + np.repeat(np.linspace(-1.2, 1.2, 7), 3)
-    elevation = np.tile([-0.5, 0.1, 0.7], 7)
-    normals = np.stack(
-        (np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)), -1
-    ).astype(np.float32)
-    mean = float(irradiance(normals, lighting).mean())
-    exposure = float(np.exp2(np.clip(random.normal(0.0, 0.5), -1.6, 0.75))) / max(mean, 0.05)
-    return SceneLighting(lighting.ambient, lighting.gradient, lighting.sun, lighting.penumbra, lighting.fills, exposure)
 
 
 def irradiance(normals: Array, lighting: SceneLighting, sunlit: Array | float = 1.0) -> NDArray[np.float32]:
@@ -211,7 +206,7 @@ class ShadowMap:
             self._cover = sigma, np.asarray(cv2.GaussianBlur(mask, (0, 0), sigma), np.float32)
         x, y, z = self._texels(points)
         half = np.float32(0.5)
-        found = _look_up(self._cover[1], x - half, y - half)
+        found = look_up(self._cover[1], x - half, y - half, cv2.BORDER_CONSTANT)
         return found * (z > self.nearest)
 
     def near(self, points: Array, within: float) -> NDArray[np.bool_]:
@@ -227,18 +222,7 @@ class ShadowMap:
         wide = np.asarray(cv2.dilate(border, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)), np.float32)
         x, y, z = self._texels(points)
         shift = np.float32(reach - 0.5)
-        return (_look_up(wide, x / cell + shift, y / cell + shift) > 0) & (z > self.nearest)
-
-
-def _look_up(image: Array, x: Array, y: Array) -> Array:
-    """Bilinear values (N,) of a picture at texel numbers (N,); zero outside."""
-    count = len(x)
-    columns = 1024
-    rows = -(-max(count, 1) // columns)
-    padding = (0, rows * columns - count)
-    grid_x, grid_y = (np.pad(values.astype(np.float32), padding).reshape(rows, columns) for values in (x, y))
-    found = cv2.remap(image, grid_x, grid_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    return np.asarray(found, np.float32).ravel()[:count]
+        return (look_up(wide, x / cell + shift, y / cell + shift, cv2.BORDER_CONSTANT) > 0) & (z > self.nearest)
 
 
 class ContactShadow:
@@ -269,4 +253,4 @@ class ContactShadow:
         if self.empty:
             return np.zeros(len(points), np.float32)
         x, y = ((points[:, k] - c) / self.CELL - 0.5 for k, c in ((0, self.corner[0]), (2, self.corner[1])))
-        return _look_up(self.grid, x, y)
+        return look_up(self.grid, x, y, cv2.BORDER_CONSTANT)

@@ -201,11 +201,7 @@ def _between(values: Array, start: Array, end: Array, share: Array) -> Array:
 def _triangles(a: Array, b: Array, c: Array, on_b: Array, on_c: Array, one: Array, two: Array) -> Array:
     """What is left of triangles: a's corner where it alone is inside, else the quadrangle without it."""
     return np.concatenate(
-        (
-            np.stack((a, on_b, on_c), 1)[one],
-            np.stack((on_b, b, c), 1)[two],
-            np.stack((on_b, c, on_c), 1)[two],
-        )
+        (np.stack((a, on_b, on_c), 1)[one], np.stack((on_b, b, c), 1)[two], np.stack((on_b, c, on_c), 1)[two])
     )
 
 
@@ -304,11 +300,4 @@ def polar_hull(points: Array, angles: Array) -> Array:
 def revolve(centre: Array, radius: Array, y: Array, angles: Array) -> Array:
     """Grid points (R, C, 3) round centres (R, 2) of x and z, at radius (R, C) and heights y (R,) or (R, C)."""
     height = np.broadcast_to(np.reshape(y, (len(y), -1)), radius.shape)
-    return np.stack(
-        (
-            centre[:, :1] + radius * np.sin(angles),
-            height,
-            centre[:, 1:] + radius * np.cos(angles),
-        ),
-        -1,
-    )
+    return np.stack((centre[:, :1] + radius * np.sin(angles), height, centre[:, 1:] + radius * np.cos(angles)), -1)

@@ -12,7 +12,7 @@ from humanpose_cli.synthetic.cloth_surface import Coordinates, ramp
 from humanpose_cli.synthetic.fabrics import RGB, Fabric, draw_print, fabric_tile, wrinkle_tile
 from humanpose_cli.synthetic.hair import headwear_field
 from humanpose_cli.synthetic.people import Bottom, Headwear, Top
-from humanpose_cli.synthetic.tiles import resample_at
+from humanpose_cli.synthetic.tiles import resample
 
 __all__ = [
     "fill_tile",
@@ -38,9 +38,9 @@ def new_atlas(size: int) -> NDArray[np.uint8]:
 
 def paint_cloth(fabric: Fabric, across: Array, along: Array) -> Array:
     """(k, 3) float32 colours of a fabric with its wrinkles at places (k,) in metres of cloth."""
-    colour = resample_at(fabric_tile(fabric), across / np.float32(fabric.size), along / np.float32(fabric.size))
+    colour = resample(fabric_tile(fabric), across / np.float32(fabric.size), along / np.float32(fabric.size))
     wide = np.float32(1 / _WRINKLE_METRES)
-    shade = resample_at(wrinkle_tile(fabric), across * wide, along * wide)
+    shade = resample(wrinkle_tile(fabric), across * wide, along * wide)
     return np.multiply(colour, shade[:, None] * np.float32(1 / 128), dtype=np.float32)
 
 

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.bodies.texture import look_up
+
 __all__ = [
     "NOISE_SIZE",
     "TILE_KINDS",
@@ -18,7 +20,6 @@ __all__ = [
     "noise_patch",
     "octave_noise",
     "resample",
-    "resample_at",
     "spectral_noise",
     "tile",
     "tile_level",
@@ -27,7 +28,6 @@ __all__ = [
 Array = NDArray[Any]
 
 NOISE_SIZE = 256
-_COLUMNS = 2048  # OpenCV's maps must be shorter than 2¹⁵ along each side
 _CELLS = (4, 8, 16, 32, 64, 128)
 
 
@@ -52,47 +52,36 @@ def octave_noise(finest: int, seed: int = 0, steepness: float = 1.0) -> NDArray[
 
 
 @lru_cache(maxsize=32)
-def _four_times(finest: int, seed: int, steepness: float, size: int) -> Array:
-    field = octave_noise(finest, seed, steepness)
-    if size != NOISE_SIZE:
-        field = np.asarray(cv2.resize(field, (size, size), interpolation=cv2.INTER_AREA), np.float32)
+def _resized_noise(finest: int, seed: int, steepness: float, size: int) -> Array:
+    """The noise at another size, twice along each side."""
+    field = cv2.resize(octave_noise(finest, seed, steepness), (size, size), interpolation=cv2.INTER_AREA)
     return np.tile(field, (2, 2))
 
 
 def noise_patch(random: np.random.Generator, size: int, finest: int, steepness: float = 1.0) -> NDArray[np.float32]:
     """(size, size) seamless octave_noise for size 256 or a whole part of it, drawn from a few stored fields."""
-    field = _four_times(finest, int(random.integers(2)), steepness, size)
+    field = _resized_noise(finest, int(random.integers(2)), steepness, size)
     y, x, turned = (int(v) for v in random.integers(0, (size, size, 2)))
     patch = field[y : y + size, x : x + size]
     return patch.T if turned else patch
 
 
-def resample_at(tile: Array, u: Array, v: Array) -> Array:
-    """`resample` at places (n,), in any number → (n[, C])."""
-    count = len(u)
-    lines = -(-count // _COLUMNS)
-    grid = (np.pad(values, (0, lines * _COLUMNS - count)).reshape(lines, _COLUMNS) for values in (u, v))
-    found = resample(tile, *grid)
-    return found.reshape(lines * _COLUMNS, *found.shape[2:])[:count]
-
-
 def resample(tile: Array, u: Array, v: Array) -> Array:
-    """A seamless tile (n, m[, C]) looked up bilinearly at u, v (H, W) in repeats → (H, W[, C]), same type."""
+    """Bilinear values (n[, C]) float32 of a seamless tile (h, w[, C]) at u, v (n,) in repeats, 0 at the first texel."""
     height, width = tile.shape[:2]
-    x = (u - np.floor(u)) * np.float32(width)
-    y = (v - np.floor(v)) * np.float32(height)
     # One more row and column, so that the wrap needs no special border.
     padded = cv2.copyMakeBorder(tile, 0, 1, 0, 1, cv2.BORDER_WRAP)
-    return cv2.remap(padded, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR)
+    return look_up(padded, (u - np.floor(u)) * np.float32(width), (v - np.floor(v)) * np.float32(height))
 
 
 TILE_SIDE = 256
+_SHAPE = (TILE_SIDE, TILE_SIDE)
 VARIANTS = 6
 _LEVELS = 7
 
 
 def spectral_noise(random: np.random.Generator, shape: tuple[int, int], power: float, stretch: float = 1.0) -> Array:
-    """Periodic spectral_noise (h, w) of mean 0 and deviation 1 whose amplitude falls with frequency^−power.
+    """Periodic noise (h, w) of mean 0 and deviation 1 whose amplitude falls with frequency^−power.
 
     Photographs of most things have a power near 1. stretch > 1 draws it out along x.
     """
@@ -124,13 +113,13 @@ def _palette(random: np.random.Generator, saturation: float = 0.25) -> tuple[Arr
 
 
 def _plaster(random: np.random.Generator) -> Array:
-    field = 0.55 * spectral_noise(random, (TILE_SIDE,) * 2, 1.3) + 0.25 * spectral_noise(random, (TILE_SIDE,) * 2, 0.4)
+    field = 0.55 * spectral_noise(random, _SHAPE, 1.3) + 0.25 * spectral_noise(random, _SHAPE, 0.4)
     base = random.uniform(95, 235) + random.normal(0, 18, 3)
     return np.asarray(base + random.uniform(2, 11) * field[..., None], np.float32)
 
 
 def _concrete(random: np.random.Generator) -> Array:
-    field = spectral_noise(random, (TILE_SIDE,) * 2, 1.0) + 0.6 * spectral_noise(random, (TILE_SIDE,) * 2, 0.2)
+    field = spectral_noise(random, _SHAPE, 1.0) + 0.6 * spectral_noise(random, _SHAPE, 0.2)
     base = random.uniform(80, 180) + random.normal(0, 8, 3)
     return np.asarray(base + random.uniform(8, 22) * field[..., None], np.float32)
 
@@ -147,7 +136,7 @@ def _brick(random: np.random.Generator) -> Array:
     shade = random.normal(0, 1, (rows, columns)).astype(np.float32)[row.astype(int) % rows, column.astype(int)]
     red = random.random() < 0.6
     base = np.array([150, 85, 62]) if red else random.uniform(90, 210) + random.normal(0, 14, 3)
-    colour = base + random.uniform(6, 22) * shade[..., None] + 9 * spectral_noise(random, x.shape, 0.8)[..., None]
+    colour = base + random.uniform(6, 22) * shade[..., None] + 9 * spectral_noise(random, _SHAPE, 0.8)[..., None]
     return np.where(mortar[..., None], random.uniform(120, 200), colour).astype(np.float32)
 
 
@@ -156,7 +145,7 @@ def _boards(random: np.random.Generator) -> Array:
     x, y = _unit_grid()
     board = np.floor(y * count).astype(int) % count
     tone = random.normal(0, 1, count).astype(np.float32)[board]
-    grain = spectral_noise(random, x.shape, 1.0, stretch=12)
+    grain = spectral_noise(random, _SHAPE, 1.0, stretch=12)
     base = np.array([[160, 115, 75], [120, 80, 50], [195, 160, 120], [85, 60, 45], [170, 160, 150]])[random.integers(5)]
     colour = base + (random.uniform(4, 16) * tone + random.uniform(6, 14) * grain)[..., None]
     gap = (y * count) % 1 < 0.03
@@ -170,7 +159,7 @@ def _tiled_floor(random: np.random.Generator) -> Array:
     dark, light = _palette(random)
     checker = (i + j) % 2 if random.random() < 0.4 else np.zeros_like(i)
     tone = checker * random.uniform(0.4, 1.0) + 0.15 * random.normal(0, 1, (count, count))[i, j]
-    colour = _coloured(0.8 - tone.astype(np.float32), dark, light) + 5 * spectral_noise(random, x.shape, 0.9)[..., None]
+    colour = _coloured(0.8 - tone.astype(np.float32), dark, light) + 5 * spectral_noise(random, _SHAPE, 0.9)[..., None]
     width = random.uniform(0.02, 0.05)
     joint = ((x * count) % 1 < width) | ((y * count) % 1 < width)
     return np.where(joint[..., None], random.uniform(60, 200), colour).astype(np.float32)
@@ -194,17 +183,17 @@ def _wallpaper(random: np.random.Generator) -> Array:
         value = 0.5 + 0.5 * np.sin(2 * np.pi * count * (x + 0.15 * np.sin(2 * np.pi * 2 * y)))
     else:
         value = (((x + y) * count) % 1 < 0.5) ^ (((x - y) * count) % 1 < 0.5)
-    return _coloured(np.asarray(value, np.float32), dark, light) + 3 * spectral_noise(random, x.shape, 0.7)[..., None]
+    return _coloured(np.asarray(value, np.float32), dark, light) + 3 * spectral_noise(random, _SHAPE, 0.7)[..., None]
 
 
 def _grass(random: np.random.Generator) -> Array:
-    fine = spectral_noise(random, (TILE_SIDE,) * 2, 0.35) + 0.8 * spectral_noise(random, (TILE_SIDE,) * 2, 1.2)
+    fine = spectral_noise(random, _SHAPE, 0.35) + 0.8 * spectral_noise(random, _SHAPE, 1.2)
     green = np.array([random.uniform(70, 125), random.uniform(95, 140), random.uniform(40, 70)])
     return np.asarray(green + np.array([16, 20, 11]) * fine[..., None], np.float32)
 
 
 def _foliage(random: np.random.Generator) -> Array:
-    picture = np.zeros((TILE_SIDE, TILE_SIDE, 3), np.float32) + np.array([28, 38, 20], np.float32)
+    picture = np.zeros((*_SHAPE, 3), np.float32) + np.array([28, 38, 20], np.float32)
     hue = random.uniform([40, 80, 15], [130, 145, 70])
     for _ in range(900):
         centre = random.integers(0, TILE_SIDE, 2)
@@ -220,7 +209,7 @@ def _foliage(random: np.random.Generator) -> Array:
 
 
 def _ground(random: np.random.Generator) -> Array:
-    field = spectral_noise(random, (TILE_SIDE,) * 2, 0.8) + 0.5 * spectral_noise(random, (TILE_SIDE,) * 2, 0.1)
+    field = spectral_noise(random, _SHAPE, 0.8) + 0.5 * spectral_noise(random, _SHAPE, 0.1)
     base = np.array([[95, 95, 97], [190, 170, 135], [125, 100, 75], [215, 215, 220], [70, 70, 72]])[random.integers(5)]
     return np.asarray(base + random.uniform(6, 16) * field[..., None], np.float32)
 
@@ -232,7 +221,7 @@ def _carpet(random: np.random.Generator) -> Array:
     for _ in range(4):
         fx, fy, phase = *random.integers(1, 9, 2), random.uniform(0, 6.28)
         motif = motif + np.sin(2 * np.pi * fx * x + phase) * np.sin(2 * np.pi * fy * y + phase)
-    value = 0.5 + 0.3 * np.sign(motif) * random.random() + 0.12 * spectral_noise(random, x.shape, 0.1)
+    value = 0.5 + 0.3 * np.sign(motif) * random.random() + 0.12 * spectral_noise(random, _SHAPE, 0.1)
     return _coloured(value.astype(np.float32), dark, light)
 
 
@@ -240,14 +229,14 @@ def _facade(random: np.random.Generator) -> Array:
     columns, rows = int(random.integers(2, 6)), int(random.integers(2, 6))
     x, y = _unit_grid()
     wall = random.uniform(70, 210) + random.normal(0, 22, 3)
-    colour = wall + 9 * spectral_noise(random, x.shape, 1.1)[..., None]
+    colour = wall + 9 * spectral_noise(random, _SHAPE, 1.1)[..., None]
     fx, fy = (x * columns) % 1, (y * rows) % 1
     a, b = random.uniform(0.15, 0.3), random.uniform(0.7, 0.88)
     window = (fx > a) & (fx < b) & (fy > 0.2) & (fy < 0.8)
     frame = (fx > a - 0.05) & (fx < b + 0.05) & (fy > 0.15) & (fy < 0.86)
     i, j = np.floor(x * columns).astype(int), np.floor(y * rows).astype(int)
     glass = random.uniform(20, 110, (rows, columns)) + 90 * (random.random((rows, columns)) < 0.12)
-    pane = glass[j, i][..., None] + np.array([-6, 0, 10]) + 12 * spectral_noise(random, x.shape, 1.4)[..., None]
+    pane = glass[j, i][..., None] + np.array([-6, 0, 10]) + 12 * spectral_noise(random, _SHAPE, 1.4)[..., None]
     colour = np.where(frame[..., None], random.uniform(60, 235), colour)
     return np.where(window[..., None], pane, colour).astype(np.float32)
 
@@ -255,7 +244,7 @@ def _facade(random: np.random.Generator) -> Array:
 def _print(random: np.random.Generator) -> Array:
     """Posters, signs and shelves: coloured fields with lines of writing and blocks."""
     base = np.clip(random.uniform(40, 245) + random.normal(0, 25, 3), 0, 255)
-    picture = np.full((TILE_SIDE, TILE_SIDE, 3), base, np.uint8)
+    picture = np.full((*_SHAPE, 3), base, np.uint8)
     for _ in range(int(random.integers(2, 9))):
         corner = random.integers(0, TILE_SIDE, 2)
         far = corner + random.integers(20, 150, 2)
@@ -274,7 +263,7 @@ def _print(random: np.random.Generator) -> Array:
 def _shelf(random: np.random.Generator) -> Array:
     """Rows of things side by side, like books or goods."""
     rows = int(random.choice([3, 4, 5]))
-    picture = np.zeros((TILE_SIDE, TILE_SIDE, 3), np.float32) + random.uniform(20, 90)
+    picture = np.zeros((*_SHAPE, 3), np.float32) + random.uniform(20, 90)
     height = TILE_SIDE // rows
     for row in range(rows):
         x = 0
@@ -293,8 +282,8 @@ def _stone(random: np.random.Generator) -> Array:
     count = 40
     points = random.uniform(0, TILE_SIDE, (count, 2)).astype(np.float32)
     y, x = np.mgrid[:TILE_SIDE, :TILE_SIDE].astype(np.float32)
-    best, second = (np.full((TILE_SIDE, TILE_SIDE), 1e9, np.float32) for _ in range(2))
-    owner = np.zeros((TILE_SIDE, TILE_SIDE), np.int64)
+    best, second = (np.full(_SHAPE, 1e9, np.float32) for _ in range(2))
+    owner = np.zeros(_SHAPE, np.int64)
     for k, (px, py) in enumerate(points):
         dx, dy = np.abs(x - px), np.abs(y - py)
         distance = np.hypot(np.minimum(dx, TILE_SIDE - dx), np.minimum(dy, TILE_SIDE - dy))
@@ -304,7 +293,7 @@ def _stone(random: np.random.Generator) -> Array:
         best = np.where(nearer, distance, best)
     tone = random.normal(0, 1, count).astype(np.float32)[owner]
     base = random.uniform(90, 190) + random.normal(0, 12, 3)
-    colour = base + (random.uniform(8, 26) * tone + 10 * spectral_noise(random, x.shape, 0.9))[..., None]
+    colour = base + (random.uniform(8, 26) * tone + 10 * spectral_noise(random, _SHAPE, 0.9))[..., None]
     return np.where((second - best < 4)[..., None], random.uniform(50, 160), colour).astype(np.float32)
 
 

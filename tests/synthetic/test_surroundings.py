@@ -1,10 +1,12 @@
 """Light and shadows, backgrounds, damage, the meshes of things."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from humanpose_cli.bodies.texture import look_up
 from humanpose_cli.errors import InputError
 from humanpose_cli.rendering.view import View
 from humanpose_cli.synthetic import props as solids
@@ -12,7 +14,6 @@ from humanpose_cli.synthetic.backgrounds import (
     BACKGROUND_KINDS,
     Background,
     PictureFolder,
-    look_up,
     paint_backdrop,
     sample_background,
 )
@@ -193,8 +194,10 @@ def test_look_up_is_bilinear_and_repeats():
     picture[..., 0] = [[0, 40, 80, 120], [100, 140, 180, 220]]
     u = np.array([0.125, 0.25, 1.125, 0.0], np.float32)
     v = np.array([0.25, 0.5, 0.75, -0.25], np.float32)
-    np.testing.assert_allclose(look_up(picture, u, v, wrap=True)[:, 0], [0, 70, 100, 160], atol=1)
-    np.testing.assert_allclose(look_up(picture, u[:2], v[:2])[:, 0], [0, 70], atol=1)
+    x, y = u * 4 - 0.5, v * 2 - 0.5
+    np.testing.assert_allclose(look_up(picture, x % 4, y % 2, cv2.BORDER_WRAP)[:, 0], [0, 70, 100, 160], atol=1)
+    np.testing.assert_allclose(look_up(picture, x[:2], y[:2])[:, 0], [0, 70], atol=1)
+    np.testing.assert_array_equal(look_up(picture, x[:2] + 4, y[:2], cv2.BORDER_CONSTANT), 0)
 
 
 def test_no_damage_only_rounds():
