@@ -42,37 +42,24 @@ def paint_outfit(body: RiggedBody, size: int = 1024) -> NDArray[np.uint8]:
     """A texture (size, size, 3) uint8: striped shirt, trousers, shoes, hair, a face."""
     texels = TexelMap(body.uv, body.uv_faces, size)
     place = texels.interpolate(body.template.numpy(), body.faces)  # each texel's place on the resting body
-    part = _parts(body, texels)
+    one_hot = np.eye(len(PARTS12), dtype=np.float32)[PARTS12.labels(body.part_labels).numpy()]
+    part = texels.interpolate(one_hot, body.faces).argmax(-1)
     colour = np.full((size, size, 3), _SKIN, np.float32)
     colour[_among(part, _LEG_PARTS)] = _TROUSERS
-    _put_on_shirt(colour, part, place)
-    colour[_feet(body, texels)] = _SHOES
+    shirt = _among(part, _SHIRT_PARTS) | (_among(part, ("pelvis",)) & (place[..., 1] > _BELT))
+    colour[shirt] = _SHIRT
+    colour[shirt & ((place[..., 1] / _STRIPE_METRES) % 1 < 0.4)] = _STRIPE
+    feet = SMPL24.indices(("left_ankle", "right_ankle", "left_foot", "right_foot"))
+    is_foot = np.isin(body.part_labels.numpy(), feet).astype(np.float32)
+    colour[texels.interpolate(is_foot[:, None], body.faces)[..., 0] > 0.5] = _SHOES
     _paint_head(body, colour, part, place)
     _weave(colour, place)
     bleed_islands(colour, texels.covered)
     return np.clip(colour, 0, 255).astype(np.uint8)
 
 
-def _parts(body: RiggedBody, texels: TexelMap) -> Array:
-    """(size, size) the twelve parts' labels."""
-    one_hot = np.eye(len(PARTS12), dtype=np.float32)[PARTS12.labels(body.part_labels).numpy()]
-    return texels.interpolate(one_hot, body.faces).argmax(-1)
-
-
 def _among(part: Array, names: tuple[str, ...]) -> Array:
     return np.isin(part, [PARTS12.names.index(name) for name in names])
-
-
-def _put_on_shirt(colour: Array, part: Array, place: Array) -> None:
-    shirt = _among(part, _SHIRT_PARTS) | (_among(part, ("pelvis",)) & (place[..., 1] > _BELT))
-    colour[shirt] = _SHIRT
-    colour[shirt & ((place[..., 1] / _STRIPE_METRES) % 1 < 0.4)] = _STRIPE
-
-
-def _feet(body: RiggedBody, texels: TexelMap) -> Array:
-    rows = SMPL24.indices(("left_ankle", "right_ankle", "left_foot", "right_foot"))
-    is_foot = np.isin(body.part_labels.numpy(), rows).astype(np.float32)
-    return texels.interpolate(is_foot[:, None], body.faces)[..., 0] > 0.5
 
 
 def _paint_head(body: RiggedBody, colour: Array, part: Array, place: Array) -> None:
@@ -170,34 +157,26 @@ class DemoClip:
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
         """The pictures (H, W, 3) uint8, one by one."""
-        image = paint_outfit(self.body)
-        texture = Texture(image, self.body.uv, self.body.uv_faces)
+        texture = Texture(paint_outfit(self.body), self.body.uv, self.body.uv_faces)
         background = _street(self.size, self.focal)
         noise = np.random.default_rng(0)
-        for t in range(len(self)):
-            yield self._draw(t, texture, background, noise)
+        for rotations, trans in zip(self.rotations, self.trans, strict=True):
+            image = self._compose(self._vertices(rotations, trans), texture, background)
+            yield np.clip(image + noise.normal(0, 2.0, image.shape), 0, 255).astype(np.uint8)
 
     def picture(self, rotations: Tensor, trans: Tensor) -> NDArray[np.uint8]:
         """The same person before the same background in another pose: the truth that a reposed frame is held to."""
         texture = Texture(paint_outfit(self.body), self.body.uv, self.body.uv_faces)
-        vertices = self.body.pose(rotations[None], self.betas, trans[None]).vertices
-        assert vertices is not None
-        return self._compose(vertices[0], texture, _street(self.size, self.focal))
+        return self._compose(self._vertices(rotations, trans), texture, _street(self.size, self.focal))
 
     def silhouette(self, rotations: Tensor, trans: Tensor) -> NDArray[np.bool_]:
         """Where the person is in such a picture: (H, W)."""
+        return render_people([Surface(self._vertices(rotations, trans), self.body.faces)], self.view)[..., 3] > 0.5
+
+    def _vertices(self, rotations: Tensor, trans: Tensor) -> Tensor:
         vertices = self.body.pose(rotations[None], self.betas, trans[None]).vertices
         assert vertices is not None
-        return render_people([Surface(vertices[0], self.body.faces)], self.view)[..., 3] > 0.5
-
-    def _draw(
-        self, t: int, texture: Texture, background: NDArray[np.float32], noise: np.random.Generator
-    ) -> NDArray[np.uint8]:
-        vertices = self.posed(slice(t, t + 1), vertices=True).vertices
-        assert vertices is not None
-        picture = self._compose(vertices[0], texture, background)
-        grain = noise.normal(0, 2.0, picture.shape)
-        return np.clip(picture + grain, 0, 255).astype(np.uint8)
+        return vertices[0]
 
     def _compose(self, vertices: Tensor, texture: Texture, background: NDArray[np.float32]) -> NDArray[np.uint8]:
         person = render_people(

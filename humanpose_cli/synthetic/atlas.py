@@ -8,9 +8,8 @@ things.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -39,6 +38,12 @@ class Tile(NamedTuple):
     def slices(self, size: int) -> tuple[slice, slice]:
         """Rows and columns of an atlas of that height."""
         return slice(round(self.y0 * size), round(self.y1 * size)), slice(round(self.x0 * size), round(self.x1 * size))
+
+    def pixels(self, size: int) -> tuple[tuple[slice, slice], Array, Array]:
+        """Rows and columns of an atlas of that height, and their numbers (h, w) float32 within the tile."""
+        rows, columns = self.slices(size)
+        v, u = np.mgrid[: rows.stop - rows.start, : columns.stop - columns.start].astype(np.float32)
+        return (rows, columns), v, u
 
     def uv(self, u: Array, v: Array) -> Array:
         """Atlas coordinates (n, 2) of places (n,) in 0…1 inside the tile, kept off its edge."""
@@ -123,18 +128,9 @@ class AtlasTexels:
         flat[self.gap] = flat[self.owner]
 
 
-_TEXELS: WeakKeyDictionary[RiggedBody, dict[tuple[str, int], AtlasTexels]] = WeakKeyDictionary()
-
-
+@lru_cache(maxsize=4)
 def atlas_texels(body: RiggedBody, size: int, tile: str = "body") -> AtlasTexels:
     """The texels of the body's own square, or of "outer"; made once per body object, size and tile."""
-    known = _TEXELS.setdefault(body, {})
-    if (tile, size) not in known:
-        known[tile, size] = _build(body, size, tile)
-    return known[tile, size]
-
-
-def _build(body: RiggedBody, size: int, tile: str) -> AtlasTexels:
     base = cloth_base(body)
     left = 0 if tile == "body" else round(TILES[tile].x0 * size)
     uv = body.uv.numpy() if tile == "body" else outer_uv(body.uv.numpy()) * [ASPECT, 1] - [left / size, 0]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +38,14 @@ __all__ = [
 Array = NDArray[Any]
 
 _LONGEST = 1024  # pixels that a kept picture's longer side has at most
-_MOST_BYTES = 96 * 2**20
+_MOST_KEPT = 32  # pictures: at most 96 MiB
 
 
 class PictureFolder:
     """The pictures in a folder and below it, in the order of their paths.
 
     InputError where it is no folder or holds no pictures, or, on use, where a picture cannot be read. Kept pictures
-    are at most 1024 pixels long and together 96 MiB.
+    are at most 1024 pixels long and 32 of them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -58,7 +58,7 @@ class PictureFolder:
         )
         if not self.files:
             raise InputError(self.folder, "holds no pictures", expected="JPEG, PNG or the like")
-        self._kept: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
+        self._image = lru_cache(maxsize=_MOST_KEPT)(self._read)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -71,15 +71,15 @@ class PictureFolder:
             digest.update(f"{path.relative_to(self.folder).as_posix()}\0{path.stat().st_size}\n".encode())
         return f"{len(self.files)} pictures ({digest.hexdigest()[:8]})"
 
-    def __getstate__(self) -> dict[str, object]:
-        return {"folder": self.folder, "files": self.files, "_kept": OrderedDict()}
+    def __reduce__(self) -> tuple[type, tuple[Path]]:
+        return type(self), (self.folder,)
 
     def crop(self, number: int, size: tuple[int, int], random: np.random.Generator) -> NDArray[np.float32]:
         """A random piece of a picture, as large as it goes or down to a third of that, mirrored or not, resized.
 
         size (height, width) → (height, width, 3) float32 0…255
         """
-        picture = self._picture(number)
+        picture = self._image(number)
         scale = min(picture.shape[0] / size[0], picture.shape[1] / size[1]) * random.uniform(0.34, 1.0)
         height, width = max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
         top = int(random.integers(picture.shape[0] - height + 1))
@@ -90,19 +90,13 @@ class PictureFolder:
         how = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
         return np.asarray(cv2.resize(piece, size[::-1], interpolation=how), np.float32)
 
-    def _picture(self, number: int) -> NDArray[np.uint8]:
-        if number in self._kept:
-            self._kept.move_to_end(number)
-            return self._kept[number]
+    def _read(self, number: int) -> NDArray[np.uint8]:
         picture = np.ascontiguousarray(read_image(self.files[number]).pixels)
         longest = max(picture.shape[:2])
         if longest > _LONGEST:
             scale = _LONGEST / longest
             small = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
             picture = np.asarray(cv2.resize(picture, small, interpolation=cv2.INTER_AREA), np.uint8)
-        self._kept[number] = picture
-        while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > _MOST_BYTES:
-            self._kept.popitem(last=False)
         return picture
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.synthetic.atlas import TILES
 from humanpose_cli.synthetic.cloth_surface import ClothBase, Coordinates, ramp
-from humanpose_cli.synthetic.hair import rigid_head
-from humanpose_cli.synthetic.mesh import Grid, group_rows, nearest_points, polar_hull, revolve
+from humanpose_cli.synthetic.hair import rigid_grid
+from humanpose_cli.synthetic.mesh import Grid, group_rows, nearest_weights, polar_hull, revolve
 from humanpose_cli.synthetic.people import Bottom, Shoes, Skirt, Top
 from humanpose_cli.synthetic.tiles import octave_noise
 
@@ -149,7 +149,6 @@ _RING_STEP, _HIGHEST, _LOWEST = 0.025, 0.2, -0.86  # metres above the pelvis joi
 _ROW_METRES = 0.035
 # A leg may lift within a skirt: skin is left out only this far above its hem (metres).
 _LEG_SHOWS = 0.07
-_RINGS: WeakKeyDictionary[ClothBase, tuple[Array, Array]] = WeakKeyDictionary()
 
 
 def skirt_cover(skirt: Skirt, base: ClothBase) -> Array:
@@ -204,7 +203,9 @@ def hang_skirt(
         angles = np.linspace(gap, 2 * math.pi - gap, _COLUMNS)
     radius, middle = _hull_at(base, y, angles)
     # Cloth falls: below the widest place it never follows the body back in, straight skirts a little.
-    radius = _falling(radius, 0.985 if skirt.flare > 0.05 else 0.955)
+    share = 0.985 if skirt.flare > 0.05 else 0.955
+    for row in range(1, rows):
+        radius[row] = np.maximum(radius[row], share * radius[row - 1])
     depth = np.maximum(0.04 - y, 0)[:, None]
     ease = under + 0.002 + skirt.ease * ramp(close_until - y, -0.06, 0.06)[:, None]
     waves = np.sin(skirt.pleats * angles + random.uniform(0, 6.3))
@@ -215,18 +216,9 @@ def hang_skirt(
     return Hanging(grid, radius, middle, y, angles)
 
 
-def _falling(radius: Array, share: float) -> Array:
-    result = radius.copy()
-    for row in range(1, len(result)):
-        result[row] = np.maximum(result[row], share * result[row - 1])
-    return result
-
-
 def _hull_at(base: ClothBase, y: Array, angles: Array) -> tuple[Array, Array]:
     """Radius (R, C) of the average body's hull at heights y (R,) and its middle z (R,)."""
-    if base not in _RINGS:
-        _RINGS[base] = _measure_rings(base)
-    table, middles = _RINGS[base]
+    table, middles = _measure_rings(base)
     place = np.clip((_HIGHEST - y) / _RING_STEP, 0, len(table) - 1.001)
     low, share = place.astype(int), place % 1
     rings = table[low] + share[:, None] * (table[low + 1] - table[low])
@@ -235,6 +227,7 @@ def _hull_at(base: ClothBase, y: Array, angles: Array) -> tuple[Array, Array]:
     return radius, middles[low] + share * (middles[low + 1] - middles[low])
 
 
+@lru_cache(maxsize=2)
 def _measure_rings(base: ClothBase) -> tuple[Array, Array]:
     heights = np.arange(_HIGHEST, _LOWEST - _RING_STEP, -_RING_STEP)
     angles = np.linspace(0, 2 * math.pi, 73)
@@ -249,10 +242,7 @@ def _measure_rings(base: ClothBase) -> tuple[Array, Array]:
     calves = int((_HIGHEST + 0.72) / _RING_STEP)
     for k in range(calves + 1, len(radii)):
         radii[k], middles[k] = radii[calves], middles[calves]
-    smooth = np.asarray(middles)
-    kernel = np.ones(5) / 5
-    smooth = np.convolve(np.pad(smooth, 2, mode="edge"), kernel, mode="valid")
-    return np.asarray(radii), smooth
+    return np.asarray(radii), np.convolve(np.pad(middles, 2, mode="edge"), np.ones(5) / 5, mode="valid")
 
 
 def _weights(base: ClothBase, points: Array) -> Array:
@@ -260,8 +250,7 @@ def _weights(base: ClothBase, points: Array) -> Array:
 
     Blending over the whole width keeps the cloth in one piece when the legs part.
     """
-    near, share = nearest_points(base, points, "trunk")
-    trunk = (base.weights[near] * share[..., None]).sum(1)
+    trunk = nearest_weights(base, points, "trunk")
     # The further down, the wider: there the legs part most.
     half = 0.11 + 0.2 * np.maximum(-points[:, 1], 0)
     left = ramp(points[:, 0] / half, -1, 1)
@@ -284,7 +273,6 @@ _SHOE_COLUMNS = 26
 # Heights above the ground (metres) of the rings round the foot, from the opening down to the sole.
 _LEVELS = np.array([0.1, 0.084, 0.068, 0.054, 0.042, 0.03, 0.018, 0.006])
 _TO_SOLE = 0.016
-_LASTS: WeakKeyDictionary[ClothBase, tuple[Array, Array, float, Array]] = WeakKeyDictionary()
 
 
 def foot_cover(shoes: Shoes, base: ClothBase) -> Array | None:
@@ -322,9 +310,8 @@ def shoe_grids(shoes: Shoes, base: ClothBase) -> list[Grid]:
 
 def paint_shoes(shoes: Shoes, image: NDArray[np.uint8], rows: int) -> None:
     """Fill the shoes' tile: upper, accents, sole, in the order of the grid's rows (of which there are `rows`)."""
-    part_rows, part_columns = TILES["shoe"].slices(len(image))
-    height, width = part_rows.stop - part_rows.start, part_columns.stop - part_columns.start
-    v, u = np.mgrid[:height, :width].astype(np.float32)
+    part, v, u = TILES["shoe"].pixels(len(image))
+    height, width = v.shape
     v, u = v / max(height - 1, 1), u / max(width - 1, 1)
     colour = np.empty((height, width, 3), np.float32)
     colour[:] = shoes.colour
@@ -338,7 +325,7 @@ def paint_shoes(shoes: Shoes, image: NDArray[np.uint8], rows: int) -> None:
     colour[v > (rows - 4) / (rows - 1)] = shoes.sole
     grain = octave_noise(64, 1, 0.4)[np.arange(height)[:, None] % 256, np.arange(width)[None] % 256]
     colour *= (1 + 0.05 * grain)[..., None]
-    image[part_rows, part_columns] = np.clip(colour, 0, 255)
+    image[part] = np.clip(colour, 0, 255)
 
 
 def sandal_straps(at: Coordinates) -> Array:
@@ -348,14 +335,9 @@ def sandal_straps(at: Coordinates) -> Array:
     return np.flatnonzero(~at.is_arm & (at.leg > 0.8) & (toes | ankle))
 
 
+@lru_cache(maxsize=2)
 def _last(base: ClothBase) -> tuple[Array, Array, float, Array]:
     """Rings round the left foot: radius (R, C), centres (R, 2) of x and z, the ground's height, angles (C,)."""
-    if base not in _LASTS:
-        _LASTS[base] = _measure(base)
-    return _LASTS[base]
-
-
-def _measure(base: ClothBase) -> tuple[Array, Array, float, Array]:
     side = [SMPL24.index(f"left_{name}") for name in ("knee", "ankle", "foot")]
     foot = base.template[np.isin(base.bones[0][:, 0], side)]
     ground = float(foot[:, 1].min())
@@ -406,7 +388,7 @@ def glasses_grids(kind: str, random: np.random.Generator) -> list[Grid]:
         inside = outline * (0.02 if kind == "dark" else 1 - rim / np.linalg.norm(outline, axis=1)[:, None])
         reach = np.stack((outline, inside)[::-1])
         z = _EYE_Z - 6 * reach[..., 0] ** 2 - 0.25 * np.maximum(side * reach[..., 0], 0)
-        grids.append(_rigid(np.stack((side * _EYE_X + reach[..., 0], _EYE_Y + reach[..., 1], z), -1), closed=True))
+        grids.append(rigid_grid(np.stack((side * _EYE_X + reach[..., 0], _EYE_Y + reach[..., 1], z), -1), closed=True))
         outer = side * (_EYE_X + width)
         hinge = np.array([outer, _EYE_Y + 0.004, _EYE_Z - 0.25 * width - 6 * width**2])
         ear = np.array([side * 0.079, 0.672, 0.035])
@@ -422,11 +404,7 @@ def _bar(start: Array, end: Array, thick: float) -> Grid:
     up = np.array([0.0, 1.0, 0.0])
     side = np.cross(axis, up)
     ring = np.stack((up + side, side - up, -up - side, up - side)) * (thick / 2)
-    return _rigid(np.stack((start + ring, end + ring)), closed=True)
-
-
-def _rigid(points: Array, *, closed: bool) -> Grid:
-    return Grid(points, closed, "head", np.tile(rigid_head(), (points.shape[0] * points.shape[1], 1)))
+    return rigid_grid(np.stack((start + ring, end + ring)), closed=True)
 
 
 def scarf_grid(under: float, random: np.random.Generator) -> Grid:

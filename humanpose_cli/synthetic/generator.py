@@ -20,7 +20,7 @@ from humanpose_cli.bodies.default_body import default_body
 from humanpose_cli.bodies.rigged_body import RiggedBody
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.label_maps import BodyLabels
-from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
+from humanpose_cli.data.samples import Group, Sample, SourceInfo
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.synthetic.backgrounds import PictureFolder
 from humanpose_cli.synthetic.dressing import dress
@@ -113,7 +113,7 @@ class SyntheticSource:
                 size=(view.size[1], view.size[0]),
                 focal=float(view.focal),
                 principal_point=(float(view.principal_point[0]), float(view.principal_point[1])),
-                people=[_with_fit(person, fits[place], frame) for person, place in zip(people, places, strict=True)],
+                people=[replace(p, **fits[place][frame]) for p, place in zip(people, places, strict=True)],
                 maps=encoded_maps(seen, places),
                 sequence="" if group.count == 1 else group.name,
                 frame=frame,
@@ -202,13 +202,17 @@ class SyntheticSource:
                 before -= 1
         raise AssertionError("every split has activities")
 
-    def _imperfect(self, random: np.random.Generator, scene: SceneDescription, person: StagedPerson) -> Any:
+    def _imperfect(
+        self, random: np.random.Generator, scene: SceneDescription, person: StagedPerson
+    ) -> list[dict[str, Any]]:
+        """Fields of `Person` with a fit of somebody, frame by frame; none where no fits are wanted."""
         if not self.options.imperfect_fits:
-            return None
+            return [{}] * len(scene)
         poses = matrix_to_axis_angle(person.rotations).flatten(1).numpy()
         pelvis = self._body.rest_joints(person.betas[None])[0, SMPL24.index("pelvis")].numpy()
         focal = np.full(len(poses), scene.camera.view.focal)
-        return imperfect_fit(random, poses, person.betas.numpy(), person.trans.numpy(), pelvis, focal)
+        poses, betas, trans = imperfect_fit(random, poses, person.betas.numpy(), person.trans.numpy(), pelvis, focal)
+        return [{"fit_poses": p, "fit_betas": betas, "fit_trans": t} for p, t in zip(poses, trans, strict=True)]
 
     # What all groups share
 
@@ -248,10 +252,3 @@ def _number_of(name: str) -> int:
 
 def _pose_split(split: str) -> str:
     return "train" if split == "train" else "held_out"
-
-
-def _with_fit(person: Person, fit: Any, frame: int) -> Person:
-    if fit is None:
-        return person
-    poses, betas, trans = fit
-    return replace(person, fit_poses=poses[frame], fit_betas=betas, fit_trans=trans[frame])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.synthetic.atlas import TILES, AtlasTexels
 from humanpose_cli.synthetic.cloth_surface import ClothBase, Coordinates, ramp
-from humanpose_cli.synthetic.mesh import Grid, nearest_points, revolve
+from humanpose_cli.synthetic.mesh import Grid, nearest_weights, revolve
 from humanpose_cli.synthetic.people import Hair, Headwear
 from humanpose_cli.synthetic.tiles import NOISE_SIZE, octave_noise, resample
 
@@ -25,7 +25,7 @@ __all__ = [
     "headwear_thickness",
     "paint_hair",
     "paint_hair_tile",
-    "rigid_head",
+    "rigid_grid",
 ]
 
 Array = NDArray[Any]
@@ -33,6 +33,9 @@ Array = NDArray[Any]
 _EAR_CENTRE = (0.075, 0.661, 0.036)  # metres on the average body
 _CROWN = 0.788
 _HANGING = ("bob", "long")
+_HEAD_WEIGHTS = np.eye(len(SMPL24), dtype=np.float32)[SMPL24.index("head")]
+_EDGE = -0.003  # metres by which painted hair reaches past the hairline
+_WRAPPED = ("hood", "scarf")
 
 
 def hair_field(hair: Hair, at: Coordinates) -> Array:
@@ -67,16 +70,22 @@ def hair_thickness(hair: Hair, at: Coordinates, field: Array, random: np.random.
     top = 0.55 + 0.45 * ramp(at.y, 0.66, 0.76)
     edge = {"buzz": 0.004, "afro": 0.03}.get(hair.style, 0.018)
     rough = {"curly": 0.2, "afro": 0.06, "short": 0.14, "bob": 0.05, "long": 0.06}.get(hair.style, 0.03)
-    waves = np.zeros_like(at.x)
-    for _ in range(3):
-        kx, ky, kz = random.uniform(-160, 160, 3).tolist()
-        waves += np.sin(kx * at.x + ky * at.y + kz * at.z + random.uniform(0, 6.3))
+    waves = _random_waves(at, random, 3, 160)
     # A parting is a shallow valley from the brow to the crown.
     valley = np.exp(-(((at.x - 0.035 * hair.parting) / 0.007) ** 2)) * ramp(at.z, 0.0, 0.05) * 0.35
     if hair.style in ("curly", "afro", "buzz"):
         valley = np.float32(0)
     result = depth * top * (0.25 + 0.75 * ramp(field, 0.0, edge)) * (1 + rough * waves - valley)
     return np.maximum(result, 0.0015).astype(np.float32)
+
+
+def _random_waves(at: Coordinates, random: np.random.Generator, count: int, steepest: float) -> Array:
+    """(n,) sum of plane waves of up to `steepest` radians per metre."""
+    waves = np.zeros_like(at.x)
+    for _ in range(count):
+        kx, ky, kz = random.uniform(-steepest, steepest, 3).tolist()
+        waves += np.sin(kx * at.x + ky * at.y + kz * at.z + random.uniform(0, 6.3))
+    return waves
 
 
 def hair_grids(hair: Hair, base: ClothBase, random: np.random.Generator, *, under_hat: bool) -> list[Grid]:
@@ -100,11 +109,9 @@ def ear_cover(hair: Hair, at: Coordinates) -> Array | None:
     return np.where(np.abs(at.x) > 0.06, np.clip(np.float32(0.045) - ear, -1, 0.02), np.float32(-1)).astype(np.float32)
 
 
-def rigid_head() -> Array:
-    """(24,) skinning weights of what moves with the head alone."""
-    weights = np.zeros(len(SMPL24), np.float32)
-    weights[SMPL24.index("head")] = 1
-    return weights
+def rigid_grid(points: Array, *, closed: bool) -> Grid:
+    """A grid of points (R, C, 3) that moves with the head alone."""
+    return Grid(points, closed, "head", np.tile(_HEAD_WEIGHTS, (points.shape[0] * points.shape[1], 1)))
 
 
 def _curtain(hair: Hair, base: ClothBase, random: np.random.Generator, top: float) -> Grid:
@@ -138,11 +145,9 @@ def _curtain(hair: Hair, base: ClothBase, random: np.random.Generator, top: floa
     wall = [behind[np.abs(behind[:, 1] - level) < 0.03, 2].min() for level in levels]
     limit = np.interp(level, levels, wall)[:, None] - 0.012
     points[..., 2] = np.minimum(points[..., 2], np.where(level[:, None] < 0.57, limit, np.inf))
-    flat = points.reshape(-1, 3)
-    near, share = nearest_points(base, flat, "trunk")
-    trunk = (base.weights[near] * share[..., None]).sum(1)
-    hold = ramp(flat[:, 1], 0.49, 0.63)[:, None]
-    return Grid(points, False, "head", hold * rigid_head() + (1 - hold) * trunk)
+    hold = ramp(points[..., 1].reshape(-1, 1), 0.49, 0.63)
+    trunk = nearest_weights(base, points.reshape(-1, 3), "trunk")
+    return Grid(points, False, "head", hold * _HEAD_WEIGHTS + (1 - hold) * trunk)
 
 
 def _ball(centre: Array, radius: float, random: np.random.Generator) -> Grid:
@@ -151,7 +156,7 @@ def _ball(centre: Array, radius: float, random: np.random.Generator) -> Grid:
     around = radius * np.sin(latitude)[:, None] * (1 + 0.06 * np.sin(5 * angles + random.uniform(0, 6.3)))
     middle = np.tile(centre[[0, 2]], (8, 1))
     points = revolve(middle, around, centre[1] + 0.85 * radius * np.cos(latitude), angles)
-    return Grid(points, True, "head", np.tile(rigid_head(), (points.shape[0] * 12, 1)))
+    return rigid_grid(points, closed=True)
 
 
 def _tail(hair: Hair, base: ClothBase, random: np.random.Generator) -> Grid:
@@ -164,14 +169,9 @@ def _tail(hair: Hair, base: ClothBase, random: np.random.Generator) -> Grid:
     thick = (0.014 + 0.018 * hair.volume) * np.sin(math.pi * (0.12 + 0.86 * t)) ** 0.7
     angles = np.arange(9) * (2 * math.pi / 9)
     points = revolve(spine[:, [0, 2]], np.repeat(thick[:, None], 9, 1), spine[:, 1], angles)
-    flat = points.reshape(-1, 3)
-    near, share = nearest_points(base, flat, "trunk")
-    trunk = (base.weights[near] * share[..., None]).sum(1)
-    hold = ramp(flat[:, 1], 0.46, 0.62)[:, None]
-    return Grid(points, True, "head", hold * rigid_head() + (1 - hold) * trunk)
-
-
-_EDGE = -0.003
+    hold = ramp(points[..., 1].reshape(-1, 1), 0.46, 0.62)
+    trunk = nearest_weights(base, points.reshape(-1, 3), "trunk")
+    return Grid(points, True, "head", hold * _HEAD_WEIGHTS + (1 - hold) * trunk)
 
 
 def paint_hair(hair: Hair, texels: AtlasTexels, image: NDArray[np.uint8], seed: int) -> None:
@@ -194,12 +194,11 @@ def paint_hair(hair: Hair, texels: AtlasTexels, image: NDArray[np.uint8], seed: 
 
 def paint_hair_tile(hair: Hair, image: NDArray[np.uint8], seed: int) -> None:
     """Paint the tile of hair that hangs: strands from its top to its bottom."""
-    rows, columns = TILES["hair"].slices(len(image))
-    v, u = np.mgrid[: rows.stop - rows.start, : columns.stop - columns.start].astype(np.float32)
+    part, v, u = TILES["hair"].pixels(len(image))
     shade = _strands(hair, u.ravel() * 1.7, v.ravel() * 0.8, seed).reshape(u.shape)
     # Less light reaches the tips and what lies below.
     shade *= 1.05 - 0.25 * v / len(v)
-    image[rows, columns] = np.clip(np.asarray(hair.colour, np.float32) * shade[..., None], 0, 255)
+    image[part] = np.clip(np.asarray(hair.colour, np.float32) * shade[..., None], 0, 255)
 
 
 def _strands(hair: Hair, across: Array, along: Array, seed: int) -> Array:
@@ -211,9 +210,6 @@ def _strands(hair: Hair, across: Array, along: Array, seed: int) -> Array:
     slow = resample(octave_noise(64, 0, 0.3), (across + bend + shift) * unit, along * (unit / 4))
     fine = resample(octave_noise(128, 1, 0.0), (2.3 * across + bend) * unit, along * (unit / 8))
     return 1 + np.float32(0.17) * slow + np.float32(0.16) * fine
-
-
-_WRAPPED = ("hood", "scarf")
 
 
 def headwear_field(wear: Headwear, at: Coordinates) -> Array:
@@ -238,10 +234,7 @@ def headwear_thickness(wear: Headwear, at: Coordinates, field: Array, random: np
         "hood": (0.02, 0.012),
         "scarf": (0.009, 0.004),
     }.get(wear.kind, (0.012, random.uniform(0.008, 0.02)))
-    waves = np.zeros_like(at.x)
-    for _ in range(2):
-        kx, ky, kz = random.uniform(-90, 90, 3).tolist()
-        waves += np.sin(kx * at.x + ky * at.y + kz * at.z + random.uniform(0, 6.3))
+    waves = _random_waves(at, random, 2, 90)
     rough = 0.0015 if wear.kind not in _WRAPPED else 0.003
     result = base + top * ramp(at.y, 0.73, 0.785) + rough * waves
     if wear.kind == "beanie":
@@ -271,4 +264,4 @@ def brim_grid(wear: Headwear, random: np.random.Generator) -> Grid | None:
     level = 0.732 - 0.16 * (0.13 - (middle + radius * facing)) * (not closed) - 0.02 * closed
     y = level - drop * steps[:, None] * share * width - lower[:, None]
     points = revolve(np.tile([0.0, middle], (len(steps), 1)), radius, y, angles + turn)
-    return Grid(points, closed, "head", np.tile(rigid_head(), (points.shape[0] * columns, 1)))
+    return rigid_grid(points, closed=closed)

@@ -8,7 +8,6 @@ of its position in the image.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -28,7 +27,7 @@ from humanpose_cli.rendering.view import View
 from humanpose_cli.synthetic.renderer import RenderedScene
 from humanpose_cli.synthetic.scene import StagedPerson
 
-__all__ = ["LANDMARKS", "FitErrors", "encoded_maps", "encoded_picture", "imperfect_fit", "people_of_frame"]
+__all__ = ["LANDMARKS", "encoded_maps", "encoded_picture", "imperfect_fit", "people_of_frame"]
 
 Array = NDArray[Any]
 
@@ -79,7 +78,7 @@ def people_of_frame(
     poses = matrix_to_axis_angle(rotations).flatten(1).numpy()
     found = []
     for row, place in enumerate(shown):
-        own = {name: its[row] for name, its in points.items()}
+        own = {name: its[row].astype(np.float32) for name, its in points.items()}
         keypoints = {name: _keypoints(body, name, its, place, view, seen) for name, its in own.items()}
         identity, clothing = names[place]
         found.append(
@@ -94,14 +93,10 @@ def people_of_frame(
                 betas=betas[row].numpy(),
                 trans=trans[row].numpy(),
                 keypoints=keypoints,
-                joints={name: _sure(its) for name, its in own.items()},
+                joints={name: np.c_[its, np.ones(len(its), np.float32)] for name, its in own.items()},
             )
         )
     return found, shown
-
-
-def _sure(points: Array) -> Array:
-    return np.concatenate((points, np.ones((len(points), 1), np.float32)), 1).astype(np.float32)
 
 
 def _keypoints(body: RiggedBody, name: str, points: Array, place: int, view: View, seen: RenderedScene) -> Array:
@@ -132,25 +127,10 @@ _DEGREES = {"trunk": 4.0, "neck": 6.0, "head": 7.0, "collar": 5.0, "shoulder": 1
 _DEGREES |= {"hand": 6.0, "hip": 7.0, "knee": 8.5, "ankle": 7.0, "foot": 4.0}
 
 
-@dataclass(frozen=True)
-class FitErrors:
-    """Standard deviations; each person's are drawn between a fifth of them and nearly twice as much.
-
-    joints    factor on the errors of joints' rotations
-    lean      radians of the whole body about the picture's horizontal axis, which mostly changes depth
-    turn      radians about the two other axes
-    depth     share of the distance; pixels of the root's place in the picture
-    betas     of shape components; share of their frames' common error
-    memory    correlation of neighbouring frames of a clip
-    """
-
-    joints: float = 1.0
-    lean: float = 0.09
-    turn: float = 0.05
-    depth: float = 0.05
-    pixels: float = 3.0
-    betas: float = 0.6
-    memory: float = 0.85
+# Further standard deviations: radians of the whole body about the image's horizontal axis, which mostly changes depth,
+# and about the two others; share of the distance; pixels of the root; shape components.
+_LEAN, _TURN, _DEPTH, _PIXELS, _BETAS = 0.09, 0.05, 0.05, 3.0, 0.6
+_MEMORY = 0.85  # correlation of neighbouring frames of a clip
 
 
 def imperfect_fit(
@@ -160,27 +140,27 @@ def imperfect_fit(
     trans: Array,
     rest_pelvis: Array,
     focal: Array,
-    errors: FitErrors | None = None,
 ) -> tuple[Array, Array, Array]:
-    """(poses, betas, trans) of a fit of one person in T frames.
+    """(poses, betas, trans) of a fit of one person in T frames, with a fifth to nearly twice the usual errors.
 
     poses (T, 72) axis-angle, betas (S,), trans (T, 3) metres: the truth; rest_pelvis (3,) of that shape; focal (T,) px
     """
-    errors = errors or FitErrors()
     frames, strength = len(poses), random.uniform(0.2, 1.8)
-    degrees = np.array([_spread(joint) for joint in SMPL24.joint_names])
-    joint_noise = _walk(random, (frames, len(SMPL24), 3), errors.memory) * np.deg2rad(degrees)[:, None]
-    joint_noise *= strength * errors.joints
+    # The pelvis' own error is the whole body's.
+    classes = (name if name in _DEGREES else joint_class(name) for name in SMPL24.joint_names)
+    degrees = np.array([_DEGREES.get(name, 0.0) for name in classes])
+    joint_noise = _random_walk(random, (frames, len(SMPL24), 3)) * np.deg2rad(degrees)[:, None]
+    joint_noise *= strength
     pelvis = SMPL24.index("pelvis")
-    whole = _walk(random, (frames, 3), errors.memory) * strength * (errors.lean, errors.turn, errors.turn)
+    whole = _random_walk(random, (frames, 3)) * strength * (_LEAN, _TURN, _TURN)
     true = Rotation.from_rotvec(np.reshape(poses, (-1, 3)))
     noisy = (true * Rotation.from_rotvec(joint_noise.reshape(-1, 3))).as_rotvec().reshape(frames, -1, 3)
     noisy[:, pelvis] = (Rotation.from_rotvec(whole) * Rotation.from_rotvec(poses[:, :3])).as_rotvec()
     root = np.asarray(trans, np.float64) + rest_pelvis
-    nearer = np.exp(_walk(random, (frames, 1), errors.memory) * strength * errors.depth)
-    aside = _walk(random, (frames, 2), errors.memory) * strength * errors.pixels * root[:, 2:] / focal[:, None]
+    nearer = np.exp(_random_walk(random, (frames, 1)) * strength * _DEPTH)
+    aside = _random_walk(random, (frames, 2)) * strength * _PIXELS * root[:, 2:] / focal[:, None]
     moved = (root + np.concatenate((aside, np.zeros((frames, 1))), 1)) * nearer
-    shape = betas + strength * errors.betas * random.standard_normal(np.shape(betas))
+    shape = betas + strength * _BETAS * random.standard_normal(np.shape(betas))
     return (
         noisy.reshape(frames, -1).astype(np.float32),
         shape.astype(np.float32),
@@ -188,16 +168,9 @@ def imperfect_fit(
     )
 
 
-def _spread(joint: str) -> float:
-    """Degrees of a joint's own error; the pelvis' is the whole body's."""
-    if joint == "pelvis":
-        return 0.0
-    return _DEGREES[joint] if joint in _DEGREES else _DEGREES[joint_class(joint)]
-
-
-def _walk(random: np.random.Generator, shape: tuple[int, ...], memory: float) -> Array:
+def _random_walk(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """Unit normal numbers, correlated along the first axis."""
     steps = random.standard_normal(shape)
     for t in range(1, shape[0]):
-        steps[t] = memory * steps[t - 1] + np.sqrt(1 - memory**2) * steps[t]
+        steps[t] = _MEMORY * steps[t - 1] + np.sqrt(1 - _MEMORY**2) * steps[t]
     return steps

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -223,9 +222,6 @@ class Grid:
     weights: Array | None = None
 
 
-_TREES: WeakKeyDictionary[ClothBase, dict[str, tuple[cKDTree, Array]]] = WeakKeyDictionary()
-
-
 def loft(base: ClothBase, shape: ShapedBase, grid: Grid, material: str, tile: Tile) -> Piece:
     """The surface of a grid on an identity's body, its texture spread over a tile of the atlas."""
     rows, columns = grid.points.shape[:2]
@@ -251,14 +247,22 @@ def loft(base: ClothBase, shape: ShapedBase, grid: Grid, material: str, tile: Ti
 
 def nearest_points(base: ClothBase, points: Array, group: str) -> tuple[Array, Array]:
     """Indices (n, 3) of the body points nearest to points (n, 3) of the average body, and their shares, of sum 1."""
-    trees = _TREES.setdefault(base, {})
-    if group not in trees:
-        rows = group_rows(base, group)
-        trees[group] = cKDTree(base.template[rows]), rows
-    tree, rows = trees[group]
+    tree, rows = _search_tree(base, group)
     distance, found = tree.query(points, k=_NEIGHBOURS)
     share = 1 / (distance + 0.005)
     return rows[found], (share / share.sum(1, keepdims=True)).astype(np.float32)
+
+
+def nearest_weights(base: ClothBase, points: Array, group: str) -> Array:
+    """Skinning weights (n, 24) of the body points nearest to points (n, 3), averaged."""
+    near, share = nearest_points(base, points, group)
+    return (base.weights[near] * share[..., None]).sum(1)
+
+
+@lru_cache(maxsize=8)
+def _search_tree(base: ClothBase, group: str) -> tuple[cKDTree, Array]:
+    rows = group_rows(base, group)
+    return cKDTree(base.template[rows]), rows
 
 
 def group_rows(base: ClothBase, group: str) -> Array:

@@ -46,11 +46,10 @@ def paint_cloth(fabric: Fabric, across: Array, along: Array) -> Array:
 
 def paint_tile(image: NDArray[np.uint8], tile: str, fabric: Fabric, metres: tuple[float, float]) -> None:
     """Fill a rectangle of the atlas with a fabric, so wide and high in metres."""
-    rows, columns = TILES[tile].slices(len(image))
-    height, width = rows.stop - rows.start, columns.stop - columns.start
-    v, u = np.mgrid[:height, :width].astype(np.float32)
+    part, v, u = TILES[tile].pixels(len(image))
+    height, width = v.shape
     colour = paint_cloth(fabric, (u * (metres[0] / width)).ravel(), (v * (metres[1] / height)).ravel())
-    image[rows, columns] = np.clip(colour, 0, 255).reshape(height, width, 3)
+    image[part] = np.clip(colour, 0, 255).reshape(height, width, 3)
 
 
 def paint_top(top: Top, texels: TexelPart, field: Array, image: NDArray[np.uint8], seed: int) -> None:
@@ -75,7 +74,9 @@ def paint_top(top: Top, texels: TexelPart, field: Array, image: NDArray[np.uint8
         dark = np.maximum(dark, (front & (np.abs(at.x) < 0.009)) * np.float32(0.3))
     elif top.closure == "buttons":
         dark = np.maximum(dark, (front & (np.abs(np.abs(at.x) - 0.017) < 0.0018)) * np.float32(0.3))
-        _buttons(colour, at, front, random)
+        y = np.mod(at.y, 0.085) - 0.085 / 2
+        ink = (235, 232, 224) if random.random() < 0.5 else (40, 36, 34)
+        colour[front & (np.hypot(at.x, y) < 0.0062)] = ink
     if top.pockets == "chest":
         dark = np.maximum(dark, _outline(at.x - 0.085, at.y - 0.36, 0.042, 0.05) * front * np.float32(0.3))
     elif top.pockets == "belly":
@@ -98,7 +99,7 @@ def paint_bottom(bottom: Bottom, texels: TexelPart, field: Array, image: NDArray
         worn = np.exp(-(((at.leg - 0.22) / 0.16) ** 2)) * (at.z > 0.02) * np.float32(random.uniform(0, 45))
         colour += worn[:, None]
     if bottom.side_stripe is not None:
-        colour[_outer_side(at)] = bottom.side_stripe
+        colour[np.abs(_side_angle(at)) < 0.22] = bottom.side_stripe
     dark = np.zeros(len(field), np.float32)
     if bottom.thickness > 0.004:
         dark = _seams(at, field, bottom.cuffs)
@@ -136,21 +137,10 @@ def _side_angle(at: Coordinates) -> Array:
     return np.where(at.leg > 0.09, turn - np.float32(1.57), np.float32(1))
 
 
-def _outer_side(at: Coordinates) -> NDArray[np.bool_]:
-    return np.abs(_side_angle(at)) < 0.22
-
-
 def _outline(x: Array, y: Array, half_width: float, half_height: float) -> NDArray[np.bool_]:
     """Near the edge of a rectangle round 0."""
     away = np.maximum(np.abs(x) - half_width, np.abs(y) - half_height)
     return np.abs(away) < 0.0022
-
-
-def _buttons(colour: Array, at: Coordinates, front: Array, random: np.random.Generator) -> None:
-    step = 0.085
-    y = np.mod(at.y, step) - step / 2
-    ink = (235, 232, 224) if random.random() < 0.5 else (40, 36, 34)
-    colour[front & (np.hypot(at.x, y) < 0.0062)] = ink
 
 
 def _print(colour: Array, at: Coordinates, where: str, random: np.random.Generator) -> None:

@@ -101,9 +101,9 @@ class Identity:
     seed: int
 
 
-def sample_identity(random: np.random.Generator, name: str, shape_count: int = 10) -> Identity:
+def sample_identity(random: np.random.Generator, name: str) -> Identity:
     """A random adult."""
-    betas = np.clip(random.normal(0, _SHAPE_SPREAD, shape_count), -_MOST_BETA, _MOST_BETA).astype(np.float32)
+    betas = np.clip(random.normal(0, _SHAPE_SPREAD, 10), -_MOST_BETA, _MOST_BETA).astype(np.float32)
     skin = skin_colour(random)
     hair = _sample_hair(random, sum(skin))
     made_up = random.random() < 0.3

@@ -274,7 +274,10 @@ def sample_motion(
             motion = replace(motion, rotations=changed)
             break
         widen /= 2
-    return _centred(motion)
+    # Face +z in the first frame, and start at x = z = 0.
+    forward = motion.rotations[0, 0, :, 2]
+    motion = turned(motion, -float(torch.atan2(forward[0], forward[2])))
+    return replace(motion, pelvis=motion.pelvis - motion.pelvis[0] * torch.tensor([1.0, 0.0, 1.0]))
 
 
 def _sampled_clip(random: np.random.Generator, split: str, seconds: float) -> Motion:
@@ -323,14 +326,6 @@ def _widened(rotations: Tensor, random: np.random.Generator, scale: float, frame
             # What the recording does beyond the limits stays.
             angles[place] = torch.minimum(torch.maximum(moved, old.clamp(max=low)), old.clamp(min=high))
     return angles_to_rotations(angles)
-
-
-def _centred(motion: Performance) -> Performance:
-    """Face +z in the first frame, and start at x = z = 0."""
-    forward = motion.rotations[0, 0, :, 2]
-    moved = turned(motion, -float(torch.atan2(forward[0], forward[2])))
-    start = moved.pelvis[0] * torch.tensor([1.0, 0.0, 1.0])
-    return replace(moved, pelvis=moved.pelvis - start)
 
 
 def turned(motion: Performance, heading: float | Tensor) -> Performance:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.synthetic.cameras import SceneCamera
+from humanpose_cli.synthetic.mesh import grid_faces
 from humanpose_cli.synthetic.tiles import VARIANTS
 
 __all__ = [
@@ -63,10 +64,7 @@ def moved(solid: Solid, place: Array, turn: float = 0.0, tilt: float = 0.0) -> S
 
 def _sheet(points: Array, uv: Array) -> Solid:
     """A grid of points (n, m, 3) as triangles whose front is seen where rows run up to down and columns rightwards."""
-    n, m = points.shape[:2]
-    index = np.arange(n * m).reshape(n, m)
-    a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
-    faces = np.concatenate((np.stack((a, c, b), -1).reshape(-1, 3), np.stack((b, c, d), -1).reshape(-1, 3)))
+    faces, _ = grid_faces(*points.shape[:2], closed=False)
     return Solid(points.reshape(-1, 3).astype(np.float32), faces.astype(np.int32), uv.reshape(-1, 2).astype(np.float32))
 
 

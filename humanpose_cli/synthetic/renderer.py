@@ -38,7 +38,6 @@ __all__ = [
     "coat_of_person",
     "coat_of_prop",
     "paint_surfaces",
-    "render_scene",
     "shade_backdrop",
     "vertex_light",
 ]
@@ -217,7 +216,9 @@ def paint_surfaces(
     focal  pixels, of the raster's samples; gain and shine as of `vertex_light`
     """
     face = raster.face[0].numpy()
-    owner = _owners(stack, face)
+    table = np.zeros(len(stack.faces) + 1, np.uint8)  # its last entry is that of face −1
+    table[:-1] = np.repeat(np.arange(1, len(stack.first_face)), np.diff(stack.first_face))
+    owner = table[face]  # 1 + the mesh that each sample sees, 0 for none
     present = np.flatnonzero(np.bincount(owner.ravel(), minlength=len(coats) + 1)[1:]).tolist()
     starts = np.cumsum([0, *(len(coat.uv) for coat in coats)]).tolist()
     texels, light = np.zeros((starts[-1], 2), np.float32), np.zeros((starts[-1], 3), np.float32)
@@ -239,13 +240,6 @@ def paint_surfaces(
         glow = interpolate(raster, stack.faces, torch.from_numpy(shine)[None, :, None])[0, ..., 0].numpy()
         result = np.asarray(cv2.add(result, cv2.merge([glow, glow, glow])), np.float32)
     return np.minimum(result, np.float32(255), out=result)
-
-
-def _owners(stack: MeshStack, face: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """1 + the mesh that each sample (h, w) sees, 0 for none."""
-    table = np.zeros(len(stack.faces) + 1, np.uint8)  # its last entry is that of face −1
-    table[:-1] = np.repeat(np.arange(1, len(stack.first_face)), np.diff(stack.first_face))
-    return table[face]
 
 
 def _paint(colour: Array, where: NDArray[np.bool_], picture: NDArray[np.uint8], at: Array, *, wrap: bool) -> None:
@@ -320,7 +314,7 @@ class SceneRenderer:
             things = [(v, coat.faces) for v, coat in zip(self._props, self._coats[len(people) :], strict=True)]
             stack = MeshStack([*((mesh.vertices, mesh.faces) for mesh in people), *things])
             box = body_box(stack.vertices, scene.camera.view)
-            fine = None if box.empty else _doubled(stack, scene.camera.view.crop(box))
+            fine = None if box.empty else _doubled_raster(stack, scene.camera.view.crop(box))
             centres = _centres(fine, box, scene.camera.view)
             maps = maps_of_raster(people, stack, centres, scene.camera.view, tuple({*names, "persons"}))
             image = self._picture(stack, fine, box)
@@ -381,7 +375,7 @@ def _places(scene: SceneDescription) -> Array:
     return np.concatenate((around, *things))
 
 
-def _doubled(stack: MeshStack, view: View) -> Raster:
+def _doubled_raster(stack: MeshStack, view: View) -> Raster:
     """The z-buffer of 2H + 1 rows and 2W + 1 columns whose odd ones are the pixels' centres."""
     height, width = view.size
     x, y = view.principal_point
@@ -399,15 +393,3 @@ def _centres(fine: Raster | None, box: Box, view: View) -> Raster:
         for whole, part in zip((face, weights, depth), fine, strict=True):
             whole[:, rows, columns] = part[:, 1::2, 1::2]
     return Raster(face, weights, depth)
-
-
-def render_scene(
-    body: RiggedBody,
-    scene: SceneDescription,
-    frame: int = 0,
-    *,
-    names: tuple[str, ...] = RENDERED_MAPS,
-    labels: BodyLabels | None = None,
-) -> RenderedScene:
-    """One frame of a scene: see `SceneRenderer`, which spares work where several are wanted."""
-    return SceneRenderer(body, scene, labels).render(frame, names)

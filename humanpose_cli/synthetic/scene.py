@@ -128,11 +128,10 @@ def sample_scene(
     props = sample_props(
         random, camera, joints, around=options.furniture, in_front=options.in_front, cards=options.cards
     )
-    props += [
-        _seat(random, each)
-        for actor, each in zip(actors, joints, strict=True)
-        if actor.performance.family == "chair" and (actor.performance.joined or len(actor.performance) == 1)
-    ]
+    for actor, each in zip(actors, joints, strict=True):
+        if actor.performance.family == "chair" and (actor.performance.joined or len(actor.performance) == 1):
+            pelvis, *knees = each[list(SMPL24.indices(("pelvis", "left_knee", "right_knee")))]
+            props.append(seat_for(random, pelvis, np.stack(knees)))
     people = tuple(
         _before_camera(body, actor, performance, camera) for actor, performance in zip(actors, placed, strict=True)
     )
@@ -145,7 +144,8 @@ def sample_scene(
 def _placed(
     random: np.random.Generator, body: RiggedBody, actors: Sequence[Actor], options: SceneOptions
 ) -> tuple[list[Performance], list[NDArray[np.float32]]]:
-    """Performances on the floor of the world and the points (T · 25, 3) of each: the first one in the middle."""
+    """Performances on the floor and the joints and crown (T · 25, 3) of each, world axes; the first in the middle."""
+    head = SMPL24.index("head")
     placed: list[Performance] = []
     joints: list[NDArray[np.float32]] = []
     for actor in actors:
@@ -154,7 +154,11 @@ def _placed(
         spread = 0.0 if motion.joined else options.turn_poses
         each = heading + random.uniform(-spread, spread, len(motion)) * (np.arange(len(motion)) > 0)
         motion = turned(motion, heading if motion.joined else torch.from_numpy(each.astype(np.float32)))
-        points = _joints(body, actor, motion)
+        with torch.no_grad():
+            trans = _trans(body, actor.betas, motion.pelvis)
+            posed = body.pose(motion.rotations, actor.betas[None], trans, vertices=False)
+        crown = posed.joints[:, head] + posed.rotations[:, head] @ torch.tensor(_CROWN)
+        points = torch.cat((posed.joints, crown[:, None]), 1).reshape(-1, 3).numpy()
         if placed:
             shift = torch.from_numpy(_free_spot(random, joints, points))
             motion = replace(motion, pelvis=motion.pelvis + shift)
@@ -162,15 +166,6 @@ def _placed(
         placed.append(motion)
         joints.append(points)
     return placed, joints
-
-
-def _joints(body: RiggedBody, actor: Actor, motion: Performance) -> NDArray[np.float32]:
-    """Joints and crown (T · 25, 3) metres, world axes."""
-    with torch.no_grad():
-        posed = body.pose(motion.rotations, actor.betas[None], _trans(body, actor.betas, motion.pelvis), vertices=False)
-    head = SMPL24.index("head")
-    crown = posed.joints[:, head] + posed.rotations[:, head] @ torch.tensor(_CROWN)
-    return torch.cat((posed.joints, crown[:, None]), 1).reshape(-1, 3).numpy()
 
 
 def _trans(body: RiggedBody, betas: Tensor, pelvis: Tensor) -> Tensor:
@@ -197,11 +192,6 @@ def _free_spot(
         if distance.min() > 0.28:
             break
     return shift
-
-
-def _seat(random: np.random.Generator, joints: NDArray[np.float32]) -> Prop:
-    at = {name: joints[SMPL24.index(name)] for name in ("pelvis", "left_knee", "right_knee")}
-    return seat_for(random, at["pelvis"], np.stack((at["left_knee"], at["right_knee"])))
 
 
 def _before_camera(body: RiggedBody, actor: Actor, motion: Performance, camera: SceneCamera) -> StagedPerson:

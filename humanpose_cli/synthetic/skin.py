@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,16 +45,11 @@ class _Masks:
     spots: dict[str, _Spot]
 
 
-_MASKS: WeakKeyDictionary[AtlasTexels, _Masks] = WeakKeyDictionary()
-
-
 def paint_skin(
     body: RiggedBody, identity: Identity, texels: AtlasTexels, image: NDArray[np.uint8], bare: NDArray[np.bool_]
 ) -> None:
     """Paint the skin and face of a person into the body's square of the atlas, in place, where `bare` (n,)."""
-    if texels not in _MASKS:
-        _MASKS[texels] = _build(body, texels)
-    masks = _MASKS[texels]
+    masks = _masks(body, texels)
     skin = np.asarray(identity.skin, np.float32)
     red = np.asarray((0.06, -0.09, -0.08), np.float32) * (12 + np.float32(0.75) * skin)
     mix = np.stack((skin, red))
@@ -107,7 +102,8 @@ def _paint_face(identity: Identity, masks: _Masks, face: Array, red: Array) -> N
     lay("pupil", 1.0, (10, 8, 8))
 
 
-def _build(body: RiggedBody, texels: AtlasTexels) -> _Masks:
+@lru_cache(maxsize=2)
+def _masks(body: RiggedBody, texels: AtlasTexels) -> _Masks:
     points = body.landmarks("face13")
     at = dict(zip(points.skeleton.joint_names, points.template.numpy(), strict=True))
     face = np.flatnonzero(texels.head)
@@ -164,7 +160,10 @@ def _build(body: RiggedBody, texels: AtlasTexels) -> _Masks:
         head_basis=basis[face],
         head_places=texels.rows[face],
         fine=fine[face],
-        spots={name: _spot(share) for name, share in shares.items()},
+        spots={
+            name: _Spot(rows := np.flatnonzero(share > 0.01), share[rows].astype(np.float32))
+            for name, share in shares.items()
+        },
     )
 
 
@@ -176,11 +175,6 @@ def _gaze(place: Array, eyes: NDArray[np.bool_]) -> tuple[Array, Array]:
     ball = np.stack((np.abs(ball[:, 0]), ball[:, 1], ball[:, 2]), 1)
     x, y, z = (ball.min(0) + ball.max(0)) / 2
     return np.hypot(np.abs(place[:, 0]) - x, place[:, 1] - y), eyes & (place[:, 2] > z)
-
-
-def _spot(share: Array) -> _Spot:
-    rows = np.flatnonzero(share > 0.01)
-    return _Spot(rows, share[rows].astype(np.float32))
 
 
 def _field(texels: AtlasTexels, width: int, cells: int, steepness: float) -> Array:

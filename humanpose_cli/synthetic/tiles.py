@@ -33,7 +33,7 @@ _CELLS = (4, 8, 16, 32, 64, 128)
 
 @lru_cache(maxsize=16)
 def octave_noise(finest: int, seed: int = 0, steepness: float = 1.0) -> NDArray[np.float32]:
-    """(256, 256) seamless octave_noise of mean 0 and deviation 1 with features down to 256 / finest texels.
+    """(256, 256) seamless noise of mean 0 and deviation 1 with features down to 256 / finest texels.
 
     steepness  1: each octave has half the last one's amplitude; 0: all alike
     """
@@ -59,7 +59,7 @@ def _resized_noise(finest: int, seed: int, steepness: float, size: int) -> Array
 
 
 def noise_patch(random: np.random.Generator, size: int, finest: int, steepness: float = 1.0) -> NDArray[np.float32]:
-    """(size, size) seamless octave_noise for size 256 or a whole part of it, drawn from a few stored fields."""
+    """(size, size) seamless noise for size 256 or a whole part of it, drawn from a few stored fields."""
     field = _resized_noise(finest, int(random.integers(2)), steepness, size)
     y, x, turned = (int(v) for v in random.integers(0, (size, size, 2)))
     patch = field[y : y + size, x : x + size]
@@ -76,6 +76,7 @@ def resample(tile: Array, u: Array, v: Array) -> Array:
 
 TILE_SIDE = 256
 _SHAPE = (TILE_SIDE, TILE_SIDE)
+_Y, _X = np.mgrid[:TILE_SIDE, :TILE_SIDE].astype(np.float32) / np.float32(TILE_SIDE)
 VARIANTS = 6
 _LEVELS = 7
 
@@ -93,11 +94,6 @@ def spectral_noise(random: np.random.Generator, shape: tuple[int, int], power: f
     spectrum[0, 0] = 0
     field = np.fft.irfft2(spectrum, s=shape)
     return np.asarray(field / max(field.std(), 1e-9), np.float32)
-
-
-def _unit_grid() -> tuple[Array, Array]:
-    y, x = np.mgrid[:TILE_SIDE, :TILE_SIDE].astype(np.float32) / np.float32(TILE_SIDE)
-    return x, y
 
 
 def _coloured(value: Array, dark: Array, light: Array) -> Array:
@@ -126,12 +122,11 @@ def _concrete(random: np.random.Generator) -> Array:
 
 def _brick(random: np.random.Generator) -> Array:
     rows, columns = int(random.choice([8, 12, 16])), int(random.choice([3, 4, 6]))
-    x, y = _unit_grid()
-    row = np.floor(y * rows)
-    across = x * columns + 0.5 * (row % 2)
+    row = np.floor(_Y * rows)
+    across = _X * columns + 0.5 * (row % 2)
     column = np.floor(across) % columns
     joint = np.float32(random.uniform(0.04, 0.1))
-    fx, fy = across % 1, (y * rows) % 1
+    fx, fy = across % 1, (_Y * rows) % 1
     mortar = (fx < joint * columns / rows) | (fy < joint * 1.4)
     shade = random.normal(0, 1, (rows, columns)).astype(np.float32)[row.astype(int) % rows, column.astype(int)]
     red = random.random() < 0.6
@@ -142,47 +137,44 @@ def _brick(random: np.random.Generator) -> Array:
 
 def _boards(random: np.random.Generator) -> Array:
     count = int(random.choice([4, 6, 8, 12]))
-    x, y = _unit_grid()
-    board = np.floor(y * count).astype(int) % count
+    board = np.floor(_Y * count).astype(int) % count
     tone = random.normal(0, 1, count).astype(np.float32)[board]
     grain = spectral_noise(random, _SHAPE, 1.0, stretch=12)
     base = np.array([[160, 115, 75], [120, 80, 50], [195, 160, 120], [85, 60, 45], [170, 160, 150]])[random.integers(5)]
     colour = base + (random.uniform(4, 16) * tone + random.uniform(6, 14) * grain)[..., None]
-    gap = (y * count) % 1 < 0.03
+    gap = (_Y * count) % 1 < 0.03
     return np.where(gap[..., None], colour * 0.45, colour).astype(np.float32)
 
 
 def _tiled_floor(random: np.random.Generator) -> Array:
     count = int(random.choice([2, 4, 6, 8]))
-    x, y = _unit_grid()
-    i, j = np.floor(x * count).astype(int), np.floor(y * count).astype(int)
+    i, j = np.floor(_X * count).astype(int), np.floor(_Y * count).astype(int)
     dark, light = _palette(random)
     checker = (i + j) % 2 if random.random() < 0.4 else np.zeros_like(i)
     tone = checker * random.uniform(0.4, 1.0) + 0.15 * random.normal(0, 1, (count, count))[i, j]
     colour = _coloured(0.8 - tone.astype(np.float32), dark, light) + 5 * spectral_noise(random, _SHAPE, 0.9)[..., None]
     width = random.uniform(0.02, 0.05)
-    joint = ((x * count) % 1 < width) | ((y * count) % 1 < width)
+    joint = ((_X * count) % 1 < width) | ((_Y * count) % 1 < width)
     return np.where(joint[..., None], random.uniform(60, 200), colour).astype(np.float32)
 
 
 def _wallpaper(random: np.random.Generator) -> Array:
-    x, y = _unit_grid()
     dark, light = _palette(random, 0.6)
     count = int(random.choice([4, 8, 12, 16, 24]))
     kind = random.integers(5)
     value: Array
     if kind == 0:
-        value = (np.sin(2 * np.pi * count * x) > random.uniform(-0.6, 0.6)).astype(np.float32)
+        value = (np.sin(2 * np.pi * count * _X) > random.uniform(-0.6, 0.6)).astype(np.float32)
     elif kind == 1:
-        shift = 0.5 * (np.floor(y * count) % 2)
-        fx, fy = (x * count + shift) % 1 - 0.5, (y * count) % 1 - 0.5
+        shift = 0.5 * (np.floor(_Y * count) % 2)
+        fx, fy = (_X * count + shift) % 1 - 0.5, (_Y * count) % 1 - 0.5
         value = (np.hypot(fx, fy) < random.uniform(0.15, 0.4)).astype(np.float32)
     elif kind == 2:
-        value = 0.5 + 0.25 * (np.sign(np.sin(2 * np.pi * count * x)) + np.sign(np.sin(2 * np.pi * count * y)))
+        value = 0.5 + 0.25 * (np.sign(np.sin(2 * np.pi * count * _X)) + np.sign(np.sin(2 * np.pi * count * _Y)))
     elif kind == 3:
-        value = 0.5 + 0.5 * np.sin(2 * np.pi * count * (x + 0.15 * np.sin(2 * np.pi * 2 * y)))
+        value = 0.5 + 0.5 * np.sin(2 * np.pi * count * (_X + 0.15 * np.sin(2 * np.pi * 2 * _Y)))
     else:
-        value = (((x + y) * count) % 1 < 0.5) ^ (((x - y) * count) % 1 < 0.5)
+        value = (((_X + _Y) * count) % 1 < 0.5) ^ (((_X - _Y) * count) % 1 < 0.5)
     return _coloured(np.asarray(value, np.float32), dark, light) + 3 * spectral_noise(random, _SHAPE, 0.7)[..., None]
 
 
@@ -215,26 +207,24 @@ def _ground(random: np.random.Generator) -> Array:
 
 
 def _carpet(random: np.random.Generator) -> Array:
-    x, y = _unit_grid()
     dark, light = _palette(random, 0.8)
-    motif = np.zeros_like(x)
+    motif = np.zeros_like(_X)
     for _ in range(4):
         fx, fy, phase = *random.integers(1, 9, 2), random.uniform(0, 6.28)
-        motif = motif + np.sin(2 * np.pi * fx * x + phase) * np.sin(2 * np.pi * fy * y + phase)
+        motif = motif + np.sin(2 * np.pi * fx * _X + phase) * np.sin(2 * np.pi * fy * _Y + phase)
     value = 0.5 + 0.3 * np.sign(motif) * random.random() + 0.12 * spectral_noise(random, _SHAPE, 0.1)
     return _coloured(value.astype(np.float32), dark, light)
 
 
 def _facade(random: np.random.Generator) -> Array:
     columns, rows = int(random.integers(2, 6)), int(random.integers(2, 6))
-    x, y = _unit_grid()
     wall = random.uniform(70, 210) + random.normal(0, 22, 3)
     colour = wall + 9 * spectral_noise(random, _SHAPE, 1.1)[..., None]
-    fx, fy = (x * columns) % 1, (y * rows) % 1
+    fx, fy = (_X * columns) % 1, (_Y * rows) % 1
     a, b = random.uniform(0.15, 0.3), random.uniform(0.7, 0.88)
     window = (fx > a) & (fx < b) & (fy > 0.2) & (fy < 0.8)
     frame = (fx > a - 0.05) & (fx < b + 0.05) & (fy > 0.15) & (fy < 0.86)
-    i, j = np.floor(x * columns).astype(int), np.floor(y * rows).astype(int)
+    i, j = np.floor(_X * columns).astype(int), np.floor(_Y * rows).astype(int)
     glass = random.uniform(20, 110, (rows, columns)) + 90 * (random.random((rows, columns)) < 0.12)
     pane = glass[j, i][..., None] + np.array([-6, 0, 10]) + 12 * spectral_noise(random, _SHAPE, 1.4)[..., None]
     colour = np.where(frame[..., None], random.uniform(60, 235), colour)

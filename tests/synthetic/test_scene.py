@@ -24,7 +24,7 @@ from humanpose_cli.synthetic.lighting import Light, SceneLighting
 from humanpose_cli.synthetic.mesh import pose_dressed
 from humanpose_cli.synthetic.poses import held_pose, sample_motion
 from humanpose_cli.synthetic.props import Prop
-from humanpose_cli.synthetic.renderer import SceneRenderer, render_scene
+from humanpose_cli.synthetic.renderer import SceneRenderer
 from humanpose_cli.synthetic.scene import Actor, SceneDescription, SceneOptions, sample_scene
 
 SMALL = SceneOptions(size=(96, 128))
@@ -38,7 +38,7 @@ def digest(seeds: range) -> str:
     total = hashlib.sha256()
     for seed in seeds:
         scene = drawn(seed, actor(seed), actor(seed + 50)) if seed % 2 else drawn(seed)
-        picture = render_scene(body(), scene, labels=labels())
+        picture = SceneRenderer(body(), scene, labels()).render()
         for values in (picture.image, *picture.maps.values()):
             total.update(np.ascontiguousarray(values).tobytes())
     return total.hexdigest()
@@ -62,7 +62,7 @@ def test_bytes_depend_on_no_number_of_threads_and_no_process():
 
 def test_labels_describe_the_picture():
     scene = pickle.loads(pickle.dumps(drawn(5, actor(1), actor(2))))
-    seen = render_scene(body(), scene, labels=labels())
+    seen = SceneRenderer(body(), scene, labels()).render()
     assert seen.image.shape == (96, 128, 3)
     assert seen.image.dtype == np.uint8
     assert tuple(seen.maps) == RENDERED_MAPS
@@ -94,7 +94,7 @@ def test_people_are_where_their_parameters_say():
         # The floor of the world is under the lowest vertex.
         world = (posed.vertices[0].numpy() - scene.camera.translation) @ scene.camera.rotation
         assert abs(world[:, 1].min()) < 2e-3
-        maps = render_scene(body(), scene, labels=labels()).maps
+        maps = SceneRenderer(body(), scene, labels()).render().maps
         pixels = scene.camera.view.project(posed.joints[0]).numpy()
         inside = ((pixels >= 0) & (pixels < (128, 96))).all(1)
         assert inside[: SMPL24.index("left_hand")].mean() > 0.8
@@ -183,7 +183,7 @@ def test_shadows_fall_away_from_the_sun(side):
 
 
 def test_people_are_brighter_on_the_sunny_side():
-    seen = render_scene(body(), stage((1.0, 0.3, 0.3)), labels=labels())
+    seen = SceneRenderer(body(), stage((1.0, 0.3, 0.3)), labels()).render()
     chest = seen.maps["parts"] == 1 + SMPL24.index("spine3")
     to_the_right = seen.maps["normals"][..., 0].astype(float)
     brightness = seen.image.mean(-1)
@@ -194,7 +194,7 @@ def test_things_hide_what_is_behind_them_and_cast_shadows():
     board = solids.moved(solids.box((0.4, 0.4, 0.02)), np.array([0.0, 1.2, 0.6]))
     prop = Prop(board, ("plaster", 0), 1.0, (1.0, 1.0, 1.0))
     plain, hidden = stage((0.0, 1.0, 0.6)), stage((0.0, 1.0, 0.6), (prop,))
-    before, after = (render_scene(body(), scene, labels=labels()) for scene in (plain, hidden))
+    before, after = (SceneRenderer(body(), scene, labels()).render() for scene in (plain, hidden))
     lens = hidden.camera
     corners = lens.view.project(torch.from_numpy(lens.to_camera(board.vertices).astype(np.float32))).numpy()
     x0, y0, x1, y1 = (*np.ceil(corners.min(0)).astype(int), *np.floor(corners.max(0)).astype(int))
@@ -208,7 +208,7 @@ def test_things_hide_what_is_behind_them_and_cast_shadows():
     both = (after.maps["persons"] > 0) & outside
     assert (before.image[both].mean(-1) - after.image[both].mean(-1)).max() > 15
     behind = Prop(solids.moved(board, np.array([0.0, 0.0, -2.0])), prop.tile, 1.0, prop.tint)
-    unchanged = render_scene(body(), stage((0.0, 1.0, 0.6), (behind,)), labels=labels())
+    unchanged = SceneRenderer(body(), stage((0.0, 1.0, 0.6), (behind,)), labels()).render()
     for name, values in before.maps.items():
         np.testing.assert_array_equal(unchanged.maps[name], values)
 

@@ -164,7 +164,7 @@ def test_pictures_of_a_folder(tmp_path):
         np.testing.assert_array_equal(*crops)
     lighting = sample_lighting(random, 0.0, indoor=True)
     assert paint_backdrop(Background("picture", 1, 0), level_camera(), lighting, folder).image.shape == (48, 64, 3)
-    assert max(max(kept.shape) for kept in folder._kept.values()) <= 1024
+    assert max(max(folder._image(number).shape) for number in range(3)) == 1024
 
 
 def test_missing_empty_and_damaged_folders_are_named(tmp_path):
