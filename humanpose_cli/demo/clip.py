@@ -26,7 +26,7 @@ from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Lighting, Surface, Texture
 from humanpose_cli.rendering.view import View
 
-__all__ = ["DemoClip", "paint_outfit"]
+__all__ = ["DemoClip"]
 
 Array = NDArray[Any]
 
@@ -38,7 +38,7 @@ _SHIRT_PARTS = ("upper_torso", "left_upper_arm", "right_upper_arm")
 _LEG_PARTS = ("pelvis", "left_thigh", "right_thigh", "left_shank", "right_shank")
 
 
-def paint_outfit(body: RiggedBody, size: int = 1024) -> NDArray[np.uint8]:
+def _paint_outfit(body: RiggedBody, size: int = 1024) -> NDArray[np.uint8]:
     """A texture (size, size, 3) uint8: striped shirt, trousers, shoes, hair, a face."""
     texels = TexelMap(body.uv, body.uv_faces, size)
     place = texels.interpolate(body.template.numpy(), body.faces)  # each texel's place on the resting body
@@ -157,7 +157,7 @@ class DemoClip:
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
         """The pictures (H, W, 3) uint8, one by one."""
-        texture = Texture(paint_outfit(self.body), self.body.uv, self.body.uv_faces)
+        texture = Texture(_paint_outfit(self.body), self.body.uv, self.body.uv_faces)
         background = _street(self.size, self.focal)
         noise = np.random.default_rng(0)
         for rotations, trans in zip(self.rotations, self.trans, strict=True):
@@ -166,7 +166,7 @@ class DemoClip:
 
     def picture(self, rotations: Tensor, trans: Tensor) -> NDArray[np.uint8]:
         """The same person before the same background in another pose: the truth that a reposed frame is held to."""
-        texture = Texture(paint_outfit(self.body), self.body.uv, self.body.uv_faces)
+        texture = Texture(_paint_outfit(self.body), self.body.uv, self.body.uv_faces)
         return self._compose(self._vertices(rotations, trans), texture, _street(self.size, self.focal))
 
     def silhouette(self, rotations: Tensor, trans: Tensor) -> NDArray[np.bool_]:

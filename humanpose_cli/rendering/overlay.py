@@ -109,14 +109,14 @@ def draw_overlay(
     ]
     scene = Scene(surfaces, view, supersampling=options.supersampling, lighting=options.lighting)
     for tile in scene.tiles():
-        blend(picture[tile.slices], scene.draw(tile), options.opacity)
+        _blend(picture[tile.slices], scene.draw(tile), options.opacity)
     if keypoints is not None:
         for person, track in zip(keypoints, ids, strict=True):
             draw_keypoints(picture, np.asarray(person), skeleton, person_colour(track), options)
     return picture
 
 
-def blend(picture: NDArray[np.uint8], layer: Layer, opacity: float) -> None:
+def _blend(picture: NDArray[np.uint8], layer: Layer, opacity: float) -> None:
     """Lay a layer over part of a picture, in place."""
     share = layer.alpha * np.float32(opacity)
     paint = layer.colour * np.float32(255 * opacity)

@@ -12,14 +12,7 @@ from torch import Tensor
 
 from humanpose_cli.errors import UsageError
 
-__all__ = [
-    "Lighting",
-    "Surface",
-    "Texture",
-    "sample_texture",
-    "shading_of_vertices",
-    "vertex_normals",
-]
+__all__ = ["Lighting", "Surface", "Texture", "sample_texture", "shading_of_vertices", "vertex_normals"]
 
 Array = NDArray[np.float32]
 

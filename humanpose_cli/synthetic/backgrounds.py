@@ -24,16 +24,7 @@ from humanpose_cli.synthetic.cameras import SceneCamera
 from humanpose_cli.synthetic.lighting import SceneLighting, encoded, irradiance
 from humanpose_cli.synthetic.tiles import TILE_KINDS, TILE_SIDE, VARIANTS, tile, tile_level
 
-__all__ = [
-    "BACKGROUND_KINDS",
-    "Backdrop",
-    "Background",
-    "PictureFolder",
-    "haze",
-    "paint_backdrop",
-    "sample_background",
-    "sky_colours",
-]
+__all__ = ["BACKGROUND_KINDS", "Backdrop", "Background", "PictureFolder", "paint_backdrop", "sample_background"]
 
 Array = NDArray[Any]
 
@@ -100,7 +91,7 @@ class PictureFolder:
         return picture
 
 
-def sky_colours(random: np.random.Generator) -> tuple[Array, Array]:
+def _sky_colours(random: np.random.Generator) -> tuple[Array, Array]:
     """Colours (3,) of the sky at the horizon and overhead: clear, overcast, evening or night."""
     kind = random.random()
     if kind < 0.45:
@@ -116,7 +107,7 @@ def sky_colours(random: np.random.Generator) -> tuple[Array, Array]:
     return np.asarray(horizon + shift, np.float32), np.asarray(zenith + shift, np.float32)
 
 
-def haze(
+def _haze(
     random: np.random.Generator,
     image: Array,
     depth: Array,
@@ -326,8 +317,8 @@ def _paint_box(
         falloff = _falloff(random, points, scene)
         image = np.asarray(cv2.multiply(image, cv2.merge([falloff] * 3)), np.float32)
     else:
-        horizon, zenith = sky_colours(random)
-        image = haze(random, image, depth, face == 5, rays, horizon, zenith)
+        horizon, zenith = _sky_colours(random)
+        image = _haze(random, image, depth, face == 5, rays, horizon, zenith)
         depth = np.where(face == 5, np.inf, depth).astype(np.float32)
     surface = np.where(face == 0, 1, np.where((face == 5) & (scene.ceiling is None), 0, 2)).astype(np.int8)
     return Backdrop(image, depth.astype(np.float32), surface)

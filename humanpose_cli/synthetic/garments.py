@@ -23,11 +23,9 @@ __all__ = [
     "bottom_field",
     "bottom_thickness",
     "collar_grid",
-    "folds",
     "foot_cover",
     "glasses_grids",
     "hang_skirt",
-    "hem_flare",
     "paint_shoes",
     "sandal_straps",
     "scarf_grid",
@@ -104,9 +102,9 @@ def top_thickness(top: Top, at: Coordinates, field: Array, random: np.random.Gen
     loose = np.float32(top.looseness) * np.where(at.is_arm, sleeve, trunk)
     if top.cuffs:
         loose = loose * ramp(field, 0.0, 0.07)
-    result = np.float32(top.thickness) + loose + folds(at, 0.15 * top.looseness + 0.0015, random)
+    result = np.float32(top.thickness) + loose + _folds(at, 0.15 * top.looseness + 0.0015, random)
     if not top.cuffs:
-        result = result + hem_flare(field, 0.004 + 0.08 * top.looseness)
+        result = result + _hem_flare(field, 0.004 + 0.08 * top.looseness)
     neck = np.hypot(at.x, at.z + 0.01)
     if top.collar:
         near = ramp(-field, -0.045, -0.03) * ramp(at.y, 0.40, 0.47) * (neck < 0.16)
@@ -125,16 +123,16 @@ def bottom_thickness(bottom: Bottom, at: Coordinates, field: Array, random: np.r
         loose = loose * ramp(field, 0.0, 0.08)
     result = np.float32(bottom.thickness) + loose
     if bottom.thickness > 0.004:
-        result = result + folds(at, 0.12 * bottom.looseness + 0.0012, random) + hem_flare(field, 0.003)
+        result = result + _folds(at, 0.12 * bottom.looseness + 0.0012, random) + _hem_flare(field, 0.003)
     return np.maximum(result, np.float32(0.0015)).astype(np.float32)
 
 
-def hem_flare(field: Array, amount: float) -> Array:
+def _hem_flare(field: Array, amount: float) -> Array:
     """Metres that an edge stands off more than the rest."""
     return np.float32(amount) * np.exp(-np.maximum(field, 0) / np.float32(0.03))
 
 
-def folds(at: Coordinates, depth: float, random: np.random.Generator) -> Array:
+def _folds(at: Coordinates, depth: float, random: np.random.Generator) -> Array:
     """(n,) metres: a few slow waves over the cloth, of that depth."""
     total = np.zeros_like(at.x)
     for _ in range(3):

@@ -32,7 +32,7 @@ from humanpose_cli.synthetic.poses import BLOCK, Performance, Pose, PoseBank, ac
 from humanpose_cli.synthetic.renderer import RenderedScene, SceneRenderer
 from humanpose_cli.synthetic.scene import Actor, SceneDescription, SceneOptions, StagedPerson, sample_scene
 
-__all__ = ["PROTOCOL", "SyntheticSource", "activities_of"]
+__all__ = ["SyntheticSource", "activities_of"]
 
 
 PROTOCOL = "synthetic"

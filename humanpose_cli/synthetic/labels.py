@@ -27,7 +27,7 @@ from humanpose_cli.rendering.view import View
 from humanpose_cli.synthetic.renderer import RenderedScene
 from humanpose_cli.synthetic.scene import StagedPerson
 
-__all__ = ["LANDMARKS", "encoded_maps", "encoded_picture", "imperfect_fit", "people_of_frame"]
+__all__ = ["encoded_maps", "encoded_picture", "imperfect_fit", "people_of_frame"]
 
 Array = NDArray[Any]
 

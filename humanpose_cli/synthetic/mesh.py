@@ -28,7 +28,6 @@ __all__ = [
     "grid_faces",
     "join_pieces",
     "loft",
-    "nearest_points",
     "polar_hull",
     "pose_dressed",
     "revolve",
@@ -226,7 +225,7 @@ def loft(base: ClothBase, shape: ShapedBase, grid: Grid, material: str, tile: Ti
     """The surface of a grid on an identity's body, its texture spread over a tile of the atlas."""
     rows, columns = grid.points.shape[:2]
     flat = grid.points.reshape(-1, 3)
-    near, share = nearest_points(base, flat, grid.group)
+    near, share = _nearest_points(base, flat, grid.group)
     moved = ((shape.points - base.template)[near] * share[..., None]).sum(1)
     weights = (base.weights[near] * share[..., None]).sum(1) if grid.weights is None else grid.weights
     indices, strongest = strongest_bones(weights)
@@ -245,7 +244,7 @@ def loft(base: ClothBase, shape: ShapedBase, grid: Grid, material: str, tile: Ti
     )
 
 
-def nearest_points(base: ClothBase, points: Array, group: str) -> tuple[Array, Array]:
+def _nearest_points(base: ClothBase, points: Array, group: str) -> tuple[Array, Array]:
     """Indices (n, 3) of the body points nearest to points (n, 3) of the average body, and their shares, of sum 1."""
     tree, rows = _search_tree(base, group)
     distance, found = tree.query(points, k=_NEIGHBOURS)
@@ -255,7 +254,7 @@ def nearest_points(base: ClothBase, points: Array, group: str) -> tuple[Array, A
 
 def nearest_weights(base: ClothBase, points: Array, group: str) -> Array:
     """Skinning weights (n, 24) of the body points nearest to points (n, 3), averaged."""
-    near, share = nearest_points(base, points, group)
+    near, share = _nearest_points(base, points, group)
     return (base.weights[near] * share[..., None]).sum(1)
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from humanpose_cli.errors import UsageError
 
-__all__ = ["SPLITS", "Structure", "SyntheticOptions"]
+__all__ = ["SPLITS", "SyntheticOptions"]
 
 
 Structure = Literal["single", "pairs", "clips"]

@@ -14,16 +14,7 @@ from humanpose_cli.synthetic.hair import headwear_field
 from humanpose_cli.synthetic.people import Bottom, Headwear, Top
 from humanpose_cli.synthetic.tiles import resample
 
-__all__ = [
-    "fill_tile",
-    "new_atlas",
-    "paint_bottom",
-    "paint_cloth",
-    "paint_headwear",
-    "paint_plain",
-    "paint_tile",
-    "paint_top",
-]
+__all__ = ["fill_tile", "new_atlas", "paint_bottom", "paint_headwear", "paint_plain", "paint_tile", "paint_top"]
 
 Array = NDArray[Any]
 
@@ -36,7 +27,7 @@ def new_atlas(size: int) -> NDArray[np.uint8]:
     return np.full((size, round(size * ASPECT), 3), 96, np.uint8)
 
 
-def paint_cloth(fabric: Fabric, across: Array, along: Array) -> Array:
+def _paint_cloth(fabric: Fabric, across: Array, along: Array) -> Array:
     """(k, 3) float32 colours of a fabric with its wrinkles at places (k,) in metres of cloth."""
     colour = resample(fabric_tile(fabric), across / np.float32(fabric.size), along / np.float32(fabric.size))
     wide = np.float32(1 / _WRINKLE_METRES)
@@ -48,7 +39,7 @@ def paint_tile(image: NDArray[np.uint8], tile: str, fabric: Fabric, metres: tupl
     """Fill a rectangle of the atlas with a fabric, so wide and high in metres."""
     part, v, u = TILES[tile].pixels(len(image))
     height, width = v.shape
-    colour = paint_cloth(fabric, (u * (metres[0] / width)).ravel(), (v * (metres[1] / height)).ravel())
+    colour = _paint_cloth(fabric, (u * (metres[0] / width)).ravel(), (v * (metres[1] / height)).ravel())
     image[part] = np.clip(colour, 0, 255).reshape(height, width, 3)
 
 
@@ -58,7 +49,7 @@ def paint_top(top: Top, texels: TexelPart, field: Array, image: NDArray[np.uint8
     shown, field = texels.select(chosen), field[chosen]
     at = shown.where
     random = np.random.default_rng((seed, 4))
-    colour = paint_cloth(top.fabric, at.across, at.along)
+    colour = _paint_cloth(top.fabric, at.across, at.along)
     if top.print_on:
         _print(colour, at, top.print_on, random)
     dark = _seams(at, field, top.cuffs)
@@ -94,7 +85,7 @@ def paint_bottom(bottom: Bottom, texels: TexelPart, field: Array, image: NDArray
     shown, field = texels.select(chosen), field[chosen]
     at = shown.where
     random = np.random.default_rng((seed, 5))
-    colour = paint_cloth(bottom.fabric, at.across, at.along)
+    colour = _paint_cloth(bottom.fabric, at.across, at.along)
     if bottom.fabric.pattern == "denim":
         worn = np.exp(-(((at.leg - 0.22) / 0.16) ** 2)) * (at.z > 0.02) * np.float32(random.uniform(0, 45))
         colour += worn[:, None]
@@ -192,7 +183,7 @@ def paint_headwear(wear: Headwear, texels: AtlasTexels, image: NDArray[np.uint8]
     field = headwear_field(wear, texels.where)
     chosen = np.flatnonzero(field > _BLEED)
     at, field = texels.where.at(chosen), field[chosen]
-    colour = paint_cloth(wear.fabric, at.across, at.along)
+    colour = _paint_cloth(wear.fabric, at.across, at.along)
     random = np.random.default_rng((wear.fabric.seed, 7))
     if wear.kind == "brim":
         colour[field < 0.025] = wear.accent

@@ -104,7 +104,7 @@ class Identity:
 def sample_identity(random: np.random.Generator, name: str) -> Identity:
     """A random adult."""
     betas = np.clip(random.normal(0, _SHAPE_SPREAD, 10), -_MOST_BETA, _MOST_BETA).astype(np.float32)
-    skin = skin_colour(random)
+    skin = _skin_colour(random)
     hair = _sample_hair(random, sum(skin))
     made_up = random.random() < 0.3
     lips = tuple(0.74 * s + 0.26 * r for s, r in zip(skin, (172, 58, 62), strict=True))
@@ -132,7 +132,7 @@ def sample_identity(random: np.random.Generator, name: str) -> Identity:
     )
 
 
-def skin_colour(random: np.random.Generator) -> RGB:
+def _skin_colour(random: np.random.Generator) -> RGB:
     """Skin over the human range, light ones somewhat more often, as in most pictures."""
     place = float(random.beta(1.0, 1.35)) * (len(_SKIN) - 1)
     low = min(int(place), len(_SKIN) - 2)
@@ -142,7 +142,7 @@ def skin_colour(random: np.random.Generator) -> RGB:
     return vary(random, colour, 2 + 0.012 * float(colour.mean()))
 
 
-def hair_colour(random: np.random.Generator) -> RGB:
+def _hair_colour(random: np.random.Generator) -> RGB:
     """Natural hair, now and then dyed."""
     if random.random() < 0.03:
         return saturated_colour(random)
@@ -156,7 +156,7 @@ def _sample_hair(random: np.random.Generator, brightness: float) -> Hair:
     if brightness < 320:
         shares = np.array([0.1, 0.26, 0.14, 0.14, 0.04, 0.08, 0.08, 0.06, 0.1])
     style = str(random.choice(HAIR_STYLES, p=shares / shares.sum()))
-    colour = hair_colour(random)
+    colour = _hair_colour(random)
     if brightness < 380 and random.random() < 0.9:
         dark = random.uniform(14, 42)
         colour = vary(random, (dark + 4, dark, dark - 2), 3)

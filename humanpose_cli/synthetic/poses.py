@@ -34,7 +34,6 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axi
 
 __all__ = [
     "FAMILIES",
-    "HELD_OUT_KEY_POSES",
     "SPLITS",
     "Performance",
     "Pose",

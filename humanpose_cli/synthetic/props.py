@@ -14,20 +14,7 @@ from humanpose_cli.synthetic.cameras import SceneCamera
 from humanpose_cli.synthetic.mesh import grid_faces
 from humanpose_cli.synthetic.tiles import VARIANTS
 
-__all__ = [
-    "Prop",
-    "Solid",
-    "ball",
-    "box",
-    "card",
-    "cylinder",
-    "merged",
-    "moved",
-    "plant",
-    "sample_props",
-    "seat_for",
-    "table",
-]
+__all__ = ["Prop", "Solid", "ball", "box", "cylinder", "moved", "sample_props", "seat_for", "table"]
 
 Array = NDArray[Any]
 
@@ -43,7 +30,7 @@ class Solid:
     uv: NDArray[np.float32]
 
 
-def merged(solids: Sequence[Solid]) -> Solid:
+def _merged(solids: Sequence[Solid]) -> Solid:
     """Several as one."""
     starts = np.cumsum([0, *(len(solid.vertices) for solid in solids)])
     return Solid(
@@ -80,7 +67,7 @@ def box(size: Vector) -> Solid:
     w, h, d = size
     x, y, z = np.array([w, 0, 0]), np.array([0, h, 0]), np.array([0, 0, d])
     low = np.array([-w / 2, 0, -d / 2])
-    return merged(
+    return _merged(
         [
             _panel(low + z + y, x, -y),  # front, +z
             _panel(low + x + y, -x, -y),  # back
@@ -104,7 +91,7 @@ def cylinder(radius: float, height: float, *, top_radius: float | None = None, s
     mantle = _sheet(points, uv)
     rim = points[0]
     lid = np.stack((np.broadcast_to([0, height, 0], rim.shape), rim))
-    return merged([mantle, _sheet(lid, np.stack((lid[..., 0], lid[..., 2]), -1))])
+    return _merged([mantle, _sheet(lid, np.stack((lid[..., 0], lid[..., 2]), -1))])
 
 
 def ball(radii: Vector, sides: int = 20) -> Solid:
@@ -127,7 +114,7 @@ def table(width: float, height: float, depth: float) -> Solid:
         for sx in (-1, 1)
         for sz in (-1, 1)
     ]
-    return merged([board, *legs])
+    return _merged([board, *legs])
 
 
 def card(outline: Array) -> Solid:
@@ -138,7 +125,7 @@ def card(outline: Array) -> Solid:
     return _sheet(np.stack((middle, flat)), np.stack((middle[:, :2], rim)))
 
 
-def plant(random: np.random.Generator, height: float, leaves: int = 40) -> Solid:
+def _plant(random: np.random.Generator, height: float, leaves: int = 40) -> Solid:
     """Leaves like blades that rise from the origin and bend outwards."""
     blades = []
     t = np.linspace(1, 0, 6)
@@ -154,7 +141,7 @@ def plant(random: np.random.Generator, height: float, leaves: int = 40) -> Solid
         points = np.stack((middle - half, middle + half), 1)
         shade = np.stack(np.broadcast_arrays(np.array([0.0, wide]), (t * length)[:, None]), -1) + random.random(2)
         blades.append(_sheet(points, shade))
-    return merged(blades)
+    return _merged(blades)
 
 
 _MATERIALS = ("boards", "wallpaper", "plaster", "concrete", "carpet", "print", "brick", "shelf", "stone", "ground")
@@ -240,7 +227,7 @@ def _standing_thing(random: np.random.Generator) -> tuple[Prop, float]:
         size = (u(0.6, 1.8), u(0.45, 0.95), u(0.5, 0.9))
         return _dressed(random, table(*size), "boards" if random.random() < 0.5 else ""), 0.5 * size[0]
     if kind == 5:
-        return _dressed(random, plant(random, u(0.5, 1.8)), "grass" if random.random() < 0.7 else "foliage"), 0.3
+        return _dressed(random, _plant(random, u(0.5, 1.8)), "grass" if random.random() < 0.7 else "foliage"), 0.3
     if kind == 6:
         return _fence(random)
     radius = u(0.1, 0.4)
@@ -253,7 +240,7 @@ def _fence(random: np.random.Generator) -> tuple[Prop, float]:
     half = gap * (count - 1) / 2
     bars = [moved(box((thick, height, thick)), np.array([i * gap - half, 0, 0])) for i in range(count)]
     rail = moved(box((2 * half + 0.1, thick, thick)), np.array([0, height * 0.8, thick]))
-    return _dressed(random, merged([*bars, rail])), 0.6 * half + 0.05
+    return _dressed(random, _merged([*bars, rail])), 0.6 * half + 0.05
 
 
 def _put(random: np.random.Generator, thing: Prop, place: Array) -> Prop:
@@ -341,5 +328,5 @@ def seat_for(random: np.random.Generator, pelvis: Array, knees: Array) -> Prop:
     if random.random() < 0.4:
         rest = box((float(width), random.uniform(0.25, 0.6), 0.06))
         parts.append(moved(rest, np.array([0, top, -back - 0.03])))
-    solid = moved(merged(parts), np.array([pelvis[0], 0, pelvis[2]]), turn=turn)
+    solid = moved(_merged(parts), np.array([pelvis[0], 0, pelvis[2]]), turn=turn)
     return _dressed(random, solid)

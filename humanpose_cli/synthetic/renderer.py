@@ -31,16 +31,7 @@ from humanpose_cli.synthetic.props import Prop
 from humanpose_cli.synthetic.scene import SceneDescription
 from humanpose_cli.synthetic.tiles import TILE_SIDE, tile, tile_level
 
-__all__ = [
-    "Coat",
-    "RenderedScene",
-    "SceneRenderer",
-    "coat_of_person",
-    "coat_of_prop",
-    "paint_surfaces",
-    "shade_backdrop",
-    "vertex_light",
-]
+__all__ = ["Coat", "RenderedScene", "SceneRenderer"]
 
 Array = NDArray[Any]
 
@@ -52,7 +43,7 @@ _CONTACT = 0.6  # of the light that is kept away under what touches the floor
 _WALLS = 0.7  # share of the sun's shadow on walls, which also get light from the floor
 
 
-def shade_backdrop(
+def _shade_backdrop(
     image: Array, backdrop: Backdrop, camera: SceneCamera, lighting: SceneLighting, shadow: ShadowMap, casting: Array
 ) -> None:
     """Darken a background's picture (H, W, 3) in place where the sun or the open sky does not reach it.
@@ -159,7 +150,7 @@ class Coat:
         return np.asarray(cv2.resize(self.picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def coat_of_person(mesh: DressedMesh) -> Coat:
+def _coat_of_person(mesh: DressedMesh) -> Coat:
     """The coat of somebody dressed."""
     coat = Coat(mesh.texture, mesh.uv, mesh.uv_faces, mesh.faces)
     material = np.zeros(len(mesh.vertices), np.uint8)
@@ -169,14 +160,14 @@ def coat_of_person(mesh: DressedMesh) -> Coat:
     return coat
 
 
-def coat_of_prop(prop: Prop) -> Coat:
+def _coat_of_prop(prop: Prop) -> Coat:
     """The coat of a thing."""
     coat = Coat(tile(*prop.tile), prop.solid.uv / np.float32(prop.metres), prop.solid.faces, prop.solid.faces)
     coat.tile, coat.tint = prop.tile, np.asarray(prop.tint, np.float32)
     return coat
 
 
-def vertex_light(
+def _vertex_light(
     stack: MeshStack,
     coats: Sequence[Coat],
     camera: SceneCamera,
@@ -208,12 +199,12 @@ def vertex_light(
     return gain, shine
 
 
-def paint_surfaces(
+def _paint_surfaces(
     stack: MeshStack, coats: Sequence[Coat], raster: Raster, focal: float, gain: Array, shine: Array
 ) -> Array:
     """Colours (h, w, 3) float32 of the samples of a raster (1, h, w); zero where it sees nothing.
 
-    focal  pixels, of the raster's samples; gain and shine as of `vertex_light`
+    focal  pixels, of the raster's samples; gain and shine as of `_vertex_light`
     """
     face = raster.face[0].numpy()
     table = np.zeros(len(stack.faces) + 1, np.uint8)  # its last entry is that of face −1
@@ -302,7 +293,7 @@ class SceneRenderer:
         # What casts no shadow comes last, so that all that does are the first meshes of the stack.
         props = sorted(scene.props, key=lambda prop: not prop.shadow)
         self._casting = len(scene.people) + sum(prop.shadow for prop in props)
-        self._coats = [*(coat_of_person(p.mesh) for p in scene.people), *map(coat_of_prop, props)]
+        self._coats = [*(_coat_of_person(p.mesh) for p in scene.people), *map(_coat_of_prop, props)]
         to_camera = scene.camera.to_camera
         self._props = [torch.from_numpy(to_camera(prop.solid.vertices).astype(np.float32)) for prop in props]
 
@@ -345,12 +336,14 @@ class SceneRenderer:
             shadow = ShadowMap(stack.vertices[:casting], faces, sun, scene.lighting.penumbra, side=side)
         image = self.backdrop.image.copy()
         if shadow is not None:
-            shade_backdrop(image, self.backdrop, scene.camera, scene.lighting, shadow, stack.vertices[:casting].numpy())
+            _shade_backdrop(
+                image, self.backdrop, scene.camera, scene.lighting, shadow, stack.vertices[:casting].numpy()
+            )
         if scene.degradation.backdrop_blur > _BLUR_FROM:
             image = np.asarray(cv2.GaussianBlur(image, (0, 0), scene.degradation.backdrop_blur), np.float32)
         if fine is not None:
-            gain, shine = vertex_light(stack, self._coats, scene.camera, scene.lighting, shadow, casting)
-            colour = _shrunk(paint_surfaces(stack, self._coats, fine, 2 * scene.camera.view.focal, gain, shine))
+            gain, shine = _vertex_light(stack, self._coats, scene.camera, scene.lighting, shadow, casting)
+            colour = _shrunk(_paint_surfaces(stack, self._coats, fine, 2 * scene.camera.view.focal, gain, shine))
             cover = _shrunk((fine.face[0] >= 0).numpy().astype(np.float32))
             kept = 1 - cover
             part = image[box.slices]
