@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -67,13 +68,12 @@ class Section:
 
 def index_page(sections: Sequence[Section]) -> str:
     """The whole page."""
-    parts = [_section(section) for section in sections]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>humanpose-cli: demo</title>\n'
         '<meta name="viewport" content="width=device-width">\n'
         f"<style>{_STYLE}</style></head><body>\n<h1>humanpose-cli</h1>\n"
         "<p>People in pictures as 3-D bodies, and in new poses. All of it was made here, just now.</p>\n"
-        + "".join(parts)
+        + "".join(map(_section, sections))
         + "</body></html>\n"
     )
 
@@ -101,6 +101,7 @@ def _figure(figure: Figure) -> str:
     return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>\n"
 
 
+_STEPS = 7
 _POSES = ("wave", "arms_up", "hands_on_hips")
 # Key poses stand in a world whose y axis points up and face +z: turned to face the camera.
 _FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
@@ -136,27 +137,18 @@ def run_demo(out: Path, on_step: StepListener | None = None, *, threads: int | N
 
     threads  of detection; None: as many as there are cores (four at most)
     """
-    step = _Stepper(on_step)
+    done = count(1)
+
+    def step() -> None:
+        if on_step is not None:
+            on_step(next(done), _STEPS, "steps")
+
     with Reposer(ReposeOptions(), threads=threads) as reposer:
         astronaut, written = _astronaut(reposer, out, step)
         clip, more, errors, similarity = _clip(reposer, out, step)
     page = out / "index.html"
     write_text(page, index_page([astronaut, clip]))
     return Demo(page, (*written, *more, page), errors, *similarity)
-
-
-class _Stepper:
-    """Counts the demo's steps for whoever listens."""
-
-    TOTAL = 7
-
-    def __init__(self, listener: StepListener | None) -> None:
-        self._listener, self._done = listener, 0
-
-    def __call__(self) -> None:
-        self._done += 1
-        if self._listener is not None:
-            self._listener(self._done, self.TOTAL, "steps")
 
 
 def _key_pose(name: str) -> RotationTarget:

@@ -42,7 +42,6 @@ from humanpose_cli.synthetic.hair import (
 from humanpose_cli.synthetic.mesh import DressedMesh, Grid, Piece, cut_piece, join_pieces, loft
 from humanpose_cli.synthetic.painting import (
     fill_tile,
-    new_atlas,
     paint_bottom,
     paint_headwear,
     paint_plain,
@@ -95,7 +94,7 @@ class Fitting:
         self.base: ClothBase = cloth_base(body)
         self.shape: ShapedBase = self.base.shaped(identity.betas)
         self.texels: AtlasTexels = atlas_texels(body, size)
-        self.image = new_atlas(size)
+        self.image = np.full((size, round(size * ASPECT), 3), 96, np.uint8)
         self.pieces: list[Piece] = []
         self.height = np.zeros(len(self.base.template), np.float32)  # of the clothes so far, over the body
         self.covered = np.full(len(self.base.template), -1.0, np.float32)  # metres inside what covers the skin
@@ -120,7 +119,7 @@ class Fitting:
             paint_plain(self.image, self.texels, np.flatnonzero(ankle & ~where.is_arm), outfit.socks)
         grids = shoe_grids(outfit.shoes, self.base)
         for grid in grids:
-            self.pieces.append(loft(self.base, self.shape, grid, "shoe", TILES["shoe"]))
+            self._add_loft("shoe", grid, "shoe")
         if grids:
             paint_shoes(outfit.shoes, self.image, len(grids[0].points))
         if outfit.shoes.kind == "sandals":
@@ -211,7 +210,12 @@ class Fitting:
             ears = ear_cover(hair, where)
             if ears is not None:
                 self.covered[rows] = np.maximum(self.covered[rows], ears)
-            self._add_hair_lofts()
+            if wear is None or not (wear.kind in ("hood", "scarf") or hair.style == "bun"):
+                grids = hair_grids(hair, self.base, self.random, under_hat=wear is not None)
+                for grid in grids:
+                    self._add_loft("hair", grid, "hair")
+                if grids:
+                    paint_hair_tile(hair, self.image, self.identity.seed)
             paint_hair(hair, self.texels, self.image, self.identity.seed)
         if wear is None or worn is None:
             return
@@ -221,16 +225,6 @@ class Fitting:
         brim = brim_grid(wear, self.random)
         if brim is not None:
             self._add_loft("hat", brim, "hat")
-
-    def _add_hair_lofts(self) -> None:
-        hair, wear = self.identity.hair, self.outfit.headwear
-        if wear is not None and (wear.kind in ("hood", "scarf") or hair.style == "bun"):
-            return
-        grids = hair_grids(hair, self.base, self.random, under_hat=wear is not None)
-        for grid in grids:
-            self._add_loft("hair", grid, "hair")
-        if grids:
-            paint_hair_tile(hair, self.image, self.identity.seed)
 
     def _on_head(self, values: Array) -> Array:
         """Values of the head's points as values (N,) of all points, −1 elsewhere."""

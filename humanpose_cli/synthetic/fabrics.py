@@ -201,20 +201,11 @@ def _floral(random: np.random.Generator, colours: Array) -> Array:
                 x, y = centre[0] + dx, centre[1] + dy
                 if not (-40 < x < TILE + 40 and -40 < y < TILE + 40):
                     continue
+                axes = (round(size * 0.8), round(size * 0.45))
                 for petal in range(petals):
                     angle = turn + petal * 2 * math.pi / petals
                     at = (round(x + size * math.cos(angle)), round(y + size * math.sin(angle)))
-                    cv2.ellipse(
-                        tile,
-                        at,
-                        (round(size * 0.8), round(size * 0.45)),
-                        math.degrees(angle),
-                        0,
-                        360,
-                        colour,
-                        -1,
-                        cv2.LINE_AA,
-                    )
+                    cv2.ellipse(tile, at, axes, math.degrees(angle), 0, 360, colour, -1, cv2.LINE_AA)
                 cv2.circle(tile, (round(x), round(y)), round(size * 0.4), heart, -1, cv2.LINE_AA)
     return tile
 
@@ -306,9 +297,8 @@ _FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TR
 def draw_print(random: np.random.Generator) -> NDArray[np.uint8]:
     """(PRINT, PRINT, 4) uint8 RGBA; alpha 0 where the cloth shows."""
     picture = np.zeros((PRINT, PRINT, 4), np.uint8)
-    kind = str(
-        random.choice(["word", "number", "shape", "badge", "photo", "bars"], p=[0.3, 0.16, 0.2, 0.14, 0.12, 0.08])
-    )
+    kinds = ("word", "number", "shape", "badge", "photo", "bars")
+    kind = str(random.choice(kinds, p=[0.3, 0.16, 0.2, 0.14, 0.12, 0.08]))
     if kind in ("shape", "badge"):
         _draw_shape(picture, random)
     elif kind == "photo":
@@ -318,9 +308,8 @@ def draw_print(random: np.random.Generator) -> NDArray[np.uint8]:
     if kind in ("word", "badge", "photo"):
         _draw_words(picture, random, low=kind == "photo")
     elif kind == "number":
-        _draw_text(
-            picture, str(int(random.integers(1, 100))), (PRINT * 0.5, PRINT * 0.5), PRINT * 0.75, _ink(random), random
-        )
+        number = str(int(random.integers(1, 100)))
+        _draw_text(picture, number, (PRINT * 0.5, PRINT * 0.5), PRINT * 0.75, _ink(random), random)
     return picture
 
 

@@ -37,6 +37,7 @@ Array = NDArray[Any]
 
 MATERIALS = ("skin", "eye", "hair", "top", "bottom", "outer", "skirt", "shoe", "hat", "accessory")
 """What a face is made of; `DressedMesh.material` holds rows of it."""
+_PER_VERTEX = ("vertices", "bone_indices", "bone_weights", "body_vertex")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,16 +82,8 @@ class Piece:
         """Without the vertices and texture vertices that no face uses."""
         faces, used = _renumbered(self.faces, len(self.vertices))
         uv_faces, used_uv = _renumbered(self.uv_faces, len(self.uv))
-        return replace(
-            self,
-            vertices=self.vertices[used],
-            faces=faces,
-            uv=self.uv[used_uv],
-            uv_faces=uv_faces,
-            bone_indices=self.bone_indices[used],
-            bone_weights=self.bone_weights[used],
-            body_vertex=self.body_vertex[used],
-        )
+        per_vertex = {name: getattr(self, name)[used] for name in _PER_VERTEX}
+        return replace(self, faces=faces, uv=self.uv[used_uv], uv_faces=uv_faces, **per_vertex)
 
 
 def _renumbered(faces: Array, count: int) -> tuple[Array, Array]:

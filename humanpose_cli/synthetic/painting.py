@@ -7,24 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.synthetic.atlas import ASPECT, TILES, AtlasTexels, TexelPart
+from humanpose_cli.synthetic.atlas import TILES, AtlasTexels, TexelPart
 from humanpose_cli.synthetic.cloth_surface import Coordinates, ramp
 from humanpose_cli.synthetic.fabrics import RGB, Fabric, draw_print, fabric_tile, wrinkle_tile
 from humanpose_cli.synthetic.hair import headwear_field
 from humanpose_cli.synthetic.people import Bottom, Headwear, Top
 from humanpose_cli.synthetic.tiles import resample
 
-__all__ = ["fill_tile", "new_atlas", "paint_bottom", "paint_headwear", "paint_plain", "paint_tile", "paint_top"]
+__all__ = ["fill_tile", "paint_bottom", "paint_headwear", "paint_plain", "paint_tile", "paint_top"]
 
 Array = NDArray[Any]
 
 _WRINKLE_METRES = 0.7
 _BLEED = -0.004  # metres by which paint reaches past a garment's edge
-
-
-def new_atlas(size: int) -> NDArray[np.uint8]:
-    """(size, 3/2 size, 3) uint8, grey."""
-    return np.full((size, round(size * ASPECT), 3), 96, np.uint8)
 
 
 def _paint_cloth(fabric: Fabric, across: Array, along: Array) -> Array:

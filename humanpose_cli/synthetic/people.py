@@ -161,14 +161,8 @@ def _sample_hair(random: np.random.Generator, brightness: float) -> Hair:
         dark = random.uniform(14, 42)
         colour = vary(random, (dark + 4, dark, dark - 2), 3)
     length = random.uniform(0.2, 0.3) if style == "bob" else random.uniform(0.32, 0.58)
-    return Hair(
-        style,
-        colour,
-        float(random.uniform(0, 1)),
-        float(length),
-        float(random.uniform(-1, 1)),
-        float(random.normal(-0.004, 0.008)),
-    )
+    volume, parting, hairline = random.uniform(0, 1), random.uniform(-1, 1), random.normal(-0.004, 0.008)
+    return Hair(style, colour, float(volume), float(length), float(parting), float(hairline))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -189,22 +189,25 @@ def sample_props(
     everyone = np.concatenate(list(joints))
     if random.random() < around:
         for _ in range(int(random.integers(1, 5))):
-            thing, radius = _standing_thing(random)
-            place = _free_place(random, camera, everyone, radius, front=False)
-            if place is not None:
-                props.append(_put(random, thing, place))
+            props += _standing_things(random, camera, everyone, front=False)
     if random.random() < in_front:
         for _ in range(int(random.integers(1, 3))):
             if random.random() < 0.5:
-                thing, radius = _standing_thing(random)
-                place = _free_place(random, camera, everyone, radius, front=True)
-                if place is not None:
-                    props.append(_put(random, thing, place))
+                props += _standing_things(random, camera, everyone, front=True)
             else:
                 props.append(_floating(random, camera, joints[0]))
     if random.random() < cards:
         props.append(_card(random, camera))
     return [prop for prop in props if _hidden(prop, camera, joints[0]) < _MOST_HIDDEN]
+
+
+def _standing_things(random: np.random.Generator, camera: SceneCamera, everyone: Array, *, front: bool) -> list[Prop]:
+    """A thing on the floor before or behind the people, if there is room for it."""
+    thing, radius = _standing_thing(random)
+    place = _free_place(random, camera, everyone, radius, front=front)
+    if place is None:
+        return []
+    return [replace(thing, solid=moved(thing.solid, place, turn=random.uniform(0, 2 * math.pi)))]
 
 
 def _standing_thing(random: np.random.Generator) -> tuple[Prop, float]:
@@ -241,11 +244,6 @@ def _fence(random: np.random.Generator) -> tuple[Prop, float]:
     bars = [moved(box((thick, height, thick)), np.array([i * gap - half, 0, 0])) for i in range(count)]
     rail = moved(box((2 * half + 0.1, thick, thick)), np.array([0, height * 0.8, thick]))
     return _dressed(random, _merged([*bars, rail])), 0.6 * half + 0.05
-
-
-def _put(random: np.random.Generator, thing: Prop, place: Array) -> Prop:
-    solid = moved(thing.solid, place, turn=random.uniform(0, 2 * math.pi))
-    return Prop(solid, thing.tile, thing.metres, thing.tint, thing.shadow)
 
 
 def _free_place(

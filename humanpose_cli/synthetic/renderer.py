@@ -301,7 +301,16 @@ class SceneRenderer:
         """One frame with the maps of these names."""
         scene = self.scene
         with torch.no_grad():
-            people = self._people(frame)
+            row = slice(frame, frame + 1)
+            people = [
+                LabelledMesh(
+                    pose_dressed(self.body, person.mesh, person.rotations[row], person.trans[row])[0],
+                    coat.faces,
+                    self.labels,
+                    person.mesh.body_vertex,
+                )
+                for person, coat in zip(scene.people, self._coats, strict=False)
+            ]
             things = [(v, coat.faces) for v, coat in zip(self._props, self._coats[len(people) :], strict=True)]
             stack = MeshStack([*((mesh.vertices, mesh.faces) for mesh in people), *things])
             box = body_box(stack.vertices, scene.camera.view)
@@ -312,18 +321,6 @@ class SceneRenderer:
         noise = np.random.default_rng([scene.noise_seed, frame])
         visible = np.bincount(maps["persons"].ravel(), minlength=len(people) + 1)[1:]
         return RenderedScene(degrade(image, scene.degradation, noise), {name: maps[name] for name in names}, visible)
-
-    def _people(self, frame: int) -> list[LabelledMesh]:
-        row = slice(frame, frame + 1)
-        return [
-            LabelledMesh(
-                pose_dressed(self.body, person.mesh, person.rotations[row], person.trans[row])[0],
-                coat.faces,
-                self.labels,
-                person.mesh.body_vertex,
-            )
-            for person, coat in zip(self.scene.people, self._coats, strict=False)
-        ]
 
     def _picture(self, stack: MeshStack, fine: Raster | None, box: Box) -> Array:
         """The undamaged picture (H, W, 3) float32."""
