@@ -270,7 +270,6 @@ def _weights(base: ClothBase, points: Array) -> Array:
 _SHOE_COLUMNS = 26
 # Heights above the ground (metres) of the rings round the foot, from the opening down to the sole.
 _LEVELS = np.array([0.1, 0.084, 0.068, 0.054, 0.042, 0.03, 0.018, 0.006])
-_TO_SOLE = 0.016
 
 
 def foot_cover(shoes: Shoes, base: ClothBase) -> Array | None:

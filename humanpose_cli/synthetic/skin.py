@@ -155,16 +155,9 @@ def _masks(body: RiggedBody, texels: AtlasTexels) -> _Masks:
         "pupil": ramp(-off_axis, -0.0029, -0.0021) * ahead,
     }
     basis = np.stack((mottled * texels.hollow, _warmth(body, texels)), 1).astype(np.float32)
-    return _Masks(
-        basis=basis,
-        head_basis=basis[face],
-        head_places=texels.rows[face],
-        fine=fine[face],
-        spots={
-            name: _Spot(rows := np.flatnonzero(share > 0.01), share[rows].astype(np.float32))
-            for name, share in shares.items()
-        },
-    )
+    rows = {name: np.flatnonzero(share > 0.01) for name, share in shares.items()}
+    spots = {name: _Spot(rows[name], share[rows[name]].astype(np.float32)) for name, share in shares.items()}
+    return _Masks(basis, basis[face], texels.rows[face], fine[face], spots)
 
 
 def _gaze(place: Array, eyes: NDArray[np.bool_]) -> tuple[Array, Array]:
