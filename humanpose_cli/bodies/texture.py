@@ -29,6 +29,7 @@ __all__ = [
     "bake_photo",
     "bleed_islands",
     "fill_smoothly",
+    "look_up",
     "mirror_uv_corners",
     "paint_vertices",
     "part_atlas",
@@ -133,16 +134,23 @@ def bake_photo(source: PhotoSource, vertices: Tensor, normals: Tensor, faces: Te
 
 def sample_at(image: Array, x: Array, y: Array) -> Array:
     """Bilinear values (N[, C]) float32 of a picture (H, W[, C]) at pixel positions (N,), centres at +0.5."""
+    return look_up(image, x - 0.5, y - 0.5)
+
+
+def look_up(image: Array, x: Array, y: Array, border: int = cv2.BORDER_REPLICATE) -> Array:
+    """Bilinear values (N[, C]) float32 of an image (H, W[, C]) at pixel indices (N,), whole numbers at the centres.
+
+    border  of OpenCV's, for what lies beyond the image; BORDER_CONSTANT is zero
+    """
     count = len(x)
     columns = min(_MAP_SIDE, max(count, 1))
     rows = -(-count // columns)
     padding = (0, rows * columns - count)
-    map_x = np.pad((x - 0.5).astype(np.float32), padding).reshape(rows, columns)
-    map_y = np.pad((y - 0.5).astype(np.float32), padding).reshape(rows, columns)
+    map_x, map_y = (np.pad(axis.astype(np.float32), padding).reshape(rows, columns) for axis in (x, y))
     result = np.zeros((rows, columns, *image.shape[2:]), np.float32)
     for start in range(0, rows, _MAP_SIDE):
         part = slice(start, start + _MAP_SIDE)
-        found = cv2.remap(image, map_x[part], map_y[part], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        found = cv2.remap(image, map_x[part], map_y[part], cv2.INTER_LINEAR, borderMode=border)
         result[part] = np.asarray(found).reshape(result[part].shape)
     return result.reshape(rows * columns, *image.shape[2:])[:count]
 

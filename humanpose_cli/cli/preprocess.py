@@ -185,8 +185,8 @@ def _refuse_flags_for_others(session: Session, source: str, others: tuple[str, .
 
 
 def _synthetic(session: Session, made: dict[str, Any], root: Path | None) -> SourceRequest:
-    from humanpose_cli.data.synthetic.options import SyntheticOptions
     from humanpose_cli.pipelines.preprocess import SYNTHETIC, SourceRequest
+    from humanpose_cli.synthetic.options import SyntheticOptions
 
     return SourceRequest(SYNTHETIC, root, synthetic=session.tune(SyntheticOptions(**made)))
 

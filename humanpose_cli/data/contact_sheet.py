@@ -17,8 +17,7 @@ from humanpose_cli.data.cache import Cache
 from humanpose_cli.data.encoding import decode_picture, decode_png
 from humanpose_cli.data.samples import Person, Sample
 from humanpose_cli.errors import UsageError
-from humanpose_cli.rendering.overlay import OverlayOptions, draw_keypoints
-from humanpose_cli.rendering.palette import person_colour
+from humanpose_cli.rendering.overlay import OverlayOptions, draw_keypoints, person_colour
 
 __all__ = ["SheetOptions", "draw_sheet", "pick_rows"]
 

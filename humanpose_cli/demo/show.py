@@ -1,9 +1,11 @@
-"""What `hpc demo` does: a real photograph, and a clip with known truth, each fitted and reposed."""
+"""What `hpc demo` does: a photograph and a clip with known truth, each fitted and reposed, and the page about them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import html
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,6 @@ from skimage.metrics import structural_similarity
 from humanpose_cli.bodies.pose_library import key_poses
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.demo.clip import DemoClip
-from humanpose_cli.demo.page import Figure, Section, index_page
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.atomic import write_npz, write_text
 from humanpose_cli.io.fit_files import FitRecord, write_fit
@@ -29,8 +30,78 @@ from humanpose_cli.pipelines.repose import ReposeOptions, Reposer
 from humanpose_cli.pipelines.steps import StepListener
 from humanpose_cli.pipelines.targets import RotationTarget
 
-__all__ = ["ClipErrors", "Demo", "run_demo"]
+__all__ = ["ClipErrors", "Demo", "Figure", "Section", "index_page", "run_demo"]
 
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+h1 { font-size: 1.8rem; margin-bottom: 0; } h2 { margin-top: 2.5rem; }
+.row { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-end; }
+figure { margin: 0; flex: 1 1 14rem; max-width: 32rem; } img, video { width: 100%; display: block; border-radius: 4px; }
+figcaption { font-size: .85rem; color: #555; }
+table { border-collapse: collapse; margin: 1rem 0; } td, th { text-align: left; padding: .2rem 1.2rem .2rem 0; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; }
+code, pre { background: #f3f3f3; border-radius: 3px; padding: .1rem .3rem; } pre { padding: .6rem; overflow-x: auto; }
+@media (prefers-color-scheme: dark) { body { background: #181818; color: #ddd; } figcaption { color: #aaa; }
+  code, pre { background: #2a2a2a; } }
+"""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture or video (.mp4) beside the page, with what it shows."""
+
+    file: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: heading, a paragraph, the command that gives the same, pictures, a table of figures."""
+
+    title: str
+    text: str
+    command: str
+    figures: Sequence[Figure]
+    table: Sequence[tuple[str, str]] = ()
+
+
+def index_page(sections: Sequence[Section]) -> str:
+    """The whole page."""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>humanpose-cli: demo</title>\n'
+        '<meta name="viewport" content="width=device-width">\n'
+        f"<style>{_STYLE}</style></head><body>\n<h1>humanpose-cli</h1>\n"
+        "<p>People in pictures as 3-D bodies, and in new poses. All of it was made here, just now.</p>\n"
+        + "".join(map(_section, sections))
+        + "</body></html>\n"
+    )
+
+
+def _section(section: Section) -> str:
+    figures = "".join(_figure(figure) for figure in section.figures)
+    rows = "".join(
+        f'<tr><td>{html.escape(name)}</td><td class="number">{html.escape(value)}</td></tr>'
+        for name, value in section.table
+    )
+    table = f"<table>{rows}</table>\n" if rows else ""
+    return (
+        f"<h2>{html.escape(section.title)}</h2>\n<p>{html.escape(section.text)}</p>\n"
+        f"<pre>{html.escape(section.command)}</pre>\n{table}"
+        f'<div class="row">{figures}</div>\n'
+    )
+
+
+def _figure(figure: Figure) -> str:
+    file, caption = html.escape(figure.file, quote=True), html.escape(figure.caption)
+    if figure.file.endswith(".mp4"):
+        shown = f'<video src="{file}" controls loop muted autoplay playsinline></video>'
+    else:
+        shown = f'<a href="{file}"><img src="{file}" alt="{caption}" loading="lazy"></a>'
+    return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>\n"
+
+
+_STEPS = 7
 _POSES = ("wave", "arms_up", "hands_on_hips")
 # Key poses stand in a world whose y axis points up and face +z: turned to face the camera.
 _FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
@@ -66,27 +137,18 @@ def run_demo(out: Path, on_step: StepListener | None = None, *, threads: int | N
 
     threads  of detection; None: as many as there are cores (four at most)
     """
-    step = _Stepper(on_step)
+    done = count(1)
+
+    def step() -> None:
+        if on_step is not None:
+            on_step(next(done), _STEPS, "steps")
+
     with Reposer(ReposeOptions(), threads=threads) as reposer:
         astronaut, written = _astronaut(reposer, out, step)
         clip, more, errors, similarity = _clip(reposer, out, step)
     page = out / "index.html"
     write_text(page, index_page([astronaut, clip]))
     return Demo(page, (*written, *more, page), errors, *similarity)
-
-
-class _Stepper:
-    """Counts the demo's steps for whoever listens."""
-
-    TOTAL = 7
-
-    def __init__(self, listener: StepListener | None) -> None:
-        self._listener, self._done = listener, 0
-
-    def __call__(self) -> None:
-        self._done += 1
-        if self._listener is not None:
-            self._listener(self._done, self.TOTAL, "steps")
 
 
 def _key_pose(name: str) -> RotationTarget:

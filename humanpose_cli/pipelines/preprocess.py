@@ -15,14 +15,14 @@ from humanpose_cli.bodies.body import RiggedBody, default_body
 from humanpose_cli.bodies.smpl import load_smpl
 from humanpose_cli.data.building import BuildResult, build_cache
 from humanpose_cli.data.samples import Source
-from humanpose_cli.data.synthetic.generator import SyntheticSource
-from humanpose_cli.data.synthetic.options import SyntheticOptions
 from humanpose_cli.datasets.common import SourceTools
 from humanpose_cli.datasets.labelling import DetectedLabels, RenderedLabels
 from humanpose_cli.datasets.registry import SOURCES, open_source
 from humanpose_cli.errors import UsageError
 from humanpose_cli.pipelines.estimators import BodyJointFitter, FitEstimator
 from humanpose_cli.pipelines.fit import FitOptions
+from humanpose_cli.synthetic.generator import SyntheticSource
+from humanpose_cli.synthetic.options import SyntheticOptions
 
 __all__ = ["SYNTHETIC", "SourceRequest", "build", "make_source"]
 

@@ -1,7 +1,8 @@
-"""Overlays: fitted bodies and keypoints drawn over the photo they were found in."""
+"""Overlays: fitted bodies and keypoints drawn over the image they were found in, in a colour for each track."""
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,12 +14,43 @@ from torch import Tensor
 
 from humanpose_cli.conventions import BLAZEPOSE33, Skeleton
 from humanpose_cli.errors import UsageError
-from humanpose_cli.rendering.palette import person_colour
 from humanpose_cli.rendering.shading import Layer, Scene
 from humanpose_cli.rendering.surfaces import Lighting, Surface
 from humanpose_cli.rendering.view import View
 
-__all__ = ["OverlayOptions", "draw_keypoints", "draw_overlay"]
+__all__ = ["OverlayOptions", "draw_keypoints", "draw_overlay", "person_colour"]
+
+
+# Equally light and clearly different in hue; neighbours in the list lie far apart on the colour circle.
+_COLOURS = (
+    (88, 172, 232),
+    (244, 150, 72),
+    (112, 192, 112),
+    (228, 108, 136),
+    (160, 132, 224),
+    (232, 200, 84),
+    (72, 190, 182),
+    (208, 124, 196),
+    (164, 168, 80),
+    (120, 142, 232),
+    (216, 128, 92),
+    (128, 204, 158),
+)
+_GOLDEN_TURN = 0.61803398875
+
+
+def person_colour(track_id: int) -> NDArray[np.float32]:
+    """The colour of a track: (3,) RGB in 0…1.
+
+    The first ids take a hand-picked palette; later ones walk the colour circle by the golden ratio, which never
+    repeats a hue.
+    """
+    if 0 <= track_id < len(_COLOURS):
+        return np.asarray(_COLOURS[track_id], np.float32) / np.float32(255)
+    turn = track_id * _GOLDEN_TURN
+    red_green_blue = colorsys.hls_to_rgb(turn % 1.0, 0.62 + 0.06 * (track_id % 3 - 1), 0.62)
+    return np.asarray(red_green_blue, np.float32)
+
 
 # Sub-pixel bits of OpenCV's drawing functions.
 _SHIFT = 4
@@ -77,14 +109,14 @@ def draw_overlay(
     ]
     scene = Scene(surfaces, view, supersampling=options.supersampling, lighting=options.lighting)
     for tile in scene.tiles():
-        blend(picture[tile.slices], scene.draw(tile), options.opacity)
+        _blend(picture[tile.slices], scene.draw(tile), options.opacity)
     if keypoints is not None:
         for person, track in zip(keypoints, ids, strict=True):
             draw_keypoints(picture, np.asarray(person), skeleton, person_colour(track), options)
     return picture
 
 
-def blend(picture: NDArray[np.uint8], layer: Layer, opacity: float) -> None:
+def _blend(picture: NDArray[np.uint8], layer: Layer, opacity: float) -> None:
     """Lay a layer over part of a picture, in place."""
     share = layer.alpha * np.float32(opacity)
     paint = layer.colour * np.float32(255 * opacity)

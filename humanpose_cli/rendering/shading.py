@@ -22,8 +22,7 @@ from humanpose_cli.engine.rasterising import (
     rasterise,
     rasterise_samples,
 )
-from humanpose_cli.rendering.surfaces import Lighting, Surface, shading_of_vertices
-from humanpose_cli.rendering.texturing import sample_texture
+from humanpose_cli.rendering.surfaces import Lighting, Surface, sample_texture, shading_of_vertices
 from humanpose_cli.rendering.view import NEAR, Box, View, body_box
 
 __all__ = ["Layer", "Scene", "rasterise_view", "render_people"]
@@ -32,7 +31,6 @@ Array = NDArray[np.float32]
 
 # Samples of one rasteriser call: bounds memory on pictures of any size (about 40 bytes a sample).
 _MOST_SAMPLES = 8_400_000
-
 
 # Contrast of the light on textures that tell which part of them is not from a photo, and the usual brightness of a
 # surface turned to the camera.
@@ -53,12 +51,7 @@ class Scene:
     """
 
     def __init__(
-        self,
-        surfaces: Sequence[Surface],
-        view: View,
-        *,
-        supersampling: int = 2,
-        lighting: Lighting | None = None,
+        self, surfaces: Sequence[Surface], view: View, *, supersampling: int = 2, lighting: Lighting | None = None
     ) -> None:
         self.view, self.samples = view, max(1, int(supersampling)) ** 2
         light = lighting or Lighting()
@@ -97,7 +90,10 @@ class Scene:
             return result
         surfaces = [self.surfaces[i] for i in present]
         merged = merge_meshes([surface.vertices[None] for surface in surfaces], [surface.faces for surface in surfaces])
-        raster = _sample_view(merged.vertices, merged.faces, self.view.crop(tile), self.samples)
+        view = self.view.crop(tile)
+        raster = rasterise_samples(
+            merged.vertices, merged.faces, *_camera(merged.vertices, view), view.size, samples=self.samples, near=NEAR
+        )
         for mesh, i in enumerate(present):
             place = rows, columns = self.boxes[i].intersect(tile).slices_in(tile)
             inside = Raster(*(values[:, rows, columns] for values in raster))
@@ -124,7 +120,13 @@ class Scene:
             covered = (raster.face >= 0).cpu().numpy()
             colour = sample_texture(texture.image, uv, covered, samples=self.samples) * covered[..., None]
         if surface.lit and seen is not None:
-            colour = _lit(colour, seen[..., 0].cpu().numpy())
+            shade = seen[..., 0].cpu().numpy()
+            light = np.float32(0.1) + np.float32(0.9) * shade
+            if colour.shape[-1] > 3:
+                # The fourth channel tells how much light the texture holds already. Made-up parts get about the light
+                # that a photo's own ones have on average.
+                light = 1 + (1 - colour[..., 3]) * _MADE_UP_CONTRAST * (shade - _MEAN_SHADE)
+            colour = colour[..., :3] * light[..., None]
         return Layer(colour[..., :3].mean(0), alpha)
 
 
@@ -148,25 +150,11 @@ def rasterise_view(vertices: torch.Tensor, faces: torch.Tensor, view: View) -> R
     return rasterise(vertices.contiguous(), faces, *_camera(vertices, view), view.size, near=NEAR)
 
 
-def _sample_view(vertices: torch.Tensor, faces: torch.Tensor, view: View, samples: int) -> Raster:
-    """`rasterise_samples` of one picture: vertices (1, V, 3) → rasters (S, h, w)."""
-    return rasterise_samples(vertices, faces, *_camera(vertices, view), view.size, samples=samples, near=NEAR)
-
-
 def _camera(vertices: torch.Tensor, view: View) -> tuple[torch.Tensor, torch.Tensor]:
     """Focal length (B,) and principal point (B, 2) for vertices (B, V, 3)."""
     batch = len(vertices)
     centre = vertices.new_tensor(view.principal_point).expand(batch, 2).contiguous()
     return vertices.new_full((batch,), view.focal), centre
-
-
-def _lit(colour: Array, shade: Array) -> Array:
-    """Colours (h, w, 3) in the light; a fourth channel says how much light they hold already."""
-    light = np.float32(0.1) + np.float32(0.9) * shade
-    if colour.shape[-1] > 3:
-        # Made-up surfaces get about the light that a photo's own ones have on average.
-        light = 1 + (1 - colour[..., 3]) * _MADE_UP_CONTRAST * (shade - _MEAN_SHADE)
-    return colour[..., :3] * light[..., None]
 
 
 def _plain_colour(surface: Surface, shade: Array, alpha: Array) -> Array:
@@ -201,8 +189,6 @@ def render_people(
     picture = np.zeros((height, width, 4), np.float32)
     scene = Scene(surfaces, view, supersampling=supersampling, lighting=lighting)
     for tile in scene.tiles():
-        if all(box.intersect(tile).empty for box in scene.boxes):
-            continue
         layer = scene.draw(tile)
         target = picture[tile.slices]
         target[..., 3] = np.minimum(layer.alpha, 1)

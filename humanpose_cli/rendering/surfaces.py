@@ -1,9 +1,10 @@
-"""What is drawn: triangle meshes in camera axes with a colour, colours per vertex or a texture."""
+"""What is drawn: triangle meshes in camera axes with a colour, colours per vertex or a texture; how they are lit."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from humanpose_cli.errors import UsageError
 
-__all__ = ["Lighting", "Surface", "Texture", "shading_of_vertices", "vertex_normals"]
+__all__ = ["Lighting", "Surface", "Texture", "sample_texture", "shading_of_vertices", "vertex_normals"]
+
+Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -91,3 +94,47 @@ def shading_of_vertices(vertices: Tensor, faces: Tensor, lighting: Lighting) -> 
     facing = (normals * towards_camera).sum(-1).clamp(0, 1)
     rim = lighting.rim * (1 - facing) ** 3
     return (lighting.ambient + (1 - lighting.ambient) * lambert + rim).clamp(0, 1)
+
+
+def _halved(image: NDArray[np.float32] | NDArray[np.uint8], levels: int) -> Array:
+    """The texture (h, w, C) as float32 in 0…1, halved at most `levels` times."""
+    result = np.asarray(image, np.float32)
+    if image.dtype == np.uint8:
+        result = result / np.float32(255)
+    result = np.ascontiguousarray(result.reshape(*image.shape[:2], -1))
+    for _ in range(levels):
+        height, width = result.shape[0] // 2, result.shape[1] // 2
+        if min(height, width) < 1:
+            break
+        halved = cv2.resize(result, (width, height), interpolation=cv2.INTER_AREA)
+        result = np.asarray(halved, np.float32).reshape(height, width, -1)
+    return result
+
+
+def _texels_per_pixel(uv: Array, covered: NDArray[np.bool_], size: tuple[int, int]) -> float:
+    """Median distance in texels between neighbouring pixels, from uv (..., H, W, 2) where `covered`; 1 if unknown."""
+    inside = covered[..., 1:] & covered[..., :-1]
+    if not inside.any():
+        return 1.0
+    step = (uv[..., 1:, :] - uv[..., :-1, :])[inside] * np.asarray([size[1], size[0]], np.float32)
+    return float(np.median(np.hypot(step[:, 0], step[:, 1])))
+
+
+def sample_texture(
+    image: NDArray[np.float32] | NDArray[np.uint8], uv: Array, covered: NDArray[np.bool_], samples: int = 1
+) -> Array:
+    """Bilinear look-ups of a texture (h, w, C) at uv (N, H, W, 2), v down → (N, H, W, C) float32.
+
+    Where the picture is coarser than the texture, a halved copy is used, so that nothing flickers; with several
+    `samples` a pixel, each of them stands for a smaller part of the picture.
+    """
+    ratio = _texels_per_pixel(uv, covered, (image.shape[0], image.shape[1])) / samples**0.5
+    texture = _halved(image, max(0, round(float(np.log2(max(ratio, 1e-6))))))
+    height, width, channels = texture.shape
+    sampled = np.empty((*uv.shape[:-1], channels), np.float32)
+    for one, out in zip(uv, sampled, strict=True):
+        x = one[..., 0] * np.float32(width) - np.float32(0.5)
+        y = one[..., 1] * np.float32(height) - np.float32(0.5)
+        found = cv2.remap(texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        out[...] = found.reshape(out.shape)
+    return sampled

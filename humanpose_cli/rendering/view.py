@@ -46,10 +46,7 @@ class Box(NamedTuple):
 
     def slices_in(self, outer: Box) -> tuple[slice, slice]:
         """The rectangle inside an array that covers `outer`."""
-        return (
-            slice(self.y0 - outer.y0, self.y1 - outer.y0),
-            slice(self.x0 - outer.x0, self.x1 - outer.x0),
-        )
+        return (slice(self.y0 - outer.y0, self.y1 - outer.y0), slice(self.x0 - outer.x0, self.x1 - outer.x0))
 
     def tiles(self, most_pixels: int) -> Iterator[Box]:
         """The rectangle cut into pieces of at most about `most_pixels`, as square as it goes."""
@@ -92,9 +89,7 @@ class View:
         height, width = box.shape
         x, y = self.principal_point
         return View(
-            self.focal * zoom,
-            ((x - box.x0) * zoom, (y - box.y0) * zoom),
-            (round(height * zoom), round(width * zoom)),
+            self.focal * zoom, ((x - box.x0) * zoom, (y - box.y0) * zoom), (round(height * zoom), round(width * zoom))
         )
 
     def project(self, points: Tensor) -> Tensor:

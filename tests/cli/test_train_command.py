@@ -12,9 +12,9 @@ import time
 import pytest
 
 from humanpose_cli.data.building import build_cache
-from humanpose_cli.data.synthetic.generator import SyntheticSource
-from humanpose_cli.data.synthetic.options import SyntheticOptions
 from humanpose_cli.networks.weights_file import read_header
+from humanpose_cli.synthetic.generator import SyntheticSource
+from humanpose_cli.synthetic.options import SyntheticOptions
 
 TINY = ("--preset", "ablation", "--set", "segmenter.crop=32", "--batch-size", "4", "--workers", "0", "--threads", "1")
 

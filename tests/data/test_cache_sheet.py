@@ -16,7 +16,7 @@ from humanpose_cli.data.contents import describe
 from humanpose_cli.data.encoding import encode_png
 from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
 from humanpose_cli.errors import UsageError
-from humanpose_cli.rendering.palette import person_colour
+from humanpose_cli.rendering.overlay import person_colour
 
 GREY, SIDE = 128, 64
 OPTIONS = SheetOptions(side=SIDE, gap=4, text=8)

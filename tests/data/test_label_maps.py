@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from staging_people import body, labels
+from cached_body import body, labels
 
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.data.label_maps import (
@@ -14,10 +14,10 @@ from humanpose_cli.data.label_maps import (
     render_label_maps,
 )
 from humanpose_cli.data.samples import LABEL_MAPS
-from humanpose_cli.data.synthetic.staging.solids import ball
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.view import View
+from humanpose_cli.synthetic.props import ball
 
 VIEW = View(90.0, (32.0, 32.0), (64, 64))
 TOWARDS_CAMERA = torch.diag(torch.tensor([1.0, -1.0, -1.0]))

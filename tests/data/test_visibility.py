@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from staging_people import body, labels
+from cached_body import body, labels
 
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.data.label_maps import LabelledMesh, joint_visibility, landmark_visibility, render_label_maps

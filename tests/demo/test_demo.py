@@ -12,8 +12,7 @@ import torch
 from humanpose_cli.bodies.body import default_body
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.demo.clip import DemoClip
-from humanpose_cli.demo.page import Figure, Section, index_page
-from humanpose_cli.demo.show import clip_errors, run_demo
+from humanpose_cli.demo.show import Figure, Section, clip_errors, index_page, run_demo
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord, read_fit
 from humanpose_cli.io.images import read_image

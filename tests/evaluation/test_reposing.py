@@ -11,8 +11,6 @@ from skimage.metrics import structural_similarity
 from humanpose_cli.bodies.body import default_body
 from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.cache import open_cache
-from humanpose_cli.data.synthetic.generator import SyntheticSource
-from humanpose_cli.data.synthetic.options import SyntheticOptions
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.evaluation.ablations.arms import Trainings
 from humanpose_cli.evaluation.ablations.warp3d import WarpingArms, warping_table
@@ -33,6 +31,8 @@ from humanpose_cli.networks.weights_file import WeightsHeader
 from humanpose_cli.reposing.warp3d.config import PRESETS, DiscriminatorConfig
 from humanpose_cli.reposing.warp3d.generator import Generator
 from humanpose_cli.reposing.warp3d.inference import Warp3d
+from humanpose_cli.synthetic.generator import SyntheticSource
+from humanpose_cli.synthetic.options import SyntheticOptions
 from humanpose_cli.training.options import TrainOptions
 from humanpose_cli.training.recipes.warp3d import Warp3dTraining, pairs_of
 from humanpose_cli.training.recipes.warp3d_pairs import PairCrops

@@ -6,8 +6,7 @@ import torch
 
 from humanpose_cli.conventions import COCO17
 from humanpose_cli.errors import UsageError
-from humanpose_cli.rendering.overlay import OverlayOptions, draw_keypoints, draw_overlay
-from humanpose_cli.rendering.palette import person_colour
+from humanpose_cli.rendering.overlay import OverlayOptions, draw_keypoints, draw_overlay, person_colour
 
 FACES = torch.tensor([[0, 3, 2], [0, 2, 1]], dtype=torch.int32)
 

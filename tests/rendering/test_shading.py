@@ -6,8 +6,14 @@ import torch
 
 from humanpose_cli.errors import UsageError
 from humanpose_cli.rendering.shading import render_people
-from humanpose_cli.rendering.surfaces import Lighting, Surface, Texture, shading_of_vertices, vertex_normals
-from humanpose_cli.rendering.texturing import sample_texture
+from humanpose_cli.rendering.surfaces import (
+    Lighting,
+    Surface,
+    Texture,
+    sample_texture,
+    shading_of_vertices,
+    vertex_normals,
+)
 from humanpose_cli.rendering.view import Box, View, body_box
 
 VIEW = View(200.0, (80.0, 60.0), (120, 160))

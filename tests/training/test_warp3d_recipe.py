@@ -12,12 +12,12 @@ from humanpose_cli.data.augmentation import NO_AUGMENTATION, WARP3D_AUGMENTATION
 from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.cache import open_cache
 from humanpose_cli.data.loader import LoaderOptions
-from humanpose_cli.data.synthetic.generator import SyntheticSource
-from humanpose_cli.data.synthetic.options import SyntheticOptions
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.networks.weights_file import WeightsHeader, write_weights
 from humanpose_cli.reposing.warp3d.config import DiscriminatorConfig
 from humanpose_cli.reposing.warp3d.inference import load_warp3d
+from humanpose_cli.synthetic.generator import SyntheticSource
+from humanpose_cli.synthetic.options import SyntheticOptions
 from humanpose_cli.training.options import TrainOptions
 from humanpose_cli.training.recipes.warp3d import (
     WARP3D_PRESETS,

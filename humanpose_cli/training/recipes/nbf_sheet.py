@@ -15,8 +15,7 @@ from humanpose_cli.fitting.nbf.body_layer import BodyLayer
 from humanpose_cli.fitting.nbf.colours import as_bytes
 from humanpose_cli.fitting.nbf.evidence import Evidence
 from humanpose_cli.fitting.nbf.inputs import InputOptions
-from humanpose_cli.rendering.overlay import draw_keypoints, draw_overlay
-from humanpose_cli.rendering.palette import person_colour
+from humanpose_cli.rendering.overlay import draw_keypoints, draw_overlay, person_colour
 
 __all__ = ["body_sheet"]
 

@@ -18,10 +18,10 @@ from humanpose_cli.bodies.body import RiggedBody, default_body
 from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.data.augmentation import Example
 from humanpose_cli.data.samples import Person
-from humanpose_cli.data.synthetic.staging.poses import PoseBank
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.view import View
+from humanpose_cli.synthetic.poses import PoseBank
 
 __all__ = ["POOL", "UnrenderedPeople"]
 

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.conventions import REPOSING19
-from humanpose_cli.rendering.overlay import draw_keypoints
-from humanpose_cli.rendering.palette import person_colour
+from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
 from humanpose_cli.reposing.warp3d.generator import Generated
 from humanpose_cli.reposing.warp3d.inference import to_bytes
 

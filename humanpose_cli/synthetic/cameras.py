@@ -1,0 +1,285 @@
+"""Cameras of scenes, and what lenses, sensors and files do to an image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.rendering.view import View
+
+__all__ = ["CameraOptions", "Degradation", "SceneCamera", "degrade", "sample_camera", "sample_degradation"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class CameraOptions:
+    """How cameras are drawn.
+
+    focal       focal length over the picture's longer side: least and most (drawn evenly in its logarithm)
+    fill        share of the picture's height or width that the subject takes: least and most, more often much
+    cut         probability that the subject is enlarged beyond that, so that parts lie outside
+    enlarged    share that it takes then
+    off_centre  probability that the picture is a crop whose principal point is not its middle
+    roll        standard deviation, radians
+    """
+
+    focal: tuple[float, float] = (0.75, 3.2)
+    fill: tuple[float, float] = (0.45, 0.93)
+    cut: float = 0.22
+    enlarged: tuple[float, float] = (1.05, 1.9)
+    off_centre: float = 0.2
+    roll: float = 0.05
+
+
+@dataclass(frozen=True)
+class SceneCamera:
+    """view: the pinhole camera and picture; world_to_camera: rotation (3, 3) and translation (3,) metres (y-up world,
+    floor y = 0, to camera axes)."""
+
+    view: View
+    rotation: NDArray[np.float32]
+    translation: NDArray[np.float32]
+
+    @property
+    def position(self) -> Array:
+        """(3,) metres, world axes."""
+        return np.asarray(-self.rotation.T @ self.translation)
+
+    def to_camera(self, points: Array) -> Array:
+        """Points (..., 3) of the world in camera axes."""
+        return np.asarray(points @ self.rotation.T + self.translation)
+
+    def rays(self) -> Array:
+        """Directions (3, H, W) float32 in world axes through the pixels' centres, of camera depth one."""
+        height, width = self.view.size
+        cx, cy = (np.float32(0.5 - centre) for centre in self.view.principal_point)
+        x = (np.arange(width, dtype=np.float32) + cx) / np.float32(self.view.focal)
+        y = (np.arange(height, dtype=np.float32) + cy) / np.float32(self.view.focal)
+        across, down, ahead = self.rotation.astype(np.float32)[..., None, None]
+        return np.asarray(across * x + (down * y[:, None] + ahead), np.float32)
+
+
+def sample_camera(
+    random: np.random.Generator, joints: Array, size: tuple[int, int], options: CameraOptions | None = None
+) -> SceneCamera:
+    """A camera that sees people whose joints (N, 3) in world axes it frames; size (height, width) pixels.
+
+    It looks at them horizontally from +z, so their headings decide from which side they are seen.
+    """
+    options = options or CameraOptions()
+    height, width = size
+    focal = max(size) * math.exp(random.uniform(*np.log(options.focal)))
+    fill = max(random.uniform(*options.fill), random.uniform(*options.fill))
+    if random.random() < options.cut:
+        fill = random.uniform(*options.enlarged)
+    middle = (joints.min(0) + joints.max(0)) / 2
+    lens = _lens_height(random)
+    roll = random.normal(0, options.roll) + (random.uniform(-0.5, 0.5) if random.random() < 0.04 else 0.0)
+    distance = 3.0
+    rotation = np.eye(3)
+    for _ in range(3):
+        position = middle + np.array([0, lens - middle[1], distance])
+        rotation = _look_at(position, middle, roll)
+        seen = (joints - middle) @ rotation.T
+        extent = np.ptp(seen[:, :2], axis=0) + 0.12
+        depth = focal * (extent / (np.array([width, height]) * fill)).max()
+        depth = max(depth, float(-seen[:, 2].min()) + 0.55)
+        # The lens stays where it is above the floor, so what changes is how far away it stands.
+        rise = min(abs(lens - middle[1]), 0.85 * depth)
+        lens = middle[1] + math.copysign(rise, lens - middle[1])
+        distance = math.sqrt(max(depth**2 - rise**2, 0.04))
+    position = middle + np.array([0, lens - middle[1], distance])
+    rotation = _look_at(position, middle, roll)
+    shift = _framing(random, (joints - position) @ rotation.T, focal, size)
+    return _aimed(random, options, rotation, position, focal, size, shift)
+
+
+def _lens_height(random: np.random.Generator) -> float:
+    """Metres above the floor: mostly carried by hand at chest to eye height, sometimes high up or near the ground."""
+    kind = random.random()
+    if kind < 0.72:
+        return max(0.5, random.normal(1.4, 0.22))
+    if kind < 0.87:
+        return random.uniform(1.8, 4.5)
+    return random.uniform(0.2, 0.9)
+
+
+def _look_at(position: Array, target: Array, roll: float) -> Array:
+    """World-to-camera rotation of a camera that looks from one point to another."""
+    forward = (target - position) / np.linalg.norm(target - position)
+    right = np.array([-forward[2], 0.0, forward[0]])  # forward × up
+    right /= max(float(np.linalg.norm(right)), 1e-9)
+    down = np.array([forward[1] * right[2], forward[2] * right[0] - forward[0] * right[2], -forward[1] * right[0]])
+    turn = np.array([[math.cos(roll), -math.sin(roll), 0], [math.sin(roll), math.cos(roll), 0], [0, 0, 1.0]])
+    return np.asarray(turn @ np.stack((right, down, forward)))
+
+
+def _framing(random: np.random.Generator, points: Array, focal: float, size: tuple[int, int]) -> Array:
+    """(2,) pixels by which the people are moved from the picture's middle.
+
+    Where they fit, anywhere they still do; where they do not, mostly the upper half is shown, as photographers do.
+    """
+    pixels = focal * points[:, :2] / np.maximum(points[:, 2:], 0.3)
+    low, high = pixels.min(0), pixels.max(0)
+    room = np.array([size[1], size[0]]) - (high - low)
+    shift = random.uniform(-0.45, 0.45, 2) * np.abs(room) - (low + high) / 2
+    if room[1] < 0 and random.random() < 0.85:
+        shift[1] = -size[0] / 2 + size[0] * random.uniform(-0.02, 0.15) - low[1]
+    if random.random() < 0.07:
+        shift[0] += random.choice([-1, 1]) * random.uniform(0.1, 0.35) * size[1]
+    return np.asarray(shift)
+
+
+def _aimed(
+    random: np.random.Generator,
+    options: CameraOptions,
+    rotation: Array,
+    position: Array,
+    focal: float,
+    size: tuple[int, int],
+    shift: Array,
+) -> SceneCamera:
+    """Moves people in the picture: by turning the camera, or as a crop would, by its principal point."""
+    centre = np.array([size[1] / 2, size[0] / 2])
+    if random.random() < options.off_centre:
+        centre = centre + random.uniform(-0.5, 0.5, 2) * np.array([size[1], size[0]])
+    # The ray that shows the people's middle now, and the pixel (from the principal point) where it should come.
+    goal = np.array([size[1] / 2, size[0] / 2]) + shift - centre
+    target = np.append(goal / focal, 1.0)
+    target /= np.linalg.norm(target)
+    turn = _between(np.array([0, 0, 1.0]), target)
+    turned = turn @ rotation
+    view = View(float(focal), (float(centre[0]), float(centre[1])), size)
+    return SceneCamera(view, turned.astype(np.float32), (-turned @ position).astype(np.float32))
+
+
+def _between(source: Array, target: Array) -> Array:
+    """The shortest rotation from one unit vector to another that is not its opposite."""
+    axis = np.cross(source, target)
+    cosine = float(source @ target)
+    x, y, z = axis
+    skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.asarray(np.eye(3) + skew + skew @ skew / (1 + cosine))
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """Damage to a picture; the plain one does nothing but round.
+
+    blur           Gaussian of the whole picture, pixels; backdrop_blur another one of what lies behind the people
+    motion         (2,) pixels by which the camera moves while the shutter is open
+    rescale        the picture is stored this many times smaller and enlarged again
+    noise          deviation in grey levels at mid grey, stronger in the light as photons are counted; chroma: of colour
+    sharpen        share of the detail that is added again
+    vignette       how much darker the corners are, 0…1
+    balance        (3,) factors of red, green and blue; contrast about mid grey; saturation
+    jpeg_quality   at which a picture is compressed once before it is stored; 0 for not
+    """
+
+    blur: float = 0.0
+    backdrop_blur: float = 0.0
+    motion: tuple[float, float] = (0.0, 0.0)
+    rescale: float = 1.0
+    noise: float = 0.0
+    chroma: float = 0.0
+    sharpen: float = 0.0
+    vignette: float = 0.0
+    balance: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    contrast: float = 1.0
+    saturation: float = 1.0
+    jpeg_quality: int = 0
+
+
+def sample_degradation(random: np.random.Generator, size: tuple[int, int], strength: float = 1.0) -> Degradation:
+    """Random damage, none to severe; blur and motion grow with the picture's longer side."""
+    scale = max(size) / 256 * strength
+
+    def sometimes(probability: float, value: float) -> float:
+        return value if random.random() < probability else 0.0
+
+    motion = sometimes(0.12, random.uniform(1.0, 5.0)) * scale
+    angle = random.uniform(0, math.pi)
+    warmth, tint = random.normal(0, 0.05 * strength, 2)
+    return Degradation(
+        blur=sometimes(0.4, random.gamma(1.5, 0.3)) * scale,
+        backdrop_blur=sometimes(0.55, random.gamma(1.3, 1.6)) * scale,
+        motion=(motion * math.cos(angle), motion * math.sin(angle)),
+        rescale=1 + sometimes(0.2, random.uniform(0.2, 1.3)) * strength,
+        noise=sometimes(0.7, random.gamma(1.4, 1.9)) * strength,
+        chroma=sometimes(0.35, random.gamma(1.4, 2.0)) * strength,
+        sharpen=sometimes(0.25, random.uniform(0.2, 1.0)) * strength,
+        vignette=sometimes(0.3, random.uniform(0.05, 0.45)) * strength,
+        balance=(1 + float(warmth), 1 + 0.4 * float(tint), 1 - float(warmth)),
+        contrast=float(np.clip(random.normal(1.0, 0.1 * strength), 0.7, 1.3)),
+        saturation=float(np.clip(random.normal(1.0, 0.15 * strength), 0.4, 1.6)) * (random.random() > 0.03 * strength),
+        jpeg_quality=int(sometimes(0.45, random.uniform(18, 90))) if strength > 0 else 0,
+    )
+
+
+def degrade(image: Array, damage: Degradation, random: np.random.Generator) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) float32 0…255 as a camera and its files leave it: uint8 of the same size."""
+    height, width = image.shape[:2]
+    result = image
+    if damage.blur > 0.2:
+        result = cv2.GaussianBlur(result, (0, 0), damage.blur)
+    if math.hypot(*damage.motion) > 0.7:
+        result = cv2.filter2D(result, -1, _streak(damage.motion), borderType=cv2.BORDER_REPLICATE)
+    result = _toned(result, damage)
+    if damage.rescale > 1.05:
+        small = (max(8, round(width / damage.rescale)), max(8, round(height / damage.rescale)))
+        result = cv2.resize(result, small, interpolation=cv2.INTER_AREA)
+    result = _noisy(result, damage, random)
+    if damage.sharpen > 0:
+        result = result + damage.sharpen * (result - cv2.GaussianBlur(result, (0, 0), 1.0))
+    levels = np.clip(np.rint(result), 0, 255).astype(np.uint8)
+    if damage.jpeg_quality:
+        done, data = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, damage.jpeg_quality])
+        assert done, "pictures of any size can be compressed"
+        levels = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+    if levels.shape[:2] != (height, width):
+        how = cv2.INTER_CUBIC if damage.sharpen else cv2.INTER_LINEAR
+        levels = np.asarray(cv2.resize(levels, (width, height), interpolation=how), np.uint8)
+    return levels
+
+
+def _streak(motion: tuple[float, float]) -> Array:
+    """The kernel of a straight movement by (x, y) pixels."""
+    reach = math.ceil(max(abs(motion[0]), abs(motion[1])) / 2)
+    kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
+    steps = 4 * reach + 1
+    for t in np.linspace(-0.5, 0.5, steps):
+        kernel[round(reach + t * motion[1]), round(reach + t * motion[0])] += 1
+    return kernel / kernel.sum()
+
+
+def _toned(image: Array, damage: Degradation) -> Array:
+    # Balance, contrast about mid grey and saturation are one affine map of the colours.
+    colours = damage.saturation * np.eye(3) + (1 - damage.saturation) * np.array([0.3, 0.59, 0.11])
+    linear = colours * damage.contrast * np.asarray(damage.balance)
+    affine = np.concatenate((linear, np.full((3, 1), 118 * (1 - damage.contrast))), 1)
+    result = np.asarray(cv2.transform(image, affine.astype(np.float32)), np.float32)
+    if damage.vignette > 0:
+        height, width = image.shape[:2]
+        x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
+        fall = 1 - np.float32(damage.vignette / 2) * (x[None] ** 2 + y[:, None] ** 2)
+        result = result * fall[..., None]
+    return np.asarray(result, np.float32)
+
+
+def _noisy(image: Array, damage: Degradation, random: np.random.Generator) -> Array:
+    if damage.noise > 0:
+        grain = random.standard_normal((*image.shape[:2], 1), dtype=np.float32)
+        strength = np.sqrt(np.maximum(image[..., 1:2], 0) / np.float32(127) + np.float32(0.15))
+        image = image + np.float32(damage.noise) * strength * grain
+    if damage.chroma > 0:
+        small = (image.shape[0] // 2 + 1, image.shape[1] // 2 + 1, 3)
+        grain = random.standard_normal(small, dtype=np.float32)
+        spread = cv2.resize(grain, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR)
+        image = image + np.float32(damage.chroma) * spread
+    return np.asarray(image, np.float32)

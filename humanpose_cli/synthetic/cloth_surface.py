@@ -1,0 +1,395 @@
+"""The surface that clothes follow, made from the body, and the coordinates on it in which garments are cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.sparse import identity as identity_matrix
+from scipy.sparse.linalg import splu
+from scipy.spatial import cKDTree
+
+from humanpose_cli.bodies.body import RiggedBody
+from humanpose_cli.conventions import SMPL24
+from humanpose_cli.errors import UsageError
+
+__all__ = ["ClothBase", "Coordinates", "ShapedBase", "cloth_base", "ramp", "strongest_bones"]
+
+Array = NDArray[Any]
+
+_TRUNK_RADIUS, _LEG_RADIUS, _ARM_RADIUS = 0.15, 0.075, 0.045  # metres, which turn angles into lengths of cloth
+_ON_TRUNK = -0.05  # `arm` of points that belong to no arm
+
+
+def ramp(values: Array, low: float, high: float) -> Array:
+    """0 at low, 1 at high, smooth between."""
+    t = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+@dataclass(frozen=True, eq=False)
+class Coordinates:
+    """Coordinates of n points on the average body at rest, whatever the identity's shape.
+
+    x, y, z   (n,) metres, body axes, origin at the pelvis
+    is_arm    (n,) bool: upper arm, forearm or hand
+    arm       (n,) metres from the shoulder joint along the arm's bones; −0.05 off the arms
+    leg       (n,) metres below the hip joint, along the leg; negative above
+    across    (n,) metres of cloth round trunk, arm or leg, 0 in front
+    along     (n,) metres of cloth down the trunk and legs, or down the arm
+    """
+
+    x: Array
+    y: Array
+    z: Array
+    is_arm: Array
+    arm: Array
+    leg: Array
+    across: Array
+    along: Array
+
+    def at(self, rows: Array) -> Coordinates:
+        """The coordinates of some of the points."""
+        return Coordinates(**{name: values.take(rows) for name, values in vars(self).items()})
+
+    @classmethod
+    def of_points(cls, body: RiggedBody, points: Array, arm_share: Array) -> Coordinates:
+        """points (n, 3) of the template; arm_share (n,) how much of their weight belongs to arm bones."""
+        points = np.asarray(points, np.float32)
+        joints = body.joint_template.numpy()
+
+        def joint(name: str) -> Array:
+            return joints[SMPL24.index(name)]
+
+        folded = points.copy()
+        folded[:, 0] = np.abs(points[:, 0])
+        is_arm = arm_share > 0.5
+        chain = [joint(f"left_{name}") for name in ("shoulder", "elbow", "wrist", "hand")]
+        arm = np.where(is_arm, _along(folded, chain), _ON_TRUNK)
+        hip, ankle = joint("left_hip"), joint("left_ankle")
+        leg = hip[1] - points[:, 1]
+        # Round the leg's axis below the crotch, round the spine above it.
+        down = np.clip((hip[1] - points[:, 1]) / (hip[1] - ankle[1]), 0, 1)
+        centre = hip + down[:, None] * (ankle - hip)
+        below = points[:, 1] < hip[1] - 0.09
+        middle_x = np.where(below, np.sign(points[:, 0]) * centre[:, 0], 0.0)
+        angle = np.arctan2(points[:, 0] - middle_x, points[:, 2] - np.where(below, centre[:, 2], 0.0))
+        across = angle * np.where(below, _LEG_RADIUS, _TRUNK_RADIUS)
+        around = _around_arm(folded, chain) * _ARM_RADIUS
+        return cls(
+            x=points[:, 0],
+            y=points[:, 1],
+            z=points[:, 2],
+            is_arm=is_arm,
+            arm=arm.astype(np.float32),
+            leg=leg.astype(np.float32),
+            across=np.where(is_arm, around, across).astype(np.float32),
+            along=np.where(is_arm, arm, np.float32(0.5) - points[:, 1]).astype(np.float32),
+        )
+
+
+def _along(points: Array, chain: list[Array]) -> Array:
+    """Metres along a chain of joints, continuous over its bends."""
+    total = np.zeros(len(points), np.float32)
+    for i, (start, end) in enumerate(pairwise(chain)):
+        length = float(np.linalg.norm(end - start))
+        t = (points - start) @ ((end - start) / length)
+        low = -0.06 if i == 0 else 0.0
+        high = np.inf if i == len(chain) - 2 else length
+        total += np.clip(t, low, high).astype(np.float32)
+    return total
+
+
+def _around_arm(points: Array, chain: list[Array]) -> Array:
+    """Angle round the nearer bone of the arm, 0 in front."""
+    angles = []
+    distances = []
+    for start, end in pairwise(chain[:3]):
+        axis = (end - start) / np.linalg.norm(end - start)
+        front = np.array([0.0, 0.0, 1.0]) - axis[2] * axis
+        front /= np.linalg.norm(front)
+        side = np.cross(axis, front)
+        offset = points - start
+        angles.append(np.arctan2(offset @ side, offset @ front))
+        distances.append(np.linalg.norm(offset - np.clip(offset @ axis, 0, None)[:, None] * axis, axis=1))
+    return np.where(distances[0] <= distances[1], angles[0], angles[1]).astype(np.float32)
+
+
+_LONGEST_EDGE = 0.021  # metres; longer ones are halved once
+_POSITION_STEPS, _WEIGHT_STEPS = 6, 10  # of smoothing
+# Where the ears are, on the average body: height and depth of their middle, radius, distance from the head's middle.
+_EAR, _EAR_RADIUS, _EAR_X = (0.661, 0.034), 0.045, 0.058
+_LONGEST_SLEEVE = 0.52  # metres along the arm
+# How far cloth may stand off is probed along the normals at these distances (metres).
+_PROBES = np.array([0.012, 0.02, 0.03, 0.04, 0.055, 0.07, 0.09, 0.12])
+
+
+@dataclass(frozen=True, eq=False)
+class ShapedBase:
+    """The cloth surface of one identity: points (N, 3) and unit normals (N, 3); body (V, 3) and joints (24, 3)."""
+
+    points: Array
+    normals: Array
+    body: Array
+    joints: Array
+
+
+@dataclass(frozen=True, eq=False)
+class ClothBase:
+    """The body's outer surface with long edges halved: N points, of which the first V are the body's vertices.
+
+    faces (F, 3), uv (T, 2), uv_faces (F, 3)  as of the body
+    ends            (N, 2) the two body vertices that a point lies between (twice the same for a body vertex)
+    template        (N, 3), directions (N·3, S): smoothed rest positions, linear in the betas
+    weights         (N, 24) smoothed skinning weights
+    room            (N,) metres that cloth may stand off before it meets other cloth (crotch, armpits)
+    where           coordinates of the N points on the resting average body
+    body_faces, …   the body's own arrays
+    is_eye, is_head (N,) bool: the eyeballs; the head without the neck
+    """
+
+    faces: Array
+    uv: Array
+    uv_faces: Array
+    ends: Array
+    template: Array
+    directions: Array
+    weights: Array
+    room: Array
+    where: Coordinates
+    is_eye: NDArray[np.bool_]
+    is_head: NDArray[np.bool_]
+    body_faces: Array
+    body_template: Array
+    body_directions: Array
+    joint_template: Array
+    joint_directions: Array
+
+    @cached_property
+    def bones(self) -> tuple[Array, Array]:
+        """(N, 4) indices and weights of the strongest bones."""
+        return strongest_bones(self.weights)
+
+    @cached_property
+    def panels(self) -> dict[str, tuple[Array, Array]]:
+        """Faces and uv faces that clothes ("body") and what is worn on the head ("head") may lie over."""
+        at = self.where
+        hand = at.is_arm & (at.arm > _LONGEST_SLEEVE + 0.04)
+        face = (np.hypot(at.x / 0.045, (at.y - 0.655) / 0.05) < 1) & (at.z > 0.06)
+        on_head = np.zeros(len(at.y), bool)
+        on_head[self.head] = True
+        allowed = {"body": (at.is_arm & ~hand) | (~at.is_arm & (at.y < 0.62)), "head": on_head & ~face & ~self.is_eye}
+        rows = {name: np.flatnonzero(np.logical_or.reduce(may[self.faces].T)) for name, may in allowed.items()}
+        return {name: (self.faces[some], self.uv_faces[some]) for name, some in rows.items()}
+
+    @cached_property
+    def head(self) -> Array:
+        """Rows of the points that hair and what is worn on the head may lie over: head and neck."""
+        height = self.where.y - np.float32(0.5)
+        return np.flatnonzero(~self.where.is_arm & (height > 0) & (np.hypot(self.where.x, self.where.z) < 0.2))
+
+    @cached_property
+    def _corners(self) -> tuple[Array, ...]:
+        return tuple(np.ascontiguousarray(corner) for corner in self.faces.T)
+
+    @cached_property
+    def eye_faces(self) -> NDArray[np.bool_]:
+        """Which of the body's own faces make its eyeballs."""
+        return np.logical_and.reduce(self.is_eye[self.body_faces].T)
+
+    @cached_property
+    def gather(self) -> csr_matrix:
+        """(N, F) sums the values of the faces round each point."""
+        count = self.faces.size
+        columns = np.repeat(np.arange(len(self.faces)), 3)
+        shape = (len(self.template), len(self.faces))
+        return csr_matrix((np.ones(count, np.float32), (self.faces.ravel(), columns)), shape=shape)
+
+    def shaped(self, betas: Array) -> ShapedBase:
+        """The surface for betas (S,)."""
+        betas = np.asarray(betas, np.float32)
+        points = self.template + (self.directions @ betas).reshape(-1, 3)
+        a, b, c = (points.take(corner, 0) for corner in self._corners)
+        (px, py, pz), (qx, qy, qz) = (b - a).T, (c - a).T
+        # Cross products, several times as fast as numpy's.
+        normals = self.gather @ np.stack((py * qz - pz * qy, pz * qx - px * qz, px * qy - py * qx), 1)
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+        body = self.body_template + (self.body_directions @ betas).reshape(-1, 3)
+        joints = self.joint_template + (self.joint_directions @ betas).reshape(-1, 3)
+        return ShapedBase(points, normals, body, joints)
+
+
+@lru_cache(maxsize=2)
+def cloth_base(body: RiggedBody) -> ClothBase:
+    """The cloth surface of a body, made once per body object (about a second).
+
+    UsageError for bodies other than the default one, on whose proportions the clothes are cut.
+    """
+    if body.name != "default":
+        raise UsageError("body", "cannot be dressed", expected="the default body", got=body.name)
+    template = body.template.numpy()
+    shape_count = body.shape_count
+    faces, uv_faces, uv, ends = _refined(
+        template, body.faces.numpy().astype(np.int64), body.uv.numpy(), body.uv_faces.numpy().astype(np.int64)
+    )
+    smooth = _smoothing(faces, len(ends))
+    labels = body.part_labels.numpy()[ends]
+    hands = SMPL24.indices(("left_hand", "right_hand", "left_wrist", "right_wrist"))
+    is_hand = np.logical_and(*np.isin(labels, hands).T)
+    is_eye = np.logical_and(*_eyeballs(body)[ends].T)
+    is_head = (labels == SMPL24.index("head")).all(1)
+    directions = body.shape_directions.numpy()
+    linear = np.concatenate((template[..., None], directions), -1)[ends].mean(1).reshape(len(ends), -1)
+    linear = _smoothed(linear, smooth, _POSITION_STEPS, is_hand | is_head)
+    linear = _without_ears(linear, smooth, is_head, points=template[ends].mean(1))
+    linear = linear.reshape(len(ends), 3, 1 + shape_count)
+    dense = np.zeros((len(template), len(SMPL24)), np.float64)
+    # Unused slots repeat a bone with weight 0: add, do not put.
+    np.add.at(dense, (np.arange(len(dense))[:, None], body.bone_indices.numpy()), body.bone_weights.numpy())
+    weights = _smoothed(dense[ends].mean(1), smooth, _WEIGHT_STEPS, is_hand)
+    arms = [f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "wrist", "hand")]
+    arm_share = dense[:, SMPL24.indices(arms)].sum(1)
+    points = linear[..., 0]
+    return ClothBase(
+        faces=faces,
+        uv=uv,
+        uv_faces=uv_faces,
+        ends=ends,
+        template=points.astype(np.float32),
+        directions=linear[..., 1:].reshape(-1, shape_count).astype(np.float32),
+        weights=weights.astype(np.float32),
+        room=_room(points, faces),
+        where=Coordinates.of_points(body, template[ends].mean(1), arm_share[ends].mean(1)),
+        is_eye=is_eye,
+        is_head=is_head & ~is_eye,
+        body_faces=body.faces.numpy(),
+        body_template=template,
+        body_directions=directions.reshape(-1, shape_count),
+        joint_template=body.joint_template.numpy(),
+        joint_directions=body.joint_directions.numpy().reshape(-1, shape_count),
+    )
+
+
+def strongest_bones(weights: Array, count: int = 4) -> tuple[Array, Array]:
+    """Indices (n, count) int32 and weights (n, count) float32 of sum 1 of the largest of weights (n, 24)."""
+    order = np.argsort(-weights, axis=1, kind="stable")[:, :count]
+    chosen = np.take_along_axis(weights, order, 1)
+    return order.astype(np.int32), (chosen / chosen.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _refined(points: Array, faces: Array, uv: Array, uv_faces: Array) -> tuple[Array, Array, Array, Array]:
+    """Halve long edges: new faces, uv faces, uv, and the two original vertices of every point."""
+    count, uv_count = len(points), len(uv)
+    following = np.roll(faces, -1, 1)
+    key = np.minimum(faces, following) * count + np.maximum(faces, following)
+    edges, edge_of = np.unique(key.ravel(), return_inverse=True)
+    edge_of = edge_of.reshape(faces.shape)
+    first, second = edges // count, edges % count
+    long = np.linalg.norm(points[first] - points[second], axis=1) > _LONGEST_EDGE
+    middle = np.where(long, np.cumsum(long) - 1 + count, -1)[edge_of]
+    # Texture vertices are split face by face: seams then need no care.
+    uv_middle = np.arange(faces.size).reshape(faces.shape) + uv_count
+    uv = np.concatenate((uv, ((uv[uv_faces] + uv[np.roll(uv_faces, -1, 1)]) / 2).reshape(-1, 2)))
+    split = middle >= 0
+    triangles, uv_triangles = [], []
+    for pattern in range(8):
+        wanted = np.array([pattern >> k & 1 for k in range(3)], bool)
+        rows = np.flatnonzero((split == wanted).all(1))
+        corners = np.concatenate((faces[rows], middle[rows]), 1)
+        uv_corners = np.concatenate((uv_faces[rows], uv_middle[rows]), 1)
+        for triangle in _split_triangles(tuple(wanted)):
+            triangles.append(corners[:, triangle])
+            uv_triangles.append(uv_corners[:, triangle])
+    used, uv_rows = np.unique(np.concatenate(uv_triangles), return_inverse=True)
+    own = np.repeat(np.arange(count), 2).reshape(-1, 2)
+    ends = np.concatenate((own, np.stack((first[long], second[long]), 1)))
+    return np.concatenate(triangles), uv_rows.reshape(-1, 3), uv[used].astype(np.float32), ends
+
+
+def _split_triangles(split: tuple[bool, ...]) -> list[tuple[int, int, int]]:
+    """Triangles of corners 0, 1, 2 and edge middles 3 (of 0–1), 4 (of 1–2), 5 (of 2–0)."""
+    outline = [i for k in range(3) for i in ((k, k + 3) if split[k] else (k,))]
+    if len(outline) == 6:
+        return [(0, 3, 5), (3, 1, 4), (5, 4, 2), (3, 4, 5)]
+    # A fan from a middle, so that no triangle lies flat on a halved edge.
+    start = next((i for i, corner in enumerate(outline) if corner > 2), 0)
+    ring = outline[start:] + outline[:start]
+    return [(ring[0], ring[i], ring[i + 1]) for i in range(1, len(ring) - 1)]
+
+
+def _smoothing(faces: Array, count: int) -> csr_matrix:
+    """(N, N) averages of each point's neighbours."""
+    a, b = np.concatenate((faces, np.roll(faces, -1, 1))).ravel(), np.roll(faces, -1, 1)
+    b = np.concatenate((b, faces)).ravel()
+    adjacent = csr_matrix((np.ones(len(a)), (a, b)), shape=(count, count))
+    adjacent.data[:] = 1
+    degree = np.asarray(adjacent.sum(1)).ravel()
+    adjacent.data /= np.repeat(degree, np.diff(adjacent.indptr))
+    return adjacent
+
+
+def _smoothed(values: Array, smooth: csr_matrix, steps: int, keep: NDArray[np.bool_]) -> Array:
+    result = values.astype(np.float64)
+    for _ in range(steps):
+        mixed = 0.5 * result + 0.5 * (smooth @ result)
+        mixed[keep] = values[keep]
+        result = mixed
+    return result
+
+
+def _without_ears(linear: Array, smooth: csr_matrix, is_head: Array, points: Array) -> Array:
+    """Span the head over the ears like a soap film, for hair and hats: each point there is its neighbours' mean."""
+    beside = is_head & (np.hypot(points[:, 1] - _EAR[0], points[:, 2] - _EAR[1]) < _EAR_RADIUS)
+    inner = np.flatnonzero(beside & (np.abs(points[:, 0]) > _EAR_X))
+    outer = np.setdiff1d(np.arange(len(linear)), inner)
+    rows = smooth[inner]
+    system = identity_matrix(len(inner), format="csc") - rows[:, inner].tocsc()
+    result = linear.copy()
+    result[inner] = splu(system).solve(rows[:, outer] @ linear[outer])
+    return result
+
+
+def _room(points: Array, faces: Array) -> Array:
+    """Metres to half way to the surface opposite, at most the longest probe."""
+    a, b, c = (points[faces[:, k]] for k in range(3))
+    normals = np.zeros_like(points)
+    for k in range(3):
+        np.add.at(normals, faces[:, k], np.cross(b - a, c - a))
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    tree = cKDTree(points)
+    room = np.full(len(points), _PROBES[-1])
+    for distance in _PROBES[::-1]:
+        away, nearest = tree.query(points + normals * distance)
+        blocked = (away < 0.85 * distance) & ((normals[nearest] * normals).sum(1) < 0.3)
+        room[blocked] = 0.45 * distance
+    return room.astype(np.float32)
+
+
+def _eyeballs(body: RiggedBody) -> NDArray[np.bool_]:
+    """(V,) which vertices belong to the eyeballs: the two small closed surfaces behind the lids."""
+    points = body.landmarks("face13")
+    eyes = points.template.numpy()[points.skeleton.indices(("left_eye", "right_eye"))]
+    faces = body.faces.numpy()
+    component = np.arange(len(body.template))
+    while True:
+        lowest = component[faces].min(1)
+        spread = component.copy()
+        for k in range(3):
+            np.minimum.at(spread, faces[:, k], lowest)
+        spread = spread[spread]
+        if (spread == component).all():
+            break
+        component = spread
+    result = np.zeros(len(component), bool)
+    template = body.template.numpy()
+    for name, amount in zip(*np.unique(component, return_counts=True), strict=True):
+        rows = component == name
+        centre = template[rows].mean(0)
+        if amount < 200 and np.linalg.norm(eyes - centre, axis=1).min() < 0.03:
+            result |= rows
+    return result

@@ -1,0 +1,302 @@
+"""Dressing: one mesh with one texture from a body, an identity and an outfit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.bodies.body import RiggedBody
+from humanpose_cli.errors import UsageError
+from humanpose_cli.synthetic.atlas import ASPECT, TILES, AtlasTexels, atlas_texels, outer_uv
+from humanpose_cli.synthetic.cloth_surface import ClothBase, ShapedBase, cloth_base, ramp
+from humanpose_cli.synthetic.garments import (
+    bottom_field,
+    bottom_thickness,
+    collar_grid,
+    foot_cover,
+    glasses_grids,
+    hang_skirt,
+    paint_shoes,
+    sandal_straps,
+    scarf_grid,
+    shoe_grids,
+    skirt_cover,
+    skirt_size,
+    top_field,
+    top_thickness,
+)
+from humanpose_cli.synthetic.hair import (
+    brim_grid,
+    ear_cover,
+    hair_field,
+    hair_grids,
+    hair_thickness,
+    headwear_field,
+    headwear_thickness,
+    paint_hair,
+    paint_hair_tile,
+)
+from humanpose_cli.synthetic.mesh import DressedMesh, Grid, Piece, cut_piece, join_pieces, loft
+from humanpose_cli.synthetic.painting import (
+    fill_tile,
+    paint_bottom,
+    paint_headwear,
+    paint_plain,
+    paint_tile,
+    paint_top,
+)
+from humanpose_cli.synthetic.people import Identity, Outfit
+from humanpose_cli.synthetic.skin import paint_skin
+
+__all__ = ["dress"]
+
+Array = NDArray[Any]
+
+# Skin lies bare under cloth for this far from the edge (metres), pushed in by so much, and is left out beyond.
+_TUCK, _PUSHED_IN = 0.03, 0.004
+# Cloth over cloth lies at least this far apart (metres).
+_LAYER_GAP = 0.004
+_SMALLEST_TEXTURE = 64
+# Jackets over a skirt stand off with it, but no further than this (metres).
+_MOST_STAND_OFF = 0.03
+# Socks reach down from here (metres below the hip joint); gloves from here on (metres along the arm).
+_SOCK_TOP, _GLOVE = 0.74, 0.445
+
+
+def dress(body: RiggedBody, identity: Identity, outfit: Outfit, *, texture_size: int = 1024) -> DressedMesh:
+    """The mesh of a dressed person; the same arguments give the same bytes.
+
+    texture_size  height of the texture in texels; it is 3/2 as wide
+    UsageError for a body other than the default one, or a texture smaller than 64.
+    """
+    if texture_size < _SMALLEST_TEXTURE:
+        raise UsageError("texture size", "is too small", expected=f"≥ {_SMALLEST_TEXTURE}", got=str(texture_size))
+    fitting = Fitting(body, identity, outfit, texture_size)
+    fitting.paint_skin()
+    fitting.put_on_shoes()
+    fitting.put_on_bottom()
+    fitting.put_on_top()
+    fitting.put_on_skirt()
+    fitting.put_on_outer()
+    fitting.put_on_head()
+    fitting.put_on_extras()
+    return fitting.finish()
+
+
+class Fitting:
+    """One person while they are dressed, from the skin outwards."""
+
+    def __init__(self, body: RiggedBody, identity: Identity, outfit: Outfit, size: int) -> None:
+        self.body, self.identity, self.outfit = body, identity, outfit
+        self.base: ClothBase = cloth_base(body)
+        self.shape: ShapedBase = self.base.shaped(identity.betas)
+        self.texels: AtlasTexels = atlas_texels(body, size)
+        self.image = np.full((size, round(size * ASPECT), 3), 96, np.uint8)
+        self.pieces: list[Piece] = []
+        self.height = np.zeros(len(self.base.template), np.float32)  # of the clothes so far, over the body
+        self.covered = np.full(len(self.base.template), -1.0, np.float32)  # metres inside what covers the skin
+        self.random = np.random.default_rng((outfit.seed, identity.seed))
+        self.texel_fields: dict[str, Array] = {}  # metres that texels of the body's square lie inside a garment
+        if outfit.bottom is not None:
+            self.texel_fields["bottom"] = bottom_field(outfit.bottom, self.texels.lower.where)
+        if outfit.top is not None:
+            self.texel_fields["top"] = top_field(outfit.top, self.texels.upper.where)
+
+    def paint_skin(self) -> None:
+        bare = np.ones(len(self.texels.rows), bool)
+        parts = {"bottom": self.texels.lower, "top": self.texels.upper}
+        for name, field in self.texel_fields.items():
+            bare[parts[name].rows[field >= _TUCK]] = False
+        paint_skin(self.body, self.identity, self.texels, self.image, bare)
+
+    def put_on_shoes(self) -> None:
+        outfit, where = self.outfit, self.texels.where
+        ankle = where.leg > _SOCK_TOP
+        if outfit.socks is not None:
+            paint_plain(self.image, self.texels, np.flatnonzero(ankle & ~where.is_arm), outfit.socks)
+        grids = shoe_grids(outfit.shoes, self.base)
+        for grid in grids:
+            self._add_loft("shoe", grid, "shoe")
+        if grids:
+            paint_shoes(outfit.shoes, self.image, len(grids[0].points))
+        if outfit.shoes.kind == "sandals":
+            paint_plain(self.image, self.texels, sandal_straps(where), outfit.shoes.colour)
+        cover = foot_cover(outfit.shoes, self.base)
+        if cover is not None:
+            self.covered = np.maximum(self.covered, cover)
+
+    def put_on_bottom(self) -> None:
+        bottom = self.outfit.bottom
+        if bottom is None:
+            return
+        field = bottom_field(bottom, self.base.where)
+        thickness = bottom_thickness(bottom, self.base.where, field, self.random)
+        if self.outfit.shoes.shaft > 0:
+            # Trousers over a boot keep clear of it.
+            cover = foot_cover(self.outfit.shoes, self.base)
+            if cover is not None:
+                thickness = np.maximum(thickness, np.float32(0.02) * (cover > -0.01) * (bottom.looseness > 0.01))
+        self._add_shell("bottom", field, thickness, self._hidden_bottom(bottom.waist))
+        paint_bottom(bottom, self.texels.lower, self.texel_fields["bottom"], self.image, self.outfit.seed)
+
+    def put_on_top(self) -> None:
+        top = self.outfit.top
+        if top is None:
+            return
+        field = top_field(top, self.base.where)
+        thickness = top_thickness(top, self.base.where, field, self.random)
+        if self._untucked:
+            thickness = thickness + np.float32(0.022) * ramp(-self.base.where.y, -0.1, 0.0)
+        self._add_shell("top", field, thickness)
+        paint_top(top, self.texels.upper, self.texel_fields["top"], self.image, self.outfit.seed)
+        if top.collar:
+            self._add_loft("top", collar_grid(top, self.base, 0.004), "collar")
+            paint_tile(self.image, "collar", top.fabric, (0.4, 0.1))
+
+    def put_on_skirt(self) -> None:
+        skirt = self.outfit.skirt
+        if skirt is None:
+            return
+        under = 0.0 if self._untucked else self._height_at(skirt.top)
+        close_until = -0.06 if self._untucked else skirt.top - 0.05
+        hanging = hang_skirt(skirt, self.base, under, self.random, close_until=close_until)
+        self._add_loft("skirt", hanging.grid, "skirt")
+        paint_tile(self.image, "skirt", skirt.fabric, skirt_size(skirt))
+        self.covered = np.maximum(self.covered, skirt_cover(skirt, self.base))
+        self.height = np.maximum(self.height, np.minimum(hanging.stand_off(self.base), _MOST_STAND_OFF))
+
+    @property
+    def _untucked(self) -> bool:
+        """Whether the top hangs over the skirt."""
+        top, skirt = self.outfit.top, self.outfit.skirt
+        return top is not None and skirt is not None and top.hem < skirt.top - 0.05
+
+    def _height_at(self, y: float, percentile: float = 100) -> float:
+        """Metres of the clothes so far round the trunk at a height of the average body."""
+        ring = (np.abs(self.base.where.y - y) < 0.025) & ~self.base.where.is_arm
+        return float(np.percentile(self.height[ring], percentile))
+
+    def put_on_outer(self) -> None:
+        outer, tail = self.outfit.outer, self.outfit.tail
+        if outer is None:
+            return
+        field = top_field(outer, self.base.where)
+        thickness = top_thickness(outer, self.base.where, field, self.random)
+        self._add_shell("outer", field, thickness)
+        texels = atlas_texels(self.body, self.texels.size, "outer")
+        paint_top(outer, texels.upper, top_field(outer, texels.upper.where), self.image, self.outfit.seed + 1)
+        texels.bleed(self.image)
+        if tail is not None:
+            under = self._height_at(tail.top, 70)
+            hanging = hang_skirt(tail, self.base, under, self.random, close_until=-0.02)
+            self._add_loft("outer", hanging.grid, "tail")
+            paint_tile(self.image, "tail", tail.fabric, skirt_size(tail))
+
+    def put_on_head(self) -> None:
+        """Hair, and what is worn over it."""
+        hair, wear, rows = self.identity.hair, self.outfit.headwear, self.base.head
+        where = self.base.where.at(rows)
+        worn = None if wear is None else headwear_field(wear, where)
+        if hair.style != "bald":
+            field = hair_field(hair, where)
+            thickness = hair_thickness(hair, where, field, self.random)
+            if worn is not None:
+                thickness = np.minimum(thickness, 0.012)
+            hidden = None if worn is None else self._on_head(worn - np.float32(0.012))
+            self._add_shell("hair", self._on_head(field), self._on_head(thickness), hidden)
+            ears = ear_cover(hair, where)
+            if ears is not None:
+                self.covered[rows] = np.maximum(self.covered[rows], ears)
+            if wear is None or not (wear.kind in ("hood", "scarf") or hair.style == "bun"):
+                grids = hair_grids(hair, self.base, self.random, under_hat=wear is not None)
+                for grid in grids:
+                    self._add_loft("hair", grid, "hair")
+                if grids:
+                    paint_hair_tile(hair, self.image, self.identity.seed)
+            paint_hair(hair, self.texels, self.image, self.identity.seed)
+        if wear is None or worn is None:
+            return
+        thickness = headwear_thickness(wear, where, worn, self.random)
+        self._add_shell("hat", self._on_head(worn), self._on_head(thickness))
+        paint_headwear(wear, self.texels, self.image)
+        brim = brim_grid(wear, self.random)
+        if brim is not None:
+            self._add_loft("hat", brim, "hat")
+
+    def _on_head(self, values: Array) -> Array:
+        """Values of the head's points as values (N,) of all points, −1 elsewhere."""
+        result = np.full(len(self.base.template), -1.0, np.float32)
+        result[self.base.head] = values
+        return result
+
+    def put_on_extras(self) -> None:
+        """Glasses, scarf, gloves."""
+        outfit = self.outfit
+        for grid in glasses_grids(self.identity.glasses, np.random.default_rng((self.identity.seed, 6))):
+            self._add_loft("accessory", grid, "glasses")
+        fill_tile(self.image, "glasses", (34, 30, 28))
+        if outfit.scarf is not None:
+            throat = (np.abs(self.base.where.y - 0.53) < 0.03) & (np.abs(self.base.where.x) < 0.08)
+            self._add_loft("accessory", scarf_grid(float(self.height[throat].max()), self.random), "scarf")
+            paint_tile(self.image, "scarf", outfit.scarf, (0.5, 0.15))
+        if outfit.gloves is not None:
+            at = self.texels.where
+            paint_plain(self.image, self.texels, np.flatnonzero(at.arm > _GLOVE), outfit.gloves.colours[0])
+
+    def _add_loft(self, material: str, grid: Grid, tile: str) -> None:
+        self.pieces.append(loft(self.base, self.shape, grid, material, TILES[tile]))
+
+    def _hidden_bottom(self, waist: float) -> Array | None:
+        """(N,) metres that points lie inside what is worn over the bottom and hides part of it."""
+        outfit, hidden = self.outfit, None
+        if outfit.top is not None and outfit.top.hem < waist - 0.02:
+            hidden = top_field(outfit.top, self.base.where) - np.float32(0.04)
+        if outfit.skirt is not None:
+            below = skirt_cover(outfit.skirt, self.base)
+            hidden = below if hidden is None else np.maximum(hidden, below)
+        return hidden
+
+    def _add_shell(self, material: str, field: Array, thickness: Array, hidden: Array | None = None) -> None:
+        """Lay cloth over everything so far; where `hidden` (N,) > 0 something laid on later hides it."""
+        inside = field > -0.03
+        least = self.height + np.float32(_LAYER_GAP) * (self.height > 0)
+        thickness = np.maximum(np.minimum(thickness, np.maximum(self.base.room, 0.004)), least + np.float32(0.0015))
+        points = self.shape.points + thickness[:, None] * self.shape.normals
+        shown = field if hidden is None else np.minimum(field, -hidden)
+        panel = "head" if material in ("hair", "hat") else "body"
+        piece = cut_piece(self.base, points, shown, material, panel)
+        if piece is not None:
+            if material == "outer":
+                piece = replace(piece, uv=outer_uv(piece.uv))
+            else:
+                piece = replace(piece, uv=piece.uv / np.array([ASPECT, 1], np.float32))
+            self.pieces.append(piece)
+        self.height = np.where(inside, thickness, self.height)
+        self.covered = np.maximum(self.covered, field)
+
+    def finish(self) -> DressedMesh:
+        self.texels.bleed(self.image)
+        return join_pieces([*self._skin(), *self.pieces], self.image, self.shape.joints)
+
+    def _skin(self) -> list[Piece]:
+        """The body where nothing covers it, tucked in under the edges of the clothes."""
+        body, count = self.body, len(self.body.template)
+        covered = self.covered[:count]
+        normals = self.shape.normals[:count]
+        under = ramp(covered, -0.001, 0.006)[:, None]
+        # On the head that flattens the ears: the cloth surface has none.
+        to_cloth = np.where(self.base.is_head[:count, None], self.shape.points[:count] - self.shape.body, np.float32(0))
+        vertices = self.shape.body + under * (to_cloth - np.float32(_PUSHED_IN) * normals)
+        faces, uv_faces = body.faces.numpy(), body.uv_faces.numpy()
+        shown = ~(covered[faces] > _TUCK).all(1)
+        is_eye = self.base.eye_faces
+        uv = body.uv.numpy() / np.array([ASPECT, 1], np.float32)
+        own = np.arange(count, dtype=np.int32)
+        indices, weights = body.bone_indices.numpy(), body.bone_weights.numpy()
+        return [
+            Piece(name, vertices, faces[rows], uv, uv_faces[rows], indices, weights, own).compact()
+            for name, rows in (("skin", shown & ~is_eye), ("eye", shown & is_eye))
+        ]

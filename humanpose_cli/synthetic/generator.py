@@ -1,0 +1,253 @@
+"""Synthetic people as a source of samples: who, in what, doing what, before which camera, all from one seed.
+
+Every group of pictures (one picture, a pair, a clip) is drawn from its own random numbers, so any process may make any
+group. Splits share no identity, no clothes and no activity: a split's people are drawn with numbers of its own, and
+whole activities of the motion library and whole key poses are kept for validation and for test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from humanpose_cli.bodies.body import RiggedBody, default_body
+from humanpose_cli.conventions import SMPL24
+from humanpose_cli.data.label_maps import BodyLabels
+from humanpose_cli.data.samples import Group, Sample, SourceInfo
+from humanpose_cli.geometry.rotations import matrix_to_axis_angle
+from humanpose_cli.synthetic.backgrounds import PictureFolder
+from humanpose_cli.synthetic.dressing import dress
+from humanpose_cli.synthetic.labels import encoded_maps, encoded_picture, imperfect_fit, people_of_frame
+from humanpose_cli.synthetic.mesh import DressedMesh
+from humanpose_cli.synthetic.options import SPLITS, SyntheticOptions
+from humanpose_cli.synthetic.people import sample_identity, sample_outfit
+from humanpose_cli.synthetic.poses import BLOCK, Performance, Pose, PoseBank, activities, held_pose, sample_motion
+from humanpose_cli.synthetic.renderer import RenderedScene, SceneRenderer
+from humanpose_cli.synthetic.scene import Actor, SceneDescription, SceneOptions, StagedPerson, sample_scene
+
+__all__ = ["SyntheticSource", "activities_of"]
+
+
+PROTOCOL = "synthetic"
+GROUPS_PER_IDENTITY = 6
+OUTFITS_PER_IDENTITY = 2
+_NEIGHBOURS, _EXTRAS = 64, 8  # so many groups share so many people who only stand around: they stay dressed
+_HELD_CLIPS = 0.25  # of the clips: a pose held with a sway, since the library has no sitting and lying
+_MOVING_PAIRS = 0.5  # of the pairs: two frames of one motion
+_PAIR_RATE = 0.6  # frames a second of these
+_LEAST_SEEN = 0.012  # of the pixels show the person; else the scene is drawn again
+_TRIES = 6
+_QUALITY = (86, 98)  # of the stored JPEG; worse ones are part of a scene's damage
+
+
+@lru_cache(maxsize=8)
+def activities_of(split: str) -> frozenset[str]:
+    """The activities that a split shows: those held out go to validation and test by turns, family after family."""
+    if split == "train":
+        return frozenset(name for names in activities("train").values() for name in names)
+    held_out = [name for names in activities("held_out").values() for name in sorted(names)]
+    return frozenset(held_out[SPLITS.index(split) - 1 :: 2])
+
+
+class SyntheticSource:
+    """`Source` of synthetic people of the default body."""
+
+    def __init__(self, options: SyntheticOptions | None = None) -> None:
+        self.options = options or SyntheticOptions()
+
+    def __reduce__(self) -> tuple[type, tuple[SyntheticOptions]]:
+        return type(self), (self.options,)
+
+    @property
+    def info(self) -> SourceInfo:
+        """Name and options."""
+        options = asdict(self.options)
+        if self.options.backgrounds is not None:
+            assert self._pictures is not None
+            options["backgrounds"] = f"{self.options.backgrounds.name}: {self._pictures.summary}"
+        return SourceInfo("synthetic", options)
+
+    def groups(self) -> Sequence[Group]:
+        """A group for each picture, pair or clip."""
+        size = self.options.group_size
+        count = -(-self.options.count // size)
+        return [self._group(number) for number in range(count)]
+
+    def _group(self, number: int) -> Group:
+        split, size = self.split_of(number), self.options.group_size
+        pairs: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        if size > 1:
+            step = self._random("pairs", number).integers(1, size, size)
+            pairs[PROTOCOL, split] = [(i, int((i + s) % size)) for i, s in enumerate(step)]
+        return Group(f"{split}/{number:07d}", size, pairs, number)
+
+    def split_of(self, number: int) -> str:
+        """The split of a group: that of its identity."""
+        draw = self._random("split", number // GROUPS_PER_IDENTITY).random()
+        if draw < self.options.test:
+            return "test"
+        return "validation" if draw < self.options.test + self.options.validation else "train"
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        """The pictures of a group."""
+        number: int = group.key
+        split = self.split_of(number)
+        random = self._random("scene", number)
+        actors, names = self._cast(random, number, split)
+        scene, renderer, looked_at = self._stage(random, actors)
+        fits = [self._imperfect(random, scene, person) for person in scene.people]
+        view = scene.camera.view
+        for frame in range(len(scene)):
+            seen = looked_at.pop(frame) if frame in looked_at else renderer.render(frame)
+            people, places = people_of_frame(self._body, list(scene.people), names, frame, view, seen)
+            yield Sample(
+                name=group.name if group.count == 1 else f"{group.name}/{frame:04d}",
+                image=encoded_picture(seen.image, int(random.integers(*_QUALITY))),
+                size=(view.size[1], view.size[0]),
+                focal=float(view.focal),
+                principal_point=(float(view.principal_point[0]), float(view.principal_point[1])),
+                people=[replace(p, **fits[place][frame]) for p, place in zip(people, places, strict=True)],
+                maps=encoded_maps(seen, places),
+                sequence="" if group.count == 1 else group.name,
+                frame=frame,
+                splits={PROTOCOL: split},
+            )
+
+    def _stage(
+        self, random: np.random.Generator, actors: Sequence[Actor]
+    ) -> tuple[SceneDescription, SceneRenderer, dict[int, RenderedScene]]:
+        """A scene that shows the person it is about, its renderer, and the frames looked at to know it.
+
+        Clips may be left: only their first frame is looked at.
+        """
+        frames = 2 if self.options.structure == "pairs" else 1
+        for _ in range(_TRIES):
+            scene = sample_scene(random, self._body, actors, self._scene_options(), pictures=self._pictures)
+            renderer = SceneRenderer(self._body, scene, self._labels)
+            looked_at = {frame: renderer.render(frame) for frame in range(frames)}
+            least = min(int(seen.visible[0]) for seen in looked_at.values())
+            if least >= _LEAST_SEEN * self.options.size**2:
+                break
+        return scene, renderer, looked_at
+
+    # Who and what
+
+    def _cast(self, random: np.random.Generator, number: int, split: str) -> tuple[list[Actor], list[tuple[str, str]]]:
+        """The people of a scene and their (identity, clothing): first the one that it is about."""
+        person, outfit = number // GROUPS_PER_IDENTITY, number % OUTFITS_PER_IDENTITY
+        cast = [(f"{split}-{person:06d}", outfit)]
+        if random.random() < self.options.companions:
+            extras = 1 + int(random.random() < 0.3)
+            chosen = random.choice(_EXTRAS, extras, replace=False)
+            cast += [(f"{split}-extra-{number // _NEIGHBOURS:05d}-{extra}", 0) for extra in chosen]
+        actors, names = [], []
+        for place, (identity, wearing) in enumerate(cast):
+            betas, mesh = self._wardrobe(identity, wearing)
+            actors.append(Actor(mesh, betas, self._performance(random, number, split, place)))
+            names.append((identity, f"{identity}-{wearing}"))
+        return actors, names
+
+    @cached_property
+    def _wardrobe(self) -> Callable[[str, int], tuple[torch.Tensor, DressedMesh]]:
+        """Neighbouring groups show the same people: the last ones stay dressed."""
+        return lru_cache(maxsize=2 * _EXTRAS + 4)(self._dressed)
+
+    def _dressed(self, identity: str, wearing: int) -> tuple[torch.Tensor, DressedMesh]:
+        """Who a name stands for, in one of their outfits."""
+        who = sample_identity(self._random("identity", _number_of(identity)), identity)
+        name = f"{identity}-{wearing}"
+        outfit = sample_outfit(self._random("outfit", _number_of(name)), name, who)
+        mesh = dress(self._body, who, outfit, texture_size=self.options.texture_size)
+        return torch.from_numpy(np.asarray(who.betas, np.float32)), mesh
+
+    def _performance(self, random: np.random.Generator, number: int, split: str, place: int) -> Performance:
+        o = self.options
+        if o.structure == "single":
+            return held_pose(self._pose(random, number, split, place))
+        length, rate = o.group_size, o.frame_rate
+        if o.structure == "pairs":
+            if random.random() >= _MOVING_PAIRS:
+                # A chair would stand there in both pictures, also where nobody sits on it.
+                return held_pose(*(self._pose(random, number, split, 2 * place + k, chairs=False) for k in range(2)))
+            rate = _PAIR_RATE
+        held = None
+        if o.structure == "clips" and random.random() < _HELD_CLIPS:
+            held = self._pose(random, number, split, place)
+        while True:
+            motion = sample_motion(random, length, rate, split=_pose_split(split), held=held)
+            if motion.activities[0] in activities_of(split):
+                return motion
+
+    def _pose(self, random: np.random.Generator, number: int, split: str, place: int, *, chairs: bool = True) -> Pose:
+        """A pose of the split: neighbouring groups take one after the other of those that are allowed, none twice.
+
+        They begin in the same block, since blocks are drawn as a whole.
+        """
+        bank, allowed = self._banks[_pose_split(split)], activities_of(split)
+        first = number // BLOCK * BLOCK
+        before = number % BLOCK if place == 0 else int(random.integers(BLOCK))
+        for k in range(64 * BLOCK):
+            block, row = divmod(k, BLOCK)
+            pose = bank.pose(first + block * 4096 * BLOCK + row)
+            if pose.activity in allowed and (chairs or pose.family != "chair"):
+                if not before:
+                    return pose
+                before -= 1
+        raise AssertionError("every split has activities")
+
+    def _imperfect(
+        self, random: np.random.Generator, scene: SceneDescription, person: StagedPerson
+    ) -> list[dict[str, Any]]:
+        """Fields of `Person` with a fit of somebody, frame by frame; none where no fits are wanted."""
+        if not self.options.imperfect_fits:
+            return [{}] * len(scene)
+        poses = matrix_to_axis_angle(person.rotations).flatten(1).numpy()
+        pelvis = self._body.rest_joints(person.betas[None])[0, SMPL24.index("pelvis")].numpy()
+        focal = np.full(len(poses), scene.camera.view.focal)
+        poses, betas, trans = imperfect_fit(random, poses, person.betas.numpy(), person.trans.numpy(), pelvis, focal)
+        return [{"fit_poses": p, "fit_betas": betas, "fit_trans": t} for p, t in zip(poses, trans, strict=True)]
+
+    # What all groups share
+
+    def _scene_options(self) -> SceneOptions:
+        """Of one scene. Clips and pairs are seen whole more often than single pictures."""
+        o = self.options
+        options = SceneOptions((o.size, o.size), in_front=o.in_front, picture_share=o.picture_share, damage=o.damage)
+        if o.structure == "single":
+            return options
+        return replace(options, in_front=o.in_front / 2, camera=replace(options.camera, cut=0.08))
+
+    def _random(self, purpose: str, number: int) -> np.random.Generator:
+        """Random numbers that depend on seed, purpose and number alone."""
+        return np.random.default_rng((self.options.seed, _number_of(purpose), number))
+
+    @cached_property
+    def _body(self) -> RiggedBody:
+        return default_body()
+
+    @cached_property
+    def _labels(self) -> BodyLabels:
+        return BodyLabels(self._body)
+
+    @cached_property
+    def _banks(self) -> dict[str, PoseBank]:
+        return {split: PoseBank(self.options.seed, split) for split in ("train", "held_out")}
+
+    @cached_property
+    def _pictures(self) -> PictureFolder | None:
+        return None if self.options.backgrounds is None else PictureFolder(self.options.backgrounds)
+
+
+def _number_of(name: str) -> int:
+    """A number that stands for a name, the same on every machine; so wide that no two names share one."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
+
+
+def _pose_split(split: str) -> str:
+    return "train" if split == "train" else "held_out"
