@@ -188,7 +188,7 @@ class CropOptions(FolderOptions):
 
     every      take every n-th frame
     crop_size  pixels a side of the square that is kept around the person, larger ones made smaller to it; 0 keeps
-               whole pictures. Either way lens distortion is taken out (see `lenses`)
+               whole pictures. Either way lens distortion is taken out (see `calibrated`)
     """
 
     every: int = 10

@@ -13,7 +13,7 @@ VideoPose3D, mmhuman3d and PosePile. VideoPose3D's data_3d_h36m.npz, pickled obj
 Protocols: "nbf": S1, S5, S6, S7 for training, S8 for validation, S9 and S11 for testing, every 10th frame (section 4);
 "deform-and-learn": S1, S5, S6, S7, S8 for training, S9 and S11 for testing (section 6.1, Protocol #1).
 
-Of each frame one pinhole view of the actor is kept (see `lenses`); labels are the joints, and bodies from MoSh fits or
+Of each frame one pinhole view of the actor is kept (`calibrated`); labels are the joints, and bodies from MoSh fits or
 from the `JointFitter`. Three activities of S9 have joints 20 cm off (SittingDown 1, Waiting 1, Greeting): they are
 kept as released, so that figures compare. The video S11 Directions.54138969 is damaged in the release and left out.
 """

@@ -5,7 +5,7 @@
     ROOT/S1/Calibration_Data/C1.cal
     ROOT/S1/Sync_Data/Walking_1_(C1).ofs                     also those of BW1 to BW4, with the owners' critical update
 
-Layout after the owners' release code 1.1, whose joints these are (see `humaneva_files`), and VideoPose3D. Only the
+Layout after the owners' release code 1.1, whose joints these are (computed below), and VideoPose3D. Only the
 first trial of each action has both videos and public motion capture. Its frames are split into validation and training
 as the owners do. S3's ThrowCatch has a damaged motion capture stream and is left out, as VideoPose3D does.
 

@@ -1,6 +1,6 @@
 """What all sources need to read their files: whatever is missing, short or damaged is told with the file's name.
 
-Pictures are kept as they were stored; see `pictures`.
+Pictures are kept as they were stored; see `stored_images`.
 """
 
 from __future__ import annotations
