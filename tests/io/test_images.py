@@ -14,8 +14,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from humanpose_cli.errors import UnavailableError, UsageError
 from humanpose_cli.io import images
-from humanpose_cli.io.images import encode_image, picture_size, read_image, write_image
-from humanpose_cli.io.pixel_formats import over_white, to_eight_bits
+from humanpose_cli.io.images import encode_image, over_white, picture_size, read_image, to_eight_bits, write_image
 
 
 def corners_picture(height=12, width=20) -> np.ndarray:

@@ -46,8 +46,8 @@ from humanpose_cli.data.sources.lenses import CalibratedCamera, PinholeView
 from humanpose_cli.data.sources.pictures import video_frames
 from humanpose_cli.data.sources.reading import existing_folder
 from humanpose_cli.errors import InputError
-from humanpose_cli.io.folders import natural_order
 from humanpose_cli.io.images import read_image
+from humanpose_cli.io.inputs import natural_order
 
 __all__ = ["PROTOCOLS", "H36mOptions", "H36mSource"]
 
