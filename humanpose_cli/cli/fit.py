@@ -125,8 +125,8 @@ def fit(
 
     from humanpose_cli.batch.items import file_digest, item_of
     from humanpose_cli.batch.runner import run_items
+    from humanpose_cli.io.frame_range import ALL_FRAMES
     from humanpose_cli.io.inputs import OWN_SUFFIXES, open_inputs
-    from humanpose_cli.io.video import ALL_FRAMES
     from humanpose_cli.pipelines.body_networks import NetworkOptions
     from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
     from humanpose_cli.pipelines.fit_items import FittedItem, fit_item, fit_outputs

@@ -19,7 +19,7 @@ import typer
 
 from humanpose_cli.batch.shards import Shard
 from humanpose_cli.errors import UnavailableError, UsageError
-from humanpose_cli.io.video import FrameRange, parse_frame_range
+from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item

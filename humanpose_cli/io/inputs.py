@@ -20,15 +20,13 @@ from typing import IO, Any, Literal, overload
 import numpy as np
 
 from humanpose_cli.errors import HpcError, InputError, UsageError
+from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange, parse_frame_range
 from humanpose_cli.io.images import PICTURE_SUFFIXES, picture_size, read_image
 from humanpose_cli.io.sniffing import file_kind, reading_error
 from humanpose_cli.io.video import (
-    ALL_FRAMES,
     VIDEO_SUFFIXES,
-    FrameRange,
     VideoInfo,
     VideoReader,
-    parse_frame_range,
     prefetch,
     probe_video,
 )

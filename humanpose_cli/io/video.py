@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,17 +24,15 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 
 from humanpose_cli.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.atomic import atomic_path
+from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.sniffing import describe_file, file_kind
 
 __all__ = [
-    "ALL_FRAMES",
     "VIDEO_SUFFIXES",
-    "FrameRange",
     "VideoInfo",
     "VideoReader",
     "VideoWriter",
     "count_packets",
-    "parse_frame_range",
     "prefetch",
     "probe_video",
 ]
@@ -61,38 +58,6 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class FrameRange:
-    """Frames `start`, `start` + 1, … up to but without `stop`; counted from 0; stop None = to the end."""
-
-    start: int = 0
-    stop: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.start < 0 or (self.stop is not None and self.stop <= self.start):
-            raise UsageError("--frames", "is empty", expected="0 ≤ A < B", got=str(self))
-
-    def __str__(self) -> str:
-        return f"{self.start}:{'' if self.stop is None else self.stop}"
-
-    @property
-    def count(self) -> int | None:
-        """Number of frames, None if open."""
-        return None if self.stop is None else self.stop - self.start
-
-
-ALL_FRAMES = FrameRange()
-
-
-def parse_frame_range(text: str) -> FrameRange:
-    """ "A:B" (A up to but without B, from 0), "A:", ":B" or ":"; UsageError otherwise."""
-    match = re.fullmatch(r"\s*(\d*)\s*:\s*(\d*)\s*", text)
-    if match is None:
-        raise UsageError("--frames", "is no range", expected="A:B, A: or :B with A and B from 0", got=repr(text))
-    start, stop = match.groups()
-    return FrameRange(int(start or 0), int(stop) if stop else None)
-
-
-@dataclass(frozen=True)
 class VideoInfo:
     """What a video says about itself.
 
@@ -114,7 +79,7 @@ def _opened(path: Path, threads: int = 0) -> Iterator[tuple[Any, Any]]:
         # `file:`: FFmpeg takes names with a colon for protocols.
         container = av.open(f"file:{path}", metadata_errors="replace")
     except av.FFmpegError as error:
-        raise _no_frame(path, error.strerror) from error
+        raise _no_frame(path, error.strerror or "") from error
     with container:
         streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
         if not streams:
@@ -137,7 +102,7 @@ def probe_video(path: Path | str) -> VideoInfo:
         try:
             frame = next(container.decode(stream), None)
         except av.FFmpegError as error:
-            raise _no_frame(path, error.strerror) from error
+            raise _no_frame(path, error.strerror or "") from error
         if frame is None:
             raise _no_frame(path, "no frame could be decoded")
         width, height = _square_size(frame, stream)
@@ -241,7 +206,7 @@ class VideoReader:
                         yield frame, stream
                         count += 1
             except av.FFmpegError as error:
-                reason = error.strerror
+                reason = error.strerror or "an error"
             if not reason and packets < stream.frames:
                 reason = f"{packets} of {stream.frames} frames in the file"
         if not count:
@@ -349,7 +314,7 @@ class VideoWriter:
             yield
         except av.FFmpegError as error:
             if error.errno and 0 < error.errno < 1000 and isinstance(error, OSError):
-                raise OSError(error.errno, error.strerror) from error
+                raise OSError(error.errno, error.strerror or "") from error
             raise UnavailableError(
                 self.path, f"the video could not be written ({error.strerror})", remedy="see hpc doctor"
             ) from error

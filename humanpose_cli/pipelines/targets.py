@@ -14,9 +14,9 @@ from humanpose_cli.conventions import SMPL24, Skeleton
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.inputs import InputItem, open_inputs
 from humanpose_cli.io.pose_files import POSE_SUFFIXES, TargetPose, read_target_pose
-from humanpose_cli.io.video import ALL_FRAMES, FrameRange
 from humanpose_cli.pipelines.fit import BodyFitter
 from humanpose_cli.pipelines.steps import StepListener
 from humanpose_cli.reposing.retarget import TargetMotion, retarget_joints

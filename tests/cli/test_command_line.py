@@ -16,7 +16,7 @@ import pytest
 from humanpose_cli.batch.job import Batch
 from humanpose_cli.batch.shards import Shard
 from humanpose_cli.cli.options import BatchFlags
-from humanpose_cli.io.video import FrameRange
+from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.version import __version__
 
 PROBE = Path(probe_commands.__file__)

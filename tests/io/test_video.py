@@ -16,12 +16,11 @@ import numpy as np
 import pytest
 
 from humanpose_cli.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 from humanpose_cli.io.video import (
-    FrameRange,
     VideoReader,
     VideoWriter,
     count_packets,
-    parse_frame_range,
     prefetch,
     probe_video,
 )
