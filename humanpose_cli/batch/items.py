@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from humanpose_cli.errors import HpcError, InputError, UsageError
 
 if TYPE_CHECKING:
-    from humanpose_cli.io.input_items import InputItem
+    from humanpose_cli.io.inputs import InputItem
 
 __all__ = ["Fingerprint", "Item", "content_digest", "file_digest", "fingerprint", "item_of", "unique_items"]
 

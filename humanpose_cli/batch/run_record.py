@@ -17,7 +17,7 @@ from humanpose_cli.version import __version__
 
 __all__ = ["commit_of_checkout", "installed_versions", "run_record", "run_record_path"]
 
-PACKAGES = ("numpy", "scipy", "torch", "warp-lang", "mediapipe", "pillow", "imageio", "imageio-ffmpeg", "h5py")
+PACKAGES = ("numpy", "scipy", "torch", "warp-lang", "mediapipe", "pillow", "imageio", "av", "h5py")
 
 
 def installed_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:

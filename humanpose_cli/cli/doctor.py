@@ -15,7 +15,7 @@ _WORDS = {Status.SUCCESS: "ok", Status.PARTIAL: "optional", Status.ERROR: "missi
 def doctor(session: Session) -> CommandResult:
     """Tell what works on this machine and how to mend the rest.
 
-    Looks at versions, devices, the shipped body and models, ffmpeg and folders, and runs the engine and the detector
+    Looks at versions, devices, the shipped body and models, video and folders, and runs the engine and the detector
     once. Exit code 0 if everything that is needed is there, else 5.
     """
     from humanpose_cli.cli.doctor_checks import CHECKS

@@ -161,12 +161,12 @@ def _detector() -> str:
     return "both models start and answer"
 
 
-def _ffmpeg() -> str:
-    from humanpose_cli.io.ffmpeg import ffmpeg_program
+def _video() -> str:
+    import av
 
-    program = ffmpeg_program()
-    done = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=20, check=True)
-    return " ".join(done.stdout.split()[:3])
+    if "libx264" not in av.codecs_available:
+        raise UnavailableError("PyAV", "has no H.264 encoder")
+    return f"PyAV {av.__version__} with libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
 
 
 def _cache_folder() -> str:
@@ -232,7 +232,7 @@ CHECKS = (
     Check("kernels on CPU", partial(_kernels, "cpu"), _reinstall("warp-lang"), needed=False),
     Check("kernels on GPU", partial(_kernels, "cuda"), _NEWER_DRIVER, needed=False),
     Check("detector", _detector, _OPENGL),
-    Check("ffmpeg", _ffmpeg, _reinstall("imageio-ffmpeg")),
+    Check("video", _video, _reinstall("av")),
     Check("kernel cache", _cache_folder, "set WARP_CACHE_PATH to a folder that you may write to", needed=False),
     Check("output folder", _output_folder, "run hpc where you may write, or give --out", needed=False),
     Check("disk space", partial(_space, Path.cwd()), "free some space, or give --out elsewhere", needed=False),

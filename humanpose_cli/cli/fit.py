@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.job import Outcome
     from humanpose_cli.batch.ledger import Entry
-    from humanpose_cli.io.input_items import InputItem
+    from humanpose_cli.io.inputs import InputItem
     from humanpose_cli.pipelines.fit_items import FittedItem
 
 __all__ = ["fit"]
@@ -126,8 +126,7 @@ def fit(
     from humanpose_cli.batch.items import file_digest, item_of
     from humanpose_cli.batch.runner import run_items
     from humanpose_cli.io.frame_range import ALL_FRAMES
-    from humanpose_cli.io.frames import open_inputs
-    from humanpose_cli.io.input_items import OWN_SUFFIXES
+    from humanpose_cli.io.inputs import OWN_SUFFIXES, open_inputs
     from humanpose_cli.pipelines.body_networks import NetworkOptions
     from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
     from humanpose_cli.pipelines.fit_items import FittedItem, fit_item, fit_outputs

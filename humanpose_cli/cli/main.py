@@ -17,7 +17,7 @@ Session and its options and returns a CommandResult; one line in `cli/table.py`:
         '''Find everyone's 3-D pose and shape in pictures and videos.'''       # first line = the line in table.py
         from humanpose_cli.batch.items import Item, item_of                    # heavy imports stand inside
         from humanpose_cli.batch.runner import Outcome, run_items
-        from humanpose_cli.io.frames import open_inputs
+        from humanpose_cli.io.inputs import open_inputs
         from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
 
         options = session.tune(FitOptions())                                   # --set, --config and --preset

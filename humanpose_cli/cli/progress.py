@@ -1,9 +1,8 @@
-"""How progress looks: a rich bar in a terminal, a plain line every few seconds anywhere else."""
+"""How progress looks: a rich bar in a terminal, tqdm's line every few seconds anywhere else."""
 
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
@@ -87,59 +86,63 @@ class BarDisplay:
 
 
 class LineDisplay:
-    """Lines such as `fit: 12/40 30% [00:30<01:10, 2.50 s/item] photos/a.jpg`, one every `interval` seconds."""
+    """tqdm's lines, such as `fit: 12/40 30% [00:30<01:10,  2.50s/item, photos/a.jpg]`, one every `interval` seconds."""
 
     def __init__(self, stream: TextIO, label: str, total: int, interval: float) -> None:
-        self._stream, self._label, self._total, self._interval = stream, label, total, interval
-        self._done = self._worked = 0
-        self._name = self._steps = ""
-        self._started = self._said = time.monotonic()
+        from tqdm import tqdm
+
+        class Bar(tqdm):
+            monitor_interval = 0  # no thread that watches over the pace: `miniters` is fixed
+
+        self.bar = Bar(
+            desc=label,
+            total=total,
+            unit="item",
+            file=_Lines(stream),
+            bar_format="{desc}: {n_fmt}/{total_fmt} {percentage:.0f}% [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+            mininterval=interval,
+            delay=interval,
+            miniters=0,
+            smoothing=0,
+            leave=False,
+        )
+        self._name = ""
 
     def item_started(self, name: str) -> None:
-        self._name, self._steps = name, ""
-        self._say_if_due()
+        self._name = name
+        self._say_if_due(name)
 
     def step(self, done: int, total: int | None, unit: str) -> None:
-        self._steps = f" ({unit}: {done}/{total})" if total else f" ({unit}: {done})"
-        self._say_if_due()
+        self._say_if_due(f"{self._name} ({unit}: {done}/{total})" if total else f"{self._name} ({unit}: {done})")
 
     def item_finished(self, *, worked: bool) -> None:
-        self._done += 1
-        self._worked += worked
-        self._steps = ""
-        self._say_if_due()
+        self.bar.initial += not worked  # skipped items say nothing about the pace
+        self.bar.update(1)
 
     def write(self, text: str, kind: str, style: str) -> bool:
         return False
 
     def close(self) -> None:
-        """Nothing to take down: lines stay."""
+        self.bar.close()
 
-    def _say_if_due(self) -> None:
-        now = time.monotonic()
-        if now - self._said < self._interval:
-            return
-        self._said = now
+    def _say_if_due(self, name: str) -> None:
+        self.bar.set_postfix_str(name, refresh=False)
+        self.bar.update(0)
+
+
+class _Lines:
+    """A stream for tqdm on which each of its redrawings becomes a line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
         try:
-            self._stream.write(self.line(now - self._started) + "\n")
-            self._stream.flush()
+            if line := text.strip():
+                self._stream.write(line + "\n")
+                self._stream.flush()
         except (OSError, ValueError):
             return  # nobody listens to stderr any more
 
-    def line(self, elapsed: float) -> str:
-        """The line after `elapsed` seconds."""
-        percent = 100 * self._done // self._total
-        if self._worked:
-            pace = elapsed / self._worked
-            left = _clock(pace * (self._total - self._done))
-            rate = f"{pace:.2f} s/item" if pace >= 1 else f"{1 / max(pace, 1e-9):.1f} items/s"
-        else:
-            left, rate = "?", "?"
-        times = f"[{_clock(elapsed)}<{left}, {rate}]"
-        return f"{self._label}: {self._done}/{self._total} {percent}% {times} {self._name}{self._steps}".rstrip()
-
-
-def _clock(seconds: float) -> str:
-    minutes, second = divmod(int(seconds), 60)
-    hour, minute = divmod(minutes, 60)
-    return f"{hour}:{minute:02}:{second:02}" if hour else f"{minute:02}:{second:02}"
+    def flush(self) -> None:
+        """Each line is flushed when it is written."""

@@ -185,8 +185,7 @@ def repose(
     from humanpose_cli.batch.job import Outcome
     from humanpose_cli.batch.runner import run_items
     from humanpose_cli.io.frame_range import ALL_FRAMES
-    from humanpose_cli.io.frames import open_inputs
-    from humanpose_cli.io.input_items import OWN_SUFFIXES
+    from humanpose_cli.io.inputs import OWN_SUFFIXES, open_inputs
     from humanpose_cli.pipelines.fit import FitOptions
     from humanpose_cli.pipelines.repose import ReposeOptions, Reposer
     from humanpose_cli.pipelines.repose_items import form_of, repose_item, repose_outputs

@@ -49,8 +49,8 @@ from humanpose_cli.datasets.mocap_files import cdf_shape, read_cdf
 from humanpose_cli.datasets.reading import array_field, existing_file, existing_folder, read_pickle
 from humanpose_cli.datasets.stored_images import video_frames
 from humanpose_cli.errors import InputError
-from humanpose_cli.io.folders import natural_order
 from humanpose_cli.io.images import read_image
+from humanpose_cli.io.inputs import natural_order
 
 __all__ = [
     "CAMERAS",

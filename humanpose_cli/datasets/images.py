@@ -45,8 +45,7 @@ from humanpose_cli.datasets.stored_images import (
 )
 from humanpose_cli.errors import InputError
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
-from humanpose_cli.io.frames import open_inputs
-from humanpose_cli.io.input_items import OWN_SUFFIXES, InputItem, printable
+from humanpose_cli.io.inputs import OWN_SUFFIXES, InputItem, open_inputs, printable
 
 __all__ = ["ImagesOptions", "ImagesSource"]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.bodies import restricted_pickle
 from humanpose_cli.errors import InputError
-from humanpose_cli.io.folders import natural_order
+from humanpose_cli.io.inputs import natural_order
 from humanpose_cli.io.npz_files import read_npy, read_npz
 from humanpose_cli.io.sniffing import describe_file, reading_error
 

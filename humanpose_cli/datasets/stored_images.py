@@ -20,11 +20,9 @@ from PIL import Image, ImageCms
 
 from humanpose_cli.datasets.reading import existing_file
 from humanpose_cli.errors import InputError
-from humanpose_cli.io.exif import focal_from_exif, orientation_from_exif
-from humanpose_cli.io.ffmpeg import start_ffmpeg
-from humanpose_cli.io.images import encode_image, read_image
+from humanpose_cli.io.images import encode_image, focal_from_exif, orientation_from_exif, read_image
 from humanpose_cli.io.sniffing import reading_error
-from humanpose_cli.io.video import VideoReader
+from humanpose_cli.io.video import VideoReader, count_packets
 
 __all__ = [
     "JPEG_QUALITY",
@@ -120,16 +118,7 @@ def decoded(picture: StoredPicture) -> NDArray[np.uint8]:
 def video_frame_count(path: Path) -> int:
     """How many frames a video has, counted without decoding them. InputError if there is none."""
     existing_file(path, "a video")
-    arguments = ["-v", "error", "-i", f"file:{path}", "-map", "0:V:0", "-c", "copy", "-f", "framecrc", "-"]
-    process = start_ffmpeg(arguments)  # one line a frame, after a few that start with #
-    try:
-        count = sum(not line.startswith(b"#") for line in process.stdout)
-        process.wait()
-    finally:
-        process.stop()
-    if not count:
-        raise InputError(path, "has no readable video frame", remedy="unpack or download it again")
-    return count
+    return count_packets(path)
 
 
 def video_frames(path: Path, wanted: Sequence[int] | None = None) -> Iterator[tuple[int, NDArray[np.uint8]]]:

@@ -19,9 +19,9 @@ from humanpose_cli.demo.clip import DemoClip
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.atomic import write_npz, write_text
 from humanpose_cli.io.fit_files import FitRecord, write_fit
-from humanpose_cli.io.frames import open_inputs
 from humanpose_cli.io.images import write_image
-from humanpose_cli.io.video_writer import VideoWriter
+from humanpose_cli.io.inputs import open_inputs
+from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.metrics.pose import mpjpe, pa_mpjpe, pve
 from humanpose_cli.pipelines.fit import BodyFitter
 from humanpose_cli.pipelines.fit_items import fit_item

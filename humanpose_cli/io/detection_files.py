@@ -1,16 +1,400 @@
-"""`--keypoints FILE` and `--boxes FILE`: people from the user's own detector."""
+"""`--keypoints FILE` and `--boxes FILE`: people from the user's own detector.
+
+Keypoints  COCO's JSON (results, annotations), OpenPose's JSON (a file or a folder; BODY_25 or COCO-18)
+Boxes      JSON: {"a.jpg": [[x0, y0, x1, y1], [x0, y0, x1, y1, score]], "b.jpg": []}, or COCO's results with bbox
+           (x, y, width, height). For a video the names are frame numbers.
+           CSV: a header and a row a person: name, x0, y0, x1, y1 and, if there, score; separated by commas,
+           semicolons or tabs
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+import csv
+import io
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
 
+import numpy as np
+
+from humanpose_cli.conventions import COCO17
 from humanpose_cli.errors import InputError
-from humanpose_cli.io.box_files import boxes_from_csv, boxes_from_json
-from humanpose_cli.io.coco_files import people_from_coco
-from humanpose_cli.io.given_people import GivenPeople, GivenPerson, load_json
-from humanpose_cli.io.openpose_files import people_from_openpose, people_from_openpose_folder
+from humanpose_cli.io.sniffing import describe_file, reading_error
 
 __all__ = ["GivenPeople", "GivenPerson", "read_boxes", "read_keypoints"]
+
+_LARGEST = 1e9
+
+
+@dataclass(frozen=True, eq=False)
+class GivenPerson:
+    """One person of a detection file.
+
+    box        (4,) float32 x0 y0 x1 y1 pixels, or None
+    keypoints  (17, 3) float32 in the order of coco17: x, y pixels and confidence 0–1, 0 = not found; or None
+    score      0–1
+    """
+
+    box: np.ndarray | None
+    keypoints: np.ndarray | None
+    score: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class GivenPeople:
+    """All people of a detection file.
+
+    by_name    picture's name as the file has it (forward slashes, NFC) → its people
+    by_number  frame number or numeric image id → its people
+    """
+
+    path: Path
+    by_name: Mapping[str, tuple[GivenPerson, ...]] = field(default_factory=dict)
+    by_number: Mapping[int, tuple[GivenPerson, ...]] = field(default_factory=dict)
+
+    def people_in(self, name: str, index: int | None = None) -> tuple[GivenPerson, ...] | None:
+        """The people of a picture, or None if the file does not mention it.
+
+        name   the picture's key or file name; a video frame's number with six digits
+        index  the frame's number in its sequence, None for a picture that is none
+        Looked for in this order: the same name; a path that ends in the other; the name without its extension; the
+        number that is the name (of a video's frames and of COCO's pictures); and where the file knows numbers only,
+        the frame's number.
+        """
+        name = _normal(name)
+        exact = self.by_name.get(name)
+        if exact is not None:
+            return exact
+        for same in (lambda known: known, lambda known: str(PurePosixPath(known).with_suffix(""))):
+            hits = [people for known, people in self.by_name.items() if _ends_alike(same(known), same(name))]
+            if len(hits) == 1:
+                return hits[0]
+        stem = PurePosixPath(name).stem
+        if _is_number(stem):
+            return self.by_number.get(int(stem))
+        return self.by_number.get(index) if index is not None and not self.by_name else None
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,18}", text) is not None
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", str(PurePosixPath(name.replace("\\", "/"))))
+
+
+def _ends_alike(a: str, b: str) -> bool:
+    return a == b or a.endswith("/" + b) or b.endswith("/" + a)
+
+
+class PeopleCollector:
+    """Gathers the people of a file's records by name or number, in the file's order."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._named: dict[str, list[GivenPerson]] = {}
+        self._numbered: dict[int, list[GivenPerson]] = {}
+
+    def mention(self, picture: str | int) -> list[GivenPerson]:
+        """The list of a picture's people, which is kept even if it stays empty."""
+        if isinstance(picture, int):
+            return self._numbered.setdefault(picture, [])
+        return self._named.setdefault(_normal(picture), [])
+
+    def collected(self) -> GivenPeople:
+        """The result. Names that are bare numbers also count as numbers: they are frames of a video."""
+        for name, people in self._named.items():
+            if _is_number(name):
+                self._numbered.setdefault(int(name), people)
+        return GivenPeople(
+            self._path,
+            {name: tuple(people) for name, people in self._named.items()},
+            {number: tuple(people) for number, people in self._numbered.items()},
+        )
+
+
+def load_json(path: Path) -> Any:
+    """A JSON document. InputError with the line where it is none."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise reading_error(path, error) from error
+    except UnicodeDecodeError as error:
+        raise InputError(path, "is no JSON file", got=describe_file(path)) from error
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        problem = f"is no JSON from line {error.lineno} on ({error.msg})" if text.strip() else "is empty"
+        raise InputError(path, problem, expected="keypoints or boxes as JSON") from error
+    except (RecursionError, ValueError) as error:
+        raise InputError(path, f"is no JSON that can be read ({error})") from error
+
+
+def finite_numbers(where: str, what: str, values: Any, counts: tuple[int, ...]) -> np.ndarray:
+    """A list of finite numbers of one of the lengths, as float64. InputError about record `where` otherwise."""
+    expected = f"{' or '.join(map(str, counts))} numbers"
+    if not isinstance(values, list) or len(values) not in counts:
+        got = f"{len(values)}" if isinstance(values, list) else type(values).__name__
+        raise InputError(where, f"has unusable {what}", expected=expected, got=got)
+    for value in values:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not -_LARGEST < value < _LARGEST:  # NaN compares false
+            raise InputError(where, f"has unusable {what}", expected=expected, got=repr(value)[:40])
+    return np.array(values, np.float64)
+
+
+_JOINTS = len(COCO17)
+_WHOLE_BODY = 133  # COCO-WholeBody: its first 17 keypoints are coco17
+_NOT_LABELLED, _HIDDEN, _VISIBLE = 0, 1, 2
+_HIDDEN_CONFIDENCE = 0.5  # annotators guess hidden joints, and well
+
+
+def people_from_coco(path: Path, document: Any, *, want: str) -> GivenPeople:
+    """People of a parsed document. want 'keypoints' or 'box': what every person must have.
+
+    In annotations the third number of a keypoint is a flag: 0 not labelled, 1 hidden (confidence 0.5), 2 visible. In
+    results it is a confidence, clipped to 0–1, unless all are such flags. Left out are crowds, people without a single
+    keypoint, and boxes of other categories than person. InputError naming the record.
+    """
+    collector = PeopleCollector(path)
+    if isinstance(document, list):
+        table, records, label = {}, document, "entry"
+        person = _person_in_results(document)
+    else:
+        table, records, label = _image_names(path, document, collector), document.get("annotations"), "annotations"
+        person = _person_category(document)
+    if not isinstance(records, list):
+        raise InputError(path, "has no list of annotations", got=type(records).__name__)
+    for number, record in enumerate(records):
+        where = f"{path}, {label}[{number}]"
+        if not isinstance(record, dict):
+            raise InputError(where, "is no record", expected="an object", got=type(record).__name__)
+        people = collector.mention(_picture(where, record, table))
+        of_another_kind = want == "box" and record.get("category_id", person) != person
+        if of_another_kind or record.get("iscrowd", 0):
+            continue
+        given = _coco_person(where, record, flags=bool(table), want=want)
+        if given is not None:
+            people.append(given)
+    return collector.collected()
+
+
+def _image_names(path: Path, document: dict[str, Any], collector: PeopleCollector) -> dict[Any, str]:
+    """Image id → file name; every image counts as mentioned."""
+    images = document.get("images", [])
+    names: dict[Any, str] = {}
+    if not isinstance(images, list):
+        raise InputError(f"{path}, images", "is no list", got=type(images).__name__)
+    for number, image in enumerate(images):
+        name = image.get("file_name") if isinstance(image, dict) else None
+        if not isinstance(name, str) or not isinstance(image.get("id"), int | str):
+            raise InputError(f"{path}, images[{number}]", "has no id or no file_name", expected="both")
+        names[image["id"]] = name
+        collector.mention(name)
+    return names
+
+
+def _person_category(document: dict[str, Any]) -> Any:
+    categories = document.get("categories")
+    for category in categories if isinstance(categories, list) else []:
+        if isinstance(category, dict) and category.get("name") == "person":
+            return category.get("id", 1)
+    return 1
+
+
+def _person_in_results(records: list[Any]) -> int:
+    """COCO counts categories from 1, many detectors from 0; person is the first either way."""
+    from_zero = any(isinstance(record, dict) and record.get("category_id") == 0 for record in records)
+    return 0 if from_zero else 1
+
+
+def _picture(where: str, record: dict[str, Any], table: dict[Any, str]) -> str | int:
+    """File name where it is known, else the image id."""
+    picture = record.get("file_name", record.get("image_id"))
+    if isinstance(picture, bool) or not isinstance(picture, int | str) or picture == "":
+        raise InputError(where, "has no usable image_id", expected="a number or a name", got=repr(picture))
+    if table and picture not in table and "file_name" not in record:
+        raise InputError(where, "names an image that is not in the list of images", got=repr(picture))
+    return table.get(picture, picture)
+
+
+def _coco_person(where: str, record: dict[str, Any], *, flags: bool, want: str) -> GivenPerson | None:
+    box = _box(where, record["bbox"]) if "bbox" in record else None
+    keypoints = _coco_keypoints(where, record["keypoints"], flags=flags) if "keypoints" in record else None
+    if want == "box" and box is None:
+        raise InputError(where, "has no bbox", expected="x, y, width, height in pixels")
+    if want == "keypoints" and "keypoints" not in record:
+        remedy = "boxes are given with --boxes" if box is not None else ""
+        raise InputError(where, "has no keypoints", expected=f"{3 * _JOINTS} numbers", remedy=remedy)
+    if want == "keypoints" and keypoints is None:
+        return None
+    score = finite_numbers(where, "score", [record.get("score", 1.0)], (1,))[0]
+    return GivenPerson(box, keypoints, float(np.clip(score, 0, 1)))
+
+
+def _box(where: str, values: Any) -> np.ndarray:
+    x, y, width, height = finite_numbers(where, "bbox", values, (4,))
+    if width <= 0 or height <= 0:
+        raise InputError(
+            where, "has a bbox without area", expected="x, y, width, height", got=f"{width:g} × {height:g}"
+        )
+    return np.array([x, y, x + width, y + height], np.float32)
+
+
+def _coco_keypoints(where: str, values: Any, *, flags: bool) -> np.ndarray | None:
+    """(17, 3) with confidences, or None if nothing is labelled."""
+    numbers = finite_numbers(where, "keypoints", values, (3 * _JOINTS, 3 * _WHOLE_BODY))
+    keypoints = numbers.reshape(-1, 3)[:_JOINTS].copy()
+    third = keypoints[:, 2]
+    if flags or (np.isin(third, (_NOT_LABELLED, _HIDDEN, _VISIBLE)).all() and (third == _VISIBLE).any()):
+        keypoints[:, 2] = np.select([third >= _VISIBLE, third >= _HIDDEN], [1.0, _HIDDEN_CONFIDENCE], 0.0)
+    keypoints[:, 2] = np.clip(keypoints[:, 2], 0, 1)
+    return keypoints.astype(np.float32) if (keypoints[:, 2] > 0).any() else None
+
+
+_UPPER = (
+    *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist"),
+    *("left_shoulder", "left_elbow", "left_wrist"),
+)
+_LEGS = ("right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle")
+_FACE = ("right_eye", "left_eye", "right_ear", "left_ear")
+_FEET = ("left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel")
+_ORDERS = {
+    25: (*_UPPER, "pelvis", *_LEGS, *_FACE, *_FEET),  # BODY_25
+    18: (*_UPPER, *_LEGS, *_FACE),  # COCO
+}
+_SUFFIX = "_keypoints.json"
+
+
+def people_from_openpose(path: Path, document: Any) -> GivenPeople:
+    """People of one parsed file; they belong to the picture that the file is named after (`a_keypoints.json` → a)."""
+    collector = PeopleCollector(path)
+    collector.mention(_picture_name(path)).extend(_people(path, document))
+    return collector.collected()
+
+
+def people_from_openpose_folder(folder: Path) -> GivenPeople:
+    """People of all `*_keypoints.json` of a folder, by the name before it, and by frame number for one video's."""
+    try:
+        files = sorted(file for file in folder.iterdir() if file.name.endswith(_SUFFIX))
+    except OSError as error:
+        raise reading_error(folder, error) from error
+    if not files:
+        raise InputError(folder, f"holds no *{_SUFFIX}", expected="what OpenPose's --write_json made")
+    numbers = [re.fullmatch(r"(.*?)_?(\d{1,18})", _picture_name(file)) for file in files]
+    one_video = len({match[1] if match else None for match in numbers}) == 1
+    collector = PeopleCollector(folder)
+    for file, match in zip(files, numbers, strict=True):
+        people = _people(file, load_json(file))
+        collector.mention(_picture_name(file)).extend(people)
+        if one_video and match:
+            collector.mention(int(match[2])).extend(people)
+    return collector.collected()
+
+
+def _picture_name(path: Path) -> str:
+    return path.name.removesuffix(_SUFFIX) if path.name.endswith(_SUFFIX) else path.stem
+
+
+def _people(path: Path, document: Any) -> list[GivenPerson]:
+    records = document.get("people") if isinstance(document, dict) else None
+    if not isinstance(records, list):
+        raise InputError(path, "holds no people", expected="OpenPose's JSON", got=type(document).__name__)
+    people = []
+    for number, record in enumerate(records):
+        where = f"{path}, people[{number}]"
+        if not isinstance(record, dict):
+            raise InputError(where, "is no record", expected="an object", got=type(record).__name__)
+        keypoints = _openpose_keypoints(where, record.get("pose_keypoints_2d", record.get("pose_keypoints")))
+        found = keypoints[:, 2] > 0
+        if found.any():
+            people.append(GivenPerson(None, keypoints, float(keypoints[found, 2].mean())))
+    return people
+
+
+def _openpose_keypoints(where: str, values: Any) -> np.ndarray:
+    """(17, 3) float32 in the order of coco17."""
+    numbers = finite_numbers(where, "pose_keypoints_2d", values, tuple(3 * count for count in _ORDERS))
+    theirs = numbers.reshape(-1, 3)
+    found = theirs[:, 2] > 0
+    if found.sum() > 2 and np.abs(theirs[found, :2]).max() <= 1:
+        remedy = "run OpenPose with --keypoint_scale 0"
+        raise InputError(where, "has keypoints scaled to 0–1", expected="pixels", remedy=remedy)
+    order = _ORDERS[len(theirs)]
+    keypoints = theirs[[order.index(joint) for joint in COCO17.joint_names]]
+    keypoints[:, 2] = np.clip(keypoints[:, 2], 0, 1)
+    return keypoints.astype(np.float32)
+
+
+_CORNERS = ("x0", "y0", "x1", "y1")
+
+
+def boxes_from_json(path: Path, document: Any) -> GivenPeople:
+    """Boxes of a parsed document. InputError naming the record."""
+    if isinstance(document, list) or (isinstance(document, dict) and isinstance(document.get("annotations"), list)):
+        return people_from_coco(path, document, want="box")
+    if not isinstance(document, dict):
+        raise InputError(path, "holds no boxes", expected="names and their boxes", got=type(document).__name__)
+    if "people" in document:
+        raise InputError(path, "holds OpenPose keypoints", expected="boxes", remedy="give it with --keypoints")
+    collector = PeopleCollector(path)
+    for name, boxes in document.items():
+        people = collector.mention(name)
+        if not isinstance(boxes, list):
+            raise InputError(f"{path}, {name!r}", "has no list of boxes", got=type(boxes).__name__)
+        for number, values in enumerate(boxes):
+            where = f"{path}, {name!r}[{number}]"
+            people.append(_boxed_person(where, finite_numbers(where, "box", values, (4, 5))))
+    return collector.collected()
+
+
+def boxes_from_csv(path: Path) -> GivenPeople:
+    """Boxes of a CSV file. InputError naming the line."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise reading_error(path, error) from error
+    except UnicodeDecodeError as error:
+        raise InputError(path, "is no CSV file", got=describe_file(path)) from error
+    first = text.split("\n", 1)[0]
+    rows = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=first.count), skipinitialspace=True)
+    header = [name.strip() for name in rows.fieldnames or []]
+    if not {"name", *_CORNERS} <= set(header):
+        expected = f"the columns name, {', '.join(_CORNERS)}"
+        raise InputError(path, "has no usable header", expected=expected, got=", ".join(header) or "nothing")
+    rows.fieldnames = header
+    collector = PeopleCollector(path)
+    try:
+        for row in rows:
+            where = f"{path}, line {rows.line_num}"
+            if not row["name"]:
+                raise InputError(where, "has no name", expected="the picture's")
+            columns = [*_CORNERS, "score"] if row.get("score") else list(_CORNERS)
+            values = [_number(where, column, row[column]) for column in columns]
+            collector.mention(row["name"]).append(_boxed_person(where, finite_numbers(where, "box", values, (4, 5))))
+    except csv.Error as error:
+        raise InputError(f"{path}, line {rows.line_num}", f"is no CSV ({error})") from error
+    return collector.collected()
+
+
+def _number(where: str, column: str, text: str | None) -> float:
+    try:
+        return float(text or "")
+    except ValueError as error:
+        raise InputError(where, f"has an unusable {column}", expected="a number", got=repr(text or "")) from error
+
+
+def _boxed_person(where: str, values: np.ndarray) -> GivenPerson:
+    x0, y0, x1, y1 = values[:4]
+    if x1 <= x0 or y1 <= y0:
+        got = " ".join(f"{value:g}" for value in values[:4])
+        raise InputError(where, "has a box without area", expected="x0 < x1 and y0 < y1", got=got)
+    score = float(np.clip(values[4], 0, 1)) if len(values) == 5 else 1.0
+    return GivenPerson(values[:4].astype(np.float32), None, score)
 
 
 def read_keypoints(path: Path | str) -> GivenPeople:

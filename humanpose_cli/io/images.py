@@ -1,12 +1,17 @@
-"""Pictures in and out.
+"""Images in and out.
 
 `read_image` gives what the photographer saw: turned as EXIF says, 8 bits, sRGB, three channels, and with the focal
 length in pixels where EXIF tells it. Formats: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, JPEG 2000, PNM, QOI, TGA.
+
+imageio writes; reading goes to Pillow and tifffile themselves, because imageio gives arrays without the colour
+profile, has no limit of formats and size, and reads no float TIFFs with alpha.
 """
 
 from __future__ import annotations
 
 import io
+import logging
+import math
 import struct
 import threading
 import warnings
@@ -15,26 +20,275 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import imageio.v3 as iio
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+import tifffile
+from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.io.atomic import write_bytes
-from humanpose_cli.io.deep_tiff import deep_tiff_size, read_deep_tiff
-from humanpose_cli.io.exif import focal_from_exif, turn_upright, upright_size
-from humanpose_cli.io.pixel_formats import split_channels, to_eight_bits, to_rgb, to_srgb
 from humanpose_cli.io.sniffing import describe_file, file_kind, reading_error
 
 __all__ = [
     "MAX_PIXELS",
     "PICTURE_SUFFIXES",
     "Picture",
+    "deep_tiff_size",
     "encode_image",
+    "focal_from_exif",
+    "orientation_from_exif",
+    "over_white",
     "picture_size",
+    "read_deep_tiff",
     "read_image",
+    "split_channels",
+    "to_eight_bits",
+    "to_rgb",
+    "to_srgb",
+    "turn_upright",
+    "upright_size",
     "write_image",
 ]
+
+_FILM_DIAGONAL_MM = math.hypot(36, 24)
+_UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # of FocalPlaneResolutionUnit: inch, cm, mm, µm
+# From a fisheye's 100° to a birding telephoto; anything else is a camera's garbage or a scanner's zero.
+_PLAUSIBLE_FOCAL = (0.3, 60.0)  # in longer sides of the picture
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = {5, 6, 7, 8}
+# What Pillow's parsers raise on malformed EXIF: it is a side note of the picture and no reason to refuse it.
+_MALFORMED_EXIF = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    OverflowError,
+)
+
+
+def _exif(image: Image.Image) -> Image.Exif:
+    try:
+        return image.getexif()
+    except _MALFORMED_EXIF:
+        return Image.Exif()
+
+
+def orientation_from_exif(image: Image.Image) -> int:
+    """EXIF orientation 1–8; 1 where there is none or it makes no sense."""
+    value = _exif(image).get(ExifTags.Base.Orientation, 1)
+    return value if isinstance(value, int) and value in _TURNS else 1
+
+
+def turn_upright(image: Image.Image) -> Image.Image:
+    """The loaded picture as it is meant to be seen. Pillow turns TIFFs itself and then drops the tag."""
+    orientation = orientation_from_exif(image)
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height after turning, from the header of a picture that is not loaded yet."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return image.size  # turned already
+    width, height = image.size
+    return (height, width) if orientation_from_exif(image) in _SIDEWAYS else (width, height)
+
+
+def focal_from_exif(image: Image.Image) -> float | None:
+    """Focal length in pixels of the picture as stored, or None where EXIF tells none that can be true.
+
+    1. FocalLengthIn35mmFilm f: the lens that sees the same diagonal on 36 × 24 mm film (CIPA DCG-001), so
+       pixels = f · diagonal in pixels / 43.27. It scales along when a picture was scaled down.
+    2. Otherwise FocalLength in mm times FocalPlaneXResolution in pixels per mm, times this picture's longer side
+       over the original's (PixelXDimension, PixelYDimension), which undoes an editor's scaling.
+    """
+    try:
+        tags = _exif(image).get_ifd(ExifTags.IFD.Exif)
+    except _MALFORMED_EXIF:
+        return None
+    focal = _from_film_equivalent(tags, image.size) or _from_focal_plane(tags, image.size)
+    lowest, highest = _PLAUSIBLE_FOCAL
+    if focal is None or not lowest <= focal / max(image.size) <= highest:
+        return None
+    return focal
+
+
+def _number(tags: dict[int, object], tag: ExifTags.Base) -> float | None:
+    """A positive finite number, else None (rationals with a zero denominator come as NaN)."""
+    try:
+        value = float(tags.get(tag, 0))  # type: ignore[arg-type]
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return None
+    return value if math.isfinite(value) and value > 0 else None
+
+
+def _from_film_equivalent(tags: dict[int, object], size: tuple[int, int]) -> float | None:
+    equivalent = _number(tags, ExifTags.Base.FocalLengthIn35mmFilm)
+    return equivalent and equivalent * math.hypot(*size) / _FILM_DIAGONAL_MM
+
+
+def _from_focal_plane(tags: dict[int, object], size: tuple[int, int]) -> float | None:
+    focal_mm = _number(tags, ExifTags.Base.FocalLength)
+    per_unit = _number(tags, ExifTags.Base.FocalPlaneXResolution)
+    if focal_mm is None or per_unit is None:
+        return None
+    unit = _number(tags, ExifTags.Base.FocalPlaneResolutionUnit) or 2
+    if unit not in _UNIT_MM:
+        return None
+    original = [_number(tags, tag) for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)]
+    longer = max((side for side in original if side), default=float(max(size)))
+    return focal_mm * per_unit / _UNIT_MM[int(unit)] * max(size) / longer
+
+
+_DEEP_MODES = ("I", "F")  # and their variants "I;16", "I;16B" …
+_TRANSPARENT_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
+_PROFILED_MODES = {"RGB", "RGBA", "CMYK", "L", "LAB"}
+
+
+def to_eight_bits(values: np.ndarray) -> np.ndarray:
+    """Numbers of any type → uint8, over the range their type or their values say.
+
+    uint8 stays; uint16 spans 0–65535. Other types do not tell their range, so the values do: floats of which 99 %
+    are at most 1 span 0–1 (highlights clip), anything up to 255 spans 0–255, up to 65535 spans 0–65535, beyond that
+    0–maximum. Negative numbers, infinities and NaN become 0. No gamma is applied.
+    """
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * 255
+    numbers = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    full = 65535.0 if values.dtype == np.uint16 else _range_of(numbers, fractions=values.dtype.kind == "f")
+    return np.rint(np.clip(numbers * np.float32(255.0 / full), 0, 255)).astype(np.uint8)
+
+
+def _range_of(numbers: np.ndarray, *, fractions: bool) -> float:
+    if numbers.size == 0 or (fractions and np.percentile(numbers, 99) <= 1):
+        return 1.0
+    largest = float(numbers.max())
+    return next((full for full in (255.0, 65535.0) if largest <= full), largest)
+
+
+def over_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 with straight alpha (H, W) uint8, seen over white: what a viewer on a page shows."""
+    opacity = alpha[..., None].astype(np.uint16)
+    blended = pixels.astype(np.uint16) * opacity + 255 * (255 - opacity)
+    return ((blended + 127) // 255).astype(np.uint8)
+
+
+def split_channels(channels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """(H, W), or (H, W, C) of 1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha, uint8 → pixels over white and alpha."""
+    if channels.ndim == 2:
+        channels = channels[..., None]
+    count = channels.shape[-1]
+    alpha = channels[..., -1] if count in (2, 4) else None
+    pixels = np.repeat(channels[..., :1], 3, axis=-1) if count < 3 else channels[..., :3]
+    if alpha is None or alpha.min(initial=255) == 255:
+        return np.ascontiguousarray(pixels), None
+    return over_white(pixels, alpha), np.ascontiguousarray(alpha)
+
+
+def to_rgb(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """A loaded Pillow picture of any mode → (H, W, 3) uint8 over white, and (H, W) alpha or None if opaque."""
+    if image.mode.startswith(_DEEP_MODES):
+        return split_channels(to_eight_bits(np.asarray(image)))
+    if image.mode in _TRANSPARENT_MODES or "transparency" in image.info:
+        return split_channels(np.array(image.convert("RGBA")))
+    return np.array(image.convert("RGB")), None
+
+
+def to_srgb(image: Image.Image) -> Image.Image:
+    """Colours through the embedded profile (Display P3 of phones, Adobe RGB, CMYK of print shops) into sRGB.
+
+    A damaged or unfit profile is passed over, as every viewer does: the plain conversion remains.
+    """
+    try:
+        if image.mode == "LAB":
+            profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+        elif image.mode in _PROFILED_MODES and image.info.get("icc_profile"):
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+        else:
+            return image
+        if "sRGB" in ImageCms.getProfileDescription(profile):
+            return image
+        target = ImageCms.createProfile("sRGB")
+        mode = image.mode if image.mode in {"RGB", "RGBA"} else "RGB"
+        converted = ImageCms.profileToProfile(image, profile, target, outputMode=mode)
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        if image.mode == "LAB":
+            raise
+        return image
+    return converted if converted is not None else image
+
+
+_MALFORMED_TIFF = (
+    tifffile.TiffFileError,
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    RuntimeError,
+    zlib.error,
+)
+_READABLE = {"MINISBLACK", "RGB"}
+
+# Its complaints about odd tags belong into our sentence or nowhere.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+logging.getLogger("tifffile").propagate = False
+
+
+def _unreadable_tiff(path: Path, error: Exception) -> InputError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(
+        path,
+        f"is a TIFF that cannot be read ({reason})",
+        remedy="save it with 8 or 16 bits a channel, uncompressed or with deflate",
+    )
+
+
+def deep_tiff_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels of the first page."""
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            return int(page.imagewidth), int(page.imagelength)
+    except _MALFORMED_TIFF as error:
+        raise _unreadable_tiff(path, error) from error
+
+
+def read_deep_tiff(path: Path) -> np.ndarray:
+    """First page as (H, W) or (H, W, C), C ≤ 4 (grey, grey + alpha, RGB, RGB + alpha), in the file's own type."""
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            photometric = tifffile.PHOTOMETRIC(page.photometric).name
+            if photometric not in _READABLE:
+                raise ValueError(f"its colours are {photometric}")
+            values = page.asarray()
+            planar = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+    except _MALFORMED_TIFF as error:
+        raise _unreadable_tiff(path, error) from error
+    if values.ndim == 3 and planar:
+        values = np.moveaxis(values, 0, -1)
+    if values.ndim not in (2, 3) or values.dtype.kind not in "fiub":
+        raise _unreadable_tiff(path, ValueError(f"its array is {values.shape} {values.dtype}"))
+    has_alpha = values.ndim == 3 and values.shape[2] == 4 and page.extrasamples
+    return values[..., :3] if values.ndim == 3 and values.shape[2] > 3 and not has_alpha else values
+
 
 MAX_PIXELS = 256_000_000
 """Larger pictures are refused: the largest phone sensors have 200 million pixels, and 256 need 0.8 GB as RGB."""
@@ -231,15 +485,13 @@ def encode_image(pixels: np.ndarray, suffix: str, *, quality: int = 92) -> bytes
         )
     if pixels.shape[-1] == 4 and pixels.ndim == 3 and suffix.lower() not in _WITH_ALPHA:
         raise UsageError(suffix, "cannot hold transparency", expected=", ".join(sorted(_WITH_ALPHA)))
-    options: dict[str, object] = {
+    options: dict[str, Any] = {
         "JPEG": {"quality": quality, "subsampling": 0},
         "PNG": {"compress_level": 4},  # 1080p in a third of the default's time for 3 % more bytes
         "WEBP": {"quality": quality},
-    }.get(kind, {})  # type: ignore[assignment]
-    buffer = io.BytesIO()
-    # Encoded in memory: Pillow drops the system's error number (disk full) when it writes to a file itself.
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, kind, **options)
-    return buffer.getvalue()
+    }.get(kind, {})
+    # Encoded in memory: a library that writes a file itself may drop the system's error number (disk full).
+    return iio.imwrite("<bytes>", pixels, plugin="pillow", extension=suffix.lower(), is_batch=False, **options)
 
 
 def write_image(path: Path | str, pixels: np.ndarray, *, quality: int = 92) -> None:

@@ -1,22 +1,41 @@
-"""Videos in, through ffmpeg, one frame in memory at a time; `VideoWriter` stands in `video_writer`."""
+"""Videos in and out through PyAV, one frame in memory at a time.
+
+PyAV itself and not imageio's plugin for it: the plugin passes on neither the display matrix, nor the pixel aspect,
+nor marks of damage, and takes no encoder options (quality, threads).
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Generator
+import logging
+import math
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from fractions import Fraction
 from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar, cast
 
+import av
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from humanpose_cli.errors import InputError
-from humanpose_cli.io.ffmpeg import FfmpegProcess, start_ffmpeg
+from humanpose_cli.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.io.atomic import atomic_path
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.sniffing import describe_file, file_kind
-from humanpose_cli.io.video_writer import VideoWriter
 
-__all__ = ["VIDEO_SUFFIXES", "VideoInfo", "VideoReader", "VideoWriter", "probe_video"]
+__all__ = [
+    "VIDEO_SUFFIXES",
+    "VideoInfo",
+    "VideoReader",
+    "VideoWriter",
+    "count_packets",
+    "prefetch",
+    "probe_video",
+]
 
 VIDEO_SUFFIXES = frozenset(
     [
@@ -26,8 +45,16 @@ VIDEO_SUFFIXES = frozenset(
 )
 """Names by which a folder's videos are told from its other files (lower case)."""
 
-# Without accurate_rnd, which costs five times the decoding for two grey levels.
-_SCALER = "bicubic+full_chroma_int+bitexact"
+# Conversion to RGB, and from it: PyAV takes flags beside the algorithm from version 18 on, which Python 3.10 lacks;
+# there, 10-bit videos differ by a grey level or two.
+_TO_RGB = _FROM_RGB = Interpolation.BICUBIC
+if hasattr(Interpolation, "BITEXACT"):
+    _TO_RGB |= Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
+    _FROM_RGB = _TO_RGB | Interpolation.ACCURATE_RND
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,81 +63,103 @@ class VideoInfo:
 
     size  width and height in pixels as seen: after the rotation in its metadata, with square pixels
     frame_rate  frames a second, the average where the rate varies
-    frame_count  estimated from the duration, or None where that is unknown
+    frame_count  from the container's index or its duration, or None where both are unknown
     """
 
     size: tuple[int, int]
     frame_rate: float
     frame_count: int | None
-    stretched: bool = False
+
+
+@contextmanager
+def _opened(path: Path, threads: int = 0) -> Iterator[tuple[Any, Any]]:
+    """The container and its first video stream that is no cover image. InputError where there is none."""
+    file_kind(path)  # tells missing and forbidden files apart
+    try:
+        # `file:`: FFmpeg takes names with a colon for protocols.
+        container = av.open(f"file:{path}", metadata_errors="replace")
+    except av.FFmpegError as error:
+        raise _no_frame(path, error.strerror or "") from error
+    with container:
+        streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+        if not streams:
+            raise _no_frame(path, "no image in it, only sound or text")
+        streams[0].thread_type = "AUTO"
+        streams[0].codec_context.thread_count = threads
+        yield container, streams[0]
+
+
+def _no_frame(path: Path, reason: str) -> InputError:
+    found = describe_file(path)
+    got = (reason if reason.startswith("no image") else f"FFmpeg says: {reason}") if found == "a video" else found
+    return InputError(path, "has no readable video frame", got=got, remedy="copy it again or convert it to MP4")
 
 
 def probe_video(path: Path | str) -> VideoInfo:
     """Decode one frame to learn size and frame rate. InputError if there is no readable frame."""
     path = Path(path)
-    file_kind(path)  # tells missing and forbidden files apart
-    process = start_ffmpeg(
-        ["-i", _as_input(path), "-map", "0:V:0", "-frames:v", "1", "-pix_fmt", "yuv420p", "-f", "yuv4mpegpipe", "-"]
-    )
-    try:
-        header = process.stdout.readline(4096).decode("ascii", "replace")
-        process.stdout.read()
-        process.wait()
-    finally:
-        process.stop()
-    fields = {word[0]: word[1:] for word in header.split()[1:]}
-    if not header.startswith("YUV4MPEG2") or not {"W", "H", "F"} <= fields.keys():
-        raise _no_frame(path, process.messages)
-    told = "\n".join(process.messages)
-    rate = _frame_rate(fields["F"], told)
-    aspect = _ratio(fields.get("A", "1:1")) or 1.0
-    width = int(fields["W"]) if aspect == 1.0 else 2 * round(int(fields["W"]) * aspect / 2)
-    duration = re.search(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", told)
-    seconds = sum(float(part) * 60 ** (2 - i) for i, part in enumerate(duration.groups())) if duration else 0.0
-    count = max(1, round(seconds * rate)) if seconds else None
-    return VideoInfo((width, int(fields["H"])), rate, count, stretched=aspect != 1.0)
+    with _opened(path, threads=1) as (container, stream):
+        try:
+            frame = next(container.decode(stream), None)
+        except av.FFmpegError as error:
+            raise _no_frame(path, error.strerror or "") from error
+        if frame is None:
+            raise _no_frame(path, "no frame could be decoded")
+        width, height = _square_size(frame, stream)
+        size = (height, width) if _display_matrix(frame)[0, 0] == 0 else (width, height)
+        nominal, average = float(stream.guessed_rate or 0), float(stream.average_rate or 0)
+        rate = nominal if nominal and abs(nominal - average) < 0.006 + 0.001 * average else average or nominal or 25.0
+        seconds = container.duration / av.time_base if container.duration else 0.0
+        # The index counts frames that an edit list leaves out, the duration a longer sound track: the lower is nearer.
+        counts = [stream.frames or None, max(1, round(seconds * rate)) if seconds > 0 else None]
+        return VideoInfo(size, rate, min((count for count in counts if count), default=None))
 
 
-def _as_input(path: Path) -> str:
-    """ffmpeg takes names with a colon for protocols and a leading dash for options: `file:` prevents both."""
-    return f"file:{path}"
+def _square_size(frame: Any, stream: Any) -> tuple[int, int]:
+    """Stored width and height, the width stretched where pixels are not square."""
+    aspect = float(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)
+    return (frame.width if aspect == 1 else 2 * round(frame.width * aspect / 2)), frame.height
 
 
-def _ratio(text: str) -> float:
-    over, _, under = text.partition(":")
-    return int(over) / int(under) if int(under or 0) else 0.0
+def _display_matrix(frame: Any) -> np.ndarray:
+    """(2, 2) of −1, 0, 1: stored (x, y), as a row, to displayed directions; the identity where no turn is told."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return np.eye(2, dtype=int)
+    matrix = np.frombuffer(data, "<i4").reshape(3, 3)[:2, :2] / 65536  # 16.16 fixed point
+    swapped = abs(matrix[0, 1]) > abs(matrix[0, 0])
+    kept = np.eye(2)[::-1] if swapped else np.eye(2)
+    return np.where(kept > 0, np.sign(matrix), 0).astype(int)
 
 
-def _frame_rate(exact: str, told: str) -> float:
-    """The stream's exact nominal rate if it agrees with the average that ffmpeg tells, else that average."""
-    nominal = _ratio(exact)
-    match = re.search(r"Video:.*?\b(\d+(?:\.\d+)?)(k?) fps\b", told)
-    if match is None:
-        return nominal or 25.0
-    average = float(match[1]) * (1000 if match[2] else 1)
-    return nominal if nominal and abs(nominal - average) < 0.006 + 0.001 * average else average or 25.0
+def _upright(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """(H, W, 3) as stored → as displayed; see `_display_matrix`."""
+    (xx, xy), (yx, yy) = matrix
+    if xx == 0:
+        pixels = pixels.swapaxes(0, 1)
+    return np.ascontiguousarray(pixels[:: -1 if yy + xy < 0 else 1, :: -1 if xx + yx < 0 else 1])
 
 
-def _no_frame(path: Path, messages: list[str]) -> InputError:
-    reason = next((line for line in reversed(messages) if "rror" in line or "nvalid" in line), "")
-    reason = re.sub(r"^\[[^]]*\]\s*", "", reason).strip().rstrip(".")
-    found = describe_file(path)
-    if found == "a video":
-        without = any("matches no streams" in line for line in messages)
-        found = "no picture in it, only sound or text" if without else f"ffmpeg said: {reason}" if reason else ""
-    return InputError(path, "has no readable video frame", got=found, remedy="copy it again or convert it to MP4")
+def count_packets(path: Path | str) -> int:
+    """How many frames a video's index tells or its packets make, without decoding. InputError if there is none."""
+    with _opened(Path(path), threads=1) as (container, stream):
+        count = sum(packet.size > 0 for packet in container.demux(stream))
+    if not count:
+        raise _no_frame(Path(path), "the video has no packets")
+    return count
 
 
 class VideoReader:
     """Iterates over the frames of a video as (index, (H, W, 3) uint8 RGB), without keeping them.
 
     Every frame of the file comes once, none doubled or dropped for timing; indices count from the file's first
-    frame, also with a range. The rotation in the metadata is applied, and pixels that are not square are made so.
-    Each iteration starts its own ffmpeg and ends it when it is exhausted, closed or collected.
+    frame, also with a range, before which frames are decoded but not converted. The rotation in the metadata is
+    applied, and pixels that are not square are made so. A frame that the decoder had to patch is given, with a
+    warning in the log; a file that breaks off is an InputError after its last frame.
     """
 
     def __init__(self, path: Path | str, frames: FrameRange = ALL_FRAMES, *, threads: int = 0) -> None:
-        """threads: ffmpeg's decoding threads, 0 for its own choice. InputError where there is no readable frame."""
+        """threads: the decoder's, 0 for its own choice. InputError where there is no readable frame."""
         self.path = Path(path)
         self.range = frames
         self._threads = threads
@@ -126,58 +175,161 @@ class VideoReader:
         """Frames a second."""
         return self.info.frame_rate
 
-    @cached_property
-    def _arguments(self) -> list[str]:
-        width, height = self.size
-        chosen = [f"select=gte(n\\,{self.range.start})"] if self.range.start else []
-        square = [f"scale={width}:{height}:flags={_SCALER}", "setsar=1"] if self.info.stretched else []
-        filters = ["-vf", ",".join(chosen + square)] if chosen or square else []
-        limit = ["-frames:v", str(self.range.count)] if self.range.count else []
-        source = ["-v", "error", "-threads", str(self._threads), "-i", _as_input(self.path), "-map", "0:V:0"]
-        output = ["-fps_mode", "passthrough", "-sws_flags", _SCALER, "-pix_fmt", "rgb24"]
-        # PPM and not raw video: each frame tells its own size, so nothing is parsed out of messages.
-        return [*source, *filters, *limit, *output, "-c:v", "ppm", "-f", "image2pipe", "-"]
-
     def __iter__(self) -> Generator[tuple[int, np.ndarray], None, None]:
-        process = start_ffmpeg(self._arguments)
-        try:
-            index = self.range.start
-            while (pixels := _read_ppm(process)) is not None:
-                yield index, pixels
-                index += 1
-            status = process.wait()
-            if index == self.range.start:
-                raise self._nothing_read(process.messages)
-            if status != 0:
-                raise InputError(
-                    self.path,
-                    f"breaks off after frame {index - 1}",
-                    got=process.messages[-1] if process.messages else f"ffmpeg's status {status}",
-                    remedy=f"copy it again, or take the readable part with --frames {self.range.start}:{index}",
-                )
-        finally:
-            process.stop()
+        index, stop = 0, math.inf if self.range.stop is None else self.range.stop
+        patched = False
+        scaler = VideoReformatter()
+        for frame, stream in self._decode():
+            if index >= self.range.start:
+                if frame.is_corrupt and not patched:
+                    patched = True
+                    _log.warning("%s: damaged at frame %d; the decoder filled the gap", self.path, index)
+                width, height = _square_size(frame, stream)
+                rgb = scaler.reformat(frame, width, height, "rgb24", interpolation=_TO_RGB)
+                yield index, _upright(rgb.to_ndarray(), _display_matrix(frame))
+            index += 1
+            if index >= stop:
+                return
+        if index <= self.range.start:
+            count = f"about {self.info.frame_count} frames" if self.info.frame_count else "fewer frames"
+            raise InputError(self.path, "has no frame in the range", expected=f"frames {self.range}", got=count)
 
-    def _nothing_read(self, messages: list[str]) -> InputError:
-        if self.range.start == 0:
-            return _no_frame(self.path, messages)
-        count = f"about {self.info.frame_count} frames" if self.info.frame_count else "fewer frames"
-        return InputError(self.path, "has no frame in the range", expected=f"frames {self.range}", got=count)
-
-
-def _read_ppm(process: FfmpegProcess) -> np.ndarray | None:
-    """One binary PPM from the pipe, None at its end or where a frame breaks off."""
-    magic = process.stdout.readline(16)
-    if magic != b"P6\n":
-        return None
-    width, height = map(int, process.stdout.readline(32).split())
-    process.stdout.readline(16)
-    pixels = np.empty((height, width, 3), np.uint8)
-    view = pixels.data.cast("B")
-    filled = 0
-    while filled < len(view):
-        count = process.stdout.readinto(view[filled:])  # type: ignore[attr-defined]
+    def _decode(self) -> Generator[tuple[Any, Any], None, None]:
+        """Frames and their stream; InputError after the last where packets are missing or damaged beyond decoding."""
+        count = packets = 0
+        reason = ""
+        with _opened(self.path, self._threads) as (container, stream):
+            try:
+                for packet in container.demux(stream):
+                    packets += packet.size > 0
+                    for frame in packet.decode():
+                        yield frame, stream
+                        count += 1
+            except av.FFmpegError as error:
+                reason = error.strerror or "an error"
+            if not reason and packets < stream.frames:
+                reason = f"{packets} of {stream.frames} frames in the file"
         if not count:
-            return None
-        filled += count
-    return pixels
+            raise _no_frame(self.path, reason or "no frame could be decoded")
+        if reason:
+            raise InputError(
+                self.path,
+                f"breaks off after frame {count - 1}",
+                got=reason,
+                remedy=f"copy it again, or take the readable part with --frames {self.range.start}:{count}",
+            )
+
+
+def prefetch(source: Generator[T, None, None], ahead: int = 2) -> Generator[T, None, None]:
+    """The items of `source` in order, made in a thread of their own, with at most `ahead` of them waiting.
+
+    An exception of the source is raised here, after the items before it. Closing the generator ends the thread and
+    closes the source; nothing starts before the first item is asked for.
+    """
+    end = object()
+    with closing(source), ThreadPoolExecutor(1, thread_name_prefix="decode-ahead") as pool:
+        waiting = deque(pool.submit(next, source, end) for _ in range(ahead))
+        try:
+            while (item := waiting.popleft().result()) is not end:
+                waiting.append(pool.submit(next, source, end))
+                yield cast(T, item)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class VideoWriter:
+    """Context that takes frames and leaves an MP4 (H.264, 4:2:0, BT.709) at its clean end; otherwise nothing.
+
+    4:2:0 needs even sizes: an odd width or height is extended by its last column or row, so that no pixel moves.
+    The same frames give the same bytes, whatever the number of cores.
+    """
+
+    def __init__(self, path: Path | str, frame_rate: float, *, quality: int = 20, threads: int = 4) -> None:
+        """quality: x264's constant rate factor, 0 lossless … 51 worst. threads: part of what the bytes depend on."""
+        self.path = Path(path)
+        if not (math.isfinite(frame_rate) and 0 < frame_rate <= 1000):
+            raise UsageError("frame rate", "is unusable", expected="between 0 and 1000 a second", got=str(frame_rate))
+        self.frame_count = 0
+        self._rate = Fraction(frame_rate).limit_denominator(1001)
+        self._options = {"preset": "veryfast", "crf": str(quality), "flags": "+bitexact"}
+        self._threads = threads
+        self._shape: tuple[int, ...] = ()
+        self._container: Any = None
+        self._stream: Any = None
+        self._scaler = VideoReformatter()
+        self._output = ExitStack()
+        self._temporary = Path()
+
+    def __enter__(self) -> VideoWriter:
+        self._temporary = self._output.enter_context(atomic_path(self.path))
+        return self
+
+    def write(self, pixels: np.ndarray) -> None:
+        """Append a frame: (H, W, 3) uint8 RGB, all of one size (UsageError otherwise).
+
+        UnavailableError where the disk is full.
+        """
+        right_shape = pixels.shape == self._shape if self._shape else pixels.ndim == 3 and pixels.shape[2] == 3
+        if pixels.dtype != np.uint8 or not right_shape:
+            raise UsageError(
+                self.path,
+                "cannot take this frame",
+                expected=f"{self._shape or '(H, W, 3)'} uint8",
+                got=f"{pixels.shape} {pixels.dtype}",
+            )
+        self._shape = pixels.shape
+        height, width = pixels.shape[:2]
+        if height % 2 or width % 2:
+            pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        with self._encoding():
+            if self._container is None:
+                self._open(pixels.shape[1], pixels.shape[0])
+            frame = self._scaler.reformat(
+                av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"),
+                format="yuv420p",
+                interpolation=_FROM_RGB,
+                dst_colorspace=Colorspace.ITU709,
+                src_color_range=ColorRange.JPEG,
+                dst_color_range=ColorRange.MPEG,
+            )
+            frame.pts, frame.time_base = self.frame_count, 1 / self._rate
+            self._container.mux(self._stream.encode(frame))
+        self.frame_count += 1
+
+    def _open(self, width: int, height: int) -> None:
+        # movflags: the index comes first, so that browsers can start before the end has arrived.
+        options = {"movflags": "+faststart", "fflags": "+bitexact"}
+        self._container = av.open(f"file:{self._temporary}", "w", format="mp4", options=options)
+        self._stream = self._container.add_stream("libx264", rate=self._rate, options=self._options)
+        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        context = self._stream.codec_context
+        context.thread_count = self._threads
+        context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
+        context.color_range = ColorRange.MPEG
+
+    @contextmanager
+    def _encoding(self) -> Iterator[None]:
+        """FFmpeg's errors as the system's where they are (then `atomic_path` finds the sentence), else as ours."""
+        try:
+            yield
+        except av.FFmpegError as error:
+            if error.errno and 0 < error.errno < 1000 and isinstance(error, OSError):
+                raise OSError(error.errno, error.strerror or "") from error
+            raise UnavailableError(
+                self.path, f"the video could not be written ({error.strerror})", remedy="see hpc doctor"
+            ) from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # One more context inside the file's, so that a failure to finish removes the temporary file as well.
+        with self._output, self._encoding():
+            try:
+                if error is not None:
+                    raise error
+                if self._container is None:
+                    raise UsageError(self.path, "got no frame", expected="at least one")
+                self._container.mux(self._stream.encode(None))
+            finally:
+                if self._container is not None:
+                    self._container.close()

@@ -16,7 +16,7 @@ from humanpose_cli.bodies.smpl import body_by_name
 from humanpose_cli.conventions import skeleton_by_name
 from humanpose_cli.datasets.common import EstimatedPicture, FittedBodies, people_of_fit
 from humanpose_cli.io.fit_files import FitRecord
-from humanpose_cli.io.input_items import Frame
+from humanpose_cli.io.inputs import Frame
 from humanpose_cli.optimisation.joint_fit import JointFitOptions, fit_joints
 from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
 from humanpose_cli.pipelines.people import DetectedPeople

@@ -35,7 +35,7 @@ from humanpose_cli.evaluation.reposing import (
 )
 from humanpose_cli.evaluation.reposing_report import reposing_report
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.io.input_items import Frame
+from humanpose_cli.io.inputs import Frame
 from humanpose_cli.metrics.lpips import Lpips
 from humanpose_cli.networks.registry import find_weights
 from humanpose_cli.pipelines.fit import BodyFitter, FitOptions

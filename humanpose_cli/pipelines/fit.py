@@ -25,7 +25,7 @@ from humanpose_cli.errors import UsageError
 from humanpose_cli.fitting.nbf.nbf import BodyEstimate
 from humanpose_cli.geometry.cameras import default_focal
 from humanpose_cli.io.fit_files import FitRecord
-from humanpose_cli.io.input_items import Frame
+from humanpose_cli.io.inputs import Frame
 from humanpose_cli.optimisation.keypoint_fit import KeypointFit, fit_keypoints
 from humanpose_cli.optimisation.observations import KeypointObservations
 from humanpose_cli.optimisation.options import KeypointFitOptions

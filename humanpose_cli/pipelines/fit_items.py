@@ -8,7 +8,7 @@ from pathlib import Path
 
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit, write_fit
 from humanpose_cli.io.images import write_image
-from humanpose_cli.io.input_items import InputItem, output_path
+from humanpose_cli.io.inputs import InputItem, output_path
 from humanpose_cli.pipelines.fit import BodyFitter
 from humanpose_cli.pipelines.overlays import overlay_picture, overlay_video
 from humanpose_cli.pipelines.steps import StepListener

@@ -15,7 +15,7 @@ from humanpose_cli.detection.person import DetectedPerson, PersonMask
 from humanpose_cli.errors import InputError
 from humanpose_cli.evaluation.fits import FoundBody
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
-from humanpose_cli.io.input_items import Frame
+from humanpose_cli.io.inputs import Frame
 from humanpose_cli.pipelines.fit import BodyFitter
 from humanpose_cli.pipelines.people import SinglePictures
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from humanpose_cli.bodies.body import RiggedBody
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
-from humanpose_cli.io.input_items import Frame, InputItem
-from humanpose_cli.io.video_writer import VideoWriter
+from humanpose_cli.io.inputs import Frame, InputItem
+from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.pipelines.steps import StepListener
 from humanpose_cli.rendering.overlay import draw_overlay
 

@@ -16,7 +16,7 @@ from humanpose_cli.detection.models import ModelPool, default_threads
 from humanpose_cli.detection.person import DetectedPerson
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.io.detection_files import GivenPeople, read_boxes, read_keypoints
-from humanpose_cli.io.input_items import Frame
+from humanpose_cli.io.inputs import Frame
 
 __all__ = ["DetectedPeople", "DetectorMode", "PeopleFromFile", "PeopleSource", "SinglePictures", "people_source"]
 

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from humanpose_cli.io.images import write_image
-from humanpose_cli.io.input_items import InputItem, output_path
-from humanpose_cli.io.video_writer import VideoWriter
+from humanpose_cli.io.inputs import InputItem, output_path
+from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.pipelines.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.pipelines.repose import ReposedPicture, Reposer
 from humanpose_cli.pipelines.steps import StepListener

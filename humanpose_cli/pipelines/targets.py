@@ -15,8 +15,7 @@ from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
-from humanpose_cli.io.frames import open_inputs
-from humanpose_cli.io.input_items import InputItem
+from humanpose_cli.io.inputs import InputItem, open_inputs
 from humanpose_cli.io.pose_files import POSE_SUFFIXES, TargetPose, read_target_pose
 from humanpose_cli.pipelines.fit import BodyFitter
 from humanpose_cli.pipelines.steps import StepListener

@@ -12,7 +12,7 @@ from humanpose_cli.cli.main import main
 from humanpose_cli.conventions import SMPL24
 from humanpose_cli.io.fit_files import read_fit
 from humanpose_cli.io.images import read_image, write_image
-from humanpose_cli.io.video_writer import VideoWriter
+from humanpose_cli.io.video import VideoWriter
 
 
 @pytest.fixture(scope="module")

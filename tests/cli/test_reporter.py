@@ -42,7 +42,7 @@ def test_lines_without_a_terminal():
     stream = io.StringIO()
     batch(Reporter("fit", stream=stream, interval=0.0))
     lines = stream.getvalue().splitlines()
-    assert any(line.startswith("fit: 0/3 0% [00:00<?, ?] a.jpg (frames: 5/10)") for line in lines)
+    assert any(line == "fit: 0/3 0% [00:00<?, ?item/s, a.jpg (frames: 5/10)]" for line in lines)
     assert any(line.startswith("fit: 1/3 33% [00:00<00:00, ") for line in lines)
     assert lines[-2:] == ["error: b.jpg: is empty", "warning: it is dark"]
     assert "\r" not in stream.getvalue()
@@ -62,11 +62,15 @@ def test_the_line_tells_pace_and_time_left():
     display.item_finished(worked=False)  # skipped items say nothing about the pace
     display.item_started("clip.mp4")
     display.step(120, None, "frames")
-    assert display.line(10.0) == "fit: 5/40 12% [00:10<01:27, 2.50 s/item] clip.mp4 (frames: 120)"
-    assert "[1:01:40<" in display.line(3700.0)
+    display.bar.start_t -= 10.0
+    assert str(display.bar) == "fit: 5/40 12% [00:10<01:27,  2.50s/item, clip.mp4 (frames: 120)]"
+    display.bar.start_t -= 3690.0
+    assert "[1:01:40<" in str(display.bar)
+    display.bar.start_t += 3690.0
     for _ in range(20):
         display.item_finished(worked=True)
-    assert "2.4 items/s" in display.line(10.0)
+    assert " 2.40item/s" in str(display.bar)
+    display.close()
 
 
 def test_a_bar_in_a_terminal_leaves_only_messages(monkeypatch):

@@ -14,8 +14,7 @@ from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.errors import InputError, UnavailableError
 from humanpose_cli.io import fit_files
 from humanpose_cli.io.atomic import npz_bytes
-from humanpose_cli.io.fit_checks import COLUMNS
-from humanpose_cli.io.fit_files import FitRecord, read_fit, write_fit
+from humanpose_cli.io.fit_files import COLUMNS, FitRecord, read_fit, write_fit
 
 GOLDEN = Path(__file__).parent / "data" / "golden.fit.npz"
 

@@ -6,7 +6,7 @@ from conftest import KnownPeople
 
 from humanpose_cli.errors import InputError
 from humanpose_cli.io.images import write_image
-from humanpose_cli.io.input_items import InputItem
+from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.video import VideoReader
 from humanpose_cli.pipelines.fit import BodyFitter
 from humanpose_cli.pipelines.fit_items import fit_item

@@ -15,7 +15,7 @@ from humanpose_cli.fitting.nbf.inputs import InputOptions
 from humanpose_cli.fitting.nbf.nbf import MODEL, NbfConfig, nbf_config
 from humanpose_cli.fitting.nbf.regressor import Regressor, RegressorOptions
 from humanpose_cli.geometry.cameras import project
-from humanpose_cli.io.input_items import Frame
+from humanpose_cli.io.inputs import Frame
 from humanpose_cli.metrics.pose import pa_mpjpe
 from humanpose_cli.networks.weights_file import WeightsHeader, write_weights
 from humanpose_cli.pipelines.body_networks import NetworkOptions

@@ -5,7 +5,7 @@ import pytest
 from conftest import KnownPeople, true_person
 
 from humanpose_cli.errors import UsageError
-from humanpose_cli.io.input_items import Frame
+from humanpose_cli.io.inputs import Frame
 from humanpose_cli.metrics.pose import mpjpe
 from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
 from humanpose_cli.pipelines.overlays import overlay_picture

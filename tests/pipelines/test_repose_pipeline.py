@@ -8,7 +8,7 @@ from skimage.metrics import structural_similarity
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.images import read_image
-from humanpose_cli.io.input_items import InputItem
+from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.pipelines.fit import FitOptions
 from humanpose_cli.pipelines.repose import ReposeOptions, Reposer
 from humanpose_cli.pipelines.repose_items import form_of, repose_item, repose_outputs

@@ -1,19 +1,58 @@
-"""Target poses from files: `.npy` joint positions, AMASS `.npz`, fit files and `.bvh`; see `reading`."""
+"""Target poses from files: `.npy` joint positions, AMASS `.npz`, fit files and `.bvh`.
+
+`read_target_pose` tells a file's kind by its name and its contents.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from humanpose_cli.io.pose_files.reading import POSE_SUFFIXES, read_target_pose
-    from humanpose_cli.io.pose_files.target_pose import AXES, TargetPose
+from humanpose_cli.conventions import Skeleton
+from humanpose_cli.errors import InputError
+from humanpose_cli.io.npz_files import npz_names
+from humanpose_cli.io.pose_files.target_pose import AXES, TargetPose, check_axes
+from humanpose_cli.io.sniffing import describe_file
 
 __all__ = ["AXES", "POSE_SUFFIXES", "TargetPose", "read_target_pose"]
 
+POSE_SUFFIXES = frozenset((".npy", ".npz", ".bvh"))
+"""Names by which a target pose is told from a target picture or video (lower case)."""
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from humanpose_cli.io.pose_files import reading, target_pose
 
-    return getattr(target_pose if name in {"AXES", "TargetPose"} else reading, name)
+def read_target_pose(
+    path: Path | str,
+    skeleton: Skeleton | str | None = None,
+    axes: str | None = None,
+    *,
+    track: int | None = None,
+) -> TargetPose:
+    """Read a pose or motion to put a person into.
+
+    path      `.npy` joint positions (J, 3) or (T, J, 3) metres; AMASS `.npz`; fit file; `.bvh`
+    skeleton  of a `.npy`; None tells it by the number of joints, where 17 is ambiguous
+    axes      'camera', 'y-up' or 'z-up'; None takes the format's own: camera for `.npy`, z-up for AMASS, for BVH y-up
+              unless its rest skeleton stands along z. A fit file is always in camera axes
+    track     the person of a fit file; None takes the largest
+
+    InputError for what is no pose; UsageError for an ambiguous skeleton, unknown axes or an absent track.
+    """
+    # Here and not above: torch, which rotation files need, takes seconds to import.
+    from humanpose_cli.io.pose_files.bvh import read_bvh
+    from humanpose_cli.io.pose_files.joint_arrays import read_joint_array
+    from humanpose_cli.io.pose_files.rotation_files import read_amass, read_fit_as_target
+
+    path = Path(path)
+    if axes is not None:
+        check_axes(axes)
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        return read_joint_array(path, skeleton, axes or "camera")
+    if suffix == ".bvh":
+        return read_bvh(path, axes)
+    if suffix == ".npz":
+        if {"schema_version", "track_id"} <= npz_names(path):
+            return read_fit_as_target(path, track)
+        return read_amass(path, axes or "z-up")
+    raise InputError(
+        path, "is no pose file", expected=".npy, .bvh, an AMASS .npz or a .fit.npz", got=describe_file(path)
+    )

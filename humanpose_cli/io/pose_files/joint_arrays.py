@@ -1,7 +1,13 @@
-"""Joint positions from `.npy`: (J, 3) or (T, J, 3) metres; the skeleton is told by J."""
+"""Joint positions from `.npy`: (J, 3) or (T, J, 3) metres; the skeleton is told by J.
+
+Whether numbers can be the joint positions of a person in metres, and if not, what they look like instead, is told by
+lengths that do not depend on the pose, so that handstands, dancers and children pass. Bounds are wide enough for
+comic figures and for the jitter of networks that lift poses from video.
+"""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +15,177 @@ import numpy as np
 from humanpose_cli.conventions import SKELETONS, Skeleton, skeleton_by_name, skeletons_with
 from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.io.npz_files import read_npy
-from humanpose_cli.io.pose_files.plausibility import AXIS_ANGLE_WAY_OUT, check_joints, orientation_warnings
 from humanpose_cli.io.pose_files.target_pose import TargetPose, axes_to_camera
 
-__all__ = ["read_joint_array"]
+__all__ = ["AXIS_ANGLE_WAY_OUT", "check_joints", "orientation_warnings", "read_joint_array"]
+
+_LIMBS = {
+    "upper arm": ("shoulder", "elbow"),
+    "forearm": ("elbow", "wrist"),
+    "thigh": ("hip", "knee"),
+    "shank": ("knee", "ankle"),
+}
+_SIDES = ("left", "right")
+
+# As shares of the size (leg + trunk); an adult's are .16–.21 for the arm's, .29–.32 for the leg's bones, .39 for the
+# trunk, .27 from shoulder to shoulder and .09–.2 from hip to hip.
+_LIMB_SHARE = (0.05, 0.6)
+_TRUNK_SHARE = (0.1, 0.65)
+_SHOULDER_SHARE = (0.05, 0.55)
+_HIP_SHARE = (0.02, 0.4)
+# Small bones, by the joint at their end: what no mix-up of numbers keeps small.
+_SMALL_BONES = {
+    **dict.fromkeys(("hand", "pinky", "index", "thumb", "eye", "ear", "heel"), 0.25),
+    **dict.fromkeys(("foot", "spine1", "spine2", "spine3", "head", "collar"), 0.3),
+}
+_MOST_RATIO = 2.0  # left to right, and between neighbouring bones: at most 1.5 in people
+# How far a bone's length may swing in a motion: (95th − 5th percentile) / median.
+_MEDIAN_SWING, _LARGEST_SWING = 0.3, 0.5
+
+_SIZE_METRES = (0.4, 2.6)  # leg + trunk: 1.3 for an adult, 0.5 for a one-year-old
+_ADULT_SIZE = 1.3
+_UNITS = {"millimetres": 1000.0, "centimetres": 100.0, "inches": 39.37, "feet": 3.281, "kilometres": 0.001}
+
+AXIS_ANGLE_WAY_OUT = (
+    "axis-angle rotations go into an AMASS file: numpy.savez('pose.npz', poses=p.reshape(-1, 72), "
+    "trans=numpy.zeros((len(p), 3)), mocap_framerate=30)"
+)
+
+
+def check_joints(path: Path, joints: np.ndarray, skeleton: Skeleton) -> None:
+    """Refuse joints (T, J, 3) that cannot be a person's in metres: InputError with what they look like."""
+    _check_finite(path, joints, skeleton)
+    lengths = _limb_lengths(joints, skeleton)
+    size = _size(joints, skeleton, lengths)
+    if size == 0:
+        raise InputError(path, "has all joints in one place", expected="joint positions in metres")
+    _check_build(path, joints, skeleton, lengths, size)
+    _check_unit(path, joints, size)
+    _check_rigidity(path, lengths)
+
+
+def _check_finite(path: Path, joints: np.ndarray, skeleton: Skeleton) -> None:
+    wrong = np.argwhere(~np.isfinite(joints))
+    if len(wrong):
+        frame, joint, _ = wrong[0]
+        raise InputError(
+            path,
+            "holds values that are not finite",
+            got=f"{joints[tuple(wrong[0])]} at frame {frame}, {skeleton.joint_names[joint]}",
+            remedy="leave the frame out or fill the gap",
+        )
+
+
+def _between(joints: np.ndarray, skeleton: Skeleton, start: str, end: str) -> np.ndarray:
+    """Distances (T,)."""
+    return np.linalg.norm(joints[:, skeleton.index(start)] - joints[:, skeleton.index(end)], axis=-1)
+
+
+def _limb_lengths(joints: np.ndarray, skeleton: Skeleton) -> dict[str, np.ndarray]:
+    """'left forearm' → (T,)."""
+    return {
+        f"{side} {bone}": _between(joints, skeleton, f"{side}_{start}", f"{side}_{end}")
+        for bone, (start, end) in _LIMBS.items()
+        for side in _SIDES
+    }
+
+
+def _middle(joints: np.ndarray, skeleton: Skeleton, joint: str) -> np.ndarray:
+    return joints[:, skeleton.indices(f"{side}_{joint}" for side in _SIDES)].mean(axis=1)
+
+
+def _trunk(joints: np.ndarray, skeleton: Skeleton) -> float:
+    trunk = _middle(joints, skeleton, "shoulder") - _middle(joints, skeleton, "hip")
+    return float(np.median(np.linalg.norm(trunk, axis=-1)))
+
+
+def _size(joints: np.ndarray, skeleton: Skeleton, lengths: dict[str, np.ndarray]) -> float:
+    """Leg plus trunk, in the file's unit."""
+    legs = [float(np.median(lengths[f"{side} {bone}"])) for side in _SIDES for bone in ("thigh", "shank")]
+    return sum(legs) / 2 + _trunk(joints, skeleton)
+
+
+def _check_build(
+    path: Path, joints: np.ndarray, skeleton: Skeleton, lengths: dict[str, np.ndarray], size: float
+) -> None:
+    """Refuse proportions that no person has: axis-angle vectors, shuffled joints, another order of joints."""
+    median = {bone: float(np.median(values)) / size for bone, values in lengths.items()}
+    widths = {joint: _between(joints, skeleton, f"left_{joint}", f"right_{joint}") for joint in ("shoulder", "hip")}
+    shares = [(bone, share, _LIMB_SHARE) for bone, share in median.items()] + [
+        ("trunk", _trunk(joints, skeleton) / size, _TRUNK_SHARE),
+        ("shoulder width", float(np.median(widths["shoulder"])) / size, _SHOULDER_SHARE),
+        ("hip width", float(np.median(widths["hip"])) / size, _HIP_SHARE),
+    ]
+    for parent, child in skeleton.bones:
+        name = skeleton.joint_names[child]
+        most = _SMALL_BONES.get(name.removeprefix("left_").removeprefix("right_"))
+        if most is not None:
+            length = _between(joints, skeleton, skeleton.joint_names[parent], name)
+            shares.append((f"bone to the {name}".replace("_", " "), float(np.median(length)) / size, (0.0, most)))
+    for what, share, (least, most) in shares:
+        if not least <= share <= most:
+            raise _impossible(path, skeleton, f"the {what} is {share:.2f} of leg and trunk together")
+    pairs = [(f"left {bone}", f"right {bone}") for bone in _LIMBS]
+    pairs += [
+        (f"{side} {a}", f"{side} {b}") for side in _SIDES for a, b in (("upper arm", "forearm"), ("thigh", "shank"))
+    ]
+    for a, b in pairs:
+        ratio = max(median[a], median[b]) / min(median[a], median[b])
+        if ratio > _MOST_RATIO:
+            raise _impossible(path, skeleton, f"the {a} and the {b} differ {ratio:.1f} times in length")
+
+
+def _impossible(path: Path, skeleton: Skeleton, found: str) -> InputError:
+    other_order = f"check that the joints stand in the order of {skeleton.name}"
+    remedy = f"{AXIS_ANGLE_WAY_OUT}; otherwise {other_order}" if len(skeleton) == 24 else other_order
+    return InputError(
+        path, "cannot be joint positions", expected="a person's joints (J, 3) or (T, J, 3)", got=found, remedy=remedy
+    )
+
+
+def _check_unit(path: Path, joints: np.ndarray, size: float) -> None:
+    least, most = _SIZE_METRES
+    if least <= size <= most:
+        return
+    unit = min(_UNITS, key=lambda name: abs(math.log(size / (_ADULT_SIZE * _UNITS[name]))))
+    factor = _UNITS[unit]
+    within = least <= size / factor <= most
+    looks = [unit] if within else []
+    if size > 30 and (joints[..., :2] >= 0).all():
+        looks.append("pixels")
+    got = f"a person whose leg and trunk are {size:.3g} long" + (f", as in {' or '.join(looks)}" if looks else "")
+    scale = f"divide them by {factor:g}" if within else f"multiply them by {_ADULT_SIZE / size:.3g} for an adult"
+    raise InputError(path, "is not in metres", expected=f"leg and trunk of {least}–{most} m", got=got, remedy=scale)
+
+
+def _check_rigidity(path: Path, lengths: dict[str, np.ndarray]) -> None:
+    """Bones keep their length in a motion, up to the noise of estimators."""
+    frames = len(next(iter(lengths.values())))
+    if frames < 2:
+        return
+    swing = {
+        bone: float((np.percentile(values, 95) - np.percentile(values, 5)) / np.median(values))
+        for bone, values in lengths.items()
+    }
+    worst = max(swing, key=lambda bone: swing[bone])
+    if np.median(list(swing.values())) > _MEDIAN_SWING or swing[worst] > _LARGEST_SWING:
+        values = lengths[worst]
+        raise InputError(
+            path,
+            "cannot be joint positions of one person: bone lengths change",
+            expected="lengths that stay",
+            got=f"a {worst} of {values.min():.2f} to {values.max():.2f} m over {frames} frames",
+            remedy=f"give one person's joints, scaled alike in all frames; {AXIS_ANGLE_WAY_OUT}",
+        )
+
+
+def orientation_warnings(joints: np.ndarray, skeleton: Skeleton) -> tuple[str, ...]:
+    """A word if the feet are above the shoulders in most frames: then y probably points up. Joints in camera axes."""
+    down = (_middle(joints, skeleton, "ankle") - _middle(joints, skeleton, "shoulder"))[:, 1]
+    if np.mean(down < 0) <= 0.8:
+        return ()
+    return ("the feet are above the shoulders: if y points up in this file, give --target-axes y-up",)
+
 
 _AXIS_ANGLE_WIDTHS = {66, 69, 72, 132, 135, 144, 156, 159, 165}  # 3 per joint of SMPL, SMPL-H, SMPL-X, with or without
 _COUNTS = ", ".join(f"{len(skeleton)} ({skeleton.name})" for skeleton in SKELETONS.values())

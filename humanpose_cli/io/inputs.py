@@ -4,30 +4,313 @@ from __future__ import annotations
 
 import codecs
 import glob
+import itertools
 import os
+import re
 import stat
-from collections.abc import Collection, Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Literal, overload
 
-from humanpose_cli.errors import InputError, UsageError
-from humanpose_cli.io.folders import SequenceVerdict, judge_sequence, list_folder, natural_order
+import numpy as np
+
+from humanpose_cli.errors import HpcError, InputError, UsageError
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange, parse_frame_range
-from humanpose_cli.io.images import PICTURE_SUFFIXES
-from humanpose_cli.io.input_items import Frame, InputItem, key_of, output_path
+from humanpose_cli.io.images import PICTURE_SUFFIXES, picture_size, read_image
 from humanpose_cli.io.sniffing import file_kind, reading_error
-from humanpose_cli.io.video import VIDEO_SUFFIXES
+from humanpose_cli.io.video import (
+    VIDEO_SUFFIXES,
+    VideoInfo,
+    VideoReader,
+    prefetch,
+    probe_video,
+)
 
 __all__ = [
+    "FolderListing",
     "Frame",
     "FrameRange",
     "InputItem",
     "Inputs",
+    "SequenceVerdict",
+    "judge_sequence",
+    "key_of",
+    "list_folder",
+    "natural_order",
     "open_inputs",
     "output_path",
     "parse_frame_range",
 ]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A decoded frame.
+
+    index  its number in the whole sequence, from 0, whatever `--frames` leaves out
+    name  the picture's file name, or a video's frame number with six digits
+    pixels  (H, W, 3) uint8 sRGB, upright
+    focal  focal length in pixels from EXIF, or None
+    alpha  (H, W) uint8, or None where it is opaque
+    path  the picture's file; None for a video's frames
+    """
+
+    index: int
+    name: str
+    pixels: np.ndarray
+    focal: float | None = None
+    alpha: np.ndarray | None = None
+    path: Path | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+
+OWN_SUFFIXES = (".overlay.jpg", ".overlay.mp4", ".reposed.png", ".reposed.mp4")
+"""Endings of the pictures and videos that commands write: inside folders they are results, not inputs."""
+
+
+@dataclass(frozen=True)
+class InputItem:
+    """An input, not read yet.
+
+    key     its path relative to the input root: forward slashes, NFC, printable; unique within a command
+    kind    'picture', 'video' or 'frames' (pictures that are one sequence)
+    path    the file, or the folder of a 'frames' item
+    files   all its files, in order
+    root    the input root
+    reason  why it is one sequence or independent, in words; "" where there was no choice
+    range   the frames of a sequence that are asked for
+    error   what is wrong with it already (missing, empty folder); reading raises it
+    """
+
+    key: str
+    kind: Literal["picture", "video", "frames"]
+    path: Path
+    files: tuple[Path, ...]
+    root: Path
+    reason: str = ""
+    range: FrameRange = ALL_FRAMES
+    error: HpcError | None = None
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether its frames follow each other in time."""
+        return self.kind != "picture"
+
+    @property
+    def label(self) -> str:
+        """The item as the user knows it: its path, relative to the working folder where it lies below it."""
+        relative = os.path.relpath(self.path)
+        return str(self.path) if relative.startswith("..") else relative
+
+    @cached_property
+    def _video(self) -> VideoInfo:
+        return probe_video(self.path)
+
+    @property
+    def frame_rate(self) -> float | None:
+        """Frames a second of a video; None where the input does not tell."""
+        return self._video.frame_rate if self.kind == "video" else None
+
+    @property
+    def frame_count(self) -> int | None:
+        """How many frames `frames` will give; of a video an estimate, None if unknown."""
+        total = self._video.frame_count if self.kind == "video" else len(self.files)
+        if not self.is_sequence or total is None:
+            return total
+        stop = total if self.range.stop is None else min(self.range.stop, total)
+        return max(0, stop - self.range.start)
+
+    def frames(self, ahead: int = 2) -> Generator[Frame, None, None]:
+        """Decode in order, up to `ahead` frames in advance in a thread; close it to stop early.
+
+        InputError where a file is missing, damaged, or has no frame in the range.
+        """
+        if self.error is not None:
+            raise self.error
+        decoded = self._decode()
+        if not self.is_sequence or ahead < 1:
+            yield from decoded
+            return
+        with closing(prefetch(decoded, ahead)) as frames:
+            yield from frames
+
+    def _decode(self) -> Generator[Frame, None, None]:
+        if self.kind == "video":
+            with closing(iter(VideoReader(self.path, self.range))) as pictures:
+                for index, pixels in pictures:
+                    yield Frame(index, f"{index:06d}", pixels)
+            return
+        start, stop = (self.range.start, self.range.stop) if self.is_sequence else (0, None)
+        chosen = self.files[start:stop]
+        if not chosen:
+            raise InputError(
+                self.path, "has no frame in the range", expected=f"frames {self.range}", got=f"{len(self.files)} frames"
+            )
+        for index, file in enumerate(chosen, start):
+            picture = read_image(file)
+            yield Frame(index, printable(file.name), picture.pixels, picture.focal_pixels, picture.alpha, file)
+
+
+def printable(name: str) -> str:
+    """NFC, and with bytes that are no UTF-8 written as \\xNN, so that it can stand in JSON."""
+    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))
+
+
+def key_of(path: Path, root: Path) -> str:
+    """The key of a file or folder: its path below the root; for the root itself, the folder's name."""
+    relative = os.path.relpath(path, root)
+    return printable(Path(path.name or "root").as_posix() if relative == "." else Path(relative).as_posix())
+
+
+def output_path(item: InputItem, folder: Path | str, suffix: str) -> Path:
+    """Where an item's output goes: mirrors the input tree and keeps extensions.
+
+    `sub/a.jpg` with suffix `.fit.npz` becomes `FOLDER/sub/a.jpg.fit.npz`.
+    """
+    return Path(folder) / (item.key + suffix)
+
+
+# Never entered on the way down: archives' and systems' own folders, and where our own results go by default.
+_SKIPPED_FOLDERS = {"__MACOSX", "hpc-out", "lost+found", "$RECYCLE.BIN"}
+_READERS = 8
+
+
+def natural_order(path: Path | str) -> tuple[object, ...]:
+    """Sort key by which `img2` comes before `img10`; ties keep the order of the characters."""
+    text = str(path)
+    parts = re.split(r"(\d+)", text)
+    return tuple((int(part), part) if i % 2 else (0, part) for i, part in enumerate(parts)), text
+
+
+@dataclass
+class FolderListing:
+    """What lies in a folder and below it, in natural order.
+
+    pictures  per folder that has some, its pictures
+    videos  all videos
+    ignored  how many other files there were (hidden ones not counted)
+    errors  folders that cannot be read
+    """
+
+    pictures: dict[Path, list[Path]] = field(default_factory=dict)
+    videos: list[Path] = field(default_factory=list)
+    ignored: int = 0
+    errors: list[InputError] = field(default_factory=list)
+
+
+def list_folder(folder: Path, exclude: Collection[Path] = (), own_suffixes: Collection[str] = ()) -> FolderListing:
+    """Pictures and videos by their names, at any depth; names ending in one of `own_suffixes` are our own outputs.
+
+    Hidden files and folders, folders named in `exclude` (absolute), and `hpc-out` are passed over. Links to folders
+    are followed, but no folder is entered twice.
+    """
+    listing = FolderListing()
+    entered: set[str] = set()
+    excluded = {os.path.realpath(path) for path in exclude}
+
+    def visit(place: Path) -> None:
+        real = os.path.realpath(place)
+        if real in entered or (real in excluded and place != folder):
+            return
+        entered.add(real)
+        try:
+            entries = sorted(os.scandir(place), key=lambda entry: natural_order(entry.name))
+        except OSError as error:
+            listing.errors.append(reading_error(place, error))
+            return
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+        for entry in visible:
+            if not entry.is_dir() and not entry.name.endswith(tuple(own_suffixes)):
+                _sort_in(listing, place / entry.name)
+        for entry in visible:
+            if entry.is_dir() and entry.name not in _SKIPPED_FOLDERS:
+                visit(place / entry.name)
+
+    visit(folder)
+    return listing
+
+
+def _sort_in(listing: FolderListing, path: Path) -> None:
+    suffix = path.suffix.lower()
+    if suffix in PICTURE_SUFFIXES:
+        listing.pictures.setdefault(path.parent, []).append(path)
+    elif suffix in VIDEO_SUFFIXES:
+        listing.videos.append(path)
+    else:
+        listing.ignored += 1
+
+
+@dataclass(frozen=True)
+class SequenceVerdict:
+    """Whether pictures are one sequence, why (a clause), and the pictures in the order of their numbers."""
+
+    is_sequence: bool
+    reason: str
+    files: tuple[Path, ...]
+
+
+def judge_sequence(files: Sequence[Path], size_of: Callable[[Path], tuple[int, int]] = picture_size) -> SequenceVerdict:
+    """One sequence if there are at least two pictures, one number in their names counts up by one, and all have
+    one size. A picture whose header cannot be read does not decide; it is reported when its turn comes.
+    """
+    files = sorted(files, key=lambda path: natural_order(path.name))
+
+    def independent(reason: str) -> SequenceVerdict:
+        return SequenceVerdict(False, reason, tuple(files))
+
+    if len(files) < 2:
+        return independent("there is only one picture")
+    numbers = _running_numbers([path.name for path in files])
+    if numbers is None:
+        return independent("their names are not one numbered series")
+    ordered = sorted(zip(numbers, files, strict=True), key=lambda pair: pair[0])
+    for (number, _), (following, _) in itertools.pairwise(ordered):
+        if following != number + 1:
+            return independent(
+                f"number {number} comes twice" if following == number else f"number {number + 1} is missing"
+            )
+    sizes = _sizes([file for _, file in ordered], size_of)
+    distinct = sorted(set(sizes.values()))
+    if len(distinct) > 1:
+        listed = ", ".join(f"{width} × {height}" for width, height in distinct[:3])
+        return independent(f"their sizes differ ({listed}{' …' if len(distinct) > 3 else ''})")
+    if not distinct:
+        return independent("none of them can be read")
+    width, height = distinct[0]
+    reason = f"{len(files)} pictures of {width} × {height} with the numbers {ordered[0][0]} to {ordered[-1][0]}"
+    return SequenceVerdict(True, reason, tuple(file for _, file in ordered))
+
+
+def _running_numbers(names: Sequence[str]) -> list[int] | None:
+    """The one number in which the names differ, or None if they differ in anything else."""
+    split = [re.split(r"(\d+)", name) for name in names]
+    if len({tuple(parts[::2]) for parts in split}) != 1:
+        return None
+    columns = list(zip(*(parts[1::2] for parts in split), strict=True))
+    changing = [column for column in columns if len({int(digits) for digits in column}) > 1]
+    return [int(digits) for digits in changing[0]] if len(changing) == 1 else None
+
+
+def _sizes(files: Sequence[Path], size_of: Callable[[Path], tuple[int, int]]) -> dict[Path, tuple[int, int]]:
+    def look(file: Path) -> tuple[int, int] | None:
+        try:
+            return size_of(file)
+        except InputError:
+            return None
+
+    with ThreadPoolExecutor(_READERS) as pool:  # headers on a network mount wait, not work
+        found = zip(files, pool.map(look, files), strict=True)
+        return {file: size for file, size in found if size is not None}
+
 
 _MOST_MESSAGES = 10
 

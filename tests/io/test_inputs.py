@@ -12,10 +12,9 @@ import pytest
 from PIL import Image
 
 from humanpose_cli.errors import InputError, UsageError
-from humanpose_cli.io.folders import judge_sequence, natural_order
 from humanpose_cli.io.frame_range import FrameRange
-from humanpose_cli.io.frames import open_inputs, output_path
-from humanpose_cli.io.video_writer import VideoWriter
+from humanpose_cli.io.inputs import judge_sequence, natural_order, open_inputs, output_path
+from humanpose_cli.io.video import VideoWriter
 
 
 def picture(path: Path, size=(8, 6), value=0) -> Path:
