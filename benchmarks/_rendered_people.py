@@ -1,4 +1,4 @@
-"""Pictures of the default body with known truth: random poses, shapes, clothes, cameras, light and backgrounds."""
+"""Images of the default body with known truth: random poses, shapes, clothes, cameras, light and backgrounds."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from humanpose_cli.bodies.body import default_body
-from humanpose_cli.bodies.pose_prior import SamplingOptions, sample_poses
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.body.body import default_body
+from humanpose_cli.body.pose_prior import SamplingOptions, sample_poses
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Lighting, Surface
@@ -33,7 +33,7 @@ _SKIN = np.array([[0.95, 0.78, 0.68], [0.87, 0.67, 0.54], [0.68, 0.47, 0.35], [0
 
 @dataclass(frozen=True)
 class RenderedPerson:
-    """One picture and its truth.
+    """One image and its truth.
 
     image (H, W, 3) uint8; focal pixels; principal_point (2,) pixels; rotations (24, 3, 3) relative, the pelvis body to
     camera; betas (10,); trans (3,) metres; vertices (V, 3), joints (24, 3) metres in camera axes
@@ -52,7 +52,7 @@ class RenderedPerson:
 def render_population(
     count: int, seed: int, split: str, options: SamplingOptions | None = None
 ) -> Iterator[RenderedPerson]:
-    """`count` pictures of 640×640 with one person each; `split` of the pose library as in `sample_poses`."""
+    """`count` images of 640×640 with one person each; `split` of the pose library as in `sample_poses`."""
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng(seed)
     for poses in sample_poses(count, generator, options, split=split).split(1):
@@ -89,7 +89,7 @@ def _camera(rng: np.random.Generator) -> Tensor:
 
 
 def _place(vertices: Tensor, focal: float, rng: np.random.Generator) -> Tensor:
-    """A translation at which the body fills 40-95 % of the picture and lies inside it or reaches a little out."""
+    """A translation at which the body fills 40-95 % of the image and lies inside it or reaches a little out."""
     extent = (vertices.amax(0) - vertices.amin(0)).numpy()
     middle = ((vertices.amax(0) + vertices.amin(0)) / 2).numpy()
     size = max(extent[0], extent[1])
@@ -118,13 +118,13 @@ def _colours(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _background(rng: np.random.Generator) -> np.ndarray:
     """(H, W, 3): a floor, a wall and coloured rectangles, more or less blurred."""
-    picture = np.empty((_SIDE, _SIDE, 3), np.float32)
+    image = np.empty((_SIDE, _SIDE, 3), np.float32)
     horizon = int(rng.uniform(0.35, 0.8) * _SIDE)
-    picture[:horizon], picture[horizon:] = rng.uniform(0.1, 0.95, size=(2, 3))
+    image[:horizon], image[horizon:] = rng.uniform(0.1, 0.95, size=(2, 3))
     for _ in range(rng.integers(0, 25)):
         x, y = rng.integers(0, _SIDE, size=2)
         w, h = (rng.uniform(0.02, 0.35, size=2) * _SIDE).astype(int)
-        picture[y : y + h, x : x + w] = rng.uniform(0, 1, size=3)
-    blurred = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.5, 6)))
+        image[y : y + h, x : x + w] = rng.uniform(0, 1, size=3)
+    blurred = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.5, 6)))
     shade = np.linspace(rng.uniform(0.8, 1.2), rng.uniform(0.8, 1.2), _SIDE, dtype=np.float32)
     return np.clip(blurred * shade[:, None, None], 0, 1)

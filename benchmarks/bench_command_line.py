@@ -9,10 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from humanpose_cli.batch.items import Item
-from humanpose_cli.batch.job import Batch, Outcome
-from humanpose_cli.batch.runner import run_items
-from humanpose_cli.batch.shards import WHOLE, Shard
+from humanpose_cli.batch.items import WHOLE, Item, Shard
+from humanpose_cli.batch.runner import Batch, Outcome, run_items
 
 ITEMS, SHARDS, WORK = 200, 4, 0.02  # seconds an item: far less than any real one
 

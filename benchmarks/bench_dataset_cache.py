@@ -1,8 +1,8 @@
-"""Dataset cache against loose files: opening and locating 100,000 pictures, and decoding one after the other.
+"""Dataset cache against loose files: opening and locating 100,000 images, and decoding one after the other.
 
-Both sides hold the same JPEG bytes of 256 × 256 pixels. Opening: ours opens the index and learns where each picture's
-bytes lie in its shard; theirs lists the folders (100 pictures each) and opens each file. Reading: both read and
-decode the same 1,000 pictures in random order, from warm caches of the system. `--pictures` makes it smaller.
+Both sides hold the same JPEG bytes of 256 × 256 pixels. Opening: ours opens the index and learns where each image's
+bytes lie in its shard; theirs lists the folders (100 images each) and opens each file. Reading: both read and
+decode the same 1,000 images in random order, from warm caches of the system. `--images` makes it smaller.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from humanpose_cli.data.cache import Cache, open_cache
 from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
 
 SIDE, A_FOLDER, READ = 256, 100, 1000
-DIFFERENT = 64  # pictures that really differ: making 100,000 would take longer than measuring
+DIFFERENT = 64  # images that really differ: making 100,000 would take longer than measuring
 
 
 def photographs() -> list[bytes]:
@@ -37,14 +37,14 @@ def photographs() -> list[bytes]:
         for level in range(2, 9):
             coarse = random.normal(size=(2**level, 2**level, 3)) * 90 / 1.6**level
             pixels += cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-        picture = np.clip(pixels + 128, 0, 255).astype(np.uint8)
-        encoded.append(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
+        image = np.clip(pixels + 128, 0, 255).astype(np.uint8)
+        encoded.append(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
     return encoded
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """Numbered pictures with one labelled person each."""
+    """Numbered images with one labelled person each."""
 
     count: int
     images: tuple[bytes, ...]
@@ -73,12 +73,12 @@ def write_loose(source: Photographs, folder: Path) -> None:
 
 
 def open_ours(folder: Path) -> int:
-    """Open the cache and learn of every picture which bytes of which file it is."""
+    """Open the cache and learn of every image which bytes of which file it is."""
     return sum(len(starts) for _, starts, _ in open_cache(folder).encoded_places("pictures/image"))
 
 
 def open_loose(folder: Path) -> int:
-    """List the pictures and open each."""
+    """List the images and open each."""
     count = 0
     for place in sorted(entry.path for entry in os.scandir(folder)):
         for path in sorted(entry.path for entry in os.scandir(place)):
@@ -88,7 +88,7 @@ def open_loose(folder: Path) -> int:
 
 
 def list_loose(folder: Path) -> int:
-    """List the pictures only."""
+    """List the images only."""
     return sum(1 for place in os.scandir(folder) for _ in os.scandir(place.path))
 
 
@@ -106,7 +106,7 @@ def decode_ours(cache: Cache, rows: Sequence[int]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=100_000)
-    count = parser.parse_args().pictures
+    count = parser.parse_args().images
     cv2.setNumThreads(0)
     source = Photographs(count, tuple(photographs()))
     with tempfile.TemporaryDirectory() as place:
@@ -136,10 +136,10 @@ def main() -> None:
         )
         cache = open_cache(ours, most_open=1024)
         rows = np.random.default_rng(1).integers(0, count, READ).tolist()
-        names = cache.pictures["name"][rows]
+        names = cache.images["name"][rows]
         paths = [loose / f"{name}.jpg" for name in names]
         compare(
-            f"decode {READ} pictures",
+            f"decode {READ} images",
             lambda: decode_ours(cache, rows),
             lambda: decode_loose(paths),
             against="loose files",

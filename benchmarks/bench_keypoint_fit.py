@@ -15,27 +15,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from humanpose_cli.bodies.body import RiggedBody, default_body
-from humanpose_cli.bodies.joint_angles import joint_limit_residual
-from humanpose_cli.bodies.limb_rotations import BODY_FACING_CAMERA
-from humanpose_cli.bodies.pose_library import pose_library
-from humanpose_cli.bodies.pose_prior import pose_prior
-from humanpose_cli.geometry.cameras import project
+from humanpose_cli.body.body import Body, default_body
+from humanpose_cli.body.joint_angles import joint_limit_residual
+from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA
+from humanpose_cli.body.pose_library import pose_library
+from humanpose_cli.body.pose_prior import pose_prior
+from humanpose_cli.core.camera import project
+from humanpose_cli.fit.evidence import FitEvidence, gather_evidence, viewing_rotation
+from humanpose_cli.fit.keypoints import fit_keypoints
+from humanpose_cli.fit.landmark_rig import LandmarkRig
+from humanpose_cli.fit.observations import KeypointObservations
+from humanpose_cli.fit.problem import UPRIGHT_JOINTS, bone_names, combination, offset_names
+from humanpose_cli.fit.residuals import FitState
+from humanpose_cli.fit.solver import KeypointFitOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from humanpose_cli.metrics.pose import pa_mpjpe
-from humanpose_cli.optimisation.evidence import Evidence, gather_evidence
-from humanpose_cli.optimisation.initialisation import viewing_rotation
-from humanpose_cli.optimisation.keypoint_fit import fit_keypoints
-from humanpose_cli.optimisation.landmark_rig import LandmarkRig
-from humanpose_cli.optimisation.observations import KeypointObservations
-from humanpose_cli.optimisation.options import KeypointFitOptions
-from humanpose_cli.optimisation.problem import UPRIGHT_JOINTS, bone_names, combination, offset_names
-from humanpose_cli.optimisation.residuals import FitState
+from humanpose_cli.metrics.bodies import pa_mpjpe
 
 FRAMES, PEOPLE, BASELINE, SIDE = 256, 16, 12, 1024.0
 
 
-def observe(body: RiggedBody, count: int, seed: int) -> tuple[KeypointObservations, np.ndarray]:
+def observe(body: Body, count: int, seed: int) -> tuple[KeypointObservations, np.ndarray]:
     """Noisy landmarks of `count` library frames and the true joints (count, 24, 3)."""
     rng = np.random.default_rng(seed)
     library = pose_library()
@@ -68,9 +67,9 @@ def robust(squared: Tensor, scale: float) -> Tensor:
 
 
 class Baseline:
-    """One person's cost as a function of axis-angle rotations, root, betas and scale, through `RiggedBody`."""
+    """One person's cost as a function of axis-angle rotations, root, betas and scale, through `Body`."""
 
-    def __init__(self, body: RiggedBody, options: KeypointFitOptions) -> None:
+    def __init__(self, body: Body, options: KeypointFitOptions) -> None:
         self.body, self.options, self.prior = body, options, pose_prior()
         self.landmarks = body.landmarks("blazepose33")
         names = self.landmarks.skeleton
@@ -78,7 +77,7 @@ class Baseline:
         lean = [(("neck",), ("pelvis",)), (("left_hip", "right_hip"), ("left_ankle", "right_ankle"))]
         self.upright = combination(body.skeleton.joint_names, lean).float()
 
-    def cost(self, evidence: Evidence, turns: Tensor, root: Tensor, betas: Tensor, scale: Tensor) -> Tensor:
+    def cost(self, evidence: FitEvidence, turns: Tensor, root: Tensor, betas: Tensor, scale: Tensor) -> Tensor:
         """The same terms as `KeypointProblem` for one row of evidence in single precision."""
         rotations = axis_angle_to_matrix(turns)[None]
         posed = self.body.pose(rotations, betas[None], root[None], vertices=False)
@@ -100,7 +99,7 @@ class Baseline:
             + 0.5 * quadratic
         )
 
-    def fit(self, evidence: Evidence, start: FitState) -> np.ndarray:
+    def fit(self, evidence: FitEvidence, start: FitState) -> np.ndarray:
         """Joints (24, 3) of one person."""
         turns = matrix_to_axis_angle(start.rotations[0]).float().requires_grad_()
         root, betas = start.root[0].float().requires_grad_(), start.betas[0].float().requires_grad_()
@@ -130,9 +129,9 @@ def seconds(action: Callable[[], object], repeats: int = 3) -> float:
     return min(times)
 
 
-def single(evidence: Evidence, row: int) -> Evidence:
+def single(evidence: FitEvidence, row: int) -> FitEvidence:
     chosen = evidence.rows(torch.tensor([row]))
-    return Evidence(**{name: value.float() for name, value in vars(chosen).items()})
+    return FitEvidence(**{name: value.float() for name, value in vars(chosen).items()})
 
 
 def main() -> None:

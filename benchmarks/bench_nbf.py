@@ -1,4 +1,4 @@
-"""One forward pass of Neural Body Fitting for people in a 1080p picture: crop, segmenter, regressor, body, placing.
+"""One forward pass of Neural Body Fitting for people in a 1080p image: crop, segmenter, regressor, body, placing.
 
 The shipped weights, people as the detector gives them, detection not counted. Also the keypoint fit that begins with
 it, for comparison. Times are the least and the median of the repeats; on a GPU, people a second of a batch of 64.
@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from repeats import times
 
-from humanpose_cli.bodies.body import default_body
-from humanpose_cli.conventions import BLAZEPOSE33
-from humanpose_cli.detection.person import DetectedPerson, PersonMask
-from humanpose_cli.fitting.nbf.nbf import load_nbf
-from humanpose_cli.geometry.cameras import project
-from humanpose_cli.networks.registry import shipped_weights
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.camera import project
+from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.detect.person import DetectedPerson, PersonMask
+from humanpose_cli.models.nbf.network import load_nbf
+from humanpose_cli.networks.weights import shipped_weights
 
 SIZE, FOCAL = (1080, 1920), 1600.0
 REACH_MS, REACH_GPU = 60.0, 500.0

@@ -1,6 +1,6 @@
 """Warping a person's ten parts in a feature volume, against ten grid_samples and a running maximum in torch.
 
-Two people of height 218 in a picture of 256, each carried from one pose of the library to another; 64 channels, 32 ×
+Two people of height 218 in an image of 256, each carried from one pose of the library to another; 64 channels, 32 ×
 64 × 64 voxels, forwards and with the gradient to the volume. Torch gets the volume in the layout that its grid_sample
 expects, and its masks are made beforehand, outside of the measured time, where ours are part of it. Forwards, both
 sides keep what a gradient would need. Values and gradients are compared before anything is timed.
@@ -16,13 +16,13 @@ import torch
 from side_by_side import Work, compare
 from torch import Tensor
 
-from humanpose_cli.bodies.body import default_body
-from humanpose_cli.bodies.pose_library import pose_library
-from humanpose_cli.bodies.warping_parts import WarpingParts, warping_parts
+from humanpose_cli.body.body import default_body
+from humanpose_cli.body.pose_library import pose_library
+from humanpose_cli.body.warping_parts import WarpingParts, warping_parts
 from humanpose_cli.engine.warping import capsule_masks, warp_parts
 
 BATCH, CHANNELS, SIZE = 2, 64, (32, 64, 64)
-PICTURE, HEIGHT = 256, 218  # pixels
+IMAGE, HEIGHT = 256, 218  # pixels
 VOXEL = (4.0, 4.0, 8.0)  # pixels along x, y, z
 AGAINST = "ten grid_samples and a running maximum in torch"
 
@@ -78,7 +78,7 @@ def people(device: str) -> WarpingParts:
     joints = body.pose_landmarks("reposing19", posed, betas)
     middle = (joints.amin(1) + joints.amax(1)) / 2
     rest = body.rest(betas).vertices[..., 1]
-    joints = (joints - middle[:, None]) * (HEIGHT / float(rest.max() - rest.min())) + PICTURE / 2
+    joints = (joints - middle[:, None]) * (HEIGHT / float(rest.max() - rest.min())) + IMAGE / 2
     joints = joints.to(device)
     return warping_parts(joints[:BATCH], joints[BATCH:]).in_voxels(VOXEL)
 

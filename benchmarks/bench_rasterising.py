@@ -16,7 +16,7 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from side_by_side import Work, compare
 
-from humanpose_cli.bodies.body import default_body
+from humanpose_cli.body.body import default_body
 from humanpose_cli.engine.rasterising import interpolate, rasterise
 
 SIZE = 512
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _standing(body, device: str) -> torch.Tensor:
-    """(1, V, 3): a body in T pose that fills the picture's height, turned towards the camera."""
+    """(1, V, 3): a body in T pose that fills the image's height, turned towards the camera."""
     rotations = torch.eye(3, device=device).expand(1, 24, 3, 3).clone()
     rotations[:, 0] = torch.diag(torch.tensor([1.0, -1.0, -1.0], device=device))  # y up, z to the camera
     posed = body.pose(rotations, torch.zeros(1, 10, device=device)).vertices

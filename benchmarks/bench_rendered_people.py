@@ -18,19 +18,19 @@ import numpy as np
 import torch
 from _rendered_people import RenderedPerson, render_population
 
-from humanpose_cli.bodies.body import default_body
-from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.detection.detector import PersonDetector
-from humanpose_cli.detection.person import DetectedPerson
-from humanpose_cli.fitting.nbf.nbf import BodyEstimate, load_nbf
-from humanpose_cli.geometry.cameras import project
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.camera import project
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.detect.detector import PersonDetector
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.fit.evidence import viewing_rotation
+from humanpose_cli.fit.keypoints import fit_keypoints
+from humanpose_cli.fit.observations import KeypointObservations
+from humanpose_cli.fit.solver import KeypointFitOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.metrics.pose import mpjpe, pa_mpjpe, pve
-from humanpose_cli.networks.registry import shipped_weights
-from humanpose_cli.optimisation.initialisation import viewing_rotation
-from humanpose_cli.optimisation.keypoint_fit import fit_keypoints
-from humanpose_cli.optimisation.observations import KeypointObservations
-from humanpose_cli.optimisation.options import KeypointFitOptions
+from humanpose_cli.metrics.bodies import mpjpe, pa_mpjpe, pve
+from humanpose_cli.models.nbf.network import BodyEstimate, load_nbf
+from humanpose_cli.networks.weights import shipped_weights
 
 JOINTS = [
     f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
@@ -88,7 +88,7 @@ def observations_of(found: Found) -> KeypointObservations:
 def put_right(
     found: Found, observations: KeypointObservations
 ) -> dict[str, tuple[KeypointObservations, KeypointFitOptions]]:
-    """The detector's landmarks as they truly are: in the picture, in space, both. How sure it was stays.
+    """The detector's landmarks as they truly are: in the image, in space, both. How sure it was stays.
 
     Depths that are right come without the depth correction, which mends wrong ones.
     """
@@ -106,7 +106,7 @@ def put_right(
 
     flat = replace(observations, keypoints=project(landmarks, focal, centre).numpy())
     return {
-        "with the true landmarks in the picture": (flat, usual),
+        "with the true landmarks in the image": (flat, usual),
         "with the true landmarks in space, without depth correction": (in_space(observations), plain),
         "with both, without depth correction": (in_space(flat), plain),
     }
@@ -129,7 +129,7 @@ def errors(joints: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def predictions(found: Found) -> list[BodyEstimate]:
-    """What the shipped body network says of everybody, each in their own picture."""
+    """What the shipped body network says of everybody, each in their own image."""
     network = load_nbf(shipped_weights("nbf-proxy"), segmenter=shipped_weights("segmenter"))
     told = []
     for person, detection in zip(found.people, found.detections, strict=True):

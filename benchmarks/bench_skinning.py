@@ -17,7 +17,7 @@ from side_by_side import Work, compare
 from smplx.lbs import lbs
 from torch import Tensor
 
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.skinning import (
     axis_angle_to_rotations,
     blend_shapes,

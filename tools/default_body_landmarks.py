@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.body import FACE13
-from humanpose_cli.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING19, SMPL24
+from humanpose_cli.body.body import FACE13
+from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING19, SMPL24
 
 Array = NDArray[np.float64]
 MIRROR_X = np.array([-1.0, 1.0, 1.0])

@@ -3,7 +3,7 @@
     python tools/detector_samples.py SAMPLES.npz --count 500 --seed 0 [--split held_out]
 
 SAMPLES.npz holds the truth (rotations as axis-angle, betas, trans, focal, size) and, for several passes over crops such
-as detection makes them, the observed points, confidences, presences and world landmarks in the picture's axes. It is
+as detection makes them, the observed points, confidences, presences and world landmarks in the image's axes. It is
 what build_landmarks.py and train_depth_correction.py read; about three samples a second on one core.
 """
 
@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from rendered_people import People, Rendered, Studio, draw_people, landmark_truth
 
-from humanpose_cli.bodies.body import default_body
-from humanpose_cli.conventions import BLAZEPOSE33
-from humanpose_cli.detection.models import ModelPool
-from humanpose_cli.detection.observing import Observation, View, jittered_views, observe_all
-from humanpose_cli.detection.regions import Pyramid, Region
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.detect.models import ModelPool
+from humanpose_cli.detect.observing import CropView, Observation, jittered_views, observe_all
+from humanpose_cli.detect.regions import Pyramid, Region
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 
 VIEWS = 2  # jittered passes besides the model's own region
@@ -47,15 +47,15 @@ def first_region(points: np.ndarray, random: np.random.Generator) -> Region:
 def passes(pool: ModelPool, rendered: Rendered, points: np.ndarray, random: np.random.Generator) -> list[Observation]:
     """Passes over the region that the model itself proposes after a first look, and over jittered copies of it."""
     pyramid = Pyramid(rendered.pixels)
-    first = observe_all(pool, pyramid, [View(first_region(points, random))])[0]
-    third = View(first.next_region)
+    first = observe_all(pool, pyramid, [CropView(first_region(points, random))])[0]
+    third = CropView(first.next_region)
     chosen = jittered_views(first.next_region, 8)
     picked = [chosen[i] for i in random.choice(8, VIEWS, replace=False)]
     return observe_all(pool, pyramid, [third, *picked])
 
 
 def seen(rendered: Rendered, points: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """(33,) whether each landmark lies in the picture and neither a thing nor the person's own body hides it."""
+    """(33,) whether each landmark lies in the image and neither a thing nor the person's own body hides it."""
     height, width = rendered.hidden.shape
     column, row = np.floor(points).astype(int).T
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)

@@ -1,4 +1,4 @@
-"""Random people of the default body in random pictures, for the tools that learn from the detector's own output.
+"""Random people of the default body in random images, for the tools that learn from the detector's own output.
 
 Plain and fast rather than pretty: flat or patterned clothes painted on the skin and blown up a little, one light, a
 random backdrop, things in front. What is varied is what moves a landmark: pose, shape, camera, cut frames, hidden
@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from humanpose_cli.bodies.body import RiggedBody
-from humanpose_cli.bodies.pose_prior import sample_poses
-from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.pose_prior import sample_poses
+from humanpose_cli.core.camera import project
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.engine.rasterising import Raster, interpolate, rasterise
-from humanpose_cli.geometry.cameras import project
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 WORLD_TO_CAMERA = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
@@ -32,7 +32,7 @@ class People:
     """A batch of posed, placed people and their cameras: what a sample is made of and what it is compared with.
 
     rotations (B, 24, 3, 3) parent-relative, pelvis body to camera; betas (B, 10); trans (B, 3) metres, camera axes;
-    focal (B,) pixels; size (B, 2) width, height; the principal point is the picture's centre
+    focal (B,) pixels; size (B, 2) width, height; the principal point is the image's centre
     """
 
     rotations: Tensor
@@ -51,7 +51,7 @@ def turn(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     return about_y @ about_x @ about_z
 
 
-def draw_people(body: RiggedBody, count: int, generator: torch.Generator, *, split: str = "train") -> People:
+def draw_people(body: Body, count: int, generator: torch.Generator, *, split: str = "train") -> People:
     """Random poses and shapes before random cameras: from all sides, mostly level, sometimes high or low."""
 
     def uniform(low: float, high: float) -> Tensor:
@@ -77,7 +77,7 @@ def draw_people(body: RiggedBody, count: int, generator: torch.Generator, *, spl
 
 
 def place(
-    body: RiggedBody,
+    body: Body,
     poses: Tensor,
     betas: Tensor,
     focal: Tensor,
@@ -86,7 +86,7 @@ def place(
     cut: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    """Translations that make people fill `fill` of the picture; where `cut` they are moved partly out of it."""
+    """Translations that make people fill `fill` of the image; where `cut` they are moved partly out of it."""
     with torch.no_grad():
         posed = body.pose(poses, betas, vertices=False)
         points = body.pose_landmarks("blazepose33", posed, betas)
@@ -109,7 +109,7 @@ def place(
     return torch.cat((shift * depth[:, None] / focal[:, None], depth[:, None]), 1) - centre
 
 
-def landmark_truth(body: RiggedBody, people: People) -> tuple[Tensor, Tensor, Tensor]:
+def landmark_truth(body: Body, people: People) -> tuple[Tensor, Tensor, Tensor]:
     """Landmarks (B, 33, 3) metres in camera axes, their pixels (B, 33, 2), and joints (B, 24, 3)."""
     with torch.no_grad():
         posed = body.pose(people.rotations, people.betas, people.trans, vertices=False)
@@ -120,7 +120,7 @@ def landmark_truth(body: RiggedBody, people: People) -> tuple[Tensor, Tensor, Te
 class Painter:
     """Colours for the vertices of the default body: skin, hair, eyes, clothes."""
 
-    def __init__(self, body: RiggedBody) -> None:
+    def __init__(self, body: Body) -> None:
         self.rest = body.template.numpy()
         labels = body.part_labels.numpy()
         names = np.array(SMPL24.joint_names)[labels]
@@ -203,20 +203,20 @@ def pattern_at(rest: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 def backdrop(width: int, height: int, random: np.random.Generator) -> np.ndarray:
     """Blurred colour fields with a horizon, patches, bars and grain: (height, width, 3) float32 0..255."""
-    picture = np.zeros((height, width, 3), np.float32) + random_colour(random)
+    image = np.zeros((height, width, 3), np.float32) + random_colour(random)
     if random.random() < 0.6:
-        picture[int(height * random.uniform(0.3, 0.9)) :] = random_colour(random)
+        image[int(height * random.uniform(0.3, 0.9)) :] = random_colour(random)
     for cells in (3, 7, 20):
         field = random.normal(0, random.uniform(0, 28), (cells, cells, 3)).astype(np.float32)
-        picture += cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
+        image += cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
     for _ in range(int(random.integers(0, 25))):
-        draw_thing(picture, random, random.uniform(0.03, 0.35) * max(width, height))
-    return cv2.GaussianBlur(picture, (0, 0), random.uniform(0.3, 3.0))
+        draw_thing(image, random, random.uniform(0.03, 0.35) * max(width, height))
+    return cv2.GaussianBlur(image, (0, 0), random.uniform(0.3, 3.0))
 
 
-def draw_thing(picture: np.ndarray, random: np.random.Generator, size: float, mask: np.ndarray | None = None) -> None:
+def draw_thing(image: np.ndarray, random: np.random.Generator, size: float, mask: np.ndarray | None = None) -> None:
     """Draw a random quadrangle, ellipse or bar; `mask` (H, W) uint8 is set to 1 where it lies."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     centre = random.uniform([0, 0], [width, height])
     shape = np.zeros((height, width), np.uint8)
     kind = random.integers(3)
@@ -233,7 +233,7 @@ def draw_thing(picture: np.ndarray, random: np.random.Generator, size: float, ma
     colour = random_colour(random)
     stripes = 1 + random.uniform(0, 0.3) * np.sign(np.sin(np.arange(width) / random.uniform(2, 20)))
     rows, columns = np.nonzero(shape)
-    picture[rows, columns] = colour * stripes[columns, None]
+    image[rows, columns] = colour * stripes[columns, None]
     if mask is not None:
         mask[rows, columns] = 1
 
@@ -248,14 +248,14 @@ class Rendered:
 
 
 class Studio:
-    """Renders people one at a time; every picture is decided by the random generator it is given."""
+    """Renders people one at a time; every image is decided by the random generator it is given."""
 
-    def __init__(self, body: RiggedBody) -> None:
+    def __init__(self, body: Body) -> None:
         self.body, self.painter = body, Painter(body)
         self._passer_by: tuple[np.ndarray, np.ndarray] | None = None
 
     def render(self, people: People, index: int, random: np.random.Generator) -> Rendered:
-        """One picture of one of the people, with backdrop, light, clothes, things in front, blur and grain."""
+        """One image of one of the people, with backdrop, light, clothes, things in front, blur and grain."""
         row = slice(index, index + 1)
         width, height = people.size[index].tolist()
         colours, thickness, pattern = self.painter.paint(random)
@@ -267,19 +267,19 @@ class Studio:
         raster = rasterise(vertices, self.body.faces, people.focal[row], people.size[row] / 2, (height, width))
         person = self._shaded(raster, colours, pattern, normals, random)
         covered = (raster.face[0] >= 0).numpy()
-        picture = backdrop(width, height, random)
+        image = backdrop(width, height, random)
         if self._passer_by is not None and random.random() < 0.12:
-            self._paste_passer_by(picture, random)
+            self._paste_passer_by(image, random)
         soft = cv2.GaussianBlur(covered.astype(np.float32), (0, 0), 0.6)[..., None]
-        picture = np.where(covered[..., None], soft * person + (1 - soft) * picture, picture)
+        image = np.where(covered[..., None], soft * person + (1 - soft) * image, image)
         self._passer_by = (person, covered)
         hidden = np.zeros((height, width), np.uint8)
         if random.random() < 0.3:
             for _ in range(int(random.integers(1, 4))):
-                draw_thing(picture, random, random.uniform(0.05, 0.25) * max(width, height), hidden)
-        picture = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), random.uniform(0.3, 1.2))
-        picture = picture * random.uniform(0.7, 1.2) + random.normal(0, random.uniform(0, 8), picture.shape)
-        return Rendered(np.clip(picture, 0, 255).astype(np.uint8), raster.depth[0].numpy(), hidden > 0)
+                draw_thing(image, random, random.uniform(0.05, 0.25) * max(width, height), hidden)
+        image = cv2.GaussianBlur(image.astype(np.float32), (0, 0), random.uniform(0.3, 1.2))
+        image = image * random.uniform(0.7, 1.2) + random.normal(0, random.uniform(0, 8), image.shape)
+        return Rendered(np.clip(image, 0, 255).astype(np.uint8), raster.depth[0].numpy(), hidden > 0)
 
     def _shaded(
         self, raster: Raster, colours: np.ndarray, pattern: np.ndarray, normals: Tensor, random: np.random.Generator
@@ -297,13 +297,13 @@ class Studio:
         ambient = random.uniform(0.35, 0.8)
         return np.clip(colour * (ambient + (1.15 - ambient) * facing), 0, 255).astype(np.float32)
 
-    def _paste_passer_by(self, picture: np.ndarray, random: np.random.Generator) -> None:
-        """The person of the last picture, mirrored and moved, stands behind this one."""
+    def _paste_passer_by(self, image: np.ndarray, random: np.random.Generator) -> None:
+        """The person of the last image, mirrored and moved, stands behind this one."""
         assert self._passer_by is not None
-        person, covered = (cv2.resize(np.float32(a)[:, ::-1], picture.shape[1::-1]) for a in self._passer_by)
-        shift = int(random.choice([-1, 1]) * random.uniform(0.3, 0.7) * picture.shape[1])
+        person, covered = (cv2.resize(np.float32(a)[:, ::-1], image.shape[1::-1]) for a in self._passer_by)
+        shift = int(random.choice([-1, 1]) * random.uniform(0.3, 0.7) * image.shape[1])
         person, covered = np.roll(person, shift, 1), np.roll(covered, shift, 1)
-        edge = slice(None, max(shift, 0)) if shift > 0 else slice(picture.shape[1] + shift, None)
+        edge = slice(None, max(shift, 0)) if shift > 0 else slice(image.shape[1] + shift, None)
         covered[:, edge] = 0
         where = covered > 0.5
-        picture[where] = person[where]
+        image[where] = person[where]

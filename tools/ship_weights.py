@@ -14,8 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from humanpose_cli.networks.registry import find_weights
-from humanpose_cli.networks.weights_file import WeightsHeader, digest_of, read_weights, write_weights
+from humanpose_cli.networks.weights import WeightsHeader, digest_of, find_weights, read_weights, write_weights
 
 FOLDER = Path(__file__).resolve().parent.parent / "humanpose_cli" / "networks" / "data"
 FILES = ("start", "segmenter", "backbone", "backgrounds")

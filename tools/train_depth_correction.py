@@ -4,7 +4,7 @@
         --test HELD_OUT.npz...
 
 TRAIN and HELD_OUT come from detector_samples.py. Truth is where the default body has the detector's landmarks (the
-shipped landmark set), in the axes of the viewing ray and scaled to a person of usual limb lengths, because a picture
+shipped landmark set), in the axes of the viewing ray and scaled to a person of usual limb lengths, because an image
 does not tell size. The camera's focal length is disturbed, because at work it is often a guess.
 
 The shipped weights: 15,000 people (thirty files of 500, seeds from 1000 and 5000 on), 60 epochs, two minutes on one
@@ -24,17 +24,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from humanpose_cli.bodies.body import default_body
-from humanpose_cli.conventions import BLAZEPOSE33
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.geometry.similarity import procrustes_align
-from humanpose_cli.optimisation.depth_correction import (
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.fit.depth_correction import (
     CorrectionNetwork,
     Normalised,
     normalise,
     viewing_ray,
     write_weights,
 )
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.geometry.similarity import procrustes_align
 
 LIMBS = BLAZEPOSE33.indices(
     f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
@@ -120,7 +120,7 @@ class Samples:
 
 
 def disturbed(seen: Normalised, truth: Tensor, generator: torch.Generator) -> tuple[Normalised, Tensor]:
-    """Half of the people mirrored; the picture turned a little about the ray; noise on what is seen."""
+    """Half of the people mirrored; the image turned a little about the ray; noise on what is seen."""
     mirrored = torch.rand(len(truth), generator=generator) < 0.5
     flipped = seen.mirrored()
     seen = Normalised(
@@ -161,7 +161,7 @@ def judged(world: Tensor, truth: Tensor) -> tuple[float, float]:
 
 
 def predict(network: CorrectionNetwork, seen: Normalised) -> tuple[Tensor, Tensor]:
-    """Mean over the picture and its mirror image."""
+    """Mean over the image and its mirror image."""
     mirror, flip = list(BLAZEPOSE33.mirror), torch.tensor([-1.0, 1.0, 1.0])
     with torch.no_grad():
         world, noise = network(seen)

@@ -18,11 +18,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
-from humanpose_cli.batch.items import Fingerprint, Item
-from humanpose_cli.batch.shards import WHOLE, Shard
-from humanpose_cli.errors import HpcError, InputError, UnavailableError, UsageError
+from humanpose_cli.batch.items import WHOLE, Fingerprint, Item, Shard
+from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, UsageError
+from humanpose_cli.core.result import Status
 from humanpose_cli.io.atomic import ensure_folder, writing_error
-from humanpose_cli.result import Status
 
 try:
     import fcntl

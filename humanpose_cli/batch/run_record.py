@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from humanpose_cli.batch.shards import Shard
+from humanpose_cli.batch.items import Shard
 from humanpose_cli.version import __version__
 
 __all__ = ["commit_of_checkout", "installed_versions", "run_record", "run_record_path"]

@@ -1,7 +1,15 @@
-"""Runs any callable over items: skips what is done, records what becomes of each, survives a failing one.
+"""From any exception to one sentence and an exit code: the one place that decides what a failure means.
+
+What a batch is asked to do, and what a worker hands back for an item.
+
+What is left to do: items against what the ledgers of earlier runs say.
+
+What a batch tells the outside while it runs; the command line's reporter is one listener, silence another.
+
+Runs any callable over items: skips what is done, records what becomes of each, survives a failing one.
 
     def worker(item: Item) -> Outcome:
-        people = fit_picture(item.payload, options)              # raises HpcError for a bad input
+        people = fit_image(item.payload, options)              # raises HpcError for a bad input
         return Outcome(outputs=(fit_path, overlay_path), details={"people": len(people)})
 
     result = run_items(items, worker, Batch("fit", out, options=asdict(options), shard=shard), progress=reporter)
@@ -9,31 +17,272 @@
 An item that fails is recorded and the others go on. What would fail every other item in the same way, an
 UnavailableError (no disk space, no permission, no such device), stops the run: nothing is recorded against that
 item, and the same command goes on with it and the rest once the machine is mended. The batch knows nothing of
-pictures or of torch.
+images or of torch.
 """
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
 
-from humanpose_cli.batch.failures import Failure, explain
-from humanpose_cli.batch.items import Fingerprint, Item, content_digest, fingerprint, unique_items
-from humanpose_cli.batch.job import Batch, Outcome
-from humanpose_cli.batch.ledger import Ledger, read_history
-from humanpose_cli.batch.plan import Decision, decide, refuse_conflicts
-from humanpose_cli.batch.progress import Progress, SilentProgress
+from humanpose_cli.batch.items import WHOLE, Fingerprint, Item, Shard, content_digest, fingerprint, unique_items
+from humanpose_cli.batch.ledger import Entry, History, Ledger, read_history
 from humanpose_cli.batch.run_record import now, run_record, run_record_path
 from humanpose_cli.batch.signals import StopSignals
-from humanpose_cli.errors import ExitCode, HpcError, UnavailableError
+from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError, UsageError
+from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
 from humanpose_cli.io.atomic import write_json
-from humanpose_cli.result import CommandResult, ItemResult, Status, combine_status
+from humanpose_cli.version import __version__
 
-__all__ = ["Batch", "GroupWorker", "Outcome", "Worker", "run_groups", "run_items"]
+__all__ = [
+    "Batch",
+    "BatchProgress",
+    "Decision",
+    "Failure",
+    "GroupWorker",
+    "Outcome",
+    "SilentProgress",
+    "Worker",
+    "decide",
+    "explain",
+    "refuse_conflicts",
+    "run_groups",
+    "run_items",
+]
+
+
+# A file that is not there is none of these: no user asked for it, so it is a bug.
+_ABOUT_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """sentence   what to tell the user
+    exit_code  what the command exits with if this is all that happened
+    everywhere  whether every further item would fail in the same way, so that a batch had better stop
+    """
+
+    sentence: str
+    exit_code: ExitCode
+    everywhere: bool = False
+
+    @property
+    def is_bug(self) -> bool:
+        """Whether it is a fault of ours, whose traceback matters."""
+        return self.exit_code is ExitCode.BUG
+
+
+def explain(error: BaseException, inputs: Sequence[Path] = ()) -> Failure:
+    """What an exception means.
+
+    error   anything that a command or an item raised
+    inputs  the files being read: no permission for one of them is the item's trouble, not the machine's
+    """
+    if isinstance(error, HpcError):
+        return Failure(str(error), error.exit_code, everywhere=isinstance(error, UnavailableError))
+    if isinstance(error, MemoryError) or _is_memory_error_of_a_library(error):
+        return Failure(
+            "memory: not enough for this item; a smaller one needs less, and so do fewer processes at once",
+            ExitCode.UNAVAILABLE,
+        )
+    if isinstance(error, OSError) and (failure := _explain_os_error(error, inputs)):
+        return failure
+    text = str(error)
+    told = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return Failure(f"{told}; this is a bug in hpc {__version__}, --verbose shows where: please report it", ExitCode.BUG)
+
+
+def _is_memory_error_of_a_library(error: BaseException) -> bool:
+    """torch's and OpenCV's, known by their names so that neither need be loaded."""
+    kind = type(error)
+    return kind.__name__ == "OutOfMemoryError" or (kind.__module__ == "cv2" and getattr(error, "code", None) == -4)
+
+
+def _explain_os_error(error: OSError, inputs: Sequence[Path]) -> Failure | None:
+    """A system error that nobody on the way turned into a sentence."""
+    # Here and not above: the command line reads this file before it needs numpy, which io.atomic imports.
+    from humanpose_cli.io.atomic import writing_error
+
+    where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    if where and any(where == str(path) for path in inputs):
+        return Failure(f"{where}: cannot be read, found {error.strerror}", ExitCode.BAD_INPUT)
+    if error.errno not in _ABOUT_WRITING:
+        return None
+    told = writing_error(Path(where or "output"), error)
+    return explain(told) if told is not None else None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a worker hands back for an item that did not fail.
+
+    outputs  files written, in the order written
+    details  further JSON values for the result
+    problem  one sentence if only part of the item could be done; a rerun with --retry-failed does it again
+    """
+
+    outputs: tuple[Path, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """How a batch is run.
+
+    command        its name, part of the key of every item
+    out            output folder; ledger and run.json are kept there
+    options        JSON values of everything that decides a result, and of nothing else
+    shard          the part of the items that this process does
+    resume         skip what an earlier run finished
+    retry_failed   do again what an earlier run failed at
+    overwrite      replace results that other options made
+    verify_inputs  know an unchanged input by its contents instead of size and time
+    recall         (item, entry) -> details of an item that an earlier run did, read from its outputs
+    arguments      the command line, for run.json
+    """
+
+    command: str
+    out: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
+    shard: Shard = WHOLE
+    resume: bool = True
+    retry_failed: bool = False
+    overwrite: bool = False
+    verify_inputs: bool = False
+    recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None
+    arguments: tuple[str, ...] = ()
+
+
+class Decision(Enum):
+    """What to do with an item: work on it, skip it as done, or tell again how it failed."""
+
+    DO = "do"
+    SKIP = "skip"
+    FAILED_BEFORE = "failed before"
+
+
+def decide(item: Item, batch: Batch, digest: str, history: History) -> Decision:
+    """Decide about one item, given this run's options digest."""
+    entry = history.of(batch.command, item)
+    if entry is None or not batch.resume or entry.options != digest or not _unchanged(item, entry, batch):
+        return Decision.DO
+    if not all((batch.out / output).exists() for output in entry.outputs):
+        return Decision.DO
+    if entry.done:
+        return Decision.SKIP
+    return Decision.DO if batch.retry_failed else Decision.FAILED_BEFORE
+
+
+def refuse_conflicts(items: Sequence[Item], batch: Batch, digest: str, history: History) -> None:
+    """Raise UsageError, before anything is done, if results of something else would be replaced.
+
+    That is: results of the same item with other options, of another folder's item with the same relative path, or of
+    another item or command that wrote one of the very files that this item will write.
+    """
+    if batch.overwrite:
+        return
+    writers = history.writers()
+    for item in items:
+        own = history.of(batch.command, item)
+        if own is not None and _standing(own, batch):
+            if own.options != digest:
+                raise _refusal(item, batch, _changed_options(own, batch.options, history))
+            if _other_folder(item, own) and not _unchanged(item, own, batch):
+                raise _refusal(item, batch, f"another image or video of that name, from {own.root}")
+        for output in item.outputs:
+            writer = writers.get(Path(os.path.relpath(output, batch.out)).as_posix())
+            other = writer is not None and (writer.command, writer.path) != (batch.command, item.key)
+            if other and writer is not None and output.exists():
+                raise _refusal(item, batch, f"hpc {writer.command} of {writer.path}")
+
+
+def _standing(entry: Entry, batch: Batch) -> bool:
+    return any((batch.out / output).exists() for output in entry.outputs)
+
+
+def _other_folder(item: Item, entry: Entry) -> bool:
+    return bool(entry.root) and item.root is not None and str(item.root.resolve()) != entry.root
+
+
+def _unchanged(item: Item, entry: Entry, batch: Batch) -> bool:
+    try:
+        if batch.verify_inputs:
+            return bool(entry.content) and content_digest(item) == entry.content
+        return entry.same_input(fingerprint(item))
+    except HpcError:
+        return False  # its turn will come, and then it fails with the reason
+
+
+def _changed_options(entry: Entry, options: Mapping[str, Any], history: History) -> str:
+    """Name what differs, such as `other options (people=all, was largest)`."""
+    before = _leaves(history.options.get(entry.options, {}))
+    now = _leaves(json.loads(json.dumps(options, default=str)))  # as a ledger keeps them: tuples are lists there
+    changed = [
+        f"{name}={now.get(name)}, was {before.get(name)}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
+    return f"other options ({'; '.join(changed)})" if before and changed else "other options"
+
+
+def _leaves(options: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """Options with nested ones under dotted names, so that only what differs need be named."""
+    leaves: dict[str, Any] = {}
+    for name, value in options.items():
+        leaves |= _leaves(value, f"{within}{name}.") if isinstance(value, Mapping) else {within + name: value}
+    return leaves
+
+
+def _refusal(item: Item, batch: Batch, origin: str) -> HpcError:
+    return UsageError(
+        batch.out,
+        f"already holds the results of {item.key} made by {origin}",
+        remedy="--overwrite replaces them, another --out keeps both",
+    )
+
+
+class BatchProgress(Protocol):
+    """Listener of a batch. Called from the thread that runs the batch."""
+
+    def start(self, total: int) -> None:
+        """The batch begins, with `total` items."""
+
+    def item_started(self, name: str) -> None:
+        """Work on an item begins."""
+
+    def item_finished(self, result: ItemResult) -> None:
+        """An item is done, failed or skipped."""
+
+    def bug(self, error: BaseException) -> None:
+        """An unexpected exception, with its traceback; the item's result tells it in a sentence."""
+
+    def finish(self) -> None:
+        """No more items; called whatever happened."""
+
+
+class SilentProgress:
+    """Says nothing."""
+
+    def start(self, total: int) -> None: ...
+
+    def item_started(self, name: str) -> None: ...
+
+    def item_finished(self, result: ItemResult) -> None: ...
+
+    def bug(self, error: BaseException) -> None: ...
+
+    def finish(self) -> None: ...
+
 
 Worker = Callable[[Item], Outcome]
 GroupWorker = Callable[[Sequence[Item]], Sequence["Outcome | Exception"]]
@@ -44,7 +293,7 @@ def run_items(
     worker: Worker,
     batch: Batch,
     *,
-    progress: Progress | None = None,
+    progress: BatchProgress | None = None,
     stop: StopSignals | None = None,
 ) -> CommandResult:
     """Run `worker` on each item of this shard, one after the other.
@@ -68,7 +317,7 @@ def run_groups(
     batch: Batch,
     *,
     group_size: int,
-    progress: Progress | None = None,
+    progress: BatchProgress | None = None,
     stop: StopSignals | None = None,
 ) -> CommandResult:
     """As `run_items`, with up to `group_size` items handed to the worker at once.
@@ -97,7 +346,7 @@ class _Run:
         batch: Batch,
         ledger: Ledger,
         worker: GroupWorker,
-        progress: Progress,
+        progress: BatchProgress,
         stop: StopSignals | None,
     ) -> None:
         self.batch, self.ledger, self.worker, self.progress, self.stop = batch, ledger, worker, progress, stop

@@ -8,13 +8,13 @@ from typing import Any
 
 import typer
 
-from humanpose_cli.batch.failures import Failure, explain
+from humanpose_cli.batch.runner import Failure, explain
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.cli.command import CommandInfo, settings_origin
 from humanpose_cli.cli.render import json_text, write_people, write_stdout
 from humanpose_cli.cli.reporter import Reporter
-from humanpose_cli.errors import ExitCode, InterruptedRun
-from humanpose_cli.result import CommandResult, Status
+from humanpose_cli.core.errors import ExitCode, InterruptedRun
+from humanpose_cli.core.result import CommandResult, Status
 
 __all__ = ["UsageProblem", "close", "failed", "interrupted"]
 

@@ -11,8 +11,8 @@ import typer
 from humanpose_cli.cli.command import command
 from humanpose_cli.cli.options import Seed, Threads
 from humanpose_cli.cli.session import Session
-from humanpose_cli.errors import ExitCode, UsageError
-from humanpose_cli.result import CommandResult, ItemResult, Status
+from humanpose_cli.core.errors import ExitCode, UsageError
+from humanpose_cli.core.result import CommandResult, ItemResult, Status
 
 if TYPE_CHECKING:
     from humanpose_cli.data.verification import FileReport, Verification
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["cache"]
 
 
-class Action(str, Enum):
+class CacheAction(str, Enum):
     """What to do with a cache."""
 
     verify = "verify"
@@ -35,11 +35,11 @@ _ACTION = typer.Argument(
 )
 _CACHE = typer.Argument(metavar="CACHE", help="The cache's folder, or a single file of it.", show_default=False)
 _OUT = typer.Option(
-    "--out", metavar="FILE", help="With show: a picture of its people with the labels drawn in. Default: none."
+    "--out", metavar="FILE", help="With show: an image of its people with the labels drawn in. Default: none."
 )
-_COUNT = typer.Option("--count", metavar="N", min=1, help="With show: pictures on it.")
+_COUNT = typer.Option("--count", metavar="N", min=1, help="With show: images on it.")
 _SPLIT = typer.Option(
-    "--split", metavar="PROTOCOL/SPLIT", help="With show: take the pictures from there. Default: from everywhere."
+    "--split", metavar="PROTOCOL/SPLIT", help="With show: take the images from there. Default: from everywhere."
 )
 _WORDS = {Status.SUCCESS: "ok", Status.PARTIAL: "unfinished", Status.ERROR: "damaged"}
 _MOST_MESSAGES, _MOST_IN_TABLE = 50, 2
@@ -48,7 +48,7 @@ _MOST_MESSAGES, _MOST_IN_TABLE = 50, 2
 @command(columns=(("found", "found"),), words=_WORDS)
 def cache(
     session: Session,
-    action: Annotated[Action, _ACTION],
+    action: Annotated[CacheAction, _ACTION],
     path: Annotated[Path, _CACHE],
     out: Annotated[Path | None, _OUT] = None,
     count: Annotated[int, _COUNT] = 64,
@@ -60,13 +60,13 @@ def cache(
 
     verify exits with 3 if anything is damaged, and with 4 if files are still to be made.
     """
-    if action is not Action.show and (out is not None or split is not None):
+    if action is not CacheAction.show and (out is not None or split is not None):
         raise UsageError("--out" if out is not None else "--split", "belongs to hpc cache show")
     if split is not None and out is None:
-        raise UsageError("--split", "chooses the pictures of a sheet", remedy="add --out sheet.png")
-    if action is Action.verify:
+        raise UsageError("--split", "chooses the images of a sheet", remedy="add --out sheet.png")
+    if action is CacheAction.verify:
         return _verify(session, path, threads)
-    if action is Action.reindex:
+    if action is CacheAction.reindex:
         return _index(path)
     return _show(path, out, count, split, seed)
 
@@ -97,9 +97,9 @@ def _verify(session: Session, path: Path, threads: int | None) -> CommandResult:
 def _file_item(file: FileReport) -> ItemResult:
     problems = [str(problem) for problem in file.problems]
     more = f"; and {len(problems) - _MOST_IN_TABLE} more" if len(problems) > _MOST_IN_TABLE else ""
-    counted = f"{file.pictures:,} pictures, {file.people:,} people"
+    counted = f"{file.images:,} images, {file.people:,} people"
     found = "; ".join(problems[:_MOST_IN_TABLE]) + more or counted
-    details: dict[str, Any] = {"pictures": file.pictures, "people": file.people, "found": found, "problems": problems}
+    details: dict[str, Any] = {"pictures": file.images, "people": file.people, "found": found, "problems": problems}
     if problems:
         return ItemResult(
             str(file.path), Status.ERROR, error=problems[0], exit_code=ExitCode.BAD_INPUT, details=details
@@ -119,7 +119,7 @@ def _index(path: Path) -> CommandResult:
     summary = write_index(path)
     header = summary.header
     details: dict[str, Any] = {"pictures": header.picture_count, "people": header.person_count}
-    found = f"{header.shard:,} of {header.shard_count:,} files, {header.picture_count:,} pictures"
+    found = f"{header.shard:,} of {header.shard_count:,} files, {header.picture_count:,} images"
     details |= {"found": found, "missing": list(summary.missing)}
     status = Status.PARTIAL if summary.missing else Status.SUCCESS
     code = ExitCode.PARTIAL if summary.missing else ExitCode.OK
@@ -136,10 +136,10 @@ def _show(path: Path, out: Path | None, count: int, split: str | None, seed: int
     contents = describe(opened)
     items = [ItemResult(name, Status.SUCCESS, details={"found": found}) for name, found in contents.lines()]
     if out is not None:
-        from humanpose_cli.data.contact_sheet import draw_sheet, pick_rows
+        from humanpose_cli.data.contact_sheet import draw_contact_sheet, pick_rows
         from humanpose_cli.io.images import write_image
 
         rows = pick_rows(opened, count, split=split, seed=seed)
-        write_image(out, draw_sheet(opened, rows))
-        items.append(ItemResult("sheet", Status.SUCCESS, (str(out),), details={"found": f"{len(rows)} pictures"}))
+        write_image(out, draw_contact_sheet(opened, rows))
+        items.append(ItemResult("sheet", Status.SUCCESS, (str(out),), details={"found": f"{len(rows)} images"}))
     return CommandResult("cache", Status.SUCCESS, tuple(items), extra={"contents": contents.document()})

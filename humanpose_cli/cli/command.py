@@ -20,8 +20,8 @@ from typer.core import TyperCommand
 from humanpose_cli.cli.config import canonical, read_config, read_settings
 from humanpose_cli.cli.options import nearest
 from humanpose_cli.cli.table import CONTEXT
-from humanpose_cli.errors import UsageError
-from humanpose_cli.result import CommandResult, Status
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.result import CommandResult, Status
 
 __all__ = ["CommandInfo", "Invocation", "build_command", "command", "settings_origin"]
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from humanpose_cli.cli.options import nearest
-from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError, UsageError
 
 if sys.version_info >= (3, 11):
     import tomllib

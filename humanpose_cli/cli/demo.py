@@ -7,7 +7,7 @@ from pathlib import Path
 from humanpose_cli.cli.command import command
 from humanpose_cli.cli.options import Out, Threads
 from humanpose_cli.cli.session import Session
-from humanpose_cli.result import CommandResult, ItemResult, Status
+from humanpose_cli.core.result import CommandResult, ItemResult, Status
 
 __all__ = ["demo"]
 
@@ -26,7 +26,7 @@ def demo(session: Session, out: Out = Path("demo"), threads: Threads = None) -> 
     """Fit and repose a photograph and a clip with known truth, and show them on a page.
 
     Prints how far the fit of the clip is from its truth, in millimetres, and how alike the reposed frame and the
-    unchanged frame are to the true picture of the new pose (SSIM; 1 is equal).
+    unchanged frame are to the true image of the new pose (SSIM; 1 is equal).
     """
     import time
     from dataclasses import asdict

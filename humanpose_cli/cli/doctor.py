@@ -1,12 +1,254 @@
-"""`hpc doctor`: what works on this machine, each missing thing with the line that mends it."""
+"""What `hpc doctor` looks at. A check returns what it found, in words, or raises what stood in the way.
+
+`hpc doctor`: what works on this machine, each missing thing with the line that mends it.
+"""
 
 from __future__ import annotations
 
-from humanpose_cli.batch.failures import explain
+import importlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+from humanpose_cli.batch.runner import explain
 from humanpose_cli.cli.command import command
 from humanpose_cli.cli.session import Session
-from humanpose_cli.errors import ExitCode, HpcError
-from humanpose_cli.result import CommandResult, ItemResult, Status
+from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
+from humanpose_cli.core.result import CommandResult, ItemResult, Status
+from humanpose_cli.version import __version__
+
+__all__ = [
+    "CHECKS",
+    "Check",
+]
+
+
+_LEAST_FREE = 2 * 2**30  # bytes: a few minutes of overlay video
+_KERNEL_BYTES = 16 * 2**20  # more than all compiled kernels take
+
+
+@dataclass(frozen=True)
+class Check:
+    """name    what is looked at
+    look    returns what was found; any exception means that it is missing
+    remedy  the line that mends it, where the exception does not tell one
+    needed  whether `hpc fit` and `hpc repose` cannot do without it
+    """
+
+    name: str
+    look: Callable[[], str]
+    remedy: str
+    needed: bool = True
+
+
+def _package() -> str:
+    from humanpose_cli.batch.run_record import commit_of_checkout
+
+    commit = commit_of_checkout()
+    return f"{__version__}{f', commit {commit[:12]}' if commit else ''}"
+
+
+def _python() -> str:
+    version = platform.python_version()
+    if not (3, 10) <= sys.version_info[:2] <= (3, 12):
+        raise UnavailableError("python", f"is version {version}", remedy="install Python 3.10, 3.11 or 3.12")
+    return f"{version}, {platform.system()} {platform.machine()}"
+
+
+def _module(module: str, distribution: str) -> str:
+    """Import a package, which finds out about shared libraries that are missing, and tell its version."""
+    importlib.import_module(module)
+    return metadata.version(distribution)
+
+
+def _processors() -> str:
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = ""
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        memory = f", {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB memory"
+    return f"{allowed} of {os.cpu_count()} usable{memory}"
+
+
+def _gpu() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        devices = range(torch.cuda.device_count())
+        return ", ".join(f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in devices)
+    driver = _nvidia_driver()
+    if driver:
+        raise UnavailableError("gpu", f"driver {driver} is there, but torch {torch.__version__} cannot use it")
+    return "none: everything runs on the CPU"
+
+
+def _nvidia_driver() -> str:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ""
+    query = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    return done.stdout.split("\n")[0].strip() if done.returncode == 0 else ""
+
+
+def _body() -> str:
+    from humanpose_cli.body.body import default_body
+
+    body = default_body()
+    return f"{len(body.template):,} vertices, {len(body.faces):,} triangles"
+
+
+def _pose_library() -> str:
+    from humanpose_cli.body.pose_library import pose_library
+
+    return f"{len(pose_library().poses):,} poses"
+
+
+def _weights() -> str:
+    from humanpose_cli.networks.weights import WEIGHTS
+
+    shipped = [entry for entry in WEIGHTS.values() if entry.shipped]
+    for entry in shipped:
+        entry.verify()
+    size = sum(entry.path.stat().st_size for entry in shipped)
+    return f"{', '.join(entry.name for entry in shipped)}: {size / 1e6:.1f} MB, whole"
+
+
+def _engine() -> str:
+    import torch
+
+    from humanpose_cli.engine.launching import start
+
+    warp = start()
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    version = f"Warp {warp.config.version}"
+    unknown = [gpu for gpu in gpus if not warp.is_cuda_available()]
+    if unknown:
+        raise UnavailableError("engine", f"{version} runs on cpu, not on {', '.join(unknown)}", remedy=_NEWER_DRIVER)
+    return f"{version} on {', '.join(('cpu', *gpus))}, {torch.get_num_threads()} CPU threads"
+
+
+def _kernels(kind: str) -> str:
+    """Every operation run on each device of a kind, and how far its kernel is from the reference."""
+    import torch
+
+    from humanpose_cli.engine.self_test import self_test
+
+    devices = ["cpu"] if kind == "cpu" else [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if not devices:
+        return "no GPU"
+    results = self_test(devices)
+    problems: dict[str, list[str]] = {}
+    for r in results:
+        if not r.ok:
+            where = r.op if len(devices) == 1 else f"{r.op} on {r.device}"
+            problems.setdefault(r.problem or f"off by {r.error:.0e}", []).append(where)
+    if problems:
+        told = "; ".join(f"{_all_or(ops, len(results))}: {problem}" for problem, ops in problems.items())
+        raise UnavailableError("kernels", f"the slower torch code is used, for {told}")
+    worst: dict[str, float] = {}
+    for r in results:
+        worst[r.op] = max(r.error, worst.get(r.op, 0.0))
+    told = ", ".join(f"{op} {error:.0e}" if error else f"{op} exactly" for op, error in worst.items())
+    return f"as the reference, relative error: {told}"
+
+
+def _all_or(names: list[str], count: int) -> str:
+    return "all operations" if len(names) == count else ", ".join(names)
+
+
+def _detector() -> str:
+    from humanpose_cli.detect.graphs import self_test
+
+    self_test()
+    return "both models start and answer"
+
+
+def _video() -> str:
+    import av
+
+    if "libx264" not in av.codecs_available:
+        raise UnavailableError("PyAV", "has no H.264 encoder")
+    return f"PyAV {av.__version__} with libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
+
+
+def _cache_folder() -> str:
+    """The folder that Warp is given, found without Warp."""
+    from humanpose_cli.engine.launching import cache_folder, private_folder, reserve
+
+    folder = cache_folder()
+    if folder == private_folder():
+        raise UnavailableError("kernel cache", "no folder can be written: each process compiles the kernels anew")
+    reserve(folder, _KERNEL_BYTES)
+    return f"writable: {folder}"
+
+
+def _space(folder: Path) -> str:
+    free = shutil.disk_usage(folder).free
+    if free < _LEAST_FREE:
+        raise UnavailableError("disk space", f"{free / 2**30:.1f} GiB free", remedy="free some, or use --out elsewhere")
+    return f"{free / 2**30:.0f} GiB free"
+
+
+def _output_folder() -> str:
+    folder = Path.cwd()
+    with tempfile.NamedTemporaryFile(dir=folder):
+        return f"hpc-out in {folder}"
+
+
+def _reinstall(distribution: str) -> str:
+    return f"{shlex.quote(sys.executable)} -m pip install --force-reinstall {distribution}"
+
+
+def _restore_data() -> str:
+    """The line that brings back files which are part of this package."""
+    root = Path(__file__).resolve().parents[2]
+    if (root / ".git").exists():
+        return f"git -C {shlex.quote(str(root))} checkout -- humanpose_cli"
+    return _reinstall("humanpose-cli")
+
+
+def _import_check(module: str, distribution: str, remedy: str = "") -> Check:
+    return Check(distribution, partial(_module, module, distribution), remedy or _reinstall(distribution))
+
+
+_NEWER_DRIVER = "install a newer NVIDIA driver (R580 or later), or work on the CPU with --device cpu"
+_OPENGL = "sudo apt-get install libgl1 libglib2.0-0, or " + _reinstall("mediapipe==0.10.14")
+
+CHECKS = (
+    Check("humanpose-cli", _package, ""),
+    Check("python", _python, "install Python 3.10, 3.11 or 3.12"),
+    _import_check("numpy", "numpy"),
+    _import_check("scipy", "scipy"),
+    _import_check("torch", "torch"),
+    _import_check("warp", "warp-lang"),
+    _import_check("mediapipe", "mediapipe", _OPENGL),
+    _import_check("smplx", "smplx"),
+    _import_check("skimage", "scikit-image"),
+    _import_check("PIL", "pillow"),
+    Check("processors", _processors, ""),
+    Check("gpu", _gpu, "pip install --upgrade torch, with the CUDA build of pytorch.org", needed=False),
+    Check("default body", _body, _restore_data()),
+    Check("pose library", _pose_library, _restore_data()),
+    Check("weights", _weights, _restore_data()),
+    Check("engine", _engine, _reinstall("warp-lang"), needed=False),
+    Check("kernels on CPU", partial(_kernels, "cpu"), _reinstall("warp-lang"), needed=False),
+    Check("kernels on GPU", partial(_kernels, "cuda"), _NEWER_DRIVER, needed=False),
+    Check("detector", _detector, _OPENGL),
+    Check("video", _video, _reinstall("av")),
+    Check("kernel cache", _cache_folder, "set WARP_CACHE_PATH to a folder that you may write to", needed=False),
+    Check("output folder", _output_folder, "run hpc where you may write, or give --out", needed=False),
+    Check("disk space", partial(_space, Path.cwd()), "free some space, or give --out elsewhere", needed=False),
+)
+
 
 _WORDS = {Status.SUCCESS: "ok", Status.PARTIAL: "optional", Status.ERROR: "missing"}
 
@@ -18,7 +260,6 @@ def doctor(session: Session) -> CommandResult:
     Looks at versions, devices, the shipped body and models, video and folders, and runs the engine and the detector
     once. Exit code 0 if everything that is needed is there, else 5.
     """
-    from humanpose_cli.cli.doctor_checks import CHECKS
 
     items, messages = [], []
     session.reporter.start(len(CHECKS))

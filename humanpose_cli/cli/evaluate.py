@@ -12,14 +12,14 @@ import typer
 
 from humanpose_cli.cli.command import command
 from humanpose_cli.cli.fit import Method
-from humanpose_cli.cli.options import BatchSize, Body, Device, Threads, resolve_device, use_threads
+from humanpose_cli.cli.options import BatchSize, BodyOption, Device, Threads, resolve_device, use_threads
 from humanpose_cli.cli.session import Session
-from humanpose_cli.errors import UsageError
-from humanpose_cli.result import CommandResult, ItemResult, ResultTable, Status
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 
 if TYPE_CHECKING:
-    from humanpose_cli.evaluation.report import Report
-    from humanpose_cli.pipelines.judged import Watch, Whom
+    from humanpose_cli.evaluate.report import Report
+    from humanpose_cli.evaluate.setup import PeopleSelection, Watch
 
 __all__ = ["evaluate"]
 
@@ -39,7 +39,7 @@ class Crops(str, Enum):
     segmenter = "segmenter"
 
 
-class Detections(str, Enum):
+class CropChoice(str, Enum):
     """Who finds the people."""
 
     stored = "stored"
@@ -50,8 +50,8 @@ class Detections(str, Enum):
 
 _WHAT = typer.Argument(
     metavar="segmenter|fit|repose",
-    help="segmenter: picture to body parts. fit: bodies, of hpc fit, of a network alone or of fit files. repose: "
-    "pictures of pairs, of a network, of the mesh and of the input copied.",
+    help="segmenter: image to body parts. fit: bodies, of hpc fit, of a network alone or of fit files. repose: "
+    "images of pairs, of a network, of the mesh and of the input copied.",
     show_default=False,
 )
 _DATA = typer.Option("--data", metavar="CACHE", help="Dataset cache of hpc preprocess. Needed.", show_default=False)
@@ -63,14 +63,14 @@ _SEEN = typer.Option(
 _LIMIT = typer.Option("--limit", metavar="N", min=1, help="People or pairs at most, spread evenly. Default: all.")
 _WEIGHTS = typer.Option("--weights", metavar="FILE|RUN", help="What is judged. Default: the shipped weights.")
 _SEGMENTER = typer.Option("--segmenter", metavar="FILE|RUN", help="For networks of body parts. Default: shipped.")
-_METHOD = typer.Option("--method", help="With fit: how bodies are fitted to the pictures, as in hpc fit.")
+_METHOD = typer.Option("--method", help="With fit: how bodies are fitted to the images, as in hpc fit.")
 _DETECTOR = typer.Option(
     "--detector", help="With fit: who finds the people. stored: what the cache holds of hpc preprocess --detections."
 )
 _CROPS = typer.Option(
     "--crops",
     help="With fit: judge the network alone, on crops made from labels, its body parts true ones (labels) or a "
-    "segmenter's. Default: judge fits to pictures.",
+    "segmenter's. Default: judge fits to images.",
 )
 _PREDICTIONS = typer.Option(
     "--predictions", metavar="FITS", help="With fit: judge these fit files. Default: fit now.", show_default=False
@@ -85,7 +85,7 @@ _PRESET = typer.Option("--preset", metavar="ablation|paper", help="With --ablati
 _PERCEPTUAL = typer.Option(
     "--perceptual",
     metavar="WEIGHTS",
-    help="With repose: network whose features tell how alike pictures look: a file, a run's folder or a name of hpc "
+    help="With repose: network whose features tell how alike images look: a file, a run's folder or a name of hpc "
     "weights list, or pixels. Default: imagenet-vgg19 if it is here, else the segmenter.",
 )
 _LPIPS = typer.Option("--lpips", help="With repose: LPIPS, from hpc weights fetch imagenet-alexnet lpips-alex.")
@@ -99,8 +99,8 @@ _PERSONALIZE = typer.Option("--personalize", metavar="N", hidden=True)  # remove
 _SEEDS = typer.Option(
     "--seeds", metavar="N", min=1, help="With --ablation: trainings of each network. Default: 1, of warping 2."
 )
-_OUT = typer.Option("--out", metavar="FOLDER", help="Folder for report.md, report.json and pictures.")
-_PICTURES_ONLY = "is for fits to pictures"
+_OUT = typer.Option("--out", metavar="FOLDER", help="Folder for report.md, report.json and images.")
+_IMAGES_ONLY = "is for fits to images"
 _OF_REPOSE = {"perceptual", "lpips", "pose", "size"}
 
 
@@ -113,12 +113,12 @@ class JudgedFlags:
     split: Annotated[str | None, _SPLIT] = None
     seen: Annotated[float, _SEEN] = 0.4
     limit: Annotated[int | None, _LIMIT] = None
-    body: Body = "default"
+    body: BodyOption = "default"
 
 
 @dataclass(frozen=True)
 class ReposeFlags:
-    """How reposed pictures are judged, as one parameter."""
+    """How reposed images are judged, as one parameter."""
 
     perceptual: Annotated[str | None, _PERCEPTUAL] = None
     lpips: Annotated[bool, _LPIPS] = False
@@ -131,12 +131,12 @@ class ReposeFlags:
 def evaluate(
     session: Session,
     what: Annotated[What, _WHAT],
-    whom: JudgedFlags,
-    pictures: ReposeFlags,
+    selection: JudgedFlags,
+    images: ReposeFlags,
     weights: Annotated[str | None, _WEIGHTS] = None,
     segmenter: Annotated[str | None, _SEGMENTER] = None,
     method: Annotated[Method, _METHOD] = Method.auto,
-    detector: Annotated[Detections, _DETECTOR] = Detections.stored,
+    detector: Annotated[CropChoice, _DETECTOR] = CropChoice.stored,
     crops: Annotated[Crops | None, _CROPS] = None,
     predictions: Annotated[Path | None, _PREDICTIONS] = None,
     ablation: Annotated[str | None, _ABLATION] = None,
@@ -149,15 +149,15 @@ def evaluate(
 ) -> CommandResult:
     """Judge models on people they have not learned from.
 
-    Prints tables, with the paper's figures beside ours where it has them, and writes a report with pictures: some of
+    Prints tables, with the paper's figures beside ours where it has them, and writes a report with images: some of
     each quartile of the errors, and the worst. An interrupted ablation goes on with the same command.
     """
-    if whom.data is None:
+    if selection.data is None:
         raise UsageError("--data", "is missing", expected="a dataset cache of hpc preprocess")
     _check(session, what, crops, predictions, ablation)
     use_threads(threads)
 
-    from humanpose_cli.evaluation.report import write_report
+    from humanpose_cli.evaluate.report import write_report
 
     on, started = resolve_device(device), time.monotonic()
     session.stop.grace, session.stop.hard_limit = 15.0, 25.0  # as a training
@@ -166,11 +166,11 @@ def evaluate(
     try:
         with session.stop.item():
             if what is What.repose:
-                reposing = _Reposing(session, whom, pictures, weights or "", on, out)
+                reposing = _Reposing(session, selection, images, weights or "", on, out)
                 report = reposing.report() if ablation is None else reposing.ablation_report(variant, seeds or 2)
             else:
                 given = weights or "", segmenter or ""
-                bodies = _Bodies(session, whom, *given, on, batch_size, threads, out, method, detector)
+                bodies = _Bodies(session, selection, *given, on, batch_size, threads, out, method, detector)
                 if what is What.segmenter:
                     report = bodies.segmenter_report()
                 elif ablation is not None:
@@ -196,10 +196,10 @@ class _Bodies:
     threads: int | None
     out: Path
     method: Method
-    detector: Detections
+    detector: CropChoice
 
     @property
-    def whom(self) -> Whom:
+    def selection(self) -> PeopleSelection:
         return _whom(self.flags)
 
     @property
@@ -207,75 +207,79 @@ class _Bodies:
         return _watch(self.session)
 
     def segmenter_report(self) -> Report:
-        from humanpose_cli.pipelines.evaluate import evaluate_segmenter
+        from humanpose_cli.evaluate.fits import evaluate_segmenter
 
-        return evaluate_segmenter(self.whom, self.weights, self.device, self.watch, batch_size=self.batch_size or 16)
+        return evaluate_segmenter(
+            self.selection, self.weights, self.device, self.watch, batch_size=self.batch_size or 16
+        )
 
     def ablation_report(self, name: str, preset: str, seeds: int) -> Report:
-        from humanpose_cli.pipelines.evaluate import evaluate_ablation
+        from humanpose_cli.evaluate.fits import evaluate_ablation
 
-        return evaluate_ablation(name, self.whom, preset, self.device, self.out, self.watch, seeds=seeds)
+        return evaluate_ablation(name, self.selection, preset, self.device, self.out, self.watch, seeds=seeds)
 
     def fit_report(self, crops: Crops | None, predictions: Path | None) -> Report:
-        from humanpose_cli.pipelines import evaluate as judging
-        from humanpose_cli.pipelines.body_networks import NetworkOptions
-        from humanpose_cli.pipelines.fit import FitOptions
+        from humanpose_cli.evaluate import fits as judging
+        from humanpose_cli.fit.fitter import FitOptions
+        from humanpose_cli.fit.networks import NetworkOptions
 
         network = NetworkOptions(self.weights, self.segmenter)
         if predictions is not None:
-            return judging.evaluate_predictions(self.whom, predictions, self.flags.body, self.watch)
+            return judging.evaluate_predictions(self.selection, predictions, self.flags.body, self.watch)
         if crops is not None:
             return judging.evaluate_crops(
-                self.whom, network, crops.value, self.device, self.out, batch_size=self.batch_size or 32
+                self.selection, network, crops.value, self.device, self.out, batch_size=self.batch_size or 32
             )
         options = FitOptions(self.flags.body, method=self.method.value, network=network)
         return judging.evaluate_fits(
-            self.whom, options, self.device, self.watch, detections=self.detector.value, threads=self.threads
+            self.selection, options, self.device, self.watch, detections=self.detector.value, threads=self.threads
         )
 
 
 @dataclass(frozen=True)
 class _Reposing:
-    """What is judged of reposed pictures."""
+    """What is judged of reposed images."""
 
     session: Session
     flags: JudgedFlags
-    pictures: ReposeFlags
+    images: ReposeFlags
     weights: str
     device: str
     out: Path
 
     def report(self) -> Report:
-        from humanpose_cli.pipelines.evaluate_reposing import evaluate_reposing
+        from humanpose_cli.evaluate.repose import evaluate_reposing
 
         return evaluate_reposing(
             _whom(self.flags),
             self.weights,
             self.device,
             _watch(self.session),
-            perceptual=self.pictures.perceptual or "auto",
-            lpips=("imagenet-alexnet", "lpips-alex") if self.pictures.lpips else None,
-            pose=self.pictures.pose,
-            size=self.pictures.size or 0,
+            perceptual=self.images.perceptual or "auto",
+            lpips=("imagenet-alexnet", "lpips-alex") if self.images.lpips else None,
+            pose=self.images.pose,
+            size=self.images.size or 0,
         )
 
     def ablation_report(self, preset: str, seeds: int) -> Report:
-        from humanpose_cli.pipelines.evaluate_reposing import evaluate_warping
+        from humanpose_cli.evaluate.repose import evaluate_warping
 
         return evaluate_warping(
-            _whom(self.flags), preset, self.device, self.out, _watch(self.session), seeds=seeds, pose=self.pictures.pose
+            _whom(self.flags), preset, self.device, self.out, _watch(self.session), seeds=seeds, pose=self.images.pose
         )
 
 
-def _whom(flags: JudgedFlags) -> Whom:
-    from humanpose_cli.pipelines.judged import Whom
+def _whom(flags: JudgedFlags) -> PeopleSelection:
+    from humanpose_cli.evaluate.setup import PeopleSelection
 
     assert flags.data is not None
-    return Whom(flags.data, flags.protocol or "", flags.split or "", flags.seen, flags.limit or 0, flags.body)
+    return PeopleSelection(
+        flags.data, flags.protocol or "", flags.split or "", flags.seen, flags.limit or 0, flags.body
+    )
 
 
 def _watch(session: Session) -> Watch:
-    from humanpose_cli.pipelines.judged import Watch
+    from humanpose_cli.evaluate.setup import Watch
 
     return Watch(session.reporter.step, lambda: session.stop.requested)
 
@@ -299,7 +303,7 @@ def _check(session: Session, what: What, crops: Crops | None, predictions: Path 
             raise UsageError(f"--{name}", "cannot be given together with --ablation")
     others = {"method", "detector"} & session.given
     if others and (given or what is not What.fit):
-        raise UsageError(f"--{min(others)}", _PICTURES_ONLY, remedy="leave it out")
+        raise UsageError(f"--{min(others)}", _IMAGES_ONLY, remedy="leave it out")
     if ablation is None and {"variant", "seeds"} & session.given:
         raise UsageError("--preset" if "variant" in session.given else "--seeds", "is for --ablation")
 

@@ -1,4 +1,4 @@
-"""`hpc fit`: everybody's 3-D pose and shape in pictures and videos."""
+"""`hpc fit`: everybody's 3-D pose and shape in images and videos."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from humanpose_cli.cli.command import command
 from humanpose_cli.cli.options import (
     BatchFlags,
-    Body,
+    BodyOption,
     Device,
     Focal,
     Frames,
@@ -23,15 +23,15 @@ from humanpose_cli.cli.options import (
     resolve_device,
 )
 from humanpose_cli.cli.session import Session
-from humanpose_cli.errors import UsageError
-from humanpose_cli.result import CommandResult
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
-    from humanpose_cli.batch.job import Outcome
     from humanpose_cli.batch.ledger import Entry
+    from humanpose_cli.batch.runner import Outcome
+    from humanpose_cli.fit.fitter import FittedItem
     from humanpose_cli.io.inputs import InputItem
-    from humanpose_cli.pipelines.fit_items import FittedItem
 
 __all__ = ["fit"]
 
@@ -78,7 +78,7 @@ _SEGMENTER = typer.Option(
 )
 _PEOPLE = typer.Option("--people", help="Whom to fit: everybody, or the person with the largest box.")
 _DETECTOR = typer.Option(
-    "--detector", help="How hard to look for people; auto is thorough in pictures, fast in videos and sequences."
+    "--detector", help="How hard to look for people; auto is thorough in images, fast in videos and sequences."
 )
 _BOXES = typer.Option(
     "--boxes", metavar="FILE", help="People's boxes from your own detector (JSON or CSV). Default: find them."
@@ -90,10 +90,10 @@ _KEYPOINTS = typer.Option(
 )
 _SEQUENCE = typer.Option(
     "--sequence/--independent",
-    help="Whether the pictures of a folder are one sequence. Default: one size and consecutive numbers are.",
+    help="Whether the images of a folder are one sequence. Default: one size and consecutive numbers are.",
     show_default=False,
 )
-_OVERLAY = typer.Option("--overlay/--no-overlay", help="Draw the bodies over the pictures.")
+_OVERLAY = typer.Option("--overlay/--no-overlay", help="Draw the bodies over the images.")
 
 
 @command(columns=(("people", "people"), ("error_px", "error px"), ("confidence", "confidence")), tunes=True)
@@ -106,7 +106,7 @@ def fit(
     segmenter: Annotated[str, _SEGMENTER] = "",
     people: Annotated[PeopleChoice, _PEOPLE] = PeopleChoice.all,
     detector: Annotated[DetectorChoice, _DETECTOR] = DetectorChoice.auto,
-    body: Body = "default",
+    body: BodyOption = "default",
     focal: Focal = None,
     boxes: Annotated[Path | None, _BOXES] = None,
     keypoints: Annotated[Path | None, _KEYPOINTS] = None,
@@ -117,20 +117,19 @@ def fit(
     device: Device = "auto",
     threads: Threads = None,
 ) -> CommandResult:
-    """Find everyone's 3-D pose and shape in pictures and videos.
+    """Find everyone's 3-D pose and shape in images and videos.
 
-    Writes a fit file (NAME.fit.npz) for each picture or sequence, and an overlay: the bodies drawn over it.
+    Writes a fit file (NAME.fit.npz) for each image or sequence, and an overlay: the bodies drawn over it.
     """
     import sys
 
     from humanpose_cli.batch.items import file_digest, item_of
     from humanpose_cli.batch.runner import run_items
+    from humanpose_cli.fit.fitter import FitOptions, FittedItem, Fitter, fit_item, fit_outputs
+    from humanpose_cli.fit.networks import NetworkOptions
+    from humanpose_cli.fit.people import people_source
     from humanpose_cli.io.frame_range import ALL_FRAMES
     from humanpose_cli.io.inputs import OWN_SUFFIXES, open_inputs
-    from humanpose_cli.pipelines.body_networks import NetworkOptions
-    from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
-    from humanpose_cli.pipelines.fit_items import FittedItem, fit_item, fit_outputs
-    from humanpose_cli.pipelines.people import people_source
 
     found = open_inputs(
         inputs, sys.stdin, sequence=sequence, frames=frames or ALL_FRAMES, exclude=[out], own_suffixes=OWN_SUFFIXES
@@ -148,7 +147,7 @@ def fit(
     def recall(item: Item, entry: Entry) -> dict[str, Any]:
         return _details(FittedItem.read(tuple(out / output for output in entry.outputs)), session.json)
 
-    with BodyFitter(options, people=source, device=resolve_device(device)) as fitter:
+    with Fitter(options, people=source, device=resolve_device(device)) as fitter:
 
         def work(item: Item) -> Outcome:
             fitted = fit_item(fitter, item.payload, out, overlay=overlay, on_step=session.reporter.step)
@@ -161,7 +160,7 @@ def fit(
 
 
 def _outcome(session: Session, item: InputItem, fitted: FittedItem) -> Outcome:
-    from humanpose_cli.batch.job import Outcome
+    from humanpose_cli.batch.runner import Outcome
 
     if not len(fitted.record):
         session.reporter.info(f"{item.label}: nobody was found")
@@ -170,7 +169,7 @@ def _outcome(session: Session, item: InputItem, fitted: FittedItem) -> Outcome:
 
 def _details(fitted: FittedItem, with_rows: bool) -> dict[str, Any]:
     """What the table and the JSON document say of an item; the rows themselves only go into the document."""
-    from humanpose_cli.pipelines.records import record_summary
+    from humanpose_cli.fit.records import record_summary
 
     details = record_summary(fitted.record)
     if with_rows:

@@ -14,14 +14,14 @@ Session and its options and returns a CommandResult; one line in `cli/table.py`:
         device: Device = "auto",
         threads: Threads = None,
     ) -> CommandResult:
-        '''Find everyone's 3-D pose and shape in pictures and videos.'''       # first line = the line in table.py
+        '''Find everyone's 3-D pose and shape in images and videos.'''       # first line = the line in table.py
         from humanpose_cli.batch.items import Item, item_of                    # heavy imports stand inside
         from humanpose_cli.batch.runner import Outcome, run_items
         from humanpose_cli.io.inputs import open_inputs
-        from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
+        from humanpose_cli.fit.fitter import Fitter, FitOptions
 
         options = session.tune(FitOptions())                                   # --set, --config and --preset
-        fitter = BodyFitter(options, device=resolve_device(device))            # once a process
+        fitter = Fitter(options, device=resolve_device(device))            # once a process
         items = [item_of(source) for source in open_inputs(inputs, sys.stdin)]
 
         def work(item: Item) -> Outcome:                                       # raises HpcError for a bad input

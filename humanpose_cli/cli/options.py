@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from humanpose_cli.batch.shards import Shard
-from humanpose_cli.errors import UnavailableError, UsageError
+from humanpose_cli.batch.items import Shard
+from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
-    from humanpose_cli.batch.job import Batch
     from humanpose_cli.batch.ledger import Entry
+    from humanpose_cli.batch.runner import Batch
     from humanpose_cli.cli.session import Session
 
 __all__ = [
     "BatchFlags",
     "BatchSize",
-    "Body",
+    "BodyOption",
     "Device",
     "Focal",
     "Frames",
@@ -111,7 +111,7 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT",
-        help="Pictures, videos, folders or glob patterns; - reads a list of paths, one a line, from stdin.",
+        help="Images, videos, folders or glob patterns; - reads a list of paths, one a line, from stdin.",
         show_default=False,
     ),
 ]
@@ -171,7 +171,7 @@ BatchSize = Annotated[
         "--batch-size",
         metavar="N",
         min=1,
-        help="Pictures or frames computed at once; more is faster and takes more memory. Default: fits the device.",
+        help="Images or frames computed at once; more is faster and takes more memory. Default: fits the device.",
         rich_help_panel=_MACHINE,
     ),
 ]
@@ -200,7 +200,7 @@ Seed = Annotated[
     typer.Option("--seed", metavar="N", min=0, help="Seed of everything random: same seed, same bytes."),
 ]
 
-Body = Annotated[str, typer.Option("--body", metavar="default|smpl:FILE", help="The body to fit.")]
+BodyOption = Annotated[str, typer.Option("--body", metavar="default|smpl:FILE", help="The body to fit.")]
 Focal = Annotated[
     float | None,
     typer.Option(
@@ -241,8 +241,8 @@ class BatchFlags:
         recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None,
     ) -> Batch:
         """How to run the items of this command; see batch.job.Batch."""
-        from humanpose_cli.batch.job import Batch
-        from humanpose_cli.batch.shards import WHOLE
+        from humanpose_cli.batch.items import WHOLE
+        from humanpose_cli.batch.runner import Batch
 
         return Batch(
             session.command,

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from humanpose_cli.cli.command import command
-from humanpose_cli.cli.options import Body, Overwrite, Seed, ShardOption, nearest
+from humanpose_cli.cli.options import BodyOption, Overwrite, Seed, ShardOption, nearest
 from humanpose_cli.cli.session import Session
-from humanpose_cli.errors import UsageError
-from humanpose_cli.result import CommandResult
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:
     from humanpose_cli.data.building import BuildResult
-    from humanpose_cli.pipelines.preprocess import SourceRequest
+    from humanpose_cli.datasets.preprocess import SourceRequest
 
 __all__ = ["preprocess"]
 
-_OF_SYNTHETIC, _OF_SETS = "Synthetic people", "Data sets and your own pictures"
+_OF_SYNTHETIC, _OF_SETS = "Synthetic people", "Data sets and your own images"
 _FOR_SYNTHETIC = ("count", "size", "pairs", "clips", "backgrounds", "imperfect_fits")
 _FOR_SETS = ("fits", "densepose", "model", "fit", "body", "allow_missing")
 
@@ -33,23 +33,23 @@ _SOURCE = typer.Argument(
 )
 _ROOT = typer.Argument(metavar="ROOT", help="The data set's folder as its owner lays it out.", show_default=False)
 _OUT = typer.Option("--out", metavar="CACHE", help="Folder for the cache.")
-_COUNT = typer.Option("--count", metavar="N", min=1, help="Pictures to make.", rich_help_panel=_OF_SYNTHETIC)
-_SIZE = typer.Option("--size", metavar="N", help="Pixels of a picture's sides.", rich_help_panel=_OF_SYNTHETIC)
+_COUNT = typer.Option("--count", metavar="N", min=1, help="Images to make.", rich_help_panel=_OF_SYNTHETIC)
+_SIZE = typer.Option("--size", metavar="N", help="Pixels of an image's sides.", rich_help_panel=_OF_SYNTHETIC)
 _PAIRS = typer.Option(
     "--pairs",
-    help="Two pictures each of one person in one clothing before one background. Default: single pictures.",
+    help="Two images each of one person in one clothing before one background. Default: single images.",
     rich_help_panel=_OF_SYNTHETIC,
 )
 _CLIPS = typer.Option(
     "--clips",
     metavar="LENGTH",
-    help="Clips of so many frames. Default: single pictures.",
+    help="Clips of so many frames. Default: single images.",
     rich_help_panel=_OF_SYNTHETIC,
 )
 _BACKGROUNDS = typer.Option(
     "--backgrounds",
     metavar="FOLDER",
-    help="Pictures to stand before, beside the made-up ones. Default: none.",
+    help="Images to stand before, beside the made-up ones. Default: none.",
     rich_help_panel=_OF_SYNTHETIC,
 )
 _IMPERFECT = typer.Option(
@@ -58,12 +58,12 @@ _IMPERFECT = typer.Option(
     rich_help_panel=_OF_SYNTHETIC,
 )
 _FITS = typer.Option(
-    "--fits", metavar="FOLDER", help="Fit files of hpc fit for these pictures. Default: none.", rich_help_panel=_OF_SETS
+    "--fits", metavar="FOLDER", help="Fit files of hpc fit for these images. Default: none.", rich_help_panel=_OF_SETS
 )
 _DENSEPOSE = typer.Option(
     "--densepose",
     metavar="PATH",
-    help="DensePose's output for these pictures. Default: none.",
+    help="DensePose's output for these images. Default: none.",
     rich_help_panel=_OF_SETS,
 )
 _MODELS = typer.Option(
@@ -88,7 +88,7 @@ _SHARD_SIZE = typer.Option(
     "--shard-size",
     metavar="N",
     min=1,
-    help="Pictures of a file of the cache, about. Default: a sixteenth of all, 32 to 1024.",
+    help="Images of a file of the cache, about. Default: a sixteenth of all, 32 to 1024.",
 )
 _WORKERS = typer.Option("--workers", metavar="N", min=1, help="Processes. Default: every core there is.")
 _RESUME = typer.Option("--resume/--no-resume", help="Keep the finished files of an interrupted run.")
@@ -112,7 +112,7 @@ def preprocess(
     densepose: Annotated[Path | None, _DENSEPOSE] = None,
     model: Annotated[list[Path] | None, _MODELS] = None,
     fit: Annotated[bool, _FIT] = True,
-    body: Body = "default",
+    body: BodyOption = "default",
     allow_missing: Annotated[bool, _ALLOW_MISSING] = False,
     shard_size: Annotated[int | None, _SHARD_SIZE] = None,
     workers: Annotated[int | None, _WORKERS] = None,
@@ -126,7 +126,7 @@ def preprocess(
     them. Several machines may build one cache with --shard i/N.
     """
     from humanpose_cli.cli.options import use_threads
-    from humanpose_cli.pipelines.preprocess import SYNTHETIC, build
+    from humanpose_cli.datasets.preprocess import SYNTHETIC, build
 
     if pairs and clips is not None:
         raise UsageError("--pairs", "cannot be given together with --clips")
@@ -185,15 +185,15 @@ def _refuse_flags_for_others(session: Session, source: str, others: tuple[str, .
 
 
 def _synthetic(session: Session, made: dict[str, Any], root: Path | None) -> SourceRequest:
-    from humanpose_cli.pipelines.preprocess import SYNTHETIC, SourceRequest
+    from humanpose_cli.datasets.preprocess import SYNTHETIC, SourceRequest
     from humanpose_cli.synthetic.options import SyntheticOptions
 
     return SourceRequest(SYNTHETIC, root, synthetic=session.tune(SyntheticOptions(**made)))
 
 
 def _of_folder(session: Session, source: str, root: Path | None, options: dict[str, Any], seed: int) -> SourceRequest:
+    from humanpose_cli.datasets.preprocess import SYNTHETIC, SourceRequest
     from humanpose_cli.datasets.registry import SOURCES
-    from humanpose_cli.pipelines.preprocess import SYNTHETIC, SourceRequest
 
     if source not in SOURCES:
         raise UsageError("SOURCE", "there is no such source", got=source, remedy=nearest(source, (SYNTHETIC, *SOURCES)))
@@ -209,12 +209,12 @@ def _of_folder(session: Session, source: str, root: Path | None, options: dict[s
 
 def _result(source: str, built: BuildResult, seconds: float) -> CommandResult:
     """One item for the cache, and one for each file that could not be written."""
+    from humanpose_cli.core.errors import ExitCode
+    from humanpose_cli.core.result import ItemResult, Status, combine_status
     from humanpose_cli.data.schema import shard_name
-    from humanpose_cli.errors import ExitCode
-    from humanpose_cli.result import ItemResult, Status, combine_status
 
     details = {
-        "pictures": built.pictures,
+        "pictures": built.images,
         "people": built.people,
         "files": len(built.built) + len(built.kept),
         "kept": len(built.kept),

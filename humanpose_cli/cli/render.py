@@ -15,8 +15,8 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any
 
-from humanpose_cli.errors import UnavailableError
-from humanpose_cli.result import CommandResult, ItemResult, ResultTable, Status
+from humanpose_cli.core.errors import UnavailableError
+from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 
 __all__ = ["json_text", "json_values", "write_people", "write_stdout"]
 

@@ -12,7 +12,7 @@ import typer
 from humanpose_cli.cli.command import command
 from humanpose_cli.cli.options import (
     BatchFlags,
-    Body,
+    BodyOption,
     Device,
     Focal,
     Frames,
@@ -22,18 +22,18 @@ from humanpose_cli.cli.options import (
     resolve_device,
 )
 from humanpose_cli.cli.session import Session
-from humanpose_cli.errors import UsageError
-from humanpose_cli.result import CommandResult
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
-    from humanpose_cli.batch.job import Outcome
+    from humanpose_cli.batch.runner import Outcome
 
 __all__ = ["repose"]
 
 
 class Method(str, Enum):
-    """How the new picture is made."""
+    """How the new image is made."""
 
     auto = "auto"
     mesh = "mesh"
@@ -75,7 +75,7 @@ _INPUT = typer.Option(
 _TARGET = typer.Option(
     "--target-pose",
     metavar="FILE",
-    help="The pose: .npy with joint positions (J, 3) or (T, J, 3) in metres, AMASS .npz, .fit.npz, .bvh, a picture, "
+    help="The pose: .npy with joint positions (J, 3) or (T, J, 3) in metres, AMASS .npz, .fit.npz, .bvh, an image, "
     "or a driving video or folder of frames. Needed.",
     show_default=False,
 )
@@ -90,7 +90,7 @@ _AXES = typer.Option(
 )
 _METHOD = typer.Option(
     "--method",
-    help="How to make the picture. mesh: the photograph wrapped round the fitted body. warp3d: a network. auto: "
+    help="How to make the image. mesh: the photograph wrapped round the fitted body. warp3d: a network. auto: "
     "the better of both on photographs, which is the mesh.",
 )
 _WEIGHTS = typer.Option(
@@ -112,14 +112,14 @@ _ABSOLUTE = typer.Option(
 _BACKGROUND = typer.Option(
     "--background",
     metavar="keep|FILE|transparent",
-    help="What stands behind: the photograph's own, made up where the person was; a picture; nothing.",
+    help="What stands behind: the photograph's own, made up where the person was; an image; nothing.",
 )
 _SIZE = typer.Option(
     "--size", metavar="N", min=16, help="Longer side of the result in pixels. Default: the photograph's."
 )
 _NUMBERED = typer.Option(
     "--numbered/--video",
-    help="What a target of many poses makes: numbered pictures or a video. Default: a video, numbered if transparent.",
+    help="What a target of many poses makes: numbered images or a video. Default: a video, numbered if transparent.",
     show_default=False,
 )
 _DETECTOR = typer.Option("--detector", help="How hard to look for people.")
@@ -127,7 +127,7 @@ _DETECTOR = typer.Option("--detector", help="How hard to look for people.")
 
 @dataclass(frozen=True)
 class DrawingFlags:
-    """How the new picture is made, as one parameter."""
+    """How the new image is made, as one parameter."""
 
     method: Annotated[Method, _METHOD] = Method.auto
     weights: Annotated[str, _WEIGHTS] = "warp3d"
@@ -161,7 +161,7 @@ def repose(
     size: Annotated[int | None, _SIZE] = None,
     numbered: Annotated[bool | None, _NUMBERED] = None,
     detector: Annotated[DetectorChoice, _DETECTOR] = DetectorChoice.thorough,
-    body: Body = "default",
+    body: BodyOption = "default",
     focal: Focal = None,
     out: Out = Path("hpc-out/repose"),
     frames: Frames = None,
@@ -170,26 +170,24 @@ def repose(
 ) -> CommandResult:
     """Draw the people of photographs in another pose.
 
-    One pose makes a picture (NAME.reposed.png), a motion a video (NAME.reposed.mp4) or numbered pictures.
+    One pose makes an image (NAME.reposed.png), a motion a video (NAME.reposed.mp4) or numbered images.
     --frames picks frames of a driving video.
     """
     inputs = [*(input or ()), *(more or ())]
     if not inputs:
         raise UsageError("--input", "is missing", expected="a photograph, folder or glob pattern")
     if target_pose is None:
-        raise UsageError("--target-pose", "is missing", expected=".npy, .npz, .bvh, a picture or a video")
+        raise UsageError("--target-pose", "is missing", expected=".npy, .npz, .bvh, an image or a video")
 
     import sys
 
     from humanpose_cli.batch.items import item_of
-    from humanpose_cli.batch.job import Outcome
-    from humanpose_cli.batch.runner import run_items
+    from humanpose_cli.batch.runner import Outcome, run_items
+    from humanpose_cli.fit.fitter import FitOptions
     from humanpose_cli.io.frame_range import ALL_FRAMES
     from humanpose_cli.io.inputs import OWN_SUFFIXES, open_inputs
-    from humanpose_cli.pipelines.fit import FitOptions
-    from humanpose_cli.pipelines.repose import ReposeOptions, Reposer
-    from humanpose_cli.pipelines.repose_items import form_of, repose_item, repose_outputs
-    from humanpose_cli.pipelines.targets import read_target
+    from humanpose_cli.repose.reposer import ReposeOptions, Reposer, form_of, repose_item, repose_outputs
+    from humanpose_cli.repose.targets import read_target
 
     found = open_inputs(inputs, sys.stdin, sequence=False, exclude=[out], own_suffixes=OWN_SUFFIXES)
     for message in found.messages:
@@ -215,7 +213,7 @@ def repose(
         for warning in warnings:
             session.reporter.warn(warning)
         form = form_of(target, numbered=numbered, transparent=transparent)
-        plate = _background_picture(background)
+        plate = _background_image(background)
 
         def work(item: Item) -> Outcome:
             done = repose_item(
@@ -235,7 +233,7 @@ def repose(
         return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
 
 
-def _background_picture(background: str) -> Any:
+def _background_image(background: str) -> Any:
     """(H, W, 3) uint8 where a file is named, else None."""
     if background in ("keep", "transparent"):
         return None

@@ -22,7 +22,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 # A command stands here when it works: name, and the first line of its function's docstring. The function has the
 # command's name and stands in humanpose_cli/cli/NAME.py.
 COMMANDS = {
-    "fit": "Find everyone's 3-D pose and shape in pictures and videos.",
+    "fit": "Find everyone's 3-D pose and shape in images and videos.",
     "repose": "Draw the people of photographs in another pose.",
     "preprocess": "Make a dataset cache: synthetic people, or a data set's files.",
     "train": "Learn a model from a dataset cache.",
@@ -33,7 +33,7 @@ COMMANDS = {
     "doctor": "Tell what works on this machine and how to mend the rest.",
 }
 
-_HELP = "Turn photos and videos of people into 3-D bodies and new pictures."
+_HELP = "Turn photos and videos of people into 3-D bodies and new images."
 _EPILOG = "hpc COMMAND --help tells a command's options."
 
 

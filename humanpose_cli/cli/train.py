@@ -12,9 +12,9 @@ from humanpose_cli.cli.command import command
 from humanpose_cli.cli.config import apply_settings, field_names
 from humanpose_cli.cli.options import Device, Threads, nearest, resolve_device, use_threads
 from humanpose_cli.cli.session import Session
-from humanpose_cli.errors import ExitCode, UsageError
-from humanpose_cli.result import CommandResult, ItemResult, Status
-from humanpose_cli.training.models import MODELS
+from humanpose_cli.core.errors import ExitCode, UsageError
+from humanpose_cli.core.result import CommandResult, ItemResult, Status
+from humanpose_cli.models.registry import MODELS
 
 __all__ = ["train"]
 
@@ -34,7 +34,7 @@ _PRESET = typer.Option(
 _EPOCHS = typer.Option("--epochs", metavar="N", min=1, help="Passes over the data. Default: the preset's.")
 _STEPS = typer.Option("--steps", metavar="N", min=1, help="Steps in all, in place of --epochs. Default: the preset's.")
 _BATCH = typer.Option("--batch-size", metavar="N", min=1, help="Examples of a step. Default: the preset's.")
-_WORKERS = typer.Option("--workers", metavar="N", min=0, help="Processes that decode pictures. Default: 1.")
+_WORKERS = typer.Option("--workers", metavar="N", min=0, help="Processes that decode images. Default: 1.")
 _SEED = typer.Option("--seed", metavar="N", min=0, help="Of weights, order and augmentation. Default: the preset's.")
 _PERCEPTUAL = typer.Option(
     "--perceptual",
@@ -66,7 +66,7 @@ def train(
 ) -> CommandResult:
     """Learn a model from a dataset cache.
 
-    Writes best.safetensors, a checkpoint, metrics.jsonl, losses.png and sample pictures into the run's folder. An
+    Writes best.safetensors, a checkpoint, metrics.jsonl, losses.png and sample images into the run's folder. An
     interrupted run goes on with the same command and ends as if it had not been. Options without a flag are set by
     name (--set learning_rate=1e-4). Under torchrun, all processes train one model.
     """
@@ -78,7 +78,7 @@ def train(
 
     import torch
 
-    from humanpose_cli.training.trainer import train as run
+    from humanpose_cli.train.trainer import train as run
 
     entry = MODELS[model]
     options, loop = entry.preset(variant)
@@ -102,7 +102,7 @@ def train(
     loop = replace(loop, **{name: value for name, value in flags.items() if value is not None})
     recipe = entry.make(data, options, loop.seed)
     folder = out or Path("runs") / model
-    # A step or a validation of a large network takes longer than a picture; farms grant half a minute.
+    # A step or a validation of a large network takes longer than an image; farms grant half a minute.
     session.stop.grace, session.stop.hard_limit = 15.0, 25.0
     session.reporter.start(1)
     session.reporter.item_started(model)

@@ -12,16 +12,16 @@ import typer
 from humanpose_cli.cli.command import command
 from humanpose_cli.cli.options import nearest
 from humanpose_cli.cli.session import Session
-from humanpose_cli.errors import ExitCode, HpcError, UsageError
-from humanpose_cli.result import CommandResult, ItemResult, Status, combine_status
+from humanpose_cli.core.errors import ExitCode, HpcError, UsageError
+from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
 
 if TYPE_CHECKING:
-    from humanpose_cli.networks.registry import WeightsEntry
+    from humanpose_cli.networks.weights import WeightsEntry
 
 __all__ = ["weights"]
 
 
-class Action(str, Enum):
+class WeightsAction(str, Enum):
     """What to do."""
 
     list = "list"
@@ -46,21 +46,21 @@ _WORDS = {Status.SUCCESS: "here", Status.PARTIAL: "not here", Status.ERROR: "fai
     columns=(("about", "what"), ("megabytes", "MB"), ("held_out", "held out"), ("licence", "licence")), words=_WORDS
 )
 def weights(
-    session: Session, action: Annotated[Action, _ACTION], names: Annotated[list[str] | None, _NAMES] = None
+    session: Session, action: Annotated[WeightsAction, _ACTION], names: Annotated[list[str] | None, _NAMES] = None
 ) -> CommandResult:
     """List, fetch and verify weights.
 
     Shipped ones were trained by hpc train; their header says on what and how good they are. Downloads go to
     $HPC_WEIGHTS, or to the user's cache.
     """
-    from humanpose_cli.networks.registry import WEIGHTS
+    from humanpose_cli.networks.weights import WEIGHTS
 
     chosen = list(names or [])
-    if action is Action.fetch and not chosen:
+    if action is WeightsAction.fetch and not chosen:
         raise UsageError("NAME", "is missing", expected="what to fetch", remedy=nearest("", WEIGHTS))
     if not chosen:
         here = [name for name, entry in WEIGHTS.items() if entry.path.is_file()]
-        chosen = list(WEIGHTS) if action is Action.list else here
+        chosen = list(WEIGHTS) if action is WeightsAction.list else here
     items = []
     session.reporter.start(len(chosen))
     for name in chosen:
@@ -69,7 +69,7 @@ def weights(
         session.reporter.item_finished(items[-1])
     session.reporter.finish()
     # What is not here yet is as good in a list as what is.
-    listed = action is Action.list
+    listed = action is WeightsAction.list
     told = [
         replace(item, status=Status.SUCCESS) if listed and item.status is Status.PARTIAL else item for item in items
     ]
@@ -77,18 +77,18 @@ def weights(
     return CommandResult("weights", status, tuple(items), exit_code=code)
 
 
-def _item(action: Action, name: str, entry: WeightsEntry | None) -> ItemResult:
-    from humanpose_cli.networks.registry import WEIGHTS, find_weights
+def _item(action: WeightsAction, name: str, entry: WeightsEntry | None) -> ItemResult:
+    from humanpose_cli.networks.weights import WEIGHTS, find_weights
 
     try:
         if entry is None:
-            if action is Action.fetch:
+            if action is WeightsAction.fetch:
                 raise UsageError("NAME", "there are no such weights", got=name, remedy=nearest(name, WEIGHTS))
             path = find_weights(name)
             return ItemResult(name, Status.SUCCESS, (str(path),), details=_details(path, "one's own", ""))
-        if action is Action.fetch:
+        if action is WeightsAction.fetch:
             entry.fetch()
-        elif action is Action.verify:
+        elif action is WeightsAction.verify:
             entry.verify()
         if not entry.path.is_file():
             return ItemResult(name, Status.PARTIAL, details={"about": entry.about, "licence": entry.licence})
@@ -101,7 +101,7 @@ def _item(action: Action, name: str, entry: WeightsEntry | None) -> ItemResult:
 
 def _details(path: Path, about: str, licence: str) -> dict[str, Any]:
     """What a file says about itself, where it has a header of ours."""
-    from humanpose_cli.networks.weights_file import read_header
+    from humanpose_cli.networks.weights import read_header
 
     details: dict[str, Any] = {"about": about, "licence": licence, "megabytes": path.stat().st_size / 2**20}
     try:

@@ -1,6 +1,6 @@
-"""Another view of the same picture: turned in its plane, scaled, shifted, mirrored, cut out, with all labels alike.
+"""Another view of the same image: turned in its plane, scaled, shifted, mirrored, cut out, with all labels alike.
 
-The new picture is what a camera at the same place would take that is rolled about its optical axis and has another
+The new image is what a camera at the same place would take that is rolled about its optical axis and has another
 focal length and principal point; so every label has an exact counterpart, the body's parameters included. With
 pixel' = s R(a) pixel + t, then x' = width − x' for a mirrored one:
 
@@ -21,13 +21,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from humanpose_cli.bodies.body import RiggedBody
-from humanpose_cli.conventions import SMPL24, skeleton_by_name
-from humanpose_cli.data.encoding import decode_picture, decode_png
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import default_focal
+from humanpose_cli.core.conventions import SMPL24, skeleton_by_name
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.data.encoding import decode_image, decode_png
 from humanpose_cli.data.label_maps import decode_map, labels_of
 from humanpose_cli.data.samples import LABEL_MAPS, Person, Sample
-from humanpose_cli.errors import InputError
-from humanpose_cli.geometry.cameras import default_focal
 
 __all__ = [
     "NO_AUGMENTATION",
@@ -52,14 +52,14 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Example:
-    """A picture and one of its people.
+    """An image and one of its people.
 
     name             the sample's
     image            (H, W, 3) uint8 RGB
     focal            pixels; where the sample has none, the usual 1.2 times the longer side
     principal_point  (2,) pixels
-    person           labels in this picture's pixels and this camera's axes
-    maps             `LABEL_MAPS` name → decoded array of the picture's size
+    person           labels in this image's pixels and this camera's axes
+    maps             `LABEL_MAPS` name → decoded array of the image's size
     mask             (H, W) uint8, 255 where this person is seen; None where not known
     detected_mask    (H, W) uint8, the detector's; None where not known
     """
@@ -84,14 +84,14 @@ def example_of(
     person: int = 0,
     maps: tuple[str, ...] | None = None,
     *,
-    picture: bool = True,
+    image: bool = True,
     mask: bool = True,
     detected_mask: bool = True,
 ) -> Example:
     """Decode a sample for one of its people; their mask comes from the `persons` map where it is not given itself.
 
     maps     the maps to decode; None: all there are
-    picture  False, where only labels are wanted, leaves the image a single black pixel: decoding takes the most time
+    image  False, where only labels are wanted, leaves the image a single black pixel: decoding takes the most time
     mask, detected_mask  False leaves these out
     """
     labels = sample.people[person]
@@ -107,7 +107,7 @@ def example_of(
     detected = labels.detected_mask if detected_mask else None
     return Example(
         sample.name,
-        _decoded(decode_picture(sample.image), sample.name, "picture") if picture else np.zeros((1, 1, 3), np.uint8),
+        _decoded(decode_image(sample.image), sample.name, "picture") if image else np.zeros((1, 1, 3), np.uint8),
         default_focal(width, height) if sample.focal is None else sample.focal,
         sample.principal_point or (width / 2, height / 2),
         labels,
@@ -123,7 +123,7 @@ def _decoded(values: Array | None, name: str, what: str) -> Array:
     return values
 
 
-# Random colour: brightness, contrast, saturation and hue of a picture.
+# Random colour: brightness, contrast, saturation and hue of an image.
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -134,7 +134,7 @@ class ColourChange:
 
     hue         degrees round the colour circle
     saturation  factor on the distance from grey
-    contrast    factor on the distance from the picture's mean brightness
+    contrast    factor on the distance from the image's mean brightness
     brightness  added, in parts of the whole range
     """
 
@@ -147,7 +147,7 @@ class ColourChange:
 def change_colour(image: NDArray[np.uint8], change: ColourChange) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB → the same, recoloured.
 
-    All four are one affine map of RGB, so a picture is touched once: hue turns colours about the grey axis.
+    All four are one affine map of RGB, so an image is touched once: hue turns colours about the grey axis.
     """
     if change == ColourChange():
         return image
@@ -182,7 +182,7 @@ class CameraChange:
 
     @cached_property
     def matrix(self) -> NDArray[np.float64]:
-        """(2, 3) from pixels of the old picture to pixels of the new one."""
+        """(2, 3) from pixels of the old image to pixels of the new one."""
         c, s = self.scale * math.cos(self.angle), self.scale * math.sin(self.angle)
         matrix = np.array([[c, -s, self.shift[0]], [s, c, self.shift[1]]])
         if self.mirror:
@@ -205,7 +205,7 @@ class CameraChange:
         return np.asarray(turned * _AXES if self.mirror else turned, np.float32)
 
     def warp(self, image: Array, interpolation: int, border: Any = 0) -> Array:
-        """The picture or map (H, W[, C]) resampled; `border` where it shows nothing of the old one."""
+        """The image or map (H, W[, C]) resampled; `border` where it shows nothing of the old one."""
         # OpenCV counts from pixel centres, we from corners.
         matrix = self.matrix.copy()
         matrix[:, 2] += 0.5 * (matrix[:, 0] + matrix[:, 1]) - 0.5
@@ -237,8 +237,8 @@ def crop_change(
     return CameraChange(factor, angle, (float(offset[0]), float(offset[1])), (size, size), mirror)
 
 
-def change_camera(example: Example, change: CameraChange, body: RiggedBody | None = None) -> Example:
-    """The example as the changed camera sees it: picture, maps, masks and every label of the person.
+def change_camera(example: Example, change: CameraChange, body: Body | None = None) -> Example:
+    """The example as the changed camera sees it: image, maps, masks and every label of the person.
 
     body  the body that the person's parameters belong to. It tells where a shaped body's pelvis rests, without which
           `trans` cannot be turned or mirrored, and which vertices mirror each other: without it, a turned or mirrored
@@ -266,7 +266,7 @@ def change_camera(example: Example, change: CameraChange, body: RiggedBody | Non
 
 
 def _shrunk_warp(image: Array, change: CameraChange) -> Array:
-    """A strongly shrunk picture: halved first by averaging, since a linear look-up would skip most pixels."""
+    """A strongly shrunk image: halved first by averaging, since a linear look-up would skip most pixels."""
     halvings = max(1, math.floor(-math.log2(change.scale)))
     height, width = image.shape[:2]
     small_size = max(1, width >> halvings), max(1, height >> halvings)
@@ -290,7 +290,7 @@ def _changed_map(name: str, values: Array, change: CameraChange) -> Array:
     return values
 
 
-def _mirrored_correspondence(values: Array, body: RiggedBody | None) -> dict[str, Array]:
+def _mirrored_correspondence(values: Array, body: Body | None) -> dict[str, Array]:
     """Each pixel's vertex becomes its mirror image, and its texture coordinates that vertex's own."""
     if body is None:
         return {}
@@ -302,7 +302,7 @@ def _mirrored_correspondence(values: Array, body: RiggedBody | None) -> dict[str
     return {"correspondence": mirrored.astype(LABEL_MAPS["correspondence"].dtype)}
 
 
-def _changed_person(person: Person, change: CameraChange, body: RiggedBody | None) -> Person:
+def _changed_person(person: Person, change: CameraChange, body: Body | None) -> Person:
     def pixels(points: Array | None) -> Array | None:
         """(N, ≥2) with pixels first."""
         if points is None:
@@ -354,7 +354,7 @@ def _changed_box(box: Array | None, change: CameraChange) -> Array | None:
 
 
 def _changed_parameters(
-    change: CameraChange, body: RiggedBody | None, poses: Array | None, betas: Array | None, trans: Array | None
+    change: CameraChange, body: Body | None, poses: Array | None, betas: Array | None, trans: Array | None
 ) -> tuple[Array | None, Array | None]:
     """Poses and trans as the changed camera sees the same body, mirrored where it is."""
     if poses is None:
@@ -374,7 +374,7 @@ def _changed_parameters(
     return axis_angles.reshape(-1).astype(np.float32), moved
 
 
-def _rest_pelvis(body: RiggedBody | None, betas: Array | None) -> Array | None:
+def _rest_pelvis(body: Body | None, betas: Array | None) -> Array | None:
     """Where the shaped body's pelvis rests, which `trans` is counted from: (3,) metres."""
     if body is None or betas is None:
         return None
@@ -382,7 +382,7 @@ def _rest_pelvis(body: RiggedBody | None, betas: Array | None) -> Array | None:
     return body.rest_joints(shape)[0, SMPL24.index("pelvis")].numpy()
 
 
-# The random changes of pictures that the papers train with, as options and as draws from them.
+# The random changes of images that the papers train with, as options and as draws from them.
 
 
 @dataclass(frozen=True)
@@ -390,7 +390,7 @@ class Augmentation:
     """Half-widths of uniform draws about no change.
 
     rotation    radians; scale a share (0.1: factors 0.9 to 1.1); shift a share of the crop's side
-    mirror      probability of a picture with left and right swapped
+    mirror      probability of an image with left and right swapped
     brightness  of the whole range; contrast and saturation shares; hue degrees
     """
 
@@ -422,11 +422,11 @@ def crop_example(
     augmentation: Augmentation = NO_AUGMENTATION,
     *,
     fill: float = 0.86,
-    body: RiggedBody | None = None,
+    body: Body | None = None,
 ) -> Example:
     """The person in a square crop of `size` pixels, randomly changed; all labels follow. See `change_camera`.
 
-    random  the same generator state gives the same example. Draws do not depend on the picture.
+    random  the same generator state gives the same example. Draws do not depend on the image.
     fill    share of the crop that the longer side of the person's box takes before augmentation
     InputError where the person has no box.
     """

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, UsageError
 from humanpose_cli.data.reading import TableFile, read_attributes
 from humanpose_cli.data.samples import Group, Source
 from humanpose_cli.data.schema import (
@@ -31,7 +32,6 @@ from humanpose_cli.data.schema import (
 )
 from humanpose_cli.data.workers import ShardJob, ShardOutcome, run_jobs
 from humanpose_cli.data.writing import Dataset, join_datasets, table_datasets, write_hdf5
-from humanpose_cli.errors import HpcError, InputError, UnavailableError, UsageError
 from humanpose_cli.io.atomic import PARTIAL_SUFFIX, atomic_path, ensure_folder
 from humanpose_cli.version import __version__
 
@@ -52,20 +52,20 @@ class Plan:
     header: Header
     shards: tuple[tuple[Group, ...], ...]
 
-    def pictures_of(self, shard: int) -> int:
-        """How many pictures a shard will have."""
+    def images_of(self, shard: int) -> int:
+        """How many images a shard will have."""
         return sum(group.count for group in self.shards[shard])
 
 
 def make_plan(source: Source, shard_size: int | None) -> Plan:
-    """Deal a source's groups out to shards of about `shard_size` pictures, in their order.
+    """Deal a source's groups out to shards of about `shard_size` images, in their order.
 
     A group that no longer fits begins the next shard, and one that is larger than a shard has one for itself.
     InputError for a source without groups, for two groups of one name and for an empty one; UsageError for a size
     below 1, and for options that are no JSON.
     """
     if shard_size is not None and shard_size < 1:
-        raise UsageError("shard size", "is too small", expected="at least 1 picture", got=str(shard_size))
+        raise UsageError("shard size", "is too small", expected="at least 1 image", got=str(shard_size))
     groups = source.groups()
     _check(source.info.name, groups)
     try:
@@ -91,18 +91,18 @@ def make_plan(source: Source, shard_size: int | None) -> Plan:
 
 def _check(source: str, groups: Sequence[Group]) -> None:
     if not groups:
-        raise InputError(source, "has no pictures")
+        raise InputError(source, "has no images")
     seen: set[str] = set()
     for group in groups:
         if group.name in seen:
             raise InputError(source, f"has two groups named {group.name!r}")
         if group.count < 1:
-            raise InputError(source, f"has a group without pictures, {group.name!r}")
+            raise InputError(source, f"has a group without images, {group.name!r}")
         seen.add(group.name)
 
 
 def _usual_size(groups: Sequence[Group]) -> int:
-    """Pictures a shard: a sixteenth of all, 32 to 1024, so that several processes also share a small cache.
+    """Images a shard: a sixteenth of all, 32 to 1024, so that several processes also share a small cache.
 
     It does not depend on their number: the same source is the same bytes.
     """
@@ -153,7 +153,7 @@ class IndexSummary:
 class _Joined:
     """The tables over all shards so far."""
 
-    pictures: int = 0
+    images: int = 0
     people: int = 0
     groups: list[tuple[str, int, int]] = field(default_factory=list)
     frames: dict[str, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = field(default_factory=dict)
@@ -166,7 +166,7 @@ class _Joined:
 def write_index(folder: Path | str) -> IndexSummary:
     """Join the shards that lie in a folder; writes `index.h5` there.
 
-    InputError for a folder without shards, for damaged ones, for shards of two plans or with the same picture;
+    InputError for a folder without shards, for damaged ones, for shards of two plans or with the same image;
     UnavailableError where it cannot be written.
     """
     folder = Path(folder)
@@ -188,7 +188,7 @@ def write_index(folder: Path | str) -> IndexSummary:
         kind="index",
         tool_version=__version__,
         shard=len(paths),
-        picture_count=joined.pictures,
+        picture_count=joined.images,
         person_count=joined.people,
         group_count=len(joined.groups),
     )
@@ -212,15 +212,15 @@ def _refuse_stranger(path: Path, header: Header, first_path: Path, first: Header
 
 
 def _join(joined: _Joined, shard: TableFile) -> None:
-    first = joined.pictures
+    first = joined.images
     joined.names.append(_name_codes(shard))
     starts, counts = shard.numbers("groups/first_picture"), shard.numbers("groups/picture_count")
     named = zip(shard.texts("groups/name"), starts.tolist(), counts.tolist(), strict=True)
     joined.groups += [(name, first + start, count) for name, start, count in named]
     frames = shard.numbers("pictures/frame")
     for row, name in enumerate(shard.texts("sequences/name")):
-        pictures = shard.ragged("sequences/pictures", row)
-        joined.frames.setdefault(name, []).append((frames[pictures], first + pictures))
+        images = shard.ragged("sequences/pictures", row)
+        joined.frames.setdefault(name, []).append((frames[images], first + images))
     for table, found in (("protocols", joined.protocols), ("pairs", joined.pairs)):
         keys = zip(shard.texts(f"{table}/name"), shard.texts(f"{table}/split"), strict=True)
         for row, key in enumerate(keys):
@@ -228,12 +228,12 @@ def _join(joined: _Joined, shard: TableFile) -> None:
     for column in COLUMNS:
         if column.table in ("pictures", "people") and column.path in shard:
             joined.labels[column.path] += shard.known(column.path)
-    joined.pictures += shard.header.picture_count
+    joined.images += shard.header.picture_count
     joined.people += shard.header.person_count
 
 
 def _name_codes(shard: TableFile) -> NDArray[np.uint64]:
-    """Eight bytes of digest (N,) for each picture's name, so that millions of them need little memory."""
+    """Eight bytes of digest (N,) for each image's name, so that millions of them need little memory."""
     digests = (hashlib.sha256(name).digest()[:8] for name in shard.numbers("pictures/name").tolist())
     return np.frombuffer(b"".join(digests), "<u8")
 
@@ -250,7 +250,7 @@ def _refuse_twins(joined: _Joined, paths: Sequence[Path]) -> None:
     one, other = (paths[int(np.searchsorted(ends, row, side="right"))] for row in (first, second))
     shard = TableFile(one)
     name = shard.text("pictures/name", first - (int(ends[paths.index(one)]) - shard.header.picture_count))
-    raise InputError(other, f"has a picture named {name!r}, as {one.name} has")
+    raise InputError(other, f"has an image named {name!r}, as {one.name} has")
 
 
 def _joins(joined: _Joined) -> dict[str, Dataset]:
@@ -293,7 +293,7 @@ class BuildResult:
     built        numbers of the shards that were written
     kept         numbers of those that were there already
     failed       one outcome for each that could not be written: its group, a sentence, an exit code
-    pictures, people   in the shards that were built or kept by this process
+    images, people   in the shards that were built or kept by this process
     index        the index, where no shard of the cache is missing
     """
 
@@ -302,7 +302,7 @@ class BuildResult:
     built: tuple[int, ...] = ()
     kept: tuple[int, ...] = ()
     failed: tuple[ShardOutcome, ...] = ()
-    pictures: int = 0
+    images: int = 0
     people: int = 0
     index: Path | None = None
 
@@ -325,12 +325,12 @@ def build_cache(
 ) -> BuildResult:
     """Write a cache with everything that the source has.
 
-    shard_size   pictures a shard, about; groups are never split. None: a sixteenth of all pictures, 32 to 1024
+    shard_size   images a shard, about; groups are never split. None: a sixteenth of all images, 32 to 1024
     workers      processes that write shards; 1 works in this one
     shard        (i, N): write only every N-th shard, beginning with the i-th
     resume       keep shards of the same plan that are finished; otherwise write them again
     overwrite    replace a cache that another source or other options made
-    on_progress  called with (pictures done, pictures in all) of this process's shards
+    on_progress  called with (images done, images in all) of this process's shards
 
     A shard is there whole or not at all, whenever this is interrupted. KeyboardInterrupt, or any exception from
     `on_progress`, ends the workers within five seconds. InputError for a source that cannot tell its groups;
@@ -345,7 +345,7 @@ def build_cache(
     mine = range(shard[0], len(plan.shards), shard[1])
     kept = {number: header for number in mine if resume and (header := _finished(folder, plan, number))}
     jobs = [_job(folder, plan, number) for number in mine if number not in kept]
-    done, total = sum(known.picture_count for known in kept.values()), sum(plan.pictures_of(n) for n in mine)
+    done, total = sum(known.picture_count for known in kept.values()), sum(plan.images_of(n) for n in mine)
 
     def count(new: int) -> None:
         nonlocal done
@@ -454,7 +454,7 @@ def _refusal(folder: Path, path: Path, found: Header, wanted: Header) -> UsageEr
                 got=repr(theirs.get(name)),
                 remedy=remedy,
             )
-    problem = f"holds a cache ({path.name}) of other pictures or another shard size"
+    problem = f"holds a cache ({path.name}) of other images or another shard size"
     return UsageError(folder, problem, remedy=remedy)
 
 

@@ -1,7 +1,7 @@
-"""`open_cache`: pictures and labels of a dataset cache by row, whichever shard they lie in.
+"""`open_cache`: images and labels of a dataset cache by row, whichever shard they lie in.
 
 cache = open_cache("people-cache")
-rows = cache.rows("nbf", "train")                # pictures of a split
+rows = cache.rows("nbf", "train")                # images of a split
 pixels = cache.image(rows[0])                    # (H, W, 3) uint8
 parts = cache.map(rows[0], "parts")              # (H, W) uint8, or None
 poses = cache.people["poses"][cache.people_of(rows[0])]     # (P, 72)
@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from humanpose_cli.data.encoding import decode_picture, decode_png
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.data.encoding import decode_image, decode_png
 from humanpose_cli.data.reading import TableFile, read_person, read_sample
 from humanpose_cli.data.samples import LABEL_MAPS, Person, Sample
 from humanpose_cli.data.schema import COLUMNS, INDEX_NAME, SHARD_PATTERN, Column, Kind, columns_of, link_name
-from humanpose_cli.errors import InputError, UsageError
 
 __all__ = ["Cache", "ColumnView", "ShardEntry", "ShardSet", "TableView", "open_cache", "shard_entries"]
 
@@ -118,7 +118,7 @@ _WITHIN_SHARD = frozenset({"pictures/group", "pictures/sequence"})
 
 
 class TableView(Mapping[str, "ColumnView"]):
-    """The plain columns of `pictures` or of `people` by name; KeyError for one that no shard has.
+    """The plain columns of `images` or of `people` by name; KeyError for one that no shard has.
 
     Encoded and ragged columns are the cache's to hand out, row by row.
     """
@@ -239,10 +239,10 @@ def _no_cache(path: Path) -> InputError:
 
 
 class Cache:
-    """Pictures 0 … len−1 with their people and labels. Threads may share one; it can be pickled and survives a fork.
+    """Images 0 … len−1 with their people and labels. Threads may share one; it can be pickled and survives a fork.
 
     header            source, options, counts, digest
-    pictures, people  their plain columns by name, such as `cache.people["poses"][rows]`; see `data.schema`
+    images, people  their plain columns by name, such as `cache.people["poses"][rows]`; see `data.schema`
 
     Everything raises InputError, with the file's name, where a shard is missing or damaged; UsageError for rows and
     names that do not exist.
@@ -255,7 +255,7 @@ class Cache:
         if self.header.kind == "index":
             entries = shard_entries(file)
         self._shards = ShardSet(entries, _labels(file), most_open)
-        self.pictures = TableView("pictures", self._shards)
+        self.images = TableView("pictures", self._shards)
         self.people = TableView("people", self._shards)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -289,55 +289,55 @@ class Cache:
         """Path of each column that there is ("people/poses", "pictures/maps/parts") → rows that have a value."""
         return self._shards.labels
 
-    # One picture
+    # One image
 
     def sample(self, row: int) -> Sample:
-        """Everything about a picture, as the source gave it (numbers as float32)."""
+        """Everything about an image, as the source gave it (numbers as float32)."""
         shard, _, local = self._locate(row)
         return read_sample(shard, local)
 
     def image_bytes(self, row: int) -> bytes:
-        """The picture as it is stored: JPEG or PNG."""
+        """The image as it is stored: JPEG or PNG."""
         shard, _, local = self._locate(row)
         return shard.encoded("pictures/image", local)
 
     def image(self, row: int) -> NDArray[np.uint8]:
-        """The picture: (H, W, 3) uint8 RGB."""
+        """The image: (H, W, 3) uint8 RGB."""
         shard, _, local = self._locate(row)
-        pixels = decode_picture(shard.encoded("pictures/image", local))
+        pixels = decode_image(shard.encoded("pictures/image", local))
         if pixels is None:
             raise self._undecodable(shard, local, "image")
         return pixels
 
     def map_bytes(self, row: int, name: str) -> bytes:
-        """A label map as it is stored (PNG); empty where the picture has none."""
+        """A label map as it is stored (PNG); empty where the image has none."""
         self._check_map(name)
         shard, _, local = self._locate(row)
         return shard.encoded(f"pictures/maps/{name}", local)
 
     def map(self, row: int, name: str) -> NDArray[Any] | None:
-        """A label map as `LABEL_MAPS` describes it, (H, W) or (H, W, 3); None where the picture has none."""
+        """A label map as `LABEL_MAPS` describes it, (H, W) or (H, W, 3); None where the image has none."""
         self._check_map(name)
         shard, _, local = self._locate(row)
         return self._decoded(shard, local, f"pictures/maps/{name}", local)
 
     def people_of(self, row: int) -> range:
-        """Rows of the people in a picture."""
+        """Rows of the people in an image."""
         shard, number, local = self._locate(row)
         first = int(shard.numbers("pictures/first_person", local, local + 1)[0])
         first += self._shards.first_row("people", number)
         return range(first, first + int(shard.numbers("pictures/person_count", local, local + 1)[0]))
 
     def find(self, name: str) -> int:
-        """Row of the picture with that name; UsageError if there is none. The first call reads all names."""
+        """Row of the image with that name; UsageError if there is none. The first call reads all names."""
         try:
             return self._rows_by_name[name]
         except KeyError:
-            raise UsageError(name, "is no picture of this cache") from None
+            raise UsageError(name, "is no image of this cache") from None
 
     @cached_property
     def _rows_by_name(self) -> dict[str, int]:
-        return {str(name): row for row, name in enumerate(self.pictures["name"][:])}
+        return {str(name): row for row, name in enumerate(self.images["name"][:])}
 
     # One person
 
@@ -363,8 +363,8 @@ class Cache:
 
     def _mask(self, row: int, name: str) -> NDArray[Any] | None:
         shard, _, local = self._locate(row, "people")
-        picture = int(shard.numbers("people/picture", local, local + 1)[0])
-        return self._decoded(shard, picture, f"people/{name}", local)
+        image = int(shard.numbers("people/picture", local, local + 1)[0])
+        return self._decoded(shard, image, f"people/{name}", local)
 
     # What belongs together
 
@@ -379,13 +379,13 @@ class Cache:
         return _by_name(self._pair_rows)
 
     def rows(self, protocol: str, split: str | None = None) -> NDArray[np.int64]:
-        """Rows (N,) of the pictures in a split, ascending; of all its splits where none is named."""
+        """Rows (N,) of the images in a split, ascending; of all its splits where none is named."""
         keys = _keys(self._split_rows, protocol, split, "protocol")
         parts = [self._file.ragged("protocols/pictures", self._split_rows[key]) for key in keys]
         return parts[0] if len(parts) == 1 else np.unique(np.concatenate(parts))
 
     def pairs(self, protocol: str, split: str) -> NDArray[np.int64]:
-        """Rows (P, 2) of the input and the target picture of each pair, in the source's order."""
+        """Rows (P, 2) of the input and the target image of each pair, in the source's order."""
         (key,) = _keys(self._pair_rows, protocol, split, "protocol with pairs")
         return self._file.ragged("pairs/pictures", self._pair_rows[key])
 
@@ -395,14 +395,14 @@ class Cache:
         return tuple(self._file.texts("sequences/name"))
 
     def sequence(self, name: str) -> NDArray[np.int64]:
-        """Rows (N,) of a sequence's pictures, by frame."""
+        """Rows (N,) of a sequence's images, by frame."""
         if name not in self._sequence_rows:
             raise UsageError(name, "is no sequence of this cache")
         return self._file.ragged("sequences/pictures", self._sequence_rows[name])
 
     @cached_property
     def groups(self) -> Mapping[str, range]:
-        """Name of each group of pictures that belong together → their rows."""
+        """Name of each group of images that belong together → their rows."""
         starts, counts = self._file.numbers("groups/first_picture"), self._file.numbers("groups/picture_count")
         rows = zip(self._file.texts("groups/name"), starts.tolist(), counts.tolist(), strict=True)
         return {name: range(start, start + count) for name, start, count in rows}
@@ -431,19 +431,19 @@ class Cache:
         if name not in LABEL_MAPS:
             raise UsageError(name, "is no label map", expected=", ".join(LABEL_MAPS))
 
-    def _decoded(self, shard: TableFile, picture: int, path: str, local: int) -> NDArray[Any] | None:
+    def _decoded(self, shard: TableFile, image: int, path: str, local: int) -> NDArray[Any] | None:
         data = shard.encoded(path, local)
         if not data:
             return None
         pixels = decode_png(data)
         if pixels is None:
-            raise self._undecodable(shard, picture, path)
+            raise self._undecodable(shard, image, path)
         return pixels
 
-    def _undecodable(self, shard: TableFile, picture: int, what: str) -> InputError:
-        name = shard.text("pictures/name", picture)
+    def _undecodable(self, shard: TableFile, image: int, what: str) -> InputError:
+        name = shard.text("pictures/name", image)
         remedy = "hpc cache verify lists all damage; make the shard again"
-        return InputError(shard.path, f"{what} of picture {name!r} cannot be decoded", remedy=remedy)
+        return InputError(shard.path, f"{what} of image {name!r} cannot be decoded", remedy=remedy)
 
 
 def _reopened(path: Path, most_open: int) -> Cache:
@@ -463,7 +463,7 @@ def shard_entries(index: TableFile) -> list[ShardEntry]:
         index.texts("shards/digest"),
         strict=True,
     )
-    for number, pictures, people, digest in counts:
+    for number, images, people, digest in counts:
         name = links.get(link_name(number))
         if name is None:
             raise InputError(index.path, f"lacks the link to shard {number}", remedy=f"run hpc cache index {folder}")
@@ -474,13 +474,13 @@ def shard_entries(index: TableFile) -> list[ShardEntry]:
                 expected="the shard that index.h5 names",
                 remedy=f"copy it again, run hpc preprocess again, or go without it: hpc cache index {folder}",
             )
-        entries.append(ShardEntry(folder / name, pictures, people, digest))
+        entries.append(ShardEntry(folder / name, images, people, digest))
     found = (sum(entry.picture_count for entry in entries), sum(entry.person_count for entry in entries))
     if found != (index.header.picture_count, index.header.person_count):
         raise InputError(
             index.path,
             "has other counts than its shards together",
-            expected=f"{index.header.picture_count} pictures and {index.header.person_count} people",
+            expected=f"{index.header.picture_count} images and {index.header.person_count} people",
             got=f"{found[0]} and {found[1]}",
             remedy=f"run hpc cache index {folder}",
         )

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.conventions import SKELETONS
+from humanpose_cli.core.conventions import SKELETONS
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.encoding import EncodedHeader, read_header
 from humanpose_cli.data.samples import LABEL_MAPS, Person, Sample
 from humanpose_cli.data.schema import Column, Kind, Rule
-from humanpose_cli.errors import InputError
 
-__all__ = ["as_row", "as_text", "check_picture", "value_of", "value_problem"]
+__all__ = ["as_row", "as_text", "check_image", "value_of", "value_problem"]
 
 _GENDERS = ("", "neutral", "male", "female")
 _CHARTS = 24
@@ -27,8 +27,8 @@ def value_of(labelled: Sample | Person, column: Column) -> Any:
     return value.get(member) if member else value
 
 
-def check_picture(sample: Sample) -> None:
-    """Refuse a sample whose name, encoded pictures or names of labels are wrong: InputError.
+def check_image(sample: Sample) -> None:
+    """Refuse a sample whose name, encoded images or names of labels are wrong: InputError.
 
     Numbers are checked one by one where they are turned into rows (`as_row`).
     """
@@ -75,7 +75,7 @@ def _check_map(subject: str, field: str, data: Any, size: tuple[int, int], bits:
         raise InputError(subject, f"{field}: is not encoded", expected="PNG bytes", got=header.format)
     if header.size != size:
         raise InputError(
-            subject, f"{field}: is not as large as the picture", expected=_times(size), got=_times(header.size)
+            subject, f"{field}: is not as large as the image", expected=_times(size), got=_times(header.size)
         )
     if (header.bits, header.channels) != (bits, channels):
         raise InputError(

@@ -1,4 +1,4 @@
-"""The contact sheet: pictures of a cache with their labels drawn in, for people's eyes."""
+"""The contact sheet: images of a cache with their labels drawn in, for people's eyes."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from humanpose_cli.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skeleton
+from humanpose_cli.core.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skeleton
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.cache import Cache
-from humanpose_cli.data.encoding import decode_picture, decode_png
+from humanpose_cli.data.encoding import decode_image, decode_png
 from humanpose_cli.data.samples import Person, Sample
-from humanpose_cli.errors import UsageError
 from humanpose_cli.rendering.overlay import OverlayOptions, draw_keypoints, person_colour
 
-__all__ = ["SheetOptions", "draw_sheet", "pick_rows"]
+__all__ = ["SheetOptions", "draw_contact_sheet", "pick_rows"]
 
 Pixels = NDArray[np.uint8]
 _PAPER, _INK, _FAINT = (250, 250, 248), (30, 30, 34), (120, 120, 126)
 _INSETS = 3
 _SKELETONS = ("smpl24", "coco17", "h36m17", "reposing19", "blazepose33")  # the first that a person has is drawn
-_BRIGHT = 0.6  # share of the picture's light that is left behind tinted parts
+_BRIGHT = 0.6  # share of the image's light that is left behind tinted parts
 
 
 @dataclass(frozen=True)
 class SheetOptions:
-    """How a sheet looks: pixels of a picture's side, of the gaps, of the text; columns, or 0 for a square sheet."""
+    """How a sheet looks: pixels of an image's side, of the gaps, of the text; columns, or 0 for a square sheet."""
 
     side: int = 256
     gap: int = 10
@@ -39,7 +39,7 @@ class SheetOptions:
 
 
 def pick_rows(cache: Cache, count: int, *, split: str | None = None, seed: int = 0) -> NDArray[np.int64]:
-    """Rows (N,) of `count` pictures drawn by lot, ascending; of all, or of a split named as PROTOCOL/SPLIT."""
+    """Rows (N,) of `count` images drawn by lot, ascending; of all, or of a split named as PROTOCOL/SPLIT."""
     rows = np.arange(len(cache))
     if split is not None:
         protocol, _, name = split.partition("/")
@@ -50,14 +50,16 @@ def pick_rows(cache: Cache, count: int, *, split: str | None = None, seed: int =
     return rows[np.sort(chosen)]
 
 
-def draw_sheet(cache: Cache, rows: Sequence[int] | NDArray[np.int64], options: SheetOptions | None = None) -> Pixels:
-    """The sheet (H, W, 3) uint8: each picture with skeletons and outlines; beside it parts, depth and normals.
+def draw_contact_sheet(
+    cache: Cache, rows: Sequence[int] | NDArray[np.int64], options: SheetOptions | None = None
+) -> Pixels:
+    """The sheet (H, W, 3) uint8: each image with skeletons and outlines; beside it parts, depth and normals.
 
-    A caption tells the picture's name, what its people do and wear, and its splits.
+    A caption tells the image's name, what its people do and wear, and its splits.
     """
     options = options or SheetOptions()
     cells = [_cell(cache.sample(int(row)), options) for row in rows]
-    # All cells are as wide as the widest: some pictures have maps where others have none.
+    # All cells are as wide as the widest: some images have maps where others have none.
     width = max((cell.shape[1] for cell in cells), default=options.side)
     height = cells[0].shape[0] if cells else options.side
     columns = options.columns or max(1, round(math.sqrt(len(cells) * height / width * 1.3)))
@@ -71,13 +73,13 @@ def draw_sheet(cache: Cache, rows: Sequence[int] | NDArray[np.int64], options: S
         y, x = top + line * (height + gap), gap + column * (width + gap)
         sheet[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
     header = cache.header
-    counts = f"{len(cache):,} pictures, {cache.people.row_count:,} people, {len(cells)} of them shown"
+    counts = f"{len(cache):,} images, {cache.people.row_count:,} people, {len(cells)} of them shown"
     _write(sheet, (gap, gap), f"{header.source}: {counts}", round(1.4 * options.text), _INK)
     return sheet
 
 
 def _cell(sample: Sample, options: SheetOptions) -> Pixels:
-    """One picture, its insets to the right, its caption below."""
+    """One image, its insets to the right, its caption below."""
     side, inset = options.side, (options.side - 2 * 4) // _INSETS
     tile = _Tile(sample, side)
     insets = [draw(_Tile(sample, inset)) for draw in _chosen_insets(sample)]
@@ -98,9 +100,9 @@ def _about(sample: Sample) -> str:
     return "  |  ".join(filter(None, [*people, *splits])) or f"{len(sample.people)} people"
 
 
-# Drawing a picture in a square
+# Drawing an image in a square
 class _Tile:
-    """A picture in a square of `side` pixels, and what is drawn on it."""
+    """An image in a square of `side` pixels, and what is drawn on it."""
 
     def __init__(self, sample: Sample, side: int) -> None:
         self.sample, self.side = sample, side
@@ -110,8 +112,8 @@ class _Tile:
         self.corner = (side - self.size[0]) // 2, (side - self.size[1]) // 2
 
     def annotated(self) -> Pixels:
-        """The picture with outlines, surface points, skeletons; boxes around people who have none of these."""
-        canvas = self.picture()
+        """The image with outlines, surface points, skeletons; boxes around people who have none of these."""
+        canvas = self.image()
         for number, (person, mask) in enumerate(zip(self.sample.people, self.masks(), strict=True)):
             colour = person_colour(number)
             told = False
@@ -131,8 +133,8 @@ class _Tile:
                 self._box(canvas, person.box, colour)
         return canvas
 
-    def picture(self) -> Pixels:
-        decoded = _known(decode_picture(self.sample.image))
+    def image(self) -> Pixels:
+        decoded = _known(decode_image(self.sample.image))
         return self._placed(decoded, cv2.INTER_AREA if self.scale < 1 else cv2.INTER_CUBIC)
 
     def map(self, name: str) -> NDArray[Any]:
@@ -162,7 +164,7 @@ class _Tile:
         bright = tuple(int(v) for v in 255 - (255 - 255 * colour) * 0.5)
         shadow = canvas.copy()
         cv2.drawContours(shadow, contours, -1, (0, 0, 0), 2, cv2.LINE_AA)
-        cv2.addWeighted(canvas, 0.5, shadow, 0.5, 0, canvas)  # so that it stands out from bright pictures too
+        cv2.addWeighted(canvas, 0.5, shadow, 0.5, 0, canvas)  # so that it stands out from bright images too
         cv2.drawContours(canvas, contours, -1, bright, 1, cv2.LINE_AA)
 
     def _dots(self, canvas: Pixels, points: NDArray[Any]) -> None:
@@ -177,7 +179,7 @@ class _Tile:
 
 def _known(decoded: NDArray[Any] | None) -> NDArray[Any]:
     if decoded is None:
-        raise ValueError("an encoded picture of the cache cannot be decoded")
+        raise ValueError("an encoded image of the cache cannot be decoded")
     return decoded
 
 
@@ -215,7 +217,7 @@ def _charts(tile: _Tile) -> Pixels:
 
 
 def _tinted(tile: _Tile, labels: NDArray[Any], colours: NDArray[Any]) -> Pixels:
-    grey = cv2.cvtColor(tile.picture(), cv2.COLOR_RGB2GRAY)[..., None].astype(float)
+    grey = cv2.cvtColor(tile.image(), cv2.COLOR_RGB2GRAY)[..., None].astype(float)
     tint = colours[labels]
     mixed = np.where(labels[..., None] > 0, 0.75 * tint + 0.25 * grey, _BRIGHT * grey)
     return mixed.round().astype(np.uint8)

@@ -25,7 +25,7 @@ _MOST_SIZES = 4
 
 @dataclass(frozen=True)
 class Coverage:
-    """A label: how many of the pictures or people have it."""
+    """A label: how many of the images or people have it."""
 
     table: str
     name: str
@@ -44,10 +44,10 @@ class Contents:
     """A cache in numbers.
 
     shards     (joined, planned)
-    sizes      (width, height) → pictures, the most frequent first
-    crowds     people in a picture → pictures
+    sizes      (width, height) → images, the most frequent first
+    crowds     people in an image → images
     names      "identity", "clothing", "activity" → how many different ones are named
-    splits     (protocol, split) → pictures; pairs  (protocol, split) → pairs
+    splits     (protocol, split) → images; pairs  (protocol, split) → pairs
     """
 
     source: str
@@ -56,7 +56,7 @@ class Contents:
     schema_version: int
     shards: tuple[int, int]
     bytes: int
-    pictures: int
+    images: int
     people: int
     groups: int
     sequences: int
@@ -76,7 +76,7 @@ class Contents:
         yield "made by", f"hpc {self.tool_version}, schema {self.schema_version}"
         missing = f" of {planned}" if joined != planned else ""
         yield "shards", f"{joined:,}{missing}, {self.bytes / 1e6:,.1f} MB"
-        yield "pictures", f"{self.pictures:,} ({self._sizes()})"
+        yield "pictures", f"{self.images:,} ({self._sizes()})"
         yield "people", f"{self.people:,} ({self._crowds()})"
         named = ", ".join(f"{count:,} {_NAMED[name][count > 1]}" for name, count in self.names.items() if count)
         yield "different", named or "nothing is named"
@@ -101,7 +101,7 @@ class Contents:
         return f"{', '.join(shown)}{more} pixels" if shown else "none"
 
     def _crowds(self) -> str:
-        parts = [f"{count:,} pictures with {people}" for people, count in self.crowds.items()]
+        parts = [f"{count:,} images with {people}" for people, count in self.crowds.items()]
         return ", ".join(parts) or "none"
 
     def document(self) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class Contents:
             "shards": self.shards[0],
             "shards_planned": self.shards[1],
             "bytes": self.bytes,
-            "pictures": self.pictures,
+            "pictures": self.images,
             "people": self.people,
             "groups": self.groups,
             "sequences": self.sequences,
@@ -136,8 +136,8 @@ def _by_protocol(what: str, counts: Mapping[tuple[str, str], int]) -> Iterator[t
 def describe(cache: Cache) -> Contents:
     """Count a cache; looks at every shard once. InputError for damaged ones."""
     header = cache.header
-    sizes = Counter((int(width), int(height)) for width, height in cache.pictures["size"][:])
-    crowds = Counter(cache.pictures["person_count"][:].tolist())
+    sizes = Counter((int(width), int(height)) for width, height in cache.images["size"][:])
+    crowds = Counter(cache.images["person_count"][:].tolist())
     named = {name: np.unique(cache.people[name][:]) for name in _NAMED}
     return Contents(
         source=header.source,
@@ -146,7 +146,7 @@ def describe(cache: Cache) -> Contents:
         schema_version=header.schema_version,
         shards=(len(cache.shard_paths), max(header.shard_count, 1) if header.kind == "index" else 1),
         bytes=sum(path.stat().st_size for path in cache.shard_paths),
-        pictures=len(cache),
+        images=len(cache),
         people=cache.people.row_count,
         groups=len(cache.groups),
         sequences=len(cache.sequences),

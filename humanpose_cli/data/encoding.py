@@ -1,4 +1,4 @@
-"""JPEG and PNG bytes of pictures, label maps and masks: what their headers say, and their pixels."""
+"""JPEG and PNG bytes of images, label maps and masks: what their headers say, and their pixels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["EncodedHeader", "decode_picture", "decode_png", "decoding_problem", "encode_png", "read_header"]
+__all__ = ["EncodedHeader", "decode_image", "decode_png", "decoding_problem", "encode_png", "read_header"]
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
@@ -28,7 +28,7 @@ class EncodedHeader:
     """What the bytes say of themselves.
 
     format        "jpeg" or "png"
-    size          (width, height) pixels as stored; a tag that asks viewers to turn the picture is not obeyed
+    size          (width, height) pixels as stored; a tag that asks viewers to turn the image is not obeyed
     bits          of one channel; channels 1…4, 3 for a palette
     complete      whether the end is there: a file that was cut off has none
     """
@@ -59,7 +59,7 @@ def _png_header(data: bytes) -> EncodedHeader | None:
 
 
 def _jpeg_header(data: bytes) -> EncodedHeader | None:
-    """Walks the segments up to the scan; an EOI after it is the picture's own, not that of a thumbnail in a segment."""
+    """Walks the segments up to the scan; an EOI after it is the image's own, not that of a thumbnail in a segment."""
     place, frame = 2, None
     while place + 4 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]
@@ -78,7 +78,7 @@ def _jpeg_header(data: bytes) -> EncodedHeader | None:
     return EncodedHeader("jpeg", (width, height), bits, channels, data.rfind(_EOI) > place)
 
 
-def decode_picture(data: bytes) -> NDArray[np.uint8] | None:
+def decode_image(data: bytes) -> NDArray[np.uint8] | None:
     """(H, W, 3) uint8 RGB, not turned; None if it cannot be decoded."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None

@@ -1,8 +1,8 @@
-"""Pictures for a network whose camera never moves: Neural Body Fitting, section 4.2 and appendix B.
+"""Images for a network whose camera never moves: Neural Body Fitting, section 4.2 and appendix B.
 
 The paper's regressor gives shape and pose only. Its body stands at one place before one camera, so a person's size in
-the picture must come from the shape alone. Training pictures are therefore scaled and shifted until their joints fit
-the projection of the true body at that place, and a picture that is augmented by another scale gets another shape:
+the image must come from the shape alone. Training images are therefore scaled and shifted until their joints fit
+the projection of the true body at that place, and an image that is augmented by another scale gets another shape:
 that must be done before training, on the labels.
 """
 
@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.bodies.body import RiggedBody
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import project
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.augmentation import CameraChange, Example, change_camera
-from humanpose_cli.errors import InputError
-from humanpose_cli.geometry.cameras import project
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
 
 __all__ = ["NBF_CAMERA", "FixedCamera", "scaled_shape", "to_fixed_camera"]
@@ -29,7 +29,7 @@ __all__ = ["NBF_CAMERA", "FixedCamera", "scaled_shape", "to_fixed_camera"]
 class FixedCamera:
     """Where the body stands before the camera.
 
-    focal  pixels for a picture of `size` pixels square, whose centre is the principal point
+    focal  pixels for an image of `size` pixels square, whose centre is the principal point
     root   (3,) metres, camera axes: the pelvis joint of every body
     """
 
@@ -38,7 +38,7 @@ class FixedCamera:
     root: tuple[float, float, float] = (-0.012, -0.108, 20.33)
 
     def focal_at(self, size: int) -> float:
-        """Focal length in pixels of the same camera with a picture of `size` pixels square."""
+        """Focal length in pixels of the same camera with an image of `size` pixels square."""
         return self.focal * size / self.size
 
 
@@ -49,7 +49,7 @@ NBF_CAMERA = FixedCamera()
 
 def to_fixed_camera(
     example: Example,
-    body: RiggedBody,
+    body: Body,
     size: int,
     *,
     camera: FixedCamera = NBF_CAMERA,
@@ -59,12 +59,12 @@ def to_fixed_camera(
 ) -> Example:
     """The person as the fixed camera would see them, (size, size), with the parameters that hold there.
 
-    The body is put at `camera.root`, turned by what the line of sight to the person was turned, and the picture is
+    The body is put at `camera.root`, turned by what the line of sight to the person was turned, and the image is
     scaled and shifted so that its labelled joints fit the projection in least squares. What else was told in the axes
-    or distances of the picture's own camera is left out: fits, and the maps of depth and normals.
+    or distances of the image's own camera is left out: fits, and the maps of depth and normals.
 
-    scale   augmentation: a picture of the person that much larger, and the shape that comes nearest to it
-    shift   augmentation: pixels of the result by which the picture is off; no parameter can express it
+    scale   augmentation: an image of the person that much larger, and the shape that comes nearest to it
+    shift   augmentation: pixels of the result by which the image is off; no parameter can express it
     mirror  left and right swapped, after everything else
 
     InputError where poses, betas or 2-D joints of `smpl24` are not known.
@@ -103,9 +103,9 @@ def to_fixed_camera(
 
 
 def _at_fixed_place(
-    example: Example, body: RiggedBody, rotations: Tensor, betas: Tensor, focal: float, centre: float
+    example: Example, body: Body, rotations: Tensor, betas: Tensor, focal: float, centre: float
 ) -> Example:
-    """Joints in space as the parameters say at the fixed place; joints in the picture stay as they were labelled."""
+    """Joints in space as the parameters say at the fixed place; joints in the image stay as they were labelled."""
     trans = torch.as_tensor(example.person.trans)[None]
     joints = body.pose(rotations, betas, trans, vertices=False).joints[0].numpy()
     known = np.concatenate((joints, np.ones((len(joints), 1), np.float32)), 1)
@@ -115,7 +115,7 @@ def _at_fixed_place(
 
 
 def _similarity(keypoints: NDArray[np.floating], seen: NDArray[np.floating], name: str) -> tuple[float, np.ndarray]:
-    """Scale and shift of the picture (no turn) that bring its labelled joints (J, 3) nearest to (J, 2)."""
+    """Scale and shift of the image (no turn) that bring its labelled joints (J, 3) nearest to (J, 2)."""
     known = keypoints[:, 2] > 0
     if known.sum() < 2:
         raise InputError(name, "has too few labelled joints", expected="two or more", got=str(int(known.sum())))
@@ -128,7 +128,7 @@ def _similarity(keypoints: NDArray[np.floating], seen: NDArray[np.floating], nam
     return scale, target_mean - scale * source_mean
 
 
-def scaled_shape(body: RiggedBody, betas: Tensor, scale: float, *, prior: float = 1e-4) -> Tensor:
+def scaled_shape(body: Body, betas: Tensor, scale: float, *, prior: float = 1e-4) -> Tensor:
     """The shape (B, S) whose resting joints are nearest to those of `betas` (B, S), `scale` times as large.
 
     Linear least squares about the pelvis, with `prior` square metres of weight on the betas' squares, which keeps

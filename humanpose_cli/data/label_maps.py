@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.bodies.body import RiggedBody
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.encoding import decode_png, encode_png
 from humanpose_cli.data.samples import LABEL_MAPS
 from humanpose_cli.engine.rasterising import Raster, interpolate, merge_meshes
-from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
 from humanpose_cli.rendering.view import View
@@ -57,7 +57,7 @@ class BodyLabels:
     parts  (V,) rows of SMPL24; faces (F, 3); uv (T, 2) and uv_faces (F, 3) of the body's own texture
     """
 
-    def __init__(self, body: RiggedBody) -> None:
+    def __init__(self, body: Body) -> None:
         self.parts = body.part_labels.cpu().numpy().astype(np.int64)
         self.faces = body.faces.cpu().numpy().astype(np.int64)
         self.uv = body.uv.cpu().numpy().astype(np.float32)
@@ -117,7 +117,7 @@ class LabelledMesh:
 
 
 @lru_cache(maxsize=8)
-def labels_of(body: RiggedBody) -> BodyLabels:
+def labels_of(body: Body) -> BodyLabels:
     """The labels of a body, made once for it."""
     return BodyLabels(body)
 
@@ -150,7 +150,7 @@ def render_label_maps(
 ) -> dict[str, Array]:
     """Label maps of people before a camera, encoded as `LABEL_MAPS` says: name → (H, W) or (H, W, 3).
 
-    meshes     the picture's people in their order
+    meshes     the image's people in their order
     occluders  (vertices (V, 3) camera axes, faces (F, 3)) of things that hide people
     UsageError for a name that meshes do not give, or more than 255 people.
     """
@@ -277,10 +277,10 @@ def decode_map(name: str, data: bytes) -> Array:
     return values
 
 
-# Which joints and landmarks a picture shows, from its label maps: confidences for keypoints.
+# Which joints and landmarks an image shows, from its label maps: confidences for keypoints.
 
 
-def surface_reach(body: RiggedBody, rest_points: Tensor, *, clothes: float = 0.05) -> NDArray[np.float32]:
+def surface_reach(body: Body, rest_points: Tensor, *, clothes: float = 0.05) -> NDArray[np.float32]:
     """How far from joints or landmarks their surface may lie: (J, 3) rest positions, metres → (J,) metres.
 
     The median over all directions of how far the mean body's surface is, and the thickness of `clothes`. Points on
@@ -311,14 +311,14 @@ def joint_visibility(
 
 
 def landmark_visibility(
-    body: RiggedBody, name: str, points: NDArray[np.floating], place: int, view: View, maps: Mapping[str, Array]
+    body: Body, name: str, points: NDArray[np.floating], place: int, view: View, maps: Mapping[str, Array]
 ) -> NDArray[np.float32]:
     """How much of the surface around a body's landmarks of that set is seen: (L, 3) metres, camera axes → (L,) 0…1."""
     return point_visibility(points, _landmark_reach(body, name), place, view, maps)
 
 
 @lru_cache(maxsize=16)
-def _landmark_reach(body: RiggedBody, name: str) -> NDArray[np.float32]:
+def _landmark_reach(body: Body, name: str) -> NDArray[np.float32]:
     return surface_reach(body, body.landmarks(name).template)
 
 
@@ -346,12 +346,12 @@ def point_visibility(
     """How much of the surface around landmarks is seen: (J, 3) metres, camera axes → (J,) 0…1.
 
     reach    (J,) metres: as far from the point its surface lies at most, as of `surface_reach`
-    place    of the person among the picture's people
-    maps     `persons` and `depth` of the picture
+    place    of the person among the image's people
+    maps     `persons` and `depth` of the image
     regions  (J, 24) parts of which the surface must be; needs the map `parts`
 
     Twelve pixels around each point's projection, within half its reach (at most 6 cm), are looked up: a pixel counts
-    where it shows this person within the reach of the point. What other people, things, the picture's edge or the
+    where it shows this person within the reach of the point. What other people, things, the image's edge or the
     person's own limbs hide does not count. Half of the pixels make 1: a thin limb fills no more.
     """
     points = np.asarray(points, np.float64)

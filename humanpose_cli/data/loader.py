@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from humanpose_cli.errors import UsageError
+from humanpose_cli.core.errors import UsageError
 
 __all__ = ["BatchLoader", "LoaderOptions", "Position", "spread_evenly"]
 

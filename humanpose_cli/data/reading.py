@@ -18,9 +18,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import LABEL_MAPS, Person, Sample
 from humanpose_cli.data.schema import COLUMNS, INDEX_COLUMNS, Attributes, Column, Header, Kind, columns_of
-from humanpose_cli.errors import InputError
 from humanpose_cli.io.sniffing import reading_error
 
 __all__ = ["TableFile", "read_attributes", "read_person", "read_sample"]
@@ -138,12 +138,12 @@ class TableFile:
             return count
         return int(np.count_nonzero(~np.isnan(self.numbers(path).reshape(count, -1)).all(-1)))
 
-    def splits_of(self, picture: int) -> dict[str, str]:
-        """Protocol → split of a picture."""
+    def splits_of(self, image: int) -> dict[str, str]:
+        """Protocol → split of an image."""
         found = {}
         for name, split, rows in self._splits:
-            place = int(np.searchsorted(rows, picture))
-            if place < len(rows) and rows[place] == picture:
+            place = int(np.searchsorted(rows, image))
+            if place < len(rows) and rows[place] == image:
                 found[name] = split
         return found
 

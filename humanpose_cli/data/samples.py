@@ -1,7 +1,7 @@
-"""What a data set is made of: pictures with the people in them and everything that is known about these.
+"""What a data set is made of: images with the people in them and everything that is known about these.
 
 Every source makes samples, the cache stores them, and readers give their labels back. Conventions as everywhere:
-metres, radians, pixels of the stored picture with centres at +0.5, camera axes x right, y down, z forward. What is
+metres, radians, pixels of the stored image with centres at +0.5, camera axes x right, y down, z forward. What is
 not known is None here and NaN (or an absent map) in the cache.
 """
 
@@ -22,7 +22,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class LabelMap:
-    """How one kind of label map is encoded as a PNG of its picture's size.
+    """How one kind of label map is encoded as a PNG of its image's size.
 
     dtype     of the decoded array; channels 1: (H, W), 3: (H, W, 3)
     meaning   what a number says; 0 always stands for "nothing here" or "not known"
@@ -34,7 +34,7 @@ class LabelMap:
 
 
 LABEL_MAPS: Mapping[str, LabelMap] = {
-    "persons": LabelMap(np.uint8, 1, "1 + the person's place among the picture's people"),
+    "persons": LabelMap(np.uint8, 1, "1 + the person's place among the image's people"),
     "parts": LabelMap(np.uint8, 1, "1 + the row of smpl24's joint whose part is seen"),
     "depth": LabelMap(np.uint16, 1, "millimetres along the camera's axis"),
     "normals": LabelMap(np.uint8, 3, "round(127.5 (n + 1)) of the unit normal in camera axes"),
@@ -45,7 +45,7 @@ LABEL_MAPS: Mapping[str, LabelMap] = {
 
 @dataclass(frozen=True)
 class Person:
-    """One person in one picture; None where a label is not known.
+    """One person in one image; None where a label is not known.
 
     identity, clothing, activity  names by which splits and pairs are made, "" where unknown
     gender          "neutral", "male", "female" or "" (the model that the body parameters belong to)
@@ -57,10 +57,10 @@ class Person:
     keypoints       skeleton name → (J, 3): x, y pixels and confidence or visibility 0…1 (0: not labelled)
     joints          skeleton name → (J, 4): x, y, z metres in camera axes and confidence 0…1 (0: not labelled)
     fit_poses, fit_betas, fit_trans  an imperfect fit of this person, from which refinement starts
-    detected        (33, 3) x, y, confidence of the detector on this picture; detected_world (33, 4) its world landmarks
-    detected_mask   PNG bytes, 8 bit, the picture's size: the detector's person mask · 255
+    detected        (33, 3) x, y, confidence of the detector on this image; detected_world (33, 4) its world landmarks
+    detected_mask   PNG bytes, 8 bit, the image's size: the detector's person mask · 255
     surface_points  (M, 5) x, y pixels, DensePose chart 1…24, U, V in 0…1
-    mask            PNG bytes, 8 bit, the picture's size: 255 where this person is seen, for sources without a map
+    mask            PNG bytes, 8 bit, the image's size: 255 where this person is seen, for sources without a map
     """
 
     identity: str = ""
@@ -87,7 +87,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture.
+    """One image.
 
     name             unique within its source, "/" between its parts
     image            JPEG or PNG bytes as stored; size (width, height) pixels
@@ -95,9 +95,9 @@ class Sample:
     principal_point  (2,) pixels; None for the centre
     people           those that are labelled
     maps             name of `LABEL_MAPS` → PNG bytes
-    sequence         name of the video or set of pictures that belong together, "" for a single picture
+    sequence         name of the video or set of images that belong together, "" for a single image
     frame            its place there, counted in frames of the original recording
-    splits           protocol → split that this picture belongs to, such as {"nbf": "train", "all": "test"}
+    splits           protocol → split that this image belongs to, such as {"nbf": "train", "all": "test"}
     """
 
     name: str
@@ -114,7 +114,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Group:
-    """Samples that must stay together in one shard: a clip, the pictures of one garment, or a single picture.
+    """Samples that must stay together in one shard: a clip, the images of one garment, or a single image.
 
     name   unique within the source
     count  how many samples reading it will give
@@ -144,7 +144,7 @@ class Source(Protocol):
     def info(self) -> SourceInfo: ...
 
     def groups(self) -> Sequence[Group]:
-        """All groups in a fixed order, found without decoding pictures. InputError names a missing or wrong file."""
+        """All groups in a fixed order, found without decoding images. InputError names a missing or wrong file."""
         ...
 
     def read(self, group: Group) -> Iterator[Sample]:
@@ -152,7 +152,7 @@ class Source(Protocol):
         ...
 
 
-# Sources around sources: the same pictures with more labels.
+# Sources around sources: the same images with more labels.
 
 
 class LabellingSource(ABC):

@@ -4,7 +4,7 @@ A shard is an HDF5 file with one group a table. A plain column is one dataset wi
 group of `values` and `offsets` (row i has values[offsets[i]:offsets[i + 1]]); an encoded column is a ragged one of
 JPEG or PNG bytes with a CRC-32 of each row beside it. All are little-endian, contiguous and uncompressed, so that a
 reader knows where each row lies in the file. Texts are UTF-8 of fixed width, filled up with zero bytes. Unknown
-numbers are NaN, an unknown text or encoded picture is empty, and a column that nobody has a value for is left out.
+numbers are NaN, an unknown text or encoded image is empty, and a column that nobody has a value for is left out.
 Rows count within the file: of the shard in a shard, of the whole cache in the index.
 """
 
@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from humanpose_cli.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skeleton
+from humanpose_cli.core.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skeleton
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import LABEL_MAPS
-from humanpose_cli.errors import InputError
 
 __all__ = [
     "COLUMNS",
@@ -133,9 +133,9 @@ def _encoded(table: str, name: str, meaning: str, *, optional: bool = True) -> C
     return Column(table, name, "u1", meaning, kind=Kind.ENCODED, optional=optional)
 
 
-def _pictures() -> list[Column]:
+def _images() -> list[Column]:
     table = "pictures"
-    centre = "where the camera's axis meets the picture; its centre where this is not known"
+    centre = "where the camera's axis meets the image; its centre where this is not known"
     optional: dict[str, Any] = {"optional": True}
     return [
         Column(table, "name", "text", "unique within the cache"),
@@ -143,13 +143,13 @@ def _pictures() -> list[Column]:
         Column(table, "focal", "<f8", "focal length", (), "pixels", rule=Rule.POSITIVE, **optional),
         Column(table, "principal_point", "<f8", centre, (2,), "pixels", _PIXELS, rule=Rule.FINITE, **optional),
         Column(table, "group", "<i8", "row of its group"),
-        Column(table, "sequence", "<i8", "row of its sequence, -1 for a single picture"),
+        Column(table, "sequence", "<i8", "row of its sequence, -1 for a single image"),
         Column(table, "frame", "<i8", "place in the sequence", (), "frames of the original recording"),
         Column(table, "first_person", "<i8", "row of the first of its people, who follow each other"),
         Column(table, "person_count", "<i8", "how many people are labelled"),
-        _encoded(table, "image", "the picture as JPEG or PNG", optional=False),
+        _encoded(table, "image", "the image as JPEG or PNG", optional=False),
         *(
-            _encoded(table, f"maps/{name}", f"PNG of the picture's size, {pixels}: {spec.meaning}; 0: nothing")
+            _encoded(table, f"maps/{name}", f"PNG of the image's size, {pixels}: {spec.meaning}; 0: nothing")
             for name, spec in LABEL_MAPS.items()
             for pixels in [f"{np.dtype(spec.dtype).name} × {spec.channels}"]
         ),
@@ -176,9 +176,9 @@ def _people() -> list[Column]:
     surface = {"kind": Kind.RAGGED, "rule": Rule.SURFACE}
     keypoints = "x, y and confidence or visibility 0…1, 0: not labelled"
     joints = "x, y, z and confidence 0…1, 0: not labelled"
-    masked = "PNG of the picture's size, 8 bits: "
+    masked = "PNG of the image's size, 8 bits: "
     return [
-        Column("people", "picture", "<i8", "row of the picture"),
+        Column("people", "picture", "<i8", "row of the image"),
         *texts(identity="who it is", clothing="what they wear", activity="what they do"),
         Column("people", "gender", "text", "of the body model: neutral, male, female", rule=Rule.GENDER),
         *texts(body="the body model whose parameters these are"),
@@ -208,24 +208,24 @@ def _joins() -> list[Column]:
 
     return [
         Column("groups", "name", "text", "unique within the cache"),
-        Column("groups", "first_picture", "<i8", "row of the first of its pictures, which follow each other"),
-        Column("groups", "picture_count", "<i8", "how many pictures belong together"),
+        Column("groups", "first_picture", "<i8", "row of the first of its images, which follow each other"),
+        Column("groups", "picture_count", "<i8", "how many images belong together"),
         Column("sequences", "name", "text", "unique within the cache"),
-        rows("sequences", "rows of its pictures, by frame"),
+        rows("sequences", "rows of its images, by frame"),
         Column("protocols", "name", "text", "name of the protocol"),
         Column("protocols", "split", "text", "name of its split"),
-        rows("protocols", "rows of the pictures in the split, ascending"),
+        rows("protocols", "rows of the images in the split, ascending"),
         Column("pairs", "name", "text", "name of the protocol"),
         Column("pairs", "split", "text", "name of its split"),
-        rows("pairs", "rows of the input and the target picture", (2,)),
+        rows("pairs", "rows of the input and the target image", (2,)),
     ]
 
 
-COLUMNS: tuple[Column, ...] = (*_pictures(), *_people(), *_joins())
+COLUMNS: tuple[Column, ...] = (*_images(), *_people(), *_joins())
 """Of a shard, in the order of its tables."""
 INDEX_COLUMNS: tuple[Column, ...] = (
     Column("shards", "number", "<i8", "of the plan; /links holds the external link of this name"),
-    Column("shards", "picture_count", "<i8", "pictures in it"),
+    Column("shards", "picture_count", "<i8", "images in it"),
     Column("shards", "person_count", "<i8", "people in it"),
     Column("shards", "digest", "text", "its content digest"),
     Column("labels", "name", "text", "a column that at least one shard has"),

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.conventions import SKELETONS, SMPL24
+from humanpose_cli.core.conventions import SKELETONS, SMPL24
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.cache import ShardEntry, shard_entries
 from humanpose_cli.data.checks import value_problem
 from humanpose_cli.data.encoding import decode_png, decoding_problem, read_header
 from humanpose_cli.data.reading import TableFile
 from humanpose_cli.data.schema import INDEX_NAME, SHARD_PATTERN, Kind, columns_of
 from humanpose_cli.data.writing import bytes_of, content_digest
-from humanpose_cli.errors import InputError
 
 __all__ = [
     "FileReport",
@@ -39,38 +39,38 @@ __all__ = [
 ]
 
 
-# Whether the tables of a file agree with each other: people with pictures, groups, sequences, splits and pairs.
+# Whether the tables of a file agree with each other: people with images, groups, sequences, splits and pairs.
 
 
 def relation_problems(shard: TableFile) -> Iterator[str]:
     """What does not fit together in a shard."""
-    pictures, people = shard.header.picture_count, shard.header.person_count
+    images, people = shard.header.picture_count, shard.header.person_count
     counts = shard.numbers("pictures/person_count")
     if not _follow(shard.numbers("pictures/first_person"), counts, people):
         yield "pictures/first_person and person_count do not list each person once"
-    elif not np.array_equal(np.repeat(np.arange(pictures), counts), shard.numbers("people/picture")):
-        yield "people/picture does not name the picture that lists the person"
+    elif not np.array_equal(np.repeat(np.arange(images), counts), shard.numbers("people/picture")):
+        yield "people/picture does not name the image that lists the person"
     sizes = shard.numbers("groups/picture_count")
-    if not _follow(shard.numbers("groups/first_picture"), sizes, pictures):
-        yield "groups do not list each picture once"
+    if not _follow(shard.numbers("groups/first_picture"), sizes, images):
+        yield "groups do not list each image once"
     elif not np.array_equal(np.repeat(np.arange(len(sizes)), sizes), shard.numbers("pictures/group")):
-        yield "pictures/group does not name the group that lists the picture"
+        yield "pictures/group does not name the group that lists the image"
     yield from _sequence_problems(shard)
-    yield from _row_problems(shard, pictures)
+    yield from _row_problems(shard, images)
     names = shard.numbers("pictures/name")
-    if len(np.unique(names)) != pictures:
-        yield "two pictures have one name"
+    if len(np.unique(names)) != images:
+        yield "two images have one name"
 
 
 def index_problems(index: TableFile, entries: Sequence[ShardEntry]) -> Iterator[str]:
     """What does not fit together in an index."""
-    pictures = index.header.picture_count
+    images = index.header.picture_count
     people = sum(entry.person_count for entry in entries)
-    if (sum(entry.picture_count for entry in entries), people) != (pictures, index.header.person_count):
+    if (sum(entry.picture_count for entry in entries), people) != (images, index.header.person_count):
         yield "its counts are not those of its shards together"
-    if not _follow(index.numbers("groups/first_picture"), index.numbers("groups/picture_count"), pictures):
-        yield "groups do not list each picture once"
-    yield from _row_problems(index, pictures)
+    if not _follow(index.numbers("groups/first_picture"), index.numbers("groups/picture_count"), images):
+        yield "groups do not list each image once"
+    yield from _row_problems(index, images)
 
 
 def _follow(firsts: NDArray[np.int64], counts: NDArray[np.int64], total: int) -> bool:
@@ -86,23 +86,23 @@ def _sequence_problems(shard: TableFile) -> Iterator[str]:
     for row, name in enumerate(shard.texts("sequences/name")):
         listed = shard.ragged("sequences/pictures", row)
         if not np.array_equal(np.sort(listed), np.flatnonzero(sequence == row)):
-            yield f"sequence {name!r} does not list the pictures that name it"
+            yield f"sequence {name!r} does not list the images that name it"
         elif (np.diff(frame[listed]) < 0).any():
             yield f"sequence {name!r} is not in the order of its frames"
 
 
-def _row_problems(file: TableFile, pictures: int) -> Iterator[str]:
+def _row_problems(file: TableFile, images: int) -> Iterator[str]:
     for table in ("protocols", "pairs"):
         keys = zip(file.texts(f"{table}/name"), file.texts(f"{table}/split"), strict=True)
         for row, (name, split) in enumerate(keys):
             listed = file.ragged(f"{table}/pictures", row)
-            if ((listed < 0) | (listed >= pictures)).any():
-                yield f"{table} {name}/{split} name a picture that is not there"
+            if ((listed < 0) | (listed >= images)).any():
+                yield f"{table} {name}/{split} name an image that is not there"
             elif table == "protocols" and (np.diff(listed) <= 0).any():
-                yield f"{table} {name}/{split} do not list their pictures in order"
+                yield f"{table} {name}/{split} do not list their images in order"
 
 
-# Whether the labels of a shard can be true: finite, within the picture, and where the camera sees the joints.
+# Whether the labels of a shard can be true: finite, within the image, and where the camera sees the joints.
 
 # By how many pixels, and by what share of the person's size, annotated key points may miss the joints.
 _PIXELS, _SHARE = 2.0, 0.03
@@ -113,10 +113,10 @@ Found = tuple[int, str]
 
 def label_problems(shard: TableFile) -> Iterator[Found]:
     """(row of the person, what is wrong), for all people of a shard."""
-    picture = shard.numbers("people/picture")
+    image = shard.numbers("people/picture")
     yield from _rule_problems(shard)
-    yield from _box_problems(shard, shard.numbers("pictures/size")[picture])
-    yield from _reprojection_problems(shard, picture)
+    yield from _box_problems(shard, shard.numbers("pictures/size")[image])
+    yield from _reprojection_problems(shard, image)
 
 
 def _rule_problems(shard: TableFile) -> Iterator[Found]:
@@ -136,23 +136,23 @@ def _rule_problems(shard: TableFile) -> Iterator[Found]:
 
 
 def _box_problems(shard: TableFile, sizes: NDArray[Any]) -> Iterator[Found]:
-    """A box may reach past the picture, where a person is cut off, but by no more than the picture's size."""
+    """A box may reach past the image, where a person is cut off, but by no more than the image's size."""
     if "people/box" not in shard:
         return
     boxes = shard.numbers("people/box")
     outside = (boxes[:, 2:] <= 0) | (boxes[:, :2] >= sizes) | (boxes[:, :2] < -sizes) | (boxes[:, 2:] > 2 * sizes)
     for row in np.flatnonzero(outside.any(-1)).tolist():  # comparisons with NaN are false
         edges = ", ".join(f"{edge:g}" for edge in boxes[row])
-        yield row, f"box ({edges}) lies outside the picture of {sizes[row, 0]} × {sizes[row, 1]}"
+        yield row, f"box ({edges}) lies outside the image of {sizes[row, 0]} × {sizes[row, 1]}"
 
 
-def _reprojection_problems(shard: TableFile, picture: NDArray[np.int64]) -> Iterator[Found]:
+def _reprojection_problems(shard: TableFile, image: NDArray[np.int64]) -> Iterator[Found]:
     if "pictures/focal" not in shard:
         return
-    focal = shard.numbers("pictures/focal")[picture]
-    centre = shard.numbers("pictures/size")[picture] / 2
+    focal = shard.numbers("pictures/focal")[image]
+    centre = shard.numbers("pictures/size")[image] / 2
     if "pictures/principal_point" in shard:
-        point = shard.numbers("pictures/principal_point")[picture]
+        point = shard.numbers("pictures/principal_point")[image]
         centre = np.where(np.isnan(point), centre, point)
     for skeleton in SKELETONS:
         paths = f"people/keypoints/{skeleton}", f"people/joints/{skeleton}"
@@ -208,7 +208,7 @@ class FileReport:
     """A file that was looked at, and what is wrong with it."""
 
     path: Path
-    pictures: int
+    images: int
     people: int
     problems: tuple[Problem, ...] = ()
 
@@ -233,7 +233,7 @@ def verify_cache(
 
     path         the cache's folder, its index, or a single shard
     threads      shards that are looked at at once
-    on_progress  called with the number of pictures that are done, from any thread
+    on_progress  called with the number of images that are done, from any thread
 
     Damage is told in the result; InputError only for what is no cache at all.
     """
@@ -249,7 +249,7 @@ def verify_cache(
         try:
             reports = list(pool.map(check.shard, entries))
         except BaseException:
-            check.stopped.set()  # the others stop at their next picture
+            check.stopped.set()  # the others stop at their next image
             raise
     return Verification((*([report] if report is not None else []), *reports), missing)
 
@@ -325,23 +325,23 @@ class _Check:
             yield Problem("", "is not the shard that the index was made for")
         encoded = {f"column {path}/values" for path, column in shard.columns.items() if column.kind is Kind.ENCODED}
         changed = [problem for problem in _changed(shard) if problem.record not in encoded]
-        yield from changed  # encoded pictures are named one by one below
+        yield from changed  # encoded images are named one by one below
         broken = [Problem("", text) for text in relation_problems(shard)]
         yield from broken
         if broken:  # whose labels belong to what is not known
             return
-        names, pictures = shard.texts("pictures/name"), shard.numbers("people/picture").tolist()
+        names, images = shard.texts("pictures/name"), shard.numbers("people/picture").tolist()
         firsts = shard.numbers("pictures/first_person").tolist()
 
         def person(row: int) -> str:
-            return f"picture {names[pictures[row]]!r}, person {row - firsts[pictures[row]]}"
+            return f"image {names[images[row]]!r}, person {row - firsts[images[row]]}"
 
         yield from self._encoded(shard, names, person)
         for row, text in label_problems(shard):
             yield Problem(person(row), text)
 
     def _encoded(self, shard: TableFile, names: Sequence[str], person: Callable[[int], str]) -> Iterator[Problem]:
-        """Every picture, map and mask, read and decoded."""
+        """Every image, map and mask, read and decoded."""
         sizes = shard.numbers("pictures/size").tolist()
         counts = shard.numbers("pictures/person_count").tolist()
         firsts = shard.numbers("pictures/first_person").tolist()
@@ -357,7 +357,7 @@ class _Check:
                     data = shard.encoded(path, place)
                     text = _encoded_problem(path, data, int(checksums[path][place]), sizes[row], counts[row])
                     if text:
-                        record = person(place) if of_person else f"picture {name!r}"
+                        record = person(place) if of_person else f"image {name!r}"
                         yield Problem(record, f"{path.partition('/')[2]} {text}")
             self._count()
 

@@ -1,7 +1,7 @@
 """Processes that write shards: each takes one shard after the other until there are none left.
 
 Every process is started afresh (spawned) and uses one thread for its arithmetic. They end with the process that
-started them: orderly where it stops them, and at their next picture where it was killed.
+started them: orderly where it stops them, and at their next image where it was killed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
 from humanpose_cli.data.samples import Group, Source
 from humanpose_cli.data.schema import Header
 from humanpose_cli.data.writing import GroupError, write_shard
-from humanpose_cli.errors import ExitCode, HpcError, UnavailableError
 
 __all__ = ["ShardJob", "ShardOutcome", "run_jobs"]
 
@@ -62,32 +62,32 @@ class ShardOutcome:
     trace: str = ""
 
 
-OnPictures = Callable[[int], None]
+OnImages = Callable[[int], None]
 
 
 def run_jobs(
-    source: Source, jobs: Sequence[ShardJob], workers: int, on_pictures: OnPictures
+    source: Source, jobs: Sequence[ShardJob], workers: int, on_images: OnImages
 ) -> Generator[ShardOutcome, None, None]:
     """Write shards; their outcomes come as they are done, in any order.
 
     workers      processes; 1 works in this one
-    on_pictures  called with the number of pictures that are newly done, or negative where a shard failed
+    on_images  called with the number of images that are newly done, or negative where a shard failed
 
     Left early, or by an exception such as KeyboardInterrupt, it ends the workers within five seconds; what they had
     begun is removed.
     """
     if workers <= 1 or len(jobs) <= 1:
         for job in jobs:
-            yield _written(source, job, _Tell(on_pictures))
+            yield _written(source, job, _Tell(on_images))
         return
-    yield from _in_processes(source, jobs, min(workers, len(jobs)), on_pictures)
+    yield from _in_processes(source, jobs, min(workers, len(jobs)), on_images)
 
 
 class _Tell:
-    """Counts pictures and tells them now and then."""
+    """Counts images and tells them now and then."""
 
-    def __init__(self, on_pictures: OnPictures) -> None:
-        self._on_pictures, self._last = on_pictures, time.monotonic()
+    def __init__(self, on_images: OnImages) -> None:
+        self._on_images, self._last = on_images, time.monotonic()
         self._new = self._told = 0
 
     def __call__(self) -> None:
@@ -99,14 +99,14 @@ class _Tell:
     def flush(self) -> None:
         """Tell what has not been told."""
         if self._new:
-            self._on_pictures(self._new)
+            self._on_images(self._new)
         self._told += self._new
         self._new, self._last = 0, time.monotonic()
 
     def take_back(self) -> None:
-        """The shard failed, and its pictures with it."""
+        """The shard failed, and its images with it."""
         if self._told:
-            self._on_pictures(-self._told)
+            self._on_images(-self._told)
 
 
 def _written(source: Source, job: ShardJob, tell: _Tell) -> ShardOutcome:
@@ -140,7 +140,7 @@ def _failure(shard: int, group: str, error: BaseException) -> ShardOutcome:
 # Several processes
 @dataclass
 class _Worker:
-    """A process, the job it is at, and how many of its pictures have been counted. It says 0 when it is ready."""
+    """A process, the job it is at, and how many of its images have been counted. It says 0 when it is ready."""
 
     process: Any
     connection: Connection
@@ -174,7 +174,7 @@ class _Worker:
 
 
 def _in_processes(
-    source: Source, jobs: Sequence[ShardJob], count: int, on_pictures: OnPictures
+    source: Source, jobs: Sequence[ShardJob], count: int, on_images: OnImages
 ) -> Generator[ShardOutcome, None, None]:
     waiting = list(reversed(jobs))
     everyone: list[_Worker] = []
@@ -194,7 +194,7 @@ def _in_processes(
                     said = connection.recv()
                 except (EOFError, OSError):
                     del busy[connection]
-                    on_pictures(-worker.counted)
+                    on_images(-worker.counted)
                     if worker.ready and waiting:
                         start()
                     yield worker.lost()
@@ -204,7 +204,7 @@ def _in_processes(
                     worker.take(worker.job)
                 elif isinstance(said, int):
                     worker.counted += said
-                    on_pictures(said)
+                    on_images(said)
                 else:
                     if waiting:
                         worker.take(waiting.pop())

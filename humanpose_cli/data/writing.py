@@ -17,10 +17,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.data.checks import as_row, as_text, check_picture, value_of
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.data.checks import as_row, as_text, check_image, value_of
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.data.schema import COLUMNS, Attributes, Column, Header, Kind, columns_of
-from humanpose_cli.errors import InputError
 from humanpose_cli.io.atomic import atomic_path, writing_error
 
 __all__ = [
@@ -177,7 +177,7 @@ def _offsets(lengths: Sequence[int]) -> NDArray[np.int64]:
 class _GrowingColumn:
     """The rows so far of one column of a table.
 
-    folder  where encoded pictures wait, in a nameless file
+    folder  where encoded images wait, in a nameless file
     """
 
     def __init__(self, column: Column, folder: Path) -> None:
@@ -189,7 +189,7 @@ class _GrowingColumn:
         self._file: IO[bytes] | None = None
 
     def add(self, row: Any) -> None:
-        """A row: an array of the column's type, a text's or a picture's bytes; None where it is not known."""
+        """A row: an array of the column's type, a text's or an image's bytes; None where it is not known."""
         self.known += row is not None and not (isinstance(row, bytes) and not row)
         if self.column.kind is not Kind.ENCODED:
             self._rows.append(row)
@@ -276,7 +276,7 @@ def write_shard(
                     raise  # our own writing, of which atomic_path makes a sentence
                 raise GroupError(group.name, error) from error
         counts: dict[str, Any] = {
-            "picture_count": shard.pictures,
+            "picture_count": shard.images,
             "person_count": shard.people,
             "group_count": len(shard.groups),
         }
@@ -296,7 +296,7 @@ class _Shard:
     """The tables of a shard while it grows."""
 
     def __init__(self, folder: Path) -> None:
-        self.pictures = self.people = 0
+        self.images = self.people = 0
         self.groups: list[tuple[str, int, int]] = []
         self._columns = [_GrowingColumn(column, folder) for column in COLUMNS if column.table in ("pictures", "people")]
         self._by_table = {
@@ -310,12 +310,12 @@ class _Shard:
         self._pairs: dict[tuple[str, str], list[tuple[int, int]]] = {}
 
     def add_group(self, group: Group, samples: Iterable[Sample], on_sample: Callable[[], None] | None) -> None:
-        first = self.pictures
+        first = self.images
         for sample in samples:
             self._add(sample)
             if on_sample is not None:
                 on_sample()
-        count = self.pictures - first
+        count = self.images - first
         if count != group.count:
             raise InputError(
                 f"group {group.name!r}", "has another number of samples", expected=str(group.count), got=str(count)
@@ -327,11 +327,11 @@ class _Shard:
         self.groups.append((group.name, first, count))
 
     def _add(self, sample: Sample) -> None:
-        check_picture(sample)
+        check_image(sample)
         if sample.name in self._names:
             raise InputError(f"sample {sample.name!r}", "comes twice")
         self._names.add(sample.name)
-        row = self.pictures
+        row = self.images
         known = {
             "group": len(self.groups),
             "sequence": self._sequence_row(sample, row),
@@ -343,7 +343,7 @@ class _Shard:
             self._add_row("people", f"sample {sample.name!r}, person {number}", person, {"picture": row})
         for key in sample.splits.items():
             self._protocols.setdefault(key, []).append(row)
-        self.pictures += 1
+        self.images += 1
         self.people += len(sample.people)
 
     def _sequence_row(self, sample: Sample, row: int) -> int:
@@ -388,16 +388,16 @@ def join_datasets(
 ) -> dict[str, Dataset]:
     """The tables that a shard and the index have alike.
 
-    groups     (name, first picture, count); sequences  name → rows of pictures
-    protocols  (name, split) → rows of pictures; pairs  (name, split) → (input, target) rows
+    groups     (name, first image, count); sequences  name → rows of images
+    protocols  (name, split) → rows of images; pairs  (name, split) → (input, target) rows
     """
     names, firsts, counts = zip(*groups, strict=True)
     datasets = table_datasets("groups", name=names, first_picture=firsts, picture_count=counts)
-    datasets |= table_datasets("sequences", name=sequences, pictures=sequences.values())
+    datasets |= table_datasets("sequences", name=sequences, images=sequences.values())
     for table, found in (("protocols", protocols), ("pairs", pairs)):
         keys = sorted(found)
         columns: dict[str, Any] = {"name": [name for name, _ in keys], "split": [split for _, split in keys]}
-        datasets |= table_datasets(table, **columns, pictures=[found[key] for key in keys])
+        datasets |= table_datasets(table, **columns, images=[found[key] for key in keys])
     return datasets
 
 

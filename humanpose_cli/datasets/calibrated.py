@@ -1,9 +1,9 @@
-"""Calibrated cameras of the laboratories, and the pinhole pictures that a cache keeps instead of theirs.
+"""Calibrated cameras of the laboratories, and the pinhole images that a cache keeps instead of theirs.
 
 Their lenses bend straight lines: at the border of a Human3.6M frame a joint is up to 20 pixels away from where a
-pinhole camera sees it, while a `Sample` knows one focal length and one principal point. So their pictures are taken
+pinhole camera sees it, while a `Sample` knows one focal length and one principal point. So their images are taken
 anew by a `PinholeView`: one resampling removes the distortion and unequal focal lengths, cuts out the person and scales
-the cut. Whatever is projected with the stored camera then lies exactly on the stored picture.
+the cut. Whatever is projected with the stored camera then lies exactly on the stored image.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.body import RiggedBody
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.samples import Person, Sample
 from humanpose_cli.datasets.common import FittedBodies, FolderOptions, box_around, check_every
 from humanpose_cli.datasets.stored_images import encode_pixels
-from humanpose_cli.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 __all__ = [
@@ -82,7 +82,7 @@ class Lens:
         )
 
     def project(self, points: Array) -> Array:
-        """Points (..., 3), camera axes → pixels (..., 2) of the laboratory's own picture."""
+        """Points (..., 3), camera axes → pixels (..., 2) of the laboratory's own image."""
         return self.distort(points[..., :2] / points[..., 2:])
 
 
@@ -101,7 +101,7 @@ class CalibratedCamera:
 
 @dataclass(frozen=True)
 class PinholeView:
-    """A picture without distortion: focal length, principal point and size (width, height) in its own pixels."""
+    """An image without distortion: focal length, principal point and size (width, height) in its own pixels."""
 
     focal: float
     principal_point: tuple[float, float]
@@ -112,13 +112,13 @@ class PinholeView:
         return self.focal * points[..., :2] / points[..., 2:] + np.asarray(self.principal_point)
 
     def _seen_at(self, lens: Lens) -> Array:
-        """(height, width, 2): where in the lens's picture each pixel's centre is seen."""
+        """(height, width, 2): where in the lens's image each pixel's centre is seen."""
         x = (np.arange(self.size[0]) + 0.5 - self.principal_point[0]) / self.focal
         y = (np.arange(self.size[1]) + 0.5 - self.principal_point[1]) / self.focal
         return lens.distort(np.stack(np.meshgrid(x, y), -1))
 
     def take_labels(self, labels: NDArray[np.uint8], lens: Lens) -> NDArray[np.uint8]:
-        """This view of labels (H, W) or (H, W, C) of a lens's picture: the nearest ones, 0 where the picture ends."""
+        """This view of labels (H, W) or (H, W, C) of a lens's image: the nearest ones, 0 where the image ends."""
         at = np.floor(self._seen_at(lens)).astype(np.int64)
         height, width = labels.shape[:2]
         inside = ((at >= 0) & (at < (width, height))).all(-1)
@@ -127,7 +127,7 @@ class PinholeView:
         return taken
 
     def take(self, pixels: NDArray[np.uint8], lens: Lens) -> NDArray[np.uint8]:
-        """This view of a lens's picture (H, W) or (H, W, C) uint8: bilinear, black where the picture ends.
+        """This view of a lens's image (H, W) or (H, W, C) uint8: bilinear, black where the image ends.
 
         Where the view is smaller than what it shows, pixels are averaged before, so that nothing flickers.
         """
@@ -145,7 +145,7 @@ class PinholeView:
 def _averaged(pixels: NDArray[np.uint8], factor: int, at: Array) -> tuple[NDArray[np.float32], Array]:
     """Means of factor × factor pixels of the part that shows the places `at`, and the corner (2,) of that part.
 
-    The last row and column of the picture are repeated where they do not fill a mean.
+    The last row and column of the image are repeated where they do not fill a mean.
     """
     size = np.array([pixels.shape[1], pixels.shape[0]])
     first = np.clip(at.min((0, 1)) // factor - 1, 0, (size - 1) // factor).astype(int) * factor
@@ -158,7 +158,7 @@ def _averaged(pixels: NDArray[np.uint8], factor: int, at: Array) -> tuple[NDArra
 
 
 def whole_view(lens: Lens, size: tuple[int, int]) -> PinholeView:
-    """All of a picture of that size, at its own scale (the mean of both focal lengths)."""
+    """All of an image of that size, at its own scale (the mean of both focal lengths)."""
     return PinholeView(sum(lens.focal) / 2, lens.principal_point, size)
 
 
@@ -188,7 +188,7 @@ class CropOptions(FolderOptions):
 
     every      take every n-th frame
     crop_size  pixels a side of the square that is kept around the person, larger ones made smaller to it; 0 keeps
-               whole pictures. Either way lens distortion is taken out (see `calibrated`)
+               whole images. Either way lens distortion is taken out (see `calibrated`)
     """
 
     every: int = 10
@@ -206,7 +206,7 @@ class CropOptions(FolderOptions):
 class Shot:
     """One frame of a calibrated camera, on its way to a sample.
 
-    pixels  (H, W, 3) uint8, the laboratory's picture
+    pixels  (H, W, 3) uint8, the laboratory's image
     around  (N, 3) metres, camera axes: what a crop must show
     """
 
@@ -215,19 +215,19 @@ class Shot:
     around: Array
 
     def view(self, crop_size: int) -> PinholeView:
-        """What of it is kept; the whole picture where nothing says where people are."""
+        """What of it is kept; the whole image where nothing says where people are."""
         ahead = self.around[self.around[:, 2] > _NEAREST]  # nothing behind the camera can be cut out
         if not crop_size or not len(ahead):
             return whole_view(self.lens, (self.pixels.shape[1], self.pixels.shape[0]))
         return person_view(self.lens, ahead, crop_size)
 
     def sample(self, name: str, view: PinholeView, people: Sequence[Person], **facts: Any) -> Sample:
-        """The stored picture with its camera; facts are further fields of the sample."""
-        picture = encode_pixels(view.take(self.pixels, self.lens))
+        """The stored image with its camera; facts are further fields of the sample."""
+        image = encode_pixels(view.take(self.pixels, self.lens))
         return Sample(
             name=name,
-            image=picture.image,
-            size=picture.size,
+            image=image.image,
+            size=image.size,
             focal=view.focal,
             principal_point=view.principal_point,
             people=people,
@@ -269,7 +269,7 @@ def with_body(person: Person, fitted: FittedBodies, row: int) -> Person:
     )
 
 
-def placed_by_joints(body: RiggedBody, poses: Array, betas: Array, joints: Array, skeleton: str) -> Array:
+def placed_by_joints(body: Body, poses: Array, betas: Array, joints: Array, skeleton: str) -> Array:
     """The trans (N, 3) by which posed bodies (N, 72), all of one shape (10,), lie nearest to their joints (N, J, 4).
 
     For fits that know no place: the mean offset from the body's landmarks of that skeleton to the joints.

@@ -14,18 +14,18 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from humanpose_cli.bodies.body import RiggedBody
-from humanpose_cli.conventions import COCO17, SMPL24
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import COCO17, SMPL24
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
 from humanpose_cli.datasets.reading import existing_folder
-from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.io.fit_files import FitRecord
 
 __all__ = [
     "LSP14",
     "MOST_RADIANS",
     "OPENPOSE18",
-    "EstimatedPicture",
+    "EstimatedImage",
     "FittedBodies",
     "FolderOptions",
     "FolderSource",
@@ -49,14 +49,14 @@ __all__ = [
 
 # Who makes the body parameters that a data set lacks: passed in by the pipeline, since data/ fits nothing itself.
 #
-# iPER and DeepFashion have pictures only: a `PoseEstimator` finds the people in them, as the reposing paper did with
+# iPER and DeepFashion have images only: a `PoseEstimator` finds the people in them, as the reposing paper did with
 # its own estimator (section 4.1). Human3.6M and HumanEva have 3-D joints only: a `JointFitter` finds the bodies that
 # have them. Both can be pickled, so that several processes read one source.
 
 
 @dataclass(frozen=True, eq=False)
-class EstimatedPicture:
-    """What was found in one picture.
+class EstimatedImage:
+    """What was found in one image.
 
     people           everybody, the largest first; with boxes and whatever else the estimator knows
     focal            pixels: the camera that the people's places in space belong to; None if there are none
@@ -70,7 +70,7 @@ class EstimatedPicture:
 
 @runtime_checkable
 class PoseEstimator(Protocol):
-    """Pictures → people with body parameters."""
+    """Images → people with body parameters."""
 
     @property
     def info(self) -> Mapping[str, Any]:
@@ -78,13 +78,13 @@ class PoseEstimator(Protocol):
         ...
 
     def estimate(
-        self, pictures: Iterable[NDArray[np.uint8]], *, sequence: bool, single_person: bool, focal: float | None = None
-    ) -> Sequence[EstimatedPicture]:
-        """One result for each picture, in their order.
+        self, images: Iterable[NDArray[np.uint8]], *, sequence: bool, single_person: bool, focal: float | None = None
+    ) -> Sequence[EstimatedImage]:
+        """One result for each image, in their order.
 
-        pictures       (H, W, 3) uint8 RGB, taken one after the other: those of a long video are never all in memory
-        sequence       True: frames of one shot, in which a person keeps one shape; False: pictures by themselves
-        single_person  True: only the person that the pictures are about
+        images       (H, W, 3) uint8 RGB, taken one after the other: those of a long video are never all in memory
+        sequence       True: frames of one shot, in which a person keeps one shape; False: images by themselves
+        single_person  True: only the person that the images are about
         focal          pixels, where the data set tells it
         """
         ...
@@ -132,14 +132,14 @@ class JointFitter(Protocol):
 class SourceTools:
     """What a source may use beyond its files; a source says which of them it needs.
 
-    estimator     poses of pictures without any
+    estimator     poses of images without any
     joint_fitter  bodies of 3-D joints
     bodies        gender ("neutral", "male", "female") → the model that the data set's parameters belong to
     """
 
     estimator: PoseEstimator | None = None
     joint_fitter: JointFitter | None = None
-    bodies: Mapping[str, RiggedBody] = field(default_factory=dict)
+    bodies: Mapping[str, Body] = field(default_factory=dict)
 
 
 # The people of a fit file as labelled people.
@@ -149,7 +149,7 @@ def people_of_fit(record: FitRecord, frame: int, name: str = "") -> list[Person]
     """Those seen in one frame (0 … F−1), the largest box first, without the rows that were only interpolated.
 
     The fit stands twice: as the best that is known, and as what refinement starts from.
-    name  of the picture or sequence, which makes a track's number an identity
+    name  of the image or sequence, which makes a track's number an identity
     """
     rows = [int(row) for row in record.rows_for(frame) if not record.interpolated[row]]
     areas = np.prod(record.boxes[rows, 2:] - record.boxes[rows, :2], axis=1)
@@ -251,7 +251,7 @@ class FolderSource(ABC):
 
     @abstractmethod
     def _list(self) -> Listing:
-        """Look through the folder, without decoding pictures."""
+        """Look through the folder, without decoding images."""
 
     def _more_info(self) -> Mapping[str, Any]:
         """Plain JSON values beside the options."""
@@ -276,7 +276,7 @@ def keep_present(
 
     paths      where each of them is
     list_file  the file that names them
-    what       they are, such as "pictures"
+    what       they are, such as "images"
     InputError if any is missing and that is not allowed, or if all are.
     """
     present: list[Item] = []
@@ -323,12 +323,12 @@ def check_count(list_file: Path, what: str, official: int, found: int, *, allow_
 
 
 def estimates(
-    estimator: PoseEstimator, pictures: Iterable[NDArray[np.uint8]], count: int, *, sequence: bool
-) -> Sequence[EstimatedPicture]:
-    """What an estimator says about the one person in each of `count` pictures."""
-    found = estimator.estimate(pictures, sequence=sequence, single_person=True)
+    estimator: PoseEstimator, images: Iterable[NDArray[np.uint8]], count: int, *, sequence: bool
+) -> Sequence[EstimatedImage]:
+    """What an estimator says about the one person in each of `count` images."""
+    found = estimator.estimate(images, sequence=sequence, single_person=True)
     if len(found) != count:
-        raise UsageError("pose estimator", "left pictures out", expected=f"{count} results", got=str(len(found)))
+        raise UsageError("pose estimator", "left images out", expected=f"{count} results", got=str(len(found)))
     return found
 
 
@@ -364,7 +364,7 @@ def to_coco17(points: Array, names: Sequence[str]) -> Array:
 def box_around(points: Array, size: tuple[int, int], *, margin: float = 0.1) -> Array | None:
     """The box (4,) x0 y0 x1 y1 of pixels (N, 2), each side moved outward by `margin` of the longer one.
 
-    Joints lie inside the body: the margin is about what head, hands and feet need. Cut at the borders of a picture of
+    Joints lie inside the body: the margin is about what head, hands and feet need. Cut at the borders of an image of
     `size` (width, height); None if nothing of it is inside.
     """
     finite = points[np.isfinite(points).all(1)]
@@ -403,7 +403,7 @@ def body_to_camera(
     return np.concatenate((turned.as_rotvec(), poses[:, 3:]), 1), at - pelvis
 
 
-def rest_pelvis(body: RiggedBody, betas: Array) -> Array:
+def rest_pelvis(body: Body, betas: Array) -> Array:
     """Where the pelvis of a shaped body (10,) rests: (3,) metres, which `trans` is counted from."""
     with torch.no_grad():
         return body.rest(torch.as_tensor(betas[None], dtype=torch.float32)).joints[0, 0].double().numpy()

@@ -1,18 +1,18 @@
-"""DeepFashion, In-shop Clothes Retrieval: 52,712 pictures of clothes on people, several of each garment.
+"""DeepFashion, In-shop Clothes Retrieval: 52,712 images of clothes on people, several of each garment.
 
     ROOT/Img/img/WOMEN/Dresses/id_00000002/02_1_front.jpg   256 × 256, the garment in the middle on white
-    ROOT/Img/img_highres/…                                  the same pictures as they were, mostly 750 × 1101
+    ROOT/Img/img_highres/…                                  the same images as they were, mostly 750 × 1101
     ROOT/Eval/list_eval_partition.txt                       their number, column names, then: name, item, split
     ROOT/fasion-resize-pairs-{train,test}.csv               optional: from,to
     ROOT/fasion-resize-annotation-{train,test}.csv          optional: name:keypoints_y:keypoints_x
-    ROOT/{train,test}.lst                                   optional: the pictures of each split
+    ROOT/{train,test}.lst                                   optional: the images of each split
 
 `Img` may be left out, and the optional files may lie in Anno or Eval as well. The lists are those that public reposing
 code shares, spelled like this: "fasion-resize-pairs" of Zhu et al. 2019 (tengteng95/Pose-Transfer, "PATN"), which GFLA,
 SPGNet, DPTN and NTED use too: 101,966 and 8,570 pairs, protocol "patn"; "fasion-pairs" of Siarohin et al. 2018
-("Deformable GANs", DSC), protocol "dsc". They write a picture's path without its separators and most underscores:
+("Deformable GANs", DSC), protocol "dsc". They write an image's path without its separators and most underscores:
 fashionWOMENDressesid0000000202_1front.jpg. Keypoints are OpenPose's in the middle 176 columns of the 256 × 256
-picture, whole pixels, −1 where not found. The official landmarks and boxes (Anno) are of clothes, not of people: they
+image, whole pixels, −1 where not found. The official landmarks and boxes (Anno) are of clothes, not of people: they
 are not read.
 
 A group is one garment in one colour ("WOMEN/Dresses/id_00000002/02"). There are no 3-D poses: a `PoseEstimator` makes
@@ -32,10 +32,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.common import (
     OPENPOSE18,
-    EstimatedPicture,
+    EstimatedImage,
     FolderOptions,
     FolderSource,
     Listing,
@@ -45,12 +46,11 @@ from humanpose_cli.datasets.common import (
     to_coco17,
 )
 from humanpose_cli.datasets.reading import existing_file, read_csv, read_lines, read_table
-from humanpose_cli.datasets.stored_images import decoded, stored_picture
-from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.datasets.stored_images import decoded, stored_image
 
 __all__ = ["DeepFashionOptions", "DeepFashionSource"]
 
-OFFICIAL_PICTURES = 52_712
+OFFICIAL_IMAGES = 52_712
 OFFICIAL_PAIRS = {("patn", "train"): 101_966, ("patn", "test"): 8_570}
 _PAIR_FILES = {"patn": "fasion-resize-pairs-{}.csv", "dsc": "fasion-pairs-{}.csv"}
 _KEYPOINT_FILES = {
@@ -67,12 +67,12 @@ class DeepFashionOptions(FolderOptions):
     """allow_missing as for all sources.
 
     resolution  'low': img, 'high': img_highres, 'auto': the higher one that is there
-    pictures    'all', or only those that the pair lists name ('paired')
+    images    'all', or only those that the pair lists name ('paired')
     poses       'estimator': those of the estimator passed in; 'none'; 'auto': the first of these that there is
     """
 
     resolution: Literal["auto", "low", "high"] = "auto"
-    pictures: Literal["all", "paired"] = "all"
+    images: Literal["all", "paired"] = "all"
     poses: Literal["auto", "estimator", "none"] = "auto"
 
 
@@ -85,11 +85,11 @@ class DeepFashionSource(FolderSource):
     options_type = DeepFashionOptions
 
     def _prepare(self) -> None:
-        self._pictures = self._picture_folder()
+        self._images = self._image_folder()
         if self.options.poses == "estimator" and self.tools.estimator is None:
             raise UsageError("--poses estimator", "needs a pose estimator", remedy="take --poses none")
 
-    def _picture_folder(self) -> Path:
+    def _image_folder(self) -> Path:
         """The folder that holds WOMEN and MEN."""
         wanted = {"low": ["img"], "high": ["img_highres"], "auto": ["img_highres", "img"]}[self.options.resolution]
         places = [self.root / above / name for name in wanted for above in ("Img", "")]
@@ -98,7 +98,7 @@ class DeepFashionSource(FolderSource):
                 # img_highres.zip unpacks with and without a folder of its own name inside
                 inner = place / place.name
                 return inner if inner.is_dir() else place
-        raise InputError(self.root, "holds no pictures", expected=" or ".join(f"Img/{name}" for name in wanted))
+        raise InputError(self.root, "holds no images", expected=" or ".join(f"Img/{name}" for name in wanted))
 
     @property
     def _estimates(self) -> bool:
@@ -107,7 +107,7 @@ class DeepFashionSource(FolderSource):
     def _more_info(self) -> Mapping[str, Any]:
         return {
             **(self._estimator_info() if self._estimates else {"poses_by": None}),
-            "folder": self._pictures.name,
+            "folder": self._images.name,
             "pair_lists": [path.name for path in self._pair_lists.values()],
         }
 
@@ -130,7 +130,7 @@ class DeepFashionSource(FolderSource):
         notes: list[str] = []
         allow = self.options.allow_missing
         path, rows = self._partition
-        notes += check_count(path, "pictures", OFFICIAL_PICTURES, len(rows), allow_missing=allow)
+        notes += check_count(path, "pictures", OFFICIAL_IMAGES, len(rows), allow_missing=allow)
         present, missing = keep_present(
             list(rows), [self._place(name) for name in rows], path, "pictures", allow_missing=allow
         )
@@ -148,11 +148,11 @@ class DeepFashionSource(FolderSource):
     def _partition(self) -> tuple[Path, Mapping[str, str]]:
         """The official list, and name (as "WOMEN/Dresses/id_00000002/02_1_front.jpg") → its split."""
         path = self._find("list_eval_partition.txt") or existing_file(
-            self.root / "Eval" / "list_eval_partition.txt", "the list of pictures"
+            self.root / "Eval" / "list_eval_partition.txt", "the list of images"
         )
         lines = read_lines(path)
         if not lines[0].isdecimal() or int(lines[0]) != len(lines) - 2:
-            expected = f"{lines[0]} pictures, as its first line says" if lines[0].isdecimal() else "their number first"
+            expected = f"{lines[0]} images, as its first line says" if lines[0].isdecimal() else "their number first"
             raise InputError(path, "is cut short or damaged", expected=expected, got=str(len(lines) - 2))
         rows = read_table(path, 3, header_lines=2)
         for name, _, split in rows:
@@ -167,16 +167,16 @@ class DeepFashionSource(FolderSource):
     def _unmangled(self, path: Path, name: str) -> str:
         """fashionWOMENDressesid0000000202_1front.jpg → WOMEN/Dresses/id_00000002/02_1_front.jpg.
 
-        InputError about the list at `path` for what is no picture of the official list.
+        InputError about the list at `path` for what is no image of the official list.
         """
         found = self._squeezed_names.get(_squeezed(name.removeprefix("fashion")))
         if found is None:
             expected = "such as fashionWOMENDressesid0000000202_1front.jpg, of list_eval_partition.txt"
-            raise InputError(path, f"names {name!r}, which is no picture of DeepFashion", expected=expected)
+            raise InputError(path, f"names {name!r}, which is no image of DeepFashion", expected=expected)
         return found
 
     def _place(self, name: str) -> Path:
-        return self._pictures / name
+        return self._images / name
 
     def _pairs(self, key: tuple[str, str], path: Path, known: set[str], notes: list[str]) -> list[tuple[str, str]]:
         rows = [
@@ -191,7 +191,7 @@ class DeepFashionSource(FolderSource):
                 raise InputError(path, f"pairs different garments, {source} and {target}")
         lost = [name for pair in rows for name in pair if name not in known]
         if lost:  # of the official list, but not there: told already
-            notes.append(f"{path}: pairs with {len(set(lost))} pictures that are missing are left out")
+            notes.append(f"{path}: pairs with {len(set(lost))} images that are missing are left out")
         return [pair for pair in rows if pair[0] in known and pair[1] in known]
 
     def _groups(
@@ -203,7 +203,7 @@ class DeepFashionSource(FolderSource):
         protocol_split = self._protocol_splits(pairs)
         garments: dict[str, list[str]] = {}
         for name in present:
-            if self.options.pictures == "all" or name in protocol_split:
+            if self.options.images == "all" or name in protocol_split:
                 garments.setdefault(_garment(name), []).append(name)
         numbers = {name: i for names in garments.values() for i, name in enumerate(names)}
         paired: dict[str, dict[tuple[str, str], list[tuple[int, int]]]] = {}
@@ -222,7 +222,7 @@ class DeepFashionSource(FolderSource):
         )
 
     def _protocol_splits(self, pairs: Mapping[tuple[str, str], Sequence[tuple[str, str]]]) -> dict[str, dict[str, str]]:
-        """Name → protocol → split: of the pictures in pairs, and of those in train.lst and test.lst (PATN's)."""
+        """Name → protocol → split: of the images in pairs, and of those in train.lst and test.lst (PATN's)."""
         splits: dict[str, dict[str, str]] = {}
         for split in ("train", "test"):
             path = self._find(f"{split}.lst")
@@ -251,20 +251,20 @@ class DeepFashionSource(FolderSource):
         return found
 
     def read(self, group: Group) -> Iterator[Sample]:
-        stored = [stored_picture(self._place(name)) for name, _ in group.key]
-        seen: Sequence[EstimatedPicture] = [EstimatedPicture()] * len(stored)
+        stored = [stored_image(self._place(name)) for name, _ in group.key]
+        seen: Sequence[EstimatedImage] = [EstimatedImage()] * len(stored)
         if self._estimates and self.tools.estimator is not None:
-            pixels = (decoded(picture) for picture in stored)
+            pixels = (decoded(image) for image in stored)
             seen = estimates(self.tools.estimator, pixels, len(stored), sequence=False)
-        for (name, splits), picture, found in zip(group.key, stored, seen, strict=True):
+        for (name, splits), image, found in zip(group.key, stored, seen, strict=True):
             person = replace((found.people or [Person()])[0], identity=name.rpartition("/")[0], clothing=group.name)
             if name in self._keypoints:
-                keypoints = _keypoints(*self._keypoints[name], name, picture.size)
+                keypoints = _keypoints(*self._keypoints[name], name, image.size)
                 person = replace(person, keypoints={**person.keypoints, "coco17": keypoints})
             yield Sample(
                 name=name.removesuffix(".jpg"),
-                image=picture.image,
-                size=picture.size,
+                image=image.image,
+                size=image.size,
                 focal=found.focal,
                 principal_point=found.principal_point,
                 people=[person],
@@ -284,7 +284,7 @@ def _squeezed(name: str) -> str:
 
 
 def _keypoints(path: Path, rows: str, columns: str, cut: int, name: str, size: tuple[int, int]) -> NDArray[Any]:
-    """coco17 (17, 3) in pixels of a picture of `size`, whose longer side became 256 pixels in the small one."""
+    """coco17 (17, 3) in pixels of an image of `size`, whose longer side became 256 pixels in the small one."""
     try:
         y, x = (np.array(json.loads(text), float) for text in (rows, columns))
         if y.shape != (len(OPENPOSE18),) or x.shape != y.shape:

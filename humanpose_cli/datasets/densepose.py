@@ -1,16 +1,16 @@
 """DensePose-COCO and DensePose-PoseTrack: people with some hundred points of their surfaces each.
 
-DensePose-COCO, about 49,000 people on COCO's pictures of 2014:
+DensePose-COCO, about 49,000 people on COCO's images of 2014:
     ROOT/annotations/densepose_coco_2014_{train,minival,valminusminival}.json    as the first release names them, or
     ROOT/annotations/densepose_{train2014,minival2014,valminusminival2014}.json  as Detectron2's documentation does
-    ROOT/train2014/COCO_train2014_000000000036.jpg, ROOT/val2014/…               COCO's pictures, also below images/
-Protocols: "densepose": training on train and valminusminival, validation on minival; "files": which file lists a
-picture. Layout after DensePose's INSTALL.md and Detectron2's DENSEPOSE_DATASETS.md.
+    ROOT/train2014/COCO_train2014_000000000036.jpg, ROOT/val2014/…               COCO's images, also below images/
+Protocols: "densepose": training on train and valminusminival, validation on minival; "files": which file lists an
+image. Layout after DensePose's INSTALL.md and Detectron2's DENSEPOSE_DATASETS.md.
 
 DensePose-PoseTrack, people in videos of PoseTrack 2017, some frames of which have surface points:
     ROOT/densepose_posetrack_{train,val}2017.json   or densepose_only_posetrack_…, the annotated frames only; also
                                                     below ROOT/annotations/ or ROOT/DensePose_PoseTrack/
-    ROOT/images/…                                   PoseTrack's pictures, where the annotations' file_name points, also
+    ROOT/images/…                                   PoseTrack's images, where the annotations' file_name points, also
                                                     below ROOT/posetrack_data/ and ROOT/posetrack_data_2017/
     ROOT/images/train/000001_bonn_train/000000.jpg  or those of PoseTrack 2018, which hold the same videos
 Protocol "densepose": the files' train and val; densepose_posetrack_test2017.json has no public annotations and is not
@@ -21,7 +21,7 @@ Annotation files are COCO's with `dp_` fields (DensePose's data_format.md). Of a
     dp_I, dp_U, dp_V    which of 24 charts of the surface is seen there, and where on it
     dp_masks            14 parts as run lengths of 256 × 256 pixels, some of them empty
 
-Boxes are continuous pixels from the corner of the picture; keypoints name pixels, whose centres half is added for.
+Boxes are continuous pixels from the corner of the image; keypoints name pixels, whose centres half is added for.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.common import FolderSource, Listing, check_count, keep_present, to_coco17
 from humanpose_cli.datasets.densepose_output import CHARTS
 from humanpose_cli.datasets.reading import existing_file, read_json
-from humanpose_cli.datasets.stored_images import encode_mask, stored_picture
-from humanpose_cli.errors import InputError
+from humanpose_cli.datasets.stored_images import encode_mask, stored_image
 
 __all__ = [
     "COCO_COUNTS",
@@ -111,7 +111,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Instance:
-    """One person of one picture.
+    """One person of one image.
 
     where      the annotation, for messages
     box        (4,) x0 y0 x1 y1; keypoints (17, 3) of coco17, confidence 0 where not labelled
@@ -130,7 +130,7 @@ class Instance:
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedImage:
-    """One picture: its record in the file (file_name, width, height …) and its people."""
+    """One image: its record in the file (file_name, width, height …) and its people."""
 
     record: Mapping[str, Any]
     people: Sequence[Instance]
@@ -151,11 +151,11 @@ class AnnotatedImage:
 
 
 def read_annotated_images(path: Path, *, flag_one: float = _HIDDEN_CONFIDENCE) -> list[AnnotatedImage]:
-    """The pictures on which at least one person has surface points, in the file's order, with all of their people.
+    """The images on which at least one person has surface points, in the file's order, with all of their people.
 
     flag_one  the confidence of keypoints whose flag is 1: COCO's hidden ones, PoseTrack's labelled ones
 
-    People are those without crowds; without surface points they must have a labelled keypoint. Pictures that the file
+    People are those without crowds; without surface points they must have a labelled keypoint. Images that the file
     marks as `has_no_densepose` are left out. InputError names the record that is damaged.
     """
     document = read_json(path)
@@ -169,7 +169,7 @@ def read_annotated_images(path: Path, *, flag_one: float = _HIDDEN_CONFIDENCE) -
         where = f"{path}, annotations[{number}]"
         key = annotation.get("image_id")
         if not isinstance(key, int | str) or key not in known:
-            raise InputError(where, "belongs to no picture", expected="the id of one of its images", got=str(key)[:40])
+            raise InputError(where, "belongs to no image", expected="the id of one of its images", got=str(key)[:40])
         if annotation.get("iscrowd", 0) or known[key].get("has_no_densepose"):
             continue
         instance = _instance(where, annotation, names, flag_one)
@@ -258,7 +258,7 @@ def _numbers(where: str, annotation: Mapping[str, Any], name: str, count: int) -
 
 
 def person_of(instance: Instance, size: tuple[int, int], identity: str = "") -> Person:
-    """The person in a picture of `size` (width, height): box, keypoints, surface points and mask.
+    """The person in an image of `size` (width, height): box, keypoints, surface points and mask.
 
     The mask joins all annotated parts. InputError where their run lengths are damaged.
     """
@@ -293,27 +293,27 @@ def _mask(instance: Instance, size: tuple[int, int]) -> bytes:
 
 @dataclass(frozen=True, eq=False)
 class _Frame:
-    """One annotated picture, its file, and its number within a video."""
+    """One annotated image, its file, and its number within a video."""
 
     image: AnnotatedImage
     path: Path
     number: int = 0
 
     def sample(self, name: str, track_prefix: str, **facts: Any) -> Sample:
-        """The whole picture with its people, who are known by `track_prefix` and their track where they have one."""
-        picture = stored_picture(self.path)
-        if picture.size != self.image.size:
+        """The whole image with its people, who are known by `track_prefix` and their track where they have one."""
+        image = stored_image(self.path)
+        if image.size != self.image.size:
             problem = "has another size than its annotation"
-            raise InputError(self.path, problem, expected=f"{self.image.size}", got=f"{picture.size}")
+            raise InputError(self.path, problem, expected=f"{self.image.size}", got=f"{image.size}")
         people = [
-            person_of(person, picture.size, "" if person.track is None else f"{track_prefix}/{person.track}")
+            person_of(person, image.size, "" if person.track is None else f"{track_prefix}/{person.track}")
             for person in self.image.people
         ]
-        return Sample(name=name, image=picture.image, size=picture.size, people=people, **facts)
+        return Sample(name=name, image=image.image, size=image.size, people=people, **facts)
 
 
 class _DensePoseSource(FolderSource):
-    """Annotation files whose pictures and people are counted; pictures are kept whole, with all of their people.
+    """Annotation files whose images and people are counted; images are kept whole, with all of their people.
 
     flag_one  see `read_annotated_images`; example: of an annotation file's name
     """
@@ -346,7 +346,7 @@ class _DensePoseSource(FolderSource):
 
     @abstractmethod
     def _counts(self) -> Mapping[str, tuple[int, int]]:
-        """Part → the official numbers of pictures and people with surface points."""
+        """Part → the official numbers of images and people with surface points."""
 
     @abstractmethod
     def _annotations(self, part: str) -> Path:
@@ -354,7 +354,7 @@ class _DensePoseSource(FolderSource):
 
     @abstractmethod
     def _frame(self, path: Path, image: AnnotatedImage, part: str) -> _Frame:
-        """A picture of the annotation file at `path`; its file where file_name says, if it is nowhere."""
+        """An image of the annotation file at `path`; its file where file_name says, if it is nowhere."""
 
     @abstractmethod
     def _grouped(self, frames: list[_Frame], part: str) -> list[Group]:
@@ -366,13 +366,13 @@ COCO_COUNTS: Mapping[str, tuple[int, int]] = {
     "valminusminival": (5984, 7297),
     "minival": (1508, 2243),
 }
-"""File → pictures and people with surface points."""
+"""File → images and people with surface points."""
 _DENSEPOSE = {"train": "train", "valminusminival": "train", "minival": "val"}
-_PICTURES = {"train": "train2014", "valminusminival": "val2014", "minival": "val2014"}
+_IMAGES = {"train": "train2014", "valminusminival": "val2014", "minival": "val2014"}
 
 
 class DensePoseCocoSource(_DensePoseSource):
-    """DensePose-COCO as samples with all of a picture's people; a group is a picture."""
+    """DensePose-COCO as samples with all of an image's people; a group is an image."""
 
     name = "densepose"
     title = "DensePose-COCO"
@@ -388,7 +388,7 @@ class DensePoseCocoSource(_DensePoseSource):
         return second if second.exists() and not first.exists() else first
 
     def _frame(self, path: Path, image: AnnotatedImage, part: str) -> _Frame:
-        name = _PICTURES[part]
+        name = _IMAGES[part]
         folders = [self.root / name, self.root / "images" / name, self.root / f"coco_{name}"]
         return _Frame(image, next((folder for folder in folders if folder.is_dir()), folders[0]) / image.file_name)
 
@@ -401,14 +401,14 @@ class DensePoseCocoSource(_DensePoseSource):
 
 
 POSETRACK_COUNTS: Mapping[str, tuple[int, int]] = {"train": (1680, 8274), "val": (782, 4753)}
-"""Split → pictures and people with surface points."""
+"""Split → images and people with surface points."""
 _FOLDERS = ("", "annotations", "DensePose_PoseTrack")
 _FILES = ("densepose_only_posetrack_{}2017.json", "densepose_posetrack_{}2017.json")
 _POSETRACK_FOLDERS = ("", "posetrack_data", "posetrack_data_2017")
 
 
 class DensePosePoseTrackSource(_DensePoseSource):
-    """DensePose-PoseTrack as samples with all of a picture's people; a group is a video's annotated frames."""
+    """DensePose-PoseTrack as samples with all of an image's people; a group is a video's annotated frames."""
 
     name = "densepose-posetrack"
     title = "DensePose-PoseTrack"

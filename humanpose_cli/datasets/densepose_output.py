@@ -1,9 +1,9 @@
-"""DensePose's output: pictures of charts that its own tools write, and dumps of detectron2's `apply_net.py dump`.
+"""DensePose's output: images of charts that its own tools write, and dumps of detectron2's `apply_net.py dump`.
 
-A picture is NAME_IUV.png, beside or apart from NAME.jpg. A dump is a list over pictures, written by torch.save:
+An image is NAME_IUV.png, beside or apart from NAME.jpg. A dump is a list over images, written by torch.save:
 {"file_name", "scores" (N,), "pred_boxes_XYXY" (N, 4), "pred_densepose": N times labels (h, w) and uv (2, h, w) of the
 box}. It is read by torch.load(weights_only=True, mmap=True), so that nothing in it is run and tensors are read when
-their picture is asked for: a dump of a thousand pictures has gigabytes.
+their image is asked for: a dump of a thousand images has gigabytes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.datasets.reading import checked_array, existing_file
-from humanpose_cli.errors import InputError
 from humanpose_cli.io.images import encode_image, read_image
 from humanpose_cli.io.sniffing import describe_file, reading_error
 
@@ -30,15 +30,15 @@ CHARTS = 24
 
 
 def read_densepose(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8: chart 0 to 24, then 255 U and 255 V, of a picture of `size` (width, height).
+    """(H, W, 3) uint8: chart 0 to 24, then 255 U and 255 V, of an image of `size` (width, height).
 
     DensePose's tools write the channels I, U, V through OpenCV, which puts the first into blue: so the file's red is V.
     InputError where it is missing, damaged, of another size or of another kind.
     """
-    existing_file(path, "DensePose's output on a picture (NAME_IUV.png)")
+    existing_file(path, "DensePose's output on an image (NAME_IUV.png)")
     found = read_image(path)
     if found.size != size:
-        raise InputError(path, "has another size than its picture", expected=str(size), got=str(found.size))
+        raise InputError(path, "has another size than its image", expected=str(size), got=str(found.size))
     charts = found.pixels[..., ::-1]
     if charts[..., 0].max() > CHARTS:
         raise InputError(
@@ -84,14 +84,14 @@ class DensePosePerson:
         charts[where][seen] = values.transpose(1, 2, 0)[own][seen].astype(np.uint8)
 
     def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
-        """(H, W) where this person is, of a picture of `size` (width, height)."""
+        """(H, W) where this person is, of an image of `size` (width, height)."""
         result = np.zeros((size[1], size[0]), bool)
         own, where = self._cut(result.shape)
         result[where] = self.labels[own] > 0
         return result
 
     def _cut(self, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """The part of `labels` that lies inside a picture (height, width), and where it lies there."""
+        """The part of `labels` that lies inside an image (height, width), and where it lies there."""
         own: list[slice] = []
         where: list[slice] = []
         for start, length, limit in zip(self.corner[::-1], self.labels.shape, shape, strict=True):
@@ -125,13 +125,13 @@ class DensePoseDump:
         return table
 
     def find(self, name: str) -> int | None:
-        """The place of the one picture whose file name is or ends in `name` ("a.jpg", "sub/a.jpg"); else None."""
+        """The place of the one image whose file name is or ends in `name` ("a.jpg", "sub/a.jpg"); else None."""
         listed = self._by_name.get(name.rpartition("/")[2], [])
         places = [number for path, number in listed if f"/{path}".endswith(f"/{name}")]
         return places[0] if len(places) == 1 else None
 
     def people(self, place: int) -> list[DensePosePerson]:
-        """The people in the picture at that place, the surest last. InputError for damaged results."""
+        """The people in the image at that place, the surest last. InputError for damaged results."""
         entry = self._entries[place]
         name, results = entry["file_name"], entry.get("pred_densepose")
         where = f"{self.path} ({name})"

@@ -31,7 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from humanpose_cli.conventions import H36M17
+from humanpose_cli.core.conventions import H36M17
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.calibrated import (
     CalibratedCamera,
@@ -48,7 +49,6 @@ from humanpose_cli.datasets.densepose_output import encode_densepose, read_dense
 from humanpose_cli.datasets.mocap_files import cdf_shape, read_cdf
 from humanpose_cli.datasets.reading import array_field, existing_file, existing_folder, read_pickle
 from humanpose_cli.datasets.stored_images import video_frames
-from humanpose_cli.errors import InputError
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import natural_order
 
@@ -269,7 +269,7 @@ class H36mSource(FolderSource):
         return Listing(tuple(groups), tuple(notes))
 
     def _views(self, folder: Path) -> tuple[list[_View], list[str]]:
-        """The subject's views whose pictures are there, and notes about the others."""
+        """The subject's views whose images are there, and notes about the others."""
         allow_missing = self.options.allow_missing
         mono = folder / "MyPoseFeatures" / "D3_Positions_mono"
         world = existing_folder(mono if mono.is_dir() else mono.with_name("D3_Positions"), "3-D joints (.cdf)")
@@ -300,7 +300,7 @@ class H36mSource(FolderSource):
 
     def _needed(self, subject: str, action: str, camera: str) -> list[Path]:
         """The files without which a view is not read."""
-        needed = [self._pose_file(subject, action, camera), self._pictures(subject, action, camera)]
+        needed = [self._pose_file(subject, action, camera), self._images(subject, action, camera)]
         return needed if self.options.mosh is None else [*needed, self._mosh_file(subject, action, camera)]
 
     def _pose_file(self, subject: str, action: str, camera: str) -> Path:
@@ -308,7 +308,7 @@ class H36mSource(FolderSource):
         mono = features / "D3_Positions_mono"
         return mono / f"{action}.{camera}.cdf" if mono.is_dir() else features / "D3_Positions" / f"{action}.cdf"
 
-    def _pictures(self, subject: str, action: str, camera: str) -> Path:
+    def _images(self, subject: str, action: str, camera: str) -> Path:
         """The video, or the first of the extracted frames where there is no video."""
         video = self.root / subject / "Videos" / f"{action}.{camera}.mp4"
         first = next(
@@ -392,12 +392,12 @@ class H36mSource(FolderSource):
 
     def _decoded(self, view: _View, frames: range) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """The wanted frames, checked for their size."""
-        first = self._pictures(view.subject, view.action, view.camera)
+        first = self._images(view.subject, view.action, view.camera)
         if first.suffix == ".mp4":
-            pictures = ((first, frame, pixels) for frame, pixels in video_frames(first, frames))
+            images = ((first, frame, pixels) for frame, pixels in video_frames(first, frames))
         else:
-            pictures = ((path, frame, read_image(path).pixels) for path, frame in self._extracted(view, frames))
-        for path, frame, pixels in pictures:
+            images = ((path, frame, read_image(path).pixels) for path, frame in self._extracted(view, frames))
+        for path, frame, pixels in images:
             expected, found = CAMERAS[view.camera], (pixels.shape[1], pixels.shape[0])
             if found != expected:
                 raise InputError(path, "has another size than the camera's", expected=str(expected), got=str(found))

@@ -27,14 +27,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from humanpose_cli.conventions import H36M17
+from humanpose_cli.core.conventions import H36M17
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.calibrated import CalibratedCamera, CropOptions, Lens, Shot, with_body, with_joints
 from humanpose_cli.datasets.common import FolderSource, Listing, first_absent
 from humanpose_cli.datasets.mocap_files import C3dPoints, read_c3d
 from humanpose_cli.datasets.reading import existing_folder, read_lines
 from humanpose_cli.datasets.stored_images import video_frames
-from humanpose_cli.errors import InputError
 
 __all__ = [
     "FRAMES",
@@ -98,7 +98,7 @@ def _numbers(path: Path, count: int) -> Array:
 
 @dataclass(frozen=True)
 class Synchronisation:
-    """Which mocap frame and which pictures belong together, counted from 1 as the owners do.
+    """Which mocap frame and which images belong together, counted from 1 as the owners do.
 
     In common frame n (from 1), the mocap's place is mocap_start + (n − 1) mocap_step, between its frames, and the video
     of a camera shows frame image_starts[camera] + n − 1.

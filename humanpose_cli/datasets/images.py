@@ -1,12 +1,12 @@
-"""One's own pictures: `hpc preprocess images ROOT`, with fits or DensePose output where they are given.
+"""One's own images: `hpc preprocess images ROOT`, with fits or DensePose output where they are given.
 
-    ROOT/…                  pictures, folders of numbered pictures (sequences) and videos, as `hpc fit ROOT` takes them
+    ROOT/…                  images, folders of numbered images (sequences) and videos, as `hpc fit ROOT` takes them
     FITS/a.jpg.fit.npz      --fits: what `hpc fit ROOT --out FITS` wrote
-    DENSEPOSE/a_IUV.png     --densepose: DensePose's output picture, (I, U, V) as its tools write it,
+    DENSEPOSE/a_IUV.png     --densepose: DensePose's output image, (I, U, V) as its tools write it,
     DENSEPOSE/a_IUV.npz     or an array `iuv` (H, W, 3) uint8 of chart, 255 U, 255 V,
     DENSEPOSE/*.pkl         or dumps of detectron2's `apply_net.py dump`; --densepose may name one such file as well
 
-A group is a picture or one sequence. Without fits, a `PoseEstimator` that is passed in finds the people; without that,
+A group is an image or one sequence. Without fits, a `PoseEstimator` that is passed in finds the people; without that,
 they are those of a DensePose dump, or nobody.
 """
 
@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.common import (
-    EstimatedPicture,
+    EstimatedImage,
     FolderOptions,
     FolderSource,
     Listing,
@@ -35,15 +36,14 @@ from humanpose_cli.datasets.common import (
 from humanpose_cli.datasets.densepose_output import CHARTS, DensePoseDump, encode_densepose, read_densepose
 from humanpose_cli.datasets.reading import array_field, existing_folder, read_npz
 from humanpose_cli.datasets.stored_images import (
-    StoredPicture,
+    StoredImage,
     decoded,
     encode_mask,
     encode_pixels,
-    stored_picture,
+    stored_image,
     video_frame_count,
     video_frames,
 )
-from humanpose_cli.errors import InputError
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
 from humanpose_cli.io.inputs import OWN_SUFFIXES, InputItem, open_inputs, printable
 
@@ -52,13 +52,13 @@ __all__ = ["ImagesOptions", "ImagesSource"]
 
 @dataclass(frozen=True)
 class ImagesOptions(FolderOptions):
-    """allow_missing: pictures without a fit file, or without DensePose output, are taken without it.
+    """allow_missing: images without a fit file, or without DensePose output, are taken without it.
 
     fits       folder that `hpc fit` wrote; None for none
     densepose  folder or dump file; None for none
-    sequence   True: the pictures of each folder are one sequence; False: none is; None: `hpc fit`'s judgement
+    sequence   True: the images of each folder are one sequence; False: none is; None: `hpc fit`'s judgement
     every      take every n-th frame of sequences
-    split      the split that all pictures belong to, of the protocol "images"
+    split      the split that all images belong to, of the protocol "images"
     """
 
     fits: str | None = None
@@ -72,7 +72,7 @@ class ImagesOptions(FolderOptions):
 
 
 class ImagesSource(FolderSource):
-    """One's own pictures, sequences and videos."""
+    """One's own images, sequences and videos."""
 
     name = "images"
     title = "pictures"
@@ -127,21 +127,21 @@ class ImagesSource(FolderSource):
 
     def read(self, group: Group) -> Iterator[Sample]:
         known = self._known_people(group)
-        sequence = group.key["kind"] != "picture"
-        for number, (frame, name, picture) in enumerate(self._pictures(group)):
-            seen = known.at(name, picture) if isinstance(known, _Fits) else known[number] if known else None
+        sequence = group.key["kind"] != "image"
+        for number, (frame, name, image) in enumerate(self._images(group)):
+            seen = known.at(name, image) if isinstance(known, _Fits) else known[number] if known else None
             maps: dict[str, bytes] = {}
             people = list(seen.people) if seen is not None else []
             if self._densepose is not None:
-                charts, found = self._densepose.of(name, group.name, picture.size, self.options.allow_missing)
+                charts, found = self._densepose.of(name, group.name, image.size, self.options.allow_missing)
                 if charts is not None:
                     maps["densepose"] = encode_densepose(charts)
                 people = people or found
             yield Sample(
                 name=f"{group.name}/{name}" if sequence else group.name,
-                image=picture.image,
-                size=picture.size,
-                focal=seen.focal if seen is not None and seen.focal else picture.focal,
+                image=image.image,
+                size=image.size,
+                focal=seen.focal if seen is not None and seen.focal else image.focal,
                 principal_point=seen.principal_point if seen is not None else None,
                 people=people,
                 maps=maps,
@@ -150,7 +150,7 @@ class ImagesSource(FolderSource):
                 splits={self.name: self.options.split},
             )
 
-    def _known_people(self, group: Group) -> _Fits | Sequence[EstimatedPicture]:
+    def _known_people(self, group: Group) -> _Fits | Sequence[EstimatedImage]:
         """From the fit file, from the estimator, or of nobody."""
         if self._fits is not None:
             path = self._fit_file(group.name)
@@ -158,11 +158,11 @@ class ImagesSource(FolderSource):
         estimator = self.tools.estimator
         if estimator is None:
             return ()
-        pixels: Iterator[NDArray[np.uint8]] = (decoded(picture) for _, _, picture in self._pictures(group))
-        return estimator.estimate(pixels, sequence=group.key["kind"] != "picture", single_person=False)
+        pixels: Iterator[NDArray[np.uint8]] = (decoded(image) for _, _, image in self._images(group))
+        return estimator.estimate(pixels, sequence=group.key["kind"] != "image", single_person=False)
 
-    def _pictures(self, group: Group) -> Iterator[tuple[int, str, StoredPicture]]:
-        """Frame number, name (as fit files have it) and picture."""
+    def _images(self, group: Group) -> Iterator[tuple[int, str, StoredImage]]:
+        """Frame number, name (as fit files have it) and image."""
         kept = self._kept(group.key["count"])
         files = [self.root / name for name in group.key["files"]]
         if group.key["kind"] == "video":
@@ -170,11 +170,11 @@ class ImagesSource(FolderSource):
                 yield frame, f"{frame:06d}", encode_pixels(pixels)
             return
         for frame in kept:
-            yield frame, printable(files[frame].name), stored_picture(files[frame])
+            yield frame, printable(files[frame].name), stored_image(files[frame])
 
 
 class _Fits:
-    """The fit file of a picture or sequence. InputError if it belongs to another one."""
+    """The fit file of an image or sequence. InputError if it belongs to another one."""
 
     def __init__(self, path: Path, group: Group) -> None:
         self.path, self.group = path, group.name
@@ -186,20 +186,20 @@ class _Fits:
             names = {printable(Path(name).name) for name in group.key["files"]}
         if not names & self.frames.keys():
             got = ", ".join(list(self.frames)[:3])
-            raise InputError(path, "belongs to other pictures", expected=min(names), got=got or "no frames")
+            raise InputError(path, "belongs to other images", expected=min(names), got=got or "no frames")
 
-    def at(self, name: str, picture: StoredPicture) -> EstimatedPicture:
-        """Who is in the picture of that name; nobody where the fit left it out (--frames)."""
+    def at(self, name: str, image: StoredImage) -> EstimatedImage:
+        """Who is in the image of that name; nobody where the fit left it out (--frames)."""
         frame = self.frames.get(name)
         if frame is None:
-            return EstimatedPicture()
+            return EstimatedImage()
         width, height = (int(n) for n in self.record.image_size[frame])
-        if (width, height) != picture.size:
+        if (width, height) != image.size:
             got = f"{width} × {height}"
-            expected = f"{picture.size[0]} × {picture.size[1]} as {name} has now"
-            raise InputError(self.path, "was made of a picture of another size", expected=expected, got=got)
+            expected = f"{image.size[0]} × {image.size[1]} as {name} has now"
+            raise InputError(self.path, "was made of an image of another size", expected=expected, got=got)
         x, y = (float(n) for n in self.record.principal_point[frame])
-        return EstimatedPicture(people_of_fit(self.record, frame, self.group), float(self.record.focal[frame]), (x, y))
+        return EstimatedImage(people_of_fit(self.record, frame, self.group), float(self.record.focal[frame]), (x, y))
 
 
 class _DensePoseOutput:
@@ -218,13 +218,13 @@ class _DensePoseOutput:
     def of(
         self, name: str, group: str, size: tuple[int, int], allow_missing: bool
     ) -> tuple[NDArray[np.uint8] | None, list[Person]]:
-        """Charts (H, W, 3) and, from dumps, the people. InputError where there is nothing about a picture."""
+        """Charts (H, W, 3) and, from dumps, the people. InputError where there is nothing about an image."""
         stems = [Path(group).with_suffix(""), Path(group) / Path(name).stem, Path(Path(name).stem)]
         for stem in stems if self.path.is_dir() else ():
             place = self.path / stem
-            picture = place.with_name(f"{place.name}_IUV.png")
-            if picture.is_file():
-                return read_densepose(picture, size), []
+            image = place.with_name(f"{place.name}_IUV.png")
+            if image.is_file():
+                return read_densepose(image, size), []
             array = place.with_name(f"{place.name}_IUV.npz")
             if array.is_file():
                 return _charts_of_array(array, size), []

@@ -27,10 +27,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.common import (
     MOST_RADIANS,
-    EstimatedPicture,
+    EstimatedImage,
     FolderOptions,
     FolderSource,
     Listing,
@@ -40,25 +41,24 @@ from humanpose_cli.datasets.common import (
 )
 from humanpose_cli.datasets.reading import array_field, existing_file, list_files, read_json, read_lines, read_pickle
 from humanpose_cli.datasets.stored_images import (
-    StoredPicture,
+    StoredImage,
     decoded,
     encode_pixels,
-    stored_picture,
+    stored_image,
     video_frame_count,
     video_frames,
 )
-from humanpose_cli.errors import InputError, UsageError
 
 __all__ = ["IperOptions", "IperSource"]
 
 OFFICIAL_VIDEOS = {"train": 164, "val": 42}
-_PICTURES = {".jpg", ".jpeg", ".png"}
+_IMAGES = {".jpg", ".jpeg", ".png"}
 _FRAME_FOLDERS = ("images", "images_HD")
 _VIDEO_FOLDERS = ("iPER_1024_video_release", "iPER_256_video_release")
 _ACTIVITIES = {"1": "turning in an A pose", "2": "random motion"}
 
 
-# HMR sees a square picture of 224 pixels with a focal length of 500.
+# HMR sees a square image of 224 pixels with a focal length of 500.
 _HMR_FOCAL_FACTOR = 500 / 224
 
 
@@ -157,7 +157,7 @@ class IperSource(FolderSource):
 
     def _count(self, video: str) -> int:
         place = self._place(video)
-        return video_frame_count(place) if self._frames is None else len(list_files(place, _PICTURES, "frames"))
+        return video_frame_count(place) if self._frames is None else len(list_files(place, _IMAGES, "frames"))
 
     def _kept(self, count: int) -> range:
         return range(0, count, self.options.every)
@@ -243,10 +243,10 @@ class IperSource(FolderSource):
     def _read_video(self, video: str, count: int, group: Group) -> Iterator[Sample]:
         known = self._people(video, count)
         person_name, _, kind = video.split("/")
-        for number, (frame, label, picture) in enumerate(self._pictures(video, count)):
-            seen = EstimatedPicture()
+        for number, (frame, label, image) in enumerate(self._images(video, count)):
+            seen = EstimatedImage()
             if isinstance(known, _HmrEstimates):
-                seen = known.at(frame, picture.size)
+                seen = known.at(frame, image.size)
             elif known:
                 seen = known[number]
             person = replace(
@@ -257,8 +257,8 @@ class IperSource(FolderSource):
             )
             yield Sample(
                 name=f"{video}/{label}",
-                image=picture.image,
-                size=picture.size,
+                image=image.image,
+                size=image.size,
                 focal=seen.focal,
                 principal_point=seen.principal_point,
                 people=[person],
@@ -267,7 +267,7 @@ class IperSource(FolderSource):
                 splits={"iper": group.key["split"]},
             )
 
-    def _people(self, video: str, count: int) -> _HmrEstimates | Sequence[EstimatedPicture]:
+    def _people(self, video: str, count: int) -> _HmrEstimates | Sequence[EstimatedImage]:
         if self.poses_from == "smpls":
             return _HmrEstimates(self.root / "smpls" / video / "pose_shape.pkl", count)
         estimator = self.tools.estimator
@@ -277,21 +277,21 @@ class IperSource(FolderSource):
         if self._frames is None:
             pixels = (frame for _, frame in video_frames(self._place(video), self._kept(count)))
         else:
-            pixels = (decoded(picture) for _, _, picture in self._pictures(video, count))
+            pixels = (decoded(image) for _, _, image in self._images(video, count))
         return estimates(estimator, pixels, len(self._kept(count)), sequence=True)
 
-    def _pictures(self, video: str, count: int) -> Iterator[tuple[int, str, StoredPicture]]:
-        """Frame number, name and picture of the frames that are kept."""
+    def _images(self, video: str, count: int) -> Iterator[tuple[int, str, StoredImage]]:
+        """Frame number, name and image of the frames that are kept."""
         place = self._place(video)
         if self._frames is None:
             for number, pixels in video_frames(place, self._kept(count)):
                 yield number, f"{number:08d}", encode_pixels(pixels)
             return
-        files = list_files(place, _PICTURES, "frames")
+        files = list_files(place, _IMAGES, "frames")
         if len(files) != count:
             raise InputError(place, "has changed", expected=f"{count} frames", got=str(len(files)))
         for number in self._kept(count):
-            yield number, files[number].stem, stored_picture(files[number])
+            yield number, files[number].stem, stored_image(files[number])
 
 
 def _check_name(path: Path, name: str) -> None:
@@ -302,7 +302,7 @@ def _check_name(path: Path, name: str) -> None:
 
 class _HmrEstimates:
     """iPER's own estimates: a weak perspective camera (s, x, y), which sees a point of the body at s (point + (x, y))
-    with the square picture reaching from −1 to 1; no depth. The camera here is HMR's own: a focal length of 500 pixels
+    with the square image reaching from −1 to 1; no depth. The camera here is HMR's own: a focal length of 500 pixels
     a 224, which puts the body at the depth 2 f / (s size).
     """
 
@@ -317,12 +317,12 @@ class _HmrEstimates:
                     f"{path} ({name})", "does not fit the frames", expected=f"{count} rows", got=str(len(values))
                 )
 
-    def at(self, frame: int, size: tuple[int, int]) -> EstimatedPicture:
+    def at(self, frame: int, size: tuple[int, int]) -> EstimatedImage:
         scale, x, y = self.cameras[frame]
         if scale <= 0:
-            return EstimatedPicture()
+            return EstimatedImage()
         side = max(size)
         focal = _HMR_FOCAL_FACTOR * side
         trans = np.array([x, y, 2 * focal / (scale * side)])
         person = Person(gender="neutral", body="smpl", poses=self.poses[frame], betas=self.betas[frame], trans=trans)
-        return EstimatedPicture([person], focal)
+        return EstimatedImage([person], focal)

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.body import RiggedBody
-from humanpose_cli.conventions import SMPL24
-from humanpose_cli.data.encoding import decode_picture, encode_png
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.data.encoding import decode_image, encode_png
 from humanpose_cli.data.label_maps import (
     RENDERED_MAPS,
     LabelledMesh,
@@ -28,10 +29,9 @@ from humanpose_cli.data.label_maps import (
 )
 from humanpose_cli.data.samples import LabellingSource, Person, Sample, Source
 from humanpose_cli.datasets.common import box_around, project_points
-from humanpose_cli.detection.given import people_in_boxes
-from humanpose_cli.detection.models import ModelPool
-from humanpose_cli.detection.person import DetectedPerson
-from humanpose_cli.errors import InputError
+from humanpose_cli.detect.given import people_in_boxes
+from humanpose_cli.detect.models import ModelPool
+from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.view import View
 
@@ -59,15 +59,15 @@ class DetectedLabels(LabellingSource):
         return {"detector_views": self.views}
 
     def labelled(self, sample: Sample) -> Sample:
-        """One sample; people without a box in the picture, or whom the detector does not see, stay as they are."""
+        """One sample; people without a box in the image, or whom the detector does not see, stay as they are."""
         places = [place for place, person in enumerate(sample.people) if _has_area(person.box, sample.size)]
         if not places:
             return sample
         boxes = np.stack([np.asarray(sample.people[place].box, np.float64) for place in places])
-        picture = decode_picture(sample.image)
-        if picture is None:
-            raise InputError(sample.name, "its picture cannot be decoded", expected="JPEG or PNG")
-        seen = people_in_boxes(self._pool, picture, boxes, self.views)
+        image = decode_image(sample.image)
+        if image is None:
+            raise InputError(sample.name, "its image cannot be decoded", expected="JPEG or PNG")
+        seen = people_in_boxes(self._pool, image, boxes, self.views)
         people = list(sample.people)
         for place, found in zip(places, seen, strict=True):
             if found.score >= _PRESENT:
@@ -80,7 +80,7 @@ class DetectedLabels(LabellingSource):
 
 
 def _has_area(box: NDArray[Any] | None, size: tuple[int, int]) -> bool:
-    """Whether a box has two pixels of a picture or more in either direction."""
+    """Whether a box has two pixels of an image or more in either direction."""
     if box is None or not np.isfinite(box).all():
         return False
     return bool((np.minimum(box[2:], size) - np.maximum(box[:2], 0) >= 2).all())
@@ -92,15 +92,15 @@ def _with_detection(person: Person, found: DetectedPerson, size: tuple[int, int]
         world = np.concatenate((found.world, found.keypoints[:, 2:]), 1).astype(np.float32)
     mask = None
     if found.mask is not None:
-        placed = found.mask.in_picture(size[1], size[0])
+        placed = found.mask.in_image(size[1], size[0])
         mask = encode_png(np.rint(255 * placed).astype(np.uint8))
     return replace(person, detected=found.keypoints.astype(np.float32), detected_world=world, detected_mask=mask)
 
 
 # Label maps, keypoints and boxes drawn from body parameters, as nbf makes its part labels: a source around a source.
 #
-# Wherever all labelled people of a picture have a body whose model is at hand, the picture gets the maps of their
-# meshes (who, which part, how far …). People without one would be missing in the maps, so such pictures get none. What
+# Wherever all labelled people of an image have a body whose model is at hand, the image gets the maps of their
+# meshes (who, which part, how far …). People without one would be missing in the maps, so such images get none. What
 # a source tells itself is kept; only boxes are taken from the mesh, which reaches further than joints do.
 
 # What tells which joints are seen.
@@ -113,11 +113,11 @@ class _Posed:
 
     vertices: torch.Tensor
     joints: NDArray[Any]
-    model: RiggedBody
+    model: Body
 
 
 class RenderedLabels(LabellingSource):
-    """A source whose pictures also have what their bodies tell.
+    """A source whose images also have what their bodies tell.
 
     source  any source
     bodies  "default", "smpl-male", "smpl-neutral" … → the model. A person's body and gender name it; a model under
@@ -126,7 +126,7 @@ class RenderedLabels(LabellingSource):
     maps    which of `RENDERED_MAPS`; those that a sample has already stay as they are
     """
 
-    def __init__(self, source: Source, bodies: Mapping[str, RiggedBody], maps: Sequence[str] = RENDERED_MAPS) -> None:
+    def __init__(self, source: Source, bodies: Mapping[str, Body], maps: Sequence[str] = RENDERED_MAPS) -> None:
         super().__init__(source)
         self.bodies, self.maps = dict(bodies), tuple(maps)
 
@@ -171,7 +171,7 @@ class RenderedLabels(LabellingSource):
         assert body.vertices is not None
         return _Posed(body.vertices[0], body.joints[0].double().numpy(), model)
 
-    def _model(self, person: Person) -> RiggedBody | None:
+    def _model(self, person: Person) -> Body | None:
         names = [f"{person.body}-{person.gender}"]
         if person.gender in ("", "neutral"):
             names.append(person.body)
@@ -183,7 +183,7 @@ def _tensor(values: NDArray[Any]) -> torch.Tensor:
 
 
 def _with_joints(person: Person, body: _Posed, place: int, view: View, maps: Mapping[str, NDArray[Any]]) -> Person:
-    """The person with the body's joints, their pixels and visibility, and the box of the mesh in the picture."""
+    """The person with the body's joints, their pixels and visibility, and the box of the mesh in the image."""
     pixels = project_points(body.joints, view.focal, view.principal_point)
     ahead = np.asarray(np.isfinite(pixels).all(axis=1))
     seen = ahead.astype(np.float64)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.errors import InputError
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.sniffing import describe_file, reading_error
 
 __all__ = ["C3dPoints", "cdf_shape", "read_c3d", "read_cdf"]

@@ -1,6 +1,6 @@
 """What all sources need to read their files: whatever is missing, short or damaged is told with the file's name.
 
-Pictures are kept as they were stored; see `stored_images`.
+Images are kept as they were stored; see `stored_images`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies import restricted_pickle
-from humanpose_cli.errors import InputError
+from humanpose_cli.body import restricted_pickle
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.inputs import natural_order
 from humanpose_cli.io.npz_files import read_npy, read_npz
 from humanpose_cli.io.sniffing import describe_file, reading_error
@@ -41,7 +41,7 @@ _COPY_AGAIN = "unpack or download it again"
 
 
 def existing_folder(path: Path, what: str, *, remedy: str = "") -> Path:
-    """`path`, which must be a folder; `what` says what for: "the folder of iPER's pictures"."""
+    """`path`, which must be a folder; `what` says what for: "the folder of iPER's images"."""
     if path.is_dir():
         return path
     problem = "is no folder" if path.exists() else "does not exist"
@@ -49,7 +49,7 @@ def existing_folder(path: Path, what: str, *, remedy: str = "") -> Path:
 
 
 def existing_file(path: Path, what: str, *, remedy: str = "") -> Path:
-    """`path`, which must be a file; `what` says what for: "the list of training pictures"."""
+    """`path`, which must be a file; `what` says what for: "the list of training images"."""
     if path.is_file():
         return path
     problem = "is a folder" if path.is_dir() else "does not exist"

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from humanpose_cli.errors import UsageError
+from humanpose_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from humanpose_cli.datasets.common import FolderOptions, FolderSource, SourceTools
@@ -39,10 +39,10 @@ def _entry(module: str, name: str, help: str, *needs: str) -> SourceEntry:
 
 
 SOURCES: Mapping[str, SourceEntry] = {
-    "images": _entry("images", "Images", "your own pictures and videos, with --fits or --densepose", "estimator"),
+    "images": _entry("images", "Images", "your own images and videos, with --fits or --densepose", "estimator"),
     "iper": _entry("iper", "Iper", "iPER: people turning and moving, for reposing", "estimator"),
     "deepfashion": _entry("deepfashion", "DeepFashion", "DeepFashion In-shop, for reposing", "estimator"),
-    "up3d": _entry("up3d", "Up3d", "UP-3D: pictures with fitted SMPL bodies", "bodies"),
+    "up3d": _entry("up3d", "Up3d", "UP-3D: images with fitted SMPL bodies", "bodies"),
     "h36m": _entry("h36m", "H36m", "Human3.6M: calibrated videos with 3-D joints", "joint_fitter", "bodies"),
     "humaneva": _entry("humaneva", "HumanEva", "HumanEva-I: calibrated videos with 3-D joints", "joint_fitter"),
     "3dpw": _entry("threedpw", "Threedpw", "3DPW: videos outdoors with SMPL bodies", "bodies"),

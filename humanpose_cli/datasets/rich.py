@@ -13,7 +13,7 @@ Labels: `poses` of SMPL's joints (SMPL-X has the same, the hands' are zero) with
 body "smplx", `betas` of that model; with the models also `trans`, the joints of smpl24 without hands and their
 keypoints. Without them nobody knows where the joints are: crops are made around the usual place of the pelvis.
 
-Protocol "rich": the owners' train, val and test. A group is one camera's pictures of one folder; a crop holds all
+Protocol "rich": the owners' train, val and test. A group is one camera's images of one folder; a crop holds all
 people of a frame.
 """
 
@@ -31,7 +31,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.calibrated import CalibratedCamera, CropOptions, Lens, PinholeView, Shot, with_joints
 from humanpose_cli.datasets.common import FolderSource, Listing, body_to_camera
@@ -44,7 +45,6 @@ from humanpose_cli.datasets.reading import (
     read_pickle,
 )
 from humanpose_cli.engine.skinning import forward_kinematics
-from humanpose_cli.errors import InputError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.images import read_image
 
@@ -98,7 +98,7 @@ SPLITS = ("train", "val", "test")
 _WOMEN = frozenset((9, 10, 12, 13, 16, 17, 18, 19, 21))
 GENDERS: Mapping[int, str] = {number: "female" if number in _WOMEN else "male" for number in range(22)}
 """Person → whose SMPL-X model their bodies belong to, after the owners' gender.json."""
-_PICTURE = re.compile(r"(\d{5})_(\d{2})\.(?:jpe?g|png|bmp)", re.IGNORECASE)
+_IMAGE = re.compile(r"(\d{5})_(\d{2})\.(?:jpe?g|png|bmp)", re.IGNORECASE)
 _CENTRES_FROM_CORNER = 0.5  # OpenCV calibrated the cameras
 
 
@@ -118,7 +118,7 @@ class RichOptions(CropOptions):
 
 @dataclass(frozen=True)
 class _Camera:
-    """One camera's pictures of one folder that are kept: (frame, file name, numbers of the people with a body)."""
+    """One camera's images of one folder that are kept: (frame, file name, numbers of the people with a body)."""
 
     split: str
     folder: str
@@ -166,25 +166,25 @@ class RichSource(FolderSource):
         groups: list[Group] = []
         notes: list[str] = []
         for split in SPLITS:
-            pictures, bodies = self._pictures(split), self._bodies(split)
-            if not pictures.is_dir():
-                notes.append(f"{pictures}: does not exist; the split {split} is left out")
+            images, bodies = self._images(split), self._bodies(split)
+            if not images.is_dir():
+                notes.append(f"{images}: does not exist; the split {split} is left out")
                 continue
-            for folder in list_folders(pictures, f"pictures of {split}"):
+            for folder in list_folders(images, f"images of {split}"):
                 if self.options.allow_missing and not (bodies / folder.name).is_dir():
-                    notes.append(f"{bodies / folder.name}: does not exist; its pictures are left out")
+                    notes.append(f"{bodies / folder.name}: does not exist; its images are left out")
                     continue
                 existing_folder(bodies / folder.name, f"the bodies of {folder.name}")
                 groups += [
                     Group(camera.name, len(camera.frames), key=camera) for camera in self._cameras(split, folder)
                 ]
         if not groups:
-            raise InputError(self.root, "holds no pictures of RICH", expected="images/train, images/val or images/test")
+            raise InputError(self.root, "holds no images of RICH", expected="images/train, images/val or images/test")
         if not self._models:
             notes.append("RICH: without SMPL-X's models the samples have no joints and no places of bodies")
         return Listing(tuple(groups), tuple(notes))
 
-    def _pictures(self, split: str) -> Path:
+    def _images(self, split: str) -> Path:
         places = [self.root / "images" / split, self.root / split, self.root / "images_jpg_subset" / split]
         return next((place for place in places if place.is_dir()), places[0])
 
@@ -193,7 +193,7 @@ class RichSource(FolderSource):
         return next((place for place in places if place.is_dir()), places[0])
 
     def _cameras(self, split: str, folder: Path) -> Iterator[_Camera]:
-        """The still cameras of a folder, with those pictures that have a body."""
+        """The still cameras of a folder, with those images that have a body."""
         people = folder.name.split("_")[1:-1]
         if not people or not all(number.isdecimal() and int(number) in GENDERS for number in people):
             raise InputError(folder, "is no folder of RICH", expected="scene_person_action, such as BBQ_001_guitar")
@@ -208,10 +208,10 @@ class RichSource(FolderSource):
             if not self._calibration(folder.name.split("_")[0], number).is_file():
                 self._check_scene(folder.name.split("_")[0])
                 continue  # it was carried about
-            pictures = sorted((int(m[1]), m[0]) for path in camera.iterdir() if (m := _PICTURE.fullmatch(path.name)))
-            kept = [(frame, name, fitted[frame]) for frame, name in pictures if frame in fitted]
+            images = sorted((int(m[1]), m[0]) for path in camera.iterdir() if (m := _IMAGE.fullmatch(path.name)))
+            kept = [(frame, name, fitted[frame]) for frame, name in images if frame in fitted]
             if not kept:
-                problem = "holds no picture with a body" if pictures else "holds no pictures"
+                problem = "holds no image with a body" if images else "holds no images"
                 raise InputError(camera, problem, expected=f"names such as 00150_{number:02d}.jpeg")
             yield _Camera(split, folder.name, number, tuple(kept[:: self.options.every]))
 
@@ -226,7 +226,7 @@ class RichSource(FolderSource):
     def read(self, group: Group) -> Iterator[Sample]:
         taken: _Camera = group.key
         camera = read_rich_camera(self._calibration(taken.scene, taken.number))
-        folder = self._pictures(taken.split) / taken.folder / f"cam_{taken.number:02d}"
+        folder = self._images(taken.split) / taken.folder / f"cam_{taken.number:02d}"
         for frame, name, numbers in taken.frames:
             people = [self._body(taken, frame, number, camera) for number in numbers]
             shot = Shot(read_image(folder / name).pixels, camera.lens, np.concatenate([p.around for p in people]))

@@ -1,4 +1,4 @@
-"""Pictures of a data set as a cache keeps them: their own bytes where nothing had to be changed.
+"""Images of a data set as a cache keeps them: their own bytes where nothing had to be changed.
 
 JPEG and PNG files go through as they are, after they were decoded once, so that a truncated one is told now and not in
 the middle of a training. Anything else (other formats, turned by EXIF, transparent, deeper than 8 bits, with colours
@@ -18,19 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.datasets.reading import existing_file
-from humanpose_cli.errors import InputError
 from humanpose_cli.io.images import encode_image, focal_from_exif, orientation_from_exif, read_image
 from humanpose_cli.io.sniffing import reading_error
 from humanpose_cli.io.video import VideoReader, count_packets
 
 __all__ = [
     "JPEG_QUALITY",
-    "StoredPicture",
+    "StoredImage",
     "decoded",
     "encode_mask",
     "encode_pixels",
-    "stored_picture",
+    "stored_image",
     "video_frame_count",
     "video_frames",
 ]
@@ -44,7 +44,7 @@ _DAMAGED = (
 
 
 @dataclass(frozen=True)
-class StoredPicture:
+class StoredImage:
     """JPEG or PNG bytes; size (width, height) pixels; focal length in pixels from EXIF, or None."""
 
     image: bytes
@@ -52,8 +52,8 @@ class StoredPicture:
     focal: float | None = None
 
 
-def stored_picture(path: Path) -> StoredPicture:
-    """A picture file as the cache keeps it. InputError if it is missing, damaged or truncated."""
+def stored_image(path: Path) -> StoredImage:
+    """An image file as the cache keeps it. InputError if it is missing, damaged or truncated."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -61,14 +61,14 @@ def stored_picture(path: Path) -> StoredPicture:
     plain = _as_it_is(path, content)
     if plain is not None:
         return plain
-    picture = read_image(path)
+    image = read_image(path)
     lossless = content.startswith(b"\x89PNG") or path.suffix.lower() in {".bmp", ".tif", ".tiff"}
-    encoded = encode_pixels(picture.pixels, lossless=lossless)
-    return StoredPicture(encoded.image, encoded.size, picture.focal_pixels)
+    encoded = encode_pixels(image.pixels, lossless=lossless)
+    return StoredImage(encoded.image, encoded.size, image.focal_pixels)
 
 
-def _as_it_is(path: Path, content: bytes) -> StoredPicture | None:
-    """A JPEG or PNG that every decoder shows rightly, its bytes kept; None for other pictures."""
+def _as_it_is(path: Path, content: bytes) -> StoredImage | None:
+    """A JPEG or PNG that every decoder shows rightly, its bytes kept; None for other images."""
     if not content.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
         return None
     try:
@@ -80,11 +80,11 @@ def _as_it_is(path: Path, content: bytes) -> StoredPicture | None:
             image.draft("L", (max(size[0] // 8, 1), max(size[1] // 8, 1)))  # all bytes are read, but few pixels made
             image.load()
             if image.format == "PNG" and b"IEND" not in content[-64:]:
-                raise InputError(path, "is a truncated picture", remedy="unpack or download it again")
-            return StoredPicture(content, size, focal)
+                raise InputError(path, "is a truncated image", remedy="unpack or download it again")
+            return StoredImage(content, size, focal)
     except _DAMAGED as error:
         raise InputError(
-            path, f"is a damaged or truncated picture ({error})", remedy="unpack or download it again"
+            path, f"is a damaged or truncated image ({error})", remedy="unpack or download it again"
         ) from error
 
 
@@ -98,10 +98,10 @@ def _is_srgb(image: Image.Image) -> bool:
         return True  # an unfit profile is passed over by every viewer
 
 
-def encode_pixels(pixels: NDArray[np.uint8], *, lossless: bool = False) -> StoredPicture:
+def encode_pixels(pixels: NDArray[np.uint8], *, lossless: bool = False) -> StoredImage:
     """Pixels (H, W, 3) as JPEG, or as PNG where `lossless`: for frames of videos and for crops."""
     image = encode_image(np.ascontiguousarray(pixels), ".png" if lossless else ".jpg", quality=JPEG_QUALITY)
-    return StoredPicture(image, (pixels.shape[1], pixels.shape[0]))
+    return StoredImage(image, (pixels.shape[1], pixels.shape[0]))
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> bytes:
@@ -109,9 +109,9 @@ def encode_mask(mask: NDArray[np.bool_]) -> bytes:
     return encode_image(np.where(mask, np.uint8(255), np.uint8(0)), ".png")
 
 
-def decoded(picture: StoredPicture) -> NDArray[np.uint8]:
-    """The pixels (H, W, 3) of a stored picture."""
-    with Image.open(io.BytesIO(picture.image)) as image:
+def decoded(image: StoredImage) -> NDArray[np.uint8]:
+    """The pixels (H, W, 3) of a stored image."""
+    with Image.open(io.BytesIO(image.image)) as image:
         return np.asarray(image.convert("RGB"))
 
 

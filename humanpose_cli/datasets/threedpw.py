@@ -15,7 +15,7 @@ SMPL is not needed for that: the pelvis of the shaped body is the pelvis in join
 same. Models that are passed in take its place.
 
 The camera has one focal length here, the mean of fx and fy, which differ by 0.4 %. Its principal point is the middle of
-the picture counted from the corner, as we count; OpenPose's pixels count from the first one's centre: half is added.
+the image counted from the corner, as we count; OpenPose's pixels count from the first one's centre: half is added.
 
 A group is a video; frames in which the camera fits nobody are left out. Protocol "3dpw" has the owners' splits.
 """
@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.common import (
     MOST_RADIANS,
@@ -48,8 +49,7 @@ from humanpose_cli.datasets.common import (
     to_coco17,
 )
 from humanpose_cli.datasets.reading import array_field, checked_array, existing_folder, list_files, read_pickle
-from humanpose_cli.datasets.stored_images import stored_picture
-from humanpose_cli.errors import InputError
+from humanpose_cli.datasets.stored_images import stored_image
 
 __all__ = ["ThreedpwOptions", "ThreedpwSource"]
 
@@ -111,36 +111,36 @@ class ThreedpwSource(FolderSource):
         groups: list[Group] = []
         notes: list[str] = []
         allow = self.options.allow_missing
-        existing_folder(self.root / "imageFiles", "the folder of 3DPW's pictures")
+        existing_folder(self.root / "imageFiles", "the folder of 3DPW's images")
         for split, official in OFFICIAL_VIDEOS.items():
             folder = self.root / "sequenceFiles" / split
             files = list_files(folder, {".pkl"}, "sequence files")
             notes += check_count(folder, "sequences", official, len(files), allow_missing=allow)
             for path in files:
                 frames = self._load(path).frames(self.options.every)
-                paths = [self._picture(path, frame) for frame in frames]
+                paths = [self._image(path, frame) for frame in frames]
                 kept, missing = keep_present(frames, paths, path, "pictures", allow_missing=allow)
                 notes += missing
                 if kept:
                     groups.append(Group(path.stem, len(kept), key={"split": split, "frames": kept}))
         return Listing(tuple(groups), tuple(notes))
 
-    def _picture(self, sequence_file: Path, frame: int) -> Path:
+    def _image(self, sequence_file: Path, frame: int) -> Path:
         return self.root / "imageFiles" / sequence_file.stem / f"image_{frame:05d}.jpg"
 
     def read(self, group: Group) -> Iterator[Sample]:
         path = self.root / "sequenceFiles" / group.key["split"] / f"{group.name}.pkl"
         video = self._load(path)
         for frame in group.key["frames"]:
-            picture = stored_picture(self._picture(path, frame))
+            image = stored_image(self._image(path, frame))
             yield Sample(
                 name=f"{group.name}/image_{frame:05d}",
-                image=picture.image,
-                size=picture.size,
+                image=image.image,
+                size=image.size,
                 focal=video.focal,
                 principal_point=video.principal_point,
                 people=[
-                    _person(f"{group.name}/{number}", actor, frame, video, picture.size)
+                    _person(f"{group.name}/{number}", actor, frame, video, image.size)
                     for number, actor in enumerate(video.actors)
                     if actor.valid[frame]
                 ],

@@ -1,10 +1,10 @@
-"""UP-3D (Unite the People): 8,515 pictures of sports and fashion with fitted SMPL bodies.
+"""UP-3D (Unite the People): 8,515 images of sports and fashion with fitted SMPL bodies.
 
-    ROOT/up-3d/train.txt, val.txt, test.txt   a picture a line: "/00000_image.png"
-    ROOT/up-3d/00000_image.png                the picture
+    ROOT/up-3d/train.txt, val.txt, test.txt   an image a line: "/00000_image.png"
+    ROOT/up-3d/00000_image.png                the image
     ROOT/up-3d/00000_body.pkl                 pose (72,), betas (10,), trans, rt, t (3,), f: SMPLify's fit
     ROOT/up-3d/00000_fit_crop_info.txt        height and width of what was fitted, then the rows and the columns of the
-                                              picture that were cut out for it: "h w y0 y1 x0 x1"
+                                              image that were cut out for it: "h w y0 y1 x0 x1"
     ROOT/up-3d/00000_joints.npy               (3, 14) or (2, 14) pixels and visibility, order of Leeds Sports Pose
     ROOT/up-3d/00000_quality_info.txt         optional: "high" or "medium" in its first line
 
@@ -12,8 +12,8 @@
 public loaders (GraphCMR, SPIN). Bodies are those of the neutral SMPL.
 
 The fit lives in a crop that was scaled: its camera has the focal length f and its centre in the crop's middle, so in
-the whole picture the focal length is f over the scale and the principal point the middle of what was cut out. OpenDR,
-which drew the fits, counts pixels from the picture's corner, as we do. The human annotations count whole pixels: half a
+the whole image the focal length is f over the scale and the principal point the middle of what was cut out. OpenDR,
+which drew the fits, counts pixels from the image's corner, as we do. The human annotations count whole pixels: half a
 pixel is added. The splits are the owners': 5,703 + 1,423 + 1,389, as nbf uses them.
 """
 
@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.common import (
     LSP14,
@@ -43,12 +44,11 @@ from humanpose_cli.datasets.common import (
     to_coco17,
 )
 from humanpose_cli.datasets.reading import array_field, checked_array, existing_file, read_lines, read_npy, read_pickle
-from humanpose_cli.datasets.stored_images import stored_picture
-from humanpose_cli.errors import InputError
+from humanpose_cli.datasets.stored_images import stored_image
 
 __all__ = ["Up3dOptions", "Up3dSource"]
 
-OFFICIAL_PICTURES = {"train": 5703, "val": 1423, "test": 1389}
+OFFICIAL_IMAGES = {"train": 5703, "val": 1423, "test": 1389}
 _ENDING = "_image.png"
 _PARTS = ("_image.png", "_body.pkl", "_joints.npy", "_fit_crop_info.txt")
 
@@ -64,7 +64,7 @@ class Up3dOptions(FolderOptions):
 
 
 class Up3dSource(FolderSource):
-    """UP-3D as single pictures with one person each."""
+    """UP-3D as single images with one person each."""
 
     name = "up3d"
     title = "UP-3D"
@@ -80,8 +80,8 @@ class Up3dSource(FolderSource):
         notes: list[str] = []
         allow = self.options.allow_missing
         split_of: dict[str, str] = {}
-        for split, official in OFFICIAL_PICTURES.items():
-            path = existing_file(self._folder / f"{split}.txt", f"the list of {split} pictures")
+        for split, official in OFFICIAL_IMAGES.items():
+            path = existing_file(self._folder / f"{split}.txt", f"the list of {split} images")
             names = [_number(path, line) for line in read_lines(path)]
             notes += check_count(path, "pictures", official, len(names), allow_missing=allow)
             for ending in _PARTS:
@@ -101,14 +101,14 @@ class Up3dSource(FolderSource):
 
     def read(self, group: Group) -> Iterator[Sample]:
         name = group.name
-        picture = stored_picture(self._folder / f"{name}{_ENDING}")
+        image = stored_image(self._folder / f"{name}{_ENDING}")
         window, scale = _crop(self._folder / f"{name}_fit_crop_info.txt")
         poses, betas, trans, focal = self._body(self._folder / f"{name}_body.pkl")
         keypoints = _joints(self._folder / f"{name}_joints.npy")
         person = Person(
             gender="neutral",
             body="smpl",
-            box=box_around(keypoints[keypoints[:, 2] > 0, :2], picture.size),
+            box=box_around(keypoints[keypoints[:, 2] > 0, :2], image.size),
             poses=poses,
             betas=betas,
             trans=trans,
@@ -116,8 +116,8 @@ class Up3dSource(FolderSource):
         )
         yield Sample(
             name=name,
-            image=picture.image,
-            size=picture.size,
+            image=image.image,
+            size=image.size,
             focal=focal / scale,
             principal_point=((window[0] + window[2]) / 2, (window[1] + window[3]) / 2),
             people=[person],
@@ -161,7 +161,7 @@ def _number(path: Path, line: str) -> str:
 
 
 def _crop(path: Path) -> tuple[tuple[int, int, int, int], float]:
-    """x0, y0, x1, y1 of the cut-out window in pixels, and the scale from the picture to what was fitted.
+    """x0, y0, x1, y1 of the cut-out window in pixels, and the scale from the image to what was fitted.
 
     Height and width were rounded on their own: the scale is the mean of both, as in the owners' code.
     """

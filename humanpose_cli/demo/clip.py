@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from humanpose_cli.bodies.body import PosedBody, RiggedBody
-from humanpose_cli.bodies.parts import PARTS12
-from humanpose_cli.bodies.pose_library import pose_library
-from humanpose_cli.bodies.texture import TexelMap, bleed_islands
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.body.body import Body, PosedBody
+from humanpose_cli.body.parts import PARTS12
+from humanpose_cli.body.pose_library import pose_library
+from humanpose_cli.body.texture import TexelMap, bleed_islands
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Lighting, Surface, Texture
@@ -38,7 +38,7 @@ _SHIRT_PARTS = ("upper_torso", "left_upper_arm", "right_upper_arm")
 _LEG_PARTS = ("pelvis", "left_thigh", "right_thigh", "left_shank", "right_shank")
 
 
-def _paint_outfit(body: RiggedBody, size: int = 1024) -> NDArray[np.uint8]:
+def _paint_outfit(body: Body, size: int = 1024) -> NDArray[np.uint8]:
     """A texture (size, size, 3) uint8: striped shirt, trousers, shoes, hair, a face."""
     texels = TexelMap(body.uv, body.uv_faces, size)
     place = texels.interpolate(body.template.numpy(), body.faces)  # each texel's place on the resting body
@@ -62,7 +62,7 @@ def _among(part: Array, names: tuple[str, ...]) -> Array:
     return np.isin(part, [PARTS12.names.index(name) for name in names])
 
 
-def _paint_head(body: RiggedBody, colour: Array, part: Array, place: Array) -> None:
+def _paint_head(body: Body, colour: Array, part: Array, place: Array) -> None:
     points = body.landmarks("face13")
     at = dict(zip(points.skeleton.joint_names, points.template.numpy(), strict=True))
     head = _among(part, ("head", "neck"))
@@ -117,7 +117,7 @@ class DemoClip:
     betas       (1, 10); trans (T, 3) metres, camera axes
     """
 
-    body: RiggedBody
+    body: Body
     frame_rate: float
     focal: float
     size: tuple[int, int]
@@ -126,7 +126,7 @@ class DemoClip:
     trans: Tensor
 
     @classmethod
-    def make(cls, body: RiggedBody) -> DemoClip:
+    def make(cls, body: Body) -> DemoClip:
         """Place the motion before the camera, seen obliquely from its side."""
         motion = pose_library().clip(_CLIP)
         poses, pelvis = motion.poses[_FRAMES], motion.pelvis[_FRAMES]
@@ -156,7 +156,7 @@ class DemoClip:
         return View(self.focal, (self.size[1] / 2, self.size[0] / 2), self.size)
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
-        """The pictures (H, W, 3) uint8, one by one."""
+        """The images (H, W, 3) uint8, one by one."""
         texture = Texture(_paint_outfit(self.body), self.body.uv, self.body.uv_faces)
         background = _street(self.size, self.focal)
         noise = np.random.default_rng(0)
@@ -164,13 +164,13 @@ class DemoClip:
             image = self._compose(self._vertices(rotations, trans), texture, background)
             yield np.clip(image + noise.normal(0, 2.0, image.shape), 0, 255).astype(np.uint8)
 
-    def picture(self, rotations: Tensor, trans: Tensor) -> NDArray[np.uint8]:
+    def image(self, rotations: Tensor, trans: Tensor) -> NDArray[np.uint8]:
         """The same person before the same background in another pose: the truth that a reposed frame is held to."""
         texture = Texture(_paint_outfit(self.body), self.body.uv, self.body.uv_faces)
         return self._compose(self._vertices(rotations, trans), texture, _street(self.size, self.focal))
 
     def silhouette(self, rotations: Tensor, trans: Tensor) -> NDArray[np.bool_]:
-        """Where the person is in such a picture: (H, W)."""
+        """Where the person is in such an image: (H, W)."""
         return render_people([Surface(self._vertices(rotations, trans), self.body.faces)], self.view)[..., 3] > 0.5
 
     def _vertices(self, rotations: Tensor, trans: Tensor) -> Tensor:
@@ -184,8 +184,8 @@ class DemoClip:
         )
         alpha = person[..., 3:]
         feet = vertices[vertices[:, 1].argmax()]
-        picture = _with_shadow(background, self.view.project(feet[None])[0].numpy(), float(feet[2]), self.focal)
-        return (person[..., :3] * 255 * alpha + picture * (1 - alpha)).astype(np.uint8)
+        image = _with_shadow(background, self.view.project(feet[None])[0].numpy(), float(feet[2]), self.focal)
+        return (person[..., :3] * 255 * alpha + image * (1 - alpha)).astype(np.uint8)
 
 
 def _with_shadow(
@@ -219,7 +219,7 @@ def _street(size: tuple[int, int], focal: float) -> NDArray[np.float32]:
 def _tile(
     image: NDArray[np.uint8], u: NDArray[np.float32], v: NDArray[np.float32], metres: float, metres_per_pixel: float
 ) -> NDArray[np.float32]:
-    """A grey picture repeated every `metres`, as (H, W, 3)."""
+    """A grey image repeated every `metres`, as (H, W, 3)."""
     side = max(16, round(metres / metres_per_pixel))
     small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
     mapped = cv2.remap(

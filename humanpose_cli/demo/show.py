@@ -13,22 +13,21 @@ import torch
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
-from humanpose_cli.bodies.pose_library import key_poses
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.body.pose_library import key_poses
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.demo.clip import DemoClip
+from humanpose_cli.fit.fitter import Fitter, fit_item
+from humanpose_cli.fit.overlays import body_vertices, overlay_image
+from humanpose_cli.fit.records import Progress
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.atomic import write_npz, write_text
 from humanpose_cli.io.fit_files import FitRecord, write_fit
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.video import VideoWriter
-from humanpose_cli.metrics.pose import mpjpe, pa_mpjpe, pve
-from humanpose_cli.pipelines.fit import BodyFitter
-from humanpose_cli.pipelines.fit_items import fit_item
-from humanpose_cli.pipelines.overlays import body_vertices, overlay_picture
-from humanpose_cli.pipelines.repose import ReposeOptions, Reposer
-from humanpose_cli.pipelines.steps import StepListener
-from humanpose_cli.pipelines.targets import RotationTarget
+from humanpose_cli.metrics.bodies import mpjpe, pa_mpjpe, pve
+from humanpose_cli.repose.reposer import ReposeOptions, Reposer
+from humanpose_cli.repose.targets import RotationTarget
 
 __all__ = ["ClipErrors", "Demo", "Figure", "Section", "index_page", "run_demo"]
 
@@ -49,7 +48,7 @@ code, pre { background: #f3f3f3; border-radius: 3px; padding: .1rem .3rem; } pre
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture or video (.mp4) beside the page, with what it shows."""
+    """An image or video (.mp4) beside the page, with what it shows."""
 
     file: str
     caption: str
@@ -57,7 +56,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: heading, a paragraph, the command that gives the same, pictures, a table of figures."""
+    """A part of the page: heading, a paragraph, the command that gives the same, images, a table of figures."""
 
     title: str
     text: str
@@ -72,7 +71,7 @@ def index_page(sections: Sequence[Section]) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>humanpose-cli: demo</title>\n'
         '<meta name="viewport" content="width=device-width">\n'
         f"<style>{_STYLE}</style></head><body>\n<h1>humanpose-cli</h1>\n"
-        "<p>People in pictures as 3-D bodies, and in new poses. All of it was made here, just now.</p>\n"
+        "<p>People in images as 3-D bodies, and in new poses. All of it was made here, just now.</p>\n"
         + "".join(map(_section, sections))
         + "</body></html>\n"
     )
@@ -132,7 +131,7 @@ class Demo:
     ssim_copied: float
 
 
-def run_demo(out: Path, on_step: StepListener | None = None, *, threads: int | None = None) -> Demo:
+def run_demo(out: Path, on_step: Progress | None = None, *, threads: int | None = None) -> Demo:
     """Make the demo in a folder; `index.html` shows it. Needs nothing but the installed packages.
 
     threads  of detection; None: as many as there are cores (four at most)
@@ -169,17 +168,17 @@ def _astronaut(reposer: Reposer, out: Path, step: Callable[[], None]) -> tuple[S
     written = [out / "astronaut.png", out / "astronaut.png.fit.npz", out / "astronaut.png.overlay.jpg"]
     write_image(written[0], photo)
     write_fit(written[1], scene.record)
-    write_image(written[2], overlay_picture(reposer.fitter.body, scene.record, photo))
+    write_image(written[2], overlay_image(reposer.fitter.body, scene.record, photo))
     figures = [Figure(written[0].name, "the photograph"), Figure(written[2].name, "the fitted body over it")]
     for name in _POSES:
-        image = next(iter(scene.pictures(_key_pose(name)))).image
+        image = next(iter(scene.images(_key_pose(name)))).image
         written.append(out / f"astronaut.{name}.png")
         write_image(written[-1], image)
         figures.append(Figure(written[-1].name, f"the same person: {name.replace('_', ' ')}"))
     step()
     section = Section(
         "A photograph",
-        "Eileen Collins, photographed by NASA (public domain): only half of her is in the picture, so the rest of the "
+        "Eileen Collins, photographed by NASA (public domain): only half of her is in the image, so the rest of the "
         "body is what is likely.",
         "hpc fit astronaut.png\nhpc repose --input astronaut.png --target-pose pose.npy",
         figures,
@@ -211,7 +210,7 @@ def _clip(
         ("mean joint error, pelvis on pelvis (MPJPE)", f"{errors.mpjpe_mm:.0f} mm"),
         ("mean joint error after alignment (PA-MPJPE)", f"{errors.pa_mpjpe_mm:.0f} mm"),
         ("mean vertex error, pelvis on pelvis (PVE)", f"{errors.pve_mm:.0f} mm"),
-        ("likeness of reposed picture to its truth (SSIM at the person)", f"{similarity[0]:.3f}"),
+        ("likeness of reposed image to its truth (SSIM at the person)", f"{similarity[0]:.3f}"),
         ("likeness of the unchanged frame to that truth", f"{similarity[1]:.3f}"),
     ]
     section = Section(
@@ -229,7 +228,7 @@ def _clip(
     return section, written, errors, similarity
 
 
-def clip_errors(record: FitRecord, clip: DemoClip, fitter: BodyFitter) -> ClipErrors:
+def clip_errors(record: FitRecord, clip: DemoClip, fitter: Fitter) -> ClipErrors:
     """The person of a fit against the clip's truth; frames without the person count as not found only."""
     if not len(record):
         return ClipErrors(0.0, float("nan"), float("nan"), float("nan"))
@@ -256,8 +255,8 @@ def _repose_first_frame(
     # Seen from the side that the frame shows, so that nothing has to be made up.
     rotations[pelvis] = clip.rotations[0, pelvis]
     target = RotationTarget(matrix_to_axis_angle(rotations).reshape(1, -1).numpy(), scene.record.trans[:1])
-    made = next(iter(scene.pictures(target))).image
-    true = clip.picture(rotations, clip.trans[0])
+    made = next(iter(scene.images(target))).image
+    true = clip.image(rotations, clip.trans[0])
     paths = out / "clip.reposed.png", out / "clip.reposed.truth.png"
     write_image(paths[0], made)
     write_image(paths[1], true)

@@ -12,8 +12,8 @@ from typing import Any, Generic, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.engine import launching
-from humanpose_cli.errors import UnavailableError, UsageError
 
 __all__ = [
     "Backend",
@@ -101,7 +101,7 @@ def check_shape(name: str, tensor: Tensor, *expected: int | str) -> None:
 
 
 def check_size(size: Sequence[int], *axes: str, least: int = 0) -> tuple[int, ...]:
-    """A picture's or volume's size as plain integers. UsageError unless it has these axes, each `least` or more."""
+    """An image's or volume's size as plain integers. UsageError unless it has these axes, each `least` or more."""
     try:
         numbers = tuple(index(number) for number in size)
     except TypeError:

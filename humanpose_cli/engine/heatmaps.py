@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.dispatch import check_shape, check_size, check_tensors
-from humanpose_cli.errors import UsageError
 
 __all__ = ["gaussian_heatmaps", "soft_argmax"]
 

@@ -37,7 +37,7 @@ import platformdirs
 import torch
 from torch import Tensor
 
-from humanpose_cli.errors import UsageError
+from humanpose_cli.core.errors import UsageError
 
 __all__ = [
     "cache_folder",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.dispatch import Backend
 from humanpose_cli.engine.rasterising.op import interpolate, rasterise
 from humanpose_cli.engine.skinning.op import (

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from humanpose_cli.errors import UsageError
+from humanpose_cli.core.errors import UsageError
 
 __all__ = ["capsule_bounds", "capsule_coverage", "capsule_distances", "segment_distances_squared", "split_capsules"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from humanpose_cli.errors import UsageError
+from humanpose_cli.core.errors import UsageError
 
 __all__ = [
     "axis_angle_to_matrix",

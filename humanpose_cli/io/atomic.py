@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from humanpose_cli.errors import HpcError, InputError, UnavailableError
+from humanpose_cli.core.errors import HpcError, InputError, UnavailableError
 
 __all__ = [
     "PARTIAL_SUFFIX",

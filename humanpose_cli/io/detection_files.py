@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from humanpose_cli.conventions import COCO17
-from humanpose_cli.errors import InputError
+from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.sniffing import describe_file, reading_error
 
 __all__ = ["GivenPeople", "GivenPerson", "read_boxes", "read_keypoints"]
@@ -48,7 +48,7 @@ class GivenPerson:
 class GivenPeople:
     """All people of a detection file.
 
-    by_name    picture's name as the file has it (forward slashes, NFC) → its people
+    by_name    image's name as the file has it (forward slashes, NFC) → its people
     by_number  frame number or numeric image id → its people
     """
 
@@ -57,12 +57,12 @@ class GivenPeople:
     by_number: Mapping[int, tuple[GivenPerson, ...]] = field(default_factory=dict)
 
     def people_in(self, name: str, index: int | None = None) -> tuple[GivenPerson, ...] | None:
-        """The people of a picture, or None if the file does not mention it.
+        """The people of an image, or None if the file does not mention it.
 
-        name   the picture's key or file name; a video frame's number with six digits
-        index  the frame's number in its sequence, None for a picture that is none
+        name   the image's key or file name; a video frame's number with six digits
+        index  the frame's number in its sequence, None for an image that is none
         Looked for in this order: the same name; a path that ends in the other; the name without its extension; the
-        number that is the name (of a video's frames and of COCO's pictures); and where the file knows numbers only,
+        number that is the name (of a video's frames and of COCO's images); and where the file knows numbers only,
         the frame's number.
         """
         name = _normal(name)
@@ -99,11 +99,11 @@ class PeopleCollector:
         self._named: dict[str, list[GivenPerson]] = {}
         self._numbered: dict[int, list[GivenPerson]] = {}
 
-    def mention(self, picture: str | int) -> list[GivenPerson]:
-        """The list of a picture's people, which is kept even if it stays empty."""
-        if isinstance(picture, int):
-            return self._numbered.setdefault(picture, [])
-        return self._named.setdefault(_normal(picture), [])
+    def mention(self, image: str | int) -> list[GivenPerson]:
+        """The list of an image's people, which is kept even if it stays empty."""
+        if isinstance(image, int):
+            return self._numbered.setdefault(image, [])
+        return self._named.setdefault(_normal(image), [])
 
     def collected(self) -> GivenPeople:
         """The result. Names that are bare numbers also count as numbers: they are frames of a video."""
@@ -173,7 +173,7 @@ def people_from_coco(path: Path, document: Any, *, want: str) -> GivenPeople:
         where = f"{path}, {label}[{number}]"
         if not isinstance(record, dict):
             raise InputError(where, "is no record", expected="an object", got=type(record).__name__)
-        people = collector.mention(_picture(where, record, table))
+        people = collector.mention(_image(where, record, table))
         of_another_kind = want == "box" and record.get("category_id", person) != person
         if of_another_kind or record.get("iscrowd", 0):
             continue
@@ -212,14 +212,14 @@ def _person_in_results(records: list[Any]) -> int:
     return 0 if from_zero else 1
 
 
-def _picture(where: str, record: dict[str, Any], table: dict[Any, str]) -> str | int:
+def _image(where: str, record: dict[str, Any], table: dict[Any, str]) -> str | int:
     """File name where it is known, else the image id."""
-    picture = record.get("file_name", record.get("image_id"))
-    if isinstance(picture, bool) or not isinstance(picture, int | str) or picture == "":
-        raise InputError(where, "has no usable image_id", expected="a number or a name", got=repr(picture))
-    if table and picture not in table and "file_name" not in record:
-        raise InputError(where, "names an image that is not in the list of images", got=repr(picture))
-    return table.get(picture, picture)
+    image = record.get("file_name", record.get("image_id"))
+    if isinstance(image, bool) or not isinstance(image, int | str) or image == "":
+        raise InputError(where, "has no usable image_id", expected="a number or a name", got=repr(image))
+    if table and image not in table and "file_name" not in record:
+        raise InputError(where, "names an image that is not in the list of images", got=repr(image))
+    return table.get(image, image)
 
 
 def _coco_person(where: str, record: dict[str, Any], *, flags: bool, want: str) -> GivenPerson | None:
@@ -271,9 +271,9 @@ _SUFFIX = "_keypoints.json"
 
 
 def people_from_openpose(path: Path, document: Any) -> GivenPeople:
-    """People of one parsed file; they belong to the picture that the file is named after (`a_keypoints.json` → a)."""
+    """People of one parsed file; they belong to the image that the file is named after (`a_keypoints.json` → a)."""
     collector = PeopleCollector(path)
-    collector.mention(_picture_name(path)).extend(_people(path, document))
+    collector.mention(_image_name(path)).extend(_people(path, document))
     return collector.collected()
 
 
@@ -285,18 +285,18 @@ def people_from_openpose_folder(folder: Path) -> GivenPeople:
         raise reading_error(folder, error) from error
     if not files:
         raise InputError(folder, f"holds no *{_SUFFIX}", expected="what OpenPose's --write_json made")
-    numbers = [re.fullmatch(r"(.*?)_?(\d{1,18})", _picture_name(file)) for file in files]
+    numbers = [re.fullmatch(r"(.*?)_?(\d{1,18})", _image_name(file)) for file in files]
     one_video = len({match[1] if match else None for match in numbers}) == 1
     collector = PeopleCollector(folder)
     for file, match in zip(files, numbers, strict=True):
         people = _people(file, load_json(file))
-        collector.mention(_picture_name(file)).extend(people)
+        collector.mention(_image_name(file)).extend(people)
         if one_video and match:
             collector.mention(int(match[2])).extend(people)
     return collector.collected()
 
 
-def _picture_name(path: Path) -> str:
+def _image_name(path: Path) -> str:
     return path.name.removesuffix(_SUFFIX) if path.name.endswith(_SUFFIX) else path.stem
 
 
@@ -372,7 +372,7 @@ def boxes_from_csv(path: Path) -> GivenPeople:
         for row in rows:
             where = f"{path}, line {rows.line_num}"
             if not row["name"]:
-                raise InputError(where, "has no name", expected="the picture's")
+                raise InputError(where, "has no name", expected="the image's")
             columns = [*_CORNERS, "score"] if row.get("score") else list(_CORNERS)
             values = [_number(where, column, row[column]) for column in columns]
             collector.mention(row["name"]).append(_boxed_person(where, finite_numbers(where, "box", values, (4, 5))))

@@ -1,6 +1,6 @@
 """The fit file `NAME.fit.npz`: one row per person and frame, sorted by track, then frame.
 
-N rows, F frames. Lengths in metres, angles in radians, image coordinates in pixels of the full picture. The file is
+N rows, F frames. Lengths in metres, angles in radians, image coordinates in pixels of the full image. The file is
 an uncompressed `.npz` without pickles, its bytes depend on nothing but its contents, and N = 0 (nobody was found)
 is a valid file. AMASS, BVH and other formats are made from it by `export`.
 """
@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.errors import InputError
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.atomic import write_npz
 from humanpose_cli.io.npz_files import read_npz
 
@@ -153,7 +153,7 @@ MIGRATIONS: dict[int, Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]] 
 
 @dataclass(frozen=True, eq=False)
 class FitRecord:
-    """What was fitted to a picture or a sequence. N rows (a person in a frame each), F frames.
+    """What was fitted to an image or a sequence. N rows (a person in a frame each), F frames.
 
     Rows, sorted by (track_id, frame_index), each pair once:
     track_id          (N,) int32, ≥ 0: one person keeps one number
@@ -236,7 +236,7 @@ class FitRecord:
         focal: np.ndarray | Sequence[float],
         **others: Any,
     ) -> FitRecord:
-        """The record of pictures in which nobody was found: N = 0. Centred principal points and still cameras
+        """The record of images in which nobody was found: N = 0. Centred principal points and still cameras
         unless `others` names them.
         """
         count = len(frame_names)
@@ -265,7 +265,7 @@ class FitRecord:
 
     @property
     def largest_track(self) -> int:
-        """Whom the pictures are about: the track whose boxes, added up over its frames, cover most.
+        """Whom the images are about: the track whose boxes, added up over its frames, cover most.
 
         InputError if there is nobody.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from humanpose_cli.errors import UsageError
+from humanpose_cli.core.errors import UsageError
 
 __all__ = ["ALL_FRAMES", "FrameRange", "parse_frame_range"]
 

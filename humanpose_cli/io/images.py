@@ -27,20 +27,20 @@ import numpy as np
 import tifffile
 from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
-from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.atomic import write_bytes
 from humanpose_cli.io.sniffing import describe_file, file_kind, reading_error
 
 __all__ = [
+    "IMAGE_SUFFIXES",
     "MAX_PIXELS",
-    "PICTURE_SUFFIXES",
-    "Picture",
+    "LoadedImage",
     "deep_tiff_size",
     "encode_image",
     "focal_from_exif",
+    "image_size",
     "orientation_from_exif",
     "over_white",
-    "picture_size",
     "read_deep_tiff",
     "read_image",
     "split_channels",
@@ -55,7 +55,7 @@ __all__ = [
 _FILM_DIAGONAL_MM = math.hypot(36, 24)
 _UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # of FocalPlaneResolutionUnit: inch, cm, mm, µm
 # From a fisheye's 100° to a birding telephoto; anything else is a camera's garbage or a scanner's zero.
-_PLAUSIBLE_FOCAL = (0.3, 60.0)  # in longer sides of the picture
+_PLAUSIBLE_FOCAL = (0.3, 60.0)  # in longer sides of the image
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -67,7 +67,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = {5, 6, 7, 8}
-# What Pillow's parsers raise on malformed EXIF: it is a side note of the picture and no reason to refuse it.
+# What Pillow's parsers raise on malformed EXIF: it is a side note of the image and no reason to refuse it.
 _MALFORMED_EXIF = (
     OSError,
     ValueError,
@@ -95,13 +95,13 @@ def orientation_from_exif(image: Image.Image) -> int:
 
 
 def turn_upright(image: Image.Image) -> Image.Image:
-    """The loaded picture as it is meant to be seen. Pillow turns TIFFs itself and then drops the tag."""
+    """The loaded image as it is meant to be seen. Pillow turns TIFFs itself and then drops the tag."""
     orientation = orientation_from_exif(image)
     return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height after turning, from the header of a picture that is not loaded yet."""
+    """Width and height after turning, from the header of an image that is not loaded yet."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return image.size  # turned already
     width, height = image.size
@@ -109,11 +109,11 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def focal_from_exif(image: Image.Image) -> float | None:
-    """Focal length in pixels of the picture as stored, or None where EXIF tells none that can be true.
+    """Focal length in pixels of the image as stored, or None where EXIF tells none that can be true.
 
     1. FocalLengthIn35mmFilm f: the lens that sees the same diagonal on 36 × 24 mm film (CIPA DCG-001), so
-       pixels = f · diagonal in pixels / 43.27. It scales along when a picture was scaled down.
-    2. Otherwise FocalLength in mm times FocalPlaneXResolution in pixels per mm, times this picture's longer side
+       pixels = f · diagonal in pixels / 43.27. It scales along when an image was scaled down.
+    2. Otherwise FocalLength in mm times FocalPlaneXResolution in pixels per mm, times this image's longer side
        over the original's (PixelXDimension, PixelYDimension), which undoes an editor's scaling.
     """
     try:
@@ -202,7 +202,7 @@ def split_channels(channels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]
 
 
 def to_rgb(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
-    """A loaded Pillow picture of any mode → (H, W, 3) uint8 over white, and (H, W) alpha or None if opaque."""
+    """A loaded Pillow image of any mode → (H, W, 3) uint8 over white, and (H, W) alpha or None if opaque."""
     if image.mode.startswith(_DEEP_MODES):
         return split_channels(to_eight_bits(np.asarray(image)))
     if image.mode in _TRANSPARENT_MODES or "transparency" in image.info:
@@ -291,15 +291,15 @@ def read_deep_tiff(path: Path) -> np.ndarray:
 
 
 MAX_PIXELS = 256_000_000
-"""Larger pictures are refused: the largest phone sensors have 200 million pixels, and 256 need 0.8 GB as RGB."""
+"""Larger images are refused: the largest phone sensors have 200 million pixels, and 256 need 0.8 GB as RGB."""
 
-PICTURE_SUFFIXES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     [
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif"),
         *(".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".qoi", ".tga"),
     ]
 )
-"""Names by which a folder's pictures are told from its other files (lower case)."""
+"""Names by which a folder's images are told from its other files (lower case)."""
 
 # Pillow's complaints about odd EXIF and TIFF tags would reach the user's terminal.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
@@ -333,12 +333,12 @@ _DECODING_ERRORS = (
     ImageCms.PyCMSError,
     Image.DecompressionBombError,
 )
-_EXPECTED = "a JPEG, PNG, WebP, TIFF, BMP or AVIF picture"
+_EXPECTED = "a JPEG, PNG, WebP, TIFF, BMP or AVIF image"
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """A decoded picture.
+class LoadedImage:
+    """A decoded image.
 
     pixels  (H, W, 3) uint8 sRGB, upright; where the file is transparent, seen over white
     alpha  (H, W) uint8, or None where the file is opaque
@@ -375,14 +375,14 @@ def _own_size_limit() -> Iterator[None]:
 def _open(path: Path) -> Image.Image | None:
     """The file's header as a Pillow image; None for a TIFF that Pillow has no mode for (see `deep_tiff`).
 
-    Refuses what is no picture, a camera's raw file and absurd sizes.
+    Refuses what is no image, a camera's raw file and absurd sizes.
     """
     kind = file_kind(path)
     if kind == "heic":
         raise InputError(
             path,
-            "is a HEIC picture, which cannot be read here",
-            remedy="convert it (heif-convert in.heic out.jpg), or let the phone save 'most compatible' pictures",
+            "is a HEIC image, which cannot be read here",
+            remedy="convert it (heif-convert in.heic out.jpg), or let the phone save 'most compatible' images",
         )
     if path.suffix.lower() in _RAW_SUFFIXES:
         raise InputError(
@@ -399,9 +399,9 @@ def _open(path: Path) -> Image.Image | None:
         with _own_size_limit():
             image = Image.open(path, formats=formats)
     except UnidentifiedImageError as error:
-        if kind == "picture" and path.suffix.lower() in {".tif", ".tiff"}:
+        if kind == "image" and path.suffix.lower() in {".tif", ".tiff"}:
             return None
-        raise _not_a_picture(path, kind) from error
+        raise _not_a_image(path, kind) from error
     except _DECODING_ERRORS as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise reading_error(path, error) from error
@@ -425,30 +425,30 @@ def _refuse_absurd_size(path: Path, size: tuple[int, int]) -> None:
         )
 
 
-def _not_a_picture(path: Path, kind: str) -> InputError:
-    if kind == "picture":
-        return InputError(path, "is a damaged picture", expected=_EXPECTED, remedy="copy or save it again")
-    return InputError(path, "is not a picture that can be read", expected=_EXPECTED, got=describe_file(path))
+def _not_a_image(path: Path, kind: str) -> InputError:
+    if kind == "image":
+        return InputError(path, "is a damaged image", expected=_EXPECTED, remedy="copy or save it again")
+    return InputError(path, "is not an image that can be read", expected=_EXPECTED, got=describe_file(path))
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(path, f"is a damaged or truncated picture ({reason})", remedy="copy or save it again")
+    return InputError(path, f"is a damaged or truncated image ({reason})", remedy="copy or save it again")
 
 
-def read_image(path: Path | str) -> Picture:
-    """Read a picture file.
+def read_image(path: Path | str) -> LoadedImage:
+    """Read an image file.
 
     Grey becomes three equal channels; 16-bit, 32-bit and float values are scaled to 8 bits (see
     `pixel_formats.to_eight_bits`); palette, CMYK and YCbCr become RGB, through the embedded colour profile where
-    there is one; of an animation or a multi-page file the first frame is taken. InputError for what is no picture,
+    there is one; of an animation or a multi-page file the first frame is taken. InputError for what is no image,
     damaged, truncated, or larger than `MAX_PIXELS`.
     """
     path = Path(path)
     opened = _open(path)
     if opened is None:
         _refuse_absurd_size(path, deep_tiff_size(path))
-        return Picture(*split_channels(to_eight_bits(read_deep_tiff(path))))
+        return LoadedImage(*split_channels(to_eight_bits(read_deep_tiff(path))))
     with opened as image:
         try:
             animated = getattr(image, "is_animated", False) and image.format != "MPO"
@@ -457,11 +457,11 @@ def read_image(path: Path | str) -> Picture:
             pixels, alpha = to_rgb(to_srgb(turn_upright(image)))
         except _DECODING_ERRORS as error:
             raise _damaged(path, error) from error
-    return Picture(pixels, alpha, focal, "only the first of its frames is used" if animated else "")
+    return LoadedImage(pixels, alpha, focal, "only the first of its frames is used" if animated else "")
 
 
-def picture_size(path: Path | str) -> tuple[int, int]:
-    """Width and height in pixels of the upright picture, from its header alone. InputError as `read_image`."""
+def image_size(path: Path | str) -> tuple[int, int]:
+    """Width and height in pixels of the upright image, from its header alone. InputError as `read_image`."""
     opened = _open(Path(path))
     if opened is None:
         return deep_tiff_size(Path(path))
@@ -470,7 +470,7 @@ def picture_size(path: Path | str) -> tuple[int, int]:
 
 
 def encode_image(pixels: np.ndarray, suffix: str, *, quality: int = 92) -> bytes:
-    """A picture file's bytes. pixels (H, W, 3), (H, W, 4) with straight alpha or (H, W) uint8.
+    """An image file's bytes. pixels (H, W, 3), (H, W, 4) with straight alpha or (H, W) uint8.
 
     suffix says the format: .jpg, .png, .webp, .tif, .bmp; quality 1–100 is for JPEG and WebP. JPEG keeps full colour
     resolution. UsageError for an unknown suffix, or for alpha where the format has none.
@@ -478,11 +478,9 @@ def encode_image(pixels: np.ndarray, suffix: str, *, quality: int = 92) -> bytes
     kind = _WRITERS.get(suffix.lower())
     if kind is None:
         named = suffix or "a name without an ending"
-        raise UsageError(named, "is no picture format that can be written", expected=", ".join(_WRITERS))
+        raise UsageError(named, "is no image format that can be written", expected=", ".join(_WRITERS))
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
-        raise UsageError(
-            "picture", "cannot be written", expected="(H, W, 3) uint8", got=f"{pixels.shape} {pixels.dtype}"
-        )
+        raise UsageError("image", "cannot be written", expected="(H, W, 3) uint8", got=f"{pixels.shape} {pixels.dtype}")
     if pixels.shape[-1] == 4 and pixels.ndim == 3 and suffix.lower() not in _WITH_ALPHA:
         raise UsageError(suffix, "cannot hold transparency", expected=", ".join(sorted(_WITH_ALPHA)))
     options: dict[str, Any] = {
@@ -495,5 +493,5 @@ def encode_image(pixels: np.ndarray, suffix: str, *, quality: int = 92) -> bytes
 
 
 def write_image(path: Path | str, pixels: np.ndarray, *, quality: int = 92) -> None:
-    """Write a picture whole or not at all; format by the name's suffix. See `encode_image` and `write_bytes`."""
+    """Write an image whole or not at all; format by the name's suffix. See `encode_image` and `write_bytes`."""
     write_bytes(path, encode_image(pixels, Path(path).suffix, quality=quality))

@@ -19,9 +19,9 @@ from typing import IO, Any, Literal, overload
 
 import numpy as np
 
-from humanpose_cli.errors import HpcError, InputError, UsageError
+from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange, parse_frame_range
-from humanpose_cli.io.images import PICTURE_SUFFIXES, picture_size, read_image
+from humanpose_cli.io.images import IMAGE_SUFFIXES, image_size, read_image
 from humanpose_cli.io.sniffing import file_kind, reading_error
 from humanpose_cli.io.video import (
     VIDEO_SUFFIXES,
@@ -38,7 +38,7 @@ __all__ = [
     "InputItem",
     "Inputs",
     "SequenceVerdict",
-    "judge_sequence",
+    "check_sequence",
     "key_of",
     "list_folder",
     "natural_order",
@@ -53,11 +53,11 @@ class Frame:
     """A decoded frame.
 
     index  its number in the whole sequence, from 0, whatever `--frames` leaves out
-    name  the picture's file name, or a video's frame number with six digits
+    name  the image's file name, or a video's frame number with six digits
     pixels  (H, W, 3) uint8 sRGB, upright
     focal  focal length in pixels from EXIF, or None
     alpha  (H, W) uint8, or None where it is opaque
-    path  the picture's file; None for a video's frames
+    path  the image's file; None for a video's frames
     """
 
     index: int
@@ -74,7 +74,7 @@ class Frame:
 
 
 OWN_SUFFIXES = (".overlay.jpg", ".overlay.mp4", ".reposed.png", ".reposed.mp4")
-"""Endings of the pictures and videos that commands write: inside folders they are results, not inputs."""
+"""Endings of the images and videos that commands write: inside folders they are results, not inputs."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class InputItem:
     """An input, not read yet.
 
     key     its path relative to the input root: forward slashes, NFC, printable; unique within a command
-    kind    'picture', 'video' or 'frames' (pictures that are one sequence)
+    kind    'image', 'video' or 'frames' (images that are one sequence)
     path    the file, or the folder of a 'frames' item
     files   all its files, in order
     root    the input root
@@ -92,7 +92,7 @@ class InputItem:
     """
 
     key: str
-    kind: Literal["picture", "video", "frames"]
+    kind: Literal["image", "video", "frames"]
     path: Path
     files: tuple[Path, ...]
     root: Path
@@ -103,7 +103,7 @@ class InputItem:
     @property
     def is_sequence(self) -> bool:
         """Whether its frames follow each other in time."""
-        return self.kind != "picture"
+        return self.kind != "image"
 
     @property
     def label(self) -> str:
@@ -145,8 +145,8 @@ class InputItem:
 
     def _decode(self) -> Generator[Frame, None, None]:
         if self.kind == "video":
-            with closing(iter(VideoReader(self.path, self.range))) as pictures:
-                for index, pixels in pictures:
+            with closing(iter(VideoReader(self.path, self.range))) as images:
+                for index, pixels in images:
                     yield Frame(index, f"{index:06d}", pixels)
             return
         start, stop = (self.range.start, self.range.stop) if self.is_sequence else (0, None)
@@ -156,8 +156,8 @@ class InputItem:
                 self.path, "has no frame in the range", expected=f"frames {self.range}", got=f"{len(self.files)} frames"
             )
         for index, file in enumerate(chosen, start):
-            picture = read_image(file)
-            yield Frame(index, printable(file.name), picture.pixels, picture.focal_pixels, picture.alpha, file)
+            image = read_image(file)
+            yield Frame(index, printable(file.name), image.pixels, image.focal_pixels, image.alpha, file)
 
 
 def printable(name: str) -> str:
@@ -195,20 +195,20 @@ def natural_order(path: Path | str) -> tuple[object, ...]:
 class FolderListing:
     """What lies in a folder and below it, in natural order.
 
-    pictures  per folder that has some, its pictures
+    images  per folder that has some, its images
     videos  all videos
     ignored  how many other files there were (hidden ones not counted)
     errors  folders that cannot be read
     """
 
-    pictures: dict[Path, list[Path]] = field(default_factory=dict)
+    images: dict[Path, list[Path]] = field(default_factory=dict)
     videos: list[Path] = field(default_factory=list)
     ignored: int = 0
     errors: list[InputError] = field(default_factory=list)
 
 
 def list_folder(folder: Path, exclude: Collection[Path] = (), own_suffixes: Collection[str] = ()) -> FolderListing:
-    """Pictures and videos by their names, at any depth; names ending in one of `own_suffixes` are our own outputs.
+    """Images and videos by their names, at any depth; names ending in one of `own_suffixes` are our own outputs.
 
     Hidden files and folders, folders named in `exclude` (absolute), and `hpc-out` are passed over. Links to folders
     are followed, but no folder is entered twice.
@@ -241,8 +241,8 @@ def list_folder(folder: Path, exclude: Collection[Path] = (), own_suffixes: Coll
 
 def _sort_in(listing: FolderListing, path: Path) -> None:
     suffix = path.suffix.lower()
-    if suffix in PICTURE_SUFFIXES:
-        listing.pictures.setdefault(path.parent, []).append(path)
+    if suffix in IMAGE_SUFFIXES:
+        listing.images.setdefault(path.parent, []).append(path)
     elif suffix in VIDEO_SUFFIXES:
         listing.videos.append(path)
     else:
@@ -251,16 +251,16 @@ def _sort_in(listing: FolderListing, path: Path) -> None:
 
 @dataclass(frozen=True)
 class SequenceVerdict:
-    """Whether pictures are one sequence, why (a clause), and the pictures in the order of their numbers."""
+    """Whether images are one sequence, why (a clause), and the images in the order of their numbers."""
 
     is_sequence: bool
     reason: str
     files: tuple[Path, ...]
 
 
-def judge_sequence(files: Sequence[Path], size_of: Callable[[Path], tuple[int, int]] = picture_size) -> SequenceVerdict:
-    """One sequence if there are at least two pictures, one number in their names counts up by one, and all have
-    one size. A picture whose header cannot be read does not decide; it is reported when its turn comes.
+def check_sequence(files: Sequence[Path], size_of: Callable[[Path], tuple[int, int]] = image_size) -> SequenceVerdict:
+    """One sequence if there are at least two images, one number in their names counts up by one, and all have
+    one size. An image whose header cannot be read does not decide; it is reported when its turn comes.
     """
     files = sorted(files, key=lambda path: natural_order(path.name))
 
@@ -268,7 +268,7 @@ def judge_sequence(files: Sequence[Path], size_of: Callable[[Path], tuple[int, i
         return SequenceVerdict(False, reason, tuple(files))
 
     if len(files) < 2:
-        return independent("there is only one picture")
+        return independent("there is only one image")
     numbers = _running_numbers([path.name for path in files])
     if numbers is None:
         return independent("their names are not one numbered series")
@@ -286,7 +286,7 @@ def judge_sequence(files: Sequence[Path], size_of: Callable[[Path], tuple[int, i
     if not distinct:
         return independent("none of them can be read")
     width, height = distinct[0]
-    reason = f"{len(files)} pictures of {width} × {height} with the numbers {ordered[0][0]} to {ordered[-1][0]}"
+    reason = f"{len(files)} images of {width} × {height} with the numbers {ordered[0][0]} to {ordered[-1][0]}"
     return SequenceVerdict(True, reason, tuple(file for _, file in ordered))
 
 
@@ -350,8 +350,8 @@ def open_inputs(
 
     arguments  files, folders (with all below them), globs (also `**`), or "-": paths on `stdin`, one a line, or
                separated by NUL bytes if there are any
-    sequence   None: a folder's pictures are one sequence if `judge_sequence` says so, files named one by one are
-               independent. True: the pictures of each folder are one sequence. False: all are independent
+    sequence   None: a folder's images are one sequence if `check_sequence` says so, files named one by one are
+               independent. True: the images of each folder are one sequence. False: all are independent
     frames     the frames of each sequence that are asked for
     exclude    folders never entered: the output folder
     own_suffixes  endings of our own outputs (".overlay.jpg"), passed over inside folders
@@ -364,13 +364,13 @@ def open_inputs(
     search = _Search(sequence, frames, {_absolute(path) for path in exclude}, tuple(own_suffixes))
     given = _expand(arguments, stdin)
     if not given:
-        raise UsageError("input", "is missing", expected="a picture, video, folder, glob or - for a list on stdin")
+        raise UsageError("input", "is missing", expected="an image, video, folder, glob or - for a list on stdin")
     root = _common_root(given)
     for argument in given:
         search.take(argument)
     items = search.items(root)
     if not items:
-        raise InputError(", ".join(map(str, arguments)), "names no picture and no video", got="only other files")
+        raise InputError(", ".join(map(str, arguments)), "names no image and no video", got="only other files")
     if len(items) == 1 and items[0].error is not None:
         raise items[0].error
     _refuse_collisions(items)
@@ -458,9 +458,9 @@ def _common_root(given: Sequence[_Given]) -> Path:
 
 @dataclass
 class _Found:
-    """What an argument led to: an item in the making. kind 'folder' leaves the choice between frames and pictures."""
+    """What an argument led to: an item in the making. kind 'folder' leaves the choice between frames and images."""
 
-    kind: Literal["picture", "video", "folder", "error"]
+    kind: Literal["image", "video", "folder", "error"]
     path: Path
     files: list[Path] = field(default_factory=list)
     error: InputError | None = None
@@ -490,12 +490,12 @@ class _Search:
             self._take_folder(path)
         elif _is_video(path):
             self.found.append(_Found("video", path))
-        elif argument.from_glob and path.suffix.lower() not in PICTURE_SUFFIXES:
+        elif argument.from_glob and path.suffix.lower() not in IMAGE_SUFFIXES:
             self.passed_over["glob"] = self.passed_over.get("glob", 0) + 1
         elif self.sequence:
             self._take_as_frame(path)
         else:
-            self.found.append(_Found("picture", path))
+            self.found.append(_Found("image", path))
 
     def _is_ours(self, path: Path) -> bool:
         """Whether a glob met one of our own outputs."""
@@ -503,7 +503,7 @@ class _Search:
         return inside or path.name.endswith(self.own_suffixes)
 
     def _take_as_frame(self, path: Path) -> None:
-        """A picture named by itself where sequences are wanted: it joins the others of its folder."""
+        """An image named by itself where sequences are wanted: it joins the others of its folder."""
         group = self.named_by_folder.get(path.parent)
         if group is None:
             group = self.named_by_folder[path.parent] = _Found("folder", path.parent)
@@ -513,13 +513,13 @@ class _Search:
     def _take_folder(self, folder: Path) -> None:
         listing = list_folder(folder, self.exclude, self.own_suffixes)
         self.found.extend(_Found("error", Path(error.subject), error=error) for error in listing.errors)
-        self.found.extend(_Found("folder", place, files) for place, files in listing.pictures.items())
+        self.found.extend(_Found("folder", place, files) for place, files in listing.images.items())
         self.found.extend(_Found("video", video) for video in listing.videos)
         if listing.ignored:
             self.passed_over[_shown(folder)] = listing.ignored
-        if not (listing.pictures or listing.videos or listing.errors):
+        if not (listing.images or listing.videos or listing.errors):
             others = f"only {_other_files(listing.ignored)}" if listing.ignored else "an empty folder"
-            error = InputError(folder, "holds no picture and no video", got=others)
+            error = InputError(folder, "holds no image and no video", got=others)
             self.found.append(_Found("error", folder, error=error))
 
     def items(self, root: Path) -> list[InputItem]:
@@ -535,18 +535,18 @@ class _Search:
         if found.kind == "video":
             return [InputItem(key, "video", path, (path,), root, range=self.range)]
         if found.kind != "folder":
-            return [InputItem(key, "picture", path, (path,), root, error=found.error)]
+            return [InputItem(key, "image", path, (path,), root, error=found.error)]
         verdict = self._verdict(list(dict.fromkeys(found.files)))
         if len(verdict.files) > 1:
-            kind = "one sequence" if verdict.is_sequence else "independent pictures"
+            kind = "one sequence" if verdict.is_sequence else "independent images"
             self.choices.append(f"{_shown(path)}: {kind}, because {verdict.reason}")
         if verdict.is_sequence:
             return [InputItem(key, "frames", path, verdict.files, root, verdict.reason, self.range)]
-        return [InputItem(key_of(file, root), "picture", file, (file,), root, verdict.reason) for file in verdict.files]
+        return [InputItem(key_of(file, root), "image", file, (file,), root, verdict.reason) for file in verdict.files]
 
     def _verdict(self, files: list[Path]) -> SequenceVerdict:
         if self.sequence is None:
-            return judge_sequence(files)
+            return check_sequence(files)
         return SequenceVerdict(self.sequence, "you said so", tuple(sorted(files, key=natural_order)))
 
     def messages(self, items: Sequence[InputItem]) -> Iterator[str]:
@@ -571,14 +571,14 @@ def _shown(path: Path) -> str:
 
 def _is_video(path: Path) -> bool:
     suffix = path.suffix.lower()
-    if suffix in PICTURE_SUFFIXES:
+    if suffix in IMAGE_SUFFIXES:
         return False
     if suffix in VIDEO_SUFFIXES:
         return True
     try:
         return file_kind(path) == "video"
     except InputError:
-        return False  # read as a picture later, which tells what is wrong
+        return False  # read as an image later, which tells what is wrong
 
 
 def _refuse_collisions(items: Sequence[InputItem]) -> None:

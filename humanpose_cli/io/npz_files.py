@@ -12,7 +12,7 @@ from typing import IO
 
 import numpy as np
 
-from humanpose_cli.errors import InputError
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.sniffing import describe_file, reading_error
 
 __all__ = ["npz_names", "read_npy", "read_npz"]

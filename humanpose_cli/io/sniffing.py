@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from humanpose_cli.errors import InputError
+from humanpose_cli.core.errors import InputError
 
 __all__ = ["FileKind", "describe_file", "file_kind", "reading_error"]
 
 FileKind = str
-"""'picture', 'video', 'heic', 'empty', or a phrase such as 'a ZIP archive'."""
+"""'image', 'video', 'heic', 'empty', or a phrase such as 'a ZIP archive'."""
 
 _HEAD_BYTES = 4096
 
 _MAGIC: tuple[tuple[bytes, FileKind], ...] = (
-    (b"\xff\xd8\xff", "picture"),
-    (b"\x89PNG\r\n\x1a\n", "picture"),
-    (b"GIF87a", "picture"),
-    (b"GIF89a", "picture"),
-    (b"II*\0", "picture"),
-    (b"MM\0*", "picture"),
-    (b"II+\0", "picture"),
-    (b"MM\0+", "picture"),
-    (b"BM", "picture"),
-    (b"qoif", "picture"),
-    (b"\0\0\0\x0cjP  ", "picture"),
-    (b"\xff\x4f\xff\x51", "picture"),
-    (b"P5", "picture"),
-    (b"P6", "picture"),
+    (b"\xff\xd8\xff", "image"),
+    (b"\x89PNG\r\n\x1a\n", "image"),
+    (b"GIF87a", "image"),
+    (b"GIF89a", "image"),
+    (b"II*\0", "image"),
+    (b"MM\0*", "image"),
+    (b"II+\0", "image"),
+    (b"MM\0+", "image"),
+    (b"BM", "image"),
+    (b"qoif", "image"),
+    (b"\0\0\0\x0cjP  ", "image"),
+    (b"\xff\x4f\xff\x51", "image"),
+    (b"P5", "image"),
+    (b"P6", "image"),
     (b"\x1a\x45\xdf\xa3", "video"),
     (b"FLV\x01", "video"),
     (b"\x00\x00\x01\xba", "video"),
@@ -44,7 +44,7 @@ _MAGIC: tuple[tuple[bytes, FileKind], ...] = (
     (b"\x80\x03", "a Python pickle"),
     (b"\x80\x04", "a Python pickle"),
     (b"\x80\x05", "a Python pickle"),
-    (b"v/1\x01", "an OpenEXR picture"),
+    (b"v/1\x01", "an OpenEXR image"),
     (b"8BPS", "a Photoshop file"),
     (b"version https://git-lfs", "a Git LFS pointer (git lfs pull fetches the file itself)"),
 )
@@ -65,11 +65,11 @@ def _kind_of(head: bytes) -> FileKind:
     if not head:
         return "empty"
     if head[:4] == b"RIFF":
-        return {b"WEBP": "picture", b"AVI ": "video"}.get(head[8:12], "a RIFF file")
+        return {b"WEBP": "image", b"AVI ": "video"}.get(head[8:12], "a RIFF file")
     if head[4:8] == b"ftyp":
         brand = head[8:12]
         if brand in {b"avif", b"avis"}:
-            return "picture"
+            return "image"
         return "heic" if brand in _HEIC_BRANDS else "video"
     for magic, kind in _MAGIC:
         if head.startswith(magic):
@@ -90,9 +90,9 @@ def _kind_of_text(head: bytes) -> FileKind:
 
 
 def describe_file(path: Path | str) -> str:
-    """A phrase for messages: 'a picture', 'a video', 'text', 'an empty file' …"""
+    """A phrase for messages: 'an image', 'a video', 'text', 'an empty file' …"""
     kind = file_kind(path)
-    phrases = {"picture": "a picture", "video": "a video", "heic": "a HEIC picture", "empty": "an empty file"}
+    phrases = {"image": "an image", "video": "a video", "heic": "a HEIC image", "empty": "an empty file"}
     return phrases.get(kind, kind)
 
 

@@ -22,7 +22,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from humanpose_cli.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.atomic import atomic_path
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.sniffing import describe_file, file_kind

@@ -1,21 +1,164 @@
-"""Errors of predicted bodies: joints, surface, rotations and joints in the picture at once."""
+"""Errors of 3-D and 2-D poses as the literature defines them. Inputs are arrays or tensors, results float64 numpy.
+
+Positions are in metres and errors too (tables multiply by 1000); `joints` picks what is averaged, by row, so that
+callers choose joints by name through a Skeleton. Per-sample results keep the batch: callers average, or take medians
+and confidence intervals.
+
+Errors of predicted bodies: joints, surface, rotations and joints in the image at once.
+
+How well label maps agree: IoU and F1 of each class, over a data set or for each image.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from humanpose_cli.bodies.body import RiggedBody
-from humanpose_cli.conventions import SMPL24
-from humanpose_cli.errors import UsageError
-from humanpose_cli.geometry.cameras import project
-from humanpose_cli.metrics.pose import mpjpe, pa_mpjpe, pckh, pve, rotation_error
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import project
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.geometry.rotations import geodesic_angle
+from humanpose_cli.geometry.similarity import procrustes_align
 
-__all__ = ["Bodies", "BodyErrors", "body_errors", "head_height"]
+__all__ = [
+    "Bodies",
+    "BodyErrors",
+    "body_errors",
+    "class_f1",
+    "class_iou",
+    "confusion",
+    "head_height",
+    "joint_errors",
+    "mean_of_visible",
+    "mpjpe",
+    "pa_joint_errors",
+    "pa_mpjpe",
+    "pck",
+    "pckh",
+    "pose_auc",
+    "pve",
+    "rotation_error",
+]
+
+
+Floats = NDArray[np.float64]
+
+
+def _pair(predicted: ArrayLike, true: ArrayLike, width: int) -> tuple[Floats, Floats]:
+    a, b = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
+    if a.shape != b.shape or a.ndim != 3 or a.shape[-1] != width:
+        raise UsageError("poses", "do not match", expected=f"(N, J, {width}) twice", got=f"{a.shape} and {b.shape}")
+    return a, b
+
+
+def _chosen(values: Floats, joints: Sequence[int] | None) -> Floats:
+    return values if joints is None else values[:, list(joints)]
+
+
+def joint_errors(predicted: ArrayLike, true: ArrayLike, root: Sequence[int] | int | None = 0) -> Floats:
+    """Distance of every joint after the roots are put on each other: (N, J, 3) metres twice → (N, J) metres.
+
+    root  row of the root joint; several rows: their mean (mid-hip); None compares absolute positions
+    """
+    a, b = _pair(predicted, true, 3)
+    if root is not None:
+        rows = [root] if isinstance(root, int) else list(root)
+        a = a - a[:, rows].mean(1, keepdims=True)
+        b = b - b[:, rows].mean(1, keepdims=True)
+    return np.linalg.norm(a - b, axis=-1)
+
+
+def mpjpe(
+    predicted: ArrayLike,
+    true: ArrayLike,
+    joints: Sequence[int] | None = None,
+    root: Sequence[int] | int | None = 0,
+) -> Floats:
+    """Mean per-joint position error per sample, (N, J, 3) metres twice → (N,) metres; see `joint_errors`."""
+    return _chosen(joint_errors(predicted, true, root), joints).mean(1)
+
+
+def pa_joint_errors(predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None) -> Floats:
+    """Distance of every joint after the best similarity transform: (N, J, 3) metres twice → (N, J or K) metres.
+
+    joints  K rows that both the alignment and the result are restricted to
+    """
+    a, b = _pair(predicted, true, 3)
+    a, b = _chosen(a, joints), _chosen(b, joints)
+    aligned = procrustes_align(torch.from_numpy(a.copy()), torch.from_numpy(b.copy())).numpy()
+    return np.linalg.norm(aligned - b, axis=-1)
+
+
+def pa_mpjpe(predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None) -> Floats:
+    """Procrustes-aligned mean per-joint position error per sample, → (N,) metres; see `pa_joint_errors`."""
+    return pa_joint_errors(predicted, true, joints).mean(1)
+
+
+def pve(
+    predicted_vertices: ArrayLike, true_vertices: ArrayLike, predicted_root: ArrayLike, true_root: ArrayLike
+) -> Floats:
+    """Per-vertex error per sample after the root joints (N, 3) are put on each other: (N, V, 3) twice → (N,) metres."""
+    a, b = _pair(predicted_vertices, true_vertices, 3)
+    a = a - np.asarray(predicted_root, np.float64)[:, None]
+    b = b - np.asarray(true_root, np.float64)[:, None]
+    return np.linalg.norm(a - b, axis=-1).mean(1)
+
+
+def pck(predicted: ArrayLike, true: ArrayLike, threshold: ArrayLike, visible: ArrayLike | None = None) -> Floats:
+    """Share of correct keypoints per sample, of those visible: (N, J, 2) pixels twice → (N,) 0..1.
+
+    threshold  pixels, one number or (N,); a keypoint at exactly the threshold is correct
+    visible    (N, J) bool; a sample without a visible keypoint gives NaN
+    """
+    a, b = _pair(predicted, true, 2)
+    limit = np.broadcast_to(np.asarray(threshold, np.float64), (len(a),))
+    right = np.linalg.norm(a - b, axis=-1) <= limit[:, None]
+    seen = np.ones(right.shape, bool) if visible is None else np.asarray(visible, bool)
+    count = seen.sum(1)
+    return np.where(count > 0, (right & seen).sum(1) / np.maximum(count, 1), np.nan)
+
+
+def pckh(
+    predicted: ArrayLike,
+    true: ArrayLike,
+    head_length: ArrayLike,
+    visible: ArrayLike | None = None,
+    share: float = 0.5,
+) -> Floats:
+    """PCKh: `pck` at a share of each sample's head length (N,) pixels (Andriluka et al. 2014: one half)."""
+    return pck(predicted, true, share * np.asarray(head_length, np.float64), visible)
+
+
+def pose_auc(
+    predicted: ArrayLike,
+    true: ArrayLike,
+    highest_threshold: float,
+    visible: ArrayLike | None = None,
+    steps: int = 100,
+) -> Floats:
+    """Area under the curve of `pck` over thresholds from 0 to `highest_threshold` pixels, 0..1 → (N,).
+
+    Trapezoids over `steps` equal intervals.
+    """
+    thresholds = np.linspace(0, highest_threshold, steps + 1)
+    curve = np.stack([pck(predicted, true, t, visible) for t in thresholds], -1)
+    return (curve[:, 1:] + curve[:, :-1]).sum(1) / (2 * steps)
+
+
+def rotation_error(predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None) -> Floats:
+    """Mean geodesic angle between rotations per sample, (N, J, 3, 3) twice → (N,) radians in [0, π]."""
+    a, b = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
+    if a.shape != b.shape or a.ndim != 4 or a.shape[-2:] != (3, 3):
+        raise UsageError("rotations", "do not match", expected="(N, J, 3, 3) twice", got=f"{a.shape} and {b.shape}")
+    angles = geodesic_angle(torch.from_numpy(a.copy()), torch.from_numpy(b.copy())).numpy()
+    return _chosen(angles, joints).mean(1)
+
 
 _PELVIS, _HEAD = SMPL24.index("pelvis"), SMPL24.index("head")
 _CHUNK = 64  # people whose meshes are in memory at once
@@ -38,7 +181,7 @@ class BodyErrors(NamedTuple):
     mpjpe     with the pelvis on the true one; pa_mpjpe after the best similarity (Procrustes)
     pve       vertices with the pelvis on the true one
     rotation  mean angle between relative rotations (Neural Body Fitting's err_quat)
-    pckh      share of joints in the picture nearer than half the true head's height (see `head_height`)
+    pckh      share of joints in the image nearer than half the true head's height (see `head_height`)
     """
 
     mpjpe: NDArray[np.float64]
@@ -59,13 +202,13 @@ class BodyErrors(NamedTuple):
 
 @torch.no_grad()
 def body_errors(
-    body: RiggedBody,
+    body: Body,
     predicted: Bodies,
     true: Bodies,
     focal: Tensor,
     centre: Tensor,
     *,
-    true_body: RiggedBody | None = None,
+    true_body: Body | None = None,
 ) -> BodyErrors:
     """Errors of N predicted people. focal (N,), centre (N, 2) pixels of the camera that sees them both.
 
@@ -82,7 +225,7 @@ def body_errors(
 
 
 def _errors(
-    rigs: tuple[RiggedBody, RiggedBody], predicted: Bodies, true: Bodies, focal: Tensor, centre: Tensor, rows: slice
+    rigs: tuple[Body, Body], predicted: Bodies, true: Bodies, focal: Tensor, centre: Tensor, rows: slice
 ) -> BodyErrors:
     sets, betas = [], []
     for body, bodies in zip(rigs, (predicted, true), strict=True):
@@ -106,7 +249,7 @@ def _errors(
     )
 
 
-def head_height(body: RiggedBody, betas: Tensor) -> Tensor:
+def head_height(body: Body, betas: Tensor) -> Tensor:
     """From the lowest to the highest vertex of the resting head (N,) metres: what PCKh calls the head's size.
 
     Data sets annotate the head's ends or its box; a body has neither, and this is about the same length.
@@ -114,3 +257,50 @@ def head_height(body: RiggedBody, betas: Tensor) -> Tensor:
     rows = (body.part_labels == _HEAD).nonzero().squeeze(-1)
     up = body.template[rows, 1] + betas @ body.shape_directions[rows, 1].mT
     return up.amax(1) - up.amin(1)
+
+
+def confusion(predicted: ArrayLike, true: ArrayLike, classes: int) -> NDArray[np.int64]:
+    """Pixels by true and predicted class: labels (..., H, W) twice, integers from 0 → (..., classes, classes).
+
+    Matrices of several images add up to that of all. UsageError for labels outside the classes.
+    """
+    a, b = np.asarray(predicted), np.asarray(true)
+    if a.shape != b.shape or a.ndim < 2 or a.dtype.kind not in "iu" or b.dtype.kind not in "iu":
+        got = f"{a.shape} {a.dtype} and {b.shape} {b.dtype}"
+        raise UsageError("label maps", "do not match", expected="two of integers and one shape", got=got)
+    if a.size and not (min(a.min(), b.min()) >= 0 and max(a.max(), b.max()) < classes):
+        raise UsageError("label maps", "hold other classes", expected=f"0 to {classes - 1}")
+    images = a.shape[:-2]
+    flat = (b.astype(np.int64) * classes + a).reshape(-1, a.shape[-2] * a.shape[-1])
+    counts = [np.bincount(row, minlength=classes**2) for row in flat]
+    return np.asarray(counts, np.int64).reshape(*images, classes, classes)
+
+
+def class_iou(matrix: ArrayLike) -> Floats:
+    """Intersection over union of each class: confusion (..., C, C) → (..., C); NaN for a class in neither map."""
+    hit, predicted, true = _sums(matrix)
+    return _ratio(hit, predicted + true - hit)
+
+
+def class_f1(matrix: ArrayLike) -> Floats:
+    """Harmonic mean of precision and recall of each class (..., C); NaN for a class in neither map."""
+    hit, predicted, true = _sums(matrix)
+    return _ratio(2 * hit, predicted + true)
+
+
+def mean_of_visible(values: ArrayLike, *, background: bool = False) -> Floats:
+    """Mean over the classes (..., C) that are there → (...); without class 0 unless `background`; NaN if none is."""
+    chosen = np.asarray(values, np.float64)[..., 0 if background else 1 :]
+    seen = np.isfinite(chosen)
+    return _ratio(np.where(seen, chosen, 0.0).sum(-1), seen.sum(-1).astype(np.float64))
+
+
+def _sums(matrix: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    counts = np.asarray(matrix, np.float64)
+    if counts.ndim < 2 or counts.shape[-1] != counts.shape[-2]:
+        raise UsageError("confusion", "is not square", expected="(..., C, C)", got=str(counts.shape))
+    return np.diagonal(counts, axis1=-2, axis2=-1).copy(), counts.sum(-2), counts.sum(-1)
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan)

@@ -1,21 +1,40 @@
-"""How alike two pictures are: SSIM, of the whole picture or of the person alone, and the overlap of masks.
+"""How alike two images are: SSIM, of the whole image or of the person alone, and the overlap of masks.
 
-Pictures are tensors (B, 3, H, W) of any float type with a known range. Results keep the batch: callers average, or
+Images are tensors (B, 3, H, W) of any float type with a known range. Results keep the batch: callers average, or
 take confidence intervals over pairs.
 
-The Inception Score is left out on purpose: it rewards a set of pictures for being spread over ImageNet's classes, and
+The Inception Score is left out on purpose: it rewards a set of images for being spread over ImageNet's classes, and
 every reposed person should be of one (Knoche, Sárándi, Leibe 2020, appendix A).
+
+LPIPS (Zhang et al. 2018, version 0.1): how different two images look, by weights that were fitted to people's
+judgements.
+
+It is only LPIPS with those very weights, so both files must be given: torchvision's ImageNet weights of the network and
+the authors' linear layers, as `networks.registry` offers them. There is no stand-in under this name.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, Literal
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from humanpose_cli.errors import UsageError
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.networks.backbones import VGG, AlexNet
+from humanpose_cli.networks.partial_conv import fill
+from humanpose_cli.networks.weights import digest_of, read_foreign
 
-__all__ = ["mask_iou", "ssim", "ssim_foreground", "ssim_map"]
+__all__ = [
+    "Lpips",
+    "mask_iou",
+    "ssim",
+    "ssim_foreground",
+    "ssim_map",
+]
+
 
 _SIGMA, _RADIUS = 1.5, 5
 _K1, _K2 = 0.01, 0.03
@@ -24,7 +43,7 @@ _K1, _K2 = 0.01, 0.03
 def ssim_map(first: Tensor, second: Tensor, *, data_range: float = 1.0) -> Tensor:
     """Structural similarity at every pixel and channel (Wang et al. 2004): (B, C, H, W) twice → (B, C, H, W).
 
-    Gaussian windows of 11 × 11 with σ 1.5 and population covariances, as in the paper; pictures are continued by their
+    Gaussian windows of 11 × 11 with σ 1.5 and population covariances, as in the paper; images are continued by their
     reflection, so that every pixel has a value (as scikit-image's `full=True`). Differentiable.
     """
     if first.shape != second.shape or first.ndim != 4 or min(first.shape[2:]) < _RADIUS:
@@ -39,7 +58,7 @@ def ssim_map(first: Tensor, second: Tensor, *, data_range: float = 1.0) -> Tenso
 
 
 def ssim(first: Tensor, second: Tensor, *, data_range: float = 1.0) -> Tensor:
-    """Mean structural similarity of each pair of pictures, windows that leave the picture left out: (B,)."""
+    """Mean structural similarity of each pair of images, windows that leave the image left out: (B,)."""
     whole = ssim_map(first, second, data_range=data_range)
     height, width = whole.shape[2:]
     if min(height, width) <= 2 * _RADIUS:
@@ -50,7 +69,7 @@ def ssim(first: Tensor, second: Tensor, *, data_range: float = 1.0) -> Tensor:
 def ssim_foreground(first: Tensor, second: Tensor, mask: Tensor, *, data_range: float = 1.0) -> Tensor:
     """Mean structural similarity over the person's pixels: (B,); NaN where the mask is empty.
 
-    mask  (B, 1, H, W), above 0.5 where the true picture shows the person: that of the truth, not of what is judged, so
+    mask  (B, 1, H, W), above 0.5 where the true image shows the person: that of the truth, not of what is judged, so
           that all methods are judged on the same pixels. Windows at the outline see some background too. (The warp3d
           paper's SSIM_fg "only evaluates the foreground"; it does not say whose.)
     """
@@ -68,22 +87,93 @@ def mask_iou(found: Tensor, true: Tensor, threshold: float = 0.5) -> Tensor:
     return torch.where(either > 0, both / either.clamp_min(1), 1.0)
 
 
-def _reflected(picture: Tensor) -> Tensor:
+def _reflected(image: Tensor) -> Tensor:
     """Continued by its reflection about the edges (d c b a | a b c d), wide enough for the window."""
     for axis in (2, 3):
-        size = picture.shape[axis]
-        places = torch.arange(-_RADIUS, size + _RADIUS, device=picture.device)
+        size = image.shape[axis]
+        places = torch.arange(-_RADIUS, size + _RADIUS, device=image.device)
         places = torch.where(places < 0, -1 - places, places)
         places = torch.where(places >= size, 2 * size - 1 - places, places)
-        picture = picture.index_select(axis, places)
-    return picture
+        image = image.index_select(axis, places)
+    return image
 
 
-def _smooth(picture: Tensor) -> Tensor:
-    offsets = torch.arange(-_RADIUS, _RADIUS + 1, device=picture.device, dtype=picture.dtype)
+def _smooth(image: Tensor) -> Tensor:
+    offsets = torch.arange(-_RADIUS, _RADIUS + 1, device=image.device, dtype=image.dtype)
     weights = torch.exp(-0.5 * (offsets / _SIGMA) ** 2)
     weights = weights / weights.sum()
-    # Channels as pictures of their own: a grouped convolution would be slower.
-    flat = picture.flatten(0, 1)[:, None]
+    # Channels as images of their own: a grouped convolution would be slower.
+    flat = image.flatten(0, 1)[:, None]
     smooth = conv2d(conv2d(flat, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
-    return smooth[:, 0].unflatten(0, picture.shape[:2])
+    return smooth[:, 0].unflatten(0, image.shape[:2])
+
+
+Network = Literal["alex", "vgg"]
+_CHANNELS = {"alex": (64, 192, 384, 256, 256), "vgg": (64, 128, 256, 512, 512)}
+_VGG_LAYERS = ("block1_conv2", "block2_conv2", "block3_conv3", "block4_conv3", "block5_conv3")
+_SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of images −1 to 1
+_SMALLEST = {"alex": 64, "vgg": 16}
+
+
+class Lpips(nn.Module):
+    """The metric, from its two files. InputError where a file does not hold what it should.
+
+    network   "alex", which the authors recommend for judging, or "vgg"
+    backbone  torchvision's weights of AlexNet or VGG-16; linear the authors' lin0 … lin4
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, network: Network, backbone: Path | str, linear: Path | str) -> None:
+        super().__init__()
+        if network not in _CHANNELS:
+            raise UsageError("LPIPS network", "is not known", expected="alex or vgg", got=str(network))
+        self.name: str = network
+        self.network: AlexNet | VGG = AlexNet() if network == "alex" else VGG(16)
+        state = {name: value for name, value in read_foreign(Path(backbone)).items() if name.startswith("features.")}
+        fill(self.network, state, backbone)
+        weights = _linear(Path(linear), _CHANNELS[network])
+        self.weights = nn.ParameterList(nn.Parameter(w, requires_grad=False) for w in weights)
+        self.register_buffer("shift", torch.tensor(_SHIFT).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("scale", torch.tensor(_SCALE).view(1, 3, 1, 1), persistent=False)
+        self.sources = {name: digest_of(Path(path)) for name, path in (("backbone", backbone), ("linear", linear))}
+        self.eval().requires_grad_(False)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Images (B, 3, H, W) of −1 to 1, twice → (B,)."""
+        smallest = _SMALLEST[self.name]
+        if first.shape != second.shape or first.ndim != 4 or min(first.shape[2:]) < smallest:
+            expected = f"(B, 3, H, W) twice, {smallest} pixels or more"
+            raise UsageError("pictures", "do not match", expected=expected, got=f"{first.shape} and {second.shape}")
+        total = first.new_zeros(len(first))
+        for a, b, weight in zip(self._features(first), self._features(second), self.weights, strict=True):
+            total = total + ((_unit(a) - _unit(b)).square() * weight).sum(1).mean((1, 2))
+        return total
+
+    def _features(self, images: Tensor) -> list[Tensor]:
+        scaled = (images - self.shift) / self.scale
+        if isinstance(self.network, AlexNet):
+            return self.network(scaled)
+        maps = self.network.maps(scaled, _VGG_LAYERS)
+        return [maps[name] for name in _VGG_LAYERS]
+
+    def describe(self) -> dict[str, Any]:
+        """The network and its files' SHA-256, as plain values."""
+        return {"network": self.name, **self.sources}
+
+
+def _unit(features: Tensor) -> Tensor:
+    return features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)
+
+
+def _linear(path: Path, channels: tuple[int, ...]) -> list[Tensor]:
+    state = read_foreign(path)
+    found = []
+    for number, count in enumerate(channels):
+        name = f"lin{number}.model.1.weight"
+        if name not in state or state[name].shape != (1, count, 1, 1):
+            got = str(tuple(state[name].shape)) if name in state else "nothing"
+            raise InputError(path, f"does not fit at {name}", expected=f"(1, {count}, 1, 1)", got=got)
+        found.append(state[name].float())
+    return found

@@ -2,20 +2,26 @@
 
     x' = W (x ⊙ m) · sum(1) / sum(m) + b  and  m' = 1  where the window sees anything known, else both are 0
 
-with sums over the window and the channels. Outside the picture nothing is known.
+with sums over the window and the channels. Outside the image nothing is known.
+
+Putting named tensors of a file into a network, or saying which one does not fit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from humanpose_cli.errors import UsageError
+from humanpose_cli.core.errors import InputError, UsageError
 
-__all__ = ["PartialConv2d"]
+__all__ = [
+    "PartialConv2d",
+    "fill",
+]
 
 
 class PartialConv2d(nn.Module):
@@ -56,3 +62,24 @@ class PartialConv2d(nn.Module):
         if self.bias is not None:
             result = result + self.bias.view(1, -1, 1, 1) * seen
         return result, seen.to(mask.dtype)
+
+
+_COUNTER = "num_batches_tracked"  # of batch normalisation: says nothing about what was learned
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> None:
+    """Load all of a module's tensors by name.
+
+    InputError, which names the first in alphabetical order that is missing, left over or of another shape, and the
+    file.
+    """
+    own, found = (
+        {name: str(tuple(value.shape)) for name, value in state.items() if not name.endswith(_COUNTER)}
+        for state in (module.state_dict(), tensors)
+    )
+    for name in sorted(set(own) | set(found)):
+        expected, got = own.get(name, "nothing"), found.get(name, "nothing")
+        if expected != got:
+            remedy = "it belongs to another network, or to another number of parts, joints or channels"
+            raise InputError(path, f"does not fit at {name}", expected=expected, got=got, remedy=remedy)
+    module.load_state_dict({name: tensors[name] for name in own}, strict=False)

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.conventions import BLAZEPOSE33, Skeleton
-from humanpose_cli.errors import UsageError
+from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.rendering.shading import Layer, Scene
 from humanpose_cli.rendering.surfaces import Lighting, Surface
 from humanpose_cli.rendering.view import View
@@ -63,7 +63,7 @@ class OverlayOptions:
     opacity             of the bodies, 0…1
     supersampling       samples per pixel along each side
     keypoint_threshold  keypoints of less confidence are left out
-    line_width          of the skeleton, as a share of the picture's longer side
+    line_width          of the skeleton, as a share of the image's longer side
     """
 
     opacity: float = 0.7
@@ -85,7 +85,7 @@ def draw_overlay(
     skeleton: Skeleton = BLAZEPOSE33,
     options: OverlayOptions | None = None,
 ) -> NDArray[np.uint8]:
-    """The photo (H, W, 3) uint8 RGB with everyone's body drawn over it, as a new picture.
+    """The photo (H, W, 3) uint8 RGB with everyone's body drawn over it, as a new drawn.
 
     vertices         (P, V, 3) metres, camera axes; P may be 0, bodies may lie partly outside or behind the camera
     faces            (F, 3) int32
@@ -99,8 +99,8 @@ def draw_overlay(
     ids = list(range(len(vertices))) if track_ids is None else [int(i) for i in track_ids]
     if len(ids) != len(vertices):
         raise UsageError("track ids", "do not match the bodies", expected=str(len(vertices)), got=str(len(ids)))
-    picture = np.array(image, copy=True, order="C")
-    view = View(float(focal), (float(principal_point[0]), float(principal_point[1])), picture.shape[:2])
+    drawn = np.array(image, copy=True, order="C")
+    view = View(float(focal), (float(principal_point[0]), float(principal_point[1])), drawn.shape[:2])
     # Rows with values that are not finite (nobody could place this body) draw nothing.
     surfaces = [
         Surface(body.detach().to(torch.float32), faces, tuple(person_colour(track)))
@@ -109,27 +109,27 @@ def draw_overlay(
     ]
     scene = Scene(surfaces, view, supersampling=options.supersampling, lighting=options.lighting)
     for tile in scene.tiles():
-        _blend(picture[tile.slices], scene.draw(tile), options.opacity)
+        _blend(drawn[tile.slices], scene.draw(tile), options.opacity)
     if keypoints is not None:
         for person, track in zip(keypoints, ids, strict=True):
-            draw_keypoints(picture, np.asarray(person), skeleton, person_colour(track), options)
-    return picture
+            draw_keypoints(drawn, np.asarray(person), skeleton, person_colour(track), options)
+    return drawn
 
 
-def _blend(picture: NDArray[np.uint8], layer: Layer, opacity: float) -> None:
-    """Lay a layer over part of a picture, in place."""
+def _blend(image: NDArray[np.uint8], layer: Layer, opacity: float) -> None:
+    """Lay a layer over part of an image, in place."""
     share = layer.alpha * np.float32(opacity)
     paint = layer.colour * np.float32(255 * opacity)
-    mixed = picture.astype(np.float32)
+    mixed = image.astype(np.float32)
     mixed *= (1 - share)[..., None]
     mixed += paint
     # Round half up: plain truncation would darken the photo where nothing is drawn.
     mixed += np.float32(0.5)
-    np.copyto(picture, np.minimum(mixed, np.float32(255)), casting="unsafe")
+    np.copyto(image, np.minimum(mixed, np.float32(255)), casting="unsafe")
 
 
 def draw_keypoints(
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     keypoints: NDArray[np.floating],
     skeleton: Skeleton,
     colour: NDArray[np.float32],
@@ -146,21 +146,19 @@ def draw_keypoints(
         )
     seen = np.isfinite(keypoints).all(-1)
     # OpenCV's coordinates are 16-bit after the shift in places: leave out what is far outside.
-    limit = 4 * max(picture.shape[:2])
+    limit = 4 * max(image.shape[:2])
     seen &= (np.abs(np.where(np.isfinite(keypoints), keypoints, 0))[:, :2] < limit).all(-1)
     if keypoints.shape[1] > 2:
         seen &= keypoints[:, 2] >= options.keypoint_threshold
     # Pixel centres lie at +0.5 here and at whole numbers in OpenCV.
     points = np.where(seen[:, None], (keypoints[:, :2] - 0.5) * (1 << _SHIFT), 0).round().astype(int)
-    width = max(1, round(options.line_width * max(picture.shape[:2])))
+    width = max(1, round(options.line_width * max(image.shape[:2])))
     bright = tuple(int(v) for v in 255 - (255 - 255 * colour) * 0.55)
     dark = tuple(int(v) for v in 255 * colour * 0.3)
     for line_colour, extra in ((dark, max(2, width // 2 * 2)), (bright, 0)):
         for a, b in skeleton.bones:
             if seen[a] and seen[b]:
-                cv2.line(
-                    picture, points[a].tolist(), points[b].tolist(), line_colour, width + extra, cv2.LINE_AA, _SHIFT
-                )
+                cv2.line(image, points[a].tolist(), points[b].tolist(), line_colour, width + extra, cv2.LINE_AA, _SHIFT)
         for row in np.flatnonzero(seen):
             radius = round((width * 1.2 + extra / 2) * (1 << _SHIFT))
-            cv2.circle(picture, points[row].tolist(), radius, line_colour, -1, cv2.LINE_AA, _SHIFT)
+            cv2.circle(image, points[row].tolist(), radius, line_colour, -1, cv2.LINE_AA, _SHIFT)

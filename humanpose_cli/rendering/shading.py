@@ -1,4 +1,4 @@
-"""Drawing people: several bodies into one picture, with depth order and smooth edges.
+"""Drawing people: several bodies into one image, with depth order and smooth edges.
 
 All surfaces go through one z-buffer with several samples a pixel, so who hides whom is decided sample by sample;
 colours and coverage are the samples' means.
@@ -29,7 +29,7 @@ __all__ = ["Layer", "Scene", "rasterise_view", "render_people"]
 
 Array = NDArray[np.float32]
 
-# Samples of one rasteriser call: bounds memory on pictures of any size (about 40 bytes a sample).
+# Samples of one rasteriser call: bounds memory on images of any size (about 40 bytes a sample).
 _MOST_SAMPLES = 8_400_000
 
 # Contrast of the light on textures that tell which part of them is not from a photo, and the usual brightness of a
@@ -38,7 +38,7 @@ _MADE_UP_CONTRAST, _MEAN_SHADE = np.float32(0.45), np.float32(0.82)
 
 
 class Layer(NamedTuple):
-    """Part of a picture: colour (h, w, 3) already multiplied by alpha, alpha (h, w) in 0…1."""
+    """Part of an image: colour (h, w, 3) already multiplied by alpha, alpha (h, w) in 0…1."""
 
     colour: Array
     alpha: Array
@@ -63,7 +63,7 @@ class Scene:
         ]
 
     def clusters(self) -> list[Box]:
-        """Disjoint rectangles of the picture that hold everything there is to draw."""
+        """Disjoint rectangles of the image that hold everything there is to draw."""
         merged: list[Box] = []
         for box in (box for box in self.boxes if not box.empty):
             while True:
@@ -82,7 +82,7 @@ class Scene:
         return [tile for cluster in self.clusters() for tile in cluster.tiles(most)]
 
     def draw(self, tile: Box) -> Layer:
-        """Everything inside one rectangle of the picture."""
+        """Everything inside one rectangle of the image."""
         height, width = tile.shape
         result = Layer(np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32))
         present = [i for i, box in enumerate(self.boxes) if not box.intersect(tile).empty]
@@ -186,11 +186,11 @@ def render_people(
     Nearer surfaces hide farther ones pixel by pixel, so bodies may also pass through each other.
     """
     height, width = view.size
-    picture = np.zeros((height, width, 4), np.float32)
+    image = np.zeros((height, width, 4), np.float32)
     scene = Scene(surfaces, view, supersampling=supersampling, lighting=lighting)
     for tile in scene.tiles():
         layer = scene.draw(tile)
-        target = picture[tile.slices]
+        target = image[tile.slices]
         target[..., 3] = np.minimum(layer.alpha, 1)
         np.divide(layer.colour, layer.alpha[..., None], out=target[..., :3], where=layer.alpha[..., None] > 0)
-    return picture
+    return image

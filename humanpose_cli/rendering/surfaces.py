@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.errors import UsageError
+from humanpose_cli.core.errors import UsageError
 
 __all__ = ["Lighting", "Surface", "Texture", "sample_texture", "shading_of_vertices", "vertex_normals"]
 
@@ -19,10 +19,10 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Texture:
-    """A picture wrapped round a mesh.
+    """An image wrapped round a mesh.
 
     image     (h, w, 3 or 4) float32 or uint8 (0…1 in steps of 1/255); a fourth channel tells how much of the light is
-              in the picture already: 1 is drawn as it is, 0 is shaded where the surface is lit
+              in the image already: 1 is drawn as it is, 0 is shaded where the surface is lit
     uv        (T, 2) in 0…1, v down: texel = uv · size
     uv_faces  (F, 3) rows of `uv` for the mesh's faces
     """
@@ -125,8 +125,8 @@ def sample_texture(
 ) -> Array:
     """Bilinear look-ups of a texture (h, w, C) at uv (N, H, W, 2), v down → (N, H, W, C) float32.
 
-    Where the picture is coarser than the texture, a halved copy is used, so that nothing flickers; with several
-    `samples` a pixel, each of them stands for a smaller part of the picture.
+    Where the image is coarser than the texture, a halved copy is used, so that nothing flickers; with several
+    `samples` a pixel, each of them stands for a smaller part of the image.
     """
     ratio = _texels_per_pixel(uv, covered, (image.shape[0], image.shape[1])) / samples**0.5
     texture = _halved(image, max(0, round(float(np.log2(max(ratio, 1e-6))))))

@@ -1,4 +1,4 @@
-"""The picture that bodies are drawn into: a pinhole camera with its size, and rectangles of it."""
+"""The image that bodies are drawn into: a pinhole camera with its size, and rectangles of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from humanpose_cli.errors import UsageError
+from humanpose_cli.core.errors import UsageError
 
 __all__ = ["NEAR", "Box", "View", "body_box"]
 
@@ -67,7 +67,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class View:
-    """A pinhole camera and its picture: focal length and principal point in pixels, size (height, width)."""
+    """A pinhole camera and its image: focal length and principal point in pixels, size (height, width)."""
 
     focal: float
     principal_point: tuple[float, float]
@@ -77,15 +77,15 @@ class View:
         if not self.focal > 0:
             raise UsageError("focal length", "is not positive", expected="pixels", got=f"{self.focal}")
         if min(self.size) < 1:
-            raise UsageError("picture size", "is empty", expected="height, width ≥ 1", got=f"{self.size}")
+            raise UsageError("image size", "is empty", expected="height, width ≥ 1", got=f"{self.size}")
 
     @property
     def box(self) -> Box:
-        """The whole picture."""
+        """The whole image."""
         return Box(0, 0, self.size[1], self.size[0])
 
     def crop(self, box: Box, zoom: float = 1.0) -> View:
-        """The camera whose picture is that rectangle, enlarged `zoom` times."""
+        """The camera whose image is that rectangle, enlarged `zoom` times."""
         height, width = box.shape
         x, y = self.principal_point
         return View(
@@ -99,9 +99,9 @@ class View:
 
 
 def body_box(vertices: Tensor, view: View, margin: int = 2) -> Box:
-    """The rectangle of the picture that a surface (V, 3) may cover; empty if it lies outside or behind.
+    """The rectangle of the image that a surface (V, 3) may cover; empty if it lies outside or behind.
 
-    A surface that reaches behind the camera may cover anything: its rectangle is the whole picture.
+    A surface that reaches behind the camera may cover anything: its rectangle is the whole image.
     """
     depth = vertices[:, 2]
     nearest, farthest = float(depth.min()), float(depth.max())

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.body import RiggedBody
-from humanpose_cli.bodies.texture import TexelMap, bleed_islands
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.texture import TexelMap, bleed_islands
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.synthetic.cloth_surface import Coordinates, cloth_base
 
 __all__ = ["ASPECT", "TILES", "AtlasTexels", "TexelPart", "Tile", "atlas_texels", "outer_uv"]
@@ -129,7 +129,7 @@ class AtlasTexels:
 
 
 @lru_cache(maxsize=4)
-def atlas_texels(body: RiggedBody, size: int, tile: str = "body") -> AtlasTexels:
+def atlas_texels(body: Body, size: int, tile: str = "body") -> AtlasTexels:
     """The texels of the body's own square, or of "outer"; made once per body object, size and tile."""
     base = cloth_base(body)
     left = 0 if tile == "body" else round(TILES[tile].x0 * size)

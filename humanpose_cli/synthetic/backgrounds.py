@@ -1,4 +1,4 @@
-"""What lies behind people: rooms, streets, fields, studios, abstract fields of colour, and given pictures.
+"""What lies behind people: rooms, streets, fields, studios, abstract fields of colour, and given images.
 
 Rooms, streets and fields are boxes in the world, whose floor is the one that people stand on; so they keep their
 place when the camera differs, and shadows fall on them.
@@ -17,38 +17,38 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.texture import look_up
-from humanpose_cli.errors import InputError
-from humanpose_cli.io.images import PICTURE_SUFFIXES, read_image
+from humanpose_cli.body.texture import look_up
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.images import IMAGE_SUFFIXES, read_image
 from humanpose_cli.synthetic.cameras import SceneCamera
 from humanpose_cli.synthetic.lighting import SceneLighting, encoded, irradiance
 from humanpose_cli.synthetic.tiles import TILE_KINDS, TILE_SIDE, VARIANTS, tile, tile_level
 
-__all__ = ["BACKGROUND_KINDS", "Backdrop", "Background", "PictureFolder", "paint_backdrop", "sample_background"]
+__all__ = ["BACKGROUND_KINDS", "Backdrop", "Background", "ImageFolder", "paint_backdrop", "sample_background"]
 
 Array = NDArray[Any]
 
-_LONGEST = 1024  # pixels that a kept picture's longer side has at most
-_MOST_KEPT = 32  # pictures: at most 96 MiB
+_LONGEST = 1024  # pixels that a kept image's longer side has at most
+_MOST_KEPT = 32  # images: at most 96 MiB
 
 
-class PictureFolder:
-    """The pictures in a folder and below it, in the order of their paths.
+class ImageFolder:
+    """The images in a folder and below it, in the order of their paths.
 
-    InputError where it is no folder or holds no pictures, or, on use, where a picture cannot be read. Kept pictures
+    InputError where it is no folder or holds no images, or, on use, where an image cannot be read. Kept images
     are at most 1024 pixels long and 32 of them.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise InputError(self.folder, "is not a folder", expected="a folder of background pictures")
+            raise InputError(self.folder, "is not a folder", expected="a folder of background images")
         self.files = sorted(
-            (path for path in self.folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()),
+            (path for path in self.folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()),
             key=lambda path: path.relative_to(self.folder).as_posix(),
         )
         if not self.files:
-            raise InputError(self.folder, "holds no pictures", expected="JPEG, PNG or the like")
+            raise InputError(self.folder, "holds no images", expected="JPEG, PNG or the like")
         self._image = lru_cache(maxsize=_MOST_KEPT)(self._read)
 
     def __len__(self) -> int:
@@ -60,35 +60,35 @@ class PictureFolder:
         digest = hashlib.sha256()
         for path in self.files:
             digest.update(f"{path.relative_to(self.folder).as_posix()}\0{path.stat().st_size}\n".encode())
-        return f"{len(self.files)} pictures ({digest.hexdigest()[:8]})"
+        return f"{len(self.files)} images ({digest.hexdigest()[:8]})"
 
     def __reduce__(self) -> tuple[type, tuple[Path]]:
         return type(self), (self.folder,)
 
     def crop(self, number: int, size: tuple[int, int], random: np.random.Generator) -> NDArray[np.float32]:
-        """A random piece of a picture, as large as it goes or down to a third of that, mirrored or not, resized.
+        """A random piece of an image, as large as it goes or down to a third of that, mirrored or not, resized.
 
         size (height, width) → (height, width, 3) float32 0…255
         """
-        picture = self._image(number)
-        scale = min(picture.shape[0] / size[0], picture.shape[1] / size[1]) * random.uniform(0.34, 1.0)
+        image = self._image(number)
+        scale = min(image.shape[0] / size[0], image.shape[1] / size[1]) * random.uniform(0.34, 1.0)
         height, width = max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
-        top = int(random.integers(picture.shape[0] - height + 1))
-        left = int(random.integers(picture.shape[1] - width + 1))
-        piece = picture[top : top + height, left : left + width]
+        top = int(random.integers(image.shape[0] - height + 1))
+        left = int(random.integers(image.shape[1] - width + 1))
+        piece = image[top : top + height, left : left + width]
         if random.random() < 0.5:
             piece = piece[:, ::-1]
         how = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
         return np.asarray(cv2.resize(piece, size[::-1], interpolation=how), np.float32)
 
     def _read(self, number: int) -> NDArray[np.uint8]:
-        picture = np.ascontiguousarray(read_image(self.files[number]).pixels)
-        longest = max(picture.shape[:2])
+        image = np.ascontiguousarray(read_image(self.files[number]).pixels)
+        longest = max(image.shape[:2])
         if longest > _LONGEST:
             scale = _LONGEST / longest
-            small = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-            picture = np.asarray(cv2.resize(picture, small, interpolation=cv2.INTER_AREA), np.uint8)
-        return picture
+            small = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+            image = np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), np.uint8)
+        return image
 
 
 def _sky_colours(random: np.random.Generator) -> tuple[Array, Array]:
@@ -116,7 +116,7 @@ def _haze(
     horizon: Array,
     zenith: Array,
 ) -> Array:
-    """The picture with its sky filled in and distant things faded towards the horizon's colour.
+    """The image with its sky filled in and distant things faded towards the horizon's colour.
 
     image (H, W, 3), depth (H, W) metres, sky (H, W), rays (3, H, W) in world axes
     """
@@ -143,17 +143,17 @@ def _haze(
 
 
 BACKGROUND_KINDS: dict[str, float] = {"room": 0.36, "street": 0.17, "field": 0.17, "studio": 0.1, "abstract": 0.2}
-"""Kind → how often it is drawn where no pictures are given."""
+"""Kind → how often it is drawn where no images are given."""
 INDOOR = ("room", "studio")
 
 
 @dataclass(frozen=True)
 class Background:
-    """kind: of BACKGROUND_KINDS or 'picture'; seed decides all about it; picture: its number in the folder."""
+    """kind: of BACKGROUND_KINDS or 'image'; seed decides all about it; image: its number in the folder."""
 
     kind: str
     seed: int
-    picture: int = -1
+    image: int = -1
 
     @property
     def indoor(self) -> bool:
@@ -174,13 +174,11 @@ class Backdrop:
     surface: NDArray[np.int8]
 
 
-def sample_background(
-    random: np.random.Generator, pictures: PictureFolder | None = None, share: float = 0.6
-) -> Background:
-    """A random background; with pictures, `share` of all backgrounds are one of them."""
+def sample_background(random: np.random.Generator, images: ImageFolder | None = None, share: float = 0.6) -> Background:
+    """A random background; with images, `share` of all backgrounds are one of them."""
     seed = int(random.integers(2**31))
-    if pictures is not None and len(pictures) and random.random() < share:
-        return Background("picture", seed, int(random.integers(len(pictures))))
+    if images is not None and len(images) and random.random() < share:
+        return Background("picture", seed, int(random.integers(len(images))))
     kinds = list(BACKGROUND_KINDS)
     weights = np.array([BACKGROUND_KINDS[kind] for kind in kinds])
     return Background(str(random.choice(kinds, p=weights / weights.sum())), seed)
@@ -190,7 +188,7 @@ def paint_backdrop(
     background: Background,
     camera: SceneCamera,
     lighting: SceneLighting,
-    pictures: PictureFolder | None = None,
+    images: ImageFolder | None = None,
     inside: Array | None = None,
 ) -> Backdrop:
     """The background as a camera sees it in that light.
@@ -201,8 +199,8 @@ def paint_backdrop(
     if background.kind in ("abstract", "picture"):
         size = camera.view.size
         if background.kind == "picture":
-            assert pictures is not None, "a background from a folder comes with the folder"
-            image = pictures.crop(background.picture, size, random)
+            assert images is not None, "a background from a folder comes with the folder"
+            image = images.crop(background.image, size, random)
         else:
             image = _abstract(random, size)
         image = image * np.float32(np.clip(random.normal(1.0, 0.12), 0.6, 1.3))
@@ -212,7 +210,7 @@ def paint_backdrop(
 
 
 def _with_guessed_floor(image: Array, camera: SceneCamera, random: np.random.Generator) -> Backdrop:
-    """In some pictures people throw their shadow as if there were a floor; in others they seem pasted in."""
+    """In some images people throw their shadow as if there were a floor; in others they seem pasted in."""
     height, width = image.shape[:2]
     depth, surface = np.full((height, width), np.inf, np.float32), np.zeros((height, width), np.int8)
     if random.random() < 0.6:
@@ -380,7 +378,7 @@ def _present(numbers: Array) -> list[int]:
 
 
 def _decorate(random: np.random.Generator, colour: Array, u: Array, v: Array, footprint: Array, scene: _Box) -> None:
-    """Pictures, windows, doors, a skirting board and a dado on a wall whose colours (N, 3) at u, v metres these are."""
+    """Images, windows, doors, a skirting board and a dado on a wall whose colours (N, 3) at u, v metres these are."""
     top = float(scene.high[1])
     if random.random() < 0.7:
         colour[v < random.uniform(0.05, 0.16)] = random.uniform(40, 235) + random.normal(0, 12, 3)
@@ -459,12 +457,12 @@ def _warped_tile(random: np.random.Generator, size: tuple[int, int]) -> Array:
     kind, variant = str(random.choice(TILE_KINDS)), int(random.integers(VARIANTS))
     scale, angle = math.exp(random.uniform(math.log(0.35), math.log(3.0))) * max(size) / 256, random.uniform(0, 6.28)
     level = max(0, round(-math.log2(scale)))
-    picture = tile_level(kind, variant, level) if level else tile(kind, variant)
+    image = tile_level(kind, variant, level) if level else tile(kind, variant)
     scale *= 2**level
     c, s = math.cos(angle) / scale, math.sin(angle) / scale
     matrix = np.array([[c, -s, random.uniform(0, 256)], [s, c, random.uniform(0, 256)]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped = cv2.warpAffine(picture, matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_WRAP)
+    warped = cv2.warpAffine(image, matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_WRAP)
     return np.asarray(warped * _tint(random, 0.12), np.float32)
 
 

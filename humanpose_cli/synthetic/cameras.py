@@ -21,11 +21,11 @@ Array = NDArray[Any]
 class CameraOptions:
     """How cameras are drawn.
 
-    focal       focal length over the picture's longer side: least and most (drawn evenly in its logarithm)
-    fill        share of the picture's height or width that the subject takes: least and most, more often much
+    focal       focal length over the image's longer side: least and most (drawn evenly in its logarithm)
+    fill        share of the image's height or width that the subject takes: least and most, more often much
     cut         probability that the subject is enlarged beyond that, so that parts lie outside
     enlarged    share that it takes then
-    off_centre  probability that the picture is a crop whose principal point is not its middle
+    off_centre  probability that the image is a crop whose principal point is not its middle
     roll        standard deviation, radians
     """
 
@@ -39,7 +39,7 @@ class CameraOptions:
 
 @dataclass(frozen=True)
 class SceneCamera:
-    """view: the pinhole camera and picture; world_to_camera: rotation (3, 3) and translation (3,) metres (y-up world,
+    """view: the pinhole camera and image; world_to_camera: rotation (3, 3) and translation (3,) metres (y-up world,
     floor y = 0, to camera axes)."""
 
     view: View
@@ -121,7 +121,7 @@ def _look_at(position: Array, target: Array, roll: float) -> Array:
 
 
 def _framing(random: np.random.Generator, points: Array, focal: float, size: tuple[int, int]) -> Array:
-    """(2,) pixels by which the people are moved from the picture's middle.
+    """(2,) pixels by which the people are moved from the image's middle.
 
     Where they fit, anywhere they still do; where they do not, mostly the upper half is shown, as photographers do.
     """
@@ -145,7 +145,7 @@ def _aimed(
     size: tuple[int, int],
     shift: Array,
 ) -> SceneCamera:
-    """Moves people in the picture: by turning the camera, or as a crop would, by its principal point."""
+    """Moves people in the image: by turning the camera, or as a crop would, by its principal point."""
     centre = np.array([size[1] / 2, size[0] / 2])
     if random.random() < options.off_centre:
         centre = centre + random.uniform(-0.5, 0.5, 2) * np.array([size[1], size[0]])
@@ -170,16 +170,16 @@ def _between(source: Array, target: Array) -> Array:
 
 @dataclass(frozen=True)
 class Degradation:
-    """Damage to a picture; the plain one does nothing but round.
+    """Damage to an image; the plain one does nothing but round.
 
-    blur           Gaussian of the whole picture, pixels; backdrop_blur another one of what lies behind the people
+    blur           Gaussian of the whole image, pixels; backdrop_blur another one of what lies behind the people
     motion         (2,) pixels by which the camera moves while the shutter is open
-    rescale        the picture is stored this many times smaller and enlarged again
+    rescale        the image is stored this many times smaller and enlarged again
     noise          deviation in grey levels at mid grey, stronger in the light as photons are counted; chroma: of colour
     sharpen        share of the detail that is added again
     vignette       how much darker the corners are, 0…1
     balance        (3,) factors of red, green and blue; contrast about mid grey; saturation
-    jpeg_quality   at which a picture is compressed once before it is stored; 0 for not
+    jpeg_quality   at which an image is compressed once before it is stored; 0 for not
     """
 
     blur: float = 0.0
@@ -197,7 +197,7 @@ class Degradation:
 
 
 def sample_degradation(random: np.random.Generator, size: tuple[int, int], strength: float = 1.0) -> Degradation:
-    """Random damage, none to severe; blur and motion grow with the picture's longer side."""
+    """Random damage, none to severe; blur and motion grow with the image's longer side."""
     scale = max(size) / 256 * strength
 
     def sometimes(probability: float, value: float) -> float:
@@ -223,7 +223,7 @@ def sample_degradation(random: np.random.Generator, size: tuple[int, int], stren
 
 
 def degrade(image: Array, damage: Degradation, random: np.random.Generator) -> NDArray[np.uint8]:
-    """A picture (H, W, 3) float32 0…255 as a camera and its files leave it: uint8 of the same size."""
+    """An image (H, W, 3) float32 0…255 as a camera and its files leave it: uint8 of the same size."""
     height, width = image.shape[:2]
     result = image
     if damage.blur > 0.2:
@@ -240,7 +240,7 @@ def degrade(image: Array, damage: Degradation, random: np.random.Generator) -> N
     levels = np.clip(np.rint(result), 0, 255).astype(np.uint8)
     if damage.jpeg_quality:
         done, data = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, damage.jpeg_quality])
-        assert done, "pictures of any size can be compressed"
+        assert done, "images of any size can be compressed"
         levels = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
     if levels.shape[:2] != (height, width):
         how = cv2.INTER_CUBIC if damage.sharpen else cv2.INTER_LINEAR

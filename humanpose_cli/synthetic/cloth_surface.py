@@ -14,9 +14,9 @@ from scipy.sparse import identity as identity_matrix
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
-from humanpose_cli.bodies.body import RiggedBody
-from humanpose_cli.conventions import SMPL24
-from humanpose_cli.errors import UsageError
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
 
 __all__ = ["ClothBase", "Coordinates", "ShapedBase", "cloth_base", "ramp", "strongest_bones"]
 
@@ -58,7 +58,7 @@ class Coordinates:
         return Coordinates(**{name: values.take(rows) for name, values in vars(self).items()})
 
     @classmethod
-    def of_points(cls, body: RiggedBody, points: Array, arm_share: Array) -> Coordinates:
+    def of_points(cls, body: Body, points: Array, arm_share: Array) -> Coordinates:
         """points (n, 3) of the template; arm_share (n,) how much of their weight belongs to arm bones."""
         points = np.asarray(points, np.float32)
         joints = body.joint_template.numpy()
@@ -225,7 +225,7 @@ class ClothBase:
 
 
 @lru_cache(maxsize=2)
-def cloth_base(body: RiggedBody) -> ClothBase:
+def cloth_base(body: Body) -> ClothBase:
     """The cloth surface of a body, made once per body object (about a second).
 
     UsageError for bodies other than the default one, on whose proportions the clothes are cut.
@@ -370,7 +370,7 @@ def _room(points: Array, faces: Array) -> Array:
     return room.astype(np.float32)
 
 
-def _eyeballs(body: RiggedBody) -> NDArray[np.bool_]:
+def _eyeballs(body: Body) -> NDArray[np.bool_]:
     """(V,) which vertices belong to the eyeballs: the two small closed surfaces behind the lids."""
     points = body.landmarks("face13")
     eyes = points.template.numpy()[points.skeleton.indices(("left_eye", "right_eye"))]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.body import RiggedBody
-from humanpose_cli.errors import UsageError
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.synthetic.atlas import ASPECT, TILES, AtlasTexels, atlas_texels, outer_uv
 from humanpose_cli.synthetic.cloth_surface import ClothBase, ShapedBase, cloth_base, ramp
 from humanpose_cli.synthetic.garments import (
@@ -66,7 +66,7 @@ _MOST_STAND_OFF = 0.03
 _SOCK_TOP, _GLOVE = 0.74, 0.445
 
 
-def dress(body: RiggedBody, identity: Identity, outfit: Outfit, *, texture_size: int = 1024) -> DressedMesh:
+def dress(body: Body, identity: Identity, outfit: Outfit, *, texture_size: int = 1024) -> DressedMesh:
     """The mesh of a dressed person; the same arguments give the same bytes.
 
     texture_size  height of the texture in texels; it is 3/2 as wide
@@ -89,7 +89,7 @@ def dress(body: RiggedBody, identity: Identity, outfit: Outfit, *, texture_size:
 class Fitting:
     """One person while they are dressed, from the skin outwards."""
 
-    def __init__(self, body: RiggedBody, identity: Identity, outfit: Outfit, size: int) -> None:
+    def __init__(self, body: Body, identity: Identity, outfit: Outfit, size: int) -> None:
         self.body, self.identity, self.outfit = body, identity, outfit
         self.base: ClothBase = cloth_base(body)
         self.shape: ShapedBase = self.base.shaped(identity.betas)

@@ -296,21 +296,21 @@ _FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TR
 
 def draw_print(random: np.random.Generator) -> NDArray[np.uint8]:
     """(PRINT, PRINT, 4) uint8 RGBA; alpha 0 where the cloth shows."""
-    picture = np.zeros((PRINT, PRINT, 4), np.uint8)
+    image = np.zeros((PRINT, PRINT, 4), np.uint8)
     kinds = ("word", "number", "shape", "badge", "photo", "bars")
     kind = str(random.choice(kinds, p=[0.3, 0.16, 0.2, 0.14, 0.12, 0.08]))
     if kind in ("shape", "badge"):
-        _draw_shape(picture, random)
+        _draw_shape(image, random)
     elif kind == "photo":
-        _draw_photo(picture, random)
+        _draw_photo(image, random)
     elif kind == "bars":
-        _draw_bars(picture, random)
+        _draw_bars(image, random)
     if kind in ("word", "badge", "photo"):
-        _draw_words(picture, random, low=kind == "photo")
+        _draw_words(image, random, low=kind == "photo")
     elif kind == "number":
         number = str(int(random.integers(1, 100)))
-        _draw_text(picture, number, (PRINT * 0.5, PRINT * 0.5), PRINT * 0.75, _ink(random), random)
-    return picture
+        _draw_text(image, number, (PRINT * 0.5, PRINT * 0.5), PRINT * 0.75, _ink(random), random)
+    return image
 
 
 def _ink(random: np.random.Generator) -> tuple[float, ...]:
@@ -318,7 +318,7 @@ def _ink(random: np.random.Generator) -> tuple[float, ...]:
 
 
 def _draw_text(
-    picture: Array,
+    image: Array,
     text: str,
     centre: tuple[float, float],
     height: float,
@@ -331,47 +331,47 @@ def _draw_text(
     scale = min(height / max(tall, 1), PRINT * 0.94 / max(width, 1))
     thickness = max(1, round(thickness * min(1.0, scale * tall / height)))
     at = (round(centre[0] - width * scale / 2), round(centre[1] + tall * scale / 2))
-    cv2.putText(picture, text, at, font, scale, ink, thickness, cv2.LINE_AA)
+    cv2.putText(image, text, at, font, scale, ink, thickness, cv2.LINE_AA)
 
 
-def _draw_words(picture: Array, random: np.random.Generator, *, low: bool) -> None:
+def _draw_words(image: Array, random: np.random.Generator, *, low: bool) -> None:
     lines = int(random.integers(1, 4)) if not low else 1
     ink = _ink(random)
     for i in range(lines):
         word = "".join(_LETTERS[int(k)] for k in random.integers(0, 26, int(random.integers(2, 9))))
         y = PRINT * (0.88 if low else 0.5 + (i - (lines - 1) / 2) * 0.27)
-        _draw_text(picture, word, (PRINT / 2, y), PRINT * random.uniform(0.14, 0.26), ink, random)
+        _draw_text(image, word, (PRINT / 2, y), PRINT * random.uniform(0.14, 0.26), ink, random)
 
 
-def _draw_shape(picture: Array, random: np.random.Generator) -> None:
+def _draw_shape(image: Array, random: np.random.Generator) -> None:
     """Circles, stars, polygons, a few inside each other."""
     for level in range(int(random.integers(1, 4))):
         radius = PRINT * random.uniform(0.3, 0.46) * 0.68**level
         ink, corners = _ink(random), int(random.integers(3, 10))
         if corners > 7:
-            cv2.circle(picture, (PRINT // 2, PRINT // 2), round(radius), ink, -1, cv2.LINE_AA)
+            cv2.circle(image, (PRINT // 2, PRINT // 2), round(radius), ink, -1, cv2.LINE_AA)
             continue
         star = random.random() < 0.4
         count = corners * (2 if star else 1)
         angles = random.uniform(0, 6.3) + np.arange(count) * 2 * math.pi / count
         radii = np.where(np.arange(count) % 2 == 0, radius, radius * (0.45 if star else 1))
         points = PRINT / 2 + np.stack((np.cos(angles), np.sin(angles)), 1) * radii[:, None]
-        cv2.fillPoly(picture, [points.round().astype(np.int32)], ink, cv2.LINE_AA)
+        cv2.fillPoly(image, [points.round().astype(np.int32)], ink, cv2.LINE_AA)
 
 
-def _draw_photo(picture: Array, random: np.random.Generator) -> None:
+def _draw_photo(image: Array, random: np.random.Generator) -> None:
     """A rectangle of soft colour fields, as of a printed photograph."""
     small = random.uniform(0, 255, (5, 5, 3)).astype(np.float32)
     part = slice(round(PRINT * 0.1), round(PRINT * 0.76))
     side = part.stop - part.start
-    picture[part, part, :3] = np.clip(cv2.resize(small, (side, side), interpolation=cv2.INTER_CUBIC), 0, 255)
-    picture[part, part, 3] = 255
+    image[part, part, :3] = np.clip(cv2.resize(small, (side, side), interpolation=cv2.INTER_CUBIC), 0, 255)
+    image[part, part, 3] = 255
 
 
-def _draw_bars(picture: Array, random: np.random.Generator) -> None:
+def _draw_bars(image: Array, random: np.random.Generator) -> None:
     """A few broad bars across the chest."""
     y = PRINT * random.uniform(0.1, 0.4)
     for _ in range(int(random.integers(1, 4))):
         height = PRINT * random.uniform(0.06, 0.18)
-        cv2.rectangle(picture, (0, round(y)), (PRINT, round(y + height)), _ink(random), -1)
+        cv2.rectangle(image, (0, round(y)), (PRINT, round(y + height)), _ink(random), -1)
         y += height + PRINT * random.uniform(0.02, 0.1)

@@ -1,6 +1,6 @@
 """Synthetic people as a source of samples: who, in what, doing what, before which camera, all from one seed.
 
-Every group of pictures (one picture, a pair, a clip) is drawn from its own random numbers, so any process may make any
+Every group of images (one image, a pair, a clip) is drawn from its own random numbers, so any process may make any
 group. Splits share no identity, no clothes and no activity: a split's people are drawn with numbers of its own, and
 whole activities of the motion library and whole key poses are kept for validation and for test.
 """
@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from humanpose_cli.bodies.body import RiggedBody, default_body
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.body.body import Body, default_body
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.data.label_maps import BodyLabels
 from humanpose_cli.data.samples import Group, Sample, SourceInfo
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
-from humanpose_cli.synthetic.backgrounds import PictureFolder
+from humanpose_cli.synthetic.backgrounds import ImageFolder
 from humanpose_cli.synthetic.dressing import dress
-from humanpose_cli.synthetic.labels import encoded_maps, encoded_picture, imperfect_fit, people_of_frame
+from humanpose_cli.synthetic.labels import encoded_image, encoded_maps, imperfect_fit, people_of_frame
 from humanpose_cli.synthetic.mesh import DressedMesh
 from humanpose_cli.synthetic.options import SPLITS, SyntheticOptions
 from humanpose_cli.synthetic.people import sample_identity, sample_outfit
@@ -69,12 +69,12 @@ class SyntheticSource:
         """Name and options."""
         options = asdict(self.options)
         if self.options.backgrounds is not None:
-            assert self._pictures is not None
-            options["backgrounds"] = f"{self.options.backgrounds.name}: {self._pictures.summary}"
+            assert self._images is not None
+            options["backgrounds"] = f"{self.options.backgrounds.name}: {self._images.summary}"
         return SourceInfo("synthetic", options)
 
     def groups(self) -> Sequence[Group]:
-        """A group for each picture, pair or clip."""
+        """A group for each image, pair or clip."""
         size = self.options.group_size
         count = -(-self.options.count // size)
         return [self._group(number) for number in range(count)]
@@ -95,7 +95,7 @@ class SyntheticSource:
         return "validation" if draw < self.options.test + self.options.validation else "train"
 
     def read(self, group: Group) -> Iterator[Sample]:
-        """The pictures of a group."""
+        """The images of a group."""
         number: int = group.key
         split = self.split_of(number)
         random = self._random("scene", number)
@@ -108,7 +108,7 @@ class SyntheticSource:
             people, places = people_of_frame(self._body, list(scene.people), names, frame, view, seen)
             yield Sample(
                 name=group.name if group.count == 1 else f"{group.name}/{frame:04d}",
-                image=encoded_picture(seen.image, int(random.integers(*_QUALITY))),
+                image=encoded_image(seen.image, int(random.integers(*_QUALITY))),
                 size=(view.size[1], view.size[0]),
                 focal=float(view.focal),
                 principal_point=(float(view.principal_point[0]), float(view.principal_point[1])),
@@ -128,7 +128,7 @@ class SyntheticSource:
         """
         frames = 2 if self.options.structure == "pairs" else 1
         for _ in range(_TRIES):
-            scene = sample_scene(random, self._body, actors, self._scene_options(), pictures=self._pictures)
+            scene = sample_scene(random, self._body, actors, self._scene_options(), images=self._images)
             renderer = SceneRenderer(self._body, scene, self._labels)
             looked_at = {frame: renderer.render(frame) for frame in range(frames)}
             least = min(int(seen.visible[0]) for seen in looked_at.values())
@@ -173,7 +173,7 @@ class SyntheticSource:
         length, rate = o.group_size, o.frame_rate
         if o.structure == "pairs":
             if random.random() >= _MOVING_PAIRS:
-                # A chair would stand there in both pictures, also where nobody sits on it.
+                # A chair would stand there in both images, also where nobody sits on it.
                 return held_pose(*(self._pose(random, number, split, 2 * place + k, chairs=False) for k in range(2)))
             rate = _PAIR_RATE
         held = None
@@ -216,7 +216,7 @@ class SyntheticSource:
     # What all groups share
 
     def _scene_options(self) -> SceneOptions:
-        """Of one scene. Clips and pairs are seen whole more often than single pictures."""
+        """Of one scene. Clips and pairs are seen whole more often than single images."""
         o = self.options
         options = SceneOptions((o.size, o.size), in_front=o.in_front, picture_share=o.picture_share, damage=o.damage)
         if o.structure == "single":
@@ -228,7 +228,7 @@ class SyntheticSource:
         return np.random.default_rng((self.options.seed, _number_of(purpose), number))
 
     @cached_property
-    def _body(self) -> RiggedBody:
+    def _body(self) -> Body:
         return default_body()
 
     @cached_property
@@ -240,8 +240,8 @@ class SyntheticSource:
         return {split: PoseBank(self.options.seed, split) for split in ("train", "held_out")}
 
     @cached_property
-    def _pictures(self) -> PictureFolder | None:
-        return None if self.options.backgrounds is None else PictureFolder(self.options.backgrounds)
+    def _images(self) -> ImageFolder | None:
+        return None if self.options.backgrounds is None else ImageFolder(self.options.backgrounds)
 
 
 def _number_of(name: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.synthetic.atlas import TILES, AtlasTexels
 from humanpose_cli.synthetic.cloth_surface import ClothBase, Coordinates, ramp
 from humanpose_cli.synthetic.mesh import Grid, nearest_weights, revolve

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from humanpose_cli.bodies.body import RiggedBody
-from humanpose_cli.bodies.joint_angles import joint_class
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.joint_angles import joint_class
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.data.label_maps import encode_map, joint_visibility, landmark_visibility
 from humanpose_cli.data.samples import Person
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
@@ -26,7 +26,7 @@ from humanpose_cli.rendering.view import View
 from humanpose_cli.synthetic.renderer import RenderedScene
 from humanpose_cli.synthetic.scene import StagedPerson
 
-__all__ = ["encoded_maps", "encoded_picture", "imperfect_fit", "people_of_frame"]
+__all__ = ["encoded_image", "encoded_maps", "imperfect_fit", "people_of_frame"]
 
 Array = NDArray[Any]
 
@@ -34,10 +34,10 @@ LANDMARKS = ("reposing19", "blazepose33")
 _BOX_MARGIN = 0.04  # of the box's longer side: flesh and clothes beyond the joints
 
 
-def encoded_picture(image: NDArray[np.uint8], quality: int) -> bytes:
+def encoded_image(image: NDArray[np.uint8], quality: int) -> bytes:
     """JPEG bytes of (H, W, 3) RGB."""
     done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    assert done, "an RGB picture can be encoded"
+    assert done, "an RGB image can be encoded"
     return bytes(data.tobytes())
 
 
@@ -53,7 +53,7 @@ def encoded_maps(rendered: RenderedScene, seen: list[int]) -> dict[str, bytes]:
 
 
 def people_of_frame(
-    body: RiggedBody,
+    body: Body,
     people: list[StagedPerson],
     names: list[tuple[str, str]],
     frame: int,
@@ -98,7 +98,7 @@ def people_of_frame(
     return found, shown
 
 
-def _keypoints(body: RiggedBody, name: str, points: Array, place: int, view: View, seen: RenderedScene) -> Array:
+def _keypoints(body: Body, name: str, points: Array, place: int, view: View, seen: RenderedScene) -> Array:
     """(J, 3): pixels, and how much of the surface around each joint is seen."""
     if name == SMPL24.name:
         visible = joint_visibility(points, place, view, seen.maps)
@@ -109,7 +109,7 @@ def _keypoints(body: RiggedBody, name: str, points: Array, place: int, view: Vie
 
 
 def _person_box(pixels: Array, place: int, seen: RenderedScene) -> Array:
-    """Round the joints with a margin and all pixels that show the person, cut at the picture's edges."""
+    """Round the joints with a margin and all pixels that show the person, cut at the image's edges."""
     persons = seen.maps["persons"]
     height, width = persons.shape
     low, high = pixels.min(0), pixels.max(0)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.texture import look_up
+from humanpose_cli.body.texture import look_up
 from humanpose_cli.engine.rasterising import rasterise
 
 __all__ = ["ContactShadow", "Light", "SceneLighting", "ShadowMap", "encoded", "irradiance", "sample_lighting"]
@@ -68,7 +68,7 @@ def sample_lighting(random: np.random.Generator, towards_camera: float, *, indoo
     """Random light: hard suns and overcast days outside, lamps and windows inside.
 
     towards_camera  azimuth (radians about y, from +z to +x) in which the camera stands, so that most light comes
-                    from its side, and one picture in six is taken against the light
+                    from its side, and one image in six is taken against the light
     """
     against = random.random() < 0.16
     spread = 2.3 if not against else 0.7

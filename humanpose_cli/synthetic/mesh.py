@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from humanpose_cli.bodies.body import RiggedBody
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.skinning import forward_kinematics, skin_vertices
 from humanpose_cli.synthetic.atlas import Tile
 from humanpose_cli.synthetic.cloth_surface import ClothBase, ShapedBase, strongest_bones
@@ -111,7 +111,7 @@ def join_pieces(pieces: Sequence[Piece], texture: NDArray[np.uint8], rest_joints
     )
 
 
-def pose_dressed(body: RiggedBody, mesh: DressedMesh, rotations: Tensor, trans: Tensor) -> Tensor:
+def pose_dressed(body: Body, mesh: DressedMesh, rotations: Tensor, trans: Tensor) -> Tensor:
     """Vertices (B, V, 3) metres, camera axes, of a dressed person in B poses.
 
     rotations  (B, 24, 3, 3) parent-relative, the pelvis body to camera; trans (B, 3) metres, added after posing

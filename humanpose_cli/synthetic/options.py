@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from humanpose_cli.errors import UsageError
+from humanpose_cli.core.errors import UsageError
 
 __all__ = ["SPLITS", "SyntheticOptions"]
 
@@ -20,14 +20,14 @@ _LARGEST, _LONGEST = 2048, 512
 class SyntheticOptions:
     """Options of `hpc preprocess synthetic`. The same options are the same bytes, on any number of processes.
 
-    count         pictures, rounded up to whole pairs or clips
-    size          pixels of a picture's sides
-    structure     single pictures; pairs or clips of one person in one clothing before one background
+    count         images, rounded up to whole pairs or clips
+    size          pixels of an image's sides
+    structure     single images; pairs or clips of one person in one clothing before one background
     clip_length   frames of a clip; frame_rate of clips, a second
     seed          decides everything
-    backgrounds   folder with pictures to stand before, beside the procedural ones; None for these alone
-    picture_share    share of the scenes that stand before these pictures, where there are any
-    companions    probability of other people in the picture
+    backgrounds   folder with images to stand before, beside the procedural ones; None for these alone
+    picture_share    share of the scenes that stand before these images, where there are any
+    companions    probability of other people in the image
     validation, test  shares of identities, with clothes and activities that the other splits never show
     imperfect_fits    add to each person a fit as an estimator would err, for training refinement
     texture_size  pixels of the sides of a person's texture
@@ -70,5 +70,5 @@ class SyntheticOptions:
 
     @property
     def group_size(self) -> int:
-        """Pictures that belong together."""
+        """Images that belong together."""
         return {"single": 1, "pairs": 2, "clips": self.clip_length}[self.structure]

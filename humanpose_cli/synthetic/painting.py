@@ -136,7 +136,7 @@ def _print(colour: Array, at: Coordinates, where: str, random: np.random.Generat
     if left_chest:
         width = random.uniform(0.04, 0.08)
     middle_x, middle_y = (0.08 if left_chest else 0.0), random.uniform(0.3, 0.36)
-    picture = draw_print(random)
+    image = draw_print(random)
     opacity = np.float32(random.uniform(0.8, 1))
     for side, name in ((1, "front"), (-1, "back")):
         if where not in (name, "both"):
@@ -144,8 +144,8 @@ def _print(colour: Array, at: Coordinates, where: str, random: np.random.Generat
         u = side * (at.x - middle_x) / width + 0.5
         v = (middle_y - at.y) / (width * height) + 0.5
         rows = np.flatnonzero((u > 0) & (u < 1) & (v > 0) & (v < 1) & (at.z * side > 0) & ~at.is_arm)
-        size = len(picture)
-        seen = picture[(v[rows] * size).astype(int), (u[rows] * size).astype(int)].astype(np.float32)
+        size = len(image)
+        seen = image[(v[rows] * size).astype(int), (u[rows] * size).astype(int)].astype(np.float32)
         share = seen[:, 3:] * (opacity / 255)
         colour[rows] += share * (seen[:, :3] - colour[rows])
 

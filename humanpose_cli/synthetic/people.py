@@ -133,7 +133,7 @@ def sample_identity(random: np.random.Generator, name: str) -> Identity:
 
 
 def _skin_colour(random: np.random.Generator) -> RGB:
-    """Skin over the human range, light ones somewhat more often, as in most pictures."""
+    """Skin over the human range, light ones somewhat more often, as in most images."""
     place = float(random.beta(1.0, 1.35)) * (len(_SKIN) - 1)
     low = min(int(place), len(_SKIN) - 2)
     colour = _SKIN[low] + (place - low) * (_SKIN[low + 1] - _SKIN[low])

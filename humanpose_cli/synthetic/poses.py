@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from humanpose_cli.bodies.body import RiggedBody
-from humanpose_cli.bodies.joint_angles import (
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.joint_angles import (
     ANGLE_NAMES,
     angles_to_rotations,
     joint_class,
@@ -25,10 +25,10 @@ from humanpose_cli.bodies.joint_angles import (
     mirror_rotations,
     rotations_to_angles,
 )
-from humanpose_cli.bodies.pose_library import KEY_POSES, Motion, key_poses, pose_library
-from humanpose_cli.bodies.pose_prior import SamplingOptions, face_forward, self_penetration, vary_poses
-from humanpose_cli.conventions import SMPL24
-from humanpose_cli.errors import UsageError
+from humanpose_cli.body.pose_library import KEY_POSES, Motion, key_poses, pose_library
+from humanpose_cli.body.pose_prior import SamplingOptions, face_forward, self_penetration, vary_poses
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 __all__ = [
@@ -337,7 +337,7 @@ def turned(motion: Performance, heading: float | Tensor) -> Performance:
     return replace(motion, rotations=rotations, pelvis=pelvis)
 
 
-def on_floor(body: RiggedBody, motion: Performance, betas: Tensor) -> Performance:
+def on_floor(body: Body, motion: Performance, betas: Tensor) -> Performance:
     """The motion of a body of that shape (10,), with its feet, or whatever is lowest, on the floor.
 
     Steps become longer and jumps higher with the length of the legs. Joined frames are moved as one, by their lowest
@@ -357,7 +357,7 @@ def on_floor(body: RiggedBody, motion: Performance, betas: Tensor) -> Performanc
     return replace(motion, pelvis=pelvis - drop[:, None] * torch.tensor([0.0, 1.0, 0.0]))
 
 
-def _leg_length(body: RiggedBody, betas: Tensor) -> float:
+def _leg_length(body: Body, betas: Tensor) -> float:
     joints = body.rest_joints(betas)[0]
     hip, knee, ankle = (joints[SMPL24.index(f"left_{name}")] for name in ("hip", "knee", "ankle"))
     return float((hip - knee).norm() + (knee - ankle).norm())

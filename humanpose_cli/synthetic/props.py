@@ -266,7 +266,7 @@ def _free_place(
 
 
 def _floating(random: np.random.Generator, camera: SceneCamera, joints: Array) -> Prop:
-    """A thing between the lens and one of the person's joints, as if somebody carried it through the picture."""
+    """A thing between the lens and one of the person's joints, as if somebody carried it through the image."""
     target = joints[int(random.integers(len(joints)))] + random.normal(0, 0.12, 3)
     lens = camera.position
     distance = float(np.linalg.norm(target - lens))
@@ -285,7 +285,7 @@ def _floating(random: np.random.Generator, camera: SceneCamera, joints: Array) -
 
 
 def _card(random: np.random.Generator, camera: SceneCamera) -> Prop:
-    """A flat thing close to the lens that reaches in from the picture's edge."""
+    """A flat thing close to the lens that reaches in from the image's edge."""
     height, width = camera.view.size
     corners = int(random.integers(3, 9))
     angles = np.sort(random.uniform(0, 2 * math.pi, corners))
@@ -303,7 +303,7 @@ def _card(random: np.random.Generator, camera: SceneCamera) -> Prop:
 
 
 def _hidden(prop: Prop, camera: SceneCamera, joints: Array) -> float:
-    """Share of the joints that lie behind the rectangle which a thing covers in the picture."""
+    """Share of the joints that lie behind the rectangle which a thing covers in the image."""
     seen = camera.to_camera(prop.solid.vertices)
     points = camera.to_camera(joints)
     if seen[:, 2].min() < 0.06:

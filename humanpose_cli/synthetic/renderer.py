@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.bodies.body import RiggedBody
+from humanpose_cli.body.body import Body
 from humanpose_cli.data.label_maps import RENDERED_MAPS, BodyLabels, LabelledMesh, MeshStack, maps_of_raster
 from humanpose_cli.engine.rasterising import Raster, interpolate
 from humanpose_cli.rendering.shading import rasterise_view
@@ -46,7 +46,7 @@ _WALLS = 0.7  # share of the sun's shadow on walls, which also get light from th
 def _shade_backdrop(
     image: Array, backdrop: Backdrop, camera: SceneCamera, lighting: SceneLighting, shadow: ShadowMap, casting: Array
 ) -> None:
-    """Darken a background's picture (H, W, 3) in place where the sun or the open sky does not reach it.
+    """Darken a background's image (H, W, 3) in place where the sun or the open sky does not reach it.
 
     shadow   in camera axes; casting (V, 3) the vertices that cast shadows, camera axes
     """
@@ -74,7 +74,7 @@ def _shade_backdrop(
 
 
 def _floor_window(world: Array, sun: Array, camera: SceneCamera) -> NDArray[np.bool_]:
-    """The rectangle (H, W) of the picture in which the floor's shadow of points (N, 3) in world axes lies."""
+    """The rectangle (H, W) of the image in which the floor's shadow of points (N, 3) in world axes lies."""
     height, width = camera.view.size
     window = np.zeros((height, width), bool)
     some = world[::8]
@@ -124,14 +124,14 @@ _GLOSS_TABLE = np.array([_GLOSS.get(name, (0.0, 1.0)) for name in MATERIALS], np
 class Coat:
     """The texture of a mesh, and what of it does not change while the mesh moves.
 
-    picture  (h, w, 3) uint8; uv (T, 2) in pictures, v down; uv_faces and faces (F, 3)
+    image  (h, w, 3) uint8; uv (T, 2) in images, v down; uv_faces and faces (F, 3)
     vertex   (T,) the vertex that each texture vertex belongs to
     gloss    (V, 2) strength and sharpness of highlights, or None
-    tile     (kind, variant) where the picture is a tile that repeats; tint (3,) its factors
+    tile     (kind, variant) where the image is a tile that repeats; tint (3,) its factors
     """
 
-    def __init__(self, picture: NDArray[np.uint8], uv: Array, uv_faces: Array, faces: Array) -> None:
-        self.picture, self.uv = picture, np.asarray(uv, np.float32)
+    def __init__(self, image: NDArray[np.uint8], uv: Array, uv_faces: Array, faces: Array) -> None:
+        self.image, self.uv = image, np.asarray(uv, np.float32)
         self.uv_faces, self.faces = torch.from_numpy(uv_faces), torch.from_numpy(faces)
         self.vertex = np.zeros(len(uv), np.int32)
         for corner in range(3):
@@ -141,13 +141,13 @@ class Coat:
         self.tint = np.ones(3, np.float32)
 
     def halved(self, level: int) -> NDArray[np.uint8]:
-        """The picture, halved `level` times as far as it goes."""
+        """The image, halved `level` times as far as it goes."""
         if self.tile is not None:
             return tile_level(*self.tile, min(level, TILE_SIDE.bit_length() - 3))
         if not level:
-            return self.picture
-        size = (max(1, self.picture.shape[1] >> level), max(1, self.picture.shape[0] >> level))
-        return np.asarray(cv2.resize(self.picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+            return self.image
+        size = (max(1, self.image.shape[1] >> level), max(1, self.image.shape[0] >> level))
+        return np.asarray(cv2.resize(self.image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _coat_of_person(mesh: DressedMesh) -> Coat:
@@ -213,11 +213,11 @@ def _paint_surfaces(
     present = np.flatnonzero(np.bincount(owner.ravel(), minlength=len(coats) + 1)[1:]).tolist()
     starts = np.cumsum([0, *(len(coat.uv) for coat in coats)]).tolist()
     texels, light = np.zeros((starts[-1], 2), np.float32), np.zeros((starts[-1], 3), np.float32)
-    pictures: dict[int, NDArray[np.uint8]] = {}
+    images: dict[int, NDArray[np.uint8]] = {}
     for mesh in present:
         coat, rows = coats[mesh], slice(starts[mesh], starts[mesh + 1])
-        pictures[mesh] = coat.halved(_level(stack, coat, mesh, face[owner == mesh + 1], focal))
-        height, width = pictures[mesh].shape[:2]
+        images[mesh] = coat.halved(_level(stack, coat, mesh, face[owner == mesh + 1], focal))
+        height, width = images[mesh].shape[:2]
         texels[rows] = coat.uv * np.array([width, height], np.float32) - np.float32(0.5)
         light[rows] = (gain[stack.first_vertex[mesh] : stack.first_vertex[mesh + 1]] * coat.tint)[coat.vertex]
     faces = torch.cat([coat.uv_faces + start for coat, start in zip(coats, starts, strict=False)])
@@ -225,7 +225,7 @@ def _paint_surfaces(
     lit = interpolate(raster, faces, torch.from_numpy(light)[None])[0].numpy()
     colour = np.zeros((*face.shape, 3), np.uint8)
     for mesh in present:
-        _paint(colour, owner == mesh + 1, pictures[mesh], at, wrap=coats[mesh].tile is not None)
+        _paint(colour, owner == mesh + 1, images[mesh], at, wrap=coats[mesh].tile is not None)
     result = np.asarray(cv2.multiply(colour, lit, dtype=cv2.CV_32F), np.float32)
     if shine.any():
         glow = interpolate(raster, stack.faces, torch.from_numpy(shine)[None, :, None])[0, ..., 0].numpy()
@@ -233,13 +233,13 @@ def _paint_surfaces(
     return np.minimum(result, np.float32(255), out=result)
 
 
-def _paint(colour: Array, where: NDArray[np.bool_], picture: NDArray[np.uint8], at: Array, *, wrap: bool) -> None:
-    """Put a picture's colours at texels (h, w, 2) into (h, w, 3) in place, where one mesh is seen."""
+def _paint(colour: Array, where: NDArray[np.bool_], image: NDArray[np.uint8], at: Array, *, wrap: bool) -> None:
+    """Put an image's colours at texels (h, w, 2) into (h, w, 3) in place, where one mesh is seen."""
     rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
     part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     border = cv2.BORDER_WRAP if wrap else cv2.BORDER_REPLICATE
     x, y = cv2.split(at[part])
-    found = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=border)
+    found = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=border)
     cv2.copyTo(found, where[part].view(np.uint8), colour[part])
 
 
@@ -248,7 +248,7 @@ def _level(stack: MeshStack, coat: Coat, mesh: int, seen: NDArray[np.int32], foc
     some = seen[:: max(1, len(seen) // 256)] - stack.first_face[mesh]
     corners: Tensor = coat.faces[some] + int(stack.first_vertex[mesh])
     points = stack.vertices.numpy()[corners.numpy()]
-    size = np.array([coat.picture.shape[1], coat.picture.shape[0]], np.float32)
+    size = np.array([coat.image.shape[1], coat.image.shape[0]], np.float32)
     places = coat.uv[coat.uv_faces[some].numpy()] * size
     edges = points[:, 1:] - points[:, :1]
     across = np.cross(edges[:, 0], edges[:, 1])
@@ -269,7 +269,7 @@ _ARM = 0.7  # metres that people reach around their pelvis
 
 @dataclass(frozen=True, eq=False)
 class RenderedScene:
-    """One picture of a scene.
+    """One image of a scene.
 
     image    (H, W, 3) uint8
     maps     name → map as `LABEL_MAPS` says
@@ -284,11 +284,11 @@ class RenderedScene:
 class SceneRenderer:
     """Renders the frames of a scene; the background is painted once."""
 
-    def __init__(self, body: RiggedBody, scene: SceneDescription, labels: BodyLabels | None = None) -> None:
+    def __init__(self, body: Body, scene: SceneDescription, labels: BodyLabels | None = None) -> None:
         self.body, self.scene = body, scene
         self.labels = labels or BodyLabels(body)
         self.backdrop: Backdrop = paint_backdrop(
-            scene.background, scene.camera, scene.lighting, scene.pictures, _places(scene)
+            scene.background, scene.camera, scene.lighting, scene.images, _places(scene)
         )
         # What casts no shadow comes last, so that all that does are the first meshes of the stack.
         props = sorted(scene.props, key=lambda prop: not prop.shadow)
@@ -317,13 +317,13 @@ class SceneRenderer:
             fine = None if box.empty else _doubled_raster(stack, scene.camera.view.crop(box))
             centres = _centres(fine, box, scene.camera.view)
             maps = maps_of_raster(people, stack, centres, scene.camera.view, tuple({*names, "persons"}))
-            image = self._picture(stack, fine, box)
+            image = self._image(stack, fine, box)
         noise = np.random.default_rng([scene.noise_seed, frame])
         visible = np.bincount(maps["persons"].ravel(), minlength=len(people) + 1)[1:]
         return RenderedScene(degrade(image, scene.degradation, noise), {name: maps[name] for name in names}, visible)
 
-    def _picture(self, stack: MeshStack, fine: Raster | None, box: Box) -> Array:
-        """The undamaged picture (H, W, 3) float32."""
+    def _image(self, stack: MeshStack, fine: Raster | None, box: Box) -> Array:
+        """The undamaged image (H, W, 3) float32."""
         scene, casting = self.scene, int(stack.first_vertex[self._casting])
         shadow = None
         if casting:
@@ -374,7 +374,7 @@ def _doubled_raster(stack: MeshStack, view: View) -> Raster:
 
 
 def _centres(fine: Raster | None, box: Box, view: View) -> Raster:
-    """The raster of the whole picture at one sample a pixel, out of the doubled one of a part of it."""
+    """The raster of the whole image at one sample a pixel, out of the doubled one of a part of it."""
     height, width = view.size
     face = torch.full((1, height, width), -1, dtype=torch.int32)
     weights, depth = torch.zeros(1, height, width, 3), torch.full((1, height, width), float("inf"))

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.bodies.body import RiggedBody
-from humanpose_cli.conventions import SMPL24
-from humanpose_cli.errors import UsageError
-from humanpose_cli.synthetic.backgrounds import Background, PictureFolder, sample_background
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.synthetic.backgrounds import Background, ImageFolder, sample_background
 from humanpose_cli.synthetic.cameras import CameraOptions, Degradation, SceneCamera, sample_camera, sample_degradation
 from humanpose_cli.synthetic.lighting import SceneLighting, sample_lighting
 from humanpose_cli.synthetic.mesh import DressedMesh
@@ -63,7 +63,7 @@ class SceneOptions:
     size        (height, width) pixels
     camera      see `CameraOptions`
     furniture, in_front, cards  probabilities of things around, before people and near the lens
-    picture_share  of scenes before a given picture, where there are any
+    picture_share  of scenes before a given image, where there are any
     damage      strength of blur, noise and the like: 0 for none
     turn_poses  radians: poses that stand for themselves (pairs) are turned on their spot by up to this, each anew
     """
@@ -80,10 +80,10 @@ class SceneOptions:
 
 @dataclass(frozen=True, eq=False)
 class SceneDescription:
-    """Everything that decides T pictures of the same people in the same place; plain arrays, can be pickled.
+    """Everything that decides T images of the same people in the same place; plain arrays, can be pickled.
 
     people       in the order of the label `persons`; the first is the one that the camera frames
-    pictures     the folder that a background's picture comes from
+    images     the folder that a background's image comes from
     noise_seed   decides the sensor's noise of every frame
     """
 
@@ -94,7 +94,7 @@ class SceneDescription:
     people: tuple[StagedPerson, ...]
     degradation: Degradation
     noise_seed: int
-    pictures: PictureFolder | None = None
+    images: ImageFolder | None = None
 
     def __len__(self) -> int:
         return len(self.people[0].rotations) if self.people else 1
@@ -102,11 +102,11 @@ class SceneDescription:
 
 def sample_scene(
     random: np.random.Generator,
-    body: RiggedBody,
+    body: Body,
     actors: Sequence[Actor],
     options: SceneOptions | None = None,
     *,
-    pictures: PictureFolder | None = None,
+    images: ImageFolder | None = None,
 ) -> SceneDescription:
     """Put people on a stage at random; `random` decides everything.
 
@@ -119,10 +119,10 @@ def sample_scene(
     placed, joints = _placed(random, body, actors, options)
     framing = options.camera
     if len(actors[0].performance) > 1:
-        # Whoever moves through an enlarged picture would be outside of it in some frames.
+        # Whoever moves through an enlarged image would be outside of it in some frames.
         framing = replace(framing, enlarged=(1.02, 1.25))
     camera = sample_camera(random, joints[0], options.size, framing)
-    background = sample_background(random, pictures, options.picture_share)
+    background = sample_background(random, images, options.picture_share)
     lens = camera.position - joints[0].mean(0)
     lighting = sample_lighting(random, math.atan2(lens[0], lens[2]), indoor=background.indoor)
     props = sample_props(
@@ -137,12 +137,12 @@ def sample_scene(
     )
     degradation = sample_degradation(random, options.size, options.damage) if options.damage > 0 else Degradation()
     return SceneDescription(
-        camera, lighting, background, tuple(props), people, degradation, int(random.integers(2**31)), pictures
+        camera, lighting, background, tuple(props), people, degradation, int(random.integers(2**31)), images
     )
 
 
 def _placed(
-    random: np.random.Generator, body: RiggedBody, actors: Sequence[Actor], options: SceneOptions
+    random: np.random.Generator, body: Body, actors: Sequence[Actor], options: SceneOptions
 ) -> tuple[list[Performance], list[NDArray[np.float32]]]:
     """Performances on the floor and the joints and crown (T · 25, 3) of each, world axes; the first in the middle."""
     head = SMPL24.index("head")
@@ -168,7 +168,7 @@ def _placed(
     return placed, joints
 
 
-def _trans(body: RiggedBody, betas: Tensor, pelvis: Tensor) -> Tensor:
+def _trans(body: Body, betas: Tensor, pelvis: Tensor) -> Tensor:
     """Translations (T, 3) that bring the pelvis of a body to places (T, 3), whatever axes these are in."""
     return pelvis - body.rest_joints(betas[None])[:, SMPL24.index("pelvis")]
 
@@ -194,7 +194,7 @@ def _free_spot(
     return shift
 
 
-def _before_camera(body: RiggedBody, actor: Actor, motion: Performance, camera: SceneCamera) -> StagedPerson:
+def _before_camera(body: Body, actor: Actor, motion: Performance, camera: SceneCamera) -> StagedPerson:
     turn = torch.from_numpy(camera.rotation)
     rotations = motion.rotations.clone()
     rotations[:, 0] = turn @ rotations[:, 0]

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.body import RiggedBody
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.synthetic.atlas import ASPECT, AtlasTexels
 from humanpose_cli.synthetic.cloth_surface import ramp
 from humanpose_cli.synthetic.people import Identity
@@ -46,7 +46,7 @@ class _Masks:
 
 
 def paint_skin(
-    body: RiggedBody, identity: Identity, texels: AtlasTexels, image: NDArray[np.uint8], bare: NDArray[np.bool_]
+    body: Body, identity: Identity, texels: AtlasTexels, image: NDArray[np.uint8], bare: NDArray[np.bool_]
 ) -> None:
     """Paint the skin and face of a person into the body's square of the atlas, in place, where `bare` (n,)."""
     masks = _masks(body, texels)
@@ -103,7 +103,7 @@ def _paint_face(identity: Identity, masks: _Masks, face: Array, red: Array) -> N
 
 
 @lru_cache(maxsize=2)
-def _masks(body: RiggedBody, texels: AtlasTexels) -> _Masks:
+def _masks(body: Body, texels: AtlasTexels) -> _Masks:
     points = body.landmarks("face13")
     at = dict(zip(points.skeleton.joint_names, points.template.numpy(), strict=True))
     face = np.flatnonzero(texels.head)
@@ -175,7 +175,7 @@ def _field(texels: AtlasTexels, width: int, cells: int, steepness: float) -> Arr
     return octave_noise(cells, 1, steepness)[rows % NOISE_SIZE, columns % NOISE_SIZE]
 
 
-def _warmth(body: RiggedBody, texels: AtlasTexels) -> Array:
+def _warmth(body: Body, texels: AtlasTexels) -> Array:
     """Redder skin on knees, elbows, hands and feet."""
     joints = body.joint_template.numpy()
     result = np.zeros(len(texels.rows), np.float32)

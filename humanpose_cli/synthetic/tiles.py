@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.bodies.texture import look_up
+from humanpose_cli.body.texture import look_up
 
 __all__ = ["NOISE_SIZE", "TILE_KINDS", "TILE_SIDE", "noise_patch", "octave_noise", "resample", "tile", "tile_level"]
 
@@ -175,7 +175,7 @@ def _grass(random: np.random.Generator) -> Array:
 
 
 def _foliage(random: np.random.Generator) -> Array:
-    picture = np.zeros((*_SHAPE, 3), np.float32) + np.array([28, 38, 20], np.float32)
+    image = np.zeros((*_SHAPE, 3), np.float32) + np.array([28, 38, 20], np.float32)
     hue = random.uniform([40, 80, 15], [130, 145, 70])
     for _ in range(900):
         centre = random.integers(0, TILE_SIDE, 2)
@@ -186,8 +186,8 @@ def _foliage(random: np.random.Generator) -> Array:
             for dy in (-TILE_SIDE, 0, TILE_SIDE):
                 place = (int(centre[0] + dx), int(centre[1] + dy))
                 if -14 < place[0] < TILE_SIDE + 14 and -14 < place[1] < TILE_SIDE + 14:
-                    cv2.ellipse(picture, place, axes, turn, 0, 360, colour, -1, cv2.LINE_AA)
-    return picture
+                    cv2.ellipse(image, place, axes, turn, 0, 360, colour, -1, cv2.LINE_AA)
+    return image
 
 
 def _ground(random: np.random.Generator) -> Array:
@@ -224,26 +224,26 @@ def _facade(random: np.random.Generator) -> Array:
 def _print(random: np.random.Generator) -> Array:
     """Posters, signs and shelves: coloured fields with lines of writing and blocks."""
     base = np.clip(random.uniform(40, 245) + random.normal(0, 25, 3), 0, 255)
-    picture = np.full((*_SHAPE, 3), base, np.uint8)
+    image = np.full((*_SHAPE, 3), base, np.uint8)
     for _ in range(int(random.integers(2, 9))):
         corner = random.integers(0, TILE_SIDE, 2)
         far = corner + random.integers(20, 150, 2)
         colour = random.uniform(10, 250, 3).tolist()
-        cv2.rectangle(picture, tuple(map(int, corner)), tuple(map(int, far)), colour, -1)
+        cv2.rectangle(image, tuple(map(int, corner)), tuple(map(int, far)), colour, -1)
     letters = "ABCDEFGHIJKLMNOPRSTUVWXYZabcdefghiklmnoprstuvw0123456789 &%!?"
     for _ in range(int(random.integers(1, 9))):
         text = "".join(random.choice(list(letters), int(random.integers(3, 16))))
         place = (int(random.integers(0, 150)), int(random.integers(20, TILE_SIDE)))
         scale, thick = float(random.uniform(0.4, 2.6)), int(random.integers(1, 6))
         font = int(random.choice([cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_TRIPLEX, cv2.FONT_HERSHEY_SCRIPT_COMPLEX]))
-        cv2.putText(picture, text, place, font, scale, random.uniform(0, 255, 3).tolist(), thick, cv2.LINE_AA)
-    return picture.astype(np.float32)
+        cv2.putText(image, text, place, font, scale, random.uniform(0, 255, 3).tolist(), thick, cv2.LINE_AA)
+    return image.astype(np.float32)
 
 
 def _shelf(random: np.random.Generator) -> Array:
     """Rows of things side by side, like books or goods."""
     rows = int(random.choice([3, 4, 5]))
-    picture = np.zeros((*_SHAPE, 3), np.float32) + random.uniform(20, 90)
+    image = np.zeros((*_SHAPE, 3), np.float32) + random.uniform(20, 90)
     height = TILE_SIDE // rows
     for row in range(rows):
         x = 0
@@ -251,10 +251,10 @@ def _shelf(random: np.random.Generator) -> Array:
             width, rise = int(random.integers(5, 24)), int(height * random.uniform(0.55, 0.9))
             bottom = (row + 1) * height - 6
             colour = random.uniform(15, 240) + random.normal(0, 40, 3)
-            cv2.rectangle(picture, (x, bottom - rise), (x + width - 2, bottom), colour.tolist(), -1)
+            cv2.rectangle(image, (x, bottom - rise), (x + width - 2, bottom), colour.tolist(), -1)
             x += width
-        picture[(row + 1) * height - 6 : (row + 1) * height] = random.uniform(60, 200)
-    return picture
+        image[(row + 1) * height - 6 : (row + 1) * height] = random.uniform(60, 200)
+    return image
 
 
 def _stone(random: np.random.Generator) -> Array:
@@ -298,7 +298,7 @@ TILE_KINDS = tuple(_MAKERS)
 
 @lru_cache(maxsize=len(_MAKERS) * VARIANTS)
 def tile(kind: str, variant: int) -> NDArray[np.uint8]:
-    """A tileable picture (256, 256, 3) uint8 of one of `TILE_KINDS`; any number gives one of a few variants."""
+    """A tileable image (256, 256, 3) uint8 of one of `TILE_KINDS`; any number gives one of a few variants."""
     variant %= VARIANTS
     random = np.random.default_rng([zlib.crc32(kind.encode()), variant])
     made = np.clip(_MAKERS[kind](random), 0, 255).astype(np.uint8)

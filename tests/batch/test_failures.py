@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from humanpose_cli.batch.failures import explain
-from humanpose_cli.errors import ExitCode, InputError, UnavailableError, UsageError
+from humanpose_cli.batch.runner import explain
+from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
 
 
 class OutOfMemoryError(RuntimeError):
@@ -51,5 +51,5 @@ def test_a_bug_is_called_one():
 
 
 def test_known_errors_keep_their_sentence():
-    error = InputError("a.jpg", "is not a picture", expected="JPEG", got="text", remedy="convert it")
+    error = InputError("a.jpg", "is not an image", expected="JPEG", got="text", remedy="convert it")
     assert explain(error).sentence == str(error)

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from humanpose_cli.batch.items import Fingerprint, Item, content_digest, fingerprint
+from humanpose_cli.batch.items import WHOLE, Fingerprint, Item, Shard, content_digest, fingerprint
 from humanpose_cli.batch.ledger import Ledger, options_digest, read_history
-from humanpose_cli.batch.shards import WHOLE, Shard
-from humanpose_cli.errors import InputError, UnavailableError, UsageError
-from humanpose_cli.result import Status
+from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.core.result import Status
 
 MARK = Fingerprint(10, 20)
 
@@ -95,8 +94,8 @@ def test_a_newer_version_is_refused(tmp_path):
 def test_lines_of_concurrent_writers_stay_whole(tmp_path):
     writer = (
         "import sys; from pathlib import Path\n"
-        "from humanpose_cli.batch.ledger import Ledger; from humanpose_cli.batch.shards import Shard\n"
-        "from humanpose_cli.batch.items import Item, Fingerprint; from humanpose_cli.result import Status\n"
+        "from humanpose_cli.batch.ledger import Ledger; from humanpose_cli.batch.items import Shard\n"
+        "from humanpose_cli.batch.items import Item, Fingerprint; from humanpose_cli.core.result import Status\n"
         "index = int(sys.argv[2])\n"
         "with Ledger(Path(sys.argv[1]), 'fit', {}, Shard(index, 3)) as ledger:\n"
         "    for i in range(40):\n"

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from humanpose_cli.batch.items import Item
+from humanpose_cli.batch.items import Item, Shard
 from humanpose_cli.batch.ledger import read_history
 from humanpose_cli.batch.runner import Batch, Outcome, run_groups, run_items
-from humanpose_cli.batch.shards import Shard
-from humanpose_cli.errors import ExitCode, InputError, UnavailableError, UsageError
-from humanpose_cli.result import ItemResult, Status
+from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
+from humanpose_cli.core.result import ItemResult, Status
 
 OPTIONS = {"people": "all"}
 
@@ -129,7 +128,7 @@ def test_no_resume_does_everything_again(tmp_path, photos):
 def test_a_vanished_output_and_a_changed_input_are_done_again(tmp_path, photos):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
     (tmp_path / "out" / "b.jpg.txt").unlink()
-    (photos / "c.jpg").write_bytes(b"another picture")
+    (photos / "c.jpg").write_bytes(b"another image")
     again = Recorder(tmp_path / "out")
     run_items(items_of(photos), again, batch(tmp_path))
     assert again.seen == ["b.jpg", "c.jpg"]
@@ -150,16 +149,16 @@ def test_verify_inputs_looks_at_contents_and_not_at_times(tmp_path, photos):
 
 
 def test_a_bad_item_does_not_stop_the_others(tmp_path, photos):
-    worker = Recorder(tmp_path / "out", {"b.jpg": InputError("b.jpg", "is not a picture")})
+    worker = Recorder(tmp_path / "out", {"b.jpg": InputError("b.jpg", "is not an image")})
     result = run_items(items_of(photos), worker, batch(tmp_path))
     assert len(worker.seen) == 4
     assert statuses(result) == ["success", "error", "success", "success"]
-    assert result.items[1].error == "b.jpg: is not a picture"
+    assert result.items[1].error == "b.jpg: is not an image"
     assert (result.status, result.exit_code) == (Status.PARTIAL, ExitCode.PARTIAL)
 
 
 def test_failures_are_told_again_and_tried_again_only_on_request(tmp_path, photos):
-    faults = {"b.jpg": InputError("b.jpg", "is not a picture")}
+    faults = {"b.jpg": InputError("b.jpg", "is not an image")}
     run_items(items_of(photos), Recorder(tmp_path / "out", faults), batch(tmp_path))
     second = Recorder(tmp_path / "out")
     result = run_items(items_of(photos), second, batch(tmp_path))
@@ -255,7 +254,7 @@ def test_a_namesake_from_another_folder_does_not_replace_results(tmp_path, photo
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "a.jpg").write_bytes(b"somebody else")
-    with pytest.raises(UsageError, match="another picture or video of that name"):
+    with pytest.raises(UsageError, match="another image or video of that name"):
         run_items(items_of(elsewhere), Recorder(tmp_path / "out"), batch(tmp_path))
 
 

@@ -6,8 +6,8 @@ import unicodedata
 
 import pytest
 
-from humanpose_cli.batch.shards import WHOLE, Shard, shard_of
-from humanpose_cli.errors import UsageError
+from humanpose_cli.batch.items import WHOLE, Shard, shard_of
+from humanpose_cli.core.errors import UsageError
 
 KEYS = [f"scene {i // 40}/frame_{i:04d}.jpg" for i in range(2000)]
 

@@ -1,6 +1,6 @@
 """Commands that exist only in tests, put into the table beside the real ones.
 
-`probe` returns, logs or raises what it is asked to, so that the way out of a command can be tested without pictures.
+`probe` returns, logs or raises what it is asked to, so that the way out of a command can be tested without images.
 Run as a script, this file is an `hpc` with these commands.
 """
 
@@ -34,12 +34,12 @@ from humanpose_cli.cli.options import (
     resolve_device,
 )
 from humanpose_cli.cli.session import Session
-from humanpose_cli.errors import ExitCode, InputError, UnavailableError, UsageError
-from humanpose_cli.result import CommandResult, ItemResult, Status
+from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
+from humanpose_cli.core.result import CommandResult, ItemResult, Status
 
 FAULTS = {
     "usage": UsageError("--x", "is wrong"),
-    "input": InputError("a.jpg", "is not a picture", remedy="convert it"),
+    "input": InputError("a.jpg", "is not an image", remedy="convert it"),
     "unavailable": UnavailableError("gpu", "is missing"),
     "bug": ZeroDivisionError("division by zero"),
     "interrupt": KeyboardInterrupt(),
@@ -97,7 +97,7 @@ def probe(
         log.info("a message")
         log.debug("a detail")
         for _ in range(3):
-            log.warning("dark pictures")
+            log.warning("dark images")
         logging.getLogger("elsewhere").warning("chatter")
         warnings.simplefilter("always")
         warnings.warn("a library's warning", stacklevel=1)
@@ -121,7 +121,7 @@ def failing(session: Session) -> CommandResult:
     """Fail in part."""
     items = (
         ItemResult("a", Status.SUCCESS),
-        ItemResult("b", Status.ERROR, error="b: is not a picture", exit_code=ExitCode.BAD_INPUT),
+        ItemResult("b", Status.ERROR, error="b: is not an image", exit_code=ExitCode.BAD_INPUT),
     )
     return CommandResult("failing", Status.PARTIAL, items, exit_code=ExitCode.PARTIAL)
 

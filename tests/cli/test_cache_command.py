@@ -15,7 +15,7 @@ from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
 
 @dataclass(frozen=True)
 class Squares:
-    """Three pictures of two people."""
+    """Three images of two people."""
 
     @property
     def info(self) -> SourceInfo:
@@ -52,7 +52,7 @@ def test_a_good_cache_is_verified(hpc, folder):
     assert [item["input"].rpartition("/")[2] for item in items] == [
         *("index.h5", "shard-00000.h5", "shard-00001.h5", "shard-00002.h5")
     ]
-    assert items[1]["found"] == "1 pictures, 2 people"
+    assert items[1]["found"] == "1 images, 2 people"
     assert items[1]["problems"] == []
     people = hpc("cache", "verify", str(folder))
     assert people.code == 0
@@ -62,7 +62,7 @@ def test_a_good_cache_is_verified(hpc, folder):
 def test_damage_is_exit_code_3(hpc, folder):
     damage(folder)
     ran = hpc("cache", "verify", str(folder), "--json")
-    problem = "picture 's1': image does not match its checksum"
+    problem = "image 's1': image does not match its checksum"
     assert (ran.code, ran.document["status"]) == (3, "error")
     assert [item["status"] for item in ran.document["items"]] == ["success", "success", "error", "success"]
     assert ran.document["items"][2]["problems"] == [problem]
@@ -83,7 +83,7 @@ def test_an_unfinished_cache(hpc, tmp_path):
     ran = hpc("cache", "index", str(folder), "--json")
     assert (ran.code, ran.document["status"]) == (4, "partial")
     assert ran.details["missing"] == [1]
-    assert ran.details["found"] == "2 of 3 files, 2 pictures"
+    assert ran.details["found"] == "2 of 3 files, 2 images"
     assert ran.details["outputs"] == [f"{folder}/index.h5"]
     ran = hpc("cache", "verify", str(folder), "--json")
     assert (ran.code, ran.document["status"]) == (4, "partial")
@@ -105,7 +105,7 @@ def test_contents_are_shown(hpc, folder):
     assert contents["labels"] == {"people/identity": 6, "people/box": 6}
     people = hpc("cache", "show", str(folder / "shard-00002.h5"))
     assert people.code == 0
-    assert "pictures            ok      1 (32 × 24 pixels)" in people.out
+    assert "images            ok      1 (32 × 24 pixels)" in people.out
     assert "protocol p          ok      test 1" in people.out
 
 
@@ -113,9 +113,9 @@ def test_a_sheet_is_drawn(hpc, folder, tmp_path):
     first, second = tmp_path / "a.png", tmp_path / "deep" / "b.png"
     ran = hpc("cache", "show", str(folder), "--out", str(first), "--json")
     assert ran.document["items"][-1]["outputs"] == [str(first)]
-    assert ran.document["items"][-1]["found"] == "3 pictures"
+    assert ran.document["items"][-1]["found"] == "3 images"
     ran = hpc("cache", "show", str(folder), "--out", str(second), "--split", "p/test", "--count", "9", "--json")
-    assert ran.document["items"][-1]["found"] == "1 pictures"
+    assert ran.document["items"][-1]["found"] == "1 images"
     assert Image.open(first).size[0] > Image.open(second).size[0] > 256
     hpc("cache", "show", str(folder), "--out", str(tmp_path / "again.png"))
     assert (tmp_path / "again.png").read_bytes() == first.read_bytes()
@@ -127,12 +127,12 @@ def test_a_sheet_is_drawn(hpc, folder, tmp_path):
         (["show", "nothing"], 3, "nothing: does not exist"),
         (["verify", "nothing"], 3, "nothing: is no dataset cache"),
         (["index", "nothing"], 3, "nothing: holds no shards"),
-        (["show", "CACHE", "--split", "p/test"], 2, "--split: chooses the pictures of a sheet; add --out sheet.png"),
+        (["show", "CACHE", "--split", "p/test"], 2, "--split: chooses the images of a sheet; add --out sheet.png"),
         (["show", "CACHE", "--split", "p/none", "--out", "a.png"], 2, "p/none: is no protocol of this cache, expected"),
         (["verify", "CACHE", "--out", "a.png"], 2, "--out: belongs to hpc cache show"),
         (["index", "CACHE", "--split", "p"], 2, "--split: belongs to hpc cache show"),
         (["mend", "CACHE"], 2, "'mend' is not one of 'verify', 'show', 'index'"),
-        (["show", "CACHE", "--out", "a.gif"], 2, ".gif: is no picture format that can be written"),
+        (["show", "CACHE", "--out", "a.gif"], 2, ".gif: is no image format that can be written"),
     ],
 )
 def test_what_cannot_be_done(hpc, folder, arguments, code, message):

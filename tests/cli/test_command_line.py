@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import probe_commands
 import pytest
 
-from humanpose_cli.batch.job import Batch
-from humanpose_cli.batch.shards import Shard
+from humanpose_cli.batch.items import Shard
+from humanpose_cli.batch.runner import Batch
 from humanpose_cli.cli.options import BatchFlags
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.version import __version__
@@ -84,7 +84,7 @@ def test_a_table_for_people_and_a_document_for_programs(hpc):
     ("fault", "code", "status", "sentence"),
     [
         ("usage", 2, "error", "--x: is wrong"),
-        ("input", 3, "error", "a.jpg: is not a picture; convert it"),
+        ("input", 3, "error", "a.jpg: is not an image; convert it"),
         ("unavailable", 5, "error", "gpu: is missing"),
         ("disk", 5, "error", "the disk is full"),
         ("bug", 1, "error", "ZeroDivisionError: division by zero; this is a bug in hpc"),
@@ -225,8 +225,8 @@ def test_a_bad_config_is_told(hpc, tmp_path, content, code, sentence):
 
 def test_messages_go_to_stderr_and_warnings_come_once(hpc):
     ran = hpc("probe", "--fault", "talk", "--json")
-    assert ran.err.splitlines() == ["a message", "warning: dark pictures"]
-    assert ran.document["messages"] == ["dark pictures"]
+    assert ran.err.splitlines() == ["a message", "warning: dark images"]
+    assert ran.document["messages"] == ["dark images"]
     assert hpc("probe", "--fault", "talk", "--quiet").err == ""
     loud = hpc("probe", "--fault", "talk", "--verbose").err
     assert all(text in loud for text in ("a detail", "elsewhere: chatter", "a library's warning"))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from humanpose_cli.cli import doctor_checks
-from humanpose_cli.cli.doctor_checks import CHECKS, Check
-from humanpose_cli.errors import UnavailableError
+from humanpose_cli.cli import doctor as doctor_checks
+from humanpose_cli.cli.doctor import CHECKS, Check
+from humanpose_cli.core.errors import UnavailableError
 
 
 def missing(error: Exception):

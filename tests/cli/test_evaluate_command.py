@@ -7,7 +7,7 @@ import json
 import pytest
 
 from humanpose_cli.io.fit_files import FIT_SUFFIX
-from tests.training.painted_people import painted_cache
+from tests.train.painted_people import painted_cache
 
 TINY_PARTS = (
     *("--preset", "ablation", "--set", "inputs.parts=3", "--set", "inputs.size=32", "--set", "crop=32"),
@@ -55,7 +55,7 @@ def test_segmenters_and_networks_are_judged(hpc, cache, trained, tmp_path):
     assert "Quartiles" in told.out
 
 
-def test_fits_to_pictures_and_fit_files_are_judged(hpc, cache, tmp_path):
+def test_fits_to_images_and_fit_files_are_judged(hpc, cache, tmp_path):
     out = tmp_path / "report"
     now = hpc("evaluate", "fit", "--data", cache, "--method", "keypoints", "--out", str(out), "--json")
     assert now.code == 0, now.err
@@ -79,7 +79,7 @@ def test_fits_to_pictures_and_fit_files_are_judged(hpc, cache, tmp_path):
         (("fit", "--data", "CACHE", "--split", "exam"), 3, "has no split exam"),
         (("fit", "--data", "CACHE", "--crops", "labels", "--ablation", "inputs"), 2, "together with --crops"),
         (("segmenter", "--data", "CACHE", "--crops", "labels"), 2, "is for fit"),
-        (("segmenter", "--data", "CACHE", "--method", "nbf"), 2, "is for fits to pictures"),
+        (("segmenter", "--data", "CACHE", "--method", "nbf"), 2, "is for fits to images"),
         (("fit", "--data", "CACHE", "--seeds", "2"), 2, "is for --ablation"),
         (("fit", "--data", "CACHE", "--ablation", "colours"), 2, "inputs, segmenters, losses, supervision"),
         (("fit", "--data", "CACHE", "--ablation", "losses", "--preset", "big"), 2, "ablation or paper"),

@@ -9,7 +9,7 @@ import pytest
 import skimage.data
 
 from humanpose_cli.cli.main import main
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.io.fit_files import read_fit
 from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.io.video import VideoWriter
@@ -17,11 +17,11 @@ from humanpose_cli.io.video import VideoWriter
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """A folder as users have it: a person, a thing, a text that calls itself a picture, and something else."""
+    """A folder as users have it: a person, a thing, a text that calls itself an image, and something else."""
     folder = tmp_path_factory.mktemp("my photos é")
     write_image(folder / "astronaut.png", skimage.data.astronaut())
     write_image(folder / "coffee.jpg", skimage.data.coffee())
-    (folder / "broken.jpg").write_text("no picture")
+    (folder / "broken.jpg").write_text("no image")
     (folder / "notes.txt").write_text("nothing")
     return folder
 
@@ -58,7 +58,7 @@ def test_a_mixed_folder_is_done_in_part_and_a_rerun_skips_it(hpc, photos, out):
     record = read_fit(out / "astronaut.png.fit.npz")
     (row,) = items["astronaut.png"]["rows"]
     np.testing.assert_allclose(row["joints3d"]["left_wrist"], record.joints3d[0, SMPL24.index("left_wrist")], atol=1e-4)
-    # She faces the camera: her left shoulder is on the right of the picture, her nose near (224, 115).
+    # She faces the camera: her left shoulder is on the right of the image, her nose near (224, 115).
     left, right = (record.joints2d[0, SMPL24.index(f"{side}_shoulder"), 0] for side in ("left", "right"))
     assert left > right + 60
     assert abs(record.keypoints2d[0, 0, 0] - 224) < 15

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from humanpose_cli.cli.options import nearest, parse_device, resolve_device, use_threads
-from humanpose_cli.errors import UnavailableError, UsageError
+from humanpose_cli.core.errors import UnavailableError, UsageError
 
 
 def gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:

@@ -1,4 +1,4 @@
-"""`hpc preprocess` from the command line: synthetic people, one's own pictures, wrong wishes, interruptions."""
+"""`hpc preprocess` from the command line: synthetic people, one's own images, wrong wishes, interruptions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_parts_of_a_cache_are_its_shards(hpc, tmp_path):
     assert len(open_cache(tmp_path)) == 8
 
 
-def test_own_pictures_are_fitted(hpc, tmp_path):
+def test_own_images_are_fitted(hpc, tmp_path):
     photos = tmp_path / "photos"
     write_image(photos / "astronaut.png", skimage.data.astronaut())
     ran = hpc("preprocess", "images", str(photos), "--workers", "1", "--out", str(tmp_path / "cache"), "--json")
@@ -64,10 +64,10 @@ def test_a_folder_may_be_named_from_where_one_is_and_failures_are_told(hpc, tmp_
     ran = hpc("preprocess", "images", "photos", "--no-fit", "--workers", "1", "--out", "cache")
     assert ran.code == 0, ran.err
     assert open_cache(tmp_path / "cache").sample(0).name == "a.png"
-    (tmp_path / "photos/a.png").write_bytes(b"no picture")
+    (tmp_path / "photos/a.png").write_bytes(b"no image")
     failed = hpc("preprocess", "images", "photos", "--no-fit", "--workers", "1", "--out", "other")
     assert failed.code == 3
-    assert "a.png: is not a picture" in failed.err
+    assert "a.png: is not an image" in failed.err
 
 
 @pytest.mark.parametrize(

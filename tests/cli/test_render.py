@@ -12,7 +12,7 @@ import pytest
 
 from humanpose_cli.cli import render
 from humanpose_cli.cli.render import json_text, json_values
-from humanpose_cli.result import CommandResult, ItemResult, Status
+from humanpose_cli.core.result import CommandResult, ItemResult, Status
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ import logging
 
 import pytest
 
-from humanpose_cli.cli.progress import LineDisplay
-from humanpose_cli.cli.reporter import Reporter, private_stderr
-from humanpose_cli.result import ItemResult, Status
+from humanpose_cli.cli.reporter import LineDisplay, Reporter, private_stderr
+from humanpose_cli.core.result import ItemResult, Status
 
 
 class Terminal(io.StringIO):

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from humanpose_cli.data.building import build_cache
-from humanpose_cli.networks.weights_file import read_header
+from humanpose_cli.networks.weights import read_header
 from humanpose_cli.synthetic.generator import SyntheticSource
 from humanpose_cli.synthetic.options import SyntheticOptions
 

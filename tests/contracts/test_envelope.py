@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 
 from humanpose_cli.cli.render import json_text
-from humanpose_cli.errors import ExitCode
-from humanpose_cli.result import CommandResult, ItemResult, Status
+from humanpose_cli.core.errors import ExitCode
+from humanpose_cli.core.result import CommandResult, ItemResult, Status
 
 GOLDEN = (
     '{"command": "fit", "status": "partial", "items": ['
     '{"people": 2, "input": "a b.jpg", "status": "success", "outputs": ["out/a b.jpg.fit.npz"], "seconds": 1.235, '
     '"error": null}, '
-    '{"input": "ü.jpg", "status": "error", "outputs": [], "seconds": 0.0, "error": "ü.jpg: is not a picture"}], '
+    '{"input": "ü.jpg", "status": "error", "outputs": [], "seconds": 0.0, "error": "ü.jpg: is not an image"}], '
     '"messages": ["it is dark"], "version": "VERSION"}'
 )
 
@@ -20,7 +20,7 @@ GOLDEN = (
 def test_the_document_is_fixed():
     items = (
         ItemResult("a b.jpg", Status.SUCCESS, ("out/a b.jpg.fit.npz",), 1.23456, details={"people": 2}),
-        ItemResult("ü.jpg", Status.ERROR, error="ü.jpg: is not a picture", exit_code=ExitCode.BAD_INPUT),
+        ItemResult("ü.jpg", Status.ERROR, error="ü.jpg: is not an image", exit_code=ExitCode.BAD_INPUT),
     )
     result = CommandResult("fit", Status.PARTIAL, items, ("it is dark",), ExitCode.PARTIAL)
     document = json.loads(json_text(result))

@@ -39,7 +39,7 @@ def test_help_loads_nothing_heavy(arguments):
 
 def test_the_packages_themselves_load_nothing_heavy():
     packages = [f"humanpose_cli.{m.name}" for m in pkgutil.iter_modules(humanpose_cli.__path__) if m.ispkg]
-    light = ["humanpose_cli.errors", "humanpose_cli.conventions", "humanpose_cli.result", *packages]
+    light = ["humanpose_cli.core.errors", "humanpose_cli.core.conventions", "humanpose_cli.core.result", *packages]
     assert loaded_after("\n".join(f"import {name}" for name in light)) & HEAVY == set()
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.encoding import encode_png
 from humanpose_cli.data.samples import LABEL_MAPS, Group, Person, Sample, SourceInfo
-from humanpose_cli.errors import InputError
 
 FOCAL = 90.0
 
@@ -88,11 +88,11 @@ def random_sample(random: np.random.Generator, name: str, *, full: bool = True, 
 
 @dataclass(frozen=True)
 class SmallSource:
-    """Pictures by number: `groups` of `count` each.
+    """Images by number: `groups` of `count` each.
 
-    seconds   how long a picture takes
+    seconds   how long an image takes
     trouble   group → what goes wrong with it: "input", "bug", "contract", "short" or "die"
-    marks     a folder where each read picture leaves an empty file
+    marks     a folder where each read image leaves an empty file
     """
 
     group_count: int = 5

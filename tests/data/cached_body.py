@@ -2,12 +2,12 @@
 
 import functools
 
-from humanpose_cli.bodies.body import RiggedBody, default_body
+from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.data.label_maps import BodyLabels
 
 
 @functools.cache
-def body() -> RiggedBody:
+def body() -> Body:
     return default_body()
 
 

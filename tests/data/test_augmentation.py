@@ -1,4 +1,4 @@
-"""Random crops and colours, and pictures for a camera that never moves."""
+"""Random crops and colours, and images for a camera that never moves."""
 
 from dataclasses import replace
 
@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies.body import default_body
-from humanpose_cli.bodies.pose_prior import sample_poses
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.body.body import default_body
+from humanpose_cli.body.pose_prior import sample_poses
+from humanpose_cli.core.camera import project
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.augmentation import (
     NO_AUGMENTATION,
     SEGMENTER_AUGMENTATION,
@@ -22,8 +24,6 @@ from humanpose_cli.data.augmentation import (
 )
 from humanpose_cli.data.fixed_camera import NBF_CAMERA, scaled_shape, to_fixed_camera
 from humanpose_cli.data.samples import Person, Sample
-from humanpose_cli.errors import InputError
-from humanpose_cli.geometry.cameras import project
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 WIDTH, HEIGHT, FOCAL = 320, 280, 420.0
@@ -135,7 +135,7 @@ def place_in(body, example):
     return points, project(points, torch.tensor([example.focal]), centre)[0].numpy()
 
 
-def test_the_body_stands_at_the_fixed_place_and_fits_its_picture(example, body):
+def test_the_body_stands_at_the_fixed_place_and_fits_its_image(example, body):
     fixed = to_fixed_camera(example, body, 256)
     points, pixels = place_in(body, fixed)
     np.testing.assert_allclose(points[0], NBF_CAMERA.root, atol=1e-4)
@@ -147,7 +147,7 @@ def test_the_body_stands_at_the_fixed_place_and_fits_its_picture(example, body):
     np.testing.assert_allclose(fixed.person.joints["smpl24"][:, :3], points, atol=1e-4)
 
 
-def test_a_larger_picture_has_a_larger_body(example, body):
+def test_a_larger_image_has_a_larger_body(example, body):
     fixed, larger = (to_fixed_camera(example, body, 256, scale=scale) for scale in (1.0, 1.06))
     (_, small), (points, large) = place_in(body, fixed), place_in(body, larger)
     height = np.ptp(large[:, 1]) / np.ptp(small[:, 1])
@@ -158,7 +158,7 @@ def test_a_larger_picture_has_a_larger_body(example, body):
     assert np.abs(larger.person.betas - fixed.person.betas).max() > 0.1
 
 
-def test_a_mirrored_picture_has_a_mirrored_body(example, body):
+def test_a_mirrored_image_has_a_mirrored_body(example, body):
     middle = replace(NBF_CAMERA, root=(0.0, *NBF_CAMERA.root[1:]))
     plain, mirrored = (to_fixed_camera(example, body, 256, camera=middle, mirror=mirror) for mirror in (False, True))
     np.testing.assert_array_equal(mirrored.image, plain.image[:, ::-1])

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from cache_source import SmallSource, all_samples, assert_same
 
+from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
 from humanpose_cli.data.building import build_cache, make_plan, write_index
 from humanpose_cli.data.cache import open_cache
 from humanpose_cli.data.verification import verify_cache
-from humanpose_cli.errors import ExitCode, InputError, UnavailableError, UsageError
 
 HERE = Path(__file__).parent
 NAMES = ["index.h5", "shard-00000.h5", "shard-00001.h5", "shard-00002.h5"]
@@ -29,7 +29,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def groups_read(marks: Path) -> Counter[int]:
-    """Group → how many of its pictures were read."""
+    """Group → how many of its images were read."""
     return Counter(int(path.name.partition("-")[0]) for path in marks.iterdir())
 
 
@@ -48,7 +48,7 @@ def test_progress_and_result(tmp_path):
     assert told[-1] == (15, 15)
     assert sorted(told) == told
     assert (result.shard_count, result.built, result.kept, result.failed) == (3, (0, 1, 2), (), ())
-    assert (result.pictures, result.people, result.partial) == (15, 15, False)
+    assert (result.images, result.people, result.partial) == (15, 15, False)
     assert result.index == tmp_path / "out" / "index.h5"
     assert sorted(files(tmp_path / "out")) == NAMES
 
@@ -65,7 +65,7 @@ def test_a_rerun_repeats_nothing(tmp_path, marks):
     assert groups_read(marks) == {0: 3, 1: 3, 2: 6, 3: 6, 4: 6}
     assert files(out) == before
     again = build_cache(source, out, shard_size=6)
-    assert (again.built, again.kept, again.pictures, again.people) == ((), (0, 1, 2), 15, 15)
+    assert (again.built, again.kept, again.images, again.people) == ((), (0, 1, 2), 15, 15)
     assert sum(groups_read(marks).values()) == 24
     assert build_cache(source, out, shard_size=6, resume=False).built == (0, 1, 2)
     assert files(out) == before
@@ -118,7 +118,7 @@ def test_two_processes_with_the_same_part(tmp_path):
     ("other", "message"),
     [
         (SmallSource(seed=2), "holds a cache made with another seed, expected 2, found 1; choose another --out"),
-        (SmallSource(group_count=6), r"holds a cache \(shard-00000.h5\) of other pictures or another shard size"),
+        (SmallSource(group_count=6), r"holds a cache \(shard-00000.h5\) of other images or another shard size"),
     ],
 )
 def test_another_cache_is_not_mixed_in(tmp_path, other, message):
@@ -146,7 +146,7 @@ def test_a_group_that_fails_leaves_the_others(tmp_path, workers, monkeypatch):
         source, tmp_path, shard_size=6, workers=workers, on_progress=lambda done, total: told.append(done)
     )
     assert (result.built, result.index, result.partial) == ((1, 3), None, True)
-    assert told[-1] == result.pictures == 9
+    assert told[-1] == result.images == 9
     assert workers == 2 or sum(np.diff(told) < 0) == 2  # what the failed had counted is taken back
     first, second = result.failed
     assert (first.shard, first.group, first.exit_code) == (0, "clip 0", ExitCode.BAD_INPUT)
@@ -179,7 +179,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path, monkeypatch):
     told = []
     result = build_cache(source, tmp_path, shard_size=3, workers=2, on_progress=lambda done, total: told.append(done))
     assert result.built == (0, 3, 4)
-    assert told[-1] == result.pictures == 9
+    assert told[-1] == result.images == 9
     assert sum(np.diff(told) < 0) == 2  # what the dead had counted is taken back
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "MKL_NUM_THREADS" not in os.environ
@@ -200,9 +200,9 @@ def test_workers_that_cannot_start_are_not_started_for_ever(tmp_path):
 
 
 def test_sources_that_make_no_sense(tmp_path):
-    with pytest.raises(InputError, match="small: has no pictures"):
+    with pytest.raises(InputError, match="small: has no images"):
         make_plan(SmallSource(group_count=0), 6)
-    with pytest.raises(InputError, match="has a group without pictures, 'clip 0'"):
+    with pytest.raises(InputError, match="has a group without images, 'clip 0'"):
         make_plan(SmallSource(count=0), 6)
     with pytest.raises(UsageError, match="shard size: is too small"):
         make_plan(SmallSource(), 0)
@@ -213,7 +213,7 @@ def test_sources_that_make_no_sense(tmp_path):
         def read(self, group):
             yield from (replace(sample, name=f"a{i}") for i, sample in enumerate(super().read(group)))
 
-    with pytest.raises(InputError, match=r"shard-00001.h5: has a picture named 'a0', as shard-00000.h5 has"):
+    with pytest.raises(InputError, match=r"shard-00001.h5: has an image named 'a0', as shard-00000.h5 has"):
         build_cache(Twins(group_count=2), tmp_path, shard_size=3)
 
 
@@ -345,7 +345,7 @@ import resource, sys
 sys.path.insert(0, {str(HERE)!r})
 from cache_source import SmallSource
 from humanpose_cli.data.building import build_cache
-from humanpose_cli.errors import UnavailableError
+from humanpose_cli.core.errors import UnavailableError
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
     try:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from cache_source import SmallSource, jpeg, random_sample
 
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.building import make_plan
 from humanpose_cli.data.checks import as_row
 from humanpose_cli.data.encoding import encode_png, read_header
 from humanpose_cli.data.samples import Group
 from humanpose_cli.data.schema import columns_of
 from humanpose_cli.data.writing import GroupError, write_shard
-from humanpose_cli.errors import InputError
 
 SAMPLE = random_sample(np.random.default_rng(3), "clip/7")
 PERSON = SAMPLE.people[0]
@@ -52,7 +52,7 @@ def refused(tmp_path):
         ({"maps": {"parts": jpeg(np.zeros((40, 48, 3), np.uint8))}}, "maps parts: is not encoded, expected PNG bytes"),
         (
             {"maps": {"parts": encode_png(np.zeros((40, 47), np.uint8))}},
-            "maps parts: is not as large as the picture, expected 48 × 40, found 47 × 40",
+            "maps parts: is not as large as the image, expected 48 × 40, found 47 × 40",
         ),
         (
             {"maps": {"depth": encode_png(np.zeros(SIZE, np.uint8))}},
@@ -64,7 +64,7 @@ def refused(tmp_path):
         ),
     ],
 )
-def test_pictures_and_maps(refused, change, message):
+def test_images_and_maps(refused, change, message):
     text = refused(replace(SAMPLE, **change))
     assert text.startswith("sample ")
     assert message in text
@@ -106,8 +106,8 @@ COCO = PERSON.keypoints["coco17"]
         ({"surface_points": np.array([[1, 2, 3.5, 0.5, 0.5]])}, "surface_points: holds a chart outside 1…24"),
         ({"surface_points": np.array([[1, 2, 3, 1.5, 0.5]])}, "surface_points: holds a U or V outside 0…1"),
         ({"surface_points": np.zeros(5)}, "surface_points: has another shape, expected ('M', 5), found (5,)"),
-        ({"mask": b"no picture"}, "mask: is not encoded, expected PNG bytes"),
-        ({"detected_mask": encode_png(np.zeros((5, 5), np.uint8))}, "detected_mask: is not as large as the picture"),
+        ({"mask": b"no image"}, "mask: is not encoded, expected PNG bytes"),
+        ({"detected_mask": encode_png(np.zeros((5, 5), np.uint8))}, "detected_mask: is not as large as the image"),
     ],
 )
 def test_people(refused, change, message):
@@ -126,8 +126,8 @@ def test_what_is_not_labelled_may_be_unknown():
     assert box.dtype == np.float32
 
 
-def test_headers_of_pictures():
-    """Grey, 16 bits, and a thumbnail that ends before the picture does."""
+def test_headers_of_images():
+    """Grey, 16 bits, and a thumbnail that ends before the image does."""
     grey = jpeg(np.zeros((9, 5), np.uint8))
     assert (read_header(grey).size, read_header(grey).channels, read_header(grey).complete) == ((5, 9), 1, True)
     deep = read_header(encode_png(np.zeros((3, 4, 3), np.uint16)))

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from cache_source import SmallSource, all_samples, assert_same, jpeg
 
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.building import build_cache, write_index
 from humanpose_cli.data.cache import Cache, open_cache
 from humanpose_cli.data.encoding import encode_png
 from humanpose_cli.data.verification import verify_cache
-from humanpose_cli.errors import InputError
 
 SOURCE = SmallSource(group_count=5)
 
@@ -60,7 +60,7 @@ def test_a_good_cache_has_no_problems(original):
     assert [file.path.name for file in verification.files] == [
         *("index.h5", "shard-00000.h5", "shard-00001.h5", "shard-00002.h5")
     ]
-    assert [(file.pictures, file.people) for file in verification.files] == [(15, 15), (6, 6), (6, 6), (3, 3)]
+    assert [(file.images, file.people) for file in verification.files] == [(15, 15), (6, 6), (6, 6), (3, 3)]
     assert sorted(done) == list(range(1, 16))
     assert not verify_cache(original / "shard-00001.h5").damaged
     assert not verify_cache(original / "index.h5").damaged
@@ -78,9 +78,9 @@ def test_flipped_bytes_are_named_by_record(folder):
     flip(shard, offset_of(shard, "people/fit_trans") + 2 * 12)
     assert problems(folder) == [
         "shard-00001.h5: column people/fit_trans: does not match its checksum",
-        "shard-00001.h5: picture 'clip2/2': maps/depth does not match its checksum",
-        "shard-00001.h5: picture 'clip3/0', person 0: mask does not match its checksum",
-        "shard-00001.h5: picture 'clip3/1': image does not match its checksum",
+        "shard-00001.h5: image 'clip2/2': maps/depth does not match its checksum",
+        "shard-00001.h5: image 'clip3/0', person 0: mask does not match its checksum",
+        "shard-00001.h5: image 'clip3/1': image does not match its checksum",
     ]
 
 
@@ -209,18 +209,18 @@ def test_headers_that_are_wrong(folder, name, value, message):
         ("people/poses", lambda a: a[:5], "people/poses has 5 rows where the table has 6"),
         ("people/poses", lambda a: a.astype("f8"), "people/poses has another type (<f8 (6, 72))"),
         ("people/box", lambda a: a[:, :2], "people/box has another type (<f4 (6, 2))"),
-        ("people/picture", lambda a: a[::-1], "people/picture does not name the picture that lists the person"),
+        ("people/picture", lambda a: a[::-1], "people/picture does not name the image that lists the person"),
         ("pictures/first_person", lambda a: a + 1, "do not list each person once"),
-        ("pictures/group", lambda a: a * 0, "pictures/group does not name the group that lists the picture"),
-        ("groups/picture_count", lambda a: a - 1, "groups do not list each picture once"),
-        ("pictures/sequence", lambda a: a * 0 - 1, "sequence 'video 0' does not list the pictures that name it"),
+        ("pictures/group", lambda a: a * 0, "pictures/group does not name the group that lists the image"),
+        ("groups/picture_count", lambda a: a - 1, "groups do not list each image once"),
+        ("pictures/sequence", lambda a: a * 0 - 1, "sequence 'video 0' does not list the images that name it"),
         ("pictures/frame", lambda a: -a, "sequence 'video 0' is not in the order of its frames"),
-        ("protocols/pictures/values", lambda a: a + 1, "name a picture that is not there"),
-        ("pairs/pictures/values", lambda a: a - 1, "pairs pairs/train name a picture that is not there"),
+        ("protocols/pictures/values", lambda a: a + 1, "name an image that is not there"),
+        ("pairs/pictures/values", lambda a: a - 1, "pairs pairs/train name an image that is not there"),
         ("people/surface_points/offsets", lambda a: a + 1, "people/surface_points/offsets do not fit the values"),
-        ("pictures/name", lambda a: a[[0, 0, 2, 3, 4, 5]], "two pictures have one name"),
+        ("pictures/name", lambda a: a[[0, 0, 2, 3, 4, 5]], "two images have one name"),
         ("people/poses", lambda a: a * np.inf, "poses holds a number that is not finite"),
-        ("people/box", lambda a: a + 100, "lies outside the picture of 48 × 40"),
+        ("people/box", lambda a: a + 100, "lies outside the image of 48 × 40"),
         ("people/joints/smpl24", lambda a: a * [3, 1, 1, 1], "pixels from where the camera sees the joints"),
         ("people/keypoints/coco17", lambda a: a + 1, "keypoints/coco17 holds a confidence outside 0…1"),
         ("pictures/size", lambda a: a + 1, "image is 48 × 40 pixels where 49 × 41 are told"),
@@ -239,7 +239,7 @@ def test_contents_that_are_wrong(folder, path, change, message):
     assert any(message in problem for problem in found), found
 
 
-def test_pictures_that_were_damaged_before_they_were_stored(tmp_path):
+def test_images_that_were_damaged_before_they_were_stored(tmp_path):
     """Whole by their ends, and so accepted; decoding finds them."""
     pixels = np.random.default_rng(0).integers(0, 255, (40, 48, 3)).astype(np.uint8)
     tables = jpeg(pixels).replace(b"\xff\xdb", b"\xff\xfe")  # its quantisation has become a comment
@@ -256,7 +256,7 @@ def test_pictures_that_were_damaged_before_they_were_stored(tmp_path):
     assert "'clip0/0': image cannot be decoded (" in first
     assert "'clip0/1': image cannot be decoded (" in second
     cache = open_cache(tmp_path)
-    with pytest.raises(InputError, match=r"shard-00000.h5: image of picture 'clip0/0' cannot be decoded"):
+    with pytest.raises(InputError, match=r"shard-00000.h5: image of image 'clip0/0' cannot be decoded"):
         cache.image(0)
 
 
@@ -266,7 +266,7 @@ def test_maps_that_say_what_cannot_be(tmp_path):
             yield from (replace(sample, people=()) for sample in super().read(group))
 
     build_cache(Nobody(group_count=1), tmp_path)
-    said = "picture 'clip0/0': maps/persons says 1 where 0 is the most there can be"
+    said = "image 'clip0/0': maps/persons says 1 where 0 is the most there can be"
     assert f"shard-00000.h5: {said}" in problems(tmp_path)
 
 

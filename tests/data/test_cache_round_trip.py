@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from cache_source import SmallSource, all_samples, assert_same, random_person, random_sample
 
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.building import build_cache, make_plan
 from humanpose_cli.data.cache import open_cache
 from humanpose_cli.data.encoding import decode_png, encode_png
 from humanpose_cli.data.samples import LABEL_MAPS, Group, Person, Sample
 from humanpose_cli.data.schema import COLUMNS, Header
 from humanpose_cli.data.writing import write_shard
-from humanpose_cli.errors import UsageError
 
 SOURCE = SmallSource(group_count=5)
 
@@ -74,7 +74,7 @@ def test_columns_are_read_over_shards(folder, samples):
     np.testing.assert_array_equal(cache.people["poses"][2], poses[2])
     np.testing.assert_array_equal(cache.people["poses"][1:14:4], poses[1:14:4])
     assert cache.people["identity"][:].tolist() == [person.identity for person in people]
-    assert cache.pictures["name"][[14, 2]].tolist() == [samples[14].name, samples[2].name]
+    assert cache.images["name"][[14, 2]].tolist() == [samples[14].name, samples[2].name]
     assert cache.people["poses"][[]].shape == (0, 72)
     assert cache.people["identity"][[]].shape == (0,)
     mask = cache.people["identity"][:] == "Zoë"
@@ -90,7 +90,7 @@ def test_rows_of_other_tables_count_over_the_whole_cache(folder, samples):
     owners = [row for row, sample in enumerate(samples) for _ in sample.people]
     assert cache.people["picture"][:].tolist() == owners
     firsts = np.cumsum([0, *(len(sample.people) for sample in samples)])
-    assert cache.pictures["first_person"][:].tolist() == firsts[:-1].tolist()
+    assert cache.images["first_person"][:].tolist() == firsts[:-1].tolist()
     for row, sample in enumerate(samples):
         assert list(cache.people_of(row)) == list(range(firsts[row], firsts[row + 1]))
         for person, known in zip(cache.people_of(row), sample.people, strict=True):
@@ -137,11 +137,11 @@ def test_a_sequence_is_in_the_order_of_its_frames_whatever_that_of_its_shards(tm
     build_cache(Backwards(group_count=3), tmp_path, shard_size=3)
     cache = open_cache(tmp_path)
     rows = cache.sequence("all")
-    assert (np.diff(cache.pictures["frame"][rows]) > 0).all()
+    assert (np.diff(cache.images["frame"][rows]) > 0).all()
     assert sorted(rows.tolist()) == list(range(9))
 
 
-def test_pictures_and_maps_are_decoded(folder, samples):
+def test_images_and_maps_are_decoded(folder, samples):
     cache = open_cache(folder)
     for name, spec in LABEL_MAPS.items():
         pixels = cache.map(0, name)
@@ -195,8 +195,8 @@ def test_only_labels_that_somebody_has_are_stored(tmp_path):
     samples = [random_sample(random, "a", full=False), replace(random_sample(random, "b", full=False), focal=3.0)]
     cache = one_shard(tmp_path / "few.h5", samples)
     assert set(cache.people) == {"picture", "identity", "clothing", "activity", "gender", "body", "box"}
-    assert set(cache.pictures) == {"name", "size", "focal", "frame", "first_person", "person_count"}
-    np.testing.assert_array_equal(cache.pictures["focal"][:], [np.nan, 3.0])
+    assert set(cache.images) == {"name", "size", "focal", "frame", "first_person", "person_count"}
+    np.testing.assert_array_equal(cache.images["focal"][:], [np.nan, 3.0])
     assert cache.labels["people/box"] == 2
     assert cache.labels["pictures/focal"] == 1
     assert cache.labels["people/clothing"] == 0
@@ -221,7 +221,7 @@ def test_shards_with_different_labels_are_one_table(tmp_path):
 
 
 def test_nobody_and_nothing(tmp_path):
-    """Pictures without anybody make empty tables."""
+    """Images without anybody make empty tables."""
     random = np.random.default_rng(0)
     cache = one_shard(tmp_path / "empty.h5", [random_sample(random, "a", full=False, people=0)])
     assert cache.people.row_count == 0
@@ -236,7 +236,7 @@ def test_texts_of_any_language_and_length(tmp_path):
     people = (Person(identity="", clothing="żółty płaszcz"),)
     samples = [replace(random_sample(random, name, full=False), people=people) for name in names]
     cache = one_shard(tmp_path / "texts.h5", samples)
-    assert cache.pictures["name"][:].tolist() == names
+    assert cache.images["name"][:].tolist() == names
     assert [cache.sample(row).name for row in range(3)] == names
     assert cache.people["clothing"][1] == "żółty płaszcz"
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import fields
 from pathlib import Path
 
-from humanpose_cli.conventions import SKELETONS
+from humanpose_cli.core.conventions import SKELETONS
 from humanpose_cli.data.samples import LABEL_MAPS, Person, Sample
 from humanpose_cli.data.schema import COLUMNS, Kind, Rule, schema_document
 

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from cache_source import SmallSource, all_samples, random_sample
 
-from humanpose_cli.conventions import SKELETONS
+from humanpose_cli.core.conventions import SKELETONS
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.cache import open_cache
-from humanpose_cli.data.contact_sheet import SheetOptions, draw_sheet, pick_rows
+from humanpose_cli.data.contact_sheet import SheetOptions, draw_contact_sheet, pick_rows
 from humanpose_cli.data.contents import describe
 from humanpose_cli.data.encoding import encode_png
 from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
-from humanpose_cli.errors import UsageError
 from humanpose_cli.rendering.overlay import person_colour
 
 GREY, SIDE = 128, 64
 OPTIONS = SheetOptions(side=SIDE, gap=4, text=8)
-TOP, LEFT = 3 * 8 + 4, 4  # of the first picture on such a sheet
+TOP, LEFT = 3 * 8 + 4, 4  # of the first image on such a sheet
 
 
 class Given:
@@ -40,11 +40,11 @@ class Given:
 
 @pytest.fixture
 def drawn(tmp_path):
-    """The first picture of the sheet of one sample, and what is right of it."""
+    """The first image of the sheet of one sample, and what is right of it."""
 
     def draw(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         build_cache(Given(sample), tmp_path)
-        sheet = draw_sheet(open_cache(tmp_path), [0], OPTIONS)
+        sheet = draw_contact_sheet(open_cache(tmp_path), [0], OPTIONS)
         rows = slice(TOP, TOP + SIDE)
         return sheet[rows, LEFT : LEFT + SIDE], sheet[rows, LEFT + SIDE + 4 :]
 
@@ -52,7 +52,7 @@ def drawn(tmp_path):
 
 
 def grey(**known) -> Sample:
-    """A picture of twice the width of its height; on the sheet it lies in rows 16 … 47."""
+    """An image of twice the width of its height; on the sheet it lies in rows 16 … 47."""
     return Sample("grey", encode_png(np.full((20, 40, 3), GREY, np.uint8)), (40, 20), **known)
 
 
@@ -60,11 +60,11 @@ def is_near(pixels: np.ndarray, colour: np.ndarray) -> np.ndarray:
     return np.abs(pixels.astype(float) - colour).max(-1) < 40
 
 
-def test_pictures_keep_their_shape(drawn):
-    picture, beside = drawn(grey())
-    assert (picture[16:48] == GREY).all()
-    assert (picture[:16] == 0).all()
-    assert (picture[48:] == 0).all()
+def test_images_keep_their_shape(drawn):
+    image, beside = drawn(grey())
+    assert (image[16:48] == GREY).all()
+    assert (image[:16] == 0).all()
+    assert (image[48:] == 0).all()
     assert beside.shape[1] == 0
 
 
@@ -72,9 +72,9 @@ def test_skeletons_lie_where_the_key_points_are(drawn):
     points = np.zeros((17, 3), np.float32)
     for name, place in {"left_hip": (10, 10), "left_knee": (30, 10)}.items():
         points[SKELETONS["coco17"].index(name)] = (*place, 1)
-    picture, _ = drawn(grey(people=(Person(keypoints={"coco17": points}),)))
-    changed = (picture != GREY).any(-1)[16:48]
-    assert changed[16, 18:46].all()  # the bone, at 1.6 times the picture's size
+    image, _ = drawn(grey(people=(Person(keypoints={"coco17": points}),)))
+    changed = (image != GREY).any(-1)[16:48]
+    assert changed[16, 18:46].all()  # the bone, at 1.6 times the image's size
     assert not changed[:10].any()
     assert not changed[22:].any()
     assert not changed[:, 52:].any()
@@ -84,8 +84,8 @@ def test_joints_are_drawn_where_the_camera_sees_them(drawn):
     joints = np.zeros((17, 4), np.float32)
     for name, place in {"left_hip": (-1, 0, 4), "left_knee": (1, 0, 4)}.items():
         joints[SKELETONS["coco17"].index(name)] = (*place, 1)
-    picture, _ = drawn(grey(focal=40.0, people=(Person(joints={"coco17": joints}),)))
-    changed = (picture != GREY).any(-1)[16:48]
+    image, _ = drawn(grey(focal=40.0, people=(Person(joints={"coco17": joints}),)))
+    changed = (image != GREY).any(-1)[16:48]
     assert changed[16, 18:46].all()
     assert not changed[22:].any()
 
@@ -95,8 +95,8 @@ def test_outlines_go_around_people(drawn, kind):
     mask = np.zeros((20, 40), np.uint8)
     mask[5:15, 10:30] = 1
     person = Person() if kind == "map" else Person(mask=encode_png(255 * mask))
-    picture, _ = drawn(grey(people=(person,), maps={"persons": encode_png(mask)} if kind == "map" else {}))
-    changed = (picture != GREY).any(-1)[16:48]
+    image, _ = drawn(grey(people=(person,), maps={"persons": encode_png(mask)} if kind == "map" else {}))
+    changed = (image != GREY).any(-1)[16:48]
     assert changed[8, 18:46].all()
     assert changed[23, 18:46].all()
     assert not changed[12:19, 22:42].any()
@@ -104,9 +104,9 @@ def test_outlines_go_around_people(drawn, kind):
 
 
 def test_a_box_where_there_is_nothing_else(drawn):
-    picture, _ = drawn(grey(people=(Person(box=np.array([10, 5, 30, 15.0])),)))
-    assert is_near(picture[24, 20:44], 255 * person_colour(0)).all()
-    assert (picture[28:36, 22:42] == GREY).all()
+    image, _ = drawn(grey(people=(Person(box=np.array([10, 5, 30, 15.0])),)))
+    assert is_near(image[24, 20:44], 255 * person_colour(0)).all()
+    assert (image[28:36, 22:42] == GREY).all()
 
 
 def test_insets(drawn):
@@ -127,9 +127,9 @@ def test_insets(drawn):
 
 def test_surface_points_are_dots(drawn):
     points = np.array([[20, 10, 5, 0.5, 0.5]])
-    picture, _ = drawn(grey(people=(Person(surface_points=points),)))
-    assert is_near(picture[32, 32], 255 * person_colour(5))
-    assert (picture[32, 40:] == GREY).all()
+    image, _ = drawn(grey(people=(Person(surface_points=points),)))
+    assert is_near(image[32, 32], 255 * person_colour(5))
+    assert (image[32, 40:] == GREY).all()
 
 
 def test_a_sheet_of_everything(tmp_path):
@@ -139,16 +139,16 @@ def test_a_sheet_of_everything(tmp_path):
     cache = open_cache(tmp_path)
     for count in (1, 2, 7, 12, 99):
         rows = pick_rows(cache, count)
-        sheet = draw_sheet(cache, rows, OPTIONS)
+        sheet = draw_contact_sheet(cache, rows, OPTIONS)
         assert sheet.dtype == np.uint8
         assert len(rows) == min(count, 12)
-    assert draw_sheet(cache, [], OPTIONS).shape[2] == 3
+    assert draw_contact_sheet(cache, [], OPTIONS).shape[2] == 3
     long = replace(random_sample(np.random.default_rng(0), "name/" * 60), people=())
     build_cache(Given(long), tmp_path / "long")
-    assert draw_sheet(open_cache(tmp_path / "long"), [0], OPTIONS).shape[1] < 2 * SIDE
+    assert draw_contact_sheet(open_cache(tmp_path / "long"), [0], OPTIONS).shape[1] < 2 * SIDE
 
 
-def test_which_pictures_are_drawn(tmp_path):
+def test_which_images_are_drawn(tmp_path):
     build_cache(SmallSource(), tmp_path)
     cache = open_cache(tmp_path)
     first = pick_rows(cache, 5, seed=1)
@@ -169,7 +169,7 @@ def test_contents(tmp_path):
     contents = describe(open_cache(tmp_path))
     samples = all_samples(source)
     people = [person for sample in samples for person in sample.people]
-    assert (contents.pictures, contents.people, contents.groups, contents.sequences) == (15, len(people), 5, 3)
+    assert (contents.images, contents.people, contents.groups, contents.sequences) == (15, len(people), 5, 3)
     assert contents.shards == (3, 3)
     assert contents.bytes == sum(path.stat().st_size for path in tmp_path.glob("shard-*.h5"))
     assert contents.sizes == {(48, 40): 15}

@@ -1,17 +1,17 @@
-"""A changed picture and its changed labels: what the changed camera would have seen of the changed body."""
+"""A changed image and its changed labels: what the changed camera would have seen of the changed body."""
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies.body import default_body
-from humanpose_cli.bodies.pose_prior import sample_poses
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.body.body import default_body
+from humanpose_cli.body.pose_prior import sample_poses
+from humanpose_cli.core.camera import project
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.data.augmentation import CameraChange, change_camera, crop_change, example_of
 from humanpose_cli.data.label_maps import BodyLabels, LabelledMesh, encode_map, render_label_maps
 from humanpose_cli.data.samples import Person, Sample
-from humanpose_cli.geometry.cameras import project
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.rendering.view import View
 
@@ -131,7 +131,7 @@ def test_the_changed_correspondences_are_those_of_the_changed_body(body, changed
     assert np.quantile(uv, 0.8) < 0.03
 
 
-def test_the_picture_moves_with_the_labels(example, body):
+def test_the_image_moves_with_the_labels(example, body):
     shifted = change_camera(example, CHANGES["shifted"], body)
     np.testing.assert_array_equal(shifted.image[..., 0] // 10, shifted.maps["parts"])
     mirrored = change_camera(example, CHANGES["mirrored"], body)
@@ -178,7 +178,7 @@ def test_a_crop_centres_the_box(example):
     np.testing.assert_allclose(turned.pixels(centre), (69, 61), atol=1e-3)
 
 
-def test_a_strongly_shrunk_picture_is_averaged():
+def test_a_strongly_shrunk_image_is_averaged():
     """A checkerboard of single pixels turns grey, where a look-up would give black and white."""
     board = np.indices((256, 256)).sum(0) % 2 * np.uint8(255)
     image = np.repeat(board[..., None].astype(np.uint8), 3, -1)

@@ -5,7 +5,8 @@ import pytest
 import torch
 from cached_body import body, labels
 
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.label_maps import (
     RENDERED_MAPS,
     LabelledMesh,
@@ -14,7 +15,6 @@ from humanpose_cli.data.label_maps import (
     render_label_maps,
 )
 from humanpose_cli.data.samples import LABEL_MAPS
-from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.view import View
 from humanpose_cli.synthetic.props import ball
@@ -107,7 +107,7 @@ def test_texture_places_between_layers_are_those_of_the_nearest_vertex():
     assert tuple(found[1].tolist()) in zero
 
 
-def test_left_hand_is_on_the_right_of_the_picture():
+def test_left_hand_is_on_the_right_of_the_image():
     vertices, joints = posed()
     parts = render_label_maps([LabelledMesh(vertices, body().faces, labels())], VIEW, ("parts",))["parts"]
     for name, columns in (("left_hand", (48, 64)), ("right_hand", (0, 16))):
@@ -156,7 +156,7 @@ def test_files_give_maps_back(name):
 
 def test_damaged_files_and_wrong_maps_are_named():
     data = encode_map("parts", np.zeros((4, 4), np.uint8))
-    for broken in (b"", data[:20], b"no picture"):
+    for broken in (b"", data[:20], b"no image"):
         with pytest.raises(InputError, match="parts"):
             decode_map("parts", broken)
     with pytest.raises(InputError, match="normals"):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, Position, spread_evenly
-from humanpose_cli.errors import UsageError
 
 
 class Numbers:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from cached_body import body, labels
 
-from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.data.label_maps import LabelledMesh, joint_visibility, landmark_visibility, render_label_maps
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.view import View
@@ -32,7 +32,7 @@ def test_everything_is_seen_of_somebody_who_stands_free(turn):
     assert joint_visibility(joints, 0, VIEW, render_label_maps([mesh], VIEW)).min() > 0.5
 
 
-def test_what_lies_outside_the_picture_or_behind_something_is_not_seen():
+def test_what_lies_outside_the_image_or_behind_something_is_not_seen():
     mesh, joints, _ = standing(0.0, at=(1.3, 0.2, 3.0))
     seen = joint_visibility(joints, 0, VIEW, render_label_maps([mesh], VIEW))
     assert seen[SMPL24.index("right_elbow")] > 0.6

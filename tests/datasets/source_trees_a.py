@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from humanpose_cli.bodies.body import RiggedBody, default_body
+from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.data.samples import Person
-from humanpose_cli.datasets.common import EstimatedPicture
+from humanpose_cli.datasets.common import EstimatedImage
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 
-def _body_like_smpl() -> RiggedBody:
+def _body_like_smpl() -> Body:
     """The default body with its pelvis where SMPL's is: not at the origin, and moving with the shape."""
     body = copy.deepcopy(default_body())
     away = torch.tensor([0.01, -0.24, 0.03])
@@ -91,8 +91,8 @@ def write(path: Path, content: bytes | str) -> Path:
     return path
 
 
-def picture(size: tuple[int, int], grey: int, kind: str = "JPEG") -> bytes:
-    """One grey with a gradient, width × height: tests tell pictures by their grey."""
+def image(size: tuple[int, int], grey: int, kind: str = "JPEG") -> bytes:
+    """One grey with a gradient, width × height: tests tell images by their grey."""
     pixels = np.full((size[1], size[0], 3), grey, np.uint8)
     pixels[..., 0] += np.linspace(0, 20, size[0]).astype(np.uint8)
     buffer = io.BytesIO()
@@ -102,21 +102,21 @@ def picture(size: tuple[int, int], grey: int, kind: str = "JPEG") -> bytes:
 
 @dataclass
 class Estimator:
-    """Finds one person in every picture: their shape is the picture's mean grey over 256."""
+    """Finds one person in every image: their shape is the image's mean grey over 256."""
 
     calls: list[tuple[int, bool, bool]] = field(default_factory=list)
     info: Mapping[str, Any] = field(default_factory=lambda: {"name": "stand-in"})
 
     def estimate(
-        self, pictures: Iterable[np.ndarray], *, sequence: bool, single_person: bool, focal: float | None = None
-    ) -> Sequence[EstimatedPicture]:
+        self, images: Iterable[np.ndarray], *, sequence: bool, single_person: bool, focal: float | None = None
+    ) -> Sequence[EstimatedImage]:
         found = []
-        for pixels in pictures:
+        for pixels in images:
             betas = np.full(10, pixels[..., 1].mean() / 256)
             person = Person(
                 body="default", gender="neutral", poses=np.zeros(72), betas=betas, trans=np.array([0, 0, 3])
             )
-            found.append(EstimatedPicture([person], 100.0, (5.0, 6.0)))
+            found.append(EstimatedImage([person], 100.0, (5.0, 6.0)))
         self.calls.append((len(found), sequence, single_person))
         return found
 
@@ -131,7 +131,7 @@ def iper_tree(root: Path, *, smpls: bool = False) -> Path:
     """Five videos as frames of 16 × 16 pixels; the first frame of 003/1/2 has grey 80, the next 81 …"""
     for number, (video, count) in enumerate(IPER_FRAMES.items()):
         for frame in range(count):
-            content = picture((16, 16), 20 * number + frame, "PNG")
+            content = image((16, 16), 20 * number + frame, "PNG")
             write(root / "images" / video / f"frame{frame:08d}.png", content)
         if smpls:
             stored = {"cams": iper_cameras(count), "pose": np.ones((count, 72)), "shape": np.zeros((count, 10))}
@@ -157,12 +157,12 @@ MANGLED = "fashionWOMENTees_Tanksid0000783805_"
 
 
 def deepfashion_tree(root: Path, *, highres: bool = False) -> Path:
-    """Seven pictures of three garments, PATN's lists for two of them."""
+    """Seven images of three garments, PATN's lists for two of them."""
     names = [f"{garment}_{view}.jpg" for garment, views in GARMENTS.items() for view in views]
     for number, name in enumerate(names):
-        write(root / "Img/img" / name, picture((256, 256), 10 * number))
+        write(root / "Img/img" / name, image((256, 256), 10 * number))
         if highres:
-            write(root / "Img/img_highres" / name, picture((750, 1101), 10 * number))
+            write(root / "Img/img_highres" / name, image((750, 1101), 10 * number))
     splits = ["train", "train", "train", "query", "gallery", "train", "train"]
     rows = [f"img/{name} {name.split('/')[2]} {split}" for name, split in zip(names, splits, strict=True)]
     header = f"{len(rows)}\nimage_name item_id evaluation_status\n"
@@ -191,7 +191,7 @@ def posed(poses: np.ndarray, betas: np.ndarray, trans: np.ndarray) -> tuple[np.n
 # UP-3D
 
 UP_SIZE = (60, 80)
-UP_CROP = (400, 300, 10, 50, 5, 35)  # fitted height, width; rows y0 y1, columns x0 x1 of the picture
+UP_CROP = (400, 300, 10, 50, 5, 35)  # fitted height, width; rows y0 y1, columns x0 x1 of the image
 
 
 def up3d_fit(turn: Sequence[float] = (0, 0, 0)) -> dict[str, Any]:
@@ -217,11 +217,11 @@ def up3d_joints() -> np.ndarray:
 
 
 def up3d_tree(root: Path, *, turn: Sequence[float] = (0, 0, 0)) -> Path:
-    """Six pictures: 00000 to 00002 for training, two for validation, one for testing."""
+    """Six images: 00000 to 00002 for training, two for validation, one for testing."""
     folder = root / "up-3d"
     for number in range(6):
         name = f"{number:05d}"
-        write(folder / f"{name}_image.png", picture(UP_SIZE, 20 * number, "PNG"))
+        write(folder / f"{name}_image.png", image(UP_SIZE, 20 * number, "PNG"))
         write(folder / f"{name}_body.pkl", python2_pickle(up3d_fit(turn)))
         np.save(folder / f"{name}_joints.npy", up3d_joints())
         write(folder / f"{name}_fit_crop_info.txt", " ".join(map(str, UP_CROP)) + "\n")
@@ -280,7 +280,7 @@ def threedpw_tree(root: Path) -> Path:
         content = {**threedpw_world(), "sequence": name}
         write(root / "sequenceFiles" / split / f"{name}.pkl", python2_pickle(content))
         for frame in range(PW_FRAMES):
-            write(root / "imageFiles" / name / f"image_{frame:05d}.jpg", picture(PW_SIZE, 10 * frame))
+            write(root / "imageFiles" / name / f"image_{frame:05d}.jpg", image(PW_SIZE, 10 * frame))
     return root
 
 

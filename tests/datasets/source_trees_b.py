@@ -83,14 +83,14 @@ def write_video(path: Path, frames) -> None:
 
 
 def spotted(size, pixel) -> np.ndarray:
-    """A dark picture with a bright disc of 9 pixels around a place."""
+    """A dark image with a bright disc of 9 pixels around a place."""
     x, y = np.meshgrid(np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5)
     disc = np.hypot(x - pixel[0], y - pixel[1]) < 4.5
     return np.repeat(np.where(disc, np.uint8(250), np.uint8(20))[..., None], 3, -1)
 
 
 def centre_of_light(pixels: np.ndarray) -> np.ndarray:
-    """Where the bright disc of a picture is, corner-origin pixels."""
+    """Where the bright disc of an image is, corner-origin pixels."""
     light = np.clip(pixels.astype(float).mean(-1) - 100, 0, None)
     rows, columns = np.indices(light.shape) + 0.5
     return np.array([(light * columns).sum(), (light * rows).sum()]) / light.sum()

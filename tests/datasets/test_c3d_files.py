@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from humaneva_tree import LABELS, moving_points, write_c3d
 
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.datasets.mocap_files import read_c3d
-from humanpose_cli.errors import InputError
 
 PLACES = moving_points(5)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from source_trees_b import write_cdf
 
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.datasets.mocap_files import cdf_shape, read_cdf
-from humanpose_cli.errors import InputError
 
 VALUES = np.random.default_rng(0).normal(size=(5, 96))
 

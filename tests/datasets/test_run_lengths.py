@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from source_trees_b import BLOCK_RUNS
 
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.datasets.densepose import decode_run_lengths
-from humanpose_cli.errors import InputError
 
 
 def packed(counts) -> str:

@@ -1,4 +1,4 @@
-"""DeepFashion: pictures in both resolutions, pair lists, keypoints, and what is told about damaged folders."""
+"""DeepFashion: images in both resolutions, pair lists, keypoints, and what is told about damaged folders."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from source_trees_a import MANGLED, Estimator, deepfashion_tree, write
 
-from humanpose_cli.conventions import COCO17
+from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Source
 from humanpose_cli.datasets import deepfashion
 from humanpose_cli.datasets.common import SourceTools
 from humanpose_cli.datasets.deepfashion import DeepFashionOptions, DeepFashionSource
-from humanpose_cli.errors import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def test_a_group_is_a_garment_with_its_pairs(tmp_path: Path) -> None:
 
 
 def test_keypoints_lie_where_openpose_saw_them(tmp_path: Path) -> None:
-    """Place 0 is the nose at column 0, row 10 of the middle 176 columns: column 40 of the picture; centres at + 0.5."""
+    """Place 0 is the nose at column 0, row 10 of the middle 176 columns: column 40 of the image; centres at + 0.5."""
     source = DeepFashionSource(deepfashion_tree(tmp_path))
     samples = list(source.read(source.groups()[0]))
     keypoints = samples[0].people[0].keypoints["coco17"]
@@ -56,7 +56,7 @@ def test_keypoints_lie_where_openpose_saw_them(tmp_path: Path) -> None:
     assert "coco17" not in samples[1].people[0].keypoints
 
 
-def test_high_resolution_is_the_same_picture_larger(tmp_path: Path) -> None:
+def test_high_resolution_is_the_same_image_larger(tmp_path: Path) -> None:
     """750 × 1101 became 256 rows high and was centred: the middle stays the middle."""
     source = DeepFashionSource(deepfashion_tree(tmp_path, highres=True))
     sample = next(iter(source.read(source.groups()[0])))
@@ -68,7 +68,7 @@ def test_high_resolution_is_the_same_picture_larger(tmp_path: Path) -> None:
     assert next(iter(low.read(low.groups()[0]))).size == (256, 256)
 
 
-def test_an_estimator_sees_single_pictures(tmp_path: Path) -> None:
+def test_an_estimator_sees_single_images(tmp_path: Path) -> None:
     estimator = Estimator()
     source = DeepFashionSource(deepfashion_tree(tmp_path), tools=SourceTools(estimator))
     samples = list(source.read(source.groups()[1]))
@@ -80,8 +80,8 @@ def test_an_estimator_sees_single_pictures(tmp_path: Path) -> None:
     assert next(iter(without.read(without.groups()[1]))).people[0].poses is None
 
 
-def test_only_paired_pictures_on_request(tmp_path: Path) -> None:
-    source = DeepFashionSource(deepfashion_tree(tmp_path), DeepFashionOptions(pictures="paired"))
+def test_only_paired_images_on_request(tmp_path: Path) -> None:
+    source = DeepFashionSource(deepfashion_tree(tmp_path), DeepFashionOptions(images="paired"))
     assert [group.count for group in source.groups()] == [2, 2]
 
 
@@ -114,7 +114,7 @@ PARTITION, PAIRS = "Eval/list_eval_partition.txt", "fasion-resize-pairs-train.cs
 @pytest.mark.parametrize(
     ("file", "old", "new", "named"),
     [
-        (PARTITION, "7\n", "8\n", r"list_eval_partition\.txt: is cut short .*expected 8 pictures.* found 7"),
+        (PARTITION, "7\n", "8\n", r"list_eval_partition\.txt: is cut short .*expected 8 images.* found 7"),
         (PARTITION, "7\n", "", r"list_eval_partition\.txt: is cut short or damaged, expected their number first"),
         (PARTITION, " query", " quarry", r"list_eval_partition\.txt: has the strange row img/WOMEN"),
         (PARTITION, " id_00007838 query", "", r"list_eval_partition\.txt, row 6: is damaged, expected 3 columns"),
@@ -134,10 +134,10 @@ def test_damaged_lists_are_named(tmp_path: Path, file: str, old: str, new: str, 
         DeepFashionSource(tmp_path).groups()
 
 
-def test_missing_pictures_are_an_error_or_a_note(tmp_path: Path) -> None:
+def test_missing_images_are_an_error_or_a_note(tmp_path: Path) -> None:
     deepfashion_tree(tmp_path)
     (tmp_path / "Img/img/WOMEN/Tees_Tanks/id_00007838/05_2_side.jpg").unlink()
-    with pytest.raises(InputError, match=r"partition\.txt: names 1 pictures that are not there, .*05_2_side\.jpg"):
+    with pytest.raises(InputError, match=r"partition\.txt: names 1 images that are not there, .*05_2_side\.jpg"):
         DeepFashionSource(tmp_path).groups()
     source = DeepFashionSource(tmp_path, DeepFashionOptions(allow_missing=True))
     assert source.groups()[0].count == 2
@@ -145,13 +145,13 @@ def test_missing_pictures_are_an_error_or_a_note(tmp_path: Path) -> None:
     assert sum("missing" in note for note in source.notes) == 2
 
 
-def test_a_wrong_number_of_pictures_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_number_of_images_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deepfashion, "OFFICIAL_PICTURES", 52_712)
-    with pytest.raises(InputError, match=r"partition\.txt: has not the official number of pictures, expected 52712"):
+    with pytest.raises(InputError, match=r"partition\.txt: has not the official number of images, expected 52712"):
         DeepFashionSource(deepfashion_tree(tmp_path)).groups()
 
 
-def test_damaged_keypoints_and_pictures_are_named(tmp_path: Path) -> None:
+def test_damaged_keypoints_and_images_are_named(tmp_path: Path) -> None:
     source = DeepFashionSource(deepfashion_tree(tmp_path))
     group = source.groups()[0]
     annotation = tmp_path / "fasion-resize-annotation-train.csv"
@@ -161,12 +161,12 @@ def test_damaged_keypoints_and_pictures_are_named(tmp_path: Path) -> None:
     annotation.unlink()
     path = tmp_path / "Img/img/WOMEN/Tees_Tanks/id_00007838/05_1_front.jpg"
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(InputError, match=r"05_1_front\.jpg: is a damaged or truncated picture"):
+    with pytest.raises(InputError, match=r"05_1_front\.jpg: is a damaged or truncated image"):
         list(DeepFashionSource(tmp_path).read(group))
 
 
-def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no pictures, expected Img/img_highres or Img/img"):
+def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no images, expected Img/img_highres or Img/img"):
         DeepFashionSource(tmp_path)
     with pytest.raises(InputError, match="gone: does not exist"):
         DeepFashionSource(tmp_path / "gone")

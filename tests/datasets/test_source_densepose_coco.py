@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 from source_trees_b import surface_annotation, write_annotations
 
-from humanpose_cli.conventions import COCO17
+from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Source
 from humanpose_cli.datasets import densepose
 from humanpose_cli.datasets.common import FolderOptions
 from humanpose_cli.datasets.densepose import DensePoseCocoSource
-from humanpose_cli.errors import InputError
 from humanpose_cli.io.images import write_image
 
 SIZE = (320, 240)
@@ -35,10 +35,10 @@ def image(key, name):
     return {"id": key, "file_name": name, "width": SIZE[0], "height": SIZE[1]}
 
 
-def person_without_surface(key, picture):
+def person_without_surface(key, image):
     keypoints = [0] * 51
     keypoints[:3] = [7, 8, 1]  # the nose, hidden
-    return {"id": key, "image_id": picture, "iscrowd": 0, "bbox": [1.0, 2.0, 30.0, 40.0], "keypoints": keypoints}
+    return {"id": key, "image_id": image, "iscrowd": 0, "bbox": [1.0, 2.0, 30.0, 40.0], "keypoints": keypoints}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def whole(tmp_path_factory):
     root = tmp_path_factory.mktemp("coco")
     pixels = np.random.default_rng(0).integers(0, 256, (SIZE[1], SIZE[0], 3)).astype(np.uint8)
     train = [image(9, "COCO_train2014_000000000009.jpg"), image(36, "COCO_train2014_000000000036.jpg")]
-    unused = image(77, "COCO_train2014_000000000077.jpg")  # nobody has surface points: its picture need not be there
+    unused = image(77, "COCO_train2014_000000000077.jpg")  # nobody has surface points: its image need not be there
     people = [
         surface_annotation(1, 9, BOX),
         surface_annotation(2, 36, (-20.0, -10.0, 256.0, 128.0), keypoints=[]),
@@ -79,7 +79,7 @@ def read(root, name, **options):
     return sample
 
 
-def test_groups_are_pictures(whole):
+def test_groups_are_images(whole):
     source = DensePoseCocoSource(whole)
     assert isinstance(source, Source)
     assert [group.name for group in source.groups()] == [
@@ -92,7 +92,7 @@ def test_groups_are_pictures(whole):
     assert source.notes == ()
 
 
-def test_pictures_keep_their_bytes_and_know_their_split(whole):
+def test_images_keep_their_bytes_and_know_their_split(whole):
     for part, split in {"train": "train", "valminusminival": "train", "minival": "val"}.items():
         number, folder = {"train": (9, "train"), "valminusminival": (6, "val"), "minival": (5, "val")}[part]
         name = f"COCO_{folder}2014_{number:012d}"
@@ -112,7 +112,7 @@ def test_surface_points_boxes_and_keypoints(whole):
     np.testing.assert_allclose(nose, [10.5, 20.5, 1])  # the middle of pixel (10, 20)
     np.testing.assert_allclose(ankle, [26.5, 36.5, 1])
     seen, other = read(whole, "train/COCO_train2014_000000000036").people
-    np.testing.assert_allclose(seen.box, [0, 0, 236, 118])  # cut at the picture; points stay where they are
+    np.testing.assert_allclose(seen.box, [0, 0, 236, 118])  # cut at the image; points stay where they are
     np.testing.assert_allclose(seen.surface_points[0, :2], [44, 22])
     assert not seen.keypoints["coco17"].any()
     assert other.surface_points is None
@@ -142,7 +142,7 @@ def test_detectron2s_names_and_other_folders(tree):
 
 def test_missing_files_are_named(tree):
     (tree / "train2014" / "COCO_train2014_000000000036.jpg").unlink()
-    with pytest.raises(InputError, match=r"densepose_coco_2014_train\.json: names 1 pictures .*000000000036\.jpg"):
+    with pytest.raises(InputError, match=r"densepose_coco_2014_train\.json: names 1 images .*000000000036\.jpg"):
         DensePoseCocoSource(tree).groups()
     (tree / "annotations" / "densepose_coco_2014_minival.json").unlink()
     lenient = DensePoseCocoSource(tree, FolderOptions(allow_missing=True))
@@ -184,7 +184,7 @@ def test_other_counts_are_told(tree):
         ("bbox", [1, 2, 3], r"unusable bbox, expected 4 numbers, found 3"),
         ("keypoints", [1, 2, 3], r"unusable keypoints, expected 51 numbers"),
         ("dp_masks", "abc", r"damaged dp_masks"),
-        ("image_id", 1234, r"belongs to no picture"),
+        ("image_id", 1234, r"belongs to no image"),
     ],
 )
 def test_a_damaged_annotation_is_named(tree, field, value, said):
@@ -224,11 +224,11 @@ def test_other_documents_are_told(tree, text, said):
         DensePoseCocoSource(tree).groups()
 
 
-def test_a_damaged_picture_is_named(tree):
+def test_a_damaged_image_is_named(tree):
     path = tree / "train2014" / "COCO_train2014_000000000009.jpg"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match=r"000000000009\.jpg: is a damaged or truncated picture"):
+    with pytest.raises(InputError, match=r"000000000009\.jpg: is a damaged or truncated image"):
         read(tree, "train/COCO_train2014_000000000009")
     write_image(path, np.zeros((10, 12, 3), np.uint8))
     with pytest.raises(InputError, match=r"000000000009\.jpg: has another size than its annotation"):

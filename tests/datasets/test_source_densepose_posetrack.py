@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from source_trees_b import POSETRACK_NAMES, surface_annotation, write_annotations
 
-from humanpose_cli.conventions import COCO17
+from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Source
 from humanpose_cli.datasets import densepose
 from humanpose_cli.datasets.common import FolderOptions
 from humanpose_cli.datasets.densepose import DensePosePoseTrackSource
-from humanpose_cli.errors import InputError
 from humanpose_cli.io.images import write_image
 
 SIZE = (200, 100)
@@ -109,7 +109,7 @@ def test_files_of_annotated_frames_only_and_other_folders(tree):
     assert [len(list(source.read(group))) for group in source.groups()] == [2, 1, 1]
 
 
-def test_the_pictures_of_posetrack_2018(tree):
+def test_the_images_of_posetrack_2018(tree):
     for old, new in {
         f"{TRAIN}/00000013.jpg": "images/train/000001_bonn_train/000012.jpg",
         f"{TRAIN}/00000005.jpg": "images/train/000001_bonn_train/000004.jpg",
@@ -124,7 +124,7 @@ def test_the_pictures_of_posetrack_2018(tree):
 
 def test_missing_files_and_other_counts_are_named(tree):
     (tree / TRAIN / "00000013.jpg").unlink()
-    with pytest.raises(InputError, match=r"densepose_posetrack_train2017\.json: names 1 pictures .*00000013\.jpg"):
+    with pytest.raises(InputError, match=r"densepose_posetrack_train2017\.json: names 1 images .*00000013\.jpg"):
         DensePosePoseTrackSource(tree).groups()
     (tree / "densepose_posetrack_val2017.json").unlink()
     lenient = DensePosePoseTrackSource(tree, FolderOptions(allow_missing=True))
@@ -142,11 +142,11 @@ def test_missing_files_and_other_counts_are_named(tree):
         DensePosePoseTrackSource(tree).groups()
 
 
-def test_a_damaged_picture_is_named(tree):
+def test_a_damaged_image_is_named(tree):
     source = DensePosePoseTrackSource(tree)
     path = tree / TRAIN / "00000005.jpg"
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(InputError, match=r"00000005\.jpg: is a damaged or truncated picture"):
+    with pytest.raises(InputError, match=r"00000005\.jpg: is a damaged or truncated image"):
         list(source.read(source.groups()[0]))
     write_image(path, np.zeros((10, 12, 3), np.uint8))
     with pytest.raises(InputError, match=r"00000005\.jpg: has another size than its annotation"):

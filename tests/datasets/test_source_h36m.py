@@ -26,13 +26,13 @@ from source_trees_b import (
     write_video,
 )
 
-from humanpose_cli.bodies.body import default_body
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.samples import Source
 from humanpose_cli.datasets import h36m
 from humanpose_cli.datasets.calibrated import Lens
 from humanpose_cli.datasets.common import FittedBodies, SourceTools
 from humanpose_cli.datasets.h36m import H36mOptions, H36mSource, MoshFits, read_cameras
-from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.io.images import write_image
 
 SIZE, FRAMES = (300, 300), 23
@@ -104,7 +104,7 @@ def test_groups_are_videos_and_their_counts_what_reading_gives(whole):
 
 
 @pytest.mark.parametrize("crop", [0, 384, 96, 40])
-def test_joints_keypoints_camera_and_picture_agree(whole, crop):
+def test_joints_keypoints_camera_and_image_agree(whole, crop):
     """The video shows a disc at the pelvis, through the distorting lens; the sample's pinhole camera finds it."""
     source = H36mSource(whole, H36mOptions(crop_size=crop))
     true = h36m_joints(FRAMES) / 1000
@@ -277,7 +277,7 @@ def test_damaged_mosh_fits_are_told(whole, tmp_path):
 
 
 def test_denseposes_output_goes_through_the_same_lens(whole, tmp_path):
-    """A chart painted where the disc is: the stored map has it where the stored picture has the disc."""
+    """A chart painted where the disc is: the stored map has it where the stored image has the disc."""
     for frame in (0, 10, 20):
         pelvis = LENS_HERE.project(h36m_joints(FRAMES)[frame, 0] / 1000)
         disc = spotted(SIZE, pelvis)[..., 0] > 100

@@ -14,7 +14,8 @@ from PIL import Image
 from scipy.spatial.transform import Rotation, Slerp
 from source_trees_b import centre_of_light, spotted, write_video
 
-from humanpose_cli.conventions import H36M17
+from humanpose_cli.core.conventions import H36M17
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Source
 from humanpose_cli.datasets import humaneva
 from humanpose_cli.datasets.common import FittedBodies, SourceTools
@@ -28,7 +29,6 @@ from humanpose_cli.datasets.humaneva import (
     synchronise,
 )
 from humanpose_cli.datasets.mocap_files import C3dPoints, read_c3d
-from humanpose_cli.errors import InputError
 
 OFFICIAL = humaneva.FRAMES
 SIZE = (640, 480)
@@ -203,7 +203,7 @@ def test_calibration(tmp_path):
     assert camera.lens.principal_point == (320.8, 239.6)
     assert (camera.lens.radial, camera.lens.tangential) == ((-0.2, 0.1, 0.01), (0.001, -0.0005))
     assert camera.lens.skew == 0.002
-    # Four metres away, the actor's left hand 0.5 m to the left: right in the picture.
+    # Four metres away, the actor's left hand 0.5 m to the left: right in the image.
     np.testing.assert_allclose(camera.to_camera(np.array([0, 0.5, 1.2])), [0.53, -0.2, 4.0])
     write_numbers(tmp_path / "C1.cal", [1, 2, 3])
     with pytest.raises(InputError, match=r"C1\.cal: is cut short or damaged, expected 22 numbers, found 3"):
@@ -217,7 +217,7 @@ def test_calibration(tmp_path):
 
 
 def test_synchronisation_by_hand(tmp_path):
-    """C1 shows frame 82 at mocap 5, C2 one earlier; two mocap frames a picture. The clock begins where C2 does."""
+    """C1 shows frame 82 at mocap 5, C2 one earlier; two mocap frames an image. The clock begins where C2 does."""
     files = {}
     for camera, numbers in {"C1": (82, 5, 2), "C2": (81, 5, 2), "C3": (84, 9, 2)}.items():
         files[camera] = tmp_path / f"{camera}.ofs"
@@ -226,7 +226,7 @@ def test_synchronisation_by_hand(tmp_path):
     # All cameras to the same time: 82, 81, 82; moved to 2, 1, 2, which is mocap 5 - 2 · 80 < 1, hence 78 frames later.
     assert clock.image_starts == {"C1": 80, "C2": 79, "C3": 80}
     assert (clock.mocap_start, clock.mocap_step) == (1, 2)
-    assert clock.video_frame("C1", 3) == 81  # picture 82, counted from 1
+    assert clock.video_frame("C1", 3) == 81  # image 82, counted from 1
     np.testing.assert_allclose(clock.mocap_places(np.array([3])), [4])  # mocap 5, counted from 1
     write_numbers(files["C2"], (81, 5, 0))
     with pytest.raises(InputError, match=r"C2\.ofs: has an unusable third line"):
@@ -261,7 +261,7 @@ def test_groups_are_videos(whole):
 
 @pytest.mark.parametrize("camera", ["C1", "C2", "C3"])
 @pytest.mark.parametrize("crop", [0, 200])
-def test_pictures_and_joints_are_of_one_moment(whole, camera, crop):
+def test_images_and_joints_are_of_one_moment(whole, camera, crop):
     """The videos' disc follows the pelvis by each camera's own clock: it must lie where the sample has the pelvis."""
     source = HumanEvaSource(whole, HumanEvaOptions(crop_size=crop))
     samples = list(source.read(group_of(source, f"S1/Walking_1_({camera})")))
@@ -273,7 +273,7 @@ def test_pictures_and_joints_are_of_one_moment(whole, camera, crop):
         assert pelvis[2] == 1
         joints = sample.people[0].joints["h36m17"]
         hips = [sample.people[0].keypoints["h36m17"][H36M17.index(f"{side}_hip"), 0] for side in ("left", "right")]
-        assert hips[0] > hips[1] + 10  # the actor's left is right in the picture
+        assert hips[0] > hips[1] + 10  # the actor's left is right in the image
         assert 3.4 < joints[H36M17.index("pelvis"), 2] < 4.2
         assert joints[H36M17.index("spine")].tolist() == [0, 0, 0, 0]
     assert np.abs(errors).max() < 0.4

@@ -1,4 +1,4 @@
-"""One's own pictures: fits, an estimator, DensePose output in its forms, and what is told when they do not fit."""
+"""One's own images: fits, an estimator, DensePose output in its forms, and what is told when they do not fit."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from source_trees_a import Estimator, picture, write
+from source_trees_a import Estimator, image, write
 
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.label_maps import decode_map
 from humanpose_cli.data.samples import Sample, Source
 from humanpose_cli.datasets.common import SourceTools
 from humanpose_cli.datasets.densepose_output import DensePoseDump
 from humanpose_cli.datasets.images import ImagesOptions, ImagesSource
-from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.io.fit_files import FitRecord, write_fit
 from humanpose_cli.io.video import VideoWriter
 
@@ -26,11 +26,11 @@ SIZE = (20, 30)
 
 
 def tree(root: Path) -> Path:
-    """Two pictures of their own, and a sequence of three."""
-    write(root / "a.jpg", picture(SIZE, 10))
-    write(root / "sub/b.png", picture(SIZE, 50, "PNG"))
+    """Two images of their own, and a sequence of three."""
+    write(root / "a.jpg", image(SIZE, 10))
+    write(root / "sub/b.png", image(SIZE, 50, "PNG"))
     for frame in range(3):
-        write(root / f"clip/{frame + 7:03d}.jpg", picture(SIZE, 100 + frame))
+        write(root / f"clip/{frame + 7:03d}.jpg", image(SIZE, 100 + frame))
     return root
 
 
@@ -77,7 +77,7 @@ def by_name(source: ImagesSource) -> dict[str, list[Sample]]:
     return {group.name: list(source.read(group)) for group in source.groups()}
 
 
-def test_pictures_and_sequences_are_told_apart(tmp_path: Path) -> None:
+def test_images_and_sequences_are_told_apart(tmp_path: Path) -> None:
     source = ImagesSource(tree(tmp_path), ImagesOptions(split="test"))
     assert isinstance(source, Source)
     found = by_name(source)
@@ -150,7 +150,7 @@ def iuv(seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("form", ["png", "npz"])
-def test_densepose_pictures_become_maps(tmp_path: Path, form: str) -> None:
+def test_densepose_images_become_maps(tmp_path: Path, form: str) -> None:
     folder = tmp_path / "dp"
     for place in ("a", "sub/b", "clip/007", "008", "clip/009"):
         path = folder / f"{place}_IUV.{form}"
@@ -231,7 +231,7 @@ def test_a_densepose_dump_gives_maps_and_people(tmp_path: Path) -> None:
     assert all("densepose" not in sample.maps for sample in found["clip"])  # not in the dump, and allowed
 
 
-def test_pictures_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     empty = {"scores": torch.zeros(0), "pred_boxes_XYXY": torch.zeros(0, 4)}
     names = ["x/a.jpg", "x/sub/a.jpg", "x/other/a.jpg"]
     found = DensePoseDump(dump(tmp_path / "d.pkl", [{"file_name": name, **empty} for name in names]))
@@ -300,11 +300,11 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     allowed = ImagesSource(root, ImagesOptions(fits=str(out), allow_missing=True))
     assert by_name(allowed)["sub/b.png"][0].people == []
     write_fit(out / "a.jpg.fit.npz", fit_of(["c.jpg"], [(0, 0)]))
-    with pytest.raises(InputError, match=r"a\.jpg\.fit\.npz: belongs to other pictures, expected a\.jpg, found c\.jpg"):
+    with pytest.raises(InputError, match=r"a\.jpg\.fit\.npz: belongs to other images, expected a\.jpg, found c\.jpg"):
         by_name(allowed)
     write_fit(out / "a.jpg.fit.npz", fit_of(["a.jpg"], [(0, 0)]))
-    write(root / "a.jpg", picture((30, 20), 10))
-    with pytest.raises(InputError, match=r"a\.jpg\.fit\.npz: was made of a picture of another size, expected 30 × 20"):
+    write(root / "a.jpg", image((30, 20), 10))
+    with pytest.raises(InputError, match=r"a\.jpg\.fit\.npz: was made of an image of another size, expected 30 × 20"):
         by_name(allowed)
     (out / "a.jpg.fit.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(InputError, match=r"a\.jpg\.fit\.npz: is no \.npz file"):

@@ -10,19 +10,19 @@ import pytest
 from source_trees_a import (
     IPER_FRAMES,
     Estimator,
+    image,
     iper_cameras,
     iper_protocol,
     iper_tree,
-    picture,
     python2_pickle,
     write,
 )
 
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.samples import Source
 from humanpose_cli.datasets import iper
 from humanpose_cli.datasets.common import SourceTools, project_points
 from humanpose_cli.datasets.iper import IperOptions, IperSource
-from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.io.video import VideoWriter
 
 
@@ -201,7 +201,7 @@ def test_damaged_files_are_named_when_they_are_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"pose_shape\.pkl: is not a readable pickle"):
         list(source.read(group))
     plain = IperSource(tmp_path, IperOptions(poses="none"))
-    write(tmp_path / "images/001/1/1/frame00000002.png", picture((16, 16), 3, "PNG")[:60])
+    write(tmp_path / "images/001/1/1/frame00000002.png", image((16, 16), 3, "PNG")[:60])
     with pytest.raises(InputError, match=r"frame00000002\.png: is a (damaged|truncated)"):
         list(plain.read(group))
     (tmp_path / "images/001/1/1/frame00000002.png").unlink()

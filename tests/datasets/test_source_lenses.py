@@ -1,4 +1,4 @@
-"""The laboratories' lenses, and the pinhole pictures taken of theirs."""
+"""The laboratories' lenses, and the pinhole images taken of theirs."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_a_camera_knows_where_it_stands():
     np.testing.assert_allclose(camera.to_camera(np.array([[10.0, 20, 30]])), [[31, 12, 23]])
 
 
-def coordinate_picture(size):
-    """A picture whose red says x / 4 and whose green says y / 4, so that a sample tells where it came from."""
+def coordinate_image(size):
+    """An image whose red says x / 4 and whose green says y / 4, so that a sample tells where it came from."""
     x, y = np.meshgrid(np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5)
     return np.stack((x / 4, y / 4, np.zeros_like(x)), -1).round().astype(np.uint8)
 
@@ -71,21 +71,21 @@ def test_a_point_is_where_the_stored_camera_sees_it(crop):
     size = (1000, 1002)
     points = points_in_front(40)
     view = whole_view(H36M_LENS, size) if crop is None else person_view(H36M_LENS, points, crop)
-    picture = view.take(coordinate_picture(size), H36M_LENS)
-    assert picture.shape == (view.size[1], view.size[0], 3)
+    image = view.take(coordinate_image(size), H36M_LENS)
+    assert image.shape == (view.size[1], view.size[0], 3)
     stored, original = view.project(points), H36M_LENS.project(points)
-    shown = picture[stored[:, 1].astype(int), stored[:, 0].astype(int), :2] * 4.0
+    shown = image[stored[:, 1].astype(int), stored[:, 0].astype(int), :2] * 4.0
     seen_pixels = max(1.0, H36M_LENS.focal[0] / view.focal)  # a stored pixel covers that many, and grey has steps of 4
     assert np.abs(shown - original).max() < 0.5 * seen_pixels + 4.1
     assert np.abs((shown - original).mean(0)).max() < 0.8 + 0.05 * seen_pixels
 
 
 def test_averaging_moves_no_pixel():
-    """A bright square in a large picture keeps its centre when the view is ten times smaller."""
+    """A bright square in a large image keeps its centre when the view is ten times smaller."""
     lens = Lens((1000.0, 1000.0), (500.0, 500.0))
-    picture = np.zeros((1000, 1000), np.uint8)
-    picture[200:260, 700:760] = 255
-    small = PinholeView(100.0, (50.0, 50.0), (100, 100)).take(picture, lens)
+    image = np.zeros((1000, 1000), np.uint8)
+    image[200:260, 700:760] = 255
+    small = PinholeView(100.0, (50.0, 50.0), (100, 100)).take(image, lens)
     rows, columns = np.nonzero(small == 255)
     assert (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1) == (70, 76, 20, 26)
     assert small.sum() == 36 * 255
@@ -93,11 +93,11 @@ def test_averaging_moves_no_pixel():
 
 @pytest.mark.parametrize("place", [(0, 0), (93, 7), (-40, 60), (95, 95)])
 def test_averaging_a_part_is_averaging_all(place):
-    """Whatever part of the picture a view shows, also beyond its borders: the same pixels as of the whole view."""
+    """Whatever part of the image a view shows, also beyond its borders: the same pixels as of the whole view."""
     lens = Lens((1000.0, 1000.0), (500.0, 500.0))
-    picture = np.random.default_rng(2).integers(0, 256, (1003, 1007, 3)).astype(np.uint8)
-    whole = PinholeView(100.0, (50.0, 50.0), (100, 100)).take(picture, lens)
-    part = PinholeView(100.0, (50.0 - place[0], 50.0 - place[1]), (20, 30)).take(picture, lens)
+    image = np.random.default_rng(2).integers(0, 256, (1003, 1007, 3)).astype(np.uint8)
+    whole = PinholeView(100.0, (50.0, 50.0), (100, 100)).take(image, lens)
+    part = PinholeView(100.0, (50.0 - place[0], 50.0 - place[1]), (20, 30)).take(image, lens)
     expected = np.zeros((300, 300, 3), np.uint8)
     expected[100:200, 100:200] = whole
     expected = expected[100 + place[1] : 130 + place[1], 100 + place[0] : 120 + place[0]]
@@ -105,13 +105,13 @@ def test_averaging_a_part_is_averaging_all(place):
     np.testing.assert_array_equal(part[inside], expected[inside])
 
 
-def test_without_distortion_the_whole_view_is_the_picture_itself():
+def test_without_distortion_the_whole_view_is_the_image_itself():
     lens = Lens((900.0, 900.0), (320.0, 240.0))
-    picture = np.random.default_rng(1).integers(0, 256, (480, 640, 3)).astype(np.uint8)
-    np.testing.assert_array_equal(whole_view(lens, (640, 480)).take(picture, lens), picture)
+    image = np.random.default_rng(1).integers(0, 256, (480, 640, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(whole_view(lens, (640, 480)).take(image, lens), image)
 
 
-def test_beyond_the_picture_it_is_black():
+def test_beyond_the_image_it_is_black():
     lens = Lens((100.0, 100.0), (50.0, 50.0))
     view = PinholeView(100.0, (150.0, 50.0), (100, 100))
     np.testing.assert_array_equal(view.take(np.full((100, 100, 3), 200, np.uint8), lens), 0)
@@ -133,10 +133,10 @@ def test_labels_are_taken_from_where_pixels_are():
     size = (300, 200)
     lens = Lens((400.0, 404.0), (150.0, 100.0), (-0.2, 0.1, 0.0))
     view = PinholeView(380.0, (120.0, 90.0), (250, 190))
-    picture = np.zeros((size[1], size[0]), np.uint8)
-    picture[60:140, 90:210] = 255
-    seen, labels = view.take(picture, lens), view.take_labels(picture, lens)
+    image = np.zeros((size[1], size[0]), np.uint8)
+    image[60:140, 90:210] = 255
+    seen, labels = view.take(image, lens), view.take_labels(image, lens)
     assert set(np.unique(labels)) == {0, 255}
     np.testing.assert_array_equal(labels[(seen == 0) | (seen == 255)], seen[(seen == 0) | (seen == 255)])
-    np.testing.assert_array_equal(view.take_labels(np.stack([picture] * 3, -1), lens)[..., 2], labels)
-    assert not PinholeView(400.0, (-500.0, 90.0), (100, 100)).take_labels(picture, lens).any()
+    np.testing.assert_array_equal(view.take_labels(np.stack([image] * 3, -1), lens)[..., 2], labels)
+    assert not PinholeView(400.0, (-500.0, 90.0), (100, 100)).take_labels(image, lens).any()

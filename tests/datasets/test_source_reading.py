@@ -1,4 +1,4 @@
-"""What all sources read with: pictures kept as they are, damaged files named, tables, MATLAB, pickles, the registry."""
+"""What all sources read with: images kept as they are, damaged files named, tables, MATLAB, pickles, the registry."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
-from source_trees_a import Chumpy, picture, python2_pickle, write
+from source_trees_a import Chumpy, image, python2_pickle, write
 
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.datasets import reading, stored_images
 from humanpose_cli.datasets.common import FolderOptions, FolderSource, box_around
 from humanpose_cli.datasets.registry import SOURCES, open_source
-from humanpose_cli.errors import InputError, UsageError
 from humanpose_cli.io.video import VideoWriter
 
 
@@ -33,20 +33,20 @@ def photo() -> Image.Image:
 
 
 @pytest.mark.parametrize(("kind", "mode"), [("JPEG", "RGB"), ("PNG", "RGB"), ("JPEG", "L"), ("PNG", "L")])
-def test_plain_pictures_keep_their_bytes(tmp_path: Path, photo: Image.Image, kind: str, mode: str) -> None:
+def test_plain_images_keep_their_bytes(tmp_path: Path, photo: Image.Image, kind: str, mode: str) -> None:
     content = encoded(photo.convert(mode), kind)
-    stored = stored_images.stored_picture(write(tmp_path / "a.jpg", content))
+    stored = stored_images.stored_image(write(tmp_path / "a.jpg", content))
     assert stored.image == content
     assert stored.size == (40, 30)
     assert stored_images.decoded(stored).shape == (30, 40, 3)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 300), (300, 7)])
-def test_tiny_pictures(tmp_path: Path, size: tuple[int, int]) -> None:
-    assert stored_images.stored_picture(write(tmp_path / "a.jpg", picture(size, 9))).size == size
+def test_tiny_images(tmp_path: Path, size: tuple[int, int]) -> None:
+    assert stored_images.stored_image(write(tmp_path / "a.jpg", image(size, 9))).size == size
 
 
-def test_other_pictures_are_encoded_anew(tmp_path: Path, photo: Image.Image) -> None:
+def test_other_images_are_encoded_anew(tmp_path: Path, photo: Image.Image) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     see_through = photo.copy()
@@ -61,7 +61,7 @@ def test_other_pictures_are_encoded_anew(tmp_path: Path, photo: Image.Image) -> 
         "cmyk.jpg": encoded(photo.convert("CMYK"), "JPEG"),
         "profile.jpg": encoded(photo, "JPEG", icc_profile=profile.tobytes()),
     }
-    found = {name: stored_images.stored_picture(write(tmp_path / name, data)) for name, data in contents.items()}
+    found = {name: stored_images.stored_image(write(tmp_path / name, data)) for name, data in contents.items()}
     assert all(found[name].image != content for name, content in contents.items())
     assert found["turned.jpg"].size == (30, 40)
     assert (stored_images.decoded(found["alpha.png"]) == 255).all()  # seen over white
@@ -72,18 +72,18 @@ def test_other_pictures_are_encoded_anew(tmp_path: Path, photo: Image.Image) -> 
 def test_the_focal_length_of_exif_is_told(tmp_path: Path, photo: Image.Image) -> None:
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0xA405] = 50  # millimetres as on film
-    stored = stored_images.stored_picture(write(tmp_path / "a.jpg", encoded(photo, "JPEG", exif=exif.tobytes())))
+    stored = stored_images.stored_image(write(tmp_path / "a.jpg", encoded(photo, "JPEG", exif=exif.tobytes())))
     assert stored.focal == pytest.approx(50 * 50 / np.hypot(36, 24))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("cut", [3, 20, 300, -60, -3])
-def test_truncated_pictures_are_named(tmp_path: Path, photo: Image.Image, kind: str, cut: int) -> None:
+def test_truncated_images_are_named(tmp_path: Path, photo: Image.Image, kind: str, cut: int) -> None:
     path = write(tmp_path / f"cut.{kind.lower()}", encoded(photo, kind)[:cut])
     if kind == "PNG" and cut == -3:
         return  # all pixels and the end mark are there, only its check sum is not
     with pytest.raises(InputError, match=f"cut.{kind.lower()}: "):
-        stored_images.stored_picture(path)
+        stored_images.stored_image(path)
 
 
 def test_frames_of_videos(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "d2").mkdir()
     assert [path.name for path in reading.list_files(tmp_path, {".jpg"}, "pictures")] == ["b9.JPG", "b10.jpg"]
     assert [path.name for path in reading.list_folders(tmp_path, "folders")] == ["d2"]
-    with pytest.raises(InputError, match=r"d2: holds no pictures, expected \.jpg"):
+    with pytest.raises(InputError, match=r"d2: holds no images, expected \.jpg"):
         reading.list_files(tmp_path / "d2", {".jpg"}, "pictures")
     with pytest.raises(InputError, match="d2: holds no folders"):
         reading.list_folders(tmp_path / "d2", "folders")
@@ -197,7 +197,7 @@ def test_every_source_has_its_classes_and_a_line_of_help(name: str) -> None:
 
 
 def test_sources_are_opened_by_name(tmp_path: Path) -> None:
-    write(tmp_path / "a.jpg", picture((9, 9), 3))
+    write(tmp_path / "a.jpg", image((9, 9), 3))
     source = open_source("images", tmp_path, {"every": 2})
     assert source.info.name == "images"
     assert source.info.options["every"] == 2

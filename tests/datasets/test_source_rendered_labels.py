@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from source_trees_a import BODY, picture, posed, threedpw_tree
+from source_trees_a import BODY, image, posed, threedpw_tree
 
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.data.label_maps import RENDERED_MAPS, decode_map
 from humanpose_cli.data.samples import Group, Person, Sample, Source, SourceInfo
 from humanpose_cli.datasets import threedpw
@@ -52,7 +52,7 @@ def standing(x: float = 0.0, z: float = 3.5, **others: Any) -> Person:
 
 
 def sample_of(*people: Person, **others: Any) -> Sample:
-    return Sample("a", picture(SIZE, 9), SIZE, **{"focal": FOCAL, "people": people, **others})
+    return Sample("a", image(SIZE, 9), SIZE, **{"focal": FOCAL, "people": people, **others})
 
 
 def labelled(sample: Sample, **bodies: Any) -> Sample:
@@ -80,7 +80,7 @@ def test_maps_and_joints_are_those_of_the_body() -> None:
     assert found.box is not None
     assert rows.min() + 0.5 == pytest.approx(found.box[1], abs=1)
     assert columns.max() + 0.5 == pytest.approx(found.box[2], abs=1.5)  # fingers are thinner than a pixel
-    # The left hand of somebody who faces the camera is on the right of the picture.
+    # The left hand of somebody who faces the camera is on the right of the image.
     hand = found.keypoints["smpl24"][SMPL24.index("left_wrist")]
     assert hand[0] > SIZE[0] / 2
     assert maps["parts"][int(hand[1]), int(hand[0])] - 1 in SMPL24.indices(["left_wrist", "left_hand", "left_elbow"])
@@ -107,7 +107,7 @@ def test_what_a_source_knows_itself_is_kept() -> None:
     assert "depth" in kept.maps
 
 
-def test_pictures_that_cannot_be_drawn_stay_as_they_are() -> None:
+def test_images_that_cannot_be_drawn_stay_as_they_are() -> None:
     for sample in (
         sample_of(standing(), focal=None),
         sample_of(),
@@ -145,7 +145,7 @@ def test_segment_scales_count() -> None:
     assert reach[1] > reach[0] + 0.1
 
 
-def test_a_person_outside_the_picture_has_no_box() -> None:
+def test_a_person_outside_the_image_has_no_box() -> None:
     sample = labelled(sample_of(standing(x=50.0)))
     assert sample.people[0].box is None
     assert not decode_map("persons", sample.maps["persons"]).any()

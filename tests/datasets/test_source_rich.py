@@ -20,11 +20,11 @@ from source_trees_b import (
     write_smplx_model,
 )
 
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Source
 from humanpose_cli.datasets.calibrated import Lens
 from humanpose_cli.datasets.rich import BODY_JOINTS, GENDERS, RichOptions, RichSource, SmplxJoints, read_rich_camera
-from humanpose_cli.errors import InputError
 from humanpose_cli.io.images import write_image
 
 SIZE = (640, 480)
@@ -78,7 +78,7 @@ def build(root):
                     root / "images" / split / folder / f"cam_{camera:02d}" / name,
                     spotted(SIZE, LENS.project(pelvis)[0]),
                 )
-    moving = root / "images" / "train" / ALONE / "cam_02"  # carried about: pictures, but no calibration
+    moving = root / "images" / "train" / ALONE / "cam_02"  # carried about: images, but no calibration
     write_image(moving / "00150_02.jpeg", spotted(SIZE, (5, 5)))
 
 
@@ -121,8 +121,8 @@ def test_groups_are_still_cameras_with_the_frames_that_have_bodies(whole):
 
 @pytest.mark.parametrize("camera", [0, 1])
 @pytest.mark.parametrize("crop", [0, 384, 80])
-def test_bodies_cameras_and_pictures_agree(whole, camera, crop):
-    """Each picture shows a disc at the pelvis, through the lens; so do keypoints, joints and trans."""
+def test_bodies_cameras_and_images_agree(whole, camera, crop):
+    """Each image shows a disc at the pelvis, through the lens; so do keypoints, joints and trans."""
     model = SmplxJoints.read(whole / "body_models" / "smplx" / "SMPLX_MALE.npz")
     rotation, shift = (np.eye(3), np.array([0, 0, 4.0])) if camera == 0 else (ROTATION, TRANSLATION)
     for sample in read(source_of(whole, crop_size=crop), f"train/{ALONE}/cam_{camera:02d}"):
@@ -245,7 +245,7 @@ def test_missing_files_are_named(tree):
     with pytest.raises(InputError, match=r"LectureHall/calibration: does not exist, expected the cameras of the scene"):
         source_of(tree, allow_missing=True).groups()
     shutil.rmtree(tree / "images")
-    with pytest.raises(InputError, match="holds no pictures of RICH"):
+    with pytest.raises(InputError, match="holds no images of RICH"):
         source_of(tree).groups()
 
 
@@ -260,13 +260,13 @@ def test_damaged_files_are_named(tree):
     with pytest.raises(InputError, match=r"00150/001\.pkl"):
         list(source.read(group))
     write_python2_pickle(body, parameters(1501))
-    picture = tree / "images" / "train" / ALONE / "cam_00" / "00151_00.jpeg"
-    picture.write_bytes(picture.read_bytes()[:900])
-    with pytest.raises(InputError, match=r"00151_00\.jpeg: is a damaged or truncated picture"):
+    image = tree / "images" / "train" / ALONE / "cam_00" / "00151_00.jpeg"
+    image.write_bytes(image.read_bytes()[:900])
+    with pytest.raises(InputError, match=r"00151_00\.jpeg: is a damaged or truncated image"):
         list(source.read(group))
     for path in (tree / "images" / "train" / ALONE / "cam_01").iterdir():
         path.rename(path.with_name(path.name.replace("_01", "x01")))
-    with pytest.raises(InputError, match=r"cam_01: holds no pictures, expected names such as 00150_01\.jpeg"):
+    with pytest.raises(InputError, match=r"cam_01: holds no images, expected names such as 00150_01\.jpeg"):
         source_of(tree).groups()
     (tree / "images" / "train" / ALONE).rename(tree / "images" / "train" / "guitar")
     (tree / "bodies" / "train" / ALONE).rename(tree / "bodies" / "train" / "guitar")

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from source_trees_a import BODY, PW_K, posed, python2_pickle, threedpw_tree, threedpw_world, write
 
-from humanpose_cli.conventions import COCO17
+from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.samples import Sample, Source
 from humanpose_cli.datasets import threedpw
 from humanpose_cli.datasets.common import SourceTools, project_points
 from humanpose_cli.datasets.threedpw import ThreedpwOptions, ThreedpwSource
-from humanpose_cli.errors import InputError, UsageError
 
 NAME = "courtyard_box_00"
 
@@ -134,14 +134,14 @@ def test_damaged_sequence_files_are_named(tmp_path: Path, change: dict[str, Any]
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     root = threedpw_tree(tmp_path)
-    picture = root / "imageFiles" / NAME / "image_00003.jpg"
-    content = picture.read_bytes()
-    picture.write_bytes(content[: len(content) // 2])
+    image = root / "imageFiles" / NAME / "image_00003.jpg"
+    content = image.read_bytes()
+    image.write_bytes(content[: len(content) // 2])
     source = ThreedpwSource(root)
-    with pytest.raises(InputError, match=r"image_00003\.jpg: is a damaged or truncated picture"):
+    with pytest.raises(InputError, match=r"image_00003\.jpg: is a damaged or truncated image"):
         samples_of(source)
-    picture.unlink()
-    with pytest.raises(InputError, match=r"courtyard_box_00\.pkl: names 1 pictures .* image_00003|image_00003"):
+    image.unlink()
+    with pytest.raises(InputError, match=r"courtyard_box_00\.pkl: names 1 images .* image_00003|image_00003"):
         ThreedpwSource(root).groups()
     allowed = ThreedpwSource(root, ThreedpwOptions(allow_missing=True))
     assert allowed.groups()[0].count == 3

@@ -1,4 +1,4 @@
-"""UP-3D: the crop's camera in the whole picture, turned cameras, human joints, splits, and damaged folders."""
+"""UP-3D: the crop's camera in the whole image, turned cameras, human joints, splits, and damaged folders."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 from scipy.spatial.transform import Rotation
 from source_trees_a import BODY, UP_CROP, UP_SIZE, posed, python2_pickle, up3d_fit, up3d_tree, write
 
-from humanpose_cli.conventions import COCO17
+from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Sample, Source
 from humanpose_cli.datasets import up3d
 from humanpose_cli.datasets.common import SourceTools, project_points
 from humanpose_cli.datasets.up3d import Up3dOptions, Up3dSource
-from humanpose_cli.errors import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def test_the_owners_splits(tmp_path: Path) -> None:
     assert [group.name for group in high.groups()] == ["00000", "00002", "00004"]
 
 
-def test_the_picture_keeps_its_bytes(tmp_path: Path) -> None:
+def test_the_image_keeps_its_bytes(tmp_path: Path) -> None:
     sample = first_sample(Up3dSource(up3d_tree(tmp_path)))
     assert sample.image == (tmp_path / "up-3d/00000_image.png").read_bytes()
     assert sample.size == UP_SIZE
@@ -115,9 +115,9 @@ def test_it_can_be_sent_to_a_worker(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "named"),
     [
-        ("train.txt", None, r"train\.txt: does not exist, expected the list of train pictures"),
+        ("train.txt", None, r"train\.txt: does not exist, expected the list of train images"),
         ("val.txt", "", r"val\.txt: is empty"),
-        ("val.txt", "/00003_image.png\n", r"val\.txt: has not the official number of pictures, expected 2, found 1"),
+        ("val.txt", "/00003_image.png\n", r"val\.txt: has not the official number of images, expected 2, found 1"),
         ("test.txt", "00005.png\n", r"test\.txt: has the strange line '00005\.png'"),
         ("test.txt", "/00004_image.png\n", r"test\.txt: names 00004, which is in val\.txt as well"),
         ("00003_body.pkl", None, r"val\.txt: names 1 files that are not there, .*00003_body\.pkl"),
@@ -156,7 +156,7 @@ def without(name: str) -> bytes:
         ("_joints.npy", b"\x93NUMPY broken", r"00000_joints\.npy: is damaged"),
         ("_fit_crop_info.txt", b"400 300 10 50 5\n", r"00000_fit_crop_info\.txt: is damaged, expected six whole"),
         ("_fit_crop_info.txt", b"400 300 50 10 5 35\n", r"00000_fit_crop_info\.txt: is damaged, expected h w y0"),
-        ("_image.png", b"\x89PNG\r\n\x1a\nbroken", r"00000_image\.png: is a damaged or truncated picture"),
+        ("_image.png", b"\x89PNG\r\n\x1a\nbroken", r"00000_image\.png: is a damaged or truncated image"),
     ],
 )
 def test_damaged_files_are_named(tmp_path: Path, file: str, content: bytes, named: str) -> None:

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies.body import default_body
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.demo.clip import DemoClip
 from humanpose_cli.demo.show import Figure, Section, clip_errors, index_page, run_demo
+from humanpose_cli.fit.fitter import Fitter
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord, read_fit
 from humanpose_cli.io.images import read_image
-from humanpose_cli.pipelines.fit import BodyFitter
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_the_clip_is_the_same_every_time_and_shows_the_person_where_they_are(cli
     assert (np.ptp(rows), np.ptp(columns)) > (100, 20)
 
 
-def test_the_whole_person_stays_in_the_picture(clip):
+def test_the_whole_person_stays_in_the_image(clip):
     """What the fit is measured on must be seen."""
     joints = clip.posed().joints
     pixels = clip.view.project(joints)
@@ -69,7 +69,7 @@ def test_the_whole_person_stays_in_the_picture(clip):
 
 def test_errors_are_zero_for_the_truth_and_right_for_a_known_fault(clip):
     record = true_record(clip)
-    with BodyFitter() as fitter:
+    with Fitter() as fitter:
         perfect = clip_errors(record, clip, fitter)
         assert perfect.found == 1
         assert max(perfect.mpjpe_mm, perfect.pa_mpjpe_mm, perfect.pve_mm) < 0.05

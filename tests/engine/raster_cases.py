@@ -44,7 +44,7 @@ class Scene:
 
 
 def scene(vertices, faces, focal=100.0, centre=None, size=(60, 80), device="cpu") -> Scene:
-    """A scene of one picture or, with vertices (B, V, 3), of several."""
+    """A scene of one image or, with vertices (B, V, 3), of several."""
     vertices = torch.as_tensor(np.asarray(vertices), dtype=torch.float32)
     vertices = vertices[None] if vertices.ndim == 2 else vertices
     batch = len(vertices)
@@ -74,7 +74,7 @@ def sphere(subdivisions=3, batch=1, device="cpu", size=(60, 80), focal=90.0) -> 
 
 
 def soup(faces=300, batch=2, device="cpu", seed=0, spread=1.0) -> Scene:
-    """Random triangles around the camera: many cross the near plane, the picture's borders and each other."""
+    """Random triangles around the camera: many cross the near plane, the image's borders and each other."""
     generator = torch.Generator().manual_seed(seed)
     vertices = torch.randn((batch, 3 * faces, 3), generator=generator) * spread
     vertices[..., 2] += 1.0
@@ -83,7 +83,7 @@ def soup(faces=300, batch=2, device="cpu", seed=0, spread=1.0) -> Scene:
 
 
 def through_the_near_plane(size: float, near: float, seed: int) -> Scene:
-    """Faces as large as `size` metres whose edges cross the near plane within the picture."""
+    """Faces as large as `size` metres whose edges cross the near plane within the image."""
     generator = torch.Generator().manual_seed(seed)
     pixels = (torch.rand((400, 2, 2), generator=generator) - 0.5) * torch.tensor([80.0, 60.0])
     crossing = torch.cat((pixels / 1000 * near, torch.full((400, 2, 1), near)), -1)

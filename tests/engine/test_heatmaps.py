@@ -10,8 +10,8 @@ import torch
 from scipy.special import softmax
 from scipy.stats import norm
 
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.heatmaps import gaussian_heatmaps, soft_argmax
-from humanpose_cli.errors import UsageError
 
 SIZE = (6, 8, 10)
 
@@ -127,7 +127,7 @@ def test_nothing_is_computed_backwards_without_need():
 
 
 @pytest.mark.parametrize(("batch", "count"), [(0, 5), (2, 0)])
-def test_no_pictures_and_no_joints(device, batch, count):
+def test_no_images_and_no_joints(device, batch, count):
     joints = torch.zeros(batch, count, 3, device=device, requires_grad=True)
     heatmaps = gaussian_heatmaps(joints, (1.0, 1.0, 1.0), SIZE)
     assert heatmaps.shape == (batch, count, *SIZE)

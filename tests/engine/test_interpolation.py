@@ -9,9 +9,9 @@ import pytest
 import torch
 from raster_cases import on_screen, scene, sphere
 
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine import launching
 from humanpose_cli.engine.rasterising import Raster, interpolate, launches, vertex_visibility
-from humanpose_cli.errors import UsageError
 
 BACKENDS = ("reference", "kernel")
 
@@ -252,7 +252,7 @@ def test_visibility_of_faces_that_are_not_there_is_refused():
 
 def test_visibility_of_nothing():
     drawn = sphere(1)
-    no_picture = scene(drawn.vertices, drawn.faces, size=(0, 0))
-    assert not visible(no_picture).any()
+    no_image = scene(drawn.vertices, drawn.faces, size=(0, 0))
+    assert not visible(no_image).any()
     nan = scene(torch.full_like(drawn.vertices, float("nan")), drawn.faces)
     assert not visible(nan).any()

@@ -19,12 +19,12 @@ import pytest
 import torch
 from raster_cases import scene, sphere
 
+from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.engine import dispatch, launching, rasterising, skinning, warping
 from humanpose_cli.engine.dispatch import TensorMemo
 from humanpose_cli.engine.rasterising import Raster, interpolate, rasterise
 from humanpose_cli.engine.self_test import self_test
 from humanpose_cli.engine.skinning import forward_kinematics
-from humanpose_cli.errors import UnavailableError, UsageError
 
 PIXELS = 70  # of the triangle below
 DRAW = """
@@ -57,7 +57,7 @@ print(*found)
 WORKERS = (
     DRAW
     + """
-class Pictures(torch.utils.data.Dataset):
+class Images(torch.utils.data.Dataset):
     def __len__(self):
         return 4
     def __getitem__(self, i):
@@ -66,7 +66,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     here = draw("kernel")
     for start in ("fork", "spawn"):
-        loader = torch.utils.data.DataLoader(Pictures(), num_workers=2, multiprocessing_context=start)
+        loader = torch.utils.data.DataLoader(Images(), num_workers=2, multiprocessing_context=start)
         print(start, here, *(int(pixels) for pixels in loader))
 """
 )
@@ -538,7 +538,7 @@ def test_systems_without_huge_pages_are_not_asked(monkeypatch):
     launching._advice.cache_clear()
 
 
-def test_pictures_too_far_apart_for_a_kernel_are_refused():
+def test_images_too_far_apart_for_a_kernel_are_refused():
     """Their distance in memory would be cut to 32 bits. Nothing is written: the memory is only asked for."""
     pixels = torch.empty((2, 1 << 15, 1 << 15), dtype=torch.int32)
     with pytest.raises(UsageError, match=r"too large for the kernels, expected less than 2 GiB.*\(2, 32768, 32768\)"):

@@ -9,8 +9,8 @@ import trimesh
 from raster_cases import BACKENDS, on_screen, scene, sphere
 from scipy.spatial import Delaunay
 
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.rasterising import rasterise
-from humanpose_cli.errors import UsageError
 
 pytestmark = pytest.mark.parametrize("backend", BACKENDS)
 
@@ -59,7 +59,7 @@ def test_the_nearest_face_is_seen(backend):
 
 
 def test_two_faces_that_pierce_each_other_meet_where_their_depths_do(backend):
-    """One face at 2 m; the other's depth grows with x, through 2 m at the picture's middle."""
+    """One face at 2 m; the other's depth grows with x, through 2 m at the image's middle."""
     vertices = [(-3, -3, 2), (-3, 3, 2), (6, 0, 2), (-2, -9, 1), (-2, 9, 1), (2, 9, 3), (2, -9, 3)]
     raster = scene(vertices, [(0, 1, 2), (3, 4, 5), (3, 5, 6)]).raster(backend)
     slanting = raster.face[0] > 0
@@ -84,7 +84,7 @@ def test_the_order_of_faces_does_not_matter(backend):
 
 
 def test_neighbouring_faces_leave_no_gap(backend):
-    """A triangulation of the whole picture whose corners and edges lie on pixel centres too."""
+    """A triangulation of the whole image whose corners and edges lie on pixel centres too."""
     rng = np.random.default_rng(0)
     points = rng.uniform(-5, 85, (400, 2))
     points[:200] = np.floor(points[:200]) + 0.5
@@ -172,7 +172,7 @@ def test_a_camera_that_is_not_finite_sees_nothing(backend, value):
         assert (scene(mesh.vertices, mesh.faces, focal, centre).raster(backend).face == -1).all()
 
 
-def test_pictures_of_a_batch_are_independent(backend):
+def test_images_of_a_batch_are_independent(backend):
     mesh = sphere(batch=3)
     focal, centre = torch.tensor([60.0, 90.0, 120.0]), torch.tensor([(40.0, 30.0), (10.0, 55.5), (70.0, 0.0)])
     together = rasterise(mesh.vertices, mesh.faces, focal, centre, mesh.size, backend=backend)

@@ -38,11 +38,11 @@ def test_a_faces_bounds_never_decide_about_a_pixel(size, near, seed, monkeypatch
     assert_same(drawn, near=near)
     bounded = drawn.raster("reference", near=near)
 
-    def whole_picture(corners, focal, principal_point, near, size):
+    def whole_image(corners, focal, principal_point, near, size):
         shape = (len(corners), 2)
         return torch.zeros(shape, dtype=torch.int64), torch.tensor((size[1], size[0])).expand(shape)
 
-    monkeypatch.setattr(reference, "_pixel_bounds", whole_picture)
+    monkeypatch.setattr(reference, "_pixel_bounds", whole_image)
     for a, b in zip(drawn.raster("reference", near=near), bounded, strict=True):
         assert torch.equal(a, b)
 
@@ -106,7 +106,7 @@ def test_a_thread_writes_to_its_own_rows_only(lane):
 
 
 def test_one_face_a_thread_with_atomic_minimum(monkeypatch):
-    """What CUDA runs, on the CPU: many threads a picture, each face's rows shared, one pixel a thread."""
+    """What CUDA runs, on the CPU: many threads an image, each face's rows shared, one pixel a thread."""
     drawn = soup(seed=7)
     expected = drawn.raster("kernel")
     monkeypatch.setattr(launches, "_on_cpu", lambda device: False)

@@ -11,6 +11,7 @@ import torch
 import trimesh
 from raster_cases import BACKENDS, Scene, on_screen, scene, sphere
 
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.rasterising import (
     Raster,
     average_samples,
@@ -22,7 +23,6 @@ from humanpose_cli.engine.rasterising import (
     sample_offsets,
     vertex_visibility,
 )
-from humanpose_cli.errors import UsageError
 
 SQUARE = [(10, 10), (10, 30), (30, 30), (30, 10)]
 TWO = [(0, 1, 2), (0, 2, 3)]
@@ -96,7 +96,7 @@ def merged_ids(merged, raster) -> list[int]:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_pictures_of_a_batch_may_hold_different_people(backend):
+def test_images_of_a_batch_may_hold_different_people(backend):
     first, second = sphere(2, batch=2), sphere(3, batch=2)
     absent = second.vertices - torch.tensor([0.3, 0.0, 0.5])
     present = absent.clone()
@@ -203,7 +203,7 @@ def test_one_sample_is_the_pixel_centre(device):
         assert torch.equal(a, b)
 
 
-def test_rows_hold_the_samples_of_each_picture(device):
+def test_rows_hold_the_samples_of_each_image(device):
     drawn = sphere(3, batch=2, device=device)
     drawn = replace(drawn, focal=torch.tensor([70.0, 110.0], device=device))
     raster = sampled(drawn, 4)

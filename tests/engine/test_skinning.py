@@ -13,7 +13,8 @@ from skinning_cases import PARENTS, Body, assert_close, random_body
 from smplx.lbs import batch_rigid_transform, lbs
 from torch import Tensor
 
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.skinning import (
     axis_angle_to_rotations,
     blend_shapes,
@@ -22,7 +23,6 @@ from humanpose_cli.engine.skinning import (
     pose_vertices,
     skin_vertices,
 )
-from humanpose_cli.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 

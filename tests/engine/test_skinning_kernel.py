@@ -9,9 +9,9 @@ import torch
 from skinning_cases import PARENTS, Body, assert_close, random_body
 from torch import Tensor
 
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine import launching
 from humanpose_cli.engine.skinning import forward_kinematics, skin_vertices
-from humanpose_cli.errors import UsageError
 
 
 def posed(body: Body, backend: str, *, scaled=True, turned=True, absolute=False, vertices: Tensor | None = None):

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from warping_cases import random_case
 
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.heatmaps import gaussian_heatmaps, soft_argmax
 from humanpose_cli.engine.rasterising import Raster, interpolate, rasterise
 from humanpose_cli.engine.skinning import axis_angle_to_rotations, blend_shapes, forward_kinematics, pose_vertices
 from humanpose_cli.engine.warping import capsule_masks, warp_parts
-from humanpose_cli.errors import UsageError
 
 _CASE, _BODY = random_case(), random_body(2, 300)
 _FACES = torch.arange(30, dtype=torch.int32).view(10, 3)

@@ -1,6 +1,6 @@
 import torch
 
-from humanpose_cli.geometry.cameras import back_project, default_focal, project
+from humanpose_cli.core.camera import back_project, default_focal, project
 
 
 def test_axes_and_principal_point():

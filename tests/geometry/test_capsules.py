@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from humanpose_cli.errors import UsageError
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.capsules import capsule_bounds, capsule_coverage, capsule_distances, split_capsules
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from humanpose_cli.errors import UsageError
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry import rotations as rot
 
 DTYPES = {torch.float32: 2e-6, torch.float64: 1e-12}

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from humanpose_cli.errors import ExitCode, InputError, UnavailableError
+from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError
 from humanpose_cli.io import atomic
 
 

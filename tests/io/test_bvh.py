@@ -7,8 +7,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 from test_joint_arrays import person
 
-from humanpose_cli.conventions import SMPL24
-from humanpose_cli.errors import InputError
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.pose_files import read_target_pose
 from humanpose_cli.io.pose_files.bvh import read_bvh_motion
 

@@ -1,4 +1,4 @@
-"""People of other detectors: COCO, OpenPose, boxes; matched to pictures; refused by record."""
+"""People of other detectors: COCO, OpenPose, boxes; matched to images; refused by record."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from humanpose_cli.conventions import COCO17
-from humanpose_cli.errors import InputError
+from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.detection_files import read_boxes, read_keypoints
 
 # OpenPose's documented orders, written out independently of the reader.
@@ -68,7 +68,7 @@ class TestCoco:
         assert people.people_in("img_0003.png", index=10) is None
         assert people.people_in("img_0003.png") is None
 
-    def test_annotations_with_flags_crowds_and_empty_pictures(self, save):
+    def test_annotations_with_flags_crowds_and_empty_images(self, save):
         flags = np.array(coco_keypoints(third=2)).reshape(17, 3)
         flags[3, 2], flags[4] = 1, 0
         document = {
@@ -139,7 +139,7 @@ class TestCoco:
         with pytest.raises(InputError, match="does not exist"):
             read_keypoints(tmp_path / "none.json")
         (tmp_path / "x.json").write_bytes(b"\xff\xd8\xff\xe0")
-        with pytest.raises(InputError, match="a picture"):
+        with pytest.raises(InputError, match="an image"):
             read_keypoints(tmp_path / "x.json")
 
 
@@ -173,7 +173,7 @@ class TestOpenPose:
         assert len(people.people_in("000002", index=2)) == 1
         assert people.people_in("000003", index=3) is None
 
-    def test_a_folder_of_pictures_is_matched_by_name_only(self, save, tmp_path):
+    def test_a_folder_of_images_is_matched_by_name_only(self, save, tmp_path):
         for name in ("img_0012", "other_0013"):
             save(self.document(BODY_25), f"out/{name}_keypoints.json")
         people = read_keypoints(tmp_path / "out")
@@ -217,7 +217,7 @@ class TestBoxes:
         assert people.people_in("b.jpg") == ()
         assert people.people_in("c.jpg") is None
         assert len(people.people_in("000012", index=12)) == 1
-        assert people.people_in("img_0099.png", index=12) is None  # the file tells pictures apart by name
+        assert people.people_in("img_0099.png", index=12) is None  # the file tells images apart by name
 
     @pytest.mark.parametrize("separator", [",", ";", "\t", ", "])
     def test_csv(self, save, separator):
@@ -266,5 +266,5 @@ class TestBoxes:
 
     def test_binary_csv(self, tmp_path):
         (tmp_path / "x.csv").write_bytes(b"\x89PNG\r\n\x1a\n\xff")
-        with pytest.raises(InputError, match="a picture"):
+        with pytest.raises(InputError, match="an image"):
             read_boxes(tmp_path / "x.csv")

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.errors import InputError, UnavailableError
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.errors import InputError, UnavailableError
 from humanpose_cli.io import fit_files
 from humanpose_cli.io.atomic import npz_bytes
 from humanpose_cli.io.fit_files import COLUMNS, FitRecord, read_fit, write_fit

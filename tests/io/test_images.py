@@ -1,4 +1,4 @@
-"""Pictures as users have them: turned, grey, deep, transparent, for print, animated, damaged, none at all."""
+"""Images as users have them: turned, grey, deep, transparent, for print, animated, damaged, none at all."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image, ImageCms
 
-from humanpose_cli.errors import ExitCode, InputError, UnavailableError, UsageError
+from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
 from humanpose_cli.io import images
-from humanpose_cli.io.images import encode_image, over_white, picture_size, read_image, to_eight_bits, write_image
+from humanpose_cli.io.images import encode_image, image_size, over_white, read_image, to_eight_bits, write_image
 
 
-def corners_picture(height=12, width=20) -> np.ndarray:
+def corners_image(height=12, width=20) -> np.ndarray:
     """Four corners of different colours, so that every turn and flip shows."""
     pixels = np.full((height, width, 3), 128, np.uint8)
     h, w = height // 2, width // 2
@@ -37,7 +37,7 @@ def exif_bytes(orientation=None, **tags) -> Image.Exif:
     return exif
 
 
-# What a camera stores so that a viewer, after the turn that EXIF names, sees the upright picture.
+# What a camera stores so that a viewer, after the turn that EXIF names, sees the upright image.
 STORED_FOR = {
     1: lambda p: p,
     2: lambda p: p[:, ::-1],
@@ -52,17 +52,17 @@ STORED_FOR = {
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".jpg"])
-def test_pictures_stand_upright(tmp_path, orientation, suffix):
-    upright = corners_picture()
+def test_images_stand_upright(tmp_path, orientation, suffix):
+    upright = corners_image()
     path = tmp_path / f"x{suffix}"
     stored = Image.fromarray(np.ascontiguousarray(STORED_FOR[orientation](upright)))
     options = (
         {"lossless": True} if suffix == ".webp" else {"quality": 100, "subsampling": 0} if suffix == ".jpg" else {}
     )
     stored.save(path, exif=exif_bytes(orientation), **options)
-    picture = read_image(path)
-    assert picture.size == (20, 12) == picture_size(path)
-    assert np.abs(picture.pixels.astype(int) - upright).max() <= (0 if suffix != ".jpg" else 3)
+    image = read_image(path)
+    assert image.size == (20, 12) == image_size(path)
+    assert np.abs(image.pixels.astype(int) - upright).max() <= (0 if suffix != ".jpg" else 3)
 
 
 def test_phone_portrait_mode_is_orientation_six(tmp_path):
@@ -83,7 +83,7 @@ class TestFocalLength:
         return read_image(path).focal_pixels
 
     def test_film_equivalent_by_the_diagonal(self, tmp_path):
-        # 3:2 film and a 3:2 picture: 26 of 36 mm wide, hence 26/36 of the width.
+        # 3:2 film and a 3:2 image: 26 of 36 mm wide, hence 26/36 of the width.
         assert self.read(tmp_path, (3000, 2000), FocalLengthIn35mmFilm=26) == pytest.approx(3000 * 26 / 36)
         expected = 26 * math.hypot(4000, 3000) / math.hypot(36, 24)
         assert self.read(tmp_path, FocalLengthIn35mmFilm=26) == pytest.approx(expected)
@@ -122,25 +122,25 @@ class TestFocalLength:
         assert self.read(tmp_path, (400, 300), **tags) is None
 
     @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-    def test_malformed_exif_does_not_refuse_the_picture(self, tmp_path):
+    def test_malformed_exif_does_not_refuse_the_image(self, tmp_path):
         path = tmp_path / "x.jpg"
         Image.new("RGB", (40, 30)).save(path, exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\xff" * 40)
-        picture = read_image(path)
-        assert picture.focal_pixels is None
-        assert picture.size == (40, 30)
+        image = read_image(path)
+        assert image.focal_pixels is None
+        assert image.size == (40, 30)
 
 
 class TestPixelFormats:
     def check(self, path, expected, tolerance=0, alpha=None):
-        picture = read_image(path)
-        assert picture.pixels.dtype == np.uint8
-        assert picture.pixels.flags.c_contiguous
-        assert picture.pixels.shape == expected.shape
-        assert np.abs(picture.pixels.astype(int) - expected).max() <= tolerance
+        image = read_image(path)
+        assert image.pixels.dtype == np.uint8
+        assert image.pixels.flags.c_contiguous
+        assert image.pixels.shape == expected.shape
+        assert np.abs(image.pixels.astype(int) - expected).max() <= tolerance
         if alpha is None:
-            assert picture.alpha is None
+            assert image.alpha is None
         else:
-            np.testing.assert_array_equal(picture.alpha, alpha)
+            np.testing.assert_array_equal(image.alpha, alpha)
 
     def grey_as_rgb(self, grey):
         return np.repeat(grey[..., None], 3, -1)
@@ -161,7 +161,7 @@ class TestPixelFormats:
         self.check(tmp_path / f"x{suffix}", self.grey_as_rgb(ramp))
 
     def test_sixteen_bit_colour_png_and_tiff(self, tmp_path):
-        pixels = corners_picture()
+        pixels = corners_image()
         tifffile.imwrite(tmp_path / "x.tif", pixels.astype(np.uint16) * 257, photometric="rgb")
         self.check(tmp_path / "x.tif", pixels)
         (tmp_path / "x.png").write_bytes(sixteen_bit_png(pixels.astype(np.uint16) * 257))
@@ -170,17 +170,17 @@ class TestPixelFormats:
     @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
     @pytest.mark.parametrize("colour", [True, False])
     def test_float_tiff_from_zero_to_one_with_highlights_and_nan(self, tmp_path, ramp, dtype, colour):
-        expected = corners_picture() if colour else self.grey_as_rgb(ramp)
+        expected = corners_image() if colour else self.grey_as_rgb(ramp)
         values = (expected if colour else ramp) / 255
         values[0, 0] = np.nan
         values[-1, -1] = 7.5
         expected[0, 0], expected[-1, -1] = 0, 255
         tifffile.imwrite(tmp_path / "x.tif", values.astype(dtype), photometric="rgb" if colour else "minisblack")
         self.check(tmp_path / "x.tif", expected, 1 if dtype == np.float16 else 0)
-        assert picture_size(tmp_path / "x.tif") == (20, 12)
+        assert image_size(tmp_path / "x.tif") == (20, 12)
 
     def test_planar_float_tiff_with_alpha(self, tmp_path):
-        rgba = np.dstack((corners_picture(), np.full((12, 20), 255, np.uint8)))
+        rgba = np.dstack((corners_image(), np.full((12, 20), 255, np.uint8)))
         values = np.moveaxis(rgba, -1, 0).astype(np.float32) / 255
         tifffile.imwrite(
             tmp_path / "x.tif", values, photometric="rgb", planarconfig="separate", extrasamples=["unassalpha"]
@@ -188,13 +188,13 @@ class TestPixelFormats:
         self.check(tmp_path / "x.tif", rgba[..., :3])
 
     def test_alpha_is_kept_and_seen_over_white(self, tmp_path, ramp):
-        rgba = np.dstack((corners_picture(), ramp))
+        rgba = np.dstack((corners_image(), ramp))
         for name in ("x.png", "x.tif", "x.webp"):
             Image.fromarray(rgba).save(tmp_path / name, **({"lossless": True, "exact": True} if "webp" in name else {}))
             self.check(tmp_path / name, over_white(rgba[..., :3], ramp), alpha=ramp)
 
     def test_full_alpha_is_no_alpha(self, tmp_path):
-        pixels = corners_picture()
+        pixels = corners_image()
         Image.fromarray(np.dstack((pixels, np.full((12, 20), 255, np.uint8)))).save(tmp_path / "x.png")
         self.check(tmp_path / "x.png", pixels)
 
@@ -212,20 +212,20 @@ class TestPixelFormats:
             over_white(self.grey_as_rgb(ramp), np.full_like(ramp, 128)),
             alpha=np.full_like(ramp, 128),
         )
-        palette = Image.fromarray(corners_picture()).convert("P", palette=Image.Palette.ADAPTIVE, colors=4)
+        palette = Image.fromarray(corners_image()).convert("P", palette=Image.Palette.ADAPTIVE, colors=4)
         palette.save(tmp_path / "p.png")
-        self.check(tmp_path / "p.png", corners_picture())
+        self.check(tmp_path / "p.png", corners_image())
         red = palette.getpixel((0, 0))
         palette.save(tmp_path / "t.png", transparency=red)
-        picture = read_image(tmp_path / "t.png")
-        assert (picture.pixels[0, 0] == 255).all()
-        assert picture.alpha[0, 0] == 0
-        assert picture.alpha[-1, -1] == 255
+        image = read_image(tmp_path / "t.png")
+        assert (image.pixels[0, 0] == 255).all()
+        assert image.alpha[0, 0] == 0
+        assert image.alpha[-1, -1] == 255
 
     @pytest.mark.parametrize("name", ["x.jpg", "x.tif"])
     def test_cmyk(self, tmp_path, name):
-        Image.fromarray(corners_picture()).convert("CMYK").save(tmp_path / name, quality=100)
-        self.check(tmp_path / name, corners_picture(), 4 if name == "x.jpg" else 0)
+        Image.fromarray(corners_image()).convert("CMYK").save(tmp_path / name, quality=100)
+        self.check(tmp_path / name, corners_image(), 4 if name == "x.jpg" else 0)
 
     def test_an_embedded_profile_is_applied_and_a_broken_one_passed_over(self, tmp_path):
         pixels = np.full((8, 8, 3), (120, 60, 200), np.uint8)
@@ -248,9 +248,9 @@ class TestPixelFormats:
         frames = [Image.new("RGB", (16, 8), colour) for colour in ("#ff0000", "#00ff00", "#0000ff")]
         options = {"lossless": True} if suffix == ".webp" else {}
         frames[0].save(tmp_path / f"x{suffix}", save_all=True, append_images=frames[1:], **options)
-        picture = read_image(tmp_path / f"x{suffix}")
-        assert (picture.pixels == (255, 0, 0)).all()
-        assert "first" in picture.note
+        image = read_image(tmp_path / f"x{suffix}")
+        assert (image.pixels == (255, 0, 0)).all()
+        assert "first" in image.note
 
 
 def sixteen_bit_png(values: np.ndarray) -> bytes:
@@ -299,8 +299,8 @@ class TestWriting:
     @pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".PNG"])
     def test_lossless_round_trip(self, tmp_path, suffix):
         path = tmp_path / "new folder" / f"x{suffix}"
-        write_image(path, corners_picture())
-        np.testing.assert_array_equal(read_image(path).pixels, corners_picture())
+        write_image(path, corners_image())
+        np.testing.assert_array_equal(read_image(path).pixels, corners_image())
         assert os.listdir(path.parent) == [path.name]
 
     def test_jpeg_keeps_colour_resolution_and_has_a_quality(self, tmp_path):
@@ -308,11 +308,11 @@ class TestWriting:
         pixels[:, ::2] = (255, 0, 0)
         write_image(tmp_path / "x.jpg", pixels, quality=95)
         assert np.abs(read_image(tmp_path / "x.jpg").pixels.astype(int) - pixels).max() < 16
-        assert len(encode_image(corners_picture(), ".jpg", quality=20)) < len(encode_image(corners_picture(), ".jpg"))
+        assert len(encode_image(corners_image(), ".jpg", quality=20)) < len(encode_image(corners_image(), ".jpg"))
 
-    def test_transparent_pictures_round_trip(self, tmp_path):
+    def test_transparent_images_round_trip(self, tmp_path):
         alpha = np.arange(240, dtype=np.uint8).reshape(12, 20)
-        write_image(tmp_path / "x.png", np.dstack((corners_picture(), alpha)))
+        write_image(tmp_path / "x.png", np.dstack((corners_image(), alpha)))
         np.testing.assert_array_equal(read_image(tmp_path / "x.png").alpha, alpha)
 
     def test_unusable_arguments_are_usage_errors(self, tmp_path):
@@ -333,18 +333,18 @@ class TestWriting:
 
         monkeypatch.setattr("humanpose_cli.io.atomic.os.fsync", full)
         with pytest.raises(UnavailableError, match="full"):
-            write_image(tmp_path / "x.png", corners_picture())
+            write_image(tmp_path / "x.png", corners_image())
         assert os.listdir(tmp_path) == []
 
 
-def test_every_picture_suffix_is_read(tmp_path):
-    for suffix in images.PICTURE_SUFFIXES:
+def test_every_image_suffix_is_read(tmp_path):
+    for suffix in images.IMAGE_SUFFIXES:
         path = tmp_path / f"x{suffix}"
         Image.new("L" if suffix == ".pgm" else "RGB", (8, 6)).save(path)
         assert read_image(path).size == (8, 6)
 
 
-# Damaged pictures, and files that are no pictures: one sentence each, never a grey picture.
+# Damaged images, and files that are no images: one sentence each, never a grey image.
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.97])
@@ -373,7 +373,7 @@ def test_a_truncated_progressive_jpeg(tmp_path):
     ("content", "found"),
     [
         (b"", "an empty file"),
-        (b"Dear all,\nno picture here.\n" * 20, "text"),
+        (b"Dear all,\nno image here.\n" * 20, "text"),
         (b"<!DOCTYPE html><html>404</html>", "a web page"),
         (b"%PDF-1.7 ...", "a PDF document"),
         (b"PK\x03\x04....", "a ZIP archive"),
@@ -386,7 +386,7 @@ def test_a_truncated_progressive_jpeg(tmp_path):
 def test_other_files_named_jpg(tmp_path, content, found):
     path = tmp_path / "a 'b' ü.jpg"
     path.write_bytes(content)
-    for read in (read_image, picture_size):
+    for read in (read_image, image_size):
         with pytest.raises(InputError, match=found) as caught:
             read(path)
         assert caught.value.exit_code is ExitCode.BAD_INPUT
@@ -398,7 +398,7 @@ def test_heic_and_raw_name_the_way_out(tmp_path):
     with pytest.raises(InputError, match="heif-convert"):
         read_image(tmp_path / "x.jpg")
     Image.new("RGB", (160, 120)).save(tmp_path / "x.tif")
-    (tmp_path / "x.tif").rename(tmp_path / "x.DNG")  # its thumbnail must not pass for the picture
+    (tmp_path / "x.tif").rename(tmp_path / "x.DNG")  # its thumbnail must not pass for the image
     with pytest.raises(InputError, match="raw"):
         read_image(tmp_path / "x.DNG")
 
@@ -419,10 +419,10 @@ def test_absurd_sizes_are_refused_from_the_header_alone(tmp_path):
         read_image(tmp_path / "bomb.png")
 
 
-def test_a_108_megapixel_picture_passes_without_a_word_and_without_changing_pillow(tmp_path, recwarn, monkeypatch):
+def test_a_108_megapixel_image_passes_without_a_word_and_without_changing_pillow(tmp_path, recwarn, monkeypatch):
     Image.new("1", (12000, 9000)).save(tmp_path / "big.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    assert picture_size(tmp_path / "big.png") == (12000, 9000)
+    assert image_size(tmp_path / "big.png") == (12000, 9000)
     assert not recwarn.list
     assert Image.MAX_IMAGE_PIXELS == 1000
 
@@ -434,7 +434,7 @@ def test_postscript_is_never_run(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-def test_random_damage_gives_a_picture_or_a_sentence(tmp_path):
+def test_random_damage_gives_a_image_or_a_sentence(tmp_path):
     rng = np.random.default_rng(11)
     for suffix in (".jpg", ".png", ".webp", ".gif", ".tif", ".bmp", ".tga", ".jp2", ".qoi", ".ppm", ".avif"):
         path = tmp_path / f"x{suffix}"

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.frame_range import FrameRange
-from humanpose_cli.io.inputs import judge_sequence, natural_order, open_inputs, output_path
+from humanpose_cli.io.inputs import check_sequence, natural_order, open_inputs, output_path
 from humanpose_cli.io.video import VideoWriter
 
 
-def picture(path: Path, size=(8, 6), value=0) -> Path:
+def image(path: Path, size=(8, 6), value=0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (value, value, value)).save(path, exif=exif_with_focal() if path.suffix == ".jpg" else b"")
     return path
@@ -41,7 +41,7 @@ def folder(tmp_path, monkeypatch):
 
 class TestArguments:
     def test_one_file(self, folder):
-        path = picture(folder / "a b 'ü'.jpg")
+        path = image(folder / "a b 'ü'.jpg")
         (item,) = open_inputs([path])
         assert (item.key, item.kind, item.files, item.root) == ("a b 'ü'.jpg", "picture", (path,), folder)
         assert not item.is_sequence
@@ -52,24 +52,24 @@ class TestArguments:
         assert item.frame_rate is None
 
     def test_relative_and_absolute_names_of_one_file_are_one_item(self, folder):
-        path = picture(folder / "a.jpg")
+        path = image(folder / "a.jpg")
         assert keys(open_inputs(["in/a.jpg", path, "./in/../in/a.jpg", folder])) == ["a.jpg"]
 
     def test_a_folder_mirrors_its_tree_in_natural_order(self, folder):
         for name in ("b/10.jpg", "b/9.png", "a.webp", "b/deep/x.jpg", "B.JPG"):
-            picture(folder / name)
+            image(folder / name)
         assert keys(open_inputs([folder])) == ["B.JPG", "a.webp", "b/9.png", "b/10.jpg", "b/deep/x.jpg"]
 
     def test_several_arguments_share_one_root(self, folder):
         for name in ("s1/img_1.jpg", "s2/img_1.jpg", "t/img_1.jpg"):
-            picture(folder / name)
+            image(folder / name)
         inputs = open_inputs([folder / "s1", folder / "s2", folder / "t" / "img_1.jpg"])
         assert keys(inputs) == ["s1/img_1.jpg", "s2/img_1.jpg", "t/img_1.jpg"]
         assert inputs.root == folder
 
     def test_globs_are_relative_to_their_fixed_part(self, folder):
         for name in ("a.jpg", "x/b.jpg", "x/y/c.jpg", "x/y/c.png", "x/notes.txt"):
-            picture(folder / name) if not name.endswith("txt") else (folder / name).write_text("")
+            image(folder / name) if not name.endswith("txt") else (folder / name).write_text("")
         assert keys(open_inputs(["in/**/*.jpg"])) == ["a.jpg", "x/b.jpg", "x/y/c.jpg"]
         assert keys(open_inputs([f"{folder}/x/*"])) == ["b.jpg", "y/c.jpg", "y/c.png"]
         everything = open_inputs(["in/**"])
@@ -77,8 +77,8 @@ class TestArguments:
         assert any("1 other file" in message for message in everything.messages)
 
     def test_a_name_that_looks_like_a_glob_but_exists_is_taken_as_it_is(self, folder):
-        picture(folder / "shot[1].jpg")
-        picture(folder / "shot1.jpg")
+        image(folder / "shot[1].jpg")
+        image(folder / "shot1.jpg")
         assert keys(open_inputs(["in/shot[1].jpg"])) == ["shot[1].jpg"]
 
     @pytest.mark.parametrize(
@@ -86,14 +86,14 @@ class TestArguments:
         [b"in/a.jpg\r\nin/b c.jpg\n\n", b"in/a.jpg\0in/b c.jpg\0", b"\xef\xbb\xbfin/a.jpg\n \t\r\nin/b c.jpg"],
     )
     def test_a_list_on_stdin(self, folder, content):
-        picture(folder / "a.jpg")
-        picture(folder / "b c.jpg")
+        image(folder / "a.jpg")
+        image(folder / "b c.jpg")
         assert keys(open_inputs(["-"], io.BytesIO(content))) == ["a.jpg", "b c.jpg"]
         assert keys(open_inputs(["-"], io.TextIOWrapper(io.BytesIO(content)))) == ["a.jpg", "b c.jpg"]
         assert keys(open_inputs(["-"], io.StringIO(content.decode()))) == ["a.jpg", "b c.jpg"]
 
     def test_a_newline_in_a_name_with_a_nul_separated_list(self, folder):
-        picture(folder / "a\nb.jpg")
+        image(folder / "a\nb.jpg")
         assert keys(open_inputs(["-"], io.BytesIO(b"in/a\nb.jpg\0"))) == ["a\nb.jpg"]
 
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX pipes")
@@ -130,7 +130,7 @@ class TestTrouble:
             open_inputs([folder])
 
     def test_of_several_arguments_the_good_ones_remain(self, folder):
-        picture(folder / "a.jpg")
+        image(folder / "a.jpg")
         (folder / "empty").mkdir()
         inputs = open_inputs(["in/a.jpg", "in/no.jpg", folder / "empty", "in/z*.png"])
         assert [item.error is None for item in inputs] == [True, False, False, False]
@@ -140,7 +140,7 @@ class TestTrouble:
         assert len(list(inputs[0].frames())) == 1
 
     def test_a_text_file_named_jpg_fails_when_it_is_read(self, folder):
-        picture(folder / "a.jpg")
+        image(folder / "a.jpg")
         (folder / "t.jpg").write_text("hello")
         good, bad = open_inputs([folder])
         assert len(list(good.frames())) == 1
@@ -154,14 +154,14 @@ class TestTrouble:
             open_inputs(["in/l.jpg"])
 
     def test_links_to_folders_are_followed_once(self, folder):
-        picture(folder / "a" / "x.jpg")
+        image(folder / "a" / "x.jpg")
         (folder / "a" / "loop").symlink_to(folder)
         (folder / "b").symlink_to(folder / "a")
         assert keys(open_inputs([folder])) == ["a/x.jpg"]
 
     def test_hidden_files_and_foreign_folders_are_passed_over(self, folder):
         for name in ("a.jpg", ".hidden.jpg", "._a.jpg", ".git/x.jpg", "__MACOSX/a.jpg", "hpc-out/fit/a.jpg"):
-            picture(folder / name)
+            image(folder / name)
         (folder / ".b.jpg.12ab.partial").write_bytes(b"half")
         inputs = open_inputs([folder])
         assert keys(inputs) == ["a.jpg"]
@@ -171,16 +171,16 @@ class TestTrouble:
 
     def test_our_own_outputs_are_no_inputs(self, folder):
         for name in ("a.jpg", "a.jpg.overlay.jpg", "results/a.jpg.overlay.jpg"):
-            picture(folder / name)
+            image(folder / name)
         assert keys(open_inputs([folder], exclude=["in/results"], own_suffixes=[".overlay.jpg"])) == ["a.jpg"]
         globbed = open_inputs(["in/**/*.jpg"], exclude=["in/results"], own_suffixes=[".overlay.jpg"])
         assert keys(globbed) == ["a.jpg"]
-        with pytest.raises(InputError, match="no picture"):
+        with pytest.raises(InputError, match="no image"):
             open_inputs(["in/r*/*"], exclude=["in/results"])
 
     def test_two_names_of_one_normal_form_collide(self, folder):
         for form in ("NFC", "NFD"):
-            picture(folder / unicodedata.normalize(form, "é.jpg"))
+            image(folder / unicodedata.normalize(form, "é.jpg"))
         if len(os.listdir(folder)) == 1:
             pytest.skip("this file system holds one of them only")
         with pytest.raises(UsageError, match="same files"):
@@ -188,7 +188,7 @@ class TestTrouble:
 
     def test_names_that_are_no_utf8_stay_printable(self, folder):
         folder.mkdir()
-        source = picture(folder / "x.jpg")
+        source = image(folder / "x.jpg")
         name = os.path.join(os.fsencode(folder), b"\xff.jpg")
         try:
             os.rename(source, name)
@@ -200,13 +200,13 @@ class TestTrouble:
         assert len(list(item.frames())) == 1
 
     def test_keys_are_nfc(self, folder):
-        picture(folder / unicodedata.normalize("NFD", "né.jpg"))
+        image(folder / unicodedata.normalize("NFD", "né.jpg"))
         assert keys(open_inputs([folder])) == [unicodedata.normalize("NFC", "né.jpg")]
 
 
 class TestSequences:
     def series(self, folder, numbers, size=(8, 6), pattern="f_{:04d}.png"):
-        return [picture(folder / pattern.format(n), size, value=n % 256) for n in numbers]
+        return [image(folder / pattern.format(n), size, value=n % 256) for n in numbers]
 
     def test_consecutive_numbers_and_one_size(self, folder):
         files = self.series(folder / "shot", range(8, 13), pattern="f_{}.png")
@@ -234,7 +234,7 @@ class TestSequences:
         ],
     )
     def test_what_is_no_sequence_and_why(self, folder, names, told):
-        verdict = judge_sequence([picture(folder / name) for name in names])
+        verdict = check_sequence([image(folder / name) for name in names])
         assert not verdict.is_sequence
         assert told in verdict.reason
 
@@ -242,15 +242,15 @@ class TestSequences:
         "pattern", ["{}.png", "shot01_v2_{:04d}.png", "{:03d}_v2_4k.png", "a.{:05d}.png", "{} x.png"]
     )
     def test_the_number_that_runs_may_stand_anywhere(self, folder, pattern):
-        assert judge_sequence(self.series(folder, range(8, 12), pattern=pattern)).is_sequence
+        assert check_sequence(self.series(folder, range(8, 12), pattern=pattern)).is_sequence
 
     def test_different_sizes(self, folder):
         self.series(folder, [1, 2])
-        picture(folder / "f_0003.png", (9, 6))
+        image(folder / "f_0003.png", (9, 6))
         inputs = open_inputs([folder])
         assert [item.kind for item in inputs] == ["picture"] * 3
         assert "8 × 6, 9 × 6" in inputs[0].reason
-        assert any("independent pictures" in message for message in inputs.messages)
+        assert any("independent images" in message for message in inputs.messages)
 
     def test_upright_sizes_count(self, folder):
         self.series(folder, [1])
@@ -272,7 +272,7 @@ class TestSequences:
         self.series(folder, [1, 2, 3])
         independent = open_inputs([folder], sequence=False)
         assert keys(independent) == ["f_0001.png", "f_0002.png", "f_0003.png"]
-        picture(folder / "odd.png", (5, 5))
+        image(folder / "odd.png", (5, 5))
         (item,) = open_inputs([folder], sequence=True)
         assert (item.key, item.kind, len(item.files)) == ("in", "frames", 4)
 
@@ -286,8 +286,8 @@ class TestSequences:
 
     def test_each_folder_decides_for_itself(self, folder):
         self.series(folder / "a", range(3))
-        picture(folder / "b" / "x.png")
-        picture(folder / "b" / "y.png")
+        image(folder / "b" / "x.png")
+        image(folder / "b" / "y.png")
         assert [(item.key, item.kind) for item in open_inputs([folder])] == [
             ("a", "frames"), ("b/x.png", "picture"), ("b/y.png", "picture"),
         ]  # fmt: skip
@@ -304,8 +304,8 @@ class TestSequences:
         with pytest.raises(InputError, match="10 frames"):
             next(late.frames())
 
-    def test_a_range_means_nothing_to_single_pictures_and_says_so(self, folder):
-        inputs = open_inputs([picture(folder / "a.jpg")], frames=FrameRange(3))
+    def test_a_range_means_nothing_to_single_images_and_says_so(self, folder):
+        inputs = open_inputs([image(folder / "a.jpg")], frames=FrameRange(3))
         assert len(list(inputs[0].frames())) == 1
         assert any("no effect" in message for message in inputs.messages)
 
@@ -342,17 +342,17 @@ class TestVideos:
         assert next(frames).index == 2
         frames.close()
 
-    def test_beside_pictures_and_without_a_known_name(self, video):
-        picture(video.parent / "a.jpg")
+    def test_beside_images_and_without_a_known_name(self, video):
+        image(video.parent / "a.jpg")
         video.with_name("b.data").write_bytes(video.read_bytes())
         assert [(i.key, i.kind) for i in open_inputs([video.parent])] == [("a.jpg", "picture"), ("clip.mp4", "video")]
         assert open_inputs([video.with_name("b.data")])[0].kind == "video"
 
 
 def test_outputs_mirror_the_tree_and_keep_extensions(folder):
-    picture(folder / "sub" / "a.jpg")
-    picture(folder / "sub" / "a.png")
-    picture(folder / "b.jpg")
+    image(folder / "sub" / "a.jpg")
+    image(folder / "sub" / "a.png")
+    image(folder / "b.jpg")
     inputs = open_inputs([folder])
     assert [output_path(item, "out", ".fit.npz") for item in inputs] == [
         Path("out/b.jpg.fit.npz"), Path("out/sub/a.jpg.fit.npz"), Path("out/sub/a.png.fit.npz"),

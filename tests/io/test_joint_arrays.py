@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from humanpose_cli.conventions import SKELETONS, SMPL24, Skeleton
-from humanpose_cli.errors import ExitCode, InputError, UsageError
+from humanpose_cli.core.conventions import SKELETONS, SMPL24, Skeleton
+from humanpose_cli.core.errors import ExitCode, InputError, UsageError
 from humanpose_cli.io.pose_files import read_target_pose
 
 # A standing adult, arms spread, metres, y up, facing +z (x to the person's left): joints of all skeletons by name.
@@ -220,7 +220,7 @@ class TestRefused:
         self.refuse(save(in_camera(person(SMPL24)) * factor), told)
 
     def test_pixels(self, save):
-        """The public pose files of the reposing method: pixels of a 256 picture, z around 128."""
+        """The public pose files of the reposing method: pixels of a 256 image, z around 128."""
         joints = person(SKELETONS["reposing19"]) * (1, -1, -1) * 120 + (128, 240, 128)
         self.refuse(save(joints), "or pixels")
 

@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from humanpose_cli.errors import InputError
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.npz_files import npz_names, read_npy, read_npz
 
 
@@ -107,7 +107,7 @@ def test_a_header_that_breaks_off_is_called_damaged(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(b"", "an empty file"), (b"text " * 30, "text"), (b"\xff\xd8\xff", "a picture")]
+    ("content", "told"), [(b"", "an empty file"), (b"text " * 30, "text"), (b"\xff\xd8\xff", "an image")]
 )
 def test_other_files(tmp_path, content, told):
     (tmp_path / "x").write_bytes(content)

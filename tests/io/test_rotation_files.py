@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 from test_fit_files import record, values
 
-from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.fit_files import FitRecord, write_fit
 from humanpose_cli.io.pose_files import AXES, read_target_pose
 
@@ -52,7 +52,7 @@ def test_a_body_upright_in_z_up_is_upright_in_the_camera(tmp_path):
     poses[0, 0] = np.pi / 2
     path, _ = amass(tmp_path, poses=poses, trans=np.zeros((1, 3)))
     turn = Rotation.from_rotvec(read_target_pose(path).poses[0, :3]).as_matrix()
-    np.testing.assert_allclose(turn @ [0, 1, 0], [0, -1, 0], atol=1e-6)  # the body's up is the picture's up
+    np.testing.assert_allclose(turn @ [0, 1, 0], [0, -1, 0], atol=1e-6)  # the body's up is the image's up
     np.testing.assert_allclose(turn @ [0, 0, 1], [0, 0, -1], atol=1e-6)  # it looks at the camera
     np.testing.assert_allclose(turn @ [1, 0, 0], [1, 0, 0], atol=1e-6)  # its left is at the viewer's right
 

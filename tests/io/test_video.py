@@ -15,7 +15,7 @@ import av
 import numpy as np
 import pytest
 
-from humanpose_cli.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 from humanpose_cli.io.video import (
     VideoReader,
@@ -56,9 +56,9 @@ def encode(path, codec, *, pixel_format="yuv420p", times=range(COUNT), aspect=No
         if aspect is not None:
             stream.codec_context.sample_aspect_ratio = aspect
         for i, at in enumerate(times):
-            picture = av.VideoFrame.from_ndarray(frame(i), format="rgb24").reformat(format=pixel_format)
-            picture.pts, picture.time_base = at, Fraction(1, 25)
-            container.mux(stream.encode(picture))
+            image = av.VideoFrame.from_ndarray(frame(i), format="rgb24").reformat(format=pixel_format)
+            image.pts, image.time_base = at, Fraction(1, 25)
+            container.mux(stream.encode(image))
         container.mux(stream.encode(None))
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies.body import default_body
-from humanpose_cli.bodies.pose_prior import sample_poses
-from humanpose_cli.conventions import SMPL24
-from humanpose_cli.errors import UsageError
+from humanpose_cli.body.body import default_body
+from humanpose_cli.body.pose_prior import sample_poses
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.metrics.bodies import Bodies, BodyErrors, body_errors, head_height
 
@@ -28,7 +28,7 @@ def test_the_truth_has_no_error():
     np.testing.assert_array_equal(errors.pckh, 1)
 
 
-def test_a_body_elsewhere_errs_in_the_picture_alone():
+def test_a_body_elsewhere_errs_in_the_image_alone():
     true = bodies()
     moved = true._replace(root=true.root + torch.tensor([1.0, 0.0, 0.0]))
     errors = body_errors(default_body(), moved, true, FOCAL, CENTRE)

@@ -1,16 +1,16 @@
-"""Metrics of pictures against scikit-image and by hand."""
+"""Metrics of images against scikit-image and by hand."""
 
 import numpy as np
 import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from humanpose_cli.errors import UsageError
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground, ssim_map
 
 
 @pytest.fixture
-def pictures():
+def images():
     random = np.random.default_rng(0)
     smooth = np.cumsum(random.normal(size=(3, 40, 37, 3)), axis=2)
     first = (smooth - smooth.min()) / np.ptp(smooth)
@@ -18,8 +18,8 @@ def pictures():
     return first, second
 
 
-def as_tensors(pictures):
-    return [torch.from_numpy(p).permute(0, 3, 1, 2) for p in pictures]
+def as_tensors(images):
+    return [torch.from_numpy(p).permute(0, 3, 1, 2) for p in images]
 
 
 def scikit(a, b, data_range=1.0):
@@ -35,30 +35,30 @@ def scikit(a, b, data_range=1.0):
     )
 
 
-def test_ssim_is_scikit_images(pictures):
-    a, b = as_tensors(pictures)
+def test_ssim_is_scikit_images(images):
+    a, b = as_tensors(images)
     for one in range(3):
-        mean, whole = scikit(pictures[0][one], pictures[1][one])
+        mean, whole = scikit(images[0][one], images[1][one])
         assert ssim(a, b)[one].item() == pytest.approx(mean, abs=1e-9)
         np.testing.assert_allclose(ssim_map(a, b)[one].permute(1, 2, 0).numpy(), whole, atol=1e-9)
 
 
-def test_ssim_of_bytes_and_in_single_precision(pictures):
-    a, b = (np.rint(255 * p) for p in pictures)
+def test_ssim_of_bytes_and_in_single_precision(images):
+    a, b = (np.rint(255 * p) for p in images)
     mean, _ = scikit(a[0], b[0], 255)
     found = ssim(*(t.float() for t in as_tensors((a, b))), data_range=255)
     assert found[0].item() == pytest.approx(mean, abs=1e-4)
 
 
-def test_equal_pictures_and_symmetry(pictures):
-    a, b = as_tensors(pictures)
+def test_equal_images_and_symmetry(images):
+    a, b = as_tensors(images)
     torch.testing.assert_close(ssim(a, a), torch.ones(3, dtype=torch.float64))
     torch.testing.assert_close(ssim(a, b), ssim(b, a))
     assert (ssim(a, b) < 1).all()
 
 
-def test_the_foreground_alone(pictures):
-    a, b = as_tensors(pictures)
+def test_the_foreground_alone(images):
+    a, b = as_tensors(images)
     mask = torch.zeros(3, 1, 40, 37)
     mask[0, 0, 10:20, 5:30] = 1
     mask[1] = 1
@@ -68,8 +68,8 @@ def test_the_foreground_alone(pictures):
     assert found[2].isnan()
 
 
-def test_a_change_far_from_the_person_does_not_count(pictures):
-    a, _ = as_tensors(pictures)
+def test_a_change_far_from_the_person_does_not_count(images):
+    a, _ = as_tensors(images)
     mask = torch.zeros(3, 1, 40, 37)
     mask[:, :, :10, :10] = 1
     changed = a.clone()

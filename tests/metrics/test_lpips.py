@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from humanpose_cli.errors import InputError, UsageError
-from humanpose_cli.metrics.lpips import Lpips
-from humanpose_cli.networks.alexnet import AlexNet
-from humanpose_cli.networks.vgg import VGG
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.metrics.images import Lpips
+from humanpose_cli.networks.backbones import VGG, AlexNet
 
 CHANNELS = {"alex": (64, 192, 384, 256, 256), "vgg": (64, 128, 256, 512, 512)}
 RELUS = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29)}  # where torchvision's features are tapped
@@ -43,7 +42,7 @@ def test_it_is_what_the_paper_defines(files):
     assert set(lpips.describe()) == {"network", "backbone", "linear"}
 
 
-def test_files_and_pictures_that_do_not_fit(files, tmp_path):
+def test_files_and_images_that_do_not_fit(files, tmp_path):
     name, _, _, folder = files
     with pytest.raises(InputError, match=r"lin0\.model\.1\.weight"):
         Lpips(name, folder / "backbone.pth", folder / "backbone.pth")

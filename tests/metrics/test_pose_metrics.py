@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.errors import UsageError
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.metrics.pose import (
+from humanpose_cli.metrics.bodies import (
     joint_errors,
     mpjpe,
     pa_mpjpe,

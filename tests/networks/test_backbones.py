@@ -3,11 +3,9 @@
 import pytest
 import torch
 
-from humanpose_cli.errors import UsageError
-from humanpose_cli.networks.deeplab import AtrousPyramid, DeepLabSegmenter
-from humanpose_cli.networks.refinenet import RefineNetSegmenter
-from humanpose_cli.networks.resnet import ResNet
-from humanpose_cli.networks.vgg import VGG
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.networks.backbones import VGG, ResNet
+from humanpose_cli.networks.decoders import AtrousPyramid, DeepLabSegmenter, RefineNetSegmenter
 
 # Published by torchvision with its ImageNet weights.
 PARAMETERS = {18: 11_689_512, 34: 21_797_672, 50: 25_557_032, 101: 44_549_160}
@@ -80,7 +78,7 @@ def test_vgg_names_its_layers():
         network.maps(image, ("block6_conv1",))
 
 
-def test_segmenters_give_scores_at_the_pictures_size():
+def test_segmenters_give_scores_at_the_images_size():
     image = torch.randn(2, 3, 72, 64)
     small = RefineNetSegmenter(13, layers=18, width=8, widths=(32, 16, 16, 16))
     assert small(image).shape == (2, 13, 72, 64)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from humanpose_cli.errors import InputError
-from humanpose_cli.networks.filling import fill
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.networks.partial_conv import fill
 
 
 def network():

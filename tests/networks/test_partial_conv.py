@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.errors import UsageError
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.networks.partial_conv import PartialConv2d
 
 
 def brute_force(layer, x, mask, stride, padding):
-    """Liu et al. 2018, equations 1 and 2, on one picture; the mask of each channel is its group's."""
+    """Liu et al. 2018, equations 1 and 2, on one image; the mask of each channel is its group's."""
     weight, bias = layer.conv.weight.detach().double().numpy(), layer.bias.detach().double().numpy()
     outputs, channels, kernel, _ = weight.shape
     full = np.repeat(mask, layer.groups, axis=0)

@@ -6,10 +6,9 @@ import threading
 
 import pytest
 
-from humanpose_cli.errors import InputError, UnavailableError
-from humanpose_cli.networks import registry
-from humanpose_cli.networks.registry import WEIGHTS, WeightsEntry, find_weights, shipped_weights
-from humanpose_cli.networks.weights_file import digest_of
+from humanpose_cli.core.errors import InputError, UnavailableError
+from humanpose_cli.networks import weights as registry
+from humanpose_cli.networks.weights import WEIGHTS, WeightsEntry, digest_of, find_weights, shipped_weights
 
 
 @pytest.fixture(autouse=True)

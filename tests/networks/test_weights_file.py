@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from humanpose_cli.errors import InputError
-from humanpose_cli.networks.weights_file import (
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.networks.weights import (
     WeightsHeader,
     digest_of,
     read_foreign,

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies.body import default_body
-from humanpose_cli.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.camera import project
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.demo.clip import DemoClip
-from humanpose_cli.detection.person import DetectedPerson, PersonMask
-from humanpose_cli.geometry.cameras import project
+from humanpose_cli.detect.person import DetectedPerson, PersonMask
 
 
 def true_person(clip: DemoClip, frame: int, shift: float = 0.0) -> DetectedPerson:
@@ -46,7 +46,7 @@ class KnownPeople:
     sequences: int = 0
     closed: bool = False
 
-    def in_picture(self, frame):
+    def in_image(self, frame):
         return self.by_index.get(0, [])
 
     def start_sequence(self):

@@ -4,22 +4,21 @@ import numpy as np
 import pytest
 from conftest import KnownPeople
 
-from humanpose_cli.errors import InputError
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.fit.fitter import Fitter, fit_item
+from humanpose_cli.fit.people import people_source
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.video import VideoReader
-from humanpose_cli.pipelines.fit import BodyFitter
-from humanpose_cli.pipelines.fit_items import fit_item
-from humanpose_cli.pipelines.people import people_source
 
 
 def test_frames_of_several_sizes_make_one_overlay_video(tmp_path):
-    """With --sequence, a folder may hold any pictures."""
+    """With --sequence, a folder may hold any images."""
     files = tmp_path / "1.png", tmp_path / "2.png"
     write_image(files[0], np.full((48, 64, 3), 200, np.uint8))
     write_image(files[1], np.full((64, 48, 3), 200, np.uint8))
     item = InputItem("shot", "frames", tmp_path, files, tmp_path)
-    with BodyFitter(people=KnownPeople()) as fitter:
+    with Fitter(people=KnownPeople()) as fitter:
         fitted = fit_item(fitter, item, tmp_path / "out")
     assert fitted.record.image_size.tolist() == [[64, 48], [48, 64]]
     first, second = (pixels for _, pixels in VideoReader(fitted.outputs[1]))
@@ -29,10 +28,10 @@ def test_frames_of_several_sizes_make_one_overlay_video(tmp_path):
     np.testing.assert_allclose(second[:, [2, 61]], 0, atol=12)
 
 
-def test_given_people_are_told_apart_by_the_folders_of_their_pictures(tmp_path):
+def test_given_people_are_told_apart_by_the_folders_of_their_images(tmp_path):
     boxes = tmp_path / "boxes.json"
     boxes.write_text(json.dumps({"a/1.png": [], "b/1.png": []}))
-    with BodyFitter(people=people_source(boxes=boxes)) as fitter:
+    with Fitter(people=people_source(boxes=boxes)) as fitter:
         for folder in ("a", "b", "c"):
             file = tmp_path / folder / "1.png"
             write_image(file, np.zeros((32, 32, 3), np.uint8))

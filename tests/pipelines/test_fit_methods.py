@@ -9,17 +9,16 @@ import pytest
 import torch
 from conftest import KnownPeople
 
-from humanpose_cli.conventions import COCO17, SMPL24
-from humanpose_cli.errors import InputError, UsageError
-from humanpose_cli.fitting.nbf.inputs import InputOptions
-from humanpose_cli.fitting.nbf.nbf import MODEL, NbfConfig, nbf_config
-from humanpose_cli.fitting.nbf.regressor import Regressor, RegressorOptions
-from humanpose_cli.geometry.cameras import project
+from humanpose_cli.core.camera import project
+from humanpose_cli.core.conventions import COCO17, SMPL24
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.fit.fitter import FitOptions, Fitter
+from humanpose_cli.fit.networks import NetworkOptions
 from humanpose_cli.io.inputs import Frame
-from humanpose_cli.metrics.pose import pa_mpjpe
-from humanpose_cli.networks.weights_file import WeightsHeader, write_weights
-from humanpose_cli.pipelines.body_networks import NetworkOptions
-from humanpose_cli.pipelines.fit import BodyFitter, FitOptions
+from humanpose_cli.metrics.bodies import pa_mpjpe
+from humanpose_cli.models.nbf.inputs import InputOptions
+from humanpose_cli.models.nbf.network import MODEL, NbfConfig, Regressor, RegressorOptions, nbf_config
+from humanpose_cli.networks.weights import WeightsHeader, write_weights
 
 
 def network_file(path, **regressor):
@@ -41,13 +40,13 @@ def weights(tmp_path_factory):
 
 
 def fitter_of(people, method, weights="", **options):
-    return BodyFitter(FitOptions(method=method, network=NetworkOptions(weights), **options), people=people)
+    return Fitter(FitOptions(method=method, network=NetworkOptions(weights), **options), people=people)
 
 
 def test_a_network_alone_places_its_body_where_it_is_seen(clip, known, weights):
-    picture = np.zeros((*clip.size, 3), np.uint8)
+    image = np.zeros((*clip.size, 3), np.uint8)
     with fitter_of(known, "nbf", weights, focal=clip.focal) as fitter:
-        record = fitter.fit_picture(picture).record
+        record = fitter.fit_image(image).record
     assert len(record) == 1
     truth = clip.posed(slice(0, 1)).joints.numpy()
     assert pa_mpjpe(record.joints3d, truth)[0] < 0.12
@@ -62,12 +61,12 @@ def test_a_network_alone_places_its_body_where_it_is_seen(clip, known, weights):
 
 
 def test_auto_fits_the_keypoints_too(clip, known, weights):
-    picture = np.zeros((*clip.size, 3), np.uint8)
+    image = np.zeros((*clip.size, 3), np.uint8)
     records = {}
     for method in ("nbf", "auto", "keypoints"):
         given = weights if method != "keypoints" else ""
         with fitter_of(known, method, given, focal=clip.focal) as fitter:
-            records[method] = fitter.fit_picture(picture).record
+            records[method] = fitter.fit_image(image).record
     truth = clip.posed(slice(0, 1)).joints.numpy()
     errors = {name: float(pa_mpjpe(record.joints3d, truth)[0]) for name, record in records.items()}
     assert errors["auto"] < errors["nbf"]
@@ -95,35 +94,35 @@ def test_people_without_what_the_network_sees(clip, known, weights):
     people.by_index[0] = [
         replace(person, keypoints=keypoints, world=None, world_spread=None, spread=np.zeros(17), skeleton=COCO17)
     ]
-    picture = np.zeros((*clip.size, 3), np.uint8)
+    image = np.zeros((*clip.size, 3), np.uint8)
     with fitter_of(people, "auto", weights) as fitter:
-        assert len(fitter.fit_picture(picture).record) == 1
+        assert len(fitter.fit_image(image).record) == 1
     with fitter_of(people, "nbf", weights) as fitter, pytest.raises(InputError, match="--method keypoints"):
-        fitter.fit_picture(picture)
+        fitter.fit_image(image)
 
 
 def test_nobody_is_no_rows(clip, weights):
     with fitter_of(KnownPeople(), "nbf", weights) as fitter:
-        assert len(fitter.fit_picture(np.zeros((*clip.size, 3), np.uint8)).record) == 0
+        assert len(fitter.fit_image(np.zeros((*clip.size, 3), np.uint8)).record) == 0
 
 
 def test_a_network_that_does_not_tell_its_noise_only_serves_alone(clip, known, tmp_path):
     silent = network_file(tmp_path / "silent.safetensors", noise=False)
-    picture = np.zeros((*clip.size, 3), np.uint8)
+    image = np.zeros((*clip.size, 3), np.uint8)
     found = {}
     for method in ("auto", "keypoints", "nbf"):
         given = silent if method != "keypoints" else ""
         with fitter_of(known, method, given, focal=clip.focal) as fitter:
-            found[method] = fitter.fit_picture(picture).record.poses
+            found[method] = fitter.fit_image(image).record.poses
     np.testing.assert_array_equal(found["auto"], found["keypoints"])
     assert not np.array_equal(found["nbf"], found["keypoints"])
 
 
 def test_wrong_weights_are_refused(tmp_path, weights):
     with pytest.raises(InputError, match="is no weights file"):
-        BodyFitter(FitOptions(method="nbf", network=NetworkOptions(str(tmp_path / "none"))))
+        Fitter(FitOptions(method="nbf", network=NetworkOptions(str(tmp_path / "none"))))
     with pytest.raises(UsageError, match="--segmenter: is of no use"):
-        BodyFitter(FitOptions(method="nbf", network=NetworkOptions(weights, weights)))
+        Fitter(FitOptions(method="nbf", network=NetworkOptions(weights, weights)))
     with pytest.raises(UsageError, match="--method"):
         FitOptions(method="guess")
     assert len(SMPL24) == 24

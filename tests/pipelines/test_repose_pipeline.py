@@ -5,14 +5,13 @@ import pytest
 from conftest import KnownPeople, true_person
 from skimage.metrics import structural_similarity
 
-from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.fit.fitter import FitOptions
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import InputItem
-from humanpose_cli.pipelines.fit import FitOptions
-from humanpose_cli.pipelines.repose import ReposeOptions, Reposer
-from humanpose_cli.pipelines.repose_items import form_of, repose_item, repose_outputs
-from humanpose_cli.pipelines.targets import RotationTarget
+from humanpose_cli.repose.reposer import ReposeOptions, Reposer, form_of, repose_item, repose_outputs
+from humanpose_cli.repose.targets import RotationTarget
 
 
 def target_at(clip, frames):
@@ -32,7 +31,7 @@ def similarity(a, b, where):
 def test_the_same_pose_gives_the_photo_back(clip, clip_frames):
     with reposer_of(clip, [true_person(clip, 0)]) as reposer:
         scene = reposer.read(clip_frames[0])
-        (made,) = scene.pictures(
+        (made,) = scene.images(
             RotationTarget(scene.record.poses, scene.record.trans)  # its own fitted pose
         )
     assert made.image.shape == clip_frames[0].shape
@@ -46,15 +45,15 @@ def test_the_same_pose_gives_the_photo_back(clip, clip_frames):
 
 def test_another_pose_is_nearer_to_its_truth_than_the_photo(clip, clip_frames):
     with reposer_of(clip, [true_person(clip, 0)], absolute=True) as reposer:
-        (made,) = reposer.read(clip_frames[0]).pictures(target_at(clip, [3]))
-    truth = clip.picture(clip.rotations[3], clip.trans[3])
+        (made,) = reposer.read(clip_frames[0]).images(target_at(clip, [3]))
+    truth = clip.image(clip.rotations[3], clip.trans[3])
     where = clip.silhouette(clip.rotations[3], clip.trans[3])
     assert similarity(made.image, truth, where) > similarity(clip_frames[0], truth, where) + 0.05
 
 
 def test_transparent_backgrounds_have_alpha_only_at_the_person(clip, clip_frames):
     with reposer_of(clip, [true_person(clip, 0)], background="transparent") as reposer:
-        (made,) = reposer.read(clip_frames[0]).pictures(target_at(clip, [0]))
+        (made,) = reposer.read(clip_frames[0]).images(target_at(clip, [0]))
     assert made.image.shape == (*clip.size, 4)
     person = clip.silhouette(clip.rotations[0], clip.trans[0])
     solid = made.image[..., 3] > 127
@@ -69,7 +68,7 @@ def test_all_people_are_drawn_over_a_background_without_them(clip, clip_frames):
     photo[np.roll(person, 250, 1)] = clip_frames[0][person]
     with reposer_of(clip, people, person="all") as reposer:
         scene = reposer.read(photo)
-        (made,) = scene.pictures(target_at(clip, [0]))
+        (made,) = scene.images(target_at(clip, [0]))
     assert scene.rows == [0, 1]
     for place in (person, np.roll(person, 250, 1)):
         assert similarity(made.image, photo, place) > 0.3
@@ -82,7 +81,7 @@ def test_who_has_no_mask_is_cut_out_by_the_fitted_body(clip, clip_frames):
     outline = clip.silhouette(clip.rotations[0], clip.trans[0])
     photo[np.roll(outline, 250, 1)] = clip_frames[0][outline]
     with reposer_of(clip, [other, person], person="all") as reposer:
-        (made,) = reposer.read(photo).pictures(target_at(clip, [0]))
+        (made,) = reposer.read(photo).images(target_at(clip, [0]))
     for place in (outline, np.roll(outline, 250, 1)):
         assert similarity(made.image, photo, place) > 0.3
 
@@ -100,14 +99,14 @@ def test_who_is_asked_for_must_be_there(clip, clip_frames):
 
 
 @pytest.mark.parametrize("size", [15, 100_000])
-def test_sizes_that_make_no_picture_are_refused(size):
+def test_sizes_that_make_no_image_are_refused(size):
     with pytest.raises(UsageError, match="--size: is too"):
         ReposeOptions(size=size)
 
 
 def test_size_is_the_longer_side(clip, clip_frames):
     with reposer_of(clip, [true_person(clip, 0)], size=320) as reposer:
-        (made,) = reposer.read(clip_frames[0]).pictures(target_at(clip, [0]))
+        (made,) = reposer.read(clip_frames[0]).images(target_at(clip, [0]))
     assert made.image.shape == (240, 320, 3)
 
 
@@ -122,7 +121,7 @@ def test_forms_and_names_of_outputs(tmp_path, clip):
     assert [p.name for p in repose_outputs(item, tmp_path, "numbered", 2)] == ["000000.png", "000001.png"]
 
 
-def test_a_motion_makes_numbered_pictures(tmp_path, clip, clip_frames):
+def test_a_motion_makes_numbered_images(tmp_path, clip, clip_frames):
     from humanpose_cli.io.images import write_image
 
     photo = tmp_path / "photo.png"

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.errors import InputError, UsageError
-from humanpose_cli.networks.weights_file import WeightsHeader, write_weights
-from humanpose_cli.pipelines.repose import ReposeOptions, Reposer
-from humanpose_cli.pipelines.targets import RotationTarget, target_of_record
-from humanpose_cli.reposing.warp3d.config import PRESETS
-from humanpose_cli.reposing.warp3d.generator import Generator
-from humanpose_cli.reposing.warp3d.inference import MODEL, generator_weights
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.models.warp3d.config import PRESETS
+from humanpose_cli.models.warp3d.generator import Generator
+from humanpose_cli.models.warp3d.inference import MODEL, generator_weights
+from humanpose_cli.networks.weights import WeightsHeader, write_weights
+from humanpose_cli.repose.reposer import ReposeOptions, Reposer
+from humanpose_cli.repose.targets import RotationTarget, target_of_record
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def scene_of(clip_frames, known, weights):
 def test_only_where_the_person_was_or_goes_does_the_photograph_change(scene_of, clip_frames):
     scene = scene_of()
     target = target_of_record(scene.record)
-    (drawn,) = scene.pictures(target)
+    (drawn,) = scene.images(target)
     photo = clip_frames[0]
     assert drawn.image.shape == photo.shape
     x0, y0, x1, y1 = (int(v) for v in scene.record.boxes[0])
@@ -65,7 +65,7 @@ def test_the_network_is_asked_in_its_own_frame(scene_of):
     warper.network.repose = lambda image, source, target, *more: (
         asked.append((image, source, target)) or real(image, source, target, *more)
     )
-    (_,) = scene.pictures(target_of_record(scene.record))
+    (_,) = scene.images(target_of_record(scene.record))
     image, source, target = asked[0]
     assert image.shape == (64, 64, 3)
     np.testing.assert_allclose(source, target, atol=1e-3)  # its own pose
@@ -76,7 +76,7 @@ def test_the_network_is_asked_in_its_own_frame(scene_of):
 
 def test_transparent_results(scene_of, clip_frames):
     scene = scene_of(background="transparent")
-    drawn = next(scene.pictures(target_of_record(scene.record))).image
+    drawn = next(scene.images(target_of_record(scene.record))).image
     assert drawn.shape == (*clip_frames[0].shape[:2], 4)
     assert 0 < drawn[..., 3].mean() < 255
 
@@ -89,8 +89,8 @@ def test_the_network_may_be_given_the_meshs_drawing(scene_of):
     given = []
     real = warper.network.repose
     warper.network.repose = lambda *all: given.append(all[-1]) or real(*all)
-    (drawn,) = scene.pictures(own)
-    plain = next(scene_of(background="transparent").pictures(own))
+    (drawn,) = scene.images(own)
+    plain = next(scene_of(background="transparent").images(own))
     assert (drawn.image != plain.image).any()
     (drawing,) = given
     size = drawing.shape[-1]
@@ -108,15 +108,15 @@ def test_poses_that_cannot_be_drawn_are_refused(scene_of):
     scene = scene_of(absolute=True)
     record = scene.record
     beside = RotationTarget(record.poses[:1], record.trans[:1] + np.float32([60, 0, 0]))
-    (gone,) = scene.pictures(beside)
-    assert "outside the picture" in gone.warnings[0]
+    (gone,) = scene.images(beside)
+    assert "outside the image" in gone.warnings[0]
     np.testing.assert_array_equal(gone.image, scene._meshes[0].background)
     apart = RotationTarget(record.poses[:1], record.trans[:1] + np.float32([0.7, 0, 0]))
-    (moved,) = scene.pictures(apart)  # so far that photo and result have crops of their own
+    (moved,) = scene.images(apart)  # so far that photo and result have crops of their own
     assert not any("outside" in warning for warning in moved.warnings)
     behind = RotationTarget(record.poses[:1], record.trans[:1] * np.float32([1, 1, -1]))
     with pytest.raises(UsageError, match="known joints"):
-        list(scene.pictures(behind))
+        list(scene.images(behind))
 
 
 def test_auto_is_the_mesh(clip_frames, known, weights, scene_of):
@@ -124,8 +124,8 @@ def test_auto_is_the_mesh(clip_frames, known, weights, scene_of):
     assert reposer.network is None
     scene = reposer.read(clip_frames[0])
     own = target_of_record(scene.record)
-    assert next(scene.pictures(own)).methods == ("mesh",)
-    assert next(scene_of().pictures(own)).methods == ("warp3d",)
+    assert next(scene.images(own)).methods == ("mesh",)
+    assert next(scene_of().images(own)).methods == ("warp3d",)
 
 
 def test_weights_must_be_there_and_of_this_network(tmp_path):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.conventions import COCO17
-from humanpose_cli.errors import UsageError
+from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.rendering.overlay import OverlayOptions, draw_keypoints, draw_overlay, person_colour
 
 FACES = torch.tensor([[0, 3, 2], [0, 2, 1]], dtype=torch.int32)
@@ -65,13 +65,13 @@ def test_nobody_and_bodies_without_a_place_leave_the_photo(photo: np.ndarray) ->
 
 
 def test_keypoints_are_drawn_where_they_are(photo: np.ndarray) -> None:
-    picture = np.zeros((120, 160, 3), np.uint8)
+    image = np.zeros((120, 160, 3), np.uint8)
     keypoints = np.zeros((len(COCO17), 3))
     keypoints[COCO17.index("left_shoulder")] = (40.5, 60.5, 0.9)
     keypoints[COCO17.index("left_elbow")] = (100.5, 60.5, 0.9)
     keypoints[COCO17.index("nose")] = (80.5, 20.5, 0.1)
-    draw_keypoints(picture, keypoints, COCO17, person_colour(0))
-    drawn = picture.any(-1)
+    draw_keypoints(image, keypoints, COCO17, person_colour(0))
+    drawn = image.any(-1)
     assert drawn[60, 38:103].all()
     assert not drawn[:50].any(), "an uncertain keypoint was drawn"
     ys, xs = np.nonzero(drawn)
@@ -80,11 +80,11 @@ def test_keypoints_are_drawn_where_they_are(photo: np.ndarray) -> None:
 
 
 def test_keypoints_that_are_nowhere_are_left_out() -> None:
-    picture = np.zeros((60, 60, 3), np.uint8)
+    image = np.zeros((60, 60, 3), np.uint8)
     keypoints = np.full((len(COCO17), 2), np.nan)
     keypoints[0] = (1e12, -1e12)
-    draw_keypoints(picture, keypoints, COCO17, person_colour(0))
-    assert not picture.any()
+    draw_keypoints(image, keypoints, COCO17, person_colour(0))
+    assert not image.any()
 
 
 def test_wrong_input_is_refused(photo: np.ndarray) -> None:

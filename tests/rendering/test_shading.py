@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.errors import UsageError
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import (
     Lighting,
@@ -32,41 +32,41 @@ def flat(depth: float, colour: tuple[float, float, float], **kwargs: float) -> S
 
 
 def test_square_covers_its_projection_and_nothing_else() -> None:
-    picture = render_people([flat(2.0, (1.0, 0.5, 0.25))], VIEW)
+    image = render_people([flat(2.0, (1.0, 0.5, 0.25))], VIEW)
     # 200 px · 0.2 m / 2 m = 20 px on each side of the principal point.
     expected = np.zeros((120, 160))
     expected[40:80, 60:100] = 1
-    np.testing.assert_array_equal(picture[..., 3], expected)
-    np.testing.assert_allclose(picture[50, 70, :3], (1.0, 0.5, 0.25), atol=1e-6)
+    np.testing.assert_array_equal(image[..., 3], expected)
+    np.testing.assert_allclose(image[50, 70, :3], (1.0, 0.5, 0.25), atol=1e-6)
 
 
 def test_edges_are_smooth_in_proportion_to_coverage() -> None:
     view = View(200.0, (80.25, 60.0), (120, 160))
-    picture = render_people([flat(2.0, (1.0, 0.0, 0.0))], view, supersampling=4)
-    np.testing.assert_allclose(picture[50, 60, 3], 0.75, atol=1e-6)
-    np.testing.assert_allclose(picture[50, 100, 3], 0.25, atol=1e-6)
+    image = render_people([flat(2.0, (1.0, 0.0, 0.0))], view, supersampling=4)
+    np.testing.assert_allclose(image[50, 60, 3], 0.75, atol=1e-6)
+    np.testing.assert_allclose(image[50, 100, 3], 0.25, atol=1e-6)
     # Colour is not darkened by the transparency of the edge.
-    np.testing.assert_allclose(picture[50, 60, :3], (1.0, 0.0, 0.0), atol=1e-6)
+    np.testing.assert_allclose(image[50, 60, :3], (1.0, 0.0, 0.0), atol=1e-6)
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_nearer_surface_hides_the_farther_in_any_order(order: tuple[int, int]) -> None:
     both = [flat(2.0, (1.0, 0.0, 0.0)), flat(3.0, (0.0, 1.0, 0.0), x=0.2)]
-    picture = render_people([both[i] for i in order], VIEW)
-    np.testing.assert_allclose(picture[60, 95, :3], (1.0, 0.0, 0.0), atol=1e-6)
-    np.testing.assert_allclose(picture[60, 103, :3], (0.0, 1.0, 0.0), atol=1e-6)
+    image = render_people([both[i] for i in order], VIEW)
+    np.testing.assert_allclose(image[60, 95, :3], (1.0, 0.0, 0.0), atol=1e-6)
+    np.testing.assert_allclose(image[60, 103, :3], (0.0, 1.0, 0.0), atol=1e-6)
 
 
 def test_surfaces_that_cross_are_ordered_pixel_by_pixel() -> None:
     vertices, faces = square(2.0)
     tilted = vertices.clone()
     tilted[:, 2] += tilted[:, 0]  # its left side nearer, its right side farther
-    picture = render_people(
+    image = render_people(
         [Surface(vertices, faces, (1.0, 0.0, 0.0), lit=False), Surface(tilted, faces, (0.0, 1.0, 0.0), lit=False)],
         VIEW,
     )
-    assert picture[60, 65, 1] > 0.99
-    assert picture[60, 95, 0] > 0.99
+    assert image[60, 65, 1] > 0.99
+    assert image[60, 95, 0] > 0.99
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
@@ -78,9 +78,9 @@ def test_the_edge_where_three_surfaces_meet_is_exact(order: tuple[int, int, int]
         flat(3.0, (0.0, 1.0, 0.0), x=0.1925, side=0.2),  # 0.5 pixels to its left, cut at 79.75
         flat(4.0, (0.0, 0.0, 1.0), side=0.5),
     ]
-    picture = render_people([surfaces[i] for i in order], view, supersampling=4)
-    np.testing.assert_allclose(picture[60, 80], (0.75, 0.25, 0.0, 1.0), atol=1e-6)
-    np.testing.assert_allclose(picture[60, 79], (0.0, 0.25, 0.75, 1.0), atol=1e-6)
+    image = render_people([surfaces[i] for i in order], view, supersampling=4)
+    np.testing.assert_allclose(image[60, 80], (0.75, 0.25, 0.0, 1.0), atol=1e-6)
+    np.testing.assert_allclose(image[60, 79], (0.0, 0.25, 0.75, 1.0), atol=1e-6)
 
 
 def test_tiles_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,11 +97,11 @@ def test_behind_the_camera_and_outside_draw_nothing() -> None:
 def test_surface_that_reaches_behind_the_camera_is_cut() -> None:
     vertices, faces = square(2.0)
     vertices[0, 2] = vertices[3, 2] = -1.0
-    picture = render_people([Surface(vertices, faces, (1.0, 0.0, 0.0), lit=False)], VIEW)
-    assert np.isfinite(picture).all()
+    image = render_people([Surface(vertices, faces, (1.0, 0.0, 0.0), lit=False)], VIEW)
+    assert np.isfinite(image).all()
     # The right edge, in front of the camera, is where it was; the cut part lies left of it.
-    assert picture[60, 99, 3] == 1
-    assert picture[60, 101, 3] == 0
+    assert image[60, 99, 3] == 1
+    assert image[60, 101, 3] == 0
 
 
 def test_texture_is_seen_where_its_coordinates_say() -> None:
@@ -110,11 +110,11 @@ def test_texture_is_seen_where_its_coordinates_say() -> None:
     image[:20, :20] = (255, 0, 0)
     image[20:, 20:] = (0, 0, 255)
     corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
-    picture = render_people([Surface(vertices, faces, texture=Texture(image, corners, faces), lit=False)], VIEW)
+    image = render_people([Surface(vertices, faces, texture=Texture(image, corners, faces), lit=False)], VIEW)
     expected = np.zeros((40, 40, 3))
     expected[:20, :20, 0] = expected[20:, 20:, 2] = 1
-    np.testing.assert_allclose(picture[40:80, 60:100, :3], expected, atol=0.26)
-    np.testing.assert_allclose(picture[42:58, 62:78, :3], expected[2:18, 2:18], atol=1e-5)
+    np.testing.assert_allclose(image[40:80, 60:100, :3], expected, atol=0.26)
+    np.testing.assert_allclose(image[42:58, 62:78, :3], expected[2:18, 2:18], atol=1e-5)
 
 
 def test_fine_texture_is_averaged_not_sampled() -> None:

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from humanpose_cli.bodies.body import RiggedBody, default_body
+from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.data.label_maps import BodyLabels
 from humanpose_cli.synthetic.dressing import dress
 from humanpose_cli.synthetic.fabrics import RGB, Fabric
@@ -19,7 +19,7 @@ from humanpose_cli.synthetic.scene import Actor
 
 
 @functools.cache
-def body() -> RiggedBody:
+def body() -> Body:
     return default_body()
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from synthetic_people import FLIP, PLAIN, body, dressed, outfit, person, shirt, trousers, vertices_of
 
-from humanpose_cli.bodies.body import default_body
-from humanpose_cli.bodies.joint_angles import angles_from_named, angles_to_rotations
-from humanpose_cli.bodies.pose_prior import sample_poses
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.body.body import default_body
+from humanpose_cli.body.joint_angles import angles_from_named, angles_to_rotations
+from humanpose_cli.body.pose_prior import sample_poses
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.rasterising import rasterise
-from humanpose_cli.errors import UsageError
 from humanpose_cli.synthetic.cloth_surface import cloth_base
 from humanpose_cli.synthetic.dressing import dress
 from humanpose_cli.synthetic.garments import bottom_field, top_field

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.bodies.body import default_body
-from humanpose_cli.data.encoding import decode_picture
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.data.encoding import decode_image
 from humanpose_cli.data.label_maps import decode_map
-from humanpose_cli.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
 from humanpose_cli.io.images import write_image
 from humanpose_cli.synthetic import generator
@@ -52,7 +52,7 @@ def test_other_backgrounds_are_other_options(tmp_path):
     for name, level in (("a.png", 10), ("b.png", 200)):
         write_image(tmp_path / name, np.full((40, 50, 3), level, np.uint8))
     told = source(backgrounds=tmp_path).info.options["backgrounds"]
-    assert told.startswith(f"{tmp_path.name}: 2 pictures")
+    assert told.startswith(f"{tmp_path.name}: 2 images")
     write_image(tmp_path / "b.png", np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8))
     assert source(backgrounds=tmp_path).info.options["backgrounds"] != told
 
@@ -116,8 +116,8 @@ def test_neighbours_show_different_poses(monkeypatch, split):
 def test_labels_agree_with_each_other(singles):
     body = default_body()
     for _, sample in singles:
-        picture = decode_picture(sample.image)
-        assert picture.shape == (64, 64, 3)
+        image = decode_image(sample.image)
+        assert image.shape == (64, 64, 3)
         persons = decode_map("persons", sample.maps["persons"])
         assert persons.max() == len(sample.people)
         for place, person in enumerate(sample.people):
@@ -162,13 +162,13 @@ def test_pairs_show_one_person_in_two_poses_before_one_background():
         )
         assert first.focal == second.focal
         assert first.sequence == second.sequence == group.name
-        pictures = [decode_picture(s.image).astype(int) for s in (first, second)]
+        images = [decode_image(s.image).astype(int) for s in (first, second)]
         empty = [decode_map("persons", s.maps["persons"]) == 0 for s in (first, second)]
-        far = np.abs(pictures[0] - pictures[1])[empty[0] & empty[1]]
+        far = np.abs(images[0] - images[1])[empty[0] & empty[1]]
         assert np.median(far) < 12
 
 
-def test_each_picture_of_a_pair_tells_its_own_activity_and_nobody_sits_on_air(monkeypatch):
+def test_each_image_of_a_pair_tells_its_own_activity_and_nobody_sits_on_air(monkeypatch):
     drawn = {}
     held = generator.held_pose
 

@@ -65,9 +65,9 @@ def test_resampling_repeats_the_tile():
 
 def test_prints_have_something_on_them():
     for seed in range(20):
-        picture = draw_print(np.random.default_rng(seed))
-        assert picture.shape == (PRINT, PRINT, 4)
-        assert (picture[..., 3] > 0).mean() > 0.01
+        image = draw_print(np.random.default_rng(seed))
+        assert image.shape == (PRINT, PRINT, 4)
+        assert (image[..., 3] > 0).mean() > 0.01
 
 
 def test_tiles_of_the_atlas_do_not_overlap():

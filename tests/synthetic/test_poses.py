@@ -7,11 +7,11 @@ import pytest
 import torch
 from synthetic_people import bank, body
 
-from humanpose_cli.bodies.joint_angles import joint_limit_residual
-from humanpose_cli.bodies.pose_library import KEY_POSES, pose_library
-from humanpose_cli.bodies.pose_prior import self_penetration
-from humanpose_cli.conventions import SMPL24
-from humanpose_cli.errors import UsageError
+from humanpose_cli.body.joint_angles import joint_limit_residual
+from humanpose_cli.body.pose_library import KEY_POSES, pose_library
+from humanpose_cli.body.pose_prior import self_penetration
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.synthetic.poses import (
     FAMILIES,
     PoseBank,

@@ -12,10 +12,10 @@ import pytest
 import torch
 from synthetic_people import actor, bank, body, labels, naked
 
-from humanpose_cli.conventions import SMPL24
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.label_maps import RENDERED_MAPS, LabelledMesh, render_label_maps
 from humanpose_cli.data.samples import LABEL_MAPS
-from humanpose_cli.errors import UsageError
 from humanpose_cli.rendering.view import View
 from humanpose_cli.synthetic import props as solids
 from humanpose_cli.synthetic.backgrounds import Background
@@ -38,8 +38,8 @@ def digest(seeds: range) -> str:
     total = hashlib.sha256()
     for seed in seeds:
         scene = drawn(seed, actor(seed), actor(seed + 50)) if seed % 2 else drawn(seed)
-        picture = SceneRenderer(body(), scene, labels()).render()
-        for values in (picture.image, *picture.maps.values()):
+        image = SceneRenderer(body(), scene, labels()).render()
+        for values in (image.image, *image.maps.values()):
             total.update(np.ascontiguousarray(values).tobytes())
     return total.hexdigest()
 
@@ -60,7 +60,7 @@ def test_bytes_depend_on_no_number_of_threads_and_no_process():
     assert done.stdout.strip() == one
 
 
-def test_labels_describe_the_picture():
+def test_labels_describe_the_image():
     scene = pickle.loads(pickle.dumps(drawn(5, actor(1), actor(2))))
     seen = SceneRenderer(body(), scene, labels()).render()
     assert seen.image.shape == (96, 128, 3)
@@ -214,7 +214,7 @@ def test_things_hide_what_is_behind_them_and_cast_shadows():
 
 
 def test_edges_are_smooth_and_colours_not_moved():
-    """The picture's silhouette lies where the label's does: to a small part of a pixel on average."""
+    """The image's silhouette lies where the label's does: to a small part of a pixel on average."""
     scene = stage((0.0, 0.2, 1.0))
     bright = replace(scene.people[0], mesh=naked(torch.zeros(10), grey=255))
     scene = replace(scene, people=(bright,), lighting=replace(scene.lighting, ambient=(3.0, 3.0, 3.0)))

@@ -6,14 +6,14 @@ import pytest
 import torch
 from PIL import Image
 
-from humanpose_cli.bodies.texture import look_up
-from humanpose_cli.errors import InputError
+from humanpose_cli.body.texture import look_up
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.rendering.view import View
 from humanpose_cli.synthetic import props as solids
 from humanpose_cli.synthetic.backgrounds import (
     BACKGROUND_KINDS,
     Background,
-    PictureFolder,
+    ImageFolder,
     paint_backdrop,
     sample_background,
 )
@@ -108,7 +108,7 @@ def test_cameras_stand_above_the_floor_and_show_people():
         assert camera.position[1] > 0.1
         np.testing.assert_allclose(camera.rotation @ camera.rotation.T, np.eye(3), atol=1e-5)
         assert np.linalg.det(camera.rotation) > 0.99
-        assert camera.rotation[1, 1] < 0  # down in the picture is down
+        assert camera.rotation[1, 1] < 0  # down in the image is down
         seen = camera.to_camera(JOINTS)
         assert seen[:, 2].min() > 0.3
         pixels = camera.view.project(torch.from_numpy(seen)).numpy()
@@ -148,13 +148,13 @@ def test_background_kinds_are_drawn():
     assert drawn == set(BACKGROUND_KINDS)
 
 
-def test_pictures_of_a_folder(tmp_path):
+def test_images_of_a_folder(tmp_path):
     random = np.random.default_rng(0)
     (tmp_path / "b").mkdir()
     for name, size in (("a.png", (90, 60)), ("b/large.jpg", (1500, 900)), ("b/tiny.png", (5, 7))):
         Image.fromarray(random.integers(0, 256, (*size[::-1], 3), np.uint8)).save(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("no picture")
-    folder = PictureFolder(tmp_path)
+    (tmp_path / "notes.txt").write_text("no image")
+    folder = ImageFolder(tmp_path)
     assert [path.name for path in folder.files] == ["a.png", "large.jpg", "tiny.png"]
     drawn = sample_background(random, folder, share=1.0)
     assert drawn.kind == "picture"
@@ -169,12 +169,12 @@ def test_pictures_of_a_folder(tmp_path):
 
 def test_missing_empty_and_damaged_folders_are_named(tmp_path):
     with pytest.raises(InputError, match="nowhere"):
-        PictureFolder(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="no pictures"):
-        PictureFolder(tmp_path)
+        ImageFolder(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="no images"):
+        ImageFolder(tmp_path)
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
     with pytest.raises(InputError, match=r"broken\.jpg"):
-        PictureFolder(tmp_path).crop(0, (8, 8), np.random.default_rng(0))
+        ImageFolder(tmp_path).crop(0, (8, 8), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("kind", TILE_KINDS)
@@ -190,29 +190,29 @@ def test_tiles_repeat_without_a_seam(kind):
 
 
 def test_look_up_is_bilinear_and_repeats():
-    picture = np.zeros((2, 4, 3), np.uint8)
-    picture[..., 0] = [[0, 40, 80, 120], [100, 140, 180, 220]]
+    image = np.zeros((2, 4, 3), np.uint8)
+    image[..., 0] = [[0, 40, 80, 120], [100, 140, 180, 220]]
     u = np.array([0.125, 0.25, 1.125, 0.0], np.float32)
     v = np.array([0.25, 0.5, 0.75, -0.25], np.float32)
     x, y = u * 4 - 0.5, v * 2 - 0.5
-    np.testing.assert_allclose(look_up(picture, x % 4, y % 2, cv2.BORDER_WRAP)[:, 0], [0, 70, 100, 160], atol=1)
-    np.testing.assert_allclose(look_up(picture, x[:2], y[:2])[:, 0], [0, 70], atol=1)
-    np.testing.assert_array_equal(look_up(picture, x[:2] + 4, y[:2], cv2.BORDER_CONSTANT), 0)
+    np.testing.assert_allclose(look_up(image, x % 4, y % 2, cv2.BORDER_WRAP)[:, 0], [0, 70, 100, 160], atol=1)
+    np.testing.assert_allclose(look_up(image, x[:2], y[:2])[:, 0], [0, 70], atol=1)
+    np.testing.assert_array_equal(look_up(image, x[:2] + 4, y[:2], cv2.BORDER_CONSTANT), 0)
 
 
 def test_no_damage_only_rounds():
-    picture = np.random.default_rng(0).uniform(-5, 260, (20, 30, 3)).astype(np.float32)
-    plain = degrade(picture, Degradation(), np.random.default_rng(0))
-    np.testing.assert_array_equal(plain, np.clip(np.rint(picture), 0, 255))
+    image = np.random.default_rng(0).uniform(-5, 260, (20, 30, 3)).astype(np.float32)
+    plain = degrade(image, Degradation(), np.random.default_rng(0))
+    np.testing.assert_array_equal(plain, np.clip(np.rint(image), 0, 255))
 
 
 def test_damage_is_seeded_and_keeps_the_size():
-    picture = np.tile(np.linspace(20, 230, 40, dtype=np.float32)[None, :, None], (30, 1, 3))
+    image = np.tile(np.linspace(20, 230, 40, dtype=np.float32)[None, :, None], (30, 1, 3))
     kinds = []
     for seed in range(30):
         damage = sample_degradation(np.random.default_rng(seed), (30, 40))
-        first, second, other = (degrade(picture, damage, np.random.default_rng(k)) for k in (1, 1, 2))
-        assert first.shape == picture.shape
+        first, second, other = (degrade(image, damage, np.random.default_rng(k)) for k in (1, 1, 2))
+        assert first.shape == image.shape
         assert first.dtype == np.uint8
         np.testing.assert_array_equal(first, second)
         kinds.append(np.array_equal(first, other))

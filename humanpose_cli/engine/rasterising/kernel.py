@@ -91,9 +91,9 @@ def draw_faces(
     t = first + wp.tid()
     lane = t % lanes
     start = ((t // lanes) % chunks) * chunk
-    picture = t // (lanes * chunks)
-    focal = focals[picture]
-    principal_point = principal_points[picture]
+    image = t // (lanes * chunks)
+    focal = focals[image]
+    principal_point = principal_points[image]
     height = keys.shape[1]
     width = keys.shape[2]
     # A far corner's rounding can move a pixel's depth, which is what decides, from half the near plane on.
@@ -101,9 +101,9 @@ def draw_faces(
     known = wp.isfinite(focal) and wp.isfinite(principal_point)
     for f in range(start, wp.min(start + chunk, faces.shape[0])):
         corners = faces[f]
-        a = vertices[picture, corners[0]]
-        b = vertices[picture, corners[1]]
-        c = vertices[picture, corners[2]]
+        a = vertices[image, corners[0]]
+        b = vertices[image, corners[1]]
+        c = vertices[image, corners[2]]
         bounds = wp.vec4(wp.inf, wp.inf, -wp.inf, -wp.inf)
         grown = slack
         if wp.min(wp.min(a[2], b[2]), c[2]) >= nearest:
@@ -140,9 +140,9 @@ def draw_faces(
                     # A body's faces cover a pixel or few: on a CPU, doing the work in vain is cheaper than
                     # branches that cannot be foreseen. On CUDA, writing in vain is what costs.
                     if alone == 1:
-                        keys[picture, y, x] = wp.min(keys[picture, y, x], key)
-                    elif key < keys[picture, y, x]:
-                        wp.atomic_min(keys, picture, y, x, key)
+                        keys[image, y, x] = wp.min(keys[image, y, x], key)
+                    elif key < keys[image, y, x]:
+                        wp.atomic_min(keys, image, y, x, key)
 
 
 @wp.kernel
@@ -162,27 +162,27 @@ def read_faces(
     t = first + wp.tid()
     row = t // runs
     start = (t - row * runs) * run
-    picture = row // keys.shape[1]
-    y = row - picture * keys.shape[1]
-    focal = focals[picture]
-    principal_point = principal_points[picture]
+    image = row // keys.shape[1]
+    y = row - image * keys.shape[1]
+    focal = focals[image]
+    principal_point = principal_points[image]
     for x in range(start, wp.min(start + run, keys.shape[2])):
-        key = keys[picture, y, x]
+        key = keys[image, y, x]
         if key == FAR_KEY:
-            out_face[picture, y, x] = -1
-            out_barycentrics[picture, y, x] = wp.vec3(0.0)
-            out_depth[picture, y, x] = wp.inf
+            out_face[image, y, x] = -1
+            out_barycentrics[image, y, x] = wp.vec3(0.0)
+            out_depth[image, y, x] = wp.inf
         else:
             f = wp.int32(key & wp.int64(0xFFFFFFFF))
             corners = faces[f]
-            a = vertices[picture, corners[0]]
-            b = vertices[picture, corners[1]]
-            c = vertices[picture, corners[2]]
+            a = vertices[image, corners[0]]
+            b = vertices[image, corners[1]]
+            c = vertices[image, corners[2]]
             centre = wp.vec2(float(x) + 0.5 - principal_point[0], float(y) + 0.5 - principal_point[1])
             e = edges_of(a, b, c, focal, centre)
-            out_face[picture, y, x] = f
-            out_barycentrics[picture, y, x] = e * (1.0 / (e[0] + e[1] + e[2]))
-            out_depth[picture, y, x] = wp.cast(wp.int32(key >> wp.int64(32)), wp.float32)
+            out_face[image, y, x] = f
+            out_barycentrics[image, y, x] = e * (1.0 / (e[0] + e[1] + e[2]))
+            out_depth[image, y, x] = wp.cast(wp.int32(key >> wp.int64(32)), wp.float32)
 
 
 @wp.kernel
@@ -199,22 +199,22 @@ def interpolate(
     t = first + wp.tid()
     row = t // runs
     start = (t - row * runs) * run
-    picture = row // face.shape[1]
-    y = row - picture * face.shape[1]
+    image = row // face.shape[1]
+    y = row - image * face.shape[1]
     channels = attributes.shape[2]
     for x in range(start, wp.min(start + run, face.shape[2])):
-        f = face[picture, y, x]
+        f = face[image, y, x]
         if f < 0:
             for k in range(channels):
-                out[picture, y, x, k] = 0.0
+                out[image, y, x, k] = 0.0
         else:
             i = faces[f]
-            w = barycentrics[picture, y, x]
+            w = barycentrics[image, y, x]
             for k in range(channels):
-                out[picture, y, x, k] = (
-                    w[0] * attributes[picture, i[0], k]
-                    + w[1] * attributes[picture, i[1], k]
-                    + w[2] * attributes[picture, i[2], k]
+                out[image, y, x, k] = (
+                    w[0] * attributes[image, i[0], k]
+                    + w[1] * attributes[image, i[1], k]
+                    + w[2] * attributes[image, i[2], k]
                 )
 
 
@@ -229,18 +229,18 @@ def interpolate_adjoint(
     out: wp.array3d(dtype=wp.float32),
 ):
     t = first + wp.tid()
-    picture = t // lanes
-    lane = t - picture * lanes
+    image = t // lanes
+    lane = t - image * lanes
     for y in range(face.shape[1]):
         for x in range(face.shape[2]):
-            f = face[picture, y, x]
+            f = face[image, y, x]
             if f >= 0:
                 i = faces[f]
-                w = barycentrics[picture, y, x]
+                w = barycentrics[image, y, x]
                 for k in range(lane, out.shape[2], lanes):
-                    g = grad[picture, y, x, k]
+                    g = grad[image, y, x, k]
                     for corner in range(3):
-                        out[picture, i[corner], k] = out[picture, i[corner], k] + w[corner] * g
+                        out[image, i[corner], k] = out[image, i[corner], k] + w[corner] * g
 
 
 @wp.kernel

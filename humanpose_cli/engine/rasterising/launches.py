@@ -53,7 +53,7 @@ def rasterise(
     ]
     buffer = plain(keys)
     if _on_cpu(device):
-        # A thread goes through all faces but owns its rows: those of one picture, or every n-th of them.
+        # A thread goes through all faces but owns its rows: those of one image, or every n-th of them.
         lanes = 1 if batch >= torch.get_num_threads() else torch.get_num_threads()
         chunks, chunk = 1, count
     else:
@@ -119,7 +119,7 @@ def _seen(face: Tensor, barycentrics: Tensor, faces: Tensor) -> list[Array]:
 
 
 def _scattered_adjoint(face: Tensor, barycentrics: Tensor, faces: Tensor, grad: Tensor, out: Tensor) -> None:
-    """Adds each pixel's gradient to its corners; a thread owns a picture, or some of its channels."""
+    """Adds each pixel's gradient to its corners; a thread owns an image, or some of its channels."""
     batch, _, channels = out.shape
     lanes = 1 if batch >= torch.get_num_threads() else min(channels, torch.get_num_threads())
     arguments = [lanes, *_seen(face, barycentrics, faces), plain(grad), plain(out)]
@@ -130,12 +130,12 @@ def _scattered_adjoint(face: Tensor, barycentrics: Tensor, faces: Tensor, grad: 
 def _sorted_adjoint(face: Tensor, barycentrics: Tensor, faces: Tensor, grad: Tensor, out: Tensor) -> None:
     """The same sums gathered per corner from pixels in order, so that no two threads meet."""
     batch, count, channels = out.shape
-    picture, y, x = (face >= 0).nonzero(as_tuple=True)
-    rows = picture[:, None] * count + faces[face[picture, y, x].long()].long()  # [P, 3]
+    image, y, x = (face >= 0).nonzero(as_tuple=True)
+    rows = image[:, None] * count + faces[face[image, y, x].long()].long()  # [P, 3]
     rows, order = rows.flatten().sort(stable=True)
     starts = torch.searchsorted(rows, torch.arange(batch * count + 1, device=rows.device))
-    pixels = ((picture * face.shape[1] + y) * face.shape[2] + x)[torch.div(order, 3, rounding_mode="floor")]
-    weights = barycentrics[picture, y, x].flatten()[order]
+    pixels = ((image * face.shape[1] + y) * face.shape[2] + x)[torch.div(order, 3, rounding_mode="floor")]
+    weights = barycentrics[image, y, x].flatten()[order]
     flat_grad, flat_out = grad.reshape(-1, channels), out.view(-1, channels)
     arguments = [plain(starts), plain(pixels), plain(weights), plain(flat_grad), plain(flat_out)]
     launch(kernel.interpolate_sorted_adjoint, flat_out.numel(), arguments, face.device)

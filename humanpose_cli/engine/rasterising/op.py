@@ -32,9 +32,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.dispatch import Backend, check_rows, check_shape, check_size, check_tensors, uses_kernel
 from humanpose_cli.engine.rasterising import reference
-from humanpose_cli.errors import UsageError
 
 __all__ = [
     "MergedMesh",
@@ -76,10 +76,10 @@ def rasterise(
     cull_back_faces: bool = False,
     backend: Backend = "auto",
 ) -> Raster:
-    """The nearest face at every pixel centre (x + 0.5, y + 0.5) of B pictures of `size` (height, width).
+    """The nearest face at every pixel centre (x + 0.5, y + 0.5) of B images of `size` (height, width).
 
     vertices         (B, V, 3) metres, camera axes
-    faces            (F, 3) integer, the same mesh in every picture
+    faces            (F, 3) integer, the same mesh in every image
     focal            (B,) pixels, positive; principal_point (B, 2) pixels
     near             metres; nothing nearer is seen, and faces that cross this depth are cut there
     cull_back_faces  leaves out faces seen from behind
@@ -149,7 +149,7 @@ def vertex_visibility(
 ) -> Tensor:
     """Which vertices the camera sees: (B, V) bool.
 
-    A vertex is seen where it projects into the picture, at least one of its faces shows its front, and none of the
+    A vertex is seen where it projects into the image, at least one of its faces shows its front, and none of the
     four pixel centres around it hides it: its depth is at most the greatest of theirs plus `tolerance` metres.
     raster, faces, vertices, focal and principal_point as given to and returned by `rasterise`. UsageError for shapes
     that do not fit.
@@ -281,7 +281,7 @@ def sample_offsets(samples: int) -> tuple[tuple[float, float], ...]:
 
 
 def _least_distance(rows: list[int]) -> tuple[int, ...]:
-    """Squared distances between the samples in steps, least first, on a picture of repeated pixels."""
+    """Squared distances between the samples in steps, least first, on an image of repeated pixels."""
     count = len(rows)
     distances = []
     for i in range(count):
@@ -305,8 +305,8 @@ def rasterise_samples(
 ) -> Raster:
     """`rasterise` at several points of each pixel: the result is a batch of B·samples rasters.
 
-    Row b·samples + s holds sample s of picture b. Attributes interpolated there (with vertices repeated alike where
-    they differ from picture to picture) become a picture through `average_samples`. Other arguments as `rasterise`.
+    Row b·samples + s holds sample s of image b. Attributes interpolated there (with vertices repeated alike where
+    they differ from image to image) become an image through `average_samples`. Other arguments as `rasterise`.
     """
     check_shape("vertices", vertices, "B", "V", 3)
     batch = vertices.shape[0]

@@ -38,7 +38,7 @@ def rasterise(
     if face.numel() and faces.numel():
         for b in range(batch):
             corners = vertices[b][faces.long()]  # [F, 3, 3]
-            _one_picture(
+            _one_image(
                 corners,
                 (focal[b], principal_point[b], near, cull_back_faces),
                 (face[b], barycentrics[b], depth[b]),
@@ -46,8 +46,8 @@ def rasterise(
     return face, barycentrics, depth
 
 
-def _one_picture(corners: Tensor, view: tuple[Tensor, Tensor, float, bool], out: tuple[Tensor, Tensor, Tensor]) -> None:
-    """Fills one picture's face (H, W), barycentrics (H, W, 3) and depth (H, W)."""
+def _one_image(corners: Tensor, view: tuple[Tensor, Tensor, float, bool], out: tuple[Tensor, Tensor, Tensor]) -> None:
+    """Fills one image's face (H, W), barycentrics (H, W, 3) and depth (H, W)."""
     focal, principal_point, near, _ = view
     face, barycentrics, depth = out
     height, width = face.shape

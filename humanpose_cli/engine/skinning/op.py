@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.dispatch import Backend, check_rows, check_shape, check_tensors, uses_kernel, without_autocast
 from humanpose_cli.engine.launching import fresh
 from humanpose_cli.engine.skinning import reference
-from humanpose_cli.errors import UsageError
 
 __all__ = [
     "Kinematics",

@@ -11,8 +11,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.dispatch import without_autocast
-from humanpose_cli.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 __all__ = ["axis_angle_to_rotations", "forward_kinematics", "levels", "pose_vertices", "skin_vertices"]

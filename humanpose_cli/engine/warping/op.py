@@ -29,9 +29,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.dispatch import Backend, check_rows, check_shape, check_size, check_tensors, uses_kernel
 from humanpose_cli.engine.warping import reference
-from humanpose_cli.errors import UsageError
 
 __all__ = ["MOST_PARTS", "capsule_masks", "projected_masks", "warp_parts"]
 
@@ -95,7 +95,7 @@ def projected_masks(
     pixel_size: Sequence[float] = (1.0, 1.0),
     backend: Backend = "auto",
 ) -> Tensor:
-    """How much each part covers each pixel of a picture of `size` (H, W): (B, P, H, W), 0 to 1.
+    """How much each part covers each pixel of an image of `size` (H, W): (B, P, H, W), 0 to 1.
 
     capsules  (B, K, 5) start x, y, end x, y, radius. Those of a body are its capsules without their z: the
               projection of a capsule along an axis is the capsule of its projected ends, whatever its depth.

@@ -106,7 +106,7 @@ def warp_parts(
 
 
 def _planar(transform: Tensor) -> Tensor:
-    """(B, 3, 4) → the same with only its part in the picture's plane; z stays as it is."""
+    """(B, 3, 4) → the same with only its part in the image's plane; z stays as it is."""
     keep = torch.tensor([[1, 1, 0, 1], [1, 1, 0, 1], [0, 0, 0, 0]], dtype=torch.bool, device=transform.device)
     other = torch.zeros_like(transform)
     other[:, 2, 2] = 1

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from humanpose_cli.conventions import Skeleton
-from humanpose_cli.errors import InputError
+from humanpose_cli.core.conventions import Skeleton
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.npz_files import npz_names
 from humanpose_cli.io.pose_files.target_pose import AXES, TargetPose, check_axes
 from humanpose_cli.io.sniffing import describe_file
@@ -16,7 +16,7 @@ from humanpose_cli.io.sniffing import describe_file
 __all__ = ["AXES", "POSE_SUFFIXES", "TargetPose", "read_target_pose"]
 
 POSE_SUFFIXES = frozenset((".npy", ".npz", ".bvh"))
-"""Names by which a target pose is told from a target picture or video (lower case)."""
+"""Names by which a target pose is told from a target image or video (lower case)."""
 
 
 def read_target_pose(

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from humanpose_cli.conventions import SMPL24
-from humanpose_cli.errors import InputError
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.pose_files.target_pose import TargetPose, axes_to_camera, check_axes
 from humanpose_cli.io.sniffing import describe_file, reading_error
 

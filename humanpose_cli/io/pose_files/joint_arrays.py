@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from humanpose_cli.conventions import SKELETONS, Skeleton, skeleton_by_name, skeletons_with
-from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.core.conventions import SKELETONS, Skeleton, skeleton_by_name, skeletons_with
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.npz_files import read_npy
 from humanpose_cli.io.pose_files.target_pose import TargetPose, axes_to_camera
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from humanpose_cli.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.fit_files import read_fit
 from humanpose_cli.io.npz_files import npz_names, read_npz

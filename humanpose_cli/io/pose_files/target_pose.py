@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from humanpose_cli.conventions import Skeleton
-from humanpose_cli.errors import UsageError
+from humanpose_cli.core.conventions import Skeleton
+from humanpose_cli.core.errors import UsageError
 
 __all__ = ["AXES", "Axes", "TargetPose", "axes_to_camera", "check_axes"]
 

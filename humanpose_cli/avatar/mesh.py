@@ -1,0 +1,475 @@
+"""Putting a drawn person into an image: soft edges, grain.
+
+Reposing by mesh: the photo becomes a texture of the person's own body, which is drawn in the new pose.
+
+The mesh's drawing of a person in the target pose, as the generator of warp3d may be given it (`--mesh-input`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.avatar.completion import WholeTexture, complete_texture
+from humanpose_cli.avatar.dressing import (
+    AlignmentOptions,
+    DetectedLandmarks,
+    DressedBody,
+    align_to_keypoints,
+    head_scale,
+)
+from humanpose_cli.avatar.inpainting import InpaintOptions, inpaint
+from humanpose_cli.avatar.regions import TRUNK, front_of_face
+from humanpose_cli.avatar.silhouette import SilhouetteOptions, displacement_caps, silhouette_displacements
+from humanpose_cli.avatar.source import PhotoCrop, arms_over_trunk, crop_photo, pixel_trust
+from humanpose_cli.avatar.surface import body_texels
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.texture import PhotoSource, bake_photo
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.data.augmentation import CameraChange, Example
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.rendering.shading import Scene, rasterise_view
+from humanpose_cli.rendering.surfaces import Surface, Texture, vertex_normals
+from humanpose_cli.rendering.view import View
+
+__all__ = [
+    "Background",
+    "DrawnPerson",
+    "FittedPerson",
+    "MeshOptions",
+    "MeshReposer",
+    "cover_image",
+    "draw_person",
+    "film_grain",
+    "fitted_person",
+    "known_person",
+    "mesh_drawing",
+    "mesh_of",
+    "person_mask",
+    "pose_of",
+    "sure_vertices",
+]
+
+
+Array = NDArray[np.float32]
+
+
+def film_grain(pixels: NDArray[np.uint8], trust: Array) -> float:
+    """Standard deviation of the noise in the trusted part of a photo, 0…1 of full scale.
+
+    The median absolute response of Immerkær's (1996) mask, which is blind to edges of first and second order.
+    """
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    response = np.abs(cv2.filter2D(grey, cv2.CV_32F, kernel))[trust > 0.5]
+    if not len(response):
+        return 0.0
+    return float(np.median(response) / 0.6745 / 6 / 255)
+
+
+def draw_person(
+    surface: Surface, view: View, background: NDArray[np.uint8] | None, supersampling: int
+) -> NDArray[np.uint8]:
+    """The person over the background (H, W, 3), or on nothing: (H, W, 3) or (H, W, 4) uint8."""
+    height, width = view.size
+    scene = Scene([surface], view, supersampling=supersampling)
+    image = np.zeros((height, width, 4), np.uint8) if background is None else background.copy()
+    for tile in scene.tiles():
+        layer = scene.draw(tile)
+        target = image[tile.slices]
+        colour, alpha = layer.colour, layer.alpha[..., None]
+        if background is None:
+            straight = colour / np.maximum(alpha, np.float32(1e-6))
+            target[..., :3] = np.clip(straight * 255 + 0.5, 0, 255).astype(np.uint8)
+            target[..., 3:] = np.clip(alpha * 255 + 0.5, 0, 255).astype(np.uint8)
+        else:
+            mixed = target.astype(np.float32) * (1 - alpha) + colour * np.float32(255)
+            target[...] = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+    return image
+
+
+Background = Literal["keep", "transparent"]
+
+
+@dataclass(frozen=True, eq=False)
+class FittedPerson:
+    """One row of a fit file.
+
+    poses            (72,) axis-angle, relative to parents, the pelvis maps body to camera axes
+    betas            (S,); trans (3,) metres
+    focal, principal_point  pixels of the photo
+    segment_scales   (24,) or None for 1
+    joint_confidence (24,) 0…1 or None for 1: limbs that nobody saw for sure neither hide others nor give a texture
+    keypoints2d      (33, 3) the detector's x, y pixels of the photo and confidence, or None
+    """
+
+    poses: NDArray[np.floating]
+    betas: NDArray[np.floating]
+    trans: NDArray[np.floating]
+    focal: float
+    principal_point: tuple[float, float]
+    segment_scales: NDArray[np.floating] | None = None
+    joint_confidence: NDArray[np.floating] | None = None
+    keypoints2d: NDArray[np.floating] | None = None
+
+
+@dataclass(frozen=True)
+class MeshOptions:
+    """How a person is redrawn.
+
+    supersampling   samples per pixel along each side
+    texture_size    texels along each side; None: fine enough for the photo, 512 … 4096
+    mask_margin     share of the person's height by which the mask is distrusted at its edge
+    hole_margin     share of the person's height by which the removed person's hole exceeds the mask
+    grain           give smooth made-up parts the photo's noise
+    most_arms       share of the trunk that arms may cover in the photo without a warning
+    least_seen      share of the surface that the photo should show
+    least_confidence  joints seen less surely leave their limb out of the texture
+    most_turn       degrees that the target may turn away from the side that the photo shows
+    """
+
+    supersampling: int = 2
+    texture_size: int | None = None
+    mask_margin: float = 0.008
+    hole_margin: float = 0.018
+    grain: bool = True
+    most_arms: float = 0.06
+    least_seen: float = 0.3
+    least_confidence: float = 0.4
+    most_turn: float = 50.0
+    alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
+    silhouette: SilhouetteOptions = field(default_factory=SilhouetteOptions)
+    inpainting: InpaintOptions = field(default_factory=InpaintOptions)
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnPerson:
+    """An image of the person in another pose.
+
+    image          (H, W, 3) uint8 RGB, or (H, W, 4) with straight alpha where the background is transparent
+    warnings       sentences about what may look wrong
+    seen_fraction  share of the body's surface that the photo showed
+    turn_degrees   how far the target turns away from the side that the photo showed
+    """
+
+    image: NDArray[np.uint8]
+    warnings: tuple[str, ...]
+    seen_fraction: float
+    turn_degrees: float
+
+
+class MeshReposer:
+    """One person of one photo, ready to be drawn in any pose. The texture is baked once, at construction.
+
+    photo        (H, W, 3) uint8 RGB
+    mask         (H, W) 0…1 where the person is
+    others       masks (H, W) of the other people in the photo
+    background   'keep' the photo's, made up behind the person; 'transparent'; or an image (h, w, 3) uint8, which is
+                 scaled and cropped to the photo's size
+    """
+
+    def __init__(
+        self,
+        photo: NDArray[np.uint8],
+        mask: NDArray[np.floating],
+        person: FittedPerson,
+        body: Body,
+        *,
+        others: Sequence[NDArray[np.floating]] = (),
+        background: Background | NDArray[np.uint8] = "keep",
+        options: MeshOptions | None = None,
+    ) -> None:
+        _check(photo, mask, others, background)
+        self.photo, self.body, self.options = photo, body, options or MeshOptions()
+        self.mask = np.asarray(mask, np.float32)
+        self.others = _together(others, self.mask.shape)
+        self._background_choice = background
+        self.view = View(float(person.focal), _pair(person.principal_point), photo.shape[:2])
+        with torch.no_grad():
+            self._read(person)
+
+    def _read(self, person: FittedPerson) -> None:
+        """Dress the body and bake its texture."""
+        place = self.body.template.device
+        self.rotations = axis_angle_to_matrix(_tensor(person.poses, place).reshape(len(SMPL24), 3))
+        self.trans = _tensor(person.trans, place)
+        scales = None if person.segment_scales is None else _tensor(person.segment_scales, place)
+        self.dressed = DressedBody(self.body, _tensor(person.betas, place), scales)
+        self._sure = sure_vertices(self.body, person.joint_confidence, self.options.least_confidence)
+        if person.keypoints2d is not None:
+            self._fit_head(person.keypoints2d)
+        naked = self.dressed.pose(self.rotations, self.trans)
+        aligned = self._align(naked, person.keypoints2d)
+        crop = crop_photo(self.photo, self.view, self.mask, self.others, aligned)
+        pixels_per_metre = self.view.focal / max(float(naked[:, 2].mean()), 0.1)
+        self.pixels_high = min(pixels_per_metre * self.dressed.height, float(max(crop.box.shape)))
+        self._dress(crop, aligned)
+        vertices = self.dressed.pose(self.rotations, self.trans) + (aligned - naked)
+        surface_seen = self.body.faces[(self._sure > 0.5)[self.body.faces.long()].all(1)]
+        depth = rasterise_view(vertices[None], surface_seen, crop.view).depth[0].cpu().numpy()
+        trust = pixel_trust(crop, depth, max(1.5, self.options.mask_margin * self.pixels_high))
+        size = self.options.texture_size or _texture_size(self.body, pixels_per_metre)
+        surface = body_texels(self.body, size)
+        source = PhotoSource(crop.pixels, crop.mask, trust, depth, crop.view.focal, crop.view.principal_point)
+        normals = vertex_normals(vertices, self.body.faces)
+        baked = bake_photo(source, vertices, normals, self.body.faces, surface.fine)
+        sure = surface.fine.interpolate(self._sure.cpu().numpy()[:, None], self.body.faces)[..., 0]
+        baked = baked._replace(
+            confidence=baked.confidence * np.clip(2 * sure - 0.6, 0, 1), visible=baked.visible & (sure > 0.5)
+        )
+        grain = film_grain(crop.pixels, trust) if self.options.grain else 0.0
+        self.texture: WholeTexture = complete_texture(surface, baked, grain)
+        self.arms_over_trunk = arms_over_trunk(self.body, vertices, crop.view)
+
+    def _fit_head(self, keypoints: NDArray[np.floating]) -> None:
+        options = self.options.alignment
+        seen = DetectedLandmarks(self.dressed, self.rotations, self.trans, keypoints, self.view, options)
+        self.dressed.scale_head(head_scale(seen, options))
+
+    def _align(self, naked: Tensor, keypoints: NDArray[np.floating] | None) -> Tensor:
+        """The fitted surface moved under the keypoints that were seen."""
+        if keypoints is None:
+            return naked
+        options = self.options.alignment
+        seen = DetectedLandmarks(self.dressed, self.rotations, self.trans, keypoints, self.view, options)
+        return align_to_keypoints(naked, self.dressed, seen, options)
+
+    def _dress(self, crop: PhotoCrop, naked: Tensor) -> None:
+        labels = self.body.part_labels.cpu().numpy()
+        # The outline is followed on a reduced copy: its precision is a fraction of a pixel anyway.
+        zoom = min(1.0, 640 / self.pixels_high)
+        view = crop.view.crop(crop.view.box, zoom)
+        size = view.size[::-1]
+        displacements = silhouette_displacements(
+            naked,
+            self.dressed.directions(self.rotations, self.trans),
+            self.body.faces,
+            displacement_caps(labels, front_of_face(self.body), self.dressed.height),
+            labels,
+            self.body.mirror_vertices.cpu().numpy(),
+            cv2.resize(crop.mask, size, interpolation=cv2.INTER_AREA),
+            cv2.resize(crop.others.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0,
+            view,
+            sure=(self._sure > 0.5).cpu().numpy(),
+            options=self.options.silhouette,
+        )
+        self.dressed.displacements = torch.from_numpy(displacements).to(naked)
+
+    @cached_property
+    def background(self) -> NDArray[np.uint8] | None:
+        """What stands behind the person (H, W, 3); None for transparent."""
+        if isinstance(self._background_choice, np.ndarray):
+            return cover_image(self._background_choice, self.view.size)
+        if self._background_choice == "transparent":
+            return None
+        someone = (self.others > 0.5) & ~self.hole
+        return inpaint(self.photo, self.hole, someone, self.options.inpainting)
+
+    @cached_property
+    def hole(self) -> NDArray[np.bool_]:
+        """Pixels (H, W) of the photo that show this person or a fringe around them, and nobody else."""
+        radius = max(2.0, self.options.hole_margin * self.pixels_high)
+        seen = (self.mask > 0.3) & (self.mask >= self.others)
+        if not seen.any():
+            return seen
+        someone = (self.others > 0.5) & ~seen
+        away = cv2.distanceTransform((~seen).astype(np.uint8), cv2.DIST_L2, 5)
+        return (away <= radius) & ~someone
+
+    def render(self, rotations: Tensor, trans: Tensor | None = None) -> DrawnPerson:
+        """The image with the person in another pose.
+
+        rotations  (24, 3, 3) relative to parents, the pelvis mapping body to camera axes
+        trans      (3,) metres; None: the pelvis stays where it is in the photo
+        """
+        with torch.no_grad():
+            rotations = rotations.to(self.rotations)
+            trans = self.trans if trans is None else trans.to(self.trans)
+            vertices = self.dressed.pose(rotations, trans)
+            uv = Texture(self.texture.image, self.body.uv, self.body.uv_faces)
+            surface = Surface(vertices, self.body.faces, texture=uv, lit=True)
+            image = draw_person(surface, self.view, self.background, self.options.supersampling)
+            turn = self.turn(rotations, trans)
+        return DrawnPerson(image, tuple(self.warnings(turn)), self.texture.seen_fraction, turn)
+
+    def render_sequence(self, rotations: Tensor, trans: Tensor | None = None) -> Iterator[DrawnPerson]:
+        """`render` for poses (T, 24, 3, 3) and places (T, 3), one by one."""
+        for row in range(len(rotations)):
+            yield self.render(rotations[row], None if trans is None else trans[row])
+
+    def turn(self, rotations: Tensor, trans: Tensor) -> float:
+        """Degrees between the sides of the trunk that face the camera in the photo and in the target."""
+        before = self._facing_side(self.rotations, self.trans)
+        after = self._facing_side(rotations, trans)
+        return float(torch.rad2deg(torch.arccos((before * after).sum().clamp(-1, 1))))
+
+    def _facing_side(self, rotations: Tensor, trans: Tensor) -> Tensor:
+        absolute = self.dressed.absolute_rotations(rotations)
+        towards_camera = torch.nn.functional.normalize(-trans, dim=0)
+        sides = [absolute[SMPL24.index(name)].mT @ towards_camera for name in ("pelvis", "spine3")]
+        return torch.nn.functional.normalize(sides[0] + sides[1], dim=0)
+
+    def warnings(self, turn: float) -> Iterator[str]:
+        """Sentences on what may look wrong in a pose that turns so many degrees away from the photo's."""
+        options, seen = self.options, self.texture.seen_fraction
+        if self.arms_over_trunk > options.most_arms:
+            yield (
+                f"arms cross the body in the photo (they hide {self.arms_over_trunk:.0%} of the trunk): their "
+                "image may stay on the clothes"
+            )
+        if seen < options.least_seen:
+            yield f"the photo shows only {seen:.0%} of the person's surface: the rest is made up"
+        if turn > options.most_turn:
+            yield f"the target turns {turn:.0f}° away from the side that the photo shows: the rest is made up"
+
+
+def sure_vertices(body: Body, joint_confidence: NDArray[np.floating] | None, least: float) -> Tensor:
+    """Share (V,) of each vertex that belongs to parts whose two ends were both seen with confidence `least`.
+
+    joint_confidence  (24,) 0…1, or None for 1
+    """
+    bones = body.bone_indices.long()
+    if joint_confidence is None:
+        return torch.ones(len(bones), device=bones.device)
+    sure = np.asarray(joint_confidence) >= least
+    trunk = SMPL24.indices(TRUNK)
+    sure[trunk] |= sure[trunk].any()  # a trunk cut by the image's edge is still seen where it is in the image
+    both = sure.copy()
+    for upper, lower in SMPL24.bones:
+        both[upper] &= sure[lower] or SMPL24.joint_names[upper] in TRUNK
+    return (torch.from_numpy(both).to(bones.device)[bones] * body.bone_weights).sum(1)
+
+
+def _check(
+    photo: NDArray[np.uint8],
+    mask: NDArray[np.floating],
+    others: Sequence[NDArray[np.floating]],
+    background: str | NDArray[np.uint8],
+) -> None:
+    if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
+        raise UsageError("photo", "is not RGB", expected="(H, W, 3) uint8", got=f"{photo.shape} {photo.dtype}")
+    for one in (mask, *others):
+        if one.shape != photo.shape[:2]:
+            raise UsageError("mask", "has another size", expected=str(photo.shape[:2]), got=str(one.shape))
+    if isinstance(background, str) and background not in ("keep", "transparent"):
+        raise UsageError("background", "is unknown", expected="keep, transparent or an image", got=background)
+
+
+def _tensor(values: NDArray[np.floating], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.asarray(values, np.float32)).to(device)
+
+
+def _pair(values: Sequence[float]) -> tuple[float, float]:
+    return float(values[0]), float(values[1])
+
+
+def _together(masks: Sequence[NDArray[np.floating]], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    together = np.zeros(shape, np.float32)
+    for one in masks:
+        np.maximum(together, one.astype(np.float32), out=together)
+    return together
+
+
+def _texture_size(body: Body, pixels_per_metre: float) -> int:
+    """Texels along each side, a power of two: also where the atlas is coarse, about as fine as the photo."""
+    corners, flat = body.template[body.faces.long()], body.uv[body.uv_faces.long()]
+    area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
+    a, b = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
+    widths_per_metre = ((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).abs() / area.clamp_min(1e-12)).sqrt()
+    coarse = float(widths_per_metre[area > area.median()].quantile(0.1))
+    return int(np.clip(2 ** np.round(np.log2(max(pixels_per_metre, 1) / max(coarse, 1e-3))), 512, 4096))
+
+
+def cover_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """An image scaled to fill `size` (height, width), cropped round its middle."""
+    height, width = size
+    scale = max(height / image.shape[0], width / image.shape[1])
+    new = (max(width, round(image.shape[1] * scale)), max(height, round(image.shape[0] * scale)))
+    scaled = cv2.resize(image, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    top, left = (new[1] - height) // 2, (new[0] - width) // 2
+    return np.ascontiguousarray(scaled[top : top + height, left : left + width, :3])
+
+
+def mesh_drawing(
+    mesh: MeshReposer, rotations: Tensor, trans: Tensor, change: CameraChange | None = None
+) -> NDArray[np.float32]:
+    """(5, S, S): colours −1 to 1, how much of the pixel is the person's, how much of that the photograph showed.
+
+    rotations, trans  of the target, as `MeshReposer.render` takes them
+    change            from the photo to the crop that is drawn; None draws the photo's own frame
+    """
+    view = mesh.view
+    if change is not None:
+        x, y = change.pixels(np.asarray(view.principal_point)).tolist()
+        view = View(view.focal * change.scale, (x, y), (change.size[1], change.size[0]))
+    with torch.no_grad():
+        vertices = mesh.dressed.pose(rotations.to(mesh.rotations), trans.to(mesh.trans))
+        body, texture = mesh.body, mesh.texture.image
+        drawn = [
+            draw_person(
+                Surface(vertices, body.faces, texture=Texture(image, body.uv, body.uv_faces), lit=True),
+                view,
+                None,
+                mesh.options.supersampling,
+            ).astype(np.float32)
+            / np.float32(255)
+            for image in (
+                texture,
+                np.concatenate((np.repeat(texture[..., 3:], 3, 2), np.ones_like(texture[..., :1])), 2),
+            )
+        ]
+    solid = drawn[0][..., 3:]
+    colours = np.where(solid > 0, 2 * drawn[0][..., :3] - 1, np.float32(0))
+    return np.ascontiguousarray(np.concatenate((colours, solid, drawn[1][..., :1] * (solid > 0)), 2).transpose(2, 0, 1))
+
+
+def mesh_of(example: Example, body: Body, options: MeshOptions | None = None) -> MeshReposer:
+    """The person of an example, with true parameters, wrapped in their image; nothing stands behind them.
+
+    InputError for people without body parameters.
+    """
+    mask, person = person_mask(example), fitted_person(example)
+    return MeshReposer(example.image, mask, person, body, background="transparent", options=options)
+
+
+def pose_of(example: Example) -> tuple[Tensor, Tensor]:
+    """Rotations (24, 3, 3) and translation (3,) of an example's person; InputError as `fitted_person`."""
+    person = fitted_person(example)
+    rotations = axis_angle_to_matrix(torch.from_numpy(np.array(person.poses, np.float32)).view(len(SMPL24), 3))
+    return rotations, torch.from_numpy(np.array(person.trans, np.float32))
+
+
+def fitted_person(example: Example) -> FittedPerson:
+    """The labels of an example as a fit; InputError for people without body parameters."""
+    person = known_person(example)
+    if person is None:
+        raise InputError(
+            example.name,
+            "has nobody with body parameters",
+            remedy="make its cache from a source that gives or fits them",
+        )
+    return person
+
+
+def known_person(example: Example) -> FittedPerson | None:
+    """The labels of an example as a fit; None for people without body parameters."""
+    person = example.person
+    if person.poses is None or person.betas is None or person.trans is None:
+        return None
+    return FittedPerson(person.poses, person.betas, person.trans, example.focal, example.principal_point)
+
+
+def person_mask(example: Example) -> NDArray[np.float32]:
+    """(S, S) 0…1 where the person is; all of it where it is not known."""
+    if example.mask is None:
+        return np.ones(example.image.shape[:2], np.float32)
+    return example.mask.astype(np.float32) / np.float32(255)

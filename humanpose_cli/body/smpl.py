@@ -1,0 +1,287 @@
+"""SMPL's licensed model files (neutral, male, female; .pkl or .npz) as the same Body as the default body.
+
+The files themselves must come from their owner (https://smpl.is.tue.mpg.de). They have no texture coordinates, part
+labels or landmarks: labels are the strongest bone, texture coordinates an atlas of the parts, and landmarks a
+mixture of joints, the vertices that smplx lists, and points carried over from the default body: lids, mouth, chin and
+crown by a similarity between the two faces, to the nearest vertex of the head; knuckles by the hand's length.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from smplx.vertex_ids import vertex_ids
+
+from humanpose_cli.body.body import FACE13, Body, BodyArrays, LandmarkArrays, default_body
+from humanpose_cli.body.restricted_pickle import as_array, read_pickle
+from humanpose_cli.body.texture import part_atlas
+from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING19, SMPL24, Skeleton
+from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.geometry.similarity import fit_similarity
+
+__all__ = ["body_by_name", "load_smpl", "smpl_landmarks"]
+
+VERTICES, FACES, BETAS = 6890, 13776, 10
+_FIELDS: dict[str, tuple[int | None, ...]] = {
+    "v_template": (VERTICES, 3),
+    "shapedirs": (VERTICES, 3, None),
+    "posedirs": (VERTICES, 3, 9 * (len(SMPL24) - 1)),
+    "J_regressor": (len(SMPL24), VERTICES),
+    "weights": (VERTICES, len(SMPL24)),
+    "kintree_table": (2, len(SMPL24)),
+    "f": (FACES, 3),
+}
+
+
+def load_smpl(path: str | Path) -> Body:
+    """Read a SMPL model file; its first 10 shape components are kept, and its pose blend shapes.
+
+    UnavailableError when there is no such file, InputError when it is damaged, unsafe or another kind of model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UnavailableError(
+            path,
+            "no SMPL model file is there",
+            remedy="register at https://smpl.is.tue.mpg.de, download SMPL 1.1.0 and give its .pkl file, "
+            "or use the default body",
+        )
+    fields = _check(path, _read(path))
+    return Body(_to_body(path, fields))
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    if not zipfile.is_zipfile(path):
+        stored = read_pickle(path)
+        if not isinstance(stored, dict):
+            raise InputError(path, "is not a SMPL model", expected="a table of arrays", got=type(stored).__name__)
+        return stored
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files if name in _FIELDS or name == "vert_sym_idxs"}
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(path, "is not a readable .npz model", got=str(error)) from error
+
+
+def _check(path: Path, stored: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    missing = [name for name in _FIELDS if name not in stored]
+    if missing:
+        raise InputError(path, "is not a SMPL model", got=f"no {', '.join(missing)} in it")
+    fields: dict[str, NDArray[Any]] = {}
+    for name, shape in _FIELDS.items():
+        try:
+            fields[name] = as_array(stored[name])
+        except ValueError as error:
+            raise InputError(path, f"{name} cannot be read", got=str(error)) from error
+        if not np.isfinite(fields[name]).all():
+            raise InputError(path, f"{name} holds values that are not finite")
+        found = fields[name].shape
+        if len(found) != len(shape) or any(s not in (None, n) for s, n in zip(shape, found, strict=True)):
+            raise InputError(
+                path,
+                f"{name} has not SMPL's shape",
+                expected=str(tuple("any" if s is None else s for s in shape)).replace("'", ""),
+                got=str(found),
+                remedy="SMPL-H, SMPL-X and MANO files are other models",
+            )
+    if fields["shapedirs"].shape[2] < BETAS:
+        raise InputError(path, "too few shape components", expected=str(BETAS), got=str(fields["shapedirs"].shape[2]))
+    parents = fields["kintree_table"][0].astype(np.int64)[1:]
+    if parents.tolist() != list(SMPL24.parents[1:]):
+        raise InputError(path, "kintree_table is not SMPL's skeleton")
+    sums = fields["weights"].sum(1)
+    if not np.allclose(sums, 1, atol=1e-3):
+        raise InputError(path, "skinning weights do not sum to 1", got=f"{sums.min():.3g} to {sums.max():.3g}")
+    if "vert_sym_idxs" in stored:
+        fields["vert_sym_idxs"] = as_array(stored["vert_sym_idxs"])
+    return fields
+
+
+def _to_body(path: Path, fields: Mapping[str, NDArray[Any]]) -> BodyArrays:
+    template = fields["v_template"].astype(np.float64)
+    shape = fields["shapedirs"][..., :BETAS].astype(np.float64)
+    regressor = fields["J_regressor"].astype(np.float64)
+    joints, joint_shape = regressor @ template, np.einsum("jv,vcs->jcs", regressor, shape)
+    pose = np.ascontiguousarray(fields["posedirs"], dtype=np.float32)
+    indices, weights = _strongest(fields["weights"].astype(np.float64))
+    labels = fields["weights"].argmax(1).astype(np.int32)
+    faces = fields["f"].astype(np.int32)
+    if faces.min() < 0 or faces.max() >= VERTICES:
+        raise InputError(path, "f points to vertices that are not there", got=f"{faces.min()} to {faces.max()}")
+    uv, uv_faces = part_atlas(template, faces, labels, joints)
+    body = BodyArrays(
+        name=_name(path),
+        source=str(path),
+        template=_float(template),
+        shape_directions=_float(shape),
+        joint_template=_float(joints),
+        joint_directions=_float(joint_shape),
+        rest_rotations=np.tile(np.eye(3, dtype=np.float32), (len(SMPL24), 1, 1)),  # SMPL's rest is its T pose
+        bone_indices=indices,
+        bone_weights=weights,
+        faces=faces,
+        uv=uv,
+        uv_faces=uv_faces,
+        part_labels=labels,
+        mirror_vertices=_mirror(template, joints, fields.get("vert_sym_idxs")),
+        pose_directions=pose,
+    )
+    return replace(body, landmarks=smpl_landmarks(body))
+
+
+def _float(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _strongest(weights: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """All weights that are not zero, in as many slots as the busiest vertex needs: four in SMPL's own files."""
+    slots = max(4, int((weights > 0).sum(1).max()))
+    order = np.argsort(-weights, axis=1, kind="stable")[:, :slots]
+    kept = np.take_along_axis(weights, order, 1)
+    return order.astype(np.int32), _float(kept / kept.sum(1, keepdims=True))
+
+
+def _mirror(
+    template: NDArray[np.float64], joints: NDArray[np.float64], listed: NDArray[Any] | None
+) -> NDArray[np.int32]:
+    """The file's own list of mirror vertices, or the vertex nearest to each mirror image."""
+    if listed is not None and listed.shape == (VERTICES,) and listed.min() >= 0 and listed.max() < VERTICES:
+        return listed.astype(np.int32)
+    from scipy.spatial import cKDTree
+
+    centred = template - joints[SMPL24.index("pelvis")] * [1, 0, 0]
+    return cKDTree(centred).query(centred * [-1, 1, 1])[1].astype(np.int32)
+
+
+def _name(path: Path) -> str:
+    """'smpl-female' and the like, from the usual names: SMPL_FEMALE.pkl, basicModel_f_lbs_10_207_0_v1.0.0.pkl."""
+    stem = path.stem.lower()
+    for gender, marks in {"neutral": ("neutral",), "female": ("female", "_f_"), "male": ("male", "_m_")}.items():
+        if any(mark in stem for mark in marks):
+            return f"smpl-{gender}"
+    return "smpl"
+
+
+Array = NDArray[np.float64]
+
+_LISTED = {
+    "nose": "nose",
+    "left_eye": "leye",
+    "right_eye": "reye",
+    "left_ear": "lear",
+    "right_ear": "rear",
+    "left_heel": "LHeel",
+    "right_heel": "RHeel",
+    "left_foot_index": "LBigToe",
+    "right_foot_index": "RBigToe",
+}
+_JOINTS = {"spine": "spine2", "thorax": "neck"}
+_ANCHORS = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
+_KNUCKLES = tuple(f"{side}_{finger}" for side in ("left", "right") for finger in ("pinky", "index", "thumb"))
+
+
+def smpl_landmarks(body: BodyArrays) -> dict[str, LandmarkArrays]:
+    """Landmark sets of a model with SMPL's 6,890 vertices and pose blend shapes."""
+    reference = _default_points()
+    vertices = {name: int(vertex_ids["smplh"][listed]) for name, listed in _LISTED.items()}
+    vertices |= _face_vertices(body, reference, vertices)
+    knuckles = {name: _knuckle(body, reference, name) for name in _KNUCKLES}
+    sets = (BLAZEPOSE33, COCO17, H36M17, REPOSING19, FACE13)
+    return {skeleton.name: _landmark_set(body, skeleton, vertices, knuckles) for skeleton in sets}
+
+
+def _default_points() -> dict[str, Array]:
+    """Landmarks and joints of the default body's T pose, (3,) metres by name."""
+    body = default_body(learned_landmarks=False)
+    betas = torch.zeros(1, body.shape_count)
+    posed = body.pose(torch.eye(3).expand(1, len(SMPL24), 3, 3), betas, vertices=False)
+    points = dict(zip(SMPL24.joint_names, posed.joints[0].double().numpy(), strict=True))
+    for skeleton in (BLAZEPOSE33, FACE13):
+        positions = body.pose_landmarks(skeleton.name, posed, betas)[0].double().numpy()
+        points |= {name: p for name, p in zip(skeleton.joint_names, positions, strict=True) if name not in SMPL24}
+    return points
+
+
+def _face_vertices(body: BodyArrays, reference: dict[str, Array], listed: dict[str, int]) -> dict[str, int]:
+    """Vertices of the points of FACE13 that smplx does not list."""
+    names = [name for name in FACE13.joint_names if name not in listed]
+    anchors = torch.from_numpy(np.stack([reference[name] for name in _ANCHORS]))
+    targets = torch.from_numpy(body.template[[listed[name] for name in _ANCHORS]]).double()
+    carry = fit_similarity(anchors, targets)
+    carried = carry.apply(torch.from_numpy(np.stack([reference[name] for name in names]))).numpy()
+    head = np.flatnonzero(body.part_labels == SMPL24.index("head"))
+    candidates = head if head.size else np.arange(len(body.template))
+    distance = np.linalg.norm(body.template[candidates][None] - carried[:, None], axis=-1)
+    return dict(zip(names, candidates[distance.argmin(1)].tolist(), strict=True))
+
+
+def _knuckle(body: BodyArrays, reference: dict[str, Array], name: str) -> tuple[Array, Array, int]:
+    """A point fixed to the wrist: template (3,), directions (3, S), the wrist's row.
+
+    Its offset from the wrist is the default body's, scaled by the distance from wrist to hand joint; shapes move it
+    as they move the point of that bone at its height.
+    """
+    side = name.partition("_")[0]
+    wrist, hand = SMPL24.indices((f"{side}_wrist", f"{side}_hand"))
+    bone = reference[f"{side}_hand"] - reference[f"{side}_wrist"]
+    offset = reference[name] - reference[f"{side}_wrist"]
+    scale = np.linalg.norm(body.joint_template[hand] - body.joint_template[wrist]) / np.linalg.norm(bone)
+    along = offset @ bone / (bone @ bone)
+    slope = body.joint_directions[hand] - body.joint_directions[wrist]
+    return (
+        body.joint_template[wrist] + scale * offset,
+        body.joint_directions[wrist] + along * slope,
+        wrist,
+    )
+
+
+def _landmark_set(
+    body: BodyArrays,
+    skeleton: Skeleton,
+    vertices: dict[str, int],
+    knuckles: dict[str, tuple[Array, Array, int]],
+) -> LandmarkArrays:
+    assert body.pose_directions is not None
+    count, slots = len(skeleton), body.bone_indices.shape[1]
+    points = LandmarkArrays(
+        skeleton,
+        template=np.zeros((count, 3), np.float32),
+        directions=np.zeros((count, *body.shape_directions.shape[1:]), np.float32),
+        bone_indices=np.zeros((count, slots), np.int32),
+        bone_weights=np.zeros((count, slots), np.float32),
+        pose_directions=np.zeros((count, *body.pose_directions.shape[1:]), np.float32),
+    )
+    assert points.pose_directions is not None
+    for row, name in enumerate(skeleton.joint_names):
+        if name in vertices:
+            vertex = vertices[name]
+            points.template[row] = body.template[vertex]
+            points.directions[row] = body.shape_directions[vertex]
+            points.bone_indices[row] = body.bone_indices[vertex]
+            points.bone_weights[row] = body.bone_weights[vertex]
+            points.pose_directions[row] = body.pose_directions[vertex]
+            continue
+        if name in knuckles:
+            points.template[row], points.directions[row], bone = knuckles[name]
+        else:
+            bone = SMPL24.index(_JOINTS.get(name, name))
+            points.template[row], points.directions[row] = body.joint_template[bone], body.joint_directions[bone]
+        points.bone_indices[row, 0], points.bone_weights[row, 0] = bone, 1
+    return points
+
+
+def body_by_name(spec: str) -> Body:
+    """'default', or 'smpl:' and the path of a SMPL model file; UsageError for anything else."""
+    kind, _, path = spec.partition(":")
+    if spec == "default":
+        return default_body()
+    if kind == "smpl" and path:
+        return load_smpl(path)
+    raise UsageError("--body", "is unknown", expected="default or smpl:FILE", got=spec)

@@ -1,0 +1,362 @@
+"""Texture maps of bodies: which surface point each texel shows, baking a photo into them, filling their gaps.
+
+Bodies that come without texture coordinates get an atlas with one or more charts for each of the 24 parts. Limbs,
+trunk and head unroll as cylinders around the part's axis, cut at the back; hands and feet, and what caps a
+cylinder (crown, crotch), are seen from both sides. Charts keep their proportions in metres and never overlap;
+inside a chart only folds (between fingers, behind ears) do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.engine.rasterising import Raster, interpolate, rasterise
+
+__all__ = [
+    "BakedTexture",
+    "PhotoSource",
+    "TexelMap",
+    "bake_photo",
+    "bleed_islands",
+    "fill_smoothly",
+    "look_up",
+    "mirror_uv_corners",
+    "paint_vertices",
+    "part_atlas",
+    "sample_at",
+]
+
+Array = NDArray[Any]
+
+# A texel is hidden where the photo's nearest surface lies this much in front of it (metres), plus what a slanted
+# surface may differ within a pixel.
+_DEPTH_TOLERANCE = 0.008
+# OpenCV's maps must be shorter than 2¹⁵ along each side.
+_MAP_SIDE = 16384
+
+
+class TexelMap:
+    """The surface points that the texels of a square texture show.
+
+    uv (T, 2) in 0…1, v down; uv_faces (F, 3); size texels along each side.
+    covered (size, size) tells which texels lie on the surface; face (size, size) which of the F, −1 for none.
+    """
+
+    def __init__(self, uv: Tensor, uv_faces: Tensor, size: int) -> None:
+        flat = torch.cat((uv, torch.ones_like(uv[:, :1])), 1)[None].contiguous()
+        self.size = size
+        self._raster: Raster = rasterise(
+            flat, uv_faces, uv.new_full((1,), float(size)), uv.new_zeros(1, 2), (size, size)
+        )
+        self.face: NDArray[np.int32] = self._raster.face[0].cpu().numpy()
+        self.covered: NDArray[np.bool_] = self.face >= 0
+
+    @property
+    def barycentrics(self) -> Array:
+        """(size, size, 3) weights of each texel's face's corners."""
+        return self._raster.barycentrics[0].cpu().numpy()
+
+    def interpolate(self, values: Array, faces: Tensor) -> Array:
+        """Values (N, C) at the corners that `faces` (F, 3) name → (size, size, C) float32, zero off the surface."""
+        attributes = torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(faces.device)
+        return interpolate(self._raster, faces, attributes[None])[0].cpu().numpy()
+
+
+class BakedTexture(NamedTuple):
+    """What a photo shows of a surface, per texel.
+
+    colour      (size, size, 3) float32 in 0…1; meaningless where confidence is 0
+    confidence  (size, size) float32: 0 unseen … 1 seen frontally and far from any edge
+    visible     (size, size) bool: nothing hides it, however unsure or slanted
+    """
+
+    colour: Array
+    confidence: Array
+    visible: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoSource:
+    """A photo with what is known of it.
+
+    photo  (H, W, 3) uint8; mask (H, W) 0…1: where the surface's owner is seen
+    trust  (H, W) 0…1: how surely a pixel shows this surface and not something beside it
+    depth  (H, W) metres of the rasterised surface, inf where there is none
+    focal, principal_point  pixels
+    """
+
+    photo: NDArray[np.uint8]
+    mask: Array
+    trust: Array
+    depth: Array
+    focal: float
+    principal_point: tuple[float, float]
+
+
+def bake_photo(source: PhotoSource, vertices: Tensor, normals: Tensor, faces: Tensor, texels: TexelMap) -> BakedTexture:
+    """Look up every texel in the photo, where the surface is seen.
+
+    vertices (V, 3) metres, camera axes; normals (V, 3) unit vectors; faces (F, 3)
+    """
+    facing = -(normals * torch.nn.functional.normalize(vertices, dim=-1)).sum(-1, keepdim=True)
+    values = texels.interpolate(torch.cat((vertices, facing), 1).cpu().numpy(), faces)
+    chosen = np.flatnonzero((values[..., 3] > 0.02) & (values[..., 2] > 0.05))
+    x, y, z, cosine = values.reshape(-1, 4)[chosen].T
+    height, width = source.trust.shape
+    x = source.focal * x / z + np.float32(source.principal_point[0])
+    y = source.focal * y / z + np.float32(source.principal_point[1])
+    inside = (x >= 0.5) & (x < width - 0.5) & (y >= 0.5) & (y < height - 0.5)
+    column, row = np.clip(x, 0, width - 1).astype(np.int64), np.clip(y, 0, height - 1).astype(np.int64)
+    cosine = np.clip(cosine, 0.05, 1)
+    slack = _DEPTH_TOLERANCE + 2 * z / source.focal * np.sqrt(1 - cosine**2) / cosine
+    seen = inside & (z < source.depth[row, column] + slack)
+    # Surfaces seen at more than 80° are a smear; from 58° on they are as good as frontal ones.
+    grazing = np.clip((cosine - 0.12) / 0.4, 0, 1)
+    colour = np.zeros((texels.size**2, 3), np.float32)
+    confidence = np.zeros(texels.size**2, np.float32)
+    colour[chosen] = sample_at(source.photo, x, y) / np.float32(255)
+    confidence[chosen] = np.where(seen, sample_at(source.trust, x, y) * grazing, 0)
+    visible = np.zeros(texels.size**2, bool)
+    visible[chosen] = seen & (source.mask[row, column] >= 0.5)
+    square = (texels.size, texels.size)
+    return BakedTexture(colour.reshape(*square, 3), confidence.reshape(square), visible.reshape(square))
+
+
+def sample_at(image: Array, x: Array, y: Array) -> Array:
+    """Bilinear values (N[, C]) float32 of an image (H, W[, C]) at pixel positions (N,), centres at +0.5."""
+    return look_up(image, x - 0.5, y - 0.5)
+
+
+def look_up(image: Array, x: Array, y: Array, border: int = cv2.BORDER_REPLICATE) -> Array:
+    """Bilinear values (N[, C]) float32 of an image (H, W[, C]) at pixel indices (N,), whole numbers at the centres.
+
+    border  of OpenCV's, for what lies beyond the image; BORDER_CONSTANT is zero
+    """
+    count = len(x)
+    columns = min(_MAP_SIDE, max(count, 1))
+    rows = -(-count // columns)
+    padding = (0, rows * columns - count)
+    map_x, map_y = (np.pad(axis.astype(np.float32), padding).reshape(rows, columns) for axis in (x, y))
+    result = np.zeros((rows, columns, *image.shape[2:]), np.float32)
+    for start in range(0, rows, _MAP_SIDE):
+        part = slice(start, start + _MAP_SIDE)
+        found = cv2.remap(image, map_x[part], map_y[part], cv2.INTER_LINEAR, borderMode=border)
+        result[part] = np.asarray(found).reshape(result[part].shape)
+    return result.reshape(rows * columns, *image.shape[2:])[:count]
+
+
+def paint_vertices(texels: TexelMap, faces: NDArray[np.integer], values: Array, weights: Array) -> tuple[Array, Array]:
+    """Averages per vertex of values per texel: (size, size, C) with weights (size, size) → (V, C) and (V,).
+
+    A vertex gathers the texels of its faces, in proportion to how near they are; the second result is the weight
+    found there, 1 where all of a vertex's texels weigh 1.
+    """
+    used = np.flatnonzero(texels.covered)
+    corners = faces[texels.face.ravel()[used]]
+    shares = texels.barycentrics.reshape(-1, 3)[used]
+    weight, value = weights.ravel()[used], values.reshape(len(weights.ravel()), -1)[used]
+    count = int(faces.max()) + 1
+    vertex, share = corners.ravel(), shares.ravel()
+    weighted = (shares * weight[:, None]).ravel()
+    whole = np.bincount(vertex, share, count)
+    found = np.bincount(vertex, weighted, count)
+    total = np.stack(
+        [np.bincount(vertex, weighted * np.repeat(value[:, c], 3), count) for c in range(value.shape[1])], 1
+    )
+    # Faces smaller than a texel leave their vertices without any.
+    return total / np.maximum(found, 1e-9)[:, None], np.where(whole > 1e-3, found / np.maximum(whole, 1e-3), 0)
+
+
+def mirror_uv_corners(
+    faces: NDArray[np.integer], uv: Array, uv_faces: NDArray[np.integer], mirror_vertices: NDArray[np.integer]
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Texture coordinates of each face's mirror image: (F, 3, 2) in the order of the face's own corners.
+
+    The second array (F,) tells which faces have a mirror image in the mesh; others keep their own coordinates.
+    """
+    mirrored = mirror_vertices[faces]
+    count = np.int64(len(mirror_vertices))
+
+    def key(corners: NDArray[np.integer]) -> NDArray[np.int64]:
+        a, b, c = np.sort(corners.astype(np.int64), 1).T
+        return (a * count + b) * count + c
+
+    own = key(faces)
+    order = np.argsort(own)
+    rows = order[np.minimum(np.searchsorted(own, key(mirrored), sorter=order), len(own) - 1)]
+    found = own[rows] == key(mirrored)
+    # Which corner of the partner is this corner's mirror image.
+    corner = (faces[rows][:, None, :] == mirrored[:, :, None]).argmax(2)
+    result = uv[uv_faces][rows[:, None], corner]
+    return np.where(found[:, None, None], result, uv[uv_faces]).astype(np.float32), found
+
+
+def bleed_islands(image: Array, covered: NDArray[np.bool_], reach: int = 12) -> None:
+    """Give the texels just outside the islands their nearest island's colour, so that seams never show the gap.
+
+    In place: image (size, size, C), C-contiguous.
+    """
+    gap = (~covered).astype(np.uint8)
+    if gap.all():
+        return
+    distance, label = cv2.distanceTransformWithLabels(gap, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    inside = np.flatnonzero(covered)
+    owner = np.zeros(int(label.max()) + 1, np.int64)
+    owner[label.ravel()[inside]] = inside
+    outside = np.flatnonzero((gap.ravel() > 0) & (distance.ravel() <= reach))
+    flat = image.reshape(gap.size, -1)
+    flat[outside] = flat[owner[label.ravel()[outside]]]
+
+
+def fill_smoothly(values: Array, weights: Array) -> Array:
+    """Values (H, W, C) float32 kept where weights (H, W) are 1, and spread from there to where they are 0.
+
+    Between, the two are mixed. Gaps take the average of their surroundings, the nearer the more (pull-push:
+    Gortler et al. 1996). Without any weight the result is zero.
+    """
+    levels = [(np.ascontiguousarray(values * weights[..., None]), np.ascontiguousarray(weights))]
+    while max(levels[-1][1].shape) > 1:
+        product, weight = levels[-1]
+        height, width = weight.shape
+        size = (max(1, (width + 1) // 2), max(1, (height + 1) // 2))
+        small = cv2.resize(weight, size, interpolation=cv2.INTER_AREA).reshape(size[::-1])
+        colour = cv2.resize(product, size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], -1)
+        # A pixel with any evidence counts almost fully one level up: near evidence wins over far evidence.
+        saturated = np.minimum(small * 4, 1)
+        colour *= (saturated / np.maximum(small, np.float32(1e-8)))[..., None]
+        levels.append((colour, saturated.astype(np.float32)))
+    product, weight = levels.pop()
+    filled = product / np.maximum(weight, np.float32(1e-8))[..., None]
+    while levels:
+        product, weight = levels.pop()
+        size = weight.shape[::-1]
+        spread = cv2.resize(filled, size, interpolation=cv2.INTER_LINEAR).reshape(product.shape)
+        filled = product + (1 - weight)[..., None] * spread
+    return filled
+
+
+Rows = NDArray[np.int64]
+
+MARGIN = 0.006  # of the atlas, around each chart: six pixels of a texture of 1024
+CAP_COSINE = 0.8  # a triangle that faces along the axis closer than this belongs to a cap
+X, Y, Z = np.eye(3)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Triangles laid out in metres: faces (n,) rows, corners (n, 3, 2), and a key per corner that tells copies apart.
+
+    A vertex on the cut of a cylinder has two places in the chart; `keys` (n, 3) is 1 for the copy past the cut.
+    """
+
+    faces: Rows
+    corners: Array
+    keys: Rows
+
+    @property
+    def size(self) -> Array:
+        """(2,) width and height in metres."""
+        return np.ptp(self.corners.reshape(-1, 2), axis=0)
+
+
+def part_atlas(
+    vertices: Array, faces: NDArray[np.int32], labels: NDArray[np.int32], joints: Array
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Texture vertices (T, 2) in 0…1, v down, and texture triangles (F, 3).
+
+    vertices (V, 3) and joints (24, 3)  metres, T pose, body axes; labels (V,) rows of SMPL24
+    """
+    face_labels = _majority(labels[faces])
+    charts = [
+        chart
+        for row, joint in enumerate(SMPL24.joint_names)
+        for chart in _charts(vertices, faces, np.flatnonzero(face_labels == row), joint, joints[row])
+    ]
+    places, scale = _pack([chart.size for chart in charts])
+    uv_faces = np.empty(faces.shape, dtype=np.int32)
+    tables: list[Array] = []
+    count = 0
+    for chart, place in zip(charts, places, strict=True):
+        corners = (chart.corners - chart.corners.reshape(-1, 2).min(0)) * scale + place + MARGIN
+        names = faces[chart.faces].astype(np.int64) * 2 + chart.keys
+        _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
+        uv_faces[chart.faces] = inverse.reshape(-1, 3) + count
+        tables.append(corners.reshape(-1, 2)[first])
+        count += len(first)
+    return np.clip(np.concatenate(tables), 0, 1).astype(np.float32), uv_faces
+
+
+def _majority(corner_labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """(F, 3) → (F,): the label that two corners share, else the first corner's."""
+    a, b, c = corner_labels.T
+    return np.where(b == c, b, a)
+
+
+def _charts(vertices: Array, faces: NDArray[np.int32], rows: Rows, joint: str, centre: Array) -> Iterator[Chart]:
+    part = joint.rpartition("_")[2]
+    corners = vertices[faces[rows]] - centre
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    if part in ("wrist", "hand", "ankle", "foot"):
+        axis, across = (Y, (X, Z))
+        threshold = 0.0
+    else:
+        axis, across = (X, (Z, Y)) if part in ("collar", "shoulder", "elbow") else (Y, (X, Z))
+        threshold = CAP_COSINE
+    facing = normals @ axis
+    limit = threshold * np.linalg.norm(normals, axis=1)
+    up, down = facing > limit, (facing <= -limit if threshold == 0 else facing < -limit)
+    for chosen, sign in ((up, 1.0), (down, -1.0)):
+        if chosen.any():
+            flat = np.stack((corners[chosen] @ across[0] * sign, corners[chosen] @ across[1]), -1)
+            yield Chart(rows[chosen], flat, np.zeros((chosen.sum(), 3), dtype=np.int64))
+    side = ~(up | down)
+    if side.any():
+        yield _cylinder(rows[side], corners[side], axis)
+
+
+def _cylinder(rows: Rows, corners: Array, axis: Array) -> Chart:
+    """Unroll around `axis`; the cut runs along the back (−z)."""
+    lateral = np.cross(axis, Z)
+    middle = corners.reshape(-1, 3).mean(0)
+    x, z = (corners - middle) @ lateral, (corners - middle) @ Z
+    angle = np.arctan2(x, z)
+    radius = np.hypot(x, z).mean()
+    past_cut = (np.ptp(angle, axis=1, keepdims=True) > math.pi) & (angle < 0)
+    unrolled = np.stack(((angle + 2 * math.pi * past_cut) * radius, -(corners @ axis)), -1)
+    return Chart(rows, unrolled, past_cut.astype(np.int64))
+
+
+def _pack(sizes: list[Array]) -> tuple[list[Array], float]:
+    """Corners of rectangles laid on shelves in the unit square, and the scale that makes them fit."""
+    order = sorted(range(len(sizes)), key=lambda i: (-sizes[i][1], i))
+
+    def lay(scale: float) -> list[Array] | None:
+        places: list[Array] = [np.zeros(2)] * len(sizes)
+        x = y = shelf = 0.0
+        for i in order:
+            width, height = sizes[i] * scale + 2 * MARGIN
+            if x + width > 1:
+                x, y, shelf = 0.0, y + shelf, 0.0
+            if width > 1 or y + height > 1:
+                return None
+            places[i] = np.array([x, y])
+            x, shelf = x + width, max(shelf, height)
+        return places
+
+    low, high = 0.0, 1.0 / max(1e-6, max(size.max() for size in sizes))
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (low, middle) if lay(middle) is None else (middle, high)
+    places = lay(low)
+    assert places is not None, "charts of zero size always fit"
+    return places, low

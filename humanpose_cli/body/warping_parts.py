@@ -1,0 +1,368 @@
+"""From two poses to what the part warp needs: the ten parts' capsules in the source, and how each part moves.
+
+Knoche, Sárándi, Leibe 2020: Reposing Humans by Warping 3D Features, section 3.1, with the numbers of the authors'
+code where the paper gives none. Lengths are in the unit of the joints; st is the size of the trunk,
+
+    st = max(|left shoulder − right hip|, |right shoulder − left hip|)
+
+Wrists are made 20 % more distant from the elbow, e + 1.2 (w − e), for the hand, and ankles likewise from the knee, in
+either pose and before anything else.
+
+Capsules, of the source pose (diameters):
+    torso      0.3 st, between all pairs of the shoulders and hips
+    head       0.5 st, through the middle m of the ears, from m + 0.3 (neck − m) to m − 0.3 (neck − m); the nose stands
+               in for the middle of ears that are not known
+    limbs      0.2 st, along the bone, and a ball of 0.4 st at every wrist and ankle; a thigh's starts at its hip moved
+               down, h + 0.1 (h − s) with the shoulder s of its side. Nothing else uses that point
+
+Transforms: the Helmert transform (scale s, rotation R, translation t) that maps source to target joints with the least
+squares, never a reflection; what is returned is its inverse, x ↦ Rᵀ (x − t) / s. Its points are
+    torso      shoulders and hips
+    head       neck, nose, eyes, ears; with the shoulders where fewer than three of them are known
+    limbs      the bone's ends a, b and a third point that fixes the roll about the bone: b or a, whichever is elbow or
+               knee, + |d| n, where d leads from there to the anchor, n = unit((b − a) × d). The anchor is the wrist for
+               an upper arm, the shoulder for a lower arm, the ankle for a thigh, the hip for a shank.
+The authors' third point stands on one side; here one stands on either side, ± |d| n with half the weight each. Where
+the proportions of the limb change, the one-sided point would pull the bone off the target's bone, to opposite sides
+for a pose and its mirror image; so the bone falls on the bone, and mirrored poses give mirrored transforms.
+
+Where that leaves the rotation open, it is chosen, not left to rounding. Points are in a line where their spread across
+it is below 1/1000 of that along it, in either pose; so the third point counts only if it is off the line by more.
+    torso      keeps its orientation, R = 1
+    head       turns with the torso
+    limbs      turn with the torso, then by the least angle from the bone so turned to the target's bone
+The scale then is the ratio of the points' spreads, that of the torso where the source's joints coincide. Joints that
+are not finite in either pose (or 10¹² units away, which no fit survives) are left out of the fits. A part that is not
+known (no joint left, or an end of its bone missing) or whose joints coincide in the target (s = 0) gets a transform
+that is not a number: it reaches nothing. A capsule one of whose joints is not known in the source is not a number
+either: it covers nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.body.parts import WARPING10
+from humanpose_cli.core.conventions import REPOSING19
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.engine.dispatch import check_tensors, without_autocast
+from humanpose_cli.geometry.similarity import fit_similarity
+
+__all__ = ["CAPSULE_PARTS", "WarpingParts", "warping_parts"]
+
+HIPS_DOWN, ENDS_FURTHER, HEAD_REACH = 0.1, 0.2, 0.3
+TORSO_DIAMETER, HEAD_DIAMETER, LIMB_DIAMETER, BALL_DIAMETER = 0.3, 0.5, 0.2, 0.4  # of st
+# Points whose spread across their line is below this share of that along it are taken to be in a line.
+IN_LINE = 1e-3
+# Coordinates whose products overflow float32 are not known.
+TOO_FAR = 1e12
+
+_SIDES = ("left", "right")
+_TORSO = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
+_HEAD = ("neck", "nose", "left_eye", "right_eye", "left_ear", "right_ear")
+_SHOULDERS = ("left_shoulder", "right_shoulder")
+# Part → bone's ends and its anchor; the joint that bone and anchor share is the middle one of the limb.
+_LIMBS = {
+    "upper_arm": ("shoulder", "elbow", "wrist"),
+    "lower_arm": ("elbow", "wrist", "shoulder"),
+    "thigh": ("hip", "knee", "ankle"),
+    "shank": ("knee", "ankle", "hip"),
+}
+_MIDDLE = {"upper_arm": "elbow", "lower_arm": "elbow", "thigh": "knee", "shank": "knee"}
+
+
+def _capsule_table() -> list[tuple[str, str, str, float]]:
+    """(part, start, end, diameter in st) of every capsule; ends are joints or points of `_mask_points`."""
+    table = [("torso", a, b, TORSO_DIAMETER) for a, b in combinations(_TORSO, 2)]
+    table.append(("head", "head_low", "head_high", HEAD_DIAMETER))
+    for side in _SIDES:
+        for limb, (a, b, _) in _LIMBS.items():
+            start = "thigh" if limb == "thigh" else a
+            table.append((f"{side}_{limb}", f"{side}_{start}", f"{side}_{b}", LIMB_DIAMETER))
+        for limb, end in (("lower_arm", "wrist"), ("shank", "ankle")):
+            table.append((f"{side}_{limb}", f"{side}_{end}", f"{side}_{end}", BALL_DIAMETER))
+    return table
+
+
+_CAPSULES = _capsule_table()
+CAPSULE_PARTS: tuple[int, ...] = tuple(WARPING10.names.index(part) for part, *_ in _CAPSULES)
+"""Row in WARPING10 of each capsule's part."""
+
+
+@dataclass(frozen=True)
+class WarpingParts:
+    """Arguments of `engine.warping.warp_parts`, parts in the order of WARPING10.
+
+    capsules          (B, K, 7) start, end, radius of the source, in the unit of the joints
+    part_of_capsule   (K,) int32 rows of WARPING10
+    target_to_source  (B, 10, 3, 4) affine maps, in the unit of the joints or of voxels (see `in_voxels`)
+    """
+
+    capsules: Tensor
+    part_of_capsule: Tensor
+    target_to_source: Tensor
+
+    def in_voxels(self, voxel_size: Sequence[float]) -> WarpingParts:
+        """The same with maps of voxels so large along x, y, z in the unit of the joints, which these are in: (4, 4, 8)
+        for warp3d's 64 × 64 × 32 voxels and joints in pixels of a 256 image. UsageError for sizes not above zero.
+        """
+        if len(voxel_size) != 3 or not all(0 < step < math.inf for step in voxel_size):
+            got = str(tuple(voxel_size))
+            raise UsageError("voxel_size", "is not known", expected="three positive lengths", got=got)
+        maps = self.target_to_source
+        size = maps.new_tensor(tuple(voxel_size))
+        linear, offset = maps[..., :3] / size[:, None] * size, maps[..., 3:] / size[:, None]
+        return replace(self, target_to_source=torch.cat((linear, offset), -1))
+
+
+@without_autocast
+@torch.no_grad()
+def warping_parts(source: Tensor, target: Tensor, *, planar: bool = False) -> WarpingParts:
+    """Capsules and transforms that carry a person's features from pose `source` to pose `target`.
+
+    source, target  (B, 19, 3) joints of REPOSING19 in the frame of the volume: its first voxel's corner is the origin,
+                    x along the columns, y along the rows, z along the slices, all in one unit
+    planar          for the 2-D ablation: Helmert transforms of the joints' x and y alone, a limb's from its two
+                    ends; z stays. Where joints coincide in the source, rotation 0 and scale 1.
+
+    Not differentiable: poses are data. UsageError for other shapes and dtypes than float32 and float64.
+    """
+    for name, pose in (("source", source), ("target", target)):
+        if pose.ndim != 3 or pose.shape[1:] != (len(REPOSING19), 3) or pose.shape != source.shape:
+            raise UsageError(name, "is no batch of poses", expected="(B, 19, 3)", got=str(tuple(pose.shape)))
+        if pose.dtype not in (torch.float32, torch.float64):
+            raise UsageError(name, "has a dtype without fits", expected="float32 or float64", got=str(pose.dtype))
+    check_tensors(source=source, target=target)
+    source, target = _prepared(source), _prepared(target)
+    fit = _planar_transforms if planar else _transforms
+    linear, offset = fit(source, target)
+    rows = torch.tensor(CAPSULE_PARTS, dtype=torch.int32, device=source.device)
+    return WarpingParts(_capsules(source), rows, torch.cat((linear, offset[..., None]), -1))
+
+
+def _joint(pose: Tensor, name: str) -> Tensor:
+    return pose[:, REPOSING19.index(name)]
+
+
+def _joints(pose: Tensor, names: Sequence[str]) -> Tensor:
+    return pose[:, REPOSING19.indices(names)]
+
+
+def _prepared(pose: Tensor) -> Tensor:
+    """Wrists and ankles further from elbows and knees; what is too far to be fitted not known."""
+    pose = torch.where(pose.abs() < TOO_FAR, pose, torch.full_like(pose, torch.nan))
+    moved = pose.clone()
+    for side in _SIDES:
+        for inner, end in (("elbow", "wrist"), ("knee", "ankle")):
+            a, b = _joint(pose, f"{side}_{inner}"), _joint(pose, f"{side}_{end}")
+            moved[:, REPOSING19.index(f"{side}_{end}")] = b + ENDS_FURTHER * (b - a)
+    # A joint stays where it is if the other one is not known.
+    return torch.where(moved.isfinite(), moved, pose)
+
+
+def _capsules(source: Tensor) -> Tensor:
+    """Capsules (B, K, 7); st leaves out a diagonal that is not known."""
+    diagonals = [
+        (_joint(source, f"{a}_shoulder") - _joint(source, f"{b}_hip")).norm(dim=-1)
+        for a, b in (("left", "right"), ("right", "left"))
+    ]
+    trunk = torch.fmax(*(torch.where(d.isfinite(), d, torch.full_like(d, float("nan"))) for d in diagonals))
+    points = {name: _joint(source, name) for name in REPOSING19.joint_names} | _mask_points(source)
+    rows = [
+        torch.cat((points[start], points[end], (0.5 * diameter * trunk)[:, None]), -1)
+        for _, start, end, diameter in _CAPSULES
+    ]
+    return torch.stack(rows, 1)
+
+
+def _mask_points(source: Tensor) -> dict[str, Tensor]:
+    """Ends of capsules that are no joints, (B, 3) each: the head's, and the hips as the thighs' masks have them."""
+    middle = (_joint(source, "left_ear") + _joint(source, "right_ear")) / 2
+    middle = torch.where(middle.isfinite().all(-1, keepdim=True), middle, _joint(source, "nose"))
+    down = HEAD_REACH * (_joint(source, "neck") - middle)
+    points = {"head_low": middle + down, "head_high": middle - down}
+    for side in _SIDES:
+        hip, shoulder = _joint(source, f"{side}_hip"), _joint(source, f"{side}_shoulder")
+        lower = hip + HIPS_DOWN * (hip - shoulder)
+        points[f"{side}_thigh"] = torch.where(lower.isfinite(), lower, hip)
+    return points
+
+
+@dataclass(frozen=True)
+class _Motion:
+    """x ↦ scale · rotation · x + translation, from source to target: (B,), (B, 3, 3), (B, 3)."""
+
+    scale: Tensor
+    rotation: Tensor
+    translation: Tensor
+
+
+def _transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Target-to-source maps of all parts: (B, 10, 3, 3), (B, 10, 3)."""
+    identity = torch.eye(3, dtype=source.dtype, device=source.device).expand(len(source), 3, 3)
+    one = torch.ones_like(source[:, 0, 0])
+    torso = _fit(_joints(source, _TORSO), _joints(target, _TORSO), None, identity, one)
+    # Where nothing is known of the torso, limbs turn by the least angle alone.
+    known = torso.rotation.isfinite().flatten(1).all(1)
+    base = torch.where(known[:, None, None], torso.rotation, identity)
+    base_scale = torch.where(known, torso.scale, one)
+    motions = {"torso": torso, "head": _head_motion(source, target, base, base_scale)}
+    for side in _SIDES:
+        for limb in _LIMBS:
+            motions[f"{side}_{limb}"] = _limb_motion(source, target, side, limb, base, base_scale)
+    linear, offset = [], []
+    for part in WARPING10.names:
+        motion = motions[part]
+        scale = torch.where(motion.scale > 0, motion.scale, torch.full_like(motion.scale, float("nan")))
+        inverse = motion.rotation.mT / scale[:, None, None]
+        linear.append(inverse)
+        offset.append(-(inverse @ motion.translation[..., None]).squeeze(-1))
+    return torch.stack(linear, 1), torch.stack(offset, 1)
+
+
+def _known(source: Tensor, target: Tensor) -> Tensor:
+    """Weights 1 for points (..., N, n) that are finite in both poses, else 0."""
+    return (source.isfinite().all(-1) & target.isfinite().all(-1)).to(source.dtype)
+
+
+def _fit(source: Tensor, target: Tensor, weights: Tensor | None, rotation: Tensor, scale: Tensor) -> _Motion:
+    """The motion of points (B, N, 3): `rotation` where they are in a line, `scale` where the source's coincide."""
+    weights = _known(source, target) if weights is None else weights
+    source, target = (torch.where(weights[..., None] > 0, p, torch.zeros_like(p)) for p in (source, target))
+    fitted = fit_similarity(source, target, weights)
+    (source_mean, source_spread, source_flat) = _spread(source, weights)
+    (target_mean, target_spread, target_flat) = _spread(target, weights)
+    in_line = source_flat | target_flat
+    coincide = source_spread <= 1e-6 * (1 + source_mean.norm(dim=-1))
+    vanishes = target_spread <= 1e-6 * (1 + target_mean.norm(dim=-1))
+    ratio = target_spread / torch.where(coincide, torch.ones_like(source_spread), source_spread)
+    ratio = torch.where(coincide, scale, torch.where(vanishes, torch.zeros_like(ratio), ratio))
+    turned = torch.where(in_line[:, None, None], rotation, fitted.rotation)
+    size = torch.where(in_line, ratio, fitted.scale)
+    size = torch.where(weights.sum(-1) > 0, size, torch.full_like(size, float("nan")))
+    turned = torch.where(size.isfinite()[:, None, None], turned, torch.full_like(turned, float("nan")))
+    shift = target_mean - size[:, None] * (turned @ source_mean[..., None]).squeeze(-1)
+    return _Motion(size, turned, shift)
+
+
+def _spread(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (B, 3) of weighted points, root of their summed squared distances from it, whether they are in a line."""
+    total = weights.sum(-1, keepdim=True).clamp_min(0.5)
+    mean = (weights[..., None] * points).sum(1) / total
+    centred = weights.sqrt()[..., None] * (points - mean[:, None])
+    along, across = torch.linalg.svdvals(centred)[:, :2].unbind(-1)
+    return mean, centred.flatten(1).norm(dim=-1), across <= IN_LINE * along
+
+
+def _head_motion(source: Tensor, target: Tensor, rotation: Tensor, scale: Tensor) -> _Motion:
+    names = (*_HEAD, *_SHOULDERS)
+    a, b = _joints(source, names), _joints(target, names)
+    weights = _known(a, b)
+    face_seen = weights[:, : len(_HEAD)].sum(-1) >= 3
+    weights[:, len(_HEAD) :] *= (~face_seen).to(weights.dtype)[:, None]
+    # Shoulders alone say nothing of the head.
+    weights = weights * (weights[:, : len(_HEAD)].sum(-1, keepdim=True) > 0)
+    return _fit(a, b, weights, rotation, scale)
+
+
+def _limb_motion(source: Tensor, target: Tensor, side: str, limb: str, base: Tensor, scale: Tensor) -> _Motion:
+    start, end, anchor = (f"{side}_{joint}" for joint in _LIMBS[limb])
+    middle = f"{side}_{_MIDDLE[limb]}"
+    points, off_line = [], []
+    for pose in (source, target):
+        bone = _joint(pose, end) - _joint(pose, start)
+        to_anchor = _joint(pose, anchor) - _joint(pose, middle)
+        normal = torch.linalg.cross(bone, to_anchor)
+        size = normal.norm(dim=-1, keepdim=True)
+        reach = to_anchor.norm(dim=-1, keepdim=True)
+        aside = normal / size.clamp_min(1e-30) * reach
+        length = bone.norm(dim=-1, keepdim=True)
+        off_line.append(((size > IN_LINE * length * reach) & (reach > IN_LINE * length)).squeeze(-1))
+        centre = _joint(pose, middle)
+        points.append(torch.stack((_joint(pose, start), _joint(pose, end), centre + aside, centre - aside), 1))
+    weights = _known(*points)
+    ends_known = weights[:, :2].prod(-1)
+    weights = weights * ends_known[:, None]
+    weights[:, 2:] *= 0.5 * (off_line[0] & off_line[1]).to(weights.dtype)[:, None]
+    bones = [(p[:, 1] - p[:, 0]).nan_to_num(0.0, 0.0, 0.0) for p in points]
+    rotation = _least_turn((base @ bones[0][..., None]).squeeze(-1), bones[1]) @ base
+    return _fit(points[0], points[1], weights, rotation, scale)
+
+
+def _least_turn(a: Tensor, b: Tensor) -> Tensor:
+    """The rotation (B, 3, 3) by the least angle that turns vectors a to the direction of b; 1 where one is zero.
+
+    For opposite vectors, half a turn about an axis across a.
+    """
+    identity = torch.eye(3, dtype=a.dtype, device=a.device).expand(len(a), 3, 3)
+    lengths = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)
+    defined = (lengths[0] > 0) & (lengths[1] > 0)
+    a, b = (v / length.clamp_min(1e-30) for v, length in zip((a, b), lengths, strict=True))
+    # Two reflections make the rotation: across the plane normal to a + b, then across that normal to b.
+    half = a + b
+    weakest = a.abs().argmin(-1, keepdim=True)
+    helper = torch.zeros_like(a).scatter_(-1, weakest, 1.0)
+    across = torch.linalg.cross(a, helper)
+    opposite = half.norm(dim=-1, keepdim=True) < 1e-6
+    turn_half = 2 * _outer(across) / across.square().sum(-1)[:, None, None].clamp_min(1e-30) - identity
+    sum_squared = half.square().sum(-1)[:, None, None].clamp_min(1e-30)
+    to_half = identity - 2 * _outer(half) / sum_squared
+    turn = (identity - 2 * _outer(b)) @ to_half
+    turn = torch.where(opposite[..., None], turn_half, turn)
+    return torch.where(defined[..., None], turn, identity)
+
+
+def _outer(v: Tensor) -> Tensor:
+    return v[..., :, None] * v[..., None, :]
+
+
+def _planar_transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Target-to-source maps of all parts whose x and y come from 2-D Helmert fits: (B, 10, 3, 3), (B, 10, 3)."""
+    linear, offset = [], []
+    for part in WARPING10.names:
+        names = _planar_joints(part)
+        a, b = _joints(source, names), _joints(target, names)
+        weights = _known(a, b)
+        if part not in ("torso", "head"):
+            weights = weights * weights.prod(-1, keepdim=True)
+        factor, shift = _planar_motion_back(a, b, weights)
+        matrix = torch.zeros((len(source), 3, 3), dtype=source.dtype, device=source.device)
+        matrix[:, 0, 0] = matrix[:, 1, 1] = factor.real
+        matrix[:, 1, 0], matrix[:, 0, 1] = factor.imag, -factor.imag
+        matrix[:, 2, 2] = 1
+        linear.append(matrix)
+        offset.append(torch.stack((shift.real, shift.imag, torch.zeros_like(shift.real)), -1))
+    return torch.stack(linear, 1), torch.stack(offset, 1)
+
+
+def _planar_joints(part: str) -> tuple[str, ...]:
+    if part in ("torso", "head"):
+        return _TORSO if part == "torso" else _HEAD
+    side, limb = part.split("_", 1)
+    return tuple(f"{side}_{joint}" for joint in _LIMBS[limb][:2])
+
+
+def _planar_motion_back(source: Tensor, target: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The inverse of the Helmert transform of x and y, as a complex factor and shift (B,): z ↦ factor · z + shift.
+
+    The factor from source to target is Σ ā b / Σ |a|² of the centred points a, b; 1 where the source's coincide.
+    """
+    points, means = [], []
+    for pose in (source, target):
+        known = torch.where(weights[..., None] > 0, pose, torch.zeros_like(pose))
+        point = torch.complex(known[..., 0], known[..., 1])
+        mean = (weights * point).sum(-1) / weights.sum(-1)  # not a number where no joint is known
+        points.append(weights * (point - mean[:, None]))
+        means.append(mean)
+    power = points[0].abs().square().sum(-1)
+    product = (points[0].conj() * points[1]).sum(-1)
+    vanishes = (power > 0) & (product.abs() <= 1e-9 * power)
+    factor = torch.where(power > 0, power / product, torch.ones_like(product))
+    factor = torch.where(vanishes, torch.full_like(factor, float("nan")), factor)
+    return factor, means[0] - factor * means[1]

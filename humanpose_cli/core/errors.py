@@ -1,0 +1,86 @@
+"""Every error this project raises on purpose, and the exit code that each one means.
+
+    HpcError                 a known problem, told in one sentence
+    ├── UsageError       2   the command line or an argument is wrong
+    ├── InputError       3   a file or array is not what was expected
+    ├── UnavailableError 5   this machine lacks something: weights, device, licensed file, space, permission
+    └── InterruptedRun   130/143  SIGINT or SIGTERM; a rerun resumes
+
+Anything else that escapes is a bug of ours (exit code 1).
+"""
+
+from __future__ import annotations
+
+import signal
+from enum import IntEnum
+
+__all__ = ["ExitCode", "HpcError", "InputError", "InterruptedRun", "UnavailableError", "UsageError", "one_line"]
+
+
+class ExitCode(IntEnum):
+    """Exit codes of `hpc`, the same for every command."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    BAD_INPUT = 3
+    PARTIAL = 4
+    UNAVAILABLE = 5
+    SIGINT = 130
+    SIGTERM = 143
+
+
+def one_line(text: str) -> str:
+    """`text` with its control characters escaped: a file's name may hold line ends and codes that terminals obey."""
+    return "".join(repr(c)[1:-1] if c < " " or "\x7f" <= c < "\xa0" else c for c in text)
+
+
+class HpcError(Exception):
+    """A problem told in one sentence: what it is about, what was expected, what was found, what to do.
+
+    subject   the file, argument or field it is about
+    problem   what is wrong with it ("is not an image")
+    expected, got, remedy   optional clauses of the same sentence
+    """
+
+    exit_code: ExitCode = ExitCode.BUG
+
+    def __init__(self, subject: object, problem: str, *, expected: str = "", got: str = "", remedy: str = "") -> None:
+        self.subject, self.problem = str(subject), problem
+        self.expected, self.got, self.remedy = expected, got, remedy
+        super().__init__(self._sentence())
+
+    def _sentence(self) -> str:
+        clauses = [f"{self.subject}: {self.problem}"]
+        if self.expected:
+            clauses.append(f"expected {self.expected}")
+        if self.got:
+            clauses.append(f"found {self.got}")
+        sentence = ", ".join(clauses)
+        return one_line(f"{sentence}; {self.remedy}" if self.remedy else sentence)
+
+
+class UsageError(HpcError):
+    """The command line, an option or a function's argument is wrong."""
+
+    exit_code = ExitCode.USAGE
+
+
+class InputError(HpcError):
+    """A file or an array that was given is missing, damaged or not of the expected kind."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+
+class UnavailableError(HpcError):
+    """This machine lacks something that is needed; `remedy` names the line that mends it."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class InterruptedRun(HpcError):
+    """The run was asked to stop by a signal, SIGTERM unless told; what is finished is kept and a rerun resumes."""
+
+    def __init__(self, signal_number: int = signal.SIGTERM) -> None:
+        super().__init__("run", "interrupted", remedy="the same command resumes it")
+        self.exit_code = ExitCode.SIGTERM if signal_number == signal.SIGTERM else ExitCode.SIGINT

@@ -1,0 +1,107 @@
+"""Results of commands: frozen values that the command line renders as text or as one JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from humanpose_cli.core.errors import ExitCode
+from humanpose_cli.version import __version__
+
+__all__ = ["CommandResult", "ItemResult", "ResultTable", "Status", "combine_status"]
+
+
+class Status(str, Enum):
+    """Outcome of an item or of a command; `SKIPPED` is an item that an earlier run had finished."""
+
+    SUCCESS = "success"
+    PARTIAL = "partial"
+    ERROR = "error"
+    INTERRUPTED = "interrupted"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class ItemResult:
+    """What became of one item (an image or one sequence).
+
+    input    as the user would recognise it
+    outputs  paths of the files written, in the order written
+    error    one sentence, or None
+    exit_code  what the command would exit with if this item's failure were the only one
+    details  further JSON values, shown beside the fixed ones
+    """
+
+    input: str
+    status: Status
+    outputs: tuple[str, ...] = ()
+    seconds: float = 0.0
+    error: str | None = None
+    exit_code: ExitCode = ExitCode.OK
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_document(self) -> dict[str, Any]:
+        """The item as JSON values; details never hide a fixed name."""
+        fixed = {
+            "input": self.input,
+            "status": self.status.value,
+            "outputs": list(self.outputs),
+            "seconds": round(self.seconds, 3),
+            "error": self.error,
+        }
+        return {**self.details, **fixed}
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """A table for people beside that of the items, its cells as text; programs find its numbers in `extra`."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What became of a command: one document for people's renderer and for `--json` alike."""
+
+    command: str
+    status: Status
+    items: tuple[ItemResult, ...] = ()
+    messages: tuple[str, ...] = ()
+    exit_code: ExitCode = ExitCode.OK
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    tables: tuple[ResultTable, ...] = ()
+
+    def to_document(self) -> dict[str, Any]:
+        """The envelope of design section 5: command, status, items, messages, version."""
+        fixed = {
+            "command": self.command,
+            "status": self.status.value,
+            "items": [item.to_document() for item in self.items],
+            "messages": list(self.messages),
+            "version": __version__,
+        }
+        return {**self.extra, **fixed}
+
+
+def combine_status(items: Sequence[ItemResult]) -> tuple[Status, ExitCode]:
+    """Status and exit code of a command from its items'.
+
+    Everything done: success. Nothing done: error, with the items' own code where they agree (else bad input).
+    Anything between: partial, 4. An interrupted item makes the whole interrupted.
+    """
+    for item in items:
+        if item.status is Status.INTERRUPTED:
+            return Status.INTERRUPTED, item.exit_code
+    failed = [item for item in items if item.status is Status.ERROR]
+    partial = any(item.status is Status.PARTIAL for item in items)
+    if not failed and not partial:
+        return Status.SUCCESS, ExitCode.OK
+    if failed and len(failed) == len(items):
+        codes = {item.exit_code for item in failed}
+        return Status.ERROR, codes.pop() if len(codes) == 1 else ExitCode.BAD_INPUT
+    return Status.PARTIAL, ExitCode.PARTIAL

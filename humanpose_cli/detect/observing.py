@@ -1,0 +1,204 @@
+"""Landmark passes: regions of an image in, landmarks in image coordinates and camera axes out.
+
+Several passes over one person made into one answer, with its uncertainty and the person's mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.detect.models import LANDMARK_SIZE, ModelPool, PoseModels
+from humanpose_cli.detect.person import DetectedPerson, PersonMask
+from humanpose_cli.detect.regions import Pyramid, Region, region_from_axis
+
+__all__ = [
+    "CropView",
+    "Observation",
+    "combine",
+    "jittered_views",
+    "mean_confidence",
+    "mean_mask",
+    "mean_points",
+    "observe",
+    "observe_all",
+    "points_spread",
+    "world_spread",
+]
+
+
+_BODY_ROWS = len(BLAZEPOSE33)
+_MIRROR = list(BLAZEPOSE33.mirror)
+_CENTRE_ROW, _EDGE_ROW = _BODY_ROWS, _BODY_ROWS + 1
+
+_FADE = 0.02  # of the region's side: a joint this far out of the image keeps a third of its confidence
+
+# Shift right and down (share of the side), scale, turn (radians), mirrored: small enough that a person stays well
+# inside, different enough that the model's errors differ. Fixed, so that the same image gives the same people.
+_JITTER: tuple[tuple[float, float, float, float, bool], ...] = (
+    (0.0, 0.0, 1.0, 0.0, True),
+    (0.035, 0.02, 1.06, 0.07, False),
+    (-0.035, 0.02, 0.94, -0.07, True),
+    (0.02, -0.035, 1.10, -0.10, False),
+    (-0.02, -0.035, 0.90, 0.10, True),
+    (-0.03, 0.0, 1.02, 0.14, False),
+    (0.03, 0.0, 0.98, -0.14, True),
+    (0.0, 0.04, 1.08, 0.03, True),
+)
+
+
+@dataclass(frozen=True)
+class CropView:
+    """One way to cut a person out: a region, and whether it is shown mirrored."""
+
+    region: Region
+    mirror: bool = False
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one landmark pass says, mirroring and the region's rotation undone.
+
+    points (33, 2) pixels of the image; confidence (33,) 0..1: visible, in the crop and in the image; presence 0..1;
+    world (33, 3) metres in camera axes, hip centre origin; mask (256, 256) in the crop of `region`; next_region: where
+    the model would look next.
+    """
+
+    region: Region
+    points: np.ndarray
+    confidence: np.ndarray
+    presence: float
+    world: np.ndarray
+    mask: np.ndarray
+    next_region: Region
+
+
+def observe(models: PoseModels, pyramid: Pyramid, view: CropView) -> Observation:
+    """Run the landmark model on one view of the image."""
+    answer = models.landmarks(pyramid.crop(view.region, LANDMARK_SIZE, mirror=view.mirror))
+    points, world, mask = answer.points, answer.world, answer.mask
+    confidence = answer.visibility * answer.inside
+    if view.mirror:
+        points = points * [-1, 1] + [LANDMARK_SIZE, 0]
+        points[:_BODY_ROWS] = points[_MIRROR]
+        world = (world * [-1, 1, 1])[_MIRROR]
+        confidence = confidence[_MIRROR]
+        mask = np.ascontiguousarray(mask[:, ::-1])
+    placed = view.region.points_to_image(points, LANDMARK_SIZE)
+    return Observation(
+        region=view.region,
+        points=placed[:_BODY_ROWS],
+        confidence=confidence * _in_image(placed[:_BODY_ROWS], pyramid, _FADE * view.region.side),
+        presence=answer.presence,
+        world=view.region.axes_to_image(world),
+        mask=mask,
+        next_region=region_from_axis(placed[_CENTRE_ROW], placed[_EDGE_ROW]),
+    )
+
+
+def _in_image(points: np.ndarray, pyramid: Pyramid, fade: float) -> np.ndarray:
+    """(L,) 1 inside the image, falling with the distance outside it."""
+    outside = np.linalg.norm(points - np.clip(points, 0, [pyramid.width, pyramid.height]), axis=1)
+    return np.exp(-outside / fade)
+
+
+def observe_all(pool: ModelPool, pyramid: Pyramid, views: Sequence[CropView]) -> list[Observation]:
+    """`observe` for each view, spread over the pool's threads."""
+    return pool.map(lambda models, view: observe(models, pyramid, view), views)
+
+
+def jittered_views(region: Region, count: int) -> list[CropView]:
+    """The first `count` (at most 8) of a fixed series of shifted, scaled, turned and mirrored views of a region."""
+    return [
+        CropView(region.moved(right, down, scale, turn), mirror) for right, down, scale, turn, mirror in _JITTER[:count]
+    ]
+
+
+_SURE = 0.3  # confidence from which a keypoint tells where the person is
+_MASK_REACH = 0.6  # of the size of the keypoints' box: how far hair, hats and clothes go beyond them
+_HIPS = BLAZEPOSE33.indices(["left_hip", "right_hip"])
+
+
+def mean_points(observations: Sequence[Observation]) -> np.ndarray:
+    """(33, 2) pixels."""
+    return np.mean([o.points for o in observations], axis=0)
+
+
+def mean_confidence(observations: Sequence[Observation]) -> np.ndarray:
+    """(33,) 0..1: seen, in the image, and somebody is there."""
+    return np.mean([o.confidence * o.presence for o in observations], axis=0)
+
+
+def points_spread(observations: Sequence[Observation]) -> np.ndarray:
+    """(33,) pixels: root mean square distance of each landmark from its mean, per axis."""
+    points = np.stack([o.points for o in observations])
+    return np.sqrt(((points - points.mean(0)) ** 2).sum(-1).mean(0) / 2)
+
+
+def world_spread(observations: Sequence[Observation]) -> np.ndarray:
+    """(33,) metres: root mean square distance of each world landmark from its mean, per axis."""
+    world = np.stack([o.world for o in observations])
+    return np.sqrt(((world - world.mean(0)) ** 2).sum(-1).mean(0) / 3)
+
+
+def combine(observations: Sequence[Observation], width: int, height: int, score: float) -> DetectedPerson:
+    """The mean of the passes; `width` and `height` are the image's."""
+    world = np.mean([o.world for o in observations], axis=0)
+    mask = mean_mask(observations, observations[0].region)
+    keypoints = np.concatenate([mean_points(observations), mean_confidence(observations)[:, None]], axis=1)
+    return DetectedPerson(
+        box=_box(keypoints, mask, width, height),
+        keypoints=keypoints.astype(np.float32),
+        world=(world - world[_HIPS].mean(0)).astype(np.float32),
+        spread=points_spread(observations).astype(np.float32),
+        world_spread=world_spread(observations).astype(np.float32),
+        mask=mask,
+        score=float(score),
+    )
+
+
+def mean_mask(observations: Sequence[Observation], region: Region) -> PersonMask:
+    """The passes' masks averaged in the crop of `region`, each where it sees that crop."""
+    size = LANDMARK_SIZE
+    target = np.vstack([region.to_image(size), [0, 0, 1]])
+    total = np.zeros((size, size), np.float32)
+    weight = np.full((size, size), 1e-6, np.float32)
+    for observation in observations:
+        source = np.vstack([observation.region.to_image(size), [0, 0, 1]])
+        affine = (np.linalg.inv(source) @ target)[:2]
+        affine[:, 2] += affine[:, :2].sum(1) * 0.5 - 0.5
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        total += cv2.warpAffine(observation.mask, affine, (size, size), flags=flags)
+        weight += cv2.warpAffine(np.ones_like(observation.mask), affine, (size, size), flags=flags)
+    crop = np.rint(np.clip(total / weight, 0, 1) * 255).astype(np.uint8)
+    return PersonMask(crop, region.to_image(size))
+
+
+def _box(keypoints: np.ndarray, mask: PersonMask, width: int, height: int) -> np.ndarray:
+    """Around the confident keypoints and the parts of the mask that they lie on; within the image."""
+    sure = keypoints[keypoints[:, 2] > _SURE, :2]
+    sure = sure if len(sure) else keypoints[:, :2]
+    low, high = sure.min(0), sure.max(0)
+    margin = _MASK_REACH * max(high - low)
+    pixels = _mask_pixels(mask, sure)
+    near = ((pixels > low - margin) & (pixels < high + margin)).all(1)
+    if near.any():
+        low = np.minimum(low, pixels[near].min(0))
+        high = np.maximum(high, pixels[near].max(0))
+    size = np.array([width, height], dtype=float)
+    return np.concatenate([np.clip(low, 0, size), np.clip(high, 0, size)]).astype(np.float32)
+
+
+def _mask_pixels(mask: PersonMask, points: np.ndarray) -> np.ndarray:
+    """(N, 2) places in the image of the mask's pixels, of those of its parts that hold one of `points` (M, 2)."""
+    affine = mask.crop_to_image
+    _, parts = cv2.connectedComponents((mask.crop > 127).astype(np.uint8))
+    to_crop = np.linalg.inv(np.vstack([affine, [0, 0, 1]]))[:2]
+    columns, rows = np.clip(points @ to_crop[:, :2].T + to_crop[:, 2], 0, len(mask.crop) - 1).astype(int).T
+    held = np.unique(parts[rows, columns])
+    rows, columns = np.nonzero(np.isin(parts, held[held > 0]))
+    return np.stack([columns + 0.5, rows + 0.5], axis=1) @ affine[:, :2].T + affine[:, 2]

@@ -1,0 +1,116 @@
+"""Rotated square regions of an image: cutting them out well, and mapping points, axes and masks back."""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+__all__ = ["Pyramid", "Region", "region_around_box", "region_from_axis"]
+
+# mediapipe's own factor between the circle around a person and the region that is cut for the landmarks.
+_CIRCLE_MARGIN = 1.25
+# Images are shrunk to this side before anything is looked for: a person of a tenth of it fills a landmark crop.
+_LONGEST_SIDE = 2560
+
+
+@dataclass(frozen=True)
+class Region:
+    """A square: centre x, y and side in pixels of the image, `angle` radians by which its own up direction is
+    turned clockwise (as seen on the screen) from the image's up direction.
+    """
+
+    x: float
+    y: float
+    side: float
+    angle: float = 0.0
+
+    def to_image(self, size: int) -> np.ndarray:
+        """(2, 3) affine map from coordinates of a crop with `size` pixels a side to the image's."""
+        scale = self.side / size
+        c, s = scale * math.cos(self.angle), scale * math.sin(self.angle)
+        half = size / 2
+        return np.array([[c, -s, self.x - (c - s) * half], [s, c, self.y - (s + c) * half]])
+
+    def points_to_image(self, points: np.ndarray, size: int) -> np.ndarray:
+        """(..., 2) coordinates in a crop of `size` pixels a side to (..., 2) pixels of the image."""
+        affine = self.to_image(size)
+        return points @ affine[:, :2].T + affine[:, 2]
+
+    def axes_to_image(self, vectors: np.ndarray) -> np.ndarray:
+        """(..., 3) vectors in the crop's axes (x right, y down, z forward) to the image's axes."""
+        c, s = math.cos(self.angle), math.sin(self.angle)
+        x, y, z = np.moveaxis(vectors, -1, 0)
+        return np.stack([c * x - s * y, s * x + c * y, z], axis=-1)
+
+    def moved(self, right: float = 0.0, down: float = 0.0, scale: float = 1.0, turn: float = 0.0) -> Region:
+        """The region shifted by shares of its side along its own axes, scaled and turned by radians."""
+        c, s = math.cos(self.angle), math.sin(self.angle)
+        return Region(
+            self.x + self.side * (c * right - s * down),
+            self.y + self.side * (s * right + c * down),
+            self.side * scale,
+            self.angle + turn,
+        )
+
+
+def region_from_axis(centre: np.ndarray, edge: np.ndarray) -> Region:
+    """The region that shows upright the person with hip centre `centre` (2,) and `edge` (2,) on the circle around
+    the body, in the direction of the head.
+    """
+    right, down = float(edge[0] - centre[0]), float(edge[1] - centre[1])
+    side = max(2 * math.hypot(right, down) * _CIRCLE_MARGIN, 1e-3)
+    return Region(float(centre[0]), float(centre[1]), side, math.atan2(right, -down))
+
+
+def region_around_box(box: np.ndarray, margin: float = 1.25) -> Region:
+    """An upright region around a box (4,) x0 y0 x1 y1, `margin` times its longer side."""
+    x0, y0, x1, y1 = (float(value) for value in box)
+    return Region((x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0) * margin)
+
+
+class Pyramid:
+    """An image (H, W, 3) uint8 with shrunken copies, made when needed, from which regions are cut without aliasing.
+
+    Copies are shrunk by area averaging in steps of the square root of two, each from the first one.
+    """
+
+    def __init__(self, image: np.ndarray, longest_side: int = _LONGEST_SIDE) -> None:
+        self.height, self.width = image.shape[:2]
+        longest = max(self.height, self.width)
+        self._base = image if longest <= longest_side else _shrunk(image, longest / longest_side)
+        self._base_scale = max(longest / longest_side, 1.0)
+        self._levels: dict[int, np.ndarray] = {0: self._base}
+        self._lock = threading.Lock()
+
+    def crop(self, region: Region, size: int, *, mirror: bool = False, pad: int = cv2.BORDER_REPLICATE) -> np.ndarray:
+        """(size, size, 3) uint8: the region, upright, mirrored left to right if asked.
+
+        `pad` fills what lies outside the image: cv2.BORDER_REPLICATE or cv2.BORDER_CONSTANT (black).
+        """
+        shrink = region.side / size / self._base_scale
+        step = max(0, math.floor(2 * math.log2(max(shrink, 1.0)) + 1e-9))
+        level = self._level(step)
+        affine = region.to_image(size)
+        if mirror:
+            affine = affine @ np.array([[-1.0, 0, size], [0, 1, 0], [0, 0, 1]])
+        ratio = np.array([level.shape[1] / self.width, level.shape[0] / self.height])
+        affine = affine * ratio[:, None]
+        affine[:, 2] += affine[:, :2].sum(1) * 0.5 - 0.5  # from corners to OpenCV's pixel centres
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(level, affine, (size, size), flags=flags, borderMode=pad)
+
+    def _level(self, step: int) -> np.ndarray:
+        with self._lock:
+            if step not in self._levels:
+                self._levels[step] = _shrunk(self._base, 2 ** (step / 2))
+            return self._levels[step]
+
+
+def _shrunk(image: np.ndarray, factor: float) -> np.ndarray:
+    height, width = image.shape[:2]
+    size = (max(1, round(width / factor)), max(1, round(height / factor)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

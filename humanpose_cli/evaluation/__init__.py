@@ -1,1 +1,0 @@
-"""How good models are: protocols, ablations, tables and plots."""

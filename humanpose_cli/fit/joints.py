@@ -1,0 +1,218 @@
+"""The body that has given 3-D joints: motion capture becomes poses and one shape a person.
+
+Least squares like the keypoint fit (same solver, prior and limits), with positions in space as the only evidence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.limb_rotations import limb_rotations
+from humanpose_cli.core.conventions import Skeleton
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.fit.evidence import zero_joints
+from humanpose_cli.fit.landmark_rig import LandmarkRig, rig_of_skeleton
+from humanpose_cli.fit.problem import ShapeEvidence, common_shapes, shape_evidence
+from humanpose_cli.fit.residuals import accumulate, add_diagonal, add_pose_energy, vector_rows
+from humanpose_cli.fit.solver import NormalEquations, SolverOptions, levenberg_marquardt
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+
+__all__ = ["JointFit", "JointFitOptions", "fit_joints"]
+
+_CHUNK = 64  # rows solved together: bounds memory
+_HELD = 1e-6  # standard deviation of betas that a group shares
+_NEEDED = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
+
+
+@dataclass(frozen=True)
+class JointFitOptions:
+    """Noise levels of the fit.
+
+    joint_noise     metres: how far the body's joints may lie from the given ones, which another body model placed
+    robust          noise levels at which a joint counts half as outlier
+    prior_strength  factor on the pose prior's energy
+    limit_noise     radians beyond a joint's range that cost as much as one noise level
+    shape_noise     standard deviations of the shape components
+    shape_evidence  most frames that count as independent evidence of a shared shape
+    """
+
+    joint_noise: float = 0.012
+    robust: float = 4.0
+    prior_strength: float = 0.2
+    limit_noise: float = 0.05
+    shape_noise: float = 1.0
+    shape_evidence: int = 40
+    solver: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=40))
+
+
+@dataclass(frozen=True, eq=False)
+class JointFit:
+    """Bodies of N rows: poses (N, 72), betas (N, S), trans (N, 3) metres, error (N,) metres.
+
+    error  mean distance between the given joints and the body's; NaN where too few joints were given, and the row
+           then has a neutral pose
+    """
+
+    poses: NDArray[np.float32]
+    betas: NDArray[np.float32]
+    trans: NDArray[np.float32]
+    error: NDArray[np.float32]
+
+
+class _State(NamedTuple):
+    """rotations (N, 24, 3, 3) relative, root (N, 3) metres, betas (N, S)."""
+
+    rotations: Tensor
+    root: Tensor
+    betas: Tensor
+
+
+def fit_joints(
+    body: Body,
+    joints: NDArray[np.floating],
+    skeleton: Skeleton,
+    *,
+    shared_shape: bool = True,
+    options: JointFitOptions | None = None,
+) -> JointFit:
+    """Bodies whose joints are where the given ones are.
+
+    joints        (N, J, 4) metres in camera axes and confidence 0…1; 0 or NaN: not known
+    shared_shape  all rows are one person
+
+    Rows without hips or shoulders are not fitted. InputError for arrays of another shape.
+    """
+    options = options or JointFitOptions()
+    given = torch.from_numpy(np.array(joints, np.float64))
+    if given.ndim != 3 or given.shape[1:] != (len(skeleton), 4):
+        raise InputError(
+            "joints", "have the wrong shape", expected=f"(N, {len(skeleton)}, 4)", got=str(tuple(given.shape))
+        )
+    known = given.isfinite().all(-1) & (given[..., 3] > 0)
+    points = torch.where(known[..., None], given[..., :3], 0.0)
+    confidence = torch.where(known, given[..., 3].clamp(0, 1), 0.0)
+    usable = known[:, skeleton.indices(_NEEDED)].all(1)
+    rows = usable.nonzero().squeeze(-1)
+    with torch.no_grad():
+        rig, place = rig_of_skeleton(body, skeleton)
+        found = _fit(rig, place, skeleton, points[rows], confidence[rows], shared_shape, options)
+        posed = rig.pose(*found)
+    distance = (posed.points[:, place] - points[rows]).norm(dim=-1)
+    error = (distance * confidence[rows]).sum(1) / confidence[rows].sum(1).clamp_min(1e-9)
+    root = rig.skeleton.index("pelvis")
+    parts = {
+        "poses": matrix_to_axis_angle(found.rotations).flatten(1),
+        "betas": found.betas,
+        "trans": found.root - rig.rest_joints(found.betas)[:, root],
+        "error": error,
+    }
+    whole = {name: torch.zeros(len(given), *value.shape[1:], dtype=value.dtype) for name, value in parts.items()}
+    whole["error"].fill_(torch.nan)
+    for name, value in parts.items():
+        whole[name][rows] = value
+    return JointFit(**{name: value.float().numpy() for name, value in whole.items()})
+
+
+def _fit(
+    rig: LandmarkRig,
+    place: slice,
+    skeleton: Skeleton,
+    points: Tensor,
+    confidence: Tensor,
+    shared_shape: bool,
+    options: JointFitOptions,
+) -> _State:
+    """Every row by itself; with a shared shape once more, held at the shape that suits all of them."""
+    count, shapes = len(points), rig.shape_count
+    zero = points.new_zeros(count, shapes)
+    start = _State(
+        limb_rotations(zero_joints(rig), skeleton, points, confidence),
+        points[:, skeleton.indices(("left_hip", "right_hip"))].mean(1),
+        zero,
+    )
+    sigma = torch.full_like(zero, options.shape_noise)
+    first, evidence = _solve(rig, place, points, confidence, start, (zero, sigma), options)
+    if not shared_shape or count < 2:
+        return first
+    betas, _ = common_shapes(evidence, torch.zeros(count, dtype=torch.int64), sigma[0], options.shape_evidence)
+    held = torch.full_like(sigma, _HELD)
+    again, _ = _solve(rig, place, points, confidence, first._replace(betas=betas), (betas, held), options)
+    return again._replace(betas=betas)
+
+
+def _solve(
+    rig: LandmarkRig,
+    place: slice,
+    points: Tensor,
+    confidence: Tensor,
+    start: _State,
+    shape: tuple[Tensor, Tensor],
+    options: JointFitOptions,
+) -> tuple[_State, ShapeEvidence]:
+    """States, and what each row says about shape; in chunks of rows."""
+    states, evidence = [], []
+    first = 3 * len(rig.parents) + 3
+    columns = slice(first, first + rig.shape_count)
+    for rows in torch.arange(len(points)).split(_CHUNK):
+        prior = (shape[0][rows], shape[1][rows])
+        problem = _Positions(rig, place, points[rows], confidence[rows], prior, options)
+        began = _State(*(value[rows] for value in start))
+        state, equations, _ = levenberg_marquardt(problem, began, options.solver)
+        states.append(state)
+        evidence.append(shape_evidence(equations, state.betas, prior[1], columns))
+    joined_states = _State(*(torch.cat(column) for column in zip(*states, strict=True)))
+    return joined_states, ShapeEvidence(*(torch.cat(column) for column in zip(*evidence, strict=True)))
+
+
+class _Positions:
+    """See `LeastSquaresProblem`: joints in space, the pose prior, limits, the shape prior."""
+
+    def __init__(
+        self,
+        rig: LandmarkRig,
+        place: slice,
+        points: Tensor,
+        confidence: Tensor,
+        shape: tuple[Tensor, Tensor],
+        options: JointFitOptions,
+    ) -> None:
+        self.rig, self.place, self.points, self.confidence = rig, place, points, confidence
+        self.shape, self.options = shape, options
+        self.root = 3 * len(rig.parents)
+
+    def select(self, rows: Tensor) -> _Positions:
+        shape = (self.shape[0][rows], self.shape[1][rows])
+        return _Positions(self.rig, self.place, self.points[rows], self.confidence[rows], shape, self.options)
+
+    def retract(self, state: _State, step: Tensor) -> _State:
+        turn = step[:, : self.root].unflatten(-1, (-1, 3))
+        return _State(
+            state.rotations @ axis_angle_to_matrix(turn),
+            state.root + step[:, self.root : self.root + 3],
+            state.betas + step[:, self.root + 3 :],
+        )
+
+    def linearise(self, state: _State) -> NormalEquations:
+        posed = self.rig.pose(state.rotations, state.root, state.betas, jacobian=True)
+        assert posed.jacobian is not None
+        weights = (self.confidence.sqrt() / self.options.joint_noise)[..., None].expand_as(self.points)
+        away = posed.points[:, self.place] - self.points
+        rows = vector_rows(away, posed.jacobian[:, :, self.place], weights, self.options.robust)
+        equations = accumulate([rows], self.rig.parameter_count)
+        nothing = state.rotations.new_zeros(state.rotations.shape[:2])
+        add_pose_energy(
+            equations,
+            state.rotations,
+            prior_strength=self.options.prior_strength,
+            limit_noise=self.options.limit_noise,
+            fallback=(nothing[..., None], nothing),
+        )
+        add_diagonal(equations, state.betas - self.shape[0], self.shape[1], self.root + 3)
+        return equations

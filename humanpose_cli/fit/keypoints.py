@@ -1,0 +1,259 @@
+"""Bodies from landmarks: pose, shape and place of many people and frames at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import project
+from humanpose_cli.core.conventions import Skeleton
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.fit.evidence import gather_evidence, joint_confidence, limb_fallback, person_confidence
+from humanpose_cli.fit.landmark_rig import LandmarkRig
+from humanpose_cli.fit.observations import KeypointObservations
+from humanpose_cli.fit.problem import (
+    PREDICTED_JOINTS,
+    UPRIGHT_JOINTS,
+    FitEvidence,
+    KeypointProblem,
+    ShapeEvidence,
+    common_shapes,
+    shape_evidence,
+)
+from humanpose_cli.fit.residuals import FitState, robust_scale
+from humanpose_cli.fit.solver import KeypointFitOptions, levenberg_marquardt
+from humanpose_cli.geometry.rotations import matrix_to_axis_angle
+
+__all__ = ["KeypointFit", "fit_keypoints"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Tensors = TypeVar("Tensors", FitState, ShapeEvidence)
+
+_HELD = 1e-4  # standard deviations of shape by which a shared shape may still move while poses adapt to it
+
+
+@dataclass(frozen=True, eq=False)
+class KeypointFit:
+    """Bodies fitted to N rows of observations, float32.
+
+    poses               (N, 72) axis-angle, relative to parents; the pelvis maps body to camera
+    betas               (N, S)
+    trans               (N, 3) metres, camera axes
+    joints3d            (N, 24, 3) metres, camera axes
+    joints2d            (N, 24, 2) pixels
+    confidence          (N,) 0..1
+    joint_confidence    (N, 24) 0..1
+    reprojection_error  (N,) pixels: median over the landmarks seen with confidence above one half, or over all that
+                        were used where there is none such; NaN where nothing was seen
+    cost                (N,) the robust cost at the end, for comparing fits of the same observations
+    """
+
+    poses: NDArray[Any]
+    betas: NDArray[Any]
+    trans: NDArray[Any]
+    joints3d: NDArray[Any]
+    joints2d: NDArray[Any]
+    confidence: NDArray[Any]
+    joint_confidence: NDArray[Any]
+    reprojection_error: NDArray[Any]
+    cost: NDArray[Any]
+
+
+class _Rows(NamedTuple):
+    """Rows that are being solved."""
+
+    state: FitState
+    evidence: FitEvidence
+
+
+class _Started(NamedTuple):
+    """Rows after the coarse stage, and what they say about shape."""
+
+    rows: _Rows
+    shape: ShapeEvidence
+
+
+class _Finished(NamedTuple):
+    """Rows after the fine stage, and their cost (N,)."""
+
+    rows: _Rows
+    cost: Tensor
+
+
+class _Setting(NamedTuple):
+    """What is the same for all rows."""
+
+    rig: LandmarkRig
+    skeleton: Skeleton
+    options: KeypointFitOptions
+
+    def problem(self, evidence: FitEvidence) -> KeypointProblem:
+        return KeypointProblem(self.rig, self.skeleton, evidence, self.options)
+
+
+def fit_keypoints(
+    body: Body, observations: KeypointObservations, options: KeypointFitOptions | None = None
+) -> KeypointFit:
+    """Fit a body to every row of `observations`.
+
+    Rows are independent but for `shape_group`, whose rows share betas; no result depends on the other rows of the
+    batch beyond rounding. Rows that show nothing get a neutral pose before the camera and confidence 0. The result is
+    deterministic. Works on the CPU in double precision, whatever device the body lives on, in as many threads as torch
+    is set to use, a chunk of rows each.
+    """
+    options = options or KeypointFitOptions()
+    skeleton = observations.names
+    joints = UPRIGHT_JOINTS
+    if observations.predicted_poses is not None:
+        joints = tuple(dict.fromkeys((*UPRIGHT_JOINTS, *PREDICTED_JOINTS)))
+        _check_shape(body, observations)
+    rig = LandmarkRig(body, body.landmarks(skeleton.name), joints, free_columns=1)
+    setting = _Setting(rig, skeleton, options)
+    threads = torch.get_num_threads()
+    with torch.no_grad(), _one_thread_each():
+        chunks = [observations.rows(rows) for rows in _chunks(len(observations), options.chunk)]
+        started = _in_parallel(partial(_start, setting), chunks, threads)
+        rows = [part.rows for part in started]
+        if observations.shape_group is not None:
+            shape = _joined([part.shape for part in started])
+            rows = _with_common_shapes(rows, shape, torch.from_numpy(observations.shape_group), options)
+        finished = _in_parallel(partial(_finish, setting), rows, threads)
+        state = _joined([part.rows.state for part in finished])
+        evidence = [part.rows.evidence for part in finished]
+        return _report(
+            setting, observations, state, FitEvidence.joined(evidence), torch.cat([p.cost for p in finished])
+        )
+
+
+def _check_shape(body: Body, observations: KeypointObservations) -> None:
+    told, known = observations.predicted_betas, body.joint_directions.shape[-1]
+    if told is not None and told.shape[1] != known:
+        raise InputError("predicted_betas", "are another body's", expected=f"{known} numbers", got=str(told.shape[1]))
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """The solver's matrices are so small that a second thread only waits: on a busy machine it costs twentyfold."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _in_parallel(action: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
+    """Results of the items in order, each made by one thread."""
+
+    def without_gradients(item: Item) -> Result:
+        with torch.no_grad():  # a setting of the thread
+            return action(item)
+
+    if min(threads, len(items)) < 2:
+        return [action(item) for item in items]
+    with ThreadPoolExecutor(min(threads, len(items))) as pool:
+        return list(pool.map(without_gradients, items))
+
+
+def _chunks(count: int, size: int) -> list[slice]:
+    """Slices of at most `size` rows; one empty slice where there are none."""
+    return [slice(start, min(start + size, count)) for start in range(0, max(count, 1), size)]
+
+
+def _joined(parts: Sequence[Tensors]) -> Tensors:
+    """Rows of several named tuples of tensors one after the other."""
+    return type(parts[0])(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _start(setting: _Setting, observations: KeypointObservations) -> _Started:
+    """The coarse stage: the first start everywhere, the others where it ends badly; the cheapest end of each row."""
+    options = setting.options
+    evidence, starts = gather_evidence(setting.rig, setting.skeleton, observations, options)
+    problem = setting.problem(evidence)
+    state, equations, _ = levenberg_marquardt(problem, starts[0], options.coarse)
+    depthless = (evidence.bone_weights == 0).flatten(1).all(-1)
+    rows = (depthless | (equations.cost > options.retry_cost)).nonzero().squeeze(-1)
+    if len(rows) and len(starts) > 1:
+        others = _joined([FitState(*(value[rows] for value in start)) for start in starts[1:]])
+        count = len(starts) - 1
+        retried, again, _ = levenberg_marquardt(problem.select(rows.repeat(count)), others, options.coarse)
+        costs = torch.cat((equations.cost[rows][None], again.cost.unflatten(0, (count, len(rows)))))
+        winner = costs.argmin(0)
+        for target, value in zip((*state, *equations), (*retried, *again), strict=True):
+            ends = torch.cat((target[rows][None], value.unflatten(0, (count, len(rows)))))
+            target[rows] = ends[winner, torch.arange(len(rows))]
+    columns = slice(problem.parameters - 1 - setting.rig.shape_count, problem.parameters - 1)
+    shape = shape_evidence(equations, state.betas, evidence.beta_sigma, columns)
+    fallback = limb_fallback(evidence, state.rotations)
+    return _Started(_Rows(state, replace(evidence, fallback=fallback)), shape)
+
+
+def _with_common_shapes(
+    parts: list[_Rows], shape: ShapeEvidence, groups: Tensor, options: KeypointFitOptions
+) -> list[_Rows]:
+    """The rows of groups held at the shape that suits all of the group."""
+    sigma = torch.full(shape.pull.shape[1:], options.shape_noise, dtype=torch.float64)
+    common, sizes = common_shapes(shape, groups, sigma, options.shape_evidence)
+    lengths = [len(part.evidence) for part in parts]
+    result = []
+    for part, betas, size in zip(parts, common.split(lengths), sizes.split(lengths), strict=True):
+        shared = (size > 1)[:, None]
+        evidence = replace(
+            part.evidence,
+            betas=torch.where(shared, betas, part.evidence.betas),
+            beta_sigma=torch.where(shared, _HELD, part.evidence.beta_sigma),
+        )
+        state = part.state._replace(betas=torch.where(shared, betas, part.state.betas))
+        result.append(_Rows(state, evidence))
+    return result
+
+
+def _finish(setting: _Setting, rows: _Rows) -> _Finished:
+    """The fine stage."""
+    state, equations, _ = levenberg_marquardt(setting.problem(rows.evidence), rows.state, setting.options.fine)
+    # Held, not almost held: every frame of a group has the very same numbers.
+    held = rows.evidence.beta_sigma == _HELD
+    state = state._replace(betas=torch.where(held, rows.evidence.betas, state.betas))
+    return _Finished(_Rows(state, rows.evidence), equations.cost)
+
+
+def _report(
+    setting: _Setting, observations: KeypointObservations, state: FitState, evidence: FitEvidence, cost: Tensor
+) -> KeypointFit:
+    rig, skeleton, options = setting
+    posed = rig.pose(state.rotations, state.root, state.betas)
+    landmarks = project(posed.points[:, : rig.landmark_count], evidence.focal, evidence.centre)
+    error = (landmarks - evidence.pixels).norm(dim=-1)
+    _, agreement = robust_scale((error * evidence.pixel_weights).square(), options.robust_2d)
+    confidence = torch.from_numpy(observations.confidence)
+    joints = joint_confidence(skeleton, confidence * agreement)
+    root = rig.skeleton.index("pelvis")
+    values = {
+        "poses": matrix_to_axis_angle(state.rotations).flatten(1),
+        "betas": state.betas,
+        "trans": state.root - rig.rest_joints(state.betas)[:, root],
+        "joints3d": posed.joints,
+        "joints2d": project(posed.joints, evidence.focal, evidence.centre),
+        "confidence": person_confidence(joints),
+        "joint_confidence": joints,
+        "reprojection_error": _median_error(error, confidence, evidence.pixel_weights > 0),
+        "cost": cost,
+    }
+    return KeypointFit(**{name: value.float().numpy() for name, value in values.items()})
+
+
+def _median_error(error: Tensor, confidence: Tensor, used: Tensor) -> Tensor:
+    """(N,) median pixels over the confident landmarks, else over those used, else NaN."""
+    confident = used & (confidence > 0.5)
+    chosen = torch.where(confident.any(-1, keepdim=True), confident, used)
+    return torch.where(chosen, error, torch.nan).nanmedian(-1).values

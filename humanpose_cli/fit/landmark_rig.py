@@ -1,0 +1,168 @@
+"""The few points of a body that a keypoint fit looks at, and their derivatives in closed form.
+
+A landmark is skinned like a vertex, x ↦ Σ_k w_k (q_k + A_k Q_k (x − j_k)), with A_k the absolute rotation of part k,
+q_k its posed joint, Q_k and j_k its rest rotation and rest joint. Turning joint j by ω (camera axes) turns every part
+below it about q_j, hence d point / d ω = −[Σ_{k below j} w_k (p_k − q_j)]×, where p_k is the point as part k alone
+would carry it. No automatic differentiation is needed, and the sum has about seven terms a landmark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.body.body import Body, LandmarkSet
+from humanpose_cli.core.conventions import Skeleton
+
+__all__ = ["LandmarkRig", "PosedRig", "descendants", "rig_of_skeleton"]
+
+
+class PosedRig(NamedTuple):
+    """A rig put into poses.
+
+    points (N, M, 3) metres, camera axes; jacobian (N, 3, M, P) or None, coordinate before point: by the right-hand
+    rotation increments of the 24 joints (R ← R exp(δ), joint major), the root's position, the shape, and zeros in
+    columns that the rig keeps free for its user; rotations (N, 24, 3, 3) absolute; joints (N, 24, 3).
+    """
+
+    points: Tensor
+    jacobian: Tensor | None
+    rotations: Tensor
+    joints: Tensor
+
+
+def descendants(parents: tuple[int, ...]) -> Tensor:
+    """(J, J) bool: [j, k] is true where k is j or hangs below it."""
+    below = torch.eye(len(parents), dtype=torch.bool)
+    for child, parent in reversed(list(enumerate(parents))):
+        if parent >= 0:
+            below[parent] |= below[child]
+    return below
+
+
+class LandmarkRig:
+    """Landmarks and some joints of a body as one set of skinned points, in double precision.
+
+    The first rows of `points` are the landmark set's, the next the joints named.
+
+    free_columns  columns of the Jacobian, after its own, that stay zero
+    """
+
+    def __init__(self, body: Body, landmarks: LandmarkSet, joints: Sequence[str] = (), free_columns: int = 0) -> None:
+        self.skeleton = body.skeleton
+        self.parents = tuple(body.skeleton.parents)
+        self.joints = body.joint_template.detach().double().cpu()
+        self.joint_directions = body.joint_directions.detach().double().cpu()
+        self.rest_rotations = body.rest_rotations.detach().double().cpu()
+        self.landmark_count = len(landmarks.template)
+        joint_count = len(self.parents)
+        weights = torch.zeros(self.landmark_count, joint_count, dtype=torch.float64)
+        weights.scatter_add_(1, landmarks.bone_indices.long().cpu(), landmarks.bone_weights.double().cpu())
+        rows = body.skeleton.indices(joints)
+        self.joint_points = tuple(joints)
+        self.weights = torch.cat((weights, torch.eye(joint_count, dtype=torch.float64)[rows]))
+        self.template = torch.cat((landmarks.template.detach().double().cpu(), self.joints[rows]))
+        directions = landmarks.directions.detach().double().cpu()
+        self.directions = torch.cat((directions, self.joint_directions[rows]))
+        self.shape_count = self.directions.shape[-1]
+        self.parameter_count = 3 * joint_count + 3 + self.shape_count + free_columns
+        self._levels = _levels(self.parents)
+        self._pairs(descendants(self.parents))
+
+    def _pairs(self, below: Tensor) -> None:
+        """The (point, joint) pairs where turning the joint moves the point."""
+        reach = self.weights @ below.double().T  # (M, J): share of a point's weight below each joint
+        self._pair_point, self._pair_joint = torch.nonzero(reach > 1e-9, as_tuple=True)
+        self._pair_weights = self.weights[self._pair_point] * below[self._pair_joint]
+        self._pair_reach = self._pair_weights.sum(-1)
+        # Columns come in blocks of three, so that a joint's block is one row of a flat table.
+        self._blocks = -(-self.parameter_count // 3)
+        self._pair_row = self._pair_point * self._blocks + self._pair_joint
+
+    def rest_joints(self, betas: Tensor) -> Tensor:
+        """(N, S) → (N, 24, 3) metres, rest axes."""
+        return self.joints + torch.einsum("jcs,ns->njc", self.joint_directions, betas)
+
+    def pose(self, rotations: Tensor, root: Tensor, betas: Tensor, *, jacobian: bool = False) -> PosedRig:
+        """Points of rotations (N, 24, 3, 3) relative to parents, root positions (N, 3), shapes (N, S)."""
+        rest = self.rest_joints(betas)
+        absolute, linear, posed = self._chain(rotations, root, rest)
+        template = self.template + torch.einsum("mcs,ns->nmc", self.directions, betas)
+        offset = posed - (linear @ rest[..., None]).squeeze(-1)
+        carried = self.weights @ torch.cat((linear.flatten(-2), offset), -1)  # (N, M, 12)
+        blend = carried[..., :9].unflatten(-1, (3, 3))
+        points = (blend @ template[..., None]).squeeze(-1) + carried[..., 9:]
+        if not jacobian:
+            return PosedRig(points, None, absolute, posed)
+        J = self._rotation_jacobian(linear, offset, template, absolute, posed)
+        first = 3 * len(self.parents)
+        J[..., first : first + 3] = torch.eye(3, dtype=J.dtype)[:, None]
+        shape = slice(first + 3, first + 3 + self.shape_count)
+        J[..., shape] = self._shape_jacobian(linear, blend).transpose(1, 2)
+        return PosedRig(points, J, absolute, posed)
+
+    def _chain(self, rotations: Tensor, root: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        absolute = torch.empty_like(rotations)
+        linear = torch.empty_like(rotations)
+        posed = torch.empty_like(rest)
+        for level, (rows, above) in enumerate(self._levels):
+            if level == 0:
+                absolute[:, rows] = rotations[:, rows]
+                posed[:, rows] = root[:, None]
+            else:
+                absolute[:, rows] = absolute[:, above] @ rotations[:, rows]
+                step = (rest[:, rows] - rest[:, above])[..., None]
+                posed[:, rows] = posed[:, above] + (linear[:, above] @ step).squeeze(-1)
+            linear[:, rows] = absolute[:, rows] @ self.rest_rotations[rows]
+        return absolute, linear, posed
+
+    def _rotation_jacobian(
+        self, linear: Tensor, offset: Tensor, template: Tensor, absolute: Tensor, posed: Tensor
+    ) -> Tensor:
+        """(N, 3, M, P) with the rotations' columns filled in."""
+        point, joint = self._pair_point, self._pair_joint
+        carried = self._pair_weights @ torch.cat((linear.flatten(-2), offset), -1)  # (N, pairs, 12)
+        arm = (carried[..., :9].unflatten(-1, (3, 3)) @ template[:, point, :, None]).squeeze(-1)
+        arm = arm + carried[..., 9:] - self._pair_reach[:, None] * posed[:, joint]
+        x, y, z = arm.mT.unsqueeze(-1).unbind(1)  # (N, pairs, 1) each
+        # Columns of the absolute rotation are the joint's own axes, about which the increments turn.
+        a, b, c = absolute[:, joint].unbind(2)
+        moved = torch.stack((b * z - c * y, c * x - a * z, a * y - b * x), 1)  # (N, 3, pairs, 3)
+        rows = len(self.template)
+        J = moved.new_zeros(len(moved), 3, rows * self._blocks, 3)
+        J.index_copy_(2, self._pair_row, moved)
+        return J.view(len(moved), 3, rows, 3 * self._blocks)[..., : self.parameter_count]
+
+    def _shape_jacobian(self, linear: Tensor, blend: Tensor) -> Tensor:
+        """(N, M, 3, S): d point / d shape at a fixed root position."""
+        turned = linear @ self.joint_directions  # (N, 24, 3, S): L_j dj_j
+        moved = torch.zeros_like(turned)
+        for rows, above in self._levels[1:]:
+            step = self.joint_directions[rows] - self.joint_directions[above]
+            moved[:, rows] = moved[:, above] + linear[:, above] @ step
+        joint_part = (self.weights @ (moved - turned).flatten(-2)).unflatten(-1, turned.shape[-2:])
+        return blend @ self.directions + joint_part
+
+
+def rig_of_skeleton(body: Body, skeleton: Skeleton) -> tuple[LandmarkRig, slice]:
+    """A rig with the body's points that correspond to a skeleton's joints, and the rows where they stand."""
+    if skeleton.name == body.skeleton.name:
+        landmarks = body.landmarks("coco17")
+        rig = LandmarkRig(body, landmarks, skeleton.joint_names)
+        return rig, slice(rig.landmark_count, None)
+    return LandmarkRig(body, body.landmarks(skeleton.name)), slice(0, None)
+
+
+def _levels(parents: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
+    """Joints and their parents, grouped by distance from the root."""
+    depth: list[int] = []
+    for parent in parents:
+        depth.append(0 if parent < 0 else depth[parent] + 1)
+    levels = []
+    for level in range(max(depth) + 1):
+        rows = [j for j, d in enumerate(depth) if d == level]
+        levels.append((torch.tensor(rows), torch.tensor([parents[j] for j in rows])))
+    return levels

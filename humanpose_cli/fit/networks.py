@@ -1,0 +1,203 @@
+"""What a body network says about the people of frames, and fits that are made of nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import project
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.fit.evidence import joint_confidence, person_confidence
+from humanpose_cli.fit.keypoints import KeypointFit
+from humanpose_cli.fit.records import FrameCamera, TrackedPerson
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.models.nbf.body import place_about_pixels
+from humanpose_cli.models.nbf.network import BodyEstimate, BodyNetwork, PreparedPerson, load_nbf
+from humanpose_cli.networks.weights import digest_of, find_weights, shipped_weights
+
+__all__ = ["Estimates", "FitMethod", "NetworkOptions", "PeopleNetwork", "fit_of_estimates"]
+
+FitMethod = Literal["auto", "keypoints", "nbf"]
+"""keypoints: optimisation alone. nbf: one forward pass. auto: optimisation that starts from the forward pass and
+believes its depth as far as it is sure of it, where there is a network for the body."""
+
+_TRUSTED = 3.0  # noise levels of landmarks: beyond, a body does not explain them
+_LANDMARK_NOISE = 0.03  # metres
+_TOGETHER = 16  # people of a batch: more are no faster on a processor
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Which body network.
+
+    weights    a file, a run's folder or a name of the registry; "" takes the shipped one
+    segmenter  the same, of a network that sees body parts; "" takes the shipped one
+    """
+
+    weights: str = ""
+    segmenter: str = ""
+
+
+class PeopleNetwork:
+    """A loaded body network for the people of frames.
+
+    body  "default" or "smpl:FILE"; UsageError where the network knows another kind
+    """
+
+    def __init__(self, options: NetworkOptions, body: str, device: str = "cpu") -> None:
+        path = find_weights(options.weights) if options.weights else shipped_weights("nbf-proxy")
+        segmenter = find_weights(options.segmenter) if options.segmenter else None
+        self.network = _load(path, segmenter, body, device)
+        self.label = digest_of(path)[:16]
+        if self.network.config.inputs.segmented and self.network.config.segmenter is None:
+            self.label += f"+{digest_of(segmenter or shipped_weights('segmenter'))[:16]}"
+
+    def prepare(
+        self, pixels: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: FrameCamera
+    ) -> list[PreparedPerson | None]:
+        """What the network will see of each person; None for people who come without it."""
+        known = [place for place, person in enumerate(people) if self._sees(person)]
+        prepared: list[PreparedPerson | None] = [None] * len(people)
+        told = self.network.prepare(
+            pixels, [people[place] for place in known], focal=camera.focal, principal_point=camera.principal_point
+        )
+        for place, person in zip(known, told, strict=True):
+            prepared[place] = person
+        return prepared
+
+    def finish(self, prepared: Sequence[PreparedPerson | None]) -> list[BodyEstimate | None]:
+        """Each person's body, in one batch."""
+        told = iter(self.network.finish([person for person in prepared if person is not None]))
+        return [None if person is None else next(told) for person in prepared]
+
+    def _sees(self, person: DetectedPerson) -> bool:
+        kind = self.network.config.inputs.kind
+        if kind == "proxy":
+            return person.skeleton.name == BLAZEPOSE33.name and person.world is not None
+        return kind != "joints" or person.skeleton.name == SMPL24.name
+
+
+class Estimates:
+    """What a network says of the people of frames, row by row; people of several frames go through it together.
+
+    network  None: nothing is said of anybody
+    """
+
+    def __init__(self, network: PeopleNetwork | None) -> None:
+        self._network = network
+        self._waiting: list[PreparedPerson | None] = []
+        self._done: list[BodyEstimate | None] = []
+
+    def add(self, pixels: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: FrameCamera) -> None:
+        """The next frame's people; the frame itself is not kept."""
+        if self._network is None:
+            self._done += [None] * len(people)
+            return
+        self._waiting += self._network.prepare(pixels, people, camera)
+        if len(self._waiting) >= _TOGETHER:
+            self._finish()
+
+    def all(self) -> list[BodyEstimate | None]:
+        """Of everybody so far, in the order in which they came."""
+        self._finish()
+        return self._done
+
+    def _finish(self) -> None:
+        if self._network is not None and self._waiting:
+            self._done += self._network.finish(self._waiting)
+            self._waiting = []
+
+
+def _load(path: Path, segmenter: Path | None, body: str, device: str) -> BodyNetwork:
+    network = load_nbf(path, segmenter=segmenter, body=body, device=device)
+    if network.config.inputs.segmented and network.segmenter is None:
+        return load_nbf(path, segmenter=shipped_weights("segmenter"), body=body, device=device)
+    if segmenter is not None and not network.config.inputs.segmented:
+        raise UsageError("--segmenter", "is of no use", got=f"a network that sees {network.config.inputs.kind}")
+    return network
+
+
+def fit_of_estimates(
+    body: Body,
+    seen: Sequence[TrackedPerson],
+    cameras: Sequence[FrameCamera],
+    *,
+    shared_shape: bool,
+) -> KeypointFit:
+    """N ≥ 1 estimates as a fit, in their order; with `shared_shape` the rows of a track have their mean shape.
+
+    Confidence is how well the body explains the detector's landmarks where these are known. InputError for people
+    without an estimate.
+    """
+    estimates = [s.estimate for s in seen if s.estimate is not None]
+    if len(estimates) < len(seen):
+        raise InputError(
+            cameras[next(s.frame for s in seen if s.estimate is None)].name,
+            "its people come without what the body network looks at",
+            remedy="--method keypoints",
+        )
+    poses = torch.from_numpy(np.stack([e.poses for e in estimates]))
+    betas = np.stack([e.betas for e in estimates])
+    if shared_shape:
+        tracks = np.array([s.track for s in seen])
+        betas = np.stack([betas[tracks == track].mean(0) for track in tracks])
+    shape = torch.from_numpy(betas)
+    views = [cameras[s.frame] for s in seen]
+    focal = torch.tensor([v.focal for v in views], dtype=torch.float32)
+    centre = torch.tensor([v.principal_point for v in views], dtype=torch.float32)
+    joints = torch.from_numpy(np.stack([e.joints for e in estimates]))
+    pelvis = SMPL24.index("pelvis")
+    rotations = axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3)))
+    with torch.no_grad():
+        root = joints[:, pelvis]
+        rest = body.rest_joints(shape)[:, pelvis]
+        if shared_shape:  # another shape is as large in the image at another distance
+            about = body.pose(rotations, shape, -rest, vertices=False).joints
+            root = place_about_pixels(about, project(joints, focal, centre), focal, centre)
+        posed = body.pose(rotations, shape, root - rest, vertices=False)
+        joints2d = project(posed.joints, focal, centre)
+        landmarks = body.pose_landmarks(BLAZEPOSE33.name, posed, shape)
+        error, sure = _explained(landmarks, seen, focal, centre)
+    return KeypointFit(
+        poses=poses.numpy(),
+        betas=betas,
+        trans=(root - rest).numpy(),
+        joints3d=posed.joints.numpy(),
+        joints2d=joints2d.numpy(),
+        confidence=person_confidence(sure).numpy(),
+        joint_confidence=sure.numpy(),
+        reprojection_error=error.numpy(),
+        cost=np.full(len(seen), np.nan, np.float32),
+    )
+
+
+def _explained(
+    landmarks: torch.Tensor, seen: Sequence[TrackedPerson], focal: torch.Tensor, centre: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Median distance (N,) in pixels of the body's landmarks (N, 33, 3) from the detector's, and each joint's
+    confidence (N, 24): the detector's where the body agrees; the person's score where there are no landmarks.
+    """
+    count = len(seen)
+    error, sure = torch.full((count,), torch.nan), torch.zeros(count, len(SMPL24))
+    places = project(landmarks, focal, centre)
+    for row, s in enumerate(seen):
+        if s.person.skeleton.name != BLAZEPOSE33.name:
+            sure[row] = s.person.score
+            continue
+        keypoints = torch.as_tensor(s.person.keypoints, dtype=torch.float32)
+        apart = (places[row] - keypoints[:, :2]).norm(dim=-1)
+        confident = keypoints[:, 2] > 0.5
+        error[row] = apart[confident].median() if confident.any() else apart.median()
+        usual = _TRUSTED * _LANDMARK_NOISE * focal[row] / landmarks[row, :, 2].clamp_min(0.1)
+        agreement = 1 / (1 + (apart / usual).square())
+        sure[row] = joint_confidence(BLAZEPOSE33, (keypoints[:, 2].clamp(0, 1) * agreement)[None])[0]
+    return error, sure

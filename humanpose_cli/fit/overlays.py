@@ -1,0 +1,85 @@
+"""Overlay images and videos of a fit record: everybody's body drawn over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.fit.records import Progress
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.io.inputs import Frame, InputItem
+from humanpose_cli.io.video import VideoWriter
+from humanpose_cli.rendering.overlay import draw_overlay
+
+__all__ = ["DEFAULT_FRAME_RATE", "body_vertices", "overlay_image", "overlay_video"]
+
+DEFAULT_FRAME_RATE = 25.0  # of videos made from images, whose pace nobody knows
+
+
+def body_vertices(body: Body, record: FitRecord, rows: np.ndarray) -> Tensor:
+    """The surfaces (P, V, 3), metres in camera axes, of some rows of a record."""
+    with torch.no_grad():
+        posed = body.pose(
+            axis_angle_to_matrix(torch.from_numpy(record.poses[rows]).view(len(rows), -1, 3)),
+            torch.from_numpy(record.betas[rows]),
+            torch.from_numpy(record.trans[rows]),
+            torch.from_numpy(record.segment_scales[rows]),
+        )
+    assert posed.vertices is not None
+    return posed.vertices
+
+
+def overlay_image(body: Body, record: FitRecord, pixels: np.ndarray, frame: int = 0) -> np.ndarray:
+    """The image (H, W, 3) uint8 of one frame with its people's bodies drawn over it."""
+    rows = record.rows_for(frame)
+    if not len(rows):
+        return pixels
+    return draw_overlay(
+        pixels,
+        body_vertices(body, record, rows),
+        body.faces,
+        float(record.focal[frame]),
+        record.principal_point[frame].tolist(),
+        track_ids=record.track_id[rows].tolist(),
+    )
+
+
+def overlay_video(body: Body, record: FitRecord, item: InputItem, path: Path, on_step: Progress | None = None) -> None:
+    """Decode a sequence once more and write it with the bodies over it.
+
+    A video has one size, that of the first frame: others are scaled into it, with black beside them.
+    """
+    with VideoWriter(path, record.frame_rate or DEFAULT_FRAME_RATE) as video, closing(item.frames()) as frames:
+        _write_frames(video, body, record, frames, on_step)
+
+
+def _write_frames(
+    video: VideoWriter, body: Body, record: FitRecord, frames: Iterable[Frame], on_step: Progress | None
+) -> None:
+    size: tuple[int, int] | None = None
+    for place, frame in enumerate(frames):
+        size = size or frame.size
+        image = overlay_image(body, record, frame.pixels, place)
+        video.write(image if frame.size == size else _fitted_into(image, size))
+        if on_step is not None:
+            on_step(place + 1, len(record.frame_names), "overlay frames")
+
+
+def _fitted_into(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The whole image in the middle of one of `size` (width, height)."""
+    width, height = size
+    scale = min(width / image.shape[1], height / image.shape[0])
+    new = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    scaled = cv2.resize(image, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    top, left = (height - new[1]) // 2, (width - new[0]) // 2
+    whole = np.zeros((height, width, 3), np.uint8)
+    whole[top : top + new[1], left : left + new[0]] = scaled
+    return whole

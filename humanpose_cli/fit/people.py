@@ -1,0 +1,166 @@
+"""Who is in an image: found by our detector, or given by the user's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol
+
+import numpy as np
+
+from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.detect.detector import PersonDetector
+from humanpose_cli.detect.given import people_in_boxes, person_from_keypoints, watch_keypoints
+from humanpose_cli.detect.models import ModelPool, default_threads
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.io.detection_files import GivenPeople, read_boxes, read_keypoints
+from humanpose_cli.io.inputs import Frame
+
+__all__ = ["DetectedPeople", "DetectorMode", "PeopleFromFile", "PeopleSource", "SingleImages", "people_source"]
+
+DetectorMode = Literal["auto", "thorough", "fast"]
+# Views of a given person beside the first: what the averages of the detection rest on.
+_VIEWS = {"auto": 8, "thorough": 8, "fast": 2}
+
+
+class PeopleSource(Protocol):
+    """Finds the people of frames; a context manager."""
+
+    def in_image(self, frame: Frame) -> list[DetectedPerson]:
+        """Everybody in an independent image, the largest box first."""
+
+    def start_sequence(self) -> None:
+        """The next frame begins a new sequence."""
+
+    def in_next_frame(self, frame: Frame) -> list[DetectedPerson]:
+        """Everybody in the next frame of a sequence, the largest box first."""
+
+    def __enter__(self) -> PeopleSource: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class SingleImages(PeopleSource):
+    """A source to which every frame is an image of its own, and that holds nothing open."""
+
+    def start_sequence(self) -> None:
+        """Nothing to forget."""
+
+    def in_next_frame(self, frame: Frame) -> list[DetectedPerson]:
+        """As an image."""
+        return self.in_image(frame)
+
+    def __enter__(self) -> SingleImages:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+def people_source(
+    mode: DetectorMode = "auto",
+    threads: int | None = None,
+    *,
+    boxes: Path | None = None,
+    keypoints: Path | None = None,
+) -> PeopleSource:
+    """Our own detector, or people from a file of boxes or keypoints; UsageError if both are given."""
+    if boxes is not None and keypoints is not None:
+        raise UsageError("--boxes", "cannot be given together with --keypoints", remedy="keypoints tell more")
+    if keypoints is not None:
+        return PeopleFromFile(read_keypoints(keypoints), mode, threads)
+    if boxes is not None:
+        return PeopleFromFile(read_boxes(boxes), mode, threads)
+    return DetectedPeople(mode, threads)
+
+
+class DetectedPeople:
+    """Our own detector; its models load when the first image or sequence needs them.
+
+    mode     'thorough', 'fast', or 'auto': thorough for images, fast for sequences
+    threads  None: as many as there are cores (four at most)
+    """
+
+    def __init__(self, mode: DetectorMode = "auto", threads: int | None = None) -> None:
+        self._mode, self._threads = mode, threads
+        self._detectors: dict[str, PersonDetector] = {}
+
+    def _detector(self, usual: Literal["thorough", "fast"]) -> PersonDetector:
+        mode = usual if self._mode == "auto" else self._mode
+        if mode not in self._detectors:
+            self._detectors[mode] = PersonDetector(mode, threads=self._threads)
+        return self._detectors[mode]
+
+    def in_image(self, frame: Frame) -> list[DetectedPerson]:
+        return self._detector("thorough").detect(frame.pixels)
+
+    def start_sequence(self) -> None:
+        self._detector("fast").reset()
+
+    def in_next_frame(self, frame: Frame) -> list[DetectedPerson]:
+        return self._detector("fast").track(frame.pixels)
+
+    def __enter__(self) -> DetectedPeople:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for detector in self._detectors.values():
+            detector.close()
+        self._detectors.clear()
+
+
+class PeopleFromFile:
+    """People whom the user's own detector found; ours only adds what the file lacks: world landmarks and masks.
+
+    An image that the file does not mention is an InputError: an empty list says that nobody is in it.
+    """
+
+    def __init__(self, given: GivenPeople, mode: DetectorMode, threads: int | None = None) -> None:
+        self._given, self._views = given, _VIEWS[mode]
+        self._pool = ModelPool(threads or default_threads())
+
+    def in_image(self, frame: Frame) -> list[DetectedPerson]:
+        return self._look(frame, None)
+
+    def start_sequence(self) -> None:
+        """Frames are looked up one by one: there is nothing to forget."""
+
+    def in_next_frame(self, frame: Frame) -> list[DetectedPerson]:
+        return self._look(frame, frame.index)
+
+    def _look(self, frame: Frame, index: int | None) -> list[DetectedPerson]:
+        # By its path first: folders side by side often hold images of the same names.
+        given = None if frame.path is None else self._given.people_in(frame.path.as_posix(), index)
+        given = self._given.people_in(frame.name, index) if given is None else given
+        if given is None:
+            raise InputError(
+                self._given.path,
+                f"does not mention {frame.name}",
+                expected="its name, or an empty list if nobody is in it",
+            )
+        width, height = frame.size
+        with_keypoints = [person.keypoints for person in given if person.keypoints is not None]
+        if with_keypoints:
+            known = [person_from_keypoints(rows, COCO17, width, height) for rows in with_keypoints]
+            people = watch_keypoints(self._pool, frame.pixels, known, self._views)
+        else:
+            boxes = [person.box for person in given if person.box is not None]
+            people = people_in_boxes(self._pool, frame.pixels, np.reshape(boxes, (-1, 4)), self._views)
+            people = [replace(p, score=given[i].score * p.score) for i, p in enumerate(people)]
+        return sorted(people, key=lambda person: -person.area)
+
+    def __enter__(self) -> PeopleFromFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.close()

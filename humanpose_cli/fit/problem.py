@@ -1,0 +1,296 @@
+"""One shape for all frames of a person, from what each frame's own fit says about it.
+
+The keypoint fit as a least-squares problem: evidence per row, its terms, and their sum for the solver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.core.conventions import Skeleton
+from humanpose_cli.fit.landmark_rig import LandmarkRig
+from humanpose_cli.fit.residuals import (
+    FitState,
+    Rows,
+    accumulate,
+    add_diagonal,
+    add_pose_energy,
+    projection_rows,
+    retract_state,
+    root_columns,
+    vector_rows,
+)
+from humanpose_cli.fit.solver import KeypointFitOptions, NormalEquations
+
+__all__ = [
+    "PREDICTED_JOINTS",
+    "UPRIGHT_JOINTS",
+    "FitEvidence",
+    "KeypointProblem",
+    "ShapeEvidence",
+    "bone_names",
+    "combination",
+    "common_shapes",
+    "offset_names",
+    "shape_evidence",
+]
+
+
+class ShapeEvidence(NamedTuple):
+    """What rows say about shape without the shape prior: precision (N, S, S) and precision times mean (N, S)."""
+
+    precision: Tensor
+    pull: Tensor
+
+
+def shape_evidence(equations: NormalEquations, betas: Tensor, sigma: Tensor, columns: slice) -> ShapeEvidence:
+    """Eliminates all other parameters from normal equations (Schur complement).
+
+    betas (N, S) where the equations stand, best near the minimum; sigma (N, S) of the prior about zero that they
+    contain; columns of betas
+    """
+    H, g = equations.hessian, equations.gradient
+    others = torch.ones(H.shape[-1], dtype=torch.bool)
+    others[columns] = False
+    coupling = H[:, others, columns]
+    ridge = 1e-9 * H.diagonal(dim1=-2, dim2=-1).amax(-1)[:, None, None]
+    rest = H[:, others][:, :, others] + ridge * torch.eye(int(others.sum()), dtype=H.dtype)
+    right = torch.cat((coupling, g[:, others, None]), -1)
+    eliminated = coupling.mT @ torch.linalg.solve(rest, right)
+    prior = sigma**-2
+    precision = H[:, columns, columns] - eliminated[..., :-1] - torch.diag_embed(prior)
+    slope = g[:, columns] - eliminated[..., -1] - prior * betas
+    return ShapeEvidence(precision, (precision @ betas[..., None]).squeeze(-1) - slope)
+
+
+def common_shapes(evidence: ShapeEvidence, groups: Tensor, sigma: Tensor, most_rows: int) -> tuple[Tensor, Tensor]:
+    """Betas (N, S) that rows of one group (N,) int64 share, and how many rows each row's group has (N,).
+
+    The frames' evidence is multiplied up to `most_rows` times one frame's: neighbouring frames err alike, and without
+    a bound a long sequence would outvote the prior (sigma (S,)) with the detector's own bias.
+    """
+    _, member, sizes = torch.unique(groups, return_inverse=True, return_counts=True)
+    count, width = len(sizes), evidence.pull.shape[-1]
+    precision = evidence.precision.new_zeros(count, width, width).index_add_(0, member, evidence.precision)
+    pull = evidence.pull.new_zeros(count, width).index_add_(0, member, evidence.pull)
+    share = (most_rows / sizes).clamp(max=1).to(pull.dtype)
+    total = share[:, None, None] * precision + torch.diag(sigma**-2)
+    betas = torch.linalg.solve(total, share[:, None] * pull)
+    return betas[member], sizes[member]
+
+
+Bone = tuple[tuple[str, ...], tuple[str, ...]]  # ends, starts: each the mean of some points
+
+# World landmarks are compared bone by bone: (ends, starts), each the mean of some landmarks.
+_SIDED = (
+    (("shoulder",), ("hip",)),
+    (("elbow",), ("shoulder",)),
+    (("wrist",), ("elbow",)),
+    (("index", "pinky"), ("wrist",)),
+    (("knee",), ("hip",)),
+    (("ankle",), ("knee",)),
+    (("foot_index",), ("ankle",)),
+    (("foot_index",), ("heel",)),
+)
+_ACROSS = ("shoulder", "hip", "ear")
+_MIDDLE = ((("nose",), ("left_ear", "right_ear")), (("left_ear", "right_ear"), ("left_shoulder", "right_shoulder")))
+# Positions of these landmarks are compared too where they are known well enough.
+_PLACED = ("shoulder", "elbow", "wrist", "knee", "ankle")
+_HIPS = ("left_hip", "right_hip")
+# A standing person's trunk, and the line from the feet to the hips, are upright: joints of the body.
+_UPRIGHT = ((("neck",), ("pelvis",)), (("left_hip", "right_hip"), ("left_ankle", "right_ankle")))
+UPRIGHT_JOINTS = tuple(dict.fromkeys(name for bone in _UPRIGHT for ends in bone for name in ends))
+PREDICTED_JOINTS = (
+    *("neck", "head"),
+    *(
+        f"{side}_{name}"
+        for name in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
+        for side in ("left", "right")
+    ),
+)
+"""Joints of the body whose places about the pelvis are compared with what a body network predicts."""
+
+
+def bone_names(skeleton: Skeleton) -> list[Bone]:
+    """The (ends, starts) of the bones that a skeleton has all landmarks of."""
+    bones: list[Bone] = []
+    for ends, starts in _SIDED:
+        for side in ("left", "right"):
+            bones.append((tuple(f"{side}_{name}" for name in ends), tuple(f"{side}_{name}" for name in starts)))
+    bones += [((f"left_{name}",), (f"right_{name}",)) for name in _ACROSS]
+    bones += _MIDDLE
+    return [(ends, starts) for ends, starts in bones if all(name in skeleton for name in (*ends, *starts))]
+
+
+def offset_names(skeleton: Skeleton) -> list[Bone]:
+    """(ends, starts) of landmarks' positions as seen from between the hips."""
+    names = ("nose", *(f"{side}_{name}" for name in _PLACED for side in ("left", "right")))
+    return [((name,), _HIPS) for name in names if all(joint in skeleton for joint in (name, *_HIPS))]
+
+
+def combination(names: Sequence[str], bones: Sequence[Bone]) -> Tensor:
+    """(B, L) matrix that turns points of those names into the bones' vectors."""
+    matrix = torch.zeros(len(bones), len(names), dtype=torch.float64)
+    for row, (ends, starts) in enumerate(bones):
+        for sign, group in ((1, ends), (-1, starts)):
+            for name in group:
+                matrix[row, names.index(name)] += sign / len(group)
+    return matrix
+
+
+@dataclass(frozen=True)
+class FitEvidence:
+    """What the fit knows of N rows, whitened; all double.
+
+    pixels (N, L, 2), pixel_weights (N, L) = 1 / σ; focal (N,), centre (N, 2)
+    bones (N, B, 3) world landmarks' bones and offsets on the axes of the viewing ray, bone_weights (N, B, 3) = 1 / σ
+    to_ray (N, 3, 3) camera axes to those of the viewing ray
+    upright (N, 2) = 1 / σ of the two leans
+    places (N, K, 3) predicted places of joints about the pelvis on the axes of the viewing ray, place_weights
+    (N, K, 3) = 1 / σ; K is 0 without a prediction, else the number of PREDICTED_JOINTS
+    shape (N, S) predicted betas, shape_sigma (N, S) their σ: infinite without a prediction
+    fallback (N, 24, 3) angles, fallback_weights (N, 24) = 1 / σ
+    betas (N, S), beta_sigma (N, S): centre and width of the shape prior
+    """
+
+    pixels: Tensor
+    pixel_weights: Tensor
+    focal: Tensor
+    centre: Tensor
+    bones: Tensor
+    bone_weights: Tensor
+    to_ray: Tensor
+    upright: Tensor
+    places: Tensor
+    place_weights: Tensor
+    shape: Tensor
+    shape_sigma: Tensor
+    fallback: Tensor
+    fallback_weights: Tensor
+    betas: Tensor
+    beta_sigma: Tensor
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def rows(self, index: Tensor) -> FitEvidence:
+        """Some rows."""
+        return FitEvidence(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    @classmethod
+    def joined(cls, parts: Sequence[FitEvidence]) -> FitEvidence:
+        """The rows of several, one after the other."""
+        return cls(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(cls)})
+
+
+class KeypointProblem:
+    """Terms of the keypoint fit for the rows of `evidence`; see `LeastSquaresProblem`."""
+
+    def __init__(
+        self,
+        rig: LandmarkRig,
+        skeleton: Skeleton,
+        evidence: FitEvidence,
+        options: KeypointFitOptions,
+    ) -> None:
+        self.rig, self.skeleton, self.evidence = rig, skeleton, evidence
+        self.options = options
+        self._bones = combination(skeleton.joint_names, bone_names(skeleton) + offset_names(skeleton))
+        self._upright = combination(rig.joint_points, _UPRIGHT)
+        predicted = PREDICTED_JOINTS[: evidence.places.shape[1]]
+        self._predicted = combination(rig.joint_points, [((name,), ("pelvis",)) for name in predicted])
+        self.parameters = rig.parameter_count
+        self._root = slice(3 * len(rig.parents), 3 * len(rig.parents) + 3)
+
+    def select(self, rows: Tensor) -> KeypointProblem:
+        """The same problem for some rows."""
+        return KeypointProblem(self.rig, self.skeleton, self.evidence.rows(rows), self.options)
+
+    def retract(self, state: FitState, step: Tensor) -> FitState:
+        """See `retract_state`."""
+        return retract_state(state, step)
+
+    def linearise(self, state: FitState) -> NormalEquations:
+        """Robust cost and normal equations over 72 rotation, 3 root, S shape and 1 scale parameter.
+
+        The rig needs one free column for the scale.
+        """
+        posed = self.rig.pose(state.rotations, state.root, state.betas, jacobian=True)
+        jacobian = posed.jacobian
+        assert jacobian is not None
+        jacobian[..., self._root] = root_columns(state.root)[:, :, None]
+        terms = [
+            self._projection(posed.points, jacobian),
+            self._bone_vectors(posed.points, jacobian, state),
+            self._lean(posed.points, jacobian),
+        ]
+        if len(self._predicted):
+            terms.append(self._places(posed.points, jacobian))
+        equations = accumulate(terms, self.parameters)
+        self._add_angles(equations, state)
+        evidence = self.evidence
+        add_diagonal(equations, state.betas - evidence.betas, evidence.beta_sigma, self._root.stop)
+        add_diagonal(equations, state.betas - evidence.shape, evidence.shape_sigma, self._root.stop)
+        scale_sigma = torch.full_like(state.log_scale, self.options.scale_noise)
+        add_diagonal(equations, state.log_scale, scale_sigma, self.parameters - 1)
+        return equations
+
+    def _projection(self, points: Tensor, jacobian: Tensor) -> Rows:
+        seen = slice(0, self.rig.landmark_count)
+        evidence = self.evidence
+        return projection_rows(
+            points[:, seen],
+            jacobian[:, :, seen],
+            (evidence.focal, evidence.centre),
+            (evidence.pixels, evidence.pixel_weights),
+            self.options.robust_2d,
+        )
+
+    def _bone_vectors(self, points: Tensor, jacobian: Tensor, state: FitState) -> Rows:
+        """World landmarks: vectors between landmarks, on the axes of the viewing ray, up to their scale."""
+        seen = slice(0, self.rig.landmark_count)
+        evidence = self.evidence
+        vectors = self._bones @ points[:, seen]
+        J = self._bones @ jacobian[:, :, seen]
+        expected = evidence.bones * state.log_scale.exp()[..., None]
+        residual = vectors @ evidence.to_ray.mT - expected
+        J = (evidence.to_ray @ J.flatten(2)).view(J.shape)
+        J[..., -1] = -expected.mT
+        return vector_rows(residual, J, evidence.bone_weights, self.options.robust_bone)
+
+    def _lean(self, points: Tensor, jacobian: Tensor) -> Rows:
+        """Sine of the depth lean of the trunk and of the line from the feet to the hips."""
+        joints = slice(self.rig.landmark_count, None)
+        vectors = self._upright @ points[:, joints]
+        J = self._upright @ jacobian[:, :, joints]
+        length = vectors.norm(dim=-1, keepdim=True).clamp_min(1e-3)
+        unit = vectors / length
+        sine = unit[..., 2:]
+        along = (unit.mT[..., None] * J).sum(1, keepdim=True)
+        J = (J[:, 2:] - sine.mT[..., None] * along) / length.mT[..., None]
+        return vector_rows(sine, J, self.evidence.upright[..., None], self.options.robust_lean)
+
+    def _places(self, points: Tensor, jacobian: Tensor) -> Rows:
+        """Predicted joints about the pelvis, on the axes of the viewing ray."""
+        joints = slice(self.rig.landmark_count, None)
+        evidence = self.evidence
+        J = self._predicted @ jacobian[:, :, joints]
+        J = (evidence.to_ray @ J.flatten(2)).view(J.shape)
+        residual = self._predicted @ points[:, joints] @ evidence.to_ray.mT - evidence.places
+        return vector_rows(residual, J, evidence.place_weights, self.options.robust_place)
+
+    def _add_angles(self, equations: NormalEquations, state: FitState) -> None:
+        """Pose prior, joint limits and the fallback of unseen limbs: energies of the anatomical angles."""
+        evidence, options = self.evidence, self.options
+        add_pose_energy(
+            equations,
+            state.rotations,
+            prior_strength=options.prior_strength,
+            limit_noise=options.limit_noise,
+            fallback=(evidence.fallback, evidence.fallback_weights),
+        )

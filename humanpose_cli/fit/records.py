@@ -1,0 +1,125 @@
+"""From what was seen and fitted to a fit record.
+
+How a pipeline tells how far it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.fit.keypoints import KeypointFit
+from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.models.nbf.network import BodyEstimate
+
+__all__ = [
+    "FrameCamera",
+    "Progress",
+    "TrackedPerson",
+    "detector_keypoints",
+    "empty_record",
+    "fit_record",
+    "record_summary",
+]
+
+
+@dataclass(frozen=True)
+class FrameCamera:
+    """A frame and the camera that it is taken to be seen by.
+
+    name   the frame's name
+    size   width, height in pixels
+    focal  pixels; the principal point is the image's centre
+    shot   number of the shot it belongs to, from 0
+    """
+
+    name: str
+    size: tuple[int, int]
+    focal: float
+    shot: int = 0
+
+    @property
+    def principal_point(self) -> tuple[float, float]:
+        """x, y in pixels."""
+        return self.size[0] / 2, self.size[1] / 2
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedPerson:
+    """One row to be: a person, the place of their frame in the list of frames, and their track's id.
+
+    estimate  what a body network says of them, if one was asked
+    """
+
+    person: DetectedPerson
+    frame: int
+    track: int
+    estimate: BodyEstimate | None = None
+
+
+def detector_keypoints(person: DetectedPerson) -> np.ndarray:
+    """(33, 3) x, y, confidence in the order of blazepose33; landmarks that the person's skeleton lacks are zero."""
+    if person.skeleton is BLAZEPOSE33:
+        return person.keypoints
+    rows = np.zeros((len(BLAZEPOSE33), 3))
+    for row, name in enumerate(person.skeleton.joint_names):
+        if name in BLAZEPOSE33:
+            rows[BLAZEPOSE33.index(name)] = person.keypoints[row]
+    return rows
+
+
+def empty_record(frames: Sequence[FrameCamera], **whole: Any) -> FitRecord:
+    """The record of frames in which nobody was found."""
+    return FitRecord.empty([f.name for f in frames], [f.size for f in frames], [f.focal for f in frames], **whole)
+
+
+def fit_record(
+    seen: Sequence[TrackedPerson],
+    fit: KeypointFit,
+    frames: Sequence[FrameCamera],
+    **whole: Any,
+) -> FitRecord:
+    """The record of N ≥ 1 rows in F frames; `seen` and `fit` in the same order.
+
+    whole  what `FitRecord` says of the whole file: body, options, frame_rate
+    """
+    count, joints = len(seen), len(SMPL24)
+    fitted = {f.name: getattr(fit, f.name) for f in fields(FitRecord) if hasattr(fit, f.name)}
+    # A person of whom nothing could be used has no error; their confidence of zero says so.
+    fitted["reprojection_error"] = np.nan_to_num(fit.reprojection_error)
+    return FitRecord.build(
+        **fitted,
+        track_id=[s.track for s in seen],
+        frame_index=[s.frame for s in seen],
+        interpolated=np.zeros(count, bool),
+        segment_scales=np.ones((count, joints)),
+        keypoints2d=np.reshape([detector_keypoints(s.person) for s in seen], (count, len(BLAZEPOSE33), 3)),
+        boxes=np.reshape([s.person.box for s in seen], (count, 4)),
+        frame_names=[f.name for f in frames],
+        shot_id=[f.shot for f in frames],
+        image_size=np.reshape([f.size for f in frames], (len(frames), 2)),
+        focal=[f.focal for f in frames],
+        principal_point=np.reshape([f.principal_point for f in frames], (len(frames), 2)),
+        world_to_camera=np.tile(np.eye(4), (len(frames), 1, 1)),
+        **whole,
+    )
+
+
+def record_summary(record: FitRecord) -> dict[str, Any]:
+    """What a line of a table says of a record: people, frames, their median reprojection error and confidence."""
+    seen = len(record) > 0
+    return {
+        "people": len(record.tracks),
+        "frames": record.frame_count,
+        "error_px": float(np.median(record.reprojection_error)) if seen else None,
+        "confidence": float(np.median(record.confidence)) if seen else None,
+    }
+
+
+Progress = Callable[[int, "int | None", str], None]
+"""Told (done, total or None if unknown, unit) while a sequence is worked on."""

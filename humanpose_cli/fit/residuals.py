@@ -1,0 +1,216 @@
+"""Residuals of the keypoint fit with derivatives in closed form, summed into normal equations per sample.
+
+Every term is a set of rows whitened to unit standard deviation, so that weights are noise levels one can measure.
+Robust terms use Geman and McClure's ρ(r²) = c² r² / (c² + r²) on the length of a landmark's or bone's residual, by
+iteratively reweighted least squares: rows are scaled by c² / (c² + r²), the square root of ρ'.
+
+Which poses are likely: prior, joint limits and a pose to fall back on, as an energy of the anatomical angles.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.body.joint_angles import ANGLE_NAMES, joint_limits, rotations_to_angles
+from humanpose_cli.body.pose_prior import PosePrior, pose_prior
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.fit.solver import NormalEquations
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, skew
+
+__all__ = [
+    "FitState",
+    "Rows",
+    "accumulate",
+    "add_angle_energy",
+    "add_diagonal",
+    "add_pose_energy",
+    "angle_jacobian",
+    "projection_rows",
+    "retract_state",
+    "robust_scale",
+    "root_columns",
+    "vector_rows",
+]
+
+
+class FitState(NamedTuple):
+    """What the fit solves for.
+
+    rotations (N, 24, 3, 3) relative to parents (the pelvis: body to camera); root (N, 3) the pelvis joint, metres,
+    camera axes; betas (N, S); log_scale (N, 1) of the detector's world landmarks against metres.
+    """
+
+    rotations: Tensor
+    root: Tensor
+    betas: Tensor
+    log_scale: Tensor
+
+
+class Rows(NamedTuple):
+    """One term: residuals (N, R), Jacobian (N, R, P), cost (N,) that they stand for."""
+
+    residual: Tensor
+    jacobian: Tensor
+    cost: Tensor
+
+
+def retract_state(state: FitState, step: Tensor) -> FitState:
+    """The state after a step (N, 72 + 3 + S + 1): R ← R exp(δ); the root moves sideways in units of its depth and
+    scales its distance by exp(δ_z), so that it never passes behind the camera and far people need no larger steps.
+    """
+    joints = state.rotations.shape[1]
+    turn, rest = step[:, : 3 * joints], step[:, 3 * joints :]
+    rotations = state.rotations @ axis_angle_to_matrix(turn.unflatten(-1, (joints, 3)))
+    sideways = torch.cat((rest[:, :2] * state.root[:, 2:], torch.zeros_like(rest[:, :1])), -1)
+    root = (state.root + sideways) * rest[:, 2:3].clamp(-1, 1).exp()
+    return FitState(rotations, root, state.betas + rest[:, 3:-1], state.log_scale + rest[:, -1:])
+
+
+def root_columns(root: Tensor) -> Tensor:
+    """(N, 3, 3): what the three root parameters of `retract_state` do to the root (N, 3)."""
+    zero, z = torch.zeros_like(root[:, 0]), root[:, 2]
+    columns = ((z, zero, zero), (zero, z, zero), root.unbind(-1))
+    return torch.stack([torch.stack(column, -1) for column in columns], -1)
+
+
+def robust_scale(squared: Tensor, scale: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Geman–McClure: squared residuals → (ρ, factor for rows and Jacobian)."""
+    c2 = scale * scale
+    ratio = c2 / (c2 + squared)
+    return ratio * squared, ratio
+
+
+def projection_rows(
+    points: Tensor,
+    jacobian: Tensor,
+    camera: tuple[Tensor, Tensor],
+    target: tuple[Tensor, Tensor],
+    robust: float,
+) -> Rows:
+    """Reprojection of points (N, L, 3) with Jacobian (N, 3, L, P).
+
+    camera  focal (N,), principal_point (N, 2); target  pixels (N, L, 2), weights (N, L) = 1 / σ in pixels
+    """
+    (focal, centre), (pixels, weights) = camera, target
+    depth = points[..., 2].clamp_min(0.05)
+    uv = points[..., :2] / depth[..., None]
+    scale = focal[:, None] * weights
+    error = (uv - (pixels - centre[:, None]) / focal[:, None, None]) * scale[..., None]
+    rho, factor = robust_scale(error.square().sum(-1), robust)
+    scale = (scale * factor / depth)[:, None, :, None]
+    J = (jacobian[:, :2] - uv.mT[..., None] * jacobian[:, 2:]).mul_(scale)
+    return Rows((error * factor[..., None]).mT.flatten(1), J.flatten(1, 2), 0.5 * rho.sum(-1))
+
+
+def vector_rows(residual: Tensor, jacobian: Tensor, weights: Tensor, robust: float) -> Rows:
+    """Robust rows of D-vectors: residual (N, B, D), Jacobian (N, D, B, P), weights (N, B, D) = 1 / σ."""
+    error = residual * weights
+    rho, factor = robust_scale(error.square().sum(-1), robust)
+    scale = weights * factor[..., None]
+    J = jacobian * scale.mT[..., None]
+    return Rows((residual * scale).mT.flatten(1), J.flatten(1, 2), 0.5 * rho.sum(-1))
+
+
+def angle_jacobian(rotations: Tensor) -> tuple[Tensor, Tensor]:
+    """Anatomical angles (N, 24, 3) of rotations (N, 24, 3, 3), and d angles / d right-hand increments (N, 24, 3, 3)."""
+    with torch.enable_grad():
+        leaf = rotations.detach().requires_grad_()
+        angles = rotations_to_angles(leaf)
+        slopes = [torch.autograd.grad(angles[..., a].sum(), leaf, retain_graph=a < 2)[0] for a in range(3)]
+    # R [e_i]x spans the tangent space at R.
+    generators = skew(torch.eye(3, dtype=rotations.dtype))
+    tangent = torch.einsum("njab,ibc->njiac", rotations, generators)
+    J = torch.stack([torch.einsum("njac,njiac->nji", slope, tangent) for slope in slopes], -2)
+    return angles.detach(), J
+
+
+def accumulate(terms: list[Rows], parameters: int) -> NormalEquations:
+    """Sums terms into normal equations over `parameters` columns."""
+    sample = terms[0].residual
+    count = sample.shape[0]
+    cost = sample.new_zeros(count)
+    gradient = sample.new_zeros(count, parameters)
+    hessian = sample.new_zeros(count, parameters, parameters)
+    for rows in terms:
+        cost += rows.cost
+        transposed = rows.jacobian.mT
+        gradient += (transposed @ rows.residual[..., None]).squeeze(-1)
+        hessian += transposed @ rows.jacobian
+    return NormalEquations(cost, gradient, hessian)
+
+
+def add_diagonal(equations: NormalEquations, residual: Tensor, sigma: Tensor, first: int) -> None:
+    """Adds in place the quadratic Σ (residual / σ)² / 2 of parameters themselves, (N, K) from column `first` on."""
+    precision = sigma**-2
+    window = slice(first, first + residual.shape[-1])
+    equations.cost.add_(0.5 * (residual.square() * precision).sum(-1))
+    equations.gradient[:, window] += residual * precision
+    equations.hessian.diagonal(dim1=-2, dim2=-1)[:, window] += precision
+
+
+def add_angle_energy(
+    equations: NormalEquations, jacobian: Tensor, cost: Tensor, slope: Tensor, curvature: Tensor
+) -> None:
+    """Adds in place an energy of joint angles: cost (N,), slope (N, 3 J), curvature (N, 3 J, 3 J).
+
+    jacobian (N, J, 3, 3) is `angle_jacobian`'s; the joints' increments are the first 3 J parameters.
+    """
+    count, joints = jacobian.shape[:2]
+    width, transposed = 3 * joints, jacobian.mT
+    equations.cost.add_(cost)
+    pulled = transposed @ slope.view(count, joints, 3, 1)
+    equations.gradient[:, :width] += pulled.view(count, width)
+    # Both sides of the curvature, three rows at a time: the Jacobian is block diagonal.
+    half = (transposed @ curvature.view(count, joints, 3, width)).view(curvature.shape)
+    full = transposed @ half.mT.reshape(count, joints, 3, width)
+    equations.hessian[:, :width, :width] += full.view(curvature.shape)
+
+
+@lru_cache(maxsize=1)
+def _angle_ranges() -> tuple[Tensor, Tensor]:
+    """(24, 3) lowest and highest angle in radians; the pelvis has none."""
+    limits = joint_limits()
+    free = (-torch.inf, torch.inf)
+    table = torch.tensor(
+        [[limits.get(f"{joint}.{angle}", free) for angle in ANGLE_NAMES[joint]] for joint in SMPL24.joint_names],
+        dtype=torch.float64,
+    )
+    return table[..., 0], table[..., 1]
+
+
+@lru_cache(maxsize=1)
+def _prior() -> PosePrior:
+    return pose_prior().double()
+
+
+def add_pose_energy(
+    equations: NormalEquations,
+    rotations: Tensor,
+    *,
+    prior_strength: float,
+    limit_noise: float,
+    fallback: tuple[Tensor, Tensor],
+) -> None:
+    """Adds in place the energy of relative rotations (N, 24, 3, 3), whose increments are the first 72 parameters.
+
+    prior_strength  factor on the pose prior's energy
+    limit_noise     radians beyond a joint's range that cost as much as one noise level
+    fallback        angles (N, 24, 3) to fall back on, and weights (N, 24) = 1 / σ
+    """
+    angles, jacobian = angle_jacobian(rotations)
+    low, high = _angle_ranges()
+    excess = (angles - high).clamp_min(0) - (low - angles).clamp_min(0)
+    limit = limit_noise**-2
+    pull = (fallback[1] ** 2)[..., None].expand_as(angles)
+    away = angles - fallback[0]
+    prior = _prior().quadratic(angles)
+    cost = prior_strength * prior.energy
+    cost += 0.5 * (limit * excess.square() + pull * away.square()).sum((1, 2))
+    slope = prior_strength * prior.gradient + (limit * excess + pull * away).flatten(1)
+    curvature = prior_strength * prior.curvature
+    curvature.diagonal(dim1=1, dim2=2).add_((limit * (excess != 0) + pull).flatten(1))
+    add_angle_energy(equations, jacobian, cost, slope, curvature)

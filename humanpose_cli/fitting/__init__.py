@@ -1,1 +1,0 @@
-"""Bodies from pictures by networks: models and inference, no optimisation."""

@@ -1,0 +1,255 @@
+"""What the regressor sees: the encodings of Neural Body Fitting's Table 1, and the detector's output as a proxy.
+
+    rgb      the crop itself
+    parts    its body parts in fixed colours, resized by nearest neighbours, in −1…1 (section 3.2)
+    blended  the probabilities of parts as weights of the same colours: equal to `parts` where the segmenter is sure,
+             and differentiable to its scores
+    joints   Gaussians at joints in fixed colours
+    proxy    what the detector returns on a photograph: 33 landmarks with visibility and the person's mask as maps, the
+             landmarks with world landmarks as numbers, or both; or body parts with the numbers
+
+`encode` takes `Evidence`, wherever that is from; so training and use share every line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.body.parts import PART_MAPS, PartMap
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.models.crops import normalised_image
+from humanpose_cli.models.nbf.evidence import CropEvidence
+from humanpose_cli.models.segmenter.colours import code_colours
+
+__all__ = [
+    "JOINTS14",
+    "InputOptions",
+    "blended",
+    "colour_coded",
+    "encode",
+    "encode_numbers",
+    "labels_of_parts",
+    "stacked",
+    "torso_frame",
+    "world_of_numbers",
+]
+
+JOINTS14 = (
+    *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
+    *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
+    *("neck", "head"),
+)
+"""The joints of LSP by SMPL24's names."""
+
+_KINDS = ("rgb", "parts", "blended", "joints", "proxy")
+_UPRIGHT = np.diag([1.0, -1.0, -1.0])  # somebody who faces the camera
+_SPREAD = 0.025  # of the crop's side: standard deviation of a joint's Gaussian
+_LANDMARKS = len(BLAZEPOSE33)
+_TORSO = BLAZEPOSE33.indices(("left_hip", "right_hip", "left_shoulder", "right_shoulder"))
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """Which encoding, and its details.
+
+    kind    "rgb", "parts", "blended", "joints" or "proxy"
+    parts   1, 3, 6, 12 or 24, of `parts` and `blended`
+    joints  14 or 24
+    proxy   "vector", "heatmaps", "both" or "parts"
+    size    pixels of the sides of what the network sees
+    """
+
+    kind: Literal["rgb", "parts", "blended", "joints", "proxy"] = "parts"
+    parts: int = 12
+    joints: int = 24
+    proxy: Literal["vector", "heatmaps", "both", "parts"] = "both"
+    size: int = 224
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise UsageError("input", "is not known", expected=", ".join(_KINDS), got=self.kind)
+        if self.parts not in (1, 3, 6, 12, 24):
+            raise UsageError("number of parts", "is not offered", expected="1, 3, 6, 12 or 24", got=str(self.parts))
+        if self.joints not in (14, 24):
+            raise UsageError("number of joints", "is not offered", expected="14 or 24", got=str(self.joints))
+        if self.proxy not in ("vector", "heatmaps", "both", "parts"):
+            raise UsageError("proxy", "is not known", expected="vector, heatmaps, both or parts", got=self.proxy)
+        if not 16 <= self.size <= 1024:
+            raise UsageError("input size", "is out of range", expected="16 to 1024 pixels", got=str(self.size))
+
+    @property
+    def channels(self) -> int:
+        """Of the image; 0 without one."""
+        if self.kind != "proxy" or self.proxy == "parts":
+            return 3
+        return 0 if self.proxy == "vector" else _LANDMARKS + 1
+
+    @property
+    def numbers(self) -> int:
+        """Length of the vector; 0 without one."""
+        return 9 * _LANDMARKS + 1 if self.kind == "proxy" and self.proxy != "heatmaps" else 0
+
+    @property
+    def segmented(self) -> bool:
+        """Whether it is made of body parts."""
+        return self.kind in ("parts", "blended") or (self.kind == "proxy" and self.proxy == "parts")
+
+    @property
+    def part_map(self) -> PartMap:
+        """The partition of the 24 parts."""
+        return PART_MAPS[self.parts]
+
+
+def encode(evidence: CropEvidence, options: InputOptions) -> dict[str, NDArray[np.float32]]:
+    """The network's "image" (C, size, size) and "vector" (N,), as far as the options have them, in about −1…1.
+
+    InputError where the evidence lacks what the encoding shows.
+    """
+    if options.kind == "proxy":
+        return _proxy(evidence, options)
+    if options.kind == "rgb":
+        image = _there(evidence.image, "an image")
+        small = image
+        if evidence.size != options.size:
+            smaller = cv2.INTER_AREA if evidence.size > options.size else cv2.INTER_LINEAR
+            small = np.asarray(cv2.resize(image, (options.size, options.size), interpolation=smaller), np.uint8)
+        return {"image": normalised_image(small)}
+    if options.kind == "joints":
+        names = JOINTS14 if options.joints == 14 else SMPL24.joint_names
+        joints = _there(evidence.joints, "joints of smpl24")[SMPL24.indices(names)]
+        return {"image": _coloured_joints(joints, evidence.size, options.size)}
+    return {"image": _coloured_parts(evidence, options)}
+
+
+def encode_numbers(evidence: CropEvidence, options: InputOptions) -> dict[str, NDArray[np.float32]]:
+    """What `encode` gives beside the image: for people whose body parts a segmenter will tell."""
+    if not options.numbers:
+        return {}
+    landmarks = _there(evidence.landmarks, "the detector's landmarks")
+    frame = _UPRIGHT if evidence.world is None else torso_frame(evidence.world)
+    return {"vector": _numbers(landmarks, evidence.world, frame, evidence.size)}
+
+
+def _coloured_parts(evidence: CropEvidence, options: InputOptions) -> NDArray[np.float32]:
+    labels = torch.from_numpy(labels_of_parts(_there(evidence.parts, "body parts"), options.part_map))
+    if options.kind != "blended":
+        return colour_coded(labels[None], options.parts, options.size)[0].numpy()
+    sure = torch.nn.functional.one_hot(labels.long(), options.parts + 1).permute(2, 0, 1).float()
+    return blended(sure[None], options.size)[0].numpy()
+
+
+def _there(value: NDArray | None, what: str) -> NDArray:
+    if value is None:
+        raise InputError("the person", f"comes without {what}, which this input shows", remedy="use another input")
+    return value
+
+
+def labels_of_parts(parts: NDArray[np.uint8], part_map: PartMap) -> NDArray[np.uint8]:
+    """A map of 0 and 1 + rows of SMPL24 → 0 and 1 + labels of the partition."""
+    table = np.concatenate(([0], np.add(part_map.rows, 1))).astype(np.uint8)
+    return table[parts]
+
+
+def colour_coded(labels: Tensor, parts: int, size: int) -> Tensor:
+    """Labels (B, H, W) 0…parts, 0 nothing → colours (B, 3, size, size), by nearest neighbours."""
+    if labels.shape[-1] != size:
+        places = ((torch.arange(size, device=labels.device) + 0.5) * labels.shape[-1] / size).long()
+        labels = labels[:, places][:, :, places]
+    colours = torch.from_numpy(code_colours(parts).copy()).to(labels.device)
+    return colours[labels.long()].permute(0, 3, 1, 2).contiguous()
+
+
+def blended(probabilities: Tensor, size: int) -> Tensor:
+    """Probabilities (B, 1 + parts, H, W), background first → mixtures of the colours (B, 3, size, size)."""
+    colours = torch.from_numpy(code_colours(probabilities.shape[1] - 1).copy()).to(probabilities)
+    mixed = torch.einsum("bphw,pc->bchw", probabilities, colours)
+    if mixed.shape[-1] == size:
+        return mixed
+    return torch.nn.functional.interpolate(mixed, (size, size), mode="bilinear", antialias=True, align_corners=False)
+
+
+def _coloured_joints(joints: NDArray, crop: int, size: int) -> NDArray[np.float32]:
+    """(3, size, size): the brightest of the joints' Gaussians, each in its colour, on black."""
+    maps = _gaussians(joints, crop, size)
+    paint = code_colours(len(joints))[1:] + 1
+    image = np.full((3, size, size), -1, np.float32)
+    for heatmap, colour in zip(maps, paint, strict=True):
+        np.maximum(image, colour[:, None, None] * heatmap - 1, out=image)
+    return image
+
+
+def _gaussians(points: NDArray, crop: int, size: int) -> NDArray[np.float32]:
+    """(J, size, size) of points (J, 3) x, y pixels of the crop and confidence, which is the Gaussian's height."""
+    places = (np.arange(size, dtype=np.float32) + 0.5) / size
+    profiles = [
+        np.exp(-0.5 * ((places - (points[:, axis, None] / crop).astype(np.float32)) / _SPREAD) ** 2) for axis in (0, 1)
+    ]
+    across, down = profiles
+    height = np.clip(points[:, 2], 0, 1).astype(np.float32)
+    return np.asarray((height[:, None] * down)[:, :, None] * across[:, None, :], np.float32)
+
+
+def _proxy(evidence: CropEvidence, options: InputOptions) -> dict[str, NDArray[np.float32]]:
+    landmarks = _there(evidence.landmarks, "the detector's landmarks")
+    found = encode_numbers(evidence, options)
+    if options.segmented:
+        found["image"] = _coloured_parts(evidence, options)
+    elif options.channels:
+        size = options.size
+        mask = np.zeros((size, size), np.float32)
+        if evidence.mask is not None:
+            mask = np.asarray(cv2.resize(evidence.mask, (size, size), interpolation=cv2.INTER_AREA), np.float32)
+        maps = _gaussians(landmarks, evidence.size, size)
+        found["image"] = np.concatenate((maps, mask[None]))
+    return found
+
+
+def torso_frame(world: NDArray) -> NDArray[np.float64]:
+    """How hips and shoulders stand: world landmarks (..., 33, 3) → rotations (..., 3, 3), body to camera axes.
+
+    The y axis goes from the hips up to the shoulders, the x axis to the person's left; upright where that says nothing.
+    """
+    left_hip, right_hip, left, right = (world[..., row, :].astype(np.float64) for row in _TORSO)
+    up = left + right - left_hip - right_hip
+    side = left_hip - right_hip + left - right
+    y = up / np.maximum(np.linalg.norm(up, axis=-1, keepdims=True), 1e-9)
+    side = side - (side * y).sum(-1, keepdims=True) * y
+    length = np.linalg.norm(side, axis=-1, keepdims=True)
+    x = side / np.maximum(length, 1e-9)
+    frame = np.stack((x, y, np.cross(x, y)), -1)
+    known = (length > 1e-3) & (np.linalg.norm(up, axis=-1, keepdims=True) > 1e-3)
+    return np.where(known[..., None], frame, _UPRIGHT)
+
+
+def _numbers(landmarks: NDArray, world: NDArray | None, frame: NDArray, crop: int) -> NDArray[np.float32]:
+    """(298,): places in −1…1 of the crop, confidence, world landmarks in metres along the camera's axes and along the
+    frame's, and whether these are known.
+
+    Points far outside the crop are the detector's confusion: they are kept within reach.
+    """
+    places = np.clip(2 * landmarks[:, :2] / crop - 1, -2, 2)
+    metres = np.zeros((_LANDMARKS, 3)) if world is None else np.clip(world, -2, 2)
+    known = [0.0 if world is None else 1.0]
+    parts = (places.ravel(), landmarks[:, 2] - 0.5, metres.ravel(), (metres @ frame).ravel(), known)
+    return np.concatenate(parts).astype(np.float32)
+
+
+def world_of_numbers(vector: Tensor) -> tuple[Tensor, Tensor]:
+    """The world landmarks (B, 33, 3) of vectors (B, N), metres, and 1 where they are known (B, 33), else 0."""
+    first = 3 * _LANDMARKS
+    known = vector[:, -1:].expand(-1, _LANDMARKS)
+    return vector[:, first : first + 3 * _LANDMARKS].unflatten(1, (_LANDMARKS, 3)), known
+
+
+def stacked(samples: list[Mapping[str, NDArray[np.float32]]]) -> dict[str, Tensor]:
+    """Encodings of several people as a batch."""
+    return {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}

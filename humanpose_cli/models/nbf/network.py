@@ -1,0 +1,428 @@
+"""Input → shape and part rotations: the second stage of Neural Body Fitting (sections 3.2, 4.2 and appendix B).
+
+Neural Body Fitting in use: people of an image in, bodies before the image's camera out, one forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.core.camera import default_focal
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.data.augmentation import CameraChange
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.geometry.rotations import project_to_rotation
+from humanpose_cli.models.crops import frame_box, frame_person
+from humanpose_cli.models.nbf.body import (
+    BodyLayer,
+    BodyParameters,
+    part_frames,
+    place_in_image,
+    rotations_to_poses,
+    zero_pose_joints,
+)
+from humanpose_cli.models.nbf.evidence import CropEvidence, evidence_of_person, image_in_crop
+from humanpose_cli.models.nbf.inputs import (
+    InputOptions,
+    blended,
+    colour_coded,
+    encode,
+    encode_numbers,
+    stacked,
+    world_of_numbers,
+)
+from humanpose_cli.models.segmenter.network import (
+    Segmenter,
+    SegmenterOptions,
+    build_segmenter,
+    segmenter_config,
+    segmenter_input,
+)
+from humanpose_cli.networks.backbones import RESNETS, ResNet
+from humanpose_cli.networks.partial_conv import fill
+from humanpose_cli.networks.weights import options_of, read_header, read_weights
+
+__all__ = [
+    "MODEL",
+    "BodyEstimate",
+    "BodyNetwork",
+    "NbfConfig",
+    "PreparedPerson",
+    "Regressor",
+    "RegressorOptions",
+    "fill_regressor",
+    "load_nbf",
+    "nbf_config",
+    "segmented_input",
+    "trained_parts",
+]
+
+
+_JOINTS = len(SMPL24)
+_SHAPES = 10
+_FIRST_LOG_NOISE = -3.0  # 5 cm
+_LOG_NOISE = (-5.0, 1.0)  # 7 mm to 2.7 m
+
+
+@dataclass(frozen=True)
+class RegressorOptions:
+    """What a regressor is.
+
+    layers, width  of the ResNet that looks at images: 18, 34, 50 or 101 layers, channels of its first stage
+    reduced   channels that the last map is reduced to before all of it goes to the fully-connected layer; 0 keeps them
+              (the paper replaces the pooling by a fully-connected layer)
+    hidden, blocks, dropout  features and residual blocks of the MLP behind image and vector, and the share of its
+              features left out in training; without a vector there is no MLP
+    noise     tell the joints' expected errors too
+    """
+
+    layers: int = 50
+    width: int = 64
+    reduced: int = 0
+    hidden: int = 384
+    blocks: int = 2
+    dropout: float = 0.1
+    noise: bool = False
+
+    def __post_init__(self) -> None:
+        if self.layers not in RESNETS:
+            raise UsageError("layers", "no such ResNet", expected=", ".join(map(str, RESNETS)), got=str(self.layers))
+        if self.width < 1 or self.reduced < 0 or self.hidden < 1 or self.blocks < 0 or not 0 <= self.dropout < 1:
+            raise UsageError("regressor", "cannot be built like this", expected="widths of 1 or more, dropout below 1")
+
+
+class Regressor(nn.Module):
+    """Encoded inputs → `BodyParameters`; what it learns is the residual to the training data's mean.
+
+    Of inputs with numbers there are two of them: one relative to where the detector's landmarks say that each part
+    points, which is small where they are right, and one of the rotations themselves, which overrules them where the
+    image says otherwise. Both are added before the projection.
+
+    Rotations are projected to SO(3) by SVD, never to a reflection, whose gradient is finite at equal singular values.
+    """
+
+    mean_betas: Tensor
+    mean_rotations: Tensor
+    zero_pose: Tensor
+
+    def __init__(self, inputs: InputOptions, options: RegressorOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.backbone: ResNet | None = None
+        self.reduce: nn.Module = nn.Identity()
+        features = 0
+        if inputs.channels:
+            self.backbone = ResNet(options.layers, inputs=inputs.channels, width=options.width)
+            # Channels last: a third less time on a processor.
+            self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            channels = self.backbone.channels[-1]
+            if options.reduced:
+                self.reduce = nn.Sequential(nn.Conv2d(channels, options.reduced, 1), nn.ReLU())
+                channels = options.reduced
+            side = -(-inputs.size // 32)
+            features = channels * side * side
+        self.lift: nn.Module | None = None
+        if inputs.numbers:
+            self.lift = nn.Linear(features + inputs.numbers, options.hidden)
+            features = options.hidden
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(features),
+                nn.Linear(features, features),
+                nn.GELU(),
+                nn.Dropout(options.dropout),
+                nn.Linear(features, features),
+            )
+            for _ in range(options.blocks if inputs.numbers else 0)
+        )
+        own = _JOINTS * 9 if inputs.numbers else 0
+        self.outputs = [_SHAPES, _JOINTS * 9, own, _JOINTS * 2 if options.noise else 0]
+        self.head = nn.Linear(features, sum(self.outputs))
+        nn.init.normal_(self.head.weight, std=0.1 / features**0.5)
+        nn.init.zeros_(self.head.bias)
+        if inputs.numbers:
+            self.register_buffer("zero_pose", zero_pose_joints())
+        self.register_buffer("mean_betas", torch.zeros(_SHAPES))
+        self.register_buffer("mean_rotations", torch.eye(3).repeat(_JOINTS, 1, 1))
+
+    def set_mean(self, betas: Tensor, rotations: Tensor) -> None:
+        """The data's mean shape (10,) and the mean (24, 3, 3) of its absolute rotations' matrices.
+
+        Of inputs with numbers, the mean of the rotations relative to `part_frames`.
+        """
+        self.mean_betas.copy_(betas)
+        self.mean_rotations.copy_(rotations)
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> BodyParameters:
+        """inputs  "image" (B, C, size, size) and "vector" (B, N), as far as the input has them."""
+        seen = []
+        if self.backbone is not None:
+            image = inputs["image"].contiguous(memory_format=torch.channels_last)
+            seen.append(self.reduce(self.backbone.maps(image).stage4).flatten(1).float())
+        with torch.autocast(self.head.weight.device.type, enabled=False):  # half precision is too coarse for places
+            if self.lift is not None:
+                x = self.lift(torch.cat([*seen, inputs["vector"]], 1))
+                for block in self.blocks:
+                    x = x + block(x)
+                seen = [x]
+            betas, rotations, own, log_noise = self.head(seen[0]).split(self.outputs, 1)
+            matrices = self.mean_rotations + rotations.unflatten(1, (_JOINTS, 3, 3))
+            if self.lift is not None:
+                frames = part_frames(self.zero_pose, *world_of_numbers(inputs["vector"]))
+                matrices = frames @ matrices + own.unflatten(1, (_JOINTS, 3, 3))
+            # Numbers that are not finite would end in LAPACK's words; they go on into the loss instead, which tells.
+            broken = ~torch.isfinite(matrices)
+            turned = project_to_rotation(torch.where(broken, self.mean_rotations, matrices))
+            turned = turned.masked_fill(broken, torch.nan)
+        noise = None
+        if self.options.noise:
+            noise = (log_noise.unflatten(1, (_JOINTS, 2)) + _FIRST_LOG_NOISE).clamp(*_LOG_NOISE)
+        return BodyParameters(self.mean_betas + betas, turned, noise)
+
+
+MODEL = "nbf"
+"""What weights files call it."""
+_SEGMENTER, _REGRESSOR = "segmenter.", "regressor."
+
+
+@dataclass(frozen=True)
+class NbfConfig:
+    """What a trained network is.
+
+    inputs, regressor  its input and its kind
+    crop       pixels of the sides of the crop that the input is made from
+    body       whose shape it tells: "default" or "smpl"
+    segmenter  of a segmenter that was trained along with it and lies in the same file; None without
+    """
+
+    inputs: InputOptions
+    regressor: RegressorOptions
+    crop: int = 512
+    body: str = "default"
+    segmenter: SegmenterOptions | None = None
+
+
+@dataclass(frozen=True)
+class BodyEstimate:
+    """One person before the image's camera.
+
+    poses   (72,) axis-angle, parent-relative, the pelvis body to camera; betas (10,); trans (3,) metres
+    joints  (24, 3) metres, camera axes
+    noise   (24, 2) metres: expected absolute error of each joint relative to the pelvis, across and along the line of
+            sight; None where the network does not tell
+    change  from the image to the crop that was looked at
+    """
+
+    poses: NDArray[np.float32]
+    betas: NDArray[np.float32]
+    trans: NDArray[np.float32]
+    joints: NDArray[np.float32]
+    noise: NDArray[np.float32] | None
+    change: CameraChange
+
+
+class PreparedPerson(NamedTuple):
+    """One person as the network will see them; focal and principal_point (x, y) in pixels of their image."""
+
+    change: CameraChange
+    evidence: CropEvidence
+    focal: float
+    principal_point: tuple[float, float]
+
+
+def nbf_config(config: NbfConfig) -> dict[str, Any]:
+    """The config as plain JSON values, for a weights file."""
+    segmenter = None if config.segmenter is None else segmenter_config(config.segmenter)
+    return {**asdict(config), "segmenter": segmenter}
+
+
+def segmented_input(probabilities: Tensor, inputs: InputOptions) -> Tensor:
+    """A segmenter's probabilities (B, 1 + parts, H, W) as the network's image (B, 3, size, size).
+
+    Only `blended` has gradients: the colours of the likeliest parts have none.
+    """
+    if inputs.kind == "blended":
+        return blended(probabilities, inputs.size)
+    return colour_coded(probabilities.argmax(1), inputs.parts, inputs.size)
+
+
+class BodyNetwork:
+    """A trained regressor with its body, and a segmenter where its input needs one."""
+
+    def __init__(
+        self,
+        config: NbfConfig,
+        regressor: Regressor,
+        layer: BodyLayer,
+        segmenter: Segmenter | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config, self.segmenter, self.device = config, segmenter, torch.device(device)
+        self.regressor = regressor.eval().requires_grad_(False).to(device)
+        self.layer = layer.to(device)
+
+    def estimate(
+        self,
+        image: NDArray[np.uint8],
+        people: Sequence[DetectedPerson] | NDArray[Any],
+        *,
+        focal: float | None = None,
+        principal_point: tuple[float, float] | None = None,
+    ) -> list[BodyEstimate]:
+        """Everybody of an image (H, W, 3) uint8, in the order given.
+
+        people           as the detector returns them, or boxes (N, 4) x0 y0 x1 y1, which inputs of the image alone
+                         (rgb, parts, blended) are content with
+        focal            pixels, principal_point (x, y) pixels; None: 1.2 times the longer side, the image's middle
+
+        InputError where the network's input shows something that people come without.
+        """
+        return self.finish(self.prepare(image, people, focal=focal, principal_point=principal_point))
+
+    def prepare(
+        self,
+        image: NDArray[np.uint8],
+        people: Sequence[DetectedPerson] | NDArray[Any],
+        *,
+        focal: float | None = None,
+        principal_point: tuple[float, float] | None = None,
+    ) -> list[PreparedPerson]:
+        """What `finish` needs of everybody, without the image: so people of several images may go together."""
+        if len(people) == 0:
+            return []
+        height, width = image.shape[:2]
+        centre = (width / 2, height / 2) if principal_point is None else principal_point
+        camera = focal or default_focal(width, height), centre
+        return [
+            PreparedPerson(change, seen, *camera) for change, seen in zip(*self._evidence(image, people), strict=True)
+        ]
+
+    def finish(self, people: Sequence[PreparedPerson]) -> list[BodyEstimate]:
+        """The bodies of prepared people, in one batch."""
+        if not people:
+            return []
+        changes = [person.change for person in people]
+        with torch.no_grad():  # not inference_mode: constants that are made here for the first time serve fits too
+            found = self.regress([person.evidence for person in people])
+            focals = torch.tensor([person.focal for person in people], dtype=torch.float32, device=self.device)
+            centres = torch.tensor([p.principal_point for p in people], dtype=torch.float32, device=self.device)
+            placed = place_in_image(found, self.layer, changes, focals, centres)
+            poses = rotations_to_poses(placed.rotations)
+        told = (x.cpu().numpy() for x in (poses, found.betas, placed.trans, placed.joints))
+        noise = [None] * len(people) if found.log_noise is None else list(found.log_noise.exp().cpu().numpy())
+        return [BodyEstimate(*values) for values in zip(*told, noise, changes, strict=True)]
+
+    def regress(self, evidence: Sequence[CropEvidence]) -> BodyParameters:
+        """Parameters of N people before the fixed camera."""
+        inputs = self.config.inputs
+        if inputs.segmented and any(item.parts is None for item in evidence):
+            image = segmented_input(self._parts(evidence), inputs)
+            numbers = stacked([encode_numbers(item, inputs) for item in evidence])
+            return self.regressor({"image": image, **{n: v.to(self.device) for n, v in numbers.items()}})
+        batch = stacked([encode(item, inputs) for item in evidence])
+        return self.regressor({name: values.to(self.device) for name, values in batch.items()})
+
+    def _parts(self, evidence: Sequence[CropEvidence]) -> Tensor:
+        if self.segmenter is None:
+            raise UnavailableError(
+                "body network", "sees body parts and has no segmenter", remedy="give the weights of one: --segmenter"
+            )
+        seen = np.stack([segmenter_input(item, self.segmenter.options) for item in evidence])
+        return self.segmenter.probabilities(torch.from_numpy(seen).to(self.device))
+
+    def _evidence(
+        self, image: NDArray[np.uint8], people: Sequence[DetectedPerson] | NDArray[Any]
+    ) -> tuple[list[CameraChange], list[CropEvidence]]:
+        size = self.config.crop
+        if isinstance(people, np.ndarray):
+            if people.ndim != 2 or people.shape[1] != 4:
+                raise InputError("boxes", "have the wrong form", expected="(N, 4)", got=str(people.shape))
+            changes = [frame_box(box, size) for box in people]
+            return changes, [CropEvidence(size, image_in_crop(image, change)) for change in changes]
+        changes = [frame_person(person, size) for person in people]
+        pairs = zip(people, changes, strict=True)
+        looks = self.config.inputs.segmented or self.config.inputs.kind == "rgb"
+        return changes, [evidence_of_person(image, person, change, with_image=looks) for person, change in pairs]
+
+
+def load_nbf(
+    path: Path, *, segmenter: Path | Segmenter | None = None, body: str = "default", device: torch.device | str = "cpu"
+) -> BodyNetwork:
+    """A trained body network from its weights file.
+
+    segmenter  for networks that see body parts, unless one was trained along with it
+    body       "default" or "smpl:FILE", of the kind that the network was trained with
+
+    InputError for files that are damaged or another model's, for a segmenter of another number of parts and for
+    another kind of body.
+    """
+    tensors, header = read_weights(path, MODEL)
+    config = _config(header.config, path)
+    rig = body_by_name(body)
+    if rig.name.partition("-")[0] != config.body:
+        raise InputError(path, "was trained with another body", expected=config.body, got=rig.name, remedy="--body")
+    regressor = Regressor(config.inputs, config.regressor)
+    fill(regressor, _beginning(tensors, _REGRESSOR), path)
+    return BodyNetwork(config, regressor, BodyLayer(rig), _segmenter(tensors, config, path, segmenter, device), device)
+
+
+def fill_regressor(regressor: Regressor, path: Path) -> None:
+    """Fill what a body network's weights file has of a regressor, such as the backbone that another input shares.
+
+    InputError where there is nothing of it.
+    """
+    tensors = _beginning(read_weights(path, MODEL)[0], _REGRESSOR)
+    own = regressor.state_dict()
+    fitting = {name: values for name, values in tensors.items() if name in own and own[name].shape == values.shape}
+    if not any(name.endswith("weight") for name in fitting):
+        raise InputError(path, "has nothing of this network", expected="weights of a network that is built alike")
+    fill(regressor, {**own, **fitting}, path)
+
+
+def _segmenter(
+    tensors: dict[str, Tensor], config: NbfConfig, path: Path, given: Path | Segmenter | None, device: Any
+) -> Segmenter | None:
+    if not config.inputs.segmented:
+        return None
+    if config.segmenter is not None:
+        network = build_segmenter(config.segmenter)
+        fill(network, _beginning(tensors, _SEGMENTER), path)
+        return Segmenter(network, config.segmenter, device)
+    if isinstance(given, Path):
+        return Segmenter.load(given, device, parts=config.inputs.parts)
+    if given is not None and given.options.parts != config.inputs.parts:
+        raise InputError(path, "sees other parts than the segmenter", expected=f"{config.inputs.parts} parts")
+    return given
+
+
+def _config(values: Any, path: Path) -> NbfConfig:
+    try:
+        parts = dict(values)
+        inputs = options_of(InputOptions, parts.pop("inputs"), path)
+        regressor = options_of(RegressorOptions, parts.pop("regressor"), path)
+        segmenter = parts.pop("segmenter")
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(path, f"has a config without {error}", expected="a body network of hpc train nbf") from error
+    own = None if segmenter is None else options_of(SegmenterOptions, segmenter, path)
+    rest = {**parts, "inputs": inputs, "regressor": regressor, "segmenter": own}
+    return options_of(NbfConfig, rest, path)
+
+
+def _beginning(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): values for name, values in tensors.items() if name.startswith(prefix)}
+
+
+def trained_parts(path: Path) -> int | None:
+    """How many parts a body network sees, None where it sees none: which segmenter it wants."""
+    config = _config(read_header(path).config, path)
+    return config.inputs.parts if config.inputs.segmented else None

@@ -1,0 +1,485 @@
+"""What `hpc train nbf` learns and from what: options and presets.
+
+How well a body network does on people as the fixed camera sees them, the setting of the paper's analysis.
+
+What a body network does with a person, as an image: input, true body, predicted body.
+
+`hpc train nbf`: from body parts, joints, images or what the detector says to shape and pose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.data.fixed_camera import NBF_CAMERA
+from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
+from humanpose_cli.metrics.bodies import Bodies, BodyErrors, body_errors
+from humanpose_cli.models.nbf.body import BodyLayer, BodyParameters, absolute_to_relative
+from humanpose_cli.models.nbf.evidence import CropEvidence
+from humanpose_cli.models.nbf.examples import (
+    POOL,
+    BodyAugmentation,
+    BodyExamples,
+    Framing,
+    Memory,
+    mean_parameters,
+    needed_labels,
+)
+from humanpose_cli.models.nbf.inputs import InputOptions
+from humanpose_cli.models.nbf.losses import LossOptions, Targets, keeps_3d, nbf_losses
+from humanpose_cli.models.nbf.network import (
+    MODEL,
+    NbfConfig,
+    Regressor,
+    RegressorOptions,
+    fill_regressor,
+    nbf_config,
+    segmented_input,
+)
+from humanpose_cli.models.people import People, check_batch, split_people, spread_out, visible_people
+from humanpose_cli.models.segmenter.colours import as_bytes
+from humanpose_cli.models.segmenter.network import Segmenter, load_backbone
+from humanpose_cli.rendering.overlay import draw_keypoints, draw_overlay, person_colour
+from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, moved
+
+__all__ = [
+    "NBF_PRESETS",
+    "NbfRecipe",
+    "NbfTraining",
+    "body_contact_sheet",
+    "crop_errors",
+    "nbf_preset",
+]
+
+
+@dataclass(frozen=True)
+class NbfTraining:
+    """What is learned and from what.
+
+    inputs, regressor, losses, augmentation  see there
+    source         where body parts come from: "labels", or the "segmenter" that is given
+    segmenter      its weights file; also what inputs of parts are judged by with source "segmenter"
+    finetune       let the segmenter learn too, through `blended` inputs
+    framing        see `Framing`
+    unrendered     share of the examples of body parts or `proxy` that were never rendered: posed bodies' parts, with an
+                   imitated detector's output
+    unrendered_poses  from a pool of so many, drawn when the training begins, a few milliseconds each
+    crop           pixels of the crop that inputs are made from; the segmenter's where one is given
+    body           "default" or "smpl:FILE", whose parameters the labels are
+    learning_rate, beta1, weight_decay  of Adam
+    backbone       file with ImageNet weights of the regressor's ResNet; "" begins at random
+    start          weights to begin with, as far as they are of networks built alike; "" begins at random
+    seen           least share of a person's joints that must be visible, to learn from or to be judged by
+    people         learn from that many at most, spread evenly; 0 for all
+    variants       random views of each person, kept in memory; 0 for new ones in every epoch
+    protocol       of the cache; "" for its own
+    validation     people that a validation looks at, at most
+    """
+
+    inputs: InputOptions = field(default_factory=InputOptions)
+    regressor: RegressorOptions = field(default_factory=RegressorOptions)
+    losses: LossOptions = field(default_factory=LossOptions)
+    augmentation: BodyAugmentation = field(default_factory=BodyAugmentation)
+    source: Literal["labels", "segmenter"] = "labels"
+    segmenter: str = ""
+    finetune: bool = False
+    framing: Framing = "labels"
+    unrendered: float = 0.0
+    unrendered_poses: int = POOL
+    crop: int = 512
+    body: str = "default"
+    learning_rate: float = 4e-5
+    beta1: float = 0.5
+    weight_decay: float = 1e-4
+    backbone: str = ""
+    start: str = ""
+    seen: float = 0.0
+    people: int = 0
+    variants: int = 0
+    protocol: str = ""
+    validation: int = 512
+
+    def __post_init__(self) -> None:
+        if self.source not in ("labels", "segmenter"):
+            raise UsageError("source", "is not known", expected="labels or segmenter", got=self.source)
+        if self.framing not in ("labels", "detector"):
+            raise UsageError("framing", "is not known", expected="labels or detector", got=self.framing)
+        if self.source == "segmenter" and not (self.segmenter and self.inputs.segmented):
+            raise UsageError(
+                "source", "needs a segmenter's weights and an input of body parts", remedy="--set segmenter=FILE"
+            )
+        if self.finetune and (self.source != "segmenter" or self.inputs.kind != "blended"):
+            raise UsageError(
+                "finetune", "reaches the segmenter through blended colours alone", expected="inputs.kind=blended"
+            )
+        shown = self.inputs.segmented or self.inputs.kind == "proxy"
+        imagined = shown and self.body == "default" and self.source == "labels"
+        if not 0 <= self.unrendered <= 1 or (self.unrendered and not imagined):
+            expected = "0 to 1, with inputs of body parts or proxy, source=labels and our own body"
+            raise UsageError("unrendered", "is not possible", expected=expected)
+        if self.losses.noise and not self.regressor.noise:
+            raise UsageError("losses.noise", "has nothing to learn", remedy="--set regressor.noise=true")
+        if min(self.people, self.variants, self.unrendered_poses - 1) < 0 or not 0 <= self.seen <= 1:
+            what = "people, variants, unrendered_poses or seen"
+            raise UsageError(what, "are out of range", expected="0 or more, poses 1 or more, seen up to 1")
+        if self.crop < 32 or self.learning_rate <= 0 or self.weight_decay < 0 or self.validation < 1:
+            raise UsageError("nbf training", "is out of range", expected="crop of 32 or more, rate above 0")
+
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+# Neural Body Fitting, appendix B; Adam's β1, the power of the decay and the camera from the authors' public code.
+_PAPER = (NbfTraining(), TrainOptions(epochs=75, batch_size=5))
+
+_SMALL_PARTS = NbfTraining(
+    inputs=InputOptions("parts", size=128),
+    regressor=RegressorOptions(layers=18, width=24, reduced=32),
+    augmentation=BodyAugmentation(scale=0.15, errors=0.7),
+    seen=0.4,
+    losses=LossOptions(latent=1.0, points3d=30.0),
+    crop=192,
+    learning_rate=1e-3,
+    beta1=0.9,
+    weight_decay=0.0,
+)
+_SMALL_PROXY = replace(
+    _SMALL_PARTS,
+    inputs=InputOptions("proxy", proxy="parts", size=128),
+    regressor=RegressorOptions(layers=18, width=24, reduced=32, hidden=256, blocks=1, noise=True),
+    losses=LossOptions(latent=1.0, points3d=60.0, noise=2.0),
+    augmentation=BodyAugmentation(scale=0.15, errors=0.5),  # beside the detector's own
+    framing="detector",
+    unrendered=0.25,
+    learning_rate=7e-4,
+)
+_ABLATION = NbfTraining(
+    inputs=InputOptions("parts", size=64),
+    regressor=RegressorOptions(layers=18, width=12, reduced=32),
+    augmentation=BodyAugmentation(),
+    seen=0.4,
+    people=3000,
+    variants=3,
+    crop=64,
+    learning_rate=2e-3,
+    beta1=0.9,
+    weight_decay=0.0,
+    validation=200,
+)
+
+_SMALL_LOOP: dict[str, Any] = {"batch_size": 32, "precision": "mixed", "clip": 5.0, "average": 0.999, "log_every": 50}
+
+NBF_PRESETS: Mapping[str, tuple[NbfTraining, TrainOptions]] = {
+    "paper": _PAPER,
+    "small": (_SMALL_PARTS, TrainOptions(epochs=20, **_SMALL_LOOP)),
+    "small-proxy": (_SMALL_PROXY, TrainOptions(epochs=24, **_SMALL_LOOP)),
+    "ablation": (
+        _ABLATION,
+        # Without workers: examples are kept by the process that made them, for the next training too.
+        TrainOptions(epochs=15, batch_size=32, workers=0, clip=5.0, average=0.99, validate_every=1000, log_every=20),
+    ),
+}
+"""`paper`: appendix B. `small`, `small-proxy`: up to two hours on two cores. `ablation`: two to four minutes."""
+
+
+def nbf_preset(name: str, kind: str = "") -> tuple[NbfTraining, TrainOptions]:
+    """A preset for a kind of input: "parts", "rgb", "proxy" … or "" for the preset's own.
+
+    `small` with proxy is `small-proxy`. UsageError for a name that is none.
+    """
+    if name == "small" and kind == "proxy":
+        name = "small-proxy"
+    if name not in NBF_PRESETS:
+        raise UsageError("--preset", "is not known", expected=", ".join(NBF_PRESETS), got=name)
+    options, training = NBF_PRESETS[name]
+    if kind and kind != options.inputs.kind:
+        options = replace(options, inputs=replace(options.inputs, kind=kind))  # type: ignore[arg-type]
+    if kind == "proxy" and options.framing == "labels":
+        options = replace(options, framing="detector")
+    return options, training
+
+
+Batch = Mapping[str, Tensor]
+
+
+@torch.no_grad()
+def crop_errors(
+    predict: Callable[[Batch], BodyParameters], batches: Iterable[Batch], layer: BodyLayer, like: Tensor
+) -> BodyErrors:
+    """Errors of the people of batches of `BodyExamples`, in their order.
+
+    predict  batch → what the network says of it; like  a tensor on the network's device
+    """
+    layer = layer.to(like.device)
+    parts = []
+    for loaded in batches:
+        batch = moved(loaded, like.device)
+        found = predict(batch)
+        count = len(found.betas)
+        root = layer.root.expand(count, 3)
+        told = Bodies(absolute_to_relative(found.rotations), found.betas, root)
+        true = Bodies(absolute_to_relative(batch["rotations"]), batch["betas"], root)
+        # A camera of one pixel's crop: shares of joints do not depend on the unit.
+        focal = root.new_full((count,), layer.camera.focal / layer.camera.size)
+        parts.append(body_errors(layer.body, told, true, focal, root.new_full((count, 2), 0.5)))
+    return BodyErrors.joined(parts)
+
+
+_SIDE = 224
+
+
+def body_contact_sheet(
+    evidence: CropEvidence,
+    batch: Mapping[str, Tensor],
+    inputs: InputOptions,
+    true: Tensor,
+    found: Tensor,
+    layer: BodyLayer,
+) -> NDArray[np.uint8]:
+    """(224, 672, 3): the input, and the true and the predicted mesh (V, 3) as the fixed camera sees them."""
+    assert evidence.image is not None
+    photo = _resized(evidence.image)
+    shown = _input(evidence, batch, inputs, photo)
+    faces, focal, centre = layer.body.faces.cpu(), NBF_CAMERA.focal_at(_SIDE), (_SIDE / 2, _SIDE / 2)
+    drawn = [
+        draw_overlay(photo, mesh[None], faces, focal, centre, track_ids=[colour])
+        for mesh, colour in ((true, 2), (found, 1))
+    ]
+    return np.concatenate((shown, *drawn), 1)
+
+
+def _input(
+    evidence: CropEvidence, batch: Mapping[str, Tensor], inputs: InputOptions, photo: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    if inputs.kind == "proxy" and evidence.landmarks is not None:
+        points = evidence.landmarks * (_SIDE / evidence.size, _SIDE / evidence.size, 1.0)
+        image = photo.copy()
+        if evidence.mask is not None:
+            mask = cv2.resize(evidence.mask, (_SIDE, _SIDE))[..., None]
+            image = np.rint(image * (0.35 + 0.65 * mask)).astype(np.uint8)
+        draw_keypoints(image, points, BLAZEPOSE33, person_colour(0))
+        return image
+    if "image" in batch and inputs.kind != "rgb":
+        image = as_bytes(batch["image"][0].permute(1, 2, 0).cpu().numpy())
+        return np.asarray(cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_NEAREST), np.uint8)
+    return photo
+
+
+def _resized(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    smaller = cv2.INTER_AREA if image.shape[0] > _SIDE else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (_SIDE, _SIDE), interpolation=smaller), np.uint8)
+
+
+_SHEET = 6
+
+
+class _Model(nn.Module):
+    """The regressor, and the segmenter if it learns too."""
+
+    regressor: Regressor
+    segmenter: nn.Module | None
+
+    def __init__(self, regressor: Regressor, segmenter: nn.Module | None) -> None:
+        super().__init__()
+        self.regressor, self.segmenter = regressor, segmenter
+
+
+class NbfRecipe(Recipe[Mapping[str, Tensor]]):
+    """The losses of section 3.3; judged by the Procrustes-aligned error of held-out people's joints."""
+
+    name, criterion = MODEL, "pa_mpjpe_mm"
+    model: _Model
+
+    def __init__(
+        self, data: Path | str, options: NbfTraining | None = None, *, seed: int = 0, memory: Memory | None = None
+    ) -> None:
+        self.memory: Memory = {} if memory is None else memory
+        options = options or NbfTraining()
+        self.frozen = self._segmenter(options)
+        if self.frozen is not None:
+            options = replace(options, crop=self.frozen.options.crop)
+        self.options = options
+        torch.manual_seed(seed)
+        rig = body_by_name(options.body)
+        self.layer = BodyLayer(rig)
+        self.people, self.held_out = self._split(data, rig.name.partition("-")[0])
+        regressor = Regressor(options.inputs, options.regressor)
+        if options.backbone and regressor.backbone is not None:
+            load_backbone(regressor.backbone, Path(options.backbone))
+        means = mean_parameters(self.people, options.body, options.inputs)
+        if means is None:  # nobody's pose is known: an upright person who faces the camera
+            upright = torch.diag(torch.tensor([1.0, -1.0, -1.0])).repeat(len(SMPL24), 1, 1)
+            means = {"betas": torch.zeros(10), "rotations": upright}
+        if options.start:
+            fill_regressor(regressor, Path(options.start))
+        regressor.set_mean(means["betas"], means["rotations"])
+        learned = None
+        if options.finetune and self.frozen is not None:
+            learned, self.frozen = self.frozen.network.requires_grad_(True), None
+        self.model = _Model(regressor, learned)
+
+    def phases(self) -> Sequence[Phase]:
+        o = self.options
+        return [Phase("fit", list(self.model.parameters()), o.learning_rate, (o.beta1, 0.999), o.weight_decay)]
+
+    def batches(self, options: LoaderOptions) -> BatchLoader:
+        people = self.people
+        if not self.options.losses.extra_2d:
+            people = self._only_3d(people)
+        check_batch(people, options.batch_size * options.world_size)
+        return BatchLoader(range(len(people)), self._examples(people, augmented=True), options)
+
+    def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        found = self.predict(batch)
+        return nbf_losses(found, Targets.of_batch(batch), self._layer_on(found.betas), self.options.losses)
+
+    def predict(self, batch: Mapping[str, Tensor]) -> BodyParameters:
+        """What the network says about a batch on its device."""
+        if "segmenter_input" not in batch:
+            return self.model.regressor(batch)
+        if self.model.segmenter is not None:
+            probabilities = self.model.segmenter(batch["segmenter_input"]).float().softmax(1)
+        else:
+            assert self.frozen is not None
+            self.frozen.network.to(batch["segmenter_input"].device)
+            with torch.no_grad():
+                probabilities = self.frozen.probabilities(batch["segmenter_input"]).float()
+        return self.model.regressor({**batch, "image": segmented_input(probabilities, self.options.inputs)})
+
+    def validate(self, batch_size: int) -> Mapping[str, float]:
+        """mpjpe_mm, pa_mpjpe_mm and its median, pve_mm, err_quat_rad, pckh."""
+        errors = self.errors(batch_size)
+        return {
+            "pa_mpjpe_mm": 1000 * float(errors.pa_mpjpe.mean()),
+            "pa_mpjpe_median_mm": 1000 * float(np.median(errors.pa_mpjpe)),
+            "mpjpe_mm": 1000 * float(errors.mpjpe.mean()),
+            "pve_mm": 1000 * float(errors.pve.mean()),
+            "err_quat_rad": float(errors.rotation.mean()),
+            "pckh": float(errors.pckh.mean()),
+        }
+
+    def errors(self, batch_size: int) -> BodyErrors:
+        """Errors of each held-out person, without changes at random; the model in evaluation mode."""
+        return crop_errors(self.predict, self._held_out_batches(batch_size), self.layer, next(self.model.parameters()))
+
+    @torch.no_grad()
+    def image(self) -> NDArray[np.uint8]:
+        """Up to six held-out people: input, true body, predicted body."""
+        numbers = self.held_out_numbers()[:_SHEET]
+        make = self._examples(self.held_out, augmented=False)
+        device = next(self.model.parameters()).device
+        panels = []
+        for number in numbers:
+            batch = {k: torch.as_tensor(v)[None].to(device) for k, v in make(number, np.random.default_rng(0)).items()}
+            found = self.predict(batch)
+            layer = self._layer_on(found.betas)
+            true = layer(batch["betas"], batch["rotations"], "vertices").points[0]
+            told = layer(found.betas, found.rotations, "vertices").points[0]
+            random = np.random.default_rng(0)
+            evidence = make.evidence(make.view(number, random, image=True), random, 0.0)
+            panels.append(body_contact_sheet(evidence, batch, self.options.inputs, true.cpu(), told.cpu(), self.layer))
+        half = (len(panels) + 1) // 2
+        columns = [np.concatenate(panels[:half], 0), np.concatenate(panels[half:] or panels[:half], 0)]
+        height = min(len(column) for column in columns)
+        return np.concatenate([column[:height] for column in columns], 1)
+
+    def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        o = self.options
+        tensors = {f"regressor.{name}": value for name, value in self.model.regressor.state_dict().items()}
+        segmenter = None
+        if self.model.segmenter is not None:
+            segmenter = self._learned
+            tensors |= {f"segmenter.{name}": value for name, value in self.model.segmenter.state_dict().items()}
+        body = body_by_name(o.body).name.partition("-")[0]
+        return tensors, nbf_config(NbfConfig(o.inputs, o.regressor, o.crop, body, segmenter))
+
+    def describe(self) -> Mapping[str, Any]:
+        return {**self.people.describe(), "recipe": self.options.plain()}
+
+    def _segmenter(self, options: NbfTraining) -> Segmenter | None:
+        if options.source != "segmenter":
+            return None
+        found = Segmenter.load(Path(options.segmenter), parts=options.inputs.parts)
+        self._learned = found.options
+        return found
+
+    def _split(self, data: Path | str, body: str) -> tuple[People, People]:
+        o = self.options
+        segmented = o.source == "segmenter"
+        needs = needed_labels(o.inputs, o.losses, segmented=segmented, framing=o.framing)
+        train, held = split_people(data, needs, protocol=o.protocol)
+        train, held = spread_out(visible_people(train, o.seen), o.people), visible_people(held, o.seen)
+        judged = (
+            held.taken(np.isfinite(held.column("poses")).all(1))
+            if "poses" in held.cache.people
+            else held.taken(np.zeros(len(held), bool))
+        )
+        if not len(judged):
+            raise InputError(
+                train.cache.path, "has nobody held out whose body is known", expected="poses to judge the network by"
+            )
+        named = set(np.unique(train.column("body")).tolist()) - {""}
+        if named and body not in named:
+            raise InputError(train.cache.path, "has parameters of another body", expected=body, got=", ".join(named))
+        return train, judged
+
+    def _only_3d(self, people: People) -> People:
+        """Those who keep their 3-D labels, repeated, so that an epoch has as many steps as with everybody."""
+        kept = np.flatnonzero([keeps_3d(int(row), self.options.losses) for row in people.rows])
+        if not len(kept):
+            raise InputError(people.cache.path, "keeps no 3-D labels", remedy="a larger losses.fraction_3d")
+        return people.taken(np.resize(kept, len(people)))
+
+    def _examples(self, people: People, *, augmented: bool) -> BodyExamples:
+        o = self.options
+        more: dict[str, Any] = {}
+        if augmented:
+            more = {"augmentation": o.augmentation, "variants": o.variants, "memory": self.memory}
+            more |= {"unrendered": o.unrendered, "unrendered_poses": o.unrendered_poses}
+            if self.frozen is not None and o.variants:
+                more["look"] = self._look
+        return BodyExamples(
+            people,
+            o.inputs,
+            o.losses,
+            crop=o.crop,
+            body=o.body,
+            framing=o.framing,
+            segmenter=self._learned if o.source == "segmenter" else None,
+            **more,
+        )
+
+    @torch.no_grad()
+    def _look(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the regressor sees of one person, through the segmenter."""
+        assert self.frozen is not None
+        place = next(self.frozen.network.parameters()).device
+        probabilities = self.frozen.probabilities(torch.from_numpy(seen)[None].to(place)).float()
+        return np.asarray(segmented_input(probabilities, self.options.inputs)[0].cpu().numpy(), np.float32)
+
+    def held_out_numbers(self) -> list[int]:
+        """Which of `held_out` are looked at, in the order of `errors`."""
+        return spread_evenly(len(self.held_out), self.options.validation)
+
+    def _held_out_batches(self, batch_size: int) -> BatchLoader:
+        numbers = self.held_out_numbers()
+        loading = LoaderOptions(min(batch_size, len(numbers)), shuffle=False, drop_last=False)
+        return BatchLoader(numbers, self._examples(self.held_out, augmented=False), loading)
+
+    def _layer_on(self, like: Tensor) -> BodyLayer:
+        if self.layer.root.device != like.device:
+            self.layer = self.layer.to(like.device)
+        return self.layer

@@ -1,0 +1,239 @@
+"""Which people of a cache a recipe learns from: those whose labels it needs, by split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.data.augmentation import Example, example_of
+from humanpose_cli.data.cache import Cache, open_cache
+from humanpose_cli.data.loader import spread_evenly
+
+__all__ = [
+    "LABELS",
+    "People",
+    "check_batch",
+    "people_in",
+    "split_people",
+    "spread_out",
+    "usual_protocol",
+    "visible_people",
+]
+
+_FEWEST_JOINTS = 6  # labelled ones, without which nobody can say where a person is
+_SAME = 0.2  # of a person's size: joints farther off on average are somebody else's
+_HELD_OUT = 0.1  # share of the people, where a cache has no validation split
+
+
+class _Label(NamedTuple):
+    column: str
+    words: str
+    remedy: str
+
+
+LABELS: dict[str, _Label] = {
+    "poses": _Label(
+        "people/poses",
+        "body parameters",
+        "make it from a source that gives them, such as synthetic or up3d, or let hpc preprocess fit bodies",
+    ),
+    "joints": _Label(
+        "people/keypoints/smpl24", "joints of smpl24 in the image", "make it from a source that gives body parameters"
+    ),
+    "box": _Label("people/box", "boxes", "make it again with a source that gives boxes"),
+    "detected": _Label("people/detected", "what the detector sees", "make it again with hpc preprocess … --detections"),
+    "parts": _Label(
+        "pictures/maps/parts",
+        "maps of body parts",
+        "make it from a source that draws them: synthetic, or one of SMPL bodies with --model",
+    ),
+}
+"""What recipes may need of people: column, words, and how a cache gets it."""
+
+
+@dataclass(frozen=True)
+class People:
+    """Some people of a cache.
+
+    images (N,) rows of images, places (N,) of each person among the image's people, rows (N,) of people
+    """
+
+    cache: Cache
+    images: NDArray[np.int64]
+    places: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def example(self, number: int, maps: tuple[str, ...] | None = None, **parts: bool) -> Example:
+        """A person decoded; only the named maps. parts: see `example_of`."""
+        sample = self.cache.sample(int(self.images[number]))
+        return example_of(sample, int(self.places[number]), maps=maps, **parts)
+
+    def describe(self) -> dict[str, Any]:
+        """What data this is, for a run's record."""
+        header = self.cache.header
+        return {"data": header.source, "options": header.options, "digest": header.content_digest, "people": len(self)}
+
+    def taken(self, numbers: NDArray[np.integer]) -> People:
+        """Some of them, by number or as booleans; repeated ones too."""
+        return People(self.cache, self.images[numbers], self.places[numbers], self.rows[numbers])
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A column of the people table: (N, …), NaN where not known."""
+        return np.asarray(self.cache.people[name][self.rows])
+
+
+def split_people(
+    path: Path | str, needs: Sequence[str], *, protocol: str = "", names: tuple[str, str] = ("train", "validation")
+) -> tuple[People, People]:
+    """Those to learn from and those held out, each with all the labels of `LABELS` that are needed.
+
+    protocol  of the cache; "" for its only one, or "nbf" where there are several
+    names     of the two splits
+
+    Without a split for validation every tenth person is held out. InputError, which names the label and how to get
+    it, where a cache lacks one, and where fewer than two people are left.
+    """
+    cache = open_cache(path)
+    _check_columns(cache, needs)
+    chosen = protocol or usual_protocol(cache)
+    splits = cache.splits.get(chosen, ()) if chosen else ()
+    train_name, held_name = names
+    first = cache.rows(chosen, train_name) if train_name in splits or protocol else np.arange(len(cache))
+    train = _with_labels(_people_of(cache, first), needs)
+    if held_name in splits:
+        held = _with_labels(_people_of(cache, cache.rows(chosen, held_name)), needs)
+    else:
+        numbers = np.arange(len(train))
+        apart = numbers % round(1 / _HELD_OUT) == 0
+        train, held = train.taken(~apart), train.taken(apart)
+    for people, what in ((train, "to learn from"), (held, "held out")):
+        if len(people) == 0:
+            raise InputError(
+                cache.path,
+                f"has nobody {what}",
+                expected=f"people with {_listed(needs)} in both splits, two or more in all",
+                remedy="make a larger cache",
+            )
+    return train, held
+
+
+def people_in(path: Path | str, needs: Sequence[str], protocol: str, split: str) -> People:
+    """Those of one split with all the labels that are needed; InputError as for `split_people`."""
+    cache = open_cache(path)
+    _check_columns(cache, needs)
+    people = _with_labels(_people_of(cache, cache.rows(protocol, split)), needs)
+    if len(people) == 0:
+        raise InputError(
+            cache.path, f"has nobody with {_listed(needs)} in {split}", remedy="make a larger cache, or choose --split"
+        )
+    return people
+
+
+def visible_people(people: People, share: float) -> People:
+    """Those of whom that share of the joints is visible, at least; 0 for all.
+
+    Who stands behind others or beyond the image's edge cannot be segmented, nor told from a crop. Joints that a
+    source calls labelled count as visible.
+    """
+    if share <= 0:
+        return people
+    kept = people.taken(np.nan_to_num(people.column("keypoints/smpl24")[..., 2]).mean(1) >= share)
+    if len(kept) == 0:
+        raise InputError(
+            people.cache.path,
+            "shows too little of everybody",
+            expected=f"{share:.0%} of the joints",
+            remedy="less seen",
+        )
+    return kept
+
+
+def spread_out(people: People, count: int) -> People:
+    """That many of them at most, evenly; 0 for all."""
+    if not 0 < count < len(people):
+        return people
+    return people.taken(np.array(spread_evenly(len(people), count), np.int64))
+
+
+def check_batch(people: People, batch_size: int) -> None:
+    """InputError where people do not fill one batch."""
+    if len(people) < batch_size:
+        raise InputError(
+            people.cache.path,
+            "has too few people to learn from for one batch",
+            expected=f"{batch_size} or more",
+            got=str(len(people)),
+            remedy="a smaller batch_size, or a larger cache",
+        )
+
+
+def _listed(needs: Sequence[str]) -> str:
+    return " and ".join(LABELS[need].words for need in needs)
+
+
+def usual_protocol(cache: Cache) -> str:
+    """The protocol that is meant where none is named: "nbf" or the first; "" without any."""
+    return "nbf" if "nbf" in cache.splits else next(iter(cache.splits), "")
+
+
+def _check_columns(cache: Cache, needs: Sequence[str]) -> None:
+    for need in needs:
+        label = LABELS[need]
+        if not cache.labels.get(label.column, 0):
+            raise InputError(cache.path, f"lacks {label.words}", expected=label.column, remedy=label.remedy)
+
+
+def _people_of(cache: Cache, images: NDArray[np.int64]) -> People:
+    ranges = [cache.people_of(int(row)) for row in images]
+    rows = np.array([row for people in ranges for row in people], np.int64)
+    places = np.array([place for people in ranges for place in range(len(people))], np.int64)
+    return People(cache, np.repeat(images, [len(people) for people in ranges]), places, rows)
+
+
+def _with_labels(people: People, needs: Sequence[str]) -> People:
+    """Those whose needed labels are finite; joints count where enough are labelled."""
+    keep = np.ones(len(people), bool)
+    for need in needs:
+        table, name = LABELS[need].column.split("/", 1)
+        if table == "pictures":
+            if people.cache.labels[LABELS[need].column] < len(people.cache):
+                keep &= [bool(people.cache.map_bytes(int(row), need)) for row in people.images]
+            continue
+        values = people.column(name)
+        known = np.isfinite(values).reshape(len(values), -1).all(1)
+        if need == "poses":
+            known &= np.isfinite(people.column("betas")).all(1) & np.isfinite(people.column("trans")).all(1)
+        elif need == "joints":
+            known = (np.isfinite(values).all(2) & (values[..., 2] > 0)).sum(1) >= _FEWEST_JOINTS
+        elif need == "detected":
+            known &= _is_same(values, people)
+        elif need == "box":
+            known &= (values[:, 2:] - values[:, :2] >= 2).all(1)
+        keep &= known
+    return people.taken(keep)
+
+
+def _is_same(detected: NDArray[Any], people: People) -> NDArray[np.bool_]:
+    """Whether the detector saw this person, and nobody in front of them: (N,), by the joints that both name.
+
+    detected (N, 33, 3). People whose joints are not known are believed.
+    """
+    if "keypoints/smpl24" not in people.cache.people:
+        return np.ones(len(people), bool)
+    names = [name for name in SMPL24.joint_names if name in BLAZEPOSE33]
+    true = people.column("keypoints/smpl24")[:, SMPL24.indices(names), :2]
+    found = detected[:, BLAZEPOSE33.indices(names), :2]
+    with np.errstate(invalid="ignore"):
+        apart = np.median(np.linalg.norm(found - true, axis=-1), axis=1)
+        size = np.max(true.max(1) - true.min(1), axis=1)
+        return ~(apart > _SAME * size)

@@ -1,0 +1,378 @@
+"""Residual blocks with GroupNorm, pre-activated (He et al. 2016b), in two and three dimensions.
+
+Everything runs channels-last: a volume (B, C, D, H, W) lies in memory as (B, D, H, W, C), as the part warp wants it.
+
+From an image to a feature volume, and from a pose to one: E2D, E3D and E_pose (section 3.1).
+
+From the warped features and the target pose to the image of the person: D3D and D2D (section 3.1).
+
+The discriminator: is this the input's person in the target pose, as a camera would show them? (section 3.2)
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate, pad
+
+from humanpose_cli.core.conventions import REPOSING19
+from humanpose_cli.engine.heatmaps import gaussian_heatmaps
+from humanpose_cli.models.warp3d.config import DiscriminatorConfig, GeneratorConfig
+
+__all__ = [
+    "DRAWING_CHANNELS",
+    "Conv3d",
+    "DecoderBottleneck",
+    "Discriminator",
+    "LiftingEncoder",
+    "PoseEncoder",
+    "ProjectionDecoder",
+    "ResidualUnit3d",
+    "channels_last",
+    "group_norm",
+    "to_plane",
+    "to_volume",
+]
+
+
+_MOST_GROUPS, _LEAST_IN_GROUP = 32, 4
+# One volume of up to so many channels · depth · height is convolved on a CPU as two halves.
+_SMALL = 32_000
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """At most 32 groups (Wu and He 2018) of at least 4 channels, as far as the number of channels allows."""
+    groups = math.gcd(channels, _MOST_GROUPS)
+    while groups > 1 and channels // groups < _LEAST_IN_GROUP:
+        groups //= 2
+    return _GroupNorm(groups, channels)
+
+
+class _GroupNorm(nn.GroupNorm):
+    """Torch's, whose gradient in bfloat16 takes two to four times as long on a CPU as in float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, ...) → the same shape."""
+        if x.device.type != "cpu" or x.dtype != torch.bfloat16 or not torch.is_grad_enabled():
+            return super().forward(x)
+        return cast(Tensor, _HalfGroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps))
+
+
+class _HalfGroupNorm(torch.autograd.Function):
+    """Forth in bfloat16, back in float32."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float
+    ) -> Tensor:
+        ctx.groups = groups
+        batch, channels = x.shape[:2]
+        y, mean, scale = torch.native_group_norm(x, weight, bias, batch, channels, x[0, 0].numel(), groups, eps)
+        ctx.save_for_backward(x, weight, mean, scale)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, scale = ctx.saved_tensors
+        # The bare operator takes for granted that both lie in memory alike.
+        last = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+        layout = last if x.is_contiguous(memory_format=last) else torch.contiguous_format
+        volumes = [value.to(torch.float32, memory_format=layout) for value in (grad, x)]
+        exact = [value.float() for value in (mean, scale, weight)]
+        size = *x.shape[:2], x[0, 0].numel()
+        found = torch.ops.aten.native_group_norm_backward(*volumes, *exact, *size, ctx.groups, [True, True, True])
+        return found[0].to(x.dtype), found[1].to(weight.dtype), found[2].to(weight.dtype), None, None
+
+
+class DecoderBottleneck(nn.Module):
+    """1×1, 3×3 and 1×1 convolutions of a quarter of the outputs' width beside a short cut.
+
+    stride    of the 3×3 convolution and the short cut; dilation of the 3×3 convolution
+    upsample  doubles the resolution, bilinearly, where the channels are few: behind the first convolution and, as
+              pointwise maps and interpolation commute, behind the short cut's
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, *, stride: int = 1, dilation: int = 1, upsample: bool = False
+    ) -> None:
+        super().__init__()
+        width = outputs // 4
+        self.norm1, self.conv1 = group_norm(inputs), nn.Conv2d(inputs, width, 1, bias=False)
+        self.norm2, self.conv2 = group_norm(width), Conv2d(width, width, 3, stride, dilation, dilation, bias=False)
+        self.norm3, self.conv3 = group_norm(width), nn.Conv2d(width, outputs, 1)
+        changes = inputs != outputs or stride != 1
+        self.short_cut = nn.Conv2d(inputs, outputs, 1, stride) if changes else None
+        self.upsample = upsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) → (B, outputs, H', W')."""
+        ready = torch.relu(self.norm1(x))
+        beside = x if self.short_cut is None else self.short_cut(ready)
+        inner = self.conv1(ready)
+        if self.upsample:
+            beside, inner = _doubled(beside), _doubled(inner)
+        inner = self.conv2(torch.relu(self.norm2(inner)))
+        return beside + self.conv3(torch.relu(self.norm3(inner)))
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+class Conv2d(nn.Conv2d):
+    """Torch's, but dilated ones stay in float32 on a CPU, where their weights' gradients in bfloat16 are NaN."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, outputs, H', W')."""
+        if x.device.type != "cpu" or self.dilation[0] == 1:
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float())
+
+
+class Conv3d(nn.Conv3d):
+    """A 3×3×3 convolution that keeps the size: (B, C, D, H, W) → (B, outputs, D, H, W).
+
+    Torch's convolutions of a single small volume take a path on the CPU that is 10 to 50 times slower than that of
+    two (16 channels of 16×32×32: 44 ms against 0.8). Two halves of the volume, with a slice of their neighbours each,
+    are such two, and give the same numbers.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, 3, padding=1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, depth, height = x.shape[:4]
+        if batch != 1 or x.device.type != "cpu" or depth % 2 or channels * depth * height > _SMALL:
+            return super().forward(x)
+        padded = pad(x, (0, 0, 0, 0, 1, 1))
+        half = depth // 2
+        halves = torch.cat((padded[:, :, : half + 2], padded[:, :, half:]))
+        halves = halves.contiguous(memory_format=torch.channels_last_3d)
+        done = nn.functional.conv3d(halves, self.weight, self.bias, padding=(0, 1, 1))
+        return torch.cat((done[:1], done[1:]), 2).contiguous(memory_format=torch.channels_last_3d)
+
+
+class ResidualUnit3d(nn.Module):
+    """Two 3×3×3 convolutions beside a short cut; the paper's 3-D networks use no bottlenecks."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = group_norm(channels), Conv3d(channels, channels, bias=False)
+        self.norm2, self.conv2 = group_norm(channels), Conv3d(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, D, H, W) → the same shape."""
+        inner = self.conv1(torch.relu(self.norm1(x)))
+        return x + self.conv2(torch.relu(self.norm2(inner)))
+
+
+def to_volume(features: Tensor, depth: int) -> Tensor:
+    """Maps (B, D·C, H, W) → a volume (B, C, D, H, W): channel d·C + c becomes channel c of slice d."""
+    return cast(Tensor, _ToVolume.apply(features, depth))
+
+
+def to_plane(volume: Tensor) -> Tensor:
+    """The inverse of `to_volume`: (B, C, D, H, W) → (B, D·C, H, W)."""
+    return cast(Tensor, _ToPlane.apply(volume))
+
+
+class _ToVolume(torch.autograd.Function):
+    """One copy forth and one back, runs of C numbers each. Gradients of plain transpositions and copies come back in
+    other layouts, and every layer before would copy them again, number by number.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, depth: int) -> Tensor:  # type: ignore[override]
+        return _volume_of(features, depth)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return _plane_of(grad), None
+
+
+class _ToPlane(torch.autograd.Function):
+    """As `_ToVolume`, the other way."""
+
+    @staticmethod
+    def forward(ctx: Any, volume: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.depth = volume.shape[2]
+        return _plane_of(volume)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return _volume_of(grad, ctx.depth)
+
+
+def _volume_of(features: Tensor, depth: int) -> Tensor:
+    slices = features.permute(0, 2, 3, 1).unflatten(3, (depth, -1))  # [B, H, W, D, C]
+    return slices.permute(0, 3, 1, 2, 4).contiguous().permute(0, 4, 1, 2, 3)
+
+
+def _plane_of(volume: Tensor) -> Tensor:
+    return volume.permute(0, 3, 4, 2, 1).flatten(3).permute(0, 3, 1, 2)
+
+
+def channels_last(module: Module) -> Module:
+    """The module with all its convolutions' weights laid out channels-last, of two and three dimensions."""
+    for parameter in module.parameters():
+        if parameter.ndim in (4, 5):
+            layout = torch.channels_last if parameter.ndim == 4 else torch.channels_last_3d
+            parameter.data = parameter.data.contiguous(memory_format=layout)
+    return module
+
+
+_OWN_SHARE = 0.1  # of the features, at first, in channels that carry colours
+
+
+class LiftingEncoder(nn.Module):
+    """E2D, whose channels become depth, and E3D: image (B, 3, S, S) → features V (B, C, D, H, W)."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.depth = config.depth
+        self.stem = nn.Conv2d(3, config.stem, 7, 2, 3)
+        # Of the strides behind the stem's, the first is a pooling, as in ResNet, a further one the last stage's.
+        self.pool = nn.MaxPool2d(3, 2, 1) if config.stride >= 4 else nn.Identity()
+        stages: list[nn.Module] = []
+        channels = config.stem
+        for stage, (width, count) in enumerate(zip(config.encoder_widths, config.encoder_blocks, strict=True)):
+            last = stage == len(config.encoder_widths) - 1
+            for block in range(count):
+                stride = 2 if last and block == 0 and config.stride == 8 else 1
+                dilation = config.dilation if stage > 0 and not (last and config.stride == 8) else 1
+                stages.append(DecoderBottleneck(channels, width, stride=stride, dilation=dilation))
+                channels = width
+        self.stages = nn.Sequential(*stages)
+        self.norm2d = group_norm(channels)
+        self.lift = nn.Conv2d(channels, config.depth * config.channels, 3, padding=1)
+        self.units = nn.Sequential(*(ResidualUnit3d(config.channels) for _ in range(config.units[0])))
+        # What comes out is compared with 0 by the part warp's maximum.
+        self.norm3d = group_norm(config.channels)
+        self.stride, self.carry_colours = config.stride, config.carry_colours
+        if config.carry_colours:
+            nn.init.constant_(self.norm3d.weight[:3], _OWN_SHARE)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """image  −1 to 1"""
+        x = self.stages(self.pool(self.stem(image)))
+        volume = to_volume(self.lift(torch.relu(self.norm2d(x))), self.depth)
+        volume = self.norm3d(self.units(volume))
+        if not self.carry_colours:
+            return volume
+        colours = avg_pool2d(image / 2 + 0.5, self.stride)[:, :, None]  # 0 to 1: nothing there is less than any colour
+        return torch.cat((volume[:, :3] + colours.to(volume.dtype), volume[:, 3:]), 1)
+
+
+class PoseEncoder(nn.Module):
+    """E_pose on Gaussian heatmaps of the target joints: (B, 19, 3) pixels → (B, C_pose, D, H, W)."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.first = Conv3d(len(REPOSING19), config.pose_channels)
+        self.units = nn.Sequential(*(ResidualUnit3d(config.pose_channels) for _ in range(config.units[1])))
+
+    def heatmaps(self, joints: Tensor) -> Tensor:
+        """(B, 19, 3) pixels → (B, 19, D, H, W), each 1 at its joint; "2d": the same in all slices (section 4.3)."""
+        config = self.config
+        voxel = joints.new_tensor(config.voxel_size)
+        sigma = [config.heatmap_sigma / size for size in config.voxel_size]
+        if config.pose == "2d":
+            # A depth that is not known is not looked at, but one that is not finite would empty the map.
+            sigma[2] = math.inf
+        return gaussian_heatmaps(joints / voxel, sigma, config.grid)
+
+    def forward(self, heatmaps: Tensor) -> Tensor:
+        """heatmaps  as the method of that name gives them"""
+        return self.units(self.first(heatmaps))
+
+
+DRAWING_CHANNELS: Final = 5
+"""Of a drawing: colours, −1 to 1; how much of the pixel the person covers; how much of that the input image showed."""
+
+
+class ProjectionDecoder(nn.Module):
+    """(B, C + C_pose, D, H, W) → colours (B, 3, S, S) −1 to 1 and a soft mask (B, 1, S, S) 0 to 1.
+
+    With `config.drawing` the last blocks see a drawing of the person in the target pose too and take it over where it
+    fits: its colours and its outline. A third result (B, 1, S, S) says how much of it is taken over, 0 in the rows
+    without a drawing; it is None for a decoder that takes none.
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        channels = config.channels + config.pose_channels
+        self.units = nn.Sequential(*(ResidualUnit3d(channels) for _ in range(config.units[2])))
+        blocks: list[nn.Module] = []
+        channels *= config.depth
+        for stage, (width, count) in enumerate(zip(config.decoder_widths, config.decoder_blocks, strict=True)):
+            for block in range(count):
+                blocks.append(DecoderBottleneck(channels, width, upsample=stage > 0 and block == 0))
+                channels = width
+        self.blocks = nn.Sequential(*blocks)
+        self.detail: nn.Sequential | None = None
+        if config.drawing:
+            self.detail = nn.Sequential(
+                nn.Conv2d(channels + DRAWING_CHANNELS, channels, 3, padding=1), DecoderBottleneck(channels, channels)
+            )
+        self.norm = group_norm(channels)
+        self.last = nn.Conv2d(channels, 5 if config.drawing else 4, 3, padding=1)
+
+    def forward(self, volume: Tensor, drawing: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """volume   warped features and encoded pose, one behind the other
+        drawing  (B, 5, S, S); rows that are not a number throughout have none, None: no row has one
+        """
+        x = self.blocks(to_plane(self.units(volume)))
+        if self.detail is None:
+            found = self.last(torch.relu(self.norm(x)))
+            return torch.tanh(found[:, :3]), torch.sigmoid(found[:, 3:4]), None
+        if drawing is None:
+            drawing = x.new_full((len(x), DRAWING_CHANNELS, *x.shape[2:]), torch.nan)
+        given = drawing.isfinite().flatten(1).all(1)[:, None, None, None]
+        drawing = torch.where(given, drawing, 0.0).to(x.dtype)
+        found = self.last(torch.relu(self.norm(self.detail(torch.cat((x, drawing), 1)))))
+        colours, mask = torch.tanh(found[:, :3]), torch.sigmoid(found[:, 3:4])
+        covered, taken = drawing[:, 3:4], torch.sigmoid(found[:, 4:]) * given
+        mask = mask + taken * (covered - mask)
+        return colours + taken * covered * (drawing[:, :3] - colours), mask, taken
+
+
+class Discriminator(nn.Module):
+    """A ResNet with GroupNorm on input image, image to judge and target heatmaps flattened over depth.
+
+    The heatmaps are as coarse as the feature volume. A convolution of the images with upsampled heatmaps behind them
+    is the sum of two; that of the heatmaps is done at their own resolution and then upsampled, which costs a fraction.
+    """
+
+    def __init__(self, config: DiscriminatorConfig, generator: GeneratorConfig) -> None:
+        super().__init__()
+        self.images = nn.Conv2d(6, config.stem, 7, 2, 3)
+        self.pose = nn.Conv2d(generator.depth * len(REPOSING19), config.stem, 3, padding=1, bias=False)
+        self.pool = nn.MaxPool2d(3, 2, 1)
+        blocks: list[nn.Module] = []
+        channels = config.stem
+        for width, count in zip(config.widths, config.blocks, strict=True):
+            for block in range(count):
+                blocks.append(DecoderBottleneck(channels, width, stride=2 if block == count - 1 else 1))
+                channels = width
+        self.blocks = nn.Sequential(*blocks)
+        self.norm = group_norm(channels)
+        self.last = nn.Conv2d(channels, 1, 3, padding=1)
+        channels_last(self)
+
+    def forward(self, source: Tensor, judged: Tensor, heatmaps: Tensor) -> Tensor:
+        """(B, 3, S, S) twice, −1 to 1, (B, 19, D, H, W) → logits (B, 1, S / n, S / n), each for one patch; n is 4
+        times 2 for each stage, 32 for the paper's three. High: true.
+        """
+        images = torch.cat((source, judged), 1).contiguous(memory_format=torch.channels_last)
+        stem = self.images(images)
+        pose = self.pose(to_plane(heatmaps))
+        if pose.shape[-2:] != stem.shape[-2:]:
+            pose = interpolate(pose, size=stem.shape[-2:], mode="bilinear", align_corners=False)
+        x = self.blocks(self.pool(stem + pose))
+        return self.last(torch.relu(self.norm(x))).float()

@@ -1,0 +1,218 @@
+"""Pairs of images of one person in one clothing, cropped alike: what reposing learns from.
+
+A pair comes from one group of the cache (a pair, a clip, the videos or the images of one set of clothes). Where the
+protocol lists pairs, those are taken; where groups have more than two images and training draws for itself, every
+image is an input once an epoch and its target is drawn anew from the others of its group.
+
+Crops. Where both images are of one camera (same size, focal length and principal point), both are cut out by the
+same frame, about both boxes of the person together, so that what stands still lies on the same pixels in both: the
+inpainted background of the input then is the target's. Other pairs (images of a catalogue) are cut out about each
+box. Augmentation is drawn once for a pair: both are turned, scaled, shifted, mirrored and recoloured alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.avatar.mesh import MeshOptions, known_person, mesh_drawing, mesh_of, pose_of
+from humanpose_cli.body.body import Body, default_body
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.data.augmentation import (
+    NO_AUGMENTATION,
+    Augmentation,
+    ColourChange,
+    Example,
+    change_colour,
+    crop_example,
+    example_of,
+)
+from humanpose_cli.data.cache import Cache
+from humanpose_cli.models.warp3d.generator import frame_of_example
+
+__all__ = ["FILL", "PairCrops", "Pairs", "drawn_pairs", "listed_pairs", "one_camera"]
+
+FILL = 0.86
+"""Share of the crop that the longer side of both boxes together takes."""
+_FEWEST_JOINTS, _SMALLEST_BOX = 12, 16.0
+_JOINTS = "joints/reposing19"
+_LEAST_SEEN = 100  # pixels of a person whom a mesh can be wrapped in
+_QUICK_MESH = MeshOptions(texture_size=256, grain=False)
+
+Place = tuple[int, int]  # row of an image, and of the person among its people
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Inputs, each with the targets that it may be paired with.
+
+    inputs   (image, person) of each; targets the same of all that may be its target
+    """
+
+    cache: Cache
+    inputs: Sequence[Place]
+    targets: Sequence[Sequence[Place]]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def examples(self, number: int, random: np.random.Generator) -> tuple[Example, Example]:
+        """Input and a target of it, decoded with the masks of the person."""
+        chosen = self.targets[number][int(random.integers(len(self.targets[number])))]
+        first, second = (
+            example_of(self.cache.sample(row), person, maps=()) for row, person in (self.inputs[number], chosen)
+        )
+        return first, second
+
+
+def listed_pairs(cache: Cache, protocol: str, split: str) -> Pairs:
+    """The pairs that a protocol lists; those that do not show one usable person in both images are left out."""
+    rows = cache.pairs(protocol, split)
+    seen = _Seen(cache, np.unique(rows))
+    inputs: list[Place] = []
+    targets: list[Sequence[Place]] = []
+    for a, b in rows.tolist():
+        who = seen.shared((a, b))
+        if who is not None:
+            inputs.append(seen.places[a][who])
+            targets.append([seen.places[b][who]])
+    return Pairs(cache, inputs, targets)
+
+
+def drawn_pairs(cache: Cache, rows: NDArray[np.int64]) -> Pairs:
+    """Every image of these rows with all others of its group that show the same person."""
+    seen = _Seen(cache, rows)
+    wanted = set(rows.tolist())
+    inputs: list[Place] = []
+    targets: list[Sequence[Place]] = []
+    for group in cache.groups.values():
+        images = [row for row in group if row in wanted]
+        who = seen.shared(images)
+        places = [seen.places[row][who] for row in images if who in seen.places[row]] if who is not None else []
+        for i, place in enumerate(places if len(places) > 1 else []):
+            inputs.append(place)
+            targets.append([*places[:i], *places[i + 1 :]])
+    return Pairs(cache, inputs, targets)
+
+
+class _Seen:
+    """Who is in which image, as (identity, clothing), with labels that reposing needs.
+
+    places  row of an image → who → their place; areas likewise → pixels of their box
+    """
+
+    def __init__(self, cache: Cache, rows: NDArray[np.int64]) -> None:
+        if not cache.labels.get(f"people/{_JOINTS}", 0):
+            raise InputError(
+                cache.path,
+                "lacks joints of reposing19 in space",
+                expected=f"people/{_JOINTS}",
+                remedy="make it from a source that gives them, or let hpc preprocess fit bodies",
+            )
+        self.places: dict[int, dict[tuple[str, str], Place]] = {}
+        self.areas: dict[int, dict[tuple[str, str], float]] = {}
+        for row in rows.tolist():
+            people = cache.people_of(row)
+            span = slice(people.start, people.stop)
+            self.places[row], self.areas[row] = {}, {}
+            if not len(people):
+                continue
+            joints, boxes = np.asarray(cache.people[_JOINTS][span]), np.asarray(cache.people["box"][span])
+            names = zip(cache.people["identity"][span], cache.people["clothing"][span], strict=True)
+            for place, (who, its, box) in enumerate(zip(names, joints, boxes, strict=True)):
+                sides = box[2:] - box[:2]
+                known = np.isfinite(its).all(-1) & (its[:, 3] > 0)
+                if known.sum() < _FEWEST_JOINTS or not max(sides) >= _SMALLEST_BOX:
+                    continue
+                key, area = (str(who[0]), str(who[1])), float(np.prod(sides))
+                if area > self.areas[row].get(key, 0):  # of people without names, the largest
+                    self.places[row][key], self.areas[row][key] = (row, place), area
+
+    def shared(self, rows: Sequence[int]) -> tuple[str, str] | None:
+        """Who is seen in two or more of these images, most of all; None: nobody."""
+        total: dict[tuple[str, str], list[float]] = {}
+        for row in rows:
+            for who, area in self.areas[row].items():
+                total.setdefault(who, []).append(area)
+        several = {who: sum(areas) for who, areas in total.items() if len(areas) > 1}
+        return max(several, key=lambda who: (several[who], who)) if several else None
+
+
+class PairCrops:
+    """Makes the arrays of a pair, of which a batch is collated.
+
+    input, target                (S, S, 3) uint8
+    source_joints, target_joints (19, 3) float32 pixels of the volume's frame, NaN where not known
+    source_mask, target_mask     (S, S) float32 0 or 1: where the person is seen
+    masks_known                  () float32 1 where the masks are known, else 0
+    drawing                      (5, S, S) float32 with `mesh_share`: the mesh's drawing (`reposing.mesh_drawing`) of
+                                 that share of the pairs, as far as bodies are known; NaN for the others
+    """
+
+    def __init__(
+        self, pairs: Pairs, size: int, augmentation: Augmentation = NO_AUGMENTATION, *, mesh_share: float = 0.0
+    ) -> None:
+        self.pairs, self.size, self.augmentation, self.mesh_share = pairs, size, augmentation, mesh_share
+        self.body = default_body() if mesh_share else None
+
+    def __call__(self, number: int, random: np.random.Generator) -> dict[str, NDArray[Any]]:
+        return self.arrays(*self.crops(number, random), random)
+
+    def crops(self, number: int, random: np.random.Generator) -> tuple[Example, Example]:
+        """Both images of a pair, cut out alike."""
+        return self._crops(*self.pairs.examples(number, random), random)
+
+    def arrays(self, first: Example, second: Example, random: np.random.Generator) -> dict[str, NDArray[Any]]:
+        """The arrays of two crops."""
+        both = self._recoloured(np.concatenate((first.image, second.image)), random)
+        made: dict[str, NDArray[Any]] = {"input": both[: self.size], "target": both[self.size :]}
+        for name, crop in (("source", first), ("target", second)):
+            made[f"{name}_joints"] = frame_of_example(crop)
+            empty = np.zeros((self.size, self.size), np.float32)
+            made[f"{name}_mask"] = empty if crop.mask is None else (crop.mask > 127).astype(np.float32)
+        made["masks_known"] = np.float32(first.mask is not None and second.mask is not None)
+        if self.body is not None:
+            meshed = float(random.random()) < self.mesh_share
+            made["drawing"] = self._drawing(replace(first, image=made["input"]), second, self.body if meshed else None)
+        return made
+
+    def _drawing(self, first: Example, second: Example, body: Body | None) -> NDArray[np.float32]:
+        known = all(known_person(example) is not None for example in (first, second))
+        if body is None or not known or first.mask is None or (first.mask > 127).sum() < _LEAST_SEEN:
+            return np.full((5, self.size, self.size), np.nan, np.float32)
+        return mesh_drawing(mesh_of(first, body, _QUICK_MESH), *pose_of(second))
+
+    def _crops(self, first: Example, second: Example, random: np.random.Generator) -> tuple[Example, Example]:
+        if one_camera(first, second) and first.person.box is not None and second.person.box is not None:
+            a, b = first.person.box, second.person.box
+            box = np.concatenate((np.minimum(a[:2], b[:2]), np.maximum(a[2:], b[2:])))
+            first, second = (replace(e, person=replace(e.person, box=box)) for e in (first, second))
+        geometry = replace(self.augmentation, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
+        seed = int(random.integers(1 << 62))
+        a_crop, b_crop = (
+            crop_example(example, self.size, np.random.default_rng(seed), geometry, fill=FILL, body=self.body)
+            for example in (first, second)
+        )
+        return a_crop, b_crop
+
+    def _recoloured(self, both: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+        """Both images as one, for contrast is about the mean."""
+        a = self.augmentation
+        bright, contrast, saturation, hue = random.uniform(-1, 1, 4)
+        change = ColourChange(
+            a.hue * hue, 1 + a.saturation * saturation, 1 + a.contrast * contrast, a.brightness * bright
+        )
+        return change_colour(both, change)
+
+
+def one_camera(first: Example, second: Example) -> bool:
+    """Whether two images have the same size, focal length and principal point."""
+    return (
+        first.size == second.size
+        and bool(np.isclose(first.focal, second.focal, rtol=1e-4))
+        and bool(np.allclose(first.principal_point, second.principal_point, atol=0.01))
+    )

@@ -1,0 +1,377 @@
+"""What a generator does with held-out pairs, as an image: one row each.
+
+`hpc train warp3d`: reposing by warping 3-D features (Knoche, Sárándi, Leibe 2020, section 3.2).
+
+    L = λ_perc L_perc(Î_G, I_T) + λ_adv L_adv,   λ_perc = 3, λ_adv = 1
+
+L_adv is the non-saturating loss of GANs; generator and discriminator take turns, one step each, Adam of 2e-4 with
+betas 0.5 and 0.999 (the authors' code). Beyond the paper, and off unless asked for: a binary cross entropy of the soft
+mask against the true person's, which shortens short trainings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy, softplus
+
+from humanpose_cli.core.conventions import REPOSING19
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.data.augmentation import NO_AUGMENTATION, WARP3D_AUGMENTATION, Augmentation
+from humanpose_cli.data.cache import Cache, open_cache
+from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
+from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground
+from humanpose_cli.models.perceptual import perceptual_loss
+from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig, GeneratorConfig
+from humanpose_cli.models.warp3d.generator import Generated, Generator
+from humanpose_cli.models.warp3d.inference import MODEL, generator_weights, to_bytes, to_network
+from humanpose_cli.models.warp3d.layers import Discriminator
+from humanpose_cli.models.warp3d.pairs import PairCrops, Pairs, drawn_pairs, listed_pairs
+from humanpose_cli.networks.partial_conv import fill
+from humanpose_cli.networks.weights import find_weights, read_weights
+from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
+from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, moved
+
+__all__ = [
+    "COLUMNS",
+    "WARP3D_PRESETS",
+    "PairKind",
+    "Warp3dRecipe",
+    "Warp3dTraining",
+    "pair_contact_sheet",
+    "pairs_of",
+    "warp3d_training",
+]
+
+
+COLUMNS = ("input", "target pose", "generated", "truth", "mask", "background")
+_GAP = 2
+
+
+def pair_contact_sheet(batch: Mapping[str, Tensor], made: Generated) -> NDArray[np.uint8]:
+    """(B · (S + 2), 6 · (S + 2), 3): input, target pose on its background, generated, truth, mask, background."""
+    colours = [to_bytes(found).cpu().numpy() for found in (made.image, made.background)]
+    masks = (255 * made.mask[:, 0].float()).round().byte().cpu().numpy()
+    rows = []
+    for i, (image, background) in enumerate(zip(*colours, strict=True)):
+        posed = np.ascontiguousarray(background // 2 + 96)
+        pose = batch["target_joints"][i, :, :2].cpu().numpy()
+        draw_keypoints(posed, pose, REPOSING19, person_colour(0))
+        given, truth = (np.asarray(batch[name][i].cpu()) for name in ("input", "target"))
+        mask = np.repeat(masks[i][..., None], 3, -1)
+        cells = (given, posed, image, truth, mask, background)
+        rows.append(np.concatenate([np.pad(c, ((0, _GAP), (0, _GAP), (0, 0)), constant_values=255) for c in cells], 1))
+    return np.concatenate(rows, 0)
+
+
+PairKind = Literal["auto", "listed", "drawn"]
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Warp3dTraining:
+    """What is learned and from what.
+
+    generator, discriminator  shapes; the ablation's switches are the generator's `warping` and `pose`
+    perceptual_weight, adversarial_weight, mask_weight  λ of the losses; without adversarial_weight, no discriminator
+    adversarial_after  steps that the generator learns alone before the discriminator joins in (0 in the paper)
+    perceptual     network of the perceptual loss: a file or name, "pixels" or "auto"; see `training.perceptual`
+    mesh_share     share of the pairs in which the generator is given the mesh's drawing (see `PairCrops`), which takes
+                   a third of a second each: more workers
+    augmentation   of both images of a pair alike
+    learning_rate, betas  of Adam, for both sides
+    start          weights of a generator of the same shapes to begin with; "" begins at random
+    pairs          "listed" by the protocol, "drawn" anew each epoch from the images that belong together; "auto"
+                   draws where groups have more than two images or none are listed
+    protocol       of the cache; "" for its first
+    splits         to learn from, and held out
+    validation     pairs that a validation looks at, at most
+    """
+
+    generator: GeneratorConfig = PRESETS["paper"].generator
+    discriminator: DiscriminatorConfig = PRESETS["paper"].discriminator
+    perceptual_weight: float = 3.0
+    adversarial_weight: float = 1.0
+    adversarial_after: int = 0
+    mask_weight: float = 0.0
+    perceptual: str = "auto"
+    mesh_share: float = 0.0
+    augmentation: Augmentation = WARP3D_AUGMENTATION
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    start: str = ""
+    pairs: PairKind = "auto"
+    protocol: str = ""
+    splits: tuple[str, str] = ("train", "validation")
+    validation: int = 128
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.mesh_share <= 1:
+            raise UsageError("warp3d training", "has a share out of range", expected="0 to 1")
+        weights = (self.perceptual_weight, self.adversarial_weight, self.mask_weight, self.adversarial_after)
+        if min(weights) < 0 or not self.learning_rate > 0:
+            raise UsageError("warp3d training", "is out of range", expected="weights of 0 or more, a rate above 0")
+        if self.perceptual_weight == 0 or self.validation < 1 or self.pairs not in ("auto", "listed", "drawn"):
+            raise UsageError("warp3d training", "cannot learn like this", expected="a perceptual loss, known pairs")
+
+
+def warp3d_training(name: str, **changes: Any) -> Warp3dTraining:
+    """Settings for a preset of networks, with changes; `warping` and `pose` are the generator's."""
+    shapes = PRESETS[name]
+    switches = {key: changes.pop(key) for key in ("warping", "pose") if key in changes}
+    return Warp3dTraining(replace(shapes.generator, **switches), shapes.discriminator, **changes)
+
+
+WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
+    "paper": (warp3d_training("paper"), TrainOptions(steps=150_000, batch_size=2, decay=0.0)),
+    "medium": (warp3d_training("medium"), TrainOptions(epochs=40, batch_size=8, decay=0.0, average=0.999)),
+    "small": (
+        warp3d_training(
+            "small",
+            perceptual="segmenter",
+            adversarial_weight=0.05,
+            adversarial_after=6_667,
+            mask_weight=0.2,
+            learning_rate=5e-4,
+        ),
+        TrainOptions(steps=20_000, batch_size=8, precision="mixed", decay=0.9, clip=5.0, average=0.998),
+    ),
+    "tiny": (
+        warp3d_training("tiny", perceptual="pixels", adversarial_weight=0.0, mask_weight=0.2, learning_rate=1e-3),
+        TrainOptions(
+            epochs=1,
+            batch_size=8,
+            precision="mixed",
+            decay=0.9,
+            clip=5.0,
+            average=0.995,
+            validate_every=500,
+            log_every=20,
+        ),
+    ),
+}
+"""`paper`: section 3.2. `tiny`: ablations of some eight minutes each on two cores."""
+
+
+class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
+    """Generator and discriminator on pairs of a cache; judged by the perceptual loss on held-out pairs."""
+
+    name, criterion = MODEL, "perceptual"
+
+    def __init__(self, data: Path | str, options: Warp3dTraining | None = None, *, seed: int = 0) -> None:
+        self.options = options or Warp3dTraining()
+        torch.manual_seed(seed)
+        self.cache = open_cache(data)
+        self.pairs, self.held_out = (self._pairs(split) for split in self.options.splits)
+        self.generator = Generator(self.options.generator)
+        if self.options.start:
+            path = find_weights(self.options.start)
+            fill(self.generator, read_weights(path, MODEL)[0], path)
+        self.discriminator: Discriminator | None = None
+        self.model = nn.ModuleDict({"generator": self.generator})
+        if self.options.adversarial_weight:
+            self.discriminator = Discriminator(self.options.discriminator, self.options.generator)
+            self.model["discriminator"] = self.discriminator
+        self.perceptual = perceptual_loss(self.options.perceptual)
+        self._made: Generated | None = None
+        self._steps_done = 0
+        self._copies: Mapping[str, float] = {}
+
+    def phases(self) -> Sequence[Phase]:
+        o = self.options
+        sides: list[tuple[str, nn.Module]] = [("generator", self.generator)]
+        if self.discriminator is not None:
+            sides.append(("discriminator", self.discriminator))
+        return [Phase(name, list(module.parameters()), o.learning_rate, o.betas) for name, module in sides]
+
+    def batches(self, options: LoaderOptions) -> BatchLoader:
+        whole = options.batch_size * options.world_size
+        if len(self.pairs) < whole:
+            raise InputError(
+                self.cache.path,
+                "has too few pairs to learn from for one batch",
+                expected=f"{whole} or more",
+                got=str(len(self.pairs)),
+                remedy="a smaller batch_size, or a larger cache",
+            )
+        make = self._crops(self.pairs, self.options.augmentation, self.options.mesh_share)
+        return BatchLoader(range(len(self.pairs)), make, options)
+
+    def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
+        """generator: loss, perceptual, adversarial, mask; discriminator: loss, and the logits' means true and made.
+
+        In the first `adversarial_after` steps the generator's loss has no adversarial term and the discriminator none.
+        """
+        given, true = to_network(batch["input"]), to_network(batch["target"])
+        if phase == "generator":
+            self._made = self._drawn(batch)
+            losses = self._generator_losses(self._made, given, true, batch)
+            self._steps_done += 1
+            return losses
+        assert self.discriminator is not None
+        assert self._made is not None
+        if self._steps_done <= self.options.adversarial_after:  # the generator's part of this step is counted
+            self._made = None
+            return None
+        self.discriminator.requires_grad_(True)
+        made, self._made = self._made, None
+        judged_true = self.discriminator(given, true, made.heatmaps)
+        judged_made = self.discriminator(given, made.image.detach(), made.heatmaps)
+        loss = softplus(-judged_true).mean() + softplus(judged_made).mean()
+        return {"loss": loss, "true": judged_true.mean(), "made": judged_made.mean()}
+
+    def _generator_losses(
+        self, made: Generated, given: Tensor, true: Tensor, batch: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        o = self.options
+        terms = {"perceptual": self.perceptual.to(true.device)(made.image, true)}
+        loss = o.perceptual_weight * terms["perceptual"]
+        if self.discriminator is not None and self._steps_done >= o.adversarial_after:
+            # Its own gradients are not wanted here.
+            self.discriminator.requires_grad_(False)
+            terms["adversarial"] = softplus(-self.discriminator(given, made.image, made.heatmaps)).mean()
+            loss = loss + o.adversarial_weight * terms["adversarial"]
+        if o.mask_weight:
+            terms["mask"] = _mask_loss(made.mask, batch)
+            loss = loss + o.mask_weight * terms["mask"]
+        return {"loss": loss, **terms}
+
+    def validate(self, batch_size: int) -> Mapping[str, float]:
+        """perceptual, l1, ssim, and by the true person's mask ssim_fg, l1_fg and mask_iou; copy_… of the input copied.
+
+        l1 of images 0 to 1. Of the network alone: without drawings, whatever `mesh_share` is.
+        """
+        found: dict[str, list[Tensor]] = {}
+        copied: dict[str, list[Tensor]] = {}
+        for batch in self._held_out_batches(batch_size):
+            made = self._generated(batch)
+            batch = moved(batch, made.image.device)
+            _collect(found, self._judged(made.image, batch, made.mask))
+            if not self._copies:
+                _collect(copied, self._judged(to_network(batch["input"]), batch, batch["source_mask"][:, None]))
+        self._copies = self._copies or {f"copy_{name}": value for name, value in _means(copied).items()}
+        return {**_means(found), **self._copies}
+
+    def image(self) -> NDArray[np.uint8]:
+        """Up to eight held-out pairs; see `warp3d_sheet`."""
+        batch = next(iter(self._held_out_batches(_SHOWN)))
+        return pair_contact_sheet(batch, self._generated(batch))
+
+    def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        return generator_weights(self.generator)
+
+    def state(self) -> dict[str, Any]:
+        return {"steps": self._steps_done}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self._steps_done = state.get("steps", 0)
+
+    def describe(self) -> Mapping[str, Any]:
+        header = self.cache.header
+        return {
+            "data": header.source,
+            "options": header.options,
+            "digest": header.content_digest,
+            "pairs": len(self.pairs),
+            "perceptual": self.perceptual.describe(),
+            "recipe": asdict(self.options),
+        }
+
+    # Data
+
+    def _pairs(self, split: str) -> Pairs:
+        return pairs_of(self.cache, self._protocol, split, self.options.pairs)
+
+    @property
+    def _protocol(self) -> str:
+        return self.options.protocol or next(iter(self.cache.splits), "")
+
+    def _crops(self, pairs: Pairs, augmentation: Augmentation, mesh_share: float = 0.0) -> PairCrops:
+        return PairCrops(pairs, self.options.generator.size, augmentation, mesh_share=mesh_share)
+
+    def _held_out_batches(self, batch_size: int) -> BatchLoader:
+        numbers = spread_evenly(len(self.held_out), self.options.validation)
+        make = self._crops(self.held_out, NO_AUGMENTATION)
+        loading = LoaderOptions(min(batch_size, len(numbers)), shuffle=False, drop_last=False)
+        return BatchLoader(numbers, make, loading)
+
+    # Judging
+
+    @torch.no_grad()
+    def _generated(self, batch: Mapping[str, Tensor]) -> Generated:
+        return self._drawn(moved(batch, next(self.generator.parameters()).device))
+
+    def _drawn(self, batch: Mapping[str, Tensor]) -> Generated:
+        joints = batch["source_joints"], batch["target_joints"]
+        return self.generator(to_network(batch["input"]), *joints, batch.get("drawing"))
+
+    @torch.no_grad()
+    def _judged(self, image: Tensor, batch: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
+        """(B,) numbers of each pair; NaN where they need a mask that is not known."""
+        true, true_mask = to_network(batch["target"]), batch["target_mask"][:, None]
+        known = (batch["masks_known"] > 0) & (true_mask.sum((1, 2, 3)) > 0)
+        a, b = image.float() / 2 + 0.5, true / 2 + 0.5
+        apart = (a - b).abs().mean(1, keepdim=True)
+        inside = (apart * true_mask).sum((1, 2, 3)) / true_mask.sum((1, 2, 3))
+        by_mask = {"ssim_fg": ssim_foreground(a, b, true_mask), "l1_fg": inside, "mask_iou": mask_iou(mask, true_mask)}
+        loss = self.perceptual.to(true.device)
+        return {
+            "perceptual": torch.stack([loss(image[i : i + 1], true[i : i + 1]) for i in range(len(true))]),
+            "l1": apart.mean((1, 2, 3)),
+            "ssim": ssim(a, b),
+            **{name: torch.where(known, values, float("nan")) for name, values in by_mask.items()},
+        }
+
+
+def pairs_of(cache: Cache, protocol: str, split: str, kind: PairKind = "auto") -> Pairs:
+    """The pairs of a split: "listed" by the protocol, "drawn" from the images that belong together, or "auto", which
+    draws where groups have more than two images or none are listed. InputError where there are none.
+    """
+    listed = split in cache.pair_splits.get(protocol, ())
+    rows = cache.rows(protocol, split) if split in cache.splits.get(protocol, ()) else None
+    if kind == "auto":
+        large = rows is not None and _largest_group(cache, rows) > 2
+        kind = "drawn" if rows is not None and (large or not listed) else "listed"
+    if (kind == "listed" and not listed) or (kind == "drawn" and rows is None):
+        known = ", ".join(f"{p}/{s}" for p, names in cache.splits.items() for s in names) or "none"
+        raise InputError(cache.path, f"has no pairs of {protocol or 'a protocol'}/{split}", expected=known)
+    pairs = listed_pairs(cache, protocol, split) if kind == "listed" or rows is None else drawn_pairs(cache, rows)
+    if not len(pairs):
+        raise InputError(
+            cache.path,
+            f"has no pair of images of one person in {protocol}/{split}",
+            remedy="make it with pairs or clips: hpc preprocess synthetic --pairs, or of a source that has them",
+        )
+    return pairs
+
+
+def _largest_group(cache: Cache, rows: NDArray[np.int64]) -> int:
+    """Images of the group that has most of these rows."""
+    starts = np.sort([group.start for group in cache.groups.values()])
+    return int(np.bincount(np.searchsorted(starts, rows, side="right")).max(initial=0))
+
+
+def _mask_loss(mask: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    """Cross entropy of the pairs whose true mask is known."""
+    with torch.autocast(mask.device.type, enabled=False):
+        known = batch["masks_known"]
+        each = binary_cross_entropy(mask[:, 0].float().clamp(1e-5, 1 - 1e-5), batch["target_mask"], reduction="none")
+        return (each.mean((1, 2)) * known).sum() / known.sum().clamp_min(1)
+
+
+def _collect(into: dict[str, list[Tensor]], values: Mapping[str, Tensor]) -> None:
+    for name, value in values.items():
+        into.setdefault(name, []).append(value.cpu())
+
+
+def _means(values: Mapping[str, Sequence[Tensor]]) -> dict[str, float]:
+    """Means over the pairs that have a number; those of none are left out."""
+    means = {name: float(torch.cat(list(parts)).nanmean()) for name, parts in values.items()}
+    return {name: value for name, value in means.items() if np.isfinite(value)}

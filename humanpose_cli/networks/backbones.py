@@ -1,0 +1,279 @@
+"""ResNet (He et al. 2016) as torchvision lays it out, so that its ImageNet weights load by name.
+
+Beyond the original: any width, dilated last stages instead of strides (DeepLab), maps of all stages for decoders.
+
+VGG (Simonyan and Zisserman 2015) as torchvision lays it out, so that its ImageNet weights load by name.
+
+AlexNet (Krizhevsky 2014) as torchvision lays it out, so that its ImageNet weights load by name; features alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from humanpose_cli.core.errors import UsageError
+
+__all__ = [
+    "RESNETS",
+    "VGG",
+    "VGGS",
+    "AlexNet",
+    "ResNet",
+    "StageMaps",
+]
+
+
+Norm = Callable[[int], nn.Module]
+
+
+class StageMaps(NamedTuple):
+    """What the four stages give: (B, C, H/4, W/4), …/8, …/16, …/32; later ones finer where stages are dilated."""
+
+    stage1: Tensor
+    stage2: Tensor
+    stage3: Tensor
+    stage4: Tensor
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions beside a short cut.
+
+    before, dilation  of the first convolution, which carries the stride, and of the second
+    """
+
+    expansion = 1
+
+    def __init__(self, inputs: int, width: int, stride: int, before: int, dilation: int, norm: Norm) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, before, before, bias=False)
+        self.bn1 = norm(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, dilation, dilation, bias=False)
+        self.bn2 = norm(width)
+        self.downsample = _short_cut(inputs, width, stride, norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = torch.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        return torch.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3 (which carries the stride, as in torchvision) and 1×1 convolutions beside a short cut."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, width: int, stride: int, before: int, dilation: int, norm: Norm) -> None:
+        super().__init__()
+        del dilation  # nothing behind the stride looks at neighbours
+        outputs = self.expansion * width
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = norm(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, before, before, bias=False)
+        self.bn2 = norm(width)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.bn3 = norm(outputs)
+        self.downsample = _short_cut(inputs, outputs, stride, norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = torch.relu(self.bn1(self.conv1(x)))
+        out = torch.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        return torch.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+def _short_cut(inputs: int, outputs: int, stride: int, norm: Norm) -> nn.Module | None:
+    if inputs == outputs and stride == 1:
+        return None
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), norm(outputs))
+
+
+RESNETS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+}
+"""Layers → the kind of block, and blocks of each stage."""
+
+
+class ResNet(nn.Module):
+    """Backbone of `layers` layers (18, 34, 50, 101).
+
+    inputs   channels of the image
+    width    channels of the first stage; 64 is the original
+    classes  outputs of the last layer; 0 leaves the layer out and `forward` gives the averaged features
+    dilated  how many of the last stages keep their resolution and look further apart instead (0, 1 or 2)
+    norm     channels → normalisation
+
+    channels  of the four stages' maps
+    """
+
+    def __init__(
+        self,
+        layers: int,
+        *,
+        inputs: int = 3,
+        width: int = 64,
+        classes: int = 0,
+        dilated: int = 0,
+        norm: Norm = nn.BatchNorm2d,
+    ) -> None:
+        super().__init__()
+        if layers not in RESNETS:
+            raise UsageError("layers", "no such ResNet", expected=", ".join(map(str, RESNETS)), got=str(layers))
+        block, counts = RESNETS[layers]
+        self.conv1 = nn.Conv2d(inputs, width, 7, 2, 3, bias=False)
+        self.bn1 = norm(width)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        channels, dilation = width, 1
+        self.channels: tuple[int, ...] = ()
+        for stage, count in enumerate(counts):
+            stride = 1 if stage == 0 else 2
+            before = dilation
+            if stage >= 4 - dilated:
+                dilation, stride = 2 * dilation, 1
+            own = width << stage
+            blocks: list[nn.Module] = [block(channels, own, stride, before, dilation, norm)]
+            channels = block.expansion * own
+            blocks += [block(channels, own, 1, dilation, dilation, norm) for _ in range(count - 1)]
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
+            self.channels += (channels,)
+        self.fc = nn.Linear(channels, classes) if classes else None
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def maps(self, image: Tensor) -> StageMaps:
+        """The stages' maps of images (B, inputs, H, W)."""
+        return self.stages(self.stem(image))
+
+    def stem(self, image: Tensor) -> Tensor:
+        """What the first convolution makes of images (B, inputs, H, W): (B, width, H/2, W/2)."""
+        return torch.relu(self.bn1(self.conv1(image)))
+
+    def stages(self, stem: Tensor) -> StageMaps:
+        """The stages' maps, from what `stem` gives."""
+        x = self.maxpool(stem)
+        found = []
+        for stage in range(1, 5):
+            x = getattr(self, f"layer{stage}")(x)
+            found.append(x)
+        return StageMaps(*found)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, inputs, H, W) → (B, classes), or the averaged last map (B, channels[-1]) without classes."""
+        averaged = self.maps(image).stage4.mean((2, 3))
+        return averaged if self.fc is None else self.fc(averaged)
+
+
+VGGS: dict[int, tuple[int, int, int, int, int]] = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+"""Layers → convolutions of each of the five blocks."""
+_WIDTHS = (64, 128, 256, 512, 512)
+
+
+class VGG(nn.Module):
+    """Backbone of `layers` layers (16, 19).
+
+    classes  outputs of the classifier; 0 leaves it out
+    dilated  how many of the last poolings keep the resolution; convolutions behind them look twice as far (DeepLab: 2)
+    """
+
+    def __init__(self, layers: int, *, inputs: int = 3, classes: int = 0, dilated: int = 0) -> None:
+        super().__init__()
+        if layers not in VGGS:
+            raise UsageError("layers", "no such VGG", expected=", ".join(map(str, VGGS)), got=str(layers))
+        self.features = nn.Sequential(*_blocks(VGGS[layers], inputs, dilated))
+        self.classifier = None
+        if classes:
+            self.classifier = nn.Sequential(
+                nn.Linear(512 * 7 * 7, 4096),
+                nn.ReLU(inplace=True),
+                nn.Dropout(),
+                nn.Linear(4096, 4096),
+                nn.ReLU(inplace=True),
+                nn.Dropout(),
+                nn.Linear(4096, classes),
+            )
+        self._names = list(_names(VGGS[layers]))
+
+    def maps(self, image: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
+        """Activations after the named layers' ReLU, such as "block3_conv2", of images (B, inputs, H, W).
+
+        Layers behind the last name are not computed. UsageError for names that do not exist.
+        """
+        unknown = set(names) - set(self._names)
+        if unknown:
+            raise UsageError(", ".join(sorted(unknown)), "no such layer", expected="like block3_conv2")
+        found: dict[str, Tensor] = {}
+        x = image
+        for name, layer in zip(self._names, self.features, strict=True):
+            x = layer(x)
+            if name in names:
+                found[name] = x
+            if len(found) == len(names):
+                break
+        return found
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, inputs, H, W) → (B, classes), or without classes the last map (B, 512, …)."""
+        x = self.features(image)
+        if self.classifier is None:
+            return x
+        return self.classifier(torch.flatten(nn.functional.adaptive_avg_pool2d(x, 7), 1))
+
+
+def _blocks(counts: tuple[int, ...], inputs: int, dilated: int) -> Iterator[nn.Module]:
+    channels, dilation = inputs, 1
+    for block, (count, width) in enumerate(zip(counts, _WIDTHS, strict=True)):
+        for _ in range(count):
+            yield nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation)
+            yield nn.ReLU(inplace=False)  # maps are handed out: nothing may overwrite them
+            channels = width
+        if block >= len(counts) - dilated:
+            dilation = 2
+            yield nn.MaxPool2d(3, 1, 1)
+        else:
+            yield nn.MaxPool2d(2, 2)
+
+
+def _names(counts: tuple[int, ...]) -> Iterator[str]:
+    """A name for each entry of `features`: the ReLU carries its convolution's."""
+    for block, count in enumerate(counts, 1):
+        for conv in range(1, count + 1):
+            yield f"block{block}_conv{conv}_linear"
+            yield f"block{block}_conv{conv}"
+        yield f"block{block}_pool"
+
+
+class AlexNet(nn.Module):
+    """The five convolutions; images of 64 pixels or more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 64, 11, 4, 2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(64, 192, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(192, 384, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(384, 256, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(256, 256, 3, padding=1),
+            nn.ReLU(),
+        )
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) → what follows each of the five ReLUs."""
+        found, x = [], image
+        for layer in self.features:
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                found.append(x)
+        return found

@@ -1,0 +1,178 @@
+"""DeepLab (Chen et al. 2018): dilated backbones and atrous pyramid pooling, the other segmenters of NBF's Table 2.
+
+RefineNet (Lin et al. 2017): a decoder that refines coarse features with finer ones, stage by stage.
+
+As Neural Body Fitting uses it (section 4.2; widths from its authors' public code): four blocks from the coarsest map
+up, two residual units before and one behind each fusion, chained residual pooling of four 5×5 pools, no normalisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from humanpose_cli.networks.backbones import VGG, ResNet
+
+__all__ = [
+    "AtrousPyramid",
+    "DeepLabSegmenter",
+    "RefineNet",
+    "RefineNetSegmenter",
+]
+
+
+class AtrousPyramid(nn.Module):
+    """Sum of class scores from 3×3 convolutions of several dilations."""
+
+    def __init__(self, inputs: int, classes: int, dilations: Sequence[int] = (6, 12, 18, 24)) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(inputs, classes, 3, padding=d, dilation=d) for d in dilations)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = [conv(x) for conv in self.convs]
+        return torch.stack(scores).sum(0)
+
+
+class DeepLabSegmenter(nn.Module):
+    """Image → class scores at a stride of 8.
+
+    backbone  "vgg16", "resnet18", "resnet50" or "resnet101"
+    width     channels of a ResNet's first stage
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        *,
+        backbone: str = "resnet101",
+        width: int = 64,
+        dilations: Sequence[int] = (6, 12, 18, 24),
+    ) -> None:
+        super().__init__()
+        self.backbone: ResNet | VGG
+        if backbone == "vgg16":
+            self.backbone, channels = VGG(16, dilated=2), 512
+        else:
+            self.backbone = ResNet(int(backbone.removeprefix("resnet")), width=width, dilated=2)
+            channels = self.backbone.channels[-1]
+        self.head = AtrousPyramid(channels, classes, dilations)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) → scores (B, classes, H, W)."""
+        last = self.backbone(image) if isinstance(self.backbone, VGG) else self.backbone.maps(image).stage4
+        scores = self.head(last)
+        return interpolate(scores, size=image.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _conv(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+class ResidualUnit(nn.Module):
+    """Two 3×3 convolutions behind ReLUs, beside a short cut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = _conv(channels, channels), _conv(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(torch.relu(self.conv1(torch.relu(x))))
+
+
+class ChainedPooling(nn.Module):
+    """Pools of growing reach, each with a convolution, added one after the other to a linear sum."""
+
+    def __init__(self, channels: int, pools: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(_conv(channels, channels) for _ in range(pools))
+        self.pool = nn.MaxPool2d(5, 1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(x)
+        total, path = x, x
+        for conv in self.convs:
+            path = conv(self.pool(path))
+            total = total + path
+        return total
+
+
+class RefineBlock(nn.Module):
+    """Fuses maps of several resolutions into one of the finest, of `channels` channels."""
+
+    def __init__(self, inputs: Sequence[int], channels: int, units: int, pools: int) -> None:
+        super().__init__()
+        self.adapt = nn.ModuleList(nn.Sequential(*(ResidualUnit(width) for _ in range(units))) for width in inputs)
+        self.fuse = nn.ModuleList(_conv(width, channels) for width in inputs)
+        self.pooling = ChainedPooling(channels, pools)
+        self.output = ResidualUnit(channels)
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        """maps  the finest first"""
+        size = maps[0].shape[-2:]
+        fused = [fuse(adapt(x)) for fuse, adapt, x in zip(self.fuse, self.adapt, maps, strict=True)]
+        whole = [x if x.shape[-2:] == size else _resized(x, size) for x in fused]
+        return self.output(self.pooling(sum(whole[1:], whole[0])))
+
+
+def _resized(x: Tensor, size: Sequence[int]) -> Tensor:
+    return interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+class RefineNet(nn.Module):
+    """The decoder: maps of four stages, fine to coarse → (B, widths[-1], H, W) at the finest one's resolution.
+
+    inputs  channels of the four maps, fine to coarse
+    widths  channels of the blocks, from the coarsest up
+    """
+
+    def __init__(
+        self, inputs: Sequence[int], widths: Sequence[int] = (512, 256, 256, 256), *, units: int = 2, pools: int = 4
+    ) -> None:
+        super().__init__()
+        coarse_first = list(reversed(inputs))
+        self.reduce = nn.ModuleList(
+            nn.Conv2d(channels, width, 3, padding=1, bias=False)
+            for channels, width in zip(coarse_first, widths, strict=True)
+        )
+        blocks = [RefineBlock([widths[0]], widths[0], units, pools)]
+        blocks += [RefineBlock([own, coarser], own, units, pools) for coarser, own in pairwise(widths)]
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        reduced = [reduce(x) for reduce, x in zip(self.reduce, reversed(maps), strict=True)]
+        refined = self.blocks[0](reduced[0])
+        for block, own in zip(list(self.blocks)[1:], reduced[1:], strict=True):
+            refined = block(own, refined)
+        return refined
+
+
+class RefineNetSegmenter(nn.Module):
+    """Image → class scores, by a ResNet and a RefineNet.
+
+    layers, width  of the ResNet; widths of the RefineNet's blocks, from the coarsest up
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        *,
+        layers: int = 101,
+        width: int = 64,
+        widths: Sequence[int] = (512, 256, 256, 256),
+        units: int = 2,
+        pools: int = 4,
+    ) -> None:
+        super().__init__()
+        self.backbone = ResNet(layers, width=width)
+        self.decoder = RefineNet(self.backbone.channels, widths, units=units, pools=pools)
+        self.last_units = nn.Sequential(*(ResidualUnit(widths[-1]) for _ in range(units)))
+        self.head = _conv(widths[-1], classes)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) → scores (B, classes, H, W)."""
+        refined = self.last_units(self.decoder(self.backbone.maps(image)))
+        return _resized(self.head(refined), image.shape[-2:])

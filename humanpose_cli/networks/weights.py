@@ -1,0 +1,353 @@
+"""Weights as files: safetensors in half precision, with a header that says what they are, on what and how they learned.
+
+The header is JSON in the file's metadata: `model` (what it is), `config` (how to build the network), `training` (data,
+run, steps, seconds), `metrics` (on held-out data). Foreign checkpoints are read with torch's `weights_only`.
+
+Which weights there are: shipped with the package, offered by their owners, and the user's own.
+
+Shipped ones were trained by `hpc train` on synthetic people; their headers tell how. Those of others are fetched from
+where their owners keep them, only when the user asks, and checked against the digest in this table.
+
+Option dataclasses as plain JSON values in weights files, and back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import platformdirs
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.io.atomic import ensure_folder, write_bytes
+
+__all__ = [
+    "BEST",
+    "WEIGHTS",
+    "WeightsEntry",
+    "WeightsHeader",
+    "digest_of",
+    "find_weights",
+    "options_of",
+    "read_foreign",
+    "read_header",
+    "read_weights",
+    "shipped_weights",
+    "weights_folder",
+    "write_weights",
+]
+
+
+_FORMAT = "humanpose-cli weights 1"
+_KEY = (
+    "humanpose-cli"  # one key for all: safetensors writes several in any order, and equal weights must be equal bytes
+)
+_PARTS = ("model", "config", "training", "metrics")
+
+
+@dataclass(frozen=True)
+class WeightsHeader:
+    """What a weights file says about itself.
+
+    model     name of the kind of network, such as "segmenter"
+    config    plain JSON values that build it
+    training  on what, how long, with what options, at which commit
+    metrics   on held-out data, by name
+    """
+
+    model: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_weights(path: Path, state: Mapping[str, Tensor], header: WeightsHeader) -> None:
+    """Save tensors, floating ones as float16; the file appears whole or not at all.
+
+    InputError where a number is too large for half precision.
+    """
+    tensors = {name: _stored(name, value) for name, value in state.items()}
+    document = {"format": _FORMAT, **vars(header)}
+    write_bytes(path, save(tensors, metadata={_KEY: json.dumps(document, sort_keys=True)}))
+
+
+def _stored(name: str, value: Tensor) -> Tensor:
+    value = value.detach().cpu().contiguous()
+    if not value.is_floating_point():
+        return value
+    half = value.half()
+    if not torch.isfinite(half).all():
+        raise InputError(f"weights {name}", "do not fit into half precision", got=f"up to {float(value.abs().max()):g}")
+    return half
+
+
+def read_header(path: Path) -> WeightsHeader:
+    """The header alone; InputError where the file is missing, damaged or of another kind."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except FileNotFoundError:
+        raise InputError(path, "does not exist", expected="a weights file") from None
+    except (OSError, SafetensorError) as error:
+        raise InputError(path, f"cannot be read ({error})", expected="a weights file of hpc train") from error
+    try:
+        document = json.loads(metadata.get(_KEY, "{}"))
+        found = document.get("format", "no header of hpc")
+        parts = {key: document.get(key) for key in _PARTS}
+    except (ValueError, AttributeError) as error:
+        raise InputError(path, f"has a damaged header ({error})", remedy="copy it again") from error
+    if found != _FORMAT or None in parts.values():
+        raise InputError(path, "is no weights file of hpc", expected=_FORMAT, got=str(found))
+    return WeightsHeader(**parts)
+
+
+def read_weights(path: Path, model: str | None = None) -> tuple[dict[str, Tensor], WeightsHeader]:
+    """Tensors, floating ones as float32, and the header.
+
+    model  what the file must hold; InputError if it is another
+    """
+    header = read_header(path)
+    if model is not None and header.model != model:
+        raise InputError(path, "holds another model", expected=model, got=header.model)
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InputError(path, f"cannot be read ({error})", remedy="copy it again") from error
+    return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}, header
+
+
+def read_foreign(path: Path) -> dict[str, Tensor]:
+    """Tensors of somebody else's checkpoint: safetensors, or a torch file that holds nothing but tensors.
+
+    A `state_dict` or `model` inside is taken out, and the prefix `module.` of data-parallel training removed.
+    InputError where the file holds anything that would have to be executed.
+    """
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, "pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise InputError(path, f"cannot be read ({error})") from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(path, "does not exist", expected="a checkpoint") from None
+    except Exception as error:  # torch raises what its unpickler meets
+        raise InputError(
+            path, f"cannot be read safely ({str(error).splitlines()[0]})", expected="a checkpoint of tensors only"
+        ) from error
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise InputError(path, "holds no named tensors", expected="a state dict")
+    return {name.removeprefix("module."): value for name, value in content.items()}
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+BEST = "best.safetensors"
+"""What a run's best weights are called."""
+
+_PACKAGE = Path(__file__).parent.parent
+_TORCHVISION = "https://download.pytorch.org/models/"
+_LPIPS = "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/"
+_PATIENCE = 30  # seconds without a byte
+
+
+@dataclass(frozen=True)
+class WeightsEntry:
+    """One file of weights.
+
+    name    what commands call it
+    about   one line
+    file    its name in the folder of downloads; of shipped ones, its place in the package
+    digest  SHA-256 in hexadecimal digits; of torchvision's, as many of the first ones as the file's own name tells;
+            empty where the owner publishes none
+    url     where its owner keeps it; empty for shipped ones
+    licence of the weights
+    """
+
+    name: str
+    about: str
+    file: str
+    digest: str
+    url: str = ""
+    licence: str = "Apache-2.0"
+
+    @property
+    def shipped(self) -> bool:
+        """Whether it came with the package."""
+        return not self.url
+
+    @property
+    def path(self) -> Path:
+        """Where it is, or would be."""
+        return _PACKAGE / self.file if self.shipped else weights_folder() / self.file
+
+    def verify(self) -> None:
+        """InputError where the file differs from the table, UnavailableError where there is none."""
+        if not self.path.is_file():
+            remedy = "reinstall humanpose-cli" if self.shipped else f"hpc weights fetch {self.name}"
+            raise UnavailableError(self.name, "is not here", expected=str(self.path), remedy=remedy)
+        _check(self, digest_of(self.path), str(self.path))
+
+    def fetch(self) -> Path:
+        """Download it, unless it is here and whole; the file appears whole or not at all.
+
+        UnavailableError where the owner's server cannot be reached, InputError where it sends something else.
+        """
+        if self.path.is_file():
+            self.verify()
+            return self.path
+        if self.shipped:
+            raise UnavailableError(self.name, "is missing from the package", remedy="reinstall humanpose-cli")
+        try:
+            with urllib.request.urlopen(self.url, timeout=_PATIENCE) as answer:
+                content = answer.read()
+        except (urllib.error.URLError, TimeoutError, OSError) as error:
+            reason = getattr(error, "reason", error)
+            raise UnavailableError(
+                self.url, f"cannot be fetched ({reason})", remedy=f"download it elsewhere to {self.path}"
+            ) from error
+        ensure_folder(self.path.parent)
+        partial = self.path.with_name(self.path.name + ".unchecked")
+        write_bytes(partial, content)
+        try:
+            _check(self, digest_of(partial), self.url)
+            partial.replace(self.path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return self.path
+
+
+def _check(entry: WeightsEntry, digest: str, where: str) -> None:
+    if not digest.startswith(entry.digest):
+        remedy = "reinstall humanpose-cli" if entry.shipped else f"remove it, then hpc weights fetch {entry.name}"
+        raise InputError(
+            where, "is damaged or another file", expected=f"SHA-256 {entry.digest}…", got=digest, remedy=remedy
+        )
+
+
+def _torchvision(name: str, about: str, file: str) -> WeightsEntry:
+    digest = file.rsplit("-", 1)[1].removesuffix(".pth")
+    return WeightsEntry(name, about, file, digest, _TORCHVISION + file, "BSD-3-Clause; see ImageNet's terms")
+
+
+_ENTRIES = (
+    WeightsEntry(
+        "segmenter",
+        "a person's image, and what the detector says, to 12 body parts",
+        "networks/data/segmenter.safetensors",
+        "71b49353308a2fc6684ba1a2a1d569b2a97fa171119c3d214eda5fd88230780a",
+    ),
+    WeightsEntry(
+        "nbf-proxy",
+        "body parts and what the detector says to shape, pose and how sure they are",
+        "networks/data/nbf_proxy.safetensors",
+        "53be963d0ef557ca931606ff7a7fc6fed94c964005551810b93a6f8378f0be51",
+    ),
+    WeightsEntry(
+        "nbf-parts",
+        "12 body parts to shape and pose",
+        "networks/data/nbf_parts.safetensors",
+        "8fcbc220a2821804def93873797b765f4c751b39fa4a6ffab58367eadb533950",
+    ),
+    WeightsEntry(
+        "warp3d",
+        "a person's image, their pose and another one to the person in that pose, 128 pixels",
+        "networks/data/warp3d.safetensors",
+        "61e497f1be288b827a8fee0d53e5e1312c95810da9dfe97efc8f4e8aca1d6e35",
+    ),
+    WeightsEntry(
+        "depth-correction",
+        "corrects the detector's depth where no body network does",
+        "optimisation/data/depth_correction.safetensors",
+        "e24bf37697741fc37fe1b7aefd72ea69b476d172f4af6e7d8786ac3e7e9258a0",
+    ),
+    _torchvision("imagenet-resnet18", "backbone", "resnet18-f37072fd.pth"),
+    _torchvision("imagenet-resnet50", "backbone of the paper's body network", "resnet50-0676ba61.pth"),
+    _torchvision("imagenet-resnet101", "backbone of the paper's segmenter", "resnet101-63fe2227.pth"),
+    _torchvision("imagenet-vgg16", "backbone of a DeepLab; part of LPIPS", "vgg16-397923af.pth"),
+    _torchvision("imagenet-vgg19", "perceptual loss of warp3d", "vgg19-dcbb9e9d.pth"),
+    _torchvision("imagenet-alexnet", "part of LPIPS", "alexnet-owt-7be5be79.pth"),
+    WeightsEntry(
+        "lpips-alex", "linear layers of LPIPS", "lpips-v0.1-alex.pth", "", f"{_LPIPS}alex.pth", "BSD-2-Clause"
+    ),
+    WeightsEntry("lpips-vgg", "linear layers of LPIPS", "lpips-v0.1-vgg.pth", "", f"{_LPIPS}vgg.pth", "BSD-2-Clause"),
+)
+
+WEIGHTS: dict[str, WeightsEntry] = {entry.name: entry for entry in _ENTRIES}
+"""By name."""
+
+
+def weights_folder() -> Path:
+    """Where downloads are kept: $HPC_WEIGHTS, or the user's cache."""
+    if chosen := os.environ.get("HPC_WEIGHTS"):
+        return Path(chosen)
+    return platformdirs.user_cache_path("humanpose-cli", appauthor=False) / "weights"
+
+
+def shipped_weights(name: str) -> Path:
+    """A shipped file; UnavailableError where the package lacks it."""
+    entry = WEIGHTS[name]
+    if not entry.path.is_file():
+        raise UnavailableError(name, "is missing from the package", remedy="reinstall humanpose-cli")
+    return entry.path
+
+
+def find_weights(given: str | Path) -> Path:
+    """The file that a user means by a file, a run's folder or a name of `WEIGHTS`.
+
+    InputError where there is no such file; UnavailableError for weights that are known but not here.
+    """
+    path = Path(given)
+    if path.is_dir():
+        if not (path / BEST).is_file():
+            remedy = "hpc train writes it at its first validation"
+            raise InputError(path, "holds no weights", expected=BEST, remedy=remedy)
+        return path / BEST
+    if path.is_file():
+        return path
+    entry = WEIGHTS.get(str(given))
+    if entry is None:
+        raise InputError(
+            given, "is no weights file", expected="a file, a run's folder, or a name that hpc weights list shows"
+        )
+    if not entry.path.is_file():
+        raise UnavailableError(entry.name, "is not here", remedy=f"hpc weights fetch {entry.name}")
+    return entry.path
+
+
+Options = TypeVar("Options")
+
+
+def options_of(kind: type[Options], values: Any, path: Path | str) -> Options:
+    """An options dataclass of plain values; lists become tuples. InputError names the file where they do not fit."""
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(values, Mapping) or set(values) - known:
+        got = ", ".join(sorted(set(values) - known)) if isinstance(values, Mapping) else type(values).__name__
+        raise InputError(path, f"has a config that is no {kind.__name__}", got=got, remedy="use the hpc that made it")
+    try:
+        return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    except (TypeError, UsageError) as error:
+        raise InputError(path, f"has a config that cannot be built ({error})") from error

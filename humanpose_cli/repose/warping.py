@@ -1,0 +1,155 @@
+"""Reposing by the trained network of `warp3d`: crop, repose, put back into the photograph at its full resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.avatar.mesh import DrawnPerson, FittedPerson, MeshReposer, mesh_drawing
+from humanpose_cli.core.camera import project
+from humanpose_cli.core.conventions import REPOSING19
+from humanpose_cli.data.augmentation import CameraChange, crop_change
+from humanpose_cli.models.warp3d.generator import frame_joints
+from humanpose_cli.models.warp3d.inference import Warp3d
+
+__all__ = ["WarpReposer"]
+
+FILL = 0.86
+"""Share of the crop that the person takes in both poses together: as in training."""
+
+_FARTHEST = 1.3  # times the larger box that one crop for both poses may have
+_FINEST = 1024  # pixels of the mesh's drawing, whose detail is added to what the network draws
+
+
+class WarpReposer:
+    """One person of one photo, ready to be drawn in any pose by a network; the interface of `MeshReposer`.
+
+    mesh        the same person as a textured mesh: photo, background and hole
+    person      the fit that it was made of
+    network     a loaded generator
+    mesh_input  give it the mesh's drawing, and add what that shows finer than the network's pixels where it is taken
+                over
+    """
+
+    def __init__(
+        self,
+        mesh: MeshReposer,
+        person: FittedPerson,
+        network: Warp3d,
+        *,
+        mesh_input: bool = False,
+    ) -> None:
+        self.mesh_input = mesh_input
+        self.mesh, self.person, self.network = mesh, person, network
+        self.photo, self.body = mesh.photo, mesh.body
+        self.rotations, self.trans = mesh.rotations, mesh.trans
+
+    @cached_property
+    def _own(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Joints and box in the photo."""
+        return self._seen(self.rotations, self.trans)
+
+    @property
+    def hole(self) -> NDArray[np.bool_]:
+        """See `MeshReposer.hole`."""
+        return self.mesh.hole
+
+    def render(self, rotations: Tensor, trans: Tensor | None = None) -> DrawnPerson:
+        """The image with the person in another pose; see `MeshReposer.render`.
+
+        A pose outside the image leaves the background, with a warning. UsageError for poses behind the camera.
+        """
+        trans = self.trans if trans is None else trans
+        joints, boxes = zip(self._own, self._seen(rotations, trans), strict=True)
+        turn, seen = self.mesh.turn(rotations, trans), self.mesh.texture.seen_fraction
+        height, width = self.photo.shape[:2]
+        if np.isfinite(boxes[1]).all() and ((boxes[1][2:] < 0) | (boxes[1][:2] > (width, height))).any():
+            nothing = np.zeros((height, width), np.float32)
+            empty = self._over(np.repeat(nothing[..., None], 3, 2), nothing)
+            return DrawnPerson(empty, ("the target lies outside the image: nobody is drawn",), seen, turn)
+        squares = self._squares(boxes)
+        before, after = (self._change(square) for square in squares)
+        source, target = (self._framed(points, change) for points, change in zip(joints, (before, after), strict=True))
+        finer = self._change(squares[1], max(1, min(round(1 / before.scale), _FINEST // self.network.config.size)))
+        drawing = mesh_drawing(self.mesh, rotations, trans, finer) if self.mesh_input else None
+        made = self.network.repose(self._image(before), source, target, drawing)
+        alpha, colour = self._back(after, made.mask), self._back(after, made.foreground)
+        if made.detail is not None:
+            detail = self._back(finer, made.detail)
+            colour = colour + np.where(alpha[..., None] > 0, detail, np.float32(0))
+            if made.outline is not None:
+                alpha = np.clip(alpha + self._back(finer, made.outline), 0, 1)
+        return DrawnPerson(self._over(colour, alpha), tuple(self.mesh.warnings(turn)), seen, turn)
+
+    def _framed(self, joints: NDArray[np.float64], change: CameraChange) -> NDArray[np.float32]:
+        """Joints in the pixels of a crop's volume."""
+        centre = change.pixels(np.asarray(self.person.principal_point))
+        return frame_joints(joints, self.person.focal * change.scale, centre, self.network.config.size)
+
+    @torch.no_grad()
+    def _seen(self, rotations: Tensor, trans: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Joints (19, 3) metres, and the box (4,) pixels round the body."""
+        betas = torch.from_numpy(np.array(self.person.betas, np.float32))[None]
+        scales = self.person.segment_scales
+        own = None if scales is None else torch.from_numpy(np.array(scales, np.float32))[None]
+        posed = self.body.pose(rotations[None].float(), betas, trans[None].float(), own)
+        assert posed.vertices is not None
+        joints = self.body.pose_landmarks(REPOSING19.name, posed, betas)[0]
+        camera = torch.tensor([self.person.focal]), torch.tensor([self.person.principal_point])
+        near = posed.vertices[:, posed.vertices[0, :, 2] > 0.1]
+        if near.shape[1] == 0:
+            return joints.double().numpy(), np.full(4, np.nan)
+        pixels = project(near, *camera)[0].double().numpy()
+        return joints.double().numpy(), np.concatenate((pixels.min(0), pixels.max(0)))
+
+    def _squares(self, boxes: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+        """What the crops of the photo and of the result are to show, of one size: one for both, as in training, unless
+        the person goes so far that it would show them much smaller.
+        """
+        known = [box if np.isfinite(box).all() else boxes[0] for box in boxes]
+        both = np.concatenate((np.minimum(*known)[:2], np.maximum(*known)[2:]))
+        side = max(float((box[2:] - box[:2]).max()) for box in known)
+        if (both[2:] - both[:2]).max() <= _FARTHEST * side:
+            known, side = [both, both], float((both[2:] - both[:2]).max())
+        middles = [(box[:2] + box[2:]) / 2 for box in known]
+        return [np.concatenate((middle - side / 2, middle + side / 2)) for middle in middles]
+
+    def _change(self, square: NDArray[np.float64], times: int = 1) -> CameraChange:
+        """The crop about a square, so many times as fine as the network's."""
+        return crop_change(square, times * self.network.config.size, fill=FILL)
+
+    def _image(self, change: CameraChange) -> NDArray[np.uint8]:
+        """The crop that the network sees."""
+        if change.scale >= 1:
+            return change.warp(self.photo, cv2.INTER_LINEAR)
+        # Averaged first: a linear look-up of a large photo would skip most pixels.
+        smooth = cv2.GaussianBlur(self.photo, (0, 0), 0.45 / change.scale) if change.scale < 0.7 else self.photo
+        return change.warp(smooth, cv2.INTER_LINEAR)
+
+    def _back(self, change: CameraChange, values: NDArray) -> NDArray[np.float32]:
+        """A crop's image or mask where it belongs in the photo, (H, W[, C]) float32; 0 elsewhere."""
+        height, width = self.photo.shape[:2]
+        matrix = np.asarray(cv2.invertAffineTransform(change.matrix), np.float64)
+        matrix[:, 2] = matrix[:, 2] + 0.5 * (matrix[:, 0] + matrix[:, 1]) - 0.5
+        flags = cv2.INTER_CUBIC if values.ndim == 3 else cv2.INTER_LINEAR
+        border = cv2.BORDER_REPLICATE if values.ndim == 3 else cv2.BORDER_CONSTANT
+        return np.asarray(
+            cv2.warpAffine(values.astype(np.float32), matrix, (width, height), flags=flags, borderMode=border)
+        )
+
+    def _over(self, colour: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
+        plate = self.mesh.background
+        colour = np.clip(colour, 0, 255)
+        whole: NDArray[np.floating]
+        if plate is None:
+            whole = np.concatenate((colour, 255 * np.clip(alpha, 0, 1)[..., None]), 2)
+        else:
+            share = np.clip(alpha, 0, 1)[..., None]
+            whole = plate.astype(np.float32) * (1 - share) + colour * share
+        return (whole + 0.5).astype(np.uint8)

@@ -1,0 +1,62 @@
+"""A model in SMPL's file format with random contents: what tests use in place of the licensed files."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import torch
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import SMPL24
+
+VERTICES, FACES, POSE_FEATURES = 6890, 13776, 207
+
+
+def t_pose_joints() -> np.ndarray:
+    """(24, 3) metres: a plausible skeleton."""
+    body = default_body()
+    posed = body.pose(torch.eye(3).expand(1, 24, 3, 3), torch.zeros(1, 10), vertices=False)
+    return posed.joints[0].double().numpy()
+
+
+def random_smpl_fields(seed: int = 0) -> dict[str, Any]:
+    """Arrays under SMPL's names: vertices scattered around the bones, a joint regressor that finds the joints."""
+    rng = np.random.default_rng(seed)
+    joints = t_pose_joints()
+    owner = np.arange(VERTICES) % 24
+    template = joints[owner] + rng.normal(0, 0.05, (VERTICES, 3))
+    regressor = np.zeros((24, VERTICES))
+    for joint in range(24):
+        rows = rng.choice(np.flatnonzero(owner == joint), 30, replace=False)
+        regressor[joint, rows] = rng.dirichlet(np.ones(30))
+    weights = np.zeros((VERTICES, 24))
+    parents = np.maximum(SMPL24.parents, 0)
+    slots = np.stack((owner, parents[owner], rng.integers(0, 24, VERTICES), rng.integers(0, 24, VERTICES)), 1)
+    np.add.at(weights, (np.arange(VERTICES)[:, None], slots), rng.dirichlet([20, 4, 1, 1], VERTICES))
+    faces = rng.permuted(np.tile(np.arange(VERTICES), (FACES, 1))[:, :12], axis=1)[:, :3]
+    faces = (faces + rng.integers(0, VERTICES, (FACES, 1))) % VERTICES
+    return {
+        "v_template": template,
+        "shapedirs": rng.normal(0, 0.01, (VERTICES, 3, 10)),
+        "posedirs": rng.normal(0, 0.004, (VERTICES, 3, POSE_FEATURES)).astype(np.float32),
+        "J_regressor": scipy.sparse.csc_matrix(regressor),
+        "weights": weights,
+        "kintree_table": np.array([[2**32 - 1, *SMPL24.parents[1:]], np.arange(24)], dtype=np.uint32),
+        "f": faces.astype(np.uint32),
+        "bs_style": "lbs",
+    }
+
+
+def write_smpl_pickle(path: Path, fields: dict[str, Any], protocol: int = 2) -> Path:
+    path.write_bytes(pickle.dumps(fields, protocol=protocol))
+    return path
+
+
+def write_smpl_npz(path: Path, fields: dict[str, Any]) -> Path:
+    dense = {name: v.toarray() if scipy.sparse.issparse(v) else v for name, v in fields.items()}
+    np.savez(path, **dense)
+    return path

@@ -1,0 +1,193 @@
+"""Anatomical angles: named, invertible, smooth, the same for left and right; how far joints turn."""
+
+import math
+
+import pytest
+import torch
+
+from humanpose_cli.body.joint_angles import (
+    ANGLE_NAMES,
+    angles_from_named,
+    angles_to_rotations,
+    joint_limit_residual,
+    joint_limits,
+    mirror_rotations,
+    rotations_to_angles,
+)
+from humanpose_cli.body.pose_library import pose_library
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+
+LEFT, UP, FORWARD = torch.eye(3)
+
+
+def random_rotations(count: int, angle: float = 2.5, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    axis_angle = torch.randn(count, 24, 3, generator=generator, dtype=torch.float64)
+    length = torch.rand(count, 24, 1, generator=generator, dtype=torch.float64) * angle
+    return axis_angle_to_matrix(torch.nn.functional.normalize(axis_angle, dim=-1) * length)
+
+
+# What each movement does to a direction of the T pose: (angle at 90°, direction before, direction after).
+MOVEMENTS = [
+    ("spine1.flexion", UP, FORWARD),
+    ("spine1.side_bend", UP, LEFT),
+    ("head.turn", FORWARD, LEFT),
+    ("left_hip.flexion", -UP, FORWARD),
+    ("right_hip.flexion", -UP, FORWARD),
+    ("left_hip.abduction", -UP, LEFT),
+    ("right_hip.abduction", -UP, -LEFT),
+    ("left_hip.rotation", FORWARD, -LEFT),
+    ("right_hip.rotation", FORWARD, LEFT),
+    ("left_knee.flexion", -UP, -FORWARD),
+    ("right_knee.flexion", -UP, -FORWARD),
+    ("left_ankle.flexion", FORWARD, UP),
+    ("left_ankle.inversion", -UP, -LEFT),
+    ("right_ankle.inversion", -UP, LEFT),
+    ("left_foot.flexion", FORWARD, UP),
+    ("left_collar.elevation", LEFT, UP),
+    ("right_collar.protraction", -LEFT, FORWARD),
+    ("left_shoulder.elevation", LEFT, UP),
+    ("right_shoulder.elevation", -LEFT, UP),
+    ("left_shoulder.forward", LEFT, FORWARD),
+    ("right_shoulder.forward", -LEFT, FORWARD),
+    ("left_shoulder.rotation", FORWARD, -UP),
+    ("right_shoulder.rotation", FORWARD, -UP),
+    ("left_elbow.flexion", LEFT, FORWARD),
+    ("right_elbow.flexion", -LEFT, FORWARD),
+    ("left_elbow.pronation", FORWARD, -UP),
+    ("right_elbow.pronation", FORWARD, -UP),
+    ("left_wrist.flexion", LEFT, -UP),
+    ("right_wrist.flexion", -LEFT, -UP),
+    ("right_wrist.thumb_bend", -LEFT, FORWARD),
+]
+
+
+@pytest.mark.parametrize(("name", "before", "after"), MOVEMENTS, ids=[m[0] for m in MOVEMENTS])
+def test_named_movement(name, before, after):
+    rotations = angles_to_rotations(angles_from_named({name: 90}))
+    joint = SMPL24.index(name.split(".")[0])
+    torch.testing.assert_close(rotations[joint] @ before, after, atol=1e-6, rtol=0)
+
+
+def test_every_movement_is_pinned_once_on_a_side():
+    pinned = {m[0].removeprefix("left_").removeprefix("right_").split(".")[0] for m in MOVEMENTS}
+    assert {"spine1", "hip", "knee", "ankle", "collar", "shoulder", "elbow", "wrist"} <= pinned
+
+
+def test_round_trip_from_rotations():
+    rotations = random_rotations(50)
+    torch.testing.assert_close(angles_to_rotations(rotations_to_angles(rotations)), rotations, atol=1e-7, rtol=0)
+
+
+def test_round_trip_from_angles():
+    generator = torch.Generator().manual_seed(1)
+    angles = (torch.rand(50, 24, 3, generator=generator, dtype=torch.float64) - 0.5) * 3
+    torch.testing.assert_close(rotations_to_angles(angles_to_rotations(angles)), angles, atol=1e-7, rtol=0)
+
+
+def test_mirror_swaps_sides_and_keeps_anatomical_angles():
+    rotations = random_rotations(20)
+    angles, mirrored = rotations_to_angles(rotations), rotations_to_angles(mirror_rotations(rotations))
+    sign = torch.ones(24, 3, dtype=torch.float64)
+    for joint, names in ANGLE_NAMES.items():
+        for column, name in enumerate(names):
+            if name in ("side_bend", "turn"):
+                sign[SMPL24.index(joint), column] = -1
+    torch.testing.assert_close(mirrored, sign * angles[:, list(SMPL24.mirror)], atol=1e-7, rtol=0)
+
+
+def test_mirror_twice_is_the_same_pose():
+    rotations = random_rotations(3)
+    torch.testing.assert_close(mirror_rotations(mirror_rotations(rotations)), rotations)
+
+
+def test_gradients_are_finite_at_zero_and_at_the_half_turn():
+    half_turn = torch.zeros(24, 3)
+    half_turn[:, 0] = math.pi
+    for start in (torch.zeros(24, 3), half_turn):
+        matrix = angles_to_rotations(start).clone().requires_grad_()
+        rotations_to_angles(matrix).square().sum().backward()
+        assert torch.isfinite(matrix.grad).all()
+
+
+def test_gradcheck():
+    rotations = random_rotations(2)[:, 15:18].repeat(1, 8, 1, 1).requires_grad_()
+    assert torch.autograd.gradcheck(rotations_to_angles, rotations, atol=1e-5)
+
+
+def test_both_sides_without_a_side_and_unknown_names():
+    angles = angles_from_named({"knee.flexion": 90, "left_knee.flexion": 45})
+    assert angles[SMPL24.index("right_knee"), 0] == pytest.approx(math.pi / 2)
+    assert angles[SMPL24.index("left_knee"), 0] == pytest.approx(math.pi / 4)
+    for wrong in ("knee.bend", "knie.flexion", "knee"):
+        with pytest.raises(UsageError, match=wrong):
+            angles_from_named({wrong: 1})
+
+
+KNEE = SMPL24.index("left_knee")
+
+
+def residual(**degrees: float) -> torch.Tensor:
+    named = {key.replace("__", "."): value for key, value in degrees.items()}
+    return joint_limit_residual(angles_to_rotations(angles_from_named(named))[None])[0]
+
+
+def test_zero_pose_and_ordinary_bends_are_free():
+    assert not residual().any()
+    assert not residual(knee__flexion=120, hip__flexion=100, elbow__flexion=140, shoulder__elevation=-90).any()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"knee__flexion": -30}, {"elbow__flexion": -30}, {"knee__valgus": 40}, {"spine1__flexion": 80}]
+)
+def test_impossible_bends_cost(wrong):
+    values = residual(**wrong)
+    angle = math.radians(abs(next(iter(wrong.values()))))
+    assert values.abs().amax() > 0.5 * (angle - math.radians(45))
+    assert values.abs().amax() > math.radians(15)
+
+
+def test_backward_knee_pulls_the_right_way():
+    angles = angles_from_named({"left_knee.flexion": -40}).requires_grad_()
+    joint_limit_residual(angles_to_rotations(angles)[None]).square().sum().backward()
+    assert angles.grad[KNEE, 0] < 0  # more flexion, less cost
+    assert angles.grad.abs().sum() == pytest.approx(float(angles.grad[KNEE, 0].abs()), rel=1e-3)
+
+
+def test_left_and_right_have_the_same_ranges():
+    limits = joint_limits()
+    for name, bounds in limits.items():
+        if name.startswith("left_"):
+            assert limits[name.replace("left_", "right_")] == bounds
+    generator = torch.Generator().manual_seed(0)
+    rotations = angles_to_rotations(torch.randn(30, 24, 3, generator=generator))
+    ours, mirrored = joint_limit_residual(rotations), joint_limit_residual(mirror_rotations(rotations))
+    torch.testing.assert_close(ours.square().sum(-1), mirrored.square().sum(-1), atol=1e-4, rtol=1e-4)
+
+
+def test_the_pelvis_is_free():
+    generator = torch.Generator().manual_seed(0)
+    rotations = torch.eye(3).repeat(10, 24, 1, 1)
+    rotations[:, 0] = torch.linalg.qr(torch.randn(10, 3, 3, generator=generator)).Q
+    assert joint_limit_residual(rotations).shape == (10, 69)
+    assert not joint_limit_residual(rotations).any()
+
+
+def test_slope_starts_at_zero_and_tends_to_one():
+    bound = joint_limits()["left_knee.flexion"][0]
+    excess = torch.tensor([0.0, 1e-3, 0.5], requires_grad=True)
+    angles = torch.zeros(3, 24, 3)
+    angles = torch.index_put(angles, (torch.arange(3), torch.tensor(KNEE), torch.tensor(0)), bound - excess)
+    values = joint_limit_residual(angles_to_rotations(angles))[:, 3 * (KNEE - 1)]
+    slope = torch.autograd.grad(values.sum(), excess)[0].neg()
+    assert slope[0] == 0
+    assert slope[1] < 0.1
+    assert 0.95 < slope[2] <= 1
+
+
+def test_real_motion_lies_inside():
+    rotations = pose_library().rotations()
+    worst = joint_limit_residual(rotations).abs().amax(-1)
+    assert (worst < math.radians(1)).float().mean() > 0.99

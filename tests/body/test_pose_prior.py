@@ -1,0 +1,137 @@
+"""The pose prior: what people do costs less than what they do not; its forms agree with each other."""
+
+import numpy as np
+import pytest
+import torch
+
+from humanpose_cli.body.joint_angles import (
+    angles_from_named,
+    angles_to_rotations,
+    joint_limit_residual,
+    joint_limits,
+    mirror_rotations,
+    rotations_to_angles,
+)
+from humanpose_cli.body.pose_library import KEY_POSES, key_poses, pose_library
+from humanpose_cli.body.pose_prior import DATA_FILE, mixture_from, pose_prior, sample_poses, self_penetration
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
+
+
+def within_limits(count: int, seed: int = 0) -> torch.Tensor:
+    bounds = torch.tensor([(0.0, 0.0)] * 3 + list(joint_limits().values()))
+    share = torch.rand(count, len(bounds), generator=torch.Generator().manual_seed(seed))
+    return angles_to_rotations((bounds[:, 0] + share * (bounds[:, 1] - bounds[:, 0])).unflatten(1, (24, 3)))
+
+
+def pose(**degrees: float) -> torch.Tensor:
+    named = {key.replace("__", "."): value for key, value in degrees.items()}
+    return angles_to_rotations(angles_from_named(named))[None]
+
+
+def test_held_out_activities_against_random_poses():
+    library, prior = pose_library(), pose_prior()
+    unseen = prior.energy(library.rotations(library.frames("held_out")[::3]))
+    random = prior.energy(within_limits(1000))
+    assert (unseen[:, None] < random).float().mean() > 0.98  # area under the curve
+
+
+def test_held_out_activities_against_their_own_frames_shaken():
+    """A harder question: the same frames with every angle off by 30° on average, inside the limits."""
+    library, prior = pose_library(), pose_prior()
+    true = library.rotations(library.frames("held_out")[::3])
+    noise = torch.randn(len(true), 24, 3, generator=torch.Generator().manual_seed(0)) * 0.5
+    bounds = torch.tensor([(-4.0, 4.0)] * 3 + list(joint_limits().values())).unflatten(0, (24, 3))
+    angles = torch.minimum(torch.maximum(rotations_to_angles(true) + noise, bounds[..., 0]), bounds[..., 1])
+    assert (prior.energy(true)[:, None] < prior.energy(angles_to_rotations(angles))).float().mean() > 0.98
+
+
+@pytest.mark.parametrize(
+    ("usual", "odd"),
+    [
+        ({"knee__flexion": 60}, {"knee__flexion": -40}),
+        ({"elbow__flexion": 60}, {"elbow__flexion": -40}),
+        ({"hip__flexion": 60}, {"hip__flexion": -60}),
+        ({"shoulder__forward": 60}, {"shoulder__forward": -90}),
+        ({"neck__flexion": 15}, {"neck__flexion": -70}),
+    ],
+)
+def test_usual_bends_cost_less_than_odd_ones(usual, odd):
+    prior = pose_prior()
+    down = {"shoulder__elevation": -70} if "shoulder__forward" not in usual else {}
+    assert prior.energy(pose(**down, **usual)) + 2 < prior.energy(pose(**down, **odd))
+
+
+def test_energy_is_half_the_sum_of_squares_and_its_quadratic_is_its_gradient():
+    prior = pose_prior().double()
+    angles = rotations_to_angles(within_limits(20).double()).requires_grad_()
+    energy = 0.5 * prior.residual(angles_to_rotations(angles)).square().sum(-1)
+    gradient = torch.autograd.grad(energy.sum(), angles)[0]
+    quadratic = prior.quadratic(angles.detach())
+    torch.testing.assert_close(quadratic.energy, energy.detach(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(quadratic.gradient, gradient.flatten(1), rtol=1e-3, atol=1e-3)
+    assert torch.linalg.eigvalsh(quadratic.curvature).min() > -1e-6
+    pelvis = 3 * SMPL24.index("pelvis")
+    assert not quadratic.gradient[:, pelvis : pelvis + 3].any()
+
+
+def test_energy_grows_like_a_logarithm_so_that_evidence_wins():
+    """The pull towards the usual weakens with distance."""
+    prior = pose_prior()
+    slopes = []
+    for degrees in (20.0, 90.0):
+        quadratic = prior.quadratic(angles_from_named({"spine1.side_bend": degrees, "spine2.side_bend": degrees})[None])
+        slopes.append(float(quadratic.gradient.norm()))
+    assert slopes[1] < slopes[0]
+
+
+def test_a_mirrored_pose_is_as_plausible():
+    prior = pose_prior()
+    poses = sample_poses(50, torch.Generator().manual_seed(0))
+    sides = prior.energy(poses), prior.energy(mirror_rotations(poses))
+    # The trunk's mixture is learned from both mirror images, but not tied.
+    torch.testing.assert_close(*sides, rtol=0.1, atol=3.0)
+
+
+def test_results_do_not_depend_on_the_batch():
+    prior, poses = pose_prior(), within_limits(9)
+    torch.testing.assert_close(prior.energy(poses)[3:4], prior.energy(poses[3:4]), rtol=1e-5, atol=1e-5)
+    assert prior.energy(poses[:0]).shape == (0,)
+
+
+def test_mean_is_a_relaxed_stand():
+    prior = pose_prior()
+    assert prior.energy(prior.mean[None]) < 5
+    assert not (joint_limit_residual(prior.mean[None]).abs() > 0.02).any()
+
+
+def test_small_file():
+    assert DATA_FILE.stat().st_size < 100_000
+
+
+def test_mixture_arrays_must_fit():
+    with pytest.raises(UsageError, match="mixture"):
+        mixture_from(np.ones(2), np.zeros((3, 4)), np.ones((3, 4, 4)))
+
+
+def test_key_poses_are_possible_and_named():
+    keys = key_poses()
+    assert keys.names == tuple(KEY_POSES)
+    assert (joint_limit_residual(keys.rotations).abs() < 0.02).all()
+    assert (self_penetration(keys.rotations) < 0.03).all()
+    assert (keys["t_pose"] == torch.eye(3)).all()
+    for needed in ("sitting_on_chair", "sitting_on_floor", "crouch", "bend_forward", "arms_crossed", "lying_on_back"):
+        assert needed in keys.names
+    assert (pose_prior().energy(keys.rotations) < 80).all()
+
+
+def test_samples_are_possible_varied_and_repeatable():
+    first, second = (sample_poses(200, torch.Generator().manual_seed(7)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert first.shape == (200, 24, 3, 3)
+    torch.testing.assert_close(first @ first.mT, torch.eye(3).expand_as(first), atol=1e-4, rtol=0)
+    assert (joint_limit_residual(first).abs() < 0.02).all()
+    assert (self_penetration(first) < 0.03).all()
+    spread = rotations_to_angles(first).std(0)
+    assert spread[SMPL24.index("left_knee"), 0] > 0.4
+    assert sample_poses(0, torch.Generator()).shape == (0, 24, 3, 3)

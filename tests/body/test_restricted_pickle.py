@@ -1,0 +1,178 @@
+"""The unpickler that runs nothing: what it reads, what it refuses, what it survives."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import subprocess
+import sys
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+from humanpose_cli.body.restricted_pickle import as_array, read_pickle
+from humanpose_cli.core.errors import InputError
+
+VALUES: dict[str, Any] = {
+    "doubles": np.arange(12.0).reshape(3, 4),
+    "fortran": np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)),
+    "strided": np.arange(16)[::3],
+    "big endian": np.arange(5, dtype=">i4"),
+    "flags": np.array([True, False]),
+    "empty": np.zeros((0, 3)),
+    "number": np.float32(2.5),
+    "text": "left",
+    "nested": [{"a": (1, 2.5, None)}, [np.ones(2), np.zeros(3)]],
+    "ordered": OrderedDict(a=1),
+}
+
+
+def write(path: Path, value: object, protocol: int = 2) -> Path:
+    path.write_bytes(pickle.dumps(value, protocol=protocol))
+    return path
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("name", VALUES)
+def test_values_come_back(name: str, protocol: int, tmp_path: Path) -> None:
+    read = read_pickle(write(tmp_path / "a.pkl", {"value": VALUES[name]}, protocol))["value"]
+    assert type(read) is (dict if name == "ordered" else type(VALUES[name]))
+    if isinstance(read, np.ndarray):
+        assert read.dtype == VALUES[name].dtype
+        assert read.flags.writeable
+    np.testing.assert_equal(read, VALUES[name])
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+@pytest.mark.parametrize("layout", ["csc", "csr", "coo"])
+@pytest.mark.parametrize("kind", ["matrix", "array"])
+def test_sparse_matrices_come_dense(kind: str, layout: str, protocol: int, tmp_path: Path) -> None:
+    dense = np.array([[0, 1.5, 0], [2, 0, -3]])
+    sparse = getattr(scipy.sparse, f"{layout}_{kind}")(dense)
+    np.testing.assert_array_equal(read_pickle(write(tmp_path / "a.pkl", sparse, protocol)), dense)
+
+
+def test_arrays_of_objects_and_structure_are_kept(tmp_path: Path) -> None:
+    objects = np.empty(2, dtype=object)
+    objects[:] = [np.ones(3), np.zeros(3)]
+    shared = [np.arange(3)]
+    read = read_pickle(write(tmp_path / "a.pkl", {"objects": objects, "a": shared, "b": shared}))
+    np.testing.assert_equal(read["objects"][0], np.ones(3))
+    assert read["a"] is read["b"]
+
+
+def test_python_2_names_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "a.pkl"
+    modern = pickle.dumps(np.arange(3), protocol=2)
+    path.write_bytes(modern.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    assert b"numpy.core.multiarray" in path.read_bytes()
+    np.testing.assert_array_equal(read_pickle(path), np.arange(3))
+
+
+def test_chumpy_selection_is_followed(tmp_path: Path) -> None:
+    """A chumpy.reordering.Select chooses entries of another array: how shape components are cut to ten."""
+    state = {"a": np.arange(12.0).reshape(3, 4), "idxs": np.array([0, 4, 8, 1]), "preferred_shape": (2, 2)}
+    body = pickle.dumps(state, protocol=2)[2:-1]
+    path = tmp_path / "a.pkl"
+    path.write_bytes(b"\x80\x02cchumpy.reordering\nSelect\n)\x81" + body + b"b.")
+    np.testing.assert_array_equal(read_pickle(path), [[0, 4], [8, 1]])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["os\nsystem", "builtins\neval", "builtins\ngetattr", "numpy\nload", "scipy.sparse\nload_npz", "chumpy\na.b"],
+)
+def test_other_names_are_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.pkl"
+    path.write_bytes(b"\x80\x02c" + name.encode() + b"\n(X\x01\x00\x00\x00atR.")
+    with pytest.raises(InputError, match=r"a\.pkl: is refused, because it is a pickle that would run code"):
+        read_pickle(path)
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("exit 1",)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_bombs_are_refused(protocol: int, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="would run code"):
+        read_pickle(write(tmp_path / "a.pkl", [Bomb()], protocol))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x02Nr\xff\xff\xff\x7f.",  # a memo slot that would take 16 GB
+        b"\x80\x05\x96\xff\xff\xff\xff\xff\x00\x00\x00.",  # a bytearray of a terabyte
+        b"\x80\x04\x95\xff\xff\xff\xff\xff\x00\x00\x00N.",  # a frame of a terabyte
+        b"\x80\x02Pabc\n.",
+        b"",
+        b"no pickle",
+    ],
+)
+def test_hostile_opcodes_are_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.pkl"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.pkl: is not a readable pickle"):
+        read_pickle(path)
+
+
+def test_an_array_larger_than_its_bytes_is_refused(tmp_path: Path) -> None:
+    content = pickle.dumps(np.zeros(7), protocol=2)
+    path = tmp_path / "a.pkl"
+    path.write_bytes(content.replace(b"K\x07\x85", b"J\xff\xff\xff\x7f\x85"))
+    with pytest.raises(InputError):
+        read_pickle(path)
+
+
+def test_containers_that_share_or_hold_themselves_stay_small(tmp_path: Path) -> None:
+    value: list[Any] = [1.0]
+    for _ in range(60):
+        value = [value, value]
+    read = read_pickle(write(tmp_path / "a.pkl", value))
+    assert read[0] is read[1]
+    with pytest.raises(ValueError, match="numbers expected"):
+        as_array(read)
+    loop: list[Any] = []
+    loop.append(loop)
+    read = read_pickle(write(tmp_path / "b.pkl", loop))
+    assert read[0] is read
+
+
+def test_reading_does_not_import_what_a_file_names(tmp_path: Path) -> None:
+    """Stand-ins take the place of scipy: its modules are not loaded by a name in a file."""
+    path = write(tmp_path / "a.pkl", scipy.sparse.csc_matrix(np.eye(2)))
+    code = (
+        "import sys, pathlib; from humanpose_cli.body.restricted_pickle import read_pickle;"
+        f"read_pickle(pathlib.Path({str(path)!r})); assert 'scipy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_random_damage_is_an_input_error_or_read(protocol: int, tmp_path: Path) -> None:
+    whole = pickle.dumps(
+        {"a": np.arange(20.0).reshape(4, 5), "m": scipy.sparse.csc_matrix(np.eye(4)), "s": {1}}, protocol=protocol
+    )
+    path = tmp_path / "a.pkl"
+    outcomes, messages = set(), []
+    for seed in range(150):
+        rng = random.Random(seed)
+        damaged = bytearray(whole)
+        for _ in range(rng.randint(1, 3)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            read_pickle(path)
+            outcomes.add("read")
+        except InputError as error:
+            outcomes.add("refused")
+            messages.append(str(error))
+    assert outcomes == {"read", "refused"}
+    assert not any("\n" in message for message in messages)

@@ -1,0 +1,77 @@
+"""Images with known people, and detectors that are started once for all tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.detect.detector import PersonDetector
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.rendering.shading import render_people
+from humanpose_cli.rendering.surfaces import Surface
+from humanpose_cli.rendering.view import View
+
+
+class Rendered(NamedTuple):
+    """A rendered person: image (H, W, 3) uint8, mask (H, W) bool, landmarks (33, 2) pixels and (33, 3) metres."""
+
+    image: np.ndarray
+    mask: np.ndarray
+    points: np.ndarray
+    world: np.ndarray
+
+
+@pytest.fixture(scope="session")
+def thorough() -> Iterator[PersonDetector]:
+    with PersonDetector("thorough", threads=2) as detector:
+        yield detector
+
+
+@pytest.fixture(scope="session")
+def fast() -> Iterator[PersonDetector]:
+    with PersonDetector("fast", threads=2) as detector:
+        yield detector
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> np.ndarray:
+    return skimage.data.astronaut()
+
+
+@pytest.fixture(scope="session")
+def astronaut_found(fast: PersonDetector, astronaut: np.ndarray) -> DetectedPerson:
+    people = fast.detect(astronaut)
+    assert len(people) == 1
+    return people[0]
+
+
+@pytest.fixture(scope="session")
+def rendered() -> Rendered:
+    """The default body before the camera, facing it: left arm stretched out, right arm hanging, right knee forward."""
+    body = default_body()
+    turns = torch.zeros(1, len(SMPL24), 3)
+    turns[0, SMPL24.index("right_shoulder")] = torch.tensor([0.0, 0.0, 1.2])
+    turns[0, SMPL24.index("right_hip")] = torch.tensor([-0.9, 0.0, 0.0])
+    turns[0, SMPL24.index("right_knee")] = torch.tensor([1.2, 0.0, 0.0])
+    rotations = axis_angle_to_matrix(turns)
+    rotations[0, SMPL24.index("pelvis")] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+    betas, trans = torch.zeros(1, body.shape_count), torch.tensor([[0.1, -0.05, 4.0]])
+    posed = body.pose(rotations, betas, trans)
+    assert posed.vertices is not None
+    view = View(1000.0, (360.0, 320.0), (640, 720))
+    drawn = render_people([Surface(posed.vertices[0], body.faces, (0.75, 0.6, 0.5))], view)
+    landmarks = body.pose_landmarks("blazepose33", posed, betas)[0].numpy()
+    y, x = np.mgrid[:640, :720]
+    background = np.stack([90 + 40 * np.sin(x / 90), 110 + 30 * np.cos(y / 70), 120 + 0 * x], axis=-1)
+    alpha = drawn[..., 3:]
+    image = background * (1 - alpha) + 255 * drawn[..., :3] * alpha
+    points = landmarks[:, :2] / landmarks[:, 2:] * view.focal + view.principal_point
+    return Rendered(image.round().astype(np.uint8), drawn[..., 3] > 0.5, points, landmarks)

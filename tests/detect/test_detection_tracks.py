@@ -1,0 +1,92 @@
+"""Track ids: who is who over frames, gaps, crossings and cuts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.detect.tracking import ShotDetector, TrackAssigner
+
+
+def person_at(x: float, y: float = 100.0, size: float = 100.0) -> DetectedPerson:
+    rng = np.random.default_rng(5)
+    points = rng.uniform(0, size, (len(BLAZEPOSE33), 2)) * [0.4, 1.0] + [x, y]
+    return DetectedPerson(
+        box=np.array([x, y, x + 0.4 * size, y + size], np.float32),
+        keypoints=np.concatenate([points, np.ones((len(points), 1))], axis=1).astype(np.float32),
+        world=None,
+        spread=np.zeros(len(points), np.float32),
+        world_spread=None,
+        mask=None,
+        score=1.0,
+    )
+
+
+def test_people_keep_their_numbers_while_they_move_and_change_places_in_the_list() -> None:
+    tracks = TrackAssigner()
+    first = tracks.assign([person_at(0), person_at(300)])
+    assert first.track_ids == (0, 1)
+    for step in range(1, 20):
+        left, right = person_at(6 * step), person_at(300 - 3 * step)
+        people, expected = ([left, right], (0, 1)) if step % 2 else ([right, left], (1, 0))
+        assert tracks.assign(people).track_ids == expected
+
+
+def test_a_short_gap_is_bridged_and_a_long_one_is_not() -> None:
+    tracks = TrackAssigner(gap=3)
+    tracks.assign([person_at(50)])
+    for _ in range(3):
+        assert tracks.assign([]).track_ids == ()
+    assert tracks.assign([person_at(52)]).track_ids == (0,)
+    for _ in range(4):
+        tracks.assign([])
+    assert tracks.assign([person_at(52)]).track_ids == (1,)
+
+
+def test_somebody_elsewhere_is_somebody_else() -> None:
+    tracks = TrackAssigner()
+    tracks.assign([person_at(0)])
+    assert tracks.assign([person_at(400)]).track_ids == (1,)
+
+
+def test_the_best_total_match_is_taken_not_the_first() -> None:
+    tracks = TrackAssigner()
+    tracks.assign([person_at(0), person_at(20)])
+    assert tracks.assign([person_at(21), person_at(1)]).track_ids == (1, 0)
+
+
+def test_people_without_common_keypoints_are_matched_by_their_boxes() -> None:
+    hidden = person_at(0)
+    unsure = replace(hidden, keypoints=hidden.keypoints * np.array([1, 1, 0], np.float32))
+    tracks = TrackAssigner()
+    tracks.assign([hidden])
+    assert tracks.assign([unsure]).track_ids == (0,)
+
+
+def scene(seed: int, shift: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    image = np.kron(blocks, np.ones((20, 20, 1), np.uint8))
+    return np.roll(image, shift, axis=1)
+
+
+def test_a_cut_starts_a_shot_and_ends_all_tracks() -> None:
+    tracks = TrackAssigner()
+    for frame in range(5):
+        ids = tracks.assign([person_at(10)], scene(1, frame))
+        assert (ids.shot_id, ids.track_ids) == (0, (0,))
+    ids = tracks.assign([person_at(10)], scene(2))
+    assert (ids.shot_id, ids.track_ids) == (1, (1,))
+
+
+@pytest.mark.parametrize("gain", [0.7, 1.3])
+def test_light_noise_and_motion_are_no_cuts(gain: float) -> None:
+    shots = ShotDetector()
+    rng = np.random.default_rng(0)
+    for frame in range(10):
+        image = scene(3, 2 * frame) * (gain if frame > 5 else 1.0) + rng.normal(0, 5, (120, 160, 3))
+        assert shots.see(np.clip(image, 0, 255).astype(np.uint8)) == 0

@@ -1,0 +1,192 @@
+"""Networks, segmenters and fits judged on a small cache whose truth is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
+from humanpose_cli.evaluate.ablations import ABLATIONS, NbfVariants, Trainings, nbf_variants
+from humanpose_cli.evaluate.bodies import (
+    FoundBody,
+    crops_report,
+    distance_to_mean,
+    fits_report,
+    measure_crops,
+    measure_fits,
+)
+from humanpose_cli.evaluate.people import held_out_people, held_out_split
+from humanpose_cli.evaluate.segmenter import measure_segmenter, segmenter_report
+from humanpose_cli.models.nbf.inputs import InputOptions
+from humanpose_cli.models.nbf.network import RegressorOptions, load_nbf
+from humanpose_cli.models.nbf.recipe import NbfRecipe, NbfTraining
+from humanpose_cli.models.segmenter.network import Segmenter, SegmenterOptions
+from humanpose_cli.models.segmenter.recipe import SegmenterRecipe, SegmenterTraining
+from humanpose_cli.train.recipe import TrainOptions
+from humanpose_cli.train.trainer import BEST, train
+from tests.train.painted_people import painted_cache
+
+CPU = torch.device("cpu")
+LOOP = TrainOptions(epochs=1, batch_size=8, workers=0, log_every=1, validate_every=10_000)
+PARTS = NbfTraining(
+    InputOptions("parts", parts=3, size=32), RegressorOptions(18, 4), crop=32, learning_rate=3e-3, variants=2
+)
+SEGMENTER = SegmenterTraining(SegmenterOptions("tiny", parts=3, crop=32, width=4), learning_rate=1e-2)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return painted_cache(tmp_path_factory.mktemp("people") / "cache", count=30)
+
+
+@pytest.fixture(scope="module")
+def trained(cache, tmp_path_factory):
+    """Folders of a segmenter and of a network on its 3 parts."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("segmenter", "network")]
+    train(SegmenterRecipe(cache, SEGMENTER), replace(LOOP, epochs=4), folders[0], CPU)
+    train(NbfRecipe(cache, PARTS), replace(LOOP, epochs=2), folders[1], CPU)
+    return folders
+
+
+def found_bodies(people, shift=0.0):
+    """Row of an image → the truth, as somebody would have found it, `shift` metres aside."""
+
+    def fit(row):
+        number = int(np.flatnonzero(people.people.images == row)[0])
+        columns = [people.people.column(name)[number] for name in ("poses", "betas", "trans", "box")]
+        columns[2] = columns[2] + np.float32([shift, 0, 0])
+        return [FoundBody(*columns)]
+
+    return fit
+
+
+def test_the_truth_fits_and_who_is_not_found_is_counted(cache):
+    people = held_out_people(cache, ("joints",))
+    assert (people.protocol, people.split, len(people)) == ("painted", "validation", 6)
+    judged = measure_fits(people, found_bodies(people), default_body())
+    assert judged.missed == 0
+    np.testing.assert_allclose(judged.errors.mpjpe, 0, atol=1e-4)
+    np.testing.assert_array_equal(judged.errors.pckh, 1)
+    picky = measure_fits(people, lambda row: found_bodies(people)(row) if row % 2 else [], default_body())
+    assert picky.missed == len(people) - len(picky.found) > 0
+    report = fits_report(people, picky, default_body(), {"method": "truth"})
+    assert report.metrics["mpjpe_mm"].n == len(picky.found)
+    assert report.metrics["pckh"].value == 1
+    assert set(report.images) == {"quartiles.jpg", "worst-mpjpe.jpg", "worst-pckh.jpg", "worst-rotation.jpg"}
+    nobody = measure_fits(people, lambda row: [], default_body())
+    assert (len(nobody.found), nobody.missed) == (0, 6)
+    assert np.isnan(fits_report(people, nobody, default_body(), {}).metrics["mpjpe_mm"].value)
+    assert measure_fits(people, found_bodies(people), default_body(), stop=lambda: True) is None
+
+
+def test_a_network_on_crops_is_judged_as_its_training_judged_it(cache, trained):
+    recipe = NbfRecipe(cache, PARTS)
+    network = load_nbf(trained[1] / BEST)
+    recipe.model.regressor.load_state_dict(network.regressor.state_dict())
+    recipe.model.eval()
+    people = held_out_people(cache, ("joints", "parts"))
+    judged = measure_crops(people, network)
+    assert judged.f1 is None
+    np.testing.assert_allclose(judged.errors.mpjpe, recipe.errors(8).mpjpe, atol=1e-5)
+
+
+def test_a_segmenters_parts_are_judged_beside_the_bodies(cache, trained, tmp_path):
+    people = held_out_people(cache, ("joints", "parts"))
+    network = load_nbf(trained[1] / BEST, segmenter=trained[0] / BEST)
+    judged = measure_crops(people, network, "segmenter")
+    assert judged.f1.shape == (6,)
+    assert (judged.f1 > 0).all()
+    report = crops_report(people, judged, {}, tmp_path)
+    assert report.metrics["f1"].n == 6
+    assert (tmp_path / "f1-error.png").stat().st_size > 1000
+    hard = distance_to_mean(people)
+    assert ((hard > 0) & (hard < np.pi)).all()
+    with pytest.raises(UsageError, match="has nothing to do"):
+        measure_crops(people, load_nbf(trained[1] / BEST), "segmenter")
+
+
+def test_a_segmenter_is_judged_over_pixels_and_people(cache, trained):
+    segmenter = Segmenter.load(trained[0] / BEST)
+    people = held_out_people(cache, ("box", "parts")).people
+    judged = measure_segmenter(people, segmenter)
+    recipe = SegmenterRecipe(cache, SEGMENTER)
+    recipe.model.load_state_dict(segmenter.network.state_dict())
+    recipe.model.eval()
+    assert np.nanmean(judged.iou[1:]) == pytest.approx(recipe.validate(8)["iou"])
+    report = segmenter_report(people, segmenter, judged, {})
+    assert report.metrics["iou"].n == 6
+    assert [row[0] for row in report.tables[0].rows] == ["background", "trunk", "arms", "legs", "mean of the parts"]
+    assert set(report.images) == {"quartiles.jpg", "worst.jpg"}
+    assert measure_segmenter(people, segmenter, stop=lambda: True) is None
+
+
+def test_splits_that_are_not_there_are_listed(cache, tmp_path, monkeypatch):
+    assert held_out_split(cache) == ("painted", "validation")
+    with pytest.raises(InputError, match="has no split test of protocol painted, found painted: train, validation"):
+        held_out_split(cache, split="test")
+    bare = painted_cache(tmp_path / "bare", lacks=("poses",))
+    with pytest.raises(InputError, match="lacks body parameters"):
+        held_out_people(bare, ("joints",))
+    smpl = type("Rig", (), {"name": "smpl-neutral"})()
+    monkeypatch.setattr("humanpose_cli.evaluate.people.body_by_name", lambda name: smpl)
+    with pytest.raises(InputError, match="has labels of another body, expected smpl"):
+        held_out_people(cache, ("joints",), body="smpl:x")
+
+
+def test_trainings_are_done_once_and_go_on(cache, tmp_path):
+    asked = []
+    trainings = Trainings(cache, tmp_path, CPU, seeds=2, on_step=lambda *words: asked.append(words[2:4]))
+    first = trainings.networks("a", PARTS, LOOP)
+    assert len(first) == 2
+    assert first[0] != first[1]
+    steps = len(asked)
+    assert steps == 2 * 3
+    assert trainings.networks("a", PARTS, LOOP) == first
+    assert len(asked) == steps
+    other = replace(PARTS, losses=replace(PARTS.losses, points3d=10.0))
+    assert trainings.networks("a", other, LOOP) != first
+    people = held_out_people(cache, ("joints", "parts"))
+    both = trainings.judged(people, first).errors.mpjpe
+    single = [trainings.judged(people, [path]).errors.mpjpe for path in first]
+    np.testing.assert_allclose(both, np.mean(single, 0))
+    np.testing.assert_allclose(trainings.judged(people, first).seeds, [values.mean() for values in single])
+    impatient = Trainings(cache, tmp_path / "new", CPU, stop=lambda: True)
+    with pytest.raises(InterruptedRun):
+        impatient.networks("a", PARTS, LOOP)
+    impatient.stop = lambda: False
+    (resumed,) = impatient.networks("a", PARTS, LOOP)
+    assert resumed.read_bytes()[-4096:] == first[0].read_bytes()[-4096:]  # as if it had not been interrupted
+
+
+@pytest.mark.parametrize("name", ["segmenters", "supervision"])
+def test_ablations_fill_their_tables(cache, tmp_path, monkeypatch, name):
+    from humanpose_cli.evaluate import ablations as nbf
+
+    monkeypatch.setattr(nbf, "NBF_SUPERVISION", {share: nbf.NBF_SUPERVISION[share] for share in (100, 20, 0)})
+    arms = NbfVariants(PARTS, LOOP, {"weak": (SEGMENTER, LOOP), "better": (SEGMENTER, replace(LOOP, epochs=3))})
+    people = held_out_people(cache, ABLATIONS[name].needs)
+    found = ABLATIONS[name].run(Trainings(cache, tmp_path / "runs", CPU), people, arms, tmp_path)
+    table = found.tables[0]
+    assert all((tmp_path / plot).stat().st_size > 1000 for plot in found.plots)
+    if name == "segmenters":
+        assert [row[0] for row in table.rows] == ["weak", "better", "GT"]
+        assert len(table.columns) == 5
+        errors = np.array([row[2:] for row in table.rows], float)
+        assert np.isfinite(errors).all()
+        assert table.rows[2][1] == 100
+        assert set(found.plots) == {"f1-error.png"}
+    else:
+        assert [row[0] for row in table.rows] == [100, 20, 0]
+        assert [row[5] is not None for row in table.rows] == [False, True, False]
+        assert table.rows[0][-2:] == [83.1, 0.28]
+
+
+def test_presets_of_ablations():
+    assert set(nbf_variants("paper").segmenters) == {"VGG", "ResNet", "RefineNet"}
+    assert nbf_variants("paper").network.inputs.size == 224
+    assert nbf_variants("ablation").loop.epochs > 1
+    assert sum(sum(ablation.trainings) for ablation in ABLATIONS.values()) >= 29
+    with pytest.raises(UsageError, match="ablation or paper"):
+        nbf_variants("small")

@@ -1,0 +1,192 @@
+"""Reposed images judged on painted people whose pairs are known."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.data.building import build_cache
+from humanpose_cli.data.cache import open_cache
+from humanpose_cli.evaluate.ablations import Trainings, WarpingVariants, warping_table
+from humanpose_cli.evaluate.published import WARP3D_ABLATION, WARP3D_PRIOR
+from humanpose_cli.evaluate.reposing import (
+    AUC_MILLIMETRES,
+    Drawn,
+    WrappedPeople,
+    copying,
+    measure_reposing,
+    meshing,
+    pasting,
+    pose_auc_3d,
+    reposing_report,
+    warping,
+)
+from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig
+from humanpose_cli.models.warp3d.generator import Generator
+from humanpose_cli.models.warp3d.inference import Warp3d
+from humanpose_cli.models.warp3d.pairs import PairCrops
+from humanpose_cli.models.warp3d.recipe import Warp3dTraining, pairs_of
+from humanpose_cli.networks.weights import WeightsHeader
+from humanpose_cli.synthetic.generator import SyntheticSource
+from humanpose_cli.synthetic.options import SyntheticOptions
+from humanpose_cli.train.recipe import TrainOptions
+from tests.train.posed_people import PosedPeople
+
+CPU = torch.device("cpu")
+TINY = replace(
+    PRESETS["tiny"].generator, size=32, depth=8, channels=8, pose_channels=4, background_widths=(8, 8), units=(1, 1, 1)
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pairs") / "cache"
+    build_cache(PosedPeople(groups=12), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def crops(folder):
+    return PairCrops(pairs_of(open_cache(folder), "p", "validation"), 32)
+
+
+def test_the_truth_is_best_and_a_copy_is_worse(crops):
+    methods = {"copy": copying, "truth": lambda first, second: Drawn(second.image, second.mask / 255)}
+    judged = measure_reposing(crops, range(len(crops.pairs)), methods)
+    truth, copy = judged.values["truth"], judged.values["copy"]
+    for name, best in (("ssim", 1.0), ("ssim_fg", 1.0), ("mask_iou", 1.0), ("l1_fg", 0.0)):
+        np.testing.assert_allclose(truth[name], best, atol=1e-5)
+        assert np.abs(copy[name] - best).min() > 0.01
+    first, second = crops.crops(0, np.random.default_rng(0))
+    oracle = structural_similarity(
+        first.image,
+        second.image,
+        channel_axis=2,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=255,
+    )
+    assert copy["ssim"][0] == pytest.approx(oracle, abs=1e-3)
+
+
+def test_networks_are_judged_and_images_shown(crops):
+    torch.manual_seed(0)
+    network = Warp3d(Generator(TINY), WeightsHeader("warp3d"))
+    methods = {"copy": copying, "warp3d": warping(network)}
+    distances = {"perceptual": lambda made, true: (made - true).abs().mean()}
+    judged = measure_reposing(
+        crops, [0, 1, 2], methods, distances=distances, joints=lambda image, box: np.zeros((19, 3))
+    )
+    assert set(judged.values["warp3d"]) == {"ssim", "ssim_fg", "l1_fg", "mask_iou", "perceptual", "pose_auc"}
+    assert (judged.values["warp3d"]["pose_auc"] == 1).all()
+    assert list(judged.shown) == [0, 1, 2]
+    assert {image.shape for images in judged.shown.values() for image in images} == {(160, 160, 3)}
+    assert all(len(images) == 2 + len(methods) for images in judged.shown.values())
+    report = reposing_report(judged, "posed", {})
+    assert [row[0] for row in report.tables[0].rows] == ["copy", "warp3d"]
+    assert report.metrics["ssim"].n == 3
+    assert report.images["pairs.jpg"][0].shape == (3 * 160, 4 * 160, 3)
+    difference = report.tables[1].rows[0]
+    assert list(difference[:2]) == ["warp3d − copy", "ssim"]
+    apart = judged.values["warp3d"]["ssim"] - judged.values["copy"]["ssim"]
+    assert difference[2] == pytest.approx(apart.mean())
+    assert difference[3] <= difference[2] <= difference[4]
+    assert measure_reposing(crops, [0], methods, stop=lambda: True) is None
+
+
+def test_a_network_sees_crops_at_its_own_size(folder):
+    """Of twice the size: the same but for the scaling, there and back."""
+    torch.manual_seed(0)
+    method = warping(Warp3d(Generator(TINY), WeightsHeader("warp3d")))
+    pairs = pairs_of(open_cache(folder), "p", "validation")
+    (small, large) = (method(*PairCrops(pairs, size).crops(0, np.random.default_rng(0))) for size in (32, 64))
+    assert large.image.shape == (64, 64, 3)
+    assert large.mask.shape == (64, 64)
+    halved = cv2.resize(large.image, (32, 32), interpolation=cv2.INTER_AREA).astype(float)
+    assert np.abs(halved - small.image).mean() < 6
+
+
+@pytest.mark.parametrize("draws", [True, False])
+def test_the_network_pasted_before_the_meshes_background(tmp_path, draws):
+    """On a rendered person: where neither mask reaches, both show the input's own pixels."""
+    cache = tmp_path / "people"
+    options = SyntheticOptions(count=8, size=96, structure="pairs", validation=0.0, test=1.0, texture_size=64)
+    build_cache(SyntheticSource(options), cache)
+    crops = PairCrops(pairs_of(open_cache(cache), "synthetic", "test"), 32)
+    torch.manual_seed(0)
+    wrapped = WrappedPeople(default_body())
+    methods = {
+        "mesh": meshing(wrapped),
+        "pasted": pasting(
+            Warp3d(Generator(replace(TINY, drawing=draws)), WeightsHeader("warp3d")), wrapped, mesh_input=draws
+        ),
+    }
+    first, second = crops.crops(0, np.random.default_rng(0))
+    assert wrapped(first)[0] is wrapped(first)[0]  # wrapped once for all methods
+    assert wrapped(first)[0] is not wrapped(second)[0]
+    mesh, pasted = (method(first, second) for method in methods.values())
+    away = (mesh.mask == 0) & (pasted.mask == 0)
+    assert away.any()
+    np.testing.assert_array_equal(mesh.image[away], pasted.image[away])
+    judged = measure_reposing(crops, [0, 1], methods)
+    assert all(np.isfinite(values).all() for its in judged.values.values() for values in its.values())
+
+
+def test_people_nobody_sees_have_no_auc(crops):
+    seen = []
+
+    def joints(image, box):
+        seen.append((image.shape, box))
+        return np.zeros((19, 3)) if len(seen) == 1 else None
+
+    judged = measure_reposing(crops, [0], {"copy": copying}, joints=joints)
+    assert judged.values["copy"]["pose_auc"].tolist() == [0.0]
+    assert all(((box >= 0) & (box <= 32)).all() for _, box in seen)
+    judged = measure_reposing(crops, [0], {"copy": copying}, joints=lambda image, box: None)
+    assert np.isnan(judged.values["copy"]["pose_auc"]).all()
+
+
+def test_the_auc_of_known_errors():
+    true = np.random.default_rng(0).normal(size=(19, 3))
+    assert pose_auc_3d(true + 5.0, true) == 1  # pelvis on pelvis
+    off = true.copy()
+    off[0, 0] += 0.0749  # one of 19 joints within 75 mm and more
+    expected = (18 + (AUC_MILLIMETRES >= 74.9).mean()) / 19
+    assert pose_auc_3d(off, true) == pytest.approx(expected)
+    everything = true.copy()
+    everything[:, 1] += np.where(np.arange(19) == 18, 0, 10.0)  # all but the pelvis
+    assert pose_auc_3d(everything, true) == pytest.approx(1 / 19)
+
+
+def test_the_mesh_needs_parameters(crops):
+    with pytest.raises(InputError, match="has nobody with body parameters"):
+        measure_reposing(crops, [0], {"mesh": meshing(WrappedPeople(default_body()))})
+
+
+def test_the_ablation_trains_four_and_compares_pairs(folder, crops, tmp_path):
+    training = Warp3dTraining(
+        TINY, DiscriminatorConfig(4, (8,), (1,)), perceptual="pixels", adversarial_weight=0.0, validation=2
+    )
+    loop = TrainOptions(epochs=1, batch_size=4, workers=0, validate_every=10_000)
+    trainings = Trainings(folder, tmp_path, CPU, seeds=2)
+    table = warping_table(trainings, WarpingVariants(training, loop), crops, [0, 1, 2], None)
+    assert [tuple(row[:2]) for row in table.rows] == list(WARP3D_ABLATION)
+    assert len(list(tmp_path.iterdir())) == 8
+    assert all(0 < row[2] < 1 for row in table.rows)
+    assert [row[4] for row in table.rows] == [None] * 4  # no pose was judged
+    assert table.rows[3][5:] == [0.883, 0.626, 0.777]
+    assert any("ssim_fg" in note for note in table.notes)
+
+
+def test_pairs_that_are_not_there(folder):
+    with pytest.raises(InputError, match="has no pairs of p/exam"):
+        pairs_of(open_cache(folder), "p", "exam")
+    assert WARP3D_PRIOR["iper"]["Knoche et al."] == (0.883, 0.081)
+    with pytest.raises(UsageError, match="pose"):
+        replace(TINY, pose="4d")

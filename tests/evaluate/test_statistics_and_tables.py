@@ -1,0 +1,88 @@
+"""Numbers and tables of evaluations: known answers and scipy as the oracle."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from humanpose_cli.evaluate import published
+from humanpose_cli.evaluate.bodies import matched
+from humanpose_cli.evaluate.report import Report, Table, paired_difference, quartiles, summarise, write_report
+
+
+def test_intervals_are_those_of_a_bootstrap():
+    values = np.random.default_rng(3).gamma(2.0, size=200)
+    told = summarise(values)
+    oracle = stats.bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(1))
+    assert told.value == pytest.approx(values.mean())
+    assert told.median == pytest.approx(np.median(values))
+    assert told.low == pytest.approx(oracle.confidence_interval.low, abs=0.03)
+    assert told.high == pytest.approx(oracle.confidence_interval.high, abs=0.03)
+    assert summarise(values) == told  # always the same
+    assert told.scaled(1000).document()["ci95"] == [1000 * told.low, 1000 * told.high]
+
+
+def test_what_is_not_finite_does_not_count():
+    assert summarise([1.0, np.nan, 3.0]).n == 2
+    assert summarise([1.0, np.nan, 3.0]).value == 2
+    assert summarise([np.nan]).n == 0
+    assert np.isnan(summarise([]).value)
+
+
+def test_pairs_show_what_means_hide():
+    random = np.random.default_rng(0)
+    people = 10 * random.normal(size=100)
+    better = people - 0.5 + 0.1 * random.normal(size=100)
+    assert paired_difference(better, people).high < 0
+    assert summarise(better).high > summarise(people).low
+
+
+def test_quartiles_are_in_order_and_leave_nobody_out():
+    errors = np.array([5.0, 1, np.nan, 3, 2, 4, 0, 6, 7])
+    parts = quartiles(errors)
+    assert [errors[part].tolist() for part in parts] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+def test_boxes_are_matched_once_each_the_best_first():
+    true = [np.array([0, 0, 10, 10.0]), np.array([20, 0, 30, 10.0])]
+    found = [np.array([21, 0, 31, 10.0]), np.array([1, 0, 11, 10.0]), np.array([0, 0, 10, 9.0])]
+    assert sorted(matched(true, found)) == [(0, 2), (1, 0)]
+    assert matched(true, []) == matched([], found) == []
+    assert matched([true[0]], [np.array([8, 8, 18, 18.0])]) == []  # hardly touching
+
+
+def test_a_report_says_the_same_to_people_and_programs(tmp_path):
+    table = Table("t", "A table", ("name", "value"), [["a", 1.25], ["b", None], ["c", float("nan")]], notes=["so"])
+    image = np.zeros((4, 4, 3), np.uint8)
+    report = Report("Title", {"data": "x"}, {"m": summarise([1.0, 3.0])}, [table], {"p.png": (image, "black")})
+    written = write_report(report, tmp_path / "out")
+    assert [path.name for path in written] == ["report.md", "report.json", "p.png"]
+    text = written[0].read_text()
+    for part in (
+        "# Title",
+        "- data: x",
+        "## A table",
+        "| a | 1.2 |",
+        "| b | – |",
+        "| c | – |",
+        "so",
+        "![black](p.png)",
+    ):
+        assert part in text
+    document = json.loads(written[1].read_text())
+    assert document["metrics"]["m"]["value"] == 2
+    assert document["tables"][0]["rows"] == [["a", 1.25], ["b", None], ["c", None]]
+
+
+def test_the_papers_figures_are_complete():
+    assert len(published.NBF_INPUTS) == 8
+    assert published.NBF_INPUTS["parts 12"] == (27.8, 33.5)
+    assert list(published.NBF_SEGMENTERS) == ["VGG", "ResNet", "RefineNet", "GT"]
+    # Better segmenters in validation, better fits, whatever the training's (section 4.3).
+    for column in zip(*published.NBF_SEGMENTERS.values(), strict=True):
+        assert list(column) == sorted(column, reverse=True)
+    assert list(published.NBF_SUPERVISION) == sorted(published.NBF_SUPERVISION, reverse=True)
+    assert published.NBF_LOSSES["2D"][0] == published.NBF_SUPERVISION[0][0] == 198.0
+    assert published.NBF_HUMANEVA["Neural Body Fitting"] == (64.0, 49.4)
+    assert published.NBF_H36M["Neural Body Fitting"] == (59.9, 52.3)

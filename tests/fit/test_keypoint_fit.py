@@ -1,0 +1,318 @@
+"""The keypoint fit on bodies whose pose is known: recovery, noise, outliers, missing parts, independence of rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from humanpose_cli.body.joint_angles import joint_limit_residual
+from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA, neutral_rotations
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.fit.keypoints import KeypointFit, fit_keypoints
+from humanpose_cli.fit.observations import KeypointObservations
+from humanpose_cli.fit.solver import KeypointFitOptions, SolverOptions
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.metrics.bodies import mpjpe, pa_mpjpe
+
+# Evidence is perfect in these scenes: priors should hardly count, the world's size is known, nothing needs correction.
+TRUSTING = KeypointFitOptions(
+    correct_depth=False,
+    landmark_noise=0.02,
+    bone_noise=(0.002, 0.002),
+    scale_noise=1e-3,
+    prior_strength=1e-3,
+    lean_noise=10.0,
+    least_noise=0.01,
+    robust_2d=100.0,
+    robust_bone=100.0,
+    fine=SolverOptions(iterations=60, tolerance=1e-6),
+)
+ARRAYS = ("poses", "betas", "trans", "joints3d", "joints2d", "confidence", "joint_confidence", "reprojection_error")
+
+
+def rotations_of(fit: KeypointFit) -> torch.Tensor:
+    return axis_angle_to_matrix(torch.from_numpy(fit.poses).unflatten(-1, (24, 3)))
+
+
+def limbs(*names: str) -> list[int]:
+    return SMPL24.indices(f"{side}_{name}" for name in names for side in ("left", "right"))
+
+
+LIMBS = limbs("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+
+
+def test_exact_landmarks_give_the_body_back(body, library_scene):
+    scene = library_scene(8, depth=3.0)
+    fit = fit_keypoints(body, scene.observations, TRUSTING)
+    error = np.linalg.norm(fit.joints3d - scene.joints, axis=-1)[:, LIMBS]
+    assert error.mean() < 0.003
+    assert error.max() < 0.012
+    assert np.abs(fit.reprojection_error).max() < 0.1
+    assert (fit.confidence > 0.95).all()
+
+
+def test_the_arrays_describe_one_body(body, library_scene):
+    scene = library_scene(3)
+    fit = fit_keypoints(body, scene.observations)
+    posed = body.pose(rotations_of(fit), torch.from_numpy(fit.betas), torch.from_numpy(fit.trans), vertices=False)
+    assert np.allclose(posed.joints.numpy(), fit.joints3d, atol=1e-4)
+    focal = scene.observations.focal[:, None, None]
+    pixels = focal * fit.joints3d[..., :2] / fit.joints3d[..., 2:] + scene.observations.principal_point[:, None]
+    assert np.allclose(pixels, fit.joints2d, atol=0.05)
+    assert {name: getattr(fit, name).dtype for name in ARRAYS} == dict.fromkeys(ARRAYS, np.dtype(np.float32))
+
+
+def test_a_left_hand_raised_in_front_of_the_camera_is_a_left_hand(body, place_bodies):
+    """Pins the conventions: a person facing the camera raises the left hand, which appears on the right."""
+    rotations = neutral_rotations().float()[None].clone()
+    rotations[0, 0] = BODY_FACING_CAMERA.float()
+    rotations[0, SMPL24.index("left_shoulder")] = axis_angle_to_matrix(torch.tensor([0.0, 0.0, 0.9]))
+    scene = place_bodies(rotations, torch.zeros(1, 10))
+    fit = fit_keypoints(body, scene.observations)
+    left, right, head = (fit.joints2d[0, SMPL24.index(name)] for name in ("left_wrist", "right_wrist", "head"))
+    assert left[0] > right[0] + 100
+    assert left[1] < head[1] < right[1]
+    assert fit.joints3d[0, :, 2].min() > 2
+
+
+def test_noise_moves_the_body_little(body, library_scene):
+    scene = library_scene(8, seed=1)
+    rng = np.random.default_rng(0)
+    noisy = scene.changed(
+        keypoints=scene.observations.keypoints + rng.normal(scale=4, size=(8, 33, 2)),
+        world=scene.observations.world + rng.normal(scale=0.03, size=(8, 33, 3)),
+    )
+    fit = fit_keypoints(body, noisy)
+    assert pa_mpjpe(fit.joints3d, scene.joints, LIMBS).mean() < 0.05
+    assert fit.reprojection_error.max() < 9
+
+
+def test_outliers_are_outvoted(body, library_scene):
+    scene = library_scene(4, seed=2)
+    clean = fit_keypoints(body, scene.observations)
+    keypoints = scene.observations.keypoints.copy()
+    wrong = BLAZEPOSE33.indices(("left_ear", "right_heel", "left_index"))
+    keypoints[:, wrong] += [180.0, -140.0]
+    fit = fit_keypoints(body, scene.changed(keypoints=keypoints))
+    assert mpjpe(fit.joints3d, clean.joints3d, LIMBS).max() < 0.05
+    head = SMPL24.index("head")
+    assert (np.linalg.norm(fit.joints2d[:, head] - clean.joints2d[:, head], axis=-1) < 30).all()
+
+
+@pytest.mark.parametrize("world", [True, False])
+def test_unseen_legs_stand_neutrally(body, place_bodies, world):
+    """A half figure: no leg landmark was seen; the legs stay near a relaxed stance and inside the limits."""
+    rotations = neutral_rotations().float()[None].clone()
+    rotations[0, 0] = BODY_FACING_CAMERA.float()
+    scene = place_bodies(rotations, torch.zeros(1, 10))
+    confidence = np.ones((1, 33))
+    legs = [n for n in BLAZEPOSE33.joint_names if any(part in n for part in ("knee", "ankle", "heel", "foot"))]
+    confidence[:, BLAZEPOSE33.indices(legs)] = 0
+    observations = scene.changed(confidence=confidence, world=scene.observations.world if world else None)
+    fit = fit_keypoints(body, observations)
+    assert all(np.isfinite(getattr(fit, name)).all() for name in ARRAYS)
+    assert np.linalg.norm(fit.joints3d - scene.joints, axis=-1)[:, limbs("knee", "ankle")].max() < 0.25
+    assert joint_limit_residual(rotations_of(fit)).abs().max() < 0.02
+    assert fit.joint_confidence[0, limbs("knee", "ankle", "foot")].max() == 0
+    assert fit.joint_confidence[0, limbs("shoulder", "elbow", "wrist")].min() > 0.8
+    assert fit.confidence[0] < 0.8
+
+
+def test_an_unseen_arm_takes_the_other_ones_pose(body, place_bodies):
+    rotations = neutral_rotations().float()[None].clone()
+    rotations[0, 0] = BODY_FACING_CAMERA.float()
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        rotations[0, SMPL24.index(f"{side}_shoulder")] = axis_angle_to_matrix(torch.tensor([0.0, 0.0, 0.2 * sign]))
+    scene = place_bodies(rotations, torch.zeros(1, 10))
+    confidence = np.ones((1, 33))
+    arm = [f"left_{name}" for name in ("elbow", "wrist", "pinky", "index", "thumb")]
+    confidence[:, BLAZEPOSE33.indices(arm)] = 0
+    fit = fit_keypoints(body, scene.changed(confidence=confidence))
+    left = SMPL24.indices(("left_elbow", "left_wrist"))
+    assert np.linalg.norm(fit.joints3d - scene.joints, axis=-1)[0, left].max() < 0.15
+
+
+@pytest.mark.parametrize("turn", [(0.0, 0.0, np.pi), (0.0, 0.0, np.pi / 2), (np.pi / 2, 0.0, 0.0), (0.0, 2.2, 0.0)])
+def test_people_upside_down_lying_and_from_behind(body, place_bodies, turn):
+    rotations = neutral_rotations().float()[None].clone()
+    rotations[0, 0] = axis_angle_to_matrix(torch.tensor(turn, dtype=torch.float32)) @ BODY_FACING_CAMERA.float()
+    scene = place_bodies(rotations, torch.zeros(1, 10))
+    fit = fit_keypoints(body, scene.observations)
+    assert mpjpe(fit.joints3d, scene.joints, LIMBS)[0] < 0.06
+
+
+@pytest.mark.parametrize(
+    ("depth", "focal"), [(1.6, 500.0), (4.0, 500.0), (60.0, 1200.0), (4.0, 8000.0), (300.0, 90000.0)]
+)
+def test_near_far_wide_and_long(body, library_scene, depth, focal):
+    """From 40 pixels to several images high."""
+    scene = library_scene(3, seed=3, depth=depth, focal=focal)
+    fit = fit_keypoints(body, scene.observations)
+    assert pa_mpjpe(fit.joints3d, scene.joints, LIMBS).max() < 0.06
+    assert fit.trans[:, 2] == pytest.approx(depth, rel=0.15)
+
+
+def test_rows_do_not_depend_on_their_neighbours(body, library_scene):
+    scene = library_scene(6, seed=4)
+    rng = np.random.default_rng(1)
+    noisy = scene.changed(
+        keypoints=scene.observations.keypoints + rng.normal(scale=6, size=(6, 33, 2)),
+        world=scene.observations.world + rng.normal(scale=0.08, size=(6, 33, 3)),
+    )
+    together = fit_keypoints(body, noisy)
+    chunked = fit_keypoints(body, noisy, KeypointFitOptions(chunk=4))
+    for row in range(6):
+        alone = fit_keypoints(body, noisy.rows(slice(row, row + 1)))
+        for name in ARRAYS:
+            whole = getattr(together, name)[row]
+            assert np.allclose(getattr(alone, name)[0], whole, rtol=1e-5, atol=1e-5), name
+            assert np.allclose(getattr(chunked, name)[row], whole, rtol=1e-5, atol=1e-5), name
+
+
+def test_the_same_again_is_the_same_to_the_bit(body, library_scene):
+    observations = library_scene(3, seed=5).observations
+    first, second = (fit_keypoints(body, observations) for _ in range(2))
+    for name in ARRAYS:
+        assert np.array_equal(getattr(first, name), getattr(second, name)), name
+
+
+def test_rows_of_a_group_share_one_shape(body, library_scene, place_bodies):
+    scene = library_scene(6, seed=6)
+    betas = scene.betas[[0, 0, 0, 0, 1, 2]]
+    scene = place_bodies(scene.rotations, betas, depth=3.0)
+    grouped = fit_keypoints(body, scene.changed(shape_group=[7, 7, 7, 7, 3, 9]), TRUSTING)
+    free = fit_keypoints(body, scene.observations, TRUSTING)
+    assert (grouped.betas[:4] == grouped.betas[0]).all()
+    assert np.abs(grouped.betas[4] - grouped.betas[0]).max() > 0.1
+    assert np.allclose(grouped.poses[4:], free.poses[4:], atol=1e-5)
+    assert mpjpe(grouped.joints3d, scene.joints, LIMBS).mean() < 0.01
+    assert np.abs(np.diff(free.betas[:4], axis=0)).max() > 1e-3
+
+
+def test_coco_keypoints_without_depth(body, library_scene):
+    scene = library_scene(6, seed=7, skeleton="coco17")
+    fit = fit_keypoints(body, scene.changed(world=None))
+    assert fit.reprojection_error.max() < 4
+    # 2-D alone leaves depth open; poses are still those of a person, the right way round.
+    assert np.median(pa_mpjpe(fit.joints3d, scene.joints, LIMBS)) < 0.11
+    assert joint_limit_residual(rotations_of(fit)).abs().max() < 0.06
+
+
+def test_depth_reversed_limbs_are_told_apart_by_world_landmarks(body, library_scene):
+    scene = library_scene(8, seed=8)
+    without = fit_keypoints(body, scene.changed(world=None))
+    having = fit_keypoints(body, scene.observations, KeypointFitOptions(correct_depth=False))
+    error, other = (pa_mpjpe(fit.joints3d, scene.joints, LIMBS).mean() for fit in (having, without))
+    assert error < 0.02
+    assert error < 0.6 * other
+
+
+def test_nothing_seen_is_a_neutral_body_without_confidence(body, library_scene):
+    scene = library_scene(2)
+    confidence = np.ones((2, 33))
+    confidence[1] = 0
+    fit = fit_keypoints(body, scene.changed(confidence=confidence))
+    assert fit.confidence[1] == 0
+    assert np.isnan(fit.reprojection_error[1])
+    assert np.isfinite(fit.poses).all()
+    assert np.isfinite(fit.trans).all()
+    assert fit.trans[1, 2] > 0.5
+
+
+def test_one_landmark_is_not_enough_to_explode(body, library_scene):
+    scene = library_scene(1)
+    confidence = np.zeros((1, 33))
+    confidence[0, BLAZEPOSE33.index("nose")] = 1
+    fit = fit_keypoints(body, scene.changed(confidence=confidence))
+    assert np.isfinite(fit.joints3d).all()
+    assert np.abs(fit.betas).max() < 1
+    assert joint_limit_residual(rotations_of(fit)).abs().max() < 0.05
+
+
+def test_broken_landmarks_count_as_unseen(body, library_scene):
+    scene = library_scene(2)
+    ankle = BLAZEPOSE33.index("left_ankle")
+    confidence, keypoints, world = (
+        np.array(value) for value in (np.ones((2, 33)), scene.observations.keypoints, scene.observations.world)
+    )
+    confidence[:, ankle] = 0
+    expected = fit_keypoints(body, scene.changed(confidence=confidence))
+    confidence[0, ankle], keypoints[1, ankle, 0] = np.nan, np.inf
+    confidence[1, ankle] = 1
+    world[1, ankle] = np.nan
+    fit = fit_keypoints(body, scene.changed(confidence=confidence, keypoints=keypoints, world=world))
+    assert np.allclose(fit.joints3d, expected.joints3d, atol=1e-6)
+
+
+def test_a_prediction_gives_the_depth_that_landmarks_lack(body, library_scene):
+    scene = library_scene(6, seed=5)
+    without = fit_keypoints(body, scene.changed(world=None, world_spread=None))
+    told = scene.predicted(noise=0.02)
+    assert told["predicted_poses"].shape == (6, 72)
+    with_it = fit_keypoints(body, scene.changed(world=None, world_spread=None, **told))
+    before, after = (pa_mpjpe(fit.joints3d, scene.joints).mean() for fit in (without, with_it))
+    assert after < 0.5 * before
+    assert after < 0.03
+
+
+def test_an_unsure_prediction_is_overruled_by_what_is_seen(body, library_scene):
+    scene = library_scene(4, seed=6)
+    wrong = {**scene.predicted(noise=0.3), "predicted_noise": np.full((4, 24, 2), 0.5)}
+    misled = fit_keypoints(body, scene.changed(**wrong))
+    assert pa_mpjpe(wrong["predicted_joints"], scene.joints).mean() > 0.2
+    assert pa_mpjpe(misled.joints3d, scene.joints).mean() < 0.06
+
+
+def test_rows_with_a_prediction_and_one_shape(body, library_scene):
+    scene = library_scene(4, seed=7)
+    fit = fit_keypoints(body, scene.changed(**scene.predicted(noise=0.02), shape_group=np.array([0, 0, 1, 1])))
+    assert np.array_equal(fit.betas[0], fit.betas[1])
+    assert not np.array_equal(fit.betas[1], fit.betas[2])
+
+
+def test_predictions_are_checked(body, library_scene):
+    scene = library_scene(2)
+    told = scene.predicted(noise=0.02)
+    with pytest.raises(InputError, match="predicted_noise: is missing"):
+        scene.changed(**{**told, "predicted_noise": None})
+    with pytest.raises(InputError, match="predicted_betas: is not finite"):
+        scene.changed(**{**told, "predicted_betas": np.full((2, 10), np.nan)})
+    with pytest.raises(InputError, match="predicted_noise: is not positive"):
+        scene.changed(**{**told, "predicted_noise": np.zeros((2, 24, 2))})
+    with pytest.raises(InputError, match="predicted_poses: wrong shape"):
+        scene.changed(**{**told, "predicted_poses": np.zeros((2, 24, 3))})
+    with pytest.raises(InputError, match=r"predicted_betas: are another body's, expected 10 numbers, found 8"):
+        fit_keypoints(body, scene.changed(**{**told, "predicted_betas": np.zeros((2, 8))}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lean_noise", 0.0),
+        ("chunk", 0),
+        ("bone_noise", (0.1, float("nan"))),
+        ("prior_strength", -1.0),
+        ("coarse", SolverOptions(iterations=0)),
+    ],
+)
+def test_options_out_of_range_are_told(name, value):
+    with pytest.raises(UsageError, match=rf"keypoints\.{name}[a-z.]*: is out of range"):
+        KeypointFitOptions(**{name: value})
+
+
+def test_no_rows(body):
+    empty = KeypointObservations(
+        keypoints=np.zeros((0, 33, 2)),
+        confidence=np.zeros((0, 33)),
+        focal=np.zeros(0),
+        principal_point=np.zeros((0, 2)),
+        image_size=np.zeros((0, 2)),
+        world=np.zeros((0, 33, 3)),
+        shape_group=np.zeros(0),
+    )
+    fit = fit_keypoints(body, empty)
+    assert fit.poses.shape == (0, 72)
+    assert fit.joints2d.shape == (0, 24, 2)
+    assert fit.reprojection_error.shape == (0,)

@@ -1,0 +1,112 @@
+"""Normal equations of the keypoint fit against automatic differentiation of its cost."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from humanpose_cli.body.joint_angles import rotations_to_angles
+from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
+from humanpose_cli.fit.evidence import gather_evidence
+from humanpose_cli.fit.landmark_rig import LandmarkRig
+from humanpose_cli.fit.problem import (
+    PREDICTED_JOINTS,
+    UPRIGHT_JOINTS,
+    KeypointProblem,
+    bone_names,
+    combination,
+)
+from humanpose_cli.fit.residuals import FitState, angle_jacobian, retract_state, robust_scale
+from humanpose_cli.fit.solver import KeypointFitOptions
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "predicted"])
+def problem_and_state(request, body, library_scene):
+    """A problem with every term awake, away from its minimum; with what a body network predicts, or without."""
+    scene = library_scene(3, seed=11)
+    confidence = scene.observations.confidence.copy()
+    confidence[0, BLAZEPOSE33.indices(("left_ankle", "left_knee"))] = 0
+    told = scene.predicted(noise=0.05) if request.param else {}
+    joints = tuple(dict.fromkeys((*UPRIGHT_JOINTS, *PREDICTED_JOINTS))) if told else UPRIGHT_JOINTS
+    rig = LandmarkRig(body, body.landmarks("blazepose33"), joints, free_columns=1)
+    seen = scene.changed(confidence=confidence, **told)
+    evidence, starts = gather_evidence(rig, BLAZEPOSE33, seen, KeypointFitOptions())
+    assert evidence.places.shape[1] == (len(PREDICTED_JOINTS) if told else 0)
+    problem = KeypointProblem(rig, BLAZEPOSE33, evidence, KeypointFitOptions())
+    generator = torch.Generator().manual_seed(2)
+    step = 0.1 * torch.randn(3, problem.parameters, generator=generator, dtype=torch.float64)
+    return problem, retract_state(starts[0], step)
+
+
+def test_the_gradient_is_the_costs(problem_and_state):
+    problem, state = problem_and_state
+    gradient = problem.linearise(state).gradient
+    count = problem.parameters
+    size = 1e-6
+
+    def cost(column: int, sign: int) -> torch.Tensor:
+        step = torch.zeros(3, count, dtype=torch.float64)
+        step[:, column] = sign * size
+        return problem.linearise(retract_state(state, step)).cost
+
+    slopes = torch.stack([(cost(c, 1) - cost(c, -1)) / (2 * size) for c in range(count)], 1)
+    assert torch.allclose(gradient, slopes, rtol=1e-4, atol=1e-6 * float(gradient.abs().max()))
+
+
+def test_the_hessian_is_symmetric_and_positive(problem_and_state):
+    problem, state = problem_and_state
+    hessian = problem.linearise(state).hessian
+    assert torch.allclose(hessian, hessian.mT, atol=1e-6 * float(hessian.abs().max()))
+    assert torch.linalg.eigvalsh(hessian).min() > -1e-6
+
+
+def test_rows_of_a_problem_are_its_own(problem_and_state):
+    problem, state = problem_and_state
+    whole = problem.linearise(state)
+    rows = torch.tensor([2, 0])
+    part = problem.select(rows).linearise(FitState(*(value[rows] for value in state)))
+    for one, other in zip(part, whole, strict=True):
+        assert torch.allclose(one, other[rows], rtol=1e-12, atol=1e-9)
+
+
+def test_angle_jacobian_is_the_derivative():
+    generator = torch.Generator().manual_seed(0)
+    rotations = axis_angle_to_matrix(torch.randn(2, 24, 3, generator=generator, dtype=torch.float64))
+    angles, jacobian = angle_jacobian(rotations)
+    assert torch.equal(angles, rotations_to_angles(rotations))
+    for axis in range(3):
+        step = torch.zeros(24, 3, dtype=torch.float64)
+        step[:, axis] = 1e-6
+        moved = [rotations_to_angles(rotations @ axis_angle_to_matrix(s * step)) for s in (1, -1)]
+        assert torch.allclose(jacobian[..., axis], (moved[0] - moved[1]) / 2e-6, atol=1e-7)
+
+
+def test_robust_scale_is_quadratic_near_and_flat_far():
+    squared = torch.tensor([0.0, 1e-6, 4.0, 1e12], dtype=torch.float64)
+    rho, factor = robust_scale(squared, 2.0)
+    assert rho.tolist() == pytest.approx([0.0, 1e-6, 2.0, 4.0], rel=1e-5)
+    assert factor.tolist() == pytest.approx([1.0, 1.0, 0.5, 0.0], abs=1e-5)
+
+
+def test_roots_scale_their_distance_and_never_pass_the_camera():
+    state = FitState(
+        torch.eye(3, dtype=torch.float64).expand(1, 24, 3, 3),
+        torch.tensor([[1.0, 0.0, 10.0]], dtype=torch.float64),
+        torch.zeros(1, 10, dtype=torch.float64),
+        torch.zeros(1, 1, dtype=torch.float64),
+    )
+    step = torch.zeros(1, 86, dtype=torch.float64)
+    step[0, 72], step[0, 74] = 0.01, -50.0
+    assert retract_state(state, step).root[0].tolist() == pytest.approx([1.1 / torch.e, 0.0, 10 / torch.e])
+
+
+@pytest.mark.parametrize("skeleton", [BLAZEPOSE33, COCO17])
+def test_bones_are_differences_of_means(skeleton):
+    bones = bone_names(skeleton)
+    matrix = combination(skeleton.joint_names, bones)
+    assert matrix.sum(1).abs().max() < 1e-12
+    row = bones.index((("left_elbow",), ("left_shoulder",)))
+    assert matrix[row, skeleton.index("left_elbow")] == 1
+    assert matrix[row, skeleton.index("left_shoulder")] == -1
+    assert (("left_foot_index",), ("left_heel",)) in bones or skeleton is COCO17

@@ -1,0 +1,79 @@
+"""A person whose truth is known: the default body with a painted texture before a painted wall."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from humanpose_cli.avatar.mesh import FittedPerson
+from humanpose_cli.body.body import Body, default_body
+from humanpose_cli.body.texture import TexelMap, bleed_islands
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.rendering.shading import render_people
+from humanpose_cli.rendering.surfaces import Surface, Texture
+from humanpose_cli.rendering.view import View
+
+FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+
+
+def pose(turn: float = 0.0, **joints: tuple[float, float, float]) -> torch.Tensor:
+    """Rotations (24, 3, 3) of somebody upright, facing the camera but for a turn (radians) to their left."""
+    rotations = torch.eye(3).repeat(24, 1, 1)
+    rotations[0] = FACING @ axis_angle_to_matrix(torch.tensor([0.0, turn, 0.0]))
+    for joint, axis_angle in joints.items():
+        rotations[SMPL24.index(joint)] = axis_angle_to_matrix(torch.tensor(axis_angle))
+    return rotations
+
+
+STANDING = {"left_shoulder": (0.0, 0.0, -0.9), "right_shoulder": (0.0, 0.0, 0.9)}
+
+
+@dataclass
+class Stage:
+    """A body, its painted texture, a camera and a wall."""
+
+    body: Body
+    texture: np.ndarray
+    view: View
+    wall: np.ndarray
+    trans: torch.Tensor
+
+    def person(self, rotations: torch.Tensor, trans: torch.Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The true image (H, W, 3) uint8 and mask (H, W) of the person in a pose."""
+        place = self.trans if trans is None else trans
+        vertices = self.body.pose(rotations[None], torch.zeros(1, 10), place[None]).vertices[0]
+        texture = Texture(self.texture, self.body.uv, self.body.uv_faces)
+        surface = Surface(vertices, self.body.faces, texture=texture, lit=False)
+        drawn = render_people([surface], self.view, supersampling=3)
+        alpha = drawn[..., 3:]
+        return (drawn[..., :3] * 255 * alpha + self.wall * (1 - alpha) + 0.5).astype(np.uint8), drawn[..., 3]
+
+    def fitted(self, rotations: torch.Tensor) -> FittedPerson:
+        """A perfect fit of the person in that pose."""
+        return FittedPerson(
+            poses=matrix_to_axis_angle(rotations).flatten().numpy(),
+            betas=np.zeros(10),
+            trans=self.trans.numpy(),
+            focal=self.view.focal,
+            principal_point=self.view.principal_point,
+        )
+
+
+def painted_stage() -> Stage:
+    """The default body, painted symmetrically, before a striped wall."""
+    body = default_body()
+    texels = TexelMap(body.uv, body.uv_faces, 1024)
+    place = texels.interpolate(body.template.numpy(), body.faces)
+    x, y, z = np.abs(place[..., 0]), place[..., 1], place[..., 2]
+    red = 0.5 + 0.35 * np.sin(22 * y) * np.cos(9 * z)
+    green = 0.45 + 0.3 * np.cos(26 * x + 4 * y)
+    blue = 0.5 + 0.35 * np.cos(14 * y + 11 * x)
+    texture = np.stack((red, green, blue), 2).astype(np.float32)
+    texture[~texels.covered] = 0
+    bleed_islands(texture, texels.covered)
+    rows, columns = np.mgrid[:360, :270].astype(np.float32)
+    wall = np.stack((150 + 40 * np.sin(columns / 9), 160 - rows / 6, 120 + 30 * np.cos(columns / 14)), 2)
+    return Stage(body, texture, View(420.0, (135.0, 180.0), (360, 270)), wall, torch.tensor([0.0, 0.0, 2.4]))

@@ -1,0 +1,117 @@
+"""Whole textures from what was seen of a body."""
+
+import numpy as np
+import pytest
+from repose_stage import Stage
+
+from humanpose_cli.avatar.completion import complete_texture
+from humanpose_cli.avatar.regions import front_of_face, parts_mask, scalp
+from humanpose_cli.avatar.surface import BodyTexels, body_texels
+from humanpose_cli.body.texture import BakedTexture, paint_vertices
+
+SKIN, HAIR, CLOTH = (0.9, 0.7, 0.6), (0.15, 0.1, 0.05), (0.1, 0.3, 0.7)
+
+
+@pytest.fixture(scope="module")
+def surface(stage: Stage) -> BodyTexels:
+    return body_texels(stage.body, 512)
+
+
+def baked(surface: BodyTexels, colours: np.ndarray, seen: np.ndarray) -> BakedTexture:
+    """What a photo would show of vertex colours (V, 3) where vertices (V,) are seen."""
+    colour = surface.fine.interpolate(colours, surface.faces)
+    share = surface.fine.interpolate(seen.astype(np.float32)[:, None], surface.faces)[..., 0]
+    visible = share > 0.99
+    return BakedTexture(colour, visible.astype(np.float32), visible)
+
+
+def on_vertices(surface: BodyTexels, image: np.ndarray) -> np.ndarray:
+    weights = np.ones(image.shape[:2], np.float32)
+    return paint_vertices(surface.fine, surface.rows, image[..., :3], weights)[0]
+
+
+def part(stage: Stage, *names: str) -> np.ndarray:
+    return parts_mask(stage.body.part_labels.numpy(), names)
+
+
+def dressed_colours(stage: Stage) -> np.ndarray:
+    colours = np.tile(np.array(CLOTH, np.float32), (len(stage.body.template), 1))
+    colours[part(stage, "head", "left_wrist", "left_hand", "right_wrist", "right_hand")] = SKIN
+    colours[scalp(stage.body)] = HAIR
+    return colours
+
+
+def test_unseen_side_mirrors_the_seen_one(stage: Stage, surface: BodyTexels) -> None:
+    x, y, z = stage.body.template.numpy().T
+    colours = np.stack((0.5 + 0.4 * np.sin(30 * y), 0.5 + 0.4 * np.cos(40 * x) ** 2, 0.5 + 0.4 * np.sin(35 * z)), 1)
+    whole = complete_texture(surface, baked(surface, colours.astype(np.float32), x > 0.004))
+    got = on_vertices(surface, whole.image)
+    unseen = part(stage, "right_shoulder", "right_hip", "right_knee") & (x < -0.02)
+    assert np.abs(got - colours)[unseen].mean() < 0.03
+    assert abs(whole.seen_fraction - 0.5) < 0.05
+
+
+def test_back_of_the_head_gets_hair_and_unseen_hands_get_skin(stage: Stage, surface: BodyTexels) -> None:
+    z = stage.body.template.numpy()[:, 2]
+    head, hands = part(stage, "head"), part(stage, "left_hand", "right_hand")
+    middle = 0.5 * (z[head].min() + z[head].max())
+    seen = np.where(head, z > middle, True) & ~part(stage, "left_wrist", "left_hand", "right_wrist", "right_hand")
+    whole = complete_texture(surface, baked(surface, dressed_colours(stage), seen))
+    got = on_vertices(surface, whole.image)
+    back = scalp(stage.body) & (z < middle - 0.05)
+    np.testing.assert_allclose(np.median(got[back], axis=0), HAIR, atol=0.06)
+    np.testing.assert_allclose(np.median(got[hands], axis=0), SKIN, atol=0.06)
+    face = front_of_face(stage.body)
+    np.testing.assert_allclose(np.median(got[face], axis=0), SKIN, atol=0.03)
+
+
+def test_unseen_legs_and_back_wear_what_was_seen(stage: Stage, surface: BodyTexels) -> None:
+    normal_z = stage.body.template.numpy()[:, 2]
+    legs = part(stage, *(f"{side}_{name}" for side in ("left", "right") for name in ("hip", "knee", "ankle", "foot")))
+    trunk = part(stage, "spine1", "spine2", "spine3")
+    middle = np.median(normal_z[trunk])
+    colours = dressed_colours(stage)
+    # A pale belt at the border of the seen part must not colour the legs.
+    y = stage.body.template.numpy()[:, 1]
+    belt = part(stage, "pelvis") & (y < y[part(stage, "pelvis")].min() + 0.06)
+    colours[belt] = (0.95, 0.95, 0.9)
+    seen = ~legs & (normal_z > middle)
+    got = on_vertices(surface, complete_texture(surface, baked(surface, colours, seen)).image)
+    shins = part(stage, "left_knee", "right_knee")
+    np.testing.assert_allclose(np.median(got[shins], axis=0), CLOTH, atol=0.12)
+    np.testing.assert_allclose(np.median(got[trunk & (normal_z < middle)], axis=0), CLOTH, atol=0.06)
+
+
+def test_stripes_go_round_the_body_but_letters_do_not(stage: Stage, surface: BodyTexels) -> None:
+    x, y, z = stage.body.template.numpy().T
+    trunk = part(stage, "spine1", "spine2", "spine3")
+    middle = np.median(z[trunk])
+    stripes = np.where((y % 0.2 < 0.1)[:, None], (0.8, 0.1, 0.1), (0.1, 0.1, 0.8)).astype(np.float32)
+    front = z > middle
+    got = on_vertices(surface, complete_texture(surface, baked(surface, stripes, front | ~trunk)).image)
+    far_back = trunk & (z < middle - 0.03) & (np.abs(x) < 0.1)
+    clear = np.abs((y % 0.1) - 0.05) < 0.025
+    right = np.abs(got - stripes).max(1) < 0.25
+    assert right[far_back & clear].mean() > 0.9
+    plain = np.full_like(stripes, 0.5)
+    letters = front & trunk & (np.abs(x) < 0.012) & (y % 0.06 < 0.024)
+    plain[letters] = 1
+    got = on_vertices(surface, complete_texture(surface, baked(surface, plain, front | ~trunk)).image)
+    assert np.abs(got[far_back] - 0.5).max() < 0.15
+
+
+def test_nothing_seen_gives_an_even_grey_and_grain_only_where_made_up(stage: Stage, surface: BodyTexels) -> None:
+    nothing = baked(surface, dressed_colours(stage), np.zeros(len(stage.body.template)))
+    whole = complete_texture(surface, nothing)
+    assert whole.seen_fraction == 0
+    np.testing.assert_allclose(whole.image[surface.fine.covered][:, :3], 0.5, atol=1e-5)
+    grainy = complete_texture(surface, nothing, grain=0.05).image[surface.fine.covered][:, :3]
+    assert abs(grainy.std() - 0.05) < 0.005
+    everything = baked(surface, dressed_colours(stage), np.ones(len(stage.body.template)))
+    smooth, noisy = (complete_texture(surface, everything, grain=g).image[surface.fine.covered] for g in (0.0, 0.05))
+    np.testing.assert_allclose(noisy, smooth, atol=1e-6)
+
+
+def test_textures_are_kept_per_body_and_size(stage: Stage, surface: BodyTexels) -> None:
+    assert body_texels(stage.body, 512) is surface
+    assert body_texels(stage.body, 256) is not surface

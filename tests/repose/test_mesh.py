@@ -1,0 +1,212 @@
+"""Reposing by mesh against images whose truth is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from repose_stage import STANDING, Stage, pose
+from scipy.ndimage import distance_transform_edt
+from skimage.metrics import structural_similarity
+
+from humanpose_cli.avatar.mesh import MeshOptions, MeshReposer, sure_vertices
+from humanpose_cli.avatar.surface import body_texels
+from humanpose_cli.body.body import default_body
+from humanpose_cli.body.texture import paint_vertices
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
+
+
+def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
+    """Decibels, of 8-bit images."""
+    error = (a.astype(float) - b.astype(float))[where]
+    return float(20 * np.log10(255 / np.sqrt((error**2).mean())))
+
+
+def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Structural similarity per pixel."""
+    return structural_similarity(a, b, channel_axis=2, full=True)[1].mean(2)
+
+
+@pytest.fixture(scope="module")
+def scene(stage: Stage) -> tuple[Stage, np.ndarray, np.ndarray, MeshReposer]:
+    rotations = pose(**STANDING)
+    photo, mask = stage.person(rotations)
+    reposer = MeshReposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
+    return stage, photo, mask, reposer
+
+
+def test_texture_is_recovered_where_it_was_seen(scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer]) -> None:
+    stage, _, _, reposer = scene
+    found = reposer.texture.image
+    step = stage.texture.shape[0] // found.shape[0]
+    truth = stage.texture[step // 2 :: step, step // 2 :: step]
+    covered = body_texels(stage.body, found.shape[0]).fine.covered
+    seen = covered & (found[..., 3] > 0.95)
+    assert 0.1 < seen.mean() < 0.5
+    assert psnr(found[..., :3] * 255, truth * 255, seen) > 34
+    # The painting is symmetric: the mirror image of what was seen is right as well.
+    mirrored = covered & (found[..., 3] > 0.3) & (found[..., 3] < 0.55)
+    assert psnr(found[..., :3] * 255, truth * 255, mirrored) > 28
+    assert 0.3 < reposer.texture.seen_fraction < 0.5
+
+
+def test_same_pose_gives_the_same_image(scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer]) -> None:
+    _, photo, mask, reposer = scene
+    again = reposer.render(reposer.rotations)
+    assert again.image.shape == photo.shape
+    assert psnr(again.image, photo, mask > 0.9) > 27
+    assert ssim(again.image, photo)[mask > 0.9].mean() > 0.88
+    far = distance_transform_edt(mask < 0.1) > 20
+    np.testing.assert_array_equal(again.image[far], photo[far])
+    assert again.turn_degrees < 0.1
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        pose(left_shoulder=(0.0, 0.0, 0.5), right_shoulder=(0.0, 0.0, 0.9)),
+        pose(0.35, left_shoulder=(0.0, 0.0, -0.9), right_shoulder=(0.0, 0.0, 0.3), left_hip=(-0.7, 0.0, 0.0)),
+    ],
+    ids=["arms up", "turned, leg raised"],
+)
+def test_other_pose_looks_like_the_true_image(
+    scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer], target: torch.Tensor
+) -> None:
+    stage, photo, _, reposer = scene
+    truth, true_mask = stage.person(target)
+    drawn = reposer.render(target).image
+    changed = np.abs(truth.astype(int) - photo).max(2) > 25
+    assert ssim(drawn, truth)[changed].mean() > 0.75
+    assert ssim(photo, truth)[changed].mean() < 0.45
+    assert psnr(drawn, truth, changed) > psnr(photo, truth, changed) + 9
+    assert ssim(drawn, truth)[true_mask > 0.5].mean() > 0.8
+
+
+def test_nothing_of_the_person_is_left_behind(scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer]) -> None:
+    stage, photo, mask, reposer = scene
+    background = reposer.background
+    assert background is not None
+    hidden = mask > 0.5
+    error = np.abs(background.astype(float) - stage.wall)[hidden].mean()
+    assert error < 0.4 * np.abs(photo.astype(float) - stage.wall)[hidden].mean()
+    assert error < 14
+
+
+def test_background_choices(scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer]) -> None:
+    stage, photo, mask, _ = scene
+    rotations = pose(**STANDING)
+    person = stage.fitted(rotations)
+    cut_out = MeshReposer(photo, mask, person, stage.body, background="transparent").render(rotations).image
+    assert cut_out.shape == (*photo.shape[:2], 4)
+    assert np.abs(cut_out[..., 3] / 255 - mask).mean() < 0.02
+    beach = np.zeros((50, 200, 3), np.uint8)
+    beach[:, :100], beach[:, 100:] = (255, 0, 0), (0, 0, 255)
+    before_beach = MeshReposer(photo, mask, person, stage.body, background=beach).render(rotations).image
+    assert tuple(before_beach[5, 5]) == (255, 0, 0)
+    assert tuple(before_beach[5, -5]) == (0, 0, 255)
+    with pytest.raises(UsageError, match="background"):
+        MeshReposer(photo, mask, person, stage.body, background="beach")  # type: ignore[arg-type]
+
+
+def test_warnings_tell_what_is_made_up(scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer]) -> None:
+    stage, _, _, reposer = scene
+    ahead = reposer.render(pose(0.3, **STANDING))
+    assert ahead.warnings == ()
+    np.testing.assert_allclose(ahead.turn_degrees, np.rad2deg(0.3), atol=0.5)
+    behind = reposer.render(pose(np.pi, **STANDING))
+    assert any("turns 180°" in warning for warning in behind.warnings)
+    arms = {"left_shoulder": (0.3, -0.6, -1.0), "right_shoulder": (0.3, 0.6, 1.0)}
+    crossed = pose(left_elbow=(0.0, -1.9, 0.0), right_elbow=(0.0, 1.9, 0.0), **arms)
+    photo, mask = stage.person(crossed)
+    warned = MeshReposer(photo, mask, stage.fitted(crossed), stage.body).render(crossed).warnings
+    assert any("arms cross the body" in warning for warning in warned)
+
+
+def test_half_a_person_has_legs_of_their_clothes(stage: Stage) -> None:
+    rotations = pose(**STANDING)
+    photo, mask = stage.person(rotations)
+    photo, mask = photo[:190], mask[:190]
+    # Dressed in red from the neck down.
+    half = photo.copy()
+    labels = stage.body.part_labels.numpy()
+    reposer_view = stage.fitted(rotations)
+    torso = mask > 0.5
+    torso[:95] = False
+    half[torso] = (200, 30, 30)
+    unseen = np.where(np.isin(np.arange(24), [1, 2, 4, 5, 7, 8, 10, 11]), 0.0, 1.0)
+    person = replace(reposer_view, joint_confidence=unseen)
+    reposer = MeshReposer(half, mask, person, stage.body)
+    drawn = reposer.render(rotations, torch.tensor([0.0, -0.7, 2.6]))
+    assert any("made up" in warning for warning in drawn.warnings)
+    texels = reposer.texture.image
+    assert np.isfinite(texels).all()
+    surface = body_texels(stage.body, texels.shape[0])
+    ones = np.ones(texels.shape[:2], np.float32)
+    colours, _ = paint_vertices(surface.fine, surface.rows, texels[..., :3], ones)
+    legs = np.isin(labels, [1, 2, 4, 5])
+    assert np.abs(np.median(colours[legs], axis=0) * 255 - (200, 30, 30)).max() < 25
+
+
+def test_other_people_stay_and_give_no_colour(stage: Stage) -> None:
+    rotations = pose(**STANDING)
+    photo, mask = stage.person(rotations)
+    other = np.zeros(mask.shape, np.float32)
+    other[150:330, 110:140] = 1  # in front of the trunk and legs
+    photo = photo.copy()
+    photo[other > 0] = (255, 0, 255)
+    mask = np.where(other > 0, 0, mask).astype(np.float32)
+    reposer = MeshReposer(photo, mask, stage.fitted(rotations), stage.body, others=[other])
+    background = reposer.background
+    assert background is not None
+    np.testing.assert_array_equal(background[other > 0], photo[other > 0])
+    made = reposer.texture.image[..., :3]
+    magenta = (made[..., 0] > 0.9) & (made[..., 2] > 0.9) & (made[..., 1] < 0.2)
+    assert magenta.sum() == 0
+
+
+def test_sequences_are_drawn_one_by_one_and_reproducibly(
+    scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer],
+) -> None:
+    reposer = scene[3]
+    targets = torch.stack([pose(**STANDING), pose(0.2, **STANDING)])
+    places = torch.stack([reposer.trans, reposer.trans + torch.tensor([0.2, 0.0, 0.0])])
+    frames = list(reposer.render_sequence(targets, places))
+    assert len(frames) == 2
+    np.testing.assert_array_equal(frames[1].image, reposer.render(targets[1], places[1]).image)
+
+
+@pytest.mark.parametrize("place", [(0.0, 0.0, -2.0), (9.0, 0.0, 2.4), (0.0, 0.0, 0.1)])
+def test_person_outside_or_at_the_camera_leaves_a_image(
+    scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer], place: tuple[float, float, float]
+) -> None:
+    drawn = scene[3].render(pose(**STANDING), torch.tensor(place)).image
+    assert drawn.shape == scene[1].shape
+
+
+def test_nobody_in_the_mask_still_gives_a_image(stage: Stage) -> None:
+    rotations = pose(**STANDING)
+    photo, mask = stage.person(rotations)
+    reposed = MeshReposer(photo, np.zeros_like(mask), stage.fitted(rotations), stage.body).render(rotations)
+    assert reposed.seen_fraction == 0
+    assert any("shows only 0%" in warning for warning in reposed.warnings)
+
+
+def test_wrong_input_is_refused(stage: Stage) -> None:
+    rotations = pose(**STANDING)
+    photo, mask = stage.person(rotations)
+    with pytest.raises(UsageError, match="photo"):
+        MeshReposer(photo[..., 0], mask, stage.fitted(rotations), stage.body)
+    with pytest.raises(UsageError, match="mask"):
+        MeshReposer(photo, mask[:-1], stage.fitted(rotations), stage.body)
+
+
+def test_a_trunk_cut_by_the_image_keeps_its_texture():
+    """Hips below the image's edge are unsure; what is seen of the trunk above them is not."""
+    body = default_body()
+    confidence = np.ones(len(SMPL24))
+    confidence[SMPL24.indices(("pelvis", "spine1", "left_hip", "right_hip", "left_knee", "right_knee"))] = 0.2
+    sure = sure_vertices(body, confidence, 0.4)
+    assert float(sure[body.part_labels == SMPL24.index("spine2")].min()) > 0.9
+    assert float(sure[body.part_labels == SMPL24.index("left_knee")].max()) < 0.6
+    assert float(sure_vertices(body, np.zeros(len(SMPL24)), 0.4).max()) == 0

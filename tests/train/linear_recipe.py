@@ -1,0 +1,98 @@
+"""A recipe small enough to be trained in tests: a line through points, and a two-sided game. Run as a script, it trains
+under torchrun."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from humanpose_cli.data.loader import BatchLoader
+from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions
+from humanpose_cli.train.trainer import train
+
+TRUE = np.array([2.0, -1.0, 0.5], np.float32)
+
+
+class Points:
+    def __call__(self, row, random):
+        x = np.random.default_rng(row).normal(size=3).astype(np.float32)
+        return {"x": x + 0.01 * random.normal(size=3).astype(np.float32), "y": x @ TRUE}
+
+
+class LineRecipe(Recipe):
+    """Fits three numbers; dropout makes every step depend on torch's random numbers."""
+
+    name, criterion = "line", "error"
+
+    def __init__(self, count=64, dropout=0.2, rate=0.05):
+        torch.manual_seed(0)
+        self.count, self.rate = count, rate
+        self.model = nn.Sequential(nn.Dropout(dropout), nn.Linear(3, 1), nn.BatchNorm1d(1, affine=False))
+        self.model[2].eval()
+        self.validated = []
+        self.worse_after = None
+
+    def phases(self):
+        return [Phase("fit", list(self.model.parameters()), self.rate)]
+
+    def batches(self, options):
+        return BatchLoader(range(self.count), Points(), options)
+
+    def losses(self, phase, batch):
+        found = self.model[1](self.model[0](batch["x"]))[:, 0]
+        loss = (found - batch["y"]).square().mean()
+        return {"loss": loss, "twice": 2 * loss}
+
+    def validate(self, batch_size):
+        assert not self.model.training
+        error = float((self.model[1].weight[0] - torch.from_numpy(TRUE)).norm())
+        self.validated.append(error)
+        if self.worse_after is not None and len(self.validated) > self.worse_after:
+            error += 100
+        return {"error": error, "other": 1.0}
+
+    def weights(self):
+        return {"line": self.model[1].weight}, {"inputs": 3}
+
+    def image(self):
+        return np.full((8, 8, 3), 127, np.uint8)
+
+    def describe(self):
+        return {"data": "points", "count": self.count}
+
+
+class GameRecipe(LineRecipe):
+    """Two phases, of which the second sits out while it is ahead, as discriminators do."""
+
+    name = "game"
+
+    def __init__(self, sit_out=False):
+        super().__init__(dropout=0.0)
+        self.model.append(nn.Linear(3, 1))
+        self.sit_out, self.played = sit_out, []
+
+    def phases(self):
+        return [
+            Phase("first", list(self.model[1].parameters()), 0.05),
+            Phase("second", list(self.model[3].parameters()), 0.01, (0.5, 0.9), 1e-4),
+        ]
+
+    def losses(self, phase, batch):
+        self.played.append(phase)
+        if phase == "second" and self.sit_out:
+            return None
+        return {"loss": (self.model[1 if phase == "first" else 3](batch["x"])[:, 0] - batch["y"]).square().mean()}
+
+    def state(self):
+        return {"played": len(self.played)}
+
+    def load_state(self, state):
+        self.played = ["before"] * state["played"]
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    options = TrainOptions(epochs=2, batch_size=8, workers=0, log_every=2, seed=3)
+    train(LineRecipe(dropout=0.0), options, Path(sys.argv[1]), torch.device("cpu"))

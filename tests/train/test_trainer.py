@@ -1,0 +1,201 @@
+"""The training loop: exact resumption, early stops, several processes, what it writes."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from linear_recipe import TRUE, GameRecipe, LineRecipe
+
+from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.networks.weights import read_weights
+from humanpose_cli.train.recipe import TrainOptions
+from humanpose_cli.train.trainer import BEST, CHECKPOINT, LAST, train
+
+CPU = torch.device("cpu")
+OPTIONS = TrainOptions(epochs=3, batch_size=8, workers=0, log_every=3, seed=1)
+
+
+def lines(folder, *kinds):
+    """Of a run, without how long it took; of these kinds, by default of what it learned."""
+    found = [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]
+    wanted = kinds or ("train", "validation")
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in found if line["kind"] in wanted]
+
+
+def run(folder, recipe=None, options=OPTIONS, until=None, **more):
+    """Train, interrupted after some steps where `until` says so."""
+    done = []
+    stop = (lambda: len(done) >= until) if until is not None else (lambda: False)
+    return train(recipe or LineRecipe(), options, folder, CPU, stop=stop, listener=lambda *a: done.append(a), **more)
+
+
+def test_a_model_learns_and_the_run_is_written_down(tmp_path):
+    recipe = LineRecipe(count=256, dropout=0.0)
+    result = run(tmp_path, recipe, replace(OPTIONS, epochs=12))
+    assert result.finished
+    assert result.step == result.steps == 12 * 32
+    assert result.best < 0.05
+    tensors, header = read_weights(tmp_path / BEST, "line")
+    np.testing.assert_allclose(tensors["line"][0], TRUE, atol=0.05)
+    assert header.config == {"inputs": 3}
+    assert header.training["count"] == 256
+    assert header.training["steps"] == result.best_step
+    assert header.metrics["error"] == pytest.approx(result.best)
+    assert (tmp_path / LAST).exists()
+    assert (tmp_path / "losses.png").stat().st_size > 1000
+    assert len(list((tmp_path / "samples").iterdir())) == 12
+    training = [line for line in lines(tmp_path) if line["kind"] == "train"]
+    assert training[0]["loss"] > 20 * training[-1]["loss"]
+    assert training[0]["twice"] == pytest.approx(2 * training[0]["loss"], rel=1e-5)
+    rates = [line["learning_rate"] for line in training]
+    assert rates == sorted(rates, reverse=True)
+    assert json.loads((tmp_path / "training.json").read_text())["loop"]["epochs"] == 12
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+@pytest.mark.parametrize("until", [1, 8, 13])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, until, average):
+    options = replace(OPTIONS, average=average, clip=1.0)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run(whole, options=options)
+    first = run(parts, options=options, until=until)
+    assert not first.finished
+    assert first.step == until
+    second = run(parts, options=replace(options, workers=1))
+    assert second.finished
+    assert lines(whole) == lines(parts)
+    a, b = (read_weights(folder / LAST)[0]["line"] for folder in (whole, parts))
+    assert torch.equal(a, b)
+
+
+def test_lines_behind_the_checkpoint_are_written_again(tmp_path):
+    """A crash after the checkpoint leaves lines that the next start makes anew."""
+    run(tmp_path, until=7)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "kind": "train", "epoch": 1, "loss": 1.0}\n{"step": 12, "kin')
+    run(tmp_path)
+    run(tmp_path / "whole")
+    assert lines(tmp_path) == lines(tmp_path / "whole")
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    recipe = LineRecipe()
+    run(tmp_path, recipe)
+    again = LineRecipe()
+    result = run(tmp_path, again)
+    assert result.finished
+    assert again.validated == []
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    run(tmp_path, until=2)
+    with pytest.raises(InputError, match="another batch_size"):
+        run(tmp_path, options=replace(OPTIONS, batch_size=4))
+    with pytest.raises(InputError, match="another recipe"):
+        run(tmp_path, LineRecipe(count=32))
+    assert run(tmp_path, options=replace(OPTIONS, batch_size=4), resume=False).finished
+    (tmp_path / CHECKPOINT).write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"checkpoint\.pt: cannot be read"):
+        run(tmp_path)
+
+
+def test_patience_ends_a_run_and_the_best_weights_stay(tmp_path):
+    recipe = LineRecipe()
+    recipe.worse_after = 2
+    result = run(tmp_path, recipe, replace(OPTIONS, epochs=20, patience=3))
+    assert result.finished
+    assert len(recipe.validated) == 5
+    assert result.best == recipe.validated[1]
+    assert result.best_step == 16
+
+
+def test_validation_may_come_between_epochs(tmp_path):
+    recipe = LineRecipe()
+    run(tmp_path, recipe, replace(OPTIONS, validate_every=5))
+    steps = [line["step"] for line in lines(tmp_path) if line["kind"] == "validation"]
+    assert steps == [5, 10, 15, 20, 24]
+
+
+def test_time_limits_leave_a_run_to_go_on_with(tmp_path):
+    first = run(tmp_path, options=replace(OPTIONS, minutes=1e-9))
+    assert not first.finished
+    assert first.step == 1
+    assert run(tmp_path).finished
+
+
+def test_a_loss_that_explodes_is_said_in_a_sentence(tmp_path):
+    with pytest.raises(InputError, match="not finite any more"):
+        run(tmp_path, LineRecipe(rate=1e30), replace(OPTIONS, log_every=1))
+
+
+def test_every_phase_has_its_own_optimiser(tmp_path):
+    recipe = GameRecipe()
+    run(tmp_path, recipe)
+    assert recipe.played[:4] == ["first", "second", "first", "second"]
+    assert {"first_loss", "second_loss"} <= lines(tmp_path)[0].keys()
+    memory = lines(tmp_path, "memory")
+    assert [set(line) - {"step", "epoch", "kind"} for line in memory] == [{"first_mib"}, {"second_mib"}]
+    result = run(tmp_path, GameRecipe())  # finished: nothing is done again, the first step is still known
+    assert result.activation_mib == max(memory[0]["first_mib"], memory[1]["second_mib"]) > 0
+
+
+def test_a_phase_may_sit_out(tmp_path):
+    recipe = GameRecipe(sit_out=True)
+    before = recipe.model[3].weight.clone()
+    run(tmp_path, recipe)
+    assert torch.equal(recipe.model[3].weight, before)
+    assert "second_loss" not in lines(tmp_path)[0]
+
+
+def test_a_recipes_own_state_is_kept(tmp_path):
+    run(tmp_path, GameRecipe(), until=3)
+    again = GameRecipe()
+    run(tmp_path, again, until=1)
+    assert again.played[:6] == ["before"] * 6
+
+
+def test_half_precision_learns_too(tmp_path):
+    result = run(tmp_path, LineRecipe(count=256, dropout=0.0), replace(OPTIONS, epochs=12, precision="mixed"))
+    assert result.best < 0.1
+
+
+def test_processes_together_train_as_one(tmp_path):
+    script = Path(__file__).with_name("linear_recipe.py")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, script, tmp_path / "one"], check=True, env=environment)
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
+    subprocess.run([*launcher, script, tmp_path / "two"], check=True, env=environment, capture_output=True)
+    alone, together = lines(tmp_path / "one"), lines(tmp_path / "two")
+    assert len(alone) == len(together)
+    for a, b in zip(alone, together, strict=True):
+        assert a.keys() == b.keys()
+        np.testing.assert_allclose(*[[line[k] for k in a if k != "kind"] for line in (a, b)], rtol=2e-4)
+
+
+@pytest.mark.parametrize(("room", "words"), [(5, "--batch-size 4 fits"), (0, "not even one example fits")])
+def test_a_full_gpu_is_told_with_the_batch_that_fits(tmp_path, room, words):
+    class Large(LineRecipe):
+        def losses(self, phase, batch):
+            if len(batch["x"]) > room:
+                raise torch.cuda.OutOfMemoryError("full")
+            return super().losses(phase, batch)
+
+    with pytest.raises(UnavailableError, match=f"too small for a batch of 16; {words}"):
+        train(Large(), replace(OPTIONS, batch_size=16), tmp_path, CPU)
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_impossible_options_are_refused():
+    for wrong in ({"epochs": 0}, {"precision": "double"}, {"average": 1.0}):
+        with pytest.raises(UsageError):
+            TrainOptions(**wrong)
