@@ -197,7 +197,7 @@ def test_tiny_and_thin_images_have_nobody(fast: PersonDetector, size: tuple[int,
 
 
 @pytest.mark.parametrize(
-    "picture", [np.zeros((40, 40), np.uint8), np.zeros((40, 40, 4), np.uint8), np.zeros((40, 40, 3), np.float32)]
+    "image", [np.zeros((40, 40), np.uint8), np.zeros((40, 40, 4), np.uint8), np.zeros((40, 40, 3), np.float32)]
 )
 def test_other_arrays_are_refused(fast: PersonDetector, image: np.ndarray) -> None:
     with pytest.raises(InputError, match=r"\(H, W, 3\) uint8"):

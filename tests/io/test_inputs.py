@@ -43,7 +43,7 @@ class TestArguments:
     def test_one_file(self, folder):
         path = image(folder / "a b 'ü'.jpg")
         (item,) = open_inputs([path])
-        assert (item.key, item.kind, item.files, item.root) == ("a b 'ü'.jpg", "picture", (path,), folder)
+        assert (item.key, item.kind, item.files, item.root) == ("a b 'ü'.jpg", "image", (path,), folder)
         assert not item.is_sequence
         (frame,) = item.frames()
         assert (frame.index, frame.name, frame.size) == (0, "a b 'ü'.jpg", (8, 6))
@@ -248,7 +248,7 @@ class TestSequences:
         self.series(folder, [1, 2])
         image(folder / "f_0003.png", (9, 6))
         inputs = open_inputs([folder])
-        assert [item.kind for item in inputs] == ["picture"] * 3
+        assert [item.kind for item in inputs] == ["image"] * 3
         assert "8 × 6, 9 × 6" in inputs[0].reason
         assert any("independent images" in message for message in inputs.messages)
 
@@ -278,7 +278,7 @@ class TestSequences:
 
     def test_files_named_one_by_one_are_independent_unless_told_otherwise(self, folder):
         files = self.series(folder, [1, 2, 10])
-        assert [item.kind for item in open_inputs(files)] == ["picture"] * 3
+        assert [item.kind for item in open_inputs(files)] == ["image"] * 3
         (item,) = open_inputs([files[2], files[0], files[1]], sequence=True)
         assert item.files == tuple(files)
         (item,) = open_inputs(["in/*.png"], sequence=True)
@@ -289,7 +289,7 @@ class TestSequences:
         image(folder / "b" / "x.png")
         image(folder / "b" / "y.png")
         assert [(item.key, item.kind) for item in open_inputs([folder])] == [
-            ("a", "frames"), ("b/x.png", "picture"), ("b/y.png", "picture"),
+            ("a", "frames"), ("b/x.png", "image"), ("b/y.png", "image"),
         ]  # fmt: skip
 
     def test_ranges(self, folder):
@@ -345,7 +345,7 @@ class TestVideos:
     def test_beside_images_and_without_a_known_name(self, video):
         image(video.parent / "a.jpg")
         video.with_name("b.data").write_bytes(video.read_bytes())
-        assert [(i.key, i.kind) for i in open_inputs([video.parent])] == [("a.jpg", "picture"), ("clip.mp4", "video")]
+        assert [(i.key, i.kind) for i in open_inputs([video.parent])] == [("a.jpg", "image"), ("clip.mp4", "video")]
         assert open_inputs([video.with_name("b.data")])[0].kind == "video"
 
 

@@ -35,7 +35,7 @@ def test_given_people_are_told_apart_by_the_folders_of_their_images(tmp_path):
         for folder in ("a", "b", "c"):
             file = tmp_path / folder / "1.png"
             write_image(file, np.zeros((32, 32, 3), np.uint8))
-            item = InputItem("1.png", "picture", file, (file,), file.parent)
+            item = InputItem("1.png", "image", file, (file,), file.parent)
             if folder == "c":
                 with pytest.raises(InputError, match=r"does not mention 1\.png"):
                     fit_item(fitter, item, tmp_path / "out", overlay=False)

@@ -112,12 +112,12 @@ def test_size_is_the_longer_side(clip, clip_frames):
 
 def test_forms_and_names_of_outputs(tmp_path, clip):
     one, many = target_at(clip, [0]), target_at(clip, [0, 1, 2])
-    assert form_of(one, numbered=True, transparent=True) == "picture"
+    assert form_of(one, numbered=True, transparent=True) == "image"
     assert form_of(many, numbered=None, transparent=False) == "video"
     assert form_of(many, numbered=None, transparent=True) == "numbered"
     assert form_of(many, numbered=True, transparent=False) == "numbered"
-    item = InputItem("sub/a b.jpg", "picture", tmp_path / "a b.jpg", (), tmp_path)
-    assert repose_outputs(item, tmp_path, "picture", 1) == (tmp_path / "sub/a b.jpg.reposed.png",)
+    item = InputItem("sub/a b.jpg", "image", tmp_path / "a b.jpg", (), tmp_path)
+    assert repose_outputs(item, tmp_path, "image", 1) == (tmp_path / "sub/a b.jpg.reposed.png",)
     assert [p.name for p in repose_outputs(item, tmp_path, "numbered", 2)] == ["000000.png", "000001.png"]
 
 
@@ -126,7 +126,7 @@ def test_a_motion_makes_numbered_images(tmp_path, clip, clip_frames):
 
     photo = tmp_path / "photo.png"
     write_image(photo, clip_frames[0])
-    item = InputItem("photo.png", "picture", photo, (photo,), tmp_path)
+    item = InputItem("photo.png", "image", photo, (photo,), tmp_path)
     with reposer_of(clip, [true_person(clip, 0)]) as reposer:
         done = repose_item(reposer, item, target_at(clip, [0, 3]), tmp_path / "out", "numbered")
     assert [p.name for p in done.outputs] == ["000000.png", "000001.png"]

@@ -325,7 +325,7 @@ def test_parts_and_the_detectors_numbers_together(cache, segmenter, tmp_path):
     assert 5 < result.metrics["pa_mpjpe_mm"] < 400
     seen = NbfRecipe(cache, replace(options, source="segmenter", segmenter=str(segmenter[1] / BEST), unrendered=0.0))
     batch = next(iter(seen.batches(LoaderOptions(4))))
-    assert set(batch) >= {"picture", "vector"}
+    assert set(batch) >= {"segmenter_input", "vector"}
     assert seen.predict(batch).rotations.shape == (4, 24, 3, 3)
 
 
