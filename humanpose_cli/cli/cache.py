@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,14 +17,6 @@ if TYPE_CHECKING:
     from humanpose_cli.data.verification import FileReport, Verification
 
 __all__ = ["cache"]
-
-
-class CacheAction(str, Enum):
-    """What to do with a cache."""
-
-    verify = "verify"
-    show = "show"
-    reindex = "index"  # str has a method named index
 
 
 _ACTION = typer.Argument(
@@ -48,7 +39,7 @@ _MOST_MESSAGES, _MOST_IN_TABLE = 50, 2
 @command(columns=(("found", "found"),), words=_WORDS)
 def cache(
     session: Session,
-    action: Annotated[CacheAction, _ACTION],
+    action: Annotated[Literal["verify", "show", "index"], _ACTION],
     path: Annotated[Path, _CACHE],
     out: Annotated[Path | None, _OUT] = None,
     count: Annotated[int, _COUNT] = 64,
@@ -60,13 +51,13 @@ def cache(
 
     verify exits with 3 if anything is damaged, and with 4 if files are still to be made.
     """
-    if action is not CacheAction.show and (out is not None or split is not None):
+    if action != "show" and (out is not None or split is not None):
         raise UsageError("--out" if out is not None else "--split", "belongs to hpc cache show")
     if split is not None and out is None:
         raise UsageError("--split", "chooses the images of a sheet", remedy="add --out sheet.png")
-    if action is CacheAction.verify:
+    if action == "verify":
         return _verify(session, path, threads)
-    if action is CacheAction.reindex:
+    if action == "index":
         return _index(path)
     return _show(path, out, count, split, seed)
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from humanpose_cli.cli.command import command
-from humanpose_cli.cli.fit import Method
 from humanpose_cli.cli.options import BatchSize, BodyOption, Device, Threads, resolve_device, use_threads
 from humanpose_cli.cli.session import Session
 from humanpose_cli.core.errors import UsageError
@@ -24,29 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 
-class What(str, Enum):
-    """What can be judged."""
-
-    segmenter = "segmenter"
-    fit = "fit"
-    repose = "repose"
-
-
-class Crops(str, Enum):
-    """Where a network on crops has its body parts from."""
-
-    labels = "labels"
-    segmenter = "segmenter"
-
-
-class CropChoice(str, Enum):
-    """Who finds the people."""
-
-    stored = "stored"
-    auto = "auto"
-    thorough = "thorough"
-    fast = "fast"
-
+What = Literal["segmenter", "fit", "repose"]
+Method = Literal["auto", "keypoints", "nbf"]
+Detections = Literal["stored", "auto", "thorough", "fast"]
+Crops = Literal["labels", "segmenter"]
 
 _WHAT = typer.Argument(
     metavar="segmenter|fit|repose",
@@ -135,8 +114,8 @@ def evaluate(
     images: ReposeFlags,
     weights: Annotated[str | None, _WEIGHTS] = None,
     segmenter: Annotated[str | None, _SEGMENTER] = None,
-    method: Annotated[Method, _METHOD] = Method.auto,
-    detector: Annotated[CropChoice, _DETECTOR] = CropChoice.stored,
+    method: Annotated[Method, _METHOD] = "auto",
+    detector: Annotated[Detections, _DETECTOR] = "stored",
     crops: Annotated[Crops | None, _CROPS] = None,
     predictions: Annotated[Path | None, _PREDICTIONS] = None,
     ablation: Annotated[str | None, _ABLATION] = None,
@@ -162,16 +141,16 @@ def evaluate(
     on, started = resolve_device(device), time.monotonic()
     session.stop.grace, session.stop.hard_limit = 15.0, 25.0  # as a training
     session.reporter.start(1)
-    session.reporter.item_started(ablation or what.value)
+    session.reporter.item_started(ablation or what)
     try:
         with session.stop.item():
-            if what is What.repose:
+            if what == "repose":
                 reposing = _Reposing(session, selection, images, weights or "", on, out)
                 report = reposing.report() if ablation is None else reposing.ablation_report(variant, seeds or 2)
             else:
                 given = weights or "", segmenter or ""
                 bodies = _Bodies(session, selection, *given, on, batch_size, threads, out, method, detector)
-                if what is What.segmenter:
+                if what == "segmenter":
                     report = bodies.segmenter_report()
                 elif ablation is not None:
                     report = bodies.ablation_report(ablation, variant, seeds or 1)
@@ -196,7 +175,7 @@ class _Bodies:
     threads: int | None
     out: Path
     method: Method
-    detector: CropChoice
+    detector: Detections
 
     @property
     def selection(self) -> PeopleSelection:
@@ -228,11 +207,11 @@ class _Bodies:
             return judging.evaluate_predictions(self.selection, predictions, self.flags.body, self.watch)
         if crops is not None:
             return judging.evaluate_crops(
-                self.selection, network, crops.value, self.device, self.out, batch_size=self.batch_size or 32
+                self.selection, network, crops, self.device, self.out, batch_size=self.batch_size or 32
             )
-        options = FitOptions(self.flags.body, method=self.method.value, network=network)
+        options = FitOptions(self.flags.body, method=self.method, network=network)
         return judging.evaluate_fits(
-            self.selection, options, self.device, self.watch, detections=self.detector.value, threads=self.threads
+            self.selection, options, self.device, self.watch, detections=self.detector, threads=self.threads
         )
 
 
@@ -290,19 +269,19 @@ def _check(session: Session, what: What, crops: Crops | None, predictions: Path 
     given = [name for name, value in chosen.items() if value is not None]
     if len(given) > 1:
         raise UsageError(given[1], f"cannot be given together with {given[0]}")
-    if (what is What.segmenter and given) or (what is What.repose and given not in ([], ["--ablation"])):
+    if (what == "segmenter" and given) or (what == "repose" and given not in ([], ["--ablation"])):
         raise UsageError(given[0], "is for fit", remedy="hpc evaluate fit")
-    if what is What.repose and ablation not in (None, "warping"):
+    if what == "repose" and ablation not in (None, "warping"):
         raise UsageError("--ablation", "is not known", expected="warping", got=str(ablation))
     if "personalize" in session.given:
         raise UsageError("--personalize", "was removed: it brought nothing measurable", remedy="leave it out")
     for name in sorted(_OF_REPOSE & session.given):
-        if what is not What.repose:
+        if what != "repose":
             raise UsageError(f"--{name}", "is for repose", remedy="hpc evaluate repose")
         if ablation is not None and name != "pose":
             raise UsageError(f"--{name}", "cannot be given together with --ablation")
     others = {"method", "detector"} & session.given
-    if others and (given or what is not What.fit):
+    if others and (given or what != "fit"):
         raise UsageError(f"--{min(others)}", _IMAGES_ONLY, remedy="leave it out")
     if ablation is None and {"variant", "seeds"} & session.given:
         raise UsageError("--preset" if "variant" in session.given else "--seeds", "is for --ablation")

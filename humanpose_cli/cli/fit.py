@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -34,29 +33,6 @@ if TYPE_CHECKING:
     from humanpose_cli.io.inputs import InputItem
 
 __all__ = ["fit"]
-
-
-class Method(str, Enum):
-    """How bodies are fitted."""
-
-    auto = "auto"
-    keypoints = "keypoints"
-    nbf = "nbf"
-
-
-class PeopleChoice(str, Enum):
-    """Who is fitted."""
-
-    all = "all"
-    largest = "largest"
-
-
-class DetectorChoice(str, Enum):
-    """How hard people are looked for."""
-
-    auto = "auto"
-    thorough = "thorough"
-    fast = "fast"
 
 
 _METHOD = typer.Option(
@@ -101,11 +77,11 @@ def fit(
     session: Session,
     inputs: Inputs,
     flags: BatchFlags,
-    method: Annotated[Method, _METHOD] = Method.auto,
+    method: Annotated[Literal["auto", "keypoints", "nbf"], _METHOD] = "auto",
     weights: Annotated[str, _WEIGHTS] = "",
     segmenter: Annotated[str, _SEGMENTER] = "",
-    people: Annotated[PeopleChoice, _PEOPLE] = PeopleChoice.all,
-    detector: Annotated[DetectorChoice, _DETECTOR] = DetectorChoice.auto,
+    people: Annotated[Literal["all", "largest"], _PEOPLE] = "all",
+    detector: Annotated[Literal["auto", "thorough", "fast"], _DETECTOR] = "auto",
     body: BodyOption = "default",
     focal: Focal = None,
     boxes: Annotated[Path | None, _BOXES] = None,
@@ -136,10 +112,10 @@ def fit(
     )
     for message in found.messages:
         session.reporter.info(message)
-    if method is Method.keypoints and (weights or segmenter):
+    if method == "keypoints" and (weights or segmenter):
         raise UsageError("--weights", "is of no use with --method keypoints", remedy="--method auto or nbf")
     network = NetworkOptions(weights, segmenter)
-    options = session.tune(FitOptions(body, people.value, detector.value, focal, method=method.value, network=network))
+    options = session.tune(FitOptions(body, people, detector, focal, method=method, network=network))
     source = people_source(options.detector, threads, boxes=boxes, keypoints=keypoints)
     given = {name: file_digest(path) for name, path in (("boxes", boxes), ("keypoints", keypoints)) if path}
     items = [item_of(source, fit_outputs(source, out, overlay=overlay)) for source in found]

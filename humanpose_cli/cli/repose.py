@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -32,38 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["repose"]
 
 
-class Method(str, Enum):
-    """How the new image is made."""
-
-    auto = "auto"
-    mesh = "mesh"
-    warp3d = "warp3d"
-
-
-class DetectorChoice(str, Enum):
-    """How hard people are looked for."""
-
-    thorough = "thorough"
-    fast = "fast"
-
-
-class Axes(str, Enum):
-    """Axes of a target pose file."""
-
-    camera = "camera"
-    y_up = "y-up"
-    z_up = "z-up"
-
-
-class SkeletonChoice(str, Enum):
-    """Skeletons of a `.npy` target."""
-
-    smpl24 = "smpl24"
-    reposing19 = "reposing19"
-    h36m17 = "h36m17"
-    coco17 = "coco17"
-    blazepose33 = "blazepose33"
-
+SkeletonName = Literal["smpl24", "reposing19", "h36m17", "coco17", "blazepose33"]
+Axes = Literal["camera", "y-up", "z-up"]
 
 _MORE = typer.Argument(metavar="INPUT", help="More inputs, as of --input.", show_default=False)
 _INPUT = typer.Option(
@@ -129,7 +98,7 @@ _DETECTOR = typer.Option("--detector", help="How hard to look for people.")
 class DrawingFlags:
     """How the new image is made, as one parameter."""
 
-    method: Annotated[Method, _METHOD] = Method.auto
+    method: Annotated[Literal["auto", "mesh", "warp3d"], _METHOD] = "auto"
     weights: Annotated[str, _WEIGHTS] = "warp3d"
     mesh_input: Annotated[bool, _MESH_INPUT] = False
     keep_input_detail: Annotated[bool, _DETAIL] = False
@@ -141,7 +110,7 @@ class DrawingFlags:
             raise UsageError("--keep-input-detail", "was removed", remedy="--mesh-input, which is nearer")
         if self.personalize is not None:
             raise UsageError("--personalize", "was removed: it brought nothing measurable", remedy="leave it out")
-        return {"method": self.method.value, "weights": self.weights, "mesh_input": self.mesh_input}
+        return {"method": self.method, "weights": self.weights, "mesh_input": self.mesh_input}
 
 
 @command(columns=(("poses", "poses"), ("method", "method"), ("seen", "seen"), ("warnings", "mind")), tunes=True)
@@ -152,7 +121,7 @@ def repose(
     *,
     input: Annotated[list[str] | None, _INPUT] = None,
     target_pose: Annotated[Path | None, _TARGET] = None,
-    skeleton: Annotated[SkeletonChoice | None, _SKELETON] = None,
+    skeleton: Annotated[SkeletonName | None, _SKELETON] = None,
     target_axes: Annotated[Axes | None, _AXES] = None,
     absolute: Annotated[bool, _ABSOLUTE] = False,
     drawing: DrawingFlags,
@@ -160,7 +129,7 @@ def repose(
     background: Annotated[str, _BACKGROUND] = "keep",
     size: Annotated[int | None, _SIZE] = None,
     numbered: Annotated[bool | None, _NUMBERED] = None,
-    detector: Annotated[DetectorChoice, _DETECTOR] = DetectorChoice.thorough,
+    detector: Annotated[Literal["thorough", "fast"], _DETECTOR] = "thorough",
     body: BodyOption = "default",
     focal: Focal = None,
     out: Out = Path("hpc-out/repose"),
@@ -195,7 +164,7 @@ def repose(
     for source in found:
         if source.is_sequence:
             session.reporter.info(f"{source.label}: the people of its first frame are reposed")
-    fit = FitOptions(body, "all", detector.value, focal)
+    fit = FitOptions(body, "all", detector, focal)
     transparent = background == "transparent"
     if "network_turn" in session.settings:
         raise UsageError("--set network_turn", "was removed", remedy="--method warp3d --mesh-input")
@@ -206,8 +175,8 @@ def repose(
         target, warnings = read_target(
             target_pose,
             reposer.fitter,
-            skeleton=skeleton.value if skeleton else None,
-            axes=target_axes.value if target_axes else None,
+            skeleton=skeleton,
+            axes=target_axes,
             frames=frames or ALL_FRAMES,
         )
         for warning in warnings:
@@ -244,7 +213,7 @@ def _background_image(background: str) -> Any:
 
 def _recorded(
     target_pose: Path,
-    skeleton: SkeletonChoice | None,
+    skeleton: SkeletonName | None,
     axes: Axes | None,
     frames: Any,
     background: str,
@@ -255,8 +224,8 @@ def _recorded(
 
     return {
         "target": file_digest(target_pose),
-        "skeleton": skeleton.value if skeleton else None,
-        "axes": axes.value if axes else None,
+        "skeleton": skeleton,
+        "axes": axes,
         "frames": str(frames or ":"),
         "plate": background if background in ("keep", "transparent") else file_digest(Path(background)),
         "form": form,

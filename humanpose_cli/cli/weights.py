@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,13 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["weights"]
 
 
-class WeightsAction(str, Enum):
-    """What to do."""
-
-    list = "list"
-    fetch = "fetch"
-    verify = "verify"
-
+Action = Literal["list", "fetch", "verify"]
 
 _ACTION = typer.Argument(
     metavar="list|fetch|verify",
@@ -46,7 +39,7 @@ _WORDS = {Status.SUCCESS: "here", Status.PARTIAL: "not here", Status.ERROR: "fai
     columns=(("about", "what"), ("megabytes", "MB"), ("held_out", "held out"), ("licence", "licence")), words=_WORDS
 )
 def weights(
-    session: Session, action: Annotated[WeightsAction, _ACTION], names: Annotated[list[str] | None, _NAMES] = None
+    session: Session, action: Annotated[Action, _ACTION], names: Annotated[list[str] | None, _NAMES] = None
 ) -> CommandResult:
     """List, fetch and verify weights.
 
@@ -56,11 +49,11 @@ def weights(
     from humanpose_cli.networks.weights import WEIGHTS
 
     chosen = list(names or [])
-    if action is WeightsAction.fetch and not chosen:
+    if action == "fetch" and not chosen:
         raise UsageError("NAME", "is missing", expected="what to fetch", remedy=nearest("", WEIGHTS))
     if not chosen:
         here = [name for name, entry in WEIGHTS.items() if entry.path.is_file()]
-        chosen = list(WEIGHTS) if action is WeightsAction.list else here
+        chosen = list(WEIGHTS) if action == "list" else here
     items = []
     session.reporter.start(len(chosen))
     for name in chosen:
@@ -69,7 +62,7 @@ def weights(
         session.reporter.item_finished(items[-1])
     session.reporter.finish()
     # What is not here yet is as good in a list as what is.
-    listed = action is WeightsAction.list
+    listed = action == "list"
     told = [
         replace(item, status=Status.SUCCESS) if listed and item.status is Status.PARTIAL else item for item in items
     ]
@@ -77,18 +70,18 @@ def weights(
     return CommandResult("weights", status, tuple(items), exit_code=code)
 
 
-def _item(action: WeightsAction, name: str, entry: WeightsEntry | None) -> ItemResult:
+def _item(action: Action, name: str, entry: WeightsEntry | None) -> ItemResult:
     from humanpose_cli.networks.weights import WEIGHTS, find_weights
 
     try:
         if entry is None:
-            if action is WeightsAction.fetch:
+            if action == "fetch":
                 raise UsageError("NAME", "there are no such weights", got=name, remedy=nearest(name, WEIGHTS))
             path = find_weights(name)
             return ItemResult(name, Status.SUCCESS, (str(path),), details=_details(path, "one's own", ""))
-        if action is WeightsAction.fetch:
+        if action == "fetch":
             entry.fetch()
-        elif action is WeightsAction.verify:
+        elif action == "verify":
             entry.verify()
         if not entry.path.is_file():
             return ItemResult(name, Status.PARTIAL, details={"about": entry.about, "licence": entry.licence})
