@@ -21,13 +21,13 @@ from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA
 from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.body.pose_prior import pose_prior
 from humanpose_cli.core.camera import project
-from humanpose_cli.fit.evidence import FitEvidence, gather_evidence, viewing_rotation
-from humanpose_cli.fit.keypoints import fit_keypoints
-from humanpose_cli.fit.landmark_rig import LandmarkRig
-from humanpose_cli.fit.observations import KeypointObservations
-from humanpose_cli.fit.problem import UPRIGHT_JOINTS, bone_names, combination, offset_names
-from humanpose_cli.fit.residuals import FitState
-from humanpose_cli.fit.solver import KeypointFitOptions
+from humanpose_cli.fitting.evidence import FitEvidence, gather_evidence, viewing_rotation
+from humanpose_cli.fitting.keypoints import fit_keypoints
+from humanpose_cli.fitting.landmark_rig import LandmarkRig
+from humanpose_cli.fitting.observations import KeypointObservations
+from humanpose_cli.fitting.problem import UPRIGHT_JOINTS, bone_names, combination, offset_names
+from humanpose_cli.fitting.residuals import FitState
+from humanpose_cli.fitting.solver import KeypointFitOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.metrics.bodies import pa_mpjpe
 

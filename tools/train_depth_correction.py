@@ -26,7 +26,7 @@ from torch import Tensor
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33
-from humanpose_cli.fit.depth_correction import (
+from humanpose_cli.fitting.depth_correction import (
     CorrectionNetwork,
     Normalised,
     normalise,

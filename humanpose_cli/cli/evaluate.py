@@ -199,8 +199,8 @@ class _Bodies:
 
     def fit_report(self, crops: Crops | None, predictions: Path | None) -> Report:
         from humanpose_cli.evaluate import fits as judging
-        from humanpose_cli.fit.fitter import FitOptions
-        from humanpose_cli.fit.networks import NetworkOptions
+        from humanpose_cli.fitting.fitter import FitOptions
+        from humanpose_cli.fitting.networks import NetworkOptions
 
         network = NetworkOptions(self.weights, self.segmenter)
         if predictions is not None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.ledger import Entry
     from humanpose_cli.batch.runner import Outcome
-    from humanpose_cli.fit.fitter import FittedItem
+    from humanpose_cli.fitting.fitter import FittedItem
     from humanpose_cli.io.inputs import InputItem
 
 __all__ = ["fit"]
@@ -101,9 +101,9 @@ def fit(
 
     from humanpose_cli.batch.items import file_digest, item_of
     from humanpose_cli.batch.runner import run_items
-    from humanpose_cli.fit.fitter import FitOptions, FittedItem, Fitter, fit_item, fit_outputs
-    from humanpose_cli.fit.networks import NetworkOptions
-    from humanpose_cli.fit.people import people_source
+    from humanpose_cli.fitting.fitter import FitOptions, FittedItem, Fitter, fit_item, fit_outputs
+    from humanpose_cli.fitting.networks import NetworkOptions
+    from humanpose_cli.fitting.people import people_source
     from humanpose_cli.io.frame_range import ALL_FRAMES
     from humanpose_cli.io.inputs import OWN_SUFFIXES, open_inputs
 
@@ -145,7 +145,7 @@ def _outcome(session: Session, item: InputItem, fitted: FittedItem) -> Outcome:
 
 def _details(fitted: FittedItem, with_rows: bool) -> dict[str, Any]:
     """What the table and the JSON document say of an item; the rows themselves only go into the document."""
-    from humanpose_cli.fit.records import record_summary
+    from humanpose_cli.fitting.records import record_summary
 
     details = record_summary(fitted.record)
     if with_rows:

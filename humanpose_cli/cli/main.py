@@ -18,7 +18,7 @@ Session and its options and returns a CommandResult; one line in `cli/table.py`:
         from humanpose_cli.batch.items import Item, item_of                    # heavy imports stand inside
         from humanpose_cli.batch.runner import Outcome, run_items
         from humanpose_cli.io.inputs import open_inputs
-        from humanpose_cli.fit.fitter import Fitter, FitOptions
+        from humanpose_cli.fitting.fitter import Fitter, FitOptions
 
         options = session.tune(FitOptions())                                   # --set, --config and --preset
         fitter = Fitter(options, device=resolve_device(device))            # once a process

@@ -152,11 +152,11 @@ def repose(
 
     from humanpose_cli.batch.items import item_of
     from humanpose_cli.batch.runner import Outcome, run_items
-    from humanpose_cli.fit.fitter import FitOptions
+    from humanpose_cli.fitting.fitter import FitOptions
     from humanpose_cli.io.frame_range import ALL_FRAMES
     from humanpose_cli.io.inputs import OWN_SUFFIXES, open_inputs
-    from humanpose_cli.repose.reposer import ReposeOptions, Reposer, form_of, repose_item, repose_outputs
-    from humanpose_cli.repose.targets import read_target
+    from humanpose_cli.reposing.reposer import ReposeOptions, Reposer, form_of, repose_item, repose_outputs
+    from humanpose_cli.reposing.targets import read_target
 
     found = open_inputs(inputs, sys.stdin, sequence=False, exclude=[out], own_suffixes=OWN_SUFFIXES)
     for message in found.messages:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.conventions import skeleton_by_name
 from humanpose_cli.datasets.common import EstimatedImage, FittedBodies, people_of_fit
-from humanpose_cli.fit.fitter import FitOptions, Fitter
-from humanpose_cli.fit.joints import JointFitOptions, fit_joints
-from humanpose_cli.fit.people import DetectedPeople
+from humanpose_cli.fitting.fitter import FitOptions, Fitter
+from humanpose_cli.fitting.joints import JointFitOptions, fit_joints
+from humanpose_cli.fitting.people import DetectedPeople
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame
 

@@ -20,7 +20,7 @@ from humanpose_cli.datasets.common import SourceTools
 from humanpose_cli.datasets.estimators import BodyJointFitter, FitEstimator
 from humanpose_cli.datasets.labelling import DetectedLabels, RenderedLabels
 from humanpose_cli.datasets.registry import SOURCES, open_source
-from humanpose_cli.fit.fitter import FitOptions
+from humanpose_cli.fitting.fitter import FitOptions
 from humanpose_cli.synthetic.generator import SyntheticSource
 from humanpose_cli.synthetic.options import SyntheticOptions
 

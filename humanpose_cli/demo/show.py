@@ -16,9 +16,9 @@ from skimage.metrics import structural_similarity
 from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.demo.clip import DemoClip
-from humanpose_cli.fit.fitter import Fitter, fit_item
-from humanpose_cli.fit.overlays import body_vertices, overlay_image
-from humanpose_cli.fit.records import Progress
+from humanpose_cli.fitting.fitter import Fitter, fit_item
+from humanpose_cli.fitting.overlays import body_vertices, overlay_image
+from humanpose_cli.fitting.records import Progress
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.atomic import write_npz, write_text
 from humanpose_cli.io.fit_files import FitRecord, write_fit
@@ -26,8 +26,8 @@ from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.metrics.bodies import mpjpe, pa_mpjpe, pve
-from humanpose_cli.repose.reposer import ReposeOptions, Reposer
-from humanpose_cli.repose.targets import RotationTarget
+from humanpose_cli.reposing.reposer import ReposeOptions, Reposer
+from humanpose_cli.reposing.targets import RotationTarget
 
 __all__ = ["ClipErrors", "Demo", "Figure", "Section", "index_page", "run_demo"]
 

@@ -32,9 +32,9 @@ from humanpose_cli.evaluate.people import held_out_split
 from humanpose_cli.evaluate.report import Report
 from humanpose_cli.evaluate.segmenter import measure_segmenter, segmenter_report
 from humanpose_cli.evaluate.setup import PeopleSelection, Watch, trainings_of, weights_facts
-from humanpose_cli.fit.fitter import FitOptions, Fitter
-from humanpose_cli.fit.networks import NetworkOptions
-from humanpose_cli.fit.people import DetectedPeople, SingleImages
+from humanpose_cli.fitting.fitter import FitOptions, Fitter
+from humanpose_cli.fitting.networks import NetworkOptions
+from humanpose_cli.fitting.people import DetectedPeople, SingleImages
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.models.nbf.network import load_nbf

@@ -35,8 +35,8 @@ from humanpose_cli.evaluate.reposing import (
     warping,
 )
 from humanpose_cli.evaluate.setup import PeopleSelection, Watch, trainings_of, weights_facts
-from humanpose_cli.fit.fitter import FitOptions, Fitter
-from humanpose_cli.fit.people import SingleImages
+from humanpose_cli.fitting.fitter import FitOptions, Fitter
+from humanpose_cli.fitting.people import SingleImages
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.metrics.images import Lpips

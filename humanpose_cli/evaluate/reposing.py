@@ -30,7 +30,7 @@ from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground
 from humanpose_cli.models.warp3d.generator import frame_of_example
 from humanpose_cli.models.warp3d.inference import Warp3d, to_network
 from humanpose_cli.models.warp3d.pairs import PairCrops
-from humanpose_cli.repose.warping import WarpReposer
+from humanpose_cli.reposing.warping import WarpReposer
 
 __all__ = [
     "AUC_MILLIMETRES",

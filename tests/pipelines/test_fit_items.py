@@ -5,8 +5,8 @@ import pytest
 from conftest import KnownPeople
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.fit.fitter import Fitter, fit_item
-from humanpose_cli.fit.people import people_source
+from humanpose_cli.fitting.fitter import Fitter, fit_item
+from humanpose_cli.fitting.people import people_source
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.video import VideoReader

@@ -12,8 +12,8 @@ from conftest import KnownPeople
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import COCO17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.fit.fitter import FitOptions, Fitter
-from humanpose_cli.fit.networks import NetworkOptions
+from humanpose_cli.fitting.fitter import FitOptions, Fitter
+from humanpose_cli.fitting.networks import NetworkOptions
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.metrics.bodies import pa_mpjpe
 from humanpose_cli.models.nbf.inputs import InputOptions

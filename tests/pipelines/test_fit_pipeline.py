@@ -5,8 +5,8 @@ import pytest
 from conftest import KnownPeople, true_person
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.fit.fitter import FitOptions, Fitter
-from humanpose_cli.fit.overlays import overlay_image
+from humanpose_cli.fitting.fitter import FitOptions, Fitter
+from humanpose_cli.fitting.overlays import overlay_image
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.metrics.bodies import mpjpe
 
@@ -26,7 +26,7 @@ def test_perfect_landmarks_give_the_true_body(clip, clip_frames, known):
 
 def test_joints_and_pose_agree_with_the_body(clip, clip_frames, known):
     """The stored joints are those of the stored parameters, in metres and in pixels."""
-    from humanpose_cli.fit.overlays import body_vertices
+    from humanpose_cli.fitting.overlays import body_vertices
 
     with Fitter(FitOptions(focal=clip.focal), people=known) as fitter:
         record = fitter.fit_image(clip_frames[0]).record
@@ -108,7 +108,7 @@ def test_rows_do_not_depend_on_who_else_is_in_the_image(clip, clip_frames):
 def test_the_record_names_the_body_and_not_where_its_file_lies(monkeypatch, clip_frames):
     from types import SimpleNamespace
 
-    monkeypatch.setattr("humanpose_cli.fit.fitter.body_by_name", lambda _: SimpleNamespace(name="smpl-female"))
+    monkeypatch.setattr("humanpose_cli.fitting.fitter.body_by_name", lambda _: SimpleNamespace(name="smpl-female"))
     with Fitter(FitOptions(body="smpl:models/SMPL_FEMALE.pkl"), people=KnownPeople()) as fitter:
         record = fitter.fit_image(clip_frames[0]).record
     assert (record.body, record.gender, record.options["body"]) == ("smpl-female", "female", "smpl-female")

@@ -6,12 +6,12 @@ from conftest import KnownPeople, true_person
 from skimage.metrics import structural_similarity
 
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.fit.fitter import FitOptions
+from humanpose_cli.fitting.fitter import FitOptions
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import InputItem
-from humanpose_cli.repose.reposer import ReposeOptions, Reposer, form_of, repose_item, repose_outputs
-from humanpose_cli.repose.targets import RotationTarget
+from humanpose_cli.reposing.reposer import ReposeOptions, Reposer, form_of, repose_item, repose_outputs
+from humanpose_cli.reposing.targets import RotationTarget
 
 
 def target_at(clip, frames):

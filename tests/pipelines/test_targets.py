@@ -9,7 +9,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.rotations import geodesic_angle, matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord, write_fit
 from humanpose_cli.io.pose_files import read_target_pose
-from humanpose_cli.repose.targets import JointTarget, RotationTarget, target_of_record
+from humanpose_cli.reposing.targets import JointTarget, RotationTarget, target_of_record
 
 
 def test_rotations_pass_unchanged_and_the_pelvis_lands_where_the_file_says(clip):

@@ -28,7 +28,7 @@ from humanpose_cli.synthetic.generator import SyntheticSource
 from humanpose_cli.synthetic.options import SyntheticOptions
 from humanpose_cli.train.recipe import TrainOptions
 from humanpose_cli.train.trainer import BEST, train
-from tests.repose.test_warp3d_generator import MINI
+from tests.reposing.test_warp3d_generator import MINI
 from tests.train.posed_people import PosedPeople
 
 SMALL = Warp3dTraining(

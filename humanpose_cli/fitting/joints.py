@@ -17,11 +17,11 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.limb_rotations import limb_rotations
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.fit.evidence import zero_joints
-from humanpose_cli.fit.landmark_rig import LandmarkRig, rig_of_skeleton
-from humanpose_cli.fit.problem import ShapeEvidence, common_shapes, shape_evidence
-from humanpose_cli.fit.residuals import accumulate, add_diagonal, add_pose_energy, vector_rows
-from humanpose_cli.fit.solver import NormalEquations, SolverOptions, levenberg_marquardt
+from humanpose_cli.fitting.evidence import zero_joints
+from humanpose_cli.fitting.landmark_rig import LandmarkRig, rig_of_skeleton
+from humanpose_cli.fitting.problem import ShapeEvidence, common_shapes, shape_evidence
+from humanpose_cli.fitting.residuals import accumulate, add_diagonal, add_pose_energy, vector_rows
+from humanpose_cli.fitting.solver import NormalEquations, SolverOptions, levenberg_marquardt
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 __all__ = ["JointFit", "JointFitOptions", "fit_joints"]

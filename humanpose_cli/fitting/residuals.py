@@ -18,7 +18,7 @@ from torch import Tensor
 from humanpose_cli.body.joint_angles import ANGLE_NAMES, joint_limits, rotations_to_angles
 from humanpose_cli.body.pose_prior import PosePrior, pose_prior
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.fit.solver import NormalEquations
+from humanpose_cli.fitting.solver import NormalEquations
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, skew
 
 __all__ = [

@@ -26,13 +26,13 @@ from humanpose_cli.core.conventions import skeleton_by_name
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.tracking import TrackAssigner
-from humanpose_cli.fit.keypoints import KeypointFit, fit_keypoints
-from humanpose_cli.fit.networks import Estimates, FitMethod, NetworkOptions, PeopleNetwork, fit_of_estimates
-from humanpose_cli.fit.observations import KeypointObservations
-from humanpose_cli.fit.overlays import overlay_image, overlay_video
-from humanpose_cli.fit.people import DetectedPeople, PeopleSource
-from humanpose_cli.fit.records import FrameCamera, Progress, TrackedPerson, empty_record, fit_record
-from humanpose_cli.fit.solver import KeypointFitOptions
+from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
+from humanpose_cli.fitting.networks import Estimates, FitMethod, NetworkOptions, PeopleNetwork, fit_of_estimates
+from humanpose_cli.fitting.observations import KeypointObservations
+from humanpose_cli.fitting.overlays import overlay_image, overlay_video
+from humanpose_cli.fitting.people import DetectedPeople, PeopleSource
+from humanpose_cli.fitting.records import FrameCamera, Progress, TrackedPerson, empty_record, fit_record
+from humanpose_cli.fitting.solver import KeypointFitOptions
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit, write_fit
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import Frame, InputItem, output_path

@@ -27,10 +27,10 @@ from humanpose_cli.avatar.mesh import Background, FittedPerson, MeshOptions, Mes
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.fit.fitter import FitOptions, FittedImage, Fitter
-from humanpose_cli.fit.overlays import DEFAULT_FRAME_RATE, body_vertices
-from humanpose_cli.fit.people import PeopleSource
-from humanpose_cli.fit.records import Progress
+from humanpose_cli.fitting.fitter import FitOptions, FittedImage, Fitter
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
+from humanpose_cli.fitting.people import PeopleSource
+from humanpose_cli.fitting.records import Progress
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import InputItem, output_path
@@ -40,8 +40,8 @@ from humanpose_cli.networks.weights import digest_of, find_weights
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface
 from humanpose_cli.rendering.view import View
-from humanpose_cli.repose.targets import Target, place_roots
-from humanpose_cli.repose.warping import WarpReposer
+from humanpose_cli.reposing.targets import Target, place_roots
+from humanpose_cli.reposing.warping import WarpReposer
 
 __all__ = [
     "Form",

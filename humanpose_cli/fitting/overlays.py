@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.fit.records import Progress
+from humanpose_cli.fitting.records import Progress
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame, InputItem

@@ -19,8 +19,8 @@ from humanpose_cli.models.warp3d.inference import (
     to_network,
 )
 from humanpose_cli.networks.weights import WeightsHeader, options_of, read_weights, write_weights
-from tests.repose.test_warp3d_generator import MINI
-from tests.repose.warp3d_poses import arm_raised, standing
+from tests.reposing.test_warp3d_generator import MINI
+from tests.reposing.warp3d_poses import arm_raised, standing
 
 
 @pytest.fixture(scope="module")

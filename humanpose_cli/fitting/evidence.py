@@ -24,12 +24,12 @@ from torch import Tensor
 from humanpose_cli.body.joint_angles import rotations_to_angles
 from humanpose_cli.body.limb_rotations import limb_rotations, neutral_rotations, upright_heading
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24, Skeleton
-from humanpose_cli.fit.depth_correction import CorrectedWorld, depth_correction
-from humanpose_cli.fit.landmark_rig import LandmarkRig
-from humanpose_cli.fit.observations import KeypointObservations
-from humanpose_cli.fit.problem import PREDICTED_JOINTS, FitEvidence, bone_names, combination, offset_names
-from humanpose_cli.fit.residuals import FitState
-from humanpose_cli.fit.solver import KeypointFitOptions
+from humanpose_cli.fitting.depth_correction import CorrectedWorld, depth_correction
+from humanpose_cli.fitting.landmark_rig import LandmarkRig
+from humanpose_cli.fitting.observations import KeypointObservations
+from humanpose_cli.fitting.problem import PREDICTED_JOINTS, FitEvidence, bone_names, combination, offset_names
+from humanpose_cli.fitting.residuals import FitState
+from humanpose_cli.fitting.solver import KeypointFitOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, rotation_between
 
 __all__ = [

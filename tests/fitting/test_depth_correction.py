@@ -10,7 +10,7 @@ from humanpose_cli.body.pose_prior import sample_poses
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.fit.depth_correction import (
+from humanpose_cli.fitting.depth_correction import (
     WEIGHTS_FILE,
     CorrectionNetwork,
     DepthCorrection,

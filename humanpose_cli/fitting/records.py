@@ -13,7 +13,7 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.fit.keypoints import KeypointFit
+from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.models.nbf.network import BodyEstimate
 

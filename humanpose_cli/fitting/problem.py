@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.core.conventions import Skeleton
-from humanpose_cli.fit.landmark_rig import LandmarkRig
-from humanpose_cli.fit.residuals import (
+from humanpose_cli.fitting.landmark_rig import LandmarkRig
+from humanpose_cli.fitting.residuals import (
     FitState,
     Rows,
     accumulate,
@@ -25,7 +25,7 @@ from humanpose_cli.fit.residuals import (
     root_columns,
     vector_rows,
 )
-from humanpose_cli.fit.solver import KeypointFitOptions, NormalEquations
+from humanpose_cli.fitting.solver import KeypointFitOptions, NormalEquations
 
 __all__ = [
     "PREDICTED_JOINTS",

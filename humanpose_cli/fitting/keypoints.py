@@ -17,10 +17,10 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.fit.evidence import gather_evidence, joint_confidence, limb_fallback, person_confidence
-from humanpose_cli.fit.landmark_rig import LandmarkRig
-from humanpose_cli.fit.observations import KeypointObservations
-from humanpose_cli.fit.problem import (
+from humanpose_cli.fitting.evidence import gather_evidence, joint_confidence, limb_fallback, person_confidence
+from humanpose_cli.fitting.landmark_rig import LandmarkRig
+from humanpose_cli.fitting.observations import KeypointObservations
+from humanpose_cli.fitting.problem import (
     PREDICTED_JOINTS,
     UPRIGHT_JOINTS,
     FitEvidence,
@@ -29,8 +29,8 @@ from humanpose_cli.fit.problem import (
     common_shapes,
     shape_evidence,
 )
-from humanpose_cli.fit.residuals import FitState, robust_scale
-from humanpose_cli.fit.solver import KeypointFitOptions, levenberg_marquardt
+from humanpose_cli.fitting.residuals import FitState, robust_scale
+from humanpose_cli.fitting.solver import KeypointFitOptions, levenberg_marquardt
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 
 __all__ = ["KeypointFit", "fit_keypoints"]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from humanpose_cli.fit.problem import common_shapes, shape_evidence
-from humanpose_cli.fit.solver import NormalEquations
+from humanpose_cli.fitting.problem import common_shapes, shape_evidence
+from humanpose_cli.fitting.solver import NormalEquations
 
 SIGMA = torch.full((4, 2), 0.5, dtype=torch.float64)
 COLUMNS = slice(3, 5)

@@ -9,7 +9,7 @@ from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.core.conventions import COCO17, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.rotations import geodesic_angle
-from humanpose_cli.repose.targets import place_roots, retarget_joints, root_positions
+from humanpose_cli.reposing.targets import place_roots, retarget_joints, root_positions
 
 FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.fit.observations import KeypointObservations
+from humanpose_cli.fitting.observations import KeypointObservations
 
 
 def fields(**changed: object) -> dict[str, object]:

@@ -16,9 +16,9 @@ from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.fit.evidence import joint_confidence, person_confidence
-from humanpose_cli.fit.keypoints import KeypointFit
-from humanpose_cli.fit.records import FrameCamera, TrackedPerson
+from humanpose_cli.fitting.evidence import joint_confidence, person_confidence
+from humanpose_cli.fitting.keypoints import KeypointFit
+from humanpose_cli.fitting.records import FrameCamera, TrackedPerson
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.models.nbf.body import place_about_pixels
 from humanpose_cli.models.nbf.network import BodyEstimate, BodyNetwork, PreparedPerson, load_nbf

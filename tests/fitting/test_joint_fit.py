@@ -7,7 +7,7 @@ import torch
 from humanpose_cli.body.pose_prior import sample_poses
 from humanpose_cli.core.conventions import H36M17, SMPL24
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.fit.joints import fit_joints
+from humanpose_cli.fitting.joints import fit_joints
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 

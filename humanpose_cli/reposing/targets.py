@@ -24,10 +24,10 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.limb_rotations import limb_rotations, neutral_rotations
 from humanpose_cli.core.conventions import SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.fit.evidence import zero_joints
-from humanpose_cli.fit.fitter import Fitter
-from humanpose_cli.fit.landmark_rig import LandmarkRig, rig_of_skeleton
-from humanpose_cli.fit.records import Progress
+from humanpose_cli.fitting.evidence import zero_joints
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.landmark_rig import LandmarkRig, rig_of_skeleton
+from humanpose_cli.fitting.records import Progress
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange

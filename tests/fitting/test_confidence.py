@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING19, SMPL24, Skeleton
-from humanpose_cli.fit.evidence import joint_confidence, person_confidence, witnesses
+from humanpose_cli.fitting.evidence import joint_confidence, person_confidence, witnesses
 
 
 @pytest.mark.parametrize("skeleton", [BLAZEPOSE33, COCO17, H36M17, REPOSING19])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from humanpose_cli.fit.landmark_rig import LandmarkRig, descendants
+from humanpose_cli.fitting.landmark_rig import LandmarkRig, descendants
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 JOINTS = ("pelvis", "neck", "left_ankle")
