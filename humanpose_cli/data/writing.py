@@ -393,11 +393,11 @@ def join_datasets(
     """
     names, firsts, counts = zip(*groups, strict=True)
     datasets = table_datasets("groups", name=names, first_picture=firsts, picture_count=counts)
-    datasets |= table_datasets("sequences", name=sequences, images=sequences.values())
+    datasets |= table_datasets("sequences", name=sequences, pictures=sequences.values())
     for table, found in (("protocols", protocols), ("pairs", pairs)):
         keys = sorted(found)
         columns: dict[str, Any] = {"name": [name for name, _ in keys], "split": [split for _, split in keys]}
-        datasets |= table_datasets(table, **columns, images=[found[key] for key in keys])
+        datasets |= table_datasets(table, **columns, pictures=[found[key] for key in keys])
     return datasets
 
 
