@@ -281,7 +281,7 @@ _ENTRIES = (
     WeightsEntry(
         "depth-correction",
         "corrects the detector's depth where no body network does",
-        "optimisation/data/depth_correction.safetensors",
+        "fitting/data/depth_correction.safetensors",
         "e24bf37697741fc37fe1b7aefd72ea69b476d172f4af6e7d8786ac3e7e9258a0",
     ),
     _torchvision("imagenet-resnet18", "backbone", "resnet18-f37072fd.pth"),
