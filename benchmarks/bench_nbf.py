@@ -19,6 +19,7 @@ from repeats import times
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.models.nbf.network import load_nbf
 from humanpose_cli.networks.weights import shipped_weights
@@ -42,7 +43,7 @@ def people(count: int) -> list[DetectedPerson]:
         pixels = project(points, torch.tensor([FOCAL]), centre)[0].numpy()
         hips = points[0, BLAZEPOSE33.indices(("left_hip", "right_hip"))].mean(0)
         mask = PersonMask(
-            np.full((256, 256), 255, np.uint8), np.array([[3.0, 0, pixels[:, 0].mean() - 384], [0, 3, 150]])
+            np.full((256, 256), 255, np.uint8), Affine2D(np.array([[3.0, 0, pixels[:, 0].mean() - 384], [0, 3, 150]]))
         )
         found.append(
             DetectedPerson(

@@ -34,8 +34,9 @@ from humanpose_cli.avatar.surface import body_texels
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import PhotoSource, bake_photo
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.data.augmentation import CameraChange, Example
+from humanpose_cli.data.augmentation import Example
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.shading import Scene, rasterise_view
 from humanpose_cli.rendering.surfaces import Surface, Texture, vertex_normals
@@ -399,18 +400,16 @@ def cover_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.u
     return np.ascontiguousarray(scaled[top : top + height, left : left + width, :3])
 
 
-def mesh_drawing(
-    mesh: MeshReposer, rotations: Tensor, trans: Tensor, change: CameraChange | None = None
-) -> NDArray[np.float32]:
+def mesh_drawing(mesh: MeshReposer, rotations: Tensor, trans: Tensor, crop: Crop | None = None) -> NDArray[np.float32]:
     """(5, S, S): colours −1 to 1, how much of the pixel is the person's, how much of that the photograph showed.
 
     rotations, trans  of the target, as `MeshReposer.render` takes them
-    change            from the photo to the crop that is drawn; None draws the photo's own frame
+    crop              the part of the photo that is drawn; None draws the photo's own frame
     """
     view = mesh.view
-    if change is not None:
-        x, y = change.pixels(np.asarray(view.principal_point)).tolist()
-        view = View(view.focal * change.scale, (x, y), (change.size[1], change.size[0]))
+    if crop is not None:
+        x, y = crop.points(np.asarray(view.principal_point)).tolist()
+        view = View(view.focal * crop.scale, (x, y), (crop.size[1], crop.size[0]))
     with torch.no_grad():
         vertices = mesh.dressed.pose(rotations.to(mesh.rotations), trans.to(mesh.trans))
         body, texture = mesh.body, mesh.texture.image

@@ -18,8 +18,9 @@ from torch import Tensor
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.data.augmentation import CameraChange, Example, change_camera
+from humanpose_cli.data.augmentation import Example, crop_example
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
 
 __all__ = ["NBF_CAMERA", "FixedCamera", "scaled_shape", "to_fixed_camera"]
@@ -73,7 +74,7 @@ def to_fixed_camera(
         x, y, z = camera.root
         beside = replace(camera, root=(-x, y, z))
         placed = to_fixed_camera(example, body, size, camera=beside, scale=scale, shift=shift)
-        return change_camera(placed, CameraChange(1.0, 0.0, (0.0, 0.0), (size, size), mirror=True), body)
+        return crop_example(placed, Crop(1.0, 0.0, (0.0, 0.0), (size, size), mirror=True), body)
     person = example.person
     if person.poses is None or person.betas is None or person.trans is None or "smpl24" not in person.keypoints:
         raise InputError(
@@ -93,11 +94,11 @@ def to_fixed_camera(
     at_root = seen[pelvis]
     zoomed = fitted_scale * scale
     moved = scale * (offset - at_root) + at_root + np.asarray(shift)
-    change = CameraChange(zoomed, 0.0, (float(moved[0]), float(moved[1])), (size, size))
+    crop = Crop(zoomed, 0.0, (float(moved[0]), float(moved[1])), (size, size))
     shape = scaled_shape(body, betas, scale)
     poses = matrix_to_axis_angle(rotations)[0].reshape(-1).numpy()
     trans = (root - body.rest_joints(shape)[0, pelvis]).numpy()
-    viewed = change_camera(example, change, body)
+    viewed = crop_example(example, crop, body)
     labelled = replace(viewed.person, poses=poses, betas=shape[0].numpy(), trans=trans)
     return _at_fixed_place(replace(viewed, person=labelled), body, rotations, shape, focal, centre)
 

@@ -276,9 +276,8 @@ def _within_mask(candidate: Candidate, other: Candidate) -> bool:
     """Whether most of the joints that a candidate sees lie on another person."""
     mask = mean_mask(other.passes, other.passes[0].region)
     size = len(mask.crop)
-    to_crop = np.linalg.inv(np.vstack([mask.crop_to_image, [0, 0, 1]]))[:2]
-    places = np.floor(mean_points(candidate.passes)[BODY] @ to_crop[:, :2].T + to_crop[:, 2]).astype(int)
-    inside = ((places >= 0) & (places < size)).all(1)
-    columns, rows = np.clip(places, 0, size - 1).T
+    pixels = np.floor(mask.crop_to_image.inverse().points(mean_points(candidate.passes)[BODY])).astype(int)
+    inside = ((pixels >= 0) & (pixels < size)).all(1)
+    columns, rows = np.clip(pixels, 0, size - 1).T
     weights = mean_confidence(candidate.passes)[BODY] + 0.02
     return float(np.average(inside & (mask.crop[rows, columns] > 127), weights=weights)) > _INSIDE

@@ -88,7 +88,7 @@ def observe(models: PoseModels, pyramid: Pyramid, view: CropView) -> Observation
         world = (world * [-1, 1, 1])[_MIRROR]
         confidence = confidence[_MIRROR]
         mask = np.ascontiguousarray(mask[:, ::-1])
-    placed = view.region.points_to_image(points, LANDMARK_SIZE)
+    placed = view.region.to_image(LANDMARK_SIZE).points(points)
     return Observation(
         region=view.region,
         points=placed[:_BODY_ROWS],
@@ -164,18 +164,16 @@ def combine(observations: Sequence[Observation], width: int, height: int, score:
 def mean_mask(observations: Sequence[Observation], region: Region) -> PersonMask:
     """The passes' masks averaged in the crop of `region`, each where it sees that crop."""
     size = LANDMARK_SIZE
-    target = np.vstack([region.to_image(size), [0, 0, 1]])
+    target = region.to_image(size)
     total = np.zeros((size, size), np.float32)
     weight = np.full((size, size), 1e-6, np.float32)
     for observation in observations:
-        source = np.vstack([observation.region.to_image(size), [0, 0, 1]])
-        affine = (np.linalg.inv(source) @ target)[:2]
-        affine[:, 2] += affine[:, :2].sum(1) * 0.5 - 0.5
+        affine = observation.region.to_image(size).inverse() @ target
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        total += cv2.warpAffine(observation.mask, affine, (size, size), flags=flags)
-        weight += cv2.warpAffine(np.ones_like(observation.mask), affine, (size, size), flags=flags)
+        total += affine.warp(observation.mask, (size, size), flags)
+        weight += affine.warp(np.ones_like(observation.mask), (size, size), flags)
     crop = np.rint(np.clip(total / weight, 0, 1) * 255).astype(np.uint8)
-    return PersonMask(crop, region.to_image(size))
+    return PersonMask(crop, target)
 
 
 def _box(keypoints: np.ndarray, mask: PersonMask, width: int, height: int) -> np.ndarray:
@@ -195,10 +193,8 @@ def _box(keypoints: np.ndarray, mask: PersonMask, width: int, height: int) -> np
 
 def _mask_pixels(mask: PersonMask, points: np.ndarray) -> np.ndarray:
     """(N, 2) places in the image of the mask's pixels, of those of its parts that hold one of `points` (M, 2)."""
-    affine = mask.crop_to_image
     _, parts = cv2.connectedComponents((mask.crop > 127).astype(np.uint8))
-    to_crop = np.linalg.inv(np.vstack([affine, [0, 0, 1]]))[:2]
-    columns, rows = np.clip(points @ to_crop[:, :2].T + to_crop[:, 2], 0, len(mask.crop) - 1).astype(int).T
+    columns, rows = np.clip(mask.crop_to_image.inverse().points(points), 0, len(mask.crop) - 1).astype(int).T
     held = np.unique(parts[rows, columns])
     rows, columns = np.nonzero(np.isin(parts, held[held > 0]))
-    return np.stack([columns + 0.5, rows + 0.5], axis=1) @ affine[:, :2].T + affine[:, 2]
+    return mask.crop_to_image.points(np.stack([columns + 0.5, rows + 0.5], axis=1))

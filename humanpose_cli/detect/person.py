@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
+from humanpose_cli.core.crop import Affine2D
 
 __all__ = ["DetectedPerson", "PersonMask"]
 
@@ -16,34 +17,23 @@ __all__ = ["DetectedPerson", "PersonMask"]
 class PersonMask:
     """Where the person is seen: a square crop and its place in the image.
 
-    crop (S, S) uint8, 255 = surely the person; crop_to_image (2, 3) affine map from crop coordinates (origin at the
-    top-left corner, pixel centres at +0.5) to pixels of the image.
+    crop (S, S) uint8, 255 = surely the person; crop_to_image from pixels of the crop to pixels of the image
     """
 
     crop: np.ndarray
-    crop_to_image: np.ndarray
+    crop_to_image: Affine2D
 
     def in_image(self, height: int, width: int) -> np.ndarray:
         """(height, width) float32, 0..1, zero outside the crop."""
-        return self.in_view(np.eye(2, 3), (width, height))
+        return self.in_view(Affine2D.identity(), (width, height))
 
-    def in_view(self, image_to_view: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    def in_view(self, image_to_view: Affine2D, size: tuple[int, int]) -> np.ndarray:
         """(height, width) float32, 0..1, as a scaled, turned or shifted view of the image shows it.
 
-        image_to_view  (2, 3) affine map of pixels; size (width, height) of the view
+        image_to_view  from pixels of the image to those of the view; size (width, height) of the view
         """
-        affine = self.crop_to_image.astype(np.float64)
-        affine = image_to_view @ np.concatenate((affine, [[0.0, 0.0, 1.0]]))
-        affine[:, 2] += affine[:, :2].sum(1) * 0.5 - 0.5
-        width, height = size
-        placed = cv2.warpAffine(
-            self.crop.astype(np.float32),
-            affine,
-            (width, height),
-            flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_CONSTANT,
-        )
-        return placed / np.float32(255)
+        affine = image_to_view @ self.crop_to_image
+        return affine.warp(self.crop.astype(np.float32), size, cv2.INTER_LINEAR) / np.float32(255)
 
 
 @dataclass(frozen=True)

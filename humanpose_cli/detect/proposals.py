@@ -66,7 +66,7 @@ def propose_in(models: PoseModels, pyramid: Pyramid, window: Region, threshold: 
     """What the detector sees in one window, best first; the window's number is 0."""
     size = DETECTOR_SIZE
     detections = models.find(pyramid.crop(window, size, pad=cv2.BORDER_CONSTANT), threshold)
-    placed = window.points_to_image(detections.points.astype(np.float64) * size, size)
+    placed = window.to_image(size).points(detections.points.astype(np.float64) * size)
     return [
         Proposal(region_from_axis(points[0], points[1]), float(score), 0)
         for score, points in zip(detections.scores, placed, strict=True)

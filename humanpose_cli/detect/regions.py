@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from humanpose_cli.core.crop import Affine2D
+
 __all__ = ["Pyramid", "Region", "region_around_box", "region_from_axis"]
 
 # mediapipe's own factor between the circle around a person and the region that is cut for the landmarks.
@@ -28,17 +30,12 @@ class Region:
     side: float
     angle: float = 0.0
 
-    def to_image(self, size: int) -> np.ndarray:
-        """(2, 3) affine map from coordinates of a crop with `size` pixels a side to the image's."""
+    def to_image(self, size: int) -> Affine2D:
+        """From pixels of a crop with `size` pixels a side to pixels of the image."""
         scale = self.side / size
         c, s = scale * math.cos(self.angle), scale * math.sin(self.angle)
         half = size / 2
-        return np.array([[c, -s, self.x - (c - s) * half], [s, c, self.y - (s + c) * half]])
-
-    def points_to_image(self, points: np.ndarray, size: int) -> np.ndarray:
-        """(..., 2) coordinates in a crop of `size` pixels a side to (..., 2) pixels of the image."""
-        affine = self.to_image(size)
-        return points @ affine[:, :2].T + affine[:, 2]
+        return Affine2D(np.array([[c, -s, self.x - (c - s) * half], [s, c, self.y - (s + c) * half]]))
 
     def axes_to_image(self, vectors: np.ndarray) -> np.ndarray:
         """(..., 3) vectors in the crop's axes (x right, y down, z forward) to the image's axes."""
@@ -96,12 +93,9 @@ class Pyramid:
         level = self._level(step)
         affine = region.to_image(size)
         if mirror:
-            affine = affine @ np.array([[-1.0, 0, size], [0, 1, 0], [0, 0, 1]])
-        ratio = np.array([level.shape[1] / self.width, level.shape[0] / self.height])
-        affine = affine * ratio[:, None]
-        affine[:, 2] += affine[:, :2].sum(1) * 0.5 - 0.5  # from corners to OpenCV's pixel centres
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(level, affine, (size, size), flags=flags, borderMode=pad)
+            affine = affine @ Affine2D.mirror(size)
+        affine = affine.scaled_target(level.shape[1] / self.width, level.shape[0] / self.height)
+        return affine.warp(level, (size, size), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, border_mode=pad)
 
     def _level(self, step: int) -> np.ndarray:
         with self._lock:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.data.cache import Cache, open_cache
 from humanpose_cli.data.encoding import decode_png
@@ -97,7 +98,7 @@ def _small_mask(whole: np.ndarray) -> PersonMask:
     height, width = whole.shape
     side = max(height, width)
     square = cv2.copyMakeBorder(whole, 0, side - height, 0, side - width, cv2.BORDER_CONSTANT, value=0)
-    return PersonMask(np.asarray(square, np.uint8), np.eye(2, 3))
+    return PersonMask(np.asarray(square, np.uint8), Affine2D.identity())
 
 
 def fits_of_images(cache: Cache, fitter: Fitter) -> Fits:

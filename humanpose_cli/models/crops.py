@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
-from humanpose_cli.data.augmentation import CameraChange, crop_change
+from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.data.fixed_camera import NBF_CAMERA, FixedCamera
 from humanpose_cli.detect.person import DetectedPerson
 
@@ -46,12 +46,12 @@ def root_pixel(size: int, camera: FixedCamera = NBF_CAMERA) -> NDArray[np.float6
     return size / 2 + camera.focal_at(size) * np.array([x, y]) / z
 
 
-def frame_box(box: Array, size: int) -> CameraChange:
+def frame_box(box: Array, size: int) -> Crop:
     """The crop in which the box (4,) x0 y0 x1 y1 is 440 of 512 pixels long, its middle in the middle."""
-    return crop_change(box, size, fill=BOX_FILL)
+    return crop_around_box(box, size, fill=BOX_FILL)
 
 
-def frame_landmarks(landmarks: Array, world: Array, size: int, camera: FixedCamera = NBF_CAMERA) -> CameraChange | None:
+def frame_landmarks(landmarks: Array, world: Array, size: int, camera: FixedCamera = NBF_CAMERA) -> Crop | None:
     """The crop in which the person is as large as their world landmarks are 20 m away, hips where the pelvis belongs.
 
     landmarks (33, ≥3) x, y pixels and confidence; world (33, 3) metres. None where too little is seen to tell.
@@ -70,10 +70,10 @@ def frame_landmarks(landmarks: Array, world: Array, size: int, camera: FixedCame
     scale = camera.focal_at(size) / camera.root[2] / pixels_per_metre
     hips = middle + pixels_per_metre * (metres[_HIPS].mean(0) - centre)
     shift = root_pixel(size, camera) - scale * hips
-    return CameraChange(float(scale), 0.0, (float(shift[0]), float(shift[1])), (size, size))
+    return Crop(float(scale), 0.0, (float(shift[0]), float(shift[1])), (size, size))
 
 
-def frame_person(person: DetectedPerson, size: int) -> CameraChange:
+def frame_person(person: DetectedPerson, size: int) -> Crop:
     """The crop for a detected person: by landmarks where the detector gave both kinds, else by the box."""
     framed = None
     if person.world is not None and person.skeleton.name == BLAZEPOSE33.name:

@@ -14,7 +14,7 @@ from torch import Tensor
 from humanpose_cli.avatar.mesh import DrawnPerson, FittedPerson, MeshReposer, mesh_drawing
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import REPOSING19
-from humanpose_cli.data.augmentation import CameraChange, crop_change
+from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.models.warp3d.generator import frame_joints
 from humanpose_cli.models.warp3d.inference import Warp3d
 
@@ -74,9 +74,9 @@ class WarpReposer:
             empty = self._over(np.repeat(nothing[..., None], 3, 2), nothing)
             return DrawnPerson(empty, ("the target lies outside the image: nobody is drawn",), seen, turn)
         squares = self._squares(boxes)
-        before, after = (self._change(square) for square in squares)
-        source, target = (self._framed(points, change) for points, change in zip(joints, (before, after), strict=True))
-        finer = self._change(squares[1], max(1, min(round(1 / before.scale), _FINEST // self.network.config.size)))
+        before, after = (self._crop(square) for square in squares)
+        source, target = (self._framed(points, crop) for points, crop in zip(joints, (before, after), strict=True))
+        finer = self._crop(squares[1], max(1, min(round(1 / before.scale), _FINEST // self.network.config.size)))
         drawing = mesh_drawing(self.mesh, rotations, trans, finer) if self.mesh_input else None
         made = self.network.repose(self._image(before), source, target, drawing)
         alpha, colour = self._back(after, made.mask), self._back(after, made.foreground)
@@ -87,10 +87,10 @@ class WarpReposer:
                 alpha = np.clip(alpha + self._back(finer, made.outline), 0, 1)
         return DrawnPerson(self._over(colour, alpha), tuple(self.mesh.warnings(turn)), seen, turn)
 
-    def _framed(self, joints: NDArray[np.float64], change: CameraChange) -> NDArray[np.float32]:
+    def _framed(self, joints: NDArray[np.float64], crop: Crop) -> NDArray[np.float32]:
         """Joints in the pixels of a crop's volume."""
-        centre = change.pixels(np.asarray(self.person.principal_point))
-        return frame_joints(joints, self.person.focal * change.scale, centre, self.network.config.size)
+        centre = crop.points(np.asarray(self.person.principal_point))
+        return frame_joints(joints, self.person.focal * crop.scale, centre, self.network.config.size)
 
     @torch.no_grad()
     def _seen(self, rotations: Tensor, trans: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -120,28 +120,25 @@ class WarpReposer:
         middles = [(box[:2] + box[2:]) / 2 for box in known]
         return [np.concatenate((middle - side / 2, middle + side / 2)) for middle in middles]
 
-    def _change(self, square: NDArray[np.float64], times: int = 1) -> CameraChange:
+    def _crop(self, square: NDArray[np.float64], times: int = 1) -> Crop:
         """The crop about a square, so many times as fine as the network's."""
-        return crop_change(square, times * self.network.config.size, fill=FILL)
+        return crop_around_box(square, times * self.network.config.size, fill=FILL)
 
-    def _image(self, change: CameraChange) -> NDArray[np.uint8]:
+    def _image(self, crop: Crop) -> NDArray[np.uint8]:
         """The crop that the network sees."""
-        if change.scale >= 1:
-            return change.warp(self.photo, cv2.INTER_LINEAR)
+        if crop.scale >= 1:
+            return crop.warp(self.photo, cv2.INTER_LINEAR)
         # Averaged first: a linear look-up of a large photo would skip most pixels.
-        smooth = cv2.GaussianBlur(self.photo, (0, 0), 0.45 / change.scale) if change.scale < 0.7 else self.photo
-        return change.warp(smooth, cv2.INTER_LINEAR)
+        smooth = cv2.GaussianBlur(self.photo, (0, 0), 0.45 / crop.scale) if crop.scale < 0.7 else self.photo
+        return crop.warp(smooth, cv2.INTER_LINEAR)
 
-    def _back(self, change: CameraChange, values: NDArray) -> NDArray[np.float32]:
+    def _back(self, crop: Crop, values: NDArray) -> NDArray[np.float32]:
         """A crop's image or mask where it belongs in the photo, (H, W[, C]) float32; 0 elsewhere."""
         height, width = self.photo.shape[:2]
-        matrix = np.asarray(cv2.invertAffineTransform(change.matrix), np.float64)
-        matrix[:, 2] = matrix[:, 2] + 0.5 * (matrix[:, 0] + matrix[:, 1]) - 0.5
         flags = cv2.INTER_CUBIC if values.ndim == 3 else cv2.INTER_LINEAR
         border = cv2.BORDER_REPLICATE if values.ndim == 3 else cv2.BORDER_CONSTANT
-        return np.asarray(
-            cv2.warpAffine(values.astype(np.float32), matrix, (width, height), flags=flags, borderMode=border)
-        )
+        back = crop.affine.inverse()
+        return back.warp(values.astype(np.float32), (width, height), flags, border_mode=border)
 
     def _over(self, colour: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
         plate = self.mesh.background

@@ -19,8 +19,8 @@ from humanpose_cli.data.augmentation import (
     Augmentation,
     ColourChange,
     change_colour,
-    crop_example,
     example_of,
+    random_crop,
 )
 from humanpose_cli.data.fixed_camera import NBF_CAMERA, scaled_shape, to_fixed_camera
 from humanpose_cli.data.samples import Person, Sample
@@ -64,8 +64,8 @@ def _sure(points):
 
 
 def test_the_same_random_numbers_give_the_same_crop(example, body):
-    once, again = (crop_example(example, 96, np.random.default_rng(3), WARP3D_AUGMENTATION, body=body) for _ in "ab")
-    other = crop_example(example, 96, np.random.default_rng(4), WARP3D_AUGMENTATION, body=body)
+    once, again = (random_crop(example, 96, np.random.default_rng(3), WARP3D_AUGMENTATION, body=body) for _ in "ab")
+    other = random_crop(example, 96, np.random.default_rng(4), WARP3D_AUGMENTATION, body=body)
     np.testing.assert_array_equal(once.image, again.image)
     np.testing.assert_array_equal(once.person.poses, again.person.poses)
     assert (once.image != other.image).any()
@@ -74,7 +74,7 @@ def test_the_same_random_numbers_give_the_same_crop(example, body):
 @pytest.mark.parametrize("augmentation", [NO_AUGMENTATION, WARP3D_AUGMENTATION, SEGMENTER_AUGMENTATION])
 def test_labels_of_a_crop_agree_with_each_other(example, body, augmentation):
     for seed in range(8):
-        crop = crop_example(example, 128, np.random.default_rng(seed), augmentation, body=body)
+        crop = random_crop(example, 128, np.random.default_rng(seed), augmentation, body=body)
         points = torch.from_numpy(crop.person.joints["smpl24"][:, :3])
         centre = torch.tensor([crop.principal_point])
         pixels = project(points, torch.tensor([crop.focal]), centre)[0].numpy()
@@ -85,8 +85,8 @@ def test_labels_of_a_crop_agree_with_each_other(example, body, augmentation):
 def test_draws_stay_within_the_widths_and_reach_them(example, body):
     """Known widths come back from the crops' camera, which says how each was turned, scaled and moved."""
     widths = Augmentation(rotation=0.5, scale=0.2, shift=0.1, mirror=0.5)
-    plain = crop_example(example, 100, np.random.default_rng(0), body=body)
-    crops = [crop_example(example, 100, np.random.default_rng(seed), widths, body=body) for seed in range(200)]
+    plain = random_crop(example, 100, np.random.default_rng(0), body=body)
+    crops = [random_crop(example, 100, np.random.default_rng(seed), widths, body=body) for seed in range(200)]
     factors = np.array([crop.focal / plain.focal for crop in crops])
     assert 0.8 <= factors.min() < 0.82
     assert 1.18 < factors.max() <= 1.2
@@ -102,7 +102,7 @@ def test_draws_stay_within_the_widths_and_reach_them(example, body):
 def test_a_person_without_a_box_is_refused(example):
     boxless = replace(example, person=Person())
     with pytest.raises(InputError, match="noise: has a person without a box"):
-        crop_example(boxless, 64, np.random.default_rng(0))
+        random_crop(boxless, 64, np.random.default_rng(0))
 
 
 # Colour

@@ -27,7 +27,7 @@ BUST = BLAZEPOSE33.indices(["nose", "left_shoulder", "right_shoulder"])
 def disc_mask(region: Region, centre: tuple[float, float], radius: float) -> np.ndarray:
     """(256, 256) float32: a disc of the image as seen in the region's crop."""
     pixels = np.stack(np.meshgrid(np.arange(SIZE) + 0.5, np.arange(SIZE) + 0.5), axis=-1)
-    places = region.points_to_image(pixels, SIZE)
+    places = region.to_image(SIZE).points(pixels)
     return (np.linalg.norm(places - centre, axis=-1) < radius).astype(np.float32)
 
 

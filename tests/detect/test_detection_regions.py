@@ -24,7 +24,7 @@ def test_a_crop_shows_what_the_region_covers(angle: float, side: float) -> None:
     region = Region(800, 620, side, angle)
     crop = Pyramid(image).crop(region, 64).astype(float)
     pixels = np.stack(np.meshgrid(np.arange(64) + 0.5, np.arange(64) + 0.5), axis=-1)
-    places = region.points_to_image(pixels, 64)
+    places = region.to_image(64).points(pixels)
     expected = places / [1600, 1200] * 255
     inside = ((places > 5) & (places < [1595, 1195])).all(-1)
     assert np.abs(crop[..., :2] - expected)[inside].max() < 2.5

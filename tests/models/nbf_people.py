@@ -6,6 +6,7 @@ import torch
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_prior import sample_poses
+from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.data.augmentation import Example
 from humanpose_cli.data.label_maps import BodyLabels, LabelledMesh, render_label_maps
 from humanpose_cli.data.samples import Person
@@ -65,8 +66,7 @@ def labelled_example(seed=3, place=(0.15, 0.1, 4.2), maps=True):
 def as_detected(example):
     """The same person as the detector would return them."""
     person = example.person
-    identity = np.array([[1.0, 0, 0], [0, 1.0, 0]])
-    mask = None if example.detected_mask is None else PersonMask(example.detected_mask, identity)
+    mask = None if example.detected_mask is None else PersonMask(example.detected_mask, Affine2D.identity())
     return DetectedPerson(
         person.box, person.detected, person.detected_world[:, :3], np.ones(33), np.full(33, 0.02), mask, 1.0
     )

@@ -66,7 +66,7 @@ def test_a_segmenter_survives_its_file(tmp_path, example):
     assert found.probabilities.shape == (7, 64, 64)
     np.testing.assert_allclose(found.probabilities.sum(0), 1, atol=1e-5)
     assert found.labels.max() <= 6
-    corner = found.change.pixels(example.person.box[:2])
+    corner = found.crop.points(example.person.box[:2])
     assert 0 <= corner.min() < 64
 
 

@@ -12,7 +12,7 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.body.parts import PARTS12
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.data.augmentation import change_camera
+from humanpose_cli.data.augmentation import crop_example
 from humanpose_cli.data.fixed_camera import to_fixed_camera
 from humanpose_cli.models.crops import frame_box, frame_landmarks, frame_person, root_pixel
 from humanpose_cli.models.nbf.evidence import CropEvidence, evidence_of_example, evidence_of_person
@@ -80,9 +80,9 @@ def test_shapes_and_ranges(crop, options):
 def test_training_and_use_make_the_same_input(example, options):
     """One person, once through the labels of a cache and once as the detector returns them."""
     person = as_detected(example)
-    change = frame_person(person, 96)
-    trained = encode(evidence_of_example(change_camera(example, change, default_body())), options)
-    used = encode(evidence_of_person(example.image, person, change), options)
+    crop = frame_person(person, 96)
+    trained = encode(evidence_of_example(crop_example(example, crop, default_body())), options)
+    used = encode(evidence_of_person(example.image, person, crop), options)
     for name in trained:
         np.testing.assert_allclose(used[name], trained[name], atol=2e-3)
 
@@ -237,7 +237,7 @@ def test_a_person_of_true_size_is_framed_as_the_labels_frame_them(example):
     """A perfect detector leads to the crop that training makes from the true body, up to perspective."""
     framed = frame_landmarks(example.person.detected, example.person.detected_world[:, :3], 96)
     fixed = to_fixed_camera(example, default_body(), 96)
-    joints = framed.pixels(example.person.keypoints["smpl24"][:, :2])
+    joints = framed.points(example.person.keypoints["smpl24"][:, :2])
     np.testing.assert_allclose(joints, fixed.person.keypoints["smpl24"][:, :2], atol=2.5)
 
 

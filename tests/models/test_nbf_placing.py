@@ -8,7 +8,7 @@ from nbf_people import FOCAL, HEIGHT, WIDTH, labelled_example, posed, rotations_
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.data.augmentation import CameraChange
+from humanpose_cli.core.crop import Crop
 from humanpose_cli.data.fixed_camera import NBF_CAMERA, to_fixed_camera
 from humanpose_cli.geometry.rotations import geodesic_angle
 from humanpose_cli.models.crops import frame_landmarks
@@ -28,17 +28,17 @@ def layer():
     return BodyLayer(default_body())
 
 
-def reprojected(placed, change, focal=FOCAL, centre=CENTRE):
+def reprojected(placed, crop, focal=FOCAL, centre=CENTRE):
     """The placed joints, as pixels of the crop."""
     pixels = project(placed.joints, torch.tensor([focal]), centre)[0].numpy()
-    return change.pixels(pixels)
+    return crop.points(pixels)
 
 
 def test_the_fixed_cameras_own_image_changes_nothing(layer):
     """The image is the crop: same place, same rotations, and joints that are the body's own."""
     rotations, betas, _ = posed(4)
     found = BodyParameters(betas, relative_to_absolute(rotations))
-    same = CameraChange(1.0, 0.0, (0.0, 0.0), (512, 512))
+    same = Crop(1.0, 0.0, (0.0, 0.0), (512, 512))
     placed = place_in_image(found, layer, [same], torch.tensor([5000.0]), torch.tensor([[256.0, 256.0]]))
     torch.testing.assert_close(placed.joints, layer(*found[:2]).joints, atol=5e-3, rtol=0)
     torch.testing.assert_close(placed.rotations, found.rotations, atol=1e-5, rtol=0)
@@ -50,10 +50,10 @@ def test_the_fixed_cameras_own_image_changes_nothing(layer):
 def test_a_true_body_comes_back_to_where_it_was(layer, place):
     """Training's labels, placed again, are the image's labels: rotation exactly, place up to perspective."""
     example = labelled_example(6, place, maps=False)
-    change = frame_landmarks(example.person.detected, example.person.detected_world[:, :3], 256)
+    crop = frame_landmarks(example.person.detected, example.person.detected_world[:, :3], 256)
     fixed = to_fixed_camera(example, default_body(), 256).person
     found = BodyParameters(torch.from_numpy(fixed.betas)[None], poses_to_rotations(torch.from_numpy(fixed.poses)[None]))
-    placed = place_in_image(found, layer, [change], torch.tensor([FOCAL]), CENTRE)
+    placed = place_in_image(found, layer, [crop], torch.tensor([FOCAL]), CENTRE)
     true = relative_to_absolute(rotations_of(example.person))
     # What is left is the crop's own error: it was found from perspective landmarks.
     assert float(geodesic_angle(placed.rotations, true).max()) < 0.03
@@ -66,12 +66,12 @@ def test_a_true_body_comes_back_to_where_it_was(layer, place):
 @pytest.mark.parametrize("place", [(0.15, 0.1, 4.2), (-0.9, 0.3, 4.0), (0.2, 0.0, 12.0)])
 def test_joints_land_where_the_fixed_camera_saw_them_in_the_crop(layer, place):
     example = labelled_example(2, place, maps=False)
-    change = frame_landmarks(example.person.detected, example.person.detected_world[:, :3], 256)
+    crop = frame_landmarks(example.person.detected, example.person.detected_world[:, :3], 256)
     rotations, betas, _ = posed(8)
     found = BodyParameters(betas, relative_to_absolute(rotations))
-    placed = place_in_image(found, layer, [change], torch.tensor([FOCAL]), CENTRE)
+    placed = place_in_image(found, layer, [crop], torch.tensor([FOCAL]), CENTRE)
     seen = (layer.project(layer(*found[:2]).joints)[0].numpy() + 1) / 2 * 256
-    apart = np.linalg.norm(reprojected(placed, change) - seen, axis=1)
+    apart = np.linalg.norm(reprojected(placed, crop) - seen, axis=1)
     # A camera at 4 m instead of 20 bends a person of 210 pixels a little; at 12 m hardly.
     assert apart.mean() < 16 / place[2]
     assert placed.joints[..., 2].min() > 0
@@ -81,8 +81,8 @@ def test_turned_lines_of_sight_turn_bodies(layer):
     """The same crop at the image's left edge and middle: bodies differ by the angle between the lines of sight."""
     rotations, betas, _ = posed(1)
     found = BodyParameters(betas.repeat(2, 1), relative_to_absolute(rotations).repeat(2, 1, 1, 1))
-    middle = CameraChange(1.0, 0.0, (0.0, 0.0), (200, 200))
-    left = CameraChange(1.0, 0.0, (200.0, 0.0), (200, 200))
+    middle = Crop(1.0, 0.0, (0.0, 0.0), (200, 200))
+    left = Crop(1.0, 0.0, (200.0, 0.0), (200, 200))
     placed = place_in_image(found, layer, [middle, left], torch.full((2,), 200.0), torch.full((2, 2), 100.0))
     turned = geodesic_angle(placed.rotations[0], placed.rotations[1])
     np.testing.assert_allclose(np.rad2deg(turned.numpy()), 45, atol=1.0)
@@ -97,7 +97,7 @@ def test_bodies_stay_in_front_of_the_camera(layer):
     """A crop of a few pixels at a short focal length would put the camera into the body."""
     rotations, betas, _ = posed(1)
     found = BodyParameters(betas, relative_to_absolute(rotations))
-    huge = CameraChange(0.02, 0.0, (0.0, 0.0), (64, 64))
+    huge = Crop(0.02, 0.0, (0.0, 0.0), (64, 64))
     placed = place_in_image(found, layer, [huge], torch.tensor([30.0]), torch.tensor([[1600.0, 1600.0]]))
     assert torch.isfinite(placed.joints).all()
     assert placed.joints[..., 2].min() >= 0.29

@@ -11,6 +11,7 @@ import torch
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.demo.clip import DemoClip
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 
@@ -33,7 +34,7 @@ def true_person(clip: DemoClip, frame: int, shift: float = 0.0) -> DetectedPerso
         world=(points[0] - hips).numpy(),
         spread=np.full(33, 1.0, np.float32),
         world_spread=np.full(33, 0.01, np.float32),
-        mask=PersonMask(crop, np.array([[1.0, 0, 0], [0, 1, 0]])),
+        mask=PersonMask(crop, Affine2D.identity()),
         score=0.9,
     )
 

@@ -6,8 +6,9 @@ import torch
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import REPOSING19
+from humanpose_cli.core.crop import crop_around_box
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.data.augmentation import Example, crop_change, crop_example
+from humanpose_cli.data.augmentation import Example, random_crop
 from humanpose_cli.data.samples import Person
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.models.warp3d.generator import frame_joints, frame_of_example
@@ -97,11 +98,11 @@ def example(joints: np.ndarray, **labels) -> Example:
 
 def test_a_crop_moves_the_frame_with_its_pixels(standing):
     whole = frame_of_example(example(standing))
-    cropped = crop_example(example(standing), 64, np.random.default_rng(0))
-    change = crop_change(np.array([60.0, 20, 200, 240]), 64)
+    cropped = random_crop(example(standing), 64, np.random.default_rng(0))
+    crop = crop_around_box(np.array([60.0, 20, 200, 240]), 64)
     frame = frame_of_example(cropped)
-    np.testing.assert_allclose(frame[:, :2], change.pixels(whole[:, :2]), atol=1e-3)
-    np.testing.assert_allclose(frame[:, 2] - 32, change.scale * (whole[:, 2] - 128), atol=1e-3)
+    np.testing.assert_allclose(frame[:, :2], crop.points(whole[:, :2]), atol=1e-3)
+    np.testing.assert_allclose(frame[:, 2] - 32, crop.scale * (whole[:, 2] - 128), atol=1e-3)
 
 
 def test_unlabelled_joints_and_examples_without_any(standing):

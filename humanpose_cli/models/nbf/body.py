@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.limb_rotations import limb_rotations
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.data.augmentation import CameraChange
+from humanpose_cli.core.crop import Crop
 from humanpose_cli.data.fixed_camera import NBF_CAMERA, FixedCamera
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
 from humanpose_cli.models.nbf.surface_points import surface_landmarks
@@ -176,15 +176,15 @@ class PlacedInImage(NamedTuple):
 
 
 def place_in_image(
-    found: BodyParameters, layer: BodyLayer, changes: list[CameraChange], focal: Tensor, principal_point: Tensor
+    found: BodyParameters, layer: BodyLayer, crops: list[Crop], focal: Tensor, principal_point: Tensor
 ) -> PlacedInImage:
     """Place B people.
 
-    changes          the crop of each, from the image
+    crops            the crop of each, from the image
     focal            (B,) pixels of the image; principal_point (B, 2)
     """
     fixed = layer(found.betas, found.rotations).joints
-    pixels = _in_image(layer.project(fixed), changes)
+    pixels = _in_image(layer.project(fixed), crops)
     pelvis = SMPL24.index("pelvis")
     ray = (pixels[:, pelvis] - principal_point) / focal[:, None]
     sight = torch.nn.functional.pad(ray, (0, 1), value=1.0)
@@ -195,12 +195,12 @@ def place_in_image(
     return PlacedInImage(turn[:, None] @ found.rotations, root - rest, about + root[:, None], turn)
 
 
-def _in_image(points: Tensor, changes: list[CameraChange]) -> Tensor:
+def _in_image(points: Tensor, crops: list[Crop]) -> Tensor:
     """Points (B, J, 2), −1…1 of the crop → pixels of the image."""
-    matrices = torch.stack([torch.from_numpy(change.matrix) for change in changes]).to(points)
-    sizes = points.new_tensor([change.size for change in changes])[:, None]
-    crop = (points + 1) / 2 * sizes
-    return torch.linalg.solve(matrices[:, :, :2], (crop - matrices[:, None, :, 2]).mT).mT
+    matrices = torch.stack([torch.from_numpy(crop.affine.matrix) for crop in crops]).to(points)
+    sizes = points.new_tensor([crop.size for crop in crops])[:, None]
+    pixels = (points + 1) / 2 * sizes
+    return torch.linalg.solve(matrices[:, :, :2], (pixels - matrices[:, None, :, 2]).mT).mT
 
 
 def place_about_pixels(about: Tensor, pixels: Tensor, focal: Tensor, principal_point: Tensor) -> Tensor:

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.data.augmentation import CameraChange, Example, change_camera
-from humanpose_cli.data.samples import Person
+from humanpose_cli.core.crop import Crop
+from humanpose_cli.data.augmentation import Example
 from humanpose_cli.detect.person import DetectedPerson
 
-__all__ = ["CropEvidence", "evidence_of_example", "evidence_of_person", "image_in_crop"]
+__all__ = ["CropEvidence", "evidence_of_example", "evidence_of_person"]
 
 Array = NDArray[Any]
 
@@ -59,34 +59,28 @@ def evidence_of_example(example: Example) -> CropEvidence:
 
 
 def evidence_of_person(
-    image: NDArray[np.uint8], person: DetectedPerson, change: CameraChange, *, with_image: bool = True
+    image: NDArray[np.uint8], person: DetectedPerson, crop: Crop, *, with_image: bool = True
 ) -> CropEvidence:
-    """From an image (H, W, 3) and what the detector says about one of its people, as seen in the changed view.
+    """From an image (H, W, 3) and what the detector says about one of its people, in a crop.
 
     with_image  False leaves the crop out, which takes most of the time
 
     Keypoints of BLAZEPOSE33 become landmarks, those of SMPL24 joints; no skeleton is made from another.
     """
-    size = change.size[0]
-    points = np.concatenate((change.pixels(person.keypoints[:, :2]), person.keypoints[:, 2:]), 1).astype(np.float32)
+    size = crop.size[0]
+    points = np.concatenate((crop.points(person.keypoints[:, :2]), person.keypoints[:, 2:]), 1).astype(np.float32)
     blazepose = person.skeleton.name == BLAZEPOSE33.name
     mask = None
     if person.mask is not None:
-        mask = person.mask.in_view(change.matrix, change.size)
+        mask = person.mask.in_view(crop.affine, crop.size)
     return CropEvidence(
         size,
-        image_in_crop(image, change) if with_image else None,
+        crop.image(image) if with_image else None,
         joints=points if person.skeleton.name == SMPL24.name else None,
         landmarks=points if blazepose else None,
         world=np.asarray(person.world, np.float32) if blazepose and person.world is not None else None,
         mask=mask,
     )
-
-
-def image_in_crop(image: NDArray[np.uint8], change: CameraChange) -> NDArray[np.uint8]:
-    """The crop of an image as `change_camera` makes it for labelled people."""
-    height, width = image.shape[:2]
-    return change_camera(Example("image", image, 1.0, (width / 2, height / 2), Person()), change).image
 
 
 def _known(points: Array | None) -> Array | None:

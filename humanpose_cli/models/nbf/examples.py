@@ -22,8 +22,9 @@ from torch import Tensor
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.data.augmentation import CameraChange, ColourChange, Example, change_camera, change_colour
+from humanpose_cli.data.augmentation import ColourChange, Example, change_colour, crop_example
 from humanpose_cli.data.fixed_camera import NBF_CAMERA, to_fixed_camera
 from humanpose_cli.data.samples import Person
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
@@ -345,7 +346,7 @@ class BodyExamples:
         if framed is None or not _PLAUSIBLE[0] <= framed.scale <= _PLAUSIBLE[1]:
             return 1.0, np.zeros(2)
         root = root_pixel(self.crop, NBF_CAMERA)
-        return framed.scale, framed.pixels(root) - root
+        return framed.scale, framed.points(root) - root
 
     def _by_box(self, example: Example, scale: float, shift: NDArray[np.float64], mirror: bool) -> Example:
         """A person whose parameters are not known, by the box, or by what is labelled where there is none."""
@@ -358,8 +359,8 @@ class BodyExamples:
         plain = frame_box(box, self.crop)
         middle = self.crop / 2
         moved = scale * (np.asarray(plain.shift) - middle) + middle + shift
-        change = CameraChange(plain.scale * scale, 0.0, (float(moved[0]), float(moved[1])), plain.size, mirror)
-        return change_camera(example, change, self._body)
+        crop = Crop(plain.scale * scale, 0.0, (float(moved[0]), float(moved[1])), plain.size, mirror)
+        return crop_example(example, crop, self._body)
 
     def _labels(self, example: Example) -> dict[str, Any]:
         person, size = example.person, self.crop

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.camera import default_focal
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
-from humanpose_cli.data.augmentation import CameraChange
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.geometry.rotations import project_to_rotation
 from humanpose_cli.models.crops import frame_box, frame_person
@@ -31,7 +31,7 @@ from humanpose_cli.models.nbf.body import (
     rotations_to_poses,
     zero_pose_joints,
 )
-from humanpose_cli.models.nbf.evidence import CropEvidence, evidence_of_person, image_in_crop
+from humanpose_cli.models.nbf.evidence import CropEvidence, evidence_of_person
 from humanpose_cli.models.nbf.inputs import (
     InputOptions,
     blended,
@@ -220,7 +220,7 @@ class BodyEstimate:
     joints  (24, 3) metres, camera axes
     noise   (24, 2) metres: expected absolute error of each joint relative to the pelvis, across and along the line of
             sight; None where the network does not tell
-    change  from the image to the crop that was looked at
+    crop    where in the image the network looked
     """
 
     poses: NDArray[np.float32]
@@ -228,13 +228,13 @@ class BodyEstimate:
     trans: NDArray[np.float32]
     joints: NDArray[np.float32]
     noise: NDArray[np.float32] | None
-    change: CameraChange
+    crop: Crop
 
 
 class PreparedPerson(NamedTuple):
     """One person as the network will see them; focal and principal_point (x, y) in pixels of their image."""
 
-    change: CameraChange
+    crop: Crop
     evidence: CropEvidence
     focal: float
     principal_point: tuple[float, float]
@@ -303,24 +303,22 @@ class BodyNetwork:
         height, width = image.shape[:2]
         centre = (width / 2, height / 2) if principal_point is None else principal_point
         camera = focal or default_focal(width, height), centre
-        return [
-            PreparedPerson(change, seen, *camera) for change, seen in zip(*self._evidence(image, people), strict=True)
-        ]
+        return [PreparedPerson(crop, seen, *camera) for crop, seen in zip(*self._evidence(image, people), strict=True)]
 
     def finish(self, people: Sequence[PreparedPerson]) -> list[BodyEstimate]:
         """The bodies of prepared people, in one batch."""
         if not people:
             return []
-        changes = [person.change for person in people]
+        crops = [person.crop for person in people]
         with torch.no_grad():  # not inference_mode: constants that are made here for the first time serve fits too
             found = self.regress([person.evidence for person in people])
             focals = torch.tensor([person.focal for person in people], dtype=torch.float32, device=self.device)
             centres = torch.tensor([p.principal_point for p in people], dtype=torch.float32, device=self.device)
-            placed = place_in_image(found, self.layer, changes, focals, centres)
+            placed = place_in_image(found, self.layer, crops, focals, centres)
             poses = rotations_to_poses(placed.rotations)
         told = (x.cpu().numpy() for x in (poses, found.betas, placed.trans, placed.joints))
         noise = [None] * len(people) if found.log_noise is None else list(found.log_noise.exp().cpu().numpy())
-        return [BodyEstimate(*values) for values in zip(*told, noise, changes, strict=True)]
+        return [BodyEstimate(*values) for values in zip(*told, noise, crops, strict=True)]
 
     def regress(self, evidence: Sequence[CropEvidence]) -> BodyParameters:
         """Parameters of N people before the fixed camera."""
@@ -342,17 +340,17 @@ class BodyNetwork:
 
     def _evidence(
         self, image: NDArray[np.uint8], people: Sequence[DetectedPerson] | NDArray[Any]
-    ) -> tuple[list[CameraChange], list[CropEvidence]]:
+    ) -> tuple[list[Crop], list[CropEvidence]]:
         size = self.config.crop
         if isinstance(people, np.ndarray):
             if people.ndim != 2 or people.shape[1] != 4:
                 raise InputError("boxes", "have the wrong form", expected="(N, 4)", got=str(people.shape))
-            changes = [frame_box(box, size) for box in people]
-            return changes, [CropEvidence(size, image_in_crop(image, change)) for change in changes]
-        changes = [frame_person(person, size) for person in people]
-        pairs = zip(people, changes, strict=True)
+            crops = [frame_box(box, size) for box in people]
+            return crops, [CropEvidence(size, crop.image(image)) for crop in crops]
+        crops = [frame_person(person, size) for person in people]
+        pairs = zip(people, crops, strict=True)
         looks = self.config.inputs.segmented or self.config.inputs.kind == "rgb"
-        return changes, [evidence_of_person(image, person, change, with_image=looks) for person, change in pairs]
+        return crops, [evidence_of_person(image, person, crop, with_image=looks) for person, crop in pairs]
 
 
 def load_nbf(

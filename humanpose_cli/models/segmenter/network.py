@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from humanpose_cli.body.parts import PART_MAPS, PartMap
+from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.data.augmentation import CameraChange, crop_change
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.models.crops import BOX_FILL, normalised_image
-from humanpose_cli.models.nbf.evidence import CropEvidence, evidence_of_person, image_in_crop
+from humanpose_cli.models.nbf.evidence import CropEvidence, evidence_of_person
 from humanpose_cli.models.segmenter.guide import GUIDE_CHANNELS, paint_guide
 from humanpose_cli.networks.backbones import ResNet
 from humanpose_cli.networks.decoders import DeepLabSegmenter, RefineNetSegmenter
@@ -212,11 +212,11 @@ class Segmentation:
     """What was seen of a person.
 
     probabilities  (1 + parts, S, S) float32, background first
-    change         from the image to the crop
+    crop           where in the image it was looked for
     """
 
     probabilities: NDArray[np.float32]
-    change: CameraChange
+    crop: Crop
 
     @property
     def labels(self) -> NDArray[np.uint8]:
@@ -250,14 +250,14 @@ class Segmenter:
     def segment(self, image: NDArray[np.uint8], person: DetectedPerson | NDArray[Any]) -> Segmentation:
         """A person of an image (H, W, 3), as the detector found them or by their box (4,) x0 y0 x1 y1 alone."""
         box = person if isinstance(person, np.ndarray) else person.box
-        change = crop_change(box, self.options.crop, fill=self.options.fill)
+        crop = crop_around_box(box, self.options.crop, fill=self.options.fill)
         if isinstance(person, np.ndarray):
-            seen = CropEvidence(self.options.crop, image_in_crop(image, change))
+            seen = CropEvidence(self.options.crop, crop.image(image))
         else:
-            seen = evidence_of_person(image, person, change)
+            seen = evidence_of_person(image, person, crop)
         with torch.no_grad():
             found = self.probabilities(torch.from_numpy(segmenter_input(seen, self.options))[None].to(self.device))
-        return Segmentation(found[0].float().cpu().numpy(), change)
+        return Segmentation(found[0].float().cpu().numpy(), crop)
 
     def probabilities(self, images: Tensor) -> Tensor:
         """`segmenter_input` (B, C, H, W) → (B, 1 + parts, H, W)."""

@@ -18,7 +18,7 @@ from humanpose_cli.data.augmentation import (
     NO_AUGMENTATION,
     SEGMENTER_AUGMENTATION,
     Augmentation,
-    crop_example,
+    random_crop,
 )
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.metrics.bodies import class_f1, class_iou, confusion, mean_of_visible
@@ -143,7 +143,7 @@ class SegmenterCrops:
     def __call__(self, number: int, random: np.random.Generator) -> dict[str, NDArray[Any]]:
         example = self.people.example(number, _MAPS, detected_mask=self.guided)
         augmentation = NO_AUGMENTATION if self.training is None else self.training.augmentation
-        crop = crop_example(example, self.options.crop, random, augmentation, fill=self.options.fill)
+        crop = random_crop(example, self.options.crop, random, augmentation, fill=self.options.fill)
         seen = evidence_of_example(crop)
         assert seen.parts is not None
         labels = labels_of_parts(seen.parts, self.options.part_map).astype(np.int64)

@@ -28,8 +28,8 @@ from humanpose_cli.data.augmentation import (
     ColourChange,
     Example,
     change_colour,
-    crop_example,
     example_of,
+    random_crop,
 )
 from humanpose_cli.data.cache import Cache
 from humanpose_cli.models.warp3d.generator import frame_of_example
@@ -194,7 +194,7 @@ class PairCrops:
         geometry = replace(self.augmentation, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
         seed = int(random.integers(1 << 62))
         a_crop, b_crop = (
-            crop_example(example, self.size, np.random.default_rng(seed), geometry, fill=FILL, body=self.body)
+            random_crop(example, self.size, np.random.default_rng(seed), geometry, fill=FILL, body=self.body)
             for example in (first, second)
         )
         return a_crop, b_crop

@@ -9,19 +9,20 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_prior import sample_poses
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.data.augmentation import CameraChange, change_camera, crop_change, example_of
+from humanpose_cli.core.crop import Crop, crop_around_box
+from humanpose_cli.data.augmentation import crop_example, example_of
 from humanpose_cli.data.label_maps import BodyLabels, LabelledMesh, encode_map, render_label_maps
 from humanpose_cli.data.samples import Person, Sample
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.rendering.view import View
 
-CHANGES = {
-    "nothing": CameraChange(1.0, 0.0, (0.0, 0.0), (200, 260)),
-    "shifted": CameraChange(1.0, 0.0, (13.0, -9.0), (180, 220)),
-    "turned": CameraChange(1.0, 0.6, (90.0, -40.0), (240, 240)),
-    "larger": CameraChange(1.7, 0.0, (-60.0, -90.0), (220, 260)),
-    "mirrored": CameraChange(1.0, 0.0, (0.0, 0.0), (200, 260), mirror=True),
-    "all at once": CameraChange(1.3, -0.4, (-60.0, 40.0), (230, 250), mirror=True),
+CROPS = {
+    "nothing": Crop(1.0, 0.0, (0.0, 0.0), (200, 260)),
+    "shifted": Crop(1.0, 0.0, (13.0, -9.0), (180, 220)),
+    "turned": Crop(1.0, 0.6, (90.0, -40.0), (240, 240)),
+    "larger": Crop(1.7, 0.0, (-60.0, -90.0), (220, 260)),
+    "mirrored": Crop(1.0, 0.0, (0.0, 0.0), (200, 260), mirror=True),
+    "all at once": Crop(1.3, -0.4, (-60.0, 40.0), (230, 250), mirror=True),
 }
 VIEW = View(300.0, (104.0, 121.0), (260, 200))
 
@@ -73,26 +74,26 @@ def example(body):
     return example_of(sample)
 
 
-@pytest.fixture(params=CHANGES, scope="module")
-def change(request):
-    return CHANGES[request.param]
+@pytest.fixture(params=CROPS, scope="module")
+def crop(request):
+    return CROPS[request.param]
 
 
 @pytest.fixture(scope="module")
-def changed(example, change, body):
-    return change_camera(example, change, body)
+def changed(example, crop, body):
+    return crop_example(example, crop, body)
 
 
 @pytest.fixture(scope="module")
-def seen_anew(changed, change, body):
-    view = View(changed.focal, changed.principal_point, (change.size[1], change.size[0]))
+def seen_anew(changed, crop, body):
+    view = View(changed.focal, changed.principal_point, (crop.size[1], crop.size[0]))
     person = changed.person
     return labelled(body, view, person.poses, person.betas, person.trans)
 
 
-def test_the_changed_body_has_the_changed_joints(changed, change, seen_anew):
+def test_the_changed_body_has_the_changed_joints(changed, crop, seen_anew):
     _, joints, pixels = seen_anew
-    if not change.mirror:
+    if not crop.mirror:
         np.testing.assert_allclose(changed.person.joints["smpl24"][:, :3], joints, atol=1e-4)
         np.testing.assert_allclose(changed.person.keypoints["smpl24"][:, :2], pixels, atol=0.02)
     else:  # two bodies that mirror each other differ by the body's own asymmetry
@@ -132,15 +133,15 @@ def test_the_changed_correspondences_are_those_of_the_changed_body(body, changed
 
 
 def test_the_image_moves_with_the_labels(example, body):
-    shifted = change_camera(example, CHANGES["shifted"], body)
+    shifted = crop_example(example, CROPS["shifted"], body)
     np.testing.assert_array_equal(shifted.image[..., 0] // 10, shifted.maps["parts"])
-    mirrored = change_camera(example, CHANGES["mirrored"], body)
+    mirrored = crop_example(example, CROPS["mirrored"], body)
     np.testing.assert_array_equal(mirrored.image, example.image[:, ::-1])
     np.testing.assert_array_equal(mirrored.maps["depth"], example.maps["depth"][:, ::-1])
 
 
 def test_a_change_of_nothing_keeps_every_number(example, body):
-    same = change_camera(example, CHANGES["nothing"], body)
+    same = crop_example(example, CROPS["nothing"], body)
     for name, values in example.maps.items():
         np.testing.assert_array_equal(same.maps[name], values)
     np.testing.assert_allclose(same.person.poses, example.person.poses, atol=1e-6)
@@ -149,8 +150,8 @@ def test_a_change_of_nothing_keeps_every_number(example, body):
 
 
 def test_mirrored_twice_is_as_before(example, body):
-    change = CHANGES["mirrored"]
-    again = change_camera(change_camera(example, change, body), change, body)
+    crop = CROPS["mirrored"]
+    again = crop_example(crop_example(example, crop, body), crop, body)
     np.testing.assert_array_equal(again.maps["parts"], example.maps["parts"])
     np.testing.assert_allclose(again.person.joints["smpl24"], example.person.joints["smpl24"], atol=1e-6)
     np.testing.assert_allclose(again.person.poses, example.person.poses, atol=1e-6)
@@ -158,24 +159,24 @@ def test_mirrored_twice_is_as_before(example, body):
 
 
 def test_what_cannot_be_mirrored_is_left_out(example, body):
-    mirrored = change_camera(example, CHANGES["mirrored"], body)
+    mirrored = crop_example(example, CROPS["mirrored"], body)
     assert mirrored.person.surface_points is None
-    without_body = change_camera(example, CHANGES["mirrored"])
+    without_body = crop_example(example, CROPS["mirrored"])
     assert without_body.person.trans is None
     assert "correspondence" not in without_body.maps
-    shifted = change_camera(example, CHANGES["shifted"])  # needs no body
+    shifted = crop_example(example, CROPS["shifted"])  # needs no body
     np.testing.assert_array_equal(shifted.person.trans, example.person.trans)
     np.testing.assert_allclose(shifted.person.surface_points[:, 0], example.person.surface_points[:, 0] + 13, atol=1e-4)
 
 
 def test_a_crop_centres_the_box(example):
-    change = crop_change(example.person.box, 128, fill=0.75)
-    x0, y0, x1, y1 = change.pixels(example.person.box.reshape(2, 2)).ravel()
+    crop = crop_around_box(example.person.box, 128, fill=0.75)
+    x0, y0, x1, y1 = crop.points(example.person.box.reshape(2, 2)).ravel()
     np.testing.assert_allclose(((x0 + x1) / 2, (y0 + y1) / 2), (64, 64), atol=1e-3)
     assert max(x1 - x0, y1 - y0) == pytest.approx(96, abs=1e-3)
-    turned = crop_change(example.person.box, 128, fill=0.75, angle=1.0, shift=(5.0, -3.0))
+    turned = crop_around_box(example.person.box, 128, fill=0.75, angle=1.0, shift=(5.0, -3.0))
     centre = example.person.box.reshape(2, 2).mean(0)
-    np.testing.assert_allclose(turned.pixels(centre), (69, 61), atol=1e-3)
+    np.testing.assert_allclose(turned.points(centre), (69, 61), atol=1e-3)
 
 
 def test_a_strongly_shrunk_image_is_averaged():
@@ -183,6 +184,6 @@ def test_a_strongly_shrunk_image_is_averaged():
     board = np.indices((256, 256)).sum(0) % 2 * np.uint8(255)
     image = np.repeat(board[..., None].astype(np.uint8), 3, -1)
     example = example_of(Sample("board", cv2.imencode(".png", image)[1].tobytes(), (256, 256), people=(Person(),)))
-    small = change_camera(example, CameraChange(0.2, 0.3, (20.0, 0.0), (60, 60))).image
+    small = crop_example(example, Crop(0.2, 0.3, (20.0, 0.0), (60, 60))).image
     assert abs(float(small[25:35, 25:35].mean()) - 127.5) < 4
     assert small[25:35, 25:35].std() < 30

@@ -1,0 +1,176 @@
+"""Maps between the pixels of an image and those of a crop: `Affine2D` in general, `Crop` for a similarity.
+
+Pixels are counted from corners: (0, 0) is the top-left corner of the top-left pixel, whose centre is (0.5, 0.5).
+OpenCV counts from pixel centres instead; `Affine2D.opencv` is the one place that converts. Importing this module loads
+neither torch nor OpenCV.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Affine2D", "Crop", "crop_around_box"]
+
+Array = NDArray[Any]
+_MIRRORED_AXES = np.array([-1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class Affine2D:
+    """The map x ↦ A x + b between two pixel frames.
+
+    matrix  (2, 3) float64: A in the first two columns, b in the last
+    """
+
+    matrix: NDArray[np.float64]
+
+    @classmethod
+    def identity(cls) -> Affine2D:
+        """The map that moves nothing."""
+        return cls(np.eye(2, 3))
+
+    @classmethod
+    def mirror(cls, width: float) -> Affine2D:
+        """Left and right of an image `width` pixels wide swapped."""
+        return cls(np.array([[-1.0, 0.0, width], [0.0, 1.0, 0.0]]))
+
+    def points(self, points: ArrayLike) -> Array:
+        """(..., 2) pixels of the source → pixels of the target."""
+        return np.asarray(points) @ self.matrix[:, :2].T + self.matrix[:, 2]
+
+    def __matmul__(self, first: Affine2D) -> Affine2D:
+        """`first`, then this map."""
+        return Affine2D(self.matrix @ np.concatenate((first.matrix, [[0.0, 0.0, 1.0]])))
+
+    def inverse(self) -> Affine2D:
+        """The map back."""
+        return Affine2D(np.linalg.inv(np.concatenate((self.matrix, [[0.0, 0.0, 1.0]])))[:2])
+
+    def scaled_target(self, x: float, y: float) -> Affine2D:
+        """The same map to a target with x times as many pixels across and y times as many down."""
+        return Affine2D(self.matrix * np.array([[x], [y]]))
+
+    def scaled_source(self, x: float, y: float) -> Affine2D:
+        """The same map from a source that has been reduced x times across and y times down."""
+        return Affine2D(self.matrix * np.array([x, y, 1.0]))
+
+    @property
+    def opencv(self) -> NDArray[np.float64]:
+        """(2, 3) the same map for OpenCV, which counts both frames from pixel centres."""
+        matrix = self.matrix.astype(np.float64)
+        matrix[:, 2] += 0.5 * (matrix[:, 0] + matrix[:, 1]) - 0.5
+        return matrix
+
+    def warp(
+        self, image: Array, size: tuple[int, int], interpolation: int, *, border: Any = 0, border_mode: int = 0
+    ) -> Array:
+        """The image or map (H, W[, C]) resampled in the target frame.
+
+        size           (width, height) of the result
+        interpolation  flags of OpenCV; with cv2.WARP_INVERSE_MAP this map leads from the result to the image
+        border         value outside the image where `border_mode` is cv2.BORDER_CONSTANT (0)
+        """
+        import cv2
+
+        warped = cv2.warpAffine(
+            image, self.opencv, size, flags=interpolation, borderMode=border_mode, borderValue=border
+        )
+        return np.asarray(warped)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of an image: pixel' = scale · R(angle) · pixel + shift, then mirrored left to right.
+
+    It is what a camera at the same position would take that is rolled about its optical axis and has another focal
+    length and principal point. So every label of the image has an exact counterpart: focal' = scale · focal, the
+    principal point moves as a pixel does, and X' = R_z(angle) X in camera axes.
+
+    angle   radians, clockwise as seen (x right, y down)
+    shift   (2,) pixels of the crop
+    size    (width, height) pixels of the crop
+    """
+
+    scale: float
+    angle: float
+    shift: tuple[float, float]
+    size: tuple[int, int]
+    mirror: bool = False
+
+    @cached_property
+    def affine(self) -> Affine2D:
+        """From pixels of the image to pixels of the crop."""
+        c, s = self.scale * math.cos(self.angle), self.scale * math.sin(self.angle)
+        matrix = np.array([[c, -s, self.shift[0]], [s, c, self.shift[1]]])
+        if self.mirror:
+            matrix[0] = -matrix[0]
+            matrix[0, 2] += self.size[0]
+        return Affine2D(matrix)
+
+    @cached_property
+    def roll(self) -> NDArray[np.float64]:
+        """(3, 3) from the image's to the crop's camera axes, before mirroring: about the optical axis."""
+        from scipy.spatial.transform import Rotation
+
+        return np.asarray(Rotation.from_euler("z", self.angle).as_matrix(), np.float64)
+
+    def points(self, points: ArrayLike) -> Array:
+        """(..., 2) pixels of the image → pixels of the crop, float32."""
+        return np.asarray(self.affine.points(points), np.float32)
+
+    def directions(self, vectors: Array) -> Array:
+        """(..., 3) vectors or points in the image's camera axes → the crop's, float32."""
+        turned = vectors @ self.roll.T
+        return np.asarray(turned * _MIRRORED_AXES if self.mirror else turned, np.float32)
+
+    def warp(self, image: Array, interpolation: int, border: Any = 0) -> Array:
+        """The image or map (H, W[, C]) resampled; `border` where the crop lies outside it."""
+        return self.affine.warp(image, self.size, interpolation, border=border)
+
+    def image(self, image: Array) -> Array:
+        """The crop of an image (H, W, 3) uint8, black outside it.
+
+        A crop of less than half the scale is cut from an image that was averaged first: bilinear interpolation alone
+        would skip most of its pixels.
+        """
+        import cv2
+
+        if self.scale >= 0.5:
+            return self.warp(image, cv2.INTER_LINEAR)
+        halvings = max(1, math.floor(-math.log2(self.scale)))
+        height, width = image.shape[:2]
+        small_size = max(1, width >> halvings), max(1, height >> halvings)
+        small = np.asarray(cv2.resize(image, small_size, interpolation=cv2.INTER_AREA))
+        reduced = self.affine.scaled_source(width / small_size[0], height / small_size[1])
+        return reduced.warp(small, self.size, cv2.INTER_LINEAR)
+
+
+def crop_around_box(
+    box: Array,
+    size: int,
+    *,
+    fill: float = 0.86,
+    angle: float = 0.0,
+    scale: float = 1.0,
+    shift: tuple[float, float] = (0.0, 0.0),
+    mirror: bool = False,
+) -> Crop:
+    """The crop of `size` pixels square with a box (4,) x0 y0 x1 y1 in its middle.
+
+    fill   share of the crop that the box's longer side takes: 440 of 512 in Neural Body Fitting (section 4.1)
+    angle, scale, shift  augmentation: the crop's content turned (radians) and scaled about the box's centre, and
+           then moved by that many pixels
+    """
+    x0, y0, x1, y1 = (float(v) for v in box)
+    factor = scale * fill * size / max(x1 - x0, y1 - y0, 1e-6)
+    centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+    c, s = math.cos(angle), math.sin(angle)
+    moved = factor * np.array([c * centre[0] - s * centre[1], s * centre[0] + c * centre[1]])
+    offset = size / 2 - moved + np.asarray(shift)
+    return Crop(factor, angle, (float(offset[0]), float(offset[1])), (size, size), mirror)
