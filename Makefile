@@ -7,14 +7,17 @@ INSTALLED := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK_PYTHONS ?= python3.10 python3.11 python3.12
 PYTEST_ARGS ?=
+# Rooms whose tests take seconds: no training, no photograph, no rendered scene.
+QUICK := $(addprefix tests/,core geometry io batch body metrics rendering networks contracts)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench lock
+.PHONY: help install demo test quick check bench lock
 
 help:
 	@echo 'make install   the package and its tools into .venv, at the versions of constraints.txt'
-	@echo 'make demo      fits and reposes people in example pictures; results in demo/'
+	@echo 'make demo      fits and reposes people in example images; results in demo/'
 	@echo 'make test      the tests; PYTEST_ARGS="-k ledger" chooses some'
+	@echo 'make quick     the tests of the fast rooms, in under a minute'
 	@echo 'make check     style, types and layers'
 	@echo 'make bench     the figures of benchmarks/RESULTS.md, measured on this machine'
 	@echo 'make lock      constraints.txt anew; needs $(LOCK_PYTHONS)'
@@ -36,6 +39,9 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 $(PYTEST_ARGS)
+
+quick: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 -m 'not slow' $(QUICK) $(PYTEST_ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

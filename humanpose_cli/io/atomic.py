@@ -16,11 +16,12 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from humanpose_cli.core.errors import HpcError, InputError, UnavailableError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = [
     "PARTIAL_SUFFIX",
@@ -174,6 +175,8 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     Stored, not deflated: floats hardly shrink, and zlib's output differs between its versions. Refuses object
     arrays (ValueError), because they would be pickled.
     """
+    import numpy as np  # the batch, which must start fast, uses this module too
+
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():

@@ -12,18 +12,24 @@ import pytest
 from humanpose_cli.cli.command import build_command
 from humanpose_cli.cli.table import COMMANDS
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def built(name: str):
     return build_command(name, f"humanpose_cli.cli.{name}", lambda invocation: 0)
 
 
+def shown(name: str) -> list:
+    """The parameters of a command that its help shows; hidden ones are removed options that name their remedy."""
+    return [parameter for parameter in built(name).params if not getattr(parameter, "hidden", False)]
+
+
 def options(name: str) -> dict[str, object]:
     """Each flag of a command with its parameter."""
     return {
         flag: parameter
-        for parameter in built(name).params
+        for parameter in shown(name)
         if parameter.param_type_name == "option"
         for flag in (*parameter.opts, *parameter.secondary_opts)
     }
@@ -37,7 +43,7 @@ def test_the_line_in_the_list_is_the_functions_first(name):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_parameter_is_explained(name):
-    unexplained = [parameter.name for parameter in built(name).params if not parameter.help]
+    unexplained = [parameter.name for parameter in shown(name) if not parameter.help]
     assert unexplained == []
 
 
@@ -45,7 +51,7 @@ def test_every_parameter_is_explained(name):
 def test_every_option_with_a_value_tells_its_default(name):
     silent = [
         parameter.name
-        for parameter in built(name).params
+        for parameter in shown(name)
         if parameter.param_type_name == "option"
         and not parameter.is_flag
         and not parameter.required
@@ -60,10 +66,22 @@ def test_every_command_has_what_all_have(name):
     assert {"--json", "--quiet", "--verbose", "--config", "--set"} <= set(options(name))
 
 
-def test_the_readme_names_only_options_that_there_are():
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_documents_name_only_options_that_there_are(page):
     wrong = []
-    for command, rest in re.findall(r"\bhpc (\w+)([^\n`|]*)", README.read_text("utf-8")):
+    for command, rest in re.findall(r"\bhpc (\w+)([^\n`|&]*)", page.read_text("utf-8")):
         if command in COMMANDS:
             known = {*options(command), "--help"}
             wrong += [f"hpc {command} {flag}" for flag in re.findall(r"--[a-z][a-z-]*", rest) if flag not in known]
     assert wrong == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_of_the_documents_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_command_stands_in_a_document():
+    named = {name for page in PAGES for name in re.findall(r"\bhpc (\w+)", page.read_text("utf-8"))}
+    assert set(COMMANDS) - named == set()

@@ -29,3 +29,9 @@ def test_every_package_has_a_layer():
     layers = {name.strip("( )") for layer in contract["layers"] for name in re.split(r"[|:]", layer)}
     here = {path.stem for path in (ROOT / "humanpose_cli").iterdir() if path.suffix == ".py" or path.is_dir()}
     assert here - {"__init__", "__pycache__", "py"} <= layers
+
+
+def test_contributing_lists_the_same_layers():
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"][0]
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("## Layers", 1)[1].split("```")[1]
+    assert re.findall(r"^(\w+)(?:/|\.py) ", text, re.MULTILINE) == contract["layers"]

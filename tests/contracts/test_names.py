@@ -1,0 +1,182 @@
+"""Public names keep to docs/glossary.md: no part of a name is a word of the last column of its table."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from humanpose_cli.cli.command import build_command
+from humanpose_cli.cli.table import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+ALLOWED = {
+    # Names of the cache's file format, and options that stand in its headers.
+    "Header.picture_count",
+    "ShardEntry.picture_count",
+    "SyntheticOptions.picture_share",
+    "SceneOptions.picture_share",
+    # Arms of bodies.
+    "MeshOptions.most_arms",
+    "arms_over_trunk",
+    "Coordinates.arm",
+    "Coordinates.is_arm",
+    "Coordinates.of_points(arm_share)",
+    # The verb: to put something at a position.
+    "place_before_camera",
+    "place_roots",
+}
+
+# Older names that are to be renamed; nothing is added here.
+PENDING = {
+    "BodyLabels.texture_places",
+    "C3dPoints.places",
+    "Cache.encoded_places",
+    "CandidateEvidence.wobble",
+    "CommandInfo.words",
+    "CorrectionNetwork.forward(seen)",
+    "DensePoseDump.people(place)",
+    "Discriminator.forward(judged)",
+    "DrawnPerson.seen_fraction",
+    "FitEvidence.place_weights",
+    "FitEvidence.places",
+    "KeypointFitOptions.robust_place",
+    "MeshOptions.least_seen",
+    "NbfTraining.seen",
+    "People.places",
+    "PeopleSelection.seen",
+    "ReposedImage.seen_fraction",
+    "ReposedItem.seen_fraction",
+    "SegmenterTraining.seen",
+    "Synchronisation.mocap_places",
+    "TexelPart.places",
+    "Trainings.judged",
+    "WholeTexture.seen_fraction",
+    "align_to_keypoints(seen)",
+    "body_panel(place)",
+    "crops_report(judged)",
+    "distinct_people(judged)",
+    "encoded_maps(seen)",
+    "fit_of_estimates(seen)",
+    "fit_record(seen)",
+    "fits_report(judged)",
+    "head_scale(seen)",
+    "held_out_people(seen)",
+    "joint_visibility(place)",
+    "joints_at(places)",
+    "landmark_visibility(place)",
+    "moved(place)",
+    "people_of_frame(seen)",
+    "place_about_pixels",
+    "place_in_image",
+    "point_visibility(place)",
+    "quartile_contact_sheet(words)",
+    "reposing_report(judged)",
+    "segmenter_report(judged)",
+    "side_by_side(judged)",
+    "silhouette_displacements(sure)",
+    "similarity(sure)",
+    "sure_vertices",
+    "warping_table(arms)",
+    "worst_contact_sheet(words)",
+    "write_people(words)",
+    "seen",
+}
+
+
+def forbidden_words(text: str) -> set[str]:
+    """The words in backticks of the last column of a table in Markdown."""
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return {word for row in rows if len(row) == 3 for word in re.findall(r"`(\w+)`", row[2])}
+
+
+def parameters(function: ast.FunctionDef) -> list[str]:
+    return [argument.arg for argument in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
+
+
+def public_names(tree: ast.Module) -> set[str]:
+    """What `__all__` lists (else the names without an underscore), with parameters, fields and methods."""
+    listed = {
+        name
+        for node in tree.body
+        if isinstance(node, ast.Assign) and any(getattr(target, "id", "") == "__all__" for target in node.targets)
+        for name in ast.literal_eval(node.value)
+    }
+    defined = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    names = listed or {name for name in defined if not name.startswith("_")}
+    found = set(names)
+    for name in names & set(defined):
+        node = defined[name]
+        if isinstance(node, ast.FunctionDef):
+            found |= {f"{name}({parameter})" for parameter in parameters(node)}
+            continue
+        for member in node.body:
+            if isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name):
+                found.add(f"{name}.{member.target.id}")
+            elif isinstance(member, ast.FunctionDef) and not member.name.startswith("_"):
+                found.add(f"{name}.{member.name}")
+                found |= {f"{name}.{member.name}({parameter})" for parameter in parameters(member)}
+    return {name for name in found if not re.search(r"[.(]_", name)}
+
+
+def wrong(names: set[str], words: set[str]) -> list[str]:
+    """The names whose last component has one of the words as a part."""
+    return sorted(
+        name
+        for name in names
+        if {part.lower() for part in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])", re.split(r"[.(]", name)[-1])}
+        & words
+    )
+
+
+@pytest.fixture(scope="module")
+def words() -> set[str]:
+    return forbidden_words((ROOT / "docs" / "glossary.md").read_text("utf-8"))
+
+
+def modules() -> dict[str, ast.Module]:
+    """The product's modules by their paths."""
+    files = sorted((ROOT / "humanpose_cli").rglob("*.py"))
+    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) for path in files}
+
+
+def test_public_names_keep_to_the_glossary(words):
+    found = {f"{path}: {name}" for path, tree in modules().items() for name in wrong(public_names(tree), words)}
+    assert sorted(line for line in found if line.split(": ")[1] not in ALLOWED | PENDING) == []
+
+
+def test_every_exception_is_needed(words):
+    found = {name for tree in modules().values() for name in wrong(public_names(tree), words)}
+    assert ALLOWED - found == set()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_flags_keep_to_the_glossary(name, words):
+    built = build_command(name, f"humanpose_cli.cli.{name}", lambda invocation: 0)
+    flags = {
+        flag.lstrip("-").replace("-", "_")
+        for parameter in built.params
+        if not getattr(parameter, "hidden", False)
+        for flag in (*parameter.opts, *parameter.secondary_opts)
+    }
+    assert wrong(flags - PENDING, words) == []
+
+
+def test_the_check_finds_what_it_should():
+    words = forbidden_words("| term | meaning | not |\n| --- | --- | --- |\n| image | pixels | `picture`, `pic` |\n")
+    assert words == {"picture", "pic"}
+    source = (
+        "__all__ = ['A', 'f']\nclass A:\n    a_picture: int\n    def picture_of(self): ...\n    def _pic(self): ...\n"
+    )
+    names = public_names(ast.parse(source + "def f(pic): ...\ndef picture(): ...\n"))
+    assert names == {"A", "A.a_picture", "A.picture_of", "A.picture_of(self)", "f", "f(pic)"}
+    assert wrong(names | {"PictureBox", "depicture", "RGBPicture"}, words) == [
+        "A.a_picture",
+        "A.picture_of",
+        "PictureBox",
+        "RGBPicture",
+        "f(pic)",
+    ]
