@@ -34,7 +34,7 @@ class LabelMap:
 
 
 LABEL_MAPS: Mapping[str, LabelMap] = {
-    "persons": LabelMap(np.uint8, 1, "1 + the person's place among the image's people"),
+    "persons": LabelMap(np.uint8, 1, "1 + the person's place among the picture's people"),
     "parts": LabelMap(np.uint8, 1, "1 + the row of smpl24's joint whose part is seen"),
     "depth": LabelMap(np.uint16, 1, "millimetres along the camera's axis"),
     "normals": LabelMap(np.uint8, 3, "round(127.5 (n + 1)) of the unit normal in camera axes"),

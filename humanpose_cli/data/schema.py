@@ -135,7 +135,7 @@ def _encoded(table: str, name: str, meaning: str, *, optional: bool = True) -> C
 
 def _images() -> list[Column]:
     table = "pictures"
-    centre = "where the camera's axis meets the image; its centre where this is not known"
+    centre = "where the camera's axis meets the picture; its centre where this is not known"
     optional: dict[str, Any] = {"optional": True}
     return [
         Column(table, "name", "text", "unique within the cache"),
@@ -143,13 +143,13 @@ def _images() -> list[Column]:
         Column(table, "focal", "<f8", "focal length", (), "pixels", rule=Rule.POSITIVE, **optional),
         Column(table, "principal_point", "<f8", centre, (2,), "pixels", _PIXELS, rule=Rule.FINITE, **optional),
         Column(table, "group", "<i8", "row of its group"),
-        Column(table, "sequence", "<i8", "row of its sequence, -1 for a single image"),
+        Column(table, "sequence", "<i8", "row of its sequence, -1 for a single picture"),
         Column(table, "frame", "<i8", "place in the sequence", (), "frames of the original recording"),
         Column(table, "first_person", "<i8", "row of the first of its people, who follow each other"),
         Column(table, "person_count", "<i8", "how many people are labelled"),
-        _encoded(table, "image", "the image as JPEG or PNG", optional=False),
+        _encoded(table, "image", "the picture as JPEG or PNG", optional=False),
         *(
-            _encoded(table, f"maps/{name}", f"PNG of the image's size, {pixels}: {spec.meaning}; 0: nothing")
+            _encoded(table, f"maps/{name}", f"PNG of the picture's size, {pixels}: {spec.meaning}; 0: nothing")
             for name, spec in LABEL_MAPS.items()
             for pixels in [f"{np.dtype(spec.dtype).name} × {spec.channels}"]
         ),
@@ -176,9 +176,9 @@ def _people() -> list[Column]:
     surface = {"kind": Kind.RAGGED, "rule": Rule.SURFACE}
     keypoints = "x, y and confidence or visibility 0…1, 0: not labelled"
     joints = "x, y, z and confidence 0…1, 0: not labelled"
-    masked = "PNG of the image's size, 8 bits: "
+    masked = "PNG of the picture's size, 8 bits: "
     return [
-        Column("people", "picture", "<i8", "row of the image"),
+        Column("people", "picture", "<i8", "row of the picture"),
         *texts(identity="who it is", clothing="what they wear", activity="what they do"),
         Column("people", "gender", "text", "of the body model: neutral, male, female", rule=Rule.GENDER),
         *texts(body="the body model whose parameters these are"),
@@ -208,16 +208,16 @@ def _joins() -> list[Column]:
 
     return [
         Column("groups", "name", "text", "unique within the cache"),
-        Column("groups", "first_picture", "<i8", "row of the first of its images, which follow each other"),
-        Column("groups", "picture_count", "<i8", "how many images belong together"),
+        Column("groups", "first_picture", "<i8", "row of the first of its pictures, which follow each other"),
+        Column("groups", "picture_count", "<i8", "how many pictures belong together"),
         Column("sequences", "name", "text", "unique within the cache"),
-        rows("sequences", "rows of its images, by frame"),
+        rows("sequences", "rows of its pictures, by frame"),
         Column("protocols", "name", "text", "name of the protocol"),
         Column("protocols", "split", "text", "name of its split"),
-        rows("protocols", "rows of the images in the split, ascending"),
+        rows("protocols", "rows of the pictures in the split, ascending"),
         Column("pairs", "name", "text", "name of the protocol"),
         Column("pairs", "split", "text", "name of its split"),
-        rows("pairs", "rows of the input and the target image", (2,)),
+        rows("pairs", "rows of the input and the target picture", (2,)),
     ]
 
 
@@ -225,7 +225,7 @@ COLUMNS: tuple[Column, ...] = (*_images(), *_people(), *_joins())
 """Of a shard, in the order of its tables."""
 INDEX_COLUMNS: tuple[Column, ...] = (
     Column("shards", "number", "<i8", "of the plan; /links holds the external link of this name"),
-    Column("shards", "picture_count", "<i8", "images in it"),
+    Column("shards", "picture_count", "<i8", "pictures in it"),
     Column("shards", "person_count", "<i8", "people in it"),
     Column("shards", "digest", "text", "its content digest"),
     Column("labels", "name", "text", "a column that at least one shard has"),

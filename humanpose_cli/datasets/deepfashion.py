@@ -67,12 +67,12 @@ class DeepFashionOptions(FolderOptions):
     """allow_missing as for all sources.
 
     resolution  'low': img, 'high': img_highres, 'auto': the higher one that is there
-    images    'all', or only those that the pair lists name ('paired')
+    pictures    'all', or only those that the pair lists name ('paired')
     poses       'estimator': those of the estimator passed in; 'none'; 'auto': the first of these that there is
     """
 
     resolution: Literal["auto", "low", "high"] = "auto"
-    images: Literal["all", "paired"] = "all"
+    pictures: Literal["all", "paired"] = "all"
     poses: Literal["auto", "estimator", "none"] = "auto"
 
 
@@ -130,9 +130,9 @@ class DeepFashionSource(FolderSource):
         notes: list[str] = []
         allow = self.options.allow_missing
         path, rows = self._partition
-        notes += check_count(path, "pictures", OFFICIAL_IMAGES, len(rows), allow_missing=allow)
+        notes += check_count(path, "images", OFFICIAL_IMAGES, len(rows), allow_missing=allow)
         present, missing = keep_present(
-            list(rows), [self._place(name) for name in rows], path, "pictures", allow_missing=allow
+            list(rows), [self._place(name) for name in rows], path, "images", allow_missing=allow
         )
         notes += missing
         known = set(present)
@@ -203,7 +203,7 @@ class DeepFashionSource(FolderSource):
         protocol_split = self._protocol_splits(pairs)
         garments: dict[str, list[str]] = {}
         for name in present:
-            if self.options.images == "all" or name in protocol_split:
+            if self.options.pictures == "all" or name in protocol_split:
                 garments.setdefault(_garment(name), []).append(name)
         numbers = {name: i for names in garments.values() for i, name in enumerate(names)}
         paired: dict[str, dict[tuple[str, str], list[tuple[int, int]]]] = {}

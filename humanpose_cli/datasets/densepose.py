@@ -332,12 +332,12 @@ class _DensePoseSource(FolderSource):
                 continue
             existing_file(path, f"{self.title}'s annotations of {part}")
             images = read_annotated_images(path, flag_one=self.flag_one)
-            found = {"pictures": len(images), "people": sum(image.surfaces for image in images)}
+            found = {"images": len(images), "people": sum(image.surfaces for image in images)}
             for (what, count), expected in zip(found.items(), official, strict=True):
                 notes += check_count(path, f"{what} with surface points", expected, count, allow_missing=allow_missing)
             frames = [self._frame(path, image, part) for image in images]
             paths = [frame.path for frame in frames]
-            present, missing = keep_present(frames, paths, path, "pictures", allow_missing=allow_missing)
+            present, missing = keep_present(frames, paths, path, "images", allow_missing=allow_missing)
             notes += missing
             groups += self._grouped(present, part)
         if not groups:

@@ -75,7 +75,7 @@ class ImagesSource(FolderSource):
     """One's own images, sequences and videos."""
 
     name = "images"
-    title = "pictures"
+    title = "images"
     options: ImagesOptions
     options_type = ImagesOptions
 

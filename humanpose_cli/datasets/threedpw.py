@@ -119,7 +119,7 @@ class ThreedpwSource(FolderSource):
             for path in files:
                 frames = self._load(path).frames(self.options.every)
                 paths = [self._image(path, frame) for frame in frames]
-                kept, missing = keep_present(frames, paths, path, "pictures", allow_missing=allow)
+                kept, missing = keep_present(frames, paths, path, "images", allow_missing=allow)
                 notes += missing
                 if kept:
                     groups.append(Group(path.stem, len(kept), key={"split": split, "frames": kept}))

@@ -83,7 +83,7 @@ class Up3dSource(FolderSource):
         for split, official in OFFICIAL_IMAGES.items():
             path = existing_file(self._folder / f"{split}.txt", f"the list of {split} images")
             names = [_number(path, line) for line in read_lines(path)]
-            notes += check_count(path, "pictures", official, len(names), allow_missing=allow)
+            notes += check_count(path, "images", official, len(names), allow_missing=allow)
             for ending in _PARTS:
                 paths = [self._folder / f"{name}{ending}" for name in names]
                 names, missing = keep_present(names, paths, path, "files", allow_missing=allow)

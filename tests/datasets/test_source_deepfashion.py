@@ -19,7 +19,7 @@ from humanpose_cli.datasets.deepfashion import DeepFashionOptions, DeepFashionSo
 
 @pytest.fixture(autouse=True)
 def _small_official_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deepfashion, "OFFICIAL_PICTURES", 7)
+    monkeypatch.setattr(deepfashion, "OFFICIAL_IMAGES", 7)
     monkeypatch.setattr(deepfashion, "OFFICIAL_PAIRS", {("patn", "train"): 2, ("patn", "test"): 1})
 
 
@@ -81,7 +81,7 @@ def test_an_estimator_sees_single_images(tmp_path: Path) -> None:
 
 
 def test_only_paired_images_on_request(tmp_path: Path) -> None:
-    source = DeepFashionSource(deepfashion_tree(tmp_path), DeepFashionOptions(images="paired"))
+    source = DeepFashionSource(deepfashion_tree(tmp_path), DeepFashionOptions(pictures="paired"))
     assert [group.count for group in source.groups()] == [2, 2]
 
 
@@ -146,7 +146,7 @@ def test_missing_images_are_an_error_or_a_note(tmp_path: Path) -> None:
 
 
 def test_a_wrong_number_of_images_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deepfashion, "OFFICIAL_PICTURES", 52_712)
+    monkeypatch.setattr(deepfashion, "OFFICIAL_IMAGES", 52_712)
     with pytest.raises(InputError, match=r"partition\.txt: has not the official number of images, expected 52712"):
         DeepFashionSource(deepfashion_tree(tmp_path)).groups()
 

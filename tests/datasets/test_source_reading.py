@@ -106,10 +106,10 @@ def test_files_and_folders(tmp_path: Path) -> None:
     for name in ("b10.jpg", "b9.JPG", ".hidden.jpg", "c.txt"):
         write(tmp_path / name, "x")
     (tmp_path / "d2").mkdir()
-    assert [path.name for path in reading.list_files(tmp_path, {".jpg"}, "pictures")] == ["b9.JPG", "b10.jpg"]
+    assert [path.name for path in reading.list_files(tmp_path, {".jpg"}, "images")] == ["b9.JPG", "b10.jpg"]
     assert [path.name for path in reading.list_folders(tmp_path, "folders")] == ["d2"]
     with pytest.raises(InputError, match=r"d2: holds no images, expected \.jpg"):
-        reading.list_files(tmp_path / "d2", {".jpg"}, "pictures")
+        reading.list_files(tmp_path / "d2", {".jpg"}, "images")
     with pytest.raises(InputError, match="d2: holds no folders"):
         reading.list_folders(tmp_path / "d2", "folders")
     with pytest.raises(InputError, match=r"c\.txt: is no folder"):

@@ -20,7 +20,7 @@ from humanpose_cli.datasets.up3d import Up3dOptions, Up3dSource
 
 @pytest.fixture(autouse=True)
 def _small_official_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(up3d, "OFFICIAL_PICTURES", {"train": 3, "val": 2, "test": 1})
+    monkeypatch.setattr(up3d, "OFFICIAL_IMAGES", {"train": 3, "val": 2, "test": 1})
 
 
 def first_sample(source: Up3dSource) -> Sample:
