@@ -69,9 +69,7 @@ def _verify(session: Session, path: Path, threads: int | None) -> CommandResult:
     session.reporter.start(1)
     session.reporter.item_started(str(path))
     try:
-        verification = verify_cache(
-            path, threads=use_threads(threads), on_progress=lambda done: session.reporter.step(done, None, "pictures")
-        )
+        verification = verify_cache(path, threads=use_threads(threads), progress=session.reporter.step)
     finally:
         session.reporter.finish()
     items = tuple(_file_item(file) for file in verification.files)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,7 +17,7 @@ from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, St
 
 if TYPE_CHECKING:
     from humanpose_cli.evaluate.report import Report
-    from humanpose_cli.evaluate.setup import PeopleSelection, Watch
+    from humanpose_cli.evaluate.setup import PeopleSelection
 
 __all__ = ["evaluate"]
 
@@ -182,20 +182,20 @@ class _Bodies:
         return _whom(self.flags)
 
     @property
-    def watch(self) -> Watch:
+    def watch(self) -> dict[str, Any]:
         return _watch(self.session)
 
     def segmenter_report(self) -> Report:
         from humanpose_cli.evaluate.fits import evaluate_segmenter
 
         return evaluate_segmenter(
-            self.selection, self.weights, self.device, self.watch, batch_size=self.batch_size or 16
+            self.selection, self.weights, self.device, **self.watch, batch_size=self.batch_size or 16
         )
 
     def ablation_report(self, name: str, preset: str, seeds: int) -> Report:
         from humanpose_cli.evaluate.fits import evaluate_ablation
 
-        return evaluate_ablation(name, self.selection, preset, self.device, self.out, self.watch, seeds=seeds)
+        return evaluate_ablation(name, self.selection, preset, self.device, self.out, **self.watch, seeds=seeds)
 
     def fit_report(self, crops: Crops | None, predictions: Path | None) -> Report:
         from humanpose_cli.evaluate import fits as judging
@@ -204,14 +204,14 @@ class _Bodies:
 
         network = NetworkOptions(self.weights, self.segmenter)
         if predictions is not None:
-            return judging.evaluate_predictions(self.selection, predictions, self.flags.body, self.watch)
+            return judging.evaluate_predictions(self.selection, predictions, self.flags.body, **self.watch)
         if crops is not None:
             return judging.evaluate_crops(
                 self.selection, network, crops, self.device, self.out, batch_size=self.batch_size or 32
             )
         options = FitOptions(self.flags.body, method=self.method, network=network)
         return judging.evaluate_fits(
-            self.selection, options, self.device, self.watch, detections=self.detector, threads=self.threads
+            self.selection, options, self.device, **self.watch, detections=self.detector, threads=self.threads
         )
 
 
@@ -233,7 +233,7 @@ class _Reposing:
             _whom(self.flags),
             self.weights,
             self.device,
-            _watch(self.session),
+            **_watch(self.session),
             perceptual=self.images.perceptual or "auto",
             lpips=("imagenet-alexnet", "lpips-alex") if self.images.lpips else None,
             pose=self.images.pose,
@@ -244,7 +244,7 @@ class _Reposing:
         from humanpose_cli.evaluate.repose import evaluate_warping
 
         return evaluate_warping(
-            _whom(self.flags), preset, self.device, self.out, _watch(self.session), seeds=seeds, pose=self.images.pose
+            _whom(self.flags), preset, self.device, self.out, **_watch(self.session), seeds=seeds, pose=self.images.pose
         )
 
 
@@ -257,10 +257,9 @@ def _whom(flags: JudgedFlags) -> PeopleSelection:
     )
 
 
-def _watch(session: Session) -> Watch:
-    from humanpose_cli.evaluate.setup import Watch
-
-    return Watch(session.reporter.step, lambda: session.stop.requested)
+def _watch(session: Session) -> dict[str, Any]:
+    """How an evaluation reports its progress and learns that it shall stop."""
+    return {"progress": session.reporter.step, "stop": lambda: session.stop.requested}
 
 
 def _check(session: Session, what: What, crops: Crops | None, predictions: Path | None, ablation: str | None) -> None:

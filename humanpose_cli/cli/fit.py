@@ -126,7 +126,7 @@ def fit(
     with Fitter(options, people=source, device=resolve_device(device)) as fitter:
 
         def work(item: Item) -> Outcome:
-            fitted = fit_item(fitter, item.payload, out, overlay=overlay, on_step=session.reporter.step)
+            fitted = fit_item(fitter, item.payload, out, overlay=overlay, progress=session.reporter.step)
             return _outcome(session, item.payload, fitted)
 
         told = {"network": fitter.network_identity, "frames": str(frames or ALL_FRAMES), "overlay": overlay}

@@ -25,7 +25,7 @@ Session and its options and returns a CommandResult; one line in `cli/table.py`:
         items = [item_of(source) for source in open_inputs(inputs, sys.stdin)]
 
         def work(item: Item) -> Outcome:                                       # raises HpcError for a bad input
-            fitted = fitter.fit(item.payload, out, on_step=session.reporter.step)
+            fitted = fitter.fit(item.payload, out, progress=session.reporter.step)
             return Outcome(fitted.outputs, {"people": fitted.people})
 
         batch = flags.batch(session, out, asdict(options))

@@ -161,7 +161,7 @@ def preprocess(
             shard=(shard.index, shard.count) if shard else (0, 1),
             resume=resume,
             overwrite=overwrite,
-            on_progress=lambda done, total: session.reporter.step(done, total, "pictures"),
+            progress=session.reporter.step,
             on_note=session.reporter.warn,
         )
     finally:

@@ -149,7 +149,7 @@ class Reporter:
         if self._display is not None:
             self._display.item_started(name)
 
-    def step(self, done: int, total: int | None = None, unit: str = "frames") -> None:
+    def step(self, done: int, total: int | None, unit: str) -> None:
         """Progress within the item: `done` of `total` units; the total may be unknown."""
         if self._display is not None:
             self._display.step(done, total, unit)

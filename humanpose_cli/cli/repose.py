@@ -186,7 +186,7 @@ def repose(
 
         def work(item: Item) -> Outcome:
             done = repose_item(
-                reposer, item.payload, target, out, form, background=plate, on_step=session.reporter.step
+                reposer, item.payload, target, out, form, background=plate, progress=session.reporter.step
             )
             for warning in done.warnings:
                 session.reporter.warn(f"{item.name}: {warning}")

@@ -114,7 +114,7 @@ def train(
                 folder,
                 torch.device(resolve_device(device)),
                 resume=resume,
-                listener=lambda done, total, words: session.reporter.step(done, total, f"steps, {words}"),
+                progress=session.reporter.step,
                 stop=lambda: session.stop.requested,
             )
     finally:

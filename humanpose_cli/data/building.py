@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, UsageError
+from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.data.reading import TableFile, read_attributes
 from humanpose_cli.data.samples import Group, Source
 from humanpose_cli.data.schema import (
@@ -321,7 +322,7 @@ def build_cache(
     shard: tuple[int, int] = (0, 1),
     resume: bool = True,
     overwrite: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> BuildResult:
     """Write a cache with everything that the source has.
 
@@ -330,10 +331,10 @@ def build_cache(
     shard        (i, N): write only every N-th shard, beginning with the i-th
     resume       keep shards of the same plan that are finished; otherwise write them again
     overwrite    replace a cache that another source or other options made
-    on_progress  called with (images done, images in all) of this process's shards
+    progress     of this process's shards
 
     A shard is there whole or not at all, whenever this is interrupted. KeyboardInterrupt, or any exception from
-    `on_progress`, ends the workers within five seconds. InputError for a source that cannot tell its groups;
+    `progress`, ends the workers within five seconds. InputError for a source that cannot tell its groups;
     UsageError for a folder with another cache; UnavailableError, after which a rerun resumes, for a full disk. A
     group that fails leaves out its shard alone: see `BuildResult.failed`.
     """
@@ -350,8 +351,7 @@ def build_cache(
     def count(new: int) -> None:
         nonlocal done
         done += new
-        if on_progress is not None:
-            on_progress(done, total)
+        progress(done, total, "images")
 
     count(0)
     headers, failed = _run(source, jobs, workers, count)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import SKELETONS, SMPL24
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.data.cache import ShardEntry, shard_entries
 from humanpose_cli.data.checks import value_problem
 from humanpose_cli.data.encoding import decode_png, decoding_problem, read_header
@@ -226,25 +227,23 @@ class Verification:
         return any(file.problems for file in self.files)
 
 
-def verify_cache(
-    path: Path | str, *, threads: int = 1, on_progress: Callable[[int], None] | None = None
-) -> Verification:
+def verify_cache(path: Path | str, *, threads: int = 1, progress: Progress = no_progress) -> Verification:
     """Read everything that a cache holds and compare it with what it should be.
 
     path         the cache's folder, its index, or a single shard
     threads      shards that are looked at at once
-    on_progress  called with the number of images that are done, from any thread
+    progress     called from any thread
 
     Damage is told in the result; InputError only for what is no cache at all.
     """
     path = Path(path)
     if path.is_file() and path.name != INDEX_NAME:
-        return Verification((_Check(on_progress).shard(ShardEntry(path, 0, 0)),))
+        return Verification((_Check(progress).shard(ShardEntry(path, 0, 0)),))
     folder = path if path.is_dir() else path.parent
     if not (folder / INDEX_NAME).exists() and not any(folder.glob(SHARD_PATTERN)):
         raise InputError(path, "is no dataset cache", expected=f"a folder with {INDEX_NAME}")
     report, entries, missing = _index(folder)
-    check = _Check(on_progress)
+    check = _Check(progress)
     with ThreadPoolExecutor(max(1, threads)) as pool:
         try:
             reports = list(pool.map(check.shard, entries))
@@ -305,9 +304,9 @@ def _changed(file: TableFile) -> Iterator[Problem]:
 class _Check:
     """Looks at shards, several at once."""
 
-    def __init__(self, on_progress: Callable[[int], None] | None) -> None:
+    def __init__(self, progress: Progress) -> None:
         self.stopped = threading.Event()
-        self._on_progress, self._done, self._lock = on_progress, 0, threading.Lock()
+        self._progress, self._done, self._lock = progress, 0, threading.Lock()
 
     def shard(self, entry: ShardEntry) -> FileReport:
         """Everything about one shard."""
@@ -362,10 +361,9 @@ class _Check:
             self._count()
 
     def _count(self) -> None:
-        if self._on_progress is not None:
-            with self._lock:
-                self._done += 1
-                self._on_progress(self._done)
+        with self._lock:
+            self._done += 1
+            self._progress(self._done, None, "images")
 
 
 def _encoded_problem(path: str, data: bytes, checksum: int, size: list[int], people: int) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.smpl import load_smpl
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.data.building import BuildResult, build_cache
 from humanpose_cli.data.samples import Source
 from humanpose_cli.datasets.common import SourceTools
@@ -106,7 +107,7 @@ def build(
     shard: tuple[int, int] = (0, 1),
     resume: bool = True,
     overwrite: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
     on_note: Callable[[str], None] | None = None,
 ) -> BuildResult:
     """Write the cache; see `build_cache`. `on_note` hears what the source has to say about its files."""
@@ -122,5 +123,5 @@ def build(
         shard=shard,
         resume=resume,
         overwrite=overwrite,
-        on_progress=on_progress,
+        progress=progress,
     )

@@ -15,10 +15,10 @@ from skimage.metrics import structural_similarity
 
 from humanpose_cli.body.pose_library import key_poses
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.demo.clip import DemoClip
 from humanpose_cli.fitting.fitter import Fitter, fit_item
 from humanpose_cli.fitting.overlays import body_vertices, overlay_image
-from humanpose_cli.fitting.records import Progress
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.atomic import write_npz, write_text
 from humanpose_cli.io.fit_files import FitRecord, write_fit
@@ -131,7 +131,7 @@ class Demo:
     ssim_copied: float
 
 
-def run_demo(out: Path, on_step: Progress | None = None, *, threads: int | None = None) -> Demo:
+def run_demo(out: Path, progress: Progress = no_progress, *, threads: int | None = None) -> Demo:
     """Make the demo in a folder; `index.html` shows it. Needs nothing but the installed packages.
 
     threads  of detection; None: as many as there are cores (four at most)
@@ -139,8 +139,7 @@ def run_demo(out: Path, on_step: Progress | None = None, *, threads: int | None 
     done = count(1)
 
     def step() -> None:
-        if on_step is not None:
-            on_step(next(done), _STEPS, "steps")
+        progress(next(done), _STEPS, "steps")
 
     with Reposer(ReposeOptions(), threads=threads) as reposer:
         astronaut, written = _astronaut(reposer, out, step)

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InterruptedRun, UsageError
+from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.evaluate.bodies import CropSource, distance_to_mean, measure_crops
 from humanpose_cli.evaluate.people import EvaluatedPeople
 from humanpose_cli.evaluate.published import (
@@ -85,7 +86,7 @@ class Trainings:
     data      cache to learn from; folder where runs go; device
     seeds     of each network; its error is the mean over them
     planned   trainings that will be asked for, to tell how far it is
-    on_step   (training, of so many, its name, its step, its steps, words)
+    progress  called after every step of a training
     stop      asked after every step; True ends with InterruptedRun, and the same call goes on later
     """
 
@@ -94,7 +95,7 @@ class Trainings:
     device: torch.device
     seeds: int = 1
     planned: int = 0
-    on_step: Callable[[int, int, str, int, int, str], None] = lambda *_: None
+    progress: Progress = no_progress
     stop: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
@@ -150,7 +151,9 @@ class Trainings:
                 loop,
                 folder,
                 self.device,
-                listener=lambda done, total, words: self.on_step(number, self.planned, name, done, total, words),
+                progress=lambda done, total, what: self.progress(
+                    done, total, f"{name}, training {number} of {self.planned}: {what}"
+                ),
                 stop=self.stop,
             )
             if not result.finished:
@@ -464,7 +467,5 @@ def _judged(
     """Means over the seeds of each pair's figures."""
     methods: dict[str, Method] = {str(path): warping(load_warp3d(path, trainings.device)) for path in paths}
     judged = measure_reposing(crops, numbers, methods, joints=joints, stop=trainings.stop)
-    if judged is None:
-        raise InterruptedRun()
     seeds = list(judged.values.values())
     return {name: np.mean([its[name] for its in seeds], 0) for name in seeds[0]}

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.errors import InterruptedRun, UsageError
+from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions
 from humanpose_cli.evaluate.contact_sheets import body_panel, quartile_contact_sheet, worst_contact_sheet
 from humanpose_cli.evaluate.people import EvaluatedPeople
@@ -166,13 +167,13 @@ def measure_fits(
     body: Body,
     *,
     stop: Callable[[], bool] = lambda: False,
-    on_step: Callable[[int, int], None] = lambda done, total: None,
-) -> EvaluatedFits | None:
+    progress: Progress = no_progress,
+) -> EvaluatedFits:
     """Errors of what `fit` finds in each image.
 
     fit   row of an image → the people found there
     body  that they are of
-    stop  asked after every image; True ends with None
+    stop  asked after every image; True ends with InterruptedRun
     """
     images = np.unique(people.people.images)
     truth, found, bodies = people.joints2d, [], []
@@ -182,9 +183,9 @@ def measure_fits(
         for number, place in matched([_box_of(truth[n]) for n in numbers], [one.box for one in told]):
             found.append(int(numbers[number]))
             bodies.append(told[place])
-        on_step(done, len(images))
+        progress(done, len(images), "images")
         if stop():
-            return None
+            raise InterruptedRun()
     rows = np.array(found, np.int64)
     predicted = _stacked(bodies, body)
     true = Bodies(*(values[rows] for values in people.bodies))

@@ -14,7 +14,8 @@ import numpy as np
 
 from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.crop import Affine2D
-from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.progress import Progress
 from humanpose_cli.data.cache import Cache, open_cache
 from humanpose_cli.data.encoding import decode_png
 from humanpose_cli.data.samples import Person
@@ -32,7 +33,7 @@ from humanpose_cli.evaluate.bodies import (
 from humanpose_cli.evaluate.people import held_out_split
 from humanpose_cli.evaluate.report import Report
 from humanpose_cli.evaluate.segmenter import measure_segmenter, segmenter_report
-from humanpose_cli.evaluate.setup import PeopleSelection, Watch, trainings_of, weights_facts
+from humanpose_cli.evaluate.setup import PeopleSelection, trainings_of, weights_facts
 from humanpose_cli.fitting.fitter import FitOptions, Fitter
 from humanpose_cli.fitting.networks import NetworkOptions
 from humanpose_cli.fitting.people import DetectedPeople, SingleImages
@@ -170,7 +171,13 @@ Detections = Literal["stored", "auto", "thorough", "fast"]
 
 
 def evaluate_segmenter(
-    selection: PeopleSelection, weights: str, device: str, watch: Watch, *, batch_size: int = 16
+    selection: PeopleSelection,
+    weights: str,
+    device: str,
+    progress: Progress,
+    stop: Callable[[], bool],
+    *,
+    batch_size: int = 16,
 ) -> Report:
     """IoU and F1 of the parts; of a guided segmenter also without its guide."""
     path = find_weights(weights) if weights else shipped_weights("segmenter")
@@ -180,11 +187,9 @@ def evaluate_segmenter(
     people = spread_out(
         visible_people(people_in(selection.data, needs, protocol, split), selection.seen), selection.limit
     )
-    told: dict[str, Any] = {"batch_size": batch_size, "stop": watch.stop, "on_step": watch.people}
+    told: dict[str, Any] = {"batch_size": batch_size, "stop": stop, "progress": progress}
     judged = measure_segmenter(people, segmenter, **told)
     unguided = measure_segmenter(people, segmenter, guided=False, **told) if segmenter.options.guided else None
-    if judged is None or (segmenter.options.guided and unguided is None):
-        raise InterruptedRun()
     facts = {**selection.facts(protocol, split), **weights_facts("weights", path)}
     return segmenter_report(people, segmenter, judged, facts, unguided)
 
@@ -193,7 +198,8 @@ def evaluate_fits(
     selection: PeopleSelection,
     options: FitOptions,
     device: str,
-    watch: Watch,
+    progress: Progress,
+    stop: Callable[[], bool],
     *,
     detections: Detections,
     threads: int | None = None,
@@ -208,16 +214,16 @@ def evaluate_fits(
     people = selection.people("joints", *(("box", "detected") if detections == "stored" else ()))
     source = StoredPeople(cache) if detections == "stored" else DetectedPeople(detections, threads)
     with Fitter(options, people=source, device=device) as fitter:
-        judged = measure_fits(people, fits_of_images(cache, fitter), fitter.body, stop=watch.stop, on_step=watch.images)
-        if judged is None:
-            raise InterruptedRun()
+        judged = measure_fits(people, fits_of_images(cache, fitter), fitter.body, stop=stop, progress=progress)
         facts = {**selection.facts(people.protocol, people.split), "method": options.method, "detector": detections}
         if fitter.network_identity:
             facts["network"] = fitter.network_identity
         return fits_report(people, judged, fitter.body, facts)
 
 
-def evaluate_predictions(selection: PeopleSelection, folder: Path, fit_body: str, watch: Watch) -> Report:
+def evaluate_predictions(
+    selection: PeopleSelection, folder: Path, fit_body: str, progress: Progress, stop: Callable[[], bool]
+) -> Report:
     """Errors of fit files that are there already."""
     cache = open_cache(selection.data)
     people = selection.people("joints")
@@ -225,9 +231,7 @@ def evaluate_predictions(selection: PeopleSelection, folder: Path, fit_body: str
     body = body_by_name(fit_body)
     if body.name != named:
         raise InputError(folder, "holds fits of another body", expected=body.name, got=named, remedy="--body")
-    judged = measure_fits(people, fits, body, stop=watch.stop, on_step=watch.images)
-    if judged is None:
-        raise InterruptedRun()
+    judged = measure_fits(people, fits, body, stop=stop, progress=progress)
     facts = {**selection.facts(people.protocol, people.split), "predictions": folder.name}
     return fits_report(people, judged, body, facts)
 
@@ -254,7 +258,15 @@ def evaluate_crops(
 
 
 def evaluate_ablation(
-    name: str, selection: PeopleSelection, preset: str, device: str, folder: Path, watch: Watch, *, seeds: int = 1
+    name: str,
+    selection: PeopleSelection,
+    preset: str,
+    device: str,
+    folder: Path,
+    progress: Progress,
+    stop: Callable[[], bool],
+    *,
+    seeds: int = 1,
 ) -> Report:
     """One of the paper's tables, trained and judged anew; `folder/runs` keeps the trainings, finished or not."""
     if name not in ABLATIONS:
@@ -264,7 +276,7 @@ def evaluate_ablation(
     people = selection.people(*ablation.needs)
     networks, segmenters = ablation.trainings
     planned = networks * seeds + segmenters
-    trainings = trainings_of(selection, device, folder, watch, seeds=seeds, planned=planned)
+    trainings = trainings_of(selection, device, folder, progress, stop, seeds=seeds, planned=planned)
     found = ablation.run(trainings, people, arms, folder)
     facts = {**selection.facts(people.protocol, people.split), "people": len(people), "preset": preset, "seeds": seeds}
     return Report(f"Ablation: {name}", facts, {}, found.tables, plots=found.plots)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.conventions import REPOSING19, SMPL24
-from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.progress import Progress
 from humanpose_cli.data.cache import open_cache
 from humanpose_cli.data.loader import spread_evenly
 from humanpose_cli.detect.given import people_in_boxes
@@ -34,7 +36,7 @@ from humanpose_cli.evaluate.reposing import (
     reposing_report,
     warping,
 )
-from humanpose_cli.evaluate.setup import PeopleSelection, Watch, trainings_of, weights_facts
+from humanpose_cli.evaluate.setup import PeopleSelection, trainings_of, weights_facts
 from humanpose_cli.fitting.fitter import FitOptions, Fitter
 from humanpose_cli.fitting.people import SingleImages
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -129,7 +131,8 @@ def evaluate_reposing(
     which: PeopleSelection,
     weights: str,
     device: str,
-    watch: Watch,
+    progress: Progress,
+    stop: Callable[[], bool],
     *,
     perceptual: str = "auto",
     lpips: tuple[str, str] | None = None,
@@ -173,16 +176,22 @@ def evaluate_reposing(
             methods,
             distances=distances,
             joints=joints if pose else None,
-            stop=watch.stop,
-            on_step=lambda done, total: watch.on_step(done, total, "pairs"),
+            stop=stop,
+            progress=progress,
         )
-    if judged is None:
-        raise InterruptedRun()
     return reposing_report(judged, crops.pairs.cache.header.source, facts)
 
 
 def evaluate_warping(
-    which: PeopleSelection, preset: str, device: str, folder: Path, watch: Watch, *, seeds: int = 2, pose: bool = True
+    which: PeopleSelection,
+    preset: str,
+    device: str,
+    folder: Path,
+    progress: Progress,
+    stop: Callable[[], bool],
+    *,
+    seeds: int = 2,
+    pose: bool = True,
 ) -> Report:
     """Table 1, trained and judged anew; `folder/runs` keeps the trainings, finished or not."""
     name = "tiny" if preset == "ablation" else preset
@@ -192,7 +201,7 @@ def evaluate_warping(
     crops, numbers, facts = evaluated_pairs(which, training.generator.size)
     if not numbers:
         raise InputError(which.data, "has no pairs to judge by")
-    trainings = trainings_of(which, device, folder, watch, seeds=seeds, planned=4 * seeds)
+    trainings = trainings_of(which, device, folder, progress, stop, seeds=seeds, planned=4 * seeds)
     with FittedJoints(device=device) as joints:
         table = warping_table(trainings, WarpingVariants(training, loop), crops, numbers, joints if pose else None)
     told = {**facts, "pairs": len(numbers), "preset": name, "seeds": seeds}

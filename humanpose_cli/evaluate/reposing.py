@@ -22,6 +22,8 @@ from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.mesh import MeshReposer, fitted_person, mesh_of, person_mask, pose_of
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import REPOSING19
+from humanpose_cli.core.errors import InterruptedRun
+from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.data.augmentation import Example
 from humanpose_cli.data.loader import spread_evenly
 from humanpose_cli.evaluate.published import WARP3D_PRIOR
@@ -175,9 +177,9 @@ def measure_reposing(
     distances: Mapping[str, Distance] | None = None,
     joints: JointEstimator | None = None,
     stop: Callable[[], bool] = lambda: False,
-    on_step: Callable[[int, int], None] = lambda done, total: None,
-) -> EvaluatedReposing | None:
-    """Every method on every pair; None where `stop` said so.
+    progress: Progress = no_progress,
+) -> EvaluatedReposing:
+    """Every method on every pair.
 
     distances  name → how far images are apart as a network sees them
     joints     who tells the pose of an image, for the pose AUC
@@ -199,9 +201,9 @@ def measure_reposing(
             images.append(drawn.image)
         if done - 1 in places:
             shown[done - 1] = [resized(image, SHOWN_SIDE) for image in images]
-        on_step(done, len(numbers))
+        progress(done, len(numbers), "pairs")
         if stop():
-            return None
+            raise InterruptedRun()
     values = {
         name: {key: np.array([row[key] for row in its]) for key in (its[0] if its else {})}
         for name, its in rows.items()

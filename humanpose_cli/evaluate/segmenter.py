@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from humanpose_cli.core.errors import InterruptedRun
+from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions
 from humanpose_cli.evaluate.contact_sheets import quartile_contact_sheet, segmentation_panel, worst_contact_sheet
 from humanpose_cli.evaluate.report import Cell, Report, Summary, Table, summarise
@@ -67,9 +69,9 @@ def measure_segmenter(
     batch_size: int = 16,
     guided: bool = True,
     stop: Callable[[], bool] = lambda: False,
-    on_step: Callable[[int, int], None] = lambda done, total: None,
-) -> EvaluatedSegmenter | None:
-    """How a segmenter does on people with true parts; None where `stop` said so.
+    progress: Progress = no_progress,
+) -> EvaluatedSegmenter:
+    """How a segmenter does on people with true parts.
 
     guided  False hides the detector's guide from a guided segmenter
     """
@@ -80,9 +82,9 @@ def measure_segmenter(
         with torch.no_grad():
             found = segmenter.probabilities(batch["segmenter_input"].to(segmenter.device)).argmax(1).cpu().numpy()
         counts.append(confusion(found, batch["labels"].numpy(), classes))
-        on_step(sum(len(part) for part in counts), len(people))
+        progress(sum(len(part) for part in counts), len(people), "people")
         if stop():
-            return None
+            raise InterruptedRun()
     return EvaluatedSegmenter(segmenter.options, np.concatenate(counts))
 
 

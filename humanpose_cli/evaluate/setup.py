@@ -1,26 +1,27 @@
-"""Who is judged, who watches, and what every report says of both."""
+"""Which people are evaluated, and what every report says of them and of weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from humanpose_cli.core.progress import Progress
 from humanpose_cli.data.cache import open_cache
 from humanpose_cli.evaluate.ablations import Trainings
 from humanpose_cli.evaluate.people import EvaluatedPeople, held_out_people
 from humanpose_cli.io.atomic import ensure_folder
 from humanpose_cli.networks.weights import digest_of, read_header
 
-__all__ = ["PeopleSelection", "Watch", "trainings_of", "weights_facts"]
+__all__ = ["PeopleSelection", "trainings_of", "weights_facts"]
 
 
 @dataclass(frozen=True)
 class PeopleSelection:
-    """Who is judged.
+    """Which people are evaluated.
 
     data      cache; protocol and split of it, "" for the usual ones (see `held_out_split`)
     seen      least share of a person's joints that must be visible; pairs of images are taken as they are
@@ -54,24 +55,15 @@ class PeopleSelection:
         return {"data": f"{header.source}, digest {header.content_digest[:16]}", "split": f"{protocol}/{split}{seen}"}
 
 
-@dataclass(frozen=True)
-class Watch:
-    """Who is told, and who may end it: on_step (done, total, of what), stop asked now and then."""
-
-    on_step: Callable[[int, int, str], None] = field(default=lambda done, total, words: None)
-    stop: Callable[[], bool] = field(default=lambda: False)
-
-    def people(self, done: int, total: int) -> None:
-        """Tell of people."""
-        self.on_step(done, total, "people")
-
-    def images(self, done: int, total: int) -> None:
-        """Tell of images."""
-        self.on_step(done, total, "pictures")
-
-
 def trainings_of(
-    selection: PeopleSelection, device: str, folder: Path, watch: Watch, *, seeds: int, planned: int
+    selection: PeopleSelection,
+    device: str,
+    folder: Path,
+    progress: Progress,
+    stop: Callable[[], bool],
+    *,
+    seeds: int,
+    planned: int,
 ) -> Trainings:
     """The trainings of an ablation; `folder/runs` keeps them, finished or not."""
     return Trainings(
@@ -80,10 +72,8 @@ def trainings_of(
         torch.device(device),
         seeds,
         planned,
-        on_step=lambda number, of, run, done, total, words: watch.on_step(
-            done, total, f"steps of {run}, training {number} of {of}, {words}"
-        ),
-        stop=watch.stop,
+        progress=progress,
+        stop=stop,
     )
 
 

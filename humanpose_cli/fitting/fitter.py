@@ -24,6 +24,7 @@ from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.camera import default_focal
 from humanpose_cli.core.conventions import skeleton_by_name
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.tracking import TrackAssigner
 from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
@@ -31,7 +32,7 @@ from humanpose_cli.fitting.networks import Estimates, FitMethod, NetworkOptions,
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.overlays import overlay_image, overlay_video
 from humanpose_cli.fitting.people import DetectedPeople, PeopleSource
-from humanpose_cli.fitting.records import FrameCamera, Progress, TrackedPerson, empty_record, fit_record
+from humanpose_cli.fitting.records import FrameCamera, TrackedPerson, empty_record, fit_record
 from humanpose_cli.fitting.solver import KeypointFitOptions
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit, write_fit
 from humanpose_cli.io.images import write_image
@@ -146,7 +147,7 @@ class Fitter:
         *,
         frame_rate: float | None = None,
         frame_count: int | None = None,
-        on_step: Progress | None = None,
+        progress: Progress = no_progress,
     ) -> FitRecord:
         """Everybody in the frames of one sequence; one track is one person and has one shape.
 
@@ -166,8 +167,7 @@ class Fitter:
                 TrackedPerson(_without_mask(person), place, track)
                 for person, track in zip(people, ids.track_ids, strict=True)
             ]
-            if on_step is not None:
-                on_step(place + 1, frame_count, "frames")
+            progress(place + 1, frame_count, "frames")
         seen = [replace(s, estimate=estimate) for s, estimate in zip(seen, estimates.all(), strict=True)]
         if self.options.people == "largest":
             seen = _largest_tracks(seen)
@@ -328,18 +328,18 @@ def fit_outputs(item: InputItem, out: Path, *, overlay: bool = True) -> tuple[Pa
 
 
 def fit_item(
-    fitter: Fitter, item: InputItem, out: Path, *, overlay: bool = True, on_step: Progress | None = None
+    fitter: Fitter, item: InputItem, out: Path, *, overlay: bool = True, progress: Progress = no_progress
 ) -> FittedItem:
     """Fit everybody in an item and write its files; each appears whole or not at all."""
     outputs = fit_outputs(item, out, overlay=overlay)
     if item.is_sequence:
         with closing(item.frames()) as frames:
             record = fitter.fit_sequence(
-                frames, frame_rate=item.frame_rate, frame_count=item.frame_count, on_step=on_step
+                frames, frame_rate=item.frame_rate, frame_count=item.frame_count, progress=progress
             )
         write_fit(outputs[0], record)
         if overlay:
-            overlay_video(fitter.body, record, item, outputs[1], on_step)
+            overlay_video(fitter.body, record, item, outputs[1], progress)
     else:
         frame = next(item.frames())
         record = fitter.fit_image(frame.pixels, name=frame.name, focal=frame.focal, path=frame.path).record

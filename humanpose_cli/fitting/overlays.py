@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.fitting.records import Progress
+from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame, InputItem
@@ -52,25 +52,24 @@ def overlay_image(body: Body, record: FitRecord, pixels: np.ndarray, frame: int 
     )
 
 
-def overlay_video(body: Body, record: FitRecord, item: InputItem, path: Path, on_step: Progress | None = None) -> None:
+def overlay_video(body: Body, record: FitRecord, item: InputItem, path: Path, progress: Progress = no_progress) -> None:
     """Decode a sequence once more and write it with the bodies over it.
 
     A video has one size, that of the first frame: others are scaled into it, with black beside them.
     """
     with VideoWriter(path, record.frame_rate or DEFAULT_FRAME_RATE) as video, closing(item.frames()) as frames:
-        _write_frames(video, body, record, frames, on_step)
+        _write_frames(video, body, record, frames, progress)
 
 
 def _write_frames(
-    video: VideoWriter, body: Body, record: FitRecord, frames: Iterable[Frame], on_step: Progress | None
+    video: VideoWriter, body: Body, record: FitRecord, frames: Iterable[Frame], progress: Progress
 ) -> None:
     size: tuple[int, int] | None = None
     for place, frame in enumerate(frames):
         size = size or frame.size
         image = overlay_image(body, record, frame.pixels, place)
         video.write(image if frame.size == size else _fitted_into(image, size))
-        if on_step is not None:
-            on_step(place + 1, len(record.frame_names), "overlay frames")
+        progress(place + 1, len(record.frame_names), "overlay frames")
 
 
 def _fitted_into(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

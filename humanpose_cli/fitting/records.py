@@ -1,11 +1,8 @@
-"""From what was seen and fitted to a fit record.
-
-How a pipeline tells how far it is.
-"""
+"""From detections and fitted bodies to a fit record."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -19,7 +16,6 @@ from humanpose_cli.models.nbf.network import BodyEstimate
 
 __all__ = [
     "FrameCamera",
-    "Progress",
     "TrackedPerson",
     "detector_keypoints",
     "empty_record",
@@ -119,7 +115,3 @@ def record_summary(record: FitRecord) -> dict[str, Any]:
         "error_px": float(np.median(record.reprojection_error)) if seen else None,
         "confidence": float(np.median(record.confidence)) if seen else None,
     }
-
-
-Progress = Callable[[int, "int | None", str], None]
-"""Told (done, total or None if unknown, unit) while a sequence is worked on."""

@@ -27,10 +27,10 @@ from humanpose_cli.avatar.mesh import Background, FittedPerson, MeshOptions, Mes
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.fitter import FitOptions, FittedImage, Fitter
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
 from humanpose_cli.fitting.people import PeopleSource
-from humanpose_cli.fitting.records import Progress
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import InputItem, output_path
@@ -359,13 +359,13 @@ def repose_item(
     form: Form,
     *,
     background: np.ndarray | None = None,
-    on_step: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> ReposedItem:
     """Repose the people of a photograph (of a sequence, its first frame) and write what comes of it."""
     photo = next(item.frames(ahead=0))
     scene = reposer.read(photo.pixels, name=item.label, focal=photo.focal, background=background)
     outputs = repose_outputs(item, out, form, len(target))
-    notes = _Notes(on_step, len(target))
+    notes = _Notes(progress, len(target))
     images = notes.listen(scene.images(target))
     if form == "video":
         with VideoWriter(outputs[0], target.frame_rate or DEFAULT_FRAME_RATE) as video:
@@ -380,8 +380,8 @@ def repose_item(
 class _Notes:
     """Collects what the images of a motion say, without keeping them."""
 
-    def __init__(self, on_step: Progress | None, total: int) -> None:
-        self._on_step, self._total = on_step, total
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total = progress, total
         self._kinds: set[str] = set()
         self.warnings: list[str] = []
         self.seen_fraction = 1.0
@@ -397,5 +397,5 @@ class _Notes:
                 if kind not in self._kinds:
                     self._kinds.add(kind)
                     self.warnings.append(warning)
-            if self._on_step is not None and self._total > 1:
-                self._on_step(done, self._total, "frames")
+            if self._total > 1:
+                self._progress(done, self._total, "frames")

@@ -24,10 +24,10 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.limb_rotations import limb_rotations, neutral_rotations
 from humanpose_cli.core.conventions import SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.evidence import zero_joints
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, rig_of_skeleton
-from humanpose_cli.fitting.records import Progress
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
@@ -314,7 +314,7 @@ def read_target(
     skeleton: str | None = None,
     axes: str | None = None,
     frames: FrameRange = ALL_FRAMES,
-    on_step: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> tuple[Target, tuple[str, ...]]:
     """A target in any of its forms, and what the user should know about it.
 
@@ -332,7 +332,7 @@ def read_target(
     with closing(item.frames()) as decoded:
         if item.is_sequence:
             record = fitter.fit_sequence(
-                decoded, frame_rate=item.frame_rate, frame_count=item.frame_count, on_step=on_step
+                decoded, frame_rate=item.frame_rate, frame_count=item.frame_count, progress=progress
             )
         else:
             frame = next(decoded)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from humanpose_cli.core.errors import HpcError, InputError, UnavailableError
+from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, Position
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json, write_text
 from humanpose_cli.io.images import write_image
@@ -41,7 +42,6 @@ __all__ = [
 
 
 CHECKPOINT, LAST = "checkpoint.pt", "last.safetensors"
-Listener = Callable[[int, int, str], None]
 MACHINE_OPTIONS = ("workers", "log_every", "save_every", "minutes")
 """Settings of the loop that may change from one start to the next."""
 
@@ -73,20 +73,20 @@ def train(
     device: torch.device,
     *,
     resume: bool = True,
-    listener: Listener | None = None,
+    progress: Progress = no_progress,
     stop: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
     """Train a recipe's model; all files of the run go into `folder`.
 
     resume    go on with the checkpoint in the folder, if there is one: the result is that of an uninterrupted run
-    listener  (steps done, steps in all, words) after every step
+    progress  called after every step; its text contains the loss
     stop      asked after every step; True saves a checkpoint and ends
 
     Writes metrics.jsonl, losses.png, samples/, checkpoint.pt, best.safetensors and last.safetensors. InputError where
     the checkpoint belongs to other settings or the loss is no longer finite.
     """
     with processes(device) as group:
-        loop = _Loop(recipe, options, ensure_folder(folder), device, group, listener)
+        loop = _Loop(recipe, options, ensure_folder(folder), device, group, progress)
         if resume and (folder / CHECKPOINT).exists():
             loop.load()
         else:
@@ -102,10 +102,10 @@ class _Loop:
         folder: Path,
         device: torch.device,
         group: Processes,
-        listener: Listener | None,
+        report: Progress,
     ) -> None:
         self.recipe, self.options, self.folder = recipe, options, folder
-        self.device, self.group, self.listener = device, group, listener
+        self.device, self.group, self.report = device, group, report
         torch.manual_seed(options.seed + group.rank)
         recipe.model.to(device)
         group.share(recipe.model)
@@ -329,10 +329,10 @@ class _Loop:
         write_weights(self.folder / name, tensors, header)
 
     def tell(self) -> None:
-        if self.listener is not None and self.group.first:
+        if self.group.first:
             shown = {name: value / max(self.progress.summed, 1) for name, value in self.progress.sums.items()}
             words = next((f"loss {value:.4g}, " for name, value in shown.items() if name.endswith("loss")), "")
-            self.listener(self.progress.step, self.steps, words + self.time_left())
+            self.report(self.progress.step, self.steps, f"steps, {words}{self.time_left()}")
 
     def time_left(self) -> str:
         """At the pace of this start."""

@@ -8,7 +8,7 @@ from humanpose_cli.demo import show
 def test_the_demo_keeps_to_its_threads_and_names_its_page(hpc, tmp_path, monkeypatch):
     asked = {}
 
-    def made(out, on_step=None, *, threads=None):
+    def made(out, progress=None, *, threads=None):
         asked.update(out=out, threads=threads)
         page = out / "index.html"
         return show.Demo(page, (page,), show.ClipErrors(1.0, 50.0, 40.0, float("nan")), 0.5, 0.4)

@@ -43,9 +43,9 @@ def marks(tmp_path):
 def test_progress_and_result(tmp_path):
     told = []
     source = SmallSource()
-    result = build_cache(source, tmp_path / "out", shard_size=6, on_progress=lambda *told_: told.append(told_))
-    assert told[0] == (0, 15)
-    assert told[-1] == (15, 15)
+    result = build_cache(source, tmp_path / "out", shard_size=6, progress=lambda *step: told.append(step))
+    assert told[0] == (0, 15, "images")
+    assert told[-1] == (15, 15, "images")
     assert sorted(told) == told
     assert (result.shard_count, result.built, result.kept, result.failed) == (3, (0, 1, 2), (), ())
     assert (result.images, result.people, result.partial) == (15, 15, False)
@@ -143,7 +143,7 @@ def test_a_group_that_fails_leaves_the_others(tmp_path, workers, monkeypatch):
     source = SmallSource(group_count=7, trouble=trouble)
     told = []
     result = build_cache(
-        source, tmp_path, shard_size=6, workers=workers, on_progress=lambda done, total: told.append(done)
+        source, tmp_path, shard_size=6, workers=workers, progress=lambda done, total, what: told.append(done)
     )
     assert (result.built, result.index, result.partial) == ((1, 3), None, True)
     assert told[-1] == result.images == 9
@@ -177,7 +177,9 @@ def test_a_worker_that_dies_is_replaced(tmp_path, monkeypatch):
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     source = SmallSource(group_count=5, seconds=0.25, trouble=(("clip 1", "die"), ("clip 2", "die")))
     told = []
-    result = build_cache(source, tmp_path, shard_size=3, workers=2, on_progress=lambda done, total: told.append(done))
+    result = build_cache(
+        source, tmp_path, shard_size=3, workers=2, progress=lambda done, total, what: told.append(done)
+    )
     assert result.built == (0, 3, 4)
     assert told[-1] == result.images == 9
     assert sum(np.diff(told) < 0) == 2  # what the dead had counted is taken back

@@ -55,13 +55,13 @@ def flip(path, place: int) -> None:
 
 def test_a_good_cache_has_no_problems(original):
     done = []
-    verification = verify_cache(original, threads=2, on_progress=done.append)
+    verification = verify_cache(original, threads=2, progress=lambda *step: done.append(step))
     assert not verification.damaged
     assert [file.path.name for file in verification.files] == [
         *("index.h5", "shard-00000.h5", "shard-00001.h5", "shard-00002.h5")
     ]
     assert [(file.images, file.people) for file in verification.files] == [(15, 15), (6, 6), (6, 6), (3, 3)]
-    assert sorted(done) == list(range(1, 16))
+    assert sorted(done) == [(number, None, "images") for number in range(1, 16)]
     assert not verify_cache(original / "shard-00001.h5").damaged
     assert not verify_cache(original / "index.h5").damaged
 

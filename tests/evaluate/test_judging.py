@@ -78,7 +78,8 @@ def test_the_truth_fits_and_who_is_not_found_is_counted(cache):
     nobody = measure_fits(people, lambda row: [], default_body())
     assert (len(nobody.found), nobody.missed) == (0, 6)
     assert np.isnan(fits_report(people, nobody, default_body(), {}).metrics["mpjpe_mm"].value)
-    assert measure_fits(people, found_bodies(people), default_body(), stop=lambda: True) is None
+    with pytest.raises(InterruptedRun):
+        measure_fits(people, found_bodies(people), default_body(), stop=lambda: True)
 
 
 def test_a_network_on_crops_is_judged_as_its_training_judged_it(cache, trained):
@@ -119,7 +120,8 @@ def test_a_segmenter_is_judged_over_pixels_and_people(cache, trained):
     assert report.metrics["iou"].n == 6
     assert [row[0] for row in report.tables[0].rows] == ["background", "trunk", "arms", "legs", "mean of the parts"]
     assert set(report.images) == {"quartiles.jpg", "worst.jpg"}
-    assert measure_segmenter(people, segmenter, stop=lambda: True) is None
+    with pytest.raises(InterruptedRun):
+        measure_segmenter(people, segmenter, stop=lambda: True)
 
 
 def test_splits_that_are_not_there_are_listed(cache, tmp_path, monkeypatch):
@@ -137,7 +139,7 @@ def test_splits_that_are_not_there_are_listed(cache, tmp_path, monkeypatch):
 
 def test_trainings_are_done_once_and_go_on(cache, tmp_path):
     asked = []
-    trainings = Trainings(cache, tmp_path, CPU, seeds=2, on_step=lambda *words: asked.append(words[2:4]))
+    trainings = Trainings(cache, tmp_path, CPU, seeds=2, progress=lambda *step: asked.append(step))
     first = trainings.networks("a", PARTS, LOOP)
     assert len(first) == 2
     assert first[0] != first[1]

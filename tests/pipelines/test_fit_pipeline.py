@@ -75,7 +75,7 @@ def test_a_sequence_has_one_shape_and_one_id_a_person(clip, clip_frames, known):
     steps = []
     frames = [Frame(t, f"{t:06d}", pixels) for t, pixels in enumerate(clip_frames)]
     with Fitter(FitOptions(focal=clip.focal), people=known) as fitter:
-        record = fitter.fit_sequence(frames, frame_rate=15.0, frame_count=4, on_step=lambda *step: steps.append(step))
+        record = fitter.fit_sequence(frames, frame_rate=15.0, frame_count=4, progress=lambda *step: steps.append(step))
     assert record.tracks == [0]
     assert record.frame_index.tolist() == [0, 1, 2, 3]
     assert (record.betas == record.betas[0]).all()
