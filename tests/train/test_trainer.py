@@ -33,7 +33,7 @@ def run(folder, recipe=None, options=OPTIONS, until=None, **more):
     """Train, interrupted after some steps where `until` says so."""
     done = []
     stop = (lambda: len(done) >= until) if until is not None else (lambda: False)
-    return train(recipe or LineRecipe(), options, folder, CPU, stop=stop, listener=lambda *a: done.append(a), **more)
+    return train(recipe or LineRecipe(), options, folder, CPU, stop=stop, progress=lambda *a: done.append(a), **more)
 
 
 def test_a_model_learns_and_the_run_is_written_down(tmp_path):

@@ -292,7 +292,7 @@ def test_a_game_of_both_sides_goes_on_where_it_was_interrupted(folder, tmp_path)
         seen = []
         stop = (lambda: len(seen) >= stop_at) if stop_at else (lambda: False)
         result = train(
-            recipe, options, tmp_path / folder_name, torch.device("cpu"), listener=lambda *a: seen.append(a), stop=stop
+            recipe, options, tmp_path / folder_name, torch.device("cpu"), progress=lambda *a: seen.append(a), stop=stop
         )
         return recipe, result
 
