@@ -12,11 +12,11 @@ from torch import Tensor
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_prior import SamplingOptions, sample_poses
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Lighting, Surface
-from humanpose_cli.rendering.view import View
 
 __all__ = ["RenderedPerson", "render_population"]
 
@@ -71,7 +71,7 @@ def _render(pose: Tensor, rng: np.random.Generator) -> RenderedPerson:
     surface = Surface(posed.vertices[0], body.faces, colour=_colours(body.part_labels.numpy(), rng))
     light = rng.normal(size=3) * [0.7, 0.4, 0.4] + [0, -0.6, -0.7]
     lighting = Lighting(direction=tuple(light), ambient=float(rng.uniform(0.25, 0.6)))
-    view = View(focal, (float(centre[0]), float(centre[1])), (_SIDE, _SIDE))
+    view = Camera(focal, (float(centre[0]), float(centre[1])), (_SIDE, _SIDE))
     drawn = render_people([surface], view, supersampling=2, lighting=lighting)
     image = drawn[..., :3] * drawn[..., 3:] + _background(rng) * (1 - drawn[..., 3:])
     image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 0.9)))

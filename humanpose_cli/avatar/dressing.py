@@ -19,10 +19,10 @@ from torch import Tensor
 from humanpose_cli.avatar.regions import parts_mask
 from humanpose_cli.avatar.surface import SurfaceOperator, spread
 from humanpose_cli.body.body import FACE13, Body, PosedBody
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.geometry.similarity import Similarity, fit_similarity
 from humanpose_cli.rendering.surfaces import vertex_normals
-from humanpose_cli.rendering.view import View
 
 __all__ = [
     "AlignmentOptions",
@@ -139,7 +139,7 @@ class DetectedLandmarks:
         rotations: Tensor,
         trans: Tensor,
         keypoints: NDArray[np.floating],
-        view: View,
+        view: Camera,
         options: AlignmentOptions,
     ) -> None:
         found = torch.from_numpy(np.asarray(keypoints, np.float32)).to(trans)

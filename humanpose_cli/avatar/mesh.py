@@ -33,6 +33,7 @@ from humanpose_cli.avatar.source import PhotoCrop, arms_over_trunk, crop_photo, 
 from humanpose_cli.avatar.surface import body_texels
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import PhotoSource, bake_photo
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import InputError, UsageError
@@ -40,7 +41,6 @@ from humanpose_cli.data.augmentation import Example
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.shading import Scene, rasterise_view
 from humanpose_cli.rendering.surfaces import Surface, Texture, vertex_normals
-from humanpose_cli.rendering.view import View
 
 __all__ = [
     "Background",
@@ -78,10 +78,10 @@ def film_grain(pixels: NDArray[np.uint8], trust: Array) -> float:
 
 
 def draw_person(
-    surface: Surface, view: View, background: NDArray[np.uint8] | None, supersampling: int
+    surface: Surface, view: Camera, background: NDArray[np.uint8] | None, supersampling: int
 ) -> NDArray[np.uint8]:
     """The person over the background (H, W, 3), or on nothing: (H, W, 3) or (H, W, 4) uint8."""
-    height, width = view.size
+    width, height = view.size
     scene = Scene([surface], view, supersampling=supersampling)
     image = np.zeros((height, width, 4), np.uint8) if background is None else background.copy()
     for tile in scene.tiles():
@@ -194,7 +194,7 @@ class MeshReposer:
         self.mask = np.asarray(mask, np.float32)
         self.others = _together(others, self.mask.shape)
         self._background_choice = background
-        self.view = View(float(person.focal), _pair(person.principal_point), photo.shape[:2])
+        self.view = Camera(float(person.focal), _pair(person.principal_point), photo.shape[1::-1])
         with torch.no_grad():
             self._read(person)
 
@@ -248,8 +248,8 @@ class MeshReposer:
         labels = self.body.part_labels.cpu().numpy()
         # The outline is followed on a reduced copy: its precision is a fraction of a pixel anyway.
         zoom = min(1.0, 640 / self.pixels_high)
-        view = crop.view.crop(crop.view.box, zoom)
-        size = view.size[::-1]
+        view = crop.view.scaled(zoom)
+        size = view.size
         displacements = silhouette_displacements(
             naked,
             self.dressed.directions(self.rotations, self.trans),
@@ -269,7 +269,7 @@ class MeshReposer:
     def background(self) -> NDArray[np.uint8] | None:
         """What stands behind the person (H, W, 3); None for transparent."""
         if isinstance(self._background_choice, np.ndarray):
-            return cover_image(self._background_choice, self.view.size)
+            return cover_image(self._background_choice, self.view.size[::-1])
         if self._background_choice == "transparent":
             return None
         someone = (self.others > 0.5) & ~self.hole
@@ -406,10 +406,7 @@ def mesh_drawing(mesh: MeshReposer, rotations: Tensor, trans: Tensor, crop: Crop
     rotations, trans  of the target, as `MeshReposer.render` takes them
     crop              the part of the photo that is drawn; None draws the photo's own frame
     """
-    view = mesh.view
-    if crop is not None:
-        x, y = crop.points(np.asarray(view.principal_point)).tolist()
-        view = View(view.focal * crop.scale, (x, y), (crop.size[1], crop.size[0]))
+    view = mesh.view if crop is None else mesh.view.cropped(crop)
     with torch.no_grad():
         vertices = mesh.dressed.pose(rotations.to(mesh.rotations), trans.to(mesh.trans))
         body, texture = mesh.body, mesh.texture.image

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.avatar.surface import SurfaceOperator, spread
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.rasterising import Raster
 from humanpose_cli.rendering.shading import rasterise_view
-from humanpose_cli.rendering.view import View
 
 __all__ = ["SilhouetteOptions", "displacement_caps", "silhouette_displacements"]
 
@@ -92,7 +92,7 @@ def silhouette_displacements(
     mirror_vertices: NDArray[np.integer],
     mask: Array,
     blocked: Mask,
-    view: View,
+    view: Camera,
     *,
     sure: Mask,
     options: SilhouetteOptions | None = None,
@@ -218,7 +218,7 @@ def _related_parts() -> Mask:
 
 
 def _on_vertices(
-    samples: _Samples, raster: Raster, directions: Tensor, faces: Tensor, view: View, present: Array
+    samples: _Samples, raster: Raster, directions: Tensor, faces: Tensor, view: Camera, present: Array
 ) -> tuple[Array, Array]:
     """Weights and wanted total displacements (V,) from the outline's samples."""
     face = raster.face[0].cpu().numpy()[samples.rows, samples.columns]

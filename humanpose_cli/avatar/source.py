@@ -12,8 +12,9 @@ from torch import Tensor
 
 from humanpose_cli.avatar.regions import TRUNK, VARIANTS, parts_mask
 from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.rendering.boxes import Box, body_box
 from humanpose_cli.rendering.shading import rasterise_view
-from humanpose_cli.rendering.view import Box, View, body_box
 
 __all__ = ["PhotoCrop", "arms_over_trunk", "crop_photo", "pixel_trust"]
 
@@ -32,14 +33,14 @@ class PhotoCrop(NamedTuple):
     """
 
     pixels: NDArray[np.uint8]
-    view: View
+    view: Camera
     box: Box
     mask: Array
     others: Mask
 
 
 def crop_photo(
-    photo: NDArray[np.uint8], view: View, mask: Array, others: NDArray[np.floating], vertices: Tensor
+    photo: NDArray[np.uint8], view: Camera, mask: Array, others: NDArray[np.floating], vertices: Tensor
 ) -> PhotoCrop:
     """Cut out the person: mask (H, W) 0…1, others (H, W) 0…1 everyone else, vertices (V, 3) of the fitted body."""
     box = body_box(vertices, view)
@@ -48,11 +49,11 @@ def crop_photo(
         seen = Box(int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
         box = seen if box.empty else box.union(seen)
     margin = 8 + max(box.shape) // 20
-    box = Box(box.x0 - margin, box.y0 - margin, box.x1 + margin, box.y1 + margin).intersect(view.box)
+    box = Box(box.x0 - margin, box.y0 - margin, box.x1 + margin, box.y1 + margin).intersect(Box.whole(view))
     part, rest = mask[box.slices], others[box.slices]
     return PhotoCrop(
         np.ascontiguousarray(photo[box.slices]),
-        view.crop(box),
+        view.part(*box),
         box,
         np.where(rest > part, 0, part).astype(np.float32),
         (rest >= 0.5) & (rest > part),
@@ -88,9 +89,9 @@ def _depth_edges(depth: Array) -> Mask:
     return edges
 
 
-def arms_over_trunk(body: Body, vertices: Tensor, view: View) -> float:
+def arms_over_trunk(body: Body, vertices: Tensor, view: Camera) -> float:
     """Share of the trunk's image that forearms and hands lie over, 0…1."""
-    small = view.crop(view.box, min(1.0, 256 / max(view.size)))
+    small = view.scaled(min(1.0, 256 / max(view.size)))
     labels = body.part_labels.cpu().numpy()
     first = body.faces[:, 0].long().cpu().numpy()
     trunk = body.faces[torch.from_numpy(parts_mask(labels, TRUNK)[first])]

@@ -19,10 +19,10 @@ from torch import Tensor
 from humanpose_cli.avatar.regions import flat_parts, front_of_face, limb_groups, scalp
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap, mirror_uv_corners, sample_at
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.engine.rasterising import interpolate
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
-from humanpose_cli.rendering.view import View
 
 __all__ = [
     "BodyTexels",
@@ -181,7 +181,7 @@ def _opposite(body: Body, texels: TexelMap) -> tuple[Array, Mask]:
     height = float(vertices[:, 1].max() - vertices[:, 1].min())
     middle = (vertices.amax(0) + vertices.amin(0)) / 2
     focal = _FAR * _IMAGE / (1.1 * height)
-    view = View(focal, (_IMAGE / 2, _IMAGE / 2), (_IMAGE, _IMAGE))
+    view = Camera.of_image((_IMAGE, _IMAGE), focal)
     points = torch.cat((vertices - middle, vertex_normals(vertices, body.faces)), 1)
     place = texels.interpolate(points.cpu().numpy(), body.faces)
     uv = np.zeros((texels.size, texels.size, 2), np.float32)

@@ -1,13 +1,28 @@
-"""The pinhole camera: camera axes x right, y down, z forward; pixels with (0, 0) at the top-left corner."""
+"""The pinhole camera: camera axes x right, y down, z forward; pixels with (0, 0) at the top-left corner.
+
+A `Camera` holds plain numbers for one camera, or arrays with leading dimensions for many (numpy or torch; torch keeps
+gradients). Importing this module loads neither torch nor OpenCV.
+"""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["DEFAULT_FOCAL_FACTOR", "back_project", "default_focal", "project"]
+import numpy as np
 
-# A usual lens seen over the longer side (about 45°), used where neither EXIF nor the user tells the focal length.
+from humanpose_cli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from humanpose_cli.core.crop import Crop
+
+__all__ = ["DEFAULT_FOCAL_FACTOR", "Camera", "back_project", "default_focal", "project"]
+
+# A usual lens over the longer side (about 45°), used where neither EXIF nor the user gives the focal length.
 DEFAULT_FOCAL_FACTOR = 1.2
 
 
@@ -16,17 +31,103 @@ def default_focal(width: int, height: int) -> float:
     return DEFAULT_FOCAL_FACTOR * max(width, height)
 
 
-def project(points: Tensor, focal: Tensor, principal_point: Tensor, *, near: float = 0.1) -> Tensor:
-    """Points (..., N, 3) metres, camera axes → pixels (..., N, 2).
+def project(points: Any, focal: Any, principal_point: Any, *, near: float = 0.1) -> Any:
+    """Points (..., N, 3) metres, camera axes → pixels (..., N, 2); numpy arrays or torch tensors.
 
     focal (...) pixels, principal_point (..., 2) pixels. Depth is kept at `near` metres or more, so that points
     behind the camera give finite pixels and gradients.
     """
-    depth = points[..., 2:].clamp_min(near)
+    depth = points[..., 2:].clip(near)
     return focal[..., None, None] * points[..., :2] / depth + principal_point[..., None, :]
 
 
 def back_project(pixels: Tensor, depth: Tensor, focal: Tensor, principal_point: Tensor) -> Tensor:
     """Pixels (..., N, 2) at depths (..., N) metres → points (..., N, 3), camera axes."""
+    import torch
+
     xy = (pixels - principal_point[..., None, :]) / focal[..., None, None] * depth[..., None]
     return torch.cat((xy, depth[..., None]), -1)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera, or several with leading dimensions `...`.
+
+    focal            pixels: a number, or (...) numbers
+    principal_point  pixels: x, y, or (..., 2)
+    size             (width, height) of the image in pixels; (0, 0) where it is not known
+    """
+
+    focal: Any
+    principal_point: Any
+    size: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        if not self._many and not 0 < self.focal < math.inf:
+            raise UsageError("focal length", "must be positive and finite", expected="pixels", got=str(self.focal))
+        if self.size != (0, 0) and min(self.size) < 1:
+            raise UsageError("image size", "is empty", expected="width, height ≥ 1", got=str(self.size))
+
+    @property
+    def _many(self) -> bool:
+        return getattr(self.focal, "ndim", 0) > 0
+
+    @classmethod
+    def of_image(cls, size: tuple[int, int], focal: float | None = None) -> Camera:
+        """The camera of a whole image of (width, height) pixels, whose axis meets the middle.
+
+        focal  pixels; None where nothing is known: 1.2 times the longer side
+        """
+        width, height = size
+        return cls(default_focal(width, height) if focal is None else focal, (width / 2, height / 2), size)
+
+    @classmethod
+    def stack(cls, cameras: Iterable[Camera]) -> Camera:
+        """Arrays (N,) and (N, 2) float64 of N single cameras. The size is not kept."""
+        every = list(cameras)
+        centres = np.array([camera.principal_point for camera in every], np.float64)
+        return cls(np.array([camera.focal for camera in every], np.float64), centres.reshape(len(every), 2))
+
+    def tensors(self, dtype: Any = None, device: Any = None) -> Camera:
+        """The same camera with torch tensors, of float32 if no type is given."""
+        import torch
+
+        def tensor(values: Any) -> Tensor:
+            return torch.as_tensor(values).to(device, dtype or torch.float32)
+
+        return replace(self, focal=tensor(self.focal), principal_point=tensor(self.principal_point))
+
+    def __getitem__(self, index: Any) -> Camera:
+        """Some of several cameras; one index gives plain numbers."""
+        focal, centre = self.focal[index], self.principal_point[index]
+        if focal.ndim:
+            return replace(self, focal=focal, principal_point=centre)
+        return replace(self, focal=float(focal), principal_point=(float(centre[0]), float(centre[1])))
+
+    def project(self, points: Any, *, near: float = 0.1) -> Any:
+        """Points (..., N, 3) metres, camera axes → pixels (..., N, 2), numpy arrays or torch tensors as the points.
+
+        One camera also takes a single point (3,). Depth is kept at `near` metres or more, so that points behind the
+        camera give finite pixels and gradients.
+        """
+        if self._many:
+            return project(points, self.focal, self.principal_point, near=near)
+        centre = self.principal_point
+        centre = points.new_tensor(centre) if hasattr(points, "new_tensor") else np.asarray(centre)
+        return self.focal * points[..., :2] / points[..., 2:].clip(near) + centre
+
+    def scaled(self, factor: float) -> Camera:
+        """The camera of the same image with `factor` times as many pixels a side."""
+        x, y = self.principal_point
+        size = round(self.size[0] * factor), round(self.size[1] * factor)
+        return Camera(self.focal * factor, (x * factor, y * factor), size)
+
+    def part(self, x0: int, y0: int, x1: int, y1: int) -> Camera:
+        """The camera whose image is the rectangle of pixels x0 ≤ x < x1, y0 ≤ y < y1."""
+        x, y = self.principal_point
+        return Camera(self.focal, (x - x0, y - y0), (x1 - x0, y1 - y0))
+
+    def cropped(self, crop: Crop) -> Camera:
+        """The camera that takes the crop: `crop.directions` turns points into its axes."""
+        x, y = crop.points(self.principal_point).tolist()
+        return Camera(self.focal * crop.scale, (x, y), crop.size)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.encoding import decode_png, encode_png
@@ -24,7 +25,6 @@ from humanpose_cli.data.samples import LABEL_MAPS
 from humanpose_cli.engine.rasterising import Raster, interpolate, merge_meshes
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
-from humanpose_cli.rendering.view import View
 
 __all__ = [
     "RENDERED_MAPS",
@@ -146,7 +146,7 @@ class MeshStack:
 
 
 def render_label_maps(
-    meshes: Sequence[LabelledMesh], view: View, names: Sequence[str] = RENDERED_MAPS, occluders: Sequence[Mesh] = ()
+    meshes: Sequence[LabelledMesh], view: Camera, names: Sequence[str] = RENDERED_MAPS, occluders: Sequence[Mesh] = ()
 ) -> dict[str, Array]:
     """Label maps of people before a camera, encoded as `LABEL_MAPS` says: name → (H, W) or (H, W, 3).
 
@@ -160,7 +160,7 @@ def render_label_maps(
 
 
 def maps_of_raster(
-    meshes: Sequence[LabelledMesh], stack: MeshStack, raster: Raster, view: View, names: Sequence[str] = RENDERED_MAPS
+    meshes: Sequence[LabelledMesh], stack: MeshStack, raster: Raster, view: Camera, names: Sequence[str] = RENDERED_MAPS
 ) -> dict[str, Array]:
     """As `render_label_maps`, of a raster (1, H, W) of a stack that begins with these meshes."""
     unknown = [name for name in names if name not in RENDERED_MAPS]
@@ -184,7 +184,7 @@ def maps_of_raster(
 class _Seen:
     """The pixels that see one of the people: flat numbers, faces, weights and the body's vertices there."""
 
-    def __init__(self, meshes: Sequence[LabelledMesh], stack: MeshStack, raster: Raster, view: View) -> None:
+    def __init__(self, meshes: Sequence[LabelledMesh], stack: MeshStack, raster: Raster, view: Camera) -> None:
         self.meshes, self.stack, self.raster, self.view = meshes, stack, raster, view
         face = raster.face[0].cpu().numpy()
         self.size = face.shape
@@ -300,7 +300,7 @@ def surface_reach(body: Body, rest_points: Tensor, *, clothes: float = 0.05) -> 
 
 
 def joint_visibility(
-    joints: NDArray[np.floating], place: int, view: View, maps: Mapping[str, Array]
+    joints: NDArray[np.floating], place: int, view: Camera, maps: Mapping[str, Array]
 ) -> NDArray[np.float32]:
     """How much of the surface around the joints of SMPL24 is seen: (24, 3) metres, camera axes → (24,) 0…1.
 
@@ -311,7 +311,7 @@ def joint_visibility(
 
 
 def landmark_visibility(
-    body: Body, name: str, points: NDArray[np.floating], place: int, view: View, maps: Mapping[str, Array]
+    body: Body, name: str, points: NDArray[np.floating], place: int, view: Camera, maps: Mapping[str, Array]
 ) -> NDArray[np.float32]:
     """How much of the surface around a body's landmarks of that set is seen: (L, 3) metres, camera axes → (L,) 0…1."""
     return point_visibility(points, _landmark_reach(body, name), place, view, maps)
@@ -339,7 +339,7 @@ def point_visibility(
     points: NDArray[np.floating],
     reach: NDArray[np.floating] | float,
     place: int,
-    view: View,
+    view: Camera,
     maps: Mapping[str, Array],
     regions: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
@@ -364,7 +364,7 @@ def point_visibility(
     disc = np.sqrt((np.arange(12) + 0.5) / 12)[:, None] * np.stack((np.cos(angles), np.sin(angles)), 1)
     radius = np.maximum(np.minimum(0.5 * reach, 0.06) * view.focal / z, 0.75)
     pixels = centre[:, None] + radius[:, None, None] * disc  # [J, 12, 2]
-    height, width = view.size
+    width, height = view.size
     inside = (pixels >= 0).all(-1) & (pixels[..., 0] < width) & (pixels[..., 1] < height)
     column = np.where(inside, pixels[..., 0], 0).astype(np.int64)
     row = np.where(inside, pixels[..., 1], 0).astype(np.int64)

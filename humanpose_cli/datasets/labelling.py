@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.encoding import decode_image, encode_png
@@ -33,7 +34,6 @@ from humanpose_cli.detect.given import people_in_boxes
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.rendering.view import View
 
 __all__ = ["DetectedLabels", "RenderedLabels"]
 
@@ -141,7 +141,7 @@ class RenderedLabels(LabellingSource):
             return sample
         width, height = sample.size
         centre = sample.principal_point or (width / 2, height / 2)
-        view = View(float(sample.focal), (float(centre[0]), float(centre[1])), (height, width))
+        view = Camera(float(sample.focal), (float(centre[0]), float(centre[1])), (width, height))
         posed = [self._posed(person) for person in sample.people]
         known = [body for body in posed if body is not None]
         if not known:
@@ -182,7 +182,7 @@ def _tensor(values: NDArray[Any]) -> torch.Tensor:
     return torch.as_tensor(np.asarray(values), dtype=torch.float32)
 
 
-def _with_joints(person: Person, body: _Posed, place: int, view: View, maps: Mapping[str, NDArray[Any]]) -> Person:
+def _with_joints(person: Person, body: _Posed, place: int, view: Camera, maps: Mapping[str, NDArray[Any]]) -> Person:
     """The person with the body's joints, their pixels and visibility, and the box of the mesh in the image."""
     pixels = project_points(body.joints, view.focal, view.principal_point)
     ahead = np.asarray(np.isfinite(pixels).all(axis=1))
@@ -190,7 +190,7 @@ def _with_joints(person: Person, body: _Posed, place: int, view: View, maps: Map
     if maps:
         seen = joint_visibility(body.joints, place, view, maps).astype(float)
     outline = project_points(body.vertices.double().numpy(), view.focal, view.principal_point)
-    box = box_around(outline, (view.size[1], view.size[0]), margin=0)
+    box = box_around(outline, view.size, margin=0)
     keypoints = np.concatenate((np.where(ahead[:, None], pixels, 0), seen[:, None]), 1)
     joints = np.concatenate((body.joints, np.ones((len(SMPL24), 1))), 1)
     return replace(

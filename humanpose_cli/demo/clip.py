@@ -20,11 +20,11 @@ from humanpose_cli.body.body import Body, PosedBody
 from humanpose_cli.body.parts import PARTS12
 from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.body.texture import TexelMap, bleed_islands
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Lighting, Surface, Texture
-from humanpose_cli.rendering.view import View
 
 __all__ = ["DemoClip"]
 
@@ -151,9 +151,9 @@ class DemoClip:
         return self.body.pose(self.rotations[rows], self.betas, self.trans[rows], vertices=vertices)
 
     @property
-    def view(self) -> View:
+    def view(self) -> Camera:
         """The camera."""
-        return View(self.focal, (self.size[1] / 2, self.size[0] / 2), self.size)
+        return Camera.of_image(self.size[::-1], self.focal)
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
         """The images (H, W, 3) uint8, one by one."""

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.rendering.shading import Layer, Scene
 from humanpose_cli.rendering.surfaces import Lighting, Surface
-from humanpose_cli.rendering.view import View
 
 __all__ = ["OverlayOptions", "draw_keypoints", "draw_overlay", "person_colour"]
 
@@ -100,7 +100,7 @@ def draw_overlay(
     if len(ids) != len(vertices):
         raise UsageError("track ids", "do not match the bodies", expected=str(len(vertices)), got=str(len(ids)))
     drawn = np.array(image, copy=True, order="C")
-    view = View(float(focal), (float(principal_point[0]), float(principal_point[1])), drawn.shape[:2])
+    view = Camera(float(focal), (float(principal_point[0]), float(principal_point[1])), drawn.shape[1::-1])
     # Rows with values that are not finite (nobody could place this body) draw nothing.
     surfaces = [
         Surface(body.detach().to(torch.float32), faces, tuple(person_colour(track)))

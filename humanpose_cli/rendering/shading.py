@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.engine.rasterising import (
     Raster,
     average_samples,
@@ -22,8 +23,8 @@ from humanpose_cli.engine.rasterising import (
     rasterise,
     rasterise_samples,
 )
+from humanpose_cli.rendering.boxes import NEAR, Box, body_box
 from humanpose_cli.rendering.surfaces import Lighting, Surface, sample_texture, shading_of_vertices
-from humanpose_cli.rendering.view import NEAR, Box, View, body_box
 
 __all__ = ["Layer", "Scene", "rasterise_view", "render_people"]
 
@@ -51,12 +52,12 @@ class Scene:
     """
 
     def __init__(
-        self, surfaces: Sequence[Surface], view: View, *, supersampling: int = 2, lighting: Lighting | None = None
+        self, surfaces: Sequence[Surface], camera: Camera, *, supersampling: int = 2, lighting: Lighting | None = None
     ) -> None:
-        self.view, self.samples = view, max(1, int(supersampling)) ** 2
+        self.camera, self.samples = camera, max(1, int(supersampling)) ** 2
         light = lighting or Lighting()
         self.surfaces = list(surfaces)
-        self.boxes = [body_box(surface.vertices, view) for surface in surfaces]
+        self.boxes = [body_box(surface.vertices, camera) for surface in surfaces]
         self._vertex_values = [
             None if box.empty else _vertex_values(surface, light)
             for surface, box in zip(self.surfaces, self.boxes, strict=True)
@@ -90,9 +91,14 @@ class Scene:
             return result
         surfaces = [self.surfaces[i] for i in present]
         merged = merge_meshes([surface.vertices[None] for surface in surfaces], [surface.faces for surface in surfaces])
-        view = self.view.crop(tile)
+        camera = self.camera.part(*tile)
         raster = rasterise_samples(
-            merged.vertices, merged.faces, *_camera(merged.vertices, view), view.size, samples=self.samples, near=NEAR
+            merged.vertices,
+            merged.faces,
+            *_tensors(merged.vertices, camera),
+            camera.size[::-1],
+            samples=self.samples,
+            near=NEAR,
         )
         for mesh, i in enumerate(present):
             place = rows, columns = self.boxes[i].intersect(tile).slices_in(tile)
@@ -145,16 +151,16 @@ def _vertex_values(surface: Surface, lighting: Lighting) -> torch.Tensor | None:
     return torch.cat((shade, colour), 1).contiguous()
 
 
-def rasterise_view(vertices: torch.Tensor, faces: torch.Tensor, view: View) -> Raster:
+def rasterise_view(vertices: torch.Tensor, faces: torch.Tensor, camera: Camera) -> Raster:
     """`rasterise` with one camera for all of vertices (B, V, 3)."""
-    return rasterise(vertices.contiguous(), faces, *_camera(vertices, view), view.size, near=NEAR)
+    return rasterise(vertices.contiguous(), faces, *_tensors(vertices, camera), camera.size[::-1], near=NEAR)
 
 
-def _camera(vertices: torch.Tensor, view: View) -> tuple[torch.Tensor, torch.Tensor]:
+def _tensors(vertices: torch.Tensor, camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:
     """Focal length (B,) and principal point (B, 2) for vertices (B, V, 3)."""
     batch = len(vertices)
-    centre = vertices.new_tensor(view.principal_point).expand(batch, 2).contiguous()
-    return vertices.new_full((batch,), view.focal), centre
+    centre = vertices.new_tensor(camera.principal_point).expand(batch, 2).contiguous()
+    return vertices.new_full((batch,), camera.focal), centre
 
 
 def _plain_colour(surface: Surface, shade: Array, alpha: Array) -> Array:
@@ -179,15 +185,15 @@ def _colour_ramp(colour: Array, steps: int = 512) -> Array:
 
 
 def render_people(
-    surfaces: Sequence[Surface], view: View, *, supersampling: int = 2, lighting: Lighting | None = None
+    surfaces: Sequence[Surface], camera: Camera, *, supersampling: int = 2, lighting: Lighting | None = None
 ) -> Array:
     """Surfaces on nothing: (H, W, 4) float32 RGBA in 0…1, colour not multiplied by alpha.
 
     Nearer surfaces hide farther ones pixel by pixel, so bodies may also pass through each other.
     """
-    height, width = view.size
+    width, height = camera.size
     image = np.zeros((height, width, 4), np.float32)
-    scene = Scene(surfaces, view, supersampling=supersampling, lighting=lighting)
+    scene = Scene(surfaces, camera, supersampling=supersampling, lighting=lighting)
     for tile in scene.tiles():
         layer = scene.draw(tile)
         target = image[tile.slices]

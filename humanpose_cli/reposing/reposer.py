@@ -25,6 +25,7 @@ from torch import Tensor
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.mesh import Background, FittedPerson, MeshOptions, MeshReposer, cover_image
 from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
@@ -39,7 +40,6 @@ from humanpose_cli.models.warp3d.inference import Warp3d, load_warp3d
 from humanpose_cli.networks.weights import digest_of, find_weights
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface
-from humanpose_cli.rendering.view import View
 from humanpose_cli.reposing.targets import Target, place_roots
 from humanpose_cli.reposing.warping import WarpReposer
 
@@ -252,7 +252,8 @@ class ReposingScene:
         surface = Surface(body_vertices(self._body, self.record, np.array([row]))[0], self._body.faces)
         frame = int(self.record.frame_index[row])
         x, y = self.record.principal_point[frame].tolist()
-        return render_people([surface], View(float(self.record.focal[frame]), (x, y), self.photo.shape[:2]))[..., 3]
+        camera = Camera(float(self.record.focal[frame]), (x, y), self.photo.shape[1::-1])
+        return render_people([surface], camera)[..., 3]
 
     def _placed(self, target: Target, row: int) -> tuple[Tensor, Tensor]:
         """Rotations (T, 24, 3, 3) and translations (T, 3) of one person."""

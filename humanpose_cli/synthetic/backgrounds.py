@@ -197,7 +197,7 @@ def paint_backdrop(
     """
     random = np.random.default_rng([background.seed, 77])
     if background.kind in ("abstract", "picture"):
-        size = camera.view.size
+        size = camera.view.size[::-1]
         if background.kind == "picture":
             assert images is not None, "a background from a folder comes with the folder"
             image = images.crop(background.image, size, random)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.rendering.view import View
+from humanpose_cli.core.camera import Camera
 
 __all__ = ["CameraOptions", "Degradation", "SceneCamera", "degrade", "sample_camera", "sample_degradation"]
 
@@ -42,7 +42,7 @@ class SceneCamera:
     """view: the pinhole camera and image; world_to_camera: rotation (3, 3) and translation (3,) metres (y-up world,
     floor y = 0, to camera axes)."""
 
-    view: View
+    view: Camera
     rotation: NDArray[np.float32]
     translation: NDArray[np.float32]
 
@@ -57,7 +57,7 @@ class SceneCamera:
 
     def rays(self) -> Array:
         """Directions (3, H, W) float32 in world axes through the pixels' centres, of camera depth one."""
-        height, width = self.view.size
+        width, height = self.view.size
         cx, cy = (np.float32(0.5 - centre) for centre in self.view.principal_point)
         x = (np.arange(width, dtype=np.float32) + cx) / np.float32(self.view.focal)
         y = (np.arange(height, dtype=np.float32) + cy) / np.float32(self.view.focal)
@@ -155,7 +155,7 @@ def _aimed(
     target /= np.linalg.norm(target)
     turn = _between(np.array([0, 0, 1.0]), target)
     turned = turn @ rotation
-    view = View(float(focal), (float(centre[0]), float(centre[1])), size)
+    view = Camera(float(focal), (float(centre[0]), float(centre[1])), (size[1], size[0]))
     return SceneCamera(view, turned.astype(np.float32), (-turned @ position).astype(np.float32))
 
 

@@ -109,7 +109,7 @@ class SyntheticSource:
             yield Sample(
                 name=group.name if group.count == 1 else f"{group.name}/{frame:04d}",
                 image=encoded_image(seen.image, int(random.integers(*_QUALITY))),
-                size=(view.size[1], view.size[0]),
+                size=view.size,
                 focal=float(view.focal),
                 principal_point=(float(view.principal_point[0]), float(view.principal_point[1])),
                 people=[replace(p, **fits[place][frame]) for p, place in zip(people, places, strict=True)],

@@ -18,11 +18,11 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.joint_angles import joint_class
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.data.label_maps import encode_map, joint_visibility, landmark_visibility
 from humanpose_cli.data.samples import Person
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
-from humanpose_cli.rendering.view import View
 from humanpose_cli.synthetic.renderer import RenderedScene
 from humanpose_cli.synthetic.scene import StagedPerson
 
@@ -57,7 +57,7 @@ def people_of_frame(
     people: list[StagedPerson],
     names: list[tuple[str, str]],
     frame: int,
-    view: View,
+    view: Camera,
     seen: RenderedScene,
 ) -> tuple[list[Person], list[int]]:
     """Labels of the people of one frame who are seen on any pixel, and their places on the stage.
@@ -98,7 +98,7 @@ def people_of_frame(
     return found, shown
 
 
-def _keypoints(body: Body, name: str, points: Array, place: int, view: View, seen: RenderedScene) -> Array:
+def _keypoints(body: Body, name: str, points: Array, place: int, view: Camera, seen: RenderedScene) -> Array:
     """(J, 3): pixels, and how much of the surface around each joint is seen."""
     if name == SMPL24.name:
         visible = joint_visibility(points, place, view, seen.maps)

@@ -286,7 +286,7 @@ def _floating(random: np.random.Generator, camera: SceneCamera, joints: Array) -
 
 def _card(random: np.random.Generator, camera: SceneCamera) -> Prop:
     """A flat thing close to the lens that reaches in from the image's edge."""
-    height, width = camera.view.size
+    width, height = camera.view.size
     corners = int(random.integers(3, 9))
     angles = np.sort(random.uniform(0, 2 * math.pi, corners))
     depth = 0.3

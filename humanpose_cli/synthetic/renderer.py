@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.data.label_maps import RENDERED_MAPS, BodyLabels, LabelledMesh, MeshStack, maps_of_raster
 from humanpose_cli.engine.rasterising import Raster, interpolate
+from humanpose_cli.rendering.boxes import Box, body_box
 from humanpose_cli.rendering.shading import rasterise_view
-from humanpose_cli.rendering.view import Box, View, body_box
 from humanpose_cli.synthetic.backgrounds import Backdrop, paint_backdrop
 from humanpose_cli.synthetic.cameras import SceneCamera, degrade
 from humanpose_cli.synthetic.lighting import ContactShadow, SceneLighting, ShadowMap, encoded, irradiance
@@ -75,7 +76,7 @@ def _shade_backdrop(
 
 def _floor_window(world: Array, sun: Array, camera: SceneCamera) -> NDArray[np.bool_]:
     """The rectangle (H, W) of the image in which the floor's shadow of points (N, 3) in world axes lies."""
-    height, width = camera.view.size
+    width, height = camera.view.size
     window = np.zeros((height, width), bool)
     some = world[::8]
     fallen = some - np.maximum(some[:, 1:2], 0) / max(float(sun[1]), 0.05) * sun
@@ -314,7 +315,7 @@ class SceneRenderer:
             things = [(v, coat.faces) for v, coat in zip(self._props, self._coats[len(people) :], strict=True)]
             stack = MeshStack([*((mesh.vertices, mesh.faces) for mesh in people), *things])
             box = body_box(stack.vertices, scene.camera.view)
-            fine = None if box.empty else _doubled_raster(stack, scene.camera.view.crop(box))
+            fine = None if box.empty else _doubled_raster(stack, scene.camera.view.part(*box))
             centres = _centres(fine, box, scene.camera.view)
             maps = maps_of_raster(people, stack, centres, scene.camera.view, tuple({*names, "persons"}))
             image = self._image(stack, fine, box)
@@ -365,17 +366,17 @@ def _places(scene: SceneDescription) -> Array:
     return np.concatenate((around, *things))
 
 
-def _doubled_raster(stack: MeshStack, view: View) -> Raster:
+def _doubled_raster(stack: MeshStack, view: Camera) -> Raster:
     """The z-buffer of 2H + 1 rows and 2W + 1 columns whose odd ones are the pixels' centres."""
-    height, width = view.size
+    width, height = view.size
     x, y = view.principal_point
-    fine = View(view.focal * 2, (2 * x + 0.5, 2 * y + 0.5), (2 * height + 1, 2 * width + 1))
+    fine = Camera(view.focal * 2, (2 * x + 0.5, 2 * y + 0.5), (2 * width + 1, 2 * height + 1))
     return rasterise_view(stack.vertices[None], stack.faces, fine)
 
 
-def _centres(fine: Raster | None, box: Box, view: View) -> Raster:
+def _centres(fine: Raster | None, box: Box, view: Camera) -> Raster:
     """The raster of the whole image at one sample a pixel, out of the doubled one of a part of it."""
-    height, width = view.size
+    width, height = view.size
     face = torch.full((1, height, width), -1, dtype=torch.int32)
     weights, depth = torch.zeros(1, height, width, 3), torch.full((1, height, width), float("inf"))
     if fine is not None:

@@ -7,14 +7,13 @@ import torch
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_prior import sample_poses
-from humanpose_cli.core.camera import project
+from humanpose_cli.core.camera import Camera, project
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.data.augmentation import crop_example, example_of
 from humanpose_cli.data.label_maps import BodyLabels, LabelledMesh, encode_map, render_label_maps
 from humanpose_cli.data.samples import Person, Sample
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from humanpose_cli.rendering.view import View
 
 CROPS = {
     "nothing": Crop(1.0, 0.0, (0.0, 0.0), (200, 260)),
@@ -24,7 +23,7 @@ CROPS = {
     "mirrored": Crop(1.0, 0.0, (0.0, 0.0), (200, 260), mirror=True),
     "all at once": Crop(1.3, -0.4, (-60.0, 40.0), (230, 250), mirror=True),
 }
-VIEW = View(300.0, (104.0, 121.0), (260, 200))
+VIEW = Camera(300.0, (104.0, 121.0), (200, 260))
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +85,7 @@ def changed(example, crop, body):
 
 @pytest.fixture(scope="module")
 def seen_anew(changed, crop, body):
-    view = View(changed.focal, changed.principal_point, (crop.size[1], crop.size[0]))
+    view = Camera(changed.focal, changed.principal_point, crop.size)
     person = changed.person
     return labelled(body, view, person.poses, person.betas, person.trans)
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from cached_body import body, labels
 
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.label_maps import (
@@ -16,10 +17,9 @@ from humanpose_cli.data.label_maps import (
 )
 from humanpose_cli.data.samples import LABEL_MAPS
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.rendering.view import View
 from humanpose_cli.synthetic.props import ball
 
-VIEW = View(90.0, (32.0, 32.0), (64, 64))
+VIEW = Camera(90.0, (32.0, 32.0), (64, 64))
 TOWARDS_CAMERA = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 
 
@@ -77,7 +77,7 @@ def test_normals_look_at_the_camera_from_inside_too():
 
 def test_parts_and_correspondences_equal_brute_force():
     vertices, _ = posed(turn=0.4)
-    view = View(30.0, (16.0, 16.0), (32, 32))
+    view = Camera(30.0, (16.0, 16.0), (32, 32))
     maps = render_label_maps([LabelledMesh(vertices, body().faces, labels())], view)
     faces, uv_faces = body().faces.numpy(), body().uv_faces.numpy()
     corners = vertices.numpy().astype(np.float64)[faces]

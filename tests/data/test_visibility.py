@@ -5,12 +5,12 @@ import pytest
 import torch
 from cached_body import body, labels
 
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.data.label_maps import LabelledMesh, joint_visibility, landmark_visibility, render_label_maps
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.rendering.view import View
 
-VIEW = View(110.0, (64.0, 64.0), (128, 128))
+VIEW = Camera(110.0, (64.0, 64.0), (128, 128))
 CARD = (torch.tensor([[-2.0, -2, 1], [2, -2, 1], [0, 3, 1]]), torch.tensor([[0, 1, 2]], dtype=torch.int32))
 
 

@@ -11,13 +11,13 @@ import skimage.data
 import torch
 
 from humanpose_cli.body.body import default_body
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.detect.detector import PersonDetector
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface
-from humanpose_cli.rendering.view import View
 
 
 class Rendered(NamedTuple):
@@ -66,7 +66,7 @@ def rendered() -> Rendered:
     betas, trans = torch.zeros(1, body.shape_count), torch.tensor([[0.1, -0.05, 4.0]])
     posed = body.pose(rotations, betas, trans)
     assert posed.vertices is not None
-    view = View(1000.0, (360.0, 320.0), (640, 720))
+    view = Camera(1000.0, (360.0, 320.0), (720, 640))
     drawn = render_people([Surface(posed.vertices[0], body.faces, (0.75, 0.6, 0.5))], view)
     landmarks = body.pose_landmarks("blazepose33", posed, betas)[0].numpy()
     y, x = np.mgrid[:640, :720]

@@ -6,13 +6,13 @@ import torch
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_prior import sample_poses
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.data.augmentation import Example
 from humanpose_cli.data.label_maps import BodyLabels, LabelledMesh, render_label_maps
 from humanpose_cli.data.samples import Person
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from humanpose_cli.rendering.view import View
 
 WIDTH, HEIGHT, FOCAL = 200, 180, 260.0
 UPRIGHT = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
@@ -32,7 +32,7 @@ def labelled_example(seed=3, place=(0.15, 0.1, 4.2), maps=True):
     rotations, betas, trans = posed(seed, place)
     found = body.pose(rotations, betas, trans)
     landmarks = body.pose_landmarks("blazepose33", found, betas)[0]
-    view = View(FOCAL, (WIDTH / 2, HEIGHT / 2), (HEIGHT, WIDTH))
+    view = Camera.of_image((WIDTH, HEIGHT), FOCAL)
 
     def pixels(points):
         return np.concatenate((view.project(points).numpy(), np.ones((len(points), 1))), 1).astype(np.float32)

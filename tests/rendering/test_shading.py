@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.rendering.boxes import Box, body_box
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import (
     Lighting,
@@ -14,9 +16,8 @@ from humanpose_cli.rendering.surfaces import (
     shading_of_vertices,
     vertex_normals,
 )
-from humanpose_cli.rendering.view import Box, View, body_box
 
-VIEW = View(200.0, (80.0, 60.0), (120, 160))
+VIEW = Camera(200.0, (80.0, 60.0), (160, 120))
 
 
 def square(depth: float, x: float = 0.0, side: float = 0.2) -> tuple[torch.Tensor, torch.Tensor]:
@@ -41,7 +42,7 @@ def test_square_covers_its_projection_and_nothing_else() -> None:
 
 
 def test_edges_are_smooth_in_proportion_to_coverage() -> None:
-    view = View(200.0, (80.25, 60.0), (120, 160))
+    view = Camera(200.0, (80.25, 60.0), (160, 120))
     image = render_people([flat(2.0, (1.0, 0.0, 0.0))], view, supersampling=4)
     np.testing.assert_allclose(image[50, 60, 3], 0.75, atol=1e-6)
     np.testing.assert_allclose(image[50, 100, 3], 0.25, atol=1e-6)
@@ -72,7 +73,7 @@ def test_surfaces_that_cross_are_ordered_pixel_by_pixel() -> None:
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
 def test_the_edge_where_three_surfaces_meet_is_exact(order: tuple[int, int, int]) -> None:
     """A quarter of a pixel column red before green before blue: its colour is the shares of what is seen."""
-    view = View(200.0, (80.25, 60.0), (120, 160))
+    view = Camera(200.0, (80.25, 60.0), (160, 120))
     surfaces = [
         flat(2.0, (1.0, 0.0, 0.0), x=0.2),  # from column 80.25 on
         flat(3.0, (0.0, 1.0, 0.0), x=0.1925, side=0.2),  # 0.5 pixels to its left, cut at 79.75
@@ -154,13 +155,13 @@ def test_body_box_bounds_the_projection() -> None:
     vertices, _ = square(2.0)
     assert body_box(vertices, VIEW, margin=2) == Box(58, 38, 103, 83)
     assert body_box(vertices + torch.tensor([0, 0, -5.0]), VIEW).empty
-    assert body_box(vertices * torch.tensor([1e6, 1e6, 1.0]), VIEW) == VIEW.box
+    assert body_box(vertices * torch.tensor([1e6, 1e6, 1.0]), VIEW) == Box.whole(VIEW)
 
 
 def test_impossible_cameras_and_shapes_are_refused() -> None:
     with pytest.raises(UsageError, match="focal"):
-        View(0.0, (1.0, 1.0), (4, 4))
+        Camera(0.0, (1.0, 1.0), (4, 4))
     with pytest.raises(UsageError, match="empty"):
-        View(1.0, (1.0, 1.0), (0, 4))
+        Camera(1.0, (1.0, 1.0), (0, 4))
     with pytest.raises(UsageError, match="wrong shape"):
         Surface(torch.zeros(1, 4, 3), torch.zeros(1, 3, dtype=torch.int32))

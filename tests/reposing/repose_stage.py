@@ -10,11 +10,11 @@ import torch
 from humanpose_cli.avatar.mesh import FittedPerson
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.texture import TexelMap, bleed_islands
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface, Texture
-from humanpose_cli.rendering.view import View
 
 FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 
@@ -37,7 +37,7 @@ class Stage:
 
     body: Body
     texture: np.ndarray
-    view: View
+    view: Camera
     wall: np.ndarray
     trans: torch.Tensor
 
@@ -76,4 +76,4 @@ def painted_stage() -> Stage:
     bleed_islands(texture, texels.covered)
     rows, columns = np.mgrid[:360, :270].astype(np.float32)
     wall = np.stack((150 + 40 * np.sin(columns / 9), 160 - rows / 6, 120 + 30 * np.cos(columns / 14)), 2)
-    return Stage(body, texture, View(420.0, (135.0, 180.0), (360, 270)), wall, torch.tensor([0.0, 0.0, 2.4]))
+    return Stage(body, texture, Camera(420.0, (135.0, 180.0), (270, 360)), wall, torch.tensor([0.0, 0.0, 2.4]))

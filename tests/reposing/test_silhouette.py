@@ -15,11 +15,11 @@ from humanpose_cli.avatar.dressing import (
 from humanpose_cli.avatar.regions import front_of_face, limb_groups, parts_mask, scalp
 from humanpose_cli.avatar.silhouette import displacement_caps, silhouette_displacements
 from humanpose_cli.body.body import FACE13
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.rendering.shading import rasterise_view
-from humanpose_cli.rendering.view import View
 
-VIEW = View(640.0, (200.0, 270.0), (540, 400))
+VIEW = Camera(640.0, (200.0, 270.0), (400, 540))
 PLACE = torch.tensor([0.0, 0.0, 2.4])
 
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 from synthetic_people import actor, bank, body, labels, naked
 
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.label_maps import RENDERED_MAPS, LabelledMesh, render_label_maps
 from humanpose_cli.data.samples import LABEL_MAPS
-from humanpose_cli.rendering.view import View
 from humanpose_cli.synthetic import props as solids
 from humanpose_cli.synthetic.backgrounds import Background
 from humanpose_cli.synthetic.cameras import CameraOptions, Degradation, SceneCamera
@@ -142,7 +142,7 @@ def test_nobody_walks_through_walls(kind):
 def stage(sun: tuple[float, float, float], props: tuple[Prop, ...] = (), turn: bool = False) -> SceneDescription:
     """The body stands 4 m before a level camera 1 m above the floor."""
     camera = SceneCamera(
-        View(110.0, (64.0, 64.0), (128, 128)),
+        Camera(110.0, (64.0, 64.0), (128, 128)),
         np.diag([1.0, -1.0, -1.0]).astype(np.float32),
         np.array([0, 1.0, 4.0], np.float32),
     )

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from humanpose_cli.body.texture import look_up
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.rendering.view import View
 from humanpose_cli.synthetic import props as solids
 from humanpose_cli.synthetic.backgrounds import (
     BACKGROUND_KINDS,
@@ -33,7 +33,7 @@ JOINTS = np.array([[0, 0.1, 0], [0, 1.7, 0], [-0.4, 1.2, 0.1], [0.4, 1.2, -0.1],
 
 
 def level_camera(size=(48, 64)) -> SceneCamera:
-    view = View(60.0, (size[1] / 2, size[0] / 2), size)
+    view = Camera.of_image(size[::-1], 60.0)
     return SceneCamera(view, np.diag([1.0, -1.0, -1.0]).astype(np.float32), np.array([0, 1.2, 4.0], np.float32))
 
 

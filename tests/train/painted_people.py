@@ -8,12 +8,12 @@ import torch
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_prior import sample_poses
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.label_maps import BodyLabels, LabelledMesh, encode_map, render_label_maps
 from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.models.segmenter.colours import as_bytes, code_colours
-from humanpose_cli.rendering.view import View
 
 SIZE, FOCAL = 64, 90.0
 
@@ -27,7 +27,7 @@ def person_and_maps(number):
     trans = torch.tensor([[0.1, 0.1, 3.6]])
     found = body.pose(rotations, betas, trans)
     landmarks = body.pose_landmarks("blazepose33", found, betas)[0]
-    view = View(FOCAL, (SIZE / 2, SIZE / 2), (SIZE, SIZE))
+    view = Camera.of_image((SIZE, SIZE), FOCAL)
     maps = render_label_maps(
         [LabelledMesh(found.vertices[0], body.faces, BodyLabels(body))], view, ("persons", "parts")
     )

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import UsageError
@@ -37,7 +38,6 @@ from humanpose_cli.models.nbf.losses import LossOptions, keeps_3d
 from humanpose_cli.models.people import People
 from humanpose_cli.models.segmenter.network import SegmenterOptions, segmenter_input
 from humanpose_cli.rendering.shading import rasterise_view
-from humanpose_cli.rendering.view import View
 from humanpose_cli.synthetic.poses import PoseBank
 
 __all__ = [
@@ -103,7 +103,7 @@ class UnrenderedPeople:
         with torch.no_grad():
             posed = self._body.pose(rotations[None], betas, trans, vertices=self.masks)
             landmarks = self._body.pose_landmarks(BLAZEPOSE33.name, posed, betas)[0]
-        view = View(focal, (_SIZE / 2, _SIZE / 2), (_SIZE, _SIZE))
+        view = Camera.of_image((_SIZE, _SIZE), focal)
         mask, maps = None, {}
         if posed.vertices is not None:
             face = rasterise_view(posed.vertices, self._body.faces, view).face[0].numpy()

@@ -1,16 +1,15 @@
-"""The image that bodies are drawn into: a pinhole camera with its size, and rectangles of it."""
+"""Rectangles of the image that bodies are drawn into."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
 
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.camera import Camera
 
-__all__ = ["NEAR", "Box", "View", "body_box"]
+__all__ = ["NEAR", "Box", "body_box"]
 
 # Surfaces nearer to the camera than this (metres) are cut off.
 NEAR = 0.05
@@ -23,6 +22,11 @@ class Box(NamedTuple):
     y0: int
     x1: int
     y1: int
+
+    @classmethod
+    def whole(cls, camera: Camera) -> Box:
+        """The camera's whole image."""
+        return cls(0, 0, *camera.size)
 
     @property
     def empty(self) -> bool:
@@ -65,40 +69,7 @@ class Box(NamedTuple):
                 )
 
 
-@dataclass(frozen=True)
-class View:
-    """A pinhole camera and its image: focal length and principal point in pixels, size (height, width)."""
-
-    focal: float
-    principal_point: tuple[float, float]
-    size: tuple[int, int]
-
-    def __post_init__(self) -> None:
-        if not self.focal > 0:
-            raise UsageError("focal length", "is not positive", expected="pixels", got=f"{self.focal}")
-        if min(self.size) < 1:
-            raise UsageError("image size", "is empty", expected="height, width ≥ 1", got=f"{self.size}")
-
-    @property
-    def box(self) -> Box:
-        """The whole image."""
-        return Box(0, 0, self.size[1], self.size[0])
-
-    def crop(self, box: Box, zoom: float = 1.0) -> View:
-        """The camera whose image is that rectangle, enlarged `zoom` times."""
-        height, width = box.shape
-        x, y = self.principal_point
-        return View(
-            self.focal * zoom, ((x - box.x0) * zoom, (y - box.y0) * zoom), (round(height * zoom), round(width * zoom))
-        )
-
-    def project(self, points: Tensor) -> Tensor:
-        """Points (..., 3) metres in front of the camera → pixels (..., 2)."""
-        centre = points.new_tensor(self.principal_point)
-        return self.focal * points[..., :2] / points[..., 2:].clamp_min(NEAR) + centre
-
-
-def body_box(vertices: Tensor, view: View, margin: int = 2) -> Box:
+def body_box(vertices: Tensor, camera: Camera, margin: int = 2) -> Box:
     """The rectangle of the image that a surface (V, 3) may cover; empty if it lies outside or behind.
 
     A surface that reaches behind the camera may cover anything: its rectangle is the whole image.
@@ -108,12 +79,12 @@ def body_box(vertices: Tensor, view: View, margin: int = 2) -> Box:
     if not (nearest == nearest and farthest == farthest) or farthest <= NEAR:
         return Box(0, 0, 0, 0)
     if nearest <= NEAR:
-        return view.box
-    pixels = view.project(vertices)
+        return Box.whole(camera)
+    pixels = camera.project(vertices, near=NEAR)
     low, high = pixels.amin(0).tolist(), pixels.amax(0).tolist()
     # Far outside, pixel numbers may exceed what an integer box needs: bound them first.
-    height, width = view.size
+    width, height = camera.size
     low = [min(max(low[0], -8.0), width + 8.0), min(max(low[1], -8.0), height + 8.0)]
     high = [min(max(high[0], -8.0), width + 8.0), min(max(high[1], -8.0), height + 8.0)]
     box = Box(int(low[0]) - margin, int(low[1]) - margin, int(high[0]) + margin + 1, int(high[1]) + margin + 1)
-    return box.intersect(view.box)
+    return box.intersect(Box.whole(camera))
