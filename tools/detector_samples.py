@@ -22,7 +22,7 @@ from rendered_people import People, Rendered, Studio, draw_people, landmark_trut
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.detect.models import ModelPool
-from humanpose_cli.detect.observing import CropView, Observation, jittered_views, observe_all
+from humanpose_cli.detect.person import CropView, Observation, jittered_views, observe_all
 from humanpose_cli.detect.regions import Pyramid, Region
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 

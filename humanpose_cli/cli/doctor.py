@@ -166,7 +166,7 @@ def _all_or(names: list[str], count: int) -> str:
 
 
 def _detector() -> str:
-    from humanpose_cli.detect.graphs import self_test
+    from humanpose_cli.detect.models import self_test
 
     self_test()
     return "both models start and answer"

@@ -30,7 +30,7 @@ from humanpose_cli.data.label_maps import (
 )
 from humanpose_cli.data.samples import LabellingSource, Person, Sample, Source
 from humanpose_cli.datasets.common import box_around, project_points
-from humanpose_cli.detect.given import people_in_boxes
+from humanpose_cli.detect.detector import people_in_boxes
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix

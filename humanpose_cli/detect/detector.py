@@ -1,83 +1,72 @@
-"""Finds everybody in an image: the public face of detection."""
+"""The front of detection: `PersonDetector`, and people from another detector's boxes or keypoints."""
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Literal
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.detect.given import people_in_boxes
 from humanpose_cli.detect.models import ModelPool, default_threads
-from humanpose_cli.detect.observing import combine
-from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.detect.regions import Pyramid
-from humanpose_cli.detect.searching import SCHEMES, Mode, search
+from humanpose_cli.detect.person import CropView, DetectedPerson, combine, observe_all, observe_jittered
+from humanpose_cli.detect.regions import Pyramid, Region, region_around_box, region_from_axis
+from humanpose_cli.detect.search import SCHEMES, Found, Mode, search, similarity_of_points
 from humanpose_cli.detect.tracking import Follower
 
-__all__ = ["PersonDetector"]
+__all__ = ["PersonDetector", "people_in_boxes", "person_from_keypoints", "watch_keypoints"]
 
-People = Literal["all", "largest"]
 _SMALLEST_SIDE = 16
+_KEYPOINT_SPREAD = 0.01  # of the person's size: standard deviation of annotators' and good detectors' keypoints
+_AGREEING = 0.4
+_PRESENT = 0.5
 
 
 class PersonDetector:
     """Finds people in images; a context manager that frees its models at the end.
 
     mode     'thorough' for stills, 'fast' for video
-    people   'all', or only the 'largest' by the area of its box
     threads  model instances that run at once (None: as many as there are cores, four at most); the result does not
              depend on it
     """
 
-    def __init__(self, mode: Mode = "thorough", people: People = "all", threads: int | None = None) -> None:
+    def __init__(self, mode: Mode = "thorough", threads: int | None = None) -> None:
         if mode not in SCHEMES:
             raise UsageError("detector", "unknown mode", expected="thorough or fast", got=repr(mode))
-        if people not in ("all", "largest"):
-            raise UsageError("people", "unknown choice", expected="all or largest", got=repr(people))
-        self.mode, self.people = mode, people
         self._scheme = SCHEMES[mode]
         self._pool = ModelPool(threads or default_threads())
         self._follower: Follower | None = None
 
-    def detect(self, image: np.ndarray, boxes: np.ndarray | None = None) -> list[DetectedPerson]:
-        """Everybody in an image (H, W, 3) uint8 that has nothing to do with the one before, largest box first.
+    def detect(self, image: np.ndarray) -> list[DetectedPerson]:
+        """Everybody in an image (H, W, 3) uint8 that is independent of the one before, largest box first.
 
-        Nobody is an empty list; images with a side below 16 pixels have nobody. With `boxes` (N, 4) x0 y0 x1 y1,
-        exactly the people in them, in their order. InputError for other arrays.
+        Images with a side below 16 pixels have nobody. InputError for other arrays.
         """
-        _check_image(image)
-        height, width = image.shape[:2]
-        if boxes is not None:
-            return people_in_boxes(self._pool, image, boxes, self._scheme.views)
-        if min(height, width) < _SMALLEST_SIDE:
+        if _too_small(image):
             return []
-        found = search(self._pool, Pyramid(image), self._scheme)
-        return self._chosen([combine(f.passes, width, height, f.score) for f in found])
+        return self._people(image, search(self._pool, Pyramid(image), self._scheme))
 
     def track(self, image: np.ndarray) -> list[DetectedPerson]:
         """Everybody in the next frame (H, W, 3) uint8 of a sequence, largest box first.
 
-        Cheaper than `detect`: people are looked for where they were in the frame before. Who is who over the frames
-        is for `tracks.TrackAssigner` to say. `reset` begins a new sequence.
+        Cheaper than `detect`: people are searched where they were in the frame before. `TrackAssigner` numbers them
+        over the frames. `reset` begins a new sequence.
         """
-        _check_image(image)
-        height, width = image.shape[:2]
-        if min(height, width) < _SMALLEST_SIDE:
+        if _too_small(image):
             return []
         if self._follower is None:
             self._follower = Follower(self._pool, self._scheme)
-        seen = self._follower.see(Pyramid(image))
-        return self._chosen([combine(s.passes, width, height, s.score) for s in seen])
+        return self._people(image, self._follower.next_frame(Pyramid(image)))
 
     def reset(self) -> None:
-        """Forget the frames seen: the next `track` begins a sequence."""
+        """Forget the frames so far: the next `track` begins a sequence."""
         self._follower = None
 
-    def _chosen(self, found: list[DetectedPerson]) -> list[DetectedPerson]:
-        found = sorted(found, key=lambda person: -person.area)
-        return found[:1] if self.people == "largest" else found
+    def _people(self, image: np.ndarray, found: Sequence[Found]) -> list[DetectedPerson]:
+        height, width = image.shape[:2]
+        return sorted((combine(f.passes, width, height, f.score) for f in found), key=lambda person: -person.area)
 
     def close(self) -> None:
         """Free the models."""
@@ -86,12 +75,133 @@ class PersonDetector:
     def __enter__(self) -> PersonDetector:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
-def _check_image(image: np.ndarray) -> None:
+def _too_small(image: np.ndarray) -> bool:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise InputError("image", "has the wrong form", expected="(H, W, 3) uint8", got=f"{image.shape} {image.dtype}")
+    return min(image.shape[:2]) < _SMALLEST_SIDE
+
+
+def people_in_boxes(pool: ModelPool, image: np.ndarray, boxes: np.ndarray, views: int) -> list[DetectedPerson]:
+    """One person for each of the user's boxes, in their order, from `views` + 1 passes.
+
+    image (H, W, 3) uint8; boxes (N, 4) x0 y0 x1 y1 pixels. The boxes are kept as given (cut to the image) and
+    nobody is dropped: a box in which the landmark model finds nobody has a low score. InputError for boxes without
+    area or outside the image.
+    """
+    height, width = image.shape[:2]
+    boxes = _checked_boxes(boxes, width, height)
+    pyramid = Pyramid(image)
+    regions = [region_around_box(box) for box in boxes]
+    # The model's own next region after a first pass, where it still shows the person of the box.
+    first = observe_all(pool, pyramid, [CropView(region) for region in regions])
+    regions = [
+        o.next_region if o.presence > _PRESENT and _about(o.next_region, box) else region
+        for o, region, box in zip(first, regions, boxes, strict=True)
+    ]
+    people = []
+    for box, passes in zip(boxes, observe_jittered(pool, pyramid, regions, views), strict=True):
+        person = combine(passes, width, height, float(np.mean([o.presence for o in passes])))
+        people.append(replace(person, box=box.astype(np.float32)))
+    return people
+
+
+def _about(region: Region, box: np.ndarray) -> bool:
+    """Whether a region's centre lies in the box, or below it where the box ends above the hips."""
+    (x0, y0), (x1, y1) = box[:2], box[2:]
+    sideways = x0 - 0.25 * (x1 - x0) <= region.x <= x1 + 0.25 * (x1 - x0)
+    return bool(sideways and y0 <= region.y <= y1 + (y1 - y0) and region.side < 4 * max(x1 - x0, y1 - y0))
+
+
+def _checked_boxes(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+    boxes = np.asarray(boxes, dtype=float)
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
+        raise InputError("boxes", "have the wrong form", expected="(N, 4) finite numbers", got=str(boxes.shape))
+    limits = np.array([width, height, width, height], dtype=float)
+    cut = np.clip(boxes, 0, limits)
+    for row, box in enumerate(cut):
+        if (box[2:] - box[:2] < 1).any():
+            got = " ".join(f"{value:g}" for value in boxes[row])
+            raise InputError(f"box {row}", "has no area within the image", expected="x0 y0 x1 y1 in pixels", got=got)
+    return cut
+
+
+def person_from_keypoints(keypoints: np.ndarray, skeleton: Skeleton, width: int, height: int) -> DetectedPerson:
+    """A person known by keypoints alone: (L, 3) x, y pixels and confidence 0..1 in the order of `skeleton`.
+
+    A confidence of 0 marks a keypoint that was not found. There are no world landmarks and no mask; the spread is
+    what annotators differ by. InputError if the shape is wrong, a number is not finite or nothing was found.
+    """
+    keypoints = np.asarray(keypoints, dtype=np.float32)
+    if keypoints.shape != (len(skeleton), 3) or not np.isfinite(keypoints).all():
+        expected = f"({len(skeleton)}, 3) finite numbers for {skeleton.name}"
+        raise InputError("keypoints", "have the wrong form", expected=expected, got=str(keypoints.shape))
+    found = keypoints[:, 2] > 0
+    if found.sum() < 2:
+        raise InputError("keypoints", "show nobody", expected="two or more with a confidence above 0")
+    low, high = keypoints[found, :2].min(0), keypoints[found, :2].max(0)
+    size = float(max(high - low))
+    limits = np.array([width, height], dtype=np.float32)
+    box = np.concatenate([np.clip(low - 0.1 * size, 0, limits), np.clip(high + 0.1 * size, 0, limits)])
+    return DetectedPerson(
+        box=box.astype(np.float32),
+        keypoints=np.concatenate([keypoints[:, :2], np.clip(keypoints[:, 2:], 0, 1)], axis=1),
+        world=None,
+        spread=np.full(len(skeleton), _KEYPOINT_SPREAD * size, np.float32),
+        world_spread=None,
+        mask=None,
+        score=float(np.clip(keypoints[found, 2], 0, 1).mean()),
+        skeleton=skeleton,
+    )
+
+
+def watch_keypoints(
+    pool: ModelPool, image: np.ndarray, people: Sequence[DetectedPerson], views: int
+) -> list[DetectedPerson]:
+    """Add the landmark model's mask and world landmarks to people known by keypoints.
+
+    The keypoints stay the user's. A person for whom the model predicts another pose stays as it was.
+    """
+    height, width = image.shape[:2]
+    pyramid = Pyramid(image)
+    regions = [_region_around(person) for person in people]
+    watched = []
+    for person, passes in zip(people, observe_jittered(pool, pyramid, regions, views), strict=True):
+        predicted = combine(passes, width, height, person.score)
+        assert predicted.world is not None
+        assert predicted.world_spread is not None
+        shared = [name for name in person.skeleton.joint_names if name in BLAZEPOSE33]
+        mine, theirs = person.skeleton.indices(shared), BLAZEPOSE33.indices(shared)
+        sure = person.keypoints[mine, 2] > 0
+        points = person.keypoints[mine, :2][sure], predicted.keypoints[theirs, :2][sure]
+        alike = similarity_of_points(*points, passes[0].region.side)
+        presence = float(np.mean([o.presence for o in passes]))
+        if alike < _AGREEING or presence < _PRESENT:
+            watched.append(person)
+        elif len(shared) < len(person.skeleton):
+            watched.append(replace(person, mask=predicted.mask))
+        else:
+            world, spread = predicted.world[theirs], predicted.world_spread[theirs]
+            watched.append(replace(person, mask=predicted.mask, world=world, world_spread=spread))
+    return watched
+
+
+def _region_around(person: DetectedPerson) -> Region:
+    """Upright in the person's own sense where shoulders and hips are known, around all known keypoints."""
+    rows = person.keypoints
+    found = rows[:, 2] > 0
+
+    def middle(joint: str) -> np.ndarray | None:
+        pair = person.skeleton.indices([f"left_{joint}", f"right_{joint}"])
+        return rows[pair, :2].mean(0) if found[pair].all() else None
+
+    hips, shoulders = middle("hip"), middle("shoulder")
+    if hips is None or shoulders is None:
+        return region_around_box(person.box)
+    up = shoulders - hips
+    length = math.hypot(*up)
+    reach = 1.1 * float(np.linalg.norm(rows[found, :2] - hips, axis=1).max())
+    return region_from_axis(hips, hips + up / max(length, 1e-6) * max(reach, 1.8 * length))

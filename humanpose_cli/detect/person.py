@@ -1,7 +1,8 @@
-"""What detection says about one person."""
+"""One person: the landmark model's passes over crops of them, and their average with its uncertainty and mask."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -9,13 +10,30 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
 from humanpose_cli.core.crop import Affine2D
+from humanpose_cli.detect.models import LANDMARK_SIZE, ModelPool, PoseModels
+from humanpose_cli.detect.regions import Pyramid, Region, region_from_axis
 
-__all__ = ["DetectedPerson", "PersonMask"]
+__all__ = [
+    "CropView",
+    "DetectedPerson",
+    "Observation",
+    "PersonMask",
+    "combine",
+    "jittered_views",
+    "mean_confidence",
+    "mean_mask",
+    "mean_points",
+    "observe",
+    "observe_all",
+    "observe_jittered",
+    "points_spread",
+    "world_spread",
+]
 
 
 @dataclass(frozen=True)
 class PersonMask:
-    """Where the person is seen: a square crop and its place in the image.
+    """The pixels that show a person, as a square crop of the image.
 
     crop (S, S) uint8, 255 = surely the person; crop_to_image from pixels of the crop to pixels of the image
     """
@@ -45,7 +63,7 @@ class DetectedPerson:
     world         (L, 3) metres, origin between the hips, camera axes (x right, y down, z forward); None if unknown
     spread        (L,) pixels: standard deviation of the keypoints over several crops
     world_spread  (L,) metres, the same for `world`; None if unknown
-    mask          where the person is seen; None if unknown
+    mask          the pixels that show the person; None if unknown
     score         0..1: how sure it is that this is a person
     skeleton      names of the L rows
     """
@@ -63,3 +81,175 @@ class DetectedPerson:
     def area(self) -> float:
         """Of the box, square pixels."""
         return float(np.prod(self.box[2:] - self.box[:2]))
+
+
+_BODY_ROWS = len(BLAZEPOSE33)
+_MIRROR = list(BLAZEPOSE33.mirror)
+_CENTRE_ROW, _EDGE_ROW = _BODY_ROWS, _BODY_ROWS + 1
+
+_FADE = 0.02  # of the region's side: a joint this far out of the image keeps a third of its confidence
+
+# Shift right and down (share of the side), scale, turn (radians), mirrored: small enough that a person stays well
+# inside, different enough that the model's errors differ. Fixed, so that the same image gives the same people.
+_JITTER: tuple[tuple[float, float, float, float, bool], ...] = (
+    (0.0, 0.0, 1.0, 0.0, True),
+    (0.035, 0.02, 1.06, 0.07, False),
+    (-0.035, 0.02, 0.94, -0.07, True),
+    (0.02, -0.035, 1.10, -0.10, False),
+    (-0.02, -0.035, 0.90, 0.10, True),
+    (-0.03, 0.0, 1.02, 0.14, False),
+    (0.03, 0.0, 0.98, -0.14, True),
+    (0.0, 0.04, 1.08, 0.03, True),
+)
+
+
+@dataclass(frozen=True)
+class CropView:
+    """A region to crop, and whether the crop is mirrored."""
+
+    region: Region
+    mirror: bool = False
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The result of one landmark pass, mirroring and the region's rotation undone.
+
+    points (33, 2) pixels of the image; confidence (33,) 0..1: visible, in the crop and in the image; presence 0..1;
+    world (33, 3) metres in camera axes, hip centre origin; mask (256, 256) in the crop of `region`; next_region: the
+    model's proposal for the next pass.
+    """
+
+    region: Region
+    points: np.ndarray
+    confidence: np.ndarray
+    presence: float
+    world: np.ndarray
+    mask: np.ndarray
+    next_region: Region
+
+
+def observe(models: PoseModels, pyramid: Pyramid, view: CropView) -> Observation:
+    """Run the landmark model on one view of the image."""
+    answer = models.landmarks(pyramid.crop(view.region, LANDMARK_SIZE, mirror=view.mirror))
+    points, world, mask = answer.points, answer.world, answer.mask
+    confidence = answer.visibility * answer.inside
+    if view.mirror:
+        points = points * [-1, 1] + [LANDMARK_SIZE, 0]
+        points[:_BODY_ROWS] = points[_MIRROR]
+        world = (world * [-1, 1, 1])[_MIRROR]
+        confidence = confidence[_MIRROR]
+        mask = np.ascontiguousarray(mask[:, ::-1])
+    placed = view.region.to_image(LANDMARK_SIZE).points(points)
+    body = placed[:_BODY_ROWS]
+    outside = np.linalg.norm(body - np.clip(body, 0, [pyramid.width, pyramid.height]), axis=1)
+    return Observation(
+        region=view.region,
+        points=body,
+        confidence=confidence * np.exp(-outside / (_FADE * view.region.side)),
+        presence=answer.presence,
+        world=view.region.axes_to_image(world),
+        mask=mask,
+        next_region=region_from_axis(placed[_CENTRE_ROW], placed[_EDGE_ROW]),
+    )
+
+
+def observe_all(pool: ModelPool, pyramid: Pyramid, views: Sequence[CropView]) -> list[Observation]:
+    """`observe` for each view, spread over the pool's threads."""
+    return pool.map(lambda models, view: observe(models, pyramid, view), views)
+
+
+def jittered_views(region: Region, count: int) -> list[CropView]:
+    """The first `count` (at most 8) of a fixed series of shifted, scaled, turned and mirrored views of a region."""
+    return [CropView(region.moved(*shift), mirror) for *shift, mirror in _JITTER[:count]]
+
+
+def observe_jittered(
+    pool: ModelPool, pyramid: Pyramid, regions: Sequence[Region], count: int
+) -> list[list[Observation]]:
+    """For each region the passes over itself and over `count` jittered views of it."""
+    views = [view for region in regions for view in (CropView(region), *jittered_views(region, count))]
+    passes = observe_all(pool, pyramid, views)
+    return [passes[start : start + count + 1] for start in range(0, len(passes), count + 1)]
+
+
+_SURE = 0.3  # confidence from which a keypoint counts for the box
+_MASK_REACH = 0.6  # of the size of the keypoints' box: how far hair, hats and clothes go beyond them
+_HIPS = BLAZEPOSE33.indices(["left_hip", "right_hip"])
+
+
+def mean_points(observations: Sequence[Observation]) -> np.ndarray:
+    """(33, 2) pixels."""
+    return np.mean([o.points for o in observations], axis=0)
+
+
+def mean_confidence(observations: Sequence[Observation]) -> np.ndarray:
+    """(33,) 0..1: visible, in the image, and somebody is there."""
+    return np.mean([o.confidence * o.presence for o in observations], axis=0)
+
+
+def points_spread(observations: Sequence[Observation]) -> np.ndarray:
+    """(33,) pixels: root mean square distance of each landmark from its mean, per axis."""
+    points = np.stack([o.points for o in observations])
+    return np.sqrt(((points - points.mean(0)) ** 2).sum(-1).mean(0) / 2)
+
+
+def world_spread(observations: Sequence[Observation]) -> np.ndarray:
+    """(33,) metres: root mean square distance of each world landmark from its mean, per axis."""
+    world = np.stack([o.world for o in observations])
+    return np.sqrt(((world - world.mean(0)) ** 2).sum(-1).mean(0) / 3)
+
+
+def combine(observations: Sequence[Observation], width: int, height: int, score: float) -> DetectedPerson:
+    """The mean of the passes; `width` and `height` are the image's."""
+    world = np.mean([o.world for o in observations], axis=0)
+    mask = mean_mask(observations, observations[0].region)
+    keypoints = np.concatenate([mean_points(observations), mean_confidence(observations)[:, None]], axis=1)
+    return DetectedPerson(
+        box=_box(keypoints, mask, width, height),
+        keypoints=keypoints.astype(np.float32),
+        world=(world - world[_HIPS].mean(0)).astype(np.float32),
+        spread=points_spread(observations).astype(np.float32),
+        world_spread=world_spread(observations).astype(np.float32),
+        mask=mask,
+        score=float(score),
+    )
+
+
+def mean_mask(observations: Sequence[Observation], region: Region) -> PersonMask:
+    """The passes' masks averaged in the crop of `region`, each where it overlaps that crop."""
+    size = LANDMARK_SIZE
+    target = region.to_image(size)
+    total = np.zeros((size, size), np.float32)
+    weight = np.full((size, size), 1e-6, np.float32)
+    for observation in observations:
+        affine = observation.region.to_image(size).inverse() @ target
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        total += affine.warp(observation.mask, (size, size), flags)
+        weight += affine.warp(np.ones_like(observation.mask), (size, size), flags)
+    crop = np.rint(np.clip(total / weight, 0, 1) * 255).astype(np.uint8)
+    return PersonMask(crop, target)
+
+
+def _box(keypoints: np.ndarray, mask: PersonMask, width: int, height: int) -> np.ndarray:
+    """Around the confident keypoints and the parts of the mask that they lie on; within the image."""
+    sure = keypoints[keypoints[:, 2] > _SURE, :2]
+    sure = sure if len(sure) else keypoints[:, :2]
+    low, high = sure.min(0), sure.max(0)
+    margin = _MASK_REACH * max(high - low)
+    pixels = _mask_pixels(mask, sure)
+    near = ((pixels > low - margin) & (pixels < high + margin)).all(1)
+    if near.any():
+        low = np.minimum(low, pixels[near].min(0))
+        high = np.maximum(high, pixels[near].max(0))
+    size = np.array([width, height], dtype=float)
+    return np.concatenate([np.clip(low, 0, size), np.clip(high, 0, size)]).astype(np.float32)
+
+
+def _mask_pixels(mask: PersonMask, points: np.ndarray) -> np.ndarray:
+    """(N, 2) positions in the image of the mask's pixels, of those of its parts that hold one of `points` (M, 2)."""
+    _, parts = cv2.connectedComponents((mask.crop > 127).astype(np.uint8))
+    columns, rows = np.clip(mask.crop_to_image.inverse().points(points), 0, len(mask.crop) - 1).astype(int).T
+    held = np.unique(parts[rows, columns])
+    rows, columns = np.nonzero(np.isin(parts, held[held > 0]))
+    return mask.crop_to_image.points(np.stack([columns + 0.5, rows + 0.5], axis=1))

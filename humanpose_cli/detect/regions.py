@@ -1,21 +1,32 @@
-"""Rotated square regions of an image: cutting them out well, and mapping points, axes and masks back."""
+"""Rotated square regions of an image, and the windows and proposals in which the detector looks for people."""
 
 from __future__ import annotations
 
 import math
 import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from humanpose_cli.core.crop import Affine2D
+from humanpose_cli.detect.models import DETECTOR_SIZE, ModelPool, PoseModels
 
-__all__ = ["Pyramid", "Region", "region_around_box", "region_from_axis"]
+__all__ = [
+    "Proposal",
+    "Pyramid",
+    "Region",
+    "propose",
+    "propose_in",
+    "region_around_box",
+    "region_from_axis",
+    "windows_over",
+]
 
-# mediapipe's own factor between the circle around a person and the region that is cut for the landmarks.
-_CIRCLE_MARGIN = 1.25
-# Images are shrunk to this side before anything is looked for: a person of a tenth of it fills a landmark crop.
+# Share by which a landmark crop exceeds the circle around the body, or the given box: mediapipe's own factor.
+_MARGIN = 1.25
+# Images are shrunk to this side before the search: a person of a tenth of it fills a landmark crop.
 _LONGEST_SIDE = 2560
 
 
@@ -59,14 +70,14 @@ def region_from_axis(centre: np.ndarray, edge: np.ndarray) -> Region:
     the body, in the direction of the head.
     """
     right, down = float(edge[0] - centre[0]), float(edge[1] - centre[1])
-    side = max(2 * math.hypot(right, down) * _CIRCLE_MARGIN, 1e-3)
+    side = max(2 * math.hypot(right, down) * _MARGIN, 1e-3)
     return Region(float(centre[0]), float(centre[1]), side, math.atan2(right, -down))
 
 
-def region_around_box(box: np.ndarray, margin: float = 1.25) -> Region:
-    """An upright region around a box (4,) x0 y0 x1 y1, `margin` times its longer side."""
+def region_around_box(box: np.ndarray) -> Region:
+    """An upright region around a box (4,) x0 y0 x1 y1, a quarter larger than its longer side."""
     x0, y0, x1, y1 = (float(value) for value in box)
-    return Region((x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0) * margin)
+    return Region((x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0) * _MARGIN)
 
 
 class Pyramid:
@@ -75,11 +86,10 @@ class Pyramid:
     Copies are shrunk by area averaging in steps of the square root of two, each from the first one.
     """
 
-    def __init__(self, image: np.ndarray, longest_side: int = _LONGEST_SIDE) -> None:
+    def __init__(self, image: np.ndarray) -> None:
         self.height, self.width = image.shape[:2]
-        longest = max(self.height, self.width)
-        self._base = image if longest <= longest_side else _shrunk(image, longest / longest_side)
-        self._base_scale = max(longest / longest_side, 1.0)
+        self._base_scale = max(max(self.height, self.width) / _LONGEST_SIDE, 1.0)
+        self._base = image if self._base_scale == 1 else _shrunk(image, self._base_scale)
         self._levels: dict[int, np.ndarray] = {0: self._base}
         self._lock = threading.Lock()
 
@@ -108,3 +118,61 @@ def _shrunk(image: np.ndarray, factor: float) -> np.ndarray:
     height, width = image.shape[:2]
     size = (max(1, round(width / factor)), max(1, round(height / factor)))
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+_SMALLEST_WINDOW = 64
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A region in which the detector found somebody, its score 0..1, and the number of its window."""
+
+    region: Region
+    score: float
+    window: int
+
+
+def windows_over(width: int, height: int, shares: Sequence[float], beyond: float = 0.0) -> list[Region]:
+    """Square windows, each share of the longer side, that overlap by half and cover the image.
+
+    A share above 1 is one window around the middle; windows of less than 64 pixels show nobody well enough and are
+    left out. With `beyond`, the outermost windows of shares below 1 reach over the image's edges by that part of their
+    side.
+    """
+    longest = max(width, height)
+    windows = []
+    for share in shares:
+        side = share * longest
+        if share < 1 and side < _SMALLEST_WINDOW:
+            continue
+        margin = beyond * side if share < 1 else 0.0
+        windows += [
+            Region(x, y, side) for y in _positions(height, side, margin) for x in _positions(width, side, margin)
+        ]
+    return windows
+
+
+def _positions(length: float, side: float, margin: float) -> list[float]:
+    """Centres of windows along one axis: evenly spaced, at most half a side apart."""
+    free = length + 2 * margin - side
+    if free <= 0:
+        return [length / 2]
+    steps = math.ceil(free / (side / 2) - 1e-6)
+    return [side / 2 - margin + free * i / steps for i in range(steps + 1)]
+
+
+def propose(pool: ModelPool, pyramid: Pyramid, windows: Sequence[Region], threshold: float) -> list[Proposal]:
+    """The detections in each window, in the order of the windows."""
+    found = pool.map(lambda models, window: propose_in(models, pyramid, window, threshold), windows)
+    return [replace(p, window=number) for number, proposals in enumerate(found) for p in proposals]
+
+
+def propose_in(models: PoseModels, pyramid: Pyramid, window: Region, threshold: float) -> list[Proposal]:
+    """The detections in one window, best first; the window's number is 0."""
+    size = DETECTOR_SIZE
+    detections = models.find(pyramid.crop(window, size, pad=cv2.BORDER_CONSTANT), threshold)
+    placed = window.to_image(size).points(detections.points.astype(np.float64) * size)
+    return [
+        Proposal(region_from_axis(points[0], points[1]), float(score), 0)
+        for score, points in zip(detections.scores, placed, strict=True)
+    ]

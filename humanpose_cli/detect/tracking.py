@@ -1,52 +1,38 @@
-"""Finds people in the frames of a video: last frame's regions take the place of most windows.
-
-Gives people of successive frames their numbers: by overlap, over short gaps, never across a cut.
-"""
+"""People in the frames of a video: followed from frame to frame, numbered over short gaps, never across a cut."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import cast
 
 import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from humanpose_cli.detect.candidates import similarity
 from humanpose_cli.detect.models import ModelPool, PoseModels, box_overlap
-from humanpose_cli.detect.observing import CropView, Observation, jittered_views, observe
-from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.detect.proposals import Proposal, propose_in, windows_over
-from humanpose_cli.detect.regions import Pyramid, Region
-from humanpose_cli.detect.searching import Found, Scheme, search
+from humanpose_cli.detect.person import CropView, DetectedPerson, Observation, jittered_views, mean_points, observe
+from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose_in, windows_over
+from humanpose_cli.detect.search import SAME_PERSON, Found, Scheme, search, similarity
 
-__all__ = [
-    "Follower",
-    "FrameIds",
-    "ShotDetector",
-    "TrackAssigner",
-]
-
+__all__ = ["Follower", "FrameIds", "ShotDetector", "TrackAssigner"]
 
 _PRESENCE = 0.5  # below this the person has left the region
 _MOVED = 0.06  # of the region's side: passes that differ by more show no pose to rely on
-_NEWCOMER = 0.5  # score from which somebody seen in a single window is worth a full search
-_PATIENCE = 2  # frames for which a region is kept though nobody was seen in it
-_NEWCOMERS = 3  # looked at in one search
-_WHOLE_EVERY = 4  # frames between two looks at the whole image
+_NEWCOMER = 0.5  # score from which a detection in a single window is worth a full search
+_PATIENCE = 2  # frames for which a region is kept though nobody was detected in it
+_NEWCOMERS = 3  # at most, in one search
+_WHOLE_EVERY = 4  # frames between two passes over the whole image
 _SEARCH_PAUSE = 5  # frames between two searches for newcomers
-_REJECTION = 30  # frames for which a place where a search found nobody is left alone
-_SAME_PERSON = 0.5
+_REJECTION = 30  # frames for which a region where a search found nobody is left alone
 _SHIFTS = ((0.0, 0.0), (-0.15, -0.1), (0.15, -0.1), (-0.15, 0.1), (0.15, 0.1))
 
 
 @dataclass
 class _Followed:
     region: Region
-    sighting: Found | None
+    detection: Found | None
     missed: int = 0
 
 
@@ -54,7 +40,7 @@ class Follower:
     """People followed from frame to frame.
 
     Each frame costs `scheme.followed` + 1 landmark passes a person and one window for newcomers. Somebody new, or
-    somebody lost, brings a search of the whole frame; where it finds nobody, the place is left alone for a
+    somebody lost, brings a search of the whole frame; where it finds nobody, the region is left alone for a
     second, so that a lamp-post does not slow the whole video down.
     """
 
@@ -65,13 +51,13 @@ class Follower:
         self._frame = -1
         self._last_search = -_SEARCH_PAUSE
 
-    def see(self, pyramid: Pyramid) -> list[Found]:
+    def next_frame(self, pyramid: Pyramid) -> list[Found]:
         """Everybody in the next frame."""
         self._frame += 1
         if self._frame == 0:
             self._search(pyramid)
         else:
-            proposals = self._look(pyramid)
+            proposals = self._follow(pyramid)
             lost = any(f.missed == 1 for f in self._followed)
             paused = self._frame - self._last_search < _SEARCH_PAUSE
             newcomers = [p for p in proposals if p.score >= _NEWCOMER and not self._known(p.region)]
@@ -81,75 +67,66 @@ class Follower:
                 self._rejected += [(p.region, until) for p in newcomers if not self._known(p.region)]
         self._followed = [f for f in self._followed if f.missed <= _PATIENCE]
         self._rejected = [(region, until) for region, until in self._rejected if until > self._frame]
-        return [f.sighting for f in self._followed if f.sighting is not None]
+        return [f.detection for f in self._followed if f.detection is not None]
 
-    def _look(self, pyramid: Pyramid) -> list[Proposal]:
-        """Pass over everybody followed and over this frame's window; what the detector proposes."""
-        views = [self._views(f.region) for f in self._followed]
-        window = self._glance(pyramid)
-        jobs: list[Callable[[PoseModels], object]] = [
-            *(partial(_observe, pyramid, view) for group in views for view in group),
-            partial(_propose, pyramid, window, self._scheme.threshold),
-        ]
-        answers = self._pool.map(lambda models, job: job(models), jobs)
-        seen = cast("list[Observation]", answers[:-1])
+    def _follow(self, pyramid: Pyramid) -> list[Proposal]:
+        """Passes over everybody followed and over this frame's window; the detector's proposals."""
+        views = [[CropView(f.region), *jittered_views(f.region, self._scheme.followed)] for f in self._followed]
+
+        def run(models: PoseModels, item: CropView | Region) -> Observation | list[Proposal]:
+            if isinstance(item, CropView):
+                return observe(models, pyramid, item)
+            return propose_in(models, pyramid, item, self._scheme.threshold)
+
+        items: list[CropView | Region] = [view for group in views for view in group]
+        answers = self._pool.map(run, [*items, self._window(pyramid)])
+        passes = cast("list[Observation]", answers[:-1])
         for followed, group in zip(self._followed, views, strict=True):
-            _update(followed, tuple(seen[: len(group)]))
-            seen = seen[len(group) :]
-        self._drop_doubles()
+            _update(followed, tuple(passes[: len(group)]))
+            passes = passes[len(group) :]
+        self._drop_duplicates()
         return cast("list[Proposal]", answers[-1])
 
-    def _views(self, region: Region) -> list[CropView]:
-        return [CropView(region), *jittered_views(region, self._scheme.followed)]
-
-    def _glance(self, pyramid: Pyramid) -> Region:
+    def _window(self, pyramid: Pyramid) -> Region:
         """This frame's window: every fourth is the whole image, between them each of the others in turn."""
-        whole, *others = windows_over(pyramid.width, pyramid.height, (1.0, *self._scheme.glances))
-        turn, place = divmod(self._frame, _WHOLE_EVERY)
-        return whole if place == 0 or not others else others[((_WHOLE_EVERY - 1) * turn + place - 1) % len(others)]
+        whole, *others = windows_over(pyramid.width, pyramid.height, (1.0, *self._scheme.newcomers))
+        turn, step = divmod(self._frame, _WHOLE_EVERY)
+        return whole if step == 0 or not others else others[((_WHOLE_EVERY - 1) * turn + step - 1) % len(others)]
 
     def _search(self, pyramid: Pyramid, newcomers: Sequence[Proposal] = ()) -> None:
-        """A full search, also around newcomers; people already followed and seen in this frame stay as they are."""
+        """A full search, also around newcomers; people followed into this frame stay as they are."""
         self._last_search = self._frame
-        present = [f for f in self._followed if f.sighting is not None]
+        present = [f for f in self._followed if f.detection is not None]
         around = [w for newcomer in newcomers for w in _windows_around(newcomer.region)]
         for found in search(self._pool, pyramid, self._scheme, around):
-            if not any(_same(found.passes, f.sighting.passes) for f in present if f.sighting is not None):
+            if not any(_same(found.passes, f.detection.passes) for f in present if f.detection is not None):
                 present.append(_Followed(_mean_region(found.passes), found))
         self._followed = present
 
     def _known(self, region: Region) -> bool:
-        places = [f.region for f in self._followed] + [rejected for rejected, _ in self._rejected]
+        regions = [f.region for f in self._followed] + [rejected for rejected, _ in self._rejected]
         return any(
             math.hypot(p.x - region.x, p.y - region.y) < 0.35 * max(p.side, region.side)
             and abs(math.log(p.side / region.side)) < math.log(2.5)
-            for p in places
+            for p in regions
         )
 
-    def _drop_doubles(self) -> None:
+    def _drop_duplicates(self) -> None:
         """Two regions that slid onto one person become one."""
         kept: list[_Followed] = []
-        for f in sorted(self._followed, key=lambda f: -(f.sighting.score if f.sighting else 0.0)):
-            double = f.sighting is not None and any(
-                _same(f.sighting.passes, k.sighting.passes) for k in kept if k.sighting is not None
+        for f in sorted(self._followed, key=lambda f: -(f.detection.score if f.detection else 0.0)):
+            duplicate = f.detection is not None and any(
+                _same(f.detection.passes, k.detection.passes) for k in kept if k.detection is not None
             )
-            if not double:
+            if not duplicate:
                 kept.append(f)
         self._followed = [f for f in self._followed if any(f is k for k in kept)]
 
 
 def _windows_around(region: Region) -> list[Region]:
-    """Windows in which a person of that region is as large as the detector likes it, in five places."""
+    """Windows in which a person of that region has the size that suits the detector, at five positions."""
     x, y, side = region.x, region.y, 1.8 * region.side
     return [Region(x + dx * side, y + dy * side, side) for dx, dy in _SHIFTS]
-
-
-def _observe(pyramid: Pyramid, view: CropView, models: PoseModels) -> Observation:
-    return observe(models, pyramid, view)
-
-
-def _propose(pyramid: Pyramid, window: Region, threshold: float, models: PoseModels) -> list[Proposal]:
-    return propose_in(models, pyramid, window, threshold)
 
 
 def _update(followed: _Followed, passes: tuple[Observation, ...]) -> None:
@@ -157,11 +134,11 @@ def _update(followed: _Followed, passes: tuple[Observation, ...]) -> None:
     points = np.stack([o.points for o in passes])
     moved = float(np.median(np.sqrt(((points - points.mean(0)) ** 2).sum(-1).mean(0)))) / followed.region.side
     if presence < _PRESENCE or moved > _MOVED:
-        followed.sighting = None
+        followed.detection = None
         followed.missed += 1
         return
     score = presence * math.exp(-0.5 * (moved / 0.03) ** 2)
-    followed.sighting, followed.missed, followed.region = Found(passes, score), 0, _mean_region(passes)
+    followed.detection, followed.missed, followed.region = Found(passes, score), 0, _mean_region(passes)
 
 
 def _mean_region(passes: Sequence[Observation]) -> Region:
@@ -174,13 +151,13 @@ def _mean_region(passes: Sequence[Observation]) -> Region:
 
 def _same(a: Sequence[Observation], b: Sequence[Observation]) -> bool:
     side = math.sqrt(a[0].region.side * b[0].region.side)
-    return (
-        similarity(np.mean([o.points for o in a], axis=0), np.mean([o.points for o in b], axis=0), side) > _SAME_PERSON
-    )
+    return similarity(mean_points(a), mean_points(b), side) > SAME_PERSON
 
 
 _KEYPOINT_WIDTH = 0.1  # of the longer side of the box: how far a keypoint may move and still half agree
 _SURE_ENOUGH = 0.3
+_GAP = 10  # frames for which a track waits for its person
+_LEAST_SIMILAR = 0.3  # similarity 0..1 below which two people are never one
 
 
 @dataclass(frozen=True)
@@ -202,22 +179,18 @@ class TrackAssigner:
     """Numbers people over the frames of one video.
 
     Each frame's people are matched to the tracks by the best total similarity of boxes and keypoints (Hungarian
-    method); people like nobody seen in the last `gap` frames start a track. A hard cut ends all tracks.
-
-    gap      frames for which a track waits for its person to be seen again
-    least    similarity 0..1 below which two people are never one
+    method); people like nobody in the last ten frames start a track. A hard cut ends all tracks.
     """
 
-    def __init__(self, gap: int = 10, least: float = 0.3) -> None:
-        self.gap, self.least = gap, least
+    def __init__(self) -> None:
         self._tracks: list[_Track] = []
         self._next = 0
         self._shots = ShotDetector()
 
     def assign(self, people: Sequence[DetectedPerson], image: np.ndarray | None = None) -> FrameIds:
-        """Numbers for the next frame; without its image (H, W, 3) uint8, cuts are not looked for."""
+        """Numbers for the next frame; without its image (H, W, 3) uint8, cuts are not detected."""
         shot = self._shots.shot_id
-        if image is not None and self._shots.see(image) != shot:
+        if image is not None and self._shots.next_frame(image) != shot:
             self._tracks = []
         numbers = [-1] * len(people)
         for row, track in self._matches(people):
@@ -230,15 +203,15 @@ class TrackAssigner:
                 self._next += 1
         for track in self._tracks:
             track.missed += 1
-        self._tracks = [track for track in self._tracks if track.missed <= self.gap]
+        self._tracks = [track for track in self._tracks if track.missed <= _GAP]
         return FrameIds(self._shots.shot_id, tuple(numbers))
 
     def _matches(self, people: Sequence[DetectedPerson]) -> list[tuple[int, _Track]]:
         if not people or not self._tracks:
             return []
         alike = np.array([[_similarity(track.last, person) for track in self._tracks] for person in people])
-        rows, columns = linear_sum_assignment(np.where(alike >= self.least, alike, 0.0), maximize=True)
-        return [(r, self._tracks[c]) for r, c in zip(rows, columns, strict=True) if alike[r, c] >= self.least]
+        rows, columns = linear_sum_assignment(np.where(alike >= _LEAST_SIMILAR, alike, 0.0), maximize=True)
+        return [(r, self._tracks[c]) for r, c in zip(rows, columns, strict=True) if alike[r, c] >= _LEAST_SIMILAR]
 
 
 def _similarity(before: DetectedPerson, now: DetectedPerson) -> float:
@@ -269,7 +242,7 @@ class ShotDetector:
         self._before: np.ndarray | None = None
         self._usual = 0.0
 
-    def see(self, image: np.ndarray) -> int:
+    def next_frame(self, image: np.ndarray) -> int:
         """The shot that the next frame (H, W, 3) uint8 belongs to, counted from 0."""
         small = cv2.resize(image, (self._SIZE, self._SIZE), interpolation=cv2.INTER_AREA).astype(np.float64)
         layout = small - small.mean((0, 1))

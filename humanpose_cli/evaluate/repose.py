@@ -19,7 +19,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.data.cache import open_cache
 from humanpose_cli.data.loader import spread_evenly
-from humanpose_cli.detect.given import people_in_boxes
+from humanpose_cli.detect.detector import people_in_boxes
 from humanpose_cli.detect.models import ModelPool, default_threads
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.evaluate.ablations import WarpingVariants, warping_table

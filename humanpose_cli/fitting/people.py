@@ -11,8 +11,7 @@ import numpy as np
 
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.detect.detector import PersonDetector
-from humanpose_cli.detect.given import people_in_boxes, person_from_keypoints, watch_keypoints
+from humanpose_cli.detect.detector import PersonDetector, people_in_boxes, person_from_keypoints, watch_keypoints
 from humanpose_cli.detect.models import ModelPool, default_threads
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.io.detection_files import GivenPeople, read_boxes, read_keypoints

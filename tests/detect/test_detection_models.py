@@ -12,14 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import humanpose_cli.detect.graphs as graphs
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import UnavailableError
-from humanpose_cli.detect.graphs import native_chatter_kept_off_stderr
-from humanpose_cli.detect.models import ModelPool, box_overlap, decode_detections, start_models
-from humanpose_cli.detect.observing import CropView, jittered_views, observe_all
-from humanpose_cli.detect.proposals import propose, windows_over
-from humanpose_cli.detect.regions import Pyramid, Region
+from humanpose_cli.detect import models
+from humanpose_cli.detect.models import (
+    ModelPool,
+    box_overlap,
+    decode_detections,
+    native_chatter_kept_off_stderr,
+)
+from humanpose_cli.detect.person import CropView, jittered_views, observe_all
+from humanpose_cli.detect.regions import Pyramid, Region, propose, windows_over
 
 ANCHORS = 2254
 
@@ -85,9 +88,7 @@ def test_windows_cover_the_image_and_reach_beyond_its_edges() -> None:
 
 
 class Counter:
-    """Models that only count."""
-
-    name = "counter"
+    """Models that do nothing."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -110,7 +111,7 @@ def test_a_pool_keeps_order_reuses_models_and_closes_them(threads: int) -> None:
             assert pool.map(lambda _, item: item * item, range(20)) == [i * i for i in range(20)]
         assert pool.map(lambda _, item: item, []) == []
     assert 1 <= len(started) <= threads
-    assert all(models.closed for models in started)
+    assert all(instance.closed for instance in started)
 
 
 def test_a_pool_passes_errors_on_and_lives() -> None:
@@ -164,31 +165,30 @@ def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_the_start_is_quiet_and_our_own_words_are_not_lost() -> None:
+def test_the_start_is_quiet_and_our_own_lines_are_not_lost() -> None:
     code = """
         import os, sys, threading
         import numpy as np
-        from humanpose_cli.detect.graphs import GraphModels
-        from humanpose_cli.detect.graphs import native_chatter_kept_off_stderr
-        GraphModels().close()
+        from humanpose_cli.detect.models import PoseModels, native_chatter_kept_off_stderr
+        PoseModels().close()
         with native_chatter_kept_off_stderr():
             os.write(2, b"W0000 00:00:17.5 6959 some_file.cc:114] chatter\\n")
             os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\\n")
-            print("a word of ours", file=sys.stderr, flush=True)
+            print("our own line", file=sys.stderr, flush=True)
             os.write(2, b"E0000 00:00:17.5 6959 some_file.cc:114] an error\\n")
         import mediapipe
         print(mediapipe.__version__)
     """
     done = run(code)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines() == ["a word of ours", "E0000 00:00:17.5 6959 some_file.cc:114] an error"]
+    assert done.stderr.splitlines() == ["our own line", "E0000 00:00:17.5 6959 some_file.cc:114] an error"]
     assert done.stdout.strip() == "0.10.14", "mediapipe itself can still be imported afterwards"
 
 
 def test_models_start_without_importing_mediapipe_whole() -> None:
     code = """
         import sys
-        from humanpose_cli.detect.graphs import self_test
+        from humanpose_cli.detect.models import self_test
         self_test()
         print([name for name in ("matplotlib", "mediapipe.tasks", "jax") if name in sys.modules])
     """
@@ -197,17 +197,15 @@ def test_models_start_without_importing_mediapipe_whole() -> None:
 
 
 def test_graphs_that_do_not_start_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graphs, "_DETECTOR_GRAPH", "node { calculator: 'NoSuchCalculator' }")
+    monkeypatch.setattr(models, "_DETECTOR_GRAPH", "node { calculator: 'NoSuchCalculator' }")
     with pytest.raises(UnavailableError, match="reinstall"):
-        graphs.self_test()
-    with pytest.raises(UnavailableError, match="reinstall"):
-        start_models()
+        models.self_test()
 
 
 def test_damaged_answers_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graphs._Graph, "floats", lambda self, packet: np.full(27048, np.nan, np.float32))
+    monkeypatch.setattr(models._Graph, "floats", lambda self, packet: np.full(27048, np.nan, np.float32))
     with pytest.raises(UnavailableError, match="mediapipe"):
-        graphs.GraphModels()
+        models.PoseModels()
 
 
 def test_stderr_of_other_threads_arrives_late_but_arrives(capfd: pytest.CaptureFixture[str]) -> None:

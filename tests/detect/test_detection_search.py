@@ -1,4 +1,4 @@
-"""Judging and combining on made-up passes whose truth is known."""
+"""Scoring and combining on made-up passes whose truth is known."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
-from humanpose_cli.detect.candidates import (
+from humanpose_cli.detect.person import Observation, combine, mean_mask, points_spread
+from humanpose_cli.detect.regions import Region
+from humanpose_cli.detect.search import (
+    SCHEMES,
     Candidate,
-    CandidateEvidence,
-    coarse_score,
+    CandidateFeatures,
+    coarse_features,
     distinct_people,
-    evidence,
+    refined_features,
     similarity,
 )
-from humanpose_cli.detect.observing import Observation, combine, mean_mask, points_spread
-from humanpose_cli.detect.regions import Region
-from humanpose_cli.detect.searching import SCHEMES
 
 SIZE, MIRROR = 256, list(BLAZEPOSE33.mirror)
 BUST = BLAZEPOSE33.indices(["nose", "left_shoulder", "right_shoulder"])
@@ -41,7 +41,7 @@ def moved(points: np.ndarray, right: float, down: float) -> np.ndarray:
     return points + np.array([right, down])
 
 
-def seen(points: np.ndarray, region: Region | None = None, presence: float = 1.0, **changes: object) -> Observation:
+def observed(points: np.ndarray, region: Region | None = None, presence: float = 1.0, **changes: object) -> Observation:
     region = region or Region(float(points[:, 0].mean()), float(points[:, 1].mean()), 400.0)
     whole = Observation(
         region=region,
@@ -57,38 +57,38 @@ def seen(points: np.ndarray, region: Region | None = None, presence: float = 1.0
 
 def candidate(*passes: Observation, support: int = 5, score: float = 0.8) -> Candidate:
     first = passes[0]
-    return Candidate(first, first, frozenset(range(support)), score, first, passes[1:] or (first,))
+    return Candidate(first, first, frozenset(range(support)), score, (first, *(passes[1:] or (first,))))
 
 
-def test_evidence_counts_what_it_says() -> None:
+def test_refined_features_of_known_passes() -> None:
     points = standing()
-    jittered = [seen(points), seen(moved(points, 4.0, 0), presence=0.5)]
-    e = evidence(candidate(*jittered, support=7, score=0.6))
+    jittered = [observed(points), observed(moved(points, 4.0, 0), presence=0.5)]
+    e = refined_features(candidate(*jittered, support=7, score=0.6))
     assert (e.support, e.score, e.turn) == (7, 0.6, 0)
     assert e.presence == pytest.approx(0.75)
     # World landmarks are points / 200 with x twice: each of two axes deviates by 0.01 m of three.
     assert e.wobble == pytest.approx(np.sqrt(2 * 0.01**2 / 3))
 
 
-def test_the_first_impression_looks_at_the_first_two_passes() -> None:
+def test_coarse_features_compare_the_first_two_passes() -> None:
     points = standing()
     turned = Region(300, 300, 400, -2.0)
-    made = Candidate(seen(points), seen(moved(points, 8, 0), next_region=turned), frozenset({1}), 0.5)
-    e = coarse_score(made)
+    made = Candidate(observed(points), observed(moved(points, 8, 0), next_region=turned), frozenset({1}), 0.5)
+    e = coarse_features(made)
     assert e.wobble == pytest.approx(8 / 400)
     assert e.turn == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("mode", ["thorough", "fast"])
-@pytest.mark.parametrize("stage", ["first", "studied"])
-def test_every_signal_pulls_the_odds_its_way(mode: str, stage: str) -> None:
-    odds = getattr(SCHEMES[mode], stage)
-    e = CandidateEvidence(support=4, score=0.7, presence=0.9, wobble=0.02, turn=0.5)
+@pytest.mark.parametrize("stage", ["coarse", "refined"])
+def test_every_feature_has_the_right_sign(mode: str, stage: str) -> None:
+    score = getattr(SCHEMES[mode], stage)
+    e = CandidateFeatures(support=4, score=0.7, presence=0.9, wobble=0.02, turn=0.5)
     better = [("support", 8), ("score", 0.9), ("presence", 0.99), ("wobble", 0.01), ("turn", 0.0)]
     for name, value in better:
-        assert odds.of(replace(e, **{name: value})) > odds.of(e), name
-    extremes = CandidateEvidence(support=1, score=0.0, presence=1.0, wobble=0.0, turn=np.pi)
-    assert np.isfinite(odds.of(extremes))
+        assert score.log_odds(replace(e, **{name: value})) > score.log_odds(e), name
+    extremes = CandidateFeatures(support=1, score=0.0, presence=1.0, wobble=0.0, turn=np.pi)
+    assert np.isfinite(score.log_odds(extremes))
 
 
 def test_similarity_is_blind_to_swapped_sides_but_not_to_distance() -> None:
@@ -101,10 +101,10 @@ def test_similarity_is_blind_to_swapped_sides_but_not_to_distance() -> None:
 
 def test_second_guesses_at_one_person_go_and_neighbours_stay() -> None:
     points = standing()
-    strong = candidate(seen(points))
-    again = candidate(seen(moved(points, 10, 5)))
-    swapped = candidate(seen(moved(points[MIRROR], 0, 8)))
-    neighbour = candidate(seen(moved(points, 150, 0)))
+    strong = candidate(observed(points))
+    again = candidate(observed(moved(points, 10, 5)))
+    swapped = candidate(observed(moved(points[MIRROR], 0, 8)))
+    neighbour = candidate(observed(moved(points, 150, 0)))
     kept = distinct_people([(again, 1.0), (strong, 3.0), (swapped, 2.0), (neighbour, 1.5)])
     assert [(c is strong, c is neighbour) for c, _ in kept] == [(True, False), (False, True)]
 
@@ -115,37 +115,31 @@ def test_what_nobody_sees_does_not_make_two_people_of_a_portrait() -> None:
     other[BUST] = moved(points, 6, 0)[BUST]
     sure = np.zeros(33)
     sure[BUST] = 1
-    assert len(distinct_people([(candidate(seen(points)), 2.0), (candidate(seen(other)), 1.5)])) == 2
-    portraits = [candidate(seen(pose, confidence=sure)) for pose in (points, other)]
+    assert len(distinct_people([(candidate(observed(points)), 2.0), (candidate(observed(other)), 1.5)])) == 2
+    portraits = [candidate(observed(pose, confidence=sure)) for pose in (points, other)]
     assert len(distinct_people([(portraits[0], 2.0), (portraits[1], 1.5)])) == 1
 
 
 def test_a_weaker_pose_on_a_persons_mask_goes_but_an_equal_one_stays() -> None:
     points = standing()
     region = Region(300.0, 300.0, 400.0)
-    person = candidate(seen(points, region, mask=disc_mask(region, (300, 300), 195)))
+    person = candidate(observed(points, region, mask=disc_mask(region, (300, 300), 195)))
     inner = standing()[::-1] * 0.5 + [150, 150]
     assert similarity(points, inner, 400) < 0.3
-    on_person = candidate(seen(inner, Region(300, 300, 200)))
+    on_person = candidate(observed(inner, Region(300, 300, 200)))
     assert len(distinct_people([(person, 3.0), (on_person, 1.9)])) == 1
     assert len(distinct_people([(person, 3.0), (on_person, 2.1)])) == 2
-    beside = candidate(seen(moved(inner, 200, 0), Region(500, 300, 200)))
+    beside = candidate(observed(moved(inner, 200, 0), Region(500, 300, 200)))
     assert len(distinct_people([(person, 3.0), (beside, 1.0)])) == 2
-
-
-def test_a_candidate_that_was_not_studied_has_no_passes() -> None:
-    points = standing()
-    with pytest.raises(ValueError, match="studied"):
-        _ = Candidate(seen(points), seen(points), frozenset({0}), 0.5).passes
 
 
 def test_combining_averages_points_and_centres_the_hips() -> None:
     points = standing()
-    person = combine([seen(points), seen(moved(points, 6, -2), presence=0.5)], 640, 480, 0.7)
+    person = combine([observed(points), observed(moved(points, 6, -2), presence=0.5)], 640, 480, 0.7)
     np.testing.assert_allclose(person.keypoints[:, :2], moved(points, 3, -1), rtol=1e-5)
     np.testing.assert_allclose(person.keypoints[:, 2], 0.75)
     np.testing.assert_allclose(person.spread, np.sqrt((9 + 1) / 2), rtol=1e-5)
-    np.testing.assert_allclose(points_spread([seen(points)]), 0)
+    np.testing.assert_allclose(points_spread([observed(points)]), 0)
     assert person.world is not None
     hips = BLAZEPOSE33.indices(["left_hip", "right_hip"])
     np.testing.assert_allclose(person.world[hips].mean(0), 0, atol=1e-6)
@@ -154,7 +148,7 @@ def test_combining_averages_points_and_centres_the_hips() -> None:
 
 def test_masks_of_different_regions_are_averaged_in_the_image() -> None:
     regions = [Region(300, 200, 300, 0.2), Region(310, 190, 330, -0.3), Region(290, 215, 270, 0.0)]
-    passes = [seen(standing(), region, mask=disc_mask(region, (320, 210), 80)) for region in regions]
+    passes = [observed(standing(), region, mask=disc_mask(region, (320, 210), 80)) for region in regions]
     mask = mean_mask(passes, regions[0]).in_image(400, 600)
     y, x = np.mgrid[:400, :600] + 0.5
     disc = np.hypot(x - 320, y - 210) < 80
@@ -167,8 +161,8 @@ def test_the_box_holds_the_person_and_not_what_else_the_mask_shows() -> None:
     points = standing(300, 300)
     region = Region(300, 300, 500)
     mask = np.maximum(disc_mask(region, (300, 260), 190), disc_mask(region, (520, 520), 20))
-    person = combine([seen(points, region, mask=mask)], 640, 480, 1.0)
+    person = combine([observed(points, region, mask=mask)], 640, 480, 1.0)
     np.testing.assert_allclose(person.box, [110, 70, 490, 450], atol=15)
-    nothing_sure = combine([seen(points, region, confidence=np.zeros(33))], 640, 480, 1.0)
+    nothing_sure = combine([observed(points, region, confidence=np.zeros(33))], 640, 480, 1.0)
     np.testing.assert_allclose(nothing_sure.box[:2], points.min(0), atol=1e-3)
     assert nothing_sure.box[3] <= 480

@@ -9,8 +9,7 @@ import pytest
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.detect.detector import PersonDetector
-from humanpose_cli.detect.given import person_from_keypoints, watch_keypoints
+from humanpose_cli.detect.detector import people_in_boxes, person_from_keypoints, watch_keypoints
 from humanpose_cli.detect.models import ModelPool
 
 LIMBS = [f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "hip", "knee", "ankle")]
@@ -32,9 +31,9 @@ def coco_of(rendered) -> np.ndarray:
     return np.concatenate([points, np.full((len(COCO17), 1), 0.9)], axis=1).astype(np.float32)
 
 
-def test_each_box_gives_its_person_in_order_and_nobody_is_dropped(fast: PersonDetector, rendered) -> None:
+def test_each_box_gives_its_person_in_order_and_nobody_is_dropped(pool: ModelPool, rendered) -> None:
     boxes = np.stack([[2.0, 400.0, 60.0, 600.0], box_of(rendered)])
-    nobody, person = fast.detect(rendered.image, boxes)
+    nobody, person = people_in_boxes(pool, rendered.image, boxes, 3)
     np.testing.assert_array_equal(person.box, boxes[1])
     np.testing.assert_array_equal(nobody.box, boxes[0])
     assert person.score > 0.9 > nobody.score
@@ -43,21 +42,21 @@ def test_each_box_gives_its_person_in_order_and_nobody_is_dropped(fast: PersonDe
     assert apart.mean() < 0.04 * np.ptp(rendered.points[:, 1])
 
 
-def test_no_boxes_are_no_people(fast: PersonDetector, rendered) -> None:
-    assert fast.detect(rendered.image, np.zeros((0, 4))) == []
+def test_no_boxes_are_no_people(pool: ModelPool, rendered) -> None:
+    assert people_in_boxes(pool, rendered.image, np.zeros((0, 4)), 3) == []
 
 
 @pytest.mark.parametrize(
     "boxes", [[[10, 10, 10, 50]], [[-50, 0, -10, 40]], [[0, 0, np.nan, 5]], [0, 0, 5, 5], [[50, 50, 20, 20]]]
 )
-def test_boxes_that_show_nothing_are_refused(fast: PersonDetector, rendered, boxes: list) -> None:
+def test_boxes_that_show_nothing_are_refused(pool: ModelPool, rendered, boxes: list) -> None:
     with pytest.raises(InputError, match="box"):
-        fast.detect(rendered.image, np.array(boxes, dtype=float))
+        people_in_boxes(pool, rendered.image, np.array(boxes, dtype=float), 3)
 
 
-def test_a_box_beyond_the_edge_is_cut(fast: PersonDetector, rendered) -> None:
+def test_a_box_beyond_the_edge_is_cut(pool: ModelPool, rendered) -> None:
     x0, y0, x1, y1 = box_of(rendered)
-    (person,) = fast.detect(rendered.image, np.array([[x0, y0, x1 + 5000, y1 + 5000]]))
+    (person,) = people_in_boxes(pool, rendered.image, np.array([[x0, y0, x1 + 5000, y1 + 5000]]), 3)
     height, width = rendered.image.shape[:2]
     np.testing.assert_array_equal(person.box, [x0, y0, width, height])
 
