@@ -180,3 +180,19 @@ def test_the_check_finds_what_it_should():
         "RGBPicture",
         "f(pic)",
     ]
+
+
+def class_names_given_twice(trees: dict[str, ast.Module]) -> dict[str, list[str]]:
+    """Public top-level classes that stand in more than one module, with the modules."""
+    places: dict[str, list[str]] = {}
+    for path, tree in trees.items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path)
+    return {name: paths for name, paths in places.items() if len(paths) > 1}
+
+
+def test_no_public_class_name_stands_twice():
+    assert class_names_given_twice(modules()) == {}
+    trees = {"a.py": ast.parse("class A: ...\nclass _B: ..."), "b.py": ast.parse("class A: ...\nclass _B: ...")}
+    assert class_names_given_twice(trees) == {"A": ["a.py", "b.py"]}

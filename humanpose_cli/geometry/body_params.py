@@ -1,0 +1,90 @@
+"""The parameters of posed bodies. Importing this module does not load torch.
+
+Axes are the camera's: x right, y down, z forward. Lengths are in metres, angles in radians.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from humanpose_cli.core.conventions import SMPL24
+
+__all__ = ["BodyParams"]
+
+_PELVIS = SMPL24.index("pelvis")
+
+
+@dataclass(frozen=True, eq=False)
+class BodyParams:
+    """One body, or several with leading dimensions `...`; numpy arrays or torch tensors, one kind throughout.
+
+    poses           (..., 72) axis-angle of smpl24's joints, relative to their parents; the pelvis maps body to camera
+    betas           (..., S) shape, in the body's units
+    trans           (..., 3) metres, camera axes: the pelvis is at trans + the pelvis of the shaped rest body
+    segment_scales  (..., 24), 1 for the body's own lengths; None for 1 everywhere
+    """
+
+    poses: Any
+    betas: Any
+    trans: Any
+    segment_scales: Any = None
+
+    @classmethod
+    def from_rotations(cls, rotations: Any, betas: Any, trans: Any, segment_scales: Any = None) -> BodyParams:
+        """The same with rotations (..., 24, 3, 3) instead of poses; they are kept as they are."""
+        import torch
+
+        from humanpose_cli.geometry.rotations import matrix_to_axis_angle
+
+        poses = matrix_to_axis_angle(torch.as_tensor(rotations)).flatten(-2)
+        params = cls(poses if isinstance(rotations, torch.Tensor) else poses.numpy(), betas, trans, segment_scales)
+        params.__dict__["rotations"] = rotations
+        return params
+
+    @cached_property
+    def rotations(self) -> Any:
+        """(..., 24, 3, 3) the poses as matrices."""
+        import torch
+
+        from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+
+        poses = self.poses if isinstance(self.poses, torch.Tensor) else torch.from_numpy(np.array(self.poses))
+        rotations = axis_angle_to_matrix(poses.unflatten(-1, (len(SMPL24), 3)))
+        return rotations if poses is self.poses else rotations.numpy()
+
+    def __len__(self) -> int:
+        """Size of the first leading dimension."""
+        return len(self.poses)
+
+    def rows(self, index: Any) -> BodyParams:
+        """The bodies at an index of the leading dimensions: a number, a slice, numbers or a mask."""
+        values = (getattr(self, field.name) for field in fields(self))
+        chosen = BodyParams(*(None if value is None else value[index] for value in values))
+        if "rotations" in self.__dict__:
+            chosen.__dict__["rotations"] = self.rotations[index]
+        return chosen
+
+    @classmethod
+    def stack(cls, bodies: Iterable[BodyParams]) -> BodyParams:
+        """N bodies along a new first dimension, numpy arrays; segment_scales only where the first has them."""
+        every = list(bodies)
+        names = [field.name for field in fields(cls) if getattr(every[0], field.name) is not None]
+        return cls(**{name: np.stack([getattr(body, name) for body in every]) for name in names})
+
+    def tensors(self, dtype: Any = None, device: Any = None) -> BodyParams:
+        """The same bodies as copies in torch; float32 unless another type is asked for."""
+        import torch
+
+        values = (getattr(self, field.name) for field in fields(self))
+        return BodyParams(
+            *(None if v is None else torch.tensor(v, dtype=dtype or torch.float32, device=device) for v in values)
+        )
+
+    def pelvis(self, rest_joints: Any) -> Any:
+        """(..., 3) metres, camera axes, where the rest bodies of these betas have their joints at (..., 24, 3)."""
+        return rest_joints[..., _PELVIS, :] + self.trans

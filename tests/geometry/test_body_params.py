@@ -1,0 +1,69 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.geometry.body_params import BodyParams
+
+
+def params(*leading: int, seed: int = 0) -> BodyParams:
+    random = np.random.default_rng(seed)
+    vectors = [random.normal(size=(*leading, size)).astype(np.float32) for size in (72, 10, 3)]
+    return BodyParams(*vectors, random.uniform(0.5, 2, (*leading, 24)).astype(np.float32))
+
+
+@pytest.mark.parametrize("leading", [(), (4,), (2, 3)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_poses_and_rotations_are_scipys(leading, dtype):
+    poses = params(*leading).poses.astype(dtype)
+    body = BodyParams(poses, np.zeros((*leading, 10)), np.zeros((*leading, 3)))
+    expected = Rotation.from_rotvec(poses.reshape(-1, 3)).as_matrix().reshape(*leading, 24, 3, 3)
+    assert (body.rotations.dtype, body.rotations.shape) == (dtype, expected.shape)
+    tolerance = 2e-6 if dtype is np.float32 else 1e-12
+    np.testing.assert_allclose(body.rotations, expected, atol=tolerance)
+    back = BodyParams.from_rotations(body.rotations, body.betas, body.trans)
+    assert back.rotations is body.rotations
+    again = Rotation.from_matrix(expected.reshape(-1, 3, 3)).as_rotvec().reshape(*leading, 72)
+    np.testing.assert_allclose(back.poses, again, atol=4 * tolerance)
+    assert (back.poses.dtype, back.poses.shape) == (dtype, poses.shape)
+
+
+def test_tensors_keep_gradients():
+    bodies = params(2).tensors(torch.float64)
+    poses = bodies.poses.requires_grad_()
+    (BodyParams(poses, bodies.betas, bodies.trans).rotations[:, 3] ** 3).sum().backward()
+    assert (poses.grad.reshape(2, 24, 3).abs().sum(-1) > 0).nonzero()[:, 1].tolist() == [3, 3]
+
+
+def test_rows_and_stack():
+    bodies = params(5)
+    three = bodies.rows([3, 0, 3])
+    for name in ("poses", "betas", "trans", "segment_scales"):
+        np.testing.assert_array_equal(getattr(three, name), getattr(bodies, name)[[3, 0, 3]])
+    assert len(three) == 3
+    together = BodyParams.stack(bodies.rows(row) for row in (3, 0, 3))
+    np.testing.assert_array_equal(together.poses, three.poses)
+    np.testing.assert_array_equal(together.segment_scales, three.segment_scales)
+    plain = BodyParams(bodies.poses, bodies.betas, bodies.trans)
+    assert plain.rows(2).segment_scales is None
+    assert BodyParams.stack([plain.rows(2)]).segment_scales is None
+    given = np.tile(np.eye(3, dtype=np.float32), (5, 24, 1, 1))
+    made = BodyParams.from_rotations(given, bodies.betas, bodies.trans)
+    np.testing.assert_array_equal(made.rows(1).rotations, given[1])
+
+
+def test_the_pelvis_is_where_the_posed_body_has_it():
+    body, bodies = default_body(), params(3).tensors()
+    posed = body.pose(bodies.rotations, bodies.betas, bodies.trans, vertices=False)
+    pelvis = bodies.pelvis(body.rest_joints(bodies.betas))
+    torch.testing.assert_close(pelvis, posed.joints[:, SMPL24.index("pelvis")], atol=1e-6, rtol=0)
+
+
+def test_importing_it_loads_no_torch():
+    code = "import sys, humanpose_cli.geometry.body_params; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
