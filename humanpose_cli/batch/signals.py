@@ -29,6 +29,7 @@ class StopSignals:
 
     grace       seconds that the item in progress has to finish by itself
     hard_limit  seconds after which the process ends, whatever it is doing
+    on_stop     called in the watchdog thread with the first signal's number while an item is being worked on
     on_abandon  called with the signal's number by the watchdog just before it ends the process
     """
 
@@ -40,7 +41,9 @@ class StopSignals:
         on_abandon: Callable[[int], None] | None = None,
     ) -> None:
         self.grace, self.hard_limit, self.on_abandon = grace, hard_limit, on_abandon
+        self.on_stop: Callable[[int], None] | None = None
         self.signal_number: int | None = None
+        self.worked = False  # whether an item has begun
         self._in_item = False
         self._raised = False
         self._grace_over = False
@@ -54,7 +57,7 @@ class StopSignals:
     @contextmanager
     def item(self) -> Iterator[None]:
         """Give the work inside some grace when a signal comes."""
-        self._in_item = True
+        self._in_item = self.worked = True
         try:
             yield
         finally:
@@ -101,12 +104,14 @@ class StopSignals:
         if not first:
             return
         hard_limit = time.monotonic() + self.hard_limit
+        if self._in_item and self.on_stop is not None:
+            self.on_stop(number)
         again, _ = self._wait_for_signal(self.grace)
         if again is None:
             return
         self._grace_over = True
         if again:
-            hard_limit = min(hard_limit, time.monotonic() + 1.0)  # asked twice: unwind, but do not linger
+            hard_limit = min(hard_limit, time.monotonic() + 1.0)  # asked twice: unwind, and end soon
         else:
             _wake_main_thread(number)
         while (left := hard_limit - time.monotonic()) > 0:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from humanpose_cli.cli.command import command
+from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import Seed, Threads
-from humanpose_cli.cli.session import Session
 from humanpose_cli.core.errors import ExitCode, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 
@@ -21,22 +20,26 @@ __all__ = ["cache"]
 
 _ACTION = typer.Argument(
     metavar="verify|show|index",
-    help="verify: read everything and name what is damaged. show: tell what is in it. index: join its files anew.",
+    help="verify: read everything and name what is damaged. show: summarise the contents. index: rebuild the index.",
     show_default=False,
 )
 _CACHE = typer.Argument(metavar="CACHE", help="The cache's folder, or a single file of it.", show_default=False)
 _OUT = typer.Option(
-    "--out", metavar="FILE", help="With show: an image of its people with the labels drawn in. Default: none."
+    "--out", metavar="FILE", help="With show: write a contact sheet of people with their labels. Default: none."
 )
-_COUNT = typer.Option("--count", metavar="N", min=1, help="With show: images on it.")
+_COUNT = typer.Option("--count", metavar="N", min=1, help="With show: images on the contact sheet.")
 _SPLIT = typer.Option(
-    "--split", metavar="PROTOCOL/SPLIT", help="With show: take the images from there. Default: from everywhere."
+    "--split", metavar="PROTOCOL/SPLIT", help="With show: take the images from this split. Default: from all."
 )
 _WORDS = {Status.SUCCESS: "ok", Status.PARTIAL: "unfinished", Status.ERROR: "damaged"}
 _MOST_MESSAGES, _MOST_IN_TABLE = 50, 2
 
 
-@command(columns=(("found", "found"),), words=_WORDS)
+@command(
+    columns=(("found", "found", "Contents of the file, or what is damaged."),),
+    words=_WORDS,
+    examples=("hpc cache show people", "hpc cache show people --out sheet.jpg", "hpc cache verify people"),
+)
 def cache(
     session: Session,
     action: Annotated[Literal["verify", "show", "index"], _ACTION],
@@ -47,14 +50,14 @@ def cache(
     seed: Seed = 0,
     threads: Threads = None,
 ) -> CommandResult:
-    """Tell what a dataset cache holds, verify it, or make its index anew.
+    """Show what a dataset cache holds, verify it, or rebuild its index.
 
-    verify exits with 3 if anything is damaged, and with 4 if files are still to be made.
+    verify exits with 3 if anything is damaged, and with 4 if files are still missing.
     """
     if action != "show" and (out is not None or split is not None):
-        raise UsageError("--out" if out is not None else "--split", "belongs to hpc cache show")
+        raise UsageError("--out" if out is not None else "--split", "is for hpc cache show")
     if split is not None and out is None:
-        raise UsageError("--split", "chooses the images of a sheet", remedy="add --out sheet.png")
+        raise UsageError("--split", "chooses the images of a contact sheet", remedy="add --out sheet.png")
     if action == "verify":
         return _verify(session, path, threads)
     if action == "index":
@@ -66,18 +69,14 @@ def _verify(session: Session, path: Path, threads: int | None) -> CommandResult:
     from humanpose_cli.cli.options import use_threads
     from humanpose_cli.data.verification import verify_cache
 
-    session.reporter.start(1)
-    session.reporter.item_started(str(path))
-    try:
+    with session.item(str(path)):
         verification = verify_cache(path, threads=use_threads(threads), progress=session.reporter.step)
-    finally:
-        session.reporter.finish()
     items = tuple(_file_item(file) for file in verification.files)
-    told = tuple(f"{file.path}: {problem}" for file in verification.files for problem in file.problems)
-    if len(told) > _MOST_MESSAGES:
-        told = (*told[:_MOST_MESSAGES], f"and {len(told) - _MOST_MESSAGES} more; --json lists them all")
+    messages = tuple(f"{file.path}: {problem}" for file in verification.files for problem in file.problems)
+    if len(messages) > _MOST_MESSAGES:
+        messages = (*messages[:_MOST_MESSAGES], f"and {len(messages) - _MOST_MESSAGES} more; --json lists all")
     if verification.damaged:
-        return CommandResult("cache", Status.ERROR, items, told, ExitCode.BAD_INPUT)
+        return CommandResult("cache", Status.ERROR, items, messages, ExitCode.BAD_INPUT)
     if verification.missing:
         return CommandResult("cache", Status.PARTIAL, items, (_missing(verification),), ExitCode.PARTIAL)
     return CommandResult("cache", Status.SUCCESS, items)
@@ -99,7 +98,7 @@ def _file_item(file: FileReport) -> ItemResult:
 def _missing(verification: Verification) -> str:
     numbers = ", ".join(str(number) for number in verification.missing[:10])
     more = " …" if len(verification.missing) > 10 else ""
-    return f"files that are still to be made: {numbers}{more}; hpc preprocess with the same options makes them"
+    return f"missing files: {numbers}{more}; hpc preprocess with the same options makes them"
 
 
 def _index(path: Path) -> CommandResult:
@@ -113,7 +112,7 @@ def _index(path: Path) -> CommandResult:
     status = Status.PARTIAL if summary.missing else Status.SUCCESS
     code = ExitCode.PARTIAL if summary.missing else ExitCode.OK
     item = ItemResult(str(path), status, (str(summary.path),), exit_code=code, details=details)
-    messages = ("some files are still to be made; what is there can be used",) if summary.missing else ()
+    messages = ("some files are still missing; the others can be used",) if summary.missing else ()
     return CommandResult("cache", status, (item,), messages, code)
 
 

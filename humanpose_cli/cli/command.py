@@ -1,6 +1,17 @@
-"""How a command is made of a function: universal options, settings files and presets, and the way out.
+"""How a command is made of a function: options of every command, settings, and what the function is handed.
 
 The function is the command: its parameters are the options, its docstring the help, its CommandResult the output.
+
+Settings come from a TOML file (`--config`) and from `--set key=value`. A flag wins over `--set`, `--set` over
+`--config`. A key is the name of one of the command's options (`batch-size`), or the dotted name of a field of its
+deeper options (`keypoints.depth_weight`), for which there is no flag. In a TOML file, a table named after a command
+holds for that command alone:
+
+    device = "cuda"
+    [fit]
+    people = "largest"
+    [fit.keypoints]
+    depth_weight = 0.5
 """
 
 from __future__ import annotations
@@ -8,53 +19,148 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import sys
+import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import typer
 from typer.core import TyperCommand
 
-from humanpose_cli.cli.config import canonical, read_config, read_settings
+from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.cli.options import nearest
+from humanpose_cli.cli.reporter import Reporter
 from humanpose_cli.cli.table import CONTEXT
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.result import CommandResult, Status
 
-__all__ = ["CommandInfo", "Invocation", "build_command", "command", "settings_origin"]
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = [
+    "REMOVED",
+    "RENAMED",
+    "Column",
+    "CommandInfo",
+    "Invocation",
+    "Session",
+    "apply_settings",
+    "build_command",
+    "canonical",
+    "command",
+    "field_names",
+    "read_config",
+    "read_settings",
+    "settings_origin",
+]
 
 Function = Callable[..., CommandResult]
-Presets = Mapping[str, Mapping[str, Any]]
-_OUTPUT, _SETTINGS = "Output", "Settings"
-_META = "humanpose_cli.settings"
+Options = TypeVar("Options")
+_META, _NOTES = "humanpose_cli.settings", "humanpose_cli.notes"
+
+RENAMED: Mapping[str, Mapping[str, str]] = {"evaluate": {"seen": "visible"}}
+"""For each command, the old name of an option or setting, as Python spells it, and the new one. Old names are
+accepted with a warning for one version."""
+
+REMOVED: Mapping[str, Mapping[str, str]] = {
+    "repose": {
+        "keep_input_detail": "use --method warp3d --mesh-input, which is closer to the truth",
+        "network_turn": "use --method warp3d --mesh-input",
+        "personalize": "leave it out: it brought nothing measurable",
+    },
+    "evaluate": {"personalize": "leave it out: it brought nothing measurable"},
+}
+"""For each command, options and settings that were removed, and what to do instead."""
+
+
+class Column(NamedTuple):
+    """A column of the table of items.
+
+    key      of the items' details
+    meaning  what it holds, with its unit, for `--help`
+    optional whether a narrow terminal may go without it; the last ones go first
+    """
+
+    key: str
+    heading: str
+    meaning: str = ""
+    optional: bool = False
 
 
 @dataclass(frozen=True)
 class CommandInfo:
     """What `@command` says about a function beyond its signature.
 
-    columns  (key of the items' details, heading) that the table for people shows
-    presets  names for `--preset`, each a mapping of setting keys
-    words    what the table calls a status, where its own words do not fit
-    tunes    whether it passes `session.settings` on through `session.tune`; otherwise unknown keys are refused
+    columns   of the table of items, beside input, status and seconds
+    words     what the table calls a status, where its own words do not fit
+    tunes     whether it passes `session.settings` on through `session.tune`; otherwise unknown keys are refused
+    examples  command lines for the end of `--help`
     """
 
-    columns: tuple[tuple[str, str], ...] = ()
-    presets: Presets = field(default_factory=dict)
+    columns: tuple[Column, ...] = ()
     words: Mapping[Status, str] = field(default_factory=dict)
     tunes: bool = False
+    examples: tuple[str, ...] = ()
 
 
-def command(**info: Any) -> Callable[[Function], Function]:
-    """Decorator for a command's function; takes the fields of CommandInfo."""
+def command(*, columns: Sequence[tuple[Any, ...]] = (), **info: Any) -> Callable[[Function], Function]:
+    """Decorator for a command's function; takes the fields of CommandInfo, columns also as plain tuples."""
 
     def mark(function: Function) -> Function:
-        function.info = CommandInfo(**info)  # type: ignore[attr-defined]
+        function.info = CommandInfo(tuple(Column(*column) for column in columns), **info)  # type: ignore[attr-defined]
         return function
 
     return mark
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run of one command: what its function is handed beside its own options.
+
+    command    its name
+    reporter   writes messages and progress to stderr; the listener of a batch
+    stop       the handler of SIGINT and SIGTERM
+    json       whether the result is printed as JSON, and so must hold what a program needs
+    arguments  the command line, for run.json
+    settings   keys from --config and --set that are not flags of the command
+    given      names of the function's parameters that stood on the command line
+    """
+
+    command: str
+    reporter: Reporter
+    stop: StopSignals
+    json: bool = False
+    arguments: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    given: frozenset[str] = frozenset()
+
+    def tune(self, options: Options) -> Options:
+        """The dataclass of a command's deeper options with the user's settings in it."""
+        return apply_settings(options, self.settings)
+
+    @contextmanager
+    def item(self, name: str, *, grace: float | None = None) -> Iterator[None]:
+        """Show progress on the one item of a command that has no batch.
+
+        grace  seconds that the work inside has to finish by itself after a signal; None: a signal ends it at once
+        """
+        self.reporter.start(1)
+        self.reporter.item_started(name)
+        try:
+            if grace is None:
+                yield
+            else:
+                self.stop.grace, self.stop.hard_limit = grace, grace + 10.0
+                with self.stop.item():
+                    yield
+        finally:
+            self.reporter.finish()
 
 
 @dataclass(frozen=True)
@@ -63,6 +169,7 @@ class Invocation:
 
     values  the function's own parameters
     given   names of those that stood on the command line
+    notes   warnings about the command line itself
     """
 
     name: str
@@ -74,6 +181,7 @@ class Invocation:
     quiet: bool
     verbose: bool
     given: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
 
 def build_command(name: str, module: str, carry_out: Callable[[Invocation], int]) -> TyperCommand:
@@ -91,20 +199,22 @@ def build_command(name: str, module: str, carry_out: Callable[[Invocation], int]
         settings = _leftover_settings(context, info)
         given = frozenset(name for name in values if _is_given(context, name))
         universal = {flag: values.pop(flag) for flag in ("json", "quiet", "verbose")}
-        for consumed in ("config", "set_", "preset"):
+        for consumed in ("config", "set_"):
             values.pop(consumed, None)
         for group, kind in groups.items():
             values[group] = kind(**{f.name: values.pop(f.name) for f in dataclasses.fields(kind)})
-        return carry_out(Invocation(name, function, info, values, settings, given=given, **universal))
+        notes = tuple(dict.fromkeys(context.meta.get(_NOTES, ())))
+        return carry_out(Invocation(name, function, info, values, settings, given=given, notes=notes, **universal))
 
     context_parameter = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    parameters = [context_parameter, *(p.replace(kind=p.KEYWORD_ONLY) for p in own), *_universal_parameters(info)]
+    parameters = [context_parameter, *(p.replace(kind=p.KEYWORD_ONLY) for p in own), *_universal_parameters()]
     callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     callback.__annotations__ = {p.name: p.annotation for p in parameters}
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command(name, cls=_Command, help=inspect.getdoc(function), context_settings=CONTEXT)(callback)
     built = typer.main.get_command(app)
-    assert isinstance(built, TyperCommand)
+    assert isinstance(built, _Command)
+    built.info = info
     return built
 
 
@@ -125,7 +235,18 @@ def _expanded(parameter: inspect.Parameter) -> list[inspect.Parameter]:
 
 
 class _Command(TyperCommand):
-    """Help with the options under headings, those that belong to this command alone first."""
+    """Accepts renamed flags, and shows options under headings: those of this command alone first."""
+
+    info = CommandInfo()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        own = {flag for parameter in self.params for flag in parameter.opts}
+        for i, argument in enumerate(args):
+            flag, equals, value = argument.partition("=")
+            if flag.startswith("--") and flag not in own:
+                new = "--" + _current_name(ctx, canonical(flag[2:]), flag).replace("_", "-")
+                args[i] = new + equals + value if new in own else argument
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
@@ -135,34 +256,45 @@ class _Command(TyperCommand):
                 sections["Arguments"].append((record[0].partition(" <")[0], record[1]))  # typer's type says nothing
             elif record is not None:
                 sections.setdefault(getattr(parameter, "rich_help_panel", None) or "Options", []).append(record)
+        sections["Columns of the result"] = [(c.heading, c.meaning) for c in self.info.columns if c.meaning]
         for heading, records in sections.items():
             if records:
                 with formatter.section(heading):
                     formatter.write_dl(records)
 
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        if self.info.examples:
+            formatter.write("\nExamples:\n" + "".join(f"  {line}\n" for line in self.info.examples))
+
+
+def _current_name(context: typer.Context, key: str, shown: str) -> str:
+    """What an option or setting is called now; UsageError if it was removed.
+
+    shown  as the user wrote it
+    """
+    command = str(context.info_name)
+    if remedy := REMOVED.get(command, {}).get(key.partition(".")[0]):
+        raise UsageError(shown, "was removed", remedy=remedy)
+    new = RENAMED.get(command, {}).get(key)
+    if new is None:
+        return key
+    name = f"--{new.replace('_', '-')}" if shown.startswith("--") else new
+    note = f"{shown} is now called {name}; the old name goes with the next version"
+    context.meta.setdefault(_NOTES, []).append(note)
+    return new
+
 
 # The options of every command
 
 
-def _universal_parameters(info: CommandInfo) -> list[inspect.Parameter]:
+def _universal_parameters() -> list[inspect.Parameter]:
     kinds: dict[str, tuple[Any, Any]] = {
         "json": (Annotated[bool, _output("--json", "Print the result as one JSON document.")], False),
-        "quiet": (Annotated[bool, _output("--quiet", "Say nothing but errors.")], False),
-        "verbose": (Annotated[bool, _output("--verbose", "Say everything, with tracebacks.")], False),
+        "quiet": (Annotated[bool, _output("--quiet", "Print errors only.")], False),
+        "verbose": (Annotated[bool, _output("--verbose", "Print everything, with tracebacks.")], False),
         "config": (Annotated[Path | None, _CONFIG], None),
         "set_": (Annotated[list[str] | None, _SET], None),
     }
-    if info.presets:
-        names = "|".join(info.presets)
-        preset = typer.Option(
-            "--preset",
-            metavar=names,
-            is_eager=True,
-            callback=_preset_taker(info.presets),
-            help="Settings that go together. Default: none.",
-            rich_help_panel=_SETTINGS,
-        )
-        kinds["preset"] = (Annotated[str | None, preset], None)
     return [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for name, (annotation, default) in kinds.items()
@@ -170,7 +302,7 @@ def _universal_parameters(info: CommandInfo) -> list[inspect.Parameter]:
 
 
 def _output(flag: str, text: str) -> Any:
-    return typer.Option(flag, help=text, rich_help_panel=_OUTPUT)
+    return typer.Option(flag, help=text, rich_help_panel="Output")
 
 
 def _take_config(context: typer.Context, value: Path | None) -> Path | None:
@@ -186,24 +318,13 @@ def _take_set(context: typer.Context, value: list[str] | None) -> list[str] | No
     return value
 
 
-def _preset_taker(presets: Presets) -> Callable[[typer.Context, str | None], str | None]:
-    def take(context: typer.Context, value: str | None) -> str | None:
-        if value is not None and not context.resilient_parsing:
-            if value not in presets:
-                raise UsageError("--preset", "there is no such preset", got=value, remedy=nearest(value, presets))
-            _add_layer(context, "--preset", {canonical(key): entry for key, entry in presets[value].items()})
-        return value
-
-    return take
-
-
 _CONFIG = typer.Option(
     "--config",
     metavar="FILE.toml",
     is_eager=True,
     callback=_take_config,
     help="Read options from a TOML file; flags win over it. Default: none.",
-    rich_help_panel=_SETTINGS,
+    rich_help_panel="Settings",
 )
 _SET = typer.Option(
     "--set",
@@ -211,7 +332,7 @@ _SET = typer.Option(
     is_eager=True,
     callback=_take_set,
     help="Set an option, also one that has no flag; may be repeated. Default: none.",
-    rich_help_panel=_SETTINGS,
+    rich_help_panel="Settings",
 )
 
 
@@ -221,10 +342,10 @@ _SET = typer.Option(
 def _add_layer(context: typer.Context, origin: str, settings: Mapping[str, Any]) -> None:
     """Keep one layer; whenever one comes, the defaults of the flags are made anew from all, in order of rank."""
     layers: dict[str, Mapping[str, Any]] = context.meta.setdefault(_META, {})
-    layers[origin] = settings
+    layers[origin] = {_current_name(context, key, f"setting {key}"): value for key, value in settings.items()}
     flags = _flags(context)
     defaults: dict[str, Any] = {}
-    for layer in ("--preset", "--config", "--set"):
+    for layer in ("--config", "--set"):
         for key, value in layers.get(layer, {}).items():
             if key in flags:
                 flag = flags[key]
@@ -237,7 +358,7 @@ def _flags(context: typer.Context) -> dict[str, Any]:
     """The command's options by setting key: the long name of each, as Python spells it."""
     flags = {}
     for parameter in context.command.params:
-        if parameter.param_type_name == "option" and parameter.name not in ("config", "set_", "preset"):
+        if parameter.param_type_name == "option" and parameter.name not in ("config", "set_"):
             for name in parameter.opts:
                 flags[canonical(name.lstrip("-"))] = parameter
     return flags
@@ -247,7 +368,7 @@ def _leftover_settings(context: typer.Context, info: CommandInfo) -> dict[str, A
     layers: Mapping[str, Mapping[str, Any]] = context.meta.get(_META, {})
     flags = _flags(context)
     rest: dict[str, Any] = {}
-    for layer in ("--preset", "--config", "--set"):
+    for layer in ("--config", "--set"):
         rest |= {key: value for key, value in layers.get(layer, {}).items() if key not in flags}
     if rest and not info.tunes:
         key = next(iter(rest))
@@ -259,7 +380,164 @@ def settings_origin(context: typer.Context, parameter: str) -> str:
     """Where the default of a flag came from, such as `--config`; empty if from none of them."""
     layers: Mapping[str, Mapping[str, Any]] = context.meta.get(_META, {})
     keys = [key for key, flag in _flags(context).items() if flag.name == parameter]
-    for layer in ("--set", "--config", "--preset"):
+    for layer in ("--set", "--config"):
         if any(key in layers.get(layer, {}) for key in keys):
             return layer
     return ""
+
+
+# Reading settings
+
+
+def canonical(key: str) -> str:
+    """A key as Python spells it: `batch-size` → `batch_size`."""
+    return key.strip().replace("-", "_")
+
+
+def read_config(path: Path, command: str, commands: Sequence[str]) -> dict[str, Any]:
+    """The settings for `command` in a TOML file, nested tables as dotted keys; InputError if it cannot be read."""
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(path, "cannot be read", got=error.strerror or str(error)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(path, "is not a TOML file", got=str(error)) from error
+    sections = {name: table for name, table in document.items() if name in commands and isinstance(table, dict)}
+    common = {name: value for name, value in document.items() if name not in sections}
+    return dict(_flat(common)) | dict(_flat(sections.get(command, {})))
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        key = prefix + canonical(name)
+        if isinstance(value, dict):
+            yield from _flat(value, key + ".")
+        else:
+            yield key, value
+
+
+def read_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """The settings of `--set key=value`, given any number of times; the last one of a key counts."""
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise UsageError("--set", "cannot be read", expected="key=value", got=repr(pair))
+        settings[canonical(key)] = value.strip()
+    return settings
+
+
+def field_names(options: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all settable fields of a dataclass, those of nested dataclasses included."""
+    for entry in dataclasses.fields(options):
+        value = getattr(options, entry.name)
+        if dataclasses.is_dataclass(value):
+            yield from field_names(value, f"{prefix}{entry.name}.")
+        else:
+            yield prefix + entry.name
+
+
+def apply_settings(options: Options, settings: Mapping[str, Any]) -> Options:
+    """A copy of a dataclass with the settings in it, each converted to its field's type.
+
+    settings  dotted keys; text is converted, so that `--set` and TOML give the same
+    UsageError for a key that is no field (naming the nearest one) or a value that is not of the field's type.
+    """
+    names = set(field_names(options))
+    changes: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key not in names:
+            raise UsageError(f"setting {key}", "there is no such setting", remedy=nearest(key, names))
+        *path, name = key.split(".")
+        inner = changes
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[name] = _Setting(key, value)
+    return _with(options, changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Setting:
+    key: str
+    value: Any
+
+
+def _with(options: Options, changes: Mapping[str, Any]) -> Options:
+    """All at once, since options may be allowed together only. changes: field → setting, or changes of its fields"""
+    hints = typing.get_type_hints(type(options)) if changes else {}
+    new = {
+        name: _converted(change.value, hints[name], change.key)
+        if isinstance(change, _Setting)
+        else _with(getattr(options, name), change)
+        for name, change in changes.items()
+    }
+    return dataclasses.replace(options, **new)  # type: ignore[type-var]
+
+
+def _converted(value: Any, kind: Any, key: str) -> Any:
+    """`value` as the type `kind`: bool, int, float, str, Path, Literal, Optional or a tuple of these."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if type(None) in arguments and (value is None or value in ("none", "")):
+            return None
+        return _first_that_fits(value, [a for a in arguments if a is not type(None)], kind, key)
+    if origin is Literal:
+        for choice in arguments:
+            if value == choice or str(value) == str(choice):
+                return choice
+        raise _wrong(key, " or ".join(str(choice) for choice in arguments), value)
+    if origin is tuple:
+        return _converted_tuple(value, arguments, key)
+    if kind is bool:
+        return _converted_bool(value, key)
+    if kind is float and str(value).strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
+        raise _wrong(key, "a finite number", value)  # nothing could be computed with it, nor is it JSON
+    if kind in (int, float, str, Path) and not isinstance(value, bool | list):
+        try:
+            return kind(value) if kind is not int or not isinstance(value, float) else _whole(value)
+        except (ValueError, OverflowError, TypeError):  # no number, infinity, a TOML date
+            raise _wrong(key, _TYPE_NAMES[kind], value) from None
+    raise _wrong(key, _TYPE_NAMES.get(kind, str(kind)), value)
+
+
+_TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", Path: "a path", bool: "true or false"}
+
+
+def _whole(value: float) -> int:
+    if value != int(value):
+        raise ValueError(value)
+    return int(value)
+
+
+def _converted_bool(value: Any, key: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if str(value).lower() not in words:
+        raise _wrong(key, _TYPE_NAMES[bool], value)
+    return words[str(value).lower()]
+
+
+def _first_that_fits(value: Any, kinds: Sequence[Any], whole: Any, key: str) -> Any:
+    for kind in kinds:
+        try:
+            return _converted(value, kind, key)
+        except UsageError:
+            if len(kinds) == 1:
+                raise
+    raise _wrong(key, str(whole), value)
+
+
+def _converted_tuple(value: Any, kinds: Sequence[Any], key: str) -> tuple[Any, ...]:
+    entries = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(entries, list | tuple):
+        raise _wrong(key, "values with commas between", value)
+    if len(kinds) == 2 and kinds[1] is Ellipsis:
+        kinds = [kinds[0]] * len(entries)
+    if len(entries) != len(kinds):
+        raise _wrong(key, f"{len(kinds)} values with commas between", value)
+    return tuple(_converted(entry, kind, key) for entry, kind in zip(entries, kinds, strict=True))
+
+
+def _wrong(key: str, expected: str, value: Any) -> UsageError:
+    return UsageError(f"setting {key}", "has a wrong value", expected=expected, got=repr(value))

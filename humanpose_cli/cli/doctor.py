@@ -20,8 +20,7 @@ from importlib import metadata
 from pathlib import Path
 
 from humanpose_cli.batch.runner import explain
-from humanpose_cli.cli.command import command
-from humanpose_cli.cli.session import Session
+from humanpose_cli.cli.command import Session, command
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 from humanpose_cli.version import __version__
@@ -255,7 +254,7 @@ _WORDS = {Status.SUCCESS: "ok", Status.PARTIAL: "optional", Status.ERROR: "missi
 
 @command(columns=(("found", "found"),), words=_WORDS)
 def doctor(session: Session) -> CommandResult:
-    """Tell what works on this machine and how to mend the rest.
+    """Check what works on this machine and how to repair the rest.
 
     Looks at versions, devices, the shipped body and models, video and folders, and runs the engine and the detector
     once. Exit code 0 if everything that is needed is there, else 5.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from humanpose_cli.cli.command import command
+from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import (
     BatchFlags,
     BodyOption,
@@ -21,7 +21,6 @@ from humanpose_cli.cli.options import (
     body_identity,
     resolve_device,
 )
-from humanpose_cli.cli.session import Session
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
@@ -72,7 +71,14 @@ _SEQUENCE = typer.Option(
 _OVERLAY = typer.Option("--overlay/--no-overlay", help="Draw the bodies over the images.")
 
 
-@command(columns=(("people", "people"), ("error_px", "error px"), ("confidence", "confidence")), tunes=True)
+@command(
+    columns=(
+        ("people", "people", "How many were found."),
+        ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints."),
+        ("confidence", "confidence", "Median confidence of the bodies, 0 to 1."),
+    ),
+    tunes=True,
+)
 def fit(
     session: Session,
     inputs: Inputs,

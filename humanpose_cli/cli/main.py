@@ -1,44 +1,12 @@
-"""`hpc`: the command line. This file parses nothing itself and imports nothing heavy: it finds the command, hands it
-what it needs, and carries its result or its failure out.
+"""`hpc`: the command line. It finds the command, calls its function and carries the result or the failure out.
 
-How a command is written. One file in this folder, about forty lines, one function of the command's name that takes a
-Session and its options and returns a CommandResult; one line in `cli/table.py`:
-
-    # humanpose_cli/cli/fit.py
-    @command(columns=(("people", "people"),), tunes=True)
-    def fit(
-        session: Session,
-        inputs: Inputs,
-        flags: BatchFlags,                                                     # --resume, --overwrite, --shard, …
-        out: Out = Path("hpc-out/fit"),
-        device: Device = "auto",
-        threads: Threads = None,
-    ) -> CommandResult:
-        '''Find everyone's 3-D pose and shape in images and videos.'''       # first line = the line in table.py
-        from humanpose_cli.batch.items import Item, item_of                    # heavy imports stand inside
-        from humanpose_cli.batch.runner import Outcome, run_items
-        from humanpose_cli.io.inputs import open_inputs
-        from humanpose_cli.fitting.fitter import Fitter, FitOptions
-
-        options = session.tune(FitOptions())                                   # --set, --config and --preset
-        fitter = Fitter(options, device=resolve_device(device))            # once a process
-        items = [item_of(source) for source in open_inputs(inputs, sys.stdin)]
-
-        def work(item: Item) -> Outcome:                                       # raises HpcError for a bad input
-            fitted = fitter.fit(item.payload, out, progress=session.reporter.step)
-            return Outcome(fitted.outputs, {"people": fitted.people})
-
-        batch = flags.batch(session, out, asdict(options))
-        return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
-
-`--json`, `--quiet`, `--verbose`, `--config` and `--set` are added to every command; `--threads`, where a command has
-it, is obeyed before the function is called. The function prints nothing: it returns, raises HpcError, logs under
-`humanpose_cli`, or speaks through `session.reporter`.
+It imports nothing heavy; CONTRIBUTING.md tells how a command is written.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -90,15 +58,14 @@ def _guarded(arguments: list[str]) -> int:
         from humanpose_cli.batch.signals import StopSignals
 
         def abandon(number: int) -> None:
-            from humanpose_cli.cli.boundary import interrupted
-            from humanpose_cli.cli.render import json_text, write_stdout
+            from humanpose_cli.cli.render import interrupted, json_text, write_stdout
 
             if "--json" in arguments:
                 write_stdout(json_text(interrupted(_command_named(arguments), number)) + "\n")
 
         with StopSignals(on_abandon=abandon) as stop:
             return _run(arguments, stop)
-    except KeyboardInterrupt:  # a signal while nothing had begun, or while everything was done
+    except KeyboardInterrupt:  # a signal before anything had begun, or after everything was done
         return 130
 
 
@@ -106,7 +73,7 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
     from humanpose_cli.cli.render import write_stdout
     from humanpose_cli.cli.table import build_app
 
-    begun = False  # whether a command has begun, which then tells its own end
+    begun = False  # whether a command has begun, which then reports its own end
 
     def carry_out(invocation: Invocation) -> int:
         nonlocal begun
@@ -122,7 +89,7 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
     except SystemExit as ending:  # typer's own, after a shell's completion or when stdout's reader has gone
         return 0 if isinstance(ending.__context__, BrokenPipeError) else int(ending.code or 0)
     except BaseException as error:
-        from humanpose_cli.cli.boundary import close, failed
+        from humanpose_cli.cli.render import close, failed
         from humanpose_cli.cli.reporter import Reporter
 
         with Reporter(verbose="--verbose" in arguments) as reporter:
@@ -132,10 +99,10 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
 
 def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSignals) -> int:
     """Call the command's function and render what comes of it."""
-    from humanpose_cli.cli.boundary import close, failed
+    from humanpose_cli.cli.command import Session
     from humanpose_cli.cli.options import use_threads
+    from humanpose_cli.cli.render import close, failed
     from humanpose_cli.cli.reporter import Reporter, private_stderr
-    from humanpose_cli.cli.session import Session
 
     name, as_json = invocation.name, invocation.json
     quiet, verbose = invocation.quiet, invocation.verbose
@@ -143,12 +110,20 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
         try:
             if "threads" in invocation.values:
                 use_threads(invocation.values["threads"])
+            for note in invocation.notes:
+                reporter.warn(note)
             session = Session(name, reporter, stop, as_json, tuple(arguments), invocation.settings, invocation.given)
+            stop.on_stop = lambda number: reporter.info(_stopping(number, stop.grace))
             result = invocation.function(session, **invocation.values)
             return close(result, reporter, as_json=as_json, info=invocation.info)
         except BaseException as error:
             reporter.finish()
             return close(failed(error, name, reporter, stop), reporter, as_json=as_json)
+
+
+def _stopping(number: int, grace: float) -> str:
+    again = "; press Ctrl-C again to stop at once" if number == signal.SIGINT else ""
+    return f"stopping: hpc finishes the current item if that takes less than {grace:.0f} seconds{again}"
 
 
 def _command_named(arguments: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.ledger import Entry
     from humanpose_cli.batch.runner import Batch
-    from humanpose_cli.cli.session import Session
+    from humanpose_cli.cli.command import Session
 
 __all__ = [
     "BatchFlags",

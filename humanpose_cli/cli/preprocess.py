@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from humanpose_cli.cli.command import command
+from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import BodyOption, Overwrite, Seed, ShardOption, nearest
-from humanpose_cli.cli.session import Session
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:
     from humanpose_cli.data.building import BuildResult
-    from humanpose_cli.datasets.preprocess import SourceRequest
 
 __all__ = ["preprocess"]
 
@@ -33,68 +31,74 @@ _SOURCE = typer.Argument(
 )
 _ROOT = typer.Argument(metavar="ROOT", help="The data set's folder as its owner lays it out.", show_default=False)
 _OUT = typer.Option("--out", metavar="CACHE", help="Folder for the cache.")
-_COUNT = typer.Option("--count", metavar="N", min=1, help="Images to make.", rich_help_panel=_OF_SYNTHETIC)
-_SIZE = typer.Option("--size", metavar="N", help="Pixels of an image's sides.", rich_help_panel=_OF_SYNTHETIC)
+_COUNT = typer.Option("--count", metavar="N", min=1, help="Number of images.", rich_help_panel=_OF_SYNTHETIC)
+_SIZE = typer.Option("--size", metavar="N", help="Width and height in pixels.", rich_help_panel=_OF_SYNTHETIC)
 _PAIRS = typer.Option(
     "--pairs",
-    help="Two images each of one person in one clothing before one background. Default: single images.",
+    help="Pairs of images: one person, clothing and background, two poses. Default: single images.",
     rich_help_panel=_OF_SYNTHETIC,
 )
 _CLIPS = typer.Option(
-    "--clips",
-    metavar="LENGTH",
-    help="Clips of so many frames. Default: single images.",
-    rich_help_panel=_OF_SYNTHETIC,
+    "--clips", metavar="LENGTH", help="Clips of LENGTH frames. Default: single images.", rich_help_panel=_OF_SYNTHETIC
 )
 _BACKGROUNDS = typer.Option(
     "--backgrounds",
     metavar="FOLDER",
-    help="Images to stand before, beside the made-up ones. Default: none.",
+    help="Images for the background, beside generated ones. Default: none.",
     rich_help_panel=_OF_SYNTHETIC,
 )
 _IMPERFECT = typer.Option(
     "--imperfect-fits",
-    help="Add a fit with an estimator's errors to each person, for training refinement. Default: none.",
+    help="Add to each person a fit with the errors of an estimator, to train refinement. Default: none.",
     rich_help_panel=_OF_SYNTHETIC,
 )
 _FITS = typer.Option(
     "--fits", metavar="FOLDER", help="Fit files of hpc fit for these images. Default: none.", rich_help_panel=_OF_SETS
 )
 _DENSEPOSE = typer.Option(
-    "--densepose",
-    metavar="PATH",
-    help="DensePose's output for these images. Default: none.",
-    rich_help_panel=_OF_SETS,
+    "--densepose", metavar="PATH", help="DensePose's output for these images. Default: none.", rich_help_panel=_OF_SETS
 )
 _MODELS = typer.Option(
     "--model",
     metavar="FILE",
-    help="SMPL model of one gender; may be repeated. Labels are drawn from bodies whose model is given. Default: none.",
+    help="SMPL model of one gender, from which labels are rendered; may be repeated. Default: none.",
     rich_help_panel=_OF_SETS,
 )
 _FIT = typer.Option(
-    "--fit/--no-fit", help="Find bodies that the data set lacks with our own fit.", rich_help_panel=_OF_SETS
+    "--fit/--no-fit", help="Fit bodies where the data set has none, as hpc fit does.", rich_help_panel=_OF_SETS
 )
 _ALLOW_MISSING = typer.Option(
-    "--allow-missing",
-    help="Take what is there where listed files are missing. Default: refuse.",
-    rich_help_panel=_OF_SETS,
+    "--allow-missing", help="Leave out listed files that are missing. Default: refuse.", rich_help_panel=_OF_SETS
 )
 _DETECTIONS = typer.Option(
     "--detections",
-    help="Add what our detector sees of each person, for models that work on its output. Default: leave it out.",
+    help="Add our detector's output for each person, for models that take it as input. Default: leave it out.",
 )
 _SHARD_SIZE = typer.Option(
     "--shard-size",
     metavar="N",
     min=1,
-    help="Images of a file of the cache, about. Default: a sixteenth of all, 32 to 1024.",
+    help="Images per file of the cache, about. Default: a sixteenth of all, 32 to 1024.",
 )
-_WORKERS = typer.Option("--workers", metavar="N", min=1, help="Processes. Default: every core there is.")
+_WORKERS = typer.Option("--workers", metavar="N", min=1, help="Processes. Default: one per core.")
 _RESUME = typer.Option("--resume/--no-resume", help="Keep the finished files of an interrupted run.")
 
 
-@command(columns=(("pictures", "pictures"), ("people", "people"), ("files", "files"), ("kept", "kept")), tunes=True)
+@command(
+    columns=(
+        ("pictures", "images", "Images in the cache."),
+        ("people", "people", "People in them."),
+        ("files", "files", "Files of the cache."),
+        ("kept", "kept", "Files that an earlier run had finished."),
+    ),
+    tunes=True,
+    examples=(
+        "hpc preprocess synthetic --count 2000 --out people",
+        "hpc preprocess synthetic --pairs --count 2000 --out pairs",
+        "hpc preprocess images photos --fits hpc-out/fit --out mine",
+        "hpc preprocess 3dpw data/3DPW --model SMPL_MALE.pkl --model SMPL_FEMALE.pkl --set every=10",
+    ),
+)
 def preprocess(
     session: Session,
     source: Annotated[str, _SOURCE],
@@ -120,40 +124,39 @@ def preprocess(
     resume: Annotated[bool, _RESUME] = True,
     overwrite: Overwrite = False,
 ) -> CommandResult:
-    """Make a dataset cache: synthetic people, or a data set's files.
+    """Make a dataset cache: synthetic people, or the files of a data set.
 
-    Further options of a source are set by name, such as --set companions=0.5 or --set every=10; data/README.md tells
-    them. Several machines may build one cache with --shard i/N.
+    --set sets further options of a source, such as --set companions=0.5 or --set every=10; data/README.md lists them.
+    Several machines can build one cache with --shard i/N.
     """
     from humanpose_cli.cli.options import use_threads
-    from humanpose_cli.datasets.preprocess import SYNTHETIC, build
+    from humanpose_cli.datasets.preprocess import SYNTHETIC, SourceRequest, build
+    from humanpose_cli.datasets.registry import SOURCES
+    from humanpose_cli.synthetic.options import SyntheticOptions
 
     if pairs and clips is not None:
         raise UsageError("--pairs", "cannot be given together with --clips")
     _refuse_flags_for_others(session, source, _FOR_SETS if source == SYNTHETIC else _FOR_SYNTHETIC)
+    request = SourceRequest(source, root, models=tuple(model or ()), fit=fit, fit_body=body, detections=detections)
     if source == SYNTHETIC:
-        made: dict[str, Any] = {
-            "count": count,
-            "size": size,
-            "seed": seed,
-            "backgrounds": backgrounds,
-            "imperfect_fits": imperfect_fits,
-        }
-        if clips is not None:
-            made |= {"structure": "clips", "clip_length": clips}
-        request = _synthetic(session, {**made, **({"structure": "pairs"} if pairs else {})}, root)
+        structure = (
+            {"structure": "pairs"}
+            if pairs
+            else {"structure": "clips", "clip_length": clips}
+            if clips is not None
+            else {}
+        )
+        made = SyntheticOptions(count, size, seed=seed, backgrounds=backgrounds, imperfect_fits=imperfect_fits)
+        request = replace(request, synthetic=session.tune(replace(made, **structure)))
+    elif source in SOURCES:
+        options = {"fits": str(fits or ""), "densepose": str(densepose or ""), "allow_missing": allow_missing}
+        given = {name: value for name, value in options.items() if value}
+        request = replace(request, options=_source_options(session, source, given, seed))
     else:
-        given = {"fits": fits, "densepose": densepose}
-        options: dict[str, Any] = {name: str(path) for name, path in given.items() if path is not None}
-        options |= {"allow_missing": True} if allow_missing else {}
-        request = _of_folder(session, source, root, options, seed)
-        request = replace(request, models=tuple(model or ()), fit=fit, fit_body=body)
-    request = replace(request, detections=detections)
+        raise UsageError("SOURCE", "there is no such source", got=source, remedy=nearest(source, (SYNTHETIC, *SOURCES)))
     started = time.monotonic()
-    session.reporter.start(1)
-    session.reporter.item_started(source)
-    try:
-        result = build(
+    with session.item(source):
+        built = build(
             request,
             out,
             shard_size=shard_size,
@@ -164,47 +167,33 @@ def preprocess(
             progress=session.reporter.step,
             on_note=session.reporter.warn,
         )
-    finally:
-        session.reporter.finish()
-    for failed in result.failed:
+    for failed in built.failed:
         session.reporter.debug(failed.trace)
-    told = _result(source, result, time.monotonic() - started)
-    for item in told.items:
-        session.reporter.item_finished(item)  # says what failed, and why
-    return told
+    result = _result(source, built, time.monotonic() - started)
+    for item in result.items:
+        session.reporter.item_finished(item)  # reports what failed, and why
+    return result
 
 
 def _refuse_flags_for_others(session: Session, source: str, others: tuple[str, ...]) -> None:
-    """UsageError for a flag that the source would pass over. What comes from settings files may be meant for another
-    run.
-    """
+    """UsageError for a flag that the source would ignore. Settings from files may be meant for another source."""
     for name in others:
         if name in session.given:
             flag = "--no-fit" if name == "fit" else f"--{name.replace('_', '-')}"
             raise UsageError(flag, f"is not for {source}", remedy="leave it out")
 
 
-def _synthetic(session: Session, made: dict[str, Any], root: Path | None) -> SourceRequest:
-    from humanpose_cli.datasets.preprocess import SYNTHETIC, SourceRequest
-    from humanpose_cli.synthetic.options import SyntheticOptions
-
-    return SourceRequest(SYNTHETIC, root, synthetic=session.tune(SyntheticOptions(**made)))
-
-
-def _of_folder(session: Session, source: str, root: Path | None, options: dict[str, Any], seed: int) -> SourceRequest:
-    from humanpose_cli.datasets.preprocess import SYNTHETIC, SourceRequest
+def _source_options(session: Session, source: str, given: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The options of a data set by name, those of the flags and of the settings."""
     from humanpose_cli.datasets.registry import SOURCES
 
-    if source not in SOURCES:
-        raise UsageError("SOURCE", "there is no such source", got=source, remedy=nearest(source, (SYNTHETIC, *SOURCES)))
     known = SOURCES[source].source_class().options_type
-    for name in options:
-        if name not in known.__dataclass_fields__:
+    names = known.__dataclass_fields__
+    for name in given:
+        if name not in names:
             raise UsageError(f"--{name.replace('_', '-')}", f"is not for {source}")
-    if "seed" in known.__dataclass_fields__:
-        options = {**options, "seed": seed}
-    tuned = session.tune(known(**options))
-    return SourceRequest(source, root, {name: getattr(tuned, name) for name in known.__dataclass_fields__})
+    tuned = session.tune(known(**given, **({"seed": seed} if "seed" in names else {})))
+    return {name: getattr(tuned, name) for name in names}
 
 
 def _result(source: str, built: BuildResult, seconds: float) -> CommandResult:

@@ -1,4 +1,8 @@
-"""From a CommandResult to stdout: a table for people, one JSON document with `--json`."""
+"""From a result or a failure to stdout, stderr and an exit code.
+
+In a terminal, stdout shows a table as wide as the terminal. In a pipe or a file, it is lines of tab-separated values
+under a header, and with `--json` one JSON document.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +11,29 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from humanpose_cli.core.errors import UnavailableError
+from humanpose_cli.batch.runner import Failure, explain
+from humanpose_cli.batch.signals import StopSignals
+from humanpose_cli.core.errors import ExitCode, InterruptedRun, UnavailableError, one_line
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 
-__all__ = ["json_text", "json_values", "write_people", "write_stdout"]
+if TYPE_CHECKING:
+    from humanpose_cli.cli.command import Column, CommandInfo
+    from humanpose_cli.cli.reporter import Reporter
 
-Columns = Sequence[tuple[str, str]]
-Words = Mapping[Status, str]
+__all__ = ["close", "failed", "interrupted", "json_text", "json_values", "result_text", "write_stdout"]
+
 _MOST_ROWS, _MOST_FILES = 40, 6
+_LEAST_WRAPPED = 20  # characters of the one column of a terminal's table that may be wrapped
 _STYLES = {
     Status.SUCCESS: "green",
     Status.SKIPPED: "dim",
@@ -37,7 +48,66 @@ _WORDS = {
     Status.ERROR: "failed",
     Status.INTERRUPTED: "interrupted",
 }
-_NO_WORDS: Words = {}
+
+
+def failed(error: BaseException, command: str, reporter: Reporter, stop: StopSignals | None = None) -> CommandResult:
+    """The result of a command that an exception ended."""
+    if isinstance(error, KeyboardInterrupt) or (stop is not None and stop.requested):
+        # After a signal anything may come up: an import that is interrupted in a class body raises RuntimeError.
+        worked = stop is None or stop.worked
+        return interrupted(command, (stop.signal_number if stop else None) or 2, worked=worked)
+    failure = _usage_failure(error) or explain(error)
+    if failure.is_bug:
+        reporter.traceback(error)
+    return CommandResult(command, Status.ERROR, messages=(failure.sentence,), exit_code=failure.exit_code)
+
+
+def interrupted(command: str, signal_number: int, *, worked: bool = True) -> CommandResult:
+    """The result of a command that a signal ended before it had a result of its own.
+
+    worked  whether it had begun with its items
+    """
+    error = InterruptedRun(signal_number)
+    message = str(error) if worked else "interrupted before any work was done"
+    return CommandResult(command, Status.INTERRUPTED, messages=(message,), exit_code=error.exit_code)
+
+
+def close(result: CommandResult, reporter: Reporter, *, as_json: bool, info: CommandInfo | None = None) -> int:
+    """Write the result to stdout and its messages to stderr, and give the exit code."""
+    if as_json:
+        warned = tuple(text for text in reporter.warnings if text not in result.messages)
+        write_stdout(json_text(replace(result, messages=(*result.messages, *warned))) + "\n")
+    elif result.items and sys.stdout is not None:
+        columns, words = (info.columns, info.words) if info else ((), {})
+        terminal = sys.stdout.isatty()
+        write_stdout(result_text(result, columns, {**_WORDS, **words}, terminal=terminal))
+        if not terminal and len(result.items) > 1:
+            reporter.info(_summary(result.items, {**_WORDS, **words}))
+    for message in result.messages:
+        if result.status is Status.ERROR and not result.items:
+            reporter.error(message)
+        else:
+            reporter.info(message)
+    return int(result.exit_code)
+
+
+def _usage_failure(error: BaseException) -> Failure | None:
+    """What typer says of a command line that cannot be parsed, as one sentence; None for any other exception."""
+    import typer
+
+    # typer carries its own copy of click since 0.26 and used click itself before: take the class from what it exports
+    if not isinstance(error, typer.BadParameter.__bases__[0]):
+        return None
+    from humanpose_cli.cli.command import settings_origin
+
+    sentence = re.sub(r"\s+", " ", error.format_message()).strip().rstrip(".")  # type: ignore[attr-defined]
+    context = getattr(error, "ctx", None)
+    parameter = getattr(error, "param", None)
+    if context is not None:
+        origin = settings_origin(context, parameter.name) if parameter is not None else ""
+        sentence += f" (from {origin})" if origin else ""
+        sentence += f"; see {context.command_path} --help"
+    return Failure(sentence, ExitCode.USAGE)
 
 
 def json_values(value: Any) -> Any:
@@ -83,8 +153,8 @@ def write_stdout(text: str) -> None:
         _stop_writing_to_stdout()
     except OSError as error:
         _stop_writing_to_stdout()
-        told = error.strerror or str(error)
-        raise UnavailableError("stdout", "cannot be written", got=told, remedy="send it elsewhere") from error
+        reason = error.strerror or str(error)
+        raise UnavailableError("stdout", "cannot be written", got=reason, remedy="write it elsewhere") from error
 
 
 def _printable(text: str) -> str:
@@ -99,76 +169,143 @@ def _stop_writing_to_stdout() -> None:
         sys.stdout.flush()
 
 
-def write_people(result: CommandResult, columns: Columns = (), words: Words = _NO_WORDS) -> None:
-    """A table of the items, as wide as the terminal, and a line that sums it up.
+def result_text(
+    result: CommandResult, columns: Sequence[Column], words: Mapping[Status, str], *, terminal: bool
+) -> str:
+    """The tables of a command, that of its items last.
 
-    columns  (key of the items' details, heading) of what this command shows beside input, status and outputs
-    words    what to call a status, where the usual words do not fit
+    columns   what this command shows beside input, status and seconds
+    words     what to call a status
+    terminal  whether to fit the width of a terminal; else values are separated by tabs
     """
-    if result.items and sys.stdout is not None:
-        terminal = sys.stdout.isatty()
-        for table in result.tables:
-            write_stdout(_extra_text(table, terminal=terminal))
-        write_stdout(_table_text(result, columns, {**_WORDS, **words}, terminal=terminal))
+    if not terminal:
+        return "".join(_separated_table(table) for table in result.tables) + _separated_items(result, columns, words)
+    return "".join(_drawn_table(table) for table in result.tables) + _drawn_items(result, columns, words)
 
 
-def _extra_text(table: ResultTable, *, terminal: bool) -> str:
-    """A table of its own, with its title above, its notes below and an empty line."""
-    from rich import box
-    from rich.table import Table
-
-    text, console = _console(terminal)
-    drawn = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, show_edge=False)
-    for number, heading in enumerate(table.columns):
-        drawn.add_column(_cell(heading), justify="right" if number else "left", overflow="fold")
-    for row in table.rows:
-        drawn.add_row(*(_cell(cell) for cell in row))
-    console.print(_cell(table.title, "bold"))
-    console.print(drawn)
-    for note in table.notes:
-        console.print(_cell(note), soft_wrap=True)
-    return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines()) + "\n"
+# For programs: tab-separated values
 
 
-def _console(terminal: bool) -> tuple[io.StringIO, Any]:
-    """Where text is drawn: off the terminal a line holds a row, however long, for grep and awk."""
-    from rich.console import Console
-
-    text = io.StringIO()
-    width = shutil.get_terminal_size().columns if terminal else 100_000
-    return text, Console(file=text, force_terminal=terminal, width=width)
+def _separated_table(table: ResultTable) -> str:
+    """Title and notes stand on lines that begin with #."""
+    rows = [_separated(row) for row in (table.columns, *table.rows)]
+    return "\n".join([f"# {one_line(table.title)}", *rows, *(f"# {one_line(note)}" for note in table.notes)]) + "\n\n"
 
 
-def _table_text(result: CommandResult, columns: Columns, words: Words, *, terminal: bool) -> str:
-    from rich import box
-    from rich.table import Table
+def _separated_items(result: CommandResult, columns: Sequence[Column], words: Mapping[Status, str]) -> str:
+    """All items, with the names of the JSON document as the header."""
+    rows = [["input", "status", *(column.key for column in columns), "seconds", "outputs"]]
+    for item in result.items:
+        cells = [_shown(item.details.get(column.key)) for column in columns]
+        rows.append([item.input, words[item.status], *cells, f"{item.seconds:.1f}", " ".join(item.outputs)])
+    return "".join(_separated(row) + "\n" for row in rows)
 
-    text, console = _console(terminal)
-    table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, show_edge=False)
-    table.add_column("input", overflow="fold")
-    table.add_column("status", no_wrap=True)
-    for _, heading in columns:
-        table.add_column(heading, overflow="fold")
+
+def _separated(cells: Sequence[str]) -> str:
+    return "\t".join(one_line(cell) for cell in cells)
+
+
+# For people: as wide as the terminal
+
+
+def _drawn_table(table: ResultTable) -> str:
+    """A table with its title above, its notes below and an empty line."""
+    title, notes = _text(table.title, "bold"), [_text(note) for note in table.notes]
+    justify = ["left", *["right"] * (len(table.columns) - 1)]
+    rows = [[_text(cell) for cell in row] for row in table.rows]
+    return _drawn(title, _grid(table.columns, rows, justify), *notes) + "\n"
+
+
+def _drawn_items(result: CommandResult, columns: Sequence[Column], words: Mapping[Status, str]) -> str:
+    items = _rows_to_show(result.items)
     timed = any(item.seconds for item in result.items)
-    if timed:
-        table.add_column("seconds", justify="right", no_wrap=True)
-    written = [output for item in result.items for output in item.outputs]
-    if written and not terminal:
-        table.add_column("written", overflow="fold")
-    for item in _rows_to_show(result.items):
-        cells = [_cell(item.input), _cell(words[item.status], _STYLES[item.status])]
-        cells += [_cell(_shown(item.details.get(key))) for key, _ in columns]
-        if timed:
-            cells.append(_cell(f"{item.seconds:.1f}" if item.seconds else ""))
-        if written and not terminal:
-            cells.append(_cell(" ".join(item.outputs)))
-        table.add_row(*cells)
-    console.print(table)
+    headings = ["input", "status", *(column.heading for column in columns), *(["seconds"] if timed else [])]
+    rows = []
+    for item in items:
+        row = [_text(one_line(item.input)), _text(words[item.status], _STYLES[item.status])]
+        row += [_text(_shown(item.details.get(column.key))) for column in columns]
+        rows.append([*row, *([_text(f"{item.seconds:.1f}" if item.seconds else "")] if timed else [])])
+    optional = {2 + i for i, column in enumerate(columns) if column.optional}
+    parts: list[Any] = list(_fitted(headings, rows, optional))
     if len(result.items) > 1:
-        console.print(_summary(result.items, words), highlight=False)
-    if written and terminal:
-        console.print(_cell(_where(written)), soft_wrap=True)
-    return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines())
+        parts.append(_text(_summary(result.items, words)))
+    if written := [output for item in result.items for output in item.outputs]:
+        parts.append(_text(_where(written)))
+    return _drawn(*parts)
+
+
+def _fitted(headings: list[str], rows: list[list[Any]], optional: set[int]) -> list[Any]:
+    """The rows as a table that breaks no name: without optional columns where there is no room, else stacked.
+
+    optional  numbers of the columns that may be left out; the last one goes first
+    """
+    width, shown = _terminal_width(), list(range(len(headings)))
+    left_out: list[str] = []
+    while True:
+        widths = {i: max(len(headings[i]), *(row[i].cell_len for row in rows)) for i in shown}
+        wrapped = max(shown[2:], key=lambda i: widths[i], default=None)  # the input and the status are never wrapped
+        room = width - sum(widths.values()) - 3 * (len(shown) - 1)
+        fits = room >= 0 or (wrapped is not None and widths[wrapped] + room >= _LEAST_WRAPPED)
+        droppable = [i for i in shown if i in optional]
+        if room >= 0 or not droppable:
+            break
+        left_out.insert(0, headings[droppable[-1]])
+        shown.remove(droppable[-1])
+    if not fits:
+        return [_stacked(headings, row) for row in rows]
+    justify = ["right" if heading == "seconds" else "left" for heading in (headings[i] for i in shown)]
+    wrap = shown.index(wrapped) if wrapped is not None and room < 0 else None
+    parts = [_grid([headings[i] for i in shown], [[row[i] for i in shown] for row in rows], justify, wrap)]
+    if left_out:
+        parts.append(_text(f"not shown at this width: {', '.join(left_out)}", "dim"))
+    return parts
+
+
+def _stacked(headings: Sequence[str], row: Sequence[Any]) -> Any:
+    """One item on lines of its own: its name and status, then a line for each value."""
+    from rich.text import Text
+
+    lines = [Text.assemble(row[0], "  ", row[1])]
+    lines += [
+        Text.assemble((f"  {heading}: ", "dim"), value)
+        for heading, value in zip(headings[2:], row[2:], strict=True)
+        if value.plain
+    ]
+    return Text("\n").join(lines)
+
+
+def _grid(headings: Sequence[str], rows: Sequence[Sequence[Any]], justify: Sequence[Any], wrap: int | None = -1) -> Any:
+    """A rich table. wrap: the number of the one column that may be wrapped; -1: any, None: none."""
+    from rich import box
+    from rich.table import Table
+
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for number, (heading, side) in enumerate(zip(headings, justify, strict=True)):
+        grid.add_column(_text(heading), justify=side, overflow="fold", no_wrap=wrap not in (-1, number))
+    for row in rows:
+        grid.add_row(*row)
+    return grid
+
+
+def _drawn(*parts: Any) -> str:
+    from rich.console import Console
+    from rich.text import Text
+
+    drawn = io.StringIO()
+    console = Console(file=drawn, force_terminal=True, width=_terminal_width())
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, Text), highlight=False)  # text stays whole, to be copied
+    return "".join(line.rstrip() + "\n" for line in drawn.getvalue().splitlines())
+
+
+def _terminal_width() -> int:
+    return shutil.get_terminal_size().columns
+
+
+def _text(text: str, style: str = "") -> Any:
+    from rich.text import Text
+
+    return Text(text, style=style)  # as text: file names may hold what rich takes for markup
 
 
 def _where(outputs: Sequence[str]) -> str:
@@ -186,16 +323,10 @@ def _rows_to_show(items: Sequence[ItemResult]) -> Sequence[ItemResult]:
     return [item for i, item in enumerate(items) if i < _MOST_ROWS // 2 or item.status not in fine]
 
 
-def _summary(items: Sequence[ItemResult], words: Words) -> str:
+def _summary(items: Sequence[ItemResult], words: Mapping[Status, str]) -> str:
     counts = Counter(item.status for item in items)
     parts = [f"{counts[status]} {word}" for status, word in words.items() if counts[status]]
     return f"{len(items)} items: {', '.join(parts)}"
-
-
-def _cell(text: str, style: str = "") -> Any:
-    from rich.text import Text
-
-    return Text(text, style=style)  # as text: file names may hold what rich takes for markup
 
 
 def _shown(value: Any) -> str:

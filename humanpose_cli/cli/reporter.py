@@ -1,10 +1,10 @@
-"""The one voice on stderr: messages, warnings, errors and progress.
+"""Everything on stderr: messages, warnings, errors and progress.
 
-Library code never prints. It raises, returns, or logs under `humanpose_cli`; what it logs comes out here: INFO as a
-message, WARNING as a warning that is said once. What other libraries log or warn about is kept back unless the
-user wants to see everything (`--verbose`).
+Library code never prints. It raises, returns, or logs under `humanpose_cli`; log records are shown here: INFO as a
+message, WARNING as a warning, once. What other libraries log or warn about is shown with `--verbose` only.
 
-How progress looks: a rich bar in a terminal, tqdm's line every few seconds anywhere else.
+Progress is a rich bar in a terminal, and elsewhere a line of tqdm's every few seconds. It counts items; where there
+is but one, it counts the steps of that item.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from humanpose_cli.core.errors import one_line
 from humanpose_cli.core.result import ItemResult, Status
@@ -28,10 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BarDisplay",
-    "Display",
     "LineDisplay",
     "Reporter",
-    "open_display",
     "private_stderr",
 ]
 
@@ -63,11 +61,11 @@ def _nowhere() -> TextIO:
 
 
 class Reporter:
-    """Context manager that says things on stderr; also the listener of a batch (batch.progress.Progress).
+    """Context manager that writes to stderr; also the listener of a batch (batch.runner.BatchProgress).
 
     label     the command's name, at the head of progress
-    quiet     say errors only
-    verbose   say debug messages, other libraries' warnings, and tracebacks
+    quiet     write errors only
+    verbose   write debug messages, other libraries' warnings, and tracebacks too
     interval  seconds between two lines of progress where there is no terminal
     """
 
@@ -82,7 +80,7 @@ class Reporter:
     ) -> None:
         self.label, self.quiet, self.verbose, self.interval = label, quiet, verbose, interval
         self.stream = stream or sys.stderr or _nowhere()
-        self._display: Display | None = None
+        self._display: BarDisplay | LineDisplay | None = None
         self._said: dict[str, None] = {}
         self._handler = _LogHandler(self)
 
@@ -112,24 +110,24 @@ class Reporter:
     # Messages
 
     def info(self, text: str) -> None:
-        """Something the user wants to know."""
+        """A message."""
         if not self.quiet:
             self._write(one_line(text))
 
     def debug(self, text: str) -> None:
-        """Something for whoever looks for a fault."""
+        """A message for finding faults, with --verbose."""
         if self.verbose:
             self._write(text)
 
     def warn(self, text: str) -> None:
-        """Something that may make a result worse; said once a run."""
+        """A warning: a result may be worse; each text once a run."""
         if text not in self._said:
             self._said[text] = None
             if not self.quiet:
                 self._write(one_line(text), "warning")
 
     def error(self, text: str) -> None:
-        """Something that went wrong."""
+        """An error."""
         self._write(one_line(text), "error")
 
     def traceback(self, error: BaseException) -> None:
@@ -141,7 +139,10 @@ class Reporter:
     def start(self, total: int) -> None:
         """A batch of `total` items begins."""
         if not self.quiet and total:
-            self._display = open_display(self.stream, self.label, total, self.interval)
+            if self.stream.isatty() and os.environ.get("TERM") != "dumb":
+                self._display = BarDisplay(self.stream, self.label, total)
+            else:
+                self._display = LineDisplay(self.stream, self.label, total, self.interval)
 
     def item_started(self, name: str) -> None:
         """Work on an item begins."""
@@ -155,7 +156,7 @@ class Reporter:
             self._display.step(done, total, unit)
 
     def item_finished(self, result: ItemResult) -> None:
-        """An item is done, failed or skipped; failures are told at once."""
+        """An item is done, failed or skipped; failures are written at once."""
         if self._display is not None:
             self._display.item_finished(worked=result.status is not Status.SKIPPED)
         if result.error:
@@ -183,7 +184,7 @@ class Reporter:
             self.stream.write(line + "\n")
             self.stream.flush()
         except (OSError, ValueError):
-            return  # nobody listens to stderr any more, and there is nowhere else to say so
+            return  # stderr is closed, and there is nowhere else to write
 
     def _show_warning(
         self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any
@@ -226,33 +227,8 @@ def _colours(stream: TextIO) -> bool:
     return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
-class Display(Protocol):
-    """What shows how far a batch is."""
-
-    def item_started(self, name: str) -> None: ...
-
-    def step(self, done: int, total: int | None, unit: str) -> None: ...
-
-    def item_finished(self, *, worked: bool) -> None: ...
-
-    def write(self, text: str, kind: str, style: str) -> bool:
-        """Put a line where it does not spoil the display; False if it may simply be written.
-
-        kind  a word to put in front in that style, such as `error`, or empty
-        """
-
-    def close(self) -> None: ...
-
-
-def open_display(stream: TextIO, label: str, total: int, interval: float) -> Display:
-    """A bar where `stream` is a terminal that can move its cursor, else lines."""
-    if stream.isatty() and os.environ.get("TERM") != "dumb":
-        return BarDisplay(stream, label, total)
-    return LineDisplay(stream, label, total, interval)
-
-
 class BarDisplay:
-    """A bar for the items and, where an item has many steps, one for these."""
+    """A bar for the items and one for the steps within an item; of a single item only its steps."""
 
     def __init__(self, stream: TextIO, label: str, total: int) -> None:
         from rich.console import Console
@@ -271,8 +247,11 @@ class BarDisplay:
             expand=True,
         )
         self._label = label
-        self._items = self._progress.add_task(label, total=total, unit="items")
-        self._steps: TaskID | None = None
+        self._single = total == 1
+        self._items = self._progress.add_task(
+            label, total=None if self._single else total, unit="" if self._single else "items"
+        )
+        self._steps: TaskID | None = self._items if self._single else None
         self._progress.start()
 
     def item_started(self, name: str) -> None:
@@ -284,12 +263,15 @@ class BarDisplay:
         self._progress.update(self._steps, completed=done, total=total, unit=unit)
 
     def item_finished(self, *, worked: bool) -> None:
+        if self._single:
+            return
         if self._steps is not None:
             self._progress.remove_task(self._steps)
             self._steps = None
         self._progress.advance(self._items)
 
     def write(self, text: str, kind: str, style: str) -> bool:
+        """Print a line above the bar."""
         from rich.text import Text
 
         line = Text.assemble((f"{kind}:", style), " ", text) if kind else Text(text)
@@ -335,6 +317,7 @@ class LineDisplay:
         self.bar.update(1)
 
     def write(self, text: str, kind: str, style: str) -> bool:
+        """False: a line may simply be written."""
         return False
 
     def close(self) -> None:
@@ -357,7 +340,7 @@ class _Lines:
                 self._stream.write(line + "\n")
                 self._stream.flush()
         except (OSError, ValueError):
-            return  # nobody listens to stderr any more
+            return  # stderr is closed
 
     def flush(self) -> None:
         """Each line is flushed when it is written."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from humanpose_cli.cli.command import command
+from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import (
     BatchFlags,
     BodyOption,
@@ -20,7 +20,6 @@ from humanpose_cli.cli.options import (
     body_identity,
     resolve_device,
 )
-from humanpose_cli.cli.session import Session
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
@@ -71,9 +70,6 @@ _MESH_INPUT = typer.Option(
     "--mesh-input",
     help="With --method warp3d: give the network the mesh's drawing too, whose detail it takes over where it fits.",
 )
-# Removed; for one version they say so.
-_DETAIL = typer.Option("--keep-input-detail", hidden=True)
-_PERSONALIZE = typer.Option("--personalize", metavar="N", hidden=True)
 _PERSON = typer.Option("--person", metavar="ID|largest|all", help="Whom to repose; ids count from 0, the largest.")
 _ABSOLUTE = typer.Option(
     "--absolute", help="Put the pose where its own coordinates say. Default: where the person is in the photograph."
@@ -101,19 +97,20 @@ class DrawingFlags:
     method: Annotated[Literal["auto", "mesh", "warp3d"], _METHOD] = "auto"
     weights: Annotated[str, _WEIGHTS] = "warp3d"
     mesh_input: Annotated[bool, _MESH_INPUT] = False
-    keep_input_detail: Annotated[bool, _DETAIL] = False
-    personalize: Annotated[int | None, _PERSONALIZE] = None
 
     def options(self) -> dict[str, Any]:
         """As `ReposeOptions` takes them."""
-        if self.keep_input_detail:
-            raise UsageError("--keep-input-detail", "was removed", remedy="--mesh-input, which is nearer")
-        if self.personalize is not None:
-            raise UsageError("--personalize", "was removed: it brought nothing measurable", remedy="leave it out")
         return {"method": self.method, "weights": self.weights, "mesh_input": self.mesh_input}
 
 
-@command(columns=(("poses", "poses"), ("method", "method"), ("seen", "seen"), ("warnings", "mind")), tunes=True)
+@command(
+    columns=(
+        ("poses", "poses", "How many poses were drawn."),
+        ("method", "method", "How: mesh or warp3d."),
+        ("seen", "visible", "Share of the body's surface that the photograph shows."),
+    ),
+    tunes=True,
+)
 def repose(
     session: Session,
     flags: BatchFlags,
@@ -166,8 +163,6 @@ def repose(
             session.reporter.info(f"{source.label}: the people of its first frame are reposed")
     fit = FitOptions(body, "all", detector, focal)
     transparent = background == "transparent"
-    if "network_turn" in session.settings:
-        raise UsageError("--set network_turn", "was removed", remedy="--method warp3d --mesh-input")
     options = session.tune(
         ReposeOptions(person, absolute, "transparent" if transparent else "keep", size, fit=fit, **drawing.options())
     )

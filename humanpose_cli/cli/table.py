@@ -24,17 +24,17 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 COMMANDS = {
     "fit": "Find everyone's 3-D pose and shape in images and videos.",
     "repose": "Draw the people of photographs in another pose.",
-    "preprocess": "Make a dataset cache: synthetic people, or a data set's files.",
-    "train": "Learn a model from a dataset cache.",
-    "evaluate": "Judge models on people they have not learned from.",
-    "weights": "List, fetch and verify weights.",
-    "cache": "Tell what a dataset cache holds, verify it, or make its index anew.",
-    "demo": "Fit and repose a photograph and a clip with known truth, and show them on a page.",
-    "doctor": "Tell what works on this machine and how to mend the rest.",
+    "preprocess": "Make a dataset cache: synthetic people, or the files of a data set.",
+    "train": "Train a model on a dataset cache.",
+    "evaluate": "Evaluate models on people that they were not trained on.",
+    "weights": "List, download and verify weights.",
+    "cache": "Show what a dataset cache holds, verify it, or rebuild its index.",
+    "demo": "Fit and repose a photograph and a clip with known truth, and show the results on a page.",
+    "doctor": "Check what works on this machine and how to repair the rest.",
 }
 
 _HELP = "Turn photos and videos of people into 3-D bodies and new images."
-_EPILOG = "hpc COMMAND --help tells a command's options."
+_EPILOG = "hpc COMMAND --help shows the options of a command. Piped output is tab-separated; --json prints JSON."
 
 
 def build_app(carry_out: Callable[[Invocation], int]) -> TyperGroup:

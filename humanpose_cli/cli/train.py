@@ -1,4 +1,4 @@
-"""`hpc train`: learn a model from a dataset cache."""
+"""`hpc train`: trains a model on a dataset cache."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from humanpose_cli.cli.command import command
-from humanpose_cli.cli.config import apply_settings, field_names
+from humanpose_cli.cli.command import Session, apply_settings, command, field_names
 from humanpose_cli.cli.options import Device, Threads, nearest, resolve_device, use_threads
-from humanpose_cli.cli.session import Session
 from humanpose_cli.core.errors import ExitCode, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 from humanpose_cli.models.registry import MODELS
@@ -28,25 +26,44 @@ _OUT = typer.Option("--out", metavar="RUN", help="Folder of the run. Default: ru
 _PRESET = typer.Option(
     "--preset",
     metavar="NAME",
-    help="Settings that go together: small (for a CPU), paper (as published), ablation; nbf has small-proxy, "
-    "warp3d medium, and tiny for ablation.",
+    help="Model and training settings: small (for a CPU), paper (as published), ablation; also small-proxy of nbf, "
+    "and medium and tiny of warp3d.",
 )
 _EPOCHS = typer.Option("--epochs", metavar="N", min=1, help="Passes over the data. Default: the preset's.")
-_STEPS = typer.Option("--steps", metavar="N", min=1, help="Steps in all, in place of --epochs. Default: the preset's.")
-_BATCH = typer.Option("--batch-size", metavar="N", min=1, help="Examples of a step. Default: the preset's.")
+_STEPS = typer.Option(
+    "--steps", metavar="N", min=1, help="Training steps, in place of --epochs. Default: the preset's."
+)
+_BATCH = typer.Option("--batch-size", metavar="N", min=1, help="Examples per step. Default: the preset's.")
 _WORKERS = typer.Option("--workers", metavar="N", min=0, help="Processes that decode images. Default: 1.")
-_SEED = typer.Option("--seed", metavar="N", min=0, help="Of weights, order and augmentation. Default: the preset's.")
+_SEED = typer.Option(
+    "--seed", metavar="N", min=0, help="Seed of weights, order and augmentation. Default: the preset's."
+)
 _PERCEPTUAL = typer.Option(
     "--perceptual",
     metavar="WEIGHTS",
     help="Network of warp3d's perceptual loss: a file, a name of hpc weights list, pixels, or auto (imagenet-vgg19 if "
     "it is here, else the segmenter). Default: the preset's.",
 )
-_MINUTES = typer.Option("--minutes", metavar="N", help="Stop, resumable, after so long. Default: never.")
-_RESUME = typer.Option("--resume/--no-resume", help="Go on with the checkpoint in the run's folder.")
+_MINUTES = typer.Option(
+    "--minutes", metavar="N", help="Stop after this time; the same command continues. Default: never."
+)
+_RESUME = typer.Option("--resume/--no-resume", help="Continue from the checkpoint in the run's folder.")
 
 
-@command(columns=(("steps", "steps"), ("best", "best"), ("criterion", "criterion"), ("minutes", "minutes")), tunes=True)
+@command(
+    columns=(
+        ("steps", "steps", "Training steps done."),
+        ("best", "best", "Best value of the criterion on the validation split."),
+        ("criterion", "criterion", "The metric that chooses the best weights."),
+        ("minutes", "minutes", "Training time, earlier parts of the run included."),
+    ),
+    tunes=True,
+    examples=(
+        "hpc train segmenter --data people",
+        "hpc train nbf --data people --preset small --minutes 60",
+        "hpc train warp3d --data pairs --out runs/warp3d --set learning_rate=1e-4",
+    ),
+)
 def train(
     session: Session,
     model: Annotated[str, _MODEL],
@@ -64,11 +81,11 @@ def train(
     device: Device = "auto",
     threads: Threads = None,
 ) -> CommandResult:
-    """Learn a model from a dataset cache.
+    """Train a model on a dataset cache.
 
-    Writes best.safetensors, a checkpoint, metrics.jsonl, losses.png and sample images into the run's folder. An
-    interrupted run goes on with the same command and ends as if it had not been. Options without a flag are set by
-    name (--set learning_rate=1e-4). Under torchrun, all processes train one model.
+    Writes best.safetensors, a checkpoint, metrics.jsonl, losses.png and sample images to the run's folder. The same
+    command continues an interrupted run, with the same result as without the interruption. --set sets options that
+    have no flag. Under torchrun, all processes train one model.
     """
     if model not in MODELS:
         raise UsageError("MODEL", "there is no such model", got=model, remedy=nearest(model, MODELS))
@@ -82,7 +99,9 @@ def train(
 
     entry = MODELS[model]
     options, loop = entry.preset(variant)
-    options, loop = _tuned(session, options, loop)
+    of_loop = set(field_names(loop))
+    loop = apply_settings(loop, {key: value for key, value in session.settings.items() if key in of_loop})
+    options = apply_settings(options, {key: value for key, value in session.settings.items() if key not in of_loop})
     if perceptual is not None:
         if not hasattr(options, "perceptual"):
             raise UsageError("--perceptual", f"is not for {model}", expected="hpc train warp3d")
@@ -91,44 +110,22 @@ def train(
         raise UsageError("--steps", "cannot be given together with --epochs")
     if epochs is not None:
         loop = replace(loop, steps=0)
-    flags = {
-        "epochs": epochs,
-        "steps": steps,
-        "batch_size": batch_size,
-        "workers": workers,
-        "seed": seed,
-        "minutes": minutes,
-    }
+    numbers = (epochs, steps, batch_size, workers, seed, minutes)
+    flags = dict(zip(("epochs", "steps", "batch_size", "workers", "seed", "minutes"), numbers, strict=True))
     loop = replace(loop, **{name: value for name, value in flags.items() if value is not None})
     recipe = entry.make(data, options, loop.seed)
     folder = out or Path("runs") / model
-    # A step or a validation of a large network takes longer than an image; farms grant half a minute.
-    session.stop.grace, session.stop.hard_limit = 15.0, 25.0
-    session.reporter.start(1)
-    session.reporter.item_started(model)
-    try:
-        with session.stop.item():
-            result = run(
-                recipe,
-                loop,
-                folder,
-                torch.device(resolve_device(device)),
-                resume=resume,
-                progress=session.reporter.step,
-                stop=lambda: session.stop.requested,
-            )
-    finally:
-        session.reporter.finish()
+    with session.item(model, grace=15.0):  # a step or a validation of a large network takes longer than an image
+        result = run(
+            recipe,
+            loop,
+            folder,
+            torch.device(resolve_device(device)),
+            resume=resume,
+            progress=session.reporter.step,
+            stop=lambda: session.stop.requested,
+        )
     return _result(session, model, folder, recipe.criterion, result)
-
-
-def _tuned(session: Session, options: Any, loop: Any) -> tuple[Any, Any]:
-    """Settings by name: those of the loop, and those of the model."""
-    of_loop = set(field_names(loop))
-    chosen: dict[bool, dict[str, Any]] = {True: {}, False: {}}
-    for key, value in session.settings.items():
-        chosen[key in of_loop][key] = value
-    return apply_settings(options, chosen[False]), apply_settings(loop, chosen[True])
 
 
 def _result(session: Session, model: str, folder: Path, criterion: str, result: Any) -> CommandResult:
@@ -147,7 +144,7 @@ def _result(session: Session, model: str, folder: Path, criterion: str, result: 
     messages: tuple[str, ...] = ()
     status, code = Status.SUCCESS, ExitCode.OK
     if not result.finished:
-        messages = (f"{folder}: {result.step} of {result.steps} steps are done; the same command goes on",)
+        messages = (f"{folder}: {result.step} of {result.steps} steps are done; the same command continues",)
     if session.stop.signal_number is not None and not result.finished:
         status, code = Status.INTERRUPTED, ExitCode(128 + session.stop.signal_number)
     item = ItemResult(model, status, outputs, result.seconds, exit_code=code, details=details)

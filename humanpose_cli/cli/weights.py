@@ -1,4 +1,4 @@
-"""`hpc weights`: which weights there are, fetched from their owners and checked."""
+"""`hpc weights`: lists weights, downloads them from their owners and verifies them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from humanpose_cli.cli.command import command
+from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import nearest
-from humanpose_cli.cli.session import Session
 from humanpose_cli.core.errors import ExitCode, HpcError, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
 
@@ -24,33 +23,40 @@ Action = Literal["list", "fetch", "verify"]
 
 _ACTION = typer.Argument(
     metavar="list|fetch|verify",
-    help="list: all there are. fetch: download from the owner. verify: compare with the digests.",
+    help="list: show all. fetch: download from the owner. verify: compare with the known digests.",
     show_default=False,
 )
 _NAMES = typer.Argument(
-    metavar="[NAME]",
-    help="Names of the list; list and verify also take files and runs of one's own. Default: all that are here.",
+    metavar="NAME",
+    help="Names from the list; list and verify also take your own files and runs. Default: all that are here.",
     show_default=False,
 )
 _WORDS = {Status.SUCCESS: "here", Status.PARTIAL: "not here", Status.ERROR: "failed"}
 
 
 @command(
-    columns=(("about", "what"), ("megabytes", "MB"), ("held_out", "held out"), ("licence", "licence")), words=_WORDS
+    columns=(
+        ("about", "what", "What the weights compute, or what they are for."),
+        ("megabytes", "MB", "Size of the file in MiB."),
+        ("held_out", "held out", "Errors on people that were held out from training.", True),
+        ("licence", "licence", "Terms of the owner.", True),
+    ),
+    words=_WORDS,
+    examples=("hpc weights list", "hpc weights fetch imagenet-vgg19", "hpc weights list runs/nbf"),
 )
 def weights(
     session: Session, action: Annotated[Action, _ACTION], names: Annotated[list[str] | None, _NAMES] = None
 ) -> CommandResult:
-    """List, fetch and verify weights.
+    """List, download and verify weights.
 
-    Shipped ones were trained by hpc train; their header says on what and how good they are. Downloads go to
-    $HPC_WEIGHTS, or to the user's cache.
+    hpc train made the shipped weights; their header holds the data set and the errors. Downloads go to $HPC_WEIGHTS,
+    or to the user's cache.
     """
     from humanpose_cli.networks.weights import WEIGHTS
 
     chosen = list(names or [])
     if action == "fetch" and not chosen:
-        raise UsageError("NAME", "is missing", expected="what to fetch", remedy=nearest("", WEIGHTS))
+        raise UsageError("NAME", "is missing", expected="the weights to fetch", remedy=nearest("", WEIGHTS))
     if not chosen:
         here = [name for name, entry in WEIGHTS.items() if entry.path.is_file()]
         chosen = list(WEIGHTS) if action == "list" else here
@@ -61,12 +67,10 @@ def weights(
         items.append(_item(action, name, WEIGHTS.get(name)))
         session.reporter.item_finished(items[-1])
     session.reporter.finish()
-    # What is not here yet is as good in a list as what is.
-    listed = action == "list"
-    told = [
-        replace(item, status=Status.SUCCESS) if listed and item.status is Status.PARTIAL else item for item in items
-    ]
-    status, code = combine_status(told)
+    # Weights that are not here yet are no failure of a list.
+    absent = Status.SUCCESS if action == "list" else Status.PARTIAL
+    ends = [replace(item, status=absent) if item.status is Status.PARTIAL else item for item in items]
+    status, code = combine_status(ends)
     return CommandResult("weights", status, tuple(items), exit_code=code)
 
 
@@ -78,7 +82,7 @@ def _item(action: Action, name: str, entry: WeightsEntry | None) -> ItemResult:
             if action == "fetch":
                 raise UsageError("NAME", "there are no such weights", got=name, remedy=nearest(name, WEIGHTS))
             path = find_weights(name)
-            return ItemResult(name, Status.SUCCESS, (str(path),), details=_details(path, "one's own", ""))
+            return ItemResult(name, Status.SUCCESS, (str(path),), details=_details(path, "your own", ""))
         if action == "fetch":
             entry.fetch()
         elif action == "verify":
@@ -101,10 +105,6 @@ def _details(path: Path, about: str, licence: str) -> dict[str, Any]:
         header = read_header(path)
     except HpcError:
         return details  # somebody else's
-    shown = {
-        name: header.metrics[name]
-        for name in ("iou", "pa_mpjpe_mm", "mpjpe_mm", "ssim_fg", "mask_iou")
-        if name in header.metrics
-    }
-    told = ", ".join(f"{name} {value:.3g}" for name, value in shown.items())
-    return {**details, "held_out": told, "model": header.model, "training": dict(header.training)}
+    names = ("iou", "pa_mpjpe_mm", "mpjpe_mm", "ssim_fg", "mask_iou")
+    held_out = ", ".join(f"{name} {header.metrics[name]:.3g}" for name in names if name in header.metrics)
+    return {**details, "held_out": held_out, "model": header.model, "training": dict(header.training)}

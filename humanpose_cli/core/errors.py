@@ -1,6 +1,6 @@
 """Every error this project raises on purpose, and the exit code that each one means.
 
-    HpcError                 a known problem, told in one sentence
+    HpcError                 a known problem, in one sentence
     ├── UsageError       2   the command line or an argument is wrong
     ├── InputError       3   a file or array is not what was expected
     ├── UnavailableError 5   this machine lacks something: weights, device, licensed file, space, permission
@@ -36,7 +36,7 @@ def one_line(text: str) -> str:
 
 
 class HpcError(Exception):
-    """A problem told in one sentence: what it is about, what was expected, what was found, what to do.
+    """A problem in one sentence: what it is about, what was expected, what was found, what to do.
 
     subject   the file, argument or field it is about
     problem   what is wrong with it ("is not an image")
@@ -79,8 +79,8 @@ class UnavailableError(HpcError):
 
 
 class InterruptedRun(HpcError):
-    """The run was asked to stop by a signal, SIGTERM unless told; what is finished is kept and a rerun resumes."""
+    """A signal ended the work, SIGTERM by default; what is finished is kept and a rerun resumes."""
 
     def __init__(self, signal_number: int = signal.SIGTERM) -> None:
-        super().__init__("run", "interrupted", remedy="the same command resumes it")
+        super().__init__("interrupted", "what is finished is kept", remedy="the same command continues")
         self.exit_code = ExitCode.SIGTERM if signal_number == signal.SIGTERM else ExitCode.SIGINT

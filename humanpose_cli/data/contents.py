@@ -76,7 +76,7 @@ class Contents:
         yield "made by", f"hpc {self.tool_version}, schema {self.schema_version}"
         missing = f" of {planned}" if joined != planned else ""
         yield "shards", f"{joined:,}{missing}, {self.bytes / 1e6:,.1f} MB"
-        yield "pictures", f"{self.images:,} ({self._sizes()})"
+        yield "images", f"{self.images:,} ({self._sizes()})"
         yield "people", f"{self.people:,} ({self._crowds()})"
         named = ", ".join(f"{count:,} {_NAMED[name][count > 1]}" for name, count in self.names.items() if count)
         yield "different", named or "nothing is named"

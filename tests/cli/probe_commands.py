@@ -21,7 +21,7 @@ from typing import Annotated, Literal
 import typer
 
 from humanpose_cli.cli import table
-from humanpose_cli.cli.command import command
+from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import (
     BatchFlags,
     BatchSize,
@@ -33,7 +33,6 @@ from humanpose_cli.cli.options import (
     Threads,
     resolve_device,
 )
-from humanpose_cli.cli.session import Session
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 
@@ -60,7 +59,7 @@ class Tuning:
     solver: Solver = field(default_factory=Solver)
 
 
-@command(columns=(("people", "people"),))
+@command(columns=(("people", "people", "How many were found."),), examples=("hpc probe a.jpg --out o",))
 def probe(
     session: Session,
     flags: BatchFlags,
@@ -108,7 +107,7 @@ def probe(
     return CommandResult("probe", Status.SUCCESS, items)
 
 
-@command(tunes=True, presets={"quick": {"solver.steps": 5, "seed": 7}, "fine": {"solver.steps": 90}})
+@command(tunes=True)
 def tuned(session: Session, seed: Seed = 0, shard: ShardOption = None) -> CommandResult:
     """Tell its settings."""
     tuning = session.tune(Tuning())

@@ -56,7 +56,7 @@ def test_a_good_cache_is_verified(hpc, folder):
     assert items[1]["problems"] == []
     people = hpc("cache", "verify", str(folder))
     assert people.code == 0
-    assert "4 items: 4 ok" in people.out
+    assert people.err == "4 items: 4 ok\n"
 
 
 def test_damage_is_exit_code_3(hpc, folder):
@@ -69,8 +69,8 @@ def test_damage_is_exit_code_3(hpc, folder):
     assert ran.document["messages"] == [f"{folder}/shard-00001.h5: {problem}"]
     people = hpc("cache", "verify", str(folder))
     assert people.code == 3
-    assert f"shard-00001.h5  damaged  {problem}" in people.out
-    assert "4 items: 3 ok, 1 damaged" in people.out
+    assert f"shard-00001.h5\tdamaged\t{problem}\t" in people.out
+    assert "4 items: 3 ok, 1 damaged" in people.err
     assert people.err.splitlines()[-1] == f"{folder}/shard-00001.h5: {problem}"
 
 
@@ -79,7 +79,7 @@ def test_an_unfinished_cache(hpc, tmp_path):
     build_cache(Squares(), folder, shard_size=1, shard=(0, 2))
     ran = hpc("cache", "verify", str(folder), "--json")
     assert (ran.code, ran.document["status"]) == (4, "partial")
-    assert "still to be made: 1;" in ran.document["messages"][0]
+    assert "missing files: 1;" in ran.document["messages"][0]
     ran = hpc("cache", "index", str(folder), "--json")
     assert (ran.code, ran.document["status"]) == (4, "partial")
     assert ran.details["missing"] == [1]
@@ -87,9 +87,7 @@ def test_an_unfinished_cache(hpc, tmp_path):
     assert ran.details["outputs"] == [f"{folder}/index.h5"]
     ran = hpc("cache", "verify", str(folder), "--json")
     assert (ran.code, ran.document["status"]) == (4, "partial")
-    assert ran.document["messages"] == [
-        "files that are still to be made: 1; hpc preprocess with the same options makes them"
-    ]
+    assert ran.document["messages"] == ["missing files: 1; hpc preprocess with the same options makes them"]
     build_cache(Squares(), folder, shard_size=1)
     assert hpc("cache", "index", str(folder), "--json").code == 0
 
@@ -105,8 +103,8 @@ def test_contents_are_shown(hpc, folder):
     assert contents["labels"] == {"people/identity": 6, "people/box": 6}
     people = hpc("cache", "show", str(folder / "shard-00002.h5"))
     assert people.code == 0
-    assert "images            ok      1 (32 × 24 pixels)" in people.out
-    assert "protocol p          ok      test 1" in people.out
+    assert "images\tok\t1 (32 × 24 pixels)\t" in people.out
+    assert "protocol p\tok\ttest 1\t" in people.out
 
 
 def test_a_sheet_is_drawn(hpc, folder, tmp_path):
@@ -127,10 +125,14 @@ def test_a_sheet_is_drawn(hpc, folder, tmp_path):
         (["show", "nothing"], 3, "nothing: does not exist"),
         (["verify", "nothing"], 3, "nothing: is no dataset cache"),
         (["index", "nothing"], 3, "nothing: holds no shards"),
-        (["show", "CACHE", "--split", "p/test"], 2, "--split: chooses the images of a sheet; add --out sheet.png"),
+        (
+            ["show", "CACHE", "--split", "p/test"],
+            2,
+            "--split: chooses the images of a contact sheet; add --out sheet.png",
+        ),
         (["show", "CACHE", "--split", "p/none", "--out", "a.png"], 2, "p/none: is no protocol of this cache, expected"),
-        (["verify", "CACHE", "--out", "a.png"], 2, "--out: belongs to hpc cache show"),
-        (["index", "CACHE", "--split", "p"], 2, "--split: belongs to hpc cache show"),
+        (["verify", "CACHE", "--out", "a.png"], 2, "--out: is for hpc cache show"),
+        (["index", "CACHE", "--split", "p"], 2, "--split: is for hpc cache show"),
         (["mend", "CACHE"], 2, "'mend' is not one of 'verify', 'show', 'index'"),
         (["show", "CACHE", "--out", "a.gif"], 2, ".gif: is no image format that can be written"),
     ],

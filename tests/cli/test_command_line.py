@@ -15,6 +15,7 @@ import pytest
 
 from humanpose_cli.batch.items import Shard
 from humanpose_cli.batch.runner import Batch
+from humanpose_cli.cli import command
 from humanpose_cli.cli.options import BatchFlags
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.version import __version__
@@ -52,14 +53,14 @@ def test_values_reach_the_function_parsed(hpc):
     assert os.environ["OMP_NUM_THREADS"] == "2"
 
 
-def test_a_table_for_people_and_a_document_for_programs(hpc):
-    people = hpc("probe", "a.jpg", "b c.jpg")
-    assert people.out.splitlines() == [
-        "input    status  people  seconds  written",
-        "a.jpg    done    2           1.2  hpc-out/probe/a.jpg.npz",
-        "b c.jpg  done    2           1.2  hpc-out/probe/b c.jpg.npz",
-        "2 items: 2 done",
+def test_a_pipe_gets_tabs_and_json_a_document(hpc):
+    piped = hpc("probe", "a.jpg", "b c.jpg")
+    assert piped.out.splitlines() == [
+        "input\tstatus\tpeople\tseconds\toutputs",
+        "a.jpg\tdone\t2\t1.2\thpc-out/probe/a.jpg.npz",
+        "b c.jpg\tdone\t2\t1.2\thpc-out/probe/b c.jpg.npz",
     ]
+    assert piped.err == "2 items: 2 done\n"
     document = hpc("probe", "a.jpg", "--json").document
     assert document == {
         "command": "probe",
@@ -88,7 +89,7 @@ def test_a_table_for_people_and_a_document_for_programs(hpc):
         ("unavailable", 5, "error", "gpu: is missing"),
         ("disk", 5, "error", "the disk is full"),
         ("bug", 1, "error", "ZeroDivisionError: division by zero; this is a bug in hpc"),
-        ("interrupt", 130, "interrupted", "the same command resumes it"),
+        ("interrupt", 130, "interrupted", "interrupted before any work was done"),
     ],
 )
 def test_every_failure_is_one_sentence_and_an_exit_code(hpc, fault, code, status, sentence):
@@ -133,7 +134,6 @@ def test_done_in_part_is_exit_code_4(hpc):
         ("tuned --set solver.step=1", "setting solver.step: there is no such setting; did you mean solver.steps?"),
         ("tuned --set solver.steps=many", "setting solver.steps: has a wrong value, expected a whole number"),
         ("tuned --set people=some", "expected all or largest, found 'some'"),
-        ("tuned --preset slow", "--preset: there is no such preset, found slow; there are fine, quick"),
         ("tuned --set seed=x", "(from --set)"),
     ],
 )
@@ -156,20 +156,18 @@ def test_a_missing_device_is_exit_code_5(hpc, monkeypatch):
     assert "--device cuda:3: this machine has no such GPU" in ran.err
 
 
-def test_a_flag_wins_over_set_over_config_over_preset(hpc, tmp_path):
+def test_a_flag_wins_over_set_over_config(hpc, tmp_path):
     config = tmp_path / "c.toml"
     config.write_text("seed = 20\n[solver]\nweight = 0.25\nsteps = 40\n[probe]\nseed = 99\n")
-    preset, from_file = ["--preset", "quick"], ["--config", str(config)]
+    from_file = ["--config", str(config)]
 
     def told(*arguments: str) -> tuple[int, int, float]:
         details = hpc("tuned", "--json", *arguments).details
         return details["seed"], details["steps"], details["weight"]
 
     assert told() == (0, 30, 0.5)
-    assert told(*preset) == (7, 5, 0.5)
-    assert told(*preset, *from_file) == (20, 40, 0.25)
-    assert told(*from_file, *preset) == (20, 40, 0.25)
-    both = [*preset, *from_file, "--set", "seed=30", "--set", "solver.steps=41"]
+    assert told(*from_file) == (20, 40, 0.25)
+    both = [*from_file, "--set", "seed=30", "--set", "solver.steps=41"]
     assert told(*both) == (30, 41, 0.25)
     assert told("--seed", "50", *both) == (50, 41, 0.25)
 
@@ -249,6 +247,44 @@ def test_help_of_a_command_tells_each_option(hpc):
     ):
         assert option in ran.out
     assert max(map(len, ran.out.splitlines())) <= 100
+    assert "Columns of the result:\n  people  How many were found.\n" in ran.out
+    assert ran.out.endswith("\nExamples:\n  hpc probe a.jpg --out o\n")
+
+
+def test_renamed_options_and_settings_are_accepted_with_a_warning(hpc, monkeypatch, tmp_path):
+    renamed = {"probe": {"start": "seed"}, "tuned": {"iterations": "solver.steps", "start": "seed"}}
+    monkeypatch.setattr(command, "RENAMED", renamed)
+    for line in ("--start 3", "--start=3", "--set start=3"):
+        ran = hpc("probe", *line.split())
+        assert (ran.code, probe_commands.SEEN[-1]["seed"]) == (0, 3)
+        name = "--start is now called --seed" if line.startswith("--start") else "setting start is now called seed"
+        assert ran.err == f"warning: {name}; the old name goes with the next version\n"
+    config = tmp_path / "c.toml"
+    config.write_text("iterations = 4\n")
+    ran = hpc("tuned", "--json", "--config", str(config))
+    assert (ran.details["steps"], len(ran.document["messages"])) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "repose --personalize 3",
+        "repose --set personalize.steps=3",
+        "repose --keep-input-detail",
+        "evaluate --personalize=3",
+    ],
+)
+def test_what_was_removed_says_so(hpc, line):
+    ran = hpc(*line.split())
+    assert ran.code == 2
+    assert re.search(r"(--|setting )[\w.-]+: was removed; (leave it out|use )", ran.err)
+
+
+def test_every_new_name_is_one_that_there_is():
+    for name, renamed in command.RENAMED.items():
+        built = command.build_command(name, f"humanpose_cli.cli.{name}", lambda invocation: 0)
+        flags = {parameter.name for parameter in built.params}
+        assert set(renamed.values()) <= flags
 
 
 # In processes of their own
@@ -292,13 +328,15 @@ def test_a_signal_before_a_command_has_begun_is_told_as_well(hpc, monkeypatch, n
 
 
 def test_a_reader_that_goes_away_is_no_failure():
-    for arguments in (["--help"], ["probe", *map(str, range(3000)), "--json"], ["probe", *map(str, range(3000))]):
+    names = [*map(str, range(3000))]
+    summary = "3000 items: 3000 done\n"
+    for arguments, told in ((["--help"], ""), (["probe", *names, "--json"], ""), (["probe", *names], summary)):
         reader, writer = os.pipe()
         os.close(reader)
         process = hpc_process(*arguments, stdout=writer)
         os.close(writer)
         _, err = process.communicate(timeout=30)
-        assert (process.returncode, err) == (0, "")
+        assert (process.returncode, err) == (0, told)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="closes streams as POSIX shells do")
@@ -314,7 +352,7 @@ def test_a_full_disk_behind_stdout_is_told():
         process = hpc_process("probe", "a", stdout=full)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 5
-    assert err == "error: stdout: cannot be written, found No space left on device; send it elsewhere\n"
+    assert err == "error: stdout: cannot be written, found No space left on device; write it elsewhere\n"
 
 
 def test_names_that_the_terminal_cannot_show_are_escaped():

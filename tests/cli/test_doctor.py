@@ -43,7 +43,7 @@ def test_what_is_missing_and_needed_is_exit_code_5_with_the_line_that_mends_it(h
     assert (ran.code, ran.document["status"], item["status"]) == (5, "error", "error")
     assert (item["found"], item["remedy"]) == ("is damaged, found 3 bytes", "reinstall it")
     people = hpc("doctor")
-    assert "default body  missing  is damaged, found 3 bytes" in people.out
+    assert "default body\tmissing\tis damaged, found 3 bytes\t" in people.out
     assert people.err.splitlines()[-1] == "default body: reinstall it"
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from humanpose_cli.cli import render
-from humanpose_cli.cli.render import json_text, json_values
-from humanpose_cli.core.result import CommandResult, ItemResult, Status
+from humanpose_cli.cli.command import Column
+from humanpose_cli.cli.render import json_text, json_values, result_text
+from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,20 @@ def test_json_is_one_line():
     assert json.loads(text)["items"][0]["input"] == "a\nb.jpg"
 
 
-def table(items: tuple[ItemResult, ...], **options: object) -> str:
-    values = {"columns": (), "words": render._WORDS, "terminal": False, **options}
-    return render._table_text(CommandResult("fit", Status.SUCCESS, items), **values)
+def table(items: tuple[ItemResult, ...], columns: tuple[Column, ...] = (), *, terminal: bool = True) -> str:
+    text = result_text(CommandResult("fit", Status.SUCCESS, items), columns, render._WORDS, terminal=terminal)
+    return re.sub(r"\x1b\[[\d;]*m", "", text)
+
+
+def weights(width: int, monkeypatch) -> list[str]:
+    """Names with a long explanation and two columns that a narrow terminal may go without."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    columns = (Column("about", "what"), Column("mb", "MB"), Column("held", "held out", optional=True))
+    columns += (Column("licence", "licence", optional=True),)
+    about = "body parts and what the detector finds to shape, pose and how sure they are"
+    details = {"about": about, "mb": 3.93, "held": "pa_mpjpe_mm 98.6, mpjpe_mm 136", "licence": "Apache-2.0"}
+    text = table((ItemResult("imagenet-resnet101", Status.SUCCESS, details=details),), columns)
+    return [line.rstrip() for line in text.splitlines()]
 
 
 def test_names_are_not_read_as_markup():
@@ -74,25 +86,62 @@ def test_a_long_list_shows_the_first_and_all_that_went_wrong():
     assert lines[-1] == "1000 items: 999 done, 1 failed"
 
 
-@pytest.mark.parametrize("width", [40, 80, 200])
-def test_a_terminals_table_fits_into_it(monkeypatch, width):
-    monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setenv("NO_COLOR", "1")
+def test_a_wide_terminal_shows_every_column_on_one_line(monkeypatch):
+    lines = weights(200, monkeypatch)
+    assert len(lines) == 3
+    assert re.split(r" {3,}", lines[0]) == ["input", "status", "what", "MB", "held out", "licence"]
+
+
+@pytest.mark.parametrize(("width", "count"), [(80, 5), (60, 7)])
+def test_a_narrow_terminal_goes_without_optional_columns_and_breaks_no_name(monkeypatch, width, count):
+    lines = weights(width, monkeypatch)
+    assert max(map(len, lines)) <= width
+    assert len(lines) == count
+    assert lines[0].split() == ["input", "status", "what", "MB"]
+    assert lines[2].startswith("imagenet-resnet101   done     body parts")
+    assert lines[-1] == "not shown at this width: held out, licence"
+
+
+def test_a_terminal_with_no_room_for_a_table_gets_lines(monkeypatch):
+    assert weights(40, monkeypatch)[:3] == [
+        "imagenet-resnet101  done",
+        "  what: body parts and what the detector finds to shape, pose and how sure they are",
+        "  MB: 3.93",
+    ]
+
+
+def test_long_names_stay_whole(monkeypatch):
     outputs = ("hpc-out/fit/a long folder name/another one/picture number one.jpg.fit.npz",) * 2
     item = ItemResult("a long folder name/another one/picture.jpg", Status.SUCCESS, outputs, 3.0)
-    text = re.sub(r"\x1b\[[\d;]*m", "", table((item,), terminal=True))
-    lines = text.splitlines()
-    assert lines[-2:] == [f"result: {output}" for output in outputs]  # whole, to be copied
-    assert max(map(len, lines[:-2])) <= width
+    for width, row in ((40, "{}  done\n  seconds: 3.0\n"), (80, "{}   done         3.0\n")):
+        monkeypatch.setenv("COLUMNS", str(width))
+        text = table((item,))
+        assert row.format(item.input) in text
+        assert text.splitlines()[-2:] == [f"result: {output}" for output in outputs]  # whole, to be copied
 
 
-def test_many_files_are_named_by_their_folder(monkeypatch):
+def test_a_pipe_gets_every_item_on_one_line_of_tabs():
+    items = tuple(ItemResult(f"{i}\t{i}.jpg", Status.SUCCESS, ("a", "b"), 0.25) for i in range(99))
+    lines = table(items, terminal=False).splitlines()
+    assert lines[0].split("\t") == ["input", "status", "seconds", "outputs"]
+    assert len(lines) == 100
+    assert lines[-1].split("\t") == [r"98\t98.jpg", "done", "0.2", "a b"]
+
+
+def test_a_pipe_gets_other_tables_as_tabs_too():
+    other = ResultTable("how far", ("what", "mm"), (("ours", "71"), ("a b", "80")), ("n 100",))
+    result = CommandResult("evaluate", Status.SUCCESS, (ItemResult("a", Status.SUCCESS),), tables=(other,))
+    text = result_text(result, (), render._WORDS, terminal=False)
+    assert text.startswith("# how far\nwhat\tmm\nours\t71\na b\t80\n# n 100\n\ninput\t")
+
+
+def test_many_files_are_named_by_their_folder():
     items = tuple(ItemResult(f"{i}", Status.SUCCESS, (f"out/a/{i}.npz", f"out/a/{i}.jpg")) for i in range(9))
-    assert table(items, terminal=True).splitlines()[-1].endswith("results: 18 files in out/a")
+    assert table(items).splitlines()[-1] == "results: 18 files in out/a"
 
 
 def test_details_are_shown_in_words():
     details = {"people": 3, "error": 0.123456, "ok": True, "ids": [1, 2], "none": None}
-    columns = tuple((key, key) for key in details)
-    row = table((ItemResult("a", Status.SUCCESS, details=details),), columns=columns).splitlines()[1]
-    assert row.split() == ["a", "done", "3", "0.123", "yes", "1,", "2"]
+    columns = tuple(Column(key, key) for key in details)
+    row = table((ItemResult("a", Status.SUCCESS, details=details),), columns, terminal=False).splitlines()[1]
+    assert row.split("\t") == ["a", "done", "3", "0.123", "yes", "1, 2", "", "0.0", ""]

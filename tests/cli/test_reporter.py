@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 
 import pytest
 
@@ -79,6 +80,20 @@ def test_a_bar_in_a_terminal_leaves_only_messages(monkeypatch):
     text = stream.getvalue()
     assert "\x1b[1;31merror:\x1b[0m b.jpg: is empty\n" in text
     assert "\x1b[?25h" in text  # the cursor is shown again
+
+
+def test_a_single_item_shows_its_steps_in_place_of_a_bar_at_0_of_1(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Terminal()
+    with Reporter("fit", stream=stream) as reporter:
+        reporter.start(1)
+        reporter.item_started("a.jpg")
+        reporter.step(1, 3, "drawing")
+        reporter._display._progress.refresh()
+        reporter.item_finished(DONE)
+    assert re.search(r"fit a\.jpg .*1/3.* drawing ", stream.getvalue())
+    assert "items" not in stream.getvalue()
 
 
 def test_a_dumb_terminal_gets_lines(monkeypatch):
