@@ -30,7 +30,7 @@ def batch(reporter: Reporter) -> None:
     with reporter:
         reporter.start(3)
         reporter.item_started("a.jpg")
-        reporter.step(5, 10)
+        reporter.step(5, 10, "frames")
         reporter.item_finished(DONE)
         reporter.item_started("b.jpg")
         reporter.item_finished(FAILED)
