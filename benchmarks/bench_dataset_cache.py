@@ -74,7 +74,7 @@ def write_loose(source: Photographs, folder: Path) -> None:
 
 def open_ours(folder: Path) -> int:
     """Open the cache and learn of every image which bytes of which file it is."""
-    return sum(len(starts) for _, starts, _ in open_cache(folder).encoded_places("pictures/image"))
+    return sum(len(starts) for _, starts, _ in open_cache(folder).encoded_offsets("pictures/image"))
 
 
 def open_loose(folder: Path) -> int:

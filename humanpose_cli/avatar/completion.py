@@ -21,16 +21,16 @@ Array = NDArray[Any]
 # Metres: over these distances differences of light between both sides are averaged, and fade.
 _LIGHT_AVERAGE, _LIGHT_FADE = 0.04, 0.15
 _MOST_LIGHT = 0.15
-# Metres: details of this size (letters, badges, buckles) are not carried to places that were not seen.
+# Metres: details of this size (letters, badges, buckles) are not carried to points that the photo does not show.
 _DETAIL = 0.045
-# Far from the seen part only usual colours are continued: the median of this many out of so many points on the
-# seen surface, which is about 150 cm².
+# Far from the visible part only usual colours are continued: the median of this many out of so many points on the
+# visible surface, which is about 150 cm².
 _NEIGHBOURS, _POINTS = 24, 1500
-# Metres: colours at the border of the seen part are continued this far, with their details.
+# Metres: colours at the border of the visible part are continued this far, with their details.
 _RIM = 0.012
-# Metres: how closely colours that are spread follow those that were seen.
+# Metres: how closely colours that are spread follow the visible ones.
 _FOLLOW = 0.01
-# Weight of a guessed colour against a seen one.
+# Weight of an estimated colour against a visible one.
 _GUESS = 0.05
 _TINY = np.float32(1e-6)
 
@@ -39,18 +39,18 @@ class WholeTexture(NamedTuple):
     """A texture without gaps.
 
     image          (S, S, 4) float32: RGB in 0…1 and how much of each texel comes from the photo, 0…1
-    seen_fraction  share of the surface that the photo shows, by area
+    visible_fraction  share of the surface that the photo shows, by area
     """
 
     image: Array
-    seen_fraction: float
+    visible_fraction: float
 
 
 def complete_texture(surface: BodyTexels, baked: BakedTexture, grain: float = 0.0, seed: int = 0) -> WholeTexture:
     """Fill what the photo does not show.
 
-    Unseen texels take their mirror image's colour where that was seen, corrected by a smooth field so that both
-    sides agree where both were seen; then, on trunk and limbs, the colour straight through the body, without its
+    Hidden texels take their mirror image's colour where that is visible, corrected by a smooth field so that both
+    sides agree where both are visible; then, on trunk and limbs, the colour straight through the body, without its
     details; the rest takes colours spread over the surface, hair from hair. What is made up varies slowly and is
     handled in a reduced texture.
 
@@ -62,7 +62,7 @@ def complete_texture(surface: BodyTexels, baked: BakedTexture, grain: float = 0.
     image[..., 3] = own
     theirs = surface.mirror(image)
     coarse, coarse_theirs = surface.reduce(image), surface.reduce(theirs)
-    seen_fraction = _seen_fraction(surface, surface.reduce(baked.visible.astype(np.float32)))
+    visible_fraction = _visible_fraction(surface, surface.reduce(baked.visible.astype(np.float32)))
     light = _light_difference(surface, coarse, coarse_theirs)
     coarse_theirs[..., :3] += light * coarse_theirs[..., 3:]
     filled = surface.enlarge(_fill(surface, _continued(surface, _over(coarse, coarse_theirs))))
@@ -78,7 +78,7 @@ def complete_texture(surface: BodyTexels, baked: BakedTexture, grain: float = 0.
         image[..., :3] += (noise * (1 - image[..., 3]))[..., None]
     np.clip(image, 0, 1, out=image)
     bleed_islands(image, surface.fine.covered)
-    return WholeTexture(image, seen_fraction)
+    return WholeTexture(image, visible_fraction)
 
 
 def _smooth_step(values: Array, low: float, high: float) -> Array:
@@ -97,7 +97,7 @@ def _straight(texture: Array) -> Array:
 
 
 def _light_difference(surface: BodyTexels, mine: Array, theirs: Array) -> Array:
-    """A smooth correction of mirrored colours, coarse: what separates both sides' light where both are seen."""
+    """A smooth correction of mirrored colours, coarse: what separates both sides' light where both are visible."""
     both = mine[..., 3] * theirs[..., 3]
     difference = np.clip(_straight(mine) - _straight(theirs), -1, 1)
     values, weight = paint_vertices(surface.coarse, surface.rows, difference, both)
@@ -116,7 +116,7 @@ def _light_difference(surface: BodyTexels, mine: Array, theirs: Array) -> Array:
 
 
 def _continued(surface: BodyTexels, known: Array) -> Array:
-    """A coarse texture whose seen parts reach a little further, with the colours of their rim."""
+    """A coarse texture whose visible parts reach a little further, with the colours of their rim."""
     sigma = max(0.8, _RIM * _texels_per_metre(surface))
     blurred = cv2.GaussianBlur(known, (0, 0), sigma)
     weight = np.clip(2.5 * blurred[..., 3:] - np.float32(0.25), 0, 1)
@@ -149,65 +149,65 @@ def _without_detail(surface: BodyTexels, known: Array) -> Array:
 def _spread_colours(surface: BodyTexels, known: Array) -> Array:
     """Colours of all vertices (V, 3) from texels with weight: harmonic over the surface, hair and face apart."""
     operator = surface.operator
-    values, seen = paint_vertices(surface.coarse, surface.rows, _straight(known), known[..., 3])
-    data = seen * operator.areas / _FOLLOW**2
-    groups = _hair_group(surface, seen)
-    values = _usual_colours(surface, values, seen, groups)
-    for part, tone in _skin_guesses(surface, values, seen):
-        missing = part & (seen < 0.05)
+    values, coverage = paint_vertices(surface.coarse, surface.rows, _straight(known), known[..., 3])
+    data = coverage * operator.areas / _FOLLOW**2
+    groups = _hair_group(surface, coverage)
+    values = _usual_colours(surface, values, coverage, groups)
+    for part, tone in _skin_guesses(surface, values, coverage):
+        missing = part & (coverage < 0.05)
         values[missing], data[missing] = tone, 0.3 * operator.areas[missing] / _FOLLOW**2
         # Guessed skin ends at its part's border, as under a sleeve or a collar.
         groups[part] = 2
     if data.sum() == 0:
         return np.full_like(values, 0.5)
-    for part, tone in _limb_guesses(surface, values, seen):
-        missing = part & (seen < 0.05)
+    for part, tone in _limb_guesses(surface, values, coverage):
+        missing = part & (coverage < 0.05)
         values[missing], data[missing] = tone, _GUESS * operator.areas[missing] / _FOLLOW**2
     stiffness = operator.stiffness(groups, leak=0.002)
     mean = (values * data[:, None]).sum(0) / data.sum()
     return spread(stiffness, data, values, operator.areas * 1e-3, mean)
 
 
-def _usual_colours(surface: BodyTexels, values: Array, seen: Array, groups: NDArray[np.int64]) -> Array:
-    """The median colour (V, 3) of the seen surface of the same group around each vertex."""
+def _usual_colours(surface: BodyTexels, values: Array, coverage: Array, groups: NDArray[np.int64]) -> Array:
+    """The median colour (V, 3) of the visible surface of the same group around each vertex."""
     result = values.copy()
     random = np.random.default_rng(0)
     for group in np.unique(groups):
-        chance = seen * surface.operator.areas * ((seen > 0.3) & (groups == group))
+        chance = coverage * surface.operator.areas * ((coverage > 0.3) & (groups == group))
         count = min(_POINTS, int((chance > 0).sum()))
         if not count:
             continue
-        points = random.choice(len(seen), count, replace=False, p=chance / chance.sum())
-        wanted = np.flatnonzero((seen > 0) & (groups == group))
+        points = random.choice(len(coverage), count, replace=False, p=chance / chance.sum())
+        wanted = np.flatnonzero((coverage > 0) & (groups == group))
         _, near = cKDTree(surface.rest[points]).query(surface.rest[wanted], min(_NEIGHBOURS, count))
         result[wanted] = np.median(values[points][near.reshape(len(wanted), -1)], axis=1)
     return result
 
 
-def _hair_group(surface: BodyTexels, seen: Array) -> NDArray[np.int64]:
-    """Groups (V,) of vertices that keep their colours apart: hair from the rest, where hair was seen."""
-    return (surface.hair & (_share(surface, surface.hair, seen) >= 0.02)).astype(np.int64)
+def _hair_group(surface: BodyTexels, coverage: Array) -> NDArray[np.int64]:
+    """Groups (V,) of vertices that keep their colours apart: hair from the rest, where hair is visible."""
+    return (surface.hair & (_share(surface, surface.hair, coverage) >= 0.02)).astype(np.int64)
 
 
-def _skin_guesses(surface: BodyTexels, colour: Array, seen: Array) -> list[tuple[NDArray[np.bool_], Array]]:
-    """Bare parts that were not seen, with the colour of the skin that was: hands like the face, a face like hands."""
+def _skin_guesses(surface: BodyTexels, colour: Array, coverage: Array) -> list[tuple[NDArray[np.bool_], Array]]:
+    """Bare parts that are hidden, with the colour of the visible skin: hands like the face, a face like hands."""
     hands = [parts_mask(surface.part_labels, names) for names in HANDS.values()]
     bare = [surface.face, *hands]
-    shares = [_share(surface, part, seen) for part in bare]
-    shown = [part & (seen > 0.5) for part, share in zip(bare, shares, strict=True) if share > 0.12]
+    shares = [_share(surface, part, coverage) for part in bare]
+    shown = [part & (coverage > 0.5) for part, share in zip(bare, shares, strict=True) if share > 0.12]
     if not shown or not shown[0].any():
         return []
     tone = np.median(colour[shown[0]], axis=0)
     return [(part, tone) for part, share in zip(bare, shares, strict=True) if share <= 0.03]
 
 
-def _limb_guesses(surface: BodyTexels, colour: Array, seen: Array) -> list[tuple[NDArray[np.bool_], Array]]:
-    """Parts of trunk and limbs that were not seen, with the usual colour of the nearest one up the body that was.
+def _limb_guesses(surface: BodyTexels, colour: Array, coverage: Array) -> list[tuple[NDArray[np.bool_], Array]]:
+    """Parts of trunk and limbs that are hidden, with the usual colour of the nearest visible one up the body.
 
     A border alone may be a belt, a glove or a shadow; most of what lies above it is the cloth that goes on.
     """
     parts = [surface.part_labels == row for row in range(len(SMPL24))]
-    shares = [_share(surface, part, seen) for part in parts]
+    shares = [_share(surface, part, coverage) for part in parts]
     guesses = []
     for row, name in enumerate(SMPL24.joint_names):
         if shares[row] > 0.05 or name in ("neck", "head", *HANDS["left"], *HANDS["right"]):
@@ -215,18 +215,18 @@ def _limb_guesses(surface: BodyTexels, colour: Array, seen: Array) -> list[tuple
         above = SMPL24.parents[row]
         while above >= 0 and shares[above] < 0.1:
             above = SMPL24.parents[above]
-        shown = parts[above] & (seen > 0.5)
+        shown = parts[above] & (coverage > 0.5)
         if above >= 0 and shown.any():
             guesses.append((parts[row], np.median(colour[shown], axis=0)))
     return guesses
 
 
-def _share(surface: BodyTexels, part: NDArray[np.bool_], seen: Array) -> float:
-    """Share of a part's surface that was seen."""
+def _share(surface: BodyTexels, part: NDArray[np.bool_], coverage: Array) -> float:
+    """Share of a part's surface that is visible."""
     areas = surface.operator.areas[part]
-    return float((seen[part] * areas).sum() / max(float(areas.sum()), 1e-9))
+    return float((coverage[part] * areas).sum() / max(float(areas.sum()), 1e-9))
 
 
-def _seen_fraction(surface: BodyTexels, visible: Array) -> float:
-    _, seen = paint_vertices(surface.coarse, surface.rows, visible[..., None], visible)
-    return _share(surface, np.ones(len(seen), bool), seen)
+def _visible_fraction(surface: BodyTexels, visible: Array) -> float:
+    _, coverage = paint_vertices(surface.coarse, surface.rows, visible[..., None], visible)
+    return _share(surface, np.ones(len(coverage), bool), coverage)

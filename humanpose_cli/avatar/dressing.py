@@ -1,6 +1,6 @@
 """A person's own body: the fitted shape, widened to the clothes and hair of a photo, ready for any pose.
 
-Bringing a fitted body's surface under the keypoints that were seen, so that textures land where they belong.
+Bringing a fitted body's surface under the detected keypoints, so that textures land where they belong.
 
 A fit leaves some pixels between its landmarks and the detector's: too many for a face. The surface is moved in the
 image plane by those differences, smoothly between landmarks; the head moves as a whole.
@@ -125,7 +125,7 @@ class AlignmentOptions:
 
 
 class DetectedLandmarks:
-    """The body's points that were seen, and how far from where the body has them: metres in the image plane.
+    """The body's points that were detected, and their offsets from the body's own: metres in the image plane.
 
     face   points (N, 3) and shifts (N, 2) of eyes, ears, nose and mouth, as anatomy has them
     limbs  points (M, 3) and shifts (M, 2) of all others
@@ -149,44 +149,44 @@ class DetectedLandmarks:
         limbs = dressed.landmarks(BLAZEPOSE33.name, rotations, trans)[BLAZEPOSE33.indices(rest)]
         most = options.most_shift * dressed.height / 1.7
 
-        def seen(points: Tensor, chosen: list[str]) -> tuple[Tensor, Tensor]:
+        def detected(points: Tensor, chosen: list[str]) -> tuple[Tensor, Tensor]:
             target = found[BLAZEPOSE33.indices(chosen)]
             shift = (target[:, :2] - view.project(points)) * points[:, 2:] / view.focal
             good = torch.isfinite(target).all(1) & (target[:, 2] >= options.least_confidence) & (points[:, 2] > 0.1)
             good &= shift.norm(dim=1) < most
             return points[good], shift[good]
 
-        self.face, self.limbs = seen(face, names), seen(limbs, rest)
+        self.face, self.limbs = detected(face, names), detected(limbs, rest)
 
     def head(self) -> Similarity | None:
-        """The similarity in the image plane (z stays 0) that brings the face to where it was seen."""
+        """The similarity in the image plane (z stays 0) that brings the face to its detected position."""
         points, shift = self.face
         if len(points) < 4:
             return None
         return fit_similarity(_flat(points), _flat(points) + torch.nn.functional.pad(shift, (0, 1)).double())
 
 
-def head_scale(seen: DetectedLandmarks, options: AlignmentOptions) -> float:
-    """Size of the person's head relative to the body's; 1 where the face was not seen."""
-    similarity = seen.head()
+def head_scale(detected: DetectedLandmarks, options: AlignmentOptions) -> float:
+    """Size of the person's head relative to the body's; 1 where the face was not detected."""
+    similarity = detected.head()
     if similarity is None:
         return 1.0
     return float(similarity.scale.clamp(*options.head_scales))
 
 
 def align_to_keypoints(
-    vertices: Tensor, dressed: DressedBody, seen: DetectedLandmarks, options: AlignmentOptions
+    vertices: Tensor, dressed: DressedBody, detected: DetectedLandmarks, options: AlignmentOptions
 ) -> Tensor:
-    """The posed surface (V, 3) metres, camera axes, moved in the image plane towards what was seen."""
+    """The posed surface (V, 3) metres, camera axes, moved in the image plane towards the detections."""
     operator = dressed.operator
     data, values = np.zeros(operator.count), np.zeros((operator.count, 2))
-    for point, shift in zip(*seen.limbs, strict=True):
+    for point, shift in zip(*detected.limbs, strict=True):
         distance = (vertices - point).norm(dim=1).cpu().numpy()
         near = np.flatnonzero(distance < max(options.radius, float(np.partition(distance, 8)[8])))
         weight = _PULL * operator.areas[near] / operator.areas[near].sum()
         data[near] += weight
         values[near] += weight[:, None] * shift.cpu().numpy()
-    similarity = seen.head()
+    similarity = detected.head()
     if similarity is not None:
         head = parts_mask(dressed.body.part_labels.cpu().numpy(), ("head",))
         points = _flat(vertices[torch.from_numpy(head)])

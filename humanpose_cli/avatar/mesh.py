@@ -109,7 +109,7 @@ class FittedPerson:
     betas            (S,); trans (3,) metres
     focal, principal_point  pixels of the photo
     segment_scales   (24,) or None for 1
-    joint_confidence (24,) 0…1 or None for 1: limbs that nobody saw for sure neither hide others nor give a texture
+    joint_confidence (24,) 0…1 or None for 1: uncertain limbs neither hide others nor give a texture
     keypoints2d      (33, 3) the detector's x, y pixels of the photo and confidence, or None
     """
 
@@ -133,8 +133,8 @@ class MeshOptions:
     hole_margin     share of the person's height by which the removed person's hole exceeds the mask
     grain           give smooth made-up parts the photo's noise
     most_arms       share of the trunk that arms may cover in the photo without a warning
-    least_seen      share of the surface that the photo should show
-    least_confidence  joints seen less surely leave their limb out of the texture
+    least_visible   share of the surface that the photo should show
+    least_confidence  joints of less confidence leave their limb out of the texture
     most_turn       degrees that the target may turn away from the side that the photo shows
     """
 
@@ -144,7 +144,7 @@ class MeshOptions:
     hole_margin: float = 0.018
     grain: bool = True
     most_arms: float = 0.06
-    least_seen: float = 0.3
+    least_visible: float = 0.3
     least_confidence: float = 0.4
     most_turn: float = 50.0
     alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
@@ -158,13 +158,13 @@ class DrawnPerson:
 
     image          (H, W, 3) uint8 RGB, or (H, W, 4) with straight alpha where the background is transparent
     warnings       sentences about what may look wrong
-    seen_fraction  share of the body's surface that the photo showed
+    visible_fraction  share of the body's surface that the photo showed
     turn_degrees   how far the target turns away from the side that the photo showed
     """
 
     image: NDArray[np.uint8]
     warnings: tuple[str, ...]
-    seen_fraction: float
+    visible_fraction: float
     turn_degrees: float
 
 
@@ -200,12 +200,12 @@ class MeshReposer:
 
     def _read(self, person: FittedPerson) -> None:
         """Dress the body and bake its texture."""
-        place = self.body.template.device
-        self.rotations = axis_angle_to_matrix(_tensor(person.poses, place).reshape(len(SMPL24), 3))
-        self.trans = _tensor(person.trans, place)
-        scales = None if person.segment_scales is None else _tensor(person.segment_scales, place)
-        self.dressed = DressedBody(self.body, _tensor(person.betas, place), scales)
-        self._sure = sure_vertices(self.body, person.joint_confidence, self.options.least_confidence)
+        device = self.body.template.device
+        self.rotations = axis_angle_to_matrix(_tensor(person.poses, device).reshape(len(SMPL24), 3))
+        self.trans = _tensor(person.trans, device)
+        scales = None if person.segment_scales is None else _tensor(person.segment_scales, device)
+        self.dressed = DressedBody(self.body, _tensor(person.betas, device), scales)
+        self._reliable = reliable_vertices(self.body, person.joint_confidence, self.options.least_confidence)
         if person.keypoints2d is not None:
             self._fit_head(person.keypoints2d)
         naked = self.dressed.pose(self.rotations, self.trans)
@@ -215,17 +215,17 @@ class MeshReposer:
         self.pixels_high = min(pixels_per_metre * self.dressed.height, float(max(crop.box.shape)))
         self._dress(crop, aligned)
         vertices = self.dressed.pose(self.rotations, self.trans) + (aligned - naked)
-        surface_seen = self.body.faces[(self._sure > 0.5)[self.body.faces.long()].all(1)]
-        depth = rasterise_view(vertices[None], surface_seen, crop.view).depth[0].cpu().numpy()
+        reliable_faces = self.body.faces[(self._reliable > 0.5)[self.body.faces.long()].all(1)]
+        depth = rasterise_view(vertices[None], reliable_faces, crop.view).depth[0].cpu().numpy()
         trust = pixel_trust(crop, depth, max(1.5, self.options.mask_margin * self.pixels_high))
         size = self.options.texture_size or _texture_size(self.body, pixels_per_metre)
         surface = body_texels(self.body, size)
         source = PhotoSource(crop.pixels, crop.mask, trust, depth, crop.view.focal, crop.view.principal_point)
         normals = vertex_normals(vertices, self.body.faces)
         baked = bake_photo(source, vertices, normals, self.body.faces, surface.fine)
-        sure = surface.fine.interpolate(self._sure.cpu().numpy()[:, None], self.body.faces)[..., 0]
+        reliable = surface.fine.interpolate(self._reliable.cpu().numpy()[:, None], self.body.faces)[..., 0]
         baked = baked._replace(
-            confidence=baked.confidence * np.clip(2 * sure - 0.6, 0, 1), visible=baked.visible & (sure > 0.5)
+            confidence=baked.confidence * np.clip(2 * reliable - 0.6, 0, 1), visible=baked.visible & (reliable > 0.5)
         )
         grain = film_grain(crop.pixels, trust) if self.options.grain else 0.0
         self.texture: WholeTexture = complete_texture(surface, baked, grain)
@@ -233,16 +233,16 @@ class MeshReposer:
 
     def _fit_head(self, keypoints: NDArray[np.floating]) -> None:
         options = self.options.alignment
-        seen = DetectedLandmarks(self.dressed, self.rotations, self.trans, keypoints, self.view, options)
-        self.dressed.scale_head(head_scale(seen, options))
+        detected = DetectedLandmarks(self.dressed, self.rotations, self.trans, keypoints, self.view, options)
+        self.dressed.scale_head(head_scale(detected, options))
 
     def _align(self, naked: Tensor, keypoints: NDArray[np.floating] | None) -> Tensor:
-        """The fitted surface moved under the keypoints that were seen."""
+        """The fitted surface moved under the detected keypoints."""
         if keypoints is None:
             return naked
         options = self.options.alignment
-        seen = DetectedLandmarks(self.dressed, self.rotations, self.trans, keypoints, self.view, options)
-        return align_to_keypoints(naked, self.dressed, seen, options)
+        detected = DetectedLandmarks(self.dressed, self.rotations, self.trans, keypoints, self.view, options)
+        return align_to_keypoints(naked, self.dressed, detected, options)
 
     def _dress(self, crop: PhotoCrop, naked: Tensor) -> None:
         labels = self.body.part_labels.cpu().numpy()
@@ -260,7 +260,7 @@ class MeshReposer:
             cv2.resize(crop.mask, size, interpolation=cv2.INTER_AREA),
             cv2.resize(crop.others.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0,
             view,
-            sure=(self._sure > 0.5).cpu().numpy(),
+            reliable=(self._reliable > 0.5).cpu().numpy(),
             options=self.options.silhouette,
         )
         self.dressed.displacements = torch.from_numpy(displacements).to(naked)
@@ -279,11 +279,11 @@ class MeshReposer:
     def hole(self) -> NDArray[np.bool_]:
         """Pixels (H, W) of the photo that show this person or a fringe around them, and nobody else."""
         radius = max(2.0, self.options.hole_margin * self.pixels_high)
-        seen = (self.mask > 0.3) & (self.mask >= self.others)
-        if not seen.any():
-            return seen
-        someone = (self.others > 0.5) & ~seen
-        away = cv2.distanceTransform((~seen).astype(np.uint8), cv2.DIST_L2, 5)
+        own = (self.mask > 0.3) & (self.mask >= self.others)
+        if not own.any():
+            return own
+        someone = (self.others > 0.5) & ~own
+        away = cv2.distanceTransform((~own).astype(np.uint8), cv2.DIST_L2, 5)
         return (away <= radius) & ~someone
 
     def render(self, rotations: Tensor, trans: Tensor | None = None) -> DrawnPerson:
@@ -300,10 +300,10 @@ class MeshReposer:
             surface = Surface(vertices, self.body.faces, texture=uv, lit=True)
             image = draw_person(surface, self.view, self.background, self.options.supersampling)
             turn = self.turn(rotations, trans)
-        return DrawnPerson(image, tuple(self.warnings(turn)), self.texture.seen_fraction, turn)
+        return DrawnPerson(image, tuple(self.warnings(turn)), self.texture.visible_fraction, turn)
 
     def render_sequence(self, rotations: Tensor, trans: Tensor | None = None) -> Iterator[DrawnPerson]:
-        """`render` for poses (T, 24, 3, 3) and places (T, 3), one by one."""
+        """`render` for poses (T, 24, 3, 3) and translations (T, 3), one by one."""
         for row in range(len(rotations)):
             yield self.render(rotations[row], None if trans is None else trans[row])
 
@@ -321,32 +321,34 @@ class MeshReposer:
 
     def warnings(self, turn: float) -> Iterator[str]:
         """Sentences on what may look wrong in a pose that turns so many degrees away from the photo's."""
-        options, seen = self.options, self.texture.seen_fraction
+        options, visible = self.options, self.texture.visible_fraction
         if self.arms_over_trunk > options.most_arms:
             yield (
                 f"arms cross the body in the photo (they hide {self.arms_over_trunk:.0%} of the trunk): their "
                 "image may stay on the clothes"
             )
-        if seen < options.least_seen:
-            yield f"the photo shows only {seen:.0%} of the person's surface: the rest is made up"
+        if visible < options.least_visible:
+            yield f"the photo shows only {visible:.0%} of the person's surface: the rest is made up"
         if turn > options.most_turn:
             yield f"the target turns {turn:.0f}° away from the side that the photo shows: the rest is made up"
 
 
-def sure_vertices(body: Body, joint_confidence: NDArray[np.floating] | None, least: float) -> Tensor:
-    """Share (V,) of each vertex that belongs to parts whose two ends were both seen with confidence `least`.
+def reliable_vertices(body: Body, joint_confidence: NDArray[np.floating] | None, least: float) -> Tensor:
+    """Share (V,) of each vertex that belongs to parts whose two ends both have the confidence `least`.
 
     joint_confidence  (24,) 0…1, or None for 1
     """
     bones = body.bone_indices.long()
     if joint_confidence is None:
         return torch.ones(len(bones), device=bones.device)
-    sure = np.asarray(joint_confidence) >= least
+    reliable = np.asarray(joint_confidence) >= least
     trunk = SMPL24.indices(TRUNK)
-    sure[trunk] |= sure[trunk].any()  # a trunk cut by the image's edge is still seen where it is in the image
-    both = sure.copy()
+    reliable[trunk] |= reliable[
+        trunk
+    ].any()  # a trunk cut by the image's edge is still visible where it is in the image
+    both = reliable.copy()
     for upper, lower in SMPL24.bones:
-        both[upper] &= sure[lower] or SMPL24.joint_names[upper] in TRUNK
+        both[upper] &= reliable[lower] or SMPL24.joint_names[upper] in TRUNK
     return (torch.from_numpy(both).to(bones.device)[bones] * body.bone_weights).sum(1)
 
 

@@ -51,7 +51,7 @@ class SilhouetteOptions:
     reach      metres along the surface over which a displacement fades where nothing supports it
     smoothing  metres along the silhouette over which displacements are averaged
     softness   metres over which the result is smoothed, so that it bends and never breaks off
-    symmetry   how much of a displacement its mirror image takes over where it was not seen itself
+    symmetry   how much of a displacement its mirror image takes over where it is hidden itself
     """
 
     rounds: int = 3
@@ -94,7 +94,7 @@ def silhouette_displacements(
     blocked: Mask,
     view: Camera,
     *,
-    sure: Mask,
+    reliable: Mask,
     options: SilhouetteOptions | None = None,
 ) -> Array:
     """Displacements (V,) metres along `directions` that bring the surface's outline to the mask's.
@@ -104,7 +104,7 @@ def silhouette_displacements(
     caps        (V,) greatest displacements inwards and outwards, metres (`displacement_caps`)
     mask        (H, W) 0…1 the person; the image of `view`
     blocked     (H, W) where the mask says nothing (other people)
-    sure        (V,) vertices that lie where they seem to; the outline of others is not followed
+    reliable    (V,) vertices that lie where they seem to; the outline of others is not followed
     """
     options = options or SilhouetteOptions()
     operator = SurfaceOperator(vertices.cpu().numpy(), faces.cpu().numpy().astype(np.int64))
@@ -118,7 +118,7 @@ def silhouette_displacements(
         if not weights.any():
             return total
         # A displacement far beyond what clothes do is no clothing: a thing held, a part of somebody else.
-        weights = np.where(~sure | (values > 2 * outwards) | (values < -2 * inwards), 0, weights)
+        weights = np.where(~reliable | (values > 2 * outwards) | (values < -2 * inwards), 0, weights)
         total = _spread(operator, weights, np.clip(values, -inwards, outwards), mirror_vertices, options)
         total = np.clip(total, -inwards, outwards)
     return np.clip(_smooth(operator, total, options.softness), -inwards, outwards)
@@ -127,7 +127,7 @@ def silhouette_displacements(
 def _outline(
     raster: Raster, faces: Tensor, part_labels: NDArray[np.integer], mask: NDArray[np.float32], blocked: Mask
 ) -> _Samples:
-    """Pixels on the body's outer outline with the way to the mask's edge, where that can be told."""
+    """Pixels on the body's outer outline with the way to the mask's edge, where that is known."""
     face = raster.face[0].cpu().numpy()
     covered = face >= 0
     inner = cv2.erode(covered.astype(np.uint8), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE) > 0
@@ -161,7 +161,7 @@ def _march(
     mask: Array,
     blocked: Mask,
 ) -> Array:
-    """Pixels from each outline point to the mask's edge, outwards positive; NaN where it is not to be told.
+    """Pixels from each outline point to the mask's edge, outwards positive; NaN where it is not known.
 
     The way is given up where it leaves the image, meets someone else, or comes nearer to a part of the body that
     is no neighbour of the starting point's: there the mask's edge belongs to that part.
@@ -252,7 +252,7 @@ def _spread(
     mirror_vertices: NDArray[np.integer],
     options: SilhouetteOptions,
 ) -> Array:
-    """Displacements everywhere, from those on the outline; unseen sides take over their mirror image's."""
+    """Displacements everywhere, from those on the outline; hidden sides take over their mirror image's."""
     fade = operator.areas / options.reach**2
     # The second column spreads a constant: how much of the displacement at a vertex is supported by the outline.
     columns = np.stack((values, np.ones_like(values)), 1)

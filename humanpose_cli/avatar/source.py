@@ -28,7 +28,7 @@ _DEPTH_STEP = 0.05
 class PhotoCrop(NamedTuple):
     """The part of a photo around one person.
 
-    pixels  (h, w, 3) uint8; view: its camera; box: its place in the photo
+    pixels  (h, w, 3) uint8; view: its camera; box: its position in the photo
     mask    (h, w) 0…1 the person; others (h, w) bool someone else
     """
 
@@ -46,8 +46,8 @@ def crop_photo(
     box = body_box(vertices, view)
     ys, xs = np.nonzero(mask >= 0.5)
     if len(ys):
-        seen = Box(int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
-        box = seen if box.empty else box.union(seen)
+        extent = Box(int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
+        box = extent if box.empty else box.union(extent)
     margin = 8 + max(box.shape) // 20
     box = Box(box.x0 - margin, box.y0 - margin, box.x1 + margin, box.y1 + margin).intersect(Box.whole(view))
     part, rest = mask[box.slices], others[box.slices]
@@ -98,6 +98,6 @@ def arms_over_trunk(body: Body, vertices: Tensor, view: Camera) -> float:
     arms = body.faces[torch.from_numpy(parts_mask(labels, VARIANTS)[first])]
     behind = rasterise_view(vertices[None], trunk, small).depth[0]
     before = rasterise_view(vertices[None], arms, small).depth[0]
-    seen = torch.isfinite(behind)
-    covered = seen & (before < behind)
-    return float(covered.sum()) / max(float(seen.sum()), 1.0)
+    rendered = torch.isfinite(behind)
+    covered = rendered & (before < behind)
+    return float(covered.sum()) / max(float(rendered.sum()), 1.0)

@@ -183,19 +183,19 @@ def _opposite(body: Body, texels: TexelMap) -> tuple[Array, Mask]:
     focal = _FAR * _IMAGE / (1.1 * height)
     view = Camera.of_image((_IMAGE, _IMAGE), focal)
     points = torch.cat((vertices - middle, vertex_normals(vertices, body.faces)), 1)
-    place = texels.interpolate(points.cpu().numpy(), body.faces)
+    position = texels.interpolate(points.cpu().numpy(), body.faces)
     uv = np.zeros((texels.size, texels.size, 2), np.float32)
     valid = np.zeros((texels.size, texels.size), bool)
     wanted = texels.covered & flat[np.maximum(texels.face, 0)]
     for side in (1.0, -1.0):  # seen from the front, from the back
         turn = vertices.new_tensor([-side, -1.0, -side])
-        seen = (vertices - middle) * turn + vertices.new_tensor([0.0, 0.0, _FAR])
-        raster = rasterise_view(seen[None], body.faces, view)
+        turned = (vertices - middle) * turn + vertices.new_tensor([0.0, 0.0, _FAR])
+        raster = rasterise_view(turned[None], body.faces, view)
         image_uv = interpolate(raster, body.uv_faces, body.uv[None])[0].cpu().numpy()
         face = raster.face[0].cpu().numpy()
-        rows = np.nonzero(wanted & (place[..., 5] * side < 0))
-        x = _IMAGE / 2 - side * place[rows][:, 0] * focal / _FAR
-        y = _IMAGE / 2 - place[rows][:, 1] * focal / _FAR
+        rows = np.nonzero(wanted & (position[..., 5] * side < 0))
+        x = _IMAGE / 2 - side * position[rows][:, 0] * focal / _FAR
+        y = _IMAGE / 2 - position[rows][:, 1] * focal / _FAR
         x, y = (np.clip(values, 0, _IMAGE - 1).astype(int) for values in (x, y))
         hit = face[y, x]
         partner = np.maximum(hit, 0)

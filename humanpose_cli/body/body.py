@@ -307,7 +307,7 @@ class Body(torch.nn.Module):
         absolute: bool = False,
         vertices: bool = True,
     ) -> PosedBody:
-        """Shape, pose and place bodies.
+        """Shape, pose and translate bodies.
 
         rotations       (B, 24, 3, 3), parent-relative with the pelvis mapping body to camera axes; with `absolute`
                         they are all body to camera
@@ -391,7 +391,7 @@ def _rows(shape_directions: Tensor, pose_directions: Tensor | None) -> Tensor:
 def read_shipped(path: Path, what: str, version: int) -> dict[str, np.ndarray]:
     """The arrays of a shipped `.npz` with a schema version.
 
-    what  the file in words, such as "pose library"
+    what  what the file holds, such as "pose library"
     UnavailableError if the file is missing, InputError if it belongs to another version of the package.
     """
     if not path.exists():

@@ -71,11 +71,11 @@ def limb_rotations(
         parent = chest if limb.upper.endswith("shoulder") else pelvis
         rows = [skeleton.index(joint) for joint in (limb.upper, limb.lower, limb.end)]
         lengths = (points[:, rows[1:]] - points[:, rows[:-1]]).norm(dim=-1)
-        seen = (confidence[:, rows].amin(-1) > _LEAST_CONFIDENCE) & (lengths.amin(-1) > 1e-6)
+        detected = (confidence[:, rows].amin(-1) > _LEAST_CONFIDENCE) & (lengths.amin(-1) > 1e-6)
         upper, lower = _orient_limb(limb, zero, parent, points[:, rows], names)
         for joint, rotation in ((limb.upper, upper), (limb.lower, lower)):
             column = names.index(joint)
-            rotations[:, column] = torch.where(seen[:, None, None], rotation, rotations[:, column])
+            rotations[:, column] = torch.where(detected[:, None, None], rotation, rotations[:, column])
     return rotations
 
 
@@ -83,18 +83,20 @@ def _torso_frames(skeleton: Skeleton, points: Tensor, confidence: Tensor) -> tup
     """Pelvis and chest rotations (N, 3, 3), body to camera."""
     corners = [skeleton.index(name) for name in ("left_hip", "right_hip", "left_shoulder", "right_shoulder")]
     left_hip, right_hip, left_shoulder, right_shoulder = points[:, corners].unbind(1)
-    hips_seen = confidence[:, corners[:2]].amin(-1) > _LEAST_CONFIDENCE
-    shoulders_seen = confidence[:, corners[2:]].amin(-1) > _LEAST_CONFIDENCE
+    hips_detected = confidence[:, corners[:2]].amin(-1) > _LEAST_CONFIDENCE
+    shoulders_detected = confidence[:, corners[2:]].amin(-1) > _LEAST_CONFIDENCE
     facing = BODY_FACING_CAMERA.to(points).expand(len(points), 3, 3)
     up = torch.where(
-        (hips_seen & shoulders_seen)[:, None],
+        (hips_detected & shoulders_detected)[:, None],
         left_shoulder + right_shoulder - left_hip - right_hip,
         facing[..., 1],
     )
     hips = _frame(left_hip - right_hip, up, facing)
     shoulders = _frame(left_shoulder - right_shoulder, up, facing)
-    pelvis = torch.where(hips_seen[:, None, None], hips, torch.where(shoulders_seen[:, None, None], shoulders, facing))
-    chest = torch.where(shoulders_seen[:, None, None], shoulders, pelvis)
+    pelvis = torch.where(
+        hips_detected[:, None, None], hips, torch.where(shoulders_detected[:, None, None], shoulders, facing)
+    )
+    chest = torch.where(shoulders_detected[:, None, None], shoulders, pelvis)
     return pelvis, chest
 
 

@@ -116,7 +116,7 @@ PARTS6 = _join(
     },
 )
 
-# nbf does not say what its three parts are; ours keep what can be told apart from a distance.
+# nbf does not say what its three parts are; ours keep what can be distinguished from a distance.
 PARTS3 = PartMap(
     "3 parts",
     ("trunk", "arms", "legs"),

@@ -2,7 +2,7 @@
 
 The library is derived from the CMU Graphics Lab Motion Capture Database (mocap.cs.cmu.edu, created with funding from
 NSF EIA-0196217) by tools/build_pose_library.py. Whole activities are held out from everything that learns
-(split 'held_out': soccer, washwindow), so that priors can be judged on them.
+(split 'held_out': soccer, washwindow), so that priors can be evaluated on them.
 
 Key poses are what the library lacks, as named joint angles: sitting, kneeling, crouching, bending down, crawling,
 lying, crossed arms, hands at the face and on the hips, and the usual reference poses. The angles were set by eye on the

@@ -202,11 +202,11 @@ def _jittered(poses: Tensor, generator: torch.Generator, scale: float) -> Tensor
     for joint, names in ANGLE_NAMES.items():
         kind = joint_class(joint)
         for column, name in enumerate(names):
-            place = SMPL24.index(joint), column
-            spread[place] = _JITTER[kind][column]
-            extra[place] = _UNRECORDED.get(f"{kind if kind != 'trunk' else joint}.{name}", 0.0)
-            low[place], high[place] = limits.get(f"{joint}.{name}", (-torch.inf, torch.inf))
-            curl[place] = _FINGER_CURL if (kind, name) == ("hand", "flexion") else 0.0
+            angle = SMPL24.index(joint), column
+            spread[angle] = _JITTER[kind][column]
+            extra[angle] = _UNRECORDED.get(f"{kind if kind != 'trunk' else joint}.{name}", 0.0)
+            low[angle], high[angle] = limits.get(f"{joint}.{name}", (-torch.inf, torch.inf))
+            curl[angle] = _FINGER_CURL if (kind, name) == ("hand", "flexion") else 0.0
     # Some people are drawn almost as the source has them, others far from it.
     amount = scale * 1.5 * torch.rand(len(poses), 1, 1, generator=generator)
     noise = spread * amount * torch.randn(angles.shape, generator=generator)

@@ -205,10 +205,10 @@ class _Sparse(_Node):
             raise ValueError(f"a sparse matrix of {rows} × {columns}")
         data = as_array(state["data"])
         dense = np.zeros((rows, columns), dtype=data.dtype)
-        np.add.at(dense, self.places(state), data)
+        np.add.at(dense, self.entries(state), data)
         return dense
 
-    def places(self, state: dict[str, Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    def entries(self, state: dict[str, Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Rows and columns of the entries."""
         minor, counts = as_array(state["indices"]), np.diff(as_array(state["indptr"]))
         if counts.min(initial=0) < 0 or counts.sum() != len(minor):
@@ -217,12 +217,12 @@ class _Sparse(_Node):
 
 
 class _SparseRows(_Sparse):
-    def places(self, state: dict[str, Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        return super().places(state)[::-1]
+    def entries(self, state: dict[str, Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        return super().entries(state)[::-1]
 
 
 class _SparseTriples(_Sparse):
-    def places(self, state: dict[str, Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    def entries(self, state: dict[str, Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         rows, columns = state["coords"] if "coords" in state else (state["row"], state["col"])
         return as_array(rows), as_array(columns)
 

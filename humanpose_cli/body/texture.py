@@ -2,7 +2,7 @@
 
 Bodies that come without texture coordinates get an atlas with one or more charts for each of the 24 parts. Limbs,
 trunk and head unroll as cylinders around the part's axis, cut at the back; hands and feet, and what caps a
-cylinder (crown, crotch), are seen from both sides. Charts keep their proportions in metres and never overlap;
+cylinder (crown, crotch), are visible from both sides. Charts keep their proportions in metres and never overlap;
 inside a chart only folds (between fingers, behind ears) do.
 """
 
@@ -76,7 +76,7 @@ class BakedTexture(NamedTuple):
     """What a photo shows of a surface, per texel.
 
     colour      (size, size, 3) float32 in 0…1; meaningless where confidence is 0
-    confidence  (size, size) float32: 0 unseen … 1 seen frontally and far from any edge
+    confidence  (size, size) float32: 0 hidden … 1 frontal and far from any edge
     visible     (size, size) bool: nothing hides it, however unsure or slanted
     """
 
@@ -89,7 +89,7 @@ class BakedTexture(NamedTuple):
 class PhotoSource:
     """A photo with what is known of it.
 
-    photo  (H, W, 3) uint8; mask (H, W) 0…1: where the surface's owner is seen
+    photo  (H, W, 3) uint8; mask (H, W) 0…1: where the surface's owner is visible
     trust  (H, W) 0…1: how surely a pixel shows this surface and not something beside it
     depth  (H, W) metres of the rasterised surface, inf where there is none
     focal, principal_point  pixels
@@ -104,7 +104,7 @@ class PhotoSource:
 
 
 def bake_photo(source: PhotoSource, vertices: Tensor, normals: Tensor, faces: Tensor, texels: TexelMap) -> BakedTexture:
-    """Look up every texel in the photo, where the surface is seen.
+    """Look up every texel in the photo, where the surface is visible.
 
     vertices (V, 3) metres, camera axes; normals (V, 3) unit vectors; faces (F, 3)
     """
@@ -256,7 +256,7 @@ X, Y, Z = np.eye(3)
 class Chart:
     """Triangles laid out in metres: faces (n,) rows, corners (n, 3, 2), and a key per corner that tells copies apart.
 
-    A vertex on the cut of a cylinder has two places in the chart; `keys` (n, 3) is 1 for the copy past the cut.
+    A vertex on the cut of a cylinder has two positions in the chart; `keys` (n, 3) is 1 for the copy past the cut.
     """
 
     faces: Rows
@@ -282,12 +282,12 @@ def part_atlas(
         for row, joint in enumerate(SMPL24.joint_names)
         for chart in _charts(vertices, faces, np.flatnonzero(face_labels == row), joint, joints[row])
     ]
-    places, scale = _pack([chart.size for chart in charts])
+    origins, scale = _pack([chart.size for chart in charts])
     uv_faces = np.empty(faces.shape, dtype=np.int32)
     tables: list[Array] = []
     count = 0
-    for chart, place in zip(charts, places, strict=True):
-        corners = (chart.corners - chart.corners.reshape(-1, 2).min(0)) * scale + place + MARGIN
+    for chart, origin in zip(charts, origins, strict=True):
+        corners = (chart.corners - chart.corners.reshape(-1, 2).min(0)) * scale + origin + MARGIN
         names = faces[chart.faces].astype(np.int64) * 2 + chart.keys
         _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
         uv_faces[chart.faces] = inverse.reshape(-1, 3) + count
@@ -341,7 +341,7 @@ def _pack(sizes: list[Array]) -> tuple[list[Array], float]:
     order = sorted(range(len(sizes)), key=lambda i: (-sizes[i][1], i))
 
     def lay(scale: float) -> list[Array] | None:
-        places: list[Array] = [np.zeros(2)] * len(sizes)
+        origins: list[Array] = [np.zeros(2)] * len(sizes)
         x = y = shelf = 0.0
         for i in order:
             width, height = sizes[i] * scale + 2 * MARGIN
@@ -349,14 +349,14 @@ def _pack(sizes: list[Array]) -> tuple[list[Array], float]:
                 x, y, shelf = 0.0, y + shelf, 0.0
             if width > 1 or y + height > 1:
                 return None
-            places[i] = np.array([x, y])
+            origins[i] = np.array([x, y])
             x, shelf = x + width, max(shelf, height)
-        return places
+        return origins
 
     low, high = 0.0, 1.0 / max(1e-6, max(size.max() for size in sizes))
     for _ in range(30):
         middle = (low + high) / 2
         low, high = (low, middle) if lay(middle) is None else (middle, high)
-    places = lay(low)
-    assert places is not None, "charts of zero size always fit"
-    return places, low
+    origins = lay(low)
+    assert origins is not None, "charts of zero size always fit"
+    return origins, low

@@ -264,8 +264,8 @@ def _head_motion(source: Tensor, target: Tensor, rotation: Tensor, scale: Tensor
     names = (*_HEAD, *_SHOULDERS)
     a, b = _joints(source, names), _joints(target, names)
     weights = _known(a, b)
-    face_seen = weights[:, : len(_HEAD)].sum(-1) >= 3
-    weights[:, len(_HEAD) :] *= (~face_seen).to(weights.dtype)[:, None]
+    face_visible = weights[:, : len(_HEAD)].sum(-1) >= 3
+    weights[:, len(_HEAD) :] *= (~face_visible).to(weights.dtype)[:, None]
     # Shoulders alone say nothing of the head.
     weights = weights * (weights[:, : len(_HEAD)].sum(-1, keepdim=True) > 0)
     return _fit(a, b, weights, rotation, scale)

@@ -185,7 +185,11 @@ def repose(
             )
             for warning in done.warnings:
                 session.reporter.warn(f"{item.name}: {warning}")
-            details = {"poses": len(target), "seen": done.seen_fraction, "method": ", ".join(sorted({*done.methods}))}
+            details = {
+                "poses": len(target),
+                "seen": done.visible_fraction,
+                "method": ", ".join(sorted({*done.methods})),
+            }
             return Outcome(done.outputs, {**details, "warnings": list(done.warnings)})
 
         items = [item_of(source, repose_outputs(source, out, form, len(target))) for source in found]

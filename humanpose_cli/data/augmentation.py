@@ -55,7 +55,7 @@ class Example:
     principal_point  (2,) pixels
     person           labels in this image's pixels and this camera's axes
     maps             `LABEL_MAPS` name → decoded array of the image's size
-    mask             (H, W) uint8, 255 where this person is seen; None where not known
+    mask             (H, W) uint8, 255 where this person is visible; None where not known
     detected_mask    (H, W) uint8, the detector's; None where not known
     """
 
@@ -92,12 +92,12 @@ def example_of(
     labels = sample.people[person]
     wanted = sample.maps.keys() if maps is None else [name for name in maps if name in sample.maps]
     decoded = {name: decode_map(name, sample.maps[name]) for name in wanted}
-    seen = None
+    visible_pixels = None
     if mask and labels.mask is not None:
-        seen = _decoded(decode_png(labels.mask), sample.name, "mask")
+        visible_pixels = _decoded(decode_png(labels.mask), sample.name, "mask")
     elif mask and "persons" in sample.maps:
         persons = decoded["persons"] if "persons" in decoded else decode_map("persons", sample.maps["persons"])
-        seen = np.where(persons == person + 1, np.uint8(255), np.uint8(0))
+        visible_pixels = np.where(persons == person + 1, np.uint8(255), np.uint8(0))
     width, height = sample.size
     detected = labels.detected_mask if detected_mask else None
     return Example(
@@ -107,7 +107,7 @@ def example_of(
         sample.principal_point or (width / 2, height / 2),
         labels,
         decoded,
-        seen,
+        visible_pixels,
         None if detected is None else _decoded(decode_png(detected), sample.name, "mask"),
     )
 

@@ -246,8 +246,8 @@ def _refuse_twins(joined: _Joined, paths: Sequence[Path]) -> None:
     if not len(twins):
         return
     ends = np.cumsum([len(part) for part in joined.names])
-    place = twins[np.argmin(order[twins + 1])]  # the first that comes again
-    first, second = order[place : place + 2].tolist()
+    first_twin = twins[np.argmin(order[twins + 1])]  # the first that comes again
+    first, second = order[first_twin : first_twin + 2].tolist()
     one, other = (paths[int(np.searchsorted(ends, row, side="right"))] for row in (first, second))
     shard = TableFile(one)
     name = shard.text("pictures/name", first - (int(ends[paths.index(one)]) - shard.header.picture_count))

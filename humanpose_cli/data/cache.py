@@ -79,12 +79,12 @@ class ShardSet:
         return self.open(number), number, row - self._starts[table][number]
 
     def split(self, table: str, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
-        """Rows by shard, in the order of the shards: number, places in `rows`, rows within the shard."""
+        """Rows by shard, in the order of the shards: number, positions in `rows`, rows within the shard."""
         starts = np.asarray(self._starts[table])
         numbers = np.searchsorted(starts, rows, side="right") - 1
         for number in np.unique(numbers).tolist():
-            places = np.flatnonzero(numbers == number)
-            yield number, places, rows[places] - starts[number]
+            positions = np.flatnonzero(numbers == number)
+            yield number, positions, rows[positions] - starts[number]
 
     def open(self, number: int) -> TableFile:
         """A shard. InputError if it is missing, damaged, or not the one that the index was made for."""
@@ -172,7 +172,7 @@ class ColumnView:
         """One read a shard, in the order of the file; put in the order that was asked for."""
         column = self.column
         parts: list[tuple[NDArray[np.int64], NDArray[Any]]] = []
-        for number, places, local in self._shards.split(column.table, rows):
+        for number, positions, local in self._shards.split(column.table, rows):
             shard = self._shards.open(number)
             if column.path in shard:
                 values = shard.take(column.path, local)
@@ -180,15 +180,15 @@ class ColumnView:
                 values = np.full((len(local), *column.shape), np.nan, column.numpy_dtype)
             if column.path in _LINKING:
                 values = values + self._shards.first_row(_LINKING[column.path], number)
-            parts.append((places, np.char.decode(values, "utf-8") if column.is_text else values))
+            parts.append((positions, np.char.decode(values, "utf-8") if column.is_text else values))
         dtype = (
             np.result_type(*(values for _, values in parts))
             if parts
             else np.dtype("U1" if column.is_text else column.dtype)
         )
         table = np.empty((len(rows), *column.shape), dtype)
-        for places, values in parts:
-            table[places] = values
+        for positions, values in parts:
+            table[positions] = values
         return table
 
 
@@ -274,7 +274,7 @@ class Cache:
         """The shards, in the order of their rows."""
         return tuple(entry.path for entry in self._shards.entries)
 
-    def encoded_places(self, path: str) -> Iterator[tuple[Path, NDArray[np.int64], NDArray[np.int64]]]:
+    def encoded_offsets(self, path: str) -> Iterator[tuple[Path, NDArray[np.int64], NDArray[np.int64]]]:
         """Where the bytes of an encoded column lie, such as "pictures/image" or "people/mask": for each shard that
         has it its file, and first byte and number of bytes (N,) of each row.
         """

@@ -116,20 +116,20 @@ class _Tile:
         canvas = self.image()
         for number, (person, mask) in enumerate(zip(self.sample.people, self.masks(), strict=True)):
             colour = person_colour(number)
-            told = False
+            labelled = False
             if mask is not None:
                 self._outline(canvas, mask, colour)
-                told = True
+                labelled = True
             if person.surface_points is not None:
                 self._dots(canvas, person.surface_points)
-                told = True
+                labelled = True
             points = _skeleton_points(person, self.sample)
             if points is not None:
-                skeleton, places = points
-                placed = places.astype(float)
-                placed[:, :2] = places[:, :2] * self.scale + self.corner
+                skeleton, coordinates = points
+                placed = coordinates.astype(float)
+                placed[:, :2] = coordinates[:, :2] * self.scale + self.corner
                 draw_keypoints(canvas, placed, skeleton, colour, OverlayOptions(keypoint_threshold=1e-6))
-            elif not told and person.box is not None:
+            elif not labelled and person.box is not None:
                 self._box(canvas, person.box, colour)
         return canvas
 
@@ -169,8 +169,8 @@ class _Tile:
 
     def _dots(self, canvas: Pixels, points: NDArray[Any]) -> None:
         for x, y, chart, *_ in points.tolist():
-            place = round(x * self.scale + self.corner[0]), round(y * self.scale + self.corner[1])
-            cv2.circle(canvas, place, 2, tuple(int(255 * v) for v in person_colour(int(chart))), -1, cv2.LINE_AA)
+            origin = round(x * self.scale + self.corner[0]), round(y * self.scale + self.corner[1])
+            cv2.circle(canvas, origin, 2, tuple(int(255 * v) for v in person_colour(int(chart))), -1, cv2.LINE_AA)
 
     def _box(self, canvas: Pixels, box: NDArray[Any], colour: NDArray[np.float32]) -> None:
         corners = np.round(np.asarray(box).reshape(2, 2) * self.scale + self.corner).astype(int).tolist()
@@ -193,9 +193,9 @@ def _skeleton_points(person: Person, sample: Sample) -> tuple[Skeleton, NDArray[
             joints = person.joints[name]
             centre = np.array(sample.principal_point or (sample.size[0] / 2, sample.size[1] / 2))
             depth = np.maximum(joints[:, 2:3], 1e-3)
-            seen = joints[:, 2:3] > 1e-3
+            ahead = joints[:, 2:3] > 1e-3
             return SKELETONS[name], np.concatenate(
-                [joints[:, :2] / depth * sample.focal + centre, joints[:, 3:] * seen], -1
+                [joints[:, :2] / depth * sample.focal + centre, joints[:, 3:] * ahead], -1
             )
     return None if person.detected is None else (BLAZEPOSE33, person.detected)
 
@@ -271,7 +271,7 @@ def _fitted(text: str, width: int, size: int) -> str:
     return text[: kept // 2] + "…" + text[-(kept // 2) :]
 
 
-def _write(canvas: Pixels, place: tuple[int, int], text: str, size: int, colour: tuple[int, ...] = _FAINT) -> None:
+def _write(canvas: Pixels, origin: tuple[int, int], text: str, size: int, colour: tuple[int, ...] = _FAINT) -> None:
     image = Image.fromarray(canvas)
-    ImageDraw.Draw(image).text(place, text, fill=colour, font=_font(size))
+    ImageDraw.Draw(image).text(origin, text, fill=colour, font=_font(size))
     canvas[...] = np.asarray(image)

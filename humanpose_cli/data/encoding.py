@@ -60,22 +60,22 @@ def _png_header(data: bytes) -> EncodedHeader | None:
 
 def _jpeg_header(data: bytes) -> EncodedHeader | None:
     """Walks the segments up to the scan; an EOI after it is the image's own, not that of a thumbnail in a segment."""
-    place, frame = 2, None
-    while place + 4 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
+    offset, frame = 2, None
+    while offset + 4 <= len(data) and data[offset] == 0xFF:
+        marker = data[offset + 1]
         if marker == 0xFF or marker in _JPEG_BARE:
-            place += 1 if marker == 0xFF else 2
+            offset += 1 if marker == 0xFF else 2
             continue
-        (length,) = struct.unpack(">H", data[place + 2 : place + 4])
-        if marker in _JPEG_FRAMES and place + 10 <= len(data):
-            frame = struct.unpack(">BHHB", data[place + 4 : place + 10])
+        (length,) = struct.unpack(">H", data[offset + 2 : offset + 4])
+        if marker in _JPEG_FRAMES and offset + 10 <= len(data):
+            frame = struct.unpack(">BHHB", data[offset + 4 : offset + 10])
         if marker == _SOS:
             break
-        place += 2 + length
+        offset += 2 + length
     if frame is None:
         return None
     bits, height, width, channels = frame
-    return EncodedHeader("jpeg", (width, height), bits, channels, data.rfind(_EOI) > place)
+    return EncodedHeader("jpeg", (width, height), bits, channels, data.rfind(_EOI) > offset)
 
 
 def decode_image(data: bytes) -> NDArray[np.uint8] | None:

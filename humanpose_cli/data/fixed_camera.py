@@ -1,8 +1,8 @@
 """Images for a network whose camera never moves: Neural Body Fitting, section 4.2 and appendix B.
 
-The paper's regressor gives shape and pose only. Its body stands at one place before one camera, so a person's size in
+The paper's regressor gives shape and pose only. Its body stands at one position before one camera, so a person's size in
 the image must come from the shape alone. Training images are therefore scaled and shifted until their joints fit
-the projection of the true body at that place, and an image that is augmented by another scale gets another shape:
+the projection of the true body at that position, and an image that is augmented by another scale gets another shape:
 that must be done before training, on the labels.
 """
 
@@ -44,7 +44,7 @@ class FixedCamera:
 
 
 # The public code's camera with its translation (−0.01, 0.115, 20.3) added to SMPL's mean resting pelvis: a pelvis at
-# one place is the same for SMPL, and also right for bodies whose pelvis rests elsewhere.
+# one position is the same for SMPL, and also right for bodies whose pelvis rests elsewhere.
 NBF_CAMERA = FixedCamera()
 
 
@@ -61,7 +61,7 @@ def to_fixed_camera(
     """The person as the fixed camera would see them, (size, size), with the parameters that hold there.
 
     The body is put at `camera.root`, turned by what the line of sight to the person was turned, and the image is
-    scaled and shifted so that its labelled joints fit the projection in least squares. What else was told in the axes
+    scaled and shifted so that its labelled joints fit the projection in least squares. What else is given in the axes
     or distances of the image's own camera is left out: fits, and the maps of depth and normals.
 
     scale   augmentation: an image of the person that much larger, and the shape that comes nearest to it
@@ -70,7 +70,7 @@ def to_fixed_camera(
 
     InputError where poses, betas or 2-D joints of `smpl24` are not known.
     """
-    if mirror:  # placed where mirroring brings the body to the camera's own place
+    if mirror:  # placed where mirroring brings the body to the camera's own position
         x, y, z = camera.root
         beside = replace(camera, root=(-x, y, z))
         placed = to_fixed_camera(example, body, size, camera=beside, scale=scale, shift=shift)
@@ -89,9 +89,9 @@ def to_fixed_camera(
     rotations[:, pelvis] = rotation_between(sight, root) @ rotations[:, pelvis]
     posed = body.pose(rotations, betas, (root - rest_pelvis)[None], vertices=False)
     focal, centre = camera.focal_at(size), size / 2
-    seen = project(posed.joints, torch.tensor([focal]), torch.tensor([[centre, centre]]))[0].numpy()
-    fitted_scale, offset = _similarity(person.keypoints["smpl24"], seen, example.name)
-    at_root = seen[pelvis]
+    projected = project(posed.joints, torch.tensor([focal]), torch.tensor([[centre, centre]]))[0].numpy()
+    fitted_scale, offset = _similarity(person.keypoints["smpl24"], projected, example.name)
+    at_root = projected[pelvis]
     zoomed = fitted_scale * scale
     moved = scale * (offset - at_root) + at_root + np.asarray(shift)
     crop = Crop(zoomed, 0.0, (float(moved[0]), float(moved[1])), (size, size))
@@ -100,13 +100,13 @@ def to_fixed_camera(
     trans = (root - body.rest_joints(shape)[0, pelvis]).numpy()
     viewed = crop_example(example, crop, body)
     labelled = replace(viewed.person, poses=poses, betas=shape[0].numpy(), trans=trans)
-    return _at_fixed_place(replace(viewed, person=labelled), body, rotations, shape, focal, centre)
+    return _at_fixed_position(replace(viewed, person=labelled), body, rotations, shape, focal, centre)
 
 
-def _at_fixed_place(
+def _at_fixed_position(
     example: Example, body: Body, rotations: Tensor, betas: Tensor, focal: float, centre: float
 ) -> Example:
-    """Joints in space as the parameters say at the fixed place; joints in the image stay as they were labelled."""
+    """Joints in space as the parameters give them at the fixed position; joints in the image stay as labelled."""
     trans = torch.as_tensor(example.person.trans)[None]
     joints = body.pose(rotations, betas, trans, vertices=False).joints[0].numpy()
     known = np.concatenate((joints, np.ones((len(joints), 1), np.float32)), 1)
@@ -115,17 +115,19 @@ def _at_fixed_place(
     return replace(example, person=person, maps=maps, focal=focal, principal_point=(centre, centre))
 
 
-def _similarity(keypoints: NDArray[np.floating], seen: NDArray[np.floating], name: str) -> tuple[float, np.ndarray]:
+def _similarity(
+    keypoints: NDArray[np.floating], projected: NDArray[np.floating], name: str
+) -> tuple[float, np.ndarray]:
     """Scale and shift of the image (no turn) that bring its labelled joints (J, 3) nearest to (J, 2)."""
     known = keypoints[:, 2] > 0
     if known.sum() < 2:
         raise InputError(name, "has too few labelled joints", expected="two or more", got=str(int(known.sum())))
-    source, target = keypoints[known, :2].astype(np.float64), seen[known].astype(np.float64)
+    source, target = keypoints[known, :2].astype(np.float64), projected[known].astype(np.float64)
     source_mean, target_mean = source.mean(0), target.mean(0)
     spread = ((source - source_mean) ** 2).sum()
     scale = float(((source - source_mean) * (target - target_mean)).sum() / max(spread, 1e-9))
     if scale <= 0:
-        raise InputError(name, "has joints that no body at the fixed place can show")
+        raise InputError(name, "has joints that no body at the fixed position can show")
     return scale, target_mean - scale * source_mean
 
 

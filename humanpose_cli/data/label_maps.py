@@ -1,4 +1,4 @@
-"""Label maps of posed bodies: who, which part, how far, which way, which place of the surface; and their files.
+"""Label maps of posed bodies: person, part, depth, normal and surface position of each pixel; and their files.
 
 A map says what the centre of each pixel sees. Clothes count as the body under them: a vertex of a dressed mesh names
 the vertex of the body that it belongs to. Things in front hide people and are no label: their pixels are zero.
@@ -71,7 +71,7 @@ class BodyLabels:
 
     @cached_property
     def vertex_uv(self) -> Array:
-        """(V, 2) one of the places that each vertex has in the texture."""
+        """(V, 2) one of the texture coordinates that each vertex has."""
         found = np.zeros((len(self.parts), 2), np.float32)
         found[self.faces.ravel()] = self.uv[self.uv_faces.ravel()]
         return found
@@ -80,24 +80,24 @@ class BodyLabels:
         count = len(self.parts)
         return (corners[:, 0] * count + corners[:, 1]) * count + corners[:, 2]
 
-    def texture_places(self, corners: Array, weights: Array) -> Array:
+    def texture_coordinates(self, corners: Array, weights: Array) -> Array:
         """Texture coordinates (N, 2) at points between three vertices of the body: corners (N, 3), weights (N, 3).
 
-        Where these are one of the body's faces, exactly that face's place; else, as between the layers of a skirt,
-        the place of the nearest of the three.
+        Where these are one of the body's faces, exactly that face's coordinates; else, as between the layers of a skirt,
+        those of the nearest of the three.
         """
         keys, order = self._sorted_faces
         turn = np.argsort(corners, 1, kind="stable")
         wanted = self._keys(np.take_along_axis(corners, turn, 1))
-        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        known = keys[place] == wanted
+        index = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        known = keys[index] == wanted
         uv = self.vertex_uv[np.take_along_axis(corners, weights.argmax(1)[:, None], 1)[:, 0]]
-        rows = order[place[known]]
+        rows = order[index[known]]
         # The face's own order of corners, brought to the same sorted order.
         own = np.argsort(self.faces[rows], 1, kind="stable")
-        places = self.uv[np.take_along_axis(self.uv_faces[rows], own, 1)]
+        coordinates = self.uv[np.take_along_axis(self.uv_faces[rows], own, 1)]
         share = np.take_along_axis(weights[known], turn[known], 1)
-        uv[known] = np.einsum("nkc,nk->nc", places, share)
+        uv[known] = np.einsum("nkc,nk->nc", coordinates, share)
         return uv
 
 
@@ -170,18 +170,18 @@ def maps_of_raster(
         raise UsageError(
             "people", "are too many for one map", expected=f"{_MOST_PEOPLE} or fewer", got=f"{len(meshes)}"
         )
-    seen = _Seen(meshes, stack, raster, view)
+    rendered = _RenderedMaps(meshes, stack, raster, view)
     makers = {
-        "persons": seen.persons,
-        "parts": seen.parts,
-        "depth": seen.depth,
-        "normals": seen.normals,
-        "correspondence": seen.correspondence,
+        "persons": rendered.persons,
+        "parts": rendered.parts,
+        "depth": rendered.depth,
+        "normals": rendered.normals,
+        "correspondence": rendered.correspondence,
     }
     return {name: makers[name]() for name in names}
 
 
-class _Seen:
+class _RenderedMaps:
     """The pixels that see one of the people: flat numbers, faces, weights and the body's vertices there."""
 
     def __init__(self, meshes: Sequence[LabelledMesh], stack: MeshStack, raster: Raster, view: Camera) -> None:
@@ -235,7 +235,7 @@ class _Seen:
         values = np.zeros((len(self.pixels), 3), np.float32)
         values[:, 0] = self.nearest + 1
         for mesh, rows in self._per_mesh():
-            uv = mesh.labels.texture_places(self.body_corners[rows], self.weights[rows])
+            uv = mesh.labels.texture_coordinates(self.body_corners[rows], self.weights[rows])
             values[rows, 1:] = np.rint(np.clip(uv, 0, 1) * _UV_STEPS)
         return self._map("correspondence", values)
 
@@ -300,21 +300,21 @@ def surface_reach(body: Body, rest_points: Tensor, *, clothes: float = 0.05) -> 
 
 
 def joint_visibility(
-    joints: NDArray[np.floating], place: int, view: Camera, maps: Mapping[str, Array]
+    joints: NDArray[np.floating], index: int, view: Camera, maps: Mapping[str, Array]
 ) -> NDArray[np.float32]:
-    """How much of the surface around the joints of SMPL24 is seen: (24, 3) metres, camera axes → (24,) 0…1.
+    """How much of the surface around the joints of SMPL24 is visible: (24, 3) metres, camera axes → (24,) 0…1.
 
     As `point_visibility`, but whatever shows the part of the joint, its parent or its child counts, from any side:
     the chest shows the spine. maps: `persons`, `depth` and `parts`.
     """
-    return point_visibility(joints, _JOINT_REACH, place, view, maps, _joint_regions())
+    return point_visibility(joints, _JOINT_REACH, index, view, maps, _joint_regions())
 
 
 def landmark_visibility(
-    body: Body, name: str, points: NDArray[np.floating], place: int, view: Camera, maps: Mapping[str, Array]
+    body: Body, name: str, points: NDArray[np.floating], index: int, view: Camera, maps: Mapping[str, Array]
 ) -> NDArray[np.float32]:
-    """How much of the surface around a body's landmarks of that set is seen: (L, 3) metres, camera axes → (L,) 0…1."""
-    return point_visibility(points, _landmark_reach(body, name), place, view, maps)
+    """How much of the surface around a body's landmarks of that set is visible: (L, 3) metres, camera axes → (L,) 0…1."""
+    return point_visibility(points, _landmark_reach(body, name), index, view, maps)
 
 
 @lru_cache(maxsize=16)
@@ -338,15 +338,15 @@ def _joint_regions() -> NDArray[np.bool_]:
 def point_visibility(
     points: NDArray[np.floating],
     reach: NDArray[np.floating] | float,
-    place: int,
+    index: int,
     view: Camera,
     maps: Mapping[str, Array],
     regions: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """How much of the surface around landmarks is seen: (J, 3) metres, camera axes → (J,) 0…1.
+    """How much of the surface around landmarks is visible: (J, 3) metres, camera axes → (J,) 0…1.
 
     reach    (J,) metres: as far from the point its surface lies at most, as of `surface_reach`
-    place    of the person among the image's people
+    index    of the person among the image's people
     maps     `persons` and `depth` of the image
     regions  (J, 24) parts of which the surface must be; needs the map `parts`
 
@@ -372,8 +372,8 @@ def point_visibility(
     at = (np.stack((column, row), -1) + 0.5 - principal_point) / view.focal * metres[..., None]
     surface = np.concatenate((at, metres[..., None]), -1)
     near = np.linalg.norm(surface - points[:, None], axis=-1) <= reach[:, None]
-    seen = inside & (maps["persons"][row, column] == place + 1) & near
+    visible = inside & (maps["persons"][row, column] == index + 1) & near
     if regions is not None:
         padded = np.concatenate((np.zeros((len(points), 1), bool), regions), 1)
-        seen &= np.take_along_axis(padded, maps["parts"][row, column].astype(np.int64), 1)
-    return np.where(ahead, np.minimum(seen.mean(1) * 2, 1.0), 0.0).astype(np.float32)
+        visible &= np.take_along_axis(padded, maps["parts"][row, column].astype(np.int64), 1)
+    return np.where(ahead, np.minimum(visible.mean(1) * 2, 1.0), 0.0).astype(np.float32)

@@ -65,13 +65,13 @@ class _Examples(Dataset[Any]):
     def __init__(self, make: Make, seed: int) -> None:
         self.make, self.seed = make, seed
 
-    def __getitem__(self, place: Any) -> Any:
-        epoch, row = place
+    def __getitem__(self, item: Any) -> Any:
+        epoch, row = item
         return self.make(row, np.random.default_rng((self.seed, epoch, row)))
 
 
 class _Order:
-    """The places of the batches from a position on: what torch's DataLoader takes as its batch sampler."""
+    """The items of the batches from a position on: what torch's DataLoader takes as its batch sampler."""
 
     def __init__(self, rows: Sequence[int], options: LoaderOptions) -> None:
         self.rows, self.options = np.asarray(rows, np.int64), options

@@ -59,7 +59,7 @@ class TableFile:
             self.attributes = _attributes(file)
             self._datasets: dict[str, _Dataset] = {}
             for name in _FIRST if kind == "shard" else ():
-                with suppress(KeyError):  # missing or damaged: told when it is read
+                with suppress(KeyError):  # missing or damaged: reported when it is read
                     self._datasets[name] = self._checked(name, h5py.h5o.open(file, name.encode()))
         self.header = Header.of(self.path, self.attributes, kind)
         shard = self.header.kind == "shard"
@@ -142,8 +142,8 @@ class TableFile:
         """Protocol → split of an image."""
         found = {}
         for name, split, rows in self._splits:
-            place = int(np.searchsorted(rows, image))
-            if place < len(rows) and rows[place] == image:
+            position = int(np.searchsorted(rows, image))
+            if position < len(rows) and rows[position] == image:
                 found[name] = split
         return found
 

@@ -60,7 +60,7 @@ class Person:
     detected        (33, 3) x, y, confidence of the detector on this image; detected_world (33, 4) its world landmarks
     detected_mask   PNG bytes, 8 bit, the image's size: the detector's person mask · 255
     surface_points  (M, 5) x, y pixels, DensePose chart 1…24, U, V in 0…1
-    mask            PNG bytes, 8 bit, the image's size: 255 where this person is seen, for sources without a map
+    mask            PNG bytes, 8 bit, the image's size: 255 where this person is visible, for sources without a map
     """
 
     identity: str = ""
@@ -96,7 +96,7 @@ class Sample:
     people           those that are labelled
     maps             name of `LABEL_MAPS` → PNG bytes
     sequence         name of the video or set of images that belong together, "" for a single image
-    frame            its place there, counted in frames of the original recording
+    frame            its index there, counted in frames of the original recording
     splits           protocol → split that this image belongs to, such as {"nbf": "train", "all": "test"}
     """
 
@@ -164,8 +164,8 @@ class LabellingSource(ABC):
     @property
     def info(self) -> SourceInfo:
         """The source's, and what was added."""
-        told = self.source.info
-        return SourceInfo(told.name, {**told.options, **self.added})
+        own = self.source.info
+        return SourceInfo(own.name, {**own.options, **self.added})
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ class Column:
 
     @property
     def path(self) -> str:
-        """Its place in the file, without the leading slash."""
+        """Its path in the file, without the leading slash."""
         return f"{self.table}/{self.name}"
 
     @property

@@ -168,13 +168,13 @@ def _missed(
 ) -> Iterator[tuple[int, float]]:
     """Rows (P,) whose key points (P, J, 3) miss their joints (P, J, 4), and by how many pixels (the median)."""
     for row in np.flatnonzero(~np.isnan(focal)).tolist():
-        points, places = keypoints[row], joints[row]
-        both = (points[:, 2] > 0) & (places[:, 3] > 0) & (places[:, 2] > _NEAR)
+        points, positions = keypoints[row], joints[row]
+        both = (points[:, 2] > 0) & (positions[:, 3] > 0) & (positions[:, 2] > _NEAR)
         if both.sum() < 3:
             continue
-        seen = places[both, :2] / places[both, 2:3] * focal[row] + centre[row]
-        error = float(np.median(np.linalg.norm(seen - points[both, :2], axis=-1)))
-        extent = float(np.linalg.norm(np.ptp(seen, axis=0)))
+        projected = positions[both, :2] / positions[both, 2:3] * focal[row] + centre[row]
+        error = float(np.median(np.linalg.norm(projected - points[both, :2], axis=-1)))
+        extent = float(np.linalg.norm(np.ptp(projected, axis=0)))
         if not error <= _PIXELS + _SHARE * extent:
             yield row, error
 
@@ -234,7 +234,7 @@ def verify_cache(path: Path | str, *, threads: int = 1, progress: Progress = no_
     threads      shards that are looked at at once
     progress     called from any thread
 
-    Damage is told in the result; InputError only for what is no cache at all.
+    Damage is reported in the result; InputError only for what is no cache at all.
     """
     path = Path(path)
     if path.is_file() and path.name != INDEX_NAME:
@@ -352,11 +352,11 @@ class _Check:
             for path in columns:
                 of_person = path.startswith("people/")
                 rows = range(firsts[row], firsts[row] + counts[row]) if of_person else (row,)
-                for place in rows:
-                    data = shard.encoded(path, place)
-                    text = _encoded_problem(path, data, int(checksums[path][place]), sizes[row], counts[row])
+                for number in rows:
+                    data = shard.encoded(path, number)
+                    text = _encoded_problem(path, data, int(checksums[path][number]), sizes[row], counts[row])
                     if text:
-                        record = person(place) if of_person else f"image {name!r}"
+                        record = person(number) if of_person else f"image {name!r}"
                         yield Problem(record, f"{path.partition('/')[2]} {text}")
             self._count()
 
@@ -375,7 +375,7 @@ def _encoded_problem(path: str, data: bytes, checksum: int, size: list[int], peo
     if header is None:
         return "is neither JPEG nor PNG"
     if list(header.size) != size:
-        return f"is {header.size[0]} × {header.size[1]} pixels where {size[0]} × {size[1]} are told"
+        return f"is {header.size[0]} × {header.size[1]} pixels, the table has {size[0]} × {size[1]}"
     if problem := decoding_problem(data):
         return f"cannot be decoded ({problem})"
     if not path.startswith("pictures/maps/"):

@@ -29,7 +29,7 @@ __all__ = ["ShardJob", "ShardOutcome", "run_jobs"]
 
 _GRACE = 2.0  # seconds for a worker to remove what it has begun
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-_TELL_EVERY = 0.2  # seconds between two words of a worker about its progress
+_TELL_EVERY = 0.2  # seconds between two reports of a worker on its progress
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class _Tell:
 
     def __init__(self, on_images: OnImages) -> None:
         self._on_images, self._last = on_images, time.monotonic()
-        self._new = self._told = 0
+        self._new = self._reported = 0
 
     def __call__(self) -> None:
         _leave_at_last()
@@ -97,16 +97,16 @@ class _Tell:
             self.flush()
 
     def flush(self) -> None:
-        """Tell what has not been told."""
+        """Report what has not been reported."""
         if self._new:
             self._on_images(self._new)
-        self._told += self._new
+        self._reported += self._new
         self._new, self._last = 0, time.monotonic()
 
     def take_back(self) -> None:
         """The shard failed, and its images with it."""
-        if self._told:
-            self._on_images(-self._told)
+        if self._reported:
+            self._on_images(-self._reported)
 
 
 def _written(source: Source, job: ShardJob, tell: _Tell) -> ShardOutcome:
@@ -191,7 +191,7 @@ def _in_processes(
             for connection in [ready for ready in wait(list(busy)) if isinstance(ready, Connection)]:
                 worker = busy[connection]
                 try:
-                    said = connection.recv()
+                    message = connection.recv()
                 except (EOFError, OSError):
                     del busy[connection]
                     on_images(-worker.counted)
@@ -202,16 +202,16 @@ def _in_processes(
                 if not worker.ready:
                     worker.ready = True
                     worker.take(worker.job)
-                elif isinstance(said, int):
-                    worker.counted += said
-                    on_images(said)
+                elif isinstance(message, int):
+                    worker.counted += message
+                    on_images(message)
                 else:
                     if waiting:
                         worker.take(waiting.pop())
                     else:
                         del busy[connection]
                         connection.close()
-                    yield said
+                    yield message
         _wait([worker.process for worker in everyone])
     finally:
         _end([worker.process for worker in everyone if worker.process.is_alive()])
@@ -265,7 +265,7 @@ def _serve(connection: Connection, source: Source) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-_leaving = False  # in a worker that was told to leave
+_leaving = False  # in a worker that was asked to stop
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -278,7 +278,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _say_unless_leaving(unraisable: Any) -> None:
-    """A worker that is told to leave inside one of Python's own callbacks, as of an import, leaves a little later."""
+    """A worker that is asked to stop inside one of Python's own callbacks, as of an import, leaves a little later."""
     if not (_leaving and issubclass(unraisable.exc_type, SystemExit)):
         sys.__unraisablehook__(unraisable)
 

@@ -112,7 +112,7 @@ class PinholeView:
         return self.focal * points[..., :2] / points[..., 2:] + np.asarray(self.principal_point)
 
     def _seen_at(self, lens: Lens) -> Array:
-        """(height, width, 2): where in the lens's image each pixel's centre is seen."""
+        """(height, width, 2): position of each pixel's centre in the lens's image."""
         x = (np.arange(self.size[0]) + 0.5 - self.principal_point[0]) / self.focal
         y = (np.arange(self.size[1]) + 0.5 - self.principal_point[1]) / self.focal
         return lens.distort(np.stack(np.meshgrid(x, y), -1))
@@ -143,7 +143,7 @@ class PinholeView:
 
 
 def _averaged(pixels: NDArray[np.uint8], factor: int, at: Array) -> tuple[NDArray[np.float32], Array]:
-    """Means of factor × factor pixels of the part that shows the places `at`, and the corner (2,) of that part.
+    """Means of factor × factor pixels of the part that shows the points `at`, and the corner (2,) of that part.
 
     The last row and column of the image are repeated where they do not fill a mean.
     """
@@ -240,8 +240,10 @@ def with_joints(person: Person, skeleton: str, joints: Array, view: PinholeView)
     has of them.
     """
     keypoints = _projected(joints, view)
-    seen = keypoints[keypoints[:, 2] > 0, :2]
-    return replace(person, joints={skeleton: joints}, keypoints={skeleton: keypoints}, box=box_around(seen, view.size))
+    detected = keypoints[keypoints[:, 2] > 0, :2]
+    return replace(
+        person, joints={skeleton: joints}, keypoints={skeleton: keypoints}, box=box_around(detected, view.size)
+    )
 
 
 def _projected(points: Array, view: PinholeView) -> Array:
@@ -272,7 +274,7 @@ def with_body(person: Person, fitted: FittedBodies, row: int) -> Person:
 def placed_by_joints(body: Body, poses: Array, betas: Array, joints: Array, skeleton: str) -> Array:
     """The trans (N, 3) by which posed bodies (N, 72), all of one shape (10,), lie nearest to their joints (N, J, 4).
 
-    For fits that know no place: the mean offset from the body's landmarks of that skeleton to the joints.
+    For fits without translations: the mean offset from the body's landmarks of that skeleton to the joints.
     """
     with torch.no_grad():
         shape = torch.as_tensor(betas, dtype=torch.float32)[None]

@@ -59,7 +59,7 @@ class EstimatedImage:
     """What was found in one image.
 
     people           everybody, the largest first; with boxes and whatever else the estimator knows
-    focal            pixels: the camera that the people's places in space belong to; None if there are none
+    focal            pixels: the camera that the people's positions in space belong to; None if there are none
     principal_point  (2,) pixels; None for the centre
     """
 
@@ -146,7 +146,7 @@ class SourceTools:
 
 
 def people_of_fit(record: FitRecord, frame: int, name: str = "") -> list[Person]:
-    """Those seen in one frame (0 … F−1), the largest box first, without the rows that were only interpolated.
+    """The people of one frame (0 … F−1), the largest box first, without the rows that were only interpolated.
 
     The fit stands twice: as the best that is known, and as what refinement starts from.
     name  of the image or sequence, which makes a track's number an identity
@@ -157,7 +157,7 @@ def people_of_fit(record: FitRecord, frame: int, name: str = "") -> list[Person]
 
 
 def _person(record: FitRecord, row: int, name: str) -> Person:
-    sure = record.joint_confidence[row][:, None]
+    confidence = record.joint_confidence[row][:, None]
     return Person(
         identity=f"{name}/{record.track_id[row]}" if name else "",
         gender=record.gender,
@@ -167,8 +167,8 @@ def _person(record: FitRecord, row: int, name: str) -> Person:
         betas=record.betas[row],
         trans=record.trans[row],
         segment_scales=record.segment_scales[row],
-        keypoints={SMPL24.name: np.concatenate((record.joints2d[row], sure), 1)},
-        joints={SMPL24.name: np.concatenate((record.joints3d[row], sure), 1)},
+        keypoints={SMPL24.name: np.concatenate((record.joints2d[row], confidence), 1)},
+        joints={SMPL24.name: np.concatenate((record.joints3d[row], confidence), 1)},
         fit_poses=record.poses[row],
         fit_betas=record.betas[row],
         fit_trans=record.trans[row],
@@ -185,7 +185,7 @@ class FolderOptions:
     """Options of every source that reads a data set's folder.
 
     allow_missing  take what is there where files that a list names are missing, or counts differ from the official
-                   ones; what is missing is told in `notes`
+                   ones; `notes` names what is missing
     """
 
     allow_missing: bool = False

@@ -92,12 +92,12 @@ class DeepFashionSource(FolderSource):
     def _image_folder(self) -> Path:
         """The folder that holds WOMEN and MEN."""
         wanted = {"low": ["img"], "high": ["img_highres"], "auto": ["img_highres", "img"]}[self.options.resolution]
-        places = [self.root / above / name for name in wanted for above in ("Img", "")]
-        for place in places:
-            if place.is_dir():
+        candidates = [self.root / above / name for name in wanted for above in ("Img", "")]
+        for candidate in candidates:
+            if candidate.is_dir():
                 # img_highres.zip unpacks with and without a folder of its own name inside
-                inner = place / place.name
-                return inner if inner.is_dir() else place
+                inner = candidate / candidate.name
+                return inner if inner.is_dir() else candidate
         raise InputError(self.root, "holds no images", expected=" or ".join(f"Img/{name}" for name in wanted))
 
     @property
@@ -112,8 +112,8 @@ class DeepFashionSource(FolderSource):
         }
 
     def _find(self, name: str) -> Path | None:
-        places = (self.root / above / name for above in ("", "Anno", "Eval"))
-        return next((place for place in places if place.is_file()), None)
+        candidates = (self.root / above / name for above in ("", "Anno", "Eval"))
+        return next((candidate for candidate in candidates if candidate.is_file()), None)
 
     @cached_property
     def _pair_lists(self) -> Mapping[tuple[str, str], Path]:
@@ -132,7 +132,7 @@ class DeepFashionSource(FolderSource):
         path, rows = self._partition
         notes += check_count(path, "images", OFFICIAL_IMAGES, len(rows), allow_missing=allow)
         present, missing = keep_present(
-            list(rows), [self._place(name) for name in rows], path, "images", allow_missing=allow
+            list(rows), [self._path_of(name) for name in rows], path, "images", allow_missing=allow
         )
         notes += missing
         known = set(present)
@@ -175,7 +175,7 @@ class DeepFashionSource(FolderSource):
             raise InputError(path, f"names {name!r}, which is no image of DeepFashion", expected=expected)
         return found
 
-    def _place(self, name: str) -> Path:
+    def _path_of(self, name: str) -> Path:
         return self._images / name
 
     def _pairs(self, key: tuple[str, str], path: Path, known: set[str], notes: list[str]) -> list[tuple[str, str]]:
@@ -251,12 +251,12 @@ class DeepFashionSource(FolderSource):
         return found
 
     def read(self, group: Group) -> Iterator[Sample]:
-        stored = [stored_image(self._place(name)) for name, _ in group.key]
-        seen: Sequence[EstimatedImage] = [EstimatedImage()] * len(stored)
+        stored = [stored_image(self._path_of(name)) for name, _ in group.key]
+        estimated: Sequence[EstimatedImage] = [EstimatedImage()] * len(stored)
         if self._estimates and self.tools.estimator is not None:
             pixels = (decoded(image) for image in stored)
-            seen = estimates(self.tools.estimator, pixels, len(stored), sequence=False)
-        for (name, splits), image, found in zip(group.key, stored, seen, strict=True):
+            estimated = estimates(self.tools.estimator, pixels, len(stored), sequence=False)
+        for (name, splits), image, found in zip(group.key, stored, estimated, strict=True):
             person = replace((found.people or [Person()])[0], identity=name.rpartition("/")[0], clothing=group.name)
             if name in self._keypoints:
                 keypoints = _keypoints(*self._keypoints[name], name, image.size)

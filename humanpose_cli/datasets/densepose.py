@@ -17,8 +17,8 @@ Protocol "densepose": the files' train and val; densepose_posetrack_test2017.jso
 read. A person is known by their track. Layout after DensePose's PoseTrack/README.md, Detectron2 and PosePile.
 
 Annotation files are COCO's with `dp_` fields (DensePose's data_format.md). Of an annotated person
-    dp_x, dp_y          places in the person's box scaled to 256 × 256
-    dp_I, dp_U, dp_V    which of 24 charts of the surface is seen there, and where on it
+    dp_x, dp_y          position in the person's box scaled to 256 × 256
+    dp_I, dp_U, dp_V    which of 24 charts of the surface is visible there, and where on it
     dp_masks            14 parts as run lengths of 256 × 256 pixels, some of them empty
 
 Boxes are continuous pixels from the corner of the image; keypoints name pixels, whose centres half is added for.
@@ -227,7 +227,7 @@ def _instance(where: str, annotation: Mapping[str, Any], names: Sequence[str], f
         np.array([x, y, x + width, y + height]),
         to_coco17(keypoints, names),
         _points(where, annotation, np.array([x, y]), np.array([width, height])) if surface else None,
-        [mask for mask in masks if isinstance(mask, dict)],  # an empty list stands for a part that is not seen
+        [mask for mask in masks if isinstance(mask, dict)],  # an empty list stands for a part that is hidden
         track if isinstance(track, int) else None,
     )
 
@@ -239,8 +239,8 @@ def _points(where: str, annotation: Mapping[str, Any], corner: Array, extent: Ar
         raise InputError(where, "has unknown charts in dp_I", expected=f"1 to {CHARTS}", got=str(np.unique(chart))[:60])
     if min(u.min(initial=0), v.min(initial=0)) < 0 or max(u.max(initial=0), v.max(initial=0)) > 1:
         raise InputError(where, "has dp_U or dp_V beyond 0 to 1")
-    places = corner + np.stack((x, y), 1) / _SIDE * extent
-    return np.concatenate((places, np.stack((chart, u, v), 1)), 1)
+    in_image = corner + np.stack((x, y), 1) / _SIDE * extent
+    return np.concatenate((in_image, np.stack((chart, u, v), 1)), 1)
 
 
 def _numbers(where: str, annotation: Mapping[str, Any], name: str, count: int) -> Array:

@@ -80,8 +80,8 @@ class DensePosePerson:
         """Put chart, 255 U and 255 V where this person is into (H, W, 3) uint8."""
         own, where = self._cut(charts.shape[:2])
         values = np.concatenate((self.labels[None], np.rint(np.clip(self.uv, 0, 1) * 255)))
-        seen = self.labels[own] > 0
-        charts[where][seen] = values.transpose(1, 2, 0)[own][seen].astype(np.uint8)
+        labelled = self.labels[own] > 0
+        charts[where][labelled] = values.transpose(1, 2, 0)[own][labelled].astype(np.uint8)
 
     def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
         """(H, W) where this person is, of an image of `size` (width, height)."""
@@ -117,7 +117,7 @@ class DensePoseDump:
 
     @cached_property
     def _by_name(self) -> Mapping[str, list[tuple[str, int]]]:
-        """Last part of the file name → whole file names and their places in the dump."""
+        """Last part of the file name → whole file names and their indices in the dump."""
         table: dict[str, list[tuple[str, int]]] = {}
         for number, entry in enumerate(self._entries):
             path = entry["file_name"].replace("\\", "/")
@@ -125,14 +125,14 @@ class DensePoseDump:
         return table
 
     def find(self, name: str) -> int | None:
-        """The place of the one image whose file name is or ends in `name` ("a.jpg", "sub/a.jpg"); else None."""
+        """The index of the one image whose file name is or ends in `name` ("a.jpg", "sub/a.jpg"); else None."""
         listed = self._by_name.get(name.rpartition("/")[2], [])
-        places = [number for path, number in listed if f"/{path}".endswith(f"/{name}")]
-        return places[0] if len(places) == 1 else None
+        matches = [number for path, number in listed if f"/{path}".endswith(f"/{name}")]
+        return matches[0] if len(matches) == 1 else None
 
-    def people(self, place: int) -> list[DensePosePerson]:
-        """The people in the image at that place, the surest last. InputError for damaged results."""
-        entry = self._entries[place]
+    def people(self, index: int) -> list[DensePosePerson]:
+        """The people in the image at that index, the most confident last. InputError for damaged results."""
+        entry = self._entries[index]
         name, results = entry["file_name"], entry.get("pred_densepose")
         where = f"{self.path} ({name})"
         if results is None or "pred_boxes_XYXY" not in entry or "scores" not in entry:

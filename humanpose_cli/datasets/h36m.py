@@ -148,7 +148,7 @@ class MoshFits:
     """Bodies that MoSh found for one video: poses (N, 72), the root mapping body to camera axes; betas (10,).
 
     The files `S1/Directions 1_cam0_aligned.pkl` hold `new_poses` in the camera's axes, their root turned by half a
-    turn about x (as HMR's authors say), and no places: whoever has SMPL finds those from the joints.
+    turn about x (as HMR's authors say), and no translations: with SMPL they follow from the joints.
     """
 
     poses: Array
@@ -382,9 +382,9 @@ class H36mSource(FolderSource):
             return people
         body = self.tools.bodies.get("neutral")
         chosen = np.stack([pose for pose in poses if pose is not None])
-        places = None if body is None else placed_by_joints(body, chosen, fits.betas, joints[rows], "h36m17")
+        translations = None if body is None else placed_by_joints(body, chosen, fits.betas, joints[rows], "h36m17")
         for number, row in enumerate(rows):
-            trans = None if places is None else places[number]
+            trans = None if translations is None else translations[number]
             people[row] = replace(
                 facts, body="smpl", gender="neutral", poses=chosen[number], betas=fits.betas, trans=trans
             )

@@ -61,7 +61,7 @@ _HEAD_LENGTH = 316.103
 _PELVIS_BACK = -50.0
 
 
-# Markers that must have been seen in a frame; of two names, one is enough.
+# Markers that a frame must have; of two names, one is enough.
 _MARKERS: tuple[tuple[str, ...], ...] = (
     *(("RASI",), ("LASI",), ("LPSI",), ("RELB",), ("STRN",), ("LTHI",), ("LWRA",), ("LELB",), ("T10",), ("RWRA",)),
     *(("RUPA",), ("RKNE",), ("RBAK",), ("LKNE",), ("CLAV",), ("RSHO",), ("LSHO",), ("C7",), ("RTIB",), ("LTIB",)),
@@ -100,7 +100,7 @@ def _numbers(path: Path, count: int) -> Array:
 class Synchronisation:
     """Which mocap frame and which images belong together, counted from 1 as the owners do.
 
-    In common frame n (from 1), the mocap's place is mocap_start + (n − 1) mocap_step, between its frames, and the video
+    In common frame n (from 1), the mocap's time is mocap_start + (n − 1) mocap_step, between its frames, and the video
     of a camera shows frame image_starts[camera] + n − 1.
     """
 
@@ -108,8 +108,8 @@ class Synchronisation:
     mocap_step: float
     image_starts: Mapping[str, int]
 
-    def mocap_places(self, frames: Array) -> Array:
-        """Common frames from 1 → places in the mocap, from 0."""
+    def mocap_times(self, frames: Array) -> Array:
+        """Common frames from 1 → times in the mocap, frames from 0."""
         return self.mocap_start + (frames - 1) * self.mocap_step - 1
 
     def video_frame(self, camera: str, frame: int) -> int:
@@ -161,49 +161,49 @@ def read_measurements(path: Path, standing: C3dPoints) -> Measurements:
     missing = [name for name in ("LShoulderOffset", "RShoulderOffset") if name not in table]
     if missing:
         raise InputError(path, f"lacks {', '.join(missing)}", got=", ".join(table)[:80] or "nothing")
-    shoulders = standing.places[:, [standing.find("LSHO"), standing.find("RSHO")]]
-    seen = shoulders.any(-1).all(-1)
-    if not seen.any():
+    shoulders = standing.positions[:, [standing.find("LSHO"), standing.find("RSHO")]]
+    detected = shoulders.any(-1).all(-1)
+    if not detected.any():
         raise InputError(standing.path, "never shows both shoulders (LSHO, RSHO)")
-    width = np.linalg.norm(shoulders[seen, 0] - shoulders[seen, 1], axis=-1).mean()
+    width = np.linalg.norm(shoulders[detected, 0] - shoulders[detected, 1], axis=-1).mean()
     radius = float(width) / 2 - _MARKER_SIZE / 2
     return Measurements(radius, (table["LShoulderOffset"], table["RShoulderOffset"]))
 
 
 class _Segments:
-    """Body segments of a trial at some places in time: their joints' frames, after the owners' cur_frame.m."""
+    """Body segments of a trial at some times: their joints' frames, after the owners' cur_frame.m."""
 
-    def __init__(self, points: C3dPoints, places: Array) -> None:
+    def __init__(self, points: C3dPoints, times: Array) -> None:
         self.points = points
-        self.before = np.floor(places).astype(int)
+        self.before = np.floor(times).astype(int)
         self.after = self.before + 1
-        self.between = (places - self.before)[:, None]
+        self.between = (times - self.before)[:, None]
         self.whole = self.between[:, 0] == 0
 
-    def seen(self, number: int) -> NDArray[np.bool_]:
-        """(T,) whether a point was seen before and after each place."""
-        seen = np.asarray(self.points.places[:, number].any(axis=-1))
-        return seen[self.before] & (seen[self.after] | self.whole)
+    def detected(self, number: int) -> NDArray[np.bool_]:
+        """(T,) whether a point was measured before and after each time."""
+        detected = np.asarray(self.points.positions[:, number].any(axis=-1))
+        return detected[self.before] & (detected[self.after] | self.whole)
 
     def origin(self, name: str) -> tuple[Array, NDArray[np.bool_]]:
-        """(T, 3) place of a point, and where it was seen."""
+        """(T, 3) position of a point, and whether it was measured."""
         number = self.points.find(name)
-        point = self.points.places[:, number]
-        return (1 - self.between) * point[self.before] + self.between * point[self.after], self.seen(number)
+        point = self.points.positions[:, number]
+        return (1 - self.between) * point[self.before] + self.between * point[self.after], self.detected(number)
 
     def axes(self, name: str) -> tuple[Array, NDArray[np.bool_]]:
-        """Rotations (T, 3, 3) whose columns are the axes of a segment, and where its four points were seen.
+        """Rotations (T, 3, 3) whose columns are the axes of a segment, and whether its four points were measured.
 
         The points after the origin lie on its axes z (to the next segment), x (forward) and y (to the left).
         """
         origin = self.points.find(name)
         if origin + 3 >= len(self.points.labels):
             raise InputError(self.points.path, f"has no axes after {name}")
-        corners = self.points.places[:, [origin, origin + 2, origin + 3, origin + 1]]
-        seen = np.logical_and.reduce([self.seen(origin + step) for step in range(4)])
+        corners = self.points.positions[:, [origin, origin + 2, origin + 3, origin + 1]]
+        detected = np.logical_and.reduce([self.detected(origin + step) for step in range(4)])
         turns = [self._turn(corners[frames]) for frames in (self.before, self.after)]
         step = (turns[0].inv() * turns[1]).as_rotvec()
-        return (turns[0] * Rotation.from_rotvec(self.between * step)).as_matrix(), seen
+        return (turns[0] * Rotation.from_rotvec(self.between * step)).as_matrix(), detected
 
     def _turn(self, corners: Array) -> Rotation:
         """Corners (T, 4, 3): origin and points on the axes."""
@@ -215,29 +215,31 @@ class _Segments:
         return Rotation.from_matrix(u @ vh)
 
     def length(self, start: str, end: str) -> Array:
-        """(T,) mean distance of two points before and after each place."""
-        apart = self.points.places[:, self.points.find(start)] - self.points.places[:, self.points.find(end)]
+        """(T,) mean distance of two points before and after each time."""
+        apart = self.points.positions[:, self.points.find(start)] - self.points.positions[:, self.points.find(end)]
         distance = np.linalg.norm(apart, axis=-1)
         last = np.where(self.whole, self.before, self.after)
         return (distance[self.before] + distance[last]) / 2
 
 
-def joints_at(points: C3dPoints, places: Array, measured: Measurements) -> Array:
-    """Joints (T, 17, 4) of h36m17, metres in world axes (z up) and confidence, at places in time counted from 0.
+def joints_at(points: C3dPoints, times: Array, measured: Measurements) -> Array:
+    """Joints (T, 17, 4) of h36m17, metres in world axes (z up) and confidence, at times in frames from 0.
 
-    All are unknown where a marker was not seen, as in the owners' code; spine and nose always, which it lacks; the top
+    All are unknown where a marker is missing, as in the owners' code; spine and nose always, which it lacks; the top
     of the head where it is below the neck, because the head's axes are upside down in some frames.
     """
-    known = (places >= 0) & (np.ceil(places) < len(points.places))
-    # MATLAB's code looks one frame further even at whole places; the last frame is repeated for that.
-    padded = C3dPoints(points.path, points.labels, np.concatenate((points.places, points.places[-1:])), points.unit)
-    segments = _Segments(padded, np.where(known, places, 0))
+    known = (times >= 0) & (np.ceil(times) < len(points.positions))
+    # MATLAB's code looks one frame further even at whole times; the last frame is repeated for that.
+    padded = C3dPoints(
+        points.path, points.labels, np.concatenate((points.positions, points.positions[-1:])), points.unit
+    )
+    segments = _Segments(padded, np.where(known, times, 0))
     for names in _MARKERS:
-        known &= segments.seen(min(_numbers_of(points, names)))
-    joints = np.zeros((len(places), len(H36M17), 4))
-    for name, (place, seen) in _joints(segments, measured).items():
-        joints[:, H36M17.index(name), :3] = place * (0.001 if points.unit == "mm" else 1.0)
-        joints[:, H36M17.index(name), 3] = known & seen
+        known &= segments.detected(min(_numbers_of(points, names)))
+    joints = np.zeros((len(times), len(H36M17), 4))
+    for name, (position, detected) in _joints(segments, measured).items():
+        joints[:, H36M17.index(name), :3] = position * (0.001 if points.unit == "mm" else 1.0)
+        joints[:, H36M17.index(name), 3] = known & detected
     head, neck = joints[:, H36M17.index("head_top")], joints[:, H36M17.index("thorax")]
     head[:, 3] *= head[:, 2] > neck[:, 2]
     joints[joints[..., 3] == 0] = 0
@@ -252,36 +254,36 @@ def _numbers_of(points: C3dPoints, names: Sequence[str]) -> list[int]:
 
 
 def _joints(segments: _Segments, measured: Measurements) -> dict[str, tuple[Array, NDArray[np.bool_]]]:
-    """Name of h36m17 → place (T, 3) millimetres, and where it is known. Proximal and distal ends are averaged."""
+    """Name of h36m17 → position (T, 3) millimetres, and where it is known. Proximal and distal ends are averaged."""
     torso = segments.length("TRXO", "PELO")
-    pelvis_axes, pelvis_seen = segments.axes("PELO")
-    head_axes, head_seen = segments.axes("HEDO")
-    neck, neck_seen = segments.origin("TRXO")
+    pelvis_axes, pelvis_known = segments.axes("PELO")
+    head_axes, head_known = segments.axes("HEDO")
+    neck, neck_known = segments.origin("TRXO")
     pelvis = segments.origin("PELO")[0] + pelvis_axes[..., 0] * _PELVIS_BACK
     upper = pelvis + _tilted(pelvis_axes, np.arctan2(measured.torso_radius / 2, torso)) * torso[:, None]
     found = {
-        "pelvis": (pelvis, pelvis_seen),
-        "thorax": ((upper + neck) / 2, pelvis_seen & neck_seen),
-        "head_top": (neck + head_axes[..., 2] * _HEAD_LENGTH, head_seen & neck_seen),
+        "pelvis": (pelvis, pelvis_known),
+        "thorax": ((upper + neck) / 2, pelvis_known & neck_known),
+        "head_top": (neck + head_axes[..., 2] * _HEAD_LENGTH, head_known & neck_known),
     }
     for side, letter, offset in zip(("left", "right"), "LR", measured.shoulder_offsets, strict=True):
-        thigh_axes, thigh_seen = segments.axes(f"{letter}FEO")
-        shank_axes, shank_seen = segments.axes(f"{letter}TIO")
-        (hip, hip_seen), (knee, _) = segments.origin(f"{letter}FEP"), segments.origin(f"{letter}FEO")
+        thigh_axes, thigh_known = segments.axes(f"{letter}FEO")
+        shank_axes, shank_known = segments.axes(f"{letter}TIO")
+        (hip, hip_known), (knee, _) = segments.origin(f"{letter}FEP"), segments.origin(f"{letter}FEO")
         thigh = segments.length(f"{letter}FEP", f"{letter}FEO")[:, None]
         shank = segments.length(f"{letter}FEO", f"{letter}TIO")[:, None]
-        found[f"{side}_hip"] = (hip, hip_seen)
-        found[f"{side}_knee"] = ((hip - thigh_axes[..., 2] * thigh + knee) / 2, hip_seen & thigh_seen & shank_seen)
-        found[f"{side}_ankle"] = (knee - shank_axes[..., 2] * shank, thigh_seen & shank_seen)
+        found[f"{side}_hip"] = (hip, hip_known)
+        found[f"{side}_knee"] = ((hip - thigh_axes[..., 2] * thigh + knee) / 2, hip_known & thigh_known & shank_known)
+        found[f"{side}_ankle"] = (knee - shank_axes[..., 2] * shank, thigh_known & shank_known)
         found |= _arm(segments, side, letter, offset)
     return found
 
 
 def _arm(segments: _Segments, side: str, letter: str, offset: float) -> dict[str, tuple[Array, NDArray[np.bool_]]]:
     """Shoulder, elbow and wrist; the upper arm is turned outward by the shoulder's width, the elbow follows."""
-    upper_axes, upper_seen = segments.axes(f"{letter}HUO")
-    lower_axes, lower_seen = segments.axes(f"{letter}RAO")
-    (shoulder, shoulder_seen), (elbow, _) = segments.origin(f"{letter}CLO"), segments.origin(f"{letter}HUO")
+    upper_axes, upper_known = segments.axes(f"{letter}HUO")
+    lower_axes, lower_known = segments.axes(f"{letter}RAO")
+    (shoulder, shoulder_known), (elbow, _) = segments.origin(f"{letter}CLO"), segments.origin(f"{letter}HUO")
     upper = segments.length(f"{letter}CLO", f"{letter}HUO")
     lower = segments.length(f"{letter}HUO", f"{letter}RAO")[:, None]
     angle = np.arctan2(offset / 2, upper)
@@ -289,11 +291,11 @@ def _arm(segments: _Segments, side: str, letter: str, offset: float) -> dict[str
     end = shoulder - _tilted(upper_axes, -angle) * upper[:, None]
     start = end + apart
     wrist = start - _tilted(lower_axes, angle) * lower
-    all_seen = shoulder_seen & upper_seen & lower_seen
+    all_known = shoulder_known & upper_known & lower_known
     return {
-        f"{side}_shoulder": (shoulder, shoulder_seen),
-        f"{side}_elbow": ((end + start) / 2, all_seen),
-        f"{side}_wrist": (wrist, all_seen),
+        f"{side}_shoulder": (shoulder, shoulder_known),
+        f"{side}_elbow": ((end + start) / 2, all_known),
+        f"{side}_wrist": (wrist, all_known),
     }
 
 
@@ -329,7 +331,7 @@ _NBF_ACTIONS, _NBF_CAMERA = ("Walking", "Box"), "C1"
 
 @dataclass(frozen=True)
 class HumanEvaOptions(CropOptions):
-    """every, crop_size and allow_missing as for all calibrated sources; every frame is taken unless told otherwise."""
+    """every, crop_size and allow_missing as for all calibrated sources; every frame is taken by default."""
 
     every: int = 1
 
@@ -407,10 +409,10 @@ class HumanEvaSource(FolderSource):
         folder = self.root / actor / "Mocap_Data"
         measured = read_measurements(folder / f"{actor}.mp", read_c3d(folder / "Static.c3d"))
         frames = np.arange(_FIRST_FRAME, FRAMES[actor][action][1] + 1, self.options.every)
-        joints = joints_at(read_c3d(folder / f"{action}_1.c3d"), clock.mocap_places(frames), measured)
+        joints = joints_at(read_c3d(folder / f"{action}_1.c3d"), clock.mocap_times(frames), measured)
         known = joints[..., 3].any(1)
         if not known.any():
-            raise InputError(folder / f"{action}_1.c3d", "has no frame in which all markers were seen")
+            raise InputError(folder / f"{action}_1.c3d", "has no frame in which all markers were measured")
         return [_Video(actor, action, camera, clock, frames[known], joints[known]) for camera in _CAMERAS]
 
     # Reading

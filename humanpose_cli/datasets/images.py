@@ -129,9 +129,9 @@ class ImagesSource(FolderSource):
         known = self._known_people(group)
         sequence = group.key["kind"] != "image"
         for number, (frame, name, image) in enumerate(self._images(group)):
-            seen = known.at(name, image) if isinstance(known, _Fits) else known[number] if known else None
+            estimated = known.at(name, image) if isinstance(known, _Fits) else known[number] if known else None
             maps: dict[str, bytes] = {}
-            people = list(seen.people) if seen is not None else []
+            people = list(estimated.people) if estimated is not None else []
             if self._densepose is not None:
                 charts, found = self._densepose.of(name, group.name, image.size, self.options.allow_missing)
                 if charts is not None:
@@ -141,8 +141,8 @@ class ImagesSource(FolderSource):
                 name=f"{group.name}/{name}" if sequence else group.name,
                 image=image.image,
                 size=image.size,
-                focal=seen.focal if seen is not None and seen.focal else image.focal,
-                principal_point=seen.principal_point if seen is not None else None,
+                focal=estimated.focal if estimated is not None and estimated.focal else image.focal,
+                principal_point=estimated.principal_point if estimated is not None else None,
                 people=people,
                 maps=maps,
                 sequence=group.name if sequence else "",
@@ -221,11 +221,11 @@ class _DensePoseOutput:
         """Charts (H, W, 3) and, from dumps, the people. InputError where there is nothing about an image."""
         stems = [Path(group).with_suffix(""), Path(group) / Path(name).stem, Path(Path(name).stem)]
         for stem in stems if self.path.is_dir() else ():
-            place = self.path / stem
-            image = place.with_name(f"{place.name}_IUV.png")
+            stem_path = self.path / stem
+            image = stem_path.with_name(f"{stem_path.name}_IUV.png")
             if image.is_file():
                 return read_densepose(image, size), []
-            array = place.with_name(f"{place.name}_IUV.npz")
+            array = stem_path.with_name(f"{stem_path.name}_IUV.npz")
             if array.is_file():
                 return _charts_of_array(array, size), []
         for dump in self._dumps:
@@ -248,9 +248,9 @@ def _charts_of_array(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     return charts.astype(np.uint8)
 
 
-def _charts_of_dump(dump: DensePoseDump, place: int, size: tuple[int, int]) -> tuple[NDArray[np.uint8], list[Person]]:
+def _charts_of_dump(dump: DensePoseDump, index: int, size: tuple[int, int]) -> tuple[NDArray[np.uint8], list[Person]]:
     charts = np.zeros((size[1], size[0], 3), np.uint8)
-    found = dump.people(place)
+    found = dump.people(index)
     for person in found:  # the surest last, so on top
         person.paint(charts)
     limits = np.tile(np.asarray(size, float), 2)

@@ -136,7 +136,11 @@ class IperSource(FolderSource):
             for name in names:
                 _check_name(path, name)
             present, missing = keep_present(
-                names, [self._place(name) for name in names], path, "videos", allow_missing=self.options.allow_missing
+                names,
+                [self._source_of(name) for name in names],
+                path,
+                "videos",
+                allow_missing=self.options.allow_missing,
             )
             notes += missing
             for name in present:
@@ -149,15 +153,17 @@ class IperSource(FolderSource):
             notes.append("iPER: the samples have no poses: give a pose estimator, or unpack smpls.zip")
         return Listing(self._with_pairs(list(clothes.values())), tuple(notes))
 
-    def _place(self, video: str) -> Path:
+    def _source_of(self, video: str) -> Path:
         if self._frames is not None:
             return self._frames / video
         assert self._videos is not None
         return self._videos / f"{video.replace('/', '_')}.mp4"
 
     def _count(self, video: str) -> int:
-        place = self._place(video)
-        return video_frame_count(place) if self._frames is None else len(list_files(place, _IMAGES, "frames"))
+        frames_path = self._source_of(video)
+        return (
+            video_frame_count(frames_path) if self._frames is None else len(list_files(frames_path, _IMAGES, "frames"))
+        )
 
     def _kept(self, count: int) -> range:
         return range(0, count, self.options.every)
@@ -224,7 +230,7 @@ class IperSource(FolderSource):
             raise InputError(f"{self._protocol_file} ({video})", "is damaged", got=repr(error)[:100]) from error
         if max(sources, default=0) >= count:
             raise InputError(
-                self._place(video), "is shorter than the protocol", expected=f"frame {max(sources)}", got=f"{count}"
+                self._source_of(video), "is shorter than the protocol", expected=f"frame {max(sources)}", got=f"{count}"
             )
         return sources, range(first, min(last + 1, count))
 
@@ -244,13 +250,13 @@ class IperSource(FolderSource):
         known = self._people(video, count)
         person_name, _, kind = video.split("/")
         for number, (frame, label, image) in enumerate(self._images(video, count)):
-            seen = EstimatedImage()
+            estimate = EstimatedImage()
             if isinstance(known, _HmrEstimates):
-                seen = known.at(frame, image.size)
+                estimate = known.at(frame, image.size)
             elif known:
-                seen = known[number]
+                estimate = known[number]
             person = replace(
-                (seen.people or [Person()])[0],
+                (estimate.people or [Person()])[0],
                 identity=person_name,
                 clothing=group.name,
                 activity=_ACTIVITIES.get(kind, kind),
@@ -259,8 +265,8 @@ class IperSource(FolderSource):
                 name=f"{video}/{label}",
                 image=image.image,
                 size=image.size,
-                focal=seen.focal,
-                principal_point=seen.principal_point,
+                focal=estimate.focal,
+                principal_point=estimate.principal_point,
                 people=[person],
                 sequence=video,
                 frame=frame,
@@ -275,21 +281,21 @@ class IperSource(FolderSource):
             return ()
         pixels: Iterator[NDArray[np.uint8]]
         if self._frames is None:
-            pixels = (frame for _, frame in video_frames(self._place(video), self._kept(count)))
+            pixels = (frame for _, frame in video_frames(self._source_of(video), self._kept(count)))
         else:
             pixels = (decoded(image) for _, _, image in self._images(video, count))
         return estimates(estimator, pixels, len(self._kept(count)), sequence=True)
 
     def _images(self, video: str, count: int) -> Iterator[tuple[int, str, StoredImage]]:
         """Frame number, name and image of the frames that are kept."""
-        place = self._place(video)
+        frames_path = self._source_of(video)
         if self._frames is None:
-            for number, pixels in video_frames(place, self._kept(count)):
+            for number, pixels in video_frames(frames_path, self._kept(count)):
                 yield number, f"{number:08d}", encode_pixels(pixels)
             return
-        files = list_files(place, _IMAGES, "frames")
+        files = list_files(frames_path, _IMAGES, "frames")
         if len(files) != count:
-            raise InputError(place, "has changed", expected=f"{count} frames", got=str(len(files)))
+            raise InputError(frames_path, "has changed", expected=f"{count} frames", got=str(len(files)))
         for number in self._kept(count):
             yield number, files[number].stem, stored_image(files[number])
 

@@ -59,19 +59,19 @@ class DetectedLabels(LabellingSource):
         return {"detector_views": self.views}
 
     def labelled(self, sample: Sample) -> Sample:
-        """One sample; people without a box in the image, or whom the detector does not see, stay as they are."""
-        places = [place for place, person in enumerate(sample.people) if _has_area(person.box, sample.size)]
-        if not places:
+        """One sample; people without a box in the image, or that the detector misses, stay as they are."""
+        indices = [number for number, person in enumerate(sample.people) if _has_area(person.box, sample.size)]
+        if not indices:
             return sample
-        boxes = np.stack([np.asarray(sample.people[place].box, np.float64) for place in places])
+        boxes = np.stack([np.asarray(sample.people[number].box, np.float64) for number in indices])
         image = decode_image(sample.image)
         if image is None:
             raise InputError(sample.name, "its image cannot be decoded", expected="JPEG or PNG")
-        seen = people_in_boxes(self._pool, image, boxes, self.views)
+        detections = people_in_boxes(self._pool, image, boxes, self.views)
         people = list(sample.people)
-        for place, found in zip(places, seen, strict=True):
+        for number, found in zip(indices, detections, strict=True):
             if found.score >= _PRESENT:
-                people[place] = _with_detection(people[place], found, sample.size)
+                people[number] = _with_detection(people[number], found, sample.size)
         return replace(sample, people=people)
 
     @cached_property
@@ -103,7 +103,7 @@ def _with_detection(person: Person, found: DetectedPerson, size: tuple[int, int]
 # meshes (who, which part, how far …). People without one would be missing in the maps, so such images get none. What
 # a source tells itself is kept; only boxes are taken from the mesh, which reaches further than joints do.
 
-# What tells which joints are seen.
+# Which joints are visible.
 _NEEDED = ("persons", "parts", "depth")
 
 
@@ -151,8 +151,8 @@ class RenderedLabels(LabellingSource):
             meshes = [LabelledMesh(body.vertices, body.model.faces, labels_of(body.model)) for body in known]
             drawn = render_label_maps(meshes, view, sorted({*self.maps, *_NEEDED}, key=RENDERED_MAPS.index))
         people = [
-            person if body is None else _with_joints(person, body, place, view, drawn)
-            for place, (person, body) in enumerate(zip(sample.people, posed, strict=True))
+            person if body is None else _with_joints(person, body, number, view, drawn)
+            for number, (person, body) in enumerate(zip(sample.people, posed, strict=True))
         ]
         maps = {name: encode_map(name, drawn[name]) for name in self.maps if name in drawn}
         return replace(sample, people=people, maps={**maps, **sample.maps})
@@ -182,16 +182,16 @@ def _tensor(values: NDArray[Any]) -> torch.Tensor:
     return torch.as_tensor(np.asarray(values), dtype=torch.float32)
 
 
-def _with_joints(person: Person, body: _Posed, place: int, view: Camera, maps: Mapping[str, NDArray[Any]]) -> Person:
+def _with_joints(person: Person, body: _Posed, number: int, view: Camera, maps: Mapping[str, NDArray[Any]]) -> Person:
     """The person with the body's joints, their pixels and visibility, and the box of the mesh in the image."""
     pixels = project_points(body.joints, view.focal, view.principal_point)
     ahead = np.asarray(np.isfinite(pixels).all(axis=1))
-    seen = ahead.astype(np.float64)
+    visible = ahead.astype(np.float64)
     if maps:
-        seen = joint_visibility(body.joints, place, view, maps).astype(float)
+        visible = joint_visibility(body.joints, number, view, maps).astype(float)
     outline = project_points(body.vertices.double().numpy(), view.focal, view.principal_point)
     box = box_around(outline, view.size, margin=0)
-    keypoints = np.concatenate((np.where(ahead[:, None], pixels, 0), seen[:, None]), 1)
+    keypoints = np.concatenate((np.where(ahead[:, None], pixels, 0), visible[:, None]), 1)
     joints = np.concatenate((body.joints, np.ones((len(SMPL24), 1))), 1)
     return replace(
         person,

@@ -40,11 +40,11 @@ Parameters = Mapping[tuple[str, str], Any]
 
 @dataclass(frozen=True, eq=False)
 class C3dPoints:
-    """labels of P points; places (frames, P, 3) in the file's unit, (0, 0, 0) where a point was not seen; unit."""
+    """labels of P points; positions (frames, P, 3) in the file's unit, (0, 0, 0) where a point is missing; unit."""
 
     path: Path
     labels: Sequence[str]
-    places: NDArray[np.float64]
+    positions: NDArray[np.float64]
     unit: str
 
     def find(self, name: str) -> int:
@@ -93,11 +93,11 @@ def _parsed(path: Path, content: bytes) -> C3dPoints:
         raise InputError(path, "is cut short", expected=f"{frames} frames", got=str(found), remedy=_COPY_AGAIN)
     raw = data[: frames * frame_bytes]
     numbers = _floats(raw, machine) if scale < 0 else np.frombuffer(raw, f"{order}i2").astype(np.float64) * scale
-    places = numbers.reshape(frames, -1)[:, : 4 * count].reshape(frames, count, 4)[..., :3].astype(np.float64)
-    if not np.isfinite(places).all():
-        raise ValueError("places that are not finite")
+    positions = numbers.reshape(frames, -1)[:, : 4 * count].reshape(frames, count, 4)[..., :3].astype(np.float64)
+    if not np.isfinite(positions).all():
+        raise ValueError("positions that are not finite")
     unit = next(iter(parameters.get(("POINT", "UNITS"), ())), "mm")
-    return C3dPoints(path, labels[:count], places, unit)
+    return C3dPoints(path, labels[:count], positions, unit)
 
 
 def _floats(raw: bytes, machine: int) -> NDArray[Any]:
@@ -204,7 +204,7 @@ class _File:
         return int(self._unpack(">i", at, 4))
 
     def offset(self, at: int) -> int:
-        """A place in the file, which has 8 bytes in version 3."""
+        """An offset in the file, which has 8 bytes in version 3."""
         return int(self._unpack(">q" if self.wide else ">i", at, self.offset_bytes))
 
     def _unpack(self, form: str, at: int, length: int) -> int:
@@ -213,7 +213,7 @@ class _File:
         return int(struct.unpack(form, self.content[at : at + length])[0])
 
     def body(self, at: int, *kinds: int) -> tuple[int, int, int]:
-        """(kind, start of the fields, end) of the record at a place."""
+        """(kind, start of the fields, end) of the record at an offset."""
         length, kind = self.offset(at), self.number(at + self.offset_bytes)
         if kind not in kinds:
             raise _Damaged(f"record of kind {kind} where {kinds} was meant")
@@ -299,10 +299,10 @@ class _File:
             firsts = start + wide + 8
             for i in range(_checked(min(entries, used), _MAX_RECORDS)):
                 first, last = self.number(firsts + 4 * i), self.number(firsts + 4 * entries + 4 * i)
-                place = self.offset(firsts + 8 * entries + wide * i)
-                kind, begin, end = self.body(place, _VALUES, _PACKED_VALUES, _INDEX)
+                record = self.offset(firsts + 8 * entries + wide * i)
+                kind, begin, end = self.body(record, _VALUES, _PACKED_VALUES, _INDEX)
                 if kind == _INDEX:
-                    yield from self._blocks(place, depth + 1)
+                    yield from self._blocks(record, depth + 1)
                 elif kind == _VALUES:
                     yield first, last, self.content[begin:end]
                 else:

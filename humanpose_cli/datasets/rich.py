@@ -11,7 +11,7 @@ body_pose (63), betas (10) and others for hands and face that are not read. Huma
 
 Labels: `poses` of SMPL's joints (SMPL-X has the same, the hands' are zero) with the root turned into the camera and
 body "smplx", `betas` of that model; with the models also `trans`, the joints of smpl24 without hands and their
-keypoints. Without them nobody knows where the joints are: crops are made around the usual place of the pelvis.
+keypoints. Without them the joints are unknown: crops are made around the usual position of the pelvis.
 
 Protocol "rich": the owners' train, val and test. A group is one camera's images of one folder; a crop holds all
 people of a frame.
@@ -181,16 +181,16 @@ class RichSource(FolderSource):
         if not groups:
             raise InputError(self.root, "holds no images of RICH", expected="images/train, images/val or images/test")
         if not self._models:
-            notes.append("RICH: without SMPL-X's models the samples have no joints and no places of bodies")
+            notes.append("RICH: without SMPL-X's models the samples have no joints and no translations of bodies")
         return Listing(tuple(groups), tuple(notes))
 
     def _images(self, split: str) -> Path:
-        places = [self.root / "images" / split, self.root / split, self.root / "images_jpg_subset" / split]
-        return next((place for place in places if place.is_dir()), places[0])
+        folders = [self.root / "images" / split, self.root / split, self.root / "images_jpg_subset" / split]
+        return next((folder_of_frame for folder_of_frame in folders if folder_of_frame.is_dir()), folders[0])
 
     def _bodies(self, split: str) -> Path:
-        places = [self.root / "bodies" / split, self.root / f"{split}_body"]
-        return next((place for place in places if place.is_dir()), places[0])
+        folders = [self.root / "bodies" / split, self.root / f"{split}_body"]
+        return next((folder_of_frame for folder_of_frame in folders if folder_of_frame.is_dir()), folders[0])
 
     def _cameras(self, split: str, folder: Path) -> Iterator[_Camera]:
         """The still cameras of a folder, with those images that have a body."""
@@ -198,10 +198,10 @@ class RichSource(FolderSource):
         if not people or not all(number.isdecimal() and int(number) in GENDERS for number in people):
             raise InputError(folder, "is no folder of RICH", expected="scene_person_action, such as BBQ_001_guitar")
         fitted: dict[int, tuple[str, ...]] = {}
-        for place in list_folders(self._bodies(split) / folder.name, f"bodies of {folder.name}"):
-            found = tuple(number for number in people if (place / f"{number}.pkl").is_file())
-            if place.name.isdecimal() and found:
-                fitted[int(place.name)] = found
+        for folder_of_frame in list_folders(self._bodies(split) / folder.name, f"bodies of {folder.name}"):
+            found = tuple(number for number in people if (folder_of_frame / f"{number}.pkl").is_file())
+            if folder_of_frame.name.isdecimal() and found:
+                fitted[int(folder_of_frame.name)] = found
         cameras = [path for path in list_folders(folder, "cameras") if re.fullmatch(r"cam_\d\d", path.name)]
         for camera in cameras:
             number = int(camera.name.removeprefix("cam_"))

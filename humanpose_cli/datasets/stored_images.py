@@ -111,8 +111,8 @@ def encode_mask(mask: NDArray[np.bool_]) -> bytes:
 
 def decoded(image: StoredImage) -> NDArray[np.uint8]:
     """The pixels (H, W, 3) of a stored image."""
-    with Image.open(io.BytesIO(image.image)) as image:
-        return np.asarray(image.convert("RGB"))
+    with Image.open(io.BytesIO(image.image)) as opened:
+        return np.asarray(opened.convert("RGB"))
 
 
 def video_frame_count(path: Path) -> int:

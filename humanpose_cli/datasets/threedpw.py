@@ -95,8 +95,8 @@ class _Video:
 
     def frames(self, every: int) -> list[int]:
         """Numbers of the frames in which the camera fits somebody, every n-th of the video."""
-        seen = np.any([actor.valid for actor in self.actors], axis=0)
-        return [int(frame) for frame in np.flatnonzero(seen) if frame % every == 0]
+        visible = np.any([actor.valid for actor in self.actors], axis=0)
+        return [int(frame) for frame in np.flatnonzero(visible) if frame % every == 0]
 
 
 class ThreedpwSource(FolderSource):

@@ -165,13 +165,13 @@ def _crop(path: Path) -> tuple[tuple[int, int, int, int], float]:
 
     Height and width were rounded on their own: the scale is the mean of both, as in the owners' code.
     """
-    words = read_lines(path)[0].split()
+    fields = read_lines(path)[0].split()
     try:
-        height, width, y0, y1, x0, x1 = (int(word) for word in words)
+        height, width, y0, y1, x0, x1 = (int(word) for word in fields)
     except ValueError:
-        raise InputError(path, "is damaged", expected="six whole numbers", got=" ".join(words)[:60]) from None
+        raise InputError(path, "is damaged", expected="six whole numbers", got=" ".join(fields)[:60]) from None
     if min(height, width) <= 0 or y1 <= y0 or x1 <= x0:
-        raise InputError(path, "is damaged", expected="h w y0 y1 x0 x1 of a window", got=" ".join(words)[:60])
+        raise InputError(path, "is damaged", expected="h w y0 y1 x0 x1 of a window", got=" ".join(fields)[:60])
     return (x0, y0, x1, y1), (height / (y1 - y0) + width / (x1 - x0)) / 2
 
 
@@ -180,5 +180,5 @@ def _joints(path: Path) -> NDArray[Any]:
     stored = read_npy(path)
     rows = stored.shape[0] if stored.ndim == 2 else 0
     joints = checked_array(stored, path, (3 if rows == 3 else 2, len(LSP14)))
-    seen = joints[2] > 0 if rows == 3 else (joints > 0).all(0)
-    return to_coco17(np.stack((joints[0] + 0.5, joints[1] + 0.5, seen), 1), LSP14)
+    visible = joints[2] > 0 if rows == 3 else (joints > 0).all(0)
+    return to_coco17(np.stack((joints[0] + 0.5, joints[1] + 0.5, visible), 1), LSP14)

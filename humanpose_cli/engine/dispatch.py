@@ -35,7 +35,7 @@ logger = logging.getLogger("humanpose_cli.engine")
 
 _INTEGERS = (torch.int32, torch.int64, torch.int16, torch.int8, torch.uint8)
 
-_said: set[tuple[str, str]] = set()
+_reported: set[tuple[str, str]] = set()
 
 
 def uses_kernel(backend: str, kernels: str, device: torch.device, unfit: str = "") -> bool:
@@ -64,8 +64,8 @@ def uses_kernel(backend: str, kernels: str, device: torch.device, unfit: str = "
         raise UnavailableError(
             kernels, f"its kernels do not run on {device} ({problem})", remedy="backend='reference' works anywhere"
         ) from problem
-    if (str(problem), str(device)) not in _said:  # what is wrong with all kernels is said once
-        _said.add((str(problem), str(device)))
+    if (str(problem), str(device)) not in _reported:  # what is wrong with all kernels is reported once
+        _reported.add((str(problem), str(device)))
         logger.warning("%s does not run on %s, using the slower torch code: %s", kernels, device, problem)
     return False
 

@@ -91,17 +91,17 @@ class _Gaussians(torch.autograd.Function):
     ) -> Tensor:
         (batch, count, _), (depth, height, width) = joints.shape, size
         known = joints.isfinite().all(-1, keepdim=True)
-        places = torch.where(known, joints, 0.0)
-        x, y, z = (_profile(places[..., i], sigma[i], n) for i, n in enumerate((width, height, depth)))
+        positions = torch.where(known, joints, 0.0)
+        x, y, z = (_profile(positions[..., i], sigma[i], n) for i, n in enumerate((width, height, depth)))
         z = z * known.mT  # [B, D, J]
         rows = z[:, :, None].expand(-1, -1, width, -1).reshape(batch, depth, 1, width * count)
         plane = (y[:, :, None] * x[:, None]).reshape(batch, 1, height, width * count)
         # Not a view: those that a function makes may not be changed in place.
         heatmaps = torch.empty(
-            (batch, count, *size), dtype=places.dtype, device=places.device, memory_format=torch.channels_last_3d
+            (batch, count, *size), dtype=positions.dtype, device=positions.device, memory_format=torch.channels_last_3d
         )
         torch.mul(rows, plane, out=heatmaps.permute(0, 2, 3, 4, 1).view(batch, depth, height, width * count))
-        ctx.save_for_backward(places, heatmaps)
+        ctx.save_for_backward(positions, heatmaps)
         ctx.sigma = sigma
         return heatmaps
 
@@ -109,23 +109,23 @@ class _Gaussians(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         """Σ g·h·(voxel − joint) / sigma², of which the moments of g·h are one pass over a sample's volume."""
-        places, heatmaps = ctx.saved_tensors
+        positions, heatmaps = ctx.saved_tensors
         with torch.autocast(grad.device.type, enabled=False):
             product = torch.empty_like(heatmaps[:1], memory_format=torch.channels_last_3d)
             sums = [
                 _sums_over_rows(torch.mul(g[None], h[None], out=product)) for g, h in zip(grad, heatmaps, strict=True)
             ]
             if not sums:
-                return torch.zeros_like(places), None, None
+                return torch.zeros_like(positions), None, None
             total, moments = _moments(torch.cat(sums))
-            precision = places.new_tensor([sigma**-2 for sigma in ctx.sigma])
-            return (moments - (places - _middle(heatmaps)) * total[..., None]) * precision, None, None
+            precision = positions.new_tensor([sigma**-2 for sigma in ctx.sigma])
+            return (moments - (positions - _middle(heatmaps)) * total[..., None]) * precision, None, None
 
 
-def _profile(places: Tensor, sigma: float, count: int) -> Tensor:
+def _profile(positions: Tensor, sigma: float, count: int) -> Tensor:
     """A Gaussian's values along one axis: (B, J) → (B, count, J)."""
-    centres = torch.arange(count, device=places.device, dtype=places.dtype) + 0.5
-    values = torch.exp(-0.5 * ((centres[:, None] - places[:, None]) / sigma).square())
+    centres = torch.arange(count, device=positions.device, dtype=positions.dtype) + 0.5
+    values = torch.exp(-0.5 * ((centres[:, None] - positions[:, None]) / sigma).square())
     return torch.where(values < _LEAST, 0.0, values)
 
 

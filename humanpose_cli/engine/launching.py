@@ -367,7 +367,7 @@ def launch(kernel: Any, size: int, arguments: Sequence[Any], device: torch.devic
 
     arguments  numbers and arrays; the kernel takes the number of its first thread before them
     cost       estimated nanoseconds on one CPU thread: a launch of more than `SPLIT_FROM` is split over torch's
-               number of threads, so the kernel's threads must not write to the same place
+               number of threads, so the kernel's threads must not write to the same address
     """
     if size == 0:
         return

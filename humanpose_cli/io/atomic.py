@@ -83,10 +83,10 @@ def _writing_to(path: Path, *own_names: Path) -> Iterator[None]:
         named = {os.fspath(name) for name in (path, path.parent, *path.parents, *own_names)}
         name = error.filename
         about_us = os.fsdecode(name) in named if isinstance(name, str | bytes) else True
-        told = writing_error(path, error) if about_us else None
-        if told is None:
+        problem = writing_error(path, error) if about_us else None
+        if problem is None:
             raise
-        raise told from error
+        raise problem from error
 
 
 def ensure_folder(folder: Path | str) -> Path:
@@ -112,7 +112,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """Context: a temporary path to write to; on a clean exit it becomes `path`, otherwise it vanishes.
 
     Folders are made. The temporary file exists, empty, when the body starts; the body may truncate or replace it.
-    Its name tells nothing about the format, so writers must be told theirs. UnavailableError for a full disk, a
+    Its name tells nothing about the format, so writers must be given theirs. UnavailableError for a full disk, a
     missing permission or a read-only file system; any other exception passes through after the clean-up.
     """
     path = Path(path)

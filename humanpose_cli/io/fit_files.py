@@ -158,7 +158,7 @@ class FitRecord:
     Rows, sorted by (track_id, frame_index), each pair once:
     track_id          (N,) int32, ≥ 0: one person keeps one number
     frame_index       (N,) int32, 0 … F−1: the row of the frames' arrays
-    interpolated      (N,) bool: not seen in this frame, filled in between neighbours
+    interpolated      (N,) bool: not detected in this frame, filled in between neighbours
     poses             (N, 72) float32 axis-angle, parent-relative; the first three map body axes to camera axes
     betas             (N, 10) float32 shape components, in the body's units
     trans             (N, 3) float32 metres, camera axes: pelvis = pelvis of the shaped rest body + trans

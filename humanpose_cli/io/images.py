@@ -95,7 +95,7 @@ def orientation_from_exif(image: Image.Image) -> int:
 
 
 def turn_upright(image: Image.Image) -> Image.Image:
-    """The loaded image as it is meant to be seen. Pillow turns TIFFs itself and then drops the tag."""
+    """The loaded image as it is meant to be displayed. Pillow turns TIFFs itself and then drops the tag."""
     orientation = orientation_from_exif(image)
     return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
 
@@ -183,7 +183,7 @@ def _range_of(numbers: np.ndarray, *, fractions: bool) -> float:
 
 
 def over_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 with straight alpha (H, W) uint8, seen over white: what a viewer on a page shows."""
+    """(H, W, 3) uint8 with straight alpha (H, W) uint8, composited over white: what a viewer on a page shows."""
     opacity = alpha[..., None].astype(np.uint16)
     blended = pixels.astype(np.uint16) * opacity + 255 * (255 - opacity)
     return ((blended + 127) // 255).astype(np.uint8)
@@ -299,7 +299,7 @@ IMAGE_SUFFIXES = frozenset(
         *(".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".qoi", ".tga"),
     ]
 )
-"""Names by which a folder's images are told from its other files (lower case)."""
+"""Names by which a folder's images are distinguished from its other files (lower case)."""
 
 # Pillow's complaints about odd EXIF and TIFF tags would reach the user's terminal.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
@@ -340,7 +340,7 @@ _EXPECTED = "a JPEG, PNG, WebP, TIFF, BMP or AVIF image"
 class LoadedImage:
     """A decoded image.
 
-    pixels  (H, W, 3) uint8 sRGB, upright; where the file is transparent, seen over white
+    pixels  (H, W, 3) uint8 sRGB, upright; where the file is transparent, composited over white
     alpha  (H, W) uint8, or None where the file is opaque
     focal_pixels  focal length in pixels from EXIF, or None
     note  what was left out ("the first of 12 frames"), or ""

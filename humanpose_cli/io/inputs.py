@@ -86,7 +86,7 @@ class InputItem:
     path    the file, or the folder of a 'frames' item
     files   all its files, in order
     root    the input root
-    reason  why it is one sequence or independent, in words; "" where there was no choice
+    reason  why it is one sequence or independent, as text; "" where there was no choice
     range   the frames of a sequence that are asked for
     error   what is wrong with it already (missing, empty folder); reading raises it
     """
@@ -217,23 +217,23 @@ def list_folder(folder: Path, exclude: Collection[Path] = (), own_suffixes: Coll
     entered: set[str] = set()
     excluded = {os.path.realpath(path) for path in exclude}
 
-    def visit(place: Path) -> None:
-        real = os.path.realpath(place)
-        if real in entered or (real in excluded and place != folder):
+    def visit(directory: Path) -> None:
+        real = os.path.realpath(directory)
+        if real in entered or (real in excluded and directory != folder):
             return
         entered.add(real)
         try:
-            entries = sorted(os.scandir(place), key=lambda entry: natural_order(entry.name))
+            entries = sorted(os.scandir(directory), key=lambda entry: natural_order(entry.name))
         except OSError as error:
-            listing.errors.append(reading_error(place, error))
+            listing.errors.append(reading_error(directory, error))
             return
         visible = [entry for entry in entries if not entry.name.startswith(".")]
         for entry in visible:
             if not entry.is_dir() and not entry.name.endswith(tuple(own_suffixes)):
-                _sort_in(listing, place / entry.name)
+                _sort_in(listing, directory / entry.name)
         for entry in visible:
             if entry.is_dir() and entry.name not in _SKIPPED_FOLDERS:
-                visit(place / entry.name)
+                visit(directory / entry.name)
 
     visit(folder)
     return listing
@@ -513,7 +513,7 @@ class _Search:
     def _take_folder(self, folder: Path) -> None:
         listing = list_folder(folder, self.exclude, self.own_suffixes)
         self.found.extend(_Found("error", Path(error.subject), error=error) for error in listing.errors)
-        self.found.extend(_Found("folder", place, files) for place, files in listing.images.items())
+        self.found.extend(_Found("folder", directory, files) for directory, files in listing.images.items())
         self.found.extend(_Found("video", video) for video in listing.videos)
         if listing.ignored:
             self.passed_over[_shown(folder)] = listing.ignored
@@ -554,8 +554,8 @@ class _Search:
         yield from self.choices[:_MOST_MESSAGES]
         if len(self.choices) > _MOST_MESSAGES:
             yield f"… and {len(self.choices) - _MOST_MESSAGES} more folders"
-        for place, count in self.passed_over.items():
-            yield f"{place}: {_other_files(count)} passed over"
+        for directory, count in self.passed_over.items():
+            yield f"{directory}: {_other_files(count)} passed over"
         if self.range != ALL_FRAMES and not any(item.is_sequence for item in items):
             yield "the frame range has no effect: there is no sequence"
 

@@ -1,4 +1,4 @@
-"""What a file really holds, told from its first bytes: for messages, and where a name tells nothing."""
+"""What a file really holds, recognised by its first bytes: for messages, and where a name is not enough."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ VIDEO_SUFFIXES = frozenset(
         *(".3gp", ".mts", ".m2ts", ".ogv", ".mxf", ".vob"),
     ]
 )
-"""Names by which a folder's videos are told from its other files (lower case)."""
+"""Names by which a folder's videos are distinguished from its other files (lower case)."""
 
 # Conversion to RGB, and from it: PyAV takes flags beside the algorithm from version 18 on, which Python 3.10 lacks;
 # there, 10-bit videos differ by a grey level or two.
@@ -61,7 +61,7 @@ _log = logging.getLogger(__name__)
 class VideoInfo:
     """What a video says about itself.
 
-    size  width and height in pixels as seen: after the rotation in its metadata, with square pixels
+    size  width and height in pixels as displayed: after the rotation in its metadata, with square pixels
     frame_rate  frames a second, the average where the rate varies
     frame_count  from the container's index or its duration, or None where both are unknown
     """
@@ -122,7 +122,7 @@ def _square_size(frame: Any, stream: Any) -> tuple[int, int]:
 
 
 def _display_matrix(frame: Any) -> np.ndarray:
-    """(2, 2) of −1, 0, 1: stored (x, y), as a row, to displayed directions; the identity where no turn is told."""
+    """(2, 2) of −1, 0, 1: stored (x, y), as a row, to displayed directions; the identity where no rotation is stored."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return np.eye(2, dtype=int)

@@ -144,21 +144,21 @@ def draw_keypoints(
             expected=f"{len(skeleton)} of {skeleton.name}",
             got=str(len(keypoints)),
         )
-    seen = np.isfinite(keypoints).all(-1)
+    shown = np.isfinite(keypoints).all(-1)
     # OpenCV's coordinates are 16-bit after the shift in places: leave out what is far outside.
     limit = 4 * max(image.shape[:2])
-    seen &= (np.abs(np.where(np.isfinite(keypoints), keypoints, 0))[:, :2] < limit).all(-1)
+    shown &= (np.abs(np.where(np.isfinite(keypoints), keypoints, 0))[:, :2] < limit).all(-1)
     if keypoints.shape[1] > 2:
-        seen &= keypoints[:, 2] >= options.keypoint_threshold
+        shown &= keypoints[:, 2] >= options.keypoint_threshold
     # Pixel centres lie at +0.5 here and at whole numbers in OpenCV.
-    points = np.where(seen[:, None], (keypoints[:, :2] - 0.5) * (1 << _SHIFT), 0).round().astype(int)
+    points = np.where(shown[:, None], (keypoints[:, :2] - 0.5) * (1 << _SHIFT), 0).round().astype(int)
     width = max(1, round(options.line_width * max(image.shape[:2])))
     bright = tuple(int(v) for v in 255 - (255 - 255 * colour) * 0.55)
     dark = tuple(int(v) for v in 255 * colour * 0.3)
     for line_colour, extra in ((dark, max(2, width // 2 * 2)), (bright, 0)):
         for a, b in skeleton.bones:
-            if seen[a] and seen[b]:
+            if shown[a] and shown[b]:
                 cv2.line(image, points[a].tolist(), points[b].tolist(), line_colour, width + extra, cv2.LINE_AA, _SHIFT)
-        for row in np.flatnonzero(seen):
+        for row in np.flatnonzero(shown):
             radius = round((width * 1.2 + extra / 2) * (1 << _SHIFT))
             cv2.circle(image, points[row].tolist(), radius, line_colour, -1, cv2.LINE_AA, _SHIFT)

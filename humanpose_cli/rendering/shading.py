@@ -101,32 +101,34 @@ class Scene:
             near=NEAR,
         )
         for mesh, i in enumerate(present):
-            place = rows, columns = self.boxes[i].intersect(tile).slices_in(tile)
+            region = rows, columns = self.boxes[i].intersect(tile).slices_in(tile)
             inside = Raster(*(values[:, rows, columns] for values in raster))
             layer = self._shade(i, inside._replace(face=merged.own_faces(inside.face, mesh)))
             # A sample shows one surface, so what they show adds up.
-            result.colour[place] += layer.colour
-            result.alpha[place] += layer.alpha
+            result.colour[region] += layer.colour
+            result.alpha[region] += layer.alpha
         return result
 
     def _shade(self, i: int, raster: Raster) -> Layer:
         """Colour of one surface where the samples (S, h, w) show it."""
         surface, values = self.surfaces[i], self._vertex_values[i]
         alpha = coverage(raster, self.samples)[0].cpu().numpy()
-        seen = None if values is None else interpolate(raster, surface.faces, values[None])
-        if surface.texture is None and (seen is None or seen.shape[-1] == 1):
-            shade = alpha if seen is None else average_samples(seen, self.samples)[0, ..., 0].cpu().numpy()
+        interpolated = None if values is None else interpolate(raster, surface.faces, values[None])
+        if surface.texture is None and (interpolated is None or interpolated.shape[-1] == 1):
+            shade = (
+                alpha if interpolated is None else average_samples(interpolated, self.samples)[0, ..., 0].cpu().numpy()
+            )
             return Layer(_plain_colour(surface, shade, alpha), alpha)
         if surface.texture is None:
-            assert seen is not None  # colours of vertices are interpolated
-            colour = seen[..., 1:].cpu().numpy()
+            assert interpolated is not None  # colours of vertices are interpolated
+            colour = interpolated[..., 1:].cpu().numpy()
         else:
             texture = surface.texture
             uv = interpolate(raster, texture.uv_faces, texture.uv[None]).cpu().numpy()
             covered = (raster.face >= 0).cpu().numpy()
             colour = sample_texture(texture.image, uv, covered, samples=self.samples) * covered[..., None]
-        if surface.lit and seen is not None:
-            shade = seen[..., 0].cpu().numpy()
+        if surface.lit and interpolated is not None:
+            shade = interpolated[..., 0].cpu().numpy()
             light = np.float32(0.1) + np.float32(0.9) * shade
             if colour.shape[-1] > 3:
                 # The fourth channel tells how much light the texture holds already. Made-up parts get about the light

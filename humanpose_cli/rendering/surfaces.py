@@ -39,7 +39,7 @@ class Surface:
     vertices  (V, 3) metres, camera axes
     faces     (F, 3) int32, counter-clockwise seen from outside (only normals depend on it)
     colour    (3,) for the whole or (V, 3) per vertex, RGB in 0…1; unused with a texture
-    texture   takes the place of the colour
+    texture   replaces the colour
     lit       shade by the light; False draws colours as they are (textures with light baked in)
     """
 

@@ -106,7 +106,7 @@ class ReposedImage:
 
     image: np.ndarray
     warnings: tuple[str, ...]
-    seen_fraction: float
+    visible_fraction: float
     methods: tuple[Literal["mesh", "warp3d"], ...]
 
 
@@ -243,7 +243,7 @@ class ReposingScene:
             yield ReposedImage(
                 self._sized(self._together([d.image for d in drawn], [float(trans[t, 2]) for _, trans in motions])),
                 tuple(dict.fromkeys(warning for d in drawn for warning in d.warnings)),
-                min(d.seen_fraction for d in drawn),
+                min(d.visible_fraction for d in drawn),
                 tuple(methods),
             )
 
@@ -331,7 +331,7 @@ class ReposedItem:
 
     outputs: tuple[Path, ...]
     warnings: tuple[str, ...]
-    seen_fraction: float
+    visible_fraction: float
     methods: tuple[str, ...]
 
 
@@ -375,7 +375,7 @@ def repose_item(
     else:
         for path, image in zip(outputs, images, strict=True):
             write_image(path, image)
-    return ReposedItem(outputs, tuple(notes.warnings), notes.seen_fraction, notes.methods)
+    return ReposedItem(outputs, tuple(notes.warnings), notes.visible_fraction, notes.methods)
 
 
 class _Notes:
@@ -385,13 +385,13 @@ class _Notes:
         self._progress, self._total = progress, total
         self._kinds: set[str] = set()
         self.warnings: list[str] = []
-        self.seen_fraction = 1.0
+        self.visible_fraction = 1.0
         self.methods: tuple[str, ...] = ()
 
     def listen(self, images: Iterator[ReposedImage]) -> Iterator[np.ndarray]:
         for done, image in enumerate(images, 1):
             yield image.image
-            self.seen_fraction = min(self.seen_fraction, image.seen_fraction)
+            self.visible_fraction = min(self.visible_fraction, image.visible_fraction)
             self.methods = image.methods
             for warning in image.warnings:
                 kind = "".join(c for c in warning if not c.isdigit())  # one turn of many degrees is one warning

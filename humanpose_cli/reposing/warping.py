@@ -67,7 +67,7 @@ class WarpReposer:
         """
         trans = self.trans if trans is None else trans
         joints, boxes = zip(self._own, self._seen(rotations, trans), strict=True)
-        turn, seen = self.mesh.turn(rotations, trans), self.mesh.texture.seen_fraction
+        turn, seen = self.mesh.turn(rotations, trans), self.mesh.texture.visible_fraction
         height, width = self.photo.shape[:2]
         if np.isfinite(boxes[1]).all() and ((boxes[1][2:] < 0) | (boxes[1][:2] > (width, height))).any():
             nothing = np.zeros((height, width), np.float32)

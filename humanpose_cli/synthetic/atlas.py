@@ -46,7 +46,7 @@ class Tile(NamedTuple):
         return (rows, columns), v, u
 
     def uv(self, u: Array, v: Array) -> Array:
-        """Atlas coordinates (n, 2) of places (n,) in 0…1 inside the tile, kept off its edge."""
+        """Atlas coordinates (n, 2) of points (n,) in 0…1 inside the tile, kept off its edge."""
         margin = 0.004
         x = self.x0 + margin + np.clip(u, 0, 1) * (self.x1 - self.x0 - 2 * margin)
         y = self.y0 + margin + np.clip(v, 0, 1) * (self.y1 - self.y0 - 2 * margin)
@@ -72,17 +72,17 @@ _OUTER_PART = Tile(0.0, 0.02, 0.77, 0.56)
 
 
 class TexelPart(NamedTuple):
-    """Some texels: rows (k,) among the n of their AtlasTexels, places (k,) in the atlas, coordinates, hollow (k,)."""
+    """Some texels: rows (k,) among the n of their AtlasTexels, flat pixel indices (k,) in the atlas, coordinates, hollow (k,)."""
 
     rows: Array
-    places: Array
+    pixel_rows: Array
     where: Coordinates
     hollow: Array
 
     def select(self, chosen: Array) -> TexelPart:
         """Those of indices `chosen`."""
         return TexelPart(
-            self.rows.take(chosen), self.places.take(chosen), self.where.at(chosen), self.hollow.take(chosen)
+            self.rows.take(chosen), self.pixel_rows.take(chosen), self.where.at(chosen), self.hollow.take(chosen)
         )
 
 
@@ -90,11 +90,11 @@ class TexelPart(NamedTuple):
 class AtlasTexels:
     """Those n texels of the atlas that show points of the body's surface, by one of its layouts.
 
-    rows     (n,) ascending flat places in the atlas (size, 3/2 size)
+    rows     (n,) ascending flat pixel indices in the atlas (size, 3/2 size)
     where    their coordinates; points (n, 3) metres on the average body
     head     (n,) bool: head and neck; eyes (n,) bool: the eyeballs
     hollow   (n,) share of the light that reaches armpits, crotch, elbows, the hollows of the knees; 1 elsewhere
-    gap      flat places just outside the surface, and `owner` the nearest one inside, whose colour they take
+    gap      flat pixel indices just outside the surface, and `owner` the nearest one inside, whose colour they take
     """
 
     size: int
@@ -148,7 +148,7 @@ def atlas_texels(body: Body, size: int, tile: str = "body") -> AtlasTexels:
     found = texels.interpolate(values, body.faces).reshape(-1, values.shape[1])[rows]
     width = round(size * ASPECT)
 
-    def place(row: Array) -> Array:
+    def flat_index(row: Array) -> Array:
         return row // size * width + row % size + left
 
     nearest = np.arange(size * size).reshape(size, size, 1)
@@ -156,14 +156,14 @@ def atlas_texels(body: Body, size: int, tile: str = "body") -> AtlasTexels:
     gap = np.flatnonzero(nearest.ravel() != np.arange(size * size))
     return AtlasTexels(
         size=size,
-        rows=place(rows),
+        rows=flat_index(rows),
         where=Coordinates.of_points(body, found[:, :3], found[:, 3]),
         points=found[:, :3],
         head=(found[:, 4] > 0.5) | (found[:, 5] > 0.5),
         eyes=found[:, 5] > 0.5,
         hollow=_hollows(found[:, :3], body.joint_template.numpy()),
-        gap=place(gap),
-        owner=place(nearest.ravel()[gap]),
+        gap=flat_index(gap),
+        owner=flat_index(nearest.ravel()[gap]),
     )
 
 

@@ -193,7 +193,7 @@ def paint_backdrop(
 ) -> Backdrop:
     """The background as a camera sees it in that light.
 
-    inside  (N, 3) metres, world axes: points that no wall may cut off, such as people's places over all frames
+    inside  (N, 3) metres, world axes: points that no wall may cut off, such as people's positions over all frames
     """
     random = np.random.default_rng([background.seed, 77])
     if background.kind in ("abstract", "picture"):
@@ -359,7 +359,7 @@ def _face_colours(
 
 
 def _tiled(name: tuple[str, int], u: Array, v: Array, texels: Array) -> Array:
-    """A tile's colours (N, 3) at places in tiles, from the level whose texels are as large as the pixels."""
+    """A tile's colours (N, 3) at points in tiles, from the level whose texels are as large as the pixels."""
     level = np.clip(np.rint(np.log2(np.maximum(texels, 1))), 0, 6).astype(np.int8)
     result = np.empty((len(u), 3), np.float32)
     for number in _present(level):
@@ -422,7 +422,7 @@ def _skyline(random: np.random.Generator, along: Array, spread: float) -> Array:
 def _falloff(random: np.random.Generator, points: tuple[Array, Array, Array], scene: _Box) -> Array:
     """Rooms are brighter near the lamp or window and darker in their corners."""
     lamp = random.uniform(scene.low * 0.8, np.minimum(scene.high, 3.0))
-    squared = sum((axis - np.float32(place)) ** 2 for axis, place in zip(points, lamp, strict=True))
+    squared = sum((axis - np.float32(at)) ** 2 for axis, at in zip(points, lamp, strict=True))
     reach = random.uniform(2.5, 7.0) ** 2
     return np.asarray(0.55 + 0.6 / (1 + squared / reach), np.float32)
 

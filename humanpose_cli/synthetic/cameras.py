@@ -86,10 +86,10 @@ def sample_camera(
     for _ in range(3):
         position = middle + np.array([0, lens - middle[1], distance])
         rotation = _look_at(position, middle, roll)
-        seen = (joints - middle) @ rotation.T
-        extent = np.ptp(seen[:, :2], axis=0) + 0.12
+        in_camera = (joints - middle) @ rotation.T
+        extent = np.ptp(in_camera[:, :2], axis=0) + 0.12
         depth = focal * (extent / (np.array([width, height]) * fill)).max()
-        depth = max(depth, float(-seen[:, 2].min()) + 0.55)
+        depth = max(depth, float(-in_camera[:, 2].min()) + 0.55)
         # The lens stays where it is above the floor, so what changes is how far away it stands.
         rise = min(abs(lens - middle[1]), 0.85 * depth)
         lens = middle[1] + math.copysign(rise, lens - middle[1])

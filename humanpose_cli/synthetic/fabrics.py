@@ -306,7 +306,7 @@ def draw_print(random: np.random.Generator) -> NDArray[np.uint8]:
     elif kind == "bars":
         _draw_bars(image, random)
     if kind in ("word", "badge", "photo"):
-        _draw_words(image, random, low=kind == "photo")
+        _draw_lettering(image, random, low=kind == "photo")
     elif kind == "number":
         number = str(int(random.integers(1, 100)))
         _draw_text(image, number, (PRINT * 0.5, PRINT * 0.5), PRINT * 0.75, _ink(random), random)
@@ -334,7 +334,7 @@ def _draw_text(
     cv2.putText(image, text, at, font, scale, ink, thickness, cv2.LINE_AA)
 
 
-def _draw_words(image: Array, random: np.random.Generator, *, low: bool) -> None:
+def _draw_lettering(image: Array, random: np.random.Generator, *, low: bool) -> None:
     lines = int(random.integers(1, 4)) if not low else 1
     ink = _ink(random)
     for i in range(lines):

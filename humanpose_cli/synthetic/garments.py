@@ -217,8 +217,8 @@ def hang_skirt(
 def _hull_at(base: ClothBase, y: Array, angles: Array) -> tuple[Array, Array]:
     """Radius (R, C) of the average body's hull at heights y (R,) and its middle z (R,)."""
     table, middles = _measure_rings(base)
-    place = np.clip((_HIGHEST - y) / _RING_STEP, 0, len(table) - 1.001)
-    low, share = place.astype(int), place % 1
+    height_index = np.clip((_HIGHEST - y) / _RING_STEP, 0, len(table) - 1.001)
+    low, share = height_index.astype(int), height_index % 1
     rings = table[low] + share[:, None] * (table[low + 1] - table[low])
     turns = np.linspace(0, 2 * math.pi, table.shape[1])
     radius = np.stack([np.interp(angles, turns, ring) for ring in rings])

@@ -41,7 +41,7 @@ _NEIGHBOURS, _EXTRAS = 64, 8  # so many groups share so many people who only sta
 _HELD_CLIPS = 0.25  # of the clips: a pose held with a sway, since the library has no sitting and lying
 _MOVING_PAIRS = 0.5  # of the pairs: two frames of one motion
 _PAIR_RATE = 0.6  # frames a second of these
-_LEAST_SEEN = 0.012  # of the pixels show the person; else the scene is drawn again
+_LEAST_VISIBLE = 0.012  # of the pixels show the person; else the scene is drawn again
 _TRIES = 6
 _QUALITY = (86, 98)  # of the stored JPEG; worse ones are part of a scene's damage
 
@@ -104,16 +104,16 @@ class SyntheticSource:
         fits = [self._imperfect(random, scene, person) for person in scene.people]
         view = scene.camera.view
         for frame in range(len(scene)):
-            seen = looked_at.pop(frame) if frame in looked_at else renderer.render(frame)
-            people, places = people_of_frame(self._body, list(scene.people), names, frame, view, seen)
+            rendered = looked_at.pop(frame) if frame in looked_at else renderer.render(frame)
+            people, indices = people_of_frame(self._body, list(scene.people), names, frame, view, rendered)
             yield Sample(
                 name=group.name if group.count == 1 else f"{group.name}/{frame:04d}",
-                image=encoded_image(seen.image, int(random.integers(*_QUALITY))),
+                image=encoded_image(rendered.image, int(random.integers(*_QUALITY))),
                 size=view.size,
                 focal=float(view.focal),
                 principal_point=(float(view.principal_point[0]), float(view.principal_point[1])),
-                people=[replace(p, **fits[place][frame]) for p, place in zip(people, places, strict=True)],
-                maps=encoded_maps(seen, places),
+                people=[replace(p, **fits[role][frame]) for p, role in zip(people, indices, strict=True)],
+                maps=encoded_maps(rendered, indices),
                 sequence="" if group.count == 1 else group.name,
                 frame=frame,
                 splits={PROTOCOL: split},
@@ -131,8 +131,8 @@ class SyntheticSource:
             scene = sample_scene(random, self._body, actors, self._scene_options(), images=self._images)
             renderer = SceneRenderer(self._body, scene, self._labels)
             looked_at = {frame: renderer.render(frame) for frame in range(frames)}
-            least = min(int(seen.visible[0]) for seen in looked_at.values())
-            if least >= _LEAST_SEEN * self.options.size**2:
+            least = min(int(rendered.visible[0]) for rendered in looked_at.values())
+            if least >= _LEAST_VISIBLE * self.options.size**2:
                 break
         return scene, renderer, looked_at
 
@@ -147,9 +147,9 @@ class SyntheticSource:
             chosen = random.choice(_EXTRAS, extras, replace=False)
             cast += [(f"{split}-extra-{number // _NEIGHBOURS:05d}-{extra}", 0) for extra in chosen]
         actors, names = [], []
-        for place, (identity, wearing) in enumerate(cast):
+        for role, (identity, wearing) in enumerate(cast):
             betas, mesh = self._wardrobe(identity, wearing)
-            actors.append(Actor(mesh, betas, self._performance(random, number, split, place)))
+            actors.append(Actor(mesh, betas, self._performance(random, number, split, role)))
             names.append((identity, f"{identity}-{wearing}"))
         return actors, names
 
@@ -166,32 +166,32 @@ class SyntheticSource:
         mesh = dress(self._body, who, outfit, texture_size=self.options.texture_size)
         return torch.from_numpy(np.asarray(who.betas, np.float32)), mesh
 
-    def _performance(self, random: np.random.Generator, number: int, split: str, place: int) -> Performance:
+    def _performance(self, random: np.random.Generator, number: int, split: str, role: int) -> Performance:
         o = self.options
         if o.structure == "single":
-            return held_pose(self._pose(random, number, split, place))
+            return held_pose(self._pose(random, number, split, role))
         length, rate = o.group_size, o.frame_rate
         if o.structure == "pairs":
             if random.random() >= _MOVING_PAIRS:
                 # A chair would stand there in both images, also where nobody sits on it.
-                return held_pose(*(self._pose(random, number, split, 2 * place + k, chairs=False) for k in range(2)))
+                return held_pose(*(self._pose(random, number, split, 2 * role + k, chairs=False) for k in range(2)))
             rate = _PAIR_RATE
         held = None
         if o.structure == "clips" and random.random() < _HELD_CLIPS:
-            held = self._pose(random, number, split, place)
+            held = self._pose(random, number, split, role)
         while True:
             motion = sample_motion(random, length, rate, split=_pose_split(split), held=held)
             if motion.activities[0] in activities_of(split):
                 return motion
 
-    def _pose(self, random: np.random.Generator, number: int, split: str, place: int, *, chairs: bool = True) -> Pose:
+    def _pose(self, random: np.random.Generator, number: int, split: str, role: int, *, chairs: bool = True) -> Pose:
         """A pose of the split: neighbouring groups take one after the other of those that are allowed, none twice.
 
         They begin in the same block, since blocks are drawn as a whole.
         """
         bank, allowed = self._banks[_pose_split(split)], activities_of(split)
         first = number // BLOCK * BLOCK
-        before = number % BLOCK if place == 0 else int(random.integers(BLOCK))
+        before = number % BLOCK if role == 0 else int(random.integers(BLOCK))
         for k in range(64 * BLOCK):
             block, row = divmod(k, BLOCK)
             pose = bank.pose(first + block * 4096 * BLOCK + row)
@@ -216,7 +216,7 @@ class SyntheticSource:
     # What all groups share
 
     def _scene_options(self) -> SceneOptions:
-        """Of one scene. Clips and pairs are seen whole more often than single images."""
+        """Of one scene. Clips and pairs are whole more often than single images."""
         o = self.options
         options = SceneOptions((o.size, o.size), in_front=o.in_front, picture_share=o.picture_share, damage=o.damage)
         if o.structure == "single":

@@ -118,9 +118,9 @@ def _curtain(hair: Hair, base: ClothBase, random: np.random.Generator, top: floa
     """Hair that falls round the back of the head from temple to temple, and below the chin over the back."""
     bottom = _CROWN - hair.length
     rows, columns = max(6, math.ceil((top - bottom) / 0.03)), 30
-    place = np.linspace(-1, 1, columns)
+    side = np.linspace(-1, 1, columns)
     # The tips are ragged, and shorter towards the face.
-    tips = bottom + 0.035 * place**4 + 0.006 * random.normal(size=columns)
+    tips = bottom + 0.035 * side**4 + 0.006 * random.normal(size=columns)
     y = top + np.linspace(0, 1, rows)[:, None] * (tips - top)
     level = y[:, columns // 2]
     open_head, open_back = math.radians(66 + 14 * random.random()), math.radians(118)
@@ -128,14 +128,14 @@ def _curtain(hair: Hair, base: ClothBase, random: np.random.Generator, top: floa
     narrow = ramp(-level, -0.57, -0.5)[:, None]
     opening = open_head + narrow * (open_back - open_head)
     opening = opening + 0.05 * np.sin(25 * level + random.uniform(0, 6.3))[:, None]
-    angles = math.pi + place * (math.pi - opening)
+    angles = math.pi + side * (math.pi - opening)
     off = 0.008 + 0.014 * hair.volume
     half_width, back = 0.08 + off, 0.099 + off
     radius = 1 / np.hypot(np.sin(angles) / half_width, np.cos(angles) / back)
     waves = np.sin(9 * angles + random.uniform(0, 6.3)) + np.sin(17 * angles + 30 * y + random.uniform(0, 6.3))
     # It grows out of the shell on the scalp, and its front edges lie against the cheeks.
     round_head = np.sqrt(np.clip(1 - (np.maximum(y - 0.685, 0) / 0.105) ** 2, 0.2, 1))
-    radius = radius * round_head * (0.88 + 0.12 * ramp(-y, -top, 0.065 - top)) * (1 - 0.1 * np.abs(place) ** 5)
+    radius = radius * round_head * (0.88 + 0.12 * ramp(-y, -top, 0.065 - top)) * (1 - 0.1 * np.abs(side) ** 5)
     fall = ramp(-y, -0.7, -0.6)
     radius = radius * (1 - 0.1 * fall * (1 - narrow)) + (0.003 + 0.003 * hair.volume) * waves * fall
     points = revolve(np.tile([0.0, 0.042], (rows, 1)), radius, y, angles)
@@ -202,7 +202,7 @@ def paint_hair_tile(hair: Hair, image: NDArray[np.uint8], seed: int) -> None:
 
 
 def _strands(hair: Hair, across: Array, along: Array, seed: int) -> Array:
-    """(n,) brightness at places in texels of noise: fine across the strands, slow along them."""
+    """(n,) brightness at points in texels of noise: fine across the strands, slow along them."""
     shift = np.float32(seed % NOISE_SIZE)
     curl = {"curly": 9.0, "afro": 14.0}.get(hair.style, 2.0)
     bend = np.float32(curl) * np.sin(along * np.float32(0.06) + shift)

@@ -42,7 +42,7 @@ def encoded_image(image: NDArray[np.uint8], quality: int) -> bytes:
 
 
 def encoded_maps(rendered: RenderedScene, seen: list[int]) -> dict[str, bytes]:
-    """The maps as PNG bytes; `persons` renumbered to those people who are seen."""
+    """The maps as PNG bytes; `persons` renumbered to the visible people."""
     maps = dict(rendered.maps)
     if seen != list(range(len(rendered.visible))):
         number = np.zeros(len(rendered.visible) + 1, np.uint8)
@@ -60,7 +60,7 @@ def people_of_frame(
     view: Camera,
     seen: RenderedScene,
 ) -> tuple[list[Person], list[int]]:
-    """Labels of the people of one frame who are seen on any pixel, and their places on the stage.
+    """Labels of the people of one frame who are visible on any pixel, and their indices in the scene.
 
     names  (identity, clothing) of each
     """
@@ -99,7 +99,7 @@ def people_of_frame(
 
 
 def _keypoints(body: Body, name: str, points: Array, place: int, view: Camera, seen: RenderedScene) -> Array:
-    """(J, 3): pixels, and how much of the surface around each joint is seen."""
+    """(J, 3): pixels, and how much of the surface around each joint is visible."""
     if name == SMPL24.name:
         visible = joint_visibility(points, place, view, seen.maps)
     else:

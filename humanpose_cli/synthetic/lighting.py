@@ -163,9 +163,9 @@ class ShadowMap:
         self.metres = 2 * half / side  # of a texel
         self.focal = DISTANCE * side / (2 * half)
         shift = self.centre - np.array([0, 0, DISTANCE], np.float32)
-        seen = torch.stack([axis - value for axis, value in zip(along, shift.tolist(), strict=True)], -1)
+        in_light = torch.stack([axis - value for axis, value in zip(along, shift.tolist(), strict=True)], -1)
         focal, middle = torch.tensor([self.focal]), torch.full((1, 2), side / 2)
-        depth = rasterise(seen[None], faces, focal, middle, (side, side)).depth[0].numpy()
+        depth = rasterise(in_light[None], faces, focal, middle, (side, side)).depth[0].numpy()
         self.depth = np.where(np.isfinite(depth), depth, np.float32(2 * DISTANCE))
         self.nearest = float(depth.min())
         self._cover: tuple[float, Array] | None = None

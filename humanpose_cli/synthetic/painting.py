@@ -23,7 +23,7 @@ _BLEED = -0.004  # metres by which paint reaches past a garment's edge
 
 
 def _paint_cloth(fabric: Fabric, across: Array, along: Array) -> Array:
-    """(k, 3) float32 colours of a fabric with its wrinkles at places (k,) in metres of cloth."""
+    """(k, 3) float32 colours of a fabric with its wrinkles at points (k,) in metres of cloth."""
     colour = resample(fabric_tile(fabric), across / np.float32(fabric.size), along / np.float32(fabric.size))
     wide = np.float32(1 / _WRINKLE_METRES)
     shade = resample(wrinkle_tile(fabric), across * wide, along * wide)
@@ -71,7 +71,7 @@ def paint_top(top: Top, texels: TexelPart, field: Array, image: NDArray[np.uint8
         dark = np.maximum(dark, ((field < 0.04) & (field > 0.034) & (at.y > 0.43)) * np.float32(0.4))
     colour *= ((1 - dark) * shown.hollow)[:, None]
     _dirt(colour, at, random)
-    image.reshape(-1, 3)[shown.places] = np.clip(colour, 0, 255, out=colour)
+    image.reshape(-1, 3)[shown.pixel_rows] = np.clip(colour, 0, 255, out=colour)
 
 
 def paint_bottom(bottom: Bottom, texels: TexelPart, field: Array, image: NDArray[np.uint8], seed: int) -> None:
@@ -105,7 +105,7 @@ def paint_bottom(bottom: Bottom, texels: TexelPart, field: Array, image: NDArray
         colour[belt] = np.asarray(bottom.belt, np.float32) * np.float32(0.6)
         colour[belt & (np.abs(at.x) < 0.022) & (at.z > 0)] = (168, 158, 132)
     _dirt(colour, at, random)
-    image.reshape(-1, 3)[shown.places] = np.clip(colour, 0, 255, out=colour)
+    image.reshape(-1, 3)[shown.pixel_rows] = np.clip(colour, 0, 255, out=colour)
 
 
 def _seams(at: Coordinates, field: Array, cuffs: bool) -> Array:
@@ -145,9 +145,9 @@ def _print(colour: Array, at: Coordinates, where: str, random: np.random.Generat
         v = (middle_y - at.y) / (width * height) + 0.5
         rows = np.flatnonzero((u > 0) & (u < 1) & (v > 0) & (v < 1) & (at.z * side > 0) & ~at.is_arm)
         size = len(image)
-        seen = image[(v[rows] * size).astype(int), (u[rows] * size).astype(int)].astype(np.float32)
-        share = seen[:, 3:] * (opacity / 255)
-        colour[rows] += share * (seen[:, :3] - colour[rows])
+        print_pixels = image[(v[rows] * size).astype(int), (u[rows] * size).astype(int)].astype(np.float32)
+        share = print_pixels[:, 3:] * (opacity / 255)
+        colour[rows] += share * (print_pixels[:, :3] - colour[rows])
 
 
 def _dirt(colour: Array, at: Coordinates, random: np.random.Generator) -> None:

@@ -134,9 +134,9 @@ def sample_identity(random: np.random.Generator, name: str) -> Identity:
 
 def _skin_colour(random: np.random.Generator) -> RGB:
     """Skin over the human range, light ones somewhat more often, as in most images."""
-    place = float(random.beta(1.0, 1.35)) * (len(_SKIN) - 1)
-    low = min(int(place), len(_SKIN) - 2)
-    colour = _SKIN[low] + (place - low) * (_SKIN[low + 1] - _SKIN[low])
+    tone = float(random.beta(1.0, 1.35)) * (len(_SKIN) - 1)
+    low = min(int(tone), len(_SKIN) - 2)
+    colour = _SKIN[low] + (tone - low) * (_SKIN[low + 1] - _SKIN[low])
     # Redder or yellower.
     colour = colour * (1 + random.normal(0, 0.015, 3) + np.array([0.012, -0.01, -0.014]) * random.normal())
     return vary(random, colour, 2 + 0.012 * float(colour.mean()))

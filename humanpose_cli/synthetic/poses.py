@@ -98,7 +98,7 @@ FAMILIES: dict[str, float] = {
 }
 """Family → share of the poses drawn."""
 _GROUNDED = ("kneeling", "floor", "crawling", "lying")
-# Limbs that carry the body keep their place: little is mixed in, and only small noise.
+# Limbs that carry the body keep their position: little is mixed in, and only small noise.
 _FREE = SamplingOptions(tumble=0.0)
 _HELD = SamplingOptions(mix=0.12, one_armed=0.1, blend=0.15, jitter=0.6, tumble=0.0)
 _DEEPEST = 0.03  # metres of self-penetration that pass
@@ -203,7 +203,7 @@ def _bases(count: int, random: np.random.Generator, split: str) -> tuple[Tensor,
     return poses, names, families
 
 
-PELVIS_HEIGHT = 0.95  # metres, where a pose without a place of its own is put before it comes to the floor
+PELVIS_HEIGHT = 0.95  # metres, where a pose without a position of its own is put before it comes to the floor
 
 # Degrees (standard deviation) by which a whole clip, and within it a slow wave, strays from the recording.
 _WIDENING: dict[str, float] = {"trunk": 3, "collar": 3, "shoulder": 9, "elbow": 10, "wrist": 10, "hand": 14}
@@ -232,9 +232,9 @@ class Performance:
 
 def held_pose(*poses: Pose) -> Performance:
     """Poses one by one, each standing where the first does."""
-    place = torch.tensor([[0.0, PELVIS_HEIGHT, 0.0]]).repeat(len(poses), 1)
+    entry = torch.tensor([[0.0, PELVIS_HEIGHT, 0.0]]).repeat(len(poses), 1)
     rotations = torch.stack([pose.rotations for pose in poses])
-    return Performance(rotations, place, tuple(pose.activity for pose in poses), poses[0].family, joined=False)
+    return Performance(rotations, entry, tuple(pose.activity for pose in poses), poses[0].family, joined=False)
 
 
 def sample_motion(
@@ -318,11 +318,11 @@ def _widened(rotations: Tensor, random: np.random.Generator, scale: float, frame
             for speed in random.uniform(0.1, 0.8, 2):
                 offset += 0.5 * spread * np.sin(2 * np.pi * (speed * seconds + random.random()))
             low, high = limits[f"{joint}.{name}"]
-            place = (slice(None), SMPL24.index(joint), column)
-            old = angles[place]
+            entry = (slice(None), SMPL24.index(joint), column)
+            old = angles[entry]
             moved = old + torch.from_numpy(np.deg2rad(offset).astype(np.float32))
             # What the recording does beyond the limits stays.
-            angles[place] = torch.minimum(torch.maximum(moved, old.clamp(max=low)), old.clamp(min=high))
+            angles[entry] = torch.minimum(torch.maximum(moved, old.clamp(max=low)), old.clamp(min=high))
     return angles_to_rotations(angles)
 
 

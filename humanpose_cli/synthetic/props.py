@@ -40,12 +40,12 @@ def _merged(solids: Sequence[Solid]) -> Solid:
     )
 
 
-def moved(solid: Solid, place: Array, turn: float = 0.0, tilt: float = 0.0) -> Solid:
-    """Tilted about z, turned about y (radians), and put to a place (3,)."""
+def moved(solid: Solid, point: Array, turn: float = 0.0, tilt: float = 0.0) -> Solid:
+    """Tilted about z, turned about y (radians), and moved to a position (3,)."""
     c, s, tc, ts = math.cos(turn), math.sin(turn), math.cos(tilt), math.sin(tilt)
     about_y = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
     about_z = np.array([[tc, -ts, 0], [ts, tc, 0], [0, 0, 1]])
-    vertices = solid.vertices @ (about_y @ about_z).T + np.asarray(place)
+    vertices = solid.vertices @ (about_y @ about_z).T + np.asarray(point)
     return Solid(vertices.astype(np.float32), solid.faces, solid.uv)
 
 
@@ -204,10 +204,10 @@ def sample_props(
 def _standing_things(random: np.random.Generator, camera: SceneCamera, everyone: Array, *, front: bool) -> list[Prop]:
     """A thing on the floor before or behind the people, if there is room for it."""
     thing, radius = _standing_thing(random)
-    place = _free_place(random, camera, everyone, radius, front=front)
-    if place is None:
+    point = _free_position(random, camera, everyone, radius, front=front)
+    if point is None:
         return []
-    return [replace(thing, solid=moved(thing.solid, place, turn=random.uniform(0, 2 * math.pi)))]
+    return [replace(thing, solid=moved(thing.solid, point, turn=random.uniform(0, 2 * math.pi)))]
 
 
 def _standing_thing(random: np.random.Generator) -> tuple[Prop, float]:
@@ -246,7 +246,7 @@ def _fence(random: np.random.Generator) -> tuple[Prop, float]:
     return _dressed(random, _merged([*bars, rail])), 0.6 * half + 0.05
 
 
-def _free_place(
+def _free_position(
     random: np.random.Generator, camera: SceneCamera, everyone: Array, radius: float, *, front: bool
 ) -> Array | None:
     """A spot of the floor clear of people and lens, before or behind the people as the camera sees them."""
@@ -258,10 +258,10 @@ def _free_place(
     for _ in range(6):
         ahead = random.uniform(0.3, max(0.35, 0.6 * distance)) if front else random.uniform(-2.5, 0.2)
         aside = random.normal(0, 0.7) if front else random.choice([-1, 1]) * random.uniform(0.2, 1.8)
-        place = np.array([middle[0], 0, middle[2]]) + ahead * towards + aside * across
-        clear = np.linalg.norm((everyone - place)[:, [0, 2]], axis=1).min() > radius + 0.22
-        if clear and np.linalg.norm((camera.position - place)[[0, 2]]) > radius + 0.5:
-            return place
+        point = np.array([middle[0], 0, middle[2]]) + ahead * towards + aside * across
+        clear = np.linalg.norm((everyone - point)[:, [0, 2]], axis=1).min() > radius + 0.22
+        if clear and np.linalg.norm((camera.position - point)[[0, 2]]) > radius + 0.5:
+            return point
     return None
 
 
@@ -271,7 +271,7 @@ def _floating(random: np.random.Generator, camera: SceneCamera, joints: Array) -
     lens = camera.position
     distance = float(np.linalg.norm(target - lens))
     away = random.uniform(0.3, 0.85) * max(distance - 0.35, 0.2)
-    place = lens + (target - lens) / max(distance, 1e-6) * away
+    point = lens + (target - lens) / max(distance, 1e-6) * away
     half = random.uniform(0.06, 0.3) * away / max(distance, 1e-6) * random.uniform(0.7, 1.3)
     kind = random.integers(3)
     if kind == 0:
@@ -280,7 +280,7 @@ def _floating(random: np.random.Generator, camera: SceneCamera, joints: Array) -
         solid = ball((half, half * random.uniform(0.6, 1.6), half))
     else:
         solid = cylinder(half * random.uniform(0.3, 0.8), 2.5 * half)
-    solid = moved(solid, place, turn=random.uniform(0, 6.28), tilt=random.uniform(-1.5, 1.5))
+    solid = moved(solid, point, turn=random.uniform(0, 6.28), tilt=random.uniform(-1.5, 1.5))
     return _dressed(random, solid, shadow=away > 0.6 * distance)
 
 
@@ -304,13 +304,13 @@ def _card(random: np.random.Generator, camera: SceneCamera) -> Prop:
 
 def _hidden(prop: Prop, camera: SceneCamera, joints: Array) -> float:
     """Share of the joints that lie behind the rectangle which a thing covers in the image."""
-    seen = camera.to_camera(prop.solid.vertices)
+    in_view = camera.to_camera(prop.solid.vertices)
     points = camera.to_camera(joints)
-    if seen[:, 2].min() < 0.06:
+    if in_view[:, 2].min() < 0.06:
         return 1.0
-    low, high = (seen[:, :2] / seen[:, 2:]).min(0), (seen[:, :2] / seen[:, 2:]).max(0)
+    low, high = (in_view[:, :2] / in_view[:, 2:]).min(0), (in_view[:, :2] / in_view[:, 2:]).max(0)
     pixels = points[:, :2] / np.maximum(points[:, 2:], 0.05)
-    inside = (pixels > low).all(1) & (pixels < high).all(1) & (points[:, 2] > np.median(seen[:, 2]))
+    inside = (pixels > low).all(1) & (pixels < high).all(1) & (points[:, 2] > np.median(in_view[:, 2]))
     return float(inside.mean())
 
 

@@ -69,8 +69,8 @@ def _shade_backdrop(
     cover = shadow.cover(points, _FALL) * np.where(floor, np.float32(1), np.float32(_WALLS))
     factor = 1 - cover[:, None] * (1 - kept)
     below = np.flatnonzero(floor)
-    places = (points[below] - camera.translation) @ camera.rotation
-    factor[below] *= 1 - np.float32(_CONTACT) * contact.darkness(places)[:, None]
+    positions = (points[below] - camera.translation) @ camera.rotation
+    factor[below] *= 1 - np.float32(_CONTACT) * contact.darkness(positions)[:, None]
     image.reshape(-1, 3)[rows] *= factor
 
 
@@ -235,7 +235,7 @@ def _paint_surfaces(
 
 
 def _paint(colour: Array, where: NDArray[np.bool_], image: NDArray[np.uint8], at: Array, *, wrap: bool) -> None:
-    """Put an image's colours at texels (h, w, 2) into (h, w, 3) in place, where one mesh is seen."""
+    """Put an image's colours at texels (h, w, 2) into (h, w, 3) in place, where one mesh is visible."""
     rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
     part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     border = cv2.BORDER_WRAP if wrap else cv2.BORDER_REPLICATE
@@ -244,20 +244,20 @@ def _paint(colour: Array, where: NDArray[np.bool_], image: NDArray[np.uint8], at
     cv2.copyTo(found, where[part].view(np.uint8), colour[part])
 
 
-def _level(stack: MeshStack, coat: Coat, mesh: int, seen: NDArray[np.int32], focal: float) -> int:
-    """How often a texture is halved to be about as fine as the samples, judged by some of the faces seen."""
-    some = seen[:: max(1, len(seen) // 256)] - stack.first_face[mesh]
+def _level(stack: MeshStack, coat: Coat, mesh: int, shown: NDArray[np.int32], focal: float) -> int:
+    """How often a texture is halved to be about as fine as the samples, estimated on some of the visible faces."""
+    some = shown[:: max(1, len(shown) // 256)] - stack.first_face[mesh]
     corners: Tensor = coat.faces[some] + int(stack.first_vertex[mesh])
     points = stack.vertices.numpy()[corners.numpy()]
     size = np.array([coat.image.shape[1], coat.image.shape[0]], np.float32)
-    places = coat.uv[coat.uv_faces[some].numpy()] * size
+    positions = coat.uv[coat.uv_faces[some].numpy()] * size
     edges = points[:, 1:] - points[:, :1]
     across = np.cross(edges[:, 0], edges[:, 1])
     area, middle = np.linalg.norm(across, axis=1), points.mean(1)
     slant = np.abs(np.einsum("nk,nk->n", across, middle))
     slant /= np.maximum(area * np.linalg.norm(middle, axis=1), 1e-12)
     samples = area * np.maximum(slant, 0.3) * (focal / np.maximum(middle[:, 2], 0.05)) ** 2
-    step = places[:, 1:] - places[:, :1]
+    step = positions[:, 1:] - positions[:, :1]
     texels = np.abs(step[:, 0, 0] * step[:, 1, 1] - step[:, 0, 1] * step[:, 1, 0])
     ratio = float(np.median(texels / np.maximum(samples, 1e-9)))
     return int(np.clip(round(0.5 * float(np.log2(max(ratio, 1e-6)))), 0, 8))
@@ -274,7 +274,7 @@ class RenderedScene:
 
     image    (H, W, 3) uint8
     maps     name → map as `LABEL_MAPS` says
-    visible  (P,) pixels that each of the people is seen on
+    visible  (P,) pixels that each of the people is visible on
     """
 
     image: NDArray[np.uint8]
@@ -289,7 +289,7 @@ class SceneRenderer:
         self.body, self.scene = body, scene
         self.labels = labels or BodyLabels(body)
         self.backdrop: Backdrop = paint_backdrop(
-            scene.background, scene.camera, scene.lighting, scene.images, _places(scene)
+            scene.background, scene.camera, scene.lighting, scene.images, _positions(scene)
         )
         # What casts no shadow comes last, so that all that does are the first meshes of the stack.
         props = sorted(scene.props, key=lambda prop: not prop.shadow)
@@ -355,7 +355,7 @@ def _shrunk(samples: Array) -> Array:
     return np.ascontiguousarray(smooth[1::2, 1::2])
 
 
-def _places(scene: SceneDescription) -> Array:
+def _positions(scene: SceneDescription) -> Array:
     """Points (N, 3) metres in world axes between which everything stands."""
     camera = scene.camera
     pelvis = torch.cat([person.trans for person in scene.people]).numpy() if scene.people else np.zeros((0, 3))

@@ -80,7 +80,7 @@ class SceneOptions:
 
 @dataclass(frozen=True, eq=False)
 class SceneDescription:
-    """Everything that decides T images of the same people in the same place; plain arrays, can be pickled.
+    """Everything that decides T images of the same people in the same surroundings; plain arrays, can be pickled.
 
     people       in the order of the label `persons`; the first is the one that the camera frames
     images     the folder that a background's image comes from
@@ -169,7 +169,7 @@ def _placed(
 
 
 def _trans(body: Body, betas: Tensor, pelvis: Tensor) -> Tensor:
-    """Translations (T, 3) that bring the pelvis of a body to places (T, 3), whatever axes these are in."""
+    """Translations (T, 3) that bring the pelvis of a body to positions (T, 3), whatever axes these are in."""
     return pelvis - body.rest_joints(betas[None])[:, SMPL24.index("pelvis")]
 
 

@@ -33,14 +33,14 @@ class _Masks:
     """What is fixed about the n texels of the body's square, and the f of them on the head.
 
     basis   (n, 2) light on the skin (folds, hollows, mottling), and blood near its surface (joints, cheeks)
-    head_basis (f, 2) the head's part of it, and head_places (f,) its places in the atlas
+    head_basis (f, 2) the head's part of it, and head_places (f,) its flat pixel indices in the atlas
     fine    (f,) noise of mean 0 as fine as freckles and stubble
     spots   name → where it is painted on the head
     """
 
     basis: Array
     head_basis: Array
-    head_places: Array
+    head_flat: Array
     fine: Array
     spots: dict[str, _Spot]
 
@@ -58,7 +58,7 @@ def paint_skin(
     flat[texels.rows[rows]] = _as_bytes(masks.basis.take(rows, 0) @ mix)
     face = masks.head_basis @ mix
     _paint_face(identity, masks, face, red)
-    flat[masks.head_places] = _as_bytes(face)
+    flat[masks.head_flat] = _as_bytes(face)
 
 
 def _as_bytes(colour: Array) -> NDArray[np.uint8]:
@@ -107,9 +107,9 @@ def _masks(body: Body, texels: AtlasTexels) -> _Masks:
     points = body.landmarks("face13")
     at = dict(zip(points.skeleton.joint_names, points.template.numpy(), strict=True))
     face = np.flatnonzero(texels.head)
-    place, eyes = texels.points[face], texels.eyes[face]
+    point, eyes = texels.points[face], texels.eyes[face]
     skin = ~eyes
-    x, y, z = np.abs(place[:, 0]), place[:, 1], place[:, 2]
+    x, y, z = np.abs(point[:, 0]), point[:, 1], point[:, 2]
     front = (z > 0.045) & skin
     eye, inner, outer = at["left_eye"], at["left_eye_inner"], at["left_eye_outer"]
     mouth = (at["left_mouth"] + at["right_mouth"]) / 2
@@ -134,7 +134,7 @@ def _masks(body: Body, texels: AtlasTexels) -> _Masks:
     folds = folds + 0.5 * blob(0.0, eye[1] + 0.022, 0.006, 0.012) + 0.4 * blob(0, mouth[1] - 0.014, 0.022, 0.004)
     cheeks = blob(0.045, 0.645, 0.022, 0.016) + 0.7 * blob(0, at["nose"][1], 0.014, 0.012)
     cheeks = cheeks + 0.6 * ramp(x, 0.07, 0.078) * skin
-    off_axis, ahead = _gaze(place, eyes)
+    off_axis, ahead = _gaze(point, eyes)
     width = round(texels.size * ASPECT)
     fine = _field(texels, width, 128, 0.1)
     mottled = 1 + np.float32(0.035) * _field(texels, width, 16, 0.6) + np.float32(0.02) * fine
@@ -160,14 +160,14 @@ def _masks(body: Body, texels: AtlasTexels) -> _Masks:
     return _Masks(basis, basis[face], texels.rows[face], fine[face], spots)
 
 
-def _gaze(place: Array, eyes: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Metres from the eye's axis, which points ahead, for places (f, 3); which of them lie on an eyeball's front."""
-    ball = place[eyes]
+def _gaze(point: Array, eyes: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Metres from the eye's axis, which points ahead, for points (f, 3); which of them lie on an eyeball's front."""
+    ball = point[eyes]
     if not len(ball):
-        return np.ones(len(place)), eyes
+        return np.ones(len(point)), eyes
     ball = np.stack((np.abs(ball[:, 0]), ball[:, 1], ball[:, 2]), 1)
     x, y, z = (ball.min(0) + ball.max(0)) / 2
-    return np.hypot(np.abs(place[:, 0]) - x, place[:, 1] - y), eyes & (place[:, 2] > z)
+    return np.hypot(np.abs(point[:, 0]) - x, point[:, 1] - y), eyes & (point[:, 2] > z)
 
 
 def _field(texels: AtlasTexels, width: int, cells: int, steepness: float) -> Array:

@@ -184,9 +184,9 @@ def _foliage(random: np.random.Generator) -> Array:
         turn = float(random.uniform(0, 180))
         for dx in (-TILE_SIDE, 0, TILE_SIDE):
             for dy in (-TILE_SIDE, 0, TILE_SIDE):
-                place = (int(centre[0] + dx), int(centre[1] + dy))
-                if -14 < place[0] < TILE_SIDE + 14 and -14 < place[1] < TILE_SIDE + 14:
-                    cv2.ellipse(image, place, axes, turn, 0, 360, colour, -1, cv2.LINE_AA)
+                at = (int(centre[0] + dx), int(centre[1] + dy))
+                if -14 < at[0] < TILE_SIDE + 14 and -14 < at[1] < TILE_SIDE + 14:
+                    cv2.ellipse(image, at, axes, turn, 0, 360, colour, -1, cv2.LINE_AA)
     return image
 
 
@@ -233,10 +233,10 @@ def _print(random: np.random.Generator) -> Array:
     letters = "ABCDEFGHIJKLMNOPRSTUVWXYZabcdefghiklmnoprstuvw0123456789 &%!?"
     for _ in range(int(random.integers(1, 9))):
         text = "".join(random.choice(list(letters), int(random.integers(3, 16))))
-        place = (int(random.integers(0, 150)), int(random.integers(20, TILE_SIDE)))
+        at = (int(random.integers(0, 150)), int(random.integers(20, TILE_SIDE)))
         scale, thick = float(random.uniform(0.4, 2.6)), int(random.integers(1, 6))
         font = int(random.choice([cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_TRIPLEX, cv2.FONT_HERSHEY_SCRIPT_COMPLEX]))
-        cv2.putText(image, text, place, font, scale, random.uniform(0, 255, 3).tolist(), thick, cv2.LINE_AA)
+        cv2.putText(image, text, at, font, scale, random.uniform(0, 255, 3).tolist(), thick, cv2.LINE_AA)
     return image.astype(np.float32)
 
 

@@ -100,7 +100,7 @@ def test_parts_and_correspondences_equal_brute_force():
 def test_texture_places_between_layers_are_those_of_the_nearest_vertex():
     far_apart = np.array([[0, 5000, 9000], [9000, 0, 5000]])
     weights = np.array([[0.2, 0.5, 0.3], [0.1, 0.8, 0.1]], np.float32)
-    found = labels().texture_places(far_apart, weights)
+    found = labels().texture_coordinates(far_apart, weights)
     own = {tuple(uv) for uv in body().uv.numpy()[body().uv_faces.numpy()[(body().faces.numpy() == 5000)]].tolist()}
     zero = {tuple(uv) for uv in body().uv.numpy()[body().uv_faces.numpy()[(body().faces.numpy() == 0)]].tolist()}
     assert tuple(found[0].tolist()) in own

@@ -22,7 +22,7 @@ def test_points_come_back(tmp_path, machine, floats, analog):
     found = read_c3d(path)
     assert tuple(found.labels) == LABELS
     assert found.unit == "mm"
-    np.testing.assert_allclose(found.places, places, atol=1e-3 if floats else 0.0051)
+    np.testing.assert_allclose(found.positions, places, atol=1e-3 if floats else 0.0051)
 
 
 def test_labels_may_begin_with_the_actors_name(tmp_path):
@@ -37,7 +37,7 @@ def test_another_reader_agrees(tmp_path):
     ezc3d = pytest.importorskip("ezc3d")
     write_c3d(tmp_path / "a.c3d", PLACES, analog=0)
     points = ezc3d.c3d(str(tmp_path / "a.c3d"))["data"]["points"][:3]
-    np.testing.assert_allclose(read_c3d(tmp_path / "a.c3d").places, points.transpose(2, 1, 0), atol=1e-3)
+    np.testing.assert_allclose(read_c3d(tmp_path / "a.c3d").positions, points.transpose(2, 1, 0), atol=1e-3)
 
 
 def test_damaged_files_are_told(tmp_path):

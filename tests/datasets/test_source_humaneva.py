@@ -227,7 +227,7 @@ def test_synchronisation_by_hand(tmp_path):
     assert clock.image_starts == {"C1": 80, "C2": 79, "C3": 80}
     assert (clock.mocap_start, clock.mocap_step) == (1, 2)
     assert clock.video_frame("C1", 3) == 81  # image 82, counted from 1
-    np.testing.assert_allclose(clock.mocap_places(np.array([3])), [4])  # mocap 5, counted from 1
+    np.testing.assert_allclose(clock.mocap_times(np.array([3])), [4])  # mocap 5, counted from 1
     write_numbers(files["C2"], (81, 5, 0))
     with pytest.raises(InputError, match=r"C2\.ofs: has an unusable third line"):
         synchronise(files)

@@ -133,4 +133,4 @@ def test_a_motion_makes_numbered_images(tmp_path, clip, clip_frames):
     first, second = (read_image(path).pixels for path in done.outputs)
     assert first.shape == clip_frames[0].shape
     assert (first != second).any()
-    assert 0.1 < done.seen_fraction < 0.6
+    assert 0.1 < done.visible_fraction < 0.6

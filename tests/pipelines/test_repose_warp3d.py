@@ -101,7 +101,7 @@ def test_the_network_may_be_given_the_meshs_drawing(scene_of):
     assert abs(row / size - 0.5) < 0.1
     assert abs(column / size - 0.5) < 0.1
     assert 0 < drawing[4].max() <= 1
-    assert scene._meshes[0].texture.seen_fraction > 0
+    assert scene._meshes[0].texture.visible_fraction > 0
 
 
 def test_poses_that_cannot_be_drawn_are_refused(scene_of):

@@ -48,7 +48,7 @@ def test_unseen_side_mirrors_the_seen_one(stage: Stage, surface: BodyTexels) -> 
     got = on_vertices(surface, whole.image)
     unseen = part(stage, "right_shoulder", "right_hip", "right_knee") & (x < -0.02)
     assert np.abs(got - colours)[unseen].mean() < 0.03
-    assert abs(whole.seen_fraction - 0.5) < 0.05
+    assert abs(whole.visible_fraction - 0.5) < 0.05
 
 
 def test_back_of_the_head_gets_hair_and_unseen_hands_get_skin(stage: Stage, surface: BodyTexels) -> None:
@@ -103,7 +103,7 @@ def test_stripes_go_round_the_body_but_letters_do_not(stage: Stage, surface: Bod
 def test_nothing_seen_gives_an_even_grey_and_grain_only_where_made_up(stage: Stage, surface: BodyTexels) -> None:
     nothing = baked(surface, dressed_colours(stage), np.zeros(len(stage.body.template)))
     whole = complete_texture(surface, nothing)
-    assert whole.seen_fraction == 0
+    assert whole.visible_fraction == 0
     np.testing.assert_allclose(whole.image[surface.fine.covered][:, :3], 0.5, atol=1e-5)
     grainy = complete_texture(surface, nothing, grain=0.05).image[surface.fine.covered][:, :3]
     assert abs(grainy.std() - 0.05) < 0.005

@@ -9,7 +9,7 @@ from repose_stage import STANDING, Stage, pose
 from scipy.ndimage import distance_transform_edt
 from skimage.metrics import structural_similarity
 
-from humanpose_cli.avatar.mesh import MeshOptions, MeshReposer, sure_vertices
+from humanpose_cli.avatar.mesh import MeshOptions, MeshReposer, reliable_vertices
 from humanpose_cli.avatar.surface import body_texels
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.texture import paint_vertices
@@ -48,7 +48,7 @@ def test_texture_is_recovered_where_it_was_seen(scene: tuple[Stage, np.ndarray, 
     # The painting is symmetric: the mirror image of what was seen is right as well.
     mirrored = covered & (found[..., 3] > 0.3) & (found[..., 3] < 0.55)
     assert psnr(found[..., :3] * 255, truth * 255, mirrored) > 28
-    assert 0.3 < reposer.texture.seen_fraction < 0.5
+    assert 0.3 < reposer.texture.visible_fraction < 0.5
 
 
 def test_same_pose_gives_the_same_image(scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer]) -> None:
@@ -188,7 +188,7 @@ def test_nobody_in_the_mask_still_gives_a_image(stage: Stage) -> None:
     rotations = pose(**STANDING)
     photo, mask = stage.person(rotations)
     reposed = MeshReposer(photo, np.zeros_like(mask), stage.fitted(rotations), stage.body).render(rotations)
-    assert reposed.seen_fraction == 0
+    assert reposed.visible_fraction == 0
     assert any("shows only 0%" in warning for warning in reposed.warnings)
 
 
@@ -206,7 +206,7 @@ def test_a_trunk_cut_by_the_image_keeps_its_texture():
     body = default_body()
     confidence = np.ones(len(SMPL24))
     confidence[SMPL24.indices(("pelvis", "spine1", "left_hip", "right_hip", "left_knee", "right_knee"))] = 0.2
-    sure = sure_vertices(body, confidence, 0.4)
+    sure = reliable_vertices(body, confidence, 0.4)
     assert float(sure[body.part_labels == SMPL24.index("spine2")].min()) > 0.9
     assert float(sure[body.part_labels == SMPL24.index("left_knee")].max()) < 0.6
-    assert float(sure_vertices(body, np.zeros(len(SMPL24)), 0.4).max()) == 0
+    assert float(reliable_vertices(body, np.zeros(len(SMPL24)), 0.4).max()) == 0

@@ -94,7 +94,7 @@ class _Interpolation(torch.autograd.Function):
         out = attributes.new_empty((batch, height, width, channels))
         if out.numel():
             runs, run = _pixel_runs(batch, height, width, device)
-            arguments = [runs, run, *_seen(face, barycentrics, faces), plain(attributes), plain(out)]
+            arguments = [runs, run, *_raster_arrays(face, barycentrics, faces), plain(attributes), plain(out)]
             cost = face.numel() * (_PIXEL_COST + channels)
             launch(kernel.interpolate, batch * height * runs, arguments, device, cost)
         ctx.save_for_backward(face, barycentrics, faces)
@@ -114,7 +114,7 @@ class _Interpolation(torch.autograd.Function):
         return None, None, None, out
 
 
-def _seen(face: Tensor, barycentrics: Tensor, faces: Tensor) -> list[Array]:
+def _raster_arrays(face: Tensor, barycentrics: Tensor, faces: Tensor) -> list[Array]:
     return [plain(face), vectors(barycentrics, wp.vec3), vectors(faces, wp.vec3i)]
 
 
@@ -122,7 +122,7 @@ def _scattered_adjoint(face: Tensor, barycentrics: Tensor, faces: Tensor, grad: 
     """Adds each pixel's gradient to its corners; a thread owns an image, or some of its channels."""
     batch, _, channels = out.shape
     lanes = 1 if batch >= torch.get_num_threads() else min(channels, torch.get_num_threads())
-    arguments = [lanes, *_seen(face, barycentrics, faces), plain(grad), plain(out)]
+    arguments = [lanes, *_raster_arrays(face, barycentrics, faces), plain(grad), plain(out)]
     cost = face.numel() * (_PIXEL_COST + 3 * channels)
     launch(kernel.interpolate_adjoint, batch * lanes, arguments, face.device, cost)
 

@@ -231,8 +231,8 @@ class MergedMesh:
         raster  of the merged mesh, or any rectangle of it
         """
         face = self.own_faces(raster.face, mesh)
-        seen = face >= 0
-        return Raster(face, raster.barycentrics * seen[..., None], torch.where(seen, raster.depth, torch.inf))
+        covered = face >= 0
+        return Raster(face, raster.barycentrics * covered[..., None], torch.where(covered, raster.depth, torch.inf))
 
 
 def merge_meshes(vertices: Sequence[Tensor], faces: Sequence[Tensor]) -> MergedMesh:

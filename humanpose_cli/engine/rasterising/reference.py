@@ -61,9 +61,9 @@ def _one_image(corners: Tensor, view: tuple[Tensor, Tensor, float, bool], out: t
     nearest = depths == flat_depth[pixels]
     none = torch.full_like(flat_face, torch.iinfo(torch.int32).max)
     winner = none.scatter_reduce(0, pixels[nearest], ids[nearest].int(), "amin")
-    seen = nearest & (ids == winner[pixels])
-    flat_face[pixels[seen]] = ids[seen].int()
-    barycentrics.view(-1, 3)[pixels[seen]] = weights[seen]
+    shown = nearest & (ids == winner[pixels])
+    flat_face[pixels[shown]] = ids[shown].int()
+    barycentrics.view(-1, 3)[pixels[shown]] = weights[shown]
 
 
 def _pixel_bounds(
@@ -114,10 +114,10 @@ def _hits(
     focal, principal_point, near, cull_back_faces = view
     areas = extent[ids].prod(-1)
     pair_face = ids.repeat_interleave(areas)
-    place = torch.arange(pair_face.shape[0], device=ids.device)
-    place = place - (areas.cumsum(0) - areas).repeat_interleave(areas)
+    pixel = torch.arange(pair_face.shape[0], device=ids.device)
+    pixel = pixel - (areas.cumsum(0) - areas).repeat_interleave(areas)
     columns = extent[pair_face, 0]
-    x, y = first[pair_face, 0] + place % columns, first[pair_face, 1] + place // columns
+    x, y = first[pair_face, 0] + pixel % columns, first[pair_face, 1] + pixel // columns
     centre = torch.stack((x, y), -1).to(corners.dtype) + 0.5 - principal_point
 
     corner = corners[pair_face]  # [P, 3, 3]

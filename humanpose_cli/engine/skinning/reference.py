@@ -49,7 +49,7 @@ def levels(parents: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
 
 @lru_cache(maxsize=64)
 def _level_rows(parents: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
-    """Per level of the tree: its joints, and the place of each one's parent within the level above."""
+    """Per level of the tree: its joints, and the index of each one's parent within the level above."""
     rows: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
     above: tuple[int, ...] = ()
     for joints in levels(parents):
@@ -72,14 +72,14 @@ def forward_kinematics(
         return rotations, rotations, joints
     rows = _level_rows(tuple(parents))
     order = [j for level, _ in rows for j in level]
-    place = sorted(range(len(order)), key=order.__getitem__)
+    inverse = sorted(range(len(order)), key=order.__getitem__)
 
     if not absolute:
         chain: list[Tensor] = []
         for level, above in rows:
             own = rotations[:, list(level)]  # [B, n, 3, 3]
             chain.append(chain[-1][:, list(above)] @ own if above else own)
-        rotations = torch.cat(chain, 1)[:, place]
+        rotations = torch.cat(chain, 1)[:, inverse]
     linear = rotations if rest_rotations is None else rotations @ rest_rotations
     if scales is not None:
         linear = scales[..., None, None] * linear
@@ -94,7 +94,7 @@ def forward_kinematics(
             own = placed[-1][:, list(above)] + arm
         placed.append(own)
         previous = level
-    return rotations, linear, torch.cat(placed, 1)[:, place]
+    return rotations, linear, torch.cat(placed, 1)[:, inverse]
 
 
 @without_autocast

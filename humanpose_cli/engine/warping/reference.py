@@ -130,9 +130,9 @@ def _sampled(features: Tensor, mask: Tensor, positions: Tensor, known: Tensor) -
         weight = torch.ones_like(mask)
         for axis, step in enumerate(offset):
             weight = weight * (fraction[..., axis] if step else 1 - fraction[..., axis])
-        place = base + torch.tensor(offset, dtype=base.dtype, device=base.device)
-        inside = near & ((place >= 0) & (place < limit)).all(-1)
-        x, y, z = torch.where(inside[..., None], place, torch.zeros_like(place)).long().unbind(-1)
+        voxel = base + torch.tensor(offset, dtype=base.dtype, device=base.device)
+        inside = near & ((voxel >= 0) & (voxel < limit)).all(-1)
+        x, y, z = torch.where(inside[..., None], voxel, torch.zeros_like(voxel)).long().unbind(-1)
         rows = ((z * size[1] + y) * size[2] + x).flatten(1)  # [B, DHW]
         covered = torch.where(inside, flat_mask.gather(1, rows).view_as(mask), torch.zeros_like(mask))
         weight = (weight * covered)[:, None]

@@ -16,7 +16,7 @@ from humanpose_cli.io.sniffing import describe_file
 __all__ = ["AXES", "POSE_SUFFIXES", "TargetPose", "read_target_pose"]
 
 POSE_SUFFIXES = frozenset((".npy", ".npz", ".bvh"))
-"""Names by which a target pose is told from a target image or video (lower case)."""
+"""Names by which a target pose is distinguished from a target image or video (lower case)."""
 
 
 def read_target_pose(

@@ -4,7 +4,7 @@ A file holds a tree of joints with offsets, and channel values for each frame. K
 CMU (LeftUpLeg, LeftLeg, LeftFoot, LeftToeBase; LeftShoulder, LeftArm, LeftForeArm, LeftHand), plain (LeftHip,
 LeftKnee, LeftAnkle; LeftCollar, LeftShoulder, LeftElbow, LeftWrist), SMPL (L_Hip …), Poser and Daz (lThigh, lShin,
 lShldr, lForeArm), 3ds Max Biped (Bip01 L Thigh, Calf, UpperArm, Clavicle), Blender and MakeHuman (thigh.L, shin.L,
-upper_arm.L), Unreal (thigh_l, calf_l), Acclaim (lfemur, ltibia, lhumerus). The trunk is told by the tree: what lies
+upper_arm.L), Unreal (thigh_l, calf_l), Acclaim (lfemur, ltibia, lhumerus). The trunk is recognised by the tree: what lies
 between the hips' and the arms' branching points.
 """
 
@@ -164,7 +164,7 @@ class _Lines:
         return keyword.upper(), rest.strip()
 
     def rest(self) -> list[str]:
-        """All further words."""
+        """All further fields."""
         return [word for _, line in self._all for word in line.split()]
 
     def error(self, expected: str, got: str) -> InputError:
@@ -180,7 +180,7 @@ def _parse_hierarchy(lines: _Lines) -> list[BvhJoint]:
         if keyword == "MOTION" and joints and not open_joints:
             return joints
         if keyword in {"ROOT", "JOINT", "END"}:
-            _check_place(lines, keyword, joints, open_joints)
+            _check_nesting(lines, keyword, joints, open_joints)
             parent = open_joints[-1] if open_joints else -1
             name = f"{joints[parent].name}_end" if keyword == "END" else rest
             joints.append(BvhJoint(name, parent, is_end=keyword == "END"))
@@ -198,7 +198,7 @@ def _parse_hierarchy(lines: _Lines) -> list[BvhJoint]:
             raise lines.error("ROOT, JOINT, End Site, OFFSET, CHANNELS, MOTION or a brace", f"{keyword} {rest}".strip())
 
 
-def _check_place(lines: _Lines, keyword: str, joints: list[BvhJoint], open_joints: list[int]) -> None:
+def _check_nesting(lines: _Lines, keyword: str, joints: list[BvhJoint], open_joints: list[int]) -> None:
     if (keyword == "ROOT") == bool(open_joints) or (keyword == "ROOT" and joints):
         raise lines.error("one ROOT with all other joints inside it", keyword)
     if len(joints) >= _MAX_JOINTS:
@@ -261,7 +261,7 @@ _ROLES = {
     "hand": _HAND,
 }
 _NEEDED = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
-_WORDS = {word for words in _ROLES.values() for word in words}
+_ALIASES = {word for aliases in _ROLES.values() for word in aliases}
 
 _HEAD = ("head", "skull")
 _NECK = ("neck", "neck1", "upperneck", "lowerneck")
@@ -279,7 +279,7 @@ _UNITS = {
 }
 
 
-def _words(name: str) -> tuple[str, str]:
+def _side_and_alias(name: str) -> tuple[str, str]:
     """'mixamorig:LeftUpLeg', 'thigh.L', 'L_Hip', 'lfemur' → (side, word): ('left', 'upleg'), ('left', 'thigh') …"""
     plain = re.split(r"[:|]", name)[-1]
     parts = [part.lower() for part in re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+", plain)]
@@ -291,14 +291,14 @@ def _words(name: str) -> tuple[str, str]:
         elif side == "" and sided:
             side = sided[1]
             rest.append(sided[2])
-        elif side == "" and part[0] in "lr" and part[1:] in _WORDS and part not in _WORDS:
+        elif side == "" and part[0] in "lr" and part[1:] in _ALIASES and part not in _ALIASES:
             side = "left" if part[0] == "l" else "right"
             rest.append(part[1:])
         else:
             rest.append(part.lstrip("0") or part)
     word = re.sub(r"^(mixamorig\d*|j?bip\d*|character\d*|ccbase|def|org)(?=\D)", "", "".join(rest))
     shorter = word.removesuffix("bend").removesuffix("1")  # Daz's lThighBend, MakeHuman's upperarm01
-    return side, shorter if word not in _WORDS and shorter in _WORDS else word
+    return side, shorter if word not in _ALIASES and shorter in _ALIASES else word
 
 
 def find_smpl_joints(motion: BvhMotion) -> dict[str, tuple[int, float]]:
@@ -306,12 +306,14 @@ def find_smpl_joints(motion: BvhMotion) -> dict[str, tuple[int, float]]:
 
     Joints that the file lacks are left out. KeyError naming the limb joints that could not be found.
     """
-    named = {_words(joint.name): row for row, joint in reversed(list(enumerate(motion.joints))) if not joint.is_end}
+    named = {
+        _side_and_alias(joint.name): row for row, joint in reversed(list(enumerate(motion.joints))) if not joint.is_end
+    }
     found: dict[str, tuple[int, float]] = {}
     for side in ("left", "right"):
         taken: set[int] = set()
-        for role, words in _ROLES.items():
-            row = next((named[side, word] for word in words if named.get((side, word), -1) not in {-1, *taken}), None)
+        for role, aliases in _ROLES.items():
+            row = next((named[side, word] for word in aliases if named.get((side, word), -1) not in {-1, *taken}), None)
             if row is not None:
                 found[f"{side}_{role}"] = (row, 1.0)
                 taken.add(row)
@@ -353,12 +355,12 @@ def _add_trunk(motion: BvhMotion, named: dict[tuple[str, str], int], found: dict
     found["pelvis"] = (pelvis, 1.0)
     chain = _ancestors(motion, chest)
     spine = chain[: chain.index(pelvis)][::-1] if pelvis in chain else []
-    places = {1: ("spine2",), 2: ("spine1", "spine3")}.get(len(spine), ("spine1", "spine2", "spine3"))
+    targets = {1: ("spine2",), 2: ("spine1", "spine3")}.get(len(spine), ("spine1", "spine2", "spine3"))
     if spine:
-        rows = [spine[round(i * (len(spine) - 1) / max(1, len(places) - 1))] for i in range(len(places))]
-        found.update({place: (row, _NEAR) for place, row in zip(places, rows, strict=True)})
-    for joint, words in (("neck", _NECK), ("head", _HEAD)):
-        row = next((named["", word] for word in words if ("", word) in named), None)
+        rows = [spine[round(i * (len(spine) - 1) / max(1, len(targets) - 1))] for i in range(len(targets))]
+        found.update({place: (row, _NEAR) for place, row in zip(targets, rows, strict=True)})
+    for joint, aliases in (("neck", _NECK), ("head", _HEAD)):
+        row = next((named["", word] for word in aliases if ("", word) in named), None)
         if row is not None:
             found[joint] = (row, 1.0)
 

@@ -1,4 +1,4 @@
-"""Joint positions from `.npy`: (J, 3) or (T, J, 3) metres; the skeleton is told by J.
+"""Joint positions from `.npy`: (J, 3) or (T, J, 3) metres; J decides the skeleton.
 
 Whether numbers can be the joint positions of a person in metres, and if not, what they look like instead, is told by
 lengths that do not depend on the pose, so that handstands, dancers and children pass. Bounds are wide enough for
@@ -58,7 +58,7 @@ def check_joints(path: Path, joints: np.ndarray, skeleton: Skeleton) -> None:
     lengths = _limb_lengths(joints, skeleton)
     size = _size(joints, skeleton, lengths)
     if size == 0:
-        raise InputError(path, "has all joints in one place", expected="joint positions in metres")
+        raise InputError(path, "has all joints at one point", expected="joint positions in metres")
     _check_build(path, joints, skeleton, lengths, size)
     _check_unit(path, joints, size)
     _check_rigidity(path, lengths)

@@ -114,7 +114,7 @@ def _gender(path: Path) -> str:
 def read_fit_as_target(path: Path, track: int | None) -> TargetPose:
     """One person of a fit file: `track`, or else the largest (`FitRecord.largest_track`).
 
-    From the first frame that shows them to the last; frames between that do not show them hold the last pose seen.
+    From the first frame that shows them to the last; frames between that do not show them hold the last pose shown.
 
     InputError if the file holds nobody, UsageError if it does not hold that track.
     """
