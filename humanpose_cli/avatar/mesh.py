@@ -57,7 +57,7 @@ __all__ = [
     "mesh_of",
     "person_mask",
     "pose_of",
-    "sure_vertices",
+    "reliable_vertices",
 ]
 
 

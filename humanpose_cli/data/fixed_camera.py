@@ -1,6 +1,6 @@
 """Images for a network whose camera never moves: Neural Body Fitting, section 4.2 and appendix B.
 
-The paper's regressor gives shape and pose only. Its body stands at one position before one camera, so a person's size in
+The paper's regressor gives shape and pose only. Its body has one position before one camera, so a person's size in
 the image must come from the shape alone. Training images are therefore scaled and shifted until their joints fit
 the projection of the true body at that position, and an image that is augmented by another scale gets another shape:
 that must be done before training, on the labels.

@@ -83,7 +83,7 @@ class BodyLabels:
     def texture_coordinates(self, corners: Array, weights: Array) -> Array:
         """Texture coordinates (N, 2) at points between three vertices of the body: corners (N, 3), weights (N, 3).
 
-        Where these are one of the body's faces, exactly that face's coordinates; else, as between the layers of a skirt,
+        Where these are one of the body's faces, that face's own coordinates; else, as between the layers of a skirt,
         those of the nearest of the three.
         """
         keys, order = self._sorted_faces
@@ -313,7 +313,7 @@ def joint_visibility(
 def landmark_visibility(
     body: Body, name: str, points: NDArray[np.floating], index: int, view: Camera, maps: Mapping[str, Array]
 ) -> NDArray[np.float32]:
-    """How much of the surface around a body's landmarks of that set is visible: (L, 3) metres, camera axes → (L,) 0…1."""
+    """How much of the surface around landmarks of a body is visible: (L, 3) metres, camera axes → (L,) 0…1."""
     return point_visibility(points, _landmark_reach(body, name), index, view, maps)
 
 

@@ -122,7 +122,7 @@ def _square_size(frame: Any, stream: Any) -> tuple[int, int]:
 
 
 def _display_matrix(frame: Any) -> np.ndarray:
-    """(2, 2) of −1, 0, 1: stored (x, y), as a row, to displayed directions; the identity where no rotation is stored."""
+    """(2, 2) of −1, 0, 1: stored (x, y), as a row, to displayed directions; the identity where none is stored."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return np.eye(2, dtype=int)

@@ -72,7 +72,7 @@ _OUTER_PART = Tile(0.0, 0.02, 0.77, 0.56)
 
 
 class TexelPart(NamedTuple):
-    """Some texels: rows (k,) among the n of their AtlasTexels, flat pixel indices (k,) in the atlas, coordinates, hollow (k,)."""
+    """Some texels: rows (k,) of their AtlasTexels, flat pixel indices (k,) in the atlas, coordinates, hollow (k,)."""
 
     rows: Array
     pixel_rows: Array

@@ -46,7 +46,7 @@ def widen(dressed: DressedBody, mask: np.ndarray, blocked: np.ndarray | None = N
         mask,
         np.zeros(mask.shape, bool) if blocked is None else blocked,
         VIEW,
-        sure=np.ones(len(labels), bool),
+        reliable=np.ones(len(labels), bool),
     )
 
 
