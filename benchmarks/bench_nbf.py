@@ -17,7 +17,7 @@ import torch
 from repeats import times
 
 from humanpose_cli.body.body import default_body
-from humanpose_cli.core.camera import project
+from humanpose_cli.core.camera import Camera, project
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
@@ -67,7 +67,7 @@ def main() -> None:
             network = load_nbf(shipped_weights(name), segmenter=shipped_weights("segmenter"), device=device)
             for count in (1, 16) if device == "cpu" else (1, 64):
                 known = people(count)
-                spent = times(lambda: network.estimate(image, known, focal=FOCAL), 20, device)  # noqa: B023
+                spent = times(lambda: network.estimate(image, known, Camera.of_image(SIZE[::-1], FOCAL)), 20, device)  # noqa: B023
                 row: dict[str, Any] = {"network": name, "people": count, "device": device}
                 row |= {"min_ms": round(min(spent), 1), "median_ms": round(statistics.median(spent), 1)}
                 row["people_per_second"] = round(1000 * count / min(spent))

@@ -19,7 +19,7 @@ import torch
 from _rendered_people import RenderedPerson, render_population
 
 from humanpose_cli.body.body import default_body
-from humanpose_cli.core.camera import project
+from humanpose_cli.core.camera import Camera, project
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detect.detector import PersonDetector
 from humanpose_cli.detect.person import DetectedPerson
@@ -134,7 +134,7 @@ def predictions(found: Found) -> list[BodyEstimate]:
     told = []
     for person, detection in zip(found.people, found.detections, strict=True):
         x, y = person.principal_point
-        told += network.estimate(person.image, [detection], focal=person.focal, principal_point=(float(x), float(y)))
+        told += network.estimate(person.image, [detection], Camera(person.focal, (float(x), float(y))))
     return told
 
 

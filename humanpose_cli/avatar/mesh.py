@@ -8,7 +8,7 @@ The mesh's drawing of a person in the target pose, as the generator of warp3d ma
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -107,7 +107,7 @@ class FittedPerson:
 
     poses            (72,) axis-angle, relative to parents, the pelvis maps body to camera axes
     betas            (S,); trans (3,) metres
-    focal, principal_point  pixels of the photo
+    camera           the photo's
     segment_scales   (24,) or None for 1
     joint_confidence (24,) 0…1 or None for 1: uncertain limbs neither hide others nor give a texture
     keypoints2d      (33, 3) the detector's x, y pixels of the photo and confidence, or None
@@ -116,8 +116,7 @@ class FittedPerson:
     poses: NDArray[np.floating]
     betas: NDArray[np.floating]
     trans: NDArray[np.floating]
-    focal: float
-    principal_point: tuple[float, float]
+    camera: Camera
     segment_scales: NDArray[np.floating] | None = None
     joint_confidence: NDArray[np.floating] | None = None
     keypoints2d: NDArray[np.floating] | None = None
@@ -194,7 +193,7 @@ class MeshReposer:
         self.mask = np.asarray(mask, np.float32)
         self.others = _together(others, self.mask.shape)
         self._background_choice = background
-        self.view = Camera(float(person.focal), _pair(person.principal_point), photo.shape[1::-1])
+        self.view = replace(person.camera, size=photo.shape[1::-1])
         with torch.no_grad():
             self._read(person)
 
@@ -220,7 +219,7 @@ class MeshReposer:
         trust = pixel_trust(crop, depth, max(1.5, self.options.mask_margin * self.pixels_high))
         size = self.options.texture_size or _texture_size(self.body, pixels_per_metre)
         surface = body_texels(self.body, size)
-        source = PhotoSource(crop.pixels, crop.mask, trust, depth, crop.view.focal, crop.view.principal_point)
+        source = PhotoSource(crop.pixels, crop.mask, trust, depth, crop.view)
         normals = vertex_normals(vertices, self.body.faces)
         baked = bake_photo(source, vertices, normals, self.body.faces, surface.fine)
         reliable = surface.fine.interpolate(self._reliable.cpu().numpy()[:, None], self.body.faces)[..., 0]
@@ -371,10 +370,6 @@ def _tensor(values: NDArray[np.floating], device: torch.device) -> Tensor:
     return torch.from_numpy(np.asarray(values, np.float32)).to(device)
 
 
-def _pair(values: Sequence[float]) -> tuple[float, float]:
-    return float(values[0]), float(values[1])
-
-
 def _together(masks: Sequence[NDArray[np.floating]], shape: tuple[int, ...]) -> NDArray[np.float32]:
     together = np.zeros(shape, np.float32)
     for one in masks:
@@ -463,7 +458,7 @@ def known_person(example: Example) -> FittedPerson | None:
     person = example.person
     if person.poses is None or person.betas is None or person.trans is None:
         return None
-    return FittedPerson(person.poses, person.betas, person.trans, example.focal, example.principal_point)
+    return FittedPerson(person.poses, person.betas, person.trans, Camera(example.focal, example.principal_point))
 
 
 def person_mask(example: Example) -> NDArray[np.float32]:

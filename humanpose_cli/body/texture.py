@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.rasterising import Raster, interpolate, rasterise
 
@@ -92,15 +93,14 @@ class PhotoSource:
     photo  (H, W, 3) uint8; mask (H, W) 0…1: where the surface's owner is visible
     trust  (H, W) 0…1: how surely a pixel shows this surface and not something beside it
     depth  (H, W) metres of the rasterised surface, inf where there is none
-    focal, principal_point  pixels
+    camera the photo's
     """
 
     photo: NDArray[np.uint8]
     mask: Array
     trust: Array
     depth: Array
-    focal: float
-    principal_point: tuple[float, float]
+    camera: Camera
 
 
 def bake_photo(source: PhotoSource, vertices: Tensor, normals: Tensor, faces: Tensor, texels: TexelMap) -> BakedTexture:
@@ -113,12 +113,13 @@ def bake_photo(source: PhotoSource, vertices: Tensor, normals: Tensor, faces: Te
     chosen = np.flatnonzero((values[..., 3] > 0.02) & (values[..., 2] > 0.05))
     x, y, z, cosine = values.reshape(-1, 4)[chosen].T
     height, width = source.trust.shape
-    x = source.focal * x / z + np.float32(source.principal_point[0])
-    y = source.focal * y / z + np.float32(source.principal_point[1])
+    focal, (centre_x, centre_y) = source.camera.focal, source.camera.principal_point
+    x = focal * x / z + np.float32(centre_x)
+    y = focal * y / z + np.float32(centre_y)
     inside = (x >= 0.5) & (x < width - 0.5) & (y >= 0.5) & (y < height - 0.5)
     column, row = np.clip(x, 0, width - 1).astype(np.int64), np.clip(y, 0, height - 1).astype(np.int64)
     cosine = np.clip(cosine, 0.05, 1)
-    slack = _DEPTH_TOLERANCE + 2 * z / source.focal * np.sqrt(1 - cosine**2) / cosine
+    slack = _DEPTH_TOLERANCE + 2 * z / focal * np.sqrt(1 - cosine**2) / cosine
     seen = inside & (z < source.depth[row, column] + slack)
     # Surfaces seen at more than 80° are a smear; from 58° on they are as good as frontal ones.
     grazing = np.clip((cosine - 0.12) / 0.4, 0, 1)

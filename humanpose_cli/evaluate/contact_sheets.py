@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.data.loader import spread_evenly
 from humanpose_cli.evaluate.people import EvaluatedPeople
@@ -55,8 +56,8 @@ def body_panel(people: EvaluatedPeople, number: int, body: Body, found: Bodies, 
     """
     people_of = people.people
     image = people_of.cache.image(int(people_of.images[number]))
-    focal = float(people.focal[number])
     x, y = (float(value) for value in people.centre[number])
+    camera = Camera(float(people.focal[number]), (x, y))
     window = _window(people.joints2d[number], image.shape)
     drawn = [image]
     for rig, bodies, row, colour in (
@@ -64,7 +65,7 @@ def body_panel(people: EvaluatedPeople, number: int, body: Body, found: Bodies, 
         (body, found, place, _FOUND_COLOUR),
     ):
         mesh = _mesh(rig, bodies, row)
-        drawn.append(draw_overlay(image, mesh, rig.faces.cpu(), focal, (x, y), track_ids=[colour]))
+        drawn.append(draw_overlay(image, mesh, rig.faces.cpu(), camera, track_ids=[colour]))
     return np.concatenate([_cut(shown, window) for shown in drawn], 1)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import body_by_name
-from humanpose_cli.core.camera import default_focal
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import skeleton_by_name
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
@@ -133,7 +133,7 @@ class Fitter:
             people = people[:1]
         camera = self._camera(frame)
         estimates = Estimates(self._network)
-        estimates.add(frame.pixels, people, camera)
+        estimates.add(frame.pixels, people, camera.camera)
         seen = [
             TrackedPerson(person, 0, track, estimate)
             for track, (person, estimate) in enumerate(zip(people, estimates.all(), strict=True))
@@ -162,7 +162,7 @@ class Fitter:
             ids = tracks.assign(people, frame.pixels)
             camera = self._camera(frame, ids.shot_id)
             cameras.append(camera)
-            estimates.add(frame.pixels, people, camera)
+            estimates.add(frame.pixels, people, camera.camera)
             seen += [
                 TrackedPerson(_without_mask(person), place, track)
                 for person, track in zip(people, ids.track_ids, strict=True)
@@ -174,8 +174,7 @@ class Fitter:
         return self._fit(seen, cameras, frame_rate=frame_rate, shared_shape=True)
 
     def _camera(self, frame: Frame, shot: int = 0) -> FrameCamera:
-        focal = self.options.focal or frame.focal or default_focal(*frame.size)
-        return FrameCamera(frame.name, frame.size, focal, shot)
+        return FrameCamera(frame.name, Camera.of_image(frame.size, self.options.focal or frame.focal or None), shot)
 
     def _fit(
         self,
@@ -285,7 +284,7 @@ def _observations(
     shared_shape: bool,
 ) -> KeypointObservations:
     people = [s.person for s in seen]
-    views = [cameras[s.frame] for s in seen]
+    views = [cameras[s.frame].camera for s in seen]
     count, landmarks = len(people), len(skeleton_by_name(skeleton))
     keypoints = _array([p.keypoints for p in people], count, landmarks, 3)
     return KeypointObservations(

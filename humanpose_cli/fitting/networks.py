@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.camera import project
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson
@@ -62,14 +62,12 @@ class PeopleNetwork:
             self.label += f"+{digest_of(segmenter or shipped_weights('segmenter'))[:16]}"
 
     def prepare(
-        self, pixels: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: FrameCamera
+        self, pixels: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: Camera
     ) -> list[PreparedPerson | None]:
         """What the network will see of each person; None for people who come without it."""
         known = [place for place, person in enumerate(people) if self._sees(person)]
         prepared: list[PreparedPerson | None] = [None] * len(people)
-        told = self.network.prepare(
-            pixels, [people[place] for place in known], focal=camera.focal, principal_point=camera.principal_point
-        )
+        told = self.network.prepare(pixels, [people[place] for place in known], camera)
         for place, person in zip(known, told, strict=True):
             prepared[place] = person
         return prepared
@@ -97,7 +95,7 @@ class Estimates:
         self._waiting: list[PreparedPerson | None] = []
         self._done: list[BodyEstimate | None] = []
 
-    def add(self, pixels: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: FrameCamera) -> None:
+    def add(self, pixels: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: Camera) -> None:
         """The next frame's people; the frame itself is not kept."""
         if self._network is None:
             self._done += [None] * len(people)
@@ -151,9 +149,7 @@ def fit_of_estimates(
         tracks = np.array([s.track for s in seen])
         betas = np.stack([betas[tracks == track].mean(0) for track in tracks])
     shape = torch.from_numpy(betas)
-    views = [cameras[s.frame] for s in seen]
-    focal = torch.tensor([v.focal for v in views], dtype=torch.float32)
-    centre = torch.tensor([v.principal_point for v in views], dtype=torch.float32)
+    camera = Camera.stack(cameras[s.frame].camera for s in seen).tensors()
     joints = torch.from_numpy(np.stack([e.joints for e in estimates]))
     pelvis = SMPL24.index("pelvis")
     rotations = axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3)))
@@ -162,11 +158,11 @@ def fit_of_estimates(
         rest = body.rest_joints(shape)[:, pelvis]
         if shared_shape:  # another shape is as large in the image at another distance
             about = body.pose(rotations, shape, -rest, vertices=False).joints
-            root = place_about_pixels(about, project(joints, focal, centre), focal, centre)
+            root = place_about_pixels(about, camera.project(joints), camera)
         posed = body.pose(rotations, shape, root - rest, vertices=False)
-        joints2d = project(posed.joints, focal, centre)
+        joints2d = camera.project(posed.joints)
         landmarks = body.pose_landmarks(BLAZEPOSE33.name, posed, shape)
-        error, sure = _explained(landmarks, seen, focal, centre)
+        error, sure = _explained(landmarks, seen, camera)
     return KeypointFit(
         poses=poses.numpy(),
         betas=betas,
@@ -181,14 +177,14 @@ def fit_of_estimates(
 
 
 def _explained(
-    landmarks: torch.Tensor, seen: Sequence[TrackedPerson], focal: torch.Tensor, centre: torch.Tensor
+    landmarks: torch.Tensor, seen: Sequence[TrackedPerson], camera: Camera
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Median distance (N,) in pixels of the body's landmarks (N, 33, 3) from the detector's, and each joint's
     confidence (N, 24): the detector's where the body agrees; the person's score where there are no landmarks.
     """
     count = len(seen)
     error, sure = torch.full((count,), torch.nan), torch.zeros(count, len(SMPL24))
-    places = project(landmarks, focal, centre)
+    places = camera.project(landmarks)
     for row, s in enumerate(seen):
         if s.person.skeleton.name != BLAZEPOSE33.name:
             sure[row] = s.person.score
@@ -197,7 +193,7 @@ def _explained(
         apart = (places[row] - keypoints[:, :2]).norm(dim=-1)
         confident = keypoints[:, 2] > 0.5
         error[row] = apart[confident].median() if confident.any() else apart.median()
-        usual = _TRUSTED * _LANDMARK_NOISE * focal[row] / landmarks[row, :, 2].clamp_min(0.1)
+        usual = _TRUSTED * _LANDMARK_NOISE * camera.focal[row] / landmarks[row, :, 2].clamp_min(0.1)
         agreement = 1 / (1 + (apart / usual).square())
         sure[row] = joint_confidence(BLAZEPOSE33, (keypoints[:, 2].clamp(0, 1) * agreement)[None])[0]
     return error, sure

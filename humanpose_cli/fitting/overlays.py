@@ -46,8 +46,7 @@ def overlay_image(body: Body, record: FitRecord, pixels: np.ndarray, frame: int 
         pixels,
         body_vertices(body, record, rows),
         body.faces,
-        float(record.focal[frame]),
-        record.principal_point[frame].tolist(),
+        record.camera(frame),
         track_ids=record.track_id[rows].tolist(),
     )
 

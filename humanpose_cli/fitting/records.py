@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.keypoints import KeypointFit
@@ -28,21 +29,13 @@ __all__ = [
 class FrameCamera:
     """A frame and the camera that it is taken to be seen by.
 
-    name   the frame's name
-    size   width, height in pixels
-    focal  pixels; the principal point is the image's centre
-    shot   number of the shot it belongs to, from 0
+    name  the frame's name
+    shot  number of the shot it belongs to, from 0
     """
 
     name: str
-    size: tuple[int, int]
-    focal: float
+    camera: Camera
     shot: int = 0
-
-    @property
-    def principal_point(self) -> tuple[float, float]:
-        """x, y in pixels."""
-        return self.size[0] / 2, self.size[1] / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +64,9 @@ def detector_keypoints(person: DetectedPerson) -> np.ndarray:
 
 def empty_record(frames: Sequence[FrameCamera], **whole: Any) -> FitRecord:
     """The record of frames in which nobody was found."""
-    return FitRecord.empty([f.name for f in frames], [f.size for f in frames], [f.focal for f in frames], **whole)
+    return FitRecord.empty(
+        [f.name for f in frames], [f.camera.size for f in frames], [f.camera.focal for f in frames], **whole
+    )
 
 
 def fit_record(
@@ -98,9 +93,9 @@ def fit_record(
         boxes=np.reshape([s.person.box for s in seen], (count, 4)),
         frame_names=[f.name for f in frames],
         shot_id=[f.shot for f in frames],
-        image_size=np.reshape([f.size for f in frames], (len(frames), 2)),
-        focal=[f.focal for f in frames],
-        principal_point=np.reshape([f.principal_point for f in frames], (len(frames), 2)),
+        image_size=np.reshape([f.camera.size for f in frames], (len(frames), 2)),
+        focal=[f.camera.focal for f in frames],
+        principal_point=np.reshape([f.camera.principal_point for f in frames], (len(frames), 2)),
         world_to_camera=np.tile(np.eye(4), (len(frames), 1, 1)),
         **whole,
     )

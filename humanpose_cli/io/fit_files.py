@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.atomic import write_npz
@@ -278,6 +279,12 @@ class FitRecord:
     def _frame_starts(self) -> tuple[np.ndarray, np.ndarray]:
         order = np.argsort(self.frame_index, kind="stable")
         return order, np.searchsorted(self.frame_index[order], np.arange(self.frame_count + 1))
+
+    def camera(self, frame: int) -> Camera:
+        """The camera of one frame (0 … F−1)."""
+        x, y = self.principal_point[frame].tolist()
+        width, height = self.image_size[frame].tolist()
+        return Camera(float(self.focal[frame]), (x, y), (width, height))
 
     def rows_for(self, frame: int) -> np.ndarray:
         """Rows of one frame (0 … F−1), by track."""

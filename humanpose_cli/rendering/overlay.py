@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -77,8 +77,7 @@ def draw_overlay(
     image: NDArray[np.uint8],
     vertices: Tensor,
     faces: Tensor,
-    focal: float,
-    principal_point: Sequence[float],
+    camera: Camera,
     *,
     track_ids: Sequence[int] | None = None,
     keypoints: NDArray[np.floating] | None = None,
@@ -89,7 +88,7 @@ def draw_overlay(
 
     vertices         (P, V, 3) metres, camera axes; P may be 0, bodies may lie partly outside or behind the camera
     faces            (F, 3) int32
-    focal, principal_point  pixels of the photo
+    camera           the photo's
     track_ids        (P,) decide the colours; without them the row number does
     keypoints        (P, K, 2) pixels or (P, K, 3) with confidence, joined along the skeleton's bones; optional
     """
@@ -100,14 +99,18 @@ def draw_overlay(
     if len(ids) != len(vertices):
         raise UsageError("track ids", "do not match the bodies", expected=str(len(vertices)), got=str(len(ids)))
     drawn = np.array(image, copy=True, order="C")
-    view = Camera(float(focal), (float(principal_point[0]), float(principal_point[1])), drawn.shape[1::-1])
     # Rows with values that are not finite (nobody could place this body) draw nothing.
     surfaces = [
         Surface(body.detach().to(torch.float32), faces, tuple(person_colour(track)))
         for body, track in zip(vertices, ids, strict=True)
         if bool(torch.isfinite(body).all())
     ]
-    scene = Scene(surfaces, view, supersampling=options.supersampling, lighting=options.lighting)
+    scene = Scene(
+        surfaces,
+        replace(camera, size=drawn.shape[1::-1]),
+        supersampling=options.supersampling,
+        lighting=options.lighting,
+    )
     for tile in scene.tiles():
         _blend(drawn[tile.slices], scene.draw(tile), options.opacity)
     if keypoints is not None:

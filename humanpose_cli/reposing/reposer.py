@@ -11,7 +11,7 @@ with Reposer(ReposeOptions(person="largest")) as reposer:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -25,7 +25,6 @@ from torch import Tensor
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.mesh import Background, FittedPerson, MeshOptions, MeshReposer, cover_image
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
@@ -250,9 +249,7 @@ class ReposingScene:
     def _drawn_mask(self, row: int) -> NDArray[np.float32]:
         """The outline (H, W) of a fitted body, for a person known by keypoints alone."""
         surface = Surface(body_vertices(self._body, self.record, np.array([row]))[0], self._body.faces)
-        frame = int(self.record.frame_index[row])
-        x, y = self.record.principal_point[frame].tolist()
-        camera = Camera(float(self.record.focal[frame]), (x, y), self.photo.shape[1::-1])
+        camera = replace(self.record.camera(int(self.record.frame_index[row])), size=self.photo.shape[1::-1])
         return render_people([surface], camera)[..., 3]
 
     def _placed(self, target: Target, row: int) -> tuple[Tensor, Tensor]:
@@ -306,14 +303,11 @@ def _lay_over(below: np.ndarray, above: np.ndarray) -> None:
 
 
 def _fitted_person(record: FitRecord, row: int) -> FittedPerson:
-    frame = int(record.frame_index[row])
-    x, y = record.principal_point[frame].tolist()
     return FittedPerson(
         record.poses[row],
         record.betas[row],
         record.trans[row],
-        float(record.focal[frame]),
-        (x, y),
+        record.camera(int(record.frame_index[row])),
         record.segment_scales[row],
         record.joint_confidence[row],
         record.keypoints2d[row],

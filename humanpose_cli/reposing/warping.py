@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.avatar.mesh import DrawnPerson, FittedPerson, MeshReposer, mesh_drawing
-from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.models.warp3d.generator import frame_joints
@@ -89,8 +88,7 @@ class WarpReposer:
 
     def _framed(self, joints: NDArray[np.float64], crop: Crop) -> NDArray[np.float32]:
         """Joints in the pixels of a crop's volume."""
-        centre = crop.points(np.asarray(self.person.principal_point))
-        return frame_joints(joints, self.person.focal * crop.scale, centre, self.network.config.size)
+        return frame_joints(joints, self.person.camera.cropped(crop))
 
     @torch.no_grad()
     def _seen(self, rotations: Tensor, trans: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -101,11 +99,10 @@ class WarpReposer:
         posed = self.body.pose(rotations[None].float(), betas, trans[None].float(), own)
         assert posed.vertices is not None
         joints = self.body.pose_landmarks(REPOSING19.name, posed, betas)[0]
-        camera = torch.tensor([self.person.focal]), torch.tensor([self.person.principal_point])
         near = posed.vertices[:, posed.vertices[0, :, 2] > 0.1]
         if near.shape[1] == 0:
             return joints.double().numpy(), np.full(4, np.nan)
-        pixels = project(near, *camera)[0].double().numpy()
+        pixels = self.person.camera.project(near)[0].double().numpy()
         return joints.double().numpy(), np.concatenate((pixels.min(0), pixels.max(0)))
 
     def _squares(self, boxes: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:

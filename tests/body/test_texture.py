@@ -18,6 +18,7 @@ from humanpose_cli.body.texture import (
     part_atlas,
     sample_at,
 )
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 
 QUAD = torch.tensor([[0, 1, 2], [0, 2, 3]], dtype=torch.int32)
@@ -32,7 +33,7 @@ def wall(depth: float = 2.0) -> torch.Tensor:
 def source(photo: np.ndarray, depth: float | np.ndarray = 2.0) -> PhotoSource:
     size = photo.shape[:2]
     ones = np.ones(size, np.float32)
-    return PhotoSource(photo, ones, ones.copy(), np.full(size, depth, np.float32), 100.0, (50.0, 50.0))
+    return PhotoSource(photo, ones, ones.copy(), np.full(size, depth, np.float32), Camera(100.0, (50.0, 50.0)))
 
 
 def test_texels_lie_where_their_coordinates_say() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UnavailableError
 from humanpose_cli.io import fit_files
@@ -100,7 +101,7 @@ def test_nobody_found_is_a_valid_file(tmp_path):
     nobody = FitRecord.empty(["a.jpg"], [(640, 480)], [768.0], options={"x": 1})
     assert len(nobody) == 0
     assert nobody.frame_count == 1
-    assert nobody.principal_point.tolist() == [[320, 240]]
+    assert nobody.camera(0) == Camera(768.0, (320.0, 240.0), (640, 480))
     write_fit(tmp_path / "x.fit.npz", nobody)
     read = read_fit(tmp_path / "x.fit.npz")
     assert same(read, nobody)

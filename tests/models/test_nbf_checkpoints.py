@@ -8,6 +8,7 @@ import torch
 from nbf_people import as_detected, labelled_example
 from safetensors.torch import save_file
 
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.models.nbf.inputs import InputOptions
 from humanpose_cli.models.nbf.network import NbfConfig, Regressor, RegressorOptions, load_nbf, nbf_config, trained_parts
@@ -77,7 +78,7 @@ def test_people_of_a_image_become_bodies(tmp_path, example, config):
     segmenter = write_segmenter(tmp_path / "segmenter.safetensors")
     network = load_nbf(write_nbf(tmp_path / "nbf.safetensors", config), segmenter=segmenter)
     person = as_detected(example)
-    found = network.estimate(example.image, [person, person], focal=260.0)
+    found = network.estimate(example.image, [person, person], Camera.of_image(example.size, 260.0))
     assert len(found) == 2
     np.testing.assert_allclose(found[0].poses, found[1].poses, atol=1e-4)
     one = found[0]
@@ -101,7 +102,7 @@ def test_the_estimates_joints_are_its_parameters(tmp_path, example):
     from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
     network = load_nbf(write_nbf(tmp_path / "nbf.safetensors", PROXY))
-    (found,) = network.estimate(example.image, [as_detected(example)], focal=260.0)
+    (found,) = network.estimate(example.image, [as_detected(example)], Camera.of_image(example.size, 260.0))
     poses, betas, trans = (torch.from_numpy(v)[None] for v in (found.poses, found.betas, found.trans))
     posed = default_body().pose(axis_angle_to_matrix(poses.view(1, 24, 3)), betas, trans, vertices=False)
     np.testing.assert_allclose(posed.joints[0], found.joints, atol=2e-3)

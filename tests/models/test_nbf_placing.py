@@ -6,7 +6,7 @@ import torch
 from nbf_people import FOCAL, HEIGHT, WIDTH, labelled_example, posed, rotations_of
 
 from humanpose_cli.body.body import default_body
-from humanpose_cli.core.camera import project
+from humanpose_cli.core.camera import Camera, project
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.data.fixed_camera import NBF_CAMERA, to_fixed_camera
@@ -39,7 +39,7 @@ def test_the_fixed_cameras_own_image_changes_nothing(layer):
     rotations, betas, _ = posed(4)
     found = BodyParameters(betas, relative_to_absolute(rotations))
     same = Crop(1.0, 0.0, (0.0, 0.0), (512, 512))
-    placed = place_in_image(found, layer, [same], torch.tensor([5000.0]), torch.tensor([[256.0, 256.0]]))
+    placed = place_in_image(found, layer, [same], Camera.stack([Camera(5000.0, (256.0, 256.0))]).tensors())
     torch.testing.assert_close(placed.joints, layer(*found[:2]).joints, atol=5e-3, rtol=0)
     torch.testing.assert_close(placed.rotations, found.rotations, atol=1e-5, rtol=0)
     pelvis = default_body().rest_joints(betas)[0, SMPL24.index("pelvis")]
@@ -53,7 +53,7 @@ def test_a_true_body_comes_back_to_where_it_was(layer, place):
     crop = frame_landmarks(example.person.detected, example.person.detected_world[:, :3], 256)
     fixed = to_fixed_camera(example, default_body(), 256).person
     found = BodyParameters(torch.from_numpy(fixed.betas)[None], poses_to_rotations(torch.from_numpy(fixed.poses)[None]))
-    placed = place_in_image(found, layer, [crop], torch.tensor([FOCAL]), CENTRE)
+    placed = place_in_image(found, layer, [crop], Camera(torch.tensor([FOCAL]), CENTRE))
     true = relative_to_absolute(rotations_of(example.person))
     # What is left is the crop's own error: it was found from perspective landmarks.
     assert float(geodesic_angle(placed.rotations, true).max()) < 0.03
@@ -69,7 +69,7 @@ def test_joints_land_where_the_fixed_camera_saw_them_in_the_crop(layer, place):
     crop = frame_landmarks(example.person.detected, example.person.detected_world[:, :3], 256)
     rotations, betas, _ = posed(8)
     found = BodyParameters(betas, relative_to_absolute(rotations))
-    placed = place_in_image(found, layer, [crop], torch.tensor([FOCAL]), CENTRE)
+    placed = place_in_image(found, layer, [crop], Camera(torch.tensor([FOCAL]), CENTRE))
     seen = (layer.project(layer(*found[:2]).joints)[0].numpy() + 1) / 2 * 256
     apart = np.linalg.norm(reprojected(placed, crop) - seen, axis=1)
     # A camera at 4 m instead of 20 bends a person of 210 pixels a little; at 12 m hardly.
@@ -83,7 +83,7 @@ def test_turned_lines_of_sight_turn_bodies(layer):
     found = BodyParameters(betas.repeat(2, 1), relative_to_absolute(rotations).repeat(2, 1, 1, 1))
     middle = Crop(1.0, 0.0, (0.0, 0.0), (200, 200))
     left = Crop(1.0, 0.0, (200.0, 0.0), (200, 200))
-    placed = place_in_image(found, layer, [middle, left], torch.full((2,), 200.0), torch.full((2, 2), 100.0))
+    placed = place_in_image(found, layer, [middle, left], Camera(torch.full((2,), 200.0), torch.full((2, 2), 100.0)))
     turned = geodesic_angle(placed.rotations[0], placed.rotations[1])
     np.testing.assert_allclose(np.rad2deg(turned.numpy()), 45, atol=1.0)
     # The body is at the left, and what faced the camera there still faces it.
@@ -98,6 +98,6 @@ def test_bodies_stay_in_front_of_the_camera(layer):
     rotations, betas, _ = posed(1)
     found = BodyParameters(betas, relative_to_absolute(rotations))
     huge = Crop(0.02, 0.0, (0.0, 0.0), (64, 64))
-    placed = place_in_image(found, layer, [huge], torch.tensor([30.0]), torch.tensor([[1600.0, 1600.0]]))
+    placed = place_in_image(found, layer, [huge], Camera(torch.tensor([30.0]), torch.tensor([[1600.0, 1600.0]])))
     assert torch.isfinite(placed.joints).all()
     assert placed.joints[..., 2].min() >= 0.29

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.rendering.overlay import OverlayOptions, draw_keypoints, draw_overlay, person_colour
 
+CAMERA = Camera(200.0, (80.0, 60.0), (160, 120))
 FACES = torch.tensor([[0, 3, 2], [0, 2, 1]], dtype=torch.int32)
 
 
@@ -24,7 +26,7 @@ def photo() -> np.ndarray:
 
 def test_photo_is_untouched_outside_the_bodies_and_not_changed_in_place(photo: np.ndarray) -> None:
     before = photo.copy()
-    drawn = draw_overlay(photo, people((0.0, 2.0)), FACES, 200.0, (80.0, 60.0))
+    drawn = draw_overlay(photo, people((0.0, 2.0)), FACES, CAMERA)
     np.testing.assert_array_equal(photo, before)
     inside = np.zeros((120, 160), bool)
     inside[40:80, 60:100] = True
@@ -33,7 +35,7 @@ def test_photo_is_untouched_outside_the_bodies_and_not_changed_in_place(photo: n
 
 
 def test_person_stays_visible_through_the_body(photo: np.ndarray) -> None:
-    drawn = draw_overlay(photo, people((0.0, 2.0)), FACES, 200.0, (80.0, 60.0), options=OverlayOptions(opacity=0.7))
+    drawn = draw_overlay(photo, people((0.0, 2.0)), FACES, CAMERA, options=OverlayOptions(opacity=0.7))
     before, after = photo[42:78, 62:98].astype(float), drawn[42:78, 62:98].astype(float)
     for channel in range(3):
         slope = np.polyfit(before[..., channel].ravel(), after[..., channel].ravel(), 1)[0]
@@ -43,8 +45,8 @@ def test_person_stays_visible_through_the_body(photo: np.ndarray) -> None:
 def test_colours_follow_the_track_not_the_row() -> None:
     grey = np.full((120, 160, 3), 127, np.uint8)
     bodies = people((-0.3, 2.0), (0.3, 2.0))
-    one = draw_overlay(grey, bodies, FACES, 200.0, (80.0, 60.0), track_ids=[4, 7])
-    other = draw_overlay(grey, bodies.flip(0), FACES, 200.0, (80.0, 60.0), track_ids=[7, 4])
+    one = draw_overlay(grey, bodies, FACES, CAMERA, track_ids=[4, 7])
+    other = draw_overlay(grey, bodies.flip(0), FACES, CAMERA, track_ids=[7, 4])
     np.testing.assert_array_equal(one, other)
     assert abs(one[60, 50].astype(int) - one[60, 110]).max() > 20
 
@@ -59,9 +61,9 @@ def test_palette_is_stable_and_distinct() -> None:
 
 
 def test_nobody_and_bodies_without_a_place_leave_the_photo(photo: np.ndarray) -> None:
-    np.testing.assert_array_equal(draw_overlay(photo, people((0, 2))[:0], FACES, 200.0, (80, 60)), photo)
+    np.testing.assert_array_equal(draw_overlay(photo, people((0, 2))[:0], FACES, CAMERA), photo)
     nowhere = torch.full((1, 4, 3), float("nan"))
-    np.testing.assert_array_equal(draw_overlay(photo, nowhere, FACES, 200.0, (80, 60), track_ids=[3]), photo)
+    np.testing.assert_array_equal(draw_overlay(photo, nowhere, FACES, CAMERA, track_ids=[3]), photo)
 
 
 def test_keypoints_are_drawn_where_they_are(photo: np.ndarray) -> None:
@@ -89,8 +91,8 @@ def test_keypoints_that_are_nowhere_are_left_out() -> None:
 
 def test_wrong_input_is_refused(photo: np.ndarray) -> None:
     with pytest.raises(UsageError, match="not RGB"):
-        draw_overlay(photo[..., 0], people((0, 2)), FACES, 200.0, (80, 60))
+        draw_overlay(photo[..., 0], people((0, 2)), FACES, CAMERA)
     with pytest.raises(UsageError, match="do not match the bodies"):
-        draw_overlay(photo, people((0, 2)), FACES, 200.0, (80, 60), track_ids=[1, 2])
+        draw_overlay(photo, people((0, 2)), FACES, CAMERA, track_ids=[1, 2])
     with pytest.raises(UsageError, match="do not match the skeleton"):
         draw_keypoints(photo, np.zeros((5, 2)), COCO17, person_colour(0))

@@ -57,8 +57,7 @@ class Stage:
             poses=matrix_to_axis_angle(rotations).flatten().numpy(),
             betas=np.zeros(10),
             trans=self.trans.numpy(),
-            focal=self.view.focal,
-            principal_point=self.view.principal_point,
+            camera=self.view,
         )
 
 

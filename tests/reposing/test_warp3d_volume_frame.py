@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from humanpose_cli.body.body import default_body
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.crop import crop_around_box
 from humanpose_cli.core.errors import InputError, UsageError
@@ -14,6 +15,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.models.warp3d.generator import frame_joints, frame_of_example
 
 FOCAL, DEPTH = 300.0, 4.0
+CAMERA = Camera.of_image((256, 256), FOCAL)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def at(frame: np.ndarray, joint: str) -> np.ndarray:
 
 
 def test_a_body_that_faces_the_camera(standing):
-    frame = frame_joints(standing, FOCAL, (128, 128), 256)
+    frame = frame_joints(standing, CAMERA)
     np.testing.assert_allclose(at(frame, "pelvis"), [128, 128, 128], atol=1e-4)
     # Its left is the image's right, its nose nearer to the camera than its ears, its head above.
     assert at(frame, "left_wrist")[0] > 128 > at(frame, "right_wrist")[0]
@@ -42,34 +44,34 @@ def test_a_body_that_faces_the_camera(standing):
 
 
 def test_depth_is_in_pixels_as_at_the_person(standing):
-    frame = frame_joints(standing, FOCAL, (128, 128), 256)
+    frame = frame_joints(standing, CAMERA)
     expected = 128 + (standing[:, 2] - DEPTH) * FOCAL / DEPTH
     np.testing.assert_allclose(frame[:, 2], expected, rtol=1e-5)
     # A step of 8 pixels is a voxel: half a metre forward is 300 / 4 / 2 = 37.5 pixels, 4.7 voxels.
     moved = standing.copy()
     moved[REPOSING19.index("left_wrist"), 2] -= 0.5
-    step = at(frame_joints(moved, FOCAL, (128, 128), 256), "left_wrist") - at(frame, "left_wrist")
+    step = at(frame_joints(moved, CAMERA), "left_wrist") - at(frame, "left_wrist")
     assert step[2] == pytest.approx(-37.5, abs=1e-3)
 
 
 def test_every_pose_stands_in_the_middle_of_its_own_volume(standing):
     nearer = standing - np.array([0.3, 0, 1.0], np.float32)
-    frames = frame_joints(np.stack((standing, nearer)), FOCAL, (128, 128), 256)
+    frames = frame_joints(np.stack((standing, nearer)), CAMERA)
     assert frames.shape == (2, 19, 3)
     assert at(frames, "pelvis")[:, 2].tolist() == [128, 128]
     assert at(frames, "pelvis")[1, 0] == pytest.approx(128 - 0.3 * FOCAL / 3)
 
 
 def test_other_sizes_are_the_same_frame_scaled(standing):
-    whole = frame_joints(standing, FOCAL, (128, 128), 256)
-    np.testing.assert_allclose(frame_joints(standing, FOCAL / 4, (32, 32), 64), whole / 4, rtol=1e-5)
+    whole = frame_joints(standing, CAMERA)
+    np.testing.assert_allclose(frame_joints(standing, Camera.of_image((64, 64), FOCAL / 4)), whole / 4, rtol=1e-5)
 
 
 def test_joints_that_are_not_known(standing):
     standing = standing.copy()
     standing[REPOSING19.index("nose")] = np.nan
     standing[REPOSING19.index("left_wrist"), 2] = -1
-    frame = frame_joints(standing, FOCAL, (128, 128), 256)
+    frame = frame_joints(standing, CAMERA)
     lost = {REPOSING19.joint_names[i] for i in np.nonzero(np.isnan(frame).any(-1))[0]}
     assert lost == {"nose", "left_wrist"}
 
@@ -77,17 +79,17 @@ def test_joints_that_are_not_known(standing):
 def test_hips_stand_in_for_the_pelvis(standing):
     standing = standing.copy()
     standing[REPOSING19.index("pelvis")] = np.nan
-    frame = frame_joints(standing, FOCAL, (128, 128), 256)
+    frame = frame_joints(standing, CAMERA)
     assert at(frame, "left_hip")[2] + at(frame, "right_hip")[2] == pytest.approx(256)
     standing[REPOSING19.index("left_hip")] = np.nan
-    assert np.isnan(frame_joints(standing, FOCAL, (128, 128), 256)).all()
+    assert np.isnan(frame_joints(standing, CAMERA)).all()
 
 
 def test_wrong_arguments(standing):
     with pytest.raises(UsageError, match=r"\(19, 3\)"):
-        frame_joints(standing[:17], FOCAL, (128, 128), 256)
+        frame_joints(standing[:17], CAMERA)
     with pytest.raises(UsageError, match="focal"):
-        frame_joints(standing, 0, (128, 128), 256)
+        frame_joints(standing, Camera.of_image((256, 256), 0))
 
 
 def example(joints: np.ndarray, **labels) -> Example:

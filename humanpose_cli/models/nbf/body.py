@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.limb_rotations import limb_rotations
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.data.fixed_camera import NBF_CAMERA, FixedCamera
@@ -175,22 +176,20 @@ class PlacedInImage(NamedTuple):
     turn: Tensor
 
 
-def place_in_image(
-    found: BodyParameters, layer: BodyLayer, crops: list[Crop], focal: Tensor, principal_point: Tensor
-) -> PlacedInImage:
+def place_in_image(found: BodyParameters, layer: BodyLayer, crops: list[Crop], camera: Camera) -> PlacedInImage:
     """Place B people.
 
     crops            the crop of each, from the image
-    focal            (B,) pixels of the image; principal_point (B, 2)
+    camera           tensors (B,) of the images' cameras
     """
     fixed = layer(found.betas, found.rotations).joints
     pixels = _in_image(layer.project(fixed), crops)
     pelvis = SMPL24.index("pelvis")
-    ray = (pixels[:, pelvis] - principal_point) / focal[:, None]
+    ray = (pixels[:, pelvis] - camera.principal_point) / camera.focal[:, None]
     sight = torch.nn.functional.pad(ray, (0, 1), value=1.0)
     turn = rotation_between(layer.root.expand_as(sight), sight)
     about = (fixed - layer.root) @ turn.mT
-    root = place_about_pixels(about, pixels, focal, principal_point)
+    root = place_about_pixels(about, pixels, camera)
     rest = layer.body.rest_joints(found.betas)[:, pelvis]
     return PlacedInImage(turn[:, None] @ found.rotations, root - rest, about + root[:, None], turn)
 
@@ -203,15 +202,15 @@ def _in_image(points: Tensor, crops: list[Crop]) -> Tensor:
     return torch.linalg.solve(matrices[:, :, :2], (pixels - matrices[:, None, :, 2]).mT).mT
 
 
-def place_about_pixels(about: Tensor, pixels: Tensor, focal: Tensor, principal_point: Tensor) -> Tensor:
+def place_about_pixels(about: Tensor, pixels: Tensor, camera: Camera) -> Tensor:
     """The root's place (B, 3) at which joints `about` it (B, J, 3), metres, are seen at `pixels` (B, J, 2).
 
-    focal (B,), principal_point (B, 2) pixels. With rays u = x/z of the pixels, x_j + X − u_j (z_j + Z) = 0 is linear in
+    camera  tensors (B,). With rays u = x/z of the pixels, x_j + X − u_j (z_j + Z) = 0 is linear in
     the place; dividing by the depth found before makes its error that of the image.
     """
     dtype = about.dtype
     about, pixels = about.double(), pixels.double()
-    u, v = ((pixels - principal_point[:, None]) / focal[:, None, None]).unbind(-1)
+    u, v = ((pixels - camera.principal_point[:, None]) / camera.focal[:, None, None]).unbind(-1)
     one, zero = torch.ones_like(u), torch.zeros_like(u)
     system = torch.cat((torch.stack((one, zero, -u), -1), torch.stack((zero, one, -v), -1)), 1)  # [B, 2J, 3]
     wanted = torch.cat((u * about[..., 2] - about[..., 0], v * about[..., 2] - about[..., 1]), 1)

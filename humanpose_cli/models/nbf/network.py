@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from humanpose_cli.body.smpl import body_by_name
-from humanpose_cli.core.camera import default_focal
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
@@ -232,12 +232,11 @@ class BodyEstimate:
 
 
 class PreparedPerson(NamedTuple):
-    """One person as the network will see them; focal and principal_point (x, y) in pixels of their image."""
+    """One person as the network will see them; camera: their image's."""
 
     crop: Crop
     evidence: CropEvidence
-    focal: float
-    principal_point: tuple[float, float]
+    camera: Camera
 
 
 def nbf_config(config: NbfConfig) -> dict[str, Any]:
@@ -275,35 +274,29 @@ class BodyNetwork:
         self,
         image: NDArray[np.uint8],
         people: Sequence[DetectedPerson] | NDArray[Any],
-        *,
-        focal: float | None = None,
-        principal_point: tuple[float, float] | None = None,
+        camera: Camera | None = None,
     ) -> list[BodyEstimate]:
         """Everybody of an image (H, W, 3) uint8, in the order given.
 
         people           as the detector returns them, or boxes (N, 4) x0 y0 x1 y1, which inputs of the image alone
                          (rgb, parts, blended) are content with
-        focal            pixels, principal_point (x, y) pixels; None: 1.2 times the longer side, the image's middle
+        camera           the image's; None: a focal length of 1.2 times the longer side, the axis in the middle
 
         InputError where the network's input shows something that people come without.
         """
-        return self.finish(self.prepare(image, people, focal=focal, principal_point=principal_point))
+        return self.finish(self.prepare(image, people, camera))
 
     def prepare(
         self,
         image: NDArray[np.uint8],
         people: Sequence[DetectedPerson] | NDArray[Any],
-        *,
-        focal: float | None = None,
-        principal_point: tuple[float, float] | None = None,
+        camera: Camera | None = None,
     ) -> list[PreparedPerson]:
         """What `finish` needs of everybody, without the image: so people of several images may go together."""
         if len(people) == 0:
             return []
-        height, width = image.shape[:2]
-        centre = (width / 2, height / 2) if principal_point is None else principal_point
-        camera = focal or default_focal(width, height), centre
-        return [PreparedPerson(crop, seen, *camera) for crop, seen in zip(*self._evidence(image, people), strict=True)]
+        camera = camera or Camera.of_image((image.shape[1], image.shape[0]))
+        return [PreparedPerson(crop, seen, camera) for crop, seen in zip(*self._evidence(image, people), strict=True)]
 
     def finish(self, people: Sequence[PreparedPerson]) -> list[BodyEstimate]:
         """The bodies of prepared people, in one batch."""
@@ -312,9 +305,8 @@ class BodyNetwork:
         crops = [person.crop for person in people]
         with torch.no_grad():  # not inference_mode: constants that are made here for the first time serve fits too
             found = self.regress([person.evidence for person in people])
-            focals = torch.tensor([person.focal for person in people], dtype=torch.float32, device=self.device)
-            centres = torch.tensor([p.principal_point for p in people], dtype=torch.float32, device=self.device)
-            placed = place_in_image(found, self.layer, crops, focals, centres)
+            camera = Camera.stack(person.camera for person in people).tensors(device=self.device)
+            placed = place_in_image(found, self.layer, crops, camera)
             poses = rotations_to_poses(placed.rotations)
         told = (x.cpu().numpy() for x in (poses, found.betas, placed.trans, placed.joints))
         noise = [None] * len(people) if found.log_noise is None else list(found.log_noise.exp().cpu().numpy())

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.fixed_camera import NBF_CAMERA
@@ -253,10 +254,9 @@ def body_contact_sheet(
     assert evidence.image is not None
     photo = _resized(evidence.image)
     shown = _input(evidence, batch, inputs, photo)
-    faces, focal, centre = layer.body.faces.cpu(), NBF_CAMERA.focal_at(_SIDE), (_SIDE / 2, _SIDE / 2)
+    faces, camera = layer.body.faces.cpu(), Camera.of_image((_SIDE, _SIDE), NBF_CAMERA.focal_at(_SIDE))
     drawn = [
-        draw_overlay(photo, mesh[None], faces, focal, centre, track_ids=[colour])
-        for mesh, colour in ((true, 2), (found, 1))
+        draw_overlay(photo, mesh[None], faces, camera, track_ids=[colour]) for mesh, colour in ((true, 2), (found, 1))
     ]
     return np.concatenate((shown, *drawn), 1)
 

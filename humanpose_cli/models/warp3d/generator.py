@@ -25,6 +25,7 @@ from torch.nn.functional import interpolate, leaky_relu
 
 from humanpose_cli.body.parts import WARPING10
 from humanpose_cli.body.warping_parts import WarpingParts, warping_parts
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.augmentation import Example
@@ -57,10 +58,10 @@ _HIPS = REPOSING19.indices(("left_hip", "right_hip"))
 _PELVIS = REPOSING19.index("pelvis")
 
 
-def frame_joints(joints: ArrayLike, focal: float, principal_point: ArrayLike, size: int) -> NDArray[np.float32]:
+def frame_joints(joints: ArrayLike, camera: Camera) -> NDArray[np.float32]:
     """Joints (19, 3) or (T, 19, 3) of REPOSING19 in metres, camera axes → pixels x, y, z of the frame, the same shape.
 
-    focal, principal_point  of the crop's camera, in the crop's pixels; size of the crop's sides
+    camera  the square crop's
 
     Joints that are not finite, or behind the camera, are NaN in the result; the middle of the hips stands in for an
     unknown pelvis, and where that is not known either, all of the pose is NaN. UsageError for other shapes.
@@ -68,15 +69,12 @@ def frame_joints(joints: ArrayLike, focal: float, principal_point: ArrayLike, si
     points = np.asarray(joints, np.float64)
     if points.shape[-2:] != (len(REPOSING19), 3) or points.ndim not in (2, 3):
         raise UsageError("joints", "are no poses", expected="(19, 3) or (T, 19, 3)", got=str(points.shape))
-    if not focal > 0 or not np.isfinite(focal):
-        raise UsageError("focal", "is no focal length", expected="pixels above 0", got=str(focal))
     known = np.isfinite(points).all(-1) & (points[..., 2] > NEAREST)
     points = np.where(known[..., None], points, np.nan)
     root = points[..., _PELVIS, 2]
     root = np.where(np.isfinite(root), root, points[..., _HIPS, 2].mean(-1))[..., None]
-    centre = np.asarray(principal_point, np.float64)
-    pixels = focal * points[..., :2] / points[..., 2:] + centre
-    depth = size / 2 + (points[..., 2] - root) * focal / root
+    pixels = camera.project(points, near=NEAREST)
+    depth = camera.size[0] / 2 + (points[..., 2] - root) * camera.focal / root
     framed = np.concatenate((pixels, depth[..., None]), -1)
     return np.where(np.isfinite(root)[..., None], framed, np.nan).astype(np.float32)
 
@@ -94,7 +92,7 @@ def frame_of_example(example: Example) -> NDArray[np.float32]:
     width, height = example.size
     if width != height:
         raise UsageError(example.name, "is no square crop", got=f"{width} × {height}")
-    return frame_joints(joints, example.focal, example.principal_point, width)
+    return frame_joints(joints, Camera(example.focal, example.principal_point, example.size))
 
 
 _KERNELS = (7, 5, 5)  # of the encoder's first steps; 3 behind them
