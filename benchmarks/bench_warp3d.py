@@ -19,10 +19,10 @@ from repeats import times
 from torch import Tensor, nn
 
 from humanpose_cli.core.conventions import REPOSING19
-from humanpose_cli.models.perceptual import perceptual_loss
 from humanpose_cli.models.warp3d.config import PRESETS
 from humanpose_cli.models.warp3d.generator import Generator
 from humanpose_cli.models.warp3d.layers import Discriminator
+from humanpose_cli.models.warp3d.perceptual import perceptual_loss
 from humanpose_cli.train.processes import counted_activations
 
 REACH_SMALL_MS, REACH_OF_CONVOLUTIONS, REACH_FRAMES, REACH_WARP = 120.0, 2.0, 60.0, 0.05

@@ -48,7 +48,7 @@ from humanpose_cli.models.nbf.network import load_nbf
 from humanpose_cli.models.nbf.recipe import NbfRecipe, NbfTraining, nbf_preset
 from humanpose_cli.models.segmenter.network import Segmenter
 from humanpose_cli.models.segmenter.recipe import SEGMENTER_PRESETS, SegmenterRecipe, SegmenterTraining
-from humanpose_cli.models.warp3d.inference import load_warp3d
+from humanpose_cli.models.warp3d.generator import load_warp3d
 from humanpose_cli.models.warp3d.pairs import PairCrops
 from humanpose_cli.models.warp3d.recipe import Warp3dRecipe, Warp3dTraining
 from humanpose_cli.train.recipe import Recipe, TrainOptions

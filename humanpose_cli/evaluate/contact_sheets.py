@@ -16,7 +16,7 @@ from humanpose_cli.data.loader import spread_evenly
 from humanpose_cli.evaluate.people import EvaluatedPeople
 from humanpose_cli.evaluate.report import quartiles
 from humanpose_cli.metrics.bodies import Bodies
-from humanpose_cli.models.segmenter.colours import as_bytes, code_colours
+from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours
 from humanpose_cli.rendering.overlay import draw_overlay
 
 __all__ = ["WORST", "body_panel", "quartile_contact_sheet", "segmentation_panel", "worst_contact_sheet"]

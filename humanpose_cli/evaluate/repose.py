@@ -42,9 +42,9 @@ from humanpose_cli.fitting.people import SingleImages
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.metrics.images import Lpips
-from humanpose_cli.models.perceptual import perceptual_loss
-from humanpose_cli.models.warp3d.inference import load_warp3d
+from humanpose_cli.models.warp3d.generator import load_warp3d
 from humanpose_cli.models.warp3d.pairs import PairCrops
+from humanpose_cli.models.warp3d.perceptual import perceptual_loss
 from humanpose_cli.models.warp3d.recipe import WARP3D_PRESETS, pairs_of
 from humanpose_cli.networks.weights import find_weights
 

@@ -29,8 +29,7 @@ from humanpose_cli.data.loader import spread_evenly
 from humanpose_cli.evaluate.published import WARP3D_PRIOR
 from humanpose_cli.evaluate.report import Cell, Report, Table, paired_difference, summarise
 from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground
-from humanpose_cli.models.warp3d.generator import frame_of_example
-from humanpose_cli.models.warp3d.inference import Warp3d, to_network
+from humanpose_cli.models.warp3d.generator import Warp3d, frame_of_example, to_network
 from humanpose_cli.models.warp3d.pairs import PairCrops
 from humanpose_cli.reposing.warping import WarpReposer
 

@@ -24,8 +24,7 @@ from torch.nn.functional import conv2d
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.networks.backbones import VGG, AlexNet
-from humanpose_cli.networks.partial_conv import fill
-from humanpose_cli.networks.weights import digest_of, read_foreign
+from humanpose_cli.networks.weights import digest_of, fill, read_foreign
 
 __all__ = [
     "Lpips",

@@ -13,13 +13,15 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import conv2d, interpolate
 
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.networks.backbones import VGG, ResNet
 
 __all__ = [
     "AtrousPyramid",
     "DeepLabSegmenter",
+    "PartialConv2d",
     "RefineNet",
     "RefineNetSegmenter",
 ]
@@ -176,3 +178,43 @@ class RefineNetSegmenter(nn.Module):
         """(B, 3, H, W) → scores (B, classes, H, W)."""
         refined = self.last_units(self.decoder(self.backbone.maps(image)))
         return _resized(self.head(refined), image.shape[-2:])
+
+
+class PartialConv2d(nn.Module):
+    """A partial convolution of inputs in groups of channels, each of which has one mask.
+
+    inputs   channels of each group, one behind the other: (64,), or (64, 3) for features with another map behind them
+    outputs  channels; all share one mask
+    """
+
+    ones: Tensor
+
+    def __init__(
+        self, inputs: Sequence[int], outputs: int, kernel: int, *, stride: int = 1, padding: int = 0, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.groups = tuple(inputs)
+        self.conv = nn.Conv2d(sum(inputs), outputs, kernel, stride, padding, bias=False)
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        # What a window of known pixels sums up to, per group.
+        ones = torch.tensor(self.groups, dtype=torch.float32).view(1, -1, 1, 1).expand(1, -1, kernel, kernel)
+        self.register_buffer("ones", ones.clone(), persistent=False)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, sum of inputs, H, W), mask (B, groups, H, W) of 0 and 1 → (B, outputs, H', W'), mask (B, 1, H', W').
+
+        What x holds where its mask is 0 has no influence, not even if it is not finite. UsageError for other shapes.
+        """
+        count = len(self.groups)
+        if mask.shape != (x.shape[0], count, *x.shape[2:]) or x.shape[1] != sum(self.groups):
+            expected = f"(B, {sum(self.groups)}, H, W) and (B, {count}, H, W)"
+            raise UsageError("mask", "does not fit", expected=expected, got=f"{tuple(x.shape)} and {tuple(mask.shape)}")
+        with torch.autocast(x.device.type, enabled=False):
+            known = conv2d(mask.detach().float(), self.ones, None, self.conv.stride, self.conv.padding)
+            seen = known > 0
+            factor = torch.where(seen, float(self.ones.sum()) / known.clamp_min(1e-6), 0.0)
+        parts = [group.masked_fill(mask[:, i : i + 1] <= 0, 0.0) for i, group in enumerate(x.split(self.groups, dim=1))]
+        result = self.conv(parts[0] if count == 1 else torch.cat(parts, 1)) * factor.to(x.dtype)
+        if self.bias is not None:
+            result = result + self.bias.view(1, -1, 1, 1) * seen
+        return result, seen.to(mask.dtype)

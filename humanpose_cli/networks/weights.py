@@ -27,7 +27,7 @@ import platformdirs
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.atomic import ensure_folder, write_bytes
@@ -38,6 +38,7 @@ __all__ = [
     "WeightsEntry",
     "WeightsHeader",
     "digest_of",
+    "fill",
     "find_weights",
     "options_of",
     "read_foreign",
@@ -154,6 +155,24 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise InputError(path, "holds no named tensors", expected="a state dict")
     return {name.removeprefix("module."): value for name, value in content.items()}
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> None:
+    """Load all of a module's tensors by name.
+
+    InputError, which names the first in alphabetical order that is missing, left over or of another shape, and the
+    file.
+    """
+    own, found = (
+        {name: str(tuple(value.shape)) for name, value in state.items() if not name.endswith("num_batches_tracked")}
+        for state in (module.state_dict(), tensors)
+    )
+    for name in sorted(set(own) | set(found)):
+        expected, got = own.get(name, "nothing"), found.get(name, "nothing")
+        if expected != got:
+            remedy = "it belongs to another network, or to another number of parts, joints or channels"
+            raise InputError(path, f"does not fit at {name}", expected=expected, got=got, remedy=remedy)
+    module.load_state_dict({name: tensors[name] for name in own}, strict=False)
 
 
 def digest_of(path: Path) -> str:

@@ -35,7 +35,7 @@ from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import InputItem, output_path
 from humanpose_cli.io.video import VideoWriter
-from humanpose_cli.models.warp3d.inference import Warp3d, load_warp3d
+from humanpose_cli.models.warp3d.generator import Warp3d, load_warp3d
 from humanpose_cli.networks.weights import digest_of, find_weights
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface

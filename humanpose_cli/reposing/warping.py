@@ -14,8 +14,7 @@ from torch import Tensor
 from humanpose_cli.avatar.mesh import DrawnPerson, FittedPerson, MeshReposer, mesh_drawing
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.crop import Crop, crop_around_box
-from humanpose_cli.models.warp3d.generator import frame_joints
-from humanpose_cli.models.warp3d.inference import Warp3d
+from humanpose_cli.models.warp3d.generator import Warp3d, frame_joints
 
 __all__ = ["WarpReposer"]
 

@@ -27,8 +27,7 @@ from humanpose_cli.evaluate.reposing import (
     warping,
 )
 from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig
-from humanpose_cli.models.warp3d.generator import Generator
-from humanpose_cli.models.warp3d.inference import Warp3d
+from humanpose_cli.models.warp3d.generator import Generator, Warp3d
 from humanpose_cli.models.warp3d.pairs import PairCrops
 from humanpose_cli.models.warp3d.recipe import Warp3dTraining, pairs_of
 from humanpose_cli.networks.weights import WeightsHeader

@@ -1,6 +1,5 @@
 """The body and the projection inside the network, and the rotations that lead there."""
 
-import numpy as np
 import pytest
 import torch
 from nbf_people import UPRIGHT, posed
@@ -22,7 +21,6 @@ from humanpose_cli.models.nbf.body import (
 )
 from humanpose_cli.models.nbf.inputs import InputOptions, world_of_numbers
 from humanpose_cli.models.nbf.network import Regressor, RegressorOptions
-from humanpose_cli.models.nbf.surface_points import LANDMARKS91, SURFACE67, surface_vertices
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +40,10 @@ def test_relative_and_absolute_rotations_are_inverse_and_agree_with_the_body():
 def test_an_upright_body_stands_where_the_camera_says(layer):
     """Its left hand appears on the right, its head above; 1 m is 245.9 of 512 pixels at 20.33 m."""
     upright = UPRIGHT.expand(1, 24, 3, 3)
-    placed = layer(torch.zeros(1, 10), upright)
+    joints = layer(torch.zeros(1, 10), upright)
     root = torch.tensor(NBF_CAMERA.root)
-    torch.testing.assert_close(placed.joints[0, SMPL24.index("pelvis")], root, atol=1e-5, rtol=0)
-    seen = layer.project(placed.joints)[0]
+    torch.testing.assert_close(joints[0, SMPL24.index("pelvis")], root, atol=1e-5, rtol=0)
+    seen = layer.project(joints)[0]
     left, right, head, foot = (seen[SMPL24.index(n)] for n in ("left_wrist", "right_wrist", "head", "left_foot"))
     assert left[0] > 0.5
     assert right[0] < -0.5
@@ -54,39 +52,7 @@ def test_an_upright_body_stands_where_the_camera_says(layer):
     assert float(metre) == pytest.approx(245.9, abs=0.1)
 
 
-def test_points_of_the_surface_are_the_meshs_vertices(layer):
-    rotations, betas, _ = posed(5)
-    absolute = relative_to_absolute(rotations)
-    marked, mesh = layer(betas, absolute, "landmarks"), layer(betas, absolute, "vertices")
-    assert marked.points.shape == (1, 91, 3)
-    torch.testing.assert_close(marked.points[:, :24], mesh.joints, atol=1e-5, rtol=0)
-    rows = surface_vertices(layer.body)
-    torch.testing.assert_close(marked.points[0, 24:], mesh.points[0, rows], atol=2e-5, rtol=0)
-
-
-def test_names_of_the_surfaces_points_say_where_they_are():
-    body = default_body()
-    rest = body.pose(torch.eye(3).expand(1, 24, 3, 3), torch.zeros(1, 10)).vertices[0]
-    points = rest[surface_vertices(body)]
-    at = {name: points[row].numpy() for row, name in enumerate(SURFACE67.joint_names)}
-    assert len(LANDMARKS91) == 91
-    assert len(np.unique(surface_vertices(body))) == 67
-    for name, place in at.items():
-        if name.startswith("left_"):
-            other = at["right_" + name.removeprefix("left_")]
-            np.testing.assert_allclose(other, place * [-1, 1, 1], atol=2e-3)
-            assert place[0] > 0
-        elif not name.startswith("right_"):
-            assert abs(place[0]) < 0.01
-    assert at["left_knee_front"][2] > at["left_knee_back"][2] + 0.05
-    assert at["left_hip_outside"][0] > at["left_hip_inside"][0] + 0.1
-    assert at["left_shoulder_top"][1] > at["left_shoulder_bottom"][1] + 0.05
-    assert at["head_top"][1] == pytest.approx(float(rest[:, 1].max()), abs=0.02)
-    assert at["chest"][2] > 0 > at["upper_back"][2]
-
-
-@pytest.mark.parametrize("points", ["joints", "landmarks"])
-def test_gradients_of_body_and_projection(points):
+def test_gradients_of_body_and_projection():
     layer = BodyLayer(default_body()).double()
     generator = torch.Generator().manual_seed(0)
     betas = torch.randn(1, 10, generator=generator, dtype=torch.float64).requires_grad_()
@@ -94,8 +60,8 @@ def test_gradients_of_body_and_projection(points):
 
     def seen(betas, rotations):
         # A few of the points, so that the check takes a second.
-        placed = layer(betas, rotations, points).points[:, ::7]
-        return layer.project(placed), placed
+        joints = layer(betas, rotations)[:, ::7]
+        return layer.project(joints), joints
 
     assert gradcheck(seen, (betas, rotations), atol=1e-6)
 
@@ -107,7 +73,7 @@ def test_gradients_through_the_mesh():
     direction = torch.randn(13718, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64) / 100
 
     def total(betas, rotations):
-        return (layer.project(layer(betas, rotations, "vertices").points) * direction).sum()
+        return (layer.project(layer(betas, rotations, vertices=True)) * direction).sum()
 
     total(betas, rotations).backward()
     step = 1e-6

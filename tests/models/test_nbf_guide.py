@@ -10,9 +10,8 @@ from humanpose_cli.body.parts import PARTS12
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.models.nbf.evidence import CropEvidence
-from humanpose_cli.models.segmenter.colours import as_bytes, code_colours
-from humanpose_cli.models.segmenter.guide import GUIDE_CHANNELS, paint_guide
+from humanpose_cli.models.crops import CropEvidence
+from humanpose_cli.models.segmenter.inputs import GUIDE_CHANNELS, as_bytes, code_colours, paint_guide
 from humanpose_cli.models.segmenter.network import Segmenter, SegmenterOptions, build_segmenter, segmenter_input
 from tests.train.painted_people import SIZE, person_and_maps
 

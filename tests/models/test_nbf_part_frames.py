@@ -7,8 +7,8 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_prior import sample_poses
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.geometry.rotations import geodesic_angle
+from humanpose_cli.models.crops import CropEvidence
 from humanpose_cli.models.nbf.body import part_frames, relative_to_absolute, zero_pose_joints
-from humanpose_cli.models.nbf.evidence import CropEvidence
 from humanpose_cli.models.nbf.inputs import InputOptions, encode, world_of_numbers
 
 UPRIGHT = torch.diag(torch.tensor([1.0, -1.0, -1.0]))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.networks.partial_conv import fill
+from humanpose_cli.networks.weights import fill
 
 
 def network():

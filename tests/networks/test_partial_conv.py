@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.networks.partial_conv import PartialConv2d
+from humanpose_cli.networks.decoders import PartialConv2d
 
 
 def brute_force(layer, x, mask, stride, padding):

@@ -10,8 +10,7 @@ import torch
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.models.warp3d.config import PRESETS
-from humanpose_cli.models.warp3d.generator import Generator
-from humanpose_cli.models.warp3d.inference import MODEL, generator_weights
+from humanpose_cli.models.warp3d.generator import MODEL, Generator, generator_weights
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
 from humanpose_cli.reposing.reposer import ReposeOptions, Reposer
 from humanpose_cli.reposing.targets import RotationTarget, target_of_record

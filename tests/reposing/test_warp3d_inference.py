@@ -9,9 +9,9 @@ import torch
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.models.warp3d.config import PRESETS, GeneratorConfig
-from humanpose_cli.models.warp3d.generator import Generator
-from humanpose_cli.models.warp3d.inference import (
+from humanpose_cli.models.warp3d.generator import (
     MODEL,
+    Generator,
     Warp3d,
     generator_weights,
     load_warp3d,

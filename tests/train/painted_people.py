@@ -13,7 +13,7 @@ from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.label_maps import BodyLabels, LabelledMesh, encode_map, render_label_maps
 from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
-from humanpose_cli.models.segmenter.colours import as_bytes, code_colours
+from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours
 
 SIZE, FOCAL = 64, 90.0
 

@@ -95,7 +95,7 @@ def test_labels_say_what_the_crop_shows(cache):
     recipe = NbfRecipe(cache, options)
     batch = next(iter(recipe.batches(LoaderOptions(8))))
     targets = Targets.of_batch(batch)
-    seen = recipe.layer.project(recipe.layer(targets.betas, targets.rotations).joints)
+    seen = recipe.layer.project(recipe.layer(targets.betas, targets.rotations))
     # A person at 3.6 m is bent by perspective, one at 20 m is not.
     assert float((seen - targets.joints2d[..., :2]).abs().mean()) < 0.03
     assert targets.has_3d.all()

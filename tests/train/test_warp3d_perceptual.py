@@ -7,7 +7,7 @@ import torch
 
 from humanpose_cli.core.errors import InputError, UnavailableError
 from humanpose_cli.metrics.images import ssim_map
-from humanpose_cli.models.perceptual import perceptual_loss
+from humanpose_cli.models.warp3d.perceptual import perceptual_loss
 from humanpose_cli.networks.backbones import VGG, ResNet
 from humanpose_cli.networks.decoders import RefineNetSegmenter
 from humanpose_cli.networks.weights import WEIGHTS, WeightsHeader, find_weights, read_weights, write_weights

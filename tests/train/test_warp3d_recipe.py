@@ -14,7 +14,7 @@ from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.cache import open_cache
 from humanpose_cli.data.loader import LoaderOptions
 from humanpose_cli.models.warp3d.config import DiscriminatorConfig
-from humanpose_cli.models.warp3d.inference import load_warp3d
+from humanpose_cli.models.warp3d.generator import load_warp3d
 from humanpose_cli.models.warp3d.pairs import PairCrops, drawn_pairs, listed_pairs, one_camera
 from humanpose_cli.models.warp3d.recipe import (
     WARP3D_PRESETS,

@@ -1,24 +1,22 @@
-"""Shape and rotations as the regressor gives them, and the ways between these and a file's poses.
+"""The body inside the network: its parameters, part frames, the fixed camera, and the way back into the image.
 
-Where the detector's world landmarks say that each part points: what a body network on `proxy` need only correct.
+Neural Body Fitting, sections 3.1 and 3.2, equations 1 to 5. The network predicts absolute part rotations; files hold
+axis-angle rotations relative to the parent.
 
-Rotations told relative to these frames are small wherever the detector is right, so the network learns its errors and
-the twists that no landmark shows, instead of learning anew for every part what a turned person looks like.
+On `proxy` inputs, rotations are predicted relative to the frames that the detector's world landmarks give for each part
+(`part_frames`). These residuals are small wherever the detector is right, so the network learns its errors and the
+twists that no landmark shows.
 
-The body and the projection inside the network: Neural Body Fitting, sections 3.1 and 3.2, equations 1 to 5.
-
-From the place before the fixed camera to where the person stands before the image's own.
-
-The crop is a scaled and shifted piece of the image, seen by a camera that looks straight at the person from 20 m
-away. So the body is turned by what the line of sight to it was turned (the inverse of what `to_fixed_camera` does to
-labels), and put where its joints land on the same pixels of the image; a nearer camera bends them a little, and the
-rest is the least in squares.
+The crop is a scaled and shifted piece of the image, seen by a camera that looks straight at the person from 20 m away.
+`place_in_image` rotates the body by the angle between that line of sight and the one in the image (the inverse of what
+`to_fixed_camera` does to labels) and translates it so that its joints project to the same pixels. A nearer camera bends
+the projection a little; the rest is a least-squares fit.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,14 +28,11 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.data.fixed_camera import NBF_CAMERA, FixedCamera
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
-from humanpose_cli.models.nbf.surface_points import surface_landmarks
 
 __all__ = [
     "BodyLayer",
     "BodyParameters",
-    "PlacedBody",
     "PlacedInImage",
-    "PointSet",
     "absolute_to_relative",
     "part_frames",
     "place_about_pixels",
@@ -55,12 +50,12 @@ _PARENTS = [SMPL24.parents[joint] for joint in _CHILDREN]
 
 
 class BodyParameters(NamedTuple):
-    """What a network says about B people.
+    """A network's prediction for B people.
 
     betas      (B, 10) shape
     rotations  (B, 24, 3, 3) absolute: each part's body axes to camera axes
     log_noise  (B, 24, 2) logarithm of the expected absolute error of each joint, metres, across and along the line of
-               sight, relative to the pelvis; None where the network does not tell
+               sight, relative to the pelvis; None where the network does not predict it
     """
 
     betas: Tensor
@@ -109,25 +104,10 @@ def part_frames(zero: Tensor, world: Tensor, confidence: Tensor) -> Tensor:
     return relative_to_absolute(limb_rotations(zero, BLAZEPOSE33, world, confidence))
 
 
-PointSet = Literal["joints", "landmarks", "vertices"]
-"""24 joints; LANDMARKS91; all of the mesh."""
-
-
-class PlacedBody(NamedTuple):
-    """Bodies at the fixed place.
-
-    joints  (B, 24, 3) metres, camera axes
-    points  (B, N, 3) metres, camera axes: the set of points that was asked for
-    """
-
-    joints: Tensor
-    points: Tensor
-
-
 class BodyLayer(nn.Module):
-    """Shape and absolute rotations → points before the fixed camera, differentiable to both.
+    """Shape and absolute rotations → the body before the fixed camera, differentiable in both.
 
-    It owns a copy of the body, which moves with it between devices and dtypes; nothing of it learns.
+    It owns a copy of the body, which moves with it between devices and dtypes. Nothing in it learns.
     """
 
     root: Tensor
@@ -135,25 +115,23 @@ class BodyLayer(nn.Module):
     def __init__(self, body: Body, camera: FixedCamera = NBF_CAMERA) -> None:
         super().__init__()
         self.body = copy.deepcopy(body)
-        self.surface = surface_landmarks(self.body)
         self.camera = camera
         self.register_buffer("root", torch.tensor(camera.root))
 
-    def forward(self, betas: Tensor, rotations: Tensor, points: PointSet = "joints") -> PlacedBody:
-        """betas (B, S), rotations (B, 24, 3, 3) body to camera → the body with its pelvis at the camera's root."""
-        pelvis = self.body.rest_joints(betas)[:, SMPL24.index("pelvis")]
-        posed = self.body.pose(rotations, betas, self.root - pelvis, absolute=True, vertices=points == "vertices")
-        if points == "joints":
-            return PlacedBody(posed.joints, posed.joints)
-        if points == "landmarks":
-            surface = self.body.pose_landmarks(self.surface, posed, betas)
-            return PlacedBody(posed.joints, torch.cat((posed.joints, surface), 1))
+    def forward(self, betas: Tensor, rotations: Tensor, *, vertices: bool = False) -> Tensor:
+        """betas (B, S), rotations (B, 24, 3, 3) body to camera axes → joints (B, 24, 3), or vertices (B, V, 3), in
+        metres and camera axes, with the pelvis at `root`.
+        """
+        pelvis = self.body.rest_joints(betas)[:, _ROOT]
+        posed = self.body.pose(rotations, betas, self.root - pelvis, absolute=True, vertices=vertices)
+        if not vertices:
+            return posed.joints
         assert posed.vertices is not None
-        return PlacedBody(posed.joints, posed.vertices)
+        return posed.vertices
 
     def project(self, points: Tensor) -> Tensor:
-        """Points (..., 3) metres before the camera → (..., 2) in the crop: −1 and 1 at its edges, x right, y down."""
-        # A focal length in units of half the side; the person is 20 m away, so nothing comes near the camera.
+        """Points (..., 3) metres, camera axes → (..., 2) in the crop: −1 and 1 at its edges, x right, y down."""
+        # A focal length in units of half the side. The person is 20 m away, so nothing comes near the camera.
         return (2 * self.camera.focal / self.camera.size) * points[..., :2] / points[..., 2:]
 
 
@@ -167,46 +145,38 @@ class PlacedInImage(NamedTuple):
     rotations  (B, 24, 3, 3) absolute, body to camera axes
     trans      (B, 3) metres: the pelvis is the shaped rest body's plus this
     joints     (B, 24, 3) metres, camera axes
-    turn       (B, 3, 3) from the fixed camera's axes to the image's
     """
 
     rotations: Tensor
     trans: Tensor
     joints: Tensor
-    turn: Tensor
 
 
 def place_in_image(found: BodyParameters, layer: BodyLayer, crops: list[Crop], camera: Camera) -> PlacedInImage:
-    """Place B people.
+    """Move B predicted people from the fixed camera to the image's.
 
-    crops            the crop of each, from the image
+    crops            each person's crop of the image
     camera           tensors (B,) of the images' cameras
     """
-    fixed = layer(found.betas, found.rotations).joints
-    pixels = _in_image(layer.project(fixed), crops)
-    pelvis = SMPL24.index("pelvis")
-    ray = (pixels[:, pelvis] - camera.principal_point) / camera.focal[:, None]
+    fixed = layer(found.betas, found.rotations)
+    matrices = torch.stack([torch.from_numpy(crop.affine.matrix) for crop in crops]).to(fixed)
+    sizes = fixed.new_tensor([crop.size for crop in crops])[:, None]
+    in_crop = (layer.project(fixed) + 1) / 2 * sizes
+    pixels = torch.linalg.solve(matrices[:, :, :2], (in_crop - matrices[:, None, :, 2]).mT).mT
+    ray = (pixels[:, _ROOT] - camera.principal_point) / camera.focal[:, None]
     sight = torch.nn.functional.pad(ray, (0, 1), value=1.0)
     turn = rotation_between(layer.root.expand_as(sight), sight)
     about = (fixed - layer.root) @ turn.mT
     root = place_about_pixels(about, pixels, camera)
-    rest = layer.body.rest_joints(found.betas)[:, pelvis]
-    return PlacedInImage(turn[:, None] @ found.rotations, root - rest, about + root[:, None], turn)
-
-
-def _in_image(points: Tensor, crops: list[Crop]) -> Tensor:
-    """Points (B, J, 2), −1…1 of the crop → pixels of the image."""
-    matrices = torch.stack([torch.from_numpy(crop.affine.matrix) for crop in crops]).to(points)
-    sizes = points.new_tensor([crop.size for crop in crops])[:, None]
-    pixels = (points + 1) / 2 * sizes
-    return torch.linalg.solve(matrices[:, :, :2], (pixels - matrices[:, None, :, 2]).mT).mT
+    rest = layer.body.rest_joints(found.betas)[:, _ROOT]
+    return PlacedInImage(turn[:, None] @ found.rotations, root - rest, about + root[:, None])
 
 
 def place_about_pixels(about: Tensor, pixels: Tensor, camera: Camera) -> Tensor:
-    """The root's place (B, 3) at which joints `about` it (B, J, 3), metres, are seen at `pixels` (B, J, 2).
+    """The root's position (B, 3) at which joints `about` it (B, J, 3), metres, project to `pixels` (B, J, 2).
 
     camera  tensors (B,). With rays u = x/z of the pixels, x_j + X − u_j (z_j + Z) = 0 is linear in
-    the place; dividing by the depth found before makes its error that of the image.
+    the position. Division by the depth of the round before turns its error into that of the image.
     """
     dtype = about.dtype
     about, pixels = about.double(), pixels.double()
@@ -222,7 +192,7 @@ def place_about_pixels(about: Tensor, pixels: Tensor, camera: Camera) -> Tensor:
         normal = (weighted[..., :, None] * weighted[..., None, :]).sum(1)
         right = (weighted * (weight[..., 0] * wanted)[..., None]).sum(1)
         faint = 1e-9 * normal.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] * torch.eye(3).to(normal)
-        place = torch.linalg.solve(normal + faint, right[..., None])[..., 0]
-        depth = (about[..., 2] + place[:, None, 2]).clamp_min(_NEAREST)
-    nearer = (_NEAREST - (about[..., 2] + place[:, None, 2]).amin(1)).clamp_min(0)
-    return (place + nearer[:, None] * place.new_tensor([0.0, 0.0, 1.0])).to(dtype)
+        root = torch.linalg.solve(normal + faint, right[..., None])[..., 0]
+        depth = (about[..., 2] + root[:, None, 2]).clamp_min(_NEAREST)
+    nearer = (_NEAREST - (about[..., 2] + root[:, None, 2]).amin(1)).clamp_min(0)
+    return (root + nearer[:, None] * root.new_tensor([0.0, 0.0, 1.0])).to(dtype)

@@ -29,13 +29,19 @@ from humanpose_cli.data.augmentation import ColourChange, Example, change_colour
 from humanpose_cli.data.fixed_camera import NBF_CAMERA, to_fixed_camera
 from humanpose_cli.data.samples import Person
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
-from humanpose_cli.models.crops import frame_box, frame_landmarks, root_pixel
+from humanpose_cli.models.crops import (
+    CropEvidence,
+    evidence_of_example,
+    frame_box,
+    frame_landmarks,
+    imitate_errors,
+    root_pixel,
+)
 from humanpose_cli.models.nbf.body import part_frames, poses_to_rotations, zero_pose_joints
-from humanpose_cli.models.nbf.evidence import CropEvidence, evidence_of_example
-from humanpose_cli.models.nbf.imitation import imitate_errors
-from humanpose_cli.models.nbf.inputs import InputOptions, encode, encode_numbers, labels_of_parts
+from humanpose_cli.models.nbf.inputs import InputOptions, encode, encode_numbers
 from humanpose_cli.models.nbf.losses import LossOptions, keeps_3d
 from humanpose_cli.models.people import People
+from humanpose_cli.models.segmenter.inputs import labels_of_parts
 from humanpose_cli.models.segmenter.network import SegmenterOptions, segmenter_input
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.synthetic.poses import PoseBank

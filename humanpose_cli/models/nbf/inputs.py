@@ -26,9 +26,8 @@ from torch import Tensor
 from humanpose_cli.body.parts import PART_MAPS, PartMap
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.models.crops import normalised_image
-from humanpose_cli.models.nbf.evidence import CropEvidence
-from humanpose_cli.models.segmenter.colours import code_colours
+from humanpose_cli.models.crops import CropEvidence, normalised_image
+from humanpose_cli.models.segmenter.inputs import code_colours, labels_of_parts
 
 __all__ = [
     "JOINTS14",
@@ -37,7 +36,6 @@ __all__ = [
     "colour_coded",
     "encode",
     "encode_numbers",
-    "labels_of_parts",
     "stacked",
     "torso_frame",
     "world_of_numbers",
@@ -151,12 +149,6 @@ def _there(value: NDArray | None, what: str) -> NDArray:
     if value is None:
         raise InputError("the person", f"comes without {what}, which this input shows", remedy="use another input")
     return value
-
-
-def labels_of_parts(parts: NDArray[np.uint8], part_map: PartMap) -> NDArray[np.uint8]:
-    """A map of 0 and 1 + rows of SMPL24 → 0 and 1 + labels of the partition."""
-    table = np.concatenate(([0], np.add(part_map.rows, 1))).astype(np.uint8)
-    return table[parts]
 
 
 def colour_coded(labels: Tensor, parts: int, size: int) -> Tensor:

@@ -22,7 +22,7 @@ from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.geometry.rotations import project_to_rotation
-from humanpose_cli.models.crops import frame_box, frame_person
+from humanpose_cli.models.crops import CropEvidence, evidence_of_person, frame_box, frame_person
 from humanpose_cli.models.nbf.body import (
     BodyLayer,
     BodyParameters,
@@ -31,7 +31,6 @@ from humanpose_cli.models.nbf.body import (
     rotations_to_poses,
     zero_pose_joints,
 )
-from humanpose_cli.models.nbf.evidence import CropEvidence, evidence_of_person
 from humanpose_cli.models.nbf.inputs import (
     InputOptions,
     blended,
@@ -49,8 +48,7 @@ from humanpose_cli.models.segmenter.network import (
     segmenter_input,
 )
 from humanpose_cli.networks.backbones import RESNETS, ResNet
-from humanpose_cli.networks.partial_conv import fill
-from humanpose_cli.networks.weights import options_of, read_header, read_weights
+from humanpose_cli.networks.weights import fill, options_of, read_header, read_weights
 
 __all__ = [
     "MODEL",

@@ -27,8 +27,8 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.fixed_camera import NBF_CAMERA
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.metrics.bodies import Bodies, BodyErrors, body_errors
+from humanpose_cli.models.crops import CropEvidence
 from humanpose_cli.models.nbf.body import BodyLayer, BodyParameters, absolute_to_relative
-from humanpose_cli.models.nbf.evidence import CropEvidence
 from humanpose_cli.models.nbf.examples import (
     POOL,
     BodyAugmentation,
@@ -50,7 +50,7 @@ from humanpose_cli.models.nbf.network import (
     segmented_input,
 )
 from humanpose_cli.models.people import People, check_batch, split_people, spread_out, visible_people
-from humanpose_cli.models.segmenter.colours import as_bytes
+from humanpose_cli.models.segmenter.inputs import as_bytes
 from humanpose_cli.models.segmenter.network import Segmenter, load_backbone
 from humanpose_cli.rendering.overlay import draw_keypoints, draw_overlay, person_colour
 from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, moved
@@ -386,8 +386,8 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
             batch = {k: torch.as_tensor(v)[None].to(device) for k, v in make(number, np.random.default_rng(0)).items()}
             found = self.predict(batch)
             layer = self._layer_on(found.betas)
-            true = layer(batch["betas"], batch["rotations"], "vertices").points[0]
-            told = layer(found.betas, found.rotations, "vertices").points[0]
+            true = layer(batch["betas"], batch["rotations"], vertices=True)[0]
+            told = layer(found.betas, found.rotations, vertices=True)[0]
             random = np.random.default_rng(0)
             evidence = make.evidence(make.view(number, random, image=True), random, 0.0)
             panels.append(body_contact_sheet(evidence, batch, self.options.inputs, true.cpu(), told.cpu(), self.layer))

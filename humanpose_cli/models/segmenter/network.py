@@ -23,13 +23,11 @@ from humanpose_cli.body.parts import PART_MAPS, PartMap
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.models.crops import BOX_FILL, normalised_image
-from humanpose_cli.models.nbf.evidence import CropEvidence, evidence_of_person
-from humanpose_cli.models.segmenter.guide import GUIDE_CHANNELS, paint_guide
+from humanpose_cli.models.crops import BOX_FILL, CropEvidence, evidence_of_person, normalised_image
+from humanpose_cli.models.segmenter.inputs import GUIDE_CHANNELS, paint_guide
 from humanpose_cli.networks.backbones import ResNet
 from humanpose_cli.networks.decoders import DeepLabSegmenter, RefineNetSegmenter
-from humanpose_cli.networks.partial_conv import fill
-from humanpose_cli.networks.weights import options_of, read_foreign, read_weights
+from humanpose_cli.networks.weights import fill, options_of, read_foreign, read_weights
 
 __all__ = [
     "NETWORKS",

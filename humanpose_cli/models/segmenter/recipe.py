@@ -22,11 +22,9 @@ from humanpose_cli.data.augmentation import (
 )
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.metrics.bodies import class_f1, class_iou, confusion, mean_of_visible
-from humanpose_cli.models.nbf.evidence import CropEvidence, evidence_of_example
-from humanpose_cli.models.nbf.imitation import imitate_errors
-from humanpose_cli.models.nbf.inputs import labels_of_parts
+from humanpose_cli.models.crops import CropEvidence, evidence_of_example, imitate_errors
 from humanpose_cli.models.people import People, check_batch, split_people, spread_out, visible_people
-from humanpose_cli.models.segmenter.colours import as_bytes, code_colours
+from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours, labels_of_parts
 from humanpose_cli.models.segmenter.network import (
     MODEL,
     SegmenterOptions,
@@ -35,8 +33,7 @@ from humanpose_cli.models.segmenter.network import (
     segmenter_config,
     segmenter_input,
 )
-from humanpose_cli.networks.partial_conv import fill
-from humanpose_cli.networks.weights import read_weights
+from humanpose_cli.networks.weights import fill, read_weights
 from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, moved
 
 __all__ = ["SEGMENTER_PRESETS", "SegmenterCrops", "SegmenterRecipe", "SegmenterTraining", "segmenter_needs"]

@@ -28,14 +28,12 @@ from humanpose_cli.data.augmentation import NO_AUGMENTATION, WARP3D_AUGMENTATION
 from humanpose_cli.data.cache import Cache, open_cache
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground
-from humanpose_cli.models.perceptual import perceptual_loss
 from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig, GeneratorConfig
-from humanpose_cli.models.warp3d.generator import Generated, Generator
-from humanpose_cli.models.warp3d.inference import MODEL, generator_weights, to_bytes, to_network
+from humanpose_cli.models.warp3d.generator import MODEL, Generated, Generator, generator_weights, to_bytes, to_network
 from humanpose_cli.models.warp3d.layers import Discriminator
 from humanpose_cli.models.warp3d.pairs import PairCrops, Pairs, drawn_pairs, listed_pairs
-from humanpose_cli.networks.partial_conv import fill
-from humanpose_cli.networks.weights import find_weights, read_weights
+from humanpose_cli.models.warp3d.perceptual import perceptual_loss
+from humanpose_cli.networks.weights import fill, find_weights, read_weights
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
 from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, moved
 

@@ -23,8 +23,15 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.metrics.images import ssim_map
 from humanpose_cli.models.crops import IMAGENET_MEAN, IMAGENET_SPREAD
 from humanpose_cli.networks.backbones import RESNETS, VGG, BasicBlock, ResNet
-from humanpose_cli.networks.partial_conv import fill
-from humanpose_cli.networks.weights import WEIGHTS, digest_of, find_weights, read_foreign, read_header, read_weights
+from humanpose_cli.networks.weights import (
+    WEIGHTS,
+    digest_of,
+    fill,
+    find_weights,
+    read_foreign,
+    read_header,
+    read_weights,
+)
 
 __all__ = [
     "BackboneLoss",

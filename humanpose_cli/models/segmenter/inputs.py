@@ -1,11 +1,14 @@
-"""What the detector says about a person, painted for the segmenter: limbs as sticks in parts' colours, and the mask.
+"""What segmenters see and return: part labels and their colours, and the guide painted from detected landmarks.
 
-A segmenter that has seen rendered people alone takes furniture for limbs and left for right on photographs. The
-detector has seen a million photographs, and errs on rendered people as it does there; so its landmarks carry over what
-it knows. This goes beyond the paper, whose segmenter sees the image alone.
+A segmenter trained on rendered people alone takes furniture for limbs and left for right on photographs. The detector
+was trained on a million photographs and errs on rendered people as it does there, so its landmarks carry over what it
+has learned. This goes beyond Neural Body Fitting, whose segmenter sees the image alone.
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
+from itertools import product
 
 import cv2
 import numpy as np
@@ -13,10 +16,45 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.parts import PartMap
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.models.nbf.evidence import CropEvidence
-from humanpose_cli.models.segmenter.colours import as_bytes, code_colours
+from humanpose_cli.models.crops import CropEvidence
 
-__all__ = ["GUIDE_CHANNELS", "paint_guide"]
+__all__ = ["GUIDE_CHANNELS", "as_bytes", "code_colours", "labels_of_parts", "paint_guide"]
+
+_LEVELS = (-1.0, 0.0, 1.0)
+
+
+@lru_cache(maxsize=16)
+def code_colours(count: int) -> NDArray[np.float32]:
+    """(count + 1, 3) RGB in −1…1, at most 26: row 0, black, for the background, then one for each part or joint.
+
+    First the colour cube's corners, then other points of its 3×3×3 grid, each as far as possible from those before it.
+    """
+    grid = np.array(list(product(_LEVELS, repeat=3)), np.float32)
+    if not 1 <= count < len(grid):
+        raise ValueError(f"there are colours for 1 to {len(grid) - 1}, not {count}")
+    chosen = [0]  # (−1, −1, −1)
+    distance = np.linalg.norm(grid - grid[0], axis=1)
+    corner = np.abs(grid).min(1) == 1
+    for number in range(count):
+        allowed = corner if number < corner.sum() - 1 else np.ones(len(grid), bool)
+        following = int(np.where(allowed, distance, -1).argmax())
+        chosen.append(following)
+        distance = np.minimum(distance, np.linalg.norm(grid - grid[following], axis=1))
+    colours = grid[chosen]
+    colours.setflags(write=False)
+    return colours
+
+
+def as_bytes(colours: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Colours in −1…1 as 0…255, for looking at them."""
+    return np.rint(127.5 * (np.clip(colours, -1, 1) + 1)).astype(np.uint8)
+
+
+def labels_of_parts(parts: NDArray[np.uint8], part_map: PartMap) -> NDArray[np.uint8]:
+    """A map of 0 and 1 + rows of SMPL24 → 0 and 1 + labels of the partition."""
+    table = np.concatenate(([0], np.add(part_map.rows, 1))).astype(np.uint8)
+    return table[parts]
+
 
 GUIDE_CHANNELS = 4
 """Red, green and blue of the sticks, and the mask."""
