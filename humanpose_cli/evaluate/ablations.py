@@ -45,7 +45,7 @@ from humanpose_cli.metrics.bodies import BodyErrors
 from humanpose_cli.models.nbf.examples import Memory
 from humanpose_cli.models.nbf.losses import LossOptions
 from humanpose_cli.models.nbf.network import load_nbf
-from humanpose_cli.models.nbf.recipe import NbfRecipe, NbfTraining, nbf_preset
+from humanpose_cli.models.nbf.recipe import NBF_PRESETS, NbfRecipe, NbfTraining
 from humanpose_cli.models.segmenter.network import Segmenter
 from humanpose_cli.models.segmenter.recipe import SEGMENTER_PRESETS, SegmenterRecipe, SegmenterTraining
 from humanpose_cli.models.warp3d.generator import load_warp3d
@@ -224,7 +224,7 @@ class NbfVariants:
 def nbf_variants(preset: str) -> NbfVariants:
     """`ablation`: minutes a training on two cores; `paper`: the real thing. UsageError for another name."""
     if preset == "paper":
-        network, loop = nbf_preset("paper")
+        network, loop = NBF_PRESETS["paper"]
         base, segmenting = SEGMENTER_PRESETS["paper"]
         names = {"VGG": "deeplab-vgg16", "ResNet": "deeplab-resnet101", "RefineNet": "refinenet-resnet101"}
         segmenters = {
@@ -234,7 +234,7 @@ def nbf_variants(preset: str) -> NbfVariants:
         return NbfVariants(network, loop, segmenters, 1.0, 1.0)
     if preset != "ablation":
         raise UsageError("--preset", "is not known", expected="ablation or paper", got=preset)
-    network, loop = nbf_preset("ablation")
+    network, loop = NBF_PRESETS["ablation"]
     base, segmenting = SEGMENTER_PRESETS["ablation"]
     kinds: dict[str, dict[str, Any]] = {
         "DeepLab": {"network": "tiny-deeplab"},

@@ -100,7 +100,7 @@ def measure_crops(
     quality: list[NDArray[np.float64]] = []
     predict = _predictor(network, quality)
     with torch.no_grad():
-        errors = crop_errors(predict, batches, network.layer, network.layer.root)
+        errors = crop_errors(predict, batches, network.layer)
     return EvaluatedCrops(errors, np.concatenate(quality) if quality else None)
 
 

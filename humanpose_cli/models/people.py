@@ -19,7 +19,6 @@ from humanpose_cli.data.loader import spread_evenly
 __all__ = [
     "LABELS",
     "People",
-    "check_batch",
     "people_in",
     "split_people",
     "spread_out",
@@ -163,18 +162,6 @@ def spread_out(people: People, count: int) -> People:
     if not 0 < count < len(people):
         return people
     return people.taken(np.array(spread_evenly(len(people), count), np.int64))
-
-
-def check_batch(people: People, batch_size: int) -> None:
-    """InputError where people do not fill one batch."""
-    if len(people) < batch_size:
-        raise InputError(
-            people.cache.path,
-            "has too few people to learn from for one batch",
-            expected=f"{batch_size} or more",
-            got=str(len(people)),
-            remedy="a smaller batch_size, or a larger cache",
-        )
 
 
 def _listed(needs: Sequence[str]) -> str:

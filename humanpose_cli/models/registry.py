@@ -17,51 +17,38 @@ __all__ = ["MODELS", "ModelEntry"]
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model: where its recipe and presets are, and one line for `--help`.
+    """A model: the module with its recipe and presets, their names there, and one line for `--help`.
 
     recipe   class that takes (data, options, seed=)
     presets  name → (the recipe's options, the loop's)
     """
 
-    recipe_module: str
+    module: str
     recipe: str
-    presets_module: str
     presets: str
     help: str
 
     def preset(self, name: str) -> tuple[Any, TrainOptions]:
         """The options of a preset; UsageError lists those there are."""
-        known: Mapping[str, tuple[Any, TrainOptions]] = getattr(import_module(self.presets_module), self.presets)
+        known: Mapping[str, tuple[Any, TrainOptions]] = getattr(import_module(self.module), self.presets)
         if name not in known:
             raise UsageError("--preset", "there is no such preset", expected=", ".join(known), got=name)
         return known[name]
 
     def make(self, data: Any, options: Any, seed: int) -> Recipe[Any]:
         """The recipe on a cache."""
-        made: Recipe[Any] = getattr(import_module(self.recipe_module), self.recipe)(data, options, seed=seed)
+        made: Recipe[Any] = getattr(import_module(self.module), self.recipe)(data, options, seed=seed)
         return made
 
 
-MODELS: Mapping[str, ModelEntry] = {
-    "segmenter": ModelEntry(
-        "humanpose_cli.models.segmenter.recipe",
-        "SegmenterRecipe",
-        "humanpose_cli.models.segmenter.recipe",
-        "SEGMENTER_PRESETS",
-        "image to body parts",
-    ),
-    "nbf": ModelEntry(
-        "humanpose_cli.models.nbf.recipe",
-        "NbfRecipe",
-        "humanpose_cli.models.nbf.recipe",
-        "NBF_PRESETS",
-        "body parts to shape and pose",
-    ),
-    "warp3d": ModelEntry(
-        "humanpose_cli.models.warp3d.recipe",
-        "Warp3dRecipe",
-        "humanpose_cli.models.warp3d.recipe",
-        "WARP3D_PRESETS",
-        "a person in another pose, from pairs or clips",
-    ),
-}
+def _entry(name: str, recipe: str, presets: str, about: str) -> tuple[str, ModelEntry]:
+    return name, ModelEntry(f"humanpose_cli.models.{name}.recipe", recipe, presets, about)
+
+
+MODELS: Mapping[str, ModelEntry] = dict(
+    (
+        _entry("segmenter", "SegmenterRecipe", "SEGMENTER_PRESETS", "image to body parts"),
+        _entry("nbf", "NbfRecipe", "NBF_PRESETS", "body parts to shape and pose"),
+        _entry("warp3d", "Warp3dRecipe", "WARP3D_PRESETS", "a person in another pose, from pairs or clips"),
+    )
+)

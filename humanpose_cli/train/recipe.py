@@ -1,28 +1,30 @@
-"""How a training runs, whatever it trains.
-
-What a model brings to the training loop.
-"""
+"""What a model brings to the training loop, the loop's settings, and what the recipes share."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from humanpose_cli.core.errors import UsageError
-from humanpose_cli.data.loader import BatchLoader, LoaderOptions
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.data.loader import BatchLoader, LoaderOptions, Make
 
 __all__ = [
     "Phase",
     "Recipe",
     "TrainOptions",
+    "check_batch",
     "first_of",
+    "held_out_batches",
     "moved",
+    "two_columns",
 ]
 
 
@@ -38,7 +40,7 @@ class TrainOptions:
     precision       "full" float32; "mixed" half where it is safe; "auto" mixed on a GPU
     decay           power of the polynomial decay of the learning rate to zero; 0 keeps it
     clip            greatest norm of a step's gradient; 0 for none
-    average         decay per step of the running average of the weights, which is then what is judged and kept; 0: none
+    average         decay per step of the running average of the weights, which is then evaluated and kept; 0: none
     validate_every  steps between validations; 0 validates at the end of each epoch
     patience        validations without a better one after which training stops; 0: never
     log_every       steps that a line of metrics.jsonl averages
@@ -63,11 +65,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.steps < 0 or self.batch_size < 1 or self.log_every < 1:
-            raise UsageError(
-                "training",
-                "cannot run like this",
-                expected="epochs, batch size, log_every of 1 or more",
-            )
+            raise UsageError("training", "cannot run like this", expected="epochs, batch size, log_every of 1 or more")
         if self.precision not in ("auto", "full", "mixed"):
             raise UsageError("precision", "is not known", expected="auto, full or mixed", got=self.precision)
         if not 0 <= self.average < 1:
@@ -97,7 +95,7 @@ class Phase:
 
 
 class Recipe(ABC, Generic[Batch]):
-    """A model, its data, its losses and how it is judged.
+    """A model, its data, its losses and how it is evaluated.
 
     name       of the model, as in `hpc train NAME`
     model      everything that learns or is saved with it
@@ -119,7 +117,7 @@ class Recipe(ABC, Generic[Batch]):
 
     @abstractmethod
     def losses(self, phase: str, batch: Batch) -> Mapping[str, Tensor] | None:
-        """Scalars by name: `loss` is minimised, the others are told. None leaves this phase out of this step.
+        """Scalars by name: `loss` is minimised, the others are logged. None leaves this phase out of this step.
 
         batch  on the model's device
         """
@@ -133,7 +131,7 @@ class Recipe(ABC, Generic[Batch]):
         """What a user needs of the model, without what only training needs: tensors, and the config that builds it."""
 
     def image(self) -> NDArray[np.uint8] | None:
-        """(H, W, 3) a sheet that shows what the model does with a few held-out examples; None: nothing to see."""
+        """(H, W, 3) a contact sheet of a few held-out examples and their predictions; None: nothing to show."""
         return None
 
     def state(self) -> dict[str, Any]:
@@ -146,6 +144,37 @@ class Recipe(ABC, Generic[Batch]):
     def describe(self) -> Mapping[str, Any]:
         """Data and settings as plain JSON values, for the run's record and the weights' header."""
         return {}
+
+    @property
+    def device(self) -> torch.device:
+        """Of the model's parameters."""
+        return next(self.model.parameters()).device
+
+
+def held_out_batches(make: Make, numbers: Sequence[int], batch_size: int) -> BatchLoader:
+    """All the numbered examples once, in order, without changes at random."""
+    return BatchLoader(numbers, make, LoaderOptions(min(batch_size, len(numbers)), shuffle=False, drop_last=False))
+
+
+def check_batch(data: Path, count: int, options: LoaderOptions, what: str = "people") -> None:
+    """InputError where `count` examples of a cache do not fill one batch."""
+    needed = options.batch_size * options.world_size
+    if count < needed:
+        raise InputError(
+            data,
+            f"has too few {what} to learn from for one batch",
+            expected=f"{needed} or more",
+            got=str(count),
+            remedy="a smaller batch_size, or a larger cache",
+        )
+
+
+def two_columns(panels: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """A contact sheet of panels (H, W, 3) of one size, in two columns."""
+    half = (len(panels) + 1) // 2
+    columns = [np.concatenate(panels[:half], 0), np.concatenate(panels[half:] or panels[:half], 0)]
+    height = min(len(column) for column in columns)
+    return np.concatenate([column[:height] for column in columns], 1)
 
 
 def first_of(batch: Any, count: int) -> Any:

@@ -16,7 +16,7 @@ from humanpose_cli.models.nbf.examples import BodyAugmentation, UnrenderedPeople
 from humanpose_cli.models.nbf.inputs import InputOptions
 from humanpose_cli.models.nbf.losses import LossOptions, Targets
 from humanpose_cli.models.nbf.network import RegressorOptions, load_nbf
-from humanpose_cli.models.nbf.recipe import NBF_PRESETS, NbfRecipe, NbfTraining, nbf_preset
+from humanpose_cli.models.nbf.recipe import NBF_PRESETS, NbfRecipe, NbfTraining
 from humanpose_cli.models.segmenter.network import Segmenter, SegmenterOptions
 from humanpose_cli.models.segmenter.recipe import SEGMENTER_PRESETS, SegmenterRecipe, SegmenterTraining
 from humanpose_cli.train.recipe import TrainOptions
@@ -256,18 +256,15 @@ def test_tiny_caches(tmp_path):
 
 
 def test_presets_are_the_papers_where_they_say_so():
-    options, loop = nbf_preset("paper")
+    options, loop = NBF_PRESETS["paper"]
     assert (options.learning_rate, loop.epochs, loop.batch_size, options.weight_decay) == (4e-5, 75, 5, 1e-4)
     assert (options.inputs.size, options.regressor.layers, options.crop) == (224, 50, 512)
     options, loop = SEGMENTER_PRESETS["paper"]
     assert (options.learning_rate, loop.epochs, loop.batch_size, options.weight_decay) == (2e-5, 20, 5, 1e-4)
     assert (options.augmentation.scale, options.augmentation.mirror) == (0.1, 0.5)
     assert options.augmentation.rotation == pytest.approx(np.pi / 4)
-    assert nbf_preset("small", "proxy")[0].framing == "detector"
-    assert nbf_preset("ablation", "rgb")[0].inputs.kind == "rgb"
+    assert NBF_PRESETS["small-proxy"][0].framing == "detector"
     assert set(NBF_PRESETS) == {"paper", "small", "small-proxy", "ablation"}
-    with pytest.raises(UsageError, match="--preset"):
-        nbf_preset("huge")
 
 
 def test_options_that_contradict_each_other_are_refused():

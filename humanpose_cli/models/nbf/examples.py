@@ -216,8 +216,8 @@ class BodyExamples:
     """Makes an example of the person with a number: the encoded input with `betas`, `rotations`, `has_3d`, `joints2d`.
 
     segmenter   the input is what this segmenter looks at, to make of it what the regressor sees
-    look        makes the regressor's image of what the segmenter looks at, at once: for variants that are kept, whose
-                segmentation would be done again and again otherwise
+    segment     makes the regressor's image of the segmenter's input at once: for variants that are kept, which would be
+                segmented again and again otherwise
     truth       add the crop's true labels as "parts", in the partition of the input
     unrendered  share of the examples that are of `UnrenderedPeople` instead, in one of unrendered_poses
     variants    so many random views of each person and no more; kept in `memory`, for short trainings that spend their
@@ -235,7 +235,7 @@ class BodyExamples:
         framing: Framing,
         augmentation: BodyAugmentation = NO_CHANGE,
         segmenter: SegmenterOptions | None = None,
-        look: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
+        segment: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
         truth: bool = False,
         unrendered: float = 0.0,
         unrendered_poses: int = POOL,
@@ -244,7 +244,7 @@ class BodyExamples:
     ) -> None:
         self.people, self.inputs, self.losses = people, inputs, losses
         self.crop, self.body, self.framing = crop, body, framing
-        self.augmentation, self.segmenter, self.look, self.truth = augmentation, segmenter, look, truth
+        self.augmentation, self.segmenter, self.segment, self.truth = augmentation, segmenter, segment, truth
         self.variants, self.memory = variants, {} if memory is None else memory
         self.maps = needed_maps(inputs, segmented=segmenter is not None and not truth)
         self.unrendered, self.imagined = unrendered, UnrenderedPeople(count=unrendered_poses, masks=inputs.channels > 0)
@@ -279,7 +279,7 @@ class BodyExamples:
         made: dict[str, Any]
         if self.segmenter is not None:
             seen = segmenter_input(evidence, self.segmenter)
-            made = {"segmenter_input": seen} if self.look is None else {"image": self.look(seen)}
+            made = {"segmenter_input": seen} if self.segment is None else {"image": self.segment(seen)}
             made |= encode_numbers(evidence, self.inputs)
         else:
             made = dict(encode(evidence, self.inputs))

@@ -1,11 +1,4 @@
-"""What `hpc train nbf` learns and from what: options and presets.
-
-How well a body network does on people as the fixed camera sees them, the setting of the paper's analysis.
-
-What a body network does with a person, as an image: input, true body, predicted body.
-
-`hpc train nbf`: from body parts, joints, images or what the detector says to shape and pose.
-"""
+"""`hpc train nbf`: from body parts, joints, images or detections to shape and pose."""
 
 from __future__ import annotations
 
@@ -49,19 +42,17 @@ from humanpose_cli.models.nbf.network import (
     nbf_config,
     segmented_input,
 )
-from humanpose_cli.models.people import People, check_batch, split_people, spread_out, visible_people
+from humanpose_cli.models.people import People, split_people, spread_out, visible_people
 from humanpose_cli.models.segmenter.inputs import as_bytes
-from humanpose_cli.models.segmenter.network import Segmenter, load_backbone
+from humanpose_cli.models.segmenter.network import Segmenter, SegmenterOptions, load_backbone
 from humanpose_cli.rendering.overlay import draw_keypoints, draw_overlay, person_colour
-from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, moved
+from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, moved, two_columns
 
 __all__ = [
     "NBF_PRESETS",
     "NbfRecipe",
     "NbfTraining",
-    "body_contact_sheet",
     "crop_errors",
-    "nbf_preset",
 ]
 
 
@@ -138,10 +129,6 @@ class NbfTraining:
         if self.crop < 32 or self.learning_rate <= 0 or self.weight_decay < 0 or self.validation < 1:
             raise UsageError("nbf training", "is out of range", expected="crop of 32 or more, rate above 0")
 
-    def plain(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
-
 
 # Neural Body Fitting, appendix B; Adam's β1, the power of the decay and the camera from the authors' public code.
 _PAPER = (NbfTraining(), TrainOptions(epochs=75, batch_size=5))
@@ -196,94 +183,29 @@ NBF_PRESETS: Mapping[str, tuple[NbfTraining, TrainOptions]] = {
 """`paper`: appendix B. `small`, `small-proxy`: up to two hours on two cores. `ablation`: two to four minutes."""
 
 
-def nbf_preset(name: str, kind: str = "") -> tuple[NbfTraining, TrainOptions]:
-    """A preset for a kind of input: "parts", "rgb", "proxy" … or "" for the preset's own.
-
-    `small` with proxy is `small-proxy`. UsageError for a name that is none.
-    """
-    if name == "small" and kind == "proxy":
-        name = "small-proxy"
-    if name not in NBF_PRESETS:
-        raise UsageError("--preset", "is not known", expected=", ".join(NBF_PRESETS), got=name)
-    options, training = NBF_PRESETS[name]
-    if kind and kind != options.inputs.kind:
-        options = replace(options, inputs=replace(options.inputs, kind=kind))  # type: ignore[arg-type]
-    if kind == "proxy" and options.framing == "labels":
-        options = replace(options, framing="detector")
-    return options, training
-
-
 Batch = Mapping[str, Tensor]
+_SIDE = 224  # pixels of a panel of the contact sheet
+_PANELS = 6
 
 
 @torch.no_grad()
-def crop_errors(
-    predict: Callable[[Batch], BodyParameters], batches: Iterable[Batch], layer: BodyLayer, like: Tensor
-) -> BodyErrors:
-    """Errors of the people of batches of `BodyExamples`, in their order.
+def crop_errors(predict: Callable[[Batch], BodyParameters], batches: Iterable[Batch], layer: BodyLayer) -> BodyErrors:
+    """Errors of the people in batches of `BodyExamples`, in their order.
 
-    predict  batch → what the network says of it; like  a tensor on the network's device
+    They stand before the fixed camera, as in the paper's analysis. predict  a batch on the layer's device → bodies
     """
-    layer = layer.to(like.device)
     parts = []
     for loaded in batches:
-        batch = moved(loaded, like.device)
+        batch = moved(loaded, layer.root.device)
         found = predict(batch)
         count = len(found.betas)
         root = layer.root.expand(count, 3)
-        told = Bodies(absolute_to_relative(found.rotations), found.betas, root)
+        predicted = Bodies(absolute_to_relative(found.rotations), found.betas, root)
         true = Bodies(absolute_to_relative(batch["rotations"]), batch["betas"], root)
         # A camera of one pixel's crop: shares of joints do not depend on the unit.
         focal = root.new_full((count,), layer.camera.focal / layer.camera.size)
-        parts.append(body_errors(layer.body, told, true, focal, root.new_full((count, 2), 0.5)))
+        parts.append(body_errors(layer.body, predicted, true, focal, root.new_full((count, 2), 0.5)))
     return BodyErrors.joined(parts)
-
-
-_SIDE = 224
-
-
-def body_contact_sheet(
-    evidence: CropEvidence,
-    batch: Mapping[str, Tensor],
-    inputs: InputOptions,
-    true: Tensor,
-    found: Tensor,
-    layer: BodyLayer,
-) -> NDArray[np.uint8]:
-    """(224, 672, 3): the input, and the true and the predicted mesh (V, 3) as the fixed camera sees them."""
-    assert evidence.image is not None
-    photo = _resized(evidence.image)
-    shown = _input(evidence, batch, inputs, photo)
-    faces, camera = layer.body.faces.cpu(), Camera.of_image((_SIDE, _SIDE), NBF_CAMERA.focal_at(_SIDE))
-    drawn = [
-        draw_overlay(photo, mesh[None], faces, camera, track_ids=[colour]) for mesh, colour in ((true, 2), (found, 1))
-    ]
-    return np.concatenate((shown, *drawn), 1)
-
-
-def _input(
-    evidence: CropEvidence, batch: Mapping[str, Tensor], inputs: InputOptions, photo: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    if inputs.kind == "proxy" and evidence.landmarks is not None:
-        points = evidence.landmarks * (_SIDE / evidence.size, _SIDE / evidence.size, 1.0)
-        image = photo.copy()
-        if evidence.mask is not None:
-            mask = cv2.resize(evidence.mask, (_SIDE, _SIDE))[..., None]
-            image = np.rint(image * (0.35 + 0.65 * mask)).astype(np.uint8)
-        draw_keypoints(image, points, BLAZEPOSE33, person_colour(0))
-        return image
-    if "image" in batch and inputs.kind != "rgb":
-        image = as_bytes(batch["image"][0].permute(1, 2, 0).cpu().numpy())
-        return np.asarray(cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_NEAREST), np.uint8)
-    return photo
-
-
-def _resized(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    smaller = cv2.INTER_AREA if image.shape[0] > _SIDE else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (_SIDE, _SIDE), interpolation=smaller), np.uint8)
-
-
-_SHEET = 6
 
 
 class _Model(nn.Module):
@@ -297,8 +219,8 @@ class _Model(nn.Module):
         self.regressor, self.segmenter = regressor, segmenter
 
 
-class NbfRecipe(Recipe[Mapping[str, Tensor]]):
-    """The losses of section 3.3; judged by the Procrustes-aligned error of held-out people's joints."""
+class NbfRecipe(Recipe[Batch]):
+    """The losses of section 3.3, evaluated by the Procrustes-aligned error of held-out people's joints."""
 
     name, criterion = MODEL, "pa_mpjpe_mm"
     model: _Model
@@ -308,14 +230,17 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
     ) -> None:
         self.memory: Memory = {} if memory is None else memory
         options = options or NbfTraining()
-        self.frozen = self._segmenter(options)
-        if self.frozen is not None:
+        self.frozen: Segmenter | None = None
+        self.segmenter_options: SegmenterOptions | None = None
+        if options.source == "segmenter":
+            self.frozen = Segmenter.load(Path(options.segmenter), parts=options.inputs.parts)
+            self.segmenter_options = self.frozen.options
             options = replace(options, crop=self.frozen.options.crop)
         self.options = options
         torch.manual_seed(seed)
         rig = body_by_name(options.body)
-        self.layer = BodyLayer(rig)
-        self.people, self.held_out = self._split(data, rig.name.partition("-")[0])
+        self.layer, self._body = BodyLayer(rig), rig.name.partition("-")[0]
+        self.people, self.held_out = self._split(data)
         regressor = Regressor(options.inputs, options.regressor)
         if options.backbone and regressor.backbone is not None:
             load_backbone(regressor.backbone, Path(options.backbone))
@@ -338,16 +263,21 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
     def batches(self, options: LoaderOptions) -> BatchLoader:
         people = self.people
         if not self.options.losses.extra_2d:
-            people = self._only_3d(people)
-        check_batch(people, options.batch_size * options.world_size)
+            # Those who keep their 3-D labels, repeated, so that an epoch has as many steps as with everybody.
+            kept = np.flatnonzero([keeps_3d(int(row), self.options.losses) for row in people.rows])
+            if not len(kept):
+                raise InputError(people.cache.path, "keeps no 3-D labels", remedy="a larger losses.fraction_3d")
+            people = people.taken(np.resize(kept, len(people)))
+        check_batch(people.cache.path, len(people), options)
         return BatchLoader(range(len(people)), self._examples(people, augmented=True), options)
 
-    def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def losses(self, phase: str, batch: Batch) -> Mapping[str, Tensor]:
         found = self.predict(batch)
-        return nbf_losses(found, Targets.of_batch(batch), self._layer_on(found.betas), self.options.losses)
+        layer = self.layer.to(found.betas.device)
+        return nbf_losses(found, Targets.of_batch(batch), layer, self.options.losses)
 
-    def predict(self, batch: Mapping[str, Tensor]) -> BodyParameters:
-        """What the network says about a batch on its device."""
+    def predict(self, batch: Batch) -> BodyParameters:
+        """The network's prediction for a batch on its device."""
         if "segmenter_input" not in batch:
             return self.model.regressor(batch)
         if self.model.segmenter is not None:
@@ -373,75 +303,64 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
 
     def errors(self, batch_size: int) -> BodyErrors:
         """Errors of each held-out person, without changes at random; the model in evaluation mode."""
-        return crop_errors(self.predict, self._held_out_batches(batch_size), self.layer, next(self.model.parameters()))
+        examples = self._examples(self.held_out, augmented=False)
+        batches = held_out_batches(examples, self._held_out_numbers(), batch_size)
+        return crop_errors(self.predict, batches, self.layer.to(self.device))
 
-    @torch.no_grad()
     def image(self) -> NDArray[np.uint8]:
         """Up to six held-out people: input, true body, predicted body."""
-        numbers = self.held_out_numbers()[:_SHEET]
         make = self._examples(self.held_out, augmented=False)
-        device = next(self.model.parameters()).device
-        panels = []
-        for number in numbers:
-            batch = {k: torch.as_tensor(v)[None].to(device) for k, v in make(number, np.random.default_rng(0)).items()}
-            found = self.predict(batch)
-            layer = self._layer_on(found.betas)
-            true = layer(batch["betas"], batch["rotations"], vertices=True)[0]
-            told = layer(found.betas, found.rotations, vertices=True)[0]
-            random = np.random.default_rng(0)
-            evidence = make.evidence(make.view(number, random, image=True), random, 0.0)
-            panels.append(body_contact_sheet(evidence, batch, self.options.inputs, true.cpu(), told.cpu(), self.layer))
-        half = (len(panels) + 1) // 2
-        columns = [np.concatenate(panels[:half], 0), np.concatenate(panels[half:] or panels[:half], 0)]
-        height = min(len(column) for column in columns)
-        return np.concatenate([column[:height] for column in columns], 1)
+        return two_columns([self._panel(make, number) for number in self._held_out_numbers()[:_PANELS]])
+
+    @torch.no_grad()
+    def _panel(self, make: BodyExamples, number: int) -> NDArray[np.uint8]:
+        """(224, 672, 3): the input, and the true and the predicted mesh as the fixed camera sees them."""
+        example = make(number, np.random.default_rng(0))
+        batch = {name: torch.as_tensor(values)[None].to(self.device) for name, values in example.items()}
+        found, layer = self.predict(batch), self.layer.to(self.device)
+        random = np.random.default_rng(0)
+        evidence = make.evidence(make.view(number, random, image=True), random, 0.0)
+        assert evidence.image is not None
+        smaller = cv2.INTER_AREA if evidence.size > _SIDE else cv2.INTER_LINEAR
+        photo = np.asarray(cv2.resize(evidence.image, (_SIDE, _SIDE), interpolation=smaller), np.uint8)
+        panels = [_input_panel(evidence, batch, self.options.inputs, photo)]
+        faces, camera = layer.body.faces.cpu(), Camera.of_image((_SIDE, _SIDE), NBF_CAMERA.focal_at(_SIDE))
+        for betas, rotations, colour in (
+            (batch["betas"], batch["rotations"], 2),
+            (found.betas, found.rotations, 1),
+        ):
+            mesh = layer(betas, rotations, vertices=True).cpu()
+            panels.append(draw_overlay(photo, mesh, faces, camera, track_ids=[colour]))
+        return np.concatenate(panels, 1)
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         o = self.options
         tensors = {f"regressor.{name}": value for name, value in self.model.regressor.state_dict().items()}
         segmenter = None
         if self.model.segmenter is not None:
-            segmenter = self._learned
+            segmenter = self.segmenter_options
             tensors |= {f"segmenter.{name}": value for name, value in self.model.segmenter.state_dict().items()}
-        body = body_by_name(o.body).name.partition("-")[0]
-        return tensors, nbf_config(NbfConfig(o.inputs, o.regressor, o.crop, body, segmenter))
+        return tensors, nbf_config(NbfConfig(o.inputs, o.regressor, o.crop, self._body, segmenter))
 
     def describe(self) -> Mapping[str, Any]:
-        return {**self.people.describe(), "recipe": self.options.plain()}
+        return {**self.people.describe(), "recipe": asdict(self.options)}
 
-    def _segmenter(self, options: NbfTraining) -> Segmenter | None:
-        if options.source != "segmenter":
-            return None
-        found = Segmenter.load(Path(options.segmenter), parts=options.inputs.parts)
-        self._learned = found.options
-        return found
-
-    def _split(self, data: Path | str, body: str) -> tuple[People, People]:
+    def _split(self, data: Path | str) -> tuple[People, People]:
+        """The people to learn from, and held-out people with known bodies."""
         o = self.options
-        segmented = o.source == "segmenter"
-        needs = needed_labels(o.inputs, o.losses, segmented=segmented, framing=o.framing)
+        needs = needed_labels(o.inputs, o.losses, segmented=o.source == "segmenter", framing=o.framing)
         train, held = split_people(data, needs, protocol=o.protocol)
         train, held = spread_out(visible_people(train, o.seen), o.people), visible_people(held, o.seen)
-        judged = (
-            held.taken(np.isfinite(held.column("poses")).all(1))
-            if "poses" in held.cache.people
-            else held.taken(np.zeros(len(held), bool))
-        )
-        if not len(judged):
-            raise InputError(
-                train.cache.path, "has nobody held out whose body is known", expected="poses to judge the network by"
-            )
+        known = "poses" in held.cache.people
+        held = held.taken(np.isfinite(held.column("poses")).all(1) if known else np.zeros(len(held), bool))
+        if not len(held):
+            expected = "poses to evaluate the network by"
+            raise InputError(train.cache.path, "has nobody held out whose body is known", expected=expected)
         named = set(np.unique(train.column("body")).tolist()) - {""}
-        if named and body not in named:
-            raise InputError(train.cache.path, "has parameters of another body", expected=body, got=", ".join(named))
-        return train, judged
-
-    def _only_3d(self, people: People) -> People:
-        """Those who keep their 3-D labels, repeated, so that an epoch has as many steps as with everybody."""
-        kept = np.flatnonzero([keeps_3d(int(row), self.options.losses) for row in people.rows])
-        if not len(kept):
-            raise InputError(people.cache.path, "keeps no 3-D labels", remedy="a larger losses.fraction_3d")
-        return people.taken(np.resize(kept, len(people)))
+        if named and self._body not in named:
+            got = ", ".join(named)
+            raise InputError(train.cache.path, "has parameters of another body", expected=self._body, got=got)
+        return train, held
 
     def _examples(self, people: People, *, augmented: bool) -> BodyExamples:
         o = self.options
@@ -450,36 +369,36 @@ class NbfRecipe(Recipe[Mapping[str, Tensor]]):
             more = {"augmentation": o.augmentation, "variants": o.variants, "memory": self.memory}
             more |= {"unrendered": o.unrendered, "unrendered_poses": o.unrendered_poses}
             if self.frozen is not None and o.variants:
-                more["look"] = self._look
-        return BodyExamples(
-            people,
-            o.inputs,
-            o.losses,
-            crop=o.crop,
-            body=o.body,
-            framing=o.framing,
-            segmenter=self._learned if o.source == "segmenter" else None,
-            **more,
-        )
+                more["segment"] = self._segment
+        own = {"crop": o.crop, "body": o.body, "framing": o.framing, "segmenter": self.segmenter_options}
+        return BodyExamples(people, o.inputs, o.losses, **own, **more)
 
     @torch.no_grad()
-    def _look(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the regressor sees of one person, through the segmenter."""
+    def _segment(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The regressor's image (3, size, size) of one person's `segmenter_input` (C, S, S)."""
         assert self.frozen is not None
-        place = next(self.frozen.network.parameters()).device
-        probabilities = self.frozen.probabilities(torch.from_numpy(seen)[None].to(place)).float()
+        device = next(self.frozen.network.parameters()).device
+        probabilities = self.frozen.probabilities(torch.from_numpy(image)[None].to(device)).float()
         return np.asarray(segmented_input(probabilities, self.options.inputs)[0].cpu().numpy(), np.float32)
 
-    def held_out_numbers(self) -> list[int]:
-        """Which of `held_out` are looked at, in the order of `errors`."""
+    def _held_out_numbers(self) -> list[int]:
+        """Which of `held_out` are evaluated, in the order of `errors`."""
         return spread_evenly(len(self.held_out), self.options.validation)
 
-    def _held_out_batches(self, batch_size: int) -> BatchLoader:
-        numbers = self.held_out_numbers()
-        loading = LoaderOptions(min(batch_size, len(numbers)), shuffle=False, drop_last=False)
-        return BatchLoader(numbers, self._examples(self.held_out, augmented=False), loading)
 
-    def _layer_on(self, like: Tensor) -> BodyLayer:
-        if self.layer.root.device != like.device:
-            self.layer = self.layer.to(like.device)
-        return self.layer
+def _input_panel(
+    evidence: CropEvidence, batch: Batch, inputs: InputOptions, photo: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """(224, 224, 3): landmarks and mask over the photo, the coloured parts or joints, or the photo itself."""
+    if inputs.kind == "proxy" and evidence.landmarks is not None:
+        points = evidence.landmarks * (_SIDE / evidence.size, _SIDE / evidence.size, 1.0)
+        image = photo.copy()
+        if evidence.mask is not None:
+            mask = cv2.resize(evidence.mask, (_SIDE, _SIDE))[..., None]
+            image = np.rint(image * (0.35 + 0.65 * mask)).astype(np.uint8)
+        draw_keypoints(image, points, BLAZEPOSE33, person_colour(0))
+        return image
+    if "image" in batch and inputs.kind != "rgb":
+        image = as_bytes(batch["image"][0].permute(1, 2, 0).cpu().numpy())
+        return np.asarray(cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_NEAREST), np.uint8)
+    return photo

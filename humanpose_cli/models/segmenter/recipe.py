@@ -22,8 +22,8 @@ from humanpose_cli.data.augmentation import (
 )
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.metrics.bodies import class_f1, class_iou, confusion, mean_of_visible
-from humanpose_cli.models.crops import CropEvidence, evidence_of_example, imitate_errors
-from humanpose_cli.models.people import People, check_batch, split_people, spread_out, visible_people
+from humanpose_cli.models.crops import evidence_of_example, imitate_errors
+from humanpose_cli.models.people import People, split_people, spread_out, visible_people
 from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours, labels_of_parts
 from humanpose_cli.models.segmenter.network import (
     MODEL,
@@ -34,7 +34,7 @@ from humanpose_cli.models.segmenter.network import (
     segmenter_input,
 )
 from humanpose_cli.networks.weights import fill, read_weights
-from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, moved
+from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, two_columns
 
 __all__ = ["SEGMENTER_PRESETS", "SegmenterCrops", "SegmenterRecipe", "SegmenterTraining", "segmenter_needs"]
 
@@ -141,27 +141,16 @@ class SegmenterCrops:
         example = self.people.example(number, _MAPS, detected_mask=self.guided)
         augmentation = NO_AUGMENTATION if self.training is None else self.training.augmentation
         crop = random_crop(example, self.options.crop, random, augmentation, fill=self.options.fill)
-        seen = evidence_of_example(crop)
-        assert seen.parts is not None
-        labels = labels_of_parts(seen.parts, self.options.part_map).astype(np.int64)
-        seen = replace(seen, parts=None)
-        if not self.guided:
-            seen = _unguided(seen)
+        evidence = evidence_of_example(crop)
+        assert evidence.parts is not None
+        labels = labels_of_parts(evidence.parts, self.options.part_map).astype(np.int64)
+        evidence = replace(evidence, parts=None)
+        if not self.guided or (self.training is not None and random.random() < self.training.unguided):
+            evidence = replace(evidence, landmarks=None, world=None, mask=None)
         elif self.training is not None:
-            seen = _lost_or_wrong(seen, self.training, random)
-        made: dict[str, NDArray[Any]] = {"segmenter_input": segmenter_input(seen, self.options), "labels": labels}
+            evidence = imitate_errors(evidence, random, self.training.errors)
+        made: dict[str, NDArray[Any]] = {"segmenter_input": segmenter_input(evidence, self.options), "labels": labels}
         return made if self.training is not None else {**made, "shown": crop.image}
-
-
-def _unguided(seen: CropEvidence) -> CropEvidence:
-    return replace(seen, landmarks=None, world=None, mask=None)
-
-
-def _lost_or_wrong(seen: CropEvidence, training: SegmenterTraining, random: np.random.Generator) -> CropEvidence:
-    """Without a guide now and then, as of people given by their boxes, else with the detector's errors and more."""
-    if random.random() < training.unguided:
-        return _unguided(seen)
-    return imitate_errors(seen, random, training.errors)
 
 
 class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
@@ -171,7 +160,6 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
 
     def __init__(self, data: Path | str, options: SegmenterTraining | None = None, *, seed: int = 0) -> None:
         self.options = options or SegmenterTraining()
-        self.data = str(data)
         torch.manual_seed(seed)
         needs = segmenter_needs(self.options.segmenter)
         train, held = split_people(data, needs, protocol=self.options.protocol)
@@ -190,7 +178,7 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
         return [Phase("fit", parameters, self.options.learning_rate, weight_decay=self.options.weight_decay)]
 
     def batches(self, options: LoaderOptions) -> BatchLoader:
-        check_batch(self.people, options.batch_size * options.world_size)
+        check_batch(self.people.cache.path, len(self.people), options)
         make = SegmenterCrops(self.people, self.options.segmenter, self.options)
         return BatchLoader(range(len(self.people)), make, options)
 
@@ -218,17 +206,11 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
 
     def image(self) -> NDArray[np.uint8]:
         """Up to six held-out people: photo, truth, prediction."""
-        rows = []
         colours = as_bytes(code_colours(self.options.segmenter.parts))
         batch = next(iter(self._held_out_batches(6)))
-        for photo, truth, found in zip(
-            batch["shown"].numpy(), batch["labels"].numpy(), self._labels(batch["segmenter_input"]), strict=True
-        ):
-            rows.append(np.concatenate((photo, colours[truth], colours[found]), 1))
-        half = (len(rows) + 1) // 2
-        columns = [np.concatenate(rows[:half], 0), np.concatenate(rows[half:] or rows[:half], 0)]
-        height = min(len(column) for column in columns)
-        return np.concatenate([column[:height] for column in columns], 1)
+        found = self._labels(batch["segmenter_input"])
+        shown = zip(batch["shown"].numpy(), batch["labels"].numpy(), found, strict=True)
+        return two_columns([np.concatenate((photo, colours[a], colours[b]), 1) for photo, a, b in shown])
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         return self.model.state_dict(), segmenter_config(self.options.segmenter)
@@ -241,12 +223,9 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
 
     def _held_out_batches(self, batch_size: int) -> BatchLoader:
         numbers = spread_evenly(len(self.held_out), self.options.validation)
-        loading = LoaderOptions(min(batch_size, len(numbers)), shuffle=False, drop_last=False)
-        make = SegmenterCrops(self.held_out, self.options.segmenter)
-        return BatchLoader(numbers, make, loading)
+        return held_out_batches(SegmenterCrops(self.held_out, self.options.segmenter), numbers, batch_size)
 
     @torch.no_grad()
     def _labels(self, images: Tensor) -> NDArray[np.int64]:
-        device = next(self.model.parameters()).device
-        placed = moved(images, device).contiguous(memory_format=torch.channels_last)
-        return self.model(placed).argmax(1).cpu().numpy()
+        images = images.to(self.device).contiguous(memory_format=torch.channels_last)
+        return self.model(images).argmax(1).cpu().numpy()

@@ -1,6 +1,4 @@
-"""What a generator does with held-out pairs, as an image: one row each.
-
-`hpc train warp3d`: reposing by warping 3-D features (Knoche, Sárándi, Leibe 2020, section 3.2).
+"""`hpc train warp3d`: reposing by warping 3-D features (Knoche, Sárándi, Leibe 2020, section 3.2).
 
     L = λ_perc L_perc(Î_G, I_T) + λ_adv L_adv,   λ_perc = 3, λ_adv = 1
 
@@ -12,7 +10,7 @@ mask against the true person's, which shortens short trainings.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,42 +33,19 @@ from humanpose_cli.models.warp3d.pairs import PairCrops, Pairs, drawn_pairs, lis
 from humanpose_cli.models.warp3d.perceptual import perceptual_loss
 from humanpose_cli.networks.weights import fill, find_weights, read_weights
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
-from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, moved
+from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, moved
 
 __all__ = [
-    "COLUMNS",
     "WARP3D_PRESETS",
     "PairKind",
     "Warp3dRecipe",
     "Warp3dTraining",
-    "pair_contact_sheet",
     "pairs_of",
-    "warp3d_training",
 ]
 
 
-COLUMNS = ("input", "target pose", "generated", "truth", "mask", "background")
-_GAP = 2
-
-
-def pair_contact_sheet(batch: Mapping[str, Tensor], made: Generated) -> NDArray[np.uint8]:
-    """(B · (S + 2), 6 · (S + 2), 3): input, target pose on its background, generated, truth, mask, background."""
-    colours = [to_bytes(found).cpu().numpy() for found in (made.image, made.background)]
-    masks = (255 * made.mask[:, 0].float()).round().byte().cpu().numpy()
-    rows = []
-    for i, (image, background) in enumerate(zip(*colours, strict=True)):
-        posed = np.ascontiguousarray(background // 2 + 96)
-        pose = batch["target_joints"][i, :, :2].cpu().numpy()
-        draw_keypoints(posed, pose, REPOSING19, person_colour(0))
-        given, truth = (np.asarray(batch[name][i].cpu()) for name in ("input", "target"))
-        mask = np.repeat(masks[i][..., None], 3, -1)
-        cells = (given, posed, image, truth, mask, background)
-        rows.append(np.concatenate([np.pad(c, ((0, _GAP), (0, _GAP), (0, 0)), constant_values=255) for c in cells], 1))
-    return np.concatenate(rows, 0)
-
-
 PairKind = Literal["auto", "listed", "drawn"]
-_SHOWN = 8
+_SHOWN, _GAP = 8, 2  # pairs of the contact sheet, and pixels between its cells
 
 
 @dataclass(frozen=True)
@@ -80,7 +55,7 @@ class Warp3dTraining:
     generator, discriminator  shapes; the ablation's switches are the generator's `warping` and `pose`
     perceptual_weight, adversarial_weight, mask_weight  λ of the losses; without adversarial_weight, no discriminator
     adversarial_after  steps that the generator learns alone before the discriminator joins in (0 in the paper)
-    perceptual     network of the perceptual loss: a file or name, "pixels" or "auto"; see `training.perceptual`
+    perceptual     network of the perceptual loss: a file or name, "pixels" or "auto"; see `perceptual_loss`
     mesh_share     share of the pairs in which the generator is given the mesh's drawing (see `PairCrops`), which takes
                    a third of a second each: more workers
     augmentation   of both images of a pair alike
@@ -120,18 +95,16 @@ class Warp3dTraining:
             raise UsageError("warp3d training", "cannot learn like this", expected="a perceptual loss, known pairs")
 
 
-def warp3d_training(name: str, **changes: Any) -> Warp3dTraining:
-    """Settings for a preset of networks, with changes; `warping` and `pose` are the generator's."""
-    shapes = PRESETS[name]
-    switches = {key: changes.pop(key) for key in ("warping", "pose") if key in changes}
-    return Warp3dTraining(replace(shapes.generator, **switches), shapes.discriminator, **changes)
+def _training(name: str, **settings: Any) -> Warp3dTraining:
+    """Settings for a preset of shapes."""
+    return Warp3dTraining(PRESETS[name].generator, PRESETS[name].discriminator, **settings)
 
 
 WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
-    "paper": (warp3d_training("paper"), TrainOptions(steps=150_000, batch_size=2, decay=0.0)),
-    "medium": (warp3d_training("medium"), TrainOptions(epochs=40, batch_size=8, decay=0.0, average=0.999)),
+    "paper": (_training("paper"), TrainOptions(steps=150_000, batch_size=2, decay=0.0)),
+    "medium": (_training("medium"), TrainOptions(epochs=40, batch_size=8, decay=0.0, average=0.999)),
     "small": (
-        warp3d_training(
+        _training(
             "small",
             perceptual="segmenter",
             adversarial_weight=0.05,
@@ -142,7 +115,7 @@ WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
         TrainOptions(steps=20_000, batch_size=8, precision="mixed", decay=0.9, clip=5.0, average=0.998),
     ),
     "tiny": (
-        warp3d_training("tiny", perceptual="pixels", adversarial_weight=0.0, mask_weight=0.2, learning_rate=1e-3),
+        _training("tiny", perceptual="pixels", adversarial_weight=0.0, mask_weight=0.2, learning_rate=1e-3),
         TrainOptions(
             epochs=1,
             batch_size=8,
@@ -159,7 +132,7 @@ WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
 
 
 class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
-    """Generator and discriminator on pairs of a cache; judged by the perceptual loss on held-out pairs."""
+    """Generator and discriminator on pairs of a cache, evaluated by the perceptual loss on held-out pairs."""
 
     name, criterion = MODEL, "perceptual"
 
@@ -167,7 +140,10 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         self.options = options or Warp3dTraining()
         torch.manual_seed(seed)
         self.cache = open_cache(data)
-        self.pairs, self.held_out = (self._pairs(split) for split in self.options.splits)
+        protocol = self.options.protocol or next(iter(self.cache.splits), "")
+        self.pairs, self.held_out = (
+            pairs_of(self.cache, protocol, split, self.options.pairs) for split in self.options.splits
+        )
         self.generator = Generator(self.options.generator)
         if self.options.start:
             path = find_weights(self.options.start)
@@ -190,15 +166,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         return [Phase(name, list(module.parameters()), o.learning_rate, o.betas) for name, module in sides]
 
     def batches(self, options: LoaderOptions) -> BatchLoader:
-        whole = options.batch_size * options.world_size
-        if len(self.pairs) < whole:
-            raise InputError(
-                self.cache.path,
-                "has too few pairs to learn from for one batch",
-                expected=f"{whole} or more",
-                got=str(len(self.pairs)),
-                remedy="a smaller batch_size, or a larger cache",
-            )
+        check_batch(self.cache.path, len(self.pairs), options, "pairs")
         make = self._crops(self.pairs, self.options.augmentation, self.options.mesh_share)
         return BatchLoader(range(len(self.pairs)), make, options)
 
@@ -220,10 +188,10 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             return None
         self.discriminator.requires_grad_(True)
         made, self._made = self._made, None
-        judged_true = self.discriminator(given, true, made.heatmaps)
-        judged_made = self.discriminator(given, made.image.detach(), made.heatmaps)
-        loss = softplus(-judged_true).mean() + softplus(judged_made).mean()
-        return {"loss": loss, "true": judged_true.mean(), "made": judged_made.mean()}
+        true_logits = self.discriminator(given, true, made.heatmaps)
+        made_logits = self.discriminator(given, made.image.detach(), made.heatmaps)
+        loss = softplus(-true_logits).mean() + softplus(made_logits).mean()
+        return {"loss": loss, "true": true_logits.mean(), "made": made_logits.mean()}
 
     def _generator_losses(
         self, made: Generated, given: Tensor, true: Tensor, batch: Mapping[str, Tensor]
@@ -246,21 +214,34 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
 
         l1 of images 0 to 1. Of the network alone: without drawings, whatever `mesh_share` is.
         """
-        found: dict[str, list[Tensor]] = {}
-        copied: dict[str, list[Tensor]] = {}
+        found: list[dict[str, Tensor]] = []
+        copied: list[dict[str, Tensor]] = []
         for batch in self._held_out_batches(batch_size):
             made = self._generated(batch)
             batch = moved(batch, made.image.device)
-            _collect(found, self._judged(made.image, batch, made.mask))
+            found.append(self._metrics(made.image, batch, made.mask))
             if not self._copies:
-                _collect(copied, self._judged(to_network(batch["input"]), batch, batch["source_mask"][:, None]))
+                copied.append(self._metrics(to_network(batch["input"]), batch, batch["source_mask"][:, None]))
         self._copies = self._copies or {f"copy_{name}": value for name, value in _means(copied).items()}
         return {**_means(found), **self._copies}
 
     def image(self) -> NDArray[np.uint8]:
-        """Up to eight held-out pairs; see `warp3d_sheet`."""
+        """(B · (S + 2), 6 · (S + 2), 3) of up to eight held-out pairs: input, target pose on the predicted background,
+        prediction, truth, predicted mask, predicted background.
+        """
         batch = next(iter(self._held_out_batches(_SHOWN)))
-        return pair_contact_sheet(batch, self._generated(batch))
+        made = self._generated(batch)
+        images, backgrounds = (to_bytes(found).cpu().numpy() for found in (made.image, made.background))
+        masks = (255 * made.mask[:, 0].float()).round().byte().cpu().numpy()
+        rows = []
+        for i, (image, background) in enumerate(zip(images, backgrounds, strict=True)):
+            posed = np.ascontiguousarray(background // 2 + 96)
+            draw_keypoints(posed, batch["target_joints"][i, :, :2].cpu().numpy(), REPOSING19, person_colour(0))
+            given, truth = (np.asarray(batch[name][i].cpu()) for name in ("input", "target"))
+            cells = (given, posed, image, truth, np.repeat(masks[i][..., None], 3, -1), background)
+            padding = ((0, _GAP), (0, _GAP), (0, 0))
+            rows.append(np.concatenate([np.pad(cell, padding, constant_values=255) for cell in cells], 1))
+        return np.concatenate(rows, 0)
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         return generator_weights(self.generator)
@@ -282,36 +263,23 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             "recipe": asdict(self.options),
         }
 
-    # Data
-
-    def _pairs(self, split: str) -> Pairs:
-        return pairs_of(self.cache, self._protocol, split, self.options.pairs)
-
-    @property
-    def _protocol(self) -> str:
-        return self.options.protocol or next(iter(self.cache.splits), "")
-
     def _crops(self, pairs: Pairs, augmentation: Augmentation, mesh_share: float = 0.0) -> PairCrops:
         return PairCrops(pairs, self.options.generator.size, augmentation, mesh_share=mesh_share)
 
     def _held_out_batches(self, batch_size: int) -> BatchLoader:
         numbers = spread_evenly(len(self.held_out), self.options.validation)
-        make = self._crops(self.held_out, NO_AUGMENTATION)
-        loading = LoaderOptions(min(batch_size, len(numbers)), shuffle=False, drop_last=False)
-        return BatchLoader(numbers, make, loading)
-
-    # Judging
+        return held_out_batches(self._crops(self.held_out, NO_AUGMENTATION), numbers, batch_size)
 
     @torch.no_grad()
     def _generated(self, batch: Mapping[str, Tensor]) -> Generated:
-        return self._drawn(moved(batch, next(self.generator.parameters()).device))
+        return self._drawn(moved(batch, self.device))
 
     def _drawn(self, batch: Mapping[str, Tensor]) -> Generated:
         joints = batch["source_joints"], batch["target_joints"]
         return self.generator(to_network(batch["input"]), *joints, batch.get("drawing"))
 
     @torch.no_grad()
-    def _judged(self, image: Tensor, batch: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
+    def _metrics(self, image: Tensor, batch: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
         """(B,) numbers of each pair; NaN where they need a mask that is not known."""
         true, true_mask = to_network(batch["target"]), batch["target_mask"][:, None]
         known = (batch["masks_known"] > 0) & (true_mask.sum((1, 2, 3)) > 0)
@@ -335,7 +303,8 @@ def pairs_of(cache: Cache, protocol: str, split: str, kind: PairKind = "auto") -
     listed = split in cache.pair_splits.get(protocol, ())
     rows = cache.rows(protocol, split) if split in cache.splits.get(protocol, ()) else None
     if kind == "auto":
-        large = rows is not None and _largest_group(cache, rows) > 2
+        starts = np.sort([group.start for group in cache.groups.values()])
+        large = rows is not None and np.bincount(np.searchsorted(starts, rows, side="right")).max(initial=0) > 2
         kind = "drawn" if rows is not None and (large or not listed) else "listed"
     if (kind == "listed" and not listed) or (kind == "drawn" and rows is None):
         known = ", ".join(f"{p}/{s}" for p, names in cache.splits.items() for s in names) or "none"
@@ -350,12 +319,6 @@ def pairs_of(cache: Cache, protocol: str, split: str, kind: PairKind = "auto") -
     return pairs
 
 
-def _largest_group(cache: Cache, rows: NDArray[np.int64]) -> int:
-    """Images of the group that has most of these rows."""
-    starts = np.sort([group.start for group in cache.groups.values()])
-    return int(np.bincount(np.searchsorted(starts, rows, side="right")).max(initial=0))
-
-
 def _mask_loss(mask: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
     """Cross entropy of the pairs whose true mask is known."""
     with torch.autocast(mask.device.type, enabled=False):
@@ -364,12 +327,8 @@ def _mask_loss(mask: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         return (each.mean((1, 2)) * known).sum() / known.sum().clamp_min(1)
 
 
-def _collect(into: dict[str, list[Tensor]], values: Mapping[str, Tensor]) -> None:
-    for name, value in values.items():
-        into.setdefault(name, []).append(value.cpu())
-
-
-def _means(values: Mapping[str, Sequence[Tensor]]) -> dict[str, float]:
-    """Means over the pairs that have a number; those of none are left out."""
-    means = {name: float(torch.cat(list(parts)).nanmean()) for name, parts in values.items()}
+def _means(values: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+    """Means over the pairs that have a number, of every batch's; those of none are left out."""
+    joined = {name: torch.cat([batch[name].cpu() for batch in values]) for name in (values[0] if values else {})}
+    means = {name: float(pairs.nanmean()) for name, pairs in joined.items()}
     return {name: value for name, value in means.items() if np.isfinite(value)}
