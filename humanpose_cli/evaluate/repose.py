@@ -163,7 +163,7 @@ def evaluate_reposing(
     facts |= weights_facts("weights", path)
     distances: dict[str, Distance] = {}
     if lpips is not None:
-        metric = Lpips("alex", *(find_weights(name) for name in lpips))
+        metric = Lpips(*(find_weights(name) for name in lpips))
         distances["lpips"] = metric
         facts["lpips"] = metric.describe()
     loss = perceptual_loss(perceptual)

@@ -1,12 +1,8 @@
-"""Errors of 3-D and 2-D poses as the literature defines them. Inputs are arrays or tensors, results float64 numpy.
+"""Errors of 3-D bodies and 2-D poses as the literature defines them, and the agreement of label maps.
 
-Positions are in metres and errors too (tables multiply by 1000); `joints` picks what is averaged, by row, so that
-callers choose joints by name through a Skeleton. Per-sample results keep the batch: callers average, or take medians
-and confidence intervals.
-
-Errors of predicted bodies: joints, surface, rotations and joints in the image at once.
-
-How well label maps agree: IoU and F1 of each class, over a data set or for each image.
+Inputs are arrays or tensors, results float64 numpy. Positions are in metres and errors too (tables multiply by 1000);
+`joints` picks the rows that are averaged, so that callers choose joints by name through a Skeleton. Per-sample results
+keep the batch: callers average, or take medians and confidence intervals.
 """
 
 from __future__ import annotations
@@ -34,14 +30,11 @@ __all__ = [
     "class_iou",
     "confusion",
     "head_height",
-    "joint_errors",
     "mean_of_visible",
     "mpjpe",
-    "pa_joint_errors",
     "pa_mpjpe",
     "pck",
     "pckh",
-    "pose_auc",
     "pve",
     "rotation_error",
 ]
@@ -61,8 +54,13 @@ def _chosen(values: Floats, joints: Sequence[int] | None) -> Floats:
     return values if joints is None else values[:, list(joints)]
 
 
-def joint_errors(predicted: ArrayLike, true: ArrayLike, root: Sequence[int] | int | None = 0) -> Floats:
-    """Distance of every joint after the roots are put on each other: (N, J, 3) metres twice → (N, J) metres.
+def mpjpe(
+    predicted: ArrayLike,
+    true: ArrayLike,
+    joints: Sequence[int] | None = None,
+    root: Sequence[int] | int | None = 0,
+) -> Floats:
+    """Mean per-joint position error per sample after the roots are put on each other: (N, J, 3) twice → (N,) metres.
 
     root  row of the root joint; several rows: their mean (mid-hip); None compares absolute positions
     """
@@ -71,33 +69,18 @@ def joint_errors(predicted: ArrayLike, true: ArrayLike, root: Sequence[int] | in
         rows = [root] if isinstance(root, int) else list(root)
         a = a - a[:, rows].mean(1, keepdims=True)
         b = b - b[:, rows].mean(1, keepdims=True)
-    return np.linalg.norm(a - b, axis=-1)
+    return _chosen(np.linalg.norm(a - b, axis=-1), joints).mean(1)
 
 
-def mpjpe(
-    predicted: ArrayLike,
-    true: ArrayLike,
-    joints: Sequence[int] | None = None,
-    root: Sequence[int] | int | None = 0,
-) -> Floats:
-    """Mean per-joint position error per sample, (N, J, 3) metres twice → (N,) metres; see `joint_errors`."""
-    return _chosen(joint_errors(predicted, true, root), joints).mean(1)
+def pa_mpjpe(predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None) -> Floats:
+    """Mean per-joint position error per sample after the best similarity transform (Procrustes), → (N,) metres.
 
-
-def pa_joint_errors(predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None) -> Floats:
-    """Distance of every joint after the best similarity transform: (N, J, 3) metres twice → (N, J or K) metres.
-
-    joints  K rows that both the alignment and the result are restricted to
+    joints  rows that both the alignment and the result are restricted to
     """
     a, b = _pair(predicted, true, 3)
     a, b = _chosen(a, joints), _chosen(b, joints)
     aligned = procrustes_align(torch.from_numpy(a.copy()), torch.from_numpy(b.copy())).numpy()
-    return np.linalg.norm(aligned - b, axis=-1)
-
-
-def pa_mpjpe(predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None) -> Floats:
-    """Procrustes-aligned mean per-joint position error per sample, → (N,) metres; see `pa_joint_errors`."""
-    return pa_joint_errors(predicted, true, joints).mean(1)
+    return np.linalg.norm(aligned - b, axis=-1).mean(1)
 
 
 def pve(
@@ -119,45 +102,27 @@ def pck(predicted: ArrayLike, true: ArrayLike, threshold: ArrayLike, visible: Ar
     a, b = _pair(predicted, true, 2)
     limit = np.broadcast_to(np.asarray(threshold, np.float64), (len(a),))
     right = np.linalg.norm(a - b, axis=-1) <= limit[:, None]
-    seen = np.ones(right.shape, bool) if visible is None else np.asarray(visible, bool)
-    count = seen.sum(1)
-    return np.where(count > 0, (right & seen).sum(1) / np.maximum(count, 1), np.nan)
+    shown = np.ones(right.shape, bool) if visible is None else np.asarray(visible, bool)
+    count = shown.sum(1)
+    return np.where(count > 0, (right & shown).sum(1) / np.maximum(count, 1), np.nan)
 
 
 def pckh(
     predicted: ArrayLike,
     true: ArrayLike,
     head_length: ArrayLike,
-    visible: ArrayLike | None = None,
-    share: float = 0.5,
 ) -> Floats:
-    """PCKh: `pck` at a share of each sample's head length (N,) pixels (Andriluka et al. 2014: one half)."""
-    return pck(predicted, true, share * np.asarray(head_length, np.float64), visible)
+    """PCKh: `pck` at half of each sample's head length (N,) pixels (Andriluka et al. 2014)."""
+    return pck(predicted, true, np.asarray(head_length, np.float64) / 2)
 
 
-def pose_auc(
-    predicted: ArrayLike,
-    true: ArrayLike,
-    highest_threshold: float,
-    visible: ArrayLike | None = None,
-    steps: int = 100,
-) -> Floats:
-    """Area under the curve of `pck` over thresholds from 0 to `highest_threshold` pixels, 0..1 → (N,).
-
-    Trapezoids over `steps` equal intervals.
-    """
-    thresholds = np.linspace(0, highest_threshold, steps + 1)
-    curve = np.stack([pck(predicted, true, t, visible) for t in thresholds], -1)
-    return (curve[:, 1:] + curve[:, :-1]).sum(1) / (2 * steps)
-
-
-def rotation_error(predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None) -> Floats:
+def rotation_error(predicted: ArrayLike, true: ArrayLike) -> Floats:
     """Mean geodesic angle between rotations per sample, (N, J, 3, 3) twice → (N,) radians in [0, π]."""
     a, b = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
     if a.shape != b.shape or a.ndim != 4 or a.shape[-2:] != (3, 3):
         raise UsageError("rotations", "do not match", expected="(N, J, 3, 3) twice", got=f"{a.shape} and {b.shape}")
     angles = geodesic_angle(torch.from_numpy(a.copy()), torch.from_numpy(b.copy())).numpy()
-    return _chosen(angles, joints).mean(1)
+    return np.asarray(angles.mean(1), np.float64)
 
 
 _PELVIS, _HEAD = SMPL24.index("pelvis"), SMPL24.index("head")
@@ -239,13 +204,13 @@ def _errors(
     if mesh.shape == true_mesh.shape and rigs[0].name.partition("-")[0] == rigs[1].name.partition("-")[0]:
         surface = pve(mesh, true_mesh, joints[:, _PELVIS], true_joints[:, _PELVIS])
     head = head_height(rigs[1], betas[1]) * focal[rows] / sets[1].joints[:, _HEAD, 2].clamp_min(1e-3)
-    seen, true_seen = (project(posed.joints, focal[rows], centre[rows]).cpu().numpy() for posed in sets)
+    image, true_image = (project(posed.joints, focal[rows], centre[rows]).cpu().numpy() for posed in sets)
     return BodyErrors(
         mpjpe(joints, true_joints, root=_PELVIS),
         pa_mpjpe(joints, true_joints),
         surface,
         rotation_error(predicted.rotations[rows].cpu().numpy(), true.rotations[rows].cpu().numpy()),
-        pckh(seen, true_seen, head.cpu().numpy()),
+        pckh(image, true_image, head.cpu().numpy()),
     )
 
 
@@ -291,8 +256,8 @@ def class_f1(matrix: ArrayLike) -> Floats:
 def mean_of_visible(values: ArrayLike, *, background: bool = False) -> Floats:
     """Mean over the classes (..., C) that are there → (...); without class 0 unless `background`; NaN if none is."""
     chosen = np.asarray(values, np.float64)[..., 0 if background else 1 :]
-    seen = np.isfinite(chosen)
-    return _ratio(np.where(seen, chosen, 0.0).sum(-1), seen.sum(-1).astype(np.float64))
+    known = np.isfinite(chosen)
+    return _ratio(np.where(known, chosen, 0.0).sum(-1), known.sum(-1).astype(np.float64))
 
 
 def _sums(matrix: ArrayLike) -> tuple[Floats, Floats, Floats]:

@@ -1,29 +1,23 @@
-"""How alike two images are: SSIM, of the whole image or of the person alone, and the overlap of masks.
+"""How alike two images are: SSIM, of the whole image or of the person alone, the overlap of masks, and LPIPS.
 
 Images are tensors (B, 3, H, W) of any float type with a known range. Results keep the batch: callers average, or
 take confidence intervals over pairs.
 
 The Inception Score is left out on purpose: it rewards a set of images for being spread over ImageNet's classes, and
 every reposed person should be of one (Knoche, Sárándi, Leibe 2020, appendix A).
-
-LPIPS (Zhang et al. 2018, version 0.1): how different two images look, by weights that were fitted to people's
-judgements.
-
-It is only LPIPS with those very weights, so both files must be given: torchvision's ImageNet weights of the network and
-the authors' linear layers, as `networks.registry` offers them. There is no stand-in under this name.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.networks.backbones import VGG, AlexNet
+from humanpose_cli.networks.backbones import AlexNet
 from humanpose_cli.networks.weights import digest_of, fill, read_foreign
 
 __all__ = [
@@ -47,7 +41,7 @@ def ssim_map(first: Tensor, second: Tensor, *, data_range: float = 1.0) -> Tenso
     """
     if first.shape != second.shape or first.ndim != 4 or min(first.shape[2:]) < _RADIUS:
         expected = f"(B, C, H, W) twice, {_RADIUS} pixels or more"
-        raise UsageError("pictures", "do not match", expected=expected, got=f"{first.shape} and {second.shape}")
+        raise UsageError("images", "do not match", expected=expected, got=f"{first.shape} and {second.shape}")
     a, b = _reflected(first), _reflected(second)
     mean_a, mean_b = _smooth(a), _smooth(b)
     var_a, var_b = _smooth(a * a) - mean_a**2, _smooth(b * b) - mean_b**2
@@ -68,8 +62,8 @@ def ssim(first: Tensor, second: Tensor, *, data_range: float = 1.0) -> Tensor:
 def ssim_foreground(first: Tensor, second: Tensor, mask: Tensor, *, data_range: float = 1.0) -> Tensor:
     """Mean structural similarity over the person's pixels: (B,); NaN where the mask is empty.
 
-    mask  (B, 1, H, W), above 0.5 where the true image shows the person: that of the truth, not of what is judged, so
-          that all methods are judged on the same pixels. Windows at the outline see some background too. (The warp3d
+    mask  (B, 1, H, W), above 0.5 where the true image shows the person: that of the truth, so that all methods are
+          evaluated on the same pixels. Windows at the outline see some background too. (The warp3d
           paper's SSIM_fg "only evaluates the foreground"; it does not say whose.)
     """
     inside = mask > 0.5
@@ -90,10 +84,10 @@ def _reflected(image: Tensor) -> Tensor:
     """Continued by its reflection about the edges (d c b a | a b c d), wide enough for the window."""
     for axis in (2, 3):
         size = image.shape[axis]
-        places = torch.arange(-_RADIUS, size + _RADIUS, device=image.device)
-        places = torch.where(places < 0, -1 - places, places)
-        places = torch.where(places >= size, 2 * size - 1 - places, places)
-        image = image.index_select(axis, places)
+        indices = torch.arange(-_RADIUS, size + _RADIUS, device=image.device)
+        indices = torch.where(indices < 0, -1 - indices, indices)
+        indices = torch.where(indices >= size, 2 * size - 1 - indices, indices)
+        image = image.index_select(axis, indices)
     return image
 
 
@@ -107,32 +101,27 @@ def _smooth(image: Tensor) -> Tensor:
     return smooth[:, 0].unflatten(0, image.shape[:2])
 
 
-Network = Literal["alex", "vgg"]
-_CHANNELS = {"alex": (64, 192, 384, 256, 256), "vgg": (64, 128, 256, 512, 512)}
-_VGG_LAYERS = ("block1_conv2", "block2_conv2", "block3_conv3", "block4_conv3", "block5_conv3")
+_CHANNELS = (64, 192, 384, 256, 256)
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of images −1 to 1
-_SMALLEST = {"alex": 64, "vgg": 16}
+_SMALLEST = 64
 
 
 class Lpips(nn.Module):
-    """The metric, from its two files. InputError where a file does not hold what it should.
+    """LPIPS (Zhang et al. 2018, version 0.1) on AlexNet, the network that its authors recommend for evaluation.
 
-    network   "alex", which the authors recommend for judging, or "vgg"
-    backbone  torchvision's weights of AlexNet or VGG-16; linear the authors' lin0 … lin4
+    It is only LPIPS with the authors' weights, so both files must be given: torchvision's AlexNet (`backbone`) and the
+    authors' lin0 … lin4 (`linear`). There is no stand-in under this name. InputError where a file does not hold them.
     """
 
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, network: Network, backbone: Path | str, linear: Path | str) -> None:
+    def __init__(self, backbone: Path | str, linear: Path | str) -> None:
         super().__init__()
-        if network not in _CHANNELS:
-            raise UsageError("LPIPS network", "is not known", expected="alex or vgg", got=str(network))
-        self.name: str = network
-        self.network: AlexNet | VGG = AlexNet() if network == "alex" else VGG(16)
+        self.network = AlexNet()
         state = {name: value for name, value in read_foreign(Path(backbone)).items() if name.startswith("features.")}
         fill(self.network, state, backbone)
-        weights = _linear(Path(linear), _CHANNELS[network])
+        weights = _linear(Path(linear))
         self.weights = nn.ParameterList(nn.Parameter(w, requires_grad=False) for w in weights)
         self.register_buffer("shift", torch.tensor(_SHIFT).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", torch.tensor(_SCALE).view(1, 3, 1, 1), persistent=False)
@@ -141,35 +130,28 @@ class Lpips(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Images (B, 3, H, W) of −1 to 1, twice → (B,)."""
-        smallest = _SMALLEST[self.name]
-        if first.shape != second.shape or first.ndim != 4 or min(first.shape[2:]) < smallest:
-            expected = f"(B, 3, H, W) twice, {smallest} pixels or more"
-            raise UsageError("pictures", "do not match", expected=expected, got=f"{first.shape} and {second.shape}")
+        if first.shape != second.shape or first.ndim != 4 or min(first.shape[2:]) < _SMALLEST:
+            expected = f"(B, 3, H, W) twice, {_SMALLEST} pixels or more"
+            raise UsageError("images", "do not match", expected=expected, got=f"{first.shape} and {second.shape}")
         total = first.new_zeros(len(first))
-        for a, b, weight in zip(self._features(first), self._features(second), self.weights, strict=True):
+        features = (self.network((images - self.shift) / self.scale) for images in (first, second))
+        for a, b, weight in zip(*features, self.weights, strict=True):
             total = total + ((_unit(a) - _unit(b)).square() * weight).sum(1).mean((1, 2))
         return total
 
-    def _features(self, images: Tensor) -> list[Tensor]:
-        scaled = (images - self.shift) / self.scale
-        if isinstance(self.network, AlexNet):
-            return self.network(scaled)
-        maps = self.network.maps(scaled, _VGG_LAYERS)
-        return [maps[name] for name in _VGG_LAYERS]
-
     def describe(self) -> dict[str, Any]:
         """The network and its files' SHA-256, as plain values."""
-        return {"network": self.name, **self.sources}
+        return {"network": "alex", **self.sources}
 
 
 def _unit(features: Tensor) -> Tensor:
     return features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)
 
 
-def _linear(path: Path, channels: tuple[int, ...]) -> list[Tensor]:
+def _linear(path: Path) -> list[Tensor]:
     state = read_foreign(path)
     found = []
-    for number, count in enumerate(channels):
+    for number, count in enumerate(_CHANNELS):
         name = f"lin{number}.model.1.weight"
         if name not in state or state[name].shape != (1, count, 1, 1):
             got = str(tuple(state[name].shape)) if name in state else "nothing"

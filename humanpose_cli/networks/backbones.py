@@ -1,15 +1,12 @@
-"""ResNet (He et al. 2016) as torchvision lays it out, so that its ImageNet weights load by name.
+"""ResNet, VGG and AlexNet as torchvision lays them out, so that its ImageNet weights load by name; features alone.
 
-Beyond the original: any width, dilated last stages instead of strides (DeepLab), maps of all stages for decoders.
-
-VGG (Simonyan and Zisserman 2015) as torchvision lays it out, so that its ImageNet weights load by name.
-
-AlexNet (Krizhevsky 2014) as torchvision lays it out, so that its ImageNet weights load by name; features alone.
+ResNet: He et al. 2016; VGG: Simonyan and Zisserman 2015; AlexNet: Krizhevsky 2014. Beyond the originals: any width,
+dilated last stages instead of strides (DeepLab), maps of all stages for decoders.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -25,9 +22,6 @@ __all__ = [
     "ResNet",
     "StageMaps",
 ]
-
-
-Norm = Callable[[int], nn.Module]
 
 
 class StageMaps(NamedTuple):
@@ -47,13 +41,13 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, inputs: int, width: int, stride: int, before: int, dilation: int, norm: Norm) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, before: int, dilation: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, width, 3, stride, before, before, bias=False)
-        self.bn1 = norm(width)
+        self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, 1, dilation, dilation, bias=False)
-        self.bn2 = norm(width)
-        self.downsample = _short_cut(inputs, width, stride, norm)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = _short_cut(inputs, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         out = torch.relu(self.bn1(self.conv1(x)))
@@ -66,17 +60,17 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, inputs: int, width: int, stride: int, before: int, dilation: int, norm: Norm) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, before: int, dilation: int) -> None:
         super().__init__()
         del dilation  # nothing behind the stride looks at neighbours
         outputs = self.expansion * width
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
-        self.bn1 = norm(width)
+        self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, stride, before, before, bias=False)
-        self.bn2 = norm(width)
+        self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
-        self.bn3 = norm(outputs)
-        self.downsample = _short_cut(inputs, outputs, stride, norm)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.downsample = _short_cut(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         out = torch.relu(self.bn1(self.conv1(x)))
@@ -85,10 +79,10 @@ class Bottleneck(nn.Module):
         return torch.relu(out + (x if self.downsample is None else self.downsample(x)))
 
 
-def _short_cut(inputs: int, outputs: int, stride: int, norm: Norm) -> nn.Module | None:
+def _short_cut(inputs: int, outputs: int, stride: int) -> nn.Module | None:
     if inputs == outputs and stride == 1:
         return None
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), norm(outputs))
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
 
 RESNETS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
@@ -105,29 +99,18 @@ class ResNet(nn.Module):
 
     inputs   channels of the image
     width    channels of the first stage; 64 is the original
-    classes  outputs of the last layer; 0 leaves the layer out and `forward` gives the averaged features
     dilated  how many of the last stages keep their resolution and look further apart instead (0, 1 or 2)
-    norm     channels → normalisation
 
     channels  of the four stages' maps
     """
 
-    def __init__(
-        self,
-        layers: int,
-        *,
-        inputs: int = 3,
-        width: int = 64,
-        classes: int = 0,
-        dilated: int = 0,
-        norm: Norm = nn.BatchNorm2d,
-    ) -> None:
+    def __init__(self, layers: int, *, inputs: int = 3, width: int = 64, dilated: int = 0) -> None:
         super().__init__()
         if layers not in RESNETS:
             raise UsageError("layers", "no such ResNet", expected=", ".join(map(str, RESNETS)), got=str(layers))
         block, counts = RESNETS[layers]
         self.conv1 = nn.Conv2d(inputs, width, 7, 2, 3, bias=False)
-        self.bn1 = norm(width)
+        self.bn1 = nn.BatchNorm2d(width)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         channels, dilation = width, 1
         self.channels: tuple[int, ...] = ()
@@ -137,12 +120,11 @@ class ResNet(nn.Module):
             if stage >= 4 - dilated:
                 dilation, stride = 2 * dilation, 1
             own = width << stage
-            blocks: list[nn.Module] = [block(channels, own, stride, before, dilation, norm)]
+            blocks: list[nn.Module] = [block(channels, own, stride, before, dilation)]
             channels = block.expansion * own
-            blocks += [block(channels, own, 1, dilation, dilation, norm) for _ in range(count - 1)]
+            blocks += [block(channels, own, 1, dilation, dilation) for _ in range(count - 1)]
             setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
             self.channels += (channels,)
-        self.fc = nn.Linear(channels, classes) if classes else None
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -164,11 +146,6 @@ class ResNet(nn.Module):
             found.append(x)
         return StageMaps(*found)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, inputs, H, W) → (B, classes), or the averaged last map (B, channels[-1]) without classes."""
-        averaged = self.maps(image).stage4.mean((2, 3))
-        return averaged if self.fc is None else self.fc(averaged)
-
 
 VGGS: dict[int, tuple[int, int, int, int, int]] = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 """Layers → convolutions of each of the five blocks."""
@@ -178,30 +155,18 @@ _WIDTHS = (64, 128, 256, 512, 512)
 class VGG(nn.Module):
     """Backbone of `layers` layers (16, 19).
 
-    classes  outputs of the classifier; 0 leaves it out
     dilated  how many of the last poolings keep the resolution; convolutions behind them look twice as far (DeepLab: 2)
     """
 
-    def __init__(self, layers: int, *, inputs: int = 3, classes: int = 0, dilated: int = 0) -> None:
+    def __init__(self, layers: int, *, dilated: int = 0) -> None:
         super().__init__()
         if layers not in VGGS:
             raise UsageError("layers", "no such VGG", expected=", ".join(map(str, VGGS)), got=str(layers))
-        self.features = nn.Sequential(*_blocks(VGGS[layers], inputs, dilated))
-        self.classifier = None
-        if classes:
-            self.classifier = nn.Sequential(
-                nn.Linear(512 * 7 * 7, 4096),
-                nn.ReLU(inplace=True),
-                nn.Dropout(),
-                nn.Linear(4096, 4096),
-                nn.ReLU(inplace=True),
-                nn.Dropout(),
-                nn.Linear(4096, classes),
-            )
+        self.features = nn.Sequential(*_blocks(VGGS[layers], dilated))
         self._names = list(_names(VGGS[layers]))
 
     def maps(self, image: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
-        """Activations after the named layers' ReLU, such as "block3_conv2", of images (B, inputs, H, W).
+        """Activations after the named layers' ReLU, such as "block3_conv2", of images (B, 3, H, W).
 
         Layers behind the last name are not computed. UsageError for names that do not exist.
         """
@@ -219,15 +184,12 @@ class VGG(nn.Module):
         return found
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, inputs, H, W) → (B, classes), or without classes the last map (B, 512, …)."""
-        x = self.features(image)
-        if self.classifier is None:
-            return x
-        return self.classifier(torch.flatten(nn.functional.adaptive_avg_pool2d(x, 7), 1))
+        """(B, 3, H, W) → the last map (B, 512, …)."""
+        return self.features(image)
 
 
-def _blocks(counts: tuple[int, ...], inputs: int, dilated: int) -> Iterator[nn.Module]:
-    channels, dilation = inputs, 1
+def _blocks(counts: tuple[int, ...], dilated: int) -> Iterator[nn.Module]:
+    channels, dilation = 3, 1
     for block, (count, width) in enumerate(zip(counts, _WIDTHS, strict=True)):
         for _ in range(count):
             yield nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation)

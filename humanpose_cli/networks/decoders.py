@@ -1,9 +1,16 @@
-"""DeepLab (Chen et al. 2018): dilated backbones and atrous pyramid pooling, the other segmenters of NBF's Table 2.
+"""Decoders and partial convolutions: the segmenters of NBF's Table 2, and what warp3d's inpainter is made of.
 
-RefineNet (Lin et al. 2017): a decoder that refines coarse features with finer ones, stage by stage.
+DeepLab (Chen et al. 2018): dilated backbones and atrous pyramid pooling.
 
-As Neural Body Fitting uses it (section 4.2; widths from its authors' public code): four blocks from the coarsest map
-up, two residual units before and one behind each fusion, chained residual pooling of four 5×5 pools, no normalisation.
+RefineNet (Lin et al. 2017) as Neural Body Fitting uses it (section 4.2; widths from its authors' public code): four
+blocks from the coarsest map up, two residual units before and one behind each fusion, chained residual pooling of four
+5×5 pools, no normalisation.
+
+Partial convolutions (Liu et al. 2018) use known pixels only and return which pixels are known then:
+
+    x' = W (x ⊙ m) · sum(1) / sum(m) + b  and  m' = 1  where the window has a known pixel, else both are 0
+
+with sums over the window and the channels. Outside the image nothing is known.
 """
 
 from __future__ import annotations
@@ -27,6 +34,9 @@ __all__ = [
 ]
 
 
+_UNITS, _POOLS = 2, 4  # of a RefineNet
+
+
 class AtrousPyramid(nn.Module):
     """Sum of class scores from 3×3 convolutions of several dilations."""
 
@@ -46,14 +56,7 @@ class DeepLabSegmenter(nn.Module):
     width     channels of a ResNet's first stage
     """
 
-    def __init__(
-        self,
-        classes: int,
-        *,
-        backbone: str = "resnet101",
-        width: int = 64,
-        dilations: Sequence[int] = (6, 12, 18, 24),
-    ) -> None:
+    def __init__(self, classes: int, *, backbone: str = "resnet101", width: int = 64) -> None:
         super().__init__()
         self.backbone: ResNet | VGG
         if backbone == "vgg16":
@@ -61,7 +64,7 @@ class DeepLabSegmenter(nn.Module):
         else:
             self.backbone = ResNet(int(backbone.removeprefix("resnet")), width=width, dilated=2)
             channels = self.backbone.channels[-1]
-        self.head = AtrousPyramid(channels, classes, dilations)
+        self.head = AtrousPyramid(channels, classes)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) → scores (B, classes, H, W)."""
@@ -88,9 +91,9 @@ class ResidualUnit(nn.Module):
 class ChainedPooling(nn.Module):
     """Pools of growing reach, each with a convolution, added one after the other to a linear sum."""
 
-    def __init__(self, channels: int, pools: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(_conv(channels, channels) for _ in range(pools))
+        self.convs = nn.ModuleList(_conv(channels, channels) for _ in range(_POOLS))
         self.pool = nn.MaxPool2d(5, 1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -105,11 +108,11 @@ class ChainedPooling(nn.Module):
 class RefineBlock(nn.Module):
     """Fuses maps of several resolutions into one of the finest, of `channels` channels."""
 
-    def __init__(self, inputs: Sequence[int], channels: int, units: int, pools: int) -> None:
+    def __init__(self, inputs: Sequence[int], channels: int) -> None:
         super().__init__()
-        self.adapt = nn.ModuleList(nn.Sequential(*(ResidualUnit(width) for _ in range(units))) for width in inputs)
+        self.adapt = nn.ModuleList(nn.Sequential(*(ResidualUnit(width) for _ in range(_UNITS))) for width in inputs)
         self.fuse = nn.ModuleList(_conv(width, channels) for width in inputs)
-        self.pooling = ChainedPooling(channels, pools)
+        self.pooling = ChainedPooling(channels)
         self.output = ResidualUnit(channels)
 
     def forward(self, *maps: Tensor) -> Tensor:
@@ -131,17 +134,15 @@ class RefineNet(nn.Module):
     widths  channels of the blocks, from the coarsest up
     """
 
-    def __init__(
-        self, inputs: Sequence[int], widths: Sequence[int] = (512, 256, 256, 256), *, units: int = 2, pools: int = 4
-    ) -> None:
+    def __init__(self, inputs: Sequence[int], widths: Sequence[int] = (512, 256, 256, 256)) -> None:
         super().__init__()
         coarse_first = list(reversed(inputs))
         self.reduce = nn.ModuleList(
             nn.Conv2d(channels, width, 3, padding=1, bias=False)
             for channels, width in zip(coarse_first, widths, strict=True)
         )
-        blocks = [RefineBlock([widths[0]], widths[0], units, pools)]
-        blocks += [RefineBlock([own, coarser], own, units, pools) for coarser, own in pairwise(widths)]
+        blocks = [RefineBlock([widths[0]], widths[0])]
+        blocks += [RefineBlock([own, coarser], own) for coarser, own in pairwise(widths)]
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
@@ -165,13 +166,11 @@ class RefineNetSegmenter(nn.Module):
         layers: int = 101,
         width: int = 64,
         widths: Sequence[int] = (512, 256, 256, 256),
-        units: int = 2,
-        pools: int = 4,
     ) -> None:
         super().__init__()
         self.backbone = ResNet(layers, width=width)
-        self.decoder = RefineNet(self.backbone.channels, widths, units=units, pools=pools)
-        self.last_units = nn.Sequential(*(ResidualUnit(widths[-1]) for _ in range(units)))
+        self.decoder = RefineNet(self.backbone.channels, widths)
+        self.last_units = nn.Sequential(*(ResidualUnit(widths[-1]) for _ in range(_UNITS)))
         self.head = _conv(widths[-1], classes)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -211,10 +210,10 @@ class PartialConv2d(nn.Module):
             raise UsageError("mask", "does not fit", expected=expected, got=f"{tuple(x.shape)} and {tuple(mask.shape)}")
         with torch.autocast(x.device.type, enabled=False):
             known = conv2d(mask.detach().float(), self.ones, None, self.conv.stride, self.conv.padding)
-            seen = known > 0
-            factor = torch.where(seen, float(self.ones.sum()) / known.clamp_min(1e-6), 0.0)
+            valid = known > 0
+            factor = torch.where(valid, float(self.ones.sum()) / known.clamp_min(1e-6), 0.0)
         parts = [group.masked_fill(mask[:, i : i + 1] <= 0, 0.0) for i, group in enumerate(x.split(self.groups, dim=1))]
         result = self.conv(parts[0] if count == 1 else torch.cat(parts, 1)) * factor.to(x.dtype)
         if self.bias is not None:
-            result = result + self.bias.view(1, -1, 1, 1) * seen
-        return result, seen.to(mask.dtype)
+            result = result + self.bias.view(1, -1, 1, 1) * valid
+        return result, valid.to(mask.dtype)

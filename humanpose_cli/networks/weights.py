@@ -306,13 +306,12 @@ _ENTRIES = (
     _torchvision("imagenet-resnet18", "backbone", "resnet18-f37072fd.pth"),
     _torchvision("imagenet-resnet50", "backbone of the paper's body network", "resnet50-0676ba61.pth"),
     _torchvision("imagenet-resnet101", "backbone of the paper's segmenter", "resnet101-63fe2227.pth"),
-    _torchvision("imagenet-vgg16", "backbone of a DeepLab; part of LPIPS", "vgg16-397923af.pth"),
+    _torchvision("imagenet-vgg16", "backbone of a DeepLab", "vgg16-397923af.pth"),
     _torchvision("imagenet-vgg19", "perceptual loss of warp3d", "vgg19-dcbb9e9d.pth"),
     _torchvision("imagenet-alexnet", "part of LPIPS", "alexnet-owt-7be5be79.pth"),
     WeightsEntry(
         "lpips-alex", "linear layers of LPIPS", "lpips-v0.1-alex.pth", "", f"{_LPIPS}alex.pth", "BSD-2-Clause"
     ),
-    WeightsEntry("lpips-vgg", "linear layers of LPIPS", "lpips-v0.1-vgg.pth", "", f"{_LPIPS}vgg.pth", "BSD-2-Clause"),
 )
 
 WEIGHTS: dict[str, WeightsEntry] = {entry.name: entry for entry in _ENTRIES}

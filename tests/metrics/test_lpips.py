@@ -5,26 +5,25 @@ import torch
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.metrics.images import Lpips
-from humanpose_cli.networks.backbones import VGG, AlexNet
+from humanpose_cli.networks.backbones import AlexNet
 
-CHANNELS = {"alex": (64, 192, 384, 256, 256), "vgg": (64, 128, 256, 512, 512)}
-RELUS = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29)}  # where torchvision's features are tapped
+CHANNELS = (64, 192, 384, 256, 256)
+RELUS = (1, 4, 7, 9, 11)  # where torchvision's features are tapped
 
 
-@pytest.fixture(scope="module", params=["alex", "vgg"])
-def files(request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
     torch.manual_seed(0)
-    folder, name = tmp_path_factory.mktemp(request.param), request.param
-    network = AlexNet() if name == "alex" else VGG(16)
+    folder, network = tmp_path_factory.mktemp("lpips"), AlexNet()
     torch.save({**network.state_dict(), "classifier.1.bias": torch.zeros(2)}, folder / "backbone.pth")
-    linear = {f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1) for i, c in enumerate(CHANNELS[name])}
+    linear = {f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1) for i, c in enumerate(CHANNELS)}
     torch.save(linear, folder / "linear.pth")
-    return name, network, linear, folder
+    return network, linear, folder
 
 
 def test_it_is_what_the_paper_defines(files):
-    name, network, linear, folder = files
-    lpips = Lpips(name, folder / "backbone.pth", folder / "linear.pth")
+    network, linear, folder = files
+    lpips = Lpips(folder / "backbone.pth", folder / "linear.pth")
     a, b = torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     expected = torch.zeros(2)
     shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
@@ -32,8 +31,8 @@ def test_it_is_what_the_paper_defines(files):
     with torch.no_grad():
         for number, layer in enumerate(network.features):
             x, y = layer(x), layer(y)
-            if number in RELUS[name]:
-                weight = linear[f"lin{RELUS[name].index(number)}.model.1.weight"]
+            if number in RELUS:
+                weight = linear[f"lin{RELUS.index(number)}.model.1.weight"]
                 apart = torch.nn.functional.normalize(x) - torch.nn.functional.normalize(y)
                 expected += torch.nn.functional.conv2d(apart**2, weight).mean((1, 2, 3))
         found = lpips(a, b)
@@ -43,13 +42,13 @@ def test_it_is_what_the_paper_defines(files):
 
 
 def test_files_and_images_that_do_not_fit(files, tmp_path):
-    name, _, _, folder = files
+    _, _, folder = files
     with pytest.raises(InputError, match=r"lin0\.model\.1\.weight"):
-        Lpips(name, folder / "backbone.pth", folder / "backbone.pth")
+        Lpips(folder / "backbone.pth", folder / "backbone.pth")
     with pytest.raises(InputError, match="does not fit at features"):
-        Lpips("vgg" if name == "alex" else "alex", folder / "backbone.pth", folder / "linear.pth")
+        Lpips(folder / "linear.pth", folder / "linear.pth")
     with pytest.raises(InputError, match="does not exist"):
-        Lpips(name, tmp_path / "none.pth", folder / "linear.pth")
-    lpips = Lpips(name, folder / "backbone.pth", folder / "linear.pth")
+        Lpips(tmp_path / "none.pth", folder / "linear.pth")
+    lpips = Lpips(folder / "backbone.pth", folder / "linear.pth")
     with pytest.raises(UsageError, match="pixels or more"):
         lpips(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))

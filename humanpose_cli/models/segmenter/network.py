@@ -98,8 +98,6 @@ class _Network(NamedTuple):
     backbone: str
     width: int = 64
     widths: tuple[int, ...] = (512, 256, 256, 256)
-    units: int = 2
-    pools: int = 4
 
 
 NETWORKS: dict[str, _Network] = {
@@ -177,8 +175,6 @@ def build_segmenter(options: SegmenterOptions) -> nn.Module:
         layers=_layers(network),
         width=width,
         widths=options.widths or network.widths,
-        units=network.units,
-        pools=network.pools,
     )
 
 
