@@ -167,11 +167,11 @@ def test_headers_that_do_not_fit_their_tensors_are_refused(tmp_path):
 def test_backbones_take_torchvisions_names(tmp_path):
     """A classifier's checkpoint of torchvision fills the backbone; another depth's is refused."""
     for made, backbone in (
-        (ResNet(18, width=8, classes=10), build_segmenter(SegmenterOptions("refinenet-resnet18", width=8)).backbone),
+        (ResNet(18, width=8), build_segmenter(SegmenterOptions("refinenet-resnet18", width=8)).backbone),
         (VGG(16), build_segmenter(SegmenterOptions("deeplab-vgg16")).backbone),
     ):
         path = tmp_path / "imagenet.pth"
-        torch.save(made.state_dict(), path)
+        torch.save({**made.state_dict(), "fc.weight": torch.zeros(10, 64), "classifier.0.bias": torch.zeros(10)}, path)
         load_backbone(backbone, path)
         name, values = next((n, v) for n, v in made.state_dict().items() if n.endswith("weight"))
         torch.testing.assert_close(backbone.state_dict()[name], values)
