@@ -252,14 +252,17 @@ CHECKS = (
 _WORDS = {Status.SUCCESS: "ok", Status.PARTIAL: "optional", Status.ERROR: "missing"}
 
 
-@command(columns=(("found", "found"),), words=_WORDS)
+@command(
+    columns=(("found", "found", "What is installed, or what is wrong with it."),),
+    words=_WORDS,
+    examples=("hpc doctor", "hpc doctor --json"),
+)
 def doctor(session: Session) -> CommandResult:
     """Check what works on this machine and how to repair the rest.
 
-    Looks at versions, devices, the shipped body and models, video and folders, and runs the engine and the detector
-    once. Exit code 0 if everything that is needed is there, else 5.
+    Checks versions, devices, the shipped body and models, video and folders, and runs the engine and the detector
+    once. The exit code is 0 if everything that is needed works, else 5.
     """
-
     items, messages = [], []
     session.reporter.start(len(CHECKS))
     for check in CHECKS:

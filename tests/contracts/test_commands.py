@@ -66,6 +66,15 @@ def test_every_command_has_what_all_have(name):
     assert {"--json", "--quiet", "--verbose", "--config", "--set"} <= set(options(name))
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_ends_with_examples_of_options_that_there_are(name):
+    known = {*options(name), "--help"}
+    examples = built(name).info.examples
+    assert all(line.split()[:2] == ["hpc", name] for line in examples)
+    assert {flag for line in examples for flag in re.findall(r"--[a-z][a-z-]*", line)} <= known
+    assert examples or name in ("fit", "repose")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_documents_name_only_options_that_there_are(page):
     wrong = []
