@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
@@ -30,16 +30,12 @@ __all__ = [
     "FolderOptions",
     "FolderSource",
     "JointFitter",
-    "Listing",
     "PoseEstimator",
     "SourceTools",
     "body_to_camera",
     "box_around",
-    "check_count",
     "check_every",
     "estimates",
-    "first_absent",
-    "keep_present",
     "people_of_fit",
     "project_points",
     "rest_pelvis",
@@ -47,11 +43,8 @@ __all__ = [
 ]
 
 
-# Who makes the body parameters that a data set lacks: passed in by the pipeline, since data/ fits nothing itself.
-#
-# iPER and DeepFashion have images only: a `PoseEstimator` finds the people in them, as the reposing paper did with
-# its own estimator (section 4.1). Human3.6M and HumanEva have 3-D joints only: a `JointFitter` finds the bodies that
-# have them. Both can be pickled, so that several processes read one source.
+# Who makes the body parameters that a data set lacks: passed in by whoever opens the source. Instances can
+# be pickled, so that several processes read one source.
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +52,17 @@ class EstimatedImage:
     """What was found in one image.
 
     people           everybody, the largest first; with boxes and whatever else the estimator knows
-    focal            pixels: the camera that the people's positions in space belong to; None if there are none
+    focal            pixels: the camera in whose axes the people are given; None if there are none
     principal_point  (2,) pixels; None for the centre
     """
 
     people: Sequence[Person] = ()
     focal: float | None = None
     principal_point: tuple[float, float] | None = None
+
+    def person(self, **facts: str) -> Person:
+        """The first of the people, or a person without labels, with further names."""
+        return replace(self.people[0] if self.people else Person(), **facts)  # type: ignore[arg-type]
 
 
 @runtime_checkable
@@ -85,7 +82,7 @@ class PoseEstimator(Protocol):
         images       (H, W, 3) uint8 RGB, taken one after the other: those of a long video are never all in memory
         sequence       True: frames of one shot, in which a person keeps one shape; False: images by themselves
         single_person  True: only the person that the images are about
-        focal          pixels, where the data set tells it
+        focal          pixels, where the data set gives it
         """
         ...
 
@@ -142,42 +139,36 @@ class SourceTools:
     bodies: Mapping[str, Body] = field(default_factory=dict)
 
 
-# The people of a fit file as labelled people.
-
-
 def people_of_fit(record: FitRecord, frame: int, name: str = "") -> list[Person]:
-    """The people of one frame (0 … F−1), the largest box first, without the rows that were only interpolated.
+    """The people of a fit file in one frame (0 … F−1), the largest box first, interpolated rows left out.
 
-    The fit stands twice: as the best that is known, and as what refinement starts from.
+    The fit is stored twice: as the best that is known, and as what refinement starts from.
     name  of the image or sequence, which makes a track's number an identity
     """
     rows = [int(row) for row in record.rows_for(frame) if not record.interpolated[row]]
     areas = np.prod(record.boxes[rows, 2:] - record.boxes[rows, :2], axis=1)
-    return [_person(record, rows[i], name) for i in np.argsort(-areas, kind="stable")]
-
-
-def _person(record: FitRecord, row: int, name: str) -> Person:
-    confidence = record.joint_confidence[row][:, None]
-    return Person(
-        identity=f"{name}/{record.track_id[row]}" if name else "",
-        gender=record.gender,
-        body=record.body.partition("-")[0],
-        box=record.boxes[row],
-        poses=record.poses[row],
-        betas=record.betas[row],
-        trans=record.trans[row],
-        segment_scales=record.segment_scales[row],
-        keypoints={SMPL24.name: np.concatenate((record.joints2d[row], confidence), 1)},
-        joints={SMPL24.name: np.concatenate((record.joints3d[row], confidence), 1)},
-        fit_poses=record.poses[row],
-        fit_betas=record.betas[row],
-        fit_trans=record.trans[row],
-        detected=record.keypoints2d[row],
-    )
+    people = []
+    for row in (rows[i] for i in np.argsort(-areas, kind="stable")):
+        confidence = record.joint_confidence[row][:, None]
+        person = Person(
+            identity=f"{name}/{record.track_id[row]}" if name else "",
+            gender=record.gender,
+            body=record.body.partition("-")[0],
+            box=record.boxes[row],
+            poses=record.poses[row],
+            betas=record.betas[row],
+            trans=record.trans[row],
+            segment_scales=record.segment_scales[row],
+            keypoints={SMPL24.name: np.concatenate((record.joints2d[row], confidence), 1)},
+            joints={SMPL24.name: np.concatenate((record.joints3d[row], confidence), 1)},
+            detected=record.keypoints2d[row],
+        )
+        people.append(replace(person, fit_poses=person.poses, fit_betas=person.betas, fit_trans=person.trans))
+    return people
 
 
 Item = TypeVar("Item")
-_TAKE_WHAT_IS_THERE = "unpack the data set again, or take what is there with --allow-missing"
+_REMEDY = "unpack the data set again, or take what is there with --allow-missing"
 
 
 @dataclass(frozen=True)
@@ -185,18 +176,10 @@ class FolderOptions:
     """Options of every source that reads a data set's folder.
 
     allow_missing  take what is there where files that a list names are missing, or counts differ from the official
-                   ones; `notes` names what is missing
+                   ones; `notes` say what is missing
     """
 
     allow_missing: bool = False
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What a folder holds: groups in a fixed order, and sentences that the user should read."""
-
-    groups: tuple[Group, ...]
-    notes: tuple[str, ...] = ()
 
 
 class FolderSource(ABC):
@@ -228,98 +211,103 @@ class FolderSource(ABC):
         """Name, options and who made the poses; never the folder, which differs from machine to machine."""
         return SourceInfo(self.name, {**asdict(self.options), **self._more_info()})
 
+    def _more_info(self) -> Mapping[str, Any]:
+        """Plain JSON values beside the options."""
+        return {}
+
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences about what is missing or unusual in the folder, for the user to read; none for a whole one."""
-        return self._listing.notes
+        return self._listing[1]
 
     def groups(self) -> Sequence[Group]:
         """All groups in a fixed order. InputError names a missing or wrong file."""
-        return self._listing.groups
+        return self._listing[0]
 
     @abstractmethod
     def read(self, group: Group) -> Iterator[Sample]:
         """The group's samples. InputError names a damaged file."""
 
     @cached_property
-    def _listing(self) -> Listing:
-        return self._list()
+    def _listing(self) -> tuple[tuple[Group, ...], tuple[str, ...]]:
+        notes: list[str] = []
+        groups = tuple(self._list(notes))
+        return groups, tuple(notes)
 
     def __getstate__(self) -> Mapping[str, Any]:
         """Without the listing, which can be large: processes that read are given their groups."""
         return {name: value for name, value in vars(self).items() if name != "_listing"}
 
     @abstractmethod
-    def _list(self) -> Listing:
-        """Look through the folder, without decoding images."""
+    def _list(self, notes: list[str]) -> Iterable[Group]:
+        """The groups in the folder, found without decoding images; sentences for the user are added to `notes`."""
 
-    def _more_info(self) -> Mapping[str, Any]:
-        """Plain JSON values beside the options."""
-        return {}
+    # What is missing: a note where that is allowed, else InputError.
+
+    def _is_there(self, path: Path, what: str, notes: list[str], consequence: str = "") -> bool:
+        """Whether a folder is there; `what` it is: "the folder of subject S1"."""
+        if self.options.allow_missing and not path.is_dir():
+            notes.append(f"{path}: does not exist{consequence}")
+            return False
+        existing_folder(path, what)
+        return True
+
+    def _first_absent(self, paths: Iterable[Path], what: str) -> Path | None:
+        """The first path where nothing is; `what` it would be: "a file of this view"."""
+        absent = next((path for path in paths if not path.exists()), None)
+        if absent is not None and not self.options.allow_missing:
+            raise InputError(absent, "does not exist", expected=what, remedy=_REMEDY)
+        return absent
+
+    def _check_count(self, list_file: Path, what: str, official: int, found: int, notes: list[str]) -> None:
+        """Compare the number of `what` (plural) that a file lists with that of the official release."""
+        if found == official:
+            return
+        if not self.options.allow_missing:
+            problem = f"has not the official number of {what}"
+            remedy = "download it again, or take what is there with --allow-missing"
+            raise InputError(list_file, problem, expected=str(official), got=str(found), remedy=remedy)
+        notes.append(f"{list_file}: {found} {what}, where the official release has {official}")
+
+    def _present(
+        self,
+        items: Iterable[tuple[Item, Path]],
+        list_file: Path,
+        what: str,
+        notes: list[str],
+        remedy: str = _REMEDY,
+    ) -> list[Item]:
+        """Those of `items`, each given with its path, whose file or folder is there.
+
+        list_file  the file that names them; `what` they are, such as "images"
+        InputError also if all are missing.
+        """
+        pairs = list(items)
+        missing = [path for _, path in pairs if not path.exists()]
+        if not missing:
+            return [item for item, _ in pairs]
+        if not self.options.allow_missing or len(missing) == len(pairs):
+            problem = f"names {len(missing)} {what} that are not there, the first being {missing[0]}"
+            raise InputError(list_file, problem, expected=f"all of its {len(pairs)}", remedy=remedy)
+        notes.append(f"{list_file}: {len(missing)} of {len(pairs)} {what} are missing, the first being {missing[0]}")
+        return [item for item, path in pairs if path.exists()]
+
+    # What the tools say
 
     def _estimator_info(self) -> Mapping[str, Any]:
         """For sources without poses of their own: who made them."""
         estimator = self.tools.estimator
         return {"poses_by": None if estimator is None else dict(estimator.info)}
 
+    def _check_estimator(self, poses: str, others: str) -> None:
+        """UsageError where the option `poses` asks for the estimator and none was passed in."""
+        if poses == "estimator" and self.tools.estimator is None:
+            raise UsageError("--poses estimator", "needs a pose estimator", remedy=f"take --poses {others}")
 
-def keep_present(
-    items: Sequence[Item],
-    paths: Sequence[Path],
-    list_file: Path,
-    what: str,
-    *,
-    allow_missing: bool,
-    remedy: str = _TAKE_WHAT_IS_THERE,
-) -> tuple[list[Item], list[str]]:
-    """Those of `items` whose file or folder is there, and a note about the others.
-
-    paths      where each of them is
-    list_file  the file that names them
-    what       they are, such as "images"
-    InputError if any is missing and that is not allowed, or if all are.
-    """
-    present: list[Item] = []
-    first_missing: Path | None = None
-    for item, path in zip(items, paths, strict=True):
-        if path.exists():
-            present.append(item)
-        elif first_missing is None:
-            first_missing = path
-    if first_missing is None:
-        return present, []
-    count = len(items) - len(present)
-    if not allow_missing or not present:
-        raise InputError(
-            list_file,
-            f"names {count} {what} that are not there, the first being {first_missing}",
-            expected=f"all of its {len(items)}",
-            remedy=remedy,
-        )
-    return present, [f"{list_file}: {count} of {len(items)} {what} are missing, the first being {first_missing}"]
-
-
-def first_absent(paths: Iterable[Path], what: str, *, allow_missing: bool) -> Path | None:
-    """The first path where nothing is; InputError if that is not allowed. `what` it would be: "a file of this view"."""
-    absent = next((path for path in paths if not path.exists()), None)
-    if absent is not None and not allow_missing:
-        raise InputError(absent, "does not exist", expected=what, remedy=_TAKE_WHAT_IS_THERE)
-    return absent
-
-
-def check_count(list_file: Path, what: str, official: int, found: int, *, allow_missing: bool) -> list[str]:
-    """A note if `found` is not the official number of `what` (plural); InputError if that is not allowed."""
-    if found == official:
-        return []
-    if not allow_missing:
-        raise InputError(
-            list_file,
-            f"has not the official number of {what}",
-            expected=str(official),
-            got=str(found),
-            remedy="download it again, or take what is there with --allow-missing",
-        )
-    return [f"{list_file}: {found} {what}, where the official release has {official}"]
+    def _fitter_info(self) -> Mapping[str, Any]:
+        """For sources with 3-D joints only: who made the bodies."""
+        fitter = self.tools.joint_fitter
+        return {"bodies_by": None if fitter is None else dict(fitter.info)}
 
 
 def estimates(
@@ -394,13 +382,12 @@ def body_to_camera(
     poses (N, 72) and trans (N, 3) in world axes; pelvis (3,) or (N, 3) of the shaped body at rest;
     rotation (N, 3, 3) and translation (N, 3) map world to camera: x_camera = R x_world + t.
 
-    A body turns about its pelvis, which stands at pelvis + trans: so the camera sees it at R (pelvis + trans) + t, and
-    the new trans is that less the pelvis. Without the pelvis the person would be off by (R − 1) pelvis, up to half a
-    metre.
+    A body turns about its pelvis, which lies at pelvis + trans: the camera sees it at R (pelvis + trans) + t, and the
+    new trans is that less the pelvis.
     """
-    turned = Rotation.from_matrix(rotation) * Rotation.from_rotvec(poses[:, :3])
-    at = np.einsum("nij,nj->ni", rotation, pelvis + trans) + translation
-    return np.concatenate((turned.as_rotvec(), poses[:, 3:]), 1), at - pelvis
+    root = Rotation.from_matrix(rotation) * Rotation.from_rotvec(poses[:, :3])
+    in_camera = np.einsum("nij,nj->ni", rotation, pelvis + trans) + translation
+    return np.concatenate((root.as_rotvec(), poses[:, 3:]), 1), in_camera - pelvis
 
 
 def rest_pelvis(body: Body, betas: Array) -> Array:

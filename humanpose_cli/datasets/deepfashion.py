@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -32,17 +32,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.data.samples import Group, Person, Sample
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.data.samples import Group, Sample
 from humanpose_cli.datasets.common import (
     OPENPOSE18,
     EstimatedImage,
     FolderOptions,
     FolderSource,
-    Listing,
-    check_count,
     estimates,
-    keep_present,
     to_coco17,
 )
 from humanpose_cli.datasets.reading import existing_file, read_csv, read_lines, read_table
@@ -85,20 +82,15 @@ class DeepFashionSource(FolderSource):
     options_type = DeepFashionOptions
 
     def _prepare(self) -> None:
-        self._images = self._image_folder()
-        if self.options.poses == "estimator" and self.tools.estimator is None:
-            raise UsageError("--poses estimator", "needs a pose estimator", remedy="take --poses none")
-
-    def _image_folder(self) -> Path:
-        """The folder that holds WOMEN and MEN."""
-        wanted = {"low": ["img"], "high": ["img_highres"], "auto": ["img_highres", "img"]}[self.options.resolution]
-        candidates = [self.root / above / name for name in wanted for above in ("Img", "")]
-        for candidate in candidates:
-            if candidate.is_dir():
-                # img_highres.zip unpacks with and without a folder of its own name inside
-                inner = candidate / candidate.name
-                return inner if inner.is_dir() else candidate
-        raise InputError(self.root, "holds no images", expected=" or ".join(f"Img/{name}" for name in wanted))
+        self._check_estimator(self.options.poses, "none")
+        names = {"low": ["img"], "high": ["img_highres"], "auto": ["img_highres", "img"]}[self.options.resolution]
+        folders = [self.root / above / name for name in names for above in ("Img", "")]
+        folder = next((folder for folder in folders if folder.is_dir()), None)
+        if folder is None:
+            raise InputError(self.root, "holds no images", expected=" or ".join(f"Img/{name}" for name in names))
+        # The folder that holds WOMEN and MEN: img_highres.zip unpacks with and without a folder of its own name inside.
+        inner = folder / folder.name
+        self._images = inner if inner.is_dir() else folder
 
     @property
     def _estimates(self) -> bool:
@@ -112,8 +104,8 @@ class DeepFashionSource(FolderSource):
         }
 
     def _find(self, name: str) -> Path | None:
-        candidates = (self.root / above / name for above in ("", "Anno", "Eval"))
-        return next((candidate for candidate in candidates if candidate.is_file()), None)
+        files = (self.root / above / name for above in ("", "Anno", "Eval"))
+        return next((file for file in files if file.is_file()), None)
 
     @cached_property
     def _pair_lists(self) -> Mapping[tuple[str, str], Path]:
@@ -126,23 +118,18 @@ class DeepFashionSource(FolderSource):
 
     # Listing
 
-    def _list(self) -> Listing:
-        notes: list[str] = []
-        allow = self.options.allow_missing
+    def _list(self, notes: list[str]) -> Iterable[Group]:
         path, rows = self._partition
-        notes += check_count(path, "images", OFFICIAL_IMAGES, len(rows), allow_missing=allow)
-        present, missing = keep_present(
-            list(rows), [self._path_of(name) for name in rows], path, "images", allow_missing=allow
-        )
-        notes += missing
+        self._check_count(path, "images", OFFICIAL_IMAGES, len(rows), notes)
+        present = self._present([(name, self._images / name) for name in rows], path, "images", notes)
         known = set(present)
         pairs = {key: self._pairs(key, file, known, notes) for key, file in self._pair_lists.items()}
         if not pairs:
             expected = _PAIR_FILES["patn"].format("{train,test}")
-            notes.append(f"{self.root}: has no pair lists ({expected}): the cache cannot be used to judge reposing")
+            notes.append(f"{self.root}: has no pair lists ({expected}): the cache cannot be used to evaluate reposing")
         if not self._estimates:
             notes.append("DeepFashion: the samples have no poses: it has none itself, and no pose estimator was given")
-        return Listing(self._groups(rows, present, pairs), tuple(notes))
+        return self._groups(rows, present, pairs)
 
     @cached_property
     def _partition(self) -> tuple[Path, Mapping[str, str]]:
@@ -175,22 +162,18 @@ class DeepFashionSource(FolderSource):
             raise InputError(path, f"names {name!r}, which is no image of DeepFashion", expected=expected)
         return found
 
-    def _path_of(self, name: str) -> Path:
-        return self._images / name
-
     def _pairs(self, key: tuple[str, str], path: Path, known: set[str], notes: list[str]) -> list[tuple[str, str]]:
         rows = [
             (self._unmangled(path, row["from"]), self._unmangled(path, row["to"]))
             for row in read_csv(path, ("from", "to"))
         ]
-        allow = self.options.allow_missing
         if key in OFFICIAL_PAIRS:
-            notes += check_count(path, "pairs", OFFICIAL_PAIRS[key], len(rows), allow_missing=allow)
+            self._check_count(path, "pairs", OFFICIAL_PAIRS[key], len(rows), notes)
         for source, target in rows:
             if _garment(source) != _garment(target):
                 raise InputError(path, f"pairs different garments, {source} and {target}")
         lost = [name for pair in rows for name in pair if name not in known]
-        if lost:  # of the official list, but not there: told already
+        if lost:  # of the official list, but missing: there is a note already
             notes.append(f"{path}: pairs with {len(set(lost))} images that are missing are left out")
         return [pair for pair in rows if pair[0] in known and pair[1] in known]
 
@@ -199,7 +182,7 @@ class DeepFashionSource(FolderSource):
         rows: Mapping[str, str],
         present: Sequence[str],
         pairs: Mapping[tuple[str, str], Sequence[tuple[str, str]]],
-    ) -> tuple[Group, ...]:
+    ) -> Iterator[Group]:
         protocol_split = self._protocol_splits(pairs)
         garments: dict[str, list[str]] = {}
         for name in present:
@@ -211,23 +194,18 @@ class DeepFashionSource(FolderSource):
             for source, target in listed:
                 of_garment = paired.setdefault(_garment(source), {})
                 of_garment.setdefault(key, []).append((numbers[source], numbers[target]))
-        return tuple(
-            Group(
-                garment,
-                len(names),
-                paired.get(garment, {}),
-                [(name, {"inshop": rows[name], **protocol_split.get(name, {})}) for name in names],
-            )
-            for garment, names in garments.items()
-        )
+        for garment, names in garments.items():
+            key = [(name, {"inshop": rows[name], **protocol_split.get(name, {})}) for name in names]
+            yield Group(garment, len(names), paired.get(garment, {}), key)
 
     def _protocol_splits(self, pairs: Mapping[tuple[str, str], Sequence[tuple[str, str]]]) -> dict[str, dict[str, str]]:
         """Name → protocol → split: of the images in pairs, and of those in train.lst and test.lst (PATN's)."""
         splits: dict[str, dict[str, str]] = {}
         for split in ("train", "test"):
             path = self._find(f"{split}.lst")
-            for line in read_lines(path) if path is not None else ():
-                assert path is not None
+            if path is None:
+                continue
+            for line in read_lines(path):
                 splits.setdefault(self._unmangled(path, line), {})["patn"] = split
         for (protocol, split), listed in pairs.items():
             for name in {name for pair in listed for name in pair}:
@@ -251,25 +229,18 @@ class DeepFashionSource(FolderSource):
         return found
 
     def read(self, group: Group) -> Iterator[Sample]:
-        stored = [stored_image(self._path_of(name)) for name, _ in group.key]
+        stored = [stored_image(self._images / name) for name, _ in group.key]
         estimated: Sequence[EstimatedImage] = [EstimatedImage()] * len(stored)
         if self._estimates and self.tools.estimator is not None:
             pixels = (decoded(image) for image in stored)
             estimated = estimates(self.tools.estimator, pixels, len(stored), sequence=False)
         for (name, splits), image, found in zip(group.key, stored, estimated, strict=True):
-            person = replace((found.people or [Person()])[0], identity=name.rpartition("/")[0], clothing=group.name)
+            person = found.person(identity=name.rpartition("/")[0], clothing=group.name)
             if name in self._keypoints:
                 keypoints = _keypoints(*self._keypoints[name], name, image.size)
                 person = replace(person, keypoints={**person.keypoints, "coco17": keypoints})
-            yield Sample(
-                name=name.removesuffix(".jpg"),
-                image=image.image,
-                size=image.size,
-                focal=found.focal,
-                principal_point=found.principal_point,
-                people=[person],
-                splits=splits,
-            )
+            camera = found.focal, found.principal_point
+            yield Sample(name.removesuffix(".jpg"), image.image, image.size, *camera, [person], splits=splits)
 
 
 def _garment(name: str) -> str:

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample
-from humanpose_cli.datasets.common import FolderSource, Listing, check_count, keep_present, to_coco17
+from humanpose_cli.datasets.common import FolderSource, to_coco17
 from humanpose_cli.datasets.densepose_output import CHARTS
 from humanpose_cli.datasets.reading import existing_file, read_json
 from humanpose_cli.datasets.stored_images import encode_mask, stored_image
@@ -309,44 +309,38 @@ class _Frame:
             person_of(person, image.size, "" if person.track is None else f"{track_prefix}/{person.track}")
             for person in self.image.people
         ]
-        return Sample(name=name, image=image.image, size=image.size, people=people, **facts)
+        return Sample(name, image.image, image.size, people=people, **facts)
 
 
 class _DensePoseSource(FolderSource):
     """Annotation files whose images and people are counted; images are kept whole, with all of their people.
 
+    counts    part → the official numbers of images and people with surface points
     flag_one  see `read_annotated_images`; example: of an annotation file's name
     """
 
+    counts: ClassVar[Mapping[str, tuple[int, int]]]
     flag_one: ClassVar[float]
     example: ClassVar[str]
 
-    def _list(self) -> Listing:
-        allow_missing = self.options.allow_missing
+    def _list(self, notes: list[str]) -> Iterable[Group]:
         groups: list[Group] = []
-        notes: list[str] = []
-        for part, official in self._counts().items():
+        for part, official in self.counts.items():
             path = self._annotations(part)
-            if allow_missing and not path.exists():
+            if self.options.allow_missing and not path.exists():
                 notes.append(f"{path}: does not exist")
                 continue
             existing_file(path, f"{self.title}'s annotations of {part}")
             images = read_annotated_images(path, flag_one=self.flag_one)
-            found = {"images": len(images), "people": sum(image.surfaces for image in images)}
-            for (what, count), expected in zip(found.items(), official, strict=True):
-                notes += check_count(path, f"{what} with surface points", expected, count, allow_missing=allow_missing)
+            self._check_count(path, "images with surface points", official[0], len(images), notes)
+            people = sum(image.surfaces for image in images)
+            self._check_count(path, "people with surface points", official[1], people, notes)
             frames = [self._frame(path, image, part) for image in images]
-            paths = [frame.path for frame in frames]
-            present, missing = keep_present(frames, paths, path, "images", allow_missing=allow_missing)
-            notes += missing
+            present = self._present([(frame, frame.path) for frame in frames], path, "images", notes)
             groups += self._grouped(present, part)
         if not groups:
             raise InputError(self.root, f"holds no annotations of {self.title}", expected=self.example)
-        return Listing(tuple(groups), tuple(notes))
-
-    @abstractmethod
-    def _counts(self) -> Mapping[str, tuple[int, int]]:
-        """Part → the official numbers of images and people with surface points."""
+        return groups
 
     @abstractmethod
     def _annotations(self, part: str) -> Path:
@@ -376,11 +370,9 @@ class DensePoseCocoSource(_DensePoseSource):
 
     name = "densepose"
     title = "DensePose-COCO"
+    counts = COCO_COUNTS
     flag_one = _HIDDEN_CONFIDENCE
     example = "annotations/densepose_….json"
-
-    def _counts(self) -> Mapping[str, tuple[int, int]]:
-        return COCO_COUNTS
 
     def _annotations(self, part: str) -> Path:
         first = self.root / "annotations" / f"densepose_coco_2014_{part}.json"
@@ -413,10 +405,8 @@ class DensePosePoseTrackSource(_DensePoseSource):
     name = "densepose-posetrack"
     title = "DensePose-PoseTrack"
     flag_one = 1.0
+    counts = POSETRACK_COUNTS
     example = _FILES[1].format("train")
-
-    def _counts(self) -> Mapping[str, tuple[int, int]]:
-        return POSETRACK_COUNTS
 
     def _annotations(self, part: str) -> Path:
         files = [self.root / folder / name.format(part) for folder in _FOLDERS for name in _FILES]

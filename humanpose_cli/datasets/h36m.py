@@ -21,7 +21,7 @@ kept as released, so that figures compare. The video S11 Directions.54138969 is 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -44,7 +44,7 @@ from humanpose_cli.datasets.calibrated import (
     with_body,
     with_joints,
 )
-from humanpose_cli.datasets.common import FittedBodies, FolderSource, Listing, check_count, first_absent
+from humanpose_cli.datasets.common import FolderSource
 from humanpose_cli.datasets.densepose_output import encode_densepose, read_densepose
 from humanpose_cli.datasets.mocap_files import cdf_shape, read_cdf
 from humanpose_cli.datasets.reading import array_field, existing_file, existing_folder, read_pickle
@@ -82,8 +82,6 @@ MOSH_EVERY = 5
 """The fits have a row for every fifth frame of the videos (50 a second)."""
 _METADATA_SUBJECTS = 11  # in metadata.xml, also those whose poses are not public
 _JOINTS = 32
-
-
 # Rows of the 32 joints (of which many are doubled) in the order of h36m17.
 _H36M17_ROWS = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
 _MATLAB_TO_CORNER = -0.5  # the owners' code is MATLAB's, whose first pixel has its centre at (1, 1)
@@ -98,18 +96,18 @@ def read_cameras(path: Path) -> Mapping[tuple[int, str], CalibratedCamera]:
     existing_file(path, "Human3.6M's metadata.xml, which is part of the owners' code")
     try:
         text = ElementTree.parse(path).getroot().findtext("w0", "")
-        numbers = np.array([float(word) for word in text.strip().strip("[]").split()])
+        numbers = np.array([float(number) for number in text.strip().strip("[]").split()])
     except (ElementTree.ParseError, ValueError) as error:
         raise InputError(path, f"is no readable metadata.xml ({error})") from error
     count = len(CAMERAS) * (_METADATA_SUBJECTS * 6 + 9)
     if numbers.shape != (count,) or not np.isfinite(numbers).all():
         raise InputError(path, "has an unusable field w0", expected=f"{count} numbers", got=str(len(numbers)))
-    placed = numbers[: len(CAMERAS) * _METADATA_SUBJECTS * 6].reshape(len(CAMERAS), _METADATA_SUBJECTS, 6)
-    lenses = [_lens(row) for row in numbers[placed.size :].reshape(len(CAMERAS), 9)]
+    extrinsics = numbers[: len(CAMERAS) * _METADATA_SUBJECTS * 6].reshape(len(CAMERAS), _METADATA_SUBJECTS, 6)
+    lenses = [_lens(row) for row in numbers[extrinsics.size :].reshape(len(CAMERAS), 9)]
     cameras = {}
     for row, name in enumerate(CAMERAS):
         for subject in range(1, _METADATA_SUBJECTS + 1):
-            angles, position = placed[row, subject - 1, :3], placed[row, subject - 1, 3:] / 1000
+            angles, position = extrinsics[row, subject - 1, :3], extrinsics[row, subject - 1, 3:] / 1000
             rotation = Rotation.from_euler("XYZ", angles).as_matrix()
             cameras[subject, name] = CalibratedCamera(lenses[row], rotation, -rotation @ position)
     return cameras
@@ -208,7 +206,7 @@ class _View:
     subject: str
     action: str
     camera: str
-    frames: int
+    frames: int = 0
 
     @property
     def stem(self) -> str:
@@ -234,13 +232,8 @@ class H36mSource(FolderSource):
                 existing_folder(Path(folder), "a folder with results on Human3.6M")
 
     def _more_info(self) -> Mapping[str, Any]:
-        fitter = self.tools.joint_fitter
-        bodies = {"name": "MoSh"} if self.options.mosh else None if fitter is None else dict(fitter.info)
-        return {
-            "mosh": self.options.mosh is not None,
-            "densepose": self.options.densepose is not None,
-            "bodies_by": bodies,
-        }
+        given = {"mosh": self.options.mosh is not None, "densepose": self.options.densepose is not None}
+        return {**given, **({"bodies_by": {"name": "MoSh"}} if self.options.mosh else self._fitter_info())}
 
     @cached_property
     def _cameras(self) -> Mapping[tuple[int, str], CalibratedCamera]:
@@ -249,81 +242,68 @@ class H36mSource(FolderSource):
 
     # Listing
 
-    def _list(self) -> Listing:
+    def _list(self, notes: list[str]) -> Iterable[Group]:
         _ = self._cameras
-        notes: list[str] = []
-        groups: list[Group] = []
+        views: list[_View] = []
         for subject in _SUBJECTS:
             folder = self.root / subject
-            if not folder.is_dir() and self.options.allow_missing:
-                notes.append(f"{folder}: does not exist")
-                continue
-            existing_folder(folder, f"the folder of Human3.6M's subject {subject}")
-            views, missing = self._views(folder)
-            notes += missing
-            for view in views:
-                frames = range(0, view.frames, self.options.every)
-                groups.append(Group(view.sequence, len(frames), key=view))
-        if not groups:
+            if self._is_there(folder, f"the folder of Human3.6M's subject {subject}", notes):
+                views += self._views(folder, notes)
+        if not views:
             raise InputError(self.root, "holds no video with joints of Human3.6M", expected=", ".join(_SUBJECTS))
-        return Listing(tuple(groups), tuple(notes))
+        return [Group(view.sequence, len(range(0, view.frames, self.options.every)), key=view) for view in views]
 
-    def _views(self, folder: Path) -> tuple[list[_View], list[str]]:
-        """The subject's views whose images are there, and notes about the others."""
-        allow_missing = self.options.allow_missing
+    def _views(self, folder: Path, notes: list[str]) -> list[_View]:
+        """The subject's views whose images are there."""
         mono = folder / "MyPoseFeatures" / "D3_Positions_mono"
         world = existing_folder(mono if mono.is_dir() else mono.with_name("D3_Positions"), "3-D joints (.cdf)")
         actions = sorted(
             {path.name.split(".")[0] for path in world.glob("*.cdf")}, key=lambda n: natural_order(Path(n))
         )
         actions = [action for action in actions if not action.startswith((".", "_ALL"))]
-        notes = check_count(world, "actions", _ACTIONS, len(actions), allow_missing=allow_missing)
+        self._check_count(world, "actions", _ACTIONS, len(actions), notes)
         views: list[_View] = []
         missing: list[Path] = []
         for action in actions:
             for camera in CAMERAS:
                 if (folder.name, action, camera) in _DAMAGED_VIEWS:
                     continue
-                needed = self._needed(folder.name, action, camera)
-                absent = first_absent(needed, "a file of this view", allow_missing=allow_missing)
+                view = _View(folder.name, action, camera)
+                needed = [self._pose_file(view), self._images(view)]
+                needed += [] if self.options.mosh is None else [self._mosh_file(view)]
+                absent = self._first_absent(needed, "a file of this view")
                 if absent is not None:
                     missing.append(absent)
                 else:
-                    frames = pose_frames(self._pose_file(folder.name, action, camera))
-                    views.append(_View(folder.name, action, camera, frames))
+                    views.append(replace(view, frames=pose_frames(self._pose_file(view))))
         if missing:
             count = len(missing) + len(views)
             notes.append(
                 f"{missing[0]}: does not exist; {len(missing)} of {count} videos of {folder.name} are left out"
             )
-        return views, notes
+        return views
 
-    def _needed(self, subject: str, action: str, camera: str) -> list[Path]:
-        """The files without which a view is not read."""
-        needed = [self._pose_file(subject, action, camera), self._images(subject, action, camera)]
-        return needed if self.options.mosh is None else [*needed, self._mosh_file(subject, action, camera)]
-
-    def _pose_file(self, subject: str, action: str, camera: str) -> Path:
-        features = self.root / subject / "MyPoseFeatures"
+    def _pose_file(self, view: _View) -> Path:
+        features = self.root / view.subject / "MyPoseFeatures"
         mono = features / "D3_Positions_mono"
-        return mono / f"{action}.{camera}.cdf" if mono.is_dir() else features / "D3_Positions" / f"{action}.cdf"
+        world = features / "D3_Positions" / f"{view.action}.cdf"
+        return mono / f"{view.action}.{view.camera}.cdf" if mono.is_dir() else world
 
-    def _images(self, subject: str, action: str, camera: str) -> Path:
+    def _images(self, view: _View) -> Path:
         """The video, or the first of the extracted frames where there is no video."""
-        video = self.root / subject / "Videos" / f"{action}.{camera}.mp4"
-        first = next(
-            (path for path in self._frame_files(_View(subject, action, camera, 0), 0) if path.is_file()), video
-        )
-        return video if video.is_file() else first
+        video = self.root / view.subject / "Videos" / f"{view.action}.{view.camera}.mp4"
+        first = self._frame_file(view, 0)
+        return first if first.is_file() and not video.is_file() else video
 
-    def _frame_files(self, view: _View, frame: int) -> Sequence[Path]:
-        """Where an extracted frame may be; numbers count from 1."""
+    def _frame_file(self, view: _View, frame: int) -> Path:
+        """An extracted frame, in the first of the two folders where it may be; numbers count from 1."""
         name = f"{view.stem}_{frame + 1:06d}.jpg"
-        return self.root / "images" / name, self.root / view.subject / "images" / view.stem / name
+        files = self.root / "images" / name, self.root / view.subject / "images" / view.stem / name
+        return next((path for path in files if path.is_file()), files[0])
 
-    def _mosh_file(self, subject: str, action: str, camera: str) -> Path:
+    def _mosh_file(self, view: _View) -> Path:
         assert self.options.mosh is not None
-        return Path(self.options.mosh) / subject / f"{action}_cam{list(CAMERAS).index(camera)}_aligned.pkl"
+        return Path(self.options.mosh) / view.subject / f"{view.action}_cam{[*CAMERAS].index(view.camera)}_aligned.pkl"
 
     # Reading
 
@@ -349,7 +329,7 @@ class H36mSource(FolderSource):
 
     def _joints(self, view: _View, camera: CalibratedCamera) -> Array:
         """(frames, 17, 4) metres in camera axes, all known."""
-        path = self._pose_file(view.subject, view.action, view.camera)
+        path = self._pose_file(view)
         joints = read_joints(path)
         if len(joints) != view.frames:
             raise InputError(path, "has changed", expected=f"{view.frames} frames", got=str(len(joints)))
@@ -366,11 +346,11 @@ class H36mSource(FolderSource):
         fitter = self.tools.joint_fitter
         if fitter is None:
             return [facts] * len(frames)
-        fitted: FittedBodies = fitter.fit(joints, "h36m17")
+        fitted = fitter.fit(joints, "h36m17")
         return [with_body(facts, fitted, row) for row in range(len(frames))]
 
     def _moshed(self, view: _View, frames: range, joints: Array, facts: Person) -> list[Person]:
-        path = self._mosh_file(view.subject, view.action, view.camera)
+        path = self._mosh_file(view)
         fits = MoshFits.read(path)
         needed = frames[-1] // MOSH_EVERY + 1
         if len(fits.poses) < needed and not self.options.allow_missing:
@@ -382,31 +362,27 @@ class H36mSource(FolderSource):
             return people
         body = self.tools.bodies.get("neutral")
         chosen = np.stack([pose for pose in poses if pose is not None])
-        translations = None if body is None else placed_by_joints(body, chosen, fits.betas, joints[rows], "h36m17")
+        trans: Array | list[None] = [None] * len(rows)
+        if body is not None:
+            trans = placed_by_joints(body, chosen, fits.betas, joints[rows], "h36m17")
+        known = replace(facts, body="smpl", gender="neutral", betas=fits.betas)
         for number, row in enumerate(rows):
-            trans = None if translations is None else translations[number]
-            people[row] = replace(
-                facts, body="smpl", gender="neutral", poses=chosen[number], betas=fits.betas, trans=trans
-            )
+            people[row] = replace(known, poses=chosen[number], trans=trans[number])
         return people
 
     def _decoded(self, view: _View, frames: range) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """The wanted frames, checked for their size."""
-        first = self._images(view.subject, view.action, view.camera)
+        """The frames, checked for their size."""
+        first = self._images(view)
         if first.suffix == ".mp4":
             images = ((first, frame, pixels) for frame, pixels in video_frames(first, frames))
         else:
-            images = ((path, frame, read_image(path).pixels) for path, frame in self._extracted(view, frames))
+            files = ((self._frame_file(view, frame), frame) for frame in frames)
+            images = ((path, frame, read_image(path).pixels) for path, frame in files)
         for path, frame, pixels in images:
             expected, found = CAMERAS[view.camera], (pixels.shape[1], pixels.shape[0])
             if found != expected:
                 raise InputError(path, "has another size than the camera's", expected=str(expected), got=str(found))
             yield frame, pixels
-
-    def _extracted(self, view: _View, frames: range) -> Iterator[tuple[Path, int]]:
-        for frame in frames:
-            candidates = self._frame_files(view, frame)
-            yield next((path for path in candidates if path.is_file()), candidates[0]), frame
 
     def _maps(self, view: _View, frame: int, camera: CalibratedCamera, kept: PinholeView) -> Mapping[str, bytes]:
         """DensePose's output on this frame, where the user has it."""

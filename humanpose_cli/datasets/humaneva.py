@@ -18,7 +18,7 @@ Frames without all markers have no joints and are left out. Of each other one a 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,9 @@ from humanpose_cli.core.conventions import H36M17
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.calibrated import CalibratedCamera, CropOptions, Lens, Shot, with_body, with_joints
-from humanpose_cli.datasets.common import FolderSource, Listing, first_absent
+from humanpose_cli.datasets.common import FolderSource
 from humanpose_cli.datasets.mocap_files import C3dPoints, read_c3d
-from humanpose_cli.datasets.reading import existing_folder, read_lines
+from humanpose_cli.datasets.reading import read_lines
 from humanpose_cli.datasets.stored_images import video_frames
 
 __all__ = [
@@ -100,8 +100,8 @@ def _numbers(path: Path, count: int) -> Array:
 class Synchronisation:
     """Which mocap frame and which images belong together, counted from 1 as the owners do.
 
-    In common frame n (from 1), the mocap's time is mocap_start + (n − 1) mocap_step, between its frames, and the video
-    of a camera shows frame image_starts[camera] + n − 1.
+    In common frame n (from 1), the mocap is at frame mocap_start + (n − 1) mocap_step, which need not be whole, and the
+    video of a camera shows frame image_starts[camera] + n − 1.
     """
 
     mocap_start: float
@@ -109,7 +109,7 @@ class Synchronisation:
     image_starts: Mapping[str, int]
 
     def mocap_times(self, frames: Array) -> Array:
-        """Common frames from 1 → times in the mocap, frames from 0."""
+        """Common frames from 1 → fractional frames of the mocap, from 0."""
         return self.mocap_start + (frames - 1) * self.mocap_step - 1
 
     def video_frame(self, camera: str, frame: int) -> int:
@@ -361,29 +361,24 @@ class HumanEvaSource(FolderSource):
     options_type = HumanEvaOptions
 
     def _more_info(self) -> Mapping[str, Any]:
-        fitter = self.tools.joint_fitter
-        return {"bodies_by": None if fitter is None else dict(fitter.info)}
+        return self._fitter_info()
 
     # Listing
 
-    def _list(self) -> Listing:
+    def _list(self, notes: list[str]) -> Iterable[Group]:
         groups: list[Group] = []
-        notes: list[str] = []
         for actor, actions in FRAMES.items():
-            if self.options.allow_missing and not (self.root / actor).is_dir():
-                notes.append(f"{self.root / actor}: does not exist")
+            if not self._is_there(self.root / actor, f"the folder of HumanEva's actor {actor}", notes):
                 continue
-            existing_folder(self.root / actor, f"the folder of HumanEva's actor {actor}")
             for action in actions:
-                allow = self.options.allow_missing
-                absent = first_absent(self._files(actor, action), "a file of this trial", allow_missing=allow)
+                absent = self._first_absent(self._files(actor, action), "a file of this trial")
                 if absent is not None:
                     notes.append(f"{absent}: does not exist; {action} of {actor} is left out")
                     continue
                 groups += [Group(video.name, len(video.frames), key=video) for video in self._trial(actor, action)]
         if not groups:
             raise InputError(self.root, "holds no whole trial of HumanEva-I", expected="S1, S2 and S3")
-        return Listing(tuple(groups), tuple(notes))
+        return groups
 
     def _files(self, actor: str, action: str) -> list[Path]:
         """What reading a trial needs, the synchronisation of the grey cameras apart."""
@@ -424,8 +419,8 @@ class HumanEvaSource(FolderSource):
         joints[joints[..., 3] == 0] = 0
         people = self._people(video, joints)
         path = self._video(video.actor, video.action, video.camera)
-        wanted = [video.clock.video_frame(video.camera, int(frame)) for frame in video.frames]
-        for row, (number, pixels) in enumerate(video_frames(path, wanted)):
+        numbers = [video.clock.video_frame(video.camera, int(frame)) for frame in video.frames]
+        for row, (number, pixels) in enumerate(video_frames(path, numbers)):
             if (pixels.shape[1], pixels.shape[0]) != _SIZE:
                 found = str((pixels.shape[1], pixels.shape[0]))
                 raise InputError(path, "has another size than the camera's", expected=str(_SIZE), got=found)

@@ -13,7 +13,7 @@ they are those of a DensePose dump, or nobody.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,9 +28,7 @@ from humanpose_cli.datasets.common import (
     EstimatedImage,
     FolderOptions,
     FolderSource,
-    Listing,
     check_every,
-    keep_present,
     people_of_fit,
 )
 from humanpose_cli.datasets.densepose_output import CHARTS, DensePoseDump, encode_densepose, read_densepose
@@ -56,7 +54,7 @@ class ImagesOptions(FolderOptions):
 
     fits       folder that `hpc fit` wrote; None for none
     densepose  folder or dump file; None for none
-    sequence   True: the images of each folder are one sequence; False: none is; None: `hpc fit`'s judgement
+    sequence   True: the images of each folder are one sequence; False: none is; None: as `hpc fit` decides
     every      take every n-th frame of sequences
     split      the split that all images belong to, of the protocol "images"
     """
@@ -93,23 +91,19 @@ class ImagesSource(FolderSource):
             **({"poses_by": "fit files"} if self._fits is not None else self._estimator_info()),
         }
 
-    def _list(self) -> Listing:
+    def _list(self, notes: list[str]) -> Iterable[Group]:
         beside = [path for path in (self.options.fits, self.options.densepose) if path is not None]
         exclude = [Path(path) for path in beside if Path(path).resolve() != self.root.resolve()]
         inputs = open_inputs([self.root], sequence=self.options.sequence, exclude=exclude, own_suffixes=OWN_SUFFIXES)
         items: Sequence[InputItem] = list(inputs)
-        notes = list(inputs.messages)
+        notes += inputs.messages
         if self._fits is not None:
-            paths = [self._fit_file(item.key) for item in items]
-            _, missing = keep_present(
-                *(items, paths, self._fits, "fit files"),
-                allow_missing=self.options.allow_missing,
-                remedy=f"run hpc fit {self.root} --out {self._fits}, or go without them: --allow-missing",
-            )
-            notes += missing
+            remedy = f"run hpc fit {self.root} --out {self._fits}, or go without them: --allow-missing"
+            fits = [(item, self._fit_file(item.key)) for item in items]
+            self._present(fits, self._fits, "fit files", notes, remedy)
         elif self.tools.estimator is None:
             notes.append(f"{self.root}: the samples have no poses; give --fits FOLDER, made with hpc fit")
-        return Listing(tuple(self._group(item) for item in items), tuple(notes))
+        return [self._group(item) for item in items]
 
     def _group(self, item: InputItem) -> Group:
         if item.error is not None:
@@ -129,22 +123,24 @@ class ImagesSource(FolderSource):
         known = self._known_people(group)
         sequence = group.key["kind"] != "image"
         for number, (frame, name, image) in enumerate(self._images(group)):
-            estimated = known.at(name, image) if isinstance(known, _Fits) else known[number] if known else None
+            found = EstimatedImage()
+            if known:
+                found = known.at(name, image) if isinstance(known, _Fits) else known[number]
             maps: dict[str, bytes] = {}
-            people = list(estimated.people) if estimated is not None else []
+            people = list(found.people)
             if self._densepose is not None:
-                charts, found = self._densepose.of(name, group.name, image.size, self.options.allow_missing)
+                charts, others = self._densepose.of(name, group.name, image.size, self.options.allow_missing)
                 if charts is not None:
                     maps["densepose"] = encode_densepose(charts)
-                people = people or found
+                people = people or others
             yield Sample(
-                name=f"{group.name}/{name}" if sequence else group.name,
-                image=image.image,
-                size=image.size,
-                focal=estimated.focal if estimated is not None and estimated.focal else image.focal,
-                principal_point=estimated.principal_point if estimated is not None else None,
-                people=people,
-                maps=maps,
+                f"{group.name}/{name}" if sequence else group.name,
+                image.image,
+                image.size,
+                found.focal or image.focal,
+                found.principal_point,
+                people,
+                maps,
                 sequence=group.name if sequence else "",
                 frame=frame,
                 splits={self.name: self.options.split},
@@ -221,11 +217,10 @@ class _DensePoseOutput:
         """Charts (H, W, 3) and, from dumps, the people. InputError where there is nothing about an image."""
         stems = [Path(group).with_suffix(""), Path(group) / Path(name).stem, Path(Path(name).stem)]
         for stem in stems if self.path.is_dir() else ():
-            stem_path = self.path / stem
-            image = stem_path.with_name(f"{stem_path.name}_IUV.png")
+            image = self.path / f"{stem}_IUV.png"
             if image.is_file():
                 return read_densepose(image, size), []
-            array = stem_path.with_name(f"{stem_path.name}_IUV.npz")
+            array = self.path / f"{stem}_IUV.npz"
             if array.is_file():
                 return _charts_of_array(array, size), []
         for dump in self._dumps:
@@ -236,9 +231,8 @@ class _DensePoseOutput:
         if allow_missing:
             return None, []
         expected = f"{Path(name).stem}_IUV.png, {Path(name).stem}_IUV.npz or a dump with {name}"
-        raise InputError(
-            self.path, f"has nothing about {group}", expected=expected, remedy="or go without it: --allow-missing"
-        )
+        remedy = "or go without it: --allow-missing"
+        raise InputError(self.path, f"has nothing about {group}", expected=expected, remedy=remedy)
 
 
 def _charts_of_array(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -18,8 +18,8 @@ A group is one set of clothes with both of its videos, so that pairs stay within
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -34,10 +34,7 @@ from humanpose_cli.datasets.common import (
     EstimatedImage,
     FolderOptions,
     FolderSource,
-    Listing,
-    check_count,
     estimates,
-    keep_present,
 )
 from humanpose_cli.datasets.reading import array_field, existing_file, list_files, read_json, read_lines, read_pickle
 from humanpose_cli.datasets.stored_images import (
@@ -104,11 +101,9 @@ class IperSource(FolderSource):
         self._frames = next((self.root / name for name in _FRAME_FOLDERS if (self.root / name).is_dir()), None)
         self._videos = next((self.root / name for name in _VIDEO_FOLDERS if (self.root / name).is_dir()), None)
         if self._frames is None and self._videos is None:
-            raise InputError(
-                self.root, "holds neither frames nor videos", expected=" or ".join((*_FRAME_FOLDERS, *_VIDEO_FOLDERS))
-            )
-        if self.options.poses == "estimator" and self.tools.estimator is None:
-            raise UsageError("--poses estimator", "needs a pose estimator", remedy="take --poses smpls or none")
+            expected = " or ".join((*_FRAME_FOLDERS, *_VIDEO_FOLDERS))
+            raise InputError(self.root, "holds neither frames nor videos", expected=expected)
+        self._check_estimator(self.options.poses, "smpls or none")
 
     @cached_property
     def poses_from(self) -> str:
@@ -126,24 +121,18 @@ class IperSource(FolderSource):
 
     # Listing
 
-    def _list(self) -> Listing:
-        notes: list[str] = []
+    def _list(self, notes: list[str]) -> Iterable[Group]:
         clothes: dict[str, _Clothes] = {}
         for split, official in OFFICIAL_VIDEOS.items():
             path = existing_file(self.root / f"{split}.txt", f"the list of {split} videos")
             names = read_lines(path)
-            notes += check_count(path, "videos", official, len(names), allow_missing=self.options.allow_missing)
+            self._check_count(path, "videos", official, len(names), notes)
             for name in names:
-                _check_name(path, name)
-            present, missing = keep_present(
-                names,
-                [self._source_of(name) for name in names],
-                path,
-                "videos",
-                allow_missing=self.options.allow_missing,
-            )
-            notes += missing
-            for name in present:
+                parts = name.split("/")
+                if len(parts) != 3 or not all(part.isalnum() for part in parts):
+                    expected = "person/clothes/motion, such as 001/1/1"
+                    raise InputError(path, f"names {name!r}, which is no video", expected=expected)
+            for name in self._present([(name, self._video_path(name)) for name in names], path, "videos", notes):
                 key = name.rpartition("/")[0]
                 group = clothes.setdefault(key, _Clothes(key, split))
                 if group.split != split:
@@ -151,34 +140,30 @@ class IperSource(FolderSource):
                 group.videos.append((name, self._count(name)))
         if self.poses_from == "none":
             notes.append("iPER: the samples have no poses: give a pose estimator, or unpack smpls.zip")
-        return Listing(self._with_pairs(list(clothes.values())), tuple(notes))
+        return self._with_pairs(list(clothes.values()))
 
-    def _source_of(self, video: str) -> Path:
+    def _video_path(self, video: str) -> Path:
+        """The folder of its frames, or the video file."""
         if self._frames is not None:
             return self._frames / video
         assert self._videos is not None
         return self._videos / f"{video.replace('/', '_')}.mp4"
 
     def _count(self, video: str) -> int:
-        frames_path = self._source_of(video)
-        return (
-            video_frame_count(frames_path) if self._frames is None else len(list_files(frames_path, _IMAGES, "frames"))
-        )
+        path = self._video_path(video)
+        return video_frame_count(path) if self._frames is None else len(list_files(path, _IMAGES, "frames"))
 
     def _kept(self, count: int) -> range:
         return range(0, count, self.options.every)
 
-    def _with_pairs(self, clothes: Sequence[_Clothes]) -> tuple[Group, ...]:
+    def _with_pairs(self, clothes: Sequence[_Clothes]) -> Iterator[Group]:
         counts = [sum(len(self._kept(count)) for _, count in group.videos) for group in clothes]
         random_pairs = self._random_pairs(clothes, counts)
-        groups = []
         for number, (group, count) in enumerate(zip(clothes, counts, strict=True)):
             pairs = {}
             if group.split == "val":
                 pairs = {("random-pairs", "val"): random_pairs[number], ("three-frames", "val"): self._three(group)}
-            key = {"videos": group.videos, "split": group.split}
-            groups.append(Group(group.name, count, pairs, key))
-        return tuple(groups)
+            yield Group(group.name, count, pairs, {"videos": group.videos, "split": group.split})
 
     def _random_pairs(self, clothes: Sequence[_Clothes], counts: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
         """Numbers of groups → pairs of frames, drawn over all clothes of the split val."""
@@ -229,9 +214,8 @@ class IperSource(FolderSource):
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{self._protocol_file} ({video})", "is damaged", got=repr(error)[:100]) from error
         if max(sources, default=0) >= count:
-            raise InputError(
-                self._source_of(video), "is shorter than the protocol", expected=f"frame {max(sources)}", got=f"{count}"
-            )
+            problem = "is shorter than the protocol"
+            raise InputError(self._video_path(video), problem, expected=f"frame {max(sources)}", got=f"{count}")
         return sources, range(first, min(last + 1, count))
 
     def _drawn_frames(self, video: str, count: int) -> tuple[list[int], range]:
@@ -250,24 +234,19 @@ class IperSource(FolderSource):
         known = self._people(video, count)
         person_name, _, kind = video.split("/")
         for number, (frame, label, image) in enumerate(self._images(video, count)):
-            estimate = EstimatedImage()
+            found = EstimatedImage()
             if isinstance(known, _HmrEstimates):
-                estimate = known.at(frame, image.size)
+                found = known.at(frame, image.size)
             elif known:
-                estimate = known[number]
-            person = replace(
-                (estimate.people or [Person()])[0],
-                identity=person_name,
-                clothing=group.name,
-                activity=_ACTIVITIES.get(kind, kind),
-            )
+                found = known[number]
+            activity = _ACTIVITIES.get(kind, kind)
             yield Sample(
-                name=f"{video}/{label}",
-                image=image.image,
-                size=image.size,
-                focal=estimate.focal,
-                principal_point=estimate.principal_point,
-                people=[person],
+                f"{video}/{label}",
+                image.image,
+                image.size,
+                found.focal,
+                found.principal_point,
+                [found.person(identity=person_name, clothing=group.name, activity=activity)],
                 sequence=video,
                 frame=frame,
                 splits={"iper": group.key["split"]},
@@ -281,29 +260,23 @@ class IperSource(FolderSource):
             return ()
         pixels: Iterator[NDArray[np.uint8]]
         if self._frames is None:
-            pixels = (frame for _, frame in video_frames(self._source_of(video), self._kept(count)))
+            pixels = (frame for _, frame in video_frames(self._video_path(video), self._kept(count)))
         else:
             pixels = (decoded(image) for _, _, image in self._images(video, count))
         return estimates(estimator, pixels, len(self._kept(count)), sequence=True)
 
     def _images(self, video: str, count: int) -> Iterator[tuple[int, str, StoredImage]]:
         """Frame number, name and image of the frames that are kept."""
-        frames_path = self._source_of(video)
+        path = self._video_path(video)
         if self._frames is None:
-            for number, pixels in video_frames(frames_path, self._kept(count)):
+            for number, pixels in video_frames(path, self._kept(count)):
                 yield number, f"{number:08d}", encode_pixels(pixels)
             return
-        files = list_files(frames_path, _IMAGES, "frames")
+        files = list_files(path, _IMAGES, "frames")
         if len(files) != count:
-            raise InputError(frames_path, "has changed", expected=f"{count} frames", got=str(len(files)))
+            raise InputError(path, "has changed", expected=f"{count} frames", got=str(len(files)))
         for number in self._kept(count):
             yield number, files[number].stem, stored_image(files[number])
-
-
-def _check_name(path: Path, name: str) -> None:
-    parts = name.split("/")
-    if len(parts) != 3 or not all(part.isalnum() for part in parts):
-        raise InputError(path, f"names {name!r}, which is no video", expected="person/clothes/motion, such as 001/1/1")
 
 
 class _HmrEstimates:
@@ -319,9 +292,8 @@ class _HmrEstimates:
         self.betas = array_field(stored, "shape", path, (None, 10))
         for name, values in {"cams": self.cameras, "pose": self.poses, "shape": self.betas}.items():
             if len(values) != count:
-                raise InputError(
-                    f"{path} ({name})", "does not fit the frames", expected=f"{count} rows", got=str(len(values))
-                )
+                where, got = f"{path} ({name})", str(len(values))
+                raise InputError(where, "does not fit the frames", expected=f"{count} rows", got=got)
 
     def at(self, frame: int, size: tuple[int, int]) -> EstimatedImage:
         scale, x, y = self.cameras[frame]

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,8 +34,8 @@ from numpy.typing import NDArray
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample
-from humanpose_cli.datasets.calibrated import CalibratedCamera, CropOptions, Lens, PinholeView, Shot, with_joints
-from humanpose_cli.datasets.common import FolderSource, Listing, body_to_camera
+from humanpose_cli.datasets.calibrated import CalibratedCamera, CropOptions, Lens, Shot, with_joints
+from humanpose_cli.datasets.common import FolderSource, body_to_camera
 from humanpose_cli.datasets.reading import (
     array_field,
     existing_file,
@@ -161,36 +161,35 @@ class RichSource(FolderSource):
 
     # Listing
 
-    def _list(self) -> Listing:
+    def _list(self, notes: list[str]) -> Iterable[Group]:
         _ = self._models
         groups: list[Group] = []
-        notes: list[str] = []
         for split in SPLITS:
             images, bodies = self._images(split), self._bodies(split)
             if not images.is_dir():
                 notes.append(f"{images}: does not exist; the split {split} is left out")
                 continue
             for folder in list_folders(images, f"images of {split}"):
-                if self.options.allow_missing and not (bodies / folder.name).is_dir():
-                    notes.append(f"{bodies / folder.name}: does not exist; its images are left out")
-                    continue
-                existing_folder(bodies / folder.name, f"the bodies of {folder.name}")
-                groups += [
-                    Group(camera.name, len(camera.frames), key=camera) for camera in self._cameras(split, folder)
-                ]
+                fits, what = bodies / folder.name, f"the bodies of {folder.name}"
+                if self._is_there(fits, what, notes, "; its images are left out"):
+                    cameras = self._cameras(split, folder)
+                    groups += [Group(camera.name, len(camera.frames), key=camera) for camera in cameras]
         if not groups:
             raise InputError(self.root, "holds no images of RICH", expected="images/train, images/val or images/test")
         if not self._models:
             notes.append("RICH: without SMPL-X's models the samples have no joints and no translations of bodies")
-        return Listing(tuple(groups), tuple(notes))
+        return groups
 
     def _images(self, split: str) -> Path:
-        folders = [self.root / "images" / split, self.root / split, self.root / "images_jpg_subset" / split]
-        return next((folder_of_frame for folder_of_frame in folders if folder_of_frame.is_dir()), folders[0])
+        return self._first_folder(f"images/{split}", split, f"images_jpg_subset/{split}")
 
     def _bodies(self, split: str) -> Path:
-        folders = [self.root / "bodies" / split, self.root / f"{split}_body"]
-        return next((folder_of_frame for folder_of_frame in folders if folder_of_frame.is_dir()), folders[0])
+        return self._first_folder(f"bodies/{split}", f"{split}_body")
+
+    def _first_folder(self, *names: str) -> Path:
+        """The first folder that exists, or else the usual one."""
+        folders = [self.root / name for name in names]
+        return next((folder for folder in folders if folder.is_dir()), folders[0])
 
     def _cameras(self, split: str, folder: Path) -> Iterator[_Camera]:
         """The still cameras of a folder, with those images that have a body."""
@@ -198,15 +197,17 @@ class RichSource(FolderSource):
         if not people or not all(number.isdecimal() and int(number) in GENDERS for number in people):
             raise InputError(folder, "is no folder of RICH", expected="scene_person_action, such as BBQ_001_guitar")
         fitted: dict[int, tuple[str, ...]] = {}
-        for folder_of_frame in list_folders(self._bodies(split) / folder.name, f"bodies of {folder.name}"):
-            found = tuple(number for number in people if (folder_of_frame / f"{number}.pkl").is_file())
-            if folder_of_frame.name.isdecimal() and found:
-                fitted[int(folder_of_frame.name)] = found
+        for frame_folder in list_folders(self._bodies(split) / folder.name, f"bodies of {folder.name}"):
+            found = tuple(number for number in people if (frame_folder / f"{number}.pkl").is_file())
+            if frame_folder.name.isdecimal() and found:
+                fitted[int(frame_folder.name)] = found
         cameras = [path for path in list_folders(folder, "cameras") if re.fullmatch(r"cam_\d\d", path.name)]
         for camera in cameras:
             number = int(camera.name.removeprefix("cam_"))
-            if not self._calibration(folder.name.split("_")[0], number).is_file():
-                self._check_scene(folder.name.split("_")[0])
+            scene = folder.name.split("_")[0]
+            calibration = self._calibration(scene, number)
+            if not calibration.is_file():
+                existing_folder(calibration.parent, f"the cameras of the scene {scene}")
                 continue  # it was carried about
             images = sorted((int(m[1]), m[0]) for path in camera.iterdir() if (m := _IMAGE.fullmatch(path.name)))
             kept = [(frame, name, fitted[frame]) for frame, name in images if frame in fitted]
@@ -217,9 +218,6 @@ class RichSource(FolderSource):
 
     def _calibration(self, scene: str, number: int) -> Path:
         return self.root / "scan_calibration" / scene / "calibration" / f"{number:03d}.xml"
-
-    def _check_scene(self, scene: str) -> None:
-        existing_folder(self._calibration(scene, 0).parent, f"the cameras of the scene {scene}")
 
     # Reading
 
@@ -234,7 +232,10 @@ class RichSource(FolderSource):
             yield shot.sample(
                 f"{taken.name}/{frame:05d}",
                 kept,
-                [person.seen_by(kept) for person in people],
+                [
+                    body.person if body.joints is None else with_joints(body.person, SMPL24.name, body.joints, kept)
+                    for body in people
+                ],
                 sequence=taken.name,
                 frame=frame,
                 splits={"rich": taken.split},
@@ -249,8 +250,7 @@ class RichSource(FolderSource):
         gender = GENDERS[int(number)]
         model = self._models.get(gender)
         pelvis = np.array([_USUAL_PELVIS]) if model is None else model.pelvis(betas)
-        placing = (camera.rotation[None], camera.translation[None])
-        poses, trans = body_to_camera(poses, trans, pelvis, *placing)
+        poses, trans = body_to_camera(poses, trans, pelvis, camera.rotation[None], camera.translation[None])
         facts = Person(
             identity=number,
             clothing=f"{taken.scene}/{number}",
@@ -277,9 +277,6 @@ class _Body:
     person: Person
     joints: Array | None
     around: Array
-
-    def seen_by(self, view: PinholeView) -> Person:
-        return self.person if self.joints is None else with_joints(self.person, SMPL24.name, self.joints, view)
 
 
 def read_rich_camera(path: Path) -> CalibratedCamera:
@@ -310,7 +307,7 @@ def read_rich_camera(path: Path) -> CalibratedCamera:
 def _matrix(path: Path, tree: ElementTree.Element, name: str, count: int | None) -> Array:
     text = tree.findtext(f"./{name}/data", "")
     try:
-        numbers = np.array([float(word) for word in text.split()])
+        numbers = np.array([float(number) for number in text.split()])
     except ValueError as error:
         raise InputError(f"{path} ({name})", "is damaged", expected="numbers", got=text[:40]) from error
     if (count is not None and len(numbers) != count) or len(numbers) > 14 or not np.isfinite(numbers).all():

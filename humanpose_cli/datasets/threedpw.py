@@ -38,12 +38,9 @@ from humanpose_cli.datasets.common import (
     OPENPOSE18,
     FolderOptions,
     FolderSource,
-    Listing,
     body_to_camera,
     box_around,
-    check_count,
     check_every,
-    keep_present,
     project_points,
     rest_pelvis,
     to_coco17,
@@ -93,11 +90,6 @@ class _Video:
     principal_point: tuple[float, float]
     actors: list[_Actor]
 
-    def frames(self, every: int) -> list[int]:
-        """Numbers of the frames in which the camera fits somebody, every n-th of the video."""
-        visible = np.any([actor.valid for actor in self.actors], axis=0)
-        return [int(frame) for frame in np.flatnonzero(visible) if frame % every == 0]
-
 
 class ThreedpwSource(FolderSource):
     """3DPW as videos with one or two people."""
@@ -107,43 +99,40 @@ class ThreedpwSource(FolderSource):
     options: ThreedpwOptions
     options_type = ThreedpwOptions
 
-    def _list(self) -> Listing:
-        groups: list[Group] = []
-        notes: list[str] = []
-        allow = self.options.allow_missing
+    def _list(self, notes: list[str]) -> Iterator[Group]:
         existing_folder(self.root / "imageFiles", "the folder of 3DPW's images")
         for split, official in OFFICIAL_VIDEOS.items():
             folder = self.root / "sequenceFiles" / split
             files = list_files(folder, {".pkl"}, "sequence files")
-            notes += check_count(folder, "sequences", official, len(files), allow_missing=allow)
+            self._check_count(folder, "sequences", official, len(files), notes)
             for path in files:
-                frames = self._load(path).frames(self.options.every)
-                paths = [self._image(path, frame) for frame in frames]
-                kept, missing = keep_present(frames, paths, path, "images", allow_missing=allow)
-                notes += missing
+                visible = np.any([actor.valid for actor in self._load(path).actors], axis=0)
+                frames = [frame for frame in np.flatnonzero(visible).tolist() if frame % self.options.every == 0]
+                images = [(frame, self._image(path.stem, frame)) for frame in frames]
+                kept = self._present(images, path, "images", notes)
                 if kept:
-                    groups.append(Group(path.stem, len(kept), key={"split": split, "frames": kept}))
-        return Listing(tuple(groups), tuple(notes))
+                    yield Group(path.stem, len(kept), key={"split": split, "frames": kept})
 
-    def _image(self, sequence_file: Path, frame: int) -> Path:
-        return self.root / "imageFiles" / sequence_file.stem / f"image_{frame:05d}.jpg"
+    def _image(self, sequence: str, frame: int) -> Path:
+        return self.root / "imageFiles" / sequence / f"image_{frame:05d}.jpg"
 
     def read(self, group: Group) -> Iterator[Sample]:
         path = self.root / "sequenceFiles" / group.key["split"] / f"{group.name}.pkl"
         video = self._load(path)
         for frame in group.key["frames"]:
-            image = stored_image(self._image(path, frame))
+            image = stored_image(self._image(group.name, frame))
+            people = [
+                _person(f"{group.name}/{number}", actor, frame, video, image.size)
+                for number, actor in enumerate(video.actors)
+                if actor.valid[frame]
+            ]
             yield Sample(
-                name=f"{group.name}/image_{frame:05d}",
-                image=image.image,
-                size=image.size,
-                focal=video.focal,
-                principal_point=video.principal_point,
-                people=[
-                    _person(f"{group.name}/{number}", actor, frame, video, image.size)
-                    for number, actor in enumerate(video.actors)
-                    if actor.valid[frame]
-                ],
+                f"{group.name}/image_{frame:05d}",
+                image.image,
+                image.size,
+                video.focal,
+                video.principal_point,
+                people,
                 sequence=group.name,
                 frame=frame,
                 splits={"3dpw": group.key["split"]},
@@ -184,7 +173,10 @@ class ThreedpwSource(FolderSource):
         if not np.allclose(rotation @ rotation.transpose(0, 2, 1), np.eye(3), atol=1e-3):
             raise InputError(f"{path} (cam_poses)", "are no rigid motions")
         gender = _GENDERS[letter]
-        pelvis = self._pelvis(gender, betas, joints[:, SMPL24.index("pelvis")] - trans)
+        body = self.tools.bodies.get(gender)
+        # Without the model, the pelvis (3,) of the shaped body at rest is what most frames say.
+        found = joints[:, SMPL24.index("pelvis")] - trans
+        pelvis = np.median(found, axis=0) if body is None else rest_pelvis(body, betas)
         poses, moved = body_to_camera(field("poses", (n, 72), MOST_RADIANS), trans, pelvis, rotation, translation)
         keypoints = field("poses2d", (n, 3, len(OPENPOSE18))).transpose(0, 2, 1) + np.array([0.5, 0.5, 0])
         return _Actor(
@@ -196,13 +188,6 @@ class ThreedpwSource(FolderSource):
             np.stack([to_coco17(row, OPENPOSE18) for row in keypoints]),
             valid,
         )
-
-    def _pelvis(self, gender: str, betas: Array, found: Array) -> Array:
-        """(3,) of the shaped body at rest: the model's if it was passed in, else what most frames say."""
-        body = self.tools.bodies.get(gender)
-        if body is None:
-            return np.median(found, axis=0)
-        return rest_pelvis(body, betas)
 
 
 def _of_actor(stored: Mapping[str, Any], name: str, number: int, count: int, path: Path) -> Any:

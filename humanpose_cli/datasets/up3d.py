@@ -35,11 +35,8 @@ from humanpose_cli.datasets.common import (
     MOST_RADIANS,
     FolderOptions,
     FolderSource,
-    Listing,
     body_to_camera,
     box_around,
-    check_count,
-    keep_present,
     rest_pelvis,
     to_coco17,
 )
@@ -75,29 +72,24 @@ class Up3dSource(FolderSource):
         inner = self.root / "up-3d"
         self._folder = inner if inner.is_dir() else self.root
 
-    def _list(self) -> Listing:
-        groups: list[Group] = []
-        notes: list[str] = []
-        allow = self.options.allow_missing
+    def _list(self, notes: list[str]) -> Iterator[Group]:
         split_of: dict[str, str] = {}
         for split, official in OFFICIAL_IMAGES.items():
             path = existing_file(self._folder / f"{split}.txt", f"the list of {split} images")
             names = [_number(path, line) for line in read_lines(path)]
-            notes += check_count(path, "images", official, len(names), allow_missing=allow)
+            self._check_count(path, "images", official, len(names), notes)
             for ending in _PARTS:
-                paths = [self._folder / f"{name}{ending}" for name in names]
-                names, missing = keep_present(names, paths, path, "files", allow_missing=allow)
-                notes += missing
+                files = [(name, self._folder / f"{name}{ending}") for name in names]
+                names = self._present(files, path, "files", notes)
             for name in names:
                 if split_of.setdefault(name, split) != split:
                     raise InputError(path, f"names {name}, which is in {split_of[name]}.txt as well")
-            groups += [Group(name, 1, key=split) for name in names if self._is_wanted(name)]
-        return Listing(tuple(groups), tuple(notes))
-
-    def _is_wanted(self, name: str) -> bool:
-        if self.options.quality == "all":
-            return True
-        return read_lines(existing_file(self._folder / f"{name}_quality_info.txt", "the quality of a fit"))[0] == "high"
+            for name in names:
+                quality = self._folder / f"{name}_quality_info.txt"
+                if self.options.quality == "all" or (
+                    read_lines(existing_file(quality, "the quality of a fit"))[0] == "high"
+                ):
+                    yield Group(name, 1, key=split)
 
     def read(self, group: Group) -> Iterator[Sample]:
         name = group.name
@@ -114,15 +106,9 @@ class Up3dSource(FolderSource):
             trans=trans,
             keypoints={"coco17": keypoints},
         )
-        yield Sample(
-            name=name,
-            image=image.image,
-            size=image.size,
-            focal=focal / scale,
-            principal_point=((window[0] + window[2]) / 2, (window[1] + window[3]) / 2),
-            people=[person],
-            splits={"up3d": group.key, "nbf": group.key},
-        )
+        centre = (window[0] + window[2]) / 2, (window[1] + window[3]) / 2
+        splits = {"up3d": group.key, "nbf": group.key}
+        yield Sample(name, image.image, image.size, focal / scale, centre, [person], splits=splits)
 
     def _body(self, path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], float]:
         """poses (72,), betas (10,), trans (3,) in the camera, and the focal length of the fit's crop."""
@@ -131,18 +117,11 @@ class Up3dSource(FolderSource):
         betas = array_field(stored, "betas", path, (10,))
         at, trans = (array_field(stored, key, path, (3,)) for key in ("t", "trans"))
         turn = array_field(stored, "rt", path, (3,), largest=MOST_RADIANS)
-        focal = float(
-            checked_array(np.ravel(stored.get("f", ())), f"{path} (f)", (None,)).mean() if "f" in stored else 0
-        )
+        focal = checked_array(np.ravel(stored["f"]), f"{path} (f)", (None,)).mean() if "f" in stored else 0
         if not 0 < focal < np.inf:
             raise InputError(path, "lacks a focal length f", expected="a positive number")
         if not turn.any():  # as in all of the official fits: then the pelvis cancels out
-            return poses, betas, trans + at, focal
-        rotation = Rotation.from_rotvec(turn).as_matrix()[None]
-        turned, moved = body_to_camera(poses[None], trans[None], self._pelvis(path, betas), rotation, at[None])
-        return turned[0], betas, moved[0], focal
-
-    def _pelvis(self, path: Path, betas: NDArray[Any]) -> NDArray[Any]:
+            return poses, betas, trans + at, float(focal)
         body = self.tools.bodies.get("neutral")
         if body is None:
             raise InputError(
@@ -150,7 +129,9 @@ class Up3dSource(FolderSource):
                 "has a camera that is turned (rt), which needs the body's pelvis to be undone",
                 remedy="give the neutral SMPL model with --body smpl:FILE",
             )
-        return rest_pelvis(body, betas)
+        rotation = Rotation.from_rotvec(turn).as_matrix()[None]
+        turned, moved = body_to_camera(poses[None], trans[None], rest_pelvis(body, betas), rotation, at[None])
+        return turned[0], betas, moved[0], float(focal)
 
 
 def _number(path: Path, line: str) -> str:
@@ -167,7 +148,7 @@ def _crop(path: Path) -> tuple[tuple[int, int, int, int], float]:
     """
     fields = read_lines(path)[0].split()
     try:
-        height, width, y0, y1, x0, x1 = (int(word) for word in fields)
+        height, width, y0, y1, x0, x1 = (int(field) for field in fields)
     except ValueError:
         raise InputError(path, "is damaged", expected="six whole numbers", got=" ".join(fields)[:60]) from None
     if min(height, width) <= 0 or y1 <= y0 or x1 <= x0:

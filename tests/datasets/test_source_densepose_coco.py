@@ -16,7 +16,6 @@ from source_trees_b import surface_annotation, write_annotations
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Source
-from humanpose_cli.datasets import densepose
 from humanpose_cli.datasets.common import FolderOptions
 from humanpose_cli.datasets.densepose import DensePoseCocoSource
 from humanpose_cli.io.images import write_image
@@ -28,7 +27,7 @@ BOX = (40.0, 20.0, 128.0, 192.0)  # half and three quarters of 256
 @pytest.fixture(autouse=True)
 def small_release(monkeypatch):
     counts = {"train": (2, 3), "valminusminival": (1, 1), "minival": (1, 1)}
-    monkeypatch.setattr(densepose, "COCO_COUNTS", counts)
+    monkeypatch.setattr(DensePoseCocoSource, "counts", counts)
 
 
 def image(key, name):

@@ -13,7 +13,6 @@ from source_trees_b import POSETRACK_NAMES, surface_annotation, write_annotation
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Source
-from humanpose_cli.datasets import densepose
 from humanpose_cli.datasets.common import FolderOptions
 from humanpose_cli.datasets.densepose import DensePosePoseTrackSource
 from humanpose_cli.io.images import write_image
@@ -24,7 +23,7 @@ TRAIN, VAL = "images/bonn_train/001_bonn", "images/mpii_val/12_mpii"
 
 @pytest.fixture(autouse=True)
 def small_release(monkeypatch):
-    monkeypatch.setattr(densepose, "POSETRACK_COUNTS", {"train": (3, 4), "val": (1, 1)})
+    monkeypatch.setattr(DensePosePoseTrackSource, "counts", {"train": (3, 4), "val": (1, 1)})
 
 
 def image(key, folder, frame, **more):
