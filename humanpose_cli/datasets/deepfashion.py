@@ -195,8 +195,8 @@ class DeepFashionSource(FolderSource):
                 of_garment = paired.setdefault(_garment(source), {})
                 of_garment.setdefault(key, []).append((numbers[source], numbers[target]))
         for garment, names in garments.items():
-            key = [(name, {"inshop": rows[name], **protocol_split.get(name, {})}) for name in names]
-            yield Group(garment, len(names), paired.get(garment, {}), key)
+            images = [(name, {"inshop": rows[name], **protocol_split.get(name, {})}) for name in names]
+            yield Group(garment, len(names), paired.get(garment, {}), images)
 
     def _protocol_splits(self, pairs: Mapping[tuple[str, str], Sequence[tuple[str, str]]]) -> dict[str, dict[str, str]]:
         """Name → protocol → split: of the images in pairs, and of those in train.lst and test.lst (PATN's)."""

@@ -223,7 +223,7 @@ def test_headers_that_are_wrong(folder, name, value, message):
         ("people/box", lambda a: a + 100, "lies outside the image of 48 × 40"),
         ("people/joints/smpl24", lambda a: a * [3, 1, 1, 1], "pixels from where the camera sees the joints"),
         ("people/keypoints/coco17", lambda a: a + 1, "keypoints/coco17 holds a confidence outside 0…1"),
-        ("pictures/size", lambda a: a + 1, "image is 48 × 40 pixels where 49 × 41 are told"),
+        ("pictures/size", lambda a: a + 1, "image is 48 × 40 pixels, the table has 49 × 41"),
     ],
 )
 def test_contents_that_are_wrong(folder, path, change, message):

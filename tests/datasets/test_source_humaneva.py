@@ -365,7 +365,7 @@ def test_short_and_damaged_files_are_named(tree):
     points = moving_points(MOCAP_FRAMES)
     points[:, MARKERS.index("C7")] = 0
     write_c3d(tree / "S1" / "Mocap_Data" / "Walking_1.c3d", points)
-    with pytest.raises(InputError, match=r"Walking_1\.c3d: has no frame in which all markers were seen"):
+    with pytest.raises(InputError, match=r"Walking_1\.c3d: has no frame in which all markers were measured"):
         HumanEvaSource(tree).groups()
     write_c3d(tree / "S1" / "Mocap_Data" / "Walking_1.c3d", points[:, :30], LABELS[:30])
     with pytest.raises(InputError, match=r"Walking_1\.c3d: has no (point|marker)"):
