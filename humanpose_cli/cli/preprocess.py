@@ -192,7 +192,9 @@ def _source_options(session: Session, source: str, given: dict[str, Any], seed: 
     for name in given:
         if name not in names:
             raise UsageError(f"--{name.replace('_', '-')}", f"is not for {source}")
-    tuned = session.tune(known(**given, **({"seed": seed} if "seed" in names else {})))
+    if "seed" in names:
+        given = {**given, "seed": seed}
+    tuned = session.tune(known(**given))
     return {name: getattr(tuned, name) for name in names}
 
 

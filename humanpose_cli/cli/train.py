@@ -110,8 +110,8 @@ def train(
         raise UsageError("--steps", "cannot be given together with --epochs")
     if epochs is not None:
         loop = replace(loop, steps=0)
-    numbers = (epochs, steps, batch_size, workers, seed, minutes)
-    flags = dict(zip(("epochs", "steps", "batch_size", "workers", "seed", "minutes"), numbers, strict=True))
+    flags: dict[str, Any] = {"epochs": epochs, "steps": steps, "batch_size": batch_size}
+    flags |= {"workers": workers, "seed": seed, "minutes": minutes}
     loop = replace(loop, **{name: value for name, value in flags.items() if value is not None})
     recipe = entry.make(data, options, loop.seed)
     folder = out or Path("runs") / model

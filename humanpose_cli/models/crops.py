@@ -107,9 +107,6 @@ def normalised_image(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.ascontiguousarray((image * _SCALE + _SHIFT).transpose(2, 0, 1))
 
 
-Array = NDArray[Any]
-
-
 @dataclass(frozen=True)
 class CropEvidence:
     """A crop of `size` pixels square; None for what is not known. Pixels are the crop's.
@@ -184,8 +181,6 @@ def _known(points: Array | None) -> Array | None:
         return None
     return np.where(finite[:, None], points, 0).astype(np.float32)
 
-
-Array = NDArray[Any]
 
 _PIXEL_NOISE = 0.008  # of the crop's side, of a point that is surely seen; three times that of a hidden one
 _LIMB_LOST = 0.06  # probability that a limb is put elsewhere

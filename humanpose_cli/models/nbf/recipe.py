@@ -370,8 +370,8 @@ class NbfRecipe(Recipe[Batch]):
             more |= {"unrendered": o.unrendered, "unrendered_poses": o.unrendered_poses}
             if self.frozen is not None and o.variants:
                 more["segment"] = self._segment
-        own = {"crop": o.crop, "body": o.body, "framing": o.framing, "segmenter": self.segmenter_options}
-        return BodyExamples(people, o.inputs, o.losses, **own, **more)
+        more |= {"framing": o.framing, "segmenter": self.segmenter_options}
+        return BodyExamples(people, o.inputs, o.losses, crop=o.crop, body=o.body, **more)
 
     @torch.no_grad()
     def _segment(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
