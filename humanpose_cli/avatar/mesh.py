@@ -1,8 +1,6 @@
-"""Putting a drawn person into an image: soft edges, grain.
+"""Reposing by mesh: the photo becomes a texture of the person's own body, which is drawn in the new pose.
 
-Reposing by mesh: the photo becomes a texture of the person's own body, which is drawn in the new pose.
-
-The mesh's drawing of a person in the target pose, as the generator of warp3d may be given it (`--mesh-input`).
+`mesh_drawing` is the drawing that the generator of warp3d may get as an input (`--mesh-input`).
 """
 
 from __future__ import annotations
@@ -23,14 +21,15 @@ from humanpose_cli.avatar.dressing import (
     AlignmentOptions,
     DetectedLandmarks,
     DressedBody,
+    SilhouetteOptions,
     align_to_keypoints,
+    displacement_caps,
     head_scale,
+    silhouette_displacements,
 )
 from humanpose_cli.avatar.inpainting import InpaintOptions, inpaint
-from humanpose_cli.avatar.regions import TRUNK, front_of_face
-from humanpose_cli.avatar.silhouette import SilhouetteOptions, displacement_caps, silhouette_displacements
 from humanpose_cli.avatar.source import PhotoCrop, arms_over_trunk, crop_photo, pixel_trust
-from humanpose_cli.avatar.surface import body_texels
+from humanpose_cli.avatar.surface import TRUNK, body_texels, front_of_face
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import PhotoSource, bake_photo
 from humanpose_cli.core.camera import Camera
@@ -109,7 +108,7 @@ class FittedPerson:
     betas            (S,); trans (3,) metres
     camera           the photo's
     segment_scales   (24,) or None for 1
-    joint_confidence (24,) 0…1 or None for 1: uncertain limbs neither hide others nor give a texture
+    joint_confidence (24,) 0…1 or None for 1: limbs of low confidence neither hide others nor give a texture
     keypoints2d      (33, 3) the detector's x, y pixels of the photo and confidence, or None
     """
 
@@ -205,10 +204,12 @@ class MeshReposer:
         scales = None if person.segment_scales is None else _tensor(person.segment_scales, device)
         self.dressed = DressedBody(self.body, _tensor(person.betas, device), scales)
         self._reliable = reliable_vertices(self.body, person.joint_confidence, self.options.least_confidence)
-        if person.keypoints2d is not None:
-            self._fit_head(person.keypoints2d)
-        naked = self.dressed.pose(self.rotations, self.trans)
-        aligned = self._align(naked, person.keypoints2d)
+        keypoints, alignment = person.keypoints2d, self.options.alignment
+        if keypoints is not None:
+            self.dressed.scale_head(head_scale(self._landmarks(keypoints), alignment))
+        aligned = naked = self.dressed.pose(self.rotations, self.trans)
+        if keypoints is not None:
+            aligned = align_to_keypoints(naked, self.dressed, self._landmarks(keypoints), alignment)
         crop = crop_photo(self.photo, self.view, self.mask, self.others, aligned)
         pixels_per_metre = self.view.focal / max(float(naked[:, 2].mean()), 0.1)
         self.pixels_high = min(pixels_per_metre * self.dressed.height, float(max(crop.box.shape)))
@@ -230,18 +231,9 @@ class MeshReposer:
         self.texture: WholeTexture = complete_texture(surface, baked, grain)
         self.arms_over_trunk = arms_over_trunk(self.body, vertices, crop.view)
 
-    def _fit_head(self, keypoints: NDArray[np.floating]) -> None:
+    def _landmarks(self, keypoints: NDArray[np.floating]) -> DetectedLandmarks:
         options = self.options.alignment
-        detected = DetectedLandmarks(self.dressed, self.rotations, self.trans, keypoints, self.view, options)
-        self.dressed.scale_head(head_scale(detected, options))
-
-    def _align(self, naked: Tensor, keypoints: NDArray[np.floating] | None) -> Tensor:
-        """The fitted surface moved under the detected keypoints."""
-        if keypoints is None:
-            return naked
-        options = self.options.alignment
-        detected = DetectedLandmarks(self.dressed, self.rotations, self.trans, keypoints, self.view, options)
-        return align_to_keypoints(naked, self.dressed, detected, options)
+        return DetectedLandmarks(self.dressed, self.rotations, self.trans, keypoints, self.view, options)
 
     def _dress(self, crop: PhotoCrop, naked: Tensor) -> None:
         labels = self.body.part_labels.cpu().numpy()
@@ -301,11 +293,6 @@ class MeshReposer:
             turn = self.turn(rotations, trans)
         return DrawnPerson(image, tuple(self.warnings(turn)), self.texture.visible_fraction, turn)
 
-    def render_sequence(self, rotations: Tensor, trans: Tensor | None = None) -> Iterator[DrawnPerson]:
-        """`render` for poses (T, 24, 3, 3) and translations (T, 3), one by one."""
-        for row in range(len(rotations)):
-            yield self.render(rotations[row], None if trans is None else trans[row])
-
     def turn(self, rotations: Tensor, trans: Tensor) -> float:
         """Degrees between the sides of the trunk that face the camera in the photo and in the target."""
         before = self._facing_side(self.rotations, self.trans)
@@ -333,7 +320,7 @@ class MeshReposer:
 
 
 def reliable_vertices(body: Body, joint_confidence: NDArray[np.floating] | None, least: float) -> Tensor:
-    """Share (V,) of each vertex that belongs to parts whose two ends both have the confidence `least`.
+    """Share (V,) of each vertex that belongs to parts whose two ends both have confidence `least`.
 
     joint_confidence  (24,) 0…1, or None for 1
     """

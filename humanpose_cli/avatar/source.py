@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.avatar.regions import TRUNK, VARIANTS, parts_mask
+from humanpose_cli.avatar.surface import FOREARMS, TRUNK, parts_mask
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.rendering.boxes import Box, body_box
@@ -46,8 +46,8 @@ def crop_photo(
     box = body_box(vertices, view)
     ys, xs = np.nonzero(mask >= 0.5)
     if len(ys):
-        extent = Box(int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
-        box = extent if box.empty else box.union(extent)
+        shown = Box(int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
+        box = shown if box.empty else box.union(shown)
     margin = 8 + max(box.shape) // 20
     box = Box(box.x0 - margin, box.y0 - margin, box.x1 + margin, box.y1 + margin).intersect(Box.whole(view))
     part, rest = mask[box.slices], others[box.slices]
@@ -95,9 +95,9 @@ def arms_over_trunk(body: Body, vertices: Tensor, view: Camera) -> float:
     labels = body.part_labels.cpu().numpy()
     first = body.faces[:, 0].long().cpu().numpy()
     trunk = body.faces[torch.from_numpy(parts_mask(labels, TRUNK)[first])]
-    arms = body.faces[torch.from_numpy(parts_mask(labels, VARIANTS)[first])]
+    arms = body.faces[torch.from_numpy(parts_mask(labels, FOREARMS)[first])]
     behind = rasterise_view(vertices[None], trunk, small).depth[0]
     before = rasterise_view(vertices[None], arms, small).depth[0]
-    rendered = torch.isfinite(behind)
-    covered = rendered & (before < behind)
-    return float(covered.sum()) / max(float(rendered.sum()), 1.0)
+    trunk_pixels = torch.isfinite(behind)
+    covered = trunk_pixels & (before < behind)
+    return float(covered.sum()) / max(float(trunk_pixels.sum()), 1.0)

@@ -1,11 +1,8 @@
-"""Smooth fields on a body's surface: values known at some vertices, spread over the others.
-
-What a body's texture can borrow from where: mirror images, and the other side of limbs and trunk.
-"""
+"""A body's surface in regions, fields spread smoothly over it, and the relations between its texels."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import cv2
@@ -16,23 +13,103 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
-from humanpose_cli.avatar.regions import flat_parts, front_of_face, limb_groups, scalp
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap, mirror_uv_corners, sample_at
 from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.rasterising import interpolate
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
 
 __all__ = [
+    "FOREARMS",
+    "HANDS",
+    "TRUNK",
     "BodyTexels",
     "SurfaceOperator",
     "body_texels",
+    "flat_parts",
+    "front_of_face",
+    "limb_groups",
+    "parts_mask",
+    "scalp",
     "spread",
 ]
 
-
 Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+
+TRUNK = ("pelvis", "spine1", "spine2", "spine3", "left_collar", "right_collar")
+FOREARMS = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("elbow", "wrist", "hand"))
+HANDS = {side: (f"{side}_wrist", f"{side}_hand") for side in ("left", "right")}
+# Parts whose back looks like their front where clothes go round; heads, hands and feet do not.
+_FLAT = ("pelvis", "spine1", "spine2", "spine3", "collar", "shoulder", "elbow", "hip", "knee")
+
+
+class _Head(NamedTuple):
+    """Vertices (V,) of the head, all vertices' heights and depths, and measures of the rest head; metres."""
+
+    mask: Mask
+    y: Array
+    z: Array
+    ear_y: float
+    ear_z: float
+    eye_y: float
+    eye_z: float
+    width: float  # between the ears
+
+
+def parts_mask(part_labels: NDArray[np.integer], names: tuple[str, ...]) -> Mask:
+    """Vertices (V,) that belong to the named parts."""
+    return np.isin(part_labels, SMPL24.indices(names))
+
+
+def flat_parts(part_labels: NDArray[np.integer]) -> Mask:
+    """Vertices (V,) of trunk and limbs, without head, neck, hands and feet."""
+    names = tuple(name for name in SMPL24.joint_names if name.removeprefix("left_").removeprefix("right_") in _FLAT)
+    return parts_mask(part_labels, names)
+
+
+def limb_groups() -> NDArray[np.int64]:
+    """A number per row of SMPL24 (24,): trunk with head, each arm, each leg."""
+    groups = np.zeros(len(SMPL24), np.int64)
+    for row, name in enumerate(SMPL24.joint_names):
+        side, _, part = name.rpartition("_")
+        if side:
+            arm = part in ("shoulder", "elbow", "wrist", "hand")
+            leg = part in ("hip", "knee", "ankle", "foot")
+            groups[row] = (1 if arm else 3 if leg else 0) + (side == "right" and (arm or leg))
+    return groups
+
+
+def _measure_head(body: Body) -> _Head:
+    landmarks = body.landmarks("coco17")
+    points = landmarks.template.cpu().numpy()
+    ears, eyes = (points[landmarks.skeleton.indices((f"left_{n}", f"right_{n}"))] for n in ("ear", "eye"))
+    (_, ear_y, ear_z), (_, eye_y, eye_z) = ears.mean(0).tolist(), eyes.mean(0).tolist()
+    _, y, z = body.template.cpu().numpy().T
+    mask = parts_mask(body.part_labels.cpu().numpy(), ("head",))
+    return _Head(mask, y, z, ear_y, ear_z, eye_y, eye_z, float(np.ptp(ears[:, 0])))
+
+
+def scalp(body: Body) -> Mask:
+    """Vertices (V,) where hair grows: the head behind the ears and above a line from the ears to the hairline.
+
+    The proportions are those of an adult: the hairline lies 0.42 ear-to-ear distances above the eyes, the nape as
+    far below the ears.
+    """
+    h = _measure_head(body)
+    along = np.clip((h.z - h.ear_z) / max(h.eye_z - h.ear_z, 1e-3), 0, 1.2)
+    ear_line = h.ear_y + 0.12 * h.width
+    line = ear_line + along * (h.eye_y + 0.42 * h.width - ear_line)
+    behind = (h.z < h.ear_z - 0.05 * h.width) & (h.y > h.ear_y - 0.42 * h.width)
+    return h.mask & (behind | (h.y > line))
+
+
+def front_of_face(body: Body) -> Mask:
+    """Vertices (V,) of the face that no hair covers: before the temples and below the hairline."""
+    h = _measure_head(body)
+    return h.mask & (h.z > h.ear_z + 0.3 * (h.eye_z - h.ear_z)) & ~scalp(body)
 
 
 class SurfaceOperator:
@@ -84,8 +161,6 @@ def spread(stiffness: sparse.csc_matrix, data_weights: Array, values: Array, res
     return factor.solve(np.ascontiguousarray(right))
 
 
-Mask = NDArray[np.bool_]
-
 # The rest body seen from so far that it is as good as parallel projection (metres), in an image of this height.
 _FAR = 200.0
 _IMAGE = 768
@@ -95,14 +170,14 @@ _KEPT = 2048
 _SOFT_BORDER = 2.0  # coarse texels
 
 
-_known: WeakKeyDictionary[Body, dict[int, BodyTexels]] = WeakKeyDictionary()
+_kept_texels: WeakKeyDictionary[Body, dict[int, BodyTexels]] = WeakKeyDictionary()
 
 
 def body_texels(body: Body, size: int) -> BodyTexels:
     """The texels of a body, kept for the next photo as long as the body lives, unless they are very many."""
     if size > _KEPT:
         return BodyTexels(body, size)
-    sizes = _known.setdefault(body, {})
+    sizes = _kept_texels.setdefault(body, {})
     if size not in sizes:
         sizes[size] = BodyTexels(body, size)
     return sizes[size]
@@ -146,11 +221,11 @@ class BodyTexels:
         return np.ascontiguousarray(uv[..., 0]), np.ascontiguousarray(uv[..., 1])
 
     def mirror(self, image: Array) -> Array:
-        """A fine texture (size, size, C) with every texel's mirror image in its place; zero where there is none."""
+        """A fine texture (size, size, C) with every texel replaced by its mirror image; zero where there is none."""
         return cv2.remap(image, *self._mirror, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
 
     def opposite(self, image: Array) -> Array:
-        """A coarse texture with the point straight through the body in each texel's place; zero where none is."""
+        """A coarse texture with each texel replaced by the point straight through the body; zero where none is."""
         size = self.coarse.size
         x, y = (self.opposite_uv[..., k].ravel() * np.float32(size) for k in (0, 1))
         found = sample_at(image, x, y).reshape(image.shape)
@@ -186,14 +261,14 @@ def _opposite(body: Body, texels: TexelMap) -> tuple[Array, Mask]:
     position = texels.interpolate(points.cpu().numpy(), body.faces)
     uv = np.zeros((texels.size, texels.size, 2), np.float32)
     valid = np.zeros((texels.size, texels.size), bool)
-    wanted = texels.covered & flat[np.maximum(texels.face, 0)]
-    for side in (1.0, -1.0):  # seen from the front, from the back
+    chosen = texels.covered & flat[np.maximum(texels.face, 0)]
+    for side in (1.0, -1.0):  # from the front, from the back
         turn = vertices.new_tensor([-side, -1.0, -side])
         turned = (vertices - middle) * turn + vertices.new_tensor([0.0, 0.0, _FAR])
         raster = rasterise_view(turned[None], body.faces, view)
         image_uv = interpolate(raster, body.uv_faces, body.uv[None])[0].cpu().numpy()
         face = raster.face[0].cpu().numpy()
-        rows = np.nonzero(wanted & (position[..., 5] * side < 0))
+        rows = np.nonzero(chosen & (position[..., 5] * side < 0))
         x = _IMAGE / 2 - side * position[rows][:, 0] * focal / _FAR
         y = _IMAGE / 2 - position[rows][:, 1] * focal / _FAR
         x, y = (np.clip(values, 0, _IMAGE - 1).astype(int) for values in (x, y))

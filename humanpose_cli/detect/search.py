@@ -94,13 +94,13 @@ class Candidate:
 
 
 def similarity(
-    points: np.ndarray, others: np.ndarray, side: float, sure: tuple[np.ndarray, np.ndarray] | None = None
+    points: np.ndarray, others: np.ndarray, side: float, confidences: tuple[np.ndarray, np.ndarray] | None = None
 ) -> float:
     """Object keypoint similarity 0..1 of two poses (33, 2) of body size `side`; left and right may be swapped.
 
-    sure: confidences (33,) of both; joints that only one of them shows then count little.
+    confidences: (33,) of both; joints that only one of them shows then count little.
     """
-    mine, theirs = sure if sure is not None else (np.ones(len(points)), np.ones(len(points)))
+    mine, theirs = confidences if confidences is not None else (np.ones(len(points)), np.ones(len(points)))
     return max(
         similarity_of_points(points[BODY], others[rows][BODY], side, np.sqrt(mine * theirs[rows])[BODY] + 0.02)
         for rows in (slice(None), _MIRROR)
@@ -178,7 +178,7 @@ class CandidateFeatures:
     support   windows in which the detector found it
     score     the detector's best score, 0..1
     presence  the landmark model's presence, 0..1
-    wobble    how much the pose changes with the crop: between the first two passes in units of the region's side, or
+    instability    how much the pose changes with the crop: between the first two passes in units of the region's side, or
               over the jittered views in metres of the world landmarks
     turn      radians, 0..pi: how far the person's up direction is from the image's
     """
@@ -186,7 +186,7 @@ class CandidateFeatures:
     support: int
     score: float
     presence: float
-    wobble: float
+    instability: float
     turn: float
 
 
@@ -209,7 +209,7 @@ class PersonScore:
             + self.support * math.log(min(e.support, 12))
             + self.score * _logit(e.score)
             + self.presence * _logit(e.presence)
-            - self.steadiness * math.log(max(e.wobble, 0.002))
+            - self.steadiness * math.log(max(e.instability, 0.002))
             + self.turn * e.turn
         )
 
@@ -231,9 +231,9 @@ def refined_features(candidate: Candidate) -> CandidateFeatures:
     return _features(candidate, presence, float(np.median(world_spread(candidate.passes)[BODY])))
 
 
-def _features(candidate: Candidate, presence: float, wobble: float) -> CandidateFeatures:
+def _features(candidate: Candidate, presence: float, instability: float) -> CandidateFeatures:
     turn = abs(math.remainder(candidate.second.next_region.angle, 2 * math.pi))
-    return CandidateFeatures(candidate.support, candidate.score, presence, wobble, turn)
+    return CandidateFeatures(candidate.support, candidate.score, presence, instability, turn)
 
 
 def distinct_people(scored: Sequence[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:
@@ -255,8 +255,8 @@ def distinct_people(scored: Sequence[tuple[Candidate, float]]) -> list[tuple[Can
 def _alike(a: Candidate, b: Candidate) -> bool:
     """Whether the joints that both show agree; legs beyond the image's edge are anybody's guess."""
     points = mean_points(a.passes), mean_points(b.passes)
-    sure = mean_confidence(a.passes), mean_confidence(b.passes)
-    return similarity(*points, math.sqrt(a.side * b.side), sure) > _SAME_REFINED
+    confidences = mean_confidence(a.passes), mean_confidence(b.passes)
+    return similarity(*points, math.sqrt(a.side * b.side), confidences) > _SAME_REFINED
 
 
 def _within_mask(candidate: Candidate, other: Candidate) -> bool:

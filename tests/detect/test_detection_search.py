@@ -67,7 +67,7 @@ def test_refined_features_of_known_passes() -> None:
     assert (e.support, e.score, e.turn) == (7, 0.6, 0)
     assert e.presence == pytest.approx(0.75)
     # World landmarks are points / 200 with x twice: each of two axes deviates by 0.01 m of three.
-    assert e.wobble == pytest.approx(np.sqrt(2 * 0.01**2 / 3))
+    assert e.instability == pytest.approx(np.sqrt(2 * 0.01**2 / 3))
 
 
 def test_coarse_features_compare_the_first_two_passes() -> None:
@@ -75,7 +75,7 @@ def test_coarse_features_compare_the_first_two_passes() -> None:
     turned = Region(300, 300, 400, -2.0)
     made = Candidate(observed(points), observed(moved(points, 8, 0), next_region=turned), frozenset({1}), 0.5)
     e = coarse_features(made)
-    assert e.wobble == pytest.approx(8 / 400)
+    assert e.instability == pytest.approx(8 / 400)
     assert e.turn == pytest.approx(2.0)
 
 
@@ -83,11 +83,11 @@ def test_coarse_features_compare_the_first_two_passes() -> None:
 @pytest.mark.parametrize("stage", ["coarse", "refined"])
 def test_every_feature_has_the_right_sign(mode: str, stage: str) -> None:
     score = getattr(SCHEMES[mode], stage)
-    e = CandidateFeatures(support=4, score=0.7, presence=0.9, wobble=0.02, turn=0.5)
-    better = [("support", 8), ("score", 0.9), ("presence", 0.99), ("wobble", 0.01), ("turn", 0.0)]
+    e = CandidateFeatures(support=4, score=0.7, presence=0.9, instability=0.02, turn=0.5)
+    better = [("support", 8), ("score", 0.9), ("presence", 0.99), ("instability", 0.01), ("turn", 0.0)]
     for name, value in better:
         assert score.log_odds(replace(e, **{name: value})) > score.log_odds(e), name
-    extremes = CandidateFeatures(support=1, score=0.0, presence=1.0, wobble=0.0, turn=np.pi)
+    extremes = CandidateFeatures(support=1, score=0.0, presence=1.0, instability=0.0, turn=np.pi)
     assert np.isfinite(score.log_odds(extremes))
 
 

@@ -165,17 +165,6 @@ def test_other_people_stay_and_give_no_colour(stage: Stage) -> None:
     assert magenta.sum() == 0
 
 
-def test_sequences_are_drawn_one_by_one_and_reproducibly(
-    scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer],
-) -> None:
-    reposer = scene[3]
-    targets = torch.stack([pose(**STANDING), pose(0.2, **STANDING)])
-    places = torch.stack([reposer.trans, reposer.trans + torch.tensor([0.2, 0.0, 0.0])])
-    frames = list(reposer.render_sequence(targets, places))
-    assert len(frames) == 2
-    np.testing.assert_array_equal(frames[1].image, reposer.render(targets[1], places[1]).image)
-
-
 @pytest.mark.parametrize("place", [(0.0, 0.0, -2.0), (9.0, 0.0, 2.4), (0.0, 0.0, 0.1)])
 def test_person_outside_or_at_the_camera_leaves_a_image(
     scene: tuple[Stage, np.ndarray, np.ndarray, MeshReposer], place: tuple[float, float, float]

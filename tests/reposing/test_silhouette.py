@@ -10,10 +10,11 @@ from humanpose_cli.avatar.dressing import (
     DetectedLandmarks,
     DressedBody,
     align_to_keypoints,
+    displacement_caps,
     head_scale,
+    silhouette_displacements,
 )
-from humanpose_cli.avatar.regions import front_of_face, limb_groups, parts_mask, scalp
-from humanpose_cli.avatar.silhouette import displacement_caps, silhouette_displacements
+from humanpose_cli.avatar.surface import front_of_face, limb_groups, parts_mask, scalp
 from humanpose_cli.body.body import FACE13
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
