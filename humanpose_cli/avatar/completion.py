@@ -45,7 +45,7 @@ class WholeTexture(NamedTuple):
     visible_fraction: float
 
 
-def complete_texture(surface: BodyTexels, baked: BakedTexture, grain: float) -> WholeTexture:
+def complete_texture(surface: BodyTexels, baked: BakedTexture, grain: float = 0.0) -> WholeTexture:
     """Fill what the photo does not show.
 
     Hidden texels take their mirror image's colour where that was visible, corrected by a smooth field so that both

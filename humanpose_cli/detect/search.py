@@ -178,8 +178,8 @@ class CandidateFeatures:
     support   windows in which the detector found it
     score     the detector's best score, 0..1
     presence  the landmark model's presence, 0..1
-    instability    how much the pose changes with the crop: between the first two passes in units of the region's side, or
-              over the jittered views in metres of the world landmarks
+    instability  how much the pose changes with the crop: between the first two passes in units of the region's side,
+              or over the jittered views in metres of the world landmarks
     turn      radians, 0..pi: how far the person's up direction is from the image's
     """
 
