@@ -167,14 +167,14 @@ def repose(
         ReposeOptions(person, absolute, "transparent" if transparent else "keep", size, fit=fit, **drawing.options())
     )
     with Reposer(options, device=resolve_device(device), threads=threads) as reposer:
-        target, warnings = read_target(
+        target = read_target(
             target_pose,
             reposer.fitter,
             skeleton=skeleton,
             axes=target_axes,
             frames=frames or ALL_FRAMES,
         )
-        for warning in warnings:
+        for warning in target.warnings:
             session.reporter.warn(warning)
         form = form_of(target, numbered=numbered, transparent=transparent)
         plate = _background_image(background)

@@ -19,15 +19,16 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.demo.clip import DemoClip
 from humanpose_cli.fitting.fitter import Fitter, fit_item
 from humanpose_cli.fitting.overlays import body_vertices, overlay_image
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.geometry.body_params import BodyParams
+from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.atomic import write_npz, write_text
 from humanpose_cli.io.fit_files import FitRecord, write_fit
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import open_inputs
+from humanpose_cli.io.pose_files import RotationTarget
 from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.metrics.bodies import mpjpe, pa_mpjpe, pve
 from humanpose_cli.reposing.reposer import ReposeOptions, Reposer
-from humanpose_cli.reposing.targets import RotationTarget
 
 __all__ = ["ClipErrors", "Demo", "Figure", "Section", "index_page", "run_demo"]
 
@@ -149,13 +150,17 @@ def run_demo(out: Path, progress: Progress = no_progress, *, threads: int | None
     return Demo(page, (*written, *more, page), errors, *similarity)
 
 
-def _key_pose(name: str) -> RotationTarget:
-    """A key pose that faces the camera."""
+def _key_pose(name: str) -> BodyParams:
+    """A key pose (1, 72) that faces the camera."""
     poses = key_poses()
     rotations = poses.rotations[poses.names.index(name)].clone()
     pelvis = SMPL24.index("pelvis")
     rotations[pelvis] = _FACING @ rotations[pelvis]
-    return RotationTarget(matrix_to_axis_angle(rotations).reshape(1, -1).numpy(), np.zeros((1, 3)))
+    return _one_pose(rotations, np.zeros((1, 3)))
+
+
+def _one_pose(rotations: torch.Tensor, trans: NDArray[np.floating]) -> BodyParams:
+    return BodyParams(matrix_to_axis_angle(rotations).reshape(1, -1).numpy(), np.zeros((1, 10)), trans)
 
 
 def _astronaut(reposer: Reposer, out: Path, step: Callable[[], None]) -> tuple[Section, list[Path]]:
@@ -170,7 +175,7 @@ def _astronaut(reposer: Reposer, out: Path, step: Callable[[], None]) -> tuple[S
     write_image(written[2], overlay_image(reposer.fitter.body, scene.record, photo))
     figures = [Figure(written[0].name, "the photograph"), Figure(written[2].name, "the fitted body over it")]
     for name in _POSES:
-        image = next(iter(scene.images(_key_pose(name)))).image
+        image = next(iter(scene.images(RotationTarget(_key_pose(name))))).image
         written.append(out / f"astronaut.{name}.png")
         write_image(written[-1], image)
         figures.append(Figure(written[-1].name, f"the same person: {name.replace('_', ' ')}"))
@@ -249,11 +254,11 @@ def _repose_first_frame(
     reposer: Reposer, clip: DemoClip, frame: NDArray[np.uint8], out: Path
 ) -> tuple[Path, Path, tuple[float, float]]:
     scene = reposer.read(frame, name="clip")
-    rotations = axis_angle_to_matrix(torch.from_numpy(_key_pose("wave").poses).view(-1, len(SMPL24), 3))[0]
+    rotations = _key_pose("wave").tensors().rotations[0]
     pelvis = SMPL24.index("pelvis")
     # Seen from the side that the frame shows, so that nothing has to be made up.
     rotations[pelvis] = clip.rotations[0, pelvis]
-    target = RotationTarget(matrix_to_axis_angle(rotations).reshape(1, -1).numpy(), scene.record.trans[:1])
+    target = RotationTarget(_one_pose(rotations, scene.record.trans[:1]))
     made = next(iter(scene.images(target))).image
     true = clip.image(rotations, clip.trans[0])
     paths = out / "clip.reposed.png", out / "clip.reposed.truth.png"

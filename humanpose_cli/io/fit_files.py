@@ -19,6 +19,7 @@ import numpy as np
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.atomic import write_npz
 from humanpose_cli.io.npz_files import read_npz
 
@@ -253,6 +254,11 @@ class FitRecord:
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.track_id)
+
+    @property
+    def params(self) -> BodyParams:
+        """The N bodies."""
+        return BodyParams(self.poses, self.betas, self.trans, self.segment_scales)
 
     @property
     def frame_count(self) -> int:

@@ -18,9 +18,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.mesh import Background, FittedPerson, MeshOptions, MeshReposer, cover_image
@@ -31,15 +29,17 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.fitter import FitOptions, FittedImage, Fitter
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
 from humanpose_cli.fitting.people import PeopleSource
+from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import InputItem, output_path
+from humanpose_cli.io.pose_files import Target
 from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.models.warp3d.generator import Warp3d, load_warp3d
 from humanpose_cli.networks.weights import digest_of, find_weights
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface
-from humanpose_cli.reposing.targets import Target, place_roots
+from humanpose_cli.reposing.targets import motion_on
 from humanpose_cli.reposing.warping import WarpReposer
 
 __all__ = [
@@ -238,9 +238,9 @@ class ReposingScene:
         drawers = self._drawers
         methods: list[Literal["mesh", "warp3d"]] = ["mesh" if isinstance(d, MeshReposer) else "warp3d" for d in drawers]
         for t in range(len(target)):
-            drawn = [d.render(rotations[t], trans[t]) for d, (rotations, trans) in zip(drawers, motions, strict=True)]
+            drawn = [d.render(m.rotations[t], m.trans[t]) for d, m in zip(drawers, motions, strict=True)]
             yield ReposedImage(
-                self._sized(self._together([d.image for d in drawn], [float(trans[t, 2]) for _, trans in motions])),
+                self._sized(self._together([d.image for d in drawn], [float(m.trans[t, 2]) for m in motions])),
                 tuple(dict.fromkeys(warning for d in drawn for warning in d.warnings)),
                 min(d.visible_fraction for d in drawn),
                 tuple(methods),
@@ -252,14 +252,10 @@ class ReposingScene:
         camera = replace(self.record.camera(int(self.record.frame_index[row])), size=self.photo.shape[1::-1])
         return render_people([surface], camera)[..., 3]
 
-    def _placed(self, target: Target, row: int) -> tuple[Tensor, Tensor]:
-        """Rotations (T, 24, 3, 3) and translations (T, 3) of one person."""
-        record, root = self.record, SMPL24.index("pelvis")
-        motion = target.motion(self._body, record.betas[row])
-        own = torch.from_numpy(record.joints3d[row, root])
-        roots = place_roots(motion.roots, own, absolute=self._options.absolute)
-        rest = self._body.rest(torch.from_numpy(record.betas[row : row + 1])).joints[0, root]
-        return motion.rotations, roots - rest
+    def _placed(self, target: Target, row: int) -> BodyParams:
+        """The target's T poses of one person, torch tensors."""
+        own = None if self._options.absolute else self.record.joints3d[row, SMPL24.index("pelvis")]
+        return motion_on(target, self._body, self.record.betas[row], own)
 
     def _common_plate(self, plate: Background | NDArray[np.uint8]) -> np.ndarray | None:
         """What stands behind several people who are all redrawn."""

@@ -10,9 +10,8 @@ Target poses in all their forms: pose files, fit files, other images, driving vi
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,25 +27,14 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.evidence import zero_joints
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, rig_of_skeleton
+from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.inputs import InputItem, open_inputs
-from humanpose_cli.io.pose_files import POSE_SUFFIXES, TargetPose, read_target_pose
+from humanpose_cli.io.pose_files import POSE_SUFFIXES, RotationTarget, Target, read_target_pose
+from humanpose_cli.io.pose_files.rotation_files import target_of_fit
 
-__all__ = [
-    "JointTarget",
-    "RetargetOptions",
-    "RotationTarget",
-    "Target",
-    "TargetMotion",
-    "place_roots",
-    "read_target",
-    "retarget_joints",
-    "root_positions",
-    "target_of_pose",
-    "target_of_record",
-]
+__all__ = ["RetargetOptions", "motion_on", "read_target", "retarget_joints", "root_positions"]
 
 
 # Beside the skeleton's own bones: what gives hips and shoulders their width and the trunk its sides.
@@ -60,13 +48,6 @@ _CROSS_BONES = (
 )
 _CHUNK = 256  # frames solved together: bounds memory
 _FACE = ("nose", "eye", "ear", "mouth", "head_top")
-
-
-class TargetMotion(NamedTuple):
-    """A target for one person's body: rotations (T, 24, 3, 3) relative to parents, pelvis positions (T, 3) metres."""
-
-    rotations: Tensor
-    roots: Tensor
 
 
 @dataclass(frozen=True)
@@ -91,8 +72,8 @@ def retarget_joints(
     skeleton: Skeleton,
     betas: NDArray[np.floating],
     options: RetargetOptions | None = None,
-) -> TargetMotion:
-    """Rotations of a body of shape `betas` (S,) whose limbs point as the target's joints do.
+) -> Tensor:
+    """Rotations (T, 24, 3, 3) of a body of shape `betas` (S,) whose limbs point as the target's joints do.
 
     joints  (T, J, 3) metres, camera axes, of `skeleton`; joints that are not finite are left out
 
@@ -118,26 +99,40 @@ def retarget_joints(
             start = limb_rotations(zero_joints(rig), skeleton, points[rows], known[rows].double())
             problem = _Directions(rig, place.start, skeleton, points[rows], known[rows], shape[rows], start, options)
             solved.append(problem.solve(start))
-    return TargetMotion(torch.cat(solved).float(), root_positions(points, skeleton).float())
+    return torch.cat(solved).float()
 
 
-def root_positions(points: Tensor, skeleton: Skeleton) -> Tensor:
-    """The pelvis (T, 3) of joints (T, J, 3): its own joint, or the middle of the hips."""
-    if "pelvis" in skeleton:
-        return points[:, skeleton.index("pelvis")]
-    return points[:, skeleton.indices(("left_hip", "right_hip"))].mean(1)
+def motion_on(
+    target: Target, body: Body, betas: NDArray[np.floating], start: NDArray[np.floating] | None = None
+) -> BodyParams:
+    """A target's T poses on a person's body of shape betas (S,): torch tensors, float32.
 
-
-def place_roots(roots: Tensor, person_root: Tensor, *, absolute: bool = False, scale: float = 1.0) -> Tensor:
-    """Where the person's pelvis goes, (T, 3) metres: the target's path begun at the person's own place.
-
-    roots        (T, 3) the target's pelvis; person_root (3,) the person's in the photo
-    absolute     take the target's positions as they are
-    scale        size of the person relative to the target's body: strides grow with the legs
+    start  (3,) metres, camera axes: where the pelvis is in the first frame; the target's path goes on from there.
+           None takes the target's own positions
     """
-    if absolute:
-        return roots
-    return person_root + scale * (roots - roots[:1])
+    pelvis = SMPL24.index("pelvis")
+    shape = torch.from_numpy(np.array(betas, np.float32))[None]
+    rest = body.rest_joints(shape)[0, pelvis]
+    if isinstance(target, RotationTarget):  # bodies share a skeleton and the T pose: no rotation depends on the shape
+        params = target.params.tensors()
+        rotations, roots = params.rotations, params.trans + torch.from_numpy(target.axes_rotation) @ rest
+    else:
+        joints = np.array(target.joints, np.float64)
+        if target.joint_confidence is not None:
+            joints[:, target.joint_confidence <= 0] = np.nan
+        rotations = retarget_joints(body, joints, target.skeleton, betas)
+        roots = torch.from_numpy(root_positions(joints, target.skeleton).astype(np.float32))
+    if start is not None:
+        roots = torch.from_numpy(start) + (roots - roots[:1])
+    return BodyParams.from_rotations(rotations, shape.expand(len(rotations), -1), roots - rest)
+
+
+def root_positions(joints: NDArray[np.floating], skeleton: Skeleton) -> NDArray[np.floating]:
+    """The pelvis (T, 3) of joints (T, J, 3): its own joint, 0 where it is not finite, or the middle of the hips."""
+    if "pelvis" in skeleton:
+        root = joints[:, skeleton.index("pelvis")]
+        return np.where(np.isfinite(root).all(-1, keepdims=True), root, 0)
+    return joints[:, skeleton.indices(("left_hip", "right_hip"))].mean(1)
 
 
 class _Directions:
@@ -234,79 +229,6 @@ def _weight(skeleton: Skeleton, pair: tuple[int, int], options: RetargetOptions)
     return options.face_weight if any(part in name for part in _FACE for name in names) else 1.0
 
 
-@dataclass(frozen=True, eq=False)
-class JointTarget:
-    """Joint positions (T, J, 3) metres, camera axes; frame_rate frames a second, or None."""
-
-    joints: np.ndarray
-    skeleton: Skeleton
-    frame_rate: float | None = None
-
-    def __len__(self) -> int:
-        return len(self.joints)
-
-    def motion(self, body: Body, betas: np.ndarray) -> TargetMotion:
-        """The pose on a person's own body of shape betas (S,)."""
-        return retarget_joints(body, self.joints, self.skeleton, betas)
-
-
-@dataclass(frozen=True, eq=False)
-class RotationTarget:
-    """Rotations of SMPL's joints: poses (T, 72) axis-angle, relative, the pelvis maps body to camera axes.
-
-    trans          (T, 3) metres, camera axes: the pelvis is at `axes_rotation` · pelvis of the rest body + trans
-    axes_rotation  (3, 3) from the file's axes to camera axes
-    """
-
-    poses: np.ndarray
-    trans: np.ndarray
-    axes_rotation: np.ndarray = field(default_factory=lambda: np.eye(3, dtype=np.float32))
-    frame_rate: float | None = None
-
-    def __len__(self) -> int:
-        return len(self.poses)
-
-    def motion(self, body: Body, betas: np.ndarray) -> TargetMotion:
-        """The same rotations: bodies share a skeleton and the T pose, so none depends on the shape."""
-        arrays = (self.poses, self.trans, self.axes_rotation, betas)
-        poses, trans, axes, shape = (torch.from_numpy(np.array(array, np.float32)) for array in arrays)
-        rotations = axis_angle_to_matrix(poses.unflatten(-1, (len(SMPL24), 3)))
-        pelvis = body.rest(shape[None]).joints[0, SMPL24.index("pelvis")]
-        return TargetMotion(rotations, trans + axes @ pelvis)
-
-
-Target = JointTarget | RotationTarget
-
-
-def target_of_record(record: FitRecord, track: int | None = None) -> RotationTarget:
-    """One person of a record as a target, from the first frame that shows them to the last.
-
-    track  None: the largest person. Frames between that do not show them hold the last pose seen.
-    """
-    chosen = record.largest_track if track is None else track
-    rows = record.rows_of(chosen)
-    if not len(rows):
-        tracks = ", ".join(map(str, record.tracks)) or "nobody"
-        raise InputError("target pose", f"has no person {chosen}", expected=tracks)
-    frames = record.frame_index[rows]
-    held = rows[np.searchsorted(frames, np.arange(frames[0], frames[-1] + 1), side="right") - 1]
-    return RotationTarget(record.poses[held], record.trans[held], frame_rate=record.frame_rate or None)
-
-
-def target_of_pose(pose: TargetPose) -> Target:
-    """A pose file's contents as a target; joints that the file does not have are left out."""
-    if pose.joints is None:
-        assert pose.poses is not None
-        assert pose.trans is not None
-        assert pose.axes_rotation is not None
-        return RotationTarget(pose.poses, pose.trans, pose.axes_rotation, pose.frame_rate)
-    assert pose.skeleton is not None
-    joints = pose.joints.copy()
-    if pose.joint_confidence is not None:
-        joints[:, pose.joint_confidence <= 0] = np.nan
-    return JointTarget(joints, pose.skeleton, pose.frame_rate)
-
-
 def read_target(
     path: Path | str,
     fitter: Fitter,
@@ -315,8 +237,8 @@ def read_target(
     axes: str | None = None,
     frames: FrameRange = ALL_FRAMES,
     progress: Progress = no_progress,
-) -> tuple[Target, tuple[str, ...]]:
-    """A target in any of its forms, and what the user should know about it.
+) -> Target:
+    """A target in any of its forms; its `warnings` are for the user.
 
     path  a pose file (`.npy`, AMASS `.npz`, fit file, `.bvh`), or an image, a video or a folder of frames, whose
           largest person is fitted
@@ -325,8 +247,7 @@ def read_target(
     if Path(path).suffix.lower() in POSE_SUFFIXES:
         if frames != ALL_FRAMES:
             raise UsageError("--frames", "is only for a driving video or folder of frames", got=str(path))
-        pose = read_target_pose(path, skeleton, axes)
-        return target_of_pose(pose), pose.warnings
+        return read_target_pose(path, skeleton, axes)
     item = _one_item(path, frames)
     fitter = fitter.for_another_camera()
     with closing(item.frames()) as decoded:
@@ -339,7 +260,7 @@ def read_target(
             record = fitter.fit_image(frame.pixels, name=frame.name, focal=frame.focal).record
     if not len(record):
         raise InputError(path, "shows nobody whose pose could be taken", remedy="choose another target")
-    return target_of_record(record), ()
+    return target_of_fit(record)
 
 
 def _one_item(path: Path | str, frames: FrameRange) -> InputItem:

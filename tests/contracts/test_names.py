@@ -27,7 +27,6 @@ ALLOWED = {
     "Coordinates.of_points(arm_share)",
     # The verb: to put something at a position.
     "place_before_camera",
-    "place_roots",
 }
 
 # Older names that are to be renamed; nothing is added here.

@@ -7,16 +7,17 @@ from skimage.metrics import structural_similarity
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.fitting.fitter import FitOptions
+from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import InputItem
+from humanpose_cli.io.pose_files import RotationTarget
 from humanpose_cli.reposing.reposer import ReposeOptions, Reposer, form_of, repose_item, repose_outputs
-from humanpose_cli.reposing.targets import RotationTarget
 
 
 def target_at(clip, frames):
     poses = matrix_to_axis_angle(clip.rotations[frames]).flatten(1).numpy()
-    return RotationTarget(poses, clip.trans[frames].numpy(), frame_rate=clip.frame_rate)
+    return RotationTarget(BodyParams(poses, clip.betas.numpy(), clip.trans[frames].numpy()), clip.frame_rate)
 
 
 def reposer_of(clip, people, **options):
@@ -32,7 +33,7 @@ def test_the_same_pose_gives_the_photo_back(clip, clip_frames):
     with reposer_of(clip, [true_person(clip, 0)]) as reposer:
         scene = reposer.read(clip_frames[0])
         (made,) = scene.images(
-            RotationTarget(scene.record.poses, scene.record.trans)  # its own fitted pose
+            RotationTarget(scene.record.params)  # its own fitted pose
         )
     assert made.image.shape == clip_frames[0].shape
     person = clip.silhouette(clip.rotations[0], clip.trans[0])

@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.geometry.body_params import BodyParams
+from humanpose_cli.io.pose_files import RotationTarget
+from humanpose_cli.io.pose_files.rotation_files import target_of_fit
 from humanpose_cli.models.warp3d.config import PRESETS
 from humanpose_cli.models.warp3d.generator import MODEL, Generator, generator_weights
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
 from humanpose_cli.reposing.reposer import ReposeOptions, Reposer
-from humanpose_cli.reposing.targets import RotationTarget, target_of_record
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def scene_of(clip_frames, known, weights):
 
 def test_only_where_the_person_was_or_goes_does_the_photograph_change(scene_of, clip_frames):
     scene = scene_of()
-    target = target_of_record(scene.record)
+    target = target_of_fit(scene.record)
     (drawn,) = scene.images(target)
     photo = clip_frames[0]
     assert drawn.image.shape == photo.shape
@@ -64,7 +66,7 @@ def test_the_network_is_asked_in_its_own_frame(scene_of):
     warper.network.repose = lambda image, source, target, *more: (
         asked.append((image, source, target)) or real(image, source, target, *more)
     )
-    (_,) = scene.images(target_of_record(scene.record))
+    (_,) = scene.images(target_of_fit(scene.record))
     image, source, target = asked[0]
     assert image.shape == (64, 64, 3)
     np.testing.assert_allclose(source, target, atol=1e-3)  # its own pose
@@ -75,7 +77,7 @@ def test_the_network_is_asked_in_its_own_frame(scene_of):
 
 def test_transparent_results(scene_of, clip_frames):
     scene = scene_of(background="transparent")
-    drawn = next(scene.images(target_of_record(scene.record))).image
+    drawn = next(scene.images(target_of_fit(scene.record))).image
     assert drawn.shape == (*clip_frames[0].shape[:2], 4)
     assert 0 < drawn[..., 3].mean() < 255
 
@@ -83,7 +85,7 @@ def test_transparent_results(scene_of, clip_frames):
 def test_the_network_may_be_given_the_meshs_drawing(scene_of):
     """At the photograph's own resolution, round the person."""
     scene = scene_of(mesh_input=True, background="transparent")
-    own = target_of_record(scene.record)
+    own = target_of_fit(scene.record)
     warper = scene._drawers[0]
     given = []
     real = warper.network.repose
@@ -106,14 +108,14 @@ def test_the_network_may_be_given_the_meshs_drawing(scene_of):
 def test_poses_that_cannot_be_drawn_are_refused(scene_of):
     scene = scene_of(absolute=True)
     record = scene.record
-    beside = RotationTarget(record.poses[:1], record.trans[:1] + np.float32([60, 0, 0]))
+    beside = RotationTarget(BodyParams(record.poses[:1], record.betas[:1], record.trans[:1] + np.float32([60, 0, 0])))
     (gone,) = scene.images(beside)
     assert "outside the image" in gone.warnings[0]
     np.testing.assert_array_equal(gone.image, scene._meshes[0].background)
-    apart = RotationTarget(record.poses[:1], record.trans[:1] + np.float32([0.7, 0, 0]))
+    apart = RotationTarget(BodyParams(record.poses[:1], record.betas[:1], record.trans[:1] + np.float32([0.7, 0, 0])))
     (moved,) = scene.images(apart)  # so far that photo and result have crops of their own
     assert not any("outside" in warning for warning in moved.warnings)
-    behind = RotationTarget(record.poses[:1], record.trans[:1] * np.float32([1, 1, -1]))
+    behind = RotationTarget(BodyParams(record.poses[:1], record.betas[:1], record.trans[:1] * np.float32([1, 1, -1])))
     with pytest.raises(UsageError, match="known joints"):
         list(scene.images(behind))
 
@@ -122,7 +124,7 @@ def test_auto_is_the_mesh(clip_frames, known, weights, scene_of):
     reposer = Reposer(ReposeOptions(weights=weights), people=known)
     assert reposer.network is None
     scene = reposer.read(clip_frames[0])
-    own = target_of_record(scene.record)
+    own = target_of_fit(scene.record)
     assert next(scene.images(own)).methods == ("mesh",)
     assert next(scene_of().images(own)).methods == ("warp3d",)
 

@@ -5,25 +5,28 @@ from conftest import PELVIS
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import COCO17, SMPL24
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import geodesic_angle, matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord, write_fit
-from humanpose_cli.io.pose_files import read_target_pose
-from humanpose_cli.reposing.targets import JointTarget, RotationTarget, target_of_record
+from humanpose_cli.io.pose_files import JointTarget, RotationTarget, read_target_pose
+from humanpose_cli.io.pose_files.rotation_files import target_of_fit
+from humanpose_cli.reposing.targets import motion_on
 
 
 def test_rotations_pass_unchanged_and_the_pelvis_lands_where_the_file_says(clip):
     poses = matrix_to_axis_angle(clip.rotations[:3]).flatten(1).numpy()
-    target = RotationTarget(poses, clip.trans[:3].numpy(), frame_rate=15.0)
-    motion = target.motion(clip.body, clip.betas[0].numpy())
+    target = RotationTarget(BodyParams(poses, clip.betas.numpy(), clip.trans[:3].numpy()), 15.0)
+    motion = motion_on(target, clip.body, clip.betas[0].numpy())
     torch.testing.assert_close(motion.rotations, clip.rotations[:3], atol=1e-5, rtol=0)
-    torch.testing.assert_close(motion.roots, clip.posed(slice(0, 3)).joints[:, PELVIS], atol=1e-5, rtol=0)
+    pelvis = motion.pelvis(clip.body.rest_joints(clip.betas))
+    torch.testing.assert_close(pelvis, clip.posed(slice(0, 3)).joints[:, PELVIS], atol=1e-5, rtol=0)
 
 
 def test_joints_of_a_pose_give_that_pose_back(clip):
     joints = clip.posed(slice(0, 3)).joints.numpy()
-    motion = JointTarget(joints, SMPL24).motion(clip.body, clip.betas[0].numpy())
-    back = clip.body.pose(motion.rotations, clip.betas, motion.roots, vertices=False).joints
+    motion = motion_on(JointTarget(joints, SMPL24), clip.body, clip.betas[0].numpy())
+    back = clip.body.pose(motion.rotations, clip.betas, motion.trans, vertices=False).joints
     back = back - back[:, :1] + torch.from_numpy(joints[:, :1])
     assert float((back - torch.from_numpy(joints)).norm(dim=-1).mean()) < 0.01
     assert float(torch.rad2deg(geodesic_angle(motion.rotations[:, PELVIS], clip.rotations[:3, PELVIS])).max()) < 5
@@ -33,7 +36,7 @@ def test_a_target_without_hips_is_refused():
     joints = np.random.default_rng(0).normal(size=(1, len(COCO17), 3))
     joints[0, COCO17.index("left_hip")] = np.nan
     with pytest.raises(InputError, match="hip"):
-        JointTarget(joints, COCO17).motion(default_body(), np.zeros(10))
+        motion_on(JointTarget(joints, COCO17), default_body(), np.zeros(10))
 
 
 def record_of(rows: list[tuple[int, int, float]]) -> FitRecord:
@@ -78,18 +81,18 @@ def test_the_largest_person_covers_most_over_all_frames():
 
 
 def test_frames_without_the_person_hold_the_last_pose():
-    target = target_of_record(record_of([(3, 1, 9), (3, 4, 9), (5, 0, 9)]), track=3)
-    np.testing.assert_allclose(target.poses[:, 0], [0.01, 0.01, 0.01, 0.04], atol=1e-6)
+    target = target_of_fit(record_of([(3, 1, 9), (3, 4, 9), (5, 0, 9)]), track=3)
+    np.testing.assert_allclose(target.params.poses[:, 0], [0.01, 0.01, 0.01, 0.04], atol=1e-6)
 
 
 def test_an_absent_person_is_named():
-    with pytest.raises(InputError, match=r"no person 7.*0, 2"):
-        target_of_record(record_of([(0, 0, 9), (2, 0, 9)]), track=7)
+    with pytest.raises(UsageError, match=r"no person 7.*0, 2"):
+        target_of_fit(record_of([(0, 0, 9), (2, 0, 9)]), track=7)
 
 
 def test_a_fit_file_holds_poses_as_the_video_it_came_from_does(tmp_path):
     record = record_of([(3, 1, 9), (3, 4, 9), (5, 0, 9)])
     write_fit(tmp_path / "a.fit.npz", record)
     pose = read_target_pose(tmp_path / "a.fit.npz")
-    np.testing.assert_array_equal(pose.poses, target_of_record(record).poses)
-    assert len(pose.poses) == 4
+    np.testing.assert_array_equal(pose.params.poses, target_of_fit(record).params.poses)
+    assert len(pose.params.poses) == 4

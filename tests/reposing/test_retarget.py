@@ -8,8 +8,10 @@ from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.core.conventions import COCO17, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import geodesic_angle
-from humanpose_cli.reposing.targets import place_roots, retarget_joints, root_positions
+from humanpose_cli.io.pose_files import JointTarget, RotationTarget
+from humanpose_cli.reposing.targets import motion_on, retarget_joints, root_positions
 
 FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 
@@ -52,7 +54,7 @@ def test_limbs_of_a_differently_built_person_point_the_same_way(body: Body, name
     giant[0] = 2.0
     target = joints_of(body, skeleton, rotations, giant)
     motion_ = retarget_joints(body, target.numpy(), skeleton, own.numpy())
-    angles = bone_angles(skeleton, target, joints_of(body, skeleton, motion_.rotations, own))
+    angles = bone_angles(skeleton, target, joints_of(body, skeleton, motion_, own))
     assert angles.mean() < 1.5
     assert angles.quantile(0.95) < 4
 
@@ -63,7 +65,7 @@ def test_parts_turn_as_they_did_where_the_skeleton_tells(body: Body) -> None:
     target = joints_of(body, SMPL24, rotations, betas)
     found = retarget_joints(body, target.numpy(), SMPL24, betas.numpy())
     truth = body.pose(rotations, betas[None].expand(12, -1), vertices=False).rotations
-    got = body.pose(found.rotations, betas[None].expand(12, -1), vertices=False).rotations
+    got = body.pose(found, betas[None].expand(12, -1), vertices=False).rotations
     angles = torch.rad2deg(geodesic_angle(truth, got))
     assert angles[:, SMPL24.indices(("pelvis", "spine3"))].mean() < 2
     assert angles[:, SMPL24.indices(("left_hip", "right_hip", "left_knee", "right_knee"))].mean() < 8
@@ -73,8 +75,8 @@ def test_missing_joints_are_left_out_and_missing_hips_refused(body: Body) -> Non
     target = joints_of(body, COCO17, motion(3), torch.zeros(10)).numpy()
     target[:, COCO17.index("left_wrist")] = np.nan
     found = retarget_joints(body, target, COCO17, np.zeros(10))
-    assert torch.isfinite(found.rotations).all()
-    got = joints_of(body, COCO17, found.rotations, torch.zeros(10))
+    assert torch.isfinite(found).all()
+    got = joints_of(body, COCO17, found, torch.zeros(10))
     known = torch.from_numpy(np.nan_to_num(target))
     angles = bone_angles(COCO17, known, got)
     arm = [b for b, (_, child) in enumerate(COCO17.bones) if child == COCO17.index("left_wrist")]
@@ -89,16 +91,18 @@ def test_missing_joints_are_left_out_and_missing_hips_refused(body: Body) -> Non
 
 def test_no_frames_give_no_frames(body: Body) -> None:
     found = retarget_joints(body, np.zeros((0, 17, 3)), COCO17, np.zeros(10))
-    assert found.rotations.shape == (0, 24, 3, 3)
-    assert found.roots.shape == (0, 3)
+    assert found.shape == (0, 24, 3, 3)
+    assert motion_on(JointTarget(np.zeros((0, 17, 3)), COCO17), body, np.zeros(10)).trans.shape == (0, 3)
 
 
-def test_roots_start_at_the_person_and_follow_the_target() -> None:
-    roots = torch.tensor([[5.0, 0.0, 9.0], [6.0, 0.0, 9.0]])
-    person = torch.tensor([0.0, 0.2, 3.0])
-    placed = place_roots(roots, person, scale=0.5)
-    np.testing.assert_allclose(placed, [[0.0, 0.2, 3.0], [0.5, 0.2, 3.0]])
-    np.testing.assert_allclose(place_roots(roots, person, absolute=True), roots)
-    points = torch.zeros(1, len(COCO17), 3)
+def test_the_pelvis_starts_at_the_person_and_follows_the_target(body: Body) -> None:
+    path = np.float32([[5.0, 0.0, 9.0], [6.0, 0.0, 9.0]])
+    target = RotationTarget(BodyParams(np.zeros((2, 72), np.float32), np.zeros((2, 10)), path))
+    rest = body.rest_joints(torch.ones(1, 10))[0, SMPL24.index("pelvis")]
+    placed = motion_on(target, body, np.ones(10), np.float32([0.0, 0.2, 3.0]))
+    np.testing.assert_allclose(placed.trans + rest, [[0.0, 0.2, 3.0], [1.0, 0.2, 3.0]], atol=1e-6)
+    np.testing.assert_array_equal(placed.betas, np.ones((2, 10)))
+    np.testing.assert_allclose(motion_on(target, body, np.ones(10)).trans, path, atol=1e-6)
+    points = np.zeros((1, len(COCO17), 3))
     points[0, COCO17.index("left_hip"), 0] = 1.0
     np.testing.assert_allclose(root_positions(points, COCO17), [[0.5, 0.0, 0.0]])

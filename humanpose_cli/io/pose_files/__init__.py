@@ -9,11 +9,12 @@ from pathlib import Path
 
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.fit_files import read_fit
 from humanpose_cli.io.npz_files import npz_names
-from humanpose_cli.io.pose_files.target_pose import AXES, TargetPose, check_axes
+from humanpose_cli.io.pose_files.target_pose import AXES, JointTarget, RotationTarget, Target, check_axes
 from humanpose_cli.io.sniffing import describe_file
 
-__all__ = ["AXES", "POSE_SUFFIXES", "TargetPose", "read_target_pose"]
+__all__ = ["AXES", "POSE_SUFFIXES", "JointTarget", "RotationTarget", "Target", "read_target_pose"]
 
 POSE_SUFFIXES = frozenset((".npy", ".npz", ".bvh"))
 """Names by which a target pose is distinguished from a target image or video (lower case)."""
@@ -25,7 +26,7 @@ def read_target_pose(
     axes: str | None = None,
     *,
     track: int | None = None,
-) -> TargetPose:
+) -> Target:
     """Read a pose or motion to put a person into.
 
     path      `.npy` joint positions (J, 3) or (T, J, 3) metres; AMASS `.npz`; fit file; `.bvh`
@@ -39,7 +40,7 @@ def read_target_pose(
     # Here and not above: torch, which rotation files need, takes seconds to import.
     from humanpose_cli.io.pose_files.bvh import read_bvh
     from humanpose_cli.io.pose_files.joint_arrays import read_joint_array
-    from humanpose_cli.io.pose_files.rotation_files import read_amass, read_fit_as_target
+    from humanpose_cli.io.pose_files.rotation_files import read_amass, target_of_fit
 
     path = Path(path)
     if axes is not None:
@@ -51,7 +52,7 @@ def read_target_pose(
         return read_bvh(path, axes)
     if suffix == ".npz":
         if {"schema_version", "track_id"} <= npz_names(path):
-            return read_fit_as_target(path, track)
+            return target_of_fit(read_fit(path), track, path)
         return read_amass(path, axes or "z-up")
     raise InputError(
         path, "is no pose file", expected=".npy, .bvh, an AMASS .npz or a .fit.npz", got=describe_file(path)

@@ -20,7 +20,7 @@ import numpy as np
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.pose_files.target_pose import TargetPose, axes_to_camera, check_axes
+from humanpose_cli.io.pose_files.target_pose import JointTarget, axes_to_camera, check_axes
 from humanpose_cli.io.sniffing import describe_file, reading_error
 
 __all__ = ["BvhJoint", "BvhMotion", "find_smpl_joints", "parse_bvh", "read_bvh", "read_bvh_motion", "unit_in_metres"]
@@ -396,7 +396,7 @@ def _up_axis(motion: BvhMotion, found: dict[str, tuple[int, float]]) -> str:
     return "z-up" if abs(up[2]) > abs(up[1]) else "y-up"
 
 
-def read_bvh(path: Path, axes: str | None) -> TargetPose:
+def read_bvh(path: Path, axes: str | None) -> JointTarget:
     """A motion from a `.bvh` file as SMPL joint positions in metres, camera axes.
 
     axes None: y up, or z up if the rest skeleton stands so. Joints that the file lacks have confidence 0. InputError
@@ -429,12 +429,4 @@ def read_bvh(path: Path, axes: str | None) -> TargetPose:
             joints[:, row] = positions[:, source]
         else:
             joints[:, row] = joints[:, parent]
-    return TargetPose(
-        path,
-        "bvh",
-        frame_rate=1.0 / motion.frame_time,
-        joints=joints,
-        skeleton=SMPL24,
-        joint_confidence=confidence,
-        axes_rotation=np.eye(3, dtype=np.float32),
-    )
+    return JointTarget(joints, SMPL24, 1.0 / motion.frame_time, confidence)

@@ -15,7 +15,7 @@ import numpy as np
 from humanpose_cli.core.conventions import SKELETONS, Skeleton, skeleton_by_name, skeletons_with
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.npz_files import read_npy
-from humanpose_cli.io.pose_files.target_pose import TargetPose, axes_to_camera
+from humanpose_cli.io.pose_files.target_pose import JointTarget, axes_to_camera
 
 __all__ = ["AXIS_ANGLE_WAY_OUT", "check_joints", "orientation_warnings", "read_joint_array"]
 
@@ -191,7 +191,7 @@ _AXIS_ANGLE_WIDTHS = {66, 69, 72, 132, 135, 144, 156, 159, 165}  # 3 per joint o
 _COUNTS = ", ".join(f"{len(skeleton)} ({skeleton.name})" for skeleton in SKELETONS.values())
 
 
-def read_joint_array(path: Path, skeleton: Skeleton | str | None, axes: str) -> TargetPose:
+def read_joint_array(path: Path, skeleton: Skeleton | str | None, axes: str) -> JointTarget:
     """Read and check a `.npy` of joint positions in the named axes.
 
     InputError for pickles, shapes, counts and values that cannot be joint positions in metres; UsageError where 17
@@ -207,13 +207,10 @@ def read_joint_array(path: Path, skeleton: Skeleton | str | None, axes: str) -> 
     joints = values.astype(np.float64)
     check_joints(path, joints, chosen)
     in_camera = axes_to_camera(joints, axes)
-    return TargetPose(
-        path,
-        "joints",
-        joints=in_camera.astype(np.float32),
-        skeleton=chosen,
+    return JointTarget(
+        in_camera.astype(np.float32),
+        chosen,
         joint_confidence=np.ones(len(chosen), np.float32),
-        axes_rotation=np.eye(3, dtype=np.float32),
         warnings=orientation_warnings(in_camera, chosen),
     )
 

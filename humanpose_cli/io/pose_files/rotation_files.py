@@ -9,22 +9,22 @@ import numpy as np
 import torch
 
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from humanpose_cli.io.fit_files import read_fit
+from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.npz_files import npz_names, read_npz
-from humanpose_cli.io.pose_files.target_pose import AXES, TargetPose, check_axes
+from humanpose_cli.io.pose_files.target_pose import AXES, RotationTarget, check_axes
 
-__all__ = ["read_amass", "read_fit_as_target"]
+__all__ = ["read_amass", "target_of_fit"]
 
 _BODY = 66  # pelvis and 21 body joints, the same in SMPL-H, SMPL-X and SMPL
 _SMPL = 72
 _MOST_RADIANS = 4 * math.pi
 _FRAME_RATES = ("mocap_framerate", "mocap_frame_rate")
-_GENDERS = ("neutral", "female", "male")
 
 
-def read_amass(path: Path, axes: str) -> TargetPose:
-    """An AMASS `.npz`: poses (T, ≥ 66) axis-angle, and where there are, trans (T, 3), betas, gender, mocap_framerate.
+def read_amass(path: Path, axes: str) -> RotationTarget:
+    """An AMASS `.npz`: poses (T, ≥ 66) axis-angle, and where there are, trans (T, 3), betas, mocap_framerate.
 
     72 columns are SMPL's 24 joints; any other width begins with the pelvis and 21 body joints (SMPL-H, SMPL-X),
     and the two hand joints, which those models split into fingers, stay straight. AMASS itself is z-up.
@@ -52,16 +52,12 @@ def read_amass(path: Path, axes: str) -> TargetPose:
         raise InputError(path, "holds trans of the wrong shape", expected=f"({len(poses)}, 3)", got=str(trans.shape))
     rotation = AXES[axes]
     body[:, :3] = _turned(body[:, :3], rotation)
-    return TargetPose(
-        path,
-        "amass",
-        frame_rate=_frame_rate(path, arrays),
-        poses=body.astype(np.float32),
-        trans=(trans @ rotation.T).astype(np.float32),
-        axes_rotation=rotation.astype(np.float32),
-        betas=_betas(path, arrays),
-        gender=_gender(path),
+    params = BodyParams(
+        body.astype(np.float32),
+        np.tile(_betas(path, arrays), (len(body), 1)),
+        (trans @ rotation.T).astype(np.float32),
     )
+    return RotationTarget(params, _frame_rate(path, arrays), rotation.astype(np.float32))
 
 
 def _numbers(path: Path, name: str, values: np.ndarray | None) -> np.ndarray:
@@ -90,51 +86,30 @@ def _frame_rate(path: Path, arrays: dict[str, np.ndarray]) -> float | None:
     return float(rate.reshape(()))
 
 
-def _betas(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray | None:
-    if "betas" not in arrays:
-        return None
-    stored = _numbers(path, "betas", arrays["betas"])
-    mean = stored.reshape(-1, stored.shape[-1]).mean(axis=0) if stored.size else np.zeros(0)
+def _betas(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """(10,) float32 SMPL's first shape components, 0 where the file has none; the mean of several."""
     betas = np.zeros(10, np.float32)
-    betas[: min(10, len(mean))] = mean[:10]
+    if "betas" in arrays:
+        stored = _numbers(path, "betas", arrays["betas"])
+        mean = stored.reshape(-1, stored.shape[-1]).mean(axis=0) if stored.size else np.zeros(0)
+        betas[: min(10, len(mean))] = mean[:10]
     return betas
 
 
-def _gender(path: Path) -> str:
-    """Text, or bytes in older archives. A pickled gender is left unread: the poses do not need it."""
-    try:
-        stored = read_npz(path, {"gender"}).get("gender")
-    except InputError:
-        return "neutral"
-    text = "" if stored is None or stored.size != 1 else stored.reshape(()).item()
-    text = text.decode("ascii", "replace") if isinstance(text, bytes) else str(text)
-    return text if text in _GENDERS else "neutral"
-
-
-def read_fit_as_target(path: Path, track: int | None) -> TargetPose:
-    """One person of a fit file: `track`, or else the largest (`FitRecord.largest_track`).
+def target_of_fit(fit: FitRecord, track: int | None = None, name: Path | str = "fit") -> RotationTarget:
+    """One person of a fit: `track`, or else the largest (`FitRecord.largest_track`).
 
     From the first frame that shows them to the last; frames between that do not show them hold the last pose shown.
 
-    InputError if the file holds nobody, UsageError if it does not hold that track.
+    name  of the fit in errors: InputError if it holds nobody, UsageError if it does not hold that track
     """
-    fit = read_fit(path)
     if len(fit) == 0:
-        raise InputError(path, "holds nobody", expected="a fit with at least one person")
+        raise InputError(name, "holds nobody", expected="a fit with at least one person")
     if track is None:
         track = fit.largest_track
     rows = fit.rows_of(track)
     if len(rows) == 0:
-        raise UsageError(path, f"holds no person {track}", expected=", ".join(map(str, fit.tracks)))
+        raise UsageError(name, f"holds no person {track}", expected=", ".join(map(str, fit.tracks)))
     frames = fit.frame_index[rows]
     held = rows[np.searchsorted(frames, np.arange(frames[0], frames[-1] + 1), side="right") - 1]
-    return TargetPose(
-        path,
-        "fit",
-        frame_rate=fit.frame_rate or None,
-        poses=fit.poses[held],
-        trans=fit.trans[held],
-        axes_rotation=np.eye(3, dtype=np.float32),
-        betas=fit.betas[rows].mean(axis=0),
-        gender=fit.gender,
-    )
+    return RotationTarget(fit.params.rows(held), fit.frame_rate or None)

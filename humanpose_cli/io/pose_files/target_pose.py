@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.geometry.body_params import BodyParams
 
-__all__ = ["AXES", "Axes", "TargetPose", "axes_to_camera", "check_axes"]
+__all__ = ["AXES", "Axes", "JointTarget", "RotationTarget", "Target", "axes_to_camera", "check_axes"]
 
 Axes = Literal["camera", "y-up", "z-up"]
 
@@ -41,45 +41,46 @@ def axes_to_camera(points: np.ndarray, axes: str) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class TargetPose:
-    """A pose or a motion of T frames to put a person into: joint positions, or rotations of the SMPL joints.
+class JointTarget:
+    """A pose or a motion of T frames as joint positions.
 
-    source       'joints' (.npy), 'amass', 'fit' or 'bvh'
-    frame_rate   frames a second, None where the file does not tell
-    joints       (T, J, 3) float32 metres, camera axes, in the order of `skeleton`; None for rotations
-    joint_confidence  (J,) float32: 1 for joints that the file has, less where it holds a near relative only, 0 where
-                 it has none (the position is then its parent's, to be ignored); None for rotations
-    poses        (T, 72) float32 axis-angle, parent-relative, smpl24; the first three map body to camera axes
-    trans        (T, 3) float32 metres: pelvis in camera axes = `axes_rotation` · pelvis of the shaped rest body + trans
-    axes_rotation  (3, 3) float32, from the file's axes to camera axes; already contained in poses and trans
-    betas        (10,) float32 of the file's person, in units of SMPL (or of the fit's `body`); None where unknown
-    gender       'neutral', 'female' or 'male'
-    warnings     sentences that the user should see
+    joints            (T, J, 3) metres, camera axes, in the order of `skeleton`; joints that are not finite are unknown
+    frame_rate        frames a second, None where the file does not say
+    joint_confidence  (J,): 1 for joints that the file has, less where it holds a near relative only, 0 where it has
+                      none (the position is then its parent's, to be ignored); None for 1
+    warnings          sentences that the user should see
     """
 
-    path: Path
-    source: Literal["joints", "amass", "fit", "bvh"]
+    joints: np.ndarray
+    skeleton: Skeleton
     frame_rate: float | None = None
-    joints: np.ndarray | None = None
-    skeleton: Skeleton | None = None
     joint_confidence: np.ndarray | None = None
-    poses: np.ndarray | None = None
-    trans: np.ndarray | None = None
-    axes_rotation: np.ndarray | None = None
-    betas: np.ndarray | None = None
-    gender: str = "neutral"
     warnings: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        assert (self.joints is None) != (self.poses is None)
 
     def __len__(self) -> int:
         """Number of frames."""
-        frames = self.joints if self.joints is not None else self.poses
-        assert frames is not None
-        return len(frames)
+        return len(self.joints)
 
-    @property
-    def is_motion(self) -> bool:
-        """Whether it has more than one frame."""
-        return len(self) > 1
+
+@dataclass(frozen=True, eq=False)
+class RotationTarget:
+    """A pose or a motion of T frames as rotations of SMPL's joints.
+
+    params         T bodies; their betas are the file's person's, 0 where it names none. Their pelvis is at
+                   `axes_rotation` · pelvis of the shaped rest body + trans
+    frame_rate     frames a second, None where the file does not say
+    axes_rotation  (3, 3) float32 from the file's axes to camera axes; poses and trans already contain it
+    warnings       sentences that the user should see
+    """
+
+    params: BodyParams
+    frame_rate: float | None = None
+    axes_rotation: np.ndarray = field(default_factory=lambda: np.eye(3, dtype=np.float32))
+    warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.params)
+
+
+Target = JointTarget | RotationTarget
