@@ -46,9 +46,9 @@ else:
 __all__ = [
     "REMOVED",
     "RENAMED",
-    "Column",
     "CommandInfo",
     "Invocation",
+    "ResultColumn",
     "Session",
     "apply_settings",
     "build_command",
@@ -79,7 +79,7 @@ REMOVED: Mapping[str, Mapping[str, str]] = {
 """For each command, options and settings that were removed, and what to do instead."""
 
 
-class Column(NamedTuple):
+class ResultColumn(NamedTuple):
     """A column of the table of items.
 
     key      of the items' details
@@ -103,7 +103,7 @@ class CommandInfo:
     examples  command lines for the end of `--help`
     """
 
-    columns: tuple[Column, ...] = ()
+    columns: tuple[ResultColumn, ...] = ()
     words: Mapping[Status, str] = field(default_factory=dict)
     tunes: bool = False
     examples: tuple[str, ...] = ()
@@ -113,7 +113,7 @@ def command(*, columns: Sequence[tuple[Any, ...]] = (), **info: Any) -> Callable
     """Decorator for a command's function; takes the fields of CommandInfo, columns also as plain tuples."""
 
     def mark(function: Function) -> Function:
-        function.info = CommandInfo(tuple(Column(*column) for column in columns), **info)  # type: ignore[attr-defined]
+        function.info = CommandInfo(tuple(ResultColumn(*column) for column in columns), **info)  # type: ignore[attr-defined]
         return function
 
     return mark

@@ -27,7 +27,7 @@ from humanpose_cli.core.errors import ExitCode, InterruptedRun, UnavailableError
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 
 if TYPE_CHECKING:
-    from humanpose_cli.cli.command import Column, CommandInfo
+    from humanpose_cli.cli.command import CommandInfo, ResultColumn
     from humanpose_cli.cli.reporter import Reporter
 
 __all__ = ["close", "failed", "interrupted", "json_text", "json_values", "result_text", "write_stdout"]
@@ -170,7 +170,7 @@ def _stop_writing_to_stdout() -> None:
 
 
 def result_text(
-    result: CommandResult, columns: Sequence[Column], words: Mapping[Status, str], *, terminal: bool
+    result: CommandResult, columns: Sequence[ResultColumn], words: Mapping[Status, str], *, terminal: bool
 ) -> str:
     """The tables of a command, that of its items last.
 
@@ -192,7 +192,7 @@ def _separated_table(table: ResultTable) -> str:
     return "\n".join([f"# {one_line(table.title)}", *rows, *(f"# {one_line(note)}" for note in table.notes)]) + "\n\n"
 
 
-def _separated_items(result: CommandResult, columns: Sequence[Column], words: Mapping[Status, str]) -> str:
+def _separated_items(result: CommandResult, columns: Sequence[ResultColumn], words: Mapping[Status, str]) -> str:
     """All items, with the names of the JSON document as the header."""
     rows = [["input", "status", *(column.key for column in columns), "seconds", "outputs"]]
     for item in result.items:
@@ -216,7 +216,7 @@ def _drawn_table(table: ResultTable) -> str:
     return _drawn(title, _grid(table.columns, rows, justify), *notes) + "\n"
 
 
-def _drawn_items(result: CommandResult, columns: Sequence[Column], words: Mapping[Status, str]) -> str:
+def _drawn_items(result: CommandResult, columns: Sequence[ResultColumn], words: Mapping[Status, str]) -> str:
     items = _rows_to_show(result.items)
     timed = any(item.seconds for item in result.items)
     headings = ["input", "status", *(column.heading for column in columns), *(["seconds"] if timed else [])]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from humanpose_cli.cli import render
-from humanpose_cli.cli.command import Column
+from humanpose_cli.cli.command import ResultColumn
 from humanpose_cli.cli.render import json_text, json_values, result_text
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 
@@ -57,7 +57,7 @@ def test_json_is_one_line():
     assert json.loads(text)["items"][0]["input"] == "a\nb.jpg"
 
 
-def table(items: tuple[ItemResult, ...], columns: tuple[Column, ...] = (), *, terminal: bool = True) -> str:
+def table(items: tuple[ItemResult, ...], columns: tuple[ResultColumn, ...] = (), *, terminal: bool = True) -> str:
     text = result_text(CommandResult("fit", Status.SUCCESS, items), columns, render._WORDS, terminal=terminal)
     return re.sub(r"\x1b\[[\d;]*m", "", text)
 
@@ -65,8 +65,8 @@ def table(items: tuple[ItemResult, ...], columns: tuple[Column, ...] = (), *, te
 def weights(width: int, monkeypatch) -> list[str]:
     """Names with a long explanation and two columns that a narrow terminal may go without."""
     monkeypatch.setenv("COLUMNS", str(width))
-    columns = (Column("about", "what"), Column("mb", "MB"), Column("held", "held out", optional=True))
-    columns += (Column("licence", "licence", optional=True),)
+    columns = (ResultColumn("about", "what"), ResultColumn("mb", "MB"), ResultColumn("held", "held out", optional=True))
+    columns += (ResultColumn("licence", "licence", optional=True),)
     about = "body parts and what the detector finds to shape, pose and how sure they are"
     details = {"about": about, "mb": 3.93, "held": "pa_mpjpe_mm 98.6, mpjpe_mm 136", "licence": "Apache-2.0"}
     text = table((ItemResult("imagenet-resnet101", Status.SUCCESS, details=details),), columns)
@@ -142,6 +142,6 @@ def test_many_files_are_named_by_their_folder():
 
 def test_details_are_shown_in_words():
     details = {"people": 3, "error": 0.123456, "ok": True, "ids": [1, 2], "none": None}
-    columns = tuple(Column(key, key) for key in details)
+    columns = tuple(ResultColumn(key, key) for key in details)
     row = table((ItemResult("a", Status.SUCCESS, details=details),), columns, terminal=False).splitlines()[1]
     assert row.split("\t") == ["a", "done", "3", "0.123", "yes", "1, 2", "", "0.0", ""]

@@ -198,7 +198,7 @@ class TestRefused:
             for seed in range(5):
                 values = np.random.default_rng(seed).normal(0, 0.5, (len(skeleton), 3))
                 self.refuse(save(values), "cannot be joint positions|not in metres", skeleton.name)
-            self.refuse(save(np.zeros((len(skeleton), 3))), "one place", skeleton.name)
+            self.refuse(save(np.zeros((len(skeleton), 3))), "one point", skeleton.name)
 
     def test_shuffled_joints(self, save):
         joints = in_camera(person(SMPL24))
