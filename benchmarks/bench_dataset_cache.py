@@ -105,7 +105,7 @@ def decode_ours(cache: Cache, rows: Sequence[int]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=100_000)
+    parser.add_argument("--images", type=int, default=100_000)
     count = parser.parse_args().images
     cv2.setNumThreads(0)
     source = Photographs(count, tuple(photographs()))

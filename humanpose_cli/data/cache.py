@@ -453,7 +453,7 @@ def _reopened(path: Path, most_open: int) -> Cache:
 def shard_entries(index: TableFile) -> list[ShardEntry]:
     """The shards by the index's table and links. InputError where a link or a file is missing."""
     folder = index.path.parent
-    links, there = index.links(), {entry.name for entry in os.scandir(folder)}
+    links, there = index.links, {entry.name for entry in os.scandir(folder)}
     entries = []
     numbers = index.numbers("shards/number").tolist()
     counts = zip(

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,9 +56,12 @@ class TableFile:
         self._identity: tuple[int, int, int] | None = None
         self._mapped()
         self._arrays: dict[str, NDArray[Any] | None] = {}  # by the datasets' names, those that were read
+        self._datasets: dict[str, _Dataset] = {}
+        self._links: dict[str, str] | None = None  # None until all datasets and links are known
         with _hdf5(self.path) as file:
             self.attributes = _attributes(file)
-            self._datasets: dict[str, _Dataset] = {}
+            if kind != "shard":
+                self._look_through(file)
             for name in _FIRST if kind == "shard" else ():
                 with suppress(KeyError):  # missing or damaged: reported when it is read
                     self._datasets[name] = self._checked(name, h5py.h5o.open(file, name.encode()))
@@ -120,8 +124,7 @@ class TableFile:
         values, rows = self._present(path), self._part(path, "offsets")
         if rows[0] != 0 or rows[-1] != len(values) or (np.diff(rows) < 0).any():
             raise self._damaged(f"{path}/offsets do not fit the values")
-        name = f"{path}/values"
-        return (self._datasets.get(name) or self._all_datasets[name]).offset, rows.copy()
+        return self._datasets[f"{path}/values"].offset, rows.copy()
 
     def checksums(self, path: str) -> NDArray[np.uint32]:
         """CRC-32 (N,) of each row of an encoded column."""
@@ -157,18 +160,23 @@ class TableFile:
     @cached_property
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All datasets by their names, of the file's own memory: for those who read everything once."""
-        return {name: array for name in self._all_datasets if (array := self._array(name)) is not None}
+        _ = self.links
+        return {name: array for name in self._datasets if (array := self._array(name)) is not None}
 
     def checksums_of_datasets(self) -> dict[str, int]:
         """The CRC-32 that is stored beside each dataset, −1 where there is none."""
+        _ = self.links
         with _hdf5(self.path) as file:
-            stored = {name: _attributes(h5py.h5o.open(file, name.encode())).get("crc32") for name in self._all_datasets}
+            stored = {name: _attributes(h5py.h5o.open(file, name.encode())).get("crc32") for name in self._datasets}
         return {name: checksum if isinstance(checksum, int) else -1 for name, checksum in stored.items()}
 
+    @property
     def links(self) -> dict[str, str]:
         """Path of each external link → the name of the file that it leads to."""
-        with _hdf5(self.path) as file:
-            return dict(_walk_links(file))
+        if self._links is None:
+            with _hdf5(self.path) as file:
+                self._look_through(file)
+        return self._links or {}
 
     def let_go(self) -> None:
         """Close the file until it is read again; a thread that reads from it just now is not disturbed."""
@@ -222,7 +230,9 @@ class TableFile:
         """A dataset as a slice of the mapped file, None if there is none of this name."""
         arrays = self._arrays
         if name not in arrays:
-            dataset = self._datasets.get(name) or self._all_datasets.get(name)
+            if name not in self._datasets:
+                _ = self.links
+            dataset = self._datasets.get(name)
             if dataset is None:
                 arrays[name] = None
             elif not all(dataset.shape):
@@ -246,10 +256,18 @@ class TableFile:
         self._identity, self._map = identity, mapped
         return mapped
 
-    @cached_property
-    def _all_datasets(self) -> dict[str, _Dataset]:
-        with _hdf5(self.path) as file:
-            return {name: self._checked(name, entry) for name, entry in _walk(file)}
+    def _look_through(self, file: Any) -> None:
+        """Note all datasets and external links of the file; links are not followed."""
+        found: list[tuple[bytes, bool]] = []
+        file.links.visit(lambda name, info: found.append((name, info.type == h5py.h5l.TYPE_EXTERNAL)), info=True)
+        links: dict[str, str] = {}
+        for raw, external in found:
+            name = raw.decode("utf-8")
+            if external:
+                links[name] = file.links.get_val(raw)[0].decode("utf-8")
+            elif isinstance(entry := h5py.h5o.open(file, raw), h5py.h5d.DatasetID):
+                self._datasets[name] = self._checked(name, entry)
+        self._links = links
 
     def _checked(self, name: str, entry: Any) -> _Dataset:
         shape = entry.shape
@@ -257,7 +275,7 @@ class TableFile:
         if offset is None:
             raise ValueError("a dataset is not contiguous")
         size = self._identity[1] if self._identity is not None else 0
-        if offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize > size:
+        if offset + prod(shape) * dtype.itemsize > size:
             raise InputError(self.path, f"is truncated: {name} reaches past its end", remedy=_COPY_AGAIN)
         return _Dataset(offset, dtype, shape)
 
@@ -317,27 +335,6 @@ def _attributes(owner: Any) -> dict[str, str | int]:
         attribute.read(value, mtype=kind if text else None)
         found[name.decode("utf-8")] = value.item().decode("utf-8") if text else int(value.item())
     return found
-
-
-def _walk(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(name, dataset) of all below a group, those behind external links apart."""
-    for raw in group:
-        if group.links.get_info(raw).type == h5py.h5l.TYPE_EXTERNAL:
-            continue
-        entry, name = h5py.h5o.open(group, raw), prefix + raw.decode("utf-8")
-        if isinstance(entry, h5py.h5g.GroupID):
-            yield from _walk(entry, name + "/")
-        elif isinstance(entry, h5py.h5d.DatasetID):
-            yield name, entry
-
-
-def _walk_links(group: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    for raw in group:
-        name = prefix + raw.decode("utf-8")
-        if group.links.get_info(raw).type == h5py.h5l.TYPE_EXTERNAL:
-            yield name, group.links.get_val(raw)[0].decode("utf-8")
-        elif isinstance(entry := h5py.h5o.open(group, raw), h5py.h5g.GroupID):
-            yield from _walk_links(entry, name + "/")
 
 
 # Rows of a shard back to the samples they were made of.
