@@ -132,7 +132,7 @@ def preprocess(
     from humanpose_cli.cli.options import use_threads
     from humanpose_cli.datasets.preprocess import SYNTHETIC, SourceRequest, build
     from humanpose_cli.datasets.registry import SOURCES
-    from humanpose_cli.synthetic.options import SyntheticOptions
+    from humanpose_cli.synthetic.generator import SyntheticOptions
 
     if pairs and clips is not None:
         raise UsageError("--pairs", "cannot be given together with --clips")

@@ -22,8 +22,7 @@ from humanpose_cli.datasets.estimators import BodyJointFitter, FitEstimator
 from humanpose_cli.datasets.labelling import DetectedLabels, RenderedLabels
 from humanpose_cli.datasets.registry import SOURCES, open_source
 from humanpose_cli.fitting.fitter import FitOptions
-from humanpose_cli.synthetic.generator import SyntheticSource
-from humanpose_cli.synthetic.options import SyntheticOptions
+from humanpose_cli.synthetic.generator import SyntheticOptions, SyntheticSource
 
 __all__ = ["SYNTHETIC", "SourceRequest", "build", "make_source"]
 

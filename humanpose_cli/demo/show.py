@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
+from torch import Tensor
 
-from humanpose_cli.body.pose_library import key_poses
+from humanpose_cli.body.body import Body, PosedBody
+from humanpose_cli.body.parts import PARTS12
+from humanpose_cli.body.pose_library import key_poses, pose_library
+from humanpose_cli.body.texture import TexelMap, bleed_islands
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.demo.clip import DemoClip
 from humanpose_cli.fitting.fitter import Fitter, fit_item
 from humanpose_cli.fitting.overlays import body_vertices, overlay_image
 from humanpose_cli.geometry.body_params import BodyParams
@@ -28,9 +35,213 @@ from humanpose_cli.io.inputs import open_inputs
 from humanpose_cli.io.pose_files import RotationTarget
 from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.metrics.bodies import mpjpe, pa_mpjpe, pve
+from humanpose_cli.rendering.shading import render_people
+from humanpose_cli.rendering.surfaces import Lighting, Surface, Texture
 from humanpose_cli.reposing.reposer import ReposeOptions, Reposer
 
-__all__ = ["ClipErrors", "Demo", "Figure", "Section", "index_page", "run_demo"]
+__all__ = ["ClipErrors", "Demo", "DemoClip", "Figure", "Section", "index_page", "run_demo"]
+
+Array = NDArray[Any]
+
+_SKIN, _HAIR, _SHIRT, _STRIPE = (206, 160, 132), (66, 44, 32), (36, 78, 118), (226, 222, 208)
+_TROUSERS, _SHOES, _LIPS, _IRIS, _WHITE = (74, 70, 66), (38, 34, 34), (176, 96, 90), (52, 40, 34), (236, 232, 226)
+_STRIPE_METRES = 0.085
+_BELT = 0.03  # metres above the pelvis joint, where the shirt ends
+_SHIRT_PARTS = ("upper_torso", "left_upper_arm", "right_upper_arm")
+_LEG_PARTS = ("pelvis", "left_thigh", "right_thigh", "left_shank", "right_shank")
+
+
+def _paint_outfit(body: Body, size: int = 1024) -> NDArray[np.uint8]:
+    """A texture (size, size, 3) uint8: striped shirt, trousers, shoes, hair, a face."""
+    texels = TexelMap(body.uv, body.uv_faces, size)
+    place = texels.interpolate(body.template.numpy(), body.faces)  # each texel's place on the resting body
+    one_hot = np.eye(len(PARTS12), dtype=np.float32)[PARTS12.labels(body.part_labels).numpy()]
+    part = texels.interpolate(one_hot, body.faces).argmax(-1)
+    colour = np.full((size, size, 3), _SKIN, np.float32)
+    colour[_among(part, _LEG_PARTS)] = _TROUSERS
+    shirt = _among(part, _SHIRT_PARTS) | (_among(part, ("pelvis",)) & (place[..., 1] > _BELT))
+    colour[shirt] = _SHIRT
+    colour[shirt & ((place[..., 1] / _STRIPE_METRES) % 1 < 0.4)] = _STRIPE
+    feet = SMPL24.indices(("left_ankle", "right_ankle", "left_foot", "right_foot"))
+    is_foot = np.isin(body.part_labels.numpy(), feet).astype(np.float32)
+    colour[texels.interpolate(is_foot[:, None], body.faces)[..., 0] > 0.5] = _SHOES
+    _paint_head(body, colour, part, place)
+    _weave(colour, place)
+    bleed_islands(colour, texels.covered)
+    return np.clip(colour, 0, 255).astype(np.uint8)
+
+
+def _among(part: Array, names: tuple[str, ...]) -> Array:
+    return np.isin(part, [PARTS12.names.index(name) for name in names])
+
+
+def _paint_head(body: Body, colour: Array, part: Array, place: Array) -> None:
+    points = body.landmarks("face13")
+    at = dict(zip(points.skeleton.joint_names, points.template.numpy(), strict=True))
+    head = _among(part, ("head", "neck"))
+    ear, eye = at["left_ear"], at["left_eye"]
+    behind = place[..., 2] < ear[2] + 0.015
+    crown = place[..., 1] > eye[1] + 0.055
+    colour[head & (place[..., 1] > ear[1] - 0.05) & (behind | crown)] = _HAIR
+    for side in ("left", "right"):
+        _dot(colour, head, place, at[f"{side}_eye"], (0.013, 0.006), _WHITE)
+        _dot(colour, head, place, at[f"{side}_eye"], (0.006, 0.006), _IRIS)
+        _dot(colour, head, place, at[f"{side}_eye"] + np.array([0, 0.022, 0]), (0.018, 0.004), _HAIR)
+    mouth = (at["left_mouth"] + at["right_mouth"]) / 2
+    _dot(colour, head, place, mouth, (abs(at["left_mouth"][0]), 0.007), _LIPS)
+
+
+def _dot(
+    colour: Array, head: Array, place: Array, centre: Array, radii: tuple[float, float], paint: tuple[int, int, int]
+) -> None:
+    """An ellipse on the front of the head, radii in metres along x and y."""
+    offset = (place[..., :2] - centre[:2]) / np.asarray(radii, np.float32)
+    colour[head & (place[..., 2] > 0.04) & ((offset**2).sum(-1) < 1)] = paint
+
+
+def _weave(colour: Array, place: Array) -> None:
+    """Slow and fast variations of brightness, as cloth and skin have; a function of the place on the body."""
+    grid = np.random.default_rng(0).normal(0, 1, (64, 64, 2)).astype(np.float32)
+    slow = gaussian_filter(grid[..., 0], 1.5, mode="wrap") * 3
+
+    def cell(metres: float) -> tuple[Array, Array]:
+        x, y = (np.floor(place[..., axis] / metres).astype(int) % 64 for axis in (0, 1))
+        return y, x
+
+    colour *= (1 + 0.05 * slow[cell(1 / 60)] + 0.03 * grid[..., 1][cell(1 / 400)])[..., None]
+
+
+_CLIP, _FRAMES = "soccer_01", slice(14, 104, 2)
+_SIZE = (480, 640)
+_FOCAL = 700.0
+_CAMERA_HEIGHT = 1.25
+_DISTANCE = 5.0
+_BETAS = (0.5, -0.6, 0.4, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0)
+_LIGHT = Lighting(direction=(-0.5, -0.8, -0.5), ambient=0.45, rim=0.0)
+_Y_UP_TO_CAMERA = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])
+
+
+@dataclass(frozen=True)
+class DemoClip:
+    """The clip: its camera, its true bodies, and its frames, drawn one by one.
+
+    frame_rate  frames a second; focal pixels; size (height, width)
+    rotations   (T, 24, 3, 3) relative, the pelvis maps body to camera axes
+    betas       (1, 10); trans (T, 3) metres, camera axes
+    """
+
+    body: Body
+    frame_rate: float
+    focal: float
+    size: tuple[int, int]
+    rotations: Tensor
+    betas: Tensor
+    trans: Tensor
+
+    @classmethod
+    def make(cls, body: Body) -> DemoClip:
+        """Place the motion before the camera, seen obliquely from its side."""
+        motion = pose_library().clip(_CLIP)
+        poses, pelvis = motion.poses[_FRAMES], motion.pelvis[_FRAMES]
+        rotations = axis_angle_to_matrix(poses.view(len(poses), len(SMPL24), 3))
+        path = pelvis[-1] - pelvis[0]
+        heading = float(torch.atan2(path[0], path[2]))
+        # Walking slightly towards the camera, from left to right.
+        turn = axis_angle_to_matrix(torch.tensor([0.0, 1.35 - heading, 0.0]))
+        world_to_camera = _Y_UP_TO_CAMERA @ turn
+        rotations[:, SMPL24.index("pelvis")] = world_to_camera @ rotations[:, SMPL24.index("pelvis")]
+        centre = (pelvis.amin(0) + pelvis.amax(0)) / 2
+        offset = torch.tensor([centre[0], _CAMERA_HEIGHT, centre[2]])
+        trans = (pelvis - offset) @ world_to_camera.mT + torch.tensor([0.0, 0.0, _DISTANCE])
+        rate = motion.frame_rate / (_FRAMES.step or 1)
+        return cls(body, rate, _FOCAL, _SIZE, rotations, torch.tensor([_BETAS]), trans)
+
+    def __len__(self) -> int:
+        return len(self.rotations)
+
+    def posed(self, rows: slice = slice(None), *, vertices: bool = False) -> PosedBody:
+        """The true bodies of some frames, camera axes."""
+        return self.body.pose(self.rotations[rows], self.betas, self.trans[rows], vertices=vertices)
+
+    @property
+    def view(self) -> Camera:
+        """The camera."""
+        return Camera.of_image(self.size[::-1], self.focal)
+
+    def frames(self) -> Iterator[NDArray[np.uint8]]:
+        """The images (H, W, 3) uint8, one by one."""
+        texture = Texture(_paint_outfit(self.body), self.body.uv, self.body.uv_faces)
+        background = _street(self.size, self.focal)
+        noise = np.random.default_rng(0)
+        for rotations, trans in zip(self.rotations, self.trans, strict=True):
+            image = self._compose(self._vertices(rotations, trans), texture, background)
+            yield np.clip(image + noise.normal(0, 2.0, image.shape), 0, 255).astype(np.uint8)
+
+    def image(self, rotations: Tensor, trans: Tensor) -> NDArray[np.uint8]:
+        """The same person before the same background in another pose: the truth that a reposed frame is held to."""
+        texture = Texture(_paint_outfit(self.body), self.body.uv, self.body.uv_faces)
+        return self._compose(self._vertices(rotations, trans), texture, _street(self.size, self.focal))
+
+    def silhouette(self, rotations: Tensor, trans: Tensor) -> NDArray[np.bool_]:
+        """Where the person is in such an image: (H, W)."""
+        return render_people([Surface(self._vertices(rotations, trans), self.body.faces)], self.view)[..., 3] > 0.5
+
+    def _vertices(self, rotations: Tensor, trans: Tensor) -> Tensor:
+        vertices = self.body.pose(rotations[None], self.betas, trans[None]).vertices
+        assert vertices is not None
+        return vertices[0]
+
+    def _compose(self, vertices: Tensor, texture: Texture, background: NDArray[np.float32]) -> NDArray[np.uint8]:
+        person = render_people(
+            [Surface(vertices, self.body.faces, texture=texture)], self.view, supersampling=2, lighting=_LIGHT
+        )
+        alpha = person[..., 3:]
+        feet = vertices[vertices[:, 1].argmax()]
+        image = _with_shadow(background, self.view.project(feet[None])[0].numpy(), float(feet[2]), self.focal)
+        return (person[..., :3] * 255 * alpha + image * (1 - alpha)).astype(np.uint8)
+
+
+def _with_shadow(
+    background: NDArray[np.float32], foot: NDArray[np.floating], depth: float, focal: float
+) -> NDArray[np.float32]:
+    """A soft dark patch on the ground below the person."""
+    radius = 0.45 * focal / max(depth, 0.5)
+    y, x = np.mgrid[: background.shape[0], : background.shape[1]].astype(np.float32)
+    distance = ((x - foot[0]) / radius) ** 2 + ((y - foot[1]) / (0.28 * radius)) ** 2
+    return background * (1 - 0.45 * np.exp(-distance))[..., None]
+
+
+def _street(size: tuple[int, int], focal: float) -> NDArray[np.float32]:
+    """A brick wall behind grass, in perspective, (H, W, 3) float32 in 0…255; photographs of scikit-image."""
+    import skimage.data
+
+    height, width = size
+    y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5
+    ray_x, ray_y = (x - width / 2) / focal, (y - height / 2) / focal
+    wall_depth = _DISTANCE + 3.0
+    on_wall = ray_y * wall_depth < _CAMERA_HEIGHT
+    depth = np.where(on_wall, wall_depth, _CAMERA_HEIGHT / np.maximum(ray_y, 1e-3))
+    across, up = ray_x * depth, np.where(on_wall, ray_y * depth, depth)
+    bricks = _tile(skimage.data.brick().T, across, up, 2.4, wall_depth / focal)
+    grass = _tile(skimage.data.grass(), across, up, 1.2, 2 * wall_depth / focal)
+    wall = bricks * np.array([0.86, 0.66, 0.56], np.float32) + 40
+    lawn = grass * np.array([0.62, 0.86, 0.45], np.float32) + 18
+    return np.where(on_wall[..., None], wall, lawn).astype(np.float32)
+
+
+def _tile(
+    image: NDArray[np.uint8], u: NDArray[np.float32], v: NDArray[np.float32], metres: float, metres_per_pixel: float
+) -> NDArray[np.float32]:
+    """A grey image repeated every `metres`, as (H, W, 3)."""
+    side = max(16, round(metres / metres_per_pixel))
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
+    mapped = cv2.remap(
+        np.pad(small, ((0, 1), (0, 1)), mode="wrap"),
+        ((u / metres) % 1 * side).astype(np.float32),
+        ((v / metres) % 1 * side).astype(np.float32),
+        cv2.INTER_LINEAR,
+    )
+    return np.asarray(mapped, np.float32)[..., None]
 
 
 _STYLE = """

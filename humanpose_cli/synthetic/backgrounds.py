@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from humanpose_cli.body.texture import look_up
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.images import IMAGE_SUFFIXES, read_image
-from humanpose_cli.synthetic.cameras import SceneCamera
-from humanpose_cli.synthetic.lighting import SceneLighting, encoded, irradiance
+from humanpose_cli.synthetic.cameras import SceneCamera, SceneLighting, encoded, irradiance
 from humanpose_cli.synthetic.tiles import TILE_KINDS, TILE_SIDE, VARIANTS, tile, tile_level
 
 __all__ = ["BACKGROUND_KINDS", "Backdrop", "Background", "ImageFolder", "paint_backdrop", "sample_background"]

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.synthetic.atlas import TILES
-from humanpose_cli.synthetic.cloth_surface import ClothBase, Coordinates, ramp
-from humanpose_cli.synthetic.hair import rigid_grid
+from humanpose_cli.synthetic.appearance import rigid_grid
+from humanpose_cli.synthetic.cloth_surface import TILES, ClothBase, Coordinates, ramp
 from humanpose_cli.synthetic.mesh import Grid, group_rows, nearest_weights, polar_hull, revolve
 from humanpose_cli.synthetic.people import Bottom, Shoes, Skirt, Top
 from humanpose_cli.synthetic.tiles import octave_noise

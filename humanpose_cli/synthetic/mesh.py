@@ -16,8 +16,7 @@ from torch import Tensor
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.skinning import forward_kinematics, skin_vertices
-from humanpose_cli.synthetic.atlas import Tile
-from humanpose_cli.synthetic.cloth_surface import ClothBase, ShapedBase, strongest_bones
+from humanpose_cli.synthetic.cloth_surface import ClothBase, ShapedBase, Tile, strongest_bones
 
 __all__ = [
     "MATERIALS",

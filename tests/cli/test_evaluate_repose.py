@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from humanpose_cli.data.building import build_cache
-from humanpose_cli.synthetic.generator import SyntheticSource
-from humanpose_cli.synthetic.options import SyntheticOptions
+from humanpose_cli.synthetic.generator import SyntheticOptions, SyntheticSource
 
 SHAPES = {
     "size": 32, "depth": 8, "channels": 8, "pose_channels": 4, "stem": 8, "encoder_widths": "8,16",

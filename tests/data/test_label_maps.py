@@ -17,7 +17,7 @@ from humanpose_cli.data.label_maps import (
 )
 from humanpose_cli.data.samples import LABEL_MAPS
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.synthetic.props import ball
+from humanpose_cli.synthetic.scene import ball
 
 VIEW = Camera(90.0, (32.0, 32.0), (64, 64))
 TOWARDS_CAMERA = torch.diag(torch.tensor([1.0, -1.0, -1.0]))

@@ -11,8 +11,7 @@ import torch
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.demo.clip import DemoClip
-from humanpose_cli.demo.show import Figure, Section, clip_errors, index_page, run_demo
+from humanpose_cli.demo.show import DemoClip, Figure, Section, clip_errors, index_page, run_demo
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord, read_fit

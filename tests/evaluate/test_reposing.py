@@ -31,8 +31,7 @@ from humanpose_cli.models.warp3d.generator import Generator, Warp3d
 from humanpose_cli.models.warp3d.pairs import PairCrops
 from humanpose_cli.models.warp3d.recipe import Warp3dTraining, pairs_of
 from humanpose_cli.networks.weights import WeightsHeader
-from humanpose_cli.synthetic.generator import SyntheticSource
-from humanpose_cli.synthetic.options import SyntheticOptions
+from humanpose_cli.synthetic.generator import SyntheticOptions, SyntheticSource
 from humanpose_cli.train.recipe import TrainOptions
 from tests.train.posed_people import PosedPeople
 

@@ -12,7 +12,7 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.crop import Affine2D
-from humanpose_cli.demo.clip import DemoClip
+from humanpose_cli.demo.show import DemoClip
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 
 

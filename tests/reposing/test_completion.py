@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from repose_stage import Stage
 
-from humanpose_cli.avatar.completion import complete_texture
-from humanpose_cli.avatar.surface import BodyTexels, body_texels, front_of_face, parts_mask, scalp
+from humanpose_cli.avatar.surface import BodyTexels, body_texels, complete_texture, front_of_face, parts_mask, scalp
 from humanpose_cli.body.texture import BakedTexture, paint_vertices
 
 SKIN, HAIR, CLOTH = (0.9, 0.7, 0.6), (0.15, 0.1, 0.05), (0.1, 0.3, 0.7)

@@ -13,11 +13,15 @@ from humanpose_cli.data.label_maps import decode_map
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
 from humanpose_cli.io.images import write_image
 from humanpose_cli.synthetic import generator
-from humanpose_cli.synthetic.generator import GROUPS_PER_IDENTITY, SyntheticSource, activities_of
-from humanpose_cli.synthetic.labels import encoded_maps, imperfect_fit
-from humanpose_cli.synthetic.options import SPLITS, SyntheticOptions
+from humanpose_cli.synthetic.generator import (
+    GROUPS_PER_IDENTITY,
+    SPLITS,
+    SyntheticOptions,
+    SyntheticSource,
+    activities_of,
+)
 from humanpose_cli.synthetic.poses import family_of
-from humanpose_cli.synthetic.renderer import RenderedScene
+from humanpose_cli.synthetic.renderer import RenderedScene, encoded_maps, imperfect_fit
 
 SMALL = {"size": 64, "texture_size": 64, "seed": 4}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from synthetic_people import PLAIN, body, outfit, person, shirt
 
-from humanpose_cli.synthetic.atlas import ASPECT, TILES, atlas_texels
+from humanpose_cli.synthetic.cloth_surface import ASPECT, TILES, atlas_texels
 from humanpose_cli.synthetic.dressing import dress
 from humanpose_cli.synthetic.fabrics import (
     PATTERNS,

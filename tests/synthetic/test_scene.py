@@ -17,15 +17,13 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.label_maps import RENDERED_MAPS, LabelledMesh, render_label_maps
 from humanpose_cli.data.samples import LABEL_MAPS
-from humanpose_cli.synthetic import props as solids
+from humanpose_cli.synthetic import scene as solids
 from humanpose_cli.synthetic.backgrounds import Background
-from humanpose_cli.synthetic.cameras import CameraOptions, Degradation, SceneCamera
-from humanpose_cli.synthetic.lighting import Light, SceneLighting
+from humanpose_cli.synthetic.cameras import CameraOptions, Degradation, Light, SceneCamera, SceneLighting
 from humanpose_cli.synthetic.mesh import pose_dressed
 from humanpose_cli.synthetic.poses import held_pose, sample_motion
-from humanpose_cli.synthetic.props import Prop
 from humanpose_cli.synthetic.renderer import SceneRenderer
-from humanpose_cli.synthetic.scene import Actor, SceneDescription, SceneOptions, sample_scene
+from humanpose_cli.synthetic.scene import Actor, Prop, SceneDescription, SceneOptions, sample_scene
 
 SMALL = SceneOptions(size=(96, 128))
 

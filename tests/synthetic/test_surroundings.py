@@ -9,7 +9,7 @@ from PIL import Image
 from humanpose_cli.body.texture import look_up
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.synthetic import props as solids
+from humanpose_cli.synthetic import scene as solids
 from humanpose_cli.synthetic.backgrounds import (
     BACKGROUND_KINDS,
     Background,
@@ -19,14 +19,18 @@ from humanpose_cli.synthetic.backgrounds import (
 )
 from humanpose_cli.synthetic.cameras import (
     CameraOptions,
+    ContactShadow,
     Degradation,
     SceneCamera,
+    ShadowMap,
     degrade,
+    encoded,
+    irradiance,
     sample_camera,
     sample_degradation,
+    sample_lighting,
 )
-from humanpose_cli.synthetic.lighting import ContactShadow, ShadowMap, encoded, irradiance, sample_lighting
-from humanpose_cli.synthetic.props import sample_props, seat_for
+from humanpose_cli.synthetic.scene import sample_props, seat_for
 from humanpose_cli.synthetic.tiles import TILE_KINDS, TILE_SIDE, tile, tile_level
 
 JOINTS = np.array([[0, 0.1, 0], [0, 1.7, 0], [-0.4, 1.2, 0.1], [0.4, 1.2, -0.1], [0.1, 0.9, 0.2]])

@@ -23,8 +23,7 @@ from humanpose_cli.models.warp3d.recipe import (
     pairs_of,
 )
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
-from humanpose_cli.synthetic.generator import SyntheticSource
-from humanpose_cli.synthetic.options import SyntheticOptions
+from humanpose_cli.synthetic.generator import SyntheticOptions, SyntheticSource
 from humanpose_cli.train.recipe import TrainOptions
 from humanpose_cli.train.trainer import BEST, train
 from tests.reposing.test_warp3d_generator import MINI
