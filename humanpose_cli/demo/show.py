@@ -27,7 +27,7 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.fitter import Fitter, fit_item
 from humanpose_cli.fitting.overlays import body_vertices, overlay_image
 from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.geometry.rotations import matrix_to_axis_angle
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.atomic import write_npz, write_text
 from humanpose_cli.io.fit_files import FitRecord, write_fit
 from humanpose_cli.io.images import write_image
