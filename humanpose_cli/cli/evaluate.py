@@ -146,10 +146,12 @@ def evaluate(
     _check(session, what, fits, ablation)
     use_threads(threads)
 
-    from humanpose_cli.evaluate import fits as bodies
-    from humanpose_cli.evaluate import repose as reposing
+    from humanpose_cli.evaluate.ablations import evaluate_ablation, evaluate_warping
+    from humanpose_cli.evaluate.bodies import evaluate_crops, evaluate_fits, evaluate_predictions
+    from humanpose_cli.evaluate.people import PeopleSelection
     from humanpose_cli.evaluate.report import write_report
-    from humanpose_cli.evaluate.setup import PeopleSelection
+    from humanpose_cli.evaluate.repose import evaluate_reposing
+    from humanpose_cli.evaluate.segmenter import evaluate_segmenter
     from humanpose_cli.fitting.fitter import FitOptions
     from humanpose_cli.fitting.networks import NetworkOptions
 
@@ -166,9 +168,9 @@ def evaluate(
 
     def report() -> Report:
         if what == "repose" and ablation is not None:
-            return reposing.evaluate_warping(people, variant, on, out, **watch, seeds=seeds or 2, pose=images.pose)
+            return evaluate_warping(people, variant, on, out, **watch, seeds=seeds or 2, pose=images.pose)
         if what == "repose":
-            return reposing.evaluate_reposing(
+            return evaluate_reposing(
                 people,
                 weights or "",
                 on,
@@ -179,15 +181,15 @@ def evaluate(
                 size=images.size or 0,
             )
         if what == "segmenter":
-            return bodies.evaluate_segmenter(people, weights or "", on, **watch, batch_size=batch_size or 16)
+            return evaluate_segmenter(people, weights or "", on, **watch, batch_size=batch_size or 16)
         if ablation is not None:
-            return bodies.evaluate_ablation(ablation, people, variant, on, out, **watch, seeds=seeds or 1)
+            return evaluate_ablation(ablation, people, variant, on, out, **watch, seeds=seeds or 1)
         if fits.predictions is not None:
-            return bodies.evaluate_predictions(people, fits.predictions, selection.body, **watch)
+            return evaluate_predictions(people, fits.predictions, selection.body, **watch)
         if fits.crops is not None:
-            return bodies.evaluate_crops(people, network, fits.crops, on, out, batch_size=batch_size or 32)
+            return evaluate_crops(people, network, fits.crops, on, out, batch_size=batch_size or 32)
         options = FitOptions(selection.body, method=fits.method, network=network)
-        return bodies.evaluate_fits(people, options, on, **watch, detections=fits.detector, threads=threads)
+        return evaluate_fits(people, options, on, **watch, detections=fits.detector, threads=threads)
 
     started = time.monotonic()
     with session.item(ablation or what, grace=15.0):

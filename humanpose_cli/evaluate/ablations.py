@@ -1,8 +1,8 @@
-"""The trainings of an ablation: each once, resumable, and judged on the same held-out people.
+"""Ablations: the tables of two papers, trained and evaluated anew.
 
-The ablations of Neural Body Fitting: Tables 1 to 4 and Figure 3 of the paper, trained and judged anew.
-
-Table 1 of the reposing paper: warping and target pose in two or three dimensions, everything else alike.
+Tables 1 to 4 and Figure 3 of Neural Body Fitting, and Table 1 of the reposing paper (warping and target pose in two or
+three dimensions, everything else alike). Each training runs once, can be resumed, and is evaluated on the same held-out
+people. The papers' own figures stand beside ours; data, networks and resolution differ, so compare orders, not numbers.
 """
 
 from __future__ import annotations
@@ -10,37 +10,37 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.core.errors import InterruptedRun, UsageError
+from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.evaluate.bodies import CropSource, distance_to_mean, measure_crops
-from humanpose_cli.evaluate.people import EvaluatedPeople
-from humanpose_cli.evaluate.published import (
-    NBF_INPUTS,
-    NBF_LOSSES,
-    NBF_SEGMENTER_IOU,
-    NBF_SEGMENTERS,
-    NBF_SUPERVISION,
-    WARP3D_ABLATION,
-)
+from humanpose_cli.evaluate.bodies import CropSource, EvaluatedCrops, distance_to_mean, measure_crops
+from humanpose_cli.evaluate.people import EvaluatedPeople, PeopleSelection
 from humanpose_cli.evaluate.report import (
     Cell,
-    Summary,
+    Report,
     Table,
     paired_difference,
     plot_quality,
     plot_supervision,
     summarise,
 )
-from humanpose_cli.evaluate.reposing import JointEstimator, Method, measure_reposing, warping
+from humanpose_cli.evaluate.repose import (
+    FittedJoints,
+    JointEstimator,
+    Method,
+    evaluated_pairs,
+    measure_reposing,
+    warping,
+)
 from humanpose_cli.evaluate.segmenter import measure_segmenter
+from humanpose_cli.io.atomic import ensure_folder
 from humanpose_cli.metrics.bodies import BodyErrors
 from humanpose_cli.models.nbf.examples import Memory
 from humanpose_cli.models.nbf.losses import LossOptions
@@ -50,141 +50,77 @@ from humanpose_cli.models.segmenter.network import Segmenter
 from humanpose_cli.models.segmenter.recipe import SEGMENTER_PRESETS, SegmenterRecipe, SegmenterTraining
 from humanpose_cli.models.warp3d.generator import load_warp3d
 from humanpose_cli.models.warp3d.pairs import PairCrops
-from humanpose_cli.models.warp3d.recipe import Warp3dRecipe, Warp3dTraining
+from humanpose_cli.models.warp3d.recipe import WARP3D_PRESETS, Warp3dRecipe, Warp3dTraining
 from humanpose_cli.train.recipe import Recipe, TrainOptions
 from humanpose_cli.train.trainer import BEST, MACHINE_OPTIONS, train
 
 __all__ = [
     "ABLATIONS",
-    "Ablated",
+    "ABLATION_LABELS",
+    "NBF_INPUTS",
+    "NBF_LOSSES",
+    "NBF_SEGMENTERS",
+    "NBF_SEGMENTER_IOU",
+    "NBF_SUPERVISION",
+    "WARP3D_ABLATION",
     "Ablation",
     "EvaluatedSeeds",
     "NbfVariants",
     "Trainings",
-    "WarpingVariants",
+    "evaluate_ablation",
+    "evaluate_warping",
     "nbf_variants",
     "warping_table",
 ]
 
-
-class EvaluatedSeeds(NamedTuple):
-    """Networks of several seeds on N people.
-
-    errors  the mean over the seeds of each person's; f1 (N,) of the parts that were seen, None for true ones
-    seeds   (seeds,) metres: mean joint error of each
-    """
-
-    errors: BodyErrors
-    f1: NDArray[np.float64] | None
-    seeds: NDArray[np.float64]
-
-
-@dataclass
-class Trainings:
-    """Trains what tables ask for; equal settings are trained once, and finished ones are found again.
-
-    data      cache to learn from; folder where runs go; device
-    seeds     of each network; its error is the mean over them
-    planned   trainings that will be asked for, to tell how far it is
-    progress  called after every step of a training
-    stop      asked after every step; True ends with InterruptedRun, and the same call goes on later
-    """
-
-    data: Path
-    folder: Path
-    device: torch.device
-    seeds: int = 1
-    planned: int = 0
-    progress: Progress = no_progress
-    stop: Callable[[], bool] = lambda: False
-
-    def __post_init__(self) -> None:
-        self._memories: dict[str, Memory] = {}
-        self._started = 0
-
-    def segmenter(self, name: str, options: SegmenterTraining, loop: TrainOptions) -> Path:
-        """Weights of a trained segmenter."""
-        return self._train(name, options, loop, lambda seed: SegmenterRecipe(self.data, options, seed=seed))[0]
-
-    def networks(self, name: str, options: NbfTraining, loop: TrainOptions) -> list[Path]:
-        """Weights of a body network trained from each seed."""
-        memory = self._memory(options)
-        paths = []
-        for seed in range(self.seeds):
-            seeded = replace(loop, seed=loop.seed + seed)
-            paths += self._train(
-                name, options, seeded, lambda seed: NbfRecipe(self.data, options, seed=seed, memory=memory)
-            )
-        return paths
-
-    def reposing(self, name: str, options: Warp3dTraining, loop: TrainOptions) -> list[Path]:
-        """Weights of a reposing network trained from each seed."""
-        paths = []
-        for seed in range(self.seeds):
-            seeded = replace(loop, seed=loop.seed + seed)
-            paths += self._train(name, options, seeded, lambda seed: Warp3dRecipe(self.data, options, seed=seed))
-        return paths
-
-    def judged(
-        self,
-        people: EvaluatedPeople,
-        weights: Sequence[Path],
-        source: CropSource = "labels",
-        segmenter: Segmenter | None = None,
-    ) -> EvaluatedSeeds:
-        """Errors of networks trained from several seeds."""
-        parts = []
-        for path in weights:
-            network = load_nbf(path, segmenter=segmenter, body=people.body_name, device=self.device)
-            parts.append(measure_crops(people, network, source))
-        columns = [np.mean([part.errors[i] for part in parts], 0) for i in range(len(BodyErrors._fields))]
-        seeds = np.array([part.errors.mpjpe.mean() for part in parts])
-        return EvaluatedSeeds(BodyErrors(*columns), parts[0].f1, seeds)
-
-    def _train(self, name: str, options: Any, loop: TrainOptions, make: Callable[[int], Recipe[Any]]) -> list[Path]:
-        self._started += 1
-        folder = self.folder / f"{name.replace(' ', '-')}-{_digest(self.data, options, loop)}"
-        number = self._started
-        if not _finished(folder):
-            result = train(
-                make(loop.seed),
-                loop,
-                folder,
-                self.device,
-                progress=lambda done, total, what: self.progress(
-                    done, total, f"{name}, training {number} of {self.planned}: {what}"
-                ),
-                stop=self.stop,
-            )
-            if not result.finished:
-                raise InterruptedRun()
-            (folder / _DONE).write_text(json.dumps({"seconds": result.seconds, "steps": result.step}))
-        return [folder / BEST]
-
-    def _memory(self, options: NbfTraining) -> Memory:
-        """Examples that trainings share which differ in losses and networks alone."""
-        seen = {**asdict(options), "losses": None, "regressor": None, "learning_rate": None, "weight_decay": None}
-        key = json.dumps(seen, sort_keys=True, default=str)
-        if key not in self._memories:
-            self._memories.clear()  # tables go from input to input: one set at a time is enough
-            self._memories[key] = {}
-        return self._memories[key]
-
-
-_DONE = "finished.json"
-
-
-def _finished(folder: Path) -> bool:
-    return (folder / _DONE).is_file() and (folder / BEST).is_file()
-
-
-def _digest(data: Path, options: Any, loop: TrainOptions) -> str:
-    """Eight digits that differ where settings do; not where only the place of the data does."""
-    settings = [asdict(options), {k: v for k, v in asdict(loop).items() if k not in MACHINE_OPTIONS}, data.name]
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:8]
-
-
-Floats = NDArray[np.float64]
+NBF_INPUTS: dict[str, tuple[float, float]] = {
+    "rgb": (98.5, 48.9),
+    "parts 1": (95.5, 43.0),
+    "parts 3": (36.5, 37.5),
+    "parts 6": (29.4, 36.2),
+    "parts 12": (27.8, 33.5),
+    "parts 24": (28.8, 31.8),
+    "joints 14": (28.8, 33.4),
+    "joints 24": (27.7, 33.4),
+}
+"""Table 1 of Neural Body Fitting: input → err_joints3D in millimetres on UP-3D and Human3.6M."""
+NBF_SEGMENTER_IOU = {"VGG": 57.0, "ResNet": 53.2, "RefineNet": 67.1}
+"""Section 4.3, in the order in which it names them: IoU on UP-3D's validation set, percent. Table 2 makes ResNet the
+better of the DeepLabs; the sentence lists the figures 67.1, 57.0 and 53.2 for RefineNet, VGG and ResNet."""
+NBF_SEGMENTERS: dict[str, tuple[float, float, float, float]] = {
+    "VGG": (107.2, 119.9, 135.5, 140.7),
+    "ResNet": (97.1, 96.3, 112.2, 115.6),
+    "RefineNet": (89.6, 89.9, 82.0, 83.3),
+    "GT": (62.3, 60.5, 35.7, 27.8),
+}
+"""Table 2: segmenter in validation → err_joints3D of networks trained with VGG, ResNet, RefineNet and true parts."""
+NBF_LOSSES: dict[str, tuple[float, float, float]] = {
+    "lat": (83.7, 93.1, 0.278),
+    "lat + 3D": (82.3, 93.4, 0.280),
+    "lat + 2D": (83.1, 93.5, 0.278),
+    "lat + 3D + 2D": (82.0, 93.5, 0.279),
+    "3D": (83.7, 93.5, 1.962),
+    "2D": (198.0, 94.0, 1.971),
+}
+"""Table 3: losses → err_joints3D, PCKh, err_quat."""
+NBF_SUPERVISION: dict[int, tuple[float, float]] = {
+    100: (83.1, 0.28),
+    50: (82.8, 0.28),
+    20: (82.8, 0.27),
+    10: (83.6, 0.28),
+    5: (84.5, 0.29),
+    2: (88.1, 0.30),
+    1: (93.9, 0.33),
+    0: (198.0, 1.97),
+}
+"""Table 4: percentage of samples with 3-D labels → err_joints3D, err_quat."""
+WARP3D_ABLATION: dict[tuple[str, str], tuple[float, float, float]] = {
+    ("2d", "2d"): (0.872, 0.566, 0.698),
+    ("2d", "3d"): (0.875, 0.578, 0.749),
+    ("3d", "2d"): (0.877, 0.607, 0.749),
+    ("3d", "3d"): (0.883, 0.626, 0.777),
+}
+"""Table 1 of the reposing paper: (warping, target pose) → SSIM, SSIM_fg, pose AUC on iPER."""
 _INPUTS: dict[str, dict[str, Any]] = {
     "rgb": {"kind": "rgb"},
     **{f"parts {count}": {"kind": "parts", "parts": count} for count in (1, 3, 6, 12, 24)},
@@ -199,6 +135,105 @@ _LOSSES = {
     "2D": (False, False, True),
 }
 _CONTROLS = (20, 5, 2)  # percent of 3-D labels, and nothing of the others
+_WARPING_METRICS = ("ssim", "ssim_fg", "pose_auc")
+_DONE = "finished.json"
+Floats = NDArray[np.float64]
+
+
+class EvaluatedSeeds(NamedTuple):
+    """Networks of several seeds on N people.
+
+    errors  the mean over the seeds of each person's; f1 (N,) of a segmenter's parts, None for true ones
+    seeds   (seeds,) metres: mean joint error of each
+    """
+
+    errors: BodyErrors
+    f1: Floats | None
+    seeds: Floats
+
+
+@dataclass
+class Trainings:
+    """The trainings that tables need. Equal settings are trained once, and finished trainings are found again.
+
+    data      cache to learn from; folder where runs go; device
+    seeds     of each network; its error is the mean over them
+    planned   number of trainings that tables will need, for the progress
+    progress  called after every step of a training
+    stop      asked after every step; True ends with InterruptedRun, and the same call goes on later
+    """
+
+    data: Path
+    folder: Path
+    device: torch.device
+    seeds: int = 1
+    planned: int = 0
+    progress: Progress = no_progress
+    stop: Callable[[], bool] = lambda: False
+
+    def __post_init__(self) -> None:
+        self._started = 0
+        # Examples that trainings share which differ in losses and networks alone: tables go from input to input, so
+        # one set at a time is enough.
+        self._memory: tuple[str, Memory] = ("", {})
+
+    def segmenter(self, name: str, options: SegmenterTraining, loop: TrainOptions) -> Path:
+        """Weights of a trained segmenter."""
+        return self._train(name, options, loop, lambda seed: SegmenterRecipe(self.data, options, seed=seed))
+
+    def networks(self, name: str, options: NbfTraining, loop: TrainOptions) -> list[Path]:
+        """Weights of a body network trained from each seed."""
+        shared = {**asdict(options), "losses": None, "regressor": None, "learning_rate": None, "weight_decay": None}
+        key = json.dumps(shared, sort_keys=True, default=str)
+        if key != self._memory[0]:
+            self._memory = key, {}
+        return self._of_each_seed(
+            name, options, loop, lambda seed: NbfRecipe(self.data, options, seed=seed, memory=self._memory[1])
+        )
+
+    def reposing(self, name: str, options: Warp3dTraining, loop: TrainOptions) -> list[Path]:
+        """Weights of a reposing network trained from each seed."""
+        return self._of_each_seed(name, options, loop, lambda seed: Warp3dRecipe(self.data, options, seed=seed))
+
+    def evaluate(
+        self,
+        people: EvaluatedPeople,
+        weights: Sequence[Path],
+        source: CropSource = "labels",
+        segmenter: Segmenter | None = None,
+    ) -> EvaluatedSeeds:
+        """Errors of body networks trained from several seeds."""
+        parts: list[EvaluatedCrops] = []
+        for path in weights:
+            network = load_nbf(path, segmenter=segmenter, body=people.body_name, device=self.device)
+            parts.append(measure_crops(people, network, source))
+        columns = [np.mean([part.errors[i] for part in parts], 0) for i in range(len(BodyErrors._fields))]
+        seeds = np.array([part.errors.mpjpe.mean() for part in parts])
+        return EvaluatedSeeds(BodyErrors(*columns), parts[0].f1, seeds)
+
+    def _of_each_seed(
+        self, name: str, options: Any, loop: TrainOptions, make: Callable[[int], Recipe[Any]]
+    ) -> list[Path]:
+        loops = [replace(loop, seed=loop.seed + number) for number in range(self.seeds)]
+        return [self._train(name, options, one, make) for one in loops]
+
+    def _train(self, name: str, options: Any, loop: TrainOptions, make: Callable[[int], Recipe[Any]]) -> Path:
+        """The best weights of one training; `make` turns its seed into a recipe where it has not finished before."""
+        self._started += 1
+        # A moved cache is the same data; settings of the machine change no result.
+        settings = [asdict(options), {k: v for k, v in asdict(loop).items() if k not in MACHINE_OPTIONS}]
+        text = json.dumps([*settings, self.data.name], sort_keys=True, default=str)
+        folder = self.folder / f"{name.replace(' ', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        if not (folder / _DONE).is_file() or not (folder / BEST).is_file():
+
+            def progress(done: int, total: int | None, what: str) -> None:
+                self.progress(done, total, f"{name}, training {self._started} of {self.planned}: {what}")
+
+            result = train(make(loop.seed), loop, folder, self.device, progress=progress, stop=self.stop)
+            if not result.finished:
+                raise InterruptedRun()
+            (folder / _DONE).write_text(json.dumps({"seconds": result.seconds, "steps": result.step}))
+        return folder / BEST
 
 
 @dataclass(frozen=True)
@@ -216,165 +251,128 @@ class NbfVariants:
     points3d: float = 30.0
     points2d: float = 30.0
 
-    def losses(self, latent: bool, points3d: bool, points2d: bool, **more: Any) -> LossOptions:
-        """Losses that are on, with the weights of this ablation."""
-        return LossOptions(float(latent), self.points3d * points3d, self.points2d * points2d, **more)
+    def with_losses(self, latent: bool, points3d: bool, points2d: bool, **more: Any) -> NbfTraining:
+        """A network with some of the losses, weighted as in this ablation."""
+        losses = LossOptions(float(latent), self.points3d * points3d, self.points2d * points2d, **more)
+        return replace(self.network, losses=losses)
 
 
 def nbf_variants(preset: str) -> NbfVariants:
     """`ablation`: minutes a training on two cores; `paper`: the real thing. UsageError for another name."""
-    if preset == "paper":
-        network, loop = NBF_PRESETS["paper"]
-        base, segmenting = SEGMENTER_PRESETS["paper"]
-        names = {"VGG": "deeplab-vgg16", "ResNet": "deeplab-resnet101", "RefineNet": "refinenet-resnet101"}
-        segmenters = {
-            name: (replace(base, segmenter=replace(base.segmenter, network=kind)), segmenting)
-            for name, kind in names.items()
-        }
-        return NbfVariants(network, loop, segmenters, 1.0, 1.0)
-    if preset != "ablation":
+    kinds: dict[str, dict[str, dict[str, Any]]] = {
+        "paper": {
+            "VGG": {"network": "deeplab-vgg16"},
+            "ResNet": {"network": "deeplab-resnet101"},
+            "RefineNet": {"network": "refinenet-resnet101"},
+        },
+        "ablation": {
+            "DeepLab": {"network": "tiny-deeplab"},
+            "light": {"network": "tiny"},
+            "guided": {"network": "tiny", "guided": True},
+        },
+    }
+    if preset not in kinds:
         raise UsageError("--preset", "is not known", expected="ablation or paper", got=preset)
-    network, loop = NBF_PRESETS["ablation"]
-    base, segmenting = SEGMENTER_PRESETS["ablation"]
-    kinds: dict[str, dict[str, Any]] = {
-        "DeepLab": {"network": "tiny-deeplab"},
-        "light": {"network": "tiny"},
-        "guided": {"network": "tiny", "guided": True},
-    }
+    base, loop = SEGMENTER_PRESETS[preset]
     segmenters = {
-        name: (replace(base, segmenter=replace(base.segmenter, **kind)), segmenting) for name, kind in kinds.items()
+        name: (replace(base, segmenter=replace(base.segmenter, **kind)), loop) for name, kind in kinds[preset].items()
     }
-    return NbfVariants(network, loop, segmenters)
+    weights = (1.0, 1.0) if preset == "paper" else (30.0, 30.0)
+    return NbfVariants(*NBF_PRESETS[preset], segmenters, *weights)
 
 
-@dataclass(frozen=True)
-class Ablated:
-    """What an ablation found: tables, and plots by file name with a line each."""
-
-    tables: Sequence[Table]
-    plots: Mapping[str, str] = field(default_factory=dict)
+Found = tuple[list[Table], dict[str, str]]
+"""Tables, and plots by file name with a line each."""
 
 
-Run = Callable[[Trainings, EvaluatedPeople, NbfVariants, Path], Ablated]
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """One of the paper's tables.
-
-    run        (trainings, held-out people, arms, folder for plots) → tables
-    trainings  number of networks and of segmenters that it trains
-    needs      labels of `people.LABELS` that the held-out people must have
-    """
-
-    run: Run
-    trainings: tuple[int, int]
-    needs: tuple[str, ...] = ("joints", "parts")
-
-
-def inputs(trainings: Trainings, people: EvaluatedPeople, arms: NbfVariants, folder: Path) -> Ablated:
-    """Table 1: what the network sees."""
-    errors: dict[str, Floats] = {}
-    pa: dict[str, Floats] = {}
-    spread: dict[str, Floats] = {}
+def inputs(trainings: Trainings, people: EvaluatedPeople, variants: NbfVariants, folder: Path) -> Found:
+    """Table 1: the input of the network."""
+    evaluated: dict[str, EvaluatedSeeds] = {}
     for name, kind in _INPUTS.items():
-        options = replace(arms.network, inputs=replace(arms.network.inputs, **kind))
-        weights = trainings.networks(name, options, arms.loop)
-        judged = trainings.judged(people, weights)
-        errors[name], pa[name] = judged.errors.mpjpe, judged.errors.pa_mpjpe
-        spread[name] = judged.seeds
+        options = replace(variants.network, inputs=replace(variants.network.inputs, **kind))
+        evaluated[name] = trainings.evaluate(people, trainings.networks(name, options, variants.loop))
+    errors = {name: found.errors.mpjpe for name, found in evaluated.items()}
     rows: list[list[Cell]] = [
-        [name, *_millimetres(summarise(values)), 1e3 * float(pa[name].mean()), *NBF_INPUTS[name]]
-        for name, values in errors.items()
+        [name, *_millimetres(errors[name]), 1e3 * float(found.errors.pa_mpjpe.mean()), *NBF_INPUTS[name]]
+        for name, found in evaluated.items()
     ]
     notes = [_compared("parts 12", other, errors) for other in ("rgb", "parts 1", "parts 6", "parts 24", "joints 24")]
-    notes += _seed_notes(spread)
+    for name, found in evaluated.items():
+        if len(found.seeds) > 1:
+            notes.append(f"{name}: seeds {', '.join(f'{1e3 * value:.1f}' for value in found.seeds)} mm.")
     columns = ("input", "error mm", "95 % from", "to", "PA mm", "paper UP-3D", "paper H36M")
-    return Ablated([Table("inputs", "Table 1: input and 3-D error", columns, rows, notes=notes)])
+    return [Table("inputs", "Table 1: input and 3-D error", columns, rows, notes=notes)], {}
 
 
-def segmenters(trainings: Trainings, people: EvaluatedPeople, arms: NbfVariants, folder: Path) -> Ablated:
+def segmenters(trainings: Trainings, people: EvaluatedPeople, variants: NbfVariants, folder: Path) -> Found:
     """Table 2, the segmenter of training against that of validation, and Figure 3."""
-    found, iou = {}, {}
-    for name, (options, loop) in arms.segmenters.items():
-        path = trainings.segmenter(f"segmenter {name}", options, loop)
-        found[name] = path, Segmenter.load(path, trainings.device)
-        judged = measure_segmenter(people.people, found[name][1], stop=trainings.stop)
-        iou[name] = float(np.nanmean(judged.iou[1:])) if judged is not None else float("nan")
+    validators: dict[str, tuple[CropSource, Segmenter | None, float]] = {}
     networks = {}
-    for name, (path, segmenter) in found.items():
-        seen = replace(arms.network, source="segmenter", segmenter=str(path), crop=segmenter.options.crop)
-        networks[name] = trainings.networks(f"with {name}", seen, arms.loop)
-    networks["GT"] = trainings.networks("parts 12", arms.network, arms.loop)
+    for name, (training, loop) in variants.segmenters.items():
+        path = trainings.segmenter(f"segmenter {name}", training, loop)
+        segmenter = Segmenter.load(path, trainings.device)
+        iou = float(np.nanmean(measure_segmenter(people.people, segmenter, stop=trainings.stop).iou[1:]))
+        validators[name] = "segmenter", segmenter, iou
+        crop = segmenter.options.crop
+        networks[name] = replace(variants.network, source="segmenter", segmenter=str(path), crop=crop)
+    paths = {name: trainings.networks(f"with {name}", options, variants.loop) for name, options in networks.items()}
+    paths["GT"] = trainings.networks("parts 12", variants.network, variants.loop)
+    validators["GT"] = "labels", None, 1.0
     rows: list[list[Cell]] = []
-    figure = None
-    for name in (*found, "GT"):
-        row: list[Cell] = [name, 100 * iou[name] if name in iou else 100.0]
-        for weights in networks.values():
-            source = "labels" if name == "GT" else "segmenter"
-            judged_crops = trainings.judged(people, weights, source, None if name == "GT" else found[name][1])  # type: ignore[arg-type]
-            row.append(1e3 * float(judged_crops.errors.mpjpe.mean()))
-            if weights is networks.get(name) and judged_crops.f1 is not None:
-                figure = judged_crops
-        rows.append(row)
-    columns = ("validated with", "IoU %", *(f"trained with {name}" for name in networks))
-    table = Table("segmenters", "Table 2: segmenters of training and validation, error mm", columns, rows)
     plots = {}
-    if figure is not None and figure.f1 is not None:
-        plot_quality(folder / "f1-error.png", figure.f1, figure.errors.mpjpe, distance_to_mean(people))
-        plots["f1-error.png"] = "Figure 3: F1 of the parts against the error of the joints, darker for harder poses"
-    return Ablated([table, _published_segmenters()], plots)
+    for name, (source, validator, iou) in validators.items():
+        evaluated = {
+            trained: trainings.evaluate(people, weights, source, validator) for trained, weights in paths.items()
+        }
+        rows.append([name, 100 * iou, *(1e3 * float(found.errors.mpjpe.mean()) for found in evaluated.values())])
+        f1 = evaluated[name].f1
+        if f1 is not None:  # the best segmenter comes last and stays
+            plot_quality(folder / "f1-error.png", f1, evaluated[name].errors.mpjpe, distance_to_mean(people))
+            plots["f1-error.png"] = "Figure 3: F1 of the parts against the error of the joints, darker for harder poses"
+    columns = ("validated with", "IoU %", *(f"trained with {name}" for name in paths))
+    table = Table("segmenters", "Table 2: segmenters of training and validation, error mm", columns, rows)
+    columns = ("validated with", "IoU %", *(f"trained with {name}" for name in NBF_SEGMENTERS))
+    rows = [[name, NBF_SEGMENTER_IOU.get(name, 100.0), *values] for name, values in NBF_SEGMENTERS.items()]
+    return [table, Table("segmenters-paper", "Table 2 as the paper has it", columns, rows)], plots
 
 
-def losses(trainings: Trainings, people: EvaluatedPeople, arms: NbfVariants, folder: Path) -> Ablated:
+def losses(trainings: Trainings, people: EvaluatedPeople, variants: NbfVariants, folder: Path) -> Found:
     """Table 3: which losses."""
     rows: list[list[Cell]] = []
     errors: dict[str, Floats] = {}
     rotation: dict[str, Floats] = {}
     for name, terms in _LOSSES.items():
-        options = replace(arms.network, losses=arms.losses(*terms))
-        judged = trainings.judged(people, trainings.networks(f"loss {name}", options, arms.loop)).errors
-        errors[name], rotation[name] = judged.mpjpe, judged.rotation
-        ours: list[Cell] = [*_millimetres(summarise(judged.mpjpe)), 100 * float(judged.pckh.mean())]
-        rows.append([name, *ours, float(judged.rotation.mean()), *NBF_LOSSES[name]])
-    turned = paired_difference(rotation["3D"], rotation["lat"])
+        options = variants.with_losses(*terms)
+        found = trainings.evaluate(people, trainings.networks(f"loss {name}", options, variants.loop)).errors
+        errors[name], rotation[name] = found.mpjpe, found.rotation
+        ours: list[Cell] = [*_millimetres(found.mpjpe), 100 * float(found.pckh.mean()), float(found.rotation.mean())]
+        rows.append([name, *ours, *NBF_LOSSES[name]])
+    apart = paired_difference(rotation["3D"], rotation["lat"])
     notes = [
         _compared("2D", "lat", errors),
         _compared("3D", "lat", errors),
-        f"Rotations of 3D against lat: {turned.value:+.3f} rad ({turned.low:+.3f} to {turned.high:+.3f}).",
+        f"Rotations of 3D against lat: {apart.value:+.3f} rad ({apart.low:+.3f} to {apart.high:+.3f}).",
     ]
-    columns = (
-        "losses",
-        "error mm",
-        "95 % from",
-        "to",
-        "PCKh %",
-        "err_quat rad",
-        "paper mm",
-        "paper PCKh",
-        "paper quat",
-    )
-    digits = (0, 1, 1, 1, 1, 3, 1, 1, 3)
-    return Ablated([Table("losses", "Table 3: losses", columns, rows, digits, notes)])
+    ours_columns = ("error mm", "95 % from", "to", "PCKh %", "err_quat rad")
+    columns = ("losses", *ours_columns, "paper mm", "paper PCKh", "paper quat")
+    return [Table("losses", "Table 3: losses", columns, rows, (0, 1, 1, 1, 1, 3, 1, 1, 3), notes)], {}
 
 
-def supervision(trainings: Trainings, people: EvaluatedPeople, arms: NbfVariants, folder: Path) -> Ablated:
+def supervision(trainings: Trainings, people: EvaluatedPeople, variants: NbfVariants, folder: Path) -> Found:
     """Table 4: how many 3-D labels beside 2-D ones, and its control, the same 3-D labels and nothing else."""
     shares = list(NBF_SUPERVISION)
     errors: dict[str, Floats] = {}
     controls: dict[int, float] = {}
     rows: list[list[Cell]] = []
     for share in shares:
-        fraction = share / 100
-        options = replace(arms.network, losses=arms.losses(share > 0, False, True, fraction_3d=fraction))
-        judged = trainings.judged(people, trainings.networks(f"labels {share}", options, arms.loop)).errors
-        errors[str(share)] = judged.mpjpe
-        control: Cell = None
+        options = variants.with_losses(share > 0, False, True, fraction_3d=share / 100)
+        found = trainings.evaluate(people, trainings.networks(f"labels {share}", options, variants.loop)).errors
+        errors[str(share)] = found.mpjpe
         if share in _CONTROLS:
-            alone = replace(arms.network, losses=arms.losses(True, False, True, fraction_3d=fraction, extra_2d=False))
-            without = trainings.judged(people, trainings.networks(f"only {share}", alone, arms.loop)).errors
-            control = controls[share] = 1e3 * float(without.mpjpe.mean())
-        ours: list[Cell] = [*_millimetres(summarise(judged.mpjpe)), float(judged.rotation.mean()), control]
+            options = variants.with_losses(True, False, True, fraction_3d=share / 100, extra_2d=False)
+            without = trainings.evaluate(people, trainings.networks(f"only {share}", options, variants.loop)).errors
+            controls[share] = 1e3 * float(without.mpjpe.mean())
+        ours: list[Cell] = [*_millimetres(found.mpjpe), float(found.rotation.mean()), controls.get(share)]
         rows.append([share, *ours, *NBF_SUPERVISION[share]])
     notes = [_compared(str(share), "100", errors, unit=" %") for share in shares[1:]]
     means = [1e3 * float(values.mean()) for values in errors.values()]
@@ -382,21 +380,36 @@ def supervision(trainings: Trainings, people: EvaluatedPeople, arms: NbfVariants
     plot_supervision(folder / "supervision.png", shares, curves)
     columns = ("3-D labels %", "error mm", "95 % from", "to", "err_quat rad", "no 2-D mm", "paper mm", "paper quat")
     table = Table("supervision", "Table 4: share of 3-D labels", columns, rows, (0, 1, 1, 1, 3, 1, 1, 2), notes)
-    return Ablated([table], {"supervision.png": "Table 4 as curves"})
+    return [table], {"supervision.png": "Table 4 as curves"}
 
 
-ABLATIONS: dict[str, Ablation] = {
-    "inputs": Ablation(inputs, (len(_INPUTS), 0)),
-    "segmenters": Ablation(segmenters, (4, 3)),
-    "losses": Ablation(losses, (len(_LOSSES), 0)),
-    "supervision": Ablation(supervision, (len(NBF_SUPERVISION) + len(_CONTROLS), 0)),
+class Ablation(NamedTuple):
+    """One of the paper's tables.
+
+    run         (trainings, held-out people, variants, folder for plots) → tables and plots
+    networks, segmenters  number that it trains
+    """
+
+    run: Callable[[Trainings, EvaluatedPeople, NbfVariants, Path], Found]
+    networks: int
+    segmenters: int = 0
+
+
+ABLATION_LABELS = ("joints", "parts")
+"""Labels of `people.LABELS` that the held-out people must have."""
+ABLATIONS = {
+    "inputs": Ablation(inputs, len(_INPUTS)),
+    "segmenters": Ablation(segmenters, 4, 3),
+    "losses": Ablation(losses, len(_LOSSES)),
+    "supervision": Ablation(supervision, len(NBF_SUPERVISION) + len(_CONTROLS)),
 }
 """Name → table."""
 
 
-def _millimetres(summary: Summary) -> tuple[float, float, float]:
-    told = summary.scaled(1e3)
-    return told.value, told.low, told.high
+def _millimetres(errors: Floats) -> tuple[float, float, float]:
+    """The mean of errors in metres, and its interval."""
+    summary = summarise(errors).scaled(1e3)
+    return summary.value, summary.low, summary.high
 
 
 def _compared(name: str, other: str, errors: Mapping[str, Floats], unit: str = "") -> str:
@@ -407,65 +420,88 @@ def _compared(name: str, other: str, errors: Mapping[str, Floats], unit: str = "
     return f"{name}{unit} against {other}{unit}: {apart.value:+.1f} mm ({interval}), {relative:+.1f} %."
 
 
-def _seed_notes(spread: Mapping[str, Floats]) -> list[str]:
-    return [
-        f"{name}: seeds {', '.join(f'{1e3 * value:.1f}' for value in values)} mm."
-        for name, values in spread.items()
-        if len(values) > 1
-    ]
+def evaluate_ablation(
+    name: str,
+    selection: PeopleSelection,
+    preset: str,
+    device: str,
+    folder: Path,
+    progress: Progress,
+    stop: Callable[[], bool],
+    *,
+    seeds: int = 1,
+) -> Report:
+    """One of the paper's tables, trained and evaluated anew; `folder/runs` keeps the trainings, finished or not."""
+    if name not in ABLATIONS:
+        raise UsageError("--ablation", "is not known", expected=", ".join(ABLATIONS), got=name)
+    ablation, variants = ABLATIONS[name], nbf_variants(preset)
+    people = selection.people(*ABLATION_LABELS)
+    planned = ablation.networks * seeds + ablation.segmenters
+    runs = ensure_folder(folder / "runs")
+    trainings = Trainings(selection.data, runs, torch.device(device), seeds, planned, progress, stop)
+    tables, plots = ablation.run(trainings, people, variants, folder)
+    facts = {**selection.facts(), "people": len(people), "preset": preset, "seeds": seeds}
+    return Report(f"Ablation: {name}", facts, {}, tables, plots=plots)
 
 
-def _published_segmenters() -> Table:
-    columns = ("validated with", "IoU %", *(f"trained with {name}" for name in NBF_SEGMENTERS))
-    rows: list[list[Cell]] = [
-        [name, NBF_SEGMENTER_IOU.get(name, 100.0), *values] for name, values in NBF_SEGMENTERS.items()
-    ]
-    return Table("segmenters-paper", "Table 2 as the paper has it", columns, rows)
-
-
-_SHOWN = ("ssim", "ssim_fg", "pose_auc")
-
-
-@dataclass(frozen=True)
-class WarpingVariants:
-    """What all trainings share; their generators differ in `warping` and `pose` alone."""
-
-    training: Warp3dTraining
-    loop: TrainOptions
+def evaluate_warping(
+    selection: PeopleSelection,
+    preset: str,
+    device: str,
+    folder: Path,
+    progress: Progress,
+    stop: Callable[[], bool],
+    *,
+    seeds: int = 2,
+    pose: bool = True,
+) -> Report:
+    """Table 1, trained and evaluated anew; `folder/runs` keeps the trainings, finished or not."""
+    name = "tiny" if preset == "ablation" else preset
+    if name not in WARP3D_PRESETS:
+        raise UsageError("--preset", "is not known", expected=f"ablation, {', '.join(WARP3D_PRESETS)}", got=preset)
+    options, loop = WARP3D_PRESETS[name]
+    crops, numbers, facts = evaluated_pairs(selection, options.generator.size)
+    if not numbers:
+        raise InputError(selection.data, "has no pairs to evaluate on")
+    runs = ensure_folder(folder / "runs")
+    trainings = Trainings(selection.data, runs, torch.device(device), seeds, 4 * seeds, progress, stop)
+    with FittedJoints(device=device) as joints:
+        table = warping_table(trainings, options, loop, crops, numbers, joints if pose else None)
+    facts |= {"pairs": len(numbers), "preset": name, "seeds": seeds}
+    return Report("Ablation: warping", facts, {}, [table])
 
 
 def warping_table(
-    trainings: Trainings, arms: WarpingVariants, crops: PairCrops, numbers: list[int], joints: JointEstimator | None
+    trainings: Trainings,
+    options: Warp3dTraining,
+    loop: TrainOptions,
+    crops: PairCrops,
+    numbers: list[int],
+    joints: JointEstimator | None,
 ) -> Table:
-    """Trains the four, judges them on the same pairs, and puts our figures beside the paper's.
+    """Trains four generators that differ in `warping` and `pose` alone and evaluates them on the same pairs.
 
     A pair's figure is the mean over the seeds; differences are paired over the pairs.
     """
-    found: dict[tuple[str, str], Mapping[str, np.ndarray]] = {}
-    for warp, pose in WARP3D_ABLATION:
-        generator = replace(arms.training.generator, warping=warp, pose=pose)  # type: ignore[arg-type]
-        options = replace(arms.training, generator=generator)
-        paths = trainings.reposing(f"warp {warp} pose {pose}", options, arms.loop)
-        found[warp, pose] = _judged(paths, crops, numbers, joints, trainings)
+    found: dict[tuple[str, str], Mapping[str, Floats]] = {}
     rows: list[list[Cell]] = []
-    for key, published in WARP3D_ABLATION.items():
-        ours = [float(np.nanmean(found[key][name])) if name in found[key] else None for name in _SHOWN]
-        rows.append([key[0], key[1], *ours, *published])
+    dimensions: tuple[Literal["2d", "3d"], ...] = ("2d", "3d")
+    for warp in dimensions:
+        for pose in dimensions:
+            variant = replace(options, generator=replace(options.generator, warping=warp, pose=pose))
+            paths = trainings.reposing(f"warp {warp} pose {pose}", variant, loop)
+            methods: dict[str, Method] = {str(path): warping(load_warp3d(path, trainings.device)) for path in paths}
+            evaluated = measure_reposing(crops, numbers, methods, joints=joints, stop=trainings.stop)
+            seeds = list(evaluated.values.values())
+            means = {name: np.mean([values[name] for values in seeds], 0) for name in seeds[0]}
+            ours = [float(np.nanmean(means[name])) if name in means else None for name in _WARPING_METRICS]
+            rows.append([warp, pose, *ours, *WARP3D_ABLATION[warp, pose]])
+            found[warp, pose] = means
     notes = []
     best, plain = found["3d", "3d"], found["2d", "2d"]
-    for name in _SHOWN:
+    for name in _WARPING_METRICS:
         if name in best:
             apart = paired_difference(best[name], plain[name])
             notes.append(f"3d, 3d − 2d, 2d, {name}: {apart.value:+.4f} ({apart.low:+.4f} to {apart.high:+.4f}).")
     columns = ("warping", "pose", "SSIM", "SSIM_fg", "pose AUC", "paper SSIM", "paper SSIM_fg", "paper AUC")
     return Table("warping", "Table 1: two and three dimensions", columns, rows, 3, notes)
-
-
-def _judged(
-    paths: list[Path], crops: PairCrops, numbers: list[int], joints: JointEstimator | None, trainings: Trainings
-) -> dict[str, np.ndarray]:
-    """Means over the seeds of each pair's figures."""
-    methods: dict[str, Method] = {str(path): warping(load_warp3d(path, trainings.device)) for path in paths}
-    judged = measure_reposing(crops, numbers, methods, joints=joints, stop=trainings.stop)
-    seeds = list(judged.values.values())
-    return {name: np.mean([its[name] for its in seeds], 0) for name in seeds[0]}

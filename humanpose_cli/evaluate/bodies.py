@@ -1,58 +1,81 @@
-"""Judging a body network alone, on crops made from labels: the setting of Neural Body Fitting's analysis (section 4.3).
+"""Evaluation of bodies: fits to images, fit files, and a body network alone.
 
-The crop is the one in which the true body stands before the fixed camera, so nothing but the input and the network is
-judged; `evaluation.fits` judges what a user gets.
-
-Judging bodies that were fitted to images: `hpc fit`'s own methods, or fit files of any origin.
-
-Reports on bodies: of fits to images, and of a network alone on crops.
+`evaluate_fits` and `evaluate_predictions` measure what a user gets: the bodies of `hpc fit`, or fit files of any
+origin. `evaluate_crops` measures a network alone, on crops made from labels, as in Neural Body Fitting's analysis
+(section 4.3): the crop is the one in which the true body stands before the fixed camera.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.body.limb_rotations import neutral_rotations
+from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import InterruptedRun, UsageError
+from humanpose_cli.core.crop import Affine2D
+from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.data.loader import BatchLoader, LoaderOptions
-from humanpose_cli.evaluate.contact_sheets import body_panel, quartile_contact_sheet, worst_contact_sheet
-from humanpose_cli.evaluate.people import EvaluatedPeople
-from humanpose_cli.evaluate.published import NBF_H36M, NBF_HUMANEVA
-from humanpose_cli.evaluate.report import Cell, Report, Summary, Table, plot_quality, quartiles, summarise
+from humanpose_cli.data.cache import Cache, open_cache
+from humanpose_cli.data.encoding import decode_png
+from humanpose_cli.data.samples import Person
+from humanpose_cli.detect.person import DetectedPerson, PersonMask
+from humanpose_cli.evaluate.people import EvaluatedPeople, PeopleSelection, weights_facts
+from humanpose_cli.evaluate.report import (
+    Cell,
+    Report,
+    Summary,
+    Table,
+    body_panel,
+    plot_quality,
+    quartile_contact_sheet,
+    quartiles,
+    summarise,
+    worst_contact_sheet,
+)
+from humanpose_cli.fitting.fitter import FitOptions, Fitter
+from humanpose_cli.fitting.networks import NetworkOptions
+from humanpose_cli.fitting.people import DetectedPeople, SingleImages
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
 from humanpose_cli.io.atomic import ensure_folder
+from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
+from humanpose_cli.io.inputs import Frame
 from humanpose_cli.metrics.bodies import Bodies, BodyErrors, body_errors, class_f1, confusion, mean_of_visible
 from humanpose_cli.models.nbf.body import BodyParameters
-from humanpose_cli.models.nbf.examples import BodyExamples, needed_labels
+from humanpose_cli.models.nbf.examples import BodyExamples, Framing, needed_labels
 from humanpose_cli.models.nbf.losses import LossOptions
-from humanpose_cli.models.nbf.network import BodyNetwork, segmented_input
+from humanpose_cli.models.nbf.network import BodyNetwork, load_nbf, segmented_input
 from humanpose_cli.models.nbf.recipe import Batch, crop_errors
+from humanpose_cli.networks.weights import find_weights
+from humanpose_cli.train.recipe import held_out_batches
 
 __all__ = [
-    "METRICS",
     "CropSource",
+    "Detections",
     "EvaluatedCrops",
     "EvaluatedFits",
     "FoundBody",
+    "StoredPeople",
     "body_metrics",
-    "crop_needs",
     "crops_report",
     "distance_to_mean",
+    "evaluate_crops",
+    "evaluate_fits",
+    "evaluate_predictions",
+    "fits_from_files",
     "fits_report",
     "matched",
     "measure_crops",
     "measure_fits",
 ]
-
 
 CropSource = Literal["labels", "segmenter"]
 """Where body parts come from: the true ones, or a segmenter's. Other inputs know no difference."""
@@ -62,19 +85,11 @@ CropSource = Literal["labels", "segmenter"]
 class EvaluatedCrops:
     """N people.
 
-    errors  of the bodies; f1 (N,) mean over the parts of what the network saw, None where it saw no segmenter's
+    errors  of the bodies; f1 (N,) mean over the parts that a segmenter predicted, None without one
     """
 
     errors: BodyErrors
     f1: NDArray[np.float64] | None
-
-
-def crop_needs(network: BodyNetwork, source: CropSource) -> tuple[str, ...]:
-    """Labels of `people.LABELS` that judging needs."""
-    inputs = network.config.inputs
-    framing: Literal["labels", "detector"] = "detector" if inputs.kind == "proxy" else "labels"
-    needs = needed_labels(inputs, LossOptions(), segmented=False, framing=framing)
-    return tuple(need for need in needs if need != "poses")
 
 
 def measure_crops(
@@ -95,44 +110,28 @@ def measure_crops(
         segmenter=None if segmenter is None else segmenter.options,
         truth=segmenter is not None,
     )
-    loading = LoaderOptions(min(batch_size, len(people)), shuffle=False, drop_last=False)
-    batches = BatchLoader(range(len(people)), examples, loading)
     quality: list[NDArray[np.float64]] = []
-    predict = _predictor(network, quality)
-    with torch.no_grad():
-        errors = crop_errors(predict, batches, network.layer)
-    return EvaluatedCrops(errors, np.concatenate(quality) if quality else None)
-
-
-def _predictor(network: BodyNetwork, quality: list[NDArray[np.float64]]) -> Callable[[Batch], BodyParameters]:
-    """What the network says of a batch; the F1 of each person's parts is added to `quality`."""
 
     def predict(batch: Batch) -> BodyParameters:
-        if "segmenter_input" not in batch:
+        """The prediction for a batch; the F1 of each person's parts is added to `quality`."""
+        if segmenter is None:
             return network.regressor(batch)
-        assert network.segmenter is not None
-        probabilities = network.segmenter.probabilities(batch["segmenter_input"]).float()
+        probabilities = segmenter.probabilities(batch["segmenter_input"]).float()
         classes = probabilities.shape[1]
         counts = confusion(probabilities.argmax(1).cpu().numpy(), batch["parts"].long().cpu().numpy(), classes)
         quality.append(np.asarray(mean_of_visible(class_f1(counts))))
-        return network.regressor({**batch, "image": segmented_input(probabilities, network.config.inputs)})
+        return network.regressor({**batch, "image": segmented_input(probabilities, inputs)})
 
-    return predict
+    errors = crop_errors(predict, held_out_batches(examples, range(len(people)), batch_size), network.layer)
+    return EvaluatedCrops(errors, np.concatenate(quality) if quality else None)
 
 
 def distance_to_mean(people: EvaluatedPeople) -> NDArray[np.float64]:
     """(N,) radians: mean angle of the parts' relative rotations, the pelvis left out, from those of an upright person
     with the arms by the sides, as Figure 3 measures how hard a pose is.
     """
-    from humanpose_cli.body.limb_rotations import neutral_rotations
-
-    neutral = neutral_rotations().float()
-    return (
-        geodesic_angle(people.bodies.rotations[:, 1:], neutral[1:].expand_as(people.bodies.rotations[:, 1:]))
-        .mean(1)
-        .double()
-        .numpy()
-    )
+    rotations, neutral = people.bodies.rotations[:, 1:], neutral_rotations().float()[1:]
+    return geodesic_angle(rotations, neutral.expand_as(rotations)).mean(1).double().numpy()
 
 
 _LEAST_OVERLAP = 0.3  # of the boxes, to be taken for the same person
@@ -149,9 +148,9 @@ class FoundBody(NamedTuple):
 
 @dataclass(frozen=True)
 class EvaluatedFits:
-    """What became of N people.
+    """Fits of N people.
 
-    found   numbers of those who were found, M; errors of these, in that order; bodies what was found
+    found   indices of those who were found, M; errors of these, in that order; bodies what was found
     missed  N − M
     """
 
@@ -178,28 +177,26 @@ def measure_fits(
     images = np.unique(people.people.images)
     truth, found, bodies = people.joints2d, [], []
     for done, image in enumerate(images, 1):
-        told = fit(int(image))
-        numbers = np.flatnonzero(people.people.images == image)
-        for number, place in matched([_box_of(truth[n]) for n in numbers], [one.box for one in told]):
-            found.append(int(numbers[number]))
-            bodies.append(told[place])
+        fitted = fit(int(image))
+        rows = np.flatnonzero(people.people.images == image)
+        for true, index in matched([_box_of(truth[row]) for row in rows], [one.box for one in fitted]):
+            found.append(int(rows[true]))
+            bodies.append(fitted[index])
         progress(done, len(images), "images")
         if stop():
             raise InterruptedRun()
     rows = np.array(found, np.int64)
     predicted = _stacked(bodies, body)
-    true = Bodies(*(values[rows] for values in people.bodies))
-    errors = body_errors(body, predicted, true, people.focal[rows], people.centre[rows], true_body=people.body)
+    true_bodies = Bodies(*(values[rows] for values in people.bodies))
+    errors = body_errors(body, predicted, true_bodies, people.focal[rows], people.centre[rows], true_body=people.body)
     return EvaluatedFits(rows, errors, predicted, len(people) - len(rows))
 
 
 def _stacked(found: Sequence[FoundBody], body: Body) -> Bodies:
     if not found:
         return Bodies(torch.zeros(0, len(SMPL24), 3, 3), torch.zeros(0, body.shape_count), torch.zeros(0, 3))
-    poses, betas, trans = (
-        torch.from_numpy(np.stack([getattr(one, name) for one in found])).float()
-        for name in ("poses", "betas", "trans")
-    )
+    columns = list(zip(*found, strict=True))[:3]
+    poses, betas, trans = (torch.from_numpy(np.stack(column)).float() for column in columns)
     root = body.rest_joints(betas)[:, SMPL24.index("pelvis")] + trans
     return Bodies(axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3))), betas, root)
 
@@ -228,6 +225,184 @@ def _overlap(a: NDArray[Any], b: NDArray[Any]) -> float:
     return float(inner / max(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - inner, 1e-9))
 
 
+Detections = Literal["stored", "auto", "thorough", "fast"]
+Fits = Callable[[int], list[FoundBody]]
+
+
+class StoredPeople(SingleImages):
+    """The detections that a cache stores, as a source of people: `PeopleSource`."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def in_image(self, frame: Frame) -> list[DetectedPerson]:
+        """The people who were detected when the cache was made; their boxes are the labels'."""
+        sample = self._cache.sample(self._cache.find(frame.name))
+        found = [_detected(person) for person in sample.people]
+        return sorted((one for one in found if one is not None), key=lambda one: -one.area)
+
+
+def _detected(person: Person) -> DetectedPerson | None:
+    points, world = person.detected, person.detected_world
+    if points is None or person.box is None or not np.isfinite(points).all():
+        return None
+    decoded = None if person.detected_mask is None else decode_png(person.detected_mask)
+    mask = None
+    if decoded is not None:  # the whole image's mask as a square crop
+        height, width = decoded.shape
+        side = max(height, width)
+        square = cv2.copyMakeBorder(
+            np.asarray(decoded, np.uint8), 0, side - height, 0, side - width, cv2.BORDER_CONSTANT, value=0
+        )
+        mask = PersonMask(np.asarray(square, np.uint8), Affine2D.identity())
+    known = world is not None and bool(np.isfinite(world).all())
+    return DetectedPerson(
+        box=np.asarray(person.box, np.float64),
+        keypoints=np.asarray(points, np.float64),
+        world=np.asarray(world, np.float64)[:, :3] if known else None,
+        spread=np.zeros(len(points)),
+        world_spread=np.zeros(len(points)) if known else None,
+        mask=mask,
+        score=1.0,
+    )
+
+
+def fits_from_files(folder: Path, cache: Cache) -> tuple[Fits, str]:
+    """Row of an image → its people in the fit files below a folder, and the body that these are of.
+
+    A file is about the image whose name its path has, or about the frames it lists; suffixes do not count. InputError
+    where no file is about an image of the cache, or bodies differ.
+    """
+    paths = sorted(folder.rglob(f"*{FIT_SUFFIX}"))
+    if not paths:
+        raise InputError(folder, "holds no fit files", expected=f"*{FIT_SUFFIX} of hpc fit")
+    known: dict[str, tuple[FitRecord, int]] = {}
+    bodies = set()
+    for path in paths:
+        record = read_fit(path)
+        bodies.add(record.body)
+        name = _plain(str(path.relative_to(folder))[: -len(FIT_SUFFIX)])
+        frames = [_plain(str(frame)) for frame in record.frame_names]
+        for index, frame in enumerate(frames):
+            for key in (name, f"{name}/{frame}") if len(frames) == 1 else (f"{name}/{frame}", frame):
+                known.setdefault(key, (record, index))
+    if len(bodies) > 1:
+        raise InputError(folder, "holds fits of several bodies", got=", ".join(sorted(bodies)))
+    names = {row: _plain(str(name)) for row, name in enumerate(cache.images["name"][:])}
+    if not any(name in known for name in names.values()):
+        raise InputError(
+            folder,
+            "holds no fit of any image of the cache",
+            expected=f"names such as {next(iter(names.values()))}",
+            got=next(iter(known)),
+        )
+
+    def fit(row: int) -> list[FoundBody]:
+        if names[row] not in known:
+            return []
+        record, frame = known[names[row]]
+        return _found(record, np.flatnonzero(record.frame_index == frame))
+
+    return fit, bodies.pop()
+
+
+def _plain(name: str) -> str:
+    """A name without an image's suffix."""
+    path = Path(name)
+    return str(path.with_suffix("")) if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp") else name
+
+
+def _found(record: FitRecord, rows: Iterable[int]) -> list[FoundBody]:
+    return [FoundBody(record.poses[i], record.betas[i], record.trans[i], record.boxes[i]) for i in rows]
+
+
+def evaluate_fits(
+    selection: PeopleSelection,
+    options: FitOptions,
+    device: str,
+    progress: Progress,
+    stop: Callable[[], bool],
+    *,
+    detections: Detections,
+    threads: int | None = None,
+) -> Report:
+    """Errors of the fits that `hpc fit` makes of the images, their cameras known."""
+    cache = open_cache(selection.data)
+    if detections == "stored" and not cache.labels.get("people/detected", 0):
+        raise InputError(
+            cache.path, "holds no detections", remedy="make it with hpc preprocess … --detections, or --detector auto"
+        )
+    people = selection.people("joints", *(("box", "detected") if detections == "stored" else ()))
+    source = StoredPeople(cache) if detections == "stored" else DetectedPeople(detections, threads)
+    with Fitter(options, people=source, device=device) as fitter:
+
+        def fit(row: int) -> list[FoundBody]:
+            sample = cache.sample(row)
+            record = fitter.fit_image(cache.image(row), name=sample.name, focal=sample.focal).record
+            return _found(record, range(len(record)))
+
+        evaluated = measure_fits(people, fit, fitter.body, stop=stop, progress=progress)
+        facts = {**selection.facts(), "method": options.method, "detector": detections}
+        if fitter.network_identity:
+            facts["network"] = fitter.network_identity
+        return fits_report(people, evaluated, fitter.body, facts)
+
+
+def evaluate_predictions(
+    selection: PeopleSelection, folder: Path, fit_body: str, progress: Progress, stop: Callable[[], bool]
+) -> Report:
+    """Errors of fit files that are there already."""
+    people = selection.people("joints")
+    fit, named = fits_from_files(folder, people.people.cache)
+    body = body_by_name(fit_body)
+    if body.name != named:
+        raise InputError(folder, "holds fits of another body", expected=body.name, got=named, remedy="--body")
+    evaluated = measure_fits(people, fit, body, stop=stop, progress=progress)
+    return fits_report(people, evaluated, body, {**selection.facts(), "predictions": folder.name})
+
+
+def evaluate_crops(
+    selection: PeopleSelection,
+    options: NetworkOptions,
+    source: CropSource,
+    device: str,
+    folder: Path,
+    *,
+    batch_size: int = 32,
+) -> Report:
+    """Errors of a body network alone, on crops made from labels."""
+    path = find_weights(options.weights or "nbf-parts")
+    segmenter = find_weights(options.segmenter or "segmenter") if source == "segmenter" else None
+    network = load_nbf(path, segmenter=segmenter, body=selection.body, device=device)
+    inputs = network.config.inputs
+    framing: Framing = "detector" if inputs.kind == "proxy" else "labels"
+    people = selection.people(*needed_labels(inputs, LossOptions(0, points2d=1), segmented=False, framing=framing))
+    evaluated = measure_crops(people, network, source, batch_size=batch_size)
+    return crops_report(people, evaluated, {**selection.facts(), "parts from": source, **weights_facts(path)}, folder)
+
+
+NBF_HUMANEVA: dict[str, tuple[float, float | None]] = {
+    "Ramakrishna et al.": (168.4, 145.9),
+    "Zhou et al.": (110.0, 98.9),
+    "SMPLify": (79.9, 61.9),
+    "Random Forests": (93.5, 77.6),
+    "SMPLify (dense)": (74.5, 59.6),
+    "Neural Body Fitting": (64.0, 49.4),
+}
+"""Table 5: method → Procrustes-aligned error on HumanEva-I, mean and median in millimetres."""
+NBF_H36M: dict[str, tuple[float, float | None]] = {
+    "Akhter & Black": (181.1, 158.1),
+    "Ramakrishna et al.": (157.3, 136.8),
+    "Zhou et al.": (106.7, 90.0),
+    "SMPLify": (82.3, 69.3),
+    "SMPLify (dense)": (80.7, 70.0),
+    "SelfSup": (98.4, None),
+    "Pavlakos et al.": (75.9, None),
+    "HMR (H36M-trained)": (77.6, 72.1),
+    "HMR": (56.8, None),
+    "Neural Body Fitting": (59.9, 52.3),
+}
+"""Table 6: the same on Human3.6M."""
 METRICS: Mapping[str, tuple[str, str, float]] = {
     "mpjpe_mm": ("mpjpe", "joints, pelvis on pelvis", 1e3),
     "pa_mpjpe_mm": ("pa_mpjpe", "joints after Procrustes", 1e3),
@@ -235,8 +410,7 @@ METRICS: Mapping[str, tuple[str, str, float]] = {
     "pckh": ("pckh", "share of joints within half a head", 1.0),
     "err_quat_rad": ("rotation", "rotations of parts, radians", 1.0),
 }
-"""Name in the JSON result → column of BodyErrors, words, and factor."""
-
+"""Name in the JSON result → column of BodyErrors, text, and factor."""
 _PUBLISHED = {
     "humaneva": ("Table 5: Procrustes-aligned error on HumanEva-I, mm", NBF_HUMANEVA),
     "h36m": ("Table 6: Procrustes-aligned error on Human3.6M, mm", NBF_H36M),
@@ -248,88 +422,69 @@ def body_metrics(errors: BodyErrors) -> dict[str, Summary]:
     return {name: summarise(getattr(errors, column)).scaled(factor) for name, (column, _, factor) in METRICS.items()}
 
 
-def fits_report(
-    people: EvaluatedPeople, judged: EvaluatedFits, body: Body, facts: Mapping[str, Any], *, images: bool = True
-) -> Report:
+def fits_report(people: EvaluatedPeople, evaluated: EvaluatedFits, body: Body, facts: Mapping[str, Any]) -> Report:
     """Of bodies fitted to images."""
-    share = len(judged.found) / max(len(people), 1)
-    told = {**facts, "people": len(people), "found": f"{len(judged.found)} ({100 * share:.1f} %)"}
-    tables = [_metrics_table(judged.errors), _quartile_table(judged.errors)]
-    return Report(
-        "Fitted bodies",
-        told,
-        body_metrics(judged.errors),
-        [*tables, *_published(people, judged.errors)],
-        _sheets(people, judged.found, judged.errors, body, judged.bodies) if images else {},
-    )
+    errors, share = evaluated.errors, len(evaluated.found) / max(len(people), 1)
+    facts = {**facts, "people": len(people), "found": f"{len(evaluated.found)} ({100 * share:.1f} %)"}
+    images = _contact_sheets(people, evaluated, body)
+    return Report("Fitted bodies", facts, body_metrics(errors), _tables(people, errors), images)
 
 
-def crops_report(people: EvaluatedPeople, judged: EvaluatedCrops, facts: Mapping[str, Any], folder: Path) -> Report:
+def crops_report(people: EvaluatedPeople, evaluated: EvaluatedCrops, facts: Mapping[str, Any], folder: Path) -> Report:
     """Of a network alone; with a segmenter's parts Figure 3 is drawn into the folder."""
-    tables = [_metrics_table(judged.errors), _quartile_table(judged.errors)]
-    metrics, plots = body_metrics(judged.errors), {}
-    if judged.f1 is not None:
-        metrics["f1"] = summarise(judged.f1)
-        plot_quality(ensure_folder(folder) / "f1-error.png", judged.f1, judged.errors.mpjpe, distance_to_mean(people))
+    errors = evaluated.errors
+    metrics, plots = body_metrics(errors), {}
+    if evaluated.f1 is not None:
+        metrics["f1"] = summarise(evaluated.f1)
+        plot_quality(ensure_folder(folder) / "f1-error.png", evaluated.f1, errors.mpjpe, distance_to_mean(people))
         plots["f1-error.png"] = "F1 of the parts against the error of the joints, darker for harder poses (Figure 3)"
     facts = {**facts, "people": len(people)}
-    return Report("Body network on crops", facts, metrics, [*tables, *_published(people, judged.errors)], plots=plots)
+    return Report("Body network on crops", facts, metrics, _tables(people, errors), plots=plots)
 
 
-def _metrics_table(errors: BodyErrors) -> Table:
+def _tables(people: EvaluatedPeople, errors: BodyErrors) -> list[Table]:
+    """Errors, their quartiles, and the paper's table for this dataset with our line under it."""
     rows: list[list[Cell]] = []
     for name, summary in body_metrics(errors).items():
-        told: list[Cell] = [summary.value, summary.median, summary.low, summary.high]
-        places = 1 if name.endswith("_mm") else 3
-        numbers = [f"{cell:.{places}f}" if isinstance(cell, float) and np.isfinite(cell) else None for cell in told]
-        rows.append([METRICS[name][1], name, *numbers, summary.n])
+        digits = 1 if name.endswith("_mm") else 3
+        values = (summary.value, summary.median, summary.low, summary.high)
+        cells = [f"{value:.{digits}f}" if np.isfinite(value) else None for value in values]
+        rows.append([METRICS[name][1], name, *cells, summary.n])
     columns = ("what", "name", "mean", "median", "95 % from", "to", "n")
-    return Table("metrics", "Errors", columns, rows)
-
-
-def _quartile_table(errors: BodyErrors) -> Table:
-    rows: list[list[Cell]] = []
+    tables = [Table("metrics", "Errors", columns, rows)]
+    rows = []
     for number, part in enumerate(quartiles(errors.mpjpe), 1):
         if len(part):
-            means = [1e3 * float(getattr(errors, name)[part].mean()) for name in ("mpjpe", "pa_mpjpe", "pve")]
-            rows.append(
-                [f"{number}", *means, 100 * float(errors.pckh[part].mean()), float(errors.rotation[part].mean())]
-            )
-    columns = ("quartile of mpjpe", "mpjpe mm", "PA mm", "vertices mm", "PCKh %", "err_quat rad")
-    return Table("quartiles", "Quartiles", columns, rows, (0, 1, 1, 1, 1, 3))
+            mpjpe, pa, vertices, rotation, pckh = (float(column[part].mean()) for column in errors)
+            rows.append([f"{number}", 1e3 * mpjpe, 1e3 * pa, 1e3 * vertices, 100 * pckh, rotation])
+    units = ("mpjpe mm", "PA mm", "vertices mm", "PCKh %", "err_quat rad")
+    tables.append(Table("quartiles", "Quartiles", ("quartile of mpjpe", *units), rows, (0, 1, 1, 1, 1, 3)))
+    if people.people.cache.header.source in _PUBLISHED:
+        title, published = _PUBLISHED[people.people.cache.header.source]
+        rows = [[name, *values] for name, values in published.items()]
+        rows.append(["ours", 1e3 * float(errors.pa_mpjpe.mean()), 1e3 * float(np.median(errors.pa_mpjpe))])
+        tables.append(Table("published", title, ("method", "mean", "median"), rows))
+    return tables
 
 
-def _published(people: EvaluatedPeople, errors: BodyErrors) -> list[Table]:
-    """The paper's table for this data set, with our line under it."""
-    if people.people.cache.header.source not in _PUBLISHED:
-        return []
-    title, table = _PUBLISHED[people.people.cache.header.source]
-    rows: list[list[Cell]] = [[name, *values] for name, values in table.items()]
-    rows.append(["ours", 1e3 * float(errors.pa_mpjpe.mean()), 1e3 * float(np.median(errors.pa_mpjpe))])
-    return [Table("published", title, ("method", "mean", "median"), rows)]
+def _contact_sheets(people: EvaluatedPeople, evaluated: EvaluatedFits, body: Body) -> dict[str, Any]:
+    errors = evaluated.errors
 
+    def panel(index: int) -> np.ndarray:
+        return body_panel(people, int(evaluated.found[index]), body, evaluated.bodies, index)
 
-def _sheets(
-    people: EvaluatedPeople, found: np.ndarray, errors: BodyErrors, body: Body, bodies: Bodies
-) -> dict[str, Any]:
-    def panel(place: int) -> np.ndarray:
-        return body_panel(people, int(found[place]), body, bodies, place)
+    def title(index: int) -> str:
+        mpjpe, pa, pckh = 1e3 * errors.mpjpe[index], 1e3 * errors.pa_mpjpe[index], 100 * errors.pckh[index]
+        return f"{mpjpe:.0f} mm, PA {pa:.0f} mm, PCKh {pckh:.0f} %, {errors.rotation[index]:.2f} rad"
 
-    def words(place: int) -> str:
-        mpjpe, pa, pckh = 1e3 * errors.mpjpe[place], 1e3 * errors.pa_mpjpe[place], 100 * errors.pckh[place]
-        return f"{mpjpe:.0f} mm, PA {pa:.0f} mm, PCKh {pckh:.0f} %, {errors.rotation[place]:.2f} rad"
-
-    if not len(found):
+    if not len(evaluated.found):
         return {}
     shown = "person, true body, found body"
-    sheets: dict[str, Any] = {
-        "quartiles.jpg": (quartile_contact_sheet(errors.mpjpe, panel, words), f"Quartiles: {shown}")
-    }
-    worst: dict[str, tuple[np.ndarray, str]] = {
-        "worst-mpjpe.jpg": (errors.mpjpe, "Largest errors of the joints"),
-        "worst-pckh.jpg": (-errors.pckh, "Fewest joints right in the image"),
-        "worst-rotation.jpg": (errors.rotation, "Largest errors of the rotations"),
-    }
-    for name, (values, title) in worst.items():
-        sheets[name] = worst_contact_sheet(values, panel, words), f"{title}: {shown}"
+    sheets = {"quartiles.jpg": (quartile_contact_sheet(errors.mpjpe, panel, title), f"Quartiles: {shown}")}
+    for name, values, text in (
+        ("worst-mpjpe.jpg", errors.mpjpe, "Largest errors of the joints"),
+        ("worst-pckh.jpg", -errors.pckh, "Fewest joints right in the image"),
+        ("worst-rotation.jpg", errors.rotation, "Largest errors of the rotations"),
+    ):
+        sheets[name] = worst_contact_sheet(values, panel, title), f"{text}: {shown}"
     return sheets

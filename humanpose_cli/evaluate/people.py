@@ -1,9 +1,10 @@
-"""Whom an evaluation looks at, and the truth about them."""
+"""Which people an evaluation uses, and the truth about them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +20,13 @@ from humanpose_cli.data.cache import open_cache
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.metrics.bodies import Bodies
 from humanpose_cli.models.people import People, people_in, spread_out, usual_protocol, visible_people
+from humanpose_cli.networks.weights import digest_of, read_header
 
-__all__ = ["EvaluatedPeople", "held_out_people", "held_out_split"]
+__all__ = [
+    "EvaluatedPeople",
+    "PeopleSelection",
+    "weights_facts",
+]
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,6 @@ class EvaluatedPeople:
     """
 
     people: People
-    protocol: str
-    split: str
     body: Body
     body_name: str
     bodies: Bodies
@@ -45,75 +49,95 @@ class EvaluatedPeople:
 
     @property
     def joints2d(self) -> NDArray[np.float32]:
-        """(N, 24, 2) true joints in the image, labelled ones only in so far as the body tells them."""
+        """(N, 24, 2) labelled joints in the image, NaN where not known."""
         return np.asarray(self.people.column("keypoints/smpl24")[..., :2], np.float32)
 
 
-def held_out_split(data: Path | str, protocol: str = "", split: str = "") -> tuple[str, str]:
-    """The protocol and split to judge by: as wished, else "test", else "validation", of the cache's usual protocol.
+@dataclass(frozen=True)
+class PeopleSelection:
+    """Which people are evaluated.
 
-    InputError, listing what there is, where the cache has no such split.
+    data      cache
+    protocol, split  of it; "" for the cache's usual protocol, and "test", else "validation"
+    visible   least share of a person's joints that must be visible; pairs of images are taken as they are
+    limit     people, or pairs, at most, spread evenly; 0 for all
+    body      of the labels: "default" or "smpl:FILE"
     """
-    cache = open_cache(data)
-    chosen = protocol or usual_protocol(cache)
-    splits = cache.splits.get(chosen, ())
-    found = split or next((name for name in ("test", "validation") if name in splits), "")
-    if found not in splits:
-        there = "; ".join(f"{name}: {', '.join(parts)}" for name, parts in cache.splits.items()) or "none"
-        raise InputError(
-            cache.path,
-            f"has no split {found or 'test or validation'} of protocol {chosen or 'any'}",
-            got=there,
-            remedy="--protocol and --split choose; what a model learned from is no measure of it",
-        )
-    return chosen, found
 
+    data: Path
+    protocol: str = ""
+    split: str = ""
+    visible: float = 0.0
+    limit: int = 0
+    body: str = "default"
 
-def held_out_people(
-    data: Path | str,
-    needs: tuple[str, ...],
-    *,
-    protocol: str = "",
-    split: str = "",
-    body: str = "default",
-    seen: float = 0.0,
-    limit: int = 0,
-) -> EvaluatedPeople:
-    """People of a split with the labels of `people.LABELS` that are needed, and with known bodies.
+    def protocol_and_split(self) -> tuple[str, str]:
+        """As chosen or usual; InputError, listing what there is, where the cache has no such split."""
+        cache = open_cache(self.data)
+        protocol = self.protocol or usual_protocol(cache)
+        splits = cache.splits.get(protocol, ())
+        split = self.split or next((name for name in ("test", "validation") if name in splits), "")
+        if split not in splits:
+            there = "; ".join(f"{name}: {', '.join(parts)}" for name, parts in cache.splits.items()) or "none"
+            raise InputError(
+                cache.path,
+                f"has no split {split or 'test or validation'} of protocol {protocol or 'any'}",
+                got=there,
+                remedy="--protocol and --split choose; what a model learned from is no measure of it",
+            )
+        return protocol, split
 
-    body   "default" or "smpl:FILE": the body of the cache's labels
-    seen   least share of a person's joints that must be visible
-    limit  that many of them at most, spread evenly; 0 for all
+    def labelled(self, *needs: str) -> People:
+        """People with the labels of `people.LABELS` that are needed; InputError where the cache lacks one."""
+        people = people_in(self.data, needs, *self.protocol_and_split())
+        return spread_out(visible_people(people, self.visible), self.limit)
 
-    InputError where a label is missing or the labels are another body's.
-    """
-    protocol, split = held_out_split(data, protocol, split)
-    people = spread_out(visible_people(people_in(data, ("poses", *needs), protocol, split), seen), limit)
-    rig = body_by_name(body)
-    kind = rig.name.partition("-")[0]
-    named = set(np.unique(people.column("body")).tolist()) - {""} if "body" in people.cache.people else set()
-    if named and kind not in named:
-        remedy = "--body smpl:FILE" if "smpl" in named else "--body default"
-        raise InputError(
-            people.cache.path, "has labels of another body", expected=kind, got=", ".join(named), remedy=remedy
-        )
-    poses, betas, trans = (torch.from_numpy(people.column(name)).float() for name in ("poses", "betas", "trans"))
-    rotations = axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3)))
-    root = rig.rest_joints(betas)[:, SMPL24.index("pelvis")] + trans
-    focal, centre = _cameras(people)
-    return EvaluatedPeople(people, protocol, split, rig, body, Bodies(rotations, betas, root), focal, centre)
+    def people(self, *needs: str) -> EvaluatedPeople:
+        """People with the labels that are needed and with known bodies.
+
+        InputError where a label is missing or the labels are another body's.
+        """
+        people, body = self.labelled("poses", *needs), body_by_name(self.body)
+        kind = body.name.partition("-")[0]
+        named = set(np.unique(people.column("body")).tolist()) - {""} if "body" in people.cache.people else set()
+        if named and kind not in named:
+            raise InputError(
+                people.cache.path,
+                "has labels of another body",
+                expected=kind,
+                got=", ".join(named),
+                remedy="--body smpl:FILE" if "smpl" in named else "--body default",
+            )
+        poses, betas, trans = (torch.from_numpy(people.column(name)).float() for name in ("poses", "betas", "trans"))
+        rotations = axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3)))
+        root = body.rest_joints(betas)[:, SMPL24.index("pelvis")] + trans
+        return EvaluatedPeople(people, body, self.body, Bodies(rotations, betas, root), *_cameras(people))
+
+    def facts(self, protocol: str = "", split: str = "") -> dict[str, Any]:
+        """What a report says about them; protocol and split where they are no ones of people."""
+        header = open_cache(self.data).header
+        if not protocol:
+            protocol, split = self.protocol_and_split()
+        split += f", {self.visible:.0%} of the joints in sight or more" if self.visible else ""
+        return {"data": f"{header.source}, digest {header.content_digest[:16]}", "split": f"{protocol}/{split}"}
 
 
 def _cameras(people: People) -> tuple[Tensor, Tensor]:
     """Focal lengths (N,) and principal points (N, 2), the usual ones where an image's are not known."""
     images, rows = people.cache.images, people.images
     sizes = np.asarray(images["size"][rows], np.float64)
-    usual = np.array([default_focal(int(width), int(height)) for width, height in sizes])
-    focal, centre = usual, sizes / 2
+    focal, centre = np.array([default_focal(int(width), int(height)) for width, height in sizes]), sizes / 2
     if "focal" in images:
         known = np.asarray(images["focal"][rows])
-        focal = np.where(np.isfinite(known), known, usual)
+        focal = np.where(np.isfinite(known), known, focal)
     if "principal_point" in images:
         known = np.asarray(images["principal_point"][rows])
-        centre = np.where(np.isfinite(known), known, sizes / 2)
+        centre = np.where(np.isfinite(known), known, centre)
     return torch.from_numpy(focal).float(), torch.from_numpy(centre).float()
+
+
+def weights_facts(path: Path) -> dict[str, Any]:
+    """What a report says about weights."""
+    header = read_header(path)
+    steps = header.training.get("steps", "?")
+    return {"weights": f"{header.model}, {steps} steps, SHA-256 {digest_of(path)[:16]}"}

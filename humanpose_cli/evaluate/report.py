@@ -1,25 +1,31 @@
-"""Numbers as a table wants them: means with intervals, medians, quartiles.
+"""Reports of evaluations: statistics, tables, plots, contact sheets, and the files that hold them.
 
-Tables of results: one form for the terminal, Markdown and JSON.
-
-Plots of results.
-
-What an evaluation leaves behind: report.md for people, report.json for programs, and the images they name.
+report.md is for people, report.json for programs; the images and plots that they name lie beside them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.data.loader import spread_evenly
+from humanpose_cli.evaluate.people import EvaluatedPeople
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json, write_text
 from humanpose_cli.io.images import write_image
+from humanpose_cli.metrics.bodies import Bodies
+from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours
+from humanpose_cli.rendering.overlay import draw_overlay
 
 __all__ = [
     "REPORT",
@@ -27,16 +33,19 @@ __all__ = [
     "Report",
     "Summary",
     "Table",
+    "body_panel",
     "paired_difference",
     "plot_quality",
     "plot_supervision",
+    "quartile_contact_sheet",
     "quartiles",
+    "segmentation_panel",
     "summarise",
+    "worst_contact_sheet",
     "write_report",
 ]
 
-
-_RESAMPLES, _SEED, _TAIL = 2000, 0, 2.5  # percent on either side: an interval of 95 %
+_RESAMPLES, _TAIL = 2000, 2.5  # percent on either side: an interval of 95 %
 
 
 @dataclass(frozen=True)
@@ -64,8 +73,11 @@ def summarise(values: ArrayLike) -> Summary:
     known = known[np.isfinite(known)]
     if not len(known):
         return Summary(np.nan, 0, np.nan, np.nan, np.nan)
-    low, high = np.percentile(_means(known), (_TAIL, 100 - _TAIL))
-    return Summary(float(known.mean()), len(known), float(np.median(known)), float(low), float(high))
+    # Samples with replacement, always the same ones for the same number of values.
+    random, count = np.random.default_rng((0, len(known))), len(known)
+    means = [known[random.integers(count, size=(100, count))].mean(1) for _ in range(_RESAMPLES // 100)]
+    low, high = np.percentile(np.concatenate(means), (_TAIL, 100 - _TAIL))
+    return Summary(float(known.mean()), count, float(np.median(known)), float(low), float(high))
 
 
 def paired_difference(values: ArrayLike, others: ArrayLike) -> Summary:
@@ -78,14 +90,6 @@ def quartiles(errors: ArrayLike) -> list[NDArray[np.int64]]:
     values = np.asarray(errors, np.float64)
     order = np.argsort(values, kind="stable")[: int(np.isfinite(values).sum())]
     return [np.asarray(part, np.int64) for part in np.array_split(order, 4)]
-
-
-def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means of samples drawn with replacement, always the same ones for the same number of values."""
-    random = np.random.default_rng((_SEED, len(values)))
-    return np.concatenate(
-        [values[random.integers(len(values), size=(100, len(values)))].mean(1) for _ in range(_RESAMPLES // 100)]
-    )
 
 
 Cell = str | float | int | None
@@ -174,10 +178,10 @@ def plot_supervision(path: Path, shares: Sequence[float], curves: Mapping[str, S
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     panel = figure.subplots()
-    places = np.arange(len(shares))
+    positions = np.arange(len(shares))
     for name, values in curves.items():
-        panel.plot(places, values, marker="o", label=name)
-    panel.set_xticks(places, [f"{share:g}" for share in shares])
+        panel.plot(positions, values, marker="o", label=name)
+    panel.set_xticks(positions, [f"{share:g}" for share in shares])
     panel.set_xlabel("samples with 3-D labels [%]")
     panel.set_ylabel("joint error [mm]")
     panel.set_ylim(bottom=0)
@@ -191,6 +195,82 @@ def _save(figure: object, path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=110)  # type: ignore[attr-defined]
 
 
+Image = NDArray[np.uint8]
+Panel = Callable[[int], Image]
+_SIDE, _BAR, _MARGIN = 224, 22, 0.25  # pixels of panels and titles, share of a person's size round them
+_EACH, _WORST = 3, 4  # people of a quartile, and of the worst
+
+
+def quartile_contact_sheet(errors: NDArray[np.float64], panel: Panel, title: Callable[[int], str]) -> Image:
+    """A row for each quartile, the smallest errors first, each with three people from its middle.
+
+    panel  index of a person → image, all of one size; title the text above it
+    """
+    rows = []
+    for part in quartiles(errors):
+        middle = part[spread_evenly(len(part), _EACH + 2)]
+        chosen = middle[1:-1] if len(middle) > 2 else middle
+        if len(chosen):
+            rows.append(np.concatenate([_titled(panel(int(index)), title(int(index))) for index in chosen], 1))
+    return _column(rows)
+
+
+def worst_contact_sheet(errors: NDArray[np.float64], panel: Panel, title: Callable[[int], str]) -> Image:
+    """The four largest errors, the worst first."""
+    order = np.argsort(np.where(np.isfinite(errors), -errors, np.inf), kind="stable")[:_WORST]
+    return _column([_titled(panel(int(index)), title(int(index))) for index in order if np.isfinite(errors[index])])
+
+
+@torch.no_grad()
+def body_panel(people: EvaluatedPeople, person: int, body: Body, found: Bodies, index: int) -> Image:
+    """(224, 672, 3): the person, and the true and the found mesh over the image.
+
+    person  of the people; index of their body among those found
+    """
+    image = people.people.cache.image(int(people.people.images[person]))
+    x, y = people.centre[person].tolist()
+    camera = Camera(float(people.focal[person]), (x, y))
+    joints = people.joints2d[person]
+    # The square round the joints within the image.
+    inside = np.clip(joints[np.isfinite(joints).all(1)], 0, (image.shape[1], image.shape[0]))
+    low, high = inside.min(0), inside.max(0)
+    side = max(16, round(float((high - low).max() * (1 + 2 * _MARGIN))))
+    left, top = np.rint((low + high) / 2 - side / 2).astype(int)
+    scale = _SIDE / side
+    matrix = np.array([[scale, 0, -scale * left], [0, scale, -scale * top]])
+    smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    drawn = [image]
+    for rig, bodies, row, colour in ((people.body, people.bodies, person, 2), (body, found, index, 1)):
+        rotations, betas, root = (values[row : row + 1] for values in bodies)
+        rest = rig.rest_joints(betas)[:, SMPL24.index("pelvis")]
+        vertices = rig.pose(rotations, betas, root - rest).vertices
+        assert vertices is not None
+        drawn.append(draw_overlay(image, vertices, rig.faces.cpu(), camera, track_ids=[colour]))
+    return np.concatenate([np.asarray(cv2.warpAffine(one, matrix, (_SIDE, _SIDE), flags=smooth)) for one in drawn], 1)
+
+
+def segmentation_panel(image: Image, truth: NDArray[np.integer], found: NDArray[np.integer], parts: int) -> Image:
+    """(224, 672, 3): the crop, its true parts and those found, in the parts' colours."""
+    colours = as_bytes(code_colours(parts))
+    shown = (image, colours[truth], colours[found])
+    return np.concatenate(
+        [np.asarray(cv2.resize(one, (_SIDE, _SIDE), interpolation=cv2.INTER_NEAREST)) for one in shown], 1
+    )
+
+
+def _titled(image: Image, title: str) -> Image:
+    bar = np.full((_BAR, image.shape[1], 3), 255, np.uint8)
+    cv2.putText(bar, title, (4, _BAR - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (20, 20, 20), 1, cv2.LINE_AA)
+    return np.concatenate((bar, image))
+
+
+def _column(images: Sequence[Image]) -> Image:
+    """One below the other, narrower ones filled up with white."""
+    width = max((image.shape[1] for image in images), default=1)
+    padded = [np.pad(one, ((0, 0), (0, width - one.shape[1]), (0, 0)), constant_values=255) for one in images]
+    return np.concatenate(padded) if padded else np.full((1, 1, 3), 255, np.uint8)
+
+
 REPORT = "report.md"
 
 
@@ -198,7 +278,7 @@ REPORT = "report.md"
 class Report:
     """The results of one evaluation.
 
-    title    what was judged
+    title    what was evaluated
     facts    on what and how: data, split, people, weights
     metrics  by their names in the JSON result
     tables   in their order
@@ -239,13 +319,12 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     lines += [f"- {name}: {value}" for name, value in report.facts.items()]
     lines.append("")
     lines += [table.markdown() for table in report.tables]
-    for name, (image, words) in report.images.items():
+    for name, (image, _) in report.images.items():
         write_image(folder / name, image)
+    shown = {name: text for name, (_, text) in report.images.items()} | dict(report.plots)
+    for name, text in shown.items():
         written.append(folder / name)
-        lines += [f"![{words}]({name})", "", words, ""]
-    for name, words in report.plots.items():
-        written.append(folder / name)
-        lines += [f"![{words}]({name})", "", words, ""]
+        lines += [f"![{text}]({name})", "", text, ""]
     write_text(folder / REPORT, "\n".join(lines))
     write_json(folder / "report.json", report.document())
     return written

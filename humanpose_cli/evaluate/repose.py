@@ -1,73 +1,293 @@
-"""How good reposed images are on a cache of pairs or clips, as a report; and the ablation of the reposing paper."""
+"""Evaluation of reposed images: how like the true ones they are, and whether the person stands as asked.
+
+The Inception Score is left out on purpose; `metrics.images` says why.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from humanpose_cli.avatar.inpainting import inpaint
+from humanpose_cli.avatar.mesh import MeshReposer, fitted_person, mesh_of, person_mask, pose_of
+from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.conventions import REPOSING19, SMPL24
-from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.core.progress import Progress
+from humanpose_cli.core.errors import InterruptedRun
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.data.augmentation import Example
 from humanpose_cli.data.cache import open_cache
 from humanpose_cli.data.loader import spread_evenly
 from humanpose_cli.detect.detector import people_in_boxes
 from humanpose_cli.detect.models import ModelPool, default_threads
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.evaluate.ablations import WarpingVariants, warping_table
-from humanpose_cli.evaluate.people import held_out_split
-from humanpose_cli.evaluate.report import Report
-from humanpose_cli.evaluate.reposing import (
-    Distance,
-    Method,
-    WrappedPeople,
-    copying,
-    measure_reposing,
-    meshing,
-    pasting,
-    reposing_report,
-    warping,
-)
-from humanpose_cli.evaluate.setup import PeopleSelection, trainings_of, weights_facts
+from humanpose_cli.evaluate.people import PeopleSelection, weights_facts
+from humanpose_cli.evaluate.report import Cell, Report, Table, paired_difference, summarise
 from humanpose_cli.fitting.fitter import FitOptions, Fitter
 from humanpose_cli.fitting.people import SingleImages
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.inputs import Frame
-from humanpose_cli.metrics.images import Lpips
-from humanpose_cli.models.warp3d.generator import load_warp3d
+from humanpose_cli.metrics.images import Lpips, mask_iou, ssim, ssim_foreground
+from humanpose_cli.models.warp3d.generator import Warp3d, frame_of_example, load_warp3d, to_network
 from humanpose_cli.models.warp3d.pairs import PairCrops
 from humanpose_cli.models.warp3d.perceptual import perceptual_loss
-from humanpose_cli.models.warp3d.recipe import WARP3D_PRESETS, pairs_of
+from humanpose_cli.models.warp3d.recipe import pairs_of
 from humanpose_cli.networks.weights import find_weights
+from humanpose_cli.reposing.warping import WarpReposer
 
-__all__ = ["FittedJoints", "evaluate_reposing", "evaluate_warping", "evaluated_pairs"]
+__all__ = [
+    "AUC_MILLIMETRES",
+    "SHOWN_SIDE",
+    "WARP3D_PRIOR",
+    "Drawn",
+    "EvaluatedReposing",
+    "FittedJoints",
+    "JointEstimator",
+    "Method",
+    "WrappedPeople",
+    "copying",
+    "evaluate_reposing",
+    "evaluated_pairs",
+    "measure_reposing",
+    "meshing",
+    "pasting",
+    "pose_auc_3d",
+    "reposing_report",
+    "side_by_side",
+    "warping",
+]
 
+AUC_MILLIMETRES = np.arange(0, 151, 5)
+"""Thresholds of the pose AUC: 0 to 150 mm in steps of 5."""
+SHOWN_SIDE = 160
+"""Pixels of the images that a report shows."""
+_SHOWN = 8
+_PELVIS = REPOSING19.index("pelvis")
 _LEAST_SIDE = 256  # pixels that the detector is given
-_SEEN = 0.3
+_LEAST_SCORE = 0.3  # of a detected person
 _LISTED = ("three-frames", "random-pairs", "pairs")
+_BASELINES = ("copy", "mesh")
+_LOW_IS_GOOD = ("lpips", "perceptual", "l1_fg")
+WARP3D_PRIOR: dict[str, dict[str, tuple[float, float | None]]] = {
+    "iper": {
+        "PG2, Ma et al.": (0.854, 0.135),
+        "SHUP, Balakrishnan et al.": (0.823, 0.099),
+        "DSC, Siarohin et al.": (0.829, 0.129),
+        "LWB, Liu et al.": (0.840, 0.087),
+        "Knoche et al.": (0.883, 0.081),
+    },
+    "deepfashion": {
+        "PG2, Ma et al.": (0.762, None),
+        "DSC, Siarohin et al.": (0.756, None),
+        "SGW, Dong et al.": (0.793, None),
+        "UPIS, Pumarola et al.": (0.747, None),
+        "VUNET, Esser et al.": (0.786, 0.196),
+        "BodyROI7, Ma et al.": (0.614, None),
+        "DPT, Neverova et al.": (0.796, None),
+        "CTI, Grigorev et al.": (0.791, 0.169),
+        "Li et al.": (0.778, None),
+        "Knoche et al.": (0.800, 0.186),
+    },
+}
+"""Table 2: dataset → method → SSIM, LPIPS."""
+
+
+class Drawn(NamedTuple):
+    """A reposed crop (S, S, 3) uint8, and where the person is in it (S, S) 0…1."""
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.floating]
+
+
+Method = Callable[[Example, Example], Drawn]
+"""(input crop, target crop, of which only the pose may be used) → what is drawn."""
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""Images (1, 3, S, S) of −1 to 1, made and true → a scalar."""
+JointEstimator = Callable[[NDArray[np.uint8], NDArray[np.floating]], NDArray[np.floating] | None]
+"""(crop (S, S, 3) uint8, the person's box (4,) there) → joints (19, 3) metres, or None where nobody is detected."""
+
+
+@dataclass(frozen=True)
+class EvaluatedReposing:
+    """N pairs: method → name of the metric → (N,), NaN where it is not known. numbers (N,) of the pairs.
+
+    shown  of some pairs, spread evenly over all: index among the N → input, target and what every method drew, reduced
+           to (SHOWN_SIDE, SHOWN_SIDE, 3) uint8
+    """
+
+    numbers: NDArray[np.int64]
+    values: Mapping[str, Mapping[str, NDArray[np.float64]]]
+    shown: Mapping[int, Sequence[NDArray[np.uint8]]]
+
+
+def copying(first: Example, second: Example) -> Drawn:
+    """The input as it is: what every method must beat."""
+    return Drawn(first.image, person_mask(first))
+
+
+def warping(network: Warp3d) -> Method:
+    """A trained generator. Crops of another size than its own are scaled to it, and what it makes is scaled back."""
+    size = network.config.size
+
+    def draw(first: Example, second: Example) -> Drawn:
+        own = first.image.shape[0]
+        source, target = (frame_of_example(example) * np.float32(size / own) for example in (first, second))
+        made = network.repose(resized(first.image, size), source, target)
+        return Drawn(resized(made.image, own), resized(made.mask, own))
+
+    return draw
+
+
+class WrappedPeople:
+    """People wrapped in their images, and the images without them; the last one is kept, for methods take turns."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self._last: tuple[Example, MeshReposer, NDArray[np.uint8]] | None = None
+
+    def __call__(self, example: Example) -> tuple[MeshReposer, NDArray[np.uint8]]:
+        """The labelled body in the image, and the background (S, S, 3); InputError where no body is known."""
+        if self._last is None or self._last[0] is not example:
+            mesh = mesh_of(example, self._body)
+            plate = inpaint(mesh.photo, mesh.hole, np.zeros_like(mesh.hole), mesh.options.inpainting)
+            self._last = example, mesh, plate
+        return self._last[1:]
+
+
+def meshing(wrapped: WrappedPeople) -> Method:
+    """The photograph wrapped round the labelled body, which is posed as the target's: the mesh method without errors of
+    a fit. InputError for people without body parameters.
+    """
+    return lambda first, second: _before_plate(*wrapped(first), second)
+
+
+def pasting(network: Warp3d, wrapped: WrappedPeople, *, mesh_input: bool = False) -> Method:
+    """A generator as `hpc repose --method warp3d` uses it: pasted before the mesh method's background.
+
+    mesh_input  give it the labelled body's drawing, as `--mesh-input` does
+    """
+
+    def draw(first: Example, second: Example) -> Drawn:
+        mesh, plate = wrapped(first)
+        return _before_plate(WarpReposer(mesh, fitted_person(first), network, mesh_input=mesh_input), plate, second)
+
+    return draw
+
+
+def _before_plate(reposer: MeshReposer | WarpReposer, plate: NDArray[np.uint8], target: Example) -> Drawn:
+    """A person in the target's pose, before the image's own background."""
+    drawn = reposer.render(*pose_of(target)).image
+    alpha = drawn[..., 3:].astype(np.float32) / 255
+    mixed = drawn[..., :3] * alpha + plate * (1 - alpha)
+    return Drawn(np.rint(mixed).astype(np.uint8), alpha[..., 0])
+
+
+def resized(image: NDArray[Any], size: int) -> NDArray[Any]:
+    """A square image or mask at `size` pixels a side, averaged where it becomes smaller."""
+    own = image.shape[0]
+    if own == size:
+        return image
+    return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if own > size else cv2.INTER_CUBIC))
+
+
+def measure_reposing(
+    crops: PairCrops,
+    numbers: Sequence[int],
+    methods: Mapping[str, Method],
+    *,
+    distances: Mapping[str, Distance] | None = None,
+    joints: JointEstimator | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Progress = no_progress,
+) -> EvaluatedReposing:
+    """Every method on every pair.
+
+    distances  name → how far images are apart by the features of a network
+    joints     estimator of the pose in an image, for the pose AUC
+    """
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
+    kept = spread_evenly(len(numbers), _SHOWN)
+    shown: dict[int, list[NDArray[np.uint8]]] = {}
+    for done, number in enumerate(numbers, 1):
+        # One draw for each pair: the same target for every method and every run.
+        first, second = crops.crops(number, np.random.default_rng(number))
+        true_joints = None if joints is None else joints(second.image, _box_of(second))
+        images = [first.image, second.image]
+        for name, method in methods.items():
+            drawn = method(first, second)
+            found = _similarity(drawn, second, distances or {})
+            if joints is not None:
+                found["pose_auc"] = _pose_auc(joints(drawn.image, _box_of(second)), true_joints)
+            rows[name].append(found)
+            images.append(drawn.image)
+        if done - 1 in kept:
+            shown[done - 1] = [resized(image, SHOWN_SIDE) for image in images]
+        progress(done, len(numbers), "pairs")
+        if stop():
+            raise InterruptedRun()
+    values = {
+        name: {key: np.array([row[key] for row in found]) for key in (found[0] if found else {})}
+        for name, found in rows.items()
+    }
+    return EvaluatedReposing(np.asarray(numbers, np.int64), values, shown)
+
+
+def pose_auc_3d(found: NDArray[np.floating], true: NDArray[np.floating]) -> float:
+    """Area under the curve of correct keypoints, joints (19, 3) metres twice, pelvis on pelvis, over AUC_MILLIMETRES.
+
+    The mean over the thresholds of the share of joints that are as near or nearer, as public code takes it.
+    """
+    apart = 1e3 * np.linalg.norm((found - found[_PELVIS]) - (true - true[_PELVIS]), axis=-1)
+    return float((apart[None] <= AUC_MILLIMETRES[:, None] + 1e-6).mean())  # rounding is no error
+
+
+def _pose_auc(found: NDArray[np.floating] | None, true: NDArray[np.floating] | None) -> float:
+    """0 for an image in which nobody is detected; NaN where nobody is detected in the true one either."""
+    if true is None:
+        return float("nan")
+    return 0.0 if found is None else pose_auc_3d(found, true)
+
+
+def _similarity(drawn: Drawn, second: Example, distances: Mapping[str, Distance]) -> dict[str, float]:
+    made, true = (to_network(torch.from_numpy(np.ascontiguousarray(p))[None]) for p in (drawn.image, second.image))
+    a, b = made / 2 + 0.5, true / 2 + 0.5
+    mask = torch.from_numpy((person_mask(second) > 0.5).astype(np.float32))[None, None]
+    drawn_mask = torch.from_numpy(np.asarray(drawn.mask, np.float32))[None, None]
+    found = {"ssim": float(ssim(a, b)), "ssim_fg": np.nan, "l1_fg": np.nan, "mask_iou": np.nan}
+    if inside := float(mask.sum()):
+        found["ssim_fg"] = float(ssim_foreground(a, b, mask))
+        found["l1_fg"] = float(((a - b).abs().mean(1, keepdim=True) * mask).sum() / inside)
+        found["mask_iou"] = float(mask_iou(drawn_mask, mask))
+    with torch.no_grad():
+        return {**found, **{name: float(distance(made, true)) for name, distance in distances.items()}}
+
+
+def _box_of(example: Example) -> NDArray[np.floating]:
+    """The person's box in the crop, within it."""
+    size = example.image.shape[0]
+    box = example.person.box
+    return np.array([0, 0, size, size], float) if box is None else np.clip(np.asarray(box, float), 0, size)
 
 
 class FittedJoints:
-    """Joints of the person in a crop by our own fit: `JointEstimator`; a context manager.
+    """Joints of the person in a crop by our own fit: `JointEstimator`; a context manager."""
 
-    options  of the fit
-    """
-
-    def __init__(self, options: FitOptions | None = None, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(self, device: str = "cpu") -> None:
         self._people = _OnePerson()
-        self._fitter = Fitter(options or FitOptions(people="largest"), people=self._people, device=device)
-        self._pool = ModelPool(threads or default_threads())
+        self._fitter = Fitter(FitOptions(people="largest"), people=self._people, device=device)
+        self._pool = ModelPool(default_threads())
 
     def __call__(self, image: NDArray[np.uint8], box: NDArray[np.floating]) -> NDArray[np.floating] | None:
-        """(19, 3) metres of REPOSING19; None where the detector sees nobody in the box."""
+        """(19, 3) metres of REPOSING19; None where nobody is detected in the box."""
         scale = max(1.0, _LEAST_SIDE / image.shape[0])
         if scale > 1:
             image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
@@ -76,7 +296,7 @@ class FittedJoints:
         if (corners[2:] - corners[:2] < 8).any():
             return None
         (person,) = people_in_boxes(self._pool, image, corners[None], 2)
-        if person.score < _SEEN:
+        if person.score < _LEAST_SCORE:
             return None
         self._people.person = person
         record = self._fitter.fit_image(image).record
@@ -106,29 +326,25 @@ class _OnePerson(SingleImages):
         return [] if self.person is None else [self.person]
 
 
-def evaluated_pairs(which: PeopleSelection, size: int) -> tuple[PairCrops, list[int], dict[str, Any]]:
-    """Crops of `size` pixels, the numbers of the pairs to judge, and what a report says about them."""
-    cache = open_cache(which.data)
-    protocol, split = _place(which)
-    pairs = pairs_of(cache, protocol, split)
-    numbers = spread_evenly(len(pairs), which.limit or len(pairs))
-    # Pairs are taken as they are, whatever is in sight.
-    return PairCrops(pairs, size), numbers, {**replace(which, seen=0.0).facts(protocol, split), "pixels": size}
-
-
-def _place(which: PeopleSelection) -> tuple[str, str]:
-    cache = open_cache(which.data)
+def evaluated_pairs(selection: PeopleSelection, size: int) -> tuple[PairCrops, list[int], dict[str, Any]]:
+    """Crops of `size` pixels, the numbers of the pairs to evaluate, and what a report says about them."""
+    cache, protocol = open_cache(selection.data), selection.protocol
     listed = [name for name in _LISTED if name in cache.pair_splits]
-    if which.protocol in cache.pair_splits or (not which.protocol and listed):
-        protocol = which.protocol or listed[0]
+    if protocol in cache.pair_splits or (not protocol and listed):
+        protocol = protocol or listed[0]
         splits = cache.pair_splits[protocol]
-        split = which.split or next((name for name in ("test", "val", "validation") if name in splits), splits[0])
-        return protocol, split
-    return held_out_split(which.data, which.protocol, which.split)
+        split = selection.split or next((name for name in ("test", "val", "validation") if name in splits), splits[0])
+    else:
+        protocol, split = selection.protocol_and_split()
+    pairs = pairs_of(cache, protocol, split)
+    numbers = spread_evenly(len(pairs), selection.limit or len(pairs))
+    # Pairs are taken as they are, whatever is visible.
+    facts = replace(selection, visible=0.0).facts(protocol, split)
+    return PairCrops(pairs, size), numbers, {**facts, "pixels": size}
 
 
 def evaluate_reposing(
-    which: PeopleSelection,
+    selection: PeopleSelection,
     weights: str,
     device: str,
     progress: Progress,
@@ -141,18 +357,18 @@ def evaluate_reposing(
 ) -> Report:
     """Copying, the mesh and the network ("": the shipped one) on the same pairs.
 
-    Where bodies are known, the network stands there as it is used too: pasted, and given the mesh's drawing.
+    Where bodies are known, the network is also evaluated as it is used: pasted, and given the mesh's drawing.
 
-    perceptual  as `training.perceptual` takes it: a stand-in, never called LPIPS
+    perceptual  as `perceptual_loss` takes it: a stand-in, never called LPIPS
     lpips       names or files of torchvision's AlexNet and the authors' linear layers
-    pose        judge the pose by our own fit, which takes most of the time
+    pose        evaluate the pose by our own fit, which takes most of the time
     size        pixels of the crops; 0 for the network's
     """
     path = find_weights(weights or "warp3d")
     network = load_warp3d(path, device)
-    crops, numbers, facts = evaluated_pairs(which, size or network.config.size)
+    crops, numbers, facts = evaluated_pairs(selection, size or network.config.size)
     methods: dict[str, Method] = {"copy": copying}
-    body = body_by_name(which.body) if crops.pairs.cache.labels.get("people/poses", 0) else None
+    body = body_by_name(selection.body) if crops.pairs.cache.labels.get("people/poses", 0) else None
     if body is not None:
         wrapped = WrappedPeople(body)
         methods["mesh"] = meshing(wrapped)
@@ -160,7 +376,7 @@ def evaluate_reposing(
         if network.config.drawing:
             methods["warp3d, mesh input"] = pasting(network, wrapped, mesh_input=True)
     methods["warp3d"] = warping(network)
-    facts |= weights_facts("weights", path)
+    facts |= weights_facts(path)
     distances: dict[str, Distance] = {}
     if lpips is not None:
         metric = Lpips(*(find_weights(name) for name in lpips))
@@ -170,39 +386,47 @@ def evaluate_reposing(
     distances["perceptual"] = loss
     facts["perceptual"] = " ".join(str(loss.describe().get(key, "")) for key in ("kind", "file")).strip()
     with FittedJoints(device=device) as joints:
-        judged = measure_reposing(
-            crops,
-            numbers,
-            methods,
-            distances=distances,
-            joints=joints if pose else None,
-            stop=stop,
-            progress=progress,
+        estimator = joints if pose else None
+        evaluated = measure_reposing(
+            crops, numbers, methods, distances=distances, joints=estimator, stop=stop, progress=progress
         )
-    return reposing_report(judged, crops.pairs.cache.header.source, facts)
+    return reposing_report(evaluated, crops.pairs.cache.header.source, facts)
 
 
-def evaluate_warping(
-    which: PeopleSelection,
-    preset: str,
-    device: str,
-    folder: Path,
-    progress: Progress,
-    stop: Callable[[], bool],
-    *,
-    seeds: int = 2,
-    pose: bool = True,
-) -> Report:
-    """Table 1, trained and judged anew; `folder/runs` keeps the trainings, finished or not."""
-    name = "tiny" if preset == "ablation" else preset
-    if name not in WARP3D_PRESETS:
-        raise UsageError("--preset", "is not known", expected=f"ablation, {', '.join(WARP3D_PRESETS)}", got=preset)
-    training, loop = WARP3D_PRESETS[name]
-    crops, numbers, facts = evaluated_pairs(which, training.generator.size)
-    if not numbers:
-        raise InputError(which.data, "has no pairs to judge by")
-    trainings = trainings_of(which, device, folder, progress, stop, seeds=seeds, planned=4 * seeds)
-    with FittedJoints(device=device) as joints:
-        table = warping_table(trainings, WarpingVariants(training, loop), crops, numbers, joints if pose else None)
-    told = {**facts, "pairs": len(numbers), "preset": name, "seeds": seeds}
-    return Report("Ablation: warping", told, {}, [table])
+def reposing_report(evaluated: EvaluatedReposing, source: str, facts: Mapping[str, Any]) -> Report:
+    """All methods, their paired differences, what others published on the same dataset (`source`), images."""
+    values = evaluated.values
+    names = list(values)
+    means = {name: {metric: summarise(found) for metric, found in values[name].items()} for name in names}
+    best = means[names[-1]]
+    rows: list[list[Cell]] = [[name, *(found.value for found in means[name].values())] for name in names]
+    notes = ["ssim_fg, l1_fg and mask_iou look where the true image shows the person."]
+    tables = [Table("methods", "Methods", ("method", *best), rows, 3, notes), _differences(evaluated)]
+    if source in WARP3D_PRIOR:
+        rows = [[name, *figures] for name, figures in WARP3D_PRIOR[source].items()]
+        for name in names:
+            lpips: Cell = float(np.nanmean(values[name]["lpips"])) if "lpips" in values[name] else None
+            rows.append([f"{name}, here", float(np.nanmean(values[name]["ssim"])), lpips])
+        tables.append(Table("prior", "Table 2: prior work on this data set", ("method", "SSIM", "LPIPS"), rows, 3))
+    images = {"pairs.jpg": (side_by_side(evaluated), f"Input, target, {', '.join(names)}")}
+    return Report("Reposed images", {**facts, "pairs": len(evaluated.numbers)}, best, tables, images)
+
+
+def _differences(evaluated: EvaluatedReposing) -> Table:
+    """Every network against the copy and the mesh on the same pairs."""
+    baselines = [name for name in _BASELINES if name in evaluated.values]
+    rows: list[list[Cell]] = []
+    for name, other in product((name for name in evaluated.values if name not in baselines), baselines):
+        for metric, values in evaluated.values[name].items():
+            apart = paired_difference(values, evaluated.values[other][metric])
+            rows.append([f"{name} − {other}", metric, apart.value, apart.low, apart.high])
+    notes = [f"Paired, with the 95 % interval. Low is good: {', '.join(_LOW_IS_GOOD)}."]
+    columns = ("methods", "metric", "difference", "from", "to")
+    return Table("differences", "Differences", columns, rows, 3, notes)
+
+
+def side_by_side(evaluated: EvaluatedReposing) -> NDArray[np.uint8]:
+    """A row for each of the pairs that were kept, by the quality of the last method: input, target, every method."""
+    quality = np.nan_to_num(evaluated.values[list(evaluated.values)[-1]]["ssim"])
+    ordered = sorted(evaluated.shown, key=lambda index: (float(quality[index]), index))
+    return np.concatenate([np.concatenate(list(evaluated.shown[index]), 1) for index in ordered])

@@ -1,4 +1,4 @@
-"""Reposed images judged on painted people whose pairs are known."""
+"""Reposed images evaluated on painted people whose pairs are known."""
 
 from dataclasses import replace
 
@@ -12,10 +12,10 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.cache import open_cache
-from humanpose_cli.evaluate.ablations import Trainings, WarpingVariants, warping_table
-from humanpose_cli.evaluate.published import WARP3D_ABLATION, WARP3D_PRIOR
-from humanpose_cli.evaluate.reposing import (
+from humanpose_cli.evaluate.ablations import WARP3D_ABLATION, Trainings, warping_table
+from humanpose_cli.evaluate.repose import (
     AUC_MILLIMETRES,
+    WARP3D_PRIOR,
     Drawn,
     WrappedPeople,
     copying,
@@ -55,8 +55,8 @@ def crops(folder):
 
 def test_the_truth_is_best_and_a_copy_is_worse(crops):
     methods = {"copy": copying, "truth": lambda first, second: Drawn(second.image, second.mask / 255)}
-    judged = measure_reposing(crops, range(len(crops.pairs)), methods)
-    truth, copy = judged.values["truth"], judged.values["copy"]
+    evaluated = measure_reposing(crops, range(len(crops.pairs)), methods)
+    truth, copy = evaluated.values["truth"], evaluated.values["copy"]
     for name, best in (("ssim", 1.0), ("ssim_fg", 1.0), ("mask_iou", 1.0), ("l1_fg", 0.0)):
         np.testing.assert_allclose(truth[name], best, atol=1e-5)
         assert np.abs(copy[name] - best).min() > 0.01
@@ -73,26 +73,26 @@ def test_the_truth_is_best_and_a_copy_is_worse(crops):
     assert copy["ssim"][0] == pytest.approx(oracle, abs=1e-3)
 
 
-def test_networks_are_judged_and_images_shown(crops):
+def test_networks_are_evaluated_and_images_shown(crops):
     torch.manual_seed(0)
     network = Warp3d(Generator(TINY), WeightsHeader("warp3d"))
     methods = {"copy": copying, "warp3d": warping(network)}
     distances = {"perceptual": lambda made, true: (made - true).abs().mean()}
-    judged = measure_reposing(
+    evaluated = measure_reposing(
         crops, [0, 1, 2], methods, distances=distances, joints=lambda image, box: np.zeros((19, 3))
     )
-    assert set(judged.values["warp3d"]) == {"ssim", "ssim_fg", "l1_fg", "mask_iou", "perceptual", "pose_auc"}
-    assert (judged.values["warp3d"]["pose_auc"] == 1).all()
-    assert list(judged.shown) == [0, 1, 2]
-    assert {image.shape for images in judged.shown.values() for image in images} == {(160, 160, 3)}
-    assert all(len(images) == 2 + len(methods) for images in judged.shown.values())
-    report = reposing_report(judged, "posed", {})
+    assert set(evaluated.values["warp3d"]) == {"ssim", "ssim_fg", "l1_fg", "mask_iou", "perceptual", "pose_auc"}
+    assert (evaluated.values["warp3d"]["pose_auc"] == 1).all()
+    assert list(evaluated.shown) == [0, 1, 2]
+    assert {image.shape for images in evaluated.shown.values() for image in images} == {(160, 160, 3)}
+    assert all(len(images) == 2 + len(methods) for images in evaluated.shown.values())
+    report = reposing_report(evaluated, "posed", {})
     assert [row[0] for row in report.tables[0].rows] == ["copy", "warp3d"]
     assert report.metrics["ssim"].n == 3
     assert report.images["pairs.jpg"][0].shape == (3 * 160, 4 * 160, 3)
     difference = report.tables[1].rows[0]
     assert list(difference[:2]) == ["warp3d − copy", "ssim"]
-    apart = judged.values["warp3d"]["ssim"] - judged.values["copy"]["ssim"]
+    apart = evaluated.values["warp3d"]["ssim"] - evaluated.values["copy"]["ssim"]
     assert difference[2] == pytest.approx(apart.mean())
     assert difference[3] <= difference[2] <= difference[4]
     with pytest.raises(InterruptedRun):
@@ -133,8 +133,8 @@ def test_the_network_pasted_before_the_meshes_background(tmp_path, draws):
     away = (mesh.mask == 0) & (pasted.mask == 0)
     assert away.any()
     np.testing.assert_array_equal(mesh.image[away], pasted.image[away])
-    judged = measure_reposing(crops, [0, 1], methods)
-    assert all(np.isfinite(values).all() for its in judged.values.values() for values in its.values())
+    evaluated = measure_reposing(crops, [0, 1], methods)
+    assert all(np.isfinite(values).all() for its in evaluated.values.values() for values in its.values())
 
 
 def test_people_nobody_sees_have_no_auc(crops):
@@ -144,11 +144,11 @@ def test_people_nobody_sees_have_no_auc(crops):
         seen.append((image.shape, box))
         return np.zeros((19, 3)) if len(seen) == 1 else None
 
-    judged = measure_reposing(crops, [0], {"copy": copying}, joints=joints)
-    assert judged.values["copy"]["pose_auc"].tolist() == [0.0]
+    evaluated = measure_reposing(crops, [0], {"copy": copying}, joints=joints)
+    assert evaluated.values["copy"]["pose_auc"].tolist() == [0.0]
     assert all(((box >= 0) & (box <= 32)).all() for _, box in seen)
-    judged = measure_reposing(crops, [0], {"copy": copying}, joints=lambda image, box: None)
-    assert np.isnan(judged.values["copy"]["pose_auc"]).all()
+    evaluated = measure_reposing(crops, [0], {"copy": copying}, joints=lambda image, box: None)
+    assert np.isnan(evaluated.values["copy"]["pose_auc"]).all()
 
 
 def test_the_auc_of_known_errors():
@@ -174,11 +174,11 @@ def test_the_ablation_trains_four_and_compares_pairs(folder, crops, tmp_path):
     )
     loop = TrainOptions(epochs=1, batch_size=4, workers=0, validate_every=10_000)
     trainings = Trainings(folder, tmp_path, CPU, seeds=2)
-    table = warping_table(trainings, WarpingVariants(training, loop), crops, [0, 1, 2], None)
+    table = warping_table(trainings, training, loop, crops, [0, 1, 2], None)
     assert [tuple(row[:2]) for row in table.rows] == list(WARP3D_ABLATION)
     assert len(list(tmp_path.iterdir())) == 8
     assert all(0 < row[2] < 1 for row in table.rows)
-    assert [row[4] for row in table.rows] == [None] * 4  # no pose was judged
+    assert [row[4] for row in table.rows] == [None] * 4  # no pose was evaluated
     assert table.rows[3][5:] == [0.883, 0.626, 0.777]
     assert any("ssim_fg" in note for note in table.notes)
 

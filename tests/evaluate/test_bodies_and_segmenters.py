@@ -1,4 +1,4 @@
-"""Networks, segmenters and fits judged on a small cache whose truth is known."""
+"""Networks, segmenters and fits evaluated on a small cache whose truth is known."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import torch
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
-from humanpose_cli.evaluate.ablations import ABLATIONS, NbfVariants, Trainings, nbf_variants
+from humanpose_cli.evaluate.ablations import ABLATION_LABELS, ABLATIONS, NbfVariants, Trainings, nbf_variants
 from humanpose_cli.evaluate.bodies import (
     FoundBody,
     crops_report,
@@ -17,7 +17,7 @@ from humanpose_cli.evaluate.bodies import (
     measure_crops,
     measure_fits,
 )
-from humanpose_cli.evaluate.people import held_out_people, held_out_split
+from humanpose_cli.evaluate.people import PeopleSelection
 from humanpose_cli.evaluate.segmenter import measure_segmenter, segmenter_report
 from humanpose_cli.models.nbf.inputs import InputOptions
 from humanpose_cli.models.nbf.network import RegressorOptions, load_nbf
@@ -63,12 +63,12 @@ def found_bodies(people, shift=0.0):
 
 
 def test_the_truth_fits_and_who_is_not_found_is_counted(cache):
-    people = held_out_people(cache, ("joints",))
-    assert (people.protocol, people.split, len(people)) == ("painted", "validation", 6)
-    judged = measure_fits(people, found_bodies(people), default_body())
-    assert judged.missed == 0
-    np.testing.assert_allclose(judged.errors.mpjpe, 0, atol=1e-4)
-    np.testing.assert_array_equal(judged.errors.pckh, 1)
+    people = PeopleSelection(cache).people("joints")
+    assert len(people) == 6
+    evaluated = measure_fits(people, found_bodies(people), default_body())
+    assert evaluated.missed == 0
+    np.testing.assert_allclose(evaluated.errors.mpjpe, 0, atol=1e-4)
+    np.testing.assert_array_equal(evaluated.errors.pckh, 1)
     picky = measure_fits(people, lambda row: found_bodies(people)(row) if row % 2 else [], default_body())
     assert picky.missed == len(people) - len(picky.found) > 0
     report = fits_report(people, picky, default_body(), {"method": "truth"})
@@ -82,24 +82,24 @@ def test_the_truth_fits_and_who_is_not_found_is_counted(cache):
         measure_fits(people, found_bodies(people), default_body(), stop=lambda: True)
 
 
-def test_a_network_on_crops_is_judged_as_its_training_judged_it(cache, trained):
+def test_a_network_on_crops_is_evaluated_as_its_training_evaluated_it(cache, trained):
     recipe = NbfRecipe(cache, PARTS)
     network = load_nbf(trained[1] / BEST)
     recipe.model.regressor.load_state_dict(network.regressor.state_dict())
     recipe.model.eval()
-    people = held_out_people(cache, ("joints", "parts"))
-    judged = measure_crops(people, network)
-    assert judged.f1 is None
-    np.testing.assert_allclose(judged.errors.mpjpe, recipe.errors(8).mpjpe, atol=1e-5)
+    people = PeopleSelection(cache).people("joints", "parts")
+    evaluated = measure_crops(people, network)
+    assert evaluated.f1 is None
+    np.testing.assert_allclose(evaluated.errors.mpjpe, recipe.errors(8).mpjpe, atol=1e-5)
 
 
-def test_a_segmenters_parts_are_judged_beside_the_bodies(cache, trained, tmp_path):
-    people = held_out_people(cache, ("joints", "parts"))
+def test_a_segmenters_parts_are_evaluated_beside_the_bodies(cache, trained, tmp_path):
+    people = PeopleSelection(cache).people("joints", "parts")
     network = load_nbf(trained[1] / BEST, segmenter=trained[0] / BEST)
-    judged = measure_crops(people, network, "segmenter")
-    assert judged.f1.shape == (6,)
-    assert (judged.f1 > 0).all()
-    report = crops_report(people, judged, {}, tmp_path)
+    evaluated = measure_crops(people, network, "segmenter")
+    assert evaluated.f1.shape == (6,)
+    assert (evaluated.f1 > 0).all()
+    report = crops_report(people, evaluated, {}, tmp_path)
     assert report.metrics["f1"].n == 6
     assert (tmp_path / "f1-error.png").stat().st_size > 1000
     hard = distance_to_mean(people)
@@ -108,15 +108,15 @@ def test_a_segmenters_parts_are_judged_beside_the_bodies(cache, trained, tmp_pat
         measure_crops(people, load_nbf(trained[1] / BEST), "segmenter")
 
 
-def test_a_segmenter_is_judged_over_pixels_and_people(cache, trained):
+def test_a_segmenter_is_evaluated_over_pixels_and_people(cache, trained):
     segmenter = Segmenter.load(trained[0] / BEST)
-    people = held_out_people(cache, ("box", "parts")).people
-    judged = measure_segmenter(people, segmenter)
+    people = PeopleSelection(cache).people("box", "parts").people
+    evaluated = measure_segmenter(people, segmenter)
     recipe = SegmenterRecipe(cache, SEGMENTER)
     recipe.model.load_state_dict(segmenter.network.state_dict())
     recipe.model.eval()
-    assert np.nanmean(judged.iou[1:]) == pytest.approx(recipe.validate(8)["iou"])
-    report = segmenter_report(people, segmenter, judged, {})
+    assert np.nanmean(evaluated.iou[1:]) == pytest.approx(recipe.validate(8)["iou"])
+    report = segmenter_report(people, segmenter, evaluated, {})
     assert report.metrics["iou"].n == 6
     assert [row[0] for row in report.tables[0].rows] == ["background", "trunk", "arms", "legs", "mean of the parts"]
     assert set(report.images) == {"quartiles.jpg", "worst.jpg"}
@@ -125,16 +125,16 @@ def test_a_segmenter_is_judged_over_pixels_and_people(cache, trained):
 
 
 def test_splits_that_are_not_there_are_listed(cache, tmp_path, monkeypatch):
-    assert held_out_split(cache) == ("painted", "validation")
+    assert PeopleSelection(cache).protocol_and_split() == ("painted", "validation")
     with pytest.raises(InputError, match="has no split test of protocol painted, found painted: train, validation"):
-        held_out_split(cache, split="test")
+        PeopleSelection(cache, split="test").protocol_and_split()
     bare = painted_cache(tmp_path / "bare", lacks=("poses",))
     with pytest.raises(InputError, match="lacks body parameters"):
-        held_out_people(bare, ("joints",))
+        PeopleSelection(bare).people("joints")
     smpl = type("Rig", (), {"name": "smpl-neutral"})()
     monkeypatch.setattr("humanpose_cli.evaluate.people.body_by_name", lambda name: smpl)
     with pytest.raises(InputError, match="has labels of another body, expected smpl"):
-        held_out_people(cache, ("joints",), body="smpl:x")
+        PeopleSelection(cache, body="smpl:x").people("joints")
 
 
 def test_trainings_are_done_once_and_go_on(cache, tmp_path):
@@ -149,16 +149,16 @@ def test_trainings_are_done_once_and_go_on(cache, tmp_path):
     assert len(asked) == steps
     other = replace(PARTS, losses=replace(PARTS.losses, points3d=10.0))
     assert trainings.networks("a", other, LOOP) != first
-    people = held_out_people(cache, ("joints", "parts"))
-    both = trainings.judged(people, first).errors.mpjpe
-    single = [trainings.judged(people, [path]).errors.mpjpe for path in first]
+    people = PeopleSelection(cache).people("joints", "parts")
+    both = trainings.evaluate(people, first).errors.mpjpe
+    single = [trainings.evaluate(people, [path]).errors.mpjpe for path in first]
     np.testing.assert_allclose(both, np.mean(single, 0))
-    np.testing.assert_allclose(trainings.judged(people, first).seeds, [values.mean() for values in single])
-    impatient = Trainings(cache, tmp_path / "new", CPU, stop=lambda: True)
+    np.testing.assert_allclose(trainings.evaluate(people, first).seeds, [values.mean() for values in single])
+    interrupted = Trainings(cache, tmp_path / "new", CPU, stop=lambda: True)
     with pytest.raises(InterruptedRun):
-        impatient.networks("a", PARTS, LOOP)
-    impatient.stop = lambda: False
-    (resumed,) = impatient.networks("a", PARTS, LOOP)
+        interrupted.networks("a", PARTS, LOOP)
+    interrupted.stop = lambda: False
+    (resumed,) = interrupted.networks("a", PARTS, LOOP)
     assert resumed.read_bytes()[-4096:] == first[0].read_bytes()[-4096:]  # as if it had not been interrupted
 
 
@@ -167,18 +167,17 @@ def test_ablations_fill_their_tables(cache, tmp_path, monkeypatch, name):
     from humanpose_cli.evaluate import ablations as nbf
 
     monkeypatch.setattr(nbf, "NBF_SUPERVISION", {share: nbf.NBF_SUPERVISION[share] for share in (100, 20, 0)})
-    arms = NbfVariants(PARTS, LOOP, {"weak": (SEGMENTER, LOOP), "better": (SEGMENTER, replace(LOOP, epochs=3))})
-    people = held_out_people(cache, ABLATIONS[name].needs)
-    found = ABLATIONS[name].run(Trainings(cache, tmp_path / "runs", CPU), people, arms, tmp_path)
-    table = found.tables[0]
-    assert all((tmp_path / plot).stat().st_size > 1000 for plot in found.plots)
+    variants = NbfVariants(PARTS, LOOP, {"weak": (SEGMENTER, LOOP), "better": (SEGMENTER, replace(LOOP, epochs=3))})
+    people = PeopleSelection(cache).people(*ABLATION_LABELS)
+    (table, *_), plots = ABLATIONS[name].run(Trainings(cache, tmp_path / "runs", CPU), people, variants, tmp_path)
+    assert all((tmp_path / plot).stat().st_size > 1000 for plot in plots)
     if name == "segmenters":
         assert [row[0] for row in table.rows] == ["weak", "better", "GT"]
         assert len(table.columns) == 5
         errors = np.array([row[2:] for row in table.rows], float)
         assert np.isfinite(errors).all()
         assert table.rows[2][1] == 100
-        assert set(found.plots) == {"f1-error.png"}
+        assert set(plots) == {"f1-error.png"}
     else:
         assert [row[0] for row in table.rows] == [100, 20, 0]
         assert [row[5] is not None for row in table.rows] == [False, True, False]
@@ -189,6 +188,6 @@ def test_presets_of_ablations():
     assert set(nbf_variants("paper").segmenters) == {"VGG", "ResNet", "RefineNet"}
     assert nbf_variants("paper").network.inputs.size == 224
     assert nbf_variants("ablation").loop.epochs > 1
-    assert sum(sum(ablation.trainings) for ablation in ABLATIONS.values()) >= 29
+    assert sum(one.networks + one.segmenters for one in ABLATIONS.values()) == 32
     with pytest.raises(UsageError, match="ablation or paper"):
         nbf_variants("small")
