@@ -1,9 +1,75 @@
 """humanpose-cli: photos and videos of people into 3-D bodies and new images.
 
-The Python interface is `humanpose_cli.pipelines`; the command line is `hpc`. Importing this package loads
-neither torch nor any other heavy library.
+    import humanpose_cli as hp
+
+    fit = hp.fit("photo.jpg")                     # everybody's pose and shape
+    fit.overlay()                                 # (H, W, 3) uint8: the bodies over the photograph
+
+Nothing heavy is loaded before the first use. The command line is `hpc`.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from humanpose_cli.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from humanpose_cli.body.body import Body
+    from humanpose_cli.core.camera import Camera
+    from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, UsageError
+    from humanpose_cli.data.cache import open_cache
+    from humanpose_cli.fitting.fitter import Fitter, fit
+    from humanpose_cli.fitting.result import Fit, load_fit
+    from humanpose_cli.geometry.body_params import BodyParams
+    from humanpose_cli.io.pose_files import read_pose
+    from humanpose_cli.reposing.reposer import Reposer
+
+__all__ = [
+    "Body",
+    "BodyParams",
+    "Camera",
+    "Fit",
+    "Fitter",
+    "HpcError",
+    "InputError",
+    "Reposer",
+    "UnavailableError",
+    "UsageError",
+    "__version__",
+    "fit",
+    "load_fit",
+    "open_cache",
+    "read_pose",
+]
+
+_MODULES = {
+    "Body": "body.body",
+    "BodyParams": "geometry.body_params",
+    "Camera": "core.camera",
+    "Fit": "fitting.result",
+    "Fitter": "fitting.fitter",
+    "HpcError": "core.errors",
+    "InputError": "core.errors",
+    "Reposer": "reposing.reposer",
+    "UnavailableError": "core.errors",
+    "UsageError": "core.errors",
+    "fit": "fitting.fitter",
+    "load_fit": "fitting.result",
+    "open_cache": "data.cache",
+    "read_pose": "io.pose_files",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for, once."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

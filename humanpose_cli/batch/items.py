@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
+from humanpose_cli.io.digests import digest_of_files
 
 if TYPE_CHECKING:
     from humanpose_cli.io.inputs import InputItem
@@ -27,15 +28,11 @@ __all__ = [
     "Item",
     "Shard",
     "content_digest",
-    "file_digest",
     "fingerprint",
     "item_of",
     "shard_of",
     "unique_items",
 ]
-
-
-_READ_SIZE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -94,23 +91,8 @@ def fingerprint(item: Item) -> Fingerprint:
 
 
 def content_digest(item: Item) -> str:
-    """SHA-256 over the contents of an item's files in order, each preceded by its length."""
-    digest = hashlib.sha256()
-    for path in item.files:
-        try:
-            with path.open("rb") as file:
-                digest.update(path.stat().st_size.to_bytes(8, "big"))
-                while block := file.read(_READ_SIZE):
-                    digest.update(block)
-        except OSError as error:
-            raise InputError(path, "cannot be read", got=error.strerror or str(error)) from error
-    return digest.hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 over the contents of a file, or of the files of a folder, that a run depends on beside its items."""
-    files = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
-    return content_digest(Item(path.name, tuple(files)))
+    """SHA-256 over the contents of an item's files in order."""
+    return digest_of_files(item.files)
 
 
 def unique_items(items: Iterable[Item]) -> list[Item]:
@@ -125,7 +107,7 @@ def unique_items(items: Iterable[Item]) -> list[Item]:
             raise UsageError(
                 item.name,
                 f"would write the same files as {other.name}",
-                remedy="give their common folder as the input, or run them with different --out",
+                remedy="give their common folder as the input, or run them with different `out`",
             )
     return list(seen.values())
 
@@ -156,7 +138,7 @@ class Shard:
     def __post_init__(self) -> None:
         if self.count < 1 or not 0 <= self.index < self.count:
             raise UsageError(
-                "--shard",
+                "shard",
                 "no such part",
                 expected="i/N with 0 ≤ i < N, such as 0/4 … 3/4",
                 got=f"{self.index}/{self.count}",
@@ -167,7 +149,7 @@ class Shard:
         """Read `i/N`; UsageError if it is anything else."""
         match = _SYNTAX.fullmatch(text.strip())
         if not match:
-            raise UsageError("--shard", "cannot be read", expected="i/N, such as 0/4", got=repr(text))
+            raise UsageError("shard", "cannot be read", expected="i/N, such as 0/4", got=repr(text))
         return cls(int(match[1]), int(match[2]))
 
     def owns(self, key: str) -> bool:

@@ -111,7 +111,7 @@ def read_history(folder: Path) -> History:
                     "was written by a newer version of hpc",
                     expected=f"schema {SCHEMA_VERSION}",
                     got=str(schema),
-                    remedy="update humanpose-cli or choose another --out",
+                    remedy="update humanpose-cli or choose another `out`",
                 )
             if line.get("kind") == "run" and _fits(line, {"digest": str, "options": dict}, {"digest", "options"}):
                 history.options[line["digest"]] = line["options"]
@@ -231,7 +231,7 @@ class Ledger:
             raise UsageError(
                 self.folder,
                 f"another process is running part {self.shard} here",
-                remedy="wait for it, or give each process its own --shard i/N or --out",
+                remedy="wait for it, or give each process its own `shard=i/N` or `out`",
             ) from None
         except OSError:
             return  # some network file systems cannot lock; the check is a courtesy, not what keeps lines whole
@@ -253,5 +253,5 @@ def _now() -> str:
 
 def _unwritable(path: Path, error: OSError) -> HpcError:
     return writing_error(path, error) or UnavailableError(
-        path, "cannot be written", got=error.strerror or str(error), remedy="choose another --out"
+        path, "cannot be written", got=error.strerror or str(error), remedy="choose another `out`"
     )

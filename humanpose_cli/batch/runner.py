@@ -247,7 +247,7 @@ def _refusal(item: Item, batch: Batch, origin: str) -> HpcError:
     return UsageError(
         batch.out,
         f"already holds the results of {item.key} made by {origin}",
-        remedy="--overwrite replaces them, another --out keeps both",
+        remedy="`overwrite` replaces them, another `out` keeps both",
     )
 
 
@@ -400,7 +400,7 @@ class _Run:
         assert entry is not None
         outputs = tuple(str(self.batch.out / output) for output in entry.outputs)
         if decision is Decision.FAILED_BEFORE:
-            error = f"{entry.error} (in an earlier run; --retry-failed tries again)"
+            error = f"{entry.error} (in an earlier run; `retry_failed` tries again)"
             status, code = Status(entry.outcome), ExitCode(entry.exit_code)
             return ItemResult(item.name, status, outputs, error=error, exit_code=code)
         try:

@@ -284,4 +284,4 @@ def body_by_name(spec: str) -> Body:
         return default_body()
     if kind == "smpl" and path:
         return load_smpl(path)
-    raise UsageError("--body", "is unknown", expected="default or smpl:FILE", got=spec)
+    raise UsageError("body", "is unknown", expected="default or smpl:FILE", got=spec)

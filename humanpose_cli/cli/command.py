@@ -17,12 +17,14 @@ holds for that command alone:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
+import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +37,7 @@ from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.cli.options import nearest
 from humanpose_cli.cli.reporter import Reporter
 from humanpose_cli.cli.table import CONTEXT
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.core.result import CommandResult, Status
 
 if sys.version_info >= (3, 11):
@@ -55,8 +57,11 @@ __all__ = [
     "canonical",
     "command",
     "field_names",
+    "flags_of",
+    "in_flags",
     "read_config",
     "read_settings",
+    "sentence_in_flags",
     "settings_origin",
 ]
 
@@ -140,6 +145,11 @@ class Session:
     settings: Mapping[str, Any] = field(default_factory=dict)
     given: frozenset[str] = frozenset()
 
+    def tell(self, messages: Iterable[str]) -> None:
+        """Say each on stderr."""
+        for message in messages:
+            self.reporter.info(message)
+
     def tune(self, options: Options) -> Options:
         """The dataclass of a command's deeper options with the user's settings in it."""
         return apply_settings(options, self.settings)
@@ -216,6 +226,50 @@ def build_command(name: str, module: str, carry_out: Callable[[Invocation], int]
     assert isinstance(built, _Command)
     built.info = info
     return built
+
+
+# Errors of the library speak of arguments: `focal`, `method=nbf`. The command line says --focal, --method nbf.
+
+_ARGUMENT = re.compile(r"`([a-z][\w.]*)(?:=([^`]*))?`")
+
+
+@functools.cache
+def flags_of(name: str) -> Mapping[str, str]:
+    """The flag of each argument of a command; nothing for a command that there is not."""
+    from humanpose_cli.cli.table import COMMANDS
+
+    if name not in COMMANDS:
+        return {}
+    built = build_command(name, f"humanpose_cli.cli.{name}", lambda _: 0)
+    options = [parameter for parameter in built.params if parameter.param_type_name == "option"]
+    long = {str(p.name): next(flag for flag in p.opts if flag.startswith("--")) for p in options}
+    return long | {canonical(flag.lstrip("-")): flag for flag in long.values()}
+
+
+def in_flags(text: str, name: str) -> str:
+    """A message with the arguments that stand in backticks as flags of a command; settings become `--set`."""
+    if "`" not in text:
+        return text
+    flags = flags_of(name)
+
+    def flag(match: re.Match[str]) -> str:
+        argument, value = match[1], match[2]
+        if argument not in flags:
+            return match[0] if value is None else f"--set {argument}={value}"
+        if value in (None, "True"):
+            return flags[argument]
+        return f"--no-{flags[argument][2:]}" if value == "False" else f"{flags[argument]} {value}"
+
+    return _ARGUMENT.sub(flag, text)
+
+
+def sentence_in_flags(error: HpcError, name: str) -> str:
+    """An error's sentence with flags for arguments, also where it is about one."""
+    flags, about = flags_of(name), error.subject.split(", ")
+    if not isinstance(error, InputError) and all(argument in flags for argument in about):
+        subject = ", ".join(flags[argument] for argument in about)
+        return in_flags(subject + str(error)[len(error.subject) :], name)
+    return in_flags(str(error), name)
 
 
 def _is_given(context: typer.Context, parameter: str) -> bool:

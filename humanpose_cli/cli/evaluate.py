@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import BatchSize, BodyOption, Device, Threads, resolve_device, use_threads
+from humanpose_cli.cli.options import BatchSize, BodyOption, Device, Threads, use_threads
+from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,18 +17,8 @@ from humanpose_cli.cli.options import (
     Inputs,
     Out,
     Threads,
-    body_identity,
-    resolve_device,
 )
-from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
-
-if TYPE_CHECKING:
-    from humanpose_cli.batch.items import Item
-    from humanpose_cli.batch.ledger import Entry
-    from humanpose_cli.batch.runner import Outcome
-    from humanpose_cli.fitting.fitter import FittedItem
-    from humanpose_cli.io.inputs import InputItem
 
 __all__ = ["fit"]
 
@@ -105,55 +94,39 @@ def fit(
     """
     import sys
 
-    from humanpose_cli.batch.items import file_digest, item_of
-    from humanpose_cli.batch.runner import run_items
-    from humanpose_cli.fitting.fitter import FitOptions, FittedItem, Fitter, fit_item, fit_outputs
+    from humanpose_cli.batch.items import Item, item_of
+    from humanpose_cli.batch.ledger import Entry
+    from humanpose_cli.batch.runner import Outcome, run_items
+    from humanpose_cli.fitting.fitter import FitOptions, Fitter, fit_item, fit_outputs
     from humanpose_cli.fitting.networks import NetworkOptions
-    from humanpose_cli.fitting.people import people_source
+    from humanpose_cli.fitting.records import record_summary
+    from humanpose_cli.fitting.result import Fit, load_fit
     from humanpose_cli.io.frame_range import ALL_FRAMES
     from humanpose_cli.io.inputs import OWN_SUFFIXES, open_inputs
 
     found = open_inputs(
         inputs, sys.stdin, sequence=sequence, frames=frames or ALL_FRAMES, exclude=[out], own_suffixes=OWN_SUFFIXES
     )
-    for message in found.messages:
-        session.reporter.info(message)
-    if method == "keypoints" and (weights or segmenter):
-        raise UsageError("--weights", "is of no use with --method keypoints", remedy="--method auto or nbf")
+    session.tell(found.messages)
     network = NetworkOptions(weights, segmenter)
     options = session.tune(FitOptions(body, people, detector, focal, method=method, network=network))
-    source = people_source(options.detector, threads, boxes=boxes, keypoints=keypoints)
-    given = {name: file_digest(path) for name, path in (("boxes", boxes), ("keypoints", keypoints)) if path}
     items = [item_of(source, fit_outputs(source, out, overlay=overlay)) for source in found]
 
-    def recall(item: Item, entry: Entry) -> dict[str, Any]:
-        return _details(FittedItem.read(tuple(out / output for output in entry.outputs)), session.json)
+    def details(fit: Fit) -> dict[str, Any]:
+        """What the table and the JSON document say of an item; the rows only go into the document."""
+        return {**record_summary(fit), **({"rows": list(fit.documents())} if session.json else {})}
 
-    with Fitter(options, people=source, device=resolve_device(device)) as fitter:
+    def recall(item: Item, entry: Entry) -> dict[str, Any]:
+        return details(load_fit(out / entry.outputs[0]))
+
+    with Fitter(options, boxes=boxes, keypoints=keypoints, device=device, threads=threads) as fitter:
 
         def work(item: Item) -> Outcome:
-            fitted = fit_item(fitter, item.payload, out, overlay=overlay, progress=session.reporter.step)
-            return _outcome(session, item.payload, fitted)
+            fit = fit_item(fitter, item.payload, item.outputs, progress=session.reporter.step)
+            if not len(fit):
+                session.reporter.info(f"{item.label}: nobody was found")
+            return Outcome(item.outputs, details(fit))
 
-        told = {"network": fitter.network_identity, "frames": str(frames or ALL_FRAMES), "overlay": overlay}
-        recorded = {**asdict(options), **given, **told}
-        batch = flags.batch(session, out, {**recorded, "body": body_identity(options.body)}, recall)
+        recorded = {**fitter.identity, "frames": str(frames or ALL_FRAMES), "overlay": overlay}
+        batch = flags.batch(session, out, recorded, recall)
         return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
-
-
-def _outcome(session: Session, item: InputItem, fitted: FittedItem) -> Outcome:
-    from humanpose_cli.batch.runner import Outcome
-
-    if not len(fitted.record):
-        session.reporter.info(f"{item.label}: nobody was found")
-    return Outcome(fitted.outputs, _details(fitted, session.json))
-
-
-def _details(fitted: FittedItem, with_rows: bool) -> dict[str, Any]:
-    """What the table and the JSON document say of an item; the rows themselves only go into the document."""
-    from humanpose_cli.fitting.records import record_summary
-
-    details = record_summary(fitted.record)
-    if with_rows:
-        details["rows"] = list(fitted.record.documents())
-    return details

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from humanpose_cli.batch.items import Shard
-from humanpose_cli.core.errors import UnavailableError, UsageError
+from humanpose_cli.core.device import parse_device
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 
 if TYPE_CHECKING:
@@ -43,45 +42,9 @@ __all__ = [
     "ShardOption",
     "Threads",
     "VerifyInputs",
-    "body_identity",
     "nearest",
-    "parse_device",
-    "resolve_device",
     "use_threads",
 ]
-
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
-
-
-def parse_device(text: str) -> str:
-    """Check the form of a device's name; whether the machine has it is for `resolve_device` to see."""
-    if not _DEVICE.fullmatch(text):
-        raise UsageError("--device", "no such device", expected="auto, cpu, cuda or cuda:N", got=repr(text))
-    return text
-
-
-def resolve_device(device: str) -> str:
-    """The torch device to use: `cpu` or `cuda:N`. UnavailableError if this machine does not have it.
-
-    device  `auto` takes the first GPU where there is one
-    """
-    parse_device(device)
-    if device == "cpu":
-        return device
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "auto":
-        return "cuda:0" if count else "cpu"
-    index = int(device.partition(":")[2] or 0)
-    if index >= count:
-        raise UnavailableError(
-            f"--device {device}",
-            "this machine has no such GPU",
-            got=f"{count} CUDA devices" if count else "no CUDA device that torch can use",
-            remedy="use --device cpu or auto; hpc doctor tells what works",
-        )
-    return f"cuda:{index}"
 
 
 def use_threads(count: int | None) -> int:
@@ -210,14 +173,6 @@ Focal = Annotated[
         show_default=False,
     ),
 ]
-
-
-def body_identity(body: str) -> str:
-    """What a body changes in a result, for the ledger: the contents of its file, wherever that lies."""
-    from humanpose_cli.batch.items import file_digest
-
-    kind, _, path = body.partition(":")
-    return f"{kind}:{file_digest(Path(path))}" if path else body
 
 
 @dataclass(frozen=True)

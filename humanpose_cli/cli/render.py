@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from humanpose_cli.batch.runner import Failure, explain
 from humanpose_cli.batch.signals import StopSignals
-from humanpose_cli.core.errors import ExitCode, InterruptedRun, UnavailableError, one_line
+from humanpose_cli.core.errors import ExitCode, HpcError, InterruptedRun, UnavailableError, one_line
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 
 if TYPE_CHECKING:
@@ -52,10 +52,16 @@ _WORDS = {
 
 def failed(error: BaseException, command: str, reporter: Reporter, stop: StopSignals | None = None) -> CommandResult:
     """The result of a command that an exception ended."""
+    from humanpose_cli.cli.command import sentence_in_flags
+
     if isinstance(error, KeyboardInterrupt) or (stop is not None and stop.requested):
         # After a signal anything may come up: an import that is interrupted in a class body raises RuntimeError.
         worked = stop is None or stop.worked
         return interrupted(command, (stop.signal_number if stop else None) or 2, worked=worked)
+    if isinstance(error, HpcError):
+        return CommandResult(
+            command, Status.ERROR, messages=(sentence_in_flags(error, command),), exit_code=error.exit_code
+        )
     failure = _usage_failure(error) or explain(error)
     if failure.is_bug:
         reporter.traceback(error)
@@ -74,6 +80,7 @@ def interrupted(command: str, signal_number: int, *, worked: bool = True) -> Com
 
 def close(result: CommandResult, reporter: Reporter, *, as_json: bool, info: CommandInfo | None = None) -> int:
     """Write the result to stdout and its messages to stderr, and give the exit code."""
+    result = _in_flags(result)
     if as_json:
         warned = tuple(text for text in reporter.warnings if text not in result.messages)
         write_stdout(json_text(replace(result, messages=(*result.messages, *warned))) + "\n")
@@ -89,6 +96,15 @@ def close(result: CommandResult, reporter: Reporter, *, as_json: bool, info: Com
         else:
             reporter.info(message)
     return int(result.exit_code)
+
+
+def _in_flags(result: CommandResult) -> CommandResult:
+    """The result with sentences that speak of flags."""
+    from humanpose_cli.cli.command import in_flags
+
+    items = [replace(item, error=in_flags(item.error, result.command)) if item.error else item for item in result.items]
+    messages = [in_flags(message, result.command) for message in result.messages]
+    return replace(result, items=tuple(items), messages=tuple(messages))
 
 
 def _usage_failure(error: BaseException) -> Failure | None:

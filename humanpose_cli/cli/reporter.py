@@ -87,7 +87,7 @@ class Reporter:
     @property
     def warnings(self) -> tuple[str, ...]:
         """The warnings so far, each once, in the order they came."""
-        return tuple(self._said)
+        return tuple(map(self._in_flags, self._said))
 
     def __enter__(self) -> Reporter:
         root = logging.getLogger()
@@ -174,7 +174,14 @@ class Reporter:
 
     # Within
 
+    def _in_flags(self, text: str) -> str:
+        """A library's sentence as the command line says it."""
+        from humanpose_cli.cli.command import in_flags  # which needs more than a reporter does
+
+        return in_flags(text, self.label)
+
     def _write(self, text: str, kind: str = "") -> None:
+        text = self._in_flags(text)
         if self._display is not None and self._display.write(text, kind, _STYLES.get(kind, "")):
             return
         line = f"{kind}: {text}" if kind else text

@@ -17,8 +17,6 @@ from humanpose_cli.cli.options import (
     Frames,
     Out,
     Threads,
-    body_identity,
-    resolve_device,
 )
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
@@ -119,7 +117,7 @@ def repose(
     input: Annotated[list[str] | None, _INPUT] = None,
     target_pose: Annotated[Path | None, _TARGET] = None,
     skeleton: Annotated[SkeletonName | None, _SKELETON] = None,
-    target_axes: Annotated[Axes | None, _AXES] = None,
+    axes: Annotated[Axes | None, _AXES] = None,
     absolute: Annotated[bool, _ABSOLUTE] = False,
     drawing: DrawingFlags,
     person: Annotated[str, _PERSON] = "largest",
@@ -156,8 +154,7 @@ def repose(
     from humanpose_cli.reposing.targets import read_target
 
     found = open_inputs(inputs, sys.stdin, sequence=False, exclude=[out], own_suffixes=OWN_SUFFIXES)
-    for message in found.messages:
-        session.reporter.info(message)
+    session.tell(found.messages)
     for source in found:
         if source.is_sequence:
             session.reporter.info(f"{source.label}: the people of its first frame are reposed")
@@ -166,12 +163,12 @@ def repose(
     options = session.tune(
         ReposeOptions(person, absolute, "transparent" if transparent else "keep", size, fit=fit, **drawing.options())
     )
-    with Reposer(options, device=resolve_device(device), threads=threads) as reposer:
+    with Reposer(options, device=device, threads=threads) as reposer:
         target = read_target(
             target_pose,
             reposer.fitter,
             skeleton=skeleton,
-            axes=target_axes,
+            axes=axes,
             frames=frames or ALL_FRAMES,
         )
         for warning in target.warnings:
@@ -193,9 +190,8 @@ def repose(
             return Outcome(done.outputs, {**details, "warnings": list(done.warnings)})
 
         items = [item_of(source, repose_outputs(source, out, form, len(target))) for source in found]
-        recorded = {**asdict(options), **_recorded(target_pose, skeleton, target_axes, frames, background, form)}
-        identity = {"body": body_identity(options.fit.body), "network": reposer.fitter.network_identity}
-        recorded["fit"] = {**recorded["fit"], **identity}
+        recorded = {**asdict(options), **_recorded(target_pose, skeleton, axes, frames, background, form)}
+        recorded["fit"] = reposer.fitter.identity
         recorded["weights"] = reposer.network_identity
         batch = flags.batch(session, out, recorded)
         return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
@@ -219,7 +215,7 @@ def _recorded(
     form: str,
 ) -> dict[str, Any]:
     """What decides the result beside the options: the target and the background by their contents."""
-    from humanpose_cli.batch.items import file_digest
+    from humanpose_cli.io.digests import file_digest
 
     return {
         "target": file_digest(target_pose),

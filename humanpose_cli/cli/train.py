@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from humanpose_cli.cli.command import Session, apply_settings, command, field_names
-from humanpose_cli.cli.options import Device, Threads, nearest, resolve_device, use_threads
+from humanpose_cli.cli.options import Device, Threads, nearest, use_threads
+from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import ExitCode, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 from humanpose_cli.models.registry import MODELS

@@ -208,7 +208,7 @@ def _refuse_stranger(path: Path, header: Header, first_path: Path, first: Header
             f"belongs to another cache than {first_path.name}",
             expected=f"{first.source} with the same options and groups",
             got=header.source,
-            remedy="move it elsewhere, or make the cache again with --overwrite",
+            remedy="move it elsewhere, or make the cache again with `overwrite`",
         )
 
 
@@ -439,7 +439,7 @@ def _header(path: Path) -> Header | None:
 
 
 def _refusal(folder: Path, path: Path, found: Header, wanted: Header) -> UsageError:
-    remedy = "choose another --out, or --overwrite to replace it"
+    remedy = "choose another `out`, or `overwrite` to replace it"
     if found.source != wanted.source:
         return UsageError(
             folder, "holds a cache of another source", expected=wanted.source, got=found.source, remedy=remedy

@@ -45,7 +45,7 @@ def pick_rows(cache: Cache, count: int, *, split: str | None = None, seed: int =
         protocol, _, name = split.partition("/")
         rows = cache.rows(protocol, name or None)
     if count < 1:
-        raise UsageError("--count", "is too small", expected="at least 1", got=str(count))
+        raise UsageError("count", "is too small", expected="at least 1", got=str(count))
     chosen = np.random.default_rng(seed).permutation(len(rows))[:count]
     return rows[np.sort(chosen)]
 

@@ -168,7 +168,7 @@ class _Worker:
         self.process.join(_GRACE)
         code = self.process.exitcode
         problem = (
-            f"the process that wrote it ended with code {code}; a rerun resumes, with less memory on fewer --workers"
+            f"the process that wrote it ended with code {code}; a rerun resumes, with less memory on fewer `workers`"
         )
         return ShardOutcome(self.job.header.shard, None, "", problem, ExitCode.UNAVAILABLE, everywhere=not self.ready)
 

@@ -198,7 +198,7 @@ class CropOptions(FolderOptions):
         check_every(self.every)
         if self.crop_size and self.crop_size < _LEAST_CROP:
             raise UsageError(
-                "--crop-size", "is too small", expected=f"0 or at least {_LEAST_CROP}", got=str(self.crop_size)
+                "crop_size", "is too small", expected=f"0 or at least {_LEAST_CROP}", got=str(self.crop_size)
             )
 
 

@@ -168,7 +168,7 @@ def people_of_fit(record: FitRecord, frame: int, name: str = "") -> list[Person]
 
 
 Item = TypeVar("Item")
-_REMEDY = "unpack the data set again, or take what is there with --allow-missing"
+_REMEDY = "unpack the data set again, or take what is there with `allow_missing`"
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,7 @@ class FolderSource(ABC):
             return
         if not self.options.allow_missing:
             problem = f"has not the official number of {what}"
-            remedy = "download it again, or take what is there with --allow-missing"
+            remedy = "download it again, or take what is there with `allow_missing`"
             raise InputError(list_file, problem, expected=str(official), got=str(found), remedy=remedy)
         notes.append(f"{list_file}: {found} {what}, where the official release has {official}")
 
@@ -302,7 +302,7 @@ class FolderSource(ABC):
     def _check_estimator(self, poses: str, others: str) -> None:
         """UsageError where the option `poses` asks for the estimator and none was passed in."""
         if poses == "estimator" and self.tools.estimator is None:
-            raise UsageError("--poses estimator", "needs a pose estimator", remedy=f"take --poses {others}")
+            raise UsageError("poses", "needs a pose estimator", got="estimator", remedy=f"take `poses={others}`")
 
     def _fitter_info(self) -> Mapping[str, Any]:
         """For sources with 3-D joints only: who made the bodies."""
@@ -399,4 +399,4 @@ def rest_pelvis(body: Body, betas: Array) -> Array:
 def check_every(every: int) -> None:
     """UsageError unless every n-th frame can be taken."""
     if every < 1:
-        raise UsageError("--every", "must be positive", got=str(every))
+        raise UsageError("every", "must be positive", got=str(every))

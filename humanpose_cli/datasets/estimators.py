@@ -17,7 +17,6 @@ from humanpose_cli.core.conventions import skeleton_by_name
 from humanpose_cli.datasets.common import EstimatedImage, FittedBodies, people_of_fit
 from humanpose_cli.fitting.fitter import FitOptions, Fitter
 from humanpose_cli.fitting.joints import JointFitOptions, fit_joints
-from humanpose_cli.fitting.people import DetectedPeople
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame
 
@@ -45,7 +44,7 @@ class FitEstimator:
         """See `PoseEstimator.estimate`."""
         fitter = self._with(single_person, focal)
         if not sequence:
-            records = [fitter.fit_image(pixels).record for pixels in images]
+            records = [fitter.fit_image(pixels) for pixels in images]
             return [_estimated(record, 0) for record in records]
         record = fitter.fit_sequence(_frames(images))
         return [_estimated(record, frame) for frame in range(len(record.frame_names))]
@@ -53,7 +52,7 @@ class FitEstimator:
     def _with(self, single_person: bool, focal: float | None) -> Fitter:
         """The one fitter, its models loaded once in this process, with an image's own wishes."""
         if self._fitter is None:
-            self._fitter = Fitter(self.options, people=DetectedPeople(self.options.detector, 1))
+            self._fitter = Fitter(self.options, device="cpu", threads=1)
         people = "largest" if single_person else self.options.people
         self._fitter.options = replace(self.options, people=people, focal=focal or self.options.focal)
         return self._fitter

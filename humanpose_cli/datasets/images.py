@@ -98,11 +98,11 @@ class ImagesSource(FolderSource):
         items: Sequence[InputItem] = list(inputs)
         notes += inputs.messages
         if self._fits is not None:
-            remedy = f"run hpc fit {self.root} --out {self._fits}, or go without them: --allow-missing"
+            remedy = f"run hpc fit {self.root} --out {self._fits}, or go without them: `allow_missing`"
             fits = [(item, self._fit_file(item.key)) for item in items]
             self._present(fits, self._fits, "fit files", notes, remedy)
         elif self.tools.estimator is None:
-            notes.append(f"{self.root}: the samples have no poses; give --fits FOLDER, made with hpc fit")
+            notes.append(f"{self.root}: the samples have no poses; give the folder that hpc fit made: `fits`")
         return [self._group(item) for item in items]
 
     def _group(self, item: InputItem) -> Group:
@@ -231,7 +231,7 @@ class _DensePoseOutput:
         if allow_missing:
             return None, []
         expected = f"{Path(name).stem}_IUV.png, {Path(name).stem}_IUV.npz or a dump with {name}"
-        remedy = "or go without it: --allow-missing"
+        remedy = "or go without it: `allow_missing`"
         raise InputError(self.path, f"has nothing about {group}", expected=expected, remedy=remedy)
 
 

@@ -77,7 +77,7 @@ class IperOptions(FolderOptions):
 
     def __post_init__(self) -> None:
         if self.every < 1 or self.pairs < 0:
-            raise UsageError("--every and --pairs", "must be positive", got=f"{self.every} and {self.pairs}")
+            raise UsageError("every, pairs", "must be positive", got=f"{self.every} and {self.pairs}")
 
 
 @dataclass(frozen=True)

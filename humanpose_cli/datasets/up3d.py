@@ -127,7 +127,7 @@ class Up3dSource(FolderSource):
             raise InputError(
                 path,
                 "has a camera that is turned (rt), which needs the body's pelvis to be undone",
-                remedy="give the neutral SMPL model with --body smpl:FILE",
+                remedy="give the neutral SMPL model with `body=smpl:FILE`",
             )
         rotation = Rotation.from_rotvec(turn).as_matrix()[None]
         turned, moved = body_to_camera(poses[None], trans[None], rest_pelvis(body, betas), rotation, at[None])

@@ -24,7 +24,7 @@ from humanpose_cli.body.texture import TexelMap, bleed_islands
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.fitter import Fitter, fit_item
+from humanpose_cli.fitting.fitter import Fitter, fit_item, fit_outputs
 from humanpose_cli.fitting.overlays import body_vertices, overlay_image
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
@@ -413,9 +413,10 @@ def _clip(
     assert first is not None
     step()
     (item,) = open_inputs([video])
-    fitted = fit_item(reposer.fitter, item, out)
+    outputs = fit_outputs(item, out)
+    fitted = fit_item(reposer.fitter, item, outputs)
     step()
-    errors = clip_errors(fitted.record, clip, reposer.fitter)
+    errors = clip_errors(fitted, clip, reposer.fitter)
     write_npz(out / "clip.truth.npz", {"joints3d": clip.posed().joints.numpy(), "betas": clip.betas.numpy()})
     step()
     reposed, truth, similarity = _repose_first_frame(reposer, clip, first, out)
@@ -433,13 +434,13 @@ def _clip(
         "A rendered person plays soccer, in a motion that nothing here was trained on. The fit sees only the video.",
         "hpc fit clip.mp4",
         [
-            Figure(fitted.outputs[1].name, "the fitted body over the video"),
+            Figure(outputs[1].name, "the fitted body over the video"),
             Figure(reposed.name, "the first frame's person in another pose"),
             Figure(truth.name, "how that pose really looks"),
         ],
         table,
     )
-    written = [video, *fitted.outputs, out / "clip.truth.npz", reposed, truth]
+    written = [video, *outputs, out / "clip.truth.npz", reposed, truth]
     return section, written, errors, similarity
 
 

@@ -272,7 +272,7 @@ def nbf_variants(preset: str) -> NbfVariants:
         },
     }
     if preset not in kinds:
-        raise UsageError("--preset", "is not known", expected="ablation or paper", got=preset)
+        raise UsageError("preset", "is not known", expected="ablation or paper", got=preset)
     base, loop = SEGMENTER_PRESETS[preset]
     segmenters = {
         name: (replace(base, segmenter=replace(base.segmenter, **kind)), loop) for name, kind in kinds[preset].items()
@@ -433,7 +433,7 @@ def evaluate_ablation(
 ) -> Report:
     """One of the paper's tables, trained and evaluated anew; `folder/runs` keeps the trainings, finished or not."""
     if name not in ABLATIONS:
-        raise UsageError("--ablation", "is not known", expected=", ".join(ABLATIONS), got=name)
+        raise UsageError("ablation", "is not known", expected=", ".join(ABLATIONS), got=name)
     ablation, variants = ABLATIONS[name], nbf_variants(preset)
     people = selection.people(*ABLATION_LABELS)
     planned = ablation.networks * seeds + ablation.segmenters
@@ -458,7 +458,7 @@ def evaluate_warping(
     """Table 1, trained and evaluated anew; `folder/runs` keeps the trainings, finished or not."""
     name = "tiny" if preset == "ablation" else preset
     if name not in WARP3D_PRESETS:
-        raise UsageError("--preset", "is not known", expected=f"ablation, {', '.join(WARP3D_PRESETS)}", got=preset)
+        raise UsageError("preset", "is not known", expected=f"ablation, {', '.join(WARP3D_PRESETS)}", got=preset)
     options, loop = WARP3D_PRESETS[name]
     crops, numbers, facts = evaluated_pairs(selection, options.generator.size)
     if not numbers:

@@ -334,11 +334,11 @@ def evaluate_fits(
         )
     people = selection.people("joints", *(("box", "detected") if detections == "stored" else ()))
     source = StoredPeople(cache) if detections == "stored" else DetectedPeople(detections, threads)
-    with Fitter(options, people=source, device=device) as fitter:
+    with Fitter(options, people_source=source, device=device) as fitter:
 
         def fit(row: int) -> list[FoundBody]:
             sample = cache.sample(row)
-            record = fitter.fit_image(cache.image(row), name=sample.name, focal=sample.focal).record
+            record = fitter.fit_image(cache.image(row), name=sample.name, focal=sample.focal)
             return _found(record, range(len(record)))
 
         evaluated = measure_fits(people, fit, fitter.body, stop=stop, progress=progress)
@@ -356,7 +356,7 @@ def evaluate_predictions(
     fit, named = fits_from_files(folder, people.people.cache)
     body = body_by_name(fit_body)
     if body.name != named:
-        raise InputError(folder, "holds fits of another body", expected=body.name, got=named, remedy="--body")
+        raise InputError(folder, "holds fits of another body", expected=body.name, got=named, remedy="`body`")
     evaluated = measure_fits(people, fit, body, stop=stop, progress=progress)
     return fits_report(people, evaluated, body, {**selection.facts(), "predictions": folder.name})
 

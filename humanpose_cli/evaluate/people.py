@@ -83,7 +83,7 @@ class PeopleSelection:
                 cache.path,
                 f"has no split {split or 'test or validation'} of protocol {protocol or 'any'}",
                 got=there,
-                remedy="--protocol and --split choose; what a model learned from is no measure of it",
+                remedy="`protocol` and `split` choose; what a model learned from is no measure of it",
             )
         return protocol, split
 
@@ -106,7 +106,7 @@ class PeopleSelection:
                 "has labels of another body",
                 expected=kind,
                 got=", ".join(named),
-                remedy="--body smpl:FILE" if "smpl" in named else "--body default",
+                remedy="`body=smpl:FILE`" if "smpl" in named else "`body=default`",
             )
         poses, betas, trans = (torch.from_numpy(people.column(name)).float() for name in ("poses", "betas", "trans"))
         rotations = axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3)))

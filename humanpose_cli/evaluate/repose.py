@@ -283,7 +283,7 @@ class FittedJoints:
 
     def __init__(self, device: str = "cpu") -> None:
         self._people = _OnePerson()
-        self._fitter = Fitter(FitOptions(people="largest"), people=self._people, device=device)
+        self._fitter = Fitter(FitOptions(people="largest"), people_source=self._people, device=device)
         self._pool = ModelPool(default_threads())
 
     def __call__(self, image: NDArray[np.uint8], box: NDArray[np.floating]) -> NDArray[np.floating] | None:
@@ -299,7 +299,7 @@ class FittedJoints:
         if person.score < _LEAST_SCORE:
             return None
         self._people.person = person
-        record = self._fitter.fit_image(image).record
+        record = self._fitter.fit_image(image)
         body = self._fitter.body
         with torch.no_grad():
             rotations = axis_angle_to_matrix(torch.from_numpy(record.poses[:1]).view(1, len(SMPL24), 3))

@@ -1,10 +1,8 @@
 """Bodies of everybody in images and sequences: detection, keypoint fit and fit record in one.
 
-with Fitter(FitOptions(people="largest")) as fitter:
-    fitted = fitter.fit_image(read_image("photo.jpg").pixels)
-    print(fitted.record.joints3d)                     # (N, 24, 3) metres, camera axes
-
-`hpc fit` for one item: an image or a sequence in, a fit file and an overlay out.
+with Fitter(people="largest") as fitter:
+    for path in paths:
+        print(fitter.fit(path).joints3d)              # (N, 24, 3) metres, camera axes
 """
 
 from __future__ import annotations
@@ -14,8 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -23,30 +20,38 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import skeleton_by_name
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.device import resolve_device
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.tracking import TrackAssigner
 from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.networks import Estimates, FitMethod, NetworkOptions, PeopleNetwork, fit_of_estimates
 from humanpose_cli.fitting.observations import KeypointObservations
-from humanpose_cli.fitting.overlays import overlay_image, overlay_video
-from humanpose_cli.fitting.people import DetectedPeople, PeopleSource
-from humanpose_cli.fitting.records import FrameCamera, TrackedPerson, empty_record, fit_record
+from humanpose_cli.fitting.people import DetectorMode, PeopleSource, find_people
+from humanpose_cli.fitting.progress_bar import progress_of
+from humanpose_cli.fitting.records import FrameCamera, TrackedPerson, empty_record, fit_record, joined
+from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.fitting.solver import KeypointFitOptions
-from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit, write_fit
-from humanpose_cli.io.images import write_image
-from humanpose_cli.io.inputs import Frame, InputItem, output_path
+from humanpose_cli.io.digests import file_digest
+from humanpose_cli.io.fit_files import FIT_SUFFIX
+from humanpose_cli.io.frame_range import FrameRange, parse_range
+from humanpose_cli.io.inputs import Frame, InputItem, open_inputs, output_path
 from humanpose_cli.models.nbf.network import BodyEstimate
 
 __all__ = [
     "FitOptions",
-    "FittedImage",
-    "FittedItem",
     "Fitter",
+    "check_image",
+    "fit",
     "fit_item",
     "fit_outputs",
 ]
+
+
+PeopleChoice = Literal["all", "largest"]
+Source: TypeAlias = "str | Path | Sequence[str | Path] | np.ndarray | InputItem"
+"""What can be fitted: a path, paths of images, or (H, W, 3) or (T, H, W, 3) uint8 RGB."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,8 @@ class FitOptions:
     """
 
     body: str = "default"
-    people: Literal["all", "largest"] = "all"
-    detector: Literal["auto", "thorough", "fast"] = "auto"
+    people: PeopleChoice = "all"
+    detector: DetectorMode = "auto"
     focal: float | None = None
     method: FitMethod = "auto"
     network: NetworkOptions = field(default_factory=NetworkOptions)
@@ -73,39 +78,60 @@ class FitOptions:
 
     def __post_init__(self) -> None:
         if self.method not in ("auto", "keypoints", "nbf"):
-            raise UsageError("--method", "is not known", expected="auto, keypoints or nbf", got=self.method)
+            raise UsageError("method", "is not known", expected="auto, keypoints or nbf", got=self.method)
         if self.focal is not None and not 0 < self.focal < float("inf"):
-            raise UsageError("--focal", "must be positive", expected="pixels", got=str(self.focal))
-
-
-@dataclass(frozen=True, eq=False)
-class FittedImage:
-    """The record of one image (one frame) and the detections it was made from, row by row."""
-
-    record: FitRecord
-    people: tuple[DetectedPerson, ...]
+            raise UsageError("focal", "must be positive", expected="pixels", got=str(self.focal))
+        if self.method == "keypoints" and self.network != NetworkOptions():
+            given = "weights" if self.network.weights else "segmenter"
+            raise UsageError(given, "is of no use with `method=keypoints`", remedy="`method=auto` or nbf")
 
 
 class Fitter:
-    """Fits bodies to images and sequences; loads models once; a context manager.
+    """Fits bodies to images and sequences; loads its models once; a context manager.
 
-    people   who finds the people; None: our detector, as the options say
-    device   of the body network
-    threads  of detection; None: as many as there are cores (four at most)
+    options        all of `FitOptions` at once; what else is given goes before it
+    boxes, keypoints  files of people from your own detector
+    weights, segmenter  networks: files, runs of hpc train, or names of hpc weights list
+    device         of the body network: auto, cpu or cuda:N
+    threads        of detection; None: as many as there are cores (four at most)
+    people_source  finds the people, in place of our detector
+    The others are fields of `FitOptions`; `body` may be a Body.
     """
 
     def __init__(
         self,
         options: FitOptions | None = None,
         *,
-        people: PeopleSource | None = None,
-        device: str = "cpu",
+        people: PeopleChoice | None = None,
+        method: FitMethod | None = None,
+        body: str | Body | None = None,
+        detector: DetectorMode | None = None,
+        focal: float | None = None,
+        weights: str = "",
+        segmenter: str = "",
+        boxes: Path | str | None = None,
+        keypoints: Path | str | None = None,
+        device: str = "auto",
         threads: int | None = None,
+        people_source: PeopleSource | None = None,
     ) -> None:
-        self.options = options or FitOptions()
-        self.body = body_by_name(self.options.body)
-        self._network = _network(self.options, device)
-        self._people = people or DetectedPeople(self.options.detector, threads)
+        given: dict[str, Any] = {"people": people, "method": method, "detector": detector, "focal": focal}
+        given["body"] = body.name if isinstance(body, Body) else body
+        given["network"] = NetworkOptions(str(weights), str(segmenter)) if weights or segmenter else None
+        changes = {name: value for name, value in given.items() if value is not None}
+        self.options = replace(options or FitOptions(), **changes)
+        self.body = body if isinstance(body, Body) else body_by_name(self.options.body)
+        self._network = _network(self.options, resolve_device(device))
+        given_files = {"boxes": boxes, "keypoints": keypoints}
+        self._files = {name: Path(path) for name, path in given_files.items() if path is not None}
+        self._people = people_source or find_people(self.options.detector, threads, boxes=boxes, keypoints=keypoints)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides its fits, as JSON values: options, and files by their contents, wherever they lie."""
+        given = {name: file_digest(path) for name, path in self._files.items()}
+        body = body_identity(self.options.body)
+        return {**asdict(self.options), **given, "body": body, "network": self.network_identity}
 
     @property
     def network_identity(self) -> str:
@@ -118,14 +144,72 @@ class Fitter:
         other.options = replace(self.options, focal=None)
         return other
 
+    def fit(
+        self,
+        source: Source,
+        *,
+        frames: str | FrameRange | None = None,
+        sequence: bool | None = None,
+        progress: bool | Progress | None = None,
+    ) -> Fit:
+        """Everybody in an image, a video, a folder of images, or an array.
+
+        source    a path; several paths, of images; (H, W, 3) or (T, H, W, 3) uint8 RGB
+        frames    "A:B": frames A to B - 1 of a sequence
+        sequence  whether a folder's images are one sequence; None: one size and consecutive numbers are
+        progress  True draws a bar on stderr; a function is called with (done, total or None, unit)
+        Independent images make one fit, a frame each; nobody is taken for the same person in two of them.
+        """
+        wanted = parse_range(frames)
+        with progress_of(progress) as report:
+            if isinstance(source, InputItem):
+                return self._fit_item(source, report)
+            if isinstance(source, str | Path) or (isinstance(source, list | tuple) and _are_paths(source)):
+                paths = [source] if isinstance(source, str | Path) else list(source)
+                return self._fit_items(list(open_inputs(paths, sequence=sequence, frames=wanted)), report)
+            return self._fit_array(check_image(source, sequence=True), wanted, report)
+
+    def _fit_item(self, item: InputItem, report: Progress = no_progress) -> Fit:
+        if item.is_sequence:
+            with closing(item.frames()) as decoded:
+                fit = self.fit_sequence(
+                    decoded, frame_rate=item.frame_rate, frame_count=item.frame_count, progress=report
+                )
+        else:
+            frame = next(item.frames())
+            fit = self.fit_image(frame.pixels, name=frame.name, focal=frame.focal, path=frame.path)
+        return replace(fit, images=FrameSource((item,)))
+
+    def _fit_items(self, items: Sequence[InputItem], report: Progress) -> Fit:
+        if len(items) == 1:
+            return self._fit_item(items[0], report)
+        if any(item.is_sequence for item in items):
+            names = ", ".join(item.label for item in items[:4])
+            raise UsageError("source", "holds several sequences", got=names, remedy="fit them one by one: hp.Fitter")
+        fits = []
+        for done, item in enumerate(items, 1):
+            fits.append(self._fit_item(item))
+            report(done, len(items), "images")
+        return replace(joined(fits), images=FrameSource(tuple(items)), model=self.body)
+
+    def _fit_array(self, pixels: np.ndarray, wanted: FrameRange, report: Progress) -> Fit:
+        if pixels.ndim == 3:
+            return replace(self.fit_image(pixels), images=FrameSource(array=pixels[None]))
+        chosen = pixels[wanted.start : wanted.stop]
+        if not len(chosen):
+            raise UsageError("frames", "holds no frame of the array", expected=f"0:{len(pixels)}", got=str(wanted))
+        frames = (Frame(index, f"{index:06d}", image) for index, image in enumerate(chosen, wanted.start))
+        fit = self.fit_sequence(frames, frame_count=len(chosen), progress=report)
+        return replace(fit, images=FrameSource(array=chosen))
+
     def fit_image(
         self, pixels: np.ndarray, *, name: str = "image", focal: float | None = None, path: Path | None = None
-    ) -> FittedImage:
+    ) -> Fit:
         """Everybody in one image (H, W, 3) uint8 RGB; track ids count from the largest person, who is 0.
 
         focal  pixels, from EXIF, if known; `FitOptions.focal` goes before it
         path   the image's file, by which people given in a file are found
-        Nobody found is a record with no rows.
+        Nobody found is a fit with no rows.
         """
         frame = Frame(0, name, pixels, focal, path=path)
         people = self._people.in_image(frame)
@@ -139,7 +223,7 @@ class Fitter:
             for track, (person, estimate) in enumerate(zip(people, estimates.all(), strict=True))
         ]
         record = self._fit(seen, [camera], frame_rate=None, shared_shape=False)
-        return FittedImage(record, tuple(people))  # one frame, ids in order: rows are in order too
+        return replace(record, detections=tuple(people))  # one frame, ids in order: rows are in order too
 
     def fit_sequence(
         self,
@@ -148,7 +232,7 @@ class Fitter:
         frame_rate: float | None = None,
         frame_count: int | None = None,
         progress: Progress = no_progress,
-    ) -> FitRecord:
+    ) -> Fit:
         """Everybody in the frames of one sequence; one track is one person and has one shape.
 
         Frames are looked at one by one and not kept: memory grows with people and frames, not with pixels.
@@ -183,7 +267,7 @@ class Fitter:
         *,
         frame_rate: float | None,
         shared_shape: bool,
-    ) -> FitRecord:
+    ) -> Fit:
         # The body by its name: where its file lies differs from machine to machine, and outputs must not.
         name = self.body.name
         whole = {
@@ -191,6 +275,7 @@ class Fitter:
             "gender": name.removeprefix("smpl-") if name.startswith("smpl-") else "neutral",
             "options": {**asdict(self.options), "body": name, "network": self.network_identity},
             "frame_rate": frame_rate or 0.0,
+            "model": self.body,
         }
         if not seen:
             return empty_record(cameras, **whole)
@@ -203,10 +288,8 @@ class Fitter:
     def __enter__(self) -> Fitter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._people.__exit__(kind, value, trace)
+    def __exit__(self, *problem: Any) -> None:
+        self._people.__exit__(*problem)
 
 
 def _network(options: FitOptions, device: str) -> PeopleNetwork | None:
@@ -305,44 +388,86 @@ def _array(values: Sequence[Any], *shape: int) -> np.ndarray:
     return np.asarray(values, np.float64).reshape(shape)
 
 
-@dataclass(frozen=True, eq=False)
-class FittedItem:
-    """What came of an item: its record and the files written."""
+def fit(
+    source: Source,
+    *,
+    people: PeopleChoice = "all",
+    method: FitMethod = "auto",
+    body: str | Body = "default",
+    detector: DetectorMode = "auto",
+    focal: float | None = None,
+    frames: str | FrameRange | None = None,
+    sequence: bool | None = None,
+    boxes: Path | str | None = None,
+    keypoints: Path | str | None = None,
+    weights: str = "",
+    segmenter: str = "",
+    device: str = "auto",
+    threads: int | None = None,
+    progress: bool | Progress | None = None,
+) -> Fit:
+    """Everybody's 3-D pose and shape in an image, a video, a folder of images, or an array: `hp.fit("photo.jpg")`.
 
-    record: FitRecord
-    outputs: tuple[Path, ...]
+    source     a path, several paths of images, or (H, W, 3) or (T, H, W, 3) uint8 RGB
+    people     "all", or only the "largest"
+    method     "keypoints" (optimisation), "nbf" (a network's forward pass), "auto" (both)
+    body       "default", "smpl:FILE" or a Body
+    detector   "thorough", "fast", or "auto": thorough for images, fast for sequences
+    focal      pixels; None: from EXIF, else 1.2 times the longer side
+    frames     "A:B": frames A to B - 1 of a sequence
+    sequence   whether a folder's images are one sequence; None: one size and consecutive numbers are
+    boxes, keypoints  files of people from your own detector
+    weights, segmenter  networks: files, runs of hpc train, or names of hpc weights list; "": the shipped ones
+    device     auto, cpu or cuda:N
+    threads    of detection; None: as many as there are cores (four at most)
+    progress   True draws a bar on stderr; a function is called with (done, total or None, unit)
 
-    @classmethod
-    def read(cls, outputs: tuple[Path, ...]) -> FittedItem:
-        """An item that an earlier run did."""
-        return cls(read_fit(next(path for path in outputs if path.name.endswith(FIT_SUFFIX))), outputs)
+    Loads the models each time: for loops there is `hp.Fitter`.
+    """
+    options = FitOptions(body.name if isinstance(body, Body) else body, people, detector, focal, method=method)
+    with Fitter(
+        options,
+        body=body,
+        weights=weights,
+        segmenter=segmenter,
+        boxes=boxes,
+        keypoints=keypoints,
+        device=device,
+        threads=threads,
+    ) as fitter:
+        return fitter.fit(source, frames=frames, sequence=sequence, progress=progress)
 
 
 def fit_outputs(item: InputItem, out: Path, *, overlay: bool = True) -> tuple[Path, ...]:
     """The files that `fit_item` will write: `a.jpg.fit.npz`, and `a.jpg.overlay.jpg` or `a.mp4.overlay.mp4`."""
-    fit = output_path(item, out, FIT_SUFFIX)
-    if not overlay:
-        return (fit,)
-    return fit, output_path(item, out, ".overlay.mp4" if item.is_sequence else ".overlay.jpg")
+    ending = ".overlay.mp4" if item.is_sequence else ".overlay.jpg"
+    return tuple(output_path(item, out, suffix) for suffix in (FIT_SUFFIX, *([ending] if overlay else [])))
 
 
-def fit_item(
-    fitter: Fitter, item: InputItem, out: Path, *, overlay: bool = True, progress: Progress = no_progress
-) -> FittedItem:
-    """Fit everybody in an item and write its files; each appears whole or not at all."""
-    outputs = fit_outputs(item, out, overlay=overlay)
-    if item.is_sequence:
-        with closing(item.frames()) as frames:
-            record = fitter.fit_sequence(
-                frames, frame_rate=item.frame_rate, frame_count=item.frame_count, progress=progress
-            )
-        write_fit(outputs[0], record)
-        if overlay:
-            overlay_video(fitter.body, record, item, outputs[1], progress)
-    else:
-        frame = next(item.frames())
-        record = fitter.fit_image(frame.pixels, name=frame.name, focal=frame.focal, path=frame.path).record
-        write_fit(outputs[0], record)
-        if overlay:
-            write_image(outputs[1], overlay_image(fitter.body, record, frame.pixels))
-    return FittedItem(record, outputs)
+def fit_item(fitter: Fitter, item: InputItem, outputs: Sequence[Path], *, progress: Progress = no_progress) -> Fit:
+    """Fit everybody in an item and write its fit file and, where there is a second path, the overlay."""
+    fit = fitter.fit(item, progress=progress)
+    fit.save(outputs[0])
+    for path in outputs[1:]:
+        fit.save_overlay(path, progress)
+    return fit
+
+
+def body_identity(body: str) -> str:
+    """What a body changes in a result: the contents of its file."""
+    kind, _, path = body.partition(":")
+    return f"{kind}:{file_digest(Path(path))}" if path else body
+
+
+def _are_paths(source: Sequence[Any]) -> bool:
+    return len(source) > 0 and all(isinstance(entry, str | Path) for entry in source)
+
+
+def check_image(source: Any, *, sequence: bool = False) -> np.ndarray:
+    """(H, W, 3) uint8 from an array or anything that becomes one; (T, H, W, 3) as well where a sequence may stand."""
+    pixels = np.asarray(source)
+    dimensions = (3, 4) if sequence else (3,)
+    if pixels.dtype != np.uint8 or pixels.ndim not in dimensions or pixels.shape[-1] != 3 or 0 in pixels.shape:
+        expected = f"a path, or (H, W, 3) {'or (T, H, W, 3) ' if sequence else ''}uint8 RGB"
+        raise InputError("source", "is no image", expected=expected, got=f"{pixels.shape} {pixels.dtype}")
+    return pixels

@@ -120,7 +120,7 @@ def _load(path: Path, segmenter: Path | None, body: str, device: str) -> BodyNet
     if network.config.inputs.segmented and network.segmenter is None:
         return load_nbf(path, segmenter=shipped_weights("segmenter"), body=body, device=device)
     if segmenter is not None and not network.config.inputs.segmented:
-        raise UsageError("--segmenter", "is of no use", got=f"a network that sees {network.config.inputs.kind}")
+        raise UsageError("segmenter", "is of no use", got=f"a network that sees {network.config.inputs.kind}")
     return network
 
 
@@ -141,7 +141,7 @@ def fit_of_estimates(
         raise InputError(
             cameras[next(s.frame for s in seen if s.estimate is None)].name,
             "its people come without what the body network looks at",
-            remedy="--method keypoints",
+            remedy="`method=keypoints`",
         )
     poses = torch.from_numpy(np.stack([e.poses for e in estimates]))
     betas = np.stack([e.betas for e in estimates])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -15,7 +14,6 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
-from humanpose_cli.io.inputs import Frame, InputItem
 from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.rendering.overlay import draw_overlay
 
@@ -51,24 +49,21 @@ def overlay_image(body: Body, record: FitRecord, pixels: np.ndarray, frame: int 
     )
 
 
-def overlay_video(body: Body, record: FitRecord, item: InputItem, path: Path, progress: Progress = no_progress) -> None:
-    """Decode a sequence once more and write it with the bodies over it.
+def overlay_video(
+    body: Body, record: FitRecord, frames: Iterable[np.ndarray], path: Path, progress: Progress = no_progress
+) -> None:
+    """Write a sequence, frames (H, W, 3) uint8 in order, with the bodies over it.
 
     A video has one size, that of the first frame: others are scaled into it, with black beside them.
     """
-    with VideoWriter(path, record.frame_rate or DEFAULT_FRAME_RATE) as video, closing(item.frames()) as frames:
-        _write_frames(video, body, record, frames, progress)
-
-
-def _write_frames(
-    video: VideoWriter, body: Body, record: FitRecord, frames: Iterable[Frame], progress: Progress
-) -> None:
     size: tuple[int, int] | None = None
-    for place, frame in enumerate(frames):
-        size = size or frame.size
-        image = overlay_image(body, record, frame.pixels, place)
-        video.write(image if frame.size == size else _fitted_into(image, size))
-        progress(place + 1, len(record.frame_names), "overlay frames")
+    with VideoWriter(path, record.frame_rate or DEFAULT_FRAME_RATE) as video:
+        for index, pixels in enumerate(frames):
+            own = (pixels.shape[1], pixels.shape[0])
+            size = size or own
+            image = overlay_image(body, record, pixels, index)
+            video.write(image if own == size else _fitted_into(image, size))
+            progress(index + 1, len(record.frame_names), "overlay frames")
 
 
 def _fitted_into(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -17,7 +17,7 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.io.detection_files import GivenPeople, read_boxes, read_keypoints
 from humanpose_cli.io.inputs import Frame
 
-__all__ = ["DetectedPeople", "DetectorMode", "PeopleFromFile", "PeopleSource", "SingleImages", "people_source"]
+__all__ = ["DetectedPeople", "DetectorMode", "PeopleFromFile", "PeopleSource", "SingleImages", "find_people"]
 
 DetectorMode = Literal["auto", "thorough", "fast"]
 # Views of a given person beside the first: what the averages of the detection rest on.
@@ -62,20 +62,20 @@ class SingleImages(PeopleSource):
         return None
 
 
-def people_source(
+def find_people(
     mode: DetectorMode = "auto",
     threads: int | None = None,
     *,
-    boxes: Path | None = None,
-    keypoints: Path | None = None,
+    boxes: Path | str | None = None,
+    keypoints: Path | str | None = None,
 ) -> PeopleSource:
     """Our own detector, or people from a file of boxes or keypoints; UsageError if both are given."""
     if boxes is not None and keypoints is not None:
-        raise UsageError("--boxes", "cannot be given together with --keypoints", remedy="keypoints tell more")
+        raise UsageError("boxes", "cannot be given together with `keypoints`", remedy="keypoints tell more")
     if keypoints is not None:
-        return PeopleFromFile(read_keypoints(keypoints), mode, threads)
+        return PeopleFromFile(read_keypoints(Path(keypoints)), mode, threads)
     if boxes is not None:
-        return PeopleFromFile(read_boxes(boxes), mode, threads)
+        return PeopleFromFile(read_boxes(Path(boxes)), mode, threads)
     return DetectedPeople(mode, threads)
 
 

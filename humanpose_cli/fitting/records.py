@@ -12,7 +12,8 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.keypoints import KeypointFit
-from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.fit_files import COLUMNS, FitRecord
 from humanpose_cli.models.nbf.network import BodyEstimate
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "detector_keypoints",
     "empty_record",
     "fit_record",
+    "joined",
     "record_summary",
 ]
 
@@ -62,9 +64,9 @@ def detector_keypoints(person: DetectedPerson) -> np.ndarray:
     return rows
 
 
-def empty_record(frames: Sequence[FrameCamera], **whole: Any) -> FitRecord:
+def empty_record(frames: Sequence[FrameCamera], **whole: Any) -> Fit:
     """The record of frames in which nobody was found."""
-    return FitRecord.empty(
+    return Fit.empty(
         [f.name for f in frames], [f.camera.size for f in frames], [f.camera.focal for f in frames], **whole
     )
 
@@ -74,7 +76,7 @@ def fit_record(
     fit: KeypointFit,
     frames: Sequence[FrameCamera],
     **whole: Any,
-) -> FitRecord:
+) -> Fit:
     """The record of N ≥ 1 rows in F frames; `seen` and `fit` in the same order.
 
     whole  what `FitRecord` says of the whole file: body, options, frame_rate
@@ -83,7 +85,7 @@ def fit_record(
     fitted = {f.name: getattr(fit, f.name) for f in fields(FitRecord) if hasattr(fit, f.name)}
     # A person of whom nothing could be used has no error; their confidence of zero says so.
     fitted["reprojection_error"] = np.nan_to_num(fit.reprojection_error)
-    return FitRecord.build(
+    return Fit.build(
         **fitted,
         track_id=[s.track for s in seen],
         frame_index=[s.frame for s in seen],
@@ -99,6 +101,20 @@ def fit_record(
         world_to_camera=np.tile(np.eye(4), (len(frames), 1, 1)),
         **whole,
     )
+
+
+def joined(fits: Sequence[Fit]) -> Fit:
+    """Fits of independent images as one, a frame and a shot each; people are numbered through."""
+    columns: dict[str, list[np.ndarray]] = {name: [getattr(fit, name) for fit in fits] for name in COLUMNS}
+    first = 0
+    for number, fit in enumerate(fits):
+        columns["track_id"][number] = fit.track_id + first
+        columns["frame_index"][number] = fit.frame_index + number
+        columns["shot_id"][number] = fit.shot_id + number
+        first += len(fit.tracks)
+    together = {name: np.concatenate(arrays) for name, arrays in columns.items()}
+    last = fits[-1]
+    return Fit.build(**together, gender=last.gender, body=last.body, options=last.options)
 
 
 def record_summary(record: FitRecord) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def writing_error(path: Path, error: OSError) -> HpcError | None:
     code = error.errno
     if code in _FULL:
         return UnavailableError(
-            path, "the disk is full", remedy="free some space or choose another folder with --out; a rerun resumes"
+            path, "the disk is full", remedy="free some space or choose another folder with `out`; a rerun resumes"
         )
     if code == errno.EFBIG:
         return UnavailableError(
@@ -55,20 +55,20 @@ def writing_error(path: Path, error: OSError) -> HpcError | None:
         )
     if code in _FORBIDDEN:
         return UnavailableError(
-            path, "no permission to write here", remedy="choose a folder of your own with --out, or change its mode"
+            path, "no permission to write here", remedy="choose a folder of your own with `out`, or change its mode"
         )
     if code == errno.EROFS:
         return UnavailableError(
-            path, "the file system is read-only", remedy="choose a folder that can be written with --out"
+            path, "the file system is read-only", remedy="choose a folder that can be written with `out`"
         )
     if code == errno.ENAMETOOLONG:
         return InputError(path, "the name is too long for this file system", remedy="shorten the input's name")
     if code in {errno.ENOTDIR, errno.EEXIST}:
-        return InputError(path, "a file stands where a folder is needed", remedy="choose another --out")
+        return InputError(path, "a file stands where a folder is needed", remedy="choose another `out`")
     if code == errno.ENOENT and error.filename is not None:
-        return UnavailableError(path, "the folder cannot be made or vanished", remedy="choose another --out")
+        return UnavailableError(path, "the folder cannot be made or vanished", remedy="choose another `out`")
     if code == errno.EISDIR:
-        return InputError(path, "a folder stands where the file should go", remedy="choose another --out")
+        return InputError(path, "a folder stands where the file should go", remedy="choose another `out`")
     if code == errno.EIO:
         return UnavailableError(path, "the disk reported an error", remedy="check the disk or network mount")
     return None

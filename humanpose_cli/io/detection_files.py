@@ -228,7 +228,7 @@ def _coco_person(where: str, record: dict[str, Any], *, flags: bool, want: str) 
     if want == "box" and box is None:
         raise InputError(where, "has no bbox", expected="x, y, width, height in pixels")
     if want == "keypoints" and "keypoints" not in record:
-        remedy = "boxes are given with --boxes" if box is not None else ""
+        remedy = "boxes are given with `boxes`" if box is not None else ""
         raise InputError(where, "has no keypoints", expected=f"{3 * _JOINTS} numbers", remedy=remedy)
     if want == "keypoints" and keypoints is None:
         return None
@@ -340,7 +340,7 @@ def boxes_from_json(path: Path, document: Any) -> GivenPeople:
     if not isinstance(document, dict):
         raise InputError(path, "holds no boxes", expected="names and their boxes", got=type(document).__name__)
     if "people" in document:
-        raise InputError(path, "holds OpenPose keypoints", expected="boxes", remedy="give it with --keypoints")
+        raise InputError(path, "holds OpenPose keypoints", expected="boxes", remedy="give it with `keypoints`")
     collector = PeopleCollector(path)
     for name, boxes in document.items():
         people = collector.mention(name)

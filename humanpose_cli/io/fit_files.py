@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.atomic import write_npz
 from humanpose_cli.io.npz_files import read_npz
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = [
     "COLUMNS",
@@ -217,7 +220,7 @@ class FitRecord:
         check_fit(self)
 
     @classmethod
-    def build(cls, *, options: Mapping[str, Any] | None = None, **values: Any) -> FitRecord:
+    def build(cls, *, options: Mapping[str, Any] | None = None, **values: Any) -> Self:
         """From arrays or lists in any order of rows: casts them to the file's types and sorts the rows.
 
         Takes every field by name. InputError as for the record itself.
@@ -237,7 +240,7 @@ class FitRecord:
         image_size: np.ndarray | Sequence[Sequence[int]],
         focal: np.ndarray | Sequence[float],
         **others: Any,
-    ) -> FitRecord:
+    ) -> Self:
         """The record of images in which nobody was found: N = 0. Centred principal points and still cameras
         unless `others` names them.
         """
@@ -301,7 +304,7 @@ class FitRecord:
         """Rows of one person, by frame."""
         return np.flatnonzero(self.track_id == track)
 
-    def select(self, rows: np.ndarray | Sequence[int]) -> FitRecord:
+    def select(self, rows: np.ndarray | Sequence[int]) -> Self:
         """The record with these rows only (numbers, or a mask), all frames kept."""
         chosen = np.arange(len(self))[np.asarray(rows)] if len(rows) else np.zeros(0, int)
         return replace(self, **{name: getattr(self, name)[np.sort(chosen)] for name in ROW_COLUMNS})

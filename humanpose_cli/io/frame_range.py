@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from humanpose_cli.core.errors import UsageError
 
-__all__ = ["ALL_FRAMES", "FrameRange", "parse_frame_range"]
+__all__ = ["ALL_FRAMES", "FrameRange", "parse_frame_range", "parse_range"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class FrameRange:
 
     def __post_init__(self) -> None:
         if self.start < 0 or (self.stop is not None and self.stop <= self.start):
-            raise UsageError("--frames", "is empty", expected="0 ≤ A < B", got=str(self))
+            raise UsageError("frames", "is empty", expected="0 ≤ A < B", got=str(self))
 
     def __str__(self) -> str:
         return f"{self.start}:{'' if self.stop is None else self.stop}"
@@ -33,10 +33,15 @@ class FrameRange:
 ALL_FRAMES = FrameRange()
 
 
+def parse_range(frames: str | FrameRange | None) -> FrameRange:
+    """A range as functions take it: text, a range, or None for all frames."""
+    return parse_frame_range(frames) if isinstance(frames, str) else frames or ALL_FRAMES
+
+
 def parse_frame_range(text: str) -> FrameRange:
     """ "A:B" (A up to but without B, from 0), "A:", ":B" or ":"; UsageError otherwise."""
     match = re.fullmatch(r"\s*(\d*)\s*:\s*(\d*)\s*", text)
     if match is None:
-        raise UsageError("--frames", "is no range", expected="A:B, A: or :B with A and B from 0", got=repr(text))
+        raise UsageError("frames", "is no range", expected="A:B, A: or :B with A and B from 0", got=repr(text))
     start, stop = match.groups()
     return FrameRange(int(start or 0), int(stop) if stop else None)

@@ -589,5 +589,5 @@ def _refuse_collisions(items: Sequence[InputItem]) -> None:
             raise UsageError(
                 item.path,
                 f"would write the same files as {other.path}",
-                remedy="rename one of them, or run two commands with different --out",
+                remedy="rename one of them, or run two commands with different `out`",
             )

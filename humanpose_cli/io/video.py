@@ -216,7 +216,7 @@ class VideoReader:
                 self.path,
                 f"breaks off after frame {count - 1}",
                 got=reason,
-                remedy=f"copy it again, or take the readable part with --frames {self.range.start}:{count}",
+                remedy=f"copy it again, or take the readable part with `frames={self.range.start}:{count}`",
             )
 
 

@@ -133,7 +133,7 @@ def people_in(path: Path | str, needs: Sequence[str], protocol: str, split: str)
     people = _with_labels(_people_of(cache, cache.rows(protocol, split)), needs)
     if len(people) == 0:
         raise InputError(
-            cache.path, f"has nobody with {_listed(needs)} in {split}", remedy="make a larger cache, or choose --split"
+            cache.path, f"has nobody with {_listed(needs)} in {split}", remedy="make a larger cache, or choose `split`"
         )
     return people
 

@@ -32,7 +32,7 @@ class ModelEntry:
         """The options of a preset; UsageError lists those there are."""
         known: Mapping[str, tuple[Any, TrainOptions]] = getattr(import_module(self.module), self.presets)
         if name not in known:
-            raise UsageError("--preset", "there is no such preset", expected=", ".join(known), got=name)
+            raise UsageError("preset", "there is no such preset", expected=", ".join(known), got=name)
         return known[name]
 
     def make(self, data: Any, options: Any, seed: int) -> Recipe[Any]:

@@ -26,9 +26,10 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.fitter import FitOptions, FittedImage, Fitter
+from humanpose_cli.fitting.fitter import FitOptions, Fitter
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
 from humanpose_cli.fitting.people import PeopleSource
+from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.images import write_image
@@ -86,15 +87,15 @@ class ReposeOptions:
 
     def __post_init__(self) -> None:
         if self.person not in ("largest", "all") and not self.person.isdecimal():
-            raise UsageError("--person", "is nobody", expected="largest, all or a track id", got=repr(self.person))
+            raise UsageError("person", "is nobody", expected="largest, all or a track id", got=repr(self.person))
         if self.method not in ("auto", "mesh", "warp3d"):
-            raise UsageError("--method", "is not known", expected="auto, mesh or warp3d", got=self.method)
+            raise UsageError("method", "is not known", expected="auto, mesh or warp3d", got=self.method)
         if self.method == "mesh" and (self.weights != SHIPPED or self.mesh_input):
-            raise UsageError("--weights, --mesh-input", "are for --method warp3d")
+            raise UsageError("weights, mesh_input", "are for `method=warp3d`")
         if self.size is not None and self.size < 16:
-            raise UsageError("--size", "is too small", expected="16 pixels or more", got=str(self.size))
+            raise UsageError("size", "is too small", expected="16 pixels or more", got=str(self.size))
         if self.size is not None and self.size > LARGEST_SIZE:
-            raise UsageError("--size", "is too large", expected=f"{LARGEST_SIZE} pixels or less", got=str(self.size))
+            raise UsageError("size", "is too large", expected=f"{LARGEST_SIZE} pixels or less", got=str(self.size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +113,7 @@ class ReposedImage:
 class Reposer:
     """Reads photographs and draws their people in other poses; loads models once; a context manager.
 
-    people   who finds the people; None: our detector
+    people_source  finds the people, in place of our detector
     device   of the networks
     threads  of detection
     """
@@ -121,7 +122,7 @@ class Reposer:
         self,
         options: ReposeOptions | None = None,
         *,
-        people: PeopleSource | None = None,
+        people_source: PeopleSource | None = None,
         device: str = "cpu",
         threads: int | None = None,
     ) -> None:
@@ -129,7 +130,7 @@ class Reposer:
         self.network: Warp3d | None = None
         if self.options.method == "warp3d":
             self.network = load_warp3d(find_weights(self.options.weights), device)
-        self.fitter = Fitter(self.options.fit, people=people, device=device, threads=threads)
+        self.fitter = Fitter(self.options.fit, people_source=people_source, device=device, threads=threads)
 
     @property
     def network_identity(self) -> str:
@@ -162,8 +163,8 @@ class Reposer:
         self.fitter.__exit__(kind, value, trace)
 
 
-def _chosen_rows(fitted: FittedImage, person: str, name: str) -> list[int]:
-    record = fitted.record
+def _chosen_rows(fitted: Fit, person: str, name: str) -> list[int]:
+    record = fitted
     if not len(record):
         raise InputError(name, "nobody was found", remedy="a larger, sharper or less covered person may be")
     if person == "all":
@@ -185,16 +186,16 @@ class ReposingScene:
     def __init__(
         self,
         photo: np.ndarray,
-        fitted: FittedImage,
+        fitted: Fit,
         rows: Sequence[int],
         body: Body,
         options: ReposeOptions,
         background: NDArray[np.uint8] | None,
         network: Warp3d | None = None,
     ) -> None:
-        self.photo, self.record, self.rows = photo, fitted.record, list(rows)
+        self.photo, self.record, self.rows = photo, fitted, list(rows)
         self._body, self._options = body, options
-        self._people = fitted.people
+        self._people = fitted.detections
         alone = len(self.rows) == 1
         plate: Background | NDArray[np.uint8] = options.background if background is None else background
         behind = plate if alone else "transparent"

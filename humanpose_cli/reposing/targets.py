@@ -31,7 +31,7 @@ from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.inputs import InputItem, open_inputs
-from humanpose_cli.io.pose_files import POSE_SUFFIXES, RotationTarget, Target, read_target_pose
+from humanpose_cli.io.pose_files import POSE_SUFFIXES, RotationTarget, Target, read_pose
 from humanpose_cli.io.pose_files.rotation_files import target_of_fit
 
 __all__ = ["RetargetOptions", "motion_on", "read_target", "retarget_joints", "root_positions"]
@@ -246,8 +246,8 @@ def read_target(
     """
     if Path(path).suffix.lower() in POSE_SUFFIXES:
         if frames != ALL_FRAMES:
-            raise UsageError("--frames", "is only for a driving video or folder of frames", got=str(path))
-        return read_target_pose(path, skeleton, axes)
+            raise UsageError("frames", "is only for a driving video or folder of frames", got=str(path))
+        return read_pose(path, skeleton, axes)
     item = _one_item(path, frames)
     fitter = fitter.for_another_camera()
     with closing(item.frames()) as decoded:
@@ -257,7 +257,7 @@ def read_target(
             )
         else:
             frame = next(decoded)
-            record = fitter.fit_image(frame.pixels, name=frame.name, focal=frame.focal).record
+            record = fitter.fit_image(frame.pixels, name=frame.name, focal=frame.focal)
     if not len(record):
         raise InputError(path, "shows nobody whose pose could be taken", remedy="choose another target")
     return target_of_fit(record)

@@ -81,11 +81,11 @@ class SyntheticOptions:
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise UsageError("--count", "must be positive", got=str(self.count))
+            raise UsageError("count", "must be positive", got=str(self.count))
         if not 32 <= self.size <= _LARGEST:
-            raise UsageError("--size", "is out of range", expected=f"32 to {_LARGEST} pixels", got=str(self.size))
+            raise UsageError("size", "is out of range", expected=f"32 to {_LARGEST} pixels", got=str(self.size))
         if self.structure == "clips" and not 2 <= self.clip_length <= _LONGEST:
-            raise UsageError("--clips", "is out of range", expected=f"2 to {_LONGEST}", got=str(self.clip_length))
+            raise UsageError("clips", "is out of range", expected=f"2 to {_LONGEST}", got=str(self.clip_length))
         if not 0 < self.frame_rate <= 120:
             raise UsageError("frame rate", "is out of range", expected="above 0 to 120", got=str(self.frame_rate))
         chances = {"companions": self.companions, "in_front": self.in_front, "picture_share": self.picture_share}

@@ -254,7 +254,7 @@ class _Loop:
                 self.step(first_of(batch, count))
             except torch.cuda.OutOfMemoryError:
                 continue
-            remedy = f"--batch-size {count * self.group.count} fits"
+            remedy = f"`batch_size={count * self.group.count}` fits"
             return UnavailableError(f"{self.device}", f"its memory is too small for a batch of {asked}", remedy=remedy)
         remedy = "not even one example fits: a smaller preset, or smaller images"
         return UnavailableError(f"{self.device}", f"its memory is too small for a batch of {asked}", remedy=remedy)
@@ -281,7 +281,7 @@ class _Loop:
             raise InputError(
                 self.folder,
                 f"the loss is not finite any more at step {p.step}",
-                remedy="a lower learning rate, --set clip=1, or --set precision=full; the last checkpoint is whole",
+                remedy="a lower learning rate, `clip=1`, or `precision=full`; the last checkpoint is whole",
             )
         if self.group.first:
             rate = {"learning_rate": self.phases[0].learning_rate * self.options.rate(p.step, self.steps)}
@@ -490,7 +490,7 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgr
         raise
     except Exception as error:  # whatever torch's unpickler meets
         raise InputError(
-            path, f"cannot be read ({str(error).splitlines()[0]})", remedy="delete it to start anew, or --no-resume"
+            path, f"cannot be read ({str(error).splitlines()[0]})", remedy="delete it to start anew, or `resume=False`"
         ) from error
     for name in sorted(set(saved) | set(settings)):
         if saved.get(name) != settings.get(name):
@@ -499,6 +499,6 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgr
                 f"was made with another {name}",
                 expected=str(settings.get(name)),
                 got=str(saved.get(name)),
-                remedy="give the old value, another --out, or --no-resume",
+                remedy="give the old value, another `out`, or `resume=False`",
             )
     return found, document["state"]

@@ -118,7 +118,7 @@ def test_two_processes_do_not_run_the_same_shard(tmp_path):
 def test_an_unwritable_folder_is_told(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with pytest.raises((UnavailableError, InputError), match="--out"):
+    with pytest.raises((UnavailableError, InputError), match="`out`"):
         Ledger(blocked, "fit", {})
 
 

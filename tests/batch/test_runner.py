@@ -164,7 +164,7 @@ def test_failures_are_told_again_and_tried_again_only_on_request(tmp_path, photo
     result = run_items(items_of(photos), second, batch(tmp_path))
     assert second.seen == []
     assert statuses(result) == ["skipped", "error", "skipped", "skipped"]
-    assert "--retry-failed" in result.items[1].error
+    assert "`retry_failed`" in result.items[1].error
     assert result.exit_code is ExitCode.PARTIAL
     third = Recorder(tmp_path / "out")
     assert run_items(items_of(photos), third, batch(tmp_path, retry_failed=True)).exit_code is ExitCode.OK
@@ -232,7 +232,7 @@ def test_a_missing_input_fails_alone_and_is_found_when_it_comes_back(tmp_path, p
 def test_other_options_do_not_replace_results_unless_told_to(tmp_path, photos):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
     other = batch(tmp_path, options={"people": "largest"})
-    with pytest.raises(UsageError, match=r"people=largest, was all.*--overwrite"):
+    with pytest.raises(UsageError, match=r"people=largest, was all.*`overwrite`"):
         run_items(items_of(photos), Recorder(tmp_path / "out"), other)
     worker = Recorder(tmp_path / "out")
     replacing = batch(tmp_path, options={"people": "largest"}, overwrite=True)

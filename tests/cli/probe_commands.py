@@ -31,8 +31,8 @@ from humanpose_cli.cli.options import (
     Seed,
     ShardOption,
     Threads,
-    resolve_device,
 )
+from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 

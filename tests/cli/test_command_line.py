@@ -153,7 +153,7 @@ def test_a_missing_device_is_exit_code_5(hpc, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     ran = hpc("probe", "--device", "cuda:3", "--fault", "device")
     assert ran.code == 5
-    assert "--device cuda:3: this machine has no such GPU" in ran.err
+    assert "--device: this machine has no such GPU: cuda:3" in ran.err
 
 
 def test_a_flag_wins_over_set_over_config(hpc, tmp_path):

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from humanpose_cli.cli.options import nearest, parse_device, resolve_device, use_threads
+from humanpose_cli.cli.options import nearest, use_threads
+from humanpose_cli.core.device import parse_device, resolve_device
 from humanpose_cli.core.errors import UnavailableError, UsageError
 
 
@@ -35,7 +36,7 @@ def test_devices(monkeypatch, asked, count, given):
 @pytest.mark.parametrize(("asked", "count"), [("cuda", 0), ("cuda:2", 2)])
 def test_a_device_that_is_not_there(monkeypatch, asked, count):
     gpus(monkeypatch, count)
-    with pytest.raises(UnavailableError, match=r"this machine has no such GPU.*--device cpu"):
+    with pytest.raises(UnavailableError, match=r"this machine has no such GPU.*device=cpu"):
         resolve_device(asked)
 
 
@@ -59,7 +60,7 @@ def test_nearest():
 
 
 def test_a_body_is_known_by_the_contents_of_its_file(tmp_path):
-    from humanpose_cli.cli.options import body_identity
+    from humanpose_cli.fitting.fitter import body_identity
 
     here, there, other = (tmp_path / name for name in ("a.pkl", "b.pkl", "c.pkl"))
     here.write_bytes(b"body")

@@ -117,7 +117,7 @@ def test_two_processes_with_the_same_part(tmp_path):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (SmallSource(seed=2), "holds a cache made with another seed, expected 2, found 1; choose another --out"),
+        (SmallSource(seed=2), "holds a cache made with another seed, expected 2, found 1; choose another `out`"),
         (SmallSource(group_count=6), r"holds a cache \(shard-00000.h5\) of other images or another shard size"),
     ],
 )

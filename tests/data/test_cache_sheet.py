@@ -159,7 +159,7 @@ def test_which_images_are_drawn(tmp_path):
     assert pick_rows(cache, 99, split="small").tolist() == list(range(15))
     with pytest.raises(UsageError, match="small/val: is no protocol of this cache"):
         pick_rows(cache, 3, split="small/val")
-    with pytest.raises(UsageError, match="--count: is too small"):
+    with pytest.raises(UsageError, match=r"^count: is too small"):
         pick_rows(cache, 0)
 
 

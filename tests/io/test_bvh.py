@@ -9,7 +9,7 @@ from test_joint_arrays import person
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.pose_files import read_target_pose
+from humanpose_cli.io.pose_files import read_pose
 from humanpose_cli.io.pose_files.bvh import read_bvh_motion
 
 REST = dict(zip(SMPL24.joint_names, person(SMPL24), strict=True))
@@ -143,7 +143,7 @@ class Generated:
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_positions_agree_with_scipy_for_all_rotation_orders_and_names(tmp_path, dialect):
     made = Generated(dialect, seed=len(dialect))
-    pose = read_target_pose(made.save(tmp_path / "x.bvh"))
+    pose = read_pose(made.save(tmp_path / "x.bvh"))
     expected = made.positions()
     assert pose.skeleton is SMPL24
     assert len(pose) == 4
@@ -166,7 +166,7 @@ def test_positions_agree_with_scipy_for_all_rotation_orders_and_names(tmp_path, 
 @pytest.mark.parametrize("person_size", [0.75, 1.0, 1.15])
 def test_units_of_children_and_adults(tmp_path, unit, metres, person_size):
     made = Generated("cmu", scale=metres / person_size)
-    pose = read_target_pose(made.save(tmp_path / f"{unit}.bvh"))
+    pose = read_pose(made.save(tmp_path / f"{unit}.bvh"))
     expected = made.positions()["left_wrist"] * (1, -1, -1) * person_size
     np.testing.assert_allclose(pose.joints[:, SMPL24.index("left_wrist")], expected, rtol=1e-5, atol=1e-5)
 
@@ -176,9 +176,9 @@ def test_axes(tmp_path):
     path = made.save(tmp_path / "x.bvh")
     head = made.positions()["head"]
     row = SMPL24.index("head")
-    np.testing.assert_allclose(read_target_pose(path, axes="camera").joints[:, row], head, atol=2e-6)
+    np.testing.assert_allclose(read_pose(path, axes="camera").joints[:, row], head, atol=2e-6)
     z_up = head[:, [0, 2, 1]] * (1, -1, 1)
-    np.testing.assert_allclose(read_target_pose(path, axes="z-up").joints[:, row], z_up, atol=2e-6)
+    np.testing.assert_allclose(read_pose(path, axes="z-up").joints[:, row], z_up, atol=2e-6)
 
 
 def test_a_skeleton_that_stands_along_z_is_noticed(tmp_path):
@@ -193,7 +193,7 @@ def test_a_skeleton_that_stands_along_z_is_noticed(tmp_path):
             line = f"OFFSET {x} {-z} {y}"
         lines.append(line)
     (tmp_path / "x.bvh").write_text("\n".join(lines) + "\n")
-    joints = read_target_pose(tmp_path / "x.bvh").joints[0]
+    joints = read_pose(tmp_path / "x.bvh").joints[0]
     head, foot = joints[SMPL24.index("head")], joints[SMPL24.index("left_foot")]
     assert head[1] < foot[1] - 1.2
     assert foot[2] < joints[SMPL24.index("left_ankle")][2]
@@ -202,7 +202,7 @@ def test_a_skeleton_that_stands_along_z_is_noticed(tmp_path):
 def test_joints_that_the_file_lacks_have_no_confidence_and_end_sites_little(tmp_path):
     lacking = {"left_collar", "right_collar", "spine1", "spine2", "head", "right_hand", "left_foot"}
     made = Generated("plain", joints=[joint for joint in SMPL24.joint_names if joint not in lacking])
-    pose = read_target_pose(made.save(tmp_path / "x.bvh"))
+    pose = read_pose(made.save(tmp_path / "x.bvh"))
     confidence = dict(zip(SMPL24.joint_names, pose.joint_confidence.tolist(), strict=True))
     assert {joint for joint, value in confidence.items() if value == 0} == {
         "left_collar", "right_collar", "spine1", "spine3", "head",
@@ -241,7 +241,7 @@ def test_line_ends_tabs_case_and_a_byte_order_mark(tmp_path):
     made = Generated("cmu")
     text = made.text().replace("End Site", "END SITE").replace("Xrotation", "XROTATION").replace("\n", "\r\n")
     (tmp_path / "x.bvh").write_bytes(b"\xef\xbb\xbf" + text.encode())
-    pose = read_target_pose(tmp_path / "x.bvh")
+    pose = read_pose(tmp_path / "x.bvh")
     np.testing.assert_allclose(pose.joints[:, SMPL24.index("head")], made.positions()["head"] * (1, -1, -1), atol=2e-6)
 
 
@@ -249,7 +249,7 @@ class TestDamage:
     def refuse(self, tmp_path, text, told):
         (tmp_path / "x.bvh").write_text(text)
         with pytest.raises(InputError, match=told) as caught:
-            read_target_pose(tmp_path / "x.bvh")
+            read_pose(tmp_path / "x.bvh")
         assert "x.bvh" in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -289,10 +289,10 @@ class TestDamage:
 
     def test_other_files(self, tmp_path):
         with pytest.raises(InputError, match="does not exist"):
-            read_target_pose(tmp_path / "none.bvh")
+            read_pose(tmp_path / "none.bvh")
         (tmp_path / "x.bvh").write_bytes(b"\x80\x04\x95" + bytes(50))
         with pytest.raises(InputError, match="pickle"):
-            read_target_pose(tmp_path / "x.bvh")
+            read_pose(tmp_path / "x.bvh")
 
     def test_bones_without_length(self, tmp_path):
         made = Generated("cmu")

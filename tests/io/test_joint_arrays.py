@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.conventions import SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.errors import ExitCode, InputError, UsageError
-from humanpose_cli.io.pose_files import read_target_pose
+from humanpose_cli.io.pose_files import read_pose
 
 # A standing adult, arms spread, metres, y up, facing +z (x to the person's left): joints of all skeletons by name.
 RIGHT_HALF = {
@@ -69,7 +69,7 @@ def test_each_skeleton_as_pose_and_as_motion(save, skeleton):
     joints = in_camera(person(skeleton))
     wanted = skeleton.name if len(skeleton) == 17 else None
     for values in (joints, joints[None], np.stack([joints, joints + 0.1]), joints.astype(np.float32)):
-        pose = read_target_pose(save(values), wanted)
+        pose = read_pose(save(values), wanted)
         assert pose.skeleton is skeleton
         assert pose.joints.shape == (2 if values.ndim == 3 and len(values) == 2 else 1, len(skeleton), 3)
         np.testing.assert_allclose(pose.joints[0], joints, atol=1e-6)
@@ -79,13 +79,13 @@ def test_each_skeleton_as_pose_and_as_motion(save, skeleton):
 
 def test_seventeen_joints_need_the_skeletons_name(save):
     path = save(in_camera(person(SKELETONS["coco17"])))
-    with pytest.raises(UsageError, match=r"17 joints.*--skeleton h36m17 or coco17"):
-        read_target_pose(path)
-    assert read_target_pose(path, "coco17").skeleton.name == "coco17"
+    with pytest.raises(UsageError, match=r"17 joints.*`skeleton`: h36m17 or coco17"):
+        read_pose(path)
+    assert read_pose(path, "coco17").skeleton.name == "coco17"
     with pytest.raises(InputError, match="order of h36m17"):
-        read_target_pose(path, "h36m17")
+        read_pose(path, "h36m17")
     with pytest.raises(UsageError, match="unknown"):
-        read_target_pose(path, "smpl")
+        read_pose(path, "smpl")
 
 
 def test_axes_pinned_by_hand(save):
@@ -94,7 +94,7 @@ def test_axes_pinned_by_hand(save):
     z_up = y_up[:, [0, 2, 1]] * (1, -1, 1)  # faces −y
     expected = y_up * (1, -1, -1)
     for values, axes in [(y_up, "y-up"), (z_up, "z-up"), (expected, "camera")]:
-        pose = read_target_pose(save(values), axes=axes)
+        pose = read_pose(save(values), axes=axes)
         np.testing.assert_allclose(pose.joints[0], expected, atol=1e-6)
         assert pose.warnings == ()
         joint = {name: pose.joints[0, SMPL24.index(name)] for name in SMPL24.joint_names}
@@ -102,27 +102,27 @@ def test_axes_pinned_by_hand(save):
         assert joint["left_hand"][0] > 0.5
         assert joint["left_foot"][2] < joint["left_ankle"][2]
     with pytest.raises(UsageError, match="camera, y-up, z-up"):
-        read_target_pose(save(y_up), axes="x-up")
+        read_pose(save(y_up), axes="x-up")
 
 
 def test_a_forgotten_axes_option_is_pointed_out(save):
-    (warning,) = read_target_pose(save(person(SMPL24))).warnings
-    assert "--target-axes y-up" in warning
+    (warning,) = read_pose(save(person(SMPL24))).warnings
+    assert "`axes=y-up`" in warning
 
 
 def test_poses_of_all_kinds_pass(save):
-    read_target_pose(save(dance()))
+    read_pose(save(dance()))
     for scale in (0.5, 1.4):  # a toddler, a giant
-        read_target_pose(save(scale * dance()))
+        read_pose(save(scale * dance()))
     noisy = dance(60) + np.random.default_rng(1).normal(0, 0.01, (60, 24, 3))
-    read_target_pose(save(noisy))
-    read_target_pose(save(dance(1) + np.array([100.0, -50.0, 3000.0])))  # far away
+    read_pose(save(noisy))
+    read_pose(save(dance(1) + np.array([100.0, -50.0, 3000.0])))  # far away
 
 
 class TestRefused:
     def refuse(self, path, told, skeleton=None):
         with pytest.raises(InputError, match=told) as caught:
-            read_target_pose(path, skeleton)
+            read_pose(path, skeleton)
         assert caught.value.exit_code is ExitCode.BAD_INPUT
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)

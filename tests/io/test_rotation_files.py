@@ -9,7 +9,7 @@ from test_fit_files import record, values
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.fit_files import FitRecord, write_fit
-from humanpose_cli.io.pose_files import AXES, read_target_pose
+from humanpose_cli.io.pose_files import AXES, read_pose
 
 
 def amass(tmp_path, frames=5, width=156, **others):
@@ -29,7 +29,7 @@ def amass(tmp_path, frames=5, width=156, **others):
 @pytest.mark.parametrize("axes", [None, "z-up", "y-up", "camera"])
 def test_rotations_and_translations_in_camera_axes(tmp_path, axes):
     path, arrays = amass(tmp_path)
-    pose = read_target_pose(path, axes=axes)
+    pose = read_pose(path, axes=axes)
     matrix = AXES[axes or "z-up"]
     root = Rotation.from_matrix(matrix) * Rotation.from_rotvec(arrays["poses"][:, :3])
     found = Rotation.from_rotvec(pose.params.poses[:, :3])
@@ -50,7 +50,7 @@ def test_a_body_upright_in_z_up_is_upright_in_the_camera(tmp_path):
     poses = np.zeros((1, 156))
     poses[0, 0] = np.pi / 2
     path, _ = amass(tmp_path, poses=poses, trans=np.zeros((1, 3)))
-    turn = Rotation.from_rotvec(read_target_pose(path).params.poses[0, :3]).as_matrix()
+    turn = Rotation.from_rotvec(read_pose(path).params.poses[0, :3]).as_matrix()
     np.testing.assert_allclose(turn @ [0, 1, 0], [0, -1, 0], atol=1e-6)  # the body's up is the image's up
     np.testing.assert_allclose(turn @ [0, 0, 1], [0, 0, -1], atol=1e-6)  # it looks at the camera
     np.testing.assert_allclose(turn @ [1, 0, 0], [1, 0, 0], atol=1e-6)  # its left is at the viewer's right
@@ -59,7 +59,7 @@ def test_a_body_upright_in_z_up_is_upright_in_the_camera(tmp_path):
 @pytest.mark.parametrize("width", [66, 69, 72, 156, 165])
 def test_widths(tmp_path, width):
     path, arrays = amass(tmp_path, width=width)
-    pose = read_target_pose(path)
+    pose = read_pose(path)
     kept = 72 if width == 72 else 66
     np.testing.assert_allclose(pose.params.poses[:, 3:kept], arrays["poses"][:, 3:kept], atol=1e-6)
     assert (pose.params.poses[:, kept:] == 0).all()
@@ -67,14 +67,14 @@ def test_widths(tmp_path, width):
 
 def test_what_may_be_missing_or_written_otherwise(tmp_path):
     path, _ = amass(tmp_path, trans=None, betas=None, gender=None, mocap_framerate=None)
-    pose = read_target_pose(path)
+    pose = read_pose(path)
     assert (pose.params.trans == 0).all()
     assert (pose.params.betas == 0).all()
     assert pose.frame_rate is None
     path, _ = amass(tmp_path, mocap_framerate=None, mocap_frame_rate=np.array([60]), gender=np.array(b"male"))
-    assert read_target_pose(path).frame_rate == 60.0
+    assert read_pose(path).frame_rate == 60.0
     path, _ = amass(tmp_path, betas=np.ones((5, 4)), gender=np.array("female", dtype=object))
-    pose = read_target_pose(path)  # a pickled gender is not unpickled, and not needed
+    pose = read_pose(path)  # a pickled gender is not unpickled, and not needed
     np.testing.assert_array_equal(pose.params.betas, [[1] * 4 + [0] * 6] * 5)
 
 
@@ -97,7 +97,7 @@ def test_what_may_be_missing_or_written_otherwise(tmp_path):
 def test_refused(tmp_path, others, told):
     path, _ = amass(tmp_path, **others)
     with pytest.raises(InputError, match=told) as caught:
-        read_target_pose(path)
+        read_pose(path)
     assert "walk.npz" in str(caught.value)
 
 
@@ -107,32 +107,32 @@ def test_damaged_archives(tmp_path):
     for content in (b"", b"text", data[: len(data) // 2]):
         path.write_bytes(content)
         with pytest.raises(InputError, match=r"walk\.npz"):
-            read_target_pose(path)
+            read_pose(path)
 
 
 def test_a_fit_file_gives_the_largest_person_or_the_one_asked_for(tmp_path):
     path = tmp_path / "a.jpg.fit.npz"
     fit = record()
     write_fit(path, fit)
-    pose = read_target_pose(path, axes="y-up")  # a fit file is in camera axes whatever one says
+    pose = read_pose(path, axes="y-up")  # a fit file is in camera axes whatever one says
     np.testing.assert_array_equal(pose.params.poses, fit.poses[:2])
     np.testing.assert_array_equal(pose.params.trans, fit.trans[:2])
     np.testing.assert_array_equal(pose.axes_rotation, np.eye(3))
     assert (pose.frame_rate, len(pose)) == (25.0, 2)
-    other = read_target_pose(path, track=2)
+    other = read_pose(path, track=2)
     np.testing.assert_array_equal(other.params.poses, fit.poses[2:])
     with pytest.raises(UsageError, match=r"no person 1.*0, 2"):
-        read_target_pose(path, track=1)
+        read_pose(path, track=1)
 
 
 def test_of_equals_the_larger_person(tmp_path):
     two = values(tracks=(0, 1), frames=(0, 0), frame_count=1)
     two["boxes"] = [[0, 0, 10, 10], [0, 0, 20, 20]]
     write_fit(tmp_path / "x.fit.npz", FitRecord.build(**two))
-    np.testing.assert_array_equal(read_target_pose(tmp_path / "x.fit.npz").params.poses[0], np.float32(two["poses"][1]))
+    np.testing.assert_array_equal(read_pose(tmp_path / "x.fit.npz").params.poses[0], np.float32(two["poses"][1]))
 
 
 def test_a_fit_with_nobody(tmp_path):
     write_fit(tmp_path / "x.fit.npz", FitRecord.empty(["a.jpg"], [(4, 4)], [5.0]))
     with pytest.raises(InputError, match="holds nobody"):
-        read_target_pose(tmp_path / "x.fit.npz")
+        read_pose(tmp_path / "x.fit.npz")

@@ -5,8 +5,8 @@ import pytest
 from conftest import KnownPeople
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.fitting.fitter import Fitter, fit_item
-from humanpose_cli.fitting.people import people_source
+from humanpose_cli.fitting.fitter import Fitter, fit_item, fit_outputs
+from humanpose_cli.fitting.people import find_people
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.video import VideoReader
@@ -18,10 +18,10 @@ def test_frames_of_several_sizes_make_one_overlay_video(tmp_path):
     write_image(files[0], np.full((48, 64, 3), 200, np.uint8))
     write_image(files[1], np.full((64, 48, 3), 200, np.uint8))
     item = InputItem("shot", "frames", tmp_path, files, tmp_path)
-    with Fitter(people=KnownPeople()) as fitter:
-        fitted = fit_item(fitter, item, tmp_path / "out")
-    assert fitted.record.image_size.tolist() == [[64, 48], [48, 64]]
-    first, second = (pixels for _, pixels in VideoReader(fitted.outputs[1]))
+    with Fitter(people_source=KnownPeople()) as fitter:
+        fitted = fit_item(fitter, item, fit_outputs(item, tmp_path / "out"))
+    assert fitted.image_size.tolist() == [[64, 48], [48, 64]]
+    first, second = (pixels for _, pixels in VideoReader(fit_outputs(item, tmp_path / "out")[1]))
     assert first.shape == second.shape == (48, 64, 3)
     np.testing.assert_allclose(first, 200, atol=4)
     np.testing.assert_allclose(second[:, 18:46], 200, atol=12)  # 36 of 64 columns, in the middle
@@ -31,13 +31,13 @@ def test_frames_of_several_sizes_make_one_overlay_video(tmp_path):
 def test_given_people_are_told_apart_by_the_folders_of_their_images(tmp_path):
     boxes = tmp_path / "boxes.json"
     boxes.write_text(json.dumps({"a/1.png": [], "b/1.png": []}))
-    with Fitter(people=people_source(boxes=boxes)) as fitter:
+    with Fitter(people_source=find_people(boxes=boxes)) as fitter:
         for folder in ("a", "b", "c"):
             file = tmp_path / folder / "1.png"
             write_image(file, np.zeros((32, 32, 3), np.uint8))
             item = InputItem("1.png", "image", file, (file,), file.parent)
             if folder == "c":
                 with pytest.raises(InputError, match=r"does not mention 1\.png"):
-                    fit_item(fitter, item, tmp_path / "out", overlay=False)
+                    fit_item(fitter, item, fit_outputs(item, tmp_path / "out", overlay=False))
             else:
-                assert len(fit_item(fitter, item, tmp_path / "out", overlay=False).record) == 0
+                assert len(fit_item(fitter, item, fit_outputs(item, tmp_path / "out", overlay=False))) == 0

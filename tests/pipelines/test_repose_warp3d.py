@@ -36,7 +36,7 @@ def _parts(generator):
 @pytest.fixture
 def scene_of(clip_frames, known, weights):
     def read(**options):
-        reposer = Reposer(ReposeOptions(method="warp3d", weights=weights, **options), people=known)
+        reposer = Reposer(ReposeOptions(method="warp3d", weights=weights, **options), people_source=known)
         return reposer.read(clip_frames[0], focal=None)
 
     return read
@@ -121,7 +121,7 @@ def test_poses_that_cannot_be_drawn_are_refused(scene_of):
 
 
 def test_auto_is_the_mesh(clip_frames, known, weights, scene_of):
-    reposer = Reposer(ReposeOptions(weights=weights), people=known)
+    reposer = Reposer(ReposeOptions(weights=weights), people_source=known)
     assert reposer.network is None
     scene = reposer.read(clip_frames[0])
     own = target_of_fit(scene.record)
@@ -130,9 +130,9 @@ def test_auto_is_the_mesh(clip_frames, known, weights, scene_of):
 
 
 def test_weights_must_be_there_and_of_this_network(tmp_path):
-    with pytest.raises(UsageError, match="are for --method warp3d"):
+    with pytest.raises(UsageError, match="are for `method=warp3d`"):
         ReposeOptions(method="mesh", weights="x")
-    with pytest.raises(UsageError, match="are for --method warp3d"):
+    with pytest.raises(UsageError, match="are for `method=warp3d`"):
         ReposeOptions(method="mesh", mesh_input=True)
     with pytest.raises(InputError, match="is no weights file"):
         Reposer(ReposeOptions(method="warp3d", weights=str(tmp_path / "none")))

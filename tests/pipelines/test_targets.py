@@ -9,7 +9,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import geodesic_angle, matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord, write_fit
-from humanpose_cli.io.pose_files import JointTarget, RotationTarget, read_target_pose
+from humanpose_cli.io.pose_files import JointTarget, RotationTarget, read_pose
 from humanpose_cli.io.pose_files.rotation_files import target_of_fit
 from humanpose_cli.reposing.targets import motion_on
 
@@ -93,6 +93,6 @@ def test_an_absent_person_is_named():
 def test_a_fit_file_holds_poses_as_the_video_it_came_from_does(tmp_path):
     record = record_of([(3, 1, 9), (3, 4, 9), (5, 0, 9)])
     write_fit(tmp_path / "a.fit.npz", record)
-    pose = read_target_pose(tmp_path / "a.fit.npz")
+    pose = read_pose(tmp_path / "a.fit.npz")
     np.testing.assert_array_equal(pose.params.poses, target_of_fit(record).params.poses)
     assert len(pose.params.poses) == 4

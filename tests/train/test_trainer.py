@@ -182,7 +182,7 @@ def test_processes_together_train_as_one(tmp_path):
         np.testing.assert_allclose(*[[line[k] for k in a if k != "kind"] for line in (a, b)], rtol=2e-4)
 
 
-@pytest.mark.parametrize(("room", "words"), [(5, "--batch-size 4 fits"), (0, "not even one example fits")])
+@pytest.mark.parametrize(("room", "words"), [(5, "`batch_size=4` fits"), (0, "not even one example fits")])
 def test_a_full_gpu_is_told_with_the_batch_that_fits(tmp_path, room, words):
     class Large(LineRecipe):
         def losses(self, phase, batch):

@@ -1,6 +1,6 @@
 """Target poses from files: `.npy` joint positions, AMASS `.npz`, fit files and `.bvh`.
 
-`read_target_pose` tells a file's kind by its name and its contents.
+`read_pose` tells a file's kind by its name and its contents.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from humanpose_cli.io.npz_files import npz_names
 from humanpose_cli.io.pose_files.target_pose import AXES, JointTarget, RotationTarget, Target, check_axes
 from humanpose_cli.io.sniffing import describe_file
 
-__all__ = ["AXES", "POSE_SUFFIXES", "JointTarget", "RotationTarget", "Target", "read_target_pose"]
+__all__ = ["AXES", "POSE_SUFFIXES", "JointTarget", "RotationTarget", "Target", "read_pose"]
 
 POSE_SUFFIXES = frozenset((".npy", ".npz", ".bvh"))
 """Names by which a target pose is distinguished from a target image or video (lower case)."""
 
 
-def read_target_pose(
+def read_pose(
     path: Path | str,
     skeleton: Skeleton | str | None = None,
     axes: str | None = None,

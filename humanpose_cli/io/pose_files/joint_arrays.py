@@ -184,7 +184,7 @@ def orientation_warnings(joints: np.ndarray, skeleton: Skeleton) -> tuple[str, .
     down = (_middle(joints, skeleton, "ankle") - _middle(joints, skeleton, "shoulder"))[:, 1]
     if np.mean(down < 0) <= 0.8:
         return ()
-    return ("the feet are above the shoulders: if y points up in this file, give --target-axes y-up",)
+    return ("the feet are above the shoulders: if y points up in this file, give `axes=y-up`",)
 
 
 _AXIS_ANGLE_WIDTHS = {66, 69, 72, 132, 135, 144, 156, 159, 165}  # 3 per joint of SMPL, SMPL-H, SMPL-X, with or without
@@ -243,7 +243,7 @@ def _skeleton_for(path: Path, count: int, wanted: Skeleton | str | None) -> Skel
         try:
             wanted = skeleton_by_name(wanted)
         except KeyError:
-            raise UsageError("--skeleton", "is unknown", expected=", ".join(SKELETONS), got=str(wanted)) from None
+            raise UsageError("skeleton", "is unknown", expected=", ".join(SKELETONS), got=str(wanted)) from None
     if wanted is not None:
         if len(wanted) != count:
             raise InputError(
@@ -253,7 +253,7 @@ def _skeleton_for(path: Path, count: int, wanted: Skeleton | str | None) -> Skel
     candidates = skeletons_with(count)
     if len(candidates) > 1:
         names = " or ".join(sorted((skeleton.name for skeleton in candidates), reverse=True))
-        raise UsageError(path, f"has {count} joints, which two skeletons have", remedy=f"give --skeleton {names}")
+        raise UsageError(path, f"has {count} joints, which two skeletons have", remedy=f"give `skeleton`: {names}")
     if not candidates:
         hint = "add the two hands to make smpl24" if count == 22 else "convert it to one of them"
         raise InputError(path, "has the wrong number of joints", expected=_COUNTS, got=str(count), remedy=hint)

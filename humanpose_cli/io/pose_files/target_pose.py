@@ -31,7 +31,7 @@ z-up    x right, y away from the camera, z up (AMASS, Blender's front view)
 def check_axes(axes: str) -> None:
     """UsageError for an unknown name."""
     if axes not in AXES:
-        raise UsageError("--target-axes", "is unknown", expected=", ".join(AXES), got=axes)
+        raise UsageError("axes", "is unknown", expected=", ".join(AXES), got=axes)
 
 
 def axes_to_camera(points: np.ndarray, axes: str) -> np.ndarray:

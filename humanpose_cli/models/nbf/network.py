@@ -323,7 +323,7 @@ class BodyNetwork:
     def _parts(self, evidence: Sequence[CropEvidence]) -> Tensor:
         if self.segmenter is None:
             raise UnavailableError(
-                "body network", "sees body parts and has no segmenter", remedy="give the weights of one: --segmenter"
+                "body network", "sees body parts and has no segmenter", remedy="give the weights of one: `segmenter`"
             )
         seen = np.stack([segmenter_input(item, self.segmenter.options) for item in evidence])
         return self.segmenter.probabilities(torch.from_numpy(seen).to(self.device))
@@ -358,7 +358,7 @@ def load_nbf(
     config = _config(header.config, path)
     rig = body_by_name(body)
     if rig.name.partition("-")[0] != config.body:
-        raise InputError(path, "was trained with another body", expected=config.body, got=rig.name, remedy="--body")
+        raise InputError(path, "was trained with another body", expected=config.body, got=rig.name, remedy="`body`")
     regressor = Regressor(config.inputs, config.regressor)
     fill(regressor, _beginning(tensors, _REGRESSOR), path)
     return BodyNetwork(config, regressor, BodyLayer(rig), _segmenter(tensors, config, path, segmenter, device), device)

@@ -110,7 +110,7 @@ class NbfTraining:
             raise UsageError("framing", "is not known", expected="labels or detector", got=self.framing)
         if self.source == "segmenter" and not (self.segmenter and self.inputs.segmented):
             raise UsageError(
-                "source", "needs a segmenter's weights and an input of body parts", remedy="--set segmenter=FILE"
+                "source", "needs a segmenter's weights and an input of body parts", remedy="`segmenter=FILE`"
             )
         if self.finetune and (self.source != "segmenter" or self.inputs.kind != "blended"):
             raise UsageError(
@@ -122,7 +122,7 @@ class NbfTraining:
             expected = "0 to 1, with inputs of body parts or proxy, source=labels and our own body"
             raise UsageError("unrendered", "is not possible", expected=expected)
         if self.losses.noise and not self.regressor.noise:
-            raise UsageError("losses.noise", "has nothing to learn", remedy="--set regressor.noise=true")
+            raise UsageError("losses.noise", "has nothing to learn", remedy="`regressor.noise=true`")
         if min(self.people, self.variants, self.unrendered_poses - 1) < 0 or not 0 <= self.seen <= 1:
             what = "people, variants, unrendered_poses or seen"
             raise UsageError(what, "are out of range", expected="0 or more, poses 1 or more, seen up to 1")

@@ -191,7 +191,7 @@ PRESETS: dict[str, Preset] = {
 def preset(name: str) -> Preset:
     """The preset of that name; UsageError lists those there are."""
     if name not in PRESETS:
-        raise UsageError("--preset", "is not known", expected=", ".join(PRESETS), got=name)
+        raise UsageError("preset", "is not known", expected=", ".join(PRESETS), got=name)
     return PRESETS[name]
 
 

@@ -264,7 +264,7 @@ class Generator(nn.Module):
         if drawing is None:
             return
         if not self.config.drawing:
-            raise UsageError("network", "takes no drawing", remedy="train with --set generator.drawing=true")
+            raise UsageError("network", "takes no drawing", remedy="train with `generator.drawing=true`")
         if drawing.shape != (batch, DRAWING_CHANNELS, size, size):
             expected = f"({batch}, {DRAWING_CHANNELS}, {size}, {size})"
             raise UsageError("drawing", "does not fit", expected=expected, got=str(tuple(drawing.shape)))
@@ -330,7 +330,7 @@ class Warp3d:
             expected = f"({size}, {size}, 3) uint8"
             raise UsageError("image", "does not fit the network", expected=expected, got=f"{image.shape}")
         if not self.config.drawing and drawing is not None:
-            remedy = "train with --set generator.drawing=true, or leave --mesh-input out"
+            remedy = "train with `generator.drawing=true`, or leave `mesh_input` out"
             raise UsageError("network", "takes no drawing", remedy=remedy)
         poses = [_checked(name, pose, size) for name, pose in (("input pose", source), ("target pose", target))]
         before, after = (torch.from_numpy(pose)[None].to(self.device) for pose in poses)

@@ -1,0 +1,36 @@
+"""Progress as the Python interface takes it: a bar, a function, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from humanpose_cli.core.progress import Progress, no_progress
+
+__all__ = ["progress_of"]
+
+
+@contextmanager
+def progress_of(progress: bool | Progress | None) -> Iterator[Progress]:
+    """What to report to.
+
+    progress  True: a bar of tqdm on stderr, a line in notebooks; a function: that one; None or False: nobody
+    """
+    if not progress:
+        yield no_progress
+        return
+    if progress is not True:
+        yield progress
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(leave=False) as bar:
+
+        def report(done: int, total: int | None, what: str, /) -> None:
+            if bar.unit != f" {what}":
+                bar.reset()
+                bar.unit = f" {what}"
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield report

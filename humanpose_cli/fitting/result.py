@@ -1,0 +1,267 @@
+"""What a fit gives back: the fit file's columns, and what one does with them next.
+
+fit = hp.fit("photo.jpg")
+fit.people[0].joints3d            # (1, 24, 3) metres, camera axes
+fit.overlay()                     # (H, W, 3) uint8: the bodies drawn over the photograph
+fit.save("photo.fit.npz")
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from humanpose_cli.body.body import Body, default_body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.fitting.overlays import overlay_image, overlay_video
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.io.fit_files import FitRecord, read_fit, write_fit
+from humanpose_cli.io.frame_range import FrameRange
+from humanpose_cli.io.images import encode_image, write_image
+from humanpose_cli.io.inputs import InputItem
+from humanpose_cli.io.pose_files.target_pose import AXES
+
+__all__ = ["Fit", "FitPerson", "FrameSource", "load_fit"]
+
+_PREVIEW = 640  # longer side in pixels of the overlay that a notebook shows
+_MOST_LISTED = 12  # people that a notebook lists
+
+
+@dataclass(frozen=True, eq=False)
+class FrameSource:
+    """Where a fit's frames can be read again.
+
+    items  independent images, one a frame, or one image or sequence
+    array  (F, H, W, 3) uint8, in place of items
+    """
+
+    items: tuple[InputItem, ...] = ()
+    array: np.ndarray | None = None
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether the frames follow each other in time."""
+        return len(self.array) > 1 if self.array is not None else len(self.items) == 1 and self.items[0].is_sequence
+
+    def frames(self) -> Generator[np.ndarray, None, None]:
+        """All frames (H, W, 3) uint8, in order; close it to stop early."""
+        if self.array is not None:
+            yield from self.array
+            return
+        for item in self.items:
+            with closing(item.frames()) as frames:
+                yield from (frame.pixels for frame in frames)
+
+    def frame(self, index: int) -> np.ndarray:
+        """(H, W, 3) uint8 of one frame of the fit; InputError if its file is gone."""
+        if self.array is not None:
+            return self.array[index]
+        item = self.items[index if len(self.items) > 1 else 0]
+        if item.is_sequence:
+            number = item.range.start + index
+            item = replace(item, range=FrameRange(number, number + 1))
+        with closing(item.frames(ahead=0)) as frames:
+            return next(frames).pixels
+
+
+@dataclass(frozen=True, eq=False)
+class FitPerson:
+    """One person (track) of a fit, in all frames that show them. R rows.
+
+    id  the track's number; in an image 0 is the largest person
+    """
+
+    fit: Fit
+    id: int
+
+    @property
+    def name(self) -> str:
+        """Such as `person 0`."""
+        return f"person {self.id}"
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(R,) rows of the fit's columns."""
+        return self.fit.rows_of(self.id)
+
+    @property
+    def frames(self) -> np.ndarray:
+        """(R,) index of the frame of each row."""
+        return self.fit.frame_index[self.rows]
+
+    @property
+    def joints3d(self) -> np.ndarray:
+        """(R, 24, 3) metres, camera axes, in the order of `smpl24`."""
+        return self.fit.joints3d[self.rows]
+
+    @property
+    def joints2d(self) -> np.ndarray:
+        """(R, 24, 2) pixels."""
+        return self.fit.joints2d[self.rows]
+
+    @property
+    def confidence(self) -> float:
+        """Median over the frames, 0–1."""
+        return float(np.median(self.fit.confidence[self.rows]))
+
+    @property
+    def reprojection_error(self) -> float:
+        """Median over the frames, pixels."""
+        return float(np.median(self.fit.reprojection_error[self.rows]))
+
+    def __repr__(self) -> str:
+        frames = f"{len(self.rows)} frames" if self.fit.frame_count > 1 else "1 frame"
+        return f"<{self.name}: {frames}, confidence {self.confidence:.2f}, error {self.reprojection_error:.1f} px>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fit(FitRecord):
+    """Everybody's pose and shape in an image or a sequence: the columns of `FitRecord`, and where they came from.
+
+    detections  of one image, row by row; of sequences none are kept
+    images      where the frames are; None for a fit read from a file
+    model       the body that was fitted; None for a fit read from a file
+    """
+
+    detections: tuple[DetectedPerson, ...] = ()
+    images: FrameSource | None = None
+    model: Body | None = None
+
+    @property
+    def people(self) -> tuple[FitPerson, ...]:
+        """The persons by their numbers."""
+        return tuple(FitPerson(self, track) for track in self.tracks)
+
+    def select(self, rows: np.ndarray | Sequence[int]) -> Fit:
+        """The fit with these rows only, in order; all frames kept."""
+        chosen = np.sort(np.arange(len(self))[np.asarray(rows)]) if len(rows) else np.zeros(0, int)
+        kept = tuple(self.detections[row] for row in chosen) if self.detections else ()
+        return replace(super().select(rows), detections=kept)
+
+    def body_model(self, body: Body | None = None) -> Body:
+        """The body of the fit; UnavailableError where only its name is known.
+
+        body  takes its place
+        """
+        known = body or self.model or (default_body() if self.body == "default" else None)
+        if known is None:
+            raise UnavailableError(
+                "body", f"{self.body} is not at hand", remedy="pass `body`, as hp.Body.smpl(FILE) makes it"
+            )
+        return known
+
+    def overlay(self, frame: int = 0, *, image: np.ndarray | None = None, body: Body | None = None) -> np.ndarray:
+        """One frame with its people's bodies drawn over it, (H, W, 3) uint8.
+
+        image  the frame; needed where the fit came from a file, or its source is gone
+        body   needed for a SMPL fit that came from a file
+        """
+        if not 0 <= frame < self.frame_count:
+            raise UsageError("frame", "is not in the fit", expected=f"0 to {self.frame_count - 1}", got=str(frame))
+        if image is None and self.images is None:
+            raise UsageError("image", "is missing: a fit file holds no pixels", remedy="pass the frame as `image`")
+        pixels = self.images.frame(frame) if image is None and self.images is not None else np.asarray(image)
+        width, height = self.image_size[frame].tolist()
+        if pixels.shape != (height, width, 3) or pixels.dtype != np.uint8:
+            got = f"{pixels.shape} {pixels.dtype}"
+            raise InputError(
+                "image", "is not the frame that was fitted", expected=f"({height}, {width}, 3) uint8", got=got
+            )
+        return overlay_image(self.body_model(body), self, pixels, frame)
+
+    def save(self, path: Path | str) -> Path:
+        """Write the fit file, whole or not at all; `load_fit` reads it."""
+        write_fit(path, self)
+        return Path(path)
+
+    def save_overlay(self, path: Path | str, progress: Progress = no_progress) -> Path:
+        """Write the overlay: of an image as an image, of a sequence as a video."""
+        if self.images is None:
+            raise UsageError("fit", "holds no pixels", remedy="pass each frame to `overlay` as `image`")
+        path, body = Path(path), self.body_model()
+        if self.images.is_sequence:
+            with closing(self.images.frames()) as frames:
+                overlay_video(body, self, frames, path, progress)
+        else:
+            write_image(path, self.overlay())
+        return path
+
+    def to_amass(self, track: int | None = None, *, body: Body | None = None) -> dict[str, np.ndarray]:
+        """One person's motion as AMASS stores it: z-up world, metres, radians.
+
+        track  None: the largest person. Frames between that do not show them hold the last pose found.
+
+        `poses` (T, 72): pelvis, the 21 joints that SMPL-H and SMPL-X share with SMPL, and two hand joints; `trans`
+        (T, 3); `betas` (10,); `gender`; `mocap_frame_rate`. The world is the first camera's, z up.
+        """
+        chosen = self.largest_track if track is None else track
+        rows = self.rows_of(chosen)
+        if not len(rows):
+            raise UsageError("track", f"there is no person {chosen}", expected=", ".join(map(str, self.tracks)))
+        frames = self.frame_index[rows]
+        held = rows[np.searchsorted(frames, np.arange(frames[0], frames[-1] + 1), side="right") - 1]
+        world_to_camera = self.world_to_camera[np.arange(frames[0], frames[-1] + 1)].astype(np.float64)
+        turn = AXES["z-up"].T @ world_to_camera[:, :3, :3].transpose(0, 2, 1)
+        poses = self.poses[held].astype(np.float64)
+        pelvis_rotation = torch.from_numpy(turn) @ axis_angle_to_matrix(torch.from_numpy(poses[:, :3]))
+        poses[:, :3] = matrix_to_axis_angle(pelvis_rotation).numpy()
+        betas = self.betas[rows].mean(0)
+        with torch.no_grad():
+            rest = self.body_model(body).rest_joints(torch.from_numpy(betas)[None])[0].numpy()
+        own_pelvis = self.joints3d[held, SMPL24.index("pelvis")] - world_to_camera[:, :3, 3]
+        pelvis = (turn @ own_pelvis[..., None])[..., 0]
+        return {
+            "poses": poses,
+            "trans": pelvis - rest[SMPL24.index("pelvis")],
+            "betas": betas.astype(np.float64),
+            "gender": np.array(self.gender),
+            "mocap_frame_rate": np.array(self.frame_rate or 1.0),
+        }
+
+    def __repr__(self) -> str:
+        return f"<Fit: {_count(len(self.tracks), 'person', 'people')} in {_count(self.frame_count, 'frame', 'frames')}>"
+
+    def _repr_html_(self) -> str:
+        """A small table and the first frame's overlay, for notebooks."""
+        rows = [
+            (p.name, str(len(p.rows)), f"{p.confidence:.2f}", f"{p.reprojection_error:.1f}")
+            for p in self.people[:_MOST_LISTED]
+        ]
+        heading = ("", "frames", "confidence", "error (pixels)")
+        lines = [_html_row("th", heading), *(_html_row("td", row) for row in rows)]
+        if len(self.tracks) > _MOST_LISTED:
+            lines.append(_html_row("td", (f"… and {len(self.tracks) - _MOST_LISTED} more", "", "", "")))
+        told = f"<div>{html.escape(repr(self)[1:-1])}</div><table>{''.join(lines)}</table>"
+        try:
+            image = self.overlay()
+        except (InputError, UsageError, UnavailableError) as error:
+            return told + f"<div>{html.escape(str(error))}</div>"
+        scale = min(1.0, _PREVIEW / max(image.shape[:2]))
+        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
+        png = base64.b64encode(encode_image(small, ".png")).decode("ascii")
+        return told + f'<img alt="overlay" src="data:image/png;base64,{png}">'
+
+
+def load_fit(path: Path | str) -> Fit:
+    """Read a fit file; it knows no pixels: give frames to `overlay` as `image`. Errors as `read_fit`."""
+    record = read_fit(path)
+    return Fit(**{name: getattr(record, name) for name in FitRecord.__dataclass_fields__})
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _html_row(tag: str, cells: tuple[str, ...]) -> str:
+    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"

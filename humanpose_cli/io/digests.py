@@ -1,0 +1,33 @@
+"""What tells one file's contents from another's, wherever it lies."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from humanpose_cli.core.errors import InputError
+
+__all__ = ["digest_of_files", "file_digest"]
+
+_READ_SIZE = 1 << 20
+
+
+def digest_of_files(files: Iterable[Path]) -> str:
+    """SHA-256 over the contents of files in order, each preceded by its length."""
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            with path.open("rb") as file:
+                digest.update(path.stat().st_size.to_bytes(8, "big"))
+                while block := file.read(_READ_SIZE):
+                    digest.update(block)
+        except OSError as error:
+            raise InputError(path, "cannot be read", got=error.strerror or str(error)) from error
+    return digest.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 over the contents of a file, or of the files of a folder."""
+    files = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
+    return digest_of_files(files)

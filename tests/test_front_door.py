@@ -1,0 +1,160 @@
+"""`import humanpose_cli as hp`: what a notebook user calls, on a real photograph."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+
+import humanpose_cli as hp
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.io.images import read_image, write_image
+from humanpose_cli.io.pose_files import RotationTarget
+
+HEAVY = "torch numpy cv2 scipy PIL warp mediapipe typer rich tqdm"
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("photos") / "astronaut.png"
+    write_image(path, skimage.data.astronaut())
+    return path
+
+
+@pytest.fixture(scope="module")
+def fit(photo) -> hp.Fit:
+    return hp.fit(photo, detector="fast", device="cpu")
+
+
+def test_the_import_loads_nothing_heavy_and_names_what_there_is():
+    code = (
+        "import sys, time; started = time.perf_counter(); import humanpose_cli as hp; "
+        "took = time.perf_counter() - started; "
+        f"loaded = [name for name in {HEAVY.split()} if name in sys.modules]; "
+        "missing = set(hp.__all__) - set(dir(hp)); "
+        "print(loaded, missing, took < 0.1)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] set() True"
+
+
+def test_names_are_functions_and_classes_whatever_was_imported_before():
+    import humanpose_cli.fitting.fitter
+    import humanpose_cli.reposing.reposer
+
+    assert all(callable(getattr(hp, name)) for name in hp.__all__ if name != "__version__")
+    assert hp.fit is humanpose_cli.fitting.fitter.fit
+    with pytest.raises(AttributeError, match="no attribute 'refit'"):
+        hp.refit  # noqa: B018
+
+
+def test_a_photograph(fit, photo):
+    assert (len(fit), repr(fit)) == (1, "<Fit: 1 person in 1 frame>")
+    (person,) = fit.people
+    assert person.joints3d.shape == (1, 24, 3)
+    assert (person.id, person.name, person.rows.tolist(), person.frames.tolist()) == (0, "person 0", [0], [0])
+    # She faces the camera: her left shoulder is on the right of the image.
+    left, right = (person.joints2d[0, SMPL24.index(f"{side}_shoulder"), 0] for side in ("left", "right"))
+    assert left > right + 60
+    overlay = fit.overlay()
+    assert overlay.shape == (512, 512, 3)
+    assert (overlay != read_image(photo).pixels).any(2).mean() > 0.2
+
+
+def test_an_array_gives_what_its_file_gives(fit, photo):
+    again = hp.fit(read_image(photo).pixels, detector="fast", device="cpu")
+    np.testing.assert_array_equal(again.poses, fit.poses)
+    np.testing.assert_array_equal(again.overlay(), fit.overlay())
+
+
+def test_a_fit_is_saved_and_loaded(fit, photo, tmp_path):
+    saved = fit.save(tmp_path / "a.fit.npz")
+    loaded = hp.load_fit(saved)
+    assert saved.read_bytes() == loaded.save(tmp_path / "b.fit.npz").read_bytes()
+    with pytest.raises(hp.UsageError, match="image: is missing: a fit file holds no pixels"):
+        loaded.overlay()
+    pixels = read_image(photo).pixels
+    np.testing.assert_array_equal(loaded.overlay(image=pixels), fit.overlay())
+    with pytest.raises(hp.InputError, match="image: is not the frame that was fitted"):
+        loaded.overlay(image=pixels[:100])
+    with pytest.raises(hp.UsageError, match="frame: is not in the fit, expected 0 to 0, found 1"):
+        fit.overlay(1)
+
+
+def test_an_overlay_whose_photograph_is_gone(photo, tmp_path):
+    copy = tmp_path / "gone.png"
+    copy.write_bytes(photo.read_bytes())
+    fit = hp.fit(copy, detector="fast", device="cpu")
+    copy.unlink()
+    with pytest.raises(hp.InputError, match=r"gone\.png"):
+        fit.overlay()
+    assert "gone.png" in fit._repr_html_()
+
+
+def test_notebooks_show_a_table_and_the_overlay(fit):
+    shown = fit._repr_html_()
+    assert "<table>" in shown
+    assert "person 0" in shown
+    assert 'src="data:image/png;base64,' in shown
+
+
+def test_amass_and_back(fit, tmp_path):
+    """What `to_amass` says is the same body: reading it as a target gives the fit's own joints."""
+    import torch
+
+    from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+
+    arrays = fit.to_amass()
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "poses": (1, 72), "trans": (1, 3), "betas": (10,), "gender": (), "mocap_frame_rate": (),
+    }  # fmt: skip
+    body = hp.Body.default()
+    posed = body.pose(
+        axis_angle_to_matrix(torch.from_numpy(arrays["poses"]).float().view(1, 24, 3)),
+        torch.from_numpy(arrays["betas"]).float()[None],
+        torch.from_numpy(arrays["trans"]).float(),
+    )
+    z_up = np.stack((fit.joints3d[..., 0], fit.joints3d[..., 2], -fit.joints3d[..., 1]), -1)
+    np.testing.assert_allclose(posed.joints.numpy(), z_up, atol=1e-4)
+    np.savez(tmp_path / "a.npz", **arrays)
+    pose = hp.read_pose(tmp_path / "a.npz")
+    assert isinstance(pose, RotationTarget)
+    np.testing.assert_allclose(pose.params.poses, fit.poses, atol=1e-4)
+
+
+def test_a_sequence_of_arrays_and_a_folder_of_photographs(photo, tmp_path):
+    pixels = read_image(photo).pixels[::2, ::2]
+    reports = []
+    with hp.Fitter(detector="fast", device="cpu") as fitter:
+        clip = fitter.fit(np.stack([pixels] * 3), frames="1:3", progress=lambda *step: reports.append(step))
+        assert (clip.frame_names.tolist(), clip.tracks, len(clip)) == (["000001", "000002"], [0], 2)
+        assert reports == [(1, 2, "frames"), (2, 2, "frames")]
+        assert clip.overlay(1).shape == pixels.shape
+        write_image(tmp_path / "a.png", pixels)
+        write_image(tmp_path / "b.png", pixels[:200])
+        folder = fitter.fit(tmp_path)
+    assert folder.frame_names.tolist() == ["a.png", "b.png"]
+    assert folder.tracks == list(range(len(folder)))
+    assert folder.overlay(1).shape == (200, 256, 3)
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "says"),
+    [
+        ("absent.jpg", {}, "absent.jpg"),
+        (np.zeros((4, 4)), {}, "source: is no image, expected a path"),
+        (np.zeros((4, 4, 3), np.uint8), {"focal": -1}, "focal: must be positive"),
+        (np.zeros((4, 4, 3), np.uint8), {"method": "guess"}, "method: is not known"),
+        (np.zeros((4, 4, 3), np.uint8), {"device": "gpu"}, "device: no such device"),
+        (np.zeros((4, 4, 3), np.uint8), {"boxes": "a", "keypoints": "b"}, "boxes: cannot be given"),
+        (np.zeros((2, 4, 4, 3), np.uint8), {"frames": "3:4"}, "frames: holds no frame of the array"),
+    ],
+)
+def test_errors_speak_of_arguments(source, options, says):
+    with pytest.raises(hp.HpcError, match=says) as caught:
+        hp.fit(source, **options)
+    assert "--" not in str(caught.value)
