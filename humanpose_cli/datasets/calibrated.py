@@ -73,13 +73,8 @@ class Lens:
         p1, p2 = self.tangential
         factor = 1 + square * (k1 + square * (k2 + square * k3)) + self.tangential_gain * (p1 * y + p2 * x)
         bent_x, bent_y = x * factor + p2 * square, y * factor + p1 * square
-        return np.stack(
-            (
-                self.focal[0] * (bent_x + self.skew * bent_y) + self.principal_point[0],
-                self.focal[1] * bent_y + self.principal_point[1],
-            ),
-            -1,
-        )
+        column = self.focal[0] * (bent_x + self.skew * bent_y) + self.principal_point[0]
+        return np.stack((column, self.focal[1] * bent_y + self.principal_point[1]), -1)
 
     def project(self, points: Array) -> Array:
         """Points (..., 3), camera axes → pixels (..., 2) of the laboratory's own image."""
@@ -197,9 +192,8 @@ class CropOptions(FolderOptions):
     def __post_init__(self) -> None:
         check_every(self.every)
         if self.crop_size and self.crop_size < _LEAST_CROP:
-            raise UsageError(
-                "crop_size", "is too small", expected=f"0 or at least {_LEAST_CROP}", got=str(self.crop_size)
-            )
+            expected = f"0 or at least {_LEAST_CROP}"
+            raise UsageError("crop_size", "is too small", expected=expected, got=str(self.crop_size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,35 +218,19 @@ class Shot:
     def sample(self, name: str, view: PinholeView, people: Sequence[Person], **facts: Any) -> Sample:
         """The stored image with its camera; facts are further fields of the sample."""
         image = encode_pixels(view.take(self.pixels, self.lens))
-        return Sample(
-            name=name,
-            image=image.image,
-            size=image.size,
-            focal=view.focal,
-            principal_point=view.principal_point,
-            people=people,
-            **facts,
-        )
+        return Sample(name, image.image, image.size, view.focal, view.principal_point, people, **facts)
 
 
 def with_joints(person: Person, skeleton: str, joints: Array, view: PinholeView) -> Person:
     """The person with joints (J, 4), metres in camera axes and confidence, and the keypoints and the box that a view
     has of them.
     """
-    keypoints = _projected(joints, view)
-    detected = keypoints[keypoints[:, 2] > 0, :2]
-    return replace(
-        person, joints={skeleton: joints}, keypoints={skeleton: keypoints}, box=box_around(detected, view.size)
-    )
-
-
-def _projected(points: Array, view: PinholeView) -> Array:
-    """(J, 4) metres and confidence → (J, 3) pixels and confidence; what is unknown or behind the camera has 0."""
-    known = (points[:, 3] > 0) & (points[:, 2] > 0)
-    pixels = np.zeros((len(points), 3))
-    pixels[known, :2] = view.project(points[known, :3])
-    pixels[known, 2] = points[known, 3]
-    return pixels
+    known = (joints[:, 3] > 0) & (joints[:, 2] > 0)  # what is unknown or behind the camera has the confidence 0
+    keypoints = np.zeros((len(joints), 3))
+    keypoints[known, :2] = view.project(joints[known, :3])
+    keypoints[known, 2] = joints[known, 3]
+    box = box_around(keypoints[known, :2], view.size)
+    return replace(person, joints={skeleton: joints}, keypoints={skeleton: keypoints}, box=box)
 
 
 def with_body(person: Person, fitted: FittedBodies, row: int) -> Person:

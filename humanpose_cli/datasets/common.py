@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
 from humanpose_cli.datasets.reading import existing_folder
 from humanpose_cli.io.fit_files import FitRecord
 
+if TYPE_CHECKING:
+    from humanpose_cli.datasets.estimators import BodyJointFitter, FitEstimator
+
 __all__ = [
     "LSP14",
     "MOST_RADIANS",
@@ -29,22 +32,15 @@ __all__ = [
     "FittedBodies",
     "FolderOptions",
     "FolderSource",
-    "JointFitter",
-    "PoseEstimator",
     "SourceTools",
     "body_to_camera",
     "box_around",
     "check_every",
-    "estimates",
     "people_of_fit",
     "project_points",
     "rest_pelvis",
     "to_coco17",
 ]
-
-
-# Who makes the body parameters that a data set lacks: passed in by whoever opens the source. Instances can
-# be pickled, so that several processes read one source.
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,31 +56,15 @@ class EstimatedImage:
     focal: float | None = None
     principal_point: tuple[float, float] | None = None
 
+    @classmethod
+    def of_fit(cls, record: FitRecord, frame: int, name: str = "") -> EstimatedImage:
+        """What a fit says of one frame (0 … F−1); see `people_of_fit`."""
+        x, y = record.principal_point[frame]
+        return cls(people_of_fit(record, frame, name), float(record.focal[frame]), (float(x), float(y)))
+
     def person(self, **facts: str) -> Person:
         """The first of the people, or a person without labels, with further names."""
         return replace(self.people[0] if self.people else Person(), **facts)  # type: ignore[arg-type]
-
-
-@runtime_checkable
-class PoseEstimator(Protocol):
-    """Images → people with body parameters."""
-
-    @property
-    def info(self) -> Mapping[str, Any]:
-        """Name and options as plain JSON values: what a cache says about who made its poses."""
-        ...
-
-    def estimate(
-        self, images: Iterable[NDArray[np.uint8]], *, sequence: bool, single_person: bool, focal: float | None = None
-    ) -> Sequence[EstimatedImage]:
-        """One result for each image, in their order.
-
-        images       (H, W, 3) uint8 RGB, taken one after the other: those of a long video are never all in memory
-        sequence       True: frames of one shot, in which a person keeps one shape; False: images by themselves
-        single_person  True: only the person that the images are about
-        focal          pixels, where the data set gives it
-        """
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,34 +88,17 @@ class FittedBodies:
     gender: str = "neutral"
 
 
-@runtime_checkable
-class JointFitter(Protocol):
-    """3-D joints → body parameters."""
-
-    @property
-    def info(self) -> Mapping[str, Any]:
-        """Name and options as plain JSON values."""
-        ...
-
-    def fit(self, joints: NDArray[Any], skeleton: str, *, shared_shape: bool = True) -> FittedBodies:
-        """joints (T, J, 4): metres in camera axes and confidence 0…1 (0: not known), of the skeleton of that name.
-
-        shared_shape  True: the frames show one person, who has one shape
-        """
-        ...
-
-
 @dataclass(frozen=True, eq=False)
 class SourceTools:
     """What a source may use beyond its files; a source says which of them it needs.
 
-    estimator     poses of images without any
-    joint_fitter  bodies of 3-D joints
+    estimator     poses of images without any, such as `estimators.FitEstimator`
+    joint_fitter  bodies of 3-D joints, such as `estimators.BodyJointFitter`
     bodies        gender ("neutral", "male", "female") → the model that the data set's parameters belong to
     """
 
-    estimator: PoseEstimator | None = None
-    joint_fitter: JointFitter | None = None
+    estimator: FitEstimator | None = None
+    joint_fitter: BodyJointFitter | None = None
     bodies: Mapping[str, Body] = field(default_factory=dict)
 
 
@@ -299,25 +262,26 @@ class FolderSource(ABC):
         estimator = self.tools.estimator
         return {"poses_by": None if estimator is None else dict(estimator.info)}
 
-    def _check_estimator(self, poses: str, others: str) -> None:
-        """UsageError where the option `poses` asks for the estimator and none was passed in."""
-        if poses == "estimator" and self.tools.estimator is None:
-            raise UsageError("poses", "needs a pose estimator", got="estimator", remedy=f"take `poses={others}`")
-
     def _fitter_info(self) -> Mapping[str, Any]:
         """For sources with 3-D joints only: who made the bodies."""
         fitter = self.tools.joint_fitter
         return {"bodies_by": None if fitter is None else dict(fitter.info)}
 
+    def _check_estimator(self, poses: str, others: str) -> None:
+        """UsageError where the option `poses` asks for the estimator and none was passed in."""
+        if poses == "estimator" and self.tools.estimator is None:
+            raise UsageError("poses", "needs a pose estimator", got="estimator", remedy=f"take `poses={others}`")
 
-def estimates(
-    estimator: PoseEstimator, images: Iterable[NDArray[np.uint8]], count: int, *, sequence: bool
-) -> Sequence[EstimatedImage]:
-    """What an estimator says about the one person in each of `count` images."""
-    found = estimator.estimate(images, sequence=sequence, single_person=True)
-    if len(found) != count:
-        raise UsageError("pose estimator", "left images out", expected=f"{count} results", got=str(len(found)))
-    return found
+    def _estimated(
+        self, images: Iterable[NDArray[np.uint8]], count: int, *, sequence: bool
+    ) -> Sequence[EstimatedImage]:
+        """What the estimator says about the one person in each of `count` images; of nobody without one."""
+        if self.tools.estimator is None:
+            return [EstimatedImage()] * count
+        found = self.tools.estimator.estimate(images, sequence=sequence, single_person=True)
+        if len(found) != count:
+            raise UsageError("pose estimator", "left images out", expected=f"{count} results", got=str(len(found)))
+        return found
 
 
 # From data sets' own joints, cameras and boxes to this project's conventions.

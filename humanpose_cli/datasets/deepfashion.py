@@ -15,7 +15,7 @@ fashionWOMENDressesid0000000202_1front.jpg. Keypoints are OpenPose's in the midd
 image, whole pixels, −1 where not found. The official landmarks and boxes (Anno) are of clothes, not of people: they
 are not read.
 
-A group is one garment in one colour ("WOMEN/Dresses/id_00000002/02"). There are no 3-D poses: a `PoseEstimator` makes
+A group is one garment in one colour ("WOMEN/Dresses/id_00000002/02"). There are no 3-D poses: an estimator makes
 them.
 """
 
@@ -34,14 +34,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Sample
-from humanpose_cli.datasets.common import (
-    OPENPOSE18,
-    EstimatedImage,
-    FolderOptions,
-    FolderSource,
-    estimates,
-    to_coco17,
-)
+from humanpose_cli.datasets.common import OPENPOSE18, EstimatedImage, FolderOptions, FolderSource, to_coco17
 from humanpose_cli.datasets.reading import existing_file, read_csv, read_lines, read_table
 from humanpose_cli.datasets.stored_images import decoded, stored_image
 
@@ -50,10 +43,8 @@ __all__ = ["DeepFashionOptions", "DeepFashionSource"]
 OFFICIAL_IMAGES = 52_712
 OFFICIAL_PAIRS = {("patn", "train"): 101_966, ("patn", "test"): 8_570}
 _PAIR_FILES = {"patn": "fasion-resize-pairs-{}.csv", "dsc": "fasion-pairs-{}.csv"}
-_KEYPOINT_FILES = {
-    "fasion-resize-annotation-{}.csv": 40,
-    "fasion-annotation-{}.csv": 0,
-}  # → columns cut off at the left
+# → columns cut off at the left
+_KEYPOINT_FILES = {"fasion-resize-annotation-{}.csv": 40, "fasion-annotation-{}.csv": 0}
 _MANGLED = re.compile(r"fashion(WOMEN|MEN)([A-Za-z_]+?)id(\d{8})(\d{2})_(\d+)([a-z]+)\.jpg")
 _NAME = re.compile(r"img(?:_highres)?/(?:WOMEN|MEN)/[^/]+/id_\d{8}/\d{2}_\d+_[a-z]+\.jpg")
 _SIDE = 256
@@ -107,14 +98,15 @@ class DeepFashionSource(FolderSource):
         files = (self.root / above / name for above in ("", "Anno", "Eval"))
         return next((file for file in files if file.is_file()), None)
 
+    def _of_splits(self, pattern: str) -> dict[str, Path]:
+        """Split → its file of that name, where there is one."""
+        found = {split: self._find(pattern.format(split)) for split in ("train", "test")}
+        return {split: path for split, path in found.items() if path is not None}
+
     @cached_property
     def _pair_lists(self) -> Mapping[tuple[str, str], Path]:
-        found = {
-            (protocol, split): self._find(pattern.format(split))
-            for protocol, pattern in _PAIR_FILES.items()
-            for split in ("train", "test")
-        }
-        return {key: path for key, path in found.items() if path is not None}
+        lists = {protocol: self._of_splits(pattern) for protocol, pattern in _PAIR_FILES.items()}
+        return {(protocol, split): path for protocol, files in lists.items() for split, path in files.items()}
 
     # Listing
 
@@ -201,10 +193,7 @@ class DeepFashionSource(FolderSource):
     def _protocol_splits(self, pairs: Mapping[tuple[str, str], Sequence[tuple[str, str]]]) -> dict[str, dict[str, str]]:
         """Name → protocol → split: of the images in pairs, and of those in train.lst and test.lst (PATN's)."""
         splits: dict[str, dict[str, str]] = {}
-        for split in ("train", "test"):
-            path = self._find(f"{split}.lst")
-            if path is None:
-                continue
+        for split, path in self._of_splits("{}.lst").items():
             for line in read_lines(path):
                 splits.setdefault(self._unmangled(path, line), {})["patn"] = split
         for (protocol, split), listed in pairs.items():
@@ -219,10 +208,7 @@ class DeepFashionSource(FolderSource):
         """Name → file, the texts of its rows and columns, and the columns cut off at the left."""
         found: dict[str, tuple[Path, str, str, int]] = {}
         for pattern, cut in _KEYPOINT_FILES.items():
-            for split in ("train", "test"):
-                path = self._find(pattern.format(split))
-                if path is None:
-                    continue
+            for path in self._of_splits(pattern).values():
                 for row in read_csv(path, ("name", "keypoints_y", "keypoints_x"), delimiter=":"):
                     name = self._unmangled(path, row["name"])
                     found.setdefault(name, (path, row["keypoints_y"], row["keypoints_x"], cut))
@@ -231,9 +217,8 @@ class DeepFashionSource(FolderSource):
     def read(self, group: Group) -> Iterator[Sample]:
         stored = [stored_image(self._images / name) for name, _ in group.key]
         estimated: Sequence[EstimatedImage] = [EstimatedImage()] * len(stored)
-        if self._estimates and self.tools.estimator is not None:
-            pixels = (decoded(image) for image in stored)
-            estimated = estimates(self.tools.estimator, pixels, len(stored), sequence=False)
+        if self._estimates:
+            estimated = self._estimated(map(decoded, stored), len(stored), sequence=False)
         for (name, splits), image, found in zip(group.key, stored, estimated, strict=True):
             person = found.person(identity=name.rpartition("/")[0], clothing=group.name)
             if name in self._keypoints:

@@ -29,7 +29,7 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -66,16 +66,15 @@ def decode_run_lengths(encoded: Mapping[str, Any], where: object) -> NDArray[np.
     size, counts = encoded.get("size"), encoded.get("counts")
     known = isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n >= 0 for n in size)
     height, width = size if known and isinstance(size, list) else (-1, -1)
-    if not 0 <= height * width <= _MOST_PIXELS or height < 0:
+    if not known or height * width > _MOST_PIXELS:
         raise InputError(where, "has a mask of unusable size", expected="[height, width]", got=str(size)[:40])
     try:
         runs = np.asarray(_unpacked(counts) if isinstance(counts, str) else counts, np.int64)
     except (ValueError, TypeError, OverflowError) as error:
         raise InputError(where, "has a damaged mask", got=str(error)[:80]) from error
     if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
-        raise InputError(
-            where, "has a mask of another size", expected=f"{height} × {width}", got=f"{runs.sum()} pixels"
-        )
+        expected, got = f"{height} × {width}", f"{runs.sum()} pixels"
+        raise InputError(where, "has a mask of another size", expected=expected, got=got)
     bits = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return bits.reshape(width, height).T
 
@@ -130,24 +129,36 @@ class Instance:
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedImage:
-    """One image: its record in the file (file_name, width, height …) and its people."""
+    """One image: its record in the annotation file (file_name, width, height …), its people, and where its file is.
+
+    path    the image's file; number  within its video
+    """
 
     record: Mapping[str, Any]
     people: Sequence[Instance]
+    path: Path = Path()
+    number: int = 0
 
     @property
     def file_name(self) -> str:
         return str(self.record["file_name"])
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(width, height) pixels."""
-        return self.record["width"], self.record["height"]
-
-    @property
     def surfaces(self) -> int:
         """How many people have surface points."""
         return sum(person.points is not None for person in self.people)
+
+    def sample(self, name: str, track_prefix: str, **facts: Any) -> Sample:
+        """The whole image with its people, who are known by `track_prefix` and their track where they have one."""
+        image = stored_image(self.path)
+        size = self.record["width"], self.record["height"]
+        if image.size != size:
+            raise InputError(self.path, "has another size than its annotation", expected=f"{size}", got=f"{image.size}")
+        people = [
+            person_of(person, size, "" if person.track is None else f"{track_prefix}/{person.track}")
+            for person in self.people
+        ]
+        return Sample(name, image.image, size, people=people, **facts)
 
 
 def read_annotated_images(path: Path, *, flag_one: float = _HIDDEN_CONFIDENCE) -> list[AnnotatedImage]:
@@ -245,15 +256,16 @@ def _points(where: str, annotation: Mapping[str, Any], corner: Array, extent: Ar
 
 def _numbers(where: str, annotation: Mapping[str, Any], name: str, count: int) -> Array:
     values = annotation.get(name)
+    problem = f"has an unusable {name}"
     if not isinstance(values, list) or len(values) != count:
         got = f"{len(values)}" if isinstance(values, list) else type(values).__name__
-        raise InputError(where, f"has an unusable {name}", expected=f"{count} numbers", got=got)
+        raise InputError(where, problem, expected=f"{count} numbers", got=got)
     try:
         array = np.array(values, np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(where, f"has an unusable {name}", expected="numbers", got=str(values)[:40]) from error
+        raise InputError(where, problem, expected="numbers", got=str(values)[:40]) from error
     if not np.isfinite(array).all():
-        raise InputError(where, f"has an unusable {name}", expected="finite numbers", got=str(values)[:40])
+        raise InputError(where, problem, expected="finite numbers", got=str(values)[:40])
     return array
 
 
@@ -277,9 +289,8 @@ def _mask(instance: Instance, size: tuple[int, int]) -> bytes:
     for mask in instance.masks:
         part = decode_run_lengths(mask, instance.where)
         if part.shape != joined.shape:
-            raise InputError(
-                instance.where, "has dp_masks of another size", expected=f"{joined.shape}", got=str(part.shape)
-            )
+            problem = "has dp_masks of another size"
+            raise InputError(instance.where, problem, expected=f"{joined.shape}", got=f"{part.shape}")
         joined |= part
     x0, y0, x1, y1 = instance.box
     columns = np.floor((np.arange(size[0]) + 0.5 - x0) / (x1 - x0) * _SIDE).astype(int)
@@ -289,27 +300,6 @@ def _mask(instance: Instance, size: tuple[int, int]) -> bytes:
 
 
 # The sources
-
-
-@dataclass(frozen=True, eq=False)
-class _Frame:
-    """One annotated image, its file, and its number within a video."""
-
-    image: AnnotatedImage
-    path: Path
-    number: int = 0
-
-    def sample(self, name: str, track_prefix: str, **facts: Any) -> Sample:
-        """The whole image with its people, who are known by `track_prefix` and their track where they have one."""
-        image = stored_image(self.path)
-        if image.size != self.image.size:
-            problem = "has another size than its annotation"
-            raise InputError(self.path, problem, expected=f"{self.image.size}", got=f"{image.size}")
-        people = [
-            person_of(person, image.size, "" if person.track is None else f"{track_prefix}/{person.track}")
-            for person in self.image.people
-        ]
-        return Sample(name, image.image, image.size, people=people, **facts)
 
 
 class _DensePoseSource(FolderSource):
@@ -347,11 +337,11 @@ class _DensePoseSource(FolderSource):
         """A part's annotation file."""
 
     @abstractmethod
-    def _frame(self, path: Path, image: AnnotatedImage, part: str) -> _Frame:
+    def _frame(self, path: Path, image: AnnotatedImage, part: str) -> AnnotatedImage:
         """An image of the annotation file at `path`; its file where file_name says, if it is nowhere."""
 
     @abstractmethod
-    def _grouped(self, frames: list[_Frame], part: str) -> list[Group]:
+    def _grouped(self, frames: list[AnnotatedImage], part: str) -> list[Group]:
         """The groups of a part; their key is (part, frames)."""
 
 
@@ -379,13 +369,14 @@ class DensePoseCocoSource(_DensePoseSource):
         second = first.with_name(f"densepose_{part}2014.json")
         return second if second.exists() and not first.exists() else first
 
-    def _frame(self, path: Path, image: AnnotatedImage, part: str) -> _Frame:
+    def _frame(self, path: Path, image: AnnotatedImage, part: str) -> AnnotatedImage:
         name = _IMAGES[part]
         folders = [self.root / name, self.root / "images" / name, self.root / f"coco_{name}"]
-        return _Frame(image, next((folder for folder in folders if folder.is_dir()), folders[0]) / image.file_name)
+        folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+        return replace(image, path=folder / image.file_name)
 
-    def _grouped(self, frames: list[_Frame], part: str) -> list[Group]:
-        return [Group(f"{part}/{Path(frame.image.file_name).stem}", 1, key=(part, [frame])) for frame in frames]
+    def _grouped(self, frames: list[AnnotatedImage], part: str) -> list[Group]:
+        return [Group(f"{part}/{Path(frame.file_name).stem}", 1, key=(part, [frame])) for frame in frames]
 
     def read(self, group: Group) -> Iterator[Sample]:
         part, (frame,) = group.key
@@ -412,7 +403,7 @@ class DensePosePoseTrackSource(_DensePoseSource):
         files = [self.root / folder / name.format(part) for folder in _FOLDERS for name in _FILES]
         return next((file for file in files if file.exists()), self.root / _FILES[1].format(part))
 
-    def _frame(self, path: Path, image: AnnotatedImage, part: str) -> _Frame:
+    def _frame(self, path: Path, image: AnnotatedImage, part: str) -> AnnotatedImage:
         files = [self.root / folder / image.file_name for folder in _POSETRACK_FOLDERS]
         video = re.fullmatch(r"0*(\d+)_([a-z]+)(?:_\w+)?", Path(image.file_name).parent.name)
         frame = image.record.get("frame_id")
@@ -420,12 +411,12 @@ class DensePosePoseTrackSource(_DensePoseSource):
             name = f"images/{part}/{int(video[1]):06d}_{video[2]}_{part}/{frame:06d}.jpg"
             files += [self.root / folder / name for folder in _POSETRACK_FOLDERS]
         found = next((file for file in files if file.is_file()), files[0])
-        return _Frame(image, found, _frame_number(path, image))
+        return replace(image, path=found, number=_frame_number(path, image))
 
-    def _grouped(self, frames: list[_Frame], part: str) -> list[Group]:
-        videos: dict[str, list[_Frame]] = {}
+    def _grouped(self, frames: list[AnnotatedImage], part: str) -> list[Group]:
+        videos: dict[str, list[AnnotatedImage]] = {}
         for frame in frames:
-            videos.setdefault(Path(frame.image.file_name).parent.name, []).append(frame)
+            videos.setdefault(Path(frame.file_name).parent.name, []).append(frame)
         return [
             Group(f"{part}/{video}", len(shown), key=(part, sorted(shown, key=lambda frame: frame.number)))
             for video, shown in videos.items()
@@ -434,7 +425,7 @@ class DensePosePoseTrackSource(_DensePoseSource):
     def read(self, group: Group) -> Iterator[Sample]:
         part, frames = group.key
         for frame in frames:
-            name = f"{group.name}/{Path(frame.image.file_name).stem}"
+            name = f"{group.name}/{Path(frame.file_name).stem}"
             facts = {"sequence": group.name, "frame": frame.number, "splits": {"densepose": part}}
             yield frame.sample(name, group.name, **facts)
 

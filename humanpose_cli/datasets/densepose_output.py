@@ -41,9 +41,8 @@ def read_densepose(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
         raise InputError(path, "has another size than its image", expected=str(size), got=str(found.size))
     charts = found.pixels[..., ::-1]
     if charts[..., 0].max() > CHARTS:
-        raise InputError(
-            path, "is not DensePose's output", expected="charts 0 to 24 in blue", got=str(charts[..., 0].max())
-        )
+        got = str(charts[..., 0].max())
+        raise InputError(path, "is not DensePose's output", expected="charts 0 to 24 in blue", got=got)
     return np.ascontiguousarray(charts)
 
 
@@ -62,7 +61,7 @@ class DensePosePerson:
     """One person that DensePose found.
 
     box     (4,) x0, y0, x1, y1 pixels; score 0…1
-    labels  (h, w) uint8 chart 1…24, 0 for none, of the box; its first pixel is the one at `corner` (x, y)
+    labels  (h, w) uint8 chart 1…24, 0 for none, of the box; its first pixel is the one that the box begins in
     uv      (2, h, w) 0…1
     """
 
@@ -70,11 +69,6 @@ class DensePosePerson:
     score: float
     labels: NDArray[np.uint8]
     uv: NDArray[Any]
-
-    @property
-    def corner(self) -> tuple[int, int]:
-        """Column and row of the first pixel of `labels`."""
-        return int(self.box[0]), int(self.box[1])
 
     def paint(self, charts: NDArray[np.uint8]) -> None:
         """Put chart, 255 U and 255 V where this person is into (H, W, 3) uint8."""
@@ -90,15 +84,13 @@ class DensePosePerson:
         result[where] = self.labels[own] > 0
         return result
 
-    def _cut(self, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    def _cut(self, shape: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
         """The part of `labels` that lies inside an image (height, width), and where it lies there."""
-        own: list[slice] = []
-        where: list[slice] = []
-        for start, length, limit in zip(self.corner[::-1], self.labels.shape, shape, strict=True):
-            first, last = max(start, 0), max(min(start + length, limit), max(start, 0))
-            own.append(slice(first - start, last - start))
-            where.append(slice(first, last))
-        return (own[0], own[1]), (where[0], where[1])
+        start = np.array([int(self.box[1]), int(self.box[0])])
+        first = np.maximum(start, 0)
+        last = np.maximum(np.minimum(start + self.labels.shape, shape), first)
+        own, where = zip(first - start, last - start, strict=True), zip(first, last, strict=True)
+        return tuple(slice(*ends) for ends in own), tuple(slice(*ends) for ends in where)
 
 
 class _ChartResult:

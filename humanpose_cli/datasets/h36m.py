@@ -14,7 +14,7 @@ Protocols: "nbf": S1, S5, S6, S7 for training, S8 for validation, S9 and S11 for
 "deform-and-learn": S1, S5, S6, S7, S8 for training, S9 and S11 for testing (section 6.1, Protocol #1).
 
 Of each frame one pinhole view of the actor is kept (`calibrated`); labels are the joints, and bodies from MoSh fits or
-from the `JointFitter`. Three activities of S9 have joints 20 cm off (SittingDown 1, Waiting 1, Greeting): they are
+from the joint fitter. Three activities of S9 have joints 20 cm off (SittingDown 1, Waiting 1, Greeting): they are
 kept as released, so that figures compare. The video S11 Directions.54138969 is damaged in the release and left out.
 """
 
@@ -24,6 +24,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ CAMERAS: Mapping[str, tuple[int, int]] = {
 }
 """Cameras in the order of metadata.xml and of the fits' cam0 to cam3, and the size of their videos."""
 MOSH_EVERY = 5
-"""The fits have a row for every fifth frame of the videos (50 a second)."""
+"""The fits have a row for every fifth frame of the videos (50 a second), and none after their end."""
 _METADATA_SUBJECTS = 11  # in metadata.xml, also those whose poses are not public
 _JOINTS = 32
 # Rows of the 32 joints (of which many are doubled) in the order of h36m17.
@@ -164,11 +165,6 @@ class MoshFits:
         half_turn = Rotation.from_rotvec([np.pi, 0, 0])
         root = Rotation.from_rotvec(poses[:, :3]) * half_turn
         return cls(np.concatenate((root.as_rotvec(), poses[:, 3:]), 1), betas[:10])
-
-    def at(self, frame: int) -> Array | None:
-        """The pose (72,) at a frame of the video; None between the fitted frames and after their end."""
-        row, between = divmod(frame, MOSH_EVERY)
-        return None if between or row >= len(self.poses) else self.poses[row]
 
 
 PROTOCOLS: Mapping[str, Mapping[str, str]] = {
@@ -257,30 +253,24 @@ class H36mSource(FolderSource):
         """The subject's views whose images are there."""
         mono = folder / "MyPoseFeatures" / "D3_Positions_mono"
         world = existing_folder(mono if mono.is_dir() else mono.with_name("D3_Positions"), "3-D joints (.cdf)")
-        actions = sorted(
-            {path.name.split(".")[0] for path in world.glob("*.cdf")}, key=lambda n: natural_order(Path(n))
-        )
-        actions = [action for action in actions if not action.startswith((".", "_ALL"))]
+        actions = {path.name.split(".")[0] for path in world.glob("[!.]*.cdf") if not path.name.startswith("_ALL")}
         self._check_count(world, "actions", _ACTIONS, len(actions), notes)
         views: list[_View] = []
         missing: list[Path] = []
-        for action in actions:
-            for camera in CAMERAS:
-                if (folder.name, action, camera) in _DAMAGED_VIEWS:
-                    continue
-                view = _View(folder.name, action, camera)
-                needed = [self._pose_file(view), self._images(view)]
-                needed += [] if self.options.mosh is None else [self._mosh_file(view)]
-                absent = self._first_absent(needed, "a file of this view")
-                if absent is not None:
-                    missing.append(absent)
-                else:
-                    views.append(replace(view, frames=pose_frames(self._pose_file(view))))
+        for action, camera in product(sorted(actions, key=lambda name: natural_order(Path(name))), CAMERAS):
+            if (folder.name, action, camera) in _DAMAGED_VIEWS:
+                continue
+            view = _View(folder.name, action, camera)
+            needed = [self._pose_file(view), self._images(view)]
+            needed += [] if self.options.mosh is None else [self._mosh_file(view)]
+            absent = self._first_absent(needed, "a file of this view")
+            if absent is not None:
+                missing.append(absent)
+            else:
+                views.append(replace(view, frames=pose_frames(self._pose_file(view))))
         if missing:
-            count = len(missing) + len(views)
-            notes.append(
-                f"{missing[0]}: does not exist; {len(missing)} of {count} videos of {folder.name} are left out"
-            )
+            share = f"{len(missing)} of {len(missing) + len(views)}"
+            notes.append(f"{missing[0]}: does not exist; {share} videos of {folder.name} are left out")
         return views
 
     def _pose_file(self, view: _View) -> Path:
@@ -355,19 +345,17 @@ class H36mSource(FolderSource):
         needed = frames[-1] // MOSH_EVERY + 1
         if len(fits.poses) < needed and not self.options.allow_missing:
             raise InputError(path, "is shorter than its video", expected=f"{needed} rows", got=str(len(fits.poses)))
-        poses = [fits.at(frame) for frame in frames]
-        rows = [row for row, pose in enumerate(poses) if pose is not None]
-        people = [facts] * len(frames)
-        if not rows:
-            return people
+        fitted = [frame // MOSH_EVERY for frame in frames]
+        rows = [i for i, frame in enumerate(frames) if frame % MOSH_EVERY == 0 and fitted[i] < len(fits.poses)]
+        poses = fits.poses[[fitted[row] for row in rows]]
         body = self.tools.bodies.get("neutral")
-        chosen = np.stack([pose for pose in poses if pose is not None])
         trans: Array | list[None] = [None] * len(rows)
-        if body is not None:
-            trans = placed_by_joints(body, chosen, fits.betas, joints[rows], "h36m17")
+        if body is not None and rows:
+            trans = placed_by_joints(body, poses, fits.betas, joints[rows], "h36m17")
         known = replace(facts, body="smpl", gender="neutral", betas=fits.betas)
-        for number, row in enumerate(rows):
-            people[row] = replace(known, poses=chosen[number], trans=trans[number])
+        people = [facts] * len(frames)
+        for row, pose, at in zip(rows, poses, trans, strict=True):
+            people[row] = replace(known, poses=pose, trans=at)
         return people
 
     def _decoded(self, view: _View, frames: range) -> Iterator[tuple[int, NDArray[np.uint8]]]:

@@ -304,21 +304,10 @@ def _tilted(axes: Array, angle: Array) -> Array:
     return np.sin(angle)[:, None] * axes[..., 0] + np.cos(angle)[:, None] * axes[..., 2]
 
 
+_ACTIONS = ("Walking", "Jog", "ThrowCatch", "Gestures", "Box")
 FRAMES: Mapping[str, Mapping[str, tuple[int, int]]] = {
-    "S1": {
-        "Walking": (590, 1203),
-        "Jog": (367, 740),
-        "ThrowCatch": (473, 945),
-        "Gestures": (395, 801),
-        "Box": (385, 789),
-    },
-    "S2": {
-        "Walking": (438, 876),
-        "Jog": (398, 795),
-        "ThrowCatch": (550, 1128),
-        "Gestures": (500, 901),
-        "Box": (382, 734),
-    },
+    "S1": dict(zip(_ACTIONS, ((590, 1203), (367, 740), (473, 945), (395, 801), (385, 789)), strict=True)),
+    "S2": dict(zip(_ACTIONS, ((438, 876), (398, 795), (550, 1128), (500, 901), (382, 734)), strict=True)),
     "S3": {"Walking": (448, 939), "Jog": (401, 842), "Gestures": (533, 1102), "Box": (512, 1021)},
 }
 """Actor → action → last validation frame, last training frame; counted from 1 on the trial's common clock."""

@@ -6,7 +6,7 @@
     DENSEPOSE/a_IUV.npz     or an array `iuv` (H, W, 3) uint8 of chart, 255 U, 255 V,
     DENSEPOSE/*.pkl         or dumps of detectron2's `apply_net.py dump`; --densepose may name one such file as well
 
-A group is an image or one sequence. Without fits, a `PoseEstimator` that is passed in finds the people; without that,
+A group is an image or one sequence. Without fits, an estimator that is passed in finds the people; without that,
 they are those of a DensePose dump, or nobody.
 """
 
@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample
-from humanpose_cli.datasets.common import (
-    EstimatedImage,
-    FolderOptions,
-    FolderSource,
-    check_every,
-    people_of_fit,
-)
+from humanpose_cli.datasets.common import EstimatedImage, FolderOptions, FolderSource, check_every
 from humanpose_cli.datasets.densepose_output import CHARTS, DensePoseDump, encode_densepose, read_densepose
 from humanpose_cli.datasets.reading import array_field, existing_folder, read_npz
 from humanpose_cli.datasets.stored_images import (
@@ -79,9 +74,8 @@ class ImagesSource(FolderSource):
 
     def _prepare(self) -> None:
         self.root = Path(os.path.abspath(self.root))  # as `open_inputs` names what it finds
-        fits = self.options.fits
+        fits, densepose = self.options.fits, self.options.densepose
         self._fits = None if fits is None else existing_folder(Path(fits), "the folder that hpc fit wrote")
-        densepose = self.options.densepose
         self._densepose = None if densepose is None else _DensePoseOutput(Path(densepose))
 
     def _more_info(self) -> Mapping[str, Any]:
@@ -123,9 +117,7 @@ class ImagesSource(FolderSource):
         known = self._known_people(group)
         sequence = group.key["kind"] != "image"
         for number, (frame, name, image) in enumerate(self._images(group)):
-            found = EstimatedImage()
-            if known:
-                found = known.at(name, image) if isinstance(known, _Fits) else known[number]
+            found = known.at(name, image) if isinstance(known, _Fits) else known[number]
             maps: dict[str, bytes] = {}
             people = list(found.people)
             if self._densepose is not None:
@@ -148,14 +140,14 @@ class ImagesSource(FolderSource):
 
     def _known_people(self, group: Group) -> _Fits | Sequence[EstimatedImage]:
         """From the fit file, from the estimator, or of nobody."""
-        if self._fits is not None:
-            path = self._fit_file(group.name)
-            return _Fits(path, group) if path.is_file() else ()
-        estimator = self.tools.estimator
-        if estimator is None:
-            return ()
+        path = None if self._fits is None else self._fit_file(group.name)
+        if path is not None and path.is_file():
+            return _Fits(path, group)
+        if path is not None or self.tools.estimator is None:
+            return [EstimatedImage()] * group.count
         pixels: Iterator[NDArray[np.uint8]] = (decoded(image) for _, _, image in self._images(group))
-        return estimator.estimate(pixels, sequence=group.key["kind"] != "image", single_person=False)
+        sequence = group.key["kind"] != "image"
+        return self.tools.estimator.estimate(pixels, sequence=sequence, single_person=False)
 
     def _images(self, group: Group) -> Iterator[tuple[int, str, StoredImage]]:
         """Frame number, name (as fit files have it) and image."""
@@ -194,8 +186,7 @@ class _Fits:
             got = f"{width} × {height}"
             expected = f"{image.size[0]} × {image.size[1]} as {name} has now"
             raise InputError(self.path, "was made of an image of another size", expected=expected, got=got)
-        x, y = (float(n) for n in self.record.principal_point[frame])
-        return EstimatedImage(people_of_fit(self.record, frame, self.group), float(self.record.focal[frame]), (x, y))
+        return EstimatedImage.of_fit(self.record, frame, self.group)
 
 
 class _DensePoseOutput:
@@ -217,17 +208,13 @@ class _DensePoseOutput:
         """Charts (H, W, 3) and, from dumps, the people. InputError where there is nothing about an image."""
         stems = [Path(group).with_suffix(""), Path(group) / Path(name).stem, Path(Path(name).stem)]
         for stem in stems if self.path.is_dir() else ():
-            image = self.path / f"{stem}_IUV.png"
-            if image.is_file():
+            if (image := self.path / f"{stem}_IUV.png").is_file():
                 return read_densepose(image, size), []
-            array = self.path / f"{stem}_IUV.npz"
-            if array.is_file():
+            if (array := self.path / f"{stem}_IUV.npz").is_file():
                 return _charts_of_array(array, size), []
-        for dump in self._dumps:
-            for known_as in (f"{group}/{name}", group, name):
-                number = dump.find(known_as)
-                if number is not None:
-                    return _charts_of_dump(dump, number, size)
+        for dump, known_as in product(self._dumps, (f"{group}/{name}", group, name)):
+            if (number := dump.find(known_as)) is not None:
+                return _charts_of_dump(dump, number, size)
         if allow_missing:
             return None, []
         expected = f"{Path(name).stem}_IUV.png, {Path(name).stem}_IUV.npz or a dump with {name}"
@@ -248,7 +235,4 @@ def _charts_of_dump(dump: DensePoseDump, index: int, size: tuple[int, int]) -> t
     for person in found:  # the surest last, so on top
         person.paint(charts)
     limits = np.tile(np.asarray(size, float), 2)
-    people = [
-        Person(box=np.clip(person.box, 0, limits), mask=encode_mask(person.mask(size))) for person in reversed(found)
-    ]
-    return charts, people
+    return charts, [Person(box=np.clip(p.box, 0, limits), mask=encode_mask(p.mask(size))) for p in reversed(found)]

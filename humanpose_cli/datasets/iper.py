@@ -8,7 +8,7 @@
     ROOT/iPER_protocol.json                    optional: the owners' evaluation protocol (their his_evaluators)
 
 Layout after the owners' documentation (svip-lab/impersonator: doc/train.md, tools/unzip_iPER.py, data/imper_dataset.py,
-his_evaluators/protocols/iPER.py). The data set has no 3-D poses but HMR's: a `PoseEstimator` makes better ones.
+his_evaluators/protocols/iPER.py). The data set has no 3-D poses but HMR's: an estimator makes better ones.
 
 A group is one set of clothes with both of its videos, so that pairs stay within a group. Pair lists of the split "val":
 - "random-pairs": clothes drawn uniformly, then two of their frames, 10,000 times (the reposing paper's appendix B);
@@ -19,8 +19,9 @@ A group is one set of clothes with both of its videos, so that pairs stay within
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,13 +30,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.samples import Group, Person, Sample
-from humanpose_cli.datasets.common import (
-    MOST_RADIANS,
-    EstimatedImage,
-    FolderOptions,
-    FolderSource,
-    estimates,
-)
+from humanpose_cli.datasets.common import MOST_RADIANS, EstimatedImage, FolderOptions, FolderSource
 from humanpose_cli.datasets.reading import array_field, existing_file, list_files, read_json, read_lines, read_pickle
 from humanpose_cli.datasets.stored_images import (
     StoredImage,
@@ -53,6 +48,7 @@ _IMAGES = {".jpg", ".jpeg", ".png"}
 _FRAME_FOLDERS = ("images", "images_HD")
 _VIDEO_FOLDERS = ("iPER_1024_video_release", "iPER_256_video_release")
 _ACTIVITIES = {"1": "turning in an A pose", "2": "random motion"}
+_Clothes = dict[str, Any]  # what reads a group: its videos (name, number of frames) and the split it belongs to
 
 
 # HMR sees a square image of 224 pixels with a focal length of 500.
@@ -78,15 +74,6 @@ class IperOptions(FolderOptions):
     def __post_init__(self) -> None:
         if self.every < 1 or self.pairs < 0:
             raise UsageError("every, pairs", "must be positive", got=f"{self.every} and {self.pairs}")
-
-
-@dataclass(frozen=True)
-class _Clothes:
-    """A group in the making: its videos (name, number of frames) and the split it belongs to."""
-
-    name: str
-    split: str
-    videos: list[tuple[str, int]] = field(default_factory=list)
 
 
 class IperSource(FolderSource):
@@ -134,13 +121,13 @@ class IperSource(FolderSource):
                     raise InputError(path, f"names {name!r}, which is no video", expected=expected)
             for name in self._present([(name, self._video_path(name)) for name in names], path, "videos", notes):
                 key = name.rpartition("/")[0]
-                group = clothes.setdefault(key, _Clothes(key, split))
-                if group.split != split:
+                group = clothes.setdefault(key, {"videos": [], "split": split})
+                if group["split"] != split:
                     raise InputError(path, f"names {name}, whose clothes are in the other list as well")
-                group.videos.append((name, self._count(name)))
+                group["videos"].append((name, self._count(name)))
         if self.poses_from == "none":
             notes.append("iPER: the samples have no poses: give a pose estimator, or unpack smpls.zip")
-        return self._with_pairs(list(clothes.values()))
+        return self._with_pairs(clothes)
 
     def _video_path(self, video: str) -> Path:
         """The folder of its frames, or the video file."""
@@ -156,22 +143,23 @@ class IperSource(FolderSource):
     def _kept(self, count: int) -> range:
         return range(0, count, self.options.every)
 
-    def _with_pairs(self, clothes: Sequence[_Clothes]) -> Iterator[Group]:
-        counts = [sum(len(self._kept(count)) for _, count in group.videos) for group in clothes]
-        random_pairs = self._random_pairs(clothes, counts)
-        for number, (group, count) in enumerate(zip(clothes, counts, strict=True)):
+    def _with_pairs(self, clothes: Mapping[str, _Clothes]) -> Iterator[Group]:
+        counts = {name: sum(len(self._kept(n)) for _, n in group["videos"]) for name, group in clothes.items()}
+        random_pairs = self._random_pairs({n: c for n, c in counts.items() if clothes[n]["split"] == "val" and c > 1})
+        for name, group in clothes.items():
             pairs = {}
-            if group.split == "val":
-                pairs = {("random-pairs", "val"): random_pairs[number], ("three-frames", "val"): self._three(group)}
-            yield Group(group.name, count, pairs, {"videos": group.videos, "split": group.split})
+            if group["split"] == "val":
+                drawn = random_pairs.get(name, [])
+                pairs = {("random-pairs", "val"): drawn, ("three-frames", "val"): self._three(group["videos"])}
+            yield Group(name, counts[name], pairs, group)
 
-    def _random_pairs(self, clothes: Sequence[_Clothes], counts: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
-        """Numbers of groups → pairs of frames, drawn over all clothes of the split val."""
-        held_out = [i for i, group in enumerate(clothes) if group.split == "val" and counts[i] > 1]
-        pairs: dict[int, list[tuple[int, int]]] = {i: [] for i in range(len(clothes))}
+    def _random_pairs(self, counts: Mapping[str, int]) -> dict[str, list[tuple[int, int]]]:
+        """Clothes → pairs of frames, drawn over all of them; `counts` are their frames."""
+        names = list(counts)
+        pairs: dict[str, list[tuple[int, int]]] = {name: [] for name in names}
         random = np.random.default_rng(self.options.seed)
-        for _ in range(self.options.pairs if held_out else 0):
-            chosen = held_out[random.integers(len(held_out))]
+        for _ in range(self.options.pairs if names else 0):
+            chosen = names[random.integers(len(names))]
             first = int(random.integers(counts[chosen]))
             second = int(random.integers(counts[chosen] - 1))
             pairs[chosen].append((first, second + (second >= first)))
@@ -185,22 +173,15 @@ class IperSource(FolderSource):
     def _protocol(self) -> Mapping[str, Any]:
         return read_json(self._protocol_file).get("val", {}) if self._protocol_file.is_file() else {}
 
-    def _three(self, group: _Clothes) -> list[tuple[int, int]]:
+    def _three(self, videos: Sequence[tuple[str, int]]) -> list[tuple[int, int]]:
         """(source, target) numbers within the group: three frames of each video with the frames of that video."""
         pairs: list[tuple[int, int]] = []
         start = 0
-        for video, count in group.videos:
-            kept = self._kept(count)
+        for video, count in videos:
             sources, targets = self._official_frames(video, count) or self._drawn_frames(video, count)
-            number = {frame: start + i for i, frame in enumerate(kept)}
-            pairs += [
-                (number[source], number[target])
-                for source in sources
-                if source in number
-                for target in targets
-                if target in number
-            ]
-            start += len(kept)
+            number = {frame: start + i for i, frame in enumerate(self._kept(count))}
+            pairs += [(number[s], number[t]) for s, t in product(sources, targets) if s in number and t in number]
+            start += len(number)
         return pairs
 
     def _official_frames(self, video: str, count: int) -> tuple[list[int], range] | None:
@@ -234,11 +215,7 @@ class IperSource(FolderSource):
         known = self._people(video, count)
         person_name, _, kind = video.split("/")
         for number, (frame, label, image) in enumerate(self._images(video, count)):
-            found = EstimatedImage()
-            if isinstance(known, _HmrEstimates):
-                found = known.at(frame, image.size)
-            elif known:
-                found = known[number]
+            found = known.at(frame, image.size) if isinstance(known, _HmrEstimates) else known[number]
             activity = _ACTIVITIES.get(kind, kind)
             yield Sample(
                 f"{video}/{label}",
@@ -255,15 +232,15 @@ class IperSource(FolderSource):
     def _people(self, video: str, count: int) -> _HmrEstimates | Sequence[EstimatedImage]:
         if self.poses_from == "smpls":
             return _HmrEstimates(self.root / "smpls" / video / "pose_shape.pkl", count)
-        estimator = self.tools.estimator
-        if self.poses_from == "none" or estimator is None:
-            return ()
+        kept = self._kept(count)
+        if self.poses_from == "none":
+            return [EstimatedImage()] * len(kept)
         pixels: Iterator[NDArray[np.uint8]]
         if self._frames is None:
-            pixels = (frame for _, frame in video_frames(self._video_path(video), self._kept(count)))
+            pixels = (frame for _, frame in video_frames(self._video_path(video), kept))
         else:
             pixels = (decoded(image) for _, _, image in self._images(video, count))
-        return estimates(estimator, pixels, len(self._kept(count)), sequence=True)
+        return self._estimated(pixels, len(kept), sequence=True)
 
     def _images(self, video: str, count: int) -> Iterator[tuple[int, str, StoredImage]]:
         """Frame number, name and image of the frames that are kept."""

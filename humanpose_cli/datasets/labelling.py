@@ -103,8 +103,7 @@ def _with_detection(person: Person, found: DetectedPerson, size: tuple[int, int]
 # meshes (who, which part, how far …). People without one would be missing in the maps, so such images get none. What
 # a source tells itself is kept; only boxes are taken from the mesh, which reaches further than joints do.
 
-# Which joints are visible.
-_NEEDED = ("persons", "parts", "depth")
+_NEEDED = ("persons", "parts", "depth")  # for the visibility of joints
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,9 +138,8 @@ class RenderedLabels(LabellingSource):
         """One sample with its labels; unchanged where the camera, or everybody's body, is not known."""
         if sample.focal is None or not sample.people:
             return sample
-        width, height = sample.size
-        centre = sample.principal_point or (width / 2, height / 2)
-        view = Camera(float(sample.focal), (float(centre[0]), float(centre[1])), (width, height))
+        x, y = sample.principal_point or (sample.size[0] / 2, sample.size[1] / 2)
+        view = Camera(float(sample.focal), (float(x), float(y)), sample.size)
         posed = [self._posed(person) for person in sample.people]
         known = [body for body in posed if body is not None]
         if not known:
@@ -158,7 +156,8 @@ class RenderedLabels(LabellingSource):
         return replace(sample, people=people, maps={**maps, **sample.maps})
 
     def _posed(self, person: Person) -> _Posed | None:
-        model = self._model(person)
+        names = [f"{person.body}-{person.gender}", *([person.body] if person.gender in ("", "neutral") else [])]
+        model = next((self.bodies[name] for name in names if person.body and name in self.bodies), None)
         if model is None or person.poses is None or person.betas is None or person.trans is None:
             return None
         pose, betas, trans = (_tensor(values) for values in (person.poses, person.betas, person.trans))
@@ -171,12 +170,6 @@ class RenderedLabels(LabellingSource):
         assert body.vertices is not None
         return _Posed(body.vertices[0], body.joints[0].double().numpy(), model)
 
-    def _model(self, person: Person) -> Body | None:
-        names = [f"{person.body}-{person.gender}"]
-        if person.gender in ("", "neutral"):
-            names.append(person.body)
-        return next((self.bodies[name] for name in names if person.body and name in self.bodies), None)
-
 
 def _tensor(values: NDArray[Any]) -> torch.Tensor:
     return torch.as_tensor(np.asarray(values), dtype=torch.float32)
@@ -186,9 +179,7 @@ def _with_joints(person: Person, body: _Posed, number: int, view: Camera, maps: 
     """The person with the body's joints, their pixels and visibility, and the box of the mesh in the image."""
     pixels = project_points(body.joints, view.focal, view.principal_point)
     ahead = np.asarray(np.isfinite(pixels).all(axis=1))
-    visible = ahead.astype(np.float64)
-    if maps:
-        visible = joint_visibility(body.joints, number, view, maps).astype(float)
+    visible = np.asarray(joint_visibility(body.joints, number, view, maps) if maps else ahead, np.float64)
     outline = project_points(body.vertices.double().numpy(), view.focal, view.principal_point)
     box = box_around(outline, view.size, margin=0)
     keypoints = np.concatenate((np.where(ahead[:, None], pixels, 0), visible[:, None]), 1)

@@ -187,80 +187,67 @@ class _File:
         version, packing = struct.unpack(">II", content[:8])
         if version not in (_V2, _V3) or packing not in (_PLAIN, _COMPRESSED):
             raise _Damaged("not of version 2.6 to 3")
-        self.wide = version == _V3
+        self._pointer, self._name_bytes = ("q", 256) if version == _V3 else ("i", 64)
         self.content: bytes | mmap.mmap = content
         if packing == _COMPRESSED:
-            _, start, end = self.body(8, _FILE)
-            _, method, _ = self.body(self.offset(start), _METHOD)
-            unpack = _runs_unpacked if self.number(method) == _RUNS_OF_ZEROS else _inflated
-            self.content = content[:8] + unpack(content[start + 2 * self.offset_bytes + 4 : end])
+            _, start, end = self.record(8, _FILE)
+            _, method, _ = self.record(self.fields(start, "p")[0], _METHOD)
+            unpack = _runs_unpacked if self.fields(method, "i")[0] == _RUNS_OF_ZEROS else _inflated
+            self.content = content[:8] + unpack(content[start + self._layout("ppi").size : end])
 
-    @property
-    def offset_bytes(self) -> int:
-        return 8 if self.wide else 4
+    def _layout(self, form: str) -> struct.Struct:
+        """Of fields as in `struct`; "p" is an offset in the file, which has 8 bytes in version 3."""
+        return struct.Struct(">" + form.replace("p", self._pointer))
 
-    def number(self, at: int) -> int:
-        """A signed number of 4 bytes."""
-        return int(self._unpack(">i", at, 4))
-
-    def offset(self, at: int) -> int:
-        """An offset in the file, which has 8 bytes in version 3."""
-        return int(self._unpack(">q" if self.wide else ">i", at, self.offset_bytes))
-
-    def _unpack(self, form: str, at: int, length: int) -> int:
-        if not 0 <= at <= len(self.content) - length:
+    def fields(self, at: int, form: str) -> tuple[Any, ...]:
+        """The fields that begin at an offset."""
+        layout = self._layout(form)
+        if not 0 <= at <= len(self.content) - layout.size:
             raise _Damaged(f"cut short: it points to byte {at} of {len(self.content)}")
-        return int(struct.unpack(form, self.content[at : at + length])[0])
+        return layout.unpack(self.content[at : at + layout.size])
 
-    def body(self, at: int, *kinds: int) -> tuple[int, int, int]:
+    def record(self, at: int, *kinds: int) -> tuple[int, int, int]:
         """(kind, start of the fields, end) of the record at an offset."""
-        length, kind = self.offset(at), self.number(at + self.offset_bytes)
+        length, kind = self.fields(at, "pi")
         if kind not in kinds:
             raise _Damaged(f"record of kind {kind} where {kinds} was meant")
         if length < 0 or at + length > len(self.content):
             raise _Damaged(f"cut short: a record of {length} bytes at byte {at} of {len(self.content)}")
-        return kind, at + self.offset_bytes + 4, at + length
+        return kind, at + self._layout("pi").size, at + length
 
     def variables(self) -> Iterator[_Variable]:
         """All numeric variables."""
-        _, cdr, _ = self.body(8, _CDR)
-        wide = self.offset_bytes
-        encoding, flags = self.number(cdr + wide + 8), self.number(cdr + wide + 12)
+        _, cdr, _ = self.record(8, _CDR)
+        gdr_at, _, _, encoding, flags = self.fields(cdr, "piiii")
         if encoding not in _BIG | _LITTLE:
             raise _Damaged(f"numbers of an unknown machine (encoding {encoding})")
         order = ">" if encoding in _BIG else "<"
         self.row_major = bool(flags & 1)
-        _, gdr, _ = self.body(self.offset(cdr), _GDR)
-        after = gdr + 4 * wide
-        dimensions = self.number(after + 12)
-        sizes_at = after + 20 + wide + 12
-        shared = tuple(self.number(sizes_at + 4 * i) for i in range(_checked(dimensions, 10)))
-        for kind, head in ((_R_VARIABLE, gdr), (_Z_VARIABLE, gdr + wide)):
-            yield from self._variables(kind, self.offset(head), order, shared)
+        _, gdr, _ = self.record(gdr_at, _GDR)
+        head = "ppppiiii"
+        *heads, _, _, _, _, _, count = self.fields(gdr, head)
+        shared = self.fields(gdr, f"{head}ipiii{_checked(count, 10)}i")[13:]
+        for kind, first in zip((_R_VARIABLE, _Z_VARIABLE), heads, strict=True):
+            yield from self._variables(kind, first, order, shared)
 
     def _variables(self, kind: int, at: int, order: str, shared: tuple[int, ...]) -> Iterator[_Variable]:
+        head = f"piipp7ipi{self._name_bytes}s"
         for _ in range(_MAX_RECORDS):
             if at == 0:
                 return
-            _, start, _ = self.body(at, kind)
-            wide = self.offset_bytes
-            at = self.offset(start)
-            data_type, last = self.number(start + wide), self.number(start + wide + 4)
-            index = self.offset(start + wide + 8)
-            name_at = start + wide + 8 + 2 * wide + 28 + wide + 4
-            name_bytes = 256 if self.wide else 64
-            name = self.content[name_at : name_at + name_bytes].split(b"\0")[0].decode("latin-1").strip()
-            after = name_at + name_bytes
+            _, start, _ = self.record(at, kind)
+            at, data_type, last, index, *_, raw_name = self.fields(start, head)
+            name = raw_name.split(b"\0")[0].decode("latin-1").strip()
+            after, sizes = start + self._layout(head).size, shared
             if kind == _Z_VARIABLE:
-                count = _checked(self.number(after), 10)
-                sizes = tuple(self.number(after + 4 + 4 * i) for i in range(count))
+                count = _checked(self.fields(after, "i")[0], 10)
+                sizes = self.fields(after, f"i{count}i")[1:]
                 after += 4 + 4 * count
-            else:
-                sizes = shared
-            varying = tuple(size for i, size in enumerate(sizes) if self.number(after + 4 * i) != 0)
+            varies = self.fields(after, f"{len(sizes)}i")
+            varying = [size for size, changes in zip(sizes, varies, strict=True) if changes]
             if data_type in _TYPES:
                 dtype = np.dtype(order + _TYPES[data_type])
-                shape = (_checked(last + 1, _MAX_BYTES), *(_checked(size, _MAX_BYTES) for size in varying))
+                shape = tuple(_checked(size, _MAX_BYTES) for size in (last + 1, *varying))
                 if prod(shape) * dtype.itemsize > min(_MAX_BYTES, _MOST_PACKING * len(self.content)):
                     raise _Damaged(f"{name} would have the size {shape}")
                 yield _Variable(name, shape, dtype, index)
@@ -292,21 +279,18 @@ class _File:
         for _ in range(_MAX_RECORDS):
             if at == 0:
                 return
-            _, start, _ = self.body(at, _INDEX)
-            wide = self.offset_bytes
-            at = self.offset(start)
-            entries, used = self.number(start + wide), self.number(start + wide + 4)
-            firsts = start + wide + 8
-            for i in range(_checked(min(entries, used), _MAX_RECORDS)):
-                first, last = self.number(firsts + 4 * i), self.number(firsts + 4 * entries + 4 * i)
-                record = self.offset(firsts + 8 * entries + wide * i)
-                kind, begin, end = self.body(record, _VALUES, _PACKED_VALUES, _INDEX)
+            _, start, _ = self.record(at, _INDEX)
+            at, entries, used = self.fields(start, "pii")
+            rows = _checked(entries, _MAX_RECORDS)
+            numbers = self.fields(start, f"pii{2 * rows}i{min(rows, _checked(used, _MAX_RECORDS))}p")[3:]
+            for first, last, block in zip(numbers[:rows], numbers[rows : 2 * rows], numbers[2 * rows :], strict=False):
+                kind, begin, end = self.record(block, _VALUES, _PACKED_VALUES, _INDEX)
                 if kind == _INDEX:
-                    yield from self._blocks(record, depth + 1)
+                    yield from self._blocks(block, depth + 1)
                 elif kind == _VALUES:
                     yield first, last, self.content[begin:end]
                 else:
-                    yield first, last, _inflated(self.content[begin + 4 + wide : end])
+                    yield first, last, _inflated(self.content[begin + self._layout("ip").size : end])
         raise _Damaged("its index goes round in a circle")
 
 

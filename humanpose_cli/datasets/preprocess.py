@@ -14,7 +14,6 @@ from typing import Any
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.smpl import load_smpl
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.data.building import BuildResult, build_cache
 from humanpose_cli.data.samples import Source
 from humanpose_cli.datasets.common import SourceTools
@@ -55,11 +54,11 @@ class SourceRequest:
 
 def make_source(request: SourceRequest) -> Source:
     """The source with its tools. UsageError where the request does not fit together, InputError for a wrong folder."""
-    source = _own_source(request)
+    source = _without_detections(request)
     return DetectedLabels(source) if request.detections else source
 
 
-def _own_source(request: SourceRequest) -> Source:
+def _without_detections(request: SourceRequest) -> Source:
     if request.name == SYNTHETIC:
         if request.root is not None:
             raise UsageError("ROOT", "is not needed: synthetic people come from nowhere", got=str(request.root))
@@ -69,7 +68,13 @@ def _own_source(request: SourceRequest) -> Source:
     if request.root is None:
         raise UsageError("ROOT", f"is missing: the folder with {request.name}'s files")
     models = _models(request.models)
-    source = open_source(request.name, request.root, request.options, _tools(request, models))
+    needs = SOURCES[request.name].needs if request.fit else ()
+    tools = SourceTools(
+        FitEstimator(FitOptions(body=request.fit_body)) if "estimator" in needs else None,
+        BodyJointFitter(request.fit_body) if "joint_fitter" in needs else None,
+        models,
+    )
+    source = open_source(request.name, request.root, request.options, tools)
     bodies = {**{body.name: body for body in models.values()}, "default": default_body()}
     if "neutral" in models:
         bodies["smpl"] = models["neutral"]  # for people whose gender nobody tells
@@ -88,39 +93,17 @@ def _models(paths: tuple[Path, ...]) -> dict[str, Body]:
     return found
 
 
-def _tools(request: SourceRequest, models: Mapping[str, Body]) -> SourceTools:
-    needs = SOURCES[request.name].needs if request.fit else ()
-    return SourceTools(
-        FitEstimator(FitOptions(body=request.fit_body)) if "estimator" in needs else None,
-        BodyJointFitter(request.fit_body) if "joint_fitter" in needs else None,
-        models,
-    )
-
-
 def build(
     request: SourceRequest,
     out: Path,
     *,
     shard_size: int | None = None,
-    workers: int = 1,
-    shard: tuple[int, int] = (0, 1),
-    resume: bool = True,
-    overwrite: bool = False,
-    progress: Progress = no_progress,
     on_note: Callable[[str], None] | None = None,
+    **options: Any,
 ) -> BuildResult:
-    """Write the cache; see `build_cache`. `on_note` hears what the source has to say about its files."""
+    """Write the cache; `options` are those of `build_cache`. `on_note` hears what the source says about its files."""
     source = make_source(request)
     if on_note is not None:
         for note in getattr(source, "notes", ()):
             on_note(note)
-    return build_cache(
-        source,
-        out,
-        shard_size=shard_size,
-        workers=workers,
-        shard=shard,
-        resume=resume,
-        overwrite=overwrite,
-        progress=progress,
-    )
+    return build_cache(source, out, shard_size=shard_size, **options)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,35 +42,36 @@ _COPY_AGAIN = "unpack or download it again"
 
 def existing_folder(path: Path, what: str, *, remedy: str = "") -> Path:
     """`path`, which must be a folder; `what` says what for: "the folder of iPER's images"."""
-    if path.is_dir():
-        return path
-    problem = "is no folder" if path.exists() else "does not exist"
-    raise InputError(path, problem, expected=what, remedy=remedy or "data/README.md shows the tree that is expected")
+    return _existing(path, path.is_dir(), "is no folder", what, remedy)
 
 
 def existing_file(path: Path, what: str, *, remedy: str = "") -> Path:
     """`path`, which must be a file; `what` says what for: "the list of training images"."""
-    if path.is_file():
-        return path
-    problem = "is a folder" if path.is_dir() else "does not exist"
-    raise InputError(path, problem, expected=what, remedy=remedy or "data/README.md shows the tree that is expected")
+    return _existing(path, path.is_file(), "is a folder", what, remedy)
+
+
+def _existing(path: Path, right: bool, wrong: str, what: str, remedy: str) -> Path:
+    if not right:
+        remedy = remedy or "data/README.md shows the tree that is expected"
+        raise InputError(path, wrong if path.exists() else "does not exist", expected=what, remedy=remedy)
+    return path
 
 
 def list_files(folder: Path, suffixes: Collection[str], what: str) -> list[Path]:
     """The folder's own files with these suffixes (lower case), 2 before 10; at least one. Hidden ones are left out."""
-    existing_folder(folder, f"a folder of {what}")
-    found = [path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith(".")]
-    if not found:
-        raise InputError(folder, f"holds no {what}", expected=", ".join(sorted(suffixes)))
-    return sorted(found, key=natural_order)
+    return _listed(folder, what, lambda path: path.suffix.lower() in suffixes, ", ".join(sorted(suffixes)))
 
 
 def list_folders(folder: Path, what: str) -> list[Path]:
     """The folder's own folders, 2 before 10; at least one. Hidden ones are left out."""
+    return _listed(folder, what, Path.is_dir, "")
+
+
+def _listed(folder: Path, what: str, wanted: Callable[[Path], bool], expected: str) -> list[Path]:
     existing_folder(folder, f"a folder of {what}")
-    found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    found = [path for path in folder.iterdir() if wanted(path) and not path.name.startswith(".")]
     if not found:
-        raise InputError(folder, f"holds no {what}")
+        raise InputError(folder, f"holds no {what}", expected=expected)
     return sorted(found, key=natural_order)
 
 
@@ -101,21 +102,22 @@ def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",") -> lis
     if missing:
         expected = delimiter.join(columns)
         raise InputError(f"{path}, line 1", f"lacks {', '.join(missing)}", expected=expected, got=",".join(header)[:80])
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(header):
-            raise InputError(
-                f"{path}, row {number}", "is damaged", expected=f"{len(header)} columns", got=str(len(row))
-            )
+    _check_columns(path, rows[1:], len(header), 2)
     return [dict(zip(header, (text.strip() for text in row), strict=True)) for row in rows[1:]]
 
 
 def read_table(path: Path, columns: int, *, header_lines: int = 0) -> list[list[str]]:
     """Rows of a table whose columns are apart by spaces; `header_lines` before them are passed over."""
     rows = [line.split() for line in read_lines(path)[header_lines:]]
-    for number, row in enumerate(rows, start=header_lines + 1):
+    _check_columns(path, rows, columns, header_lines + 1)
+    return rows
+
+
+def _check_columns(path: Path, rows: Sequence[Sequence[str]], columns: int, first: int) -> None:
+    """InputError for a row of another length; `first` is the number of the first one in the file."""
+    for number, row in enumerate(rows, start=first):
         if len(row) != columns:
             raise InputError(f"{path}, row {number}", "is damaged", expected=f"{columns} columns", got=str(len(row)))
-    return rows
 
 
 def read_json(path: Path, kind: type[dict[str, Any]] | type[list[Any]] = dict) -> Any:
@@ -176,20 +178,10 @@ def checked_array(
 
 
 def array_field(
-    table: Mapping[str, Any],
-    name: str,
-    path: Path,
-    shape: Sequence[int | None],
-    *,
-    finite: bool = True,
-    largest: float | None = None,
-    dtype: type = np.float64,
+    table: Mapping[str, Any], name: str, path: Path, shape: Sequence[int | None], **checks: Any
 ) -> NDArray[Any]:
-    """A field of a file's table as a checked array; InputError if it is not there."""
+    """A field of a file's table as a checked array, `checks` as for `checked_array`; InputError if it is not there."""
     if name not in table:
-        raise InputError(path, f"lacks {name}", expected=f"a table with {name}", got=_names(table))
-    return checked_array(table[name], f"{path} ({name})", shape, finite=finite, largest=largest, dtype=dtype)
-
-
-def _names(table: Iterable[str]) -> str:
-    return (", ".join(map(str, table)) or "nothing")[:120]
+        got = (", ".join(map(str, table)) or "nothing")[:120]
+        raise InputError(path, f"lacks {name}", expected=f"a table with {name}", got=got)
+    return checked_array(table[name], f"{path} ({name})", shape, **checks)

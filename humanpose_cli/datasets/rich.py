@@ -201,10 +201,11 @@ class RichSource(FolderSource):
             found = tuple(number for number in people if (frame_folder / f"{number}.pkl").is_file())
             if frame_folder.name.isdecimal() and found:
                 fitted[int(frame_folder.name)] = found
-        cameras = [path for path in list_folders(folder, "cameras") if re.fullmatch(r"cam_\d\d", path.name)]
-        for camera in cameras:
+        scene = folder.name.split("_")[0]
+        for camera in list_folders(folder, "cameras"):
+            if not re.fullmatch(r"cam_\d\d", camera.name):
+                continue
             number = int(camera.name.removeprefix("cam_"))
-            scene = folder.name.split("_")[0]
             calibration = self._calibration(scene, number)
             if not calibration.is_file():
                 existing_folder(calibration.parent, f"the cameras of the scene {scene}")
@@ -226,16 +227,13 @@ class RichSource(FolderSource):
         camera = read_rich_camera(self._calibration(taken.scene, taken.number))
         folder = self._images(taken.split) / taken.folder / f"cam_{taken.number:02d}"
         for frame, name, numbers in taken.frames:
-            people = [self._body(taken, frame, number, camera) for number in numbers]
-            shot = Shot(read_image(folder / name).pixels, camera.lens, np.concatenate([p.around for p in people]))
+            bodies = [self._body(taken, frame, number, camera) for number in numbers]
+            shot = Shot(read_image(folder / name).pixels, camera.lens, np.concatenate([body.around for body in bodies]))
             kept = shot.view(self.options.crop_size)
             yield shot.sample(
                 f"{taken.name}/{frame:05d}",
                 kept,
-                [
-                    body.person if body.joints is None else with_joints(body.person, SMPL24.name, body.joints, kept)
-                    for body in people
-                ],
+                [b.person if b.joints is None else with_joints(b.person, SMPL24.name, b.joints, kept) for b in bodies],
                 sequence=taken.name,
                 frame=frame,
                 splits={"rich": taken.split},

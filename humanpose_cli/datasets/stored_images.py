@@ -11,7 +11,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,13 +58,11 @@ def stored_image(path: Path) -> StoredImage:
         content = path.read_bytes()
     except OSError as error:
         raise reading_error(path, error) from error
-    plain = _as_it_is(path, content)
-    if plain is not None:
+    if (plain := _as_it_is(path, content)) is not None:
         return plain
     image = read_image(path)
     lossless = content.startswith(b"\x89PNG") or path.suffix.lower() in {".bmp", ".tif", ".tiff"}
-    encoded = encode_pixels(image.pixels, lossless=lossless)
-    return StoredImage(encoded.image, encoded.size, image.focal_pixels)
+    return replace(encode_pixels(image.pixels, lossless=lossless), focal=image.focal_pixels)
 
 
 def _as_it_is(path: Path, content: bytes) -> StoredImage | None:
@@ -83,9 +81,8 @@ def _as_it_is(path: Path, content: bytes) -> StoredImage | None:
                 raise InputError(path, "is a truncated image", remedy="unpack or download it again")
             return StoredImage(content, size, focal)
     except _DAMAGED as error:
-        raise InputError(
-            path, f"is a damaged or truncated image ({error})", remedy="unpack or download it again"
-        ) from error
+        problem = f"is a damaged or truncated image ({error})"
+        raise InputError(path, problem, remedy="unpack or download it again") from error
 
 
 def _is_srgb(image: Image.Image) -> bool:
@@ -126,20 +123,17 @@ def video_frames(path: Path, wanted: Sequence[int] | None = None) -> Iterator[tu
 
     InputError if the video ends before the last wanted frame.
     """
-    remaining = None if wanted is None else list(wanted)
-    last = -1
-    if remaining == []:
+    if wanted is None:
+        yield from VideoReader(path, threads=1)
         return
-    for number, pixels in VideoReader(path, threads=1):
-        last = number
-        if remaining is None:
-            yield number, pixels
-        elif number == remaining[0]:
+    remaining, last = list(wanted), -1
+    if not remaining:
+        return
+    for last, pixels in VideoReader(path, threads=1):
+        if last == remaining[0]:
+            yield last, pixels
             remaining.pop(0)
-            yield number, pixels
             if not remaining:
                 return
-    if remaining:
-        raise InputError(
-            path, "is shorter than its annotation", expected=f"frame {remaining[-1]}", got=f"{last + 1} frames"
-        )
+    got = f"{last + 1} frames"
+    raise InputError(path, "is shorter than its annotation", expected=f"frame {remaining[-1]}", got=got)

@@ -121,18 +121,14 @@ class ThreedpwSource(FolderSource):
         video = self._load(path)
         for frame in group.key["frames"]:
             image = stored_image(self._image(group.name, frame))
-            people = [
-                _person(f"{group.name}/{number}", actor, frame, video, image.size)
-                for number, actor in enumerate(video.actors)
-                if actor.valid[frame]
-            ]
+            visible = [(number, actor) for number, actor in enumerate(video.actors) if actor.valid[frame]]
             yield Sample(
                 f"{group.name}/image_{frame:05d}",
                 image.image,
                 image.size,
                 video.focal,
                 video.principal_point,
-                people,
+                [_person(f"{group.name}/{number}", actor, frame, video, image.size) for number, actor in visible],
                 sequence=group.name,
                 frame=frame,
                 splits={"3dpw": group.key["split"]},
