@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from scipy.cluster.vq import kmeans2
 
-from humanpose_cli.body.joint_angles import ANGLE_NAMES, angles_to_rotations, joint_limits, rotations_to_angles
+from humanpose_cli.body.joint_angles import angles_to_rotations, joint_limits, rotations_to_angles
 from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.body.pose_prior import PRIOR_GROUPS, PosePrior, SamplingOptions, mixture_from, sample_poses
 from humanpose_cli.core.conventions import SMPL24
@@ -67,12 +67,11 @@ def area_under_curve(lower: np.ndarray, higher: np.ndarray) -> float:
 
 def random_within_limits(count: int, generator: torch.Generator) -> torch.Tensor:
     """Every angle uniform within its range: possible, but hardly ever done."""
-    limits = joint_limits()
     angles = torch.zeros(count, len(SMPL24), 3)
-    for joint, names in ANGLE_NAMES.items():
-        for column, name in enumerate(names):
-            low, high = limits.get(f"{joint}.{name}", (0.0, 0.0))
-            angles[:, SMPL24.index(joint), column] = low + (high - low) * torch.rand(count, generator=generator)
+    lowest, highest = (limit.float().nan_to_num(posinf=0.0, neginf=0.0) for limit in joint_limits())
+    for row, column in np.ndindex(lowest.shape):
+        low, high = lowest[row, column], highest[row, column]
+        angles[:, row, column] = low + (high - low) * torch.rand(count, generator=generator)
     return angles_to_rotations(angles)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,39 +35,15 @@ __all__ = [
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
-FACE13 = Skeleton(
-    "face13",
-    (
-        "nose",
-        "left_eye_inner",
-        "left_eye",
-        "left_eye_outer",
-        "right_eye_inner",
-        "right_eye",
-        "right_eye_outer",
-        "left_ear",
-        "right_ear",
-        "left_mouth",
-        "right_mouth",
-        "chin",
-        "head_top",
-    ),
-    (
-        "",
-        "nose",
-        "left_eye_inner",
-        "left_eye",
-        "nose",
-        "right_eye_inner",
-        "right_eye",
-        "left_eye_outer",
-        "right_eye_outer",
-        "nose",
-        "nose",
-        "nose",
-        "nose",
-    ),
-)
+_EYE = {"eye_inner": "nose", "eye": "{}_eye_inner", "eye_outer": "{}_eye"}
+_FACE_TREE = {
+    "nose": "",
+    **{f"{side}_{name}": above.format(side) for side in ("left", "right") for name, above in _EYE.items()},
+    "left_ear": "left_eye_outer",
+    "right_ear": "right_eye_outer",
+    **dict.fromkeys(("left_mouth", "right_mouth", "chin", "head_top"), "nose"),
+}
+FACE13 = Skeleton("face13", tuple(_FACE_TREE), tuple(_FACE_TREE.values()))
 """Points of the head that BLAZEPOSE33 has, with the chin and the top of the head."""
 
 
@@ -167,15 +143,7 @@ class BodyArrays:
 
 
 class LandmarkSet(torch.nn.Module):
-    """Points that are shaped and skinned exactly like vertices, so that the mesh is not needed to pose them.
-
-    skeleton         their names and tree
-    template         (L, 3) metres, rest frame of the body
-    directions       (L, 3, S) metres per beta
-    bone_indices     (L, K) int32, rows of SMPL24
-    bone_weights     (L, K), rows sum to 1
-    pose_directions  (L, 3, 207) metres or None: pose blend shapes of the points
-    """
+    """`LandmarkArrays` as buffers: points that are posed without the mesh."""
 
     template: Tensor
     directions: Tensor
@@ -270,23 +238,10 @@ class Body(torch.nn.Module):
     def __init__(self, arrays: BodyArrays) -> None:
         super().__init__()
         self.name = arrays.name
-        for name in (
-            "template",
-            "shape_directions",
-            "joint_template",
-            "joint_directions",
-            "rest_rotations",
-            "bone_indices",
-            "bone_weights",
-            "faces",
-            "uv",
-            "uv_faces",
-            "part_labels",
-        ):
-            self.register_buffer(name, torch.from_numpy(getattr(arrays, name)))
-        self.register_buffer("mirror_vertices", torch.from_numpy(arrays.mirror_vertices).long())
-        pose_directions = arrays.pose_directions
-        self.register_buffer("pose_directions", None if pose_directions is None else torch.from_numpy(pose_directions))
+        for name in (f.name for f in fields(arrays) if f.name not in ("name", "source", "landmarks")):
+            values = getattr(arrays, name)
+            self.register_buffer(name, None if values is None else torch.from_numpy(values))
+        self.mirror_vertices = self.mirror_vertices.long()
         # Both kinds of shapes as one matrix: one product blends them.
         rows = _rows(self.shape_directions, self.pose_directions)
         self.register_buffer("_directions", rows.contiguous(), persistent=False)
@@ -412,13 +367,8 @@ def read_shipped(path: Path, what: str, version: int) -> dict[str, np.ndarray]:
         stored = {name: file[name] for name in file.files}
     found = int(stored["schema_version"])
     if found != version:
-        raise InputError(
-            path,
-            f"is a {what} of another version",
-            expected=str(version),
-            got=str(found),
-            remedy="reinstall humanpose-cli",
-        )
+        problem = f"is a {what} of another version"
+        raise InputError(path, problem, expected=str(version), got=str(found), remedy="reinstall humanpose-cli")
     return stored
 
 
@@ -442,20 +392,18 @@ def default_body(*, learned_landmarks: bool = True) -> Body:
 def _arrays(learned_landmarks: bool) -> BodyArrays:
     path = DATA / "default_body.npz"
     stored = read_shipped(path, "default body", SCHEMA_VERSION)
-    arrays = _decode(stored, str(path))
+    sets = (BLAZEPOSE33, COCO17, H36M17, REPOSING19, FACE13)
+    landmarks = {skeleton.name: _landmarks(stored, skeleton, f"landmarks.{skeleton.name}.") for skeleton in sets}
     learned = DATA / "blazepose_landmarks.npz"
     if learned_landmarks and learned.exists():
-        points = _read_learned(learned)
-        arrays = replace(arrays, landmarks={**arrays.landmarks, points.skeleton.name: points})
-    return arrays
-
-
-def _decode(stored: dict[str, np.ndarray], source: str) -> BodyArrays:
+        # As its detector places them on this body, instead of where anatomy has them.
+        with np.load(learned, allow_pickle=False) as file:
+            landmarks[BLAZEPOSE33.name] = _landmarks(file, BLAZEPOSE33)
     step = np.float32(stored["step_metres"])
     weights = stored["bone_weights"].astype(np.float32)
     return BodyArrays(
         name="default",
-        source=source,
+        source=str(path),
         template=stored["template"].astype(np.float32) * step,
         shape_directions=stored["shape_directions"].astype(np.float32) * step,
         joint_template=stored["joint_template"],
@@ -468,27 +416,10 @@ def _decode(stored: dict[str, np.ndarray], source: str) -> BodyArrays:
         uv_faces=stored["uv_faces"].astype(np.int32),
         part_labels=stored["part_labels"].astype(np.int32),
         mirror_vertices=stored["mirror_vertices"].astype(np.int32),
-        landmarks={
-            skeleton.name: LandmarkArrays(
-                skeleton,
-                stored[f"landmarks.{skeleton.name}.template"],
-                stored[f"landmarks.{skeleton.name}.directions"],
-                stored[f"landmarks.{skeleton.name}.bone_indices"].astype(np.int32),
-                stored[f"landmarks.{skeleton.name}.bone_weights"],
-            )
-            for skeleton in (BLAZEPOSE33, COCO17, H36M17, REPOSING19, FACE13)
-        },
+        landmarks=landmarks,
     )
 
 
-def _read_learned(path: Path) -> LandmarkArrays:
-    """BlazePose's landmarks as its detector places them on this body, instead of where anatomy has them."""
-    with np.load(path, allow_pickle=False) as file:
-        template, directions, indices, weights = (file[name] for name in _LANDMARK_FIELDS)
-    return LandmarkArrays(
-        BLAZEPOSE33,
-        template.astype(np.float32),
-        directions.astype(np.float32),
-        indices.astype(np.int32),
-        weights.astype(np.float32),
-    )
+def _landmarks(stored: Mapping[str, np.ndarray], skeleton: Skeleton, prefix: str = "") -> LandmarkArrays:
+    template, directions, indices, weights = (stored[prefix + name] for name in _LANDMARK_FIELDS)
+    return LandmarkArrays(skeleton, template, directions, indices.astype(np.int32), weights)

@@ -18,7 +18,7 @@ Zero is the T pose: arms level to the sides, palms down, crease of the elbow for
 of the other side, with side_bend and turn negated. The split is smooth except where a limb points exactly against
 its T-pose direction (swing of π).
 
-Joint limits are ranges of these angles, and a residual that grows outside them. The ranges are the normal active ones
+Joint limits are ranges of these angles. They are the normal active ones
 of clinical goniometry (American Academy of Orthopaedic Surgeons, 1965; Norkin & White, Measurement of Joint Motion,
 2016; spine by segment: Kapandji, 2008; White & Panjabi, 1990), widened
 where one joint of SMPL24 stands for several real ones or where people go passively further than the clinic's active
@@ -43,8 +43,8 @@ __all__ = [
     "angles_from_named",
     "angles_to_rotations",
     "joint_class",
-    "joint_limit_residual",
     "joint_limits",
+    "limit_excess",
     "mirror_rotations",
     "rotations_to_angles",
 ]
@@ -188,8 +188,6 @@ _RANGES: dict[str, tuple[tuple[float, float], ...]] = {
     # Fingers as one: flexion 100, back 40.
     "hand": ((-45, 105), (-25, 25), (-20, 20)),
 }
-# Degrees of soft onset: the residual rises quadratically at first, then like the angle itself.
-_ONSET = 3.0
 
 
 def _range_of(joint: str) -> tuple[tuple[float, float], ...]:
@@ -201,33 +199,14 @@ def _range_of(joint: str) -> tuple[tuple[float, float], ...]:
     return _RANGES[kind]
 
 
-@lru_cache(maxsize=8)
-def _limits(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    bounds = torch.deg2rad(torch.tensor([_range_of(joint) for joint in SMPL24.joint_names], dtype=dtype))
-    return bounds[..., 0].to(device), bounds[..., 1].to(device)
+@lru_cache(maxsize=1)
+def joint_limits() -> tuple[Tensor, Tensor]:
+    """Lowest and highest angles (24, 3) radians, double, in the order of `ANGLE_NAMES`; infinite for the pelvis."""
+    bounds = torch.deg2rad(torch.tensor([_range_of(joint) for joint in SMPL24.joint_names], dtype=torch.float64))
+    return bounds[..., 0], bounds[..., 1]
 
 
-def joint_limits() -> dict[str, tuple[float, float]]:
-    """The ranges as {"left_knee.flexion": (low, high), …} in radians; the pelvis has none."""
-    low, high = _limits(torch.float64, torch.device("cpu"))
-    return {
-        f"{joint}.{angle}": (float(low[j, a]), float(high[j, a]))
-        for j, joint in enumerate(SMPL24.joint_names)
-        for a, angle in enumerate(ANGLE_NAMES[joint])
-        if joint != "pelvis"
-    }
-
-
-def joint_limit_residual(rotations: Tensor) -> Tensor:
-    """How far each joint angle lies outside its range: (B, 24, 3, 3) parent-relative → (B, 69) radians.
-
-    Zero inside; outside it is d² / (d + 3°) for an excess of d, with the sign of the side (above positive): its
-    slope starts at zero and tends to one, so that its square is smooth. The pelvis has no limits and no entries.
-    """
-    low, high = _limits(rotations.dtype, rotations.device)
-    angles = rotations_to_angles(rotations)[..., 1:, :]
-    above = (angles - high[1:]).clamp_min(0)
-    below = (low[1:] - angles).clamp_min(0)
-    onset = torch.deg2rad(rotations.new_tensor(_ONSET))
-    residual = above.square() / (above + onset) - below.square() / (below + onset)
-    return residual.flatten(-2)
+def limit_excess(angles: Tensor) -> Tensor:
+    """How far angles (..., 24, 3) radians lie above their range, or below it (negative); 0 inside."""
+    low, high = joint_limits()
+    return (angles - high).clamp_min(0) - (low - angles).clamp_min(0)

@@ -49,19 +49,17 @@ class PartMap:
         return torch.tensor(self.rows, dtype=part_labels.dtype, device=part_labels.device)[part_labels.long()]
 
 
-def _sides(table: Mapping[str, str]) -> dict[str, str]:
-    """Expand entries for `hip` to `left_hip` and `right_hip`; a value with `{}` takes the side's name."""
-    full: dict[str, str] = {}
-    for joint, part in table.items():
-        if joint in SMPL24:
-            full[joint] = part
-        else:
-            full |= {f"{side}_{joint}": part.format(side) for side in ("left", "right")}
-    return full
+def _join(name: str, names: str, table: Mapping[str, str]) -> PartMap:
+    """A part map of blank-separated names from a table of blank-separated joints and their part.
 
-
-def _join(name: str, names: tuple[str, ...], table: Mapping[str, str]) -> PartMap:
-    return PartMap(name, names, _sides(table))
+    `hip` stands for `left_hip` and `right_hip`; `{}` in the part takes the side's name.
+    """
+    of_joint: dict[str, str] = {}
+    for joints, part in table.items():
+        for joint in joints.split():
+            sided = {joint: part} if joint in SMPL24 else {f"{s}_{joint}": part.format(s) for s in ("left", "right")}
+            of_joint |= sided
+    return PartMap(name, tuple(names.split()), of_joint)
 
 
 PARTS24 = PartMap("24 parts", SMPL24.joint_names, {joint: joint for joint in SMPL24.joint_names})
@@ -69,51 +67,26 @@ PARTS24 = PartMap("24 parts", SMPL24.joint_names, {joint: joint for joint in SMP
 # The order of nbf's public code (reference-facts: 12 parts + background).
 PARTS12 = _join(
     "12 parts",
-    (
-        "head",
-        "upper_torso",
-        "left_forearm",
-        "right_upper_arm",
-        "left_thigh",
-        "right_thigh",
-        "neck",
-        "pelvis",
-        "left_upper_arm",
-        "right_forearm",
-        "left_shank",
-        "right_shank",
-    ),
+    "head upper_torso left_forearm right_upper_arm left_thigh right_thigh "
+    "neck pelvis left_upper_arm right_forearm left_shank right_shank",
     {
-        "pelvis": "pelvis",
-        "spine1": "pelvis",
-        "spine2": "upper_torso",
-        "spine3": "upper_torso",
-        "collar": "upper_torso",
+        "pelvis spine1": "pelvis",
+        "spine2 spine3 collar": "upper_torso",
         "neck": "neck",
         "head": "head",
         "shoulder": "{}_upper_arm",
-        "elbow": "{}_forearm",
-        "wrist": "{}_forearm",
-        "hand": "{}_forearm",
+        "elbow wrist hand": "{}_forearm",
         "hip": "{}_thigh",
-        "knee": "{}_shank",
-        "ankle": "{}_shank",
-        "foot": "{}_shank",
+        "knee ankle foot": "{}_shank",
     },
 )
 
-_TORSO = dict.fromkeys(("pelvis", "spine1", "spine2", "spine3", "collar"), "torso")
+_TORSO = {"pelvis spine1 spine2 spine3 collar": "torso", "neck head": "head"}
 
 PARTS6 = _join(
     "6 parts",
-    ("head", "torso", "left_arm", "right_arm", "left_leg", "right_leg"),
-    {
-        **_TORSO,
-        "neck": "head",
-        "head": "head",
-        **dict.fromkeys(("shoulder", "elbow", "wrist", "hand"), "{}_arm"),
-        **dict.fromkeys(("hip", "knee", "ankle", "foot"), "{}_leg"),
-    },
+    "head torso left_arm right_arm left_leg right_leg",
+    {**_TORSO, "shoulder elbow wrist hand": "{}_arm", "hip knee ankle foot": "{}_leg"},
 )
 
 # nbf does not say what its three parts are; ours keep what can be distinguished from a distance.
@@ -131,26 +104,14 @@ PARTS1 = PartMap("1 part", ("person",), dict.fromkeys(SMPL24.joint_names, "perso
 # The rigid parts that warp3d moves: torso, head, upper and lower arms, thighs, shanks.
 WARPING10 = _join(
     "10 warping parts",
-    (
-        "torso",
-        "head",
-        "left_upper_arm",
-        "right_upper_arm",
-        "left_lower_arm",
-        "right_lower_arm",
-        "left_thigh",
-        "right_thigh",
-        "left_shank",
-        "right_shank",
-    ),
+    "torso head left_upper_arm right_upper_arm left_lower_arm right_lower_arm "
+    "left_thigh right_thigh left_shank right_shank",
     {
         **_TORSO,
-        "neck": "head",
-        "head": "head",
         "shoulder": "{}_upper_arm",
-        **dict.fromkeys(("elbow", "wrist", "hand"), "{}_lower_arm"),
+        "elbow wrist hand": "{}_lower_arm",
         "hip": "{}_thigh",
-        **dict.fromkeys(("knee", "ankle", "foot"), "{}_shank"),
+        "knee ankle foot": "{}_shank",
     },
 )
 

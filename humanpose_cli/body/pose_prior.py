@@ -197,15 +197,15 @@ def _tumbled(pelvis: Tensor, generator: torch.Generator, probability: float) -> 
 
 def _jittered(poses: Tensor, generator: torch.Generator, scale: float) -> Tensor:
     """Noise on the joint angles, then held inside the limits; the pelvis gets only a little."""
-    angles, limits = rotations_to_angles(poses), joint_limits()
-    spread, extra, low, high, curl = (torch.zeros(len(SMPL24), 3) for _ in range(5))
+    angles = rotations_to_angles(poses)
+    low, high = (limit.float() for limit in joint_limits())
+    spread, extra, curl = (torch.zeros(len(SMPL24), 3) for _ in range(3))
     for joint, names in ANGLE_NAMES.items():
         kind = joint_class(joint)
         for column, name in enumerate(names):
             angle = SMPL24.index(joint), column
             spread[angle] = _JITTER[kind][column]
             extra[angle] = _UNRECORDED.get(f"{kind if kind != 'trunk' else joint}.{name}", 0.0)
-            low[angle], high[angle] = limits.get(f"{joint}.{name}", (-torch.inf, torch.inf))
             curl[angle] = _FINGER_CURL if (kind, name) == ("hand", "flexion") else 0.0
     # Some people are drawn almost as the source has them, others far from it.
     amount = scale * 1.5 * torch.rand(len(poses), 1, 1, generator=generator)
@@ -315,20 +315,10 @@ class PosePrior(torch.nn.Module):
         return _Mixture(*(getattr(self, f"{name}_{field}").to(like) for field in _Mixture._fields))
 
     def energy(self, rotations: Tensor) -> Tensor:
-        """Implausibility ≥ 0 of parent-relative rotations, (B, 24, 3, 3) → (B,): half of `residual` squared."""
-        return 0.5 * self.residual(rotations).square().sum(-1)
-
-    def residual(self, rotations: Tensor) -> Tensor:
-        """(B, 24, 3, 3) → (B, K), differentiable; the components are chosen anew at every call."""
+        """Implausibility ≥ 0 of parent-relative rotations, (B, 24, 3, 3) → (B,), differentiable."""
         angles = rotations_to_angles(rotations).flatten(-2)
-        parts = []
-        for name, columns in self._groups:
-            white, offset, m = self._nearest(name, angles[..., columns])
-            # τ log(1 + m / τ) as a square of length 2 times it, along the whitened residual.
-            scale = (self.robust * torch.log1p(m / self.robust) / m.clamp_min(1e-12)).sqrt()
-            constant = (2 * offset + 1e-12).sqrt()
-            parts.append(scale[..., None] * torch.cat((white, constant[..., None]), -1))
-        return torch.cat(parts, -1)
+        distances = torch.stack([self._nearest(name, angles[..., columns])[1] for name, columns in self._groups], -1)
+        return (self.robust * torch.log1p(distances / self.robust)).sum(-1)
 
     def quadratic(self, angles: Tensor) -> PriorQuadratic:
         """Energy, gradient and Gauss–Newton curvature in the angles (B, 24, 3) radians, without autograd."""
@@ -338,45 +328,22 @@ class PosePrior(torch.nn.Module):
             gradient = torch.zeros_like(flat)
             curvature = flat.new_zeros(*flat.shape, flat.shape[-1])
             for name, columns in self._groups:
-                whitening = self._mixture(name, flat).whitening
-                white, _, m = self._nearest(name, flat[:, columns])
+                white, m, U = self._nearest(name, flat[:, columns])
                 weight = 1 / (1 + m / self.robust)
-                U = whitening[self._choice(name, flat[:, columns])]
                 energy += self.robust * torch.log1p(m / self.robust)
                 gradient[:, columns] = weight[:, None] * (U.mT @ white[..., None]).squeeze(-1)
                 rows = torch.tensor(columns, device=flat.device)
                 curvature[:, rows[:, None], rows] = weight[:, None, None] * (U.mT @ U)
         return PriorQuadratic(energy, gradient, curvature)
 
-    def mean_angles(self) -> Tensor:
-        """Angles (24, 3) of the likeliest component of every group: a relaxed standing pose."""
-        angles = torch.zeros(len(SMPL24) * 3)
-        for name, columns in self._groups:
-            mixture = self._mixture(name, angles)
-            angles[columns] = mixture.mean[mixture.offset.argmin()]
-        return angles.unflatten(-1, (len(SMPL24), 3))
-
-    @property
-    def mean(self) -> Tensor:
-        """Rotations (24, 3, 3) of `mean_angles`."""
-        return angles_to_rotations(self.mean_angles())
-
-    def _distances(self, name: str, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Whitened differences (B, C, D) and distances m (B, C)."""
-        mixture = self._mixture(name, x)
-        white = torch.einsum("cde,bce->bcd", mixture.whitening, x[:, None] - mixture.mean)
-        return white, 0.5 * white.square().sum(-1) + mixture.offset
-
-    def _choice(self, name: str, x: Tensor) -> Tensor:
-        return self._distances(name, x.detach())[1].argmin(1)
-
     def _nearest(self, name: str, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the nearest component: whitened difference (B, D), offset (B,) and distance m (B,)."""
-        choice = self._choice(name, x)
+        """Of the nearest component: whitened difference (B, D), distance m (B,) and whitening (B, D, D)."""
         mixture = self._mixture(name, x)
-        white = (mixture.whitening[choice] @ (x - mixture.mean[choice])[..., None]).squeeze(-1)
-        offset = mixture.offset[choice]
-        return white, offset, 0.5 * white.square().sum(-1) + offset
+        away = torch.einsum("cde,bce->bcd", mixture.whitening, x.detach()[:, None] - mixture.mean)
+        choice = (0.5 * away.square().sum(-1) + mixture.offset).argmin(1)
+        whitening = mixture.whitening[choice]
+        white = (whitening @ (x - mixture.mean[choice])[..., None]).squeeze(-1)
+        return white, 0.5 * white.square().sum(-1) + mixture.offset[choice], whitening
 
 
 def mixture_from(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> _Mixture:

@@ -8,8 +8,6 @@ other than sRGB) and what was cropped is encoded anew.
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +18,7 @@ from PIL import Image, ImageCms
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.datasets.reading import existing_file
-from humanpose_cli.io.images import encode_image, focal_from_exif, orientation_from_exif, read_image
+from humanpose_cli.io.images import DECODING_ERRORS, encode_image, focal_from_exif, orientation_from_exif, read_image
 from humanpose_cli.io.sniffing import reading_error
 from humanpose_cli.io.video import VideoReader, count_packets
 
@@ -37,10 +35,6 @@ __all__ = [
 
 JPEG_QUALITY = 95
 """Of what is encoded anew; with full colour resolution."""
-_DAMAGED = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError, ArithmeticError),
-    *(struct.error, zlib.error, Image.DecompressionBombError),
-)
 
 
 @dataclass(frozen=True)
@@ -80,7 +74,7 @@ def _as_it_is(path: Path, content: bytes) -> StoredImage | None:
             if image.format == "PNG" and b"IEND" not in content[-64:]:
                 raise InputError(path, "is a truncated image", remedy="unpack or download it again")
             return StoredImage(content, size, focal)
-    except _DAMAGED as error:
+    except DECODING_ERRORS as error:
         problem = f"is a damaged or truncated image ({error})"
         raise InputError(path, problem, remedy="unpack or download it again") from error
 

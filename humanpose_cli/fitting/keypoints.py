@@ -55,7 +55,6 @@ class KeypointFit:
     joint_confidence    (N, 24) 0..1
     reprojection_error  (N,) pixels: median over the landmarks seen with confidence above one half, or over all that
                         were used where there is none such; NaN where nothing was seen
-    cost                (N,) the robust cost at the end, for comparing fits of the same observations
     """
 
     poses: NDArray[Any]
@@ -66,7 +65,6 @@ class KeypointFit:
     confidence: NDArray[Any]
     joint_confidence: NDArray[Any]
     reprojection_error: NDArray[Any]
-    cost: NDArray[Any]
 
 
 class _Rows(NamedTuple):
@@ -81,13 +79,6 @@ class _Started(NamedTuple):
 
     rows: _Rows
     shape: ShapeEvidence
-
-
-class _Finished(NamedTuple):
-    """Rows after the fine stage, and their cost (N,)."""
-
-    rows: _Rows
-    cost: Tensor
 
 
 class _Setting(NamedTuple):
@@ -128,11 +119,8 @@ def fit_keypoints(
             shape = _joined([part.shape for part in started])
             rows = _with_common_shapes(rows, shape, torch.from_numpy(observations.shape_group), options)
         finished = _in_parallel(partial(_finish, setting), rows, threads)
-        state = _joined([part.rows.state for part in finished])
-        evidence = [part.rows.evidence for part in finished]
-        return _report(
-            setting, observations, state, FitEvidence.joined(evidence), torch.cat([p.cost for p in finished])
-        )
+        state = _joined([part.state for part in finished])
+        return _report(setting, observations, state, FitEvidence.joined([part.evidence for part in finished]))
 
 
 def _check_shape(body: Body, observations: KeypointObservations) -> None:
@@ -218,17 +206,17 @@ def _with_common_shapes(
     return result
 
 
-def _finish(setting: _Setting, rows: _Rows) -> _Finished:
+def _finish(setting: _Setting, rows: _Rows) -> _Rows:
     """The fine stage."""
-    state, equations, _ = levenberg_marquardt(setting.problem(rows.evidence), rows.state, setting.options.fine)
+    state, _, _ = levenberg_marquardt(setting.problem(rows.evidence), rows.state, setting.options.fine)
     # Held, not almost held: every frame of a group has the very same numbers.
     held = rows.evidence.beta_sigma == _HELD
     state = state._replace(betas=torch.where(held, rows.evidence.betas, state.betas))
-    return _Finished(_Rows(state, rows.evidence), equations.cost)
+    return _Rows(state, rows.evidence)
 
 
 def _report(
-    setting: _Setting, observations: KeypointObservations, state: FitState, evidence: FitEvidence, cost: Tensor
+    setting: _Setting, observations: KeypointObservations, state: FitState, evidence: FitEvidence
 ) -> KeypointFit:
     rig, skeleton, options = setting
     posed = rig.pose(state.rotations, state.root, state.betas)
@@ -247,7 +235,6 @@ def _report(
         "confidence": person_confidence(joints),
         "joint_confidence": joints,
         "reprojection_error": _median_error(error, confidence, evidence.pixel_weights > 0),
-        "cost": cost,
     }
     return KeypointFit(**{name: value.float().numpy() for name, value in values.items()})
 

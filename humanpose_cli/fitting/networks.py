@@ -172,7 +172,6 @@ def fit_of_estimates(
         confidence=person_confidence(sure).numpy(),
         joint_confidence=sure.numpy(),
         reprojection_error=error.numpy(),
-        cost=np.full(len(seen), np.nan, np.float32),
     )
 
 

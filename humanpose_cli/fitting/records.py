@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -72,27 +72,29 @@ def empty_record(frames: Sequence[FrameCamera], **whole: Any) -> Fit:
 
 
 def fit_record(
-    seen: Sequence[TrackedPerson],
-    fit: KeypointFit,
-    frames: Sequence[FrameCamera],
-    **whole: Any,
+    people: Sequence[TrackedPerson], fit: KeypointFit, frames: Sequence[FrameCamera], **whole: Any
 ) -> Fit:
-    """The record of N ≥ 1 rows in F frames; `seen` and `fit` in the same order.
+    """The record of N ≥ 1 rows in F frames; `people` and `fit` in the same order.
 
     whole  what `FitRecord` says of the whole file: body, options, frame_rate
     """
-    count, joints = len(seen), len(SMPL24)
-    fitted = {f.name: getattr(fit, f.name) for f in fields(FitRecord) if hasattr(fit, f.name)}
-    # A person of whom nothing could be used has no error; their confidence of zero says so.
-    fitted["reprojection_error"] = np.nan_to_num(fit.reprojection_error)
+    count = len(people)
     return Fit.build(
-        **fitted,
-        track_id=[s.track for s in seen],
-        frame_index=[s.frame for s in seen],
+        poses=fit.poses,
+        betas=fit.betas,
+        trans=fit.trans,
+        joints3d=fit.joints3d,
+        joints2d=fit.joints2d,
+        confidence=fit.confidence,
+        joint_confidence=fit.joint_confidence,
+        # A person of whom nothing could be used has no error; their confidence of zero says so.
+        reprojection_error=np.nan_to_num(fit.reprojection_error),
+        track_id=[p.track for p in people],
+        frame_index=[p.frame for p in people],
         interpolated=np.zeros(count, bool),
-        segment_scales=np.ones((count, joints)),
-        keypoints2d=np.reshape([detector_keypoints(s.person) for s in seen], (count, len(BLAZEPOSE33), 3)),
-        boxes=np.reshape([s.person.box for s in seen], (count, 4)),
+        segment_scales=np.ones((count, len(SMPL24))),
+        keypoints2d=np.reshape([detector_keypoints(p.person) for p in people], (count, len(BLAZEPOSE33), 3)),
+        boxes=np.reshape([p.person.box for p in people], (count, 4)),
         frame_names=[f.name for f in frames],
         shot_id=[f.shot for f in frames],
         image_size=np.reshape([f.camera.size for f in frames], (len(frames), 2)),
@@ -119,10 +121,9 @@ def joined(fits: Sequence[Fit]) -> Fit:
 
 def record_summary(record: FitRecord) -> dict[str, Any]:
     """What a line of a table says of a record: people, frames, their median reprojection error and confidence."""
-    seen = len(record) > 0
     return {
         "people": len(record.tracks),
         "frames": record.frame_count,
-        "error_px": float(np.median(record.reprojection_error)) if seen else None,
-        "confidence": float(np.median(record.confidence)) if seen else None,
+        "error_px": float(np.median(record.reprojection_error)) if len(record) else None,
+        "confidence": float(np.median(record.confidence)) if len(record) else None,
     }

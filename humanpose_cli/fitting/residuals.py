@@ -15,9 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from humanpose_cli.body.joint_angles import ANGLE_NAMES, joint_limits, rotations_to_angles
+from humanpose_cli.body.joint_angles import limit_excess, rotations_to_angles
 from humanpose_cli.body.pose_prior import PosePrior, pose_prior
-from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.solver import NormalEquations
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, skew
 
@@ -171,18 +170,6 @@ def add_angle_energy(
 
 
 @lru_cache(maxsize=1)
-def _angle_ranges() -> tuple[Tensor, Tensor]:
-    """(24, 3) lowest and highest angle in radians; the pelvis has none."""
-    limits = joint_limits()
-    free = (-torch.inf, torch.inf)
-    table = torch.tensor(
-        [[limits.get(f"{joint}.{angle}", free) for angle in ANGLE_NAMES[joint]] for joint in SMPL24.joint_names],
-        dtype=torch.float64,
-    )
-    return table[..., 0], table[..., 1]
-
-
-@lru_cache(maxsize=1)
 def _prior() -> PosePrior:
     return pose_prior().double()
 
@@ -202,8 +189,7 @@ def add_pose_energy(
     fallback        angles (N, 24, 3) to fall back on, and weights (N, 24) = 1 / σ
     """
     angles, jacobian = angle_jacobian(rotations)
-    low, high = _angle_ranges()
-    excess = (angles - high).clamp_min(0) - (low - angles).clamp_min(0)
+    excess = limit_excess(angles)
     limit = limit_noise**-2
     pull = (fallback[1] ** 2)[..., None].expand_as(angles)
     away = angles - fallback[0]

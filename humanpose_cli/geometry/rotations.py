@@ -23,7 +23,6 @@ __all__ = [
     "project_to_rotation",
     "quaternion_to_matrix",
     "rotation_between",
-    "six_d_to_matrix",
 ]
 
 
@@ -128,14 +127,6 @@ def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
     sine = torch.where(tiny, torch.ones_like(squared), squared).sqrt()
     factor = torch.where(tiny, 2 / w.clamp_min(0.5), 2 * torch.atan2(sine, w) / sine)
     return factor * v
-
-
-def six_d_to_matrix(six_d: Tensor) -> Tensor:
-    """First two columns, unnormalised, (..., 6) → (..., 3, 3) by Gram–Schmidt (Zhou et al. 2019)."""
-    a, b = six_d[..., :3], six_d[..., 3:]
-    x = torch.nn.functional.normalize(a, dim=-1)
-    y = torch.nn.functional.normalize(b - (x * b).sum(-1, keepdim=True) * x, dim=-1)
-    return torch.stack((x, y, torch.linalg.cross(x, y)), -1)
 
 
 class _ProjectToRotation(torch.autograd.Function):

@@ -8,7 +8,7 @@ is a valid file. AMASS, BVH and other formats are made from it by `export`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = [
     "COLUMNS",
     "FIT_SUFFIX",
-    "MIGRATIONS",
     "ROW_COLUMNS",
     "SCHEMA_VERSION",
     "FitRecord",
@@ -151,9 +150,6 @@ SCHEMA_VERSION = 1
 
 _SCALARS = ("frame_rate", "gender", "body", "skeleton", "options")
 _MAKE_AGAIN = "copy it again or make it again with hpc fit"
-
-MIGRATIONS: dict[int, Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]] = {}
-"""version → function that turns the arrays of a file of that version into those of the next one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -364,12 +360,13 @@ def write_fit(path: Path | str, fit: FitRecord) -> None:
 
 
 def read_fit(path: Path | str) -> FitRecord:
-    """Read and check a fit file; older schema versions are migrated.
+    """Read and check a fit file.
 
     InputError for a file that is no fit file, damaged, pickled or inconsistent (it names the array), or written by
     a newer version of this program.
     """
-    arrays = _migrated(path, read_npz(path))
+    arrays = read_npz(path)
+    _check_version(path, arrays.get("schema_version"))
     missing = sorted({*COLUMNS, *_SCALARS} - arrays.keys())
     if missing:
         raise InputError(path, f"lacks {', '.join(missing)}", expected="a fit file", remedy=_MAKE_AGAIN)
@@ -383,25 +380,16 @@ def read_fit(path: Path | str) -> FitRecord:
         raise InputError(path, problem, expected=error.expected, got=error.got, remedy=_MAKE_AGAIN) from error
 
 
-def _migrated(path: Path | str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    stored = arrays.get("schema_version")
+def _check_version(path: Path | str, stored: np.ndarray | None) -> None:
     if stored is None or stored.shape != () or stored.dtype.kind not in "iu":
         raise InputError(path, "is no fit file", expected="NAME.fit.npz with a schema version", remedy=_MAKE_AGAIN)
-    version = int(stored)
+    version, expected = int(stored), f"schema version {SCHEMA_VERSION}"
     if version > SCHEMA_VERSION:
-        raise InputError(
-            path,
-            "was written by a newer version of this program",
-            expected=f"schema version {SCHEMA_VERSION} or older",
-            got=str(version),
-            remedy="run pip install --upgrade humanpose-cli",
-        )
-    while version < SCHEMA_VERSION:
-        if version not in MIGRATIONS:
-            raise InputError(path, f"has the unknown schema version {version}", remedy=_MAKE_AGAIN)
-        arrays = MIGRATIONS[version](arrays)
-        version += 1
-    return arrays
+        remedy = "run pip install --upgrade humanpose-cli"
+        problem = "was written by a newer version of this program"
+        raise InputError(path, problem, expected=expected, got=str(version), remedy=remedy)
+    if version < SCHEMA_VERSION:
+        raise InputError(path, f"has the unknown schema version {version}", expected=expected, remedy=_MAKE_AGAIN)
 
 
 def _scalar(name: str, stored: np.ndarray) -> Any:

@@ -32,6 +32,7 @@ from humanpose_cli.io.atomic import write_bytes
 from humanpose_cli.io.sniffing import describe_file, file_kind, reading_error
 
 __all__ = [
+    "DECODING_ERRORS",
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "LoadedImage",
@@ -67,24 +68,17 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = {5, 6, 7, 8}
-# What Pillow's parsers raise on malformed EXIF: it is a side note of the image and no reason to refuse it.
-_MALFORMED_EXIF = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    SyntaxError,
-    EOFError,
-    struct.error,
-    OverflowError,
+DECODING_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError, ArithmeticError),
+    *(struct.error, zlib.error, ImageCms.PyCMSError, Image.DecompressionBombError, tifffile.TiffFileError),
 )
+"""What the decoders of Pillow and tifffile raise on damaged data."""
 
 
 def _exif(image: Image.Image) -> Image.Exif:
     try:
         return image.getexif()
-    except _MALFORMED_EXIF:
+    except DECODING_ERRORS:  # a side note of the image, and no reason to refuse it
         return Image.Exif()
 
 
@@ -118,13 +112,22 @@ def focal_from_exif(image: Image.Image) -> float | None:
     """
     try:
         tags = _exif(image).get_ifd(ExifTags.IFD.Exif)
-    except _MALFORMED_EXIF:
+    except DECODING_ERRORS:
         return None
-    focal = _from_film_equivalent(tags, image.size) or _from_focal_plane(tags, image.size)
+    longer = max(image.size)
+    unit = _number(tags, ExifTags.Base.FocalPlaneResolutionUnit) or 2
+    focal_mm = _number(tags, ExifTags.Base.FocalLength)
+    per_unit = _number(tags, ExifTags.Base.FocalPlaneXResolution)
+    if equivalent := _number(tags, ExifTags.Base.FocalLengthIn35mmFilm):
+        focal = equivalent * math.hypot(*image.size) / _FILM_DIAGONAL_MM
+    elif focal_mm and per_unit and unit in _UNIT_MM:
+        sides = [_number(tags, tag) for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)]
+        original = max((side for side in sides if side), default=float(longer))
+        focal = focal_mm * per_unit / _UNIT_MM[int(unit)] * longer / original
+    else:
+        return None
     lowest, highest = _PLAUSIBLE_FOCAL
-    if focal is None or not lowest <= focal / max(image.size) <= highest:
-        return None
-    return focal
+    return focal if lowest <= focal / longer <= highest else None
 
 
 def _number(tags: dict[int, object], tag: ExifTags.Base) -> float | None:
@@ -134,24 +137,6 @@ def _number(tags: dict[int, object], tag: ExifTags.Base) -> float | None:
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         return None
     return value if math.isfinite(value) and value > 0 else None
-
-
-def _from_film_equivalent(tags: dict[int, object], size: tuple[int, int]) -> float | None:
-    equivalent = _number(tags, ExifTags.Base.FocalLengthIn35mmFilm)
-    return equivalent and equivalent * math.hypot(*size) / _FILM_DIAGONAL_MM
-
-
-def _from_focal_plane(tags: dict[int, object], size: tuple[int, int]) -> float | None:
-    focal_mm = _number(tags, ExifTags.Base.FocalLength)
-    per_unit = _number(tags, ExifTags.Base.FocalPlaneXResolution)
-    if focal_mm is None or per_unit is None:
-        return None
-    unit = _number(tags, ExifTags.Base.FocalPlaneResolutionUnit) or 2
-    if unit not in _UNIT_MM:
-        return None
-    original = [_number(tags, tag) for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)]
-    longer = max((side for side in original if side), default=float(max(size)))
-    return focal_mm * per_unit / _UNIT_MM[int(unit)] * max(size) / longer
 
 
 _DEEP_MODES = ("I", "F")  # and their variants "I;16", "I;16B" …
@@ -234,16 +219,6 @@ def to_srgb(image: Image.Image) -> Image.Image:
     return converted if converted is not None else image
 
 
-_MALFORMED_TIFF = (
-    tifffile.TiffFileError,
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    RuntimeError,
-    zlib.error,
-)
 _READABLE = {"MINISBLACK", "RGB"}
 
 # Its complaints about odd tags belong into our sentence or nowhere.
@@ -252,12 +227,16 @@ logging.getLogger("tifffile").propagate = False
 
 
 def _unreadable_tiff(path: Path, error: Exception) -> InputError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(
-        path,
-        f"is a TIFF that cannot be read ({reason})",
-        remedy="save it with 8 or 16 bits a channel, uncompressed or with deflate",
-    )
+    remedy = "save it with 8 or 16 bits a channel, uncompressed or with deflate"
+    return InputError(path, f"is a TIFF that cannot be read ({_reason(error)})", remedy=remedy)
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(path, f"is a damaged or truncated image ({_reason(error)})", remedy="copy or save it again")
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def deep_tiff_size(path: Path) -> tuple[int, int]:
@@ -266,7 +245,7 @@ def deep_tiff_size(path: Path) -> tuple[int, int]:
         with tifffile.TiffFile(path) as file:
             page = file.pages.first
             return int(page.imagewidth), int(page.imagelength)
-    except _MALFORMED_TIFF as error:
+    except DECODING_ERRORS as error:
         raise _unreadable_tiff(path, error) from error
 
 
@@ -280,7 +259,7 @@ def read_deep_tiff(path: Path) -> np.ndarray:
                 raise ValueError(f"its colours are {photometric}")
             values = page.asarray()
             planar = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
-    except _MALFORMED_TIFF as error:
+    except DECODING_ERRORS as error:
         raise _unreadable_tiff(path, error) from error
     if values.ndim == 3 and planar:
         values = np.moveaxis(values, 0, -1)
@@ -307,32 +286,9 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImageP
 # Never the formats that run an interpreter (EPS, PDF) or that take nearly any bytes for a header (but TGA, by name).
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM", "QOI")
 _RAW_SUFFIXES = frozenset([".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"])
-_WRITERS = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-}
+_WRITERS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+_WRITERS |= {".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"}
 _WITH_ALPHA = frozenset((".png", ".webp", ".tif", ".tiff"))
-# What Pillow's decoders raise on damaged data.
-_DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    RuntimeError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    ImageCms.PyCMSError,
-    Image.DecompressionBombError,
-)
 _EXPECTED = "a JPEG, PNG, WebP, TIFF, BMP or AVIF image"
 
 
@@ -373,36 +329,30 @@ def _own_size_limit() -> Iterator[None]:
 
 
 def _open(path: Path) -> Image.Image | None:
-    """The file's header as a Pillow image; None for a TIFF that Pillow has no mode for (see `deep_tiff`).
+    """The file's header as a Pillow image; None for a TIFF that Pillow has no mode for (see `read_deep_tiff`).
 
     Refuses what is no image, a camera's raw file and absurd sizes.
     """
-    kind = file_kind(path)
+    kind, suffix = file_kind(path), path.suffix.lower()
     if kind == "heic":
-        raise InputError(
-            path,
-            "is a HEIC image, which cannot be read here",
-            remedy="convert it (heif-convert in.heic out.jpg), or let the phone save 'most compatible' images",
-        )
-    if path.suffix.lower() in _RAW_SUFFIXES:
-        raise InputError(
-            path,
-            "is a camera's raw file",
-            expected=_EXPECTED,
-            remedy="develop it to JPEG or TIFF first",
-        )
+        remedy = "convert it (heif-convert in.heic out.jpg), or let the phone save 'most compatible' images"
+        raise InputError(path, "is a HEIC image, which cannot be read here", remedy=remedy)
+    if suffix in _RAW_SUFFIXES:
+        remedy = "develop it to JPEG or TIFF first"
+        raise InputError(path, "is a camera's raw file", expected=_EXPECTED, remedy=remedy)
     Image.init()
-    formats = [name for name in _FORMATS if name in Image.OPEN]
-    if path.suffix.lower() == ".tga":
-        formats.append("TGA")
+    formats = [name for name in _FORMATS if name in Image.OPEN] + (["TGA"] if suffix == ".tga" else [])
     try:
         with _own_size_limit():
             image = Image.open(path, formats=formats)
     except UnidentifiedImageError as error:
-        if kind == "image" and path.suffix.lower() in {".tif", ".tiff"}:
+        if kind != "image":
+            problem = "is not an image that can be read"
+            raise InputError(path, problem, expected=_EXPECTED, got=describe_file(path)) from error
+        if suffix in {".tif", ".tiff"}:
             return None
-        raise _not_a_image(path, kind) from error
-    except _DECODING_ERRORS as error:
+        raise InputError(path, "is a damaged image", expected=_EXPECTED, remedy="copy or save it again") from error
+    except DECODING_ERRORS as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise reading_error(path, error) from error
         raise _damaged(path, error) from error
@@ -416,33 +366,17 @@ def _open(path: Path) -> Image.Image | None:
 
 def _refuse_absurd_size(path: Path, size: tuple[int, int]) -> None:
     if size[0] * size[1] > MAX_PIXELS:
-        raise InputError(
-            path,
-            "is too large",
-            expected=f"at most {MAX_PIXELS // 1_000_000} million pixels",
-            got=f"{size[0]} × {size[1]}",
-            remedy="scale it down first",
-        )
-
-
-def _not_a_image(path: Path, kind: str) -> InputError:
-    if kind == "image":
-        return InputError(path, "is a damaged image", expected=_EXPECTED, remedy="copy or save it again")
-    return InputError(path, "is not an image that can be read", expected=_EXPECTED, got=describe_file(path))
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(path, f"is a damaged or truncated image ({reason})", remedy="copy or save it again")
+        most, got = f"at most {MAX_PIXELS // 1_000_000} million pixels", f"{size[0]} × {size[1]}"
+        raise InputError(path, "is too large", expected=most, got=got, remedy="scale it down first")
 
 
 def read_image(path: Path | str) -> LoadedImage:
     """Read an image file.
 
-    Grey becomes three equal channels; 16-bit, 32-bit and float values are scaled to 8 bits (see
-    `pixel_formats.to_eight_bits`); palette, CMYK and YCbCr become RGB, through the embedded colour profile where
-    there is one; of an animation or a multi-page file the first frame is taken. InputError for what is no image,
-    damaged, truncated, or larger than `MAX_PIXELS`.
+    Grey becomes three equal channels; 16-bit, 32-bit and float values are scaled to 8 bits (see `to_eight_bits`);
+    palette, CMYK and YCbCr become RGB, through the embedded colour profile where there is one; of an animation or a
+    multi-page file the first frame is taken. InputError for what is no image, damaged, truncated, or larger than
+    `MAX_PIXELS`.
     """
     path = Path(path)
     opened = _open(path)
@@ -455,7 +389,7 @@ def read_image(path: Path | str) -> LoadedImage:
             image.load()
             focal = focal_from_exif(image)
             pixels, alpha = to_rgb(to_srgb(turn_upright(image)))
-        except _DECODING_ERRORS as error:
+        except DECODING_ERRORS as error:
             raise _damaged(path, error) from error
     return LoadedImage(pixels, alpha, focal, "only the first of its frames is used" if animated else "")
 

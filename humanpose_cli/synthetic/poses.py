@@ -307,18 +307,18 @@ def _resampled(clip: Motion, length: int, frame_rate: float, random: np.random.G
 
 def _widened(rotations: Tensor, random: np.random.Generator, scale: float, frame_rate: float) -> Tensor:
     """Joint angles of trunk and arms moved by an offset and two slow waves, kept inside the limits."""
-    angles, limits = rotations_to_angles(rotations), joint_limits()
+    angles, (lowest, highest) = rotations_to_angles(rotations), joint_limits()
     seconds = np.arange(len(rotations)) / frame_rate
     for joint, names in ANGLE_NAMES.items():
         spread = _WIDENING.get(joint_class(joint), 0.0) * scale
         if spread == 0 or joint == "pelvis":
             continue
-        for column, name in enumerate(names):
+        for column in range(len(names)):
             offset = spread * random.normal() + np.zeros(len(seconds))
             for speed in random.uniform(0.1, 0.8, 2):
                 offset += 0.5 * spread * np.sin(2 * np.pi * (speed * seconds + random.random()))
-            low, high = limits[f"{joint}.{name}"]
-            entry = (slice(None), SMPL24.index(joint), column)
+            row = SMPL24.index(joint)
+            low, high, entry = float(lowest[row, column]), float(highest[row, column]), (slice(None), row, column)
             old = angles[entry]
             moved = old + torch.from_numpy(np.deg2rad(offset).astype(np.float32))
             # What the recording does beyond the limits stays.

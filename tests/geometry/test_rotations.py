@@ -62,17 +62,6 @@ def test_half_turns_are_exact_in_every_direction(dtype):
     torch.testing.assert_close(back, matrices, atol=4 * DTYPES[dtype], rtol=0)
 
 
-def test_six_d_gives_rotations_and_keeps_them(dtype):
-    generator = torch.Generator().manual_seed(4)
-    six = torch.randn(100, 6, generator=generator, dtype=torch.float64).to(dtype)
-    matrices = rot.six_d_to_matrix(six)
-    identity = torch.eye(3, dtype=dtype).expand(100, 3, 3)
-    torch.testing.assert_close(matrices.mT @ matrices, identity, atol=10 * DTYPES[dtype], rtol=0)
-    assert (torch.linalg.det(matrices) > 0.99).all()
-    again = rot.six_d_to_matrix(torch.cat((matrices[..., 0], matrices[..., 1]), -1))
-    torch.testing.assert_close(again, matrices, atol=10 * DTYPES[dtype], rtol=0)
-
-
 def test_projection_is_the_nearest_rotation_and_never_a_reflection():
     generator = torch.Generator().manual_seed(5)
     matrices = torch.randn(300, 3, 3, generator=generator, dtype=torch.float64)
