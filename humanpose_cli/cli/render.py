@@ -186,17 +186,17 @@ def _stop_writing_to_stdout() -> None:
 
 
 def result_text(
-    result: CommandResult, columns: Sequence[ResultColumn], words: Mapping[Status, str], *, terminal: bool
+    result: CommandResult, columns: Sequence[ResultColumn], labels: Mapping[Status, str], *, terminal: bool
 ) -> str:
     """The tables of a command, that of its items last.
 
     columns   what this command shows beside input, status and seconds
-    words     what to call a status
+    labels    what to call a status
     terminal  whether to fit the width of a terminal; else values are separated by tabs
     """
     if not terminal:
-        return "".join(_separated_table(table) for table in result.tables) + _separated_items(result, columns, words)
-    return "".join(_drawn_table(table) for table in result.tables) + _drawn_items(result, columns, words)
+        return "".join(_separated_table(table) for table in result.tables) + _separated_items(result, columns, labels)
+    return "".join(_drawn_table(table) for table in result.tables) + _drawn_items(result, columns, labels)
 
 
 # For programs: tab-separated values
@@ -208,12 +208,12 @@ def _separated_table(table: ResultTable) -> str:
     return "\n".join([f"# {one_line(table.title)}", *rows, *(f"# {one_line(note)}" for note in table.notes)]) + "\n\n"
 
 
-def _separated_items(result: CommandResult, columns: Sequence[ResultColumn], words: Mapping[Status, str]) -> str:
+def _separated_items(result: CommandResult, columns: Sequence[ResultColumn], labels: Mapping[Status, str]) -> str:
     """All items, with the names of the JSON document as the header."""
     rows = [["input", "status", *(column.key for column in columns), "seconds", "outputs"]]
     for item in result.items:
         cells = [_shown(item.details.get(column.key)) for column in columns]
-        rows.append([item.input, words[item.status], *cells, f"{item.seconds:.1f}", " ".join(item.outputs)])
+        rows.append([item.input, labels[item.status], *cells, f"{item.seconds:.1f}", " ".join(item.outputs)])
     return "".join(_separated(row) + "\n" for row in rows)
 
 
@@ -232,19 +232,19 @@ def _drawn_table(table: ResultTable) -> str:
     return _drawn(title, _grid(table.columns, rows, justify), *notes) + "\n"
 
 
-def _drawn_items(result: CommandResult, columns: Sequence[ResultColumn], words: Mapping[Status, str]) -> str:
+def _drawn_items(result: CommandResult, columns: Sequence[ResultColumn], labels: Mapping[Status, str]) -> str:
     items = _rows_to_show(result.items)
     timed = any(item.seconds for item in result.items)
     headings = ["input", "status", *(column.heading for column in columns), *(["seconds"] if timed else [])]
     rows = []
     for item in items:
-        row = [_text(one_line(item.input)), _text(words[item.status], _STYLES[item.status])]
+        row = [_text(one_line(item.input)), _text(labels[item.status], _STYLES[item.status])]
         row += [_text(_shown(item.details.get(column.key))) for column in columns]
         rows.append([*row, *([_text(f"{item.seconds:.1f}" if item.seconds else "")] if timed else [])])
     optional = {2 + i for i, column in enumerate(columns) if column.optional}
     parts: list[Any] = list(_fitted(headings, rows, optional))
     if len(result.items) > 1:
-        parts.append(_text(_summary(result.items, words)))
+        parts.append(_text(_summary(result.items, labels)))
     if written := [output for item in result.items for output in item.outputs]:
         parts.append(_text(_where(written)))
     return _drawn(*parts)

@@ -71,9 +71,7 @@ def empty_record(frames: Sequence[FrameCamera], **whole: Any) -> Fit:
     )
 
 
-def fit_record(
-    people: Sequence[TrackedPerson], fit: KeypointFit, frames: Sequence[FrameCamera], **whole: Any
-) -> Fit:
+def fit_record(people: Sequence[TrackedPerson], fit: KeypointFit, frames: Sequence[FrameCamera], **whole: Any) -> Fit:
     """The record of N ≥ 1 rows in F frames; `people` and `fit` in the same order.
 
     whole  what `FitRecord` says of the whole file: body, options, frame_rate

@@ -19,6 +19,7 @@ ALLOWED = {
     "ShardEntry.picture_count",
     "SyntheticOptions.picture_share",
     "SceneOptions.picture_share",
+    "DeepFashionOptions.pictures",
     # Arms of bodies.
     "MeshOptions.most_arms",
     "arms_over_trunk",
@@ -39,24 +40,12 @@ PENDING = {
     "KeypointFitOptions.robust_place",
     "NbfTraining.seen",
     "People.places",
-    "PeopleSelection.seen",
     "SegmenterTraining.seen",
-    "Trainings.judged",
-    "body_panel(place)",
-    "crops_report(judged)",
     "encoded_maps(seen)",
     "fit_of_estimates(seen)",
-    "fits_report(judged)",
-    "held_out_people(seen)",
     "people_of_frame(seen)",
     "place_about_pixels",
     "place_in_image",
-    "quartile_contact_sheet(words)",
-    "reposing_report(judged)",
-    "segmenter_report(judged)",
-    "side_by_side(judged)",
-    "warping_table(arms)",
-    "worst_contact_sheet(words)",
 }
 
 
