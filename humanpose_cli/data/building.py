@@ -11,6 +11,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -73,7 +74,11 @@ def make_plan(source: Source, shard_size: int | None) -> Plan:
         options = options_text(source.info.options)
     except (TypeError, ValueError) as error:
         raise UsageError(f"options of {source.info.name}", f"are no JSON values ({error})") from error
-    shards = _dealt(groups, _usual_size(groups) if shard_size is None else shard_size)
+    if shard_size is None:
+        # A sixteenth of all, 32 to 1024, so that several processes also share a small cache. It does not depend on
+        # their number: the same source is the same bytes.
+        shard_size = min(max(-(-sum(group.count for group in groups) // 16), 32), 1024)
+    shards = _dealt(groups, shard_size)
     header = Header(
         kind="shard",
         source=source.info.name,
@@ -100,14 +105,6 @@ def _check(source: str, groups: Sequence[Group]) -> None:
         if group.count < 1:
             raise InputError(source, f"has a group without images, {group.name!r}")
         seen.add(group.name)
-
-
-def _usual_size(groups: Sequence[Group]) -> int:
-    """Images a shard: a sixteenth of all, 32 to 1024, so that several processes also share a small cache.
-
-    It does not depend on their number: the same source is the same bytes.
-    """
-    return min(max(-(-sum(group.count for group in groups) // 16), 32), 1024)
 
 
 def _dealt(groups: Sequence[Group], shard_size: int) -> tuple[tuple[Group, ...], ...]:
@@ -179,11 +176,27 @@ def write_index(folder: Path | str) -> IndexSummary:
     for path in paths:
         shard = TableFile(path, "shard")
         shard.check()
-        _refuse_stranger(path, shard.header, paths[0], [*headers, shard.header][0])
-        _join(joined, shard)
         headers.append(shard.header)
+        if shard.header.plan != headers[0].plan:
+            problem = f"belongs to another cache than {paths[0].name}"
+            expected = f"{headers[0].source} with the same options and groups"
+            remedy = "move it elsewhere, or make the cache again with --overwrite"
+            raise InputError(path, problem, expected=expected, got=shard.header.source, remedy=remedy)
+        _join(joined, shard)
     _refuse_twins(joined, paths)
-    datasets = {**_shard_table(headers), **_label_table(joined), **_joins(joined)}
+    labels = [column.path for column in COLUMNS if column.path in joined.labels]
+    datasets = {
+        **table_datasets(
+            "shards",
+            INDEX_COLUMNS,
+            number=[known.shard for known in headers],
+            picture_count=[known.picture_count for known in headers],
+            person_count=[known.person_count for known in headers],
+            digest=[known.content_digest for known in headers],
+        ),
+        **table_datasets("labels", INDEX_COLUMNS, name=labels, known=[joined.labels[path] for path in labels]),
+        **_joins(joined),
+    }
     header = replace(
         headers[0],
         kind="index",
@@ -201,20 +214,11 @@ def write_index(folder: Path | str) -> IndexSummary:
     return IndexSummary(index, header, tuple(missing))
 
 
-def _refuse_stranger(path: Path, header: Header, first_path: Path, first: Header) -> None:
-    if header.plan != first.plan:
-        raise InputError(
-            path,
-            f"belongs to another cache than {first_path.name}",
-            expected=f"{first.source} with the same options and groups",
-            got=header.source,
-            remedy="move it elsewhere, or make the cache again with `overwrite`",
-        )
-
-
 def _join(joined: _Joined, shard: TableFile) -> None:
     first = joined.images
-    joined.names.append(_name_codes(shard))
+    # Eight bytes of digest for each image's name, so that millions of them need little memory.
+    digests = (hashlib.sha256(name).digest()[:8] for name in shard.numbers("pictures/name").tolist())
+    joined.names.append(np.frombuffer(b"".join(digests), "<u8"))
     starts, counts = shard.numbers("groups/first_picture"), shard.numbers("groups/picture_count")
     named = zip(shard.texts("groups/name"), starts.tolist(), counts.tolist(), strict=True)
     joined.groups += [(name, first + start, count) for name, start, count in named]
@@ -231,12 +235,6 @@ def _join(joined: _Joined, shard: TableFile) -> None:
             joined.labels[column.path] += shard.known(column.path)
     joined.images += shard.header.picture_count
     joined.people += shard.header.person_count
-
-
-def _name_codes(shard: TableFile) -> NDArray[np.uint64]:
-    """Eight bytes of digest (N,) for each image's name, so that millions of them need little memory."""
-    digests = (hashlib.sha256(name).digest()[:8] for name in shard.numbers("pictures/name").tolist())
-    return np.frombuffer(b"".join(digests), "<u8")
 
 
 def _refuse_twins(joined: _Joined, paths: Sequence[Path]) -> None:
@@ -262,22 +260,6 @@ def _joins(joined: _Joined) -> dict[str, Dataset]:
     protocols = {key: np.concatenate(parts) for key, parts in joined.protocols.items()}
     pairs = {key: np.concatenate(parts) for key, parts in joined.pairs.items()}
     return join_datasets(joined.groups, sequences, protocols, pairs)
-
-
-def _shard_table(headers: Sequence[Header]) -> dict[str, Dataset]:
-    return table_datasets(
-        "shards",
-        INDEX_COLUMNS,
-        number=[header.shard for header in headers],
-        picture_count=[header.picture_count for header in headers],
-        person_count=[header.person_count for header in headers],
-        digest=[header.content_digest for header in headers],
-    )
-
-
-def _label_table(joined: _Joined) -> dict[str, Dataset]:
-    names = [column.path for column in COLUMNS if column.path in joined.labels]
-    return table_datasets("labels", INDEX_COLUMNS, name=names, known=[joined.labels[name] for name in names])
 
 
 # Building
@@ -345,7 +327,11 @@ def build_cache(
     _clear(folder, plan, overwrite)
     mine = range(shard[0], len(plan.shards), shard[1])
     kept = {number: header for number in mine if resume and (header := _finished(folder, plan, number))}
-    jobs = [_job(folder, plan, number) for number in mine if number not in kept]
+    jobs = [
+        ShardJob(replace(plan.header, shard=number), folder / shard_name(number), plan.shards[number])
+        for number in mine
+        if number not in kept
+    ]
     done, total = sum(known.picture_count for known in kept.values()), sum(plan.images_of(n) for n in mine)
 
     def count(new: int) -> None:
@@ -376,8 +362,9 @@ def _run(
     running = run_jobs(source, jobs, workers, count)
     try:
         for outcome in running:
-            if outcome.everywhere:
-                raise _raised(outcome)
+            if outcome.everywhere:  # a worker's sentence as an error of this process
+                subject, colon, problem = outcome.problem.partition(": ")
+                raise UnavailableError(*(subject, problem) if colon else (shard_name(outcome.shard), outcome.problem))
             if outcome.header is None:
                 failed.append(outcome)
             else:
@@ -385,16 +372,6 @@ def _run(
     finally:
         running.close()  # ends the workers now, not when somebody collects garbage
     return headers, failed
-
-
-def _raised(outcome: ShardOutcome) -> UnavailableError:
-    """A worker's sentence as an error of the process that started it."""
-    subject, colon, problem = outcome.problem.partition(": ")
-    return UnavailableError(subject, problem) if colon else UnavailableError(shard_name(outcome.shard), outcome.problem)
-
-
-def _job(folder: Path, plan: Plan, number: int) -> ShardJob:
-    return ShardJob(replace(plan.header, shard=number), folder / shard_name(number), plan.shards[number])
 
 
 def _finished(folder: Path, plan: Plan, number: int) -> Header | None:
@@ -413,19 +390,16 @@ def _finished(folder: Path, plan: Plan, number: int) -> Header | None:
 
 def _clear(folder: Path, plan: Plan, overwrite: bool) -> None:
     """Refuse, or with `overwrite` remove, what another plan has left; remove temporary files that were abandoned."""
-    strangers = []
     for path in (*sorted(folder.glob(SHARD_PATTERN)), folder / INDEX_NAME):
         header = _header(path)
-        if header is None or header.plan == plan.header.plan:
-            continue
-        if not overwrite:
-            raise _refusal(folder, path, header, plan.header)
-        strangers.append(path)
-    for path in strangers:
-        path.unlink(missing_ok=True)
-    for path in folder.glob(f".*{PARTIAL_SUFFIX}"):
-        if _age(path) > _ABANDONED:
+        if header is not None and header.plan != plan.header.plan:
+            if not overwrite:
+                raise _refusal(folder, path, header, plan.header)
             path.unlink(missing_ok=True)
+    for path in folder.glob(f".*{PARTIAL_SUFFIX}"):
+        with suppress(FileNotFoundError):  # its writer has just renamed it
+            if time.time() - path.stat().st_mtime > _ABANDONED:
+                path.unlink()
 
 
 def _header(path: Path) -> Header | None:
@@ -441,28 +415,16 @@ def _header(path: Path) -> Header | None:
 def _refusal(folder: Path, path: Path, found: Header, wanted: Header) -> UsageError:
     remedy = "choose another `out`, or `overwrite` to replace it"
     if found.source != wanted.source:
-        return UsageError(
-            folder, "holds a cache of another source", expected=wanted.source, got=found.source, remedy=remedy
-        )
+        problem = "holds a cache of another source"
+        return UsageError(folder, problem, expected=wanted.source, got=found.source, remedy=remedy)
     theirs, ours = found.options_values, wanted.options_values
     for name in sorted({*theirs, *ours}):
         if theirs.get(name) != ours.get(name):
-            return UsageError(
-                folder,
-                f"holds a cache made with another {name}",
-                expected=repr(ours.get(name)),
-                got=repr(theirs.get(name)),
-                remedy=remedy,
-            )
+            expected, got = repr(ours.get(name)), repr(theirs.get(name))
+            problem = f"holds a cache made with another {name}"
+            return UsageError(folder, problem, expected=expected, got=got, remedy=remedy)
     problem = f"holds a cache ({path.name}) of other images or another shard size"
     return UsageError(folder, problem, remedy=remedy)
-
-
-def _age(path: Path) -> float:
-    try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:  # its writer has just renamed it
-        return 0.0
 
 
 def _index(folder: Path, plan: Plan, *, rewritten: bool) -> Path | None:

@@ -16,7 +16,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -103,11 +103,8 @@ class ShardSet:
     def _opened(self, entry: ShardEntry) -> TableFile:
         shard = TableFile(entry.path, "shard")
         if entry.digest and shard.header.content_digest != entry.digest:
-            raise InputError(
-                entry.path,
-                "is not the shard that the index was made for",
-                remedy=f"run hpc cache index {entry.path.parent}",
-            )
+            remedy = f"run hpc cache index {entry.path.parent}"
+            raise InputError(entry.path, "is not the shard that the index was made for", remedy=remedy)
         return shard
 
 
@@ -181,12 +178,8 @@ class ColumnView:
             if column.path in _LINKING:
                 values = values + self._shards.first_row(_LINKING[column.path], number)
             parts.append((positions, np.char.decode(values, "utf-8") if column.is_text else values))
-        dtype = (
-            np.result_type(*(values for _, values in parts))
-            if parts
-            else np.dtype("U1" if column.is_text else column.dtype)
-        )
-        table = np.empty((len(rows), *column.shape), dtype)
+        empty = np.zeros((0, *column.shape), "U1" if column.is_text else column.dtype)
+        table = np.empty((len(rows), *column.shape), np.result_type(*[values for _, values in parts] or [empty]))
         for positions, values in parts:
             table[positions] = values
         return table
@@ -220,22 +213,15 @@ def open_cache(path: Path | str, *, most_open: int = _MOST_OPEN) -> Cache:
     index, and for shards that are not there.
     """
     path = Path(path)
+    if not path.exists():
+        raise InputError(path, "does not exist", remedy="check the spelling and the folder")
     file = path / INDEX_NAME if path.is_dir() else path
+    if not file.exists() and any(path.glob(SHARD_PATTERN)):
+        remedy = f"finish it with hpc preprocess, or use what is there: hpc cache index {path}"
+        raise InputError(path, f"has shards but no {INDEX_NAME}", remedy=remedy)
     if not file.exists():
-        raise _no_cache(path)
+        raise InputError(path, "is no dataset cache", expected=f"a folder with {INDEX_NAME}")
     return Cache(TableFile(file), most_open)
-
-
-def _no_cache(path: Path) -> InputError:
-    if path.is_dir() and any(path.glob(SHARD_PATTERN)):
-        return InputError(
-            path,
-            f"has shards but no {INDEX_NAME}",
-            remedy=f"finish it with hpc preprocess, or use what is there: hpc cache index {path}",
-        )
-    if path.is_dir():
-        return InputError(path, "is no dataset cache", expected=f"a folder with {INDEX_NAME}")
-    return InputError(path, "does not exist", remedy="check the spelling and the folder")
 
 
 class Cache:
@@ -251,15 +237,19 @@ class Cache:
     def __init__(self, file: TableFile, most_open: int = _MOST_OPEN) -> None:
         self._file, self._most_open = file, most_open
         self.path, self.header = file.path, file.header
-        entries = [ShardEntry(file.path, self.header.picture_count, self.header.person_count)]
         if self.header.kind == "index":
             entries = shard_entries(file)
-        self._shards = ShardSet(entries, _labels(file), most_open)
+            labels = dict(zip(file.texts("labels/name"), file.numbers("labels/known").tolist(), strict=True))
+        else:
+            entries = [ShardEntry(file.path, self.header.picture_count, self.header.person_count)]
+            columns = (column.path for column in COLUMNS if column.table in _LABELLED)
+            labels = {path: file.known(path) for path in columns if path in file}
+        self._shards = ShardSet(entries, labels, most_open)
         self.images = TableView("pictures", self._shards)
         self.people = TableView("people", self._shards)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (self.path, self._most_open)
+        return partial(open_cache, most_open=self._most_open), (self.path,)
 
     def __len__(self) -> int:
         return self._shards.row_count("pictures")
@@ -306,20 +296,18 @@ class Cache:
         shard, _, local = self._locate(row)
         pixels = decode_image(shard.encoded("pictures/image", local))
         if pixels is None:
-            raise self._undecodable(shard, local, "image")
+            raise _undecodable(shard, local, "image")
         return pixels
 
     def map_bytes(self, row: int, name: str) -> bytes:
         """A label map as it is stored (PNG); empty where the image has none."""
-        self._check_map(name)
         shard, _, local = self._locate(row)
-        return shard.encoded(f"pictures/maps/{name}", local)
+        return shard.encoded(_map_path(name), local)
 
     def map(self, row: int, name: str) -> NDArray[Any] | None:
         """A label map as `LABEL_MAPS` describes it, (H, W) or (H, W, 3); None where the image has none."""
-        self._check_map(name)
         shard, _, local = self._locate(row)
-        return self._decoded(shard, local, f"pictures/maps/{name}", local)
+        return _decoded(shard, local, _map_path(name), local)
 
     def people_of(self, row: int) -> range:
         """Rows of the people in an image."""
@@ -364,7 +352,7 @@ class Cache:
     def _mask(self, row: int, name: str) -> NDArray[Any] | None:
         shard, _, local = self._locate(row, "people")
         image = int(shard.numbers("people/picture", local, local + 1)[0])
-        return self._decoded(shard, image, f"people/{name}", local)
+        return _decoded(shard, image, f"people/{name}", local)
 
     # What belongs together
 
@@ -427,27 +415,26 @@ class Cache:
             checked_rows(row, count, table)
         return self._shards.locate(table, row + count if row < 0 else row)
 
-    def _check_map(self, name: str) -> None:
-        if name not in LABEL_MAPS:
-            raise UsageError(name, "is no label map", expected=", ".join(LABEL_MAPS))
 
-    def _decoded(self, shard: TableFile, image: int, path: str, local: int) -> NDArray[Any] | None:
-        data = shard.encoded(path, local)
-        if not data:
-            return None
-        pixels = decode_png(data)
-        if pixels is None:
-            raise self._undecodable(shard, image, path)
-        return pixels
-
-    def _undecodable(self, shard: TableFile, image: int, what: str) -> InputError:
-        name = shard.text("pictures/name", image)
-        remedy = "hpc cache verify lists all damage; make the shard again"
-        return InputError(shard.path, f"{what} of image {name!r} cannot be decoded", remedy=remedy)
+def _map_path(name: str) -> str:
+    if name not in LABEL_MAPS:
+        raise UsageError(name, "is no label map", expected=", ".join(LABEL_MAPS))
+    return f"pictures/maps/{name}"
 
 
-def _reopened(path: Path, most_open: int) -> Cache:
-    return open_cache(path, most_open=most_open)
+def _decoded(shard: TableFile, image: int, path: str, row: int) -> NDArray[Any] | None:
+    """A map or mask in a row of an encoded column, None where there is none; `image` is the row of its image."""
+    data = shard.encoded(path, row)
+    pixels = decode_png(data) if data else None
+    if data and pixels is None:
+        raise _undecodable(shard, image, path)
+    return pixels
+
+
+def _undecodable(shard: TableFile, image: int, what: str) -> InputError:
+    name = shard.text("pictures/name", image)
+    remedy = "hpc cache verify lists all damage; make the shard again"
+    return InputError(shard.path, f"{what} of image {name!r} cannot be decoded", remedy=remedy)
 
 
 def shard_entries(index: TableFile) -> list[ShardEntry]:
@@ -455,44 +442,22 @@ def shard_entries(index: TableFile) -> list[ShardEntry]:
     folder = index.path.parent
     links, there = index.links, {entry.name for entry in os.scandir(folder)}
     entries = []
-    numbers = index.numbers("shards/number").tolist()
-    counts = zip(
-        numbers,
-        index.numbers("shards/picture_count").tolist(),
-        index.numbers("shards/person_count").tolist(),
-        index.texts("shards/digest"),
-        strict=True,
-    )
-    for number, images, people, digest in counts:
+    counts = (index.numbers(f"shards/{name}").tolist() for name in ("number", "picture_count", "person_count"))
+    for number, images, people, digest in zip(*counts, index.texts("shards/digest"), strict=True):
         name = links.get(link_name(number))
         if name is None:
             raise InputError(index.path, f"lacks the link to shard {number}", remedy=f"run hpc cache index {folder}")
         if name not in there:
-            raise InputError(
-                folder / name,
-                "is missing",
-                expected="the shard that index.h5 names",
-                remedy=f"copy it again, run hpc preprocess again, or go without it: hpc cache index {folder}",
-            )
+            remedy = f"copy it again, run hpc preprocess again, or go without it: hpc cache index {folder}"
+            raise InputError(folder / name, "is missing", expected="the shard that index.h5 names", remedy=remedy)
         entries.append(ShardEntry(folder / name, images, people, digest))
-    found = (sum(entry.picture_count for entry in entries), sum(entry.person_count for entry in entries))
-    if found != (index.header.picture_count, index.header.person_count):
-        raise InputError(
-            index.path,
-            "has other counts than its shards together",
-            expected=f"{index.header.picture_count} images and {index.header.person_count} people",
-            got=f"{found[0]} and {found[1]}",
-            remedy=f"run hpc cache index {folder}",
-        )
+    images, people = sum(entry.picture_count for entry in entries), sum(entry.person_count for entry in entries)
+    header = index.header
+    if (images, people) != (header.picture_count, header.person_count):
+        expected = f"{header.picture_count} images and {header.person_count} people"
+        problem, remedy = "has other counts than its shards together", f"run hpc cache index {folder}"
+        raise InputError(index.path, problem, expected=expected, got=f"{images} and {people}", remedy=remedy)
     return entries
-
-
-def _labels(file: TableFile) -> dict[str, int]:
-    if file.header.kind == "index":
-        return dict(zip(file.texts("labels/name"), file.numbers("labels/known").tolist(), strict=True))
-    return {
-        column.path: file.known(column.path) for column in COLUMNS if column.path in file and column.table in _LABELLED
-    }
 
 
 def _key_rows(file: TableFile, table: str) -> dict[tuple[str, str], int]:

@@ -74,16 +74,11 @@ def _check_map(subject: str, field: str, data: Any, size: tuple[int, int], bits:
     if header.format != "png":
         raise InputError(subject, f"{field}: is not encoded", expected="PNG bytes", got=header.format)
     if header.size != size:
-        raise InputError(
-            subject, f"{field}: is not as large as the image", expected=_times(size), got=_times(header.size)
-        )
+        problem = f"{field}: is not as large as the image"
+        raise InputError(subject, problem, expected=_times(size), got=_times(header.size))
     if (header.bits, header.channels) != (bits, channels):
-        raise InputError(
-            subject,
-            f"{field}: has other pixels",
-            expected=f"{bits} bits × {channels}",
-            got=f"{header.bits} bits × {header.channels}",
-        )
+        expected, got = f"{bits} bits × {channels}", f"{header.bits} bits × {header.channels}"
+        raise InputError(subject, f"{field}: has other pixels", expected=expected, got=got)
 
 
 def _times(size: Any) -> str:
@@ -131,7 +126,10 @@ def value_problem(column: Column, row: NDArray[Any]) -> str:
     if rule in (Rule.ANY, Rule.GENDER):
         return ""
     if rule is Rule.CONFIDENCE:
-        return _confidence_problem(row)
+        confidence = row[:, -1]
+        if not ((confidence >= 0) & (confidence <= 1)).all():  # also where it is NaN
+            return "holds a confidence outside 0…1"
+        return "" if np.isfinite(row[confidence > 0]).all() else "holds a labelled number that is not finite"
     if not np.isfinite(row).all():
         return "holds a number that is not finite"
     if rule is Rule.POSITIVE and not (row > 0).all():
@@ -145,10 +143,3 @@ def value_problem(column: Column, row: NDArray[Any]) -> str:
         if not ((uv >= 0) & (uv <= 1)).all():
             return "holds a U or V outside 0…1"
     return ""
-
-
-def _confidence_problem(row: NDArray[Any]) -> str:
-    confidence = row[:, -1]
-    if not ((confidence >= 0) & (confidence <= 1)).all():  # also where it is NaN
-        return "holds a confidence outside 0…1"
-    return "" if np.isfinite(row[confidence > 0]).all() else "holds a labelled number that is not finite"

@@ -82,7 +82,8 @@ def _cell(sample: Sample, options: SheetOptions) -> Pixels:
     """One image, its insets to the right, its caption below."""
     side, inset = options.side, (options.side - 2 * 4) // _INSETS
     tile = _Tile(sample, side)
-    insets = [draw(_Tile(sample, inset)) for draw in _chosen_insets(sample)]
+    chosen = [draw for name, draw in _DRAWN.items() if name in sample.maps][:_INSETS]
+    insets = [draw(_Tile(sample, inset)) for draw in chosen]
     width = side + (4 + inset if insets else 0)
     cell = np.full((side + 3 * options.text + 4, width, 3), _PAPER, np.uint8)
     cell[:side, :side] = tile.annotated()
@@ -201,26 +202,18 @@ def _skeleton_points(person: Person, sample: Sample) -> tuple[Skeleton, NDArray[
 
 
 # Insets
-def _chosen_insets(sample: Sample) -> list[Callable[[_Tile], Pixels]]:
-    found = [draw for name, draw in _DRAWN.items() if name in sample.maps]
-    return found[:_INSETS]
+def _tinted(name: str, count: int) -> Callable[[_Tile], Pixels]:
+    """A map of labels from 1 to `count`, in their colours over the grey image."""
 
+    def draw(tile: _Tile) -> Pixels:
+        values = tile.map(name)
+        labels = np.minimum(values if values.ndim == 2 else values[..., 0], count)
+        colours = np.stack([np.zeros(3), *(255 * person_colour(label) for label in range(count))])
+        grey = cv2.cvtColor(tile.image(), cv2.COLOR_RGB2GRAY)[..., None].astype(float)
+        mixed = np.where(labels[..., None] > 0, 0.75 * colours[labels] + 0.25 * grey, _BRIGHT * grey)
+        return mixed.round().astype(np.uint8)
 
-def _parts(tile: _Tile) -> Pixels:
-    colours = np.stack([np.zeros(3), *(255 * person_colour(part) for part in range(len(SMPL24)))])
-    return _tinted(tile, np.minimum(tile.map("parts"), len(SMPL24)), colours)
-
-
-def _charts(tile: _Tile) -> Pixels:
-    colours = np.stack([np.zeros(3), *(255 * person_colour(chart) for chart in range(24))])
-    return _tinted(tile, np.minimum(tile.map("densepose")[..., 0], 24), colours)
-
-
-def _tinted(tile: _Tile, labels: NDArray[Any], colours: NDArray[Any]) -> Pixels:
-    grey = cv2.cvtColor(tile.image(), cv2.COLOR_RGB2GRAY)[..., None].astype(float)
-    tint = colours[labels]
-    mixed = np.where(labels[..., None] > 0, 0.75 * tint + 0.25 * grey, _BRIGHT * grey)
-    return mixed.round().astype(np.uint8)
+    return draw
 
 
 def _depth(tile: _Tile) -> Pixels:
@@ -235,10 +228,6 @@ def _depth(tile: _Tile) -> Pixels:
     return np.where(known[..., None], coloured, 0).astype(np.uint8)
 
 
-def _normals(tile: _Tile) -> Pixels:
-    return tile.map("normals").astype(np.uint8)
-
-
 def _correspondence(tile: _Tile) -> Pixels:
     """u and v as red and green."""
     codes = tile.map("correspondence").astype(float)
@@ -247,22 +236,18 @@ def _correspondence(tile: _Tile) -> Pixels:
 
 
 _DRAWN: dict[str, Callable[[_Tile], Pixels]] = {
-    "parts": _parts,
+    "parts": _tinted("parts", len(SMPL24)),
     "depth": _depth,
-    "normals": _normals,
-    "densepose": _charts,
+    "normals": lambda tile: tile.map("normals").astype(np.uint8),
+    "densepose": _tinted("densepose", 24),
     "correspondence": _correspondence,
 }
 
 
 # Text
-def _font(size: int) -> Any:
-    return ImageFont.load_default(size)
-
-
 def _fitted(text: str, width: int, size: int) -> str:
     """The text, its middle left out where it is wider than that."""
-    font = _font(size)
+    font: Any = ImageFont.load_default(size)
     if font.getlength(text) <= width:
         return text
     kept = len(text)
@@ -273,5 +258,5 @@ def _fitted(text: str, width: int, size: int) -> str:
 
 def _write(canvas: Pixels, origin: tuple[int, int], text: str, size: int, colour: tuple[int, ...] = _FAINT) -> None:
     image = Image.fromarray(canvas)
-    ImageDraw.Draw(image).text(origin, text, fill=colour, font=_font(size))
+    ImageDraw.Draw(image).text(origin, text, fill=colour, font=ImageFont.load_default(size))
     canvas[...] = np.asarray(image)

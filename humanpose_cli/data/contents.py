@@ -77,7 +77,8 @@ class Contents:
         missing = f" of {planned}" if joined != planned else ""
         yield "shards", f"{joined:,}{missing}, {self.bytes / 1e6:,.1f} MB"
         yield "images", f"{self.images:,} ({self._sizes()})"
-        yield "people", f"{self.people:,} ({self._crowds()})"
+        crowds = ", ".join(f"{count:,} images with {people}" for people, count in self.crowds.items()) or "none"
+        yield "people", f"{self.people:,} ({crowds})"
         named = ", ".join(f"{count:,} {_NAMED[name][count > 1]}" for name, count in self.names.items() if count)
         yield "different", named or "nothing is named"
         yield "groups", f"{self.groups:,}"
@@ -99,10 +100,6 @@ class Contents:
         shown = [f"{width} × {height}" for width, height in list(self.sizes)[:_MOST_SIZES]]
         more = f" and {len(self.sizes) - _MOST_SIZES} other sizes" if len(self.sizes) > _MOST_SIZES else ""
         return f"{', '.join(shown)}{more} pixels" if shown else "none"
-
-    def _crowds(self) -> str:
-        parts = [f"{count:,} images with {people}" for people, count in self.crowds.items()]
-        return ", ".join(parts) or "none"
 
     def document(self) -> dict[str, Any]:
         """As JSON values."""
@@ -155,14 +152,12 @@ def describe(cache: Cache) -> Contents:
         names={name: int((values != "").sum()) for name, values in named.items()},
         splits={(p, s): len(cache.rows(p, s)) for p, splits in cache.splits.items() for s in splits},
         pairs={(p, s): len(cache.pairs(p, s)) for p, splits in cache.pair_splits.items() for s in splits},
-        labels=tuple(_coverage(cache)),
+        # Labels that need not be there.
+        labels=tuple(
+            Coverage(table, name, known, total)
+            for table, total in (("pictures", len(cache)), ("people", cache.people.row_count))
+            for name, column in columns_of(table).items()
+            if (column.optional or column.is_text) and column.path != "pictures/name"
+            if (known := cache.labels.get(column.path, 0))
+        ),
     )
-
-
-def _coverage(cache: Cache) -> Iterator[Coverage]:
-    """Of what need not be there."""
-    for table, total in (("pictures", len(cache)), ("people", cache.people.row_count)):
-        for name, column in columns_of(table).items():
-            known = cache.labels.get(column.path, 0)
-            if known and (column.optional or column.is_text) and column.path != "pictures/name":
-                yield Coverage(table, name, known, total)

@@ -21,6 +21,8 @@ _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 _JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
 _EOI, _SOS = b"\xff\xd9", 0xDA
+# What Pillow raises on damaged images.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,9 @@ class EncodedHeader:
 
 def read_header(data: bytes) -> EncodedHeader | None:
     """The header of JPEG or PNG bytes; None if they are neither."""
-    if data.startswith(_PNG_START):
-        return _png_header(data)
     if data.startswith(b"\xff\xd8\xff"):
         return _jpeg_header(data)
-    return None
-
-
-def _png_header(data: bytes) -> EncodedHeader | None:
-    if len(data) < 33 or data[12:16] != b"IHDR":
+    if not data.startswith(_PNG_START) or len(data) < 33 or data[12:16] != b"IHDR":
         return None
     width, height, bits, colour = struct.unpack(">IIBB", data[16:26])
     if colour not in _PNG_CHANNELS:
@@ -114,14 +110,6 @@ def decoding_problem(data: bytes) -> str:
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             image.load()
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        struct.error,
-        zlib.error,
-        Image.DecompressionBombError,
-    ) as error:
+    except _DAMAGE as error:
         return str(error).splitlines()[0] if str(error) else type(error).__name__
     return ""

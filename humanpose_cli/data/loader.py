@@ -118,12 +118,8 @@ class BatchLoader:
         self.options = options or LoaderOptions()
         self._order = _Order(rows, self.options)
         if not len(self._order):
-            raise UsageError(
-                "rows",
-                "do not fill one batch",
-                expected=f"{self.options.batch_size * self.options.world_size} or more",
-                got=str(len(rows)),
-            )
+            expected = f"{self.options.batch_size * self.options.world_size} or more"
+            raise UsageError("rows", "do not fill one batch", expected=expected, got=str(len(rows)))
         several = self.options.workers > 0
         self._batches = DataLoader(
             _Examples(make, self.options.seed),

@@ -244,19 +244,12 @@ def schema_document() -> dict[str, Any]:
     """The schema as JSON values, for documentation and for the test that pins it."""
 
     def describe(column: Column) -> dict[str, Any]:
-        known = {
-            "kind": column.kind.value,
-            "dtype": column.dtype,
-            "shape": list(column.shape),
-            "optional": column.optional,
-            "rule": column.rule.value,
-            **column.attributes,
-        }
-        return {column.path: known}
+        stored = {"kind": column.kind.value, "dtype": column.dtype, "shape": list(column.shape)}
+        return {**stored, "optional": column.optional, "rule": column.rule.value, **column.attributes}
 
     documents: dict[str, Any] = {"format": FORMAT, "schema_version": SCHEMA_VERSION}
     for name, columns in (("shard", COLUMNS), ("index", INDEX_COLUMNS)):
-        documents[name] = {path: known for column in columns for path, known in describe(column).items()}
+        documents[name] = {column.path: describe(column) for column in columns}
     return documents
 
 
@@ -315,13 +308,12 @@ class Header:
         if version < SCHEMA_VERSION:
             raise InputError(path, f"has the unknown schema version {version}", remedy="make it again")
         if version > SCHEMA_VERSION:
-            raise InputError(
-                path,
+            problem, remedy = (
                 "was written by a newer version of this program",
-                expected=f"schema version {SCHEMA_VERSION} or older",
-                got=str(version),
-                remedy="run pip install --upgrade humanpose-cli",
+                "run pip install --upgrade humanpose-cli",
             )
+            expected = f"schema version {SCHEMA_VERSION} or older"
+            raise InputError(path, problem, expected=expected, got=str(version), remedy=remedy)
         values: dict[str, Any] = {}
         for field in fields(cls):
             value = attributes.get(field.name)

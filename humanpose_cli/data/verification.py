@@ -56,10 +56,15 @@ def relation_problems(shard: TableFile) -> Iterator[str]:
         yield "groups do not list each image once"
     elif not np.array_equal(np.repeat(np.arange(len(sizes)), sizes), shard.numbers("pictures/group")):
         yield "pictures/group does not name the group that lists the image"
-    yield from _sequence_problems(shard)
+    sequence, frame = shard.numbers("pictures/sequence"), shard.numbers("pictures/frame")
+    for row, name in enumerate(shard.texts("sequences/name")):
+        listed = shard.ragged("sequences/pictures", row)
+        if not np.array_equal(np.sort(listed), np.flatnonzero(sequence == row)):
+            yield f"sequence {name!r} does not list the images that name it"
+        elif (np.diff(frame[listed]) < 0).any():
+            yield f"sequence {name!r} is not in the order of its frames"
     yield from _row_problems(shard, images)
-    names = shard.numbers("pictures/name")
-    if len(np.unique(names)) != images:
+    if len(np.unique(shard.numbers("pictures/name"))) != images:
         yield "two images have one name"
 
 
@@ -80,16 +85,6 @@ def _follow(firsts: NDArray[np.int64], counts: NDArray[np.int64], total: int) ->
         return False
     ends = np.cumsum(counts)
     return int(ends[-1] if len(ends) else 0) == total and np.array_equal(firsts, ends - counts)
-
-
-def _sequence_problems(shard: TableFile) -> Iterator[str]:
-    sequence, frame = shard.numbers("pictures/sequence"), shard.numbers("pictures/frame")
-    for row, name in enumerate(shard.texts("sequences/name")):
-        listed = shard.ragged("sequences/pictures", row)
-        if not np.array_equal(np.sort(listed), np.flatnonzero(sequence == row)):
-            yield f"sequence {name!r} does not list the images that name it"
-        elif (np.diff(frame[listed]) < 0).any():
-            yield f"sequence {name!r} is not in the order of its frames"
 
 
 def _row_problems(file: TableFile, images: int) -> Iterator[str]:
@@ -131,7 +126,8 @@ def _rule_problems(shard: TableFile) -> Iterator[Found]:
                     yield row, f"{column.name} {problem}"
             continue
         values = shard.numbers(column.path)
-        for row in np.flatnonzero(_known(values)).tolist():
+        known = ~np.isnan(values.reshape(len(values), -1)).all(-1)
+        for row in np.flatnonzero(known).tolist():
             if problem := value_problem(column, values[row]):
                 yield row, f"{column.name} {problem}"
 
@@ -188,11 +184,6 @@ def map_problem(name: str, pixels: NDArray[Any], people: int) -> str:
     return f"says {found} where {most[name]} is the most there can be" if found > most[name] else ""
 
 
-def _known(values: NDArray[Any]) -> NDArray[np.bool_]:
-    known: NDArray[np.bool_] = ~np.isnan(values.reshape(len(values), -1)).all(-1)
-    return known
-
-
 @dataclass(frozen=True)
 class Problem:
     """What is wrong with a record of a file; the record is "" where it is the file itself."""
@@ -242,53 +233,44 @@ def verify_cache(path: Path | str, *, threads: int = 1, progress: Progress = no_
     folder = path if path.is_dir() else path.parent
     if not (folder / INDEX_NAME).exists() and not any(folder.glob(SHARD_PATTERN)):
         raise InputError(path, "is no dataset cache", expected=f"a folder with {INDEX_NAME}")
-    report, entries, missing = _index(folder)
+    index, entries, missing = _index(folder)
     check = _Check(progress)
     with ThreadPoolExecutor(max(1, threads)) as pool:
         try:
-            reports = list(pool.map(check.shard, entries))
+            return Verification((*index, *pool.map(check.shard, entries)), missing)
         except BaseException:
             check.stopped.set()  # the others stop at their next image
             raise
-    return Verification((*([report] if report is not None else []), *reports), missing)
 
 
-def _index(folder: Path) -> tuple[FileReport | None, list[ShardEntry], tuple[int, ...]]:
+def _index(folder: Path) -> tuple[tuple[FileReport, ...], list[ShardEntry], tuple[int, ...]]:
     """The index's report, the shards there are, and those that are still to be made; the last one makes the index."""
     path = folder / INDEX_NAME
     there = [ShardEntry(shard, 0, 0) for shard in sorted(folder.glob(SHARD_PATTERN))]
     if not path.exists():
-        if missing := _still_to_make(there):
-            return None, there, missing
-        return FileReport(path, 0, 0, (Problem("", f"is missing; run hpc cache index {folder}"),)), there, ()
+        headers = []
+        for entry in there:
+            with suppress(InputError):  # named where the shard is looked at
+                headers.append(TableFile(entry.path, "shard").header)
+        planned = range(max((header.shard_count for header in headers), default=0))
+        if missing := tuple(sorted({*planned} - {header.shard for header in headers})):
+            return (), there, missing
+        return (_failed(path, f"is missing; run hpc cache index {folder}"),), there, ()
     try:
         index = TableFile(path, "index")
         index.check()
         entries = shard_entries(index)
     except InputError as error:
-        return FileReport(path, 0, 0, (Problem("", _own(error, path)),)), there, ()
+        return (_failed(path, str(error)),), there, ()
     header = index.header
     problems = [*_changed(index), *(Problem("", text) for text in index_problems(index, entries))]
     missing = tuple(sorted(set(range(header.shard_count)) - set(index.numbers("shards/number").tolist())))
-    report = FileReport(path, header.picture_count, header.person_count, tuple(problems))
-    return report, entries, missing
+    return (FileReport(path, header.picture_count, header.person_count, tuple(problems)),), entries, missing
 
 
-def _still_to_make(entries: Sequence[ShardEntry]) -> tuple[int, ...]:
-    """Numbers of the shards that others of their plan speak of."""
-    found: set[int] = set()
-    count = 0
-    for entry in entries:
-        with suppress(InputError):  # named where the shard is looked at
-            header = TableFile(entry.path, "shard").header
-            found.add(header.shard)
-            count = max(count, header.shard_count)
-    return tuple(sorted(set(range(count)) - found))
-
-
-def _own(error: InputError, path: Path) -> str:
-    """The error's sentence without the file's name where the report has it."""
-    return str(error).removeprefix(f"{path}: ")
+def _failed(path: Path, problem: str) -> FileReport:
+    """The report of a file that cannot be read; the problem is told without the file's name."""
+    return FileReport(path, 0, 0, (Problem("", problem.removeprefix(f"{path}: ")),))
 
 
 def _changed(file: TableFile) -> Iterator[Problem]:
@@ -316,15 +298,15 @@ class _Check:
             shard.check()
             problems = list(self._problems(shard, entry))
         except InputError as error:
-            return FileReport(path, 0, 0, (Problem("", _own(error, path)),))
+            return _failed(path, str(error))
         return FileReport(path, shard.header.picture_count, shard.header.person_count, tuple(problems))
 
     def _problems(self, shard: TableFile, entry: ShardEntry) -> Iterator[Problem]:
         if entry.digest and entry.digest != shard.header.content_digest:
             yield Problem("", "is not the shard that the index was made for")
         encoded = {f"column {path}/values" for path, column in shard.columns.items() if column.kind is Kind.ENCODED}
-        changed = [problem for problem in _changed(shard) if problem.record not in encoded]
-        yield from changed  # encoded images are named one by one below
+        # Encoded images are named one by one below.
+        yield from (problem for problem in _changed(shard) if problem.record not in encoded)
         broken = [Problem("", text) for text in relation_problems(shard)]
         yield from broken
         if broken:  # whose labels belong to what is not known
@@ -358,12 +340,9 @@ class _Check:
                     if text:
                         record = person(number) if of_person else f"image {name!r}"
                         yield Problem(record, f"{path.partition('/')[2]} {text}")
-            self._count()
-
-    def _count(self) -> None:
-        with self._lock:
-            self._done += 1
-            self._progress(self._done, None, "images")
+            with self._lock:
+                self._done += 1
+                self._progress(self._done, None, "images")
 
 
 def _encoded_problem(path: str, data: bytes, checksum: int, size: list[int], people: int) -> str:

@@ -7,8 +7,9 @@ import os
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, NamedTuple
@@ -177,15 +178,15 @@ def _offsets(lengths: Sequence[int]) -> NDArray[np.int64]:
 class _GrowingColumn:
     """The rows so far of one column of a table.
 
-    folder  where encoded images wait, in a nameless file
+    folder      where encoded images wait, in a nameless file
+    open_files  closes that file
     """
 
-    def __init__(self, column: Column, folder: Path) -> None:
-        self.column = column
+    def __init__(self, column: Column, folder: Path, open_files: ExitStack) -> None:
+        self.column, self._folder, self._open_files = column, folder, open_files
         self.known = 0
         self._rows: list[Any] = []  # of encoded columns the numbers of bytes
         self._checksums: list[int] = []
-        self._folder = folder
         self._file: IO[bytes] | None = None
 
     def add(self, row: Any) -> None:
@@ -198,7 +199,9 @@ class _GrowingColumn:
         self._rows.append(len(data))
         self._checksums.append(zlib.crc32(data))
         if data:
-            self._file = self._file or tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+            if self._file is None:
+                waiting = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+                self._file = self._open_files.enter_context(waiting)
             self._file.write(data)
 
     def datasets(self) -> dict[str, Dataset]:
@@ -232,11 +235,6 @@ class _GrowingColumn:
                 table[number] = row
         return table
 
-    def close(self) -> None:
-        """Let go of what waits in a file."""
-        if self._file is not None:
-            self._file.close()
-
 
 @dataclass
 class GroupError(Exception):
@@ -266,7 +264,8 @@ def write_shard(
     UnavailableError for a full disk or a missing permission.
     """
     path = Path(path)
-    with atomic_path(path) as temporary, closing(_Shard(path.parent)) as shard:
+    with atomic_path(path) as temporary, ExitStack() as open_files:
+        shard = _Shard(path.parent, open_files)
         for group in groups:
             try:
                 shard.add_group(group, read(group), on_sample)
@@ -275,12 +274,8 @@ def write_shard(
                 if isinstance(error, OSError) and error.filename is None and writing_error(path, error):
                     raise  # our own writing, of which atomic_path makes a sentence
                 raise GroupError(group.name, error) from error
-        counts: dict[str, Any] = {
-            "picture_count": shard.images,
-            "person_count": shard.people,
-            "group_count": len(shard.groups),
-        }
-        return write_hdf5(temporary, replace(header, **counts), shard.datasets())
+        header = replace(header, picture_count=shard.images, person_count=shard.people, group_count=len(shard.groups))
+        return write_hdf5(temporary, header, shard.datasets())
 
 
 def _raise_interruption(error: BaseException) -> None:
@@ -295,12 +290,11 @@ def _raise_interruption(error: BaseException) -> None:
 class _Shard:
     """The tables of a shard while it grows."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, open_files: ExitStack) -> None:
         self.images = self.people = 0
         self.groups: list[tuple[str, int, int]] = []
-        self._columns = [_GrowingColumn(column, folder) for column in COLUMNS if column.table in ("pictures", "people")]
-        self._by_table = {
-            table: [growing for growing in self._columns if growing.column.table == table]
+        self._tables = {
+            table: [_GrowingColumn(column, folder, open_files) for column in columns_of(table).values()]
             for table in ("pictures", "people")
         }
         self._names: set[str] = set()
@@ -316,13 +310,12 @@ class _Shard:
             if on_sample is not None:
                 on_sample()
         count = self.images - first
+        subject = f"group {group.name!r}"
         if count != group.count:
-            raise InputError(
-                f"group {group.name!r}", "has another number of samples", expected=str(group.count), got=str(count)
-            )
+            raise InputError(subject, "has another number of samples", expected=str(group.count), got=str(count))
         for key, pairs in group.pairs.items():
             if any(not 0 <= number < count for pair in pairs for number in pair):
-                raise InputError(f"group {group.name!r}", f"pairs of {'/'.join(key)} name a sample it does not have")
+                raise InputError(subject, f"pairs of {'/'.join(key)} name a sample it does not have")
             self._pairs.setdefault(key, []).extend((first + source, first + target) for source, target in pairs)
         self.groups.append((group.name, first, count))
 
@@ -332,12 +325,12 @@ class _Shard:
             raise InputError(f"sample {sample.name!r}", "comes twice")
         self._names.add(sample.name)
         row = self.images
-        known = {
-            "group": len(self.groups),
-            "sequence": self._sequence_row(sample, row),
-            "first_person": self.people,
-            "person_count": len(sample.people),
-        }
+        sequence = -1
+        if sample.sequence:
+            sequence = self._sequence_rows.setdefault(sample.sequence, len(self._sequence_rows))
+            self._sequences.setdefault(sample.sequence, []).append((sample.frame, row))
+        known = {"group": len(self.groups), "sequence": sequence}
+        known |= {"first_person": self.people, "person_count": len(sample.people)}
         self._add_row("pictures", f"sample {sample.name!r}", sample, known)
         for number, person in enumerate(sample.people):
             self._add_row("people", f"sample {sample.name!r}, person {number}", person, {"picture": row})
@@ -346,18 +339,15 @@ class _Shard:
         self.images += 1
         self.people += len(sample.people)
 
-    def _sequence_row(self, sample: Sample, row: int) -> int:
-        if not sample.sequence:
-            return -1
-        number = self._sequence_rows.setdefault(sample.sequence, len(self._sequence_rows))
-        self._sequences.setdefault(sample.sequence, []).append((sample.frame, row))
-        return number
-
     def _add_row(self, table: str, subject: str, labelled: Sample | Person, known: Mapping[str, int]) -> None:
-        for growing in self._by_table[table]:
+        for growing in self._tables[table]:
             column = growing.column
             value = known[column.name] if column.name in known else value_of(labelled, column)
-            growing.add(_stored(subject, column, value))
+            if column.is_text:
+                value = as_text(subject, column, value)
+            elif column.kind is not Kind.ENCODED:
+                value = as_row(subject, column, value)
+            growing.add(value)
 
     def datasets(self) -> dict[str, Dataset]:
         """All datasets by path."""
@@ -367,17 +357,8 @@ class _Shard:
             self._protocols,
             self._pairs,
         )
-        return {path: data for growing in self._columns for path, data in growing.datasets().items()} | joins
-
-    def close(self) -> None:
-        for growing in self._columns:
-            growing.close()
-
-
-def _stored(subject: str, column: Column, value: Any) -> Any:
-    if column.is_text:
-        return as_text(subject, column, value)
-    return value if column.kind is Kind.ENCODED else as_row(subject, column, value)
+        columns = chain(*self._tables.values())
+        return {path: data for growing in columns for path, data in growing.datasets().items()} | joins
 
 
 def join_datasets(
@@ -409,9 +390,8 @@ def table_datasets(table: str, described: tuple[Column, ...] = COLUMNS, **column
         if column.kind is Kind.RAGGED:
             datasets |= _ragged_datasets(column, [np.array(row, "<i8").reshape(-1, *column.shape) for row in values])
         elif column.is_text:
-            datasets[column.path] = _plain_dataset(
-                column, _text_array([as_text(table, column, text) for text in values])
-            )
+            texts = _text_array([as_text(table, column, text) for text in values])
+            datasets[column.path] = _plain_dataset(column, texts)
         else:
             datasets[column.path] = _plain_dataset(column, np.array(list(values), column.numpy_dtype))
     return datasets
