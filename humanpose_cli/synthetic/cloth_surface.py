@@ -123,8 +123,7 @@ def _along(points: Array, chain: list[Array]) -> Array:
 
 def _around_arm(points: Array, chain: list[Array]) -> Array:
     """Angle round the nearer bone of the arm, 0 in front."""
-    angles = []
-    distances = []
+    angles, distances = [], []
     for start, end in pairwise(chain[:3]):
         axis = (end - start) / np.linalg.norm(end - start)
         front = np.array([0.0, 0.0, 1.0]) - axis[2] * axis
@@ -165,7 +164,6 @@ class ClothBase:
     weights         (N, 24) smoothed skinning weights
     room            (N,) metres that cloth may stand off before it meets other cloth (crotch, armpits)
     where           coordinates of the N points on the resting average body
-    body_faces, …   the body's own arrays
     is_eye, is_head (N,) bool: the eyeballs; the head without the neck
     """
 
@@ -180,11 +178,7 @@ class ClothBase:
     where: Coordinates
     is_eye: NDArray[np.bool_]
     is_head: NDArray[np.bool_]
-    body_faces: Array
-    body_template: Array
-    body_directions: Array
-    joint_template: Array
-    joint_directions: Array
+    body: Body
 
     @cached_property
     def bones(self) -> tuple[Array, Array]:
@@ -216,7 +210,7 @@ class ClothBase:
     @cached_property
     def eye_faces(self) -> NDArray[np.bool_]:
         """Which of the body's own faces make its eyeballs."""
-        return np.logical_and.reduce(self.is_eye[self.body_faces].T)
+        return np.logical_and.reduce(self.is_eye[self.body.faces.numpy()].T)
 
     @cached_property
     def gather(self) -> csr_matrix:
@@ -235,8 +229,11 @@ class ClothBase:
         # Cross products, several times as fast as numpy's.
         normals = self.gather @ np.stack((py * qz - pz * qy, pz * qx - px * qz, px * qy - py * qx), 1)
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-        body = self.body_template + (self.body_directions @ betas).reshape(-1, 3)
-        joints = self.joint_template + (self.joint_directions @ betas).reshape(-1, 3)
+        rest = (self.body.template, self.body.shape_directions), (self.body.joint_template, self.body.joint_directions)
+        body, joints = (
+            mean.numpy() + (directions.numpy().reshape(-1, len(betas)) @ betas).reshape(-1, 3)
+            for mean, directions in rest
+        )
         return ShapedBase(points, normals, body, joints)
 
 
@@ -259,8 +256,8 @@ def cloth_base(body: Body) -> ClothBase:
     is_hand = np.logical_and(*np.isin(labels, hands).T)
     is_eye = np.logical_and(*_eyeballs(body)[ends].T)
     is_head = (labels == SMPL24.index("head")).all(1)
-    directions = body.shape_directions.numpy()
-    linear = np.concatenate((template[..., None], directions), -1)[ends].mean(1).reshape(len(ends), -1)
+    linear = np.concatenate((template[..., None], body.shape_directions.numpy()), -1)[ends].mean(1)
+    linear = linear.reshape(len(ends), -1)
     linear = _smoothed(linear, smooth, _POSITION_STEPS, is_hand | is_head)
     linear = _without_ears(linear, smooth, is_head, points=template[ends].mean(1))
     linear = linear.reshape(len(ends), 3, 1 + shape_count)
@@ -283,11 +280,7 @@ def cloth_base(body: Body) -> ClothBase:
         where=Coordinates.of_points(body, template[ends].mean(1), arm_share[ends].mean(1)),
         is_eye=is_eye,
         is_head=is_head & ~is_eye,
-        body_faces=body.faces.numpy(),
-        body_template=template,
-        body_directions=directions.reshape(-1, shape_count),
-        joint_template=body.joint_template.numpy(),
-        joint_directions=body.joint_directions.numpy().reshape(-1, shape_count),
+        body=body,
     )
 
 
@@ -340,12 +333,11 @@ def _split_triangles(split: tuple[bool, ...]) -> list[tuple[int, int, int]]:
 
 def _smoothing(faces: Array, count: int) -> csr_matrix:
     """(N, N) averages of each point's neighbours."""
-    a, b = np.concatenate((faces, np.roll(faces, -1, 1))).ravel(), np.roll(faces, -1, 1)
-    b = np.concatenate((b, faces)).ravel()
-    adjacent = csr_matrix((np.ones(len(a)), (a, b)), shape=(count, count))
+    following = np.roll(faces, -1, 1)
+    edges = np.concatenate((faces, following)).ravel(), np.concatenate((following, faces)).ravel()
+    adjacent = csr_matrix((np.ones(len(edges[0])), edges), shape=(count, count))
     adjacent.data[:] = 1
-    degree = np.asarray(adjacent.sum(1)).ravel()
-    adjacent.data /= np.repeat(degree, np.diff(adjacent.indptr))
+    adjacent.data /= np.repeat(np.asarray(adjacent.sum(1)).ravel(), np.diff(adjacent.indptr))
     return adjacent
 
 
@@ -557,7 +549,7 @@ def atlas_texels(body: Body, size: int, tile: str = "body") -> AtlasTexels:
 def _hollows(points: Array, joints: Array) -> Array:
     """(n,) brightness of points (n, 3) of the average body that lie in folds."""
     x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
-    elbow, knee = joints[SMPL24.index("left_elbow")], joints[SMPL24.index("left_knee")]
+    elbow, knee = joints[list(SMPL24.indices(("left_elbow", "left_knee")))]
     folded = np.stack((x, y, z), 1)
 
     def near(centre: Array, radius: float) -> Array:

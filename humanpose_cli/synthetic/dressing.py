@@ -259,7 +259,6 @@ def dress(body: Body, identity: Identity, outfit: Outfit, *, texture_size: int =
     if texture_size < _SMALLEST_TEXTURE:
         raise UsageError("texture size", "is too small", expected=f"≥ {_SMALLEST_TEXTURE}", got=str(texture_size))
     fitting = Fitting(body, identity, outfit, texture_size)
-    fitting.paint_skin()
     fitting.put_on_shoes()
     fitting.put_on_bottom()
     fitting.put_on_top()
@@ -283,18 +282,16 @@ class Fitting:
         self.height = np.zeros(len(self.base.template), np.float32)  # of the clothes so far, over the body
         self.covered = np.full(len(self.base.template), -1.0, np.float32)  # metres inside what covers the skin
         self.random = np.random.default_rng((outfit.seed, identity.seed))
-        self.texel_fields: dict[str, Array] = {}  # metres that texels of the body's square lie inside a garment
-        if outfit.bottom is not None:
-            self.texel_fields["bottom"] = bottom_field(outfit.bottom, self.texels.lower.where)
-        if outfit.top is not None:
-            self.texel_fields["top"] = top_field(outfit.top, self.texels.upper.where)
-
-    def paint_skin(self) -> None:
+        # Metres that texels of the body's square lie inside a garment; skin is painted where they do not.
+        self.texel_fields: dict[str, Array] = {}
         bare = np.ones(len(self.texels.rows), bool)
-        parts = {"bottom": self.texels.lower, "top": self.texels.upper}
-        for name, field in self.texel_fields.items():
-            bare[parts[name].rows[field >= _TUCK]] = False
-        paint_skin(self.body, self.identity, self.texels, self.image, bare)
+        if outfit.bottom is not None:
+            field = self.texel_fields["bottom"] = bottom_field(outfit.bottom, self.texels.lower.where)
+            bare[self.texels.lower.rows[field >= _TUCK]] = False
+        if outfit.top is not None:
+            field = self.texel_fields["top"] = top_field(outfit.top, self.texels.upper.where)
+            bare[self.texels.upper.rows[field >= _TUCK]] = False
+        paint_skin(body, identity, self.texels, self.image, bare)
 
     def put_on_shoes(self) -> None:
         outfit, where = self.outfit, self.texels.where
@@ -323,7 +320,13 @@ class Fitting:
             cover = foot_cover(self.outfit.shoes, self.base)
             if cover is not None:
                 thickness = np.maximum(thickness, np.float32(0.02) * (cover > -0.01) * (bottom.looseness > 0.01))
-        self._add_shell("bottom", field, thickness, self._hidden_bottom(bottom.waist))
+        hidden = None  # (N,) metres that points lie inside what is worn over the bottom and hides part of it
+        if self.outfit.top is not None and self.outfit.top.hem < bottom.waist - 0.02:
+            hidden = top_field(self.outfit.top, self.base.where) - np.float32(0.04)
+        if self.outfit.skirt is not None:
+            below = skirt_cover(self.outfit.skirt, self.base)
+            hidden = below if hidden is None else np.maximum(hidden, below)
+        self._add_shell("bottom", field, thickness, hidden)
         paint_bottom(bottom, self.texels.lower, self.texel_fields["bottom"], self.image, self.outfit.seed)
 
     def put_on_top(self) -> None:
@@ -433,16 +436,6 @@ class Fitting:
     def _add_loft(self, material: str, grid: Grid, tile: str) -> None:
         self.pieces.append(loft(self.base, self.shape, grid, material, TILES[tile]))
 
-    def _hidden_bottom(self, waist: float) -> Array | None:
-        """(N,) metres that points lie inside what is worn over the bottom and hides part of it."""
-        outfit, hidden = self.outfit, None
-        if outfit.top is not None and outfit.top.hem < waist - 0.02:
-            hidden = top_field(outfit.top, self.base.where) - np.float32(0.04)
-        if outfit.skirt is not None:
-            below = skirt_cover(outfit.skirt, self.base)
-            hidden = below if hidden is None else np.maximum(hidden, below)
-        return hidden
-
     def _add_shell(self, material: str, field: Array, thickness: Array, hidden: Array | None = None) -> None:
         """Lay cloth over everything so far; where `hidden` (N,) > 0 something laid on later hides it."""
         inside = field > -0.03
@@ -453,20 +446,14 @@ class Fitting:
         panel = "head" if material in ("hair", "hat") else "body"
         piece = cut_piece(self.base, points, shown, material, panel)
         if piece is not None:
-            if material == "outer":
-                piece = replace(piece, uv=outer_uv(piece.uv))
-            else:
-                piece = replace(piece, uv=piece.uv / np.array([ASPECT, 1], np.float32))
-            self.pieces.append(piece)
+            uv = outer_uv(piece.uv) if material == "outer" else piece.uv / np.array([ASPECT, 1], np.float32)
+            self.pieces.append(replace(piece, uv=uv))
         self.height = np.where(inside, thickness, self.height)
         self.covered = np.maximum(self.covered, field)
 
     def finish(self) -> DressedMesh:
+        """Everything as one mesh: first the body where nothing covers it, tucked in under the edges of the clothes."""
         self.texels.bleed(self.image)
-        return join_pieces([*self._skin(), *self.pieces], self.image, self.shape.joints)
-
-    def _skin(self) -> list[Piece]:
-        """The body where nothing covers it, tucked in under the edges of the clothes."""
         body, count = self.body, len(self.body.template)
         covered = self.covered[:count]
         normals = self.shape.normals[:count]
@@ -480,7 +467,8 @@ class Fitting:
         uv = body.uv.numpy() / np.array([ASPECT, 1], np.float32)
         own = np.arange(count, dtype=np.int32)
         indices, weights = body.bone_indices.numpy(), body.bone_weights.numpy()
-        return [
+        skin = [
             Piece(name, vertices, faces[rows], uv, uv_faces[rows], indices, weights, own).compact()
             for name, rows in (("skin", shown & ~is_eye), ("eye", shown & is_eye))
         ]
+        return join_pieces([*skin, *self.pieces], self.image, self.shape.joints)

@@ -107,7 +107,7 @@ class Fabric:
 def fabric_tile(fabric: Fabric) -> NDArray[np.uint8]:
     """(TILE, TILE, 3) uint8, seamless."""
     random = np.random.default_rng((fabric.seed, 1))
-    tile = PATTERNS[fabric.pattern](random, np.asarray(fabric.colours, np.float32))
+    tile = PATTERNS[fabric.pattern][0](random, np.asarray(fabric.colours, np.float32))
     grain = noise_patch(random, TILE, 128, 0.2) * np.float32(random.uniform(0.5, 3.0))
     return np.clip(tile + grain[..., None], 0, 255).astype(np.uint8)
 
@@ -126,7 +126,7 @@ def wrinkle_tile(fabric: Fabric) -> NDArray[np.uint8]:
 
 def sample_fabric(random: np.random.Generator, patterns: dict[str, float] | None = None) -> Fabric:
     """A random fabric; patterns: name → how often, relative to the others."""
-    table = patterns or _USUAL
+    table = patterns or {name: share for name, (_, share) in PATTERNS.items()}
     shares = np.array(list(table.values()))
     pattern = str(random.choice(list(table), p=shares / shares.sum()))
     size = float(np.exp(random.uniform(math.log(0.06), math.log(0.45))))
@@ -152,19 +152,6 @@ def _bands(random: np.random.Generator, colours: Array) -> Array:
     return cv2.GaussianBlur(line[:, None], (1, 3), 0.6)[:, 0]
 
 
-def _stripes(random: np.random.Generator, colours: Array) -> Array:
-    return np.repeat(_bands(random, colours)[:, None], TILE, 1)
-
-
-def _pinstripes(random: np.random.Generator, colours: Array) -> Array:
-    return np.repeat(_bands(random, colours)[None], TILE, 0)
-
-
-def _diagonal(random: np.random.Generator, colours: Array) -> Array:
-    y, x = np.mgrid[:TILE, :TILE]
-    return _bands(random, colours)[(x + y) % TILE]
-
-
 def _checks(random: np.random.Generator, colours: Array) -> Array:
     if random.random() < 0.5:
         # Tartan: the same bands along and across, woven.
@@ -181,11 +168,8 @@ def _checks(random: np.random.Generator, colours: Array) -> Array:
 def _dots(random: np.random.Generator, colours: Array) -> Array:
     tile = np.tile(colours[0], (TILE, TILE, 1))
     radius = int(TILE * random.uniform(0.08, 0.22))
-    colour = tuple(float(v) for v in colours[1])
-    for x in (0, 1):
-        for y in (0, 1):
-            cv2.circle(tile, (x * TILE, y * TILE), radius, colour, -1, cv2.LINE_AA)
-    cv2.circle(tile, (TILE // 2, TILE // 2), radius, colour, -1, cv2.LINE_AA)
+    for centre in ((0, 0), (0, TILE), (TILE, 0), (TILE, TILE), (TILE // 2, TILE // 2)):
+        cv2.circle(tile, centre, radius, colours[1].tolist(), -1, cv2.LINE_AA)
     return tile
 
 
@@ -193,8 +177,7 @@ def _floral(random: np.random.Generator, colours: Array) -> Array:
     tile = np.tile(colours[0], (TILE, TILE, 1))
     for _ in range(int(random.integers(5, 14))):
         centre = random.uniform(0, TILE, 2)
-        colour = tuple(float(v) for v in colours[1 + int(random.integers(len(colours) - 1))])
-        heart = tuple(float(v) for v in colours[1 + int(random.integers(len(colours) - 1))])
+        colour, heart = (colours[1 + int(random.integers(len(colours) - 1))].tolist() for _ in range(2))
         size, petals, turn = random.uniform(5, 15), int(random.integers(4, 8)), random.uniform(0, 2 * math.pi)
         for dx in (-TILE, 0, TILE):
             for dy in (-TILE, 0, TILE):
@@ -259,34 +242,20 @@ def _geometric(random: np.random.Generator, colours: Array) -> Array:
     return colours[0] * (1 - mix) + colours[1] * mix
 
 
-PATTERNS: dict[str, Callable[[np.random.Generator, Array], Array]] = {
-    "plain": _plain,
-    "stripes": _stripes,
-    "pinstripes": _pinstripes,
-    "diagonal": _diagonal,
-    "checks": _checks,
-    "dots": _dots,
-    "floral": _floral,
-    "blotches": _blotches,
-    "denim": _denim,
-    "knit": _knit,
-    "geometric": _geometric,
+PATTERNS: dict[str, tuple[Callable[[np.random.Generator, Array], Array], float]] = {
+    "plain": (_plain, 0.5),
+    "stripes": (lambda random, colours: np.repeat(_bands(random, colours)[:, None], TILE, 1), 0.1),
+    "pinstripes": (lambda random, colours: np.repeat(_bands(random, colours)[None], TILE, 0), 0.03),
+    "diagonal": (lambda random, colours: _bands(random, colours)[np.indices((TILE, TILE)).sum(0) % TILE], 0.02),
+    "checks": (_checks, 0.09),
+    "dots": (_dots, 0.03),
+    "floral": (_floral, 0.06),
+    "blotches": (_blotches, 0.05),
+    "denim": (_denim, 0.04),
+    "knit": (_knit, 0.06),
+    "geometric": (_geometric, 0.03),
 }
-"""Name → how its tile is drawn."""
-
-_USUAL = {
-    "plain": 0.5,
-    "stripes": 0.1,
-    "pinstripes": 0.03,
-    "diagonal": 0.02,
-    "checks": 0.09,
-    "dots": 0.03,
-    "floral": 0.06,
-    "blotches": 0.05,
-    "denim": 0.04,
-    "knit": 0.06,
-    "geometric": 0.03,
-}
+"""Name → how its tile is drawn, and the share of fabrics that have it."""
 
 
 PRINT = 96  # pixels along each side of a print

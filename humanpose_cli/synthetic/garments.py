@@ -354,14 +354,12 @@ def _with_shaft(
     shoes: Shoes, base: ClothBase, radius: Array, centre: Array, y: Array, angles: Array
 ) -> tuple[Array, Array, Array]:
     leg = base.template[(base.template[:, 0] > 0) & ~base.where.is_arm]
-    rings, centres, heights = [], [], []
-    count = max(2, round(shoes.shaft / 0.03))
-    for height in np.linspace(y[0] + shoes.shaft, y[0] + 0.02, count):
-        ring = leg[np.abs(leg[:, 1] - height) < 0.015]
-        middle = (ring[:, [0, 2]].min(0) + ring[:, [0, 2]].max(0)) / 2
-        rings.append(polar_hull(ring[:, [0, 2]] - middle, angles) + 0.012)
-        centres.append(middle)
-        heights.append(height)
+    rings, centres = [], []
+    heights = np.linspace(y[0] + shoes.shaft, y[0] + 0.02, max(2, round(shoes.shaft / 0.03)))
+    for height in heights:
+        ring = leg[np.abs(leg[:, 1] - height) < 0.015][:, [0, 2]]
+        centres.append((ring.min(0) + ring.max(0)) / 2)
+        rings.append(polar_hull(ring - centres[-1], angles) + 0.012)
     return np.concatenate((rings, radius)), np.concatenate((centres, centre)), np.concatenate((heights, y))
 
 
@@ -422,10 +420,8 @@ def collar_grid(top: Top, base: ClothBase, under: float) -> Grid:
     """A folded collar: up the neck, and down over the shoulders, open in front."""
     gap = 0.25 + 0.5 * top.depth
     angles = np.linspace(gap, 2 * math.pi - gap, 26)
-    points = base.template
-    near = np.abs(points[:, 1] - 0.56) < 0.015
-    near &= np.hypot(points[:, 0], points[:, 2] - _NECK_Z) < 0.12
-    neck = polar_hull(points[near][:, [0, 2]] - [0.0, _NECK_Z], angles)
+    around = base.template[np.abs(base.template[:, 1] - 0.56) < 0.015][:, [0, 2]] - [0.0, _NECK_Z]
+    neck = polar_hull(around[np.hypot(*around.T) < 0.12], angles)
     spread = 0.035 * np.exp(-(((np.minimum(angles, 2 * math.pi - angles) - gap) / 0.5) ** 2))
     rows = ((0.0, 0.008), (0.03, 0.007), (0.034, 0.012), (0.004, 0.026))
     slope = 0.528 - 0.32 * neck * np.cos(angles)

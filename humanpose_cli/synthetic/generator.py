@@ -144,17 +144,15 @@ class SyntheticSource:
 
     def groups(self) -> Sequence[Group]:
         """A group for each image, pair or clip."""
-        size = self.options.group_size
-        count = -(-self.options.count // size)
-        return [self._group(number) for number in range(count)]
-
-    def _group(self, number: int) -> Group:
-        split, size = self.split_of(number), self.options.group_size
-        pairs: dict[tuple[str, str], list[tuple[int, int]]] = {}
-        if size > 1:
-            step = self._random("pairs", number).integers(1, size, size)
-            pairs[PROTOCOL, split] = [(i, int((i + s) % size)) for i, s in enumerate(step)]
-        return Group(f"{split}/{number:07d}", size, pairs, number)
+        size, groups = self.options.group_size, []
+        for number in range(-(-self.options.count // size)):
+            split = self.split_of(number)
+            pairs: dict[tuple[str, str], list[tuple[int, int]]] = {}
+            if size > 1:
+                step = self._random("pairs", number).integers(1, size, size)
+                pairs[PROTOCOL, split] = [(i, int((i + s) % size)) for i, s in enumerate(step)]
+            groups.append(Group(f"{split}/{number:07d}", size, pairs, number))
+        return groups
 
     def split_of(self, number: int) -> str:
         """The split of a group: that of its identity."""

@@ -195,9 +195,6 @@ def _triangles(a: Array, b: Array, c: Array, on_b: Array, on_c: Array, one: Arra
     )
 
 
-_NEIGHBOURS = 3
-
-
 @dataclass(frozen=True, eq=False)
 class Grid:
     """Points (R, C, 3) metres on the average body, rows from the top down, columns round the body.
@@ -239,7 +236,7 @@ def loft(base: ClothBase, shape: ShapedBase, grid: Grid, material: str, tile: Ti
 def _nearest_points(base: ClothBase, points: Array, group: str) -> tuple[Array, Array]:
     """Indices (n, 3) of the body points nearest to points (n, 3) of the average body, and their shares, of sum 1."""
     tree, rows = _search_tree(base, group)
-    distance, found = tree.query(points, k=_NEIGHBOURS)
+    distance, found = tree.query(points, k=3)
     share = 1 / (distance + 0.005)
     return rows[found], (share / share.sum(1, keepdims=True)).astype(np.float32)
 

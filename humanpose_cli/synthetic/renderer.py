@@ -163,8 +163,7 @@ class Coat:
         self.image, self.uv = image, np.asarray(uv, np.float32)
         self.uv_faces, self.faces = torch.from_numpy(uv_faces), torch.from_numpy(faces)
         self.vertex = np.zeros(len(uv), np.int32)
-        for corner in range(3):
-            self.vertex[uv_faces[:, corner]] = faces[:, corner]
+        self.vertex[uv_faces.T] = faces.T
         self.gloss: Array | None = None
         self.tile: tuple[str, int] | None = None
         self.tint = np.ones(3, np.float32)
@@ -183,8 +182,7 @@ def _coat_of_person(mesh: DressedMesh) -> Coat:
     """The coat of somebody dressed."""
     coat = Coat(mesh.texture, mesh.uv, mesh.uv_faces, mesh.faces)
     material = np.zeros(len(mesh.vertices), np.uint8)
-    for corner in range(3):
-        material[mesh.faces[:, corner]] = mesh.material
+    material[mesh.faces.T] = mesh.material
     coat.gloss = _GLOSS_TABLE[material]
     return coat
 
@@ -343,7 +341,13 @@ class SceneRenderer:
             things = [(v, coat.faces) for v, coat in zip(self._props, self._coats[len(people) :], strict=True)]
             stack = MeshStack([*((mesh.vertices, mesh.faces) for mesh in people), *things])
             box = body_box(stack.vertices, scene.camera.view)
-            fine = None if box.empty else _doubled_raster(stack, scene.camera.view.part(*box))
+            fine = None
+            if not box.empty:
+                # The z-buffer of 2H + 1 rows and 2W + 1 columns whose odd ones are the pixels' centres.
+                view = scene.camera.view.part(*box)
+                (width, height), (x, y) = view.size, view.principal_point
+                doubled = Camera(view.focal * 2, (2 * x + 0.5, 2 * y + 0.5), (2 * width + 1, 2 * height + 1))
+                fine = rasterise_view(stack.vertices[None], stack.faces, doubled)
             centres = _centres(fine, box, scene.camera.view)
             maps = maps_of_raster(people, stack, centres, scene.camera.view, tuple({*names, "persons"}))
             image = self._image(stack, fine, box)
@@ -392,14 +396,6 @@ def _positions(scene: SceneDescription) -> Array:
     around = (world[:, None] + reach).reshape(-1, 3)
     things = [prop.solid.vertices[[0, -1]] for prop in scene.props if prop.shadow]
     return np.concatenate((around, *things))
-
-
-def _doubled_raster(stack: MeshStack, view: Camera) -> Raster:
-    """The z-buffer of 2H + 1 rows and 2W + 1 columns whose odd ones are the pixels' centres."""
-    width, height = view.size
-    x, y = view.principal_point
-    fine = Camera(view.focal * 2, (2 * x + 0.5, 2 * y + 0.5), (2 * width + 1, 2 * height + 1))
-    return rasterise_view(stack.vertices[None], stack.faces, fine)
 
 
 def _centres(fine: Raster | None, box: Box, view: Camera) -> Raster:
