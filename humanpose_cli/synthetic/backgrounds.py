@@ -304,14 +304,20 @@ def _paint_box(
     if kind == "studio":
         tints = [tints[0]] * 3
     for number in _present(face):
-        rows = np.flatnonzero(face.ravel() == number)
         if number == 5 and scene.ceiling is None:
             continue
+        rows = np.flatnonzero(face.ravel() == number)
         colour = _face_colours(random, scene, number, rows, points, depth, (rx, ry, rz), camera, tints)
-        gain = encoded(irradiance(_face_normal(number, scene.turn)[None], lighting))[0]
+        # Unit normal of the face, which is seen from inside: 0 floor, 1 +x, 2 −x, 3 +z, 4 −z, 5 top.
+        nx, ny, nz = [(0, 1, 0), (-1, 0, 0), (1, 0, 0), (0, 0, -1), (0, 0, 1), (0, -1, 0)][number]
+        normal = np.array([[c * nx + s * nz, ny, -s * nx + c * nz]], np.float32)
+        gain = encoded(irradiance(normal, lighting))[0]
         image.reshape(-1, 3)[rows] = colour * np.minimum(gain, 1.5)
     if kind in ("room", "studio"):
-        falloff = _falloff(random, points, scene)
+        # Brighter near the lamp or window, darker in the corners.
+        lamp = random.uniform(scene.low * 0.8, np.minimum(scene.high, 3.0))
+        squared = sum((axis - np.float32(at)) ** 2 for axis, at in zip(points, lamp, strict=True))
+        falloff = np.asarray(0.55 + 0.6 / (1 + squared / random.uniform(2.5, 7.0) ** 2), np.float32)
         image = np.asarray(cv2.multiply(image, cv2.merge([falloff] * 3)), np.float32)
     else:
         horizon, zenith = _sky_colours(random)
@@ -323,13 +329,6 @@ def _paint_box(
 
 def _tint(random: np.random.Generator, spread: float) -> Array:
     return np.asarray(np.clip(random.uniform(0.65, 1.15) * np.exp(random.normal(0, spread, 3)), 0.3, 1.4), np.float32)
-
-
-def _face_normal(number: int, turn: float) -> Array:
-    """Unit normal in world axes of a box's face, which is seen from inside: 0 floor, 1 +x, 2 −x, 3 +z, 4 −z, 5 top."""
-    inside = [(0, 1, 0), (-1, 0, 0), (1, 0, 0), (0, 0, -1), (0, 0, 1), (0, -1, 0)][number]
-    c, s = math.cos(turn), math.sin(turn)
-    return np.array([c * inside[0] + s * inside[2], inside[1], -s * inside[0] + c * inside[2]], np.float32)
 
 
 def _face_colours(
@@ -416,14 +415,6 @@ def _skyline(random: np.random.Generator, along: Array, spread: float) -> Array:
     for wave in (31.0, 11.0, 4.7, 1.9, 0.8):
         result += np.sin(along * np.float32(6.283 / wave) + np.float32(random.uniform(0, 6.28))) * (wave / 31) ** 0.6
     return np.asarray(spread * 0.8 * result, np.float32)
-
-
-def _falloff(random: np.random.Generator, points: tuple[Array, Array, Array], scene: _Box) -> Array:
-    """Rooms are brighter near the lamp or window and darker in their corners."""
-    lamp = random.uniform(scene.low * 0.8, np.minimum(scene.high, 3.0))
-    squared = sum((axis - np.float32(at)) ** 2 for axis, at in zip(points, lamp, strict=True))
-    reach = random.uniform(2.5, 7.0) ** 2
-    return np.asarray(0.55 + 0.6 / (1 + squared / reach), np.float32)
 
 
 def _abstract(random: np.random.Generator, size: tuple[int, int]) -> Array:

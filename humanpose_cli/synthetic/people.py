@@ -273,16 +273,8 @@ class Outfit:
 
 _SOLID = {"plain": 0.78, "denim": 0.04, "knit": 0.08, "pinstripes": 0.05, "checks": 0.05}
 _TROUSERS = {"plain": 0.55, "denim": 0.33, "pinstripes": 0.02, "checks": 0.04, "blotches": 0.04, "floral": 0.02}
-_SKIRTS = {
-    "plain": 0.45,
-    "floral": 0.18,
-    "checks": 0.1,
-    "dots": 0.08,
-    "stripes": 0.06,
-    "denim": 0.05,
-    "geometric": 0.04,
-    "blotches": 0.04,
-}
+_SKIRTS = {"plain": 0.45, "floral": 0.18, "checks": 0.1, "dots": 0.08, "stripes": 0.06, "denim": 0.05}
+_SKIRTS |= {"geometric": 0.04, "blotches": 0.04}
 
 
 def sample_outfit(random: np.random.Generator, name: str, identity: Identity) -> Outfit:
@@ -340,17 +332,9 @@ def _sample_top(random: np.random.Generator) -> Top:
         depth, sleeve = float(random.uniform(0, 1)), _sleeve(random)
         return Top(sample_fabric(random), hem, sleeve, neckline, depth, loose, 0.005, print_on=printed)
     if kind == "shirt":
-        return Top(
-            sample_fabric(random),
-            hem,
-            _sleeve(random),
-            "v",
-            float(random.uniform(0, 0.5)),
-            loose,
-            collar=True,
-            closure="buttons",
-            pockets=str(random.choice(["", "chest"])),
-        )
+        fabric, sleeve, depth = sample_fabric(random), _sleeve(random), float(random.uniform(0, 0.5))
+        pockets = str(random.choice(["", "chest"]))
+        return Top(fabric, hem, sleeve, "v", depth, loose, collar=True, closure="buttons", pockets=pockets)
     if kind == "sweater":
         neckline = str(random.choice(["crew", "turtle", "v"], p=[0.6, 0.2, 0.2]))
         fabric = sample_fabric(random, {"knit": 0.45, "plain": 0.3, "stripes": 0.15, "geometric": 0.1})
@@ -359,20 +343,9 @@ def _sample_top(random: np.random.Generator) -> Top:
     if kind == "tank":
         neckline = str(random.choice(["scoop", "strap"]))
         return Top(sample_fabric(random), hem, 0.0, neckline, float(random.uniform(0, 1)), loose / 2, print_on=printed)
-    return Top(
-        sample_fabric(random, _SOLID),
-        hem,
-        float(random.uniform(0.43, 0.49)),
-        "crew",
-        0.3,
-        0.01 + 0.7 * loose,
-        0.011,
-        closure=str(random.choice(["", "zip"])),
-        hood=True,
-        pockets="belly",
-        cuffs=True,
-        print_on=printed,
-    )
+    fabric, sleeve = sample_fabric(random, _SOLID), float(random.uniform(0.43, 0.49))
+    hoodie = Top(fabric, hem, sleeve, "crew", 0.3, 0.01 + 0.7 * loose, 0.011, hood=True, pockets="belly", cuffs=True)
+    return replace(hoodie, closure=str(random.choice(["", "zip"])), print_on=printed)
 
 
 def _sample_trousers(random: np.random.Generator) -> Bottom:
@@ -395,17 +368,9 @@ def _sample_sports(random: np.random.Generator) -> tuple[Top, Bottom]:
         bottom = Bottom(sample_fabric(random), 0.03, float(random.uniform(0.02, 0.3)), 0.012, 0.004, pockets=False)
         return top, bottom
     fabric = sample_fabric(random, {"plain": 0.6, "stripes": 0.2, "geometric": 0.1, "blotches": 0.1})
-    top = Top(
-        fabric,
-        float(random.uniform(-0.05, 0.06)),
-        float(random.choice([0.0, 0.14, 0.2, 0.47])),
-        "crew",
-        float(random.uniform(0, 0.6)),
-        float(random.uniform(0, 0.03)),
-        print_on="both",
-    )
-    if top.sleeve == 0:
-        top = replace(top, neckline="scoop")
+    hem, sleeve = float(random.uniform(-0.05, 0.06)), float(random.choice([0.0, 0.14, 0.2, 0.47]))
+    depth, looseness = float(random.uniform(0, 0.6)), float(random.uniform(0, 0.03))
+    top = Top(fabric, hem, sleeve, "crew" if sleeve else "scoop", depth, looseness, print_on="both")
     tights = random.random() < 0.45
     bottom = Bottom(
         sample_fabric(random, {"plain": 0.8, "blotches": 0.1, "geometric": 0.1}),
@@ -423,32 +388,17 @@ def _sample_skirt(random: np.random.Generator, top: Top, *, dress: bool) -> tupl
     fabric = sample_fabric(random, _SKIRTS)
     waist = float(random.uniform(0.05, 0.14))
     hem = -float(random.choice([random.uniform(0.2, 0.38), random.uniform(0.38, 0.6), random.uniform(0.6, 0.8)]))
-    skirt = Skirt(
-        fabric,
-        waist,
-        hem,
-        ease=float(random.uniform(0.004, 0.03)),
-        flare=float(random.choice([0.0, 0.1, 0.25, 0.45], p=[0.3, 0.3, 0.25, 0.15])),
-        folds=float(random.uniform(0.0, 0.05)),
-        pleats=int(random.integers(7, 16)),
-    )
+    ease = float(random.uniform(0.004, 0.03))
+    flare = float(random.choice([0.0, 0.1, 0.25, 0.45], p=[0.3, 0.3, 0.25, 0.15]))
+    folds, pleats = float(random.uniform(0.0, 0.05)), int(random.integers(7, 16))
+    skirt = Skirt(fabric, waist, hem, ease, flare, folds, pleats)
     if not dress:
         tucked = random.random() < 0.6
-        return (
-            replace(top, hem=waist - 0.03, looseness=min(top.looseness, 0.02), cuffs=False) if tucked else top
-        ), skirt
+        return replace(top, hem=waist - 0.03, looseness=min(top.looseness, 0.02), cuffs=False) if tucked else top, skirt
     sleeve = float(random.choice([0.0, 0.12, 0.2, 0.45], p=[0.4, 0.2, 0.2, 0.2]))
-    necklines = ["scoop", "v", "crew", "boat"] if sleeve else ["scoop", "strap"]
-    bodice = Top(
-        fabric,
-        waist - 0.02,
-        sleeve,
-        str(random.choice(necklines)),
-        float(random.uniform(0, 1)),
-        float(random.uniform(0, 0.02)),
-        0.004,
-    )
-    return bodice, skirt
+    neckline = str(random.choice(["scoop", "v", "crew", "boat"] if sleeve else ["scoop", "strap"]))
+    depth, looseness = float(random.uniform(0, 1)), float(random.uniform(0, 0.02))
+    return Top(fabric, waist - 0.02, sleeve, neckline, depth, looseness, 0.004), skirt
 
 
 def _sample_leggings(random: np.random.Generator) -> Bottom | None:

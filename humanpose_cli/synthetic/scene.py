@@ -90,9 +90,8 @@ def _sheet(points: Array, uv: Array) -> Solid:
 
 def _panel(corner: Array, right: Array, down: Array, cells: int = 6) -> Solid:
     s, t = np.meshgrid(np.linspace(0, 1, cells + 1), np.linspace(0, 1, cells + 1))
-    points = corner + s[..., None] * right + t[..., None] * down
     uv = np.stack((s * np.linalg.norm(right), t * np.linalg.norm(down)), -1)
-    return _sheet(points, uv)
+    return _sheet(corner + s[..., None] * right + t[..., None] * down, uv)
 
 
 def box(size: Vector) -> Solid:
@@ -100,16 +99,10 @@ def box(size: Vector) -> Solid:
     w, h, d = size
     x, y, z = np.array([w, 0, 0]), np.array([0, h, 0]), np.array([0, 0, d])
     low = np.array([-w / 2, 0, -d / 2])
-    return _merged(
-        [
-            _panel(low + z + y, x, -y),  # front, +z
-            _panel(low + x + y, -x, -y),  # back
-            _panel(low + x + z + y, -z, -y),  # +x
-            _panel(low + y, z, -y),  # −x
-            _panel(low + y, x, z),  # top
-            _panel(low + z, x, -z, 1),  # bottom
-        ]
-    )
+    front, back = _panel(low + z + y, x, -y), _panel(low + x + y, -x, -y)
+    sides = _panel(low + x + z + y, -z, -y), _panel(low + y, z, -y)
+    top, bottom = _panel(low + y, x, z), _panel(low + z, x, -z, 1)
+    return _merged([front, back, *sides, top, bottom])
 
 
 def cylinder(radius: float, height: float, *, top_radius: float | None = None, sides: int = 20) -> Solid:
@@ -131,11 +124,9 @@ def ball(radii: Vector, sides: int = 20) -> Solid:
     """An ellipsoid around the origin."""
     angle, polar = np.linspace(0, 2 * math.pi, sides + 1), np.linspace(0, math.pi, sides // 2 + 1)
     ring = np.sin(polar)[:, None]
-    points = np.stack(
-        np.broadcast_arrays(ring * np.sin(angle), np.cos(polar)[:, None], ring * np.cos(angle)), -1
-    ) * np.asarray(radii)
+    unit = np.stack(np.broadcast_arrays(ring * np.sin(angle), np.cos(polar)[:, None], ring * np.cos(angle)), -1)
     uv = np.stack(np.broadcast_arrays(angle[None] * radii[0], polar[:, None] * radii[1]), -1)
-    return _sheet(points, uv)
+    return _sheet(unit * np.asarray(radii), uv)
 
 
 def table(width: float, height: float, depth: float) -> Solid:
@@ -264,19 +255,14 @@ def _standing_thing(random: np.random.Generator) -> tuple[Prop, float]:
         return _dressed(random, table(*size), "boards" if random.random() < 0.5 else ""), 0.5 * size[0]
     if kind == 5:
         return _dressed(random, _plant(random, u(0.5, 1.8)), "grass" if random.random() < 0.7 else "foliage"), 0.3
-    if kind == 6:
-        return _fence(random)
+    if kind == 6:  # a fence
+        count, gap, height, thick = int(random.integers(3, 9)), u(0.12, 0.3), u(0.6, 1.3), u(0.015, 0.06)
+        half = gap * (count - 1) / 2
+        bars = [moved(box((thick, height, thick)), np.array([i * gap - half, 0, 0])) for i in range(count)]
+        rail = moved(box((2 * half + 0.1, thick, thick)), np.array([0, height * 0.8, thick]))
+        return _dressed(random, _merged([*bars, rail])), 0.6 * half + 0.05
     radius = u(0.1, 0.4)
     return _dressed(random, moved(ball((radius, radius, radius)), np.array([0, radius, 0]))), radius
-
-
-def _fence(random: np.random.Generator) -> tuple[Prop, float]:
-    count, gap, height = int(random.integers(3, 9)), random.uniform(0.12, 0.3), random.uniform(0.6, 1.3)
-    thick = random.uniform(0.015, 0.06)
-    half = gap * (count - 1) / 2
-    bars = [moved(box((thick, height, thick)), np.array([i * gap - half, 0, 0])) for i in range(count)]
-    rail = moved(box((2 * half + 0.1, thick, thick)), np.array([0, height * 0.8, thick]))
-    return _dressed(random, _merged([*bars, rail])), 0.6 * half + 0.05
 
 
 def _free_position(
@@ -468,9 +454,7 @@ def sample_scene(
         if actor.performance.family == "chair" and (actor.performance.joined or len(actor.performance) == 1):
             pelvis, *knees = each[list(SMPL24.indices(("pelvis", "left_knee", "right_knee")))]
             props.append(seat_for(random, pelvis, np.stack(knees)))
-    people = tuple(
-        _before_camera(body, actor, performance, camera) for actor, performance in zip(actors, placed, strict=True)
-    )
+    people = tuple(_before_camera(body, actor, motion, camera) for actor, motion in zip(actors, placed, strict=True))
     degradation = sample_degradation(random, options.size, options.damage) if options.damage > 0 else Degradation()
     return SceneDescription(
         camera, lighting, background, tuple(props), people, degradation, int(random.integers(2**31)), images
@@ -516,16 +500,13 @@ def _free_spot(
     taken = np.concatenate(others)[:, [0, 2]]
     own = points[:, [0, 2]]
     shift = np.zeros(3, np.float32)
+    own, taken = own[:: max(1, len(own) // 96), None], taken[None, :: max(1, len(taken) // 96)]
     for reach in np.linspace(0.45, 4.0, 24):
         angle = random.uniform(0, 2 * math.pi)
         # Beside and behind more often than in front, where they would hide the subject.
         depth = reach * math.cos(angle) * (0.5 if math.cos(angle) > 0 else 1.6)
         shift = np.array([reach * math.sin(angle), 0, depth], np.float32)
-        moved = own + shift[[0, 2]]
-        distance = np.linalg.norm(
-            moved[:: max(1, len(moved) // 96), None] - taken[None, :: max(1, len(taken) // 96)], axis=-1
-        )
-        if distance.min() > 0.28:
+        if np.linalg.norm(own + shift[[0, 2]] - taken, axis=-1).min() > 0.28:
             break
     return shift
 
