@@ -19,13 +19,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.texture import fill_smoothly
 
-__all__ = [
-    "PATCH",
-    "InpaintOptions",
-    "PatchField",
-    "inpaint",
-    "search_level",
-]
+__all__ = ["PATCH", "InpaintOptions", "PatchField", "inpaint", "search_level"]
 
 
 Array = NDArray[Any]
@@ -288,8 +282,7 @@ def _inpaint_window(image: Pixels, hole: Mask, usable: Mask, options: InpaintOpt
     reduced = cv2.resize(copied, estimate.shape[1::-1], interpolation=cv2.INTER_AREA)
     drift = estimate - reduced.astype(np.float32)
     grid.write(
-        copied,
-        lambda part: grid.mix(part, image, copied[ys[part], xs[part]] + grid.interpolate(part, drift), weight),
+        copied, lambda part: grid.mix(part, image, copied[ys[part], xs[part]] + grid.interpolate(part, drift), weight)
     )
     return copied
 

@@ -25,10 +25,7 @@ from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 from humanpose_cli.version import __version__
 
-__all__ = [
-    "CHECKS",
-    "Check",
-]
+__all__ = ["CHECKS", "Check"]
 
 
 _LEAST_FREE = 2 * 2**30  # bytes: a few minutes of overlay video

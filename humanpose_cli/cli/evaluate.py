@@ -42,8 +42,7 @@ _SEGMENTER = typer.Option(
 )
 _METHOD = typer.Option("--method", help="With fit: how bodies are fitted to the images, as in hpc fit.")
 _DETECTOR = typer.Option(
-    "--detector",
-    help="With fit: the source of the detections. stored: the cache, made by hpc preprocess --detections.",
+    "--detector", help="With fit: the source of the detections. stored: the cache, made by hpc preprocess --detections."
 )
 _CROPS = typer.Option(
     "--crops",

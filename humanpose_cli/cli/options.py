@@ -159,8 +159,7 @@ Frames = Annotated[
     ),
 ]
 Seed = Annotated[
-    int,
-    typer.Option("--seed", metavar="N", min=0, help="Seed of everything random: same seed, same bytes."),
+    int, typer.Option("--seed", metavar="N", min=0, help="Seed of everything random: same seed, same bytes.")
 ]
 
 BodyOption = Annotated[str, typer.Option("--body", metavar="default|smpl:FILE", help="The body to fit.")]

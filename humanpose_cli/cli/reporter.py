@@ -26,12 +26,7 @@ from humanpose_cli.core.result import ItemResult, Status
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-__all__ = [
-    "BarDisplay",
-    "LineDisplay",
-    "Reporter",
-    "private_stderr",
-]
+__all__ = ["BarDisplay", "LineDisplay", "Reporter", "private_stderr"]
 
 
 _PACKAGE = "humanpose_cli"

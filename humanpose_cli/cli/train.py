@@ -18,9 +18,7 @@ from humanpose_cli.models.registry import MODELS
 __all__ = ["train"]
 
 _MODEL = typer.Argument(
-    metavar="MODEL",
-    help="; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) + ".",
-    show_default=False,
+    metavar="MODEL", help="; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) + ".", show_default=False
 )
 _DATA = typer.Option("--data", metavar="CACHE", help="Dataset cache of hpc preprocess. Needed.", show_default=False)
 _OUT = typer.Option("--out", metavar="RUN", help="Folder of the run. Default: runs/MODEL.", show_default=False)

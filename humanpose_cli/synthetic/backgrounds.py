@@ -106,19 +106,12 @@ def _sky_colours(random: np.random.Generator) -> tuple[Array, Array]:
     return np.asarray(horizon + shift, np.float32), np.asarray(zenith + shift, np.float32)
 
 
-def _haze(
-    random: np.random.Generator,
-    image: Array,
-    depth: Array,
-    sky: NDArray[np.bool_],
-    rays: Array,
-    horizon: Array,
-    zenith: Array,
-) -> Array:
+def _haze(random: np.random.Generator, image: Array, depth: Array, sky: NDArray[np.bool_], rays: Array) -> Array:
     """The image with its sky filled in and distant things faded towards the horizon's colour.
 
     image (H, W, 3), depth (H, W) metres, sky (H, W), rays (3, H, W) in world axes
     """
+    horizon, zenith = _sky_colours(random)
     reach = np.float32(random.uniform(60, 500))
     veil = (1 - np.exp(-np.minimum(depth, np.float32(1e4)) / reach)) * np.float32(random.uniform(0.4, 1.0))
     kept = cv2.merge([1 - veil] * 3)
@@ -320,8 +313,7 @@ def _paint_box(
         falloff = np.asarray(0.55 + 0.6 / (1 + squared / random.uniform(2.5, 7.0) ** 2), np.float32)
         image = np.asarray(cv2.multiply(image, cv2.merge([falloff] * 3)), np.float32)
     else:
-        horizon, zenith = _sky_colours(random)
-        image = _haze(random, image, depth, face == 5, rays, horizon, zenith)
+        image = _haze(random, image, depth, face == 5, rays)
         depth = np.where(face == 5, np.inf, depth).astype(np.float32)
     surface = np.where(face == 0, 1, np.where((face == 5) & (scene.ceiling is None), 0, 2)).astype(np.int8)
     return Backdrop(image, depth.astype(np.float32), surface)

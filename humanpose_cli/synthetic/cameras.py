@@ -114,7 +114,16 @@ def sample_camera(
     position = middle + np.array([0, lens - middle[1], distance])
     rotation = _look_at(position, middle, roll)
     shift = _framing(random, (joints - position) @ rotation.T, focal, size)
-    return _aimed(random, options, rotation, position, focal, size, shift)
+    # People are moved in the image by turning the camera, or as a crop would, by its principal point.
+    half = np.array([width / 2, height / 2])
+    centre = half
+    if random.random() < options.off_centre:
+        centre = half + random.uniform(-0.5, 0.5, 2) * np.array([width, height])
+    # The pixel (from the principal point) to which the ray should come that shows the people's middle now.
+    target = np.append((half + shift - centre) / focal, 1.0)
+    turned = _between(np.array([0, 0, 1.0]), target / np.linalg.norm(target)) @ rotation
+    view = Camera(float(focal), (float(centre[0]), float(centre[1])), (width, height))
+    return SceneCamera(view, turned.astype(np.float32), (-turned @ position).astype(np.float32))
 
 
 def _lens_height(random: np.random.Generator) -> float:
@@ -151,29 +160,6 @@ def _framing(random: np.random.Generator, points: Array, focal: float, size: tup
     if random.random() < 0.07:
         shift[0] += random.choice([-1, 1]) * random.uniform(0.1, 0.35) * size[1]
     return np.asarray(shift)
-
-
-def _aimed(
-    random: np.random.Generator,
-    options: CameraOptions,
-    rotation: Array,
-    position: Array,
-    focal: float,
-    size: tuple[int, int],
-    shift: Array,
-) -> SceneCamera:
-    """Moves people in the image: by turning the camera, or as a crop would, by its principal point."""
-    centre = np.array([size[1] / 2, size[0] / 2])
-    if random.random() < options.off_centre:
-        centre = centre + random.uniform(-0.5, 0.5, 2) * np.array([size[1], size[0]])
-    # The ray that shows the people's middle now, and the pixel (from the principal point) where it should come.
-    goal = np.array([size[1] / 2, size[0] / 2]) + shift - centre
-    target = np.append(goal / focal, 1.0)
-    target /= np.linalg.norm(target)
-    turn = _between(np.array([0, 0, 1.0]), target)
-    turned = turn @ rotation
-    view = Camera(float(focal), (float(centre[0]), float(centre[1])), (size[1], size[0]))
-    return SceneCamera(view, turned.astype(np.float32), (-turned @ position).astype(np.float32))
 
 
 def _between(source: Array, target: Array) -> Array:
@@ -370,13 +356,9 @@ def sample_lighting(random: np.random.Generator, towards_camera: float, *, indoo
         colour = random.uniform(0.05, 0.35) * _light_tint(random, random.normal(0, 0.3), 0.7 if strong else 0.08)
         direction = _towards(random.uniform(0, 2 * math.pi), math.radians(random.uniform(-20, 60)))
         fills.append(Light(direction, _triple(colour), wrap=0.5))
-    lighting = SceneLighting(
-        ambient=_triple(ambient),
-        gradient=gradient,
-        sun=Light(_towards(azimuth, elevation), _triple(sun)),
-        penumbra=random.uniform(0.01, 0.12) if not indoor else random.uniform(0.04, 0.25),
-        fills=tuple(fills),
-    )
+    penumbra = random.uniform(0.01, 0.12) if not indoor else random.uniform(0.04, 0.25)
+    main = Light(_towards(azimuth, elevation), _triple(sun))
+    lighting = SceneLighting(_triple(ambient), gradient, main, penumbra, tuple(fills))
     # Exposed for what faces the camera, off by up to about a stop.
     azimuths = towards_camera + np.repeat(np.linspace(-1.2, 1.2, 7), 3)
     elevations = np.tile([-0.5, 0.1, 0.7], 7)
@@ -433,9 +415,7 @@ class ShadowMap:
         self.axes = np.stack((right, np.cross(-towards, right), -towards)).astype(np.float32)
         axes = torch.from_numpy(self.axes)
         along = [vertices[:, 0] * x + vertices[:, 1] * y + vertices[:, 2] * z for x, y, z in axes.tolist()]
-        low, high = (
-            np.array([float(value) for value in ends]) for ends in zip(*map(torch.aminmax, along), strict=True)
-        )
+        low, high = (np.array([float(end) for end in ends]) for ends in zip(*map(torch.aminmax, along), strict=True))
         self.centre = ((low + high) / 2).astype(np.float32)
         half = float((high - low)[:2].max()) / 2 * 1.02 + 0.05
         self.side, self.penumbra = side, penumbra

@@ -42,7 +42,6 @@ from humanpose_cli.synthetic.backgrounds import Backdrop, paint_backdrop
 from humanpose_cli.synthetic.cameras import (
     ContactShadow,
     SceneCamera,
-    SceneLighting,
     ShadowMap,
     degrade,
     encoded,
@@ -73,12 +72,13 @@ _WALLS = 0.7  # share of the sun's shadow on walls, which also get light from th
 
 
 def _shade_backdrop(
-    image: Array, backdrop: Backdrop, camera: SceneCamera, lighting: SceneLighting, shadow: ShadowMap, casting: Array
+    image: Array, backdrop: Backdrop, scene: SceneDescription, shadow: ShadowMap, casting: Array
 ) -> None:
     """Darken a background's image (H, W, 3) in place where the sun or the open sky does not reach it.
 
     shadow   in camera axes; casting (V, 3) the vertices that cast shadows, camera axes
     """
+    camera, lighting = scene.camera, scene.lighting
     ground = np.where(backdrop.depth < _FARTHEST, backdrop.surface, 0)
     if not ground.any():
         return
@@ -188,25 +188,19 @@ def _coat_of_person(mesh: DressedMesh) -> Coat:
 
 
 def _coat_of_prop(prop: Prop) -> Coat:
-    """The coat of a thing."""
     coat = Coat(tile(*prop.tile), prop.solid.uv / np.float32(prop.metres), prop.solid.faces, prop.solid.faces)
     coat.tile, coat.tint = prop.tile, np.asarray(prop.tint, np.float32)
     return coat
 
 
 def _vertex_light(
-    stack: MeshStack,
-    coats: Sequence[Coat],
-    camera: SceneCamera,
-    lighting: SceneLighting,
-    shadow: ShadowMap | None,
-    casting: int,
+    stack: MeshStack, coats: Sequence[Coat], scene: SceneDescription, shadow: ShadowMap | None, casting: int
 ) -> tuple[Array, Array]:
     """Factor on the encoded colour (V, 3), and encoded highlight (V,), at each vertex of a stack in camera axes.
 
     casting  vertices, from the first, that cast shadows and get them
     """
-    points, normals = stack.vertices.numpy(), stack.normals.numpy()
+    points, normals, camera, lighting = stack.vertices.numpy(), stack.normals.numpy(), scene.camera, scene.lighting
     sunlit = np.ones(len(points), np.float32)
     if shadow is not None:
         sunlit[:casting] = shadow.sunlit(points[:casting], normals[:casting])
@@ -366,13 +360,11 @@ class SceneRenderer:
             shadow = ShadowMap(stack.vertices[:casting], faces, sun, scene.lighting.penumbra, side=side)
         image = self.backdrop.image.copy()
         if shadow is not None:
-            _shade_backdrop(
-                image, self.backdrop, scene.camera, scene.lighting, shadow, stack.vertices[:casting].numpy()
-            )
+            _shade_backdrop(image, self.backdrop, scene, shadow, stack.vertices[:casting].numpy())
         if scene.degradation.backdrop_blur > _BLUR_FROM:
             image = np.asarray(cv2.GaussianBlur(image, (0, 0), scene.degradation.backdrop_blur), np.float32)
         if fine is not None:
-            gain, shine = _vertex_light(stack, self._coats, scene.camera, scene.lighting, shadow, casting)
+            gain, shine = _vertex_light(stack, self._coats, scene, shadow, casting)
             colour = _shrunk(_paint_surfaces(stack, self._coats, fine, 2 * scene.camera.view.focal, gain, shine))
             cover = _shrunk((fine.face[0] >= 0).numpy().astype(np.float32))
             kept = 1 - cover
@@ -433,12 +425,7 @@ def encoded_maps(rendered: RenderedScene, seen: list[int]) -> dict[str, bytes]:
 
 
 def people_of_frame(
-    body: Body,
-    people: list[StagedPerson],
-    names: list[tuple[str, str]],
-    frame: int,
-    view: Camera,
-    seen: RenderedScene,
+    body: Body, people: list[StagedPerson], names: list[tuple[str, str]], frame: int, view: Camera, seen: RenderedScene
 ) -> tuple[list[Person], list[int]]:
     """Labels of the people of one frame who are visible on any pixel, and their indices in the scene.
 
@@ -513,12 +500,7 @@ _MEMORY = 0.85  # correlation of neighbouring frames of a clip
 
 
 def imperfect_fit(
-    random: np.random.Generator,
-    poses: Array,
-    betas: Array,
-    trans: Array,
-    rest_pelvis: Array,
-    focal: Array,
+    random: np.random.Generator, poses: Array, betas: Array, trans: Array, rest_pelvis: Array, focal: Array
 ) -> tuple[Array, Array, Array]:
     """(poses, betas, trans) of a fit of one person in T frames, with a fifth to nearly twice the usual errors.
 

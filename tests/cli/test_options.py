@@ -20,13 +20,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "count", "given"),
-    [
-        ("auto", 0, "cpu"),
-        ("auto", 2, "cuda:0"),
-        ("cpu", 2, "cpu"),
-        ("cuda", 1, "cuda:0"),
-        ("cuda:1", 2, "cuda:1"),
-    ],
+    [("auto", 0, "cpu"), ("auto", 2, "cuda:0"), ("cpu", 2, "cpu"), ("cuda", 1, "cuda:0"), ("cuda:1", 2, "cuda:1")],
 )
 def test_devices(monkeypatch, asked, count, given):
     gpus(monkeypatch, count)

@@ -146,10 +146,7 @@ def stage(sun: tuple[float, float, float], props: tuple[Prop, ...] = (), turn: b
     )
     direction = np.asarray(sun) / np.linalg.norm(sun)
     lighting = SceneLighting(
-        (0.3, 0.3, 0.3),
-        np.zeros((3, 3), np.float32),
-        Light(tuple(direction.tolist()), (0.8, 0.8, 0.8)),
-        penumbra=0.01,
+        (0.3, 0.3, 0.3), np.zeros((3, 3), np.float32), Light(tuple(direction.tolist()), (0.8, 0.8, 0.8)), penumbra=0.01
     )
     standing = held_pose(bank().pose(0))
     standing = replace(standing, rotations=torch.eye(3).repeat(1, 24, 1, 1))

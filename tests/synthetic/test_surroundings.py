@@ -237,12 +237,7 @@ def test_noise_grows_with_light_and_motion_blurs_along_its_way():
 
 @pytest.mark.parametrize(
     "solid",
-    [
-        solids.box((0.4, 1.0, 0.3)),
-        solids.cylinder(0.2, 1.0),
-        solids.ball((0.3, 0.4, 0.3)),
-        solids.table(1.0, 0.7, 0.6),
-    ],
+    [solids.box((0.4, 1.0, 0.3)), solids.cylinder(0.2, 1.0), solids.ball((0.3, 0.4, 0.3)), solids.table(1.0, 0.7, 0.6)],
     ids=["box", "cylinder", "ball", "table"],
 )
 def test_faces_of_things_look_outwards(solid):
