@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.avatar.surface import SurfaceOperator, parts_mask, spread
+from humanpose_cli.avatar.surface import SurfaceOperator, front_of_face, parts_mask, spread
 from humanpose_cli.body.body import FACE13, Body, PosedBody
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
@@ -262,12 +262,9 @@ def displacement_caps(part_labels: NDArray[np.integer], face: Mask, height: floa
 
 
 def silhouette_displacements(
+    dressed: DressedBody,
     vertices: Tensor,
     directions: Tensor,
-    faces: Tensor,
-    caps: tuple[Array, Array],
-    part_labels: NDArray[np.integer],
-    mirror_vertices: NDArray[np.integer],
     mask: Array,
     blocked: Mask,
     view: Camera,
@@ -279,14 +276,15 @@ def silhouette_displacements(
 
     vertices    (V, 3) metres, camera axes, posed as in the image
     directions  (V, 3) unit vectors, about the surface's normals
-    caps        (V,) greatest displacements inwards and outwards, metres (`displacement_caps`)
     mask        (H, W) 0…1 the person; the image of `view`
     blocked     (H, W) where the mask says nothing (other people)
     reliable   (V,) vertices of known position; the outline of others is not followed
     """
     options = options or SilhouetteOptions()
+    faces, part_labels = dressed.body.faces, dressed.body.part_labels.cpu().numpy()
+    mirror_vertices = dressed.body.mirror_vertices.cpu().numpy()
     operator = SurfaceOperator(vertices.cpu().numpy(), faces.cpu().numpy().astype(np.int64))
-    inwards, outwards = caps
+    inwards, outwards = displacement_caps(part_labels, front_of_face(dressed.body), dressed.height)
     total = np.zeros(len(vertices))
     for _ in range(options.rounds):
         moved = vertices + torch.from_numpy(total.astype(np.float32)).to(vertices)[:, None] * directions
@@ -417,11 +415,7 @@ def _smooth(operator: SurfaceOperator, values: Array, reach: float) -> Array:
 
 
 def _spread(
-    operator: SurfaceOperator,
-    weights: Array,
-    values: Array,
-    mirror_vertices: NDArray[np.integer],
-    options: SilhouetteOptions,
+    operator: SurfaceOperator, weights: Array, values: Array, mirrored: NDArray[np.integer], options: SilhouetteOptions
 ) -> Array:
     """Displacements everywhere, from those on the outline; hidden sides take over their mirror image's."""
     fade = operator.areas / options.reach**2
@@ -429,6 +423,5 @@ def _spread(
     columns = np.stack((values, np.ones_like(values)), 1)
     field = spread(operator.stiffness(), weights / options.smoothing, columns, fade, np.zeros(2))
     displacement, support = field.T
-    mirrored = displacement[mirror_vertices]
-    missing = np.clip(support[mirror_vertices] - support, 0, 1)
-    return displacement + options.symmetry * missing * (mirrored - displacement)
+    missing = np.clip(support[mirrored] - support, 0, 1)
+    return displacement + options.symmetry * missing * (displacement[mirrored] - displacement)

@@ -22,7 +22,6 @@ from humanpose_cli.avatar.dressing import (
     DressedBody,
     SilhouetteOptions,
     align_to_keypoints,
-    displacement_caps,
     head_scale,
     silhouette_displacements,
 )
@@ -33,7 +32,6 @@ from humanpose_cli.avatar.surface import (
     WholeTexture,
     body_texels,
     complete_texture,
-    front_of_face,
     parts_mask,
 )
 from humanpose_cli.body.body import Body
@@ -132,8 +130,7 @@ def _depth_edges(depth: Array) -> Mask:
     known = np.where(np.isfinite(depth), depth, np.nan)
     edges = np.zeros(depth.shape, bool)
     with np.errstate(invalid="ignore"):
-        across = np.abs(known[:, 1:] - known[:, :-1]) > _DEPTH_STEP
-        down = np.abs(known[1:] - known[:-1]) > _DEPTH_STEP
+        across, down = (np.abs(np.diff(known, axis=axis)) > _DEPTH_STEP for axis in (1, 0))
     edges[:, 1:] |= across
     edges[:, :-1] |= across
     edges[1:] |= down
@@ -282,7 +279,8 @@ class MeshReposer:
         _check(photo, mask, others, background)
         self.photo, self.body, self.options = photo, body, options or MeshOptions()
         self.mask = np.asarray(mask, np.float32)
-        self.others = _together(others, self.mask.shape)
+        nobody = np.zeros(self.mask.shape, np.float32)
+        self.others = np.maximum.reduce([nobody, *(np.asarray(one, np.float32) for one in others)])
         self._background_choice = background
         self.view = replace(person.camera, size=photo.shape[1::-1])
         with torch.no_grad():
@@ -328,18 +326,13 @@ class MeshReposer:
         return DetectedLandmarks(self.dressed, self.rotations, self.trans, keypoints, self.view, options)
 
     def _dress(self, crop: PhotoCrop, naked: Tensor) -> None:
-        labels = self.body.part_labels.cpu().numpy()
         # The outline is followed on a reduced copy: its precision is a fraction of a pixel anyway.
-        zoom = min(1.0, 640 / self.pixels_high)
-        view = crop.view.scaled(zoom)
+        view = crop.view.scaled(min(1.0, 640 / self.pixels_high))
         size = view.size
         displacements = silhouette_displacements(
+            self.dressed,
             naked,
             self.dressed.directions(self.rotations, self.trans),
-            self.body.faces,
-            displacement_caps(labels, front_of_face(self.body), self.dressed.height),
-            labels,
-            self.body.mirror_vertices.cpu().numpy(),
             cv2.resize(crop.mask, size, interpolation=cv2.INTER_AREA),
             cv2.resize(crop.others.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0,
             view,
@@ -421,9 +414,8 @@ def reliable_vertices(body: Body, joint_confidence: NDArray[np.floating] | None,
         return torch.ones(len(bones), device=bones.device)
     reliable = np.asarray(joint_confidence) >= least
     trunk = SMPL24.indices(TRUNK)
-    reliable[trunk] |= reliable[
-        trunk
-    ].any()  # a trunk cut by the image's edge is still visible where it is in the image
+    # A trunk cut by the image's edge is still visible where it is in the image.
+    reliable[trunk] |= reliable[trunk].any()
     both = reliable.copy()
     for upper, lower in SMPL24.bones:
         both[upper] &= reliable[lower] or SMPL24.joint_names[upper] in TRUNK
@@ -447,13 +439,6 @@ def _check(
 
 def _tensor(values: NDArray[np.floating], device: torch.device) -> Tensor:
     return torch.from_numpy(np.asarray(values, np.float32)).to(device)
-
-
-def _together(masks: Sequence[NDArray[np.floating]], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    together = np.zeros(shape, np.float32)
-    for one in masks:
-        np.maximum(together, one.astype(np.float32), out=together)
-    return together
 
 
 def _texture_size(body: Body, pixels_per_metre: float) -> int:
@@ -486,19 +471,12 @@ def mesh_drawing(mesh: MeshReposer, rotations: Tensor, trans: Tensor, crop: Crop
     with torch.no_grad():
         vertices = mesh.dressed.pose(rotations.to(mesh.rotations), trans.to(mesh.trans))
         body, texture = mesh.body, mesh.texture.image
-        drawn = [
-            draw_person(
-                Surface(vertices, body.faces, texture=Texture(image, body.uv, body.uv_faces), lit=True),
-                view,
-                None,
-                mesh.options.supersampling,
-            ).astype(np.float32)
-            / np.float32(255)
-            for image in (
-                texture,
-                np.concatenate((np.repeat(texture[..., 3:], 3, 2), np.ones_like(texture[..., :1])), 2),
-            )
-        ]
+        shown = np.concatenate((np.repeat(texture[..., 3:], 3, 2), np.ones_like(texture[..., :1])), 2)
+        drawn = []
+        for image in (texture, shown):
+            surface = Surface(vertices, body.faces, texture=Texture(image, body.uv, body.uv_faces), lit=True)
+            pixels = draw_person(surface, view, None, mesh.options.supersampling)
+            drawn.append(pixels.astype(np.float32) / np.float32(255))
     solid = drawn[0][..., 3:]
     colours = np.where(solid > 0, 2 * drawn[0][..., :3] - 1, np.float32(0))
     return np.ascontiguousarray(np.concatenate((colours, solid, drawn[1][..., :1] * (solid > 0)), 2).transpose(2, 0, 1))
@@ -524,11 +502,8 @@ def fitted_person(example: Example) -> FittedPerson:
     """The labels of an example as a fit; InputError for people without body parameters."""
     person = known_person(example)
     if person is None:
-        raise InputError(
-            example.name,
-            "has nobody with body parameters",
-            remedy="make its cache from a source that gives or fits them",
-        )
+        remedy = "make its cache from a source that gives or fits them"
+        raise InputError(example.name, "has nobody with body parameters", remedy=remedy)
     return person
 
 

@@ -35,19 +35,15 @@ def silhouette(vertices: torch.Tensor, faces: torch.Tensor) -> np.ndarray:
 
 def widen(dressed: DressedBody, mask: np.ndarray, blocked: np.ndarray | None = None) -> np.ndarray:
     """Displacements of the undressed body for a mask."""
-    body, rotations = dressed.body, pose(**STANDING)
-    labels = body.part_labels.numpy()
+    rotations = pose(**STANDING)
     return silhouette_displacements(
+        dressed,
         dressed.pose(rotations, PLACE),
         dressed.directions(rotations, PLACE),
-        body.faces,
-        displacement_caps(labels, front_of_face(body), dressed.height),
-        labels,
-        body.mirror_vertices.numpy(),
         mask,
         np.zeros(mask.shape, bool) if blocked is None else blocked,
         VIEW,
-        reliable=np.ones(len(labels), bool),
+        reliable=np.ones(len(dressed.displacements), bool),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -66,18 +65,21 @@ def person(seed: int) -> tuple[Identity, Outfit]:
     return identity, sample_outfit(random, f"clothes {seed}", identity)
 
 
-@lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=32)
 def dressed(seed: int, size: int = 64) -> DressedMesh:
     return dress(body(), *person(seed), texture_size=size)
 
 
 def outfit(**worn: object) -> Outfit:
     """An outfit of the pieces given, barefoot and with nothing else."""
-    nothing: dict[str, object] = dict.fromkeys(
-        ("top", "bottom", "skirt", "outer", "tail", "socks", "gloves", "headwear", "scarf")
-    )
-    shoes = Shoes("barefoot", RED, RED, RED)
-    return Outfit(**{"name": "test", "seed": 3, "shoes": shoes, **nothing, **worn})  # type: ignore[arg-type]
+    pieces: dict[str, object] = dict.fromkeys(Outfit.__dataclass_fields__)
+    pieces |= {"name": "test", "seed": 3, "shoes": Shoes("barefoot", RED, RED, RED)}
+    return Outfit(**pieces | worn)  # type: ignore[arg-type]
+
+
+def wearing(**worn: object) -> DressedMesh:
+    """Person 1 in these clothes and nothing else."""
+    return dress(body(), person(1)[0], outfit(**worn), texture_size=64)
 
 
 def shirt(sleeve: float = 0.45) -> Top:

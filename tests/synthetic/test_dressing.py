@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from synthetic_people import FLIP, PLAIN, body, dressed, outfit, person, shirt, trousers, vertices_of
+from synthetic_people import FLIP, PLAIN, body, dressed, outfit, person, shirt, trousers, vertices_of, wearing
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.joint_angles import angles_from_named, angles_to_rotations
@@ -44,15 +44,11 @@ def test_people_differ():
 @pytest.mark.parametrize("seed", SEEDS)
 def test_meshes_are_valid(seed):
     mesh = dressed(seed)
-    count, faces = len(mesh.vertices), len(mesh.faces)
-    assert mesh.faces.min() == 0
-    assert mesh.faces.max() == count - 1
+    assert (mesh.faces.min(), mesh.faces.max()) == (0, len(mesh.vertices) - 1)
     assert mesh.uv_faces.shape == mesh.faces.shape
-    assert mesh.uv_faces.max() < len(mesh.uv)
-    assert mesh.uv_faces.min() >= 0
-    assert mesh.uv.min() >= 0
-    assert mesh.uv.max() <= 1
-    assert mesh.material.shape == (faces,)
+    assert 0 <= mesh.uv_faces.min() <= mesh.uv_faces.max() < len(mesh.uv)
+    assert 0 <= mesh.uv.min() <= mesh.uv.max() <= 1
+    assert mesh.material.shape == (len(mesh.faces),)
     assert mesh.material.max() < len(MATERIALS)
     assert mesh.texture.shape == (64, 96, 3)
     assert np.isfinite(mesh.vertices).all()
@@ -60,14 +56,8 @@ def test_meshes_are_valid(seed):
     assert mesh.bone_weights.min() >= 0
     assert 0 <= mesh.bone_indices.min() <= mesh.bone_indices.max() < len(SMPL24)
     assert 0 <= mesh.body_vertex.min() <= mesh.body_vertex.max() < len(body().template)
-    kinds = {name: mesh.__dict__[name].dtype for name in ("vertices", "faces", "body_vertex", "material", "texture")}
-    assert kinds == {
-        "vertices": np.float32,
-        "faces": np.int32,
-        "body_vertex": np.int32,
-        "material": np.uint8,
-        "texture": np.uint8,
-    }
+    kinds = {"vertices": np.float32, "faces": np.int32, "body_vertex": np.int32, "material": np.uint8}
+    assert {name: vars(mesh)[name].dtype for name in (*kinds, "texture")} == {**kinds, "texture": np.uint8}
 
 
 def test_rest_joints_are_the_bodys():
@@ -91,18 +81,8 @@ def test_bare_skin_poses_like_the_body():
 
 # Metres that a vertex may be from the skin under it, in any pose; skirts and tails hang between parted legs, long
 # hair swings with the head.
-REACH = {
-    "skin": 0.06,
-    "eye": 1e-4,
-    "hair": 0.4,
-    "top": 0.13,
-    "bottom": 0.12,
-    "outer": 0.5,
-    "skirt": 0.6,
-    "shoe": 0.08,
-    "hat": 0.16,
-    "accessory": 0.16,
-}
+REACH = {"skin": 0.06, "eye": 1e-4, "hair": 0.4, "top": 0.13, "bottom": 0.12, "outer": 0.5, "skirt": 0.6}
+REACH |= {"shoe": 0.08, "hat": 0.16, "accessory": 0.16}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -123,8 +103,7 @@ def labels_of(mesh, material):
 
 
 def test_vertices_carry_the_labels_of_the_parts_they_clothe():
-    identity, _ = person(1)
-    mesh = dress(body(), identity, outfit(top=shirt(), bottom=trousers()), texture_size=64)
+    mesh = wearing(top=shirt(), bottom=trousers())
     arms = {f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow")}
     legs = {f"{side}_{joint}" for side in ("left", "right") for joint in ("hip", "knee")}
     assert arms | {"spine1", "spine2", "spine3"} <= labels_of(mesh, "top")
@@ -135,19 +114,14 @@ def test_vertices_carry_the_labels_of_the_parts_they_clothe():
 
 
 def test_sides_are_not_swapped():
-    identity, _ = person(1)
-    mesh = dress(body(), identity, outfit(top=shirt(), bottom=trousers()), texture_size=64)
+    mesh = wearing(top=shirt(), bottom=trousers())
     names = np.array(SMPL24.joint_names)[body().part_labels.numpy()[mesh.body_vertex]]
-    left = np.char.startswith(names, "left_")
-    right = np.char.startswith(names, "right_")
-    assert mesh.vertices[left, 0].min() > -0.03
-    assert mesh.vertices[right, 0].max() < 0.03
+    assert mesh.vertices[np.char.startswith(names, "left_"), 0].min() > -0.03
+    assert mesh.vertices[np.char.startswith(names, "right_"), 0].max() < 0.03
 
 
 def test_covered_skin_is_left_out():
-    identity, _ = person(1)
-    naked = dress(body(), identity, outfit(), texture_size=64)
-    clothed = dress(body(), identity, outfit(top=shirt(), bottom=trousers()), texture_size=64)
+    naked, clothed = wearing(), wearing(top=shirt(), bottom=trousers())
 
     def skin(mesh, joint):
         rows = mesh.body_vertex[vertices_of(mesh, "skin")]
@@ -174,16 +148,17 @@ def test_only_the_default_body_can_be_dressed():
 SKIRT = Skirt(PLAIN, top=0.08, hem=-0.45, ease=0.01, flare=0.2, folds=0.01, pleats=9)
 
 
+def area(faces, points):
+    a, b, c = (points[faces[:, k]] for k in range(3))
+    return np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()
+
+
 def test_the_cloth_surface_is_the_bodys_with_more_points():
-    base = cloth_base(body())
-    count = len(body().template)
-    template = body().template.numpy()
+    base, template = cloth_base(body()), body().template.numpy()
+    count = len(template)
     np.testing.assert_array_equal(base.ends[:count], np.repeat(np.arange(count), 2).reshape(-1, 2))
-    a, b, c = (template[base.ends].mean(1)[base.faces[:, k]] for k in range(3))
-    fine = np.linalg.norm(np.cross(b - a, c - a), axis=1)
-    a, b, c = (template[body().faces.numpy()[:, k]] for k in range(3))
-    coarse = np.linalg.norm(np.cross(b - a, c - a), axis=1)
-    assert fine.sum() == pytest.approx(coarse.sum(), rel=1e-4)  # halved edges change no area and leave no gap
+    fine, coarse = area(base.faces, template[base.ends].mean(1)), area(body().faces.numpy(), template)
+    assert fine == pytest.approx(coarse, rel=1e-4)  # halved edges change no area and leave no gap
     edges = np.sort(np.concatenate((base.faces, np.roll(base.faces, -1, 1))).reshape(2, -1).T, 1)
     _, uses = np.unique(edges, axis=0, return_counts=True)
     assert (uses == 2).all()  # closed: every edge has two triangles
@@ -197,11 +172,6 @@ def test_a_piece_ends_on_the_zero_line():
     piece = cut_piece(base, base.template, field, "top")
     assert piece.vertices[:, 1].min() == pytest.approx(0.1234, abs=1e-5)
     below = cut_piece(base, base.template, -field, "top")
-
-    def area(faces, points):
-        a, b, c = (points[faces[:, k]] for k in range(3))
-        return np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()
-
     whole = area(base.panels["body"][0], base.template)
     assert area(piece.faces, piece.vertices) + area(below.faces, below.vertices) == pytest.approx(whole, rel=1e-4)
     directed = np.concatenate([piece.faces[:, [k, (k + 1) % 3]] for k in range(3)])
@@ -222,8 +192,7 @@ def test_nothing_inside_gives_no_piece():
 @pytest.mark.parametrize("sleeve", [0.12, 0.3, 0.46])
 def test_sleeves_end_where_they_are_cut(sleeve):
     base = cloth_base(body())
-    identity, _ = person(1)
-    mesh = dress(body(), identity, outfit(top=shirt(sleeve)), texture_size=64)
+    mesh = wearing(top=shirt(sleeve))
     reached = base.where.arm[mesh.body_vertex[vertices_of(mesh, "top")]].max()
     assert reached == pytest.approx(sleeve, abs=0.025)
 
@@ -277,9 +246,7 @@ def test_no_skin_shows_through_clothes():
 
 
 def test_a_shirt_over_trousers_hides_their_waist():
-    identity, _ = person(1)
-    clothes = outfit(top=replace(shirt(), hem=-0.06), bottom=replace(trousers(), waist=0.12))
-    mesh = dress(body(), identity, clothes, texture_size=64)
+    mesh = wearing(top=replace(shirt(), hem=-0.06), bottom=replace(trousers(), waist=0.12))
     rows = vertices_of(mesh, "bottom")
     assert cloth_base(body()).where.y[mesh.body_vertex[rows]].max() < 0.02
 
@@ -300,8 +267,7 @@ def stance(**angles: float):
 )
 def test_skirts_do_not_tear(angles):
     """No edge of the cloth grows to a multiple of what it was, in a wide stance, a step or sitting."""
-    identity, _ = person(1)
-    mesh = dress(body(), identity, outfit(top=replace(shirt(), hem=0.05), skirt=SKIRT), texture_size=64)
+    mesh = wearing(top=replace(shirt(), hem=0.05), skirt=SKIRT)
     posed = pose_dressed(body(), mesh, stance(**angles), torch.zeros(1, 3))[0].numpy()
     faces = mesh.faces[mesh.material == MATERIALS.index("skirt")]
     edges = np.concatenate((faces[:, :2], faces[:, 1:]))
@@ -311,8 +277,7 @@ def test_skirts_do_not_tear(angles):
 
 
 def test_a_skirt_goes_round_both_legs_and_hides_them():
-    identity, _ = person(1)
-    mesh = dress(body(), identity, outfit(skirt=SKIRT), texture_size=64)
+    mesh = wearing(skirt=SKIRT)
     rows = vertices_of(mesh, "skirt")
     edges = np.sort(mesh.faces[mesh.material == MATERIALS.index("skirt")][:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), 1)
     _, uses = np.unique(edges, axis=0, return_counts=True)
@@ -358,10 +323,9 @@ def test_hair_stands_off_the_head_and_spares_the_face(style):
 
 @pytest.mark.parametrize("kind", ["sandals", "shoes", "sneakers", "boots"])
 def test_shoes_go_round_the_feet(kind):
-    identity, _ = person(1)
     shoes = Shoes(kind, (50.0, 40.0, 30.0), (20.0, 20.0, 20.0), (200.0, 0.0, 0.0), 0.02, 0.2 * (kind == "boots"))
-    mesh = dress(body(), identity, outfit(shoes=shoes), texture_size=64)
-    rest = body().rest(torch.from_numpy(identity.betas)[None]).vertices[0].numpy()
+    mesh = wearing(shoes=shoes)
+    rest = body().rest(torch.from_numpy(person(1)[0].betas)[None]).vertices[0].numpy()
     shoe = mesh.vertices[vertices_of(mesh, "shoe")]
     assert shoe[:, 1].min() == pytest.approx(rest[:, 1].min() - 0.02, abs=0.012)
     assert shoe[:, 2].max() > rest[rest[:, 1] < rest[:, 1].min() + 0.08, 2].max() - 0.002
