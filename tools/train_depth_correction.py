@@ -16,7 +16,6 @@ spread over passes, the person's mask and pretraining on simulated detections br
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
@@ -27,14 +26,15 @@ from torch import Tensor
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.fitting.depth_correction import (
+    MODEL,
     CorrectionNetwork,
     Normalised,
     normalise,
     viewing_ray,
-    write_weights,
 )
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.geometry.similarity import procrustes_align
+from humanpose_cli.networks.weights import WeightsHeader, write_weights
 
 LIMBS = BLAZEPOSE33.indices(
     f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
@@ -229,23 +229,18 @@ def main() -> None:
     network = train(samples, options)
     minutes = (time.monotonic() - start) / 60
     figures = report(network, test)
-    header = {
-        "model": "depth-correction",
-        "config": json.dumps({"width": options.width, "blocks": options.blocks}),
-        "training": json.dumps(
-            {
-                "people": len(samples),
-                "epochs": options.epochs,
-                "batch": options.batch,
-                "rate": options.rate,
-                "minutes_on_one_core": round(minutes, 1),
-                "seed": options.seed,
-            }
-        ),
+    training = {
         "data": "default body in sampled poses, rendered by tools/detector_samples.py, seen by BlazePose",
-        "metrics": json.dumps({"people": len(test), **figures}),
+        "people": len(samples),
+        "epochs": options.epochs,
+        "batch": options.batch,
+        "rate": options.rate,
+        "minutes_on_one_core": round(minutes, 1),
+        "seed": options.seed,
     }
-    write_weights(options.out, network, header)
+    config = {"width": options.width, "blocks": options.blocks}
+    header = WeightsHeader(MODEL, config, training, {"people": len(test), **figures})
+    write_weights(options.out, network.state_dict(), header)
     print(f"{options.out}: {options.out.stat().st_size / 1e3:.0f} kB, {minutes:.1f} minutes")
 
 

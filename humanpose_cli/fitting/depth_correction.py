@@ -11,17 +11,15 @@ is where the detector's errors live and what `KeypointObservations.world` expect
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
-from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.rotations import rotation_between
+from humanpose_cli.networks.weights import fill, read_weights, shipped_weights
 
 __all__ = [
     "CorrectedWorld",
@@ -30,12 +28,10 @@ __all__ = [
     "Normalised",
     "depth_correction",
     "normalise",
-    "read_weights",
     "viewing_ray",
-    "write_weights",
 ]
 
-WEIGHTS_FILE = Path(__file__).parent / "data" / "depth_correction.safetensors"
+MODEL = "depth-correction"
 _COUNT = len(BLAZEPOSE33)
 _HIPS = BLAZEPOSE33.indices(("left_hip", "right_hip"))
 _LEAST_CONFIDENCE = 0.1
@@ -167,39 +163,11 @@ class DepthCorrection:
         return CorrectedWorld(corrected, noise)
 
 
-def write_weights(path: Path, network: CorrectionNetwork, header: dict[str, str]) -> None:
-    """Save as safetensors in half precision; the header keeps what one wants to know about the training."""
-    tensors = {name: values.detach().half().cpu().numpy() for name, values in network.state_dict().items()}
-    entries: dict[str, object] = {"__metadata__": header}
-    start = 0
-    for name, values in tensors.items():
-        entries[name] = {"dtype": "F16", "shape": list(values.shape), "data_offsets": [start, start + values.nbytes]}
-        start += values.nbytes
-    text = json.dumps(entries).encode()
-    text += b" " * (-len(text) % 8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(v.tobytes() for v in tensors.values()))
-
-
-def read_weights(path: Path) -> tuple[CorrectionNetwork, dict[str, str]]:
-    """The network of a file and its header; InputError tells what is wrong with the file."""
-    content = path.read_bytes()
-    try:
-        size = int.from_bytes(content[:8], "little")
-        entries = json.loads(content[8 : 8 + size])
-        header = entries.pop("__metadata__")
-        network = CorrectionNetwork(**json.loads(header["config"]))
-        state = {}
-        for name, entry in entries.items():
-            start, end = (8 + size + offset for offset in entry["data_offsets"])
-            state[name] = torch.frombuffer(bytearray(content[start:end]), dtype=torch.float16).view(entry["shape"])
-        network.load_state_dict(state)
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise InputError(path, f"is not a depth correction ({error})", remedy="reinstall humanpose-cli") from error
-    return network, header
-
-
 @lru_cache(maxsize=1)
 def depth_correction() -> DepthCorrection:
     """The correction shipped with the package, read once."""
-    return DepthCorrection(read_weights(WEIGHTS_FILE)[0])
+    path = shipped_weights(MODEL)
+    tensors, header = read_weights(path, MODEL)
+    network = CorrectionNetwork(**header.config)
+    fill(network, tensors, path)
+    return DepthCorrection(network)

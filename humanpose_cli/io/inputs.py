@@ -9,13 +9,13 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Literal, overload
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -32,7 +32,6 @@ from humanpose_cli.io.video import (
 )
 
 __all__ = [
-    "FolderListing",
     "Frame",
     "FrameRange",
     "InputItem",
@@ -40,7 +39,6 @@ __all__ = [
     "SequenceVerdict",
     "check_sequence",
     "key_of",
-    "list_folder",
     "natural_order",
     "open_inputs",
     "output_path",
@@ -191,64 +189,6 @@ def natural_order(path: Path | str) -> tuple[object, ...]:
     return tuple((int(part), part) if i % 2 else (0, part) for i, part in enumerate(parts)), text
 
 
-@dataclass
-class FolderListing:
-    """What lies in a folder and below it, in natural order.
-
-    images  per folder that has some, its images
-    videos  all videos
-    ignored  how many other files there were (hidden ones not counted)
-    errors  folders that cannot be read
-    """
-
-    images: dict[Path, list[Path]] = field(default_factory=dict)
-    videos: list[Path] = field(default_factory=list)
-    ignored: int = 0
-    errors: list[InputError] = field(default_factory=list)
-
-
-def list_folder(folder: Path, exclude: Collection[Path] = (), own_suffixes: Collection[str] = ()) -> FolderListing:
-    """Images and videos by their names, at any depth; names ending in one of `own_suffixes` are our own outputs.
-
-    Hidden files and folders, folders named in `exclude` (absolute), and `hpc-out` are passed over. Links to folders
-    are followed, but no folder is entered twice.
-    """
-    listing = FolderListing()
-    entered: set[str] = set()
-    excluded = {os.path.realpath(path) for path in exclude}
-
-    def visit(directory: Path) -> None:
-        real = os.path.realpath(directory)
-        if real in entered or (real in excluded and directory != folder):
-            return
-        entered.add(real)
-        try:
-            entries = sorted(os.scandir(directory), key=lambda entry: natural_order(entry.name))
-        except OSError as error:
-            listing.errors.append(reading_error(directory, error))
-            return
-        visible = [entry for entry in entries if not entry.name.startswith(".")]
-        for entry in visible:
-            if not entry.is_dir() and not entry.name.endswith(tuple(own_suffixes)):
-                _sort_in(listing, directory / entry.name)
-        for entry in visible:
-            if entry.is_dir() and entry.name not in _SKIPPED_FOLDERS:
-                visit(directory / entry.name)
-
-    visit(folder)
-    return listing
-
-
-def _sort_in(listing: FolderListing, path: Path) -> None:
-    suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
-        listing.images.setdefault(path.parent, []).append(path)
-    elif suffix in VIDEO_SUFFIXES:
-        listing.videos.append(path)
-    else:
-        listing.ignored += 1
-
-
 @dataclass(frozen=True)
 class SequenceVerdict:
     """Whether images are one sequence, why (a clause), and the images in the order of their numbers."""
@@ -315,26 +255,16 @@ def _sizes(files: Sequence[Path], size_of: Callable[[Path], tuple[int, int]]) ->
 _MOST_MESSAGES = 10
 
 
-@dataclass(frozen=True)
-class Inputs(Sequence[InputItem]):
+class Inputs(tuple[InputItem, ...]):
     """The items in the order given, their common root, and what the user should know about the choice made."""
 
-    items: tuple[InputItem, ...]
     root: Path
-    messages: tuple[str, ...] = ()
+    messages: tuple[str, ...]
 
-    @overload
-    def __getitem__(self, index: int) -> InputItem: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[InputItem]: ...
-    def __getitem__(self, index: int | slice) -> InputItem | Sequence[InputItem]:
-        return self.items[index]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __iter__(self) -> Iterator[InputItem]:
-        return iter(self.items)
+    def __new__(cls, items: Iterable[InputItem], root: Path, messages: Iterable[str] = ()) -> Inputs:
+        inputs = super().__new__(cls, items)
+        inputs.root, inputs.messages = root, tuple(messages)
+        return inputs
 
 
 def open_inputs(
@@ -374,7 +304,7 @@ def open_inputs(
     if len(items) == 1 and items[0].error is not None:
         raise items[0].error
     _refuse_collisions(items)
-    return Inputs(tuple(items), root, tuple(search.messages(items)))
+    return Inputs(items, root, search.messages(items))
 
 
 @dataclass(frozen=True)
@@ -460,7 +390,7 @@ def _common_root(given: Sequence[_Given]) -> Path:
 class _Found:
     """What an argument led to: an item in the making. kind 'folder' leaves the choice between frames and images."""
 
-    kind: Literal["image", "video", "folder", "error"]
+    kind: Literal["image", "video", "folder"]
     path: Path
     files: list[Path] = field(default_factory=list)
     error: InputError | None = None
@@ -483,7 +413,7 @@ class _Search:
         """Sort one argument in."""
         path = argument.path
         if argument.error is not None:
-            self.found.append(_Found("error", path, error=argument.error))
+            self.found.append(_Found("image", path, error=argument.error))
         elif argument.from_glob and self._is_ours(path):
             return
         elif path.is_dir():
@@ -492,8 +422,10 @@ class _Search:
             self.found.append(_Found("video", path))
         elif argument.from_glob and path.suffix.lower() not in IMAGE_SUFFIXES:
             self.passed_over["glob"] = self.passed_over.get("glob", 0) + 1
-        elif self.sequence:
-            self._take_as_frame(path)
+        elif self.sequence:  # an image named by itself joins the others of its folder
+            if path.parent not in self.named_by_folder:
+                self.found.append(self.named_by_folder.setdefault(path.parent, _Found("folder", path.parent)))
+            self.named_by_folder[path.parent].files.append(path)
         else:
             self.found.append(_Found("image", path))
 
@@ -502,25 +434,28 @@ class _Search:
         inside = any(folder == path or folder in path.parents for folder in self.exclude)
         return inside or path.name.endswith(self.own_suffixes)
 
-    def _take_as_frame(self, path: Path) -> None:
-        """An image named by itself where sequences are wanted: it joins the others of its folder."""
-        group = self.named_by_folder.get(path.parent)
-        if group is None:
-            group = self.named_by_folder[path.parent] = _Found("folder", path.parent)
-            self.found.append(group)
-        group.files.append(path)
-
     def _take_folder(self, folder: Path) -> None:
-        listing = list_folder(folder, self.exclude, self.own_suffixes)
-        self.found.extend(_Found("error", Path(error.subject), error=error) for error in listing.errors)
-        self.found.extend(_Found("folder", directory, files) for directory, files in listing.images.items())
-        self.found.extend(_Found("video", video) for video in listing.videos)
-        if listing.ignored:
-            self.passed_over[_shown(folder)] = listing.ignored
-        if not (listing.images or listing.videos or listing.errors):
-            others = f"only {_other_files(listing.ignored)}" if listing.ignored else "an empty folder"
-            error = InputError(folder, "holds no image and no video", got=others)
-            self.found.append(_Found("error", folder, error=error))
+        """Images and videos of a folder by their names, at any depth, without our own outputs."""
+        errors: list[InputError] = []
+        images: dict[Path, _Found] = {}
+        videos: list[_Found] = []
+        others = 0
+        for path in _files_below(folder, self.exclude, errors):
+            if path.name.endswith(self.own_suffixes):
+                continue
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                images.setdefault(path.parent, _Found("folder", path.parent)).files.append(path)
+            elif path.suffix.lower() in VIDEO_SUFFIXES:
+                videos.append(_Found("video", path))
+            else:
+                others += 1
+        if others:
+            self.passed_over[_shown(folder)] = others
+        if not (errors or images or videos):
+            got = f"only {_other_files(others)}" if others else "an empty folder"
+            errors.append(InputError(folder, "holds no image and no video", got=got))
+        self.found += [_Found("image", Path(error.subject), error=error) for error in errors]
+        self.found += [*images.values(), *videos]
 
     def items(self, root: Path) -> list[InputItem]:
         """The items, each once."""
@@ -536,18 +471,17 @@ class _Search:
             return [InputItem(key, "video", path, (path,), root, range=self.range)]
         if found.kind != "folder":
             return [InputItem(key, "image", path, (path,), root, error=found.error)]
-        verdict = self._verdict(list(dict.fromkeys(found.files)))
+        files = list(dict.fromkeys(found.files))
+        if self.sequence is None:
+            verdict = check_sequence(files)
+        else:
+            verdict = SequenceVerdict(self.sequence, "you said so", tuple(sorted(files, key=natural_order)))
         if len(verdict.files) > 1:
             kind = "one sequence" if verdict.is_sequence else "independent images"
             self.choices.append(f"{_shown(path)}: {kind}, because {verdict.reason}")
         if verdict.is_sequence:
             return [InputItem(key, "frames", path, verdict.files, root, verdict.reason, self.range)]
         return [InputItem(key_of(file, root), "image", file, (file,), root, verdict.reason) for file in verdict.files]
-
-    def _verdict(self, files: list[Path]) -> SequenceVerdict:
-        if self.sequence is None:
-            return check_sequence(files)
-        return SequenceVerdict(self.sequence, "you said so", tuple(sorted(files, key=natural_order)))
 
     def messages(self, items: Sequence[InputItem]) -> Iterator[str]:
         """What was chosen, what was passed over, and what has no effect."""
@@ -558,6 +492,32 @@ class _Search:
             yield f"{directory}: {_other_files(count)} passed over"
         if self.range != ALL_FRAMES and not any(item.is_sequence for item in items):
             yield "the frame range has no effect: there is no sequence"
+
+
+def _files_below(folder: Path, exclude: Collection[Path], errors: list[InputError]) -> Iterator[Path]:
+    """Files at any depth in natural order, a folder's own before those of its folders; hidden ones are passed over.
+
+    Links to folders are followed, but no folder is entered twice. Folders that cannot be read go to `errors`.
+    """
+    entered = {os.path.realpath(path) for path in exclude} - {os.path.realpath(folder)}
+
+    def visit(directory: Path) -> Iterator[Path]:
+        real = os.path.realpath(directory)
+        if real in entered:
+            return
+        entered.add(real)
+        try:
+            entries = sorted(os.scandir(directory), key=lambda entry: natural_order(entry.name))
+        except OSError as error:
+            errors.append(reading_error(directory, error))
+            return
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+        yield from (directory / entry.name for entry in visible if not entry.is_dir())
+        for entry in visible:
+            if entry.is_dir() and entry.name not in _SKIPPED_FOLDERS:
+                yield from visit(directory / entry.name)
+
+    return visit(folder)
 
 
 def _other_files(count: int) -> str:

@@ -301,7 +301,7 @@ _ENTRIES = (
         "depth-correction",
         "corrects the detector's depth where no body network does",
         "fitting/data/depth_correction.safetensors",
-        "e24bf37697741fc37fe1b7aefd72ea69b476d172f4af6e7d8786ac3e7e9258a0",
+        "a4b2f987d0a6ff2d86ea091f79fab6fef16657bb95523063abb35fd588fee7fd",
     ),
     _torchvision("imagenet-resnet18", "backbone", "resnet18-f37072fd.pth"),
     _torchvision("imagenet-resnet50", "backbone of the paper's body network", "resnet50-0676ba61.pth"),

@@ -84,7 +84,7 @@ def test_fits_to_images_and_fit_files_are_judged(hpc, cache, tmp_path):
         (("fit", "--data", "CACHE", "--ablation", "colours"), 2, "inputs, segmenters, losses, supervision"),
         (("fit", "--data", "CACHE", "--ablation", "losses", "--preset", "big"), 2, "ablation or paper"),
         (("segmenter", "--data", "CACHE", "--weights", "nothing"), 3, "is no weights file"),
-        (("segmenter", "--data", "CACHE", "--weights", "depth-correction"), 3, "no weights file of hpc"),
+        (("segmenter", "--data", "CACHE", "--weights", "depth-correction"), 3, "holds another model"),
         (("fit", "--data", "CACHE", "--predictions", "none"), 3, "holds no fit files"),
     ],
 )

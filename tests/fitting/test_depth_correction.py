@@ -1,26 +1,14 @@
-"""The depth correction: blind to camera and place, symmetric, better than the detector, safe with broken files."""
+"""The depth correction: blind to camera and place, symmetric, better than the detector."""
 
-import json
-
-import pytest
 import torch
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_prior import sample_poses
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import BLAZEPOSE33
-from humanpose_cli.core.errors import InputError
-from humanpose_cli.fitting.depth_correction import (
-    WEIGHTS_FILE,
-    CorrectionNetwork,
-    DepthCorrection,
-    depth_correction,
-    normalise,
-    read_weights,
-    viewing_ray,
-    write_weights,
-)
+from humanpose_cli.fitting.depth_correction import MODEL, depth_correction, normalise, viewing_ray
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.networks.weights import read_header, shipped_weights
 
 HIPS = BLAZEPOSE33.indices(("left_hip", "right_hip"))
 MIRROR = list(BLAZEPOSE33.mirror)
@@ -109,29 +97,9 @@ def test_batches_do_not_matter():
     assert correct(*(x[:0] for x in arguments)).world.shape == (0, 33, 3)
 
 
-def test_weights_round_trip(tmp_path):
-    network = CorrectionNetwork(width=16, blocks=2)
-    header = {"model": "depth-correction", "config": json.dumps({"width": 16, "blocks": 2})}
-    write_weights(tmp_path / "w.safetensors", network, header)
-    again, read_header = read_weights(tmp_path / "w.safetensors")
-    assert read_header == header
-    arguments, _ = people(2)
-    torch.testing.assert_close(
-        DepthCorrection(again)(*arguments).world, DepthCorrection(network)(*arguments).world, atol=2e-3, rtol=0
-    )
-
-
-@pytest.mark.parametrize("keep", [0, 7, 100, 3000])
-def test_damaged_weights_are_told(tmp_path, keep):
-    damaged = tmp_path / "w.safetensors"
-    damaged.write_bytes(WEIGHTS_FILE.read_bytes()[:keep])
-    with pytest.raises(InputError, match=r"w\.safetensors"):
-        read_weights(damaged)
-
-
 def test_shipped_weights_are_small_and_tell_their_story():
-    assert WEIGHTS_FILE.stat().st_size <= 1_000_000
-    _, header = read_weights(WEIGHTS_FILE)
-    figures = json.loads(header["metrics"])
-    assert figures["corrected pa_mpjpe_mm"] < figures["detector pa_mpjpe_mm"]
-    assert json.loads(header["training"])["people"] > 1000
+    path = shipped_weights(MODEL)
+    assert path.stat().st_size <= 1_000_000
+    header = read_header(path)
+    assert header.metrics["corrected pa_mpjpe_mm"] < header.metrics["detector pa_mpjpe_mm"]
+    assert header.training["people"] > 1000
