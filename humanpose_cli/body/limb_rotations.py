@@ -47,11 +47,7 @@ def upright_heading(yaw: float) -> Tensor:
 
 
 def limb_rotations(
-    zero: Tensor,
-    skeleton: Skeleton,
-    points: Tensor,
-    confidence: Tensor,
-    heading: Tensor | None = None,
+    zero: Tensor, skeleton: Skeleton, points: Tensor, confidence: Tensor, heading: Tensor | None = None
 ) -> Tensor:
     """Relative rotations (N, 24, 3, 3) whose limbs point as the landmarks (N, L, 3) in camera axes do.
 

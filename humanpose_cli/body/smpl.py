@@ -235,18 +235,11 @@ def _knuckle(body: BodyArrays, reference: dict[str, Array], name: str) -> tuple[
     scale = np.linalg.norm(body.joint_template[hand] - body.joint_template[wrist]) / np.linalg.norm(bone)
     along = offset @ bone / (bone @ bone)
     slope = body.joint_directions[hand] - body.joint_directions[wrist]
-    return (
-        body.joint_template[wrist] + scale * offset,
-        body.joint_directions[wrist] + along * slope,
-        wrist,
-    )
+    return (body.joint_template[wrist] + scale * offset, body.joint_directions[wrist] + along * slope, wrist)
 
 
 def _landmark_set(
-    body: BodyArrays,
-    skeleton: Skeleton,
-    vertices: dict[str, int],
-    knuckles: dict[str, tuple[Array, Array, int]],
+    body: BodyArrays, skeleton: Skeleton, vertices: dict[str, int], knuckles: dict[str, tuple[Array, Array, int]]
 ) -> LandmarkArrays:
     assert body.pose_directions is not None
     count, slots = len(skeleton), body.bone_indices.shape[1]

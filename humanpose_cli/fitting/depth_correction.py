@@ -56,10 +56,7 @@ class Normalised(NamedTuple):
         mirror = list(BLAZEPOSE33.mirror)
         flip = self.world.new_tensor([-1.0, 1.0, 1.0])
         return Normalised(
-            self.points[:, mirror] * flip[:2],
-            self.world[:, mirror] * flip,
-            self.confidence[:, mirror],
-            self.nearness,
+            self.points[:, mirror] * flip[:2], self.world[:, mirror] * flip, self.confidence[:, mirror], self.nearness
         )
 
 

@@ -141,12 +141,7 @@ def viewing_rotation(pixel: Tensor, focal: Tensor, principal_point: Tensor) -> T
 
 
 def place_before_camera(
-    points: Tensor,
-    keypoints: Tensor,
-    weights: Tensor,
-    focal: Tensor,
-    principal_point: Tensor,
-    usual_depth: Tensor,
+    points: Tensor, keypoints: Tensor, weights: Tensor, focal: Tensor, principal_point: Tensor, usual_depth: Tensor
 ) -> Tensor:
     """Translations (N, 3) that bring root-relative points (N, L, 3) under their pixels (N, L, 2).
 
@@ -411,8 +406,7 @@ def _sigmas(noise: Tensor) -> Tensor:
 def _uprightness(skeleton: Skeleton, seen: _Seen) -> Tensor:
     """(N, 2) 0..1: how upright trunk and legs look in the image; zero where they are not seen."""
     return torch.stack(
-        [_vertical(skeleton, seen, top, bottom) for top, bottom in (("shoulder", "hip"), ("hip", "ankle"))],
-        -1,
+        [_vertical(skeleton, seen, top, bottom) for top, bottom in (("shoulder", "hip"), ("hip", "ankle"))], -1
     )
 
 

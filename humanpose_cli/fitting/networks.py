@@ -125,11 +125,7 @@ def _load(path: Path, segmenter: Path | None, body: str, device: str) -> BodyNet
 
 
 def fit_of_estimates(
-    body: Body,
-    seen: Sequence[TrackedPerson],
-    cameras: Sequence[FrameCamera],
-    *,
-    shared_shape: bool,
+    body: Body, seen: Sequence[TrackedPerson], cameras: Sequence[FrameCamera], *, shared_shape: bool
 ) -> KeypointFit:
     """N ≥ 1 estimates as a fit, in their order; with `shared_shape` the rows of a track have their mean shape.
 

@@ -192,11 +192,7 @@ class KeypointProblem:
     """Terms of the keypoint fit for the rows of `evidence`; see `LeastSquaresProblem`."""
 
     def __init__(
-        self,
-        rig: LandmarkRig,
-        skeleton: Skeleton,
-        evidence: FitEvidence,
-        options: KeypointFitOptions,
+        self, rig: LandmarkRig, skeleton: Skeleton, evidence: FitEvidence, options: KeypointFitOptions
     ) -> None:
         self.rig, self.skeleton, self.evidence = rig, skeleton, evidence
         self.options = options

@@ -84,11 +84,7 @@ def robust_scale(squared: Tensor, scale: float | Tensor) -> tuple[Tensor, Tensor
 
 
 def projection_rows(
-    points: Tensor,
-    jacobian: Tensor,
-    camera: tuple[Tensor, Tensor],
-    target: tuple[Tensor, Tensor],
-    robust: float,
+    points: Tensor, jacobian: Tensor, camera: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor], robust: float
 ) -> Rows:
     """Reprojection of points (N, L, 3) with Jacobian (N, 3, L, P).
 

@@ -23,13 +23,7 @@ from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange, parse_frame_range
 from humanpose_cli.io.images import IMAGE_SUFFIXES, image_size, read_image
 from humanpose_cli.io.sniffing import file_kind, reading_error
-from humanpose_cli.io.video import (
-    VIDEO_SUFFIXES,
-    VideoInfo,
-    VideoReader,
-    prefetch,
-    probe_video,
-)
+from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoInfo, VideoReader, prefetch, probe_video
 
 __all__ = [
     "Frame",

@@ -35,14 +35,7 @@ class WarpReposer:
                 over
     """
 
-    def __init__(
-        self,
-        mesh: MeshReposer,
-        person: FittedPerson,
-        network: Warp3d,
-        *,
-        mesh_input: bool = False,
-    ) -> None:
+    def __init__(self, mesh: MeshReposer, person: FittedPerson, network: Warp3d, *, mesh_input: bool = False) -> None:
         self.mesh_input = mesh_input
         self.mesh, self.person, self.network = mesh, person, network
         self.photo, self.body = mesh.photo, mesh.body

@@ -171,10 +171,7 @@ def test_landmarks_at_joints_follow_the_joints(any_body: Body) -> None:
     for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle"):
         name = f"left_{joint}"
         torch.testing.assert_close(
-            positions[:, marks.skeleton.index(name)],
-            posed.joints[:, SMPL24.index(name)],
-            atol=1e-6,
-            rtol=0,
+            positions[:, marks.skeleton.index(name)], posed.joints[:, SMPL24.index(name)], atol=1e-6, rtol=0
         )
 
 

@@ -143,10 +143,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     "weights": (lambda f: {**f, "weights": np.zeros((6890, 24))}, "do not sum to 1"),
     "faces": (lambda f: {**f, "f": f["f"] + 6000}, "vertices that are not there"),
     "not finite": (lambda f: {**f, "v_template": np.full((6890, 3), np.nan)}, "not finite"),
-    "sparse": (
-        lambda f: {**f, "J_regressor": _damaged_sparse()},
-        "is not a readable pickle.*out of bounds",
-    ),
+    "sparse": (lambda f: {**f, "J_regressor": _damaged_sparse()}, "is not a readable pickle.*out of bounds"),
 }
 
 

@@ -90,10 +90,7 @@ class TestFocalLength:
 
     def test_focal_plane_resolution(self, tmp_path):
         inches = self.read(
-            tmp_path,
-            FocalLength=50.0,
-            FocalPlaneXResolution=4000 / (22.3 / 25.4),
-            FocalPlaneResolutionUnit=2,
+            tmp_path, FocalLength=50.0, FocalPlaneXResolution=4000 / (22.3 / 25.4), FocalPlaneResolutionUnit=2
         )
         assert inches == pytest.approx(4000 * 50 / 22.3, rel=1e-6)
         centimetres = self.read(

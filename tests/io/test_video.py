@@ -17,13 +17,7 @@ import pytest
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
-from humanpose_cli.io.video import (
-    VideoReader,
-    VideoWriter,
-    count_packets,
-    prefetch,
-    probe_video,
-)
+from humanpose_cli.io.video import VideoReader, VideoWriter, count_packets, prefetch, probe_video
 
 COUNT = 8
 

@@ -21,11 +21,7 @@ POSE_SUFFIXES = frozenset((".npy", ".npz", ".bvh"))
 
 
 def read_pose(
-    path: Path | str,
-    skeleton: Skeleton | str | None = None,
-    axes: str | None = None,
-    *,
-    track: int | None = None,
+    path: Path | str, skeleton: Skeleton | str | None = None, axes: str | None = None, *, track: int | None = None
 ) -> Target:
     """Read a pose or motion to put a person into.
 

@@ -53,9 +53,7 @@ def read_amass(path: Path, axes: str) -> RotationTarget:
     rotation = AXES[axes]
     body[:, :3] = _turned(body[:, :3], rotation)
     params = BodyParams(
-        body.astype(np.float32),
-        np.tile(_betas(path, arrays), (len(body), 1)),
-        (trans @ rotation.T).astype(np.float32),
+        body.astype(np.float32), np.tile(_betas(path, arrays), (len(body), 1)), (trans @ rotation.T).astype(np.float32)
     )
     return RotationTarget(params, _frame_rate(path, arrays), rotation.astype(np.float32))
 
