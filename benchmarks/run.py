@@ -47,7 +47,7 @@ def machine() -> str:
 
 def software() -> str:
     """Commit and versions, the line under the heading."""
-    from humanpose_cli.batch.run_record import commit_of_checkout, installed_versions
+    from humanpose_cli.batch.ledger import commit_of_checkout, installed_versions
 
     versions = installed_versions(("torch", "warp-lang", "numpy", "mediapipe"))
     told = ", ".join(f"{name} {version}" for name, version in versions.items())

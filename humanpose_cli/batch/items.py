@@ -69,10 +69,13 @@ def item_of(source: InputItem, outputs: Sequence[Path] = ()) -> Item:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """size in bytes of all the files of an item together, and the time of its newest change in nanoseconds."""
+    """size in bytes of all the files of an item together, time of the newest change in nanoseconds, and the digest of
+    their contents where it was asked for.
+    """
 
     size: int
     mtime_ns: int
+    content: str = ""
 
 
 def fingerprint(item: Item) -> Fingerprint:
@@ -103,17 +106,11 @@ def unique_items(items: Iterable[Item]) -> list[Item]:
     seen: dict[str, Item] = {}
     for item in items:
         other = seen.setdefault(item.key, item)
-        if other is not item and _resolved(other) != _resolved(item):
-            raise UsageError(
-                item.name,
-                f"would write the same files as {other.name}",
-                remedy="give their common folder as the input, or run them with different `out`",
-            )
+        if other is not item and [path.resolve() for path in other.files] != [path.resolve() for path in item.files]:
+            problem = f"would write the same files as {other.name}"
+            remedy = "give their common folder as the input, or run them with different `out`"
+            raise UsageError(item.name, problem, remedy=remedy)
     return list(seen.values())
-
-
-def _resolved(item: Item) -> tuple[Path, ...]:
-    return tuple(path.resolve() for path in item.files)
 
 
 _SYNTAX = re.compile(r"(\d+)/(\d+)")

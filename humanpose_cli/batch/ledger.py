@@ -1,4 +1,6 @@
-"""The ledger: what earlier runs did with each item, so that a rerun goes on where they stopped.
+"""What a run leaves beside its results: the ledger, and `run.json`. Nothing else holds dates and hosts.
+
+The ledger says what earlier runs did with each item, so that a rerun goes on where they stopped.
 
 Each shard appends to its own `ledger.i-of-N.jsonl` in the output folder; readers merge all of them. A line is one
 JSON object, written by one `write` to a file opened for appending and then fsynced, so that a crash can tear only
@@ -11,24 +13,40 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import socket
+import subprocess
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
 from humanpose_cli.batch.items import WHOLE, Fingerprint, Item, Shard
 from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, UsageError
-from humanpose_cli.core.result import Status
+from humanpose_cli.core.result import ItemResult, Status
 from humanpose_cli.io.atomic import ensure_folder, writing_error
+from humanpose_cli.version import __version__
 
 try:
     import fcntl
 except ImportError:  # Windows has no flock; two runs of one shard are then not noticed
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["SCHEMA_VERSION", "Entry", "History", "Ledger", "options_digest", "read_history"]
+__all__ = [
+    "Entry",
+    "History",
+    "Ledger",
+    "commit_of_checkout",
+    "installed_versions",
+    "now",
+    "options_digest",
+    "read_history",
+    "run_record",
+    "run_record_path",
+]
 
 SCHEMA_VERSION = 1
 
@@ -106,17 +124,14 @@ def read_history(folder: Path) -> History:
         for line in _read_lines(path):
             schema = line.get("schema", 0)
             if isinstance(schema, int) and schema > SCHEMA_VERSION:
-                raise InputError(
-                    path,
-                    "was written by a newer version of hpc",
-                    expected=f"schema {SCHEMA_VERSION}",
-                    got=str(schema),
-                    remedy="update humanpose-cli or choose another `out`",
-                )
+                problem = "was written by a newer version of hpc"
+                remedy = "update humanpose-cli or choose another `out`"
+                raise InputError(path, problem, expected=f"schema {SCHEMA_VERSION}", got=str(schema), remedy=remedy)
             if line.get("kind") == "run" and _fits(line, {"digest": str, "options": dict}, {"digest", "options"}):
                 history.options[line["digest"]] = line["options"]
             elif line.get("kind") == "item" and _fits(line, _TYPES, _NEEDED):
-                found.append(_entry(line))
+                known = {name: line[name] for name in Entry.__dataclass_fields__ if name in line}
+                found.append(Entry(**{**known, "outputs": tuple(known.get("outputs", ()))}))
     for entry in sorted(found, key=lambda entry: entry.finished):  # stable: equal times keep file order
         history.entries[entry.command, entry.path] = entry
     return history
@@ -142,11 +157,6 @@ def _fits(line: Mapping[str, Any], types: Mapping[str, type], needed: Collection
     return line.keys() >= set(needed) and all(
         isinstance(line[name], kind) for name, kind in types.items() if name in line
     )
-
-
-def _entry(line: Mapping[str, Any]) -> Entry:
-    known = {name: line[name] for name in Entry.__dataclass_fields__ if name in line}
-    return Entry(**{**known, "outputs": tuple(known.get("outputs", ()))})
 
 
 class Ledger:
@@ -179,43 +189,30 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def record(
-        self,
-        item: Item,
-        size_and_time: Fingerprint,
-        *,
-        outcome: Status,
-        outputs: Sequence[str] = (),
-        error: str | None = None,
-        exit_code: int = 0,
-        seconds: float = 0.0,
-        content: str = "",
-    ) -> Entry:
-        """Append what became of an item; when this returns, the line is on the disk."""
+    def record(self, item: Item, mark: Fingerprint, result: ItemResult) -> Entry:
+        """Append what became of an item that had that fingerprint; when this returns, the line is on the disk."""
         entry = Entry(
             command=self.command,
             path=item.key,
-            size=size_and_time.size,
-            mtime_ns=size_and_time.mtime_ns,
+            size=mark.size,
+            mtime_ns=mark.mtime_ns,
             options=self.digest,
-            outcome=outcome.value,
-            outputs=tuple(self._relative(path) for path in outputs),
-            error=error,
-            exit_code=int(exit_code),
-            seconds=round(seconds, 3),
+            outcome=result.status.value,
+            outputs=tuple(Path(os.path.relpath(path, self.folder)).as_posix() for path in result.outputs),
+            error=result.error,
+            exit_code=int(result.exit_code),
+            seconds=round(result.seconds, 3),
             root=str(item.root.resolve()) if item.root else "",
-            content=content,
-            finished=_now(),
+            content=mark.content,
+            finished=now("microseconds"),
             host=socket.gethostname(),
         )
         self._append({"kind": "item", **asdict(entry)})
         return entry
 
-    def _relative(self, path: str) -> str:
-        return Path(os.path.relpath(path, self.folder)).as_posix()
-
     def _append(self, line: Mapping[str, Any]) -> None:
-        row = json.dumps({"schema": SCHEMA_VERSION, "date": _now(), **line}, ensure_ascii=True, default=str)
+        line = {"schema": SCHEMA_VERSION, "date": now("microseconds"), **line}
+        row = json.dumps(line, ensure_ascii=True, default=str)
         try:
             self._file.write(row.encode("ascii") + b"\n")  # one write: whole lines even with several appenders
             os.fsync(self._file.fileno())
@@ -247,11 +244,79 @@ class Ledger:
             self._file.write(b"\n")
 
 
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
-
-
 def _unwritable(path: Path, error: OSError) -> HpcError:
     return writing_error(path, error) or UnavailableError(
         path, "cannot be written", got=error.strerror or str(error), remedy="choose another `out`"
     )
+
+
+# `run.json`: when, where and with what a run was made.
+
+PACKAGES = ("numpy", "scipy", "torch", "warp-lang", "mediapipe", "pillow", "imageio", "av", "h5py")
+
+
+def installed_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:
+    """Version of each package as installed, None for a missing one; imports none of them."""
+    versions: dict[str, str | None] = {}
+    for name in packages:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+def commit_of_checkout() -> str | None:
+    """Commit of the checkout that this package runs from, `+` appended where files differ; None if installed."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None  # no git on this machine, or a checkout that belongs to someone else
+    return commit + ("+" if changed else "")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(root), *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=10,
+        start_new_session=True,  # a Ctrl-C in the terminal is for us, not for git
+    )
+    return done.stdout.strip()
+
+
+def run_record_path(folder: Path, shard: Shard) -> Path:
+    """`run.json`, or `run.i-of-N.json` for one of several shards, so that no two processes write one file."""
+    return folder / ("run.json" if shard.count == 1 else f"run.{shard.file_part}.json")
+
+
+def run_record(command: str, options: Mapping[str, Any], shard: Shard, arguments: Sequence[str]) -> dict[str, Any]:
+    """What is known when a run starts. `finished`, `status` and counts are added when it ends."""
+    return {
+        "schema": 1,
+        "command": command,
+        "arguments": list(arguments),
+        "options": dict(options),
+        "shard": str(shard),
+        "version": __version__,
+        "commit": commit_of_checkout(),
+        "python": sys.version.split()[0],
+        "packages": installed_versions(),
+        "host": platform.node(),
+        "system": platform.platform(),
+        "processors": os.cpu_count(),
+        "started": now(),
+        "finished": None,
+        "status": "running",
+    }
+
+
+def now(to_the: str = "seconds") -> str:
+    """The time in UTC, as in ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec=to_the)

@@ -1,12 +1,4 @@
-"""From any exception to one sentence and an exit code: the one place that decides what a failure means.
-
-What a batch is asked to do, and what a worker hands back for an item.
-
-What is left to do: items against what the ledgers of earlier runs say.
-
-What a batch tells the outside while it runs; the command line's reporter is one listener, silence another.
-
-Runs any callable over items: skips what is done, records what becomes of each, survives a failing one.
+"""Runs any callable over items: skips what is done, records what becomes of each, survives a failing one.
 
     def worker(item: Item) -> Outcome:
         people = fit_image(item.payload, options)              # raises HpcError for a bad input
@@ -18,6 +10,8 @@ An item that fails is recorded and the others go on. What would fail every other
 UnavailableError (no disk space, no permission, no such device), stops the run: nothing is recorded against that
 item, and the same command goes on with it and the rest once the machine is mended. The batch knows nothing of
 images or of torch.
+
+`explain` is the one place that decides what a failure means: from any exception to a sentence and an exit code.
 """
 
 from __future__ import annotations
@@ -27,37 +21,21 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from humanpose_cli.batch.items import WHOLE, Fingerprint, Item, Shard, content_digest, fingerprint, unique_items
-from humanpose_cli.batch.ledger import Entry, History, Ledger, read_history
-from humanpose_cli.batch.run_record import now, run_record, run_record_path
+from humanpose_cli.batch.items import WHOLE, Item, Shard, content_digest, fingerprint, unique_items
+from humanpose_cli.batch.ledger import Entry, History, Ledger, now, read_history, run_record, run_record_path
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
 from humanpose_cli.io.atomic import write_json
 from humanpose_cli.version import __version__
 
-__all__ = [
-    "Batch",
-    "BatchProgress",
-    "Decision",
-    "Failure",
-    "GroupWorker",
-    "Outcome",
-    "SilentProgress",
-    "Worker",
-    "decide",
-    "explain",
-    "refuse_conflicts",
-    "run_groups",
-    "run_items",
-]
+__all__ = ["Batch", "BatchProgress", "Failure", "Outcome", "Worker", "explain", "refuse_conflicts", "run_items"]
 
 
 # A file that is not there is none of these: no user asked for it, so it is a bug.
@@ -89,22 +67,16 @@ def explain(error: BaseException, inputs: Sequence[Path] = ()) -> Failure:
     """
     if isinstance(error, HpcError):
         return Failure(str(error), error.exit_code, everywhere=isinstance(error, UnavailableError))
-    if isinstance(error, MemoryError) or _is_memory_error_of_a_library(error):
-        return Failure(
-            "memory: not enough for this item; a smaller one needs less, and so do fewer processes at once",
-            ExitCode.UNAVAILABLE,
-        )
+    # The errors of torch and OpenCV are known by their names, so that neither need be loaded.
+    opencv = type(error).__module__ == "cv2" and getattr(error, "code", None) == -4
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or opencv:
+        sentence = "memory: not enough for this item; a smaller one needs less, and so do fewer processes at once"
+        return Failure(sentence, ExitCode.UNAVAILABLE)
     if isinstance(error, OSError) and (failure := _explain_os_error(error, inputs)):
         return failure
     text = str(error)
     told = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return Failure(f"{told}; this is a bug in hpc {__version__}, --verbose shows where: please report it", ExitCode.BUG)
-
-
-def _is_memory_error_of_a_library(error: BaseException) -> bool:
-    """torch's and OpenCV's, known by their names so that neither need be loaded."""
-    kind = type(error)
-    return kind.__name__ == "OutOfMemoryError" or (kind.__module__ == "cv2" and getattr(error, "code", None) == -4)
 
 
 def _explain_os_error(error: OSError, inputs: Sequence[Path]) -> Failure | None:
@@ -163,26 +135,6 @@ class Batch:
     arguments: tuple[str, ...] = ()
 
 
-class Decision(Enum):
-    """What to do with an item: work on it, skip it as done, or tell again how it failed."""
-
-    DO = "do"
-    SKIP = "skip"
-    FAILED_BEFORE = "failed before"
-
-
-def decide(item: Item, batch: Batch, digest: str, history: History) -> Decision:
-    """Decide about one item, given this run's options digest."""
-    entry = history.of(batch.command, item)
-    if entry is None or not batch.resume or entry.options != digest or not _unchanged(item, entry, batch):
-        return Decision.DO
-    if not all((batch.out / output).exists() for output in entry.outputs):
-        return Decision.DO
-    if entry.done:
-        return Decision.SKIP
-    return Decision.DO if batch.retry_failed else Decision.FAILED_BEFORE
-
-
 def refuse_conflicts(items: Sequence[Item], batch: Batch, digest: str, history: History) -> None:
     """Raise UsageError, before anything is done, if results of something else would be replaced.
 
@@ -194,24 +146,17 @@ def refuse_conflicts(items: Sequence[Item], batch: Batch, digest: str, history: 
     writers = history.writers()
     for item in items:
         own = history.of(batch.command, item)
-        if own is not None and _standing(own, batch):
+        if own is not None and any((batch.out / output).exists() for output in own.outputs):
             if own.options != digest:
                 raise _refusal(item, batch, _changed_options(own, batch.options, history))
-            if _other_folder(item, own) and not _unchanged(item, own, batch):
+            elsewhere = own.root and item.root is not None and str(item.root.resolve()) != own.root
+            if elsewhere and not _unchanged(item, own, batch):
                 raise _refusal(item, batch, f"another image or video of that name, from {own.root}")
         for output in item.outputs:
             writer = writers.get(Path(os.path.relpath(output, batch.out)).as_posix())
             other = writer is not None and (writer.command, writer.path) != (batch.command, item.key)
             if other and writer is not None and output.exists():
                 raise _refusal(item, batch, f"hpc {writer.command} of {writer.path}")
-
-
-def _standing(entry: Entry, batch: Batch) -> bool:
-    return any((batch.out / output).exists() for output in entry.outputs)
-
-
-def _other_folder(item: Item, entry: Entry) -> bool:
-    return bool(entry.root) and item.root is not None and str(item.root.resolve()) != entry.root
 
 
 def _unchanged(item: Item, entry: Entry, batch: Batch) -> bool:
@@ -251,8 +196,8 @@ def _refusal(item: Item, batch: Batch, origin: str) -> HpcError:
     )
 
 
-class BatchProgress(Protocol):
-    """Listener of a batch. Called from the thread that runs the batch."""
+class BatchProgress:
+    """Listener of a batch, called from the thread that runs it. This one says nothing."""
 
     def start(self, total: int) -> None:
         """The batch begins, with `total` items."""
@@ -270,22 +215,7 @@ class BatchProgress(Protocol):
         """No more items; called whatever happened."""
 
 
-class SilentProgress:
-    """Says nothing."""
-
-    def start(self, total: int) -> None: ...
-
-    def item_started(self, name: str) -> None: ...
-
-    def item_finished(self, result: ItemResult) -> None: ...
-
-    def bug(self, error: BaseException) -> None: ...
-
-    def finish(self) -> None: ...
-
-
 Worker = Callable[[Item], Outcome]
-GroupWorker = Callable[[Sequence[Item]], Sequence["Outcome | Exception"]]
 
 
 def run_items(
@@ -304,161 +234,88 @@ def run_items(
     Raises UsageError before anything is done if results of something else would be replaced, UnavailableError if
     the output folder cannot be written.
     """
-
-    def one(group: Sequence[Item]) -> Sequence[Outcome | Exception]:
-        return [worker(item) for item in group]
-
-    return run_groups(items, one, batch, group_size=1, progress=progress, stop=stop)
-
-
-def run_groups(
-    items: Iterable[Item],
-    worker: GroupWorker,
-    batch: Batch,
-    *,
-    group_size: int,
-    progress: BatchProgress | None = None,
-    stop: StopSignals | None = None,
-) -> CommandResult:
-    """As `run_items`, with up to `group_size` items handed to the worker at once.
-
-    The worker returns one Outcome or exception per item, in order. If it raises instead, the items of the group are
-    given to it one by one, so that the one at fault is found and the others are done.
-    """
     mine = [item for item in unique_items(items) if batch.shard.owns(item.key)]
     with Ledger(batch.out, batch.command, batch.options, batch.shard) as ledger:
-        return _Run(batch, ledger, worker, progress or SilentProgress(), stop).carry_out(mine, group_size)
-
-
-@dataclass(frozen=True)
-class _Mark:
-    """What the ledger knows an item's files by."""
-
-    size_and_time: Fingerprint
-    content: str
+        return _Run(batch, ledger, worker, progress or BatchProgress(), stop).carry_out(mine)
 
 
 class _Run:
     """One pass over the items of one shard."""
 
     def __init__(
-        self,
-        batch: Batch,
-        ledger: Ledger,
-        worker: GroupWorker,
-        progress: BatchProgress,
-        stop: StopSignals | None,
+        self, batch: Batch, ledger: Ledger, worker: Worker, progress: BatchProgress, stop: StopSignals | None
     ) -> None:
         self.batch, self.ledger, self.worker, self.progress, self.stop = batch, ledger, worker, progress, stop
         self.history = read_history(batch.out)
         self.results: list[ItemResult] = []
         self.halted: Failure | None = None
 
-    def carry_out(self, items: Sequence[Item], group_size: int) -> CommandResult:
+    def carry_out(self, items: Sequence[Item]) -> CommandResult:
         refuse_conflicts(items, self.batch, self.ledger.digest, self.history)
         record = run_record(self.batch.command, self.batch.options, self.batch.shard, self.batch.arguments)
         self._write_record(record)
         self.progress.start(len(items))
         try:
-            for group in self._groups(items, group_size):
-                self._do(group)
-                if self.halted:
+            for item in items:
+                if self.halted or (self.stop is not None and self.stop.requested):
                     break
+                settled = self._settled_before(item)
+                if settled is not None:
+                    self._finish(settled)
+                    continue
+                with self.stop.item() if self.stop is not None else nullcontext():
+                    self._finish(self._do(item))
         except KeyboardInterrupt:
             if self.stop is None:
                 raise
         finally:
             self.progress.finish()
-        result = self._result(items)
-        return self._close_record(record, result)
+        return self._close_record(record, self._result(items))
 
-    def _groups(self, items: Sequence[Item], size: int) -> Iterator[list[Item]]:
-        """Items left to do, `size` at a time; those that earlier runs settled are told on the way."""
-        group: list[Item] = []
-        for item in items:
-            if self._stop_asked():
-                return
-            settled = self._settled_before(item, decide(item, self.batch, self.ledger.digest, self.history))
-            if settled is not None:
-                self._finish(settled)
-                continue
-            group.append(item)
-            if len(group) == size:
-                yield group
-                group = []
-        if group:
-            yield group
-
-    def _stop_asked(self) -> bool:
-        return self.stop is not None and self.stop.requested
-
-    def _settled_before(self, item: Item, decision: Decision) -> ItemResult | None:
+    def _settled_before(self, item: Item) -> ItemResult | None:
         """What an earlier run has to say of an item; None if there is something left to do."""
-        if decision is Decision.DO:
+        batch, entry = self.batch, self.history.of(self.batch.command, item)
+        if entry is None or not batch.resume or entry.options != self.ledger.digest:
             return None
-        entry = self.history.of(self.batch.command, item)
-        assert entry is not None
-        outputs = tuple(str(self.batch.out / output) for output in entry.outputs)
-        if decision is Decision.FAILED_BEFORE:
+        paths = [batch.out / output for output in entry.outputs]
+        if not _unchanged(item, entry, batch) or not all(path.exists() for path in paths):
+            return None
+        outputs = tuple(str(path) for path in paths)
+        if not entry.done:
+            if batch.retry_failed:
+                return None
             error = f"{entry.error} (in an earlier run; `retry_failed` tries again)"
             status, code = Status(entry.outcome), ExitCode(entry.exit_code)
             return ItemResult(item.name, status, outputs, error=error, exit_code=code)
         try:
-            details = self.batch.recall(item, entry) if self.batch.recall else {}
+            details = batch.recall(item, entry) if batch.recall else {}
         except HpcError:
             return None  # its result was damaged since: like one that vanished, it is made again
         return ItemResult(item.name, Status.SKIPPED, outputs, details=details)
 
-    def _do(self, group: Sequence[Item]) -> None:
-        grace: AbstractContextManager[None] = self.stop.item() if self.stop is not None else nullcontext()
-        with grace:
-            marks = [(item, self._mark(item)) for item in group]
-            ready = [(item, mark) for item, mark in marks if mark is not None]
-            for item, _ in ready:
-                self.progress.item_started(item.name)
-            started = time.perf_counter()
-            outcomes = self._work([item for item, _ in ready])
-            seconds = (time.perf_counter() - started) / max(1, len(ready))
-            if outcomes is not None:
-                for (item, mark), outcome in zip(ready, outcomes, strict=True):
-                    self._settle(item, mark, outcome, seconds)
-                return
-        for item, _ in ready:  # the group failed as a whole: find the item at fault
-            if not self.halted and not self._stop_asked():
-                self._do([item])
-
-    def _mark(self, item: Item) -> _Mark | None:
-        """What the ledger knows the item by, taken before it is read; None if it cannot be read."""
-        try:
-            return _Mark(fingerprint(item), content_digest(item))
+    def _do(self, item: Item) -> ItemResult:
+        """Work on an item and record what became of it."""
+        try:  # what the ledger knows it by, taken before it is read
+            mark = replace(fingerprint(item), content=content_digest(item))
         except HpcError as error:
-            self._finish(_failed(item, explain(error), 0.0))
-            return None
-
-    def _work(self, items: Sequence[Item]) -> Sequence[Outcome | Exception] | None:
-        """The worker's outcomes; None if it failed over several items at once."""
-        if not items:
-            return []
+            return _failed(item, explain(error), 0.0)
+        self.progress.item_started(item.name)
+        started = time.perf_counter()
         try:
-            return self.worker(items)
+            outcome = self.worker(item)
         except Exception as error:
-            return [error] if len(items) == 1 else None
-
-    def _settle(self, item: Item, mark: _Mark, outcome: Outcome | Exception, seconds: float) -> None:
-        """Record and tell what became of an item."""
-        if isinstance(outcome, Exception):
-            result = self._failure(item, outcome, seconds)
+            result = self._failure(item, error, time.perf_counter() - started)
         else:
             status = Status.PARTIAL if outcome.problem else Status.SUCCESS
             code = ExitCode.PARTIAL if outcome.problem else ExitCode.OK
-            outputs = tuple(str(path) for path in outcome.outputs)
+            outputs, seconds = tuple(str(path) for path in outcome.outputs), time.perf_counter() - started
             result = ItemResult(item.name, status, outputs, seconds, outcome.problem, code, outcome.details)
         if not self.halted:
             try:
-                self._record(item, mark, result)
+                self.ledger.record(item, mark, result)
             except UnavailableError as error:  # most likely a full disk; unrecorded, the item is done again
-                result = self._failure(item, error, seconds)
-        self._finish(result)
+                result = self._failure(item, error, result.seconds)
+        return result
 
     def _failure(self, item: Item, error: Exception, seconds: float) -> ItemResult:
         failure = explain(error, item.files)
@@ -467,18 +324,6 @@ class _Run:
         if failure.everywhere:
             self.halted = failure
         return _failed(item, failure, seconds)
-
-    def _record(self, item: Item, mark: _Mark, result: ItemResult) -> None:
-        self.ledger.record(
-            item,
-            mark.size_and_time,
-            content=mark.content,
-            outcome=result.status,
-            outputs=result.outputs,
-            error=result.error,
-            exit_code=result.exit_code,
-            seconds=result.seconds,
-        )
 
     def _finish(self, result: ItemResult) -> None:
         self.results.append(result)
@@ -515,5 +360,4 @@ class _Run:
 
 
 def _failed(item: Item, failure: Failure, seconds: float) -> ItemResult:
-    code = failure.exit_code
-    return ItemResult(item.name, Status.ERROR, (), seconds, failure.sentence, code)
+    return ItemResult(item.name, Status.ERROR, (), seconds, failure.sentence, failure.exit_code)

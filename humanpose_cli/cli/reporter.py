@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
+from humanpose_cli.batch.runner import BatchProgress
 from humanpose_cli.core.errors import one_line
 from humanpose_cli.core.result import ItemResult, Status
 
@@ -55,8 +56,8 @@ def _nowhere() -> TextIO:
     return open(os.devnull, "w")
 
 
-class Reporter:
-    """Context manager that writes to stderr; also the listener of a batch (batch.runner.BatchProgress).
+class Reporter(BatchProgress):
+    """Context manager that writes to stderr; also the listener of a batch.
 
     label     the command's name, at the head of progress
     quiet     write errors only

@@ -308,10 +308,8 @@ class Header:
         if version < SCHEMA_VERSION:
             raise InputError(path, f"has the unknown schema version {version}", remedy="make it again")
         if version > SCHEMA_VERSION:
-            problem, remedy = (
-                "was written by a newer version of this program",
-                "run pip install --upgrade humanpose-cli",
-            )
+            problem = "was written by a newer version of this program"
+            remedy = "run pip install --upgrade humanpose-cli"
             expected = f"schema version {SCHEMA_VERSION} or older"
             raise InputError(path, problem, expected=expected, got=str(version), remedy=remedy)
         values: dict[str, Any] = {}

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,14 @@ import pytest
 from humanpose_cli.batch.items import WHOLE, Fingerprint, Item, Shard, content_digest, fingerprint
 from humanpose_cli.batch.ledger import Ledger, options_digest, read_history
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
-from humanpose_cli.core.result import Status
+from humanpose_cli.core.result import ItemResult, Status
 
 MARK = Fingerprint(10, 20)
 
 
-def record(folder: Path, key: str, outcome: Status = Status.SUCCESS, shard: Shard = WHOLE, **values) -> None:
+def record(folder: Path, key: str, outcome: Status = Status.SUCCESS, shard: Shard = WHOLE, mark=MARK, **values) -> None:
     with Ledger(folder, "fit", {"people": "all"}, shard) as ledger:
-        ledger.record(Item(key, ()), MARK, outcome=outcome, **values)
+        ledger.record(Item(key, ()), mark, ItemResult(key, outcome, **values))
 
 
 def entry(folder: Path, key: str):
@@ -28,8 +29,8 @@ def entry(folder: Path, key: str):
 
 
 def test_what_is_written_is_read(tmp_path):
-    outputs = [str(tmp_path / "sub" / "a.jpg.fit.npz")]
-    record(tmp_path, "sub/ä b.jpg", outputs=outputs, seconds=1.23456, content="abc")
+    outputs = (str(tmp_path / "sub" / "a.jpg.fit.npz"),)
+    record(tmp_path, "sub/ä b.jpg", mark=replace(MARK, content="abc"), outputs=outputs, seconds=1.23456)
     found = entry(tmp_path, "sub/ä b.jpg")
     assert (found.outcome, found.outputs, found.seconds) == ("success", ("sub/a.jpg.fit.npz",), 1.235)
     assert (found.size, found.mtime_ns, found.content) == (10, 20, "abc")
@@ -95,11 +96,12 @@ def test_lines_of_concurrent_writers_stay_whole(tmp_path):
     writer = (
         "import sys; from pathlib import Path\n"
         "from humanpose_cli.batch.ledger import Ledger; from humanpose_cli.batch.items import Shard\n"
-        "from humanpose_cli.batch.items import Item, Fingerprint; from humanpose_cli.core.result import Status\n"
+        "from humanpose_cli.batch.items import Item, Fingerprint\n"
+        "from humanpose_cli.core.result import ItemResult, Status\n"
         "index = int(sys.argv[2])\n"
         "with Ledger(Path(sys.argv[1]), 'fit', {}, Shard(index, 3)) as ledger:\n"
         "    for i in range(40):\n"
-        "        ledger.record(Item(f'{index}-{i}', ()), Fingerprint(1, 1), outcome=Status.SUCCESS)\n"
+        "        ledger.record(Item(f'{index}-{i}', ()), Fingerprint(1, 1), ItemResult('a', Status.SUCCESS))\n"
     )
     writers = [subprocess.Popen([sys.executable, "-c", writer, str(tmp_path), str(i)]) for i in range(3)]
     assert [process.wait() for process in writers] == [0, 0, 0]

@@ -11,7 +11,7 @@ import pytest
 
 from humanpose_cli.batch.items import Item, Shard
 from humanpose_cli.batch.ledger import read_history
-from humanpose_cli.batch.runner import Batch, Outcome, run_groups, run_items
+from humanpose_cli.batch.runner import Batch, Outcome, run_items
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
 
@@ -301,37 +301,6 @@ def test_a_shard_without_items_says_so(tmp_path, photos):
     result = run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, shard=none[0]))
     assert (result.status, len(result.items)) == (Status.SUCCESS, 0)
     assert result.messages == (f"there is nothing to do in part {none[0]}",)
-
-
-def test_groups_hold_as_many_items_as_asked(tmp_path, photos):
-    sizes = []
-
-    def worker(group):
-        sizes.append(len(group))
-        return [Outcome(details={"key": item.key}) for item in group]
-
-    result = run_groups(items_of(photos), worker, batch(tmp_path), group_size=3)
-    assert sizes == [3, 1]
-    assert [item.details["key"] for item in result.items] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
-
-
-def test_a_group_that_fails_as_a_whole_is_done_one_by_one(tmp_path, photos):
-    def worker(group):
-        if any(item.key == "b.jpg" for item in group):
-            raise MemoryError
-        return [Outcome() for _ in group]
-
-    result = run_groups(items_of(photos), worker, batch(tmp_path), group_size=4)
-    assert statuses(result) == ["success", "error", "success", "success"]
-    assert "memory" in result.items[1].error
-
-
-def test_a_group_may_return_an_exception_for_one_item(tmp_path, photos):
-    def worker(group):
-        return [InputError("b", "is dark") if item.key == "b.jpg" else Outcome() for item in group]
-
-    result = run_groups(items_of(photos), worker, batch(tmp_path), group_size=4)
-    assert statuses(result) == ["success", "error", "success", "success"]
 
 
 def test_run_json_keeps_how_the_run_was_made(tmp_path, photos):
