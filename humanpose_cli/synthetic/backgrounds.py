@@ -297,10 +297,20 @@ def _paint_box(
     if kind == "studio":
         tints = [tints[0]] * 3
     for number in _present(face):
-        if number == 5 and scene.ceiling is None:
+        rows, kind_of_face = np.flatnonzero(face.ravel() == number), 0 if number == 0 else 1 if number < 5 else 2
+        material = (scene.floor, scene.walls, scene.ceiling)[kind_of_face]
+        if material is None:
             continue
-        rows = np.flatnonzero(face.ravel() == number)
-        colour = _face_colours(random, scene, number, rows, points, depth, (rx, ry, rz), camera, tints)
+        tile_name, variant, metres = material
+        normal_axis = (1, 0, 0, 2, 2, 1)[number]
+        first, second = ((2, 1), (0, 2), (0, 1))[normal_axis]
+        u, v = points[first].ravel()[rows], points[second].ravel()[rows]
+        slant = np.maximum(np.abs((rx, ry, rz)[normal_axis].ravel()[rows]), 0.08)
+        footprint = depth.ravel()[rows] / camera.view.focal / np.sqrt(slant)
+        colour = _tiled((tile_name, variant), u / metres, -v / metres, footprint / metres * TILE_SIDE)
+        colour = colour * tints[kind_of_face]
+        if kind_of_face == 1 and scene.ceiling is not None and scene.walls != scene.floor:
+            _decorate(random, colour, u, v, footprint, scene)
         # Unit normal of the face, which is seen from inside: 0 floor, 1 +x, 2 −x, 3 +z, 4 −z, 5 top.
         nx, ny, nz = [(0, 1, 0), (-1, 0, 0), (1, 0, 0), (0, 0, -1), (0, 0, 1), (0, -1, 0)][number]
         normal = np.array([[c * nx + s * nz, ny, -s * nx + c * nz]], np.float32)
@@ -321,31 +331,6 @@ def _paint_box(
 
 def _tint(random: np.random.Generator, spread: float) -> Array:
     return np.asarray(np.clip(random.uniform(0.65, 1.15) * np.exp(random.normal(0, spread, 3)), 0.3, 1.4), np.float32)
-
-
-def _face_colours(
-    random: np.random.Generator,
-    scene: _Box,
-    number: int,
-    rows: NDArray[np.int64],
-    points: tuple[Array, Array, Array],
-    depth: Array,
-    rays: tuple[Array, Array, Array],
-    camera: SceneCamera,
-    tints: list[Array],
-) -> Array:
-    """Colours (N, 3) of the pixels `rows` of one face, before light."""
-    normal_axis = (1, 0, 0, 2, 2, 1)[number]
-    first, second = {0: (2, 1), 1: (0, 2), 2: (0, 1)}[normal_axis]
-    u, v = points[first].ravel()[rows], points[second].ravel()[rows]
-    kind, variant, metres = scene.floor if number == 0 else scene.ceiling if number == 5 else scene.walls  # type: ignore[misc]
-    slant = np.maximum(np.abs(rays[normal_axis].ravel()[rows]), 0.08)
-    footprint = depth.ravel()[rows] / camera.view.focal / np.sqrt(slant)
-    colour = _tiled((kind, variant), u / metres, -v / metres, footprint / metres * TILE_SIDE)
-    colour = colour * tints[0 if number == 0 else 1 if number < 5 else 2]
-    if number in (1, 2, 3, 4) and scene.ceiling is not None and scene.walls != scene.floor:
-        _decorate(random, colour, u, v, footprint, scene)
-    return colour
 
 
 def _tiled(name: tuple[str, int], u: Array, v: Array, texels: Array) -> Array:

@@ -172,7 +172,7 @@ class SyntheticSource:
         view = scene.camera.view
         for frame in range(len(scene)):
             rendered = looked_at.pop(frame) if frame in looked_at else renderer.render(frame)
-            people, indices = people_of_frame(self._body, list(scene.people), names, frame, view, rendered)
+            people, indices = people_of_frame(self._body, scene, names, frame, rendered)
             yield Sample(
                 name=group.name if group.count == 1 else f"{group.name}/{frame:04d}",
                 image=encoded_image(rendered.image, int(random.integers(*_QUALITY))),

@@ -66,36 +66,23 @@ HELD_OUT_KEY_POSES = (
     "lying_on_side",
 )
 
-# Families of key poses and how often each is drawn; what is not named here stands upright.
-_MEMBERS: dict[str, tuple[str, ...]] = {
-    "stepping": ("big_step", "lunge", "legs_apart", "kick", "tree", "running_start", "throwing"),
-    "bending": ("side_bend", "turning_round", "bow", "bend_forward", "hands_on_knees", "picking_up"),
-    "crouching": ("half_squat", "squat", "crouch", "tying_a_shoe"),
-    "kneeling": ("kneeling", "kneeling_one_knee", "kneeling_on_heels"),
-    "chair": ("sitting_on_chair", "sitting_leaning_back", "sitting_leaning_forward", "sitting_legs_crossed"),
+# Families, how often each is drawn, and its key poses; those that are not named here stand upright.
+_FAMILIES: dict[str, tuple[float, str]] = {
+    LIBRARY: (0.40, ""),
+    "upright": (0.24, ""),
+    "stepping": (0.06, "big_step lunge legs_apart kick tree running_start throwing"),
+    "bending": (0.05, "side_bend turning_round bow bend_forward hands_on_knees picking_up"),
+    "crouching": (0.05, "half_squat squat crouch tying_a_shoe"),
+    "kneeling": (0.03, "kneeling kneeling_one_knee kneeling_on_heels"),
+    "chair": (0.08, "sitting_on_chair sitting_leaning_back sitting_leaning_forward sitting_legs_crossed"),
     "floor": (
-        "sitting_on_floor",
-        "sitting_on_hands",
-        "sitting_cross_legged",
-        "sitting_side_saddle",
-        "one_knee_up_on_floor",
-        "hugging_knees",
+        0.04,
+        "sitting_on_floor sitting_on_hands sitting_cross_legged sitting_side_saddle one_knee_up_on_floor hugging_knees",
     ),
-    "crawling": ("crawling", "push_up", "propped_on_elbows"),
-    "lying": ("lying_on_back", "lying_knees_up", "lying_on_front", "lying_on_side"),
+    "crawling": (0.02, "crawling push_up propped_on_elbows"),
+    "lying": (0.03, "lying_on_back lying_knees_up lying_on_front lying_on_side"),
 }
-FAMILIES: dict[str, float] = {
-    LIBRARY: 0.40,
-    "upright": 0.24,
-    "stepping": 0.06,
-    "bending": 0.05,
-    "crouching": 0.05,
-    "kneeling": 0.03,
-    "chair": 0.08,
-    "floor": 0.04,
-    "crawling": 0.02,
-    "lying": 0.03,
-}
+FAMILIES = {family: share for family, (share, _) in _FAMILIES.items()}
 """Family → share of the poses drawn."""
 _GROUNDED = ("kneeling", "floor", "crawling", "lying")
 # Limbs that carry the body keep their position: little is mixed in, and only small noise.
@@ -117,7 +104,7 @@ class Pose:
 def family_of(activity: str) -> str:
     """The family of an activity; UsageError for a name that is neither a key pose nor an activity of the library."""
     if activity in KEY_POSES:
-        return next((family for family, names in _MEMBERS.items() if activity in names), "upright")
+        return next((family for family, (_, names) in _FAMILIES.items() if activity in names.split()), "upright")
     if activity in pose_library().clip_activities:
         return LIBRARY
     raise UsageError(activity, "is not an activity", expected="a key pose or an activity of the pose library")

@@ -48,7 +48,7 @@ from humanpose_cli.synthetic.cameras import (
     irradiance,
 )
 from humanpose_cli.synthetic.mesh import MATERIALS, DressedMesh, pose_dressed
-from humanpose_cli.synthetic.scene import Prop, SceneDescription, StagedPerson
+from humanpose_cli.synthetic.scene import Prop, SceneDescription
 from humanpose_cli.synthetic.tiles import TILE_SIDE, tile, tile_level
 
 __all__ = [
@@ -413,25 +413,23 @@ def encoded_image(image: NDArray[np.uint8], quality: int) -> bytes:
     return bytes(data.tobytes())
 
 
-def encoded_maps(rendered: RenderedScene, seen: list[int]) -> dict[str, bytes]:
+def encoded_maps(rendered: RenderedScene, visible: list[int]) -> dict[str, bytes]:
     """The maps as PNG bytes; `persons` renumbered to the visible people."""
-    maps = dict(rendered.maps)
-    if seen != list(range(len(rendered.visible))):
-        number = np.zeros(len(rendered.visible) + 1, np.uint8)
-        for new, place in enumerate(seen, 1):
-            number[place + 1] = new
-        maps["persons"] = number[maps["persons"]]
+    number = np.zeros(len(rendered.visible) + 1, np.uint8)
+    number[np.array(visible, int) + 1] = np.arange(1, len(visible) + 1)
+    maps = {**rendered.maps, "persons": number[rendered.maps["persons"]]}
     return {name: encode_map(name, values) for name, values in maps.items()}
 
 
 def people_of_frame(
-    body: Body, people: list[StagedPerson], names: list[tuple[str, str]], frame: int, view: Camera, seen: RenderedScene
+    body: Body, scene: SceneDescription, names: list[tuple[str, str]], frame: int, rendered: RenderedScene
 ) -> tuple[list[Person], list[int]]:
     """Labels of the people of one frame who are visible on any pixel, and their indices in the scene.
 
     names  (identity, clothing) of each
     """
-    shown = [place for place in range(len(people)) if seen.visible[place] > 0]
+    people, view, maps = scene.people, scene.camera.view, rendered.maps
+    shown = [index for index in range(len(people)) if rendered.visible[index] > 0]
     if not shown:
         return [], []
     rotations = torch.stack([people[i].rotations[frame] for i in shown])
@@ -443,18 +441,25 @@ def people_of_frame(
     points[SMPL24.name] = posed.joints.numpy()
     poses = matrix_to_axis_angle(rotations).flatten(1).numpy()
     found = []
-    for row, place in enumerate(shown):
+    for row, index in enumerate(shown):
         own = {name: its[row].astype(np.float32) for name, its in points.items()}
-        keypoints = {name: _keypoints(body, name, its, place, view, seen) for name, its in own.items()}
-        identity, clothing = names[place]
+        keypoints = {}  # (J, 3): pixels, and how much of the surface around each joint is visible
+        for name, its in own.items():
+            if name == SMPL24.name:
+                visible = joint_visibility(its, index, view, maps)
+            else:
+                visible = landmark_visibility(body, name, its, index, view, maps)
+            pixels = view.project(torch.from_numpy(its)).numpy()
+            keypoints[name] = np.concatenate((pixels, visible[:, None]), 1).astype(np.float32)
+        identity, clothing = names[index]
         found.append(
             Person(
                 identity=identity,
                 clothing=clothing,
-                activity=people[place].activities[frame],
+                activity=people[index].activities[frame],
                 gender="neutral",
                 body=body.name,
-                box=_person_box(np.concatenate([k[:, :2] for k in keypoints.values()]), place, seen),
+                box=_person_box(np.concatenate([k[:, :2] for k in keypoints.values()]), maps["persons"] == index + 1),
                 poses=poses[row],
                 betas=betas[row].numpy(),
                 trans=trans[row].numpy(),
@@ -465,23 +470,12 @@ def people_of_frame(
     return found, shown
 
 
-def _keypoints(body: Body, name: str, points: Array, place: int, view: Camera, seen: RenderedScene) -> Array:
-    """(J, 3): pixels, and how much of the surface around each joint is visible."""
-    if name == SMPL24.name:
-        visible = joint_visibility(points, place, view, seen.maps)
-    else:
-        visible = landmark_visibility(body, name, points, place, view, seen.maps)
-    pixels = view.project(torch.from_numpy(points)).numpy()
-    return np.concatenate((pixels, visible[:, None]), 1).astype(np.float32)
-
-
-def _person_box(pixels: Array, place: int, seen: RenderedScene) -> Array:
+def _person_box(pixels: Array, shown: NDArray[np.bool_]) -> Array:
     """Round the joints with a margin and all pixels that show the person, cut at the image's edges."""
-    persons = seen.maps["persons"]
-    height, width = persons.shape
+    height, width = shown.shape
     low, high = pixels.min(0), pixels.max(0)
     margin = _BOX_MARGIN * (high - low).max()
-    rows, columns = np.nonzero(persons == place + 1)
+    rows, columns = np.nonzero(shown)
     low = np.minimum(low - margin, (columns.min(), rows.min()))
     high = np.maximum(high + margin, (columns.max() + 1, rows.max() + 1))
     return np.concatenate((np.clip(low, 0, (width, height)), np.clip(high, 0, (width, height)))).astype(np.float32)

@@ -41,9 +41,7 @@ PENDING = {
     "NbfTraining.seen",
     "People.places",
     "SegmenterTraining.seen",
-    "encoded_maps(seen)",
     "fit_of_estimates(seen)",
-    "people_of_frame(seen)",
     "place_about_pixels",
     "place_in_image",
 }
