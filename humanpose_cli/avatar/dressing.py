@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humanpose_cli.avatar.surface import SurfaceOperator, front_of_face, parts_mask, spread
+from humanpose_cli.avatar.surface import SurfaceOperator, parts_mask, scalp_and_face, spread
 from humanpose_cli.body.body import FACE13, Body, PosedBody
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
@@ -284,7 +284,7 @@ def silhouette_displacements(
     faces, part_labels = dressed.body.faces, dressed.body.part_labels.cpu().numpy()
     mirror_vertices = dressed.body.mirror_vertices.cpu().numpy()
     operator = SurfaceOperator(vertices.cpu().numpy(), faces.cpu().numpy().astype(np.int64))
-    inwards, outwards = displacement_caps(part_labels, front_of_face(dressed.body), dressed.height)
+    inwards, outwards = displacement_caps(part_labels, scalp_and_face(dressed.body)[1], dressed.height)
     total = np.zeros(len(vertices))
     for _ in range(options.rounds):
         moved = vertices + torch.from_numpy(total.astype(np.float32)).to(vertices)[:, None] * directions

@@ -40,10 +40,9 @@ __all__ = [
     "body_texels",
     "complete_texture",
     "flat_parts",
-    "front_of_face",
     "limb_groups",
     "parts_mask",
-    "scalp",
+    "scalp_and_face",
     "spread",
 ]
 
@@ -55,19 +54,6 @@ FOREARMS = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("el
 HANDS = {side: (f"{side}_wrist", f"{side}_hand") for side in ("left", "right")}
 # Parts whose back looks like their front where clothes go round; heads, hands and feet do not.
 _FLAT = ("pelvis", "spine1", "spine2", "spine3", "collar", "shoulder", "elbow", "hip", "knee")
-
-
-class _Head(NamedTuple):
-    """Vertices (V,) of the head, all vertices' heights and depths, and measures of the rest head; metres."""
-
-    mask: Mask
-    y: Array
-    z: Array
-    ear_y: float
-    ear_z: float
-    eye_y: float
-    eye_z: float
-    width: float  # between the ears
 
 
 def parts_mask(part_labels: NDArray[np.integer], names: tuple[str, ...]) -> Mask:
@@ -93,34 +79,25 @@ def limb_groups() -> NDArray[np.int64]:
     return groups
 
 
-def _measure_head(body: Body) -> _Head:
+def scalp_and_face(body: Body) -> tuple[Mask, Mask]:
+    """Vertices (V,) where hair grows, and those (V,) of the face that no hair covers.
+
+    Hair grows on the head behind the ears and above a line from the ears to the hairline; the face lies before the
+    temples and below it. The proportions are those of an adult: the hairline lies 0.42 ear-to-ear distances above the
+    eyes, the nape as far below the ears.
+    """
     landmarks = body.landmarks("coco17")
     points = landmarks.template.cpu().numpy()
     ears, eyes = (points[landmarks.skeleton.indices((f"left_{n}", f"right_{n}"))] for n in ("ear", "eye"))
     (_, ear_y, ear_z), (_, eye_y, eye_z) = ears.mean(0).tolist(), eyes.mean(0).tolist()
+    width = float(np.ptp(ears[:, 0]))
     _, y, z = body.template.cpu().numpy().T
-    mask = parts_mask(body.part_labels.cpu().numpy(), ("head",))
-    return _Head(mask, y, z, ear_y, ear_z, eye_y, eye_z, float(np.ptp(ears[:, 0])))
-
-
-def scalp(body: Body) -> Mask:
-    """Vertices (V,) where hair grows: the head behind the ears and above a line from the ears to the hairline.
-
-    The proportions are those of an adult: the hairline lies 0.42 ear-to-ear distances above the eyes, the nape as
-    far below the ears.
-    """
-    h = _measure_head(body)
-    along = np.clip((h.z - h.ear_z) / max(h.eye_z - h.ear_z, 1e-3), 0, 1.2)
-    ear_line = h.ear_y + 0.12 * h.width
-    line = ear_line + along * (h.eye_y + 0.42 * h.width - ear_line)
-    behind = (h.z < h.ear_z - 0.05 * h.width) & (h.y > h.ear_y - 0.42 * h.width)
-    return h.mask & (behind | (h.y > line))
-
-
-def front_of_face(body: Body) -> Mask:
-    """Vertices (V,) of the face that no hair covers: before the temples and below the hairline."""
-    h = _measure_head(body)
-    return h.mask & (h.z > h.ear_z + 0.3 * (h.eye_z - h.ear_z)) & ~scalp(body)
+    head = parts_mask(body.part_labels.cpu().numpy(), ("head",))
+    ear_line = ear_y + 0.12 * width
+    along = np.clip((z - ear_z) / max(eye_z - ear_z, 1e-3), 0, 1.2)
+    behind = (z < ear_z - 0.05 * width) & (y > ear_y - 0.42 * width)
+    hair = head & (behind | (y > ear_line + along * (eye_y + 0.42 * width - ear_line)))
+    return hair, head & (z > ear_z + 0.3 * (eye_z - ear_z)) & ~hair
 
 
 class SurfaceOperator:
@@ -213,7 +190,7 @@ class BodyTexels:
         self.rest: Array = body.template.cpu().numpy().astype(np.float64)
         self.operator = SurfaceOperator(self.rest, self.rows)
         self.part_labels = body.part_labels.cpu().numpy()
-        self.hair, self.face = scalp(body), front_of_face(body)
+        self.hair, self.face = scalp_and_face(body)
         self._mirror = self._mirror_maps(body)
         self.opposite_uv, self.opposed = _opposite(body, self.coarse)
 

@@ -195,22 +195,17 @@ def paint_backdrop(
             image = images.crop(background.image, size, random)
         else:
             image = _abstract(random, size)
-        image = image * np.float32(np.clip(random.normal(1.0, 0.12), 0.6, 1.3))
-        return _with_guessed_floor(np.asarray(image, np.float32), camera, random)
+        image = np.asarray(image * np.float32(np.clip(random.normal(1.0, 0.12), 0.6, 1.3)), np.float32)
+        depth, surface = np.full(size, np.inf, np.float32), np.zeros(size, np.int8)
+        # In some images people throw their shadow as if there were a floor; in others they seem pasted in.
+        if random.random() < 0.6:
+            drop = camera.rays()[1]
+            below = drop < -0.02
+            depth[below] = np.float32(camera.position[1]) / -drop[below]
+            surface[below] = 1
+        return Backdrop(image, depth, surface)
     enclosed = np.zeros((1, 3)) if inside is None else np.concatenate((np.zeros((1, 3)), inside))
     return _paint_box(random, background.kind, camera, lighting, enclosed)
-
-
-def _with_guessed_floor(image: Array, camera: SceneCamera, random: np.random.Generator) -> Backdrop:
-    """In some images people throw their shadow as if there were a floor; in others they seem pasted in."""
-    height, width = image.shape[:2]
-    depth, surface = np.full((height, width), np.inf, np.float32), np.zeros((height, width), np.int8)
-    if random.random() < 0.6:
-        drop = camera.rays()[1]
-        below = drop < -0.02
-        depth[below] = np.float32(camera.position[1]) / -drop[below]
-        surface[below] = 1
-    return Backdrop(image, depth, surface)
 
 
 @dataclass(frozen=True)

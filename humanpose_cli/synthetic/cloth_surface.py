@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse import identity as identity_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
@@ -382,18 +383,10 @@ def _eyeballs(body: Body) -> NDArray[np.bool_]:
     """(V,) which vertices belong to the eyeballs: the two small closed surfaces behind the lids."""
     points = body.landmarks("face13")
     eyes = points.template.numpy()[points.skeleton.indices(("left_eye", "right_eye"))]
-    faces = body.faces.numpy()
-    component = np.arange(len(body.template))
-    while True:
-        lowest = component[faces].min(1)
-        spread = component.copy()
-        for k in range(3):
-            np.minimum.at(spread, faces[:, k], lowest)
-        spread = spread[spread]
-        if (spread == component).all():
-            break
-        component = spread
-    result = np.zeros(len(component), bool)
+    faces, count = body.faces.numpy(), len(body.template)
+    edges = csr_matrix((np.ones(faces.size), (faces.ravel(), np.roll(faces, -1, 1).ravel())), shape=(count, count))
+    _, component = connected_components(edges, directed=False)
+    result = np.zeros(count, bool)
     template = body.template.numpy()
     for name, amount in zip(*np.unique(component, return_counts=True), strict=True):
         rows = component == name

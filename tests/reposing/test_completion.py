@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from repose_stage import Stage
 
-from humanpose_cli.avatar.surface import BodyTexels, body_texels, complete_texture, front_of_face, parts_mask, scalp
+from humanpose_cli.avatar.surface import BodyTexels, body_texels, complete_texture, parts_mask, scalp_and_face
 from humanpose_cli.body.texture import BakedTexture, paint_vertices
 
 SKIN, HAIR, CLOTH = (0.9, 0.7, 0.6), (0.15, 0.1, 0.05), (0.1, 0.3, 0.7)
@@ -35,7 +35,7 @@ def part(stage: Stage, *names: str) -> np.ndarray:
 def dressed_colours(stage: Stage) -> np.ndarray:
     colours = np.tile(np.array(CLOTH, np.float32), (len(stage.body.template), 1))
     colours[part(stage, "head", "left_wrist", "left_hand", "right_wrist", "right_hand")] = SKIN
-    colours[scalp(stage.body)] = HAIR
+    colours[scalp_and_face(stage.body)[0]] = HAIR
     return colours
 
 
@@ -56,10 +56,10 @@ def test_back_of_the_head_gets_hair_and_unseen_hands_get_skin(stage: Stage, surf
     seen = np.where(head, z > middle, True) & ~part(stage, "left_wrist", "left_hand", "right_wrist", "right_hand")
     whole = complete_texture(surface, baked(surface, dressed_colours(stage), seen))
     got = on_vertices(surface, whole.image)
-    back = scalp(stage.body) & (z < middle - 0.05)
+    back = scalp_and_face(stage.body)[0] & (z < middle - 0.05)
     np.testing.assert_allclose(np.median(got[back], axis=0), HAIR, atol=0.06)
     np.testing.assert_allclose(np.median(got[hands], axis=0), SKIN, atol=0.06)
-    face = front_of_face(stage.body)
+    face = scalp_and_face(stage.body)[1]
     np.testing.assert_allclose(np.median(got[face], axis=0), SKIN, atol=0.03)
 
 

@@ -14,7 +14,7 @@ from humanpose_cli.avatar.dressing import (
     head_scale,
     silhouette_displacements,
 )
-from humanpose_cli.avatar.surface import front_of_face, limb_groups, parts_mask, scalp
+from humanpose_cli.avatar.surface import limb_groups, parts_mask, scalp_and_face
 from humanpose_cli.body.body import FACE13
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
@@ -89,7 +89,7 @@ def test_widened_outline_meets_the_mask(stage: Stage, dressed: DressedBody) -> N
 def test_caps_hold_and_things_held_are_not_clothes(stage: Stage, dressed: DressedBody) -> None:
     mask = silhouette(dressed.pose(pose(**STANDING), PLACE), stage.body.faces)
     mask[200:320, 120:280] = 1  # a crate before the trunk, far wider than it
-    inwards, outwards = displacement_caps(stage.body.part_labels.numpy(), front_of_face(stage.body), dressed.height)
+    inwards, outwards = displacement_caps(stage.body.part_labels.numpy(), scalp_and_face(stage.body)[1], dressed.height)
     found = widen(dressed, mask)
     assert (found <= outwards + 1e-9).all()
     assert (found >= -inwards - 1e-9).all()
@@ -164,7 +164,7 @@ def test_unseen_keypoints_move_nothing(dressed: DressedBody) -> None:
 def test_regions_lie_where_their_names_say(stage: Stage) -> None:
     body = stage.body
     template = body.template.numpy()
-    hair, face = scalp(body), front_of_face(body)
+    hair, face = scalp_and_face(body)
     assert not (hair & face).any()
     head = parts_mask(body.part_labels.numpy(), ("head",))
     assert hair[head][template[head][:, 1].argmax()], "the crown has hair"
