@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import io
 import json
+import pickle
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import Body, default_body
-from humanpose_cli.data.samples import Person
+from humanpose_cli.data.samples import Person, Source
 from humanpose_cli.datasets.common import EstimatedImage
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
@@ -89,6 +90,17 @@ def write(path: Path, content: bytes | str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
+
+
+def assert_travels(source: Any, place: int = 0) -> None:
+    """It is a source, and another process reads the same samples from it, as many as the group says."""
+    assert isinstance(source, Source)
+    group = source.groups()[place]
+    there, sent = pickle.loads(pickle.dumps((source, group)))
+    assert "_listing" not in vars(there)
+    ours = [asdict(sample) for sample in source.read(group)]
+    assert len(ours) == group.count
+    np.testing.assert_equal([asdict(sample) for sample in there.read(sent)], ours)
 
 
 def image(size: tuple[int, int], grey: int, kind: str = "JPEG") -> bytes:

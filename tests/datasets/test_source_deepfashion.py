@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
-from source_trees_a import MANGLED, Estimator, deepfashion_tree, write
+from source_trees_a import MANGLED, Estimator, assert_travels, deepfashion_tree, write
 
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.data.samples import Source
 from humanpose_cli.datasets import deepfashion
 from humanpose_cli.datasets.common import SourceTools
 from humanpose_cli.datasets.deepfashion import DeepFashionOptions, DeepFashionSource
@@ -25,7 +23,6 @@ def _small_official_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_group_is_a_garment_with_its_pairs(tmp_path: Path) -> None:
     source = DeepFashionSource(deepfashion_tree(tmp_path))
-    assert isinstance(source, Source)
     groups = source.groups()
     names = ["WOMEN/Tees_Tanks/id_00007838/05", "WOMEN/Tees_Tanks/id_00007838/06", "MEN/Pants/id_00001611/01"]
     assert [(group.name, group.count) for group in groups] == list(zip(names, (3, 2, 2), strict=True))
@@ -102,10 +99,7 @@ def test_lists_of_both_lines_of_work_have_their_own_protocol(tmp_path: Path) -> 
 
 
 def test_it_can_be_sent_to_a_worker(tmp_path: Path) -> None:
-    source = DeepFashionSource(deepfashion_tree(tmp_path), tools=SourceTools(Estimator()))
-    group = source.groups()[0]
-    there, sent = pickle.loads(pickle.dumps((source, group)))
-    assert [sample.name for sample in there.read(sent)] == [sample.name for sample in source.read(group)]
+    assert_travels(DeepFashionSource(deepfashion_tree(tmp_path), tools=SourceTools(Estimator())))
 
 
 PARTITION, PAIRS = "Eval/list_eval_partition.txt", "fasion-resize-pairs-train.csv"

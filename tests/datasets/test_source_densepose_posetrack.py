@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from source_trees_a import assert_travels
 from source_trees_b import POSETRACK_NAMES, surface_annotation, write_annotations
 
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.data.samples import Source
 from humanpose_cli.datasets.common import FolderOptions
 from humanpose_cli.datasets.densepose import DensePosePoseTrackSource
 from humanpose_cli.io.images import write_image
@@ -60,7 +60,7 @@ def tree(whole, tmp_path):
 
 def test_groups_are_videos_with_their_frames_in_order(whole):
     source = DensePosePoseTrackSource(whole)
-    assert isinstance(source, Source)
+    assert_travels(source)
     assert [(group.name, group.count) for group in source.groups()] == [
         ("train/001_bonn", 2),
         ("train/002_bonn", 1),

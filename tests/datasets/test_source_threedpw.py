@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from source_trees_a import BODY, PW_K, posed, python2_pickle, threedpw_tree, threedpw_world, write
+from source_trees_a import BODY, PW_K, assert_travels, posed, python2_pickle, threedpw_tree, threedpw_world, write
 
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.data.samples import Sample, Source
+from humanpose_cli.data.samples import Sample
 from humanpose_cli.datasets import threedpw
 from humanpose_cli.datasets.common import SourceTools, project_points
 from humanpose_cli.datasets.threedpw import ThreedpwOptions, ThreedpwSource
@@ -31,7 +30,6 @@ def samples_of(source: ThreedpwSource, place: int = 0) -> list[Sample]:
 
 def test_a_group_is_a_video_without_the_frames_that_fit_nobody(tmp_path: Path) -> None:
     source = ThreedpwSource(threedpw_tree(tmp_path))
-    assert isinstance(source, Source)
     assert [(group.name, group.count) for group in source.groups()] == [
         ("courtyard_box_00", 4),
         ("outdoors_00", 4),
@@ -103,11 +101,7 @@ def test_every_nth_frame(tmp_path: Path) -> None:
 
 
 def test_it_can_be_sent_to_a_worker(tmp_path: Path) -> None:
-    source = ThreedpwSource(threedpw_tree(tmp_path))
-    group = source.groups()[0]
-    there, sent = pickle.loads(pickle.dumps((source, group)))
-    for ours, theirs in zip(source.read(group), there.read(sent), strict=True):
-        np.testing.assert_array_equal(ours.people[0].poses, theirs.people[0].poses)
+    assert_travels(ThreedpwSource(threedpw_tree(tmp_path)))
 
 
 @pytest.mark.parametrize(

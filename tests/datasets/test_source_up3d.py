@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from source_trees_a import BODY, UP_CROP, UP_SIZE, posed, python2_pickle, up3d_fit, up3d_tree, write
+from source_trees_a import BODY, UP_CROP, UP_SIZE, assert_travels, posed, python2_pickle, up3d_fit, up3d_tree, write
 
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.data.samples import Sample, Source
+from humanpose_cli.data.samples import Sample
 from humanpose_cli.datasets import up3d
 from humanpose_cli.datasets.common import SourceTools, project_points
 from humanpose_cli.datasets.up3d import Up3dOptions, Up3dSource
@@ -29,7 +28,6 @@ def first_sample(source: Up3dSource) -> Sample:
 
 def test_the_owners_splits(tmp_path: Path) -> None:
     source = Up3dSource(up3d_tree(tmp_path))
-    assert isinstance(source, Source)
     groups = source.groups()
     assert [(group.name, group.count) for group in groups] == [(f"{number:05d}", 1) for number in range(6)]
     splits = [next(iter(source.read(group))).splits for group in groups]
@@ -106,10 +104,7 @@ def test_joints_without_a_row_of_visibility(tmp_path: Path) -> None:
 
 
 def test_it_can_be_sent_to_a_worker(tmp_path: Path) -> None:
-    source = Up3dSource(up3d_tree(tmp_path), tools=SourceTools(bodies={"neutral": BODY}))
-    group = source.groups()[4]
-    there, sent = pickle.loads(pickle.dumps((source, group)))
-    assert next(iter(there.read(sent))).image == next(iter(source.read(group))).image
+    assert_travels(Up3dSource(up3d_tree(tmp_path), tools=SourceTools(bodies={"neutral": BODY})), 4)
 
 
 @pytest.mark.parametrize(
