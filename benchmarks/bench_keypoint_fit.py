@@ -21,7 +21,8 @@ from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA
 from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.body.pose_prior import pose_prior
 from humanpose_cli.core.camera import project
-from humanpose_cli.fitting.evidence import FitEvidence, gather_evidence, viewing_rotation
+from humanpose_cli.fitting.depth_correction import viewing_rotation
+from humanpose_cli.fitting.evidence import FitEvidence, gather_evidence
 from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.observations import KeypointObservations

@@ -23,7 +23,7 @@ from humanpose_cli.core.camera import Camera, project
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detect.detector import PersonDetector
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.fitting.evidence import viewing_rotation
+from humanpose_cli.fitting.depth_correction import viewing_rotation
 from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.solver import KeypointFitOptions

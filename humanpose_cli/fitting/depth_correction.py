@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
 from humanpose_cli.geometry.rotations import rotation_between
 from humanpose_cli.networks.weights import fill, read_weights, shipped_weights
 
@@ -28,7 +28,9 @@ __all__ = [
     "Normalised",
     "depth_correction",
     "normalise",
+    "viewing_pixel",
     "viewing_ray",
+    "viewing_rotation",
 ]
 
 MODEL = "depth-correction"
@@ -60,19 +62,30 @@ class Normalised(NamedTuple):
         )
 
 
-def viewing_ray(keypoints: Tensor, confidence: Tensor, focal: Tensor, principal_point: Tensor) -> Tensor:
-    """Rotation (N, 3, 3) from camera axes to those of a camera that looks straight at the person.
+def viewing_pixel(skeleton: Skeleton, keypoints: Tensor, confidence: Tensor, principal_point: Tensor) -> Tensor:
+    """The pixel (N, 2) at which a camera looks that looks straight at the person.
 
-    It looks between the hips, or where they are not seen at the mean of what is, weighted by confidence.
+    Between the hips, or where their confidence is 0 the mean of all keypoints (N, L, 2), weighted by confidence (N, L).
     """
-    confidence = torch.where(confidence >= _LEAST_CONFIDENCE, confidence, 0.0)
+    hips = skeleton.indices(("left_hip", "right_hip"))
     total = confidence.sum(1, keepdim=True)
     mean = (keypoints * confidence[..., None]).sum(1) / total.clamp_min(1e-9)
     mean = torch.where(total > 0, mean, principal_point)
-    hips_seen = (confidence[:, _HIPS] > 0).all(-1, keepdim=True)
-    pixel = torch.where(hips_seen, keypoints[:, _HIPS].mean(1), mean)
+    visible_hips = (confidence[:, hips] > 0).all(-1, keepdim=True)
+    return torch.where(visible_hips, keypoints[:, hips].mean(1), mean)
+
+
+def viewing_rotation(pixel: Tensor, focal: Tensor, principal_point: Tensor) -> Tensor:
+    """Rotation (N, 3, 3) that turns the optical axis to the ray through a pixel (N, 2)."""
     ray = torch.nn.functional.pad((pixel - principal_point) / focal[:, None], (0, 1), value=1.0)
-    return rotation_between(ray, ray.new_tensor([0.0, 0.0, 1.0]).expand_as(ray))
+    return rotation_between(ray.new_tensor([0.0, 0.0, 1.0]).expand_as(ray), ray)
+
+
+def viewing_ray(keypoints: Tensor, confidence: Tensor, focal: Tensor, principal_point: Tensor) -> Tensor:
+    """Rotation (N, 3, 3) from camera axes to those of a camera that looks straight at the person."""
+    confidence = torch.where(confidence >= _LEAST_CONFIDENCE, confidence, 0.0)
+    pixel = viewing_pixel(BLAZEPOSE33, keypoints, confidence, principal_point)
+    return viewing_rotation(pixel, focal, principal_point).mT.contiguous()
 
 
 def normalise(

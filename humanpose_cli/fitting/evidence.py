@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,13 +24,13 @@ from torch import Tensor
 from humanpose_cli.body.joint_angles import rotations_to_angles
 from humanpose_cli.body.limb_rotations import limb_rotations, neutral_rotations, upright_heading
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24, Skeleton
-from humanpose_cli.fitting.depth_correction import CorrectedWorld, depth_correction
+from humanpose_cli.fitting.depth_correction import CorrectedWorld, depth_correction, viewing_pixel, viewing_rotation
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.problem import PREDICTED_JOINTS, FitEvidence, bone_names, combination, offset_names
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.solver import KeypointFitOptions
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix, rotation_between
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 __all__ = [
     "gather_evidence",
@@ -39,7 +39,6 @@ __all__ = [
     "limb_fallback",
     "person_confidence",
     "place_before_camera",
-    "viewing_rotation",
     "witnesses",
     "zero_joints",
 ]
@@ -133,13 +132,6 @@ def zero_joints(rig: LandmarkRig) -> Tensor:
     return rig.pose(still, origin, shape).joints[0]
 
 
-def viewing_rotation(pixel: Tensor, focal: Tensor, principal_point: Tensor) -> Tensor:
-    """Rotation (N, 3, 3) that turns the optical axis to the ray through a pixel (N, 2)."""
-    xy = (pixel - principal_point) / focal[:, None]
-    ray = torch.cat((xy, torch.ones_like(xy[:, :1])), -1)
-    return rotation_between(ray.new_tensor([0.0, 0.0, 1.0]).expand_as(ray), ray)
-
-
 def place_before_camera(
     points: Tensor, keypoints: Tensor, weights: Tensor, focal: Tensor, principal_point: Tensor, usual_depth: Tensor
 ) -> Tensor:
@@ -169,111 +161,78 @@ def place_before_camera(
 
 
 _USUAL_HEIGHT, _USUAL_SHARE = 1.7, 0.8  # of a person in metres, and of the image's height that they fill
-# Turning a joint moves the next one: what tells about a rotation is how well its child was seen.
-_CHILD = {
-    "hip": "knee",
-    "knee": "ankle",
-    "ankle": "foot",
-    "foot": "foot",
-    "shoulder": "elbow",
-    "elbow": "wrist",
-    "wrist": "hand",
-    "hand": "hand",
-}
+# Turning a joint moves the next one: what tells about a rotation is how well its child is visible.
+_CHILD = {"hip": "knee", "knee": "ankle", "ankle": "foot", "foot": "foot"}
+_CHILD |= {"shoulder": "elbow", "elbow": "wrist", "wrist": "hand", "hand": "hand"}
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """Observations as double tensors; confidence is zero where a landmark is not used."""
+class _Given:
+    """`KeypointObservations` as double tensors; confidence is zero where a landmark is not used.
 
-    pixels: Tensor
+    predicted_rotations  (N, 24, 3, 3) of predicted_poses; without them there are no other predictions
+    """
+
+    keypoints: Tensor
     confidence: Tensor
     focal: Tensor
-    centre: Tensor
-    size: Tensor
+    principal_point: Tensor
+    image_size: Tensor
     world: Tensor | None
     spread: Tensor | None
     world_spread: Tensor | None
-    predicted: _Predicted | None
+    predicted_rotations: Tensor | None
+    predicted_betas: Any
+    predicted_joints: Any
+    predicted_noise: Any
 
 
-class _Predicted(NamedTuple):
-    """What a body network says: relative rotations (N, 24, 3, 3), betas (N, S), joints (N, 24, 3), noise (N, 24, 2)."""
-
-    rotations: Tensor
-    betas: Tensor
-    joints: Tensor
-    noise: Tensor
-
-
-def _tensors(observations: KeypointObservations, least: float) -> _Seen:
-    def tensor(name: str) -> Tensor | None:
-        value = getattr(observations, name)
-        return None if value is None else torch.from_numpy(value).double()
-
-    confidence = torch.from_numpy(observations.confidence).double()
-    poses, predicted = tensor("predicted_poses"), None
-    if poses is not None:
-        betas, joints, noise = (tensor(f"predicted_{name}") for name in ("betas", "joints", "noise"))
-        assert betas is not None  # observations come with all of a prediction or nothing
-        assert joints is not None
-        assert noise is not None
-        predicted = _Predicted(axis_angle_to_matrix(poses.unflatten(1, (-1, 3))), betas, joints, noise)
-    return _Seen(
-        pixels=torch.from_numpy(observations.keypoints).double(),
-        confidence=torch.where(confidence >= least, confidence, 0.0),
-        focal=torch.from_numpy(observations.focal).double(),
-        centre=torch.from_numpy(observations.principal_point).double(),
-        size=torch.from_numpy(observations.image_size).double(),
-        world=tensor("world"),
-        spread=tensor("spread"),
-        world_spread=tensor("world_spread"),
-        predicted=predicted,
-    )
-
-
-def _viewing_pixel(skeleton: Skeleton, seen: _Seen) -> Tensor:
-    """The pixel (N, 2) at which the detector's virtual camera looks: between the hips, or the mean of what is seen."""
-    hips = skeleton.indices(("left_hip", "right_hip"))
-    weight = seen.confidence[..., None]
-    mean = (seen.pixels * weight).sum(1) / weight.sum(1).clamp_min(1e-9)
-    mean = torch.where(weight.sum(1) > 0, mean, seen.centre)
-    hips_seen = (seen.confidence[:, hips] > 0).all(-1, keepdim=True)
-    return torch.where(hips_seen, seen.pixels[:, hips].mean(1), mean)
+def _tensors(observations: KeypointObservations, least: float) -> _Given:
+    arrays = {name: value for name, value in vars(observations).items() if name not in ("skeleton", "shape_group")}
+    tensors: dict[str, Any] = {
+        name: None if value is None else torch.from_numpy(value).double() for name, value in arrays.items()
+    }
+    poses = tensors.pop("predicted_poses")
+    rotations = None if poses is None else axis_angle_to_matrix(poses.unflatten(1, (-1, 3)))
+    given = _Given(predicted_rotations=rotations, **tensors)
+    return replace(given, confidence=torch.where(given.confidence >= least, given.confidence, 0.0))
 
 
 def gather_evidence(
     rig: LandmarkRig, skeleton: Skeleton, observations: KeypointObservations, options: KeypointFitOptions
 ) -> tuple[FitEvidence, list[FitState]]:
     """Evidence of all rows and their starting states, the likeliest start first."""
-    seen = _tensors(observations, options.least_confidence)
-    to_camera = viewing_rotation(_viewing_pixel(skeleton, seen), seen.focal, seen.centre)
-    corrected = _corrected(skeleton, seen, options)
-    if corrected is not None and seen.world is not None:
+    given = _tensors(observations, options.least_confidence)
+    pixel = viewing_pixel(skeleton, given.keypoints, given.confidence, given.principal_point)
+    to_camera = viewing_rotation(pixel, given.focal, given.principal_point)
+    corrected = _corrected(skeleton, given, options)
+    if corrected is not None and given.world is not None:
         # Two opinions with different faults: their mean is better than either.
-        seen = replace(seen, world=(_centred(skeleton, seen.world) + corrected.world.double()) / 2)
-    starts = [_placed(rig, rotations, seen) for rotations in _candidates(rig, skeleton, seen, to_camera)]
-    pixel_weights = _pixel_weights(skeleton, seen, starts[0].root[:, 2], options)
-    bones, bone_weights = _bones(skeleton, seen, corrected, options)
-    rows = len(seen.pixels)
-    neutral = rotations_to_angles(neutral_rotations() if seen.predicted is None else seen.predicted.rotations)
-    places, place_weights = _places(seen, to_camera, options)
-    shape, shape_sigma = _shape(rig, seen, options)
+        given = replace(given, world=(_centred(skeleton, given.world) + corrected.world.double()) / 2)
+    starts = [_placed(rig, rotations, given) for rotations in _candidates(rig, skeleton, given, to_camera)]
+    pixel_weights = _pixel_weights(skeleton, given, starts[0].root[:, 2], options)
+    bones, bone_weights = _bones(skeleton, given, corrected, options)
+    rows = len(given.keypoints)
+    neutral = rotations_to_angles(
+        neutral_rotations() if given.predicted_rotations is None else given.predicted_rotations
+    )
+    places, place_weights = _places(given, to_camera, options)
+    shape, shape_sigma = _shape(rig, given, options)
     evidence = FitEvidence(
-        pixels=seen.pixels,
+        pixels=given.keypoints,
         pixel_weights=pixel_weights,
-        focal=seen.focal,
-        centre=seen.centre,
+        focal=given.focal,
+        centre=given.principal_point,
         bones=bones,
         bone_weights=bone_weights,
         to_ray=to_camera.mT,
-        upright=_uprightness(skeleton, seen) / options.lean_noise,
+        upright=_uprightness(skeleton, given) / options.lean_noise,
         places=places,
         place_weights=place_weights,
         shape=shape,
         shape_sigma=shape_sigma,
         fallback=neutral.expand(rows, -1, -1),
-        fallback_weights=_unseen(skeleton, seen.confidence) / options.fallback_noise,
+        fallback_weights=_unseen(skeleton, given.confidence) / options.fallback_noise,
         betas=torch.zeros(rows, rig.shape_count, dtype=torch.float64),
         beta_sigma=torch.full((rows, rig.shape_count), options.shape_noise, dtype=torch.float64),
     )
@@ -285,50 +244,54 @@ def _centred(skeleton: Skeleton, world: Tensor) -> Tensor:
     return world - world[:, skeleton.indices(("left_hip", "right_hip"))].mean(1, keepdim=True)
 
 
-def _candidates(rig: LandmarkRig, skeleton: Skeleton, seen: _Seen, to_camera: Tensor) -> list[Tensor]:
+def _candidates(rig: LandmarkRig, skeleton: Skeleton, given: _Given, to_camera: Tensor) -> list[Tensor]:
     """Rotations (N, 24, 3, 3) to start from."""
-    rows, zero = len(seen.pixels), zero_joints(rig)
-    flat = torch.nn.functional.pad(seen.pixels, (0, 1))
-    candidates = [] if seen.predicted is None else [seen.predicted.rotations]
-    if seen.world is not None:
-        turned = seen.world @ to_camera.mT
-        mirrored = (seen.world * seen.world.new_tensor([1.0, 1.0, -1.0])) @ to_camera.mT
-        candidates += [limb_rotations(zero, skeleton, points, seen.confidence) for points in (turned, mirrored)]
-    candidates.append(limb_rotations(zero, skeleton, flat, seen.confidence))
+    rows, zero = len(given.keypoints), zero_joints(rig)
+    flat = torch.nn.functional.pad(given.keypoints, (0, 1))
+    candidates = [] if given.predicted_rotations is None else [given.predicted_rotations]
+    if given.world is not None:
+        turned = given.world @ to_camera.mT
+        mirrored = (given.world * given.world.new_tensor([1.0, 1.0, -1.0])) @ to_camera.mT
+        candidates += [limb_rotations(zero, skeleton, points, given.confidence) for points in (turned, mirrored)]
+    candidates.append(limb_rotations(zero, skeleton, flat, given.confidence))
     for yaw in (0.5, 1.5, 0.0, 1.0):
         heading = upright_heading(yaw * torch.pi).expand(rows, 3, 3)
-        candidates.append(limb_rotations(zero, skeleton, flat, seen.confidence, heading))
+        candidates.append(limb_rotations(zero, skeleton, flat, given.confidence, heading))
     return candidates
 
 
-def _placed(rig: LandmarkRig, rotations: Tensor, seen: _Seen) -> FitState:
+def _placed(rig: LandmarkRig, rotations: Tensor, given: _Given) -> FitState:
     rows = len(rotations)
-    betas = rotations.new_zeros(rows, rig.shape_count) if seen.predicted is None else seen.predicted.betas.clone()
+    betas = (
+        rotations.new_zeros(rows, rig.shape_count)
+        if given.predicted_rotations is None
+        else given.predicted_betas.clone()
+    )
     origin = rotations.new_zeros(rows, 3)
     points = rig.pose(rotations, origin, betas).points[:, : rig.landmark_count]
-    usual = seen.focal * _USUAL_HEIGHT / (_USUAL_SHARE * seen.size[:, 1])
-    root = place_before_camera(points, seen.pixels, seen.confidence, seen.focal, seen.centre, usual)
+    usual = given.focal * _USUAL_HEIGHT / (_USUAL_SHARE * given.image_size[:, 1])
+    root = place_before_camera(points, given.keypoints, given.confidence, given.focal, given.principal_point, usual)
     return FitState(rotations, root, betas, rotations.new_zeros(rows, 1))
 
 
-def _pixel_weights(skeleton: Skeleton, seen: _Seen, depth: Tensor, options: KeypointFitOptions) -> Tensor:
+def _pixel_weights(skeleton: Skeleton, given: _Given, depth: Tensor, options: KeypointFitOptions) -> Tensor:
     """(N, L) 1 / σ in pixels: the noise in metres at the person's distance, and the detector's own spread."""
     visible_people, hidden = landmark_noise(skeleton)
-    variance = seen.confidence * visible_people**2 + (1 - seen.confidence) * hidden**2
-    variance = variance * (options.landmark_noise * seen.focal / depth).square()[:, None] + options.least_noise**2
-    if seen.spread is not None:
-        variance = variance + seen.spread.square()
-    return torch.where(seen.confidence > 0, variance.rsqrt(), 0.0)
+    variance = given.confidence * visible_people**2 + (1 - given.confidence) * hidden**2
+    variance = variance * (options.landmark_noise * given.focal / depth).square()[:, None] + options.least_noise**2
+    if given.spread is not None:
+        variance = variance + given.spread.square()
+    return torch.where(given.confidence > 0, variance.rsqrt(), 0.0)
 
 
-def _corrected(skeleton: Skeleton, seen: _Seen, options: KeypointFitOptions) -> CorrectedWorld | None:
+def _corrected(skeleton: Skeleton, given: _Given, options: KeypointFitOptions) -> CorrectedWorld | None:
     """What the depth correction makes of BlazePose's world landmarks."""
-    if seen.world is None or skeleton != BLAZEPOSE33 or not options.correct_depth:
+    if given.world is None or skeleton != BLAZEPOSE33 or not options.correct_depth:
         return None
     # The correction looks at every landmark; of those that were not seen at all it shall know nothing.
-    unseen = seen.confidence == 0
-    pixels, world = (_at_parents(skeleton, values, unseen) for values in (seen.pixels, seen.world))
-    return depth_correction()(pixels, seen.confidence, world, seen.focal, seen.centre)
+    unseen = given.confidence == 0
+    pixels, world = (_at_parents(skeleton, values, unseen) for values in (given.keypoints, given.world))
+    return depth_correction()(pixels, given.confidence, world, given.focal, given.principal_point)
 
 
 def _at_parents(skeleton: Skeleton, values: Tensor, moved: Tensor) -> Tensor:
@@ -347,26 +310,26 @@ def _at_parents(skeleton: Skeleton, values: Tensor, moved: Tensor) -> Tensor:
 
 
 def _bones(
-    skeleton: Skeleton, seen: _Seen, corrected: CorrectedWorld | None, options: KeypointFitOptions
+    skeleton: Skeleton, given: _Given, corrected: CorrectedWorld | None, options: KeypointFitOptions
 ) -> tuple[Tensor, Tensor]:
     """World landmarks' bones and offsets from the hips (N, B, 3) in the axes of the viewing ray, and 1 / σ (N, B, 3).
 
     Bones come with a usual noise; offsets only from corrected landmarks, whose noise is known one by one.
     """
     bones, offsets = bone_names(skeleton), offset_names(skeleton)
-    rows = len(seen.pixels)
-    if seen.world is None:
+    rows = len(given.keypoints)
+    if given.world is None:
         empty = torch.zeros(rows, len(bones) + len(offsets), 3, dtype=torch.float64)
         return empty, empty
     matrix = combination(skeleton.joint_names, bones)
-    weakest = torch.where(matrix != 0, seen.confidence[:, None], 1.0).amin(-1)
+    weakest = torch.where(matrix != 0, given.confidence[:, None], 1.0).amin(-1)
     across, along = options.bone_noise
     variance = torch.tensor([across, across, along], dtype=torch.float64).square().expand(rows, len(bones), 3)
-    if seen.world_spread is not None:
-        own = (seen.world_spread.square()[:, None] * matrix.square()).sum(-1)
+    if given.world_spread is not None:
+        own = (given.world_spread.square()[:, None] * matrix.square()).sum(-1)
         variance = variance + own[..., None]
     weights = (weakest[..., None] / variance).sqrt()
-    vectors = matrix @ seen.world
+    vectors = matrix @ given.world
     matrix = combination(skeleton.joint_names, offsets)
     if corrected is None:
         empty = torch.zeros(rows, len(offsets), 3, dtype=torch.float64)
@@ -374,28 +337,28 @@ def _bones(
     world, noise = corrected.world.double(), corrected.noise.double()
     placed = skeleton.indices(ends[0] for ends, _ in offsets)
     sigma = _sigmas(noise[:, placed])
-    seen_at_all = torch.where(matrix != 0, seen.confidence[:, None], 1.0).amin(-1) > 0
+    seen_at_all = torch.where(matrix != 0, given.confidence[:, None], 1.0).amin(-1) > 0
     own = torch.where(seen_at_all[..., None], 1 / (options.correction_noise * sigma), 0.0)
     return torch.cat((vectors, matrix @ world), 1), torch.cat((weights, own), 1)
 
 
-def _places(seen: _Seen, to_camera: Tensor, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:
+def _places(given: _Given, to_camera: Tensor, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:
     """Predicted joints about the pelvis (N, K, 3) in the axes of the viewing ray, and 1 / σ (N, K, 3)."""
-    if seen.predicted is None:
-        empty = torch.zeros(len(seen.pixels), 0, 3, dtype=torch.float64)
+    if given.predicted_rotations is None:
+        empty = torch.zeros(len(given.keypoints), 0, 3, dtype=torch.float64)
         return empty, empty
     rows, pelvis = SMPL24.indices(PREDICTED_JOINTS), SMPL24.index("pelvis")
-    joints, noise = seen.predicted.joints, seen.predicted.noise[:, rows]
+    joints, noise = given.predicted_joints, given.predicted_noise[:, rows]
     places = (joints[:, rows] - joints[:, pelvis : pelvis + 1]) @ to_camera
     return places, 1 / (options.predicted_noise * _sigmas(noise))
 
 
-def _shape(rig: LandmarkRig, seen: _Seen, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:
+def _shape(rig: LandmarkRig, given: _Given, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:
     """Predicted betas (N, S) and their σ."""
-    if seen.predicted is None:
-        betas = torch.zeros(len(seen.pixels), rig.shape_count, dtype=torch.float64)
+    if given.predicted_rotations is None:
+        betas = torch.zeros(len(given.keypoints), rig.shape_count, dtype=torch.float64)
         return betas, torch.full_like(betas, torch.inf)
-    return seen.predicted.betas, torch.full_like(seen.predicted.betas, options.predicted_shape)
+    return given.predicted_betas, torch.full_like(given.predicted_betas, options.predicted_shape)
 
 
 def _sigmas(noise: Tensor) -> Tensor:
@@ -403,20 +366,20 @@ def _sigmas(noise: Tensor) -> Tensor:
     return torch.stack((0.8 * noise[..., 0], 0.8 * noise[..., 0], 1.25 * noise[..., 1]), -1)
 
 
-def _uprightness(skeleton: Skeleton, seen: _Seen) -> Tensor:
-    """(N, 2) 0..1: how upright trunk and legs look in the image; zero where they are not seen."""
+def _uprightness(skeleton: Skeleton, given: _Given) -> Tensor:
+    """(N, 2) 0..1: how upright trunk and legs look in the image; zero where they are not visible."""
     return torch.stack(
-        [_vertical(skeleton, seen, top, bottom) for top, bottom in (("shoulder", "hip"), ("hip", "ankle"))], -1
+        [_vertical(skeleton, given, top, bottom) for top, bottom in (("shoulder", "hip"), ("hip", "ankle"))], -1
     )
 
 
-def _vertical(skeleton: Skeleton, seen: _Seen, top: str, bottom: str) -> Tensor:
+def _vertical(skeleton: Skeleton, given: _Given, top: str, bottom: str) -> Tensor:
     rows = [skeleton.indices((f"left_{name}", f"right_{name}")) for name in (top, bottom)]
-    high, low = (seen.pixels[:, pair].mean(1) for pair in rows)
+    high, low = (given.keypoints[:, pair].mean(1) for pair in rows)
     down = low - high
     cosine = down[:, 1] / down.norm(dim=-1).clamp_min(1e-9)
     share = ((cosine - 0.8) / 0.15).clamp(0, 1)
-    certain = torch.minimum(*(seen.confidence[:, pair].amin(-1) for pair in rows))
+    certain = torch.minimum(*(given.confidence[:, pair].amin(-1) for pair in rows))
     return share * certain
 
 
@@ -433,7 +396,7 @@ def _unseen(skeleton: Skeleton, confidence: Tensor) -> Tensor:
 
 
 def limb_fallback(evidence: FitEvidence, rotations: Tensor) -> Tensor:
-    """(N, 24, 3) angles that unseen limbs tend to: the other side's where that was seen, else the neutral pose's."""
+    """(N, 24, 3) angles that unseen limbs tend to: the other side's where that is visible, else the neutral pose's."""
     mirror = list(SMPL24.mirror)
     other_seen = evidence.fallback_weights[:, mirror] == 0
     sided = torch.tensor([m != j for j, m in enumerate(mirror)])

@@ -14,8 +14,8 @@ import io
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -46,15 +46,21 @@ class GivenPerson:
 
 @dataclass(frozen=True, eq=False)
 class GivenPeople:
-    """All people of a detection file.
+    """All people of a detection file, in the file's order.
 
     by_name    image's name as the file has it (forward slashes, NFC) → its people
     by_number  frame number or numeric image id → its people
     """
 
     path: Path
-    by_name: Mapping[str, tuple[GivenPerson, ...]] = field(default_factory=dict)
-    by_number: Mapping[int, tuple[GivenPerson, ...]] = field(default_factory=dict)
+    by_name: dict[str, list[GivenPerson]] = field(default_factory=dict)
+    by_number: dict[int, list[GivenPerson]] = field(default_factory=dict)
+
+    def mention(self, image: str | int) -> list[GivenPerson]:
+        """The list of an image's people, which is kept even if it stays empty."""
+        if isinstance(image, int):
+            return self.by_number.setdefault(image, [])
+        return self.by_name.setdefault(_normal(image), [])
 
     def people_in(self, name: str, index: int | None = None) -> tuple[GivenPerson, ...] | None:
         """The people of an image, or None if the file does not mention it.
@@ -65,18 +71,25 @@ class GivenPeople:
         number that is the name (of a video's frames and of COCO's images); and where the file knows numbers only,
         the frame's number.
         """
-        name = _normal(name)
-        exact = self.by_name.get(name)
-        if exact is not None:
-            return exact
+        found = self._find(_normal(name), index)
+        return None if found is None else tuple(found)
+
+    def _find(self, name: str, index: int | None) -> list[GivenPerson] | None:
+        if name in self.by_name:
+            return self.by_name[name]
         for same in (lambda known: known, lambda known: str(PurePosixPath(known).with_suffix(""))):
             hits = [people for known, people in self.by_name.items() if _ends_alike(same(known), same(name))]
             if len(hits) == 1:
                 return hits[0]
         stem = PurePosixPath(name).stem
         if _is_number(stem):
-            return self.by_number.get(int(stem))
+            return self._numbered.get(int(stem))
         return self.by_number.get(index) if index is not None and not self.by_name else None
+
+    @cached_property
+    def _numbered(self) -> dict[int, list[GivenPerson]]:
+        """By number; names that are bare numbers are frames of a video."""
+        return {int(name): people for name, people in self.by_name.items() if _is_number(name)} | self.by_number
 
 
 def _is_number(text: str) -> bool:
@@ -91,40 +104,18 @@ def _ends_alike(a: str, b: str) -> bool:
     return a == b or a.endswith("/" + b) or b.endswith("/" + a)
 
 
-class PeopleCollector:
-    """Gathers the people of a file's records by name or number, in the file's order."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._named: dict[str, list[GivenPerson]] = {}
-        self._numbered: dict[int, list[GivenPerson]] = {}
-
-    def mention(self, image: str | int) -> list[GivenPerson]:
-        """The list of an image's people, which is kept even if it stays empty."""
-        if isinstance(image, int):
-            return self._numbered.setdefault(image, [])
-        return self._named.setdefault(_normal(image), [])
-
-    def collected(self) -> GivenPeople:
-        """The result. Names that are bare numbers also count as numbers: they are frames of a video."""
-        for name, people in self._named.items():
-            if _is_number(name):
-                self._numbered.setdefault(int(name), people)
-        return GivenPeople(
-            self._path,
-            {name: tuple(people) for name, people in self._named.items()},
-            {number: tuple(people) for number, people in self._numbered.items()},
-        )
+def _read_text(path: Path, kind: str) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise reading_error(path, error) from error
+    except UnicodeDecodeError as error:
+        raise InputError(path, f"is no {kind} file", got=describe_file(path)) from error
 
 
 def load_json(path: Path) -> Any:
     """A JSON document. InputError with the line where it is none."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise reading_error(path, error) from error
-    except UnicodeDecodeError as error:
-        raise InputError(path, "is no JSON file", got=describe_file(path)) from error
+    text = _read_text(path, "JSON")
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -160,12 +151,12 @@ def people_from_coco(path: Path, document: Any, *, want: str) -> GivenPeople:
     results it is a confidence, clipped to 0–1, unless all are such flags. Left out are crowds, people without a single
     keypoint, and boxes of other categories than person. InputError naming the record.
     """
-    collector = PeopleCollector(path)
+    given = GivenPeople(path)
     if isinstance(document, list):
         table, records, label = {}, document, "entry"
         person = _person_in_results(document)
     else:
-        table, records, label = _image_names(path, document, collector), document.get("annotations"), "annotations"
+        table, records, label = _image_names(path, document, given), document.get("annotations"), "annotations"
         person = _person_category(document)
     if not isinstance(records, list):
         raise InputError(path, "has no list of annotations", got=type(records).__name__)
@@ -173,17 +164,17 @@ def people_from_coco(path: Path, document: Any, *, want: str) -> GivenPeople:
         where = f"{path}, {label}[{number}]"
         if not isinstance(record, dict):
             raise InputError(where, "is no record", expected="an object", got=type(record).__name__)
-        people = collector.mention(_image(where, record, table))
+        people = given.mention(_image(where, record, table))
         of_another_kind = want == "box" and record.get("category_id", person) != person
         if of_another_kind or record.get("iscrowd", 0):
             continue
-        given = _coco_person(where, record, flags=bool(table), want=want)
-        if given is not None:
-            people.append(given)
-    return collector.collected()
+        found = _coco_person(where, record, flags=bool(table), want=want)
+        if found is not None:
+            people.append(found)
+    return given
 
 
-def _image_names(path: Path, document: dict[str, Any], collector: PeopleCollector) -> dict[Any, str]:
+def _image_names(path: Path, document: dict[str, Any], given: GivenPeople) -> dict[Any, str]:
     """Image id → file name; every image counts as mentioned."""
     images = document.get("images", [])
     names: dict[Any, str] = {}
@@ -194,7 +185,7 @@ def _image_names(path: Path, document: dict[str, Any], collector: PeopleCollecto
         if not isinstance(name, str) or not isinstance(image.get("id"), int | str):
             raise InputError(f"{path}, images[{number}]", "has no id or no file_name", expected="both")
         names[image["id"]] = name
-        collector.mention(name)
+        given.mention(name)
     return names
 
 
@@ -272,9 +263,9 @@ _SUFFIX = "_keypoints.json"
 
 def people_from_openpose(path: Path, document: Any) -> GivenPeople:
     """People of one parsed file; they belong to the image that the file is named after (`a_keypoints.json` → a)."""
-    collector = PeopleCollector(path)
-    collector.mention(_image_name(path)).extend(_people(path, document))
-    return collector.collected()
+    given = GivenPeople(path)
+    given.mention(_image_name(path)).extend(_people(path, document))
+    return given
 
 
 def people_from_openpose_folder(folder: Path) -> GivenPeople:
@@ -287,13 +278,13 @@ def people_from_openpose_folder(folder: Path) -> GivenPeople:
         raise InputError(folder, f"holds no *{_SUFFIX}", expected="what OpenPose's --write_json made")
     numbers = [re.fullmatch(r"(.*?)_?(\d{1,18})", _image_name(file)) for file in files]
     one_video = len({match[1] if match else None for match in numbers}) == 1
-    collector = PeopleCollector(folder)
+    given = GivenPeople(folder)
     for file, match in zip(files, numbers, strict=True):
         people = _people(file, load_json(file))
-        collector.mention(_image_name(file)).extend(people)
+        given.mention(_image_name(file)).extend(people)
         if one_video and match:
-            collector.mention(int(match[2])).extend(people)
-    return collector.collected()
+            given.mention(int(match[2])).extend(people)
+    return given
 
 
 def _image_name(path: Path) -> str:
@@ -341,25 +332,20 @@ def boxes_from_json(path: Path, document: Any) -> GivenPeople:
         raise InputError(path, "holds no boxes", expected="names and their boxes", got=type(document).__name__)
     if "people" in document:
         raise InputError(path, "holds OpenPose keypoints", expected="boxes", remedy="give it with `keypoints`")
-    collector = PeopleCollector(path)
+    given = GivenPeople(path)
     for name, boxes in document.items():
-        people = collector.mention(name)
+        people = given.mention(name)
         if not isinstance(boxes, list):
             raise InputError(f"{path}, {name!r}", "has no list of boxes", got=type(boxes).__name__)
         for number, values in enumerate(boxes):
             where = f"{path}, {name!r}[{number}]"
             people.append(_boxed_person(where, finite_numbers(where, "box", values, (4, 5))))
-    return collector.collected()
+    return given
 
 
 def boxes_from_csv(path: Path) -> GivenPeople:
     """Boxes of a CSV file. InputError naming the line."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise reading_error(path, error) from error
-    except UnicodeDecodeError as error:
-        raise InputError(path, "is no CSV file", got=describe_file(path)) from error
+    text = _read_text(path, "CSV")
     first = text.split("\n", 1)[0]
     rows = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=first.count), skipinitialspace=True)
     header = [name.strip() for name in rows.fieldnames or []]
@@ -367,7 +353,7 @@ def boxes_from_csv(path: Path) -> GivenPeople:
         expected = f"the columns name, {', '.join(_CORNERS)}"
         raise InputError(path, "has no usable header", expected=expected, got=", ".join(header) or "nothing")
     rows.fieldnames = header
-    collector = PeopleCollector(path)
+    given = GivenPeople(path)
     try:
         for row in rows:
             where = f"{path}, line {rows.line_num}"
@@ -375,10 +361,10 @@ def boxes_from_csv(path: Path) -> GivenPeople:
                 raise InputError(where, "has no name", expected="the image's")
             columns = [*_CORNERS, "score"] if row.get("score") else list(_CORNERS)
             values = [_number(where, column, row[column]) for column in columns]
-            collector.mention(row["name"]).append(_boxed_person(where, finite_numbers(where, "box", values, (4, 5))))
+            given.mention(row["name"]).append(_boxed_person(where, finite_numbers(where, "box", values, (4, 5))))
     except csv.Error as error:
         raise InputError(f"{path}, line {rows.line_num}", f"is no CSV ({error})") from error
-    return collector.collected()
+    return given
 
 
 def _number(where: str, column: str, text: str | None) -> float:
@@ -411,14 +397,9 @@ def read_keypoints(path: Path | str) -> GivenPeople:
         return people_from_openpose(path, document)
     if isinstance(document, list) or (isinstance(document, dict) and "annotations" in document):
         return people_from_coco(path, document, want="keypoints")
-    raise InputError(
-        path,
-        "holds no keypoints",
-        expected="COCO's results or annotations, or OpenPose's JSON",
-        got=f"an object with {', '.join(map(repr, document)) or 'nothing'}"[:80]
-        if isinstance(document, dict)
-        else type(document).__name__,
-    )
+    names = ", ".join(map(repr, document)) or "nothing" if isinstance(document, dict) else ""
+    got = f"an object with {names}"[:80] if names else type(document).__name__
+    raise InputError(path, "holds no keypoints", expected="COCO's results or annotations, or OpenPose's JSON", got=got)
 
 
 def read_boxes(path: Path | str) -> GivenPeople:

@@ -6,7 +6,8 @@ import torch
 
 from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA, limb_rotations, neutral_rotations, upright_heading
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.fitting.evidence import place_before_camera, viewing_rotation, zero_joints
+from humanpose_cli.fitting.depth_correction import viewing_rotation
+from humanpose_cli.fitting.evidence import place_before_camera, zero_joints
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.geometry.rotations import geodesic_angle
 
