@@ -5,7 +5,7 @@ Least squares like the keypoint fit (same solver, prior and limits), with positi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.evidence import zero_joints
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, rig_of_skeleton
-from humanpose_cli.fitting.problem import ShapeEvidence, common_shapes, shape_evidence
+from humanpose_cli.fitting.problem import ShapeEvidence, cat_rows, common_shapes, shape_evidence
 from humanpose_cli.fitting.residuals import accumulate, add_diagonal, add_pose_energy, vector_rows
 from humanpose_cli.fitting.solver import NormalEquations, SolverOptions, levenberg_marquardt
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
@@ -102,7 +102,10 @@ def fit_joints(
     rows = usable.nonzero().squeeze(-1)
     with torch.no_grad():
         rig, place = rig_of_skeleton(body, skeleton)
-        found = _fit(rig, place, skeleton, points[rows], confidence[rows], shared_shape, options)
+        zero = points.new_zeros(len(rows), rig.shape_count)
+        sigma = torch.full_like(zero, options.shape_noise)
+        problem = _Positions(rig, place, points[rows], confidence[rows], zero, sigma, options)
+        found = _fit(problem, skeleton, shared_shape)
         posed = rig.pose(*found)
     distance = (posed.points[:, place] - points[rows]).norm(dim=-1)
     error = (distance * confidence[rows]).sum(1) / confidence[rows].sum(1).clamp_min(1e-9)
@@ -120,84 +123,64 @@ def fit_joints(
     return JointFit(**{name: value.float().numpy() for name, value in whole.items()})
 
 
-def _fit(
-    rig: LandmarkRig,
-    place: slice,
-    skeleton: Skeleton,
-    points: Tensor,
-    confidence: Tensor,
-    shared_shape: bool,
-    options: JointFitOptions,
-) -> _State:
+def _fit(problem: _Positions, skeleton: Skeleton, shared_shape: bool) -> _State:
     """Every row by itself; with a shared shape once more, held at the shape that suits all of them."""
-    count, shapes = len(points), rig.shape_count
-    zero = points.new_zeros(count, shapes)
+    rig, points, sigma = problem.rig, problem.points, problem.beta_sigma
     start = _State(
-        limb_rotations(zero_joints(rig), skeleton, points, confidence),
+        limb_rotations(zero_joints(rig), skeleton, points, problem.confidence),
         points[:, skeleton.indices(("left_hip", "right_hip"))].mean(1),
-        zero,
+        problem.betas,
     )
-    sigma = torch.full_like(zero, options.shape_noise)
-    first, evidence = _solve(rig, place, points, confidence, start, (zero, sigma), options)
-    if not shared_shape or count < 2:
+    first, evidence = _solve(problem, start)
+    if not shared_shape or len(points) < 2:
         return first
-    betas, _ = common_shapes(evidence, torch.zeros(count, dtype=torch.int64), sigma[0], options.shape_evidence)
-    held = torch.full_like(sigma, _HELD)
-    again, _ = _solve(rig, place, points, confidence, first._replace(betas=betas), (betas, held), options)
+    one_group = torch.zeros(len(points), dtype=torch.int64)
+    betas, _ = common_shapes(evidence, one_group, sigma[0], problem.options.shape_evidence)
+    held = replace(problem, betas=betas, beta_sigma=torch.full_like(sigma, _HELD))
+    again, _ = _solve(held, first._replace(betas=betas))
     return again._replace(betas=betas)
 
 
-def _solve(
-    rig: LandmarkRig,
-    place: slice,
-    points: Tensor,
-    confidence: Tensor,
-    start: _State,
-    shape: tuple[Tensor, Tensor],
-    options: JointFitOptions,
-) -> tuple[_State, ShapeEvidence]:
+def _solve(problem: _Positions, start: _State) -> tuple[_State, ShapeEvidence]:
     """States, and what each row says about shape; in chunks of rows."""
     states, evidence = [], []
-    first = 3 * len(rig.parents) + 3
-    columns = slice(first, first + rig.shape_count)
-    for rows in torch.arange(len(points)).split(_CHUNK):
-        prior = (shape[0][rows], shape[1][rows])
-        problem = _Positions(rig, place, points[rows], confidence[rows], prior, options)
-        began = _State(*(value[rows] for value in start))
-        state, equations, _ = levenberg_marquardt(problem, began, options.solver)
+    columns = slice(problem.first_beta, problem.first_beta + problem.rig.shape_count)
+    for rows in torch.arange(len(problem.points)).split(_CHUNK):
+        part = problem.select(rows)
+        state, equations, _ = levenberg_marquardt(part, _State(*(value[rows] for value in start)), part.options.solver)
         states.append(state)
-        evidence.append(shape_evidence(equations, state.betas, prior[1], columns))
-    joined_states = _State(*(torch.cat(column) for column in zip(*states, strict=True)))
-    return joined_states, ShapeEvidence(*(torch.cat(column) for column in zip(*evidence, strict=True)))
+        evidence.append(shape_evidence(equations, state.betas, part.beta_sigma, columns))
+    return cat_rows(states), cat_rows(evidence)
 
 
+@dataclass(frozen=True, eq=False)
 class _Positions:
-    """See `LeastSquaresProblem`: joints in space, the pose prior, limits, the shape prior."""
+    """See `LeastSquaresProblem`: joints in space, the pose prior, limits, the shape prior.
 
-    def __init__(
-        self,
-        rig: LandmarkRig,
-        place: slice,
-        points: Tensor,
-        confidence: Tensor,
-        shape: tuple[Tensor, Tensor],
-        options: JointFitOptions,
-    ) -> None:
-        self.rig, self.place, self.points, self.confidence = rig, place, points, confidence
-        self.shape, self.options = shape, options
-        self.root = 3 * len(rig.parents)
+    points (N, J, 3) metres, confidence (N, J); betas and beta_sigma (N, S), centre and width of the shape prior
+    """
+
+    rig: LandmarkRig
+    place: slice
+    points: Tensor
+    confidence: Tensor
+    betas: Tensor
+    beta_sigma: Tensor
+    options: JointFitOptions
+
+    @property
+    def first_beta(self) -> int:
+        """Column of the first shape parameter, after the rotations' and the root's."""
+        return 3 * len(self.rig.parents) + 3
 
     def select(self, rows: Tensor) -> _Positions:
-        shape = (self.shape[0][rows], self.shape[1][rows])
-        return _Positions(self.rig, self.place, self.points[rows], self.confidence[rows], shape, self.options)
+        chosen = {name: getattr(self, name)[rows] for name in ("points", "confidence", "betas", "beta_sigma")}
+        return replace(self, **chosen)
 
     def retract(self, state: _State, step: Tensor) -> _State:
-        turn = step[:, : self.root].unflatten(-1, (-1, 3))
-        return _State(
-            state.rotations @ axis_angle_to_matrix(turn),
-            state.root + step[:, self.root : self.root + 3],
-            state.betas + step[:, self.root + 3 :],
-        )
+        turn, root, betas = step.split((self.first_beta - 3, 3, self.rig.shape_count), -1)
+        rotations = state.rotations @ axis_angle_to_matrix(turn.unflatten(-1, (-1, 3)))
+        return _State(rotations, state.root + root, state.betas + betas)
 
     def linearise(self, state: _State) -> NormalEquations:
         posed = self.rig.pose(state.rotations, state.root, state.betas, jacobian=True)
@@ -214,5 +197,5 @@ class _Positions:
             limit_noise=self.options.limit_noise,
             fallback=(nothing[..., None], nothing),
         )
-        add_diagonal(equations, state.betas - self.shape[0], self.shape[1], self.root + 3)
+        add_diagonal(equations, state.betas - self.betas, self.beta_sigma, self.first_beta)
         return equations

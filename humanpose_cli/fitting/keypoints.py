@@ -26,6 +26,7 @@ from humanpose_cli.fitting.problem import (
     FitEvidence,
     KeypointProblem,
     ShapeEvidence,
+    cat_rows,
     common_shapes,
     shape_evidence,
 )
@@ -37,7 +38,6 @@ __all__ = ["KeypointFit", "fit_keypoints"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Tensors = TypeVar("Tensors", FitState, ShapeEvidence)
 
 _HELD = 1e-4  # standard deviations of shape by which a shared shape may still move while poses adapt to it
 
@@ -112,14 +112,15 @@ def fit_keypoints(
     setting = _Setting(rig, skeleton, options)
     threads = torch.get_num_threads()
     with torch.no_grad(), _one_thread_each():
-        chunks = [observations.rows(rows) for rows in _chunks(len(observations), options.chunk)]
+        starts = range(0, max(len(observations), 1), options.chunk)  # no rows are one chunk too
+        chunks = [observations.rows(slice(start, start + options.chunk)) for start in starts]
         started = _in_parallel(partial(_start, setting), chunks, threads)
         rows = [part.rows for part in started]
         if observations.shape_group is not None:
-            shape = _joined([part.shape for part in started])
+            shape = cat_rows([part.shape for part in started])
             rows = _with_common_shapes(rows, shape, torch.from_numpy(observations.shape_group), options)
         finished = _in_parallel(partial(_finish, setting), rows, threads)
-        state = _joined([part.state for part in finished])
+        state = cat_rows([part.state for part in finished])
         return _report(setting, observations, state, FitEvidence.joined([part.evidence for part in finished]))
 
 
@@ -153,16 +154,6 @@ def _in_parallel(action: Callable[[Item], Result], items: Sequence[Item], thread
         return list(pool.map(without_gradients, items))
 
 
-def _chunks(count: int, size: int) -> list[slice]:
-    """Slices of at most `size` rows; one empty slice where there are none."""
-    return [slice(start, min(start + size, count)) for start in range(0, max(count, 1), size)]
-
-
-def _joined(parts: Sequence[Tensors]) -> Tensors:
-    """Rows of several named tuples of tensors one after the other."""
-    return type(parts[0])(*(torch.cat(column) for column in zip(*parts, strict=True)))
-
-
 def _start(setting: _Setting, observations: KeypointObservations) -> _Started:
     """The coarse stage: the first start everywhere, the others where it ends badly; the cheapest end of each row."""
     options = setting.options
@@ -172,7 +163,7 @@ def _start(setting: _Setting, observations: KeypointObservations) -> _Started:
     depthless = (evidence.bone_weights == 0).flatten(1).all(-1)
     rows = (depthless | (equations.cost > options.retry_cost)).nonzero().squeeze(-1)
     if len(rows) and len(starts) > 1:
-        others = _joined([FitState(*(value[rows] for value in start)) for start in starts[1:]])
+        others = cat_rows([FitState(*(value[rows] for value in start)) for start in starts[1:]])
         count = len(starts) - 1
         retried, again, _ = levenberg_marquardt(problem.select(rows.repeat(count)), others, options.coarse)
         costs = torch.cat((equations.cost[rows][None], again.cost.unflatten(0, (count, len(rows)))))

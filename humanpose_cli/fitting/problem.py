@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -34,11 +34,20 @@ __all__ = [
     "KeypointProblem",
     "ShapeEvidence",
     "bone_names",
+    "cat_rows",
     "combination",
     "common_shapes",
     "offset_names",
     "shape_evidence",
 ]
+
+
+Tensors = TypeVar("Tensors", bound=tuple[Tensor, ...])
+
+
+def cat_rows(parts: Sequence[Tensors]) -> Tensors:
+    """Rows of several named tuples of tensors one after the other."""
+    return type(parts[0])(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 class ShapeEvidence(NamedTuple):
