@@ -24,7 +24,6 @@ __all__ = [
     "FitState",
     "Rows",
     "accumulate",
-    "add_angle_energy",
     "add_diagonal",
     "add_pose_energy",
     "angle_jacobian",
@@ -147,24 +146,6 @@ def add_diagonal(equations: NormalEquations, residual: Tensor, sigma: Tensor, fi
     equations.hessian.diagonal(dim1=-2, dim2=-1)[:, window] += precision
 
 
-def add_angle_energy(
-    equations: NormalEquations, jacobian: Tensor, cost: Tensor, slope: Tensor, curvature: Tensor
-) -> None:
-    """Adds in place an energy of joint angles: cost (N,), slope (N, 3 J), curvature (N, 3 J, 3 J).
-
-    jacobian (N, J, 3, 3) is `angle_jacobian`'s; the joints' increments are the first 3 J parameters.
-    """
-    count, joints = jacobian.shape[:2]
-    width, transposed = 3 * joints, jacobian.mT
-    equations.cost.add_(cost)
-    pulled = transposed @ slope.view(count, joints, 3, 1)
-    equations.gradient[:, :width] += pulled.view(count, width)
-    # Both sides of the curvature, three rows at a time: the Jacobian is block diagonal.
-    half = (transposed @ curvature.view(count, joints, 3, width)).view(curvature.shape)
-    full = transposed @ half.mT.reshape(count, joints, 3, width)
-    equations.hessian[:, :width, :width] += full.view(curvature.shape)
-
-
 @lru_cache(maxsize=1)
 def _prior() -> PosePrior:
     return pose_prior().double()
@@ -195,4 +176,11 @@ def add_pose_energy(
     slope = prior_strength * prior.gradient + (limit * excess + pull * away).flatten(1)
     curvature = prior_strength * prior.curvature
     curvature.diagonal(dim1=1, dim2=2).add_((limit * (excess != 0) + pull).flatten(1))
-    add_angle_energy(equations, jacobian, cost, slope, curvature)
+    equations.cost.add_(cost)
+    (count, joints), width, transposed = jacobian.shape[:2], 3 * jacobian.shape[1], jacobian.mT
+    pulled = transposed @ slope.view(count, joints, 3, 1)
+    equations.gradient[:, :width] += pulled.view(count, width)
+    # Both sides of the curvature, three rows at a time: the Jacobian (N, J, 3, 3) is block diagonal.
+    half = (transposed @ curvature.view(count, joints, 3, width)).view(curvature.shape)
+    full = transposed @ half.mT.reshape(count, joints, 3, width)
+    equations.hessian[:, :width, :width] += full.view(curvature.shape)

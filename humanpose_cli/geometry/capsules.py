@@ -10,7 +10,7 @@ from torch import Tensor
 
 from humanpose_cli.core.errors import UsageError
 
-__all__ = ["capsule_bounds", "capsule_coverage", "capsule_distances", "segment_distances_squared", "split_capsules"]
+__all__ = ["capsule_coverage", "segment_distances_squared", "split_capsules"]
 
 
 def split_capsules(capsules: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -41,16 +41,6 @@ def segment_distances_squared(points: Tensor, starts: Tensor, ends: Tensor) -> T
     return total
 
 
-def capsule_distances(points: Tensor, capsules: Tensor) -> Tensor:
-    """Signed distances of every point to every capsule's surface, negative inside.
-
-    points (..., N, n), capsules (..., K, 2 n + 1), in one unit → (..., K, N).
-    """
-    starts, ends, radii = split_capsules(capsules)
-    squared = segment_distances_squared(points[..., None, :, :], starts[..., None, :], ends[..., None, :])
-    return squared.sqrt() - radii[..., None]
-
-
 def capsule_coverage(squared: Tensor, radii: Tensor, softness: float) -> Tensor:
     """How much capsules cover points, 0 to 1, from the squared distances to their segments.
 
@@ -61,10 +51,3 @@ def capsule_coverage(squared: Tensor, radii: Tensor, softness: float) -> Tensor:
     if softness == 0:
         return ((radii >= 0) & (squared <= radii * radii)).to(squared.dtype)
     return ((radii - squared.sqrt()) * (1 / softness) + 0.5).nan_to_num(0.0).clamp(0, 1)
-
-
-def capsule_bounds(capsules: Tensor, margin: float = 0.0) -> Tensor:
-    """Axis-aligned boxes of capsules grown by `margin`: (..., 2 n + 1) → (..., 2, n), lowest and highest corner."""
-    starts, ends, radii = split_capsules(capsules)
-    reach = (radii + margin)[..., None]
-    return torch.stack((torch.minimum(starts, ends) - reach, torch.maximum(starts, ends) + reach), -2)

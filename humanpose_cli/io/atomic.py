@@ -37,40 +37,38 @@ __all__ = [
 
 PARTIAL_SUFFIX = ".partial"
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_FORBIDDEN = {errno.EACCES, errno.EPERM}
 _NAME_CHARACTERS_KEPT = 40  # at most 160 bytes in UTF-8: with the rest below the usual limit of 255 bytes a name
+
+
+_FULL = "the disk is full", "free some space or choose another folder with `out`; a rerun resumes"
+_FORBIDDEN = "no permission to write here", "choose a folder of your own with `out`, or change its mode"
+_A_FILE = "a file stands where a folder is needed", "choose another `out`"
+_UNAVAILABLE = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: ("the file grew over the size limit", "raise it (ulimit -f) or choose another file system"),
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
+    errno.EROFS: ("the file system is read-only", "choose a folder that can be written with `out`"),
+    errno.ENOENT: ("the folder cannot be made or vanished", "choose another `out`"),
+    errno.EIO: ("the disk reported an error", "check the disk or network mount"),
+}
+_WRONG_INPUT = {
+    errno.ENAMETOOLONG: ("the name is too long for this file system", "shorten the input's name"),
+    errno.ENOTDIR: _A_FILE,
+    errno.EEXIST: _A_FILE,
+    errno.EISDIR: ("a folder stands where the file should go", "choose another `out`"),
+}
 
 
 def writing_error(path: Path, error: OSError) -> HpcError | None:
     """The sentence for a failed write to `path`, or None where the system error is not about writing there."""
-    code = error.errno
-    if code in _FULL:
-        return UnavailableError(
-            path, "the disk is full", remedy="free some space or choose another folder with `out`; a rerun resumes"
-        )
-    if code == errno.EFBIG:
-        return UnavailableError(
-            path, "the file grew over the size limit", remedy="raise it (ulimit -f) or choose another file system"
-        )
-    if code in _FORBIDDEN:
-        return UnavailableError(
-            path, "no permission to write here", remedy="choose a folder of your own with `out`, or change its mode"
-        )
-    if code == errno.EROFS:
-        return UnavailableError(
-            path, "the file system is read-only", remedy="choose a folder that can be written with `out`"
-        )
-    if code == errno.ENAMETOOLONG:
-        return InputError(path, "the name is too long for this file system", remedy="shorten the input's name")
-    if code in {errno.ENOTDIR, errno.EEXIST}:
-        return InputError(path, "a file stands where a folder is needed", remedy="choose another `out`")
-    if code == errno.ENOENT and error.filename is not None:
-        return UnavailableError(path, "the folder cannot be made or vanished", remedy="choose another `out`")
-    if code == errno.EISDIR:
-        return InputError(path, "a folder stands where the file should go", remedy="choose another `out`")
-    if code == errno.EIO:
-        return UnavailableError(path, "the disk reported an error", remedy="check the disk or network mount")
+    if error.errno in _UNAVAILABLE and not (error.errno == errno.ENOENT and error.filename is None):
+        problem, remedy = _UNAVAILABLE[error.errno]
+        return UnavailableError(path, problem, remedy=remedy)
+    if error.errno in _WRONG_INPUT:
+        problem, remedy = _WRONG_INPUT[error.errno]
+        return InputError(path, problem, remedy=remedy)
     return None
 
 

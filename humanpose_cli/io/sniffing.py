@@ -13,41 +13,26 @@ FileKind = str
 
 _HEAD_BYTES = 4096
 
-_MAGIC: tuple[tuple[bytes, FileKind], ...] = (
-    (b"\xff\xd8\xff", "image"),
-    (b"\x89PNG\r\n\x1a\n", "image"),
-    (b"GIF87a", "image"),
-    (b"GIF89a", "image"),
-    (b"II*\0", "image"),
-    (b"MM\0*", "image"),
-    (b"II+\0", "image"),
-    (b"MM\0+", "image"),
-    (b"BM", "image"),
-    (b"qoif", "image"),
-    (b"\0\0\0\x0cjP  ", "image"),
-    (b"\xff\x4f\xff\x51", "image"),
-    (b"P5", "image"),
-    (b"P6", "image"),
-    (b"\x1a\x45\xdf\xa3", "video"),
-    (b"FLV\x01", "video"),
-    (b"\x00\x00\x01\xba", "video"),
-    (b"\x00\x00\x01\xb3", "video"),
-    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "video"),
-    (b"%PDF", "a PDF document"),
-    (b"%!PS", "a PostScript document"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"PK\x05\x06", "an empty ZIP archive"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"\x93NUMPY", "a NumPy array"),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-    (b"\x80\x02", "a Python pickle"),
-    (b"\x80\x03", "a Python pickle"),
-    (b"\x80\x04", "a Python pickle"),
-    (b"\x80\x05", "a Python pickle"),
-    (b"v/1\x01", "an OpenEXR image"),
-    (b"8BPS", "a Photoshop file"),
-    (b"version https://git-lfs", "a Git LFS pointer (git lfs pull fetches the file itself)"),
+_IMAGE_MAGIC = (
+    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"qoif", b"P5", b"P6"),
+    *(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),  # TIFF, JPEG 2000
 )
+_VIDEO_MAGIC = (b"\x1a\x45\xdf\xa3", b"FLV\x01", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11")
+_MAGIC: dict[FileKind, bytes | tuple[bytes, ...]] = {
+    "image": _IMAGE_MAGIC,
+    "video": _VIDEO_MAGIC,
+    "a PDF document": b"%PDF",
+    "a PostScript document": b"%!PS",
+    "a ZIP archive": b"PK\x03\x04",
+    "an empty ZIP archive": b"PK\x05\x06",
+    "a gzip archive": b"\x1f\x8b",
+    "a NumPy array": b"\x93NUMPY",
+    "an HDF5 file": b"\x89HDF\r\n\x1a\n",
+    "a Python pickle": (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),
+    "an OpenEXR image": b"v/1\x01",
+    "a Photoshop file": b"8BPS",
+    "a Git LFS pointer (git lfs pull fetches the file itself)": b"version https://git-lfs",
+}
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 
 
@@ -71,7 +56,7 @@ def _kind_of(head: bytes) -> FileKind:
         if brand in {b"avif", b"avis"}:
             return "image"
         return "heic" if brand in _HEIC_BRANDS else "video"
-    for magic, kind in _MAGIC:
+    for kind, magic in _MAGIC.items():
         if head.startswith(magic):
             return kind
     return _kind_of_text(head)

@@ -157,16 +157,6 @@ class VideoReader:
         self._threads = threads
         self.info = probe_video(self.path)
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels, upright."""
-        return self.info.size
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames a second."""
-        return self.info.frame_rate
-
     def __iter__(self) -> Generator[tuple[int, np.ndarray], None, None]:
         index, stop = 0, math.inf if self.range.stop is None else self.range.stop
         patched = False

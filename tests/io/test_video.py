@@ -67,8 +67,8 @@ def video(tmp_path_factory):
 
 def test_round_trip_of_colours_order_and_exact_frame_rate(video):
     reader = VideoReader(video)
-    assert reader.size == (64, 48)
-    assert reader.frame_rate == 30000 / 1001
+    assert reader.info.size == (64, 48)
+    assert reader.info.frame_rate == 30000 / 1001
     assert reader.info.frame_count == COUNT
     frames = list(reader)
     assert [index for index, _ in frames] == list(range(COUNT))
@@ -130,14 +130,14 @@ def test_the_display_matrix_is_honoured(video, tmp_path, matrix, upright):
     reader = VideoReader(tmp_path / "turned.mp4")
     _, pixels = next(iter(reader))
     _, stored = next(iter(VideoReader(video)))
-    assert pixels.shape == (reader.size[1], reader.size[0], 3)
+    assert pixels.shape == (reader.info.size[1], reader.info.size[0], 3)
     np.testing.assert_array_equal(pixels, upright(stored))
 
 
 def test_pixels_that_are_not_square_are_made_square(tmp_path):
     encode(tmp_path / "wide.mp4", "libx264", aspect=Fraction(3, 2))
     reader = VideoReader(tmp_path / "wide.mp4")
-    assert reader.size == (96, 48)
+    assert reader.info.size == (96, 48)
     assert [pixels.shape for _, pixels in reader] == [(48, 96, 3)] * COUNT
 
 
@@ -145,7 +145,7 @@ def test_a_varying_frame_rate_gives_every_frame_once_and_the_average_rate(tmp_pa
     encode(tmp_path / "v.mp4", "libx264", times=[0, 1, 2, 3, 4, 6, 8, 10])  # the second half at half the pace
     reader = VideoReader(tmp_path / "v.mp4")
     assert [number_of(pixels) for _, pixels in reader] == list(range(COUNT))
-    assert 14 < reader.frame_rate < 24  # and not the nominal 25
+    assert 14 < reader.info.frame_rate < 24  # and not the nominal 25
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.pose_files.target_pose import JointTarget, axes_to_camera, check_axes
 from humanpose_cli.io.sniffing import describe_file, reading_error
 
-__all__ = ["BvhJoint", "BvhMotion", "find_smpl_joints", "parse_bvh", "read_bvh", "read_bvh_motion", "unit_in_metres"]
+__all__ = ["BvhJoint", "BvhMotion", "find_smpl_joints", "read_bvh", "read_bvh_motion", "unit_in_metres"]
 
 _CHANNEL = re.compile(r"([xyz])(position|rotation)", re.IGNORECASE)
 _MAX_JOINTS = 2000
@@ -50,11 +50,6 @@ class BvhMotion:
     joints: list[BvhJoint]
     values: np.ndarray
     frame_time: float
-
-    @property
-    def parents(self) -> list[int]:
-        """Row of each joint's parent, −1 for the root."""
-        return [joint.parent for joint in self.joints]
 
     def positions(self) -> np.ndarray:
         """Joint positions (T, J, 3) in the file's axes and unit.
@@ -118,11 +113,6 @@ def read_bvh_motion(path: Path) -> BvhMotion:
         raise reading_error(path, error) from error
     if not text.lstrip("\ufeff \t\r\n").upper().startswith("HIERARCHY"):
         raise InputError(path, "is no BVH file", expected="a text that begins with HIERARCHY", got=describe_file(path))
-    return parse_bvh(text, path)
-
-
-def parse_bvh(text: str, path: Path) -> BvhMotion:
-    """Parse the text of a `.bvh` file; `path` is for messages."""
     lines = _Lines(path, text)
     joints = _parse_hierarchy(lines)
     count, frame_time = _parse_motion_header(lines)
@@ -239,26 +229,20 @@ def _parse_motion_header(lines: _Lines) -> tuple[int, float]:
     return int(rest), seconds
 
 
-_HIP = ("upleg", "upperleg", "thigh", "femur", "hip", "legupper")
-_KNEE = ("knee", "lowleg", "lowerleg", "shin", "calf", "tibia", "leglower", "leg")
-_ANKLE = ("ankle", "foot")
-_TOES = ("toebase", "toe", "toes", "ball", "toe0", "foot")
-_COLLAR = ("collar", "clavicle", "shoulder")
-_SHOULDER = ("uparm", "upperarm", "arm", "shldr", "humerus", "shoulder")
-_ELBOW = ("elbow", "forearm", "lowarm", "lowerarm", "radius")
-_WRIST = ("wrist", "hand")
-_HAND = ("hand", "handmiddle1", "middle1", "middleproximal", "mid1", "fingerbase", "finger2", "handindex1", "index1")
-# In the order in which they claim a joint: "Foot" is the ankle unless there is an "Ankle", and so on.
+# Known names of joints, in the order in which they claim one: "Foot" is the ankle unless there is an "Ankle".
 _ROLES = {
-    "hip": _HIP,
-    "knee": _KNEE,
-    "ankle": _ANKLE,
-    "foot": _TOES,
-    "shoulder": _SHOULDER,
-    "collar": _COLLAR,
-    "elbow": _ELBOW,
-    "wrist": _WRIST,
-    "hand": _HAND,
+    "hip": ("upleg", "upperleg", "thigh", "femur", "hip", "legupper"),
+    "knee": ("knee", "lowleg", "lowerleg", "shin", "calf", "tibia", "leglower", "leg"),
+    "ankle": ("ankle", "foot"),
+    "foot": ("toebase", "toe", "toes", "ball", "toe0", "foot"),
+    "shoulder": ("uparm", "upperarm", "arm", "shldr", "humerus", "shoulder"),
+    "collar": ("collar", "clavicle", "shoulder"),
+    "elbow": ("elbow", "forearm", "lowarm", "lowerarm", "radius"),
+    "wrist": ("wrist", "hand"),
+    "hand": (
+        *("hand", "handmiddle1", "middle1", "middleproximal", "mid1", "fingerbase", "finger2"),
+        *("handindex1", "index1"),
+    ),
 }
 _NEEDED = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
 _ALIASES = {word for aliases in _ROLES.values() for word in aliases}

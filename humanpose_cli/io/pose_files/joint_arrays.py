@@ -54,26 +54,26 @@ AXIS_ANGLE_WAY_OUT = (
 
 def check_joints(path: Path, joints: np.ndarray, skeleton: Skeleton) -> None:
     """Refuse joints (T, J, 3) that cannot be a person's in metres: InputError with what they look like."""
-    _check_finite(path, joints, skeleton)
-    lengths = _limb_lengths(joints, skeleton)
-    size = _size(joints, skeleton, lengths)
-    if size == 0:
-        raise InputError(path, "has all joints at one point", expected="joint positions in metres")
-    _check_build(path, joints, skeleton, lengths, size)
-    _check_unit(path, joints, size)
-    _check_rigidity(path, lengths)
-
-
-def _check_finite(path: Path, joints: np.ndarray, skeleton: Skeleton) -> None:
     wrong = np.argwhere(~np.isfinite(joints))
     if len(wrong):
         frame, joint, _ = wrong[0]
-        raise InputError(
-            path,
-            "holds values that are not finite",
-            got=f"{joints[tuple(wrong[0])]} at frame {frame}, {skeleton.joint_names[joint]}",
-            remedy="leave the frame out or fill the gap",
-        )
+        got = f"{joints[tuple(wrong[0])]} at frame {frame}, {skeleton.joint_names[joint]}"
+        remedy = "leave the frame out or fill the gap"
+        raise InputError(path, "holds values that are not finite", got=got, remedy=remedy)
+    limbs = {
+        f"{side} {bone}": _between(joints, skeleton, f"{side}_{start}", f"{side}_{end}")
+        for bone, (start, end) in _LIMBS.items()
+        for side in _SIDES
+    }
+    across = _middle(joints, skeleton, "shoulder") - _middle(joints, skeleton, "hip")
+    trunk = float(np.median(np.linalg.norm(across, axis=-1)))
+    median = {bone: float(np.median(lengths)) for bone, lengths in limbs.items()}
+    size = sum(median[f"{side} {bone}"] for side in _SIDES for bone in ("thigh", "shank")) / 2 + trunk
+    if size == 0:
+        raise InputError(path, "has all joints at one point", expected="joint positions in metres")
+    _check_build(path, joints, skeleton, {bone: length / size for bone, length in median.items()}, trunk / size, size)
+    _check_unit(path, joints, size)
+    _check_rigidity(path, limbs)
 
 
 def _between(joints: np.ndarray, skeleton: Skeleton, start: str, end: str) -> np.ndarray:
@@ -81,56 +81,40 @@ def _between(joints: np.ndarray, skeleton: Skeleton, start: str, end: str) -> np
     return np.linalg.norm(joints[:, skeleton.index(start)] - joints[:, skeleton.index(end)], axis=-1)
 
 
-def _limb_lengths(joints: np.ndarray, skeleton: Skeleton) -> dict[str, np.ndarray]:
-    """'left forearm' → (T,)."""
-    return {
-        f"{side} {bone}": _between(joints, skeleton, f"{side}_{start}", f"{side}_{end}")
-        for bone, (start, end) in _LIMBS.items()
-        for side in _SIDES
-    }
-
-
 def _middle(joints: np.ndarray, skeleton: Skeleton, joint: str) -> np.ndarray:
     return joints[:, skeleton.indices(f"{side}_{joint}" for side in _SIDES)].mean(axis=1)
 
 
-def _trunk(joints: np.ndarray, skeleton: Skeleton) -> float:
-    trunk = _middle(joints, skeleton, "shoulder") - _middle(joints, skeleton, "hip")
-    return float(np.median(np.linalg.norm(trunk, axis=-1)))
-
-
-def _size(joints: np.ndarray, skeleton: Skeleton, lengths: dict[str, np.ndarray]) -> float:
-    """Leg plus trunk, in the file's unit."""
-    legs = [float(np.median(lengths[f"{side} {bone}"])) for side in _SIDES for bone in ("thigh", "shank")]
-    return sum(legs) / 2 + _trunk(joints, skeleton)
-
-
 def _check_build(
-    path: Path, joints: np.ndarray, skeleton: Skeleton, lengths: dict[str, np.ndarray], size: float
+    path: Path, joints: np.ndarray, skeleton: Skeleton, limbs: dict[str, float], trunk: float, size: float
 ) -> None:
-    """Refuse proportions that no person has: axis-angle vectors, shuffled joints, another order of joints."""
-    median = {bone: float(np.median(values)) / size for bone, values in lengths.items()}
-    widths = {joint: _between(joints, skeleton, f"left_{joint}", f"right_{joint}") for joint in ("shoulder", "hip")}
-    shares = [(bone, share, _LIMB_SHARE) for bone, share in median.items()] + [
-        ("trunk", _trunk(joints, skeleton) / size, _TRUNK_SHARE),
-        ("shoulder width", float(np.median(widths["shoulder"])) / size, _SHOULDER_SHARE),
-        ("hip width", float(np.median(widths["hip"])) / size, _HIP_SHARE),
+    """Refuse proportions that no person has: axis-angle vectors, shuffled joints, another order of joints.
+
+    limbs, trunk  as shares of `size`, leg and trunk together in the file's unit
+    """
+
+    def share(start: str, end: str) -> float:
+        return float(np.median(_between(joints, skeleton, start, end))) / size
+
+    shares = [(bone, length, _LIMB_SHARE) for bone, length in limbs.items()] + [
+        ("trunk", trunk, _TRUNK_SHARE),
+        ("shoulder width", share("left_shoulder", "right_shoulder"), _SHOULDER_SHARE),
+        ("hip width", share("left_hip", "right_hip"), _HIP_SHARE),
     ]
     for parent, child in skeleton.bones:
         name = skeleton.joint_names[child]
         most = _SMALL_BONES.get(name.removeprefix("left_").removeprefix("right_"))
         if most is not None:
-            length = _between(joints, skeleton, skeleton.joint_names[parent], name)
-            shares.append((f"bone to the {name}".replace("_", " "), float(np.median(length)) / size, (0.0, most)))
-    for what, share, (least, most) in shares:
-        if not least <= share <= most:
-            raise _impossible(path, skeleton, f"the {what} is {share:.2f} of leg and trunk together")
+            length = share(skeleton.joint_names[parent], name)
+            shares.append((f"bone to the {name}".replace("_", " "), length, (0.0, most)))
+    for what, found, (least, most) in shares:
+        if not least <= found <= most:
+            raise _impossible(path, skeleton, f"the {what} is {found:.2f} of leg and trunk together")
     pairs = [(f"left {bone}", f"right {bone}") for bone in _LIMBS]
-    pairs += [
-        (f"{side} {a}", f"{side} {b}") for side in _SIDES for a, b in (("upper arm", "forearm"), ("thigh", "shank"))
-    ]
+    neighbours = (("upper arm", "forearm"), ("thigh", "shank"))
+    pairs += [(f"{side} {a}", f"{side} {b}") for side in _SIDES for a, b in neighbours]
     for a, b in pairs:
-        ratio = max(median[a], median[b]) / min(median[a], median[b])
+        ratio = max(limbs[a], limbs[b]) / min(limbs[a], limbs[b])
         if ratio > _MOST_RATIO:
             raise _impossible(path, skeleton, f"the {a} and the {b} differ {ratio:.1f} times in length")
 
