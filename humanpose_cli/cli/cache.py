@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import Seed, Threads
+from humanpose_cli.cli.options import Seed, Threads, argument, option
 from humanpose_cli.core.errors import ExitCode, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 
@@ -18,19 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["cache"]
 
 
-_ACTION = typer.Argument(
-    metavar="verify|show|index",
-    help="verify: read everything and name what is damaged. show: summarise the contents. index: rebuild the index.",
-    show_default=False,
+_ACTION = argument(
+    "verify|show|index",
+    "verify: read everything and name what is damaged. show: summarise the contents. index: rebuild the index.",
 )
-_CACHE = typer.Argument(metavar="CACHE", help="The cache's folder, or a single file of it.", show_default=False)
-_OUT = typer.Option(
-    "--out", metavar="FILE", help="With show: write a contact sheet of people with their labels. Default: none."
-)
-_COUNT = typer.Option("--count", metavar="N", min=1, help="With show: images on the contact sheet.")
-_SPLIT = typer.Option(
-    "--split", metavar="PROTOCOL/SPLIT", help="With show: take the images from this split. Default: from all."
-)
+_CACHE = argument("CACHE", "The cache's folder, or a single file of it.")
+_OUT = option("--out FILE", "With show: write a contact sheet of people with their labels. Default: none.")
+_COUNT = option("--count N", "With show: images on the contact sheet.", min=1)
+_SPLIT = option("--split PROTOCOL/SPLIT", "With show: take the images from this split. Default: from all.")
 _WORDS = {Status.SUCCESS: "ok", Status.PARTIAL: "unfinished", Status.ERROR: "damaged"}
 _MOST_MESSAGES, _MOST_IN_TABLE = 50, 2
 

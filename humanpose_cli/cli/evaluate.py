@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import BatchSize, BodyOption, Device, Threads, use_threads
+from humanpose_cli.cli.options import BatchSize, BodyOption, Device, Threads, argument, option, use_threads
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
@@ -23,59 +21,46 @@ __all__ = ["evaluate"]
 
 What = Literal["segmenter", "fit", "repose"]
 
-_WHAT = typer.Argument(
-    metavar="segmenter|fit|repose",
-    help="segmenter: body parts of images. fit: bodies, of hpc fit, of a network alone or of fit files. repose: "
+_WHAT = argument(
+    "segmenter|fit|repose",
+    "segmenter: body parts of images. fit: bodies, of hpc fit, of a network alone or of fit files. repose: "
     "images of pairs, by a network, by the mesh and by copying the input.",
-    show_default=False,
 )
-_DATA = typer.Option("--data", metavar="CACHE", help="Dataset cache of hpc preprocess. Needed.", show_default=False)
-_PROTOCOL = typer.Option("--protocol", metavar="NAME", help="Protocol of the cache. Default: its usual one.")
-_SPLIT = typer.Option("--split", metavar="NAME", help="Split to evaluate on. Default: test, else validation.")
-_VISIBLE = typer.Option(
-    "--visible", metavar="SHARE", min=0, max=1, help="Use people with at least this share of their joints visible."
+_DATA = option("--data CACHE", "Dataset cache of hpc preprocess. Needed.", show_default=False)
+_PROTOCOL = option("--protocol NAME", "Protocol of the cache. Default: its usual one.")
+_SPLIT = option("--split NAME", "Split to evaluate on. Default: test, else validation.")
+_VISIBLE = option("--visible SHARE", "Use people with at least this share of their joints visible.", min=0, max=1)
+_LIMIT = option("--limit N", "People or pairs at most, spread evenly. Default: all.", min=1)
+_WEIGHTS = option("--weights FILE|RUN", "The model to evaluate. Default: the shipped weights.")
+_SEGMENTER = option("--segmenter FILE|RUN", "Segmenter for networks that take body parts. Default: shipped.")
+_METHOD = option("--method", "With fit: how bodies are fitted to the images, as in hpc fit.")
+_DETECTOR = option(
+    "--detector", "With fit: the source of the detections. stored: the cache, made by hpc preprocess --detections."
 )
-_LIMIT = typer.Option("--limit", metavar="N", min=1, help="People or pairs at most, spread evenly. Default: all.")
-_WEIGHTS = typer.Option("--weights", metavar="FILE|RUN", help="The model to evaluate. Default: the shipped weights.")
-_SEGMENTER = typer.Option(
-    "--segmenter", metavar="FILE|RUN", help="Segmenter for networks that take body parts. Default: shipped."
-)
-_METHOD = typer.Option("--method", help="With fit: how bodies are fitted to the images, as in hpc fit.")
-_DETECTOR = typer.Option(
-    "--detector", help="With fit: the source of the detections. stored: the cache, made by hpc preprocess --detections."
-)
-_CROPS = typer.Option(
+_CROPS = option(
     "--crops",
-    help="With fit: evaluate the network alone, on crops around the labelled people, with body parts from the labels "
+    "With fit: evaluate the network alone, on crops around the labelled people, with body parts from the labels "
     "or from a segmenter. Default: evaluate fits to images.",
 )
-_PREDICTIONS = typer.Option(
-    "--predictions", metavar="FITS", help="With fit: evaluate these fit files. Default: fit now.", show_default=False
-)
-_ABLATION = typer.Option(
-    "--ablation",
-    metavar="NAME",
-    help="Train the variants of one of the papers' tables and print it. With fit: inputs, segmenters, losses or "
+_PREDICTIONS = option("--predictions FITS", "With fit: evaluate these fit files. Default: fit now.", show_default=False)
+_ABLATION = option(
+    "--ablation NAME",
+    "Train the variants of one of the papers' tables and print it. With fit: inputs, segmenters, losses or "
     "supervision; with repose: warping. Default: none.",
 )
-_PRESET = typer.Option("--preset", metavar="ablation|paper", help="With --ablation: trainings of minutes, or of days.")
-_PERCEPTUAL = typer.Option(
-    "--perceptual",
-    metavar="WEIGHTS",
-    help="With repose: network whose features measure how similar images look: a file, a run's folder, a name of hpc "
+_PRESET = option("--preset ablation|paper", "With --ablation: trainings of minutes, or of days.")
+_PERCEPTUAL = option(
+    "--perceptual WEIGHTS",
+    "With repose: network whose features measure how similar images look: a file, a run's folder, a name of hpc "
     "weights list, or pixels. Default: imagenet-vgg19 if it is here, else the segmenter.",
 )
-_LPIPS = typer.Option("--lpips", help="With repose: LPIPS, from hpc weights fetch imagenet-alexnet lpips-alex.")
-_POSE = typer.Option(
-    "--pose/--no-pose", help="With repose: measure the pose by fitting the new images, which takes most of the time."
+_LPIPS = option("--lpips", "With repose: LPIPS, from hpc weights fetch imagenet-alexnet lpips-alex.")
+_POSE = option(
+    "--pose/--no-pose", "With repose: measure the pose by fitting the new images, which takes most of the time."
 )
-_SIZE = typer.Option(
-    "--size", metavar="N", min=32, help="With repose: pixels of the crops that are compared. Default: the network's."
-)
-_SEEDS = typer.Option(
-    "--seeds", metavar="N", min=1, help="With --ablation: trainings of each network. Default: 1, of warping 2."
-)
-_OUT = typer.Option("--out", metavar="FOLDER", help="Folder for report.md, report.json and images.")
+_SIZE = option("--size N", "With repose: pixels of the crops that are compared. Default: the network's.", min=32)
+_SEEDS = option("--seeds N", "With --ablation: trainings of each network. Default: 1, of warping 2.", min=1)
+_OUT = option("--out FOLDER", "Folder for report.md, report.json and images.")
 _OF_REPOSE = {"perceptual", "lpips", "pose", "size"}
 _LPIPS_WEIGHTS = ("imagenet-alexnet", "lpips-alex")
 

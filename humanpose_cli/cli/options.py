@@ -42,7 +42,9 @@ __all__ = [
     "ShardOption",
     "Threads",
     "VerifyInputs",
+    "argument",
     "nearest",
+    "option",
     "use_threads",
 ]
 
@@ -68,107 +70,85 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}" if known else ""
 
 
+def option(flag: str, text: str, panel: str | None = None, **more: Any) -> Any:
+    """An option of a command.
+
+    flag   with the name of its value, such as "--count N"; a switch has none
+    text   of the help; panel the heading above it, None for "Options"
+    """
+    name, _, metavar = flag.partition(" ")
+    return typer.Option(name, metavar=metavar or None, help=text, rich_help_panel=panel, **more)
+
+
+def argument(metavar: str, text: str) -> Any:
+    """An argument of a command, with the text of its help."""
+    return typer.Argument(metavar=metavar, help=text, show_default=False)
+
+
 _RUN, _FILES, _MACHINE = "What is done again", "Files", "Machine"
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(
-        metavar="INPUT",
-        help="Images, videos, folders or glob patterns; - reads a list of paths, one a line, from stdin.",
-        show_default=False,
-    ),
+    argument("INPUT", "Images, videos, folders or glob patterns; - reads a list of paths, one a line, from stdin."),
 ]
-Out = Annotated[
-    Path,
-    typer.Option(
-        "--out", metavar="FOLDER", help="Folder for the results; it mirrors the input tree.", rich_help_panel=_FILES
-    ),
-]
+Out = Annotated[Path, option("--out FOLDER", "Folder for the results; it mirrors the input tree.", _FILES)]
 Overwrite = Annotated[
-    bool,
-    typer.Option(
-        "--overwrite", help="Replace results that were made with other options. Default: refuse.", rich_help_panel=_RUN
-    ),
+    bool, option("--overwrite", "Replace results that were made with other options. Default: refuse.", _RUN)
 ]
 Resume = Annotated[
-    bool,
-    typer.Option(
-        "--resume/--no-resume", help="Skip items that an earlier run finished with these options.", rich_help_panel=_RUN
-    ),
+    bool, option("--resume/--no-resume", "Skip items that an earlier run finished with these options.", _RUN)
 ]
 RetryFailed = Annotated[
-    bool,
-    typer.Option(
-        "--retry-failed",
-        help="Try items again that failed in an earlier run. Default: report them.",
-        rich_help_panel=_RUN,
-    ),
+    bool, option("--retry-failed", "Try items again that failed in an earlier run. Default: report them.", _RUN)
 ]
 VerifyInputs = Annotated[
-    bool,
-    typer.Option(
-        "--verify-inputs",
-        help="Know an unchanged input by its contents. Default: by size and time.",
-        rich_help_panel=_RUN,
-    ),
+    bool, option("--verify-inputs", "Know an unchanged input by its contents. Default: by size and time.", _RUN)
 ]
 Device = Annotated[
     str,
-    typer.Option(
-        "--device",
-        metavar="auto|cpu|cuda:N",
+    option(
+        "--device auto|cpu|cuda:N",
+        "Where to compute; auto takes a GPU where there is one.",
+        _MACHINE,
         parser=parse_device,
-        help="Where to compute; auto takes a GPU where there is one.",
-        rich_help_panel=_MACHINE,
     ),
 ]
-Threads = Annotated[
-    int | None,
-    typer.Option(
-        "--threads", metavar="N", min=1, help="CPU threads. Default: every core there is.", rich_help_panel=_MACHINE
-    ),
-]
+Threads = Annotated[int | None, option("--threads N", "CPU threads. Default: every core there is.", _MACHINE, min=1)]
 BatchSize = Annotated[
     int | None,
-    typer.Option(
-        "--batch-size",
-        metavar="N",
+    option(
+        "--batch-size N",
+        "Images or frames computed at once; more is faster and takes more memory. Default: fits the device.",
+        _MACHINE,
         min=1,
-        help="Images or frames computed at once; more is faster and takes more memory. Default: fits the device.",
-        rich_help_panel=_MACHINE,
     ),
 ]
 ShardOption = Annotated[
     Shard | None,
-    typer.Option(
-        "--shard",
-        metavar="i/N",
+    option(
+        "--shard i/N",
+        "Do part i of N parts, i from 0 to N-1, one process each. Default: everything.",
+        _MACHINE,
         parser=Shard.parse,
-        help="Do part i of N parts, i from 0 to N-1, one process each. Default: everything.",
-        rich_help_panel=_MACHINE,
     ),
 ]
 Frames = Annotated[
     FrameRange | None,
-    typer.Option(
-        "--frames",
-        metavar="A:B",
+    option(
+        "--frames A:B",
+        "Frames A to B-1 of each sequence, counted from 0. Default: all.",
+        _FILES,
         parser=parse_frame_range,
-        help="Frames A to B-1 of each sequence, counted from 0. Default: all.",
-        rich_help_panel=_FILES,
     ),
 ]
-Seed = Annotated[
-    int, typer.Option("--seed", metavar="N", min=0, help="Seed of everything random: same seed, same bytes.")
-]
+Seed = Annotated[int, option("--seed N", "Seed of everything random: same seed, same bytes.", min=0)]
 
-BodyOption = Annotated[str, typer.Option("--body", metavar="default|smpl:FILE", help="The body to fit.")]
+BodyOption = Annotated[str, option("--body default|smpl:FILE", "The body to fit.")]
 Focal = Annotated[
     float | None,
-    typer.Option(
-        "--focal",
-        metavar="PIXELS",
-        help="Focal length in pixels. Default: from EXIF, else 1.2 times the longer side.",
+    option(
+        "--focal PIXELS",
+        "Focal length in pixels. Default: from EXIF, else 1.2 times the longer side.",
         show_default=False,
     ),
 ]

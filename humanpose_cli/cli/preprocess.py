@@ -7,10 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import BodyOption, Overwrite, Seed, ShardOption, nearest
+from humanpose_cli.cli.options import BodyOption, Overwrite, Seed, ShardOption, argument, nearest, option
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
@@ -23,65 +21,45 @@ _OF_SYNTHETIC, _OF_SETS = "Synthetic people", "Data sets and your own images"
 _FOR_SYNTHETIC = ("count", "size", "pairs", "clips", "backgrounds", "imperfect_fits")
 _FOR_SETS = ("fits", "densepose", "model", "fit", "body", "allow_missing")
 
-_SOURCE = typer.Argument(
-    metavar="SOURCE",
-    help="synthetic, images (your own), iper, deepfashion, up3d, h36m, humaneva, 3dpw, rich, densepose or "
+_SOURCE = argument(
+    "SOURCE",
+    "synthetic, images (your own), iper, deepfashion, up3d, h36m, humaneva, 3dpw, rich, densepose or "
     "densepose-posetrack.",
-    show_default=False,
 )
-_ROOT = typer.Argument(metavar="ROOT", help="The data set's folder as its owner lays it out.", show_default=False)
-_OUT = typer.Option("--out", metavar="CACHE", help="Folder for the cache.")
-_COUNT = typer.Option("--count", metavar="N", min=1, help="Number of images.", rich_help_panel=_OF_SYNTHETIC)
-_SIZE = typer.Option("--size", metavar="N", help="Width and height in pixels.", rich_help_panel=_OF_SYNTHETIC)
-_PAIRS = typer.Option(
-    "--pairs",
-    help="Pairs of images: one person, clothing and background, two poses. Default: single images.",
-    rich_help_panel=_OF_SYNTHETIC,
+_ROOT = argument("ROOT", "The data set's folder as its owner lays it out.")
+_OUT = option("--out CACHE", "Folder for the cache.")
+_COUNT = option("--count N", "Number of images.", _OF_SYNTHETIC, min=1)
+_SIZE = option("--size N", "Width and height in pixels.", _OF_SYNTHETIC)
+_PAIRS = option(
+    "--pairs", "Pairs of images: one person, clothing and background, two poses. Default: single images.", _OF_SYNTHETIC
 )
-_CLIPS = typer.Option(
-    "--clips", metavar="LENGTH", help="Clips of LENGTH frames. Default: single images.", rich_help_panel=_OF_SYNTHETIC
+_CLIPS = option("--clips LENGTH", "Clips of LENGTH frames. Default: single images.", _OF_SYNTHETIC)
+_BACKGROUNDS = option(
+    "--backgrounds FOLDER", "Images for the background, beside generated ones. Default: none.", _OF_SYNTHETIC
 )
-_BACKGROUNDS = typer.Option(
-    "--backgrounds",
-    metavar="FOLDER",
-    help="Images for the background, beside generated ones. Default: none.",
-    rich_help_panel=_OF_SYNTHETIC,
-)
-_IMPERFECT = typer.Option(
+_IMPERFECT = option(
     "--imperfect-fits",
-    help="Add to each person a fit with the errors of an estimator, to train refinement. Default: none.",
-    rich_help_panel=_OF_SYNTHETIC,
+    "Add to each person a fit with the errors of an estimator, to train refinement. Default: none.",
+    _OF_SYNTHETIC,
 )
-_FITS = typer.Option(
-    "--fits", metavar="FOLDER", help="Fit files of hpc fit for these images. Default: none.", rich_help_panel=_OF_SETS
+_FITS = option("--fits FOLDER", "Fit files of hpc fit for these images. Default: none.", _OF_SETS)
+_DENSEPOSE = option("--densepose PATH", "DensePose's output for these images. Default: none.", _OF_SETS)
+_MODELS = option(
+    "--model FILE",
+    "SMPL model of one gender, from which labels are rendered; may be repeated. Default: none.",
+    _OF_SETS,
 )
-_DENSEPOSE = typer.Option(
-    "--densepose", metavar="PATH", help="DensePose's output for these images. Default: none.", rich_help_panel=_OF_SETS
-)
-_MODELS = typer.Option(
-    "--model",
-    metavar="FILE",
-    help="SMPL model of one gender, from which labels are rendered; may be repeated. Default: none.",
-    rich_help_panel=_OF_SETS,
-)
-_FIT = typer.Option(
-    "--fit/--no-fit", help="Fit bodies where the data set has none, as hpc fit does.", rich_help_panel=_OF_SETS
-)
-_ALLOW_MISSING = typer.Option(
-    "--allow-missing", help="Leave out listed files that are missing. Default: refuse.", rich_help_panel=_OF_SETS
-)
-_DETECTIONS = typer.Option(
+_FIT = option("--fit/--no-fit", "Fit bodies where the data set has none, as hpc fit does.", _OF_SETS)
+_ALLOW_MISSING = option("--allow-missing", "Leave out listed files that are missing. Default: refuse.", _OF_SETS)
+_DETECTIONS = option(
     "--detections",
-    help="Add our detector's output for each person, for models that take it as input. Default: leave it out.",
+    "Add our detector's output for each person, for models that take it as input. Default: leave it out.",
 )
-_SHARD_SIZE = typer.Option(
-    "--shard-size",
-    metavar="N",
-    min=1,
-    help="Images per file of the cache, about. Default: a sixteenth of all, 32 to 1024.",
+_SHARD_SIZE = option(
+    "--shard-size N", "Images per file of the cache, about. Default: a sixteenth of all, 32 to 1024.", min=1
 )
-_WORKERS = typer.Option("--workers", metavar="N", min=1, help="Processes. Default: one per core.")
-_RESUME = typer.Option("--resume/--no-resume", help="Keep the finished files of an interrupted run.")
+_WORKERS = option("--workers N", "Processes. Default: one per core.", min=1)
+_RESUME = option("--resume/--no-resume", "Keep the finished files of an interrupted run.")
 
 
 @command(
@@ -139,15 +117,11 @@ def preprocess(
     _refuse_flags_for_others(session, source, _FOR_SETS if source == SYNTHETIC else _FOR_SYNTHETIC)
     request = SourceRequest(source, root, models=tuple(model or ()), fit=fit, fit_body=body, detections=detections)
     if source == SYNTHETIC:
-        structure = (
-            {"structure": "pairs"}
-            if pairs
-            else {"structure": "clips", "clip_length": clips}
-            if clips is not None
-            else {}
-        )
         made = SyntheticOptions(count, size, seed=seed, backgrounds=backgrounds, imperfect_fits=imperfect_fits)
-        request = replace(request, synthetic=session.tune(replace(made, **structure)))
+        if pairs or clips is not None:
+            length = made.clip_length if clips is None else clips
+            made = replace(made, structure="pairs" if pairs else "clips", clip_length=length)
+        request = replace(request, synthetic=session.tune(made))
     elif source in SOURCES:
         options = {"fits": str(fits or ""), "densepose": str(densepose or ""), "allow_missing": allow_missing}
         given = {name: value for name, value in options.items() if value}
@@ -204,13 +178,8 @@ def _result(source: str, built: BuildResult, seconds: float) -> CommandResult:
     from humanpose_cli.core.result import ItemResult, Status, combine_status
     from humanpose_cli.data.schema import shard_name
 
-    details = {
-        "pictures": built.images,
-        "people": built.people,
-        "files": len(built.built) + len(built.kept),
-        "kept": len(built.kept),
-    }
     numbers = sorted((*built.built, *built.kept))
+    details = {"pictures": built.images, "people": built.people, "files": len(numbers), "kept": len(built.kept)}
     # The index stands for all files; a part of a cache has none yet.
     whole = [built.index] if built.index is not None else [built.folder / shard_name(number) for number in numbers]
     items = []

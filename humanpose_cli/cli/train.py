@@ -6,10 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from humanpose_cli.cli.command import Session, apply_settings, command, field_names
-from humanpose_cli.cli.options import Device, Threads, nearest, use_threads
+from humanpose_cli.cli.options import Device, Threads, argument, nearest, option, use_threads
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import ExitCode, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
@@ -17,36 +15,26 @@ from humanpose_cli.models.registry import MODELS
 
 __all__ = ["train"]
 
-_MODEL = typer.Argument(
-    metavar="MODEL", help="; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) + ".", show_default=False
-)
-_DATA = typer.Option("--data", metavar="CACHE", help="Dataset cache of hpc preprocess. Needed.", show_default=False)
-_OUT = typer.Option("--out", metavar="RUN", help="Folder of the run. Default: runs/MODEL.", show_default=False)
-_PRESET = typer.Option(
-    "--preset",
-    metavar="NAME",
-    help="Model and training settings: small (for a CPU), paper (as published), ablation; also small-proxy of nbf, "
+_MODEL = argument("MODEL", "; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) + ".")
+_DATA = option("--data CACHE", "Dataset cache of hpc preprocess. Needed.", show_default=False)
+_OUT = option("--out RUN", "Folder of the run. Default: runs/MODEL.", show_default=False)
+_PRESET = option(
+    "--preset NAME",
+    "Model and training settings: small (for a CPU), paper (as published), ablation; also small-proxy of nbf, "
     "and medium and tiny of warp3d.",
 )
-_EPOCHS = typer.Option("--epochs", metavar="N", min=1, help="Passes over the data. Default: the preset's.")
-_STEPS = typer.Option(
-    "--steps", metavar="N", min=1, help="Training steps, in place of --epochs. Default: the preset's."
-)
-_BATCH = typer.Option("--batch-size", metavar="N", min=1, help="Examples per step. Default: the preset's.")
-_WORKERS = typer.Option("--workers", metavar="N", min=0, help="Processes that decode images. Default: 1.")
-_SEED = typer.Option(
-    "--seed", metavar="N", min=0, help="Seed of weights, order and augmentation. Default: the preset's."
-)
-_PERCEPTUAL = typer.Option(
-    "--perceptual",
-    metavar="WEIGHTS",
-    help="Network of warp3d's perceptual loss: a file, a name of hpc weights list, pixels, or auto (imagenet-vgg19 if "
+_EPOCHS = option("--epochs N", "Passes over the data. Default: the preset's.", min=1)
+_STEPS = option("--steps N", "Training steps, in place of --epochs. Default: the preset's.", min=1)
+_BATCH = option("--batch-size N", "Examples per step. Default: the preset's.", min=1)
+_WORKERS = option("--workers N", "Processes that decode images. Default: 1.", min=0)
+_SEED = option("--seed N", "Seed of weights, order and augmentation. Default: the preset's.", min=0)
+_PERCEPTUAL = option(
+    "--perceptual WEIGHTS",
+    "Network of warp3d's perceptual loss: a file, a name of hpc weights list, pixels, or auto (imagenet-vgg19 if "
     "it is here, else the segmenter). Default: the preset's.",
 )
-_MINUTES = typer.Option(
-    "--minutes", metavar="N", help="Stop after this time; the same command continues. Default: never."
-)
-_RESUME = typer.Option("--resume/--no-resume", help="Continue from the checkpoint in the run's folder.")
+_MINUTES = option("--minutes N", "Stop after this time; the same command continues. Default: never.")
+_RESUME = option("--resume/--no-resume", "Continue from the checkpoint in the run's folder.")
 
 
 @command(

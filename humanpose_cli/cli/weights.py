@@ -6,10 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import nearest
+from humanpose_cli.cli.options import argument, nearest
 from humanpose_cli.core.errors import ExitCode, HpcError, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
 
@@ -21,15 +19,11 @@ __all__ = ["weights"]
 
 Action = Literal["list", "fetch", "verify"]
 
-_ACTION = typer.Argument(
-    metavar="list|fetch|verify",
-    help="list: show all. fetch: download from the owner. verify: compare with the known digests.",
-    show_default=False,
+_ACTION = argument(
+    "list|fetch|verify", "list: show all. fetch: download from the owner. verify: compare with the known digests."
 )
-_NAMES = typer.Argument(
-    metavar="NAME",
-    help="Names from the list; list and verify also take your own files and runs. Default: all that are here.",
-    show_default=False,
+_NAMES = argument(
+    "NAME", "Names from the list; list and verify also take your own files and runs. Default: all that are here."
 )
 _WORDS = {Status.SUCCESS: "here", Status.PARTIAL: "not here", Status.ERROR: "failed"}
 
