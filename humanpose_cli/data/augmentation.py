@@ -147,9 +147,7 @@ def change_colour(image: NDArray[np.uint8], change: ColourChange) -> NDArray[np.
     if change == ColourChange():
         return image
     grey = np.outer(np.ones(3, np.float32), _LUMA)
-    angle = np.deg2rad(change.hue)
-    axis = np.ones(3) / np.sqrt(3)
-    turn, _ = cv2.Rodrigues(axis * angle)
+    turn, _ = cv2.Rodrigues(np.ones(3) / np.sqrt(3) * np.deg2rad(change.hue))
     colour = (1 - change.saturation) * grey + change.saturation * np.eye(3, dtype=np.float32)
     matrix = change.contrast * colour @ turn.astype(np.float32)
     mean = float(image.reshape(-1, 3).mean(0) @ _LUMA) if change.contrast != 1 else 0.0
@@ -229,15 +227,16 @@ def _changed_person(person: Person, crop: Crop, body: Body | None) -> Person:
 
     posed = _changed_parameters(crop, body, person.poses, person.betas, person.trans)
     fitted = _changed_parameters(crop, body, person.fit_poses, person.fit_betas, person.fit_trans)
-    scales = person.segment_scales
-    if scales is not None and crop.mirror:
-        scales = scales[list(SMPL24.mirror)]
+    box = person.box
+    if box is not None:  # the upright box round the turned one
+        corners = crop.points(box[[[0, 1], [2, 1], [2, 3], [0, 3]]])
+        box = np.concatenate((corners.min(0), corners.max(0))).astype(np.float32)
     return replace(
         person,
-        box=_changed_box(person.box, crop),
+        box=box,
         poses=posed[0],
         trans=posed[1],
-        segment_scales=scales,
+        segment_scales=swapped(person.segment_scales, SMPL24.name),
         keypoints=every(person.keypoints, pixels),
         joints=every(person.joints, space),
         fit_poses=fitted[0],
@@ -248,15 +247,6 @@ def _changed_person(person: Person, crop: Crop, body: Body | None) -> Person:
         detected_mask=None,
         mask=None,
     )
-
-
-def _changed_box(box: Array | None, crop: Crop) -> Array | None:
-    """The upright box round the turned one."""
-    if box is None:
-        return None
-    x0, y0, x1, y1 = box
-    corners = crop.points(np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]))
-    return np.concatenate((corners.min(0), corners.max(0))).astype(np.float32)
 
 
 def _changed_parameters(
@@ -275,17 +265,11 @@ def _changed_parameters(
         axis_angles = axis_angles[list(SMPL24.mirror)] * np.array([1.0, -1.0, -1.0])
     moved = trans
     if trans is not None and (crop.angle or crop.mirror):
-        pelvis = _rest_pelvis(body, betas)
-        moved = None if pelvis is None else crop.directions(np.asarray(trans) + pelvis) - pelvis
+        moved = None
+        if body is not None and betas is not None:  # trans is counted from where the shaped body's pelvis rests
+            pelvis = body.rest_joints(torch.as_tensor(np.asarray(betas, np.float32))[None])[0, root].numpy()
+            moved = crop.directions(np.asarray(trans) + pelvis) - pelvis
     return axis_angles.reshape(-1).astype(np.float32), moved
-
-
-def _rest_pelvis(body: Body | None, betas: Array | None) -> Array | None:
-    """Where the shaped body's pelvis rests, which `trans` is counted from: (3,) metres."""
-    if body is None or betas is None:
-        return None
-    shape = torch.as_tensor(np.asarray(betas, np.float32))[None]
-    return body.rest_joints(shape)[0, SMPL24.index("pelvis")].numpy()
 
 
 # The random changes of images that the papers train with, as options and as draws from them.

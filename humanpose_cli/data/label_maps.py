@@ -156,36 +156,28 @@ def render_label_maps(
     """
     stack = MeshStack([*((mesh.vertices, mesh.faces) for mesh in meshes), *occluders])
     raster = rasterise_view(stack.vertices[None], stack.faces, view)
-    return maps_of_raster(meshes, stack, raster, view, names)
+    return maps_of_raster(meshes, stack, raster, names)
 
 
 def maps_of_raster(
-    meshes: Sequence[LabelledMesh], stack: MeshStack, raster: Raster, view: Camera, names: Sequence[str] = RENDERED_MAPS
+    meshes: Sequence[LabelledMesh], stack: MeshStack, raster: Raster, names: Sequence[str] = RENDERED_MAPS
 ) -> dict[str, Array]:
     """As `render_label_maps`, of a raster (1, H, W) of a stack that begins with these meshes."""
     unknown = [name for name in names if name not in RENDERED_MAPS]
     if unknown:
         raise UsageError(unknown[0], "is no map that a mesh gives", expected=", ".join(RENDERED_MAPS))
     if len(meshes) > _MOST_PEOPLE:
-        raise UsageError(
-            "people", "are too many for one map", expected=f"{_MOST_PEOPLE} or fewer", got=f"{len(meshes)}"
-        )
-    rendered = _RenderedMaps(meshes, stack, raster, view)
-    makers = {
-        "persons": rendered.persons,
-        "parts": rendered.parts,
-        "depth": rendered.depth,
-        "normals": rendered.normals,
-        "correspondence": rendered.correspondence,
-    }
-    return {name: makers[name]() for name in names}
+        expected = f"{_MOST_PEOPLE} or fewer"
+        raise UsageError("people", "are too many for one map", expected=expected, got=f"{len(meshes)}")
+    rendered = _RenderedMaps(meshes, stack, raster)
+    return {name: rendered.map(name) for name in names}
 
 
 class _RenderedMaps:
     """The pixels that see one of the people: flat numbers, faces, weights and the body's vertices there."""
 
-    def __init__(self, meshes: Sequence[LabelledMesh], stack: MeshStack, raster: Raster, view: Camera) -> None:
-        self.meshes, self.stack, self.raster, self.view = meshes, stack, raster, view
+    def __init__(self, meshes: Sequence[LabelledMesh], stack: MeshStack, raster: Raster) -> None:
+        self.meshes, self.stack, self.raster = meshes, stack, raster
         face = raster.face[0].cpu().numpy()
         self.size = face.shape
         flat = face.ravel()
@@ -209,18 +201,27 @@ class _RenderedMaps:
         """(N,) the body's vertex nearest to each pixel's point, of the face's three."""
         return np.take_along_axis(self.body_corners, self.weights.argmax(1)[:, None], 1)[:, 0]
 
+    def map(self, name: str) -> Array:
+        """A map by its name, of the image's size."""
+        kind = LABEL_MAPS[name]
+        filled = np.zeros((self.size[0] * self.size[1], kind.channels), kind.dtype)
+        filled[self.pixels] = getattr(self, name)().reshape(-1, kind.channels)
+        return filled.reshape(self.size if kind.channels == 1 else (*self.size, kind.channels))
+
+    # The values (N,) or (N, 3) of the pixels.
+
     def persons(self) -> Array:
-        return self._map("persons", self.owner + 1)
+        return self.owner + 1
 
     def parts(self) -> Array:
         values = np.zeros(len(self.pixels), np.int64)
         for mesh, rows in self._per_mesh():
             values[rows] = mesh.labels.parts[self.nearest[rows]] + 1
-        return self._map("parts", values)
+        return values
 
     def depth(self) -> Array:
         metres = self.raster.depth[0].cpu().numpy().ravel()[self.pixels]
-        return self._map("depth", np.clip(np.rint(metres * 1000), 1, _MOST_MILLIMETRES))
+        return np.clip(np.rint(metres * 1000), 1, _MOST_MILLIMETRES)
 
     def normals(self) -> Array:
         smooth = interpolate(self.raster, self.stack.faces, self.stack.normals[None])[0].cpu().numpy()
@@ -229,7 +230,7 @@ class _RenderedMaps:
         away = np.einsum("nk,nk->n", np.cross(b - a, c - a), a) > 0  # the inside of a skirt or coat
         normal = np.where(away[:, None], -normal, normal)
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-        return self._map("normals", np.rint(127.5 * (normal + 1)))
+        return np.rint(127.5 * (normal + 1))
 
     def correspondence(self) -> Array:
         values = np.zeros((len(self.pixels), 3), np.float32)
@@ -237,19 +238,12 @@ class _RenderedMaps:
         for mesh, rows in self._per_mesh():
             uv = mesh.labels.texture_coordinates(self.body_corners[rows], self.weights[rows])
             values[rows, 1:] = np.rint(np.clip(uv, 0, 1) * _UV_STEPS)
-        return self._map("correspondence", values)
+        return values
 
     def _per_mesh(self) -> Iterable[tuple[LabelledMesh, Array | slice]]:
         if len(self.meshes) == 1:
             return [(self.meshes[0], slice(None))]
         return [(mesh, np.flatnonzero(self.owner == i)) for i, mesh in enumerate(self.meshes)]
-
-    def _map(self, name: str, values: Array) -> Array:
-        kind = LABEL_MAPS[name]
-        shape = (self.size[0] * self.size[1], kind.channels)
-        filled = np.zeros(shape, kind.dtype)
-        filled[self.pixels] = values.reshape(-1, kind.channels)
-        return filled.reshape(self.size if kind.channels == 1 else (*self.size, kind.channels))
 
 
 def encode_map(name: str, values: Array) -> bytes:

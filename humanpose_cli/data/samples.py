@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LABEL_MAPS", "Group", "LabelMap", "LabellingSource", "Person", "Sample", "Source", "SourceInfo"]
+__all__ = ["CHARTS", "LABEL_MAPS", "Group", "LabelMap", "LabellingSource", "Person", "Sample", "Source", "SourceInfo"]
 
 Array = NDArray[Any]
 
@@ -41,6 +41,10 @@ LABEL_MAPS: Mapping[str, LabelMap] = {
     "correspondence": LabelMap(np.uint16, 3, "1 + nearest vertex of the body, then 4095 u and 4095 v of its texture"),
     "densepose": LabelMap(np.uint8, 3, "DensePose's chart 1 to 24, then 255 U and 255 V"),
 }
+
+
+CHARTS = 24
+"""Of DensePose's body."""
 
 
 @dataclass(frozen=True)

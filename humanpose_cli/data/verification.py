@@ -22,11 +22,11 @@ from humanpose_cli.core.conventions import SKELETONS, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.data.cache import ShardEntry, shard_entries
-from humanpose_cli.data.checks import value_problem
 from humanpose_cli.data.encoding import decode_png, decoding_problem, read_header
 from humanpose_cli.data.reading import TableFile
+from humanpose_cli.data.samples import CHARTS
 from humanpose_cli.data.schema import INDEX_NAME, SHARD_PATTERN, Kind, columns_of
-from humanpose_cli.data.writing import bytes_of, content_digest
+from humanpose_cli.data.writing import bytes_of, content_digest, value_problem
 
 __all__ = [
     "FileReport",
@@ -103,7 +103,6 @@ def _row_problems(file: TableFile, images: int) -> Iterator[str]:
 # By how many pixels, and by what share of the person's size, annotated key points may miss the joints.
 _PIXELS, _SHARE = 2.0, 0.03
 _NEAR = 0.05  # metres before the camera; what is nearer, or behind it, is not compared
-_CHARTS = 24
 Found = tuple[int, str]
 
 
@@ -177,7 +176,7 @@ def _missed(
 
 def map_problem(name: str, pixels: NDArray[Any], people: int) -> str:
     """What a decoded label map says that cannot be, or ""."""
-    most: Mapping[str, int] = {"persons": people, "parts": len(SMPL24), "densepose": _CHARTS}
+    most: Mapping[str, int] = {"persons": people, "parts": len(SMPL24), "densepose": CHARTS}
     if name not in most:
         return ""
     found = int((pixels[..., 0] if pixels.ndim == 3 else pixels).max(initial=0))

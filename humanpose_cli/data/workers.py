@@ -113,16 +113,13 @@ def _written(source: Source, job: ShardJob, tell: _Tell) -> ShardOutcome:
     number = job.header.shard
     try:
         header = write_shard(job.path, job.header, job.groups, source.read, tell)
-    except GroupError as failed:
-        _leave_at_last()
-        tell.take_back()
-        return _failure(number, failed.group, failed.error)
     except UnavailableError as error:
-        return ShardOutcome(number, None, "", str(error), error.exit_code, everywhere=True)
+        return _failure(number, "", error)
     except Exception as error:
         _leave_at_last()
         tell.take_back()
-        return _failure(number, "", error)
+        group, cause = (error.group, error.error) if isinstance(error, GroupError) else ("", error)
+        return _failure(number, group, cause)
     tell.flush()
     return ShardOutcome(number, header)
 

@@ -22,7 +22,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.samples import Person, Sample
 from humanpose_cli.datasets.common import FittedBodies, FolderOptions, box_around, check_every
-from humanpose_cli.datasets.stored_images import encode_pixels
+from humanpose_cli.datasets.reading import encode_pixels
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 __all__ = [

@@ -22,7 +22,7 @@ from humanpose_cli.datasets.reading import existing_folder
 from humanpose_cli.io.fit_files import FitRecord
 
 if TYPE_CHECKING:
-    from humanpose_cli.datasets.estimators import BodyJointFitter, FitEstimator
+    from humanpose_cli.datasets.preprocess import BodyJointFitter, FitEstimator
 
 __all__ = [
     "LSP14",
@@ -92,8 +92,8 @@ class FittedBodies:
 class SourceTools:
     """What a source may use beyond its files; a source says which of them it needs.
 
-    estimator     poses of images without any, such as `estimators.FitEstimator`
-    joint_fitter  bodies of 3-D joints, such as `estimators.BodyJointFitter`
+    estimator     poses of images without any, such as `preprocess.FitEstimator`
+    joint_fitter  bodies of 3-D joints, such as `preprocess.BodyJointFitter`
     bodies        gender ("neutral", "male", "female") → the model that the data set's parameters belong to
     """
 

@@ -35,8 +35,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Sample
 from humanpose_cli.datasets.common import OPENPOSE18, EstimatedImage, FolderOptions, FolderSource, to_coco17
-from humanpose_cli.datasets.reading import existing_file, read_csv, read_lines, read_table
-from humanpose_cli.datasets.stored_images import decoded, stored_image
+from humanpose_cli.datasets.reading import decoded, existing_file, read_csv, read_lines, read_table, stored_image
 
 __all__ = ["DeepFashionOptions", "DeepFashionSource"]
 

@@ -37,11 +37,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.data.samples import Group, Person, Sample
+from humanpose_cli.data.samples import CHARTS, Group, Person, Sample
 from humanpose_cli.datasets.common import FolderSource, to_coco17
-from humanpose_cli.datasets.densepose_output import CHARTS
-from humanpose_cli.datasets.reading import existing_file, read_json
-from humanpose_cli.datasets.stored_images import encode_mask, stored_image
+from humanpose_cli.datasets.reading import encode_mask, existing_file, read_json, stored_image
 
 __all__ = [
     "COCO_COUNTS",

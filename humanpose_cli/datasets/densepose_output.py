@@ -20,13 +20,12 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.data.samples import CHARTS
 from humanpose_cli.datasets.reading import checked_array, existing_file
 from humanpose_cli.io.images import encode_image, read_image
 from humanpose_cli.io.sniffing import describe_file, reading_error
 
-__all__ = ["CHARTS", "DensePoseDump", "DensePosePerson", "encode_densepose", "read_densepose"]
-
-CHARTS = 24
+__all__ = ["DensePoseDump", "DensePosePerson", "encode_densepose", "read_densepose"]
 
 
 def read_densepose(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:

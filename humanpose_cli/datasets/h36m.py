@@ -48,8 +48,7 @@ from humanpose_cli.datasets.calibrated import (
 from humanpose_cli.datasets.common import FolderSource
 from humanpose_cli.datasets.densepose_output import encode_densepose, read_densepose
 from humanpose_cli.datasets.mocap_files import cdf_shape, read_cdf
-from humanpose_cli.datasets.reading import array_field, existing_file, existing_folder, read_pickle
-from humanpose_cli.datasets.stored_images import video_frames
+from humanpose_cli.datasets.reading import array_field, existing_file, existing_folder, read_pickle, video_frames
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import natural_order
 

@@ -33,8 +33,7 @@ from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.calibrated import CalibratedCamera, CropOptions, Lens, Shot, with_body, with_joints
 from humanpose_cli.datasets.common import FolderSource
 from humanpose_cli.datasets.mocap_files import C3dPoints, read_c3d
-from humanpose_cli.datasets.reading import read_lines
-from humanpose_cli.datasets.stored_images import video_frames
+from humanpose_cli.datasets.reading import read_lines, video_frames
 
 __all__ = [
     "FRAMES",

@@ -24,15 +24,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.data.samples import Group, Person, Sample
+from humanpose_cli.data.samples import CHARTS, Group, Person, Sample
 from humanpose_cli.datasets.common import EstimatedImage, FolderOptions, FolderSource, check_every
-from humanpose_cli.datasets.densepose_output import CHARTS, DensePoseDump, encode_densepose, read_densepose
-from humanpose_cli.datasets.reading import array_field, existing_folder, read_npz
-from humanpose_cli.datasets.stored_images import (
+from humanpose_cli.datasets.densepose_output import DensePoseDump, encode_densepose, read_densepose
+from humanpose_cli.datasets.reading import (
     StoredImage,
+    array_field,
     decoded,
     encode_mask,
     encode_pixels,
+    existing_folder,
+    read_npz,
     stored_image,
     video_frame_count,
     video_frames,

@@ -31,11 +31,16 @@ from numpy.typing import NDArray
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.common import MOST_RADIANS, EstimatedImage, FolderOptions, FolderSource
-from humanpose_cli.datasets.reading import array_field, existing_file, list_files, read_json, read_lines, read_pickle
-from humanpose_cli.datasets.stored_images import (
+from humanpose_cli.datasets.reading import (
     StoredImage,
+    array_field,
     decoded,
     encode_pixels,
+    existing_file,
+    list_files,
+    read_json,
+    read_lines,
+    read_pickle,
     stored_image,
     video_frame_count,
     video_frames,

@@ -45,8 +45,14 @@ from humanpose_cli.datasets.common import (
     rest_pelvis,
     to_coco17,
 )
-from humanpose_cli.datasets.reading import array_field, checked_array, existing_folder, list_files, read_pickle
-from humanpose_cli.datasets.stored_images import stored_image
+from humanpose_cli.datasets.reading import (
+    array_field,
+    checked_array,
+    existing_folder,
+    list_files,
+    read_pickle,
+    stored_image,
+)
 
 __all__ = ["ThreedpwOptions", "ThreedpwSource"]
 

@@ -40,8 +40,15 @@ from humanpose_cli.datasets.common import (
     rest_pelvis,
     to_coco17,
 )
-from humanpose_cli.datasets.reading import array_field, checked_array, existing_file, read_lines, read_npy, read_pickle
-from humanpose_cli.datasets.stored_images import stored_image
+from humanpose_cli.datasets.reading import (
+    array_field,
+    checked_array,
+    existing_file,
+    read_lines,
+    read_npy,
+    read_pickle,
+    stored_image,
+)
 
 __all__ = ["Up3dOptions", "Up3dSource"]
 

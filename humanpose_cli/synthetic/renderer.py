@@ -343,7 +343,7 @@ class SceneRenderer:
                 doubled = Camera(view.focal * 2, (2 * x + 0.5, 2 * y + 0.5), (2 * width + 1, 2 * height + 1))
                 fine = rasterise_view(stack.vertices[None], stack.faces, doubled)
             centres = _centres(fine, box, scene.camera.view)
-            maps = maps_of_raster(people, stack, centres, scene.camera.view, tuple({*names, "persons"}))
+            maps = maps_of_raster(people, stack, centres, tuple({*names, "persons"}))
             image = self._image(stack, fine, box)
         noise = np.random.default_rng([scene.noise_seed, frame])
         visible = np.bincount(maps["persons"].ravel(), minlength=len(people) + 1)[1:]

@@ -13,11 +13,10 @@ from cache_source import SmallSource, jpeg, random_sample
 from humanpose_cli.core.conventions import SKELETONS
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.building import make_plan
-from humanpose_cli.data.checks import as_row
 from humanpose_cli.data.encoding import encode_png, read_header
 from humanpose_cli.data.samples import LABEL_MAPS, Group, Person, Sample
 from humanpose_cli.data.schema import COLUMNS, Kind, Rule, columns_of, schema_document
-from humanpose_cli.data.writing import GroupError, write_shard
+from humanpose_cli.data.writing import GroupError, as_row, write_shard
 
 GOLDEN = Path(__file__).with_name("cache_schema.json")
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from source_trees_a import Chumpy, image, python2_pickle, write
 
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.datasets import reading, stored_images
+from humanpose_cli.datasets import reading
 from humanpose_cli.datasets.common import FolderOptions, FolderSource, box_around
 from humanpose_cli.datasets.registry import SOURCES, open_source
 from humanpose_cli.io.video import VideoWriter
@@ -35,15 +35,15 @@ def photo() -> Image.Image:
 @pytest.mark.parametrize(("kind", "mode"), [("JPEG", "RGB"), ("PNG", "RGB"), ("JPEG", "L"), ("PNG", "L")])
 def test_plain_images_keep_their_bytes(tmp_path: Path, photo: Image.Image, kind: str, mode: str) -> None:
     content = encoded(photo.convert(mode), kind)
-    stored = stored_images.stored_image(write(tmp_path / "a.jpg", content))
+    stored = reading.stored_image(write(tmp_path / "a.jpg", content))
     assert stored.image == content
     assert stored.size == (40, 30)
-    assert stored_images.decoded(stored).shape == (30, 40, 3)
+    assert reading.decoded(stored).shape == (30, 40, 3)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 300), (300, 7)])
 def test_tiny_images(tmp_path: Path, size: tuple[int, int]) -> None:
-    assert stored_images.stored_image(write(tmp_path / "a.jpg", image(size, 9))).size == size
+    assert reading.stored_image(write(tmp_path / "a.jpg", image(size, 9))).size == size
 
 
 def test_other_images_are_encoded_anew(tmp_path: Path, photo: Image.Image) -> None:
@@ -61,18 +61,18 @@ def test_other_images_are_encoded_anew(tmp_path: Path, photo: Image.Image) -> No
         "cmyk.jpg": encoded(photo.convert("CMYK"), "JPEG"),
         "profile.jpg": encoded(photo, "JPEG", icc_profile=profile.tobytes()),
     }
-    found = {name: stored_images.stored_image(write(tmp_path / name, data)) for name, data in contents.items()}
+    found = {name: reading.stored_image(write(tmp_path / name, data)) for name, data in contents.items()}
     assert all(found[name].image != content for name, content in contents.items())
     assert found["turned.jpg"].size == (30, 40)
-    assert (stored_images.decoded(found["alpha.png"]) == 255).all()  # seen over white
-    np.testing.assert_array_equal(stored_images.decoded(found["a.bmp"]), np.asarray(photo))
+    assert (reading.decoded(found["alpha.png"]) == 255).all()  # seen over white
+    np.testing.assert_array_equal(reading.decoded(found["a.bmp"]), np.asarray(photo))
     assert all(stored.image[:3] in {b"\xff\xd8\xff", b"\x89PN"} for stored in found.values())
 
 
 def test_the_focal_length_of_exif_is_told(tmp_path: Path, photo: Image.Image) -> None:
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0xA405] = 50  # millimetres as on film
-    stored = stored_images.stored_image(write(tmp_path / "a.jpg", encoded(photo, "JPEG", exif=exif.tobytes())))
+    stored = reading.stored_image(write(tmp_path / "a.jpg", encoded(photo, "JPEG", exif=exif.tobytes())))
     assert stored.focal == pytest.approx(50 * 50 / np.hypot(36, 24))
 
 
@@ -83,7 +83,7 @@ def test_truncated_images_are_named(tmp_path: Path, photo: Image.Image, kind: st
     if kind == "PNG" and cut == -3:
         return  # all pixels and the end mark are there, only its check sum is not
     with pytest.raises(InputError, match=f"cut.{kind.lower()}: "):
-        stored_images.stored_image(path)
+        reading.stored_image(path)
 
 
 def test_frames_of_videos(tmp_path: Path) -> None:
@@ -91,15 +91,15 @@ def test_frames_of_videos(tmp_path: Path) -> None:
     with VideoWriter(path, 25.0) as writer:
         for frame in range(7):
             writer.write(np.full((32, 32, 3), 30 * frame, np.uint8))
-    assert stored_images.video_frame_count(path) == 7
-    found = {number: int(pixels.mean()) for number, pixels in stored_images.video_frames(path, [1, 4])}
+    assert reading.video_frame_count(path) == 7
+    found = {number: int(pixels.mean()) for number, pixels in reading.video_frames(path, [1, 4])}
     assert found == {1: pytest.approx(30, abs=4), 4: pytest.approx(120, abs=4)}
-    assert [number for number, _ in stored_images.video_frames(path)] == list(range(7))
-    assert list(stored_images.video_frames(path, [])) == []
+    assert [number for number, _ in reading.video_frames(path)] == list(range(7))
+    assert list(reading.video_frames(path, [])) == []
     with pytest.raises(InputError, match=r"a\.mp4: is shorter than its annotation, expected frame 9, found 7 frames"):
-        list(stored_images.video_frames(path, [2, 9]))
+        list(reading.video_frames(path, [2, 9]))
     with pytest.raises(InputError, match=r"b\.mp4: has no readable video frame"):
-        stored_images.video_frame_count(write(tmp_path / "b.mp4", b"nothing"))
+        reading.video_frame_count(write(tmp_path / "b.mp4", b"nothing"))
 
 
 def test_files_and_folders(tmp_path: Path) -> None:
