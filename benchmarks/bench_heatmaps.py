@@ -1,7 +1,7 @@
-"""Volumetric heatmaps of 19 joints and their inverse, forwards and backwards, against the same in plain torch.
+"""Volumetric heatmaps of 19 joints, forwards and backwards, against the same in plain torch.
 
-Plain torch is the product of three profiles along the axes, broadcast and differentiated by autograd, and sums over
-axes for the inverse; both sides write channels-last volumes.
+Plain torch is the product of three profiles along the axes, broadcast and differentiated by autograd; both sides write
+channels-last volumes.
 
     python benchmarks/bench_heatmaps.py [--device cuda] [--threads N] [--repeats N]
 """
@@ -14,7 +14,7 @@ import torch
 from side_by_side import Work, compare
 from torch import Tensor
 
-from humanpose_cli.engine.heatmaps import gaussian_heatmaps, soft_argmax
+from humanpose_cli.engine.heatmaps import gaussian_heatmaps
 
 JOINTS, SIGMA = 19, 1.5
 SIZES = ((32, 64, 64), (64, 64, 64))
@@ -37,7 +37,6 @@ def _figures(batch: int, size: tuple[int, int, int], common: dict) -> None:
     joints = torch.rand((batch, JOINTS, 3), generator=generator) * torch.tensor(size[::-1])
     joints = joints.to(common["device"]).requires_grad_()
     upstream = torch.randn((batch, *size, JOINTS), generator=generator).to(common["device"]).permute(0, 4, 1, 2, 3)
-    volumes = gaussian_heatmaps(joints, (SIGMA,) * 3, size).detach().requires_grad_()
     shape = f"{batch} × {JOINTS} × {'×'.join(map(str, size))}"
     volume = upstream.numel() * 4
     tasks = {
@@ -51,16 +50,6 @@ def _figures(batch: int, size: tuple[int, int, int], common: dict) -> None:
             lambda: torch.autograd.grad(plain_heatmaps(joints, size), joints, upstream),
             Work(3 * volume, 6 * upstream.numel()),
         ),
-        "soft-argmax": (
-            lambda: soft_argmax(volumes),
-            lambda: plain_soft_argmax(volumes),
-            Work(volume, 4 * upstream.numel()),
-        ),
-        "soft-argmax, forwards and backwards": (
-            lambda: torch.autograd.grad(soft_argmax(volumes).sum(), volumes),
-            lambda: torch.autograd.grad(plain_soft_argmax(volumes).sum(), volumes),
-            Work(2 * volume, 8 * upstream.numel()),
-        ),
     }
     for name, (ours, theirs, work) in tasks.items():
         compare(f"{name}, {shape}", ours, theirs, against="plain torch", reach=1.0, work=work, **common)
@@ -73,16 +62,6 @@ def plain_heatmaps(joints: Tensor, size: tuple[int, int, int]) -> Tensor:
         profiles.append(torch.exp(-0.5 * ((centres[:, None] - joints[:, None, :, axis]) / SIGMA).square()))
     x, y, z = profiles
     return (z[:, :, None, None] * y[:, None, :, None] * x[:, None, None]).permute(0, 4, 1, 2, 3)
-
-
-def plain_soft_argmax(volumes: Tensor) -> Tensor:
-    total = volumes.sum((2, 3, 4))
-    places = []
-    for axis in (4, 3, 2):
-        others = [other for other in (2, 3, 4) if other != axis]
-        centres = torch.arange(volumes.shape[axis], device=volumes.device) + 0.5
-        places.append((volumes.sum(others) * centres).sum(-1) / total)
-    return torch.stack(places, -1)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from torch import Tensor
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.body.warping_parts import WarpingParts, warping_parts
-from humanpose_cli.engine.warping import capsule_masks, warp_parts
+from humanpose_cli.engine.warping.op import capsule_masks, warp_parts
 
 BATCH, CHANNELS, SIZE = 2, 64, (32, 64, 64)
 IMAGE, HEIGHT = 256, 218  # pixels

@@ -17,7 +17,7 @@ from embreex.rtcore_scene import EmbreeScene
 from side_by_side import Work, compare
 
 from humanpose_cli.body.body import default_body
-from humanpose_cli.engine.rasterising import interpolate, rasterise
+from humanpose_cli.engine.rasterising.op import interpolate, rasterise
 
 SIZE = 512
 FOCAL = 1.2 * SIZE

@@ -18,7 +18,7 @@ from smplx.lbs import lbs
 from torch import Tensor
 
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.engine.skinning import (
+from humanpose_cli.engine.skinning.op import (
     axis_angle_to_rotations,
     blend_shapes,
     forward_kinematics,

@@ -19,7 +19,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.pose_prior import sample_poses
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.engine.rasterising import Raster, interpolate, rasterise
+from humanpose_cli.engine.rasterising.op import Raster, interpolate, rasterise
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 WORLD_TO_CAMERA = torch.diag(torch.tensor([1.0, -1.0, -1.0]))

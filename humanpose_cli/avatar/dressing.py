@@ -20,7 +20,7 @@ from humanpose_cli.avatar.surface import SurfaceOperator, parts_mask, scalp_and_
 from humanpose_cli.body.body import FACE13, Body, PosedBody
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.engine.rasterising import Raster
+from humanpose_cli.engine.rasterising.op import Raster
 from humanpose_cli.geometry.similarity import Similarity, fit_similarity
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals

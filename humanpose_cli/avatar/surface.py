@@ -26,7 +26,7 @@ from humanpose_cli.body.texture import (
 )
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.engine.rasterising import interpolate
+from humanpose_cli.engine.rasterising.op import interpolate
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
 

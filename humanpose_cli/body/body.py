@@ -18,7 +18,7 @@ from torch import Tensor
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING19, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
-from humanpose_cli.engine.skinning import blend_shapes, forward_kinematics, pose_vertices, skin_vertices
+from humanpose_cli.engine.skinning.op import blend_shapes, forward_kinematics, pose_vertices, skin_vertices
 
 __all__ = [
     "FACE13",

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.engine.rasterising import Raster, interpolate, rasterise
+from humanpose_cli.engine.rasterising.op import Raster, interpolate, rasterise
 
 __all__ = [
     "BakedTexture",

@@ -17,7 +17,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.cache import Cache
 from humanpose_cli.data.encoding import decode_image, decode_png
 from humanpose_cli.data.samples import Person, Sample
-from humanpose_cli.rendering.overlay import OverlayOptions, draw_keypoints, person_colour
+from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
 
 __all__ = ["SheetOptions", "draw_contact_sheet", "pick_rows"]
 
@@ -129,7 +129,7 @@ class _Tile:
                 skeleton, coordinates = points
                 placed = coordinates.astype(float)
                 placed[:, :2] = coordinates[:, :2] * self.scale + self.corner
-                draw_keypoints(canvas, placed, skeleton, colour, OverlayOptions(keypoint_threshold=1e-6))
+                draw_keypoints(canvas, placed, skeleton, colour, 1e-6)
             elif not labelled and person.box is not None:
                 self._box(canvas, person.box, colour)
         return canvas

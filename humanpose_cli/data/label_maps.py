@@ -22,7 +22,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.encoding import decode_png, encode_png
 from humanpose_cli.data.samples import LABEL_MAPS
-from humanpose_cli.engine.rasterising import Raster, interpolate, merge_meshes
+from humanpose_cli.engine.rasterising.op import Raster, interpolate, merge_meshes
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
 

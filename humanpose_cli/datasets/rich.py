@@ -44,7 +44,7 @@ from humanpose_cli.datasets.reading import (
     read_npz,
     read_pickle,
 )
-from humanpose_cli.engine.skinning import forward_kinematics
+from humanpose_cli.engine.skinning.op import forward_kinematics
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.images import read_image
 

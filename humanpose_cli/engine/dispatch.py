@@ -6,6 +6,7 @@ import logging
 import weakref
 from collections.abc import Callable, Sequence
 from functools import wraps
+from importlib import import_module
 from operator import index
 from typing import Any, Generic, Literal, TypeVar
 
@@ -22,6 +23,7 @@ __all__ = [
     "check_shape",
     "check_size",
     "check_tensors",
+    "implementation",
     "uses_kernel",
     "without_autocast",
 ]
@@ -68,6 +70,14 @@ def uses_kernel(backend: str, kernels: str, device: torch.device, unfit: str = "
         _reported.add((str(problem), str(device)))
         logger.warning("%s does not run on %s, using the slower torch code: %s", kernels, device, problem)
     return False
+
+
+def implementation(
+    package: str, backend: str, device: torch.device, unfit: str = "", kernels: Sequence[str] = ("kernel",)
+) -> Any:
+    """The module of a package that computes an operation: `launches` where all its kernels run, else `reference`."""
+    runs = all(uses_kernel(backend, f"{package}.{name}", device, unfit) for name in kernels)
+    return import_module(f"{package}.{'launches' if runs else 'reference'}")
 
 
 def without_autocast(compute: Callable[..., R]) -> Callable[..., R]:

@@ -1,9 +1,9 @@
-"""Volumetric heatmaps of joints, and their inverse, in torch alone.
+"""Volumetric heatmaps of joints in torch alone.
 
 A Gaussian is the product of three profiles along the axes. With joints as the last axis in memory, a volume is one
-broadcast product of rows of W·J numbers, and what both the gradient and the inverse need, sums over the volume and
-their first moments, is one matrix product of two rows with each depth slice. So forwards, backwards and the inverse
-each touch the volume as often as they must, at the speed of memory.
+broadcast product of rows of W·J numbers, and what the gradient needs, sums over the volume and their first moments, is
+one matrix product of two rows with each depth slice. So each way touches the volume as often as it must, at the speed
+of memory.
 
 Kernels of Warp were tried against this (19 joints, 32×64×64, one thread of a CPU, ms): forwards 0.42 against 0.36,
 backwards 1.10 against 1.02 at batch 1; 33.7 against 32.9 and 13.5 against 8.7 at batch 8, where writing new memory is
@@ -24,7 +24,7 @@ from torch.autograd.function import once_differentiable
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.dispatch import check_shape, check_size, check_tensors
 
-__all__ = ["gaussian_heatmaps", "soft_argmax"]
+__all__ = ["gaussian_heatmaps"]
 
 # Profiles end where they fall below this, 7.4 sigmas from the joint. Products of three stay normal float32 numbers:
 # denormal ones slow down some processors' convolutions a hundredfold.
@@ -54,34 +54,6 @@ def gaussian_heatmaps(joints: Tensor, sigma: Sequence[float] | Tensor, size: tup
         raise UsageError("sigma", "must be three positive numbers", expected="voxels along x, y, z", got=str(sigma))
     heatmaps: Tensor = _Gaussians.apply(joints, widths, check_size(size, "D", "H", "W", least=1))
     return heatmaps
-
-
-def soft_argmax(volumes: Tensor, *, logits: bool = False) -> Tensor:
-    """Where each map's mass lies, in voxels: (B, J, D, H, W) → (B, J, 3) x, y, z; the inverse of `gaussian_heatmaps`.
-
-    volumes  in any memory format; torch.channels_last_3d is the fast one
-    logits   False: the maps are weights, 0 or more. True: a softmax over each map's voxels makes them weights
-
-    A Gaussian of 0.8 voxels or more is found exactly, but for what the volume's border cuts off: with t sigmas from
-    the joint to the nearest border, the answer lies φ(t) / Φ(t) sigmas further inside (normal density and
-    distribution): 0.0001 at t = 4, 0.06 at 2, 0.29 at 1, 0.8 on the border itself. Joints far outside end up at the
-    border. Narrower Gaussians are pulled to voxel centres, by up to 0.025 voxels at a sigma of 0.5.
-
-    NaN, with a gradient of zero, where a map's sum is not positive: nothing is there. Half-precision volumes are
-    summed in float32; where torch is allowed TF32, expect errors of 1e-3 voxels. Differentiable.
-    """
-    check_shape("volumes", volumes, "B", "J", "D", "H", "W")
-    check_tensors(volumes=volumes)
-    if min(volumes.shape[2:]) < 1:
-        raise UsageError("volumes", "have no voxels", expected="(B, J, D, H, W)", got=str(tuple(volumes.shape)))
-    with torch.autocast(volumes.device.type, enabled=False):
-        weights = volumes.float() if volumes.dtype in (torch.float16, torch.bfloat16) else volumes
-        if logits:
-            weights = _softmax(weights)
-        total, moments = _moments(_sums_over_rows(weights))
-        there = (total > 0)[..., None]
-        found = _middle(weights) + moments / torch.where(there, total[..., None], 1.0)
-        return torch.where(there, found, float("nan"))
 
 
 class _Gaussians(torch.autograd.Function):
@@ -156,11 +128,3 @@ def _middle(volumes: Tensor) -> Tensor:
     """The middle of volumes (B, J, D, H, W): (3,) x, y, z."""
     depth, height, width = volumes.shape[2:]
     return 0.5 * torch.tensor((width, height, depth), device=volumes.device, dtype=volumes.dtype)
-
-
-def _softmax(volumes: Tensor) -> Tensor:
-    """Over each map's voxels, in the memory format that the volumes have."""
-    flat = volumes.flatten(2)  # a view in both formats
-    if volumes.is_contiguous(memory_format=torch.channels_last_3d):
-        return torch.softmax(flat.mT, 1).mT.view_as(volumes)
-    return torch.softmax(flat, 2).view_as(volumes)

@@ -11,12 +11,7 @@ from torch import Tensor
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.dispatch import Backend
 from humanpose_cli.engine.rasterising.op import interpolate, rasterise
-from humanpose_cli.engine.skinning.op import (
-    axis_angle_to_rotations,
-    forward_kinematics,
-    pose_vertices,
-    skin_vertices,
-)
+from humanpose_cli.engine.skinning.op import axis_angle_to_rotations, forward_kinematics, pose_vertices, skin_vertices
 from humanpose_cli.engine.warping.op import capsule_masks, warp_parts
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 

@@ -22,11 +22,7 @@ from humanpose_cli.metrics.bodies import Bodies
 from humanpose_cli.models.people import People, people_in, spread_out, usual_protocol, visible_people
 from humanpose_cli.networks.weights import digest_of, read_header
 
-__all__ = [
-    "EvaluatedPeople",
-    "PeopleSelection",
-    "weights_facts",
-]
+__all__ = ["EvaluatedPeople", "PeopleSelection", "weights_facts"]
 
 
 @dataclass(frozen=True)

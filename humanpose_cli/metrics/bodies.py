@@ -33,10 +33,8 @@ __all__ = [
     "mean_of_visible",
     "mpjpe",
     "pa_mpjpe",
-    "pck",
     "pckh",
     "pve",
-    "rotation_error",
 ]
 
 
@@ -55,10 +53,7 @@ def _chosen(values: Floats, joints: Sequence[int] | None) -> Floats:
 
 
 def mpjpe(
-    predicted: ArrayLike,
-    true: ArrayLike,
-    joints: Sequence[int] | None = None,
-    root: Sequence[int] | int | None = 0,
+    predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
 ) -> Floats:
     """Mean per-joint position error per sample after the roots are put on each other: (N, J, 3) twice → (N,) metres.
 
@@ -93,36 +88,14 @@ def pve(
     return np.linalg.norm(a - b, axis=-1).mean(1)
 
 
-def pck(predicted: ArrayLike, true: ArrayLike, threshold: ArrayLike, visible: ArrayLike | None = None) -> Floats:
-    """Share of correct keypoints per sample, of those visible: (N, J, 2) pixels twice → (N,) 0..1.
+def pckh(predicted: ArrayLike, true: ArrayLike, head_length: ArrayLike) -> Floats:
+    """Share of correct keypoints per sample (Andriluka et al. 2014): (N, J, 2) pixels twice → (N,) 0..1.
 
-    threshold  pixels, one number or (N,); a keypoint at exactly the threshold is correct
-    visible    (N, J) bool; a sample without a visible keypoint gives NaN
+    head_length  (N,) pixels; a keypoint is correct within half of it
     """
     a, b = _pair(predicted, true, 2)
-    limit = np.broadcast_to(np.asarray(threshold, np.float64), (len(a),))
-    right = np.linalg.norm(a - b, axis=-1) <= limit[:, None]
-    shown = np.ones(right.shape, bool) if visible is None else np.asarray(visible, bool)
-    count = shown.sum(1)
-    return np.where(count > 0, (right & shown).sum(1) / np.maximum(count, 1), np.nan)
-
-
-def pckh(
-    predicted: ArrayLike,
-    true: ArrayLike,
-    head_length: ArrayLike,
-) -> Floats:
-    """PCKh: `pck` at half of each sample's head length (N,) pixels (Andriluka et al. 2014)."""
-    return pck(predicted, true, np.asarray(head_length, np.float64) / 2)
-
-
-def rotation_error(predicted: ArrayLike, true: ArrayLike) -> Floats:
-    """Mean geodesic angle between rotations per sample, (N, J, 3, 3) twice → (N,) radians in [0, π]."""
-    a, b = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
-    if a.shape != b.shape or a.ndim != 4 or a.shape[-2:] != (3, 3):
-        raise UsageError("rotations", "do not match", expected="(N, J, 3, 3) twice", got=f"{a.shape} and {b.shape}")
-    angles = geodesic_angle(torch.from_numpy(a.copy()), torch.from_numpy(b.copy())).numpy()
-    return np.asarray(angles.mean(1), np.float64)
+    limit = np.asarray(head_length, np.float64) / 2
+    return (np.linalg.norm(a - b, axis=-1) <= limit[:, None]).mean(1)
 
 
 _PELVIS, _HEAD = SMPL24.index("pelvis"), SMPL24.index("head")
@@ -167,13 +140,7 @@ class BodyErrors(NamedTuple):
 
 @torch.no_grad()
 def body_errors(
-    body: Body,
-    predicted: Bodies,
-    true: Bodies,
-    focal: Tensor,
-    centre: Tensor,
-    *,
-    true_body: Body | None = None,
+    body: Body, predicted: Bodies, true: Bodies, focal: Tensor, centre: Tensor, *, true_body: Body | None = None
 ) -> BodyErrors:
     """Errors of N predicted people. focal (N,), centre (N, 2) pixels of the camera that sees them both.
 
@@ -209,7 +176,7 @@ def _errors(
         mpjpe(joints, true_joints, root=_PELVIS),
         pa_mpjpe(joints, true_joints),
         surface,
-        rotation_error(predicted.rotations[rows].cpu().numpy(), true.rotations[rows].cpu().numpy()),
+        geodesic_angle(predicted.rotations[rows].double(), true.rotations[rows].double()).mean(1).cpu().numpy(),
         pckh(image, true_image, head.cpu().numpy()),
     )
 

@@ -20,20 +20,14 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.networks.backbones import AlexNet
 from humanpose_cli.networks.weights import digest_of, fill, read_foreign
 
-__all__ = [
-    "Lpips",
-    "mask_iou",
-    "ssim",
-    "ssim_foreground",
-    "ssim_map",
-]
+__all__ = ["Lpips", "mask_iou", "ssim", "ssim_foreground", "ssim_map"]
 
 
 _SIGMA, _RADIUS = 1.5, 5
 _K1, _K2 = 0.01, 0.03
 
 
-def ssim_map(first: Tensor, second: Tensor, *, data_range: float = 1.0) -> Tensor:
+def ssim_map(first: Tensor, second: Tensor) -> Tensor:
     """Structural similarity at every pixel and channel (Wang et al. 2004): (B, C, H, W) twice → (B, C, H, W).
 
     Gaussian windows of 11 × 11 with σ 1.5 and population covariances, as in the paper; images are continued by their
@@ -46,20 +40,20 @@ def ssim_map(first: Tensor, second: Tensor, *, data_range: float = 1.0) -> Tenso
     mean_a, mean_b = _smooth(a), _smooth(b)
     var_a, var_b = _smooth(a * a) - mean_a**2, _smooth(b * b) - mean_b**2
     covariance = _smooth(a * b) - mean_a * mean_b
-    c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
+    c1, c2 = _K1**2, _K2**2
     return ((2 * mean_a * mean_b + c1) * (2 * covariance + c2)) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
 
 
-def ssim(first: Tensor, second: Tensor, *, data_range: float = 1.0) -> Tensor:
+def ssim(first: Tensor, second: Tensor) -> Tensor:
     """Mean structural similarity of each pair of images, windows that leave the image left out: (B,)."""
-    whole = ssim_map(first, second, data_range=data_range)
+    whole = ssim_map(first, second)
     height, width = whole.shape[2:]
     if min(height, width) <= 2 * _RADIUS:
         return whole.mean((1, 2, 3))
     return whole[:, :, _RADIUS : height - _RADIUS, _RADIUS : width - _RADIUS].mean((1, 2, 3))
 
 
-def ssim_foreground(first: Tensor, second: Tensor, mask: Tensor, *, data_range: float = 1.0) -> Tensor:
+def ssim_foreground(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
     """Mean structural similarity over the person's pixels: (B,); NaN where the mask is empty.
 
     mask  (B, 1, H, W), above 0.5 where the true image shows the person: that of the truth, so that all methods are
@@ -67,7 +61,7 @@ def ssim_foreground(first: Tensor, second: Tensor, mask: Tensor, *, data_range: 
           paper's SSIM_fg "only evaluates the foreground"; it does not say whose.)
     """
     inside = mask > 0.5
-    values = ssim_map(first, second, data_range=data_range).mean(1, keepdim=True)
+    values = ssim_map(first, second).mean(1, keepdim=True)
     return torch.where(inside, values, 0.0).sum((1, 2, 3)) / inside.sum((1, 2, 3))
 
 

@@ -192,10 +192,7 @@ _HOLE = 0.35  # probability of something in front, or of a patch that is called 
 _OWN_SHARE = 0.15  # of the variance of a point's noise, the rest is its face's, hand's or foot's
 _FACE = ("nose", "eye", "ear", "mouth")
 
-_BEYOND = {
-    "wrist": ("hand", "pinky", "index", "thumb"),
-    "ankle": ("foot", "heel", "foot_index"),
-}
+_BEYOND = {"wrist": ("hand", "pinky", "index", "thumb"), "ankle": ("foot", "heel", "foot_index")}
 _LIMB_ENDS = (("elbow", "wrist"), ("wrist",), ("knee", "ankle"), ("ankle",))
 
 

@@ -16,15 +16,7 @@ from humanpose_cli.data.augmentation import Example, example_of
 from humanpose_cli.data.cache import Cache, open_cache
 from humanpose_cli.data.loader import spread_evenly
 
-__all__ = [
-    "LABELS",
-    "People",
-    "people_in",
-    "split_people",
-    "spread_out",
-    "usual_protocol",
-    "visible_people",
-]
+__all__ = ["LABELS", "People", "people_in", "split_people", "spread_out", "usual_protocol", "visible_people"]
 
 _FEWEST_JOINTS = 6  # labelled ones, without which nobody can say where a person is
 _SAME = 0.2  # of a person's size: joints farther off on average are somebody else's
@@ -91,13 +83,10 @@ class People:
         return np.asarray(self.cache.people[name][self.rows])
 
 
-def split_people(
-    path: Path | str, needs: Sequence[str], *, protocol: str = "", names: tuple[str, str] = ("train", "validation")
-) -> tuple[People, People]:
+def split_people(path: Path | str, needs: Sequence[str], *, protocol: str = "") -> tuple[People, People]:
     """Those to learn from and those held out, each with all the labels of `LABELS` that are needed.
 
     protocol  of the cache; "" for its only one, or "nbf" where there are several
-    names     of the two splits
 
     Without a split for validation every tenth person is held out. InputError, which names the label and how to get
     it, where a cache lacks one, and where fewer than two people are left.
@@ -106,11 +95,10 @@ def split_people(
     _check_columns(cache, needs)
     chosen = protocol or usual_protocol(cache)
     splits = cache.splits.get(chosen, ()) if chosen else ()
-    train_name, held_name = names
-    first = cache.rows(chosen, train_name) if train_name in splits or protocol else np.arange(len(cache))
+    first = cache.rows(chosen, "train") if "train" in splits or protocol else np.arange(len(cache))
     train = _with_labels(_people_of(cache, first), needs)
-    if held_name in splits:
-        held = _with_labels(_people_of(cache, cache.rows(chosen, held_name)), needs)
+    if "validation" in splits:
+        held = _with_labels(_people_of(cache, cache.rows(chosen, "validation")), needs)
     else:
         numbers = np.arange(len(train))
         apart = numbers % round(1 / _HELD_OUT) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from humanpose_cli.core.errors import UsageError
@@ -17,38 +18,37 @@ __all__ = ["MODELS", "ModelEntry"]
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model: the module with its recipe and presets, their names there, and one line for `--help`.
+    """A model: `models.NAME.recipe` holds its recipe and presets, of these names, and `help` is a line for `--help`.
 
     recipe   class that takes (data, options, seed=)
     presets  name → (the recipe's options, the loop's)
     """
 
-    module: str
+    name: str
     recipe: str
     presets: str
     help: str
 
     def preset(self, name: str) -> tuple[Any, TrainOptions]:
         """The options of a preset; UsageError lists those there are."""
-        known: Mapping[str, tuple[Any, TrainOptions]] = getattr(import_module(self.module), self.presets)
+        known: Mapping[str, tuple[Any, TrainOptions]] = getattr(self._module, self.presets)
         if name not in known:
             raise UsageError("preset", "there is no such preset", expected=", ".join(known), got=name)
         return known[name]
 
     def make(self, data: Any, options: Any, seed: int) -> Recipe[Any]:
         """The recipe on a cache."""
-        made: Recipe[Any] = getattr(import_module(self.module), self.recipe)(data, options, seed=seed)
+        made: Recipe[Any] = getattr(self._module, self.recipe)(data, options, seed=seed)
         return made
 
+    @property
+    def _module(self) -> ModuleType:
+        return import_module(f"humanpose_cli.models.{self.name}.recipe")
 
-def _entry(name: str, recipe: str, presets: str, about: str) -> tuple[str, ModelEntry]:
-    return name, ModelEntry(f"humanpose_cli.models.{name}.recipe", recipe, presets, about)
 
-
-MODELS: Mapping[str, ModelEntry] = dict(
-    (
-        _entry("segmenter", "SegmenterRecipe", "SEGMENTER_PRESETS", "image to body parts"),
-        _entry("nbf", "NbfRecipe", "NBF_PRESETS", "body parts to shape and pose"),
-        _entry("warp3d", "Warp3dRecipe", "WARP3D_PRESETS", "a person in another pose, from pairs or clips"),
-    )
+_ENTRIES = (
+    ModelEntry("segmenter", "SegmenterRecipe", "SEGMENTER_PRESETS", "image to body parts"),
+    ModelEntry("nbf", "NbfRecipe", "NBF_PRESETS", "body parts to shape and pose"),
+    ModelEntry("warp3d", "Warp3dRecipe", "WARP3D_PRESETS", "a person in another pose, from pairs or clips"),
 )
+MODELS: Mapping[str, ModelEntry] = {entry.name: entry for entry in _ENTRIES}

@@ -14,14 +14,7 @@ from torch import Tensor, nn
 
 from humanpose_cli.core.errors import UsageError
 
-__all__ = [
-    "RESNETS",
-    "VGG",
-    "VGGS",
-    "AlexNet",
-    "ResNet",
-    "StageMaps",
-]
+__all__ = ["RESNETS", "VGG", "VGGS", "AlexNet", "ResNet", "StageMaps"]
 
 
 class StageMaps(NamedTuple):

@@ -25,13 +25,7 @@ from torch.nn.functional import conv2d, interpolate
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.networks.backbones import VGG, ResNet
 
-__all__ = [
-    "AtrousPyramid",
-    "DeepLabSegmenter",
-    "PartialConv2d",
-    "RefineNet",
-    "RefineNetSegmenter",
-]
+__all__ = ["AtrousPyramid", "DeepLabSegmenter", "PartialConv2d", "RefineNet", "RefineNetSegmenter"]
 
 
 _UNITS, _POOLS = 2, 4  # of a RefineNet
@@ -160,12 +154,7 @@ class RefineNetSegmenter(nn.Module):
     """
 
     def __init__(
-        self,
-        classes: int,
-        *,
-        layers: int = 101,
-        width: int = 64,
-        widths: Sequence[int] = (512, 256, 256, 256),
+        self, classes: int, *, layers: int = 101, width: int = 64, widths: Sequence[int] = (512, 256, 256, 256)
     ) -> None:
         super().__init__()
         self.backbone = ResNet(layers, width=width)

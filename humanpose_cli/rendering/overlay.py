@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
+from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.rendering.shading import Layer, Scene
-from humanpose_cli.rendering.surfaces import Lighting, Surface
+from humanpose_cli.rendering.surfaces import Surface
 
-__all__ = ["OverlayOptions", "draw_keypoints", "draw_overlay", "person_colour"]
+__all__ = ["draw_keypoints", "draw_overlay", "person_colour"]
 
 
 # Equally light and clearly different in hue; neighbours in the list lie far apart on the colour circle.
@@ -54,23 +54,8 @@ def person_colour(track_id: int) -> NDArray[np.float32]:
 
 # Sub-pixel bits of OpenCV's drawing functions.
 _SHIFT = 4
-
-
-@dataclass(frozen=True)
-class OverlayOptions:
-    """How an overlay looks.
-
-    opacity             of the bodies, 0…1
-    supersampling       samples per pixel along each side
-    keypoint_threshold  keypoints of less confidence are left out
-    line_width          of the skeleton, as a share of the image's longer side
-    """
-
-    opacity: float = 0.7
-    supersampling: int = 2
-    keypoint_threshold: float = 0.3
-    line_width: float = 0.0025
-    lighting: Lighting = field(default_factory=Lighting)
+_OPACITY = 0.7  # of the bodies
+_LINE_WIDTH = 0.0025  # of the skeleton, of the image's longer side
 
 
 def draw_overlay(
@@ -80,19 +65,14 @@ def draw_overlay(
     camera: Camera,
     *,
     track_ids: Sequence[int] | None = None,
-    keypoints: NDArray[np.floating] | None = None,
-    skeleton: Skeleton = BLAZEPOSE33,
-    options: OverlayOptions | None = None,
 ) -> NDArray[np.uint8]:
-    """The photo (H, W, 3) uint8 RGB with everyone's body drawn over it, as a new drawn.
+    """The photo (H, W, 3) uint8 RGB with everyone's body drawn over it, as a new image.
 
     vertices         (P, V, 3) metres, camera axes; P may be 0, bodies may lie partly outside or behind the camera
     faces            (F, 3) int32
     camera           the photo's
     track_ids        (P,) decide the colours; without them the row number does
-    keypoints        (P, K, 2) pixels or (P, K, 3) with confidence, joined along the skeleton's bones; optional
     """
-    options = options or OverlayOptions()
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise UsageError("photo", "is not RGB", expected="(H, W, 3) uint8", got=f"{image.shape} {image.dtype}")
     ids = list(range(len(vertices))) if track_ids is None else [int(i) for i in track_ids]
@@ -105,24 +85,16 @@ def draw_overlay(
         for body, track in zip(vertices, ids, strict=True)
         if bool(torch.isfinite(body).all())
     ]
-    scene = Scene(
-        surfaces,
-        replace(camera, size=drawn.shape[1::-1]),
-        supersampling=options.supersampling,
-        lighting=options.lighting,
-    )
+    scene = Scene(surfaces, replace(camera, size=drawn.shape[1::-1]))
     for tile in scene.tiles():
-        _blend(drawn[tile.slices], scene.draw(tile), options.opacity)
-    if keypoints is not None:
-        for person, track in zip(keypoints, ids, strict=True):
-            draw_keypoints(drawn, np.asarray(person), skeleton, person_colour(track), options)
+        _blend(drawn[tile.slices], scene.draw(tile))
     return drawn
 
 
-def _blend(image: NDArray[np.uint8], layer: Layer, opacity: float) -> None:
+def _blend(image: NDArray[np.uint8], layer: Layer) -> None:
     """Lay a layer over part of an image, in place."""
-    share = layer.alpha * np.float32(opacity)
-    paint = layer.colour * np.float32(255 * opacity)
+    share = layer.alpha * np.float32(_OPACITY)
+    paint = layer.colour * np.float32(255 * _OPACITY)
     mixed = image.astype(np.float32)
     mixed *= (1 - share)[..., None]
     mixed += paint
@@ -136,10 +108,12 @@ def draw_keypoints(
     keypoints: NDArray[np.floating],
     skeleton: Skeleton,
     colour: NDArray[np.float32],
-    options: OverlayOptions | None = None,
+    threshold: float = 0.3,
 ) -> None:
-    """Draw one person's keypoints, (K, 2) pixels or (K, 3) with confidence, and the bones between them, in place."""
-    options = options or OverlayOptions()
+    """Draw one person's keypoints, (K, 2) pixels or (K, 3) with confidence, and the bones between them, in place.
+
+    threshold  keypoints of less confidence are left out
+    """
     if len(keypoints) != len(skeleton):
         raise UsageError(
             "keypoints",
@@ -152,10 +126,10 @@ def draw_keypoints(
     limit = 4 * max(image.shape[:2])
     shown &= (np.abs(np.where(np.isfinite(keypoints), keypoints, 0))[:, :2] < limit).all(-1)
     if keypoints.shape[1] > 2:
-        shown &= keypoints[:, 2] >= options.keypoint_threshold
+        shown &= keypoints[:, 2] >= threshold
     # Pixel centres lie at +0.5 here and at whole numbers in OpenCV.
     points = np.where(shown[:, None], (keypoints[:, :2] - 0.5) * (1 << _SHIFT), 0).round().astype(int)
-    width = max(1, round(options.line_width * max(image.shape[:2])))
+    width = max(1, round(_LINE_WIDTH * max(image.shape[:2])))
     bright = tuple(int(v) for v in 255 - (255 - 255 * colour) * 0.55)
     dark = tuple(int(v) for v in 255 * colour * 0.3)
     for line_colour, extra in ((dark, max(2, width // 2 * 2)), (bright, 0)):

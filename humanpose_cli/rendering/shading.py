@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.engine.rasterising import (
+from humanpose_cli.engine.rasterising.op import (
     Raster,
     average_samples,
     coverage,

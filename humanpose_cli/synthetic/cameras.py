@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.texture import look_up
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.engine.rasterising import rasterise
+from humanpose_cli.engine.rasterising.op import rasterise
 
 __all__ = [
     "CameraOptions",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.engine.skinning import forward_kinematics, skin_vertices
+from humanpose_cli.engine.skinning.op import forward_kinematics, skin_vertices
 from humanpose_cli.synthetic.cloth_surface import ClothBase, ShapedBase, Tile, strongest_bones
 
 __all__ = [

@@ -34,7 +34,7 @@ from humanpose_cli.data.label_maps import (
     maps_of_raster,
 )
 from humanpose_cli.data.samples import Person
-from humanpose_cli.engine.rasterising import Raster, interpolate
+from humanpose_cli.engine.rasterising.op import Raster, interpolate
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.rendering.boxes import Box, body_box
 from humanpose_cli.rendering.shading import rasterise_view

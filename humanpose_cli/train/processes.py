@@ -9,7 +9,7 @@ How much memory a training step keeps for its gradients.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,12 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-__all__ = [
-    "Activations",
-    "Processes",
-    "counted_activations",
-    "processes",
-]
+__all__ = ["Processes", "counted_activations", "processes"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +56,7 @@ class Processes:
         """Whether any process wishes it; all must ask at the same time."""
         if self.count == 1:
             return wish
-        flag = torch.tensor([float(wish)], device=_device())
+        flag = torch.tensor([float(wish)], device="cuda" if dist.get_backend() == "nccl" else "cpu")
         dist.all_reduce(flag, dist.ReduceOp.MAX)
         return bool(flag.item())
 
@@ -77,10 +72,6 @@ class Processes:
         """Until all processes have come here."""
         if self.count > 1:
             dist.barrier()
-
-
-def _device() -> str:
-    return "cuda" if dist.get_backend() == "nccl" else "cpu"
 
 
 @contextmanager
@@ -99,29 +90,21 @@ def processes(device: torch.device) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-class Activations:
-    """bytes  kept for the backward pass, every storage once, the weights left out"""
+@contextmanager
+def counted_activations(model: nn.Module) -> Iterator[Callable[[], int]]:
+    """Gives the bytes that a forward pass inside keeps for the backward pass, which changes nothing in the pass.
 
-    def __init__(self, model: nn.Module) -> None:
-        self._own = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
-        self._seen: dict[int, int] = {}
+    Every storage counts once, the model's own weights and buffers do not.
+    """
+    own = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
+    kept: dict[int, int] = {}
 
-    @property
-    def bytes(self) -> int:
-        return sum(self._seen.values())
-
-    def count(self, tensor: Tensor) -> Tensor:
-        """Note a tensor that is kept."""
+    def count(tensor: Tensor) -> Tensor:
         if tensor.layout == torch.strided:
             storage = tensor.untyped_storage()
-            if storage.data_ptr() not in self._own:
-                self._seen[storage.data_ptr()] = storage.nbytes()
+            if storage.data_ptr() not in own:
+                kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-
-@contextmanager
-def counted_activations(model: nn.Module) -> Iterator[Activations]:
-    """Counts what a forward pass inside keeps; the pass itself is as ever."""
-    found = Activations(model)
-    with saved_tensors_hooks(found.count, lambda tensor: tensor):
-        yield found
+    with saved_tensors_hooks(count, lambda tensor: tensor):
+        yield lambda: sum(kept.values())

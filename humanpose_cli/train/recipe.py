@@ -16,16 +16,7 @@ from torch import Tensor, nn
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, Make
 
-__all__ = [
-    "Phase",
-    "Recipe",
-    "TrainOptions",
-    "check_batch",
-    "first_of",
-    "held_out_batches",
-    "moved",
-    "two_columns",
-]
+__all__ = ["Phase", "Recipe", "TrainOptions", "check_batch", "first_of", "held_out_batches", "moved", "two_columns"]
 
 
 @dataclass(frozen=True)

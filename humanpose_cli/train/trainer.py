@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from humanpose_cli.core.errors import HpcError, InputError, UnavailableError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.data.loader import BatchLoader, LoaderOptions, Position
+from humanpose_cli.data.loader import LoaderOptions, Position
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json, write_text
 from humanpose_cli.io.images import write_image
 from humanpose_cli.networks.weights import BEST, WeightsHeader, write_weights
@@ -114,7 +114,10 @@ class _Loop:
         self.mixed = options.precision == "mixed" or (options.precision == "auto" and device.type == "cuda")
         self.half = torch.bfloat16 if device.type == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed and self.half == torch.float16)
-        self.loader = self._loader()
+        share = max(1, options.batch_size // group.count)
+        self.loader = recipe.batches(
+            LoaderOptions(share, options.workers, seed=options.seed, rank=group.rank, world_size=group.count)
+        )
         self.steps = options.steps or len(self.loader) * options.epochs
         self.average = copy.deepcopy(recipe.model).requires_grad_(False) if options.average else None
         self.history = TrainingHistory(folder / "metrics.jsonl")
@@ -122,11 +125,6 @@ class _Loop:
         self.metrics: Mapping[str, float] = {}
         self.since_save = self.started = time.monotonic()
         self.first_step = 0
-
-    def _loader(self) -> BatchLoader:
-        o, g = self.options, self.group
-        share = max(1, o.batch_size // g.count)
-        return self.recipe.batches(LoaderOptions(share, o.workers, seed=o.seed, rank=g.rank, world_size=g.count))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -236,7 +234,7 @@ class _Loop:
             return self.recipe.losses(phase.name, batch)
         with counted_activations(self.recipe.model) as kept:
             losses = self.recipe.losses(phase.name, batch)
-        self.history.add("memory", 0, 0, {f"{phase.name}_mib": kept.bytes / 2**20})
+        self.history.add("memory", 0, 0, {f"{phase.name}_mib": kept() / 2**20})
         return losses
 
     def too_large(self, batch: Any) -> UnavailableError:
@@ -393,8 +391,13 @@ class TrainingHistory:
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
 
     def add(self, kind: str, step: int, epoch: int, numbers: Mapping[str, float]) -> None:
-        """Append a line."""
-        line = {"step": step, "epoch": epoch, "kind": kind, **{name: _short(value) for name, value in numbers.items()}}
+        """Append a line; seven digits are enough to compare runs."""
+        line = {
+            "step": step,
+            "epoch": epoch,
+            "kind": kind,
+            **{name: float(f"{value:.7g}") for name, value in numbers.items()},
+        }
         self.lines.append(line)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
@@ -434,11 +437,6 @@ class TrainingHistory:
             axes[-1][column].set_xlabel("steps")
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format="png", dpi=90)
-
-
-def _short(value: float) -> float:
-    """Seven digits: enough to compare runs, few enough to read."""
-    return float(f"{value:.7g}")
 
 
 SCHEMA = 1

@@ -9,7 +9,7 @@ from humanpose_cli.body.joint_angles import angles_from_named, angles_to_rotatio
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detect.detector import PersonDetector
-from humanpose_cli.engine.rasterising import interpolate, rasterise
+from humanpose_cli.engine.rasterising.op import interpolate, rasterise
 
 MIRROR = torch.tensor([-1.0, 1.0, 1.0])
 HEIGHT, WIDTH, FOCAL = 480, 360, 560.0

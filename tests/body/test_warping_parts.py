@@ -12,7 +12,7 @@ from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.body.warping_parts import CAPSULE_PARTS, warping_parts
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.engine.warping import capsule_masks, warp_parts
+from humanpose_cli.engine.warping.op import capsule_masks, warp_parts
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 NAMES = REPOSING19.joint_names

@@ -10,7 +10,7 @@ import torch
 import trimesh
 from torch import Tensor
 
-from humanpose_cli.engine.rasterising import Raster, rasterise
+from humanpose_cli.engine.rasterising.op import Raster, rasterise
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 # "cuda" runs the kernel there and brings the result back, so that one test serves all.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from raster_cases import on_screen, scene, sphere
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine import launching
-from humanpose_cli.engine.rasterising import Raster, interpolate, launches, vertex_visibility
+from humanpose_cli.engine.rasterising import launches
+from humanpose_cli.engine.rasterising.op import Raster, interpolate
 
 BACKENDS = ("reference", "kernel")
 
@@ -199,60 +199,3 @@ def test_refuses_what_does_not_fit(backend, change, message):
     arguments = {"raster": drawn.raster(), "faces": drawn.faces, "attributes": torch.zeros(1, 42, 3)} | change
     with pytest.raises(UsageError, match=message):
         interpolate(**arguments, backend=backend)
-
-
-def visible(drawn, **options):
-    return vertex_visibility(drawn.raster(), drawn.faces, drawn.vertices, drawn.focal, drawn.principal_point, **options)
-
-
-def test_the_near_side_of_a_body_is_visible(device):
-    """On an ellipsoid a vertex is seen where its normal points to the camera; at its rim either will do."""
-    drawn = sphere(4, size=(240, 320), focal=360.0, device=device)
-    centre = torch.tensor([0.05, -0.02, 3.0], device=device)
-    corners = drawn.vertices[0, drawn.faces.long()]
-    normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normal = torch.zeros_like(drawn.vertices[0])
-    for corner in range(3):
-        normal.index_add_(0, drawn.faces[:, corner].long(), normals)
-    normal = torch.nn.functional.normalize(normal, dim=-1)
-    assert ((drawn.vertices[0] - centre) * normal).sum(-1).min() > 0  # outwards
-    facing = -(normal * torch.nn.functional.normalize(drawn.vertices[0], dim=-1)).sum(-1)
-    found = visible(drawn)[0]
-    assert found[facing > 0.1].all()
-    assert not found[facing < -0.1].any()
-
-
-def test_hidden_cut_off_and_turned_away_vertices_are_not_visible():
-    square = [(30, 20), (30, 40), (50, 40), (50, 20)]
-    big = [(20, 10), (20, 50), (60, 50), (60, 10)]
-    faces = [(0, 1, 2), (0, 2, 3)]
-    both = [*faces, *(tuple(i + 4 for i in f) for f in faces)]
-    hidden = scene(np.concatenate([on_screen(square, 3.0), on_screen(big, 2.0)]), both)
-    assert visible(hidden).tolist() == [[False] * 4 + [True] * 4]
-    before = scene(np.concatenate([on_screen(square, 1.0), on_screen(big, 2.0)]), both)
-    assert visible(before).all()
-    beside = scene(on_screen([(30, 20), (30, 70), (90, 70), (90, 20)]), faces)
-    assert visible(beside).tolist() == [[True, False, False, False]]
-    behind = scene(on_screen(square, -2.0), faces)
-    assert not visible(behind).any()
-    turned = scene(on_screen(square), [f[::-1] for f in faces])
-    assert not visible(turned).any()
-    touching = scene(np.concatenate([on_screen(square, 2.004), on_screen(big, 2.0)]), both)
-    assert visible(touching).all()
-    assert not visible(touching, tolerance=0.001)[0, :4].any()
-
-
-def test_visibility_of_faces_that_are_not_there_is_refused():
-    drawn = sphere(1)
-    faces = drawn.faces.clone()
-    faces[3, 1] = drawn.vertices.shape[1]
-    with pytest.raises(UsageError, match="faces: points outside, expected 0 to 41, found 0 to 42"):
-        vertex_visibility(drawn.raster("kernel"), faces, drawn.vertices, drawn.focal, drawn.principal_point)
-
-
-def test_visibility_of_nothing():
-    drawn = sphere(1)
-    no_image = scene(drawn.vertices, drawn.faces, size=(0, 0))
-    assert not visible(no_image).any()
-    nan = scene(torch.full_like(drawn.vertices, float("nan")), drawn.faces)
-    assert not visible(nan).any()

@@ -20,16 +20,19 @@ import torch
 from raster_cases import scene, sphere
 
 from humanpose_cli.core.errors import UnavailableError, UsageError
-from humanpose_cli.engine import dispatch, launching, rasterising, skinning, warping
+from humanpose_cli.engine import dispatch, launching
 from humanpose_cli.engine.dispatch import TensorMemo
-from humanpose_cli.engine.rasterising import Raster, interpolate, rasterise
+from humanpose_cli.engine.rasterising import op as rasterising
+from humanpose_cli.engine.rasterising.op import Raster, interpolate, rasterise
 from humanpose_cli.engine.self_test import self_test
-from humanpose_cli.engine.skinning import forward_kinematics
+from humanpose_cli.engine.skinning import op as skinning
+from humanpose_cli.engine.skinning.op import forward_kinematics
+from humanpose_cli.engine.warping import op as warping
 
 PIXELS = 70  # of the triangle below
 DRAW = """
 import torch
-from humanpose_cli.engine.rasterising import rasterise
+from humanpose_cli.engine.rasterising.op import rasterise
 def draw(backend):
     triangle = torch.tensor([[[-1., -1., 2.], [0., 2., 2.], [1., -1., 2.]]])
     raster = rasterise(triangle, torch.tensor([[0, 1, 2]]), torch.tensor([10.]), torch.tensor([[5., 5.]]), (10, 10),
@@ -216,7 +219,7 @@ def test_a_machine_without_warp_is_told_once_for_all_operations(monkeypatch, cap
     monkeypatch.setattr(launching, "_warp", None)
     monkeypatch.setattr(launching, "_loaded", set())
     monkeypatch.setattr(launching, "_failures", {})
-    monkeypatch.setattr(dispatch, "_said", set())
+    monkeypatch.setattr(dispatch, "_reported", set())
     drawn = sphere(1)
     with caplog.at_level(logging.WARNING, "humanpose_cli.engine"):
         forward_kinematics(torch.eye(3).expand(1, 2, 3, 3), torch.ones(1, 2, 3), (-1, 0))
@@ -365,7 +368,7 @@ def test_a_forked_process_starts_threads_of_its_own():
     # torch's own threads do not survive a fork, so the child calls nothing of torch that would use them.
     code = """
 import os, torch
-from humanpose_cli.engine.skinning import skin_vertices
+from humanpose_cli.engine.skinning.op import skin_vertices
 torch.set_num_threads(2)
 bones, weights = torch.zeros(20000, 4, dtype=torch.int32), torch.full((20000, 4), 0.25)
 vertices, zero, linear = torch.ones(8, 20000, 3), torch.zeros(8, 1, 3), torch.eye(3).expand(8, 1, 3, 3)
@@ -389,7 +392,7 @@ def broken(monkeypatch) -> None:
     monkeypatch.setattr(launching, "start", start)
     monkeypatch.setattr(launching, "_loaded", set())
     monkeypatch.setattr(launching, "_failures", {})
-    monkeypatch.setattr(dispatch, "_said", set())
+    monkeypatch.setattr(dispatch, "_reported", set())
 
 
 def test_falling_back_is_said_once(monkeypatch, caplog):
@@ -413,8 +416,8 @@ def test_asking_for_the_kernel_and_not_getting_it_is_an_error(monkeypatch):
 
 def test_self_test_of_this_machine():
     results = self_test(["cpu"])
-    chosen = {name for package in (rasterising, skinning, warping) for name in package.__all__
-              if "backend" in getattr(getattr(package, name), "__annotations__", {})}  # fmt: skip
+    chosen = {name for ops in (rasterising, skinning, warping) for name in ops.__all__
+              if "backend" in getattr(getattr(ops, name), "__annotations__", {})}  # fmt: skip
     # These two call `rasterise` and `capsule_masks`.
     assert {r.op for r in results} == chosen - {"rasterise_samples", "projected_masks"}
     for result in results:
@@ -490,7 +493,7 @@ def test_launches_are_forgotten_when_there_are_too_many(monkeypatch):
 
 def test_nothing_but_geometry_conventions_and_errors_is_imported():
     folder = Path(launching.__file__).parent
-    allowed = {"engine", "geometry", "conventions", "errors"}
+    allowed = {"engine", "geometry", "core"}
     for path in folder.rglob("*.py"):
         for line in path.read_text().splitlines():
             if "humanpose_cli." in line and line.lstrip().startswith(("import ", "from ")):

@@ -10,7 +10,7 @@ from raster_cases import BACKENDS, on_screen, scene, sphere
 from scipy.spatial import Delaunay
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.engine.rasterising import rasterise
+from humanpose_cli.engine.rasterising.op import rasterise
 
 pytestmark = pytest.mark.parametrize("backend", BACKENDS)
 

@@ -12,7 +12,7 @@ import trimesh
 from raster_cases import BACKENDS, Scene, on_screen, scene, sphere
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.engine.rasterising import (
+from humanpose_cli.engine.rasterising.op import (
     Raster,
     average_samples,
     coverage,
@@ -21,7 +21,6 @@ from humanpose_cli.engine.rasterising import (
     rasterise,
     rasterise_samples,
     sample_offsets,
-    vertex_visibility,
 )
 
 SQUARE = [(10, 10), (10, 30), (30, 30), (30, 10)]
@@ -38,6 +37,12 @@ def crowd(people=4, batch=1, size=(120, 160), focal=200.0, device="cpu"):
     return merged, whole
 
 
+def mesh_of_pixels(merged, raster):
+    """Which mesh each pixel sees: (B, H, W), −1 where there is none."""
+    ends = torch.tensor(merged.first_face[1:], dtype=torch.int32, device=raster.face.device)
+    return torch.where(raster.face < 0, -1, torch.bucketize(raster.face, ends, right=True))
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_each_pixel_sees_the_nearest_of_the_people_drawn_alone(backend):
     """The oracle draws everyone alone and takes the nearest depth of each pixel, the first person among equals."""
@@ -50,15 +55,12 @@ def test_each_pixel_sees_the_nearest_of_the_people_drawn_alone(backend):
         alone.append(Scene(vertices, faces, whole.focal, whole.principal_point, whole.size).raster(backend))
     depths = torch.stack([raster.depth for raster in alone])
     assert torch.equal(together.depth, depths.amin(0))
-    nearest = torch.where(together.face < 0, -1, depths.argmin(0).int())
-    assert torch.equal(merged.mesh_of_pixels(together), nearest)
-    assert merged.mesh_of_pixels(together).dtype == torch.int32
+    nearest = torch.where(together.face < 0, -1, depths.argmin(0))
+    assert torch.equal(mesh_of_pixels(merged, together), nearest)
     for i, raster in enumerate(alone):
         assert (nearest == i).sum() > 300
-        part = merged.part(together, i)
-        assert torch.equal(part.face, torch.where(nearest == i, raster.face, -1))
-        assert torch.equal(part.barycentrics, raster.barycentrics * (nearest == i)[..., None])
-        assert torch.equal(part.depth, torch.where(nearest == i, raster.depth, torch.inf))
+        assert torch.equal(merged.own_faces(together.face, i), torch.where(nearest == i, raster.face, -1))
+        assert torch.equal(together.barycentrics[nearest == i], raster.barycentrics[nearest == i])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -88,11 +90,7 @@ def test_at_equal_depths_the_first_person_is_seen(backend):
     near = torch.tensor(on_screen(SQUARE), dtype=torch.float32)[None]
     both = merge_meshes([near, near], [faces, faces.flip(0)])
     raster = scene(both.vertices, both.faces).raster(backend)
-    assert set(merged_ids(both, raster)) == {-1, 0}
-
-
-def merged_ids(merged, raster) -> list[int]:
-    return merged.mesh_of_pixels(raster).unique().tolist()
+    assert set(mesh_of_pixels(both, raster).unique().tolist()) == {-1, 0}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -103,7 +101,7 @@ def test_images_of_a_batch_may_hold_different_people(backend):
     absent[0] = torch.nan
     merged = merge_meshes([first.vertices, absent], [first.faces, second.faces])
     raster = scene(merged.vertices, merged.faces, 90.0).raster(backend)
-    assert set(merged.mesh_of_pixels(raster)[0].unique().tolist()) == {-1, 0}
+    assert set(mesh_of_pixels(merged, raster)[0].unique().tolist()) == {-1, 0}
     assert torch.equal(raster.depth[0], first.raster(backend).depth[0])
     everyone = merge_meshes([first.vertices, present], [first.faces, second.faces])
     expected = scene(everyone.vertices, everyone.faces, 90.0).raster(backend)
@@ -116,8 +114,9 @@ def test_attributes_of_one_person_get_the_gradients_of_their_pixels(backend):
     raster = whole.raster(backend)
     attributes = torch.ones(1, merged.first_vertex[2] - merged.first_vertex[1], 1, requires_grad=True)
     faces = merged.faces[merged.first_face[1] : merged.first_face[2]] - merged.first_vertex[1]
-    image = interpolate(merged.part(raster, 1), faces, attributes, backend=backend.replace("cuda", "kernel"))
-    seen = (merged.mesh_of_pixels(raster) == 1).float()
+    own = raster._replace(face=merged.own_faces(raster.face, 1))
+    image = interpolate(own, faces, attributes, backend=backend.replace("cuda", "kernel"))
+    seen = (mesh_of_pixels(merged, raster) == 1).float()
     torch.testing.assert_close(image[..., 0], seen, rtol=0, atol=1e-6)
     (gradient,) = torch.autograd.grad(image.sum(), attributes)
     torch.testing.assert_close(gradient.sum(), seen.sum(), rtol=1e-5, atol=0)
@@ -128,19 +127,9 @@ def test_first_and_last_faces_belong_to_their_mesh():
     merged = merge_meshes([one.vertices, two.vertices, one.vertices], [one.faces, two.faces, one.faces])
     face = torch.tensor([[[-1, 0, 79, 80, 399, 400, 479]]], dtype=torch.int32)
     raster = Raster(face, torch.ones(*face.shape, 3), torch.ones(face.shape))
-    assert merged.mesh_of_pixels(raster).flatten().tolist() == [-1, 0, 0, 1, 1, 2, 2]
-    assert merged.part(raster, 1).face.flatten().tolist() == [-1, -1, -1, 0, 319, -1, -1]
+    assert mesh_of_pixels(merged, raster).flatten().tolist() == [-1, 0, 0, 1, 1, 2, 2]
+    assert merged.own_faces(raster.face, 1).flatten().tolist() == [-1, -1, -1, 0, 319, -1, -1]
     assert merged.own_faces(raster.face, 2).flatten().tolist() == [-1, -1, -1, -1, -1, 0, 79]
-
-
-def test_people_hide_each_others_vertices(device):
-    behind = torch.tensor(on_screen([(15, 15), (15, 25), (25, 25), (25, 15)], 3.0), dtype=torch.float32, device=device)
-    before = torch.tensor(on_screen(SQUARE), dtype=torch.float32, device=device)
-    faces = torch.tensor(TWO, device=device)
-    merged = merge_meshes([behind[None], before[None]], [faces, faces])
-    drawn = scene(merged.vertices.cpu(), merged.faces.cpu(), device=device)
-    found = vertex_visibility(drawn.raster(), drawn.faces, drawn.vertices, drawn.focal, drawn.principal_point)
-    assert found.tolist() == [[False] * 4 + [True] * 4]
 
 
 def test_empty_meshes_and_batches():
@@ -148,12 +137,12 @@ def test_empty_meshes_and_batches():
     merged = merge_meshes([torch.zeros(0, 5, 3), torch.zeros(0, 0, 3)], [none, none])
     assert merged.vertices.shape == (0, 5, 3)
     raster = scene(merged.vertices, merged.faces).raster()
-    assert merged.mesh_of_pixels(raster).shape == (0, 60, 80)
+    assert mesh_of_pixels(merged, raster).shape == (0, 60, 80)
     one = sphere(1)
     merged = merge_meshes([one.vertices[:, :0], one.vertices, one.vertices[:, :0]], [none, one.faces, none])
     raster = scene(merged.vertices, merged.faces, 90.0).raster()
-    assert set(merged_ids(merged, raster)) == {-1, 1}
-    assert (merged.part(raster, 0).face == -1).all()
+    assert set(mesh_of_pixels(merged, raster).unique().tolist()) == {-1, 1}
+    assert (merged.own_faces(raster.face, 0) == -1).all()
 
 
 @pytest.mark.parametrize(

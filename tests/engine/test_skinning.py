@@ -15,11 +15,11 @@ from torch import Tensor
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.engine.skinning import (
+from humanpose_cli.engine.skinning import op
+from humanpose_cli.engine.skinning.op import (
     axis_angle_to_rotations,
     blend_shapes,
     forward_kinematics,
-    op,
     pose_vertices,
     skin_vertices,
 )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine import launching
-from humanpose_cli.engine.skinning import forward_kinematics, skin_vertices
+from humanpose_cli.engine.skinning.op import forward_kinematics, skin_vertices
 
 
 def posed(body: Body, backend: str, *, scaled=True, turned=True, absolute=False, vertices: Tensor | None = None):

@@ -10,7 +10,7 @@ from skinning_cases import PARENTS, random_body
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from humanpose_cli.engine.skinning import pose_vertices
+from humanpose_cli.engine.skinning.op import pose_vertices
 
 
 def pose_body(seed: int, vertices: int = 300) -> tuple[Tensor, Tensor]:

@@ -12,10 +12,10 @@ from torch.utils.checkpoint import checkpoint
 from warping_cases import random_case
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.engine.heatmaps import gaussian_heatmaps, soft_argmax
-from humanpose_cli.engine.rasterising import Raster, interpolate, rasterise
-from humanpose_cli.engine.skinning import axis_angle_to_rotations, blend_shapes, forward_kinematics, pose_vertices
-from humanpose_cli.engine.warping import capsule_masks, warp_parts
+from humanpose_cli.engine.heatmaps import gaussian_heatmaps
+from humanpose_cli.engine.rasterising.op import Raster, interpolate, rasterise
+from humanpose_cli.engine.skinning.op import axis_angle_to_rotations, blend_shapes, forward_kinematics, pose_vertices
+from humanpose_cli.engine.warping.op import capsule_masks, warp_parts
 
 _CASE, _BODY = random_case(), random_body(2, 300)
 _FACES = torch.arange(30, dtype=torch.int32).view(10, 3)
@@ -55,7 +55,6 @@ OPERATIONS: dict[str, tuple[Callable[[Tensor, str], Tensor], Tensor]] = {
     "interpolate": (lambda a, backend: interpolate(_raster(backend), _FACES, a, backend=backend), _random(2, 30, 4)),
     "blend_shapes": (lambda w, backend: blend_shapes(_random(200, 3), w, _random(20, 600)), _random(64, 20)),
     "gaussian_heatmaps": (lambda j, backend: gaussian_heatmaps(j, (1.0, 1.5, 2.0), (5, 6, 7)), _random(2, 4, 3) + 3),
-    "soft_argmax": (lambda v, backend: soft_argmax(v), _random(2, 3, 4, 5, 6).abs()),
 }  # fmt: skip
 DIFFERENTIABLE = [name for name in OPERATIONS if name != "capsule_masks"]
 

@@ -9,7 +9,7 @@ from scipy import ndimage
 from warping_cases import Case, assert_near, random_case, with_values
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.engine.warping import capsule_masks, projected_masks, warp_parts
+from humanpose_cli.engine.warping.op import capsule_masks, projected_masks, warp_parts
 
 
 def masked_volumes(case: Case, softness: float = 0.0) -> torch.Tensor:

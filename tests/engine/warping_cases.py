@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from humanpose_cli.engine.warping import warp_parts
+from humanpose_cli.engine.warping.op import warp_parts
 
 
 @dataclass(frozen=True)

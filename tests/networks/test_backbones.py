@@ -23,12 +23,7 @@ def test_resnets_are_torchvisions(layers):
         network = ResNet(layers)
     assert count(network) == PARAMETERS[layers] - CLASSIFIER["basic" if layers < 50 else "bottleneck"]
     names = network.state_dict()
-    for name in (
-        "conv1.weight",
-        "bn1.running_mean",
-        "layer2.0.downsample.1.weight",
-        "layer4.1.conv2.weight",
-    ):
+    for name in ("conv1.weight", "bn1.running_mean", "layer2.0.downsample.1.weight", "layer4.1.conv2.weight"):
         assert name in names
     assert names["layer2.0.conv1.weight"].shape[2] == (3 if layers < 50 else 1)
 

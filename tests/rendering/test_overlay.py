@@ -7,7 +7,7 @@ import torch
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.rendering.overlay import OverlayOptions, draw_keypoints, draw_overlay, person_colour
+from humanpose_cli.rendering.overlay import draw_keypoints, draw_overlay, person_colour
 
 CAMERA = Camera(200.0, (80.0, 60.0), (160, 120))
 FACES = torch.tensor([[0, 3, 2], [0, 2, 1]], dtype=torch.int32)
@@ -35,7 +35,7 @@ def test_photo_is_untouched_outside_the_bodies_and_not_changed_in_place(photo: n
 
 
 def test_person_stays_visible_through_the_body(photo: np.ndarray) -> None:
-    drawn = draw_overlay(photo, people((0.0, 2.0)), FACES, CAMERA, options=OverlayOptions(opacity=0.7))
+    drawn = draw_overlay(photo, people((0.0, 2.0)), FACES, CAMERA)
     before, after = photo[42:78, 62:98].astype(float), drawn[42:78, 62:98].astype(float)
     for channel in range(3):
         slope = np.polyfit(before[..., channel].ravel(), after[..., channel].ravel(), 1)[0]

@@ -63,8 +63,7 @@ def test_surfaces_that_cross_are_ordered_pixel_by_pixel() -> None:
     tilted = vertices.clone()
     tilted[:, 2] += tilted[:, 0]  # its left side nearer, its right side farther
     image = render_people(
-        [Surface(vertices, faces, (1.0, 0.0, 0.0), lit=False), Surface(tilted, faces, (0.0, 1.0, 0.0), lit=False)],
-        VIEW,
+        [Surface(vertices, faces, (1.0, 0.0, 0.0), lit=False), Surface(tilted, faces, (0.0, 1.0, 0.0), lit=False)], VIEW
     )
     assert image[60, 65, 1] > 0.99
     assert image[60, 95, 0] > 0.99

@@ -12,7 +12,7 @@ from humanpose_cli.body.parts import WARPING10
 from humanpose_cli.body.warping_parts import warping_parts
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.engine.warping import capsule_masks
+from humanpose_cli.engine.warping.op import capsule_masks
 from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig, GeneratorConfig
 from humanpose_cli.models.warp3d.generator import BackgroundInpainter, Generator
 from humanpose_cli.models.warp3d.layers import (

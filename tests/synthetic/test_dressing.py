@@ -14,7 +14,7 @@ from humanpose_cli.body.joint_angles import angles_from_named, angles_to_rotatio
 from humanpose_cli.body.pose_prior import sample_poses
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.engine.rasterising import rasterise
+from humanpose_cli.engine.rasterising.op import rasterise
 from humanpose_cli.synthetic.cloth_surface import cloth_base
 from humanpose_cli.synthetic.dressing import dress
 from humanpose_cli.synthetic.garments import bottom_field, top_field

@@ -11,10 +11,10 @@ def test_what_is_kept_is_counted_once():
     x = torch.randn(8, 16, requires_grad=True)
     with counted_activations(model) as kept:
         (model(x) * x).sum()  # x and the product's other factor, 8 × 16 floats each; x once, the weights not at all
-    assert kept.bytes == 2 * 8 * 16 * 4
+    assert kept() == 2 * 8 * 16 * 4
     with counted_activations(model) as kept, torch.no_grad():
         model(x)
-    assert kept.bytes == 0
+    assert kept() == 0
 
 
 def test_gradients_are_as_without():
@@ -25,4 +25,4 @@ def test_gradients_are_as_without():
         loss = model(x).sum()
     for a, b in zip(torch.autograd.grad(loss, tuple(model.parameters())), plain, strict=True):
         torch.testing.assert_close(a, b, atol=0, rtol=0)
-    assert kept.bytes >= x.numel() * 4
+    assert kept() >= x.numel() * 4

@@ -16,12 +16,7 @@ from humanpose_cli.data.loader import LoaderOptions
 from humanpose_cli.models.warp3d.config import DiscriminatorConfig
 from humanpose_cli.models.warp3d.generator import load_warp3d
 from humanpose_cli.models.warp3d.pairs import PairCrops, drawn_pairs, listed_pairs, one_camera
-from humanpose_cli.models.warp3d.recipe import (
-    WARP3D_PRESETS,
-    Warp3dRecipe,
-    Warp3dTraining,
-    pairs_of,
-)
+from humanpose_cli.models.warp3d.recipe import WARP3D_PRESETS, Warp3dRecipe, Warp3dTraining, pairs_of
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
 from humanpose_cli.synthetic.generator import SyntheticOptions, SyntheticSource
 from humanpose_cli.train.recipe import TrainOptions

@@ -45,12 +45,7 @@ def rasterise(
     if not face.numel():
         return face, barycentrics, depth
     keys = torch.full((batch, height, width), kernel.FAR, dtype=torch.int64, device=device)
-    mesh = [
-        vectors(vertices, wp.vec3),
-        vectors(faces, wp.vec3i),
-        plain(focal),
-        vectors(principal_point, wp.vec2),
-    ]
+    mesh = [vectors(vertices, wp.vec3), vectors(faces, wp.vec3i), plain(focal), vectors(principal_point, wp.vec2)]
     buffer = plain(keys)
     if _on_cpu(device):
         # A thread goes through all faces but owns its rows: those of one image, or every n-th of them.
@@ -60,17 +55,7 @@ def rasterise(
         lanes = max(_LANES, min(height, _FULL_GPU // max(1, batch * count)))
         chunk = 1 + batch * count * lanes // _MOST_THREADS
         chunks = -(-count // chunk)
-    arguments = [
-        chunks,
-        chunk,
-        lanes,
-        int(_on_cpu(device)),
-        *mesh,
-        near,
-        int(cull_back_faces),
-        BOUNDS_SLACK,
-        buffer,
-    ]
+    arguments = [chunks, chunk, lanes, int(_on_cpu(device)), *mesh, near, int(cull_back_faces), BOUNDS_SLACK, buffer]
     launch(kernel.draw_faces, batch * chunks * lanes, arguments, device, batch * count * _FACE_COST)
     runs, run = _pixel_runs(batch, height, width, device)
     arguments = [runs, run, *mesh, buffer, plain(face), vectors(barycentrics, wp.vec3), plain(depth)]

@@ -33,8 +33,7 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.engine.dispatch import Backend, check_rows, check_shape, check_size, check_tensors, uses_kernel
-from humanpose_cli.engine.rasterising import reference
+from humanpose_cli.engine.dispatch import Backend, check_rows, check_shape, check_size, check_tensors, implementation
 
 __all__ = [
     "MergedMesh",
@@ -46,10 +45,9 @@ __all__ = [
     "rasterise",
     "rasterise_samples",
     "sample_offsets",
-    "vertex_visibility",
 ]
 
-_KERNELS = "humanpose_cli.engine.rasterising.kernel"
+_PACKAGE = "humanpose_cli.engine.rasterising"
 
 
 class Raster(NamedTuple):
@@ -93,19 +91,14 @@ def rasterise(
     check_shape("focal", focal, vertices.shape[0])
     check_shape("principal_point", principal_point, vertices.shape[0], 2)
     check_tensors(faces, vertices=vertices, focal=focal, principal_point=principal_point)
-    height, width = check_size(size, "height", "width")
+    pixels = check_size(size, "height", "width")
     if not near > 0:
         raise UsageError("near", "must be positive", expected="metres", got=str(near))
     check_rows("faces", faces, vertices.shape[1])
     faces = faces.int()
-    if uses_kernel(backend, _KERNELS, vertices.device, _unfit(vertices)):
-        from humanpose_cli.engine.rasterising import launches
-
-        compute = launches.rasterise
-    else:
-        compute = reference.rasterise
+    compute = implementation(_PACKAGE, backend, vertices.device, _unfit(vertices))
     with torch.no_grad():
-        return Raster(*compute(vertices, faces, focal, principal_point, (height, width), near, cull_back_faces))
+        return Raster(*compute.rasterise(vertices, faces, focal, principal_point, pixels, near, cull_back_faces))
 
 
 def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: Backend = "auto") -> Tensor:
@@ -129,55 +122,9 @@ def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: B
     unfit = _unfit(attributes)
     if not unfit and raster.barycentrics.requires_grad and torch.is_grad_enabled():
         unfit = "barycentrics that require a gradient"
-    if uses_kernel(backend, _KERNELS, attributes.device, unfit):
-        from humanpose_cli.engine.rasterising import launches
-
-        compute = launches.interpolate
-    else:
-        compute = reference.interpolate
-    return compute(raster.face.int(), raster.barycentrics, faces, attributes)
-
-
-def vertex_visibility(
-    raster: Raster,
-    faces: Tensor,
-    vertices: Tensor,
-    focal: Tensor,
-    principal_point: Tensor,
-    *,
-    tolerance: float = 0.005,
-) -> Tensor:
-    """Which vertices the camera sees: (B, V) bool.
-
-    A vertex is seen where it projects into the image, at least one of its faces shows its front, and none of the
-    four pixel centres around it hides it: its depth is at most the greatest of theirs plus `tolerance` metres.
-    raster, faces, vertices, focal and principal_point as given to and returned by `rasterise`. UsageError for shapes
-    that do not fit.
-    """
-    check_shape("faces", faces, "F", 3)
-    check_shape("vertices", vertices, raster.face.shape[0], "V", 3)
-    check_shape("focal", focal, vertices.shape[0])
-    check_shape("principal_point", principal_point, vertices.shape[0], 2)
-    check_tensors(faces, vertices=vertices, depth=raster.depth, focal=focal, principal_point=principal_point)
-    check_rows("faces", faces, vertices.shape[1])
-    with torch.no_grad():
-        batch, height, width = raster.depth.shape
-        depth = vertices[..., 2]
-        ahead = depth > 0
-        pixels = focal[:, None, None] * vertices[..., :2] / torch.where(ahead, depth, 1.0)[..., None]
-        pixels = pixels + principal_point[:, None]
-        x, y = pixels.unbind(-1)
-        inside = ahead & (x >= 0) & (x < width) & (y >= 0) & (y < height)  # [B, V]
-        if not inside.any():
-            return inside
-        base = torch.where(inside[..., None], pixels - 0.5, torch.zeros_like(pixels)).floor().long()
-        limit = torch.tensor((width - 1, height - 1), device=base.device)
-        surface = torch.full_like(depth, -float("inf"))
-        rows = torch.arange(batch, device=base.device)[:, None]
-        for shift in ((0, 0), (1, 0), (0, 1), (1, 1)):
-            near_by = (base + torch.tensor(shift, device=base.device)).clamp(min=0).minimum(limit)
-            surface = torch.maximum(surface, raster.depth[rows, near_by[..., 1], near_by[..., 0]])
-        return inside & (depth <= surface + tolerance) & _has_front_face(vertices, faces)
+    compute = implementation(_PACKAGE, backend, attributes.device, unfit)
+    interpolated: Tensor = compute.interpolate(raster.face.int(), raster.barycentrics, faces, attributes)
+    return interpolated
 
 
 def _unfit(tensor: Tensor) -> str:
@@ -185,20 +132,9 @@ def _unfit(tensor: Tensor) -> str:
     return "" if tensor.dtype == torch.float32 else str(tensor.dtype)
 
 
-def _has_front_face(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Vertices (B, V) with at least one face whose normal points to the camera."""
-    corner = vertices[:, faces.long()]  # [B, F, 3, 3]
-    a, b, c = corner.unbind(2)
-    front = (torch.linalg.cross(b - a, c - a) * a).sum(-1) < 0  # [B, F]
-    result = torch.zeros(vertices.shape[:2], dtype=torch.int32, device=vertices.device)
-    rows = faces.long().reshape(1, -1).expand(vertices.shape[0], -1)
-    result.scatter_reduce_(1, rows, front.int().repeat_interleave(3, dim=1), "amax")
-    return result > 0
-
-
 @dataclass(frozen=True)
 class MergedMesh:
-    """M meshes as one, for `rasterise` and `vertex_visibility`.
+    """M meshes as one, for `rasterise`.
 
     vertices      (B, ΣV, 3) metres, camera axes: those of the first mesh, then those of the second…
     faces         (ΣF, 3) int32, in the same order
@@ -214,25 +150,10 @@ class MergedMesh:
     def __len__(self) -> int:
         return len(self.first_face) - 1
 
-    def mesh_of_pixels(self, raster: Raster) -> Tensor:
-        """Which mesh each pixel sees: (B, H, W) int32, −1 where there is none."""
-        ends = torch.tensor(self.first_face[1:], dtype=torch.int32, device=raster.face.device)
-        mesh = torch.bucketize(raster.face, ends, right=True, out_int32=True)
-        return torch.where(raster.face < 0, -1, mesh)
-
     def own_faces(self, face: Tensor, mesh: int) -> Tensor:
         """Face ids of the merged mesh as those of one mesh itself, −1 where another or none is seen; any shape."""
         first, end = self.first_face[mesh], self.first_face[mesh + 1]
         return torch.where((face >= first) & (face < end), face - first, -1)
-
-    def part(self, raster: Raster, mesh: int) -> Raster:
-        """What the pixels see of one mesh, with the mesh's own face ids: for `interpolate` with its own attributes.
-
-        raster  of the merged mesh, or any rectangle of it
-        """
-        face = self.own_faces(raster.face, mesh)
-        covered = face >= 0
-        return Raster(face, raster.barycentrics * covered[..., None], torch.where(covered, raster.depth, torch.inf))
 
 
 def merge_meshes(vertices: Sequence[Tensor], faces: Sequence[Tensor]) -> MergedMesh:

@@ -39,9 +39,7 @@ def rasterise(
         for b in range(batch):
             corners = vertices[b][faces.long()]  # [F, 3, 3]
             _one_image(
-                corners,
-                (focal[b], principal_point[b], near, cull_back_faces),
-                (face[b], barycentrics[b], depth[b]),
+                corners, (focal[b], principal_point[b], near, cull_back_faces), (face[b], barycentrics[b], depth[b])
             )
     return face, barycentrics, depth
 
@@ -103,12 +101,7 @@ def _chunks(areas: Tensor, most: int) -> list[Tensor]:
 
 
 def _hits(
-    corners: Tensor,
-    ids: Tensor,
-    first: Tensor,
-    extent: Tensor,
-    view: tuple[Tensor, Tensor, float, bool],
-    width: int,
+    corners: Tensor, ids: Tensor, first: Tensor, extent: Tensor, view: tuple[Tensor, Tensor, float, bool], width: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The pixels that these faces cover: pixel (P,), face (P,), barycentrics (P, 3), depth (P,)."""
     focal, principal_point, near, cull_back_faces = view

@@ -67,10 +67,7 @@ def turn(first: int, axis_angles: wp.array1d(dtype=wp.vec3), out: wp.array1d(dty
 
 @wp.kernel
 def turn_adjoint(
-    first: int,
-    axis_angles: wp.array1d(dtype=wp.vec3),
-    grad: wp.array1d(dtype=wp.mat33),
-    out: wp.array1d(dtype=wp.vec3),
+    first: int, axis_angles: wp.array1d(dtype=wp.vec3), grad: wp.array1d(dtype=wp.mat33), out: wp.array1d(dtype=wp.vec3)
 ):
     i = first + wp.tid()
     v = axis_angles[i]

@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from humanpose_cli.engine.dispatch import TensorMemo
 from humanpose_cli.engine.launching import Array, fresh, launch, matrices, plain, vectors
 from humanpose_cli.engine.skinning import kernel
-from humanpose_cli.engine.skinning.reference import levels
+from humanpose_cli.engine.skinning.reference import Joints, levels
 
 __all__ = ["axis_angle_to_rotations", "forward_kinematics", "pose_vertices", "skin_vertices"]
 
@@ -30,27 +30,6 @@ _MOST_THREADS = 1 << 30
 _LANES = 32
 # Nanoseconds a vertex, joint or rotation on one CPU thread, for the decision to split a launch.
 _SKIN_COST, _ADJOINT_COST, _JOINT_COST, _TURN_COST = 3, 5, 30, 20
-
-
-class Joints(NamedTuple):
-    """What kinematics starts from: `op.forward_kinematics` says what each is; translation (B, 3) metres."""
-
-    rotations: Tensor
-    joints: Tensor
-    scales: Tensor | None
-    rest_rotations: Tensor | None
-    translation: Tensor | None
-    parents: tuple[int, ...]
-    absolute: bool
-
-
-class JointGradients(NamedTuple):
-    """Gradients to what kinematics starts from."""
-
-    rotations: Tensor
-    joints: Tensor
-    scales: Tensor | None
-    translation: Tensor | None
 
 
 class Bones(NamedTuple):
@@ -166,13 +145,11 @@ def _pose(given: Joints, to_maps: bool) -> tuple[Tensor, Tensor, Tensor, Tensor 
 
 
 def _pose_adjoint(
-    given: Joints,
-    posed: Tensor,
-    linear: Tensor,
-    grads: tuple[Tensor | None, Tensor | None, Tensor | None],
-    grad_maps: Tensor | None,
-) -> JointGradients:
-    """Gradients of `_pose`, from those to rotations, linear and positions, and to the maps in parts (B, P, J, 16)."""
+    given: Joints, posed: Tensor, linear: Tensor, grads: Sequence[Tensor | None], grad_maps: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    """Gradients to the five tensors of `given`, from those to rotations, linear and positions, and to the maps in
+    parts (B, P, J, 16); none to rest_rotations.
+    """
     rotations, joints = given.rotations, given.joints
     batch, count = joints.shape[:2]
     to_rotations, sum_linear = _like(rotations), _like(rotations)
@@ -201,7 +178,7 @@ def _pose_adjoint(
         launch(kernel.pose_joints_adjoint, batch, arguments, rotations.device, 2 * batch * count * _JOINT_COST)
     elif to_translation is not None:
         to_translation.zero_()
-    return JointGradients(to_rotations, to_joints, to_scales, to_translation)
+    return to_rotations, to_joints, to_scales, None, to_translation
 
 
 def _map_bones(joints: Tensor, linear: Tensor, positions: Tensor) -> Tensor:
@@ -328,45 +305,30 @@ def axis_angle_to_rotations(axis_angles: Tensor) -> Tensor:
     return _Turn.apply(axis_angles)
 
 
+def _asked_for(gradients: Sequence[Tensor | None], needed: Sequence[bool]) -> tuple[Tensor | None, ...]:
+    return tuple(gradient if need else None for gradient, need in zip(gradients, needed, strict=True))
+
+
 class _Kinematics(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any,
-        rotations: Tensor,
-        joints: Tensor,
-        scales: Tensor | None,
-        rest_rotations: Tensor | None,
-        parents: tuple[int, ...],
-        absolute: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        given = Joints(rotations, joints, scales, rest_rotations, None, parents, absolute)
-        posed, linear, positions, _ = _pose(given, to_maps=False)
+    def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        posed, linear, positions, _ = _pose(Joints(*given), to_maps=False)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(rotations, joints, scales, rest_rotations, posed, linear)
-        ctx.tree = parents, absolute
+        ctx.save_for_backward(*given[:5], posed, linear)
+        ctx.tree = given[5:]
         return posed, linear, positions
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         *given, posed, linear = ctx.saved_tensors
-        rotations, joints, scales, rest_rotations = given
-        start = Joints(rotations, joints, scales, rest_rotations, None, *ctx.tree)
-        found = _pose_adjoint(start, posed, linear, (grads[0], grads[1], grads[2]), None)
-        needed = zip(found[:3], ctx.needs_input_grad, strict=False)
-        return *(gradient if need else None for gradient, need in needed), None, None, None
+        found = _pose_adjoint(Joints(*given, *ctx.tree), posed, linear, grads, None)
+        return *_asked_for(found, ctx.needs_input_grad[:5]), None, None
 
 
-def forward_kinematics(
-    rotations: Tensor,
-    joints: Tensor,
-    parents: Sequence[int],
-    scales: Tensor | None,
-    rest_rotations: Tensor | None,
-    absolute: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """See `op.forward_kinematics`."""
-    return _Kinematics.apply(rotations, joints, scales, rest_rotations, tuple(parents), absolute)
+def forward_kinematics(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """See `op.forward_kinematics`; `given` is `Joints`."""
+    return _Kinematics.apply(*given)
 
 
 class _Skinning(torch.autograd.Function):
@@ -392,17 +354,11 @@ class _Skinning(torch.autograd.Function):
         out_vertices, out_maps = _skin_adjoint(vertices, maps, Bones(*bones), grad, to_vertices, any(to_bones))
         if out_maps is None:
             return out_vertices, None, None, None, None, None
-        outputs = _map_bones_adjoint(joints, linear, out_maps)
-        return out_vertices, *(o if n else None for o, n in zip(outputs, to_bones, strict=True)), None, None
+        return out_vertices, *_asked_for(_map_bones_adjoint(joints, linear, out_maps), to_bones), None, None
 
 
 def skin_vertices(
-    vertices: Tensor,
-    joints: Tensor,
-    linear: Tensor,
-    positions: Tensor,
-    bone_indices: Tensor,
-    bone_weights: Tensor,
+    vertices: Tensor, joints: Tensor, linear: Tensor, positions: Tensor, bone_indices: Tensor, bone_weights: Tensor
 ) -> Tensor:
     """See `op.skin_vertices`."""
     if vertices.shape[0] != joints.shape[0]:
@@ -415,24 +371,13 @@ class _Posing(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any,
-        vertices: Tensor,
-        bone_indices: Tensor,
-        bone_weights: Tensor,
-        rotations: Tensor,
-        joints: Tensor,
-        scales: Tensor | None,
-        rest_rotations: Tensor | None,
-        translation: Tensor | None,
-        parents: tuple[int, ...],
-        absolute: bool,
+        ctx: Any, vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, *given: Any
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        given = Joints(rotations, joints, scales, rest_rotations, translation, parents, absolute)
-        posed, linear, positions, maps = _pose(given, to_maps=True)
+        posed, linear, positions, maps = _pose(Joints(*given), to_maps=True)
         assert maps is not None
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(vertices, bone_indices, bone_weights, maps, posed, linear, *given[:5])
-        ctx.tree = parents, absolute
+        ctx.tree = given[5:]
         return _skin(vertices, maps, Bones(bone_indices, bone_weights)), posed, linear, positions
 
     @staticmethod
@@ -446,36 +391,15 @@ class _Posing(torch.autograd.Function):
             out_vertices, out_maps = _skin_adjoint(vertices, maps, bones, grad, to_vertices, any(needed))
         if not any(needed):
             return out_vertices, *[None] * 9
-        found = _pose_adjoint(Joints(*given, *ctx.tree), posed, linear, grads, out_maps)  # type: ignore[arg-type]
-        outputs = (found.rotations, found.joints, found.scales, None, found.translation)
-        chosen = (output if need else None for output, need in zip(outputs, needed, strict=True))
-        return out_vertices, None, None, *chosen, None, None
+        found = _pose_adjoint(Joints(*given, *ctx.tree), posed, linear, grads, out_maps)
+        return out_vertices, None, None, *_asked_for(found, needed), None, None
 
 
 def pose_vertices(
-    vertices: Tensor,
-    bone_indices: Tensor,
-    bone_weights: Tensor,
-    rotations: Tensor,
-    joints: Tensor,
-    parents: Sequence[int],
-    scales: Tensor | None,
-    rest_rotations: Tensor | None,
-    translation: Tensor | None,
-    absolute: bool,
+    vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, *given: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """See `op.pose_vertices`."""
-    if vertices.shape[0] != joints.shape[0]:
-        vertices = vertices.expand(joints.shape[0], -1, -1)
-    return _Posing.apply(
-        vertices,
-        bone_indices,
-        bone_weights,
-        rotations,
-        joints,
-        scales,
-        rest_rotations,
-        translation,
-        tuple(parents),
-        absolute,
-    )
+    """See `op.pose_vertices`; `given` is `Joints`."""
+    batch = len(Joints(*given).joints)
+    if vertices.shape[0] != batch:
+        vertices = vertices.expand(batch, -1, -1)
+    return _Posing.apply(vertices, bone_indices, bone_weights, *given)

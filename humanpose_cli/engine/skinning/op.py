@@ -21,9 +21,16 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.engine.dispatch import Backend, check_rows, check_shape, check_tensors, uses_kernel, without_autocast
+from humanpose_cli.engine.dispatch import (
+    Backend,
+    check_rows,
+    check_shape,
+    check_tensors,
+    implementation,
+    without_autocast,
+)
 from humanpose_cli.engine.launching import fresh
-from humanpose_cli.engine.skinning import reference
+from humanpose_cli.engine.skinning.reference import Joints
 
 __all__ = [
     "Kinematics",
@@ -34,7 +41,7 @@ __all__ = [
     "skin_vertices",
 ]
 
-_KERNELS = "humanpose_cli.engine.skinning.kernel"
+_PACKAGE = "humanpose_cli.engine.skinning"
 
 # Multiplications from which oneDNN's start is worth while.
 _LARGE_PRODUCT = 2_000_000
@@ -64,11 +71,9 @@ def axis_angle_to_rotations(axis_angles: Tensor, *, backend: Backend = "auto") -
     if axis_angles.shape[-1:] != (3,):
         raise UsageError("axis_angles", "has the wrong shape", expected="(..., 3)", got=str(tuple(axis_angles.shape)))
     check_tensors(axis_angles=axis_angles)
-    if uses_kernel(backend, _KERNELS, axis_angles.device, _unfit(axis_angles)):
-        from humanpose_cli.engine.skinning import launches
-
-        return launches.axis_angle_to_rotations(axis_angles)
-    return reference.axis_angle_to_rotations(axis_angles)
+    compute = implementation(_PACKAGE, backend, axis_angles.device, _unfit(axis_angles))
+    rotations: Tensor = compute.axis_angle_to_rotations(axis_angles)
+    return rotations
 
 
 def forward_kinematics(
@@ -92,15 +97,11 @@ def forward_kinematics(
     Differentiable (once) to rotations, joints and scales; to rest_rotations only by the reference. UsageError for
     shapes that do not fit.
     """
-    _check_joints(rotations, joints, parents, scales, rest_rotations)
+    given = Joints(rotations, joints, scales, rest_rotations, None, tuple(parents), absolute)
+    _check_joints(given)
     check_tensors(rotations=rotations, joints=joints, scales=scales, rest_rotations=rest_rotations)
-    if uses_kernel(backend, _KERNELS, rotations.device, _unfit(rotations, "rest_rotations", rest_rotations)):
-        from humanpose_cli.engine.skinning import launches
-
-        compute = launches.forward_kinematics
-    else:
-        compute = reference.forward_kinematics
-    return Kinematics(*compute(rotations, joints, parents, scales, rest_rotations, absolute))
+    unfit = _unfit(rotations, "rest_rotations", rest_rotations)
+    return Kinematics(*implementation(_PACKAGE, backend, rotations.device, unfit).forward_kinematics(*given))
 
 
 def skin_vertices(
@@ -128,22 +129,11 @@ def skin_vertices(
     check_shape("joints", joints, batch, count, 3)
     check_shape("positions", positions, batch, count, 3)
     _check_vertices(vertices, bone_indices, bone_weights, batch, count)
-    check_tensors(
-        bone_indices,
-        vertices=vertices,
-        joints=joints,
-        linear=linear,
-        positions=positions,
-        bone_weights=bone_weights,
-    )
-    bone_indices = bone_indices.int()
-    if uses_kernel(backend, _KERNELS, vertices.device, _unfit(vertices, "bone_weights", bone_weights)):
-        from humanpose_cli.engine.skinning import launches
-
-        compute = launches.skin_vertices
-    else:
-        compute = reference.skin_vertices
-    return compute(vertices, joints, linear, positions, bone_indices, bone_weights)
+    numbers = {"vertices": vertices, "joints": joints, "linear": linear, "positions": positions}
+    check_tensors(bone_indices, **numbers, bone_weights=bone_weights)
+    compute = implementation(_PACKAGE, backend, vertices.device, _unfit(vertices, "bone_weights", bone_weights))
+    skinned: Tensor = compute.skin_vertices(*numbers.values(), bone_indices.int(), bone_weights)
+    return skinned
 
 
 def pose_vertices(
@@ -168,10 +158,9 @@ def pose_vertices(
     translation in its positions. Differentiable (once) to vertices, rotations, joints, scales and translation; to
     bone_weights and rest_rotations only by the reference. UsageError for shapes that do not fit.
     """
-    _check_joints(rotations, joints, parents, scales, rest_rotations)
+    given = Joints(rotations, joints, scales, rest_rotations, translation, tuple(parents), absolute)
+    _check_joints(given)
     batch, count = joints.shape[:2]
-    if translation is not None:
-        check_shape("translation", translation, batch, 3)
     _check_vertices(vertices, bone_indices, bone_weights, batch, count)
     check_tensors(
         bone_indices,
@@ -184,38 +173,22 @@ def pose_vertices(
         bone_weights=bone_weights,
     )
     unfit = _unfit(vertices, "bone_weights", bone_weights) or _unfit(rotations, "rest_rotations", rest_rotations)
-    if uses_kernel(backend, _KERNELS, vertices.device, unfit):
-        from humanpose_cli.engine.skinning import launches
-
-        compute = launches.pose_vertices
-    else:
-        compute = reference.pose_vertices
-    posed, *kinematics = compute(
-        vertices,
-        bone_indices.int(),
-        bone_weights,
-        rotations,
-        joints,
-        parents,
-        scales,
-        rest_rotations,
-        translation,
-        absolute,
-    )
+    compute = implementation(_PACKAGE, backend, vertices.device, unfit)
+    posed, *kinematics = compute.pose_vertices(vertices, bone_indices.int(), bone_weights, *given)
     return posed, Kinematics(*kinematics)
 
 
-def _check_joints(
-    rotations: Tensor, joints: Tensor, parents: Sequence[int], scales: Tensor | None, rest_rotations: Tensor | None
-) -> None:
-    count = len(parents)
-    check_shape("rotations", rotations, "B", count, 3, 3)
-    batch = rotations.shape[0]
-    check_shape("joints", joints, batch, count, 3)
-    if scales is not None:
-        check_shape("scales", scales, batch, count)
-    if rest_rotations is not None:
-        check_shape("rest_rotations", rest_rotations, count, 3, 3)
+def _check_joints(given: Joints) -> None:
+    count = len(given.parents)
+    check_shape("rotations", given.rotations, "B", count, 3, 3)
+    batch = given.rotations.shape[0]
+    check_shape("joints", given.joints, batch, count, 3)
+    if given.scales is not None:
+        check_shape("scales", given.scales, batch, count)
+    if given.rest_rotations is not None:
+        check_shape("rest_rotations", given.rest_rotations, count, 3, 3)
+    if given.translation is not None:
+        check_shape("translation", given.translation, batch, 3)
 
 
 def _check_vertices(vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, batch: int, joints: int) -> None:

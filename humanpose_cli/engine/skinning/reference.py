@@ -5,8 +5,8 @@ Any floating dtype; gradients come from torch's own differentiation. Shapes are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,19 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.dispatch import without_autocast
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
-__all__ = ["axis_angle_to_rotations", "forward_kinematics", "levels", "pose_vertices", "skin_vertices"]
+__all__ = ["Joints", "axis_angle_to_rotations", "forward_kinematics", "levels", "pose_vertices", "skin_vertices"]
+
+
+class Joints(NamedTuple):
+    """What kinematics starts from: `op.forward_kinematics` says what each is; translation (B, 3) metres."""
+
+    rotations: Tensor
+    joints: Tensor
+    scales: Tensor | None
+    rest_rotations: Tensor | None
+    translation: Tensor | None
+    parents: tuple[int, ...]
+    absolute: bool
 
 
 @without_autocast
@@ -62,15 +74,16 @@ def _level_rows(parents: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], tuple[
 def forward_kinematics(
     rotations: Tensor,
     joints: Tensor,
-    parents: Sequence[int],
     scales: Tensor | None,
     rest_rotations: Tensor | None,
+    translation: Tensor | None,
+    parents: tuple[int, ...],
     absolute: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """See `op.forward_kinematics`; all joints of one level of the tree are computed together."""
+    """See `op.forward_kinematics` and `Joints`; all joints of one level of the tree are computed together."""
     if not len(parents):
         return rotations, rotations, joints
-    rows = _level_rows(tuple(parents))
+    rows = _level_rows(parents)
     order = [j for level, _ in rows for j in level]
     inverse = sorted(range(len(order)), key=order.__getitem__)
 
@@ -94,17 +107,13 @@ def forward_kinematics(
             own = placed[-1][:, list(above)] + arm
         placed.append(own)
         previous = level
-    return rotations, linear, torch.cat(placed, 1)[:, inverse]
+    positions = torch.cat(placed, 1)[:, inverse]
+    return rotations, linear, positions if translation is None else positions + translation[:, None]
 
 
 @without_autocast
 def skin_vertices(
-    vertices: Tensor,
-    joints: Tensor,
-    linear: Tensor,
-    positions: Tensor,
-    bone_indices: Tensor,
-    bone_weights: Tensor,
+    vertices: Tensor, joints: Tensor, linear: Tensor, positions: Tensor, bone_indices: Tensor, bone_weights: Tensor
 ) -> Tensor:
     """See `op.skin_vertices`."""
     result = positions.new_zeros((len(positions), vertices.shape[1], 3))
@@ -116,19 +125,9 @@ def skin_vertices(
 
 
 def pose_vertices(
-    vertices: Tensor,
-    bone_indices: Tensor,
-    bone_weights: Tensor,
-    rotations: Tensor,
-    joints: Tensor,
-    parents: Sequence[int],
-    scales: Tensor | None,
-    rest_rotations: Tensor | None,
-    translation: Tensor | None,
-    absolute: bool,
+    vertices: Tensor, bone_indices: Tensor, bone_weights: Tensor, *given: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """See `op.pose_vertices`."""
-    posed, linear, positions = forward_kinematics(rotations, joints, parents, scales, rest_rotations, absolute)
-    if translation is not None:
-        positions = positions + translation[:, None]
+    """See `op.pose_vertices`; `given` is `Joints`."""
+    posed, linear, positions = forward_kinematics(*given)
+    joints = Joints(*given).joints
     return skin_vertices(vertices, joints, linear, positions, bone_indices, bone_weights), posed, linear, positions

@@ -30,12 +30,12 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.engine.dispatch import Backend, check_rows, check_shape, check_size, check_tensors, uses_kernel
+from humanpose_cli.engine.dispatch import Backend, check_rows, check_shape, check_size, check_tensors, implementation
 from humanpose_cli.engine.warping import reference
 
 __all__ = ["MOST_PARTS", "capsule_masks", "projected_masks", "warp_parts"]
 
-_KERNELS, _MASK_KERNELS = "humanpose_cli.engine.warping.kernel", "humanpose_cli.engine.warping.mask_kernel"
+_PACKAGE = "humanpose_cli.engine.warping"
 # The winning part of a voxel and channel is kept in a byte.
 MOST_PARTS = 254
 _HALF = (torch.bfloat16, torch.float16)
@@ -68,13 +68,7 @@ def capsule_masks(
     if parts < 0:
         raise UsageError("parts", "must not be negative", got=str(parts))
     unfit = "" if capsules.dtype == torch.float32 else str(capsules.dtype)
-    if uses_kernel(backend, _MASK_KERNELS, capsules.device, unfit):
-        from humanpose_cli.engine.warping import launches
-
-        compute = launches.part_masks
-    else:
-        compute = reference.part_masks
-    masks = compute(
+    masks = implementation(_PACKAGE, backend, capsules.device, unfit, ("mask_kernel",)).part_masks(
         capsules.detach(),
         part_of_capsule.int(),
         parts,
@@ -163,34 +157,22 @@ def warp_parts(
     _check(volume, capsules, part_of_capsule, target_to_source, softness, voxel_size)
     _check_widened(widened)
     unfit = "" if volume.dtype in (torch.float32, *_HALF) else str(volume.dtype)
-    if uses_kernel(backend, _KERNELS, volume.device, unfit) and uses_kernel(
-        backend, _MASK_KERNELS, volume.device, unfit
-    ):
-        from humanpose_cli.engine.warping import launches
-
-        compute = launches.warp_parts
-    else:
-        compute = reference.warp_parts
-    part_of_capsule = part_of_capsule.int()
-    return compute(
+    compute = implementation(_PACKAGE, backend, volume.device, unfit, ("kernel", "mask_kernel"))
+    warped: Tensor = compute.warp_parts(
         volume,
         capsules,
-        part_of_capsule,
+        part_of_capsule.int(),
         target_to_source,
         float(softness),
         int(widened),
         bool(planar),
         tuple(map(float, voxel_size)),
     )
+    return warped
 
 
 def _check_capsules(
-    capsules: Tensor,
-    part_of_capsule: Tensor,
-    parts: int,
-    numbers: int,
-    softness: float,
-    voxel_size: Sequence[float],
+    capsules: Tensor, part_of_capsule: Tensor, parts: int, numbers: int, softness: float, voxel_size: Sequence[float]
 ) -> None:
     """UsageError unless these arguments fit one another."""
     check_shape("capsules", capsules, "B", "K", numbers)

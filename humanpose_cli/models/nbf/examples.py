@@ -55,7 +55,6 @@ __all__ = [
     "UnrenderedPeople",
     "mean_parameters",
     "needed_labels",
-    "needed_maps",
 ]
 
 
@@ -207,11 +206,6 @@ def needed_labels(inputs: InputOptions, losses: LossOptions, *, segmented: bool,
     return needs
 
 
-def needed_maps(inputs: InputOptions, *, segmented: bool) -> tuple[str, ...]:
-    """The label maps that an input is made from."""
-    return ("parts", "persons") if inputs.segmented and not segmented else ()
-
-
 class BodyExamples:
     """Makes an example of the person with a number: the encoded input with `betas`, `rotations`, `has_3d`, `joints2d`.
 
@@ -246,7 +240,8 @@ class BodyExamples:
         self.crop, self.body, self.framing = crop, body, framing
         self.augmentation, self.segmenter, self.segment, self.truth = augmentation, segmenter, segment, truth
         self.variants, self.memory = variants, {} if memory is None else memory
-        self.maps = needed_maps(inputs, segmented=segmenter is not None and not truth)
+        labels = inputs.segmented and (segmenter is None or truth)
+        self.maps = ("parts", "persons") if labels else ()
         self.unrendered, self.imagined = unrendered, UnrenderedPeople(count=unrendered_poses, masks=inputs.channels > 0)
         if unrendered:
             assert len(self.imagined.poses)  # drawn here, so that workers share them

@@ -48,7 +48,7 @@ from humanpose_cli.models.segmenter.network import (
     segmenter_input,
 )
 from humanpose_cli.networks.backbones import RESNETS, ResNet
-from humanpose_cli.networks.weights import fill, options_of, read_header, read_weights
+from humanpose_cli.networks.weights import fill, options_of, read_weights
 
 __all__ = [
     "MODEL",
@@ -62,7 +62,6 @@ __all__ = [
     "load_nbf",
     "nbf_config",
     "segmented_input",
-    "trained_parts",
 ]
 
 
@@ -269,10 +268,7 @@ class BodyNetwork:
         self.layer = layer.to(device)
 
     def estimate(
-        self,
-        image: NDArray[np.uint8],
-        people: Sequence[DetectedPerson] | NDArray[Any],
-        camera: Camera | None = None,
+        self, image: NDArray[np.uint8], people: Sequence[DetectedPerson] | NDArray[Any], camera: Camera | None = None
     ) -> list[BodyEstimate]:
         """Everybody of an image (H, W, 3) uint8, in the order given.
 
@@ -285,10 +281,7 @@ class BodyNetwork:
         return self.finish(self.prepare(image, people, camera))
 
     def prepare(
-        self,
-        image: NDArray[np.uint8],
-        people: Sequence[DetectedPerson] | NDArray[Any],
-        camera: Camera | None = None,
+        self, image: NDArray[np.uint8], people: Sequence[DetectedPerson] | NDArray[Any], camera: Camera | None = None
     ) -> list[PreparedPerson]:
         """What `finish` needs of everybody, without the image: so people of several images may go together."""
         if len(people) == 0:
@@ -408,9 +401,3 @@ def _config(values: Any, path: Path) -> NbfConfig:
 
 def _beginning(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): values for name, values in tensors.items() if name.startswith(prefix)}
-
-
-def trained_parts(path: Path) -> int | None:
-    """How many parts a body network sees, None where it sees none: which segmenter it wants."""
-    config = _config(read_header(path).config, path)
-    return config.inputs.parts if config.inputs.segmented else None

@@ -48,12 +48,7 @@ from humanpose_cli.models.segmenter.network import Segmenter, SegmenterOptions, 
 from humanpose_cli.rendering.overlay import draw_keypoints, draw_overlay, person_colour
 from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, moved, two_columns
 
-__all__ = [
-    "NBF_PRESETS",
-    "NbfRecipe",
-    "NbfTraining",
-    "crop_errors",
-]
+__all__ = ["NBF_PRESETS", "NbfRecipe", "NbfTraining", "crop_errors"]
 
 
 @dataclass(frozen=True)
@@ -325,10 +320,7 @@ class NbfRecipe(Recipe[Batch]):
         photo = np.asarray(cv2.resize(evidence.image, (_SIDE, _SIDE), interpolation=smaller), np.uint8)
         panels = [_input_panel(evidence, batch, self.options.inputs, photo)]
         faces, camera = layer.body.faces.cpu(), Camera.of_image((_SIDE, _SIDE), NBF_CAMERA.focal_at(_SIDE))
-        for betas, rotations, colour in (
-            (batch["betas"], batch["rotations"], 2),
-            (found.betas, found.rotations, 1),
-        ):
+        for betas, rotations, colour in ((batch["betas"], batch["rotations"], 2), (found.betas, found.rotations, 1)):
             mesh = layer(betas, rotations, vertices=True).cpu()
             panels.append(draw_overlay(photo, mesh, faces, camera, track_ids=[colour]))
         return np.concatenate(panels, 1)

@@ -170,12 +170,7 @@ def build_segmenter(options: SegmenterOptions) -> nn.Module:
         return LightSegmenter(classes, layers=layers, width=width, widths=widths, inputs=options.channels)
     if network.family == "deeplab":
         return DeepLabSegmenter(classes, backbone=network.backbone, width=width)
-    return RefineNetSegmenter(
-        classes,
-        layers=_layers(network),
-        width=width,
-        widths=options.widths or network.widths,
-    )
+    return RefineNetSegmenter(classes, layers=_layers(network), width=width, widths=options.widths or network.widths)
 
 
 def _layers(network: _Network) -> int:

@@ -14,12 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.data.augmentation import (
-    NO_AUGMENTATION,
-    SEGMENTER_AUGMENTATION,
-    Augmentation,
-    random_crop,
-)
+from humanpose_cli.data.augmentation import NO_AUGMENTATION, SEGMENTER_AUGMENTATION, Augmentation, random_crop
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.metrics.bodies import class_f1, class_iou, confusion, mean_of_visible
 from humanpose_cli.models.crops import evidence_of_example, imitate_errors

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from humanpose_cli.core.errors import UsageError
 
-__all__ = ["PRESETS", "DiscriminatorConfig", "GeneratorConfig", "Preset", "preset"]
+__all__ = ["PRESETS", "DiscriminatorConfig", "GeneratorConfig", "Preset"]
 
 Space = Literal["3d", "2d"]
 
@@ -119,6 +119,8 @@ class Preset:
     discriminator: DiscriminatorConfig
 
 
+_BEYOND_PAPER: dict[str, Any] = {"keep_background": True, "carry_colours": True, "drawing": True}
+
 PRESETS: dict[str, Preset] = {
     # For tests and ablations on a CPU.
     "tiny": Preset(
@@ -137,9 +139,7 @@ PRESETS: dict[str, Preset] = {
             background_widths=(16, 32, 48, 64, 64),
             heatmap_sigma=3.0,
             softness=3.0,
-            keep_background=True,
-            carry_colours=True,
-            drawing=True,
+            **_BEYOND_PAPER,
         ),
         DiscriminatorConfig(16, (32, 64, 96), (1, 1, 1)),
     ),
@@ -160,9 +160,7 @@ PRESETS: dict[str, Preset] = {
             background_widths=(16, 32, 64, 96, 96, 96),
             heatmap_sigma=4.0,
             softness=2.0,
-            keep_background=True,
-            carry_colours=True,
-            drawing=True,
+            **_BEYOND_PAPER,
         ),
         DiscriminatorConfig(24, (64, 96, 128), (1, 1, 1)),
     ),
@@ -178,21 +176,12 @@ PRESETS: dict[str, Preset] = {
             decoder_widths=(384, 192, 96),
             decoder_blocks=(2, 3, 1),
             background_widths=(24, 48, 80, 96, 96, 96, 96),
-            keep_background=True,
-            carry_colours=True,
-            drawing=True,
+            **_BEYOND_PAPER,
         ),
         DiscriminatorConfig(32, (128, 256, 384), (2, 2, 2)),
     ),
     "paper": Preset(GeneratorConfig(), DiscriminatorConfig()),
 }
-
-
-def preset(name: str) -> Preset:
-    """The preset of that name; UsageError lists those there are."""
-    if name not in PRESETS:
-        raise UsageError("preset", "is not known", expected=", ".join(PRESETS), got=name)
-    return PRESETS[name]
 
 
 def _unfit(expected: str, got: str) -> UsageError:

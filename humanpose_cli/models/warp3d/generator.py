@@ -34,7 +34,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.augmentation import Example
-from humanpose_cli.engine.warping import projected_masks, warp_parts
+from humanpose_cli.engine.warping.op import projected_masks, warp_parts
 from humanpose_cli.models.warp3d.config import GeneratorConfig
 from humanpose_cli.models.warp3d.layers import (
     DRAWING_CHANNELS,
@@ -310,11 +310,7 @@ class Warp3d:
 
     @torch.inference_mode()
     def repose(
-        self,
-        image: NDArray[np.uint8],
-        source: ArrayLike,
-        target: ArrayLike,
-        drawing: NDArray[np.float32] | None = None,
+        self, image: NDArray[np.uint8], source: ArrayLike, target: ArrayLike, drawing: NDArray[np.float32] | None = None
     ) -> ReposedCrop:
         """A crop (S, S, 3) uint8 of a person with the pose `source` in the pose `target`.
 

@@ -33,13 +33,7 @@ from humanpose_cli.networks.weights import (
     read_weights,
 )
 
-__all__ = [
-    "BackboneLoss",
-    "PerceptualLoss",
-    "PixelLoss",
-    "VggLoss",
-    "perceptual_loss",
-]
+__all__ = ["BackboneLoss", "PerceptualLoss", "PixelLoss", "VggLoss", "perceptual_loss"]
 
 _LAYERS = {
     "block1_conv2": 1 / 32,

@@ -35,13 +35,7 @@ from humanpose_cli.networks.weights import fill, find_weights, read_weights
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
 from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, moved
 
-__all__ = [
-    "WARP3D_PRESETS",
-    "PairKind",
-    "Warp3dRecipe",
-    "Warp3dTraining",
-    "pairs_of",
-]
+__all__ = ["WARP3D_PRESETS", "PairKind", "Warp3dRecipe", "Warp3dTraining", "pairs_of"]
 
 
 PairKind = Literal["auto", "listed", "drawn"]
