@@ -176,7 +176,7 @@ def _errors(
         mpjpe(joints, true_joints, root=_PELVIS),
         pa_mpjpe(joints, true_joints),
         surface,
-        geodesic_angle(predicted.rotations[rows].double(), true.rotations[rows].double()).mean(1).cpu().numpy(),
+        geodesic_angle(predicted.rotations[rows].double(), true.rotations[rows].double()).cpu().numpy().mean(1),
         pckh(image, true_image, head.cpu().numpy()),
     )
 

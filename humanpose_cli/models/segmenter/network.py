@@ -165,16 +165,12 @@ def build_segmenter(options: SegmenterOptions) -> nn.Module:
     """A network `segmenter_input` (B, C, H, W) → scores (B, 1 + parts, H, W), with random weights."""
     network = NETWORKS[options.network]
     classes, width = 1 + options.parts, options.width or network.width
-    if network.family == "light":
-        layers, widths = _layers(network), options.widths or network.widths
-        return LightSegmenter(classes, layers=layers, width=width, widths=widths, inputs=options.channels)
     if network.family == "deeplab":
         return DeepLabSegmenter(classes, backbone=network.backbone, width=width)
-    return RefineNetSegmenter(classes, layers=_layers(network), width=width, widths=options.widths or network.widths)
-
-
-def _layers(network: _Network) -> int:
-    return int(network.backbone.removeprefix("resnet"))
+    layers, widths = int(network.backbone.removeprefix("resnet")), options.widths or network.widths
+    if network.family == "light":
+        return LightSegmenter(classes, layers=layers, width=width, widths=widths, inputs=options.channels)
+    return RefineNetSegmenter(classes, layers=layers, width=width, widths=widths)
 
 
 def segmenter_input(evidence: CropEvidence, options: SegmenterOptions) -> NDArray[np.float32]:
