@@ -1,6 +1,4 @@
-"""One level of patch matching: for every patch that touches the hole, a similar patch of the background.
-
-Filling the background behind a removed person with patches of the rest of the image.
+"""Filling the background behind a removed person with patches of the rest of the image.
 
 Coarse-to-fine patch matching after Wexler, Shechtman and Irani (2007) and Barnes et al. (2009), written for arrays:
 all patches search at once. The search runs on a reduced copy; the full image then follows the found offsets, so
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.texture import fill_smoothly
 
-__all__ = ["PATCH", "InpaintOptions", "PatchField", "inpaint", "search_level"]
+__all__ = ["InpaintOptions", "inpaint"]
 
 
 Array = NDArray[Any]
@@ -34,25 +32,25 @@ _HEIGHT_PRIOR = np.float32(30000)
 _SIDEWAYS = 8
 # Pixels over which a mismatch at the hole's border fades out inside.
 _ERROR_REACH = 4
-PATCH = np.ones((2 * _RADIUS + 1,) * 2, np.uint8)
+_PATCH = np.ones((2 * _RADIUS + 1,) * 2, np.uint8)
 _STEPS = (1, 3)
 
 
-class PatchField(NamedTuple):
+class _PatchField(NamedTuple):
     """Where each pixel's patch was found: offsets (H, W) in pixels, zero where none was needed."""
 
     offset_y: Index
     offset_x: Index
 
 
-def search_level(
+def _search_level(
     image: Array,
     hole: Mask,
     usable: Mask,
-    coarser: PatchField | None,
+    coarser: _PatchField | None,
     coarser_estimate: Array | None,
     random: np.random.Generator,
-) -> tuple[PatchField | None, Array]:
+) -> tuple[_PatchField | None, Array]:
     """Match and vote at one size: image (h, w, 3), hole and usable (h, w).
 
     coarser, coarser_estimate  the result of the next coarser size; None at the coarsest
@@ -74,7 +72,7 @@ def search_level(
     width = hole.shape[1]
     offset_y.flat[level.targets] = best // width - level.targets // width
     offset_x.flat[level.targets] = best % width - level.targets % width
-    return PatchField(offset_y, offset_x), estimate
+    return _PatchField(offset_y, offset_x), estimate
 
 
 class _Level:
@@ -84,10 +82,10 @@ class _Level:
         self.image, self.hole = image, hole
         self.usable = usable
         height, width = hole.shape
-        whole = cv2.erode(usable.astype(np.uint8), PATCH, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+        whole = cv2.erode(usable.astype(np.uint8), _PATCH, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
         self.is_source = whole.ravel()
         self.sources: Index = np.flatnonzero(self.is_source)
-        touched = cv2.dilate(hole.astype(np.uint8), PATCH) > 0
+        touched = cv2.dilate(hole.astype(np.uint8), _PATCH) > 0
         self.targets: Index = np.flatnonzero(touched)
         self.row: Index = np.full(hole.size, -1, np.int64)
         self.row[self.targets] = np.arange(len(self.targets))
@@ -122,7 +120,7 @@ class _Level:
         filled = fill_smoothly(colour, np.minimum(weight * 2, 1))
         return cv2.resize(filled, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
 
-    def first_matches(self, coarser: PatchField | None, random: np.random.Generator) -> Index:
+    def first_matches(self, coarser: _PatchField | None, random: np.random.Generator) -> Index:
         """Starting matches: random ones, or the coarser size's."""
         anywhere = self.sources[random.integers(0, len(self.sources), len(self.targets))]
         if coarser is None:
@@ -242,20 +240,14 @@ def inpaint(
     if not usable.any():
         result[hole] = 128
         return result
-    rows, columns = _surroundings(hole, options.reach)
+    ys, xs = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
+    height, width = ys[-1] - ys[0] + 1, xs[-1] - xs[0] + 1
+    margin_y, margin_x = int(options.reach * height) + 16, int(options.reach * max(width, height / 2)) + 16
+    rows = slice(max(0, ys[0] - margin_y), min(hole.shape[0], ys[-1] + 1 + margin_y))
+    columns = slice(max(0, xs[0] - margin_x), min(hole.shape[1], xs[-1] + 1 + margin_x))
     window = np.ascontiguousarray(image[rows, columns])
     result[rows, columns] = _inpaint_window(window, hole[rows, columns], usable[rows, columns], options)
     return result
-
-
-def _surroundings(hole: Mask, reach: float) -> tuple[slice, slice]:
-    ys, xs = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
-    margin_y = int(reach * (ys[-1] - ys[0] + 1)) + 16
-    margin_x = int(reach * max(xs[-1] - xs[0] + 1, (ys[-1] - ys[0] + 1) / 2)) + 16
-    return (
-        slice(max(0, ys[0] - margin_y), min(hole.shape[0], ys[-1] + 1 + margin_y)),
-        slice(max(0, xs[0] - margin_x), min(hole.shape[1], xs[-1] + 1 + margin_x)),
-    )
 
 
 def _inpaint_window(image: Pixels, hole: Mask, usable: Mask, options: InpaintOptions) -> Pixels:
@@ -264,10 +256,10 @@ def _inpaint_window(image: Pixels, hole: Mask, usable: Mask, options: InpaintOpt
         return np.where(hole[..., None], np.clip(filled + 0.5, 0, 255), image).astype(np.uint8)
     scale = min(1.0, (options.search_pixels / float(hole.sum())) ** 0.5)
     random = np.random.default_rng(options.seed)
-    field: PatchField | None = None
+    field: _PatchField | None = None
     estimate: Array | None = None
     for small, small_hole, small_usable in reversed(_pyramid(image, hole, usable, scale)):
-        field, estimate = search_level(small, small_hole, small_usable, field, estimate, random)
+        field, estimate = _search_level(small, small_hole, small_usable, field, estimate, random)
         if field is None:
             # No whole patch of background at this size: smooth colours are the best there is.
             estimate = fill_smoothly(small, small_usable.astype(np.float32))
@@ -311,7 +303,7 @@ def _pyramid(image: Pixels, hole: Mask, usable: Mask, scale: float) -> list[tupl
 def _worth_searching(missing: Mask, good: Mask) -> bool:
     """Whether the hole is still a few pixels deep and enough whole patches of background are left."""
     depth = cv2.distanceTransform(np.pad(missing, 1).astype(np.uint8), cv2.DIST_L2, 3).max()
-    sources = cv2.erode(good.astype(np.uint8), PATCH, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    sources = cv2.erode(good.astype(np.uint8), _PATCH, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     return depth >= 2.5 and int(sources.sum()) >= 250
 
 
@@ -346,7 +338,7 @@ class _Grid:
             total += weight[:, None] * values[row, column]
         return total
 
-    def follow(self, part: slice, field: PatchField, image: Pixels, usable: Mask) -> Array:
+    def follow(self, part: slice, field: _PatchField, image: Pixels, usable: Mask) -> Array:
         """Colours (n, 3) found by following the offsets of the four nearest reduced pixels."""
         ys, xs = self.ys[part], self.xs[part]
         height, width = usable.shape

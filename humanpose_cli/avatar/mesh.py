@@ -26,14 +26,7 @@ from humanpose_cli.avatar.dressing import (
     silhouette_displacements,
 )
 from humanpose_cli.avatar.inpainting import InpaintOptions, inpaint
-from humanpose_cli.avatar.surface import (
-    FOREARMS,
-    TRUNK,
-    WholeTexture,
-    body_texels,
-    complete_texture,
-    parts_mask,
-)
+from humanpose_cli.avatar.surface import FOREARMS, TRUNK, WholeTexture, body_texels, complete_texture, parts_mask
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import PhotoSource, bake_photo
 from humanpose_cli.core.camera import Camera
@@ -52,18 +45,13 @@ __all__ = [
     "FittedPerson",
     "MeshOptions",
     "MeshReposer",
-    "PhotoCrop",
     "arms_over_trunk",
     "cover_image",
-    "crop_photo",
-    "draw_person",
-    "film_grain",
     "fitted_person",
     "known_person",
     "mesh_drawing",
     "mesh_of",
     "person_mask",
-    "pixel_trust",
     "pose_of",
     "reliable_vertices",
 ]
@@ -75,7 +63,7 @@ Mask = NDArray[np.bool_]
 _DEPTH_STEP = 0.05
 
 
-class PhotoCrop(NamedTuple):
+class _PhotoCrop(NamedTuple):
     """The part of a photo around one person.
 
     pixels  (h, w, 3) uint8; view: its camera; box: its position in the photo
@@ -89,9 +77,9 @@ class PhotoCrop(NamedTuple):
     others: Mask
 
 
-def crop_photo(
+def _crop_photo(
     photo: NDArray[np.uint8], view: Camera, mask: Array, others: NDArray[np.floating], vertices: Tensor
-) -> PhotoCrop:
+) -> _PhotoCrop:
     """Cut out the person: mask (H, W) 0…1, others (H, W) 0…1 everyone else, vertices (V, 3) of the fitted body."""
     box = body_box(vertices, view)
     ys, xs = np.nonzero(mask >= 0.5)
@@ -101,7 +89,7 @@ def crop_photo(
     margin = 8 + max(box.shape) // 20
     box = Box(box.x0 - margin, box.y0 - margin, box.x1 + margin, box.y1 + margin).intersect(Box.whole(view))
     part, rest = mask[box.slices], others[box.slices]
-    return PhotoCrop(
+    return _PhotoCrop(
         np.ascontiguousarray(photo[box.slices]),
         view.part(*box),
         box,
@@ -110,7 +98,7 @@ def crop_photo(
     )
 
 
-def pixel_trust(crop: PhotoCrop, depth: Array, margin: float) -> Array:
+def _pixel_trust(crop: _PhotoCrop, depth: Array, margin: float) -> Array:
     """How surely each pixel shows the surface that lies there: (h, w) 0…1.
 
     0 within about `margin` pixels of the mask's edge and of depth edges of the body, where a fit that is off by a
@@ -152,7 +140,7 @@ def arms_over_trunk(body: Body, vertices: Tensor, view: Camera) -> float:
     return float(covered.sum()) / max(float(trunk_pixels.sum()), 1.0)
 
 
-def film_grain(pixels: NDArray[np.uint8], trust: Array) -> float:
+def _film_grain(pixels: NDArray[np.uint8], trust: Array) -> float:
     """Standard deviation of the noise in the trusted part of a photo, 0…1 of full scale.
 
     The median absolute response of Immerkær's (1996) mask, which is blind to edges of first and second order.
@@ -165,7 +153,7 @@ def film_grain(pixels: NDArray[np.uint8], trust: Array) -> float:
     return float(np.median(response) / 0.6745 / 6 / 255)
 
 
-def draw_person(
+def _draw_person(
     surface: Surface, view: Camera, background: NDArray[np.uint8] | None, supersampling: int
 ) -> NDArray[np.uint8]:
     """The person over the background (H, W, 3), or on nothing: (H, W, 3) or (H, W, 4) uint8."""
@@ -300,14 +288,14 @@ class MeshReposer:
         aligned = naked = self.dressed.pose(self.rotations, self.trans)
         if keypoints is not None:
             aligned = align_to_keypoints(naked, self.dressed, self._landmarks(keypoints), alignment)
-        crop = crop_photo(self.photo, self.view, self.mask, self.others, aligned)
+        crop = _crop_photo(self.photo, self.view, self.mask, self.others, aligned)
         pixels_per_metre = self.view.focal / max(float(naked[:, 2].mean()), 0.1)
         self.pixels_high = min(pixels_per_metre * self.dressed.height, float(max(crop.box.shape)))
         self._dress(crop, aligned)
         vertices = self.dressed.pose(self.rotations, self.trans) + (aligned - naked)
         reliable_faces = self.body.faces[(self._reliable > 0.5)[self.body.faces.long()].all(1)]
         depth = rasterise_view(vertices[None], reliable_faces, crop.view).depth[0].cpu().numpy()
-        trust = pixel_trust(crop, depth, max(1.5, self.options.mask_margin * self.pixels_high))
+        trust = _pixel_trust(crop, depth, max(1.5, self.options.mask_margin * self.pixels_high))
         size = self.options.texture_size or _texture_size(self.body, pixels_per_metre)
         surface = body_texels(self.body, size)
         source = PhotoSource(crop.pixels, crop.mask, trust, depth, crop.view)
@@ -317,7 +305,7 @@ class MeshReposer:
         baked = baked._replace(
             confidence=baked.confidence * np.clip(2 * reliable - 0.6, 0, 1), visible=baked.visible & (reliable > 0.5)
         )
-        grain = film_grain(crop.pixels, trust) if self.options.grain else 0.0
+        grain = _film_grain(crop.pixels, trust) if self.options.grain else 0.0
         self.texture: WholeTexture = complete_texture(surface, baked, grain)
         self.arms_over_trunk = arms_over_trunk(self.body, vertices, crop.view)
 
@@ -325,7 +313,7 @@ class MeshReposer:
         options = self.options.alignment
         return DetectedLandmarks(self.dressed, self.rotations, self.trans, keypoints, self.view, options)
 
-    def _dress(self, crop: PhotoCrop, naked: Tensor) -> None:
+    def _dress(self, crop: _PhotoCrop, naked: Tensor) -> None:
         # The outline is followed on a reduced copy: its precision is a fraction of a pixel anyway.
         view = crop.view.scaled(min(1.0, 640 / self.pixels_high))
         size = view.size
@@ -374,7 +362,7 @@ class MeshReposer:
             vertices = self.dressed.pose(rotations, trans)
             uv = Texture(self.texture.image, self.body.uv, self.body.uv_faces)
             surface = Surface(vertices, self.body.faces, texture=uv, lit=True)
-            image = draw_person(surface, self.view, self.background, self.options.supersampling)
+            image = _draw_person(surface, self.view, self.background, self.options.supersampling)
             turn = self.turn(rotations, trans)
         return DrawnPerson(image, tuple(self.warnings(turn)), self.texture.visible_fraction, turn)
 
@@ -475,7 +463,7 @@ def mesh_drawing(mesh: MeshReposer, rotations: Tensor, trans: Tensor, crop: Crop
         drawn = []
         for image in (texture, shown):
             surface = Surface(vertices, body.faces, texture=Texture(image, body.uv, body.uv_faces), lit=True)
-            pixels = draw_person(surface, view, None, mesh.options.supersampling)
+            pixels = _draw_person(surface, view, None, mesh.options.supersampling)
             drawn.append(pixels.astype(np.float32) / np.float32(255))
     solid = drawn[0][..., 3:]
     colours = np.where(solid > 0, 2 * drawn[0][..., :3] - 1, np.float32(0))

@@ -32,14 +32,12 @@ from humanpose_cli.rendering.surfaces import vertex_normals
 
 __all__ = [
     "FOREARMS",
-    "HANDS",
     "TRUNK",
     "BodyTexels",
     "SurfaceOperator",
     "WholeTexture",
     "body_texels",
     "complete_texture",
-    "flat_parts",
     "limb_groups",
     "parts_mask",
     "scalp_and_face",
@@ -51,7 +49,7 @@ Mask = NDArray[np.bool_]
 
 TRUNK = ("pelvis", "spine1", "spine2", "spine3", "left_collar", "right_collar")
 FOREARMS = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("elbow", "wrist", "hand"))
-HANDS = {side: (f"{side}_wrist", f"{side}_hand") for side in ("left", "right")}
+_HANDS = {side: (f"{side}_wrist", f"{side}_hand") for side in ("left", "right")}
 # Parts whose back looks like their front where clothes go round; heads, hands and feet do not.
 _FLAT = ("pelvis", "spine1", "spine2", "spine3", "collar", "shoulder", "elbow", "hip", "knee")
 
@@ -61,7 +59,7 @@ def parts_mask(part_labels: NDArray[np.integer], names: tuple[str, ...]) -> Mask
     return np.isin(part_labels, SMPL24.indices(names))
 
 
-def flat_parts(part_labels: NDArray[np.integer]) -> Mask:
+def _flat_parts(part_labels: NDArray[np.integer]) -> Mask:
     """Vertices (V,) of trunk and limbs, without head, neck, hands and feet."""
     names = tuple(name for name in SMPL24.joint_names if name.removeprefix("left_").removeprefix("right_") in _FLAT)
     return parts_mask(part_labels, names)
@@ -240,7 +238,7 @@ def _opposite(body: Body, texels: TexelMap) -> tuple[Array, Mask]:
     vertices = body.template
     labels = body.part_labels.cpu().numpy()
     first = body.faces[:, 0].long().cpu().numpy()
-    flat, group = flat_parts(labels)[first], limb_groups()[labels[first]]
+    flat, group = _flat_parts(labels)[first], limb_groups()[labels[first]]
     height = float(vertices[:, 1].max() - vertices[:, 1].min())
     middle = (vertices.amax(0) + vertices.amin(0)) / 2
     focal = _FAR * _IMAGE / (1.1 * height)
@@ -434,7 +432,7 @@ def _usual_colours(surface: BodyTexels, values: Array, visible: Array, groups: N
 
 def _skin_guesses(surface: BodyTexels, colour: Array, visible: Array) -> list[tuple[NDArray[np.bool_], Array]]:
     """Bare parts that were not visible, with the colour of the visible skin: hands like the face, a face like hands."""
-    hands = [parts_mask(surface.part_labels, names) for names in HANDS.values()]
+    hands = [parts_mask(surface.part_labels, names) for names in _HANDS.values()]
     bare = [surface.face, *hands]
     shares = [_share(surface, part, visible) for part in bare]
     shown = [part & (visible > 0.5) for part, share in zip(bare, shares, strict=True) if share > 0.12]
@@ -453,7 +451,7 @@ def _limb_guesses(surface: BodyTexels, colour: Array, visible: Array) -> list[tu
     shares = [_share(surface, part, visible) for part in parts]
     guesses = []
     for row, name in enumerate(SMPL24.joint_names):
-        if shares[row] > 0.05 or name in ("neck", "head", *HANDS["left"], *HANDS["right"]):
+        if shares[row] > 0.05 or name in ("neck", "head", *_HANDS["left"], *_HANDS["right"]):
             continue
         above = SMPL24.parents[row]
         while above >= 0 and shares[above] < 0.1:

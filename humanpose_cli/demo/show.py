@@ -196,19 +196,13 @@ class DemoClip:
             [Surface(vertices, self.body.faces, texture=texture)], self.view, supersampling=2, lighting=_LIGHT
         )
         alpha = person[..., 3:]
+        # A soft dark patch on the ground below the person.
         feet = vertices[vertices[:, 1].argmax()]
-        image = _with_shadow(background, self.view.project(feet[None])[0].numpy(), float(feet[2]), self.focal)
+        foot, radius = self.view.project(feet[None])[0].numpy(), 0.45 * self.focal / max(float(feet[2]), 0.5)
+        y, x = np.mgrid[: self.size[0], : self.size[1]].astype(np.float32)
+        distance = ((x - foot[0]) / radius) ** 2 + ((y - foot[1]) / (0.28 * radius)) ** 2
+        image = background * (1 - 0.45 * np.exp(-distance))[..., None]
         return (person[..., :3] * 255 * alpha + image * (1 - alpha)).astype(np.uint8)
-
-
-def _with_shadow(
-    background: NDArray[np.float32], foot: NDArray[np.floating], depth: float, focal: float
-) -> NDArray[np.float32]:
-    """A soft dark patch on the ground below the person."""
-    radius = 0.45 * focal / max(depth, 0.5)
-    y, x = np.mgrid[: background.shape[0], : background.shape[1]].astype(np.float32)
-    distance = ((x - foot[0]) / radius) ** 2 + ((y - foot[1]) / (0.28 * radius)) ** 2
-    return background * (1 - 0.45 * np.exp(-distance))[..., None]
 
 
 def _street(size: tuple[int, int], focal: float) -> NDArray[np.float32]:

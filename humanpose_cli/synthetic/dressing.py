@@ -56,7 +56,7 @@ from humanpose_cli.synthetic.mesh import DressedMesh, Grid, Piece, cut_piece, jo
 from humanpose_cli.synthetic.people import Bottom, Headwear, Identity, Outfit, Top
 from humanpose_cli.synthetic.tiles import resample
 
-__all__ = ["dress", "fill_tile", "paint_bottom", "paint_headwear", "paint_plain", "paint_tile", "paint_top"]
+__all__ = ["dress"]
 
 Array = NDArray[Any]
 
@@ -72,7 +72,7 @@ def _paint_cloth(fabric: Fabric, across: Array, along: Array) -> Array:
     return np.multiply(colour, shade[:, None] * np.float32(1 / 128), dtype=np.float32)
 
 
-def paint_tile(image: NDArray[np.uint8], tile: str, fabric: Fabric, metres: tuple[float, float]) -> None:
+def _paint_tile(image: NDArray[np.uint8], tile: str, fabric: Fabric, metres: tuple[float, float]) -> None:
     """Fill a rectangle of the atlas with a fabric, so wide and high in metres."""
     part, v, u = TILES[tile].pixels(len(image))
     height, width = v.shape
@@ -80,7 +80,7 @@ def paint_tile(image: NDArray[np.uint8], tile: str, fabric: Fabric, metres: tupl
     image[part] = np.clip(colour, 0, 255).reshape(height, width, 3)
 
 
-def paint_top(top: Top, texels: TexelPart, field: Array, image: NDArray[np.uint8], seed: int) -> None:
+def _paint_top(top: Top, texels: TexelPart, field: Array, image: NDArray[np.uint8], seed: int) -> None:
     """Paint a garment of the trunk where it lies, in place; field (k,) of the texels as of `top_field`."""
     chosen = np.flatnonzero(field > _BLEED)
     shown, field = texels.select(chosen), field[chosen]
@@ -116,7 +116,7 @@ def paint_top(top: Top, texels: TexelPart, field: Array, image: NDArray[np.uint8
     image.reshape(-1, 3)[shown.pixel_rows] = np.clip(colour, 0, 255, out=colour)
 
 
-def paint_bottom(bottom: Bottom, texels: TexelPart, field: Array, image: NDArray[np.uint8], seed: int) -> None:
+def _paint_bottom(bottom: Bottom, texels: TexelPart, field: Array, image: NDArray[np.uint8], seed: int) -> None:
     """Paint trousers and the like where they lie, in place; field (k,) of the texels as of `bottom_field`."""
     chosen = np.flatnonzero(field > _BLEED)
     shown, field = texels.select(chosen), field[chosen]
@@ -204,18 +204,18 @@ def _dirt(colour: Array, at: Coordinates, random: np.random.Generator) -> None:
         colour += stain[:, None] * (np.array([70, 58, 44], np.float32) - colour)
 
 
-def paint_plain(image: NDArray[np.uint8], texels: AtlasTexels, chosen: Array, colour: RGB | Array) -> None:
+def _paint_plain(image: NDArray[np.uint8], texels: AtlasTexels, chosen: Array, colour: RGB | Array) -> None:
     """One colour for some of the texels (indices), with the slightest grain."""
     grain = np.random.default_rng(len(chosen)).normal(0, 2.5, (len(chosen), 1))
     image.reshape(-1, 3)[texels.rows[chosen]] = np.clip(np.asarray(colour, np.float32) + grain, 0, 255)
 
 
-def fill_tile(image: NDArray[np.uint8], tile: str, colour: RGB) -> None:
+def _fill_tile(image: NDArray[np.uint8], tile: str, colour: RGB) -> None:
     """One colour for a whole tile."""
     image[TILES[tile].slices(len(image))] = colour
 
 
-def paint_headwear(wear: Headwear, texels: AtlasTexels, image: NDArray[np.uint8]) -> None:
+def _paint_headwear(wear: Headwear, texels: AtlasTexels, image: NDArray[np.uint8]) -> None:
     """Paint what is worn on the head, and its brim's tile."""
     field = headwear_field(wear, texels.where)
     chosen = np.flatnonzero(field > _BLEED)
@@ -234,9 +234,9 @@ def paint_headwear(wear: Headwear, texels: AtlasTexels, image: NDArray[np.uint8]
             colour[badge & (at.z > 0.05)] = wear.accent
     image.reshape(-1, 3)[texels.rows[chosen]] = np.clip(colour, 0, 255)
     if random.random() < 0.6:
-        paint_tile(image, "hat", wear.fabric, (0.5, 0.1))
+        _paint_tile(image, "hat", wear.fabric, (0.5, 0.1))
     else:
-        fill_tile(image, "hat", wear.accent)
+        _fill_tile(image, "hat", wear.accent)
 
 
 # Skin lies bare under cloth for this far from the edge (metres), pushed in by so much, and is left out beyond.
@@ -297,14 +297,14 @@ class Fitting:
         outfit, where = self.outfit, self.texels.where
         ankle = where.leg > _SOCK_TOP
         if outfit.socks is not None:
-            paint_plain(self.image, self.texels, np.flatnonzero(ankle & ~where.is_arm), outfit.socks)
+            _paint_plain(self.image, self.texels, np.flatnonzero(ankle & ~where.is_arm), outfit.socks)
         grids = shoe_grids(outfit.shoes, self.base)
         for grid in grids:
             self._add_loft("shoe", grid, "shoe")
         if grids:
             paint_shoes(outfit.shoes, self.image, len(grids[0].points))
         if outfit.shoes.kind == "sandals":
-            paint_plain(self.image, self.texels, sandal_straps(where), outfit.shoes.colour)
+            _paint_plain(self.image, self.texels, sandal_straps(where), outfit.shoes.colour)
         cover = foot_cover(outfit.shoes, self.base)
         if cover is not None:
             self.covered = np.maximum(self.covered, cover)
@@ -327,7 +327,7 @@ class Fitting:
             below = skirt_cover(self.outfit.skirt, self.base)
             hidden = below if hidden is None else np.maximum(hidden, below)
         self._add_shell("bottom", field, thickness, hidden)
-        paint_bottom(bottom, self.texels.lower, self.texel_fields["bottom"], self.image, self.outfit.seed)
+        _paint_bottom(bottom, self.texels.lower, self.texel_fields["bottom"], self.image, self.outfit.seed)
 
     def put_on_top(self) -> None:
         top = self.outfit.top
@@ -338,10 +338,10 @@ class Fitting:
         if self._untucked:
             thickness = thickness + np.float32(0.022) * ramp(-self.base.where.y, -0.1, 0.0)
         self._add_shell("top", field, thickness)
-        paint_top(top, self.texels.upper, self.texel_fields["top"], self.image, self.outfit.seed)
+        _paint_top(top, self.texels.upper, self.texel_fields["top"], self.image, self.outfit.seed)
         if top.collar:
             self._add_loft("top", collar_grid(top, self.base, 0.004), "collar")
-            paint_tile(self.image, "collar", top.fabric, (0.4, 0.1))
+            _paint_tile(self.image, "collar", top.fabric, (0.4, 0.1))
 
     def put_on_skirt(self) -> None:
         skirt = self.outfit.skirt
@@ -351,7 +351,7 @@ class Fitting:
         close_until = -0.06 if self._untucked else skirt.top - 0.05
         hanging = hang_skirt(skirt, self.base, under, self.random, close_until=close_until)
         self._add_loft("skirt", hanging.grid, "skirt")
-        paint_tile(self.image, "skirt", skirt.fabric, skirt_size(skirt))
+        _paint_tile(self.image, "skirt", skirt.fabric, skirt_size(skirt))
         self.covered = np.maximum(self.covered, skirt_cover(skirt, self.base))
         self.height = np.maximum(self.height, np.minimum(hanging.stand_off(self.base), _MOST_STAND_OFF))
 
@@ -374,13 +374,13 @@ class Fitting:
         thickness = top_thickness(outer, self.base.where, field, self.random)
         self._add_shell("outer", field, thickness)
         texels = atlas_texels(self.body, self.texels.size, "outer")
-        paint_top(outer, texels.upper, top_field(outer, texels.upper.where), self.image, self.outfit.seed + 1)
+        _paint_top(outer, texels.upper, top_field(outer, texels.upper.where), self.image, self.outfit.seed + 1)
         texels.bleed(self.image)
         if tail is not None:
             under = self._height_at(tail.top, 70)
             hanging = hang_skirt(tail, self.base, under, self.random, close_until=-0.02)
             self._add_loft("outer", hanging.grid, "tail")
-            paint_tile(self.image, "tail", tail.fabric, skirt_size(tail))
+            _paint_tile(self.image, "tail", tail.fabric, skirt_size(tail))
 
     def put_on_head(self) -> None:
         """Hair, and what is worn over it."""
@@ -408,7 +408,7 @@ class Fitting:
             return
         thickness = headwear_thickness(wear, where, worn, self.random)
         self._add_shell("hat", self._on_head(worn), self._on_head(thickness))
-        paint_headwear(wear, self.texels, self.image)
+        _paint_headwear(wear, self.texels, self.image)
         brim = brim_grid(wear, self.random)
         if brim is not None:
             self._add_loft("hat", brim, "hat")
@@ -424,14 +424,14 @@ class Fitting:
         outfit = self.outfit
         for grid in glasses_grids(self.identity.glasses, np.random.default_rng((self.identity.seed, 6))):
             self._add_loft("accessory", grid, "glasses")
-        fill_tile(self.image, "glasses", (34, 30, 28))
+        _fill_tile(self.image, "glasses", (34, 30, 28))
         if outfit.scarf is not None:
             throat = (np.abs(self.base.where.y - 0.53) < 0.03) & (np.abs(self.base.where.x) < 0.08)
             self._add_loft("accessory", scarf_grid(float(self.height[throat].max()), self.random), "scarf")
-            paint_tile(self.image, "scarf", outfit.scarf, (0.5, 0.15))
+            _paint_tile(self.image, "scarf", outfit.scarf, (0.5, 0.15))
         if outfit.gloves is not None:
             at = self.texels.where
-            paint_plain(self.image, self.texels, np.flatnonzero(at.arm > _GLOVE), outfit.gloves.colours[0])
+            _paint_plain(self.image, self.texels, np.flatnonzero(at.arm > _GLOVE), outfit.gloves.colours[0])
 
     def _add_loft(self, material: str, grid: Grid, tile: str) -> None:
         self.pieces.append(loft(self.base, self.shape, grid, material, TILES[tile]))

@@ -142,21 +142,16 @@ def _skin_colour(random: np.random.Generator) -> RGB:
     return vary(random, colour, 2 + 0.012 * float(colour.mean()))
 
 
-def _hair_colour(random: np.random.Generator) -> RGB:
-    """Natural hair, now and then dyed."""
-    if random.random() < 0.03:
-        return saturated_colour(random)
-    shares = np.array([share for _, share in _HAIR])
-    colour = _HAIR[int(random.choice(len(_HAIR), p=shares / shares.sum()))][0]
-    return vary(random, colour, 6)
-
-
 def _sample_hair(random: np.random.Generator, brightness: float) -> Hair:
     shares = np.array([0.05, 0.1, 0.29, 0.08, 0.12, 0.17, 0.07, 0.08, 0.04])
     if brightness < 320:
         shares = np.array([0.1, 0.26, 0.14, 0.14, 0.04, 0.08, 0.08, 0.06, 0.1])
     style = str(random.choice(HAIR_STYLES, p=shares / shares.sum()))
-    colour = _hair_colour(random)
+    if random.random() < 0.03:  # dyed
+        colour = saturated_colour(random)
+    else:
+        often = np.array([share for _, share in _HAIR])
+        colour = vary(random, _HAIR[int(random.choice(len(_HAIR), p=often / often.sum()))][0], 6)
     if brightness < 380 and random.random() < 0.9:
         dark = random.uniform(14, 42)
         colour = vary(random, (dark + 4, dark, dark - 2), 3)

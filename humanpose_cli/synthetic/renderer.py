@@ -39,14 +39,7 @@ from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.rendering.boxes import Box, body_box
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.synthetic.backgrounds import Backdrop, paint_backdrop
-from humanpose_cli.synthetic.cameras import (
-    ContactShadow,
-    SceneCamera,
-    ShadowMap,
-    degrade,
-    encoded,
-    irradiance,
-)
+from humanpose_cli.synthetic.cameras import ContactShadow, SceneCamera, ShadowMap, degrade, encoded, irradiance
 from humanpose_cli.synthetic.mesh import MATERIALS, DressedMesh, pose_dressed
 from humanpose_cli.synthetic.scene import Prop, SceneDescription
 from humanpose_cli.synthetic.tiles import TILE_SIDE, tile, tile_level
