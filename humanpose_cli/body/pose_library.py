@@ -69,53 +69,29 @@ class Motion:
 
 @dataclass(frozen=True)
 class PoseLibrary:
-    """All clips, frame after frame.
-
-    poses (N, 72), pelvis (N, 3) as in `Motion`; clip_start (C + 1,) first frame of each clip and N;
-    clip_names, clip_activities, clip_splits (C,); frame_rate frames a second.
-    """
+    """All clips, frame after frame: poses (N, 72) as in `Motion`."""
 
     poses: Tensor
-    pelvis: Tensor
-    clip_start: tuple[int, ...]
-    clip_names: tuple[str, ...]
-    clip_activities: tuple[str, ...]
-    clip_splits: tuple[str, ...]
-    frame_rate: float
+    clips: tuple[Motion, ...]
 
     def __len__(self) -> int:
         return len(self.poses)
 
     def clip(self, name: str) -> Motion:
         """The clip of that name; UsageError where there is none."""
-        if name not in self.clip_names:
-            raise UsageError(name, "is not a clip of the pose library", expected=f"one like {self.clip_names[0]}")
-        index = self.clip_names.index(name)
-        rows = slice(self.clip_start[index], self.clip_start[index + 1])
-        return Motion(
-            name=name,
-            activity=self.clip_activities[index],
-            split=self.clip_splits[index],
-            frame_rate=self.frame_rate,
-            poses=self.poses[rows],
-            pelvis=self.pelvis[rows],
-        )
+        for clip in self.clips:
+            if clip.name == name:
+                return clip
+        raise UsageError(name, "is not a clip of the pose library", expected=f"one like {self.clips[0].name}")
 
     def motions(self, *, activity: str | None = None, split: str | None = None) -> Iterator[Motion]:
         """The clips in order, optionally of one activity or split."""
-        for name, its_activity, its_split in zip(self.clip_names, self.clip_activities, self.clip_splits, strict=True):
-            if activity in (None, its_activity) and split in (None, its_split):
-                yield self.clip(name)
+        return (c for c in self.clips if activity in (None, c.activity) and split in (None, c.split))
 
     def frames(self, split: str, activity: str | None = None) -> Tensor:
         """Rows of the frames of one split, 'train' or 'held_out', optionally of one activity: (M,) int64."""
-        clips = zip(self.clip_start[:-1], self.clip_start[1:], self.clip_splits, self.clip_activities, strict=True)
-        rows = [
-            torch.arange(start, end)
-            for start, end, its_split, its_activity in clips
-            if its_split == split and activity in (None, its_activity)
-        ]
-        return torch.cat(rows) if rows else torch.zeros(0, dtype=torch.int64)
+        chosen = [c.split == split and activity in (None, c.activity) for c in self.clips]
+        return torch.tensor(np.repeat(chosen, [len(c) for c in self.clips])).nonzero().squeeze(-1)
 
     def rotations(self, rows: Tensor | slice = slice(None)) -> Tensor:
         """Parent-relative matrices of some frames: (M, 24, 3, 3)."""
@@ -147,15 +123,12 @@ def decode_steps(planes: np.ndarray, quantum: float) -> np.ndarray:
 def pose_library() -> PoseLibrary:
     """The library shipped with the package, read once (about 0.1 s)."""
     file = read_shipped(DATA_FILE, "pose library", _SCHEMA)
-    return PoseLibrary(
-        poses=torch.from_numpy(decode_steps(file["pose_steps"], POSE_QUANTUM)),
-        pelvis=torch.from_numpy(decode_steps(file["pelvis_steps"], PELVIS_QUANTUM)),
-        clip_start=tuple(file["clip_start"].tolist()),
-        clip_names=tuple(file["clip_name"].tolist()),
-        clip_activities=tuple(file["clip_activity"].tolist()),
-        clip_splits=tuple(file["clip_split"].tolist()),
-        frame_rate=float(file["frame_rate"]),
-    )
+    poses = torch.from_numpy(decode_steps(file["pose_steps"], POSE_QUANTUM))
+    pelvis = torch.from_numpy(decode_steps(file["pelvis_steps"], PELVIS_QUANTUM))
+    names, activities, splits = (file[f"clip_{name}"].tolist() for name in ("name", "activity", "split"))
+    rate, lengths = float(file["frame_rate"]), np.diff(file["clip_start"]).tolist()
+    clips = zip(names, activities, splits, poses.split(lengths), pelvis.split(lengths), strict=True)
+    return PoseLibrary(poses, tuple(Motion(n, a, s, rate, its, path) for n, a, s, its, path in clips))
 
 
 def _read_key_poses() -> dict[str, str]:

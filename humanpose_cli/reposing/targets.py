@@ -149,7 +149,7 @@ class _Directions:
         start: Tensor,
         options: RetargetOptions,
     ) -> None:
-        self.rig, self.betas, self.start, self.options = rig, betas, start, options
+        self.rig, self.betas, self.options = rig, betas, options
         self.root = points.new_zeros(len(points), 3)
         pairs = _bones(skeleton)
         upper, lower = (torch.tensor([pair[k] for pair in pairs]) for k in (0, 1))
@@ -159,7 +159,12 @@ class _Directions:
         self.weights = weights * (known[:, upper] & known[:, lower] & (length > 1e-4))
         self.wanted = normalize(wanted, dim=-1)
         self.upper, self.lower = upper + first, lower + first
-        self.at_ease = neutral_rotations().to(points)
+        ease = points.new_full((len(SMPL24),), options.at_ease)
+        ease[SMPL24.index("pelvis")] = 0  # which faces anywhere; trunk and collars move only as far as they must
+        hold = torch.zeros_like(ease)
+        limbs = [f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "hip", "knee")]
+        hold[SMPL24.indices(limbs)] = options.start
+        self.pulls = ((neutral_rotations().to(points), ease), (start, hold))
 
     def solve(self, rotations: Tensor) -> Tensor:
         """The best rotations (T, 24, 3, 3), by steps that are kept per frame only where they help."""
@@ -194,24 +199,12 @@ class _Directions:
         hessian = torch.einsum("tbci,tbcj->tij", weighted, moved)
         gradient = torch.einsum("tbci,tbc->ti", weighted, residual)
         cost = (self.weights[..., None] * residual.square()).sum((1, 2))
-        for reference, weight in ((self.at_ease, self._ease_weights()), (self.start, self._start_weights())):
+        for reference, weight in self.pulls:
             away = matrix_to_axis_angle(reference.mT @ rotations)
             cost = cost + (weight[:, None] * away.square()).sum((1, 2))
             gradient = gradient + (weight[:, None] * away).flatten(1)
             hessian = hessian + torch.diag(weight.repeat_interleave(3))
         return cost, gradient, hessian
-
-    def _ease_weights(self) -> Tensor:
-        """(24,) The pelvis faces anywhere; trunk and collars move only as far as they must."""
-        weights = self.root.new_full((len(SMPL24),), self.options.at_ease)
-        weights[SMPL24.index("pelvis")] = 0
-        return weights
-
-    def _start_weights(self) -> Tensor:
-        weights = torch.zeros_like(self._ease_weights())
-        limbs = [f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "hip", "knee")]
-        weights[SMPL24.indices(limbs)] = self.options.start
-        return weights
 
 
 def _bones(skeleton: Skeleton) -> list[tuple[int, int]]:

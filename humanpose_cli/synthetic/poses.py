@@ -105,7 +105,7 @@ def family_of(activity: str) -> str:
     """The family of an activity; UsageError for a name that is neither a key pose nor an activity of the library."""
     if activity in KEY_POSES:
         return next((family for family, (_, names) in _FAMILIES.items() if activity in names.split()), "upright")
-    if activity in pose_library().clip_activities:
+    if activity in {clip.activity for clip in pose_library().clips}:
         return LIBRARY
     raise UsageError(activity, "is not an activity", expected="a key pose or an activity of the pose library")
 
