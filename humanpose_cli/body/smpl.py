@@ -242,32 +242,19 @@ def _landmark_set(
     body: BodyArrays, skeleton: Skeleton, vertices: dict[str, int], knuckles: dict[str, tuple[Array, Array, int]]
 ) -> LandmarkArrays:
     assert body.pose_directions is not None
-    count, slots = len(skeleton), body.bone_indices.shape[1]
-    points = LandmarkArrays(
-        skeleton,
-        template=np.zeros((count, 3), np.float32),
-        directions=np.zeros((count, *body.shape_directions.shape[1:]), np.float32),
-        bone_indices=np.zeros((count, slots), np.int32),
-        bone_weights=np.zeros((count, slots), np.float32),
-        pose_directions=np.zeros((count, *body.pose_directions.shape[1:]), np.float32),
-    )
-    assert points.pose_directions is not None
-    for row, name in enumerate(skeleton.joint_names):
+    slots = body.bone_indices.shape[1]
+    points = []
+    for name in skeleton.joint_names:
         if name in vertices:
-            vertex = vertices[name]
-            points.template[row] = body.template[vertex]
-            points.directions[row] = body.shape_directions[vertex]
-            points.bone_indices[row] = body.bone_indices[vertex]
-            points.bone_weights[row] = body.bone_weights[vertex]
-            points.pose_directions[row] = body.pose_directions[vertex]
+            arrays = (body.template, body.shape_directions, body.bone_indices, body.bone_weights, body.pose_directions)
+            points.append(tuple(array[vertices[name]] for array in arrays))
             continue
-        if name in knuckles:
-            points.template[row], points.directions[row], bone = knuckles[name]
-        else:
-            bone = SMPL24.index(_JOINTS.get(name, name))
-            points.template[row], points.directions[row] = body.joint_template[bone], body.joint_directions[bone]
-        points.bone_indices[row, 0], points.bone_weights[row, 0] = bone, 1
-    return points
+        bone = SMPL24.index(_JOINTS.get(name, name)) if name not in knuckles else knuckles[name][2]
+        fixed = knuckles.get(name, (body.joint_template[bone], body.joint_directions[bone]))[:2]
+        first = np.arange(slots) == 0
+        points.append((*fixed, bone * first, first, np.zeros_like(body.pose_directions[0])))
+    template, directions, bones, weights, pose = (np.stack(column) for column in zip(*points, strict=True))
+    return LandmarkArrays(skeleton, _float(template), _float(directions), bones.astype(np.int32), _float(weights), pose)
 
 
 def body_by_name(spec: str) -> Body:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from humanpose_cli.core.crop import Crop
 
-__all__ = ["DEFAULT_FOCAL_FACTOR", "Camera", "back_project", "default_focal", "project"]
+__all__ = ["DEFAULT_FOCAL_FACTOR", "NBF_CAMERA", "Camera", "FixedCamera", "back_project", "default_focal", "project"]
 
 # A usual lens over the longer side (about 45°), used where neither EXIF nor the user gives the focal length.
 DEFAULT_FOCAL_FACTOR = 1.2
@@ -131,3 +131,25 @@ class Camera:
         """The camera that takes the crop: `crop.directions` turns points into its axes."""
         x, y = crop.points(self.principal_point).tolist()
         return Camera(self.focal * crop.scale, (x, y), crop.size)
+
+
+@dataclass(frozen=True)
+class FixedCamera:
+    """Where a body stands before a camera that never moves (Neural Body Fitting, appendix B).
+
+    focal  pixels for an image of `size` pixels square, whose centre is the principal point
+    root   (3,) metres, camera axes: the pelvis joint of every body
+    """
+
+    focal: float = 5000.0
+    size: int = 512
+    root: tuple[float, float, float] = (-0.012, -0.108, 20.33)
+
+    def focal_at(self, size: int) -> float:
+        """Focal length in pixels of the same camera with an image of `size` pixels square."""
+        return self.focal * size / self.size
+
+
+# The public code's camera with its translation (−0.01, 0.115, 20.3) added to SMPL's mean resting pelvis: a pelvis at
+# one position is the same for SMPL, and also right for bodies whose pelvis rests elsewhere.
+NBF_CAMERA = FixedCamera()

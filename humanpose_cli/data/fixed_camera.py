@@ -8,7 +8,7 @@ that must be done before training, on the labels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,36 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.core.camera import project
+from humanpose_cli.core.camera import NBF_CAMERA, FixedCamera, project
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.augmentation import Example, crop_example
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
 
-__all__ = ["NBF_CAMERA", "FixedCamera", "scaled_shape", "to_fixed_camera"]
-
-
-@dataclass(frozen=True)
-class FixedCamera:
-    """Where the body stands before the camera.
-
-    focal  pixels for an image of `size` pixels square, whose centre is the principal point
-    root   (3,) metres, camera axes: the pelvis joint of every body
-    """
-
-    focal: float = 5000.0
-    size: int = 512
-    root: tuple[float, float, float] = (-0.012, -0.108, 20.33)
-
-    def focal_at(self, size: int) -> float:
-        """Focal length in pixels of the same camera with an image of `size` pixels square."""
-        return self.focal * size / self.size
-
-
-# The public code's camera with its translation (−0.01, 0.115, 20.3) added to SMPL's mean resting pelvis: a pelvis at
-# one position is the same for SMPL, and also right for bodies whose pelvis rests elsewhere.
-NBF_CAMERA = FixedCamera()
+__all__ = ["scaled_shape", "to_fixed_camera"]
 
 
 def to_fixed_camera(

@@ -26,10 +26,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.core.camera import NBF_CAMERA, FixedCamera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24, Skeleton
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.data.augmentation import Example
-from humanpose_cli.data.fixed_camera import NBF_CAMERA, FixedCamera
 from humanpose_cli.detect.person import DetectedPerson
 
 __all__ = [

@@ -9,7 +9,7 @@ import torch
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.pose_prior import sample_poses
-from humanpose_cli.core.camera import project
+from humanpose_cli.core.camera import NBF_CAMERA, project
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.augmentation import (
@@ -22,7 +22,7 @@ from humanpose_cli.data.augmentation import (
     example_of,
     random_crop,
 )
-from humanpose_cli.data.fixed_camera import NBF_CAMERA, scaled_shape, to_fixed_camera
+from humanpose_cli.data.fixed_camera import scaled_shape, to_fixed_camera
 from humanpose_cli.data.samples import Person, Sample
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 

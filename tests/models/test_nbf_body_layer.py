@@ -8,8 +8,8 @@ from torch.autograd import gradcheck
 from humanpose_cli.body.body import default_body
 from humanpose_cli.body.limb_rotations import neutral_rotations
 from humanpose_cli.body.pose_prior import sample_poses
+from humanpose_cli.core.camera import NBF_CAMERA
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.data.fixed_camera import NBF_CAMERA
 from humanpose_cli.geometry.rotations import geodesic_angle, project_to_rotation
 from humanpose_cli.models.nbf.body import (
     BodyLayer,

@@ -6,10 +6,10 @@ import torch
 from nbf_people import FOCAL, HEIGHT, WIDTH, labelled_example, posed, rotations_of
 
 from humanpose_cli.body.body import default_body
-from humanpose_cli.core.camera import Camera, project
+from humanpose_cli.core.camera import NBF_CAMERA, Camera, project
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop
-from humanpose_cli.data.fixed_camera import NBF_CAMERA, to_fixed_camera
+from humanpose_cli.data.fixed_camera import to_fixed_camera
 from humanpose_cli.geometry.rotations import geodesic_angle
 from humanpose_cli.models.crops import frame_landmarks
 from humanpose_cli.models.nbf.body import (

@@ -23,10 +23,9 @@ from torch import Tensor, nn
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.limb_rotations import limb_rotations
-from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.camera import NBF_CAMERA, Camera, FixedCamera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.crop import Crop
-from humanpose_cli.data.fixed_camera import NBF_CAMERA, FixedCamera
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
 
 __all__ = [

@@ -21,12 +21,12 @@ from torch import Tensor
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.body.smpl import body_by_name
-from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.camera import NBF_CAMERA, Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.augmentation import ColourChange, Example, change_colour, crop_example
-from humanpose_cli.data.fixed_camera import NBF_CAMERA, to_fixed_camera
+from humanpose_cli.data.fixed_camera import to_fixed_camera
 from humanpose_cli.data.samples import Person
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
 from humanpose_cli.models.crops import (

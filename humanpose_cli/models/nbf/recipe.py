@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from humanpose_cli.body.smpl import body_by_name
-from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.camera import NBF_CAMERA, Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.data.fixed_camera import NBF_CAMERA
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.metrics.bodies import Bodies, BodyErrors, body_errors
 from humanpose_cli.models.crops import CropEvidence
