@@ -172,12 +172,9 @@ def _changed_options(entry: Entry, options: Mapping[str, Any], history: History)
     """Name what differs, such as `other options (people=all, was largest)`."""
     before = _leaves(history.options.get(entry.options, {}))
     now = _leaves(json.loads(json.dumps(options, default=str)))  # as a ledger keeps them: tuples are lists there
-    changed = [
-        f"{name}={now.get(name)}, was {before.get(name)}"
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
-    ]
-    return f"other options ({'; '.join(changed)})" if before and changed else "other options"
+    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    changed = "; ".join(f"{name}={now.get(name)}, was {before.get(name)}" for name in names)
+    return f"other options ({changed})" if before and changed else "other options"
 
 
 def _leaves(options: Mapping[str, Any], within: str = "") -> dict[str, Any]:

@@ -68,12 +68,18 @@ def make_plan(source: Source, shard_size: int | None) -> Plan:
     """
     if shard_size is not None and shard_size < 1:
         raise UsageError("shard size", "is too small", expected="at least 1 image", got=str(shard_size))
-    groups = source.groups()
-    _check(source.info.name, groups)
+    groups, name = source.groups(), source.info.name
+    if not groups:
+        raise InputError(name, "has no images")
+    for group_name, count in Counter(group.name for group in groups).items():
+        if count > 1:
+            raise InputError(name, f"has two groups named {group_name!r}")
+    if empty := [group for group in groups if group.count < 1]:
+        raise InputError(name, f"has a group without images, {empty[0].name!r}")
     try:
         options = options_text(source.info.options)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"options of {source.info.name}", f"are no JSON values ({error})") from error
+        raise UsageError(f"options of {name}", f"are no JSON values ({error})") from error
     if shard_size is None:
         # A sixteenth of all, 32 to 1024, so that several processes also share a small cache. It does not depend on
         # their number: the same source is the same bytes.
@@ -81,10 +87,10 @@ def make_plan(source: Source, shard_size: int | None) -> Plan:
     shards = _dealt(groups, shard_size)
     header = Header(
         kind="shard",
-        source=source.info.name,
+        source=name,
         options=options,
         tool_version=__version__,
-        plan=_digest(source.info.name, options, shards),
+        plan=_digest(name, options, shards),
         shard=0,
         shard_count=len(shards),
         picture_count=0,
@@ -93,18 +99,6 @@ def make_plan(source: Source, shard_size: int | None) -> Plan:
         content_digest="",
     )
     return Plan(header, shards)
-
-
-def _check(source: str, groups: Sequence[Group]) -> None:
-    if not groups:
-        raise InputError(source, "has no images")
-    seen: set[str] = set()
-    for group in groups:
-        if group.name in seen:
-            raise InputError(source, f"has two groups named {group.name!r}")
-        if group.count < 1:
-            raise InputError(source, f"has a group without images, {group.name!r}")
-        seen.add(group.name)
 
 
 def _dealt(groups: Sequence[Group], shard_size: int) -> tuple[tuple[Group, ...], ...]:

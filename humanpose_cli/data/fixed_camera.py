@@ -9,6 +9,7 @@ that must be done before training, on the labels.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,20 +78,18 @@ def to_fixed_camera(
     poses = matrix_to_axis_angle(rotations)[0].reshape(-1).numpy()
     trans = (root - body.rest_joints(shape)[0, pelvis]).numpy()
     viewed = crop_example(example, crop, body)
-    labelled = replace(viewed.person, poses=poses, betas=shape[0].numpy(), trans=trans)
-    return _at_fixed_position(replace(viewed, person=labelled), body, rotations, shape, focal, centre)
-
-
-def _at_fixed_position(
-    example: Example, body: Body, rotations: Tensor, betas: Tensor, focal: float, centre: float
-) -> Example:
-    """Joints in space as the parameters give them at the fixed position; joints in the image stay as labelled."""
-    trans = torch.as_tensor(example.person.trans)[None]
-    joints = body.pose(rotations, betas, trans, vertices=False).joints[0].numpy()
+    # Joints in space are as the parameters give them at the fixed position; joints in the image stay as labelled.
+    joints = body.pose(rotations, shape, torch.as_tensor(trans)[None], vertices=False).joints[0].numpy()
     known = np.concatenate((joints, np.ones((len(joints), 1), np.float32)), 1)
-    person = replace(example.person, joints={"smpl24": known}, fit_poses=None, fit_betas=None, fit_trans=None)
-    maps = {name: values for name, values in example.maps.items() if name not in ("depth", "normals")}
-    return replace(example, person=person, maps=maps, focal=focal, principal_point=(centre, centre))
+    labels: dict[str, Any] = {
+        "poses": poses,
+        "betas": shape[0].numpy(),
+        "trans": trans,
+        "joints": {"smpl24": known},
+    }
+    person = replace(viewed.person, **labels, fit_poses=None, fit_betas=None, fit_trans=None)
+    maps = {name: values for name, values in viewed.maps.items() if name not in ("depth", "normals")}
+    return replace(viewed, person=person, maps=maps, focal=focal, principal_point=(centre, centre))
 
 
 def _similarity(

@@ -170,9 +170,7 @@ def read_annotated_images(path: Path, *, flag_one: float = _HIDDEN_CONFIDENCE) -
     document = read_json(path)
     images, annotations = _records(path, document, "images"), _records(path, document, "annotations")
     names = _keypoint_names(path, document)
-    known = {}
-    for number, record in enumerate(images):
-        known[_image_id(f"{path}, images[{number}]", record)] = record
+    known = {_image_id(f"{path}, images[{number}]", record): record for number, record in enumerate(images)}
     people: dict[Any, list[Instance]] = {}
     for number, annotation in enumerate(annotations):
         where = f"{path}, annotations[{number}]"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,11 +62,6 @@ def whole(tmp_path_factory):
     for record in train:
         write_image(root / "train2014" / record["file_name"], pixels)
     return root
-
-
-@pytest.fixture
-def tree(whole, tmp_path):
-    return Path(shutil.copytree(whole, tmp_path / "coco"))
 
 
 def read(root, name, **options):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,11 +49,6 @@ def whole(tmp_path_factory):
     for number, record in enumerate([*images, image(7, VAL, 3)]):
         write_image(root / record["file_name"], np.full((SIZE[1], SIZE[0], 3), 40 * number, np.uint8))
     return root
-
-
-@pytest.fixture
-def tree(whole, tmp_path):
-    return Path(shutil.copytree(whole, tmp_path / "posetrack"))
 
 
 def test_groups_are_videos_with_their_frames_in_order(whole):

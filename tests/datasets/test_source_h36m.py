@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import shutil
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,12 +55,6 @@ def whole(tmp_path_factory):
     views = [(s, a, c) for s in SUBJECTS for a in ACTIONS for c in h36m.CAMERAS]
     build_h36m(root, views, SIZE, SMALL_LENS, FRAMES, LENS_HERE.project)
     return root
-
-
-@pytest.fixture
-def tree(whole, tmp_path):
-    """A copy that a test may damage."""
-    return Path(shutil.copytree(whole, tmp_path / "h36m"))
 
 
 def first_view(source, name="S1/Directions.54138969"):

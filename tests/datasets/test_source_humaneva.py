@@ -87,11 +87,6 @@ def whole(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def tree(whole, tmp_path):
-    return Path(shutil.copytree(whole, tmp_path / "humaneva"))
-
-
 def group_of(source, name="S1/Walking_1_(C1)"):
     return next(group for group in source.groups() if group.name == name)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,11 +85,6 @@ def whole(tmp_path_factory):
     root = tmp_path_factory.mktemp("rich")
     build(root)
     return root
-
-
-@pytest.fixture
-def tree(whole, tmp_path):
-    return Path(shutil.copytree(whole, tmp_path / "rich"))
 
 
 def source_of(root, **options):

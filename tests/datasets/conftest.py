@@ -1,0 +1,14 @@
+"""What the tests of several data sets share."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def tree(whole: Path, tmp_path: Path) -> Path:
+    """A copy of the module's data set `whole`, which a test may damage."""
+    return Path(shutil.copytree(whole, tmp_path / "tree"))
