@@ -61,23 +61,8 @@ class PeopleNetwork:
         if self.network.config.inputs.segmented and self.network.config.segmenter is None:
             self.label += f"+{digest_of(segmenter or shipped_weights('segmenter'))[:16]}"
 
-    def prepare(
-        self, pixels: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: Camera
-    ) -> list[PreparedPerson | None]:
-        """What the network will see of each person; None for people who come without it."""
-        known = [place for place, person in enumerate(people) if self._sees(person)]
-        prepared: list[PreparedPerson | None] = [None] * len(people)
-        told = self.network.prepare(pixels, [people[place] for place in known], camera)
-        for place, person in zip(known, told, strict=True):
-            prepared[place] = person
-        return prepared
-
-    def finish(self, prepared: Sequence[PreparedPerson | None]) -> list[BodyEstimate | None]:
-        """Each person's body, in one batch."""
-        told = iter(self.network.finish([person for person in prepared if person is not None]))
-        return [None if person is None else next(told) for person in prepared]
-
-    def _sees(self, person: DetectedPerson) -> bool:
+    def takes(self, person: DetectedPerson) -> bool:
+        """Whether a person comes with what the network looks at."""
         kind = self.network.config.inputs.kind
         if kind == "proxy":
             return person.skeleton.name == BLAZEPOSE33.name and person.world is not None
@@ -92,15 +77,16 @@ class Estimates:
 
     def __init__(self, network: PeopleNetwork | None) -> None:
         self._network = network
-        self._waiting: list[PreparedPerson | None] = []
         self._done: list[BodyEstimate | None] = []
+        self._waiting: list[tuple[int, PreparedPerson]] = []  # rows of `_done` that are not known yet
 
     def add(self, pixels: NDArray[np.uint8], people: Sequence[DetectedPerson], camera: Camera) -> None:
         """The next frame's people; the frame itself is not kept."""
-        if self._network is None:
-            self._done += [None] * len(people)
-            return
-        self._waiting += self._network.prepare(pixels, people, camera)
+        if self._network is not None:
+            taken = [row for row, person in enumerate(people) if self._network.takes(person)]
+            prepared = self._network.network.prepare(pixels, [people[row] for row in taken], camera)
+            self._waiting += [(len(self._done) + row, person) for row, person in zip(taken, prepared, strict=True)]
+        self._done += [None] * len(people)
         if len(self._waiting) >= _TOGETHER:
             self._finish()
 
@@ -111,7 +97,9 @@ class Estimates:
 
     def _finish(self) -> None:
         if self._network is not None and self._waiting:
-            self._done += self._network.finish(self._waiting)
+            found = self._network.network.finish([person for _, person in self._waiting])
+            for (row, _), estimate in zip(self._waiting, found, strict=True):
+                self._done[row] = estimate
             self._waiting = []
 
 
