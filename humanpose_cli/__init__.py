@@ -4,6 +4,7 @@
 
     fit = hp.fit("photo.jpg")                     # everybody's pose and shape
     fit.overlay()                                 # (H, W, 3) uint8: the bodies over the photograph
+    hp.repose("photo.jpg", "arms_up.npy").save("arms_up.png")
 
 Nothing heavy is loaded before the first use. The command line is `hpc`.
 """
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from humanpose_cli.fitting.result import Fit, load_fit
     from humanpose_cli.geometry.body_params import BodyParams
     from humanpose_cli.io.pose_files import read_pose
-    from humanpose_cli.reposing.reposer import Reposer
+    from humanpose_cli.reposing.reposer import Reposed, Reposer, repose
 
 __all__ = [
     "Body",
@@ -34,6 +35,7 @@ __all__ = [
     "Fitter",
     "HpcError",
     "InputError",
+    "Reposed",
     "Reposer",
     "UnavailableError",
     "UsageError",
@@ -42,6 +44,7 @@ __all__ = [
     "load_fit",
     "open_cache",
     "read_pose",
+    "repose",
 ]
 
 _MODULES = {
@@ -52,6 +55,7 @@ _MODULES = {
     "Fitter": "fitting.fitter",
     "HpcError": "core.errors",
     "InputError": "core.errors",
+    "Reposed": "reposing.reposer",
     "Reposer": "reposing.reposer",
     "UnavailableError": "core.errors",
     "UsageError": "core.errors",
@@ -59,6 +63,7 @@ _MODULES = {
     "load_fit": "fitting.result",
     "open_cache": "data.cache",
     "read_pose": "io.pose_files",
+    "repose": "reposing.reposer",
 }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import skimage.data
 
 import humanpose_cli as hp
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.fitting.records import record_summary
 from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.io.pose_files import RotationTarget
 
@@ -158,3 +161,69 @@ def test_errors_speak_of_arguments(source, options, says):
     with pytest.raises(hp.HpcError, match=says) as caught:
         hp.fit(source, **options)
     assert "--" not in str(caught.value)
+
+
+def test_a_photograph_in_other_poses(fit, photo, tmp_path):
+    pixels = read_image(photo).pixels
+    with hp.Reposer(device="cpu", size=128) as reposer:
+        own = reposer.repose(photo, fit, fit=fit)
+        assert (len(own), repr(own)) == (1, "<Reposed: 1 image>")
+        assert own.image.shape == (128, 128, 3)
+        assert own._repr_png_().startswith(b"\x89PNG")
+        assert 0 < own.visible_fraction < 1
+        (written,) = own.save(tmp_path / "own.png")
+        np.testing.assert_array_equal(read_image(written).pixels, own.image)
+        # The same photograph as an array, the pose as joints, the fit from its file.
+        saved = fit.save(tmp_path / "a.fit.npz")
+        motion = reposer.repose(pixels, np.repeat(fit.joints3d, 3, axis=0), fit=saved)
+        assert [image.shape for image in motion.images] == [(128, 128, 3)] * 3
+        with pytest.raises(hp.UsageError, match=r"is one image for 3 poses; name a video \(\.mp4\) or a folder"):
+            motion.save(tmp_path / "x.png")
+        assert [path.name for path in motion.save(tmp_path / "steps")] == ["000000.png", "000001.png", "000002.png"]
+        assert motion.save(tmp_path / "x.mp4") == (tmp_path / "x.mp4",)
+        with pytest.raises(hp.InputError, match=r"fit: is not of photo, expected 256 × 256 pixels, found 512 × 512"):
+            reposer.repose(pixels[::2, ::2], fit, fit=fit)
+
+
+def test_repose_in_one_call(fit, photo):
+    reposed = hp.repose(photo, fit, fit=fit, background="transparent", size=64, device="cpu")
+    assert reposed.image.shape == (64, 64, 4)
+    with pytest.raises(hp.UsageError, match="background: cannot be transparent in a video"):
+        reposed.save("x.mp4")
+    with pytest.raises(hp.HpcError, match="target: has the wrong shape"):
+        hp.repose(photo, np.zeros((4, 4)), fit=fit, device="cpu")
+
+
+def test_a_doubtful_fit_says_so(fit):
+    """Without hips nothing says how the trunk leans."""
+    assert (fit.people[0].doubt, record_summary(fit)["doubtful"]) == ("", "")
+    keypoints = fit.keypoints2d.copy()
+    keypoints[:, [23, 24], 2] = 0.2  # the hips of blazepose33
+    cut = replace(fit, keypoints2d=keypoints)
+    assert "doubtful: hips not visible" in repr(cut.people[0])
+    assert "hips not visible" in cut._repr_html_()
+    assert record_summary(cut)["doubtful"] == "hips not visible"
+    changed = (cut.overlay() != fit.overlay()).any(2)
+    assert 0.001 < changed.mean() < 0.1  # a label
+    outside = replace(fit, keypoints2d=fit.keypoints2d + np.float32([0, 512, 0]))
+    unsure = replace(fit, confidence=np.float32([0.3]))
+    far = replace(fit, reprojection_error=np.float32([40]))
+    assert [each.people[0].doubt for each in (outside, unsure, far)] == [
+        "hips not visible", "low confidence", "far from the joints",
+    ]  # fmt: skip
+
+
+def test_the_page_about_python_runs(photo, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parent.parent / "docs" / "python.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 9
+    write_image(tmp_path / "photo.jpg", read_image(photo).pixels[::2, ::2])
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(block, names)
+    said = capsys.readouterr().out
+    assert "<Fit: 1 person in 1 frame>" in said
+    assert "absent.jpg: does not exist; check the spelling and the folder" in said
+    assert read_image("photo.waving.png").pixels.shape == (256, 256, 3)
+    assert [image.shape for image in names["images"]] == [(256, 256, 4)] * 2

@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -151,12 +152,12 @@ def refuse_conflicts(items: Sequence[Item], batch: Batch, digest: str, history: 
                 raise _refusal(item, batch, _changed_options(own, batch.options, history))
             elsewhere = own.root and item.root is not None and str(item.root.resolve()) != own.root
             if elsewhere and not _unchanged(item, own, batch):
-                raise _refusal(item, batch, f"another image or video of that name, from {own.root}")
+                raise _refusal(item, batch, f"of another image or video of that name, from {own.root}")
         for output in item.outputs:
             writer = writers.get(Path(os.path.relpath(output, batch.out)).as_posix())
             other = writer is not None and (writer.command, writer.path) != (batch.command, item.key)
             if other and writer is not None and output.exists():
-                raise _refusal(item, batch, f"hpc {writer.command} of {writer.path}")
+                raise _refusal(item, batch, f"by hpc {writer.command} of {writer.path}")
 
 
 def _unchanged(item: Item, entry: Entry, batch: Batch) -> bool:
@@ -169,12 +170,24 @@ def _unchanged(item: Item, entry: Entry, batch: Batch) -> bool:
 
 
 def _changed_options(entry: Entry, options: Mapping[str, Any], history: History) -> str:
-    """Name what differs, such as `other options (people=all, was largest)`."""
+    """Name what differs, such as "other options (`people=all`, was largest; another `target_pose`)"."""
     before = _leaves(history.options.get(entry.options, {}))
     now = _leaves(json.loads(json.dumps(options, default=str)))  # as a ledger keeps them: tuples are lists there
     names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
-    changed = "; ".join(f"{name}={now.get(name)}, was {before.get(name)}" for name in names)
-    return f"other options ({changed})" if before and changed else "other options"
+    changed = "; ".join(_change(name, before.get(name), now.get(name)) for name in names)
+    return f"with other options ({changed})" if before and changed else "with other options"
+
+
+_DIGEST = re.compile(r"(.*[:/ ])?[0-9a-f]{12,64}")
+
+
+def _change(name: str, before: Any, now: Any) -> str:
+    """How an option differs from before; files are told apart by digests, which nobody wants to read."""
+    file_now, file_before = (bool(_DIGEST.fullmatch(str(value))) for value in (now, before))
+    if file_now and file_before:
+        return f"another `{name}`"
+    new = f"no `{name}`" if now is None else f"`{name}`" if file_now else f"`{name}={now}`"
+    return f"{new}, was {'not given' if before is None else 'another file' if file_before else before}"
 
 
 def _leaves(options: Mapping[str, Any], within: str = "") -> dict[str, Any]:
@@ -188,7 +201,7 @@ def _leaves(options: Mapping[str, Any], within: str = "") -> dict[str, Any]:
 def _refusal(item: Item, batch: Batch, origin: str) -> HpcError:
     return UsageError(
         batch.out,
-        f"already holds the results of {item.key} made by {origin}",
+        f"already holds the results of {item.key} made {origin}",
         remedy="`overwrite` replaces them, another `out` keeps both",
     )
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import typer
-
 from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import (
     BatchFlags,
@@ -17,56 +15,61 @@ from humanpose_cli.cli.options import (
     Inputs,
     Out,
     Threads,
+    option,
 )
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
 __all__ = ["fit"]
 
 
-_METHOD = typer.Option(
+_METHOD = option(
     "--method",
-    help="How to fit. keypoints: optimisation alone. nbf: a network's one forward pass. auto: optimisation that starts "
-    "from the network and believes it as far as it is sure.",
+    "How to fit. keypoints: optimisation alone. nbf: a network's one forward pass. auto: optimisation that starts "
+    "from the network and trusts it as far as its own confidence.",
 )
-_WEIGHTS = typer.Option(
-    "--weights",
-    metavar="FILE|RUN",
-    help="Body network: a file, a run of hpc train nbf, or a name of hpc weights list. Default: the shipped one.",
+_WEIGHTS = option(
+    "--weights FILE|RUN",
+    "Body network: a file, a run of hpc train nbf, or a name of hpc weights list. Default: the shipped one.",
     show_default=False,
 )
-_SEGMENTER = typer.Option(
-    "--segmenter",
-    metavar="FILE|RUN",
-    help="Segmenter, for body networks that see body parts. Default: the shipped one.",
+_SEGMENTER = option(
+    "--segmenter FILE|RUN",
+    "Segmenter, for body networks that take body parts. Default: the shipped one.",
     show_default=False,
 )
-_PEOPLE = typer.Option("--people", help="Whom to fit: everybody, or the person with the largest box.")
-_DETECTOR = typer.Option(
-    "--detector", help="How hard to look for people; auto is thorough in images, fast in videos and sequences."
+_PEOPLE = option("--people", "Which people to fit: everybody, or the person with the largest box.")
+_DETECTOR = option(
+    "--detector",
+    "How hard to look for people; auto is thorough in images, fast in videos and sequences.",
 )
-_BOXES = typer.Option(
-    "--boxes", metavar="FILE", help="People's boxes from your own detector (JSON or CSV). Default: find them."
+_BOXES = option("--boxes FILE", "People's boxes from your own detector (JSON or CSV). Default: find them.")
+_KEYPOINTS = option(
+    "--keypoints FILE",
+    "People's keypoints from your own detector (COCO or OpenPose JSON, or OpenPose's folder). Default: find them.",
 )
-_KEYPOINTS = typer.Option(
-    "--keypoints",
-    metavar="FILE",
-    help="People's keypoints from your own detector (COCO or OpenPose JSON, or OpenPose's folder). Default: find them.",
-)
-_SEQUENCE = typer.Option(
+_SEQUENCE = option(
     "--sequence/--independent",
-    help="Whether the images of a folder are one sequence. Default: one size and consecutive numbers are.",
+    "Whether the images of a folder are one sequence. Default: one size and consecutive numbers are.",
     show_default=False,
 )
-_OVERLAY = typer.Option("--overlay/--no-overlay", help="Draw the bodies over the images.")
+_OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the images.")
 
 
 @command(
     columns=(
         ("people", "people", "How many were found."),
-        ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints."),
+        ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
         ("confidence", "confidence", "Median confidence of the bodies, 0 to 1."),
+        ("doubtful", "doubtful", "Why a body may be plainly wrong; its overlay says so too."),
     ),
     tunes=True,
+    examples=(
+        "hpc fit photo.jpg",
+        "hpc fit clip.mp4 --people largest --frames 0:250",
+        "hpc fit photos/ --out fits --overwrite",
+        "hpc fit photo.jpg -o photo.fit.npz --no-overlay --json",
+    ),
 )
 def fit(
     session: Session,
@@ -90,24 +93,23 @@ def fit(
 ) -> CommandResult:
     """Find everyone's 3-D pose and shape in images and videos.
 
-    Writes a fit file (NAME.fit.npz) for each image or sequence, and an overlay: the bodies drawn over it.
+    Writes a fit file (NAME.fit.npz) for each image or sequence, and an overlay: the bodies drawn over it. Of one
+    input, --out may name the fit file.
     """
-    import sys
-
     from humanpose_cli.batch.items import Item, item_of
     from humanpose_cli.batch.ledger import Entry
-    from humanpose_cli.batch.runner import Outcome, run_items
+    from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.fitting.fitter import FitOptions, Fitter, fit_item, fit_outputs
     from humanpose_cli.fitting.networks import NetworkOptions
     from humanpose_cli.fitting.records import record_summary
     from humanpose_cli.fitting.result import Fit, load_fit
-    from humanpose_cli.io.frame_range import ALL_FRAMES
-    from humanpose_cli.io.inputs import OWN_SUFFIXES, open_inputs
+    from humanpose_cli.io.frame_range import parse_range
+    from humanpose_cli.io.images import IMAGE_SUFFIXES
+    from humanpose_cli.io.video import VIDEO_SUFFIXES
 
-    found = open_inputs(
-        inputs, sys.stdin, sequence=sequence, frames=frames or ALL_FRAMES, exclude=[out], own_suffixes=OWN_SUFFIXES
-    )
-    session.tell(found.messages)
+    if out.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not out.is_dir():
+        raise UsageError("out", "is no name of a fit", expected="a folder or NAME.npz", got=str(out))
+    found = flags.inputs(session, inputs, out, sequence=sequence, frames=parse_range(frames))
     network = NetworkOptions(weights, segmenter)
     options = session.tune(FitOptions(body, people, detector, focal, method=method, network=network))
     items = [item_of(source, fit_outputs(source, out, overlay=overlay)) for source in found]
@@ -127,6 +129,5 @@ def fit(
                 session.reporter.info(f"{item.label}: nobody was found")
             return Outcome(item.outputs, details(fit))
 
-        recorded = {**fitter.identity, "frames": str(frames or ALL_FRAMES), "overlay": overlay}
-        batch = flags.batch(session, out, recorded, recall)
-        return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
+        recorded = {**fitter.identity, "frames": str(frames or ":"), "overlay": overlay}
+        return flags.run(session, items, work, out, recorded, recall)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,13 +18,16 @@ import typer
 
 from humanpose_cli.batch.items import Shard
 from humanpose_cli.core.device import parse_device
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.ledger import Entry
-    from humanpose_cli.batch.runner import Batch
+    from humanpose_cli.batch.runner import Batch, Outcome
     from humanpose_cli.cli.command import Session
+    from humanpose_cli.core.result import CommandResult
+    from humanpose_cli.io.inputs import Inputs as FoundInputs
 
 __all__ = [
     "BatchFlags",
@@ -73,11 +76,12 @@ def nearest(name: str, names: Iterable[str]) -> str:
 def option(flag: str, text: str, panel: str | None = None, **more: Any) -> Any:
     """An option of a command.
 
-    flag   with the name of its value, such as "--count N"; a switch has none
+    flag   one or more with the name of the value, such as "--count N" or "--out -o FOLDER"; a switch has none
     text   of the help; panel the heading above it, None for "Options"
     """
-    name, _, metavar = flag.partition(" ")
-    return typer.Option(name, metavar=metavar or None, help=text, rich_help_panel=panel, **more)
+    names = [part for part in flag.split() if part.startswith("-")]
+    metavar = " ".join(flag.split()[len(names) :]) or None
+    return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=panel, **more)
 
 
 def argument(metavar: str, text: str) -> Any:
@@ -91,7 +95,7 @@ Inputs = Annotated[
     list[str],
     argument("INPUT", "Images, videos, folders or glob patterns; - reads a list of paths, one a line, from stdin."),
 ]
-Out = Annotated[Path, option("--out FOLDER", "Folder for the results; it mirrors the input tree.", _FILES)]
+Out = Annotated[Path, option("--out -o FOLDER", "Folder for the results; it mirrors the input tree.", _FILES)]
 Overwrite = Annotated[
     bool, option("--overwrite", "Replace results that were made with other options. Default: refuse.", _RUN)
 ]
@@ -166,6 +170,53 @@ class BatchFlags:
     overwrite: Overwrite = False
     verify_inputs: VerifyInputs = False
     shard: ShardOption = None
+
+    def inputs(self, session: Session, arguments: Sequence[str], out: Path, **options: Any) -> FoundInputs:
+        """What a command works through, without results of earlier runs; says on stderr what was chosen.
+
+        options  as `open_inputs` takes them
+        """
+        import sys
+
+        from humanpose_cli.batch.ledger import read_history
+        from humanpose_cli.io.inputs import OWN_SUFFIXES, open_inputs
+
+        exclude, folder = [out], out.resolve()
+        if any(folder in (path := Path(argument).resolve(), *path.parents) for argument in arguments):
+            exclude += [out / output for output in read_history(out).writers()]
+        found = open_inputs(arguments, sys.stdin, exclude=exclude, own_suffixes=OWN_SUFFIXES, **options)
+        session.tell(found.messages)
+        return found
+
+    def run(
+        self,
+        session: Session,
+        items: Sequence[Item],
+        work: Callable[[Item], Outcome],
+        out: Path,
+        options: Mapping[str, Any],
+        recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None,
+    ) -> CommandResult:
+        """Run the items. Where `out` is the one file that is written, no ledger is kept beside it.
+
+        options  JSON values of everything that decides a result
+        recall   details of an item that an earlier run did
+        """
+        from tempfile import TemporaryDirectory
+
+        from humanpose_cli.batch.runner import run_items
+
+        batch = self.batch(session, out, options, recall)
+        if not any(out in item.outputs for item in items):
+            return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
+        if len(items) > 1:
+            raise UsageError("out", f"is one file for {len(items)} inputs", got=str(out), remedy="name a folder")
+        there = [str(path) for path in items[0].outputs if path.exists()]
+        if there and not self.overwrite:
+            raise UsageError(there[0], "exists already", remedy="`overwrite` replaces it")
+        with TemporaryDirectory() as scratch:
+            batch = replace(batch, out=Path(scratch))
+            return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
 
     def batch(
         self,

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-import typer
+from typing import Annotated, Any, Literal
 
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import (
-    BatchFlags,
-    BodyOption,
-    Device,
-    Focal,
-    Frames,
-    Out,
-    Threads,
-)
+from humanpose_cli.cli.options import BatchFlags, BodyOption, Device, Focal, Frames, Out, Threads, argument, option
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
-
-if TYPE_CHECKING:
-    from humanpose_cli.batch.items import Item
-    from humanpose_cli.batch.runner import Outcome
 
 __all__ = ["repose"]
 
@@ -31,61 +17,63 @@ __all__ = ["repose"]
 SkeletonName = Literal["smpl24", "reposing19", "h36m17", "coco17", "blazepose33"]
 Axes = Literal["camera", "y-up", "z-up"]
 
-_MORE = typer.Argument(metavar="INPUT", help="More inputs, as of --input.", show_default=False)
-_INPUT = typer.Option(
-    "--input",
-    metavar="INPUT",
-    help="Photograph, folder or glob pattern, or - for a list of paths on stdin; may be repeated. Needed.",
+_PLACED = argument("INPUT... POSE", "Photographs, folders or glob patterns, then the target pose.")
+_INPUT = option(
+    "--input INPUT",
+    "Photograph, folder or glob pattern, or - for a list of paths on stdin; may be repeated. Default: all "
+    "arguments but the pose.",
     show_default=False,
 )
-_TARGET = typer.Option(
-    "--target-pose",
-    metavar="FILE",
-    help="The pose: .npy with joint positions (J, 3) or (T, J, 3) in metres, AMASS .npz, .fit.npz, .bvh, an image, "
-    "or a driving video or folder of frames. Needed.",
+_TARGET = option(
+    "--target-pose POSE",
+    "The pose: .npy with joint positions (J, 3) or (T, J, 3) in metres, AMASS .npz, .fit.npz, .bvh, an image, or "
+    "a driving video or folder of frames. Default: the last argument.",
     show_default=False,
 )
-_SKELETON = typer.Option(
-    "--skeleton", help="Joints of a .npy target. Default: by their number; 17 needs it.", show_default=False
+_SKELETON = option(
+    "--skeleton",
+    "Joints of a .npy target. Default: by their number; 17 needs it.",
+    show_default=False,
 )
-_AXES = typer.Option(
+_AXES = option(
     "--target-axes",
-    help="Axes of the target file. Default: camera (x right, y down, z forward) for .npy, z-up for AMASS, y-up for "
-    ".bvh.",
+    "Axes of the target file. Default: camera (x right, y down, z forward) for .npy, z-up for AMASS, y-up for .bvh.",
     show_default=False,
 )
-_METHOD = typer.Option(
+_FIT = option(
+    "--fit FILE",
+    "Fit file of the one photograph, as hpc fit writes it. Default: fit the photograph now.",
+    show_default=False,
+)
+_METHOD = option(
     "--method",
-    help="How to make the image. mesh: the photograph wrapped round the fitted body. warp3d: a network. auto: "
-    "the better of both on photographs, which is the mesh.",
+    "How to make the image. mesh: the photograph wrapped round the fitted body. warp3d: a network. auto: mesh, "
+    "which is the better of the two on photographs.",
 )
-_WEIGHTS = typer.Option(
-    "--weights",
-    metavar="FILE|RUN",
-    help="The network: a file, a run of hpc train warp3d, or a name of hpc weights list.",
+_WEIGHTS = option(
+    "--weights FILE|RUN",
+    "The network: a file, a run of hpc train warp3d, or a name of hpc weights list.",
 )
-_MESH_INPUT = typer.Option(
+_MESH_INPUT = option(
     "--mesh-input",
-    help="With --method warp3d: give the network the mesh's drawing too, whose detail it takes over where it fits.",
+    "With --method warp3d: give the network the mesh's drawing too, whose detail it takes over where it fits.",
 )
-_PERSON = typer.Option("--person", metavar="ID|largest|all", help="Whom to repose; ids count from 0, the largest.")
-_ABSOLUTE = typer.Option(
-    "--absolute", help="Put the pose where its own coordinates say. Default: where the person is in the photograph."
+_PERSON = option("--person ID|largest|all", "Which person to repose; ids count from 0, the largest.")
+_ABSOLUTE = option(
+    "--absolute",
+    "Put the pose where its own coordinates say. Default: where the person is in the photograph.",
 )
-_BACKGROUND = typer.Option(
-    "--background",
-    metavar="keep|FILE|transparent",
-    help="What stands behind: the photograph's own, made up where the person was; an image; nothing.",
+_BACKGROUND = option(
+    "--background keep|FILE|transparent",
+    "What stands behind: the photograph's own, made up where the person was; an image; nothing.",
 )
-_SIZE = typer.Option(
-    "--size", metavar="N", min=16, help="Longer side of the result in pixels. Default: the photograph's."
-)
-_NUMBERED = typer.Option(
+_SIZE = option("--size N", "Longer side of the result in pixels. Default: the photograph's.", min=16)
+_NUMBERED = option(
     "--numbered/--video",
-    help="What a target of many poses makes: numbered images or a video. Default: a video, numbered if transparent.",
+    "What a target of many poses makes: numbered images or a video. Default: a video, numbered if transparent.",
     show_default=False,
 )
-_DETECTOR = typer.Option("--detector", help="How hard to look for people.")
+_DETECTOR = option("--detector", "How hard to look for people.")
 
 
 @dataclass(frozen=True)
@@ -95,34 +83,37 @@ class DrawingFlags:
     method: Annotated[Literal["auto", "mesh", "warp3d"], _METHOD] = "auto"
     weights: Annotated[str, _WEIGHTS] = "warp3d"
     mesh_input: Annotated[bool, _MESH_INPUT] = False
-
-    def options(self) -> dict[str, Any]:
-        """As `ReposeOptions` takes them."""
-        return {"method": self.method, "weights": self.weights, "mesh_input": self.mesh_input}
+    person: Annotated[str, _PERSON] = "largest"
+    absolute: Annotated[bool, _ABSOLUTE] = False
+    size: Annotated[int | None, _SIZE] = None
 
 
 @command(
     columns=(
         ("poses", "poses", "How many poses were drawn."),
         ("method", "method", "How: mesh or warp3d."),
-        ("seen", "visible", "Share of the body's surface that the photograph shows."),
+        ("visible", "visible", "Share of the body's surface that the photograph shows."),
     ),
     tunes=True,
+    examples=(
+        "hpc repose photo.jpg arms_up.npy",
+        "hpc repose --input photo.jpg --target-pose dance.bvh --out dance.mp4",
+        "hpc repose 'team/*.jpg' walk.npz --person all --background transparent",
+        "hpc repose photo.jpg pose.npy --fit hpc-out/fit/photo.jpg.fit.npz -o new.png",
+    ),
 )
 def repose(
     session: Session,
     flags: BatchFlags,
-    more: Annotated[list[str] | None, _MORE] = None,
+    arguments: Annotated[list[str] | None, _PLACED] = None,
     *,
     input: Annotated[list[str] | None, _INPUT] = None,
     target_pose: Annotated[Path | None, _TARGET] = None,
     skeleton: Annotated[SkeletonName | None, _SKELETON] = None,
     axes: Annotated[Axes | None, _AXES] = None,
-    absolute: Annotated[bool, _ABSOLUTE] = False,
+    fit: Annotated[Path | None, _FIT] = None,
     drawing: DrawingFlags,
-    person: Annotated[str, _PERSON] = "largest",
     background: Annotated[str, _BACKGROUND] = "keep",
-    size: Annotated[int | None, _SIZE] = None,
     numbered: Annotated[bool | None, _NUMBERED] = None,
     detector: Annotated[Literal["thorough", "fast"], _DETECTOR] = "thorough",
     body: BodyOption = "default",
@@ -134,94 +125,73 @@ def repose(
 ) -> CommandResult:
     """Draw the people of photographs in another pose.
 
-    One pose makes an image (NAME.reposed.png), a motion a video (NAME.reposed.mp4) or numbered images.
-    --frames picks frames of a driving video.
+    Results are named after the photograph and the pose. One pose makes an image (photo.arms_up.png), a motion makes a
+    video (photo.dance.mp4) or numbered images. --out may name one file in place of a folder. --frames picks frames of
+    a driving video.
     """
-    inputs = [*(input or ()), *(more or ())]
-    if not inputs:
-        raise UsageError("--input", "is missing", expected="a photograph, folder or glob pattern")
-    if target_pose is None:
-        raise UsageError("--target-pose", "is missing", expected=".npy, .npz, .bvh, an image or a video")
+    photos, pose = _photos_and_pose([*(input or ())], [*(arguments or ())], target_pose)
 
-    import sys
-
-    from humanpose_cli.batch.items import item_of
-    from humanpose_cli.batch.runner import Outcome, run_items
+    from humanpose_cli.batch.items import Item, item_of
+    from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.fitting.fitter import FitOptions
-    from humanpose_cli.io.frame_range import ALL_FRAMES
-    from humanpose_cli.io.inputs import OWN_SUFFIXES, open_inputs
-    from humanpose_cli.reposing.reposer import ReposeOptions, Reposer, form_of, repose_item, repose_outputs
+    from humanpose_cli.io.digests import file_digest
+    from humanpose_cli.io.frame_range import parse_range
+    from humanpose_cli.reposing.reposer import ReposeOptions, Reposer, form_of, pose_name, repose_outputs
     from humanpose_cli.reposing.targets import read_target
 
-    found = open_inputs(inputs, sys.stdin, sequence=False, exclude=[out], own_suffixes=OWN_SUFFIXES)
-    session.tell(found.messages)
+    found = flags.inputs(session, photos, out, sequence=False)
     for source in found:
         if source.is_sequence:
             session.reporter.info(f"{source.label}: the people of its first frame are reposed")
-    fit = FitOptions(body, "all", detector, focal)
-    transparent = background == "transparent"
-    options = session.tune(
-        ReposeOptions(person, absolute, "transparent" if transparent else "keep", size, fit=fit, **drawing.options())
-    )
-    with Reposer(options, device=device, threads=threads) as reposer:
-        target = read_target(
-            target_pose,
-            reposer.fitter,
-            skeleton=skeleton,
-            axes=axes,
-            frames=frames or ALL_FRAMES,
-        )
+    if fit is not None and len(found) > 1:
+        raise UsageError("fit", "is of one photograph", got=f"{len(found)} inputs")
+    options = session.tune(ReposeOptions(**vars(drawing), fit=FitOptions(body, "all", detector, focal)))
+    with Reposer(options, background=background, device=device, threads=threads) as reposer:
+        target = read_target(pose, lambda: reposer.fitter, skeleton=skeleton, axes=axes, frames=parse_range(frames))
         for warning in target.warnings:
             session.reporter.warn(warning)
-        form = form_of(target, numbered=numbered, transparent=transparent)
-        plate = _background_image(background)
+        form = form_of(len(target), numbered=numbered, transparent=background == "transparent", out=out)
+        if numbered is not None and form == "image":
+            session.reporter.info("the target is one pose: it makes one image")
 
         def work(item: Item) -> Outcome:
-            done = repose_item(
-                reposer, item.payload, target, out, form, background=plate, progress=session.reporter.step
-            )
-            for warning in done.warnings:
+            reposed = reposer.repose(item.payload, target, fit=fit)
+            reposed.write(form, item.outputs, session.reporter.step)
+            for warning in reposed.warnings:
                 session.reporter.warn(f"{item.name}: {warning}")
-            details = {
-                "poses": len(target),
-                "seen": done.visible_fraction,
-                "method": ", ".join(sorted({*done.methods})),
-            }
-            return Outcome(done.outputs, {**details, "warnings": list(done.warnings)})
+            details = {"poses": len(target), "visible": reposed.visible_fraction, "warnings": reposed.warnings}
+            return Outcome(item.outputs, {**details, "method": ", ".join(sorted({*reposed.methods}))})
 
-        items = [item_of(source, repose_outputs(source, out, form, len(target))) for source in found]
-        recorded = {**asdict(options), **_recorded(target_pose, skeleton, axes, frames, background, form)}
-        recorded["fit"] = reposer.fitter.identity
-        recorded["weights"] = reposer.network_identity
-        batch = flags.batch(session, out, recorded)
-        return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
-
-
-def _background_image(background: str) -> Any:
-    """(H, W, 3) uint8 where a file is named, else None."""
-    if background in ("keep", "transparent"):
-        return None
-    from humanpose_cli.io.images import read_image
-
-    return read_image(background).pixels
+        name = pose_name(pose)
+        outputs = repose_outputs(list(found), out, form, len(target), name)
+        items = [
+            replace(item_of(source, paths), key=f"{source.key} as {name}")
+            for source, paths in zip(found, outputs, strict=True)
+        ]
+        recorded: dict[str, Any] = {**reposer.identity, "skeleton": skeleton, "target_axes": axes}
+        fitting = recorded.pop("fit")
+        recorded |= {flag: fitting.pop(flag) for flag in ("body", "detector", "focal")} | {"fitting": fitting}
+        recorded |= {"target_pose": file_digest(pose), "frames": str(frames or ":"), "form": form}
+        if background not in ("keep", "transparent"):
+            recorded["background"] = file_digest(Path(background))
+        recorded["fit"] = fit and file_digest(fit)
+        return flags.run(session, items, work, out, recorded)
 
 
-def _recorded(
-    target_pose: Path,
-    skeleton: SkeletonName | None,
-    axes: Axes | None,
-    frames: Any,
-    background: str,
-    form: str,
-) -> dict[str, Any]:
-    """What decides the result beside the options: the target and the background by their contents."""
-    from humanpose_cli.io.digests import file_digest
+def _photos_and_pose(inputs: list[str], arguments: list[str], pose: Path | None) -> tuple[list[str], Path]:
+    """The pose is the last argument where --target-pose does not name it."""
+    from humanpose_cli.io.pose_files import POSE_SUFFIXES
 
-    return {
-        "target": file_digest(target_pose),
-        "skeleton": skeleton,
-        "axes": axes,
-        "frames": str(frames or ":"),
-        "plate": background if background in ("keep", "transparent") else file_digest(Path(background)),
-        "form": form,
-    }
+    usage = "photographs, then the pose: hpc repose photo.jpg pose.npy"
+    if pose is None:
+        if not arguments:
+            raise UsageError("target_pose" if inputs else "input", "is missing", expected=usage)
+        pose = Path(arguments.pop())
+    photos = [*inputs, *arguments]
+    if not photos:
+        missing = "target_pose" if pose.suffix.lower() not in POSE_SUFFIXES and not inputs else "input"
+        raise UsageError(missing, "is missing", expected=usage, got=str(pose))
+    for photo in photos:
+        if Path(photo).suffix.lower() in POSE_SUFFIXES:
+            raise UsageError(photo, "is a pose file where a photograph should be", expected=usage)
+    return photos, pose

@@ -347,7 +347,7 @@ def run_demo(out: Path, progress: Progress = no_progress, *, threads: int | None
     def step() -> None:
         progress(next(done), _STEPS, "steps")
 
-    with Reposer(ReposeOptions(), threads=threads) as reposer:
+    with Reposer(ReposeOptions(), device="cpu", threads=threads) as reposer:
         astronaut, written = _astronaut(reposer, out, step)
         clip, more, errors, similarity = _clip(reposer, out, step)
     page = out / "index.html"

@@ -439,8 +439,13 @@ def fit(
 
 
 def fit_outputs(item: InputItem, out: Path, *, overlay: bool = True) -> tuple[Path, ...]:
-    """The files that `fit_item` will write: `a.jpg.fit.npz`, and `a.jpg.overlay.jpg` or `a.mp4.overlay.mp4`."""
+    """The files that `fit_item` will write: `a.jpg.fit.npz`, and `a.jpg.overlay.jpg` or `a.mp4.overlay.mp4`.
+
+    out  a folder, or the fit file's name: `x.npz`, beside which stands `x.overlay.jpg`
+    """
     ending = ".overlay.mp4" if item.is_sequence else ".overlay.jpg"
+    if out.suffix.lower() == ".npz" and not out.is_dir():
+        return (out, *([out.with_name(out.name[:-4].removesuffix(".fit") + ending)] if overlay else []))
     return tuple(output_path(item, out, suffix) for suffix in (FIT_SUFFIX, *([ending] if overlay else [])))
 
 

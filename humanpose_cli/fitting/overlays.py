@@ -12,10 +12,11 @@ from torch import Tensor
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.video import VideoWriter
-from humanpose_cli.rendering.overlay import draw_overlay
+from humanpose_cli.rendering.overlay import draw_label, draw_overlay
 
 __all__ = ["DEFAULT_FRAME_RATE", "body_vertices", "overlay_image", "overlay_video"]
 
@@ -36,17 +37,22 @@ def body_vertices(body: Body, record: FitRecord, rows: np.ndarray) -> Tensor:
 
 
 def overlay_image(body: Body, record: FitRecord, pixels: np.ndarray, frame: int = 0) -> np.ndarray:
-    """The image (H, W, 3) uint8 of one frame with its people's bodies drawn over it."""
+    """The image (H, W, 3) uint8 of one frame with its people's bodies drawn over it; doubtful fits are labelled."""
     rows = record.rows_for(frame)
     if not len(rows):
         return pixels
-    return draw_overlay(
+    drawn = draw_overlay(
         pixels,
         body_vertices(body, record, rows),
         body.faces,
         record.camera(frame),
         track_ids=record.track_id[rows].tolist(),
     )
+    doubts = row_doubts(record)
+    for row in rows:
+        if doubts[row]:
+            draw_label(drawn, f"doubtful: {doubts[row]}", record.boxes[row, :2].tolist())
+    return drawn
 
 
 def overlay_video(

@@ -9,18 +9,28 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.detector import PersonDetector, people_in_boxes, person_from_keypoints, watch_keypoints
 from humanpose_cli.detect.models import ModelPool, default_threads
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.io.detection_files import GivenPeople, read_boxes, read_keypoints
+from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame
 
-__all__ = ["DetectedPeople", "DetectorMode", "PeopleFromFile", "PeopleSource", "SingleImages", "find_people"]
+__all__ = [
+    "DetectedPeople",
+    "DetectorMode",
+    "PeopleFromFile",
+    "PeopleSource",
+    "SingleImages",
+    "find_people",
+    "people_of_fit",
+]
 
 DetectorMode = Literal["auto", "thorough", "fast"]
 # Views of a given person beside the first: what the averages of the detection rest on.
+_FEWEST = 4  # keypoints by which a person is found again
 _VIEWS = {"auto": 8, "thorough": 8, "fast": 2}
 
 
@@ -77,6 +87,24 @@ def find_people(
     if boxes is not None:
         return PeopleFromFile(read_boxes(Path(boxes)), mode, threads)
     return DetectedPeople(mode, threads)
+
+
+def people_of_fit(fit: FitRecord, pixels: np.ndarray, threads: int | None = None) -> list[DetectedPerson]:
+    """The people of a fit of one image with the masks that a fit file does not keep; row by row."""
+    people = []
+    for box, keypoints, score in zip(fit.boxes, fit.keypoints2d, fit.confidence, strict=True):
+        spread = np.zeros(len(keypoints), np.float32)
+        people.append(DetectedPerson(box, keypoints, None, spread, None, None, float(score), BLAZEPOSE33))
+    pool = ModelPool(threads or default_threads())
+    try:
+        known = [row for row, person in enumerate(people) if (person.keypoints[:, 2] > 0).sum() >= _FEWEST]
+        for row, person in zip(
+            known, watch_keypoints(pool, pixels, [people[r] for r in known], _VIEWS["auto"]), strict=True
+        ):
+            people[row] = person
+    finally:
+        pool.close()
+    return people
 
 
 class DetectedPeople:

@@ -11,6 +11,7 @@ import numpy as np
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.fitting.doubt import doubt_of_track
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.fit_files import COLUMNS, FitRecord
@@ -118,10 +119,17 @@ def joined(fits: Sequence[Fit]) -> Fit:
 
 
 def record_summary(record: FitRecord) -> dict[str, Any]:
-    """What a line of a table says of a record: people, frames, their median reprojection error and confidence."""
+    """What a line of a table says of a record: people, frames, median reprojection error and confidence, doubts.
+
+    doubtful  such as "hips not visible"; of several people with their numbers; "" where no fit is doubtful
+    """
+    tracks = record.tracks
+    doubts = {track: doubt for track in tracks if (doubt := doubt_of_track(record, track))}
+    named = [doubt if len(tracks) == 1 else f"person {track}: {doubt}" for track, doubt in doubts.items()]
     return {
-        "people": len(record.tracks),
+        "people": len(tracks),
         "frames": record.frame_count,
         "error_px": float(np.median(record.reprojection_error)) if len(record) else None,
         "confidence": float(np.median(record.confidence)) if len(record) else None,
+        "doubtful": "; ".join(named),
     }

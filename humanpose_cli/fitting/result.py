@@ -24,6 +24,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.fitting.doubt import doubt_of_track
 from humanpose_cli.fitting.overlays import overlay_image, overlay_video
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord, read_fit, write_fit
@@ -120,9 +121,16 @@ class FitPerson:
         """Median over the frames, pixels."""
         return float(np.median(self.fit.reprojection_error[self.rows]))
 
+    @property
+    def doubt(self) -> str:
+        """Why the fit may be plainly wrong in most frames, such as "hips not visible"; "" otherwise."""
+        return doubt_of_track(self.fit, self.id)
+
     def __repr__(self) -> str:
         frames = f"{len(self.rows)} frames" if self.fit.frame_count > 1 else "1 frame"
-        return f"<{self.name}: {frames}, confidence {self.confidence:.2f}, error {self.reprojection_error:.1f} px>"
+        doubt = f", doubtful: {self.doubt}" if self.doubt else ""
+        error = f"error {self.reprojection_error:.1f} px"
+        return f"<{self.name}: {frames}, confidence {self.confidence:.2f}, {error}{doubt}>"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -235,13 +243,13 @@ class Fit(FitRecord):
     def _repr_html_(self) -> str:
         """A small table and the first frame's overlay, for notebooks."""
         rows = [
-            (p.name, str(len(p.rows)), f"{p.confidence:.2f}", f"{p.reprojection_error:.1f}")
+            (p.name, str(len(p.rows)), f"{p.confidence:.2f}", f"{p.reprojection_error:.1f}", p.doubt)
             for p in self.people[:_MOST_LISTED]
         ]
-        heading = ("", "frames", "confidence", "error (pixels)")
+        heading = ("", "frames", "confidence", "error (pixels)", "doubtful")
         lines = [_html_row("th", heading), *(_html_row("td", row) for row in rows)]
         if len(self.tracks) > _MOST_LISTED:
-            lines.append(_html_row("td", (f"… and {len(self.tracks) - _MOST_LISTED} more", "", "", "")))
+            lines.append(_html_row("td", (f"… and {len(self.tracks) - _MOST_LISTED} more", "", "", "", "")))
         told = f"<div>{html.escape(repr(self)[1:-1])}</div><table>{''.join(lines)}</table>"
         try:
             image = self.overlay()

@@ -277,7 +277,7 @@ def open_inputs(
     sequence   None: a folder's images are one sequence if `check_sequence` says so, files named one by one are
                independent. True: the images of each folder are one sequence. False: all are independent
     frames     the frames of each sequence that are asked for
-    exclude    folders never entered: the output folder
+    exclude    folders never entered and files never read: the output folder, earlier results
     own_suffixes  endings of our own outputs (".overlay.jpg"), passed over inside folders
 
     The input root is the folder or the fixed part of the glob if that is the only argument, else what the parents
@@ -491,6 +491,7 @@ class _Search:
 def _files_below(folder: Path, exclude: Collection[Path], errors: list[InputError]) -> Iterator[Path]:
     """Files at any depth in natural order, a folder's own before those of its folders; hidden ones are passed over.
 
+    exclude  folders that are not entered, and files that are left out
     Links to folders are followed, but no folder is entered twice. Folders that cannot be read go to `errors`.
     """
     entered = {os.path.realpath(path) for path in exclude} - {os.path.realpath(folder)}
@@ -506,7 +507,8 @@ def _files_below(folder: Path, exclude: Collection[Path], errors: list[InputErro
             errors.append(reading_error(directory, error))
             return
         visible = [entry for entry in entries if not entry.name.startswith(".")]
-        yield from (directory / entry.name for entry in visible if not entry.is_dir())
+        files = (entry.name for entry in visible if not entry.is_dir())
+        yield from (directory / name for name in files if os.path.join(real, name) not in entered)
         for entry in visible:
             if entry.is_dir() and entry.name not in _SKIPPED_FOLDERS:
                 yield from visit(directory / entry.name)

@@ -18,7 +18,7 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.rendering.shading import Layer, Scene
 from humanpose_cli.rendering.surfaces import Surface
 
-__all__ = ["draw_keypoints", "draw_overlay", "person_colour"]
+__all__ = ["draw_keypoints", "draw_label", "draw_overlay", "person_colour"]
 
 
 # Equally light and clearly different in hue; neighbours in the list lie far apart on the colour circle.
@@ -101,6 +101,22 @@ def _blend(image: NDArray[np.uint8], layer: Layer) -> None:
     # Round half up: plain truncation would darken the photo where nothing is drawn.
     mixed += np.float32(0.5)
     np.copyto(image, np.minimum(mixed, np.float32(255)), casting="unsafe")
+
+
+def draw_label(image: NDArray[np.uint8], text: str, corner: Sequence[float]) -> None:
+    """Write a line of text on a dark ground into an image (H, W, 3), in place.
+
+    corner  (x, y) pixels of the upper left corner; moved so that the text is inside the image
+    """
+    height, width = image.shape[:2]
+    scale = max(0.4, max(height, width) / 1200)
+    (long, high), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    edge = below
+    x = int(np.clip(corner[0], 0, max(0, width - long - 2 * edge)))
+    y = int(np.clip(corner[1], 0, max(0, height - high - below - 2 * edge)))
+    cv2.rectangle(image, (x, y), (x + long + 2 * edge, y + high + below + 2 * edge), (32, 32, 32), -1)
+    at = (x + edge, y + edge + high)
+    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 214, 64), max(1, round(scale)), cv2.LINE_AA)
 
 
 def draw_keypoints(

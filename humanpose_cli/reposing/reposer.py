@@ -1,20 +1,18 @@
 """The people of a photograph in other poses: fit, texture, target, image in one.
 
-with Reposer(ReposeOptions(person="largest")) as reposer:
-    scene = reposer.read(read_image("photo.jpg").pixels)
-    for reposed in scene.images(target):
-        write_image("out.png", reposed.image)
-
-`hpc repose` for one photograph: an image, a video or numbered images out.
+with Reposer(person="largest") as reposer:
+    for photo in photos:
+        reposer.repose(photo, "arms_up.npy").save(f"{photo}.arms_up.png")
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from types import TracebackType
-from typing import Literal
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -24,40 +22,47 @@ from humanpose_cli.avatar.inpainting import inpaint
 from humanpose_cli.avatar.mesh import Background, FittedPerson, MeshOptions, MeshReposer, cover_image
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.fitter import FitOptions, Fitter
+from humanpose_cli.fitting.fitter import FitOptions, Fitter, check_image
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
-from humanpose_cli.fitting.people import PeopleSource
-from humanpose_cli.fitting.result import Fit
+from humanpose_cli.fitting.people import DetectorMode, PeopleSource, people_of_fit
+from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.io.fit_files import FitRecord
-from humanpose_cli.io.images import write_image
-from humanpose_cli.io.inputs import InputItem, output_path
+from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord
+from humanpose_cli.io.frame_range import FrameRange, parse_range
+from humanpose_cli.io.images import IMAGE_SUFFIXES, encode_image, read_image, write_image
+from humanpose_cli.io.inputs import InputItem, open_inputs
 from humanpose_cli.io.pose_files import Target
-from humanpose_cli.io.video import VideoWriter
+from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoWriter
 from humanpose_cli.models.warp3d.generator import Warp3d, load_warp3d
 from humanpose_cli.networks.weights import digest_of, find_weights
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface
-from humanpose_cli.reposing.targets import motion_on
+from humanpose_cli.reposing.targets import AnyTarget, motion_on, read_target
 from humanpose_cli.reposing.warping import WarpReposer
 
 __all__ = [
     "Form",
     "ReposeOptions",
+    "Reposed",
     "ReposedImage",
-    "ReposedItem",
     "Reposer",
     "ReposingScene",
     "form_of",
-    "repose_item",
+    "repose",
     "repose_outputs",
 ]
 
 
 SHIPPED = "warp3d"  # name of the reposing network that comes with the package
 LARGEST_SIZE = 16384  # longer side of a result in pixels: 48-megapixel photographs twice over, and still some GB
+
+
+ReposeMethod = Literal["auto", "mesh", "warp3d"]
+Backdrop: TypeAlias = "Literal['keep', 'transparent'] | str | Path | np.ndarray"
+"""What stands behind: the photo's own, nothing, or an image (a path or (h, w, 3) uint8)."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class ReposeOptions:
     absolute: bool = False
     background: Literal["keep", "transparent"] = "keep"
     size: int | None = None
-    method: Literal["auto", "mesh", "warp3d"] = "auto"
+    method: ReposeMethod = "auto"
     weights: str = SHIPPED
     mesh_input: bool = False
     fit: FitOptions = field(default_factory=FitOptions)
@@ -111,31 +116,64 @@ class ReposedImage:
 
 
 class Reposer:
-    """Reads photographs and draws their people in other poses; loads models once; a context manager.
+    """Reads photographs and draws their people in other poses; loads its models once; a context manager.
 
+    options        all of `ReposeOptions` at once; what else is given goes before it
+    device         of the networks: auto, cpu or cuda:N
+    threads        of detection; None: as many as there are cores (four at most)
     people_source  finds the people, in place of our detector
-    device   of the networks
-    threads  of detection
+    The others are fields of `ReposeOptions`, and `body`, `focal` and `detector` of its fit.
     """
 
     def __init__(
         self,
         options: ReposeOptions | None = None,
         *,
-        people_source: PeopleSource | None = None,
-        device: str = "cpu",
+        method: ReposeMethod | None = None,
+        person: str | int | None = None,
+        background: Backdrop | None = None,
+        size: int | None = None,
+        absolute: bool | None = None,
+        weights: str | None = None,
+        mesh_input: bool | None = None,
+        body: str | Body | None = None,
+        focal: float | None = None,
+        detector: DetectorMode | None = None,
+        device: str = "auto",
         threads: int | None = None,
+        people_source: PeopleSource | None = None,
     ) -> None:
-        self.options = options or ReposeOptions()
+        given: dict[str, Any] = {"method": method, "size": size, "absolute": absolute, "weights": weights}
+        given |= {"mesh_input": mesh_input, "person": None if person is None else str(person)}
+        self._plate, given["background"] = _plate_of(background)
+        self.options = replace(
+            options or ReposeOptions(), **{name: value for name, value in given.items() if value is not None}
+        )
+        self._device, self._threads = resolve_device(device), threads
+        self._make_fitter = partial(
+            Fitter,
+            self.options.fit,
+            body=body,
+            focal=focal,
+            detector=detector,
+            device=self._device,
+            threads=threads,
+            people_source=people_source,
+        )
         self.network: Warp3d | None = None
         if self.options.method == "warp3d":
-            self.network = load_warp3d(find_weights(self.options.weights), device)
-        self.fitter = Fitter(self.options.fit, people_source=people_source, device=device, threads=threads)
+            self.network = load_warp3d(find_weights(self.options.weights), self._device)
+
+    @cached_property
+    def fitter(self) -> Fitter:
+        """Fits the photographs, and targets that are images; its models are loaded now."""
+        return self._make_fitter()
 
     @property
-    def network_identity(self) -> str:
-        """What tells one network's weights from another's, wherever they lie; empty without one."""
-        return digest_of(find_weights(self.options.weights))[:16] if self.network is not None else ""
+    def identity(self) -> dict[str, Any]:
+        """What decides its images beside photograph and target, as JSON values; files by their contents."""
+        weights = digest_of(find_weights(self.options.weights))[:16] if self.network is not None else ""
+        return {**asdict(self.options), "fit": self.fitter.identity, "weights": weights}
 
     def read(
         self,
@@ -144,23 +182,86 @@ class Reposer:
         name: str = "photo",
         focal: float | None = None,
         background: NDArray[np.uint8] | None = None,
+        fit: Fit | None = None,
     ) -> ReposingScene:
         """Fit the people of a photo (H, W, 3) uint8 and bake the textures of those who are to be reposed.
 
         background  an image (h, w, 3) uint8 to put behind them; None: as the options say
+        fit         of this photo, or of a sequence that begins with it, made before
         InputError if there is nobody, or not the person asked for.
         """
-        fitted = self.fitter.fit_image(photo, name=name, focal=focal)
+        fitted = (
+            self.fitter.fit_image(photo, name=name, focal=focal) if fit is None else self._checked(fit, photo, name)
+        )
         rows = _chosen_rows(fitted, self.options.person, name)
-        return ReposingScene(photo, fitted, rows, self.fitter.body, self.options, background, self.network)
+        plate = self._plate if background is None else background
+        return ReposingScene(photo, fitted, rows, fitted.body_model(), self.options, plate, self.network)
+
+    def _checked(self, fit: Fit, photo: np.ndarray, name: str) -> Fit:
+        """The first frame of a fit, with masks of its people; InputError if the photo has another size."""
+        height, width = photo.shape[:2]
+        if fit.image_size[0].tolist() != [width, height]:
+            got = "{} × {} pixels".format(*fit.image_size[0])
+            raise InputError("fit", f"is not of {name}", expected=f"{width} × {height} pixels", got=got)
+        if fit.model is None and fit.body != "default":
+            fit = replace(fit, model=self.fitter.body)
+        if fit.model is not None and fit.model.name != fit.body:
+            raise InputError("fit", "is of another body", expected=fit.model.name, got=fit.body, remedy="give `body`")
+        fit = fit.select(fit.rows_for(0))
+        if not fit.detections and len(fit):
+            fit = replace(fit, detections=tuple(people_of_fit(fit, photo, self._threads)))
+        return fit
+
+    def repose(
+        self,
+        photo: str | Path | np.ndarray | InputItem,
+        target: AnyTarget,
+        *,
+        fit: Fit | str | Path | None = None,
+        skeleton: str | None = None,
+        axes: str | None = None,
+        frames: str | FrameRange | None = None,
+    ) -> Reposed:
+        """The people of a photograph in other poses, drawn when asked for.
+
+        photo     a path, or (H, W, 3) uint8 RGB; of a sequence, the first frame
+        target    a pose file, an image or a video (a path); joints (J, 3) or (T, J, 3) in metres; a Fit; a target
+                  that `read_target` gave
+        fit       of this photo, made before: a Fit, or a fit file's path
+        skeleton, axes  of joints and pose files: "smpl24", …; "camera", "y-up" or "z-up"
+        frames    "A:B", of a driving video
+        """
+        motion = read_target(target, lambda: self.fitter, skeleton=skeleton, axes=axes, frames=parse_range(frames))
+        known = load_fit(fit) if isinstance(fit, str | Path) else fit
+        if isinstance(photo, str | Path):
+            photo = _one_photo(photo)
+        if isinstance(photo, InputItem):
+            frame = next(photo.frames(ahead=0))
+            scene = self.read(frame.pixels, name=photo.label, focal=frame.focal, fit=known)
+        else:
+            scene = self.read(check_image(photo), fit=known)
+        return Reposed(scene, motion, () if motion is target else motion.warnings)
 
     def __enter__(self) -> Reposer:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.fitter.__exit__(kind, value, trace)
+    def __exit__(self, *problem: Any) -> None:
+        if "fitter" in self.__dict__:
+            self.fitter.__exit__(*problem)
+
+
+def _plate_of(background: Backdrop | None) -> tuple[NDArray[np.uint8] | None, Any]:
+    """The image that stands behind, if it is one, and what `ReposeOptions.background` then is."""
+    if background is None or (isinstance(background, str) and background in ("keep", "transparent")):
+        return None, background
+    return read_image(background).pixels if isinstance(background, str | Path) else check_image(background), None
+
+
+def _one_photo(path: str | Path) -> InputItem:
+    items = list(open_inputs([path], sequence=False))
+    if len(items) != 1:
+        raise UsageError("photo", "is several", got=f"{len(items)} images", remedy="repose them one by one: hp.Reposer")
+    return items[0]
 
 
 def _chosen_rows(fitted: Fit, person: str, name: str) -> list[int]:
@@ -194,6 +295,7 @@ class ReposingScene:
         network: Warp3d | None = None,
     ) -> None:
         self.photo, self.record, self.rows = photo, fitted, list(rows)
+        self.transparent = background is None and options.background == "transparent"
         self._body, self._options = body, options
         self._people = fitted.detections
         alone = len(self.rows) == 1
@@ -314,80 +416,214 @@ def _fitted_person(record: FitRecord, row: int) -> FittedPerson:
 Form = Literal["image", "video", "numbered"]
 
 
-@dataclass(frozen=True)
-class ReposedItem:
-    """The files written, what may look wrong in them, the least share of a reposed person's surface seen, and how each
-    person was drawn.
+class Reposed:
+    """A photograph's people in the poses of a target; images are drawn when they are asked for.
+
+    warnings          what may look wrong with what was drawn so far
+    visible_fraction  the least share of a reposed person's surface that the photograph shows, of what was drawn so far
+    methods           how each person was drawn
     """
 
-    outputs: tuple[Path, ...]
-    warnings: tuple[str, ...]
-    visible_fraction: float
-    methods: tuple[str, ...]
-
-
-def form_of(target: Target, *, numbered: bool | None, transparent: bool) -> Form:
-    """One pose makes an image; several a video, or numbered images where asked for or transparent."""
-    if len(target) == 1:
-        return "image"
-    return "numbered" if numbered or (numbered is None and transparent) else "video"
-
-
-def repose_outputs(item: InputItem, out: Path, form: Form, count: int) -> tuple[Path, ...]:
-    """`a.jpg.reposed.png`, `a.jpg.reposed.mp4`, or `a.jpg.reposed/000000.png` and on."""
-    if form == "image":
-        return (output_path(item, out, ".reposed.png"),)
-    if form == "video":
-        return (output_path(item, out, ".reposed.mp4"),)
-    folder = output_path(item, out, ".reposed")
-    return tuple(folder / f"{t:06d}.png" for t in range(count))
-
-
-def repose_item(
-    reposer: Reposer,
-    item: InputItem,
-    target: Target,
-    out: Path,
-    form: Form,
-    *,
-    background: np.ndarray | None = None,
-    progress: Progress = no_progress,
-) -> ReposedItem:
-    """Repose the people of a photograph (of a sequence, its first frame) and write what comes of it."""
-    photo = next(item.frames(ahead=0))
-    scene = reposer.read(photo.pixels, name=item.label, focal=photo.focal, background=background)
-    outputs = repose_outputs(item, out, form, len(target))
-    notes = _Notes(progress, len(target))
-    images = notes.listen(scene.images(target))
-    if form == "video":
-        with VideoWriter(outputs[0], target.frame_rate or DEFAULT_FRAME_RATE) as video:
-            for image in images:
-                video.write(image)
-    else:
-        for path, image in zip(outputs, images, strict=True):
-            write_image(path, image)
-    return ReposedItem(outputs, tuple(notes.warnings), notes.visible_fraction, notes.methods)
-
-
-class _Notes:
-    """Collects what the images of a motion say, without keeping them."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress, self._total = progress, total
-        self._kinds: set[str] = set()
-        self.warnings: list[str] = []
+    def __init__(self, scene: ReposingScene, target: Target, warnings: Sequence[str] = ()) -> None:
+        self.scene, self.target, self.warnings = scene, target, list(warnings)
         self.visible_fraction = 1.0
         self.methods: tuple[str, ...] = ()
 
-    def listen(self, images: Iterator[ReposedImage]) -> Iterator[np.ndarray]:
-        for done, image in enumerate(images, 1):
-            yield image.image
-            self.visible_fraction = min(self.visible_fraction, image.visible_fraction)
-            self.methods = image.methods
-            for warning in image.warnings:
-                kind = "".join(c for c in warning if not c.isdigit())  # one turn of many degrees is one warning
-                if kind not in self._kinds:
-                    self._kinds.add(kind)
+    def __len__(self) -> int:
+        """Number of poses."""
+        return len(self.target)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Draw one image a pose: (H, W, 3) uint8, or (H, W, 4) where the background is transparent."""
+        kinds = {_kind_of(warning) for warning in self.warnings}
+        for drawn in self.scene.images(self.target):
+            self.visible_fraction = min(self.visible_fraction, drawn.visible_fraction)
+            self.methods = drawn.methods
+            for warning in drawn.warnings:
+                if _kind_of(warning) not in kinds:
+                    kinds.add(_kind_of(warning))
                     self.warnings.append(warning)
-            if self._total > 1:
-                self._progress(done, self._total, "frames")
+            yield drawn.image
+
+    @cached_property
+    def images(self) -> list[np.ndarray]:
+        """All images, kept in memory."""
+        return list(self)
+
+    @cached_property
+    def image(self) -> np.ndarray:
+        """The first image."""
+        return self.__dict__["images"][0] if "images" in self.__dict__ else next(iter(self))
+
+    def save(self, path: Path | str, progress: Progress = no_progress) -> tuple[Path, ...]:
+        """Write one image, a video (.mp4), or numbered images into a folder; gives the paths.
+
+        The images are drawn one by one and not kept. UsageError for several poses in one image, or a video with a
+        transparent background.
+        """
+        path = Path(path)
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            return self.write("video", [path], progress)
+        if path.suffix:
+            return self.write("image", [path], progress)
+        return self.write("numbered", _numbered(path, len(self)), progress)
+
+    def write(self, form: Form, paths: Sequence[Path], progress: Progress = no_progress) -> tuple[Path, ...]:
+        """As `save`, into named files."""
+        if form == "image" and len(self) > 1:
+            raise UsageError(paths[0], f"is one image for {len(self)} poses", remedy=_MANY)
+        if form == "video":
+            rate = self.target.frame_rate or DEFAULT_FRAME_RATE
+            _refuse_transparent_video(self.scene.transparent)
+            with VideoWriter(paths[0], rate) as video:
+                for done, image in enumerate(self._known(), 1):
+                    video.write(image)
+                    progress(done, len(self), "frames")
+            return tuple(paths)
+        for done, (path, image) in enumerate(zip(paths, self._known(), strict=True), 1):
+            write_image(path, image)
+            if len(self) > 1:
+                progress(done, len(self), "frames")
+        return tuple(paths)
+
+    def _known(self) -> Iterable[np.ndarray]:
+        """The images, drawn anew only where they are not kept."""
+        kept = self.__dict__
+        return kept["images"] if "images" in kept else [kept["image"]] if "image" in kept and len(self) == 1 else self
+
+    def __repr__(self) -> str:
+        return f"<Reposed: {len(self)} {'image' if len(self) == 1 else 'images'}>"
+
+    def _repr_png_(self) -> bytes:
+        """The first image, for notebooks."""
+        return encode_image(self.image, ".png")
+
+
+def repose(
+    photo: str | Path | np.ndarray,
+    target: AnyTarget,
+    *,
+    fit: Fit | str | Path | None = None,
+    method: ReposeMethod = "auto",
+    person: str | int = "largest",
+    background: Backdrop = "keep",
+    size: int | None = None,
+    absolute: bool = False,
+    weights: str = SHIPPED,
+    mesh_input: bool = False,
+    skeleton: str | None = None,
+    axes: str | None = None,
+    frames: str | FrameRange | None = None,
+    body: str | Body | None = None,
+    focal: float | None = None,
+    detector: DetectorMode | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Reposed:
+    """The people of a photograph in another pose: `hp.repose("photo.jpg", "dance.bvh").save("dance.mp4")`.
+
+    photo       a path, or (H, W, 3) uint8 RGB
+    target      a pose file (.npy, AMASS .npz, fit file, .bvh), an image or a video (a path); joints (J, 3) or
+                (T, J, 3) in metres, camera axes; a Fit
+    fit         of this photo, made before: a Fit, or a fit file's path
+    method      "mesh": the photo wrapped round the fitted body; "warp3d": a network; "auto": the mesh
+    person      "largest", "all", or a number: ids count from 0, the largest
+    background  "keep", "transparent", or an image (a path or an array)
+    size        longer side of the result in pixels; None: the photo's
+    absolute    the pose where its own coordinates say; otherwise where the person is
+    weights, mesh_input  of warp3d: which network, and whether it is given the mesh's drawing too
+    skeleton, axes  of joints and pose files
+    frames      "A:B", of a driving video
+    body, focal, detector  of the fit, as `hp.fit` takes them
+
+    Loads the models each time: for loops there is `hp.Reposer`.
+    """
+    with Reposer(
+        method=method,
+        person=person,
+        background=background,
+        size=size,
+        absolute=absolute,
+        weights=weights,
+        mesh_input=mesh_input,
+        body=body,
+        focal=focal,
+        detector=detector,
+        device=device,
+        threads=threads,
+    ) as reposer:
+        return reposer.repose(photo, target, fit=fit, skeleton=skeleton, axes=axes, frames=frames)
+
+
+def form_of(count: int, *, numbered: bool | None, transparent: bool, out: Path | None = None) -> Form:
+    """One pose makes an image; several a video, or numbered images where asked for or transparent.
+
+    numbered  False: a video is asked for; UsageError where it would have to be transparent
+    out       a folder, or the file to write, whose name then decides
+    """
+    named = None if out is None else _form_of_name(out)
+    if named == "image" and count > 1:
+        raise UsageError("out", f"is one image for {count} poses", got=str(out), remedy=_MANY)
+    if named == "video" or numbered is False:
+        _refuse_transparent_video(transparent)
+    if named is not None or count == 1:
+        return named or "image"
+    return "numbered" if numbered or (numbered is None and transparent) else "video"
+
+
+_MANY = "name a video (.mp4) or a folder"
+
+
+def _form_of_name(path: Path) -> Form | None:
+    """What a file's name says of its contents; None for a folder."""
+    suffix = path.suffix.lower()
+    return (
+        None
+        if path.is_dir()
+        else "video"
+        if suffix in VIDEO_SUFFIXES
+        else "image"
+        if suffix in IMAGE_SUFFIXES
+        else None
+    )
+
+
+def _refuse_transparent_video(transparent: bool) -> None:
+    """UsageError: no format that we write holds both."""
+    if transparent:
+        raise UsageError(
+            "background", "cannot be transparent in a video", remedy="write numbered images, or name a background image"
+        )
+
+
+def pose_name(target: Path) -> str:
+    """What results are called after a target: `dance.bvh` is `dance`, `a.jpg.fit.npz` is `a.jpg`."""
+    return target.name.removesuffix(FIT_SUFFIX) if target.name.endswith(FIT_SUFFIX) else target.stem
+
+
+def repose_outputs(items: Sequence[InputItem], out: Path, form: Form, count: int, pose: str) -> list[tuple[Path, ...]]:
+    """For each photograph the files to write: `a.POSE.png`, `a.POSE.mp4`, or `a.POSE/000000.png` and on.
+
+    out   a folder, or the one file
+    pose  the target's name, so that two poses of one photograph do not collide
+    Of photographs whose names differ in the extension alone, it stays: `a.jpg.POSE.png`.
+    """
+    if _form_of_name(out) is not None:
+        return [(out,)] * len(items)
+    stems = [str(PurePosixPath(item.key).with_suffix("")) if item.kind != "frames" else item.key for item in items]
+    counts = Counter(stems)
+    named = [stem if counts[stem] == 1 else item.key for stem, item in zip(stems, items, strict=True)]
+    bases = [out / f"{name}.{pose}" for name in named]
+    if form == "numbered":
+        return [_numbered(base, count) for base in bases]
+    ending = ".png" if form == "image" else ".mp4"
+    return [(base.with_name(base.name + ending),) for base in bases]
+
+
+def _numbered(folder: Path, count: int) -> tuple[Path, ...]:
+    return tuple(folder / f"{index:06d}.png" for index in range(count))
+
+
+def _kind_of(warning: str) -> str:
+    """A warning without its numbers: one turn of many degrees is one warning."""
+    return "".join(c for c in warning if not c.isdigit())

@@ -9,9 +9,10 @@ Target poses in all their forms: pose files, fit files, other images, driving vi
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -29,13 +30,17 @@ from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, rig_of_skeleton
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.inputs import InputItem, open_inputs
-from humanpose_cli.io.pose_files import POSE_SUFFIXES, RotationTarget, Target, read_pose
+from humanpose_cli.io.pose_files import POSE_SUFFIXES, JointTarget, RotationTarget, Target, read_pose
+from humanpose_cli.io.pose_files.joint_arrays import joint_target
 from humanpose_cli.io.pose_files.rotation_files import target_of_fit
 
-__all__ = ["RetargetOptions", "motion_on", "read_target", "retarget_joints", "root_positions"]
+__all__ = ["AnyTarget", "RetargetOptions", "motion_on", "read_target", "retarget_joints", "root_positions"]
 
+AnyTarget: TypeAlias = "str | Path | np.ndarray | FitRecord | Target"
+"""A path, joints (J, 3) or (T, J, 3) in metres, an image (H, W, 3) uint8, a fit, or a target that was read."""
 
 # Beside the skeleton's own bones: what gives hips and shoulders their width and the trunk its sides.
 _CROSS_BONES = (
@@ -223,8 +228,8 @@ def _weight(skeleton: Skeleton, pair: tuple[int, int], options: RetargetOptions)
 
 
 def read_target(
-    path: Path | str,
-    fitter: Fitter,
+    target: AnyTarget,
+    fitter: Callable[[], Fitter],
     *,
     skeleton: str | None = None,
     axes: str | None = None,
@@ -233,27 +238,27 @@ def read_target(
 ) -> Target:
     """A target in any of its forms; its `warnings` are for the user.
 
-    path  a pose file (`.npy`, AMASS `.npz`, fit file, `.bvh`), or an image, a video or a folder of frames, whose
-          largest person is fitted
+    target  a pose file (`.npy`, AMASS `.npz`, fit file, `.bvh`), or an image, a video or a folder of frames, whose
+            largest person is fitted; or see `AnyTarget`
+    fitter  makes the fitter of images when one is needed
     InputError for what is none of these, or shows nobody; UsageError for a range of a pose file.
     """
-    if Path(path).suffix.lower() in POSE_SUFFIXES:
+    if isinstance(target, JointTarget | RotationTarget):
+        return target
+    if isinstance(target, FitRecord):
+        return target_of_fit(target)
+    if isinstance(target, str | Path) and Path(target).suffix.lower() in POSE_SUFFIXES:
         if frames != ALL_FRAMES:
-            raise UsageError("frames", "is only for a driving video or folder of frames", got=str(path))
-        return read_pose(path, skeleton, axes)
-    item = _one_item(path, frames)
-    fitter = fitter.for_another_camera()
-    with closing(item.frames()) as decoded:
-        if item.is_sequence:
-            record = fitter.fit_sequence(
-                decoded, frame_rate=item.frame_rate, frame_count=item.frame_count, progress=progress
-            )
-        else:
-            frame = next(decoded)
-            record = fitter.fit_image(frame.pixels, name=frame.name, focal=frame.focal)
-    if not len(record):
-        raise InputError(path, "shows nobody whose pose could be taken", remedy="choose another target")
-    return target_of_fit(record)
+            raise UsageError("frames", "is only for a driving video or folder of frames", got=str(target))
+        return read_pose(target, skeleton, axes)
+    if not isinstance(target, str | Path) and np.asarray(target).dtype != np.uint8:
+        return joint_target(np.asarray(target), "target", skeleton, axes or "camera")
+    images = _one_item(target, frames) if isinstance(target, str | Path) else target
+    fit = fitter().for_another_camera().fit(images, progress=progress)
+    if not len(fit):
+        subject = target if isinstance(target, str | Path) else "target"
+        raise InputError(subject, "shows nobody whose pose could be taken", remedy="choose another target")
+    return target_of_fit(fit)
 
 
 def _one_item(path: Path | str, frames: FrameRange) -> InputItem:

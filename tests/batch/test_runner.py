@@ -245,7 +245,7 @@ def test_of_nested_options_only_those_that_differ_are_named(tmp_path, photos):
         return batch(tmp_path, options={"people": "all", "weights": {"noise": (0.1, 0.2), "starts": 5, **weights}})
 
     run_items(items_of(photos), Recorder(tmp_path / "out"), nested())
-    with pytest.raises(UsageError, match=r"other options \(weights\.starts=7, was 5\);"):
+    with pytest.raises(UsageError, match=r"other options \(`weights\.starts=7`, was 5\);"):
         run_items(items_of(photos), Recorder(tmp_path / "out"), nested(starts=7))
 
 

@@ -132,8 +132,51 @@ def test_repose_from_a_fit_file_and_from_joint_positions(hpc, photos, fitted, tm
         )  # fmt: skip
         assert ran.code == 0, ran.err
         (item,) = json.loads(ran.out)["items"]
-        assert 0.05 < item["seen"] < 0.9
-        assert read_image(tmp_path / name / "astronaut.png.reposed.png").size == (256, 256)
+        assert 0.05 < item["visible"] < 0.9
+        pose = {"a": "astronaut.png", "b": "pose"}[name]
+        assert read_image(tmp_path / name / f"astronaut.{pose}.png").size == (256, 256)
+
+
+def test_photograph_then_pose_into_one_file(hpc, photos, fitted, tmp_path):
+    photo, fit = str(photos / "astronaut.png"), fitted / "astronaut.png.fit.npz"
+    np.save(tmp_path / "pose.npy", read_fit(fit).joints3d[0])
+    line = ("repose", photo, str(tmp_path / "pose.npy"), "--fit", str(fit), "--size", "128", "-o")
+    ran = hpc(*line, str(tmp_path / "new.jpg"))
+    assert ran.code == 0, ran.err
+    assert read_image(tmp_path / "new.jpg").size == (128, 128)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.jpg", "pose.npy"]  # no ledger beside it
+    again = hpc(*line, str(tmp_path / "new.jpg"))
+    assert (again.code, "new.jpg: exists already; --overwrite replaces it" in again.err) == (2, True)
+    assert hpc(*line, str(tmp_path / "new.jpg"), "--overwrite").code == 0
+    several = hpc(*line[:1], photo, *line[1:], str(tmp_path / "x.png"), str(tmp_path / "new2.png"))
+    assert several.code == 2
+
+
+def test_two_poses_of_one_photograph_and_what_is_refused(hpc, photos, fitted, tmp_path):
+    photo, fit = str(photos / "astronaut.png"), fitted / "astronaut.png.fit.npz"
+    joints = read_fit(fit).joints3d[0]
+    for name in ("up", "down"):
+        np.save(tmp_path / f"{name}.npy", joints)
+        line = ("repose", photo, str(tmp_path / f"{name}.npy"), "--fit", str(fit), "-o", str(tmp_path / "out"))
+        assert hpc(*line, "--size", "64").code == 0
+        assert (tmp_path / "out" / f"astronaut.{name}.png").exists()
+    refused = hpc(*line, "--size", "32")
+    assert refused.code == 2
+    assert "made with other options (--size 32, was 64); --overwrite replaces them" in refused.err
+    np.save(tmp_path / "down.npy", joints + np.float32(0.1))
+    refused = hpc(*line, "--size", "64")
+    assert "made with other options (another --target-pose); --overwrite" in refused.err
+
+
+def test_a_fit_into_one_file(hpc, photos, tmp_path):
+    out = tmp_path / "x.npz"
+    ran = hpc("fit", str(photos / "astronaut.png"), "-o", str(out), "--detector", "fast", "--json")
+    assert ran.code == 0, ran.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.npz", "x.overlay.jpg"]
+    (item,) = json.loads(ran.out)["items"]
+    assert (item["people"], item["doubtful"]) == (1, "")
+    refused = hpc("fit", str(photos / "astronaut.png"), "-o", str(tmp_path / "x.png"))
+    assert (refused.code, "--out: is no name of a fit" in refused.err) == (2, True)
 
 
 def test_results_beside_their_inputs_are_not_taken_for_inputs(hpc, tmp_path):
@@ -167,6 +210,9 @@ def test_repose_of_a_video_says_that_its_first_frame_is_taken(hpc, tmp_path):
     ("arguments", "code", "says"),
     [
         (("repose", "--target-pose", "x.npy"), 2, "--input"),
+        (("repose", "x.npy"), 2, "--input: is missing, expected photographs, then the pose"),
+        (("repose", "x.jpg"), 2, "--target-pose: is missing"),
+        (("repose", "x.npy", "x.jpg"), 2, "x.npy: is a pose file where a photograph should be"),
         (("repose", "--input", "x.jpg"), 2, "--target-pose"),
         (("repose", "--input", "x.jpg", "--target-pose", "absent.npy"), 3, "absent.npy"),
         (("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--person", "bob"), 2, "--person"),

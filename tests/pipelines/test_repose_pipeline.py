@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.pose_files import RotationTarget
-from humanpose_cli.reposing.reposer import ReposeOptions, Reposer, form_of, repose_item, repose_outputs
+from humanpose_cli.reposing.reposer import ReposeOptions, Reposer, form_of, pose_name, repose_outputs
 
 
 def target_at(clip, frames):
@@ -111,15 +112,30 @@ def test_size_is_the_longer_side(clip, clip_frames):
     assert made.image.shape == (240, 320, 3)
 
 
-def test_forms_and_names_of_outputs(tmp_path, clip):
-    one, many = target_at(clip, [0]), target_at(clip, [0, 1, 2])
-    assert form_of(one, numbered=True, transparent=True) == "image"
-    assert form_of(many, numbered=None, transparent=False) == "video"
-    assert form_of(many, numbered=None, transparent=True) == "numbered"
-    assert form_of(many, numbered=True, transparent=False) == "numbered"
+def test_forms_and_names_of_outputs(tmp_path):
+    assert form_of(1, numbered=True, transparent=True) == "image"
+    assert form_of(3, numbered=None, transparent=False) == "video"
+    assert form_of(3, numbered=None, transparent=True) == "numbered"
+    assert form_of(3, numbered=True, transparent=False) == "numbered"
     item = InputItem("sub/a b.jpg", "image", tmp_path / "a b.jpg", (), tmp_path)
-    assert repose_outputs(item, tmp_path, "image", 1) == (tmp_path / "sub/a b.jpg.reposed.png",)
-    assert [p.name for p in repose_outputs(item, tmp_path, "numbered", 2)] == ["000000.png", "000001.png"]
+    assert repose_outputs([item], tmp_path, "image", 1, "arms_up") == [(tmp_path / "sub/a b.arms_up.png",)]
+    (numbered,) = repose_outputs([item], tmp_path, "numbered", 2, "arms_up")
+    assert numbered == (tmp_path / "sub/a b.arms_up/000000.png", tmp_path / "sub/a b.arms_up/000001.png")
+    twin = InputItem("sub/a b.png", "image", tmp_path / "a b.png", (), tmp_path)
+    both = repose_outputs([item, twin], tmp_path, "video", 2, "dance")
+    assert [path.name for (path,) in both] == ["a b.jpg.dance.mp4", "a b.png.dance.mp4"]
+    assert repose_outputs([item], tmp_path / "x.png", "image", 1, "arms_up") == [(tmp_path / "x.png",)]
+    assert [pose_name(Path(name)) for name in ("p/dance.bvh", "a.jpg.fit.npz", "b.mp4")] == ["dance", "a.jpg", "b"]
+
+
+def test_a_files_name_decides_its_form(tmp_path):
+    assert form_of(1, numbered=None, transparent=True, out=tmp_path / "x.png") == "image"
+    assert form_of(3, numbered=None, transparent=False, out=tmp_path / "x.mp4") == "video"
+    with pytest.raises(UsageError, match="out: is one image for 3 poses"):
+        form_of(3, numbered=None, transparent=False, out=tmp_path / "x.png")
+    for count, numbered, out in ((3, None, tmp_path / "x.mp4"), (1, False, tmp_path), (3, False, None)):
+        with pytest.raises(UsageError, match="background: cannot be transparent in a video"):
+            form_of(count, numbered=numbered, transparent=True, out=out)
 
 
 def test_a_motion_makes_numbered_images(tmp_path, clip, clip_frames):
@@ -129,9 +145,10 @@ def test_a_motion_makes_numbered_images(tmp_path, clip, clip_frames):
     write_image(photo, clip_frames[0])
     item = InputItem("photo.png", "image", photo, (photo,), tmp_path)
     with reposer_of(clip, [true_person(clip, 0)]) as reposer:
-        done = repose_item(reposer, item, target_at(clip, [0, 3]), tmp_path / "out", "numbered")
-    assert [p.name for p in done.outputs] == ["000000.png", "000001.png"]
-    first, second = (read_image(path).pixels for path in done.outputs)
+        done = reposer.repose(item, target_at(clip, [0, 3]))
+        written = done.save(tmp_path / "out")
+    assert [p.name for p in written] == ["000000.png", "000001.png"]
+    first, second = (read_image(path).pixels for path in written)
     assert first.shape == clip_frames[0].shape
     assert (first != second).any()
     assert 0.1 < done.visible_fraction < 0.6

@@ -15,9 +15,9 @@ import numpy as np
 from humanpose_cli.core.conventions import SKELETONS, Skeleton, skeleton_by_name, skeletons_with
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.npz_files import read_npy
-from humanpose_cli.io.pose_files.target_pose import JointTarget, axes_to_camera
+from humanpose_cli.io.pose_files.target_pose import JointTarget, axes_to_camera, check_axes
 
-__all__ = ["AXIS_ANGLE_WAY_OUT", "check_joints", "orientation_warnings", "read_joint_array"]
+__all__ = ["AXIS_ANGLE_WAY_OUT", "check_joints", "joint_target", "orientation_warnings", "read_joint_array"]
 
 _LIMBS = {
     "upper arm": ("shoulder", "elbow"),
@@ -52,7 +52,7 @@ AXIS_ANGLE_WAY_OUT = (
 )
 
 
-def check_joints(path: Path, joints: np.ndarray, skeleton: Skeleton) -> None:
+def check_joints(path: Path | str, joints: np.ndarray, skeleton: Skeleton) -> None:
     """Refuse joints (T, J, 3) that cannot be a person's in metres: InputError with what they look like."""
     wrong = np.argwhere(~np.isfinite(joints))
     if len(wrong):
@@ -86,7 +86,7 @@ def _middle(joints: np.ndarray, skeleton: Skeleton, joint: str) -> np.ndarray:
 
 
 def _check_build(
-    path: Path, joints: np.ndarray, skeleton: Skeleton, limbs: dict[str, float], trunk: float, size: float
+    path: Path | str, joints: np.ndarray, skeleton: Skeleton, limbs: dict[str, float], trunk: float, size: float
 ) -> None:
     """Refuse proportions that no person has: axis-angle vectors, shuffled joints, another order of joints.
 
@@ -119,7 +119,7 @@ def _check_build(
             raise _impossible(path, skeleton, f"the {a} and the {b} differ {ratio:.1f} times in length")
 
 
-def _impossible(path: Path, skeleton: Skeleton, found: str) -> InputError:
+def _impossible(path: Path | str, skeleton: Skeleton, found: str) -> InputError:
     other_order = f"check that the joints stand in the order of {skeleton.name}"
     remedy = f"{AXIS_ANGLE_WAY_OUT}; otherwise {other_order}" if len(skeleton) == 24 else other_order
     return InputError(
@@ -127,7 +127,7 @@ def _impossible(path: Path, skeleton: Skeleton, found: str) -> InputError:
     )
 
 
-def _check_unit(path: Path, joints: np.ndarray, size: float) -> None:
+def _check_unit(path: Path | str, joints: np.ndarray, size: float) -> None:
     least, most = _SIZE_METRES
     if least <= size <= most:
         return
@@ -142,7 +142,7 @@ def _check_unit(path: Path, joints: np.ndarray, size: float) -> None:
     raise InputError(path, "is not in metres", expected=f"leg and trunk of {least}–{most} m", got=got, remedy=scale)
 
 
-def _check_rigidity(path: Path, lengths: dict[str, np.ndarray]) -> None:
+def _check_rigidity(path: Path | str, lengths: dict[str, np.ndarray]) -> None:
     """Bones keep their length in a motion, up to the noise of estimators."""
     frames = len(next(iter(lengths.values())))
     if frames < 2:
@@ -181,7 +181,15 @@ def read_joint_array(path: Path, skeleton: Skeleton | str | None, axes: str) -> 
     InputError for pickles, shapes, counts and values that cannot be joint positions in metres; UsageError where 17
     joints come without the skeleton's name.
     """
-    values = read_npy(path)
+    return joint_target(read_npy(path), path, skeleton, axes)
+
+
+def joint_target(values: np.ndarray, path: Path | str, skeleton: Skeleton | str | None, axes: str) -> JointTarget:
+    """As `read_joint_array`, of an array (J, 3) or (T, J, 3) that was read already.
+
+    path  what errors call it
+    """
+    check_axes(axes)
     if values.dtype.kind not in "fiu":
         raise InputError(path, "holds no numbers", expected="joint positions", got=str(values.dtype))
     if values.ndim == 2:
@@ -199,7 +207,7 @@ def read_joint_array(path: Path, skeleton: Skeleton | str | None, axes: str) -> 
     )
 
 
-def _check_shape(path: Path, values: np.ndarray) -> None:
+def _check_shape(path: Path | str, values: np.ndarray) -> None:
     """Refuse all but (T, J, 3) with T and J above 0; names what the usual mix-ups look like."""
     shape = values.shape
     if len(shape) == 3 and shape[2] == 3 and 0 not in shape:
@@ -222,7 +230,7 @@ def _check_shape(path: Path, values: np.ndarray) -> None:
     raise InputError(path, "has the wrong shape", expected="(J, 3) or (T, J, 3)", got=str(tuple(found)), remedy=remedy)
 
 
-def _skeleton_for(path: Path, count: int, wanted: Skeleton | str | None) -> Skeleton:
+def _skeleton_for(path: Path | str, count: int, wanted: Skeleton | str | None) -> Skeleton:
     if isinstance(wanted, str):
         try:
             wanted = skeleton_by_name(wanted)
