@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from humanpose_cli.fitting.result import Fit, load_fit
     from humanpose_cli.geometry.body_params import BodyParams
     from humanpose_cli.io.pose_files import read_pose
-    from humanpose_cli.reposing.reposer import Reposed, Reposer, repose
+    from humanpose_cli.reposing.reposer import Reposer, repose
+    from humanpose_cli.reposing.result import Reposed
 
 __all__ = [
     "Body",
@@ -55,7 +56,7 @@ _MODULES = {
     "Fitter": "fitting.fitter",
     "HpcError": "core.errors",
     "InputError": "core.errors",
-    "Reposed": "reposing.reposer",
+    "Reposed": "reposing.result",
     "Reposer": "reposing.reposer",
     "UnavailableError": "core.errors",
     "UsageError": "core.errors",

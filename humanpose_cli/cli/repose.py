@@ -136,7 +136,8 @@ def repose(
     from humanpose_cli.fitting.fitter import FitOptions
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.io.frame_range import parse_range
-    from humanpose_cli.reposing.reposer import ReposeOptions, Reposer, form_of, pose_name, repose_outputs
+    from humanpose_cli.reposing.reposer import ReposeOptions, Reposer
+    from humanpose_cli.reposing.result import form_of, pose_name, repose_outputs
     from humanpose_cli.reposing.targets import read_target
 
     found = flags.inputs(session, photos, out, sequence=False)

@@ -7,11 +7,10 @@ with Reposer(person="largest") as reposer:
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import cv2
@@ -24,35 +23,30 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.fitter import FitOptions, Fitter, check_image
-from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
+from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.people import DetectorMode, PeopleSource, people_of_fit
 from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.geometry.body_params import BodyParams
-from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord
+from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.frame_range import FrameRange, parse_range
-from humanpose_cli.io.images import IMAGE_SUFFIXES, encode_image, read_image, write_image
+from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import InputItem, open_inputs
 from humanpose_cli.io.pose_files import Target
-from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoWriter
 from humanpose_cli.models.warp3d.generator import Warp3d, load_warp3d
 from humanpose_cli.networks.weights import digest_of, find_weights
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface
+from humanpose_cli.reposing.result import Reposed
 from humanpose_cli.reposing.targets import AnyTarget, motion_on, read_target
 from humanpose_cli.reposing.warping import WarpReposer
 
 __all__ = [
-    "Form",
     "ReposeOptions",
-    "Reposed",
     "ReposedImage",
     "Reposer",
     "ReposingScene",
-    "form_of",
     "repose",
-    "repose_outputs",
 ]
 
 
@@ -413,92 +407,6 @@ def _fitted_person(record: FitRecord, row: int) -> FittedPerson:
     )
 
 
-Form = Literal["image", "video", "numbered"]
-
-
-class Reposed:
-    """A photograph's people in the poses of a target; images are drawn when they are asked for.
-
-    warnings          what may look wrong with what was drawn so far
-    visible_fraction  the least share of a reposed person's surface that the photograph shows, of what was drawn so far
-    methods           how each person was drawn
-    """
-
-    def __init__(self, scene: ReposingScene, target: Target, warnings: Sequence[str] = ()) -> None:
-        self.scene, self.target, self.warnings = scene, target, list(warnings)
-        self.visible_fraction = 1.0
-        self.methods: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        """Number of poses."""
-        return len(self.target)
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        """Draw one image a pose: (H, W, 3) uint8, or (H, W, 4) where the background is transparent."""
-        kinds = {_kind_of(warning) for warning in self.warnings}
-        for drawn in self.scene.images(self.target):
-            self.visible_fraction = min(self.visible_fraction, drawn.visible_fraction)
-            self.methods = drawn.methods
-            for warning in drawn.warnings:
-                if _kind_of(warning) not in kinds:
-                    kinds.add(_kind_of(warning))
-                    self.warnings.append(warning)
-            yield drawn.image
-
-    @cached_property
-    def images(self) -> list[np.ndarray]:
-        """All images, kept in memory."""
-        return list(self)
-
-    @cached_property
-    def image(self) -> np.ndarray:
-        """The first image."""
-        return self.__dict__["images"][0] if "images" in self.__dict__ else next(iter(self))
-
-    def save(self, path: Path | str, progress: Progress = no_progress) -> tuple[Path, ...]:
-        """Write one image, a video (.mp4), or numbered images into a folder; gives the paths.
-
-        The images are drawn one by one and not kept. UsageError for several poses in one image, or a video with a
-        transparent background.
-        """
-        path = Path(path)
-        if path.suffix.lower() in VIDEO_SUFFIXES:
-            return self.write("video", [path], progress)
-        if path.suffix:
-            return self.write("image", [path], progress)
-        return self.write("numbered", _numbered(path, len(self)), progress)
-
-    def write(self, form: Form, paths: Sequence[Path], progress: Progress = no_progress) -> tuple[Path, ...]:
-        """As `save`, into named files."""
-        if form == "image" and len(self) > 1:
-            raise UsageError(paths[0], f"is one image for {len(self)} poses", remedy=_MANY)
-        if form == "video":
-            rate = self.target.frame_rate or DEFAULT_FRAME_RATE
-            _refuse_transparent_video(self.scene.transparent)
-            with VideoWriter(paths[0], rate) as video:
-                for done, image in enumerate(self._known(), 1):
-                    video.write(image)
-                    progress(done, len(self), "frames")
-            return tuple(paths)
-        for done, (path, image) in enumerate(zip(paths, self._known(), strict=True), 1):
-            write_image(path, image)
-            if len(self) > 1:
-                progress(done, len(self), "frames")
-        return tuple(paths)
-
-    def _known(self) -> Iterable[np.ndarray]:
-        """The images, drawn anew only where they are not kept."""
-        kept = self.__dict__
-        return kept["images"] if "images" in kept else [kept["image"]] if "image" in kept and len(self) == 1 else self
-
-    def __repr__(self) -> str:
-        return f"<Reposed: {len(self)} {'image' if len(self) == 1 else 'images'}>"
-
-    def _repr_png_(self) -> bytes:
-        """The first image, for notebooks."""
-        return encode_image(self.image, ".png")
-
-
 def repose(
     photo: str | Path | np.ndarray,
     target: AnyTarget,
@@ -553,77 +461,3 @@ def repose(
         threads=threads,
     ) as reposer:
         return reposer.repose(photo, target, fit=fit, skeleton=skeleton, axes=axes, frames=frames)
-
-
-def form_of(count: int, *, numbered: bool | None, transparent: bool, out: Path | None = None) -> Form:
-    """One pose makes an image; several a video, or numbered images where asked for or transparent.
-
-    numbered  False: a video is asked for; UsageError where it would have to be transparent
-    out       a folder, or the file to write, whose name then decides
-    """
-    named = None if out is None else _form_of_name(out)
-    if named == "image" and count > 1:
-        raise UsageError("out", f"is one image for {count} poses", got=str(out), remedy=_MANY)
-    if named == "video" or numbered is False:
-        _refuse_transparent_video(transparent)
-    if named is not None or count == 1:
-        return named or "image"
-    return "numbered" if numbered or (numbered is None and transparent) else "video"
-
-
-_MANY = "name a video (.mp4) or a folder"
-
-
-def _form_of_name(path: Path) -> Form | None:
-    """What a file's name says of its contents; None for a folder."""
-    suffix = path.suffix.lower()
-    return (
-        None
-        if path.is_dir()
-        else "video"
-        if suffix in VIDEO_SUFFIXES
-        else "image"
-        if suffix in IMAGE_SUFFIXES
-        else None
-    )
-
-
-def _refuse_transparent_video(transparent: bool) -> None:
-    """UsageError: no format that we write holds both."""
-    if transparent:
-        raise UsageError(
-            "background", "cannot be transparent in a video", remedy="write numbered images, or name a background image"
-        )
-
-
-def pose_name(target: Path) -> str:
-    """What results are called after a target: `dance.bvh` is `dance`, `a.jpg.fit.npz` is `a.jpg`."""
-    return target.name.removesuffix(FIT_SUFFIX) if target.name.endswith(FIT_SUFFIX) else target.stem
-
-
-def repose_outputs(items: Sequence[InputItem], out: Path, form: Form, count: int, pose: str) -> list[tuple[Path, ...]]:
-    """For each photograph the files to write: `a.POSE.png`, `a.POSE.mp4`, or `a.POSE/000000.png` and on.
-
-    out   a folder, or the one file
-    pose  the target's name, so that two poses of one photograph do not collide
-    Of photographs whose names differ in the extension alone, it stays: `a.jpg.POSE.png`.
-    """
-    if _form_of_name(out) is not None:
-        return [(out,)] * len(items)
-    stems = [str(PurePosixPath(item.key).with_suffix("")) if item.kind != "frames" else item.key for item in items]
-    counts = Counter(stems)
-    named = [stem if counts[stem] == 1 else item.key for stem, item in zip(stems, items, strict=True)]
-    bases = [out / f"{name}.{pose}" for name in named]
-    if form == "numbered":
-        return [_numbered(base, count) for base in bases]
-    ending = ".png" if form == "image" else ".mp4"
-    return [(base.with_name(base.name + ending),) for base in bases]
-
-
-def _numbered(folder: Path, count: int) -> tuple[Path, ...]:
-    return tuple(folder / f"{index:06d}.png" for index in range(count))
-
-
-def _kind_of(warning: str) -> str:
-    """A warning without its numbers: one turn of many degrees is one warning."""
-    return "".join(c for c in warning if not c.isdigit())

@@ -232,7 +232,7 @@ def test_a_missing_input_fails_alone_and_is_found_when_it_comes_back(tmp_path, p
 def test_other_options_do_not_replace_results_unless_told_to(tmp_path, photos):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
     other = batch(tmp_path, options={"people": "largest"})
-    with pytest.raises(UsageError, match=r"people=largest, was all.*`overwrite`"):
+    with pytest.raises(UsageError, match=r"`people=largest`, was all.*`overwrite`"):
         run_items(items_of(photos), Recorder(tmp_path / "out"), other)
     worker = Recorder(tmp_path / "out")
     replacing = batch(tmp_path, options={"people": "largest"}, overwrite=True)

@@ -13,7 +13,8 @@ from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.pose_files import RotationTarget
-from humanpose_cli.reposing.reposer import ReposeOptions, Reposer, form_of, pose_name, repose_outputs
+from humanpose_cli.reposing.reposer import ReposeOptions, Reposer
+from humanpose_cli.reposing.result import form_of, pose_name, repose_outputs
 
 
 def target_at(clip, frames):
