@@ -239,22 +239,18 @@ def _paint_surfaces(
     lit = interpolate(raster, faces, torch.from_numpy(light)[None])[0].numpy()
     colour = np.zeros((*face.shape, 3), np.uint8)
     for mesh in present:
-        _paint(colour, owner == mesh + 1, images[mesh], at, wrap=coats[mesh].tile is not None)
+        where = owner == mesh + 1
+        ys, xs = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
+        part = slice(ys[0], ys[-1] + 1), slice(xs[0], xs[-1] + 1)
+        border = cv2.BORDER_REPLICATE if coats[mesh].tile is None else cv2.BORDER_WRAP
+        x, y = cv2.split(at[part])
+        found = cv2.remap(images[mesh], x, y, cv2.INTER_LINEAR, borderMode=border)
+        cv2.copyTo(found, where[part].view(np.uint8), colour[part])
     result = np.asarray(cv2.multiply(colour, lit, dtype=cv2.CV_32F), np.float32)
     if shine.any():
         glow = interpolate(raster, stack.faces, torch.from_numpy(shine)[None, :, None])[0, ..., 0].numpy()
         result = np.asarray(cv2.add(result, cv2.merge([glow, glow, glow])), np.float32)
     return np.minimum(result, np.float32(255), out=result)
-
-
-def _paint(colour: Array, where: NDArray[np.bool_], image: NDArray[np.uint8], at: Array, *, wrap: bool) -> None:
-    """Put an image's colours at texels (h, w, 2) into (h, w, 3) in place, where one mesh is visible."""
-    rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
-    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    border = cv2.BORDER_WRAP if wrap else cv2.BORDER_REPLICATE
-    x, y = cv2.split(at[part])
-    found = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=border)
-    cv2.copyTo(found, where[part].view(np.uint8), colour[part])
 
 
 def _level(stack: MeshStack, coat: Coat, mesh: int, shown: NDArray[np.int32], focal: float) -> int:
@@ -301,9 +297,14 @@ class SceneRenderer:
     def __init__(self, body: Body, scene: SceneDescription, labels: BodyLabels | None = None) -> None:
         self.body, self.scene = body, scene
         self.labels = labels or BodyLabels(body)
-        self.backdrop: Backdrop = paint_backdrop(
-            scene.background, scene.camera, scene.lighting, scene.images, _positions(scene)
-        )
+        # Points (N, 3) in world axes between which everything stands: around people's pelvises, and things.
+        camera = scene.camera
+        pelvis = torch.cat([person.trans for person in scene.people]).numpy() if scene.people else np.zeros((0, 3))
+        world = (pelvis - camera.translation) @ camera.rotation
+        around = (world[:, None] + np.array([[-_ARM, 0, -_ARM], [_ARM, 0, _ARM]])).reshape(-1, 3)
+        things = [prop.solid.vertices[[0, -1]] for prop in scene.props if prop.shadow]
+        inside = np.concatenate((around, *things))
+        self.backdrop: Backdrop = paint_backdrop(scene.background, camera, scene.lighting, scene.images, inside)
         # What casts no shadow comes last, so that all that does are the first meshes of the stack.
         props = sorted(scene.props, key=lambda prop: not prop.shadow)
         self._casting = len(scene.people) + sum(prop.shadow for prop in props)
@@ -370,17 +371,6 @@ def _shrunk(samples: Array) -> Array:
     """Samples (2h + 1, 2w + 1[, C]) of a doubled raster as pixels (h, w[, C])."""
     smooth = cv2.sepFilter2D(samples, -1, _TENT, _TENT, borderType=cv2.BORDER_REPLICATE)
     return np.ascontiguousarray(smooth[1::2, 1::2])
-
-
-def _positions(scene: SceneDescription) -> Array:
-    """Points (N, 3) metres in world axes between which everything stands."""
-    camera = scene.camera
-    pelvis = torch.cat([person.trans for person in scene.people]).numpy() if scene.people else np.zeros((0, 3))
-    world = (pelvis - camera.translation) @ camera.rotation
-    reach = np.array([[-_ARM, 0, -_ARM], [_ARM, 0, _ARM]])
-    around = (world[:, None] + reach).reshape(-1, 3)
-    things = [prop.solid.vertices[[0, -1]] for prop in scene.props if prop.shadow]
-    return np.concatenate((around, *things))
 
 
 def _centres(fine: Raster | None, box: Box, view: Camera) -> Raster:

@@ -452,12 +452,18 @@ def sample_scene(
     )
     for actor, each in zip(actors, joints, strict=True):
         if actor.performance.family == "chair" and (actor.performance.joined or len(actor.performance) == 1):
-            pelvis, *knees = each[list(SMPL24.indices(("pelvis", "left_knee", "right_knee")))]
-            props.append(seat_for(random, pelvis, np.stack(knees)))
-    people = tuple(_before_camera(body, actor, motion, camera) for actor, motion in zip(actors, placed, strict=True))
+            seated, *knees = each[list(SMPL24.indices(("pelvis", "left_knee", "right_knee")))]
+            props.append(seat_for(random, seated, np.stack(knees)))
+    people, turn = [], torch.from_numpy(camera.rotation)
+    for actor, motion in zip(actors, placed, strict=True):
+        rotations = motion.rotations.clone()
+        rotations[:, 0] = turn @ rotations[:, 0]
+        pelvis = (turn @ motion.pelvis[..., None])[..., 0] + torch.from_numpy(camera.translation)
+        trans = _trans(body, actor.betas, pelvis)
+        people.append(StagedPerson(actor.mesh, actor.betas, rotations, trans, motion.activities, motion.family))
     degradation = sample_degradation(random, options.size, options.damage) if options.damage > 0 else Degradation()
     return SceneDescription(
-        camera, lighting, background, tuple(props), people, degradation, int(random.integers(2**31)), images
+        camera, lighting, background, tuple(props), tuple(people), degradation, int(random.integers(2**31)), images
     )
 
 
@@ -509,12 +515,3 @@ def _free_spot(
         if np.linalg.norm(own + shift[[0, 2]] - taken, axis=-1).min() > 0.28:
             break
     return shift
-
-
-def _before_camera(body: Body, actor: Actor, motion: Performance, camera: SceneCamera) -> StagedPerson:
-    turn = torch.from_numpy(camera.rotation)
-    rotations = motion.rotations.clone()
-    rotations[:, 0] = turn @ rotations[:, 0]
-    pelvis = (turn @ motion.pelvis[..., None])[..., 0] + torch.from_numpy(camera.translation)
-    trans = _trans(body, actor.betas, pelvis)
-    return StagedPerson(actor.mesh, actor.betas, rotations, trans, motion.activities, motion.family)
