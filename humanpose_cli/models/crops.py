@@ -1,19 +1,15 @@
-"""Which crop shows a person as the fixed camera would: Neural Body Fitting, section 4.2.
+"""A person in a square crop: where the crop lies, what is known about the person, and imitated errors of it.
 
-The regressor's camera never moves, so a person's size in the crop must be that of a person 20 m before it. In training
-the labels tell (`data.fixed_camera`). In use the paper estimates the person's height from 2-D keypoints; so do
-we where the detector also gives world landmarks, whose size against the keypoints' tells pixels per metre whatever the
-pose. With a box alone its longer side is taken for the height of somebody who stands.
+The crop shows a person as the fixed camera does (Neural Body Fitting, section 4.2): the regressor's camera never moves,
+so a person's size in the crop must be that of a person 20 m before it. In training the size follows from the labels
+(`data.fixed_camera`). In use the paper estimates the person's height from 2-D keypoints; so do we where the detector
+also gives world landmarks, whose size against the keypoints' gives pixels per metre whatever the pose. With a box alone
+its longer side is taken for the height of somebody who stands.
 
-Images as networks that were trained on ImageNet expect them.
-
-What is known about a person in a square crop: the one thing that inputs are made of, in training and in use.
-
-Errors as segmenters and detectors make them, drawn at random and added to what is known about a person.
-
-Networks that learn from true labels, or from one detector on rendered people, learn to trust them. Widths at strength
-1 are of the size that our detector errs by on photographs: 1 % of the crop for a landmark that it is sure of, several
-centimetres of depth, a limb put elsewhere now and then.
+`CropEvidence` is what inputs are made of, in training and in use. Networks that learn from true labels, or from one
+detector on rendered people, learn to trust them; so errors of segmenters and detectors are imitated. Widths at strength
+1 are of the size that our detector errs by on photographs: 1 % of the crop for a landmark of high confidence, several
+centimetres of depth, a limb at a wrong position now and then.
 """
 
 from __future__ import annotations
@@ -54,6 +50,24 @@ _HIPS = BLAZEPOSE33.indices(("left_hip", "right_hip"))
 _LEAST_CONFIDENCE = 0.3
 _LEAST_POINTS = 4
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_SPREAD = (0.229, 0.224, 0.225)
+_SCALE = (1 / (255 * np.array(IMAGENET_SPREAD))).astype(np.float32)
+_SHIFT = (-np.array(IMAGENET_MEAN) / IMAGENET_SPREAD).astype(np.float32)
+
+_PIXEL_NOISE = 0.008  # of the crop's side, of a point that is surely visible; three times that of a hidden one
+_LIMB_LOST = 0.06  # probability that a limb is moved
+_LIMB_OFFSET = 0.05  # of the crop's side
+_DEPTH_NOISE, _LEAN, _WORLD_SCALE = 0.025, np.deg2rad(5), 0.05  # metres, radians, share
+_EDGE = 0.012  # of the crop's side: how far borders of parts wander
+_HOLE = 0.35  # probability of something in front, or of a patch that is called nothing
+
+_OWN_SHARE = 0.15  # of the variance of a point's noise, the rest is its face's, hand's or foot's
+_FACE = ("nose", "eye", "ear", "mouth")
+
+_BEYOND = {"wrist": ("hand", "pinky", "index", "thumb"), "ankle": ("foot", "heel", "foot_index")}
+_LIMB_ENDS = (("elbow", "wrist"), ("wrist",), ("knee", "ankle"), ("ankle",))
+
 
 def root_pixel(size: int, camera: FixedCamera = NBF_CAMERA) -> NDArray[np.float64]:
     """Where the fixed camera sees the pelvis in a crop of `size` pixels: (2,)."""
@@ -69,7 +83,7 @@ def frame_box(box: Array, size: int) -> Crop:
 def frame_landmarks(landmarks: Array, world: Array, size: int, camera: FixedCamera = NBF_CAMERA) -> Crop | None:
     """The crop in which the person is as large as their world landmarks are 20 m away, hips where the pelvis belongs.
 
-    landmarks (33, ≥3) x, y pixels and confidence; world (33, 3) metres. None where too little is seen to tell.
+    landmarks (33, ≥3) x, y pixels and confidence; world (33, 3) metres. None where too few are visible.
     """
     confidence = np.where(landmarks[:, 2] >= _LEAST_CONFIDENCE, landmarks[:, 2], 0.0)
     if (confidence > 0).sum() < _LEAST_POINTS or not np.isfinite(landmarks[:, :2]).all():
@@ -94,12 +108,6 @@ def frame_person(person: DetectedPerson, size: int) -> Crop:
     if person.world is not None and person.skeleton.name == BLAZEPOSE33.name:
         framed = frame_landmarks(person.keypoints, person.world, size)
     return frame_box(person.box, size) if framed is None else framed
-
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_SPREAD = (0.229, 0.224, 0.225)
-_SCALE = (1 / (255 * np.array(IMAGENET_SPREAD))).astype(np.float32)
-_SHIFT = (-np.array(IMAGENET_MEAN) / IMAGENET_SPREAD).astype(np.float32)
 
 
 def normalised_image(image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -182,20 +190,6 @@ def _known(points: Array | None) -> Array | None:
     return np.where(finite[:, None], points, 0).astype(np.float32)
 
 
-_PIXEL_NOISE = 0.008  # of the crop's side, of a point that is surely seen; three times that of a hidden one
-_LIMB_LOST = 0.06  # probability that a limb is put elsewhere
-_LIMB_OFFSET = 0.05  # of the crop's side
-_DEPTH_NOISE, _LEAN, _WORLD_SCALE = 0.025, np.deg2rad(5), 0.05  # metres, radians, share
-_EDGE = 0.012  # of the crop's side: how far borders of parts wander
-_HOLE = 0.35  # probability of something in front, or of a patch that is called nothing
-
-_OWN_SHARE = 0.15  # of the variance of a point's noise, the rest is its face's, hand's or foot's
-_FACE = ("nose", "eye", "ear", "mouth")
-
-_BEYOND = {"wrist": ("hand", "pinky", "index", "thumb"), "ankle": ("foot", "heel", "foot_index")}
-_LIMB_ENDS = (("elbow", "wrist"), ("wrist",), ("knee", "ankle"), ("ankle",))
-
-
 def imitate_errors(evidence: CropEvidence, random: np.random.Generator, strength: float = 1.0) -> CropEvidence:
     """The evidence with errors of that strength; 0 leaves it as it is."""
     if strength <= 0:
@@ -252,7 +246,7 @@ def _groups(skeleton: Skeleton) -> NDArray[np.int64]:
     rows = []
     for row, name in enumerate(skeleton.joint_names):
         word = name.removeprefix("left_").removeprefix("right_").split("_")[0]
-        group = next((f"{name[:5]} {end}" for end, words in _BEYOND.items() if word in (end, *words)), name)
+        group = next((f"{name[:5]} {end}" for end, names in _BEYOND.items() if word in (end, *names)), name)
         if word in _FACE:
             group = "face"
         rows.append(found.setdefault(group, row))

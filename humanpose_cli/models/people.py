@@ -25,7 +25,7 @@ _HELD_OUT = 0.1  # share of the people, where a cache has no validation split
 
 class _Label(NamedTuple):
     column: str
-    words: str
+    text: str
     remedy: str
 
 
@@ -39,14 +39,14 @@ LABELS: dict[str, _Label] = {
         "people/keypoints/smpl24", "joints of smpl24 in the image", "make it from a source that gives body parameters"
     ),
     "box": _Label("people/box", "boxes", "make it again with a source that gives boxes"),
-    "detected": _Label("people/detected", "what the detector sees", "make it again with hpc preprocess … --detections"),
+    "detected": _Label("people/detected", "detections", "make it again with hpc preprocess … --detections"),
     "parts": _Label(
         "pictures/maps/parts",
         "maps of body parts",
         "make it from a source that draws them: synthetic, or one of SMPL bodies with --model",
     ),
 }
-"""What recipes may need of people: column, words, and how a cache gets it."""
+"""What recipes may need of people: column, text, and how a cache gets it."""
 
 
 @dataclass(frozen=True)
@@ -127,10 +127,10 @@ def people_in(path: Path | str, needs: Sequence[str], protocol: str, split: str)
 
 
 def visible_people(people: People, share: float) -> People:
-    """Those of whom that share of the joints is visible, at least; 0 for all.
+    """People with at least that share of their joints visible; 0 for all.
 
-    Who stands behind others or beyond the image's edge cannot be segmented, nor told from a crop. Joints that a
-    source calls labelled count as visible.
+    Who stands behind others or beyond the image's edge can be neither segmented nor predicted from a crop. Joints
+    that a source calls labelled count as visible.
     """
     if share <= 0:
         return people
@@ -153,7 +153,7 @@ def spread_out(people: People, count: int) -> People:
 
 
 def _listed(needs: Sequence[str]) -> str:
-    return " and ".join(LABELS[need].words for need in needs)
+    return " and ".join(LABELS[need].text for need in needs)
 
 
 def usual_protocol(cache: Cache) -> str:
@@ -165,7 +165,7 @@ def _check_columns(cache: Cache, needs: Sequence[str]) -> None:
     for need in needs:
         label = LABELS[need]
         if not cache.labels.get(label.column, 0):
-            raise InputError(cache.path, f"lacks {label.words}", expected=label.column, remedy=label.remedy)
+            raise InputError(cache.path, f"lacks {label.text}", expected=label.column, remedy=label.remedy)
 
 
 def _people_of(cache: Cache, images: NDArray[np.int64]) -> People:

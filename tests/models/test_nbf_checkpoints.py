@@ -134,7 +134,7 @@ def test_wrong_files_are_refused_in_one_sentence(tmp_path):
     nbf = write_nbf(tmp_path / "nbf.safetensors", PARTS6)
     assert "holds another model, expected nbf, found segmenter" in refusal(lambda: load_nbf(segmenter))
     assert "holds another model, expected segmenter, found nbf" in refusal(lambda: Segmenter.load(nbf))
-    assert "tells other parts, expected 12 parts, found 6" in refusal(lambda: Segmenter.load(segmenter, parts=12))
+    assert "predicts other parts, expected 12 parts, found 6" in refusal(lambda: Segmenter.load(segmenter, parts=12))
     twelve = write_segmenter(tmp_path / "twelve.safetensors", SegmenterOptions("tiny", parts=12, crop=64))
     assert "expected 6 parts, found 12" in refusal(lambda: load_nbf(nbf, segmenter=twelve))
     cut = tmp_path / "cut.safetensors"

@@ -157,7 +157,7 @@ def _with(points: NDArray[np.floating], confidence: NDArray[np.floating]) -> NDA
 
 Framing = Literal["labels", "detector"]
 """Whether a person's size and place in the crop are those of the true body (the paper), or what the detector's
-landmarks tell, as in use; the shape that is learned then comes nearest to the size in the crop."""
+landmarks give, as in use; the shape that is learned then comes nearest to the size in the crop."""
 
 Memory = dict[tuple[int, int], dict[str, Any]]
 """(row of people, variant) → example."""
@@ -196,7 +196,7 @@ def needed_labels(inputs: InputOptions, losses: LossOptions, *, segmented: bool,
 
     segmented  whether a segmenter gives the parts, so that true ones are not needed
     """
-    needs = ["joints"]  # they tell where a person is
+    needs = ["joints"]  # they show where a person is
     if inputs.segmented and not segmented:
         needs.append("parts")
     if inputs.kind == "proxy" or framing == "detector":
@@ -394,7 +394,7 @@ def _expanded(values: Any) -> Any:
 
 
 def _seen_straight(world: NDArray[Any] | None, mirror: bool) -> NDArray[Any] | None:
-    """World landmarks (33, 4) as the fixed camera's: they are told from a crop, which looks straight at the person."""
+    """World landmarks (33, 4) as the fixed camera's; the detector's crop looks straight at the person too."""
     if world is None or not mirror:
         return world
     return world[list(BLAZEPOSE33.mirror)] * np.array([-1, 1, 1, 1], world.dtype)

@@ -1,4 +1,4 @@
-"""What the regressor sees: the encodings of Neural Body Fitting's Table 1, and the detector's output as a proxy.
+"""Inputs of the regressor: the encodings of Neural Body Fitting's Table 1, and the detector's output as a proxy.
 
     rgb      the crop itself
     parts    its body parts in fixed colours, resized by nearest neighbours, in −1…1 (section 3.2)
@@ -129,7 +129,7 @@ def encode(evidence: CropEvidence, options: InputOptions) -> dict[str, NDArray[n
 
 
 def encode_numbers(evidence: CropEvidence, options: InputOptions) -> dict[str, NDArray[np.float32]]:
-    """What `encode` gives beside the image: for people whose body parts a segmenter will tell."""
+    """What `encode` gives beside the image: for people whose body parts a segmenter predicts."""
     if not options.numbers:
         return {}
     landmarks = _there(evidence.landmarks, "the detector's landmarks")

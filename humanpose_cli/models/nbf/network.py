@@ -80,7 +80,7 @@ class RegressorOptions:
               (the paper replaces the pooling by a fully-connected layer)
     hidden, blocks, dropout  features and residual blocks of the MLP behind image and vector, and the share of its
               features left out in training; without a vector there is no MLP
-    noise     tell the joints' expected errors too
+    noise     predict the joints' expected errors too
     """
 
     layers: int = 50
@@ -177,7 +177,7 @@ class Regressor(nn.Module):
             if self.lift is not None:
                 frames = part_frames(self.zero_pose, *world_of_numbers(inputs["vector"]))
                 matrices = frames @ matrices + own.unflatten(1, (_JOINTS, 3, 3))
-            # Numbers that are not finite would end in LAPACK's words; they go on into the loss instead, which tells.
+            # LAPACK refuses numbers that are not finite; they go on into the loss instead, which reports them.
             broken = ~torch.isfinite(matrices)
             turned = project_to_rotation(torch.where(broken, self.mean_rotations, matrices))
             turned = turned.masked_fill(broken, torch.nan)
@@ -198,7 +198,7 @@ class NbfConfig:
 
     inputs, regressor  its input and its kind
     crop       pixels of the sides of the crop that the input is made from
-    body       whose shape it tells: "default" or "smpl"
+    body       whose shape it predicts: "default" or "smpl"
     segmenter  of a segmenter that was trained along with it and lies in the same file; None without
     """
 
@@ -216,7 +216,7 @@ class BodyEstimate:
     poses   (72,) axis-angle, parent-relative, the pelvis body to camera; betas (10,); trans (3,) metres
     joints  (24, 3) metres, camera axes
     noise   (24, 2) metres: expected absolute error of each joint relative to the pelvis, across and along the line of
-            sight; None where the network does not tell
+            sight; None where the network does not predict it
     crop    where in the image the network looked
     """
 
@@ -299,9 +299,9 @@ class BodyNetwork:
             camera = Camera.stack(person.camera for person in people).tensors(device=self.device)
             placed = place_in_image(found, self.layer, crops, camera)
             poses = rotations_to_poses(placed.rotations)
-        told = (x.cpu().numpy() for x in (poses, found.betas, placed.trans, placed.joints))
+        values = (x.cpu().numpy() for x in (poses, found.betas, placed.trans, placed.joints))
         noise = [None] * len(people) if found.log_noise is None else list(found.log_noise.exp().cpu().numpy())
-        return [BodyEstimate(*values) for values in zip(*told, noise, crops, strict=True)]
+        return [BodyEstimate(*own) for own in zip(*values, noise, crops, strict=True)]
 
     def regress(self, evidence: Sequence[CropEvidence]) -> BodyParameters:
         """Parameters of N people before the fixed camera."""

@@ -56,7 +56,7 @@ class NbfTraining:
 
     inputs, regressor, losses, augmentation  see there
     source         where body parts come from: "labels", or the "segmenter" that is given
-    segmenter      its weights file; also what inputs of parts are judged by with source "segmenter"
+    segmenter      its weights file; also used in validation with source "segmenter"
     finetune       let the segmenter learn too, through `blended` inputs
     framing        see `Framing`
     unrendered     share of the examples of body parts or `proxy` that were never rendered: posed bodies' parts, with an
@@ -67,7 +67,7 @@ class NbfTraining:
     learning_rate, beta1, weight_decay  of Adam
     backbone       file with ImageNet weights of the regressor's ResNet; "" begins at random
     start          weights to begin with, as far as they are of networks built alike; "" begins at random
-    seen           least share of a person's joints that must be visible, to learn from or to be judged by
+    seen           least share of a person's joints that must be visible, in training and validation
     people         learn from that many at most, spread evenly; 0 for all
     variants       random views of each person, kept in memory; 0 for new ones in every epoch
     protocol       of the cache; "" for its own

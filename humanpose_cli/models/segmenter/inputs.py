@@ -1,4 +1,4 @@
-"""What segmenters see and return: part labels and their colours, and the guide painted from detected landmarks.
+"""Inputs and outputs of segmenters: part labels and their colours, and the guide painted from detected landmarks.
 
 A segmenter trained on rendered people alone takes furniture for limbs and left for right on photographs. The detector
 was trained on a million photographs and errs on rendered people as it does there, so its landmarks carry over what it
@@ -73,7 +73,7 @@ _LIMBS = (
 def paint_guide(evidence: CropEvidence, part_map: PartMap) -> NDArray[np.float32]:
     """(4, S, S) in 0…1: the sticks' colours, fainter where the detector doubts, and the person's mask; 0 for unknown.
 
-    Nearer limbs hide farther ones as far as world landmarks tell.
+    Nearer limbs hide farther ones where world landmarks are known.
     """
     size = evidence.size
     guide = np.zeros((GUIDE_CHANNELS, size, size), np.float32)

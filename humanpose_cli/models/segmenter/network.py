@@ -147,7 +147,7 @@ class SegmenterOptions:
 
     @property
     def part_map(self) -> PartMap:
-        """The partition whose labels it tells."""
+        """The partition whose labels it predicts."""
         return PART_MAPS[self.parts]
 
     @property
@@ -227,7 +227,7 @@ class Segmenter:
         tensors, header = read_weights(path, MODEL)
         options = options_of(SegmenterOptions, header.config, path)
         if parts is not None and options.parts != parts:
-            raise InputError(path, "tells other parts", expected=f"{parts} parts", got=f"{options.parts}")
+            raise InputError(path, "predicts other parts", expected=f"{parts} parts", got=f"{options.parts}")
         network = build_segmenter(options)
         fill(network, tensors, path)
         return cls(network, options, device)

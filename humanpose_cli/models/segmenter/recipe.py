@@ -48,7 +48,7 @@ class SegmenterTraining:
     background     weight of the background's pixels in the loss, beside 1 of the parts' (the paper has no weights)
     backbone       file with ImageNet weights of the backbone; "" begins at random
     start          weights to begin with, of the same network; "" begins at random
-    seen           least share of a person's joints that must be visible, to learn from or to be judged by
+    seen           least share of a person's joints that must be visible, in training and validation
     people         learn from that many at most, spread evenly; 0 for all
     protocol       of the cache; "" for its own
     validation     people that a validation looks at, at most
@@ -110,7 +110,7 @@ SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
 
 
 def segmenter_needs(options: SegmenterOptions) -> tuple[str, ...]:
-    """Labels of `people.LABELS` that learning and judging need: a guided one is for people whom the detector saw."""
+    """Labels of `people.LABELS` that training and evaluation need: a guided one is for detected people."""
     return ("parts", "box", "detected") if options.guided else ("parts", "box")
 
 
@@ -149,7 +149,7 @@ class SegmenterCrops:
 
 
 class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
-    """Cross entropy over all pixels; judged by the mean IoU of the parts on held-out people."""
+    """Cross entropy over all pixels; evaluated by the mean IoU of the parts on held-out people."""
 
     name, criterion, higher_is_better = MODEL, "iou", True
 

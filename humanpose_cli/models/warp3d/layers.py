@@ -343,7 +343,7 @@ class ProjectionDecoder(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """A ResNet with GroupNorm on input image, image to judge and target heatmaps flattened over depth.
+    """A ResNet with GroupNorm on input image, image to classify and target heatmaps flattened over depth.
 
     The heatmaps are as coarse as the feature volume. A convolution of the images with upsampled heatmaps behind them
     is the sum of two; that of the heatmaps is done at their own resolution and then upsampled, which costs a fraction.
@@ -365,11 +365,11 @@ class Discriminator(nn.Module):
         self.last = nn.Conv2d(channels, 1, 3, padding=1)
         channels_last(self)
 
-    def forward(self, source: Tensor, judged: Tensor, heatmaps: Tensor) -> Tensor:
+    def forward(self, source: Tensor, image: Tensor, heatmaps: Tensor) -> Tensor:
         """(B, 3, S, S) twice, −1 to 1, (B, 19, D, H, W) → logits (B, 1, S / n, S / n), each for one patch; n is 4
         times 2 for each stage, 32 for the paper's three. High: true.
         """
-        images = torch.cat((source, judged), 1).contiguous(memory_format=torch.channels_last)
+        images = torch.cat((source, image), 1).contiguous(memory_format=torch.channels_last)
         stem = self.images(images)
         pose = self.pose(to_plane(heatmaps))
         if pose.shape[-2:] != stem.shape[-2:]:
