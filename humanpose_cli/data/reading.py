@@ -330,9 +330,14 @@ def _attributes(owner: Any) -> dict[str, str | int]:
         attribute = h5py.h5a.open(owner, name)
         kind = attribute.get_type()
         text = isinstance(kind, h5py.h5t.TypeStringID) and not kind.is_variable_str()
-        # Read as it is stored: h5py would take twice the time to work out what that is to numpy.
-        value = np.empty((), f"S{kind.get_size()}" if text else attribute.dtype)
-        attribute.read(value, mtype=kind if text else None)
+        # With the type that is wanted: h5py would take twice the time to work out what is stored to numpy.
+        if text:
+            value, wanted = np.empty((), f"S{kind.get_size()}"), kind
+        elif isinstance(kind, h5py.h5t.TypeIntegerID):
+            value, wanted = np.empty((), np.int64), h5py.h5t.NATIVE_INT64
+        else:
+            value, wanted = np.empty((), attribute.dtype), None
+        attribute.read(value, mtype=wanted)
         found[name.decode("utf-8")] = value.item().decode("utf-8") if text else int(value.item())
     return found
 
