@@ -368,19 +368,15 @@ def _sigmas(noise: Tensor) -> Tensor:
 
 def _uprightness(skeleton: Skeleton, given: _Given) -> Tensor:
     """(N, 2) 0..1: how upright trunk and legs look in the image; zero where they are not visible."""
-    return torch.stack(
-        [_vertical(skeleton, given, top, bottom) for top, bottom in (("shoulder", "hip"), ("hip", "ankle"))], -1
-    )
-
-
-def _vertical(skeleton: Skeleton, given: _Given, top: str, bottom: str) -> Tensor:
-    rows = [skeleton.indices((f"left_{name}", f"right_{name}")) for name in (top, bottom)]
-    high, low = (given.keypoints[:, pair].mean(1) for pair in rows)
-    down = low - high
-    cosine = down[:, 1] / down.norm(dim=-1).clamp_min(1e-9)
-    share = ((cosine - 0.8) / 0.15).clamp(0, 1)
-    certain = torch.minimum(*(given.confidence[:, pair].amin(-1) for pair in rows))
-    return share * certain
+    shares = []
+    for top, bottom in (("shoulder", "hip"), ("hip", "ankle")):
+        rows = [skeleton.indices((f"left_{name}", f"right_{name}")) for name in (top, bottom)]
+        high, low = (given.keypoints[:, pair].mean(1) for pair in rows)
+        down = low - high
+        cosine = down[:, 1] / down.norm(dim=-1).clamp_min(1e-9)
+        certain = torch.minimum(*(given.confidence[:, pair].amin(-1) for pair in rows))
+        shares.append(((cosine - 0.8) / 0.15).clamp(0, 1) * certain)
+    return torch.stack(shares, -1)
 
 
 def _unseen(skeleton: Skeleton, confidence: Tensor) -> Tensor:

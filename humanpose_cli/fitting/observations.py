@@ -125,12 +125,11 @@ class KeypointObservations:
             raise InputError("predicted_noise", "is not positive", expected="metres")
 
     def _check_cameras(self) -> None:
-        if not (np.isfinite(self.focal).all() and (self.focal > 0).all()):
-            raise InputError("focal", "not a focal length", expected="positive pixels", got=f"{self.focal}")
-        if not np.isfinite(self.principal_point).all():
-            raise InputError("principal_point", "not finite", got=f"{self.principal_point}")
-        if not (np.isfinite(self.image_size).all() and (self.image_size > 0).all()):
-            raise InputError("image_size", "not a size", expected="positive pixels", got=f"{self.image_size}")
+        problems = {"focal": "not a focal length", "principal_point": "not finite", "image_size": "not a size"}
+        for name, problem in problems.items():
+            value, positive = getattr(self, name), name != "principal_point"
+            if not np.isfinite(value).all() or (positive and not (value > 0).all()):
+                raise InputError(name, problem, expected="positive pixels" if positive else "", got=f"{value}")
 
     def _hide_broken_landmarks(self) -> None:
         """Zeroes the confidence of landmarks that are not finite, and their coordinates with it."""

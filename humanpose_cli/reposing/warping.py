@@ -66,7 +66,10 @@ class WarpReposer:
             return DrawnPerson(empty, ("the target lies outside the image: nobody is drawn",), seen, turn)
         squares = self._squares(boxes)
         before, after = (self._crop(square) for square in squares)
-        source, target = (self._framed(points, crop) for points, crop in zip(joints, (before, after), strict=True))
+        source, target = (
+            frame_joints(points, self.person.camera.cropped(crop))
+            for points, crop in zip(joints, (before, after), strict=True)
+        )
         finer = self._crop(squares[1], max(1, min(round(1 / before.scale), _FINEST // self.network.config.size)))
         drawing = mesh_drawing(self.mesh, rotations, trans, finer) if self.mesh_input else None
         made = self.network.repose(self._image(before), source, target, drawing)
@@ -77,10 +80,6 @@ class WarpReposer:
             if made.outline is not None:
                 alpha = np.clip(alpha + self._back(finer, made.outline), 0, 1)
         return DrawnPerson(self._over(colour, alpha), tuple(self.mesh.warnings(turn)), seen, turn)
-
-    def _framed(self, joints: NDArray[np.float64], crop: Crop) -> NDArray[np.float32]:
-        """Joints in the pixels of a crop's volume."""
-        return frame_joints(joints, self.person.camera.cropped(crop))
 
     @torch.no_grad()
     def _seen(self, rotations: Tensor, trans: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -170,7 +170,10 @@ def _parse_hierarchy(lines: _Lines) -> list[BvhJoint]:
         if keyword == "MOTION" and joints and not open_joints:
             return joints
         if keyword in {"ROOT", "JOINT", "END"}:
-            _check_nesting(lines, keyword, joints, open_joints)
+            if (keyword == "ROOT") == bool(open_joints) or (keyword == "ROOT" and joints):
+                raise lines.error("one ROOT with all other joints inside it", keyword)
+            if len(joints) >= _MAX_JOINTS:
+                raise lines.error(f"at most {_MAX_JOINTS} joints", "more")
             parent = open_joints[-1] if open_joints else -1
             name = f"{joints[parent].name}_end" if keyword == "END" else rest
             joints.append(BvhJoint(name, parent, is_end=keyword == "END"))
@@ -186,13 +189,6 @@ def _parse_hierarchy(lines: _Lines) -> list[BvhJoint]:
             joints[open_joints[-1]].channels = _channels(lines, rest)
         else:
             raise lines.error("ROOT, JOINT, End Site, OFFSET, CHANNELS, MOTION or a brace", f"{keyword} {rest}".strip())
-
-
-def _check_nesting(lines: _Lines, keyword: str, joints: list[BvhJoint], open_joints: list[int]) -> None:
-    if (keyword == "ROOT") == bool(open_joints) or (keyword == "ROOT" and joints):
-        raise lines.error("one ROOT with all other joints inside it", keyword)
-    if len(joints) >= _MAX_JOINTS:
-        raise lines.error(f"at most {_MAX_JOINTS} joints", "more")
 
 
 def _offset(lines: _Lines, rest: str) -> np.ndarray:
