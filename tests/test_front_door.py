@@ -181,7 +181,9 @@ def test_a_photograph_in_other_poses(fit, photo, tmp_path):
             motion.save(tmp_path / "x.png")
         assert [path.name for path in motion.save(tmp_path / "steps")] == ["000000.png", "000001.png", "000002.png"]
         assert motion.save(tmp_path / "x.mp4") == (tmp_path / "x.mp4",)
-        with pytest.raises(hp.InputError, match=r"fit: is not of photo, expected 256 × 256 pixels, found 512 × 512"):
+        with pytest.raises(
+            hp.InputError, match=r"photo: is not the photograph of `fit`, expected 512 × 512 pixels, found 256 × 256"
+        ):
             reposer.repose(pixels[::2, ::2], fit, fit=fit)
 
 

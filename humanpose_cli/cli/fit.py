@@ -129,5 +129,5 @@ def fit(
                 session.reporter.info(f"{item.label}: nobody was found")
             return Outcome(item.outputs, details(fit))
 
-        recorded = {**fitter.identity, "frames": str(frames or ":"), "overlay": overlay}
+        recorded = {**fitter.identity, "frames": str(parse_range(frames)), "overlay": overlay}
         return flags.run(session, items, work, out, recorded, recall)

@@ -134,6 +134,7 @@ def repose(
     from humanpose_cli.batch.items import Item, item_of
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.fitting.fitter import FitOptions
+    from humanpose_cli.fitting.result import load_fit
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.io.frame_range import parse_range
     from humanpose_cli.reposing.reposer import ReposeOptions, Reposer
@@ -146,6 +147,7 @@ def repose(
             session.reporter.info(f"{source.label}: the people of its first frame are reposed")
     if fit is not None and len(found) > 1:
         raise UsageError("fit", "is of one photograph", got=f"{len(found)} inputs")
+    known = load_fit(fit) if fit is not None else None
     options = session.tune(ReposeOptions(**vars(drawing), fit=FitOptions(body, "all", detector, focal)))
     with Reposer(options, background=background, device=device, threads=threads) as reposer:
         target = read_target(pose, lambda: reposer.fitter, skeleton=skeleton, axes=axes, frames=parse_range(frames))
@@ -156,7 +158,7 @@ def repose(
             session.reporter.info("the target is one pose: it makes one image")
 
         def work(item: Item) -> Outcome:
-            reposed = reposer.repose(item.payload, target, fit=fit)
+            reposed = reposer.repose(item.payload, target, fit=known)
             reposed.write(form, item.outputs, session.reporter.step)
             for warning in reposed.warnings:
                 session.reporter.warn(f"{item.name}: {warning}")

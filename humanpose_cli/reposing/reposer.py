@@ -195,12 +195,13 @@ class Reposer:
         """The first frame of a fit, with masks of its people; InputError if the photo has another size."""
         height, width = photo.shape[:2]
         if fit.image_size[0].tolist() != [width, height]:
-            got = "{} × {} pixels".format(*fit.image_size[0])
-            raise InputError("fit", f"is not of {name}", expected=f"{width} × {height} pixels", got=got)
+            expected = "{} × {} pixels".format(*fit.image_size[0])
+            got = f"{width} × {height}"
+            raise InputError(name, "is not the photograph of `fit`", expected=expected, got=got)
         if fit.model is None and fit.body != "default":
             fit = replace(fit, model=self.fitter.body)
         if fit.model is not None and fit.model.name != fit.body:
-            raise InputError("fit", "is of another body", expected=fit.model.name, got=fit.body, remedy="give `body`")
+            raise InputError(name, "was fitted with another `body`", expected=fit.model.name, got=fit.body)
         fit = fit.select(fit.rows_for(0))
         if not fit.detections and len(fit):
             fit = replace(fit, detections=tuple(people_of_fit(fit, photo, self._threads)))
