@@ -16,7 +16,7 @@ from humanpose_cli.models.registry import MODELS
 __all__ = ["train"]
 
 _MODEL = argument("MODEL", "; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) + ".")
-_DATA = option("--data CACHE", "Dataset cache of hpc preprocess. Needed.", show_default=False)
+_DATA = option("--data CACHE", "Dataset cache of hpc preprocess. Needed by all models but lifter.", show_default=False)
 _OUT = option("--out RUN", "Folder of the run. Default: runs/MODEL.", show_default=False)
 _PRESET = option(
     "--preset NAME",
@@ -76,7 +76,7 @@ def train(
     """
     if model not in MODELS:
         raise UsageError("MODEL", "there is no such model", got=model, remedy=nearest(model, MODELS))
-    if data is None:
+    if data is None and MODELS[model].needs_data:
         raise UsageError("--data", "is missing", expected="a dataset cache of hpc preprocess")
     use_threads(threads)
 

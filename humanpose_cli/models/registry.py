@@ -22,12 +22,14 @@ class ModelEntry:
 
     recipe   class that takes (data, options, seed=)
     presets  name → (the recipe's options, the loop's)
+    needs_data  False: the recipe makes its own examples and takes None for the cache
     """
 
     name: str
     recipe: str
     presets: str
     help: str
+    needs_data: bool = True
 
     def preset(self, name: str) -> tuple[Any, TrainOptions]:
         """The options of a preset; UsageError lists those there are."""
@@ -49,6 +51,9 @@ class ModelEntry:
 _ENTRIES = (
     ModelEntry("segmenter", "SegmenterRecipe", "SEGMENTER_PRESETS", "image to body parts"),
     ModelEntry("nbf", "NbfRecipe", "NBF_PRESETS", "body parts to shape and pose"),
+    ModelEntry(
+        "lifter", "LifterRecipe", "LIFTER_PRESETS", "2-D landmarks to 3-D joints; needs no data", needs_data=False
+    ),
     ModelEntry("warp3d", "Warp3dRecipe", "WARP3D_PRESETS", "a person in another pose, from pairs or clips"),
 )
 MODELS: Mapping[str, ModelEntry] = {entry.name: entry for entry in _ENTRIES}
