@@ -23,7 +23,7 @@ from humanpose_cli.core.camera import Camera, project
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.detect.detector import PersonDetector
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.fitting.depth_correction import viewing_rotation
+from humanpose_cli.fitting.evidence import viewing_rotation
 from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.solver import KeypointFitOptions
@@ -90,9 +90,9 @@ def put_right(
 ) -> dict[str, tuple[KeypointObservations, KeypointFitOptions]]:
     """The detector's landmarks as they truly are: in the image, in space, both. How sure it was stays.
 
-    Depths that are right come without the depth correction, which mends wrong ones.
+    Depths that are right come without the lifter, which does not look at them.
     """
-    usual, plain = KeypointFitOptions(), KeypointFitOptions(correct_depth=False)
+    usual, plain = KeypointFitOptions(), KeypointFitOptions(lift=False)
     body = default_body()
     rotations, betas, trans = (
         torch.stack([getattr(p, name) for p in found.people]) for name in ("rotations", "betas", "trans")
@@ -107,8 +107,8 @@ def put_right(
     flat = replace(observations, keypoints=project(landmarks, focal, centre).numpy())
     return {
         "with the true landmarks in the image": (flat, usual),
-        "with the true landmarks in space, without depth correction": (in_space(observations), plain),
-        "with both, without depth correction": (in_space(flat), plain),
+        "with the true landmarks in space, without the lifter": (in_space(observations), plain),
+        "with both, without the lifter": (in_space(flat), plain),
     }
 
 
@@ -154,7 +154,7 @@ def main() -> None:
     fits = {
         "hpc fit (auto)": fit_keypoints(body, with_network),
         "hpc fit --method keypoints": fit_keypoints(body, observations),
-        "the same without depth correction": fit_keypoints(body, observations, KeypointFitOptions(correct_depth=False)),
+        "the same without the lifter": fit_keypoints(body, observations, KeypointFitOptions(lift=False)),
     }
     for name, (mended, options) in put_right(found, observations).items():
         fits[f"hpc fit --method keypoints {name}"] = fit_keypoints(body, mended, options)

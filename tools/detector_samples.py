@@ -4,7 +4,7 @@
 
 SAMPLES.npz holds the truth (rotations as axis-angle, betas, trans, focal, size) and, for several passes over crops such
 as detection makes them, the observed points, confidences, presences and world landmarks in the image's axes. It is
-what build_landmarks.py and train_depth_correction.py read; about three samples a second on one core.
+what build_landmarks.py reads; about three samples a second on one core.
 """
 
 from __future__ import annotations

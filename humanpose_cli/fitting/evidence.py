@@ -24,13 +24,13 @@ from torch import Tensor
 from humanpose_cli.body.joint_angles import rotations_to_angles
 from humanpose_cli.body.limb_rotations import limb_rotations, neutral_rotations, upright_heading
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24, Skeleton
-from humanpose_cli.fitting.depth_correction import CorrectedWorld, depth_correction, viewing_pixel, viewing_rotation
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.observations import KeypointObservations
-from humanpose_cli.fitting.problem import PREDICTED_JOINTS, FitEvidence, bone_names, combination, offset_names
+from humanpose_cli.fitting.problem import PREDICTED_JOINTS, FitEvidence, bone_names, combination
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.solver import KeypointFitOptions
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, rotation_between
+from humanpose_cli.models.lifter.network import lifter_takes, shipped_lifter
 
 __all__ = [
     "gather_evidence",
@@ -39,6 +39,8 @@ __all__ = [
     "limb_fallback",
     "person_confidence",
     "place_before_camera",
+    "viewing_pixel",
+    "viewing_rotation",
     "witnesses",
     "zero_joints",
 ]
@@ -125,6 +127,25 @@ def person_confidence(joints: Tensor) -> Tensor:
 _NEAREST = 0.3  # metres
 
 
+def viewing_pixel(skeleton: Skeleton, keypoints: Tensor, confidence: Tensor, principal_point: Tensor) -> Tensor:
+    """The pixel (N, 2) at which a camera looks that looks straight at the person.
+
+    Between the hips, or where their confidence is 0 the mean of all keypoints (N, L, 2), weighted by confidence (N, L).
+    """
+    hips = skeleton.indices(("left_hip", "right_hip"))
+    total = confidence.sum(1, keepdim=True)
+    mean = (keypoints * confidence[..., None]).sum(1) / total.clamp_min(1e-9)
+    mean = torch.where(total > 0, mean, principal_point)
+    visible_hips = (confidence[:, hips] > 0).all(-1, keepdim=True)
+    return torch.where(visible_hips, keypoints[:, hips].mean(1), mean)
+
+
+def viewing_rotation(pixel: Tensor, focal: Tensor, principal_point: Tensor) -> Tensor:
+    """Rotation (N, 3, 3) that turns the optical axis to the ray through a pixel (N, 2)."""
+    ray = torch.nn.functional.pad((pixel - principal_point) / focal[:, None], (0, 1), value=1.0)
+    return rotation_between(ray.new_tensor([0.0, 0.0, 1.0]).expand_as(ray), ray)
+
+
 def zero_joints(rig: LandmarkRig) -> Tensor:
     """(24, 3) joints of the T pose, body axes."""
     still = torch.eye(3, dtype=rig.joints.dtype).expand(1, len(rig.joints), 3, 3)
@@ -205,13 +226,9 @@ def gather_evidence(
     given = _tensors(observations, options.least_confidence)
     pixel = viewing_pixel(skeleton, given.keypoints, given.confidence, given.principal_point)
     to_camera = viewing_rotation(pixel, given.focal, given.principal_point)
-    corrected = _corrected(skeleton, given, options)
-    if corrected is not None and given.world is not None:
-        # Two opinions with different faults: their mean is better than either.
-        given = replace(given, world=(_centred(skeleton, given.world) + corrected.world.double()) / 2)
     starts = [_placed(rig, rotations, given) for rotations in _candidates(rig, skeleton, given, to_camera)]
     pixel_weights = _pixel_weights(skeleton, given, starts[0].root[:, 2], options)
-    bones, bone_weights = _bones(skeleton, given, corrected, options)
+    bones, bone_weights = _bones(skeleton, given, options)
     rows = len(given.keypoints)
     neutral = rotations_to_angles(
         neutral_rotations() if given.predicted_rotations is None else given.predicted_rotations
@@ -229,6 +246,7 @@ def gather_evidence(
         upright=_uprightness(skeleton, given) / options.lean_noise,
         places=places,
         place_weights=place_weights,
+        lifted=_lifted(skeleton, given, to_camera, options),
         shape=shape,
         shape_sigma=shape_sigma,
         fallback=neutral.expand(rows, -1, -1),
@@ -237,11 +255,6 @@ def gather_evidence(
         beta_sigma=torch.full((rows, rig.shape_count), options.shape_noise, dtype=torch.float64),
     )
     return evidence, starts[: options.starts]
-
-
-def _centred(skeleton: Skeleton, world: Tensor) -> Tensor:
-    """World landmarks (N, L, 3) with their origin between the hips."""
-    return world - world[:, skeleton.indices(("left_hip", "right_hip"))].mean(1, keepdim=True)
 
 
 def _candidates(rig: LandmarkRig, skeleton: Skeleton, given: _Given, to_camera: Tensor) -> list[Tensor]:
@@ -284,42 +297,12 @@ def _pixel_weights(skeleton: Skeleton, given: _Given, depth: Tensor, options: Ke
     return torch.where(given.confidence > 0, variance.rsqrt(), 0.0)
 
 
-def _corrected(skeleton: Skeleton, given: _Given, options: KeypointFitOptions) -> CorrectedWorld | None:
-    """What the depth correction makes of BlazePose's world landmarks."""
-    if given.world is None or skeleton != BLAZEPOSE33 or not options.correct_depth:
-        return None
-    # The correction looks at every landmark; of those that were not seen at all it shall know nothing.
-    unseen = given.confidence == 0
-    pixels, world = (_at_parents(skeleton, values, unseen) for values in (given.keypoints, given.world))
-    return depth_correction()(pixels, given.confidence, world, given.focal, given.principal_point)
-
-
-def _at_parents(skeleton: Skeleton, values: Tensor, moved: Tensor) -> Tensor:
-    """Landmarks (N, L, D) of which those in `moved` (N, L) are put where their parents in the skeleton are."""
-
-    def distance_to_root(row: int) -> int:
-        parent = skeleton.parents[row]
-        return 0 if parent < 0 else 1 + distance_to_root(parent)
-
-    values = values.clone()
-    for row in sorted(range(len(skeleton)), key=distance_to_root):
-        parent = skeleton.parents[row]
-        if parent >= 0:
-            values[:, row] = torch.where(moved[:, row, None], values[:, parent], values[:, row])
-    return values
-
-
-def _bones(
-    skeleton: Skeleton, given: _Given, corrected: CorrectedWorld | None, options: KeypointFitOptions
-) -> tuple[Tensor, Tensor]:
-    """World landmarks' bones and offsets from the hips (N, B, 3) in the axes of the viewing ray, and 1 / σ (N, B, 3).
-
-    Bones come with a usual noise; offsets only from corrected landmarks, whose noise is known one by one.
-    """
-    bones, offsets = bone_names(skeleton), offset_names(skeleton)
+def _bones(skeleton: Skeleton, given: _Given, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:
+    """World landmarks' bones (N, B, 3) in the axes of the viewing ray, and 1 / σ (N, B, 3)."""
+    bones = bone_names(skeleton)
     rows = len(given.keypoints)
     if given.world is None:
-        empty = torch.zeros(rows, len(bones) + len(offsets), 3, dtype=torch.float64)
+        empty = torch.zeros(rows, len(bones), 3, dtype=torch.float64)
         return empty, empty
     matrix = combination(skeleton.joint_names, bones)
     weakest = torch.where(matrix != 0, given.confidence[:, None], 1.0).amin(-1)
@@ -328,18 +311,7 @@ def _bones(
     if given.world_spread is not None:
         own = (given.world_spread.square()[:, None] * matrix.square()).sum(-1)
         variance = variance + own[..., None]
-    weights = (weakest[..., None] / variance).sqrt()
-    vectors = matrix @ given.world
-    matrix = combination(skeleton.joint_names, offsets)
-    if corrected is None:
-        empty = torch.zeros(rows, len(offsets), 3, dtype=torch.float64)
-        return torch.cat((vectors, empty), 1), torch.cat((weights, empty), 1)
-    world, noise = corrected.world.double(), corrected.noise.double()
-    placed = skeleton.indices(ends[0] for ends, _ in offsets)
-    sigma = _sigmas(noise[:, placed])
-    seen_at_all = torch.where(matrix != 0, given.confidence[:, None], 1.0).amin(-1) > 0
-    own = torch.where(seen_at_all[..., None], 1 / (options.correction_noise * sigma), 0.0)
-    return torch.cat((vectors, matrix @ world), 1), torch.cat((weights, own), 1)
+    return matrix @ given.world, (weakest[..., None] / variance).sqrt()
 
 
 def _places(given: _Given, to_camera: Tensor, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:
@@ -351,6 +323,14 @@ def _places(given: _Given, to_camera: Tensor, options: KeypointFitOptions) -> tu
     joints, noise = given.predicted_joints, given.predicted_noise[:, rows]
     places = (joints[:, rows] - joints[:, pelvis : pelvis + 1]) @ to_camera
     return places, 1 / (options.predicted_noise * _sigmas(noise))
+
+
+def _lifted(skeleton: Skeleton, given: _Given, to_camera: Tensor, options: KeypointFitOptions) -> Tensor:
+    """The lifter's joints about the pelvis (N, K, 3) in the axes of the viewing ray."""
+    if not options.lift or not lifter_takes(skeleton):
+        return torch.zeros(len(given.keypoints), 0, 3, dtype=torch.float64)
+    lifted = shipped_lifter()(given.keypoints, given.confidence, given.focal, given.principal_point, skeleton)
+    return lifted.joints.double() @ to_camera
 
 
 def _shape(rig: LandmarkRig, given: _Given, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import project
-from humanpose_cli.core.conventions import Skeleton
+from humanpose_cli.core.conventions import SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.evidence import gather_evidence, joint_confidence, limb_fallback, person_confidence
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
@@ -106,8 +106,9 @@ def fit_keypoints(
     skeleton = observations.names
     joints = UPRIGHT_JOINTS
     if observations.predicted_poses is not None:
-        joints = tuple(dict.fromkeys((*UPRIGHT_JOINTS, *PREDICTED_JOINTS)))
         _check_shape(body, observations)
+    if observations.predicted_poses is not None or options.lift:
+        joints = tuple(dict.fromkeys((*UPRIGHT_JOINTS, *PREDICTED_JOINTS)))
     rig = LandmarkRig(body, body.landmarks(skeleton.name), joints, free_columns=1)
     setting = _Setting(rig, skeleton, options)
     threads = torch.get_num_threads()
@@ -200,10 +201,25 @@ def _with_common_shapes(
 def _finish(setting: _Setting, rows: _Rows) -> _Rows:
     """The fine stage."""
     state, _, _ = levenberg_marquardt(setting.problem(rows.evidence), rows.state, setting.options.fine)
+    if rows.evidence.lifted.shape[1]:
+        evidence = _with_lifted_joints(setting, _Rows(state, rows.evidence))
+        state, _, _ = levenberg_marquardt(setting.problem(evidence), state, setting.options.fine)
     # Held, not almost held: every frame of a group has the very same numbers.
     held = rows.evidence.beta_sigma == _HELD
     state = state._replace(betas=torch.where(held, rows.evidence.betas, state.betas))
     return _Rows(state, rows.evidence)
+
+
+def _with_lifted_joints(setting: _Setting, rows: _Rows) -> FitEvidence:
+    """Evidence that holds the joints tightly to the mean of where they are and where the lifter has them.
+
+    Two estimates with different faults: their mean is better than either, and steadier.
+    """
+    (state, evidence), options = rows, setting.options
+    joints = setting.rig.pose(state.rotations, state.root, state.betas).joints
+    about = joints[:, SMPL24.indices(PREDICTED_JOINTS)] - joints[:, SMPL24.index("pelvis"), None]
+    places = torch.lerp(about @ evidence.to_ray.mT, evidence.lifted, options.lifted_share)
+    return replace(evidence, places=places, place_weights=torch.full_like(places, 1 / options.lifted_noise))
 
 
 def _report(

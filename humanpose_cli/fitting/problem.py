@@ -26,6 +26,7 @@ from humanpose_cli.fitting.residuals import (
     vector_rows,
 )
 from humanpose_cli.fitting.solver import KeypointFitOptions, NormalEquations
+from humanpose_cli.models.lifter.network import LIFTED_JOINTS
 
 __all__ = [
     "PREDICTED_JOINTS",
@@ -37,7 +38,6 @@ __all__ = [
     "cat_rows",
     "combination",
     "common_shapes",
-    "offset_names",
     "shape_evidence",
 ]
 
@@ -108,21 +108,11 @@ _SIDED = (
 )
 _ACROSS = ("shoulder", "hip", "ear")
 _MIDDLE = ((("nose",), ("left_ear", "right_ear")), (("left_ear", "right_ear"), ("left_shoulder", "right_shoulder")))
-# Positions of these landmarks are compared too where they are known well enough.
-_PLACED = ("shoulder", "elbow", "wrist", "knee", "ankle")
-_HIPS = ("left_hip", "right_hip")
 # A standing person's trunk, and the line from the feet to the hips, are upright: joints of the body.
 _UPRIGHT = ((("neck",), ("pelvis",)), (("left_hip", "right_hip"), ("left_ankle", "right_ankle")))
 UPRIGHT_JOINTS = tuple(dict.fromkeys(name for bone in _UPRIGHT for ends in bone for name in ends))
-PREDICTED_JOINTS = (
-    *("neck", "head"),
-    *(
-        f"{side}_{name}"
-        for name in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
-        for side in ("left", "right")
-    ),
-)
-"""Joints of the body whose places about the pelvis are compared with what a body network predicts."""
+PREDICTED_JOINTS = LIFTED_JOINTS
+"""Joints of the body whose positions about the pelvis are compared with what a body network or the lifter predicts."""
 
 
 def bone_names(skeleton: Skeleton) -> list[Bone]:
@@ -134,12 +124,6 @@ def bone_names(skeleton: Skeleton) -> list[Bone]:
     bones += [((f"left_{name}",), (f"right_{name}",)) for name in _ACROSS]
     bones += _MIDDLE
     return [(ends, starts) for ends, starts in bones if all(name in skeleton for name in (*ends, *starts))]
-
-
-def offset_names(skeleton: Skeleton) -> list[Bone]:
-    """(ends, starts) of landmarks' positions as seen from between the hips."""
-    names = ("nose", *(f"{side}_{name}" for name in _PLACED for side in ("left", "right")))
-    return [((name,), _HIPS) for name in names if all(joint in skeleton for joint in (name, *_HIPS))]
 
 
 def combination(names: Sequence[str], bones: Sequence[Bone]) -> Tensor:
@@ -157,12 +141,13 @@ class FitEvidence:
     """What the fit knows of N rows, whitened; all double.
 
     pixels (N, L, 2), pixel_weights (N, L) = 1 / σ; focal (N,), centre (N, 2)
-    bones (N, B, 3) world landmarks' bones and offsets on the axes of the viewing ray, bone_weights (N, B, 3) = 1 / σ
+    bones (N, B, 3) world landmarks' bones on the axes of the viewing ray, bone_weights (N, B, 3) = 1 / σ
     to_ray (N, 3, 3) camera axes to those of the viewing ray
     upright (N, 2) = 1 / σ of the two leans
     places (N, K, 3) predicted places of joints about the pelvis on the axes of the viewing ray, place_weights
     (N, K, 3) = 1 / σ; K is 0 without a prediction, else the number of PREDICTED_JOINTS
     shape (N, S) predicted betas, shape_sigma (N, S) their σ: infinite without a prediction
+    lifted (N, K, 3) the lifter's positions of the same joints, for the last stage; K is 0 where nothing is lifted
     fallback (N, 24, 3) angles, fallback_weights (N, 24) = 1 / σ
     betas (N, S), beta_sigma (N, S): centre and width of the shape prior
     """
@@ -177,6 +162,7 @@ class FitEvidence:
     upright: Tensor
     places: Tensor
     place_weights: Tensor
+    lifted: Tensor
     shape: Tensor
     shape_sigma: Tensor
     fallback: Tensor
@@ -205,7 +191,7 @@ class KeypointProblem:
     ) -> None:
         self.rig, self.skeleton, self.evidence = rig, skeleton, evidence
         self.options = options
-        self._bones = combination(skeleton.joint_names, bone_names(skeleton) + offset_names(skeleton))
+        self._bones = combination(skeleton.joint_names, bone_names(skeleton))
         self._upright = combination(rig.joint_points, _UPRIGHT)
         predicted = PREDICTED_JOINTS[: evidence.places.shape[1]]
         self._predicted = combination(rig.joint_points, [((name,), ("pelvis",)) for name in predicted])

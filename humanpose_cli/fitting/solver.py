@@ -178,9 +178,10 @@ class KeypointFitOptions:
     least_noise        pixels: no landmark is better than this
     robust_2d          noise levels at which a 2-D residual counts half as outlier
     bone_noise         metres across and along the viewing ray: world landmarks' noise of one bone's vector
-    correct_depth      let the depth correction judge BlazePose's world landmarks
-    correction_noise   factor on the noise that the correction claims
     predicted_noise    factor on the noise that a body network claims for the joints it predicts
+    lift               let the lifter judge where the joints are, in a last stage
+    lifted_share       of the lifter in the mean with the fit before it, 0..1
+    lifted_noise       metres by which the body may differ from that mean
     robust_place       like robust_2d, for predicted joints
     predicted_shape    standard deviation of a predicted shape's components
     robust_bone        like robust_2d, for the bones of the world landmarks
@@ -204,9 +205,10 @@ class KeypointFitOptions:
     least_noise: float = 0.5
     robust_2d: float = 3.0
     bone_noise: tuple[float, float] = (0.06, 0.09)
-    correct_depth: bool = True
-    correction_noise: float = 1.5
     predicted_noise: float = 3.0
+    lift: bool = True
+    lifted_share: float = 0.5
+    lifted_noise: float = 0.03
     robust_place: float = 3.0
     predicted_shape: float = 0.7
     robust_bone: float = 3.0

@@ -84,7 +84,7 @@ def test_fits_to_images_and_fit_files_are_judged(hpc, cache, tmp_path):
         (("fit", "--data", "CACHE", "--ablation", "colours"), 2, "inputs, segmenters, losses, supervision"),
         (("fit", "--data", "CACHE", "--ablation", "losses", "--preset", "big"), 2, "ablation or paper"),
         (("segmenter", "--data", "CACHE", "--weights", "nothing"), 3, "is no weights file"),
-        (("segmenter", "--data", "CACHE", "--weights", "depth-correction"), 3, "holds another model"),
+        (("segmenter", "--data", "CACHE", "--weights", "lifter"), 3, "holds another model"),
         (("fit", "--data", "CACHE", "--predictions", "none"), 3, "holds no fit files"),
     ],
 )
@@ -110,7 +110,7 @@ def test_weights_are_listed_verified_and_own_ones_described(hpc, cache, trained,
     monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path / "none"))
     listed = hpc("weights", "list", "--json").document
     names = {item["input"]: item for item in listed["items"]}
-    assert names["depth-correction"]["status"] == "success"
+    assert names["lifter"]["status"] == "success"
     assert names["imagenet-resnet50"]["status"] == "partial"
     assert hpc("weights", "verify").code == 0
     own = hpc("weights", "list", trained[0], "--json").details

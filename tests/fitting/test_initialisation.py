@@ -6,8 +6,7 @@ import torch
 
 from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA, limb_rotations, neutral_rotations, upright_heading
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
-from humanpose_cli.fitting.depth_correction import viewing_rotation
-from humanpose_cli.fitting.evidence import place_before_camera, zero_joints
+from humanpose_cli.fitting.evidence import place_before_camera, viewing_pixel, viewing_rotation, zero_joints
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.geometry.rotations import geodesic_angle
 
@@ -80,6 +79,17 @@ def test_viewing_rotation_turns_the_axis_to_the_pixel():
     centre = torch.tensor([[320.0, 240.0]]).double()
     ray = viewing_rotation(pixel, focal, centre)[0] @ torch.tensor([0.0, 0, 1]).double()
     assert (500 * ray[:2] / ray[2] + centre[0]).tolist() == pytest.approx([700, 100])
+
+
+def test_the_ray_goes_through_the_hips_and_without_them_through_what_is_visible():
+    keypoints = torch.randn(2, 33, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    hips, nose = BLAZEPOSE33.indices(("left_hip", "right_hip")), BLAZEPOSE33.index("nose")
+    confidence, centre = torch.full((2, 33), 0.5).double(), torch.ones(2, 2).double()
+    confidence[1] = 0
+    confidence[1, nose] = 0.3
+    pixel = viewing_pixel(BLAZEPOSE33, keypoints, confidence, centre)
+    torch.testing.assert_close(pixel, torch.stack((keypoints[0, hips].mean(0), keypoints[1, nose])))
+    torch.testing.assert_close(viewing_pixel(BLAZEPOSE33, keypoints, 0 * confidence, centre), centre)
 
 
 def placing(points: torch.Tensor, translation: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -16,9 +16,9 @@ from humanpose_cli.fitting.solver import KeypointFitOptions, SolverOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.metrics.bodies import mpjpe, pa_mpjpe
 
-# Evidence is perfect in these scenes: priors should hardly count, the world's size is known, nothing needs correction.
+# Evidence is perfect in these scenes: priors should hardly count, the world's size is known, nobody has to guess depth.
 TRUSTING = KeypointFitOptions(
-    correct_depth=False,
+    lift=False,
     landmark_noise=0.02,
     bone_noise=(0.002, 0.002),
     scale_noise=1e-3,
@@ -203,7 +203,7 @@ def test_coco_keypoints_without_depth(body, library_scene):
 def test_depth_reversed_limbs_are_told_apart_by_world_landmarks(body, library_scene):
     scene = library_scene(8, seed=8)
     without = fit_keypoints(body, scene.changed(world=None))
-    having = fit_keypoints(body, scene.observations, KeypointFitOptions(correct_depth=False))
+    having = fit_keypoints(body, scene.observations, KeypointFitOptions(lift=False))
     error, other = (pa_mpjpe(fit.joints3d, scene.joints, LIMBS).mean() for fit in (having, without))
     assert error < 0.02
     assert error < 0.6 * other
