@@ -152,7 +152,7 @@ Focal = Annotated[
     float | None,
     option(
         "--focal PIXELS",
-        "Focal length in pixels. Default: from EXIF, else 1.2 times the longer side.",
+        "Focal length in pixels. Default: from EXIF, else 0.9 times the longer side.",
         show_default=False,
     ),
 ]

@@ -62,7 +62,7 @@ class FitOptions:
     people     'all', or only the 'largest' by box: of a sequence, the track of the largest boxes altogether, and beside
                it only tracks of other times
     detector   'thorough', 'fast', or 'auto': thorough for images, fast for sequences
-    focal      pixels; None takes EXIF's, else 1.2 times the longer side
+    focal      pixels; None takes EXIF's, else 0.9 times the longer side
     method     'keypoints', 'nbf' or 'auto'; see `FitMethod`. 'auto' is 'keypoints' for bodies that no network knows
     network    which body network
     keypoints  weights and schedule of the keypoint fit
@@ -413,7 +413,7 @@ def fit(
     method     "keypoints" (optimisation), "nbf" (a network's forward pass), "auto" (both)
     body       "default", "smpl:FILE" or a Body
     detector   "thorough", "fast", or "auto": thorough for images, fast for sequences
-    focal      pixels; None: from EXIF, else 1.2 times the longer side
+    focal      pixels; None: from EXIF, else 0.9 times the longer side
     frames     "A:B": frames A to B - 1 of a sequence
     sequence   whether a folder's images are one sequence; None: one size and consecutive numbers are
     boxes, keypoints  files of people from your own detector

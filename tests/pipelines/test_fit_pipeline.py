@@ -54,13 +54,13 @@ def test_focal_length_comes_from_the_option_then_exif_then_the_size(clip_frames)
 
     assert focal(FitOptions(focal=900.0), 800.0) == 900
     assert focal(FitOptions(), 800.0) == 800
-    assert focal(FitOptions(), None) == pytest.approx(1.2 * 640)
+    assert focal(FitOptions(), None) == pytest.approx(0.9 * 640)
 
 
 def test_a_given_focal_length_is_for_one_camera_only(clip_frames):
     with Fitter(FitOptions(focal=900.0), people_source=KnownPeople()) as fitter:
         other = fitter.for_another_camera()
-        assert float(other.fit_image(clip_frames[0]).focal[0]) == pytest.approx(1.2 * 640)
+        assert float(other.fit_image(clip_frames[0]).focal[0]) == pytest.approx(0.9 * 640)
         assert float(fitter.fit_image(clip_frames[0]).focal[0]) == 900
         assert other.body is fitter.body
 
