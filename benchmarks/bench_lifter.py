@@ -43,7 +43,9 @@ def scene(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return placed[:, :JOINTS], placed[:, JOINTS:]
 
 
-def observe(landmarks: np.ndarray, noise: float, random: np.random.Generator, world: np.ndarray) -> KeypointObservations:
+def observe(
+    landmarks: np.ndarray, noise: float, random: np.random.Generator, world: np.ndarray
+) -> KeypointObservations:
     """Landmarks in the image with Gaussian noise, a share of the person's size."""
     count = len(landmarks)
     pixels = FOCAL * landmarks[..., :2] / landmarks[..., 2:] + SIDE / 2

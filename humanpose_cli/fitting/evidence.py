@@ -30,7 +30,6 @@ from humanpose_cli.fitting.problem import PREDICTED_JOINTS, FitEvidence, bone_na
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.solver import KeypointFitOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, rotation_between
-from humanpose_cli.models.lifter.network import lifter_takes, shipped_lifter
 
 __all__ = [
     "gather_evidence",
@@ -246,7 +245,7 @@ def gather_evidence(
         upright=_uprightness(skeleton, given) / options.lean_noise,
         places=places,
         place_weights=place_weights,
-        lifted=_lifted(skeleton, given, to_camera, options),
+        confidence=given.confidence,
         shape=shape,
         shape_sigma=shape_sigma,
         fallback=neutral.expand(rows, -1, -1),
@@ -323,14 +322,6 @@ def _places(given: _Given, to_camera: Tensor, options: KeypointFitOptions) -> tu
     joints, noise = given.predicted_joints, given.predicted_noise[:, rows]
     places = (joints[:, rows] - joints[:, pelvis : pelvis + 1]) @ to_camera
     return places, 1 / (options.predicted_noise * _sigmas(noise))
-
-
-def _lifted(skeleton: Skeleton, given: _Given, to_camera: Tensor, options: KeypointFitOptions) -> Tensor:
-    """The lifter's joints about the pelvis (N, K, 3) in the axes of the viewing ray."""
-    if not options.lift or not lifter_takes(skeleton):
-        return torch.zeros(len(given.keypoints), 0, 3, dtype=torch.float64)
-    lifted = shipped_lifter()(given.keypoints, given.confidence, given.focal, given.principal_point, skeleton)
-    return lifted.joints.double() @ to_camera
 
 
 def _shape(rig: LandmarkRig, given: _Given, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:

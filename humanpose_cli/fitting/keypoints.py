@@ -33,12 +33,14 @@ from humanpose_cli.fitting.problem import (
 from humanpose_cli.fitting.residuals import FitState, robust_scale
 from humanpose_cli.fitting.solver import KeypointFitOptions, levenberg_marquardt
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
+from humanpose_cli.models.lifter.network import lifter_takes, shipped_lifter
 
 __all__ = ["KeypointFit", "fit_keypoints"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_OUTLIER = 4.0  # noise levels from the fit beyond which a landmark is kept from the lifter
 _HELD = 1e-4  # standard deviations of shape by which a shared shape may still move while poses adapt to it
 
 
@@ -88,6 +90,11 @@ class _Setting(NamedTuple):
     skeleton: Skeleton
     options: KeypointFitOptions
 
+    @property
+    def lifts(self) -> bool:
+        """Whether there is a last stage with the lifter."""
+        return self.options.lift and lifter_takes(self.skeleton)
+
     def problem(self, evidence: FitEvidence) -> KeypointProblem:
         return KeypointProblem(self.rig, self.skeleton, evidence, self.options)
 
@@ -107,7 +114,7 @@ def fit_keypoints(
     joints = UPRIGHT_JOINTS
     if observations.predicted_poses is not None:
         _check_shape(body, observations)
-    if observations.predicted_poses is not None or options.lift:
+    if observations.predicted_poses is not None or (options.lift and lifter_takes(skeleton)):
         joints = tuple(dict.fromkeys((*UPRIGHT_JOINTS, *PREDICTED_JOINTS)))
     rig = LandmarkRig(body, body.landmarks(skeleton.name), joints, free_columns=1)
     setting = _Setting(rig, skeleton, options)
@@ -201,7 +208,7 @@ def _with_common_shapes(
 def _finish(setting: _Setting, rows: _Rows) -> _Rows:
     """The fine stage."""
     state, _, _ = levenberg_marquardt(setting.problem(rows.evidence), rows.state, setting.options.fine)
-    if rows.evidence.lifted.shape[1]:
+    if setting.lifts:
         evidence = _with_lifted_joints(setting, _Rows(state, rows.evidence))
         state, _, _ = levenberg_marquardt(setting.problem(evidence), state, setting.options.fine)
     # Held, not almost held: every frame of a group has the very same numbers.
@@ -213,13 +220,23 @@ def _finish(setting: _Setting, rows: _Rows) -> _Rows:
 def _with_lifted_joints(setting: _Setting, rows: _Rows) -> FitEvidence:
     """Evidence that holds the joints tightly to the mean of where they are and where the lifter has them.
 
-    Two estimates with different faults: their mean is better than either, and steadier.
+    Two estimates with different faults: their mean is better than either, and steadier. The lifter does not see
+    landmarks that the fit takes for outliers; joints of which nothing is visible, and people without visible hips, are
+    left to the fit.
     """
-    (state, evidence), options = rows, setting.options
-    joints = setting.rig.pose(state.rotations, state.root, state.betas).joints
-    about = joints[:, SMPL24.indices(PREDICTED_JOINTS)] - joints[:, SMPL24.index("pelvis"), None]
-    places = torch.lerp(about @ evidence.to_ray.mT, evidence.lifted, options.lifted_share)
-    return replace(evidence, places=places, place_weights=torch.full_like(places, 1 / options.lifted_noise))
+    (state, evidence), options, skeleton = rows, setting.options, setting.skeleton
+    posed = setting.rig.pose(state.rotations, state.root, state.betas)
+    landmarks = project(posed.points[:, : setting.rig.landmark_count], evidence.focal, evidence.centre)
+    error = (landmarks - evidence.pixels).norm(dim=-1) * evidence.pixel_weights
+    confidence = torch.where(error > _OUTLIER, 0.0, evidence.confidence)
+    lifted = shipped_lifter()(evidence.pixels, confidence, evidence.focal, evidence.centre, skeleton)
+    rows_of_joints = SMPL24.indices(PREDICTED_JOINTS)
+    about = posed.joints[:, rows_of_joints] - posed.joints[:, SMPL24.index("pelvis"), None]
+    places = torch.lerp(about, lifted.joints.double(), options.lifted_share) @ evidence.to_ray.mT
+    sure = joint_confidence(skeleton, confidence) > 0
+    visible = (sure[:, rows_of_joints] & sure[:, SMPL24.index("pelvis"), None])[..., None]
+    weights = torch.where(visible, 1 / options.lifted_noise, 0.0).expand_as(places)
+    return replace(evidence, places=places, place_weights=weights)
 
 
 def _report(

@@ -147,7 +147,7 @@ class FitEvidence:
     places (N, K, 3) predicted places of joints about the pelvis on the axes of the viewing ray, place_weights
     (N, K, 3) = 1 / σ; K is 0 without a prediction, else the number of PREDICTED_JOINTS
     shape (N, S) predicted betas, shape_sigma (N, S) their σ: infinite without a prediction
-    lifted (N, K, 3) the lifter's positions of the same joints, for the last stage; K is 0 where nothing is lifted
+    confidence (N, L) of the landmarks, zero where one is not used
     fallback (N, 24, 3) angles, fallback_weights (N, 24) = 1 / σ
     betas (N, S), beta_sigma (N, S): centre and width of the shape prior
     """
@@ -162,7 +162,7 @@ class FitEvidence:
     upright: Tensor
     places: Tensor
     place_weights: Tensor
-    lifted: Tensor
+    confidence: Tensor
     shape: Tensor
     shape_sigma: Tensor
     fallback: Tensor

@@ -301,7 +301,7 @@ _ENTRIES = (
         "lifter",
         "landmarks in the image to joints in metres, with the noise of each",
         "networks/data/lifter.safetensors",
-        "0000",
+        "4d940018698fe7657d9b938b3c4ceee32694e6444ef14580df1204a384bfbe3f",
     ),
     _torchvision("imagenet-resnet18", "backbone", "resnet18-f37072fd.pth"),
     _torchvision("imagenet-resnet50", "backbone of the paper's body network", "resnet50-0676ba61.pth"),

@@ -147,10 +147,13 @@ def test_people_upside_down_lying_and_from_behind(body, place_bodies, turn):
     ("depth", "focal"), [(1.6, 500.0), (4.0, 500.0), (60.0, 1200.0), (4.0, 8000.0), (300.0, 90000.0)]
 )
 def test_near_far_wide_and_long(body, library_scene, depth, focal):
-    """From 40 pixels to several images high."""
+    """From 40 pixels to several images high. Where depth is perfect the lifter can only take something off."""
     scene = library_scene(3, seed=3, depth=depth, focal=focal)
-    fit = fit_keypoints(body, scene.observations)
+    fit = fit_keypoints(body, scene.observations, KeypointFitOptions(lift=False))
     assert pa_mpjpe(fit.joints3d, scene.joints, LIMBS).max() < 0.06
+    lifted = fit_keypoints(body, scene.observations)
+    assert pa_mpjpe(lifted.joints3d, scene.joints, LIMBS).max() < 0.08
+    assert lifted.trans[:, 2] == pytest.approx(depth, rel=0.15)
     assert fit.trans[:, 2] == pytest.approx(depth, rel=0.15)
 
 
@@ -248,10 +251,11 @@ def test_broken_landmarks_count_as_unseen(body, library_scene):
 
 def test_a_prediction_gives_the_depth_that_landmarks_lack(body, library_scene):
     scene = library_scene(6, seed=5)
-    without = fit_keypoints(body, scene.changed(world=None, world_spread=None))
+    plain = KeypointFitOptions(lift=False)
+    without = fit_keypoints(body, scene.changed(world=None, world_spread=None), plain)
     told = scene.predicted(noise=0.02)
     assert told["predicted_poses"].shape == (6, 72)
-    with_it = fit_keypoints(body, scene.changed(world=None, world_spread=None, **told))
+    with_it = fit_keypoints(body, scene.changed(world=None, world_spread=None, **told), plain)
     before, after = (pa_mpjpe(fit.joints3d, scene.joints).mean() for fit in (without, with_it))
     assert after < 0.5 * before
     assert after < 0.03

@@ -197,7 +197,7 @@ def test_families_are_drawn_as_often_as_they_should_be(pool: PosePool) -> None:
         assert np.mean(families == family) == pytest.approx(shares[family], rel=0.25)
 
 
-QUIET = DetectionErrors(0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0)
+QUIET = DetectionErrors(0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)
 
 
 def _detected(pool: PosePool, errors: DetectionErrors) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -223,6 +223,11 @@ def test_detection_errors_have_the_sizes_they_name(pool: PosePool) -> None:
     assert wrist.std() == pytest.approx(0.020, rel=0.15), "what a limb shares makes its noise no larger"
     _, confidence, _ = _detected(pool, replace(QUIET, dropped=0.1))
     assert (confidence == 0).mean() == pytest.approx(0.1, abs=0.01)
+    _, confidence, _ = _detected(pool, replace(QUIET, legs=0.3))
+    half = (confidence == 0).any(1)
+    assert half.mean() == pytest.approx(0.3, abs=0.04)
+    legs = [any(part in name for part in ("knee", "ankle", "heel", "foot")) for name in INPUT_LANDMARKS]
+    assert ((confidence[half] == 0) == legs).all()
 
 
 def test_swaps_exchange_whole_limbs(pool: PosePool) -> None:

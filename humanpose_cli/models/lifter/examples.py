@@ -64,6 +64,7 @@ def _rows(*kinds: str) -> list[int]:
 
 
 _ARMS, _LEGS = _rows("elbow", "wrist", "index"), _rows("hip", "knee", "ankle", "heel", "foot_index")
+_BELOW_HIPS = _rows("knee", "ankle", "heel", "foot_index")
 _ENDS, _HEAD = _rows("index", "heel", "foot_index"), _rows("nose", "ear")
 _LIMBS = [
     [row for row in group if INPUT_LANDMARKS[row].startswith(side)]
@@ -102,7 +103,8 @@ class DetectionErrors:
     shared      correlation of a landmark's error with that of the landmark before it on the limb
     outliers    probability of a landmark to lie off by `outlier` of the person's size
     hidden      factor on the noise of landmarks behind the trunk
-    dropped     probability of a landmark to be missing; of a limb; `ends` of all hands and feet, as in COCO's skeleton
+    dropped     probability of a landmark to be missing; of a limb; `ends` of all hands and feet, as in COCO's skeleton;
+                `legs` of both legs from the knees on, half figures
     swapped     probability that left and right are swapped, of the arms and of the legs alike
     cut         probability that the image's edge cuts the person
     """
@@ -115,6 +117,7 @@ class DetectionErrors:
     hidden: float = 2.0
     dropped: float = 0.02
     limbs: float = 0.03
+    legs: float = 0.06
     ends: float = 0.1
     swapped: float = 0.03
     cut: float = 0.15
@@ -263,6 +266,7 @@ def detected(rays: Array, depth: Array, random: np.random.Generator, errors: Det
     for limb in _LIMBS:
         missing[:, limb] |= chance(errors.limbs / len(_LIMBS) * 2, 1)
     missing[:, _ENDS] |= chance(errors.ends, 1)
+    missing[:, _BELOW_HIPS] |= chance(errors.legs, 1)
     confidence = np.where(missing, 0.0, np.clip(confidence, 0.02, 1.0))
     return rays.astype(np.float32), confidence.astype(np.float32)
 

@@ -32,6 +32,7 @@ from humanpose_cli.models.lifter.network import (
     NormalisedRays,
     lifter_config,
 )
+from humanpose_cli.networks.weights import fill, find_weights, read_weights
 from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, moved
 
 __all__ = ["LIFTER_PRESETS", "LifterRecipe", "LifterTraining", "lifter_loss"]
@@ -52,6 +53,7 @@ class LifterTraining:
     poses           posed bodies in the pool that batches are drawn from
     epoch           steps that the loop calls an epoch
     learning_rate, weight_decay  of Adam
+    start           weights of another run to begin with; "" begins at random
     held_out        poses of held-out activities that validations look at; half of them calibrate the noise
     """
 
@@ -62,6 +64,7 @@ class LifterTraining:
     epoch: int = 500
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
+    start: str = ""
     held_out: int = 4096
 
     def __post_init__(self) -> None:
@@ -115,6 +118,9 @@ class LifterRecipe(Recipe[LifterBatch]):
         self.options, self.seed = options or LifterTraining(), seed
         torch.manual_seed(seed)
         self.model = LifterNetwork(self.options.network)
+        if self.options.start:
+            path = find_weights(self.options.start)
+            fill(self.model, read_weights(path, MODEL)[0], path)
 
     def phases(self) -> Sequence[Phase]:
         o = self.options
