@@ -301,7 +301,7 @@ _ENTRIES = (
         "lifter",
         "landmarks in the image to joints in metres, with the noise of each",
         "networks/data/lifter.safetensors",
-        "4d940018698fe7657d9b938b3c4ceee32694e6444ef14580df1204a384bfbe3f",
+        "f02c8965e8ebbbbf05ae2d90ed714f9991c33bf7c5f10a39812288a7a8704231",
     ),
     _torchvision("imagenet-resnet18", "backbone", "resnet18-f37072fd.pth"),
     _torchvision("imagenet-resnet50", "backbone of the paper's body network", "resnet50-0676ba61.pth"),

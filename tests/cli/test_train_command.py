@@ -42,6 +42,14 @@ def test_a_model_is_trained_and_a_rerun_keeps_it(hpc, cache, tmp_path):
     assert "another epochs" in other.err
 
 
+def test_the_lifter_needs_no_data(hpc, tmp_path):
+    few = [text for pair in ("poses=128", "held_out=64", "network.blocks=1") for text in ("--set", pair)]
+    ran = hpc("train", "lifter", "--out", str(tmp_path), "--steps", "1", "--batch-size", "32", *few, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.details["criterion"] == "pa_mpjpe_mm"
+    assert read_header(tmp_path / "best.safetensors").config["blocks"] == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -52,6 +60,7 @@ def test_a_model_is_trained_and_a_rerun_keeps_it(hpc, cache, tmp_path):
         (("segmenter", "--data", "CACHE", "--set", "learnin_rate=1"), 2, "learning_rate"),
         (("segmenter", "--data", "CACHE", "--set", "precision=double"), 2, "precision"),
         (("nbf", "--data", "CACHE", "--preset", "small-proxy"), 3, "--detections"),
+        (("lifter", "--data", "CACHE"), 2, "makes its own examples"),
     ],
 )
 def test_wrong_wishes_are_told(hpc, cache, tmp_path, arguments, code, words):

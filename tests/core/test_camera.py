@@ -96,7 +96,7 @@ def test_a_cropped_camera_shows_turned_points_where_the_crop_moves_their_pixels(
 
 def test_a_photo_without_a_known_lens_is_looked_at_over_its_longer_side():
     assert default_focal(1920, 1080) == default_focal(1080, 1920) == 0.9 * 1920
-    assert Camera.of_image((1920, 1080)) == Camera(1.2 * 1920, (960.0, 540.0), (1920, 1080))
+    assert Camera.of_image((1920, 1080)) == Camera(0.9 * 1920, (960.0, 540.0), (1920, 1080))
     assert Camera.of_image((100, 80), 90.0) == Camera(90.0, (50.0, 40.0), (100, 80))
 
 

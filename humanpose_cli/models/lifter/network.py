@@ -166,22 +166,22 @@ class LifterNetwork(nn.Module):
         nn.init.zeros_(self.direct.weight)
         self.register_buffer("calibration", torch.ones(_POINTS, 2))
 
-    def forward(self, seen: NormalisedRays) -> tuple[Tensor, Tensor]:
-        with torch.autocast(seen.points.device.type, enabled=False):  # half precision is too coarse for positions
-            size = (seen.log_size - _USUAL_LOG_SIZE).clamp(-3, 3)
-            features = torch.cat((seen.points.flatten(1), 2 * seen.confidence - 1, size), 1)
+    def forward(self, rays: NormalisedRays) -> tuple[Tensor, Tensor]:
+        with torch.autocast(rays.points.device.type, enabled=False):  # half precision is too coarse for positions
+            size = (rays.log_size - _USUAL_LOG_SIZE).clamp(-3, 3)
+            features = torch.cat((rays.points.flatten(1), 2 * rays.confidence - 1, size), 1)
             x, direct = self.lift(features), self.direct(features)
         for block in self.blocks:
             x = x + block(x)
-        with torch.autocast(seen.points.device.type, enabled=False):
+        with torch.autocast(rays.points.device.type, enabled=False):
             points, noise = self.head(self.norm(x)).split((_POINTS * 3, _POINTS * 2), 1)
         points = (points + direct).unflatten(1, (_POINTS, 3)) * 0.2
         return points, (noise.unflatten(1, (_POINTS, 2)) - 2.5).clamp(*_LOG_NOISE)
 
-    def symmetric(self, seen: NormalisedRays) -> tuple[Tensor, Tensor]:
+    def symmetric(self, rays: NormalisedRays) -> tuple[Tensor, Tensor]:
         """The mean of the predictions for a person and for the mirror image, which makes it exactly symmetric."""
-        points, noise = self(seen)
-        other, other_noise = self(seen.mirrored())
+        points, noise = self(rays)
+        other, other_noise = self(rays.mirrored())
         flip = points.new_tensor([-1.0, 1.0, 1.0])
         return (points + other[:, MIRRORED_POINTS] * flip) / 2, (noise + other_noise[:, MIRRORED_POINTS]) / 2
 
@@ -228,11 +228,11 @@ class Lifter:
         confidence = confidence.float()[:, own]
         sound = rays.isfinite().all(-1) & confidence.isfinite() & (rays.abs().amax(-1) < 100) & known
         confidence = torch.where(sound, confidence.clamp(0, 1), 0.0)
-        seen = normalise_rays(torch.where(sound[..., None], rays, 0.0), confidence)
-        points, noise = self.network.symmetric(seen)
-        points = points @ seen.to_camera.mT
+        normalised = normalise_rays(torch.where(sound[..., None], rays, 0.0), confidence)
+        points, noise = self.network.symmetric(normalised)
+        points = points @ normalised.to_camera.mT
         sigma = noise.exp() * self.network.calibration
-        return LiftedPose(points[:, :_JOINTS], points[:, _JOINTS:], sigma, seen.to_camera)
+        return LiftedPose(points[:, :_JOINTS], points[:, _JOINTS:], sigma, normalised.to_camera)
 
 
 def lifter_takes(skeleton: Skeleton) -> bool:
