@@ -301,7 +301,7 @@ _ENTRIES = (
         "lifter",
         "landmarks in the image to joints in metres, with the noise of each",
         "networks/data/lifter.safetensors",
-        "f02c8965e8ebbbbf05ae2d90ed714f9991c33bf7c5f10a39812288a7a8704231",
+        "ed2c86f0c0a88e2590afc719643f5aaecb7c31785218eaedff71ba7c61409f56",
     ),
     _torchvision("imagenet-resnet18", "backbone", "resnet18-f37072fd.pth"),
     _torchvision("imagenet-resnet50", "backbone of the paper's body network", "resnet50-0676ba61.pth"),

@@ -212,7 +212,8 @@ def _cameras(count: int, random: np.random.Generator, o: CameraRanges) -> tuple[
     gaze = _turn(2, roll) @ _turn(0, pitch) @ upright @ _turn(1, yaw)
     across, down = (np.deg2rad(most) * random.uniform(-1, 1, count) for most in o.off_centre)
     turn = _turn(1, across) @ _turn(0, -down)
-    distance = np.exp(random.uniform(*np.log(o.distance), count))
+    nearest, farthest = np.log(o.distance).tolist()
+    distance = np.exp(random.uniform(nearest, farthest, count))
     return (turn @ gaze).astype(np.float32), (turn[..., 2] * distance[:, None]).astype(np.float32)
 
 
@@ -258,11 +259,11 @@ def detected(rays: Array, depth: Array, random: np.random.Generator, errors: Det
     for group in (_ARMS, _LEGS):
         left = [row for row in group if INPUT_LANDMARKS[row].startswith("left")]
         right = [row for row in group if INPUT_LANDMARKS[row].startswith("right")]
-        swapped = chance(errors.swapped)
+        swapped = np.flatnonzero(chance(errors.swapped))[:, None]
         for values in (rays, confidence):
-            kept = values[swapped][:, left]
-            values[np.ix_(swapped, left)] = values[np.ix_(swapped, right)]
-            values[np.ix_(swapped, right)] = kept
+            kept = values[swapped, left]
+            values[swapped, left] = values[swapped, right]
+            values[swapped, right] = kept
     missing = chance(errors.dropped, landmarks)
     for limb in _LIMBS:
         missing[:, limb] |= chance(errors.limbs / len(_LIMBS) * 2, 1)

@@ -133,7 +133,8 @@ class LifterRecipe(Recipe[LifterBatch]):
         return BatchLoader(numbers, make, replace(options, batch_size=1), collate=_only)
 
     def losses(self, phase: str, batch: LifterBatch) -> Mapping[str, Tensor]:
-        return lifter_loss(*self.model(batch.rays), batch.points)
+        points, noise = self.model(batch.rays)
+        return lifter_loss(points, noise, batch.points)
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
         """Errors in mm of the limbs' twelve joints after Procrustes alignment (of all, of seated, crouching and lying
@@ -174,7 +175,8 @@ class LifterRecipe(Recipe[LifterBatch]):
         return _HeldOut(detected, clean, tuple(pool.family[row] for row in rows))
 
     def _lifted(self, batch: LifterBatch, size: int) -> _Lifted:
-        points, noise = [], []
+        points: list[Tensor] = []
+        noise: list[Tensor] = []
         for start in range(0, len(batch.points), size):
             rays = NormalisedRays(*(values[start : start + size] for values in batch.rays))
             for values, own in zip(self.model.symmetric(moved(rays, self.device)), (points, noise), strict=True):
