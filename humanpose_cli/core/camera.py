@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from humanpose_cli.core.crop import Crop
 
-__all__ = ["DEFAULT_FOCAL_FACTOR", "NBF_CAMERA", "Camera", "FixedCamera", "back_project", "default_focal", "project"]
-
 # A usual lens over the longer side (about 58°), used where neither EXIF nor the user gives the focal length. Telephones
 # and video cameras have 0.7 to 1.2; a longer lens taken for this one costs less than a shorter one taken for longer.
 DEFAULT_FOCAL_FACTOR = 0.9

@@ -42,8 +42,6 @@ from humanpose_cli.datasets.reading import (
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
 from humanpose_cli.io.inputs import OWN_SUFFIXES, InputItem, open_inputs, printable
 
-__all__ = ["ImagesOptions", "ImagesSource"]
-
 
 @dataclass(frozen=True)
 class ImagesOptions(FolderOptions):

@@ -48,9 +48,6 @@ from humanpose_cli.engine.skinning.op import forward_kinematics
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.images import read_image
 
-__all__ = ["BODY_JOINTS", "GENDERS", "RichOptions", "RichSource", "SmplxJoints", "read_rich_camera"]
-
-
 # SMPL-X's joints, without its surface: what placing its bodies and labelling their joints takes.
 #
 # The model files (https://smpl-x.is.tue.mpg.de, licensed) are read as plain arrays. Only the first 22 joints are posed,

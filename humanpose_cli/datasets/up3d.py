@@ -50,8 +50,6 @@ from humanpose_cli.datasets.reading import (
     stored_image,
 )
 
-__all__ = ["Up3dOptions", "Up3dSource"]
-
 OFFICIAL_IMAGES = {"train": 5703, "val": 1423, "test": 1389}
 _ENDING = "_image.png"
 _PARTS = ("_image.png", "_body.pkl", "_joints.npy", "_fit_crop_info.txt")

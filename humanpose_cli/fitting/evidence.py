@@ -31,20 +31,6 @@ from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.solver import KeypointFitOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, rotation_between
 
-__all__ = [
-    "gather_evidence",
-    "joint_confidence",
-    "landmark_noise",
-    "limb_fallback",
-    "person_confidence",
-    "place_before_camera",
-    "viewing_pixel",
-    "viewing_rotation",
-    "witnesses",
-    "zero_joints",
-]
-
-
 # Detectors of other skeletons are the users' own; annotators agree to about this (COCO's OKS constants, mean).
 _USUAL_IN_SIGHT, _USUAL_HIDDEN = 0.022, 0.08
 

@@ -35,8 +35,6 @@ from humanpose_cli.fitting.solver import KeypointFitOptions, levenberg_marquardt
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.models.lifter.network import lifter_takes, shipped_lifter
 
-__all__ = ["KeypointFit", "fit_keypoints"]
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

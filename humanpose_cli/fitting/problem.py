@@ -28,20 +28,6 @@ from humanpose_cli.fitting.residuals import (
 from humanpose_cli.fitting.solver import KeypointFitOptions, NormalEquations
 from humanpose_cli.models.lifter.network import LIFTED_JOINTS
 
-__all__ = [
-    "PREDICTED_JOINTS",
-    "UPRIGHT_JOINTS",
-    "FitEvidence",
-    "KeypointProblem",
-    "ShapeEvidence",
-    "bone_names",
-    "cat_rows",
-    "combination",
-    "common_shapes",
-    "shape_evidence",
-]
-
-
 Tensors = TypeVar("Tensors", bound=tuple[Tensor, ...])
 
 

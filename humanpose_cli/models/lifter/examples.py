@@ -26,8 +26,6 @@ from humanpose_cli.models.lifter.network import (
 )
 from humanpose_cli.synthetic.poses import FAMILIES, PoseBank
 
-__all__ = ["CameraRanges", "DetectionErrors", "LifterBatch", "PosePool", "lifter_batch", "pose_pool"]
-
 Array = NDArray[np.float32]
 
 # How often a pose of a family is drawn. What differs most from standing is hardest: more of it than in life.

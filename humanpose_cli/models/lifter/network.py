@@ -18,23 +18,6 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.networks.weights import fill, options_of, read_weights, shipped_weights
 
-__all__ = [
-    "INPUT_LANDMARKS",
-    "LIFTED_JOINTS",
-    "MIRRORED_POINTS",
-    "MODEL",
-    "LiftedPose",
-    "Lifter",
-    "LifterNetwork",
-    "LifterOptions",
-    "NormalisedRays",
-    "lifter_config",
-    "lifter_takes",
-    "load_lifter",
-    "normalise_rays",
-    "shipped_lifter",
-]
-
 MODEL = "lifter"
 """What weights files call it."""
 

@@ -35,8 +35,6 @@ from humanpose_cli.models.lifter.network import (
 from humanpose_cli.networks.weights import fill, find_weights, read_weights
 from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, moved
 
-__all__ = ["LIFTER_PRESETS", "LifterRecipe", "LifterTraining", "lifter_loss"]
-
 _JOINTS = len(LIFTED_JOINTS)
 _LIMBS = slice(LIFTED_JOINTS.index("left_hip"), _JOINTS)
 _LOW = ("crouching", "kneeling", "chair", "floor", "crawling", "lying")
