@@ -36,7 +36,7 @@ class WarpReposer:
     """
 
     def __init__(self, mesh: MeshReposer, person: FittedPerson, network: Warp3d, *, mesh_input: bool = False) -> None:
-        self.mesh_input = mesh_input
+        self.mesh_input = mesh_input or network.needs_drawing
         self.mesh, self.person, self.network = mesh, person, network
         self.photo, self.body = mesh.photo, mesh.body
         self.rotations, self.trans = mesh.rotations, mesh.trans

@@ -308,6 +308,14 @@ class Warp3d:
         """Shapes of the generator; `config.size` is that of the crops."""
         return self.generator.config
 
+    @property
+    def needs_drawing(self) -> bool:
+        """Whether the network learned together with pixels carried along rays, as weights of the version before did.
+
+        Without these it leaves holes in the person, which the mesh's drawing fills.
+        """
+        return bool(self.header.config.get("carry_detail"))
+
     @torch.inference_mode()
     def repose(
         self, image: NDArray[np.uint8], source: ArrayLike, target: ArrayLike, drawing: NDArray[np.float32] | None = None
