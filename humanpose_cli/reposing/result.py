@@ -157,8 +157,10 @@ def _refuse_transparent_video(transparent: bool) -> None:
 
 
 def pose_name(target: Path) -> str:
-    """What results are called after a target: `dance.bvh` is `dance`, `a.jpg.fit.npz` is `a.jpg`."""
-    return target.name.removesuffix(FIT_SUFFIX) if target.name.endswith(FIT_SUFFIX) else target.stem
+    """What results are called after a target: `dance.bvh` is `dance`, `a.jpg.fit.npz` and `a.jpg` are `a`."""
+    name = Path(target.name.removesuffix(FIT_SUFFIX))
+    fitted = name.name != target.name and name.suffix.lower() not in VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    return name.name if fitted or target.is_dir() else name.stem
 
 
 def repose_outputs(items: Sequence[InputItem], out: Path, form: Form, count: int, pose: str) -> list[tuple[Path, ...]]:

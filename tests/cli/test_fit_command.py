@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_repose_from_a_fit_file_and_from_joint_positions(hpc, photos, fitted, tm
         assert ran.code == 0, ran.err
         (item,) = json.loads(ran.out)["items"]
         assert 0.05 < item["visible"] < 0.9
-        pose = {"a": "astronaut.png", "b": "pose"}[name]
+        pose = {"a": "astronaut", "b": "pose"}[name]
         assert read_image(tmp_path / name / f"astronaut.{pose}.png").size == (256, 256)
 
 
@@ -166,6 +167,18 @@ def test_two_poses_of_one_photograph_and_what_is_refused(hpc, photos, fitted, tm
     np.save(tmp_path / "down.npy", joints + np.float32(0.1))
     refused = hpc(*line, "--size", "64")
     assert "made with other options (another --target-pose); --overwrite" in refused.err
+
+
+def test_reposed_images_beside_their_photographs_are_not_taken_for_photographs(hpc, photos, fitted, tmp_path):
+    fit = fitted / "astronaut.png.fit.npz"
+    (tmp_path / "astronaut.png").write_bytes((photos / "astronaut.png").read_bytes())
+    line = ("repose", str(tmp_path), str(fit), "--fit", str(fit), "--size", "64", "-o", str(tmp_path), "--json")
+    for status in ("success", "skipped"):
+        ran = hpc(*line)
+        assert ran.code == 0, ran.err
+        (item,) = json.loads(ran.out)["items"]
+        assert (Path(item["input"]).name, item["status"]) == ("astronaut.png", status)
+        assert (tmp_path / "astronaut.astronaut.png").exists()
 
 
 def test_a_fit_into_one_file(hpc, photos, tmp_path):
