@@ -13,7 +13,7 @@ from humanpose_cli.cli.options import (
     Focal,
     Frames,
     Inputs,
-    Out,
+    OutOrFile,
     Threads,
     option,
 )
@@ -86,7 +86,7 @@ def fit(
     keypoints: Annotated[Path | None, _KEYPOINTS] = None,
     sequence: Annotated[bool | None, _SEQUENCE] = None,
     overlay: Annotated[bool, _OVERLAY] = True,
-    out: Out = Path("hpc-out/fit"),
+    out: OutOrFile = Path("hpc-out/fit"),
     frames: Frames = None,
     device: Device = "auto",
     threads: Threads = None,

@@ -38,6 +38,7 @@ __all__ = [
     "Frames",
     "Inputs",
     "Out",
+    "OutOrFile",
     "Overwrite",
     "Resume",
     "RetryFailed",
@@ -96,6 +97,12 @@ Inputs = Annotated[
     argument("INPUT", "Images, videos, folders or glob patterns; - reads a list of paths, one a line, from stdin."),
 ]
 Out = Annotated[Path, option("--out -o FOLDER", "Folder for the results; it mirrors the input tree.", _FILES)]
+OutOrFile = Annotated[
+    Path,
+    option(
+        "--out -o FOLDER|FILE", "Folder for the results, which mirrors the input tree; or one result's file.", _FILES
+    ),
+]
 Overwrite = Annotated[
     bool, option("--overwrite", "Replace results that were made with other options. Default: refuse.", _RUN)
 ]

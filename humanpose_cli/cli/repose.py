@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import BatchFlags, BodyOption, Device, Focal, Frames, Out, Threads, argument, option
+from humanpose_cli.cli.options import (
+    BatchFlags,
+    BodyOption,
+    Device,
+    Focal,
+    Frames,
+    OutOrFile,
+    Threads,
+    argument,
+    option,
+)
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
@@ -118,7 +128,7 @@ def repose(
     detector: Annotated[Literal["thorough", "fast"], _DETECTOR] = "thorough",
     body: BodyOption = "default",
     focal: Focal = None,
-    out: Out = Path("hpc-out/repose"),
+    out: OutOrFile = Path("hpc-out/repose"),
     frames: Frames = None,
     device: Device = "auto",
     threads: Threads = None,
