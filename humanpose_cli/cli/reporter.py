@@ -235,14 +235,21 @@ class BarDisplay:
 
     def __init__(self, stream: TextIO, label: str, total: int) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
         from rich.table import Column
+        from rich.text import Text
+
+        class Count(MofNCompleteColumn):
+            """As `12/40`; nothing before the first step says of how many."""
+
+            def render(self, task: Task) -> Text:
+                return super().render(task) if task.total is not None or task.completed else Text("")
 
         name = TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True))
         self._progress = Progress(
             name,
             BarColumn(bar_width=20),
-            MofNCompleteColumn(),
+            Count(),
             TextColumn("{task.fields[unit]}"),
             TimeRemainingColumn(compact=True),
             console=Console(file=stream),

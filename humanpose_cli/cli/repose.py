@@ -168,7 +168,7 @@ def repose(
             session.reporter.info("the target is one pose: it makes one image")
 
         def work(item: Item) -> Outcome:
-            reposed = reposer.repose(item.payload, target, fit=known)
+            reposed = reposer.repose(item.payload, target, fit=known, progress=session.reporter.step)
             reposed.write(form, item.outputs, session.reporter.step)
             for warning in reposed.warnings:
                 session.reporter.warn(f"{item.name}: {warning}")

@@ -40,6 +40,7 @@ from humanpose_cli.io.inputs import Frame, InputItem, open_inputs, output_path
 from humanpose_cli.models.nbf.network import BodyEstimate
 
 __all__ = [
+    "IMAGE_STEPS",
     "FitOptions",
     "Fitter",
     "check_image",
@@ -84,6 +85,9 @@ class FitOptions:
         if self.method == "keypoints" and self.network != NetworkOptions():
             given = "weights" if self.network.weights else "segmenter"
             raise UsageError(given, "is of no use with `method=keypoints`", remedy="`method=auto` or nbf")
+
+
+IMAGE_STEPS = 3  # of one image: finding people, fitting bodies, and drawing
 
 
 class Fitter:
@@ -177,7 +181,7 @@ class Fitter:
                 )
         else:
             frame = next(item.frames())
-            fit = self.fit_image(frame.pixels, name=frame.name, focal=frame.focal, path=frame.path)
+            fit = self.fit_image(frame.pixels, name=frame.name, focal=frame.focal, path=frame.path, progress=report)
         return replace(fit, images=FrameSource((item,)))
 
     def _fit_items(self, items: Sequence[InputItem], report: Progress) -> Fit:
@@ -194,7 +198,7 @@ class Fitter:
 
     def _fit_array(self, pixels: np.ndarray, wanted: FrameRange, report: Progress) -> Fit:
         if pixels.ndim == 3:
-            return replace(self.fit_image(pixels), images=FrameSource(array=pixels[None]))
+            return replace(self.fit_image(pixels, progress=report), images=FrameSource(array=pixels[None]))
         chosen = pixels[wanted.start : wanted.stop]
         if not len(chosen):
             raise UsageError("frames", "holds no frame of the array", expected=f"0:{len(pixels)}", got=str(wanted))
@@ -203,7 +207,13 @@ class Fitter:
         return replace(fit, images=FrameSource(array=chosen))
 
     def fit_image(
-        self, pixels: np.ndarray, *, name: str = "image", focal: float | None = None, path: Path | None = None
+        self,
+        pixels: np.ndarray,
+        *,
+        name: str = "image",
+        focal: float | None = None,
+        path: Path | None = None,
+        progress: Progress = no_progress,
     ) -> Fit:
         """Everybody in one image (H, W, 3) uint8 RGB; track ids count from the largest person, who is 0.
 
@@ -211,8 +221,10 @@ class Fitter:
         path   the image's file, by which people given in a file are found
         Nobody found is a fit with no rows.
         """
+        progress(0, IMAGE_STEPS, "finding people")
         frame = Frame(0, name, pixels, focal, path=path)
         people = self._people.in_image(frame)
+        progress(1, IMAGE_STEPS, "fitting bodies")
         if self.options.people == "largest":
             people = people[:1]
         camera = self._camera(frame)
@@ -454,6 +466,8 @@ def fit_item(fitter: Fitter, item: InputItem, outputs: Sequence[Path], *, progre
     fit = fitter.fit(item, progress=progress)
     fit.save(outputs[0])
     for path in outputs[1:]:
+        if not item.is_sequence:
+            progress(IMAGE_STEPS - 1, IMAGE_STEPS, "drawing the overlay")
         fit.save_overlay(path, progress)
     return fit
 

@@ -23,7 +23,8 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.fitting.fitter import FitOptions, Fitter, check_image
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.fitting.fitter import IMAGE_STEPS, FitOptions, Fitter, check_image
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.people import DetectorMode, PeopleSource, people_of_fit
 from humanpose_cli.fitting.result import Fit, load_fit
@@ -177,6 +178,7 @@ class Reposer:
         focal: float | None = None,
         background: NDArray[np.uint8] | None = None,
         fit: Fit | None = None,
+        progress: Progress = no_progress,
     ) -> ReposingScene:
         """Fit the people of a photo (H, W, 3) uint8 and bake the textures of those who are to be reposed.
 
@@ -184,9 +186,11 @@ class Reposer:
         fit         of this photo, or of a sequence that begins with it, made before
         InputError if there is nobody, or not the person asked for.
         """
-        fitted = (
-            self.fitter.fit_image(photo, name=name, focal=focal) if fit is None else self._checked(fit, photo, name)
-        )
+        if fit is None:
+            fitted = self.fitter.fit_image(photo, name=name, focal=focal, progress=progress)
+        else:
+            fitted = self._checked(fit, photo, name)
+        progress(IMAGE_STEPS - 1, IMAGE_STEPS, "making textures")
         rows = _chosen_rows(fitted, self.options.person, name)
         plate = self._plate if background is None else background
         return ReposingScene(photo, fitted, rows, fitted.body_model(), self.options, plate, self.network)
@@ -216,6 +220,7 @@ class Reposer:
         skeleton: str | None = None,
         axes: str | None = None,
         frames: str | FrameRange | None = None,
+        progress: Progress = no_progress,
     ) -> Reposed:
         """The people of a photograph in other poses, drawn when asked for.
 
@@ -232,9 +237,9 @@ class Reposer:
             photo = _one_photo(photo)
         if isinstance(photo, InputItem):
             frame = next(photo.frames(ahead=0))
-            scene = self.read(frame.pixels, name=photo.label, focal=frame.focal, fit=known)
+            scene = self.read(frame.pixels, name=photo.label, focal=frame.focal, fit=known, progress=progress)
         else:
-            scene = self.read(check_image(photo), fit=known)
+            scene = self.read(check_image(photo), fit=known, progress=progress)
         return Reposed(scene, motion, () if motion is target else motion.warnings)
 
     def __enter__(self) -> Reposer:
