@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import KnownPeople
+from known_people import KnownPeople
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.fitter import Fitter, fit_item, fit_outputs

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import KnownPeople, true_person
+from known_people import KnownPeople, true_person
 from skimage.metrics import structural_similarity
 
 from humanpose_cli.core.errors import InputError, UsageError
