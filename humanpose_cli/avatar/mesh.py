@@ -1,6 +1,8 @@
 """Reposing by mesh: the photo becomes a texture of the person's own body, which is drawn in the new pose.
 
-`mesh_drawing` is the drawing that the generator of warp3d may get as an input (`--mesh-input`).
+First the steps (cutting the person out, trust in pixels, drawing), then `MeshReposer`, which does them for one person.
+`mesh_drawing` is the conditioning image that warp3d's generator may get (`--mesh-input`); `mesh_of` and the functions
+behind it make a reposer from the labels of an `Example`.
 """
 
 from __future__ import annotations
@@ -99,7 +101,7 @@ def _crop_photo(
 
 
 def _pixel_trust(crop: _PhotoCrop, depth: Array, margin: float) -> Array:
-    """How surely each pixel shows the surface that lies there: (h, w) 0…1.
+    """Confidence (h, w) 0…1 that a pixel shows the surface which lies there.
 
     0 within about `margin` pixels of the mask's edge and of depth edges of the body, where a fit that is off by a
     few pixels would read the background or another part.

@@ -1,6 +1,6 @@
-"""What `hpc doctor` looks at. A check returns what it found, in words, or raises what stood in the way.
+"""`hpc doctor`: what works on this machine, and for each missing thing the line that mends it.
 
-`hpc doctor`: what works on this machine, each missing thing with the line that mends it.
+A check returns a text about what it found, or raises an exception that tells what is wrong. `CHECKS` lists them all.
 """
 
 from __future__ import annotations
@@ -148,17 +148,14 @@ def _kernels(kind: str) -> str:
             where = r.op if len(devices) == 1 else f"{r.op} on {r.device}"
             problems.setdefault(r.problem or f"off by {r.error:.0e}", []).append(where)
     if problems:
-        told = "; ".join(f"{_all_or(ops, len(results))}: {problem}" for problem, ops in problems.items())
-        raise UnavailableError("kernels", f"the slower torch code is used, for {told}")
+        names = {p: "all operations" if len(ops) == len(results) else ", ".join(ops) for p, ops in problems.items()}
+        text = "; ".join(f"{ops}: {problem}" for problem, ops in names.items())
+        raise UnavailableError("kernels", f"the slower torch code is used, for {text}")
     worst: dict[str, float] = {}
     for r in results:
         worst[r.op] = max(r.error, worst.get(r.op, 0.0))
-    told = ", ".join(f"{op} {error:.0e}" if error else f"{op} exactly" for op, error in worst.items())
-    return f"as the reference, relative error: {told}"
-
-
-def _all_or(names: list[str], count: int) -> str:
-    return "all operations" if len(names) == count else ", ".join(names)
+    text = ", ".join(f"{op} {error:.0e}" if error else f"{op} exactly" for op, error in worst.items())
+    return f"as the reference, relative error: {text}"
 
 
 def _detector() -> str:

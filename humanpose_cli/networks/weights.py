@@ -1,14 +1,12 @@
-"""Weights as files: safetensors in half precision, with a header that says what they are, on what and how they learned.
+"""Weights files: what is in them, which there are, and how a config dataclass is read from one.
 
-The header is JSON in the file's metadata: `model` (what it is), `config` (how to build the network), `training` (data,
-run, steps, seconds), `metrics` (on held-out data). Foreign checkpoints are read with torch's `weights_only`.
+A file is safetensors in half precision. Its header is JSON in the file's metadata: `model` (the kind of network),
+`config` (how to build it), `training` (data, run, steps, seconds), `metrics` (on held-out data). Checkpoints of others
+are read with torch's `weights_only`.
 
-Which weights there are: shipped with the package, offered by their owners, and the user's own.
-
-Shipped ones were trained by `hpc train` on synthetic people; their headers tell how. Those of others are fetched from
-where their owners keep them, only when the user asks, and checked against the digest in this table.
-
-Option dataclasses as plain JSON values in weights files, and back.
+`WEIGHTS` lists what is shipped with the package (trained by `hpc train` on synthetic people; the headers tell how) and
+what others offer. The latter is fetched from its owner when the user asks for it, and checked against the digest in
+that table. `options_of` builds a config dataclass from the header's plain values.
 """
 
 from __future__ import annotations
@@ -51,9 +49,8 @@ __all__ = [
 
 
 _FORMAT = "humanpose-cli weights 1"
-_KEY = (
-    "humanpose-cli"  # one key for all: safetensors writes several in any order, and equal weights must be equal bytes
-)
+# One key for all: safetensors writes several in any order, and equal weights must be equal bytes.
+_KEY = "humanpose-cli"
 _PARTS = ("model", "config", "training", "metrics")
 
 
@@ -74,7 +71,7 @@ class WeightsHeader:
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], header: WeightsHeader) -> None:
-    """Save tensors, floating ones as float16; the file appears whole or not at all.
+    """Save tensors, floating ones as float16, atomically.
 
     InputError where a number is too large for half precision.
     """
@@ -104,12 +101,12 @@ def read_header(path: Path) -> WeightsHeader:
         raise InputError(path, f"cannot be read ({error})", expected="a weights file of hpc train") from error
     try:
         document = json.loads(metadata.get(_KEY, "{}"))
-        found = document.get("format", "no header of hpc")
+        kind = document.get("format", "no header of hpc")
         parts = {key: document.get(key) for key in _PARTS}
     except (ValueError, AttributeError) as error:
         raise InputError(path, f"has a damaged header ({error})", remedy="copy it again") from error
-    if found != _FORMAT or None in parts.values():
-        raise InputError(path, "is no weights file of hpc", expected=_FORMAT, got=str(found))
+    if kind != _FORMAT or None in parts.values():
+        raise InputError(path, "is no weights file of hpc", expected=_FORMAT, got=str(kind))
     return WeightsHeader(**parts)
 
 
@@ -163,12 +160,12 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> 
     InputError, which names the first in alphabetical order that is missing, left over or of another shape, and the
     file.
     """
-    own, found = (
+    own, given = (
         {name: str(tuple(value.shape)) for name, value in state.items() if not name.endswith("num_batches_tracked")}
         for state in (module.state_dict(), tensors)
     )
-    for name in sorted(set(own) | set(found)):
-        expected, got = own.get(name, "nothing"), found.get(name, "nothing")
+    for name in sorted(set(own) | set(given)):
+        expected, got = own.get(name, "nothing"), given.get(name, "nothing")
         if expected != got:
             remedy = "it belongs to another network, or to another number of parts, joints or channels"
             raise InputError(path, f"does not fit at {name}", expected=expected, got=got, remedy=remedy)
@@ -199,7 +196,7 @@ class WeightsEntry:
 
     name    what commands call it
     about   one line
-    file    its name in the folder of downloads; of shipped ones, its place in the package
+    file    its name in the folder of downloads; for shipped weights, its path in the package
     digest  SHA-256 in hexadecimal digits; of torchvision's, as many of the first ones as the file's own name tells;
             empty where the owner publishes none
     url     where its owner keeps it; empty for shipped ones
