@@ -76,8 +76,9 @@ def explain(error: BaseException, inputs: Sequence[Path] = ()) -> Failure:
     if isinstance(error, OSError) and (failure := _explain_os_error(error, inputs)):
         return failure
     text = str(error)
-    told = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return Failure(f"{told}; this is a bug in hpc {__version__}, --verbose shows where: please report it", ExitCode.BUG)
+    description = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    sentence = f"{description}; this is a bug in hpc {__version__}, --verbose shows where: please report it"
+    return Failure(sentence, ExitCode.BUG)
 
 
 def _explain_os_error(error: OSError, inputs: Sequence[Path]) -> Failure | None:
@@ -90,8 +91,8 @@ def _explain_os_error(error: OSError, inputs: Sequence[Path]) -> Failure | None:
         return Failure(f"{where}: cannot be read, found {error.strerror}", ExitCode.BAD_INPUT)
     if error.errno not in _ABOUT_WRITING:
         return None
-    told = writing_error(Path(where or "output"), error)
-    return explain(told) if told is not None else None
+    known = writing_error(Path(where or "output"), error)
+    return explain(known) if known is not None else None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from humanpose_cli.batch.runner import BatchProgress
@@ -95,9 +94,7 @@ class Reporter(BatchProgress):
         warnings.showwarning = self._show_warning  # type: ignore[assignment]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *problem: Any) -> None:
         self.finish()
         warnings.showwarning = self._showwarning_before
         logging.getLogger(_PACKAGE).setLevel(self._level_before)

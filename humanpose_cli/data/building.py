@@ -220,10 +220,10 @@ def _join(joined: _Joined, shard: TableFile) -> None:
     for row, name in enumerate(shard.texts("sequences/name")):
         images = shard.ragged("sequences/pictures", row)
         joined.frames.setdefault(name, []).append((frames[images], first + images))
-    for table, found in (("protocols", joined.protocols), ("pairs", joined.pairs)):
+    for table, rows_by_key in (("protocols", joined.protocols), ("pairs", joined.pairs)):
         keys = zip(shard.texts(f"{table}/name"), shard.texts(f"{table}/split"), strict=True)
         for row, key in enumerate(keys):
-            found.setdefault(key, []).append(first + shard.ragged(f"{table}/pictures", row))
+            rows_by_key.setdefault(key, []).append(first + shard.ragged(f"{table}/pictures", row))
     for column in COLUMNS:
         if column.table in ("pictures", "people") and column.path in shard:
             joined.labels[column.path] += shard.known(column.path)

@@ -205,10 +205,10 @@ class IperSource(FolderSource):
         return sources, range(first, min(last + 1, count))
 
     def _drawn_frames(self, video: str, count: int) -> tuple[list[int], range]:
-        kept = self._kept(count)
+        frames = self._kept(count)
         random = np.random.default_rng([self.options.seed, *video.encode()])
-        chosen = random.choice(len(kept), size=min(3, len(kept)), replace=False)
-        return [kept[i] for i in sorted(chosen)], range(count)
+        chosen = random.choice(len(frames), size=min(3, len(frames)), replace=False)
+        return [frames[i] for i in sorted(chosen)], range(count)
 
     # Reading
 
@@ -220,15 +220,15 @@ class IperSource(FolderSource):
         known = self._people(video, count)
         person_name, _, kind = video.split("/")
         for number, (frame, label, image) in enumerate(self._images(video, count)):
-            found = known.at(frame, image.size) if isinstance(known, _HmrEstimates) else known[number]
+            estimate = known.at(frame, image.size) if isinstance(known, _HmrEstimates) else known[number]
             activity = _ACTIVITIES.get(kind, kind)
             yield Sample(
                 f"{video}/{label}",
                 image.image,
                 image.size,
-                found.focal,
-                found.principal_point,
-                [found.person(identity=person_name, clothing=group.name, activity=activity)],
+                estimate.focal,
+                estimate.principal_point,
+                [estimate.person(identity=person_name, clothing=group.name, activity=activity)],
                 sequence=video,
                 frame=frame,
                 splits={"iper": group.key["split"]},

@@ -64,8 +64,8 @@ Backdrop: TypeAlias = "Literal['keep', 'transparent'] | str | Path | np.ndarray"
 class ReposeOptions:
     """What a reposed image depends on, beside the photo and the target.
 
-    person      'largest', 'all', or a track id: whom to repose
-    absolute    put the target where its own coordinates say; otherwise at the person's own place
+    person      'largest', 'all', or a track id: which person is reposed
+    absolute    put the target where its own coordinates say; otherwise at the person's own position
     background  'keep' the photo's, or 'transparent'; an image is given to `Reposer.read`
     size        longer side of the result in pixels; None keeps the photo's
     method      'mesh': the photo wrapped round the fitted body; 'warp3d': a network; 'auto': the better of both on
@@ -100,8 +100,12 @@ class ReposeOptions:
 
 @dataclass(frozen=True, eq=False)
 class ReposedImage:
-    """image (H, W, 3) uint8, or (H, W, 4) where transparent; what may look wrong with it; seen share of surfaces; how
-    each person was drawn.
+    """A reposed image.
+
+    image     (H, W, 3) uint8, or (H, W, 4) with straight alpha where transparent
+    warnings  sentences about what may look wrong
+    visible_fraction  least share of a person's surface that the photo shows
+    methods   how each person was drawn
     """
 
     image: np.ndarray
@@ -180,7 +184,7 @@ class Reposer:
         fit: Fit | None = None,
         progress: Progress = no_progress,
     ) -> ReposingScene:
-        """Fit the people of a photo (H, W, 3) uint8 and bake the textures of those who are to be reposed.
+        """Fit the people of a photo (H, W, 3) uint8 and bake the textures of those that are reposed.
 
         background  an image (h, w, 3) uint8 to put behind them; None: as the options say
         fit         of this photo, or of a sequence that begins with it, made before
@@ -264,8 +268,7 @@ def _one_photo(path: str | Path) -> InputItem:
     return items[0]
 
 
-def _chosen_rows(fitted: Fit, person: str, name: str) -> list[int]:
-    record = fitted
+def _chosen_rows(record: Fit, person: str, name: str) -> list[int]:
     if not len(record):
         raise InputError(name, "nobody was found", remedy="a larger, sharper or less covered person may be")
     if person == "all":
@@ -367,8 +370,8 @@ class ReposingScene:
         if plate == "transparent":
             return None
         gone = np.logical_or.reduce([reposer.hole for reposer in self._meshes])
-        kept = self._mask_of_all(row for row in range(len(self._people)) if row not in self.rows)
-        return inpaint(self.photo, gone, (kept > 0.5) & ~gone, self._options.mesh.inpainting)
+        others = self._mask_of_all(row for row in range(len(self._people)) if row not in self.rows)
+        return inpaint(self.photo, gone, (others > 0.5) & ~gone, self._options.mesh.inpainting)
 
     def _together(self, layers: Sequence[np.ndarray], depths: Sequence[float]) -> np.ndarray:
         """Layers (H, W, 4) over the plate, the farthest person first."""
@@ -378,9 +381,8 @@ class ReposingScene:
         image = np.zeros((height, width, 4), np.float32)
         if self._plate is not None:
             image[..., :3], image[..., 3] = self._plate, 255
-        for place in np.argsort(depths)[::-1]:
-            over = layers[place].astype(np.float32)
-            _lay_over(image, over)
+        for index in np.argsort(depths)[::-1]:
+            _lay_over(image, layers[index].astype(np.float32))
         rounded = np.clip(image + 0.5, 0, 255).astype(np.uint8)
         return rounded if self._plate is None else rounded[..., :3]
 

@@ -96,12 +96,12 @@ def retarget_joints(
         raise InputError("target pose", f"frame {frame} lacks a hip or a shoulder", expected="finite positions")
     points = torch.where(known[..., None], points, points.new_zeros(()))
     with torch.no_grad():
-        rig, place = rig_of_skeleton(body, skeleton)
+        rig, span = rig_of_skeleton(body, skeleton)
         shape = torch.from_numpy(np.asarray(betas, np.float64))[None].expand(len(points), -1)
         solved = [points.new_zeros(0, len(SMPL24), 3, 3)]
         for rows in torch.arange(len(points)).split(_CHUNK):
             start = limb_rotations(zero_joints(rig), skeleton, points[rows], known[rows].double())
-            problem = _Directions(rig, place.start, skeleton, points[rows], known[rows], shape[rows], start, options)
+            problem = _Directions(rig, span.start, skeleton, points[rows], known[rows], shape[rows], start, options)
             solved.append(problem.solve(start))
     return torch.cat(solved).float()
 
