@@ -81,10 +81,6 @@ class DressedBody:
         scales[SMPL24.index("head")] *= scale
         self.segment_scales = scales
 
-    def absolute_rotations(self, rotations: Tensor) -> Tensor:
-        """Body-to-camera rotations (24, 3, 3) of the parts."""
-        return self.body.pose(rotations[None], self.betas, vertices=False).rotations[0]
-
     def _posed(self, rotations: Tensor, trans: Tensor) -> PosedBody:
         scales = None if self.segment_scales is None else self.segment_scales[None]
         return self.body.pose(rotations[None], self.betas, trans[None], scales)

@@ -375,7 +375,7 @@ class MeshReposer:
         return float(torch.rad2deg(torch.arccos((before * after).sum().clamp(-1, 1))))
 
     def _facing_side(self, rotations: Tensor, trans: Tensor) -> Tensor:
-        absolute = self.dressed.absolute_rotations(rotations)
+        absolute = self.body.pose(rotations[None], self.dressed.betas, vertices=False).rotations[0]  # body to camera
         towards_camera = torch.nn.functional.normalize(-trans, dim=0)
         sides = [absolute[SMPL24.index(name)].mT @ towards_camera for name in ("pelvis", "spine3")]
         return torch.nn.functional.normalize(sides[0] + sides[1], dim=0)

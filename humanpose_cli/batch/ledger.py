@@ -86,10 +86,6 @@ class Entry:
         """Whether a rerun has nothing left to do for it."""
         return self.outcome == Status.SUCCESS.value
 
-    def same_input(self, size_and_time: Fingerprint) -> bool:
-        """Whether the item's files have the size and time that they had then."""
-        return (self.size, self.mtime_ns) == (size_and_time.size, size_and_time.mtime_ns)
-
 
 _NEEDED = {"command", "path", "size", "mtime_ns", "options", "outcome"}
 _TYPES = {

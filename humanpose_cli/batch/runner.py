@@ -165,7 +165,8 @@ def _unchanged(item: Item, entry: Entry, batch: Batch) -> bool:
     try:
         if batch.verify_inputs:
             return bool(entry.content) and content_digest(item) == entry.content
-        return entry.same_input(fingerprint(item))
+        mark = fingerprint(item)
+        return (entry.size, entry.mtime_ns) == (mark.size, mark.mtime_ns)
     except HpcError:
         return False  # its turn will come, and then it fails with the reason
 

@@ -6,17 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import (
-    BatchFlags,
-    BodyOption,
-    Device,
-    Focal,
-    Frames,
-    Inputs,
-    OutOrFile,
-    Threads,
-    option,
-)
+from humanpose_cli.cli.options import BatchFlags, BodyOption, Device, Focal, Frames, Inputs, OutOrFile, Threads, option
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
@@ -40,8 +30,7 @@ _SEGMENTER = option(
 )
 _PEOPLE = option("--people", "Which people to fit: everybody, or the person with the largest box.")
 _DETECTOR = option(
-    "--detector",
-    "How hard to look for people; auto is thorough in images, fast in videos and sequences.",
+    "--detector", "How hard to look for people; auto is thorough in images, fast in videos and sequences."
 )
 _BOXES = option("--boxes FILE", "People's boxes from your own detector (JSON or CSV). Default: find them.")
 _KEYPOINTS = option(

@@ -232,7 +232,7 @@ class BatchFlags:
         options: Mapping[str, Any],
         recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None,
     ) -> Batch:
-        """How to run the items of this command; see batch.job.Batch."""
+        """How to run the items of this command; see `batch.runner.Batch`."""
         from humanpose_cli.batch.items import WHOLE
         from humanpose_cli.batch.runner import Batch
 

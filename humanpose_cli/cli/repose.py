@@ -40,11 +40,7 @@ _TARGET = option(
     "a driving video or folder of frames. Default: the last argument.",
     show_default=False,
 )
-_SKELETON = option(
-    "--skeleton",
-    "Joints of a .npy target. Default: by their number; 17 needs it.",
-    show_default=False,
-)
+_SKELETON = option("--skeleton", "Joints of a .npy target. Default: by their number; 17 needs it.", show_default=False)
 _AXES = option(
     "--target-axes",
     "Axes of the target file. Default: camera (x right, y down, z forward) for .npy, z-up for AMASS, y-up for .bvh.",
@@ -61,8 +57,7 @@ _METHOD = option(
     "which is the better of the two on photographs.",
 )
 _WEIGHTS = option(
-    "--weights FILE|RUN",
-    "The network: a file, a run of hpc train warp3d, or a name of hpc weights list.",
+    "--weights FILE|RUN", "The network: a file, a run of hpc train warp3d, or a name of hpc weights list."
 )
 _MESH_INPUT = option(
     "--mesh-input",
@@ -70,8 +65,7 @@ _MESH_INPUT = option(
 )
 _PERSON = option("--person ID|largest|all", "Which person to repose; ids count from 0, the largest.")
 _ABSOLUTE = option(
-    "--absolute",
-    "Put the pose where its own coordinates say. Default: where the person is in the photograph.",
+    "--absolute", "Put the pose where its own coordinates say. Default: where the person is in the photograph."
 )
 _BACKGROUND = option(
     "--background keep|FILE|transparent",

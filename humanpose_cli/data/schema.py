@@ -36,7 +36,6 @@ __all__ = [
     "Rule",
     "columns_of",
     "link_name",
-    "options_text",
     "schema_document",
     "shard_name",
 ]
@@ -322,8 +321,3 @@ class Header:
         if kind is not None and header.kind != kind:
             raise InputError(path, f"is no {kind}", got=f"the {header.kind} of a dataset cache")
         return header
-
-
-def options_text(options: Mapping[str, Any]) -> str:
-    """Options as JSON with sorted keys, the same for equal options. TypeError or ValueError if they are no JSON."""
-    return json.dumps(dict(options), ensure_ascii=False, sort_keys=True, allow_nan=False)

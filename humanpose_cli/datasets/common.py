@@ -233,12 +233,7 @@ class FolderSource(ABC):
         notes.append(f"{list_file}: {found} {what}, where the official release has {official}")
 
     def _present(
-        self,
-        items: Iterable[tuple[Item, Path]],
-        list_file: Path,
-        what: str,
-        notes: list[str],
-        remedy: str = _REMEDY,
+        self, items: Iterable[tuple[Item, Path]], list_file: Path, what: str, notes: list[str], remedy: str = _REMEDY
     ) -> list[Item]:
         """Those of `items`, each given with its path, whose file or folder is there.
 

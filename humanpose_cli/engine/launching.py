@@ -407,12 +407,12 @@ def _run(kernel: Any, begin: int, end: int, arguments: Sequence[Any], device: to
         else:
             key.append(argument)
     known = _commands.known
-    found = known.get(tuple(key))
-    if found is None:
+    recorded = known.get(tuple(key))
+    if recorded is None:
         if len(known) >= _MOST_COMMANDS:
             known.clear()
-        found = known[tuple(key)] = _record(kernel, begin, end, arguments, device)
-    command, descriptors = found
+        recorded = known[tuple(key)] = _record(kernel, begin, end, arguments, device)
+    command, descriptors = recorded
     for descriptor, tensor in zip(descriptors, tensors, strict=True):
         descriptor.data = tensor.data_ptr()
     command.launch(stream)

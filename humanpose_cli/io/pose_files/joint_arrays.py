@@ -107,9 +107,9 @@ def _check_build(
         if most is not None:
             length = share(skeleton.joint_names[parent], name)
             shares.append((f"bone to the {name}".replace("_", " "), length, (0.0, most)))
-    for what, found, (least, most) in shares:
-        if not least <= found <= most:
-            raise _impossible(path, skeleton, f"the {what} is {found:.2f} of leg and trunk together")
+    for what, length, (least, most) in shares:
+        if not least <= length <= most:
+            raise _impossible(path, skeleton, f"the {what} is {length:.2f} of leg and trunk together")
     pairs = [(f"left {bone}", f"right {bone}") for bone in _LIMBS]
     neighbours = (("upper arm", "forearm"), ("thigh", "shank"))
     pairs += [(f"{side} {a}", f"{side} {b}") for side in _SIDES for a, b in neighbours]
