@@ -131,10 +131,10 @@ class WarpReposer:
     def _over(self, colour: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
         plate = self.mesh.background
         colour = np.clip(colour, 0, 255)
-        whole: NDArray[np.floating]
+        image: NDArray[np.floating]
         if plate is None:
-            whole = np.concatenate((colour, 255 * np.clip(alpha, 0, 1)[..., None]), 2)
+            image = np.concatenate((colour, 255 * np.clip(alpha, 0, 1)[..., None]), 2)
         else:
             share = np.clip(alpha, 0, 1)[..., None]
-            whole = plate.astype(np.float32) * (1 - share) + colour * share
-        return (whole + 0.5).astype(np.uint8)
+            image = plate.astype(np.float32) * (1 - share) + colour * share
+        return (image + 0.5).astype(np.uint8)
