@@ -8,8 +8,8 @@
 
 An item that fails is recorded and the others go on. What would fail every other item in the same way, an
 UnavailableError (no disk space, no permission, no such device), stops the run: nothing is recorded against that
-item, and the same command goes on with it and the rest once the machine is mended. The batch knows nothing of
-images or of torch.
+item, and the same command goes on with it and the rest once the machine is mended. This module does not
+depend on images or torch.
 
 `explain` is the one place that decides what a failure means: from any exception to a sentence and an exit code.
 """
@@ -240,7 +240,7 @@ def run_items(
 ) -> CommandResult:
     """Run `worker` on each item of this shard, one after the other.
 
-    progress  who is told what happens
+    progress  the reporter of what happens
     stop      the handler of SIGINT and SIGTERM; with one, an interrupted run returns its result, without one
               KeyboardInterrupt comes through
     Raises UsageError before anything is done if results of something else would be replaced, UnavailableError if
@@ -365,7 +365,7 @@ class _Run:
         ending = {"finished": now(), "status": result.status.value, "items": dict(sorted(counts.items()))}
         try:
             self._write_record({**record, **ending})
-        except UnavailableError as error:  # the results stand; that their record could not be closed is told
+        except UnavailableError as error:  # the results stand; the message says that their record could not be closed
             code = result.exit_code or error.exit_code
             return replace(result, messages=(*result.messages, str(error)), exit_code=code)
         return result

@@ -38,7 +38,7 @@ __all__ = ["Cache", "ColumnView", "ShardEntry", "ShardSet", "TableView", "open_c
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """A shard as the index knows it; `digest` is "" for a shard that was opened by itself."""
+    """The entry of a shard in the index; `digest` is "" for a shard that was opened by itself."""
 
     path: Path
     picture_count: int

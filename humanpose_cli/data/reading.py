@@ -131,7 +131,7 @@ class TableFile:
         return self._part(path, "checksums").copy()
 
     def known(self, path: str) -> int:
-        """How many rows of a column have a value."""
+        """Number of rows of a column that have a value."""
         column, count = self.columns[path], self.row_count(self.columns[path].table)
         if column.kind is not Kind.PLAIN:
             return int(np.count_nonzero(np.diff(self.offsets(path)[1])))

@@ -188,7 +188,7 @@ class LabellingSource(ABC):
     @property
     @abstractmethod
     def added(self) -> Mapping[str, Any]:
-        """What decides the added labels, as plain JSON values."""
+        """The settings that decide the added labels, as plain JSON values."""
 
     @abstractmethod
     def labelled(self, sample: Sample) -> Sample:

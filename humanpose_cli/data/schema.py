@@ -68,7 +68,7 @@ class Kind(Enum):
 
 
 class Rule(Enum):
-    """What a known value must be like."""
+    """The condition that every known value of a column meets."""
 
     FINITE = "finite"
     POSITIVE = "finite and greater than 0"
@@ -118,7 +118,7 @@ class Column:
 
     @property
     def attributes(self) -> dict[str, str]:
-        """What is written beside the values."""
+        """The attributes stored with the values."""
         known = {"units": self.units, "axes": self.axes, "skeleton": self.skeleton, "description": self.meaning}
         return {name: text for name, text in known.items() if text}
 

@@ -44,7 +44,7 @@ __all__ = [
 
 
 def relation_problems(shard: TableFile) -> Iterator[str]:
-    """What does not fit together in a shard."""
+    """Contradictions between the tables of a shard."""
     images, people = shard.header.picture_count, shard.header.person_count
     counts = shard.numbers("pictures/person_count")
     if not _follow(shard.numbers("pictures/first_person"), counts, people):
@@ -69,7 +69,7 @@ def relation_problems(shard: TableFile) -> Iterator[str]:
 
 
 def index_problems(index: TableFile, entries: Sequence[ShardEntry]) -> Iterator[str]:
-    """What does not fit together in an index."""
+    """Contradictions between an index and the entries of its shards."""
     images = index.header.picture_count
     people = sum(entry.person_count for entry in entries)
     if (sum(entry.picture_count for entry in entries), people) != (images, index.header.person_count):
@@ -175,7 +175,7 @@ def _missed(
 
 
 def map_problem(name: str, pixels: NDArray[Any], people: int) -> str:
-    """What a decoded label map says that cannot be, or ""."""
+    """The impossible value of a decoded label map, in words, or ""."""
     most: Mapping[str, int] = {"persons": people, "parts": len(SMPL24), "densepose": CHARTS}
     if name not in most:
         return ""
@@ -268,7 +268,7 @@ def _index(folder: Path) -> tuple[tuple[FileReport, ...], list[ShardEntry], tupl
 
 
 def _failed(path: Path, problem: str) -> FileReport:
-    """The report of a file that cannot be read; the problem is told without the file's name."""
+    """The report of a file that cannot be read; the problem does not repeat the file's name."""
     return FileReport(path, 0, 0, (Problem("", problem.removeprefix(f"{path}: ")),))
 
 

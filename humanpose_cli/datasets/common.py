@@ -45,9 +45,9 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class EstimatedImage:
-    """What was found in one image.
+    """The estimates of the people in one image.
 
-    people           everybody, the largest first; with boxes and whatever else the estimator knows
+    people           the largest first, with boxes and whatever else the estimator predicts
     focal            pixels: the camera in whose axes the people are given; None if there are none
     principal_point  (2,) pixels; None for the centre
     """

@@ -143,7 +143,7 @@ class AnnotatedImage:
 
     @property
     def surfaces(self) -> int:
-        """How many people have surface points."""
+        """Number of people with surface points."""
         return sum(person.points is not None for person in self.people)
 
     def sample(self, name: str, track_prefix: str, **facts: Any) -> Sample:

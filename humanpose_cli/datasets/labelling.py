@@ -44,7 +44,7 @@ _PRESENT = 0.3  # least score of a detection that is added
 class DetectedLabels(LabellingSource):
     """A source whose people also have the detections in their boxes.
 
-    views  looks beside the first one, averaged; each costs about 8 ms a person
+    views  further views of each person, averaged with the first; each costs about 8 ms a person
     """
 
     def __init__(self, source: Source, views: int = 2) -> None:
@@ -56,7 +56,7 @@ class DetectedLabels(LabellingSource):
 
     @property
     def added(self) -> Mapping[str, Any]:
-        """How often the detector looks."""
+        """The number of further views of each person, as a plain setting."""
         return {"detector_views": self.views}
 
     def labelled(self, sample: Sample) -> Sample:
@@ -129,7 +129,7 @@ class RenderedLabels(LabellingSource):
 
     @property
     def added(self) -> Mapping[str, Any]:
-        """What is drawn from which bodies."""
+        """The names of the rendered maps and of the body models."""
         return {"rendered": list(self.maps), "bodies": sorted(self.bodies)}
 
     def labelled(self, sample: Sample) -> Sample:

@@ -330,7 +330,7 @@ def fresh(like: Tensor, shape: Sequence[int]) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _advice() -> Callable[[int, int, int], int] | None:
-    """The C library's madvise, where it knows of huge pages."""
+    """The C library's madvise, where it supports huge pages."""
     if sys.platform != "linux":
         return None
     advise = getattr(ctypes.CDLL(None), "madvise", None)

@@ -70,7 +70,7 @@ class People:
         return example_of(sample, int(self.indices[number]), maps=maps, **parts)
 
     def describe(self) -> dict[str, Any]:
-        """What data this is, for a run's record."""
+        """Source, options and digest of the data, for a run's record."""
         header = self.cache.header
         return {"data": header.source, "options": header.options, "digest": header.content_digest, "people": len(self)}
 

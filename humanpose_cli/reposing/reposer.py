@@ -358,7 +358,7 @@ class ReposingScene:
         return motion_on(target, self._body, self.record.betas[row], own)
 
     def _common_plate(self, plate: Background | NDArray[np.uint8]) -> np.ndarray | None:
-        """What stands behind several people who are all redrawn."""
+        """The background (H, W, 3) of several redrawn people; None for a transparent one."""
         if isinstance(plate, np.ndarray):
             return cover_image(plate, self.photo.shape[:2])
         if plate == "transparent":

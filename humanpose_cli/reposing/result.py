@@ -137,7 +137,7 @@ _MANY = "name a video (.mp4) or a folder"
 
 
 def _form_of_name(path: Path) -> Form | None:
-    """What a file's name says of its contents; None for a folder."""
+    """The form that a file's suffix stands for; None for a folder or another suffix."""
     if path.is_dir():
         return None
     suffix = path.suffix.lower()

@@ -127,7 +127,7 @@ class _Loop:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What must be the same for a run to go on."""
+        """The settings that a resumed run must share with the interrupted one."""
         loop = {name: value for name, value in asdict(self.options).items() if name not in MACHINE_OPTIONS}
         return {"model": self.recipe.name, **loop, "recipe": str(sorted(self.recipe.describe().items()))}
 

@@ -1,8 +1,8 @@
 """Joint positions from `.npy`: (J, 3) or (T, J, 3) metres; J decides the skeleton.
 
-Whether numbers can be the joint positions of a person in metres, and if not, what they look like instead, is told by
-lengths that do not depend on the pose, so that handstands, dancers and children pass. Bounds are wide enough for
-comic figures and for the jitter of networks that lift poses from video.
+Lengths that do not depend on the pose decide whether the numbers can be joint positions of a person in metres, and if
+not, what they look like instead: so handstands, dancers and children pass. The bounds are wide enough for comic figures
+and for the jitter of networks that lift poses from video.
 """
 
 from __future__ import annotations
