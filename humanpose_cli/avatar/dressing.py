@@ -25,17 +25,6 @@ from humanpose_cli.geometry.similarity import Similarity, fit_similarity
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
 
-__all__ = [
-    "AlignmentOptions",
-    "DetectedLandmarks",
-    "DressedBody",
-    "SilhouetteOptions",
-    "align_to_keypoints",
-    "displacement_caps",
-    "head_scale",
-    "silhouette_displacements",
-]
-
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 

@@ -17,9 +17,6 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.texture import fill_smoothly
 
-__all__ = ["InpaintOptions", "inpaint"]
-
-
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 Index = NDArray[np.int64]

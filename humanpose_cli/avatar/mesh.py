@@ -41,23 +41,6 @@ from humanpose_cli.rendering.boxes import Box, body_box
 from humanpose_cli.rendering.shading import Scene, rasterise_view
 from humanpose_cli.rendering.surfaces import Surface, Texture, vertex_normals
 
-__all__ = [
-    "Background",
-    "DrawnPerson",
-    "FittedPerson",
-    "MeshOptions",
-    "MeshReposer",
-    "arms_over_trunk",
-    "cover_image",
-    "fitted_person",
-    "known_person",
-    "mesh_drawing",
-    "mesh_of",
-    "person_mask",
-    "pose_of",
-    "reliable_vertices",
-]
-
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 

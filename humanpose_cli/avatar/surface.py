@@ -35,20 +35,6 @@ from humanpose_cli.engine.rasterising.op import interpolate
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
 
-__all__ = [
-    "FOREARMS",
-    "TRUNK",
-    "BodyTexels",
-    "SurfaceOperator",
-    "WholeTexture",
-    "body_texels",
-    "complete_texture",
-    "limb_groups",
-    "parts_mask",
-    "scalp_and_face",
-    "spread",
-]
-
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 

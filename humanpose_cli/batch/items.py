@@ -20,18 +20,6 @@ from humanpose_cli.io.digests import digest_of_files
 if TYPE_CHECKING:
     from humanpose_cli.io.inputs import InputItem
 
-__all__ = [
-    "WHOLE",
-    "Fingerprint",
-    "Item",
-    "Shard",
-    "content_digest",
-    "fingerprint",
-    "item_of",
-    "shard_of",
-    "unique_items",
-]
-
 
 @dataclass(frozen=True)
 class Item:

@@ -34,19 +34,6 @@ try:
 except ImportError:  # Windows has no flock; two runs of one shard are then not noticed
     fcntl = None  # type: ignore[assignment]
 
-__all__ = [
-    "Entry",
-    "History",
-    "Ledger",
-    "commit_of_checkout",
-    "installed_versions",
-    "now",
-    "options_digest",
-    "read_history",
-    "run_record",
-    "run_record_path",
-]
-
 SCHEMA_VERSION = 1
 
 

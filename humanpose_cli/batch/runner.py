@@ -36,9 +36,6 @@ from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine
 from humanpose_cli.io.atomic import write_json
 from humanpose_cli.version import __version__
 
-__all__ = ["Batch", "BatchProgress", "Failure", "Outcome", "Worker", "explain", "refuse_conflicts", "run_items"]
-
-
 # A file that is not there is none of these: no user asked for it, so it is a bug.
 _ABOUT_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
 

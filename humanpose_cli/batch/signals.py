@@ -19,8 +19,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-__all__ = ["StopSignals"]
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -20,18 +20,6 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.engine.skinning.op import blend_shapes, forward_kinematics, pose_vertices, skin_vertices
 
-__all__ = [
-    "FACE13",
-    "Body",
-    "BodyArrays",
-    "LandmarkArrays",
-    "LandmarkSet",
-    "PosedBody",
-    "RestBody",
-    "default_body",
-    "read_shipped",
-]
-
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 

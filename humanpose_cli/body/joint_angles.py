@@ -37,17 +37,6 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_quaternion
 
-__all__ = [
-    "ANGLE_NAMES",
-    "angles_from_named",
-    "angles_to_rotations",
-    "joint_class",
-    "joint_limits",
-    "limit_excess",
-    "mirror_rotations",
-    "rotations_to_angles",
-]
-
 X, Y, Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 
 

@@ -12,8 +12,6 @@ from humanpose_cli.body.joint_angles import angles_from_named, angles_to_rotatio
 from humanpose_cli.core.conventions import SMPL24, Skeleton
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
 
-__all__ = ["BODY_FACING_CAMERA", "limb_rotations", "neutral_rotations", "upright_heading"]
-
 # Body axes (y up, z forward) to camera axes (y down, z forward) for an upright person facing the camera.
 BODY_FACING_CAMERA = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
 _NEUTRAL_DEGREES = {"shoulder.elevation": -68.0, "elbow.flexion": 18.0, "knee.flexion": 6.0, "hip.flexion": 4.0}

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from humanpose_cli.core.conventions import SMPL24
 
-__all__ = ["PARTS1", "PARTS3", "PARTS6", "PARTS12", "PARTS24", "PART_MAPS", "WARPING10", "PartMap"]
-
 
 @dataclass(frozen=True)
 class PartMap:

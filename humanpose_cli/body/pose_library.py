@@ -28,17 +28,6 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
-__all__ = [
-    "KEY_POSES",
-    "KeyPoses",
-    "Motion",
-    "PoseLibrary",
-    "decode_steps",
-    "encode_steps",
-    "key_poses",
-    "pose_library",
-]
-
 # Poses and positions are stored as whole numbers of these steps.
 POSE_QUANTUM = 1 / 1024  # radians, 0.06°
 PELVIS_QUANTUM = 1e-3  # metres

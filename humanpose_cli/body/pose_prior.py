@@ -40,19 +40,6 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
-__all__ = [
-    "LIMB_GROUPS",
-    "PRIOR_GROUPS",
-    "PosePrior",
-    "PriorQuadratic",
-    "SamplingOptions",
-    "face_forward",
-    "pose_prior",
-    "sample_poses",
-    "self_penetration",
-    "vary_poses",
-]
-
 # Groups of joints that are taken from one source together.
 LIMB_GROUPS: dict[str, tuple[str, ...]] = {
     "legs": tuple(f"{side}_{joint}" for side in ("left", "right") for joint in ("hip", "knee", "ankle", "foot")),

@@ -23,8 +23,6 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
 
-__all__ = ["as_array", "read_pickle"]
-
 MAX_ELEMENTS = 2**30
 
 Resolve = Callable[[Any], Any]

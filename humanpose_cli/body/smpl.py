@@ -26,8 +26,6 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.geometry.similarity import fit_similarity
 
-__all__ = ["body_by_name", "load_smpl", "smpl_landmarks"]
-
 VERTICES, FACES, BETAS = 6890, 13776, 10
 _FIELDS: dict[str, tuple[int | None, ...]] = {
     "v_template": (VERTICES, 3),

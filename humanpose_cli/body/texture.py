@@ -24,20 +24,6 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.rasterising.op import Raster, interpolate, rasterise
 
-__all__ = [
-    "BakedTexture",
-    "PhotoSource",
-    "TexelMap",
-    "bake_photo",
-    "bleed_islands",
-    "fill_smoothly",
-    "look_up",
-    "mirror_uv_corners",
-    "paint_vertices",
-    "part_atlas",
-    "sample_at",
-]
-
 Array = NDArray[Any]
 
 # A texel is hidden where the photo's nearest surface lies this much in front of it (metres), plus what a slanted

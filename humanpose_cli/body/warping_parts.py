@@ -54,8 +54,6 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.dispatch import check_tensors, without_autocast
 from humanpose_cli.geometry.similarity import fit_similarity
 
-__all__ = ["CAPSULE_PARTS", "WarpingParts", "warping_parts"]
-
 HIPS_DOWN, ENDS_FURTHER, HEAD_REACH = 0.1, 0.2, 0.3
 TORSO_DIAMETER, HEAD_DIAMETER, LIMB_DIAMETER, BALL_DIAMETER = 0.3, 0.5, 0.2, 0.4  # of st
 # Points whose spread across their line is below this share of that along it are taken to be in a line.

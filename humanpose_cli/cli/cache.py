@@ -13,8 +13,6 @@ from humanpose_cli.core.result import CommandResult, ItemResult, Status
 if TYPE_CHECKING:
     from humanpose_cli.data.verification import FileReport, Verification
 
-__all__ = ["cache"]
-
 
 _ACTION = argument(
     "verify|show|index",

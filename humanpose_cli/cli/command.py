@@ -45,26 +45,6 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = [
-    "REMOVED",
-    "RENAMED",
-    "CommandInfo",
-    "Invocation",
-    "ResultColumn",
-    "Session",
-    "apply_settings",
-    "build_command",
-    "canonical",
-    "command",
-    "field_names",
-    "flags_of",
-    "in_flags",
-    "read_config",
-    "read_settings",
-    "sentence_in_flags",
-    "settings_origin",
-]
-
 Function = Callable[..., CommandResult]
 Options = TypeVar("Options")
 _META, _NOTES = "humanpose_cli.settings", "humanpose_cli.notes"

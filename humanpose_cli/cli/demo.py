@@ -8,8 +8,6 @@ from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import Out, Threads
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 
-__all__ = ["demo"]
-
 
 @command(
     columns=(

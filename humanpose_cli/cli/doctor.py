@@ -25,9 +25,6 @@ from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 from humanpose_cli.version import __version__
 
-__all__ = ["CHECKS", "Check"]
-
-
 _LEAST_FREE = 2 * 2**30  # bytes: a few minutes of overlay video
 _KERNEL_BYTES = 16 * 2**20  # more than all compiled kernels take
 

@@ -16,8 +16,6 @@ from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, St
 if TYPE_CHECKING:
     from humanpose_cli.evaluate.report import Report
 
-__all__ = ["evaluate"]
-
 
 What = Literal["segmenter", "fit", "repose"]
 

@@ -10,9 +10,6 @@ from humanpose_cli.cli.options import BatchFlags, BodyOption, Device, Focal, Fra
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
-__all__ = ["fit"]
-
-
 _METHOD = option(
     "--method",
     "How to fit. keypoints: optimisation alone. nbf: a network's one forward pass. auto: optimisation that starts "

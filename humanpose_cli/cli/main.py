@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from humanpose_cli.batch.signals import StopSignals
     from humanpose_cli.cli.command import Invocation
 
-__all__ = ["main"]
-
 # Start-up chatter of native libraries that read these once, when they are loaded.
 _QUIET = {"GLOG_minloglevel": "2", "TF_CPP_MIN_LOG_LEVEL": "2", "ABSL_MIN_LOG_LEVEL": "2"}
 

@@ -29,29 +29,6 @@ if TYPE_CHECKING:
     from humanpose_cli.core.result import CommandResult
     from humanpose_cli.io.inputs import Inputs as FoundInputs
 
-__all__ = [
-    "BatchFlags",
-    "BatchSize",
-    "BodyOption",
-    "Device",
-    "Focal",
-    "Frames",
-    "Inputs",
-    "Out",
-    "OutOrFile",
-    "Overwrite",
-    "Resume",
-    "RetryFailed",
-    "Seed",
-    "ShardOption",
-    "Threads",
-    "VerifyInputs",
-    "argument",
-    "nearest",
-    "option",
-    "use_threads",
-]
-
 
 def use_threads(count: int | None) -> int:
     """Let numerical libraries use `count` threads (None: every core this process may use); returns the number.

@@ -15,8 +15,6 @@ from humanpose_cli.core.result import CommandResult
 if TYPE_CHECKING:
     from humanpose_cli.data.building import BuildResult
 
-__all__ = ["preprocess"]
-
 _OF_SYNTHETIC, _OF_SETS = "Synthetic people", "Data sets and your own images"
 _FOR_SYNTHETIC = ("count", "size", "pairs", "clips", "backgrounds", "imperfect_fits")
 _FOR_SETS = ("fits", "densepose", "model", "fit", "body", "allow_missing")

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from humanpose_cli.cli.command import CommandInfo, ResultColumn
     from humanpose_cli.cli.reporter import Reporter
 
-__all__ = ["close", "failed", "interrupted", "json_text", "json_values", "result_text", "write_stdout"]
-
 _MOST_ROWS, _MOST_FILES = 40, 6
 _LEAST_WRAPPED = 20  # characters of the one column of a terminal's table that may be wrapped
 _STYLES = {

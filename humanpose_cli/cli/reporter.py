@@ -26,8 +26,6 @@ from humanpose_cli.core.result import ItemResult, Status
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-__all__ = ["BarDisplay", "LineDisplay", "Reporter", "private_stderr"]
-
 
 _PACKAGE = "humanpose_cli"
 _PACKAGE_FOLDER = str(Path(__file__).resolve().parents[1]) + os.sep

@@ -21,9 +21,6 @@ from humanpose_cli.cli.options import (
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
-__all__ = ["repose"]
-
-
 SkeletonName = Literal["smpl24", "reposing19", "h36m17", "coco17", "blazepose33"]
 Axes = Literal["camera", "y-up", "z-up"]
 

@@ -13,8 +13,6 @@ from humanpose_cli.version import __version__
 if TYPE_CHECKING:
     from humanpose_cli.cli.command import Invocation
 
-__all__ = ["COMMANDS", "CONTEXT", "build_app"]
-
 # Plain help: panels and colours take rich's import (0.1 s) and leave little room for words in a narrow terminal.
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

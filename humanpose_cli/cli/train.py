@@ -13,8 +13,6 @@ from humanpose_cli.core.errors import ExitCode, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 from humanpose_cli.models.registry import MODELS
 
-__all__ = ["train"]
-
 _MODEL = argument("MODEL", "; ".join(f"{name}: {entry.help}" for name, entry in MODELS.items()) + ".")
 _DATA = option("--data CACHE", "Dataset cache of hpc preprocess. Needed.", show_default=False)
 _OUT = option("--out RUN", "Folder of the run. Default: runs/MODEL.", show_default=False)

@@ -14,8 +14,6 @@ from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine
 if TYPE_CHECKING:
     from humanpose_cli.networks.weights import WeightsEntry
 
-__all__ = ["weights"]
-
 
 Action = Literal["list", "fetch", "verify"]
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from humanpose_cli.core.crop import Crop
 
-__all__ = ["DEFAULT_FOCAL_FACTOR", "NBF_CAMERA", "Camera", "FixedCamera", "back_project", "default_focal", "project"]
-
 # A usual lens over the longer side (about 45°), used where neither EXIF nor the user gives the focal length.
 DEFAULT_FOCAL_FACTOR = 1.2
 

@@ -14,18 +14,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-__all__ = [
-    "BLAZEPOSE33",
-    "COCO17",
-    "H36M17",
-    "REPOSING19",
-    "SKELETONS",
-    "SMPL24",
-    "Skeleton",
-    "skeleton_by_name",
-    "skeletons_with",
-]
-
 
 @dataclass(frozen=True)
 class Skeleton:

@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Affine2D", "Crop", "crop_around_box"]
-
 Array = NDArray[Any]
 _MIRRORED_AXES = np.array([-1.0, 1.0, 1.0])
 

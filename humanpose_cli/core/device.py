@@ -6,8 +6,6 @@ import re
 
 from humanpose_cli.core.errors import UnavailableError, UsageError
 
-__all__ = ["parse_device", "resolve_device"]
-
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 

@@ -14,8 +14,6 @@ from __future__ import annotations
 import signal
 from enum import IntEnum
 
-__all__ = ["ExitCode", "HpcError", "InputError", "InterruptedRun", "UnavailableError", "UsageError", "one_line"]
-
 
 class ExitCode(IntEnum):
     """Exit codes of `hpc`, the same for every command."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["Progress", "no_progress"]
-
 
 class Progress(Protocol):
     """A callable that is given how much of the work is done.

@@ -10,8 +10,6 @@ from typing import Any
 from humanpose_cli.core.errors import ExitCode
 from humanpose_cli.version import __version__
 
-__all__ = ["CommandResult", "ItemResult", "ResultTable", "Status", "combine_status"]
-
 
 class Status(str, Enum):
     """Outcome of an item or of a command; `SKIPPED` is an item that an earlier run had finished."""

@@ -26,20 +26,6 @@ from humanpose_cli.data.encoding import decode_image, decode_png
 from humanpose_cli.data.label_maps import decode_map, labels_of
 from humanpose_cli.data.samples import LABEL_MAPS, Person, Sample
 
-__all__ = [
-    "NO_AUGMENTATION",
-    "SEGMENTER_AUGMENTATION",
-    "WARP3D_AUGMENTATION",
-    "Augmentation",
-    "ColourChange",
-    "Example",
-    "change_colour",
-    "crop_example",
-    "example_of",
-    "random_crop",
-]
-
-
 # One labelled person, decoded: what crops and augmentations work on.
 
 Array = NDArray[Any]

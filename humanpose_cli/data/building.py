@@ -28,9 +28,6 @@ from humanpose_cli.data.writing import Dataset, join_datasets, table_datasets, w
 from humanpose_cli.io.atomic import PARTIAL_SUFFIX, atomic_path, ensure_folder
 from humanpose_cli.version import __version__
 
-__all__ = ["BuildResult", "IndexSummary", "Plan", "build_cache", "make_plan", "write_index"]
-
-
 # Which group goes to which shard: a rule that looks at nothing but the list of groups.
 
 

@@ -30,9 +30,6 @@ from humanpose_cli.data.reading import TableFile, read_person, read_sample
 from humanpose_cli.data.samples import LABEL_MAPS, Person, Sample
 from humanpose_cli.data.schema import COLUMNS, INDEX_NAME, SHARD_PATTERN, Column, Kind, columns_of, link_name
 
-__all__ = ["Cache", "ColumnView", "ShardEntry", "ShardSet", "TableView", "open_cache", "shard_entries"]
-
-
 # The shards of a cache: which rows lie where, and the few of them that are open.
 
 

@@ -19,8 +19,6 @@ from humanpose_cli.data.encoding import decode_image, decode_png
 from humanpose_cli.data.samples import Person, Sample
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
 
-__all__ = ["SheetOptions", "draw_contact_sheet", "pick_rows"]
-
 Pixels = NDArray[np.uint8]
 _PAPER, _INK, _FAINT = (250, 250, 248), (30, 30, 34), (120, 120, 126)
 _INSETS = 3

@@ -13,8 +13,6 @@ import numpy as np
 from humanpose_cli.data.cache import Cache
 from humanpose_cli.data.schema import columns_of
 
-__all__ = ["Contents", "Coverage", "describe"]
-
 _NAMED = {
     "identity": ("identity", "identities"),
     "clothing": ("outfit", "outfits"),

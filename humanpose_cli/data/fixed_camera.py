@@ -24,8 +24,6 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.augmentation import Example, crop_example
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
 
-__all__ = ["scaled_shape", "to_fixed_camera"]
-
 
 def to_fixed_camera(
     example: Example,

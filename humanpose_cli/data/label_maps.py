@@ -26,22 +26,6 @@ from humanpose_cli.engine.rasterising.op import Raster, interpolate, merge_meshe
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.rendering.surfaces import vertex_normals
 
-__all__ = [
-    "RENDERED_MAPS",
-    "BodyLabels",
-    "LabelledMesh",
-    "MeshStack",
-    "decode_map",
-    "encode_map",
-    "joint_visibility",
-    "labels_of",
-    "landmark_visibility",
-    "maps_of_raster",
-    "point_visibility",
-    "render_label_maps",
-    "surface_reach",
-]
-
 Array = NDArray[Any]
 Mesh = tuple[Tensor, Tensor]
 RENDERED_MAPS = ("persons", "parts", "depth", "normals", "correspondence")

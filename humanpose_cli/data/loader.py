@@ -12,8 +12,6 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from humanpose_cli.core.errors import UsageError
 
-__all__ = ["BatchLoader", "LoaderOptions", "Position", "spread_evenly"]
-
 Make = Callable[[int, np.random.Generator], Any]
 
 

@@ -24,8 +24,6 @@ from humanpose_cli.data.samples import LABEL_MAPS, Person, Sample
 from humanpose_cli.data.schema import COLUMNS, INDEX_COLUMNS, Attributes, Column, Header, Kind, columns_of
 from humanpose_cli.io.sniffing import reading_error
 
-__all__ = ["TableFile", "read_attributes", "read_person", "read_sample"]
-
 _COPY_AGAIN = "copy or make it again"
 # What h5py raises on damaged files.
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError)

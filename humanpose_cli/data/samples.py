@@ -15,8 +15,6 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CHARTS", "LABEL_MAPS", "Group", "LabelMap", "LabellingSource", "Person", "Sample", "Source", "SourceInfo"]
-
 Array = NDArray[Any]
 
 

@@ -23,23 +23,6 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skele
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import LABEL_MAPS
 
-__all__ = [
-    "COLUMNS",
-    "FORMAT",
-    "INDEX_COLUMNS",
-    "INDEX_NAME",
-    "SCHEMA_VERSION",
-    "Attributes",
-    "Column",
-    "Header",
-    "Kind",
-    "Rule",
-    "columns_of",
-    "link_name",
-    "schema_document",
-    "shard_name",
-]
-
 Attributes = Mapping[str, str | int]
 """Of a file's root or of a dataset."""
 

@@ -28,18 +28,6 @@ from humanpose_cli.data.samples import CHARTS
 from humanpose_cli.data.schema import INDEX_NAME, SHARD_PATTERN, Kind, columns_of
 from humanpose_cli.data.writing import bytes_of, content_digest, value_problem
 
-__all__ = [
-    "FileReport",
-    "Problem",
-    "Verification",
-    "index_problems",
-    "label_problems",
-    "map_problem",
-    "relation_problems",
-    "verify_cache",
-]
-
-
 # Whether the tables of a file agree with each other: people with images, groups, sequences, splits and pairs.
 
 

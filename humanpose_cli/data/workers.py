@@ -25,8 +25,6 @@ from humanpose_cli.data.samples import Group, Source
 from humanpose_cli.data.schema import Header
 from humanpose_cli.data.writing import GroupError, write_shard
 
-__all__ = ["ShardJob", "ShardOutcome", "run_jobs"]
-
 _GRACE = 2.0  # seconds for a worker to remove what it has begun
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _REPORT_EVERY = 0.2  # seconds between two reports of a worker on its progress

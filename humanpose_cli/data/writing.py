@@ -25,23 +25,6 @@ from humanpose_cli.data.samples import CHARTS, LABEL_MAPS, Group, Person, Sample
 from humanpose_cli.data.schema import COLUMNS, Attributes, Column, Header, Kind, Rule, columns_of
 from humanpose_cli.io.atomic import atomic_path, writing_error
 
-__all__ = [
-    "Dataset",
-    "GroupError",
-    "as_row",
-    "as_text",
-    "bytes_of",
-    "check_image",
-    "content_digest",
-    "join_datasets",
-    "table_datasets",
-    "value_of",
-    "value_problem",
-    "write_hdf5",
-    "write_shard",
-]
-
-
 # HDF5 files of contiguous datasets, with reproducible bytes.
 
 # Object headers and links with checksums, and nothing newer than HDF5 1.8, so that every program reads the files.

@@ -28,21 +28,6 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 if TYPE_CHECKING:
     from humanpose_cli.datasets.preprocess import BodyJointFitter
 
-__all__ = [
-    "DEFAULT_CROP",
-    "CalibratedCamera",
-    "CropOptions",
-    "Lens",
-    "PinholeView",
-    "Shot",
-    "person_view",
-    "placed_by_joints",
-    "whole_view",
-    "with_body",
-    "with_fitted_bodies",
-    "with_joints",
-]
-
 Array = NDArray[Any]
 DEFAULT_CROP = 384
 """Pixels a side of a stored person: what the largest networks here see (256), and a half more to turn and shift."""

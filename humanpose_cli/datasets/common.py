@@ -24,24 +24,6 @@ from humanpose_cli.io.fit_files import FitRecord
 if TYPE_CHECKING:
     from humanpose_cli.datasets.preprocess import BodyJointFitter, FitEstimator
 
-__all__ = [
-    "LSP14",
-    "MOST_RADIANS",
-    "OPENPOSE18",
-    "EstimatedImage",
-    "FittedBodies",
-    "FolderOptions",
-    "FolderSource",
-    "SourceTools",
-    "body_to_camera",
-    "box_around",
-    "check_every",
-    "people_of_fit",
-    "project_points",
-    "rest_pelvis",
-    "to_coco17",
-]
-
 
 @dataclass(frozen=True, eq=False)
 class EstimatedImage:

@@ -37,8 +37,6 @@ from humanpose_cli.data.samples import Group, Sample
 from humanpose_cli.datasets.common import OPENPOSE18, EstimatedImage, FolderOptions, FolderSource, to_coco17
 from humanpose_cli.datasets.reading import decoded, existing_file, read_csv, read_lines, read_table, stored_image
 
-__all__ = ["DeepFashionOptions", "DeepFashionSource"]
-
 OFFICIAL_IMAGES = 52_712
 OFFICIAL_PAIRS = {("patn", "train"): 101_966, ("patn", "test"): 8_570}
 _PAIR_FILES = {"patn": "fasion-resize-pairs-{}.csv", "dsc": "fasion-pairs-{}.csv"}

@@ -41,19 +41,6 @@ from humanpose_cli.data.samples import CHARTS, Group, Person, Sample
 from humanpose_cli.datasets.common import FolderSource, to_coco17
 from humanpose_cli.datasets.reading import encode_mask, existing_file, read_json, stored_image
 
-__all__ = [
-    "COCO_COUNTS",
-    "POSETRACK_COUNTS",
-    "AnnotatedImage",
-    "DensePoseCocoSource",
-    "DensePosePoseTrackSource",
-    "Instance",
-    "decode_run_lengths",
-    "person_of",
-    "read_annotated_images",
-]
-
-
 # COCO's run-length encoded masks: counts down the columns, zeros first, as numbers or packed into text.
 
 _MOST_PIXELS = 1 << 28

@@ -25,8 +25,6 @@ from humanpose_cli.datasets.reading import checked_array, existing_file
 from humanpose_cli.io.images import encode_image, read_image
 from humanpose_cli.io.sniffing import describe_file, reading_error
 
-__all__ = ["DensePoseDump", "DensePosePerson", "encode_densepose", "read_densepose"]
-
 
 def read_densepose(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     """(H, W, 3) uint8: chart 0 to 24, then 255 U and 255 V, of an image of `size` (width, height).

@@ -52,19 +52,6 @@ from humanpose_cli.datasets.reading import array_field, existing_file, existing_
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import natural_order
 
-__all__ = [
-    "CAMERAS",
-    "MOSH_EVERY",
-    "PROTOCOLS",
-    "H36mOptions",
-    "H36mSource",
-    "MoshFits",
-    "pose_frames",
-    "read_cameras",
-    "read_joints",
-]
-
-
 # Human3.6M's own files: calibration, 3-D joints, and the MoSh fits that some users have of it.
 #
 # After the owners' code (H36MDataBase, H36MCamera, ProjectPointRadial of the release 1.2) and public loaders of the

@@ -35,19 +35,6 @@ from humanpose_cli.datasets.common import FolderSource
 from humanpose_cli.datasets.mocap_files import C3dPoints, read_c3d
 from humanpose_cli.datasets.reading import read_lines, video_frames
 
-__all__ = [
-    "FRAMES",
-    "HumanEvaOptions",
-    "HumanEvaSource",
-    "Measurements",
-    "Synchronisation",
-    "joints_at",
-    "read_calibration",
-    "read_measurements",
-    "synchronise",
-]
-
-
 # HumanEva's own files: calibration (.cal), synchronisation (.ofs), measurements of the actors (.mp), joints (.c3d).
 #
 # After the owners' MATLAB code, release 1.1 (sync_stream.m, mocap_stream/cur_frame.m, MarkerCoord2Xform.m): joints are

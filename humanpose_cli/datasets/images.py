@@ -34,15 +34,13 @@ from humanpose_cli.datasets.reading import (
     encode_mask,
     encode_pixels,
     existing_folder,
-    read_npz,
     stored_image,
     video_frame_count,
     video_frames,
 )
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
 from humanpose_cli.io.inputs import OWN_SUFFIXES, InputItem, open_inputs, printable
-
-__all__ = ["ImagesOptions", "ImagesSource"]
+from humanpose_cli.io.npz_files import read_npz
 
 
 @dataclass(frozen=True)

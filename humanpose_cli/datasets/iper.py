@@ -46,8 +46,6 @@ from humanpose_cli.datasets.reading import (
     video_frames,
 )
 
-__all__ = ["IperOptions", "IperSource"]
-
 OFFICIAL_VIDEOS = {"train": 164, "val": 42}
 _IMAGES = {".jpg", ".jpeg", ".png"}
 _FRAME_FOLDERS = ("images", "images_HD")

@@ -36,8 +36,6 @@ from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
-__all__ = ["DetectedLabels", "RenderedLabels"]
-
 _PRESENT = 0.3  # least score of a detection that is added
 
 

@@ -22,8 +22,6 @@ from numpy.typing import NDArray
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.sniffing import describe_file, reading_error
 
-__all__ = ["C3dPoints", "cdf_shape", "read_c3d", "read_cdf"]
-
 _COPY_AGAIN = "unpack or download it again"
 
 # C3D motion capture files: labelled points over time, from Intel, DEC and MIPS machines.

@@ -28,9 +28,6 @@ from humanpose_cli.fitting.joints import JointFitOptions, fit_joints
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.synthetic.generator import SyntheticOptions, SyntheticSource
 
-__all__ = ["SYNTHETIC", "BodyJointFitter", "FitEstimator", "SourceRequest", "build", "make_source"]
-
-
 # Our own fits as makers of labels, for data sets that lack poses. Sources ask for nothing else than the public members
 # of these classes, so whoever opens a source may pass in others. Instances are pickled to the processes that read a
 # source; models load where they are first used.

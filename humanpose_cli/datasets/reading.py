@@ -23,35 +23,8 @@ from humanpose_cli.body import restricted_pickle
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.images import DECODING_ERRORS, encode_image, focal_from_exif, orientation_from_exif, read_image
 from humanpose_cli.io.inputs import natural_order
-from humanpose_cli.io.npz_files import read_npy, read_npz
 from humanpose_cli.io.sniffing import describe_file, reading_error
 from humanpose_cli.io.video import VideoReader, count_packets
-
-__all__ = [
-    "JPEG_QUALITY",
-    "StoredImage",
-    "array_field",
-    "checked_array",
-    "decoded",
-    "encode_mask",
-    "encode_pixels",
-    "existing_file",
-    "existing_folder",
-    "list_files",
-    "list_folders",
-    "read_csv",
-    "read_json",
-    "read_lines",
-    "read_npy",
-    "read_npz",
-    "read_pickle",
-    "read_table",
-    "read_text",
-    "stored_image",
-    "video_frame_count",
-    "video_frames",
-]
-
 
 _COPY_AGAIN = "unpack or download it again"
 

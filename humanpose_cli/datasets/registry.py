@@ -13,8 +13,6 @@ from humanpose_cli.core.errors import UsageError
 if TYPE_CHECKING:
     from humanpose_cli.datasets.common import FolderOptions, FolderSource, SourceTools
 
-__all__ = ["SOURCES", "SourceEntry", "open_source"]
-
 
 @dataclass(frozen=True)
 class SourceEntry:

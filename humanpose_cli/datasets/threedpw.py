@@ -54,8 +54,6 @@ from humanpose_cli.datasets.reading import (
     stored_image,
 )
 
-__all__ = ["ThreedpwOptions", "ThreedpwSource"]
-
 OFFICIAL_VIDEOS = {"train": 24, "validation": 12, "test": 24}
 _GENDERS = {"m": "male", "f": "female"}
 _J = len(SMPL24)

@@ -39,8 +39,6 @@ from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Lighting, Surface, Texture
 from humanpose_cli.reposing.reposer import ReposeOptions, Reposer
 
-__all__ = ["ClipErrors", "Demo", "DemoClip", "Figure", "Section", "index_page", "run_demo"]
-
 Array = NDArray[Any]
 
 _SKIN, _HAIR, _SHIRT, _STRIPE = (206, 160, 132), (66, 44, 32), (36, 78, 118), (226, 222, 208)

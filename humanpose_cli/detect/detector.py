@@ -16,8 +16,6 @@ from humanpose_cli.detect.regions import Pyramid, Region, region_around_box, reg
 from humanpose_cli.detect.search import SCHEMES, Found, Mode, search, similarity_of_points
 from humanpose_cli.detect.tracking import Follower
 
-__all__ = ["PersonDetector", "people_in_boxes", "person_from_keypoints", "watch_keypoints"]
-
 _SMALLEST_SIDE = 16
 _KEYPOINT_SPREAD = 0.01  # of the person's size: standard deviation of annotators' and good detectors' keypoints
 _AGREEING = 0.4

@@ -30,20 +30,6 @@ import numpy as np
 
 from humanpose_cli.core.errors import UnavailableError
 
-__all__ = [
-    "DETECTOR_SIZE",
-    "LANDMARK_SIZE",
-    "CropLandmarks",
-    "Detections",
-    "ModelPool",
-    "PoseModels",
-    "box_overlap",
-    "decode_detections",
-    "default_threads",
-    "native_chatter_kept_off_stderr",
-    "self_test",
-]
-
 DETECTOR_SIZE, LANDMARK_SIZE = 224, 256  # pixels of the models' square inputs
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")

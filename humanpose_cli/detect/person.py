@@ -13,23 +13,6 @@ from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.detect.models import LANDMARK_SIZE, ModelPool, PoseModels
 from humanpose_cli.detect.regions import Pyramid, Region, region_from_axis
 
-__all__ = [
-    "CropView",
-    "DetectedPerson",
-    "Observation",
-    "PersonMask",
-    "combine",
-    "jittered_views",
-    "mean_confidence",
-    "mean_mask",
-    "mean_points",
-    "observe",
-    "observe_all",
-    "observe_jittered",
-    "points_spread",
-    "world_spread",
-]
-
 
 @dataclass(frozen=True)
 class PersonMask:

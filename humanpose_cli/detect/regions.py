@@ -13,17 +13,6 @@ import numpy as np
 from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.detect.models import DETECTOR_SIZE, ModelPool, PoseModels
 
-__all__ = [
-    "Proposal",
-    "Pyramid",
-    "Region",
-    "propose",
-    "propose_in",
-    "region_around_box",
-    "region_from_axis",
-    "windows_over",
-]
-
 # Share by which a landmark crop exceeds the circle around the body, or the given box: mediapipe's own factor.
 _MARGIN = 1.25
 # Images are shrunk to this side before the search: a person of a tenth of it fills a landmark crop.

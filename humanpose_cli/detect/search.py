@@ -30,25 +30,6 @@ from humanpose_cli.detect.person import (
 )
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose, windows_over
 
-__all__ = [
-    "SAME_PERSON",
-    "SCHEMES",
-    "Candidate",
-    "CandidateFeatures",
-    "Found",
-    "Mode",
-    "PersonScore",
-    "Scheme",
-    "candidates_from",
-    "coarse_features",
-    "distinct_people",
-    "refine",
-    "refined_features",
-    "search",
-    "similarity",
-    "similarity_of_points",
-]
-
 BODY = BLAZEPOSE33.indices(
     ["nose"] + [f"{s}_{j}" for j in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for s in ("left", "right")]
 )

@@ -16,8 +16,6 @@ from humanpose_cli.detect.person import CropView, DetectedPerson, Observation, j
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose_in, windows_over
 from humanpose_cli.detect.search import SAME_PERSON, Found, Scheme, search, similarity
 
-__all__ = ["Follower", "FrameIds", "ShotDetector", "TrackAssigner"]
-
 _PRESENCE = 0.5  # below this the person has left the region
 _MOVED = 0.06  # of the region's side: passes that differ by more show no pose to rely on
 _NEWCOMER = 0.5  # score from which a detection in a single window is worth a full search

@@ -16,18 +16,6 @@ from torch import Tensor
 from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.engine import launching
 
-__all__ = [
-    "Backend",
-    "TensorMemo",
-    "check_rows",
-    "check_shape",
-    "check_size",
-    "check_tensors",
-    "implementation",
-    "uses_kernel",
-    "without_autocast",
-]
-
 Backend = Literal["auto", "kernel", "reference"]
 
 R = TypeVar("R")

@@ -24,8 +24,6 @@ from torch.autograd.function import once_differentiable
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.dispatch import check_shape, check_size, check_tensors
 
-__all__ = ["gaussian_heatmaps"]
-
 # Profiles end where they fall below this, 7.4 sigmas from the joint. Products of three stay normal float32 numbers:
 # denormal ones slow down some processors' convolutions a hundredfold.
 _LEAST = 1e-12

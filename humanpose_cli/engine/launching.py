@@ -39,21 +39,6 @@ from torch import Tensor
 
 from humanpose_cli.core.errors import UsageError
 
-__all__ = [
-    "cache_folder",
-    "fresh",
-    "launch",
-    "matrices",
-    "plain",
-    "private_folder",
-    "ready",
-    "reserve",
-    "start",
-    "vectors",
-    "zero_volume",
-    "zeros",
-]
-
 logger = logging.getLogger("humanpose_cli.engine")
 
 # More than a module takes in the cache, and more than its compiler's precompiled headers take among temporary files.

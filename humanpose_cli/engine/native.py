@@ -8,8 +8,6 @@ notices a changed header.
 import re
 from pathlib import Path
 
-__all__ = ["native_code"]
-
 _INCLUDE = re.compile(r'^ *#include "(\w+\.h)"\n', re.MULTILINE)
 
 

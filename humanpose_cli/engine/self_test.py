@@ -15,8 +15,6 @@ from humanpose_cli.engine.skinning.op import axis_angle_to_rotations, forward_ki
 from humanpose_cli.engine.warping.op import capsule_masks, warp_parts
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
-__all__ = ["SelfTestResult", "self_test"]
-
 # Of the largest value: room for float32 sums in another order.
 _TOLERANCE = 1e-4
 

@@ -54,25 +54,6 @@ from humanpose_cli.models.warp3d.recipe import WARP3D_PRESETS, Warp3dRecipe, War
 from humanpose_cli.train.recipe import Recipe, TrainOptions
 from humanpose_cli.train.trainer import BEST, MACHINE_OPTIONS, train
 
-__all__ = [
-    "ABLATIONS",
-    "ABLATION_LABELS",
-    "NBF_INPUTS",
-    "NBF_LOSSES",
-    "NBF_SEGMENTERS",
-    "NBF_SEGMENTER_IOU",
-    "NBF_SUPERVISION",
-    "WARP3D_ABLATION",
-    "Ablation",
-    "EvaluatedSeeds",
-    "NbfVariants",
-    "Trainings",
-    "evaluate_ablation",
-    "evaluate_warping",
-    "nbf_variants",
-    "warping_table",
-]
-
 NBF_INPUTS: dict[str, tuple[float, float]] = {
     "rgb": (98.5, 48.9),
     "parts 1": (95.5, 43.0),

@@ -57,26 +57,6 @@ from humanpose_cli.models.nbf.recipe import Batch, crop_errors
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.train.recipe import held_out_batches
 
-__all__ = [
-    "CropSource",
-    "Detections",
-    "EvaluatedCrops",
-    "EvaluatedFits",
-    "FoundBody",
-    "StoredPeople",
-    "body_metrics",
-    "crops_report",
-    "distance_to_mean",
-    "evaluate_crops",
-    "evaluate_fits",
-    "evaluate_predictions",
-    "fits_from_files",
-    "fits_report",
-    "matched",
-    "measure_crops",
-    "measure_fits",
-]
-
 CropSource = Literal["labels", "segmenter"]
 """Where body parts come from: the true ones, or a segmenter's. Other inputs know no difference."""
 

@@ -22,8 +22,6 @@ from humanpose_cli.metrics.bodies import Bodies
 from humanpose_cli.models.people import People, people_in, spread_out, usual_protocol, visible_people
 from humanpose_cli.networks.weights import digest_of, read_header
 
-__all__ = ["EvaluatedPeople", "PeopleSelection", "weights_facts"]
-
 
 @dataclass(frozen=True)
 class EvaluatedPeople:

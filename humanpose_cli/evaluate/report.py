@@ -27,24 +27,6 @@ from humanpose_cli.metrics.bodies import Bodies
 from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours
 from humanpose_cli.rendering.overlay import draw_overlay
 
-__all__ = [
-    "REPORT",
-    "Cell",
-    "Report",
-    "Summary",
-    "Table",
-    "body_panel",
-    "paired_difference",
-    "plot_quality",
-    "plot_supervision",
-    "quartile_contact_sheet",
-    "quartiles",
-    "segmentation_panel",
-    "summarise",
-    "worst_contact_sheet",
-    "write_report",
-]
-
 _RESAMPLES, _TAIL = 2000, 2.5  # percent on either side: an interval of 95 %
 
 

@@ -43,28 +43,6 @@ from humanpose_cli.models.warp3d.recipe import pairs_of
 from humanpose_cli.networks.weights import find_weights
 from humanpose_cli.reposing.warping import WarpReposer
 
-__all__ = [
-    "AUC_MILLIMETRES",
-    "SHOWN_SIDE",
-    "WARP3D_PRIOR",
-    "Drawn",
-    "EvaluatedReposing",
-    "FittedJoints",
-    "JointEstimator",
-    "Method",
-    "WrappedPeople",
-    "copying",
-    "evaluate_reposing",
-    "evaluated_pairs",
-    "measure_reposing",
-    "meshing",
-    "pasting",
-    "pose_auc_3d",
-    "reposing_report",
-    "side_by_side",
-    "warping",
-]
-
 AUC_MILLIMETRES = np.arange(0, 151, 5)
 """Thresholds of the pose AUC: 0 to 150 mm in steps of 5."""
 SHOWN_SIDE = 160

@@ -30,8 +30,6 @@ from humanpose_cli.models.segmenter.recipe import SegmenterCrops, segmenter_need
 from humanpose_cli.networks.weights import find_weights, shipped_weights
 from humanpose_cli.train.recipe import held_out_batches
 
-__all__ = ["EvaluatedSegmenter", "evaluate_segmenter", "measure_segmenter", "segmenter_report"]
-
 
 @dataclass(frozen=True)
 class EvaluatedSegmenter:

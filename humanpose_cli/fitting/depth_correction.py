@@ -21,18 +21,6 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
 from humanpose_cli.geometry.rotations import rotation_between
 from humanpose_cli.networks.weights import fill, read_weights, shipped_weights
 
-__all__ = [
-    "CorrectedWorld",
-    "CorrectionNetwork",
-    "DepthCorrection",
-    "Normalised",
-    "depth_correction",
-    "normalise",
-    "viewing_pixel",
-    "viewing_ray",
-    "viewing_rotation",
-]
-
 MODEL = "depth-correction"
 _COUNT = len(BLAZEPOSE33)
 _HIPS = BLAZEPOSE33.indices(("left_hip", "right_hip"))

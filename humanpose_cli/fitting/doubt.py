@@ -9,8 +9,6 @@ import numpy as np
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.io.fit_files import FitRecord
 
-__all__ = ["doubt_of_track", "row_doubts"]
-
 # Whole people in sharp photographs have a confidence of 0.8 to 0.95 and an error of at most 0.012 of their size; a
 # seated man half behind his camera has 0.5.
 _LEAST_CONFIDENCE = 0.4

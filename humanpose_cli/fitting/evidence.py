@@ -32,18 +32,6 @@ from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.solver import KeypointFitOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
-__all__ = [
-    "gather_evidence",
-    "joint_confidence",
-    "landmark_noise",
-    "limb_fallback",
-    "person_confidence",
-    "place_before_camera",
-    "witnesses",
-    "zero_joints",
-]
-
-
 # Detectors of other skeletons are the users' own; annotators agree to about this (COCO's OKS constants, mean).
 _USUAL_IN_SIGHT, _USUAL_HIDDEN = 0.022, 0.08
 

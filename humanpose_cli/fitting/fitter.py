@@ -39,17 +39,6 @@ from humanpose_cli.io.frame_range import FrameRange, parse_range
 from humanpose_cli.io.inputs import Frame, InputItem, open_inputs, output_path
 from humanpose_cli.models.nbf.network import BodyEstimate
 
-__all__ = [
-    "IMAGE_STEPS",
-    "FitOptions",
-    "Fitter",
-    "check_image",
-    "fit",
-    "fit_item",
-    "fit_outputs",
-]
-
-
 PeopleChoice = Literal["all", "largest"]
 Source: TypeAlias = "str | Path | Sequence[str | Path] | np.ndarray | InputItem"
 """What can be fitted: a path, paths of images, or (H, W, 3) or (T, H, W, 3) uint8 RGB."""

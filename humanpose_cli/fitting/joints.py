@@ -24,8 +24,6 @@ from humanpose_cli.fitting.residuals import accumulate, add_diagonal, add_pose_e
 from humanpose_cli.fitting.solver import NormalEquations, SolverOptions, levenberg_marquardt
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
-__all__ = ["JointFit", "JointFitOptions", "fit_joints"]
-
 _CHUNK = 64  # rows solved together: bounds memory
 _HELD = 1e-6  # standard deviation of betas that a group shares
 _NEEDED = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")

@@ -34,8 +34,6 @@ from humanpose_cli.fitting.residuals import FitState, robust_scale
 from humanpose_cli.fitting.solver import KeypointFitOptions, levenberg_marquardt
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 
-__all__ = ["KeypointFit", "fit_keypoints"]
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

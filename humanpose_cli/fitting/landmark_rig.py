@@ -17,8 +17,6 @@ from torch import Tensor
 from humanpose_cli.body.body import Body, LandmarkSet
 from humanpose_cli.core.conventions import Skeleton
 
-__all__ = ["LandmarkRig", "PosedRig", "descendants", "rig_of_skeleton"]
-
 
 class PosedRig(NamedTuple):
     """A rig put into poses.

@@ -24,8 +24,6 @@ from humanpose_cli.models.nbf.body import place_about_pixels
 from humanpose_cli.models.nbf.network import BodyEstimate, BodyNetwork, PreparedPerson, load_nbf
 from humanpose_cli.networks.weights import digest_of, find_weights, shipped_weights
 
-__all__ = ["Estimates", "FitMethod", "NetworkOptions", "PeopleNetwork", "fit_of_estimates"]
-
 FitMethod = Literal["auto", "keypoints", "nbf"]
 """keypoints: optimisation alone. nbf: one forward pass. auto: optimisation that starts from the forward pass and
 believes its depth as far as it is sure of it, where there is a network for the body."""

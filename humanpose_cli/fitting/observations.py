@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from humanpose_cli.core.conventions import Skeleton, skeleton_by_name
 from humanpose_cli.core.errors import InputError
 
-__all__ = ["KeypointObservations"]
-
 _PREDICTION = ("predicted_poses", "predicted_betas", "predicted_joints", "predicted_noise")
 _MOST_PLAUSIBLE_PIXEL = 1e6  # beyond this a coordinate is a broken number, not a place near an image
 

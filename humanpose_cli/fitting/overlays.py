@@ -18,8 +18,6 @@ from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.rendering.overlay import draw_label, draw_overlay
 
-__all__ = ["DEFAULT_FRAME_RATE", "body_vertices", "overlay_image", "overlay_video"]
-
 DEFAULT_FRAME_RATE = 25.0  # of videos made from images, whose pace nobody knows
 
 

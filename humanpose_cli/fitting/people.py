@@ -18,16 +18,6 @@ from humanpose_cli.io.detection_files import GivenPeople, read_boxes, read_keypo
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame
 
-__all__ = [
-    "DetectedPeople",
-    "DetectorMode",
-    "PeopleFromFile",
-    "PeopleSource",
-    "SingleImages",
-    "find_people",
-    "people_of_fit",
-]
-
 DetectorMode = Literal["auto", "thorough", "fast"]
 # Views of a given person beside the first: what the averages of the detection rest on.
 _FEWEST = 4  # keypoints by which a person is found again

@@ -27,21 +27,6 @@ from humanpose_cli.fitting.residuals import (
 )
 from humanpose_cli.fitting.solver import KeypointFitOptions, NormalEquations
 
-__all__ = [
-    "PREDICTED_JOINTS",
-    "UPRIGHT_JOINTS",
-    "FitEvidence",
-    "KeypointProblem",
-    "ShapeEvidence",
-    "bone_names",
-    "cat_rows",
-    "combination",
-    "common_shapes",
-    "offset_names",
-    "shape_evidence",
-]
-
-
 Tensors = TypeVar("Tensors", bound=tuple[Tensor, ...])
 
 

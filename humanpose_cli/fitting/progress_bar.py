@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 from humanpose_cli.core.progress import Progress, no_progress
 
-__all__ = ["progress_of"]
-
 
 @contextmanager
 def progress_of(progress: bool | Progress | None) -> Iterator[Progress]:

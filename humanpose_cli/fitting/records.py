@@ -17,16 +17,6 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.fit_files import COLUMNS, FitRecord
 from humanpose_cli.models.nbf.network import BodyEstimate
 
-__all__ = [
-    "FrameCamera",
-    "TrackedPerson",
-    "detector_keypoints",
-    "empty_record",
-    "fit_record",
-    "joined",
-    "record_summary",
-]
-
 
 @dataclass(frozen=True)
 class FrameCamera:

@@ -20,20 +20,6 @@ from humanpose_cli.body.pose_prior import PosePrior, pose_prior
 from humanpose_cli.fitting.solver import NormalEquations
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, skew
 
-__all__ = [
-    "FitState",
-    "Rows",
-    "accumulate",
-    "add_diagonal",
-    "add_pose_energy",
-    "angle_jacobian",
-    "projection_rows",
-    "retract_state",
-    "robust_scale",
-    "root_columns",
-    "vector_rows",
-]
-
 
 class FitState(NamedTuple):
     """What the fit solves for.

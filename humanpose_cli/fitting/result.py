@@ -33,8 +33,6 @@ from humanpose_cli.io.images import encode_image, write_image
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.io.pose_files.target_pose import AXES
 
-__all__ = ["Fit", "FitPerson", "FrameSource", "load_fit"]
-
 _PREVIEW = 640  # longer side in pixels of the overlay that a notebook shows
 _MOST_LISTED = 12  # people that a notebook lists
 

@@ -17,16 +17,6 @@ from torch import Tensor
 
 from humanpose_cli.core.errors import UsageError
 
-__all__ = [
-    "KeypointFitOptions",
-    "LeastSquaresProblem",
-    "NormalEquations",
-    "SolverOptions",
-    "levenberg_marquardt",
-    "solve_damped",
-]
-
-
 State = TypeVar("State", bound=tuple[Tensor, ...])
 
 

@@ -14,8 +14,6 @@ import numpy as np
 
 from humanpose_cli.core.conventions import SMPL24
 
-__all__ = ["BodyParams"]
-
 _PELVIS = SMPL24.index("pelvis")
 
 

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from humanpose_cli.core.errors import UsageError
 
-__all__ = ["capsule_coverage", "segment_distances_squared", "split_capsules"]
-
 
 def split_capsules(capsules: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(..., 2 n + 1) → starts (..., n), ends (..., n), radii (...). UsageError unless n is 2 or 3."""

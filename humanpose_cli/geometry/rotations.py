@@ -15,16 +15,6 @@ from torch import Tensor
 
 from humanpose_cli.core.errors import UsageError
 
-__all__ = [
-    "axis_angle_to_matrix",
-    "geodesic_angle",
-    "matrix_to_axis_angle",
-    "matrix_to_quaternion",
-    "project_to_rotation",
-    "quaternion_to_matrix",
-    "rotation_between",
-]
-
 
 def skew(vectors: Tensor) -> Tensor:
     """Cross-product matrices: (..., 3) → (..., 3, 3)."""

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from humanpose_cli.geometry.rotations import project_to_rotation
 
-__all__ = ["Similarity", "fit_similarity", "procrustes_align"]
-
 
 class Similarity(NamedTuple):
     """x ↦ scale · rotation · x + translation, of shapes (...), (..., 3, 3), (..., 3)."""

@@ -23,18 +23,6 @@ from humanpose_cli.core.errors import HpcError, InputError, UnavailableError
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = [
-    "PARTIAL_SUFFIX",
-    "atomic_path",
-    "ensure_folder",
-    "npz_bytes",
-    "write_bytes",
-    "write_json",
-    "write_npz",
-    "write_text",
-    "writing_error",
-]
-
 PARTIAL_SUFFIX = ".partial"
 
 _NAME_CHARACTERS_KEPT = 40  # at most 160 bytes in UTF-8: with the rest below the usual limit of 255 bytes a name

@@ -25,8 +25,6 @@ from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.sniffing import describe_file, reading_error
 
-__all__ = ["GivenPeople", "GivenPerson", "read_boxes", "read_keypoints"]
-
 _LARGEST = 1e9
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from humanpose_cli.core.errors import InputError
 
-__all__ = ["digest_of_files", "file_digest"]
-
 _READ_SIZE = 1 << 20
 
 

@@ -26,8 +26,6 @@ from humanpose_cli.io.npz_files import read_npz
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["COLUMNS", "FIT_SUFFIX", "ROW_COLUMNS", "SCHEMA_VERSION", "FitRecord", "check_fit", "read_fit", "write_fit"]
-
 _J, _K = len(SMPL24), len(BLAZEPOSE33)
 
 # name → shape (N rows, F frames) and type

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from humanpose_cli.core.errors import UsageError
 
-__all__ = ["ALL_FRAMES", "FrameRange", "parse_frame_range", "parse_range"]
-
 
 @dataclass(frozen=True)
 class FrameRange:

@@ -31,28 +31,6 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.atomic import write_bytes
 from humanpose_cli.io.sniffing import describe_file, file_kind, reading_error
 
-__all__ = [
-    "DECODING_ERRORS",
-    "IMAGE_SUFFIXES",
-    "MAX_PIXELS",
-    "LoadedImage",
-    "deep_tiff_size",
-    "encode_image",
-    "focal_from_exif",
-    "image_size",
-    "orientation_from_exif",
-    "over_white",
-    "read_deep_tiff",
-    "read_image",
-    "split_channels",
-    "to_eight_bits",
-    "to_rgb",
-    "to_srgb",
-    "turn_upright",
-    "upright_size",
-    "write_image",
-]
-
 _FILM_DIAGONAL_MM = math.hypot(36, 24)
 _UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # of FocalPlaneResolutionUnit: inch, cm, mm, µm
 # From a fisheye's 100° to a birding telephoto; anything else is a camera's garbage or a scanner's zero.

@@ -24,24 +24,10 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
-from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange, parse_frame_range
+from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.images import IMAGE_SUFFIXES, image_size, read_image
 from humanpose_cli.io.sniffing import file_kind, reading_error
 from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoInfo, VideoReader, prefetch, probe_video
-
-__all__ = [
-    "Frame",
-    "FrameRange",
-    "InputItem",
-    "Inputs",
-    "SequenceVerdict",
-    "check_sequence",
-    "key_of",
-    "natural_order",
-    "open_inputs",
-    "output_path",
-    "parse_frame_range",
-]
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,6 @@ import numpy as np
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.sniffing import describe_file, reading_error
 
-__all__ = ["npz_names", "read_npy", "read_npz"]
-
 _MAX_BYTES = 4 << 30  # of one array unpacked: a deflate bomb of zeros is a thousand times smaller than what it holds
 _MALFORMED = (
     *(ValueError, EOFError, SyntaxError, TypeError, KeyError, OverflowError, UnicodeError, zlib.error),

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from humanpose_cli.core.errors import InputError
 
-__all__ = ["FileKind", "describe_file", "file_kind", "reading_error"]
-
 FileKind = str
 """'image', 'video', 'heic', 'empty', or a phrase such as 'a ZIP archive'."""
 

@@ -22,22 +22,6 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import geodesic_angle
 from humanpose_cli.geometry.similarity import procrustes_align
 
-__all__ = [
-    "Bodies",
-    "BodyErrors",
-    "body_errors",
-    "class_f1",
-    "class_iou",
-    "confusion",
-    "head_height",
-    "mean_of_visible",
-    "mpjpe",
-    "pa_mpjpe",
-    "pckh",
-    "pve",
-]
-
-
 Floats = NDArray[np.float64]
 
 

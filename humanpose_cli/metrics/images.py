@@ -20,9 +20,6 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.networks.backbones import AlexNet
 from humanpose_cli.networks.weights import digest_of, fill, read_foreign
 
-__all__ = ["Lpips", "mask_iou", "ssim", "ssim_foreground", "ssim_map"]
-
-
 _SIGMA, _RADIUS = 1.5, 5
 _K1, _K2 = 0.01, 0.03
 

@@ -28,21 +28,6 @@ from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.data.augmentation import Example
 from humanpose_cli.detect.person import DetectedPerson
 
-__all__ = [
-    "BOX_FILL",
-    "IMAGENET_MEAN",
-    "IMAGENET_SPREAD",
-    "CropEvidence",
-    "evidence_of_example",
-    "evidence_of_person",
-    "frame_box",
-    "frame_landmarks",
-    "frame_person",
-    "imitate_errors",
-    "normalised_image",
-    "root_pixel",
-]
-
 Array = NDArray[Any]
 
 BOX_FILL = 440 / 512

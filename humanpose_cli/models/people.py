@@ -16,8 +16,6 @@ from humanpose_cli.data.augmentation import Example, example_of
 from humanpose_cli.data.cache import Cache, open_cache
 from humanpose_cli.data.loader import spread_evenly
 
-__all__ = ["LABELS", "People", "people_in", "split_people", "spread_out", "usual_protocol", "visible_people"]
-
 _FEWEST_JOINTS = 6  # labelled ones, without which nobody can say where a person is
 _SAME = 0.2  # of a person's size: joints farther off on average are somebody else's
 _HELD_OUT = 0.1  # share of the people, where a cache has no validation split

@@ -13,8 +13,6 @@ from humanpose_cli.core.errors import UsageError
 if TYPE_CHECKING:
     from humanpose_cli.train.recipe import Recipe, TrainOptions
 
-__all__ = ["MODELS", "ModelEntry"]
-
 
 @dataclass(frozen=True)
 class ModelEntry:

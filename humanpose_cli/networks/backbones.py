@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 from humanpose_cli.core.errors import UsageError
 
-__all__ = ["RESNETS", "VGG", "VGGS", "AlexNet", "ResNet", "StageMaps"]
-
 
 class StageMaps(NamedTuple):
     """What the four stages give: (B, C, H/4, W/4), …/8, …/16, …/32; later ones finer where stages are dilated."""

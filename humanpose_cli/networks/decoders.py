@@ -25,9 +25,6 @@ from torch.nn.functional import conv2d, interpolate
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.networks.backbones import VGG, ResNet
 
-__all__ = ["AtrousPyramid", "DeepLabSegmenter", "PartialConv2d", "RefineNet", "RefineNetSegmenter"]
-
-
 _UNITS, _POOLS = 2, 4  # of a RefineNet
 
 

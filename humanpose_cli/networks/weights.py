@@ -30,24 +30,6 @@ from torch import Tensor, nn
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.atomic import ensure_folder, write_bytes
 
-__all__ = [
-    "BEST",
-    "WEIGHTS",
-    "WeightsEntry",
-    "WeightsHeader",
-    "digest_of",
-    "fill",
-    "find_weights",
-    "options_of",
-    "read_foreign",
-    "read_header",
-    "read_weights",
-    "shipped_weights",
-    "weights_folder",
-    "write_weights",
-]
-
-
 _FORMAT = "humanpose-cli weights 1"
 # One key for all: safetensors writes several in any order, and equal weights must be equal bytes.
 _KEY = "humanpose-cli"

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from humanpose_cli.core.camera import Camera
 
-__all__ = ["NEAR", "Box", "body_box"]
-
 # Surfaces nearer to the camera than this (metres) are cut off.
 NEAR = 0.05
 

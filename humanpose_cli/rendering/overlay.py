@@ -18,9 +18,6 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.rendering.shading import Layer, Scene
 from humanpose_cli.rendering.surfaces import Surface
 
-__all__ = ["draw_keypoints", "draw_label", "draw_overlay", "person_colour"]
-
-
 # Equally light and clearly different in hue; neighbours in the list lie far apart on the colour circle.
 _COLOURS = (
     (88, 172, 232),

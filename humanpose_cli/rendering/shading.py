@@ -26,8 +26,6 @@ from humanpose_cli.engine.rasterising.op import (
 from humanpose_cli.rendering.boxes import NEAR, Box, body_box
 from humanpose_cli.rendering.surfaces import Lighting, Surface, sample_texture, shading_of_vertices
 
-__all__ = ["Layer", "Scene", "rasterise_view", "render_people"]
-
 Array = NDArray[np.float32]
 
 # Samples of one rasteriser call: bounds memory on images of any size (about 40 bytes a sample).

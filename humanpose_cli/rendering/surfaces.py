@@ -12,8 +12,6 @@ from torch import Tensor
 
 from humanpose_cli.core.errors import UsageError
 
-__all__ = ["Lighting", "Surface", "Texture", "sample_texture", "shading_of_vertices", "vertex_normals"]
-
 Array = NDArray[np.float32]
 
 

@@ -42,9 +42,6 @@ from humanpose_cli.reposing.result import Reposed
 from humanpose_cli.reposing.targets import AnyTarget, motion_on, read_target
 from humanpose_cli.reposing.warping import WarpReposer
 
-__all__ = ["ReposeOptions", "ReposedImage", "Reposer", "ReposingScene", "repose"]
-
-
 SHIPPED = "warp3d"  # name of the reposing network that comes with the package
 LARGEST_SIZE = 16384  # longer side of a result in pixels: 48-megapixel photographs twice over, and still some GB
 

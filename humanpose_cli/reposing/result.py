@@ -27,8 +27,6 @@ from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoWriter
 if TYPE_CHECKING:
     from humanpose_cli.reposing.reposer import ReposingScene
 
-__all__ = ["Form", "Reposed", "form_of", "pose_name", "repose_outputs"]
-
 Form = Literal["image", "video", "numbered"]
 
 

@@ -36,8 +36,6 @@ from humanpose_cli.io.pose_files import POSE_SUFFIXES, JointTarget, RotationTarg
 from humanpose_cli.io.pose_files.joint_arrays import joint_target
 from humanpose_cli.io.pose_files.rotation_files import target_of_fit
 
-__all__ = ["AnyTarget", "RetargetOptions", "motion_on", "read_target", "retarget_joints", "root_positions"]
-
 AnyTarget: TypeAlias = "str | Path | np.ndarray | FitRecord | Target"
 """A path, joints (J, 3) or (T, J, 3) in metres, an image (H, W, 3) uint8, a fit, or a target that was read."""
 

@@ -16,8 +16,6 @@ from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.models.warp3d.generator import Warp3d, frame_joints
 
-__all__ = ["WarpReposer"]
-
 FILL = 0.86
 """Share of the crop that the person takes in both poses together: as in training."""
 

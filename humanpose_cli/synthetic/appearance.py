@@ -17,20 +17,6 @@ from humanpose_cli.synthetic.mesh import Grid, nearest_weights, revolve
 from humanpose_cli.synthetic.people import Hair, Headwear, Identity
 from humanpose_cli.synthetic.tiles import NOISE_SIZE, octave_noise, resample
 
-__all__ = [
-    "brim_grid",
-    "ear_cover",
-    "hair_field",
-    "hair_grids",
-    "hair_thickness",
-    "headwear_field",
-    "headwear_thickness",
-    "paint_hair",
-    "paint_hair_tile",
-    "paint_skin",
-    "rigid_grid",
-]
-
 Array = NDArray[Any]
 
 _EAR_CENTRE = (0.075, 0.661, 0.036)  # metres on the average body

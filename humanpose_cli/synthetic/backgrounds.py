@@ -23,8 +23,6 @@ from humanpose_cli.io.images import IMAGE_SUFFIXES, read_image
 from humanpose_cli.synthetic.cameras import SceneCamera, SceneLighting, encoded, irradiance
 from humanpose_cli.synthetic.tiles import TILE_KINDS, TILE_SIDE, VARIANTS, tile, tile_level
 
-__all__ = ["BACKGROUND_KINDS", "Backdrop", "Background", "ImageFolder", "paint_backdrop", "sample_background"]
-
 Array = NDArray[Any]
 
 _LONGEST = 1024  # pixels that a kept image's longer side has at most

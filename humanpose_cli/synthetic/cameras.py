@@ -19,22 +19,6 @@ from humanpose_cli.body.texture import look_up
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.engine.rasterising.op import rasterise
 
-__all__ = [
-    "CameraOptions",
-    "ContactShadow",
-    "Degradation",
-    "Light",
-    "SceneCamera",
-    "SceneLighting",
-    "ShadowMap",
-    "degrade",
-    "encoded",
-    "irradiance",
-    "sample_camera",
-    "sample_degradation",
-    "sample_lighting",
-]
-
 Array = NDArray[Any]
 
 

@@ -25,22 +25,6 @@ from humanpose_cli.body.texture import TexelMap, bleed_islands
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 
-__all__ = [
-    "ASPECT",
-    "TILES",
-    "AtlasTexels",
-    "ClothBase",
-    "Coordinates",
-    "ShapedBase",
-    "TexelPart",
-    "Tile",
-    "atlas_texels",
-    "cloth_base",
-    "outer_uv",
-    "ramp",
-    "strongest_bones",
-]
-
 Array = NDArray[Any]
 
 _TRUNK_RADIUS, _LEG_RADIUS, _ARM_RADIUS = 0.15, 0.075, 0.045  # metres, which turn angles into lengths of cloth

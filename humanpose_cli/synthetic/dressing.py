@@ -56,8 +56,6 @@ from humanpose_cli.synthetic.mesh import DressedMesh, Grid, Piece, cut_piece, jo
 from humanpose_cli.synthetic.people import Bottom, Headwear, Identity, Outfit, Top
 from humanpose_cli.synthetic.tiles import resample
 
-__all__ = ["dress"]
-
 Array = NDArray[Any]
 
 _WRINKLE_METRES = 0.7

@@ -14,22 +14,6 @@ from numpy.typing import NDArray
 
 from humanpose_cli.synthetic.tiles import noise_patch
 
-__all__ = [
-    "PATTERNS",
-    "PRINT",
-    "RGB",
-    "TILE",
-    "Fabric",
-    "cloth_colour",
-    "cloth_palette",
-    "draw_print",
-    "fabric_tile",
-    "sample_fabric",
-    "saturated_colour",
-    "vary",
-    "wrinkle_tile",
-]
-
 Array = NDArray[Any]
 
 RGB = tuple[float, float, float]

@@ -17,24 +17,6 @@ from humanpose_cli.synthetic.mesh import Grid, group_rows, nearest_weights, pola
 from humanpose_cli.synthetic.people import Bottom, Shoes, Skirt, Top
 from humanpose_cli.synthetic.tiles import octave_noise
 
-__all__ = [
-    "Hanging",
-    "bottom_field",
-    "bottom_thickness",
-    "collar_grid",
-    "foot_cover",
-    "glasses_grids",
-    "hang_skirt",
-    "paint_shoes",
-    "sandal_straps",
-    "scarf_grid",
-    "shoe_grids",
-    "skirt_cover",
-    "skirt_size",
-    "top_field",
-    "top_thickness",
-]
-
 Array = NDArray[Any]
 
 _EVERYWHERE = np.float32(0.3)

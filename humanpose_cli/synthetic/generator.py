@@ -38,8 +38,6 @@ from humanpose_cli.synthetic.renderer import (
 )
 from humanpose_cli.synthetic.scene import Actor, SceneDescription, SceneOptions, StagedPerson, sample_scene
 
-__all__ = ["SPLITS", "SyntheticOptions", "SyntheticSource", "activities_of"]
-
 Structure = Literal["single", "pairs", "clips"]
 SPLITS = ("train", "validation", "test")
 _LARGEST, _LONGEST = 2048, 512

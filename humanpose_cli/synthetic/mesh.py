@@ -22,20 +22,6 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.engine.skinning.op import forward_kinematics, skin_vertices
 from humanpose_cli.synthetic.cloth_surface import ClothBase, ShapedBase, Tile, strongest_bones
 
-__all__ = [
-    "MATERIALS",
-    "DressedMesh",
-    "Grid",
-    "Piece",
-    "cut_piece",
-    "grid_faces",
-    "join_pieces",
-    "loft",
-    "polar_hull",
-    "pose_dressed",
-    "revolve",
-]
-
 Array = NDArray[Any]
 
 MATERIALS = ("skin", "eye", "hair", "top", "bottom", "outer", "skirt", "shoe", "hat", "accessory")

@@ -10,20 +10,6 @@ from numpy.typing import NDArray
 
 from humanpose_cli.synthetic.fabrics import RGB, Fabric, cloth_colour, sample_fabric, saturated_colour, vary
 
-__all__ = [
-    "HAIR_STYLES",
-    "Bottom",
-    "Hair",
-    "Headwear",
-    "Identity",
-    "Outfit",
-    "Shoes",
-    "Skirt",
-    "Top",
-    "sample_identity",
-    "sample_outfit",
-]
-
 Array = NDArray[Any]
 
 HAIR_STYLES = ("bald", "buzz", "short", "curly", "bob", "long", "bun", "ponytail", "afro")

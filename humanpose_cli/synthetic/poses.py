@@ -31,21 +31,6 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
-__all__ = [
-    "FAMILIES",
-    "SPLITS",
-    "Performance",
-    "Pose",
-    "PoseBank",
-    "activities",
-    "family_of",
-    "held_pose",
-    "on_floor",
-    "sample_motion",
-    "turned",
-]
-
-
 SPLITS = ("train", "held_out")
 LIBRARY = "library"
 BLOCK = 64

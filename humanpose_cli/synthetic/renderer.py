@@ -47,16 +47,6 @@ from humanpose_cli.synthetic.mesh import MATERIALS, DressedMesh, pose_dressed
 from humanpose_cli.synthetic.scene import Prop, SceneDescription
 from humanpose_cli.synthetic.tiles import TILE_SIDE, tile, tile_level
 
-__all__ = [
-    "Coat",
-    "RenderedScene",
-    "SceneRenderer",
-    "encoded_image",
-    "encoded_maps",
-    "imperfect_fit",
-    "people_of_frame",
-]
-
 Array = NDArray[Any]
 
 _FARTHEST = 60.0  # metres from the lens

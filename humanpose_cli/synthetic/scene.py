@@ -32,23 +32,6 @@ from humanpose_cli.synthetic.mesh import DressedMesh, grid_faces
 from humanpose_cli.synthetic.poses import Performance, on_floor, turned
 from humanpose_cli.synthetic.tiles import VARIANTS
 
-__all__ = [
-    "Actor",
-    "Prop",
-    "SceneDescription",
-    "SceneOptions",
-    "Solid",
-    "StagedPerson",
-    "ball",
-    "box",
-    "cylinder",
-    "moved",
-    "sample_props",
-    "sample_scene",
-    "seat_for",
-    "table",
-]
-
 Array = NDArray[Any]
 
 Vector = tuple[float, float, float]

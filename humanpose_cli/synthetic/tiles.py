@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.texture import look_up
 
-__all__ = ["NOISE_SIZE", "TILE_KINDS", "TILE_SIDE", "noise_patch", "octave_noise", "resample", "tile", "tile_level"]
-
 Array = NDArray[Any]
 
 NOISE_SIZE = 256

@@ -17,8 +17,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-__all__ = ["Processes", "counted_activations", "processes"]
-
 
 @dataclass(frozen=True)
 class Processes:

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, Make
 
-__all__ = ["Phase", "Recipe", "TrainOptions", "check_batch", "first_of", "held_out_batches", "moved", "two_columns"]
-
 
 @dataclass(frozen=True)
 class TrainOptions:

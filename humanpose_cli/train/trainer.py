@@ -26,20 +26,6 @@ from humanpose_cli.networks.weights import BEST, WeightsHeader, write_weights
 from humanpose_cli.train.processes import Processes, counted_activations, processes
 from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, first_of, moved
 
-__all__ = [
-    "BEST",
-    "CHECKPOINT",
-    "LAST",
-    "MACHINE_OPTIONS",
-    "TrainProgress",
-    "TrainResult",
-    "TrainingHistory",
-    "read_checkpoint",
-    "train",
-    "write_checkpoint",
-]
-
-
 CHECKPOINT, LAST = "checkpoint.pt", "last.safetensors"
 MACHINE_OPTIONS = ("workers", "log_every", "save_every", "minutes")
 """Settings of the loop that may change from one start to the next."""

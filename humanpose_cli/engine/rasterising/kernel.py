@@ -7,16 +7,6 @@ then is exactly the negative of the same edge's value in the neighbouring face, 
 
 import warp as wp
 
-__all__ = [
-    "FAR",
-    "MODULE",
-    "draw_faces",
-    "interpolate",
-    "interpolate_adjoint",
-    "interpolate_sorted_adjoint",
-    "read_faces",
-]
-
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 MODULE = wp.get_module(__name__)
 

@@ -13,8 +13,6 @@ from humanpose_cli.engine.launching import Array, launch, plain, vectors
 from humanpose_cli.engine.rasterising import kernel
 from humanpose_cli.engine.rasterising.reference import BOUNDS_SLACK
 
-__all__ = ["interpolate", "rasterise"]
-
 # Threads that share the rows of one face on CUDA: more where faces are few, and so perhaps large.
 _LANES, _FULL_GPU = 8, 1 << 17
 # Most threads of a CUDA launch; beyond it, a thread takes several faces or pixels.

@@ -35,18 +35,6 @@ from torch import Tensor
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.dispatch import Backend, check_rows, check_shape, check_size, check_tensors, implementation
 
-__all__ = [
-    "MergedMesh",
-    "Raster",
-    "average_samples",
-    "coverage",
-    "interpolate",
-    "merge_meshes",
-    "rasterise",
-    "rasterise_samples",
-    "sample_offsets",
-]
-
 _PACKAGE = "humanpose_cli.engine.rasterising"
 
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["BOUNDS_SLACK", "interpolate", "rasterise"]
-
 # Pixels by which a face's bounds are widened, so that rounding in them never decides about a pixel.
 BOUNDS_SLACK = 0.02
 # Pairs of a face and a pixel of its bounds that are looked at together.

@@ -11,20 +11,6 @@ import warp as wp
 
 from humanpose_cli.engine.native import native_code
 
-__all__ = [
-    "MODULE",
-    "bone_maps",
-    "bone_maps_adjoint",
-    "columns",
-    "map_gradients_by_bone",
-    "pose_joints",
-    "pose_joints_adjoint",
-    "skin",
-    "skin_adjoint",
-    "turn",
-    "turn_adjoint",
-]
-
 wp.set_module_options({"enable_backward": False})
 MODULE = wp.get_module(__name__)
 

@@ -20,8 +20,6 @@ from humanpose_cli.engine.launching import Array, fresh, launch, matrices, plain
 from humanpose_cli.engine.skinning import kernel
 from humanpose_cli.engine.skinning.reference import Joints, levels
 
-__all__ = ["axis_angle_to_rotations", "forward_kinematics", "pose_vertices", "skin_vertices"]
-
 # Vertices a thread on the CPU. Sums over vertices are cut there, whatever the number of threads.
 _CPU_RUN = 2048
 # Most threads of a CUDA launch; beyond it, a thread takes several vertices.

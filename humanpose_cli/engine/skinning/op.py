@@ -32,15 +32,6 @@ from humanpose_cli.engine.dispatch import (
 from humanpose_cli.engine.launching import fresh
 from humanpose_cli.engine.skinning.reference import Joints
 
-__all__ = [
-    "Kinematics",
-    "axis_angle_to_rotations",
-    "blend_shapes",
-    "forward_kinematics",
-    "pose_vertices",
-    "skin_vertices",
-]
-
 _PACKAGE = "humanpose_cli.engine.skinning"
 
 # Multiplications from which oneDNN's start is worth while.

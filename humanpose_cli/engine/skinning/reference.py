@@ -15,8 +15,6 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.dispatch import without_autocast
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
-__all__ = ["Joints", "axis_angle_to_rotations", "forward_kinematics", "levels", "pose_vertices", "skin_vertices"]
-
 
 class Joints(NamedTuple):
     """What kinematics starts from: `op.forward_kinematics` says what each is; translation (B, 3) metres."""

@@ -19,18 +19,6 @@ import warp as wp
 
 from humanpose_cli.engine.native import native_code
 
-__all__ = [
-    "MODULE",
-    "PLAN_SIZE",
-    "STORAGES",
-    "adjoint_slabs",
-    "adjoint_to_transforms",
-    "adjoint_voxels",
-    "plan_parts",
-    "warp_slabs",
-    "warp_voxels",
-]
-
 wp.set_module_options({"enable_backward": False})
 MODULE = wp.get_module(__name__)
 

@@ -18,8 +18,6 @@ from humanpose_cli.engine.launching import launch, plain, zero_volume, zeros
 from humanpose_cli.engine.warping import kernel, mask_kernel
 from humanpose_cli.engine.warping.reference import flattened, widened_masks
 
-__all__ = ["part_masks", "warp_parts"]
-
 # Nanoseconds that a voxel of the target takes one CPU thread, on average over the volume, a part's plan, and a
 # slice of a part's mask.
 _VOXEL_COST, _PLAN_COST, _SLICE_COST = 8, 300, 2000

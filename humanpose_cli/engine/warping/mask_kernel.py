@@ -11,8 +11,6 @@ import warp as wp
 
 from humanpose_cli.engine.native import native_code
 
-__all__ = ["MODULE", "fill_masks"]
-
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 MODULE = wp.get_module(__name__)
 

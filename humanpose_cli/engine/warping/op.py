@@ -33,8 +33,6 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine.dispatch import Backend, check_rows, check_shape, check_size, check_tensors, implementation
 from humanpose_cli.engine.warping import reference
 
-__all__ = ["MOST_PARTS", "capsule_masks", "projected_masks", "warp_parts"]
-
 _PACKAGE = "humanpose_cli.engine.warping"
 # The winning part of a voxel and channel is kept in a byte.
 MOST_PARTS = 254

@@ -15,8 +15,6 @@ from torch import Tensor
 from humanpose_cli.engine.dispatch import without_autocast
 from humanpose_cli.geometry.capsules import capsule_coverage, segment_distances_squared, split_capsules
 
-__all__ = ["flattened", "part_masks", "warp_parts", "widened_masks"]
-
 
 def part_masks(
     capsules: Tensor,

@@ -23,8 +23,6 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.pose_files.target_pose import JointTarget, axes_to_camera, check_axes
 from humanpose_cli.io.sniffing import describe_file, reading_error
 
-__all__ = ["BvhJoint", "BvhMotion", "find_smpl_joints", "read_bvh", "read_bvh_motion", "unit_in_metres"]
-
 _CHANNEL = re.compile(r"([xyz])(position|rotation)", re.IGNORECASE)
 _MAX_JOINTS = 2000
 

@@ -17,8 +17,6 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.npz_files import read_npy
 from humanpose_cli.io.pose_files.target_pose import JointTarget, axes_to_camera, check_axes
 
-__all__ = ["AXIS_ANGLE_WAY_OUT", "check_joints", "joint_target", "orientation_warnings", "read_joint_array"]
-
 _LIMBS = {
     "upper arm": ("shoulder", "elbow"),
     "forearm": ("elbow", "wrist"),

@@ -15,8 +15,6 @@ from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.npz_files import npz_names, read_npz
 from humanpose_cli.io.pose_files.target_pose import AXES, RotationTarget, check_axes
 
-__all__ = ["read_amass", "target_of_fit"]
-
 _BODY = 66  # pelvis and 21 body joints, the same in SMPL-H, SMPL-X and SMPL
 _SMPL = 72
 _MOST_RADIANS = 4 * math.pi

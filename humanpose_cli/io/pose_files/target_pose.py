@@ -11,8 +11,6 @@ from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.body_params import BodyParams
 
-__all__ = ["AXES", "Axes", "JointTarget", "RotationTarget", "Target", "axes_to_camera", "check_axes"]
-
 Axes = Literal["camera", "y-up", "z-up"]
 
 AXES: dict[str, np.ndarray] = {

@@ -28,21 +28,6 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, rotation_between
 
-__all__ = [
-    "BodyLayer",
-    "BodyParameters",
-    "PlacedInImage",
-    "absolute_to_relative",
-    "part_frames",
-    "place_about_pixels",
-    "place_in_image",
-    "poses_to_rotations",
-    "relative_to_absolute",
-    "rotations_to_poses",
-    "zero_pose_joints",
-]
-
-
 _ROOT = SMPL24.index("pelvis")
 _CHILDREN = [joint for joint, parent in enumerate(SMPL24.parents) if parent >= 0]
 _PARENTS = [SMPL24.parents[joint] for joint in _CHILDREN]

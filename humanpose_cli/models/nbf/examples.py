@@ -45,18 +45,6 @@ from humanpose_cli.models.segmenter.network import SegmenterOptions, segmenter_i
 from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.synthetic.poses import PoseBank
 
-__all__ = [
-    "POOL",
-    "BodyAugmentation",
-    "BodyExamples",
-    "Framing",
-    "Memory",
-    "UnrenderedPeople",
-    "mean_parameters",
-    "needed_labels",
-]
-
-
 POOL = 4096
 """Number of poses to draw from."""
 

@@ -29,18 +29,6 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.models.crops import CropEvidence, normalised_image
 from humanpose_cli.models.segmenter.inputs import code_colours, labels_of_parts
 
-__all__ = [
-    "JOINTS14",
-    "InputOptions",
-    "blended",
-    "colour_coded",
-    "encode",
-    "encode_numbers",
-    "stacked",
-    "torso_frame",
-    "world_of_numbers",
-]
-
 JOINTS14 = (
     *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
     *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),

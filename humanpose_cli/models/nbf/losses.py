@@ -27,8 +27,6 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.models.nbf.body import BodyLayer, BodyParameters
 
-__all__ = ["LossOptions", "Targets", "keeps_3d", "nbf_losses"]
-
 _MOVING = [row for row, parent in enumerate(SMPL24.parents) if parent >= 0]
 
 

@@ -51,21 +51,6 @@ from humanpose_cli.models.segmenter.network import (
 from humanpose_cli.networks.backbones import RESNETS, ResNet
 from humanpose_cli.networks.weights import fill, options_of, read_weights
 
-__all__ = [
-    "MODEL",
-    "BodyEstimate",
-    "BodyNetwork",
-    "NbfConfig",
-    "PreparedPerson",
-    "Regressor",
-    "RegressorOptions",
-    "fill_regressor",
-    "load_nbf",
-    "nbf_config",
-    "segmented_input",
-]
-
-
 _JOINTS = len(SMPL24)
 _SHAPES = 10
 _FIRST_LOG_NOISE = -3.0  # 5 cm

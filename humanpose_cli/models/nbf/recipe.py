@@ -47,8 +47,6 @@ from humanpose_cli.models.segmenter.network import Segmenter, SegmenterOptions, 
 from humanpose_cli.rendering.overlay import draw_keypoints, draw_overlay, person_colour
 from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, moved, two_columns
 
-__all__ = ["NBF_PRESETS", "NbfRecipe", "NbfTraining", "crop_errors"]
-
 
 @dataclass(frozen=True)
 class NbfTraining:

@@ -18,8 +18,6 @@ from humanpose_cli.body.parts import PartMap
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.models.crops import CropEvidence
 
-__all__ = ["GUIDE_CHANNELS", "as_bytes", "code_colours", "labels_of_parts", "paint_guide"]
-
 _LEVELS = (-1.0, 0.0, 1.0)
 
 

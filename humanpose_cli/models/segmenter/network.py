@@ -28,18 +28,6 @@ from humanpose_cli.networks.backbones import ResNet
 from humanpose_cli.networks.decoders import DeepLabSegmenter, RefineNetSegmenter
 from humanpose_cli.networks.weights import fill, options_of, read_foreign, read_weights
 
-__all__ = [
-    "NETWORKS",
-    "LightSegmenter",
-    "Segmentation",
-    "Segmenter",
-    "SegmenterOptions",
-    "build_segmenter",
-    "load_backbone",
-    "segmenter_config",
-    "segmenter_input",
-]
-
 
 def _conv(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(

@@ -31,8 +31,6 @@ from humanpose_cli.models.segmenter.network import (
 from humanpose_cli.networks.weights import fill, read_weights
 from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, two_columns
 
-__all__ = ["SEGMENTER_PRESETS", "SegmenterCrops", "SegmenterRecipe", "SegmenterTraining", "segmenter_needs"]
-
 _MAPS = ("parts", "persons")
 
 

@@ -11,8 +11,6 @@ from typing import Any, Literal
 
 from humanpose_cli.core.errors import UsageError
 
-__all__ = ["PRESETS", "DiscriminatorConfig", "GeneratorConfig", "Preset"]
-
 Space = Literal["3d", "2d"]
 
 

@@ -46,22 +46,6 @@ from humanpose_cli.models.warp3d.layers import (
 from humanpose_cli.networks.decoders import PartialConv2d
 from humanpose_cli.networks.weights import WeightsHeader, fill, options_of, read_weights
 
-__all__ = [
-    "MODEL",
-    "NEAREST",
-    "BackgroundInpainter",
-    "Generated",
-    "Generator",
-    "ReposedCrop",
-    "Warp3d",
-    "frame_joints",
-    "frame_of_example",
-    "generator_weights",
-    "load_warp3d",
-    "to_bytes",
-    "to_network",
-]
-
 NEAREST = 0.05
 """Metres before the camera; joints nearer than that are not projected."""
 

@@ -20,22 +20,6 @@ from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.engine.heatmaps import gaussian_heatmaps
 from humanpose_cli.models.warp3d.config import DiscriminatorConfig, GeneratorConfig
 
-__all__ = [
-    "DRAWING_CHANNELS",
-    "Conv3d",
-    "DecoderBottleneck",
-    "Discriminator",
-    "LiftingEncoder",
-    "PoseEncoder",
-    "ProjectionDecoder",
-    "ResidualUnit3d",
-    "channels_last",
-    "group_norm",
-    "to_plane",
-    "to_volume",
-]
-
-
 _MOST_GROUPS, _LEAST_IN_GROUP = 32, 4
 # One volume of up to so many channels · depth · height is convolved on a CPU as two halves.
 _SMALL = 32_000

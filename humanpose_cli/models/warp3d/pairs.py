@@ -34,8 +34,6 @@ from humanpose_cli.data.augmentation import (
 from humanpose_cli.data.cache import Cache
 from humanpose_cli.models.warp3d.generator import frame_of_example
 
-__all__ = ["FILL", "PairCrops", "Pairs", "drawn_pairs", "listed_pairs", "one_camera"]
-
 FILL = 0.86
 """Share of the crop that the longer side of both boxes together takes."""
 _FEWEST_JOINTS, _SMALLEST_BOX = 12, 16.0

@@ -33,8 +33,6 @@ from humanpose_cli.networks.weights import (
     read_weights,
 )
 
-__all__ = ["BackboneLoss", "PerceptualLoss", "PixelLoss", "VggLoss", "perceptual_loss"]
-
 _LAYERS = {
     "block1_conv2": 1 / 32,
     "block2_conv2": 1 / 16,

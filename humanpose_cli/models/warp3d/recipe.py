@@ -35,9 +35,6 @@ from humanpose_cli.networks.weights import fill, find_weights, read_weights
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
 from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, moved
 
-__all__ = ["WARP3D_PRESETS", "PairKind", "Warp3dRecipe", "Warp3dTraining", "pairs_of"]
-
-
 PairKind = Literal["auto", "listed", "drawn"]
 _SHOWN, _GAP = 8, 2  # pairs of the contact sheet, and pixels between its cells
 
