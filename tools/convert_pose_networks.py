@@ -1,13 +1,15 @@
-"""Converts the pose networks from TensorFlow.js graph models to the ONNX files that the package ships.
+"""Converts the pose networks, TensorFlow.js graph models, to the ONNX files that the package ships.
 
-    python tools/convert_pose_networks.py FOLDER          writes humanpose_cli/detect/data/*.onnx
-    python tools/convert_pose_networks.py FOLDER --check  … and compares them with an interpreter of the graphs
+    python tools/convert_pose_networks.py FOLDER --detector pose_detection.tflite          writes detect/data/*.onnx
+    python tools/convert_pose_networks.py FOLDER --detector pose_detection.tflite --check  … and compares them with an
+                                                                                           interpreter of the graphs
 
-FOLDER holds NAME.json and NAME.bin of each network. Every ONNX network takes `image`, uint8 RGB (N, H, W, 3), and
-scales it itself; spatial outputs are (N, C, H, W). Weights stay float16 in the file and are cast to float32 in the
-graph. The decoding at the end of the MoveNet graphs is left out: it works on one image only, and
-`humanpose_cli/detect/networks.py` does it for batches. Equal inputs give equal bytes. Needs the package `onnx`
-(extra `dev`); `--check` needs torch, onnxruntime and scikit-image as well.
+FOLDER holds NAME.json and NAME.bin of each network. The detector's TensorFlow.js files are of another training than
+mediapipe 0.10.14, to which the search's thresholds were fitted; it comes from modules/pose_detection of that wheel.
+Every ONNX network takes `image`, uint8 RGB (N, H, W, 3), and scales it itself; spatial outputs are (N, C, H, W).
+Weights stay float16 in the file and are cast to float32 in the graph. The decoding at the end of the MoveNet graphs is
+left out: it works on one image only, and `humanpose_cli/detect/movenet.py` does it for batches. Equal inputs give equal
+bytes. Needs the package `onnx` (extra `dev`); `--check` needs torch, onnxruntime and scikit-image as well.
 """
 
 from __future__ import annotations
@@ -15,13 +17,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 from graph_model import GraphModel, Node, read_graph_model, run_graph_model, same_padding
 from onnx import TensorProto, helper, numpy_helper
+from tflite_model import read_tflite_model
 
 FOLDER = Path(__file__).resolve().parent.parent / "humanpose_cli" / "detect" / "data"
 _OPSET, _IR_VERSION = 17, 8
@@ -56,10 +59,7 @@ NETWORKS = {
     "blazepose-detector": Network(
         224,
         (2 / 255, -1.0),
-        {
-            "logits": f"{_DECODER}model/classifiers_person/concat",
-            "values": f"{_DECODER}model/regressors_person/concat",
-        },
+        {"logits": "t429", "values": "t441"},
         "BlazePose: people in a square image, as boxes and alignment points at 2,254 anchors",
     ),
     "blazepose-full": Network(
@@ -239,29 +239,52 @@ def _channels_first(weight: np.ndarray) -> np.ndarray:
     return np.moveaxis(weight, -1, -3) if weight.ndim > 2 else weight
 
 
-def convert(folder: Path, name: str) -> bytes:
+@dataclass(frozen=True)
+class Sources:
+    """Where the originals lie: a folder of TensorFlow.js models, and the detector's TensorFlow Lite file."""
+
+    folder: Path
+    detector: Path
+
+    def read(self, name: str) -> GraphModel:
+        """One network's graph and weights."""
+        if name == "blazepose-detector":
+            return read_tflite_model(self.detector, _DETECTOR_SOURCE, "")
+        model = read_graph_model(self.folder / f"{name}.json")
+        return replace(model, converted_by=f"{model.converted_by} to TensorFlow.js with float16 weights; ")
+
+    def digests(self, name: str) -> str:
+        """SHA-256 of the network's files."""
+        files = [self.folder / f"{name}.json", self.folder / f"{name}.bin"]
+        files = [self.detector] if name == "blazepose-detector" else files
+        return ", ".join(f"{path.suffix[1:]} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files)
+
+
+_DETECTOR_SOURCE = "https://github.com/google/mediapipe, modules/pose_detection of the wheel 0.10.14"
+
+
+def convert(sources: Sources, name: str) -> bytes:
     """The ONNX file of one network."""
-    model = read_graph_model(folder / f"{name}.json")
-    digests = {kind: hashlib.sha256((folder / f"{name}.{kind}").read_bytes()).hexdigest() for kind in ("json", "bin")}
+    model = sources.read(name)
     metadata = {
         "name": name,
         "about": NETWORKS[name].about,
         "licence": "Apache-2.0",
         "source": model.source,
-        "converted_by": f"{model.converted_by} to TensorFlow.js with float16 weights; tools/convert_pose_networks.py",
-        "source_sha256": f"json {digests['json']}, bin {digests['bin']}",
+        "converted_by": f"{model.converted_by}tools/convert_pose_networks.py of humanpose-cli",
+        "source_sha256": sources.digests(name),
     }
     return Converter(model, NETWORKS[name]).model(metadata).SerializeToString(deterministic=True)
 
 
-def largest_differences(folder: Path, name: str, content: bytes, images: np.ndarray) -> dict[str, float]:
+def largest_differences(sources: Sources, name: str, content: bytes, images: np.ndarray) -> dict[str, float]:
     """Largest difference of each output to the interpreter's, per cent where the value is above 100.
 
     images (N, H, W, 3) uint8: one batch for ONNX Runtime, one by one for the interpreter.
     """
     import onnxruntime
 
-    network, model = NETWORKS[name], read_graph_model(folder / f"{name}.json")
+    network, model = NETWORKS[name], sources.read(name)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     batch = session.run(list(network.outputs), {"image": images})
     worst = dict.fromkeys(network.outputs, 0.0)
@@ -292,18 +315,20 @@ def main() -> None:
     """Convert, check, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--detector", type=Path, required=True, help="pose_detection.tflite of mediapipe 0.10.14")
     parser.add_argument("--out", type=Path, default=FOLDER)
     parser.add_argument("--check", action="store_true")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
+    sources = Sources(given.folder, given.detector)
     for name, network in NETWORKS.items():
-        content = convert(given.folder, name)
+        content = convert(sources, name)
         path = given.out / f"{name.replace('-', '_')}.onnx"
         path.write_bytes(content)
         print(f"{path.name}: {len(content):,} bytes, SHA-256 {hashlib.sha256(content).hexdigest()}")
         if given.check:
             for size in (network.size,) if network.size else (256, 512):
-                found = largest_differences(given.folder, name, content, _check_images(size))
+                found = largest_differences(sources, name, content, _check_images(size))
                 told = ", ".join(f"{output} {value:.1e}" for output, value in found.items())
                 print(f"  {size} pixels, largest differences: {told}")
 

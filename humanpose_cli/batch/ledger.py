@@ -234,7 +234,7 @@ def _unwritable(path: Path, error: OSError) -> HpcError:
 
 # `run.json`: when, where and with what a run was made.
 
-PACKAGES = ("numpy", "scipy", "torch", "warp-lang", "mediapipe", "pillow", "imageio", "av", "h5py")
+PACKAGES = ("numpy", "scipy", "torch", "warp-lang", "onnxruntime", "pillow", "imageio", "av", "h5py")
 
 
 def installed_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:

@@ -220,7 +220,7 @@ CHECKS = (
     _import_check("scipy", "scipy"),
     _import_check("torch", "torch"),
     _import_check("warp", "warp-lang"),
-    _import_check("mediapipe", "mediapipe", _OPENGL),
+    _import_check("onnxruntime", "mediapipe", _OPENGL),
     _import_check("smplx", "smplx"),
     _import_check("skimage", "scikit-image"),
     _import_check("PIL", "pillow"),

@@ -10,7 +10,7 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
 from humanpose_cli.core.crop import Affine2D
-from humanpose_cli.detect.models import LANDMARK_SIZE, ModelPool, PoseModels
+from humanpose_cli.detect.models import LANDMARK_SIZE, CropLandmarks, ModelPool, PoseModels
 from humanpose_cli.detect.regions import Pyramid, Region, region_from_axis
 
 
@@ -112,9 +112,13 @@ class Observation:
     next_region: Region
 
 
-def observe(models: PoseModels, pyramid: Pyramid, view: CropView) -> Observation:
-    """Run the landmark model on one view of the image."""
-    answer = models.landmarks(pyramid.crop(view.region, LANDMARK_SIZE, mirror=view.mirror))
+def observe(models: PoseModels, pyramid: Pyramid, views: Sequence[CropView]) -> list[Observation]:
+    """Run the landmark model on views of the image."""
+    crops = [pyramid.crop(view.region, LANDMARK_SIZE, mirror=view.mirror) for view in views]
+    return [_observation(pyramid, *pair) for pair in zip(views, models.landmarks(crops), strict=True)]
+
+
+def _observation(pyramid: Pyramid, view: CropView, answer: CropLandmarks) -> Observation:
     points, world, mask = answer.points, answer.world, answer.mask
     confidence = answer.visibility * answer.inside
     if view.mirror:
@@ -139,7 +143,7 @@ def observe(models: PoseModels, pyramid: Pyramid, view: CropView) -> Observation
 
 def observe_all(pool: ModelPool, pyramid: Pyramid, views: Sequence[CropView]) -> list[Observation]:
     """`observe` for each view, spread over the pool's threads."""
-    return pool.map(lambda models, view: observe(models, pyramid, view), views)
+    return pool.map(lambda models, part: observe(models, pyramid, part), views)
 
 
 def jittered_views(region: Region, count: int) -> list[CropView]:

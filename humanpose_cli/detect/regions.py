@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from humanpose_cli.core.crop import Affine2D
-from humanpose_cli.detect.models import DETECTOR_SIZE, ModelPool, PoseModels
+from humanpose_cli.detect.models import DETECTOR_SIZE, Detections, ModelPool, PoseModels
 
 # Share by which a landmark crop exceeds the circle around the body, or the given box: mediapipe's own factor.
 _MARGIN = 1.25
@@ -151,15 +151,19 @@ def _positions(length: float, side: float, margin: float) -> list[float]:
 
 
 def propose(pool: ModelPool, pyramid: Pyramid, windows: Sequence[Region], threshold: float) -> list[Proposal]:
-    """The detections in each window, in the order of the windows."""
-    found = pool.map(lambda models, window: propose_in(models, pyramid, window, threshold), windows)
+    """The detections in each window, in the order of the windows, best first."""
+
+    def find(models: PoseModels, part: Sequence[Region]) -> list[list[Proposal]]:
+        crops = [pyramid.crop(window, DETECTOR_SIZE, pad=cv2.BORDER_CONSTANT) for window in part]
+        return [_proposals(*pair) for pair in zip(part, models.find(crops, threshold), strict=True)]
+
+    found = pool.map(find, windows)
     return [replace(p, window=number) for number, proposals in enumerate(found) for p in proposals]
 
 
-def propose_in(models: PoseModels, pyramid: Pyramid, window: Region, threshold: float) -> list[Proposal]:
-    """The detections in one window, best first; the window's number is 0."""
+def _proposals(window: Region, detections: Detections) -> list[Proposal]:
+    """The detections in one window, whose number is 0."""
     size = DETECTOR_SIZE
-    detections = models.find(pyramid.crop(window, size, pad=cv2.BORDER_CONSTANT), threshold)
     placed = window.to_image(size).points(detections.points.astype(np.float64) * size)
     return [
         Proposal(region_from_axis(points[0], points[1]), float(score), 0)

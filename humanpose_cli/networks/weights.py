@@ -4,9 +4,10 @@ A file is safetensors in half precision. Its header is JSON in the file's metada
 `config` (how to build it), `training` (data, run, steps, seconds), `metrics` (on held-out data). Checkpoints of others
 are read with torch's `weights_only`.
 
-`WEIGHTS` lists what is shipped with the package (trained by `hpc train` on synthetic people; the headers tell how) and
-what others offer. The latter is fetched from its owner when the user asks for it, and checked against the digest in
-that table. `options_of` builds a config dataclass from the header's plain values.
+`WEIGHTS` lists what is shipped with the package and what others offer. Shipped networks were trained by `hpc train` on
+synthetic people, and the headers tell how; the pose networks are other people's, converted to ONNX, and their metadata
+names the source. What others offer is fetched from its owner when the user asks for it, and checked against the digest
+in that table. `options_of` builds a config dataclass from the header's plain values.
 """
 
 from __future__ import annotations
@@ -251,6 +252,10 @@ def _torchvision(name: str, about: str, file: str) -> WeightsEntry:
     return WeightsEntry(name, about, file, digest, _TORCHVISION + file, "BSD-3-Clause; see ImageNet's terms")
 
 
+def _pose_network(name: str, about: str, digest: str) -> WeightsEntry:
+    return WeightsEntry(name, about, f"detect/data/{name.replace('-', '_')}.onnx", digest)
+
+
 _ENTRIES = (
     WeightsEntry(
         "segmenter",
@@ -281,6 +286,31 @@ _ENTRIES = (
         "corrects the detector's depth where no body network does",
         "fitting/data/depth_correction.safetensors",
         "a4b2f987d0a6ff2d86ea091f79fab6fef16657bb95523063abb35fd588fee7fd",
+    ),
+    _pose_network(
+        "blazepose-detector",
+        "people in a square window",
+        "0fe63546589a614099ebd15285622e218c223c5c86cb0e91860395328ae429b1",
+    ),
+    _pose_network(
+        "blazepose-full",
+        "33 landmarks, mask and presence of one person",
+        "c43815fa90edd2175a7c366ee0a67ff5ac88dd922b2e08f48f2c917577ea8ce1",
+    ),
+    _pose_network(
+        "blazepose-heavy",
+        "the same, larger",
+        "655f607e055101278041b2f63ab0ba57d1c112d3fda7b58db3de0c99d344ff59",
+    ),
+    _pose_network(
+        "movenet-thunder",
+        "17 joints of one person",
+        "8c4c3117b049989d4470fb27100303c86014e6d8ec4a6a6ad6ed4d404dfa004f",
+    ),
+    _pose_network(
+        "movenet-multipose",
+        "up to six people in an image",
+        "e29eba69ce58c565c9ebd655f7c92ac65b3ee41d69e37917e745553f35e58f5a",
     ),
     _torchvision("imagenet-resnet18", "backbone", "resnet18-f37072fd.pth"),
     _torchvision("imagenet-resnet50", "backbone of the paper's body network", "resnet50-0676ba61.pth"),

@@ -28,7 +28,7 @@ def test_here_everything_needed_is_there(hpc):
     assert [item["input"] for item in needed if item["status"] != "success"] == []
     assert ran.code == 0
     found = {item["input"]: item["found"] for item in ran.document["items"]}
-    assert {"torch", "mediapipe", "default body", "detector", "engine", "video", "kernel cache"} <= set(found)
+    assert {"torch", "onnxruntime", "default body", "detector", "engine", "video", "kernel cache"} <= set(found)
     assert found["engine"].startswith("Warp 1.")
     assert "cpu" in found["engine"]
     assert "rasterise exactly" in found["kernels on CPU"]

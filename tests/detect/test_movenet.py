@@ -1,0 +1,43 @@
+"""MoveNet's decoding against the original graphs, run op by op with tools/graph_model.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.detect.movenet import multi_pose, single_pose
+
+RECORDED = Path(__file__).parent / "data" / "movenet.npz"
+
+
+def test_thunders_joints_are_those_of_its_graph(astronaut: np.ndarray) -> None:
+    small = astronaut[::2, ::2]
+    crops = np.stack([small, astronaut[:256, 96:352], astronaut[::2, ::-2], small.transpose(1, 0, 2)])
+    expected = np.load(RECORDED)["thunder"]  # y, x in shares of the side, score
+    joints = single_pose(crops)
+    np.testing.assert_allclose(joints[..., :2], expected[..., 1::-1] * 256, atol=1e-3)
+    np.testing.assert_allclose(joints[..., 2], expected[..., 2], atol=1e-4)
+    np.testing.assert_allclose(single_pose(crops[1:2])[0], joints[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["two", "large"])
+def test_multiposes_people_are_those_of_its_graph(astronaut: np.ndarray, name: str) -> None:
+    small = astronaut[::2, ::2]
+    image = np.concatenate([small, astronaut[::2, ::-2]], axis=1) if name == "two" else astronaut
+    height, width = image.shape[:2]
+    expected = np.load(RECORDED)[name]  # 17 joints (y, x, score), y0 x0 y1 x1, score
+    (people,) = multi_pose(image[None])
+    joints = expected[:, :51].reshape(-1, 17, 3)
+    np.testing.assert_allclose(people.joints[..., :2], joints[..., 1::-1] * [width, height], atol=1e-3)
+    np.testing.assert_allclose(people.joints[..., 2], joints[..., 2], atol=1e-4)
+    boxes = expected[:, [52, 51, 54, 53]] * [width, height, width, height]
+    np.testing.assert_allclose(people.boxes, boxes, atol=1e-3)
+    np.testing.assert_allclose(people.scores, expected[:, 55], atol=1e-4)
+
+
+def test_multipose_refuses_sides_that_32_does_not_divide() -> None:
+    with pytest.raises(InputError, match="32"):
+        multi_pose(np.zeros((1, 256, 250, 3), np.uint8))
