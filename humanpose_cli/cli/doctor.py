@@ -52,8 +52,8 @@ def _package() -> str:
 
 def _python() -> str:
     version = platform.python_version()
-    if not (3, 10) <= sys.version_info[:2] <= (3, 12):
-        raise UnavailableError("python", f"is version {version}", remedy="install Python 3.10, 3.11 or 3.12")
+    if sys.version_info < (3, 10):
+        raise UnavailableError("python", f"is version {version}", remedy="install Python 3.10 or newer")
     return f"{version}, {platform.system()} {platform.machine()}"
 
 
@@ -156,10 +156,13 @@ def _kernels(kind: str) -> str:
 
 
 def _detector() -> str:
-    from humanpose_cli.detect.models import self_test
+    import onnxruntime
 
-    self_test()
-    return "both models start and answer"
+    from humanpose_cli.detect.models import self_test
+    from humanpose_cli.detect.runtime import POSE_NETWORKS
+
+    device = {"cpu": "the CPU", "cuda": "the GPU"}[self_test()]
+    return f"{', '.join(POSE_NETWORKS)}, with ONNX Runtime {onnxruntime.__version__} on {device}"
 
 
 def _video() -> str:
@@ -211,16 +214,15 @@ def _import_check(module: str, distribution: str, remedy: str = "") -> Check:
 
 
 _NEWER_DRIVER = "install a newer NVIDIA driver (R580 or later), or work on the CPU with --device cpu"
-_OPENGL = "sudo apt-get install libgl1 libglib2.0-0, or " + _reinstall("mediapipe==0.10.14")
 
 CHECKS = (
     Check("humanpose-cli", _package, ""),
-    Check("python", _python, "install Python 3.10, 3.11 or 3.12"),
+    Check("python", _python, "install Python 3.10 or newer"),
     _import_check("numpy", "numpy"),
     _import_check("scipy", "scipy"),
     _import_check("torch", "torch"),
     _import_check("warp", "warp-lang"),
-    _import_check("onnxruntime", "mediapipe", _OPENGL),
+    _import_check("onnxruntime", "onnxruntime"),
     _import_check("smplx", "smplx"),
     _import_check("skimage", "scikit-image"),
     _import_check("PIL", "pillow"),
@@ -232,7 +234,7 @@ CHECKS = (
     Check("engine", _engine, _reinstall("warp-lang"), needed=False),
     Check("kernels on CPU", partial(_kernels, "cpu"), _reinstall("warp-lang"), needed=False),
     Check("kernels on GPU", partial(_kernels, "cuda"), _NEWER_DRIVER, needed=False),
-    Check("detector", _detector, _OPENGL),
+    Check("detector", _detector, _reinstall("onnxruntime")),
     Check("video", _video, _reinstall("av")),
     Check("kernel cache", _cache_folder, "set WARP_CACHE_PATH to a folder that you may write to", needed=False),
     Check("output folder", _output_folder, "run hpc where you may write, or give --out", needed=False),
