@@ -51,10 +51,7 @@ def _package() -> str:
 
 
 def _python() -> str:
-    version = platform.python_version()
-    if sys.version_info < (3, 10):
-        raise UnavailableError("python", f"is version {version}", remedy="install Python 3.10 or newer")
-    return f"{version}, {platform.system()} {platform.machine()}"
+    return f"{platform.python_version()}, {platform.system()} {platform.machine()}"
 
 
 def _module(module: str, distribution: str) -> str:
@@ -217,7 +214,7 @@ _NEWER_DRIVER = "install a newer NVIDIA driver (R580 or later), or work on the C
 
 CHECKS = (
     Check("humanpose-cli", _package, ""),
-    Check("python", _python, "install Python 3.10 or newer"),
+    Check("python", _python, ""),
     _import_check("numpy", "numpy"),
     _import_check("scipy", "scipy"),
     _import_check("torch", "torch"),
