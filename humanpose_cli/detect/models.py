@@ -19,6 +19,7 @@ from humanpose_cli.core.errors import UnavailableError
 from humanpose_cli.detect.runtime import RuntimeDevice, run_network, runtime_device
 
 DETECTOR_SIZE, LANDMARK_SIZE = 224, 256  # pixels of the models' square inputs
+LandmarkNetwork = Literal["blazepose-full", "blazepose-heavy"]
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -175,7 +176,7 @@ class PoseModels:
     def landmarks(
         self,
         crops: Sequence[np.ndarray],
-        network: Literal["blazepose-full", "blazepose-heavy"] = "blazepose-full",
+        network: LandmarkNetwork = "blazepose-full",
     ) -> list[CropLandmarks]:
         """The person in each (256, 256, 3) uint8 crop."""
         outputs = ("landmarks", "heatmap", "presence", "world", "mask")

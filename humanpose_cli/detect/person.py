@@ -10,7 +10,7 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
 from humanpose_cli.core.crop import Affine2D
-from humanpose_cli.detect.models import LANDMARK_SIZE, CropLandmarks, ModelPool, PoseModels
+from humanpose_cli.detect.models import LANDMARK_SIZE, CropLandmarks, LandmarkNetwork, ModelPool, PoseModels
 from humanpose_cli.detect.regions import Pyramid, Region, region_from_axis
 
 
@@ -112,10 +112,12 @@ class Observation:
     next_region: Region
 
 
-def observe(models: PoseModels, pyramid: Pyramid, views: Sequence[CropView]) -> list[Observation]:
-    """Run the landmark model on views of the image."""
+def observe(
+    models: PoseModels, pyramid: Pyramid, views: Sequence[CropView], network: LandmarkNetwork = "blazepose-full"
+) -> list[Observation]:
+    """Run a landmark network on views of the image."""
     crops = [pyramid.crop(view.region, LANDMARK_SIZE, mirror=view.mirror) for view in views]
-    return [_observation(pyramid, *pair) for pair in zip(views, models.landmarks(crops), strict=True)]
+    return [_observation(pyramid, *pair) for pair in zip(views, models.landmarks(crops, network), strict=True)]
 
 
 def _observation(pyramid: Pyramid, view: CropView, answer: CropLandmarks) -> Observation:
@@ -141,9 +143,11 @@ def _observation(pyramid: Pyramid, view: CropView, answer: CropLandmarks) -> Obs
     )
 
 
-def observe_all(pool: ModelPool, pyramid: Pyramid, views: Sequence[CropView]) -> list[Observation]:
+def observe_all(
+    pool: ModelPool, pyramid: Pyramid, views: Sequence[CropView], network: LandmarkNetwork = "blazepose-full"
+) -> list[Observation]:
     """`observe` for each view, spread over the pool's threads."""
-    return pool.map(lambda models, part: observe(models, pyramid, part), views)
+    return pool.map(lambda models, part: observe(models, pyramid, part, network), views)
 
 
 def jittered_views(region: Region, count: int) -> list[CropView]:
