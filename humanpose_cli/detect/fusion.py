@@ -30,6 +30,9 @@ _BOX_MARGIN = 1.25
 _TORSO_REACH, _BODY_REACH = 1.9, 1.2  # MoveNet's own crop: half its side in reaches of torso and body from the hips
 _SAME_PERSON = 0.5  # similarity to BlazePose's mean below which Thunder shows somebody else
 _LEAST_WEIGHT = 1e-3
+_FULL_WEIGHT, _HEAVY_WEIGHT = 0.5, 1.0  # of all passes of a network together; Thunder's is 1
+_AGREEMENT = 0.01  # of the region's side: votes this far from the mean count half
+_ITERATIONS = 8
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class UprightPose:
 
 @dataclass(frozen=True)
 class FusedJoints:
-    """points (33, 2) pixels of the image and confidence (33,) 0..1, rows of BLAZEPOSE33.
+    """Points (33, 2) pixels of the image and confidence (33,) 0..1, rows of BLAZEPOSE33.
 
     disagreement (33,) pixels between BlazePose's and Thunder's means; NaN where Thunder says nothing.
     """
@@ -87,22 +90,47 @@ def _placed(view: CropView, joints: np.ndarray) -> UprightPose:
     return UprightPose(view.region.to_image(THUNDER_SIZE).points(points), score)
 
 
-def fuse(passes: Sequence[Observation], upright: Sequence[UprightPose]) -> FusedJoints:
-    """BlazePose's passes (of one network or several) and Thunder's poses of one person, joined by confidence.
+def fuse(full: Sequence[Observation], heavy: Sequence[Observation], upright: Sequence[UprightPose]) -> FusedJoints:
+    """The passes of BlazePose full and heavy and Thunder's poses of one person, joined; heavy may be empty.
 
-    Thunder's poses of somebody else are left out; landmarks that COCO17 lacks stay BlazePose's.
+    Every pass votes with its confidence, and votes far from where most agree count little (Cauchy weights), for a
+    network that swaps left and right or jumps to another limb would spoil a mean. The search for agreement begins at
+    Thunder's mean, which swaps least. Thunder's poses of somebody else are left out; landmarks that COCO17 lacks are
+    BlazePose's alone.
     """
-    points, confidence = mean_points(passes), mean_confidence(passes)
-    side = passes[0].region.side
-    same = [pose for pose in upright if similarity_of_points(pose.points, points[_SHARED], side) >= _SAME_PERSON]
-    disagreement = np.full(len(points), np.nan)
-    if not same:
-        return FusedJoints(points, confidence, disagreement)
-    scores = np.stack([pose.score for pose in same])[..., None] + _LEAST_WEIGHT  # (crops, 17, 1)
-    theirs = (scores * np.stack([pose.points for pose in same])).sum(0) / scores.sum(0)
-    weight = confidence[_SHARED, None] + _LEAST_WEIGHT, scores.mean(0)
-    fused, sure = points.copy(), confidence.copy()
-    fused[_SHARED] = (weight[0] * points[_SHARED] + weight[1] * theirs) / (weight[0] + weight[1])
-    sure[_SHARED] = (confidence[_SHARED] + scores.mean(0)[:, 0]) / 2
-    disagreement[_SHARED] = np.linalg.norm(points[_SHARED] - theirs, axis=1)
-    return FusedJoints(fused, sure, disagreement)
+    assert full
+    side = full[0].region.side
+    groups = [(passes, weight) for passes, weight in ((full, _FULL_WEIGHT), (heavy, _HEAVY_WEIGHT)) if passes]
+    passes = [o for group, _ in groups for o in group]
+    votes = np.stack([o.points for o in passes])  # (V, 33, 2)
+    weights = np.concatenate(
+        [
+            weight / len(group) * np.stack([o.confidence * o.presence + _LEAST_WEIGHT for o in group])
+            for group, weight in groups
+        ]
+    )
+    start = mean_points(groups[-1][0])
+    means = [mean_points(group)[_SHARED] for group, _ in groups]
+    likely = [mean[rows] for mean in means for rows in (slice(None), _MIRROR)]  # left and right may be swapped
+    same = [p for p in upright if max(similarity_of_points(p.points, m, side) for m in likely) >= _SAME_PERSON]
+    confidence, disagreement = mean_confidence(passes), np.full(len(BLAZEPOSE33), np.nan)
+    if same:
+        points, scores = (np.stack([getattr(pose, name) for pose in same]) for name in ("points", "score"))
+        theirs = np.average(points, axis=0, weights=np.repeat(scores[..., None] + _LEAST_WEIGHT, 2, axis=-1))
+        disagreement[_SHARED] = np.linalg.norm(np.average(means, axis=0) - theirs, axis=1)
+        start[_SHARED] = theirs
+        confidence[_SHARED] = (confidence[_SHARED] + scores.mean(0)) / 2
+        added, votes_added = np.zeros((len(same), len(BLAZEPOSE33))), np.zeros((len(same), len(BLAZEPOSE33), 2))
+        added[:, _SHARED], votes_added[:, _SHARED] = (scores + _LEAST_WEIGHT) / len(same), points
+        votes, weights = np.concatenate([votes, votes_added]), np.concatenate([weights, added])
+    return FusedJoints(_agreed(votes, weights, start, _AGREEMENT * side), confidence, disagreement)
+
+
+def _agreed(votes: np.ndarray, weights: np.ndarray, start: np.ndarray, scale: float) -> np.ndarray:
+    """(L, 2): mean of votes (V, L, 2) with weights (V, L), of which those far from the mean count little."""
+    points = start
+    for _ in range(_ITERATIONS):
+        apart = np.linalg.norm(votes - points, axis=-1) / scale
+        share = weights / (1 + apart**2)
+        points = (share[..., None] * votes).sum(0) / share.sum(0)[:, None]
+    return points
