@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.detect.models import DETECTOR_SIZE, Detections, ModelPool, PoseModels
+from humanpose_cli.detect.movenet import MULTIPOSE_STEP, multi_pose
 
 # Share by which a landmark crop exceeds the circle around the body, or the given box: mediapipe's own factor.
 _MARGIN = 1.25
@@ -169,3 +171,53 @@ def _proposals(window: Region, detections: Detections) -> list[Proposal]:
         Proposal(region_from_axis(points[0], points[1]), float(score), 0)
         for score, points in zip(detections.scores, placed, strict=True)
     ]
+
+
+_MULTIPOSE_SIZES = (
+    256,
+    512,
+)  # pixels of the longer side: large people are found in the first, medium ones in the second
+_MULTIPOSE_THRESHOLD = 0.2  # the highest score on 22 images without people was .10
+_SURE = 0.3
+_REACH = 1.1  # circle around the body, as a share of the farthest joint's distance from the hips
+_LEAST_REACH = 1.8  # of the torso's length
+
+
+def propose_by_multipose(pool: ModelPool, pyramid: Pyramid, first_window: int = 0) -> list[Proposal]:
+    """People whom MoveNet MultiPose finds in the whole image at two sizes; windows are numbered from `first_window`."""
+
+    def find(models: PoseModels, sizes: Sequence[int]) -> list[list[Proposal]]:
+        return [_multipose_proposals(models, pyramid, size) for size in sizes]
+
+    found = pool.map(find, _MULTIPOSE_SIZES)
+    return [replace(p, window=first_window + number) for number, proposals in enumerate(found) for p in proposals]
+
+
+def _multipose_proposals(models: PoseModels, pyramid: Pyramid, size: int) -> list[Proposal]:
+    longest = max(pyramid.width, pyramid.height)
+    whole = Region(pyramid.width / 2, pyramid.height / 2, longest)
+    square = pyramid.crop(whole, size, pad=cv2.BORDER_CONSTANT)
+    width, height = (_whole_steps(size * side / longest) for side in (pyramid.width, pyramid.height))
+    left, top = (size - width) // 2, (size - height) // 2
+    (people,) = multi_pose(square[None, top : top + height, left : left + width], models.device)
+    to_image, corner = whole.to_image(size), np.array([left, top], dtype=float)
+    return [
+        Proposal(_region_of_joints(to_image.points(joints[:, :2] + corner), joints[:, 2]), score, 0)
+        for score, joints in zip(people.scores.tolist(), people.joints, strict=True)
+        if score >= _MULTIPOSE_THRESHOLD
+    ]
+
+
+def _whole_steps(length: float) -> int:
+    """The next multiple of MultiPose's step."""
+    return math.ceil(length / MULTIPOSE_STEP - 1e-6) * MULTIPOSE_STEP
+
+
+def _region_of_joints(points: np.ndarray, score: np.ndarray) -> Region:
+    """The region that shows upright the person with joints (17, 2) of COCO17 and scores (17,)."""
+    hips, shoulders = (points[COCO17.indices([f"left_{n}", f"right_{n}"])].mean(0) for n in ("hip", "shoulder"))
+    sure = points[score > _SURE] if (score > _SURE).any() else points
+    up = shoulders - hips
+    length = max(math.hypot(*up), 1e-6)
+    reach = max(_REACH * float(np.linalg.norm(sure - hips, axis=1).max()), _LEAST_REACH * length)
+    return region_from_axis(hips, hips + up / length * reach)

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 
+from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.movenet import multi_pose, single_pose
+from humanpose_cli.detect.regions import Pyramid, propose_by_multipose
 
 RECORDED = Path(__file__).parent / "data" / "movenet.npz"
 
@@ -41,3 +45,23 @@ def test_multiposes_people_are_those_of_its_graph(astronaut: np.ndarray, name: s
 def test_multipose_refuses_sides_that_32_does_not_divide() -> None:
     with pytest.raises(InputError, match="32"):
         multi_pose(np.zeros((1, 256, 250, 3), np.uint8))
+
+
+def test_multipose_proposes_each_of_two_people_where_they_are(rendered) -> None:
+    """Two copies side by side; a proposal's region is centred at the hips and reaches around the body."""
+    image = np.concatenate([rendered.image, rendered.image[:, ::-1]], axis=1)
+    with ModelPool(1) as pool:
+        proposals = propose_by_multipose(pool, Pyramid(image), first_window=7)
+    assert {p.window for p in proposals} <= {7, 8}
+    hips = rendered.points[BLAZEPOSE33.indices(["left_hip", "right_hip"])].mean(0)
+    size = np.ptp(rendered.points[:, 1])
+    for x in (hips[0], image.shape[1] - hips[0]):
+        near = [p for p in proposals if np.hypot(p.region.x - x, p.region.y - hips[1]) < 0.1 * size]
+        assert near
+        assert all(abs(p.region.angle) < 0.3 and size < p.region.side < 2.2 * size for p in near)
+
+
+def test_multipose_proposes_nobody_in_a_wall() -> None:
+    wall = np.repeat(skimage.data.brick()[..., None], 3, axis=2)
+    with ModelPool(1) as pool:
+        assert propose_by_multipose(pool, Pyramid(wall)) == []
