@@ -1,7 +1,7 @@
-"""Joints of a person from several networks: MoveNet Thunder on upright crops, joined with BlazePose's landmarks.
+"""Joints of a person from several networks: BlazePose full and heavy, and MoveNet Thunder on upright crops.
 
-Thunder's errors differ from BlazePose's, so their mean is better than either, and their distance predicts a wrong joint
-better than the confidence of one of them.
+Their errors differ, so where most of them agree is nearer the truth than any one of them, and how many agree says how
+near.
 """
 
 from __future__ import annotations
@@ -15,11 +15,21 @@ import numpy as np
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.detect.models import ModelPool, PoseModels
 from humanpose_cli.detect.movenet import THUNDER_SIZE, single_pose
-from humanpose_cli.detect.person import CropView, Observation, mean_confidence, mean_points
+from humanpose_cli.detect.person import (
+    CropView,
+    DetectedPerson,
+    FusedJoints,
+    Observation,
+    combine,
+    jittered_views,
+    mean_confidence,
+    mean_points,
+    observe_all,
+)
 from humanpose_cli.detect.regions import Pyramid, Region
-from humanpose_cli.detect.search import similarity_of_points
+from humanpose_cli.detect.search import Found, similarity_of_points
 
-__all__ = ["FusedJoints", "UprightPose", "fuse", "observe_upright", "upright_views"]
+__all__ = ["UprightPose", "fuse", "fused_people", "observe_upright", "upright_views"]
 
 _SHARED = BLAZEPOSE33.indices(COCO17.joint_names)  # rows of BLAZEPOSE33 that COCO17 names, in COCO17's order
 _MIRROR = list(COCO17.mirror)
@@ -30,6 +40,7 @@ _BOX_MARGIN = 1.25
 _TORSO_REACH, _BODY_REACH = 1.9, 1.2  # MoveNet's own crop: half its side in reaches of torso and body from the hips
 _SAME_PERSON = 0.5  # similarity to BlazePose's mean below which Thunder shows somebody else
 _LEAST_WEIGHT = 1e-3
+_LEAST_SUPPORT = 0.05
 _FULL_WEIGHT, _HEAVY_WEIGHT = 0.5, 1.0  # of all passes of a network together; Thunder's is 1
 _AGREEMENT = 0.01  # of the region's side: votes this far from the mean count half
 _ITERATIONS = 8
@@ -43,33 +54,44 @@ class UprightPose:
     score: np.ndarray
 
 
-@dataclass(frozen=True)
-class FusedJoints:
-    """Points (33, 2) pixels of the image and confidence (33,) 0..1, rows of BLAZEPOSE33.
+def fused_people(
+    pool: ModelPool, pyramid: Pyramid, found: Sequence[Found], heavy: int, upright: int
+) -> list[DetectedPerson]:
+    """The people who were found, each from its own passes, `heavy` crops of BlazePose heavy and `upright` of Thunder.
 
-    disagreement (33,) pixels between BlazePose's and Thunder's means; NaN where Thunder says nothing.
+    At most 9 and 4 crops.
     """
+    regions = [f.passes[0].region for f in found]
+    crops = [view for r in regions for view in (CropView(r), *jittered_views(r, heavy - 1))[:heavy]] if heavy else []
+    more = observe_all(pool, pyramid, crops, "blazepose-heavy")
+    poses = observe_upright(pool, pyramid, [view for f in found for view in upright_views(f.passes)[:upright]])
+    people = []
+    for row, f in enumerate(found):
+        joints = fuse(f.passes, more[row * heavy : (row + 1) * heavy], poses[row * upright : (row + 1) * upright])
+        people.append(combine(f.passes, pyramid.width, pyramid.height, f.score, joints))
+    return people
 
-    points: np.ndarray
-    confidence: np.ndarray
-    disagreement: np.ndarray
 
+def upright_views(passes: Sequence[Observation]) -> list[CropView]:
+    """Four upright views of a person: two crops, plain and mirrored; the first two show both.
 
-def upright_views(points: np.ndarray, confidence: np.ndarray) -> list[CropView]:
-    """Four upright views of a person with BlazePose's landmarks (33, 2), (33,): two crops, plain and mirrored.
-
-    The first crop is the box of the confident joints with a margin; the second is the one that MoveNet's authors cut
-    around the hips in a video.
+    One crop is the box of the confident joints with a margin, the other the one that MoveNet's authors cut around the
+    hips in a video. Both are means over the passes of what swapped sides leave as it is.
     """
-    joints, sure = points[_SHARED], confidence[_SHARED] > _SURE
+    regions = np.array([_upright_regions(o.points[_SHARED], o.confidence[_SHARED] > _SURE) for o in passes]).mean(0)
+    box, hips = (Region(*region) for region in regions)
+    return [CropView(box), CropView(hips, mirror=True), CropView(box, mirror=True), CropView(hips)]
+
+
+def _upright_regions(joints: np.ndarray, sure: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """x, y and side of the two crops of joints (17, 2)."""
     known = joints[sure] if sure.sum() >= 2 else joints
     low, high = known.min(0), known.max(0)
-    middle, side = (low + high) / 2, _BOX_MARGIN * float((high - low).max())
+    (x, y), side = (low + high) / 2, _BOX_MARGIN * float((high - low).max())
     hips = joints[_HIPS].mean(0)
     torso, body = (float(np.abs(rows - hips).max()) for rows in (joints[_TORSO], known))
     around = 2 * max(_TORSO_REACH * torso, _BODY_REACH * body)
-    regions = Region(middle[0], middle[1], max(side, 1.0)), Region(hips[0], hips[1], max(around, 1.0))
-    return [CropView(region, mirror) for region in regions for mirror in (False, True)]
+    return (x, y, max(side, 1.0)), (hips[0], hips[1], max(around, 1.0))
 
 
 def observe_upright(pool: ModelPool, pyramid: Pyramid, views: Sequence[CropView]) -> list[UprightPose]:
@@ -91,12 +113,13 @@ def _placed(view: CropView, joints: np.ndarray) -> UprightPose:
 
 
 def fuse(full: Sequence[Observation], heavy: Sequence[Observation], upright: Sequence[UprightPose]) -> FusedJoints:
-    """The passes of BlazePose full and heavy and Thunder's poses of one person, joined; heavy may be empty.
+    """The passes of BlazePose full and heavy and Thunder's poses of one person, joined; the latter two may be empty.
 
     Every pass votes with its confidence, and votes far from where most agree count little (Cauchy weights), for a
     network that swaps left and right or jumps to another limb would spoil a mean. The search for agreement begins at
     Thunder's mean, which swaps least. Thunder's poses of somebody else are left out; landmarks that COCO17 lacks are
-    BlazePose's alone.
+    BlazePose's alone. A landmark's noise is inverse to the votes that agree: measured on 1,200 joints of rendered and
+    real people, with Gaussian noise of 0.0102 of the region's side at one vote and an exponent of 1.03.
     """
     assert full
     side = full[0].region.side
@@ -110,27 +133,29 @@ def fuse(full: Sequence[Observation], heavy: Sequence[Observation], upright: Seq
         ]
     )
     start = mean_points(groups[-1][0])
-    means = [mean_points(group)[_SHARED] for group, _ in groups]
-    likely = [mean[rows] for mean in means for rows in (slice(None), _MIRROR)]  # left and right may be swapped
+    likely = [mean_points(group)[_SHARED][rows] for group, _ in groups for rows in (slice(None), _MIRROR)]
     same = [p for p in upright if max(similarity_of_points(p.points, m, side) for m in likely) >= _SAME_PERSON]
-    confidence, disagreement = mean_confidence(passes), np.full(len(BLAZEPOSE33), np.nan)
+    confidence = mean_confidence(passes)
     if same:
         points, scores = (np.stack([getattr(pose, name) for pose in same]) for name in ("points", "score"))
-        theirs = np.average(points, axis=0, weights=np.repeat(scores[..., None] + _LEAST_WEIGHT, 2, axis=-1))
-        disagreement[_SHARED] = np.linalg.norm(np.average(means, axis=0) - theirs, axis=1)
-        start[_SHARED] = theirs
+        start[_SHARED] = np.average(points, axis=0, weights=np.repeat(scores[..., None] + _LEAST_WEIGHT, 2, axis=-1))
         confidence[_SHARED] = (confidence[_SHARED] + scores.mean(0)) / 2
         added, votes_added = np.zeros((len(same), len(BLAZEPOSE33))), np.zeros((len(same), len(BLAZEPOSE33), 2))
         added[:, _SHARED], votes_added[:, _SHARED] = (scores + _LEAST_WEIGHT) / len(same), points
         votes, weights = np.concatenate([votes, votes_added]), np.concatenate([weights, added])
-    return FusedJoints(_agreed(votes, weights, start, _AGREEMENT * side), confidence, disagreement)
+    joined, support = _agreed(votes, weights, start, _AGREEMENT * side)
+    noise = _AGREEMENT * side / np.maximum(support, _LEAST_SUPPORT)
+    alike = [o for o in passes if similarity_of_points(o.points, joined, side) >= _SAME_PERSON]
+    return FusedJoints(joined, confidence, noise, tuple(alike or passes))
 
 
-def _agreed(votes: np.ndarray, weights: np.ndarray, start: np.ndarray, scale: float) -> np.ndarray:
-    """(L, 2): mean of votes (V, L, 2) with weights (V, L), of which those far from the mean count little."""
-    points = start
+def _agreed(votes: np.ndarray, weights: np.ndarray, start: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (L, 2) of votes (V, L, 2) with weights (V, L), of which those far from the mean count little, and the
+    total weight (L,) of those that agree.
+    """
+    points, share = start, weights
     for _ in range(_ITERATIONS):
         apart = np.linalg.norm(votes - points, axis=-1) / scale
         share = weights / (1 + apart**2)
         points = (share[..., None] * votes).sum(0) / share.sum(0)[:, None]
-    return points
+    return points, share.sum(0)

@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from humanpose_cli.core.errors import UnavailableError
-from humanpose_cli.detect.runtime import RuntimeDevice, run_network, runtime_device
+from humanpose_cli.detect.runtime import run_network, runtime_device
 
 DETECTOR_SIZE, LANDMARK_SIZE = 224, 256  # pixels of the models' square inputs
 LandmarkNetwork = Literal["blazepose-full", "blazepose-heavy"]
@@ -157,16 +157,16 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
 class PoseModels:
     """The networks on one device; any number of threads may use them at once.
 
-    device  'auto': the GPU where ONNX Runtime can use one
+    device  cpu, cuda:N, or auto: the GPU where ONNX Runtime can use one
     """
 
-    def __init__(self, device: RuntimeDevice = "auto") -> None:
+    def __init__(self, device: str = "auto") -> None:
         self.device = runtime_device(device)
 
     @property
     def batch(self) -> int:
         """Crops that a call should bring at most: one on the CPU, where more gain nothing."""
-        return 32 if self.device == "cuda" else 1
+        return 1 if self.device == "cpu" else 32
 
     def find(self, windows: Sequence[np.ndarray], threshold: float) -> list[Detections]:
         """People in each (224, 224, 3) uint8 window with a score of at least `threshold`."""

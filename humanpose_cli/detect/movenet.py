@@ -6,7 +6,6 @@ The decoding follows the end of the original TensorFlow graphs, for batches. Cel
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -28,7 +27,7 @@ _WIDTH = np.float32(0.300048828125)  # of the shorter side: squared width of the
 _SHOWN = np.float32(0.126953125)  # score of a joint that counts for its person
 
 
-def single_pose(crops: np.ndarray, device: Literal["cpu", "cuda"] = "cpu") -> np.ndarray:
+def single_pose(crops: np.ndarray, device: str = "cpu") -> np.ndarray:
     """(N, 17, 3) x, y in pixels of the crop and score 0..1, rows of COCO17, of the person nearest the crop's middle.
 
     crops (N, 256, 256, 3) uint8 RGB, in which the person stands upright.
@@ -63,7 +62,7 @@ class MultiPosePeople:
     joints: np.ndarray
 
 
-def multi_pose(images: np.ndarray, device: Literal["cpu", "cuda"] = "cpu") -> list[MultiPosePeople]:
+def multi_pose(images: np.ndarray, device: str = "cpu") -> list[MultiPosePeople]:
     """Six guesses at people in each image (N, H, W, 3) uint8 RGB, whose sides are multiples of 32."""
     height, width = images.shape[1:3]
     if height % MULTIPOSE_STEP or width % MULTIPOSE_STEP:

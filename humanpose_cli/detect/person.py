@@ -44,7 +44,7 @@ class DetectedPerson:
     box           (4,) x0 y0 x1 y1 pixels, within the image
     keypoints     (L, 3) x, y in pixels of the full image (they may lie outside) and confidence 0..1
     world         (L, 3) metres, origin between the hips, camera axes (x right, y down, z forward); None if unknown
-    spread        (L,) pixels: standard deviation of the keypoints over several crops
+    spread        (L,) pixels: standard deviation of the keypoints, from how well passes and networks agree
     world_spread  (L,) metres, the same for `world`; None if unknown
     mask          the pixels that show the person; None if unknown
     score         0..1: how sure it is that this is a person
@@ -191,17 +191,39 @@ def world_spread(observations: Sequence[Observation]) -> np.ndarray:
     return np.sqrt(((world - world.mean(0)) ** 2).sum(-1).mean(0) / 3)
 
 
-def combine(observations: Sequence[Observation], width: int, height: int, score: float) -> DetectedPerson:
-    """The mean of the passes; `width` and `height` are the image's."""
-    world = np.mean([o.world for o in observations], axis=0)
+@dataclass(frozen=True)
+class FusedJoints:
+    """Landmarks on which several networks agree, rows of BLAZEPOSE33.
+
+    points (33, 2) pixels of the image; confidence (33,) 0..1; noise (33,) pixels: expected standard deviation of each
+    coordinate; passes: those of BlazePose's networks that show this pose
+    """
+
+    points: np.ndarray
+    confidence: np.ndarray
+    noise: np.ndarray
+    passes: tuple[Observation, ...]
+
+
+def combine(
+    observations: Sequence[Observation], width: int, height: int, score: float, joints: FusedJoints | None = None
+) -> DetectedPerson:
+    """The person of some passes; `width` and `height` are the image's.
+
+    joints  where several networks saw the person; without them, landmarks are the mean of the passes
+    """
+    if joints is None:
+        points, confidence = mean_points(observations), mean_confidence(observations)
+        joints = FusedJoints(points, confidence, points_spread(observations), tuple(observations))
+    world = np.mean([o.world for o in joints.passes], axis=0)
     mask = mean_mask(observations, observations[0].region)
-    keypoints = np.concatenate([mean_points(observations), mean_confidence(observations)[:, None]], axis=1)
+    keypoints = np.concatenate([joints.points, joints.confidence[:, None]], axis=1)
     return DetectedPerson(
         box=_box(keypoints, mask, width, height),
         keypoints=keypoints.astype(np.float32),
         world=(world - world[_HIPS].mean(0)).astype(np.float32),
-        spread=points_spread(observations).astype(np.float32),
-        world_spread=world_spread(observations).astype(np.float32),
+        spread=joints.noise.astype(np.float32),
+        world_spread=world_spread(joints.passes).astype(np.float32),
         mask=mask,
         score=float(score),
     )

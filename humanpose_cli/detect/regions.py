@@ -116,11 +116,15 @@ _SMALLEST_WINDOW = 64
 
 @dataclass(frozen=True)
 class Proposal:
-    """A region in which the detector found somebody, its score 0..1, and the number of its window."""
+    """A region in which a network found somebody, its score 0..1, and the number of its window.
+
+    multipose  whether MoveNet MultiPose found it and not BlazePose's detector
+    """
 
     region: Region
     score: float
     window: int
+    multipose: bool = False
 
 
 def windows_over(width: int, height: int, shares: Sequence[float], beyond: float = 0.0) -> list[Region]:
@@ -173,36 +177,33 @@ def _proposals(window: Region, detections: Detections) -> list[Proposal]:
     ]
 
 
-_MULTIPOSE_SIZES = (
-    256,
-    512,
-)  # pixels of the longer side: large people are found in the first, medium ones in the second
 _MULTIPOSE_THRESHOLD = 0.2  # the highest score on 22 images without people was .10
 _SURE = 0.3
 _REACH = 1.1  # circle around the body, as a share of the farthest joint's distance from the hips
 _LEAST_REACH = 1.8  # of the torso's length
 
 
-def propose_by_multipose(pool: ModelPool, pyramid: Pyramid, first_window: int = 0) -> list[Proposal]:
-    """People whom MoveNet MultiPose finds in the whole image at two sizes; windows are numbered from `first_window`."""
+def propose_by_multipose(pool: ModelPool, pyramid: Pyramid, views: Sequence[tuple[Region, int]]) -> list[Proposal]:
+    """People whom MoveNet MultiPose finds in windows of the image, each shown with so many pixels a side."""
 
-    def find(models: PoseModels, sizes: Sequence[int]) -> list[list[Proposal]]:
-        return [_multipose_proposals(models, pyramid, size) for size in sizes]
+    def find(models: PoseModels, part: Sequence[tuple[Region, int]]) -> list[list[Proposal]]:
+        return [_multipose_proposals(models, pyramid, *view) for view in part]
 
-    found = pool.map(find, _MULTIPOSE_SIZES)
-    return [replace(p, window=first_window + number) for number, proposals in enumerate(found) for p in proposals]
+    found = pool.map(find, views)
+    return [replace(p, window=number) for number, proposals in enumerate(found) for p in proposals]
 
 
-def _multipose_proposals(models: PoseModels, pyramid: Pyramid, size: int) -> list[Proposal]:
-    longest = max(pyramid.width, pyramid.height)
-    whole = Region(pyramid.width / 2, pyramid.height / 2, longest)
-    square = pyramid.crop(whole, size, pad=cv2.BORDER_CONSTANT)
-    width, height = (_whole_steps(size * side / longest) for side in (pyramid.width, pyramid.height))
+def _multipose_proposals(models: PoseModels, pyramid: Pyramid, window: Region, size: int) -> list[Proposal]:
+    """The people in one window, whose number is 0; of a window that is wider or higher than the image, only the strip
+    that shows it.
+    """
+    square = pyramid.crop(window, size, pad=cv2.BORDER_CONSTANT)
+    width, height = (_whole_steps(size * min(1.0, n / window.side)) for n in (pyramid.width, pyramid.height))
     left, top = (size - width) // 2, (size - height) // 2
     (people,) = multi_pose(square[None, top : top + height, left : left + width], models.device)
-    to_image, corner = whole.to_image(size), np.array([left, top], dtype=float)
+    to_image, corner = window.to_image(size), np.array([left, top], dtype=float)
     return [
-        Proposal(_region_of_joints(to_image.points(joints[:, :2] + corner), joints[:, 2]), score, 0)
+        Proposal(_region_of_joints(to_image.points(joints[:, :2] + corner), joints[:, 2]), score, 0, multipose=True)
         for score, joints in zip(people.scores.tolist(), people.joints, strict=True)
         if score >= _MULTIPOSE_THRESHOLD
     ]

@@ -16,12 +16,11 @@ import numpy as np
 
 from humanpose_cli.core.errors import InputError, UnavailableError
 
-__all__ = ["POSE_NETWORKS", "PoseNetworkName", "RuntimeDevice", "run_network", "runtime_device"]
+__all__ = ["POSE_NETWORKS", "PoseNetworkName", "run_network", "runtime_device"]
 
 PoseNetworkName = Literal[
     "blazepose-detector", "blazepose-full", "blazepose-heavy", "movenet-thunder", "movenet-multipose"
 ]
-RuntimeDevice = Literal["auto", "cpu", "cuda"]
 
 _FOLDER = Path(__file__).parent / "data"
 POSE_NETWORKS: dict[PoseNetworkName, Path] = {
@@ -33,46 +32,51 @@ POSE_NETWORKS: dict[PoseNetworkName, Path] = {
 }
 """Files of the shipped networks."""
 
-_PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
 _REINSTALL = "reinstall humanpose-cli"
 _ERRORS_ONLY = 3
 _lock = threading.Lock()
 _sessions: dict[tuple[PoseNetworkName, str], Any] = {}
 
 
-def runtime_device(device: RuntimeDevice = "auto") -> Literal["cpu", "cuda"]:
-    """Where networks run: on the GPU if ONNX Runtime has its CUDA provider, else on the CPU.
+def runtime_device(device: str = "auto") -> str:
+    """Where networks run, `cpu` or `cuda:N`, for a device of `resolve_device` or `auto`.
 
-    UnavailableError where CUDA is asked for and this ONNX Runtime has none.
+    `auto` takes the GPU where ONNX Runtime has its CUDA provider. UnavailableError where a GPU is asked for and this
+    ONNX Runtime has none.
     """
+    if device == "cpu":
+        return device
     import onnxruntime
 
-    offered = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    if device == "cuda" and not offered:
-        remedy = "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
-        raise UnavailableError("ONNX Runtime", "has no CUDA provider", remedy=remedy)
-    return "cuda" if offered and device != "cpu" else "cpu"
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        return f"cuda:{int(device.partition(':')[2] or 0)}"
+    if device == "auto":
+        return "cpu"
+    remedy = "pip uninstall onnxruntime, then pip install onnxruntime-gpu; or take `device=auto`"
+    raise UnavailableError("ONNX Runtime", "has no CUDA provider", remedy=remedy)
 
 
 def run_network(
-    name: PoseNetworkName, outputs: Sequence[str], images: np.ndarray, device: Literal["cpu", "cuda"] = "cpu"
+    name: PoseNetworkName, outputs: Sequence[str], images: np.ndarray, device: str = "cpu"
 ) -> list[np.ndarray]:
     """The named outputs for images (N, H, W, 3) uint8 RGB; each (N, ...) float32."""
     return _session(name, device).run(list(outputs), {"image": images})
 
 
-def _session(name: PoseNetworkName, device: Literal["cpu", "cuda"]) -> Any:
+def _session(name: PoseNetworkName, device: str) -> Any:
     with _lock:
         if (name, device) not in _sessions:
             _sessions[name, device] = _start(name, device)
         return _sessions[name, device]
 
 
-def _start(name: PoseNetworkName, device: Literal["cpu", "cuda"]) -> Any:
+def _start(name: PoseNetworkName, device: str) -> Any:
     import onnxruntime
 
-    if device == "cuda":
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if device != "cpu":
         onnxruntime.preload_dlls()  # CUDA's libraries as torch brings them
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(device.partition(":")[2])}))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
@@ -80,7 +84,7 @@ def _start(name: PoseNetworkName, device: Literal["cpu", "cuda"]) -> Any:
     if not path.is_file():
         raise UnavailableError(name, "is missing from the package", expected=str(path), remedy=_REINSTALL)
     try:
-        return onnxruntime.InferenceSession(path, options, providers=_PROVIDERS[device])
+        return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # its exceptions have no common class
         problem = f"is no network that ONNX Runtime reads ({str(error).splitlines()[0]})"
         raise InputError(path, problem, remedy=_REINSTALL) from error

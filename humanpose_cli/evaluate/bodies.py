@@ -313,7 +313,11 @@ def evaluate_fits(
             cache.path, "holds no detections", remedy="make it with hpc preprocess … --detections, or --detector auto"
         )
     people = selection.people("joints", *(("box", "detected") if detections == "stored" else ()))
-    source = StoredPeople(cache) if detections == "stored" else DetectedPeople(detections, threads)
+    source = (
+        StoredPeople(cache)
+        if detections == "stored"
+        else DetectedPeople(detections, threads, device if device == "cpu" else "auto")
+    )
     with Fitter(options, people_source=source, device=device) as fitter:
 
         def fit(row: int) -> list[FoundBody]:

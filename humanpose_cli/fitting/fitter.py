@@ -85,7 +85,7 @@ class Fitter:
     options        all of `FitOptions` at once; what else is given goes before it
     boxes, keypoints  files of people from your own detector
     weights, segmenter  networks: files, runs of hpc train, or names of hpc weights list
-    device         of the body network: auto, cpu or cuda:N
+    device         of the networks: auto, cpu or cuda:N
     threads        of detection; None: as many as there are cores (four at most)
     people_source  finds the people, in place of our detector
     The others are fields of `FitOptions`; `body` may be a Body.
@@ -117,7 +117,9 @@ class Fitter:
         self._network = _network(self.options, resolve_device(device))
         given_files = {"boxes": boxes, "keypoints": keypoints}
         self._files = {name: Path(path) for name, path in given_files.items() if path is not None}
-        self._people = people_source or find_people(self.options.detector, threads, boxes=boxes, keypoints=keypoints)
+        self._people = people_source or find_people(
+            self.options.detector, threads, boxes=boxes, keypoints=keypoints, device=device
+        )
 
     @property
     def identity(self) -> dict[str, Any]:

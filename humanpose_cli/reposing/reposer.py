@@ -139,20 +139,20 @@ class Reposer:
         self.options = replace(
             options or ReposeOptions(), **{name: value for name, value in given.items() if value is not None}
         )
-        self._device, self._threads = resolve_device(device), threads
+        self._device, self._threads = device, threads
         self._make_fitter = partial(
             Fitter,
             self.options.fit,
             body=body,
             focal=focal,
             detector=detector,
-            device=self._device,
+            device=device,
             threads=threads,
             people_source=people_source,
         )
         self.network: Warp3d | None = None
         if self.options.method == "warp3d":
-            self.network = load_warp3d(find_weights(self.options.weights), self._device)
+            self.network = load_warp3d(find_weights(self.options.weights), resolve_device(device))
 
     @cached_property
     def fitter(self) -> Fitter:
@@ -203,7 +203,7 @@ class Reposer:
             raise InputError(name, "was fitted with another `body`", expected=fit.model.name, got=fit.body)
         fit = fit.select(fit.rows_for(0))
         if not fit.detections and len(fit):
-            fit = replace(fit, detections=tuple(people_of_fit(fit, photo, self._threads)))
+            fit = replace(fit, detections=tuple(people_of_fit(fit, photo, self._threads, self._device)))
         return fit
 
     def repose(

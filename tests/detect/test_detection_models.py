@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -18,6 +19,9 @@ from humanpose_cli.detect.models import ModelPool, box_overlap, decode_detection
 from humanpose_cli.detect.person import jittered_views, observe_all
 from humanpose_cli.detect.regions import Pyramid, Region, windows_over
 from humanpose_cli.detect.runtime import runtime_device
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.people import find_people
+from humanpose_cli.io.inputs import Frame
 
 ANCHORS = 2254
 
@@ -233,3 +237,35 @@ def test_asking_for_a_gpu_where_there_is_none_says_so() -> None:
     assert runtime_device("auto") == "cpu"
     with pytest.raises(UnavailableError, match="onnxruntime-gpu"):
         models.PoseModels("cuda")
+
+
+def test_the_device_reaches_the_networks_of_every_source_of_people(monkeypatch, tmp_path: Path) -> None:
+    """`--device cpu` keeps networks off the GPU; `cuda:1` and `auto` take it where ONNX Runtime can."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    assert [runtime_device(d) for d in ("cpu", "auto", "cuda", "cuda:1")] == ["cpu", "cuda:0", "cuda:0", "cuda:1"]
+    asked = []
+
+    def answer(name: str, outputs: Sequence[str], images: np.ndarray, device: str = "cpu") -> list[np.ndarray]:
+        asked.append(device)
+        raise UnavailableError(name, "is not run here")
+
+    monkeypatch.setattr(models, "run_network", answer)
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps({"image": [[10, 10, 90, 90]]}))
+    image = np.zeros((100, 100, 3), np.uint8)
+    for device, expected in (("cpu", "cpu"), ("cuda:1", "cuda:1"), ("auto", "cuda:0")):
+        for given in (None, boxes):
+            source = find_people("fast", 1, boxes=given, device=device)
+            with source, pytest.raises(UnavailableError, match="is not run here"):
+                source.in_image(Frame(0, "image", image))
+            assert asked.pop() == expected
+    fitter = Fitter(detector="fast", method="keypoints", device="cpu")
+    with fitter, pytest.raises(UnavailableError, match="is not run here"):
+        fitter.fit_image(image)
+    assert asked.pop() == "cpu"
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="has CUDA")
+def test_a_gpu_that_onnx_runtime_cannot_use_is_refused_before_the_first_image() -> None:
+    with pytest.raises(UnavailableError, match="device=auto"):
+        find_people(device="cuda:0")

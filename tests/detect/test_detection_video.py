@@ -54,7 +54,8 @@ def test_following_costs_fewer_passes_than_searching(sequence: PersonDetector, r
     sequence.track(first)
     searching = len(passes)
     sequence.track(second)
-    assert len(passes) - searching <= 3 < searching / 4
+    # Two crops of BlazePose, one window of its detector, two crops of Thunder.
+    assert len(passes) - searching == 5 < searching / 4
 
 
 def test_somebody_who_leaves_is_gone_and_somebody_new_is_found(sequence: PersonDetector, rendered) -> None:

@@ -12,7 +12,8 @@ from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.movenet import multi_pose, single_pose
-from humanpose_cli.detect.regions import Pyramid, propose_by_multipose
+from humanpose_cli.detect.regions import Pyramid, Region, propose_by_multipose, windows_over
+from humanpose_cli.detect.search import SCHEMES, multipose_views
 
 RECORDED = Path(__file__).parent / "data" / "movenet.npz"
 
@@ -51,8 +52,13 @@ def test_multipose_proposes_each_of_two_people_where_they_are(rendered) -> None:
     """Two copies side by side; a proposal's region is centred at the hips and reaches around the body."""
     image = np.concatenate([rendered.image, rendered.image[:, ::-1]], axis=1)
     with ModelPool(1) as pool:
-        proposals = propose_by_multipose(pool, Pyramid(image), first_window=7)
-    assert {p.window for p in proposals} <= {7, 8}
+        pyramid = Pyramid(image)
+        (whole,) = windows_over(pyramid.width, pyramid.height, (1.0,))
+        right = Region(image.shape[1] * 3 / 4, image.shape[0] / 2, image.shape[1] / 2)
+        proposals = propose_by_multipose(pool, pyramid, [(whole, 256), (whole, 512), (right, 512)])
+    assert {p.window for p in proposals} <= {0, 1, 2}
+    assert all(p.multipose and p.region.x > image.shape[1] / 2 for p in proposals if p.window == 2)
+    assert any(p.window == 2 for p in proposals)
     hips = rendered.points[BLAZEPOSE33.indices(["left_hip", "right_hip"])].mean(0)
     size = np.ptp(rendered.points[:, 1])
     for x in (hips[0], image.shape[1] - hips[0]):
@@ -63,5 +69,6 @@ def test_multipose_proposes_each_of_two_people_where_they_are(rendered) -> None:
 
 def test_multipose_proposes_nobody_in_a_wall() -> None:
     wall = np.repeat(skimage.data.brick()[..., None], 3, axis=2)
+    pyramid = Pyramid(wall)
     with ModelPool(1) as pool:
-        assert propose_by_multipose(pool, Pyramid(wall)) == []
+        assert propose_by_multipose(pool, pyramid, multipose_views(pyramid, SCHEMES["thorough"])) == []
