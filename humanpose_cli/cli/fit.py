@@ -27,7 +27,8 @@ _SEGMENTER = option(
 )
 _PEOPLE = option("--people", "Which people to fit: everybody, or the person with the largest box.")
 _DETECTOR = option(
-    "--detector", "How hard to look for people; auto is thorough in images, fast in videos and sequences."
+    "--detector",
+    "How hard to look for people and their joints; auto is thorough in images, fast in videos and sequences.",
 )
 _BOXES = option("--boxes FILE", "People's boxes from your own detector (JSON or CSV). Default: find them.")
 _KEYPOINTS = option(
