@@ -7,7 +7,7 @@ near.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -27,7 +27,7 @@ from humanpose_cli.detect.person import (
     observe_all,
 )
 from humanpose_cli.detect.regions import Pyramid, Region
-from humanpose_cli.detect.search import Found, similarity_of_points
+from humanpose_cli.detect.search import BODY, Found, similarity_of_points
 
 __all__ = ["UprightPose", "fuse", "fused_people", "observe_upright", "upright_views"]
 
@@ -38,7 +38,8 @@ _HIPS = COCO17.indices(["left_hip", "right_hip"])
 _SURE = 0.3
 _BOX_MARGIN = 1.25
 _TORSO_REACH, _BODY_REACH = 1.9, 1.2  # MoveNet's own crop: half its side in reaches of torso and body from the hips
-_SAME_PERSON = 0.5  # similarity to BlazePose's mean below which Thunder shows somebody else
+_SAME_PERSON = 0.5  # mean similarity to BlazePose's passes below which Thunder shows somebody else
+_CLEAR = 0.7  # Thunder's score of a joint of which BlazePose has no doubt
 _LEAST_WEIGHT = 1e-3
 _LEAST_SUPPORT = 0.05
 _FULL_WEIGHT, _HEAVY_WEIGHT = 0.5, 1.0  # of all passes of a network together; Thunder's is 1
@@ -133,20 +134,38 @@ def fuse(full: Sequence[Observation], heavy: Sequence[Observation], upright: Seq
         ]
     )
     start = mean_points(groups[-1][0])
-    likely = [mean_points(group)[_SHARED][rows] for group, _ in groups for rows in (slice(None), _MIRROR)]
-    same = [p for p in upright if max(similarity_of_points(p.points, m, side) for m in likely) >= _SAME_PERSON]
+    same = [
+        p for p in upright if np.mean([_similarity(p.points, o.points[_SHARED], side) for o in passes]) >= _SAME_PERSON
+    ]
     confidence = mean_confidence(passes)
     if same:
         points, scores = (np.stack([getattr(pose, name) for pose in same]) for name in ("points", "score"))
         start[_SHARED] = np.average(points, axis=0, weights=np.repeat(scores[..., None] + _LEAST_WEIGHT, 2, axis=-1))
-        confidence[_SHARED] = (confidence[_SHARED] + scores.mean(0)) / 2
+        confidence[_SHARED] = (confidence[_SHARED] + np.minimum(scores.mean(0) / _CLEAR, 1)) / 2
         added, votes_added = np.zeros((len(same), len(BLAZEPOSE33))), np.zeros((len(same), len(BLAZEPOSE33), 2))
         added[:, _SHARED], votes_added[:, _SHARED] = (scores + _LEAST_WEIGHT) / len(same), points
         votes, weights = np.concatenate([votes, votes_added]), np.concatenate([weights, added])
     joined, support = _agreed(votes, weights, start, _AGREEMENT * side)
     noise = _AGREEMENT * side / np.maximum(support, _LEAST_SUPPORT)
-    alike = [o for o in passes if similarity_of_points(o.points, joined, side) >= _SAME_PERSON]
-    return FusedJoints(joined, confidence, noise, tuple(alike or passes))
+    return FusedJoints(joined, confidence, noise, tuple(_showing(joined, passes)))
+
+
+def _showing(points: np.ndarray, passes: Sequence[Observation]) -> list[Observation]:
+    """The passes that show the pose (33, 2), with left and right named as it names them."""
+    shown = []
+    for o in passes:
+        alike, rows = max(
+            (similarity_of_points(o.points[rows][BODY], points[BODY], o.region.side), rows)
+            for rows in (list(range(len(BLAZEPOSE33))), list(BLAZEPOSE33.mirror))
+        )
+        if alike >= _SAME_PERSON:
+            shown.append(replace(o, points=o.points[rows], confidence=o.confidence[rows], world=o.world[rows]))
+    return shown
+
+
+def _similarity(joints: np.ndarray, others: np.ndarray, side: float) -> float:
+    """Of two poses (17, 2), of which one may have left and right swapped."""
+    return max(similarity_of_points(joints, others[rows], side) for rows in (slice(None), _MIRROR))
 
 
 def _agreed(votes: np.ndarray, weights: np.ndarray, start: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:

@@ -164,6 +164,7 @@ def observe_jittered(
     return [passes[start : start + count + 1] for start in range(0, len(passes), count + 1)]
 
 
+_UNKNOWN_DEPTH = 1.0  # metres: noise of world landmarks that no pass over this pose gave
 _SURE = 0.3  # confidence from which a keypoint counts for the box
 _MASK_REACH = 0.6  # of the size of the keypoints' box: how far hair, hats and clothes go beyond them
 _HIPS = BLAZEPOSE33.indices(["left_hip", "right_hip"])
@@ -196,7 +197,7 @@ class FusedJoints:
     """Landmarks on which several networks agree, rows of BLAZEPOSE33.
 
     points (33, 2) pixels of the image; confidence (33,) 0..1; noise (33,) pixels: expected standard deviation of each
-    coordinate; passes: those of BlazePose's networks that show this pose
+    coordinate; passes: those of BlazePose's networks that show this pose, with left and right as here
     """
 
     points: np.ndarray
@@ -215,7 +216,8 @@ def combine(
     if joints is None:
         points, confidence = mean_points(observations), mean_confidence(observations)
         joints = FusedJoints(points, confidence, points_spread(observations), tuple(observations))
-    world = np.mean([o.world for o in joints.passes], axis=0)
+    shown = joints.passes or observations
+    world = np.mean([o.world for o in shown], axis=0)
     mask = mean_mask(observations, observations[0].region)
     keypoints = np.concatenate([joints.points, joints.confidence[:, None]], axis=1)
     return DetectedPerson(
@@ -223,7 +225,7 @@ def combine(
         keypoints=keypoints.astype(np.float32),
         world=(world - world[_HIPS].mean(0)).astype(np.float32),
         spread=joints.noise.astype(np.float32),
-        world_spread=world_spread(joints.passes).astype(np.float32),
+        world_spread=(world_spread(shown) + (0.0 if joints.passes else _UNKNOWN_DEPTH)).astype(np.float32),
         mask=mask,
         score=float(score),
     )

@@ -112,7 +112,7 @@ class Watched(ModelPool):
         super().__init__(1, start=lambda: None)  # type: ignore[arg-type, return-value]
         self.presence = presence
 
-    def map(self, work, items):
+    def map(self, work, items):  # type: ignore[no-untyped-def]
         regions = [view.region for view in items]
         return [observed(standing(r.x, r.y), r, presence=self.presence) for r in regions]
 

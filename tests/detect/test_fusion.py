@@ -11,11 +11,12 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.detect.detector import PersonDetector
 from humanpose_cli.detect.fusion import UprightPose, fuse, observe_upright, upright_views
 from humanpose_cli.detect.models import ModelPool
-from humanpose_cli.detect.person import CropView, Observation, jittered_views, mean_points, observe_all
+from humanpose_cli.detect.person import CropView, Observation, combine, jittered_views, mean_points, observe_all
 from humanpose_cli.detect.regions import Pyramid, Region
 from humanpose_cli.detect.search import SCHEMES
 
 SHARED = BLAZEPOSE33.indices(COCO17.joint_names)
+HIPS = BLAZEPOSE33.indices(["left_hip", "right_hip"])
 REGION = Region(200, 200, 300)
 
 
@@ -51,9 +52,28 @@ def test_a_network_that_swaps_left_and_right_is_outvoted() -> None:
     assert np.abs(fused.points - points)[SHARED].max() < 3
     mean = (points + swapped) / 2
     assert np.abs(mean - points)[SHARED].max() > 30
-    # World landmarks come from the passes that show the joined pose, not from the swapped ones.
-    assert len(fused.passes) == 9
-    assert all(o.points is points for o in fused.passes)
+
+
+def test_world_landmarks_are_named_as_the_joined_pose_names_sides() -> None:
+    """In a video both passes of one network may be swapped: the limbs are right, their names are not."""
+    points = body()
+    world = np.random.default_rng(1).normal(size=(33, 3))
+    mirror = list(BLAZEPOSE33.mirror)
+    right = replace(observation(points), world=world)
+    swapped = replace(observation(points[mirror]), world=world[mirror])
+    elsewhere = replace(observation(shifted(points, 150, 0)), world=-world)
+    fused = fuse([swapped, swapped, elsewhere], [], [pose(points, 1.0)] * 2)
+    assert np.abs(fused.points - points)[SHARED].max() < 3
+    assert len(fused.passes) == 2
+    centred = world - world[HIPS].mean(0)
+    person = combine([swapped, swapped, elsewhere], 640, 480, 1.0, fused)
+    np.testing.assert_allclose(person.world, centred, atol=1e-6)
+    assert person.world_spread is not None
+    assert person.world_spread.max() < 0.01
+    # Where no pass shows the pose, depth is as good as unknown.
+    lost = combine([elsewhere] * 2, 640, 480, 1.0, replace(fuse([right], [], []), passes=()))
+    assert lost.world_spread is not None
+    assert lost.world_spread.min() >= 1
 
 
 def test_noise_is_inverse_to_the_votes_that_agree() -> None:
@@ -101,6 +121,13 @@ def test_people_are_found_with_the_joints_of_all_networks(rendered, monkeypatch)
     alone, _ = error()
     assert joined < alone
     assert 1 < np.median(spread) < 0.02 * np.ptp(rendered.points[:, 1])
+
+
+def test_thunder_counts_though_blazeposes_passes_disagree_about_sides() -> None:
+    points = body()
+    swapped = points[list(BLAZEPOSE33.mirror)]
+    fused = fuse([observation(points), observation(swapped)], [], [pose(points, 1.0)] * 2)
+    assert np.abs(fused.points - points)[SHARED].max() < 3
 
 
 def test_thunder_on_somebody_else_changes_nothing() -> None:
