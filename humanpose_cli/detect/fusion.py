@@ -29,8 +29,6 @@ from humanpose_cli.detect.person import (
 from humanpose_cli.detect.regions import Pyramid, Region
 from humanpose_cli.detect.search import BODY, Found, similarity_of_points
 
-__all__ = ["UprightPose", "fuse", "fused_people", "observe_upright", "upright_views"]
-
 _SHARED = BLAZEPOSE33.indices(COCO17.joint_names)  # rows of BLAZEPOSE33 that COCO17 names, in COCO17's order
 _MIRROR = list(COCO17.mirror)
 _TORSO = COCO17.indices(["left_shoulder", "right_shoulder", "left_hip", "right_hip"])

@@ -13,8 +13,6 @@ import numpy as np
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.detect.runtime import run_network
 
-__all__ = ["MULTIPOSE_STEP", "THUNDER_SIZE", "MultiPosePeople", "multi_pose", "single_pose"]
-
 THUNDER_SIZE = 256  # pixels of Thunder's square input
 MULTIPOSE_STEP = 32  # pixels that divide the sides of MultiPose's input
 _JOINTS = 17

@@ -16,8 +16,6 @@ import numpy as np
 
 from humanpose_cli.core.errors import InputError, UnavailableError
 
-__all__ = ["POSE_NETWORKS", "PoseNetworkName", "run_network", "runtime_device"]
-
 PoseNetworkName = Literal[
     "blazepose-detector", "blazepose-full", "blazepose-heavy", "movenet-thunder", "movenet-multipose"
 ]
