@@ -35,6 +35,12 @@ _KEYPOINTS = option(
     "--keypoints FILE",
     "People's keypoints from your own detector (COCO or OpenPose JSON, or OpenPose's folder). Default: find them.",
 )
+_POSE_MODEL = option(
+    "--pose-model FILE",
+    "Your own 2-D pose network (ONNX of RTMPose's kind: SimCC outputs, COCO-17 or Halpe-26 joints), whose joints are "
+    "used for everyone found or given by --boxes. Default: the shipped networks.",
+    show_default=False,
+)
 _SEQUENCE = option(
     "--sequence/--independent",
     "Whether the images of a folder are one sequence. Default: one size and consecutive numbers are.",
@@ -71,6 +77,7 @@ def fit(
     focal: Focal = None,
     boxes: Annotated[Path | None, _BOXES] = None,
     keypoints: Annotated[Path | None, _KEYPOINTS] = None,
+    pose_model: Annotated[Path | None, _POSE_MODEL] = None,
     sequence: Annotated[bool | None, _SEQUENCE] = None,
     overlay: Annotated[bool, _OVERLAY] = True,
     out: OutOrFile = Path("hpc-out/fit"),
@@ -108,7 +115,9 @@ def fit(
     def recall(item: Item, entry: Entry) -> dict[str, Any]:
         return details(load_fit(out / entry.outputs[0]))
 
-    with Fitter(options, boxes=boxes, keypoints=keypoints, device=device, threads=threads) as fitter:
+    with Fitter(
+        options, boxes=boxes, keypoints=keypoints, pose_model=pose_model, device=device, threads=threads
+    ) as fitter:
 
         def work(item: Item) -> Outcome:
             fit = fit_item(fitter, item.payload, item.outputs, progress=session.reporter.step)

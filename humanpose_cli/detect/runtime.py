@@ -69,6 +69,14 @@ def _session(name: PoseNetworkName, device: str) -> Any:
 
 
 def _start(name: PoseNetworkName, device: str) -> Any:
+    path = POSE_NETWORKS[name]
+    if not path.is_file():
+        raise UnavailableError(name, "is missing from the package", expected=str(path), remedy=_REINSTALL)
+    return start_session(path, device, remedy=_REINSTALL)
+
+
+def start_session(path: Path, device: str, *, remedy: str = "") -> Any:
+    """An ONNX file as a session that computes in the thread that calls it. InputError where it is none."""
     import onnxruntime
 
     providers: list[Any] = ["CPUExecutionProvider"]
@@ -78,11 +86,8 @@ def _start(name: PoseNetworkName, device: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
-    path = POSE_NETWORKS[name]
-    if not path.is_file():
-        raise UnavailableError(name, "is missing from the package", expected=str(path), remedy=_REINSTALL)
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # its exceptions have no common class
         problem = f"is no network that ONNX Runtime reads ({str(error).splitlines()[0]})"
-        raise InputError(path, problem, remedy=_REINSTALL) from error
+        raise InputError(path, problem, remedy=remedy) from error

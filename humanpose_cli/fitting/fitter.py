@@ -84,6 +84,7 @@ class Fitter:
 
     options        all of `FitOptions` at once; what else is given goes before it
     boxes, keypoints  files of people from your own detector
+    pose_model        your own pose network (ONNX, RTMPose's kind), whose joints are used in place of ours
     weights, segmenter  networks: files, runs of hpc train, or names of hpc weights list
     device         of the networks: auto, cpu or cuda:N
     threads        of detection; None: as many as there are cores (four at most)
@@ -104,6 +105,7 @@ class Fitter:
         segmenter: str = "",
         boxes: Path | str | None = None,
         keypoints: Path | str | None = None,
+        pose_model: Path | str | None = None,
         device: str = "auto",
         threads: int | None = None,
         people_source: PeopleSource | None = None,
@@ -115,10 +117,10 @@ class Fitter:
         self.options = replace(options or FitOptions(), **changes)
         self.body = body if isinstance(body, Body) else body_by_name(self.options.body)
         self._network = _network(self.options, resolve_device(device))
-        given_files = {"boxes": boxes, "keypoints": keypoints}
+        given_files = {"boxes": boxes, "keypoints": keypoints, "pose_model": pose_model}
         self._files = {name: Path(path) for name, path in given_files.items() if path is not None}
         self._people = people_source or find_people(
-            self.options.detector, threads, boxes=boxes, keypoints=keypoints, device=device
+            self.options.detector, threads, boxes=boxes, keypoints=keypoints, pose_model=pose_model, device=device
         )
 
     @property
@@ -403,6 +405,7 @@ def fit(
     sequence: bool | None = None,
     boxes: Path | str | None = None,
     keypoints: Path | str | None = None,
+    pose_model: Path | str | None = None,
     weights: str = "",
     segmenter: str = "",
     device: str = "auto",
@@ -420,6 +423,7 @@ def fit(
     frames     "A:B": frames A to B - 1 of a sequence
     sequence   whether a folder's images are one sequence; None: one size and consecutive numbers are
     boxes, keypoints  files of people from your own detector
+    pose_model        your own pose network (ONNX, RTMPose's kind), whose joints are used in place of ours
     weights, segmenter  networks: files, runs of hpc train, or names of hpc weights list; "": the shipped ones
     device     auto, cpu or cuda:N
     threads    of detection; None: as many as there are cores (four at most)
@@ -435,6 +439,7 @@ def fit(
         segmenter=segmenter,
         boxes=boxes,
         keypoints=keypoints,
+        pose_model=pose_model,
         device=device,
         threads=threads,
     ) as fitter:

@@ -15,6 +15,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.detector import PersonDetector, people_in_boxes, person_from_keypoints, watch_keypoints
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.detect.pose_model import PoseModel, use_pose_model
 from humanpose_cli.detect.runtime import runtime_device
 from humanpose_cli.detect.search import SCHEMES
 from humanpose_cli.io.detection_files import GivenPeople, read_boxes, read_keypoints
@@ -71,12 +72,19 @@ def find_people(
     *,
     boxes: Path | str | None = None,
     keypoints: Path | str | None = None,
+    pose_model: Path | str | None = None,
     device: str = "auto",
 ) -> PeopleSource:
     """Our own detector, or people from a file of boxes or keypoints; UsageError if both are given.
 
-    device  of the networks: auto, cpu or cuda:N; UnavailableError where it is a GPU that ONNX Runtime cannot use
+    pose_model  an ONNX network whose joints replace ours; UsageError if keypoints are given
+    device      of the networks: auto, cpu or cuda:N; UnavailableError where it is a GPU that ONNX Runtime cannot use
     """
+    if pose_model is not None:
+        if keypoints is not None:
+            raise UsageError("pose_model", "cannot be given together with `keypoints`", remedy="leave one of them out")
+        model = PoseModel(pose_model, device)
+        return PosedPeople(find_people(mode, threads, boxes=boxes, device=device), model, threads)
     if boxes is not None and keypoints is not None:
         raise UsageError("boxes", "cannot be given together with `keypoints`", remedy="keypoints tell more")
     if device != "auto":
@@ -199,3 +207,30 @@ class PeopleFromFile:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.close()
+
+
+class PosedPeople:
+    """The people of another source, with the joints of the user's own pose network."""
+
+    def __init__(self, source: PeopleSource, model: PoseModel, threads: int | None = None) -> None:
+        self._source, self._model = source, model
+        self._pool = ModelPool(threads or default_threads())
+
+    def in_image(self, frame: Frame) -> list[DetectedPerson]:
+        return use_pose_model(self._pool, self._model, frame.pixels, self._source.in_image(frame))
+
+    def start_sequence(self) -> None:
+        """As the source does."""
+        self._source.start_sequence()
+
+    def in_next_frame(self, frame: Frame) -> list[DetectedPerson]:
+        return use_pose_model(self._pool, self._model, frame.pixels, self._source.in_next_frame(frame))
+
+    def __enter__(self) -> PosedPeople:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.close()
+        self._source.__exit__(kind, value, trace)

@@ -123,6 +123,21 @@ def test_people_of_another_detector(hpc, photos, tmp_path):
     assert "does not mention astronaut.png" in refused.err
 
 
+def test_a_network_of_another_kind_is_refused_before_anything_is_fitted(hpc, photos, tmp_path):
+    from humanpose_cli.detect.runtime import POSE_NETWORKS
+
+    photo = str(photos / "astronaut.png")
+    others = {
+        POSE_NETWORKS["movenet-thunder"]: "is another kind of network, expected an RTMPose network",
+        photos / "notes.txt": "is no network that ONNX Runtime reads",
+    }
+    for file, problem in others.items():
+        ran = hpc("fit", photo, "--pose-model", str(file), "--out", str(tmp_path))
+        assert ran.code == 3
+        assert f"{file}: {problem}" in ran.err.replace("\n", " ")
+    assert not list(tmp_path.rglob("*.npz"))
+
+
 def test_repose_from_a_fit_file_and_from_joint_positions(hpc, photos, fitted, tmp_path):
     fit = fitted / "astronaut.png.fit.npz"
     np.save(tmp_path / "pose.npy", read_fit(fit).joints3d[0])
