@@ -11,14 +11,16 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
+from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.detector import person_from_keypoints
 from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.pose_model import PoseModel, use_pose_model
 from humanpose_cli.detect.regions import Pyramid
+from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.people import find_people
+from humanpose_cli.io.digests import file_digest
 from humanpose_cli.io.inputs import Frame
 
 WIDTH, HEIGHT = 48, 64
@@ -306,6 +308,24 @@ def test_everyone_who_is_found_or_boxed_has_its_joints(tmp_path, astronaut: np.n
             corner = (found.box[:2] + found.box[2:]) / 2 - pixel * np.array([WIDTH, HEIGHT]) / 2
             np.testing.assert_allclose(found.keypoints[shared, :2], corner + pixel * (bins / 2 + 0.5), atol=1e-3)
             np.testing.assert_array_equal(found.keypoints[shared, 2], scores)
+
+
+def test_a_fit_rests_on_its_joints_and_names_the_file_by_its_contents(tmp_path, astronaut: np.ndarray) -> None:
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text('{"image": [[20, 10, 404, 506]]}')
+    with Fitter(method="keypoints", boxes=boxes) as plain:
+        before = plain.fit(astronaut)
+    shared = BLAZEPOSE33.indices(COCO17.joint_names)
+    lowered = before.keypoints2d[0, shared, :2] + [0, 40]
+    _, joints = network_with(tmp_path / "pose.onnx", lowered, before.boxes[0])
+    with Fitter(method="keypoints", boxes=boxes, pose_model=tmp_path / "pose.onnx") as fitter:
+        after = fitter.fit(astronaut)
+    np.testing.assert_allclose(after.keypoints2d[0, shared], joints, atol=1e-3)
+    shoulders = SMPL24.indices(["left_shoulder", "right_shoulder"])
+    moved = after.joints2d[0, shoulders] - before.joints2d[0, shoulders]
+    np.testing.assert_allclose(moved, [[0, 40], [0, 40]], atol=15)
+    assert fitter.identity["pose_model"] == file_digest(tmp_path / "pose.onnx")
+    assert "pose_model" not in plain.identity
 
 
 def test_keypoints_and_a_pose_network_exclude_each_other(tmp_path) -> None:
