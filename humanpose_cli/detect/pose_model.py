@@ -25,8 +25,6 @@ from humanpose_cli.detect.runtime import runtime_device, start_session
 from humanpose_cli.detect.search import similarity_of_points
 from humanpose_cli.io.sniffing import file_kind
 
-__all__ = ["PoseModel", "use_pose_model"]
-
 _HALPE26 = (
     *COCO17.joint_names,
     *("head_top", "neck", "pelvis", "left_foot_index", "right_foot_index"),  # Halpe's big toes
