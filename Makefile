@@ -1,11 +1,11 @@
-# Everyday commands. They need Python 3.10, 3.11 or 3.12 with pip and venv, and make; each makes first what it needs.
+# Everyday commands. They need Python 3.10 or newer with pip and venv, and make; each makes first what it needs.
 #   make PYTHON=/path/to/python3.12 install      chooses the interpreter that .venv is made with
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-LOCK_PYTHONS ?= python3.10 python3.11 python3.12
+LOCK_PYTHONS ?= python3.10 python3.11 python3.12 python3.13 python3.14
 PYTEST_ARGS ?=
 # Rooms whose tests take seconds: no training, no photograph, no rendered scene.
 QUICK := $(addprefix tests/,core geometry io batch body metrics rendering networks contracts)
@@ -25,12 +25,12 @@ help:
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null || \
-	  { echo "$(PYTHON): is not Python 3.10, 3.11 or 3.12, found $$($(PYTHON) --version 2>&1); make PYTHON=python3.12 $(or $(MAKECMDGOALS),install) chooses another one" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
+	  { echo "$(PYTHON): is not Python 3.10 or newer, found $$($(PYTHON) --version 2>&1); make PYTHON=python3.13 $(or $(MAKECMDGOALS),install) chooses another one" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || rm -rf .venv  # none yet, half made, or moved here
 	@test -d .venv || $(PYTHON) -m venv .venv || \
 	  { rm -rf .venv; echo "$(PYTHON): cannot make virtual environments; on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
-	@echo 'Installing into .venv; torch and mediapipe are large, the first time takes a few minutes.'
+	@echo 'Installing into .venv; torch is large, the first time takes a few minutes.'
 	@$(PIP) install -c constraints.txt -e '.[dev]'
 	@touch $@
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.body.body import Body, default_body
-from humanpose_cli.body.joint_angles import joint_limit_residual
+from humanpose_cli.body.joint_angles import limit_excess, rotations_to_angles
 from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA
 from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.body.pose_prior import pose_prior
@@ -89,7 +89,7 @@ class Baseline:
         lean = self.upright @ posed.joints[0]
         sine = (lean[:, 2] / lean.norm(dim=-1) * evidence.upright[0]).square()
         options = self.options
-        quadratic = (joint_limit_residual(rotations) / options.limit_noise).square().sum()
+        quadratic = (limit_excess(rotations_to_angles(rotations)) / options.limit_noise).square().sum()
         quadratic = quadratic + (betas / options.shape_noise).square().sum() + (scale / options.scale_noise) ** 2
         return (
             robust(reprojection, options.robust_2d)

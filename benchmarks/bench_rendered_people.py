@@ -53,7 +53,7 @@ class Found:
 
 def find(count: int, mode: str, seed: int = 2025) -> Found:
     people, detections = [], []
-    with PersonDetector(mode, "all") as detector:  # type: ignore[arg-type]
+    with PersonDetector(mode) as detector:  # type: ignore[arg-type]
         for person in render_population(count, seed, "held_out"):
             found = detector.detect(person.image)
             if found:

@@ -49,7 +49,7 @@ def software() -> str:
     """Commit and versions, the line under the heading."""
     from humanpose_cli.batch.ledger import commit_of_checkout, installed_versions
 
-    versions = installed_versions(("torch", "warp-lang", "numpy", "mediapipe"))
+    versions = installed_versions(("torch", "warp-lang", "numpy", "onnxruntime"))
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
     return f"Commit {commit_of_checkout() or 'unknown'}, Python {platform.python_version()}, {told}."
 

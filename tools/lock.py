@@ -1,6 +1,6 @@
 """Writes constraints.txt: the newest versions that fit together, for every Python that the project supports.
 
-    python tools/lock.py constraints.txt python3.10 python3.11 python3.12
+    python tools/lock.py constraints.txt python3.10 python3.11 python3.12 python3.13 python3.14
 
 Each interpreter resolves the package with its `dev` extra in a fresh virtual environment; nothing is installed there.
 torch stays at the version that constraints.txt names, because its kernels and its size decide much else: change it by

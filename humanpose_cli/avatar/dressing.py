@@ -70,10 +70,6 @@ class DressedBody:
         scales[SMPL24.index("head")] *= scale
         self.segment_scales = scales
 
-    def absolute_rotations(self, rotations: Tensor) -> Tensor:
-        """Body-to-camera rotations (24, 3, 3) of the parts."""
-        return self.body.pose(rotations[None], self.betas, vertices=False).rotations[0]
-
     def _posed(self, rotations: Tensor, trans: Tensor) -> PosedBody:
         scales = None if self.segment_scales is None else self.segment_scales[None]
         return self.body.pose(rotations[None], self.betas, trans[None], scales)
@@ -125,7 +121,7 @@ class DetectedLandmarks:
         view: Camera,
         options: AlignmentOptions,
     ) -> None:
-        found = torch.from_numpy(np.asarray(keypoints, np.float32)).to(trans)
+        detections = torch.from_numpy(np.asarray(keypoints, np.float32)).to(trans)
         names = [name for name in FACE13.joint_names if name in BLAZEPOSE33]
         face = dressed.landmarks(FACE13.name, rotations, trans)[FACE13.indices(names)]
         rest = [name for name in BLAZEPOSE33.joint_names if name not in FACE13]
@@ -133,7 +129,7 @@ class DetectedLandmarks:
         most = options.most_shift * dressed.height / 1.7
 
         def detected(points: Tensor, chosen: list[str]) -> tuple[Tensor, Tensor]:
-            target = found[BLAZEPOSE33.indices(chosen)]
+            target = detections[BLAZEPOSE33.indices(chosen)]
             shift = (target[:, :2] - view.project(points)) * points[:, 2:] / view.focal
             good = torch.isfinite(target).all(1) & (target[:, 2] >= options.least_confidence) & (points[:, 2] > 0.1)
             good &= shift.norm(dim=1) < most
@@ -267,7 +263,7 @@ def silhouette_displacements(
     directions  (V, 3) unit vectors, about the surface's normals
     mask        (H, W) 0…1 the person; the image of `view`
     blocked     (H, W) where the mask says nothing (other people)
-    reliable   (V,) vertices of known position; the outline of others is not followed
+    reliable    (V,) vertices of known position; the outline of others is not followed
     """
     options = options or SilhouetteOptions()
     faces, part_labels = dressed.body.faces, dressed.body.part_labels.cpu().numpy()

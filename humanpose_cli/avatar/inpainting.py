@@ -34,7 +34,7 @@ _STEPS = (1, 3)
 
 
 class _PatchField(NamedTuple):
-    """Where each pixel's patch was found: offsets (H, W) in pixels, zero where none was needed."""
+    """The match of each pixel's patch: offsets (H, W) in pixels, zero where none was needed."""
 
     offset_y: Index
     offset_x: Index
@@ -79,8 +79,8 @@ class _Level:
         self.image, self.hole = image, hole
         self.usable = usable
         height, width = hole.shape
-        whole = cv2.erode(usable.astype(np.uint8), _PATCH, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
-        self.is_source = whole.ravel()
+        sources = cv2.erode(usable.astype(np.uint8), _PATCH, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+        self.is_source = sources.ravel()
         self.sources: Index = np.flatnonzero(self.is_source)
         touched = cv2.dilate(hole.astype(np.uint8), _PATCH) > 0
         self.targets: Index = np.flatnonzero(touched)
@@ -128,8 +128,8 @@ class _Level:
         column = np.minimum((self.x / ratio_x).astype(np.int64), coarse_width - 1)
         y = self.y + np.rint(coarser.offset_y[row, column] * ratio_y).astype(np.int64)
         x = self.x + np.rint(coarser.offset_x[row, column] * ratio_x).astype(np.int64)
-        found, good = self._number(y, x)
-        return np.where(good, found, anywhere)
+        matches, good = self._number(y, x)
+        return np.where(good, matches, anywhere)
 
     def _number(self, y: Index, x: Index) -> tuple[Index, Mask]:
         """Pixel numbers, and whether a whole patch of background lies there."""
@@ -148,36 +148,36 @@ class _Level:
     def improve(
         self, patches: Array, best: Index, cost: Array, random: np.random.Generator, *, wide: bool
     ) -> tuple[Index, Array]:
-        """Try what the neighbours found, moved along, and random places around the present match."""
+        """Try the neighbours' matches, shifted, and random positions around the present match."""
         for step in _STEPS if wide else _STEPS[:1]:
             for dy, dx in ((0, step), (0, -step), (step, 0), (-step, 0)):
                 y, x = self.y + dy, self.x + dx
                 neighbour = self.row[np.clip(y, 0, self.height - 1) * self.width + np.clip(x, 0, self.width - 1)]
                 match = best[np.maximum(neighbour, 0)]
-                found, good = self._number(match // self.width - dy, match % self.width - dx)
-                best, cost = self._keep(patches, best, cost, found, good & (neighbour >= 0))
+                candidates, good = self._number(match // self.width - dy, match % self.width - dx)
+                best, cost = self._keep(patches, best, cost, candidates, good & (neighbour >= 0))
         radius = max(self.height, self.width) if wide else 8
         while radius >= 1:
             y = best // self.width + random.integers(-radius, radius + 1, len(best))
             x = best % self.width + random.integers(-radius, radius + 1, len(best))
-            found, good = self._number(y, x)
-            best, cost = self._keep(patches, best, cost, found, good)
+            candidates, good = self._number(y, x)
+            best, cost = self._keep(patches, best, cost, candidates, good)
             radius //= 4
         return best, cost
 
-    def _keep(self, patches: Array, best: Index, cost: Array, found: Index, good: Mask) -> tuple[Index, Array]:
-        tried = np.flatnonzero(good & (found != best))
+    def _keep(self, patches: Array, best: Index, cost: Array, candidates: Index, good: Mask) -> tuple[Index, Array]:
+        tried = np.flatnonzero(good & (candidates != best))
         if not len(tried):
             return best, cost
-        new = self.cost(patches, tried, found[tried])
+        new = self.cost(patches, tried, candidates[tried])
         better = new < cost[tried]
         winners = tried[better]
         best, cost = best.copy(), cost.copy()
-        best[winners], cost[winners] = found[winners], new[better]
+        best[winners], cost[winners] = candidates[winners], new[better]
         return best, cost
 
     def vote(self, best: Index, cost: Array) -> Array:
-        """Every missing pixel: the mean of what the patches that cover it say, good matches first."""
+        """Every missing pixel: the mean of the matched patches that cover it, good matches weighing more."""
         spread = max(float(np.percentile(cost, 75)), 1.0)
         weight = (self.confidence * np.exp(-cost / np.float32(2 * spread)) + np.float32(1e-12)).astype(np.float32)
         total = np.zeros((self.hole.size, 4), np.float32)

@@ -1,6 +1,8 @@
 """Reposing by mesh: the photo becomes a texture of the person's own body, which is drawn in the new pose.
 
-`mesh_drawing` is the drawing that the generator of warp3d may get as an input (`--mesh-input`).
+First the steps (cutting the person out, trust in pixels, drawing), then `MeshReposer`, which does them for one person.
+`mesh_drawing` is the conditioning image that warp3d's generator may get (`--mesh-input`); `mesh_of` and the functions
+behind it make a reposer from the labels of an `Example`.
 """
 
 from __future__ import annotations
@@ -82,7 +84,7 @@ def _crop_photo(
 
 
 def _pixel_trust(crop: _PhotoCrop, depth: Array, margin: float) -> Array:
-    """How surely each pixel shows the surface that lies there: (h, w) 0…1.
+    """Confidence (h, w) 0…1 that a pixel shows the surface which lies there.
 
     0 within about `margin` pixels of the mask's edge and of depth edges of the body, where a fit that is off by a
     few pixels would read the background or another part.
@@ -356,7 +358,7 @@ class MeshReposer:
         return float(torch.rad2deg(torch.arccos((before * after).sum().clamp(-1, 1))))
 
     def _facing_side(self, rotations: Tensor, trans: Tensor) -> Tensor:
-        absolute = self.dressed.absolute_rotations(rotations)
+        absolute = self.body.pose(rotations[None], self.dressed.betas, vertices=False).rotations[0]  # body to camera
         towards_camera = torch.nn.functional.normalize(-trans, dim=0)
         sides = [absolute[SMPL24.index(name)].mT @ towards_camera for name in ("pelvis", "spine3")]
         return torch.nn.functional.normalize(sides[0] + sides[1], dim=0)

@@ -1,4 +1,9 @@
-"""The texels of a body's surface and what fills those that a photo does not show: by symmetry first, then smoothly."""
+"""The surface of a body for texturing: its texels, fields spread over it, and filling what a photo does not show.
+
+In this order: sets of vertices by part; `SurfaceOperator` and `spread`, smooth fields on the mesh; `BodyTexels`, a
+body's texels and their mirror and opposite texels; `complete_texture`, which fills hidden texels by symmetry first,
+then by the opposite side, then smoothly.
+"""
 
 from __future__ import annotations
 
@@ -138,25 +143,24 @@ _FAR = 200.0
 _IMAGE = 768
 # Colours without detail are handled in a texture of this size.
 _COARSE = 512
-_KEPT = 2048
+_LARGEST_CACHED = 2048  # texels along each side
 _SOFT_BORDER = 2.0  # coarse texels
 
-
-_kept_texels: WeakKeyDictionary[Body, dict[int, BodyTexels]] = WeakKeyDictionary()
+_cached_texels: WeakKeyDictionary[Body, dict[int, BodyTexels]] = WeakKeyDictionary()
 
 
 def body_texels(body: Body, size: int) -> BodyTexels:
-    """The texels of a body, kept for the next photo as long as the body lives, unless they are very many."""
-    if size > _KEPT:
+    """The texels of a body, cached for the next photo as long as the body lives, unless they are very many."""
+    if size > _LARGEST_CACHED:
         return BodyTexels(body, size)
-    sizes = _kept_texels.setdefault(body, {})
+    sizes = _cached_texels.setdefault(body, {})
     if size not in sizes:
         sizes[size] = BodyTexels(body, size)
     return sizes[size]
 
 
 class BodyTexels:
-    """The texels of a body and their relations, whatever the photo.
+    """The texels of a body and their relations; independent of any photo.
 
     fine, coarse  the surface points of the texture and of its reduced copy
     faces         (F, 3) tensor; rows: the same as an array
@@ -179,14 +183,14 @@ class BodyTexels:
         self.opposite_uv, self.opposed = _opposite(body, self.coarse)
 
     def _mirror_maps(self, body: Body) -> tuple[Array, Array]:
-        corners, found = mirror_uv_corners(
+        corners, paired = mirror_uv_corners(
             self.rows,
             body.uv.cpu().numpy(),
             body.uv_faces.cpu().numpy().astype(np.int64),
             body.mirror_vertices.cpu().numpy(),
         )
         # Without a partner: look outside the texture, where nothing is.
-        corners[~found] = -1
+        corners[~paired] = -1
         each = torch.arange(corners.shape[0] * 3, dtype=torch.int32, device=self.faces.device).reshape(-1, 3)
         uv = self.fine.interpolate(corners.reshape(-1, 2), each) * np.float32(self.fine.size) - np.float32(0.5)
         uv[~self.fine.covered] = -10
@@ -200,13 +204,13 @@ class BodyTexels:
         """A coarse texture with each texel replaced by the point straight through the body; zero where none is."""
         size = self.coarse.size
         x, y = (self.opposite_uv[..., k].ravel() * np.float32(size) for k in (0, 1))
-        found = sample_at(image, x, y).reshape(image.shape)
-        found[~self.opposed] = 0
+        borrowed = sample_at(image, x, y).reshape(image.shape)
+        borrowed[~self.opposed] = 0
         # The way through the body ends in jagged borders; nothing fine is borrowed along it anyway. Islands' own
         # borders stay full: seams must not show.
         inside = self.coarse.covered.astype(np.float32)
         share = np.maximum(cv2.GaussianBlur(inside, (0, 0), _SOFT_BORDER), np.float32(0.05))
-        return cv2.GaussianBlur(found, (0, 0), _SOFT_BORDER) * (inside / share)[..., None]
+        return cv2.GaussianBlur(borrowed, (0, 0), _SOFT_BORDER) * (inside / share)[..., None]
 
     def reduce(self, image: Array) -> Array:
         """A fine texture averaged to the coarse size."""

@@ -1,9 +1,7 @@
-"""What a batch runs over: items, and the fingerprint by which a rerun knows that an item is unchanged.
+"""The items of a batch, the fingerprint by which a rerun knows that an item is unchanged, and shards.
 
-Which machine does which item: `--shard i/N` picks items by a digest of their path.
-
-The choice depends on nothing but the item's key and N, so every shard finds its own items without asking the
-others, on any operating system and in any order of the input.
+`--shard i/N` picks items by a digest of their keys. The choice depends on nothing but the key and N, so every shard
+finds its own items without asking the others, on any operating system and in any order of the input.
 """
 
 from __future__ import annotations
@@ -32,8 +30,8 @@ class Item:
     label    the item as the user would recognise it
     root     the folder that `key` is relative to
     outputs  the files that it will write, where that is known beforehand
-    payload  whatever the worker needs; the batch never looks at it
-    error    what is known to be wrong with it already; it then fails without reaching the worker
+    payload  whatever the worker needs; the batch never reads it
+    error    a problem that is known already; the item then fails without reaching the worker
     """
 
     key: str
@@ -57,9 +55,7 @@ def item_of(source: InputItem, outputs: Sequence[Path] = ()) -> Item:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """size in bytes of all the files of an item together, time of the newest change in nanoseconds, and the digest of
-    their contents where it was asked for.
-    """
+    """Total size of an item's files in bytes, time of the newest change in ns, digest of their contents or ""."""
 
     size: int
     mtime_ns: int
@@ -91,14 +87,14 @@ def unique_items(items: Iterable[Item]) -> list[Item]:
 
     Two different items with one key would write the same files: UsageError names both.
     """
-    seen: dict[str, Item] = {}
+    by_key: dict[str, Item] = {}
     for item in items:
-        other = seen.setdefault(item.key, item)
+        other = by_key.setdefault(item.key, item)
         if other is not item and [path.resolve() for path in other.files] != [path.resolve() for path in item.files]:
             problem = f"would write the same files as {other.name}"
             remedy = "give their common folder as the input, or run them with different `out`"
             raise UsageError(item.name, problem, remedy=remedy)
-    return list(seen.values())
+    return list(by_key.values())
 
 
 _SYNTAX = re.compile(r"(\d+)/(\d+)")

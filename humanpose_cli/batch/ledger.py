@@ -1,11 +1,10 @@
 """What a run leaves beside its results: the ledger, and `run.json`. Nothing else holds dates and hosts.
 
-The ledger says what earlier runs did with each item, so that a rerun goes on where they stopped.
-
-Each shard appends to its own `ledger.i-of-N.jsonl` in the output folder; readers merge all of them. A line is one
-JSON object, written by one `write` to a file opened for appending and then fsynced, so that a crash can tear only
-the last line; a torn line is passed over and its item done again. There are two kinds of lines: `run` opens each
-run and keeps its options, `item` tells what became of one item.
+The ledger records what became of each item, so that a rerun goes on where earlier runs stopped. Each shard appends to
+its own `ledger.i-of-N.jsonl` in the output folder; readers merge all of them. A line is one JSON object, written by one
+`write` to a file opened for appending and then fsynced, so that a crash can tear only the last line; a torn line is
+ignored and its item done again. Lines of kind `run` open a run and keep its options; lines of kind `item` tell what
+became of one item.
 """
 
 from __future__ import annotations
@@ -74,10 +73,6 @@ class Entry:
         """Whether a rerun has nothing left to do for it."""
         return self.outcome == Status.SUCCESS.value
 
-    def same_input(self, size_and_time: Fingerprint) -> bool:
-        """Whether the item's files have the size and time that they had then."""
-        return (self.size, self.mtime_ns) == (size_and_time.size, size_and_time.mtime_ns)
-
 
 _NEEDED = {"command", "path", "size", "mtime_ns", "options", "outcome"}
 _TYPES = {
@@ -89,7 +84,7 @@ _TYPES = {
 
 @dataclass
 class History:
-    """What all ledgers of a folder say: the latest entry of each (command, path), and each run's options."""
+    """All ledgers of a folder merged: the latest entry of each (command, path), and each run's options."""
 
     entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
     options: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -106,7 +101,7 @@ class History:
 def read_history(folder: Path) -> History:
     """Merge the ledgers in `folder`; the entry that finished last counts. InputError for a newer version's file."""
     history = History()
-    found: list[Entry] = []
+    entries: list[Entry] = []
     for path in sorted(folder.glob("ledger.*-of-*.jsonl")):
         for line in _read_lines(path):
             schema = line.get("schema", 0)
@@ -118,8 +113,8 @@ def read_history(folder: Path) -> History:
                 history.options[line["digest"]] = line["options"]
             elif line.get("kind") == "item" and _fits(line, _TYPES, _NEEDED):
                 known = {name: line[name] for name in Entry.__dataclass_fields__ if name in line}
-                found.append(Entry(**{**known, "outputs": tuple(known.get("outputs", ()))}))
-    for entry in sorted(found, key=lambda entry: entry.finished):  # stable: equal times keep file order
+                entries.append(Entry(**{**known, "outputs": tuple(known.get("outputs", ()))}))
+    for entry in sorted(entries, key=lambda entry: entry.finished):  # stable: equal times keep file order
         history.entries[entry.command, entry.path] = entry
     return history
 
@@ -239,7 +234,7 @@ def _unwritable(path: Path, error: OSError) -> HpcError:
 
 # `run.json`: when, where and with what a run was made.
 
-PACKAGES = ("numpy", "scipy", "torch", "warp-lang", "mediapipe", "pillow", "imageio", "av", "h5py")
+PACKAGES = ("numpy", "scipy", "torch", "warp-lang", "onnxruntime", "pillow", "imageio", "av", "h5py")
 
 
 def installed_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:

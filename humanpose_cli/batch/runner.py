@@ -8,8 +8,8 @@
 
 An item that fails is recorded and the others go on. What would fail every other item in the same way, an
 UnavailableError (no disk space, no permission, no such device), stops the run: nothing is recorded against that
-item, and the same command goes on with it and the rest once the machine is mended. The batch knows nothing of
-images or of torch.
+item, and the same command goes on with it and the rest once the machine is mended. This module does not
+depend on images or torch.
 
 `explain` is the one place that decides what a failure means: from any exception to a sentence and an exit code.
 """
@@ -73,8 +73,9 @@ def explain(error: BaseException, inputs: Sequence[Path] = ()) -> Failure:
     if isinstance(error, OSError) and (failure := _explain_os_error(error, inputs)):
         return failure
     text = str(error)
-    told = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return Failure(f"{told}; this is a bug in hpc {__version__}, --verbose shows where: please report it", ExitCode.BUG)
+    description = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    sentence = f"{description}; this is a bug in hpc {__version__}, --verbose shows where: please report it"
+    return Failure(sentence, ExitCode.BUG)
 
 
 def _explain_os_error(error: OSError, inputs: Sequence[Path]) -> Failure | None:
@@ -87,8 +88,8 @@ def _explain_os_error(error: OSError, inputs: Sequence[Path]) -> Failure | None:
         return Failure(f"{where}: cannot be read, found {error.strerror}", ExitCode.BAD_INPUT)
     if error.errno not in _ABOUT_WRITING:
         return None
-    told = writing_error(Path(where or "output"), error)
-    return explain(told) if told is not None else None
+    known = writing_error(Path(where or "output"), error)
+    return explain(known) if known is not None else None
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,8 @@ def _unchanged(item: Item, entry: Entry, batch: Batch) -> bool:
     try:
         if batch.verify_inputs:
             return bool(entry.content) and content_digest(item) == entry.content
-        return entry.same_input(fingerprint(item))
+        mark = fingerprint(item)
+        return (entry.size, entry.mtime_ns) == (mark.size, mark.mtime_ns)
     except HpcError:
         return False  # its turn will come, and then it fails with the reason
 
@@ -235,7 +237,7 @@ def run_items(
 ) -> CommandResult:
     """Run `worker` on each item of this shard, one after the other.
 
-    progress  who is told what happens
+    progress  the reporter of what happens
     stop      the handler of SIGINT and SIGTERM; with one, an interrupted run returns its result, without one
               KeyboardInterrupt comes through
     Raises UsageError before anything is done if results of something else would be replaced, UnavailableError if
@@ -360,7 +362,7 @@ class _Run:
         ending = {"finished": now(), "status": result.status.value, "items": dict(sorted(counts.items()))}
         try:
             self._write_record({**record, **ending})
-        except UnavailableError as error:  # the results stand; that their record could not be closed is told
+        except UnavailableError as error:  # the results stand; the message says that their record could not be closed
             code = result.exit_code or error.exit_code
             return replace(result, messages=(*result.messages, str(error)), exit_code=code)
         return result

@@ -32,11 +32,7 @@ class StopSignals:
     """
 
     def __init__(
-        self,
-        *,
-        grace: float = 2.0,
-        hard_limit: float = 3.5,
-        on_abandon: Callable[[int], None] | None = None,
+        self, *, grace: float = 2.0, hard_limit: float = 3.5, on_abandon: Callable[[int], None] | None = None
     ) -> None:
         self.grace, self.hard_limit, self.on_abandon = grace, hard_limit, on_abandon
         self.on_stop: Callable[[int], None] | None = None

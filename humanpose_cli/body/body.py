@@ -107,9 +107,9 @@ class BodyArrays:
         if self.pose_directions is not None:
             expected["pose_directions"] = (vertices, 3, 9 * (joints - 1))
         for name, shape in expected.items():
-            found = getattr(self, name).shape
-            if found != shape:
-                raise InputError(self.source, f"{name} has the wrong shape", expected=str(shape), got=str(found))
+            got = getattr(self, name).shape
+            if got != shape:
+                raise InputError(self.source, f"{name} has the wrong shape", expected=str(shape), got=str(got))
 
     def _check_indices(self) -> None:
         limits = {
@@ -353,10 +353,10 @@ def read_shipped(path: Path, what: str, version: int) -> dict[str, np.ndarray]:
         raise UnavailableError(path, f"the {what} is missing", remedy="reinstall humanpose-cli")
     with np.load(path, allow_pickle=False) as file:
         stored = {name: file[name] for name in file.files}
-    found = int(stored["schema_version"])
-    if found != version:
+    own = int(stored["schema_version"])
+    if own != version:
         problem = f"is a {what} of another version"
-        raise InputError(path, problem, expected=str(version), got=str(found), remedy="reinstall humanpose-cli")
+        raise InputError(path, problem, expected=str(version), got=str(own), remedy="reinstall humanpose-cli")
     return stored
 
 

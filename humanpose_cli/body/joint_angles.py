@@ -18,11 +18,10 @@ Zero is the T pose: arms level to the sides, palms down, crease of the elbow for
 of the other side, with side_bend and turn negated. The split is smooth except where a limb points exactly against
 its T-pose direction (swing of π).
 
-Joint limits are ranges of these angles. They are the normal active ones
-of clinical goniometry (American Academy of Orthopaedic Surgeons, 1965; Norkin & White, Measurement of Joint Motion,
-2016; spine by segment: Kapandji, 2008; White & Panjabi, 1990), widened
-where one joint of SMPL24 stands for several real ones or where people go passively further than the clinic's active
-test: deep squats and cross-legged sitting for hips and knees, and the shoulder blade's share for collar and shoulder.
+Joint limits are ranges of these angles: the normal active ones of clinical goniometry (American Academy of Orthopaedic
+Surgeons, 1965; Norkin & White, Measurement of Joint Motion, 2016; spine by segment: Kapandji, 2008; White & Panjabi,
+1990). They are wider where one joint of SMPL24 stands for several real ones, as collar and shoulder for the shoulder
+blade, and where people go passively further than in the active test: hips and knees in deep squats.
 """
 
 from __future__ import annotations

@@ -93,8 +93,8 @@ def encode_steps(values: np.ndarray, quantum: float) -> np.ndarray:
     Differences of neighbouring frames are small, so these planes deflate to about a third of the plain numbers.
     ValueError where a difference needs more than 16 bits.
     """
-    whole = np.round(values.astype(np.float64) / quantum).astype(np.int64)
-    steps = np.diff(whole, axis=0, prepend=0).T
+    rounded = np.round(values.astype(np.float64) / quantum).astype(np.int64)
+    steps = np.diff(rounded, axis=0, prepend=0).T
     if np.abs(steps).max(initial=0) > np.iinfo(np.int16).max:
         raise ValueError("values jump by more than 16 bits hold")
     unsigned = steps.astype(np.int16).view(np.uint16)

@@ -298,9 +298,6 @@ class PosePrior(torch.nn.Module):
             for field, values in mixture._asdict().items():
                 self.register_buffer(f"{name}_{field}", values)
 
-    def _mixture(self, name: str, like: Tensor) -> _Mixture:
-        return _Mixture(*(getattr(self, f"{name}_{field}").to(like) for field in _Mixture._fields))
-
     def energy(self, rotations: Tensor) -> Tensor:
         """Implausibility ≥ 0 of parent-relative rotations, (B, 24, 3, 3) → (B,), differentiable."""
         angles = rotations_to_angles(rotations).flatten(-2)
@@ -325,7 +322,7 @@ class PosePrior(torch.nn.Module):
 
     def _nearest(self, name: str, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of the nearest component: whitened difference (B, D), distance m (B,) and whitening (B, D, D)."""
-        mixture = self._mixture(name, x)
+        mixture = _Mixture(*(getattr(self, f"{name}_{field}").to(x) for field in _Mixture._fields))
         away = torch.einsum("cde,bce->bcd", mixture.whitening, x.detach()[:, None] - mixture.mean)
         choice = (0.5 * away.square().sum(-1) + mixture.offset).argmin(1)
         whitening = mixture.whitening[choice]

@@ -80,13 +80,13 @@ def _check(path: Path, stored: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
             raise InputError(path, f"{name} cannot be read", got=str(error)) from error
         if not np.isfinite(fields[name]).all():
             raise InputError(path, f"{name} holds values that are not finite")
-        found = fields[name].shape
-        if len(found) != len(shape) or any(s not in (None, n) for s, n in zip(shape, found, strict=True)):
+        got = fields[name].shape
+        if len(got) != len(shape) or any(s not in (None, n) for s, n in zip(shape, got, strict=True)):
             raise InputError(
                 path,
                 f"{name} has not SMPL's shape",
                 expected=str(tuple("any" if s is None else s for s in shape)).replace("'", ""),
-                got=str(found),
+                got=str(got),
                 remedy="SMPL-H, SMPL-X and MANO files are other models",
             )
     if fields["shapedirs"].shape[2] < BETAS:
@@ -142,8 +142,8 @@ def _strongest(weights: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray
     """All weights that are not zero, in as many slots as the busiest vertex needs: four in SMPL's own files."""
     slots = max(4, int((weights > 0).sum(1).max()))
     order = np.argsort(-weights, axis=1, kind="stable")[:, :slots]
-    kept = np.take_along_axis(weights, order, 1)
-    return order.astype(np.int32), _float(kept / kept.sum(1, keepdims=True))
+    chosen = np.take_along_axis(weights, order, 1)
+    return order.astype(np.int32), _float(chosen / chosen.sum(1, keepdims=True))
 
 
 def _mirror(

@@ -1,9 +1,10 @@
-"""Texture maps of bodies: which surface point each texel shows, baking a photo into them, filling their gaps.
+"""Texture maps of bodies: baking a photo into them, filling their gaps, and making an atlas.
 
-Bodies that come without texture coordinates get an atlas with one or more charts for each of the 24 parts. Limbs,
-trunk and head unroll as cylinders around the part's axis, cut at the back; hands and feet, and what caps a
-cylinder (crown, crotch), are visible from both sides. Charts keep their proportions in metres and never overlap;
-inside a chart only folds (between fingers, behind ears) do.
+`TexelMap` tells which surface point each texel shows. `part_atlas`, in the second half, makes texture coordinates for
+bodies that come without: one or more charts for each of the 24 parts. Limbs, trunk and head unroll as cylinders around
+the part's axis, cut at the back; hands and feet, and what caps a cylinder (crown, crotch), are projected from both
+sides. Charts keep their proportions in metres and never overlap; inside a chart only folds (between fingers, behind
+ears) do.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class TexelMap:
     """The surface points that the texels of a square texture show.
 
     uv (T, 2) in 0…1, v down; uv_faces (F, 3); size texels along each side.
-    covered (size, size) tells which texels lie on the surface; face (size, size) which of the F, −1 for none.
+    covered (size, size): which texels lie on the surface; face (size, size): on which of the F faces, −1 for none.
     """
 
     def __init__(self, uv: Tensor, uv_faces: Tensor, size: int) -> None:
@@ -64,7 +65,7 @@ class BakedTexture(NamedTuple):
 
     colour      (size, size, 3) float32 in 0…1; meaningless where confidence is 0
     confidence  (size, size) float32: 0 hidden … 1 frontal and far from any edge
-    visible     (size, size) bool: nothing hides it, however unsure or slanted
+    visible     (size, size) bool: nothing hides it, whatever its confidence and slant
     """
 
     colour: Array
@@ -77,7 +78,7 @@ class PhotoSource:
     """A photo with what is known of it.
 
     photo  (H, W, 3) uint8; mask (H, W) 0…1: where the surface's owner is visible
-    trust  (H, W) 0…1: how surely a pixel shows this surface and not something beside it
+    trust  (H, W) 0…1: confidence that a pixel shows this surface and not something beside it
     depth  (H, W) metres of the rasterised surface, inf where there is none
     camera the photo's
     """
@@ -106,15 +107,15 @@ def bake_photo(source: PhotoSource, vertices: Tensor, normals: Tensor, faces: Te
     column, row = np.clip(x, 0, width - 1).astype(np.int64), np.clip(y, 0, height - 1).astype(np.int64)
     cosine = np.clip(cosine, 0.05, 1)
     slack = _DEPTH_TOLERANCE + 2 * z / focal * np.sqrt(1 - cosine**2) / cosine
-    seen = inside & (z < source.depth[row, column] + slack)
-    # Surfaces seen at more than 80° are a smear; from 58° on they are as good as frontal ones.
+    in_view = inside & (z < source.depth[row, column] + slack)
+    # Surfaces turned away by more than 83° are a smear; up to 58° they are as good as frontal ones.
     grazing = np.clip((cosine - 0.12) / 0.4, 0, 1)
     colour = np.zeros((texels.size**2, 3), np.float32)
     confidence = np.zeros(texels.size**2, np.float32)
     colour[chosen] = sample_at(source.photo, x, y) / np.float32(255)
-    confidence[chosen] = np.where(seen, sample_at(source.trust, x, y) * grazing, 0)
+    confidence[chosen] = np.where(in_view, sample_at(source.trust, x, y) * grazing, 0)
     visible = np.zeros(texels.size**2, bool)
-    visible[chosen] = seen & (source.mask[row, column] >= 0.5)
+    visible[chosen] = in_view & (source.mask[row, column] >= 0.5)
     square = (texels.size, texels.size)
     return BakedTexture(colour.reshape(*square, 3), confidence.reshape(square), visible.reshape(square))
 
@@ -137,8 +138,8 @@ def look_up(image: Array, x: Array, y: Array, border: int = cv2.BORDER_REPLICATE
     result = np.zeros((rows, columns, *image.shape[2:]), np.float32)
     for start in range(0, rows, _MAP_SIDE):
         part = slice(start, start + _MAP_SIDE)
-        found = cv2.remap(image, map_x[part], map_y[part], cv2.INTER_LINEAR, borderMode=border)
-        result[part] = np.asarray(found).reshape(result[part].shape)
+        sampled = cv2.remap(image, map_x[part], map_y[part], cv2.INTER_LINEAR, borderMode=border)
+        result[part] = np.asarray(sampled).reshape(result[part].shape)
     return result.reshape(rows * columns, *image.shape[2:])[:count]
 
 
@@ -155,13 +156,13 @@ def paint_vertices(texels: TexelMap, faces: NDArray[np.integer], values: Array, 
     count = int(faces.max()) + 1
     vertex, share = corners.ravel(), shares.ravel()
     weighted = (shares * weight[:, None]).ravel()
-    whole = np.bincount(vertex, share, count)
-    found = np.bincount(vertex, weighted, count)
+    area = np.bincount(vertex, share, count)
+    weight_sum = np.bincount(vertex, weighted, count)
     total = np.stack(
         [np.bincount(vertex, weighted * np.repeat(value[:, c], 3), count) for c in range(value.shape[1])], 1
     )
     # Faces smaller than a texel leave their vertices without any.
-    return total / np.maximum(found, 1e-9)[:, None], np.where(whole > 1e-3, found / np.maximum(whole, 1e-3), 0)
+    return total / np.maximum(weight_sum, 1e-9)[:, None], np.where(area > 1e-3, weight_sum / np.maximum(area, 1e-3), 0)
 
 
 def mirror_uv_corners(
@@ -181,11 +182,11 @@ def mirror_uv_corners(
     own = key(faces)
     order = np.argsort(own)
     rows = order[np.minimum(np.searchsorted(own, key(mirrored), sorter=order), len(own) - 1)]
-    found = own[rows] == key(mirrored)
+    paired = own[rows] == key(mirrored)
     # Which corner of the partner is this corner's mirror image.
     corner = (faces[rows][:, None, :] == mirrored[:, :, None]).argmax(2)
     result = uv[uv_faces][rows[:, None], corner]
-    return np.where(found[:, None, None], result, uv[uv_faces]).astype(np.float32), found
+    return np.where(paired[:, None, None], result, uv[uv_faces]).astype(np.float32), paired
 
 
 def bleed_islands(image: Array, covered: NDArray[np.bool_], reach: int = 12) -> None:

@@ -77,8 +77,8 @@ def _file_item(file: FileReport) -> ItemResult:
     problems = [str(problem) for problem in file.problems]
     more = f"; and {len(problems) - _MOST_IN_TABLE} more" if len(problems) > _MOST_IN_TABLE else ""
     counted = f"{file.images:,} images, {file.people:,} people"
-    found = "; ".join(problems[:_MOST_IN_TABLE]) + more or counted
-    details: dict[str, Any] = {"pictures": file.images, "people": file.people, "found": found, "problems": problems}
+    text = "; ".join(problems[:_MOST_IN_TABLE]) + more or counted
+    details: dict[str, Any] = {"pictures": file.images, "people": file.people, "found": text, "problems": problems}
     if problems:
         return ItemResult(
             str(file.path), Status.ERROR, error=problems[0], exit_code=ExitCode.BAD_INPUT, details=details
@@ -98,8 +98,8 @@ def _index(path: Path) -> CommandResult:
     summary = write_index(path)
     header = summary.header
     details: dict[str, Any] = {"pictures": header.picture_count, "people": header.person_count}
-    found = f"{header.shard:,} of {header.shard_count:,} files, {header.picture_count:,} images"
-    details |= {"found": found, "missing": list(summary.missing)}
+    text = f"{header.shard:,} of {header.shard_count:,} files, {header.picture_count:,} images"
+    details |= {"found": text, "missing": list(summary.missing)}
     status = Status.PARTIAL if summary.missing else Status.SUCCESS
     code = ExitCode.PARTIAL if summary.missing else ExitCode.OK
     item = ItemResult(str(path), status, (str(summary.path),), exit_code=code, details=details)

@@ -1,6 +1,6 @@
-"""What `hpc doctor` looks at. A check returns what it found, in words, or raises what stood in the way.
+"""`hpc doctor`: what works on this machine, and for each missing thing the line that mends it.
 
-`hpc doctor`: what works on this machine, each missing thing with the line that mends it.
+A check returns a text about what it found, or raises an exception that tells what is wrong. `CHECKS` lists them all.
 """
 
 from __future__ import annotations
@@ -51,10 +51,7 @@ def _package() -> str:
 
 
 def _python() -> str:
-    version = platform.python_version()
-    if not (3, 10) <= sys.version_info[:2] <= (3, 12):
-        raise UnavailableError("python", f"is version {version}", remedy="install Python 3.10, 3.11 or 3.12")
-    return f"{version}, {platform.system()} {platform.machine()}"
+    return f"{platform.python_version()}, {platform.system()} {platform.machine()}"
 
 
 def _module(module: str, distribution: str) -> str:
@@ -145,24 +142,24 @@ def _kernels(kind: str) -> str:
             where = r.op if len(devices) == 1 else f"{r.op} on {r.device}"
             problems.setdefault(r.problem or f"off by {r.error:.0e}", []).append(where)
     if problems:
-        told = "; ".join(f"{_all_or(ops, len(results))}: {problem}" for problem, ops in problems.items())
-        raise UnavailableError("kernels", f"the slower torch code is used, for {told}")
+        names = {p: "all operations" if len(ops) == len(results) else ", ".join(ops) for p, ops in problems.items()}
+        text = "; ".join(f"{ops}: {problem}" for problem, ops in names.items())
+        raise UnavailableError("kernels", f"the slower torch code is used, for {text}")
     worst: dict[str, float] = {}
     for r in results:
         worst[r.op] = max(r.error, worst.get(r.op, 0.0))
-    told = ", ".join(f"{op} {error:.0e}" if error else f"{op} exactly" for op, error in worst.items())
-    return f"as the reference, relative error: {told}"
-
-
-def _all_or(names: list[str], count: int) -> str:
-    return "all operations" if len(names) == count else ", ".join(names)
+    text = ", ".join(f"{op} {error:.0e}" if error else f"{op} exactly" for op, error in worst.items())
+    return f"as the reference, relative error: {text}"
 
 
 def _detector() -> str:
-    from humanpose_cli.detect.models import self_test
+    import onnxruntime
 
-    self_test()
-    return "both models start and answer"
+    from humanpose_cli.detect.models import self_test
+    from humanpose_cli.detect.runtime import POSE_NETWORKS
+
+    device = {"cpu": "the CPU", "cuda": "the GPU"}[self_test()]
+    return f"{', '.join(POSE_NETWORKS)}, with ONNX Runtime {onnxruntime.__version__} on {device}"
 
 
 def _video() -> str:
@@ -214,16 +211,15 @@ def _import_check(module: str, distribution: str, remedy: str = "") -> Check:
 
 
 _NEWER_DRIVER = "install a newer NVIDIA driver (R580 or later), or work on the CPU with --device cpu"
-_OPENGL = "sudo apt-get install libgl1 libglib2.0-0, or " + _reinstall("mediapipe==0.10.14")
 
 CHECKS = (
     Check("humanpose-cli", _package, ""),
-    Check("python", _python, "install Python 3.10, 3.11 or 3.12"),
+    Check("python", _python, ""),
     _import_check("numpy", "numpy"),
     _import_check("scipy", "scipy"),
     _import_check("torch", "torch"),
     _import_check("warp", "warp-lang"),
-    _import_check("mediapipe", "mediapipe", _OPENGL),
+    _import_check("onnxruntime", "onnxruntime"),
     _import_check("smplx", "smplx"),
     _import_check("skimage", "scikit-image"),
     _import_check("PIL", "pillow"),
@@ -235,7 +231,7 @@ CHECKS = (
     Check("engine", _engine, _reinstall("warp-lang"), needed=False),
     Check("kernels on CPU", partial(_kernels, "cpu"), _reinstall("warp-lang"), needed=False),
     Check("kernels on GPU", partial(_kernels, "cuda"), _NEWER_DRIVER, needed=False),
-    Check("detector", _detector, _OPENGL),
+    Check("detector", _detector, _reinstall("onnxruntime")),
     Check("video", _video, _reinstall("av")),
     Check("kernel cache", _cache_folder, "set WARP_CACHE_PATH to a folder that you may write to", needed=False),
     Check("output folder", _output_folder, "run hpc where you may write, or give --out", needed=False),

@@ -6,17 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import (
-    BatchFlags,
-    BodyOption,
-    Device,
-    Focal,
-    Frames,
-    Inputs,
-    Out,
-    Threads,
-    option,
-)
+from humanpose_cli.cli.options import BatchFlags, BodyOption, Device, Focal, Frames, Inputs, OutOrFile, Threads, option
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
@@ -38,12 +28,18 @@ _SEGMENTER = option(
 _PEOPLE = option("--people", "Which people to fit: everybody, or the person with the largest box.")
 _DETECTOR = option(
     "--detector",
-    "How hard to look for people; auto is thorough in images, fast in videos and sequences.",
+    "How hard to look for people and their joints; auto is thorough in images, fast in videos and sequences.",
 )
 _BOXES = option("--boxes FILE", "People's boxes from your own detector (JSON or CSV). Default: find them.")
 _KEYPOINTS = option(
     "--keypoints FILE",
     "People's keypoints from your own detector (COCO or OpenPose JSON, or OpenPose's folder). Default: find them.",
+)
+_POSE_MODEL = option(
+    "--pose-model FILE",
+    "Your own 2-D pose network (ONNX of RTMPose's kind: SimCC outputs, COCO-17 or Halpe-26 joints), whose joints are "
+    "used for everyone found or given by --boxes. Default: the shipped networks.",
+    show_default=False,
 )
 _SEQUENCE = option(
     "--sequence/--independent",
@@ -81,9 +77,10 @@ def fit(
     focal: Focal = None,
     boxes: Annotated[Path | None, _BOXES] = None,
     keypoints: Annotated[Path | None, _KEYPOINTS] = None,
+    pose_model: Annotated[Path | None, _POSE_MODEL] = None,
     sequence: Annotated[bool | None, _SEQUENCE] = None,
     overlay: Annotated[bool, _OVERLAY] = True,
-    out: Out = Path("hpc-out/fit"),
+    out: OutOrFile = Path("hpc-out/fit"),
     frames: Frames = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -118,7 +115,9 @@ def fit(
     def recall(item: Item, entry: Entry) -> dict[str, Any]:
         return details(load_fit(out / entry.outputs[0]))
 
-    with Fitter(options, boxes=boxes, keypoints=keypoints, device=device, threads=threads) as fitter:
+    with Fitter(
+        options, boxes=boxes, keypoints=keypoints, pose_model=pose_model, device=device, threads=threads
+    ) as fitter:
 
         def work(item: Item) -> Outcome:
             fit = fit_item(fitter, item.payload, item.outputs, progress=session.reporter.step)

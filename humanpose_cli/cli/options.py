@@ -74,6 +74,12 @@ Inputs = Annotated[
     argument("INPUT", "Images, videos, folders or glob patterns; - reads a list of paths, one a line, from stdin."),
 ]
 Out = Annotated[Path, option("--out -o FOLDER", "Folder for the results; it mirrors the input tree.", _FILES)]
+OutOrFile = Annotated[
+    Path,
+    option(
+        "--out -o FOLDER|FILE", "Folder for the results, which mirrors the input tree; or one result's file.", _FILES
+    ),
+]
 Overwrite = Annotated[
     bool, option("--overwrite", "Replace results that were made with other options. Default: refuse.", _RUN)
 ]
@@ -203,7 +209,7 @@ class BatchFlags:
         options: Mapping[str, Any],
         recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None,
     ) -> Batch:
-        """How to run the items of this command; see batch.job.Batch."""
+        """How to run the items of this command; see `batch.runner.Batch`."""
         from humanpose_cli.batch.items import WHOLE
         from humanpose_cli.batch.runner import Batch
 

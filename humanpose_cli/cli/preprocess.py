@@ -179,10 +179,10 @@ def _result(source: str, built: BuildResult, seconds: float) -> CommandResult:
     numbers = sorted((*built.built, *built.kept))
     details = {"pictures": built.images, "people": built.people, "files": len(numbers), "kept": len(built.kept)}
     # The index stands for all files; a part of a cache has none yet.
-    whole = [built.index] if built.index is not None else [built.folder / shard_name(number) for number in numbers]
+    outputs = [built.index] if built.index is not None else [built.folder / shard_name(number) for number in numbers]
     items = []
     if numbers or not built.failed:
-        items.append(ItemResult(source, Status.SUCCESS, tuple(map(str, whole)), seconds, details=details))
+        items.append(ItemResult(source, Status.SUCCESS, tuple(map(str, outputs)), seconds, details=details))
     items += [
         ItemResult(shard_name(f.shard), Status.ERROR, error=f.problem, exit_code=ExitCode(f.exit_code))
         for f in built.failed

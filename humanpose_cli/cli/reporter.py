@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from humanpose_cli.batch.runner import BatchProgress
@@ -93,9 +92,7 @@ class Reporter(BatchProgress):
         warnings.showwarning = self._show_warning  # type: ignore[assignment]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *problem: Any) -> None:
         self.finish()
         warnings.showwarning = self._showwarning_before
         logging.getLogger(_PACKAGE).setLevel(self._level_before)
@@ -233,14 +230,21 @@ class BarDisplay:
 
     def __init__(self, stream: TextIO, label: str, total: int) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
         from rich.table import Column
+        from rich.text import Text
+
+        class Count(MofNCompleteColumn):
+            """As `12/40`; nothing before the first step says of how many."""
+
+            def render(self, task: Task) -> Text:
+                return super().render(task) if task.total is not None or task.completed else Text("")
 
         name = TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True))
         self._progress = Progress(
             name,
             BarColumn(bar_width=20),
-            MofNCompleteColumn(),
+            Count(),
             TextColumn("{task.fields[unit]}"),
             TimeRemainingColumn(compact=True),
             console=Console(file=stream),

@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import BatchFlags, BodyOption, Device, Focal, Frames, Out, Threads, argument, option
+from humanpose_cli.cli.options import (
+    BatchFlags,
+    BodyOption,
+    Device,
+    Focal,
+    Frames,
+    OutOrFile,
+    Threads,
+    argument,
+    option,
+)
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
@@ -27,11 +37,7 @@ _TARGET = option(
     "a driving video or folder of frames. Default: the last argument.",
     show_default=False,
 )
-_SKELETON = option(
-    "--skeleton",
-    "Joints of a .npy target. Default: by their number; 17 needs it.",
-    show_default=False,
-)
+_SKELETON = option("--skeleton", "Joints of a .npy target. Default: by their number; 17 needs it.", show_default=False)
 _AXES = option(
     "--target-axes",
     "Axes of the target file. Default: camera (x right, y down, z forward) for .npy, z-up for AMASS, y-up for .bvh.",
@@ -48,8 +54,7 @@ _METHOD = option(
     "which is the better of the two on photographs.",
 )
 _WEIGHTS = option(
-    "--weights FILE|RUN",
-    "The network: a file, a run of hpc train warp3d, or a name of hpc weights list.",
+    "--weights FILE|RUN", "The network: a file, a run of hpc train warp3d, or a name of hpc weights list."
 )
 _MESH_INPUT = option(
     "--mesh-input",
@@ -57,8 +62,7 @@ _MESH_INPUT = option(
 )
 _PERSON = option("--person ID|largest|all", "Which person to repose; ids count from 0, the largest.")
 _ABSOLUTE = option(
-    "--absolute",
-    "Put the pose where its own coordinates say. Default: where the person is in the photograph.",
+    "--absolute", "Put the pose where its own coordinates say. Default: where the person is in the photograph."
 )
 _BACKGROUND = option(
     "--background keep|FILE|transparent",
@@ -115,7 +119,7 @@ def repose(
     detector: Annotated[Literal["thorough", "fast"], _DETECTOR] = "thorough",
     body: BodyOption = "default",
     focal: Focal = None,
-    out: Out = Path("hpc-out/repose"),
+    out: OutOrFile = Path("hpc-out/repose"),
     frames: Frames = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -155,7 +159,7 @@ def repose(
             session.reporter.info("the target is one pose: it makes one image")
 
         def work(item: Item) -> Outcome:
-            reposed = reposer.repose(item.payload, target, fit=known)
+            reposed = reposer.repose(item.payload, target, fit=known, progress=session.reporter.step)
             reposed.write(form, item.outputs, session.reporter.step)
             for warning in reposed.warnings:
                 session.reporter.warn(f"{item.name}: {warning}")

@@ -22,16 +22,7 @@ from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, Us
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.data.reading import TableFile, read_attributes
 from humanpose_cli.data.samples import Group, Source
-from humanpose_cli.data.schema import (
-    COLUMNS,
-    INDEX_COLUMNS,
-    INDEX_NAME,
-    SHARD_PATTERN,
-    Header,
-    link_name,
-    options_text,
-    shard_name,
-)
+from humanpose_cli.data.schema import COLUMNS, INDEX_COLUMNS, INDEX_NAME, SHARD_PATTERN, Header, link_name, shard_name
 from humanpose_cli.data.workers import ShardJob, ShardOutcome, run_jobs
 from humanpose_cli.data.writing import Dataset, join_datasets, table_datasets, write_hdf5
 from humanpose_cli.io.atomic import PARTIAL_SUFFIX, atomic_path, ensure_folder
@@ -50,10 +41,6 @@ class Plan:
 
     header: Header
     shards: tuple[tuple[Group, ...], ...]
-
-    def images_of(self, shard: int) -> int:
-        """How many images a shard will have."""
-        return sum(group.count for group in self.shards[shard])
 
 
 def make_plan(source: Source, shard_size: int | None) -> Plan:
@@ -74,7 +61,7 @@ def make_plan(source: Source, shard_size: int | None) -> Plan:
     if empty := [group for group in groups if group.count < 1]:
         raise InputError(name, f"has a group without images, {empty[0].name!r}")
     try:
-        options = options_text(source.info.options)
+        options = json.dumps(dict(source.info.options), ensure_ascii=False, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise UsageError(f"options of {name}", f"are no JSON values ({error})") from error
     if shard_size is None:
@@ -217,10 +204,10 @@ def _join(joined: _Joined, shard: TableFile) -> None:
     for row, name in enumerate(shard.texts("sequences/name")):
         images = shard.ragged("sequences/pictures", row)
         joined.frames.setdefault(name, []).append((frames[images], first + images))
-    for table, found in (("protocols", joined.protocols), ("pairs", joined.pairs)):
+    for table, rows_by_key in (("protocols", joined.protocols), ("pairs", joined.pairs)):
         keys = zip(shard.texts(f"{table}/name"), shard.texts(f"{table}/split"), strict=True)
         for row, key in enumerate(keys):
-            found.setdefault(key, []).append(first + shard.ragged(f"{table}/pictures", row))
+            rows_by_key.setdefault(key, []).append(first + shard.ragged(f"{table}/pictures", row))
     for column in COLUMNS:
         if column.table in ("pictures", "people") and column.path in shard:
             joined.labels[column.path] += shard.known(column.path)
@@ -323,7 +310,8 @@ def build_cache(
         for number in mine
         if number not in kept
     ]
-    done, total = sum(known.picture_count for known in kept.values()), sum(plan.images_of(n) for n in mine)
+    done = sum(known.picture_count for known in kept.values())
+    total = sum(group.count for number in mine for group in plan.shards[number])
 
     def count(new: int) -> None:
         nonlocal done

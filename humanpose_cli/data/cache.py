@@ -35,7 +35,7 @@ from humanpose_cli.data.schema import COLUMNS, INDEX_NAME, SHARD_PATTERN, Column
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """A shard as the index knows it; `digest` is "" for a shard that was opened by itself."""
+    """The entry of a shard in the index; `digest` is "" for a shard that was opened by itself."""
 
     path: Path
     picture_count: int
@@ -463,16 +463,16 @@ def _key_rows(file: TableFile, table: str) -> dict[tuple[str, str], int]:
 
 
 def _by_name(keys: Mapping[tuple[str, str], int]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, list[str]] = {}
+    by_protocol: dict[str, list[str]] = {}
     for protocol, split in keys:
-        found.setdefault(protocol, []).append(split)
-    return {protocol: tuple(splits) for protocol, splits in found.items()}
+        by_protocol.setdefault(protocol, []).append(split)
+    return {protocol: tuple(splits) for protocol, splits in by_protocol.items()}
 
 
 def _keys(known: Mapping[tuple[str, str], int], protocol: str, split: str | None, what: str) -> list[tuple[str, str]]:
-    found = [key for key in known if key[0] == protocol and split in (None, key[1])]
-    if not found:
+    matching = [key for key in known if key[0] == protocol and split in (None, key[1])]
+    if not matching:
         wanted = protocol if split is None else f"{protocol}/{split}"
         there = ", ".join("/".join(key) for key in known) or "none"
         raise UsageError(wanted, f"is no {what} of this cache", expected=there)
-    return found
+    return matching

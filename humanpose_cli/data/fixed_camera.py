@@ -79,12 +79,7 @@ def to_fixed_camera(
     # Joints in space are as the parameters give them at the fixed position; joints in the image stay as labelled.
     joints = body.pose(rotations, shape, torch.as_tensor(trans)[None], vertices=False).joints[0].numpy()
     known = np.concatenate((joints, np.ones((len(joints), 1), np.float32)), 1)
-    labels: dict[str, Any] = {
-        "poses": poses,
-        "betas": shape[0].numpy(),
-        "trans": trans,
-        "joints": {"smpl24": known},
-    }
+    labels: dict[str, Any] = {"poses": poses, "betas": shape[0].numpy(), "trans": trans, "joints": {"smpl24": known}}
     person = replace(viewed.person, **labels, fit_poses=None, fit_betas=None, fit_trans=None)
     maps = {name: values for name, values in viewed.maps.items() if name not in ("depth", "normals")}
     return replace(viewed, person=person, maps=maps, focal=focal, principal_point=(centre, centre))

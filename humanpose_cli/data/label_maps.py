@@ -56,9 +56,9 @@ class BodyLabels:
     @cached_property
     def vertex_uv(self) -> Array:
         """(V, 2) one of the texture coordinates that each vertex has."""
-        found = np.zeros((len(self.parts), 2), np.float32)
-        found[self.faces.ravel()] = self.uv[self.uv_faces.ravel()]
-        return found
+        uv = np.zeros((len(self.parts), 2), np.float32)
+        uv[self.faces.ravel()] = self.uv[self.uv_faces.ravel()]
+        return uv
 
     def _keys(self, corners: Array) -> Array:
         count = len(self.parts)

@@ -129,7 +129,7 @@ class TableFile:
         return self._part(path, "checksums").copy()
 
     def known(self, path: str) -> int:
-        """How many rows of a column have a value."""
+        """Number of rows of a column that have a value."""
         column, count = self.columns[path], self.row_count(self.columns[path].table)
         if column.kind is not Kind.PLAIN:
             return int(np.count_nonzero(np.diff(self.offsets(path)[1])))
@@ -141,12 +141,12 @@ class TableFile:
 
     def splits_of(self, image: int) -> dict[str, str]:
         """Protocol → split of an image."""
-        found = {}
+        splits = {}
         for name, split, rows in self._splits:
             position = int(np.searchsorted(rows, image))
             if position < len(rows) and rows[position] == image:
-                found[name] = split
-        return found
+                splits[name] = split
+        return splits
 
     @cached_property
     def _splits(self) -> list[tuple[str, str, NDArray[np.int64]]]:
@@ -256,10 +256,10 @@ class TableFile:
 
     def _look_through(self, file: Any) -> None:
         """Note all datasets and external links of the file; links are not followed."""
-        found: list[tuple[bytes, bool]] = []
-        file.links.visit(lambda name, info: found.append((name, info.type == h5py.h5l.TYPE_EXTERNAL)), info=True)
+        entries: list[tuple[bytes, bool]] = []
+        file.links.visit(lambda name, info: entries.append((name, info.type == h5py.h5l.TYPE_EXTERNAL)), info=True)
         links: dict[str, str] = {}
-        for raw, external in found:
+        for raw, external in entries:
             name = raw.decode("utf-8")
             if external:
                 links[name] = file.links.get_val(raw)[0].decode("utf-8")
@@ -321,7 +321,7 @@ def _hdf5(path: Path) -> Iterator[Any]:
 
 
 def _attributes(owner: Any) -> dict[str, str | int]:
-    found: dict[str, str | int] = {}
+    values: dict[str, str | int] = {}
     names: list[bytes] = []
     h5py.h5a.iterate(owner, names.append)  # each by its number would take a search through all of them
     for name in names:
@@ -336,8 +336,8 @@ def _attributes(owner: Any) -> dict[str, str | int]:
         else:
             value, wanted = np.empty((), attribute.dtype), None
         attribute.read(value, mtype=wanted)
-        found[name.decode("utf-8")] = value.item().decode("utf-8") if text else int(value.item())
-    return found
+        values[name.decode("utf-8")] = value.item().decode("utf-8") if text else int(value.item())
+    return values
 
 
 # Rows of a shard back to the samples they were made of.

@@ -1,4 +1,4 @@
-"""What a data set is made of: images with the people in them and everything that is known about these.
+"""Samples of a data set: an image, its people, and the labels of both.
 
 Every source makes samples, the cache stores them, and readers give their labels back. Conventions as everywhere:
 metres, radians, pixels of the stored image with centres at +0.5, camera axes x right, y down, z forward. What is
@@ -186,7 +186,7 @@ class LabellingSource(ABC):
     @property
     @abstractmethod
     def added(self) -> Mapping[str, Any]:
-        """What decides the added labels, as plain JSON values."""
+        """The settings that decide the added labels, as plain JSON values."""
 
     @abstractmethod
     def labelled(self, sample: Sample) -> Sample:

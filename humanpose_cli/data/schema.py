@@ -51,7 +51,7 @@ class Kind(Enum):
 
 
 class Rule(Enum):
-    """What a known value must be like."""
+    """The condition that every known value of a column meets."""
 
     FINITE = "finite"
     POSITIVE = "finite and greater than 0"
@@ -101,7 +101,7 @@ class Column:
 
     @property
     def attributes(self) -> dict[str, str]:
-        """What is written beside the values."""
+        """The attributes stored with the values."""
         known = {"units": self.units, "axes": self.axes, "skeleton": self.skeleton, "description": self.meaning}
         return {name: text for name, text in known.items() if text}
 
@@ -304,8 +304,3 @@ class Header:
         if kind is not None and header.kind != kind:
             raise InputError(path, f"is no {kind}", got=f"the {header.kind} of a dataset cache")
         return header
-
-
-def options_text(options: Mapping[str, Any]) -> str:
-    """Options as JSON with sorted keys, the same for equal options. TypeError or ValueError if they are no JSON."""
-    return json.dumps(dict(options), ensure_ascii=False, sort_keys=True, allow_nan=False)

@@ -32,7 +32,7 @@ from humanpose_cli.data.writing import bytes_of, content_digest, value_problem
 
 
 def relation_problems(shard: TableFile) -> Iterator[str]:
-    """What does not fit together in a shard."""
+    """Contradictions between the tables of a shard."""
     images, people = shard.header.picture_count, shard.header.person_count
     counts = shard.numbers("pictures/person_count")
     if not _follow(shard.numbers("pictures/first_person"), counts, people):
@@ -57,7 +57,7 @@ def relation_problems(shard: TableFile) -> Iterator[str]:
 
 
 def index_problems(index: TableFile, entries: Sequence[ShardEntry]) -> Iterator[str]:
-    """What does not fit together in an index."""
+    """Contradictions between an index and the entries of its shards."""
     images = index.header.picture_count
     people = sum(entry.person_count for entry in entries)
     if (sum(entry.picture_count for entry in entries), people) != (images, index.header.person_count):
@@ -91,10 +91,10 @@ def _row_problems(file: TableFile, images: int) -> Iterator[str]:
 # By how many pixels, and by what share of the person's size, annotated key points may miss the joints.
 _PIXELS, _SHARE = 2.0, 0.03
 _NEAR = 0.05  # metres before the camera; what is nearer, or behind it, is not compared
-Found = tuple[int, str]
+PersonProblem = tuple[int, str]  # row of the person, what is wrong
 
 
-def label_problems(shard: TableFile) -> Iterator[Found]:
+def label_problems(shard: TableFile) -> Iterator[PersonProblem]:
     """(row of the person, what is wrong), for all people of a shard."""
     image = shard.numbers("people/picture")
     yield from _rule_problems(shard)
@@ -102,7 +102,7 @@ def label_problems(shard: TableFile) -> Iterator[Found]:
     yield from _reprojection_problems(shard, image)
 
 
-def _rule_problems(shard: TableFile) -> Iterator[Found]:
+def _rule_problems(shard: TableFile) -> Iterator[PersonProblem]:
     for column in columns_of("people").values():
         if not column.optional or column.path not in shard or column.kind is Kind.ENCODED:
             continue
@@ -119,7 +119,7 @@ def _rule_problems(shard: TableFile) -> Iterator[Found]:
                 yield row, f"{column.name} {problem}"
 
 
-def _box_problems(shard: TableFile, sizes: NDArray[Any]) -> Iterator[Found]:
+def _box_problems(shard: TableFile, sizes: NDArray[Any]) -> Iterator[PersonProblem]:
     """A box may reach past the image, where a person is cut off, but by no more than the image's size."""
     if "people/box" not in shard:
         return
@@ -130,7 +130,7 @@ def _box_problems(shard: TableFile, sizes: NDArray[Any]) -> Iterator[Found]:
         yield row, f"box ({edges}) lies outside the image of {sizes[row, 0]} × {sizes[row, 1]}"
 
 
-def _reprojection_problems(shard: TableFile, image: NDArray[np.int64]) -> Iterator[Found]:
+def _reprojection_problems(shard: TableFile, image: NDArray[np.int64]) -> Iterator[PersonProblem]:
     if "pictures/focal" not in shard:
         return
     focal = shard.numbers("pictures/focal")[image]
@@ -163,12 +163,12 @@ def _missed(
 
 
 def map_problem(name: str, pixels: NDArray[Any], people: int) -> str:
-    """What a decoded label map says that cannot be, or ""."""
+    """The impossible value of a decoded label map, in words, or ""."""
     most: Mapping[str, int] = {"persons": people, "parts": len(SMPL24), "densepose": CHARTS}
     if name not in most:
         return ""
-    found = int((pixels[..., 0] if pixels.ndim == 3 else pixels).max(initial=0))
-    return f"says {found} where {most[name]} is the most there can be" if found > most[name] else ""
+    largest = int((pixels[..., 0] if pixels.ndim == 3 else pixels).max(initial=0))
+    return f"says {largest} where {most[name]} is the most there can be" if largest > most[name] else ""
 
 
 @dataclass(frozen=True)
@@ -256,7 +256,7 @@ def _index(folder: Path) -> tuple[tuple[FileReport, ...], list[ShardEntry], tupl
 
 
 def _failed(path: Path, problem: str) -> FileReport:
-    """The report of a file that cannot be read; the problem is told without the file's name."""
+    """The report of a file that cannot be read; the problem does not repeat the file's name."""
     return FileReport(path, 0, 0, (Problem("", problem.removeprefix(f"{path}: ")),))
 
 

@@ -27,7 +27,7 @@ from humanpose_cli.data.writing import GroupError, write_shard
 
 _GRACE = 2.0  # seconds for a worker to remove what it has begun
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-_TELL_EVERY = 0.2  # seconds between two reports of a worker on its progress
+_REPORT_EVERY = 0.2  # seconds between two reports of a worker on its progress
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,13 @@ def run_jobs(
     """
     if workers <= 1 or len(jobs) <= 1:
         for job in jobs:
-            yield _written(source, job, _Tell(on_images))
+            yield _written(source, job, _Progress(on_images))
         return
     yield from _in_processes(source, jobs, min(workers, len(jobs)), on_images)
 
 
-class _Tell:
-    """Counts images and tells them now and then."""
+class _Progress:
+    """Counts the images of a shard and reports them every `_REPORT_EVERY` seconds."""
 
     def __init__(self, on_images: OnImages) -> None:
         self._on_images, self._last = on_images, time.monotonic()
@@ -91,7 +91,7 @@ class _Tell:
     def __call__(self) -> None:
         _leave_at_last()
         self._new += 1
-        if time.monotonic() - self._last >= _TELL_EVERY:
+        if time.monotonic() - self._last >= _REPORT_EVERY:
             self.flush()
 
     def flush(self) -> None:
@@ -107,18 +107,18 @@ class _Tell:
             self._on_images(-self._reported)
 
 
-def _written(source: Source, job: ShardJob, tell: _Tell) -> ShardOutcome:
+def _written(source: Source, job: ShardJob, progress: _Progress) -> ShardOutcome:
     number = job.header.shard
     try:
-        header = write_shard(job.path, job.header, job.groups, source.read, tell)
+        header = write_shard(job.path, job.header, job.groups, source.read, progress)
     except UnavailableError as error:
         return _failure(number, "", error)
     except Exception as error:
         _leave_at_last()
-        tell.take_back()
+        progress.take_back()
         group, cause = (error.group, error.error) if isinstance(error, GroupError) else ("", error)
         return _failure(number, group, cause)
-    tell.flush()
+    progress.flush()
     return ShardOutcome(number, header)
 
 
@@ -155,7 +155,7 @@ class _Worker:
 
     def take(self, job: ShardJob) -> None:
         self.job, self.counted = job, 0
-        with suppress(BrokenPipeError, ConnectionResetError):  # it has died, which the next reading tells
+        with suppress(BrokenPipeError, ConnectionResetError):  # it has died: the next recv raises
             self.connection.send(job)
 
     def lost(self) -> ShardOutcome:
@@ -244,10 +244,10 @@ def _end(processes: Sequence[Any]) -> None:
 
 
 def _serve(connection: Connection, source: Source) -> None:
-    """A worker's life."""
+    """Main function of a worker: writes the shards it is sent until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches everybody; our parent decides
     signal.signal(signal.SIGTERM, _leave)
-    sys.unraisablehook = _say_unless_leaving
+    sys.unraisablehook = _print_unless_leaving
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     if "cv2" in sys.modules:
@@ -256,7 +256,7 @@ def _serve(connection: Connection, source: Source) -> None:
         connection.send(0)
         while True:
             job = connection.recv()
-            connection.send(_written(source, job, _Tell(connection.send)))
+            connection.send(_written(source, job, _Progress(connection.send)))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
@@ -272,7 +272,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
 
-def _say_unless_leaving(unraisable: Any) -> None:
+def _print_unless_leaving(unraisable: Any) -> None:
     """A worker that is asked to stop inside one of Python's own callbacks, as of an import, leaves a little later."""
     if not (_leaving and issubclass(unraisable.exc_type, SystemExit)):
         sys.__unraisablehook__(unraisable)

@@ -227,7 +227,7 @@ class _GrowingColumn:
 
 @dataclass
 class GroupError(Exception):
-    """What went wrong with a shard, and at which of its groups."""
+    """An exception while a shard was written, and the group at which it was raised."""
 
     group: str
     error: BaseException
@@ -491,7 +491,7 @@ def as_row(subject: str, column: Column, value: Any) -> NDArray[Any] | None:
 
 
 def value_problem(column: Column, row: NDArray[Any]) -> str:
-    """What a known row breaks of the column's rule, or ""."""
+    """How a known row breaks the column's rule, or ""."""
     rule = column.rule
     if rule in (Rule.ANY, Rule.GENDER):
         return ""

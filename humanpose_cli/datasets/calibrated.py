@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -24,6 +24,9 @@ from humanpose_cli.data.samples import Person, Sample
 from humanpose_cli.datasets.common import FittedBodies, FolderOptions, box_around, check_every
 from humanpose_cli.datasets.reading import encode_pixels
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+
+if TYPE_CHECKING:
+    from humanpose_cli.datasets.preprocess import BodyJointFitter
 
 Array = NDArray[Any]
 DEFAULT_CROP = 384
@@ -92,7 +95,7 @@ class PinholeView:
         """Points (..., 3), camera axes → pixels (..., 2)."""
         return self.focal * points[..., :2] / points[..., 2:] + np.asarray(self.principal_point)
 
-    def _seen_at(self, lens: Lens) -> Array:
+    def _positions_in(self, lens: Lens) -> Array:
         """(height, width, 2): position of each pixel's centre in the lens's image."""
         x = (np.arange(self.size[0]) + 0.5 - self.principal_point[0]) / self.focal
         y = (np.arange(self.size[1]) + 0.5 - self.principal_point[1]) / self.focal
@@ -100,7 +103,7 @@ class PinholeView:
 
     def take_labels(self, labels: NDArray[np.uint8], lens: Lens) -> NDArray[np.uint8]:
         """This view of labels (H, W) or (H, W, C) of a lens's image: the nearest ones, 0 where the image ends."""
-        at = np.floor(self._seen_at(lens)).astype(np.int64)
+        at = np.floor(self._positions_in(lens)).astype(np.int64)
         height, width = labels.shape[:2]
         inside = ((at >= 0) & (at < (width, height))).all(-1)
         taken = np.zeros((*at.shape[:2], *labels.shape[2:]), np.uint8)
@@ -112,7 +115,7 @@ class PinholeView:
 
         Where the view is smaller than what it shows, pixels are averaged before, so that nothing flickers.
         """
-        at = self._seen_at(lens)
+        at = self._positions_in(lens)
         reduction = max(1, int(max(lens.focal) / self.focal + 1e-6))
         values: NDArray[Any] = pixels
         if reduction > 1:
@@ -233,6 +236,14 @@ def with_body(person: Person, fitted: FittedBodies, row: int) -> Person:
         trans=fitted.trans[row],
         segment_scales=scales,
     )
+
+
+def with_fitted_bodies(person: Person, fitter: BodyJointFitter | None, joints: Array, skeleton: str) -> list[Person]:
+    """The person once for each frame of joints (T, J, 4), with the bodies of the joint fitter where there is one."""
+    if fitter is None:
+        return [person] * len(joints)
+    fitted = fitter.fit(joints, skeleton)
+    return [with_body(person, fitted, row) for row in range(len(joints))]
 
 
 def placed_by_joints(body: Body, poses: Array, betas: Array, joints: Array, skeleton: str) -> Array:

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class EstimatedImage:
-    """What was found in one image.
+    """The estimates of the people in one image.
 
-    people           everybody, the largest first; with boxes and whatever else the estimator knows
+    people           the largest first, with boxes and whatever else the estimator predicts
     focal            pixels: the camera in whose axes the people are given; None if there are none
     principal_point  (2,) pixels; None for the centre
     """
@@ -215,12 +215,7 @@ class FolderSource(ABC):
         notes.append(f"{list_file}: {found} {what}, where the official release has {official}")
 
     def _present(
-        self,
-        items: Iterable[tuple[Item, Path]],
-        list_file: Path,
-        what: str,
-        notes: list[str],
-        remedy: str = _REMEDY,
+        self, items: Iterable[tuple[Item, Path]], list_file: Path, what: str, notes: list[str], remedy: str = _REMEDY
     ) -> list[Item]:
         """Those of `items`, each given with its path, whose file or folder is there.
 

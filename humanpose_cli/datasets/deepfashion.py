@@ -42,7 +42,6 @@ OFFICIAL_PAIRS = {("patn", "train"): 101_966, ("patn", "test"): 8_570}
 _PAIR_FILES = {"patn": "fasion-resize-pairs-{}.csv", "dsc": "fasion-pairs-{}.csv"}
 # → columns cut off at the left
 _KEYPOINT_FILES = {"fasion-resize-annotation-{}.csv": 40, "fasion-annotation-{}.csv": 0}
-_MANGLED = re.compile(r"fashion(WOMEN|MEN)([A-Za-z_]+?)id(\d{8})(\d{2})_(\d+)([a-z]+)\.jpg")
 _NAME = re.compile(r"img(?:_highres)?/(?:WOMEN|MEN)/[^/]+/id_\d{8}/\d{2}_\d+_[a-z]+\.jpg")
 _SIDE = 256
 
@@ -97,8 +96,8 @@ class DeepFashionSource(FolderSource):
 
     def _of_splits(self, pattern: str) -> dict[str, Path]:
         """Split → its file of that name, where there is one."""
-        found = {split: self._find(pattern.format(split)) for split in ("train", "test")}
-        return {split: path for split, path in found.items() if path is not None}
+        files = {split: self._find(pattern.format(split)) for split in ("train", "test")}
+        return {split: path for split, path in files.items() if path is not None}
 
     @cached_property
     def _pair_lists(self) -> Mapping[tuple[str, str], Path]:
@@ -145,11 +144,11 @@ class DeepFashionSource(FolderSource):
 
         InputError about the list at `path` for what is no image of the official list.
         """
-        found = self._squeezed_names.get(_squeezed(name.removeprefix("fashion")))
-        if found is None:
+        listed = self._squeezed_names.get(_squeezed(name.removeprefix("fashion")))
+        if listed is None:
             expected = "such as fashionWOMENDressesid0000000202_1front.jpg, of list_eval_partition.txt"
             raise InputError(path, f"names {name!r}, which is no image of DeepFashion", expected=expected)
-        return found
+        return listed
 
     def _pairs(self, key: tuple[str, str], path: Path, known: set[str], notes: list[str]) -> list[tuple[str, str]]:
         rows = [
@@ -203,25 +202,25 @@ class DeepFashionSource(FolderSource):
     @cached_property
     def _keypoints(self) -> Mapping[str, tuple[Path, str, str, int]]:
         """Name → file, the texts of its rows and columns, and the columns cut off at the left."""
-        found: dict[str, tuple[Path, str, str, int]] = {}
+        keypoints: dict[str, tuple[Path, str, str, int]] = {}
         for pattern, cut in _KEYPOINT_FILES.items():
             for path in self._of_splits(pattern).values():
                 for row in read_csv(path, ("name", "keypoints_y", "keypoints_x"), delimiter=":"):
                     name = self._unmangled(path, row["name"])
-                    found.setdefault(name, (path, row["keypoints_y"], row["keypoints_x"], cut))
-        return found
+                    keypoints.setdefault(name, (path, row["keypoints_y"], row["keypoints_x"], cut))
+        return keypoints
 
     def read(self, group: Group) -> Iterator[Sample]:
         stored = [stored_image(self._images / name) for name, _ in group.key]
         estimated: Sequence[EstimatedImage] = [EstimatedImage()] * len(stored)
         if self._estimates:
             estimated = self._estimated(map(decoded, stored), len(stored), sequence=False)
-        for (name, splits), image, found in zip(group.key, stored, estimated, strict=True):
-            person = found.person(identity=name.rpartition("/")[0], clothing=group.name)
+        for (name, splits), image, estimate in zip(group.key, stored, estimated, strict=True):
+            person = estimate.person(identity=name.rpartition("/")[0], clothing=group.name)
             if name in self._keypoints:
                 keypoints = _keypoints(*self._keypoints[name], name, image.size)
                 person = replace(person, keypoints={**person.keypoints, "coco17": keypoints})
-            camera = found.focal, found.principal_point
+            camera = estimate.focal, estimate.principal_point
             yield Sample(name.removesuffix(".jpg"), image.image, image.size, *camera, [person], splits=splits)
 
 
@@ -245,7 +244,7 @@ def _keypoints(path: Path, rows: str, columns: str, cut: int, name: str, size: t
     except (ValueError, TypeError) as error:
         raise InputError(f"{path} ({name})", "has unusable keypoints", expected="18 and 18", got=str(error)) from error
     scale = max(size) / _SIDE
-    found = ((x >= 0) & (y >= 0)).astype(float)
+    labelled = ((x >= 0) & (y >= 0)).astype(float)
     centred = np.stack((x + cut, y), 1) + 0.5 - _SIDE / 2
     points = centred * scale + np.array(size) / 2
-    return to_coco17(np.concatenate((points, found[:, None]), 1), OPENPOSE18)
+    return to_coco17(np.concatenate((points, labelled[:, None]), 1), OPENPOSE18)

@@ -89,7 +89,7 @@ def _unpacked(text: str) -> list[int]:
 
 _SIDE = 256
 _PARTS = 14
-_HIDDEN_CONFIDENCE = 0.5  # as for keypoints that users give (io.coco_files)
+_HIDDEN_CONFIDENCE = 0.5  # as for keypoints that users give (io.detection_files)
 Array = NDArray[Any]
 
 
@@ -99,7 +99,7 @@ class Instance:
 
     where      the annotation, for messages
     box        (4,) x0 y0 x1 y1; keypoints (17, 3) of coco17, confidence 0 where not labelled
-    points     (M, 5) x, y pixels, chart, U, V; None for people that DensePose's annotators did not see
+    points     (M, 5) x, y pixels, chart, U, V; None for people whose surface is not annotated
     masks      run lengths of the parts, to be decoded when they are needed
     track      number by which a video's person is known, or None
     """
@@ -130,7 +130,7 @@ class AnnotatedImage:
 
     @property
     def surfaces(self) -> int:
-        """How many people have surface points."""
+        """Number of people with surface points."""
         return sum(person.points is not None for person in self.people)
 
     def sample(self, name: str, track_prefix: str, **facts: Any) -> Sample:
@@ -170,8 +170,8 @@ def read_annotated_images(path: Path, *, flag_one: float = _HIDDEN_CONFIDENCE) -
         if instance is not None:
             people.setdefault(key, []).append(instance)
         annotations[number] = {}  # these files are large
-    found = [AnnotatedImage(record, people.get(image, ())) for image, record in known.items()]
-    return [image for image in found if image.surfaces]
+    annotated = [AnnotatedImage(record, people.get(image, ())) for image, record in known.items()]
+    return [image for image in annotated if image.surfaces]
 
 
 def _records(path: Path, document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
@@ -393,8 +393,8 @@ class DensePosePoseTrackSource(_DensePoseSource):
         if video is not None and isinstance(frame, int):  # as PoseTrack 2018 names it
             name = f"images/{part}/{int(video[1]):06d}_{video[2]}_{part}/{frame:06d}.jpg"
             files += [self.root / folder / name for folder in _POSETRACK_FOLDERS]
-        found = next((file for file in files if file.is_file()), files[0])
-        return replace(image, path=found, number=_frame_number(path, image))
+        path_of_image = next((file for file in files if file.is_file()), files[0])
+        return replace(image, path=path_of_image, number=_frame_number(path, image))
 
     def _grouped(self, frames: list[AnnotatedImage], part: str) -> list[Group]:
         videos: dict[str, list[AnnotatedImage]] = {}

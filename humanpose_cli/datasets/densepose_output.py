@@ -33,10 +33,10 @@ def read_densepose(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     InputError where it is missing, damaged, of another size or of another kind.
     """
     existing_file(path, "DensePose's output on an image (NAME_IUV.png)")
-    found = read_image(path)
-    if found.size != size:
-        raise InputError(path, "has another size than its image", expected=str(size), got=str(found.size))
-    charts = found.pixels[..., ::-1]
+    image = read_image(path)
+    if image.size != size:
+        raise InputError(path, "has another size than its image", expected=str(size), got=str(image.size))
+    charts = image.pixels[..., ::-1]
     if charts[..., 0].max() > CHARTS:
         got = str(charts[..., 0].max())
         raise InputError(path, "is not DensePose's output", expected="charts 0 to 24 in blue", got=got)

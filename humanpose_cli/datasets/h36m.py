@@ -42,7 +42,7 @@ from humanpose_cli.datasets.calibrated import (
     PinholeView,
     Shot,
     placed_by_joints,
-    with_body,
+    with_fitted_bodies,
     with_joints,
 )
 from humanpose_cli.datasets.common import FolderSource
@@ -292,15 +292,15 @@ class H36mSource(FolderSource):
         splits = {name: split[view.subject] for name, split in PROTOCOLS.items()}
         for row, (frame, pixels) in enumerate(self._decoded(view, frames)):
             shot = Shot(pixels, camera.lens, joints[row, :, :3])
-            kept = shot.view(self.options.crop_size)
+            pinhole = shot.view(self.options.crop_size)
             yield shot.sample(
                 f"{view.sequence}/{frame:06d}",
-                kept,
-                [with_joints(people[row], "h36m17", joints[row], kept)],
+                pinhole,
+                [with_joints(people[row], "h36m17", joints[row], pinhole)],
                 sequence=view.sequence,
                 frame=frame,
                 splits={name: split for name, split in splits.items() if name != "nbf" or frame % _NBF_EVERY == 0},
-                maps=self._maps(view, frame, camera, kept),
+                maps=self._maps(view, frame, camera, pinhole),
             )
 
     def _joints(self, view: _View, camera: CalibratedCamera) -> Array:
@@ -319,11 +319,7 @@ class H36mSource(FolderSource):
         facts = Person(view.subject, view.subject, _SAME_ACTIVITY.get(activity, activity))
         if self.options.mosh is not None:
             return self._moshed(view, frames, joints, facts)
-        fitter = self.tools.joint_fitter
-        if fitter is None:
-            return [facts] * len(frames)
-        fitted = fitter.fit(joints, "h36m17")
-        return [with_body(facts, fitted, row) for row in range(len(frames))]
+        return with_fitted_bodies(facts, self.tools.joint_fitter, joints, "h36m17")
 
     def _moshed(self, view: _View, frames: range, joints: Array, facts: Person) -> list[Person]:
         path = self._mosh_file(view)
@@ -353,12 +349,12 @@ class H36mSource(FolderSource):
             files = ((self._frame_file(view, frame), frame) for frame in frames)
             images = ((path, frame, read_image(path).pixels) for path, frame in files)
         for path, frame, pixels in images:
-            expected, found = CAMERAS[view.camera], (pixels.shape[1], pixels.shape[0])
-            if found != expected:
-                raise InputError(path, "has another size than the camera's", expected=str(expected), got=str(found))
+            expected, size = CAMERAS[view.camera], (pixels.shape[1], pixels.shape[0])
+            if size != expected:
+                raise InputError(path, "has another size than the camera's", expected=str(expected), got=str(size))
             yield frame, pixels
 
-    def _maps(self, view: _View, frame: int, camera: CalibratedCamera, kept: PinholeView) -> Mapping[str, bytes]:
+    def _maps(self, view: _View, frame: int, camera: CalibratedCamera, pinhole: PinholeView) -> Mapping[str, bytes]:
         """DensePose's output on this frame, where the user has it."""
         if self.options.densepose is None:
             return {}
@@ -366,4 +362,4 @@ class H36mSource(FolderSource):
         if self.options.allow_missing and not path.exists():
             return {}
         charts = read_densepose(path, CAMERAS[view.camera])
-        return {"densepose": encode_densepose(kept.take_labels(charts, camera.lens))}
+        return {"densepose": encode_densepose(pinhole.take_labels(charts, camera.lens))}

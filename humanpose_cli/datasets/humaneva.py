@@ -30,7 +30,7 @@ from scipy.spatial.transform import Rotation
 from humanpose_cli.core.conventions import H36M17
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample
-from humanpose_cli.datasets.calibrated import CalibratedCamera, CropOptions, Lens, Shot, with_body, with_joints
+from humanpose_cli.datasets.calibrated import CalibratedCamera, CropOptions, Lens, Shot, with_fitted_bodies, with_joints
 from humanpose_cli.datasets.common import FolderSource
 from humanpose_cli.datasets.mocap_files import C3dPoints, read_c3d
 from humanpose_cli.datasets.reading import read_lines, video_frames
@@ -397,15 +397,15 @@ class HumanEvaSource(FolderSource):
         numbers = [video.clock.video_frame(video.camera, int(frame)) for frame in video.frames]
         for row, (number, pixels) in enumerate(video_frames(path, numbers)):
             if (pixels.shape[1], pixels.shape[0]) != _SIZE:
-                found = str((pixels.shape[1], pixels.shape[0]))
-                raise InputError(path, "has another size than the camera's", expected=str(_SIZE), got=found)
+                size = str((pixels.shape[1], pixels.shape[0]))
+                raise InputError(path, "has another size than the camera's", expected=str(_SIZE), got=size)
             known = joints[row, :, 3] > 0
             shot = Shot(pixels, camera.lens, joints[row, known, :3])
-            kept = shot.view(self.options.crop_size)
+            pinhole = shot.view(self.options.crop_size)
             yield shot.sample(
                 f"{video.name}/{number:06d}",
-                kept,
-                [with_joints(people[row], "h36m17", joints[row], kept)],
+                pinhole,
+                [with_joints(people[row], "h36m17", joints[row], pinhole)],
                 sequence=video.name,
                 frame=number,
                 splits=_splits(video, int(video.frames[row])),
@@ -413,10 +413,7 @@ class HumanEvaSource(FolderSource):
 
     def _people(self, video: _Video, joints: Array) -> list[Person]:
         facts = Person(video.actor, video.actor, video.action)
-        if self.tools.joint_fitter is None:
-            return [facts] * len(joints)
-        fitted = self.tools.joint_fitter.fit(joints, "h36m17")
-        return [with_body(facts, fitted, row) for row in range(len(joints))]
+        return with_fitted_bodies(facts, self.tools.joint_fitter, joints, "h36m17")
 
 
 def _splits(video: _Video, frame: int) -> Mapping[str, str]:

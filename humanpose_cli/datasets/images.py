@@ -34,13 +34,13 @@ from humanpose_cli.datasets.reading import (
     encode_mask,
     encode_pixels,
     existing_folder,
-    read_npz,
     stored_image,
     video_frame_count,
     video_frames,
 )
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
 from humanpose_cli.io.inputs import OWN_SUFFIXES, InputItem, open_inputs, printable
+from humanpose_cli.io.npz_files import read_npz
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,9 @@ class ImagesSource(FolderSource):
             raise item.error
         count = video_frame_count(item.path) if item.kind == "video" else len(item.files)
         files = [str(path.relative_to(self.root)) for path in item.files]
-        return Group(item.key, len(self._kept(count)), key={"kind": item.kind, "files": files, "count": count})
+        return Group(item.key, len(self._every_nth(count)), key={"kind": item.kind, "files": files, "count": count})
 
-    def _kept(self, count: int) -> range:
+    def _every_nth(self, count: int) -> range:
         return range(0, count, self.options.every)
 
     def _fit_file(self, key: str) -> Path:
@@ -117,9 +117,9 @@ class ImagesSource(FolderSource):
         known = self._known_people(group)
         sequence = group.key["kind"] != "image"
         for number, (frame, name, image) in enumerate(self._images(group)):
-            found = known.at(name, image) if isinstance(known, _Fits) else known[number]
+            estimated = known.at(name, image) if isinstance(known, _Fits) else known[number]
             maps: dict[str, bytes] = {}
-            people = list(found.people)
+            people = list(estimated.people)
             if self._densepose is not None:
                 charts, others = self._densepose.of(name, group.name, image.size, self.options.allow_missing)
                 if charts is not None:
@@ -129,8 +129,8 @@ class ImagesSource(FolderSource):
                 f"{group.name}/{name}" if sequence else group.name,
                 image.image,
                 image.size,
-                found.focal or image.focal,
-                found.principal_point,
+                estimated.focal or image.focal,
+                estimated.principal_point,
                 people,
                 maps,
                 sequence=group.name if sequence else "",
@@ -151,13 +151,13 @@ class ImagesSource(FolderSource):
 
     def _images(self, group: Group) -> Iterator[tuple[int, str, StoredImage]]:
         """Frame number, name (as fit files have it) and image."""
-        kept = self._kept(group.key["count"])
+        frames = self._every_nth(group.key["count"])
         files = [self.root / name for name in group.key["files"]]
         if group.key["kind"] == "video":
-            for frame, pixels in video_frames(files[0], kept):
+            for frame, pixels in video_frames(files[0], frames):
                 yield frame, f"{frame:06d}", encode_pixels(pixels)
             return
-        for frame in kept:
+        for frame in frames:
             yield frame, printable(files[frame].name), stored_image(files[frame])
 
 
@@ -190,7 +190,7 @@ class _Fits:
 
 
 class _DensePoseOutput:
-    """What DensePose found, in any of its forms."""
+    """DensePose output: images, arrays or dumps."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -231,8 +231,8 @@ def _charts_of_array(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 def _charts_of_dump(dump: DensePoseDump, index: int, size: tuple[int, int]) -> tuple[NDArray[np.uint8], list[Person]]:
     charts = np.zeros((size[1], size[0], 3), np.uint8)
-    found = dump.people(index)
-    for person in found:  # the surest last, so on top
+    people = dump.people(index)
+    for person in people:  # the surest last, so on top
         person.paint(charts)
     limits = np.tile(np.asarray(size, float), 2)
-    return charts, [Person(box=np.clip(p.box, 0, limits), mask=encode_mask(p.mask(size))) for p in reversed(found)]
+    return charts, [Person(box=np.clip(p.box, 0, limits), mask=encode_mask(p.mask(size))) for p in reversed(people)]

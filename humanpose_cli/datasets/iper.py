@@ -143,11 +143,11 @@ class IperSource(FolderSource):
         path = self._video_path(video)
         return video_frame_count(path) if self._frames is None else len(list_files(path, _IMAGES, "frames"))
 
-    def _kept(self, count: int) -> range:
+    def _every_nth(self, count: int) -> range:
         return range(0, count, self.options.every)
 
     def _with_pairs(self, clothes: Mapping[str, _Clothes]) -> Iterator[Group]:
-        counts = {name: sum(len(self._kept(n)) for _, n in group["videos"]) for name, group in clothes.items()}
+        counts = {name: sum(len(self._every_nth(n)) for _, n in group["videos"]) for name, group in clothes.items()}
         random_pairs = self._random_pairs({n: c for n, c in counts.items() if clothes[n]["split"] == "val" and c > 1})
         for name, group in clothes.items():
             pairs = {}
@@ -182,7 +182,7 @@ class IperSource(FolderSource):
         start = 0
         for video, count in videos:
             sources, targets = self._official_frames(video, count) or self._drawn_frames(video, count)
-            number = {frame: start + i for i, frame in enumerate(self._kept(count))}
+            number = {frame: start + i for i, frame in enumerate(self._every_nth(count))}
             pairs += [(number[s], number[t]) for s, t in product(sources, targets) if s in number and t in number]
             start += len(number)
         return pairs
@@ -203,10 +203,10 @@ class IperSource(FolderSource):
         return sources, range(first, min(last + 1, count))
 
     def _drawn_frames(self, video: str, count: int) -> tuple[list[int], range]:
-        kept = self._kept(count)
+        frames = self._every_nth(count)
         random = np.random.default_rng([self.options.seed, *video.encode()])
-        chosen = random.choice(len(kept), size=min(3, len(kept)), replace=False)
-        return [kept[i] for i in sorted(chosen)], range(count)
+        chosen = random.choice(len(frames), size=min(3, len(frames)), replace=False)
+        return [frames[i] for i in sorted(chosen)], range(count)
 
     # Reading
 
@@ -218,15 +218,15 @@ class IperSource(FolderSource):
         known = self._people(video, count)
         person_name, _, kind = video.split("/")
         for number, (frame, label, image) in enumerate(self._images(video, count)):
-            found = known.at(frame, image.size) if isinstance(known, _HmrEstimates) else known[number]
+            estimate = known.at(frame, image.size) if isinstance(known, _HmrEstimates) else known[number]
             activity = _ACTIVITIES.get(kind, kind)
             yield Sample(
                 f"{video}/{label}",
                 image.image,
                 image.size,
-                found.focal,
-                found.principal_point,
-                [found.person(identity=person_name, clothing=group.name, activity=activity)],
+                estimate.focal,
+                estimate.principal_point,
+                [estimate.person(identity=person_name, clothing=group.name, activity=activity)],
                 sequence=video,
                 frame=frame,
                 splits={"iper": group.key["split"]},
@@ -235,27 +235,27 @@ class IperSource(FolderSource):
     def _people(self, video: str, count: int) -> _HmrEstimates | Sequence[EstimatedImage]:
         if self.poses_from == "smpls":
             return _HmrEstimates(self.root / "smpls" / video / "pose_shape.pkl", count)
-        kept = self._kept(count)
+        frames = self._every_nth(count)
         if self.poses_from == "none":
-            return [EstimatedImage()] * len(kept)
+            return [EstimatedImage()] * len(frames)
         pixels: Iterator[NDArray[np.uint8]]
         if self._frames is None:
-            pixels = (frame for _, frame in video_frames(self._video_path(video), kept))
+            pixels = (frame for _, frame in video_frames(self._video_path(video), frames))
         else:
             pixels = (decoded(image) for _, _, image in self._images(video, count))
-        return self._estimated(pixels, len(kept), sequence=True)
+        return self._estimated(pixels, len(frames), sequence=True)
 
     def _images(self, video: str, count: int) -> Iterator[tuple[int, str, StoredImage]]:
-        """Frame number, name and image of the frames that are kept."""
+        """Frame number, name and image of every n-th frame."""
         path = self._video_path(video)
         if self._frames is None:
-            for number, pixels in video_frames(path, self._kept(count)):
+            for number, pixels in video_frames(path, self._every_nth(count)):
                 yield number, f"{number:08d}", encode_pixels(pixels)
             return
         files = list_files(path, _IMAGES, "frames")
         if len(files) != count:
             raise InputError(path, "has changed", expected=f"{count} frames", got=str(len(files)))
-        for number in self._kept(count):
+        for number in self._every_nth(count):
             yield number, files[number].stem, stored_image(files[number])
 
 

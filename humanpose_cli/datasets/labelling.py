@@ -1,7 +1,8 @@
-"""What our detector says about the people of a source: landmarks, world landmarks and mask, beside their true labels.
+"""Sources around a source that add labels: our detector's output, and what posed bodies show.
 
-Models that work on the detector's output learn from it: on rendered people the truth is known, and the detector errs on
-them as it does on photographs.
+`DetectedLabels` adds landmarks, world landmarks and mask. Models that work on the detector's output learn from it: on
+rendered people the truth is known, and the detector errs on them as it does on photographs. `RenderedLabels` draws
+label maps, keypoints and boxes from body parameters, as Neural Body Fitting makes its part labels.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
-_PRESENT = 0.3  # below it the detector sees nobody there, and says nothing worth learning from
+_PRESENT = 0.3  # least score of a detection that is added
 
 
 class DetectedLabels(LabellingSource):
-    """A source whose people also have what the detector sees in their boxes.
+    """A source whose people also have the detections in their boxes.
 
-    views  looks beside the first one, averaged; each costs about 8 ms a person
+    views  further views of each person, averaged with the first; each costs about 8 ms a person
     """
 
     def __init__(self, source: Source, views: int = 2) -> None:
@@ -53,7 +54,7 @@ class DetectedLabels(LabellingSource):
 
     @property
     def added(self) -> Mapping[str, Any]:
-        """How often the detector looks."""
+        """The number of further views of each person, as a plain setting."""
         return {"detector_views": self.views}
 
     def labelled(self, sample: Sample) -> Sample:
@@ -67,9 +68,9 @@ class DetectedLabels(LabellingSource):
             raise InputError(sample.name, "its image cannot be decoded", expected="JPEG or PNG")
         detections = people_in_boxes(self._pool, image, boxes, self.views)
         people = list(sample.people)
-        for number, found in zip(indices, detections, strict=True):
-            if found.score >= _PRESENT:
-                people[number] = _with_detection(people[number], found, sample.size)
+        for number, detection in zip(indices, detections, strict=True):
+            if detection.score >= _PRESENT:
+                people[number] = _with_detection(people[number], detection, sample.size)
         return replace(sample, people=people)
 
     @cached_property
@@ -84,22 +85,16 @@ def _has_area(box: NDArray[Any] | None, size: tuple[int, int]) -> bool:
     return bool((np.minimum(box[2:], size) - np.maximum(box[:2], 0) >= 2).all())
 
 
-def _with_detection(person: Person, found: DetectedPerson, size: tuple[int, int]) -> Person:
+def _with_detection(person: Person, detection: DetectedPerson, size: tuple[int, int]) -> Person:
     world = None
-    if found.world is not None:
-        world = np.concatenate((found.world, found.keypoints[:, 2:]), 1).astype(np.float32)
+    if detection.world is not None:
+        world = np.concatenate((detection.world, detection.keypoints[:, 2:]), 1).astype(np.float32)
     mask = None
-    if found.mask is not None:
-        placed = found.mask.in_image(size[1], size[0])
+    if detection.mask is not None:
+        placed = detection.mask.in_image(size[1], size[0])
         mask = encode_png(np.rint(255 * placed).astype(np.uint8))
-    return replace(person, detected=found.keypoints.astype(np.float32), detected_world=world, detected_mask=mask)
+    return replace(person, detected=detection.keypoints.astype(np.float32), detected_world=world, detected_mask=mask)
 
-
-# Label maps, keypoints and boxes drawn from body parameters, as nbf makes its part labels: a source around a source.
-#
-# Wherever all labelled people of an image have a body whose model is at hand, the image gets the maps of their
-# meshes (who, which part, how far …). People without one would be missing in the maps, so such images get none. What
-# a source tells itself is kept; only boxes are taken from the mesh, which reaches further than joints do.
 
 _NEEDED = ("persons", "parts", "depth")  # for the visibility of joints
 
@@ -114,7 +109,10 @@ class _Posed:
 
 
 class RenderedLabels(LabellingSource):
-    """A source whose images also have what their bodies tell.
+    """A source whose images also have labels that are drawn from their people's bodies.
+
+    An image gets label maps if all of its labelled people have a body whose model is given; others would be missing in
+    the maps. The source's own labels stay; only boxes are those of the mesh, which reaches beyond the joints.
 
     source  any source
     bodies  "default", "smpl-male", "smpl-neutral" … → the model. A person's body and gender name it; a model under
@@ -129,7 +127,7 @@ class RenderedLabels(LabellingSource):
 
     @property
     def added(self) -> Mapping[str, Any]:
-        """What is drawn from which bodies."""
+        """The names of the rendered maps and of the body models."""
         return {"rendered": list(self.maps), "bodies": sorted(self.bodies)}
 
     def labelled(self, sample: Sample) -> Sample:

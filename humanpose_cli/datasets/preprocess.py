@@ -93,9 +93,9 @@ class BodyJointFitter:
         shared_shape  True: the frames show one person, who has one shape
         """
         body = body_by_name(self.body)
-        found = fit_joints(body, joints, skeleton_by_name(skeleton), shared_shape=shared_shape, options=self.options)
+        fit = fit_joints(body, joints, skeleton_by_name(skeleton), shared_shape=shared_shape, options=self.options)
         kind, _, gender = body.name.partition("-")
-        return FittedBodies(found.poses, found.betas, found.trans, found.error, body=kind, gender=gender or "neutral")
+        return FittedBodies(fit.poses, fit.betas, fit.trans, fit.error, body=kind, gender=gender or "neutral")
 
 
 SYNTHETIC = "synthetic"
@@ -156,14 +156,14 @@ def _without_detections(request: SourceRequest) -> Source:
 
 def _models(paths: tuple[Path, ...]) -> dict[str, Body]:
     """Models by their gender, which their files' names tell."""
-    found: dict[str, Body] = {}
+    models: dict[str, Body] = {}
     for path in paths:
         model = load_smpl(path)
         gender = model.name.partition("-")[2] or "neutral"
-        if gender in found:
+        if gender in models:
             raise UsageError(path, f"is a second {gender} model", remedy="give one file for each gender")
-        found[gender] = model
-    return found
+        models[gender] = model
+    return models
 
 
 def build(

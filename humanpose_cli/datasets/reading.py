@@ -1,7 +1,7 @@
-"""What all sources need to read their files: whatever is missing, short or damaged is told with the file's name.
+"""Reading the files of datasets: an error about a missing, short or damaged file names it.
 
 Images are kept as a cache keeps them. JPEG and PNG files keep their own bytes, after they were decoded once, so that a
-truncated one is told now and not in the middle of a training. Anything else (other formats, turned by EXIF,
+truncated one is an error now and not in the middle of a training. Anything else (other formats, turned by EXIF,
 transparent, deeper than 8 bits, with colours other than sRGB) and what was cropped is encoded anew.
 """
 
@@ -58,10 +58,10 @@ def list_folders(folder: Path, what: str) -> list[Path]:
 
 def _listed(folder: Path, what: str, wanted: Callable[[Path], bool], expected: str) -> list[Path]:
     existing_folder(folder, f"a folder of {what}")
-    found = [path for path in folder.iterdir() if wanted(path) and not path.name.startswith(".")]
-    if not found:
+    entries = [path for path in folder.iterdir() if wanted(path) and not path.name.startswith(".")]
+    if not entries:
         raise InputError(folder, f"holds no {what}", expected=expected)
-    return sorted(found, key=natural_order)
+    return sorted(entries, key=natural_order)
 
 
 def read_text(path: Path) -> str:
@@ -77,10 +77,10 @@ def read_text(path: Path) -> str:
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file without surrounding space and without empty ones; at least one."""
     lines = [line.strip() for line in read_text(path).splitlines()]
-    kept = [line for line in lines if line]
-    if not kept:
+    filled = [line for line in lines if line]
+    if not filled:
         raise InputError(path, "is empty", remedy=_COPY_AGAIN)
-    return kept
+    return filled
 
 
 def read_csv(path: Path, columns: Sequence[str], *, delimiter: str = ",") -> list[dict[str, str]]:
@@ -126,7 +126,7 @@ def read_json(path: Path, kind: type[dict[str, Any]] | type[list[Any]] = dict) -
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """The table in a pickle of Python 2 or 3; nothing in it is run (`bodies.restricted_pickle`)."""
+    """The table in a pickle of Python 2 or 3; nothing in it is run (`body.restricted_pickle`)."""
     existing_file(path, "a pickle")
     try:
         stored = restricted_pickle.read_pickle(path)

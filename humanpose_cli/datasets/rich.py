@@ -36,17 +36,11 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.calibrated import CalibratedCamera, CropOptions, Lens, Shot, with_joints
 from humanpose_cli.datasets.common import FolderSource, body_to_camera
-from humanpose_cli.datasets.reading import (
-    array_field,
-    existing_file,
-    existing_folder,
-    list_folders,
-    read_npz,
-    read_pickle,
-)
+from humanpose_cli.datasets.reading import array_field, existing_file, existing_folder, list_folders, read_pickle
 from humanpose_cli.engine.skinning.op import forward_kinematics
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.images import read_image
+from humanpose_cli.io.npz_files import read_npz
 
 # SMPL-X's joints, without its surface: what placing its bodies and labelling their joints takes.
 #
@@ -86,9 +80,8 @@ class SmplxJoints:
         rest = self.template + np.einsum("nb,jcb->njc", betas, self.directions)
         rotations = axis_angle_to_matrix(torch.as_tensor(poses[:, : 3 * BODY_JOINTS]).double().unflatten(1, (-1, 3)))
         parents = SMPL24.parents[:BODY_JOINTS]
-        found = forward_kinematics(rotations, torch.as_tensor(rest), parents, backend="reference").positions
-        joints: Array = found.numpy() + trans[:, None]
-        return joints
+        positions = forward_kinematics(rotations, torch.as_tensor(rest), parents, backend="reference").positions
+        return positions.numpy() + trans[:, None]
 
 
 SPLITS = ("train", "val", "test")
@@ -195,9 +188,9 @@ class RichSource(FolderSource):
             raise InputError(folder, "is no folder of RICH", expected="scene_person_action, such as BBQ_001_guitar")
         fitted: dict[int, tuple[str, ...]] = {}
         for frame_folder in list_folders(self._bodies(split) / folder.name, f"bodies of {folder.name}"):
-            found = tuple(number for number in people if (frame_folder / f"{number}.pkl").is_file())
-            if frame_folder.name.isdecimal() and found:
-                fitted[int(frame_folder.name)] = found
+            fitted_people = tuple(number for number in people if (frame_folder / f"{number}.pkl").is_file())
+            if frame_folder.name.isdecimal() and fitted_people:
+                fitted[int(frame_folder.name)] = fitted_people
         scene = folder.name.split("_")[0]
         for camera in list_folders(folder, "cameras"):
             if not re.fullmatch(r"cam_\d\d", camera.name):
@@ -208,11 +201,11 @@ class RichSource(FolderSource):
                 existing_folder(calibration.parent, f"the cameras of the scene {scene}")
                 continue  # it was carried about
             images = sorted((int(m[1]), m[0]) for path in camera.iterdir() if (m := _IMAGE.fullmatch(path.name)))
-            kept = [(frame, name, fitted[frame]) for frame, name in images if frame in fitted]
-            if not kept:
+            frames = [(frame, name, fitted[frame]) for frame, name in images if frame in fitted]
+            if not frames:
                 problem = "holds no image with a body" if images else "holds no images"
                 raise InputError(camera, problem, expected=f"names such as 00150_{number:02d}.jpeg")
-            yield _Camera(split, folder.name, number, tuple(kept[:: self.options.every]))
+            yield _Camera(split, folder.name, number, tuple(frames[:: self.options.every]))
 
     def _calibration(self, scene: str, number: int) -> Path:
         return self.root / "scan_calibration" / scene / "calibration" / f"{number:03d}.xml"
@@ -226,11 +219,11 @@ class RichSource(FolderSource):
         for frame, name, numbers in taken.frames:
             bodies = [self._body(taken, frame, number, camera) for number in numbers]
             shot = Shot(read_image(folder / name).pixels, camera.lens, np.concatenate([body.around for body in bodies]))
-            kept = shot.view(self.options.crop_size)
+            crop = shot.view(self.options.crop_size)
             yield shot.sample(
                 f"{taken.name}/{frame:05d}",
-                kept,
-                [b.person if b.joints is None else with_joints(b.person, SMPL24.name, b.joints, kept) for b in bodies],
+                crop,
+                [b.person if b.joints is None else with_joints(b.person, SMPL24.name, b.joints, crop) for b in bodies],
                 sequence=taken.name,
                 frame=frame,
                 splits={"rich": taken.split},
@@ -287,10 +280,10 @@ def read_rich_camera(path: Path) -> CalibratedCamera:
         raise InputError(path, f"is no readable XML ({error})", remedy="unpack or download it again") from error
     placing, intrinsic = _matrix(path, tree, "CameraMatrix", 12).reshape(3, 4), _matrix(path, tree, "Intrinsics", 9)
     bent = np.zeros(14)
-    found = _matrix(path, tree, "Distortion", None)
-    bent[: len(found)] = found
-    if len(found) < 4 or bent[5:].any():
-        raise InputError(f"{path} (Distortion)", "is of another model", expected="k1 k2 p1 p2 k3", got=str(found)[:60])
+    values = _matrix(path, tree, "Distortion", None)
+    bent[: len(values)] = values
+    if len(values) < 4 or bent[5:].any():
+        raise InputError(f"{path} (Distortion)", "is of another model", expected="k1 k2 p1 p2 k3", got=str(values)[:60])
     k1, k2, p1, p2, k3 = (float(number) for number in bent[:5])
     centre = (float(intrinsic[2]) + _CENTRES_FROM_CORNER, float(intrinsic[5]) + _CENTRES_FROM_CORNER)
     lens = Lens((float(intrinsic[0]), float(intrinsic[4])), centre, (k1, k2, k3), (p1, p2))

@@ -113,9 +113,9 @@ class ThreedpwSource(FolderSource):
                 visible = np.any([actor.valid for actor in self._load(path).actors], axis=0)
                 frames = [frame for frame in np.flatnonzero(visible).tolist() if frame % self.options.every == 0]
                 images = [(frame, self._image(path.stem, frame)) for frame in frames]
-                kept = self._present(images, path, "images", notes)
-                if kept:
-                    yield Group(path.stem, len(kept), key={"split": split, "frames": kept})
+                present = self._present(images, path, "images", notes)
+                if present:
+                    yield Group(path.stem, len(present), key={"split": split, "frames": present})
 
     def _image(self, sequence: str, frame: int) -> Path:
         return self.root / "imageFiles" / sequence / f"image_{frame:05d}.jpg"
@@ -174,9 +174,9 @@ class ThreedpwSource(FolderSource):
             raise InputError(f"{path} (cam_poses)", "are no rigid motions")
         gender = _GENDERS[letter]
         body = self.tools.bodies.get(gender)
-        # Without the model, the pelvis (3,) of the shaped body at rest is what most frames say.
-        found = joints[:, SMPL24.index("pelvis")] - trans
-        pelvis = np.median(found, axis=0) if body is None else rest_pelvis(body, betas)
+        # Without the model, the pelvis (3,) of the shaped body at rest is the median over the frames.
+        offsets = joints[:, SMPL24.index("pelvis")] - trans
+        pelvis = np.median(offsets, axis=0) if body is None else rest_pelvis(body, betas)
         poses, moved = body_to_camera(field("poses", (n, 72), MOST_RADIANS), trans, pelvis, rotation, translation)
         keypoints = field("poses2d", (n, 3, len(OPENPOSE18))).transpose(0, 2, 1) + np.array([0.5, 0.5, 0])
         return _Actor(

@@ -45,10 +45,10 @@ from humanpose_cli.datasets.reading import (
     checked_array,
     existing_file,
     read_lines,
-    read_npy,
     read_pickle,
     stored_image,
 )
+from humanpose_cli.io.npz_files import read_npy
 
 OFFICIAL_IMAGES = {"train": 5703, "val": 1423, "test": 1389}
 _ENDING = "_image.png"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.detect.models import ModelPool, default_threads
+from humanpose_cli.detect.fusion import fused_people
+from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.detect.person import CropView, DetectedPerson, combine, observe_all, observe_jittered
 from humanpose_cli.detect.regions import Pyramid, Region, region_around_box, region_from_axis
 from humanpose_cli.detect.search import SCHEMES, Found, Mode, search, similarity_of_points
@@ -28,13 +30,14 @@ class PersonDetector:
     mode     'thorough' for stills, 'fast' for video
     threads  model instances that run at once (None: as many as there are cores, four at most); the result does not
              depend on it
+    device   of the networks: auto, cpu or cuda:N
     """
 
-    def __init__(self, mode: Mode = "thorough", threads: int | None = None) -> None:
+    def __init__(self, mode: Mode = "thorough", threads: int | None = None, device: str = "auto") -> None:
         if mode not in SCHEMES:
             raise UsageError("detector", "unknown mode", expected="thorough or fast", got=repr(mode))
         self._scheme = SCHEMES[mode]
-        self._pool = ModelPool(threads or default_threads())
+        self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
         self._follower: Follower | None = None
 
     def detect(self, image: np.ndarray) -> list[DetectedPerson]:
@@ -44,7 +47,8 @@ class PersonDetector:
         """
         if _too_small(image):
             return []
-        return self._people(image, search(self._pool, Pyramid(image), self._scheme))
+        pyramid = Pyramid(image)
+        return self._people(pyramid, search(self._pool, pyramid, self._scheme))
 
     def track(self, image: np.ndarray) -> list[DetectedPerson]:
         """Everybody in the next frame (H, W, 3) uint8 of a sequence, largest box first.
@@ -56,15 +60,16 @@ class PersonDetector:
             return []
         if self._follower is None:
             self._follower = Follower(self._pool, self._scheme)
-        return self._people(image, self._follower.next_frame(Pyramid(image)))
+        pyramid = Pyramid(image)
+        return self._people(pyramid, self._follower.next_frame(pyramid))
 
     def reset(self) -> None:
         """Forget the frames so far: the next `track` begins a sequence."""
         self._follower = None
 
-    def _people(self, image: np.ndarray, found: Sequence[Found]) -> list[DetectedPerson]:
-        height, width = image.shape[:2]
-        return sorted((combine(f.passes, width, height, f.score) for f in found), key=lambda person: -person.area)
+    def _people(self, pyramid: Pyramid, found: Sequence[Found]) -> list[DetectedPerson]:
+        people = fused_people(self._pool, pyramid, found, self._scheme.heavy, self._scheme.upright)
+        return sorted(people, key=lambda person: -person.area)
 
     def close(self) -> None:
         """Free the models."""
@@ -83,8 +88,12 @@ def _too_small(image: np.ndarray) -> bool:
     return min(image.shape[:2]) < _SMALLEST_SIDE
 
 
-def people_in_boxes(pool: ModelPool, image: np.ndarray, boxes: np.ndarray, views: int) -> list[DetectedPerson]:
+def people_in_boxes(
+    pool: ModelPool, image: np.ndarray, boxes: np.ndarray, views: int, heavy: int = 0, upright: int = 0
+) -> list[DetectedPerson]:
     """One person for each of the user's boxes, in their order, from `views` + 1 passes.
+
+    heavy, upright  further crops of BlazePose heavy and of Thunder, as in `fused_people`
 
     image (H, W, 3) uint8; boxes (N, 4) x0 y0 x1 y1 pixels. The boxes are kept as given (cut to the image) and
     nobody is dropped: a box in which the landmark model finds nobody has a low score. InputError for boxes without
@@ -100,11 +109,13 @@ def people_in_boxes(pool: ModelPool, image: np.ndarray, boxes: np.ndarray, views
         o.next_region if o.presence > _PRESENT and _about(o.next_region, box) else region
         for o, region, box in zip(first, regions, boxes, strict=True)
     ]
-    people = []
-    for box, passes in zip(boxes, observe_jittered(pool, pyramid, regions, views), strict=True):
-        person = combine(passes, width, height, float(np.mean([o.presence for o in passes])))
-        people.append(replace(person, box=box.astype(np.float32)))
-    return people
+    groups = observe_jittered(pool, pyramid, regions, views)
+    found = [Found(tuple(passes), float(np.mean([o.presence for o in passes]))) for passes in groups]
+    if heavy or upright:
+        people = fused_people(pool, pyramid, found, heavy, upright)
+    else:
+        people = [combine(f.passes, width, height, f.score) for f in found]
+    return [replace(person, box=box.astype(np.float32)) for person, box in zip(people, boxes, strict=True)]
 
 
 def _about(region: Region, box: np.ndarray) -> bool:

@@ -1,36 +1,25 @@
-"""The two BlazePose models in mediapipe 0.10.14, through its private graph interface, and a pool of several instances.
+"""BlazePose: its detector and landmark networks, how their outputs are decoded, and a pool of threads that runs them.
 
-`mediapipe.solutions.pose` shows one person and hides the scores. The graphs below run the same two bundled files on
-images that we crop ourselves and return the tensors as plain lists of floats.
-
-Only the extension module is loaded, by path: `import mediapipe` would import matplotlib, OpenCV and all of its
-tasks first (about a second). It is registered under its own name, so a later `import mediapipe` finds it.
+`mediapipe.solutions.pose` runs the same networks and decodes them in the same way, but shows one person and hides the
+scores. Refinement with heat maps follows its RefineLandmarksFromHeatmapCalculator.
 """
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import os
-import queue
-import re
-import sys
-import tempfile
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from types import ModuleType
-from typing import Any, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from humanpose_cli.core.errors import UnavailableError
+from humanpose_cli.detect.runtime import run_network, runtime_device
 
 DETECTOR_SIZE, LANDMARK_SIZE = 224, 256  # pixels of the models' square inputs
+LandmarkNetwork = Literal["blazepose-full", "blazepose-heavy"]
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -92,7 +81,7 @@ def decode_detections(logits: np.ndarray, values: np.ndarray, threshold: float) 
     logits (2254,), values (2254, 12) as the model gives them: centre, size, four points, in pixels of its
     224-pixel input relative to the anchor.
     """
-    scores = 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
+    scores = _sigmoid(logits)
     kept = np.flatnonzero(scores >= threshold)
     kept = kept[np.argsort(-scores[kept], kind="stable")]
     scores = scores[kept]
@@ -133,272 +122,125 @@ def box_overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return shared / np.maximum(own + areas - shared, 1e-12)
 
 
-_BINDINGS = "mediapipe.python._framework_bindings"
 _BODY_ROWS, _NEXT_REGION_ROWS, _MODEL_ROWS = 33, 2, 39
-_REINSTALL = "reinstall it with: pip install --force-reinstall mediapipe==0.10.14"
+_REACH = 3  # cells of the heat map to each side of a landmark that refine it
+_SHARP = 0.5  # a landmark is refined where the heat map around it has this peak
 
 
-def _inference(model: str, lowest: int) -> str:
-    """Image `image` to the model's `output` tensors; `lowest` is the value that black gets, white gets 1."""
-    return f"""
-    input_stream: "image"
-    executor {{ type: "ApplicationThreadExecutor" }}
-    node {{ calculator: "TensorConverterCalculator" input_stream: "IMAGE:image" output_stream: "TENSORS:input"
-      options {{ [mediapipe.TensorConverterCalculatorOptions.ext] {{
-        output_tensor_float_range {{ min: {lowest} max: 1 }} }} }} }}
-    node {{ calculator: "InferenceCalculatorCpu" input_stream: "TENSORS:input" output_stream: "TENSORS:output"
-      options {{ [mediapipe.InferenceCalculatorOptions.ext] {{
-        model_path: "mediapipe/modules/{model}" delegate {{ xnnpack {{ num_threads: 1 }} }} }} }} }}
+def refine_landmarks(points: np.ndarray, heatmaps: np.ndarray) -> np.ndarray:
+    """Landmarks moved to the mean of the heat map around them; those outside the crop or without a peak stay.
+
+    points (N, L, 2) x, y pixels of the crop; heatmaps (N, L, S, S) 0..1. The cell of a landmark is found by
+    truncation, and the mean of the seven by seven cells around it is taken over the indices of the cells.
     """
+    side = heatmaps.shape[-1]
+    cell = np.float32(LANDMARK_SIZE / side)
+    centre = np.trunc(points / cell).astype(int)
+    inside = ((centre >= 0) & (centre < side)).all(-1)
+    near = np.where(inside[..., None], centre, 0)[..., None] + np.arange(-_REACH, _REACH + 1)  # (N, L, 2, 7)
+    columns, rows = near[..., 0, :], near[..., 1, :]
+    number, landmark = np.indices(inside.shape)[..., None, None]
+    shown = ((rows >= 0) & (rows < side))[..., :, None] & ((columns >= 0) & (columns < side))[..., None, :]
+    at = np.clip(rows, 0, side - 1)[..., :, None], np.clip(columns, 0, side - 1)[..., None, :]
+    around = np.where(shown, heatmaps[number, landmark, at[0], at[1]], np.float32(0))  # (N, L, 7, 7)
+    total = np.maximum(around.sum((-2, -1)), np.float32(1e-9))
+    x = (around.sum(-2) * columns).sum(-1) / total
+    y = (around.sum(-1) * rows).sum(-1) / total
+    refined = inside & (around.max((-2, -1)) >= _SHARP)
+    return np.where(refined[..., None], np.stack([x, y], axis=-1) * cell, points).astype(np.float32)
 
 
-def _split(*names: str) -> str:
-    outputs = " ".join(f'output_stream: "{name}"' for name in names)
-    ranges = " ".join(f"ranges {{ begin: {i} end: {i + 1} }}" for i in range(len(names)))
-    return f"""node {{ calculator: "SplitTensorVectorCalculator" input_stream: "output" {outputs}
-      options {{ [mediapipe.SplitVectorCalculatorOptions.ext] {{ {ranges} }} }} }}
-    """
-
-
-def _floats(tensor: str, name: str) -> str:
-    return f"""node {{ calculator: "TensorsToFloatsCalculator" input_stream: "TENSORS:{tensor}"
-      output_stream: "FLOATS:{name}" }}
-    """
-
-
-_DETECTOR_GRAPH = (
-    _inference("pose_detection/pose_detection.tflite", -1)
-    + _split("value_tensor", "logit_tensor")
-    + _floats("value_tensor", "values")
-    + _floats("logit_tensor", "logits")
-)
-
-# The landmarks are refined with the model's heatmaps, as mediapipe's own pose graph does.
-_LANDMARK_GRAPH = (
-    _inference("pose_landmark/pose_landmark_full.tflite", 0)
-    + _split("landmark_tensor", "presence_tensor", "mask_tensor", "heatmap_tensor", "world_tensor")
-    + _floats("presence_tensor", "presence")
-    + _floats("world_tensor", "world")
-    + f"""
-    node {{ calculator: "TensorsToLandmarksCalculator" input_stream: "TENSORS:landmark_tensor"
-      output_stream: "NORM_LANDMARKS:raw_landmarks"
-      options {{ [mediapipe.TensorsToLandmarksCalculatorOptions.ext] {{ num_landmarks: {_MODEL_ROWS}
-        input_image_width: {LANDMARK_SIZE} input_image_height: {LANDMARK_SIZE}
-        visibility_activation: SIGMOID presence_activation: SIGMOID }} }} }}
-    node {{ calculator: "RefineLandmarksFromHeatmapCalculator" input_stream: "NORM_LANDMARKS:raw_landmarks"
-      input_stream: "TENSORS:heatmap_tensor" output_stream: "NORM_LANDMARKS:refined_landmarks"
-      options {{ [mediapipe.RefineLandmarksFromHeatmapCalculatorOptions.ext] {{ kernel_size: 7 }} }} }}
-    node {{ calculator: "ImagePropertiesCalculator" input_stream: "IMAGE_CPU:image" output_stream: "SIZE:size" }}
-    node {{ calculator: "LandmarksToTensorCalculator" input_stream: "NORM_LANDMARKS:refined_landmarks"
-      input_stream: "IMAGE_SIZE:size" output_stream: "TENSORS:refined_tensor"
-      options {{ [mediapipe.LandmarksToTensorCalculatorOptions.ext] {{
-        attributes: [X, Y, VISIBILITY, PRESENCE] flatten: true }} }} }}
-    node {{ calculator: "TensorsToSegmentationCalculator" input_stream: "TENSORS:mask_tensor"
-      output_stream: "MASK:mask_image"
-      options {{ [mediapipe.TensorsToSegmentationCalculatorOptions.ext] {{
-        gpu_origin: TOP_LEFT activation: SIGMOID }} }} }}
-    node {{ calculator: "FromImageCalculator" input_stream: "IMAGE:mask_image" output_stream: "IMAGE_CPU:mask" }}
-    """
-    + _floats("refined_tensor", "landmarks")
-)
-
-
-@cache
-def _bindings() -> ModuleType:
-    """mediapipe's extension module, set to the folder of its bundled models."""
-    package = importlib.util.find_spec("mediapipe")
-    if package is None or not package.submodule_search_locations:
-        raise UnavailableError("mediapipe", "is not installed", remedy=_REINSTALL)
-    root = Path(next(iter(package.submodule_search_locations)))
-    module = sys.modules.get(_BINDINGS)
-    if module is None:
-        spec = importlib.machinery.PathFinder.find_spec(_BINDINGS, [str(root / "python")])
-        if spec is None or spec.loader is None:
-            raise UnavailableError("mediapipe", "has no extension module for this Python", remedy=_REINSTALL)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[_BINDINGS] = module
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[_BINDINGS]
-            raise
-    module.resource_util.set_resource_dir(str(root.parent))
-    return module
-
-
-class _Graph:
-    """One running graph: an image in, the packets of the named streams out."""
-
-    def __init__(self, config: str, outputs: tuple[str, ...]) -> None:
-        self._bindings = _bindings()
-        self._packets: dict[str, Any] = {}
-        self._time = 0
-        self._outputs = outputs
-        self._graph = self._bindings.calculator_graph.CalculatorGraph(graph_config=config)
-        for name in outputs:
-            self._graph.observe_output_stream(name, self._packets.__setitem__)
-        self._graph.start_run()
-
-    def run(self, pixels: np.ndarray) -> dict[str, Any]:
-        self._packets.clear()
-        self._time += 1
-        packet = self._bindings._packet_creator._create_image_frame_from_pixel_data(
-            self._bindings.image_frame.ImageFormat.SRGB, np.ascontiguousarray(pixels), True
-        )
-        stamped = packet.at(self._bindings.timestamp.Timestamp(self._time))
-        self._graph.add_packet_to_input_stream(stream="image", packet=stamped)
-        self._graph.wait_until_idle()
-        missing = [name for name in self._outputs if name not in self._packets]
-        if missing:
-            raise UnavailableError("mediapipe's pose graph", f"gave no {', '.join(missing)}", remedy=_REINSTALL)
-        return self._packets
-
-    def floats(self, packet: Any) -> np.ndarray:
-        return np.array(self._bindings._packet_getter.get_float_list(packet), dtype=np.float32)
-
-    def image(self, packet: Any) -> np.ndarray:
-        return np.array(self._bindings._packet_getter.get_image_frame(packet).numpy_view())
-
-    def close(self) -> None:
-        self._graph.close()
+def _sigmoid(values: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.clip(values, -80, 80)))
 
 
 class PoseModels:
-    """One running instance of both models, of one thread each; not to be used by two threads at once.
+    """The networks on one device; any number of threads may use them at once.
 
-    UnavailableError if they cannot be started.
+    device  cpu, cuda:N, or auto: the GPU where ONNX Runtime can use one
     """
 
-    def __init__(self) -> None:
-        try:
-            with native_chatter_kept_off_stderr():
-                self._detector = _Graph(_DETECTOR_GRAPH, ("values", "logits"))
-                self._landmarker = _Graph(_LANDMARK_GRAPH, ("landmarks", "presence", "world", "mask"))
-                self._check()  # also the moment when the delegates announce themselves
-        except UnavailableError:
-            raise
-        except Exception as error:  # mediapipe raises whatever it likes
-            problem = f"do not start ({type(error).__name__}: {error})"
-            raise UnavailableError("mediapipe's pose graphs", problem, remedy=_REINSTALL) from error
+    def __init__(self, device: str = "auto") -> None:
+        self.device = runtime_device(device)
 
-    def _check(self) -> None:
-        """Shapes and ranges of both models' outputs for a grey image."""
-        grey = np.full((LANDMARK_SIZE, LANDMARK_SIZE, 3), 128, np.uint8)
-        detections = self.find(grey[:DETECTOR_SIZE, :DETECTOR_SIZE], 0.0)
-        answer = self.landmarks(grey)
-        values = np.concatenate([answer.points.ravel(), answer.world.ravel(), answer.visibility, answer.inside])
-        plausible = len(detections) > 0 and np.isfinite(values).all() and 0 <= answer.presence <= 1
-        if not plausible or answer.mask.min() < 0 or answer.mask.max() > 1:
-            raise UnavailableError("mediapipe's pose graphs", "give values out of range", remedy=_REINSTALL)
+    @property
+    def batch(self) -> int:
+        """Crops that a call should bring at most: one on the CPU, where more gain nothing."""
+        return 1 if self.device == "cpu" else 32
 
-    def find(self, window: np.ndarray, threshold: float) -> Detections:
-        """People in a (224, 224, 3) uint8 window with a score of at least `threshold`."""
-        graph = self._detector
-        packets = graph.run(window)
-        values = graph.floats(packets["values"]).reshape(-1, 12)
-        return decode_detections(graph.floats(packets["logits"]), values, threshold)
+    def find(self, windows: Sequence[np.ndarray], threshold: float) -> list[Detections]:
+        """People in each (224, 224, 3) uint8 window with a score of at least `threshold`."""
+        logits, values = run_network("blazepose-detector", ("logits", "values"), np.stack(windows), self.device)
+        return [decode_detections(*pair, threshold) for pair in zip(logits[..., 0], values, strict=True)]
 
-    def landmarks(self, crop: np.ndarray) -> CropLandmarks:
-        """The person in a (256, 256, 3) uint8 crop."""
-        graph = self._landmarker
-        packets = graph.run(crop)
-        rows = graph.floats(packets["landmarks"]).reshape(_MODEL_ROWS, 4)
-        world = graph.floats(packets["world"]).reshape(_MODEL_ROWS, 3)
-        return CropLandmarks(
-            points=rows[: _BODY_ROWS + _NEXT_REGION_ROWS, :2].copy(),
-            visibility=rows[:_BODY_ROWS, 2].copy(),
-            inside=rows[:_BODY_ROWS, 3].copy(),
-            presence=float(graph.floats(packets["presence"])[0]),
-            world=world[:_BODY_ROWS].copy(),
-            mask=graph.image(packets["mask"]).reshape(LANDMARK_SIZE, LANDMARK_SIZE),
-        )
-
-    def close(self) -> None:
-        """Stop both graphs."""
-        self._detector.close()
-        self._landmarker.close()
+    def landmarks(
+        self,
+        crops: Sequence[np.ndarray],
+        network: LandmarkNetwork = "blazepose-full",
+    ) -> list[CropLandmarks]:
+        """The person in each (256, 256, 3) uint8 crop."""
+        outputs = ("landmarks", "heatmap", "presence", "world", "mask")
+        landmarks, heatmaps, presence, world, masks = run_network(network, outputs, np.stack(crops), self.device)
+        rows = landmarks.reshape(-1, _MODEL_ROWS, 5)  # x, y, z, visibility, presence
+        kept = _BODY_ROWS + _NEXT_REGION_ROWS
+        points = refine_landmarks(rows[:, :kept, :2], heatmaps[:, :kept])
+        sure = _sigmoid(rows[:, :_BODY_ROWS, 3:])
+        world = world.reshape(-1, _MODEL_ROWS, 3)[:, :_BODY_ROWS]
+        return [
+            CropLandmarks(points[i], sure[i, :, 0], sure[i, :, 1], float(presence[i, 0]), world[i], masks[i, 0])
+            for i in range(len(points))
+        ]
 
 
-def self_test() -> None:
-    """Start both models, check their outputs and stop them; UnavailableError says what is wrong."""
-    PoseModels().close()
-
-
-# Informative lines of TensorFlow Lite and of absl's log (severities I and W; E and F are passed on).
-_CHATTER = re.compile(
-    rb"^(INFO: (Created|Initialized) TensorFlow|INFO: Applying \d+ TensorFlow"
-    rb"|WARNING: All log messages before absl::InitializeLog"
-    rb"|[IW]\d{4} [\d:. ]+\S+\.(cc|h|mm):\d+\] )"
-)
-_lock = threading.Lock()
-
-
-@contextmanager
-def native_chatter_kept_off_stderr() -> Iterator[None]:
-    """Catch what is written to file descriptor 2 inside the block; afterwards pass on all but known chatter.
-
-    The descriptor belongs to the whole process, so what other threads write meanwhile is caught as well: it
-    arrives late, but it arrives. Blocks of several threads follow one another.
-    """
-    with _lock, tempfile.TemporaryFile() as caught:
-        try:
-            stderr = os.dup(2)
-        except OSError:  # a process without stderr has nothing to keep clean
-            yield
-            return
-        try:
-            os.dup2(caught.fileno(), 2)
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            caught.seek(0)
-            kept = b"".join(line for line in caught if not _CHATTER.match(line))
-            if kept:
-                os.write(2, kept)
+def self_test() -> str:
+    """Run detector and landmark network on a grey image; where they run. UnavailableError says what is wrong."""
+    models = PoseModels()
+    grey = np.full((LANDMARK_SIZE, LANDMARK_SIZE, 3), 128, np.uint8)
+    (detections,) = models.find([grey[:DETECTOR_SIZE, :DETECTOR_SIZE]], 0.0)
+    (answer,) = models.landmarks([grey])
+    values = np.concatenate([answer.points.ravel(), answer.world.ravel(), answer.visibility, answer.inside])
+    plausible = len(detections) > 0 and np.isfinite(values).all() and 0 <= answer.presence <= 1
+    if not plausible or answer.mask.min() < 0 or answer.mask.max() > 1:
+        raise UnavailableError("pose networks", "give values out of range", remedy="reinstall humanpose-cli")
+    return models.device
 
 
 def default_threads() -> int:
-    """As many model instances as this process has cores, four at most (more bring little for one image)."""
+    """As many threads as this process has cores, four at most (more bring little for one image)."""
     if hasattr(os, "sched_getaffinity"):
         return max(1, min(4, len(os.sched_getaffinity(0))))
     return max(1, min(4, os.cpu_count() or 1))
 
 
 class ModelPool:
-    """`threads` instances of the models, started when first needed; results never depend on their number."""
+    """`threads` threads that share the models; results never depend on their number.
+
+    `start` makes the models when they are first needed.
+    """
 
     def __init__(self, threads: int, start: Callable[[], PoseModels] = PoseModels) -> None:
         self.threads = threads
-        self._start = start
-        self._idle: queue.LifoQueue[PoseModels | None] = queue.LifoQueue()
-        for _ in range(threads):
-            self._idle.put(None)
+        self._models = cache(start)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="detection") if threads > 1 else None
 
-    def map(self, work: Callable[[PoseModels, Item], Answer], items: Iterable[Item]) -> list[Answer]:
-        """`work(models, item)` for each item, spread over the threads, in the order of the items."""
-        items = list(items)
-        if self._executor is None or len(items) < 2:
-            return [self._run(work, item) for item in items]
-        return list(self._executor.map(lambda item: self._run(work, item), items))
-
-    def _run(self, work: Callable[[PoseModels, Item], Answer], item: Item) -> Answer:
-        models = self._idle.get()
-        try:
-            models = models or self._start()
-            return work(models, item)
-        finally:
-            self._idle.put(models)
+    def map(
+        self, work: Callable[[PoseModels, Sequence[Item]], Sequence[Answer]], items: Sequence[Item]
+    ) -> list[Answer]:
+        """The answers of `work(models, some of the items)`, spread over the threads, in the order of the items."""
+        if not items:
+            return []
+        models = self._models()
+        parts = [items[i : i + models.batch] for i in range(0, len(items), models.batch)]
+        if self._executor is None or len(parts) < 2:
+            answers = [work(models, part) for part in parts]
+        else:
+            answers = list(self._executor.map(lambda part: work(models, part), parts))
+        return [answer for part in answers for answer in part]
 
     def close(self) -> None:
-        """Stop the threads and free the models; a closed pool cannot be used again."""
+        """Stop the threads; a closed pool cannot be used again."""
         if self._executor is not None:
             self._executor.shutdown(wait=True)
-        for _ in range(self.threads):
-            models = self._idle.get()
-            if models is not None:
-                models.close()
 
     def __enter__(self) -> ModelPool:
         return self

@@ -10,7 +10,7 @@ import numpy as np
 
 from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
 from humanpose_cli.core.crop import Affine2D
-from humanpose_cli.detect.models import LANDMARK_SIZE, ModelPool, PoseModels
+from humanpose_cli.detect.models import LANDMARK_SIZE, CropLandmarks, LandmarkNetwork, ModelPool, PoseModels
 from humanpose_cli.detect.regions import Pyramid, Region, region_from_axis
 
 
@@ -44,7 +44,7 @@ class DetectedPerson:
     box           (4,) x0 y0 x1 y1 pixels, within the image
     keypoints     (L, 3) x, y in pixels of the full image (they may lie outside) and confidence 0..1
     world         (L, 3) metres, origin between the hips, camera axes (x right, y down, z forward); None if unknown
-    spread        (L,) pixels: standard deviation of the keypoints over several crops
+    spread        (L,) pixels: standard deviation of the keypoints, from how well passes and networks agree
     world_spread  (L,) metres, the same for `world`; None if unknown
     mask          the pixels that show the person; None if unknown
     score         0..1: how sure it is that this is a person
@@ -112,9 +112,15 @@ class Observation:
     next_region: Region
 
 
-def observe(models: PoseModels, pyramid: Pyramid, view: CropView) -> Observation:
-    """Run the landmark model on one view of the image."""
-    answer = models.landmarks(pyramid.crop(view.region, LANDMARK_SIZE, mirror=view.mirror))
+def observe(
+    models: PoseModels, pyramid: Pyramid, views: Sequence[CropView], network: LandmarkNetwork = "blazepose-full"
+) -> list[Observation]:
+    """Run a landmark network on views of the image."""
+    crops = [pyramid.crop(view.region, LANDMARK_SIZE, mirror=view.mirror) for view in views]
+    return [_observation(pyramid, *pair) for pair in zip(views, models.landmarks(crops, network), strict=True)]
+
+
+def _observation(pyramid: Pyramid, view: CropView, answer: CropLandmarks) -> Observation:
     points, world, mask = answer.points, answer.world, answer.mask
     confidence = answer.visibility * answer.inside
     if view.mirror:
@@ -137,9 +143,11 @@ def observe(models: PoseModels, pyramid: Pyramid, view: CropView) -> Observation
     )
 
 
-def observe_all(pool: ModelPool, pyramid: Pyramid, views: Sequence[CropView]) -> list[Observation]:
+def observe_all(
+    pool: ModelPool, pyramid: Pyramid, views: Sequence[CropView], network: LandmarkNetwork = "blazepose-full"
+) -> list[Observation]:
     """`observe` for each view, spread over the pool's threads."""
-    return pool.map(lambda models, view: observe(models, pyramid, view), views)
+    return pool.map(lambda models, part: observe(models, pyramid, part, network), views)
 
 
 def jittered_views(region: Region, count: int) -> list[CropView]:
@@ -156,6 +164,7 @@ def observe_jittered(
     return [passes[start : start + count + 1] for start in range(0, len(passes), count + 1)]
 
 
+_UNKNOWN_DEPTH = 1.0  # metres: noise of world landmarks that no pass over this pose gave
 _SURE = 0.3  # confidence from which a keypoint counts for the box
 _MASK_REACH = 0.6  # of the size of the keypoints' box: how far hair, hats and clothes go beyond them
 _HIPS = BLAZEPOSE33.indices(["left_hip", "right_hip"])
@@ -183,17 +192,40 @@ def world_spread(observations: Sequence[Observation]) -> np.ndarray:
     return np.sqrt(((world - world.mean(0)) ** 2).sum(-1).mean(0) / 3)
 
 
-def combine(observations: Sequence[Observation], width: int, height: int, score: float) -> DetectedPerson:
-    """The mean of the passes; `width` and `height` are the image's."""
-    world = np.mean([o.world for o in observations], axis=0)
+@dataclass(frozen=True)
+class FusedJoints:
+    """Landmarks on which several networks agree, rows of BLAZEPOSE33.
+
+    points (33, 2) pixels of the image; confidence (33,) 0..1; noise (33,) pixels: expected standard deviation of each
+    coordinate; passes: those of BlazePose's networks that show this pose, with left and right as here
+    """
+
+    points: np.ndarray
+    confidence: np.ndarray
+    noise: np.ndarray
+    passes: tuple[Observation, ...]
+
+
+def combine(
+    observations: Sequence[Observation], width: int, height: int, score: float, joints: FusedJoints | None = None
+) -> DetectedPerson:
+    """The person of some passes; `width` and `height` are the image's.
+
+    joints  where several networks saw the person; without them, landmarks are the mean of the passes
+    """
+    if joints is None:
+        points, confidence = mean_points(observations), mean_confidence(observations)
+        joints = FusedJoints(points, confidence, points_spread(observations), tuple(observations))
+    shown = joints.passes or observations
+    world = np.mean([o.world for o in shown], axis=0)
     mask = mean_mask(observations, observations[0].region)
-    keypoints = np.concatenate([mean_points(observations), mean_confidence(observations)[:, None]], axis=1)
+    keypoints = np.concatenate([joints.points, joints.confidence[:, None]], axis=1)
     return DetectedPerson(
         box=_box(keypoints, mask, width, height),
         keypoints=keypoints.astype(np.float32),
         world=(world - world[_HIPS].mean(0)).astype(np.float32),
-        spread=points_spread(observations).astype(np.float32),
-        world_spread=world_spread(observations).astype(np.float32),
+        spread=joints.noise.astype(np.float32),
+        world_spread=(world_spread(shown) + (0.0 if joints.passes else _UNKNOWN_DEPTH)).astype(np.float32),
         mask=mask,
         score=float(score),
     )

@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.crop import Affine2D
-from humanpose_cli.detect.models import DETECTOR_SIZE, ModelPool, PoseModels
+from humanpose_cli.detect.models import DETECTOR_SIZE, Detections, ModelPool, PoseModels
+from humanpose_cli.detect.movenet import MULTIPOSE_STEP, multi_pose
 
 # Share by which a landmark crop exceeds the circle around the body, or the given box: mediapipe's own factor.
 _MARGIN = 1.25
@@ -114,11 +116,15 @@ _SMALLEST_WINDOW = 64
 
 @dataclass(frozen=True)
 class Proposal:
-    """A region in which the detector found somebody, its score 0..1, and the number of its window."""
+    """A region in which a network found somebody, its score 0..1, and the number of its window.
+
+    multipose  whether MoveNet MultiPose found it and not BlazePose's detector
+    """
 
     region: Region
     score: float
     window: int
+    multipose: bool = False
 
 
 def windows_over(width: int, height: int, shares: Sequence[float], beyond: float = 0.0) -> list[Region]:
@@ -151,17 +157,68 @@ def _positions(length: float, side: float, margin: float) -> list[float]:
 
 
 def propose(pool: ModelPool, pyramid: Pyramid, windows: Sequence[Region], threshold: float) -> list[Proposal]:
-    """The detections in each window, in the order of the windows."""
-    found = pool.map(lambda models, window: propose_in(models, pyramid, window, threshold), windows)
+    """The detections in each window, in the order of the windows, best first."""
+
+    def find(models: PoseModels, part: Sequence[Region]) -> list[list[Proposal]]:
+        crops = [pyramid.crop(window, DETECTOR_SIZE, pad=cv2.BORDER_CONSTANT) for window in part]
+        return [_proposals(*pair) for pair in zip(part, models.find(crops, threshold), strict=True)]
+
+    found = pool.map(find, windows)
     return [replace(p, window=number) for number, proposals in enumerate(found) for p in proposals]
 
 
-def propose_in(models: PoseModels, pyramid: Pyramid, window: Region, threshold: float) -> list[Proposal]:
-    """The detections in one window, best first; the window's number is 0."""
+def _proposals(window: Region, detections: Detections) -> list[Proposal]:
+    """The detections in one window, whose number is 0."""
     size = DETECTOR_SIZE
-    detections = models.find(pyramid.crop(window, size, pad=cv2.BORDER_CONSTANT), threshold)
     placed = window.to_image(size).points(detections.points.astype(np.float64) * size)
     return [
         Proposal(region_from_axis(points[0], points[1]), float(score), 0)
         for score, points in zip(detections.scores, placed, strict=True)
     ]
+
+
+_MULTIPOSE_THRESHOLD = 0.2  # the highest score on 22 images without people was .10
+_SURE = 0.3
+_REACH = 1.1  # circle around the body, as a share of the farthest joint's distance from the hips
+_LEAST_REACH = 1.8  # of the torso's length
+
+
+def propose_by_multipose(pool: ModelPool, pyramid: Pyramid, views: Sequence[tuple[Region, int]]) -> list[Proposal]:
+    """People whom MoveNet MultiPose finds in windows of the image, each shown with so many pixels a side."""
+
+    def find(models: PoseModels, part: Sequence[tuple[Region, int]]) -> list[list[Proposal]]:
+        return [_multipose_proposals(models, pyramid, *view) for view in part]
+
+    found = pool.map(find, views)
+    return [replace(p, window=number) for number, proposals in enumerate(found) for p in proposals]
+
+
+def _multipose_proposals(models: PoseModels, pyramid: Pyramid, window: Region, size: int) -> list[Proposal]:
+    """The people in one window, whose number is 0; of a window that is wider or higher than the image, only the strip
+    that shows it.
+    """
+    square = pyramid.crop(window, size, pad=cv2.BORDER_CONSTANT)
+    width, height = (_whole_steps(size * min(1.0, n / window.side)) for n in (pyramid.width, pyramid.height))
+    left, top = (size - width) // 2, (size - height) // 2
+    (people,) = multi_pose(square[None, top : top + height, left : left + width], models.device)
+    to_image, corner = window.to_image(size), np.array([left, top], dtype=float)
+    return [
+        Proposal(_region_of_joints(to_image.points(joints[:, :2] + corner), joints[:, 2]), score, 0, multipose=True)
+        for score, joints in zip(people.scores.tolist(), people.joints, strict=True)
+        if score >= _MULTIPOSE_THRESHOLD
+    ]
+
+
+def _whole_steps(length: float) -> int:
+    """The next multiple of MultiPose's step."""
+    return math.ceil(length / MULTIPOSE_STEP - 1e-6) * MULTIPOSE_STEP
+
+
+def _region_of_joints(points: np.ndarray, score: np.ndarray) -> Region:
+    """The region that shows upright the person with joints (17, 2) of COCO17 and scores (17,)."""
+    hips, shoulders = (points[COCO17.indices([f"left_{n}", f"right_{n}"])].mean(0) for n in ("hip", "shoulder"))
+    sure = points[score > _SURE] if (score > _SURE).any() else points
+    up = shoulders - hips
+    length = max(math.hypot(*up), 1e-6)
+    reach = max(_REACH * float(np.linalg.norm(sure - hips, axis=1).max()), _LEAST_REACH * length)
+    return region_from_axis(hips, hips + up / length * reach)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from humanpose_cli.detect.models import ModelPool, PoseModels, box_overlap
-from humanpose_cli.detect.person import CropView, DetectedPerson, Observation, jittered_views, mean_points, observe
-from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose_in, windows_over
+from humanpose_cli.detect.models import ModelPool, box_overlap
+from humanpose_cli.detect.person import CropView, DetectedPerson, Observation, jittered_views, mean_points, observe_all
+from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose, windows_over
 from humanpose_cli.detect.search import SAME_PERSON, Found, Scheme, search, similarity
 
 _PRESENCE = 0.5  # below this the person has left the region
@@ -70,20 +69,13 @@ class Follower:
     def _follow(self, pyramid: Pyramid) -> list[Proposal]:
         """Passes over everybody followed and over this frame's window; the detector's proposals."""
         views = [[CropView(f.region), *jittered_views(f.region, self._scheme.followed)] for f in self._followed]
-
-        def run(models: PoseModels, item: CropView | Region) -> Observation | list[Proposal]:
-            if isinstance(item, CropView):
-                return observe(models, pyramid, item)
-            return propose_in(models, pyramid, item, self._scheme.threshold)
-
-        items: list[CropView | Region] = [view for group in views for view in group]
-        answers = self._pool.map(run, [*items, self._window(pyramid)])
-        passes = cast("list[Observation]", answers[:-1])
+        passes = observe_all(self._pool, pyramid, [view for group in views for view in group])
+        proposals = propose(self._pool, pyramid, [self._window(pyramid)], self._scheme.threshold)
         for followed, group in zip(self._followed, views, strict=True):
             _update(followed, tuple(passes[: len(group)]))
             passes = passes[len(group) :]
         self._drop_duplicates()
-        return cast("list[Proposal]", answers[-1])
+        return proposals
 
     def _window(self, pyramid: Pyramid) -> Region:
         """This frame's window: every fourth is the whole image, between them each of the others in turn."""

@@ -315,7 +315,7 @@ def fresh(like: Tensor, shape: Sequence[int]) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _advice() -> Callable[[int, int, int], int] | None:
-    """The C library's madvise, where it knows of huge pages."""
+    """The C library's madvise, where it supports huge pages."""
     if sys.platform != "linux":
         return None
     advise = getattr(ctypes.CDLL(None), "madvise", None)
@@ -392,12 +392,12 @@ def _run(kernel: Any, begin: int, end: int, arguments: Sequence[Any], device: to
         else:
             key.append(argument)
     known = _commands.known
-    found = known.get(tuple(key))
-    if found is None:
+    recorded = known.get(tuple(key))
+    if recorded is None:
         if len(known) >= _MOST_COMMANDS:
             known.clear()
-        found = known[tuple(key)] = _record(kernel, begin, end, arguments, device)
-    command, descriptors = found
+        recorded = known[tuple(key)] = _record(kernel, begin, end, arguments, device)
+    command, descriptors = recorded
     for descriptor, tensor in zip(descriptors, tensors, strict=True):
         descriptor.data = tensor.data_ptr()
     command.launch(stream)

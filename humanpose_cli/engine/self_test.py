@@ -47,16 +47,16 @@ def self_test(devices: Sequence[str] | None = None) -> list[SelfTestResult]:
 
 def _compare(op: str, run: Callable[[Backend, torch.device], Sequence[Tensor]], device: str) -> SelfTestResult:
     try:
-        expected, found = run("reference", torch.device(device)), run("kernel", torch.device(device))
+        expected, result = run("reference", torch.device(device)), run("kernel", torch.device(device))
     except Exception as problem:  # a diagnosis: whatever the device or its driver raise is the finding
         return SelfTestResult(device, op, float("inf"), False, str(problem.__cause__ or problem))
-    error = max(_difference(a, b) for a, b in zip(found, expected, strict=True))
+    error = max(_difference(a, b) for a, b in zip(result, expected, strict=True))
     return SelfTestResult(device, op, error, error <= _TOLERANCE)
 
 
-def _difference(found: Tensor, expected: Tensor) -> float:
+def _difference(result: Tensor, expected: Tensor) -> float:
     scale = float(expected.abs().max().clamp_min(1e-6))
-    difference = float((found - expected).abs().max()) / scale
+    difference = float((result - expected).abs().max()) / scale
     return difference if difference == difference else float("inf")
 
 

@@ -135,7 +135,7 @@ class EvaluatedSeeds(NamedTuple):
 
 @dataclass
 class Trainings:
-    """The trainings that tables need. Equal settings are trained once, and finished trainings are found again.
+    """The trainings that tables need. Equal settings are trained once, and finished trainings are reused.
 
     data      cache to learn from; folder where runs go; device
     seeds     of each network; its error is the mean over them
@@ -262,30 +262,30 @@ def nbf_variants(preset: str) -> NbfVariants:
     return NbfVariants(*NBF_PRESETS[preset], segmenters, *weights)
 
 
-Found = tuple[list[Table], dict[str, str]]
+TablesAndPlots = tuple[list[Table], dict[str, str]]
 """Tables, and plots by file name with a line each."""
 
 
-def inputs(trainings: Trainings, people: EvaluatedPeople, variants: NbfVariants, folder: Path) -> Found:
+def inputs(trainings: Trainings, people: EvaluatedPeople, variants: NbfVariants, folder: Path) -> TablesAndPlots:
     """Table 1: the input of the network."""
     evaluated: dict[str, EvaluatedSeeds] = {}
     for name, kind in _INPUTS.items():
         options = replace(variants.network, inputs=replace(variants.network.inputs, **kind))
         evaluated[name] = trainings.evaluate(people, trainings.networks(name, options, variants.loop))
-    errors = {name: found.errors.mpjpe for name, found in evaluated.items()}
+    errors = {name: result.errors.mpjpe for name, result in evaluated.items()}
     rows: list[list[Cell]] = [
-        [name, *_millimetres(errors[name]), 1e3 * float(found.errors.pa_mpjpe.mean()), *NBF_INPUTS[name]]
-        for name, found in evaluated.items()
+        [name, *_millimetres(errors[name]), 1e3 * float(result.errors.pa_mpjpe.mean()), *NBF_INPUTS[name]]
+        for name, result in evaluated.items()
     ]
     notes = [_compared("parts 12", other, errors) for other in ("rgb", "parts 1", "parts 6", "parts 24", "joints 24")]
-    for name, found in evaluated.items():
-        if len(found.seeds) > 1:
-            notes.append(f"{name}: seeds {', '.join(f'{1e3 * value:.1f}' for value in found.seeds)} mm.")
+    for name, result in evaluated.items():
+        if len(result.seeds) > 1:
+            notes.append(f"{name}: seeds {', '.join(f'{1e3 * value:.1f}' for value in result.seeds)} mm.")
     columns = ("input", "error mm", "95 % from", "to", "PA mm", "paper UP-3D", "paper H36M")
     return [Table("inputs", "Table 1: input and 3-D error", columns, rows, notes=notes)], {}
 
 
-def segmenters(trainings: Trainings, people: EvaluatedPeople, variants: NbfVariants, folder: Path) -> Found:
+def segmenters(trainings: Trainings, people: EvaluatedPeople, variants: NbfVariants, folder: Path) -> TablesAndPlots:
     """Table 2, the segmenter of training against that of validation, and Figure 3."""
     validators: dict[str, tuple[CropSource, Segmenter | None, float]] = {}
     networks = {}
@@ -305,7 +305,7 @@ def segmenters(trainings: Trainings, people: EvaluatedPeople, variants: NbfVaria
         evaluated = {
             trained: trainings.evaluate(people, weights, source, validator) for trained, weights in paths.items()
         }
-        rows.append([name, 100 * iou, *(1e3 * float(found.errors.mpjpe.mean()) for found in evaluated.values())])
+        rows.append([name, 100 * iou, *(1e3 * float(result.errors.mpjpe.mean()) for result in evaluated.values())])
         f1 = evaluated[name].f1
         if f1 is not None:  # the best segmenter comes last and stays
             plot_quality(folder / "f1-error.png", f1, evaluated[name].errors.mpjpe, distance_to_mean(people))
@@ -317,16 +317,17 @@ def segmenters(trainings: Trainings, people: EvaluatedPeople, variants: NbfVaria
     return [table, Table("segmenters-paper", "Table 2 as the paper has it", columns, rows)], plots
 
 
-def losses(trainings: Trainings, people: EvaluatedPeople, variants: NbfVariants, folder: Path) -> Found:
+def losses(trainings: Trainings, people: EvaluatedPeople, variants: NbfVariants, folder: Path) -> TablesAndPlots:
     """Table 3: which losses."""
     rows: list[list[Cell]] = []
     errors: dict[str, Floats] = {}
     rotation: dict[str, Floats] = {}
     for name, terms in _LOSSES.items():
         options = variants.with_losses(*terms)
-        found = trainings.evaluate(people, trainings.networks(f"loss {name}", options, variants.loop)).errors
-        errors[name], rotation[name] = found.mpjpe, found.rotation
-        ours: list[Cell] = [*_millimetres(found.mpjpe), 100 * float(found.pckh.mean()), float(found.rotation.mean())]
+        error = trainings.evaluate(people, trainings.networks(f"loss {name}", options, variants.loop)).errors
+        errors[name], rotation[name] = error.mpjpe, error.rotation
+        pckh, quaternion = 100 * float(error.pckh.mean()), float(error.rotation.mean())
+        ours: list[Cell] = [*_millimetres(error.mpjpe), pckh, quaternion]
         rows.append([name, *ours, *NBF_LOSSES[name]])
     apart = paired_difference(rotation["3D"], rotation["lat"])
     notes = [
@@ -339,7 +340,7 @@ def losses(trainings: Trainings, people: EvaluatedPeople, variants: NbfVariants,
     return [Table("losses", "Table 3: losses", columns, rows, (0, 1, 1, 1, 1, 3, 1, 1, 3), notes)], {}
 
 
-def supervision(trainings: Trainings, people: EvaluatedPeople, variants: NbfVariants, folder: Path) -> Found:
+def supervision(trainings: Trainings, people: EvaluatedPeople, variants: NbfVariants, folder: Path) -> TablesAndPlots:
     """Table 4: how many 3-D labels beside 2-D ones, and its control, the same 3-D labels and nothing else."""
     shares = list(NBF_SUPERVISION)
     errors: dict[str, Floats] = {}
@@ -347,13 +348,13 @@ def supervision(trainings: Trainings, people: EvaluatedPeople, variants: NbfVari
     rows: list[list[Cell]] = []
     for share in shares:
         options = variants.with_losses(share > 0, False, True, fraction_3d=share / 100)
-        found = trainings.evaluate(people, trainings.networks(f"labels {share}", options, variants.loop)).errors
-        errors[str(share)] = found.mpjpe
+        measured = trainings.evaluate(people, trainings.networks(f"labels {share}", options, variants.loop)).errors
+        errors[str(share)] = measured.mpjpe
         if share in _CONTROLS:
             options = variants.with_losses(True, False, True, fraction_3d=share / 100, extra_2d=False)
             without = trainings.evaluate(people, trainings.networks(f"only {share}", options, variants.loop)).errors
             controls[share] = 1e3 * float(without.mpjpe.mean())
-        ours: list[Cell] = [*_millimetres(found.mpjpe), float(found.rotation.mean()), controls.get(share)]
+        ours: list[Cell] = [*_millimetres(measured.mpjpe), float(measured.rotation.mean()), controls.get(share)]
         rows.append([share, *ours, *NBF_SUPERVISION[share]])
     notes = [_compared(str(share), "100", errors, unit=" %") for share in shares[1:]]
     means = [1e3 * float(values.mean()) for values in errors.values()]
@@ -371,7 +372,7 @@ class Ablation(NamedTuple):
     networks, segmenters  number that it trains
     """
 
-    run: Callable[[Trainings, EvaluatedPeople, NbfVariants, Path], Found]
+    run: Callable[[Trainings, EvaluatedPeople, NbfVariants, Path], TablesAndPlots]
     networks: int
     segmenters: int = 0
 
@@ -464,7 +465,7 @@ def warping_table(
 
     A pair's figure is the mean over the seeds; differences are paired over the pairs.
     """
-    found: dict[tuple[str, str], Mapping[str, Floats]] = {}
+    by_variant: dict[tuple[str, str], Mapping[str, Floats]] = {}
     rows: list[list[Cell]] = []
     dimensions: tuple[Literal["2d", "3d"], ...] = ("2d", "3d")
     for warp in dimensions:
@@ -477,9 +478,9 @@ def warping_table(
             means = {name: np.mean([values[name] for values in seeds], 0) for name in seeds[0]}
             ours = [float(np.nanmean(means[name])) if name in means else None for name in _WARPING_METRICS]
             rows.append([warp, pose, *ours, *WARP3D_ABLATION[warp, pose]])
-            found[warp, pose] = means
+            by_variant[warp, pose] = means
     notes = []
-    best, plain = found["3d", "3d"], found["2d", "2d"]
+    best, plain = by_variant["3d", "3d"], by_variant["2d", "2d"]
     for name in _WARPING_METRICS:
         if name in best:
             apart = paired_difference(best[name], plain[name])

@@ -187,11 +187,11 @@ def _box_of(points: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate((known.min(0), known.max(0)))
 
 
-def matched(true: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]]) -> list[tuple[int, int]]:
-    """Pairs (true, found) of boxes x0 y0 x1 y1 that show the same people: by overlap, the largest first, each once."""
-    if not true or not found:
+def matched(true: Sequence[NDArray[Any]], predicted: Sequence[NDArray[Any]]) -> list[tuple[int, int]]:
+    """Pairs (true, predicted) of boxes x0 y0 x1 y1 of the same people: by overlap, the largest first, each once."""
+    if not true or not predicted:
         return []
-    table = np.array([[_overlap(a, b) for b in found] for a in true])
+    table = np.array([[_overlap(a, b) for b in predicted] for a in true])
     pairs = []
     while table.max() >= _LEAST_OVERLAP:
         row, column = np.unravel_index(int(table.argmax()), table.shape)
@@ -218,8 +218,8 @@ class StoredPeople(SingleImages):
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         """The people who were detected when the cache was made; their boxes are the labels'."""
         sample = self._cache.sample(self._cache.find(frame.name))
-        found = [_detected(person) for person in sample.people]
-        return sorted((one for one in found if one is not None), key=lambda one: -one.area)
+        people = [detected for person in sample.people if (detected := _detected(person)) is not None]
+        return sorted(people, key=lambda person: -person.area)
 
 
 def _detected(person: Person) -> DetectedPerson | None:
@@ -313,7 +313,11 @@ def evaluate_fits(
             cache.path, "holds no detections", remedy="make it with hpc preprocess … --detections, or --detector auto"
         )
     people = selection.people("joints", *(("box", "detected") if detections == "stored" else ()))
-    source = StoredPeople(cache) if detections == "stored" else DetectedPeople(detections, threads)
+    source = (
+        StoredPeople(cache)
+        if detections == "stored"
+        else DetectedPeople(detections, threads, device if device == "cpu" else "auto")
+    )
     with Fitter(options, people_source=source, device=device) as fitter:
 
         def fit(row: int) -> list[FoundBody]:

@@ -131,7 +131,7 @@ def _cameras(people: People) -> tuple[Tensor, Tensor]:
 
 
 def weights_facts(path: Path) -> dict[str, Any]:
-    """What a report says about weights."""
+    """The line of a report about weights: model, steps, digest."""
     header = read_header(path)
     steps = header.training.get("steps", "?")
     return {"weights": f"{header.model}, {steps} steps, SHA-256 {digest_of(path)[:16]}"}

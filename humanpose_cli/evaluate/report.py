@@ -204,10 +204,10 @@ def worst_contact_sheet(errors: NDArray[np.float64], panel: Panel, title: Callab
 
 
 @torch.no_grad()
-def body_panel(people: EvaluatedPeople, person: int, body: Body, found: Bodies, index: int) -> Image:
-    """(224, 672, 3): the person, and the true and the found mesh over the image.
+def body_panel(people: EvaluatedPeople, person: int, body: Body, predicted: Bodies, index: int) -> Image:
+    """(224, 672, 3): the person, and the true and the predicted mesh over the image.
 
-    person  of the people; index of their body among those found
+    person  row of the people; index  row of their body among those predicted
     """
     image = people.people.cache.image(int(people.people.images[person]))
     x, y = people.centre[person].tolist()
@@ -222,7 +222,7 @@ def body_panel(people: EvaluatedPeople, person: int, body: Body, found: Bodies, 
     matrix = np.array([[scale, 0, -scale * left], [0, scale, -scale * top]])
     smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     drawn = [image]
-    for rig, bodies, row, colour in ((people.body, people.bodies, person, 2), (body, found, index, 1)):
+    for rig, bodies, row, colour in ((people.body, people.bodies, person, 2), (body, predicted, index, 1)):
         rotations, betas, root = (values[row : row + 1] for values in bodies)
         rest = rig.rest_joints(betas)[:, SMPL24.index("pelvis")]
         vertices = rig.pose(rotations, betas, root - rest).vertices
@@ -231,10 +231,10 @@ def body_panel(people: EvaluatedPeople, person: int, body: Body, found: Bodies, 
     return np.concatenate([np.asarray(cv2.warpAffine(one, matrix, (_SIDE, _SIDE), flags=smooth)) for one in drawn], 1)
 
 
-def segmentation_panel(image: Image, truth: NDArray[np.integer], found: NDArray[np.integer], parts: int) -> Image:
-    """(224, 672, 3): the crop, its true parts and those found, in the parts' colours."""
+def segmentation_panel(image: Image, truth: NDArray[np.integer], predicted: NDArray[np.integer], parts: int) -> Image:
+    """(224, 672, 3): the crop, its true and its predicted parts, in the parts' colours."""
     colours = as_bytes(code_colours(parts))
-    shown = (image, colours[truth], colours[found])
+    shown = (image, colours[truth], colours[predicted])
     return np.concatenate(
         [np.asarray(cv2.resize(one, (_SIDE, _SIDE), interpolation=cv2.INTER_NEAREST)) for one in shown], 1
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import cv2
@@ -126,7 +125,7 @@ def warping(network: Warp3d) -> Method:
 
 
 class WrappedPeople:
-    """People wrapped in their images, and the images without them; the last one is kept, for methods take turns."""
+    """People wrapped in their images, and the images without them; the last one is cached: methods take turns."""
 
     def __init__(self, body: Body) -> None:
         self._body = body
@@ -193,7 +192,7 @@ def measure_reposing(
     joints     estimator of the pose in an image, for the pose AUC
     """
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
-    kept = spread_evenly(len(numbers), _SHOWN)
+    shown_rows = spread_evenly(len(numbers), _SHOWN)
     shown: dict[int, list[NDArray[np.uint8]]] = {}
     for done, number in enumerate(numbers, 1):
         # One draw for each pair: the same target for every method and every run.
@@ -202,37 +201,37 @@ def measure_reposing(
         images = [first.image, second.image]
         for name, method in methods.items():
             drawn = method(first, second)
-            found = _similarity(drawn, second, distances or {})
+            metrics = _similarity(drawn, second, distances or {})
             if joints is not None:
-                found["pose_auc"] = _pose_auc(joints(drawn.image, _box_of(second)), true_joints)
-            rows[name].append(found)
+                metrics["pose_auc"] = _pose_auc(joints(drawn.image, _box_of(second)), true_joints)
+            rows[name].append(metrics)
             images.append(drawn.image)
-        if done - 1 in kept:
+        if done - 1 in shown_rows:
             shown[done - 1] = [resized(image, SHOWN_SIDE) for image in images]
         progress(done, len(numbers), "pairs")
         if stop():
             raise InterruptedRun()
     values = {
-        name: {key: np.array([row[key] for row in found]) for key in (found[0] if found else {})}
-        for name, found in rows.items()
+        name: {key: np.array([row[key] for row in pairs]) for key in (pairs[0] if pairs else {})}
+        for name, pairs in rows.items()
     }
     return EvaluatedReposing(np.asarray(numbers, np.int64), values, shown)
 
 
-def pose_auc_3d(found: NDArray[np.floating], true: NDArray[np.floating]) -> float:
+def pose_auc_3d(predicted: NDArray[np.floating], true: NDArray[np.floating]) -> float:
     """Area under the curve of correct keypoints, joints (19, 3) metres twice, pelvis on pelvis, over AUC_MILLIMETRES.
 
     The mean over the thresholds of the share of joints that are as near or nearer, as public code takes it.
     """
-    apart = 1e3 * np.linalg.norm((found - found[_PELVIS]) - (true - true[_PELVIS]), axis=-1)
+    apart = 1e3 * np.linalg.norm((predicted - predicted[_PELVIS]) - (true - true[_PELVIS]), axis=-1)
     return float((apart[None] <= AUC_MILLIMETRES[:, None] + 1e-6).mean())  # rounding is no error
 
 
-def _pose_auc(found: NDArray[np.floating] | None, true: NDArray[np.floating] | None) -> float:
+def _pose_auc(predicted: NDArray[np.floating] | None, true: NDArray[np.floating] | None) -> float:
     """0 for an image in which nobody is detected; NaN where nobody is detected in the true one either."""
     if true is None:
         return float("nan")
-    return 0.0 if found is None else pose_auc_3d(found, true)
+    return 0.0 if predicted is None else pose_auc_3d(predicted, true)
 
 
 def _similarity(drawn: Drawn, second: Example, distances: Mapping[str, Distance]) -> dict[str, float]:
@@ -240,13 +239,13 @@ def _similarity(drawn: Drawn, second: Example, distances: Mapping[str, Distance]
     a, b = made / 2 + 0.5, true / 2 + 0.5
     mask = torch.from_numpy((person_mask(second) > 0.5).astype(np.float32))[None, None]
     drawn_mask = torch.from_numpy(np.asarray(drawn.mask, np.float32))[None, None]
-    found = {"ssim": float(ssim(a, b)), "ssim_fg": np.nan, "l1_fg": np.nan, "mask_iou": np.nan}
+    metrics = {"ssim": float(ssim(a, b)), "ssim_fg": np.nan, "l1_fg": np.nan, "mask_iou": np.nan}
     if inside := float(mask.sum()):
-        found["ssim_fg"] = float(ssim_foreground(a, b, mask))
-        found["l1_fg"] = float(((a - b).abs().mean(1, keepdim=True) * mask).sum() / inside)
-        found["mask_iou"] = float(mask_iou(drawn_mask, mask))
+        metrics["ssim_fg"] = float(ssim_foreground(a, b, mask))
+        metrics["l1_fg"] = float(((a - b).abs().mean(1, keepdim=True) * mask).sum() / inside)
+        metrics["mask_iou"] = float(mask_iou(drawn_mask, mask))
     with torch.no_grad():
-        return {**found, **{name: float(distance(made, true)) for name, distance in distances.items()}}
+        return {**metrics, **{name: float(distance(made, true)) for name, distance in distances.items()}}
 
 
 def _box_of(example: Example) -> NDArray[np.floating]:
@@ -288,10 +287,8 @@ class FittedJoints:
     def __enter__(self) -> FittedJoints:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._fitter.__exit__(kind, value, trace)
+    def __exit__(self, *problem: Any) -> None:
+        self._fitter.__exit__(*problem)
 
 
 class _OnePerson(SingleImages):
@@ -375,9 +372,9 @@ def reposing_report(evaluated: EvaluatedReposing, source: str, facts: Mapping[st
     """All methods, their paired differences, what others published on the same dataset (`source`), images."""
     values = evaluated.values
     names = list(values)
-    means = {name: {metric: summarise(found) for metric, found in values[name].items()} for name in names}
+    means = {name: {metric: summarise(summary) for metric, summary in values[name].items()} for name in names}
     best = means[names[-1]]
-    rows: list[list[Cell]] = [[name, *(found.value for found in means[name].values())] for name in names]
+    rows: list[list[Cell]] = [[name, *(summary.value for summary in means[name].values())] for name in names]
     notes = ["ssim_fg, l1_fg and mask_iou look where the true image shows the person."]
     tables = [Table("methods", "Methods", ("method", *best), rows, 3, notes), _differences(evaluated)]
     if source in WARP3D_PRIOR:
@@ -404,7 +401,7 @@ def _differences(evaluated: EvaluatedReposing) -> Table:
 
 
 def side_by_side(evaluated: EvaluatedReposing) -> NDArray[np.uint8]:
-    """A row for each of the pairs that were kept, by the quality of the last method: input, target, every method."""
+    """A row for each pair that is shown, by the quality of the last method: input, target, every method."""
     quality = np.nan_to_num(evaluated.values[list(evaluated.values)[-1]]["ssim"])
     ordered = sorted(evaluated.shown, key=lambda index: (float(quality[index]), index))
     return np.concatenate([np.concatenate(list(evaluated.shown[index]), 1) for index in ordered])

@@ -79,8 +79,8 @@ def measure_segmenter(
     make = SegmenterCrops(people, segmenter.options, guided=guided)
     for batch in held_out_batches(make, range(len(people)), batch_size):
         with torch.no_grad():
-            found = segmenter.probabilities(batch["segmenter_input"].to(segmenter.device)).argmax(1).cpu().numpy()
-        counts.append(confusion(found, batch["labels"].numpy(), classes))
+            predicted = segmenter.probabilities(batch["segmenter_input"].to(segmenter.device)).argmax(1).cpu().numpy()
+        counts.append(confusion(predicted, batch["labels"].numpy(), classes))
         progress(sum(len(part) for part in counts), len(people), "people")
         if stop():
             raise InterruptedRun()
@@ -133,8 +133,8 @@ def segmenter_report(
         crop = SegmenterCrops(people, segmenter.options)(index, np.random.default_rng(0))
         with torch.no_grad():
             image = torch.from_numpy(crop["segmenter_input"])[None].to(segmenter.device)
-            found = segmenter.probabilities(image).argmax(1)[0].cpu().numpy()
-        return segmentation_panel(crop["shown"], crop["labels"], found, segmenter.options.parts)
+            predicted = segmenter.probabilities(image).argmax(1)[0].cpu().numpy()
+        return segmentation_panel(crop["shown"], crop["labels"], predicted, segmenter.options.parts)
 
     def title(index: int) -> str:
         return f"IoU {100 * quality[index]:.0f} %, F1 {100 * evaluated.people_f1[index]:.0f} %"

@@ -76,13 +76,17 @@ class FitOptions:
             raise UsageError(given, "is of no use with `method=keypoints`", remedy="`method=auto` or nbf")
 
 
+IMAGE_STEPS = 3  # of one image: finding people, fitting bodies, and drawing
+
+
 class Fitter:
     """Fits bodies to images and sequences; loads its models once; a context manager.
 
     options        all of `FitOptions` at once; what else is given goes before it
     boxes, keypoints  files of people from your own detector
+    pose_model        your own pose network (ONNX, RTMPose's kind), whose joints are used in place of ours
     weights, segmenter  networks: files, runs of hpc train, or names of hpc weights list
-    device         of the body network: auto, cpu or cuda:N
+    device         of the networks: auto, cpu or cuda:N
     threads        of detection; None: as many as there are cores (four at most)
     people_source  finds the people, in place of our detector
     The others are fields of `FitOptions`; `body` may be a Body.
@@ -101,6 +105,7 @@ class Fitter:
         segmenter: str = "",
         boxes: Path | str | None = None,
         keypoints: Path | str | None = None,
+        pose_model: Path | str | None = None,
         device: str = "auto",
         threads: int | None = None,
         people_source: PeopleSource | None = None,
@@ -112,9 +117,11 @@ class Fitter:
         self.options = replace(options or FitOptions(), **changes)
         self.body = body if isinstance(body, Body) else body_by_name(self.options.body)
         self._network = _network(self.options, resolve_device(device))
-        given_files = {"boxes": boxes, "keypoints": keypoints}
+        given_files = {"boxes": boxes, "keypoints": keypoints, "pose_model": pose_model}
         self._files = {name: Path(path) for name, path in given_files.items() if path is not None}
-        self._people = people_source or find_people(self.options.detector, threads, boxes=boxes, keypoints=keypoints)
+        self._people = people_source or find_people(
+            self.options.detector, threads, boxes=boxes, keypoints=keypoints, pose_model=pose_model, device=device
+        )
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -167,7 +174,7 @@ class Fitter:
                 )
         else:
             frame = next(item.frames())
-            fit = self.fit_image(frame.pixels, name=frame.name, focal=frame.focal, path=frame.path)
+            fit = self.fit_image(frame.pixels, name=frame.name, focal=frame.focal, path=frame.path, progress=report)
         return replace(fit, images=FrameSource((item,)))
 
     def _fit_items(self, items: Sequence[InputItem], report: Progress) -> Fit:
@@ -184,7 +191,7 @@ class Fitter:
 
     def _fit_array(self, pixels: np.ndarray, wanted: FrameRange, report: Progress) -> Fit:
         if pixels.ndim == 3:
-            return replace(self.fit_image(pixels), images=FrameSource(array=pixels[None]))
+            return replace(self.fit_image(pixels, progress=report), images=FrameSource(array=pixels[None]))
         chosen = pixels[wanted.start : wanted.stop]
         if not len(chosen):
             raise UsageError("frames", "holds no frame of the array", expected=f"0:{len(pixels)}", got=str(wanted))
@@ -193,7 +200,13 @@ class Fitter:
         return replace(fit, images=FrameSource(array=chosen))
 
     def fit_image(
-        self, pixels: np.ndarray, *, name: str = "image", focal: float | None = None, path: Path | None = None
+        self,
+        pixels: np.ndarray,
+        *,
+        name: str = "image",
+        focal: float | None = None,
+        path: Path | None = None,
+        progress: Progress = no_progress,
     ) -> Fit:
         """Everybody in one image (H, W, 3) uint8 RGB; track ids count from the largest person, who is 0.
 
@@ -201,8 +214,10 @@ class Fitter:
         path   the image's file, by which people given in a file are found
         Nobody found is a fit with no rows.
         """
+        progress(0, IMAGE_STEPS, "finding people")
         frame = Frame(0, name, pixels, focal, path=path)
         people = self._people.in_image(frame)
+        progress(1, IMAGE_STEPS, "fitting bodies")
         if self.options.people == "largest":
             people = people[:1]
         camera = self._camera(frame)
@@ -390,6 +405,7 @@ def fit(
     sequence: bool | None = None,
     boxes: Path | str | None = None,
     keypoints: Path | str | None = None,
+    pose_model: Path | str | None = None,
     weights: str = "",
     segmenter: str = "",
     device: str = "auto",
@@ -407,6 +423,7 @@ def fit(
     frames     "A:B": frames A to B - 1 of a sequence
     sequence   whether a folder's images are one sequence; None: one size and consecutive numbers are
     boxes, keypoints  files of people from your own detector
+    pose_model        your own pose network (ONNX, RTMPose's kind), whose joints are used in place of ours
     weights, segmenter  networks: files, runs of hpc train, or names of hpc weights list; "": the shipped ones
     device     auto, cpu or cuda:N
     threads    of detection; None: as many as there are cores (four at most)
@@ -422,6 +439,7 @@ def fit(
         segmenter=segmenter,
         boxes=boxes,
         keypoints=keypoints,
+        pose_model=pose_model,
         device=device,
         threads=threads,
     ) as fitter:
@@ -444,6 +462,8 @@ def fit_item(fitter: Fitter, item: InputItem, outputs: Sequence[Path], *, progre
     fit = fitter.fit(item, progress=progress)
     fit.save(outputs[0])
     for path in outputs[1:]:
+        if not item.is_sequence:
+            progress(IMAGE_STEPS - 1, IMAGE_STEPS, "drawing the overlay")
         fit.save_overlay(path, progress)
     return fit
 

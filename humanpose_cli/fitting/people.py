@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol
@@ -12,8 +13,11 @@ import numpy as np
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.detector import PersonDetector, people_in_boxes, person_from_keypoints, watch_keypoints
-from humanpose_cli.detect.models import ModelPool, default_threads
+from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.detect.pose_model import PoseModel, use_pose_model
+from humanpose_cli.detect.runtime import runtime_device
+from humanpose_cli.detect.search import SCHEMES
 from humanpose_cli.io.detection_files import GivenPeople, read_boxes, read_keypoints
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame
@@ -68,24 +72,39 @@ def find_people(
     *,
     boxes: Path | str | None = None,
     keypoints: Path | str | None = None,
+    pose_model: Path | str | None = None,
+    device: str = "auto",
 ) -> PeopleSource:
-    """Our own detector, or people from a file of boxes or keypoints; UsageError if both are given."""
+    """Our own detector, or people from a file of boxes or keypoints; UsageError if both are given.
+
+    pose_model  an ONNX network whose joints replace ours; UsageError if keypoints are given
+    device      of the networks: auto, cpu or cuda:N; UnavailableError where it is a GPU that ONNX Runtime cannot use
+    """
+    if pose_model is not None:
+        if keypoints is not None:
+            raise UsageError("pose_model", "cannot be given together with `keypoints`", remedy="leave one of them out")
+        model = PoseModel(pose_model, device)
+        return PosedPeople(find_people(mode, threads, boxes=boxes, device=device), model, threads)
     if boxes is not None and keypoints is not None:
         raise UsageError("boxes", "cannot be given together with `keypoints`", remedy="keypoints tell more")
+    if device != "auto":
+        device = runtime_device(device)
     if keypoints is not None:
-        return PeopleFromFile(read_keypoints(Path(keypoints)), mode, threads)
+        return PeopleFromFile(read_keypoints(Path(keypoints)), mode, threads, device)
     if boxes is not None:
-        return PeopleFromFile(read_boxes(Path(boxes)), mode, threads)
-    return DetectedPeople(mode, threads)
+        return PeopleFromFile(read_boxes(Path(boxes)), mode, threads, device)
+    return DetectedPeople(mode, threads, device)
 
 
-def people_of_fit(fit: FitRecord, pixels: np.ndarray, threads: int | None = None) -> list[DetectedPerson]:
+def people_of_fit(
+    fit: FitRecord, pixels: np.ndarray, threads: int | None = None, device: str = "auto"
+) -> list[DetectedPerson]:
     """The people of a fit of one image with the masks that a fit file does not keep; row by row."""
     people = []
     for box, keypoints, score in zip(fit.boxes, fit.keypoints2d, fit.confidence, strict=True):
         spread = np.zeros(len(keypoints), np.float32)
         people.append(DetectedPerson(box, keypoints, None, spread, None, None, float(score), BLAZEPOSE33))
-    pool = ModelPool(threads or default_threads())
+    pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
     try:
         known = [row for row, person in enumerate(people) if (person.keypoints[:, 2] > 0).sum() >= _FEWEST]
         for row, person in zip(
@@ -102,16 +121,17 @@ class DetectedPeople:
 
     mode     'thorough', 'fast', or 'auto': thorough for images, fast for sequences
     threads  None: as many as there are cores (four at most)
+    device   of the networks: auto, cpu or cuda:N
     """
 
-    def __init__(self, mode: DetectorMode = "auto", threads: int | None = None) -> None:
-        self._mode, self._threads = mode, threads
+    def __init__(self, mode: DetectorMode = "auto", threads: int | None = None, device: str = "auto") -> None:
+        self._mode, self._threads, self._device = mode, threads, device
         self._detectors: dict[str, PersonDetector] = {}
 
     def _detector(self, usual: Literal["thorough", "fast"]) -> PersonDetector:
         mode = usual if self._mode == "auto" else self._mode
         if mode not in self._detectors:
-            self._detectors[mode] = PersonDetector(mode, threads=self._threads)
+            self._detectors[mode] = PersonDetector(mode, self._threads, self._device)
         return self._detectors[mode]
 
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
@@ -140,9 +160,11 @@ class PeopleFromFile:
     An image that the file does not mention is an InputError: an empty list says that nobody is in it.
     """
 
-    def __init__(self, given: GivenPeople, mode: DetectorMode, threads: int | None = None) -> None:
-        self._given, self._views = given, _VIEWS[mode]
-        self._pool = ModelPool(threads or default_threads())
+    def __init__(
+        self, given: GivenPeople, mode: DetectorMode, threads: int | None = None, device: str = "auto"
+    ) -> None:
+        self._given, self._mode, self._views = given, mode, _VIEWS[mode]
+        self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
 
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         return self._look(frame, None)
@@ -170,7 +192,11 @@ class PeopleFromFile:
             people = watch_keypoints(self._pool, frame.pixels, known, self._views)
         else:
             boxes = [person.box for person in given if person.box is not None]
-            people = people_in_boxes(self._pool, frame.pixels, np.reshape(boxes, (-1, 4)), self._views)
+            fast = self._mode == "fast" or (self._mode == "auto" and index is not None)
+            more = SCHEMES["fast" if fast else "thorough"]
+            people = people_in_boxes(
+                self._pool, frame.pixels, np.reshape(boxes, (-1, 4)), self._views, more.heavy, more.upright
+            )
             people = [replace(p, score=given[i].score * p.score) for i, p in enumerate(people)]
         return sorted(people, key=lambda person: -person.area)
 
@@ -181,3 +207,30 @@ class PeopleFromFile:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.close()
+
+
+class PosedPeople:
+    """The people of another source, with the joints of the user's own pose network."""
+
+    def __init__(self, source: PeopleSource, model: PoseModel, threads: int | None = None) -> None:
+        self._source, self._model = source, model
+        self._pool = ModelPool(threads or default_threads())
+
+    def in_image(self, frame: Frame) -> list[DetectedPerson]:
+        return use_pose_model(self._pool, self._model, frame.pixels, self._source.in_image(frame))
+
+    def start_sequence(self) -> None:
+        """As the source does."""
+        self._source.start_sequence()
+
+    def in_next_frame(self, frame: Frame) -> list[DetectedPerson]:
+        return use_pose_model(self._pool, self._model, frame.pixels, self._source.in_next_frame(frame))
+
+    def __enter__(self) -> PosedPeople:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.close()
+        self._source.__exit__(kind, value, trace)

@@ -2,7 +2,7 @@
 
 N rows, F frames. Lengths in metres, angles in radians, image coordinates in pixels of the full image. The file is
 an uncompressed `.npz` without pickles, its bytes depend on nothing but its contents, and N = 0 (nobody was found)
-is a valid file. AMASS, BVH and other formats are made from it by `export`.
+is a valid file. `Fit.to_amass` gives AMASS' arrays.
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ class FitRecord:
 
     @property
     def largest_track(self) -> int:
-        """Whom the images are about: the track whose boxes, added up over its frames, cover most.
+        """The main person: the track whose boxes, added up over its frames, cover most.
 
         InputError if there is nobody.
         """

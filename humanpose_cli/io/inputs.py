@@ -1,4 +1,8 @@
-"""From what the user typed to a list of inputs: files, folders, globs, videos, and a list on stdin."""
+"""From what the user typed to a list of inputs: files, folders, globs, videos, and a list on stdin.
+
+In this order: `Frame` and `InputItem`, an input and its decoding; keys and output paths; `check_sequence`, whether
+images are one sequence; `open_inputs`, which expands the arguments and makes the items.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +34,12 @@ from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoInfo, VideoReader, prefe
 class Frame:
     """A decoded frame.
 
-    index  its number in the whole sequence, from 0, whatever `--frames` leaves out
-    name  the image's file name, or a video's frame number with six digits
+    index   its number in the whole sequence, from 0, whatever `--frames` leaves out
+    name    the image's file name, or a video's frame number with six digits
     pixels  (H, W, 3) uint8 sRGB, upright
-    focal  focal length in pixels from EXIF, or None
-    alpha  (H, W) uint8, or None where it is opaque
-    path  the image's file; None for a video's frames
+    focal   focal length in pixels from EXIF, or None
+    alpha   (H, W) uint8, or None where it is opaque
+    path    the image's file; None for a video's frames
     """
 
     index: int
@@ -86,8 +90,7 @@ class InputItem:
     @property
     def label(self) -> str:
         """The item as the user knows it: its path, relative to the working folder where it lies below it."""
-        relative = os.path.relpath(self.path)
-        return str(self.path) if relative.startswith("..") else relative
+        return _shown(self.path)
 
     @cached_property
     def _video(self) -> VideoInfo:
@@ -228,8 +231,8 @@ def _sizes(files: Sequence[Path], size_of: Callable[[Path], tuple[int, int]]) ->
             return None
 
     with ThreadPoolExecutor(_READERS) as pool:  # headers on a network mount wait, not work
-        found = zip(files, pool.map(look, files), strict=True)
-        return {file: size for file, size in found if size is not None}
+        pairs = zip(files, pool.map(look, files), strict=True)
+        return {file: size for file, size in pairs if size is not None}
 
 
 _MOST_MESSAGES = 10
@@ -367,8 +370,8 @@ def _common_root(given: Sequence[_Given]) -> Path:
 
 
 @dataclass
-class _Found:
-    """What an argument led to: an item in the making. kind 'folder' leaves the choice between frames and images."""
+class _Candidate:
+    """An input that an argument names. kind 'folder': whether its images are one sequence is still to be decided."""
 
     kind: Literal["image", "video", "folder"]
     path: Path
@@ -384,8 +387,8 @@ class _Search:
     range: FrameRange
     exclude: set[Path]
     own_suffixes: tuple[str, ...]
-    found: list[_Found] = field(default_factory=list)
-    named_by_folder: dict[Path, _Found] = field(default_factory=dict)
+    candidates: list[_Candidate] = field(default_factory=list)
+    named_by_folder: dict[Path, _Candidate] = field(default_factory=dict)
     passed_over: dict[str, int] = field(default_factory=dict)
     choices: list[str] = field(default_factory=list)
 
@@ -393,21 +396,21 @@ class _Search:
         """Sort one argument in."""
         path = argument.path
         if argument.error is not None:
-            self.found.append(_Found("image", path, error=argument.error))
+            self.candidates.append(_Candidate("image", path, error=argument.error))
         elif argument.from_glob and self._is_ours(path):
             return
         elif path.is_dir():
             self._take_folder(path)
         elif _is_video(path):
-            self.found.append(_Found("video", path))
+            self.candidates.append(_Candidate("video", path))
         elif argument.from_glob and path.suffix.lower() not in IMAGE_SUFFIXES:
             self.passed_over["glob"] = self.passed_over.get("glob", 0) + 1
         elif self.sequence:  # an image named by itself joins the others of its folder
             if path.parent not in self.named_by_folder:
-                self.found.append(self.named_by_folder.setdefault(path.parent, _Found("folder", path.parent)))
+                self.candidates.append(self.named_by_folder.setdefault(path.parent, _Candidate("folder", path.parent)))
             self.named_by_folder[path.parent].files.append(path)
         else:
-            self.found.append(_Found("image", path))
+            self.candidates.append(_Candidate("image", path))
 
     def _is_ours(self, path: Path) -> bool:
         """Whether a glob met one of our own outputs."""
@@ -417,16 +420,16 @@ class _Search:
     def _take_folder(self, folder: Path) -> None:
         """Images and videos of a folder by their names, at any depth, without our own outputs."""
         errors: list[InputError] = []
-        images: dict[Path, _Found] = {}
-        videos: list[_Found] = []
+        images: dict[Path, _Candidate] = {}
+        videos: list[_Candidate] = []
         others = 0
         for path in _files_below(folder, self.exclude, errors):
             if path.name.endswith(self.own_suffixes):
                 continue
             if path.suffix.lower() in IMAGE_SUFFIXES:
-                images.setdefault(path.parent, _Found("folder", path.parent)).files.append(path)
+                images.setdefault(path.parent, _Candidate("folder", path.parent)).files.append(path)
             elif path.suffix.lower() in VIDEO_SUFFIXES:
-                videos.append(_Found("video", path))
+                videos.append(_Candidate("video", path))
             else:
                 others += 1
         if others:
@@ -434,24 +437,24 @@ class _Search:
         if not (errors or images or videos):
             got = f"only {_other_files(others)}" if others else "an empty folder"
             errors.append(InputError(folder, "holds no image and no video", got=got))
-        self.found += [_Found("image", Path(error.subject), error=error) for error in errors]
-        self.found += [*images.values(), *videos]
+        self.candidates += [_Candidate("image", Path(error.subject), error=error) for error in errors]
+        self.candidates += [*images.values(), *videos]
 
     def items(self, root: Path) -> list[InputItem]:
         """The items, each once."""
-        seen: dict[tuple[str, Path], InputItem] = {}
-        for found in self.found:
-            for item in self._items_of(found, root):
-                seen.setdefault((item.kind, item.path), item)
-        return list(seen.values())
+        unique: dict[tuple[str, Path], InputItem] = {}
+        for candidate in self.candidates:
+            for item in self._items_of(candidate, root):
+                unique.setdefault((item.kind, item.path), item)
+        return list(unique.values())
 
-    def _items_of(self, found: _Found, root: Path) -> list[InputItem]:
-        path, key = found.path, key_of(found.path, root)
-        if found.kind == "video":
+    def _items_of(self, candidate: _Candidate, root: Path) -> list[InputItem]:
+        path, key = candidate.path, key_of(candidate.path, root)
+        if candidate.kind == "video":
             return [InputItem(key, "video", path, (path,), root, range=self.range)]
-        if found.kind != "folder":
-            return [InputItem(key, "image", path, (path,), root, error=found.error)]
-        files = list(dict.fromkeys(found.files))
+        if candidate.kind != "folder":
+            return [InputItem(key, "image", path, (path,), root, error=candidate.error)]
+        files = list(dict.fromkeys(candidate.files))
         if self.sequence is None:
             verdict = check_sequence(files)
         else:
@@ -524,9 +527,9 @@ def _is_video(path: Path) -> bool:
 
 
 def _refuse_collisions(items: Sequence[InputItem]) -> None:
-    seen: dict[str, InputItem] = {}
+    by_key: dict[str, InputItem] = {}
     for item in items:
-        other = seen.setdefault(item.key, item)
+        other = by_key.setdefault(item.key, item)
         if other is not item:
             raise UsageError(
                 item.path,

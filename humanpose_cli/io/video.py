@@ -15,7 +15,6 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar, cast
 
 import av
@@ -80,8 +79,8 @@ def _opened(path: Path, threads: int = 0) -> Iterator[tuple[Any, Any]]:
 
 
 def _no_frame(path: Path, reason: str) -> InputError:
-    found = describe_file(path)
-    got = (reason if reason.startswith("no image") else f"FFmpeg says: {reason}") if found == "a video" else found
+    kind = describe_file(path)
+    got = (reason if reason.startswith("no image") else f"FFmpeg says: {reason}") if kind == "a video" else kind
     return InputError(path, "has no readable video frame", got=got, remedy="copy it again or convert it to MP4")
 
 
@@ -118,8 +117,8 @@ def _display_matrix(frame: Any) -> np.ndarray:
         return np.eye(2, dtype=int)
     matrix = np.frombuffer(data, "<i4").reshape(3, 3)[:2, :2] / 65536  # 16.16 fixed point
     swapped = abs(matrix[0, 1]) > abs(matrix[0, 0])
-    kept = np.eye(2)[::-1] if swapped else np.eye(2)
-    return np.where(kept > 0, np.sign(matrix), 0).astype(int)
+    axes = np.eye(2)[::-1] if swapped else np.eye(2)
+    return np.where(axes > 0, np.sign(matrix), 0).astype(int)
 
 
 def _upright(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -299,9 +298,7 @@ class VideoWriter:
                 self.path, f"the video could not be written ({error.strerror})", remedy="see hpc doctor"
             ) from error
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         # One more context inside the file's, so that a failure to finish removes the temporary file as well.
         with self._output, self._encoding():
             try:

@@ -43,30 +43,30 @@ def ssim_map(first: Tensor, second: Tensor) -> Tensor:
 
 def ssim(first: Tensor, second: Tensor) -> Tensor:
     """Mean structural similarity of each pair of images, windows that leave the image left out: (B,)."""
-    whole = ssim_map(first, second)
-    height, width = whole.shape[2:]
+    similarity = ssim_map(first, second)
+    height, width = similarity.shape[2:]
     if min(height, width) <= 2 * _RADIUS:
-        return whole.mean((1, 2, 3))
-    return whole[:, :, _RADIUS : height - _RADIUS, _RADIUS : width - _RADIUS].mean((1, 2, 3))
+        return similarity.mean((1, 2, 3))
+    return similarity[:, :, _RADIUS : height - _RADIUS, _RADIUS : width - _RADIUS].mean((1, 2, 3))
 
 
 def ssim_foreground(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
     """Mean structural similarity over the person's pixels: (B,); NaN where the mask is empty.
 
     mask  (B, 1, H, W), above 0.5 where the true image shows the person: that of the truth, so that all methods are
-          evaluated on the same pixels. Windows at the outline see some background too. (The warp3d
-          paper's SSIM_fg "only evaluates the foreground"; it does not say whose.)
+          evaluated on the same pixels. Windows at the outline contain some background. (The warp3d paper's SSIM_fg
+          "only evaluates the foreground"; it does not say whose.)
     """
     inside = mask > 0.5
     values = ssim_map(first, second).mean(1, keepdim=True)
     return torch.where(inside, values, 0.0).sum((1, 2, 3)) / inside.sum((1, 2, 3))
 
 
-def mask_iou(found: Tensor, true: Tensor, threshold: float = 0.5) -> Tensor:
+def mask_iou(predicted: Tensor, true: Tensor, threshold: float = 0.5) -> Tensor:
     """Intersection over union of masks (B, 1, H, W): (B,); 1 where both are empty."""
-    if found.shape != true.shape:
-        raise UsageError("masks", "do not match", got=f"{tuple(found.shape)} and {tuple(true.shape)}")
-    a, b = found > threshold, true > threshold
+    if predicted.shape != true.shape:
+        raise UsageError("masks", "do not match", got=f"{tuple(predicted.shape)} and {tuple(true.shape)}")
+    a, b = predicted > threshold, true > threshold
     both, either = (a & b).flatten(1).sum(1), (a | b).flatten(1).sum(1)
     return torch.where(either > 0, both / either.clamp_min(1), 1.0)
 
@@ -141,11 +141,11 @@ def _unit(features: Tensor) -> Tensor:
 
 def _linear(path: Path) -> list[Tensor]:
     state = read_foreign(path)
-    found = []
+    weights = []
     for number, count in enumerate(_CHANNELS):
         name = f"lin{number}.model.1.weight"
         if name not in state or state[name].shape != (1, count, 1, 1):
             got = str(tuple(state[name].shape)) if name in state else "nothing"
             raise InputError(path, f"does not fit at {name}", expected=f"(1, {count}, 1, 1)", got=got)
-        found.append(state[name].float())
-    return found
+        weights.append(state[name].float())
+    return weights

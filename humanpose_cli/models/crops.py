@@ -40,12 +40,12 @@ IMAGENET_SPREAD = (0.229, 0.224, 0.225)
 _SCALE = (1 / (255 * np.array(IMAGENET_SPREAD))).astype(np.float32)
 _SHIFT = (-np.array(IMAGENET_MEAN) / IMAGENET_SPREAD).astype(np.float32)
 
-_PIXEL_NOISE = 0.008  # of the crop's side, of a point that is surely visible; three times that of a hidden one
+_PIXEL_NOISE = 0.008  # of the crop's side, at confidence 1; three times that at confidence 0
 _LIMB_LOST = 0.06  # probability that a limb is moved
 _LIMB_OFFSET = 0.05  # of the crop's side
 _DEPTH_NOISE, _LEAN, _WORLD_SCALE = 0.025, np.deg2rad(5), 0.05  # metres, radians, share
 _EDGE = 0.012  # of the crop's side: how far borders of parts wander
-_HOLE = 0.35  # probability of something in front, or of a patch that is called nothing
+_HOLE = 0.35  # probability of a patch without labels, as of something in front
 
 _OWN_SHARE = 0.15  # of the variance of a point's noise, the rest is its face's, hand's or foot's
 _FACE = ("nose", "eye", "ear", "mouth")
@@ -104,8 +104,8 @@ def normalised_image(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 class CropEvidence:
     """A crop of `size` pixels square; None for what is not known. Pixels are the crop's.
 
-    image    (size, size, 3) uint8 RGB
-    parts      (size, size) uint8: 0, or 1 + the row of SMPL24 whose part is seen
+    image      (size, size, 3) uint8 RGB
+    parts      (size, size) uint8: 0, or 1 + the row of SMPL24 whose part is visible
     joints     (24, 3) x, y pixels and confidence of SMPL24
     landmarks  (33, 3) x, y pixels and confidence of BLAZEPOSE33
     world      (33, 3) metres, axes of a camera that looks at the person, origin between the hips
@@ -122,7 +122,7 @@ class CropEvidence:
 
 
 def evidence_of_example(example: Example) -> CropEvidence:
-    """From a labelled person that is cut out already: true parts and joints, and what the detector said."""
+    """From a labelled person that is cut out already: true parts and joints, and the stored detections."""
     person, size = example.person, example.image.shape[0]
     parts = example.maps.get("parts")
     if parts is not None and example.mask is not None:
@@ -199,8 +199,8 @@ def imitate_errors(evidence: CropEvidence, random: np.random.Generator, strength
 
 def _points(points: Array, skeleton: Skeleton, random: np.random.Generator, strength: float, size: int) -> Array:
     """Noise that grows with doubt, and now and then an arm or leg that is elsewhere."""
-    sure = np.clip(points[:, 2:], 0, 1)
-    moved = points[:, :2] + strength * _PIXEL_NOISE * size * (3 - 2 * sure) * _shared_noise(skeleton, random, 2)
+    confidence = np.clip(points[:, 2:], 0, 1)
+    moved = points[:, :2] + strength * _PIXEL_NOISE * size * (3 - 2 * confidence) * _shared_noise(skeleton, random, 2)
     for ends in _LIMB_ENDS:
         for side in ("left", "right"):
             offset = strength * _LIMB_OFFSET * size * random.normal(size=2)
@@ -212,9 +212,9 @@ def _points(points: Array, skeleton: Skeleton, random: np.random.Generator, stre
                     if name.startswith(side) and name.split("_", 1)[1] in (*ends, *_BEYOND[ends[-1]])
                 ]
                 moved[rows] += offset
-                sure[rows] *= random.uniform(0.2, 1)
+                confidence[rows] *= random.uniform(0.2, 1)
     doubt = 1 - 0.3 * strength * random.random() * random.random(len(points))[:, None]
-    return np.concatenate((moved, sure * doubt), 1).astype(np.float32)
+    return np.concatenate((moved, confidence * doubt), 1).astype(np.float32)
 
 
 def _shared_noise(skeleton: Skeleton, random: np.random.Generator, axes: int) -> Array:
@@ -227,14 +227,14 @@ def _shared_noise(skeleton: Skeleton, random: np.random.Generator, axes: int) ->
 @lru_cache(maxsize=4)
 def _groups(skeleton: Skeleton) -> NDArray[np.int64]:
     """For each point a number that those which err alike share: the row of the first of them."""
-    found: dict[str, int] = {}
+    first_rows: dict[str, int] = {}
     rows = []
     for row, name in enumerate(skeleton.joint_names):
         word = name.removeprefix("left_").removeprefix("right_").split("_")[0]
         group = next((f"{name[:5]} {end}" for end, names in _BEYOND.items() if word in (end, *names)), name)
         if word in _FACE:
             group = "face"
-        rows.append(found.setdefault(group, row))
+        rows.append(first_rows.setdefault(group, row))
     return np.array(rows, np.int64)
 
 

@@ -51,12 +51,12 @@ LABELS: dict[str, _Label] = {
 class People:
     """Some people of a cache.
 
-    images (N,) rows of images, places (N,) of each person among the image's people, rows (N,) of people
+    images (N,) rows of images, indices (N,) of each person among the image's people, rows (N,) of people
     """
 
     cache: Cache
     images: NDArray[np.int64]
-    places: NDArray[np.int64]
+    indices: NDArray[np.int64]
     rows: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -65,16 +65,16 @@ class People:
     def example(self, number: int, maps: tuple[str, ...] | None = None, **parts: bool) -> Example:
         """A person decoded; only the named maps. parts: see `example_of`."""
         sample = self.cache.sample(int(self.images[number]))
-        return example_of(sample, int(self.places[number]), maps=maps, **parts)
+        return example_of(sample, int(self.indices[number]), maps=maps, **parts)
 
     def describe(self) -> dict[str, Any]:
-        """What data this is, for a run's record."""
+        """Source, options and digest of the data, for a run's record."""
         header = self.cache.header
         return {"data": header.source, "options": header.options, "digest": header.content_digest, "people": len(self)}
 
     def taken(self, numbers: NDArray[np.integer]) -> People:
         """Some of them, by number or as booleans; repeated ones too."""
-        return People(self.cache, self.images[numbers], self.places[numbers], self.rows[numbers])
+        return People(self.cache, self.images[numbers], self.indices[numbers], self.rows[numbers])
 
     def column(self, name: str) -> NDArray[Any]:
         """A column of the people table: (N, …), NaN where not known."""
@@ -169,8 +169,8 @@ def _check_columns(cache: Cache, needs: Sequence[str]) -> None:
 def _people_of(cache: Cache, images: NDArray[np.int64]) -> People:
     ranges = [cache.people_of(int(row)) for row in images]
     rows = np.array([row for people in ranges for row in people], np.int64)
-    places = np.array([place for people in ranges for place in range(len(people))], np.int64)
-    return People(cache, np.repeat(images, [len(people) for people in ranges]), places, rows)
+    indices = np.array([place for people in ranges for place in range(len(people))], np.int64)
+    return People(cache, np.repeat(images, [len(people) for people in ranges]), indices, rows)
 
 
 def _with_labels(people: People, needs: Sequence[str]) -> People:

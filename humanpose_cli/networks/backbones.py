@@ -131,11 +131,11 @@ class ResNet(nn.Module):
     def stages(self, stem: Tensor) -> StageMaps:
         """The stages' maps, from what `stem` gives."""
         x = self.maxpool(stem)
-        found = []
+        maps = []
         for stage in range(1, 5):
             x = getattr(self, f"layer{stage}")(x)
-            found.append(x)
-        return StageMaps(*found)
+            maps.append(x)
+        return StageMaps(*maps)
 
 
 VGGS: dict[int, tuple[int, int, int, int, int]] = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -164,15 +164,15 @@ class VGG(nn.Module):
         unknown = set(names) - set(self._names)
         if unknown:
             raise UsageError(", ".join(sorted(unknown)), "no such layer", expected="like block3_conv2")
-        found: dict[str, Tensor] = {}
+        maps: dict[str, Tensor] = {}
         x = image
         for name, layer in zip(self._names, self.features, strict=True):
             x = layer(x)
             if name in names:
-                found[name] = x
-            if len(found) == len(names):
+                maps[name] = x
+            if len(maps) == len(names):
                 break
-        return found
+        return maps
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) → the last map (B, 512, …)."""
@@ -224,9 +224,9 @@ class AlexNet(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """(B, 3, H, W) → what follows each of the five ReLUs."""
-        found, x = [], image
+        maps, x = [], image
         for layer in self.features:
             x = layer(x)
             if isinstance(layer, nn.ReLU):
-                found.append(x)
-        return found
+                maps.append(x)
+        return maps

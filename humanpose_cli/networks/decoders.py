@@ -110,8 +110,8 @@ class RefineBlock(nn.Module):
         """maps  the finest first"""
         size = maps[0].shape[-2:]
         fused = [fuse(adapt(x)) for fuse, adapt, x in zip(self.fuse, self.adapt, maps, strict=True)]
-        whole = [x if x.shape[-2:] == size else _resized(x, size) for x in fused]
-        return self.output(self.pooling(sum(whole[1:], whole[0])))
+        resized = [x if x.shape[-2:] == size else _resized(x, size) for x in fused]
+        return self.output(self.pooling(sum(resized[1:], resized[0])))
 
 
 def _resized(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -1,14 +1,13 @@
-"""Weights as files: safetensors in half precision, with a header that says what they are, on what and how they learned.
+"""Weights files: what is in them, which there are, and how a config dataclass is read from one.
 
-The header is JSON in the file's metadata: `model` (what it is), `config` (how to build the network), `training` (data,
-run, steps, seconds), `metrics` (on held-out data). Foreign checkpoints are read with torch's `weights_only`.
+A file is safetensors in half precision. Its header is JSON in the file's metadata: `model` (the kind of network),
+`config` (how to build it), `training` (data, run, steps, seconds), `metrics` (on held-out data). Checkpoints of others
+are read with torch's `weights_only`.
 
-Which weights there are: shipped with the package, offered by their owners, and the user's own.
-
-Shipped ones were trained by `hpc train` on synthetic people; their headers tell how. Those of others are fetched from
-where their owners keep them, only when the user asks, and checked against the digest in this table.
-
-Option dataclasses as plain JSON values in weights files, and back.
+`WEIGHTS` lists what is shipped with the package and what others offer. Shipped networks were trained by `hpc train` on
+synthetic people, and the headers tell how; the pose networks are other people's, converted to ONNX, and their metadata
+names the source. What others offer is fetched from its owner when the user asks for it, and checked against the digest
+in that table. `options_of` builds a config dataclass from the header's plain values.
 """
 
 from __future__ import annotations
@@ -33,9 +32,8 @@ from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.atomic import ensure_folder, write_bytes
 
 _FORMAT = "humanpose-cli weights 1"
-_KEY = (
-    "humanpose-cli"  # one key for all: safetensors writes several in any order, and equal weights must be equal bytes
-)
+# One key for all: safetensors writes several in any order, and equal weights must be equal bytes.
+_KEY = "humanpose-cli"
 _PARTS = ("model", "config", "training", "metrics")
 
 
@@ -56,7 +54,7 @@ class WeightsHeader:
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], header: WeightsHeader) -> None:
-    """Save tensors, floating ones as float16; the file appears whole or not at all.
+    """Save tensors, floating ones as float16, atomically.
 
     InputError where a number is too large for half precision.
     """
@@ -86,12 +84,12 @@ def read_header(path: Path) -> WeightsHeader:
         raise InputError(path, f"cannot be read ({error})", expected="a weights file of hpc train") from error
     try:
         document = json.loads(metadata.get(_KEY, "{}"))
-        found = document.get("format", "no header of hpc")
+        kind = document.get("format", "no header of hpc")
         parts = {key: document.get(key) for key in _PARTS}
     except (ValueError, AttributeError) as error:
         raise InputError(path, f"has a damaged header ({error})", remedy="copy it again") from error
-    if found != _FORMAT or None in parts.values():
-        raise InputError(path, "is no weights file of hpc", expected=_FORMAT, got=str(found))
+    if kind != _FORMAT or None in parts.values():
+        raise InputError(path, "is no weights file of hpc", expected=_FORMAT, got=str(kind))
     return WeightsHeader(**parts)
 
 
@@ -145,12 +143,12 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> 
     InputError, which names the first in alphabetical order that is missing, left over or of another shape, and the
     file.
     """
-    own, found = (
+    own, given = (
         {name: str(tuple(value.shape)) for name, value in state.items() if not name.endswith("num_batches_tracked")}
         for state in (module.state_dict(), tensors)
     )
-    for name in sorted(set(own) | set(found)):
-        expected, got = own.get(name, "nothing"), found.get(name, "nothing")
+    for name in sorted(set(own) | set(given)):
+        expected, got = own.get(name, "nothing"), given.get(name, "nothing")
         if expected != got:
             remedy = "it belongs to another network, or to another number of parts, joints or channels"
             raise InputError(path, f"does not fit at {name}", expected=expected, got=got, remedy=remedy)
@@ -181,7 +179,7 @@ class WeightsEntry:
 
     name    what commands call it
     about   one line
-    file    its name in the folder of downloads; of shipped ones, its place in the package
+    file    its name in the folder of downloads; for shipped weights, its path in the package
     digest  SHA-256 in hexadecimal digits; of torchvision's, as many of the first ones as the file's own name tells;
             empty where the owner publishes none
     url     where its owner keeps it; empty for shipped ones
@@ -254,6 +252,10 @@ def _torchvision(name: str, about: str, file: str) -> WeightsEntry:
     return WeightsEntry(name, about, file, digest, _TORCHVISION + file, "BSD-3-Clause; see ImageNet's terms")
 
 
+def _pose_network(name: str, about: str, digest: str) -> WeightsEntry:
+    return WeightsEntry(name, about, f"detect/data/{name.replace('-', '_')}.onnx", digest)
+
+
 _ENTRIES = (
     WeightsEntry(
         "segmenter",
@@ -284,6 +286,31 @@ _ENTRIES = (
         "landmarks in the image to joints in metres, with the noise of each",
         "networks/data/lifter.safetensors",
         "ed2c86f0c0a88e2590afc719643f5aaecb7c31785218eaedff71ba7c61409f56",
+    ),
+    _pose_network(
+        "blazepose-detector",
+        "people in a square window",
+        "0fe63546589a614099ebd15285622e218c223c5c86cb0e91860395328ae429b1",
+    ),
+    _pose_network(
+        "blazepose-full",
+        "33 landmarks, mask and presence of one person",
+        "c43815fa90edd2175a7c366ee0a67ff5ac88dd922b2e08f48f2c917577ea8ce1",
+    ),
+    _pose_network(
+        "blazepose-heavy",
+        "the same, larger",
+        "655f607e055101278041b2f63ab0ba57d1c112d3fda7b58db3de0c99d344ff59",
+    ),
+    _pose_network(
+        "movenet-thunder",
+        "17 joints of one person",
+        "8c4c3117b049989d4470fb27100303c86014e6d8ec4a6a6ad6ed4d404dfa004f",
+    ),
+    _pose_network(
+        "movenet-multipose",
+        "up to six people in an image",
+        "e29eba69ce58c565c9ebd655f7c92ac65b3ee41d69e37917e745553f35e58f5a",
     ),
     _torchvision("imagenet-resnet18", "backbone", "resnet18-f37072fd.pth"),
     _torchvision("imagenet-resnet50", "backbone of the paper's body network", "resnet50-0676ba61.pth"),

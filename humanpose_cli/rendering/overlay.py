@@ -56,12 +56,7 @@ _LINE_WIDTH = 0.0025  # of the skeleton, of the image's longer side
 
 
 def draw_overlay(
-    image: NDArray[np.uint8],
-    vertices: Tensor,
-    faces: Tensor,
-    camera: Camera,
-    *,
-    track_ids: Sequence[int] | None = None,
+    image: NDArray[np.uint8], vertices: Tensor, faces: Tensor, camera: Camera, *, track_ids: Sequence[int] | None = None
 ) -> NDArray[np.uint8]:
     """The photo (H, W, 3) uint8 RGB with everyone's body drawn over it, as a new image.
 

@@ -133,6 +133,5 @@ def sample_texture(
     for one, out in zip(uv, sampled, strict=True):
         x = one[..., 0] * np.float32(width) - np.float32(0.5)
         y = one[..., 1] * np.float32(height) - np.float32(0.5)
-        found = cv2.remap(texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        out[...] = found.reshape(out.shape)
+        out[...] = cv2.remap(texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(out.shape)
     return sampled

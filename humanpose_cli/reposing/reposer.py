@@ -23,7 +23,8 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.fitting.fitter import FitOptions, Fitter, check_image
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.fitting.fitter import IMAGE_STEPS, FitOptions, Fitter, check_image
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.people import DetectorMode, PeopleSource, people_of_fit
 from humanpose_cli.fitting.result import Fit, load_fit
@@ -54,8 +55,8 @@ Backdrop: TypeAlias = "Literal['keep', 'transparent'] | str | Path | np.ndarray"
 class ReposeOptions:
     """What a reposed image depends on, beside the photo and the target.
 
-    person      'largest', 'all', or a track id: whom to repose
-    absolute    put the target where its own coordinates say; otherwise at the person's own place
+    person      'largest', 'all', or a track id: which person is reposed
+    absolute    put the target where its own coordinates say; otherwise at the person's own position
     background  'keep' the photo's, or 'transparent'; an image is given to `Reposer.read`
     size        longer side of the result in pixels; None keeps the photo's
     method      'mesh': the photo wrapped round the fitted body; 'warp3d': a network; 'auto': the better of both on
@@ -90,8 +91,12 @@ class ReposeOptions:
 
 @dataclass(frozen=True, eq=False)
 class ReposedImage:
-    """image (H, W, 3) uint8, or (H, W, 4) where transparent; what may look wrong with it; seen share of surfaces; how
-    each person was drawn.
+    """A reposed image.
+
+    image     (H, W, 3) uint8, or (H, W, 4) with straight alpha where transparent
+    warnings  sentences about what may look wrong
+    visible_fraction  least share of a person's surface that the photo shows
+    methods   how each person was drawn
     """
 
     image: np.ndarray
@@ -134,20 +139,20 @@ class Reposer:
         self.options = replace(
             options or ReposeOptions(), **{name: value for name, value in given.items() if value is not None}
         )
-        self._device, self._threads = resolve_device(device), threads
+        self._device, self._threads = device, threads
         self._make_fitter = partial(
             Fitter,
             self.options.fit,
             body=body,
             focal=focal,
             detector=detector,
-            device=self._device,
+            device=device,
             threads=threads,
             people_source=people_source,
         )
         self.network: Warp3d | None = None
         if self.options.method == "warp3d":
-            self.network = load_warp3d(find_weights(self.options.weights), self._device)
+            self.network = load_warp3d(find_weights(self.options.weights), resolve_device(device))
 
     @cached_property
     def fitter(self) -> Fitter:
@@ -168,16 +173,19 @@ class Reposer:
         focal: float | None = None,
         background: NDArray[np.uint8] | None = None,
         fit: Fit | None = None,
+        progress: Progress = no_progress,
     ) -> ReposingScene:
-        """Fit the people of a photo (H, W, 3) uint8 and bake the textures of those who are to be reposed.
+        """Fit the people of a photo (H, W, 3) uint8 and bake the textures of those that are reposed.
 
         background  an image (h, w, 3) uint8 to put behind them; None: as the options say
         fit         of this photo, or of a sequence that begins with it, made before
         InputError if there is nobody, or not the person asked for.
         """
-        fitted = (
-            self.fitter.fit_image(photo, name=name, focal=focal) if fit is None else self._checked(fit, photo, name)
-        )
+        if fit is None:
+            fitted = self.fitter.fit_image(photo, name=name, focal=focal, progress=progress)
+        else:
+            fitted = self._checked(fit, photo, name)
+        progress(IMAGE_STEPS - 1, IMAGE_STEPS, "making textures")
         rows = _chosen_rows(fitted, self.options.person, name)
         plate = self._plate if background is None else background
         return ReposingScene(photo, fitted, rows, fitted.body_model(), self.options, plate, self.network)
@@ -195,7 +203,7 @@ class Reposer:
             raise InputError(name, "was fitted with another `body`", expected=fit.model.name, got=fit.body)
         fit = fit.select(fit.rows_for(0))
         if not fit.detections and len(fit):
-            fit = replace(fit, detections=tuple(people_of_fit(fit, photo, self._threads)))
+            fit = replace(fit, detections=tuple(people_of_fit(fit, photo, self._threads, self._device)))
         return fit
 
     def repose(
@@ -207,6 +215,7 @@ class Reposer:
         skeleton: str | None = None,
         axes: str | None = None,
         frames: str | FrameRange | None = None,
+        progress: Progress = no_progress,
     ) -> Reposed:
         """The people of a photograph in other poses, drawn when asked for.
 
@@ -223,9 +232,9 @@ class Reposer:
             photo = _one_photo(photo)
         if isinstance(photo, InputItem):
             frame = next(photo.frames(ahead=0))
-            scene = self.read(frame.pixels, name=photo.label, focal=frame.focal, fit=known)
+            scene = self.read(frame.pixels, name=photo.label, focal=frame.focal, fit=known, progress=progress)
         else:
-            scene = self.read(check_image(photo), fit=known)
+            scene = self.read(check_image(photo), fit=known, progress=progress)
         return Reposed(scene, motion, () if motion is target else motion.warnings)
 
     def __enter__(self) -> Reposer:
@@ -250,8 +259,7 @@ def _one_photo(path: str | Path) -> InputItem:
     return items[0]
 
 
-def _chosen_rows(fitted: Fit, person: str, name: str) -> list[int]:
-    record = fitted
+def _chosen_rows(record: Fit, person: str, name: str) -> list[int]:
     if not len(record):
         raise InputError(name, "nobody was found", remedy="a larger, sharper or less covered person may be")
     if person == "all":
@@ -347,14 +355,14 @@ class ReposingScene:
         return motion_on(target, self._body, self.record.betas[row], own)
 
     def _common_plate(self, plate: Background | NDArray[np.uint8]) -> np.ndarray | None:
-        """What stands behind several people who are all redrawn."""
+        """The background (H, W, 3) of several redrawn people; None for a transparent one."""
         if isinstance(plate, np.ndarray):
             return cover_image(plate, self.photo.shape[:2])
         if plate == "transparent":
             return None
         gone = np.logical_or.reduce([reposer.hole for reposer in self._meshes])
-        kept = self._mask_of_all(row for row in range(len(self._people)) if row not in self.rows)
-        return inpaint(self.photo, gone, (kept > 0.5) & ~gone, self._options.mesh.inpainting)
+        others = self._mask_of_all(row for row in range(len(self._people)) if row not in self.rows)
+        return inpaint(self.photo, gone, (others > 0.5) & ~gone, self._options.mesh.inpainting)
 
     def _together(self, layers: Sequence[np.ndarray], depths: Sequence[float]) -> np.ndarray:
         """Layers (H, W, 4) over the plate, the farthest person first."""
@@ -364,9 +372,8 @@ class ReposingScene:
         image = np.zeros((height, width, 4), np.float32)
         if self._plate is not None:
             image[..., :3], image[..., 3] = self._plate, 255
-        for place in np.argsort(depths)[::-1]:
-            over = layers[place].astype(np.float32)
-            _lay_over(image, over)
+        for index in np.argsort(depths)[::-1]:
+            _lay_over(image, layers[index].astype(np.float32))
         rounded = np.clip(image + 0.5, 0, 255).astype(np.uint8)
         return rounded if self._plate is None else rounded[..., :3]
 

@@ -90,20 +90,22 @@ class Reposed:
             rate = self.target.frame_rate or DEFAULT_FRAME_RATE
             _refuse_transparent_video(self.scene.transparent)
             with VideoWriter(paths[0], rate) as video:
-                for done, image in enumerate(self._known(), 1):
+                for done, image in enumerate(self._drawn(), 1):
                     video.write(image)
                     progress(done, len(self), "frames")
             return tuple(paths)
-        for done, (path, image) in enumerate(zip(paths, self._known(), strict=True), 1):
+        for done, (path, image) in enumerate(zip(paths, self._drawn(), strict=True), 1):
             write_image(path, image)
             if len(self) > 1:
                 progress(done, len(self), "frames")
         return tuple(paths)
 
-    def _known(self) -> Iterable[np.ndarray]:
-        """The images, drawn anew only where they are not kept."""
-        kept = self.__dict__
-        return kept["images"] if "images" in kept else [kept["image"]] if "image" in kept and len(self) == 1 else self
+    def _drawn(self) -> Iterable[np.ndarray]:
+        """The images, drawn anew only where they are not cached."""
+        cached = self.__dict__
+        if "images" in cached:
+            return cached["images"]
+        return [cached["image"]] if "image" in cached and len(self) == 1 else self
 
     def __repr__(self) -> str:
         return f"<Reposed: {len(self)} {'image' if len(self) == 1 else 'images'}>"
@@ -133,17 +135,11 @@ _MANY = "name a video (.mp4) or a folder"
 
 
 def _form_of_name(path: Path) -> Form | None:
-    """What a file's name says of its contents; None for a folder."""
+    """The form that a file's suffix stands for; None for a folder or another suffix."""
+    if path.is_dir():
+        return None
     suffix = path.suffix.lower()
-    return (
-        None
-        if path.is_dir()
-        else "video"
-        if suffix in VIDEO_SUFFIXES
-        else "image"
-        if suffix in IMAGE_SUFFIXES
-        else None
-    )
+    return "video" if suffix in VIDEO_SUFFIXES else "image" if suffix in IMAGE_SUFFIXES else None
 
 
 def _refuse_transparent_video(transparent: bool) -> None:
@@ -155,8 +151,10 @@ def _refuse_transparent_video(transparent: bool) -> None:
 
 
 def pose_name(target: Path) -> str:
-    """What results are called after a target: `dance.bvh` is `dance`, `a.jpg.fit.npz` is `a.jpg`."""
-    return target.name.removesuffix(FIT_SUFFIX) if target.name.endswith(FIT_SUFFIX) else target.stem
+    """What results are called after a target: `dance.bvh` is `dance`, `a.jpg.fit.npz` and `a.jpg` are `a`."""
+    name = Path(target.name.removesuffix(FIT_SUFFIX))
+    fitted = name.name != target.name and name.suffix.lower() not in VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    return name.name if fitted or target.is_dir() else name.stem
 
 
 def repose_outputs(items: Sequence[InputItem], out: Path, form: Form, count: int, pose: str) -> list[tuple[Path, ...]]:

@@ -1,10 +1,9 @@
-"""Giving somebody else's pose to a person: joint positions of any skeleton become rotations of their own body.
+"""Target poses: reading them, and giving them to a person's own body.
 
-Only the directions between joints are asked for, never the lengths, so a child takes over a giant's pose. What the
-skeleton leaves open (the twist of a straight limb, hands, feet) stays as near as it can to standing at ease and inside
-the joints' limits.
-
-Target poses in all their forms: pose files, fit files, other images, driving videos.
+`read_target` takes pose files, fit files, other images, driving videos and arrays. `motion_on` poses a person's body
+like a target. `retarget_joints` turns joint positions of any skeleton into rotations: only directions between joints
+count, never lengths, so a child takes over a giant's pose. What the skeleton leaves open (the twist of a straight limb,
+hands, feet) stays as near as it can to the neutral pose and inside the joints' limits.
 """
 
 from __future__ import annotations
@@ -95,12 +94,12 @@ def retarget_joints(
         raise InputError("target pose", f"frame {frame} lacks a hip or a shoulder", expected="finite positions")
     points = torch.where(known[..., None], points, points.new_zeros(()))
     with torch.no_grad():
-        rig, place = rig_of_skeleton(body, skeleton)
+        rig, span = rig_of_skeleton(body, skeleton)
         shape = torch.from_numpy(np.asarray(betas, np.float64))[None].expand(len(points), -1)
         solved = [points.new_zeros(0, len(SMPL24), 3, 3)]
         for rows in torch.arange(len(points)).split(_CHUNK):
             start = limb_rotations(zero_joints(rig), skeleton, points[rows], known[rows].double())
-            problem = _Directions(rig, place.start, skeleton, points[rows], known[rows], shape[rows], start, options)
+            problem = _Directions(rig, span.start, skeleton, points[rows], known[rows], shape[rows], start, options)
             solved.append(problem.solve(start))
     return torch.cat(solved).float()
 

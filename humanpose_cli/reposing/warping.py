@@ -34,7 +34,7 @@ class WarpReposer:
     """
 
     def __init__(self, mesh: MeshReposer, person: FittedPerson, network: Warp3d, *, mesh_input: bool = False) -> None:
-        self.mesh_input = mesh_input
+        self.mesh_input = mesh_input or network.needs_drawing
         self.mesh, self.person, self.network = mesh, person, network
         self.photo, self.body = mesh.photo, mesh.body
         self.rotations, self.trans = mesh.rotations, mesh.trans
@@ -42,7 +42,7 @@ class WarpReposer:
     @cached_property
     def _own(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Joints and box in the photo."""
-        return self._seen(self.rotations, self.trans)
+        return self._joints_and_box(self.rotations, self.trans)
 
     @property
     def hole(self) -> NDArray[np.bool_]:
@@ -55,13 +55,13 @@ class WarpReposer:
         A pose outside the image leaves the background, with a warning. UsageError for poses behind the camera.
         """
         trans = self.trans if trans is None else trans
-        joints, boxes = zip(self._own, self._seen(rotations, trans), strict=True)
-        turn, seen = self.mesh.turn(rotations, trans), self.mesh.texture.visible_fraction
+        joints, boxes = zip(self._own, self._joints_and_box(rotations, trans), strict=True)
+        turn, visible = self.mesh.turn(rotations, trans), self.mesh.texture.visible_fraction
         height, width = self.photo.shape[:2]
         if np.isfinite(boxes[1]).all() and ((boxes[1][2:] < 0) | (boxes[1][:2] > (width, height))).any():
             nothing = np.zeros((height, width), np.float32)
             empty = self._over(np.repeat(nothing[..., None], 3, 2), nothing)
-            return DrawnPerson(empty, ("the target lies outside the image: nobody is drawn",), seen, turn)
+            return DrawnPerson(empty, ("the target lies outside the image: nobody is drawn",), visible, turn)
         squares = self._squares(boxes)
         before, after = (self._crop(square) for square in squares)
         source, target = (
@@ -77,10 +77,10 @@ class WarpReposer:
             colour = colour + np.where(alpha[..., None] > 0, detail, np.float32(0))
             if made.outline is not None:
                 alpha = np.clip(alpha + self._back(finer, made.outline), 0, 1)
-        return DrawnPerson(self._over(colour, alpha), tuple(self.mesh.warnings(turn)), seen, turn)
+        return DrawnPerson(self._over(colour, alpha), tuple(self.mesh.warnings(turn)), visible, turn)
 
     @torch.no_grad()
-    def _seen(self, rotations: Tensor, trans: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _joints_and_box(self, rotations: Tensor, trans: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Joints (19, 3) metres, and the box (4,) pixels round the body."""
         betas = torch.from_numpy(np.array(self.person.betas, np.float32))[None]
         scales = self.person.segment_scales
@@ -129,10 +129,10 @@ class WarpReposer:
     def _over(self, colour: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
         plate = self.mesh.background
         colour = np.clip(colour, 0, 255)
-        whole: NDArray[np.floating]
+        image: NDArray[np.floating]
         if plate is None:
-            whole = np.concatenate((colour, 255 * np.clip(alpha, 0, 1)[..., None]), 2)
+            image = np.concatenate((colour, 255 * np.clip(alpha, 0, 1)[..., None]), 2)
         else:
             share = np.clip(alpha, 0, 1)[..., None]
-            whole = plate.astype(np.float32) * (1 - share) + colour * share
-        return (whole + 0.5).astype(np.uint8)
+            image = plate.astype(np.float32) * (1 - share) + colour * share
+        return (image + 0.5).astype(np.uint8)

@@ -112,8 +112,8 @@ def _haze(random: np.random.Generator, image: Array, depth: Array, sky: NDArray[
     horizon, zenith = _sky_colours(random)
     reach = np.float32(random.uniform(60, 500))
     veil = (1 - np.exp(-np.minimum(depth, np.float32(1e4)) / reach)) * np.float32(random.uniform(0.4, 1.0))
-    kept = cv2.merge([1 - veil] * 3)
-    result = cv2.add(cv2.multiply(image, kept), cv2.merge([veil * value for value in horizon]))
+    clear = cv2.merge([1 - veil] * 3)
+    result = cv2.add(cv2.multiply(image, clear), cv2.merge([veil * value for value in horizon]))
     if sky.any():
         x, y, z = rays[:, sky]
         elevation = np.clip(y / np.hypot(x, z), 0, 4)
@@ -139,7 +139,7 @@ INDOOR = ("room", "studio")
 
 @dataclass(frozen=True)
 class Background:
-    """kind: of BACKGROUND_KINDS or 'image'; seed decides all about it; image: its number in the folder."""
+    """kind: of BACKGROUND_KINDS or 'picture', an image of the folder with the number `image`; seed decides the rest."""
 
     kind: str
     seed: int
@@ -156,7 +156,7 @@ class Backdrop:
 
     image   (H, W, 3) float32 0…255, lit, without the shadows of people and things
     depth   (H, W) float32 metres along the camera's axis of surfaces that take shadows; inf elsewhere
-    normal  (H, W) int8: 0 none, 1 the floor, 2 another surface
+    surface (H, W) int8: 0 none, 1 the floor, 2 another surface
     """
 
     image: Array
@@ -340,9 +340,8 @@ def _tiled(name: tuple[str, int], u: Array, v: Array, texels: Array) -> Array:
 
 
 def _present(numbers: Array) -> list[int]:
-    """The small whole numbers that occur."""
-    found: list[int] = np.flatnonzero(np.bincount(numbers.ravel())).tolist()
-    return found
+    """The small whole numbers that occur, ascending."""
+    return np.flatnonzero(np.bincount(numbers.ravel())).tolist()
 
 
 def _decorate(random: np.random.Generator, colour: Array, u: Array, v: Array, footprint: Array, scene: _Box) -> None:

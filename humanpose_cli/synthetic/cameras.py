@@ -1,4 +1,8 @@
-"""Cameras and light of scenes, and what lenses, sensors and files do to an image."""
+"""Cameras and light of scenes, and what lenses, sensors and files do to an image.
+
+In this order: `SceneCamera` and how it is drawn; `Degradation`; lights and irradiance; shadows of meshes and at
+contacts.
+"""
 
 from __future__ import annotations
 
@@ -449,8 +453,8 @@ class ShadowMap:
             self._cover = sigma, np.asarray(cv2.GaussianBlur(mask, (0, 0), sigma), np.float32)
         x, y, z = self._texels(points)
         half = np.float32(0.5)
-        found = look_up(self._cover[1], x - half, y - half, cv2.BORDER_CONSTANT)
-        return found * (z > self.nearest)
+        cover = look_up(self._cover[1], x - half, y - half, cv2.BORDER_CONSTANT)
+        return cover * (z > self.nearest)
 
     def near(self, points: Array, within: float) -> NDArray[np.bool_]:
         """Whether points (N, 3) may lie within so many metres of a shadow."""

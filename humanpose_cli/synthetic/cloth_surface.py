@@ -1,4 +1,8 @@
-"""The surface that clothes follow, the coordinates on it in which garments are cut, and the texture atlas."""
+"""The surface that clothes follow, the coordinates on it in which garments are cut, and the texture atlas.
+
+In this order: `Coordinates` of points on the average body; `ClothBase`, the smoothed outer surface of a body, and how
+it is made; the atlas, its tiles and the texels of the body's surface in it.
+"""
 
 from __future__ import annotations
 
@@ -501,7 +505,7 @@ def atlas_texels(body: Body, size: int, tile: str = "body") -> AtlasTexels:
     flags = np.stack((base.where.is_arm[:count], is_head, base.is_eye[:count]), 1).astype(np.float32)
     values = np.concatenate((body.template.numpy(), flags), 1)
     rows = np.flatnonzero(covered)
-    found = texels.interpolate(values, body.faces).reshape(-1, values.shape[1])[rows]
+    texel_values = texels.interpolate(values, body.faces).reshape(-1, values.shape[1])[rows]
     width = round(size * ASPECT)
 
     def flat_index(row: Array) -> Array:
@@ -513,11 +517,11 @@ def atlas_texels(body: Body, size: int, tile: str = "body") -> AtlasTexels:
     return AtlasTexels(
         size=size,
         rows=flat_index(rows),
-        where=Coordinates.of_points(body, found[:, :3], found[:, 3]),
-        points=found[:, :3],
-        head=(found[:, 4] > 0.5) | (found[:, 5] > 0.5),
-        eyes=found[:, 5] > 0.5,
-        hollow=_hollows(found[:, :3], body.joint_template.numpy()),
+        where=Coordinates.of_points(body, texel_values[:, :3], texel_values[:, 3]),
+        points=texel_values[:, :3],
+        head=(texel_values[:, 4] > 0.5) | (texel_values[:, 5] > 0.5),
+        eyes=texel_values[:, 5] > 0.5,
+        hollow=_hollows(texel_values[:, :3], body.joint_template.numpy()),
         gap=flat_index(gap),
         owner=flat_index(nearest.ravel()[gap]),
     )

@@ -224,7 +224,7 @@ class SyntheticSource:
         return lru_cache(maxsize=2 * _EXTRAS + 4)(self._dressed)
 
     def _dressed(self, identity: str, wearing: int) -> tuple[torch.Tensor, DressedMesh]:
-        """Who a name stands for, in one of their outfits."""
+        """The betas of an identity, and its mesh in outfit number `wearing`."""
         who = sample_identity(self._random("identity", _number_of(identity)), identity)
         name = f"{identity}-{wearing}"
         outfit = sample_outfit(self._random("outfit", _number_of(name)), name, who)

@@ -1,4 +1,8 @@
-"""Meshes of dressed people: pieces cut from the cloth surface or lofted round the body, joined and posed."""
+"""Meshes of dressed people: pieces cut from the cloth surface or lofted round the body, joined and posed.
+
+In this order: `DressedMesh` and the pieces that it is joined from; posing; `cut_piece` from the cloth surface; `Grid`
+and `loft`, surfaces of their own such as shoes and skirts.
+"""
 
 from __future__ import annotations
 
@@ -124,8 +128,8 @@ def cut_piece(base: ClothBase, points: Array, field: Array, material: str, panel
     all_faces, all_uv_faces = base.panels[panel]
     count = inside.view(np.uint8).take(all_faces).sum(1, dtype=np.uint8)
     edge_rows = np.flatnonzero((count == 1) | (count == 2))
-    whole = np.flatnonzero(count == 3)
-    if len(whole) + len(edge_rows) == 0:
+    uncut = np.flatnonzero(count == 3)
+    if len(uncut) + len(edge_rows) == 0:
         return None
     # Turn each cut triangle so that its odd corner, the one alone on its side, comes first.
     faces, uv_faces = all_faces[edge_rows], all_uv_faces[edge_rows]
@@ -156,9 +160,9 @@ def cut_piece(base: ClothBase, points: Array, field: Array, material: str, panel
     return Piece(
         material=material,
         vertices=np.concatenate((points, _between(points, start, end, share))),
-        faces=np.concatenate((all_faces[whole], new_faces)),
+        faces=np.concatenate((all_faces[uncut], new_faces)),
         uv=np.concatenate((base.uv, new_uv)),
-        uv_faces=np.concatenate((all_uv_faces[whole], new_uv_faces)),
+        uv_faces=np.concatenate((all_uv_faces[uncut], new_uv_faces)),
         bone_indices=np.concatenate((indices, new_indices)),
         bone_weights=np.concatenate((weights, new_weights)),
         body_vertex=np.concatenate((base.ends[:, 0], base.ends[start, 0])),
@@ -222,9 +226,9 @@ def loft(base: ClothBase, shape: ShapedBase, grid: Grid, material: str, tile: Ti
 def _nearest_points(base: ClothBase, points: Array, group: str) -> tuple[Array, Array]:
     """Indices (n, 3) of the body points nearest to points (n, 3) of the average body, and their shares, of sum 1."""
     tree, rows = _search_tree(base, group)
-    distance, found = tree.query(points, k=3)
+    distance, near = tree.query(points, k=3)
     share = 1 / (distance + 0.005)
-    return rows[found], (share / share.sum(1, keepdims=True)).astype(np.float32)
+    return rows[near], (share / share.sum(1, keepdims=True)).astype(np.float32)
 
 
 def nearest_weights(base: ClothBase, points: Array, group: str) -> Array:

@@ -101,11 +101,11 @@ def activities(split: str) -> dict[str, tuple[str, ...]]:
     if split not in SPLITS:
         raise UsageError(split, "is not a split of the poses", expected=" or ".join(SPLITS))
     names = [name for name in KEY_POSES if (name in HELD_OUT_KEY_POSES) == (split == "held_out")]
-    found: dict[str, list[str]] = {family: [] for family in FAMILIES}
+    by_family: dict[str, list[str]] = {family: [] for family in FAMILIES}
     for name in names:
-        found[family_of(name)].append(name)
-    found[LIBRARY] = sorted({motion.activity for motion in pose_library().motions(split=split)})
-    return {family: tuple(names) for family, names in found.items() if names}
+        by_family[family_of(name)].append(name)
+    by_family[LIBRARY] = sorted({motion.activity for motion in pose_library().motions(split=split)})
+    return {family: tuple(names) for family, names in by_family.items() if names}
 
 
 class PoseBank:

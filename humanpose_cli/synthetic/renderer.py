@@ -1,5 +1,8 @@
 """Images and label maps of a scene: one z-buffer for everything that has a surface, composed over the background.
 
+In this order: shadows on the background, textures (`Coat`) and light of the meshes, `SceneRenderer`, the labels of a
+frame's people, and `imperfect_fit`, labels with the errors of a fit.
+
 The z-buffer has a sample at every pixel's centre, at the middles of its edges and at its corners. Label maps are the
 centres; a pixel's colour weighs its nine samples 1-2-1 along both sides, which smooths edges. A surface's colour is its
 texture, reduced to about the resolution of the samples, times the light at its vertices. Unlike `rendering.shading`,
@@ -75,10 +78,10 @@ def _shade_backdrop(
         return
     points = _points(rows, backdrop.depth, camera)
     up = np.array([[0, 1, 0]], np.float32)
-    kept = encoded(irradiance(up, lighting, 0.0)[0] / irradiance(up, lighting)[0])
+    shaded = encoded(irradiance(up, lighting, 0.0)[0] / irradiance(up, lighting)[0])
     floor = backdrop.surface.ravel()[rows] == 1
     cover = shadow.cover(points, _FALL) * np.where(floor, np.float32(1), np.float32(_WALLS))
-    factor = 1 - cover[:, None] * (1 - kept)
+    factor = 1 - cover[:, None] * (1 - shaded)
     below = np.flatnonzero(floor)
     positions = (points[below] - camera.translation) @ camera.rotation
     factor[below] *= 1 - np.float32(_CONTACT) * contact.darkness(positions)[:, None]
@@ -136,7 +139,7 @@ _GLOSS_TABLE = np.array([_GLOSS.get(name, (0.0, 1.0)) for name in MATERIALS], np
 class Coat:
     """The texture of a mesh, and what of it does not change while the mesh moves.
 
-    image  (h, w, 3) uint8; uv (T, 2) in images, v down; uv_faces and faces (F, 3)
+    image    (h, w, 3) uint8; uv (T, 2) in units of the image, v down; uv_faces and faces (F, 3)
     vertex   (T,) the vertex that each texture vertex belongs to
     gloss    (V, 2) strength and sharpness of highlights, or None
     tile     (kind, variant) where the image is a tile that repeats; tint (3,) its factors
@@ -234,8 +237,8 @@ def _paint_surfaces(
         part = slice(ys[0], ys[-1] + 1), slice(xs[0], xs[-1] + 1)
         border = cv2.BORDER_REPLICATE if coats[mesh].tile is None else cv2.BORDER_WRAP
         x, y = cv2.split(at[part])
-        found = cv2.remap(images[mesh], x, y, cv2.INTER_LINEAR, borderMode=border)
-        cv2.copyTo(found, where[part].view(np.uint8), colour[part])
+        sampled = cv2.remap(images[mesh], x, y, cv2.INTER_LINEAR, borderMode=border)
+        cv2.copyTo(sampled, where[part].view(np.uint8), colour[part])
     result = np.asarray(cv2.multiply(colour, lit, dtype=cv2.CV_32F), np.float32)
     if shine.any():
         glow = interpolate(raster, stack.faces, torch.from_numpy(shine)[None, :, None])[0, ..., 0].numpy()
@@ -351,9 +354,9 @@ class SceneRenderer:
             gain, shine = _vertex_light(stack, self._coats, scene, shadow, casting)
             colour = _shrunk(_paint_surfaces(stack, self._coats, fine, 2 * scene.camera.view.focal, gain, shine))
             cover = _shrunk((fine.face[0] >= 0).numpy().astype(np.float32))
-            kept = 1 - cover
+            uncovered = 1 - cover
             part = image[box.slices]
-            part[:] = cv2.add(cv2.multiply(part, cv2.merge([kept, kept, kept])), colour)
+            part[:] = cv2.add(cv2.multiply(part, cv2.merge([uncovered, uncovered, uncovered])), colour)
         return image
 
 
@@ -370,8 +373,8 @@ def _centres(fine: Raster | None, box: Box, view: Camera) -> Raster:
     weights, depth = torch.zeros(1, height, width, 3), torch.full((1, height, width), float("inf"))
     if fine is not None:
         rows, columns = box.slices
-        for whole, part in zip((face, weights, depth), fine, strict=True):
-            whole[:, rows, columns] = part[:, 1::2, 1::2]
+        for full, part in zip((face, weights, depth), fine, strict=True):
+            full[:, rows, columns] = part[:, 1::2, 1::2]
     return Raster(face, weights, depth)
 
 
@@ -413,7 +416,7 @@ def people_of_frame(
         points = {name: body.pose_landmarks(name, posed, betas).numpy() for name in LANDMARKS}
     points[SMPL24.name] = posed.joints.numpy()
     poses = matrix_to_axis_angle(rotations).flatten(1).numpy()
-    found = []
+    labelled = []
     for row, index in enumerate(shown):
         own = {name: its[row].astype(np.float32) for name, its in points.items()}
         keypoints = {}  # (J, 3): pixels, and how much of the surface around each joint is visible
@@ -425,7 +428,7 @@ def people_of_frame(
             pixels = view.project(torch.from_numpy(its)).numpy()
             keypoints[name] = np.concatenate((pixels, visible[:, None]), 1).astype(np.float32)
         identity, clothing = names[index]
-        found.append(
+        labelled.append(
             Person(
                 identity=identity,
                 clothing=clothing,
@@ -440,7 +443,7 @@ def people_of_frame(
                 joints={name: np.c_[its, np.ones(len(its), np.float32)] for name, its in own.items()},
             )
         )
-    return found, shown
+    return labelled, shown
 
 
 def _person_box(pixels: Array, shown: NDArray[np.bool_]) -> Array:
@@ -480,10 +483,10 @@ def imperfect_fit(
     joint_noise = _random_walk(random, (frames, len(SMPL24), 3)) * np.deg2rad(degrees)[:, None]
     joint_noise *= strength
     pelvis = SMPL24.index("pelvis")
-    whole = _random_walk(random, (frames, 3)) * strength * (_LEAN, _TURN, _TURN)
+    body_turn = _random_walk(random, (frames, 3)) * strength * (_LEAN, _TURN, _TURN)
     true = Rotation.from_rotvec(np.reshape(poses, (-1, 3)))
     noisy = (true * Rotation.from_rotvec(joint_noise.reshape(-1, 3))).as_rotvec().reshape(frames, -1, 3)
-    noisy[:, pelvis] = (Rotation.from_rotvec(whole) * Rotation.from_rotvec(poses[:, :3])).as_rotvec()
+    noisy[:, pelvis] = (Rotation.from_rotvec(body_turn) * Rotation.from_rotvec(poses[:, :3])).as_rotvec()
     root = np.asarray(trans, np.float64) + rest_pelvis
     nearer = np.exp(_random_walk(random, (frames, 1)) * strength * _DEPTH)
     aside = _random_walk(random, (frames, 2)) * strength * _PIXELS * root[:, 2:] / focal[:, None]

@@ -388,7 +388,7 @@ class SceneDescription:
     """Everything that decides T images of the same people in the same surroundings; plain arrays, can be pickled.
 
     people       in the order of the label `persons`; the first is the one that the camera frames
-    images     the folder that a background's image comes from
+    images       the folder that a background's image comes from
     noise_seed   decides the sensor's noise of every frame
     """
 

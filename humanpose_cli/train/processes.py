@@ -1,9 +1,8 @@
-"""Training in several processes under torchrun: one data set, one set of weights, gradients averaged at every step.
+"""Training in several processes under torchrun: one dataset, one set of weights, gradients averaged at every step.
 
-Gradients are averaged by hand rather than by DistributedDataParallel, whose hooks expect one forward pass of one
-module a step; a GAN has two. Batch normalisation keeps each process's own statistics; the first one's are saved.
-
-How much memory a training step keeps for its gradients.
+Gradients are averaged here and not by DistributedDataParallel, whose hooks expect one forward pass of one module a
+step; a GAN has two. Batch normalisation keeps each process's own statistics; the first one's are saved.
+`counted_activations` measures the memory that a training step keeps for its gradients.
 """
 
 from __future__ import annotations

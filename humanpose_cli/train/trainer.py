@@ -1,8 +1,7 @@
-"""The training loop: steps, validations, checkpoints, and going on where a run was interrupted.
+"""The training loop: steps, validations, checkpoints; an interrupted run goes on where it stopped.
 
-`metrics.jsonl`: a line for every few steps and for every validation, and the plot of it.
-
-Checkpoints: everything that decides the next step, in one file that appears whole or not at all.
+`train` runs a recipe. `TrainingHistory` is metrics.jsonl (a line every few steps and for every validation) and its
+plot. A checkpoint is one file, written atomically, with everything that decides the next step.
 """
 
 from __future__ import annotations
@@ -114,7 +113,7 @@ class _Loop:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What must be the same for a run to go on."""
+        """The settings that a resumed run must share with the interrupted one."""
         loop = {name: value for name, value in asdict(self.options).items() if name not in MACHINE_OPTIONS}
         return {"model": self.recipe.name, **loop, "recipe": str(sorted(self.recipe.describe().items()))}
 
@@ -122,10 +121,8 @@ class _Loop:
         if self.group.first:
             self.history.path.unlink(missing_ok=True)
             self.history.go_back_to(0)
-            write_json(
-                self.folder / "training.json",
-                {"model": self.recipe.name, "loop": asdict(self.options), **self.recipe.describe()},
-            )
+            settings = {"model": self.recipe.name, "loop": asdict(self.options), **self.recipe.describe()}
+            write_json(self.folder / "training.json", settings)
 
     def load(self) -> None:
         self.progress, state = read_checkpoint(self.folder / CHECKPOINT, self.settings)
@@ -164,9 +161,9 @@ class _Loop:
         own = torch.get_rng_state()
         if self.group.count == 1:
             return [own]
-        found: list[Any] = [None] * self.group.count
-        torch.distributed.all_gather_object(found, own)
-        return found
+        states: list[Any] = [None] * self.group.count
+        torch.distributed.all_gather_object(states, own)
+        return states
 
     def run(self, stop: Callable[[], bool]) -> TrainResult:
         started = self.started = time.monotonic()
@@ -278,7 +275,7 @@ class _Loop:
         return self.progress.step % every == 0 or self.progress.step >= self.steps
 
     def validate(self) -> None:
-        """Judge the model (its average, if there is one), keep it if it is the best, write what there is to see."""
+        """Evaluate the model (its average, if there is one); write weights, the history and a sheet of samples."""
         p, trained = self.progress, self.recipe.model
         if self.average is not None:
             own = {name: value.clone() for name, value in trained.state_dict().items()}
@@ -315,8 +312,8 @@ class _Loop:
     def tell(self) -> None:
         if self.group.first:
             shown = {name: value / max(self.progress.summed, 1) for name, value in self.progress.sums.items()}
-            words = next((f"loss {value:.4g}, " for name, value in shown.items() if name.endswith("loss")), "")
-            self.report(self.progress.step, self.steps, f"steps, {words}{self.time_left()}")
+            loss = next((f"loss {value:.4g}, " for name, value in shown.items() if name.endswith("loss")), "")
+            self.report(self.progress.step, self.steps, f"steps, {loss}{self.time_left()}")
 
     def time_left(self) -> str:
         """At the pace of this start."""
@@ -378,12 +375,8 @@ class TrainingHistory:
 
     def add(self, kind: str, step: int, epoch: int, numbers: Mapping[str, float]) -> None:
         """Append a line; seven digits are enough to compare runs."""
-        line = {
-            "step": step,
-            "epoch": epoch,
-            "kind": kind,
-            **{name: float(f"{value:.7g}") for name, value in numbers.items()},
-        }
+        rounded = {name: float(f"{value:.7g}") for name, value in numbers.items()}
+        line = {"step": step, "epoch": epoch, "kind": kind, **rounded}
         self.lines.append(line)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
@@ -395,8 +388,8 @@ class TrainingHistory:
 
     def names(self, kind: str) -> list[str]:
         """The numbers that lines of a kind have, in the order of their first appearance."""
-        found = dict.fromkeys(name for line in self.lines if line["kind"] == kind for name in line)
-        return [name for name in found if name not in ("step", "epoch", "kind", "seconds", "learning_rate")]
+        names = dict.fromkeys(name for line in self.lines if line["kind"] == kind for name in line)
+        return [name for name in names if name not in ("step", "epoch", "kind", "seconds", "learning_rate")]
 
     def plot(self, path: Path) -> None:
         """An image of all curves, losses on the left and metrics on the right."""
@@ -469,7 +462,7 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgr
             raise InputError(path, "is of another version", expected=f"schema {SCHEMA}", got=str(document["schema"]))
         saved, progress = document["settings"], dict(document["progress"])
         progress["position"] = Position(**progress["position"])
-        found = TrainProgress(**progress)
+        loaded = TrainProgress(**progress)
     except InputError:
         raise
     except Exception as error:  # whatever torch's unpickler meets
@@ -485,4 +478,4 @@ def read_checkpoint(path: Path, settings: Mapping[str, Any]) -> tuple[TrainProgr
                 got=str(saved.get(name)),
                 remedy="give the old value, another `out`, or `resume=False`",
             )
-    return found, document["state"]
+    return loaded, document["state"]

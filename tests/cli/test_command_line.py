@@ -17,6 +17,7 @@ from humanpose_cli.batch.items import Shard
 from humanpose_cli.batch.runner import Batch
 from humanpose_cli.cli import command
 from humanpose_cli.cli.options import BatchFlags
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.version import __version__
 
@@ -379,3 +380,17 @@ def test_completion_scripts_are_shown(hpc, shell, monkeypatch):
     ran = hpc("--show-completion", shell)
     assert ran.code == 0
     assert "_HPC_COMPLETE" in ran.out
+
+
+def test_arguments_of_the_library_become_flags():
+    from humanpose_cli.cli.command import in_flags, sentence_in_flags
+
+    text = "take `method=nbf`, `overlay=False` or `axes=y-up`; `keypoints.depth_weight=2` beside `focal`"
+    assert in_flags(text, "fit") == (
+        "take --method nbf, --no-overlay or --set axes=y-up; --set keypoints.depth_weight=2 beside --focal"
+    )
+    assert in_flags("`axes=y-up`", "repose") == "--target-axes y-up"
+    assert sentence_in_flags(UsageError("weights, mesh_input", "are for `method=warp3d`"), "repose") == (
+        "--weights, --mesh-input: are for --method warp3d"
+    )
+    assert sentence_in_flags(InputError("focal", "is no image"), "fit") == "focal: is no image"  # a file of that name

@@ -28,7 +28,7 @@ def test_here_everything_needed_is_there(hpc):
     assert [item["input"] for item in needed if item["status"] != "success"] == []
     assert ran.code == 0
     found = {item["input"]: item["found"] for item in ran.document["items"]}
-    assert {"torch", "mediapipe", "default body", "detector", "engine", "video", "kernel cache"} <= set(found)
+    assert {"torch", "onnxruntime", "default body", "detector", "engine", "video", "kernel cache"} <= set(found)
     assert found["engine"].startswith("Warp 1.")
     assert "cpu" in found["engine"]
     assert "rasterise exactly" in found["kernels on CPU"]
@@ -147,6 +147,6 @@ def test_a_full_disk_is_found(monkeypatch, tmp_path):
 
 
 def test_every_check_that_can_fail_has_a_remedy():
-    told_by_itself = {"humanpose-cli", "processors"}
+    told_by_itself = {"humanpose-cli", "python", "processors"}
     assert [check.name for check in CHECKS if not check.remedy and check.name not in told_by_itself] == []
     assert len({check.name for check in CHECKS}) == len(CHECKS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,6 +123,21 @@ def test_people_of_another_detector(hpc, photos, tmp_path):
     assert "does not mention astronaut.png" in refused.err
 
 
+def test_a_network_of_another_kind_is_refused_before_anything_is_fitted(hpc, photos, tmp_path):
+    from humanpose_cli.detect.runtime import POSE_NETWORKS
+
+    photo = str(photos / "astronaut.png")
+    others = {
+        POSE_NETWORKS["movenet-thunder"]: "is another kind of network, expected an RTMPose network",
+        photos / "notes.txt": "is no network that ONNX Runtime reads",
+    }
+    for file, problem in others.items():
+        ran = hpc("fit", photo, "--pose-model", str(file), "--out", str(tmp_path))
+        assert ran.code == 3
+        assert f"{file}: {problem}" in ran.err.replace("\n", " ")
+    assert not list(tmp_path.rglob("*.npz"))
+
+
 def test_repose_from_a_fit_file_and_from_joint_positions(hpc, photos, fitted, tmp_path):
     fit = fitted / "astronaut.png.fit.npz"
     np.save(tmp_path / "pose.npy", read_fit(fit).joints3d[0])
@@ -133,7 +149,7 @@ def test_repose_from_a_fit_file_and_from_joint_positions(hpc, photos, fitted, tm
         assert ran.code == 0, ran.err
         (item,) = json.loads(ran.out)["items"]
         assert 0.05 < item["visible"] < 0.9
-        pose = {"a": "astronaut.png", "b": "pose"}[name]
+        pose = {"a": "astronaut", "b": "pose"}[name]
         assert read_image(tmp_path / name / f"astronaut.{pose}.png").size == (256, 256)
 
 
@@ -166,6 +182,18 @@ def test_two_poses_of_one_photograph_and_what_is_refused(hpc, photos, fitted, tm
     np.save(tmp_path / "down.npy", joints + np.float32(0.1))
     refused = hpc(*line, "--size", "64")
     assert "made with other options (another --target-pose); --overwrite" in refused.err
+
+
+def test_reposed_images_beside_their_photographs_are_not_taken_for_photographs(hpc, photos, fitted, tmp_path):
+    fit = fitted / "astronaut.png.fit.npz"
+    (tmp_path / "astronaut.png").write_bytes((photos / "astronaut.png").read_bytes())
+    line = ("repose", str(tmp_path), str(fit), "--fit", str(fit), "--size", "64", "-o", str(tmp_path), "--json")
+    for status in ("success", "skipped"):
+        ran = hpc(*line)
+        assert ran.code == 0, ran.err
+        (item,) = json.loads(ran.out)["items"]
+        assert (Path(item["input"]).name, item["status"]) == ("astronaut.png", status)
+        assert (tmp_path / "astronaut.astronaut.png").exists()
 
 
 def test_a_fit_into_one_file(hpc, photos, tmp_path):

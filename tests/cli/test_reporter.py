@@ -89,6 +89,8 @@ def test_a_single_item_shows_its_steps_in_place_of_a_bar_at_0_of_1(monkeypatch):
     with Reporter("fit", stream=stream) as reporter:
         reporter.start(1)
         reporter.item_started("a.jpg")
+        reporter._display._progress.refresh()
+        assert "/" not in stream.getvalue()  # nothing is known of how many
         reporter.step(1, 3, "drawing")
         reporter._display._progress.refresh()
         reporter.item_finished(DONE)

@@ -12,7 +12,7 @@ import pytest
 import humanpose_cli
 from humanpose_cli.cli.table import COMMANDS
 
-HEAVY = {"torch", "warp", "mediapipe", "numpy", "scipy", "h5py", "skimage", "imageio", "cv2", "PIL", "smplx", "jax"}
+HEAVY = {"torch", "warp", "onnxruntime", "numpy", "scipy", "h5py", "skimage", "imageio", "cv2", "PIL", "smplx", "jax"}
 
 
 def loaded_after(code: str) -> set[str]:
@@ -49,4 +49,4 @@ def test_command_files_load_nothing_heavy():
 
 def test_the_batch_knows_nothing_of_torch():
     imports = "\n".join(f"import {name}" for name in modules_of("batch"))
-    assert loaded_after(imports) & {"torch", "warp", "mediapipe", "PIL"} == set()
+    assert loaded_after(imports) & {"torch", "warp", "onnxruntime", "PIL"} == set()

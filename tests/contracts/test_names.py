@@ -34,12 +34,10 @@ ALLOWED = {
 PENDING = {
     "CommandInfo.words",
     "CorrectionNetwork.forward(seen)",
-    "Discriminator.forward(judged)",
     "FitEvidence.place_weights",
     "FitEvidence.places",
     "KeypointFitOptions.robust_place",
     "NbfTraining.seen",
-    "People.places",
     "SegmenterTraining.seen",
     "fit_of_estimates(seen)",
     "place_about_pixels",

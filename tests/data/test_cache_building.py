@@ -138,7 +138,7 @@ def test_another_cache_is_not_mixed_in(tmp_path, other, message):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_group_that_fails_leaves_the_others(tmp_path, workers, monkeypatch):
-    monkeypatch.setattr("humanpose_cli.data.workers._TELL_EVERY", 0.0)  # in this process
+    monkeypatch.setattr("humanpose_cli.data.workers._REPORT_EVERY", 0.0)  # in this process
     trouble = (("clip 0", "input"), ("clip 4", "bug"), ("clip 5", "contract"))
     source = SmallSource(group_count=7, trouble=trouble)
     told = []
@@ -371,7 +371,7 @@ def test_a_worker_told_to_leave_within_a_callback_says_nothing(monkeypatch, caps
         def __del__(self):
             raise SystemExit(143)
 
-    monkeypatch.setattr(sys, "unraisablehook", workers._say_unless_leaving)
+    monkeypatch.setattr(sys, "unraisablehook", workers._print_unless_leaving)
     monkeypatch.setattr(workers, "_leaving", True)
     told = Told()
     del told

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 
 from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import Observation, combine, mean_mask, points_spread
-from humanpose_cli.detect.regions import Region
+from humanpose_cli.detect.regions import Proposal, Pyramid, Region
 from humanpose_cli.detect.search import (
     SCHEMES,
     Candidate,
     CandidateFeatures,
+    candidates_from,
     coarse_features,
     distinct_people,
+    multipose_views,
     refined_features,
     similarity,
 )
@@ -89,6 +92,58 @@ def test_every_feature_has_the_right_sign(mode: str, stage: str) -> None:
         assert score.log_odds(replace(e, **{name: value})) > score.log_odds(e), name
     extremes = CandidateFeatures(support=1, score=0.0, presence=1.0, instability=0.0, turn=np.pi)
     assert np.isfinite(score.log_odds(extremes))
+
+
+@pytest.mark.parametrize("mode", ["thorough", "fast"])
+def test_multipose_speaks_for_a_person_from_the_score_that_images_without_people_never_have(mode: str) -> None:
+    score = SCHEMES[mode].refined
+    unsteady = CandidateFeatures(support=20, score=0.9, presence=0.99, instability=0.12, turn=0.6)
+    told = [score.log_odds(replace(unsteady, multipose=m)) for m in (0.0, 0.1, 0.2, 0.5)]
+    assert told[0] == told[1] < told[2] < told[3]
+    assert told[3] - told[0] == pytest.approx(0.9 * np.log(9))
+    # A person whom BlazePose's passes show in two ways, as two of forty frames of a balancing man, is kept.
+    assert told[0] < score.threshold < told[3] or mode == "fast"
+
+
+class Watched(ModelPool):
+    """A pool without threads or networks: every landmark pass shows `standing` about the region's centre."""
+
+    def __init__(self, presence: float = 1.0) -> None:
+        super().__init__(1, start=lambda: None)  # type: ignore[arg-type, return-value]
+        self.presence = presence
+
+    def map(self, work, items):  # type: ignore[no-untyped-def]
+        regions = [view.region for view in items]
+        return [observed(standing(r.x, r.y), r, presence=self.presence) for r in regions]
+
+
+def test_whom_only_multipose_proposes_is_a_candidate_and_its_support_is_none() -> None:
+    image = Pyramid(np.zeros((600, 600, 3), np.uint8))
+    here, there = Region(200, 300, 400), Region(450, 300, 400)
+    proposals = [
+        Proposal(here, 0.8, 3),
+        Proposal(here, 0.5, 4),
+        Proposal(here.moved(0.1, 0), 0.6, 0, multipose=True),
+        Proposal(there, 0.4, 0, multipose=True),
+        Proposal(here.moved(turn=np.pi), 0.9, 1, multipose=True),  # upside down: somebody else
+    ]
+    both, alone = candidates_from(Watched(), image, proposals)
+    assert (both.support, both.score, both.multipose) == (2, 0.8, 0.6)
+    assert (alone.support, alone.multipose) == (0, 0.4)
+    assert alone.score < SCHEMES["thorough"].threshold
+    assert refined_features(replace(alone, passes=(alone.second,))).multipose == 0.4
+    assert candidates_from(Watched(presence=0.4), image, proposals) == []
+
+
+def test_multipose_looks_at_windows_where_they_show_more_than_the_whole() -> None:
+    scheme = SCHEMES["thorough"]
+    small = multipose_views(Pyramid(np.zeros((480, 640, 3), np.uint8)), scheme)
+    assert [(w.side, size) for w, size in small] == [(640, 256), (640, 512)]
+    large = multipose_views(Pyramid(np.zeros((1080, 1920, 3), np.uint8)), scheme)
+    windows = [w for w, size in large if w.side == 960 and size == 512]
+    assert len(windows) == len(large) - 2
+    assert {w.x for w in windows} == {480, 960, 1440}
+    assert multipose_views(Pyramid(np.zeros((1080, 1920, 3), np.uint8)), SCHEMES["fast"]) == large[:1]
 
 
 def test_similarity_is_blind_to_swapped_sides_but_not_to_distance() -> None:

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import KnownPeople
+from known_people import KnownPeople
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.fitter import Fitter, fit_item, fit_outputs
@@ -41,3 +41,13 @@ def test_given_people_are_told_apart_by_the_folders_of_their_images(tmp_path):
                     fit_item(fitter, item, fit_outputs(item, tmp_path / "out", overlay=False))
             else:
                 assert len(fit_item(fitter, item, fit_outputs(item, tmp_path / "out", overlay=False))) == 0
+
+
+def test_an_image_reports_its_steps(tmp_path):
+    file = tmp_path / "a.png"
+    write_image(file, np.zeros((32, 32, 3), np.uint8))
+    item = InputItem("a.png", "image", file, (file,), tmp_path)
+    steps = []
+    with Fitter(people_source=KnownPeople()) as fitter:
+        fit_item(fitter, item, fit_outputs(item, tmp_path / "out"), progress=lambda *step: steps.append(step))
+    assert steps == [(0, 3, "finding people"), (1, 3, "fitting bodies"), (2, 3, "drawing the overlay")]

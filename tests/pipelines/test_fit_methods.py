@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import KnownPeople
+from known_people import KnownPeople
 
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import COCO17, SMPL24

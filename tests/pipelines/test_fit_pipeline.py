@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import KnownPeople, true_person
+from known_people import KnownPeople, true_person
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.fitting.fitter import FitOptions, Fitter

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import KnownPeople, true_person
+from known_people import KnownPeople, true_person
 from skimage.metrics import structural_similarity
 
 from humanpose_cli.core.errors import InputError, UsageError
@@ -126,7 +126,8 @@ def test_forms_and_names_of_outputs(tmp_path):
     both = repose_outputs([item, twin], tmp_path, "video", 2, "dance")
     assert [path.name for (path,) in both] == ["a b.jpg.dance.mp4", "a b.png.dance.mp4"]
     assert repose_outputs([item], tmp_path / "x.png", "image", 1, "arms_up") == [(tmp_path / "x.png",)]
-    assert [pose_name(Path(name)) for name in ("p/dance.bvh", "a.jpg.fit.npz", "b.mp4")] == ["dance", "a.jpg", "b"]
+    names = [pose_name(Path(name)) for name in ("p/dance.bvh", "a.jpg.fit.npz", "b.v2.fit.npz", "c.mp4")]
+    assert names == ["dance", "a", "b.v2", "c"]
 
 
 def test_a_files_name_decides_its_form(tmp_path):

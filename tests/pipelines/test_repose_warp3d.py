@@ -16,6 +16,7 @@ from humanpose_cli.models.warp3d.config import PRESETS
 from humanpose_cli.models.warp3d.generator import MODEL, Generator, generator_weights
 from humanpose_cli.networks.weights import WeightsHeader, write_weights
 from humanpose_cli.reposing.reposer import ReposeOptions, Reposer
+from humanpose_cli.reposing.warping import WarpReposer
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,14 @@ def test_the_network_may_be_given_the_meshs_drawing(scene_of):
     assert abs(column / size - 0.5) < 0.1
     assert 0 < drawing[4].max() <= 1
     assert scene._meshes[0].texture.visible_fraction > 0
+
+
+def test_weights_that_learned_with_carried_pixels_get_the_drawing_unasked(scene_of):
+    warper = scene_of()._drawers[0]
+    network = warper.network
+    assert not warper.mesh_input
+    network.header = WeightsHeader(MODEL, {"carry_detail": True})
+    assert WarpReposer(warper.mesh, warper.person, network).mesh_input
 
 
 def test_poses_that_cannot_be_drawn_are_refused(scene_of):

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from conftest import PELVIS
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import COCO17, SMPL24
@@ -12,6 +11,8 @@ from humanpose_cli.io.fit_files import FitRecord, write_fit
 from humanpose_cli.io.pose_files import JointTarget, RotationTarget, read_pose
 from humanpose_cli.io.pose_files.rotation_files import target_of_fit
 from humanpose_cli.reposing.targets import motion_on
+
+PELVIS = SMPL24.index("pelvis")
 
 
 def test_rotations_pass_unchanged_and_the_pelvis_lands_where_the_file_says(clip):

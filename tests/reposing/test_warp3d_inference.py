@@ -177,5 +177,7 @@ def test_weights_with_carried_pixels_take_drawings(tmp_path):
     write_weights(tmp_path / "old.safetensors", tensors, WeightsHeader(MODEL, before))
     loaded = load_warp3d(tmp_path / "old.safetensors")
     assert loaded.config == replace(network.config, mask_margin=0, dilation=1)
+    assert loaded.needs_drawing
+    assert not network.needs_drawing
     whole = np.ones((5, 64, 64), np.float32)
     np.testing.assert_allclose(loaded.repose(GREY, *[standing(64)[0].numpy()] * 2, whole).mask, 1, atol=1e-6)

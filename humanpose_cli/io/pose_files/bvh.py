@@ -121,9 +121,9 @@ def read_bvh_motion(path: Path) -> BvhMotion:
     except ValueError as error:
         raise InputError(path, f"holds something other than numbers in its motion ({error})") from error
     if width == 0 or len(values) != count * width:
-        found = f"{len(values)} numbers ({len(values) / width:.5g} frames)" if width else "no channel"
+        got = f"{len(values)} numbers ({len(values) / width:.5g} frames)" if width else "no channel"
         expected = f"{count} frames of {width} numbers"
-        raise InputError(path, "is truncated or damaged", expected=expected, got=found, remedy="export it again")
+        raise InputError(path, "is truncated or damaged", expected=expected, got=got, remedy="export it again")
     if not np.isfinite(values).all():
         frame = int(np.argwhere(~np.isfinite(values))[0][0]) // width
         raise InputError(path, "holds values that are not finite", got=f"in frame {frame}", remedy="export it again")
@@ -244,8 +244,7 @@ _ALIASES = {word for aliases in _ROLES.values() for word in aliases}
 _HEAD = ("head", "skull")
 _NECK = ("neck", "neck1", "upperneck", "lowerneck")
 
-# Roughly where the file puts a joint that SMPL puts a little elsewhere.
-_NEAR = 0.5
+_NEAR = 0.5  # confidence of a joint that SMPL has at a slightly different position
 
 _ADULT_SIZE = 1.3  # metres, leg and trunk
 _UNITS = {
@@ -336,7 +335,7 @@ def _add_trunk(motion: BvhMotion, named: dict[tuple[str, str], int], found: dict
     targets = {1: ("spine2",), 2: ("spine1", "spine3")}.get(len(spine), ("spine1", "spine2", "spine3"))
     if spine:
         rows = [spine[round(i * (len(spine) - 1) / max(1, len(targets) - 1))] for i in range(len(targets))]
-        found.update({place: (row, _NEAR) for place, row in zip(targets, rows, strict=True)})
+        found.update({joint: (row, _NEAR) for joint, row in zip(targets, rows, strict=True)})
     for joint, aliases in (("neck", _NECK), ("head", _HEAD)):
         row = next((named["", word] for word in aliases if ("", word) in named), None)
         if row is not None:
@@ -350,15 +349,15 @@ def unit_in_metres(positions: np.ndarray, found: dict[str, tuple[int, float]]) -
     children and adults do. positions (J, 3) of one frame; ValueError where they have no extent.
     """
 
-    def place(joint: str) -> np.ndarray:
+    def position(joint: str) -> np.ndarray:
         return positions[found[joint][0]]
 
     def between(a: str, b: str) -> float:
-        return float(np.linalg.norm(place(a) - place(b)))
+        return float(np.linalg.norm(position(a) - position(b)))
 
     leg = (("hip", "knee"), ("knee", "ankle"))
     legs = [between(f"{side}_{a}", f"{side}_{b}") for side in ("left", "right") for a, b in leg]
-    middle = [(place(f"left_{joint}") + place(f"right_{joint}")) / 2 for joint in ("shoulder", "hip")]
+    middle = [(position(f"left_{joint}") + position(f"right_{joint}")) / 2 for joint in ("shoulder", "hip")]
     size = sum(legs) / 2 + float(np.linalg.norm(middle[0] - middle[1]))
     if not 0 < size < math.inf:
         raise ValueError("its bones have no length")

@@ -1,8 +1,8 @@
 """Joint positions from `.npy`: (J, 3) or (T, J, 3) metres; J decides the skeleton.
 
-Whether numbers can be the joint positions of a person in metres, and if not, what they look like instead, is told by
-lengths that do not depend on the pose, so that handstands, dancers and children pass. Bounds are wide enough for
-comic figures and for the jitter of networks that lift poses from video.
+Lengths that do not depend on the pose decide whether the numbers can be joint positions of a person in metres, and if
+not, what they look like instead: so handstands, dancers and children pass. The bounds are wide enough for comic figures
+and for the jitter of networks that lift poses from video.
 """
 
 from __future__ import annotations
@@ -105,9 +105,9 @@ def _check_build(
         if most is not None:
             length = share(skeleton.joint_names[parent], name)
             shares.append((f"bone to the {name}".replace("_", " "), length, (0.0, most)))
-    for what, found, (least, most) in shares:
-        if not least <= found <= most:
-            raise _impossible(path, skeleton, f"the {what} is {found:.2f} of leg and trunk together")
+    for what, length, (least, most) in shares:
+        if not least <= length <= most:
+            raise _impossible(path, skeleton, f"the {what} is {length:.2f} of leg and trunk together")
     pairs = [(f"left {bone}", f"right {bone}") for bone in _LIMBS]
     neighbours = (("upper arm", "forearm"), ("thigh", "shank"))
     pairs += [(f"{side} {a}", f"{side} {b}") for side in _SIDES for a, b in neighbours]

@@ -136,13 +136,13 @@ class PlacedInImage(NamedTuple):
     joints: Tensor
 
 
-def place_in_image(found: BodyParameters, layer: BodyLayer, crops: list[Crop], camera: Camera) -> PlacedInImage:
+def place_in_image(predicted: BodyParameters, layer: BodyLayer, crops: list[Crop], camera: Camera) -> PlacedInImage:
     """Move B predicted people from the fixed camera to the image's.
 
     crops            each person's crop of the image
     camera           tensors (B,) of the images' cameras
     """
-    fixed = layer(found.betas, found.rotations)
+    fixed = layer(predicted.betas, predicted.rotations)
     matrices = torch.stack([torch.from_numpy(crop.affine.matrix) for crop in crops]).to(fixed)
     sizes = fixed.new_tensor([crop.size for crop in crops])[:, None]
     in_crop = (layer.project(fixed) + 1) / 2 * sizes
@@ -152,8 +152,8 @@ def place_in_image(found: BodyParameters, layer: BodyLayer, crops: list[Crop], c
     turn = rotation_between(layer.root.expand_as(sight), sight)
     about = (fixed - layer.root) @ turn.mT
     root = place_about_pixels(about, pixels, camera)
-    rest = layer.body.rest_joints(found.betas)[:, _ROOT]
-    return PlacedInImage(turn[:, None] @ found.rotations, root - rest, about + root[:, None])
+    rest = layer.body.rest_joints(predicted.betas)[:, _ROOT]
+    return PlacedInImage(turn[:, None] @ predicted.rotations, root - rest, about + root[:, None])
 
 
 def place_about_pixels(about: Tensor, pixels: Tensor, camera: Camera) -> Tensor:

@@ -1,9 +1,8 @@
-"""People that were never rendered: posed bodies and what a detector would say about them, errors imitated.
+"""Training examples of the body network: people as the fixed camera sees them, encoded, with their labels.
 
-Rendering and detecting a person takes 100 ms, posing one takes ten. A network that overfits the poses of a cache learns
-from these besides; they have no image, only landmarks, world landmarks and a silhouette.
-
-Training examples of the body network: people as the fixed camera sees them, encoded, with their labels.
+`BodyExamples` makes them from the people of a cache. `UnrenderedPeople` supplies more: posed bodies with the landmarks,
+world landmarks and silhouette that a detector would return, its errors imitated, and no image. Rendering and detecting
+a person takes 100 ms, posing one takes ten; they help a network that would overfit the poses of its cache.
 """
 
 from __future__ import annotations
@@ -47,9 +46,9 @@ from humanpose_cli.rendering.shading import rasterise_view
 from humanpose_cli.synthetic.poses import PoseBank
 
 POOL = 4096
-"""Poses to draw from, where nobody wants more."""
+"""Number of poses to draw from."""
 
-_SIZE = 128  # pixels of the sides of the image that nobody took
+_SIZE = 128  # pixels of the sides of the imagined image
 _NEAR, _FAR = 2.2, 9.0  # metres
 _TILT = np.deg2rad((-12.0, 25.0))  # of the camera: up, down
 _ROLL = np.deg2rad(6.0)
@@ -61,7 +60,7 @@ _FADE = 0.03  # of the image's side: how fast confidence falls outside it
 class UnrenderedPeople:
     """Examples without end from a pool of poses of the training split.
 
-    count  poses in the pool; shape, place, camera and errors are new every time
+    count  poses in the pool; shape, position, camera and errors are drawn anew for each example
     masks  draw silhouettes and body parts too, which takes most of the time
     """
 
@@ -100,13 +99,13 @@ class UnrenderedPeople:
         mask, maps = None, {}
         if posed.vertices is not None:
             face = rasterise_view(posed.vertices, self._body.faces, view).face[0].numpy()
-            seen = face >= 0
-            maps["parts"] = np.where(seen, self._face_parts[face], 0).astype(np.uint8)
+            covered = face >= 0
+            maps["parts"] = np.where(covered, self._face_parts[face], 0).astype(np.uint8)
             blur = random.uniform(0.5, 1.5)
-            mask = np.asarray(cv2.GaussianBlur(np.where(seen, np.uint8(255), np.uint8(0)), (0, 0), blur), np.uint8)
+            mask = np.asarray(cv2.GaussianBlur(np.where(covered, np.uint8(255), np.uint8(0)), (0, 0), blur), np.uint8)
         joints, pixels = posed.joints[0], view.project(landmarks).numpy()
         world = (landmarks - landmarks[_HIPS].mean(0)).numpy() * (1, 1, random.uniform(*_FLAT))
-        sure = _confidence(pixels, random)
+        confidence = _confidence(pixels, random)
         person = Person(
             body=self._body.name,
             poses=matrix_to_axis_angle(rotations).flatten().numpy(),
@@ -114,8 +113,8 @@ class UnrenderedPeople:
             trans=trans[0].numpy(),
             keypoints={SMPL24.name: _with(view.project(joints).numpy(), np.ones(len(joints)))},
             joints={SMPL24.name: _with(joints.numpy(), np.ones(len(joints)))},
-            detected=_with(pixels, sure),
-            detected_world=_with(world, sure),
+            detected=_with(pixels, confidence),
+            detected_world=_with(world, confidence),
         )
         nothing = np.zeros((_SIZE, _SIZE, 3), np.uint8)
         centre = (_SIZE / 2, _SIZE / 2)
@@ -135,8 +134,8 @@ def _confidence(pixels: NDArray[np.floating], random: np.random.Generator) -> ND
     """High within the image, here and there a hidden point, none far outside."""
     outside = np.linalg.norm(pixels - np.clip(pixels, 0, _SIZE), axis=1)
     hidden = random.random(len(pixels)) < 0.2 * random.random()
-    sure = np.where(hidden, random.uniform(0.1, 0.7, len(pixels)), random.uniform(0.85, 1.0, len(pixels)))
-    return sure * np.exp(-outside / (_FADE * _SIZE))
+    confidence = np.where(hidden, random.uniform(0.1, 0.7, len(pixels)), random.uniform(0.85, 1.0, len(pixels)))
+    return confidence * np.exp(-outside / (_FADE * _SIZE))
 
 
 def _with(points: NDArray[np.floating], confidence: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -144,14 +143,14 @@ def _with(points: NDArray[np.floating], confidence: NDArray[np.floating]) -> NDA
 
 
 Framing = Literal["labels", "detector"]
-"""Whether a person's size and place in the crop are those of the true body (the paper), or what the detector's
-landmarks give, as in use; the shape that is learned then comes nearest to the size in the crop."""
+"""Where a person's size and position in the crop come from: the true body (the paper), or the detector's landmarks, as
+in use; the shape that is learned then comes nearest to the size in the crop."""
 
 Memory = dict[tuple[int, int], dict[str, Any]]
 """(row of people, variant) → example."""
 
 _LARGE = 1024  # numbers of an array that is worth compressing
-_PLAUSIBLE = (0.7, 1.4)  # of the true size: what the detector may say about it
+_PLAUSIBLE = (0.7, 1.4)  # range of the size by the detector over the true size
 
 
 @dataclass(frozen=True)
@@ -261,8 +260,8 @@ class BodyExamples:
         evidence = self.evidence(example, random, errors)
         made: dict[str, Any]
         if self.segmenter is not None:
-            seen = segmenter_input(evidence, self.segmenter)
-            made = {"segmenter_input": seen} if self.segment is None else {"image": self.segment(seen)}
+            shown = segmenter_input(evidence, self.segmenter)
+            made = {"segmenter_input": shown} if self.segment is None else {"image": self.segment(shown)}
             made |= encode_numbers(evidence, self.inputs)
         else:
             made = dict(encode(evidence, self.inputs))
@@ -299,19 +298,21 @@ class BodyExamples:
             scale, shift = scale * size, scale * offset * ((-1, 1) if mirror else (1, 1)) + shift
         moved = (float(shift[0]), float(shift[1]))
         placed = to_fixed_camera(example, self._body, self.crop, scale=float(scale), shift=moved, mirror=mirror)
-        world = _seen_straight(person.detected_world, mirror)
+        # The detector's crop looks straight at the person, as the fixed camera does: world landmarks stay.
+        world = person.detected_world
+        if world is not None and mirror:
+            world = world[list(BLAZEPOSE33.mirror)] * np.array([-1, 1, 1, 1], world.dtype)
         return replace(placed, person=replace(placed.person, detected_world=world))
 
     def evidence(self, example: Example, random: np.random.Generator, errors: float) -> CropEvidence:
-        """What the network may see of it, with imitated errors of that strength."""
+        """The evidence in an example, with imitated errors of that strength."""
         colour = self.augmentation.colour
-        seen = evidence_of_example(example)
-        if colour and seen.image is not None:
+        evidence = evidence_of_example(example)
+        if colour and evidence.image is not None:
             hue, saturation, contrast, brightness = colour * random.uniform(-1, 1, 4) * (20.0, 0.4, 0.4, 0.1)
-            seen = replace(
-                seen, image=change_colour(seen.image, ColourChange(hue, 1 + saturation, 1 + contrast, brightness))
-            )
-        return imitate_errors(seen, random, errors)
+            change = ColourChange(hue, 1 + saturation, 1 + contrast, brightness)
+            evidence = replace(evidence, image=change_colour(evidence.image, change))
+        return imitate_errors(evidence, random, errors)
 
     @property
     def _sees_masks(self) -> bool:
@@ -328,10 +329,10 @@ class BodyExamples:
     def _detector_framing(self, example: Example) -> tuple[float, NDArray[np.float64]]:
         """The size in the detector's crop against that in the labels' crop, and how far the pelvis is off there."""
         bare = replace(example, image=np.zeros((1, 1, 3), np.uint8), maps={}, mask=None, detected_mask=None)
-        seen, world = to_fixed_camera(bare, self._body, self.crop).person.detected, example.person.detected_world
+        landmarks, world = to_fixed_camera(bare, self._body, self.crop).person.detected, example.person.detected_world
         framed = None
-        if seen is not None and world is not None:
-            framed = frame_landmarks(seen, world[:, :3], self.crop)
+        if landmarks is not None and world is not None:
+            framed = frame_landmarks(landmarks, world[:, :3], self.crop)
         if framed is None or not _PLAUSIBLE[0] <= framed.scale <= _PLAUSIBLE[1]:
             return 1.0, np.zeros(2)
         root = root_pixel(self.crop, NBF_CAMERA)
@@ -379,13 +380,6 @@ def _compact(values: Any) -> Any:
 
 def _expanded(values: Any) -> Any:
     return values.astype(np.float32) if isinstance(values, np.ndarray) and values.dtype == np.float16 else values
-
-
-def _seen_straight(world: NDArray[Any] | None, mirror: bool) -> NDArray[Any] | None:
-    """World landmarks (33, 4) as the fixed camera's; the detector's crop looks straight at the person too."""
-    if world is None or not mirror:
-        return world
-    return world[list(BLAZEPOSE33.mirror)] * np.array([-1, 1, 1, 1], world.dtype)
 
 
 def mean_parameters(people: People, body: str, inputs: InputOptions) -> Mapping[str, torch.Tensor] | None:

@@ -2,13 +2,13 @@
 
     rgb      the crop itself
     parts    its body parts in fixed colours, resized by nearest neighbours, in −1…1 (section 3.2)
-    blended  the probabilities of parts as weights of the same colours: equal to `parts` where the segmenter is sure,
-             and differentiable to its scores
+    blended  the probabilities of parts as weights of the same colours: equal to `parts` where one probability
+             is 1, and differentiable to the segmenter's scores
     joints   Gaussians at joints in fixed colours
     proxy    what the detector returns on a photograph: 33 landmarks with visibility and the person's mask as maps, the
              landmarks with world landmarks as numbers, or both; or body parts with the numbers
 
-`encode` takes `Evidence`, wherever that is from; so training and use share every line.
+`encode` takes a `CropEvidence`, made of labels or of detections, so training and use share the code.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ def _coloured_parts(evidence: CropEvidence, options: InputOptions) -> NDArray[np
     labels = torch.from_numpy(labels_of_parts(_there(evidence.parts, "body parts"), options.part_map))
     if options.kind != "blended":
         return colour_coded(labels[None], options.parts, options.size)[0].numpy()
-    sure = torch.nn.functional.one_hot(labels.long(), options.parts + 1).permute(2, 0, 1).float()
-    return blended(sure[None], options.size)[0].numpy()
+    one_hot = torch.nn.functional.one_hot(labels.long(), options.parts + 1).permute(2, 0, 1).float()
+    return blended(one_hot[None], options.size)[0].numpy()
 
 
 def _there(value: NDArray | None, what: str) -> NDArray:
@@ -142,8 +142,8 @@ def _there(value: NDArray | None, what: str) -> NDArray:
 def colour_coded(labels: Tensor, parts: int, size: int) -> Tensor:
     """Labels (B, H, W) 0…parts, 0 nothing → colours (B, 3, size, size), by nearest neighbours."""
     if labels.shape[-1] != size:
-        places = ((torch.arange(size, device=labels.device) + 0.5) * labels.shape[-1] / size).long()
-        labels = labels[:, places][:, :, places]
+        nearest = ((torch.arange(size, device=labels.device) + 0.5) * labels.shape[-1] / size).long()
+        labels = labels[:, nearest][:, :, nearest]
     colours = torch.from_numpy(code_colours(parts).copy()).to(labels.device)
     return colours[labels.long()].permute(0, 3, 1, 2).contiguous()
 
@@ -169,9 +169,9 @@ def _coloured_joints(joints: NDArray, crop: int, size: int) -> NDArray[np.float3
 
 def _gaussians(points: NDArray, crop: int, size: int) -> NDArray[np.float32]:
     """(J, size, size) of points (J, 3) x, y pixels of the crop and confidence, which is the Gaussian's height."""
-    places = (np.arange(size, dtype=np.float32) + 0.5) / size
+    centres = (np.arange(size, dtype=np.float32) + 0.5) / size
     profiles = [
-        np.exp(-0.5 * ((places - (points[:, axis, None] / crop).astype(np.float32)) / _SPREAD) ** 2) for axis in (0, 1)
+        np.exp(-0.5 * ((centres - (points[:, axis, None] / crop).astype(np.float32)) / _SPREAD) ** 2) for axis in (0, 1)
     ]
     across, down = profiles
     height = np.clip(points[:, 2], 0, 1).astype(np.float32)
@@ -180,17 +180,17 @@ def _gaussians(points: NDArray, crop: int, size: int) -> NDArray[np.float32]:
 
 def _proxy(evidence: CropEvidence, options: InputOptions) -> dict[str, NDArray[np.float32]]:
     landmarks = _there(evidence.landmarks, "the detector's landmarks")
-    found = encode_numbers(evidence, options)
+    inputs = encode_numbers(evidence, options)
     if options.segmented:
-        found["image"] = _coloured_parts(evidence, options)
+        inputs["image"] = _coloured_parts(evidence, options)
     elif options.channels:
         size = options.size
         mask = np.zeros((size, size), np.float32)
         if evidence.mask is not None:
             mask = np.asarray(cv2.resize(evidence.mask, (size, size), interpolation=cv2.INTER_AREA), np.float32)
         maps = _gaussians(landmarks, evidence.size, size)
-        found["image"] = np.concatenate((maps, mask[None]))
-    return found
+        inputs["image"] = np.concatenate((maps, mask[None]))
+    return inputs
 
 
 def torso_frame(world: NDArray) -> NDArray[np.float64]:
@@ -211,15 +211,15 @@ def torso_frame(world: NDArray) -> NDArray[np.float64]:
 
 
 def _numbers(landmarks: NDArray, world: NDArray | None, frame: NDArray, crop: int) -> NDArray[np.float32]:
-    """(298,): places in −1…1 of the crop, confidence, world landmarks in metres along the camera's axes and along the
-    frame's, and whether these are known.
+    """(298,): positions in −1…1 of the crop, confidence, world landmarks in metres along the axes of the camera and of
+    the frame, and 1 where these are known.
 
     Points far outside the crop are the detector's confusion: they are kept within reach.
     """
-    places = np.clip(2 * landmarks[:, :2] / crop - 1, -2, 2)
+    positions = np.clip(2 * landmarks[:, :2] / crop - 1, -2, 2)
     metres = np.zeros((_LANDMARKS, 3)) if world is None else np.clip(world, -2, 2)
     known = [0.0 if world is None else 1.0]
-    parts = (places.ravel(), landmarks[:, 2] - 0.5, metres.ravel(), (metres @ frame).ravel(), known)
+    parts = (positions.ravel(), landmarks[:, 2] - 0.5, metres.ravel(), (metres @ frame).ravel(), known)
     return np.concatenate(parts).astype(np.float32)
 
 

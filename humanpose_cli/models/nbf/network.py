@@ -1,6 +1,7 @@
-"""Input → shape and part rotations: the second stage of Neural Body Fitting (sections 3.2, 4.2 and appendix B).
+"""The body network of Neural Body Fitting (sections 3.2, 4.2 and appendix B): the regressor, and its use on images.
 
-Neural Body Fitting in use: people of an image in, bodies before the image's camera out, one forward pass.
+`Regressor` maps an encoded input to shape and part rotations. `BodyNetwork` applies a trained one to the people of an
+image, in one forward pass, and returns their bodies before the image's camera. `load_nbf` reads it from a weights file.
 """
 
 from __future__ import annotations
@@ -147,17 +148,17 @@ class Regressor(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> BodyParameters:
         """inputs  "image" (B, C, size, size) and "vector" (B, N), as far as the input has them."""
-        seen = []
+        features = []
         if self.backbone is not None:
             image = inputs["image"].contiguous(memory_format=torch.channels_last)
-            seen.append(self.reduce(self.backbone.maps(image).stage4).flatten(1).float())
-        with torch.autocast(self.head.weight.device.type, enabled=False):  # half precision is too coarse for places
+            features.append(self.reduce(self.backbone.maps(image).stage4).flatten(1).float())
+        with torch.autocast(self.head.weight.device.type, enabled=False):  # half precision is too coarse
             if self.lift is not None:
-                x = self.lift(torch.cat([*seen, inputs["vector"]], 1))
+                x = self.lift(torch.cat([*features, inputs["vector"]], 1))
                 for block in self.blocks:
                     x = x + block(x)
-                seen = [x]
-            betas, rotations, own, log_noise = self.head(seen[0]).split(self.outputs, 1)
+                features = [x]
+            betas, rotations, own, log_noise = self.head(features[0]).split(self.outputs, 1)
             matrices = self.mean_rotations + rotations.unflatten(1, (_JOINTS, 3, 3))
             if self.lift is not None:
                 frames = part_frames(self.zero_pose, *world_of_numbers(inputs["vector"]))
@@ -261,7 +262,7 @@ class BodyNetwork:
                          (rgb, parts, blended) are content with
         camera           the image's; None: a focal length of 0.9 times the longer side, the axis in the middle
 
-        InputError where the network's input shows something that people come without.
+        InputError where the input needs something that the people lack, such as landmarks.
         """
         return self.finish(self.prepare(image, people, camera))
 
@@ -272,7 +273,7 @@ class BodyNetwork:
         if len(people) == 0:
             return []
         camera = camera or Camera.of_image((image.shape[1], image.shape[0]))
-        return [PreparedPerson(crop, seen, camera) for crop, seen in zip(*self._evidence(image, people), strict=True)]
+        return [PreparedPerson(*pair, camera) for pair in zip(*self._evidence(image, people), strict=True)]
 
     def finish(self, people: Sequence[PreparedPerson]) -> list[BodyEstimate]:
         """The bodies of prepared people, in one batch."""
@@ -280,12 +281,12 @@ class BodyNetwork:
             return []
         crops = [person.crop for person in people]
         with torch.no_grad():  # not inference_mode: constants that are made here for the first time serve fits too
-            found = self.regress([person.evidence for person in people])
+            predicted = self.regress([person.evidence for person in people])
             camera = Camera.stack(person.camera for person in people).tensors(device=self.device)
-            placed = place_in_image(found, self.layer, crops, camera)
+            placed = place_in_image(predicted, self.layer, crops, camera)
             poses = rotations_to_poses(placed.rotations)
-        values = (x.cpu().numpy() for x in (poses, found.betas, placed.trans, placed.joints))
-        noise = [None] * len(people) if found.log_noise is None else list(found.log_noise.exp().cpu().numpy())
+        values = (x.cpu().numpy() for x in (poses, predicted.betas, placed.trans, placed.joints))
+        noise = [None] * len(people) if predicted.log_noise is None else list(predicted.log_noise.exp().cpu().numpy())
         return [BodyEstimate(*own) for own in zip(*values, noise, crops, strict=True)]
 
     def regress(self, evidence: Sequence[CropEvidence]) -> BodyParameters:
@@ -303,8 +304,8 @@ class BodyNetwork:
             raise UnavailableError(
                 "body network", "sees body parts and has no segmenter", remedy="give the weights of one: `segmenter`"
             )
-        seen = np.stack([segmenter_input(item, self.segmenter.options) for item in evidence])
-        return self.segmenter.probabilities(torch.from_numpy(seen).to(self.device))
+        images = np.stack([segmenter_input(item, self.segmenter.options) for item in evidence])
+        return self.segmenter.probabilities(torch.from_numpy(images).to(self.device))
 
     def _evidence(
         self, image: NDArray[np.uint8], people: Sequence[DetectedPerson] | NDArray[Any]

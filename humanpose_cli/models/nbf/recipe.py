@@ -189,10 +189,10 @@ def crop_errors(predict: Callable[[Batch], BodyParameters], batches: Iterable[Ba
     parts = []
     for loaded in batches:
         batch = moved(loaded, layer.root.device)
-        found = predict(batch)
-        count = len(found.betas)
+        estimate = predict(batch)
+        count = len(estimate.betas)
         root = layer.root.expand(count, 3)
-        predicted = Bodies(absolute_to_relative(found.rotations), found.betas, root)
+        predicted = Bodies(absolute_to_relative(estimate.rotations), estimate.betas, root)
         true = Bodies(absolute_to_relative(batch["rotations"]), batch["betas"], root)
         # A camera of one pixel's crop: shares of joints do not depend on the unit.
         focal = root.new_full((count,), layer.camera.focal / layer.camera.size)
@@ -264,9 +264,9 @@ class NbfRecipe(Recipe[Batch]):
         return BatchLoader(range(len(people)), self._examples(people, augmented=True), options)
 
     def losses(self, phase: str, batch: Batch) -> Mapping[str, Tensor]:
-        found = self.predict(batch)
-        layer = self.layer.to(found.betas.device)
-        return nbf_losses(found, Targets.of_batch(batch), layer, self.options.losses)
+        estimate = self.predict(batch)
+        layer = self.layer.to(estimate.betas.device)
+        return nbf_losses(estimate, Targets.of_batch(batch), layer, self.options.losses)
 
     def predict(self, batch: Batch) -> BodyParameters:
         """The network's prediction for a batch on its device."""

@@ -69,7 +69,7 @@ _LIMBS = (
 
 
 def paint_guide(evidence: CropEvidence, part_map: PartMap) -> NDArray[np.float32]:
-    """(4, S, S) in 0…1: the sticks' colours, fainter where the detector doubts, and the person's mask; 0 for unknown.
+    """(4, S, S) in 0…1: the sticks' colours, fainter where confidence is low, and the person's mask; 0 for unknown.
 
     Nearer limbs hide farther ones where world landmarks are known.
     """
@@ -85,33 +85,33 @@ def paint_guide(evidence: CropEvidence, part_map: PartMap) -> NDArray[np.float32
 def _sticks(evidence: CropEvidence, part_map: PartMap) -> NDArray[np.uint8]:
     assert evidence.landmarks is not None
     size = evidence.size
-    sure = np.clip(evidence.landmarks[:, 2], 0, 1)
+    confidence = np.clip(evidence.landmarks[:, 2], 0, 1)
     points = np.clip(evidence.landmarks[:, :2], -2 * size, 3 * size)
     depth = np.zeros(len(points)) if evidence.world is None else evidence.world[:, 2]
     colours = as_bytes(code_colours(len(part_map)))[1:].astype(np.float32)
-    middles = [(points[rows].mean(0), depth[rows].mean(), sure[rows].min()) for rows in (_SHOULDERS, _EARS)]
-    (shoulders, shoulder_depth, trunk_sure), (ears, _, face_sure) = middles
+    middles = [(points[rows].mean(0), depth[rows].mean(), confidence[rows].min()) for rows in (_SHOULDERS, _EARS)]
+    (shoulders, shoulder_depth, trunk_confidence), (ears, _, face_confidence) = middles
     nose = BLAZEPOSE33.index("nose")
     waist = points[_HIPS] + _WAIST * (points[_SHOULDERS] - points[_HIPS])
-    trunk_sure = min(trunk_sure, sure[_HIPS].min())
+    trunk_confidence = min(trunk_confidence, confidence[_HIPS].min())
     shapes = [
-        (shoulder_depth, trunk_sure, "spine3", np.concatenate((points[_SHOULDERS], waist[::-1]))),
-        (depth[_HIPS].mean(), trunk_sure, "pelvis", np.concatenate((points[_HIPS], waist[::-1]))),
-        (shoulder_depth, face_sure, "neck", np.stack((shoulders, ears))),
-        (depth[nose], face_sure, "head", np.stack((ears, points[nose]))),
+        (shoulder_depth, trunk_confidence, "spine3", np.concatenate((points[_SHOULDERS], waist[::-1]))),
+        (depth[_HIPS].mean(), trunk_confidence, "pelvis", np.concatenate((points[_HIPS], waist[::-1]))),
+        (shoulder_depth, face_confidence, "neck", np.stack((shoulders, ears))),
+        (depth[nose], face_confidence, "head", np.stack((ears, points[nose]))),
     ]
     for start, end, joint in _LIMBS:
         for side in ("left", "right"):
             ends = BLAZEPOSE33.indices((f"{side}_{start}", f"{side}_{end}"))
-            shapes.append((depth[ends].mean(), sure[ends].min(), f"{side}_{joint}", points[ends]))
+            shapes.append((depth[ends].mean(), confidence[ends].min(), f"{side}_{joint}", points[ends]))
     image = np.zeros((size, size, 3), np.uint8)
     thick = max(1, round(_THICK * size))
     for _, known, joint, corners in sorted(shapes, key=lambda shape: -shape[0]):
         if known < _LEAST_CONFIDENCE:
             continue
         colour = (known * colours[part_map.rows[SMPL24.index(joint)]]).tolist()
-        places = np.rint(corners).astype(np.int32)
-        if len(places) > 2:
-            cv2.fillPoly(image, [places], colour)
-        cv2.polylines(image, [places], len(places) > 2, colour, thick)
+        polygon = np.rint(corners).astype(np.int32)
+        if len(polygon) > 2:
+            cv2.fillPoly(image, [polygon], colour)
+        cv2.polylines(image, [polygon], len(polygon) > 2, colour, thick)
     return image

@@ -1,9 +1,8 @@
-"""A segmenter that learns from scratch on a processor: a slim ResNet and a decoder with batch normalisation.
+"""Segmenters, image → body parts: the first stage of Neural Body Fitting (section 4.2 and Table 2).
 
-Beside a RefineNet of about its size it learned as much a step in half the time (1.0 and 1.3 MiB, 96 pixels, 1,100
-people, 255 steps of 16: IoU 0.091 and 0.089 in 122 and 239 seconds, side by side).
-
-Image → body parts: the first stage of Neural Body Fitting (section 4.2 and Table 2).
+`NETWORKS` names the paper's networks and smaller ones. `LightSegmenter` learns from scratch on a processor: a slim
+ResNet and a decoder with batch normalisation. Beside a RefineNet of about its size it learned as much a step in half
+the time (1.0 and 1.3 MiB, 96 pixels, 1,100 people, 255 steps of 16: IoU 0.091 and 0.089 in 122 and 239 seconds).
 """
 
 from __future__ import annotations
@@ -182,10 +181,10 @@ def load_backbone(backbone: nn.Module, path: Path) -> None:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What was seen of a person.
+    """The body parts of a person in a crop.
 
     probabilities  (1 + parts, S, S) float32, background first
-    crop           where in the image it was looked for
+    crop           where in the image the crop lies
     """
 
     probabilities: NDArray[np.float32]
@@ -225,12 +224,12 @@ class Segmenter:
         box = person if isinstance(person, np.ndarray) else person.box
         crop = crop_around_box(box, self.options.crop, fill=self.options.fill)
         if isinstance(person, np.ndarray):
-            seen = CropEvidence(self.options.crop, crop.image(image))
+            evidence = CropEvidence(self.options.crop, crop.image(image))
         else:
-            seen = evidence_of_person(image, person, crop)
+            evidence = evidence_of_person(image, person, crop)
         with torch.no_grad():
-            found = self.probabilities(torch.from_numpy(segmenter_input(seen, self.options))[None].to(self.device))
-        return Segmentation(found[0].float().cpu().numpy(), crop)
+            images = torch.from_numpy(segmenter_input(evidence, self.options))[None].to(self.device)
+            return Segmentation(self.probabilities(images)[0].float().cpu().numpy(), crop)
 
     def probabilities(self, images: Tensor) -> Tensor:
         """`segmenter_input` (B, C, H, W) → (B, 1 + parts, H, W)."""

@@ -113,7 +113,7 @@ def segmenter_needs(options: SegmenterOptions) -> tuple[str, ...]:
 
 
 class SegmenterCrops:
-    """Makes the crop of a person: what the segmenter sees (C, S, S), labels (S, S) and, to look at, the crop itself.
+    """Makes the crop of a person: the segmenter's input (C, S, S), labels (S, S) and, of held-out people, the image.
 
     training  how examples change; None, of held-out people, leaves them as they are
     guided    False leaves the guide of a guided segmenter out
@@ -186,8 +186,8 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
         classes = self.options.segmenter.parts + 1
         total = np.zeros((classes, classes), np.int64)
         for batch in self._held_out_batches(batch_size):
-            found = self._labels(batch["segmenter_input"])
-            total += confusion(found, batch["labels"].numpy(), classes).sum(0)
+            predicted = self._labels(batch["segmenter_input"])
+            total += confusion(predicted, batch["labels"].numpy(), classes).sum(0)
         iou, f1 = class_iou(total), class_f1(total)
         metrics = {
             "iou": float(mean_of_visible(iou)),
@@ -201,8 +201,8 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
         """Up to six held-out people: photo, truth, prediction."""
         colours = as_bytes(code_colours(self.options.segmenter.parts))
         batch = next(iter(self._held_out_batches(6)))
-        found = self._labels(batch["segmenter_input"])
-        shown = zip(batch["shown"].numpy(), batch["labels"].numpy(), found, strict=True)
+        predicted = self._labels(batch["segmenter_input"])
+        shown = zip(batch["shown"].numpy(), batch["labels"].numpy(), predicted, strict=True)
         return two_columns([np.concatenate((photo, colours[a], colours[b]), 1) for photo, a, b in shown])
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:

@@ -37,7 +37,7 @@ class GeneratorConfig:
     carry_colours        adds the input's colours to the first three channels of the feature volume, so that the warp
                          moves them too: a short cut past E2D for trainings that are far shorter than the paper's
     drawing              gives the decoder a drawing of the person in the target pose as an optional input, such as the
-                         mesh's (see `reposing.mesh_drawing`), whose colours and outline it may take over
+                         mesh's (see `avatar.mesh.mesh_drawing`), whose colours and outline it may take over
     warping, pose        "2d": the planar ones of the paper's ablation (section 4.3)
     """
 

@@ -1,18 +1,17 @@
-"""The frame of the feature volume: joints in space → pixels of a crop, with a depth in pixels too.
+"""The reposing network: a person's image, their pose and another pose → the person in that pose.
 
-For a crop of S pixels (256 in the paper, of voxels 4 × 4 × 8 pixels; other sizes alike),
+Knoche, Sárándi, Leibe 2020: Reposing Humans by Warping 3D Features, section 3.1 and figure 2. In this order: the frame
+of the feature volume, the background inpainter (a U-Net of partial convolutions), the generator, and `Warp3d`, a
+trained generator from its weights file that reposes one crop.
+
+The frame maps joints (metres, camera axes) to pixels of a crop of S pixels, with a depth in pixels. The paper has S =
+256 and voxels of 4 × 4 × 8 pixels.
 
     x_px = f x / z + c_x,  y_px = f y / z + c_y,  z_px = S / 2 + (z − z_root) f / z_root
 
-with the person's own pelvis as the root: depth is measured in pixels as at the person's distance, and the person
-stands in the middle of the volume, in the input and in the target alike. The volume's first corner is the origin; it
-spans S pixels along each axis.
-
-The background stream: a U-Net of partial convolutions that fills in what the person covers (section 3.1).
-
-The generator: a person's image, their pose and another one → the person in that pose (section 3.1, figure 2).
-
-A trained generator from its weights file, and one crop reposed with it.
+The root is the person's pelvis. So depth is measured in pixels at the person's distance, and the person stands in the
+middle of the volume, in the input and in the target alike. The volume's first corner is the origin; it spans S pixels
+along each axis.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ from humanpose_cli.networks.decoders import PartialConv2d
 from humanpose_cli.networks.weights import WeightsHeader, fill, options_of, read_weights
 
 NEAREST = 0.05
-"""Metres before the camera; joints nearer than that have no place in an image."""
+"""Metres before the camera; joints nearer than that are not projected."""
 
 _HIPS = REPOSING19.indices(("left_hip", "right_hip"))
 _PELVIS = REPOSING19.index("pelvis")
@@ -93,7 +92,7 @@ def frame_of_example(example: Example) -> NDArray[np.float32]:
 
 _KERNELS = (7, 5, 5)  # of the encoder's first steps; 3 behind them
 _SLOPE = 0.2
-_KEPT = 3.0  # the first bias of the share that stays: 95 %
+_KEEP_BIAS = 3.0  # initial bias of the share of known pixels that stays: sigmoid(3) = 95 %
 
 
 class BackgroundInpainter(nn.Module):
@@ -124,7 +123,7 @@ class BackgroundInpainter(nn.Module):
             PartialConv2d((a, b), c, 3, padding=1) for a, b, c in zip(below, coarse_first, outputs, strict=True)
         )
         if keep:
-            nn.init.constant_(self.decoder[-1].get_parameter("bias")[3:], _KEPT)
+            nn.init.constant_(self.decoder[-1].get_parameter("bias")[3:], _KEEP_BIAS)
         self.decoder_norms = nn.ModuleList(
             nn.Identity() if step == len(widths) - 1 else group_norm(width) for step, width in enumerate(coarse_first)
         )
@@ -193,7 +192,7 @@ class Generator(nn.Module):
 
     def forward(self, image: Tensor, source: Tensor, target: Tensor, drawing: Tensor | None = None) -> Generated:
         """image           (B, 3, S, S) −1 to 1
-        source, target  (B, 19, 3) joints of REPOSING19 in pixels of the volume's frame (see `volume_frame`); NaN
+        source, target  (B, 19, 3) joints of REPOSING19 in pixels of the volume's frame (see `frame_joints`); NaN
                         where not known
         drawing         (B, 5, S, S) of the person in the target pose (see `DRAWING_CHANNELS`), for `config.drawing`;
                         NaN in the rows that have none. None: no row has one
@@ -255,9 +254,9 @@ class Generator(nn.Module):
 
 
 MODEL = "warp3d"
-# A pose counts if so many of its joints are known; fewer leave most of the parts without a place.
+# Known joints that a pose needs: with fewer, most of the parts have no capsule.
 _LEAST_JOINTS = 8
-_HARDLY = 0.05  # of a pixel that the person covers: less has no detail
+_LEAST_COVER = 0.05  # of a pixel that the person covers: less has no detail
 
 
 @dataclass(frozen=True)
@@ -292,13 +291,21 @@ class Warp3d:
         """Shapes of the generator; `config.size` is that of the crops."""
         return self.generator.config
 
+    @property
+    def needs_drawing(self) -> bool:
+        """Whether the network learned together with pixels carried along rays, as weights of the version before did.
+
+        Without these it leaves holes in the person, which the mesh's drawing fills.
+        """
+        return bool(self.header.config.get("carry_detail"))
+
     @torch.inference_mode()
     def repose(
         self, image: NDArray[np.uint8], source: ArrayLike, target: ArrayLike, drawing: NDArray[np.float32] | None = None
     ) -> ReposedCrop:
         """A crop (S, S, 3) uint8 of a person with the pose `source` in the pose `target`.
 
-        source, target  (19, 3) pixels of the crop's volume frame, as `volume_frame.frame_joints` gives them
+        source, target  (19, 3) pixels of the crop's volume frame, as `frame_joints` returns them
         drawing         (5, n S, n S) of the person in the target pose (see `DRAWING_CHANNELS`), n times as fine as the
                         crop; what is finer than the crop comes back as detail where the network takes it over
 
@@ -319,7 +326,7 @@ class Warp3d:
         made = self.generator(
             network_input, before, after, None if fine is None else _averaged(fine, fine.shape[-1] // size)
         )
-        colours = [to_bytes(found)[0].cpu().numpy() for found in (made.image, made.foreground, made.background)]
+        colours = [to_bytes(image)[0].cpu().numpy() for image in (made.image, made.foreground, made.background)]
         mask = made.mask[0, 0].float().cpu().numpy()
         detail, outline = None, None
         if fine is not None and fine.shape[-1] > size:
@@ -362,7 +369,7 @@ def _renamed(config: Mapping[str, Any]) -> Mapping[str, Any]:
 def _beyond(drawing: Tensor, taken: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What a drawing shows beyond a network's resolution, as far as it is taken over: colours, outline."""
     times = drawing.shape[-1] // taken.shape[-1]
-    colours, covered = drawing[:, :3], torch.where(drawing[:, 3:4] > _HARDLY, drawing[:, 3:4], 0.0)
+    colours, covered = drawing[:, :3], torch.where(drawing[:, 3:4] > _LEAST_COVER, drawing[:, 3:4], 0.0)
     # Colours are averaged over the person alone, or their outline would count as detail.
     coarse = avg_pool2d(torch.cat((colours * covered, covered), 1), times)
     smooth = interpolate(coarse, scale_factor=times, mode="bilinear", align_corners=False)

@@ -1,12 +1,10 @@
-"""Residual blocks with GroupNorm, pre-activated (He et al. 2016b), in two and three dimensions.
+"""The networks that `generator.Generator` is made of, and the discriminator (Knoche, Sárándi, Leibe 2020, section 3).
+
+In this order: residual blocks with GroupNorm, pre-activated (He et al. 2016b), in two and three dimensions; the lifting
+encoder (E2D, E3D), image → feature volume, and the pose encoder (E_pose); the projection decoder (D3D, D2D), warped
+features and target pose → image of the person; the discriminator: is this the input's person in the target pose?
 
 Everything runs channels-last: a volume (B, C, D, H, W) lies in memory as (B, D, H, W, C), as the part warp wants it.
-
-From an image to a feature volume, and from a pose to one: E2D, E3D and E_pose (section 3.1).
-
-From the warped features and the target pose to the image of the person: D3D and D2D (section 3.1).
-
-The discriminator: is this the input's person in the target pose, as a camera would show them? (section 3.2)
 """
 
 from __future__ import annotations
@@ -68,8 +66,8 @@ class _HalfGroupNorm(torch.autograd.Function):
         volumes = [value.to(torch.float32, memory_format=layout) for value in (grad, x)]
         exact = [value.float() for value in (mean, scale, weight)]
         size = *x.shape[:2], x[0, 0].numel()
-        found = torch.ops.aten.native_group_norm_backward(*volumes, *exact, *size, ctx.groups, [True, True, True])
-        return found[0].to(x.dtype), found[1].to(weight.dtype), found[2].to(weight.dtype), None, None
+        gradients = torch.ops.aten.native_group_norm_backward(*volumes, *exact, *size, ctx.groups, [True, True, True])
+        return gradients[0].to(x.dtype), gradients[1].to(weight.dtype), gradients[2].to(weight.dtype), None, None
 
 
 class DecoderBottleneck(nn.Module):
@@ -267,7 +265,7 @@ class PoseEncoder(nn.Module):
         voxel = joints.new_tensor(config.voxel_size)
         sigma = [config.heatmap_sigma / size for size in config.voxel_size]
         if config.pose == "2d":
-            # A depth that is not known is not looked at, but one that is not finite would empty the map.
+            # The planar maps ignore depth, but a depth that is not finite would empty them.
             sigma[2] = math.inf
         return gaussian_heatmaps(joints / voxel, sigma, config.grid)
 
@@ -313,15 +311,15 @@ class ProjectionDecoder(nn.Module):
         """
         x = self.blocks(to_plane(self.units(volume)))
         if self.detail is None:
-            found = self.last(torch.relu(self.norm(x)))
-            return torch.tanh(found[:, :3]), torch.sigmoid(found[:, 3:4]), None
+            output = self.last(torch.relu(self.norm(x)))
+            return torch.tanh(output[:, :3]), torch.sigmoid(output[:, 3:4]), None
         if drawing is None:
             drawing = x.new_full((len(x), DRAWING_CHANNELS, *x.shape[2:]), torch.nan)
         given = drawing.isfinite().flatten(1).all(1)[:, None, None, None]
         drawing = torch.where(given, drawing, 0.0).to(x.dtype)
-        found = self.last(torch.relu(self.norm(self.detail(torch.cat((x, drawing), 1)))))
-        colours, mask = torch.tanh(found[:, :3]), torch.sigmoid(found[:, 3:4])
-        covered, taken = drawing[:, 3:4], torch.sigmoid(found[:, 4:]) * given
+        output = self.last(torch.relu(self.norm(self.detail(torch.cat((x, drawing), 1)))))
+        colours, mask = torch.tanh(output[:, :3]), torch.sigmoid(output[:, 3:4])
+        covered, taken = drawing[:, 3:4], torch.sigmoid(output[:, 4:]) * given
         mask = mask + taken * (covered - mask)
         return colours + taken * covered * (drawing[:, :3] - colours), mask, taken
 

@@ -1,12 +1,12 @@
 """Pairs of images of one person in one clothing, cropped alike: what reposing learns from.
 
-A pair comes from one group of the cache (a pair, a clip, the videos or the images of one set of clothes). Where the
-protocol lists pairs, those are taken; where groups have more than two images and training draws for itself, every
-image is an input once an epoch and its target is drawn anew from the others of its group.
+A pair comes from one group of the cache: a pair, a clip, or the images of one set of clothes. `listed_pairs` takes the
+pairs that the protocol lists. `drawn_pairs` takes every image as an input once an epoch and draws its target anew from
+the others of its group.
 
-Crops. Where both images are of one camera (same size, focal length and principal point), both are cut out by the
-same frame, about both boxes of the person together, so that what stands still lies on the same pixels in both: the
-inpainted background of the input then is the target's. Other pairs (images of a catalogue) are cut out about each
+`PairCrops` cuts both images out. Where they are of one camera (same size, focal length and principal point), both get
+the same crop, about both boxes of the person together: what stands still lies on the same pixels in both, so the
+inpainted background of the input is the target's. Other pairs, such as images of a catalogue, are cropped about each
 box. Augmentation is drawn once for a pair: both are turned, scaled, shifted, mirrored and recoloured alike.
 """
 
@@ -38,10 +38,10 @@ FILL = 0.86
 """Share of the crop that the longer side of both boxes together takes."""
 _FEWEST_JOINTS, _SMALLEST_BOX = 12, 16.0
 _JOINTS = "joints/reposing19"
-_LEAST_SEEN = 100  # pixels of a person whom a mesh can be wrapped in
+_LEAST_VISIBLE = 100  # pixels of a person that a mesh can be textured from
 _QUICK_MESH = MeshOptions(texture_size=256, grain=False)
 
-Place = tuple[int, int]  # row of an image, and of the person among its people
+PersonIndex = tuple[int, int]  # row of an image, and index of the person among its people
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Pairs:
     """
 
     cache: Cache
-    inputs: Sequence[Place]
-    targets: Sequence[Sequence[Place]]
+    inputs: Sequence[PersonIndex]
+    targets: Sequence[Sequence[PersonIndex]]
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -70,37 +70,37 @@ class Pairs:
 def listed_pairs(cache: Cache, protocol: str, split: str) -> Pairs:
     """The pairs that a protocol lists; those that do not show one usable person in both images are left out."""
     rows = cache.pairs(protocol, split)
-    seen = _Seen(cache, np.unique(rows))
-    inputs: list[Place] = []
-    targets: list[Sequence[Place]] = []
+    usable = _UsablePeople(cache, np.unique(rows))
+    inputs: list[PersonIndex] = []
+    targets: list[Sequence[PersonIndex]] = []
     for a, b in rows.tolist():
-        who = seen.shared((a, b))
-        if who is not None:
-            inputs.append(seen.places[a][who])
-            targets.append([seen.places[b][who]])
+        name = usable.shared((a, b))
+        if name is not None:
+            inputs.append(usable.indices[a][name])
+            targets.append([usable.indices[b][name]])
     return Pairs(cache, inputs, targets)
 
 
 def drawn_pairs(cache: Cache, rows: NDArray[np.int64]) -> Pairs:
     """Every image of these rows with all others of its group that show the same person."""
-    seen = _Seen(cache, rows)
+    usable = _UsablePeople(cache, rows)
     wanted = set(rows.tolist())
-    inputs: list[Place] = []
-    targets: list[Sequence[Place]] = []
+    inputs: list[PersonIndex] = []
+    targets: list[Sequence[PersonIndex]] = []
     for group in cache.groups.values():
         images = [row for row in group if row in wanted]
-        who = seen.shared(images)
-        places = [seen.places[row][who] for row in images if who in seen.places[row]] if who is not None else []
-        for i, place in enumerate(places if len(places) > 1 else []):
-            inputs.append(place)
-            targets.append([*places[:i], *places[i + 1 :]])
+        name = usable.shared(images)
+        indices = [usable.indices[row][name] for row in images if name in usable.indices[row]] if name else []
+        for i, index in enumerate(indices if len(indices) > 1 else []):
+            inputs.append(index)
+            targets.append([*indices[:i], *indices[i + 1 :]])
     return Pairs(cache, inputs, targets)
 
 
-class _Seen:
-    """Who is in which image, as (identity, clothing), with labels that reposing needs.
+class _UsablePeople:
+    """The people of images that have the labels which reposing needs, by name: (identity, clothing).
 
-    places  row of an image → who → their place; areas likewise → pixels of their box
+    indices  row of an image → name → `PersonIndex`; areas  likewise → pixels of the person's box
     """
 
     def __init__(self, cache: Cache, rows: NDArray[np.int64]) -> None:
@@ -111,33 +111,33 @@ class _Seen:
                 expected=f"people/{_JOINTS}",
                 remedy="make it from a source that gives them, or let hpc preprocess fit bodies",
             )
-        self.places: dict[int, dict[tuple[str, str], Place]] = {}
+        self.indices: dict[int, dict[tuple[str, str], PersonIndex]] = {}
         self.areas: dict[int, dict[tuple[str, str], float]] = {}
         for row in rows.tolist():
             people = cache.people_of(row)
             span = slice(people.start, people.stop)
-            self.places[row], self.areas[row] = {}, {}
+            self.indices[row], self.areas[row] = {}, {}
             if not len(people):
                 continue
             joints, boxes = np.asarray(cache.people[_JOINTS][span]), np.asarray(cache.people["box"][span])
             names = zip(cache.people["identity"][span], cache.people["clothing"][span], strict=True)
-            for place, (who, its, box) in enumerate(zip(names, joints, boxes, strict=True)):
+            for index, (name, points, box) in enumerate(zip(names, joints, boxes, strict=True)):
                 sides = box[2:] - box[:2]
-                known = np.isfinite(its).all(-1) & (its[:, 3] > 0)
+                known = np.isfinite(points).all(-1) & (points[:, 3] > 0)
                 if known.sum() < _FEWEST_JOINTS or not max(sides) >= _SMALLEST_BOX:
                     continue
-                key, area = (str(who[0]), str(who[1])), float(np.prod(sides))
+                key, area = (str(name[0]), str(name[1])), float(np.prod(sides))
                 if area > self.areas[row].get(key, 0):  # of people without names, the largest
-                    self.places[row][key], self.areas[row][key] = (row, place), area
+                    self.indices[row][key], self.areas[row][key] = (row, index), area
 
     def shared(self, rows: Sequence[int]) -> tuple[str, str] | None:
-        """Who is seen in two or more of these images, most of all; None: nobody."""
+        """The name of the person who is in two or more of these images, the largest in all; None: nobody."""
         total: dict[tuple[str, str], list[float]] = {}
         for row in rows:
-            for who, area in self.areas[row].items():
-                total.setdefault(who, []).append(area)
-        several = {who: sum(areas) for who, areas in total.items() if len(areas) > 1}
-        return max(several, key=lambda who: (several[who], who)) if several else None
+            for name, area in self.areas[row].items():
+                total.setdefault(name, []).append(area)
+        several = {name: sum(areas) for name, areas in total.items() if len(areas) > 1}
+        return max(several, key=lambda name: (several[name], name)) if several else None
 
 
 class PairCrops:
@@ -145,9 +145,9 @@ class PairCrops:
 
     input, target                (S, S, 3) uint8
     source_joints, target_joints (19, 3) float32 pixels of the volume's frame, NaN where not known
-    source_mask, target_mask     (S, S) float32 0 or 1: where the person is seen
+    source_mask, target_mask     (S, S) float32 0 or 1: where the person is visible
     masks_known                  () float32 1 where the masks are known, else 0
-    drawing                      (5, S, S) float32 with `mesh_share`: the mesh's drawing (`reposing.mesh_drawing`) of
+    drawing                      (5, S, S) float32 with `mesh_share`: the mesh's drawing (`avatar.mesh.mesh_drawing`) of
                                  that share of the pairs, as far as bodies are known; NaN for the others
     """
 
@@ -180,7 +180,7 @@ class PairCrops:
 
     def _drawing(self, first: Example, second: Example, body: Body | None) -> NDArray[np.float32]:
         known = all(known_person(example) is not None for example in (first, second))
-        if body is None or not known or first.mask is None or (first.mask > 127).sum() < _LEAST_SEEN:
+        if body is None or not known or first.mask is None or (first.mask > 127).sum() < _LEAST_VISIBLE:
             return np.full((5, self.size, self.size), np.nan, np.float32)
         return mesh_drawing(mesh_of(first, body, _QUICK_MESH), *pose_of(second))
 
@@ -198,7 +198,7 @@ class PairCrops:
         return a_crop, b_crop
 
     def _recoloured(self, both: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-        """Both images as one, for contrast is about the mean."""
+        """Both images as one: contrast changes about their common mean."""
         a = self.augmentation
         bright, contrast, saturation, hue = random.uniform(-1, 1, 4)
         change = ColourChange(

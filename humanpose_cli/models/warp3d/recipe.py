@@ -191,7 +191,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         terms = {"perceptual": self.perceptual.to(true.device)(made.image, true)}
         loss = o.perceptual_weight * terms["perceptual"]
         if self.discriminator is not None and self._steps_done >= o.adversarial_after:
-            # Its own gradients are not wanted here.
+            # The generator's step needs no gradients of the discriminator's weights.
             self.discriminator.requires_grad_(False)
             terms["adversarial"] = softplus(-self.discriminator(given, made.image, made.heatmaps)).mean()
             loss = loss + o.adversarial_weight * terms["adversarial"]
@@ -205,16 +205,16 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
 
         l1 of images 0 to 1. Of the network alone: without drawings, whatever `mesh_share` is.
         """
-        found: list[dict[str, Tensor]] = []
+        generated: list[dict[str, Tensor]] = []
         copied: list[dict[str, Tensor]] = []
         for batch in self._held_out_batches(batch_size):
             made = self._generated(batch)
             batch = moved(batch, made.image.device)
-            found.append(self._metrics(made.image, batch, made.mask))
+            generated.append(self._metrics(made.image, batch, made.mask))
             if not self._copies:
                 copied.append(self._metrics(to_network(batch["input"]), batch, batch["source_mask"][:, None]))
         self._copies = self._copies or {f"copy_{name}": value for name, value in _means(copied).items()}
-        return {**_means(found), **self._copies}
+        return {**_means(generated), **self._copies}
 
     def image(self) -> NDArray[np.uint8]:
         """(B · (S + 2), 6 · (S + 2), 3) of up to eight held-out pairs: input, target pose on the predicted background,
@@ -222,7 +222,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         """
         batch = next(iter(self._held_out_batches(_SHOWN)))
         made = self._generated(batch)
-        images, backgrounds = (to_bytes(found).cpu().numpy() for found in (made.image, made.background))
+        images, backgrounds = (to_bytes(pixels).cpu().numpy() for pixels in (made.image, made.background))
         masks = (255 * made.mask[:, 0].float()).round().byte().cpu().numpy()
         rows = []
         for i, (image, background) in enumerate(zip(images, backgrounds, strict=True)):

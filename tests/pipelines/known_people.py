@@ -1,0 +1,61 @@
+"""People whose truth is known, and a source that knows where they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from humanpose_cli.core.camera import project
+from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.core.crop import Affine2D
+from humanpose_cli.demo.show import DemoClip
+from humanpose_cli.detect.person import DetectedPerson, PersonMask
+
+
+def true_person(clip: DemoClip, frame: int, shift: float = 0.0) -> DetectedPerson:
+    """What a perfect detector would say of a frame of the clip; `shift` pixels to the right."""
+    posed = clip.posed(slice(frame, frame + 1))
+    points = clip.body.pose_landmarks("blazepose33", posed, clip.betas)
+    centre = torch.tensor([[clip.size[1] / 2, clip.size[0] / 2]])
+    pixels = (project(points, torch.tensor([clip.focal]), centre)[0] + torch.tensor([shift, 0.0])).numpy()
+    hips = points[0, BLAZEPOSE33.indices(("left_hip", "right_hip"))].mean(0)
+    low, high = pixels.min(0) - 15, pixels.max(0) + 15
+    mask = clip.silhouette(clip.rotations[frame], clip.trans[frame])
+    side = max(clip.size)
+    crop = np.zeros((side, side), np.uint8)
+    crop[: clip.size[0], : clip.size[1]] = 255 * np.roll(mask, round(shift), 1)
+    return DetectedPerson(
+        box=np.concatenate((low, high)).astype(np.float32),
+        keypoints=np.concatenate((pixels, np.full((33, 1), 0.95)), 1).astype(np.float32),
+        world=(points[0] - hips).numpy(),
+        spread=np.full(33, 1.0, np.float32),
+        world_spread=np.full(33, 0.01, np.float32),
+        mask=PersonMask(crop, Affine2D.identity()),
+        score=0.9,
+    )
+
+
+@dataclass
+class KnownPeople:
+    """A PeopleSource that returns what it was told, frame by frame."""
+
+    by_index: dict[int, list[DetectedPerson]] = field(default_factory=dict)
+    sequences: int = 0
+    closed: bool = False
+
+    def in_image(self, frame):
+        return self.by_index.get(0, [])
+
+    def start_sequence(self):
+        self.sequences += 1
+
+    def in_next_frame(self, frame):
+        return self.by_index.get(frame.index, [])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.closed = True

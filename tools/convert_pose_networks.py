@@ -1,0 +1,337 @@
+"""Converts the pose networks, TensorFlow.js graph models, to the ONNX files that the package ships.
+
+    python tools/convert_pose_networks.py FOLDER --detector pose_detection.tflite          writes detect/data/*.onnx
+    python tools/convert_pose_networks.py FOLDER --detector pose_detection.tflite --check  … and compares them with an
+                                                                                           interpreter of the graphs
+
+FOLDER holds NAME.json and NAME.bin of each network. The detector's TensorFlow.js files are of another training than
+mediapipe 0.10.14, to which the search's thresholds were fitted; it comes from modules/pose_detection of that wheel.
+Every ONNX network takes `image`, uint8 RGB (N, H, W, 3), and scales it itself; spatial outputs are (N, C, H, W).
+Weights stay float16 in the file and are cast to float32 in the graph. The decoding at the end of the MoveNet graphs is
+left out: it works on one image only, and `humanpose_cli/detect/movenet.py` does it for batches. Equal inputs give equal
+bytes. Needs the package `onnx` (extra `dev`); `--check` needs torch, onnxruntime and scikit-image as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from graph_model import GraphModel, Node, read_graph_model, run_graph_model, same_padding
+from onnx import TensorProto, helper, numpy_helper
+from tflite_model import read_tflite_model
+
+FOLDER = Path(__file__).resolve().parent.parent / "humanpose_cli" / "detect" / "data"
+_OPSET, _IR_VERSION = 17, 8
+_RESHAPED = {"Unpack", "ExpandDims", "Squeeze"}  # on an image they only take the batch axis off and put it on again
+
+
+@dataclass(frozen=True)
+class Network:
+    """What to convert.
+
+    size     side of the square input in pixels; None where any multiple of 32 will do
+    scaling  factor and offset that take 0…255 to the graph's input; None where the graph does it itself
+    outputs  node of the graph by name of the output
+    about    one line for the file's metadata
+    """
+
+    size: int | None
+    scaling: tuple[float, float] | None
+    outputs: Mapping[str, str]
+    about: str
+
+
+_LANDMARK_OUTPUTS = {
+    "landmarks": "Identity_2",
+    "presence": "Identity_3",
+    "heatmap": "Identity",
+    "world": "Identity_4",
+    "mask": "Identity_1",
+}
+_DECODER = "StatefulPartitionedCall/"
+NETWORKS = {
+    "blazepose-detector": Network(
+        224,
+        (2 / 255, -1.0),
+        {"logits": "t429", "values": "t441"},
+        "BlazePose: people in a square image, as boxes and alignment points at 2,254 anchors",
+    ),
+    "blazepose-full": Network(
+        256, (1 / 255, 0.0), _LANDMARK_OUTPUTS, "BlazePose full: 39 landmarks, mask and presence of one person"
+    ),
+    "blazepose-heavy": Network(
+        256, (1 / 255, 0.0), _LANDMARK_OUTPUTS, "BlazePose heavy: 39 landmarks, mask and presence of one person"
+    ),
+    "movenet-thunder": Network(
+        256,
+        None,
+        {
+            "centre": f"{_DECODER}truediv_2",
+            "regression": f"{_DECODER}kpt_regress_0/conv2d_6/BiasAdd",
+            "heatmap": f"{_DECODER}Sigmoid",
+            "offset": f"{_DECODER}kpt_offset_0/conv2d_7/BiasAdd",
+        },
+        "MoveNet Thunder: 17 joints of one person",
+    ),
+    "movenet-multipose": Network(
+        None,
+        None,
+        {
+            "centre": f"{_DECODER}Sigmoid",
+            "regression": f"{_DECODER}kpt_regress_0/conv2d_8/BiasAdd",
+            "heatmap": f"{_DECODER}Sigmoid_1",
+            "offset": f"{_DECODER}kpt_offset_0/conv2d_9/BiasAdd",
+            "box_offset": f"{_DECODER}box_offset_0/conv2d_6/BiasAdd",
+            "box_size": f"{_DECODER}box_scale_0/conv2d_5/BiasAdd",
+        },
+        "MoveNet MultiPose: 17 joints and boxes of several people",
+    ),
+}
+
+
+class Converter:
+    """Writes the nodes that the outputs need, in the order in which they are needed; activations are NCHW."""
+
+    def __init__(self, model: GraphModel, network: Network) -> None:
+        self._model, self._network = model, network
+        self._nodes: list[onnx.NodeProto] = []
+        self._initialisers: list[onnx.TensorProto] = []
+        self._values: dict[str, str] = {}  # name in ONNX by node of the graph
+
+    def model(self, metadata: Mapping[str, str]) -> onnx.ModelProto:
+        """The ONNX model."""
+        outputs = []
+        for name, node in self._network.outputs.items():
+            self._emit("Identity", self._value(node), name=name)
+            shape = ["n", *[None] * (self._rank(self._model.nodes[node]) - 1)]
+            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        side = self._network.size
+        shape = ["n", side or "height", side or "width", 3]
+        image = helper.make_tensor_value_info("image", TensorProto.UINT8, shape)
+        graph = helper.make_graph(self._nodes, "pose", [image], outputs, self._initialisers)
+        opset = helper.make_opsetid("", _OPSET)
+        made = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION, producer_name="humanpose-cli")
+        helper.set_model_props(made, dict(sorted(metadata.items())))
+        onnx.checker.check_model(made)
+        return made
+
+    def _rank(self, node: Node) -> int:
+        while node.op in ("Identity", "ConcatV2"):
+            node = self._model.nodes[node.inputs[0]]
+        return len(self._row_shape(node)) if node.op == "Reshape" else 4
+
+    def _emit(self, op: str, *inputs: str, name: str = "", **attributes: object) -> str:
+        name = name or f"t{len(self._nodes)}"
+        self._nodes.append(helper.make_node(op, list(inputs), [name], **attributes))
+        return name
+
+    def _constant(self, array: np.ndarray) -> str:
+        """An initialiser; float16 is cast to float32."""
+        name = f"w{len(self._initialisers)}"
+        self._initialisers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return self._emit("Cast", name, to=TensorProto.FLOAT) if array.dtype == np.float16 else name
+
+    def _value(self, name: str) -> str:
+        if name not in self._values:
+            if name in self._model.weights:
+                self._values[name] = self._constant(_channels_first(self._model.weights[name]))
+            else:
+                self._values[name] = self._node(self._model.nodes[name])
+        return self._values[name]
+
+    def _node(self, node: Node) -> str:
+        if node.op == "Placeholder":
+            return self._image()
+        if node.op in _RESHAPED or (node.op == "Cast" and node.inputs[0] == self._model.placeholder):
+            return self._value(node.inputs[0])
+        if node.op in ("_FusedConv2D", "Conv2D", "FusedDepthwiseConv2dNative", "DepthwiseConv2dNative"):
+            return self._convolution(node)
+        if node.op in ("Reshape", "ConcatV2"):
+            return self._joined(node)
+        inputs = [self._value(name) for name in node.inputs[: 2 if node.op in _ELEMENTWISE else 1]]
+        if node.op in _ELEMENTWISE:
+            return self._emit(_ELEMENTWISE[node.op], *inputs)
+        if node.op == "Relu6":
+            return self._emit("Clip", *inputs, self._constant(np.float32(0)), self._constant(np.float32(6)))
+        if node.op == "Pad":
+            pads = self._model.weights[node.inputs[1]][[0, 3, 1, 2]].T.reshape(-1)
+            return self._emit("Pad", *inputs, self._constant(pads.astype(np.int64)))
+        if node.op == "ResizeBilinear":  # all of them double the size, which the additions behind them hold to
+            scales = self._constant(np.array([1, 1, 2, 2], np.float32))
+            mode = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+            return self._emit("Resize", *inputs, "", scales, **mode)
+        if node.op == "MaxPool" and node.attributes["padding"] == "VALID":
+            kernel, strides = node.attributes["ksize"][1:3], node.attributes["strides"][1:3]
+            return self._emit("MaxPool", *inputs, kernel_shape=kernel, strides=strides)
+        if node.op == "DepthToSpace":
+            return self._emit("DepthToSpace", *inputs, blocksize=node.attributes["block_size"])
+        raise SystemExit(f"{node.name}: the operation {node.op} is not supported")
+
+    def _image(self) -> str:
+        """The input as float32, scaled, NCHW."""
+        image = self._emit("Cast", "image", to=TensorProto.FLOAT)
+        if self._network.scaling is not None:
+            factor, offset = self._network.scaling
+            image = self._emit("Mul", image, self._constant(np.float32(factor)))
+            image = self._emit("Add", image, self._constant(np.float32(offset))) if offset else image
+        return self._emit("Transpose", image, perm=[0, 3, 1, 2])
+
+    def _convolution(self, node: Node) -> str:
+        """Also with bias and activation; "SAME" padding for sizes that the stride divides, which all sizes here are."""
+        weight = self._model.weights[node.inputs[1]]
+        kernel, strides = weight.shape[:2], node.attributes["strides"][1:3]
+        depthwise = "Depthwise" in node.op
+        kernels = weight.transpose(2, 3, 0, 1) if depthwise else weight.transpose(3, 2, 0, 1)
+        inputs = [
+            self._value(node.inputs[0]),
+            self._constant(kernels.reshape(-1, 1, *kernel) if depthwise else kernels),
+        ]
+        inputs += [self._value(name) for name in node.inputs[2:]]
+        pads = [(0, 0), (0, 0)]
+        if node.attributes["padding"] == "SAME":
+            pads = [same_padding(1024, kernel[i], strides[i]) for i in (0, 1)]
+        result = self._emit(
+            "Conv",
+            *inputs,
+            kernel_shape=list(kernel),
+            strides=strides,
+            pads=[pads[0][0], pads[1][0], pads[0][1], pads[1][1]],
+            group=weight.shape[2] if depthwise else 1,
+        )
+        activation = [name for name in node.attributes.get("fused_ops", []) if name != "BiasAdd"]
+        if activation == ["Relu6"]:
+            return self._emit("Clip", result, self._constant(np.float32(0)), self._constant(np.float32(6)))
+        return self._emit("Relu", result) if activation == ["Relu"] else result
+
+    def _joined(self, node: Node) -> str:
+        """Reshape of a feature map to rows, and concatenation of such rows: NHWC, as in the original."""
+        if node.op == "ConcatV2":
+            axis = int(self._model.weights[node.inputs[-1]])
+            return self._emit("Concat", *(self._value(name) for name in node.inputs[:-1]), axis=axis)
+        rows = self._emit("Transpose", self._value(node.inputs[0]), perm=[0, 2, 3, 1])
+        return self._emit("Reshape", rows, self._constant(np.array(self._row_shape(node), np.int64)))
+
+    def _row_shape(self, node: Node) -> list[int]:
+        """Of a Reshape; 0 stands for as many images as came in."""
+        if node.inputs[1] in self._model.weights:
+            return [0, *self._model.weights[node.inputs[1]][1:].tolist()]
+        return [int(self._model.weights.get(name, 0)) for name in self._model.nodes[node.inputs[1]].inputs]
+
+
+_ELEMENTWISE = {
+    "AddV2": "Add",
+    "Sub": "Sub",
+    "Mul": "Mul",
+    "Sigmoid": "Sigmoid",
+    "Relu": "Relu",
+    "Identity": "Identity",
+}
+
+
+def _channels_first(weight: np.ndarray) -> np.ndarray:
+    """A constant (…, H, W, C) as (…, C, H, W), to be added to or multiplied with feature maps."""
+    return np.moveaxis(weight, -1, -3) if weight.ndim > 2 else weight
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the originals lie: a folder of TensorFlow.js models, and the detector's TensorFlow Lite file."""
+
+    folder: Path
+    detector: Path
+
+    def read(self, name: str) -> GraphModel:
+        """One network's graph and weights."""
+        if name == "blazepose-detector":
+            return read_tflite_model(self.detector, _DETECTOR_SOURCE, "")
+        model = read_graph_model(self.folder / f"{name}.json")
+        return replace(model, converted_by=f"{model.converted_by} to TensorFlow.js with float16 weights; ")
+
+    def digests(self, name: str) -> str:
+        """SHA-256 of the network's files."""
+        files = [self.folder / f"{name}.json", self.folder / f"{name}.bin"]
+        files = [self.detector] if name == "blazepose-detector" else files
+        return ", ".join(f"{path.suffix[1:]} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files)
+
+
+_DETECTOR_SOURCE = "https://github.com/google/mediapipe, modules/pose_detection of the wheel 0.10.14"
+
+
+def convert(sources: Sources, name: str) -> bytes:
+    """The ONNX file of one network."""
+    model = sources.read(name)
+    metadata = {
+        "name": name,
+        "about": NETWORKS[name].about,
+        "licence": "Apache-2.0",
+        "source": model.source,
+        "converted_by": f"{model.converted_by}tools/convert_pose_networks.py of humanpose-cli",
+        "source_sha256": sources.digests(name),
+    }
+    return Converter(model, NETWORKS[name]).model(metadata).SerializeToString(deterministic=True)
+
+
+def largest_differences(sources: Sources, name: str, content: bytes, images: np.ndarray) -> dict[str, float]:
+    """Largest difference of each output to the interpreter's, per cent where the value is above 100.
+
+    images (N, H, W, 3) uint8: one batch for ONNX Runtime, one by one for the interpreter.
+    """
+    import onnxruntime
+
+    network, model = NETWORKS[name], sources.read(name)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    batch = session.run(list(network.outputs), {"image": images})
+    worst = dict.fromkeys(network.outputs, 0.0)
+    for row, image in enumerate(images[:, None]):
+        given = image.astype(np.int64)
+        if network.scaling is not None:
+            given = image.astype(np.float32) * np.float32(network.scaling[0]) + np.float32(network.scaling[1])
+        expected = run_graph_model(model, given, list(network.outputs.values()))
+        for output, theirs, mine in zip(worst, expected, batch, strict=True):
+            theirs = (np.moveaxis(theirs, -1, -3) if mine[row].ndim == 3 else theirs).reshape(mine[row].shape)
+            apart = np.abs(theirs - mine[row]) / np.maximum(np.abs(theirs) / 100, 1)
+            worst[output] = max(worst[output], float(apart.max()))
+    return worst
+
+
+def _check_images(size: int) -> np.ndarray:
+    """(6, size, size, 3) uint8: noise, and a photograph of a person in several crops."""
+    import cv2
+    import skimage.data
+
+    photo = skimage.data.astronaut()
+    crops = [photo, photo[:, ::-1], photo[:300, 80:380], photo[100:500, 0:400], photo.transpose(1, 0, 2)]
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+    return np.stack([noise, *(cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA) for crop in crops)])
+
+
+def main() -> None:
+    """Convert, check, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--detector", type=Path, required=True, help="pose_detection.tflite of mediapipe 0.10.14")
+    parser.add_argument("--out", type=Path, default=FOLDER)
+    parser.add_argument("--check", action="store_true")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    sources = Sources(given.folder, given.detector)
+    for name, network in NETWORKS.items():
+        content = convert(sources, name)
+        path = given.out / f"{name.replace('-', '_')}.onnx"
+        path.write_bytes(content)
+        print(f"{path.name}: {len(content):,} bytes, SHA-256 {hashlib.sha256(content).hexdigest()}")
+        if given.check:
+            for size in (network.size,) if network.size else (256, 512):
+                found = largest_differences(sources, name, content, _check_images(size))
+                told = ", ".join(f"{output} {value:.1e}" for output, value in found.items())
+                print(f"  {size} pixels, largest differences: {told}")
+
+
+if __name__ == "__main__":
+    main()
