@@ -17,6 +17,7 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.datasets import reading
 from humanpose_cli.datasets.common import FolderOptions, FolderSource, box_around
 from humanpose_cli.datasets.registry import SOURCES, open_source
+from humanpose_cli.io.npz_files import read_npy
 from humanpose_cli.io.video import VideoWriter
 
 
@@ -174,7 +175,7 @@ def test_an_array_with_a_damaged_header_is_named(tmp_path: Path) -> None:
     content = (tmp_path / "a.npy").read_bytes()
     write(tmp_path / "a.npy", content.replace(b"(3, 14)", b"(3, 14,"))
     with pytest.raises(InputError, match=r"a\.npy: is damaged in its header"):
-        reading.read_npy(tmp_path / "a.npy")
+        read_npy(tmp_path / "a.npy")
 
 
 def test_boxes_around_joints() -> None:
