@@ -40,14 +40,6 @@ def project(points: Any, focal: Any, principal_point: Any, *, near: float = 0.1)
     return focal[..., None, None] * points[..., :2] / depth + principal_point[..., None, :]
 
 
-def back_project(pixels: Tensor, depth: Tensor, focal: Tensor, principal_point: Tensor) -> Tensor:
-    """Pixels (..., N, 2) at depths (..., N) metres → points (..., N, 3), camera axes."""
-    import torch
-
-    xy = (pixels - principal_point[..., None, :]) / focal[..., None, None] * depth[..., None]
-    return torch.cat((xy, depth[..., None]), -1)
-
-
 @dataclass(frozen=True)
 class Camera:
     """A pinhole camera, or several with leading dimensions `...`.

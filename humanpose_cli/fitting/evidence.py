@@ -1,13 +1,9 @@
-"""How far detectors' landmarks lie from where they should be, in metres at the person's distance.
+"""What the keypoint fit compares a body with, and where it starts.
 
-How far to trust a fitted joint and a fitted person: what was seen there, and how well the body explains it.
-
-Starting points in closed form: least squares gives the position in front of the camera.
-
-Several starts per row go through the first stage of the fit together and the best one survives: the detector's depth
-as it is, its mirror image along the viewing ray (depth read the wrong way round), and upright neutral poses.
-
-From observations to what the solver compares with: weights in place of confidences, and the starting states.
+The noise of landmarks in metres at the person's distance; the confidence of fitted joints and people; a closed-form
+position before the camera; and, from observations, the weights and the starting states of the solver. Several starts
+per row go through the first stage together and the best one survives: the detector's depth as it is, its mirror image
+along the viewing ray (depth read the wrong way round), and upright neutral poses.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,9 +23,7 @@ from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.atomic import write_npz
 from humanpose_cli.io.npz_files import read_npz
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
+Record = TypeVar("Record", bound="FitRecord")
 _J, _K = len(SMPL24), len(BLAZEPOSE33)
 
 # name → shape (N rows, F frames) and type
@@ -205,7 +203,7 @@ class FitRecord:
         check_fit(self)
 
     @classmethod
-    def build(cls, *, options: Mapping[str, Any] | None = None, **values: Any) -> Self:
+    def build(cls: type[Record], *, options: Mapping[str, Any] | None = None, **values: Any) -> Record:
         """From arrays or lists in any order of rows: casts them to the file's types and sorts the rows.
 
         Takes every field by name. InputError as for the record itself.
@@ -220,12 +218,12 @@ class FitRecord:
 
     @classmethod
     def empty(
-        cls,
+        cls: type[Record],
         frame_names: Sequence[str],
         image_size: np.ndarray | Sequence[Sequence[int]],
         focal: np.ndarray | Sequence[float],
         **others: Any,
-    ) -> Self:
+    ) -> Record:
         """The record of images in which nobody was found: N = 0. Centred principal points and still cameras
         unless `others` names them.
         """
@@ -289,7 +287,7 @@ class FitRecord:
         """Rows of one person, by frame."""
         return np.flatnonzero(self.track_id == track)
 
-    def select(self, rows: np.ndarray | Sequence[int]) -> Self:
+    def select(self: Record, rows: np.ndarray | Sequence[int]) -> Record:
         """The record with these rows only (numbers, or a mask), all frames kept."""
         chosen = np.arange(len(self))[np.asarray(rows)] if len(rows) else np.zeros(0, int)
         return replace(self, **{name: getattr(self, name)[np.sort(chosen)] for name in ROW_COLUMNS})

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from humanpose_cli.core.camera import Camera, back_project, default_focal, project
+from humanpose_cli.core.camera import Camera, default_focal, project
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import UsageError
 
@@ -60,14 +60,6 @@ def test_points_behind_the_camera_stay_finite_and_so_do_their_gradients():
     torch.testing.assert_close(CAMERA.project(points, near=0.5), torch.tensor([[1320.0, 1240.0]] * 2))
     alone = project(points, torch.tensor(500.0), torch.tensor([320.0, 240.0]))
     torch.testing.assert_close(alone, pixels)
-
-
-def test_back_projection_inverts_projection():
-    generator = torch.Generator().manual_seed(0)
-    points = torch.rand(4, 10, 3, generator=generator) + torch.tensor([0.0, 0.0, 1.0])
-    focal, centre = 500 + 100 * torch.rand(4, generator=generator), torch.rand(4, 2, generator=generator)
-    pixels = project(points, focal, centre)
-    torch.testing.assert_close(back_project(pixels, points[..., 2], focal, centre), points)
 
 
 def test_a_scaled_image_and_a_part_of_it_move_every_pixel_alike():
