@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from smplx.vertex_ids import vertex_ids
 
 from humanpose_cli.body.body import FACE13, Body, BodyArrays, LandmarkArrays, default_body
-from humanpose_cli.body.restricted_pickle import as_array, read_pickle
 from humanpose_cli.body.texture import part_atlas
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING19, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.geometry.similarity import fit_similarity
+from humanpose_cli.io.restricted_pickle import as_array, read_pickle
 
 VERTICES, FACES, BETAS = 6890, 13776, 10
 _FIELDS: dict[str, tuple[int | None, ...]] = {

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from humanpose_cli.body import restricted_pickle
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.io import restricted_pickle
 from humanpose_cli.io.images import DECODING_ERRORS, encode_image, focal_from_exif, orientation_from_exif, read_image
 from humanpose_cli.io.inputs import natural_order
 from humanpose_cli.io.sniffing import describe_file, reading_error
@@ -126,7 +126,7 @@ def read_json(path: Path, kind: type[dict[str, Any]] | type[list[Any]] = dict) -
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """The table in a pickle of Python 2 or 3; nothing in it is run (`body.restricted_pickle`)."""
+    """The table in a pickle of Python 2 or 3; nothing in it is run (`io.restricted_pickle`)."""
     existing_file(path, "a pickle")
     try:
         stored = restricted_pickle.read_pickle(path)

@@ -18,11 +18,11 @@ from smplx.utils import Struct
 from smplx.vertex_ids import vertex_ids
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.body.restricted_pickle import read_pickle
 from humanpose_cli.body.smpl import body_by_name, load_smpl
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.restricted_pickle import read_pickle
 
 # In place of 17 MB that a test does not look at.
 NO_POSE_BLEND = {"posedirs": np.zeros((6890, 3, 207), np.int8)}

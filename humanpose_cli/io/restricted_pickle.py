@@ -1,11 +1,12 @@
-"""Reading the pickles that licensed models and data sets come as, without running anything that is in them.
+"""Reading the pickles that licensed models, data sets and other programs' results come as, without running them.
 
 A pickle names functions and calls them. Here every name leads to a stand-in that only keeps what it is given; arrays
-of numpy, scipy.sparse and chumpy are then made of what was kept, and any other name is refused. Neither chumpy nor
-the version of scipy or numpy that wrote the file is needed.
+of numpy, scipy.sparse and chumpy and tensors of torch are then made of what was kept, and any other name is refused.
+Neither chumpy nor joblib nor the version of scipy or numpy that wrote the file is needed.
 
-Damaged files crash Python's and numpy's unpickling, or make them ask for any amount of memory: so every length and
-memo slot is checked before the file is unpickled, and numpy never sees the state of an array.
+Damaged files crash Python's and numpy's unpickling, or make them ask for any amount of memory: so every length is
+compared with what the file holds, the memo is a table, and numpy never sees the state of an array. Python's own
+unpickler in Python does that; and it can pause where joblib writes an array's bytes between two opcodes.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from __future__ import annotations
 import io
 import math
 import pickle
-import pickletools
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,8 @@ from numpy.typing import NDArray
 from humanpose_cli.core.errors import InputError
 
 MAX_ELEMENTS = 2**30
+MAX_BYTES = 2**32  # unpacked: a few kilobytes of zeros can stand for any amount
+_PACKED = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x1f\x8b")
 
 Resolve = Callable[[Any], Any]
 
@@ -31,18 +35,40 @@ Resolve = Callable[[Any], Any]
 def read_pickle(path: Path) -> Any:
     """The object in a pickle of Python 2 or 3: containers, numbers, text (Latin-1 in Python 2) and dense numpy arrays.
 
-    Sparse matrices come dense. An object of chumpy that is an expression rather than an array comes as None.
+    Also what joblib.dump wrote (plain, or compressed by zlib or gzip), and an object in a `.npy` file. Sparse matrices
+    come dense and tensors as arrays. An object of chumpy that is an expression rather than an array comes as None.
     InputError when the file is damaged, or names anything but containers and arrays.
     """
-    content = path.read_bytes()
     try:
-        _check_opcodes(content)
-        return _Resolver().resolve(_Reader(content, path).load())
-    except InputError:
+        file = io.BytesIO(_unpacked(path.read_bytes()))
+        if file.getbuffer()[:6] == np.lib.format.MAGIC_PREFIX:
+            _skip_header(file)
+        return _Resolver().resolve(_Reader(file, path).load())
+    except (InputError, OSError):
         raise
     except Exception as error:  # a damaged pickle raises whatever its broken opcodes lead to
         reason = " ".join(str(error).split())[:200]
         raise InputError(path, "is not a readable pickle", got=f"{type(error).__name__}: {reason}") from error
+
+
+def _unpacked(content: bytes) -> bytes:
+    """What zlib or gzip packed, as joblib does; anything else as it is."""
+    if content[:2] not in _PACKED:
+        return content
+    unpacking = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either header
+    unpacked = unpacking.decompress(content, MAX_BYTES)
+    if not unpacking.eof:
+        raise ValueError("the compressed data is cut short" if not unpacking.unconsumed_tail else "it is too large")
+    return unpacked
+
+
+def _skip_header(file: io.BytesIO) -> None:
+    """To the pickle in a `.npy` file."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    _, _, dtype = read(file)
+    if not dtype.hasobject:
+        raise ValueError("an array of numbers, where an object was expected")
 
 
 def as_array(value: object) -> NDArray[Any]:
@@ -55,20 +81,6 @@ def as_array(value: object) -> NDArray[Any]:
     if array.dtype.kind not in "biuf":
         raise ValueError(f"numbers expected, found an array of {array.dtype}")
     return array
-
-
-def _check_opcodes(content: bytes) -> None:
-    """ValueError for opcodes that no such file needs, lengths beyond the file's end and memo slots out of order."""
-    memo = {"PUT", "BINPUT", "LONG_BINPUT"}
-    refused = {"PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER", "INST", "OBJ"}
-    for count, (opcode, argument, position) in enumerate(pickletools.genops(content)):
-        if opcode.name in refused:
-            raise ValueError(f"opcode {opcode.name}")
-        number = argument if isinstance(argument, int) else 0
-        if opcode.name in memo and not 0 <= number <= count:
-            raise ValueError(f"memo slot {number}")
-        if opcode.name == "FRAME" and number > len(content) - (position or 0):
-            raise ValueError("frame beyond the end")
 
 
 class _Closed(type):
@@ -165,6 +177,63 @@ class _NoBytes(_Node):
         if self.args:
             raise ValueError("bytes of something else")
         return b""
+
+
+class _Joblib(_Node):
+    """joblib's NumpyArrayWrapper, after whose state the array's bytes, or a pickle of its objects, follow."""
+
+    def read(self, file: io.BytesIO, objects: Callable[[], Any]) -> _Node:
+        """What stands for the array, of bytes taken from `file`; `objects` reads a pickle there."""
+        state = self.kept()
+        dtype = state["dtype"].make(_Resolver().resolve)
+        if dtype.hasobject:
+            return objects()
+        if state.get("numpy_array_alignment_bytes") is not None:
+            padding = file.read(1)
+            file.read(padding[0])
+        count = math.prod(state["shape"])
+        if not 0 <= count <= MAX_ELEMENTS:
+            raise ValueError(f"an array of {state['shape']}")
+        return _FromBuffer(file.read(count * dtype.itemsize), state["dtype"], state["shape"], state["order"])
+
+
+class _Storage(_Node):
+    """torch.storage._load_from_bytes: a storage as torch.save writes it."""
+
+    def make(self, resolve: Resolve) -> Any:
+        import torch
+
+        return torch.load(io.BytesIO(resolve(self.args[0])), map_location="cpu", weights_only=True)
+
+
+class _Tensor(_Node):
+    """torch._utils._rebuild_tensor_v2: (storage, offset, shape, strides, requires_grad, hooks)."""
+
+    def make(self, resolve: Resolve) -> NDArray[Any]:
+        import torch
+
+        storage, offset, shape, strides = (resolve(value) for value in self.args[:4])
+        values = torch.empty(0, dtype=storage.dtype)
+        untyped = storage._untyped_storage  # the public names warn that their class is old
+        reach = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+        inside = (
+            offset >= 0
+            and min((*shape, *strides), default=0) >= 0
+            and reach < untyped.nbytes() // values.element_size()
+        )
+        if math.prod(shape) and (not inside or math.prod(shape) > MAX_ELEMENTS):  # torch would enlarge the storage
+            raise ValueError(f"a tensor of {shape}")
+        values.set_(untyped, offset, shape, strides)
+        return (values.float() if values.dtype is torch.bfloat16 else values).numpy().copy()
+
+
+class _Table(dict[Any, Any], metaclass=_Closed):
+    """collections.defaultdict, as the plain table that it is filled like."""
+
+    __slots__ = ()
+
+    def __init__(self, *_: object) -> None:
+        super().__init__()
 
 
 class _Old(_Node):
@@ -273,6 +342,10 @@ _KNOWN: dict[tuple[str, str], Any] = {
     ("builtins", "bytes"): _NoBytes,
     ("__builtin__", "bytes"): _NoBytes,
     ("collections", "OrderedDict"): dict,
+    ("collections", "defaultdict"): _Table,
+    ("joblib.numpy_pickle", "NumpyArrayWrapper"): _Joblib,
+    ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
+    ("torch.storage", "_load_from_bytes"): _Storage,
     ("_codecs", "encode"): _Encode,
     ("numpy", "ndarray"): _Ndarray,
     ("numpy", "dtype"): _Dtype,
@@ -289,10 +362,52 @@ _KNOWN: dict[tuple[str, str], Any] = {
 _SPARSE = {"csc": _Sparse, "csr": _SparseRows, "coo": _SparseTriples}
 
 
-class _Reader(pickle.Unpickler):
-    def __init__(self, content: bytes, path: Path) -> None:
-        super().__init__(io.BytesIO(content), encoding="latin1")
-        self._path = path
+_REFUSED = (
+    *(pickle.PERSID, pickle.BINPERSID, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.INST, pickle.OBJ),
+    *(pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
+)
+_Opcode = Callable[[Any], None]
+
+
+class _Reader(pickle._Unpickler):
+    """One pickle in a file, whose bytes are all in memory, so that no read gives more than there is."""
+
+    stack: list[Any]  # these are Python's own, which its type stubs leave out
+    append: Callable[[object], None]
+    read: Callable[[int], bytes]
+    _unframer: Any
+    dispatch: ClassVar[dict[int, _Opcode]] = {
+        opcode: load for opcode, load in pickle._Unpickler.dispatch.items() if opcode not in {o[0] for o in _REFUSED}
+    }
+
+    def __init__(self, file: io.BytesIO, path: Path) -> None:
+        super().__init__(file, encoding="latin1")
+        self._file, self._path = file, path
+
+    def load_frame(self) -> None:
+        """A frame's length must lie within the file."""
+        (length,) = struct.unpack("<Q", self.read(8))
+        if length > self._file.getbuffer().nbytes - self._file.tell():
+            raise ValueError("frame beyond the end")
+        self._unframer.load_frame(length)
+
+    def load_bytearray8(self) -> None:
+        """Python's own asks for memory before it reads."""
+        (length,) = struct.unpack("<Q", self.read(8))
+        content = self.read(min(length, MAX_BYTES))
+        if len(content) < length:
+            raise ValueError("bytes beyond the end")
+        self.append(bytearray(content))
+
+    def load_build(self) -> None:
+        """A state; after that of joblib's wrapper, the array's bytes."""
+        pickle._Unpickler.dispatch[pickle.BUILD[0]](self)  # type: ignore[arg-type]
+        if isinstance(self.stack[-1], _Joblib):
+            self.stack[-1] = self.stack[-1].read(self._file, lambda: _Reader(self._file, self._path).load())
+
+    dispatch[pickle.FRAME[0]] = load_frame
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+    dispatch[pickle.BUILD[0]] = load_build
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _KNOWN:
@@ -305,6 +420,6 @@ class _Reader(pickle.Unpickler):
         raise InputError(
             self._path,
             "is refused, because it is a pickle that would run code",
-            expected="arrays of numpy, scipy.sparse and chumpy",
+            expected="arrays of numpy, scipy.sparse, chumpy and torch",
             got=f"{module}.{name}"[:100],
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pickle
 import random
 import subprocess
 import sys
+import zlib
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
+import torch
 
-from humanpose_cli.body.restricted_pickle import as_array, read_pickle
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.restricted_pickle import as_array, read_pickle
 
 VALUES: dict[str, Any] = {
     "doubles": np.arange(12.0).reshape(3, 4),
@@ -108,7 +111,6 @@ def test_bombs_are_refused(protocol: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        b"\x80\x02Nr\xff\xff\xff\x7f.",  # a memo slot that would take 16 GB
         b"\x80\x05\x96\xff\xff\xff\xff\xff\x00\x00\x00.",  # a bytearray of a terabyte
         b"\x80\x04\x95\xff\xff\xff\xff\xff\x00\x00\x00N.",  # a frame of a terabyte
         b"\x80\x02Pabc\n.",
@@ -121,6 +123,12 @@ def test_hostile_opcodes_are_refused(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"a\.pkl: is not a readable pickle"):
         read_pickle(path)
+
+
+def test_a_memo_slot_far_out_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.pkl"
+    path.write_bytes(b"\x80\x02Nr\xff\xff\xff\x7f.")
+    assert read_pickle(path) is None
 
 
 def test_an_array_larger_than_its_bytes_is_refused(tmp_path: Path) -> None:
@@ -149,7 +157,7 @@ def test_reading_does_not_import_what_a_file_names(tmp_path: Path) -> None:
     """Stand-ins take the place of scipy: its modules are not loaded by a name in a file."""
     path = write(tmp_path / "a.pkl", scipy.sparse.csc_matrix(np.eye(2)))
     code = (
-        "import sys, pathlib; from humanpose_cli.body.restricted_pickle import read_pickle;"
+        "import sys, pathlib; from humanpose_cli.io.restricted_pickle import read_pickle;"
         f"read_pickle(pathlib.Path({str(path)!r})); assert 'scipy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -176,3 +184,58 @@ def test_random_damage_is_an_input_error_or_read(protocol: int, tmp_path: Path) 
             messages.append(str(error))
     assert outcomes == {"read", "refused"}
     assert not any("\n" in message for message in messages)
+
+
+def test_what_joblib_wrote_is_read() -> None:
+    """The file is of joblib 1.6.0: arrays' bytes stand between opcodes, an array of objects is a pickle inside."""
+    read = read_pickle(Path(__file__).parent / "data" / "values.joblib")
+    np.testing.assert_array_equal(read["fortran"], np.arange(6.0).reshape(2, 3))
+    np.testing.assert_array_equal(read["objects"][0], np.ones(2))
+    np.testing.assert_array_equal(read["big"], [0, 1, 2])
+    np.testing.assert_array_equal(read["tensor"], np.arange(6.0).reshape(2, 3).T)
+    assert read["empty"].shape == (0, 3)
+    assert read["flag"].shape == ()
+    assert read["objects"][1] == "a"
+    assert read["list"] == [3, 0.5, {"a": (1, None)}]
+
+
+@pytest.mark.parametrize("stop", range(0, 1494, 83))
+def test_joblib_files_cut_short_are_refused(stop: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.pkl"
+    path.write_bytes((Path(__file__).parent / "data" / "values.joblib").read_bytes()[:stop])
+    with pytest.raises(InputError, match="is not a readable pickle"):
+        read_pickle(path)
+
+
+@pytest.mark.parametrize("pack", [zlib.compress, gzip.compress])
+def test_compressed_pickles_are_read_and_bombs_and_stubs_refused(pack: Any, tmp_path: Path) -> None:
+    path, packed = tmp_path / "a.pkl", pack(pickle.dumps(np.arange(1000)))
+    path.write_bytes(packed)
+    np.testing.assert_array_equal(read_pickle(path), np.arange(1000))
+    path.write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(InputError, match="cut short"):
+        read_pickle(path)
+    path.write_bytes(pack(pickle.dumps(Bomb())))
+    with pytest.raises(InputError, match="would run code"):
+        read_pickle(path)
+
+
+def test_objects_in_npy_files_and_tensors_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    half = torch.arange(4, dtype=torch.bfloat16)
+    np.save(path, {"t": torch.arange(12.0).view(3, 4)[1:, ::2], "half": half, "n": 2})  # type: ignore[arg-type]
+    read = read_pickle(path).item()
+    np.testing.assert_array_equal(read["t"], [[4, 6], [8, 10]])
+    np.testing.assert_array_equal(read["half"], [0, 1, 2, 3])
+    np.save(path, {"bomb": Bomb()})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="would run code"):
+        read_pickle(path)
+
+
+def test_tensors_beyond_their_storage_are_refused(tmp_path: Path) -> None:
+    content = pickle.dumps(torch.zeros(7, 3), protocol=2)
+    path = tmp_path / "a.pkl"
+    assert content.count(b"K\x07K\x03\x86") == 1
+    path.write_bytes(content.replace(b"K\x07K\x03\x86", b"K\xffK\x03\x86"))
+    with pytest.raises(InputError, match="is not a readable pickle"):
+        read_pickle(path)

@@ -1,0 +1,426 @@
+"""Anybody's fits as our fit record: our own fit files, and the results of other programs (`io.foreign_fits`).
+
+fit = read_fits("wham_output.pkl", "smpl:SMPL_NEUTRAL.pkl", open_inputs(["clip.mp4"]))
+
+The record's frames are the given ones, in their order; fits of frames that are not there are an error that names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.smpl import body_by_name
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.fitting.joints import fit_joints
+from humanpose_cli.fitting.result import Fit, load_fit
+from humanpose_cli.fitting.transfer import smplx_to_smpl, world_motion_to_camera
+from humanpose_cli.geometry.body_params import BodyParams
+from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
+from humanpose_cli.io.foreign_fits import ForeignFits, read_foreign
+from humanpose_cli.io.images import image_size
+from humanpose_cli.io.inputs import InputItem, printable
+from humanpose_cli.io.npz_files import npz_names, read_npz
+from humanpose_cli.io.pose_files.rotation_files import read_amass
+from humanpose_cli.io.pose_files.target_pose import AXES
+from humanpose_cli.io.video import count_packets, probe_video
+
+_CHUNK = 64  # bodies posed together: bounds memory
+_NAMED = 5  # missing frames that a message names
+_SAME_PERSON = 0.3  # least overlap of boxes from frame to frame
+_GAP = 10  # frames for which a person may be gone and keep the number
+
+
+@dataclass(frozen=True, eq=False)
+class FrameList:
+    """The F frames that fits are to belong to.
+
+    numbers     (F,) number of each in its video or list, from 0
+    names       (F,) str, file name, or a video's frame number
+    sizes       (F, 2) width, height in pixels
+    frame_rate  frames a second, 0 where unknown
+    sequence    whether they follow each other in time
+    total       how many frames the video or list has, with those that were not asked for
+    """
+
+    numbers: np.ndarray
+    names: np.ndarray
+    sizes: np.ndarray
+    frame_rate: float
+    sequence: bool
+    total: int
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.numbers)
+
+
+def list_frames(items: Sequence[InputItem]) -> FrameList:
+    """The frames of one sequence, or of independent images, without decoding them all.
+
+    UsageError for several sequences, InputError for what cannot be read.
+    """
+    if len(items) > 1 and any(item.is_sequence for item in items):
+        raise UsageError(
+            "frames",
+            "are several sequences",
+            expected="one video, one folder of frames, or images",
+            got=str(len(items)),
+        )
+    for item in items:
+        if item.error is not None:
+            raise item.error
+    first = items[0]
+    if first.kind == "video":
+        total, size = count_packets(first.path), probe_video(first.path).size
+        whole = [(number, f"{number:06d}", size) for number in range(total)[first.range.start : first.range.stop]]
+    else:
+        files = [file for item in items for file in item.files]
+        chosen = list(enumerate(files))[first.range.start : first.range.stop] if first.is_sequence else enumerate(files)
+        whole = [(number, printable(file.name), image_size(file)) for number, file in chosen]
+        total = len(files)
+    if not whole:
+        raise InputError(
+            first.path, "has no frame in the range", expected=f"frames {first.range}", got=f"{total} frames"
+        )
+    numbers, names, sizes = (np.array(column) for column in zip(*whole, strict=True))
+    return FrameList(numbers, names, sizes.reshape(-1, 2), first.frame_rate or 0.0, first.is_sequence, total)
+
+
+def read_fits(
+    path: Path | str,
+    body: str | Body = "default",
+    frames: Sequence[InputItem] | FrameList | None = None,
+    *,
+    camera: Path | str | None = None,
+    smplx: Path | str | None = None,
+) -> Fit:
+    """The fits in a file of ours or of another program, whatever its name; see `io.foreign_fits` for those known.
+
+    body    of the record. SMPL's parameters need `smpl:FILE`, the model file that the user has
+    frames  what the fits were made of; the record then has just these frames. Without them the file must tell the
+            images' sizes, as most do
+    camera  for AMASS: an `.npz` with `focal` and `world_to_camera` (z-up world), or a fit file (whose AMASS export it
+            is); for other files it must be None
+    smplx   for GVHMR: the user's SMPL-X model file, which its shapes and translations belong to
+
+    Rows of frames left out by a range are dropped. Foreign rows have no keypoints and no reprojection error (0).
+    InputError for damaged and unknown files, for fits of frames that are not there, and images of another size;
+    UsageError where an argument is missing, and it says which.
+    """
+    path = Path(path)
+    model = body if isinstance(body, Body) else body_by_name(body)
+    listed = frames if frames is None or isinstance(frames, FrameList) else list_frames(frames)
+    foreign = None if _is_own(path) else read_foreign(path)
+    if foreign is None:
+        return _own(path, model, listed) if _is_own(path) else _amass(path, model, listed, camera)
+    if camera is not None:
+        raise UsageError("camera", f"is of no use: {foreign.program}'s file holds its own", remedy="leave it out")
+    return _completed(path, foreign, model, listed, smplx)
+
+
+def _is_own(path: Path) -> bool:
+    try:
+        return not path.is_dir() and "schema_version" in npz_names(path)
+    except InputError:
+        return False  # read as something else, which tells what is wrong
+
+
+def _own(path: Path, body: Body, frames: FrameList | None) -> Fit:
+    fit = load_fit(path)
+    if fit.body != body.name:
+        remedy = "--body smpl:FILE with that model" if fit.body != "default" else "leave out --body"
+        raise UsageError(path, "holds fits of another body", expected=body.name, got=fit.body, remedy=remedy)
+    fit = replace(fit, model=body)
+    if frames is None:
+        return fit
+    frame_of = _frame_of_each(path, fit.frame_names, np.arange(fit.frame_count), frames)
+    present = np.flatnonzero(frame_of >= 0)
+    wrong = [i for i in present if tuple(fit.image_size[i]) != tuple(frames.sizes[frame_of[i]])]
+    if wrong:
+        _refuse_size(path, fit.image_size[wrong[0]], frames, frame_of[wrong[0]])
+    source = present[
+        np.abs(frame_of[present][None] - np.arange(len(frames))[:, None]).argmin(1)
+    ]  # nearest known camera
+    whole = {name: getattr(fit, name)[source] for name in COLUMNS if name not in ROW_COLUMNS}
+    whole |= {"frame_names": frames.names, "image_size": frames.sizes}
+    kept = np.isin(fit.frame_index, present)
+    rows = {name: getattr(fit, name)[kept] for name in ROW_COLUMNS}
+    rows["frame_index"] = frame_of[rows["frame_index"]]
+    found = Fit.build(**whole, **rows, frame_rate=fit.frame_rate, gender=fit.gender, body=fit.body, options=fit.options)
+    return replace(found, model=body)
+
+
+def _frame_of_each(path: Path, names: np.ndarray, numbers: np.ndarray, frames: FrameList) -> np.ndarray:
+    """Where in `frames` each frame of a file is: by name if any name is there, else by number; −1 where it was left out
+    by a range. InputError where it is not there at all.
+    """
+    by_name = {str(name): row for row, name in enumerate(frames.names)}
+    if any(str(name) in by_name for name in names):
+        found = np.array([by_name.get(str(name), -1) for name in names])
+        partial = len(frames) < frames.total
+        missing = [] if partial else [str(name) for name, row in zip(names, found, strict=True) if row < 0]
+    else:
+        by_number = {int(number): row for row, number in enumerate(frames.numbers)}
+        found = np.array([by_number.get(int(number), -1) for number in numbers], int)
+        missing = [
+            str(name) or f"{number:06d}" for name, number in zip(names, numbers, strict=True) if number >= frames.total
+        ]
+    if missing or not (found >= 0).any():
+        listed = (
+            ", ".join(dict.fromkeys(missing))
+            if len(set(missing)) <= _NAMED
+            else (", ".join(list(dict.fromkeys(missing))[:_NAMED]) + f" … ({len(set(missing))} frames)")
+        )
+        raise InputError(
+            path,
+            f"has fits of frames that are not there: {listed or 'all'}",
+            got=f"{frames.total} frames, {frames.names[0]} to {frames.names[-1]}",
+            remedy="give the frames that the fits were made of",
+        )
+    return found
+
+
+def _refuse_size(path: Path, expected: Any, frames: FrameList, frame: int) -> None:
+    width, height = (round(float(side)) for side in expected)
+    got = "{} × {} ({})".format(*frames.sizes[frame], frames.names[frame])
+    raise InputError(path, "is of images of another size", expected=f"{width} × {height}", got=got)
+
+
+def _completed(path: Path, given: ForeignFits, body: Body, frames: FrameList | None, smplx: Any) -> Fit:
+    """The record of another program's rows."""
+    _check_body(path, given, body, smplx)
+    frames = frames or _own_frames(path, given)
+    frame = _frame_of_each(path, given.names, given.frame, frames)
+    rows = np.flatnonzero(frame >= 0)
+    given, frame = _rows_of(given, rows), frame[rows]
+    size = frames.sizes[frame].astype(float)
+    for row in np.flatnonzero(np.isfinite(given.image_size).all(1) & (given.image_size != size).any(1))[:1]:
+        _refuse_size(path, given.image_size[row], frames, int(frame[row]))
+    focal = np.where(np.isfinite(given.focal), given.focal, np.hypot(*size.T))
+    centre = np.where(np.isfinite(given.principal_point), given.principal_point, size / 2)
+    for row in np.flatnonzero(((centre < 0) | (centre > size)).any(1))[:1]:
+        _refuse_size(path, 2 * centre[row], frames, int(frame[row]))
+    cameras = _frame_cameras(path, frames, frame, focal, centre)
+    params = _parameters(given, body, smplx)
+    world = np.tile(np.eye(4), (len(frames), 1, 1))
+    if given.world_to_camera is not None:
+        known = frames.numbers < len(given.world_to_camera)
+        world[known] = given.world_to_camera[frames.numbers[known]]
+    return _record(params, body, frames, frame, given.track, cameras, world, given.confidence, given.program)
+
+
+def _check_body(path: Path, given: ForeignFits, body: Body, smplx: Any) -> None:
+    if given.model != "joints" and not body.name.startswith("smpl"):
+        raise UsageError(
+            path,
+            f"holds SMPL{'-X' if given.model == 'smplx' else ''} parameters of {given.program}",
+            expected="SMPL's model file",
+            got=f"the body {body.name}",
+            remedy="register at https://smpl.is.tue.mpg.de and give --body smpl:FILE",
+        )
+    if given.model == "smplx" and smplx is None:
+        raise UsageError(
+            path,
+            f"holds SMPL-X shapes and translations of {given.program}",
+            expected="SMPL-X's model file beside SMPL's",
+            remedy="give --smplx SMPLX_NEUTRAL.npz, which the program itself was run with",
+        )
+    if given.model != "smplx" and smplx is not None:
+        raise UsageError("smplx", f"is of no use: {given.program} has no SMPL-X parameters", remedy="leave it out")
+
+
+def _rows_of(given: ForeignFits, rows: np.ndarray) -> ForeignFits:
+    names = ("track", "frame", "names", "poses", "betas", "trans", "focal", "principal_point", "image_size")
+    chosen = {name: getattr(given, name)[rows] for name in (*names, "confidence")}
+    joints = None if given.joints is None else given.joints[rows]
+    return replace(given, **chosen, joints=joints)
+
+
+def _own_frames(path: Path, given: ForeignFits) -> FrameList:
+    """The frames as the file itself describes them."""
+    size = np.where(np.isfinite(given.image_size), given.image_size, np.round(2 * given.principal_point))
+    if not np.isfinite(size).all():
+        raise UsageError("frames", f"are missing: {given.program}'s file does not tell their size", expected="--frames")
+    count = given.frame_count or int(given.frame.max()) + 1
+    count = max(count, int(given.frame.max()) + 1)
+    sizes, names = np.tile(size[0], (count, 1)), np.array([f"{number:06d}" for number in range(count)], dtype=object)
+    sizes[given.frame] = size
+    named = given.names != ""
+    names[given.frame[named]] = given.names[named]
+    return FrameList(np.arange(count), names.astype(str), sizes.astype(int), 0.0, True, count)
+
+
+def _frame_cameras(path: Path, frames: FrameList, frame: np.ndarray, focal: np.ndarray, centre: np.ndarray) -> Any:
+    """(F,) focal lengths and (F, 2) principal points; frames without people have those of the nearest with."""
+    rows = np.concatenate((focal[:, None], centre), 1)
+    known = np.unique(frame)
+    first = np.array([np.flatnonzero(frame == f)[0] for f in known])
+    for row, of_frame in enumerate(rows[first][np.searchsorted(known, frame)]):
+        if np.abs(rows[row] - of_frame).max() > 0.5:
+            got = f"focal lengths {of_frame[0]:.0f} and {rows[row][0]:.0f} in {frames.names[frame[row]]}"
+            raise InputError(path, "has people of one image before different cameras", got=got)
+    nearest = first[np.abs(known[None] - np.arange(len(frames))[:, None]).argmin(1)]
+    return rows[nearest, 0], rows[nearest, 1:]
+
+
+def _parameters(given: ForeignFits, body: Body, smplx: Any) -> BodyParams:
+    if given.model == "smpl":
+        return BodyParams(given.poses, given.betas, given.trans)
+    if given.model == "smplx":
+        return smplx_to_smpl(Path(smplx), BodyParams(given.poses, given.betas, given.trans), body)
+    assert given.joints is not None
+    found = fit_joints(body, given.joints, BLAZEPOSE33, shared_shape=False)
+    return BodyParams(found.poses, found.betas, found.trans)
+
+
+def _record(
+    params: BodyParams,
+    body: Body,
+    frames: FrameList,
+    frame: np.ndarray,
+    track: np.ndarray,
+    cameras: tuple[np.ndarray, np.ndarray],
+    world_to_camera: np.ndarray,
+    confidence: np.ndarray,
+    program: str,
+) -> Fit:
+    count = len(frame)
+    joints3d, joints2d, boxes = (
+        np.concatenate(parts) for parts in zip(*_drawn(params, body, frames, frame, cameras), strict=True)
+    )
+    tracks = np.where(track >= 0, track, _linked(frames, frame, boxes))
+    gender = body.name.partition("-")[2] or "neutral"
+    made = Fit.build(
+        track_id=tracks,
+        frame_index=frame,
+        interpolated=np.zeros(count, bool),
+        frame_names=frames.names,
+        shot_id=np.zeros(len(frames)) if frames.sequence else np.arange(len(frames)),
+        image_size=frames.sizes,
+        focal=cameras[0],
+        principal_point=cameras[1],
+        world_to_camera=world_to_camera,
+        poses=params.poses,
+        betas=params.betas,
+        trans=params.trans,
+        segment_scales=np.ones((count, len(SMPL24))),
+        joints3d=joints3d,
+        joints2d=joints2d,
+        keypoints2d=np.zeros((count, len(BLAZEPOSE33), 3)),
+        boxes=boxes,
+        confidence=confidence,
+        joint_confidence=np.tile(confidence[:, None], (1, len(SMPL24))),
+        reprojection_error=np.zeros(count),
+        frame_rate=frames.frame_rate,
+        gender=gender,
+        body=body.name,
+        options={"program": program},
+    )
+    return replace(made, model=body)
+
+
+def _drawn(
+    params: BodyParams, body: Body, frames: FrameList, frame: np.ndarray, cameras: tuple[np.ndarray, np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Joints in space and in the image, and the meshes' boxes within it, of a chunk of rows after the other."""
+    tensors = params.tensors()
+    for start in range(0, len(frame), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        with torch.no_grad():
+            part = tensors.rows(rows)
+            posed = body.pose(part.rotations, part.betas, part.trans)
+        assert posed.vertices is not None
+        at = frame[rows]
+        view = Camera(cameras[0][at], cameras[1][at], (0, 0))
+        joints, outline = posed.joints.numpy(), view.project(posed.vertices.numpy())
+        limit = frames.sizes[at].astype(float)
+        boxes = np.concatenate((outline.min(1).clip(0, limit), outline.max(1).clip(0, limit)), 1)
+        yield joints, view.project(joints), boxes
+
+
+def _linked(frames: FrameList, frame: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """(N,) numbers of people whom the file does not tell apart: in sequences by their boxes' overlap from frame to
+    frame, else every row is somebody else.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    if not frames.sequence:
+        return np.arange(len(frame))
+    track = np.full(len(frame), -1)
+    last: dict[int, int] = {}  # person → their last row
+    for number in np.unique(frame):
+        rows = np.flatnonzero(frame == number)
+        alive = [person for person, row in last.items() if number - frame[row] <= _GAP]
+        overlap = _overlap(boxes[rows], boxes[[last[person] for person in alive]])
+        for row, person in zip(*linear_sum_assignment(-overlap), strict=True):
+            if overlap[row, person] >= _SAME_PERSON:
+                track[rows[row]] = alive[person]
+        for row in rows:
+            track[row] = track[row] if track[row] >= 0 else len(last)
+            last[int(track[row])] = int(row)
+    return track
+
+
+def _overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(A, B) intersection over union of boxes (A, 4) and (B, 4)."""
+    second = second.reshape(-1, 4)
+    corners = np.maximum(first[:, None, :2], second[None, :, :2]), np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = (corners[1] - corners[0]).clip(0).prod(-1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (first, second)]
+    return shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9)
+
+
+def _amass(path: Path, body: Body, frames: FrameList | None, camera: Path | str | None) -> Fit:
+    """One person's motion in the world before a camera that `camera` describes."""
+    motion = read_amass(path, "camera")
+    if body.name == "default" and read_npz(path, {"poses"})["poses"].shape[1] != 72:
+        raise UsageError(
+            path, "holds AMASS' SMPL parameters", expected="SMPL's model file", remedy="give --body smpl:FILE"
+        )
+    if camera is None:
+        raise UsageError(
+            path, "holds AMASS' motion, which has no camera", expected="--camera FILE with focal and world_to_camera"
+        )
+    stored = read_npz(camera)
+    missing = sorted({"focal", "world_to_camera"} - stored.keys())
+    if missing:
+        raise InputError(camera, f"lacks {', '.join(missing)}", expected="an .npz with focal and world_to_camera")
+    count = len(motion)
+    if frames is None:
+        if "image_size" not in stored:
+            raise UsageError("frames", "are missing: the camera's file has no image_size", expected="--frames")
+        names = np.array([f"{number:06d}" for number in range(count)])
+        sizes = _per_frame(camera, "image_size", stored["image_size"], (2,), count).astype(int)
+        frames = FrameList(np.arange(count), names, sizes, motion.frame_rate or 0.0, True, count)
+    frame = _frame_of_each(path, np.full(count, ""), np.arange(count), frames)
+    rows = np.flatnonzero(frame >= 0)
+    focal = _per_frame(camera, "focal", stored["focal"], (), frames.total)[frames.numbers]
+    centre = frames.sizes / 2.0
+    if "principal_point" in stored:
+        centre = _per_frame(camera, "principal_point", stored["principal_point"], (2,), frames.total)[frames.numbers]
+    world = _per_frame(camera, "world_to_camera", stored["world_to_camera"], (4, 4), frames.total)[frames.numbers]
+    if "schema_version" in stored:  # a fit file: its AMASS export has the first camera's axes turned z-up
+        world = world.copy()
+        world[:, :3, :3] = world[:, :3, :3] @ AXES["z-up"]
+    params = world_motion_to_camera(motion.params.rows(rows), world[frame[rows]], body)
+    return _record(
+        params, body, frames, frame[rows], np.zeros(len(rows), int), (focal, centre), world, np.ones(len(rows)), "AMASS"
+    )
+
+
+def _per_frame(path: Path | str, name: str, values: np.ndarray, shape: tuple[int, ...], count: int) -> np.ndarray:
+    """(count, *shape) float64 of one value for all frames, or of one each."""
+    if values.dtype.kind not in "fiu" or values.shape not in (shape, (1, *shape), (count, *shape)):
+        raise InputError(
+            path, f"{name} has the wrong shape", expected=f"{shape} or {(count, *shape)}", got=str(values.shape)
+        )
+    return np.broadcast_to(values.reshape(-1, *shape), (count, *shape)).astype(np.float64)

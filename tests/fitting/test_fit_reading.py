@@ -1,0 +1,275 @@
+"""Other programs' results, read in the layouts that they document, and fits that belong to no frames."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from foreign_files import FRAMES, SIZE, Known, camerahmr, gvhmr, known, phalp, sam_3d_body, tram, wham
+
+from humanpose_cli.body.body import Body, default_body
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.errors import HpcError, InputError, UsageError
+from humanpose_cli.fitting.fit_reading import FrameList, list_frames, read_fits
+from humanpose_cli.io.foreign_fits import _MHR70
+from humanpose_cli.io.images import write_image
+from humanpose_cli.io.inputs import open_inputs
+
+DATA = Path(__file__).parent / "data"
+PERSON = known()
+REST_OFFSET = (0.0, -0.12, 0.02)  # by which SMPL-X's rest body stands elsewhere than SMPL's
+
+
+@pytest.fixture(scope="module")
+def smpl() -> Body:
+    """A body by SMPL's name: the licensed one is not here, and only the name is looked at."""
+    body = default_body()
+    body.name = "smpl-neutral"
+    return body
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Frames 000.png … of the size that the results are of."""
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number in range(FRAMES):
+        write_image(frames / f"{number:03d}.png", np.full((SIZE[1], SIZE[0], 3), number, np.uint8))
+    return frames
+
+
+def frames_of(folder: Path) -> FrameList:
+    return list_frames(open_inputs([folder]))
+
+
+def pickled(path: Path, stored: object) -> Path:
+    path.write_bytes(pickle.dumps(stored))
+    return path
+
+
+def posed(body: Body, person: Known) -> np.ndarray:
+    rotations = torch.from_numpy(person.rotations)
+    return body.pose(rotations, torch.from_numpy(person.betas), torch.from_numpy(person.trans)).joints.numpy()
+
+
+def write(program: str, tmp_path: Path, person: Known = PERSON) -> Path:
+    if program == "WHAM":
+        return pickled(tmp_path / "wham_output.pkl", wham(person))
+    if program == "CameraHMR":
+        np.savez(tmp_path / "labels.npz", **camerahmr(person))
+        return tmp_path / "labels.npz"
+    track, camera = tram(person)
+    (tmp_path / "hps").mkdir()
+    np.save(tmp_path / "hps" / "hps_track_0.npy", track)  # type: ignore[arg-type]
+    np.save(tmp_path / "camera.npy", camera)  # type: ignore[arg-type]
+    return tmp_path / "hps" / "hps_track_0.npy"
+
+
+@pytest.mark.parametrize("program", ["WHAM", "CameraHMR", "TRAM"])
+def test_smpl_parameters_come_back(program: str, smpl: Body, folder: Path, tmp_path: Path) -> None:
+    fit = read_fits(write(program, tmp_path), smpl, frames_of(folder))
+    np.testing.assert_allclose(fit.params.rotations, PERSON.rotations, atol=1e-5)
+    np.testing.assert_allclose(fit.trans, PERSON.trans, atol=1e-6)
+    np.testing.assert_allclose(fit.joints3d, posed(smpl, PERSON), atol=1e-5)
+    assert fit.frame_names.tolist() == ["000.png", "001.png", "002.png"]
+    assert (fit.track_id == 0).all()
+    focal = np.hypot(*SIZE) if program == "WHAM" else 300.0
+    pelvis = fit.joints3d[:, 0]
+    np.testing.assert_allclose(
+        fit.joints2d[:, 0], focal * pelvis[:, :2] / pelvis[:, 2:] + np.array(SIZE) / 2, rtol=1e-5
+    )
+    inside = (fit.joints2d >= fit.boxes[:, None, :2] - 1) & (fit.joints2d <= fit.boxes[:, None, 2:] + 1)
+    assert inside.all()
+
+
+def test_trams_folder_is_read_and_its_camera_maps_world_to_camera(smpl: Body, tmp_path: Path) -> None:
+    file = write("TRAM", tmp_path)
+    fit = read_fits(tmp_path, smpl)
+    np.testing.assert_array_equal(fit.poses, read_fits(file, smpl).poses)
+    camera = tram(PERSON)[1]
+    point = np.array([0.3, -0.2, 4.0])
+    world = camera["world_cam_R"] @ point + camera["world_cam_T"]
+    back = fit.world_to_camera[:, :3, :3] @ world[..., None] + fit.world_to_camera[:, :3, 3:]
+    np.testing.assert_allclose(back[..., 0], np.tile(point, (FRAMES, 1)), atol=1e-5)
+    (tmp_path / "camera.npy").unlink()
+    with pytest.raises(InputError, match=r"has no camera, expected .*camera\.npy"):
+        read_fits(tmp_path, smpl)
+
+
+def test_phalps_camera_is_that_of_the_padded_image(smpl: Body, tmp_path: Path) -> None:
+    """Projected as PHALP does: 5000 px in the square of 256 that the padded image is scaled to."""
+    fit = read_fits(pickled(tmp_path / "a.pkl", phalp(PERSON)), smpl)
+    assert len(fit) == FRAMES - 1  # the last frame only repeats a state
+    assert fit.frame_count == FRAMES
+    assert (fit.track_id == 7).all()
+    square = max(SIZE)
+    in_square = 5000 * fit.joints3d[..., :2] / fit.joints3d[..., 2:] + 128
+    expected = in_square * square / 256 - (square - np.array(SIZE)) / 2
+    np.testing.assert_allclose(fit.joints2d, expected, atol=0.02)
+
+
+@pytest.mark.parametrize(("name", "seed"), [("phalp", 1), ("wham", 2)])
+def test_files_that_joblib_wrote_are_read(name: str, seed: int, smpl: Body, folder: Path) -> None:
+    person = known(seed)
+    fit = read_fits(DATA / f"{name}_joblib.pkl", smpl, frames_of(folder))
+    np.testing.assert_allclose(fit.betas, person.betas[: len(fit)], atol=1e-6)
+
+
+def test_smplx_gets_smpls_shape_and_place(smpl: Body, tmp_path: Path) -> None:
+    """A SMPL-X file whose joints are those of the body itself: all is found again."""
+    torch.save(gvhmr(PERSON), tmp_path / "hmr4d_results.pt")
+    np.savez(
+        tmp_path / "SMPLX.npz",
+        J_regressor=np.eye(55, 24),
+        v_template=smpl.joint_template.numpy() + np.array(REST_OFFSET),
+        shapedirs=np.pad(smpl.joint_directions.numpy(), ((0, 0), (0, 0), (0, 5))),
+    )
+    fit = read_fits(tmp_path / "hmr4d_results.pt", smpl, smplx=tmp_path / "SMPLX.npz")
+    np.testing.assert_allclose(fit.poses[:, :66], PERSON.poses[:, :66], atol=1e-6)
+    bent = PERSON.poses.copy()
+    bent[:, 66:] = 0
+    expected = posed(smpl, Known(bent, PERSON.betas, PERSON.trans))[:, :22]
+    np.testing.assert_allclose(fit.joints3d[:, :22], expected + REST_OFFSET, atol=0.01)
+    with pytest.raises(UsageError, match="give --smplx"):
+        read_fits(tmp_path / "hmr4d_results.pt", smpl)
+
+
+@pytest.mark.parametrize("layout", ["one image", "frames", "names"])
+def test_sam_3d_bodys_keypoints_become_a_body(layout: str, folder: Path, tmp_path: Path) -> None:
+    body, offset = default_body(), np.array([0.1, 0.0, 4.0])
+    rotations, betas = torch.from_numpy(PERSON.rotations[:1]), torch.from_numpy(PERSON.betas[:1])
+    pose = body.pose(rotations, betas)
+    landmarks = body.pose_landmarks("blazepose33", pose, betas)[0].numpy()
+    points = np.full((70, 3), 9.0)
+    points[list(_MHR70.values())] = landmarks[BLAZEPOSE33.indices(_MHR70)]
+    people = [sam_3d_body(points, offset)]
+    stored = {"one image": people, "frames": [people] * 3, "names": {"x/001.png": people}}[layout]
+    frames = None if layout == "one image" else frames_of(folder)
+    if frames is None:
+        with pytest.raises(UsageError, match="SAM 3D Body's file does not tell their size"):
+            read_fits(pickled(tmp_path / "a.pkl", stored), body)
+        frames = list_frames(open_inputs([folder / "000.png"]))
+    fit = read_fits(pickled(tmp_path / "a.pkl", stored), body, frames)
+    assert fit.frame_index.tolist() == {"one image": [0], "frames": [0, 1, 2], "names": [1]}[layout]
+    assert fit.body == "default"
+    assert np.linalg.norm(fit.joints3d[0] - pose.joints[0].numpy() - offset, axis=-1).mean() < 0.03
+    assert (fit.track_id == 0).all()  # one person by overlap
+
+
+def test_an_amass_export_and_its_fit_file_give_the_fit_again(smpl: Body, folder: Path, tmp_path: Path) -> None:
+    fit = read_fits(write("TRAM", tmp_path), smpl, frames_of(folder))
+    fit.save(tmp_path / "a.fit.npz")
+    np.savez(tmp_path / "amass.npz", **fit.to_amass())
+    again = read_fits(tmp_path / "amass.npz", smpl, frames_of(folder), camera=tmp_path / "a.fit.npz")
+    np.testing.assert_allclose(again.joints3d, fit.joints3d, atol=1e-4)
+    np.testing.assert_allclose(again.joints2d, fit.joints2d, atol=0.05)
+    with pytest.raises(UsageError, match="has no camera"):
+        read_fits(tmp_path / "amass.npz", smpl, frames_of(folder))
+
+
+def test_our_own_files_are_put_on_the_frames(smpl: Body, folder: Path, tmp_path: Path) -> None:
+    fit = read_fits(write("CameraHMR", tmp_path), smpl, frames_of(folder))
+    fit.save(tmp_path / "a.fit.npz")
+    again = read_fits(tmp_path / "a.fit.npz", smpl, frames_of(folder))
+    np.testing.assert_array_equal(again.joints2d, fit.joints2d)
+    part = read_fits(tmp_path / "a.fit.npz", smpl, list_frames(open_inputs([folder], frames=range_of("1:3"))))
+    assert part.frame_names.tolist() == ["001.png", "002.png"]
+    np.testing.assert_array_equal(part.poses, fit.poses[1:])
+    with pytest.raises(UsageError, match="holds fits of another body, expected default, found smpl-neutral"):
+        read_fits(tmp_path / "a.fit.npz")
+
+
+def range_of(text: str) -> Any:
+    from humanpose_cli.io.frame_range import parse_range
+
+    return parse_range(text)
+
+
+def test_missing_frames_are_named(smpl: Body, folder: Path, tmp_path: Path) -> None:
+    (folder / "001.png").unlink()
+    with pytest.raises(InputError, match=r"has fits of frames that are not there: 001\.png, found 2 frames"):
+        read_fits(write("CameraHMR", tmp_path), smpl, list_frames(open_inputs([folder])))
+
+
+def test_numbered_frames_beyond_the_end_are_named(smpl: Body, folder: Path, tmp_path: Path) -> None:
+    (folder / "002.png").unlink()
+    with pytest.raises(InputError, match="has fits of frames that are not there: 000002, found 2 frames"):
+        read_fits(write("WHAM", tmp_path), smpl, list_frames(open_inputs([folder])))
+
+
+def test_images_of_another_size_are_refused(smpl: Body, tmp_path: Path) -> None:
+    for number in range(FRAMES):
+        write_image(tmp_path / f"{number:03d}.png", np.zeros((50, 40, 3), np.uint8))
+    for file in (pickled(tmp_path / "phalp.pkl", phalp(PERSON)), write("CameraHMR", tmp_path)):
+        with pytest.raises(InputError, match="is of images of another size, expected 320 × 240, found 40 × 50"):
+            read_fits(file, smpl, list_frames(open_inputs([tmp_path / f"{n:03d}.png" for n in range(FRAMES)])))
+
+
+def test_smpl_parameters_ask_for_the_users_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"register at https://smpl.is.tue.mpg.de and give --body smpl:FILE"):
+        read_fits(write("WHAM", tmp_path))
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("exit 1",)
+
+
+def test_hostile_files_run_nothing(smpl: Body, tmp_path: Path) -> None:
+    table = phalp(PERSON)
+    next(iter(table.values()))["extra_data"] = [Bomb()]
+    with pytest.raises(InputError, match="would run code"):
+        read_fits(pickled(tmp_path / "a.pkl", table), smpl)
+    torch.save({**gvhmr(PERSON), "net_outputs": Bomb()}, tmp_path / "a.pt")
+    with pytest.raises(InputError, match="is refused: it cannot be read as plain tensors"):
+        read_fits(tmp_path / "a.pt", smpl)
+
+
+@pytest.mark.parametrize("name", ["phalp", "wham"])
+def test_damage_is_an_input_error(name: str, smpl: Body, folder: Path, tmp_path: Path) -> None:
+    whole, frames = (DATA / f"{name}_joblib.pkl").read_bytes(), frames_of(folder)
+    path = tmp_path / "a.pkl"
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        damaged = bytearray(whole[: rng.integers(1, len(whole))] if seed % 2 else whole)
+        damaged[rng.integers(len(damaged))] = rng.integers(256)
+        path.write_bytes(damaged)
+        with suppress(HpcError):  # anything else is a bug
+            read_fits(path, smpl, frames)
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ({"a": 1}, "holds no fits that are known"),
+        ([], "holds no fits that are known"),
+        ({0: {"pose": np.zeros((2, 71)), "trans": 0, "betas": 0, "frame_ids": np.arange(2)}}, "documented layout"),
+        ({0: {"pose": 1, "trans": 0, "betas": 0}}, "documented layout"),
+    ],
+)
+def test_other_contents_are_refused(stored: object, message: str, smpl: Body, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        read_fits(pickled(tmp_path / "a.pkl", stored), smpl)
+
+
+def test_people_behind_the_camera_are_refused(smpl: Body, folder: Path, tmp_path: Path) -> None:
+    turned = Known(PERSON.poses, PERSON.betas, -PERSON.trans)
+    with pytest.raises(InputError, match="people behind the camera"):
+        read_fits(write("WHAM", tmp_path, turned), smpl, frames_of(folder))
+
+
+def test_two_people_keep_their_numbers_by_overlap(smpl: Body, folder: Path, tmp_path: Path) -> None:
+    other = Known(PERSON.poses, PERSON.betas, PERSON.trans + np.float32([1.2, 0, 0]))
+    both = [camerahmr(PERSON), camerahmr(other)]
+    order = np.array([0, 3, 4, 1, 2, 5])  # the second image has them the other way round
+    np.savez(tmp_path / "a.npz", **{name: np.concatenate([one[name] for one in both])[order] for name in both[0]})
+    fit = read_fits(tmp_path / "a.npz", smpl, frames_of(folder))
+    for track in (0, 1):
+        assert np.ptp(fit.trans[fit.rows_of(track), 0]) < 0.2
+    assert len(SMPL24) == fit.joints3d.shape[1]
