@@ -153,6 +153,7 @@ class _Loop:
                 "cuda_random": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             }
             write_checkpoint(self.folder / CHECKPOINT, self.progress, state, self.settings)
+            self.history.plot(self.folder / "losses.png")
         self.group.wait()
         self.since_save = time.monotonic()
 
@@ -293,7 +294,6 @@ class _Loop:
                 self.keep(BEST)
             self.keep(LAST)
             self.history.add("validation", p.step, p.position.epoch, {**self.metrics, "seconds": p.seconds})
-            self.history.plot(self.folder / "losses.png")
             if sheet is not None:
                 write_image(ensure_folder(self.folder / "samples") / f"step-{p.step:07d}.png", sheet)
             trained.train()
