@@ -61,7 +61,7 @@ def test_the_page_is_whole_in_itself(fit: Fit, tmp_path: Path) -> None:
     assert data["tracks"][0]["courses"][0] == [[0.7, None, 0.7], [0.8, None, 0.9]]
     assert "accepted in 67%" in page
     assert "<td>4.0 px</td><td>2.0 px</td>" in page
-    assert page.count("class=accepted") == 2  # two stretches, with the refused frame between them
+    assert page.count("class=accepted") == 3 * 2  # charts, stretches with the refused frame between them
 
 
 def test_images_stay_within_their_budget() -> None:
