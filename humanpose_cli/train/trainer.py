@@ -398,8 +398,10 @@ class TrainingHistory:
         panels: Sequence[tuple[str, str]] = (("train", "training losses"), ("validation", "held-out data"))
         names = {kind: self.names(kind) for kind, _ in panels}
         rows = max(1, *(len(n) for n in names.values()))
-        figure = Figure(figsize=(9, 1 + 1.7 * rows), layout="constrained")
+        height = 1 + 1.7 * rows
+        figure = Figure(figsize=(9, height))
         axes = figure.subplots(rows, 2, squeeze=False, sharex=True)
+        figure.subplots_adjust(0.08, 0.5 / height, 0.98, 1 - 0.3 / height, 0.22, 0.12)
         for column, (kind, title) in enumerate(panels):
             axes[0][column].set_title(title)
             for row in range(rows):
