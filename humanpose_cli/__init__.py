@@ -4,6 +4,7 @@
 
     fit = hp.fit("photo.jpg")                     # everybody's pose and shape
     fit.overlay()                                 # (H, W, 3) uint8: the bodies over the photograph
+    fit = hp.refine(fit)                          # moved onto the pixels
     hp.repose("photo.jpg", "arms_up.npy").save("arms_up.png")
 
 Nothing heavy is loaded before the first use. The command line is `hpc`.
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
     from humanpose_cli.core.camera import Camera
     from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, UsageError
     from humanpose_cli.data.cache import open_cache
-    from humanpose_cli.fitting.fitter import Fitter, fit
+    from humanpose_cli.fitting.fitter import Fitter
     from humanpose_cli.fitting.result import Fit, load_fit
     from humanpose_cli.geometry.body_params import BodyParams
     from humanpose_cli.io.pose_files import read_pose
+    from humanpose_cli.refining.front_door import fit, refine
     from humanpose_cli.reposing.reposer import Reposer, repose
     from humanpose_cli.reposing.result import Reposed
 
@@ -45,6 +47,7 @@ __all__ = [
     "load_fit",
     "open_cache",
     "read_pose",
+    "refine",
     "repose",
 ]
 
@@ -60,10 +63,11 @@ _MODULES = {
     "Reposer": "reposing.reposer",
     "UnavailableError": "core.errors",
     "UsageError": "core.errors",
-    "fit": "fitting.fitter",
+    "fit": "refining.front_door",
     "load_fit": "fitting.result",
     "open_cache": "data.cache",
     "read_pose": "io.pose_files",
+    "refine": "refining.front_door",
     "repose": "reposing.reposer",
 }
 

@@ -46,11 +46,11 @@ def test_the_import_loads_nothing_heavy_and_names_what_there_is():
 
 
 def test_names_are_functions_and_classes_whatever_was_imported_before():
-    import humanpose_cli.fitting.fitter
+    import humanpose_cli.refining.front_door
     import humanpose_cli.reposing.reposer
 
     assert all(callable(getattr(hp, name)) for name in hp.__all__ if name != "__version__")
-    assert hp.fit is humanpose_cli.fitting.fitter.fit
+    assert hp.fit is humanpose_cli.refining.front_door.fit
     with pytest.raises(AttributeError, match="no attribute 'refit'"):
         hp.refit  # noqa: B018
 
@@ -218,7 +218,7 @@ def test_a_doubtful_fit_says_so(fit):
 def test_the_page_about_python_runs(photo, tmp_path, monkeypatch, capsys):
     page = (Path(__file__).parent.parent / "docs" / "python.md").read_text("utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 9
+    assert len(blocks) == 10
     write_image(tmp_path / "photo.jpg", read_image(photo).pixels[::2, ::2])
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}

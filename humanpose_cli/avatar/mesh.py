@@ -30,7 +30,7 @@ from humanpose_cli.avatar.dressing import (
 from humanpose_cli.avatar.inpainting import InpaintOptions, inpaint
 from humanpose_cli.avatar.surface import FOREARMS, TRUNK, WholeTexture, body_texels, complete_texture, parts_mask
 from humanpose_cli.body.body import Body
-from humanpose_cli.body.texture import PhotoSource, bake_photo
+from humanpose_cli.body.texture import PhotoSource, bake_photo, pixel_trust
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop
@@ -43,9 +43,6 @@ from humanpose_cli.rendering.surfaces import Surface, Texture, vertex_normals
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-
-# Neighbouring pixels whose depths differ by more (metres) belong to different parts of the body.
-_DEPTH_STEP = 0.05
 
 
 class _PhotoCrop(NamedTuple):
@@ -81,34 +78,6 @@ def _crop_photo(
         np.where(rest > part, 0, part).astype(np.float32),
         (rest >= 0.5) & (rest > part),
     )
-
-
-def _pixel_trust(crop: _PhotoCrop, depth: Array, margin: float) -> Array:
-    """Confidence (h, w) 0…1 that a pixel shows the surface which lies there.
-
-    0 within about `margin` pixels of the mask's edge and of depth edges of the body, where a fit that is off by a
-    few pixels would read the background or another part.
-    """
-    inside = cv2.distanceTransform((crop.mask >= 0.5).astype(np.uint8), cv2.DIST_L2, 5)
-    trust = np.clip((inside - 0.6 * margin) / max(0.8 * margin, 1.0), 0, 1)
-    edges = _depth_edges(depth)
-    if edges.any():
-        away = cv2.distanceTransform((~edges).astype(np.uint8), cv2.DIST_L2, 5)
-        trust = np.minimum(trust, np.clip((away - 0.6 * margin) / max(0.8 * margin, 1.0), 0, 1))
-    return trust.astype(np.float32)
-
-
-def _depth_edges(depth: Array) -> Mask:
-    """Pixels on either side of a step in depth inside the body."""
-    known = np.where(np.isfinite(depth), depth, np.nan)
-    edges = np.zeros(depth.shape, bool)
-    with np.errstate(invalid="ignore"):
-        across, down = (np.abs(np.diff(known, axis=axis)) > _DEPTH_STEP for axis in (1, 0))
-    edges[:, 1:] |= across
-    edges[:, :-1] |= across
-    edges[1:] |= down
-    edges[:-1] |= down
-    return edges
 
 
 def arms_over_trunk(body: Body, vertices: Tensor, view: Camera) -> float:
@@ -280,7 +249,7 @@ class MeshReposer:
         vertices = self.dressed.pose(self.rotations, self.trans) + (aligned - naked)
         reliable_faces = self.body.faces[(self._reliable > 0.5)[self.body.faces.long()].all(1)]
         depth = rasterise_view(vertices[None], reliable_faces, crop.view).depth[0].cpu().numpy()
-        trust = _pixel_trust(crop, depth, max(1.5, self.options.mask_margin * self.pixels_high))
+        trust = pixel_trust(crop.mask, depth, max(1.5, self.options.mask_margin * self.pixels_high))
         size = self.options.texture_size or _texture_size(self.body, pixels_per_metre)
         surface = body_texels(self.body, size)
         source = PhotoSource(crop.pixels, crop.mask, trust, depth, crop.view)

@@ -29,6 +29,8 @@ Array = NDArray[Any]
 # A texel is hidden where the photo's nearest surface lies this much in front of it (metres), plus what a slanted
 # surface may differ within a pixel.
 _DEPTH_TOLERANCE = 0.008
+# Neighbouring pixels whose depths differ by more (metres) belong to different parts of the body.
+_DEPTH_STEP = 0.05
 # OpenCV's maps must be shorter than 2¹⁵ along each side.
 _MAP_SIDE = 16384
 
@@ -88,6 +90,34 @@ class PhotoSource:
     trust: Array
     depth: Array
     camera: Camera
+
+
+def pixel_trust(mask: Array, depth: Array, margin: float) -> Array:
+    """Confidence (h, w) float32, 0…1, that a pixel shows the surface which lies there: a `PhotoSource`'s trust.
+
+    0 within about `margin` pixels of the edge of the owner's mask (h, w) 0…1 and of edges of the surface's own depth
+    (h, w), inf off it, where a fit that is off by a few pixels would read the background or another part.
+    """
+    inside = cv2.distanceTransform((mask >= 0.5).astype(np.uint8), cv2.DIST_L2, 5)
+    trust = np.clip((inside - 0.6 * margin) / max(0.8 * margin, 1.0), 0, 1)
+    edges = _depth_edges(depth)
+    if edges.any():
+        away = cv2.distanceTransform((~edges).astype(np.uint8), cv2.DIST_L2, 5)
+        trust = np.minimum(trust, np.clip((away - 0.6 * margin) / max(0.8 * margin, 1.0), 0, 1))
+    return trust.astype(np.float32)
+
+
+def _depth_edges(depth: Array) -> NDArray[np.bool_]:
+    """Pixels on either side of a step in depth inside the body."""
+    known = np.where(np.isfinite(depth), depth, np.nan)
+    edges = np.zeros(depth.shape, bool)
+    with np.errstate(invalid="ignore"):
+        across, down = (np.abs(np.diff(known, axis=axis)) > _DEPTH_STEP for axis in (1, 0))
+    edges[:, 1:] |= across
+    edges[:, :-1] |= across
+    edges[1:] |= down
+    edges[:-1] |= down
+    return edges
 
 
 def bake_photo(source: PhotoSource, vertices: Tensor, normals: Tensor, faces: Tensor, texels: TexelMap) -> BakedTexture:

@@ -46,6 +46,7 @@ _SEQUENCE = option(
     "Whether the images of a folder are one sequence. Default: one size and consecutive numbers are.",
     show_default=False,
 )
+_REFINE = option("--refine", "Move the bodies onto the pixels afterwards, as hpc refine does.")
 _OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the images.")
 
 
@@ -60,6 +61,7 @@ _OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the images.")
     examples=(
         "hpc fit photo.jpg",
         "hpc fit clip.mp4 --people largest --frames 0:250",
+        "hpc fit frames/ --refine",
         "hpc fit photos/ --out fits --overwrite",
         "hpc fit photo.jpg -o photo.fit.npz --no-overlay --json",
     ),
@@ -79,6 +81,7 @@ def fit(
     keypoints: Annotated[Path | None, _KEYPOINTS] = None,
     pose_model: Annotated[Path | None, _POSE_MODEL] = None,
     sequence: Annotated[bool | None, _SEQUENCE] = None,
+    refine: Annotated[bool, _REFINE] = False,
     overlay: Annotated[bool, _OVERLAY] = True,
     out: OutOrFile = Path("hpc-out/fit"),
     frames: Frames = None,
@@ -90,6 +93,8 @@ def fit(
     Writes a fit file (NAME.fit.npz) for each image or sequence, and an overlay: the bodies drawn over it. Of one
     input, --out may name the fit file.
     """
+    from contextlib import ExitStack
+
     from humanpose_cli.batch.items import Item, item_of
     from humanpose_cli.batch.ledger import Entry
     from humanpose_cli.batch.runner import Outcome
@@ -100,6 +105,7 @@ def fit(
     from humanpose_cli.io.frame_range import parse_range
     from humanpose_cli.io.images import IMAGE_SUFFIXES
     from humanpose_cli.io.video import VIDEO_SUFFIXES
+    from humanpose_cli.refining.refiner import Refiner
 
     if out.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not out.is_dir():
         raise UsageError("out", "is no name of a fit", expected="a folder or NAME.npz", got=str(out))
@@ -115,9 +121,19 @@ def fit(
     def recall(item: Item, entry: Entry) -> dict[str, Any]:
         return details(load_fit(out / entry.outputs[0]))
 
-    with Fitter(
-        options, boxes=boxes, keypoints=keypoints, pose_model=pose_model, device=device, threads=threads
-    ) as fitter:
+    with ExitStack() as stack:
+        refiner = stack.enter_context(Refiner(threads=threads, device=device)) if refine else None
+        fitter = stack.enter_context(
+            Fitter(
+                options,
+                boxes=boxes,
+                keypoints=keypoints,
+                pose_model=pose_model,
+                device=device,
+                threads=threads,
+                refine=None if refiner is None else refiner.refine_own,
+            )
+        )
 
         def work(item: Item) -> Outcome:
             fit = fit_item(fitter, item.payload, item.outputs, progress=session.reporter.step)
@@ -126,4 +142,6 @@ def fit(
             return Outcome(item.outputs, details(fit))
 
         recorded = {**fitter.identity, "frames": str(parse_range(frames)), "overlay": overlay}
+        if refiner is not None:
+            recorded["refine"] = refiner.identity
         return flags.run(session, items, work, out, recorded, recall)

@@ -21,6 +21,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 # command's name and stands in humanpose_cli/cli/NAME.py.
 COMMANDS = {
     "fit": "Find everyone's 3-D pose and shape in images and videos.",
+    "refine": "Move fitted bodies onto the pixels of their frames.",
     "repose": "Draw the people of photographs in another pose.",
     "preprocess": "Make a dataset cache: synthetic people, or the files of a data set.",
     "train": "Train a model on a dataset cache.",

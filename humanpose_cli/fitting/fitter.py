@@ -8,7 +8,7 @@ with Fitter(people="largest") as fitter:
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -89,6 +89,7 @@ class Fitter:
     device         of the networks: auto, cpu or cuda:N
     threads        of detection; None: as many as there are cores (four at most)
     people_source  finds the people, in place of our detector
+    refine         what is done to a fit before it is given back, such as `Refiner.refine_own`
     The others are fields of `FitOptions`; `body` may be a Body.
     """
 
@@ -109,6 +110,7 @@ class Fitter:
         device: str = "auto",
         threads: int | None = None,
         people_source: PeopleSource | None = None,
+        refine: Callable[[Fit, Progress], Fit] | None = None,
     ) -> None:
         given: dict[str, Any] = {"people": people, "method": method, "detector": detector, "focal": focal}
         given["body"] = body.name if isinstance(body, Body) else body
@@ -122,6 +124,7 @@ class Fitter:
         self._people = people_source or find_people(
             self.options.detector, threads, boxes=boxes, keypoints=keypoints, pose_model=pose_model, device=device
         )
+        self._refine = refine
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -160,11 +163,13 @@ class Fitter:
         wanted = parse_range(frames)
         with progress_of(progress) as report:
             if isinstance(source, InputItem):
-                return self._fit_item(source, report)
-            if isinstance(source, str | Path) or (isinstance(source, list | tuple) and _are_paths(source)):
+                fit = self._fit_item(source, report)
+            elif isinstance(source, str | Path) or (isinstance(source, list | tuple) and _are_paths(source)):
                 paths = [source] if isinstance(source, str | Path) else list(source)
-                return self._fit_items(list(open_inputs(paths, sequence=sequence, frames=wanted)), report)
-            return self._fit_array(check_image(source, sequence=True), wanted, report)
+                fit = self._fit_items(list(open_inputs(paths, sequence=sequence, frames=wanted)), report)
+            else:
+                fit = self._fit_array(check_image(source, sequence=True), wanted, report)
+            return fit if self._refine is None else self._refine(fit, report)
 
     def _fit_item(self, item: InputItem, report: Progress = no_progress) -> Fit:
         if item.is_sequence:
@@ -391,59 +396,6 @@ def _observations(
 
 def _array(values: Sequence[Any], *shape: int) -> np.ndarray:
     return np.asarray(values, np.float64).reshape(shape)
-
-
-def fit(
-    source: Source,
-    *,
-    people: PeopleChoice = "all",
-    method: FitMethod = "auto",
-    body: str | Body = "default",
-    detector: DetectorMode = "auto",
-    focal: float | None = None,
-    frames: str | FrameRange | None = None,
-    sequence: bool | None = None,
-    boxes: Path | str | None = None,
-    keypoints: Path | str | None = None,
-    pose_model: Path | str | None = None,
-    weights: str = "",
-    segmenter: str = "",
-    device: str = "auto",
-    threads: int | None = None,
-    progress: bool | Progress | None = None,
-) -> Fit:
-    """Everybody's 3-D pose and shape in an image, a video, a folder of images, or an array: `hp.fit("photo.jpg")`.
-
-    source     a path, several paths of images, or (H, W, 3) or (T, H, W, 3) uint8 RGB
-    people     "all", or only the "largest"
-    method     "keypoints" (optimisation), "nbf" (a network's forward pass), "auto" (both)
-    body       "default", "smpl:FILE" or a Body
-    detector   "thorough", "fast", or "auto": thorough for images, fast for sequences
-    focal      pixels; None: from EXIF, else 0.9 times the longer side
-    frames     "A:B": frames A to B - 1 of a sequence
-    sequence   whether a folder's images are one sequence; None: one size and consecutive numbers are
-    boxes, keypoints  files of people from your own detector
-    pose_model        your own pose network (ONNX, RTMPose's kind), whose joints are used in place of ours
-    weights, segmenter  networks: files, runs of hpc train, or names of hpc weights list; "": the shipped ones
-    device     auto, cpu or cuda:N
-    threads    of detection; None: as many as there are cores (four at most)
-    progress   True draws a bar on stderr; a function is called with (done, total or None, unit)
-
-    Loads the models each time: for loops there is `hp.Fitter`.
-    """
-    options = FitOptions(body.name if isinstance(body, Body) else body, people, detector, focal, method=method)
-    with Fitter(
-        options,
-        body=body,
-        weights=weights,
-        segmenter=segmenter,
-        boxes=boxes,
-        keypoints=keypoints,
-        pose_model=pose_model,
-        device=device,
-        threads=threads,
-    ) as fitter:
-        return fitter.fit(source, frames=frames, sequence=sequence, progress=progress)
 
 
 def fit_outputs(item: InputItem, out: Path, *, overlay: bool = True) -> tuple[Path, ...]:

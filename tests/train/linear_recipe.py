@@ -63,10 +63,6 @@ class LineRecipe(Recipe):
         return {"data": "points", "count": self.count}
 
 
-TOGETHER = TrainOptions(epochs=2, batch_size=8, workers=0, log_every=2, seed=3)
-"""What several processes train with that run this file."""
-
-
 class GameRecipe(LineRecipe):
     """Two phases, of which the second sits out while it is ahead, as discriminators do."""
 
@@ -98,4 +94,5 @@ class GameRecipe(LineRecipe):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    train(LineRecipe(dropout=0.0), TOGETHER, Path(sys.argv[1]), torch.device("cpu"))
+    options = TrainOptions(epochs=2, batch_size=8, workers=0, log_every=2, seed=3)
+    train(LineRecipe(dropout=0.0), options, Path(sys.argv[1]), torch.device("cpu"))

@@ -1,0 +1,103 @@
+"""`hpc refine`: fits, ours or another program's, moved onto the pixels of their frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from humanpose_cli.cli.command import Session, command
+from humanpose_cli.cli.options import BatchFlags, BodyOption, Device, OutOrFile, Threads, argument, option
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.result import CommandResult
+
+_FITS = argument(
+    "FITS...",
+    "Fit files, folders of them, or results of 4D-Humans (PHALP), WHAM, TRAM, CameraHMR, GVHMR, SAM 3D Body or AMASS.",
+)
+_FRAMES = option(
+    "--frames INPUT",
+    "The video, folder, image or glob pattern that the fits were made of; may be repeated. Needed.",
+    show_default=False,
+)
+_CORRESPONDENCE = option(
+    "--correspondence",
+    "What tells where the body really is. flow: the person's texture compared with the photograph, and keypoints. "
+    "keypoints: those of the fit file alone. network: a network compares. densepose: your DensePose output.",
+)
+_PRIOR = option("--prior", "Whether unusual poses cost; joints stay within their limits in any case.")
+_TEXTURE = option(
+    "--texture FILE",
+    "Texture of the person (PNG), or the folder of an earlier run with one for each. Default: made from the frames.",
+    show_default=False,
+)
+_CAMERA = option(
+    "--camera FILE", "Camera of an AMASS file: .npz with focal and world_to_camera. Default: none.", show_default=False
+)
+_SMPLX = option("--smplx FILE", "SMPL-X model file, which GVHMR's results need. Default: none.", show_default=False)
+_OVERLAY = option("--overlay/--no-overlay", "Draw the refined bodies over the frames.")
+
+
+@command(
+    columns=(
+        ("people", "people", "How many there are."),
+        ("accepted", "accepted", "Share of the bodies that were moved because they align better so, 0 to 1."),
+        ("overlap_before", "overlap before", "Mean overlap of body and silhouette before, 0 to 1."),
+        ("overlap_after", "after", "The same of the moved bodies."),
+        ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
+    ),
+    tunes=True,
+    examples=(
+        "hpc refine clip.mp4.fit.npz --frames clip.mp4",
+        "hpc refine fits/ --frames clips/ --out refined",
+        "hpc refine wham_output.pkl --frames clip.mp4 --body smpl:SMPL_NEUTRAL.pkl",
+    ),
+)
+def refine(
+    session: Session,
+    fits: Annotated[list[Path], _FITS],
+    flags: BatchFlags,
+    frames: Annotated[list[str], _FRAMES],
+    correspondence: Annotated[Literal["network", "flow", "keypoints", "densepose"], _CORRESPONDENCE] = "flow",
+    prior: Annotated[Literal["none", "pose"], _PRIOR] = "pose",
+    texture: Annotated[Path | None, _TEXTURE] = None,
+    body: BodyOption = "default",
+    camera: Annotated[Path | None, _CAMERA] = None,
+    smplx: Annotated[Path | None, _SMPLX] = None,
+    overlay: Annotated[bool, _OVERLAY] = True,
+    out: OutOrFile = Path("hpc-out/refine"),
+    device: Device = "auto",
+    threads: Threads = None,
+) -> CommandResult:
+    """Move fitted bodies onto the pixels of their frames.
+
+    Writes a fit file (NAME.fit.npz), an overlay, and the texture of each person (NAME.person0.texture.png) for each
+    fit. A body is moved only where its silhouette overlaps the person better so; the fit file tells where.
+    """
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.batch.runner import Outcome
+    from humanpose_cli.fitting.fitter import body_identity
+    from humanpose_cli.io.digests import file_digest
+    from humanpose_cli.refining.items import FitWithFrames, fits_with_frames, refine_fit, refined_summary
+    from humanpose_cli.refining.refiner import RefineOptions, Refiner
+
+    options = session.tune(RefineOptions(correspondence, prior))
+    found = flags.inputs(session, frames, out)
+    known = fits_with_frames(fits, list(found), out, overlay=overlay)
+    items = [
+        Item(each.path.name, each.files, str(each.path), each.path.parent, each.outputs, payload=each, error=each.error)
+        for each in known
+    ]
+    if texture is not None and texture.is_file() and len(items) > 1:
+        raise UsageError("texture", "is of one fit", got=f"{len(items)} fits", remedy="the folder of an earlier run")
+    with Refiner(options, threads=threads, device=device) as refiner:
+
+        def work(item: Item) -> Outcome:
+            task: FitWithFrames = item.payload
+            fit = task.read(body, camera=camera, smplx=smplx)
+            refined, outputs = refine_fit(refiner, fit, item.outputs, texture=texture, progress=session.reporter.step)
+            return Outcome(outputs, refined_summary(refined))
+
+        recorded: dict[str, Any] = {**refiner.identity, "body": body_identity(body), "overlay": overlay}
+        for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture)):
+            recorded[name] = path and file_digest(path)
+        return flags.run(session, items, work, out, recorded)

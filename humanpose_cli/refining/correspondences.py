@@ -1,0 +1,166 @@
+"""Where the rendered body's pixels really lie in the photograph: 2-D displacements with confidence.
+
+`Correspondence` is what all kinds have in common. `FlowCorrespondence` compares the textured rendering with the
+photograph by dense optical flow. The displacements of pixels become those of surface points by the barycentric weights
+of the faces that the pixels show: `SurfacePoints.displacements`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.body.body import Body, LandmarkArrays, LandmarkSet
+from humanpose_cli.body.texture import fill_smoothly
+from humanpose_cli.core.conventions import Skeleton
+from humanpose_cli.rendering.body_maps import BodyRendering
+
+Array = NDArray[Any]
+
+
+class Displacements(NamedTuple):
+    """Of N crops of S pixels a side.
+
+    pixels      (N, 2, S, S) x, y in pixels of the crop: from where the body is drawn to where it is in the photograph
+    confidence  (N, 1, S, S) 0…1, zero off the body
+    """
+
+    pixels: Tensor
+    confidence: Tensor
+
+
+class Correspondence(Protocol):
+    """Compares renderings with the photographs of the same crops."""
+
+    def __call__(self, rendering: BodyRendering, photos: Tensor) -> Displacements:
+        """Displacements of N renderings; photos (N, 3, S, S) float32, 0…1."""
+
+
+_BACK = 1.0  # pixels: forward and backward flow that differ by this are half trusted
+_COLOUR = 0.1  # difference of colours 0…1 at which a match is half trusted
+_GRADIENT = 0.02  # change of brightness a pixel from which a point can be told from its neighbours
+_CLEARED = 0.05  # of the crop's side: how far around the drawn body the person is taken out of the photograph
+_REACH = 0.08  # of the crop's side: longer displacements are not believed
+
+
+class FlowCorrespondence:
+    """Dense inverse search (Kroeger et al. 2016, OpenCV's) from the rendering to the photograph.
+
+    The rendering is laid over the photograph itself, so that what lies around the person pulls nowhere. A pixel is
+    trusted where its texture is known, where the flow back returns to it, where the colours agree, and where there is
+    something to see.
+    """
+
+    def __init__(self) -> None:
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+    def __call__(self, rendering: BodyRendering, photos: Tensor) -> Displacements:
+        maps = (rendering.rgb, rendering.textured, photos)
+        pairs = [self._one(*(values[i].cpu().numpy() for values in maps)) for i in range(len(photos))]
+        flow, confidence = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
+        return Displacements(flow, confidence * rendering.mask.cpu())
+
+    def _one(self, rgb: Array, textured: Array, photo: Array) -> tuple[Array, Array]:
+        rendered = rgb * textured + _without_person(photo, textured[0]) * (1 - textured)
+        drawn, seen = (_grey(image) for image in (rendered, photo))
+        side = len(drawn)
+        start = np.zeros((side, side, 2), np.float32)
+        forward = np.asarray(self._flow.calc(drawn, seen, start.copy()), np.float32)
+        backward = np.asarray(self._flow.calc(seen, drawn, start), np.float32)
+        y, x = np.mgrid[:side, :side].astype(np.float32)
+        to_x, to_y = x + forward[..., 0], y + forward[..., 1]
+        back = cv2.remap(backward, to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        matched = cv2.remap(np.ascontiguousarray(photo.transpose(1, 2, 0)), to_x, to_y, cv2.INTER_LINEAR)
+        returned = np.square(forward + back).sum(-1) / _BACK**2
+        unlike = np.square(matched - rendered.transpose(1, 2, 0)).sum(-1) / _COLOUR**2
+        detail = _detail(drawn)
+        confidence = textured[0] * detail / (1 + returned) ** 2 / (1 + unlike)
+        confidence[np.square(forward).sum(-1) > (_REACH * side) ** 2] = 0
+        return forward.transpose(2, 0, 1), confidence[None].astype(np.float32)
+
+
+def _without_person(photo: Array, drawn: Array) -> Array:
+    """The photo (3, S, S) with the surroundings' colours where the person may be: near where they are drawn (S, S)."""
+    reach = 2 * round(_CLEARED * len(drawn)) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    away = 1 - cv2.dilate(drawn, kernel)
+    filled = fill_smoothly(np.ascontiguousarray(photo.transpose(1, 2, 0)), np.ascontiguousarray(away))
+    return np.asarray(filled.transpose(2, 0, 1))
+
+
+def _grey(image: Array) -> NDArray[np.uint8]:
+    """(3, S, S) 0…1 → (S, S) uint8."""
+    values = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), image, 1)
+    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+
+
+def _detail(grey: NDArray[np.uint8]) -> Array:
+    """(S, S) 0…1: how much brightness changes around a pixel."""
+    values = cv2.GaussianBlur(grey.astype(np.float32) / 255, (0, 0), 1.0)
+    across, down = (cv2.Sobel(values, cv2.CV_32F, *order, scale=0.125) for order in ((1, 0), (0, 1)))
+    energy = cv2.GaussianBlur(across**2 + down**2, (0, 0), 2.5)
+    return np.asarray(energy / (energy + _GRADIENT**2))
+
+
+class SurfacePoints:
+    """Points spread evenly over a body's surface, which stand for the vertices around them.
+
+    landmarks  the points as a landmark set, for `LandmarkRig`
+    group      (V,) int64 the point that each vertex belongs to
+    """
+
+    def __init__(self, body: Body, count: int) -> None:
+        rest = body.template.detach().cpu()
+        rows = farthest_points(rest, count)
+        self.rows = rows
+        self.group = torch.cdist(rest, rest[rows]).argmin(1)
+        self.faces = body.faces.cpu().long()
+        names = tuple(f"surface{row}" for row in rows.tolist())
+        self.landmarks = LandmarkSet(
+            LandmarkArrays(
+                Skeleton(f"surface{count}", names, ("",) * len(names)),
+                *(
+                    np.ascontiguousarray(values[rows].cpu().numpy())
+                    for values in (body.template, body.shape_directions, body.bone_indices, body.bone_weights)
+                ),
+            )
+        )
+
+    def __len__(self) -> int:
+        """Number of points."""
+        return len(self.rows)
+
+    def displacements(self, rendering: BodyRendering, moved: Displacements) -> tuple[Tensor, Tensor]:
+        """Mean displacements (N, K, 2), pixels of the crop, and summed confidence (N, K) of the visible points.
+
+        A pixel gives each corner of its face a share of its displacement, by its barycentric weight and confidence;
+        what the vertices of a group were given is summed.
+        """
+        count = len(rendering)
+        pixels = torch.zeros(count, len(self), 2, dtype=torch.float64)
+        confidence = torch.zeros(count, len(self), dtype=torch.float64)
+        for row in range(count):
+            shown = (moved.confidence[row, 0] > 0) & (rendering.faces[row].cpu() >= 0)
+            corners = self.group[self.faces[rendering.faces[row].cpu()[shown].long()]]
+            share = rendering.barycentrics[row].cpu()[shown] * moved.confidence[row, 0][shown][:, None]
+            flow = moved.pixels[row][:, shown].T
+            confidence[row].index_add_(0, corners.flatten(), share.flatten().double())
+            weighted = share[..., None] * flow[:, None]
+            pixels[row].index_add_(0, corners.flatten(), weighted.flatten(0, 1).double())
+        return pixels / confidence.clamp_min(1e-9)[..., None], confidence
+
+
+def farthest_points(points: Tensor, count: int) -> Tensor:
+    """Rows (count,) of points (V, 3), each as far as possible from those before it; the first is the highest."""
+    first = int(points[:, 1].argmax())
+    rows = [first]
+    distance = (points - points[first]).square().sum(-1)
+    while len(rows) < min(count, len(points)):
+        rows.append(int(distance.argmax()))
+        distance = torch.minimum(distance, (points - points[rows[-1]]).square().sum(-1))
+    return torch.tensor(rows)

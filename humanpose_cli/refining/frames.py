@@ -1,0 +1,81 @@
+"""The frames of a fit, found again in the input that it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.fitting.result import FrameSource
+from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.io.inputs import InputItem, open_inputs
+
+_NAMED = 5  # missing frames that a message names
+
+
+@dataclass(frozen=True, eq=False)
+class FitFrames:
+    """What the frames of a fit are read from, as often as needed; none are kept.
+
+    fit     the frames' names and sizes
+    source  images, or one sequence, that hold them
+    in_order  the source gives just these frames in this order; else they are found by name, and others left out
+    """
+
+    fit: FitRecord
+    source: FrameSource
+    in_order: bool = False
+
+    @classmethod
+    def of(cls, fit: FitRecord, frames: str | Path | Sequence[str | Path] | np.ndarray | InputItem) -> FitFrames:
+        """Of a video, a folder, images, or an array (F, H, W, 3) or (H, W, 3) uint8 with the fit's frames in order.
+
+        InputError where frames of the fit are missing there.
+        """
+        if isinstance(frames, InputItem):
+            return cls(fit, FrameSource((frames,)))
+        if isinstance(frames, np.ndarray):
+            pixels = frames[None] if frames.ndim == 3 else frames
+            if len(pixels) != fit.frame_count:
+                raise UsageError("frames", "do not match the fit", expected=str(fit.frame_count), got=str(len(pixels)))
+            return cls(fit, FrameSource(array=pixels), in_order=True)
+        paths = [frames] if isinstance(frames, str | Path) else list(frames)
+        return cls(fit, FrameSource(tuple(open_inputs(paths, sequence=True if fit.frame_count > 1 else None))))
+
+    def read(self) -> Generator[tuple[int, NDArray[np.uint8]], None, None]:
+        """Pairs of a frame's number in the fit and its pixels (H, W, 3), in order; close it to stop early.
+
+        InputError that names frames which are missing or have another size.
+        """
+        if self.in_order:
+            with closing(self.source.frames()) as decoded:
+                for frame, pixels in enumerate(decoded):
+                    yield frame, self._checked(frame, pixels)
+            return
+        names = self.fit.frame_names.tolist()
+        waiting = {name: frame for frame, name in enumerate(names)}
+        for item in self.source.items:
+            with closing(item.frames()) as decoded:
+                for each in decoded:
+                    if each.name in waiting:
+                        frame = waiting.pop(each.name)
+                        yield frame, self._checked(frame, each.pixels)
+                    if not waiting:
+                        return
+        shown = ", ".join(list(waiting)[:_NAMED]) + (", …" if len(waiting) > _NAMED else "")
+        where = ", ".join(item.label for item in self.source.items[:_NAMED])
+        problem = f"lacks {len(waiting)} of the fit's {len(names)} frames: {shown}"
+        raise InputError(where, problem, remedy="give the input that the fit was made from")
+
+    def _checked(self, frame: int, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        width, height = self.fit.image_size[frame].tolist()
+        if pixels.shape[:2] != (height, width):
+            got = f"{pixels.shape[1]} × {pixels.shape[0]}"
+            name = str(self.fit.frame_names[frame])
+            raise InputError(name, "is not the frame that was fitted", expected=f"{width} × {height} pixels", got=got)
+        return pixels

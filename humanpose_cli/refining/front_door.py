@@ -1,0 +1,122 @@
+"""`hp.fit` and `hp.refine`: in one call what `Fitter` and `Refiner` do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.progress import Progress
+from humanpose_cli.fitting.fitter import FitOptions, Fitter, PeopleChoice, Source
+from humanpose_cli.fitting.networks import FitMethod
+from humanpose_cli.fitting.people import DetectorMode
+from humanpose_cli.fitting.progress_bar import progress_of
+from humanpose_cli.fitting.result import Fit, load_fit
+from humanpose_cli.io.frame_range import FrameRange
+from humanpose_cli.io.inputs import InputItem
+from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.refining.refiner import DEFAULT_CORRESPONDENCE, CorrespondenceKind, Prior, RefineOptions, Refiner
+
+
+def fit(
+    source: Source,
+    *,
+    people: PeopleChoice = "all",
+    method: FitMethod = "auto",
+    body: str | Body = "default",
+    detector: DetectorMode = "auto",
+    focal: float | None = None,
+    frames: str | FrameRange | None = None,
+    sequence: bool | None = None,
+    boxes: Path | str | None = None,
+    keypoints: Path | str | None = None,
+    pose_model: Path | str | None = None,
+    weights: str = "",
+    segmenter: str = "",
+    refine: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: bool | Progress | None = None,
+) -> Fit:
+    """Everybody's 3-D pose and shape in an image, a video, a folder of images, or an array: `hp.fit("photo.jpg")`.
+
+    source     a path, several paths of images, or (H, W, 3) or (T, H, W, 3) uint8 RGB
+    people     "all", or only the "largest"
+    method     "keypoints" (optimisation), "nbf" (a network's forward pass), "auto" (both)
+    body       "default", "smpl:FILE" or a Body
+    detector   "thorough", "fast", or "auto": thorough for images, fast for sequences
+    focal      pixels; None: from EXIF, else 0.9 times the longer side
+    frames     "A:B": frames A to B - 1 of a sequence
+    sequence   whether a folder's images are one sequence; None: one size and consecutive numbers are
+    boxes, keypoints  files of people from your own detector
+    pose_model        your own pose network (ONNX, RTMPose's kind), whose joints are used in place of ours
+    weights, segmenter  networks: files, runs of hpc train, or names of hpc weights list; "": the shipped ones
+    refine     move the bodies onto the pixels afterwards, as `hp.refine` does
+    device     auto, cpu or cuda:N
+    threads    of detection; None: as many as there are cores (four at most)
+    progress   True draws a bar on stderr; a function is called with (done, total or None, unit)
+
+    Loads the models each time: for loops there is `hp.Fitter`.
+    """
+    options = FitOptions(body.name if isinstance(body, Body) else body, people, detector, focal, method=method)
+    with ExitStack() as stack:
+        refiner = stack.enter_context(Refiner(threads=threads, device=device)) if refine else None
+        fitter = stack.enter_context(
+            Fitter(
+                options,
+                body=body,
+                weights=weights,
+                segmenter=segmenter,
+                boxes=boxes,
+                keypoints=keypoints,
+                pose_model=pose_model,
+                device=device,
+                threads=threads,
+                refine=None if refiner is None else refiner.refine_own,
+            )
+        )
+        return fitter.fit(source, frames=frames, sequence=sequence, progress=progress)
+
+
+def refine(
+    fit: Fit | str | Path,
+    frames: str | Path | Sequence[str | Path] | np.ndarray | InputItem | None = None,
+    *,
+    correspondence: CorrespondenceKind = DEFAULT_CORRESPONDENCE,
+    prior: Prior = "pose",
+    textures: Mapping[int, np.ndarray] | None = None,
+    body: Body | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: bool | Progress | None = None,
+) -> Fit:
+    """A fit moved onto the pixels of its frames, where that aligns better: `hp.refine(fit, "clip.mp4")`.
+
+    fit             a Fit, or a fit file's path; fits of other programs come from `read_fits`
+    frames          the video, folder, images or (F, H, W, 3) uint8 that it was made of; None: where the Fit came from
+    correspondence  "network", "flow" or "keypoints": what tells where the body really is
+    prior           "pose": unusual poses cost; "none": only joint limits hold
+    textures        of tracks, (512, 512, 4) uint8: colour and how far it is known; None: made from the frames
+    body            needed for a SMPL fit that came from a file
+    device          of the networks: auto, cpu or cuda:N
+    threads         of the pose network; None: as many as there are cores (four at most)
+    progress        True draws a bar on stderr; a function is called with (done, total or None, unit)
+
+    `refined.options["refinement"]` tells for every track and frame how much was accepted and how it aligns.
+    """
+    known = load_fit(fit) if isinstance(fit, str | Path) else fit
+    if frames is not None:
+        found = FitFrames.of(known, frames)
+        known = replace(known, images=found.source)
+    elif known.images is None:
+        raise UsageError("frames", "are missing: a fit file holds no pixels", remedy="pass the frames of the fit")
+    else:
+        found = FitFrames(known, known.images, in_order=True)
+    options = RefineOptions(correspondence, prior)
+    with Refiner(options, threads=threads, device=device) as refiner, progress_of(progress) as report:
+        return refiner.refine(known, found, body=body, textures=textures, progress=report)

@@ -1,0 +1,169 @@
+"""Fit files and the inputs that they were made of as items of a batch, and what is written for each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.texture import TexelMap
+from humanpose_cli.core.errors import HpcError, InputError, UsageError
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.fitting.fit_reading import read_fits
+from humanpose_cli.fitting.fitter import fit_outputs
+from humanpose_cli.fitting.records import record_summary
+from humanpose_cli.fitting.result import Fit, FrameSource
+from humanpose_cli.io.fit_files import FIT_SUFFIX
+from humanpose_cli.io.inputs import InputItem
+from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.refining.refiner import TEXELS, Refiner
+from humanpose_cli.refining.texture import read_texture, write_texture
+
+
+@dataclass(frozen=True)
+class FitWithFrames:
+    """A file of fits, the inputs that its frames are in, and the files that its refinement is written to.
+
+    outputs  the fit file, then the overlay if one is wanted
+    error    why it cannot be refined
+    """
+
+    path: Path
+    inputs: tuple[InputItem, ...]
+    outputs: tuple[Path, ...]
+    error: HpcError | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything that is read."""
+        fits = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
+        return (*fits, *(file for item in self.inputs for file in item.files))
+
+    def read(self, body: str | Body = "default", *, camera: Path | None = None, smplx: Path | None = None) -> Fit:
+        """The fit, which knows its frames; arguments and errors as `read_fits`."""
+        fit = read_fits(self.path, body, self.inputs, camera=camera, smplx=smplx)
+        return replace(fit, images=FrameSource(self.inputs))
+
+
+def fits_with_frames(
+    paths: Sequence[Path], inputs: Sequence[InputItem], out: Path, *, overlay: bool = True
+) -> list[FitWithFrames]:
+    """Which frames belong to which fits.
+
+    paths   files of fits, and folders of fit files
+    inputs  one file of fits takes all; several are told apart by their names: `a/clip.mp4.fit.npz` is of `a/clip.mp4`
+    out     a folder, or the fit file's name
+    InputError where a path is missing or a folder is empty, UsageError where results would replace the fits.
+    """
+    named = _fit_files(paths)
+    result = []
+    for name, path in named:
+        found = tuple(inputs) if len(named) == 1 else tuple(item for item in inputs if item.key + FIT_SUFFIX == name)
+        error = None
+        if not found:
+            expected, got = name.removesuffix(FIT_SUFFIX), ", ".join(item.key for item in inputs[:4])
+            error = InputError(path, "has no frames", expected=f"{expected} among `frames`", got=got)
+        outputs = _outputs(name, found, out, overlay)
+        if any(output.resolve() == path.resolve() for output in outputs):
+            raise UsageError("out", "would replace the fits themselves", got=str(out), remedy="name another folder")
+        result.append(FitWithFrames(path, found, outputs, error))
+    return result
+
+
+def _outputs(name: str, inputs: Sequence[InputItem], out: Path, overlay: bool) -> tuple[Path, ...]:
+    if len(inputs) == 1:
+        return fit_outputs(inputs[0], out, overlay=overlay)
+    if out.suffix.lower() == ".npz" and not out.is_dir():
+        return (out,)
+    return (out / (name.removesuffix(FIT_SUFFIX) + FIT_SUFFIX),)
+
+
+def _fit_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
+    """Name below its folder, and path, of every file of fits."""
+    found: list[tuple[str, Path]] = []
+    for path in paths:
+        if not path.exists():
+            raise InputError(path, "does not exist", expected="a file of fits, or a folder of fit files")
+        inside = sorted(path.rglob(f"*{FIT_SUFFIX}")) if path.is_dir() else []
+        found += [(entry.relative_to(path).as_posix(), entry) for entry in inside]
+        if not inside:  # a file, or a folder as TRAM writes it, which is one result
+            found.append((path.name, path))
+    return found
+
+
+def texture_path(fit: Path, track: int) -> Path:
+    """Where the texture of a track lies beside its fit file: `clip.mp4.person0.texture.png`."""
+    return fit.with_name(f"{_stem(fit)}.person{track}.texture.png")
+
+
+def _stem(fit: Path) -> str:
+    return os.fspath(fit.name).removesuffix(".npz").removesuffix(".fit")
+
+
+def read_textures(path: Path, fit: Fit, output: Path) -> dict[int, NDArray[np.uint8]]:
+    """Textures of a fit's tracks: of its only or largest one from a file, or of all from the folder of an earlier run.
+
+    output  the fit file that is being made, which had the same name then
+    InputError where a texture is missing or no texture.
+    """
+    body = fit.body_model()
+    covered = TexelMap(body.uv, body.uv_faces, TEXELS).covered
+    if path.is_dir():
+        return {track: read_texture(texture_path(path / output.name, track), covered) for track in fit.tracks}
+    if len(fit.tracks) > 1:
+        remedy = "the folder of an earlier run, which has one for each"
+        raise UsageError("texture", "is of one person", got=f"{len(fit.tracks)} people", remedy=remedy)
+    return {track: read_texture(path, covered) for track in fit.tracks}
+
+
+def refine_fit(
+    refiner: Refiner,
+    fit: Fit,
+    outputs: Sequence[Path],
+    *,
+    texture: Path | None = None,
+    progress: Progress = no_progress,
+) -> tuple[Fit, tuple[Path, ...]]:
+    """Refine a fit that knows its frames, and write it, its textures and, where there is a second path, the overlay.
+
+    texture  as `read_textures` takes it; None: textures are made and written where refinement needs them
+    Returns the refined fit and all files written.
+    """
+    assert fit.images is not None, "`FitWithFrames.read` gives its frames"
+    frames = FitFrames(fit, fit.images, in_order=True)
+    written = [outputs[0]]
+    textures = None
+    if texture is not None:
+        textures = read_textures(texture, fit, outputs[0])
+    elif refiner.needs_textures and len(fit):
+        textures = refiner.textures(fit, frames, progress=progress)
+        for track, image in textures.items():
+            written.append(texture_path(outputs[0], track))
+            write_texture(written[-1], image)
+    refined = refiner.refine(fit, frames, textures=textures, progress=progress)
+    refined.save(outputs[0])
+    for path in outputs[1:]:
+        written.append(refined.save_overlay(path, progress))
+    return refined, tuple(written)
+
+
+def refined_summary(fit: Fit) -> dict[str, Any]:
+    """What a line of a table says of a refined fit."""
+    tracks = fit.options.get("refinement", {}).get("tracks", {}).values()
+
+    def mean(name: str) -> float | None:
+        values = [value for track in tracks for value in track[name] if value is not None]
+        return float(np.mean(values)) if values else None
+
+    return {
+        **record_summary(fit),
+        "accepted": mean("accepted"),
+        "overlap_before": mean("overlap_before"),
+        "overlap_after": mean("overlap_after"),
+    }

@@ -1,0 +1,293 @@
+"""Refinement as a least-squares problem: bodies follow displaced surface points, held by what is known of them.
+
+For the rows (frames) of one track, with the fit that refinement starts from as anchor:
+    Σ ρ(|Π(x_k) − target_k| / σ_k)                     dense reprojection of surface points, Geman-McClure's ρ
+    + pose prior and joint limits of each row
+    + |log(R₀ᵀ R)|² / σ_r² of every joint's relative rotation, and the joints' depths about the pelvis
+    + the pelvis' depth: pixels hardly tell it
+    + Σ ρ(|x_{t−1} − 2 x_t + x_{t+1}| / σ_a)            accelerations of the joints in neighbouring frames of a shot
+The shape is one for all rows of a track: `common_shape` moves it before the poses are solved, while it is held. SMPLify
+(Bogo et al. 2016) has the terms of one frame; derivatives are closed-form and frames are coupled in one banded system.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.linalg import LinAlgError, solveh_banded
+from torch import Tensor
+
+from humanpose_cli.body.body import Body, LandmarkArrays, LandmarkSet
+from humanpose_cli.core.conventions import SMPL24, Skeleton
+from humanpose_cli.fitting.landmark_rig import LandmarkRig
+from humanpose_cli.fitting.problem import cat_rows, common_shapes, shape_evidence
+from humanpose_cli.fitting.residuals import (
+    FitState,
+    Rows,
+    accumulate,
+    add_diagonal,
+    add_pose_energy,
+    projection_rows,
+    retract_state,
+    robust_scale,
+    root_columns,
+)
+from humanpose_cli.fitting.solver import NormalEquations
+from humanpose_cli.geometry.rotations import matrix_to_axis_angle
+
+_POSE = 3 * len(SMPL24) + 3  # parameters of a row without shape: rotations and root
+_WINDOW, _AHEAD = 96, 16  # rows of a track solved together, and rows behind them that only steady their end
+_ROOT = slice(3 * len(SMPL24), _POSE)
+
+
+@dataclass(frozen=True)
+class AlignmentWeights:
+    """Noise levels of refinement's terms.
+
+    pixel_noise     pixels of a crop of 256: of a point's displacement that is surely right
+    keypoint_noise  pixels of a crop of 256, of a keypoint of full confidence
+    robust_2d       noise levels at which a displacement counts half as outlier
+    rotation_noise  radians by which a joint's rotation may differ from the fit's
+    depth_noise     metres by which a joint's depth about the pelvis may differ from the fit's
+    root_noise      share of its depth by which the pelvis may come nearer or go farther
+    acceleration    metres a second² of the joints that are usual; robust_acceleration: multiples half taken for real
+    shape_noise     by which a shape component may differ from the fit's
+    shape_evidence  most frames of a track that count as independent evidence of shape
+    prior_strength  factor on the pose prior's energy
+    limit_noise     radians beyond a joint's range that cost as much as one noise level
+    """
+
+    pixel_noise: float = 10.0
+    keypoint_noise: float = 2.0
+    robust_2d: float = 3.0
+    rotation_noise: float = 0.2
+    depth_noise: float = 0.03
+    root_noise: float = 0.01
+    acceleration: float = 6.0
+    robust_acceleration: float = 3.0
+    shape_noise: float = 0.3
+    shape_evidence: int = 10
+    prior_strength: float = 1.0
+    limit_noise: float = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class AlignmentEvidence:
+    """What N rows of one track, in the order of their frames, are pulled to; double.
+
+    pixels (N, M, 2), weights (N, M) = 1 / σ in pixels of the frame; focal (N,), centre (N, 2)
+    rotations (N, 24, 3, 3), joints (N, 24, 3), betas (N, S) of the fit that refinement starts from
+    triples (T, 3) int64 rows that follow each other directly, one frame apart, in one shot
+    step seconds between frames
+    """
+
+    pixels: Tensor
+    weights: Tensor
+    focal: Tensor
+    centre: Tensor
+    rotations: Tensor
+    joints: Tensor
+    betas: Tensor
+    triples: Tensor
+    step: float
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def window(self, start: int, stop: int) -> AlignmentEvidence:
+        """Rows start ≤ row < stop."""
+        inside = ((self.triples >= start) & (self.triples < stop)).all(1)
+        rows = {f.name: getattr(self, f.name) for f in fields(self)}
+        parts = {name: value[start:stop] for name, value in rows.items() if name not in ("triples", "step")}
+        return AlignmentEvidence(**parts, triples=self.triples[inside] - start, step=self.step)
+
+
+class _Linearised(NamedTuple):
+    """A chain of rows at a state: cost of all, gradient (N, Q), blocks of the Hessian: (N, Q, Q) of a row with itself,
+    with the next row, and with the one after that (row later first).
+    """
+
+    cost: float
+    gradient: Tensor
+    blocks: tuple[Tensor, Tensor, Tensor]
+
+
+def alignment_rig(body: Body, surface: LandmarkSet) -> LandmarkRig:
+    """A rig of the surface points, then the 33 landmarks, then all joints."""
+    sets = (surface, body.landmarks("blazepose33"))
+    names = tuple(name for points in sets for name in points.skeleton.joint_names)
+    width = max(points.bone_indices.shape[1] for points in sets)
+
+    def stacked(name: str) -> np.ndarray:
+        parts = [getattr(points, name).detach().cpu().numpy() for points in sets]
+        if name.startswith("bone"):
+            parts = [np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts]
+        return np.concatenate(parts)
+
+    arrays = [stacked(name) for name in ("template", "directions", "bone_indices", "bone_weights")]
+    points = LandmarkSet(LandmarkArrays(Skeleton("alignment", names, ("",) * len(names)), *arrays))
+    return LandmarkRig(body, points, SMPL24.joint_names, free_columns=1)
+
+
+class AlignmentProblem:
+    """The rows of one track; see the top of this file.
+
+    prior  whether the pose prior counts; joint limits always do
+    """
+
+    def __init__(
+        self, rig: LandmarkRig, evidence: AlignmentEvidence, weights: AlignmentWeights, *, prior: bool
+    ) -> None:
+        self.rig, self.evidence, self.weights = rig, evidence, weights
+        self._prior = weights.prior_strength if prior else 0.0
+
+    def rows(self, state: FitState) -> tuple[NormalEquations, Tensor, Tensor]:
+        """Normal equations of every row alone over all parameters, and its joints with their Jacobian.
+
+        Joints (N, 24, 3) metres; Jacobian (N, 3, 24, P).
+        """
+        evidence, weights, count = self.evidence, self.weights, self.rig.landmark_count
+        posed = self.rig.pose(state.rotations, state.root, state.betas, jacobian=True)
+        J = posed.jacobian
+        assert J is not None
+        J[..., _ROOT] = root_columns(state.root)[:, :, None]
+        points, joints = posed.points[:, :count], posed.points[:, count:]
+        joint_J = J[:, :, count:]
+        camera, target = (evidence.focal, evidence.centre), (evidence.pixels, evidence.weights)
+        terms = [
+            projection_rows(points, J[:, :, :count], camera, target, weights.robust_2d),
+            self._depths(joints, joint_J),
+        ]
+        equations = accumulate(terms, self.rig.parameter_count)
+        away = matrix_to_axis_angle(evidence.rotations.mT @ state.rotations)[:, 1:]  # the pelvis turns freely
+        add_diagonal(equations, away.flatten(1), torch.full_like(away.flatten(1), weights.rotation_noise), 3)
+        nearer = (state.root[:, 2:] / evidence.joints[:, :1, 2]).log()
+        add_diagonal(equations, nearer, torch.full_like(nearer, weights.root_noise), _POSE - 1)
+        add_pose_energy(
+            equations,
+            state.rotations,
+            prior_strength=self._prior,
+            limit_noise=weights.limit_noise,
+            fallback=(torch.zeros_like(joints), torch.zeros_like(joints[..., 0])),
+        )
+        return equations, joints, joint_J
+
+    def _depths(self, joints: Tensor, jacobian: Tensor) -> Rows:
+        """Depths about the pelvis against the anchor's."""
+        anchor = self.evidence.joints[..., 2]
+        precision = 1 / self.weights.depth_noise
+        residual = (joints[:, 1:, 2] - joints[:, :1, 2] - anchor[:, 1:] + anchor[:, :1]) * precision
+        J = (jacobian[:, 2, 1:] - jacobian[:, 2, :1]) * precision
+        return Rows(residual, J, 0.5 * residual.square().sum(-1))
+
+    def common_shape(self, state: FitState) -> Tensor:
+        """Betas (S,) that suit all rows, about the fit's own: one Gauss-Newton step with the poses eliminated."""
+        columns = slice(_POSE, _POSE + state.betas.shape[1])
+        sigma = torch.full_like(state.betas, self.weights.shape_noise)
+        parts = []
+        for start in range(0, len(self.evidence), _WINDOW):
+            stop = min(start + _WINDOW, len(self.evidence))
+            part = AlignmentProblem(self.rig, self.evidence.window(start, stop), self.weights, prior=self._prior > 0)
+            equations, _, _ = part.rows(FitState(*(values[start:stop] for values in state)))
+            away = (state.betas - self.evidence.betas)[start:stop]
+            add_diagonal(equations, away, sigma[start:stop], _POSE)
+            parts.append(shape_evidence(equations, away, sigma[start:stop], columns))
+        group = torch.zeros(len(self.evidence), dtype=torch.int64)
+        shared, _ = common_shapes(cat_rows(parts), group, sigma[0], self.weights.shape_evidence)
+        return self.evidence.betas[0] + shared[0]
+
+    def solve_in_windows(self, state: FitState) -> FitState:
+        """`solve` with a common shape, some rows at a time: memory does not grow with the track."""
+        count = len(self.evidence)
+        shape = self.common_shape(state).expand_as(state.betas)
+        state = FitState(state.rotations.clone(), state.root.clone(), shape.clone(), state.log_scale.clone())
+        for start in range(0, count, _WINDOW):
+            # The two rows before are solved already and stay; those behind only steady the end.
+            first, stop = max(start - 2, 0), min(start + _WINDOW + _AHEAD, count)
+            part = AlignmentProblem(self.rig, self.evidence.window(first, stop), self.weights, prior=self._prior > 0)
+            fixed = torch.arange(first, stop) < start
+            solved = part.solve(FitState(*(values[first:stop] for values in state)), fixed)
+            last = min(start + _WINDOW, count)
+            for values, found in zip(state, solved, strict=True):
+                values[start:last] = found[start - first : last - first]
+        return state
+
+    def solve(self, state: FitState, fixed: Tensor, iterations: int = 8, tolerance: float = 1e-3) -> FitState:
+        """Levenberg-Marquardt over rotations and roots of all rows at once; rows `fixed` (N,) bool stay."""
+        damping, growth = 1e-3, 2.0
+        now = self._linearise(state, fixed)
+        for _ in range(iterations):
+            step = _chain_step(now, damping)
+            if step is None:
+                damping *= 10
+                continue
+            unmoved = torch.zeros(len(step), state.betas.shape[1] + 1, dtype=step.dtype)
+            trial = retract_state(state, torch.cat((step, unmoved), 1))
+            then = self._linearise(trial, fixed)
+            gain = now.cost - then.cost
+            if not gain > 0:
+                damping, growth = damping * growth, 2 * growth
+                continue
+            state, damping, growth = trial, max(damping / 3, 1e-9), 2.0
+            done = gain <= tolerance * now.cost
+            now = then
+            if done:
+                break
+        return state
+
+    def _linearise(self, state: FitState, fixed: Tensor) -> _Linearised:
+        equations, joints, joint_J = self.rows(state)
+        own = equations.hessian[:, :_POSE, :_POSE]
+        gradient = equations.gradient[:, :_POSE]
+        next_row, after_next = torch.zeros_like(own), torch.zeros_like(own)
+        cost = float(equations.cost.sum())
+        if len(self.evidence.triples):
+            cost += self._add_accelerations(joints, joint_J[..., :_POSE], gradient, (own, next_row, after_next))
+        for blocks, distance in ((next_row, 1), (after_next, 2)):
+            blocks[fixed] = 0
+            blocks[: len(fixed) - distance][fixed[distance:]] = 0
+        own[fixed] = torch.eye(_POSE, dtype=own.dtype)
+        gradient[fixed] = 0
+        return _Linearised(cost, gradient, (own, next_row, after_next))
+
+    def _add_accelerations(
+        self, joints: Tensor, jacobian: Tensor, gradient: Tensor, blocks: tuple[Tensor, Tensor, Tensor]
+    ) -> float:
+        """Adds the accelerations' term in place and returns its cost."""
+        triples = self.evidence.triples
+        sigma = self.weights.acceleration * self.evidence.step**2
+        residual = (joints[triples] * joints.new_tensor([1.0, -2.0, 1.0])[:, None, None]).sum(1) / sigma  # (T, 24, 3)
+        rho, factor = robust_scale(residual.square().sum(-1), self.weights.robust_acceleration)
+        residual = (residual * factor[..., None]).mT.flatten(1)  # (T, 72), coordinate before joint
+        scale = (factor / sigma)[:, None, :, None]
+        parts = [
+            (jacobian[triples[:, i]] * scale * sign).flatten(1, 2) for i, sign in enumerate((1.0, -2.0, 1.0))
+        ]  # (T, 72, Q)
+        for i, part in enumerate(parts):
+            gradient.index_add_(0, triples[:, i], (part.mT @ residual[..., None]).squeeze(-1))
+            for j in range(i + 1):
+                blocks[i - j].index_add_(0, triples[:, j], part.mT @ parts[j])
+        return float(0.5 * rho.sum())
+
+
+def _chain_step(at: _Linearised, damping: float) -> Tensor | None:
+    """−(H + λ diag H)⁻¹ g (N, Q) of a block-pentadiagonal H, by a banded Cholesky; None where it is not positive."""
+    own, next_row, after_next = at.blocks
+    count, width = at.gradient.shape
+    diagonal = own.diagonal(dim1=1, dim2=2)
+    floor = 1e-9 * diagonal.amax(-1, keepdim=True) + 1e-12
+    own = own + torch.diag_embed(damping * diagonal + floor)
+    columns = torch.cat((own, next_row, after_next), 1).numpy()  # (N, 3 Q, Q): a column from its own block downwards
+    # Band storage begins every column at its diagonal.
+    rows = np.arange(3 * width)[:, None] + np.arange(width)
+    padded = np.concatenate((columns, np.zeros((count, width, width))), 1)
+    band = np.take_along_axis(padded, rows[None], 1).transpose(1, 0, 2).reshape(3 * width, count * width)
+    try:
+        step = solveh_banded(band, -at.gradient.numpy().ravel(), lower=True, overwrite_ab=True, check_finite=False)
+    except LinAlgError:
+        return None
+    result = torch.from_numpy(step).view(count, width)
+    return result if bool(result.isfinite().all()) else None

@@ -1,0 +1,388 @@
+"""Fits aligned to the pixels of their frames (Wehrbein et al. 2023, Personalized 3D Human Pose and Shape Refinement).
+
+with Refiner() as refiner:
+    refined = refiner.refine(fit, FitFrames.of(fit, "clip.mp4"))
+
+Frames are read again in passes and never kept: one for the textures, one a round to compare the rendering with the
+photograph, after which every track is solved, and one to decide what is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.texture import TexelMap
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.errors import UnavailableError, UsageError
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
+from humanpose_cli.fitting.landmark_rig import LandmarkRig
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
+from humanpose_cli.fitting.residuals import FitState
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.refining.acceptance import accepted_share, masks_of_rows, overlap
+from humanpose_cli.refining.correspondences import Correspondence, FlowCorrespondence, SurfacePoints
+from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.refining.problem import AlignmentEvidence, AlignmentProblem, AlignmentWeights, alignment_rig
+from humanpose_cli.refining.texture import TextureSamples
+from humanpose_cli.refining.views import PersonView, bake_view, person_views, photo_tensor
+from humanpose_cli.rendering.body_maps import BODY_FILL, render_bodies
+
+CorrespondenceKind = Literal["network", "flow", "keypoints", "densepose"]
+Prior = Literal["none", "pose"]
+DEFAULT_CORRESPONDENCE: CorrespondenceKind = "flow"
+
+TEXELS = 512  # of a person's texture, along each side
+_FULL = 12.0  # summed confidence of a surface point's pixels from which it counts fully
+
+
+@dataclass(frozen=True)
+class RefineOptions:
+    """What a refinement depends on.
+
+    correspondence  'network', 'flow', 'keypoints' or 'densepose': what tells where the body really is
+    prior           'pose': unusual poses cost; 'none': only joint limits hold
+    rounds          of rendering, comparing and solving
+    size            pixels of a person's crop, each side
+    points          surface points that the body is pulled by
+    texture_frames  most frames that a person's texture is made from
+    weights         noise levels of the solver
+    """
+
+    correspondence: CorrespondenceKind = DEFAULT_CORRESPONDENCE
+    prior: Prior = "pose"
+    rounds: int = 2
+    size: int = 384
+    points: int = 400
+    texture_frames: int = 16
+    weights: AlignmentWeights = field(default_factory=AlignmentWeights)
+
+    def __post_init__(self) -> None:
+        if self.correspondence not in ("network", "flow", "keypoints", "densepose"):
+            expected = "network, flow, keypoints or densepose"
+            raise UsageError("correspondence", "is not known", expected=expected, got=self.correspondence)
+        if self.prior not in ("none", "pose"):
+            raise UsageError("prior", "is not known", expected="none or pose", got=self.prior)
+        for name, least in (("rounds", 1), ("size", 64), ("points", 50), ("texture_frames", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(name, "is too small", expected=f"{least} or more", got=str(getattr(self, name)))
+
+
+class _Seen(NamedTuple):
+    """A frame with people in it: its rows in the fit, their surfaces (P, V, 3) and crops, and its pixels."""
+
+    rows: NDArray[np.integer]
+    vertices: Tensor
+    views: list[PersonView]
+    pixels: NDArray[np.uint8]
+
+
+class _Pulls(NamedTuple):
+    """Where points of the alignment rig are pulled to: pixels (N, M, 2) of the frame, weights (N, M) = 1 / σ."""
+
+    pixels: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+
+class Refiner:
+    """Refines fits; loads its models once; a context manager.
+
+    options  all of `RefineOptions`
+    threads  of the pose network that makes masks; None: as many as there are cores (four at most)
+    device   of the networks: auto, cpu or cuda:N
+    """
+
+    def __init__(
+        self, options: RefineOptions | None = None, *, threads: int | None = None, device: str = "auto"
+    ) -> None:
+        self.options = options or RefineOptions()
+        self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
+        self._correspondence = _correspondence(self.options.correspondence)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides its results beside fit and frames, as JSON values."""
+        return asdict(self.options)
+
+    @property
+    def needs_textures(self) -> bool:
+        """Whether the photographs are compared with textured renderings."""
+        return self.options.correspondence in ("flow", "network")
+
+    def textures(
+        self, fit: Fit, frames: FitFrames, *, body: Body | None = None, progress: Progress = no_progress
+    ) -> dict[int, NDArray[np.uint8]]:
+        """The texture of every track, (512, 512, 4) uint8: colours and how far they are known."""
+        body = fit.body_model(body)
+        texels = TexelMap(body.uv, body.uv_faces, TEXELS)
+        chosen = _texture_rows(fit, self.options.texture_frames)
+        samples = {track: TextureSamples(TEXELS) for track in fit.tracks}
+        for seen in self._people(fit, frames, body, progress, "frames for textures", chosen):
+            for row, vertices, view, mask in zip(
+                seen.rows, seen.vertices, seen.views, self._masks(fit, seen), strict=True
+            ):
+                if chosen[row]:
+                    samples[int(fit.track_id[row])].add(bake_view(view, body, vertices, mask, texels))
+        return {track: taken.texture(texels.covered) for track, taken in samples.items()}
+
+    def refine(
+        self,
+        fit: Fit,
+        frames: FitFrames,
+        *,
+        body: Body | None = None,
+        textures: Mapping[int, NDArray[np.uint8]] | None = None,
+        progress: Progress = no_progress,
+    ) -> Fit:
+        """The fit with every person moved onto the pixels where that aligns better; `options` say what was accepted.
+
+        frames    those of the fit
+        body      of the fit, where it came from a file
+        textures  as `textures` gives them; None: made from the frames
+        """
+        if not len(fit):
+            return fit
+        body = fit.body_model(body)
+        if textures is None and self.needs_textures:
+            textures = self.textures(fit, frames, body=body, progress=progress)
+        surface = SurfacePoints(body, self.options.points)
+        rig = alignment_rig(body, surface.landmarks)
+        moved = fit
+        for number in range(self.options.rounds):
+            what = f"frames of round {number + 1}"
+            pulls = self._compare(moved, frames, body, surface, rig, textures or {}, progress, what)
+            moved = self._solved(fit, moved, body, rig, pulls)
+        return self._kept(fit, moved, frames, body, rig, progress)
+
+    def refine_own(self, fit: Fit, progress: Progress = no_progress) -> Fit:
+        """`refine` with the frames that the fit came from."""
+        assert fit.images is not None, "a fit that was just made knows its frames"
+        return self.refine(fit, FitFrames(fit, fit.images, in_order=True), progress=progress)
+
+    def _people(
+        self,
+        fit: Fit,
+        frames: FitFrames,
+        body: Body,
+        progress: Progress,
+        what: str,
+        wanted: NDArray[np.bool_] | None = None,
+    ) -> Iterator[_Seen]:
+        """The frames with people, one after the other.
+
+        wanted  (N,) rows; frames without any of them are left out
+        """
+        with closing(frames.read()) as reading:
+            for done, (frame, pixels) in enumerate(reading, 1):
+                rows = fit.rows_for(frame)
+                if len(rows) and (wanted is None or wanted[rows].any()):
+                    vertices = body_vertices(body, fit, rows)
+                    views = person_views(pixels, vertices, body.faces, fit.camera(frame), self.options.size)
+                    yield _Seen(rows, vertices, views, pixels)
+                progress(done, fit.frame_count, what)
+
+    def _masks(self, fit: Fit, seen: _Seen) -> list[NDArray[np.float32] | None]:
+        """Each person's mask in their crop."""
+        masks = masks_of_rows(fit, seen.rows, seen.pixels, self._pool)
+        return [
+            None if mask is None else mask.in_view(view.crop.affine, view.crop.size)
+            for mask, view in zip(masks, seen.views, strict=True)
+        ]
+
+    def _compare(
+        self,
+        fit: Fit,
+        frames: FitFrames,
+        body: Body,
+        surface: SurfacePoints,
+        rig: LandmarkRig,
+        textures: Mapping[int, NDArray[np.uint8]],
+        progress: Progress,
+        what: str,
+    ) -> _Pulls:
+        """Where the photographs have the points of the rig."""
+        count, points = len(fit), rig.landmark_count
+        pulls = _Pulls(np.zeros((count, points, 2), np.float32), np.zeros((count, points), np.float32))
+        noise = self.options.weights.pixel_noise * self.options.size / 256
+        _pull_to_keypoints(fit, surface, pulls, self.options.weights.keypoint_noise)
+        if self._correspondence is None:
+            return pulls
+        for seen in self._people(fit, frames, body, progress, what):
+            shown = [textures[int(fit.track_id[row])] for row in seen.rows]
+            cameras = [view.camera for view in seen.views]
+            rendering = render_bodies(body, seen.vertices, cameras, self.options.size, shown)
+            found = self._correspondence(rendering, photo_tensor(seen.views))
+            hidden = torch.from_numpy(np.stack([view.hidden for view in seen.views]))
+            found = found._replace(confidence=found.confidence.masked_fill(hidden[:, None], 0))
+            shift, confidence = surface.displacements(rendering, found)
+            state = _state(fit.select(seen.rows))
+            drawn = rig.pose(state.rotations, state.root, state.betas).points[:, : len(surface)]
+            for i, (row, view) in enumerate(zip(seen.rows, seen.views, strict=True)):
+                camera, scale = fit.camera(int(fit.frame_index[row])), view.crop.scale
+                pulls.pixels[row, : len(surface)] = camera.project(drawn[i]) + shift[i] / scale
+                pulls.weights[row, : len(surface)] = (confidence[i] / _FULL).clamp(max=1).sqrt() * scale / noise
+        return pulls
+
+    def _solved(self, fit: Fit, start: Fit, body: Body, rig: LandmarkRig, pulls: _Pulls) -> Fit:
+        """Every track solved; `fit` is the anchor, `start` where the solver begins."""
+        state = _state(start)
+        for track in fit.tracks:
+            rows = fit.rows_of(track)
+            problem = AlignmentProblem(
+                rig, _evidence(fit, rows, pulls), self.options.weights, prior=self.options.prior == "pose"
+            )
+            solved = problem.solve_in_windows(FitState(*(values[rows] for values in state)))
+            for values, found in zip(state, solved, strict=True):
+                values[rows] = found
+        return _with_bodies(fit, body, state.rotations, state.root, state.betas)
+
+    def _kept(self, fit: Fit, moved: Fit, frames: FitFrames, body: Body, rig: LandmarkRig, progress: Progress) -> Fit:
+        """What aligns better of the moved bodies, the rest as it was."""
+        overlaps = np.full((len(fit), 2), np.nan)
+        for seen in self._people(fit, frames, body, progress, "frames compared"):
+            cameras = [view.camera for view in seen.views]
+            both = [seen.vertices, body_vertices(body, moved, seen.rows)]
+            drawn = [render_bodies(body, each, cameras, self.options.size).mask[:, 0].numpy() for each in both]
+            for i, mask in enumerate(self._masks(fit, seen)):
+                if mask is not None:
+                    overlaps[seen.rows[i]] = [overlap(mask, each[i], seen.views[i].hidden) for each in drawn]
+        share = np.zeros(len(fit))
+        for track in fit.tracks:
+            rows = fit.rows_of(track)
+            share[rows] = accepted_share(fit.frame_index[rows], overlaps[rows, 0], overlaps[rows, 1])
+        mixed = _mixed(fit, moved, body, share)
+        return replace(mixed, options={**fit.options, "refinement": self._report(fit, share, overlaps)})
+
+    def _report(self, fit: Fit, share: NDArray[Any], overlaps: NDArray[Any]) -> dict[str, Any]:
+        """What a fit file says of its refinement."""
+
+        def told(values: NDArray[Any]) -> list[float | None]:
+            return [None if np.isnan(v) else round(float(v), 4) for v in values]
+
+        tracks = {}
+        for track in fit.tracks:
+            rows = fit.rows_of(track)
+            tracks[str(track)] = {
+                "frames": fit.frame_index[rows].tolist(),
+                "accepted": [round(float(s), 3) for s in share[rows]],
+                "overlap_before": told(overlaps[rows, 0]),
+                "overlap_after": told(overlaps[rows, 1]),
+            }
+        return {"settings": asdict(self.options), "measure": "silhouette", "tracks": tracks}
+
+    def __enter__(self) -> Refiner:
+        return self
+
+    def __exit__(self, *problem: Any) -> None:
+        self._pool.close()
+
+
+def _correspondence(kind: CorrespondenceKind) -> Correspondence | None:
+    """What compares pixels; None for keypoints, which need none."""
+    if kind == "flow":
+        return FlowCorrespondence()
+    if kind == "keypoints":
+        return None
+    raise UnavailableError("correspondence", f"{kind} is not at hand", remedy="`flow` and `keypoints` are")
+
+
+def _texture_rows(fit: Fit, most: int) -> NDArray[np.bool_]:
+    """(N,) the rows that textures are made from: of each track at most so many, spread over its frames."""
+    chosen = np.zeros(len(fit), bool)
+    for track in fit.tracks:
+        rows = fit.rows_of(track)
+        chosen[rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]] = True
+    return chosen
+
+
+def _state(fit: FitRecord) -> FitState:
+    """The rows of a fit as the solver takes them."""
+    rotations = axis_angle_to_matrix(torch.from_numpy(fit.poses).double().view(len(fit), -1, 3))
+    root, betas = torch.from_numpy(fit.joints3d[:, 0]).double(), torch.from_numpy(fit.betas).double()
+    return FitState(rotations, root, betas, torch.zeros(len(fit), 1, dtype=torch.float64))
+
+
+def _pull_to_keypoints(fit: Fit, surface: SurfacePoints, pulls: _Pulls, noise: float) -> None:
+    """Pulls the landmarks to the detector's keypoints, in place; `noise` in pixels of a crop of 256."""
+    height = np.maximum(fit.boxes[:, 2:] - fit.boxes[:, :2], 1).max(1)
+    sigma = noise * height / (BODY_FILL * 256)
+    pulls.pixels[:, len(surface) :] = fit.keypoints2d[..., :2]
+    pulls.weights[:, len(surface) :] = fit.keypoints2d[..., 2] / sigma[:, None]
+
+
+def _evidence(fit: Fit, rows: NDArray[np.integer], pulls: _Pulls) -> AlignmentEvidence:
+    frames = fit.frame_index[rows].astype(np.int64)
+    first = np.arange(max(len(rows) - 2, 0))
+    shots = fit.shot_id[frames]
+    follow = (frames[first + 2] - frames[first] == 2) & (shots[first + 2] == shots[first])
+    triples = torch.from_numpy(first[follow])[:, None] + torch.arange(3)
+    anchor = _state(fit.select(rows))
+
+    def tensor(values: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(values).double()
+
+    return AlignmentEvidence(
+        pixels=tensor(pulls.pixels[rows]),
+        weights=tensor(pulls.weights[rows]),
+        focal=tensor(fit.focal[frames]),
+        centre=tensor(fit.principal_point[frames]),
+        rotations=anchor.rotations,
+        joints=tensor(fit.joints3d[rows]),
+        betas=anchor.betas,
+        triples=triples,
+        step=1 / (fit.frame_rate or DEFAULT_FRAME_RATE),
+    )
+
+
+def _with_bodies(fit: Fit, body: Body, rotations: Tensor, root: Tensor, betas: Tensor) -> Fit:
+    """The fit with other bodies: rotations (N, 24, 3, 3), pelvises (N, 3) and betas (N, S)."""
+    rest = body.rest_joints(betas.float())[:, SMPL24.index("pelvis")]
+    trans = root.float() - rest
+    posed = body.pose(rotations.float(), betas.float(), trans, torch.from_numpy(fit.segment_scales), vertices=False)
+    joints = posed.joints.numpy()
+    frames = fit.frame_index
+    landmarks = body.pose_landmarks(BLAZEPOSE33.name, posed, betas.float()).numpy()
+    cameras = Camera(fit.focal[frames], fit.principal_point[frames])
+    error = np.linalg.norm(cameras.project(landmarks) - fit.keypoints2d[..., :2], axis=-1)
+    confidence = fit.keypoints2d[..., 2]
+    confident = confidence > np.where((confidence > 0.5).any(1, keepdims=True), 0.5, 0)
+    known = confident.any(1)
+    median = fit.reprojection_error.copy()
+    median[known] = np.nanmedian(np.where(confident, error, np.nan)[known], axis=1)
+    return replace(
+        fit,
+        poses=matrix_to_axis_angle(rotations).flatten(1).float().numpy(),
+        betas=betas.float().numpy(),
+        trans=trans.numpy(),
+        joints3d=joints,
+        joints2d=cameras.project(joints).astype(np.float32),
+        reprojection_error=median,
+    )
+
+
+def _mixed(fit: Fit, moved: Fit, body: Body, share: NDArray[Any]) -> Fit:
+    """Bodies between two fits: share (N,) 0 is the first, 1 the second. One shape a track."""
+    if not (share > 0).any():
+        return fit
+    own, other = _state(fit), _state(moved)
+    part = torch.from_numpy(share)[:, None]
+    turn = matrix_to_axis_angle(own.rotations.mT @ other.rotations)
+    rotations = own.rotations @ axis_angle_to_matrix(turn * part[..., None])
+    betas = own.betas.clone()
+    for track in fit.tracks:
+        rows = fit.rows_of(track)
+        betas[rows] = torch.lerp(own.betas[rows], other.betas[rows], float(share[rows].mean()))
+    return _with_bodies(fit, body, rotations, torch.lerp(own.root, other.root, part), betas)

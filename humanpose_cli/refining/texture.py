@@ -1,0 +1,102 @@
+"""The texture of a person from many frames: colours of visible surface points, averaged robustly.
+
+Every frame gives a baked texture: `body.texture.bake_photo`, weighted by the view angle and by the distance to the
+outlines of body and person, where a fit that is off by a few pixels reads the background. Of a texel's samples x with
+weights w the colour is the minimum of Σ w ρ(|x − c|) with Geman and McClure's ρ, found by reweighted means whose scale
+shrinks from the colours' whole spread to their noise: a frame whose fit is wrong there is an outlier among the others.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.body.texture import BakedTexture, bleed_islands, fill_smoothly
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.images import read_image, write_image
+
+Array = NDArray[Any]
+
+_SCALES = (0.5, 0.25, 0.12, 0.12)  # of colours 0…1: graduated, so that the mean does not start at an outlier
+_ENOUGH = 0.5  # weight of all frames together from which a texel counts as known
+_ROWS = 64  # of texels averaged at once: bounds the memory
+
+
+class TextureSamples:
+    """What some frames show of one person's surface; a megabyte a frame at 512 texels.
+
+    size  texels along each side
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._samples: list[NDArray[np.uint8]] = []
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self._samples)
+
+    def add(self, baked: BakedTexture) -> None:
+        """One more frame. UsageError for a texture of another size."""
+        if baked.confidence.shape != (self.size, self.size):
+            got = str(baked.confidence.shape)
+            raise UsageError("texture", "has another size", expected=f"({self.size}, {self.size})", got=got)
+        sample = np.dstack((baked.colour, baked.confidence))
+        self._samples.append(np.rint(np.clip(sample, 0, 1) * 255).astype(np.uint8))
+
+    def texture(self, covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """(size, size, 4) uint8: straight colour, and how far it is known; holes have their surroundings' colours.
+
+        covered  (size, size) the texels that lie on the surface
+        """
+        result = np.zeros((self.size, self.size, 4), np.float32)
+        for start in range(0, self.size if self._samples else 0, _ROWS):
+            part = np.stack([sample[start : start + _ROWS] for sample in self._samples]).astype(np.float32) / 255
+            colour, weight = robust_mean(part[..., :3], part[..., 3])
+            result[start : start + _ROWS] = np.dstack((colour, np.clip(weight / _ENOUGH, 0, 1)))
+        return _without_holes(result, covered)
+
+
+def robust_mean(samples: Array, weights: Array) -> tuple[Array, Array]:
+    """Colours (..., 3) of samples (K, ..., 3) 0…1 with weights (K, ...), and the weight (...) that agrees with them."""
+    total = weights.sum(0)
+    mean = (weights[..., None] * samples).sum(0) / np.maximum(total, 1e-6)[..., None]
+    for scale in _SCALES:
+        squared = np.square(samples - mean).sum(-1)
+        robust = weights * np.square(scale**2 / (scale**2 + squared))
+        total = robust.sum(0)
+        mean = (robust[..., None] * samples).sum(0) / np.maximum(total, 1e-6)[..., None]
+    return mean, total
+
+
+def _without_holes(texture: Array, covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Colours spread into texels that are not known, and over the islands' borders."""
+    known = texture[..., 3] * covered
+    colour = fill_smoothly(np.ascontiguousarray(texture[..., :3]), known)
+    whole = np.ascontiguousarray(np.dstack((colour, known)))
+    bleed_islands(whole, covered)
+    return np.rint(np.clip(whole, 0, 1) * 255).astype(np.uint8)
+
+
+def write_texture(path: Path | str, texture: NDArray[np.uint8]) -> None:
+    """Write a texture (size, size, 4) as a PNG: its alpha is how far the colour is known."""
+    write_image(path, texture)
+
+
+def read_texture(path: Path | str, covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """A texture file as (size, size, 4), for the texels `covered` (size, size) of a body.
+
+    InputError where it is no image, not square or of another size.
+    """
+    image, side = read_image(path), len(covered)
+    if image.pixels.shape[:2] != (side, side):
+        height, width = image.pixels.shape[:2]
+        expected = f"{side} × {side} pixels, as hpc refine writes them"
+        raise InputError(path, "is no texture of a body", expected=expected, got=f"{width} × {height}")
+    known = np.ones((side, side), np.float32) if image.alpha is None else image.alpha.astype(np.float32) / 255
+    over_white = image.pixels.astype(np.float32) / 255
+    colour = 1 - (1 - over_white) / np.maximum(known, 1 / 255)[..., None]
+    return _without_holes(np.dstack((np.clip(colour, 0, 1), known)), covered)

@@ -1,0 +1,89 @@
+"""One person in one frame, as refinement looks at them: a square crop of the photograph and the body's maps in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.texture import BakedTexture, PhotoSource, TexelMap, bake_photo, pixel_trust
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.crop import Crop
+from humanpose_cli.engine.rasterising.op import merge_meshes
+from humanpose_cli.rendering.body_maps import crop_of_body
+from humanpose_cli.rendering.boxes import body_box
+from humanpose_cli.rendering.shading import rasterise_view
+from humanpose_cli.rendering.surfaces import vertex_normals
+
+_EDGE = 0.008  # share of the crop's side by which outlines are distrusted
+
+
+@dataclass(frozen=True, eq=False)
+class PersonView:
+    """A person's crop of a frame.
+
+    photo   (S, S, 3) uint8
+    crop    from pixels of the frame to pixels of the crop; camera: that takes it
+    hidden  (S, S) bool: a pixel where another person's body is nearer, or outside the frame
+    """
+
+    photo: NDArray[np.uint8]
+    crop: Crop
+    camera: Camera
+    hidden: NDArray[np.bool_]
+
+
+def person_views(
+    pixels: NDArray[np.uint8], vertices: Tensor, faces: Tensor, camera: Camera, size: int
+) -> list[PersonView]:
+    """The crops of everybody in a frame (H, W, 3) uint8.
+
+    vertices  (P, V, 3) metres, camera axes; camera: the frame's; size: of the crops, pixels
+    """
+    boxes = [body_box(points, camera) for points in vertices]
+    views = []
+    for row, points in enumerate(vertices):
+        crop = crop_of_body(points, camera, size)
+        view = camera.cropped(crop)
+        outside = crop.warp(np.ones(pixels.shape[:2], np.uint8), cv2.INTER_NEAREST) == 0
+        near = [i for i in range(len(boxes)) if i != row and not boxes[i].intersect(boxes[row]).empty]
+        if near:
+            outside |= _behind_others(vertices, faces, view, row, near)
+        views.append(PersonView(crop.image(pixels), crop, view, outside))
+    return views
+
+
+def _behind_others(vertices: Tensor, faces: Tensor, view: Camera, row: int, near: Sequence[int]) -> NDArray[np.bool_]:
+    """Where one of the bodies `near` is in front of body `row`, or stands where it is not."""
+    merged = merge_meshes([vertices[i][None] for i in (row, *near)], [faces] * (len(near) + 1))
+    face = rasterise_view(merged.vertices, merged.faces, view).face[0]
+    return np.asarray((face >= merged.first_face[1]).cpu().numpy())
+
+
+def bake_view(
+    view: PersonView, body: Body, vertices: Tensor, mask: NDArray[np.floating] | None, texels: TexelMap
+) -> BakedTexture:
+    """What a crop shows of a body's surface.
+
+    vertices  (V, 3) metres, camera axes
+    mask      (S, S) 0…1: the pixels that show the person; None: wherever the body is
+    """
+    depth = rasterise_view(vertices[None], body.faces, view.camera).depth[0].cpu().numpy()
+    shown = np.isfinite(depth) & ~view.hidden
+    if mask is not None:
+        shown &= mask >= 0.5
+    trust = pixel_trust(shown.astype(np.float32), depth, max(1.5, _EDGE * len(depth)))
+    source = PhotoSource(view.photo, shown.astype(np.float32), trust, depth, view.camera)
+    return bake_photo(source, vertices, vertex_normals(vertices, body.faces), body.faces, texels)
+
+
+def photo_tensor(views: Sequence[PersonView]) -> Tensor:
+    """(N, 3, S, S) float32, 0…1."""
+    stacked = np.stack([view.photo for view in views])
+    return torch.from_numpy(stacked).movedim(-1, 1).float() / 255

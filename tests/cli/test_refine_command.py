@@ -1,0 +1,69 @@
+"""`hpc refine` and `hpc fit --refine` from the command line, on a photograph of a person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+
+from humanpose_cli.cli.main import main
+from humanpose_cli.io.fit_files import read_fit
+from humanpose_cli.io.images import read_image, write_image
+
+FAST = ("--set", "size=128", "--set", "rounds=1", "--set", "points=100")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """Two photographs in a folder, and their fits beside it."""
+    folder = tmp_path_factory.mktemp("people")
+    (folder / "photos").mkdir()
+    write_image(folder / "photos" / "astronaut.png", skimage.data.astronaut())
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            patch.setenv(name, "1")
+        line = ("fit", str(folder / "photos"), "--out", str(folder / "fits"), "--detector", "fast", "--quiet")
+        assert main((*line, "--no-overlay", "--refine")) == 0
+    return folder
+
+
+def test_fit_refines_what_it_fitted(photos):
+    fit = read_fit(photos / "fits" / "astronaut.png.fit.npz")
+    refinement = fit.options["refinement"]
+    assert refinement["measure"] == "silhouette"
+    assert refinement["settings"]["correspondence"] == "flow"
+    assert list(refinement["tracks"]) == ["0"]
+
+
+def test_a_folder_of_fits_is_refined_and_textures_are_used_again(hpc, photos, tmp_path):
+    line = ("refine", str(photos / "fits"), "--frames", str(photos / "photos"), *FAST, "--json")
+    ran = hpc(*line, "--out", str(tmp_path / "a"))
+    assert ran.code == 0, ran.err
+    assert [Path(path).name for path in ran.details["outputs"]] == [
+        "astronaut.png.fit.npz",
+        "astronaut.png.person0.texture.png",
+        "astronaut.png.overlay.jpg",
+    ]
+    texture = tmp_path / "a" / "astronaut.png.person0.texture.png"
+    assert read_image(texture).alpha.max() == 255
+    again = hpc(*line, "--out", str(tmp_path / "b"), "--texture", str(tmp_path / "a"), "--no-overlay")
+    assert again.code == 0, again.err
+    assert len(again.details["outputs"]) == 1
+    first, second = (read_fit(tmp_path / name / "astronaut.png.fit.npz") for name in ("a", "b"))
+    assert np.abs(first.joints3d - second.joints3d).max() < 0.02
+    assert hpc(*line, "--out", str(tmp_path / "a")).details["status"] == "skipped"
+
+
+def test_frames_that_are_not_there_are_named(hpc, photos, tmp_path):
+    write_image(tmp_path / "other.png", skimage.data.coffee())
+    ran = hpc("refine", str(photos / "fits"), "--frames", str(tmp_path / "other.png"), "--out", str(tmp_path / "out"))
+    assert ran.code == 3
+    assert "astronaut.png" in ran.err
+
+
+def test_fits_are_not_replaced_by_their_refinement(hpc, photos):
+    ran = hpc("refine", str(photos / "fits"), "--frames", str(photos / "photos"), "--out", str(photos / "fits"))
+    assert ran.code == 2
+    assert "would replace the fits" in ran.err

@@ -1,0 +1,147 @@
+"""The alignment problem: its derivatives, the banded step against a dense one, recovery, windows, what holds it."""
+
+import pytest
+import torch
+
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.fitting.residuals import FitState, retract_state
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
+from humanpose_cli.refining.correspondences import SurfacePoints
+from humanpose_cli.refining.problem import (
+    AlignmentEvidence,
+    AlignmentProblem,
+    AlignmentWeights,
+    _chain_step,
+    alignment_rig,
+)
+
+FREE = 3 * len(SMPL24) + 3
+
+
+@pytest.fixture(scope="module")
+def rig(body):
+    return alignment_rig(body, SurfacePoints(body, 80).landmarks)
+
+
+def state_of(walk, rotations=None) -> FitState:
+    count = len(walk.rotations)
+    rotations = (walk.rotations if rotations is None else rotations).double()
+    return FitState(rotations, walk.trans.double(), torch.zeros(count, 10).double(), torch.zeros(count, 1).double())
+
+
+def problem_of(rig, walk, start: FitState, weights=None, sigma: float = 4.0, prior: bool = False) -> AlignmentProblem:
+    """The true points as targets; the anchor is where the solver starts."""
+    true, begin = rig.pose(*state_of(walk)[:3]), rig.pose(*start[:3])
+    points = true.points[:, : rig.landmark_count]
+    count = len(points)
+    rows = torch.arange(count - 2)[:, None] + torch.arange(3)
+    evidence = AlignmentEvidence(
+        pixels=500 * points[..., :2] / points[..., 2:] + 160,
+        weights=torch.full(points.shape[:2], 1 / sigma, dtype=torch.float64),
+        focal=torch.full((count,), 500.0).double(),
+        centre=torch.full((count, 2), 160.0).double(),
+        rotations=start.rotations,
+        joints=begin.joints,
+        betas=start.betas,
+        triples=rows,
+        step=0.04,
+    )
+    return AlignmentProblem(rig, evidence, weights or AlignmentWeights(), prior=prior)
+
+
+def perturbed(walk, radians: float, seed: int = 0) -> FitState:
+    noise = radians * torch.randn(len(walk.rotations), 24, 3, generator=torch.Generator().manual_seed(seed))
+    return state_of(walk, walk.rotations @ axis_angle_to_matrix(noise))
+
+
+NOBODY = torch.zeros(5, dtype=torch.bool)
+QUADRATIC = AlignmentWeights(robust_2d=1e4, robust_acceleration=1e4, acceleration=1.0)
+
+
+def test_the_gradient_is_that_of_the_cost(rig, walk):
+    """Of the terms without robust weights, for which Gauss-Newton's gradient is exact."""
+    problem, state = problem_of(rig, walk, perturbed(walk, 0.02), QUADRATIC), perturbed(walk, 0.03, seed=1)
+    at = problem._linearise(state, NOBODY)
+    random = torch.Generator().manual_seed(2)
+    for _ in range(3):
+        direction = torch.randn(5, FREE, generator=random).double()
+        still = torch.zeros(5, 11).double()
+        ends = [
+            problem._linearise(retract_state(state, torch.cat((h * direction, still), 1)), NOBODY).cost
+            for h in (1e-5, -1e-5)
+        ]
+        # The anchor's rotation term is linearised at small angles: some percent of its own slope.
+        assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(float((at.gradient * direction).sum()), rel=0.02)
+
+
+def test_the_banded_step_is_the_dense_one(rig, walk):
+    at = problem_of(rig, walk, perturbed(walk, 0.05))._linearise(perturbed(walk, 0.05), NOBODY)
+    dense = torch.zeros(5, FREE, 5, FREE).double()
+    for distance, blocks in enumerate(at.blocks):
+        for row in range(5 - distance):
+            dense[row + distance, :, row] = blocks[row]
+            dense[row, :, row + distance] = blocks[row].mT
+    dense = dense.reshape(5 * FREE, 5 * FREE)
+    floor = 1e-9 * at.blocks[0].diagonal(dim1=1, dim2=2).amax(-1).repeat_interleave(FREE) + 1e-12
+    damped = dense + torch.diag(0.1 * dense.diagonal() + floor)
+    expected = -torch.linalg.solve(damped, at.gradient.flatten())
+    step = _chain_step(at, 0.1)
+    torch.testing.assert_close(step.flatten(), expected, rtol=1e-5, atol=1e-7)
+    assert torch.linalg.eigvalsh(dense).min() > -1e-6
+
+
+def image_error(rig, walk, state: FitState) -> float:
+    """Mean distance of the points from the true ones across the view, metres."""
+    points = [rig.pose(*each[:3]).points[..., :2] for each in (state_of(walk), state)]
+    return float((points[0] - points[1]).norm(dim=-1).mean())
+
+
+def test_dense_displacements_bring_the_body_back(rig, walk):
+    start = perturbed(walk, 0.1)
+    solved = problem_of(rig, walk, start).solve_in_windows(start)
+    assert image_error(rig, walk, start) > 0.05
+    assert image_error(rig, walk, solved) < 0.02
+
+
+def test_outliers_are_left_aside(rig, walk):
+    start = perturbed(walk, 0.1)
+    problem = problem_of(rig, walk, start)
+    problem.evidence.pixels[:, ::5] += 80
+    assert image_error(rig, walk, problem.solve_in_windows(start)) < 0.02
+
+
+def test_without_evidence_the_anchor_stays(rig, walk):
+    start = perturbed(walk, 0.01)
+    weights = AlignmentWeights(acceleration=1e6)
+    problem = problem_of(rig, walk, start, weights, sigma=1e9)
+    solved = problem.solve_in_windows(start)
+    assert geodesic_angle(solved.rotations, start.rotations).max() < 0.02
+    torch.testing.assert_close(solved.root, start.root, atol=1e-2, rtol=0)
+
+
+def test_neighbouring_frames_steady_each_other(rig, walk):
+    """Joints that jitter from frame to frame without evidence become smooth; fixed rows do not move."""
+    start = perturbed(walk, 0.05)
+    problem = problem_of(
+        rig, walk, start, AlignmentWeights(acceleration=0.5, rotation_noise=1.0, robust_acceleration=1e4), sigma=1e9
+    )
+    fixed = torch.tensor([True, True, False, False, False])
+    solved = problem.solve(start, fixed, iterations=20)
+    assert torch.equal(solved.rotations[:2], start.rotations[:2])
+
+    def jitter(state):
+        joints = rig.pose(*state[:3]).joints
+        return (joints[2:] - 2 * joints[1:-1] + joints[:-2]).norm(dim=-1).mean()
+
+    assert jitter(solved) < 0.5 * jitter(start)
+
+
+def test_windows_give_what_the_whole_gives(rig, walk, monkeypatch):
+    start = perturbed(walk, 0.1)
+    whole = problem_of(rig, walk, start).solve_in_windows(start)
+    monkeypatch.setattr("humanpose_cli.refining.problem._WINDOW", 2)
+    monkeypatch.setattr("humanpose_cli.refining.problem._AHEAD", 2)
+    parts = problem_of(rig, walk, start).solve_in_windows(start)
+    assert geodesic_angle(whole.rotations, parts.rotations).mean() < 0.02
+    torch.testing.assert_close(whole.betas, parts.betas, atol=1e-6, rtol=0)
+    assert torch.equal(parts.betas, parts.betas[:1].expand_as(parts.betas))

@@ -1,0 +1,123 @@
+"""Refining fits of a drawn person: errors shrink, harm is refused, frames are found by name, people hide each other."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from walking_person import CAMERA
+
+import humanpose_cli as hp
+from humanpose_cli.core.crop import Affine2D
+from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.detect.person import PersonMask
+from humanpose_cli.fitting.overlays import body_vertices
+from humanpose_cli.io.images import write_image
+from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.refining.refiner import RefineOptions, Refiner
+from humanpose_cli.refining.views import person_views
+from humanpose_cli.rendering.shading import render_people
+from humanpose_cli.rendering.surfaces import Surface
+
+QUICK = RefineOptions(size=192, points=120, rounds=1)
+
+
+@pytest.fixture
+def masks(monkeypatch, walk):
+    """The true silhouettes in place of the pose network's, which finds nobody in a drawing this small."""
+    true = body_vertices(walk.body, walk.fit(), np.arange(5))
+
+    def known(fit, rows, image, pool):
+        found = []
+        for row in rows:
+            alpha = render_people([Surface(true[fit.frame_index[row]], walk.body.faces)], CAMERA)[..., 3]
+            square = np.zeros((360, 360), np.uint8)
+            square[:, :320] = np.rint(alpha * 255)
+            found.append(PersonMask(square, Affine2D.identity()))
+        return found
+
+    monkeypatch.setattr("humanpose_cli.refining.refiner.masks_of_rows", known)
+
+
+def error(fit, walk) -> float:
+    """Mean distance of the joints from the true ones, metres."""
+    return float(np.linalg.norm(fit.joints3d - walk.fit().joints3d, axis=-1).mean())
+
+
+@pytest.mark.parametrize("correspondence", ["flow", "keypoints"])
+def test_a_fit_that_is_off_comes_nearer_to_the_truth(walk, masks, correspondence):
+    start = walk.off()
+    with Refiner(replace(QUICK, correspondence=correspondence)) as refiner:
+        refined = refiner.refine(start, FitFrames.of(start, walk.frames))
+    assert error(refined, walk) < 0.8 * error(start, walk)
+    told = refined.options["refinement"]["tracks"]["0"]
+    assert told["accepted"] == [1.0] * 5
+    assert told["frames"] == [0, 1, 2, 3, 4]
+    assert np.mean(told["overlap_after"]) > np.mean(told["overlap_before"]) + 0.02
+    assert refined.reprojection_error.mean() < 5
+    assert np.array_equal(refined.betas, np.tile(refined.betas[:1], (5, 1)))
+
+
+def test_flow_alone_pulls_without_keypoints(walk, masks):
+    start = walk.off()
+    start = replace(start, keypoints2d=start.keypoints2d * np.float32([1, 1, 0]))
+    with Refiner(QUICK) as refiner:
+        refined = refiner.refine(start, FitFrames.of(start, walk.frames), textures=None)
+    assert error(refined, walk) < error(start, walk)
+    np.testing.assert_array_equal(refined.reprojection_error, start.reprojection_error)
+
+
+def test_what_aligns_worse_is_refused(walk, masks):
+    start = walk.fit()
+    wrong = start.keypoints2d + np.float32([25, 10, 0])
+    misled = replace(start, keypoints2d=wrong)
+    with Refiner(replace(QUICK, correspondence="keypoints")) as refiner:
+        refined = refiner.refine(misled, FitFrames.of(misled, walk.frames))
+    np.testing.assert_array_equal(refined.poses, start.poses)
+    np.testing.assert_array_equal(refined.joints3d, start.joints3d)
+    assert refined.options["refinement"]["tracks"]["0"]["accepted"] == [0.0] * 5
+
+
+def test_nobody_stays_nobody(walk):
+    empty = walk.fit().select([])
+    assert hp.refine(empty, walk.frames) is not None
+    assert len(hp.refine(empty, walk.frames)) == 0
+
+
+def test_frames_are_found_by_name_and_missing_ones_are_named(walk, tmp_path):
+    fit = replace(walk.fit(), frame_names=np.array([f"f{i}.png" for i in range(5)]))
+    for i in (0, 1, 2, 3, 4, 5):
+        write_image(tmp_path / f"f{i}.png", walk.frames[min(i, 4)])
+    read = list(FitFrames.of(fit, tmp_path).read())
+    assert [frame for frame, _ in read] == [0, 1, 2, 3, 4]
+    np.testing.assert_array_equal(read[3][1], walk.frames[3])
+    (tmp_path / "f2.png").unlink()
+    with pytest.raises(InputError, match=r"lacks 1 of the fit's 5 frames: f2\.png"):
+        list(FitFrames.of(fit, tmp_path).read())
+
+
+def test_other_frames_are_refused(walk):
+    with pytest.raises(UsageError, match="do not match the fit"):
+        FitFrames.of(walk.fit(), walk.frames[:3])
+    with pytest.raises(InputError, match="not the frame that was fitted"):
+        list(FitFrames.of(walk.fit(), walk.frames[:, :100]).read())
+    with pytest.raises(UsageError, match="a fit file holds no pixels"):
+        hp.refine(walk.fit())
+
+
+def test_options_are_checked():
+    with pytest.raises(UsageError, match="network, flow, keypoints or densepose"):
+        RefineOptions("guesses")
+    with pytest.raises(UsageError, match="rounds"):
+        RefineOptions(rounds=0)
+    with pytest.raises(UnavailableError, match="densepose"):
+        Refiner(RefineOptions("densepose"))
+
+
+def test_the_nearer_person_hides_the_other(walk, body):
+    vertices = body_vertices(body, walk.fit(), np.array([0]))[0]
+    behind = vertices + vertices.new_tensor([0.25, 0.0, 1.0])
+    views = person_views(walk.frames[0], [vertices, behind], body.faces, CAMERA, 128)
+    assert not views[0].hidden[60:70, 60:70].any()
+    covered = views[1].crop.points(CAMERA.project(vertices)).astype(int)
+    inside = ((covered >= 2) & (covered < 126)).all(1)
+    assert views[1].hidden[covered[inside, 1], covered[inside, 0]].mean() > 0.9
