@@ -40,7 +40,12 @@ _CROPS = option(
     "With fit: evaluate the network alone, on crops around the labelled people, with body parts from the labels "
     "or from a segmenter. Default: evaluate fits to images.",
 )
-_PREDICTIONS = option("--predictions FITS", "With fit: evaluate these fit files. Default: fit now.", show_default=False)
+_PREDICTIONS = option(
+    "--predictions FITS",
+    "With fit: evaluate these: a folder of fit files, or results of 4D-Humans (PHALP), WHAM, TRAM, CameraHMR or SAM 3D "
+    "Body, which are named after their sequence or lie in a folder of that name. Default: fit now.",
+    show_default=False,
+)
 _ABLATION = option(
     "--ablation NAME",
     "Train the variants of one of the papers' tables and print it. With fit: inputs, segmenters, losses or "

@@ -5,6 +5,7 @@ It imports nothing heavy; CONTRIBUTING.md tells how a command is written.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is not None:
         return _guarded(list(arguments))
     _occupy_standard_streams()
+    gc.set_threshold(50_000)  # the usual 700 looks through torch's hundred thousands of objects while they are imported
     code = _guarded(sys.argv[1:])
     if code in (130, 143):
         for stream in (sys.stdout, sys.stderr):

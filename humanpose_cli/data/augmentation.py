@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import default_focal
@@ -244,6 +243,8 @@ def _changed_parameters(
     axis_angles = np.array(poses, np.float64).reshape(len(SMPL24), 3)
     root = SMPL24.index("pelvis")
     if crop.angle:
+        from scipy.spatial.transform import Rotation  # a fifth of a second to import
+
         turned = Rotation.from_matrix(crop.roll) * Rotation.from_rotvec(axis_angles[root])
         axis_angles[root] = turned.as_rotvec()
     if crop.mirror:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from humanpose_cli.detect.models import ModelPool, box_overlap
 from humanpose_cli.detect.person import CropView, DetectedPerson, Observation, jittered_views, mean_points, observe_all
@@ -199,6 +198,8 @@ class TrackAssigner:
     def _matches(self, people: Sequence[DetectedPerson]) -> list[tuple[int, _Track]]:
         if not people or not self._tracks:
             return []
+        from scipy.optimize import linear_sum_assignment  # a third of a second to import
+
         alike = np.array([[_similarity(track.last, person) for track in self._tracks] for person in people])
         rows, columns = linear_sum_assignment(np.where(alike >= _LEAST_SIMILAR, alike, 0.0), maximize=True)
         return [(r, self._tracks[c]) for r, c in zip(rows, columns, strict=True) if alike[r, c] >= _LEAST_SIMILAR]

@@ -41,6 +41,7 @@ from humanpose_cli.evaluate.report import (
     summarise,
     worst_contact_sheet,
 )
+from humanpose_cli.fitting.fit_reading import FrameList, read_fits
 from humanpose_cli.fitting.fitter import FitOptions, Fitter
 from humanpose_cli.fitting.networks import NetworkOptions
 from humanpose_cli.fitting.people import DetectedPeople, SingleImages
@@ -247,31 +248,29 @@ def _detected(person: Person) -> DetectedPerson | None:
     )
 
 
-def fits_from_files(folder: Path, cache: Cache) -> tuple[Fits, str]:
-    """Row of an image → its people in the fit files below a folder, and the body that these are of.
+_FOREIGN_SUFFIXES = (".pkl", ".pt", ".npz")
 
-    A file is about the image whose name its path has, or about the frames it lists; suffixes do not count. InputError
-    where no file is about an image of the cache, or bodies differ.
+
+def fits_from_files(path: Path, cache: Cache, body: Body) -> Fits:
+    """Row of an image → its people in fits that are there already: our fit files below a folder, or else the results of
+    other programs, a file or a folder of them (`fitting.fit_reading`).
+
+    body  that they are to be of
+
+    A file of ours is about the image whose name its path has, or about the frames it lists; suffixes do not count. A
+    file of another program is about the sequence that it, or a folder above it, is named after; of a cache without
+    sequences, about all images. InputError where nothing is about an image of the cache, or bodies differ.
     """
-    paths = sorted(folder.rglob(f"*{FIT_SUFFIX}"))
-    if not paths:
-        raise InputError(folder, "holds no fit files", expected=f"*{FIT_SUFFIX} of hpc fit")
-    known: dict[str, tuple[FitRecord, int]] = {}
-    bodies = set()
-    for path in paths:
-        record = read_fit(path)
-        bodies.add(record.body)
-        name = _plain(str(path.relative_to(folder))[: -len(FIT_SUFFIX)])
-        frames = [_plain(str(frame)) for frame in record.frame_names]
-        for index, frame in enumerate(frames):
-            for key in (name, f"{name}/{frame}") if len(frames) == 1 else (f"{name}/{frame}", frame):
-                known.setdefault(key, (record, index))
-    if len(bodies) > 1:
-        raise InputError(folder, "holds fits of several bodies", got=", ".join(sorted(bodies)))
+    own = sorted(path.rglob(f"*{FIT_SUFFIX}")) if path.is_dir() else []
+    known = _own_fits(path, own) if own else _foreign_fits(path, cache, body)
+    bodies = {record.body for record, _ in known.values()}
+    if bodies != {body.name}:
+        got = ", ".join(sorted(bodies))
+        raise InputError(path, "holds fits of another body", expected=body.name, got=got, remedy="`body`")
     names = {row: _plain(str(name)) for row, name in enumerate(cache.images["name"][:])}
     if not any(name in known for name in names.values()):
         raise InputError(
-            folder,
+            path,
             "holds no fit of any image of the cache",
             expected=f"names such as {next(iter(names.values()))}",
             got=next(iter(known)),
@@ -283,7 +282,58 @@ def fits_from_files(folder: Path, cache: Cache) -> tuple[Fits, str]:
         record, frame = known[names[row]]
         return _found(record, np.flatnonzero(record.frame_index == frame))
 
-    return fit, bodies.pop()
+    return fit
+
+
+_Known = dict[str, tuple[FitRecord, int]]
+
+
+def _own_fits(folder: Path, paths: Sequence[Path]) -> _Known:
+    """Name of an image → record and frame."""
+    known: _Known = {}
+    for path in paths:
+        record = read_fit(path)
+        name = _plain(str(path.relative_to(folder))[: -len(FIT_SUFFIX)])
+        frames = [_plain(str(frame)) for frame in record.frame_names]
+        for index, frame in enumerate(frames):
+            for key in (name, f"{name}/{frame}") if len(frames) == 1 else (f"{name}/{frame}", frame):
+                known.setdefault(key, (record, index))
+    return known
+
+
+def _foreign_fits(path: Path, cache: Cache, body: Body) -> _Known:
+    """Likewise, of other programs' results."""
+    if path.is_file() or (path / "hps").is_dir():
+        files = [path]
+    else:
+        files = sorted(file for file in path.rglob("*") if file.suffix in _FOREIGN_SUFFIXES)
+        files += sorted(folder.parent for folder in path.rglob("hps") if folder.is_dir())
+    if not files:
+        raise InputError(path, "holds no fits", expected=f"*{FIT_SUFFIX} of hpc fit, or results of other programs")
+    known: _Known = {}
+    for file in files:
+        rows = _rows_about(file, cache)
+        names = [str(name) for name in cache.images["name"][rows]]
+        sizes = np.asarray(cache.images["size"][rows], np.int64)
+        numbers = np.arange(len(rows))
+        listed = FrameList(numbers, np.array(names), sizes, 0.0, bool(cache.sequences), len(rows))
+        record = read_fits(file, body, listed)
+        known |= {_plain(name): (record, number) for number, name in enumerate(names)}
+    return known
+
+
+def _rows_about(file: Path, cache: Cache) -> NDArray[np.int64]:
+    """Rows of the images that another program's file is about."""
+    if not cache.sequences:
+        return np.arange(len(cache))
+    places = {file.stem, *file.parts}
+    named = [name for name in cache.sequences if name in places or Path(name).name in places]
+    if not named and len(cache.sequences) == 1:
+        named = list(cache.sequences)
+    if len(named) != 1:
+        expected = f"the name of one sequence in its path, such as {cache.sequences[0]}"
+        raise InputError(file, "does not tell which sequence it is about", expected=expected)
+    return cache.sequence(named[0])
 
 
 def _plain(name: str) -> str:
@@ -335,12 +385,10 @@ def evaluate_fits(
 def evaluate_predictions(
     selection: PeopleSelection, folder: Path, fit_body: str, progress: Progress, stop: Callable[[], bool]
 ) -> Report:
-    """Errors of fit files that are there already."""
+    """Errors of fits that are there already, ours or other programs'."""
     people = selection.people("joints")
-    fit, named = fits_from_files(folder, people.people.cache)
     body = body_by_name(fit_body)
-    if body.name != named:
-        raise InputError(folder, "holds fits of another body", expected=body.name, got=named, remedy="`body`")
+    fit = fits_from_files(folder, people.people.cache, body)
     evaluated = measure_fits(people, fit, body, stop=stop, progress=progress)
     return fits_report(people, evaluated, body, {**selection.facts(), "predictions": folder.name})
 

@@ -20,14 +20,16 @@ _HIPS = BLAZEPOSE33.indices(("left_hip", "right_hip"))
 def row_doubts(record: FitRecord) -> list[str]:
     """For each row why its fit is doubtful, "" where it is not.
 
-    Without hips in the image nothing says how the trunk leans and where the legs are.
+    Without hips in the image nothing says how the trunk leans and where the legs are. Of rows without any keypoints,
+    as other programs' fits are, that is not known.
     """
+    unknown = (record.keypoints2d[..., 2] <= 0).all(1)
     hips = record.keypoints2d[:, _HIPS]
     size = record.image_size[record.frame_index][:, None]
     visible = (hips[..., 2] >= _LEAST_VISIBILITY) & (hips[..., :2] >= 0).all(-1) & (hips[..., :2] < size).all(-1)
     diagonal = np.linalg.norm(record.boxes[:, 2:] - record.boxes[:, :2], axis=-1)
     reasons = (
-        ("hips not visible", ~visible.any(1)),
+        ("hips not visible", ~visible.any(1) & ~unknown),
         ("low confidence", record.confidence < _LEAST_CONFIDENCE),
         ("far from the joints", record.reprojection_error > _LARGEST_ERROR * diagonal),
     )

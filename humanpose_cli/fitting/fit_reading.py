@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from humanpose_cli.fitting.transfer import smplx_to_smpl, world_motion_to_camera
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
 from humanpose_cli.io.foreign_fits import ForeignFits, read_foreign
-from humanpose_cli.io.images import image_size
+from humanpose_cli.io.images import IMAGE_SUFFIXES, image_size
 from humanpose_cli.io.inputs import InputItem, printable
 from humanpose_cli.io.npz_files import npz_names, read_npz
 from humanpose_cli.io.pose_files.rotation_files import read_amass
@@ -160,12 +160,12 @@ def _own(path: Path, body: Body, frames: FrameList | None) -> Fit:
 
 
 def _frame_of_each(path: Path, names: np.ndarray, numbers: np.ndarray, frames: FrameList) -> np.ndarray:
-    """Where in `frames` each frame of a file is: by name if any name is there, else by number; −1 where it was left out
-    by a range. InputError where it is not there at all.
+    """Where in `frames` each frame of a file is: by name (whatever its folder and format) if any is there, else by
+    number; −1 where it was left out by a range. InputError where it is not there at all.
     """
-    by_name = {str(name): row for row, name in enumerate(frames.names)}
-    if any(str(name) in by_name for name in names):
-        found = np.array([by_name.get(str(name), -1) for name in names])
+    by_name = {_stem(name): row for row, name in enumerate(frames.names)}
+    if any(_stem(name) in by_name for name in names):
+        found = np.array([by_name.get(_stem(name), -1) for name in names])
         partial = len(frames) < frames.total
         missing = [] if partial else [str(name) for name, row in zip(names, found, strict=True) if row < 0]
     else:
@@ -187,6 +187,12 @@ def _frame_of_each(path: Path, names: np.ndarray, numbers: np.ndarray, frames: F
             remedy="give the frames that the fits were made of",
         )
     return found
+
+
+def _stem(name: object) -> str:
+    """A frame's name without folders and an image's suffix."""
+    path = PurePath(str(name))
+    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
 
 
 def _refuse_size(path: Path, expected: Any, frames: FrameList, frame: int) -> None:

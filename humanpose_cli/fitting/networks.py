@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -21,8 +22,8 @@ from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.records import FrameCamera, TrackedPerson
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.models.nbf.body import place_about_pixels
-from humanpose_cli.models.nbf.network import BodyEstimate, BodyNetwork, PreparedPerson, load_nbf
-from humanpose_cli.networks.weights import digest_of, find_weights, shipped_weights
+from humanpose_cli.models.nbf.network import MODEL, BodyEstimate, BodyNetwork, PreparedPerson, config_of, load_nbf
+from humanpose_cli.networks.weights import digest_of, find_weights, read_header, shipped_weights
 
 FitMethod = Literal["auto", "keypoints", "nbf"]
 """keypoints: optimisation alone. nbf: one forward pass. auto: optimisation that starts from the forward pass and
@@ -46,18 +47,26 @@ class NetworkOptions:
 
 
 class PeopleNetwork:
-    """A loaded body network for the people of frames.
+    """A body network for the people of frames; the shipped one is loaded when the first image needs it.
 
     body  "default" or "smpl:FILE"; UsageError where the network knows another kind
     """
 
     def __init__(self, options: NetworkOptions, body: str, device: str = "cpu") -> None:
-        path = find_weights(options.weights) if options.weights else shipped_weights("nbf-proxy")
-        segmenter = find_weights(options.segmenter) if options.segmenter else None
-        self.network = _load(path, segmenter, body, device)
-        self.label = digest_of(path)[:16]
-        if self.network.config.inputs.segmented and self.network.config.segmenter is None:
-            self.label += f"+{digest_of(segmenter or shipped_weights('segmenter'))[:16]}"
+        self._path = find_weights(options.weights) if options.weights else shipped_weights("nbf-proxy")
+        self._segmenter = find_weights(options.segmenter) if options.segmenter else None
+        self._body, self._device = body, device
+        config = config_of(read_header(self._path, MODEL), self._path)
+        self.label = digest_of(self._path)[:16]
+        if config.inputs.segmented and config.segmenter is None:
+            self.label += f"+{digest_of(self._segmenter or shipped_weights('segmenter'))[:16]}"
+        if options != NetworkOptions() or body != "default":
+            _ = self.network  # what is wrong with files of one's own shows before anything is fitted
+
+    @cached_property
+    def network(self) -> BodyNetwork:
+        """The network itself."""
+        return _load(self._path, self._segmenter, self._body, self._device)
 
     def takes(self, person: DetectedPerson) -> bool:
         """Whether a person comes with what the network looks at."""

@@ -73,8 +73,11 @@ def _stored(name: str, value: Tensor) -> Tensor:
     return half
 
 
-def read_header(path: Path) -> WeightsHeader:
-    """The header alone; InputError where the file is missing, damaged or of another kind."""
+def read_header(path: Path, model: str | None = None) -> WeightsHeader:
+    """The header alone; InputError where the file is missing, damaged or of another kind.
+
+    model  what the file must hold
+    """
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -90,7 +93,10 @@ def read_header(path: Path) -> WeightsHeader:
         raise InputError(path, f"has a damaged header ({error})", remedy="copy it again") from error
     if kind != _FORMAT or None in parts.values():
         raise InputError(path, "is no weights file of hpc", expected=_FORMAT, got=str(kind))
-    return WeightsHeader(**parts)
+    header = WeightsHeader(**parts)
+    if model is not None and header.model != model:
+        raise InputError(path, "holds another model", expected=model, got=header.model)
+    return header
 
 
 def read_weights(path: Path, model: str | None = None) -> tuple[dict[str, Tensor], WeightsHeader]:
@@ -98,9 +104,7 @@ def read_weights(path: Path, model: str | None = None) -> tuple[dict[str, Tensor
 
     model  what the file must hold; InputError if it is another
     """
-    header = read_header(path)
-    if model is not None and header.model != model:
-        raise InputError(path, "holds another model", expected=model, got=header.model)
+    header = read_header(path, model)
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -153,6 +153,7 @@ class _Loop:
                 "cuda_random": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             }
             write_checkpoint(self.folder / CHECKPOINT, self.progress, state, self.settings)
+            self.history.plot(self.folder / "losses.png")
         self.group.wait()
         self.since_save = time.monotonic()
 
@@ -293,7 +294,6 @@ class _Loop:
                 self.keep(BEST)
             self.keep(LAST)
             self.history.add("validation", p.step, p.position.epoch, {**self.metrics, "seconds": p.seconds})
-            self.history.plot(self.folder / "losses.png")
             if sheet is not None:
                 write_image(ensure_folder(self.folder / "samples") / f"step-{p.step:07d}.png", sheet)
             trained.train()
@@ -398,8 +398,10 @@ class TrainingHistory:
         panels: Sequence[tuple[str, str]] = (("train", "training losses"), ("validation", "held-out data"))
         names = {kind: self.names(kind) for kind, _ in panels}
         rows = max(1, *(len(n) for n in names.values()))
-        figure = Figure(figsize=(9, 1 + 1.7 * rows), layout="constrained")
+        height = 1 + 1.7 * rows
+        figure = Figure(figsize=(9, height))
         axes = figure.subplots(rows, 2, squeeze=False, sharex=True)
+        figure.subplots_adjust(0.08, 0.5 / height, 0.98, 1 - 0.3 / height, 0.22, 0.12)
         for column, (kind, title) in enumerate(panels):
             axes[0][column].set_title(title)
             for row in range(rows):

@@ -85,7 +85,7 @@ def test_fits_to_images_and_fit_files_are_judged(hpc, cache, tmp_path):
         (("fit", "--data", "CACHE", "--ablation", "losses", "--preset", "big"), 2, "ablation or paper"),
         (("segmenter", "--data", "CACHE", "--weights", "nothing"), 3, "is no weights file"),
         (("segmenter", "--data", "CACHE", "--weights", "lifter"), 3, "holds another model"),
-        (("fit", "--data", "CACHE", "--predictions", "none"), 3, "holds no fit files"),
+        (("fit", "--data", "CACHE", "--predictions", "none"), 3, "none: holds no fits"),
     ],
 )
 def test_wrong_wishes_are_told(hpc, cache, tmp_path, arguments, code, words):

@@ -128,7 +128,9 @@ def test_an_error_names_its_item():
 
 
 def test_nobody_listening_is_no_failure():
-    batch(Reporter("fit", stream=Gone(), interval=0.0))
+    reporter = Reporter("fit", stream=Gone(), interval=0.0)
+    batch(reporter)
+    assert reporter.warnings == ("it is dark",)  # still said in the result
 
 
 def test_logging_and_warnings_are_put_back():

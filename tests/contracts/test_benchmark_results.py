@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import sys
@@ -92,6 +93,8 @@ def compared(monkeypatch, capsys):
     monkeypatch.setattr(roofline, "_REPEATS", 2)
     monkeypatch.setattr(roofline, "_MOST_BYTES", 1 << 24)
     monkeypatch.setattr(roofline, "_SIDE", {"cpu": 64, "cuda": 64})
+
+    gc.freeze()  # each measurement collects garbage, and the other tests' objects are none
 
     def run(*arguments, **options):
         side_by_side.compare(*arguments, **options)

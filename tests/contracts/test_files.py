@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from python_sources import ROOT, modules
 
-ROOT = Path(__file__).resolve().parents[2]
 MOST_LINES, MOST_BYTES = 600, 88 * 2**20
 # Folders that exist on some machine only, and home folders by name.
 MACHINE_PATH = re.compile(r"(?<![\w.~/])/(?:work|root|home/\w+|Users/\w+|mnt/\w+|scratch)/|[A-Z]:\\Users\\")
@@ -36,9 +36,8 @@ def texts() -> list[tuple[Path, str]]:
     return found
 
 
-@cache
-def python_files() -> list[tuple[Path, ast.Module, str]]:
-    return [(path, ast.parse(text), text) for path, text in texts() if path.suffix == ".py"]
+def python_files() -> list[tuple[Path, str]]:
+    return [(path, text) for path, text in texts() if path.suffix == ".py"]
 
 
 def test_no_file_names_a_machines_folders():
@@ -69,20 +68,19 @@ def test_the_pattern_for_a_machines_folders(line, found):
 
 
 def test_files_have_one_subject():
-    long = [f"{path}: {text.count(chr(10))} lines" for path, _, text in python_files() if text.count("\n") > MOST_LINES]
+    long = [f"{path}: {text.count(chr(10))} lines" for path, text in python_files() if text.count("\n") > MOST_LINES]
     assert long == []
 
 
 def test_nothing_is_left_unfinished():
-    left = [f"{path}: {match[0]}" for path, _, text in python_files() for match in UNFINISHED.finditer(text)]
+    left = [f"{path}: {match[0]}" for path, text in python_files() for match in UNFINISHED.finditer(text)]
     assert left == []
 
 
 def test_library_code_never_prints():
     printing = [
         f"{path}:{node.lineno}"
-        for path, tree, _ in python_files()
-        if path.parts[0] == "humanpose_cli"
+        for path, tree in modules().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
@@ -93,8 +91,7 @@ def test_no_failure_is_swallowed():
     """An `except` for everything whose body does nothing at all."""
     silent = [
         f"{path}:{node.lineno}"
-        for path, tree, _ in python_files()
-        if path.parts[0] == "humanpose_cli"
+        for path, tree in modules().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException")))

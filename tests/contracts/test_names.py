@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
+from python_sources import ROOT, modules
 
 from humanpose_cli.cli.command import build_command
 from humanpose_cli.cli.table import COMMANDS
-
-ROOT = Path(__file__).resolve().parents[2]
 
 ALLOWED = {
     # Names of the cache's file format, and options that stand in its headers.
@@ -93,12 +91,6 @@ def wrong(names: set[str], words: set[str]) -> list[str]:
 @pytest.fixture(scope="module")
 def words() -> set[str]:
     return forbidden_words((ROOT / "docs" / "glossary.md").read_text("utf-8"))
-
-
-def modules() -> dict[str, ast.Module]:
-    """The product's modules by their paths."""
-    files = sorted((ROOT / "humanpose_cli").rglob("*.py"))
-    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) for path in files}
 
 
 def test_public_names_keep_to_the_glossary(words):

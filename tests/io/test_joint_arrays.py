@@ -111,12 +111,11 @@ def test_a_forgotten_axes_option_is_pointed_out(save):
 
 
 def test_poses_of_all_kinds_pass(save):
-    read_pose(save(dance()))
-    for scale in (0.5, 1.4):  # a toddler, a giant
-        read_pose(save(scale * dance()))
+    toddler, giant = 0.5 * dance(), 1.4 * dance()
     noisy = dance(60) + np.random.default_rng(1).normal(0, 0.01, (60, 24, 3))
-    read_pose(save(noisy))
-    read_pose(save(dance(1) + np.array([100.0, -50.0, 3000.0])))  # far away
+    far_away = dance(1) + np.array([100.0, -50.0, 3000.0])
+    for joints in (dance(), toddler, giant, noisy, far_away):
+        np.testing.assert_allclose(read_pose(save(joints)).joints, joints, rtol=1e-6, atol=1e-6)
 
 
 class TestRefused:

@@ -12,6 +12,7 @@ from known_people import KnownPeople
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import COCO17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.fitting import networks
 from humanpose_cli.fitting.fitter import FitOptions, Fitter
 from humanpose_cli.fitting.networks import NetworkOptions
 from humanpose_cli.io.inputs import Frame
@@ -41,6 +42,21 @@ def weights(tmp_path_factory):
 
 def fitter_of(people, method, weights="", **options):
     return Fitter(FitOptions(method=method, network=NetworkOptions(weights), **options), people_source=people)
+
+
+def test_shipped_networks_are_loaded_when_an_image_needs_them(known, weights, monkeypatch):
+    """A rerun over finished results asks for the fitter's identity only; own files are looked at before."""
+
+    def refused(*arguments, **options):
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr(networks, "load_nbf", refused)
+    with fitter_of(known, "auto") as fitter:
+        assert len(fitter.identity["network"]) == 33  # half the digests of the body network and of its segmenter
+        with pytest.raises(AssertionError, match="loaded"):
+            fitter.fit_image(np.zeros((480, 640, 3), np.uint8))
+    with pytest.raises(AssertionError, match="loaded"):
+        fitter_of(known, "auto", weights)
 
 
 def test_a_network_alone_places_its_body_where_it_is_seen(clip, known, weights):

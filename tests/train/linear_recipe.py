@@ -63,6 +63,10 @@ class LineRecipe(Recipe):
         return {"data": "points", "count": self.count}
 
 
+TOGETHER = TrainOptions(epochs=2, batch_size=8, workers=0, log_every=2, seed=3)
+"""What several processes train with that run this file."""
+
+
 class GameRecipe(LineRecipe):
     """Two phases, of which the second sits out while it is ahead, as discriminators do."""
 
@@ -94,5 +98,4 @@ class GameRecipe(LineRecipe):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    options = TrainOptions(epochs=2, batch_size=8, workers=0, log_every=2, seed=3)
-    train(LineRecipe(dropout=0.0), options, Path(sys.argv[1]), torch.device("cpu"))
+    train(LineRecipe(dropout=0.0), TOGETHER, Path(sys.argv[1]), torch.device("cpu"))

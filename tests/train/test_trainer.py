@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from linear_recipe import TRUE, GameRecipe, LineRecipe
+from linear_recipe import TOGETHER, TRUE, GameRecipe, LineRecipe
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.networks.weights import read_weights
@@ -169,7 +169,7 @@ def test_half_precision_learns_too(tmp_path):
 def test_processes_together_train_as_one(tmp_path):
     script = Path(__file__).with_name("linear_recipe.py")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, script, tmp_path / "one"], check=True, env=environment)
+    run(tmp_path / "one", LineRecipe(dropout=0.0), TOGETHER)
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]

@@ -49,7 +49,7 @@ from humanpose_cli.models.segmenter.network import (
     segmenter_input,
 )
 from humanpose_cli.networks.backbones import RESNETS, ResNet
-from humanpose_cli.networks.weights import fill, options_of, read_weights
+from humanpose_cli.networks.weights import WeightsHeader, fill, options_of, read_weights
 
 _JOINTS = len(SMPL24)
 _SHAPES = 10
@@ -334,7 +334,7 @@ def load_nbf(
     another kind of body.
     """
     tensors, header = read_weights(path, MODEL)
-    config = _config(header.config, path)
+    config = config_of(header, path)
     rig = body_by_name(body)
     if rig.name.partition("-")[0] != config.body:
         raise InputError(path, "was trained with another body", expected=config.body, got=rig.name, remedy="`body`")
@@ -372,9 +372,10 @@ def _segmenter(
     return given
 
 
-def _config(values: Any, path: Path) -> NbfConfig:
+def config_of(header: WeightsHeader, path: Path) -> NbfConfig:
+    """How a body network is built; InputError where the header of its file does not say it."""
     try:
-        parts = dict(values)
+        parts = dict(header.config)
         inputs = options_of(InputOptions, parts.pop("inputs"), path)
         regressor = options_of(RegressorOptions, parts.pop("regressor"), path)
         segmenter = parts.pop("segmenter")

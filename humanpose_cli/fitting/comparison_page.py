@@ -1,0 +1,375 @@
+"""Two fits of one clip as one HTML page: overlays before and after, a side view, and the course of their errors.
+
+The page holds all of its images and needs nothing from outside: it opens offline and can be sent by mail. Of long clips
+some frames are shown, so that it stays below about 8 MB; the charts have every frame.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices, overlay_image
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.atomic import write_text
+from humanpose_cli.rendering.overlay import draw_overlay, person_colour
+
+_MOST_FRAMES = 60  # shown of a clip
+_BUDGET = 5_600_000  # bytes of all JPEGs together; base64 makes a third more of them
+_SIDE, _SIDE_VIEW = 720, 260  # longer side of an overlay, and both of a side view, pixels
+_QUALITIES = (82, 70, 55, 40, 25)
+_BEFORE_ID, _AFTER_ID = 1, 0  # tracks whose colours the two bodies of a side view have
+_WIDTH, _HEIGHT = 640, 90  # of a chart, in its own units
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """One figure over the frames of a track, before and after: (R,) each, NaN where unknown."""
+
+    name: str
+    unit: str
+    before: NDArray[np.float64]
+    after: NDArray[np.float64]
+
+
+def write_comparison_page(
+    path: Path | str,
+    before: Fit,
+    after: Fit,
+    frames: Iterable[tuple[int, NDArray[np.uint8]]],
+    *,
+    body: Body | None = None,
+    title: str = "",
+    progress: Progress = no_progress,
+) -> None:
+    """Write the page, whole or not at all.
+
+    before, after  fits of the same rows; what `after.options["refinement"]` says of accepted frames and overlaps is
+                   shown
+    frames         pairs of a frame's number in the fits and its pixels (H, W, 3), in order; they are not kept
+    body           of both, where they came from files
+
+    UsageError where the fits are not of the same people and frames.
+    """
+    same = len(before) == len(after) and (before.track_id == after.track_id).all()
+    if not (same and (before.frame_index == after.frame_index).all()):
+        raise UsageError("after", "has other people or frames than before", expected="the rows of one clip")
+    body = after.body_model(body) if after.model or body else before.body_model(body)
+    shown = _shown_frames(before)
+    images = []
+    for done, (frame, pixels) in enumerate(frames, 1):
+        if frame in shown:
+            images.append(_images(before, after, pixels, frame, body, _BUDGET // max(len(shown), 1)))
+        progress(done, before.frame_count, "page frames")
+    tracks = [_Track.of(before, after, track) for track in before.tracks]
+    rate = before.frame_rate or DEFAULT_FRAME_RATE
+    data = {
+        "frames": images,
+        "rate": rate,
+        "count": before.frame_count,
+        "tracks": [track.document() for track in tracks],
+    }
+    text = _page(title or Path(path).stem, before, tracks, json.dumps(data).replace("</", "<\\/"), bool(images))
+    write_text(path, text)
+
+
+def courses(before: Fit, after: Fit, track: int) -> list[Course]:
+    """What is known over the frames of a track: overlap with the silhouette, reprojection error, acceleration."""
+    rows = before.rows_of(track)
+    told = after.options.get("refinement", {}).get("tracks", {}).get(str(track), {})
+    found = []
+    overlaps = [_column(told.get(f"overlap_{when}"), len(rows)) for when in ("before", "after")]
+    if np.isfinite(overlaps).any():
+        found.append(Course("silhouette overlap", "", *overlaps))
+    errors = [fit.reprojection_error[rows].astype(np.float64) for fit in (before, after)]
+    if max(map(np.max, errors)) > 0:  # fits of other programs come without keypoints
+        found.append(Course("reprojection error", "px", *errors))
+    if len(rows) > 2:
+        found.append(Course("acceleration", "mm/frame²", *(accelerations(fit, rows) for fit in (before, after))))
+    return found
+
+
+def accelerations(fit: Fit, rows: NDArray[np.integer]) -> NDArray[np.float64]:
+    """(R,) millimetres a frame²: the joints' mean second difference in the world; NaN without both neighbours."""
+    frames = fit.frame_index[rows]
+    camera = fit.world_to_camera[frames].astype(np.float64)
+    joints = np.einsum("rji,rkj->rki", camera[:, :3, :3], fit.joints3d[rows] - camera[:, None, :3, 3])
+    result = np.full(len(rows), np.nan)
+    if len(rows) > 2:
+        second = np.linalg.norm(joints[2:] - 2 * joints[1:-1] + joints[:-2], axis=-1).mean(1)
+        result[1:-1] = np.where(frames[2:] - frames[:-2] == 2, 1000 * second, np.nan)
+    return result
+
+
+def _column(values: Sequence[float | None] | None, count: int) -> NDArray[np.float64]:
+    if values is None or len(values) != count:
+        return np.full(count, np.nan)
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class _Track:
+    """One person: frames (R,), how much of the refinement each keeps (R,) 0…1 or NaN, and the courses."""
+
+    number: int
+    frames: NDArray[np.integer]
+    accepted: NDArray[np.float64]
+    courses: Sequence[Course]
+
+    @classmethod
+    def of(cls, before: Fit, after: Fit, track: int) -> _Track:
+        rows = before.rows_of(track)
+        told = after.options.get("refinement", {}).get("tracks", {}).get(str(track), {})
+        return cls(
+            track, before.frame_index[rows], _column(told.get("accepted"), len(rows)), courses(before, after, track)
+        )
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values, for the read-out under the pointer."""
+
+        def plain(values: NDArray[np.float64]) -> list[float | None]:
+            return [round(float(v), 3) if np.isfinite(v) else None for v in values]
+
+        return {
+            "frames": self.frames.tolist(),
+            "courses": [[plain(course.before), plain(course.after)] for course in self.courses],
+        }
+
+
+def _shown_frames(fit: Fit) -> frozenset[int]:
+    """Frames with people, spread evenly."""
+    known = np.unique(fit.frame_index)
+    chosen = np.unique(np.linspace(0, len(known) - 1, min(_MOST_FRAMES, len(known))).round().astype(int))
+    return frozenset(known[chosen].tolist())
+
+
+def _images(before: Fit, after: Fit, pixels: NDArray[np.uint8], frame: int, body: Body, budget: int) -> dict[str, Any]:
+    """A frame's overlays and side view as data URIs."""
+    side = _jpeg(_side_view(before, after, frame, body), budget // 8)
+    rest = (budget - len(side)) // 2
+    overlays = [_jpeg(_smaller(overlay_image(body, fit, pixels, frame)), rest) for fit in (before, after)]
+    uris = ["data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii") for jpeg in (*overlays, side)]
+    return {
+        "frame": frame,
+        "name": str(before.frame_names[frame]),
+        "before": uris[0],
+        "after": uris[1],
+        "side": uris[2],
+    }
+
+
+def _smaller(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    scale = _SIDE / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    return np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+
+
+def _jpeg(image: NDArray[np.uint8], budget: int) -> bytes:
+    """The best of some qualities, then of smaller sizes, that takes no more bytes."""
+    while True:
+        for quality in _QUALITIES:
+            _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+            if len(encoded) <= budget:
+                return encoded.tobytes()
+        if max(image.shape[:2]) < 64:
+            return encoded.tobytes()
+        image = np.asarray(cv2.resize(image, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA))
+
+
+def _side_view(before: Fit, after: Fit, frame: int, body: Body) -> NDArray[np.uint8]:
+    """The bodies of a frame seen from the left, the camera at the left edge's side: both fits in two colours."""
+    rows = before.rows_for(frame)
+    bodies = torch.cat([body_vertices(body, fit, rows) for fit in (before, after)])
+    roots = torch.from_numpy(before.joints3d[rows, 0])
+    centre = roots.mean(0)
+    offset = bodies - centre
+    turned = torch.stack((offset[..., 2], offset[..., 1], -offset[..., 0]), -1)  # depth to the right
+    reach = float(torch.maximum(turned[..., :2].abs().amax(), torch.tensor(0.5)))
+    distance = 20 * reach  # far away: nearly without perspective
+    turned[..., 2] += distance
+    focal = 0.46 * _SIDE_VIEW * distance / reach
+    blank = np.full((_SIDE_VIEW, _SIDE_VIEW, 3), 128, np.uint8)
+    colours = [_BEFORE_ID] * len(rows) + [_AFTER_ID] * len(rows)
+    return draw_overlay(blank, turned, body.faces, Camera.of_image((_SIDE_VIEW,) * 2, focal), track_ids=colours)
+
+
+def _page(title: str, fit: Fit, tracks: Sequence[_Track], data: str, has_images: bool) -> str:
+    kept = np.concatenate([track.accepted for track in tracks]) if tracks else np.zeros(0)
+    known = kept[np.isfinite(kept)]
+    told = f"{len(tracks)} {'person' if len(tracks) == 1 else 'people'} in {fit.frame_count} frames"
+    if len(known):
+        told += f" · refinement accepted in {np.mean(known > 0.5):.0%} of the rows"
+    colours = [f"--{name}:rgb{_rgb(number)};" for name, number in (("before", _BEFORE_ID), ("after", _AFTER_ID))]
+    viewer = _VIEWER if has_images else "<p>Nobody was found in this clip.</p>"
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f"<title>{html.escape(title)}</title>\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>:root{{{''.join(colours)}}}{_STYLE}</style></head><body>\n"
+        f"<h1>{html.escape(title)}</h1>\n<p class=facts>{html.escape(told)}</p>\n{viewer}\n"
+        + "".join(_section(track, fit.frame_count) for track in tracks)
+        + f'<script type="application/json" id="data">{data}</script>\n<script>{_SCRIPT}</script>\n</body></html>\n'
+    )
+
+
+def _rgb(number: int) -> str:
+    return "(" + ",".join(str(round(255 * float(value))) for value in person_colour(number)) + ")"
+
+
+def _section(track: _Track, count: int) -> str:
+    """A person's table and charts."""
+    rows = "".join(
+        f"<tr><th>{html.escape(course.name)}</th>"
+        + "".join(f"<td>{_number(values, course.unit)}</td>" for values in (course.before, course.after))
+        + "</tr>"
+        for course in track.courses
+    )
+    accepted = track.accepted[np.isfinite(track.accepted)]
+    share = f" · accepted in {np.mean(accepted > 0.5):.0%}" if len(accepted) else ""
+    charts = "".join(_chart(track, number, count) for number in range(len(track.courses)))
+    return (
+        f"<section><h2>Person {track.number}</h2>\n<p class=facts>{len(track.frames)} frames{share}</p>\n"
+        f"<table><tr><th>median</th><td class=before>before</td><td class=after>after</td></tr>{rows}</table>\n"
+        f"{charts}</section>\n"
+    )
+
+
+def _number(values: NDArray[np.float64], unit: str) -> str:
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return "–"
+    return f"{np.median(known):.{1 if unit else 3}f} {unit}".strip()
+
+
+def _chart(track: _Track, number: int, count: int) -> str:
+    """A course as SVG: frames to the right, accepted stretches shaded, both lines on one scale."""
+    course = track.courses[number]
+    both = np.concatenate((course.before, course.after))
+    known = both[np.isfinite(both)]
+    low = 0.0 if course.unit else max(0.0, float(np.percentile(known, 1)) - 0.05)
+    high = max(float(np.percentile(known, 99)) * (1.1 if course.unit else 1.0), low + 1e-3)
+    x = (track.frames + 0.5) / count * _WIDTH
+    bands = "".join(
+        f'<rect class=accepted x="{start:.1f}" y="0" width="{stop - start:.1f}" height="{_HEIGHT}"/>'
+        for start, stop in _stretches(track, count)
+    )
+    lines = "".join(
+        f'<path class={name} d="{_line(x, (values - low) / (high - low), track.frames)}"/>'
+        for name, values in (("before", course.before), ("after", course.after))
+    )
+    unit = f" [{course.unit}]" if course.unit else ""
+    digits = 0 if high >= 10 else 2
+    return (
+        f'<figure class=chart data-track="{track.number}" data-course="{number}"><figcaption>{html.escape(course.name)}'
+        f"{unit}<output></output></figcaption>"
+        f"<div class=scale><span>{high:.{digits}f}</span><span>{low:.{digits}f}</span></div>"
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{html.escape(course.name)} over {count} frames">{bands}{lines}'
+        f'<line class=cursor x1="0" x2="0" y1="0" y2="{_HEIGHT}"/></svg></figure>\n'
+    )
+
+
+def _stretches(track: _Track, count: int) -> list[tuple[float, float]]:
+    """Ends of the accepted stretches on the chart's axis."""
+    wanted = track.frames[np.nan_to_num(track.accepted) > 0.5]
+    if not len(wanted):
+        return []
+    parts = np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1)
+    return [(part[0] / count * _WIDTH, (part[-1] + 1) / count * _WIDTH) for part in parts]
+
+
+def _line(x: NDArray[np.float64], share: NDArray[np.float64], frames: NDArray[np.integer]) -> str:
+    """A path through the known points; gaps stay open."""
+    words, drawing, last = [], False, -2
+    for at, value, frame in zip(x, share, frames, strict=True):
+        if not np.isfinite(value):
+            drawing = False
+            continue
+        command = "L" if drawing and frame == last + 1 else "M"
+        words.append(f"{command}{at:.1f} {_HEIGHT * (1 - min(max(value, 0.0), 1.0)):.1f}")
+        drawing, last = True, int(frame)
+    return "".join(words)
+
+
+_VIEWER = """<div class=viewer tabindex=0 aria-label="overlay before and after">
+<img id=after alt="after"><div class=clip><img id=before alt="before"></div><div class=handle></div>
+<span class="tag left">before</span><span class="tag right">after</span></div>
+<div class=bar><button id=play aria-label="play">▶</button><input id=frame type=range min=0 value=0 aria-label="frame">
+<span id=name></span></div>
+<figure class=sideview><img id=side alt="side view"><figcaption>From the side, the camera to the left:
+<b class=before>before</b>, <b class=after>after</b></figcaption></figure>"""
+
+_STYLE = """
+:root{color-scheme:light dark;--ink:#1c1e21;--dim:#5c6470;--ground:#fff;--panel:#f2f4f6;--line:#d5dae0}
+@media(prefers-color-scheme:dark){:root{--ink:#e6e8eb;--dim:#9aa3ae;--ground:#15171a;--panel:#1f2226;--line:#343a41}}
+*{box-sizing:border-box}body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--ground);
+max-width:62rem;margin:1.5rem auto;padding:0 1rem}h1{font-size:1.5rem;margin:0;overflow-wrap:anywhere}
+h2{font-size:1.15rem;margin:2rem 0 0}.facts{color:var(--dim);margin:.2rem 0 1rem}
+.viewer{position:relative;overflow:hidden;border-radius:6px;background:var(--panel);cursor:ew-resize;touch-action:none;
+user-select:none;max-height:80vh;display:flex;justify-content:center}
+.viewer img{display:block;max-width:100%;max-height:80vh}.viewer #after{width:100%;object-fit:contain}
+.clip{position:absolute;inset:0;clip-path:inset(0 50% 0 0)}.clip img{width:100%;height:100%;object-fit:contain}
+.handle{position:absolute;top:0;bottom:0;left:50%;width:2px;background:#fff;box-shadow:0 0 0 1px #0007}
+.handle::after{content:"";position:absolute;top:50%;left:-11px;width:24px;height:24px;border-radius:50%;
+background:#fff;box-shadow:0 0 0 1px #0007}
+.tag{position:absolute;top:8px;padding:0 .5rem;border-radius:3px;background:#000a;color:#fff;font-size:.8rem}
+.left{left:8px}.right{right:8px}.bar{display:flex;gap:.7rem;align-items:center;margin:.6rem 0}
+.bar input{flex:1;accent-color:var(--after)}#name{min-width:9rem;text-align:right;font-variant-numeric:tabular-nums;
+color:var(--dim);overflow-wrap:anywhere}button{width:2.4rem;height:2rem;border:1px solid var(--line);border-radius:4px;
+background:var(--panel);color:var(--ink);cursor:pointer}
+figure{margin:0}.sideview{display:flex;gap:1rem;align-items:center;color:var(--dim);font-size:.85rem}
+.sideview img{width:180px;border-radius:6px}b.before{color:var(--before)}b.after{color:var(--after)}
+table{border-collapse:collapse;margin:.4rem 0 1rem}th{text-align:left;font-weight:400;color:var(--dim)}
+th,td{padding:.1rem 1.4rem .1rem 0}td{text-align:right;font-variant-numeric:tabular-nums}
+td.before,td.after{font-weight:600}td.before{color:var(--before)}td.after{color:var(--after)}
+.chart{display:grid;grid-template-columns:3.2rem 1fr;margin:.7rem 0}.chart figcaption{grid-column:2;font-size:.85rem;
+color:var(--dim);display:flex;justify-content:space-between;gap:1rem}.scale{display:flex;flex-direction:column;
+justify-content:space-between;text-align:right;padding-right:.5rem;font-size:.75rem;color:var(--dim)}
+svg{width:100%;height:90px;background:var(--panel);border-radius:4px;cursor:crosshair}
+path{fill:none;stroke-width:1.6;vector-effect:non-scaling-stroke;stroke-linejoin:round}
+path.before{stroke:var(--before)}path.after{stroke:var(--after)}.accepted{fill:var(--after);opacity:.13}
+.cursor{stroke:var(--ink);vector-effect:non-scaling-stroke}output{font-variant-numeric:tabular-nums}
+"""
+
+_SCRIPT = """
+const data=JSON.parse(document.getElementById("data").textContent),q=s=>document.querySelector(s);
+const viewer=q(".viewer"),slider=q("#frame");let playing=0,shown=0;
+function read(frame){document.querySelectorAll(".chart").forEach(c=>{
+ const t=data.tracks.find((_,i)=>i==[...document.querySelectorAll("section")].indexOf(c.closest("section")));
+ const i=t.frames.indexOf(frame),v=i<0?[null,null]:t.courses[c.dataset.course].map(s=>s[i]);
+ const x=(frame+.5)/data.count*640,l=c.querySelector(".cursor");l.setAttribute("x1",x);l.setAttribute("x2",x);
+ c.querySelector("output").textContent="frame "+frame+": "+v.map(a=>a===null?"–":a).join(" → ")})}
+function show(i){if(!data.frames.length)return;shown=(i+data.frames.length)%data.frames.length;
+ const f=data.frames[shown];q("#before").src=f.before;q("#after").src=f.after;q("#side").src=f.side;
+ slider.value=shown;q("#name").textContent=f.name+" ("+f.frame+")";read(f.frame)}
+function nearest(frame){let b=0;data.frames.forEach((f,i)=>{
+ if(Math.abs(f.frame-frame)<Math.abs(data.frames[b].frame-frame))b=i});return b}
+if(viewer){slider.max=data.frames.length-1;slider.oninput=()=>show(+slider.value);
+ const move=e=>{const r=viewer.getBoundingClientRect(),s=Math.min(1,Math.max(0,(e.clientX-r.left)/r.width))*100;
+  q(".clip").style.clipPath="inset(0 "+(100-s)+"% 0 0)";q(".handle").style.left=s+"%"};
+ viewer.onpointerdown=e=>{viewer.setPointerCapture(e.pointerId);move(e);viewer.onpointermove=move};
+ viewer.onpointerup=viewer.onpointercancel=()=>viewer.onpointermove=null;
+ const n=data.frames.length,step=n>1?(data.frames[n-1].frame-data.frames[0].frame)/(n-1):1;
+ q("#play").onclick=()=>{if(playing){clearInterval(playing);playing=0}else
+  playing=setInterval(()=>show(shown+1),Math.max(60,1000*step/data.rate));q("#play").textContent=playing?"❚❚":"▶"};
+ document.onkeydown=e=>{if(e.target===slider)return;if(e.key==="ArrowLeft")show(shown-1);if(e.key==="ArrowRight")show(shown+1)};
+ document.querySelectorAll("svg").forEach(s=>{const at=e=>{const r=s.getBoundingClientRect();
+   return Math.min(data.count-1,Math.max(0,Math.floor((e.clientX-r.left)/r.width*data.count)))};
+  s.onpointermove=e=>read(at(e));s.onpointerleave=()=>read(data.frames[shown].frame);
+  s.onclick=e=>show(nearest(at(e)))});show(0)}
+"""

@@ -1,0 +1,83 @@
+"""A source of one clip: a person in the colours of their parts moves before a camera, and all is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.data.building import build_cache
+from humanpose_cli.data.encoding import encode_png
+from humanpose_cli.data.label_maps import BodyLabels, LabelledMesh, encode_map, render_label_maps
+from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+
+SIZE, FOCAL, FRAMES = 96, 130.0, 4
+VIEW = Camera.of_image((SIZE, SIZE), FOCAL)
+
+
+def truth() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Poses (F, 72), betas (10,), trans (F, 3)."""
+    rng = np.random.default_rng(5)
+    poses = np.tile(0.15 * rng.normal(size=72), (FRAMES, 1))
+    poses[:, :3] = (np.pi, 0, 0)
+    poses[:, 48] += 0.1 * np.arange(FRAMES)
+    trans = np.array([0.0, 0.0, 3.4]) + np.array([0.04, 0, 0]) * np.arange(FRAMES)[:, None]
+    return poses.astype(np.float32), (0.5 * rng.normal(size=10)).astype(np.float32), trans.astype(np.float32)
+
+
+class ClipPeople:
+    """`clips` sequences of the same person, in the split "test"."""
+
+    def __init__(self, clips: int = 1, sequences: bool = True) -> None:
+        self.clips, self.sequences = clips, sequences
+
+    @property
+    def info(self) -> SourceInfo:
+        return SourceInfo("clip", {"clips": self.clips})
+
+    def groups(self) -> Sequence[Group]:
+        return [Group(f"clip{number}", FRAMES, key=number) for number in range(self.clips)]
+
+    def read(self, group: Group) -> Iterator[Sample]:
+        body = default_body()
+        poses, betas, trans = truth()
+        rotations = axis_angle_to_matrix(torch.from_numpy(poses).view(FRAMES, 24, 3))
+        posed = body.pose(rotations, torch.from_numpy(betas)[None], torch.from_numpy(trans))
+        for frame in range(FRAMES):
+            mesh = LabelledMesh(posed.vertices[frame], body.faces, BodyLabels(body))
+            maps = render_label_maps([mesh], VIEW, ("persons", "parts"))
+            joints = posed.joints[frame].numpy()
+            points = np.concatenate((VIEW.project(joints), np.ones((24, 1))), 1).astype(np.float32)
+            person = Person(
+                identity="somebody",
+                gender="neutral",
+                body="default",
+                box=np.concatenate((points[:, :2].min(0), points[:, :2].max(0))).astype(np.float32),
+                poses=poses[frame],
+                betas=betas,
+                trans=trans[frame],
+                keypoints={"smpl24": points},
+                joints={"smpl24": np.concatenate((joints, np.ones((24, 1))), 1).astype(np.float32)},
+            )
+            shade = np.repeat(10 * maps["parts"][..., None].astype(np.uint8), 3, -1)
+            yield Sample(
+                name=f"{group.name}/{frame:04d}",
+                image=encode_png(shade),
+                size=(SIZE, SIZE),
+                focal=FOCAL,
+                people=[person],
+                maps={name: encode_map(name, image) for name, image in maps.items()},
+                sequence=group.name if self.sequences else "",
+                frame=frame,
+                splits={"p": "test"},
+            )
+
+
+def clip_cache(folder: Path, **options: object) -> Path:
+    build_cache(ClipPeople(**options), folder)  # type: ignore[arg-type]
+    return folder
