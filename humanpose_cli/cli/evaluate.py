@@ -17,18 +17,19 @@ if TYPE_CHECKING:
     from humanpose_cli.evaluate.report import Report
 
 
-What = Literal["segmenter", "fit", "repose"]
+What = Literal["segmenter", "fit", "repose", "refine"]
 
 _WHAT = argument(
-    "segmenter|fit|repose",
+    "segmenter|fit|repose|refine",
     "segmenter: body parts of images. fit: bodies, of hpc fit, of a network alone or of fit files. repose: "
-    "images of pairs, by a network, by the mesh and by copying the input.",
+    "images of pairs, by a network, by the mesh and by copying the input. refine: fits of clips before and after "
+    "refinement.",
 )
 _DATA = option("--data CACHE", "Dataset cache of hpc preprocess. Needed.", show_default=False)
 _PROTOCOL = option("--protocol NAME", "Protocol of the cache. Default: its usual one.")
 _SPLIT = option("--split NAME", "Split to evaluate on. Default: test, else validation.")
 _VISIBLE = option("--visible SHARE", "Use people with at least this share of their joints visible.", min=0, max=1)
-_LIMIT = option("--limit N", "People or pairs at most, spread evenly. Default: all.", min=1)
+_LIMIT = option("--limit N", "People, pairs or, with refine, clips at most, spread evenly. Default: all.", min=1)
 _WEIGHTS = option("--weights FILE|RUN", "The model to evaluate. Default: the shipped weights.")
 _SEGMENTER = option("--segmenter FILE|RUN", "Segmenter for networks that take body parts. Default: shipped.")
 _METHOD = option("--method", "With fit: how bodies are fitted to the images, as in hpc fit.")
@@ -49,7 +50,8 @@ _PREDICTIONS = option(
 _ABLATION = option(
     "--ablation NAME",
     "Train the variants of one of the papers' tables and print it. With fit: inputs, segmenters, losses or "
-    "supervision; with repose: warping. Default: none.",
+    "supervision; with repose: warping. With refine, nothing is trained: robustness, against noisy textures and "
+    "other light. Default: none.",
 )
 _PRESET = option("--preset ablation|paper", "With --ablation: trainings of minutes, or of days.")
 _PERCEPTUAL = option(
@@ -62,9 +64,16 @@ _POSE = option(
     "--pose/--no-pose", "With repose: measure the pose by fitting the new images, which takes most of the time."
 )
 _SIZE = option("--size N", "With repose: pixels of the crops that are compared. Default: the network's.", min=32)
+_BASE = option(
+    "--base", "With refine: only these initial fits. noise: the truth with an estimator's errors. Default: all."
+)
+_CORRESPONDENCE = option("--correspondence", "With refine: only this correspondence. Default: all that are at hand.")
+_PRIOR = option("--prior", "With refine: only this prior. Default: both.")
 _SEEDS = option("--seeds N", "With --ablation: trainings of each network. Default: 1, of warping 2.", min=1)
 _OUT = option("--out FOLDER", "Folder for report.md, report.json and images.")
 _OF_REPOSE = {"perceptual", "lpips", "pose", "size"}
+_OF_REFINE = {"base", "correspondence", "prior"}
+_ABLATIONS = {"repose": "warping", "refine": "robustness"}
 _LPIPS_WEIGHTS = ("imagenet-alexnet", "lpips-alex")
 
 
@@ -100,12 +109,22 @@ class FitFlags:
     predictions: Annotated[Path | None, _PREDICTIONS] = None
 
 
+@dataclass(frozen=True)
+class RefineFlags:
+    """Which refinements are compared, as one parameter."""
+
+    base: Annotated[Literal["keypoints", "nbf", "noise"] | None, _BASE] = None
+    correspondence: Annotated[Literal["network", "flow", "keypoints", "densepose"] | None, _CORRESPONDENCE] = None
+    prior: Annotated[Literal["none", "pose"] | None, _PRIOR] = None
+
+
 @command(
     examples=(
         "hpc evaluate segmenter --data people",
         "hpc evaluate fit --data people --method nbf --out report",
         "hpc evaluate fit --data people --predictions hpc-out/fit",
         "hpc evaluate repose --data pairs --limit 100",
+        "hpc evaluate refine --data clips --base keypoints",
     )
 )
 def evaluate(
@@ -114,6 +133,7 @@ def evaluate(
     selection: PeopleFlags,
     fits: FitFlags,
     images: ReposeFlags,
+    refinements: RefineFlags,
     weights: Annotated[str | None, _WEIGHTS] = None,
     segmenter: Annotated[str | None, _SEGMENTER] = None,
     ablation: Annotated[str | None, _ABLATION] = None,
@@ -137,6 +157,7 @@ def evaluate(
     from humanpose_cli.evaluate.ablations import evaluate_ablation, evaluate_warping
     from humanpose_cli.evaluate.bodies import evaluate_crops, evaluate_fits, evaluate_predictions
     from humanpose_cli.evaluate.people import PeopleSelection
+    from humanpose_cli.evaluate.refine import RefineSelection, evaluate_refinement, evaluate_robustness
     from humanpose_cli.evaluate.report import write_report
     from humanpose_cli.evaluate.repose import evaluate_reposing
     from humanpose_cli.evaluate.segmenter import evaluate_segmenter
@@ -154,7 +175,14 @@ def evaluate(
     watch: dict[str, Any] = {"progress": session.reporter.step, "stop": lambda: session.stop.requested}
     network, on = NetworkOptions(weights or "", segmenter or ""), resolve_device(device)
 
+    def refinement() -> Report:
+        chosen = RefineSelection(refinements.base, refinements.correspondence, refinements.prior)
+        measure = evaluate_refinement if ablation is None else evaluate_robustness
+        return measure(people, chosen, on, **watch, threads=threads)
+
     def report() -> Report:
+        if what == "refine":
+            return refinement()
         if what == "repose" and ablation is not None:
             return evaluate_warping(people, variant, on, out, **watch, seeds=seeds or 2, pose=images.pose)
         if what == "repose":
@@ -192,10 +220,12 @@ def _check(session: Session, what: What, fits: FitFlags, ablation: str | None) -
     given = [name for name, value in chosen.items() if value is not None]
     if len(given) > 1:
         raise UsageError(given[1], f"cannot be given together with {given[0]}")
-    if (what == "segmenter" and given) or (what == "repose" and given not in ([], ["--ablation"])):
+    if (what == "segmenter" and given) or (what in _ABLATIONS and given not in ([], ["--ablation"])):
         raise UsageError(given[0], "is for fit", remedy="hpc evaluate fit")
-    if what == "repose" and ablation not in (None, "warping"):
-        raise UsageError("--ablation", "is not known", expected="warping", got=str(ablation))
+    if what in _ABLATIONS and ablation not in (None, _ABLATIONS[what]):
+        raise UsageError("--ablation", "is not known", expected=_ABLATIONS[what], got=str(ablation))
+    if what != "refine" and _OF_REFINE & session.given:
+        raise UsageError(f"--{min(_OF_REFINE & session.given)}", "is for refine", remedy="hpc evaluate refine")
     for name in sorted(_OF_REPOSE & session.given):
         if what != "repose":
             raise UsageError(f"--{name}", "is for repose", remedy="hpc evaluate repose")

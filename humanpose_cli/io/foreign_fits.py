@@ -221,7 +221,8 @@ def _read_phalp(path: Path, stored: Mapping[Any, Any]) -> ForeignFits:
     """PHALP's table of frames (`phalp/trackers/PHALP.py`, `track` and `get_human_features`; HMR2 runs in it).
 
     A frame: `time`, and lists with an entry a track: `tid`, `tracked_time` (frames since the person was last seen,
-    whose last state is repeated: such rows are left out), `conf`, `size` [height, width], `img_name`, `smpl` with
+    whose last state is repeated: such rows are left out), `conf`, `size` [height, width] (the
+    README has it the other way round), `img_name`, `smpl` with
     `global_orient` (1, 3, 3), `body_pose` (23, 3, 3), `betas` (10,), and `camera` (3,): the translation before a camera
     of 5000 pixels for the image padded to a square and scaled to 256 (`phalp/models/hmar/hmar.py`,
     `get_3d_parameters`). In the full image that is 5000 · max(width, height) / 256, centred.
