@@ -22,21 +22,27 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture
-def trained(hpc, cache, tmp_path):
-    """Runs of a segmenter and of a network on its parts."""
-    segmenter, network = str(tmp_path / "segmenter"), str(tmp_path / "network")
+def segmenter(hpc, cache, tmp_path):
+    """A run of a segmenter."""
+    out = str(tmp_path / "segmenter")
     of_segmenter = [x for x in zip(TINY_PARTS[::2], TINY_PARTS[1::2], strict=True) if "s.size" not in x[1]]
     kept = [text for pair in of_segmenter if pair[1].split(".")[0] in ("segmenter", "ablation") for text in pair]
-    ran = hpc("train", "segmenter", "--data", cache, "--out", segmenter, *kept, *LOOP)
+    ran = hpc("train", "segmenter", "--data", cache, "--out", out, *kept, *LOOP)
     assert ran.code == 0, ran.err
+    return out
+
+
+@pytest.fixture
+def network(hpc, cache, tmp_path):
+    """A run of a body network on parts."""
+    out = str(tmp_path / "network")
     kept = [t for p in zip(TINY_PARTS[::2], TINY_PARTS[1::2], strict=True) if "segmenter" not in p[1] for t in p]
-    ran = hpc("train", "nbf", "--data", cache, "--out", network, *kept, *LOOP)
+    ran = hpc("train", "nbf", "--data", cache, "--out", out, *kept, *LOOP)
     assert ran.code == 0, ran.err
-    return segmenter, network
+    return out
 
 
-def test_segmenters_and_networks_are_judged(hpc, cache, trained, tmp_path):
-    segmenter, network = trained
+def test_segmenters_and_networks_are_judged(hpc, cache, segmenter, network, tmp_path):
     out = tmp_path / "report"
     ran = hpc("evaluate", "segmenter", "--data", cache, "--weights", segmenter, "--out", str(out), "--json")
     assert ran.code == 0, ran.err
@@ -106,14 +112,14 @@ def test_labels_that_lack_are_named(hpc, tmp_path):
         assert words in ran.err
 
 
-def test_weights_are_listed_verified_and_own_ones_described(hpc, cache, trained, tmp_path, monkeypatch):
+def test_weights_are_listed_verified_and_own_ones_described(hpc, cache, segmenter, tmp_path, monkeypatch):
     monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path / "none"))
     listed = hpc("weights", "list", "--json").document
     names = {item["input"]: item for item in listed["items"]}
     assert names["lifter"]["status"] == "success"
     assert names["imagenet-resnet50"]["status"] == "partial"
     assert hpc("weights", "verify").code == 0
-    own = hpc("weights", "list", trained[0], "--json").details
+    own = hpc("weights", "list", segmenter, "--json").details
     assert own["model"] == "segmenter"
     assert own["held_out"].startswith("iou")
     assert hpc("weights", "list", "nothing").code == 3

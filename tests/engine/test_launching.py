@@ -68,8 +68,8 @@ class Images(torch.utils.data.Dataset):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     here = draw("kernel")
-    for start in ("fork", "spawn"):
-        loader = torch.utils.data.DataLoader(Images(), num_workers=2, multiprocessing_context=start)
+    for start, workers in (("fork", 2), ("spawn", 1)):
+        loader = torch.utils.data.DataLoader(Images(), num_workers=workers, multiprocessing_context=start)
         print(start, here, *(int(pixels) for pixels in loader))
 """
 )

@@ -111,15 +111,20 @@ def test_a_network_sees_crops_at_its_own_size(folder):
     assert np.abs(halved - small.image).mean() < 6
 
 
-@pytest.mark.parametrize("draws", [True, False])
-def test_the_network_pasted_before_the_meshes_background(tmp_path, draws):
-    """On a rendered person: where neither mask reaches, both show the input's own pixels."""
-    cache = tmp_path / "people"
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """Crops of rendered pairs, and their people wrapped in their own pixels."""
+    cache = tmp_path_factory.mktemp("rendered") / "people"
     options = SyntheticOptions(count=8, size=96, structure="pairs", validation=0.0, test=1.0, texture_size=64)
     build_cache(SyntheticSource(options), cache)
-    crops = PairCrops(pairs_of(open_cache(cache), "synthetic", "test"), 32)
+    return PairCrops(pairs_of(open_cache(cache), "synthetic", "test"), 32), WrappedPeople(default_body())
+
+
+@pytest.mark.parametrize("draws", [True, False])
+def test_the_network_pasted_before_the_meshes_background(rendered, draws):
+    """On a rendered person: where neither mask reaches, both show the input's own pixels."""
+    crops, wrapped = rendered
     torch.manual_seed(0)
-    wrapped = WrappedPeople(default_body())
     methods = {
         "mesh": meshing(wrapped),
         "pasted": pasting(

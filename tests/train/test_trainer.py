@@ -167,14 +167,20 @@ def test_half_precision_learns_too(tmp_path):
 
 
 def test_processes_together_train_as_one(tmp_path):
-    script = Path(__file__).with_name("linear_recipe.py")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    """Two processes with what torchrun tells each of its own."""
     run(tmp_path / "one", LineRecipe(dropout=0.0), TOGETHER)
+    script = Path(__file__).with_name("linear_recipe.py")
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
-    subprocess.run([*launcher, script, tmp_path / "two"], check=True, env=environment, capture_output=True)
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, script, tmp_path / "two"], env={**os.environ, **group, "RANK": rank, "LOCAL_RANK": rank}
+        )
+        for rank in ("0", "1")
+    ]
+    assert [process.wait(timeout=100) for process in started] == [0, 0]
     alone, together = lines(tmp_path / "one"), lines(tmp_path / "two")
     assert len(alone) == len(together)
     for a, b in zip(alone, together, strict=True):
