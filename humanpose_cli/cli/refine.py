@@ -35,6 +35,9 @@ _CAMERA = option(
 )
 _SMPLX = option("--smplx FILE", "SMPL-X model file, which GVHMR's results need. Default: none.", show_default=False)
 _OVERLAY = option("--overlay/--no-overlay", "Draw the refined bodies over the frames.")
+_PAGE = option(
+    "--page/--no-page", "Write one HTML page a clip that shows the bodies and their errors before and after."
+)
 
 
 @command(
@@ -64,14 +67,16 @@ def refine(
     camera: Annotated[Path | None, _CAMERA] = None,
     smplx: Annotated[Path | None, _SMPLX] = None,
     overlay: Annotated[bool, _OVERLAY] = True,
+    page: Annotated[bool, _PAGE] = True,
     out: OutOrFile = Path("hpc-out/refine"),
     device: Device = "auto",
     threads: Threads = None,
 ) -> CommandResult:
     """Move fitted bodies onto the pixels of their frames.
 
-    Writes a fit file (NAME.fit.npz), an overlay, and the texture of each person (NAME.person0.texture.png) for each
-    fit. A body is moved only where its silhouette overlaps the person better so; the fit file tells where.
+    Writes a fit file (NAME.fit.npz), an overlay, a page (NAME.refined.html), and the texture of each person
+    (NAME.person0.texture.png) for each fit. A body is moved only where its silhouette overlaps the person better so;
+    the fit file tells where.
     """
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.runner import Outcome
@@ -82,7 +87,7 @@ def refine(
 
     options = session.tune(RefineOptions(correspondence, prior))
     found = flags.inputs(session, frames, out)
-    known = fits_with_frames(fits, list(found), out, overlay=overlay)
+    known = fits_with_frames(fits, list(found), out, overlay=overlay, page=page)
     items = [
         Item(each.path.name, each.files, str(each.path), each.path.parent, each.outputs, payload=each, error=each.error)
         for each in known
@@ -97,7 +102,7 @@ def refine(
             refined, outputs = refine_fit(refiner, fit, item.outputs, texture=texture, progress=session.reporter.step)
             return Outcome(outputs, refined_summary(refined))
 
-        recorded: dict[str, Any] = {**refiner.identity, "body": body_identity(body), "overlay": overlay}
+        recorded: dict[str, Any] = {**refiner.identity, "body": body_identity(body), "overlay": overlay, "page": page}
         for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture)):
             recorded[name] = path and file_digest(path)
         return flags.run(session, items, work, out, recorded)

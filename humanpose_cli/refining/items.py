@@ -15,6 +15,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.fitting.comparison_page import write_comparison_page
 from humanpose_cli.fitting.fit_reading import read_fits
 from humanpose_cli.fitting.fitter import fit_outputs
 from humanpose_cli.fitting.records import record_summary
@@ -25,12 +26,14 @@ from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.refiner import TEXELS, Refiner
 from humanpose_cli.refining.texture import read_texture, write_texture
 
+PAGE_SUFFIX = ".refined.html"
+
 
 @dataclass(frozen=True)
 class FitWithFrames:
     """A file of fits, the inputs that its frames are in, and the files that its refinement is written to.
 
-    outputs  the fit file, then the overlay if one is wanted
+    outputs  the fit file, then the overlay and the page if they are wanted
     error    why it cannot be refined
     """
 
@@ -52,7 +55,7 @@ class FitWithFrames:
 
 
 def fits_with_frames(
-    paths: Sequence[Path], inputs: Sequence[InputItem], out: Path, *, overlay: bool = True
+    paths: Sequence[Path], inputs: Sequence[InputItem], out: Path, *, overlay: bool = True, page: bool = True
 ) -> list[FitWithFrames]:
     """Which frames belong to which fits.
 
@@ -70,6 +73,8 @@ def fits_with_frames(
             expected, got = name.removesuffix(FIT_SUFFIX), ", ".join(item.key for item in inputs[:4])
             error = InputError(path, "has no frames", expected=f"{expected} among `frames`", got=got)
         outputs = _outputs(name, found, out, overlay)
+        if page:
+            outputs = (*outputs, outputs[0].with_name(_stem(outputs[0]) + PAGE_SUFFIX))
         if any(output.resolve() == path.resolve() for output in outputs):
             raise UsageError("out", "would replace the fits themselves", got=str(out), remedy="name another folder")
         result.append(FitWithFrames(path, found, outputs, error))
@@ -130,7 +135,8 @@ def refine_fit(
     texture: Path | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Fit, tuple[Path, ...]]:
-    """Refine a fit that knows its frames, and write it, its textures and, where there is a second path, the overlay.
+    """Refine a fit that knows its frames, and write it, its textures and what else there are paths for: the overlay,
+    and the page that shows the fit before and after.
 
     texture  as `read_textures` takes it; None: textures are made and written where refinement needs them
     Returns the refined fit and all files written.
@@ -149,7 +155,12 @@ def refine_fit(
     refined = refiner.refine(fit, frames, textures=textures, progress=progress)
     refined.save(outputs[0])
     for path in outputs[1:]:
-        written.append(refined.save_overlay(path, progress))
+        if path.name.endswith(PAGE_SUFFIX):
+            title = f"{_stem(outputs[0])}, refined"
+            write_comparison_page(path, fit, refined, frames.read(), title=title, progress=progress)
+        else:
+            refined.save_overlay(path, progress)
+        written.append(path)
     return refined, tuple(written)
 
 

@@ -45,10 +45,12 @@ def test_a_folder_of_fits_is_refined_and_textures_are_used_again(hpc, photos, tm
         "astronaut.png.fit.npz",
         "astronaut.png.person0.texture.png",
         "astronaut.png.overlay.jpg",
+        "astronaut.png.refined.html",
     ]
+    assert "data:image/jpeg;base64," in (tmp_path / "a" / "astronaut.png.refined.html").read_text("utf-8")
     texture = tmp_path / "a" / "astronaut.png.person0.texture.png"
     assert read_image(texture).alpha.max() == 255
-    again = hpc(*line, "--out", str(tmp_path / "b"), "--texture", str(tmp_path / "a"), "--no-overlay")
+    again = hpc(*line, "--out", str(tmp_path / "b"), "--texture", str(tmp_path / "a"), "--no-overlay", "--no-page")
     assert again.code == 0, again.err
     assert len(again.details["outputs"]) == 1
     first, second = (read_fit(tmp_path / name / "astronaut.png.fit.npz") for name in ("a", "b"))
