@@ -23,7 +23,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices, overlay_image
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.atomic import write_text
 from humanpose_cli.rendering.overlay import draw_overlay, person_colour
@@ -160,8 +160,8 @@ def _shown_frames(fit: Fit) -> frozenset[int]:
 def _images(before: Fit, after: Fit, pixels: NDArray[np.uint8], frame: int, body: Body, budget: int) -> dict[str, Any]:
     """A frame's overlays and side view as data URIs."""
     side = _jpeg(_side_view(before, after, frame, body), budget // 8)
-    rest = (budget - len(side)) // 2
-    overlays = [_jpeg(_smaller(overlay_image(body, fit, pixels, frame)), rest) for fit in (before, after)]
+    rest, small = (budget - len(side)) // 2, _smaller(pixels)
+    overlays = [_jpeg(_overlay(fit, small, frame, body), rest) for fit in (before, after)]
     uris = ["data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii") for jpeg in (*overlays, side)]
     return {
         "frame": frame,
@@ -170,6 +170,13 @@ def _images(before: Fit, after: Fit, pixels: NDArray[np.uint8], frame: int, body
         "after": uris[1],
         "side": uris[2],
     }
+
+
+def _overlay(fit: Fit, small: NDArray[np.uint8], frame: int, body: Body) -> NDArray[np.uint8]:
+    """The bodies of a frame over its reduced image."""
+    rows, camera = fit.rows_for(frame), fit.camera(frame)
+    view = camera.scaled(small.shape[1] / camera.size[0])
+    return draw_overlay(small, body_vertices(body, fit, rows), body.faces, view, track_ids=fit.track_id[rows].tolist())
 
 
 def _smaller(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
