@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.avatar.frame_texture import read_texture, write_texture
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
@@ -24,7 +25,6 @@ from humanpose_cli.io.fit_files import FIT_SUFFIX
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.refiner import TEXELS, Refiner
-from humanpose_cli.refining.texture import read_texture, write_texture
 
 PAGE_SUFFIX = ".refined.html"
 

@@ -20,6 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humanpose_cli.avatar.frame_texture import TextureSamples
+from humanpose_cli.avatar.person_view import PersonView, bake_view, person_views, photo_tensor
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.camera import Camera
@@ -37,8 +39,6 @@ from humanpose_cli.refining.acceptance import accepted_share, masks_of_rows, ove
 from humanpose_cli.refining.correspondences import Correspondence, FlowCorrespondence, SurfacePoints
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.problem import AlignmentEvidence, AlignmentProblem, AlignmentWeights, alignment_rig
-from humanpose_cli.refining.texture import TextureSamples
-from humanpose_cli.refining.views import PersonView, bake_view, person_views, photo_tensor
 from humanpose_cli.rendering.body_maps import BODY_FILL, render_bodies
 
 CorrespondenceKind = Literal["network", "flow", "keypoints", "densepose"]

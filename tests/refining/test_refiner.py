@@ -7,6 +7,7 @@ import pytest
 from walking_person import CAMERA
 
 import humanpose_cli as hp
+from humanpose_cli.avatar.person_view import person_views
 from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.detect.person import PersonMask
@@ -14,7 +15,6 @@ from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.io.images import write_image
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.refiner import RefineOptions, Refiner
-from humanpose_cli.refining.views import person_views
 from humanpose_cli.rendering.shading import render_people
 from humanpose_cli.rendering.surfaces import Surface
 

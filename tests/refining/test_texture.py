@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from walking_person import CAMERA, patchwork
 
+from humanpose_cli.avatar.frame_texture import TextureSamples, read_texture, robust_mean, write_texture
+from humanpose_cli.avatar.person_view import bake_view, person_views
 from humanpose_cli.body.texture import BakedTexture
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.fitting.overlays import body_vertices
-from humanpose_cli.refining.texture import TextureSamples, read_texture, robust_mean, write_texture
-from humanpose_cli.refining.views import bake_view, person_views
 
 
 def test_an_outlier_among_samples_counts_for_nothing():
