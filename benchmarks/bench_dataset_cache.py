@@ -22,6 +22,7 @@ from side_by_side import compare
 
 from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.cache import Cache, open_cache
+from humanpose_cli.data.reading import TableFile
 from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
 
 SIDE, A_FOLDER, READ = 256, 100, 1000
@@ -73,8 +74,8 @@ def write_loose(source: Photographs, folder: Path) -> None:
 
 
 def open_ours(folder: Path) -> int:
-    """Open the cache and learn of every image which bytes of which file it is."""
-    return sum(len(starts) for _, starts, _ in open_cache(folder).encoded_offsets("pictures/image"))
+    """Open the cache and its shards and learn where every image's bytes lie."""
+    return sum(len(TableFile(path).offsets("pictures/image")) - 1 for path in open_cache(folder).shard_paths)
 
 
 def open_loose(folder: Path) -> int:

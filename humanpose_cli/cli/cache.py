@@ -22,13 +22,13 @@ _CACHE = argument("CACHE", "The cache's folder, or a single file of it.")
 _OUT = option("--out FILE", "With show: write a contact sheet of people with their labels. Default: none.")
 _COUNT = option("--count N", "With show: images on the contact sheet.", min=1)
 _SPLIT = option("--split PROTOCOL/SPLIT", "With show: take the images from this split. Default: from all.")
-_WORDS = {Status.SUCCESS: "ok", Status.PARTIAL: "unfinished", Status.ERROR: "damaged"}
+_LABELS = {Status.SUCCESS: "ok", Status.PARTIAL: "unfinished", Status.ERROR: "damaged"}
 _MOST_MESSAGES, _MOST_IN_TABLE = 50, 2
 
 
 @command(
     columns=(("found", "found", "Contents of the file, or what is damaged."),),
-    words=_WORDS,
+    labels=_LABELS,
     examples=("hpc cache show people", "hpc cache show people --out sheet.jpg", "hpc cache verify people"),
 )
 def cache(

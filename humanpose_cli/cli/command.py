@@ -83,13 +83,13 @@ class CommandInfo:
     """What `@command` says about a function beyond its signature.
 
     columns   of the table of items, beside input, status and seconds
-    words     what the table calls a status, where its own words do not fit
+    labels    what the table calls a status, where its usual labels do not fit
     tunes     whether it passes `session.settings` on through `session.tune`; otherwise unknown keys are refused
     examples  command lines for the end of `--help`
     """
 
     columns: tuple[ResultColumn, ...] = ()
-    words: Mapping[Status, str] = field(default_factory=dict)
+    labels: Mapping[Status, str] = field(default_factory=dict)
     tunes: bool = False
     examples: tuple[str, ...] = ()
 

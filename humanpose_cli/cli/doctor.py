@@ -239,12 +239,12 @@ CHECKS = (
 )
 
 
-_WORDS = {Status.SUCCESS: "ok", Status.PARTIAL: "optional", Status.ERROR: "missing"}
+_LABELS = {Status.SUCCESS: "ok", Status.PARTIAL: "optional", Status.ERROR: "missing"}
 
 
 @command(
     columns=(("found", "found", "What is installed, or what is wrong with it."),),
-    words=_WORDS,
+    labels=_LABELS,
     examples=("hpc doctor", "hpc doctor --json"),
 )
 def doctor(session: Session) -> CommandResult:

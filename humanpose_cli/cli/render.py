@@ -39,7 +39,7 @@ _STYLES = {
     Status.ERROR: "red",
     Status.INTERRUPTED: "yellow",
 }
-_WORDS = {
+_LABELS = {
     Status.SUCCESS: "done",
     Status.SKIPPED: "done before",
     Status.PARTIAL: "in part",
@@ -83,11 +83,12 @@ def close(result: CommandResult, reporter: Reporter, *, as_json: bool, info: Com
         warned = tuple(text for text in reporter.warnings if text not in result.messages)
         write_stdout(json_text(replace(result, messages=(*result.messages, *warned))) + "\n")
     elif result.items and sys.stdout is not None:
-        columns, words = (info.columns, info.words) if info else ((), {})
+        columns, own = (info.columns, info.labels) if info else ((), {})
+        labels = {**_LABELS, **own}
         terminal = sys.stdout.isatty()
-        write_stdout(result_text(result, columns, {**_WORDS, **words}, terminal=terminal))
+        write_stdout(result_text(result, columns, labels, terminal=terminal))
         if not terminal and len(result.items) > 1:
-            reporter.info(_summary(result.items, {**_WORDS, **words}))
+            reporter.info(_summary(result.items, labels))
     for message in result.messages:
         if result.status is Status.ERROR and not result.items:
             reporter.error(message)
@@ -337,9 +338,9 @@ def _rows_to_show(items: Sequence[ItemResult]) -> Sequence[ItemResult]:
     return [item for i, item in enumerate(items) if i < _MOST_ROWS // 2 or item.status not in fine]
 
 
-def _summary(items: Sequence[ItemResult], words: Mapping[Status, str]) -> str:
+def _summary(items: Sequence[ItemResult], labels: Mapping[Status, str]) -> str:
     counts = Counter(item.status for item in items)
-    parts = [f"{counts[status]} {word}" for status, word in words.items() if counts[status]]
+    parts = [f"{counts[status]} {word}" for status, word in labels.items() if counts[status]]
     return f"{len(items)} items: {', '.join(parts)}"
 
 

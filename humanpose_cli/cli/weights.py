@@ -23,7 +23,7 @@ _ACTION = argument(
 _NAMES = argument(
     "NAME", "Names from the list; list and verify also take your own files and runs. Default: all that are here."
 )
-_WORDS = {Status.SUCCESS: "here", Status.PARTIAL: "not here", Status.ERROR: "failed"}
+_LABELS = {Status.SUCCESS: "here", Status.PARTIAL: "not here", Status.ERROR: "failed"}
 
 
 @command(
@@ -33,7 +33,7 @@ _WORDS = {Status.SUCCESS: "here", Status.PARTIAL: "not here", Status.ERROR: "fai
         ("held_out", "held out", "Errors on people that were held out from training.", True),
         ("licence", "licence", "Terms of the owner.", True),
     ),
-    words=_WORDS,
+    labels=_LABELS,
     examples=("hpc weights list", "hpc weights fetch imagenet-vgg19", "hpc weights list runs/nbf"),
 )
 def weights(

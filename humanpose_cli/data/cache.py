@@ -261,16 +261,6 @@ class Cache:
         """The shards, in the order of their rows."""
         return tuple(entry.path for entry in self._shards.entries)
 
-    def encoded_offsets(self, path: str) -> Iterator[tuple[Path, NDArray[np.int64], NDArray[np.int64]]]:
-        """Where the bytes of an encoded column lie, such as "pictures/image" or "people/mask": for each shard that
-        has it its file, and first byte and number of bytes (N,) of each row.
-        """
-        for number, entry in enumerate(self._shards.entries):
-            shard = self._shards.open(number)
-            if path in shard:
-                begin, offsets = shard.offsets(path)
-                yield entry.path, begin + offsets[:-1], np.diff(offsets)
-
     @property
     def labels(self) -> Mapping[str, int]:
         """Path of each column that there is ("people/poses", "pictures/maps/parts") → rows that have a value."""
@@ -282,11 +272,6 @@ class Cache:
         """Everything about an image, as the source gave it (numbers as float32)."""
         shard, _, local = self._locate(row)
         return read_sample(shard, local)
-
-    def image_bytes(self, row: int) -> bytes:
-        """The image as it is stored: JPEG or PNG."""
-        shard, _, local = self._locate(row)
-        return shard.encoded("pictures/image", local)
 
     def image(self, row: int) -> NDArray[np.uint8]:
         """The image: (H, W, 3) uint8 RGB."""

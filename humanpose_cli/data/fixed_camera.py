@@ -101,10 +101,10 @@ def _similarity(
     return scale, target_mean - scale * source_mean
 
 
-def scaled_shape(body: Body, betas: Tensor, scale: float, *, prior: float = 1e-4) -> Tensor:
+def scaled_shape(body: Body, betas: Tensor, scale: float) -> Tensor:
     """The shape (B, S) whose resting joints are nearest to those of `betas` (B, S), `scale` times as large.
 
-    Linear least squares about the pelvis, with `prior` square metres of weight on the betas' squares, which keeps
+    Linear least squares about the pelvis, with 1e-4 square metres of weight on the betas' squares, which keeps
     shapes human where no human is that large.
     """
     if scale == 1.0:
@@ -114,5 +114,5 @@ def scaled_shape(body: Body, betas: Tensor, scale: float, *, prior: float = 1e-4
     template = (body.joint_template - body.joint_template[root]).flatten()
     wanted = scale * (template + betas @ directions.mT) - template
     count = directions.shape[1]
-    normal = directions.mT @ directions + prior * torch.eye(count)
+    normal = directions.mT @ directions + 1e-4 * torch.eye(count)
     return torch.linalg.solve(normal, (wanted @ directions).mT).mT

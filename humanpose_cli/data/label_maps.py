@@ -257,11 +257,13 @@ def decode_map(name: str, data: bytes) -> Array:
 
 # Which joints and landmarks an image shows, from its label maps: confidences for keypoints.
 
+_CLOTHES = 0.05  # metres
 
-def surface_reach(body: Body, rest_points: Tensor, *, clothes: float = 0.05) -> NDArray[np.float32]:
+
+def surface_reach(body: Body, rest_points: Tensor) -> NDArray[np.float32]:
     """How far from joints or landmarks their surface may lie: (J, 3) rest positions, metres → (J,) metres.
 
-    The median over all directions of how far the mean body's surface is, and the thickness of `clothes`. Points on
+    The median over all directions of how far the mean body's surface is, and the thickness of clothes. Points on
     the surface itself (nose, ears) have nothing but the clothes: no more than four times the nearest vertex counts.
     """
     count = 48  # directions, spread evenly over the sphere
@@ -274,7 +276,7 @@ def surface_reach(body: Body, rest_points: Tensor, *, clothes: float = 0.05) -> 
     ahead = torch.einsum("jvk,dk->jdv", offsets, directions) > 0.92 * distance[:, None]
     along = torch.where(ahead, distance[:, None], torch.inf).amin(2)
     reach = torch.minimum(along.median(1).values, 4 * distance.amin(1))
-    return np.asarray(reach + clothes, np.float32)
+    return np.asarray(reach + _CLOTHES, np.float32)
 
 
 def joint_visibility(

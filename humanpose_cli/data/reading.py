@@ -117,12 +117,12 @@ class TableFile:
         values = self._column(path)
         return b"" if values is None else values[self._span(path, values, row)].tobytes()
 
-    def offsets(self, path: str) -> tuple[int, NDArray[np.int64]]:
-        """Where the values of a ragged or encoded column begin in the file, and the (N + 1,) offsets of its rows."""
+    def offsets(self, path: str) -> NDArray[np.int64]:
+        """The offsets (N + 1,) of the rows of a ragged or encoded column in its values."""
         values, rows = self._present(path), self._part(path, "offsets")
         if rows[0] != 0 or rows[-1] != len(values) or (np.diff(rows) < 0).any():
             raise self._damaged(f"{path}/offsets do not fit the values")
-        return self._datasets[f"{path}/values"].offset, rows.copy()
+        return rows.copy()
 
     def checksums(self, path: str) -> NDArray[np.uint32]:
         """CRC-32 (N,) of each row of an encoded column."""
@@ -132,7 +132,7 @@ class TableFile:
         """Number of rows of a column that have a value."""
         column, count = self.columns[path], self.row_count(self.columns[path].table)
         if column.kind is not Kind.PLAIN:
-            return int(np.count_nonzero(np.diff(self.offsets(path)[1])))
+            return int(np.count_nonzero(np.diff(self.offsets(path))))
         if column.is_text:
             return int(np.count_nonzero(self.numbers(path)))
         if not column.optional:

@@ -146,14 +146,14 @@ def whole_view(lens: Lens, size: tuple[int, int]) -> PinholeView:
     return PinholeView(sum(lens.focal) / 2, lens.principal_point, size)
 
 
-def person_view(lens: Lens, points: Array, crop_size: int, margin: float = _MARGIN) -> PinholeView:
-    """A square around points (N, 3) metres in camera axes: `margin` times their larger extent, made smaller to
+def person_view(lens: Lens, points: Array, crop_size: int) -> PinholeView:
+    """A square around points (N, 3) metres in camera axes: some margin about their larger extent, made smaller to
     `crop_size` pixels a side where it is larger, never made larger.
     """
     whole = whole_view(lens, (1, 1))
     pixels = whole.project(points)
     low, high = pixels.min(0), pixels.max(0)
-    side = max(margin * float((high - low).max()), _LEAST_SIDE)
+    side = max(_MARGIN * float((high - low).max()), _LEAST_SIDE)
     length = min(crop_size, ceil(side))
     scale = length / side
     principal = (np.asarray(whole.principal_point) - ((low + high) / 2 - side / 2)) * scale

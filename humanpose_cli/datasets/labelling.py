@@ -7,7 +7,7 @@ label maps, keypoints and boxes from body parameters, as Neural Body Fitting mak
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -36,26 +36,20 @@ from humanpose_cli.detect.models import ModelPool
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
+_VIEWS = 2  # of each person beside the first, averaged with it; each costs about 8 ms
 _PRESENT = 0.3  # least score of a detection that is added
 
 
 class DetectedLabels(LabellingSource):
-    """A source whose people also have the detections in their boxes.
+    """A source whose people also have the detections in their boxes."""
 
-    views  further views of each person, averaged with the first; each costs about 8 ms a person
-    """
-
-    def __init__(self, source: Source, views: int = 2) -> None:
-        super().__init__(source)
-        self.views = views
-
-    def __reduce__(self) -> tuple[type, tuple[Source, int]]:
-        return type(self), (self.source, self.views)
+    def __reduce__(self) -> tuple[type, tuple[Source]]:
+        return type(self), (self.source,)
 
     @property
     def added(self) -> Mapping[str, Any]:
         """The number of further views of each person, as a plain setting."""
-        return {"detector_views": self.views}
+        return {"detector_views": _VIEWS}
 
     def labelled(self, sample: Sample) -> Sample:
         """One sample; people without a box in the image, or that the detector misses, stay as they are."""
@@ -66,7 +60,7 @@ class DetectedLabels(LabellingSource):
         image = decode_image(sample.image)
         if image is None:
             raise InputError(sample.name, "its image cannot be decoded", expected="JPEG or PNG")
-        detections = people_in_boxes(self._pool, image, boxes, self.views)
+        detections = people_in_boxes(self._pool, image, boxes, _VIEWS)
         people = list(sample.people)
         for number, detection in zip(indices, detections, strict=True):
             if detection.score >= _PRESENT:
@@ -96,9 +90,6 @@ def _with_detection(person: Person, detection: DetectedPerson, size: tuple[int, 
     return replace(person, detected=detection.keypoints.astype(np.float32), detected_world=world, detected_mask=mask)
 
 
-_NEEDED = ("persons", "parts", "depth")  # for the visibility of joints
-
-
 @dataclass(frozen=True, eq=False)
 class _Posed:
     """A person's mesh (V, 3) and joints (24, 3), metres, camera axes."""
@@ -112,23 +103,22 @@ class RenderedLabels(LabellingSource):
     """A source whose images also have labels that are drawn from their people's bodies.
 
     An image gets label maps if all of its labelled people have a body whose model is given; others would be missing in
-    the maps. The source's own labels stay; only boxes are those of the mesh, which reaches beyond the joints.
+    the maps. The source's own labels and maps stay; only boxes are those of the mesh, which reaches beyond the joints.
 
     source  any source
     bodies  "default", "smpl-male", "smpl-neutral" … → the model. A person's body and gender name it; a model under
             the body's name alone is the neutral one. Another gender's model is never taken: the same betas mean
             another shape there
-    maps    which of `RENDERED_MAPS`; those that a sample has already stay as they are
     """
 
-    def __init__(self, source: Source, bodies: Mapping[str, Body], maps: Sequence[str] = RENDERED_MAPS) -> None:
+    def __init__(self, source: Source, bodies: Mapping[str, Body]) -> None:
         super().__init__(source)
-        self.bodies, self.maps = dict(bodies), tuple(maps)
+        self.bodies = dict(bodies)
 
     @property
     def added(self) -> Mapping[str, Any]:
         """The names of the rendered maps and of the body models."""
-        return {"rendered": list(self.maps), "bodies": sorted(self.bodies)}
+        return {"rendered": list(RENDERED_MAPS), "bodies": sorted(self.bodies)}
 
     def labelled(self, sample: Sample) -> Sample:
         """One sample with its labels; unchanged where the camera, or everybody's body, is not known."""
@@ -143,12 +133,12 @@ class RenderedLabels(LabellingSource):
         drawn: dict[str, NDArray[Any]] = {}
         if len(known) == len(posed):
             meshes = [LabelledMesh(body.vertices, body.model.faces, labels_of(body.model)) for body in known]
-            drawn = render_label_maps(meshes, view, sorted({*self.maps, *_NEEDED}, key=RENDERED_MAPS.index))
+            drawn = render_label_maps(meshes, view, RENDERED_MAPS)
         people = [
             person if body is None else _with_joints(person, body, number, view, drawn)
             for number, (person, body) in enumerate(zip(sample.people, posed, strict=True))
         ]
-        maps = {name: encode_map(name, drawn[name]) for name in self.maps if name in drawn}
+        maps = {name: encode_map(name, values) for name, values in drawn.items()}
         return replace(sample, people=people, maps={**maps, **sample.maps})
 
     def _posed(self, person: Person) -> _Posed | None:

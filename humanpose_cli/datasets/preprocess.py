@@ -46,7 +46,7 @@ class FitEstimator:
     @property
     def info(self) -> Mapping[str, Any]:
         """Name and options as plain JSON values: what a cache says about who made its poses."""
-        return {"name": "keypoint fit", **asdict(self.options)}
+        return {"name": "keypoint fit", **asdict(JointFitOptions())}
 
     def estimate(
         self, images: Iterable[NDArray[np.uint8]], *, sequence: bool, single_person: bool, focal: float | None = None
@@ -79,13 +79,13 @@ class BodyJointFitter:
     body  'default' or 'smpl:FILE'
     """
 
-    def __init__(self, body: str = "default", options: JointFitOptions | None = None) -> None:
-        self.body, self.options = body, options or JointFitOptions()
+    def __init__(self, body: str = "default") -> None:
+        self.body = body
 
     @property
     def info(self) -> Mapping[str, Any]:
         """Name and options as plain JSON values: what a cache says about who made its poses."""
-        return {"name": "joint fit", "body": body_by_name(self.body).name, **asdict(self.options)}
+        return {"name": "joint fit", "body": body_by_name(self.body).name, **asdict(JointFitOptions())}
 
     def fit(self, joints: NDArray[Any], skeleton: str, *, shared_shape: bool = True) -> FittedBodies:
         """joints (T, J, 4): metres in camera axes and confidence 0…1 (0: not known), of the skeleton of that name.
@@ -93,7 +93,7 @@ class BodyJointFitter:
         shared_shape  True: the frames show one person, who has one shape
         """
         body = body_by_name(self.body)
-        fit = fit_joints(body, joints, skeleton_by_name(skeleton), shared_shape=shared_shape, options=self.options)
+        fit = fit_joints(body, joints, skeleton_by_name(skeleton), shared_shape=shared_shape)
         kind, _, gender = body.name.partition("-")
         return FittedBodies(fit.poses, fit.betas, fit.trans, fit.error, body=kind, gender=gender or "neutral")
 

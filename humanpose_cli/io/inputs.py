@@ -13,7 +13,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -181,7 +181,7 @@ class SequenceVerdict:
     files: tuple[Path, ...]
 
 
-def check_sequence(files: Sequence[Path], size_of: Callable[[Path], tuple[int, int]] = image_size) -> SequenceVerdict:
+def check_sequence(files: Sequence[Path]) -> SequenceVerdict:
     """One sequence if there are at least two images, one number in their names counts up by one, and all have
     one size. An image whose header cannot be read does not decide; it is reported when its turn comes.
     """
@@ -201,7 +201,7 @@ def check_sequence(files: Sequence[Path], size_of: Callable[[Path], tuple[int, i
             return independent(
                 f"number {number} comes twice" if following == number else f"number {number + 1} is missing"
             )
-    sizes = _sizes([file for _, file in ordered], size_of)
+    sizes = _sizes([file for _, file in ordered])
     distinct = sorted(set(sizes.values()))
     if len(distinct) > 1:
         listed = ", ".join(f"{width} × {height}" for width, height in distinct[:3])
@@ -223,10 +223,10 @@ def _running_numbers(names: Sequence[str]) -> list[int] | None:
     return [int(digits) for digits in changing[0]] if len(changing) == 1 else None
 
 
-def _sizes(files: Sequence[Path], size_of: Callable[[Path], tuple[int, int]]) -> dict[Path, tuple[int, int]]:
+def _sizes(files: Sequence[Path]) -> dict[Path, tuple[int, int]]:
     def look(file: Path) -> tuple[int, int] | None:
         try:
-            return size_of(file)
+            return image_size(file)
         except InputError:
             return None
 

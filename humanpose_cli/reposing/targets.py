@@ -9,7 +9,6 @@ hands, feet) stays as near as it can to the neutral pose and inside the joints' 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -51,29 +50,14 @@ _CROSS_BONES = (
 _CHUNK = 256  # frames solved together: bounds memory
 _FACE = ("nose", "eye", "ear", "mouth", "head_top")
 
-
-@dataclass(frozen=True)
-class RetargetOptions:
-    """How a pose is solved for.
-
-    steps          Gauss–Newton steps
-    at_ease        weight of staying near the neutral pose, against 1 for a bone's direction (radians)
-    start          weight of staying near the closed-form start, which settles twists
-    face_weight    weight of bones of the face, which are short and noisy
-    """
-
-    steps: int = 15
-    at_ease: float = 0.02
-    start: float = 0.04
-    face_weight: float = 0.5
+_STEPS = 15  # of Gauss–Newton
+# Weights, against 1 for a bone's direction (radians): of the face's bones, which are short and noisy; of staying near
+# the neutral pose; of staying near the closed-form start, which settles twists.
+_FACE_WEIGHT, _NEUTRAL_WEIGHT, _START_WEIGHT = 0.5, 0.02, 0.04
 
 
 def retarget_joints(
-    body: Body,
-    joints: NDArray[np.floating],
-    skeleton: Skeleton,
-    betas: NDArray[np.floating],
-    options: RetargetOptions | None = None,
+    body: Body, joints: NDArray[np.floating], skeleton: Skeleton, betas: NDArray[np.floating]
 ) -> Tensor:
     """Rotations (T, 24, 3, 3) of a body of shape `betas` (S,) whose limbs point as the target's joints do.
 
@@ -81,7 +65,6 @@ def retarget_joints(
 
     InputError where hips and shoulders are missing: nothing then tells where the body faces.
     """
-    options = options or RetargetOptions()
     points = torch.from_numpy(np.array(joints, np.float64))
     if points.ndim != 3 or points.shape[1:] != (len(skeleton), 3):
         raise InputError(
@@ -99,7 +82,7 @@ def retarget_joints(
         solved = [points.new_zeros(0, len(SMPL24), 3, 3)]
         for rows in torch.arange(len(points)).split(_CHUNK):
             start = limb_rotations(zero_joints(rig), skeleton, points[rows], known[rows].double())
-            problem = _Directions(rig, span.start, skeleton, points[rows], known[rows], shape[rows], start, options)
+            problem = _Directions(rig, span.start, skeleton, points[rows], known[rows], shape[rows], start)
             solved.append(problem.solve(start))
     return torch.cat(solved).float()
 
@@ -149,30 +132,29 @@ class _Directions:
         known: Tensor,
         betas: Tensor,
         start: Tensor,
-        options: RetargetOptions,
     ) -> None:
-        self.rig, self.betas, self.options = rig, betas, options
+        self.rig, self.betas = rig, betas
         self.root = points.new_zeros(len(points), 3)
         pairs = _bones(skeleton)
         upper, lower = (torch.tensor([pair[k] for pair in pairs]) for k in (0, 1))
         wanted = points[:, lower] - points[:, upper]
         length = wanted.norm(dim=-1)
-        weights = torch.tensor([_weight(skeleton, pair, options) for pair in pairs], dtype=points.dtype)
+        weights = torch.tensor([_weight(skeleton, pair) for pair in pairs], dtype=points.dtype)
         self.weights = weights * (known[:, upper] & known[:, lower] & (length > 1e-4))
         self.wanted = normalize(wanted, dim=-1)
         self.upper, self.lower = upper + first, lower + first
-        ease = points.new_full((len(SMPL24),), options.at_ease)
+        ease = points.new_full((len(SMPL24),), _NEUTRAL_WEIGHT)
         ease[SMPL24.index("pelvis")] = 0  # which faces anywhere; trunk and collars move only as far as they must
         hold = torch.zeros_like(ease)
         limbs = [f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "hip", "knee")]
-        hold[SMPL24.indices(limbs)] = options.start
+        hold[SMPL24.indices(limbs)] = _START_WEIGHT
         self.pulls = ((neutral_rotations().to(points), ease), (start, hold))
 
     def solve(self, rotations: Tensor) -> Tensor:
         """The best rotations (T, 24, 3, 3), by steps that are kept per frame only where they help."""
         damping = torch.full_like(self.root[:, 0], 1e-3)
         cost, gradient, hessian = self._equations(rotations)
-        for _ in range(self.options.steps):
+        for _ in range(_STEPS):
             diagonal = torch.diag_embed(damping[:, None] * (1 + hessian.diagonal(dim1=1, dim2=2)))
             step = -torch.linalg.solve(hessian + diagonal, gradient).unflatten(-1, (-1, 3))
             tried = rotations @ axis_angle_to_matrix(step)
@@ -219,9 +201,9 @@ def _bones(skeleton: Skeleton) -> list[tuple[int, int]]:
     return bones
 
 
-def _weight(skeleton: Skeleton, pair: tuple[int, int], options: RetargetOptions) -> float:
+def _weight(skeleton: Skeleton, pair: tuple[int, int]) -> float:
     names = [skeleton.joint_names[row] for row in pair]
-    return options.face_weight if any(part in name for part in _FACE for name in names) else 1.0
+    return _FACE_WEIGHT if any(part in name for part in _FACE for name in names) else 1.0
 
 
 def read_target(

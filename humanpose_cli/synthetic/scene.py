@@ -132,12 +132,15 @@ def card(outline: Array) -> Solid:
     return _sheet(np.stack((middle, flat)), np.stack((middle[:, :2], rim)))
 
 
-def _plant(random: np.random.Generator, height: float, leaves: int = 40) -> Solid:
+_LEAVES = 40
+
+
+def _plant(random: np.random.Generator, height: float) -> Solid:
     """Leaves like blades that rise from the origin and bend outwards."""
     blades = []
     t = np.linspace(1, 0, 6)
     width = np.sqrt(np.maximum(t * (1 - t) * 4, 0.05))[:, None]
-    for _ in range(leaves):
+    for _ in range(_LEAVES):
         azimuth, lean = random.uniform(0, 2 * math.pi), random.uniform(0.1, 1.1)
         length, wide = height * random.uniform(0.5, 1.0), height * random.uniform(0.015, 0.06)
         bend = lean * t**1.5

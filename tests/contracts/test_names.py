@@ -25,21 +25,19 @@ ALLOWED = {
     "Coordinates.is_arm",
     "Coordinates.of_points(arm_share)",
     # The verb: to put something at a position.
+    "place_about_pixels",
     "place_before_camera",
+    "place_in_image",
 }
 
 # Older names that are to be renamed; nothing is added here.
 PENDING = {
-    "CommandInfo.words",
-    "CorrectionNetwork.forward(seen)",
     "FitEvidence.place_weights",
     "FitEvidence.places",
     "KeypointFitOptions.robust_place",
     "NbfTraining.seen",
     "SegmenterTraining.seen",
     "fit_of_estimates(seen)",
-    "place_about_pixels",
-    "place_in_image",
 }
 
 
@@ -100,7 +98,7 @@ def test_public_names_keep_to_the_glossary(words):
 
 def test_every_exception_is_needed(words):
     found = {name for tree in modules().values() for name in wrong(public_names(tree), words)}
-    assert ALLOWED - found == set()
+    assert (ALLOWED | PENDING) - found == set()
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -155,7 +155,7 @@ def test_images_and_maps_are_decoded(folder, samples):
 
     from PIL import Image
 
-    assert cache.image_bytes(1) == samples[1].image
+    assert cache.sample(1).image == samples[1].image
     np.testing.assert_array_equal(cache.image(1), np.array(Image.open(io.BytesIO(samples[1].image))))
     assert cache.mask(0).max() == 255
     assert cache.detected_mask(0).max() == 127

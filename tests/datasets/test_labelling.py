@@ -154,10 +154,10 @@ def test_a_person_outside_the_image_has_no_box() -> None:
 
 
 def test_it_tells_what_it_drew_and_passes_on_the_rest() -> None:
-    source = RenderedLabels(OneSample(sample_of(standing())), {"default": BODY}, ["parts"])
-    assert source.info == SourceInfo("one", {"every": 1, "rendered": ["parts"], "bodies": ["default"]})
+    source = RenderedLabels(OneSample(sample_of(standing())), {"default": BODY})
+    assert source.info == SourceInfo("one", {"every": 1, "rendered": list(RENDERED_MAPS), "bodies": ["default"]})
     assert source.notes == ("read this",)
-    assert set(next(source.read(source.groups()[0])).maps) == {"parts"}
+    assert set(next(source.read(source.groups()[0])).maps) == set(RENDERED_MAPS)
     there = pickle.loads(pickle.dumps(source))
     assert next(there.read(there.groups()[0])).maps == next(source.read(source.groups()[0])).maps
 
@@ -196,8 +196,8 @@ class Photo:
 
 
 def test_the_detector_is_asked_about_people_with_boxes():
-    source = pickle.loads(pickle.dumps(DetectedLabels(Photo(), views=1)))
-    assert source.info.options == {"a": 1, "detector_views": 1}
+    source = pickle.loads(pickle.dumps(DetectedLabels(Photo())))
+    assert source.info.options == {"a": 1, "detector_views": 2}
     (sample,) = source.read(source.groups()[0])
     her, flat, unknown, outside = sample.people
     assert her.identity == "her"
