@@ -58,7 +58,7 @@ def test_json_is_one_line():
 
 
 def table(items: tuple[ItemResult, ...], columns: tuple[ResultColumn, ...] = (), *, terminal: bool = True) -> str:
-    text = result_text(CommandResult("fit", Status.SUCCESS, items), columns, render._WORDS, terminal=terminal)
+    text = result_text(CommandResult("fit", Status.SUCCESS, items), columns, render._LABELS, terminal=terminal)
     return re.sub(r"\x1b\[[\d;]*m", "", text)
 
 
@@ -131,7 +131,7 @@ def test_a_pipe_gets_every_item_on_one_line_of_tabs():
 def test_a_pipe_gets_other_tables_as_tabs_too():
     other = ResultTable("how far", ("what", "mm"), (("ours", "71"), ("a b", "80")), ("n 100",))
     result = CommandResult("evaluate", Status.SUCCESS, (ItemResult("a", Status.SUCCESS),), tables=(other,))
-    text = result_text(result, (), render._WORDS, terminal=False)
+    text = result_text(result, (), render._LABELS, terminal=False)
     assert text.startswith("# how far\nwhat\tmm\nours\t71\na b\t80\n# n 100\n\ninput\t")
 
 
