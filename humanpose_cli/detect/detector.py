@@ -167,6 +167,28 @@ def person_from_keypoints(keypoints: np.ndarray, skeleton: Skeleton, width: int,
     )
 
 
+def predictions_for_keypoints(
+    pool: ModelPool, image: np.ndarray, people: Sequence[DetectedPerson], views: int
+) -> list[DetectedPerson | None]:
+    """What the landmark model itself predicts, in blazepose33, around people known by keypoints; None where that is
+    another pose.
+    """
+    height, width = image.shape[:2]
+    pyramid = Pyramid(image)
+    regions = [_region_around(person) for person in people]
+    found: list[DetectedPerson | None] = []
+    for person, passes in zip(people, observe_jittered(pool, pyramid, regions, views), strict=True):
+        predicted = combine(passes, width, height, person.score)
+        shared = [name for name in person.skeleton.joint_names if name in BLAZEPOSE33]
+        mine, theirs = person.skeleton.indices(shared), BLAZEPOSE33.indices(shared)
+        sure = person.keypoints[mine, 2] > 0
+        points = person.keypoints[mine, :2][sure], predicted.keypoints[theirs, :2][sure]
+        alike = similarity_of_points(*points, passes[0].region.side)
+        presence = float(np.mean([o.presence for o in passes]))
+        found.append(None if alike < _AGREEING or presence < _PRESENT else predicted)
+    return found
+
+
 def watch_keypoints(
     pool: ModelPool, image: np.ndarray, people: Sequence[DetectedPerson], views: int
 ) -> list[DetectedPerson]:
@@ -174,26 +196,17 @@ def watch_keypoints(
 
     The keypoints stay the user's. A person for whom the model predicts another pose stays as it was.
     """
-    height, width = image.shape[:2]
-    pyramid = Pyramid(image)
-    regions = [_region_around(person) for person in people]
     watched = []
-    for person, passes in zip(people, observe_jittered(pool, pyramid, regions, views), strict=True):
-        predicted = combine(passes, width, height, person.score)
-        assert predicted.world is not None
-        assert predicted.world_spread is not None
-        shared = [name for name in person.skeleton.joint_names if name in BLAZEPOSE33]
-        mine, theirs = person.skeleton.indices(shared), BLAZEPOSE33.indices(shared)
-        sure = person.keypoints[mine, 2] > 0
-        points = person.keypoints[mine, :2][sure], predicted.keypoints[theirs, :2][sure]
-        alike = similarity_of_points(*points, passes[0].region.side)
-        presence = float(np.mean([o.presence for o in passes]))
-        if alike < _AGREEING or presence < _PRESENT:
+    for person, predicted in zip(people, predictions_for_keypoints(pool, image, people, views), strict=True):
+        if predicted is None:
             watched.append(person)
-        elif len(shared) < len(person.skeleton):
+        elif any(name not in BLAZEPOSE33 for name in person.skeleton.joint_names):
             watched.append(replace(person, mask=predicted.mask))
         else:
-            world, spread = predicted.world[theirs], predicted.world_spread[theirs]
+            assert predicted.world is not None
+            assert predicted.world_spread is not None
+            rows = BLAZEPOSE33.indices(person.skeleton.joint_names)
+            world, spread = predicted.world[rows], predicted.world_spread[rows]
             watched.append(replace(person, mask=predicted.mask, world=world, world_spread=spread))
     return watched
 

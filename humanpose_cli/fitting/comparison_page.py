@@ -95,8 +95,11 @@ def courses(before: Fit, after: Fit, track: int) -> list[Course]:
     overlaps = [_column(told.get(f"overlap_{when}"), len(rows)) for when in ("before", "after")]
     if np.isfinite(overlaps).any():
         found.append(Course("silhouette overlap", "", *overlaps))
-    errors = [fit.reprojection_error[rows].astype(np.float64) for fit in (before, after)]
-    if max(map(np.max, errors)) > 0:  # fits of other programs come without keypoints
+    errors = [
+        np.where(fit.keypoints2d[rows, :, 2].any(1), fit.reprojection_error[rows], np.nan).astype(np.float64)
+        for fit in (before, after)
+    ]
+    if np.isfinite(errors).any():  # fits of other programs come without keypoints
         found.append(Course("reprojection error", "px", *errors))
     if len(rows) > 2:
         found.append(Course("acceleration", "mm/frame²", *(accelerations(fit, rows) for fit in (before, after))))

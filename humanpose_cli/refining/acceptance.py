@@ -31,12 +31,17 @@ def masks_of_rows(
     record: FitRecord, rows: NDArray[np.integer], image: NDArray[np.uint8], pool: ModelPool
 ) -> list[PersonMask | None]:
     """The pixels of a frame that show the people of some rows; None where the network finds another pose there."""
+    return [person.mask for person in watch_keypoints(pool, image, people_of_rows(record, rows), 0)]
+
+
+def people_of_rows(record: FitRecord, rows: NDArray[np.integer]) -> list[DetectedPerson]:
+    """Some rows as people known by keypoints: their projected joints."""
     people = []
     for row in rows:
         points = np.concatenate((record.joints2d[row], np.ones((len(SMPL24), 1), np.float32)), 1)
         spread = np.zeros(len(SMPL24), np.float32)
         people.append(DetectedPerson(record.boxes[row], points, None, spread, None, None, 1.0, SMPL24))
-    return [person.mask for person in watch_keypoints(pool, image, people, 0)]
+    return people
 
 
 def overlap(mask: Array, drawn: Array, ignored: NDArray[np.bool_]) -> float:

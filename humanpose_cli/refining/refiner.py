@@ -38,6 +38,7 @@ from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.refining.acceptance import accepted_share, masks_of_rows, overlap
 from humanpose_cli.refining.correspondences import Correspondence, FlowCorrespondence, SurfacePoints
 from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.refining.keypoints import detected_keypoints
 from humanpose_cli.refining.problem import AlignmentEvidence, AlignmentProblem, AlignmentWeights, alignment_rig
 from humanpose_cli.rendering.body_maps import BODY_FILL, render_bodies
 
@@ -152,10 +153,15 @@ class Refiner:
         frames    those of the fit
         body      of the fit, where it came from a file
         textures  as `textures` gives them; None: made from the frames
+
+        A fit without keypoints, as other programs' are, gets those of the landmark model around its joints.
         """
         if not len(fit):
             return fit
         body = fit.body_model(body)
+        if not fit.keypoints2d[..., 2].any():
+            fit = replace(fit, keypoints2d=detected_keypoints(fit, frames, self._pool, progress))
+            fit = _with_bodies(fit, body, *_state(fit)[:3])
         if textures is None and self.needs_textures:
             textures = self.textures(fit, frames, body=body, progress=progress)
         surface = SurfacePoints(body, self.options.points)

@@ -31,7 +31,8 @@ def body() -> Body:
 @pytest.fixture
 def fit(body: Body, tmp_path: Path) -> Fit:
     np.savez(tmp_path / "a.npz", **camerahmr(known()))
-    return replace(read_fits(tmp_path / "a.npz", body), reprojection_error=np.array([3, 4, 5], np.float32))
+    seen = {"keypoints2d": np.ones((FRAMES, 33, 3), np.float32), "reprojection_error": np.array([3, 4, 5], np.float32)}
+    return replace(read_fits(tmp_path / "a.npz", body), **seen)
 
 
 def refined(fit: Fit) -> Fit:
@@ -96,7 +97,7 @@ def test_acceleration_is_that_in_the_world(fit: Fit) -> None:
 
 
 def test_unknown_figures_are_left_out(fit: Fit) -> None:
-    plain = replace(fit, reprojection_error=np.zeros(FRAMES, np.float32))
+    plain = replace(fit, keypoints2d=np.zeros((FRAMES, 33, 3), np.float32))
     assert [course.name for course in courses(plain, plain, 0)] == ["acceleration"]
     assert [course.name for course in courses(fit, refined(fit), 0)] == [
         "silhouette overlap",

@@ -1,0 +1,32 @@
+"""Keypoints of people whose fits come without any: other programs store bodies only."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.detect.detector import predictions_for_keypoints
+from humanpose_cli.detect.models import ModelPool
+from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.refining.acceptance import people_of_rows
+from humanpose_cli.refining.frames import FitFrames
+
+
+def detected_keypoints(
+    record: FitRecord, frames: FitFrames, pool: ModelPool, progress: Progress = no_progress
+) -> NDArray[np.float32]:
+    """(N, 33, 3) x, y, confidence by the landmark model around each row's joints; zero where it has another pose."""
+    found = np.zeros((len(record), len(BLAZEPOSE33), 3), np.float32)
+    with closing(frames.read()) as reading:
+        for done, (frame, pixels) in enumerate(reading, 1):
+            rows = record.rows_for(frame)
+            predicted = predictions_for_keypoints(pool, pixels, people_of_rows(record, rows), 0)
+            for row, person in zip(rows, predicted, strict=True):
+                if person is not None:
+                    found[row] = person.keypoints
+            progress(done, record.frame_count, "frames for keypoints")
+    return found
