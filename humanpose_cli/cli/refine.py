@@ -22,7 +22,7 @@ _FRAMES = option(
 _CORRESPONDENCE = option(
     "--correspondence",
     "What tells where the body really is. flow: the person's texture compared with the photograph, and keypoints. "
-    "keypoints: those of the fit file alone. network: a network compares. densepose: your DensePose output.",
+    "keypoints: those of the fit file alone. network: a network compares.",
 )
 _PRIOR = option("--prior", "Whether unusual poses cost; joints stay within their limits in any case.")
 _TEXTURE = option(
@@ -60,7 +60,7 @@ def refine(
     fits: Annotated[list[Path], _FITS],
     flags: BatchFlags,
     frames: Annotated[list[str], _FRAMES],
-    correspondence: Annotated[Literal["network", "flow", "keypoints", "densepose"], _CORRESPONDENCE] = "flow",
+    correspondence: Annotated[Literal["network", "flow", "keypoints"], _CORRESPONDENCE] = "flow",
     prior: Annotated[Literal["none", "pose"], _PRIOR] = "pose",
     texture: Annotated[Path | None, _TEXTURE] = None,
     body: BodyOption = "default",

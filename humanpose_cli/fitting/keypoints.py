@@ -117,7 +117,7 @@ def fit_keypoints(
     rig = LandmarkRig(body, body.landmarks(skeleton.name), joints, free_columns=1)
     setting = _Setting(rig, skeleton, options)
     threads = torch.get_num_threads()
-    with torch.no_grad(), _one_thread_each():
+    with torch.no_grad(), one_thread_each():
         starts = range(0, max(len(observations), 1), options.chunk)  # no rows are one chunk too
         chunks = [observations.rows(slice(start, start + options.chunk)) for start in starts]
         started = _in_parallel(partial(_start, setting), chunks, threads)
@@ -137,7 +137,7 @@ def _check_shape(body: Body, observations: KeypointObservations) -> None:
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
     """The solver's matrices are so small that a second thread only waits: on a busy machine it costs twentyfold."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

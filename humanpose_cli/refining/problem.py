@@ -39,7 +39,7 @@ from humanpose_cli.fitting.solver import NormalEquations
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 
 _POSE = 3 * len(SMPL24) + 3  # parameters of a row without shape: rotations and root
-_WINDOW, _AHEAD = 96, 16  # rows of a track solved together, and rows behind them that only steady their end
+_WINDOW, _AHEAD = 48, 12  # rows of a track solved together, and rows behind them that only steady their end
 _ROOT = slice(3 * len(SMPL24), _POSE)
 
 
@@ -60,15 +60,15 @@ class AlignmentWeights:
     limit_noise     radians beyond a joint's range that cost as much as one noise level
     """
 
-    pixel_noise: float = 10.0
-    keypoint_noise: float = 2.0
+    pixel_noise: float = 6.0
+    keypoint_noise: float = 1.2
     robust_2d: float = 3.0
-    rotation_noise: float = 0.2
-    depth_noise: float = 0.03
+    rotation_noise: float = 0.4
+    depth_noise: float = 0.05
     root_noise: float = 0.01
-    acceleration: float = 6.0
+    acceleration: float = 20.0
     robust_acceleration: float = 3.0
-    shape_noise: float = 0.3
+    shape_noise: float = 0.6
     shape_evidence: int = 10
     prior_strength: float = 1.0
     limit_noise: float = 0.05

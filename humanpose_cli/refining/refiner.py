@@ -29,6 +29,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
+from humanpose_cli.fitting.keypoints import one_thread_each
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
 from humanpose_cli.fitting.residuals import FitState
@@ -42,7 +43,7 @@ from humanpose_cli.refining.keypoints import detected_keypoints
 from humanpose_cli.refining.problem import AlignmentEvidence, AlignmentProblem, AlignmentWeights, alignment_rig
 from humanpose_cli.rendering.body_maps import BODY_FILL, render_bodies
 
-CorrespondenceKind = Literal["network", "flow", "keypoints", "densepose"]
+CorrespondenceKind = Literal["network", "flow", "keypoints"]
 Prior = Literal["none", "pose"]
 DEFAULT_CORRESPONDENCE: CorrespondenceKind = "flow"
 
@@ -54,7 +55,7 @@ _FULL = 12.0  # summed confidence of a surface point's pixels from which it coun
 class RefineOptions:
     """What a refinement depends on.
 
-    correspondence  'network', 'flow', 'keypoints' or 'densepose': what tells where the body really is
+    correspondence  'network', 'flow' or 'keypoints': what tells where the body really is
     prior           'pose': unusual poses cost; 'none': only joint limits hold
     rounds          of rendering, comparing and solving
     size            pixels of a person's crop, each side
@@ -72,8 +73,8 @@ class RefineOptions:
     weights: AlignmentWeights = field(default_factory=AlignmentWeights)
 
     def __post_init__(self) -> None:
-        if self.correspondence not in ("network", "flow", "keypoints", "densepose"):
-            expected = "network, flow, keypoints or densepose"
+        if self.correspondence not in ("network", "flow", "keypoints"):
+            expected = "network, flow or keypoints"
             raise UsageError("correspondence", "is not known", expected=expected, got=self.correspondence)
         if self.prior not in ("none", "pose"):
             raise UsageError("prior", "is not known", expected="none or pose", got=self.prior)
@@ -156,8 +157,20 @@ class Refiner:
 
         A fit without keypoints, as other programs' are, gets those of the landmark model around its joints.
         """
+        return self.compared(fit, frames, body=body, textures=textures, progress=progress)[1]
+
+    def compared(
+        self,
+        fit: Fit,
+        frames: FitFrames,
+        *,
+        body: Body | None = None,
+        textures: Mapping[int, NDArray[np.uint8]] | None = None,
+        progress: Progress = no_progress,
+    ) -> tuple[Fit, Fit]:
+        """All bodies moved, and what `refine` keeps of that."""
         if not len(fit):
-            return fit
+            return fit, fit
         body = fit.body_model(body)
         if not fit.keypoints2d[..., 2].any():
             fit = replace(fit, keypoints2d=detected_keypoints(fit, frames, self._pool, progress))
@@ -171,7 +184,7 @@ class Refiner:
             what = f"frames of round {number + 1}"
             pulls = self._compare(moved, frames, body, surface, rig, textures or {}, progress, what)
             moved = self._solved(fit, moved, body, rig, pulls)
-        return self._kept(fit, moved, frames, body, rig, progress)
+        return moved, self._kept(fit, moved, frames, body, progress)
 
     def refine_own(self, fit: Fit, progress: Progress = no_progress) -> Fit:
         """`refine` with the frames that the fit came from."""
@@ -250,12 +263,13 @@ class Refiner:
             problem = AlignmentProblem(
                 rig, _evidence(fit, rows, pulls), self.options.weights, prior=self.options.prior == "pose"
             )
-            solved = problem.solve_in_windows(FitState(*(values[rows] for values in state)))
+            with one_thread_each():
+                solved = problem.solve_in_windows(FitState(*(values[rows] for values in state)))
             for values, found in zip(state, solved, strict=True):
                 values[rows] = found
         return _with_bodies(fit, body, state.rotations, state.root, state.betas)
 
-    def _kept(self, fit: Fit, moved: Fit, frames: FitFrames, body: Body, rig: LandmarkRig, progress: Progress) -> Fit:
+    def _kept(self, fit: Fit, moved: Fit, frames: FitFrames, body: Body, progress: Progress) -> Fit:
         """What aligns better of the moved bodies, the rest as it was."""
         overlaps = np.full((len(fit), 2), np.nan)
         for seen in self._people(fit, frames, body, progress, "frames compared"):
@@ -302,7 +316,7 @@ def _correspondence(kind: CorrespondenceKind) -> Correspondence | None:
         return FlowCorrespondence()
     if kind == "keypoints":
         return None
-    raise UnavailableError("correspondence", f"{kind} is not at hand", remedy="`flow` and `keypoints` are")
+    raise UnavailableError("correspondence", "has no trained network here", remedy="`flow` or `keypoints`")
 
 
 def _texture_rows(fit: Fit, most: int) -> NDArray[np.bool_]:

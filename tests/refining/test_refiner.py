@@ -105,12 +105,12 @@ def test_other_frames_are_refused(walk):
 
 
 def test_options_are_checked():
-    with pytest.raises(UsageError, match="network, flow, keypoints or densepose"):
+    with pytest.raises(UsageError, match="network, flow or keypoints"):
         RefineOptions("guesses")
     with pytest.raises(UsageError, match="rounds"):
         RefineOptions(rounds=0)
-    with pytest.raises(UnavailableError, match="densepose"):
-        Refiner(RefineOptions("densepose"))
+    with pytest.raises(UnavailableError, match="no trained network"):
+        Refiner(RefineOptions("network"))
 
 
 def test_the_nearer_person_hides_the_other(walk, body):
