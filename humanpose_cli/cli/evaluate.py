@@ -114,7 +114,7 @@ class RefineFlags:
     """Which refinements are compared, as one parameter."""
 
     base: Annotated[Literal["keypoints", "nbf", "noise"] | None, _BASE] = None
-    correspondence: Annotated[Literal["network", "flow", "keypoints", "densepose"] | None, _CORRESPONDENCE] = None
+    correspondence: Annotated[Literal["network", "flow", "keypoints"] | None, _CORRESPONDENCE] = None
     prior: Annotated[Literal["none", "pose"] | None, _PRIOR] = None
 
 
