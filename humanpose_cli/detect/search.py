@@ -339,7 +339,7 @@ SCHEMES: dict[str, Scheme] = {
         followed=1,
         newcomers=(0.75, 0.5, 0.35),
         multipose=((1.0, 256),),
-        heavy=0,
+        heavy=1,  # PA-MPJPE of four real views 62.0 mm without, 59.9 with
         upright=2,
         coarse=PersonScore(0.726, 0.988, 0.263, 0.722, -1.406, -5.112, threshold=-1.0),
         refined=PersonScore(0.657, 0.906, 0.213, 1.993, -1.227, -8.327, threshold=0.5),

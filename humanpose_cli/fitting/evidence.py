@@ -8,7 +8,7 @@ along the viewing ray (depth read the wrong way round), and upright neutral pose
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from importlib import resources
 from typing import Any
@@ -190,7 +190,8 @@ class _Given:
 
 
 def _tensors(observations: KeypointObservations, least: float) -> _Given:
-    arrays = {name: value for name, value in vars(observations).items() if name not in ("skeleton", "shape_group")}
+    wanted = {f.name for f in fields(_Given)} | {"predicted_poses"}
+    arrays = {name: value for name, value in vars(observations).items() if name in wanted}
     tensors: dict[str, Any] = {
         name: None if value is None else torch.from_numpy(value).double() for name, value in arrays.items()
     }

@@ -19,7 +19,6 @@ import numpy as np
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.conventions import skeleton_by_name
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
@@ -30,7 +29,7 @@ from humanpose_cli.fitting.networks import Estimates, FitMethod, NetworkOptions,
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.people import DetectorMode, PeopleSource, find_people
 from humanpose_cli.fitting.progress_bar import progress_of
-from humanpose_cli.fitting.records import FrameCamera, TrackedPerson, empty_record, fit_record, joined
+from humanpose_cli.fitting.records import FrameCamera, TrackedPerson, empty_record, fit_record, joined, with_gaps_filled
 from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.fitting.solver import KeypointFitOptions
 from humanpose_cli.io.digests import file_digest
@@ -76,6 +75,8 @@ class FitOptions:
             raise UsageError(given, "is of no use with `method=keypoints`", remedy="`method=auto` or nbf")
 
 
+_USUAL_RATE = 30.0  # frames a second, of sequences that do not say
+_NO_EVIDENCE = 1e3  # metres: noise of what was not observed
 IMAGE_STEPS = 3  # of one image: finding people, fitting bodies, and drawing
 
 
@@ -232,7 +233,7 @@ class Fitter:
             TrackedPerson(person, 0, track, estimate)
             for track, (person, estimate) in enumerate(zip(people, estimates.all(), strict=True))
         ]
-        record = self._fit(seen, [camera], frame_rate=None, shared_shape=False)
+        record = self._fit(seen, [camera])
         return replace(record, detections=tuple(people))  # one frame, ids in order: rows are in order too
 
     def fit_sequence(
@@ -247,7 +248,8 @@ class Fitter:
 
         Frames are looked at one by one and not kept: memory grows with people and frames, not with pixels.
         """
-        tracks, estimates = TrackAssigner(), Estimates(self._network)
+        asked = self.options.method == "nbf" or self.options.network.weights
+        tracks, estimates = TrackAssigner(), Estimates(self._network if asked else None)
         cameras: list[FrameCamera] = []
         seen: list[TrackedPerson] = []
         self._people.start_sequence()
@@ -265,7 +267,7 @@ class Fitter:
         seen = [replace(s, estimate=estimate) for s, estimate in zip(seen, estimates.all(), strict=True)]
         if self.options.people == "largest":
             seen = _largest_tracks(seen)
-        return self._fit(seen, cameras, frame_rate=frame_rate, shared_shape=True)
+        return self._fit(seen, cameras, frame_rate=frame_rate, sequence=True)
 
     def _camera(self, frame: Frame, shot: int = 0) -> FrameCamera:
         return FrameCamera(frame.name, Camera.of_image(frame.size, self.options.focal or frame.focal or None), shot)
@@ -275,8 +277,8 @@ class Fitter:
         seen: Sequence[TrackedPerson],
         cameras: Sequence[FrameCamera],
         *,
-        frame_rate: float | None,
-        shared_shape: bool,
+        frame_rate: float | None = None,
+        sequence: bool = False,
     ) -> Fit:
         # The body by its name: where its file lies differs from machine to machine, and outputs must not.
         name = self.body.name
@@ -290,9 +292,12 @@ class Fitter:
         if not seen:
             return empty_record(cameras, **whole)
         if self.options.method == "nbf":
-            fit = fit_of_estimates(self.body, seen, cameras, shared_shape=shared_shape)
+            fit = fit_of_estimates(self.body, seen, cameras, shared_shape=sequence)
+        elif sequence:
+            seen = with_gaps_filled(seen)
+            fit = _fit_tracks(self.body, seen, cameras, self.options.keypoints, frame_rate or _USUAL_RATE)
         else:
-            fit = _fit_rows(self.body, seen, cameras, self.options.keypoints, shared_shape)
+            fit = _fit_rows(self.body, seen, cameras, self.options.keypoints)
         return fit_record(seen, fit, cameras, **whole)
 
     def __enter__(self) -> Fitter:
@@ -334,27 +339,33 @@ def _without_mask(person: DetectedPerson) -> DetectedPerson:
 
 
 def _fit_rows(
-    body: Body,
-    seen: Sequence[TrackedPerson],
-    cameras: Sequence[FrameCamera],
-    options: KeypointFitOptions,
-    shared_shape: bool,
+    body: Body, seen: Sequence[TrackedPerson], cameras: Sequence[FrameCamera], options: KeypointFitOptions
 ) -> KeypointFit:
-    """Fit all rows; those with the same landmarks and the same kind of evidence in one batch."""
+    """Fit rows that have nothing to do with each other; those with the same kind of evidence in one batch."""
     batches: dict[tuple[str, bool, bool], list[int]] = {}
     for row, s in enumerate(seen):
         kind = (s.person.skeleton.name, s.person.world is not None, _tells_noise(s.estimate))
         batches.setdefault(kind, []).append(row)
-    parts = []
-    for (skeleton, with_world, predicted), rows in batches.items():
-        chosen = [seen[row] for row in rows]
-        observed = _observations(chosen, cameras, skeleton, with_world, shared_shape)
-        if predicted:
-            observed = replace(observed, **_predictions(chosen))
-        parts.append(fit_keypoints(body, observed, options))
-    place = np.argsort(np.concatenate([np.asarray(rows, int) for rows in batches.values()]), kind="stable")
-    joined = {f.name: np.concatenate([getattr(part, f.name) for part in parts])[place] for f in fields(KeypointFit)}
+    parts = [
+        fit_keypoints(body, _observations([seen[row] for row in rows], cameras), options) for rows in batches.values()
+    ]
+    order = np.argsort(np.concatenate([np.asarray(rows, int) for rows in batches.values()]), kind="stable")
+    joined = {f.name: np.concatenate([getattr(part, f.name) for part in parts])[order] for f in fields(KeypointFit)}
     return KeypointFit(**joined)
+
+
+def _fit_tracks(
+    body: Body,
+    seen: Sequence[TrackedPerson],
+    cameras: Sequence[FrameCamera],
+    options: KeypointFitOptions,
+    frame_rate: float,
+) -> KeypointFit:
+    """Fit the rows of a sequence, sorted by track and frame: each track has one shape and one motion."""
+    tracks, frames = (np.array([getattr(s, name) for s in seen]) for name in ("track", "frame"))
+    observed = _observations(seen, cameras)
+    observed = replace(observed, shape_group=tracks, frame=frames, interval=1 / frame_rate)
+    return fit_keypoints(body, observed, options)
 
 
 def _tells_noise(estimate: BodyEstimate | None) -> bool:
@@ -362,36 +373,43 @@ def _tells_noise(estimate: BodyEstimate | None) -> bool:
     return estimate is not None and estimate.noise is not None
 
 
-def _predictions(seen: Sequence[TrackedPerson]) -> dict[str, Any]:
-    """The rows' estimates as a keypoint fit takes them."""
-    estimates = [s.estimate for s in seen if s.estimate is not None]
-    names = ("poses", "betas", "joints", "noise")
-    return {f"predicted_{name}": np.stack([getattr(e, name) for e in estimates]) for name in names}
-
-
-def _observations(
-    seen: Sequence[TrackedPerson],
-    cameras: Sequence[FrameCamera],
-    skeleton: str,
-    with_world: bool,
-    shared_shape: bool,
-) -> KeypointObservations:
+def _observations(seen: Sequence[TrackedPerson], cameras: Sequence[FrameCamera]) -> KeypointObservations:
+    """Rows of one skeleton. Where only some have world landmarks or an estimate, the others' say nothing."""
     people = [s.person for s in seen]
     views = [cameras[s.frame].camera for s in seen]
-    count, landmarks = len(people), len(skeleton_by_name(skeleton))
+    skeleton = people[0].skeleton
+    count, landmarks = len(people), len(skeleton)
     keypoints = _array([p.keypoints for p in people], count, landmarks, 3)
-    return KeypointObservations(
+    observed = KeypointObservations(
         keypoints=keypoints[..., :2],
         confidence=keypoints[..., 2],
         focal=_array([v.focal for v in views], count),
         principal_point=_array([v.principal_point for v in views], count, 2),
         image_size=_array([v.size for v in views], count, 2),
-        skeleton=skeleton,
-        world=_array([p.world for p in people], count, landmarks, 3) if with_world else None,
+        skeleton=skeleton.name,
         spread=_array([p.spread for p in people], count, landmarks),
-        world_spread=_array([p.world_spread for p in people], count, landmarks) if with_world else None,
-        shape_group=np.array([s.track for s in seen], np.int64) if shared_shape else None,
     )
+    known = np.array([p.world is not None for p in people])
+    if known.any():
+        like = _nearest(known)
+        spread = _array([people[row].world_spread for row in like], count, landmarks)
+        spread[~known] = _NO_EVIDENCE
+        world = _array([people[row].world for row in like], count, landmarks, 3)
+        observed = replace(observed, world=world, world_spread=spread)
+    known = np.array([_tells_noise(s.estimate) for s in seen])
+    if known.any():
+        estimates = [seen[row].estimate for row in _nearest(known)]
+        names = ("poses", "betas", "joints", "noise")
+        told: dict[str, Any] = {f"predicted_{n}": np.stack([getattr(e, n) for e in estimates]) for n in names}
+        told["predicted_noise"][~known] = _NO_EVIDENCE
+        observed = replace(observed, **told)
+    return observed
+
+
+def _nearest(known: np.ndarray) -> np.ndarray:
+    """(N,) for each row the row itself where `known`, else the nearest that is."""
+    rows = np.flatnonzero(known)
+    return rows[np.abs(np.arange(len(known))[:, None] - rows).argmin(1)]
 
 
 def _array(values: Sequence[Any], *shape: int) -> np.ndarray:

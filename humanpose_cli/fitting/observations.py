@@ -34,6 +34,10 @@ class KeypointObservations:
                      predicted_noise (N, 24, 2) metres: expected absolute error of each joint about the pelvis, across
                      and along the viewing ray
     shape_group      (N,) rows with the same number are the same person and share one shape; None: all different
+    frame            (N,) numbers of the frames of a sequence: the rows of one shape group are then solved together, as
+                     one motion; each group holds consecutive frames. Needs shape_group. None: nothing moves
+    interval         seconds between two frames
+    world_to_camera  (N, 4, 4) of each row's frame; None: the camera stands still
 
     A landmark whose confidence, position or world position is NaN or infinite counts as not seen. Arrays of other
     shapes, and cameras that are not positive and finite, raise InputError.
@@ -49,6 +53,9 @@ class KeypointObservations:
     spread: NDArray[Any] | None = None
     world_spread: NDArray[Any] | None = None
     shape_group: NDArray[Any] | None = None
+    frame: NDArray[Any] | None = None
+    interval: float = 1 / 30
+    world_to_camera: NDArray[Any] | None = None
     predicted_poses: NDArray[Any] | None = None
     predicted_betas: NDArray[Any] | None = None
     predicted_joints: NDArray[Any] | None = None
@@ -57,13 +64,14 @@ class KeypointObservations:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == "skeleton" or value is None:
+            if field.name in ("skeleton", "interval") or value is None:
                 continue
-            dtype = np.int64 if field.name == "shape_group" else np.float64
+            dtype = np.int64 if field.name in ("shape_group", "frame") else np.float64
             object.__setattr__(self, field.name, np.asarray(value, dtype))
         self._check_shapes()
         self._check_prediction()
         self._check_cameras()
+        self._check_sequence()
         self._hide_broken_landmarks()
 
     def __len__(self) -> int:
@@ -101,6 +109,8 @@ class KeypointObservations:
             "spread": (n, count),
             "world_spread": (n, count),
             "shape_group": (n,),
+            "frame": (n,),
+            "world_to_camera": (n, 4, 4),
             "predicted_poses": (n, 72),
             "predicted_betas": (n, 0 if self.predicted_betas is None else self.predicted_betas.shape[-1]),
             "predicted_joints": (n, 24, 3),
@@ -128,6 +138,16 @@ class KeypointObservations:
             value, positive = getattr(self, name), name != "principal_point"
             if not np.isfinite(value).all() or (positive and not (value > 0).all()):
                 raise InputError(name, problem, expected="positive pixels" if positive else "", got=f"{value}")
+
+    def _check_sequence(self) -> None:
+        if self.frame is None:
+            return
+        if self.shape_group is None or not self.interval > 0:
+            raise InputError("frame", "needs shape_group and a positive interval")
+        order = np.lexsort((self.frame, self.shape_group))
+        together = np.diff(self.shape_group[order]) == 0
+        if (np.diff(self.frame[order])[together] != 1).any():
+            raise InputError("frame", "has gaps or repeats", expected="consecutive frames of each person")
 
     def _hide_broken_landmarks(self) -> None:
         """Zeroes the confidence of landmarks that are not finite, and their coordinates with it."""

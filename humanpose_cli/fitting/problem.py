@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.core.conventions import Skeleton
-from humanpose_cli.fitting.landmark_rig import LandmarkRig
+from humanpose_cli.fitting.landmark_rig import LandmarkRig, PosedRig
 from humanpose_cli.fitting.residuals import (
     FitState,
     Rows,
@@ -159,7 +159,7 @@ class FitEvidence:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def rows(self, index: Tensor) -> FitEvidence:
+    def rows(self, index: Tensor | slice) -> FitEvidence:
         """Some rows."""
         return FitEvidence(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
@@ -184,7 +184,7 @@ class KeypointProblem:
         self.parameters = rig.parameter_count
         self._root = slice(3 * len(rig.parents), 3 * len(rig.parents) + 3)
 
-    def select(self, rows: Tensor) -> KeypointProblem:
+    def select(self, rows: Tensor | slice) -> KeypointProblem:
         """The same problem for some rows."""
         return KeypointProblem(self.rig, self.skeleton, self.evidence.rows(rows), self.options)
 
@@ -197,6 +197,10 @@ class KeypointProblem:
 
         The rig needs one free column for the scale.
         """
+        return self.linearise_posed(state)[0]
+
+    def linearise_posed(self, state: FitState) -> tuple[NormalEquations, PosedRig]:
+        """The same, with the points that it comes from and their Jacobian by the parameters."""
         posed = self.rig.pose(state.rotations, state.root, state.betas, jacobian=True)
         jacobian = posed.jacobian
         assert jacobian is not None
@@ -215,7 +219,7 @@ class KeypointProblem:
         add_diagonal(equations, state.betas - evidence.shape, evidence.shape_sigma, self._root.stop)
         scale_sigma = torch.full_like(state.log_scale, self.options.scale_noise)
         add_diagonal(equations, state.log_scale, scale_sigma, self.parameters - 1)
-        return equations
+        return equations, posed
 
     def _projection(self, points: Tensor, jacobian: Tensor) -> Rows:
         seen = slice(0, self.rig.landmark_count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,13 +35,34 @@ class FrameCamera:
 class TrackedPerson:
     """One row to be: a person, the place of their frame in the list of frames, and their track's id.
 
-    estimate  what a body network says of them, if one was asked
+    estimate      what a body network says of them, if one was asked
+    interpolated  nobody was detected: the row comes from the frames before and after
     """
 
     person: DetectedPerson
     frame: int
     track: int
     estimate: BodyEstimate | None = None
+    interpolated: bool = False
+
+
+def with_gaps_filled(people: Sequence[TrackedPerson]) -> list[TrackedPerson]:
+    """The rows sorted by track and frame, with a row for every frame that a track misses between its first and last.
+
+    Such a row has a box between its neighbours' and no visible keypoint.
+    """
+    rows: list[TrackedPerson] = []
+    for p in sorted(people, key=lambda p: (p.track, p.frame)):
+        if rows and rows[-1].track == p.track:
+            before = rows[-1]
+            for frame in range(before.frame + 1, p.frame):
+                share = (frame - before.frame) / (p.frame - before.frame)
+                box = (1 - share) * before.person.box + share * p.person.box
+                keypoints = before.person.keypoints * np.array([1, 1, 0], np.float32)
+                hidden = replace(before.person, box=box.astype(np.float32), keypoints=keypoints, score=0.0)
+                rows.append(TrackedPerson(hidden, frame, p.track, interpolated=True))
+        rows.append(p)
+    return rows
 
 
 def detector_keypoints(person: DetectedPerson) -> np.ndarray:
@@ -80,7 +101,7 @@ def fit_record(people: Sequence[TrackedPerson], fit: KeypointFit, frames: Sequen
         reprojection_error=np.nan_to_num(fit.reprojection_error),
         track_id=[p.track for p in people],
         frame_index=[p.frame for p in people],
-        interpolated=np.zeros(count, bool),
+        interpolated=np.array([p.interpolated for p in people], bool),
         segment_scales=np.ones((count, len(SMPL24))),
         keypoints2d=np.reshape([detector_keypoints(p.person) for p in people], (count, len(BLAZEPOSE33), 3)),
         boxes=np.reshape([p.person.box for p in people], (count, 4)),

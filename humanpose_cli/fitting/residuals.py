@@ -33,6 +33,10 @@ class FitState(NamedTuple):
     betas: Tensor
     log_scale: Tensor
 
+    def rows(self, index: Tensor | slice) -> FitState:
+        """Some rows."""
+        return FitState(*(value[index] for value in self))
+
 
 class Rows(NamedTuple):
     """One term: residuals (N, R), Jacobian (N, R, P), cost (N,) that they stand for."""

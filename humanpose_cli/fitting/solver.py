@@ -184,10 +184,14 @@ class KeypointFitOptions:
     scale_noise        natural logarithm: world landmarks' scale against the body's
     least_confidence   below it a landmark is not used at all
     shape_evidence     most frames of a shape group that count as independent evidence of shape
+    acceleration       metres per second²: standard deviation of the body's points in a sequence
+    robust_motion      accelerations, in these units, from which they count linearly
+    standing_noise     metres that a standing foot may move between two frames
     starts             starting poses tried per row at most
     retry_cost         robust cost of the first start's end above which a row tries the others; rows without depth
                        always do
-    coarse, fine       solver's schedule of the first stage (all starts) and of the last
+    coarse, fine       solver's schedule of the first stage (all starts) and of the last of single frames
+    motion             solver's schedule for the frames of a person together
     chunk              rows solved together; bounds the memory, changes no result
     """
 
@@ -211,10 +215,14 @@ class KeypointFitOptions:
     scale_noise: float = 0.1
     least_confidence: float = 0.02
     shape_evidence: int = 10
+    acceleration: float = 15.0
+    robust_motion: float = 10.0
+    standing_noise: float = 0.003
     starts: int = 5
     retry_cost: float = 30.0
     coarse: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=8, tolerance=1e-2, damping=1e-2))
     fine: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=25, tolerance=3e-4, damping=1e-3))
+    motion: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=10, tolerance=1e-3, damping=1e-4))
     chunk: int = 64
 
     def __post_init__(self) -> None:

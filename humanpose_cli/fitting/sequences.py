@@ -1,0 +1,280 @@
+"""One solve for all frames of a person: every frame's evidence, and a body that moves as bodies do.
+
+Minimises the sum of the frames' own costs (`KeypointProblem`) and of ‖x_{t-1} − 2 x_t + x_{t+1}‖ over the body's points
+x in world axes, in units of the acceleration that people reach; feet that stand do not move. Frames that show nothing
+have no evidence of their own and follow from their neighbours. Future frames count as past ones do, so there is no lag.
+Long sequences are solved window by window, each beginning with the end of the one before: memory does not grow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.fitting.problem import KeypointProblem
+from humanpose_cli.fitting.residuals import FitState
+from humanpose_cli.fitting.solver import SolverOptions
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+
+_HIGHEST_DAMPING = 1e6
+_WINDOW, _MARGIN = 240, 24  # frames solved at once, and those at the end that the next window solves anew
+_OVERLAP = 2  # solved frames with which a window begins: they tell position and speed
+_STANDING_SPEED = 0.25  # metres per second below which a foot stands
+_SHORTEST_STAND = 0.1  # seconds
+_MEMORY = 0.5  # seconds before and after for which a limb that is not visible is remembered
+
+
+class Motion(NamedTuple):
+    """How T frames of one person hang together.
+
+    to_world      (T, 3, 3) and origin (T, 3): camera axes to world axes, x ↦ to_world x + origin, metres
+    acceleration  metres per frame²: standard deviation of a point's
+    robust        accelerations, in that unit, from which they count linearly (pseudo-Huber)
+    standing      (T - 1, M) 1 / σ, in 1 / metres, of the way that a point goes from a frame to the next; 0 where free
+    held          frames at the beginning that stay as they are
+    """
+
+    to_world: Tensor
+    origin: Tensor
+    acceleration: float
+    robust: float
+    standing: Tensor
+    held: int = 0
+
+
+def solve_person(problem: KeypointProblem, state: FitState, world_to_camera: Tensor, interval: float) -> FitState:
+    """The motion of one person in T consecutive frames.
+
+    problem          the frames' evidence, in the order of time
+    state            each frame solved alone; frames without evidence are overwritten
+    world_to_camera  (T, 4, 4) of the frames; interval seconds between two frames
+    """
+    state = _bridged(problem, state)
+    problem = _remembering(problem, interval)
+    options, to_world = problem.options, world_to_camera[:, :3, :3].mT
+    motion = Motion(
+        to_world,
+        -(to_world @ world_to_camera[:, :3, 3:]).squeeze(-1),
+        options.acceleration * interval**2,
+        options.robust_motion,
+        torch.zeros(len(to_world) - 1, len(problem.rig.template), dtype=torch.float64),
+    )
+    solved = state
+    for start in range(0, max(len(to_world) - _MARGIN, 1), _WINDOW - _MARGIN):
+        held = _OVERLAP if start else 0
+        window = slice(start - held, start + _WINDOW)
+        rows = motion._replace(
+            to_world=to_world[window],
+            origin=motion.origin[window],
+            standing=motion.standing[window.start : window.stop - 1],
+            held=held,
+        )
+        part = _solve_window(problem.select(window), rows, solved.rows(window), interval)
+        solved = FitState(*(_written(all_, new, window.start) for all_, new in zip(solved, part, strict=True)))
+    return solved
+
+
+def _written(target: Tensor, values: Tensor, start: int) -> Tensor:
+    return torch.cat((target[:start], values, target[start + len(values) :]))
+
+
+def _solve_window(problem: KeypointProblem, motion: Motion, state: FitState, interval: float) -> FitState:
+    """Solved with free feet, and again with those held that stand."""
+    schedule = problem.options.motion
+    state = solve_sequence(SequenceProblem(problem, motion), state, schedule)
+    standing = _standing(problem, motion, state, interval)
+    if not standing.any():
+        return state
+    return solve_sequence(SequenceProblem(problem, motion._replace(standing=standing)), state, schedule)
+
+
+def _standing(problem: KeypointProblem, motion: Motion, state: FitState, interval: float) -> Tensor:
+    """(T - 1, M) 1 / σ of the steps of visible feet that are slow for long enough."""
+    names = (*problem.skeleton.joint_names, *problem.rig.joint_points)
+    landmarks = [row for row, name in enumerate(problem.skeleton.joint_names) if name.endswith(("heel", "foot_index"))]
+    feet = landmarks or [row for row, name in enumerate(problem.skeleton.joint_names) if name.endswith("ankle")]
+    standing = motion.standing.new_zeros(len(motion.standing), len(names))
+    if not feet:
+        return standing
+    points = problem.rig.pose(state.rotations, state.root, state.betas).points[:, feet]
+    world = points @ motion.to_world.mT + motion.origin[:, None]
+    visible = problem.evidence.confidence[:, feet] > 0.5
+    slow = (world.diff(dim=0).norm(dim=-1) < _STANDING_SPEED * interval) & visible[1:] & visible[:-1]
+    standing[:, feet] = _long_runs(slow, max(round(_SHORTEST_STAND / interval), 2)) / problem.options.standing_noise
+    return standing
+
+
+def _long_runs(flags: Tensor, shortest: int) -> Tensor:
+    """(T, K) 1 where a run of at least that many true flags is, else 0: a morphological opening along T."""
+    if len(flags) < shortest:
+        return torch.zeros(flags.shape, dtype=torch.float64)
+    starts = flags.double().unfold(0, shortest, 1).amin(-1)  # (T - shortest + 1, K): a whole run begins here
+    padded = torch.nn.functional.pad(starts, (0, 0, shortest - 1, shortest - 1))
+    return padded.unfold(0, shortest, 1).amax(-1)
+
+
+def _bridged(problem: KeypointProblem, state: FitState) -> FitState:
+    """The state with frames without evidence between their neighbours; at the ends, as their only neighbour."""
+    known = (problem.evidence.confidence > 0).any(-1)
+    rows = known.nonzero().squeeze(-1)
+    if len(rows) in (0, len(known)):
+        return state
+    frames = torch.arange(len(known))
+    after = torch.searchsorted(rows, frames).clamp(max=len(rows) - 1)
+    before = (torch.searchsorted(rows, frames, right=True) - 1).clamp(min=0)
+    low, high = rows[before], rows[after]
+    share = ((frames - low) / (high - low).clamp(min=1)).clamp(0, 1).double()
+    turn = matrix_to_axis_angle(state.rotations[low].mT @ state.rotations[high])
+    mixed = [torch.lerp(value[low], value[high], share[:, None]) for value in state[1:]]
+    return FitState(state.rotations[low] @ axis_angle_to_matrix(share[:, None, None] * turn), *mixed)
+
+
+def _remembering(problem: KeypointProblem, interval: float) -> KeypointProblem:
+    """A limb that is not visible falls back on a usual pose only where its own neighbours in time tell nothing."""
+    reach = max(round(_MEMORY / interval), 1)
+    weights = problem.evidence.fallback_weights
+    padded = torch.nn.functional.pad(weights, (0, 0, reach, reach), value=torch.inf)
+    least = padded.unfold(0, 2 * reach + 1, 1).amin(-1)
+    evidence = replace(problem.evidence, fallback_weights=torch.minimum(weights, least))
+    return KeypointProblem(problem.rig, problem.skeleton, evidence, problem.options)
+
+
+class _Blocks(NamedTuple):
+    """Normal equations over T · P parameters: cost, gradient (T, P), and the blocks (T, P, P) on the diagonal and on
+    the two below it; the last one and the last two of these are zero.
+    """
+
+    cost: Tensor
+    gradient: Tensor
+    diagonals: tuple[Tensor, Tensor, Tensor]
+
+
+def _huber(squared: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Pseudo-Huber: squared residuals → (ρ, weight)."""
+    root = (1 + squared / scale**2).sqrt()
+    return 2 * scale**2 * (root - 1), 1 / root
+
+
+class SequenceProblem:
+    """The frames of one person, in the order of time, with what their own evidence says."""
+
+    def __init__(self, problem: KeypointProblem, motion: Motion) -> None:
+        self.problem, self.motion = problem, motion
+        self.width = 3 * len(problem.rig.parents) + 3  # shape and scale stay as they are
+
+    def linearise(self, state: FitState) -> _Blocks:
+        """Cost and normal equations at a state."""
+        own, posed = self.problem.linearise_posed(state)
+        P = self.width
+        assert posed.jacobian is not None
+        turn = self.motion.to_world
+        points = posed.points @ turn.mT + self.motion.origin[:, None]  # (T, M, 3)
+        J = posed.jacobian[..., :P]
+        J = (turn @ J.flatten(2)).view(J.shape).transpose(1, 2)  # (T, M, 3, P)
+        unit, held = self.motion.acceleration, self.motion.standing.square()  # (T - 1, M)
+        bend, step = points.diff(n=2, dim=0), points.diff(dim=0)
+        rho, weight = _huber((bend / unit).square().sum(-1), self.motion.robust)
+        weight = weight / unit**2  # (T - 2, M)
+        cost = own.cost.sum() + 0.5 * rho.sum() + 0.5 * (held[..., None] * step.square()).sum()
+        # Derivatives by the points: of frame t, and of frame t with frames t + 1 and t + 2.
+        pull = torch.zeros_like(points)
+        same, one, two = (torch.zeros_like(points[..., 0]) for _ in range(3))
+        for first, sign in enumerate((1, -2, 1)):
+            rows = slice(first, first + len(weight))
+            pull[rows] += sign * weight[..., None] * bend
+            same[rows] += sign**2 * weight
+        for first, sign in enumerate((-1, 1)):
+            rows = slice(first, first + len(held))
+            pull[rows] += sign * held[..., None] * step
+            same[rows] += held
+        one[:-2] -= 2 * weight
+        one[1:-1] -= 2 * weight
+        one[:-1] -= held
+        two[:-2] += weight
+        flat = J.flatten(1, 2)  # (T, 3 M, P)
+        gradient = own.gradient[:, :P] + (flat.mT @ pull.flatten(1)[..., None]).squeeze(-1)
+        hessian = own.hessian[:, :P, :P] + flat.mT @ (flat * same.repeat_interleave(3, 1)[..., None])
+        below = []
+        for offset, share in ((1, one), (2, two)):
+            block = torch.zeros_like(hessian)
+            weighted = flat[:-offset] * share[:-offset].repeat_interleave(3, 1)[..., None]
+            block[:-offset] = flat[offset:].mT @ weighted
+            below.append(block)
+        fixed = self.motion.held
+        gradient[:fixed] = 0
+        hessian[:fixed] += 1e9 * hessian.diagonal(dim1=1, dim2=2).amax() * torch.eye(P, dtype=hessian.dtype)
+        return _Blocks(cost, gradient, (hessian, below[0], below[1]))
+
+    def retract(self, state: FitState, step: Tensor) -> FitState:
+        """The state after a step (T, P)."""
+        rest = state.betas.shape[1] + state.log_scale.shape[1]
+        return self.problem.retract(state, torch.nn.functional.pad(step, (0, rest)))
+
+
+def solve_block_pentadiagonal(diagonals: tuple[Tensor, Tensor, Tensor], right: Tensor) -> Tensor | None:
+    """x (T, P) of H x = b (T, P), with H's blocks (T, P, P) on the diagonal and one and two below it.
+
+    Block Cholesky over pairs of frames; None where H is not positive definite.
+    """
+    count, width = right.shape
+    same, one, two = (torch.nn.functional.pad(d, (0, 0, 0, 0, 0, count % 2)) for d in diagonals)
+    if count % 2:
+        same[-1] = torch.eye(width, dtype=right.dtype)
+        right = torch.nn.functional.pad(right, (0, 0, 0, 1))
+    first, second = slice(0, None, 2), slice(1, None, 2)
+    H = torch.cat((torch.cat((same[first], one[first].mT), 2), torch.cat((one[first], same[second]), 2)), 1)
+    upper, lower = (two[first], one[second]), (torch.zeros_like(two[first]), two[second])
+    low = torch.cat((torch.cat(upper, 2), torch.cat(lower, 2)), 1)
+    b = right.view(-1, 2 * width, 1)
+    factors: list[Tensor] = []
+    forward: list[Tensor] = []
+    for k in range(len(H)):
+        diagonal, rest = H[k], b[k]
+        if k:
+            # The block left of the diagonal in the factor: L = E C⁻ᵀ.
+            left = torch.linalg.solve_triangular(factors[-1], low[k - 1].mT, upper=False).mT
+            diagonal, rest = diagonal - left @ left.mT, rest - left @ forward[-1]
+            low[k - 1] = left
+        factor, failed = torch.linalg.cholesky_ex(diagonal)
+        if int(failed):
+            return None
+        factors.append(factor)
+        forward.append(torch.linalg.solve_triangular(factor, rest, upper=False))
+    x: list[Tensor] = []
+    for k in reversed(range(len(H))):
+        rest = forward[k] - low[k].mT @ x[-1] if x else forward[k]
+        x.append(torch.linalg.solve_triangular(factors[k].mT, rest, upper=True))
+    return torch.stack(x[::-1]).view(-1, width)[:count]
+
+
+def _step(blocks: _Blocks, damping: float) -> Tensor | None:
+    """−(H + λ diag H)⁻¹ g, (T, P); None where there is none."""
+    same, one, two = blocks.diagonals
+    diagonal = same.diagonal(dim1=1, dim2=2)
+    damped = same + torch.diag_embed(damping * diagonal + 1e-9 * diagonal.amax())
+    step = solve_block_pentadiagonal((damped, one, two), -blocks.gradient)
+    return step if step is not None and bool(step.isfinite().all()) else None
+
+
+def solve_sequence(problem: SequenceProblem, state: FitState, options: SolverOptions) -> FitState:
+    """Levenberg–Marquardt over all frames at once; the cost never rises."""
+    blocks, damping = problem.linearise(state), options.damping
+    for _ in range(options.iterations):
+        step = _step(blocks, damping)
+        if step is not None:
+            trial = problem.retract(state, step)
+            after = problem.linearise(trial)
+            gain = float(blocks.cost - after.cost)
+            if gain > 0:
+                done = gain <= options.tolerance * float(blocks.cost)
+                state, blocks, damping = trial, after, damping / 10
+                if done:
+                    break
+                continue
+        damping = max(damping, 1e-6) * 10
+        if damping > _HIGHEST_DAMPING:
+            break
+    return state
