@@ -67,7 +67,8 @@ def fused_people(
     people = []
     for row, f in enumerate(found):
         joints = fuse(f.passes, more[row * heavy : (row + 1) * heavy], poses[row * upright : (row + 1) * upright])
-        people.append(combine(f.passes, pyramid.width, pyramid.height, f.score, joints))
+        person = combine(f.passes, pyramid.width, pyramid.height, f.score, joints)
+        people.append(replace(person, confirmed=f.confirmed))
     return people
 
 

@@ -49,6 +49,7 @@ class DetectedPerson:
     mask          the pixels that show the person; None if unknown
     score         0..1: how sure it is that this is a person
     skeleton      names of the L rows
+    confirmed     False: in a video, somebody who may yet turn out to be no person
     """
 
     box: np.ndarray
@@ -59,6 +60,7 @@ class DetectedPerson:
     mask: PersonMask | None
     score: float
     skeleton: Skeleton = BLAZEPOSE33
+    confirmed: bool = True
 
     @property
     def area(self) -> float:

@@ -295,7 +295,6 @@ class Scheme:
     threshold  score from which the detector's proposals are followed
     views      jittered views of a candidate in a search
     followed   jittered views of a person who is followed from the frame before
-    newcomers  shares of the windows that are searched for newcomers in a video, one a frame
     multipose  windows that MultiPose looks at, as shares of the longer side, and their sides in pixels of its input
     heavy      crops of BlazePose's heavy network for each person that was found
     upright    crops of MoveNet Thunder for each person that was found
@@ -308,7 +307,6 @@ class Scheme:
     threshold: float
     views: int
     followed: int
-    newcomers: tuple[float, ...]
     multipose: tuple[tuple[float, int], ...]
     heavy: int
     upright: int
@@ -324,7 +322,6 @@ SCHEMES: dict[str, Scheme] = {
         threshold=0.3,
         views=8,
         followed=8,
-        newcomers=(0.75, 0.5, 0.35),
         multipose=((1.0, 256), (1.0, 512), (0.5, 512)),
         heavy=5,  # as good as nine: 2-D error 1.49 and 1.46 % of the size on rendered people
         upright=4,
@@ -337,7 +334,6 @@ SCHEMES: dict[str, Scheme] = {
         threshold=0.3,
         views=3,
         followed=1,
-        newcomers=(0.75, 0.5, 0.35),
         multipose=((1.0, 256),),
         heavy=1,  # PA-MPJPE of four real views 62.0 mm without, 59.9 with
         upright=2,
@@ -349,10 +345,14 @@ SCHEMES: dict[str, Scheme] = {
 
 @dataclass(frozen=True)
 class Found:
-    """A person: the passes to average, and how likely it is one, 0..1."""
+    """Somebody: the passes to average, how likely it is a person, 0..1, and whether it is taken for one.
+
+    In a video, those who are less sure are followed until it is clear what they are.
+    """
 
     passes: tuple[Observation, ...]
     score: float
+    confirmed: bool = True
 
 
 def multipose_views(pyramid: Pyramid, scheme: Scheme) -> list[tuple[Region, int]]:
@@ -369,12 +369,18 @@ def multipose_views(pyramid: Pyramid, scheme: Scheme) -> list[tuple[Region, int]
     ]
 
 
-def search(pool: ModelPool, pyramid: Pyramid, scheme: Scheme, more: Sequence[Region] = ()) -> list[Found]:
-    """Everybody in an image, through all windows of the scheme and `more`; the likeliest first."""
-    windows = [*windows_over(pyramid.width, pyramid.height, scheme.shares, scheme.beyond), *more]
-    proposals = propose(pool, pyramid, windows, scheme.threshold)
-    proposals += propose_by_multipose(pool, pyramid, multipose_views(pyramid, scheme))
-    candidates = candidates_from(pool, pyramid, proposals)
+def search(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Found]:
+    """Everybody in an image, through all windows of the scheme; the likeliest first."""
+    windows = windows_over(pyramid.width, pyramid.height, scheme.shares, scheme.beyond)
+    proposals = propose_by_multipose(pool, pyramid, multipose_views(pyramid, scheme))
+    return search_in(pool, pyramid, scheme, windows, proposals)
+
+
+def search_in(
+    pool: ModelPool, pyramid: Pyramid, scheme: Scheme, windows: Sequence[Region], proposals: Sequence[Proposal]
+) -> list[Found]:
+    """Everybody whom the detector finds in the windows, or who is among MultiPose's proposals; the likeliest first."""
+    candidates = candidates_from(pool, pyramid, [*propose(pool, pyramid, windows, scheme.threshold), *proposals])
     plausible = [c for c in candidates if scheme.coarse.log_odds(coarse_features(c)) > scheme.coarse.threshold]
     scored = [(c, scheme.refined.log_odds(refined_features(c))) for c in refine(pool, pyramid, plausible, scheme.views)]
     people = distinct_people([(c, log_odds) for c, log_odds in scored if log_odds > scheme.refined.threshold])

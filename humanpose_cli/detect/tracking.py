@@ -4,101 +4,123 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from humanpose_cli.detect.models import ModelPool, box_overlap
 from humanpose_cli.detect.person import CropView, DetectedPerson, Observation, jittered_views, mean_points, observe_all
-from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose, windows_over
-from humanpose_cli.detect.search import SAME_PERSON, Found, Scheme, search, similarity
+from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose_by_multipose, windows_over
+from humanpose_cli.detect.search import SAME_PERSON, Found, Scheme, search, search_in, similarity
 
 _PRESENCE = 0.5  # below this the person has left the region
 _MOVED = 0.06  # of the region's side: passes that differ by more show no pose to rely on
-_NEWCOMER = 0.5  # score from which a detection in a single window is worth a full search
 _PATIENCE = 2  # frames for which a region is kept though nobody was detected in it
-_NEWCOMERS = 3  # at most, in one search
-_WHOLE_EVERY = 4  # frames between two passes over the whole image
-_SEARCH_PAUSE = 5  # frames between two searches for newcomers
-_REJECTION = 30  # frames for which a region where a search found nobody is left alone
+_NEWCOMERS = 4  # at most, looked into in one frame
+_LOOK_EVERY = 2  # frames between two looks for newcomers, in turn at the whole image and at one of its parts
+_MULTIPOSE_SIDE = 512  # pixels of what MultiPose sees
+_PART = 0.5  # of the longer side of the image
+_KEY_EVERY = 30  # frames between two searches of everything
+_KNOWN = 0.2  # of a region's side: how near somebody is who is known already
+_REJECTION = 24  # frames for which a region where nobody was found is left alone
 _SHIFTS = ((0.0, 0.0), (-0.15, -0.1), (0.15, -0.1), (-0.15, 0.1), (0.15, 0.1))
+# Log-odds against those of a person in a single image: from the lower ones, somebody is followed until it is clear what
+# it is; from the higher ones it is. Between them it takes two searches, but in the first frame: a video asks so often
+# that what looks a little like a person is found some time.
+_TENTATIVE, _CERTAIN = -2.5, 1.5
+_WALKED = 0.5  # of the region's side: what goes this far while it looks like a person is one
 
 
 @dataclass
 class _Followed:
     region: Region
     detection: Found | None
+    confirmed: bool
+    start: Region
+    likely: bool = False  # a search took it for a person
     missed: int = 0
 
 
 class Follower:
     """People followed from frame to frame.
 
-    Each frame costs `scheme.followed` + 1 landmark passes a person and one window for newcomers. Somebody new, or
-    somebody lost, brings a search of the whole frame; where it finds nobody, the region is left alone for a
-    second, so that a lamp-post does not slow the whole video down.
+    Each frame costs `scheme.followed` + 1 landmark passes a person; every second frame MultiPose looks for newcomers,
+    in turn in the whole image and in one of its parts. A newcomer, and the place where somebody was lost, brings a
+    search there; where it finds nobody, that region is left alone for a second, so that a lamp-post does not slow the
+    whole video down. Somebody who is less sure to be a person is followed, too: what walks is one.
     """
 
     def __init__(self, pool: ModelPool, scheme: Scheme) -> None:
         self._pool, self._scheme = pool, scheme
+        self._tentative = replace(
+            scheme, refined=replace(scheme.refined, threshold=scheme.refined.threshold + _TENTATIVE)
+        )
         self._followed: list[_Followed] = []
         self._rejected: list[tuple[Region, int]] = []
         self._frame = -1
-        self._last_search = -_SEARCH_PAUSE
 
     def next_frame(self, pyramid: Pyramid) -> list[Found]:
         """Everybody in the next frame."""
         self._frame += 1
-        if self._frame == 0:
-            self._search(pyramid)
-        else:
-            proposals = self._follow(pyramid)
-            lost = any(f.missed == 1 for f in self._followed)
-            paused = self._frame - self._last_search < _SEARCH_PAUSE
-            newcomers = [p for p in proposals if p.score >= _NEWCOMER and not self._known(p.region)]
-            if lost or (newcomers and not paused):
-                self._search(pyramid, newcomers[:_NEWCOMERS])
-                until = self._frame + _REJECTION
-                self._rejected += [(p.region, until) for p in newcomers if not self._known(p.region)]
+        self._follow(pyramid)
+        lost = [f.region for f in self._followed if f.missed == 1]
+        if self._frame % _KEY_EVERY == 0:
+            self._add(search(self._pool, pyramid, self._tentative))
+        newcomers = self._newcomers(pyramid)
+        if lost or newcomers:
+            around = [
+                window for region in (*lost, *(p.region for p in newcomers)) for window in _windows_around(region)
+            ]
+            self._add(search_in(self._pool, pyramid, self._tentative, around, newcomers))
+            until = self._frame + _REJECTION
+            self._rejected += [(p.region, until) for p in newcomers if not self._known(p.region)]
         self._followed = [f for f in self._followed if f.missed <= _PATIENCE]
         self._rejected = [(region, until) for region, until in self._rejected if until > self._frame]
-        return [f.detection for f in self._followed if f.detection is not None]
+        return [replace(f.detection, confirmed=f.confirmed) for f in self._followed if f.detection is not None]
 
-    def _follow(self, pyramid: Pyramid) -> list[Proposal]:
-        """Passes over everybody followed and over this frame's window; the detector's proposals."""
+    def _follow(self, pyramid: Pyramid) -> None:
+        """Passes over everybody who is followed."""
         views = [[CropView(f.region), *jittered_views(f.region, self._scheme.followed)] for f in self._followed]
         passes = observe_all(self._pool, pyramid, [view for group in views for view in group])
-        proposals = propose(self._pool, pyramid, [self._window(pyramid)], self._scheme.threshold)
         for followed, group in zip(self._followed, views, strict=True):
             _update(followed, tuple(passes[: len(group)]))
             passes = passes[len(group) :]
         self._drop_duplicates()
-        return proposals
 
-    def _window(self, pyramid: Pyramid) -> Region:
-        """This frame's window: every fourth is the whole image, between them each of the others in turn."""
-        whole, *others = windows_over(pyramid.width, pyramid.height, (1.0, *self._scheme.newcomers))
-        turn, step = divmod(self._frame, _WHOLE_EVERY)
-        return whole if step == 0 or not others else others[((_WHOLE_EVERY - 1) * turn + step - 1) % len(others)]
+    def _newcomers(self, pyramid: Pyramid) -> list[Proposal]:
+        """Whom MultiPose sees in this frame's part of the image and nobody knows."""
+        turn, step = divmod(self._frame, _LOOK_EVERY)
+        if step:
+            return []
+        (whole,) = windows_over(pyramid.width, pyramid.height, (1.0,))[:1]
+        longest = max(pyramid.width, pyramid.height)
+        parts = windows_over(pyramid.width, pyramid.height, (_PART,)) if longest > _MULTIPOSE_SIDE else [whole]
+        window = whole if turn % 2 == 0 else parts[turn // 2 % len(parts)]
+        side = min(_MULTIPOSE_SIDE, max(32 * math.ceil(window.side / 32), 256))
+        proposals = propose_by_multipose(self._pool, pyramid, [(window, side)])
+        fresh = sorted((p for p in proposals if not self._known(p.region)), key=lambda p: -p.score)
+        return fresh[:_NEWCOMERS]
 
-    def _search(self, pyramid: Pyramid, newcomers: Sequence[Proposal] = ()) -> None:
-        """A full search, also around newcomers; people followed into this frame stay as they are."""
-        self._last_search = self._frame
-        present = [f for f in self._followed if f.detection is not None]
-        around = [w for newcomer in newcomers for w in _windows_around(newcomer.region)]
-        for found in search(self._pool, pyramid, self._scheme, around):
-            if not any(_same(found.passes, f.detection.passes) for f in present if f.detection is not None):
-                present.append(_Followed(_mean_region(found.passes), found))
-        self._followed = present
+    def _add(self, people: Sequence[Found]) -> None:
+        """Those of the people who were found that are not followed into this frame already."""
+        self._followed = [f for f in self._followed if f.detection is not None or f.missed <= _PATIENCE]
+        usual = self._scheme.refined.threshold
+        for found in people:
+            likely = found.score > _probability(usual)
+            sure = found.score > _probability(usual + _CERTAIN) or (likely and self._frame == 0)
+            same = next((f for f in self._followed if f.detection and _same(found.passes, f.detection.passes)), None)
+            if same is not None:
+                same.confirmed |= sure or (likely and same.likely)
+                same.likely |= likely
+                continue
+            region = _mean_region(found.passes)
+            self._followed = [f for f in self._followed if f.detection is not None or not _near(f.region, region)]
+            self._followed.append(_Followed(region, found, sure, region, likely))
 
     def _known(self, region: Region) -> bool:
         regions = [f.region for f in self._followed] + [rejected for rejected, _ in self._rejected]
-        return any(
-            math.hypot(p.x - region.x, p.y - region.y) < 0.35 * max(p.side, region.side)
-            and abs(math.log(p.side / region.side)) < math.log(2.5)
-            for p in regions
-        )
+        return any(_near(region, other) for other in regions)
 
     def _drop_duplicates(self) -> None:
         """Two regions that slid onto one person become one."""
@@ -110,6 +132,15 @@ class Follower:
             if not duplicate:
                 kept.append(f)
         self._followed = [f for f in self._followed if any(f is k for k in kept)]
+
+
+def _near(a: Region, b: Region) -> bool:
+    side = max(a.side, b.side)
+    return math.hypot(a.x - b.x, a.y - b.y) < _KNOWN * side and abs(math.log(a.side / b.side)) < math.log(2.5)
+
+
+def _probability(log_odds: float) -> float:
+    return 1 / (1 + math.exp(-log_odds))
 
 
 def _windows_around(region: Region) -> list[Region]:
@@ -128,6 +159,8 @@ def _update(followed: _Followed, passes: tuple[Observation, ...]) -> None:
         return
     score = presence * math.exp(-0.5 * (moved / 0.03) ** 2)
     followed.detection, followed.missed, followed.region = Found(passes, score), 0, _mean_region(passes)
+    walked = math.hypot(followed.region.x - followed.start.x, followed.region.y - followed.start.y)
+    followed.confirmed |= walked > _WALKED * followed.region.side
 
 
 def _mean_region(passes: Sequence[Observation]) -> Region:

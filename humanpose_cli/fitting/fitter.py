@@ -22,14 +22,14 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.detect.linking import TrackLinker
 from humanpose_cli.detect.person import DetectedPerson
-from humanpose_cli.detect.tracking import TrackAssigner
 from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.networks import Estimates, FitMethod, NetworkOptions, PeopleNetwork, fit_of_estimates
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.people import DetectorMode, PeopleSource, find_people
 from humanpose_cli.fitting.progress_bar import progress_of
-from humanpose_cli.fitting.records import FrameCamera, TrackedPerson, empty_record, fit_record, joined, with_gaps_filled
+from humanpose_cli.fitting.records import FrameCamera, TrackedPerson, empty_record, fit_record, joined, motions
 from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.fitting.solver import KeypointFitOptions
 from humanpose_cli.io.digests import file_digest
@@ -249,13 +249,13 @@ class Fitter:
         Frames are looked at one by one and not kept: memory grows with people and frames, not with pixels.
         """
         asked = self.options.method == "nbf" or self.options.network.weights
-        tracks, estimates = TrackAssigner(), Estimates(self._network if asked else None)
+        tracks, estimates = TrackLinker(), Estimates(self._network if asked else None)
         cameras: list[FrameCamera] = []
         seen: list[TrackedPerson] = []
         self._people.start_sequence()
         for place, frame in enumerate(frames):
             people = self._people.in_next_frame(frame)
-            ids = tracks.assign(people, frame.pixels)
+            ids = tracks.add(people, frame.pixels)
             camera = self._camera(frame, ids.shot_id)
             cameras.append(camera)
             estimates.add(frame.pixels, people, camera.camera)
@@ -264,7 +264,11 @@ class Fitter:
                 for person, track in zip(people, ids.track_ids, strict=True)
             ]
             progress(place + 1, frame_count, "frames")
-        seen = [replace(s, estimate=estimate) for s, estimate in zip(seen, estimates.all(), strict=True)]
+        seen = [
+            replace(s, estimate=estimate, track=track)
+            for s, estimate, track in zip(seen, estimates.all(), tracks.tracks(), strict=True)
+            if track is not None
+        ]
         if self.options.people == "largest":
             seen = _largest_tracks(seen)
         return self._fit(seen, cameras, frame_rate=frame_rate, sequence=True)
@@ -294,7 +298,7 @@ class Fitter:
         if self.options.method == "nbf":
             fit = fit_of_estimates(self.body, seen, cameras, shared_shape=sequence)
         elif sequence:
-            seen = with_gaps_filled(seen)
+            seen = motions(seen, frame_rate or _USUAL_RATE)
             fit = _fit_tracks(self.body, seen, cameras, self.options.keypoints, frame_rate or _USUAL_RATE)
         else:
             fit = _fit_rows(self.body, seen, cameras, self.options.keypoints)

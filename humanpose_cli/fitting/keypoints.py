@@ -237,7 +237,7 @@ def _in_motion(setting: _Setting, observations: KeypointObservations, rows: _Row
         return solve_person(problem, state, to_camera[index], observations.interval)
 
     order = np.lexsort((frames, groups))
-    ends = np.flatnonzero(np.diff(groups[order])) + 1
+    ends = np.flatnonzero(np.diff(groups[order]) | (np.diff(frames[order]) != 1)) + 1
     people = [torch.from_numpy(index) for index in np.split(order, ends) if len(index)]
     result = FitState(*(value.clone() for value in rows.state))
     for index, solved in zip(people, _in_parallel(solve, people, threads), strict=True):

@@ -35,7 +35,7 @@ class KeypointObservations:
                      and along the viewing ray
     shape_group      (N,) rows with the same number are the same person and share one shape; None: all different
     frame            (N,) numbers of the frames of a sequence: the rows of one shape group are then solved together, as
-                     one motion; each group holds consecutive frames. Needs shape_group. None: nothing moves
+                     one motion, or several where frames are missing. Needs shape_group. None: nothing moves
     interval         seconds between two frames
     world_to_camera  (N, 4, 4) of each row's frame; None: the camera stands still
 
@@ -145,9 +145,8 @@ class KeypointObservations:
         if self.shape_group is None or not self.interval > 0:
             raise InputError("frame", "needs shape_group and a positive interval")
         order = np.lexsort((self.frame, self.shape_group))
-        together = np.diff(self.shape_group[order]) == 0
-        if (np.diff(self.frame[order])[together] != 1).any():
-            raise InputError("frame", "has gaps or repeats", expected="consecutive frames of each person")
+        if (np.diff(self.frame[order])[np.diff(self.shape_group[order]) == 0] == 0).any():
+            raise InputError("frame", "names a frame of one person twice")
 
     def _hide_broken_landmarks(self) -> None:
         """Zeroes the confidence of landmarks that are not finite, and their coordinates with it."""

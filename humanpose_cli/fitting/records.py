@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.doubt import doubt_of_track
 from humanpose_cli.fitting.keypoints import KeypointFit
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.fitting.sides import settle_sides
 from humanpose_cli.io.fit_files import COLUMNS, FitRecord
 from humanpose_cli.models.nbf.network import BodyEstimate
+
+_LONGEST_GAP = 2.0  # seconds for which a body that nobody sees is made up
 
 
 @dataclass(frozen=True)
@@ -46,23 +50,33 @@ class TrackedPerson:
     interpolated: bool = False
 
 
-def with_gaps_filled(people: Sequence[TrackedPerson]) -> list[TrackedPerson]:
-    """The rows sorted by track and frame, with a row for every frame that a track misses between its first and last.
+def motions(people: Sequence[TrackedPerson], frame_rate: float) -> list[TrackedPerson]:
+    """The rows of a sequence sorted by track and frame, with left and right settled over time, and with a row for every
+    frame of short gaps.
 
-    Such a row has a box between its neighbours' and no visible keypoint.
+    A row of a gap has a box between its neighbours' and no visible keypoint.
     """
     rows: list[TrackedPerson] = []
-    for p in sorted(people, key=lambda p: (p.track, p.frame)):
-        if rows and rows[-1].track == p.track:
-            before = rows[-1]
-            for frame in range(before.frame + 1, p.frame):
-                share = (frame - before.frame) / (p.frame - before.frame)
-                box = (1 - share) * before.person.box + share * p.person.box
-                keypoints = before.person.keypoints * np.array([1, 1, 0], np.float32)
-                hidden = replace(before.person, box=box.astype(np.float32), keypoints=keypoints, score=0.0)
-                rows.append(TrackedPerson(hidden, frame, p.track, interpolated=True))
-        rows.append(p)
+    for _, track in groupby(sorted(people, key=lambda p: (p.track, p.frame)), key=lambda p: p.track):
+        seen = list(track)
+        settled = settle_sides([p.person for p in seen], [p.frame for p in seen])
+        before: TrackedPerson | None = None
+        for person, row in zip(settled, seen, strict=True):
+            now = replace(row, person=person)
+            if before is not None and now.frame - before.frame <= _LONGEST_GAP * frame_rate:
+                rows += _between(before, now)
+            rows.append(now)
+            before = now
     return rows
+
+
+def _between(before: TrackedPerson, after: TrackedPerson) -> Iterator[TrackedPerson]:
+    for frame in range(before.frame + 1, after.frame):
+        share = (frame - before.frame) / (after.frame - before.frame)
+        box = (1 - share) * before.person.box + share * after.person.box
+        keypoints = before.person.keypoints * np.array([1, 1, 0], np.float32)
+        hidden = replace(before.person, box=box.astype(np.float32), keypoints=keypoints, score=0.0)
+        yield TrackedPerson(hidden, frame, before.track, interpolated=True)
 
 
 def detector_keypoints(person: DetectedPerson) -> np.ndarray:

@@ -1,0 +1,207 @@
+"""Who is who over a whole sequence: short tracks joined over gaps, and told apart where people cross.
+
+`TrackAssigner` follows people from frame to frame and starts a new track whenever in doubt. Once all frames are known,
+tracks are cut where two people cover each other, and the pieces are joined again by the best total evidence (Hungarian
+method): the colours of the clothes, how the person moved, and whether the pieces were one track before. Nobody is
+followed across a cut.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.detect.tracking import FrameIds, TrackAssigner
+
+# Spots of the body whose colours tell people apart: each the mean of places between pairs of landmarks, on both sides.
+_SPOTS: tuple[tuple[tuple[str, str, float], ...], ...] = (
+    (("{}_shoulder", "{}_hip", 0.25), ("{}_shoulder", "{}_hip", 0.45)),
+    (("{}_shoulder", "{}_hip", 0.75),),
+    (("{}_shoulder", "{}_elbow", 0.5),),
+    (("{}_hip", "{}_knee", 0.5),),
+    (("{}_knee", "{}_ankle", 0.5),),
+    (("{}_ear", "{}_ear", 0.0),),
+)
+_PATCH = 0.02  # of the person's height
+_SURE = 0.3
+_COVERED = 0.4  # of the smaller box within the other: colours there may be the other person's
+_CLEAR_FRAMES = 40  # frames nearest to an end of a track that tell its colours
+_USUAL_DIFFERENCE, _DIFFERENCE_SCALE = 14.0, 3.0  # of one person's colours (ΔE), where it is as likely somebody else
+_BEFORE = 1.5  # log-odds of pieces that were one track to be one person
+_SPEED_FRAMES = 10  # frames at an end that tell the speed there
+_STEP, _WANDER = 0.15, 0.02  # of the height: how far a prediction misses at once, and more with every frame
+_HORIZON = 4.0  # frames
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    frame: int
+    shot: int
+    tracklet: int
+    box: NDArray[np.float32]
+    confirmed: bool
+    colours: NDArray[np.float32]  # (spots, 4): Lab and weight
+
+
+class TrackLinker:
+    """Numbers people over a sequence: `add` frame after frame, then `tracks`."""
+
+    def __init__(self) -> None:
+        self._assigner = TrackAssigner()
+        self._rows: list[_Row] = []
+        self._frame = -1
+
+    def add(self, people: Sequence[DetectedPerson], image: NDArray[np.uint8]) -> FrameIds:
+        """The next frame's people and its image (H, W, 3); neither is kept. The numbers are provisional."""
+        self._frame += 1
+        ids = self._assigner.assign(people, image)
+        self._rows += [
+            _Row(self._frame, ids.shot_id, number, p.box, p.confirmed, body_colours(p, image))
+            for number, p in zip(ids.track_ids, people, strict=True)
+        ]
+        return ids
+
+    def tracks(self) -> list[int | None]:
+        """The number of every person added, in order; None for those who turned out to be nobody.
+
+        Tracks are numbered by their first frame, and within a frame by the order of people.
+        """
+        pieces = _pieces(self._rows)
+        linked = _linked(self._rows, pieces)
+        numbers: list[int | None] = [None] * len(self._rows)
+        real = [rows for rows in linked if any(self._rows[row].confirmed for row in rows)]
+        for number, rows in enumerate(sorted(real, key=min)):
+            for row in rows:
+                numbers[row] = number
+        return numbers
+
+
+def body_colours(person: DetectedPerson, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(6, 4) mean CIELAB colour and weight 0..1 of the chest, belly, upper arms, thighs, shins and head."""
+    colours = np.zeros((len(_SPOTS), 4), np.float32)
+    radius = max(int(_PATCH * (person.box[3] - person.box[1])), 1)
+    height, width = image.shape[:2]
+    for row, places in enumerate(_SPOTS):
+        found = []
+        for start, end, share in places:
+            for side in ("left", "right"):
+                names = [start.format(side), end.format(side)]
+                if not all(name in person.skeleton for name in names):
+                    continue
+                a, b = person.keypoints[person.skeleton.indices(names)]
+                x, y = (int(v) for v in (1 - share) * a[:2] + share * b[:2])
+                if min(a[2], b[2]) > _SURE and radius <= x < width - radius and radius <= y < height - radius:
+                    patch = image[y - radius : y + radius + 1, x - radius : x + radius + 1]
+                    found.append((*patch.reshape(-1, 3).mean(0), min(a[2], b[2])))
+        if found:
+            colours[row] = np.average(found, axis=0)
+    lab = cv2.cvtColor((colours[None, :, :3] / np.float32(255)).astype(np.float32), cv2.COLOR_RGB2LAB)
+    colours[:, :3] = lab[0]
+    return colours
+
+
+def _pieces(rows: Sequence[_Row]) -> list[list[int]]:
+    """Rows of each track between the middles of the stretches where somebody else covers it."""
+    frames: dict[int, list[int]] = {}
+    tracks: dict[int, list[int]] = {}
+    for index, row in enumerate(rows):
+        frames.setdefault(row.frame, []).append(index)
+        tracks.setdefault(row.tracklet, []).append(index)
+    covered = np.zeros(len(rows), bool)
+    for together in frames.values():
+        for index in together:
+            covered[index] = any(_overlap(rows[index].box, rows[o].box) > _COVERED for o in together if o != index)
+    pieces: list[list[int]] = []
+    for track in tracks.values():
+        flags = np.concatenate([[False], covered[track], [False]]).astype(int)
+        starts, ends = np.flatnonzero(np.diff(flags) == 1), np.flatnonzero(np.diff(flags) == -1)
+        cuts = [(s + e) // 2 for s, e in zip(starts, ends, strict=True) if s > 0 and e < len(track)]
+        pieces += [part.tolist() for part in np.split(np.array(track), cuts) if len(part)]
+    return pieces
+
+
+def _overlap(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Of the smaller box, the share within the other."""
+    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    smaller = min(np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2]))
+    return float(np.prod(np.clip(sides, 0, None)) / max(smaller, 1e-6))
+
+
+def _linked(rows: Sequence[_Row], pieces: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The pieces' rows, those of one person together."""
+    count = len(pieces)
+    odds = np.zeros((count, count))
+    for i, before in enumerate(pieces):
+        for j, after in enumerate(pieces):
+            if rows[before[-1]].frame < rows[after[0]].frame and rows[before[-1]].shot == rows[after[0]].shot:
+                odds[i, j] = max(_log_odds([rows[r] for r in before], [rows[r] for r in after]), 0.0)
+    chosen = {i: j for i, j in zip(*linear_sum_assignment(odds, maximize=True), strict=True) if odds[i, j] > 0}
+    people = []
+    for first in set(range(count)) - set(chosen.values()):
+        chain = [first]
+        while chain[-1] in chosen:
+            chain.append(chosen[chain[-1]])
+        people.append([row for piece in chain for row in pieces[piece]])
+    return people
+
+
+def _log_odds(before: Sequence[_Row], after: Sequence[_Row]) -> float:
+    """That the piece of a track that begins later shows the person of the earlier one."""
+    gap = after[0].frame - before[-1].frame
+    height = math.sqrt(_height(before[-1]) * _height(after[0]))
+    size = abs(math.log(_height(after[0]) / _height(before[-1])))
+    horizon = max(gap / 2, _HORIZON)  # nobody turns round at once: speeds are compared, too
+    missed = np.linalg.norm(_ahead(before, horizon) - _ahead(after[::-1], gap - horizon)) / height
+    reach = _STEP + _WANDER * gap
+    moves = 2.0 - 0.5 * (missed / reach) ** 2 - 0.5 * (size / (0.15 + 0.01 * gap)) ** 2 - 2 * math.log1p(gap / 15)
+    looks = _likeness(before, after)
+    return moves + looks + (_BEFORE if gap <= 2 and before[0].tracklet == after[0].tracklet else 0.0)
+
+
+def _height(row: _Row) -> float:
+    return max(float(row.box[3] - row.box[1]), 1.0)
+
+
+def _ahead(rows: Sequence[_Row], frames: float) -> NDArray[np.float64]:
+    """Where the box's middle will be so many frames after the last row, which may go backwards in time; people turn
+    and stop, so their speed counts for a second at most.
+    """
+    last = rows[-1]
+    first = rows[max(len(rows) - _SPEED_FRAMES, 0)]
+    speed = (_middle(last) - _middle(first)) / max(abs(last.frame - first.frame), 1)
+    return _middle(last) + speed * min(frames, 15.0)
+
+
+def _middle(row: _Row) -> NDArray[np.float64]:
+    return ((row.box[:2] + row.box[2:]) / 2).astype(np.float64)
+
+
+def _likeness(before: Sequence[_Row], after: Sequence[_Row]) -> float:
+    """Log-odds by the colours, −4 to 4; 0 where nothing can be compared."""
+    a = _colours(before[-_CLEAR_FRAMES:])
+    b = _colours(after[:_CLEAR_FRAMES])
+    weight = np.sqrt(a[:, 3] * b[:, 3])
+    if weight.sum() < 0.5:
+        return 0.0
+    # Light changes with the place more than colour does.
+    apart = np.linalg.norm((a[:, :3] - b[:, :3]) * [0.7, 1, 1], axis=1)
+    difference = float((weight * np.minimum(apart, 40)).sum() / weight.sum())
+    return float(np.clip((_USUAL_DIFFERENCE - difference) / _DIFFERENCE_SCALE, -4, 4))
+
+
+def _colours(rows: Sequence[_Row]) -> NDArray[np.float64]:
+    """(spots, 4) median colour over rows and mean weight."""
+    stacked = np.stack([row.colours for row in rows]).astype(np.float64)
+    known = np.where(stacked[..., 3:] > 0, stacked[..., :3], np.nan)
+    weight = stacked[..., 3].mean(0)
+    median = np.zeros((len(weight), 3))
+    some = weight > 0
+    median[some] = np.nanmedian(known[:, some], axis=0)
+    return np.concatenate([median, weight[:, None]], axis=1)
