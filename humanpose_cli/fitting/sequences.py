@@ -254,7 +254,7 @@ def _step(blocks: _Blocks, damping: float) -> Tensor | None:
     """−(H + λ diag H)⁻¹ g, (T, P); None where there is none."""
     same, one, two = blocks.diagonals
     diagonal = same.diagonal(dim1=1, dim2=2)
-    damped = same + torch.diag_embed(damping * diagonal + 1e-9 * diagonal.amax())
+    damped = same + torch.diag_embed(damping * diagonal + 1e-9 * diagonal.amax(1, keepdim=True))
     step = solve_block_pentadiagonal((damped, one, two), -blocks.gradient)
     return step if step is not None and bool(step.isfinite().all()) else None
 

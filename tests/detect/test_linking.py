@@ -1,0 +1,90 @@
+"""Who is who over a whole sequence: gaps, crossings, re-entry, cuts, and what turns out to be nobody."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from humanpose_cli.core.conventions import BLAZEPOSE33
+from humanpose_cli.detect.linking import TrackLinker, body_colours
+from humanpose_cli.detect.person import DetectedPerson
+
+RED, BLUE, GREY = (200, 40, 40), (40, 60, 200), (120, 120, 120)
+
+
+def person_at(x: float, **changes: object) -> DetectedPerson:
+    """80 pixels tall with its feet at 120; joints on two columns, 10 and 20 pixels from the left."""
+    heights = {"shoulder": 18, "elbow": 30, "wrist": 42, "hip": 45, "knee": 62, "ankle": 76, "ear": 5}
+    rows = np.zeros((len(BLAZEPOSE33), 3), np.float32)
+    for row, name in enumerate(BLAZEPOSE33.joint_names):
+        side, _, joint = name.partition("_")
+        rows[row] = x + (20 if side == "left" else 10), 40 + heights.get(joint, 5), 1.0
+    box = np.array([x, 40, x + 30, 120], np.float32)
+    spread = np.ones(len(BLAZEPOSE33), np.float32)
+    return replace(DetectedPerson(box, rows, None, spread, None, None, 1.0), **changes)  # type: ignore[arg-type]
+
+
+def frame_of(*people: tuple[float, tuple[int, int, int]], seed: int = 0) -> np.ndarray:
+    """An image (160, 480, 3) with a coloured figure for each, the first in front."""
+    random = np.random.default_rng(seed)
+    image = cv2.resize(random.integers(0, 255, (8, 24, 3), dtype=np.uint8), (480, 160))
+    for x, colour in reversed(people):
+        cv2.rectangle(image, (int(x), 40), (int(x) + 30, 120), colour, -1)
+    return image
+
+
+def numbers(frames: list[list[tuple[float, tuple[int, int, int]]]]) -> list[int | None]:
+    linker = TrackLinker()
+    for people in frames:
+        linker.add([person_at(x) for x, _ in people], frame_of(*people))
+    return linker.tracks()
+
+
+def test_people_who_cross_keep_their_numbers_though_the_follower_mixes_them_up() -> None:
+    """Two pass each other; from frame to frame the nearest box is the other person's half-way through."""
+    frames = [[(100 + 4 * t, RED), (340 - 4 * t, BLUE)] for t in range(60)]
+    found = np.array(numbers(frames)).reshape(60, 2)
+    assert (found[:22] == [0, 1]).all()
+    assert (found[38:] == [0, 1]).all()
+
+
+def test_who_turns_back_is_told_by_the_clothes() -> None:
+    """Both turn back where they meet; movement alone would exchange them."""
+    way = [min(t, 60 - t) for t in range(61)]
+    frames = [[(100 + 4 * w, RED), (320 - 4 * w, BLUE)] for w in way]
+    found = np.array(numbers(frames)).reshape(61, 2)
+    assert (found[:20] == [0, 1]).all()
+    assert (found[41:] == [0, 1]).all()
+
+
+def test_somebody_comes_back_after_a_long_gap() -> None:
+    here = [[(100 + 2 * t, RED)] for t in range(20)]
+    assert set(numbers(here + [[]] * 45 + [[(150 + 2 * t, RED)] for t in range(20)])) == {0}
+    assert set(numbers(here + [[]] * 45 + [[(150 + 2 * t, BLUE)] for t in range(20)])) == {0, 1}
+
+
+def test_nobody_is_followed_across_a_cut() -> None:
+    linker = TrackLinker()
+    for shot in (0, 1):
+        for _ in range(20):
+            linker.add([person_at(100)], frame_of((100, RED), seed=shot))
+    assert linker.tracks() == [0] * 20 + [1] * 20
+
+
+def test_who_was_never_confirmed_is_nobody() -> None:
+    linker = TrackLinker()
+    image = frame_of((100, RED), (300, GREY))
+    for t in range(10):
+        linker.add([person_at(300, confirmed=False), person_at(100, confirmed=t == 5)], image)
+    assert linker.tracks() == [None, 0] * 10
+
+
+def test_colours_are_those_of_the_spots() -> None:
+    colours = body_colours(person_at(100), frame_of((100, RED)))
+    lab = cv2.cvtColor(np.float32([[RED]]) / 255, cv2.COLOR_RGB2LAB)[0, 0]
+    assert np.allclose(colours[:5, :3], lab, atol=0.5)
+    assert (colours[:5, 3] == 1).all()
+    outside = body_colours(person_at(-200), frame_of())
+    assert (outside[:, 3] == 0).all()

@@ -1,0 +1,163 @@
+"""Sequences: one smooth motion for each person, steadier than its frames, no lag, through gaps and windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA, neutral_rotations
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError
+from humanpose_cli.fitting import sequences
+from humanpose_cli.fitting.keypoints import fit_keypoints
+from humanpose_cli.fitting.observations import KeypointObservations
+from humanpose_cli.fitting.sequences import solve_block_pentadiagonal
+from humanpose_cli.fitting.solver import KeypointFitOptions
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+
+PLAIN = KeypointFitOptions(lift=False)
+INTERVAL = 1 / 30
+
+
+@pytest.fixture(scope="module")
+def waving(place_bodies: Callable):
+    """36 frames of somebody who waves both arms once a second and walks slowly sideways, and the truth."""
+    count = 36
+    time = torch.arange(count) * INTERVAL
+    rotations = neutral_rotations().float().repeat(count, 1, 1, 1)
+    rotations[:, 0] = BODY_FACING_CAMERA.float()
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        turn = torch.zeros(count, 3)
+        turn[:, 2] = sign * (0.5 + 0.4 * torch.sin(2 * np.pi * time))
+        rotations[:, SMPL24.index(f"{side}_shoulder")] = axis_angle_to_matrix(turn)
+    return place_bodies(rotations, torch.zeros(count, 10), depth=4.0)
+
+
+def in_sequence(observed: KeypointObservations, **fields: object) -> KeypointObservations:
+    count = len(observed)
+    own = {"shape_group": np.zeros(count, int), "frame": np.arange(count), "interval": INTERVAL}
+    return replace(observed, **{**own, **fields})
+
+
+def noisy(scene, pixels: float, seed: int = 0) -> KeypointObservations:
+    random = np.random.default_rng(seed)
+    points = scene.observations.keypoints
+    return scene.changed(keypoints=points + pixels * random.normal(size=points.shape))
+
+
+def jitter(joints: np.ndarray) -> float:
+    return float(np.linalg.norm(np.diff(joints, n=2, axis=0), axis=-1).mean())
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6, 7])
+def test_the_banded_solver_agrees_with_a_dense_one(count: int) -> None:
+    width, random = 4, np.random.default_rng(count)
+    rows = random.normal(size=((count + 4) * width, count * width))
+    frame, column = np.arange(len(rows)) // width - 2, np.arange(count * width) // width
+    rows[(column < frame[:, None]) | (column > frame[:, None] + 2)] = 0
+    dense = torch.from_numpy(rows.T @ rows + 0.1 * np.eye(count * width))
+    blocks = dense.view(count, width, count, width).transpose(1, 2)
+    zero = torch.zeros(width, width, dtype=torch.float64)
+    diagonals = [torch.stack([blocks[t + k, t] if t + k < count else zero for t in range(count)]) for k in range(3)]
+    right = torch.from_numpy(random.normal(size=(count, width)))
+    solved = solve_block_pentadiagonal(tuple(diagonals), right)
+    assert solved is not None
+    assert torch.allclose(solved.flatten(), torch.linalg.solve(dense, right.flatten()), atol=1e-10)
+
+
+def test_what_is_not_positive_definite_has_no_solution() -> None:
+    same = -torch.eye(2, dtype=torch.float64).repeat(3, 1, 1)
+    assert solve_block_pentadiagonal((same, 0 * same, 0 * same), torch.ones(3, 2, dtype=torch.float64)) is None
+
+
+def test_a_sequence_is_steadier_than_its_frames_and_nearer_the_truth(body, waving) -> None:
+    observed = noisy(waving, 4.0)
+    alone = fit_keypoints(body, replace(observed, shape_group=np.zeros(len(observed), int)), PLAIN)
+    together = fit_keypoints(body, in_sequence(observed), PLAIN)
+    errors = [np.linalg.norm(f.joints3d - waving.joints, axis=-1).mean() for f in (alone, together)]
+    assert jitter(together.joints3d) < 0.5 * jitter(alone.joints3d)
+    assert errors[1] < errors[0]
+
+
+def test_the_motion_keeps_its_phase(body, waving) -> None:
+    """Moved by one frame either way, the fitted wrist's path differs more from the truth than where it is."""
+    fit = fit_keypoints(body, in_sequence(waving.observations), PLAIN)
+    wrist = SMPL24.index("left_wrist")
+    path, truth = fit.joints2d[:, wrist], waving.joints[:, wrist]
+    focal, centre = waving.observations.focal[0], waving.observations.principal_point[0]
+    pixels = focal * truth[:, :2] / truth[:, 2:] + centre
+    lags = [np.linalg.norm(path[2 + lag : len(path) - 2 + lag] - pixels[2:-2], axis=1).mean() for lag in (-1, 0, 1)]
+    assert lags[1] < min(lags[0], lags[2])
+
+
+def test_frames_that_show_nothing_follow_from_their_neighbours(body, waving) -> None:
+    observed = waving.observations
+    confidence = observed.confidence.copy()
+    confidence[14:19] = 0
+    fit = fit_keypoints(body, in_sequence(replace(observed, confidence=confidence)), PLAIN)
+    error = np.linalg.norm(fit.joints3d - waving.joints, axis=-1)
+    assert error[14:19].mean() < error[:14].mean() + 0.04
+    assert (fit.confidence[14:19] == 0).all()
+
+
+def test_windows_change_nothing_that_matters(body, waving, monkeypatch) -> None:
+    whole = fit_keypoints(body, in_sequence(noisy(waving, 2.0)), PLAIN)
+    monkeypatch.setattr(sequences, "_WINDOW", 20)
+    monkeypatch.setattr(sequences, "_MARGIN", 10)
+    parts = fit_keypoints(body, in_sequence(noisy(waving, 2.0)), PLAIN)
+    assert np.abs(whole.joints3d - parts.joints3d).max() < 0.02
+    assert jitter(parts.joints3d) < 1.2 * jitter(whole.joints3d)
+
+
+def test_people_of_one_batch_do_not_know_of_each_other(body, waving) -> None:
+    observed = noisy(waving, 2.0)
+    alone = fit_keypoints(body, in_sequence(observed), PLAIN)
+    both = observed.rows(np.repeat(np.arange(len(observed)), 2))
+    tracks = np.tile([3, 5], len(observed))
+    fit = fit_keypoints(
+        body, in_sequence(both, shape_group=tracks, frame=np.repeat(np.arange(len(observed)), 2)), PLAIN
+    )
+    for track in (3, 5):
+        assert np.allclose(fit.joints3d[tracks == track], alone.joints3d, atol=1e-4)
+
+
+def test_a_turning_camera_does_not_move_somebody_who_stands(body, place_bodies) -> None:
+    """The camera turns to and fro about its vertical axis; in the world the person stands still."""
+    count = 16
+    angle = 0.15 * torch.sin(torch.arange(count) * 0.9).double()
+    turn = axis_angle_to_matrix(torch.stack([0 * angle, angle, 0 * angle], 1))
+    rotations = neutral_rotations().float().repeat(count, 1, 1, 1)
+    rotations[:, 0] = BODY_FACING_CAMERA.float()
+    still = place_bodies(rotations[:1], torch.zeros(1, 10))
+    joints = torch.from_numpy(still.joints[0]).double()
+    rotations[:, 0] = turn.float() @ rotations[:, 0]
+    scene = place_bodies(rotations, torch.zeros(count, 10))
+    pose = np.tile(np.eye(4), (count, 1, 1))
+    pose[:, :3, :3] = turn.numpy()
+    # `place_bodies` puts pelvises on a line; the camera turns about the person instead.
+    pelvis = torch.from_numpy(scene.joints[:, 0]).double()
+    pose[:, :3, 3] = (pelvis - (turn @ joints[0])).numpy()
+    fits = [
+        fit_keypoints(body, in_sequence(scene.observations, world_to_camera=poses), PLAIN) for poses in (None, pose)
+    ]
+    world = [(f.joints3d - pose[:, None, :3, 3]) @ pose[:, :3, :3] for f in fits]
+    assert jitter(world[1]) < 0.7 * jitter(world[0])
+
+
+def test_frames_twice_and_frames_without_people_are_refused(waving) -> None:
+    with pytest.raises(InputError, match="twice"):
+        in_sequence(waving.observations, frame=np.zeros(36))
+    with pytest.raises(InputError, match="shape_group"):
+        in_sequence(waving.observations, shape_group=None)
+
+
+def test_missing_frames_part_the_motion(body, waving) -> None:
+    """After a jump over many frames the body may be anywhere: nothing is smoothed across."""
+    frames = np.arange(36) + 100 * (np.arange(36) >= 18)
+    fit = fit_keypoints(body, in_sequence(waving.observations, frame=frames), PLAIN)
+    first = fit_keypoints(body, in_sequence(waving.observations.rows(slice(0, 18))), PLAIN)
+    assert np.abs(fit.joints3d[:18] - first.joints3d).max() < 0.02  # one shape for both parts
