@@ -27,7 +27,7 @@ _SHORTEST_STAND = 0.1  # seconds
 _MEMORY = 0.5  # seconds before and after for which a limb that is not visible is remembered
 
 
-class Motion(NamedTuple):
+class FramesInMotion(NamedTuple):
     """How T frames of one person hang together.
 
     to_world      (T, 3, 3) and origin (T, 3): camera axes to world axes, x ↦ to_world x + origin, metres
@@ -55,7 +55,7 @@ def solve_person(problem: KeypointProblem, state: FitState, world_to_camera: Ten
     state = _bridged(problem, state)
     problem = _remembering(problem, interval)
     options, to_world = problem.options, world_to_camera[:, :3, :3].mT
-    motion = Motion(
+    motion = FramesInMotion(
         to_world,
         -(to_world @ world_to_camera[:, :3, 3:]).squeeze(-1),
         options.acceleration * interval**2,
@@ -81,7 +81,7 @@ def _written(target: Tensor, values: Tensor, start: int) -> Tensor:
     return torch.cat((target[:start], values, target[start + len(values) :]))
 
 
-def _solve_window(problem: KeypointProblem, motion: Motion, state: FitState, interval: float) -> FitState:
+def _solve_window(problem: KeypointProblem, motion: FramesInMotion, state: FitState, interval: float) -> FitState:
     """Solved with free feet, and again with those held that stand."""
     schedule = problem.options.motion
     state = solve_sequence(SequenceProblem(problem, motion), state, schedule)
@@ -91,7 +91,7 @@ def _solve_window(problem: KeypointProblem, motion: Motion, state: FitState, int
     return solve_sequence(SequenceProblem(problem, motion._replace(standing=standing)), state, schedule)
 
 
-def _standing(problem: KeypointProblem, motion: Motion, state: FitState, interval: float) -> Tensor:
+def _standing(problem: KeypointProblem, motion: FramesInMotion, state: FitState, interval: float) -> Tensor:
     """(T - 1, M) 1 / σ of the steps of visible feet that are slow for long enough."""
     names = (*problem.skeleton.joint_names, *problem.rig.joint_points)
     landmarks = [row for row, name in enumerate(problem.skeleton.joint_names) if name.endswith(("heel", "foot_index"))]
@@ -161,7 +161,7 @@ def _huber(squared: Tensor, scale: float) -> tuple[Tensor, Tensor]:
 class SequenceProblem:
     """The frames of one person, in the order of time, with what their own evidence says."""
 
-    def __init__(self, problem: KeypointProblem, motion: Motion) -> None:
+    def __init__(self, problem: KeypointProblem, motion: FramesInMotion) -> None:
         self.problem, self.motion = problem, motion
         self.width = 3 * len(problem.rig.parents) + 3  # shape and scale stay as they are
 

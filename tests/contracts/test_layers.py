@@ -28,7 +28,7 @@ def test_every_package_has_a_layer():
     contract = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"][0]
     layers = {name.strip("( )") for layer in contract["layers"] for name in re.split(r"[|:]", layer)}
     here = {path.stem for path in (ROOT / "humanpose_cli").iterdir() if path.suffix == ".py" or path.is_dir()}
-    assert here - {"__init__", "__pycache__", "py"} <= layers
+    assert here - {"__init__", "__main__", "__pycache__", "py"} <= layers
 
 
 def test_contributing_lists_the_same_layers():

@@ -90,7 +90,8 @@ def test_a_person_missing_in_between_keeps_the_id(clip, clip_frames, known):
     with Fitter(FitOptions(focal=clip.focal), people_source=known) as fitter:
         record = fitter.fit_sequence(frames)
     assert record.tracks == [0]
-    assert record.frame_index.tolist() == [0, 2, 3]
+    assert record.frame_index.tolist() == [0, 1, 2, 3]
+    assert record.interpolated.tolist() == [False, True, False, False]
 
 
 def test_rows_do_not_depend_on_who_else_is_in_the_image(clip, clip_frames):
