@@ -52,6 +52,9 @@ _ENTRIES = (
     ModelEntry(
         "lifter", "LifterRecipe", "LIFTER_PRESETS", "2-D landmarks to 3-D joints; needs no data", needs_data=False
     ),
+    ModelEntry(
+        "refiner", "RefinerRecipe", "REFINER_PRESETS", "a photograph and a fit's renderings to where they really lie"
+    ),
     ModelEntry("warp3d", "Warp3dRecipe", "WARP3D_PRESETS", "a person in another pose, from pairs or clips"),
 )
 MODELS: Mapping[str, ModelEntry] = {entry.name: entry for entry in _ENTRIES}

@@ -1,0 +1,215 @@
+"""The displacement network: a photograph and renderings of a fitted body → where each rendered pixel really lies.
+
+As in Personalized 3D Human Pose and Shape Refinement (Wehrbein et al. 2023) it sees the photograph and the body's
+textured rendering, depth, normals and unique vertex colours. The paper does not publish its network; this one is ours.
+Photograph and renderings have an encoder each. From coarse to fine (1/16 to 1/2 of the crop), the photograph's features
+are fetched from where the displacements so far lead, compared with the rendering's, and the displacements corrected
+(PWC-Net, Sun et al. 2018). Every level also tells its noise: errors are taken for Laplacian.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import grid_sample, interpolate, pad
+
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.networks.backbones import BasicBlock
+from humanpose_cli.rendering.body_maps import BodyRendering
+
+MODEL = "refiner"
+"""What weights files call it."""
+
+_STRIDES = (16, 8, 4, 2)
+_REACH = (4, 3, 3, 0)  # cells around a pixel that are compared with it; 0 compares nothing
+_COMPARED = 24  # channels of compared features
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, with which the segmenter learned
+_METRES = 0.5  # of depth that the network sees as 1
+_NOISE = (-4.0, 4.0)  # bounds of the noise's logarithm, in cells of a level
+
+
+@dataclass(frozen=True)
+class DisplacementOptions:
+    """What the network is, and which renderings it sees.
+
+    crop     pixels of the crop's sides, a multiple of 16
+    width    channels of both encoders' first stage; 24 is the shipped segmenter's
+    texture, depth, normals, colours  False leaves that rendering out: the paper's ablation
+    """
+
+    crop: int = 128
+    width: int = 24
+    texture: bool = True
+    depth: bool = True
+    normals: bool = True
+    colours: bool = True
+
+    def __post_init__(self) -> None:
+        if self.crop < 32 or self.crop % _STRIDES[0]:
+            expected = f"a multiple of {_STRIDES[0]}, 32 or more"
+            raise UsageError("refiner's crop", "is out of range", expected=expected, got=str(self.crop))
+        if self.width < 4:
+            raise UsageError("width", "is too small", expected="4 or more", got=str(self.width))
+
+    @property
+    def channels(self) -> int:
+        """Of the renderings: the mask, and what is not left out."""
+        return 1 + 4 * self.texture + self.depth + 3 * self.normals + 3 * self.colours
+
+
+class DisplacementEstimate(NamedTuple):
+    """Of B crops, at one resolution.
+
+    pixels  (B, 2, h, w) x, y in pixels of the crop: from where the body is drawn to where it is in the photograph
+    noise   (B, 1, h, w) pixels of the crop: scale b of the error e, whose density is exp(−|e| / b) / (2π b²)
+    """
+
+    pixels: Tensor
+    noise: Tensor
+
+
+def photo_input(photos: Tensor) -> Tensor:
+    """(B, 3, S, S) 0…1 → normalised as for ImageNet."""
+    return (photos - photos.new_tensor(_MEAN)[:, None, None]) / photos.new_tensor(_DEVIATION)[:, None, None]
+
+
+def rendering_input(rendering: BodyRendering, options: DisplacementOptions) -> Tensor:
+    """(B, C, S, S) of what the network sees of the renderings; zero off the body, colours also where not known."""
+    shown = [rendering.mask]
+    if options.texture:
+        shown += [photo_input(rendering.rgb) * rendering.textured, rendering.textured]
+    if options.depth:
+        shown.append(rendering.depth / _METRES)
+    if options.normals:
+        shown.append(rendering.normals)
+    if options.colours:
+        shown.append((2 * rendering.colours - 1) * rendering.mask)
+    return torch.cat(shown, 1)
+
+
+class _Encoder(nn.Module):
+    """The first three stages of a ResNet-18, named as there: maps at 1/2, 1/4, 1/8 and 1/16."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.layer1 = nn.Sequential(BasicBlock(width, width, 1, 1, 1), BasicBlock(width, width, 1, 1, 1))
+        self.layer2 = nn.Sequential(BasicBlock(width, 2 * width, 2, 1, 1), BasicBlock(2 * width, 2 * width, 1, 1, 1))
+        self.layer3 = nn.Sequential(
+            BasicBlock(2 * width, 4 * width, 2, 1, 1), BasicBlock(4 * width, 4 * width, 1, 1, 1)
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Coarse first."""
+        stem = torch.relu(self.bn1(self.conv1(image)))
+        maps = [stem, self.layer1(self.maxpool(stem))]
+        maps += [self.layer2(maps[-1])]
+        maps += [self.layer3(maps[-1])]
+        return maps[::-1]
+
+
+def _conv(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+class _Level(nn.Module):
+    """Corrects the displacements of the coarser level at one resolution.
+
+    own     channels of either encoder's map here; coarser  of the coarser level's state; width  of this level's
+    """
+
+    def __init__(self, own: int, coarser: int, width: int, reach: int) -> None:
+        super().__init__()
+        self.reach = reach
+        compared = 0
+        if reach:
+            self.of_photo, self.of_rendering = nn.Conv2d(own, _COMPARED, 1), nn.Conv2d(own, _COMPARED, 1)
+            compared = (2 * reach + 1) ** 2
+        given = 2 * own + compared + (coarser + 3 if coarser else 0)
+        self.block = nn.Sequential(_conv(given, width), _conv(width, width))
+        self.head = nn.Conv2d(width, 3, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def forward(self, photo: Tensor, rendering: Tensor, before: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """State (B, width, h, w), and x, y and log noise (B, 3, h, w) float32 in cells of this level.
+
+        before  the coarser level's state and estimate
+        """
+        shown = [photo, rendering]
+        start = None
+        if before is not None:
+            state, start = (
+                interpolate(value, size=photo.shape[-2:], mode="bilinear", align_corners=False) for value in before
+            )
+            start = torch.cat((2 * start[:, :2], start[:, 2:]), 1)
+            shown = [fetched(photo, start[:, :2]), rendering, state, start.to(state.dtype)]
+        if self.reach:
+            shown.append(_correlation(self.of_photo(shown[0]), self.of_rendering(rendering), self.reach))
+        own = self.block(torch.cat(shown, 1))
+        change = self.head(own).float()
+        if start is None:
+            return own, change
+        return own, torch.cat((start[:, :2] + change[:, :2], (start[:, 2:] + change[:, 2:]).clamp(*_NOISE)), 1)
+
+
+def fetched(image: Tensor, displacements: Tensor) -> Tensor:
+    """Values (B, C, h, w) from where displacements (B, 2, h, w) float32, in pixels, lead; zero outside."""
+    height, width = image.shape[-2:]
+    x = torch.arange(width, device=image.device) + 0.5
+    y = torch.arange(height, device=image.device) + 0.5
+    to_x = (x + displacements[:, 0]) * (2 / width) - 1
+    to_y = (y[:, None] + displacements[:, 1]) * (2 / height) - 1
+    grid = torch.stack((to_x, to_y), -1)
+    return grid_sample(image.float(), grid, align_corners=False).to(image.dtype)
+
+
+def _correlation(photo: Tensor, rendering: Tensor, reach: int) -> Tensor:
+    """(B, (2 · reach + 1)², h, w): mean products of features, the photograph's shifted row by row."""
+    height, width = photo.shape[-2:]
+    padded = pad(photo, (reach, reach, reach, reach))
+    side = range(2 * reach + 1)
+    shifted = (padded[..., y : y + height, x : x + width] for y in side for x in side)
+    return torch.stack([(part * rendering).mean(1) for part in shifted], 1)
+
+
+class DisplacementNetwork(nn.Module):
+    """Photograph and renderings → displacements with their noise, at four resolutions."""
+
+    def __init__(self, options: DisplacementOptions) -> None:
+        super().__init__()
+        self.options = options
+        width = options.width
+        self.photo, self.rendering = _Encoder(3, width), _Encoder(options.channels, width)
+        own = (4 * width, 2 * width, width, width)
+        states = (4 * width, 3 * width, 2 * width, width)
+        self.levels = nn.ModuleList(
+            _Level(*channels) for channels in zip(own, (0, *states[:-1]), states, _REACH, strict=True)
+        )
+
+    def forward(self, photo: Tensor, rendering: Tensor) -> list[DisplacementEstimate]:
+        """Of `photo_input` and `rendering_input`: estimates at 1/16, 1/8, 1/4 and 1/2 of the crop."""
+        before, found = None, []
+        maps = zip(self.levels, self.photo(photo), self.rendering(rendering), _STRIDES, strict=True)
+        for level, seen, drawn, stride in maps:
+            before = level(seen, drawn, before)
+            moved, noise = before[1].split((2, 1), 1)
+            found.append(DisplacementEstimate(stride * moved, stride * noise.clamp(*_NOISE).exp()))
+        return found
+
+
+def at_full_size(estimate: DisplacementEstimate, size: int) -> DisplacementEstimate:
+    """The same displacements for every pixel of crops of `size` pixels a side, with the same unit."""
+    return DisplacementEstimate(
+        *(interpolate(values, size=(size, size), mode="bilinear", align_corners=False) for values in estimate)
+    )
