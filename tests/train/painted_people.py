@@ -63,6 +63,7 @@ class PaintedPeople:
     lacks   labels of persons, or "parts", that are not known; unknown: people whose poses are not known
     mistaken  people in whose place the detector saw somebody else
     splits  whether there is a split for validation
+    clip    images that are a sequence of one person
     """
 
     count: int = 20
@@ -70,16 +71,23 @@ class PaintedPeople:
     unknown: tuple[int, ...] = ()
     mistaken: tuple[int, ...] = ()
     splits: bool = True
+    clip: int = 1
 
     @property
     def info(self):
         return SourceInfo("painted", {"count": self.count})
 
     def groups(self):
-        return [Group(f"{number}", 1, key=number) for number in range(self.count)]
+        return [Group(f"{number}", self.clip, key=number) for number in range(self.count // self.clip)]
 
     def read(self, group):
-        person, maps = person_and_maps(group.key)
+        for frame in range(self.clip):
+            yield self.sample(group, frame)
+
+    def sample(self, group, frame):
+        person, maps = person_and_maps(group.key * self.clip + frame)
+        if self.clip > 1:
+            person = replace(person, identity=group.name)
         image = as_bytes(code_colours(24))[maps["parts"]]
         data = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1].tobytes()
         missing = [name for name in self.lacks if name != "parts"]
@@ -90,7 +98,12 @@ class PaintedPeople:
             person = replace(person, detected=person.detected + np.float32([30, 0, 0]))
         kept = {name: encode_map(name, values) for name, values in maps.items() if name not in self.lacks}
         split = "validation" if self.splits and group.key % 5 == 4 else "train"
-        yield Sample(group.name, data, (SIZE, SIZE), FOCAL, None, (person,), kept, splits={"painted": split})
+        sequence = group.name if self.clip > 1 else ""
+        name = f"{group.name}/{frame}" if sequence else group.name
+        splits = {"painted": split}
+        return Sample(
+            name, data, (SIZE, SIZE), FOCAL, None, (person,), kept, sequence=sequence, frame=frame, splits=splits
+        )
 
 
 def painted_cache(folder, **options):

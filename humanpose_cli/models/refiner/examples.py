@@ -85,7 +85,7 @@ HELD_OUT = RefinerAugmentation(0, 0, 0, 0, untextured=0, own_only=0, own_too=0, 
 """Of held-out people: the fit errs, and the texture comes from other frames, but nothing else changes."""
 
 
-class PosedPeople(NamedTuple):
+class ImitatedFits(NamedTuple):
     """One person in T frames: rotations (T, 24, 3, 3), betas (1, S) and trans (T, 3) metres, camera axes."""
 
     rotations: Tensor
@@ -95,7 +95,7 @@ class PosedPeople(NamedTuple):
 
 def imitated_fits(
     random: np.random.Generator, body: Body, examples: Sequence[Example], augmentation: RefinerAugmentation
-) -> PosedPeople:
+) -> ImitatedFits:
     """Imperfect fits of one person in some frames, the first of which may have a limb that is far off."""
     people = [example.person for example in examples]
     poses, trans = (np.stack([getattr(p, name) for p in people]).astype(np.float64) for name in ("poses", "trans"))
@@ -108,7 +108,7 @@ def imitated_fits(
         joint = SMPL24.index(str(random.choice(_FAR_OFF)))
         turn = torch.from_numpy(random.normal(0, augmentation.far_off_angle, 3).astype(np.float32))
         rotations[0, joint] = rotations[0, joint] @ axis_angle_to_matrix(turn)
-    return PosedPeople(rotations, torch.from_numpy(betas)[None], torch.from_numpy(trans))
+    return ImitatedFits(rotations, torch.from_numpy(betas)[None], torch.from_numpy(trans))
 
 
 def true_displacements(
@@ -271,15 +271,15 @@ def _camera(example: Example) -> Camera:
     return Camera(example.focal, example.principal_point, example.size)
 
 
-def _truth(example: Example) -> PosedPeople:
+def _truth(example: Example) -> ImitatedFits:
     person = example.person
     poses, betas, trans = (
         torch.from_numpy(np.asarray(values, np.float32)) for values in (person.poses, person.betas, person.trans)
     )
-    return PosedPeople(axis_angle_to_matrix(poses.view(1, len(SMPL24), 3)), betas[None], trans[None])
+    return ImitatedFits(axis_angle_to_matrix(poses.view(1, len(SMPL24), 3)), betas[None], trans[None])
 
 
-def _vertices(body: Body, people: PosedPeople) -> Tensor:
+def _vertices(body: Body, people: ImitatedFits) -> Tensor:
     """(T, V, 3) metres, camera axes."""
     posed = body.pose(people.rotations, people.betas, people.trans).vertices
     assert posed is not None

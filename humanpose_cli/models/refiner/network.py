@@ -9,7 +9,8 @@ are fetched from where the displacements so far lead, compared with the renderin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from torch.nn.functional import grid_sample, interpolate, pad
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.networks.backbones import BasicBlock
+from humanpose_cli.networks.weights import fill, options_of, read_weights
 from humanpose_cli.rendering.body_maps import BodyRendering
 
 MODEL = "refiner"
@@ -213,3 +215,50 @@ def at_full_size(estimate: DisplacementEstimate, size: int) -> DisplacementEstim
     return DisplacementEstimate(
         *(interpolate(values, size=(size, size), mode="bilinear", align_corners=False) for values in estimate)
     )
+
+
+class DisplacementPredictor:
+    """A trained network; sees renderings and photographs of any size, each reduced to its own crop.
+
+    network  in evaluation mode, on `device`
+    """
+
+    def __init__(self, network: DisplacementNetwork, device: torch.device | str = "cpu") -> None:
+        self.network, self.device = network.eval().requires_grad_(False).to(device), torch.device(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device | str = "cpu") -> DisplacementPredictor:
+        """From a weights file. InputError for damage or another model."""
+        tensors, header = read_weights(path, MODEL)
+        network = DisplacementNetwork(options_of(DisplacementOptions, header.config, path))
+        fill(network, tensors, path)
+        return cls(network, device)
+
+    @torch.no_grad()
+    def __call__(self, rendering: BodyRendering, photos: Tensor) -> DisplacementEstimate:
+        """Of N bodies drawn in crops as `crop_of_body` lays them, and their photographs (N, 3, S, S), 0…1; on the CPU.
+
+        Pixels of the result are those of the given crops.
+        """
+        size, own = rendering.mask.shape[-1], self.network.options.crop
+        drawn = rendering_input(_resized(rendering, own), self.network.options)
+        seen = photo_input(interpolate(photos, size=(own, own), mode="area"))
+        inputs = (values.to(self.device, memory_format=torch.channels_last) for values in (seen, drawn))
+        found = at_full_size(self.network(*inputs)[-1], size)
+        return DisplacementEstimate(*(values.float().cpu() * (size / own) for values in found))
+
+
+def _resized(rendering: BodyRendering, size: int) -> BodyRendering:
+    """The maps that networks see at another size: the texture averaged, the geometry as the nearest pixel has it."""
+    if rendering.mask.shape[-1] == size:
+        return rendering
+    names = ("depth", "normals", "colours", "mask")
+    nearest = {name: interpolate(getattr(rendering, name), size=(size, size), mode="nearest-exact") for name in names}
+    known, mask = rendering.textured, rendering.mask
+    shown, covered, part = (
+        interpolate(values, size=(size, size), mode="area") for values in (rendering.rgb * mask, mask, known)
+    )
+    inside = nearest["mask"]
+    rgb, textured = (values / covered.clamp_min(1e-6) * inside for values in (shown, part))
+    return replace(rendering, rgb=rgb, textured=textured, **nearest)

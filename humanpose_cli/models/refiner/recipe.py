@@ -46,7 +46,7 @@ class RefinerTraining:
     encoder        weights of a segmenter with as wide a ResNet-18, whose first stages the photograph's encoder begins
                    with; "" begins at random
     start          weights of another run to begin with; "" begins at random
-    seen           least share of a person's joints that must be visible, in training and validation
+    visible        least share of a person's joints that must be visible, in training and validation
     people         learn from that many at most, spread evenly; 0 for all
     protocol       of the cache; "" for its own
     validation     people that a validation looks at, at most
@@ -59,14 +59,14 @@ class RefinerTraining:
     hidden: float = 0.3
     encoder: str = "segmenter"
     start: str = ""
-    seen: float = 0.5
+    visible: float = 0.5
     people: int = 0
     protocol: str = ""
     validation: int = 160
 
     def __post_init__(self) -> None:
-        if not 0 <= self.hidden <= 1 or not 0 <= self.seen <= 1:
-            raise UsageError("hidden or seen", "is out of range", expected="0 to 1")
+        if not 0 <= self.hidden <= 1 or not 0 <= self.visible <= 1:
+            raise UsageError("hidden or visible", "is out of range", expected="0 to 1")
         if self.learning_rate <= 0 or self.weight_decay < 0 or self.validation < 1:
             raise UsageError("refiner training", "is out of range", expected="rates above 0, validation of 1 or more")
 
@@ -114,7 +114,7 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
         self.options = options or RefinerTraining()
         torch.manual_seed(seed)
         train, held = split_people(data, _NEEDS, protocol=self.options.protocol)
-        self.people, self.held_out = (_large(visible_people(people, self.options.seen)) for people in (train, held))
+        self.people, self.held_out = (_large(visible_people(people, self.options.visible)) for people in (train, held))
         self.body = default_body()
         self.model = DisplacementNetwork(self.options.network)
         if self.options.start:
