@@ -50,8 +50,8 @@ _PREDICTIONS = option(
 _ABLATION = option(
     "--ablation NAME",
     "Train the variants of one of the papers' tables and print it. With fit: inputs, segmenters, losses or "
-    "supervision; with repose: warping. With refine, nothing is trained: robustness, against noisy textures and "
-    "other light. Default: none.",
+    "supervision; with repose: warping; with refine: inputs, or robustness against noisy textures and other light, "
+    "for which nothing is trained. Default: none.",
 )
 _PRESET = option("--preset ablation|paper", "With --ablation: trainings of minutes, or of days.")
 _PERCEPTUAL = option(
@@ -73,7 +73,7 @@ _SEEDS = option("--seeds N", "With --ablation: trainings of each network. Defaul
 _OUT = option("--out FOLDER", "Folder for report.md, report.json and images.")
 _OF_REPOSE = {"perceptual", "lpips", "pose", "size"}
 _OF_REFINE = {"base", "correspondence", "prior"}
-_ABLATIONS = {"repose": "warping", "refine": "robustness"}
+_ABLATIONS = {"repose": ("warping",), "refine": ("robustness", "inputs")}
 _LPIPS_WEIGHTS = ("imagenet-alexnet", "lpips-alex")
 
 
@@ -158,6 +158,7 @@ def evaluate(
     from humanpose_cli.evaluate.bodies import evaluate_crops, evaluate_fits, evaluate_predictions
     from humanpose_cli.evaluate.people import PeopleSelection
     from humanpose_cli.evaluate.refine import RefineSelection, evaluate_refinement, evaluate_robustness
+    from humanpose_cli.evaluate.refine_inputs import evaluate_inputs
     from humanpose_cli.evaluate.report import write_report
     from humanpose_cli.evaluate.repose import evaluate_reposing
     from humanpose_cli.evaluate.segmenter import evaluate_segmenter
@@ -175,14 +176,12 @@ def evaluate(
     watch: dict[str, Any] = {"progress": session.reporter.step, "stop": lambda: session.stop.requested}
     network, on = NetworkOptions(weights or "", segmenter or ""), resolve_device(device)
 
-    def refinement() -> Report:
-        chosen = RefineSelection(refinements.base, refinements.correspondence, refinements.prior)
-        measure = evaluate_refinement if ablation is None else evaluate_robustness
-        return measure(people, chosen, on, **watch, threads=threads)
-
     def report() -> Report:
+        if what == "refine" and ablation == "inputs":
+            return evaluate_inputs(people, variant, on, out, **watch, seeds=seeds or 1)
         if what == "refine":
-            return refinement()
+            measure = evaluate_refinement if ablation is None else evaluate_robustness
+            return measure(people, RefineSelection(**vars(refinements)), on, **watch, threads=threads)
         if what == "repose" and ablation is not None:
             return evaluate_warping(people, variant, on, out, **watch, seeds=seeds or 2, pose=images.pose)
         if what == "repose":
@@ -222,8 +221,8 @@ def _check(session: Session, what: What, fits: FitFlags, ablation: str | None) -
         raise UsageError(given[1], f"cannot be given together with {given[0]}")
     if (what == "segmenter" and given) or (what in _ABLATIONS and given not in ([], ["--ablation"])):
         raise UsageError(given[0], "is for fit", remedy="hpc evaluate fit")
-    if what in _ABLATIONS and ablation not in (None, _ABLATIONS[what]):
-        raise UsageError("--ablation", "is not known", expected=_ABLATIONS[what], got=str(ablation))
+    if what in _ABLATIONS and ablation not in (None, *_ABLATIONS[what]):
+        raise UsageError("--ablation", "is not known", expected=" or ".join(_ABLATIONS[what]), got=str(ablation))
     if what != "refine" and _OF_REFINE & session.given:
         raise UsageError(f"--{min(_OF_REFINE & session.given)}", "is for refine", remedy="hpc evaluate refine")
     for name in sorted(_OF_REPOSE & session.given):

@@ -46,6 +46,7 @@ from humanpose_cli.models.nbf.examples import Memory
 from humanpose_cli.models.nbf.losses import LossOptions
 from humanpose_cli.models.nbf.network import load_nbf
 from humanpose_cli.models.nbf.recipe import NBF_PRESETS, NbfRecipe, NbfTraining
+from humanpose_cli.models.refiner.recipe import RefinerRecipe, RefinerTraining
 from humanpose_cli.models.segmenter.network import Segmenter
 from humanpose_cli.models.segmenter.recipe import SEGMENTER_PRESETS, SegmenterRecipe, SegmenterTraining
 from humanpose_cli.models.warp3d.generator import load_warp3d
@@ -175,6 +176,10 @@ class Trainings:
     def reposing(self, name: str, options: Warp3dTraining, loop: TrainOptions) -> list[Path]:
         """Weights of a reposing network trained from each seed."""
         return self._of_each_seed(name, options, loop, lambda seed: Warp3dRecipe(self.data, options, seed=seed))
+
+    def refiners(self, name: str, options: RefinerTraining, loop: TrainOptions) -> list[Path]:
+        """Weights of a displacement network trained from each seed."""
+        return self._of_each_seed(name, options, loop, lambda seed: RefinerRecipe(self.data, options, seed=seed))
 
     def evaluate(
         self,

@@ -1,0 +1,77 @@
+"""What each rendering tells the displacement network: the paper's ablation of inputs, trained and evaluated anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.progress import Progress
+from humanpose_cli.evaluate.ablations import Trainings
+from humanpose_cli.evaluate.people import PeopleSelection
+from humanpose_cli.evaluate.report import Cell, Report, Table
+from humanpose_cli.io.atomic import ensure_folder
+from humanpose_cli.models.refiner.recipe import REFINER_PRESETS, RefinerRecipe, RefinerTraining
+
+_INPUTS: Mapping[str, str] = {
+    "all inputs": "",
+    "without texture": "texture",
+    "without depth": "depth",
+    "without normals": "normals",
+    "without vertex colours": "colours",
+}
+"""Variant → the field of `DisplacementOptions` that is False."""
+_COLUMNS: Mapping[str, str] = {
+    "endpoint_percent": "endpoint error %",
+    "sure_percent": "where it is sure %",
+    "hidden_percent": "of hidden points %",
+    "unmoved_percent": "without displacements %",
+    "nearer": "people who come nearer",
+}
+"""Column of `RefinerRecipe.validate` → heading; errors are in per cent of the person's size."""
+
+
+def evaluate_inputs(
+    selection: PeopleSelection,
+    preset: str,
+    device: str,
+    folder: Path,
+    progress: Progress,
+    stop: Callable[[], bool],
+    *,
+    seeds: int = 1,
+) -> Report:
+    """Trains a network for each variant and compares their endpoint errors on the cache's held-out people.
+
+    `folder/runs` keeps the trainings, finished or not; figures are means over the seeds.
+    """
+    if preset not in REFINER_PRESETS:
+        raise UsageError("preset", "is not known", expected=", ".join(REFINER_PRESETS), got=preset)
+    options, loop = REFINER_PRESETS[preset]
+    options = replace(options, protocol=selection.protocol, people=selection.limit)
+    runs = ensure_folder(folder / "runs")
+    trainings = Trainings(selection.data, runs, torch.device(device), seeds, len(_INPUTS) * seeds, progress, stop)
+    rows: list[list[Cell]] = []
+    for name, left_out in _INPUTS.items():
+        network = replace(options.network, **{left_out: False}) if left_out else options.network
+        variant = replace(options, network=network)
+        found = [
+            _validated(trainings, variant, path, loop.batch_size) for path in trainings.refiners(name, variant, loop)
+        ]
+        rows.append([name, *(float(np.mean([one[column] for one in found])) for column in _COLUMNS)])
+    table = Table(
+        "refine-inputs", "Inputs of the displacement network", ("inputs", *_COLUMNS.values()), rows, (0, 2, 2, 2, 2, 3)
+    )
+    facts = {"data": selection.data.name, "preset": preset, "seeds": seeds}
+    return Report("Ablation: inputs of refinement", facts, {}, [table])
+
+
+def _validated(trainings: Trainings, options: RefinerTraining, path: Path, batch_size: int) -> Mapping[str, float]:
+    """The figures of a trained network on held-out people."""
+    recipe = RefinerRecipe(trainings.data, replace(options, start=str(path), encoder=""))
+    recipe.model.to(trainings.device).eval()
+    return recipe.validate(batch_size)

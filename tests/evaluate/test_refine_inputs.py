@@ -1,0 +1,45 @@
+"""The ablation of the displacement network's inputs: which networks are trained, and what the table says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from humanpose_cli.models.refiner.network import DisplacementOptions
+
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.evaluate import refine_inputs
+from humanpose_cli.evaluate.ablations import Trainings
+from humanpose_cli.evaluate.people import PeopleSelection
+
+
+def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    trained: list[DisplacementOptions] = []
+
+    def trainings(self: Trainings, name: str, options: Any, loop: Any) -> list[Path]:
+        trained.append(options.network)
+        return [tmp_path / "a", tmp_path / "b"]
+
+    def validated(trainings: Trainings, options: Any, path: Path, batch_size: int) -> dict[str, float]:
+        error = 3.0 + (path.name == "b") - options.network.texture
+        return dict.fromkeys(refine_inputs._COLUMNS, error)
+
+    monkeypatch.setattr(Trainings, "refiners", trainings)
+    monkeypatch.setattr(refine_inputs, "_validated", validated)
+    watch: dict[str, Any] = {"progress": lambda *_: None, "stop": lambda: False, "seeds": 2}
+    selection = PeopleSelection(tmp_path / "cache")
+    report = refine_inputs.evaluate_inputs(selection, "ablation", "cpu", tmp_path, **watch)
+    (table,) = report.tables
+    assert [row[:2] for row in table.rows] == [
+        ["all inputs", 2.5],
+        ["without texture", 3.5],
+        ["without depth", 2.5],
+        ["without normals", 2.5],
+        ["without vertex colours", 2.5],
+    ]
+    assert [sorted(name for name, on in vars(one).items() if on is False) for one in trained] == [
+        [], ["texture"], ["depth"], ["normals"], ["colours"],
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="preset: is not known, expected small, ablation"):
+        refine_inputs.evaluate_inputs(selection, "paper", "cpu", tmp_path, **watch)
