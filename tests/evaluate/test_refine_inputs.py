@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from humanpose_cli.models.refiner.network import DisplacementOptions
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.evaluate import refine_inputs
 from humanpose_cli.evaluate.ablations import Trainings
 from humanpose_cli.evaluate.people import PeopleSelection
+from humanpose_cli.models.refiner.network import DisplacementOptions
 
 
 def test_every_variant_lacks_one_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
