@@ -22,6 +22,7 @@ from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.detect.camera_motion import CameraMotion
 from humanpose_cli.detect.linking import TrackLinker
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
@@ -249,7 +250,7 @@ class Fitter:
         Frames are looked at one by one and not kept: memory grows with people and frames, not with pixels.
         """
         asked = self.options.method == "nbf" or self.options.network.weights
-        tracks, estimates = TrackLinker(), Estimates(self._network if asked else None)
+        tracks, motion, estimates = TrackLinker(), CameraMotion(), Estimates(self._network if asked else None)
         cameras: list[FrameCamera] = []
         seen: list[TrackedPerson] = []
         self._people.start_sequence()
@@ -257,6 +258,9 @@ class Fitter:
             people = self._people.in_next_frame(frame)
             ids = tracks.add(people, frame.pixels)
             camera = self._camera(frame, ids.shot_id)
+            turn = motion.next_frame(frame.pixels, [p.box for p in people], camera.camera, ids.shot_id)
+            lens = replace(camera.camera, focal=camera.camera.focal * turn.zoom)
+            camera = replace(camera, camera=lens, turn=turn)
             cameras.append(camera)
             estimates.add(frame.pixels, people, camera.camera)
             seen += [
@@ -289,7 +293,12 @@ class Fitter:
         whole = {
             "body": name,
             "gender": name.removeprefix("smpl-") if name.startswith("smpl-") else "neutral",
-            "options": {**asdict(self.options), "body": name, "network": self.network_identity},
+            "options": {
+                **asdict(self.options),
+                "body": name,
+                "network": self.network_identity,
+                "camera_unknown": [row for row, camera in enumerate(cameras) if not camera.turn.known],
+            },
             "frame_rate": frame_rate or 0.0,
             "model": self.body,
         }
@@ -368,7 +377,8 @@ def _fit_tracks(
     """Fit the rows of a sequence, sorted by track and frame: each track has one shape and one motion."""
     tracks, frames = (np.array([getattr(s, name) for s in seen]) for name in ("track", "frame"))
     observed = _observations(seen, cameras)
-    observed = replace(observed, shape_group=tracks, frame=frames, interval=1 / frame_rate)
+    turned = np.stack([cameras[frame].world_to_camera for frame in frames])
+    observed = replace(observed, shape_group=tracks, frame=frames, interval=1 / frame_rate, world_to_camera=turned)
     return fit_keypoints(body, observed, options)
 
 

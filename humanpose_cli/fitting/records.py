@@ -11,6 +11,7 @@ import numpy as np
 
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.detect.camera_motion import STILL, CameraPose
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.doubt import doubt_of_track
 from humanpose_cli.fitting.keypoints import KeypointFit
@@ -26,13 +27,22 @@ _LONGEST_GAP = 2.0  # seconds for which a body that nobody sees is made up
 class FrameCamera:
     """A frame and the camera that it is taken to be seen by.
 
-    name  the frame's name
-    shot  number of the shot it belongs to, from 0
+    name    the frame's name
+    shot    number of the shot it belongs to, from 0
+    turn    how it is turned from the first frame of the shot
     """
 
     name: str
     camera: Camera
     shot: int = 0
+    turn: CameraPose = STILL
+
+    @property
+    def world_to_camera(self) -> np.ndarray:
+        """(4, 4); the world's axes are those of the shot's first frame."""
+        pose = np.eye(4)
+        pose[:3, :3] = self.turn.rotation
+        return pose
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +134,7 @@ def fit_record(people: Sequence[TrackedPerson], fit: KeypointFit, frames: Sequen
         image_size=np.reshape([f.camera.size for f in frames], (len(frames), 2)),
         focal=[f.camera.focal for f in frames],
         principal_point=np.reshape([f.camera.principal_point for f in frames], (len(frames), 2)),
-        world_to_camera=np.tile(np.eye(4), (len(frames), 1, 1)),
+        world_to_camera=np.stack([f.world_to_camera for f in frames]),
         **whole,
     )
 

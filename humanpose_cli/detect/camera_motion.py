@@ -1,0 +1,154 @@
+"""How a camera that turns and zooms on one spot moves, from the background of its frames.
+
+Corners outside of people's boxes are followed from frame to frame (Lucas–Kanade) and compared with a key frame, so that
+errors do not add up while they stay in view. The turn is the rotation that carries the key frame's rays onto this
+frame's (Kabsch, robust), the zoom the ratio of distances between corners. A camera that walks is not recovered: its
+background moves with its depth, which the residual tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.core.camera import Camera
+
+_SIDE = 480  # pixels of the longer side of what is looked at
+_CORNERS = 300
+_FEWEST = 12  # corners without which nothing is known
+_STILL = 0.25  # pixels of median movement, at that size, below which a camera stands still
+_WORST = 2.5  # pixels of median residual: beyond, the camera does not merely turn
+_RENEW = 0.65  # share of a key frame's corners still in view, below which this frame becomes the key frame
+_BACKTRACK = 0.5  # pixels by which a corner may miss where it came from when it is followed back
+_TOLERANCES = (8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.25)  # pixels: corners on things that move miss by more, round by round
+_NO_ZOOM = 0.003  # change of the focal length that is none
+
+
+@dataclass(frozen=True, eq=False)
+class CameraPose:
+    """A camera's turn from the first frame of its shot: rotation (3, 3) of that frame's axes to this one's, the factor
+    on its focal length, and whether the background showed them.
+    """
+
+    rotation: NDArray[np.float64]
+    zoom: float = 1.0
+    known: bool = True
+
+
+STILL = CameraPose(np.eye(3))
+
+
+class CameraMotion:
+    """Follows the camera of one sequence, frame after frame."""
+
+    def __init__(self) -> None:
+        self._shot = -1
+        self._restart()
+
+    def _restart(self) -> None:
+        self._pose = self._key_pose = STILL
+        self._before: NDArray[np.uint8] | None = None
+        self._key_points = self._points = np.zeros((0, 2), np.float32)
+        self._found = 0
+
+    def next_frame(
+        self, image: NDArray[np.uint8], boxes: Sequence[NDArray[np.float32]], camera: Camera, shot: int
+    ) -> CameraPose:
+        """The camera of the next frame (H, W, 3), with people's boxes (4,) in it; a new shot begins anew.
+
+        camera  of the image, as if it did not zoom
+        """
+        scale = _SIDE / max(image.shape[:2])
+        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
+        if shot != self._shot or (self._before is not None and self._before.shape != grey.shape):
+            self._shot = shot
+            self._restart()
+        focal, centre = float(camera.focal) * scale, np.asarray(camera.principal_point, float) * scale
+        if self._before is not None:
+            self._follow(grey)
+            self._pose = self._solve(focal, centre)
+        people = [np.asarray(box) * scale for box in boxes]
+        if self._before is None or len(self._points) < max(_RENEW * self._found, _FEWEST):
+            self._renew(grey, people)
+        self._before = grey
+        return self._pose
+
+    def _renew(self, grey: NDArray[np.uint8], boxes: Sequence[NDArray[np.float64]]) -> None:
+        """This frame becomes the key frame."""
+        mask = np.full(grey.shape, 255, np.uint8)
+        for x0, y0, x1, y1 in boxes:
+            margin = 0.1 * (y1 - y0)
+            low = max(int(y0 - margin), 0), max(int(x0 - margin), 0)
+            mask[low[0] : int(y1 + margin), low[1] : int(x1 + margin)] = 0
+        corners = cv2.goodFeaturesToTrack(grey, _CORNERS, 0.01, 7, mask=mask)
+        self._points = np.zeros((0, 2), np.float32) if corners is None else np.asarray(corners[:, 0], np.float32)
+        self._key_points, self._key_pose = self._points, self._pose
+        self._found = len(self._points)
+
+    def _follow(self, grey: NDArray[np.uint8]) -> None:
+        """Where the corners are now; those that do not come back when followed back are lost."""
+        if not len(self._points):
+            return
+        assert self._before is not None
+        here, found = _flow(self._before, grey, self._points)
+        back, returned = _flow(grey, self._before, here)
+        kept = found & returned
+        kept &= np.linalg.norm(back - self._points, axis=1) < _BACKTRACK
+        self._points, self._key_points = here[kept], self._key_points[kept]
+
+    def _solve(self, focal: float, centre: NDArray[np.float64]) -> CameraPose:
+        """The pose that explains where the corners are; the last one, not known, where none does."""
+        unknown = CameraPose(self._pose.rotation, self._pose.zoom, known=False)
+        if len(self._points) < _FEWEST:
+            return unknown
+        here, key = self._points.astype(float) - centre, self._key_points.astype(float) - centre
+        if np.median(np.linalg.norm(here - key, axis=1)) < _STILL:
+            return CameraPose(self._key_pose.rotation, self._key_pose.zoom)
+        key_focal = focal * self._key_pose.zoom
+        from_rays, own_focal, weights = _rays(key, key_focal), key_focal * _ratio_of_distances(key, here), None
+        for tolerance in _TOLERANCES:
+            turn = _rotation(from_rays, _rays(here, own_focal), weights)
+            carried = from_rays @ turn.T
+            plane = carried[:, :2] / carried[:, 2:]
+            missed = np.linalg.norm(own_focal * plane - here, axis=1)
+            weights = 1 / (1 + (missed / tolerance) ** 2) ** 2
+            own_focal = float((weights[:, None] * plane * here).sum() / (weights[:, None] * plane**2).sum())
+        if np.median(missed) > _WORST:
+            return unknown
+        zoom = own_focal / key_focal if abs(own_focal / key_focal - 1) > _NO_ZOOM else 1.0
+        return CameraPose(turn @ self._key_pose.rotation, self._key_pose.zoom * zoom)
+
+
+def _flow(
+    image: NDArray[np.uint8], other: NDArray[np.uint8], points: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Where points (N, 2) of an image are in the other, and which were found (N,)."""
+    there, found, _ = cv2.calcOpticalFlowPyrLK(image, other, points, np.zeros_like(points))
+    return np.asarray(there, np.float32), np.asarray(found)[:, 0] == 1
+
+
+def _rays(points: NDArray[np.float64], focal: float) -> NDArray[np.float64]:
+    """(N, 3) unit directions of points (N, 2) about the principal point."""
+    rays = np.column_stack([points / focal, np.ones(len(points))])
+    return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True))
+
+
+def _rotation(
+    a: NDArray[np.float64], b: NDArray[np.float64], weights: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """R that brings directions a (N, 3) nearest to b: b ≈ a Rᵀ."""
+    u, _, vt = np.linalg.svd((a if weights is None else weights[:, None] * a).T @ b)
+    return np.asarray(vt.T @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ u.T)
+
+
+def _ratio_of_distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Median over pairs of corners of how much farther apart they are in b than in a."""
+    order = np.random.default_rng(0).permutation(len(a))
+    before, after = (np.linalg.norm(points - points[order], axis=1) for points in (a, b))
+    far = before > 0.1 * _SIDE
+    return float(np.median(after[far] / before[far])) if far.sum() >= _FEWEST else 1.0

@@ -1,0 +1,96 @@
+"""A camera that turns and zooms, from its background: known turns come back, a still camera stays exactly still."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.detect.camera_motion import CameraMotion, CameraPose
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+
+torch = pytest.importorskip("torch")
+SIZE, FOCAL = (640, 480), 700.0
+CAMERA = Camera.of_image(SIZE, FOCAL)
+
+
+@pytest.fixture(scope="module")
+def scene() -> np.ndarray:
+    """A large plane of blobs, four times the image."""
+    random = np.random.default_rng(0)
+    small = random.integers(0, 255, (110, 150, 3), dtype=np.uint8)
+    return cv2.resize(small, (1920, 1440), interpolation=cv2.INTER_CUBIC)
+
+
+def turn(*axis_angle: float) -> np.ndarray:
+    return axis_angle_to_matrix(torch.tensor([axis_angle], dtype=torch.float64))[0].numpy()
+
+
+def view(scene: np.ndarray, rotation: np.ndarray, zoom: float = 1.0) -> np.ndarray:
+    """What a camera sees that is turned from one that looks at the middle of the far plane."""
+    wide = np.array([[FOCAL, 0, 960], [0, FOCAL, 720], [0, 0, 1.0]])
+    own = np.array([[zoom * FOCAL, 0, 320], [0, zoom * FOCAL, 240], [0, 0, 1.0]])
+    return cv2.warpPerspective(scene, own @ rotation @ np.linalg.inv(wide), SIZE, flags=cv2.INTER_AREA)
+
+
+def followed(frames: list[np.ndarray], boxes: list[np.ndarray] | None = None) -> list[CameraPose]:
+    motion = CameraMotion()
+    return [motion.next_frame(frame, boxes or [], CAMERA, 0) for frame in frames]
+
+
+def degrees_apart(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.degrees(np.arccos(np.clip((np.trace(a @ b.T) - 1) / 2, -1, 1))))
+
+
+def test_a_pan_a_tilt_and_a_roll_come_back(scene: np.ndarray) -> None:
+    turns = [turn(0.002 * t, 0.012 * t, 0.001 * t) for t in range(30)]
+    poses = followed([view(scene, r) for r in turns])
+    assert all(pose.known for pose in poses)
+    errors = [degrees_apart(pose.rotation, r) for pose, r in zip(poses, turns, strict=True)]
+    assert max(errors) < 0.1  # the last frame is turned by 20 degrees
+    assert max(abs(pose.zoom - 1) for pose in poses) < 0.01
+
+
+def test_a_zoom_comes_back(scene: np.ndarray) -> None:
+    zooms = 1 + 0.02 * np.arange(20)
+    poses = followed([view(scene, np.eye(3), zoom) for zoom in zooms])
+    assert np.allclose([pose.zoom for pose in poses], zooms, rtol=0.01)
+    assert max(degrees_apart(pose.rotation, np.eye(3)) for pose in poses) < 0.1
+
+
+def test_a_still_camera_stays_exactly_still(scene: np.ndarray) -> None:
+    random = np.random.default_rng(1)
+    still = view(scene, np.eye(3)).astype(float)
+    noisy = [np.clip(still + random.normal(0, 4, still.shape), 0, 255).astype(np.uint8) for _ in range(5)]
+    for pose in followed(noisy):
+        assert pose.known
+        assert (pose.rotation == np.eye(3)).all()
+        assert pose.zoom == 1
+
+
+def test_people_who_move_are_not_the_background(scene: np.ndarray) -> None:
+    """A large textured box slides; its corners are many and strong."""
+    frames = []
+    patch = np.random.default_rng(2).integers(0, 255, (30, 20, 3), dtype=np.uint8).repeat(10, 0).repeat(10, 1)
+    for t in range(8):
+        frame = view(scene, np.eye(3)) // 4 + 90
+        frame[100:400, 200 + 6 * t : 400 + 6 * t] = patch
+        frames.append(frame)
+    poses = followed(frames, [np.array([190, 90, 460, 410], np.float32)])
+    assert all((pose.rotation == np.eye(3)).all() for pose in poses)
+
+
+def test_without_a_background_nothing_is_known() -> None:
+    first, *others = followed([np.full((480, 640, 3), 128, np.uint8)] * 3)
+    assert first.known
+    assert not any(pose.known for pose in others)
+
+
+def test_a_cut_begins_anew(scene: np.ndarray) -> None:
+    motion = CameraMotion()
+    for t in range(4):
+        before = motion.next_frame(view(scene, turn(0, 0.02 * t, 0)), [], CAMERA, 0)
+    after = motion.next_frame(view(scene, turn(0.1, 0, 0)), [], CAMERA, 1)
+    assert degrees_apart(before.rotation, np.eye(3)) > 3
+    assert (after.rotation == np.eye(3)).all()
