@@ -29,6 +29,9 @@ _SHIFTS = ((0.0, 0.0), (-0.15, -0.1), (0.15, -0.1), (-0.15, 0.1), (0.15, 0.1))
 # it is; from the higher ones it is. Between them it takes two searches, but in the first frame: a video asks so often
 # that what looks a little like a person is found some time.
 _TENTATIVE, _CERTAIN = -2.5, 1.5
+_LOOK_AGAIN = 6  # frames between two looks of MultiPose at somebody who is not certain
+_CLOSE_SIDE, _CLOSE = 256, 1.6  # pixels of what it then sees, and its width in sides of the region
+_CLEAR = 0.45  # its score of a person; of a clamp that looks like one .28 to .35, of a bystander .52 to .57
 _WALKED = 0.5  # of the region's side: what goes this far while it looks like a person is one
 
 
@@ -38,7 +41,7 @@ class _Followed:
     detection: Found | None
     confirmed: bool
     start: Region
-    likely: bool = False  # a search took it for a person
+    likely: bool = False  # a search, or a look, took it for a person
     missed: int = 0
 
 
@@ -75,6 +78,7 @@ class Follower:
             self._add(search_in(self._pool, pyramid, self._tentative, around, newcomers))
             until = self._frame + _REJECTION
             self._rejected += [(p.region, until) for p in newcomers if not self._known(p.region)]
+        self._look_again(pyramid)
         self._followed = [f for f in self._followed if f.missed <= _PATIENCE]
         self._rejected = [(region, until) for region, until in self._rejected if until > self._frame]
         return [replace(f.detection, confirmed=f.confirmed) for f in self._followed if f.detection is not None]
@@ -101,6 +105,18 @@ class Follower:
         proposals = propose_by_multipose(self._pool, pyramid, [(window, side)])
         fresh = sorted((p for p in proposals if not self._known(p.region)), key=lambda p: -p.score)
         return fresh[:_NEWCOMERS]
+
+    def _look_again(self, pyramid: Pyramid) -> None:
+        """Those who are not certain, seen from near by MultiPose: two clear looks, or one and a search, will do."""
+        if self._frame % _LOOK_AGAIN:
+            return
+        for f in self._followed:
+            if not f.confirmed and f.detection is not None:
+                window = replace(f.region, side=_CLOSE * f.region.side, angle=0.0)
+                proposals = propose_by_multipose(self._pool, pyramid, [(window, _CLOSE_SIDE)])
+                clear = any(p.score > _CLEAR and _near(p.region, f.region) for p in proposals)
+                f.confirmed = clear and f.likely
+                f.likely |= clear
 
     def _add(self, people: Sequence[Found]) -> None:
         """Those of the people who were found that are not followed into this frame already."""
