@@ -13,7 +13,7 @@ from humanpose_cli.core.result import CommandResult
 _METHOD = option(
     "--method",
     "How to fit. keypoints: optimisation alone. nbf: a network's one forward pass. auto: optimisation that starts "
-    "from the network and trusts it as far as its own confidence; in videos without the network, unless --weights names one.",
+    "from the network and trusts it as far as its own confidence; videos do without it unless --weights names one.",
 )
 _WEIGHTS = option(
     "--weights FILE|RUN",
