@@ -62,6 +62,20 @@ def pa_mpjpe(predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None
     return np.linalg.norm(aligned - b, axis=-1).mean(1)
 
 
+def scaled_to_bones(joints: ArrayLike, bones: Sequence[tuple[int, int]], length: float) -> Floats:
+    """Each sample about its own origin (N, J, 3), scaled so that its bones add up to `length` (Zhou et al. 2017).
+
+    How monocular methods that know no metres are measured on Human3.6M: `length` is the sum of the bone lengths of a
+    canonical average skeleton. bones  pairs of rows. UsageError where a sample has no length.
+    """
+    a = np.asarray(joints, np.float64)
+    first, second = np.array(bones).T
+    own = np.linalg.norm(a[:, first] - a[:, second], axis=-1).sum(1)
+    if not (own > 0).all():
+        raise UsageError("joints", "lie in one point", expected="bones of some length")
+    return a * (length / own)[:, None, None]
+
+
 def pve(
     predicted_vertices: ArrayLike, true_vertices: ArrayLike, predicted_root: ArrayLike, true_root: ArrayLike
 ) -> Floats:

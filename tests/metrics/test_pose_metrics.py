@@ -6,7 +6,7 @@ import torch
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.metrics.bodies import mpjpe, pa_mpjpe, pckh, pve
+from humanpose_cli.metrics.bodies import mpjpe, pa_mpjpe, pckh, pve, scaled_to_bones
 
 
 @pytest.fixture
@@ -81,3 +81,15 @@ def test_pckh_counts_keypoints_up_to_half_a_head():
 def test_shapes_that_do_not_match_are_refused(poses, shape):
     with pytest.raises(UsageError, match=r"expected \(N, J, 3\)"):
         mpjpe(np.zeros(shape), poses)
+
+
+def test_skeletons_of_unknown_size_are_scaled_to_the_canonical_ones_bones():
+    joints = np.random.default_rng(0).normal(size=(4, 5, 3))
+    bones = [(0, 1), (1, 2), (0, 3), (3, 4)]
+    length = float(np.linalg.norm(np.diff(joints[0][[0, 1, 2]], axis=0), axis=1).sum())
+    length += float(np.linalg.norm(joints[0][3] - joints[0][0]) + np.linalg.norm(joints[0][4] - joints[0][3]))
+    scaled = scaled_to_bones(joints * np.array([1, 2, 0.1, 7])[:, None, None], bones, length)
+    np.testing.assert_allclose(scaled[0], joints[0])
+    np.testing.assert_allclose(scaled_to_bones(3 * joints, bones, length), scaled_to_bones(joints, bones, length))
+    with pytest.raises(UsageError, match="one point"):
+        scaled_to_bones(np.zeros((1, 5, 3)), bones, 1.0)
