@@ -62,8 +62,10 @@ def fused_people(
     """
     regions = [f.passes[0].region for f in found]
     crops = [view for r in regions for view in (CropView(r), *jittered_views(r, heavy - 1))[:heavy]] if heavy else []
-    more = observe_all(pool, pyramid, crops, "blazepose-heavy")
-    poses = observe_upright(pool, pyramid, [view for f in found for view in upright_views(f.passes)[:upright]])
+    more, poses = pool.together(
+        lambda: observe_all(pool, pyramid, crops, "blazepose-heavy"),
+        lambda: observe_upright(pool, pyramid, [view for f in found for view in upright_views(f.passes)[:upright]]),
+    )
     people = []
     for row, f in enumerate(found):
         joints = fuse(f.passes, more[row * heavy : (row + 1) * heavy], poses[row * upright : (row + 1) * upright])

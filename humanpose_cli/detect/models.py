@@ -22,6 +22,8 @@ DETECTOR_SIZE, LANDMARK_SIZE = 224, 256  # pixels of the models' square inputs
 LandmarkNetwork = Literal["blazepose-full", "blazepose-heavy"]
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+First = TypeVar("First")
+Second = TypeVar("Second")
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,15 @@ class ModelPool:
         else:
             answers = list(self._executor.map(lambda part: work(models, part), parts))
         return [answer for part in answers for answer in part]
+
+    def together(self, first: Callable[[], First], second: Callable[[], Second]) -> tuple[First, Second]:
+        """The answers of two calls that use the pool, at the same time where there are threads."""
+        if self._executor is None:
+            return first(), second()
+        with ThreadPoolExecutor(1) as caller:
+            waiting = caller.submit(first)
+            answer = second()
+            return waiting.result(), answer
 
     def close(self) -> None:
         """Stop the threads; a closed pool cannot be used again."""

@@ -18,7 +18,7 @@ _PRESENCE = 0.5  # below this the person has left the region
 _MOVED = 0.06  # of the region's side: passes that differ by more show no pose to rely on
 _PATIENCE = 2  # frames for which a region is kept though nobody was detected in it
 _NEWCOMERS = 4  # at most, looked into in one frame
-_LOOK_EVERY = 2  # frames between two looks for newcomers, in turn at the whole image and at one of its parts
+_LOOK_EVERY = 4  # frames between two looks for newcomers, in turn at the whole image and at one of its parts
 _MULTIPOSE_SIDE = 512  # pixels of what MultiPose sees
 _PART = 0.5  # of the longer side of the image
 _KEY_EVERY = 30  # frames between two searches of everything
@@ -48,7 +48,7 @@ class _Followed:
 class Follower:
     """People followed from frame to frame.
 
-    Each frame costs `scheme.followed` + 1 landmark passes a person; every second frame MultiPose looks for newcomers,
+    Each frame costs `scheme.followed` + 1 landmark passes a person; every fourth frame MultiPose looks for newcomers,
     in turn in the whole image and in one of its parts. A newcomer, and the place where somebody was lost, brings a
     search there; where it finds nobody, that region is left alone for a second, so that a lamp-post does not slow the
     whole video down. Somebody who is less sure to be a person is followed, too: what walks is one.
@@ -66,11 +66,12 @@ class Follower:
     def next_frame(self, pyramid: Pyramid) -> list[Found]:
         """Everybody in the next frame."""
         self._frame += 1
-        self._follow(pyramid)
+        _, proposals = self._pool.together(lambda: self._follow(pyramid), lambda: self._look_round(pyramid))
         lost = [f.region for f in self._followed if f.missed == 1]
         if self._frame % _KEY_EVERY == 0:
             self._add(search(self._pool, pyramid, self._tentative))
-        newcomers = self._newcomers(pyramid)
+        fresh = sorted((p for p in proposals if not self._known(p.region)), key=lambda p: -p.score)
+        newcomers = fresh[:_NEWCOMERS]
         if lost or newcomers:
             around = [
                 window for region in (*lost, *(p.region for p in newcomers)) for window in _windows_around(region)
@@ -92,8 +93,8 @@ class Follower:
             passes = passes[len(group) :]
         self._drop_duplicates()
 
-    def _newcomers(self, pyramid: Pyramid) -> list[Proposal]:
-        """Whom MultiPose sees in this frame's part of the image and nobody knows."""
+    def _look_round(self, pyramid: Pyramid) -> list[Proposal]:
+        """Whom MultiPose sees in this frame's part of the image."""
         turn, step = divmod(self._frame, _LOOK_EVERY)
         if step:
             return []
@@ -102,9 +103,7 @@ class Follower:
         parts = windows_over(pyramid.width, pyramid.height, (_PART,)) if longest > _MULTIPOSE_SIDE else [whole]
         window = whole if turn % 2 == 0 else parts[turn // 2 % len(parts)]
         side = min(_MULTIPOSE_SIDE, max(32 * math.ceil(window.side / 32), 256))
-        proposals = propose_by_multipose(self._pool, pyramid, [(window, side)])
-        fresh = sorted((p for p in proposals if not self._known(p.region)), key=lambda p: -p.score)
-        return fresh[:_NEWCOMERS]
+        return propose_by_multipose(self._pool, pyramid, [(window, side)])
 
     def _look_again(self, pyramid: Pyramid) -> None:
         """Those who are not certain, seen from near by MultiPose: two clear looks, or one and a search, will do."""

@@ -54,7 +54,7 @@ def test_following_costs_fewer_passes_than_searching(sequence: PersonDetector, r
     sequence.track(first)
     searching = len(passes)
     sequence.track(second)
-    # Two crops of BlazePose full, one of heavy, two of Thunder; MultiPose looks in every second frame.
+    # Two crops of BlazePose full, one of heavy, two of Thunder; MultiPose looks in every fourth frame.
     assert len(passes) - searching == 5 < searching / 4
 
 
