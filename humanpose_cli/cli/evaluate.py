@@ -181,7 +181,8 @@ def evaluate(
             return evaluate_inputs(people, variant, on, out, **watch, seeds=seeds or 1)
         if what == "refine":
             measure = evaluate_refinement if ablation is None else evaluate_robustness
-            return measure(people, RefineSelection(**vars(refinements)), on, **watch, threads=threads)
+            chosen = RefineSelection(**vars(refinements), weights=weights or "")
+            return measure(people, chosen, on, **watch, threads=threads)
         if what == "repose" and ablation is not None:
             return evaluate_warping(people, variant, on, out, **watch, seeds=seeds or 2, pose=images.pose)
         if what == "repose":

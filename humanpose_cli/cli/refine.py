@@ -22,7 +22,13 @@ _FRAMES = option(
 _CORRESPONDENCE = option(
     "--correspondence",
     "What tells where the body really is. flow: the person's texture compared with the photograph, and keypoints. "
-    "keypoints: those of the fit file alone. network: a network compares.",
+    "keypoints: those of the fit file alone. network: a network compares, and keypoints. auto: network where weights "
+    "are given or shipped, else flow.",
+)
+_WEIGHTS = option(
+    "--weights FILE|RUN",
+    "Network that compares: a file, or a run of hpc train refiner. Default: the shipped one, if there is one.",
+    show_default=False,
 )
 _PRIOR = option("--prior", "Whether unusual poses cost; joints stay within their limits in any case.")
 _TEXTURE = option(
@@ -60,7 +66,8 @@ def refine(
     fits: Annotated[list[Path], _FITS],
     flags: BatchFlags,
     frames: Annotated[list[str], _FRAMES],
-    correspondence: Annotated[Literal["network", "flow", "keypoints"], _CORRESPONDENCE] = "flow",
+    correspondence: Annotated[Literal["auto", "network", "flow", "keypoints"], _CORRESPONDENCE] = "auto",
+    weights: Annotated[str, _WEIGHTS] = "",
     prior: Annotated[Literal["none", "pose"], _PRIOR] = "pose",
     texture: Annotated[Path | None, _TEXTURE] = None,
     body: BodyOption = "default",
@@ -94,7 +101,7 @@ def refine(
     ]
     if texture is not None and texture.is_file() and len(items) > 1:
         raise UsageError("texture", "is of one fit", got=f"{len(items)} fits", remedy="the folder of an earlier run")
-    with Refiner(options, threads=threads, device=device) as refiner:
+    with Refiner(options, weights=weights, threads=threads, device=device) as refiner:
 
         def work(item: Item) -> Outcome:
             task: FitWithFrames = item.payload

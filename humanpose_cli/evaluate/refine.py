@@ -274,11 +274,15 @@ def _acceleration_errors(clip: EvaluatedClip, found: _Matched, true: Floats, own
 
 @dataclass(frozen=True)
 class RefineSelection:
-    """What is compared; None: everything that is at hand."""
+    """What is compared; None: everything that is at hand.
+
+    weights  of the displacement network; "": the shipped one
+    """
 
     base: Base | None = None
     correspondence: CorrespondenceKind | None = None
     prior: Prior | None = None
+    weights: str = ""
 
     def settings(self) -> dict[str, RefineOptions]:
         """Name of each cell of a base's table → options."""
@@ -362,7 +366,9 @@ def _refiners(
     refiners, missing = {}, []
     for name, options in chosen.settings().items():
         try:
-            refiners[name] = stack.enter_context(Refiner(options, threads=threads, device=device))
+            weights = chosen.weights if options.correspondence == "network" else ""
+            refiner = Refiner(options, weights=weights, threads=threads, device=device)
+            refiners[name] = stack.enter_context(refiner)
         except UnavailableError as error:
             if chosen.correspondence:
                 raise

@@ -1,8 +1,8 @@
 """Where the rendered body's pixels really lie in the photograph: 2-D displacements with confidence.
 
 `Correspondence` is what all kinds have in common. `FlowCorrespondence` compares the textured rendering with the
-photograph by dense optical flow. The displacements of pixels become those of surface points by the barycentric weights
-of the faces that the pixels show: `SurfacePoints.displacements`.
+photograph by dense optical flow, `NetworkCorrespondence` by a trained network. The displacements of pixels become those
+of surface points by the barycentric weights of the faces that the pixels show: `SurfacePoints.displacements`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from humanpose_cli.body.body import Body, LandmarkArrays, LandmarkSet
 from humanpose_cli.body.texture import fill_smoothly
 from humanpose_cli.core.conventions import Skeleton
+from humanpose_cli.models.refiner.network import DisplacementPredictor
 from humanpose_cli.rendering.body_maps import BodyRendering
 
 Array = NDArray[Any]
@@ -41,6 +42,7 @@ class Correspondence(Protocol):
         """Displacements of N renderings; photos (N, 3, S, S) float32, 0…1."""
 
 
+_NOISE = 0.01  # of the crop's side: noise that the network claims at which a pixel is half trusted
 _BACK = 1.0  # pixels: forward and backward flow that differ by this are half trusted
 _COLOUR = 0.1  # difference of colours 0…1 at which a match is half trusted
 _GRADIENT = 0.02  # change of brightness a pixel from which a point can be told from its neighbours
@@ -82,6 +84,18 @@ class FlowCorrespondence:
         confidence = textured[0] * detail / (1 + returned) ** 2 / (1 + unlike)
         confidence[np.square(forward).sum(-1) > (_REACH * side) ** 2] = 0
         return forward.transpose(2, 0, 1), confidence[None].astype(np.float32)
+
+
+class NetworkCorrespondence:
+    """The displacement network (`models.refiner`): a pixel is trusted as far as the network claims to know it."""
+
+    def __init__(self, network: DisplacementPredictor) -> None:
+        self._network = network
+
+    def __call__(self, rendering: BodyRendering, photos: Tensor) -> Displacements:
+        pixels, noise = self._network(rendering, photos)
+        half = _NOISE * photos.shape[-1]
+        return Displacements(pixels, rendering.mask.cpu() / (1 + (noise / half).square()))
 
 
 def _without_person(photo: Array, drawn: Array) -> Array:

@@ -20,7 +20,7 @@ from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.inputs import InputItem
 from humanpose_cli.refining.frames import FitFrames
-from humanpose_cli.refining.refiner import DEFAULT_CORRESPONDENCE, CorrespondenceKind, Prior, RefineOptions, Refiner
+from humanpose_cli.refining.refiner import CorrespondenceKind, Prior, RefineOptions, Refiner
 
 
 def fit(
@@ -87,8 +87,9 @@ def refine(
     fit: Fit | str | Path,
     frames: str | Path | Sequence[str | Path] | np.ndarray | InputItem | None = None,
     *,
-    correspondence: CorrespondenceKind = DEFAULT_CORRESPONDENCE,
+    correspondence: CorrespondenceKind = "auto",
     prior: Prior = "pose",
+    weights: str | Path = "",
     textures: Mapping[int, np.ndarray] | None = None,
     body: Body | None = None,
     device: str = "auto",
@@ -99,8 +100,10 @@ def refine(
 
     fit             a Fit, or a fit file's path; fits of other programs come from `read_fits`
     frames          the video, folder, images or (F, H, W, 3) uint8 that it was made of; None: where the Fit came from
-    correspondence  "network", "flow" or "keypoints": what tells where the body really is
+    correspondence  "network", "flow" or "keypoints": what tells where the body really is; "auto": the network where
+                    weights are given or shipped, else flow
     prior           "pose": unusual poses cost; "none": only joint limits hold
+    weights         of that network: a file, or a run of hpc train refiner; "": the shipped one
     textures        of tracks, (512, 512, 4) uint8: colour and how far it is known; None: made from the frames
     body            needed for a SMPL fit that came from a file
     device          of the networks: auto, cpu or cuda:N
@@ -118,5 +121,5 @@ def refine(
     else:
         found = FitFrames(known, known.images, in_order=True)
     options = RefineOptions(correspondence, prior)
-    with Refiner(options, threads=threads, device=device) as refiner, progress_of(progress) as report:
+    with Refiner(options, weights=weights, threads=threads, device=device) as refiner, progress_of(progress) as report:
         return refiner.refine(known, found, body=body, textures=textures, progress=report)

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
@@ -36,18 +38,25 @@ from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.models.refiner.network import DisplacementPredictor
+from humanpose_cli.networks.weights import WEIGHTS, digest_of, find_weights
 from humanpose_cli.refining.acceptance import accepted_share, masks_of_rows, overlap
-from humanpose_cli.refining.correspondences import Correspondence, FlowCorrespondence, SurfacePoints
+from humanpose_cli.refining.correspondences import (
+    Correspondence,
+    FlowCorrespondence,
+    NetworkCorrespondence,
+    SurfacePoints,
+)
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.keypoints import detected_keypoints
 from humanpose_cli.refining.problem import AlignmentEvidence, AlignmentProblem, AlignmentWeights, alignment_rig
 from humanpose_cli.rendering.body_maps import BODY_FILL, render_bodies
 
-CorrespondenceKind = Literal["network", "flow", "keypoints"]
+CorrespondenceKind = Literal["auto", "network", "flow", "keypoints"]
 Prior = Literal["none", "pose"]
-DEFAULT_CORRESPONDENCE: CorrespondenceKind = "flow"
 
 TEXELS = 512  # of a person's texture, along each side
+_SHIPPED = "refiner"  # the displacement network's name among `WEIGHTS`
 _FULL = 12.0  # summed confidence of a surface point's pixels from which it counts fully
 
 
@@ -55,7 +64,8 @@ _FULL = 12.0  # summed confidence of a surface point's pixels from which it coun
 class RefineOptions:
     """What a refinement depends on.
 
-    correspondence  'network', 'flow' or 'keypoints': what tells where the body really is
+    correspondence  'network', 'flow' or 'keypoints': what tells where the body really is; 'auto': the network where
+                    weights are given or shipped, else flow
     prior           'pose': unusual poses cost; 'none': only joint limits hold
     rounds          of rendering, comparing and solving
     size            pixels of a person's crop, each side
@@ -64,7 +74,7 @@ class RefineOptions:
     weights         noise levels of the solver
     """
 
-    correspondence: CorrespondenceKind = DEFAULT_CORRESPONDENCE
+    correspondence: CorrespondenceKind = "auto"
     prior: Prior = "pose"
     rounds: int = 2
     size: int = 384
@@ -73,8 +83,8 @@ class RefineOptions:
     weights: AlignmentWeights = field(default_factory=AlignmentWeights)
 
     def __post_init__(self) -> None:
-        if self.correspondence not in ("network", "flow", "keypoints"):
-            expected = "network, flow or keypoints"
+        if self.correspondence not in get_args(CorrespondenceKind):
+            expected = "auto, network, flow or keypoints"
             raise UsageError("correspondence", "is not known", expected=expected, got=self.correspondence)
         if self.prior not in ("none", "pose"):
             raise UsageError("prior", "is not known", expected="none or pose", got=self.prior)
@@ -103,21 +113,42 @@ class Refiner:
     """Refines fits; loads its models once; a context manager.
 
     options  all of `RefineOptions`
+    weights  of the displacement network: a file, a run of `hpc train refiner`; "": the shipped one
     threads  of the pose network that makes masks; None: as many as there are cores (four at most)
     device   of the networks: auto, cpu or cuda:N
+
+    UnavailableError for the network where there are no weights; UsageError for weights that nothing would look at.
     """
 
     def __init__(
-        self, options: RefineOptions | None = None, *, threads: int | None = None, device: str = "auto"
+        self,
+        options: RefineOptions | None = None,
+        *,
+        weights: str | Path = "",
+        threads: int | None = None,
+        device: str = "auto",
     ) -> None:
-        self.options = options or RefineOptions()
+        options = options or RefineOptions()
+        kind = options.correspondence
+        if kind == "auto":
+            kind = "network" if weights or _SHIPPED in WEIGHTS else "flow"
+        if weights and kind != "network":
+            raise UsageError("weights", "are of no use", got=f"correspondence {kind}", remedy="network")
+        self.options = replace(options, correspondence=kind)
+        self._correspondence: Correspondence | None = None
+        self._weights: str | None = None
+        if kind == "flow":
+            self._correspondence = FlowCorrespondence()
+        elif kind == "network":
+            path = _network_weights(weights)
+            self._weights = digest_of(path)[:16]
+            self._correspondence = NetworkCorrespondence(DisplacementPredictor.load(path, resolve_device(device)))
         self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
-        self._correspondence = _correspondence(self.options.correspondence)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What decides its results beside fit and frames, as JSON values."""
-        return asdict(self.options)
+        return {**asdict(self.options), **({"network": self._weights} if self._weights else {})}
 
     @property
     def needs_textures(self) -> bool:
@@ -301,7 +332,7 @@ class Refiner:
                 "overlap_before": told(overlaps[rows, 0]),
                 "overlap_after": told(overlaps[rows, 1]),
             }
-        return {"settings": asdict(self.options), "measure": "silhouette", "tracks": tracks}
+        return {"settings": self.identity, "measure": "silhouette", "tracks": tracks}
 
     def __enter__(self) -> Refiner:
         return self
@@ -310,13 +341,11 @@ class Refiner:
         self._pool.close()
 
 
-def _correspondence(kind: CorrespondenceKind) -> Correspondence | None:
-    """What compares pixels; None for keypoints, which need none."""
-    if kind == "flow":
-        return FlowCorrespondence()
-    if kind == "keypoints":
-        return None
-    raise UnavailableError("correspondence", "has no trained network here", remedy="`flow` or `keypoints`")
+def _network_weights(given: str | Path) -> Path:
+    if given or _SHIPPED in WEIGHTS:
+        return find_weights(given or _SHIPPED)
+    remedy = "`weights` of hpc train refiner, or flow or keypoints"
+    raise UnavailableError("correspondence network", "has no weights in this package", remedy=remedy)
 
 
 def _texture_rows(fit: Fit, most: int) -> NDArray[np.bool_]:

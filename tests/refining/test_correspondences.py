@@ -5,7 +5,14 @@ import pytest
 import torch
 from walking_person import CAMERA, patchwork
 
-from humanpose_cli.refining.correspondences import Displacements, FlowCorrespondence, SurfacePoints, farthest_points
+from humanpose_cli.models.refiner.network import DisplacementEstimate
+from humanpose_cli.refining.correspondences import (
+    Displacements,
+    FlowCorrespondence,
+    NetworkCorrespondence,
+    SurfacePoints,
+    farthest_points,
+)
 from humanpose_cli.rendering.body_maps import crop_of_body, render_bodies
 
 SIZE = 192
@@ -34,6 +41,18 @@ def test_flow_finds_a_shift(body, vertices):
     error = (found.pixels[0, :, trusted].T - torch.tensor(shift)).norm(dim=1)
     assert error.median() < 0.5
     assert error.quantile(0.9) < 2
+
+
+def test_the_network_is_trusted_as_far_as_it_claims_to_know(body, vertices):
+    here = drawn(body, vertices)
+    noise = torch.full((1, 1, SIZE, SIZE), 1e-3)
+    noise[..., : SIZE // 2, :] = 0.01 * SIZE  # half trusted
+    claimed = DisplacementEstimate(torch.randn(1, 2, SIZE, SIZE), noise)
+    found = NetworkCorrespondence(lambda rendering, photos: claimed)(here, torch.zeros(1, 3, SIZE, SIZE))
+    assert found.pixels is claimed.pixels
+    upper, lower = (found.confidence[..., half, :] for half in (slice(None, SIZE // 2), slice(SIZE // 2, None)))
+    torch.testing.assert_close(upper, 0.5 * here.mask[..., : SIZE // 2, :])
+    torch.testing.assert_close(lower, here.mask[..., SIZE // 2 :, :])
 
 
 def test_flow_trusts_nothing_where_the_photograph_shows_something_else(body, vertices):

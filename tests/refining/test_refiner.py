@@ -1,6 +1,6 @@
 """Refining fits of a drawn person: errors shrink, harm is refused, frames are found by name, people hide each other."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -13,6 +13,8 @@ from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.detect.person import PersonMask
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.io.images import write_image
+from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions
+from humanpose_cli.networks.weights import WeightsHeader, digest_of, write_weights
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.refiner import RefineOptions, Refiner
 from humanpose_cli.rendering.shading import render_people
@@ -109,8 +111,25 @@ def test_options_are_checked():
         RefineOptions("guesses")
     with pytest.raises(UsageError, match="rounds"):
         RefineOptions(rounds=0)
-    with pytest.raises(UnavailableError, match="no trained network"):
-        Refiner(RefineOptions("network"))
+    with pytest.raises(UsageError, match="weights: are of no use"):
+        Refiner(RefineOptions("keypoints"), weights="run")
+
+
+def test_the_network_compares_where_there_are_weights(tmp_path, monkeypatch, walk, masks):
+    options = DisplacementOptions(crop=64, width=4)
+    file = tmp_path / "refiner.safetensors"
+    write_weights(file, DisplacementNetwork(options).state_dict(), WeightsHeader(MODEL, asdict(options)))
+    start = walk.off()
+    with Refiner(QUICK, weights=file) as refiner:  # its last layers are zero: it says that all is well
+        assert refiner.options.correspondence == "network"
+        refined = refiner.refine(start, FitFrames.of(start, walk.frames))
+    settings = refined.options["refinement"]["settings"]
+    assert settings == refiner.identity
+    assert settings["network"] == digest_of(file)[:16]
+    monkeypatch.setattr("humanpose_cli.refining.refiner.WEIGHTS", {})
+    assert Refiner(QUICK).options.correspondence == "flow"
+    with pytest.raises(UnavailableError, match="network: has no weights in this package"):
+        Refiner(replace(QUICK, correspondence="network"))
 
 
 def test_the_nearer_person_hides_the_other(walk, body):
