@@ -1,0 +1,83 @@
+"""Fitting a 1080p video of one person: frames a second, and what solving their motion as one changes.
+
+The demo's walking person, drawn, enlarged to 1080p and played to and fro; decoding, detection, the fit and writing of
+the fit file count, loading of the models does not. Accuracy is that of the clip as it is: errors of joints about the
+pelvis and of their accelerations, from the same detections solved frame by frame and as one motion.
+
+    python benchmarks/bench_video.py [frames]      default: 120
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
+import cv2
+import numpy as np
+
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.demo.show import DemoClip
+from humanpose_cli.fitting import fitter as fitter_module
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.keypoints import fit_keypoints
+from humanpose_cli.io.video import VideoWriter
+
+FULL_HD = (1920, 1080)
+PELVIS = SMPL24.index("pelvis")
+
+
+def frame_by_frame(body, observed, options):  # type: ignore[no-untyped-def]
+    """The fit of the same observations without their motion."""
+    return fit_keypoints(body, replace(observed, frame=None), options)
+
+
+def errors(joints: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Millimetres about the pelvis, and millimetres a frame² of the accelerations."""
+    apart = (joints - joints[:, PELVIS, None]) - (truth - truth[:, PELVIS, None])
+    bend = np.diff(apart, n=2, axis=0)
+    return tuple(1e3 * float(np.linalg.norm(x, axis=-1).mean()) for x in (apart, bend))  # type: ignore[return-value]
+
+
+def main() -> None:
+    """Print a row for each way."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 120
+    with TemporaryDirectory() as folder, Fitter(people="largest") as fitter:
+        clip = DemoClip.make(fitter.body)
+        images = list(clip.frames())
+        truth = clip.posed().joints.numpy()
+        plain = Path(folder) / "clip.mp4"
+        with VideoWriter(plain, clip.frame_rate) as video:
+            for image in images:
+                video.write(image)
+        for name, fit_rows in (("frame by frame", frame_by_frame), ("as one motion", fit_keypoints)):
+            with patch.object(fitter_module, "fit_keypoints", fit_rows):
+                found = fitter.fit(plain)
+            joints, acceleration = errors(found.joints3d, truth[found.frame_index])
+            row = {"solved": name, "error_mm": round(joints, 1), "acceleration_mm": round(acceleration, 2)}
+            print(json.dumps(row), flush=True)
+
+        large = Path(folder) / "large.mp4"
+        there_and_back = [*range(len(images)), *range(len(images) - 2, 0, -1)]
+        with VideoWriter(large, clip.frame_rate) as video:
+            for index in range(count):
+                image = images[there_and_back[index % len(there_and_back)]]
+                video.write(cv2.resize(image, FULL_HD, interpolation=cv2.INTER_CUBIC))
+        fitter.fit(large, frames="0:5")
+        for overlay in (False, True):
+            start = time.perf_counter()
+            found = fitter.fit(large)
+            found.save(Path(folder) / "large.fit.npz")
+            if overlay:
+                found.save_overlay(Path(folder) / "large.overlay.mp4")
+            seconds = time.perf_counter() - start
+            name = "fit and overlay" if overlay else "fit"
+            print(json.dumps({"1080p, one person": name, "frames_a_second": round(count / seconds, 1)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
