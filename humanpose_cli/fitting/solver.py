@@ -216,7 +216,7 @@ class KeypointFitOptions:
     least_confidence: float = 0.02
     shape_evidence: int = 10
     acceleration: float = 15.0
-    robust_motion: float = 10.0
+    robust_motion: float = 3.0
     standing_noise: float = 0.003
     starts: int = 5
     retry_cost: float = 30.0
