@@ -90,8 +90,8 @@ def fit(
 ) -> CommandResult:
     """Find everyone's 3-D pose and shape in images and videos.
 
-    Writes a fit file (NAME.fit.npz) for each image or sequence, and an overlay: the bodies drawn over it. Of one
-    input, --out may name the fit file.
+    Writes a fit file (NAME.fit.npz) for each image or sequence, and an overlay: the bodies drawn over it, in
+    videos with the sound. Of one input, --out may name the fit file.
     """
     from contextlib import ExitStack
 

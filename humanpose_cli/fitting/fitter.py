@@ -247,7 +247,8 @@ class Fitter:
     ) -> Fit:
         """Everybody in the frames of one sequence; one track is one person and has one shape.
 
-        Frames are looked at one by one and not kept: memory grows with people and frames, not with pixels.
+        Frames are looked at one by one and not kept: memory grows with people and frames, not with pixels. In a lost
+        frame nobody is visible, whatever takes its place.
         """
         asked = self.options.method == "nbf" or self.options.network.weights
         tracks, motion, estimates = TrackLinker(), CameraMotion(), Estimates(self._network if asked else None)
@@ -255,12 +256,12 @@ class Fitter:
         seen: list[TrackedPerson] = []
         self._people.start_sequence()
         for place, frame in enumerate(frames):
-            people = self._people.in_next_frame(frame)
+            people = [] if frame.damage == "lost" else self._people.in_next_frame(frame)
             ids = tracks.add(people, frame.pixels)
             camera = self._camera(frame, ids.shot_id)
             turn = motion.next_frame(frame.pixels, [p.box for p in people], camera.camera, ids.shot_id)
             lens = replace(camera.camera, focal=camera.camera.focal * turn.zoom)
-            camera = replace(camera, camera=lens, turn=turn)
+            camera = replace(camera, camera=lens, turn=turn, damaged=bool(frame.damage))
             cameras.append(camera)
             estimates.add(frame.pixels, people, camera.camera)
             seen += [
@@ -298,6 +299,7 @@ class Fitter:
                 "body": name,
                 "network": self.network_identity,
                 "camera_unknown": [row for row, camera in enumerate(cameras) if not camera.turn.known],
+                "damaged": [row for row, camera in enumerate(cameras) if camera.damaged],
             },
             "frame_rate": frame_rate or 0.0,
             "model": self.body,

@@ -15,6 +15,7 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.io.inputs import Frame
 from humanpose_cli.io.video import VideoWriter
 from humanpose_cli.rendering.overlay import draw_label, draw_overlay
 
@@ -54,19 +55,28 @@ def overlay_image(body: Body, record: FitRecord, pixels: np.ndarray, frame: int 
 
 
 def overlay_video(
-    body: Body, record: FitRecord, frames: Iterable[np.ndarray], path: Path, progress: Progress = no_progress
+    body: Body,
+    record: FitRecord,
+    frames: Iterable[Frame],
+    path: Path,
+    progress: Progress = no_progress,
+    *,
+    sound: Path | None = None,
 ) -> None:
-    """Write a sequence, frames (H, W, 3) uint8 in order, with the bodies over it.
+    """Write a sequence with the bodies over it; frames keep the times that they have in a video.
 
+    sound  the video whose sound is taken over
     A video has one size, that of the first frame: others are scaled into it, with black beside them.
     """
     size: tuple[int, int] | None = None
-    with VideoWriter(path, record.frame_rate or DEFAULT_FRAME_RATE) as video:
-        for index, pixels in enumerate(frames):
-            own = (pixels.shape[1], pixels.shape[0])
-            size = size or own
-            image = overlay_image(body, record, pixels, index)
-            video.write(image if own == size else _fitted_into(image, size))
+    with VideoWriter(path, record.frame_rate or DEFAULT_FRAME_RATE, sound=sound) as video:
+        for index, frame in enumerate(frames):
+            size = size or frame.size
+            image = overlay_image(body, record, frame.pixels, index)
+            if frame.damage == "lost":
+                image = image.copy()
+                draw_label(image, "frame lost", (0, 0))
+            video.write(image if frame.size == size else _fitted_into(image, size), frame.time)
             progress(index + 1, len(record.frame_names), "overlay frames")
 
 

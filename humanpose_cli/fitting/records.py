@@ -30,12 +30,14 @@ class FrameCamera:
     name    the frame's name
     shot    number of the shot it belongs to, from 0
     turn    how it is turned from the first frame of the shot
+    damaged  whether the file is damaged there
     """
 
     name: str
     camera: Camera
     shot: int = 0
     turn: CameraPose = STILL
+    damaged: bool = False
 
     @property
     def world_to_camera(self) -> np.ndarray:

@@ -30,7 +30,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axi
 from humanpose_cli.io.fit_files import FitRecord, read_fit, write_fit
 from humanpose_cli.io.frame_range import FrameRange
 from humanpose_cli.io.images import encode_image, write_image
-from humanpose_cli.io.inputs import InputItem
+from humanpose_cli.io.inputs import Frame, InputItem
 from humanpose_cli.io.pose_files.target_pose import AXES
 
 _PREVIEW = 640  # longer side in pixels of the overlay that a notebook shows
@@ -53,14 +53,19 @@ class FrameSource:
         """Whether the frames follow each other in time."""
         return len(self.array) > 1 if self.array is not None else len(self.items) == 1 and self.items[0].is_sequence
 
-    def frames(self) -> Generator[np.ndarray, None, None]:
-        """All frames (H, W, 3) uint8, in order; close it to stop early."""
+    @property
+    def sound(self) -> Path | None:
+        """The video that the frames come from, if they do."""
+        return self.items[0].path if len(self.items) == 1 and self.items[0].kind == "video" else None
+
+    def frames(self) -> Generator[Frame, None, None]:
+        """All frames, in order; close it to stop early."""
         if self.array is not None:
-            yield from self.array
+            yield from (Frame(index, f"{index:06d}", pixels) for index, pixels in enumerate(self.array))
             return
         for item in self.items:
             with closing(item.frames()) as frames:
-                yield from (frame.pixels for frame in frames)
+                yield from frames
 
     def frame(self, index: int) -> np.ndarray:
         """(H, W, 3) uint8 of one frame of the fit; InputError if its file is gone."""
@@ -192,13 +197,13 @@ class Fit(FitRecord):
         return Path(path)
 
     def save_overlay(self, path: Path | str, progress: Progress = no_progress) -> Path:
-        """Write the overlay: of an image as an image, of a sequence as a video."""
+        """Write the overlay: of an image as an image, of a sequence as a video, with its sound."""
         if self.images is None:
             raise UsageError("fit", "holds no pixels", remedy="pass each frame to `overlay` as `image`")
         path, body = Path(path), self.body_model()
         if self.images.is_sequence:
             with closing(self.images.frames()) as frames:
-                overlay_video(body, self, frames, path, progress)
+                overlay_video(body, self, frames, path, progress, sound=self.images.sound)
         else:
             write_image(path, self.overlay())
         return path

@@ -169,7 +169,8 @@ class FitRecord:
     frame_rate        frames a second, 0 where the input does not tell
     gender, body      of the body model: "neutral", "default"
     skeleton          of the joints' arrays: "smpl24"
-    options           what the fit was made with, as JSON values
+    options           what the fit was made with, as JSON values; of a sequence also the indices of frames whose
+                      camera's motion is not known (camera_unknown), and of those damaged in the file (damaged)
     """
 
     track_id: np.ndarray

@@ -17,6 +17,7 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -27,7 +28,7 @@ from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.images import IMAGE_SUFFIXES, image_size, read_image
 from humanpose_cli.io.sniffing import file_kind, reading_error
-from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoInfo, VideoReader, prefetch, probe_video
+from humanpose_cli.io.video import VIDEO_SUFFIXES, Damage, VideoInfo, VideoReader, prefetch, probe_video
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,8 @@ class Frame:
     focal   focal length in pixels from EXIF, or None
     alpha   (H, W) uint8, or None where it is opaque
     path    the image's file; None for a video's frames
+    time    seconds on the video's clock, when it is shown; None where that is unknown
+    damage  of a video's frame
     """
 
     index: int
@@ -48,6 +51,8 @@ class Frame:
     focal: float | None = None
     alpha: np.ndarray | None = None
     path: Path | None = None
+    time: Fraction | None = None
+    damage: Damage = ""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -126,9 +131,9 @@ class InputItem:
 
     def _decode(self) -> Generator[Frame, None, None]:
         if self.kind == "video":
-            with closing(iter(VideoReader(self.path, self.range))) as images:
-                for index, pixels in images:
-                    yield Frame(index, f"{index:06d}", pixels)
+            with closing(VideoReader(self.path, self.range).frames()) as decoded:
+                for each in decoded:
+                    yield Frame(each.index, f"{each.index:06d}", each.pixels, time=each.time, damage=each.damage)
             return
         start, stop = (self.range.start, self.range.stop) if self.is_sequence else (0, None)
         chosen = self.files[start:stop]

@@ -31,6 +31,7 @@ _MAGIC: dict[FileKind, bytes | tuple[bytes, ...]] = {
     "a Photoshop file": b"8BPS",
     "a Git LFS pointer (git lfs pull fetches the file itself)": b"version https://git-lfs",
 }
+_TS_PACKET = 188  # bytes; each begins with a "G" (ISO 13818-1)
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 
 
@@ -54,6 +55,8 @@ def _kind_of(head: bytes) -> FileKind:
         if brand in {b"avif", b"avis"}:
             return "image"
         return "heic" if brand in _HEIC_BRANDS else "video"
+    if head[::_TS_PACKET][:3] == b"GGG":
+        return "video"
     for kind, magic in _MAGIC.items():
         if head.startswith(magic):
             return kind

@@ -6,16 +6,17 @@ nor marks of damage, and takes no encoder options (quality, threads).
 
 from __future__ import annotations
 
+import heapq
 import logging
 import math
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import av
 import numpy as np
@@ -25,6 +26,7 @@ from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.atomic import atomic_path
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.sniffing import describe_file, file_kind
+from humanpose_cli.io.sound import Sound
 
 VIDEO_SUFFIXES = frozenset(
     [
@@ -40,6 +42,10 @@ _TO_RGB = _FROM_RGB = Interpolation.BICUBIC
 if hasattr(Interpolation, "BITEXACT"):
     _TO_RGB |= Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
     _FROM_RGB = _TO_RGB | Interpolation.ACCURATE_RND
+
+_LENGTH_TOLD = frozenset({"matroska,webm", "avi", "flv", "asf"})  # containers whose header tells the whole length
+_LENGTH_TOLERANCE = 0.5  # seconds
+_TICKS = 240_000  # a second, of videos whose frames have times: whole for 24, 25, 30, 60 Hz and 1000/1001 of them
 
 T = TypeVar("T")
 
@@ -138,13 +144,27 @@ def count_packets(path: Path | str) -> int:
     return count
 
 
+Damage = Literal["", "patched", "lost"]
+"""'patched': the decoder had to fill parts in; 'lost': not decoded, the frame before takes its place."""
+
+
+@dataclass(frozen=True, eq=False)
+class VideoFrame:
+    """A frame of a video: (H, W, 3) uint8 RGB, and when it is shown, in seconds on the file's clock (None: unknown)."""
+
+    index: int
+    pixels: np.ndarray
+    time: Fraction | None
+    damage: Damage
+
+
 class VideoReader:
     """Iterates over the frames of a video as (index, (H, W, 3) uint8 RGB), without keeping them.
 
     Every frame of the file comes once, none doubled or dropped for timing; indices count from the file's first
     frame, also with a range, before which frames are decoded but not converted. The rotation in the metadata is
-    applied, and pixels that are not square are made so. A frame that the decoder had to patch is given, with a
-    warning in the log; a file that breaks off is an InputError after its last frame.
+    applied, and pixels that are not square are made so. Damaged frames keep their numbers (see `Damage`) and are named
+    in the log; a file that breaks off is an InputError after its last frame.
     """
 
     def __init__(self, path: Path | str, frames: FrameRange = ALL_FRAMES, *, threads: int = 0) -> None:
@@ -155,39 +175,47 @@ class VideoReader:
         self.info = probe_video(self.path)
 
     def __iter__(self) -> Generator[tuple[int, np.ndarray], None, None]:
+        with closing(self.frames()) as frames:
+            yield from ((frame.index, frame.pixels) for frame in frames)
+
+    def frames(self) -> Generator[VideoFrame, None, None]:
+        """The frames with their times and damage; close it to stop early."""
         index, stop = 0, math.inf if self.range.stop is None else self.range.stop
-        patched = False
+        damaged: dict[Damage, list[int]] = {"patched": [], "lost": []}
         scaler = VideoReformatter()
-        for frame, stream in self._decode():
-            if index >= self.range.start:
-                if frame.is_corrupt and not patched:
-                    patched = True
-                    _log.warning("%s: damaged at frame %d; the decoder filled the gap", self.path, index)
-                width, height = _square_size(frame, stream)
-                rgb = scaler.reformat(frame, width, height, "rgb24", interpolation=_TO_RGB)
-                yield index, _upright(rgb.to_ndarray(), _display_matrix(frame))
-            index += 1
-            if index >= stop:
-                return
+        try:
+            for frame, stream, pts, damage in self._decode():
+                if index >= self.range.start:
+                    if damage:
+                        damaged[damage].append(index)
+                    width, height = _square_size(frame, stream)
+                    rgb = scaler.reformat(frame, width, height, "rgb24", interpolation=_TO_RGB)
+                    time = None if pts is None else pts * stream.time_base
+                    yield VideoFrame(index, _upright(rgb.to_ndarray(), _display_matrix(frame)), time, damage)
+                index += 1
+                if index >= stop:
+                    return
+        finally:
+            self._name(damaged)
         if index <= self.range.start:
             count = f"about {self.info.frame_count} frames" if self.info.frame_count else "fewer frames"
             raise InputError(self.path, "has no frame in the range", expected=f"frames {self.range}", got=count)
 
-    def _decode(self) -> Generator[tuple[Any, Any], None, None]:
-        """Frames and their stream; InputError after the last where packets are missing or damaged beyond decoding."""
-        count = packets = 0
-        reason = ""
+    def _name(self, damaged: dict[Damage, list[int]]) -> None:
+        named = [f"{damage}: {frame_list(frames)}" for damage, frames in damaged.items() if frames]
+        if named:
+            text = "%s is damaged (frames %s); others up to the next key frame may show it, too"
+            _log.warning(text, self.path, "; ".join(named))
+
+    def _decode(self) -> Generator[_Decoded, None, None]:
+        """Frames in the order of time; InputError after the last where the end of the file is missing."""
+        count = 0
         with _opened(self.path, self._threads) as (container, stream):
-            try:
-                for packet in container.demux(stream):
-                    packets += packet.size > 0
-                    for frame in packet.decode():
-                        yield frame, stream
-                        count += 1
-            except av.FFmpegError as error:
-                reason = error.strerror or "an error"
-            if not reason and packets < stream.frames:
-                reason = f"{packets} of {stream.frames} frames in the file"
+            packets = _Packets(container, stream)
+            for decoded in packets.decoded():
+                count += 1
+                yield decoded
+            reason = packets.end_missing()
         if not count:
             raise _no_frame(self.path, reason or "no frame could be decoded")
         if reason:
@@ -197,6 +225,89 @@ class VideoReader:
                 got=reason,
                 remedy=f"copy it again, or take the readable part with `frames={self.range.start}:{count}`",
             )
+
+
+class _Decoded(NamedTuple):
+    frame: Any
+    stream: Any
+    pts: int | None
+    damage: Damage
+
+
+class _Packets:
+    """The packets of a video stream, decoded, with an account of what is missing."""
+
+    def __init__(self, container: Any, stream: Any) -> None:
+        self._container, self._stream = container, stream
+        self._count = 0
+        self._end = Fraction(0)  # seconds, of the last packet of any stream
+        self._awaited: list[int] = []  # a heap: times of packets that have not become frames
+        self._failed = False
+        self._error = ""
+
+    def decoded(self) -> Generator[_Decoded, None, None]:
+        """Frames in the order of time. Which ones are lost is told by the times of their packets: decoders report
+        failures late and in another order.
+        """
+        last = None
+        for packet in self._packets():
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                self._failed = True
+                continue
+            for frame in frames:
+                yield from self._lost(last, frame.pts)
+                yield _Decoded(frame, self._stream, frame.pts, "patched" if frame.is_corrupt else "")
+                last = frame
+        if not self.end_missing():
+            yield from self._lost(last, None)
+
+    def _packets(self) -> Generator[Any, None, None]:
+        try:
+            for packet in self._container.demux(self._stream, *self._container.streams.audio):
+                if packet.size and packet.pts is not None:
+                    self._end = max(self._end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+                if packet.stream is not self._stream:
+                    continue
+                if packet.size:
+                    self._count += 1
+                    if packet.pts is not None:
+                        heapq.heappush(self._awaited, packet.pts)
+                yield packet
+        except av.FFmpegError as error:
+            self._error = error.strerror or "an error"
+
+    def _lost(self, last: Any, pts: int | None) -> Generator[_Decoded, None, None]:
+        """Frames between the last one and one at `pts`; None: the end."""
+        while self._awaited and (pts is None or self._awaited[0] <= pts):
+            awaited = heapq.heappop(self._awaited)
+            if awaited == pts:
+                break
+            if self._failed and last is not None:
+                yield _Decoded(last, self._stream, awaited, "lost")
+
+    def end_missing(self) -> str:
+        """Why the end of the file is taken to be missing, once all packets have been read; "" where it is not."""
+        if self._error:
+            return self._error
+        if self._container.format.name in _LENGTH_TOLD:  # some count frames that they leave out
+            seconds = (self._container.duration or 0) / av.time_base
+            short = seconds - self._end > _LENGTH_TOLERANCE
+            return f"{float(self._end):.1f} of {seconds:.1f} seconds in the file" if short else ""
+        short = self._count < self._stream.frames
+        return f"{self._count} of {self._stream.frames} frames in the file" if short else ""
+
+
+def frame_list(frames: Sequence[int]) -> str:
+    """Ascending numbers as text: "3-5, 9"."""
+    runs: list[list[int]] = []
+    for frame in frames:
+        if runs and runs[-1][1] == frame - 1:
+            runs[-1][1] = frame
+        else:
+            runs.append([frame, frame])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 def prefetch(source: Generator[T, None, None], ahead: int = 2) -> Generator[T, None, None]:
@@ -220,16 +331,27 @@ class VideoWriter:
     """Context that takes frames and leaves an MP4 (H.264, 4:2:0, BT.709) at its clean end; otherwise nothing.
 
     4:2:0 needs even sizes: an odd width or height is extended by its last column or row, so that no pixel moves.
-    The same frames give the same bytes, whatever the number of cores.
+    Frames that come with times keep their distances, as all common players show them: where a video's rate varies, its
+    sound stays in time. The same frames give the same bytes, whatever the number of cores.
     """
 
-    def __init__(self, path: Path | str, frame_rate: float, *, quality: int = 20, threads: int = 4) -> None:
-        """quality: x264's constant rate factor, 0 lossless … 51 worst. threads: part of what the bytes depend on."""
+    def __init__(
+        self, path: Path | str, frame_rate: float, *, sound: Path | None = None, quality: int = 20, threads: int = 4
+    ) -> None:
+        """frame_rate  of frames without times; of others the average
+        sound       a video whose sound is taken over, from the time of the first frame to the end of the last
+        quality     x264's constant rate factor, 0 lossless … 51 worst
+        threads     part of what the bytes depend on
+        """
         self.path = Path(path)
         if not (math.isfinite(frame_rate) and 0 < frame_rate <= 1000):
             raise UsageError("frame rate", "is unusable", expected="between 0 and 1000 a second", got=str(frame_rate))
         self.frame_count = 0
         self._rate = Fraction(frame_rate).limit_denominator(1001)
+        self._sound_path = sound
+        self._sound: Sound | None = None
+        self._start: Fraction | None = None
+        self._pts = -1
         self._options = {"preset": "veryfast", "crf": str(quality), "flags": "+bitexact"}
         self._threads = threads
         self._shape: tuple[int, ...] = ()
@@ -243,9 +365,10 @@ class VideoWriter:
         self._temporary = self._output.enter_context(atomic_path(self.path))
         return self
 
-    def write(self, pixels: np.ndarray) -> None:
+    def write(self, pixels: np.ndarray, time: Fraction | None = None) -> None:
         """Append a frame: (H, W, 3) uint8 RGB, all of one size (UsageError otherwise).
 
+        time  seconds on the clock of the source, of all frames or none
         UnavailableError where the disk is full.
         """
         right_shape = pixels.shape == self._shape if self._shape else pixels.ndim == 3 and pixels.shape[2] == 3
@@ -262,7 +385,7 @@ class VideoWriter:
             pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         with self._encoding():
             if self._container is None:
-                self._open(pixels.shape[1], pixels.shape[0])
+                self._open(pixels.shape[1], pixels.shape[0], time)
             frame = self._scaler.reformat(
                 av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"),
                 format="yuv420p",
@@ -271,11 +394,23 @@ class VideoWriter:
                 src_color_range=ColorRange.JPEG,
                 dst_color_range=ColorRange.MPEG,
             )
-            frame.pts, frame.time_base = self.frame_count, 1 / self._rate
+            self._pts = self._next_pts(time)
+            frame.pts, frame.time_base = self._pts, self._time_base
+            if self._sound is not None:
+                self._sound.mux_until(self._pts * self._time_base)
             self._container.mux(self._stream.encode(frame))
         self.frame_count += 1
 
-    def _open(self, width: int, height: int) -> None:
+    @property
+    def _time_base(self) -> Fraction:
+        return 1 / self._rate if self._start is None else Fraction(1, _TICKS)
+
+    def _next_pts(self, time: Fraction | None) -> int:
+        if self._start is None or time is None:
+            return self._pts + (1 if self._start is None else round(_TICKS / self._rate))
+        return max(self._pts + 1, round((time - self._start) * _TICKS))  # broken clocks go backwards
+
+    def _open(self, width: int, height: int, start: Fraction | None) -> None:
         # movflags: the index comes first, so that browsers can start before the end has arrived.
         options = {"movflags": "+faststart", "fflags": "+bitexact"}
         self._container = av.open(f"file:{self._temporary}", "w", format="mp4", options=options)
@@ -285,6 +420,11 @@ class VideoWriter:
         context.thread_count = self._threads
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = ColorRange.MPEG
+        self._start = start
+        if start is not None:
+            context.time_base = self._time_base
+        if self._sound_path is not None:
+            self._sound = self._output.enter_context(Sound(self._sound_path, self._container, start or Fraction(0)))
 
     @contextmanager
     def _encoding(self) -> Iterator[None]:
@@ -306,6 +446,9 @@ class VideoWriter:
                     raise error
                 if self._container is None:
                     raise UsageError(self.path, "got no frame", expected="at least one")
+                if self._sound is not None:
+                    self._sound.mux_until(self._pts * self._time_base + 1 / self._rate)
+                    self._sound.finish()
                 self._container.mux(self._stream.encode(None))
             finally:
                 if self._container is not None:

@@ -54,8 +54,8 @@ class FitFrames:
         """
         if self.in_order:
             with closing(self.source.frames()) as decoded:
-                for frame, pixels in enumerate(decoded):
-                    yield frame, self._checked(frame, pixels)
+                for frame, each in enumerate(decoded):
+                    yield frame, self._checked(frame, each.pixels)
             return
         names = self.fit.frame_names.tolist()
         waiting = {name: frame for frame, name in enumerate(names)}

@@ -17,7 +17,7 @@ import pytest
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
-from humanpose_cli.io.video import VideoReader, VideoWriter, count_packets, prefetch, probe_video
+from humanpose_cli.io.video import VideoReader, VideoWriter, count_packets, frame_list, prefetch, probe_video
 
 COUNT = 8
 
@@ -164,6 +164,11 @@ def test_other_containers_and_codecs(tmp_path, name, codec, pixel_format):
     assert count_packets(tmp_path / name) == COUNT
 
 
+def test_frames_are_listed_in_runs():
+    assert frame_list([4]) == "4"
+    assert frame_list([0, 1, 3, 5, 6, 7]) == "0-1, 3, 5-7"
+
+
 def test_bytes_are_reproducible(tmp_path):
     for name in "ab":
         write_all(tmp_path / f"{name}.mp4", [frame(i) for i in range(5)])
@@ -215,6 +220,35 @@ class TestDamage:
         (tmp_path / "cut.mp4").write_bytes(noise[: len(noise) // 2])
         assert [index for index, _ in VideoReader(tmp_path / "cut.mp4", FrameRange(0, 5))] == [0, 1, 2, 3, 4]
 
+    def test_a_truncated_matroska_file_is_named(self, tmp_path):
+        """It has no count of frames; its header tells its length."""
+        encode(tmp_path / "x.mkv", "libx264", times=range(0, 25 * COUNT, 25))
+        whole = (tmp_path / "x.mkv").read_bytes()
+        (tmp_path / "cut.mkv").write_bytes(whole[: int(0.9 * len(whole))])
+        assert len(list(VideoReader(tmp_path / "x.mkv"))) == COUNT
+        with pytest.raises(InputError, match=r"breaks off after frame \d, found \d\.0 of \d\.0 seconds"):
+            list(VideoReader(tmp_path / "cut.mkv"))
+
+    def test_lost_frames_keep_their_numbers_and_times(self, tmp_path, caplog):
+        """The packet of one frame in the middle is gone: the frame before takes its place."""
+        with VideoWriter(tmp_path / "x.mp4", 25, quality=0) as writer:
+            for i in range(COUNT):
+                writer.write(frame(i))
+        with av.open(str(tmp_path / "x.mp4")) as container:
+            packet = next(packet for packet in container.demux(video=0) if packet.pts == 3 * 512)
+            at, size = packet.pos, packet.size
+        data = bytearray((tmp_path / "x.mp4").read_bytes())
+        data[at : at + size] = bytes(size)
+        (tmp_path / "lost.mp4").write_bytes(data)
+        with caplog.at_level(logging.WARNING, "humanpose_cli"):
+            frames = list(VideoReader(tmp_path / "lost.mp4").frames())
+        assert [each.index for each in frames] == list(range(COUNT))
+        assert [each.time for each in frames] == [Fraction(i, 25) for i in range(COUNT)]
+        assert "lost" in [each.damage for each in frames]
+        assert frames[3].damage == "lost"
+        assert number_of(frames[3].pixels) == 2
+        assert "lost: 3" in caplog.text
+
     def test_a_damaged_middle_is_noticed(self, tmp_path, noise, caplog):
         damaged = bytearray(noise)
         middle = len(noise) // 2
@@ -227,7 +261,7 @@ class TestDamage:
                 assert "breaks off" in str(error)  # noqa: PT017
             else:
                 assert len(frames) == 20
-                assert "mid.mp4: damaged at frame" in caplog.text
+                assert "mid.mp4 is damaged (frames patched: 9; lost: 10)" in caplog.text
 
 
 class TestWriting:

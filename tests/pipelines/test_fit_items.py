@@ -8,7 +8,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.fitter import Fitter, fit_item, fit_outputs
 from humanpose_cli.fitting.people import find_people
 from humanpose_cli.io.images import write_image
-from humanpose_cli.io.inputs import InputItem
+from humanpose_cli.io.inputs import Frame, InputItem
 from humanpose_cli.io.video import VideoReader
 
 
@@ -26,6 +26,14 @@ def test_frames_of_several_sizes_make_one_overlay_video(tmp_path):
     np.testing.assert_allclose(first, 200, atol=4)
     np.testing.assert_allclose(second[:, 18:46], 200, atol=12)  # 36 of 64 columns, in the middle
     np.testing.assert_allclose(second[:, [2, 61]], 0, atol=12)
+
+
+def test_a_lost_frame_shows_nobody_and_is_listed(tmp_path, clip_frames, known):
+    frames = [Frame(t, str(t), pixels, damage="lost" if t == 1 else "") for t, pixels in enumerate(clip_frames)]
+    with Fitter(people_source=known) as fitter:
+        fitted = fitter.fit_sequence(frames)
+    assert fitted.options["damaged"] == [1]
+    assert fitted.interpolated.tolist() == [False, True, False, False]
 
 
 def test_given_people_are_told_apart_by_the_folders_of_their_images(tmp_path):

@@ -1,0 +1,116 @@
+"""The sound of one video as a stream of another, an MP4 that is being written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+_COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "alac"})
+"""Codecs that players take in an MP4; others are encoded anew."""
+_USUAL_RATE = 48000  # samples a second, of sound at rates that AAC does not know
+
+_FRAME = 1024  # samples
+
+_log = logging.getLogger(__name__)
+
+
+def _is_copied(context: Any) -> bool:
+    name = context.codec.canonical_name
+    return name in _COPIED and not (name == "mp3" and context.rate < 16000)  # MPEG-2.5, which MP4 does not know
+
+
+def _resampled(frames: Iterable[Any], resampler: Any) -> Generator[Any, None, None]:
+    for frame in frames:
+        yield from resampler.resample(frame)
+    yield from resampler.resample(None)
+
+
+class Sound:
+    """A video's first sound stream from a moment on, fed into an MP4 little by little; a context manager.
+
+    Packets are copied where players take their codec in an MP4, else encoded as AAC. Sound that is missing or cannot be
+    read is left out, the latter with a warning in the log.
+
+    path    the video
+    output  the PyAV container, before its first packet
+    start   seconds on the video's clock; 0 on that of the output
+    """
+
+    def __init__(self, path: Path, output: Any, start: Fraction) -> None:
+        self._path, self._output, self._start = path, output, start
+        self._input: Any = av.open(f"file:{path}", metadata_errors="replace")
+        source = self._input.streams.best("audio")
+        context: Any = None if source is None else source.codec_context
+        if context is None:
+            self._parts = self._readable(iter(()))
+        elif _is_copied(context):
+            # The part before the first, too: decoders build on it, and players leave out what lies before 0.
+            self._parts = self._from_start(self._input.demux(source), 2)
+        else:
+            rates = av.Codec("aac", "w").audio_rates or []
+            layout = "mono" if context.layout.nb_channels == 1 else "stereo"
+            rate = context.rate if context.rate in rates else _USUAL_RATE
+            small = av.AudioResampler("fltp", layout, rate, frame_size=_FRAME)
+            self._parts = self._from_start(_resampled(self._input.decode(source), small), 1)
+        self._next = next(self._parts, None)
+        self._stream = self._encoder = None
+        if self._next is None:
+            return
+        if isinstance(self._next[1], av.Packet):
+            self._stream = output.add_stream_from_template(source)
+        else:
+            self._encoder = output.add_stream("aac", rate=rate, layout=layout, options={"flags": "+bitexact"})
+
+    def mux_until(self, end: Fraction) -> None:
+        """Write what begins before `end`, seconds on the output's clock."""
+        while self._next is not None and self._next[0] < end:
+            part = self._next[1]
+            if self._encoder is None:
+                part.stream = self._stream
+                self._output.mux(part)
+            else:
+                self._output.mux(self._encoder.encode(part))
+            self._next = next(self._parts, None)
+
+    def finish(self) -> None:
+        """Write what the encoder still holds."""
+        if self._encoder is not None:
+            self._output.mux(self._encoder.encode(None))
+
+    def _from_start(self, parts: Any, lengths: int) -> Generator[tuple[Fraction, Any], None, None]:
+        """Packets or frames with the times when they begin, on the output's clock; the first one begins less than that
+        many of its lengths before 0.
+        """
+        for part in self._readable(parts):
+            if part.pts is None:
+                continue
+            begin = part.pts * part.time_base - self._start
+            if isinstance(part, av.Packet):
+                length = (part.duration or 0) * part.time_base
+            else:
+                length = Fraction(part.samples, part.sample_rate)
+            if begin + lengths * length <= 0:
+                continue
+            shift = round(self._start / part.time_base)
+            part.pts -= shift
+            if part.dts is not None:
+                part.dts -= shift
+            yield begin, part
+
+    def _readable(self, parts: Any) -> Generator[Any, None, None]:
+        try:
+            yield from parts
+        except (av.FFmpegError, ValueError) as error:  # ValueError: its format changes on the way
+            _log.warning("%s: its sound breaks off (%s)", self._path, error)
+
+    def __enter__(self) -> Sound:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._parts.close()
+        self._input.close()
