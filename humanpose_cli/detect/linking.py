@@ -38,6 +38,7 @@ _BEFORE = 1.5  # log-odds of pieces that were one track to be one person
 _SPEED_FRAMES = 10  # frames at an end that tell the speed there
 _STEP, _WANDER = 0.15, 0.02  # of the height: how far a prediction misses at once, and more with every frame
 _HORIZON = 4.0  # frames
+_LONGEST_GAP = 300  # frames: whoever was gone for longer is not recognised
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,14 +135,28 @@ def _overlap(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     return float(np.prod(np.clip(sides, 0, None)) / max(smaller, 1e-6))
 
 
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """Rows of one track between crossings, and the colours at its ends."""
+
+    rows: Sequence[_Row]
+    first_colours: NDArray[np.float64]
+    last_colours: NDArray[np.float64]
+
+
 def _linked(rows: Sequence[_Row], pieces: Sequence[Sequence[int]]) -> list[list[int]]:
     """The pieces' rows, those of one person together."""
     count = len(pieces)
+    known = []
+    for piece in pieces:
+        own = [rows[index] for index in piece]
+        known.append(_Piece(own, _colours(own[:_CLEAR_FRAMES]), _colours(own[-_CLEAR_FRAMES:])))
     odds = np.zeros((count, count))
-    for i, before in enumerate(pieces):
-        for j, after in enumerate(pieces):
-            if rows[before[-1]].frame < rows[after[0]].frame and rows[before[-1]].shot == rows[after[0]].shot:
-                odds[i, j] = max(_log_odds([rows[r] for r in before], [rows[r] for r in after]), 0.0)
+    for i, before in enumerate(known):
+        for j, after in enumerate(known):
+            gap = after.rows[0].frame - before.rows[-1].frame
+            if 0 < gap <= _LONGEST_GAP and before.rows[-1].shot == after.rows[0].shot:
+                odds[i, j] = max(_log_odds(before, after, gap), 0.0)
     chosen = {i: j for i, j in zip(*linear_sum_assignment(odds, maximize=True), strict=True) if odds[i, j] > 0}
     people = []
     for first in set(range(count)) - set(chosen.values()):
@@ -152,17 +167,17 @@ def _linked(rows: Sequence[_Row], pieces: Sequence[Sequence[int]]) -> list[list[
     return people
 
 
-def _log_odds(before: Sequence[_Row], after: Sequence[_Row]) -> float:
-    """That the piece of a track that begins later shows the person of the earlier one."""
-    gap = after[0].frame - before[-1].frame
-    height = math.sqrt(_height(before[-1]) * _height(after[0]))
-    size = abs(math.log(_height(after[0]) / _height(before[-1])))
+def _log_odds(before: _Piece, after: _Piece, gap: int) -> float:
+    """That a piece that begins `gap` frames after another shows the same person."""
+    last, first = before.rows[-1], after.rows[0]
+    height = math.sqrt(_height(last) * _height(first))
+    grown = abs(math.log(_height(first) / _height(last)))
     horizon = max(gap / 2, _HORIZON)  # nobody turns round at once: speeds are compared, too
-    missed = np.linalg.norm(_ahead(before, horizon) - _ahead(after[::-1], gap - horizon)) / height
+    missed = np.linalg.norm(_ahead(before.rows, horizon) - _ahead(after.rows[::-1], gap - horizon)) / height
     reach = _STEP + _WANDER * gap
-    moves = 2.0 - 0.5 * (missed / reach) ** 2 - 0.5 * (size / (0.15 + 0.01 * gap)) ** 2 - 2 * math.log1p(gap / 15)
-    looks = _likeness(before, after)
-    return moves + looks + (_BEFORE if gap <= 2 and before[0].tracklet == after[0].tracklet else 0.0)
+    moves = 2.0 - 0.5 * (missed / reach) ** 2 - 0.5 * (grown / (0.15 + 0.01 * gap)) ** 2 - 2 * math.log1p(gap / 15)
+    looks = _likeness(before.last_colours, after.first_colours)
+    return float(moves + looks + (_BEFORE if gap <= 2 and last.tracklet == first.tracklet else 0.0))
 
 
 def _height(row: _Row) -> float:
@@ -183,10 +198,8 @@ def _middle(row: _Row) -> NDArray[np.float64]:
     return ((row.box[:2] + row.box[2:]) / 2).astype(np.float64)
 
 
-def _likeness(before: Sequence[_Row], after: Sequence[_Row]) -> float:
-    """Log-odds by the colours, −4 to 4; 0 where nothing can be compared."""
-    a = _colours(before[-_CLEAR_FRAMES:])
-    b = _colours(after[:_CLEAR_FRAMES])
+def _likeness(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Log-odds of two people's colours (spots, 4) to be one person's, −4 to 4; 0 where nothing can be compared."""
     weight = np.sqrt(a[:, 3] * b[:, 3])
     if weight.sum() < 0.5:
         return 0.0
