@@ -22,8 +22,8 @@ from humanpose_cli.models.refiner.network import (
     DisplacementPredictor,
     fetched,
 )
-from humanpose_cli.models.refiner.recipe import RefinerRecipe, RefinerTraining, encoder_of_segmenter
-from humanpose_cli.networks.weights import fill, find_weights, read_weights
+from humanpose_cli.models.refiner.recipe import RefinerRecipe, RefinerTraining, begin_with_segmenter
+from humanpose_cli.networks.weights import find_weights, read_weights
 from humanpose_cli.rendering.body_maps import render_bodies
 from humanpose_cli.train.recipe import TrainOptions
 from humanpose_cli.train.trainer import BEST, LAST, train
@@ -144,14 +144,15 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one_and_its_weights_load(ca
     torch.testing.assert_close(again.model.state_dict(), loaded.state_dict())
 
 
-def test_the_photographs_encoder_begins_as_the_shipped_segmenters():
+def test_both_encoders_begin_as_the_shipped_segmenters():
     network = DisplacementNetwork(DisplacementOptions(crop=32))
     path = find_weights("segmenter")
     tensors, _ = read_weights(path, "segmenter")
-    fill(network.photo, encoder_of_segmenter(tensors), path)
-    kept = network.photo.state_dict()
-    torch.testing.assert_close(kept["layer2.0.conv1.weight"], tensors["backbone.layer2.0.conv1.weight"])
-    torch.testing.assert_close(kept["conv1.weight"], tensors["backbone.conv1.weight"][:, :3])
+    begin_with_segmenter(network, tensors, path)
+    for encoder in (network.photo, network.rendering):
+        kept = encoder.state_dict()
+        torch.testing.assert_close(kept["layer2.0.conv1.weight"], tensors["backbone.layer2.0.conv1.weight"])
+        torch.testing.assert_close(kept["conv1.weight"][:, :3], tensors["backbone.conv1.weight"][:, :3])
 
 
 def test_settings_out_of_range_are_refused():

@@ -168,7 +168,7 @@ class RefinerExamples:
         options: DisplacementOptions,
         augmentation: RefinerAugmentation = HELD_OUT,
         *,
-        texels: int = 160,
+        texels: int = 128,
         whole: bool = False,
     ) -> None:
         self.people, self.body, self.options, self.augmentation = people, body, options, augmentation

@@ -26,8 +26,8 @@ MODEL = "refiner"
 """What weights files call it."""
 
 _STRIDES = (16, 8, 4, 2)
-_REACH = (4, 3, 3, 0)  # cells around a pixel that are compared with it; 0 compares nothing
-_COMPARED = 24  # channels of compared features
+_REACH = (3, 3, 2, 0)  # cells around a pixel that are compared with it; 0 compares nothing
+_COMPARED = 16  # channels of compared features
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, with which the segmenter learned
 _METRES = 0.5  # of depth that the network sees as 1
 _NOISE = (-4.0, 4.0)  # bounds of the noise's logarithm, in cells of a level
@@ -79,10 +79,12 @@ def photo_input(photos: Tensor) -> Tensor:
 
 
 def rendering_input(rendering: BodyRendering, options: DisplacementOptions) -> Tensor:
-    """(B, C, S, S) of what the network sees of the renderings; zero off the body, colours also where not known."""
+    """(B, C, S, S) of what the network sees of the renderings, the texture's colours first; zero off the body, colours
+    also where they are not known.
+    """
     shown = [rendering.mask]
     if options.texture:
-        shown += [photo_input(rendering.rgb) * rendering.textured, rendering.textured]
+        shown = [photo_input(rendering.rgb) * rendering.textured, rendering.textured, rendering.mask]
     if options.depth:
         shown.append(rendering.depth / _METRES)
     if options.normals:
@@ -124,6 +126,11 @@ def _conv(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
+def _compared(inputs: int) -> nn.Sequential:
+    """Features whose products tell how alike two places are: about zero on average, or all would be alike."""
+    return nn.Sequential(nn.Conv2d(inputs, _COMPARED, 1, bias=False), nn.BatchNorm2d(_COMPARED, affine=False))
+
+
 class _Level(nn.Module):
     """Corrects the displacements of the coarser level at one resolution.
 
@@ -135,7 +142,8 @@ class _Level(nn.Module):
         self.reach = reach
         compared = 0
         if reach:
-            self.of_photo, self.of_rendering = nn.Conv2d(own, _COMPARED, 1), nn.Conv2d(own, _COMPARED, 1)
+            self.of_photo, self.of_rendering = _compared(own), _compared(own)
+            self.of_rendering.load_state_dict(self.of_photo.state_dict())  # as encoders that began alike compare
             compared = (2 * reach + 1) ** 2
         given = 2 * own + compared + (coarser + 3 if coarser else 0)
         self.block = nn.Sequential(_conv(given, width), _conv(width, width))

@@ -43,8 +43,8 @@ class RefinerTraining:
     augmentation   see there
     learning_rate, weight_decay  of Adam
     hidden         weight in the loss of points that the photograph does not show, against 1 of those it does
-    encoder        weights of a segmenter with as wide a ResNet-18, whose first stages the photograph's encoder begins
-                   with; "" begins at random
+    encoder        weights of a segmenter with as wide a ResNet-18, whose first stages both encoders begin with: what
+                   texture and photograph have in common is then known; "" begins at random
     start          weights of another run to begin with; "" begins at random
     visible        least share of a person's joints that must be visible, in training and validation
     people         learn from that many at most, spread evenly; 0 for all
@@ -75,9 +75,9 @@ REFINER_PRESETS: Mapping[str, tuple[RefinerTraining, TrainOptions]] = {
     "small": (
         RefinerTraining(),
         TrainOptions(
-            steps=4500,
+            steps=5000,
             batch_size=8,
-            workers=1,
+            workers=2,
             precision="mixed",
             clip=1.0,
             average=0.998,
@@ -122,7 +122,7 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
             fill(self.model, read_weights(path, MODEL)[0], path)
         elif self.options.encoder:
             path = find_weights(self.options.encoder)
-            fill(self.model.photo, encoder_of_segmenter(read_weights(path, "segmenter")[0]), path)
+            begin_with_segmenter(self.model, read_weights(path, "segmenter")[0], path)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def phases(self) -> Sequence[Phase]:
@@ -202,13 +202,22 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
         return DisplacementEstimate(*(values.float().cpu() for values in found))
 
 
-def encoder_of_segmenter(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The first three stages of a segmenter's ResNet, by the encoder's names; without what a guide has led it by."""
+def begin_with_segmenter(network: DisplacementNetwork, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Fill both encoders with the first three stages of a segmenter's ResNet, without what a guide has led it by.
+
+    The rendering's sees its texture as the segmenter sees images; its other channels keep their random weights.
+    InputError for a segmenter of another width.
+    """
     backbone = {
         name.removeprefix("backbone."): value for name, value in tensors.items() if name.startswith("backbone.")
     }
     kept = {name: value for name, value in backbone.items() if not name.startswith("layer4.")}
-    return {**kept, "conv1.weight": kept["conv1.weight"][:, :3].contiguous()}
+    kept["conv1.weight"] = kept["conv1.weight"][:, :3].contiguous()
+    fill(network.photo, kept, path)
+    first = network.rendering.conv1.weight.detach().clone()
+    if network.options.texture:
+        first[:, :3] = kept["conv1.weight"]
+    fill(network.rendering, {**kept, "conv1.weight": first}, path)
 
 
 def _large(people: People) -> People:
