@@ -270,11 +270,13 @@ class ShotDetector:
     """Finds hard cuts: frames whose layout has suddenly little in common with that of the frame before.
 
     Layouts are compared by correlation, so flashes and exposure do not count; the change must be several times
-    what is usual in the shot, so neither do fast pans.
+    what is usual in the shot, so neither do fast pans. Frames without a layout, such as black ones, are passed over:
+    what comes after them is compared with what came before.
     """
 
     _SIZE = 32
     _CHANGE, _SUDDENNESS = 0.35, 3.0
+    _FLAT = 2.0  # grey levels of standard deviation below which a frame has no layout
 
     def __init__(self) -> None:
         self.shot_id = 0
@@ -285,7 +287,9 @@ class ShotDetector:
         """The shot that the next frame (H, W, 3) uint8 belongs to, counted from 0."""
         small = cv2.resize(image, (self._SIZE, self._SIZE), interpolation=cv2.INTER_AREA).astype(np.float64)
         layout = small - small.mean((0, 1))
-        layout /= max(float(np.linalg.norm(layout)), 1.0)
+        if layout.std() < self._FLAT:
+            return self.shot_id
+        layout /= np.linalg.norm(layout)
         if self._before is not None:
             change = 1 - float((layout * self._before).sum())
             if change > max(self._CHANGE, self._SUDDENNESS * self._usual):

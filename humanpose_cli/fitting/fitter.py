@@ -247,19 +247,21 @@ class Fitter:
     ) -> Fit:
         """Everybody in the frames of one sequence; one track is one person and has one shape.
 
-        Frames are looked at one by one and not kept: memory grows with people and frames, not with pixels. In a lost
-        frame nobody is visible, whatever takes its place.
+        Frames are looked at one by one and not kept: memory grows with people and frames, not with pixels. Nobody is
+        looked for in damaged frames, which show what has long gone; they count as the last whole one.
         """
         asked = self.options.method == "nbf" or self.options.network.weights
         tracks, motion, estimates = TrackLinker(), CameraMotion(), Estimates(self._network if asked else None)
         cameras: list[FrameCamera] = []
         seen: list[TrackedPerson] = []
         self._people.start_sequence()
+        whole: np.ndarray | None = None
         for place, frame in enumerate(frames):
-            people = [] if frame.damage == "lost" else self._people.in_next_frame(frame)
-            ids = tracks.add(people, frame.pixels)
+            people = [] if frame.damage else self._people.in_next_frame(frame)
+            whole = frame.pixels if whole is None or not frame.damage else whole
+            ids = tracks.add(people, whole)
             camera = self._camera(frame, ids.shot_id)
-            turn = motion.next_frame(frame.pixels, [p.box for p in people], camera.camera, ids.shot_id)
+            turn = motion.next_frame(whole, [p.box for p in people], camera.camera, ids.shot_id)
             lens = replace(camera.camera, focal=camera.camera.focal * turn.zoom)
             camera = replace(camera, camera=lens, turn=turn, damaged=bool(frame.damage))
             cameras.append(camera)

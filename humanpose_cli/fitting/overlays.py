@@ -73,9 +73,9 @@ def overlay_video(
         for index, frame in enumerate(frames):
             size = size or frame.size
             image = overlay_image(body, record, frame.pixels, index)
-            if frame.damage == "lost":
+            if frame.damage:
                 image = image.copy()
-                draw_label(image, "frame lost", (0, 0))
+                draw_label(image, f"frame {frame.damage}", (0, 0))
             video.write(image if frame.size == size else _fitted_into(image, size), frame.time)
             progress(index + 1, len(record.frame_names), "overlay frames")
 

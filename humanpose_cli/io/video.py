@@ -144,8 +144,9 @@ def count_packets(path: Path | str) -> int:
     return count
 
 
-Damage = Literal["", "patched", "lost"]
-"""'patched': the decoder had to fill parts in; 'lost': not decoded, the frame before takes its place."""
+Damage = Literal["", "flawed", "lost"]
+"""'lost': not decoded, the frame before takes its place; 'flawed': parts are filled in by the decoder, or the frame
+builds on one that is damaged, as all do up to the next key frame."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +182,7 @@ class VideoReader:
     def frames(self) -> Generator[VideoFrame, None, None]:
         """The frames with their times and damage; close it to stop early."""
         index, stop = 0, math.inf if self.range.stop is None else self.range.stop
-        damaged: dict[Damage, list[int]] = {"patched": [], "lost": []}
+        damaged: dict[Damage, list[int]] = {"flawed": [], "lost": []}
         scaler = VideoReformatter()
         try:
             for frame, stream, pts, damage in self._decode():
@@ -204,8 +205,7 @@ class VideoReader:
     def _name(self, damaged: dict[Damage, list[int]]) -> None:
         named = [f"{damage}: {frame_list(frames)}" for damage, frames in damaged.items() if frames]
         if named:
-            text = "%s is damaged (frames %s); others up to the next key frame may show it, too"
-            _log.warning(text, self.path, "; ".join(named))
+            _log.warning("%s is damaged (frames %s)", self.path, "; ".join(named))
 
     def _decode(self) -> Generator[_Decoded, None, None]:
         """Frames in the order of time; InputError after the last where the end of the file is missing."""
@@ -249,7 +249,7 @@ class _Packets:
         """Frames in the order of time. Which ones are lost is told by the times of their packets: decoders report
         failures late and in another order.
         """
-        last = None
+        last, whole = None, True
         for packet in self._packets():
             try:
                 frames = packet.decode()
@@ -257,8 +257,11 @@ class _Packets:
                 self._failed = True
                 continue
             for frame in frames:
-                yield from self._lost(last, frame.pts)
-                yield _Decoded(frame, self._stream, frame.pts, "patched" if frame.is_corrupt else "")
+                for lost in self._lost(last, frame.pts):
+                    whole = False
+                    yield lost
+                whole = (whole or frame.key_frame) and not frame.is_corrupt
+                yield _Decoded(frame, self._stream, frame.pts, "" if whole else "flawed")
                 last = frame
         if not self.end_missing():
             yield from self._lost(last, None)

@@ -28,12 +28,17 @@ def test_frames_of_several_sizes_make_one_overlay_video(tmp_path):
     np.testing.assert_allclose(second[:, [2, 61]], 0, atol=12)
 
 
-def test_a_lost_frame_shows_nobody_and_is_listed(tmp_path, clip_frames, known):
-    frames = [Frame(t, str(t), pixels, damage="lost" if t == 1 else "") for t, pixels in enumerate(clip_frames)]
+@pytest.mark.parametrize("damage", ["lost", "flawed"])
+def test_a_damaged_frame_shows_nobody_and_is_listed(clip_frames, known, damage):
+    frames = [Frame(t, str(t), pixels) for t, pixels in enumerate(clip_frames)]
+    frames[1] = Frame(
+        1, "1", np.random.default_rng(0).integers(0, 256, frames[0].pixels.shape, np.uint8), damage=damage
+    )
     with Fitter(people_source=known) as fitter:
         fitted = fitter.fit_sequence(frames)
     assert fitted.options["damaged"] == [1]
     assert fitted.interpolated.tolist() == [False, True, False, False]
+    assert fitted.shot_id.tolist() == [0, 0, 0, 0]
 
 
 def test_given_people_are_told_apart_by_the_folders_of_their_images(tmp_path):
