@@ -1,0 +1,100 @@
+"""From charts of the surface to points of a body: the nearest vertex in UV within the chart (the paper's section 6.1).
+
+What a chart means depends on the body. DensePose's 24 charts are known for SMPL's vertices by its own UV file
+(`read_densepose_charts`). Other bodies have no such file: the default body's charts are those of its own texture, chart
+1 + k being that of SMPL24's part k, U and V the texture's. Charts of one kind say nothing of another kind's surface.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.errors import InputError, UsageError
+
+_FAR = 4.0  # between charts, as a third coordinate of UV: more than any distance within one
+
+
+class SurfaceCharts(NamedTuple):
+    """Where the vertices of a body lie in charts; a vertex on a seam stands in several.
+
+    charts    (C,) int64 from 1; uv (C, 2) 0…1
+    vertices  (C,) int64 of the body
+    """
+
+    charts: Tensor
+    uv: Tensor
+    vertices: Tensor
+
+
+def texture_charts(body: Body) -> SurfaceCharts:
+    """The charts of a body's own texture: 1 + the part of the faces around, U and V of the texture."""
+    faces, uv_faces = body.faces.long().cpu(), body.uv_faces.long().cpu()
+    # The part that most corners of a face have, as the texture's charts were cut.
+    part = body.part_labels.long().cpu()[faces].median(1).values
+    vertices = torch.zeros(len(body.uv), dtype=torch.long)
+    charts = torch.zeros(len(body.uv), dtype=torch.long)
+    for corner in range(3):
+        vertices[uv_faces[:, corner]] = faces[:, corner]
+        charts[uv_faces[:, corner]] = 1 + part
+    used = charts > 0
+    return SurfaceCharts(charts[used], body.uv.cpu()[used], vertices[used])
+
+
+def read_densepose_charts(path: Path, body: Body) -> SurfaceCharts:
+    """The charts of SMPL's surface from DensePose's own file, UV_Processed.mat.
+
+    InputError where it is no such file, UsageError for a body that has not SMPL's vertices.
+    """
+    from scipy.io import loadmat
+
+    try:
+        stored = loadmat(
+            str(path), variable_names=("All_vertices", "All_Faces", "All_FaceIndices", "All_U_norm", "All_V_norm")
+        )
+    except Exception as error:  # a damaged file raises whatever its broken parts lead to
+        raise InputError(
+            path, "cannot be read", expected="DensePose's UV_Processed.mat", got=str(error)[:80]
+        ) from error
+    names = ("All_vertices", "All_Faces", "All_FaceIndices", "All_U_norm", "All_V_norm")
+    missing = [name for name in names if name not in stored]
+    if missing:
+        raise InputError(path, "is not DensePose's UV_Processed.mat", got=f"no {missing[0]} in it")
+    vertices, faces, face_charts, u, v = (np.asarray(stored[name]) for name in names)
+    vertices, faces, face_charts = (
+        vertices.ravel().astype(np.int64) - 1,
+        faces.astype(np.int64) - 1,
+        face_charts.ravel(),
+    )
+    uv = np.stack((u.ravel(), v.ravel()), 1).astype(np.float32)
+    sound = faces.ndim == 2 and len(faces) == len(face_charts) and len(uv) == len(vertices)
+    if not sound or faces.min() < 0 or faces.max() >= len(vertices):
+        raise InputError(path, "is damaged", got=f"{len(vertices)} vertices, {len(faces)} faces")
+    if vertices.min() < 0 or vertices.max() >= len(body.template):
+        raise UsageError("body", "has not the vertices of the charts", expected="smpl:FILE", got=body.name)
+    charts = np.zeros(len(vertices), np.int64)
+    charts[faces] = face_charts[:, None].astype(np.int64)
+    used = charts > 0
+    return SurfaceCharts(*(torch.from_numpy(np.ascontiguousarray(a[used])) for a in (charts, uv, vertices)))
+
+
+class NearestVertices:
+    """Finds for positions in charts the vertex that is nearest in UV within the same chart."""
+
+    def __init__(self, charts: SurfaceCharts) -> None:
+        self._vertices = charts.vertices
+        self._known = torch.unique(charts.charts)
+        self._tree = cKDTree(torch.cat((charts.uv, _FAR * charts.charts[:, None]), 1).double().numpy())
+
+    def __call__(self, charts: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
+        """Vertices (...) int64 of charts (...) and uv (..., 2), and whether the body has that chart, (...) bool."""
+        known = torch.isin(charts.long(), self._known)
+        query = torch.cat((uv.double(), _FAR * charts[..., None].double()), -1)
+        _, rows = self._tree.query(query.reshape(-1, 3).numpy())
+        return self._vertices[torch.from_numpy(np.asarray(rows)).reshape(charts.shape)], known

@@ -1,0 +1,302 @@
+"""Deformable registration of bodies to image-surface correspondences and 2-D keypoints, many images at once.
+
+After Yoshiyasu and Gamez, "Learning Body Shape and Pose from Dense Correspondences", section 4, equations 2 to 4:
+
+    L = w_dense L_dense + w_KP L_KP + w_scale L_scale + w_joint L_joint + w_det L_det
+
+minimised by Adam for θ = [a, S, R, s, t] (`body.scaled_body`). Image coordinates are normalised, so that the weights
+suit every image: about the person's box, whose longer side has length 2 (`normalised_frame`). Of every image
+
+    L_dense = Σ_i c_i |p_i − x_i|² / Σ_i c_i                          p_i pixels with correspondences, c_i confidence
+    L_KP    = Σ_j c_j (|x_j − x̄_j|² + (z_j − z̄_j)²)                    z_j and z̄_j from the joints' weighted mean
+
+The paper writes sums and speaks of mean squared errors. The mean of the correspondences keeps an image of many points
+as stiff as others; the sum over the joints lets depths weigh enough: as a mean, L_KP left bodies whose true depths were
+given twice as far from the truth. Depths count from the joints' mean, since a weak-perspective camera cannot tell where
+a person is along its axis.
+
+The other terms stand in a supplement that is not public; these are ours:
+
+    L_scale = Σ_(p,c) (s_c − s_p)² / 23 + Σ_(l,r) (s_l − s_r)² / 9 + (mean_j s_j − 1)²
+        over the 23 bones and 9 pairs. Neighbours are scaled alike (the paper: "segment scaling smoothness"), left and
+        right even more so, since often only one is visible; the mean removes the freedom between S and the camera's s.
+    L_joint = Σ_j |a_j|² / 23 + 1000 Σ_j |excess of j's angles over their anatomical ranges|² / 23
+        The first part makes the body stiff when its weight is 1; at 0.001 it only settles what nothing else does, such
+        as the twist of a limb that is seen as a line. The second keeps knees and elbows from bending backwards: 1000
+        makes it as strong as a keypoint in later rounds.
+    L_det   = max(0, 1 − det M)², M being the matrix before its Gram-Schmidt normalisation
+        The image of a reflected body is that of the body seen from the other side, so nothing else forbids it.
+        Normalisation is blind to lengths, so that the margin of 1 costs nothing and keeps M far from singular.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from humanpose_cli.body.joint_angles import limit_excess, rotations_to_angles
+from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, gram_schmidt, in_image
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.geometry.rotations import project_to_rotation
+from humanpose_cli.geometry.similarity import fit_similarity
+
+_TRUNK = ("pelvis", "spine1", "spine2", "spine3", "neck", "left_collar", "right_collar", "left_hip", "right_hip")
+_PELVIS = SMPL24.index("pelvis")
+_LIMITS = 1000.0  # how much more a radian beyond a joint's range costs than a radian within
+_BETAS = (0.9, 0.999)  # of Adam
+_TINY = 1e-8
+
+
+@dataclass(frozen=True)
+class RegistrationOptions:
+    """The paper's values; weights of equation 2.
+
+    steps          of Adam, with the learning rate falling to zero along half a cosine over their second half
+    largest_error  root mean square distance in normalised units, of correspondences or of keypoints, above which a
+                   registration is rejected
+    largest_scale  segment scales above it, or below its inverse, are rejected
+    largest_bend   radians beyond a joint's range that are rejected
+    """
+
+    dense: float = 1000.0
+    keypoints: float = 1.0
+    scale: float = 10.0
+    joint: float = 0.001
+    determinant: float = 1.0
+    learning_rate: float = 0.1
+    steps: int = 200
+    largest_error: float = 0.1
+    largest_scale: float = 2.0
+    largest_bend: float = 1.0
+
+    def __post_init__(self) -> None:
+        weights = (self.dense, self.keypoints, self.scale, self.joint, self.determinant)
+        if min(weights) < 0 or self.learning_rate <= 0 or self.steps < 1:
+            raise UsageError("registration", "is out of range", expected="weights ≥ 0, a rate > 0, one step or more")
+
+    @property
+    def first_round(self) -> RegistrationOptions:
+        """The same with the stiff body of the first round, which finds its global orientation."""
+        return replace(self, scale=100.0, joint=1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class RegistrationEvidence:
+    """What B images tell of one person each. Normalised image units; confidence 0 for what is not known.
+
+    joints       (J, 96) rows of the keypoints' points (`ScaledBody.landmarks`)
+    keypoints    (B, J, 2) x right, y down; confidence (B, J) 0…1
+    points       (B, N, 2) pixels with correspondences; point_rows (B, N, 96) their points of the surface;
+                 point_confidence (B, N) 0…1; N may be 0
+    depths       (B, J) away from the camera, about any origin, of the keypoints' points; None where nothing is known
+    """
+
+    joints: Tensor
+    keypoints: Tensor
+    confidence: Tensor
+    points: Tensor
+    point_rows: Tensor
+    point_confidence: Tensor
+    depths: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        batch, count = self.confidence.shape
+        expected = {
+            "joints": (count, 96),
+            "keypoints": (batch, count, 2),
+            "points": (batch, self.point_confidence.shape[1], 2),
+            "point_rows": (batch, self.point_confidence.shape[1], 96),
+            "depths": (batch, count),
+        }
+        for name, shape in expected.items():
+            values = getattr(self, name)
+            if values is not None and tuple(values.shape) != shape:
+                raise UsageError(name, "has the wrong shape", expected=str(shape), got=str(tuple(values.shape)))
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.confidence)
+
+
+class Registration(NamedTuple):
+    """B registered bodies.
+
+    pose            the bodies
+    dense_error     (B,) root mean square distance of the correspondences, normalised units; 0 where there are none
+    keypoint_error  (B,) the same of the keypoints
+    accepted        (B,) whether a network may learn from it; `RegistrationOptions` says what is rejected
+    """
+
+    pose: ScaledPose
+    dense_error: Tensor
+    keypoint_error: Tensor
+    accepted: Tensor
+
+
+def normalised_frame(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Origin (B, 2) and unit (B,) pixels of boxes (B, 4) x0 y0 x1 y1: normalised = (pixels − origin) / unit."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    return (low + high) / 2, ((high - low).amax(1) / 2).clamp_min(1e-3)
+
+
+def register(
+    body: ScaledBody,
+    evidence: RegistrationEvidence,
+    start: ScaledPose | None = None,
+    options: RegistrationOptions | None = None,
+) -> Registration:
+    """Register a body to each image; images do not influence one another.
+
+    start    where to begin, such as a network's predictions; None: T poses, oriented and placed by `initial_pose`
+    options  None: the paper's, with its stiff body where `start` is None
+    """
+    chosen = options or (RegistrationOptions() if start else RegistrationOptions().first_round)
+    vector = (start or initial_pose(body, evidence)).vector.detach().clone()
+    mean, square = torch.zeros_like(vector), torch.zeros_like(vector)
+    for step in range(1, chosen.steps + 1):
+        with torch.enable_grad():
+            variable = vector.detach().requires_grad_()
+            loss = registration_loss(body, evidence, ScaledPose.from_vector(variable), chosen).sum()
+            (gradient,) = torch.autograd.grad(loss, variable)
+        # Adam (Kingma & Ba 2015). torch.optim loads torch's compiler first, which takes longer than a batch.
+        mean.lerp_(gradient, 1 - _BETAS[0])
+        square.lerp_(gradient.square(), 1 - _BETAS[1])
+        rate = chosen.learning_rate * _falling(2 * step / chosen.steps - 1) / (1 - _BETAS[0] ** step)
+        vector.addcdiv_(mean, (square / (1 - _BETAS[1] ** step)).sqrt_().add_(_TINY), value=-rate)
+    with torch.no_grad():
+        return _assessed(body, evidence, ScaledPose.from_vector(vector), chosen)
+
+
+def _falling(share: float) -> float:
+    return 0.5 + 0.5 * math.cos(math.pi * max(share, 0.0))
+
+
+def registration_loss(
+    body: ScaledBody, evidence: RegistrationEvidence, pose: ScaledPose, options: RegistrationOptions
+) -> Tensor:
+    """Equation 2 of each image, (B,)."""
+    dense, flat, deep = _distances(body, evidence, pose)
+    return (
+        options.dense * dense
+        + options.keypoints * (flat + deep)
+        + options.scale * scale_loss(pose.segment_scales)
+        + options.joint * joint_loss(pose)
+        + options.determinant * determinant_loss(pose.orientation)
+    )
+
+
+def scale_loss(segment_scales: Tensor) -> Tensor:
+    """L_scale (B,) of segment scales (B, 24)."""
+    children, parents, left, right = _relations(segment_scales.device)
+    bones = (segment_scales[:, children] - segment_scales[:, parents]).square().mean(1)
+    sides = (segment_scales[:, left] - segment_scales[:, right]).square().mean(1)
+    return bones + sides + (segment_scales.mean(1) - 1).square()
+
+
+def joint_loss(pose: ScaledPose) -> Tensor:
+    """L_joint (B,)."""
+    joints = pose.axis_angles.shape[1]
+    excess = limit_excess(rotations_to_angles(pose.rotations))[:, 1:].to(pose.scale)
+    return (pose.axis_angles.square().sum((1, 2)) + _LIMITS * excess.square().sum((1, 2))) / joints
+
+
+def determinant_loss(orientation: Tensor) -> Tensor:
+    """L_det (B,) of orientations (B, 9)."""
+    return (1 - torch.linalg.det(orientation.unflatten(1, (3, 3)))).clamp_min(0).square()
+
+
+def initial_pose(body: ScaledBody, evidence: RegistrationEvidence) -> ScaledPose:
+    """T poses whose trunks lie on those of the images: orientation, scale and translation in closed form.
+
+    From keypoints with depths: the similarity of the trunk's points. Else the nearest scaled rotation to the affine map
+    from the trunk's surface and keypoints to the image, which a surface's own depth makes unique.
+    """
+    batch = len(evidence)
+    at_rest = ScaledPose.t_pose(1, device=evidence.keypoints.device)
+    joints = body.points(at_rest, evidence.joints).expand(batch, -1, -1)
+    known = evidence.confidence * _trunk_share(evidence.joints)
+    if evidence.depths is not None:
+        seen = torch.cat((evidence.keypoints, evidence.depths[..., None]), 2)
+        fitted = fit_similarity(joints, seen, known)
+        turn, scale = fitted.rotation, fitted.scale
+    else:
+        bones = body.bones(at_rest)
+        source = torch.cat((joints, evidence.point_rows @ bones), 1)
+        target = torch.cat((evidence.keypoints, evidence.points), 1)
+        weight = torch.cat((known, evidence.point_confidence * _trunk_share(evidence.point_rows)), 1)
+        turn, scale = _scaled_orthographic(source, target, weight)
+    scale = scale.clamp_min(0.05)
+    start = ScaledPose.t_pose(batch, device=scale.device)
+    upright = gram_schmidt(start.orientation)
+    placed = scale[:, None, None] * (joints @ turn.mT)[..., :2]
+    total = known.sum(1).clamp_min(_TINY)[:, None]
+    translation = (known[..., None] * (evidence.keypoints - placed)).sum(1) / total
+    return start._replace(orientation=(turn @ upright).flatten(1), scale=scale, translation=translation)
+
+
+def _scaled_orthographic(source: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotations (B, 3, 3) and scales (B,) of points (B, N, 3) to image points (B, N, 2); the identity where unknown."""
+    share = (weight / weight.sum(1, keepdim=True).clamp_min(_TINY))[..., None]
+    a = source - (share * source).sum(1, keepdim=True)
+    b = target - (share * target).sum(1, keepdim=True)
+    spread = (share * a).mT @ a
+    damping = 1e-3 * spread.diagonal(dim1=1, dim2=2).mean(1).clamp_min(_TINY)
+    eye = torch.eye(3, dtype=a.dtype, device=a.device)
+    affine = torch.linalg.solve(spread + damping[:, None, None] * eye, (share * a).mT @ b).mT  # (B, 2, 3)
+    scale = torch.linalg.matrix_norm(affine) / 2**0.5
+    third = torch.linalg.cross(affine[:, 0], affine[:, 1])
+    third = third / third.norm(dim=-1, keepdim=True).clamp_min(_TINY) * scale[:, None]
+    whole = torch.cat((affine, third[:, None]), 1)
+    known = scale > _TINY
+    return project_to_rotation(torch.where(known[:, None, None], whole, eye)), torch.where(known, scale, 1.0)
+
+
+def _trunk_share(rows: Tensor) -> Tensor:
+    """(...) how much of the skinning weights of points (..., 96) is the trunk's."""
+    return rows.unflatten(-1, (len(SMPL24), 4))[..., SMPL24.indices(_TRUNK), 3].sum(-1)
+
+
+def _distances(body: ScaledBody, evidence: RegistrationEvidence, pose: ScaledPose) -> tuple[Tensor, Tensor, Tensor]:
+    """L_dense (B,), and the parts of L_KP (B,) in the image and in depth."""
+    bones = body.bones(pose)
+    points = in_image(evidence.point_rows @ bones, pose)[..., :2]
+    joints = in_image(evidence.joints @ bones, pose)
+    weight = evidence.confidence / evidence.confidence.sum(1, keepdim=True).clamp_min(_TINY)
+    of_points = evidence.point_confidence / evidence.point_confidence.sum(1, keepdim=True).clamp_min(_TINY)
+    dense = (of_points * (points - evidence.points).square().sum(-1)).sum(1)
+    flat = (evidence.confidence * (joints[..., :2] - evidence.keypoints).square().sum(-1)).sum(1)
+    if evidence.depths is None:
+        return dense, flat, torch.zeros_like(flat)
+    apart = joints[..., 2] - evidence.depths
+    apart = apart - (weight * apart).sum(1, keepdim=True)
+    return dense, flat, (evidence.confidence * apart.square()).sum(1)
+
+
+def _assessed(
+    body: ScaledBody, evidence: RegistrationEvidence, pose: ScaledPose, options: RegistrationOptions
+) -> Registration:
+    dense, flat, _ = _distances(body, evidence, pose)
+    dense_error = dense.sqrt()
+    keypoint_error = (flat / evidence.confidence.sum(1).clamp_min(_TINY)).sqrt()
+    bend = limit_excess(rotations_to_angles(pose.rotations))[:, 1:].abs().amax((1, 2))
+    scales, most = pose.segment_scales, options.largest_scale
+    determinant = torch.linalg.det(pose.orientation.unflatten(1, (3, 3)))
+    upright = (determinant > 0) & (pose.scale > 0) & (scales.amin(1) > 1 / most) & (scales.amax(1) < most)
+    close = (dense_error <= options.largest_error) & (keypoint_error <= options.largest_error)
+    observed = (evidence.confidence > 0).any(1) | (evidence.point_confidence > 0).any(1)
+    return Registration(pose, dense_error, keypoint_error, upright & close & observed & (bend <= options.largest_bend))
+
+
+@lru_cache(maxsize=4)
+def _relations(device: torch.device) -> tuple[Tensor, ...]:
+    """Children and their parents, then left joints and their right ones, as rows of SMPL24."""
+    children = [child for child, parent in enumerate(SMPL24.parents) if parent >= 0]
+    left = [row for row, name in enumerate(SMPL24.joint_names) if name.startswith("left_")]
+    tables = (children, [SMPL24.parents[c] for c in children], left, [SMPL24.mirror[row] for row in left])
+    return tuple(torch.tensor(table, device=device) for table in tables)

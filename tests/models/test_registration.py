@@ -1,0 +1,160 @@
+"""Registration: bodies come back from their own evidence, and every term does what its formula says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.models.deform_and_learn.registration import (
+    Registration,
+    RegistrationEvidence,
+    RegistrationOptions,
+    determinant_loss,
+    initial_pose,
+    joint_loss,
+    normalised_frame,
+    register,
+    registration_loss,
+    scale_loss,
+)
+
+BODY = ScaledBody(default_body())
+JOINTS = BODY.landmarks("smpl24")
+
+
+def truth(count: int = 3, bend: float = 0.25) -> ScaledPose:
+    generator = torch.Generator().manual_seed(5)
+    turn = axis_angle_to_matrix(torch.tensor([[0.0, 0.4, 0.1], [0.2, 3.0, 0.0], [0.0, -1.8, 0.3]]))[:count]
+    start = ScaledPose.t_pose(count)
+    return ScaledPose(
+        start.segment_scales,
+        bend * torch.randn(count, 23, 3, generator=generator),
+        (turn @ start.orientation.unflatten(1, (3, 3))).flatten(1),
+        torch.full((count,), 0.9),
+        torch.tensor([[0.1, 0.0], [0.0, -0.2], [0.05, 0.1]])[:count],
+    )
+
+
+def evidence(pose: ScaledPose, points: int = 60, depths: bool = True) -> RegistrationEvidence:
+    generator = torch.Generator().manual_seed(7)
+    count = len(pose.scale)
+    joints = in_image(BODY.points(pose, JOINTS), pose)
+    rows = BODY.vertices(torch.randint(len(BODY.body.template), (count, points), generator=generator))
+    seen = in_image(BODY.points(pose, rows), pose)[..., :2]
+    ones = torch.ones(count, 24)
+    return RegistrationEvidence(
+        JOINTS, joints[..., :2], ones, seen, rows, torch.ones(count, points), joints[..., 2] + 7 if depths else None
+    )
+
+
+def error(found: ScaledPose, pose: ScaledPose) -> float:
+    """Mean distance of the joints, metres of the true body."""
+    apart = found.scale[:, None, None] * BODY.points(found, JOINTS) / pose.scale[:, None, None]
+    return float((apart - BODY.points(pose, JOINTS)).norm(dim=-1).mean())
+
+
+def test_the_truth_costs_nothing_but_its_pose() -> None:
+    pose = truth()
+    loss = registration_loss(BODY, evidence(pose), pose, RegistrationOptions())
+    assert torch.allclose(loss, 0.001 * joint_loss(pose), atol=1e-4)
+
+
+@pytest.mark.parametrize("depths", [True, False])
+def test_trunk_of_a_t_pose_is_placed_in_closed_form(depths: bool) -> None:
+    pose = truth(bend=0.0)
+    start = initial_pose(BODY, evidence(pose, 400, depths))
+    tolerance = 1e-4 if depths else 0.05
+    assert torch.allclose(start.rotations[:, 0], pose.rotations[:, 0], atol=tolerance)
+    assert torch.allclose(start.scale, pose.scale, rtol=tolerance)
+    assert torch.allclose(start.translation, pose.translation, atol=tolerance)
+
+
+def test_bodies_come_back_from_a_t_pose() -> None:
+    pose = truth()
+    seen = evidence(pose)
+    options = replace(RegistrationOptions().first_round, steps=80)
+    start = initial_pose(BODY, seen)
+    found = register(BODY, seen, None, options)
+    assert found.accepted.all()
+    assert (torch.linalg.det(found.pose.rotations[:, 0]) > 0.99).all()
+    assert error(found.pose, pose) < 0.4 * error(start, pose)
+
+
+def test_images_do_not_influence_one_another() -> None:
+    pose = truth()
+    options = replace(RegistrationOptions(), steps=5)
+    together = register(BODY, evidence(pose), None, options).pose.vector
+    seen = evidence(pose)
+    cut = {n: None if v is None else v[1:2] for n, v in vars(seen).items() if n != "joints"}
+    alone = register(BODY, RegistrationEvidence(joints=JOINTS, **cut), None, options).pose.vector
+    assert torch.allclose(together[1:2], alone, atol=1e-4)
+
+
+def test_evidence_without_confidence_pulls_nowhere() -> None:
+    pose = truth()
+    seen = evidence(pose)
+    broken = replace(seen, keypoints=seen.keypoints.clone(), points=seen.points.clone(), confidence=seen.confidence * 1)
+    broken.keypoints[:, 3] = 9.0
+    broken.confidence[:, 3] = 0
+    options = RegistrationOptions()
+    assert torch.allclose(registration_loss(BODY, broken, pose, options), 0.001 * joint_loss(pose), atol=1e-4)
+    nothing = replace(seen, confidence=0 * seen.confidence, point_confidence=0 * seen.point_confidence)
+    assert not register(BODY, nothing, None, replace(options, steps=2)).accepted.any()
+
+
+def test_what_is_wrong_is_rejected() -> None:
+    pose = truth()
+    still = replace(RegistrationOptions(), learning_rate=1e-9, steps=1)
+
+    def accepted(start: ScaledPose, seen: RegistrationEvidence) -> Registration:
+        return register(BODY, seen, start, still)
+
+    assert accepted(pose, evidence(pose)).accepted.all()
+    moved = pose._replace(translation=pose.translation + 0.2)
+    assert not accepted(moved, evidence(pose)).accepted.any()
+    reflected = pose._replace(
+        orientation=(pose.orientation.unflatten(1, (3, 3)) * torch.tensor([1, 1, -1.0])).flatten(1)
+    )
+    assert not accepted(reflected, evidence(reflected)).accepted.any()
+    knee = SMPL24.index("left_knee") - 1
+    bent = pose._replace(axis_angles=pose.axis_angles.clone())
+    bent.axis_angles[:, knee] = torch.tensor([-2.0, 0.0, 0.0])
+    assert not accepted(bent, evidence(bent)).accepted.any()
+    inside_out = pose._replace(segment_scales=pose.segment_scales.clone())
+    inside_out.segment_scales[:, 4] = -1.0
+    assert not accepted(inside_out, evidence(inside_out)).accepted.any()
+
+
+def test_losses_of_known_bodies() -> None:
+    scales = torch.ones(1, 24)
+    assert scale_loss(scales).item() == 0
+    assert scale_loss(2 * scales).item() == pytest.approx(1.0)  # nothing but the mean has changed
+    scales[0, SMPL24.index("left_hand")] = 1.24
+    assert scale_loss(scales).item() == pytest.approx(0.24**2 / 23 + 0.24**2 / 9 + 0.01**2, rel=1e-4)
+    angles = torch.zeros(1, 23, 3)
+    angles[0, SMPL24.index("left_knee") - 1, 0] = 0.5  # flexed, within its range
+    assert joint_loss(ScaledPose.t_pose(1)._replace(axis_angles=angles)).item() == pytest.approx(0.25 / 23, rel=1e-4)
+    assert joint_loss(ScaledPose.t_pose(1)._replace(axis_angles=-angles)).item() > 1
+    assert determinant_loss(2 * torch.eye(3).flatten()[None]).item() == 0
+    assert determinant_loss(torch.diag(torch.tensor([1.0, 1.0, -1.0])).flatten()[None]).item() == 4
+
+
+def test_normalised_frame() -> None:
+    origin, unit = normalised_frame(torch.tensor([[10.0, 20.0, 30.0, 60.0]]))
+    assert origin.tolist() == [[20.0, 40.0]]
+    assert unit.tolist() == [20.0]
+
+
+def test_shapes_and_options_are_checked() -> None:
+    seen = evidence(truth())
+    with pytest.raises(UsageError, match="point_rows"):
+        replace(seen, point_rows=seen.point_rows[:, 1:])
+    with pytest.raises(UsageError, match="rate"):
+        RegistrationOptions(learning_rate=0)
