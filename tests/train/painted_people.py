@@ -18,7 +18,7 @@ from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours
 SIZE, FOCAL = 64, 90.0
 
 
-def person_and_maps(number):
+def person_and_maps(number, names=("persons", "parts")):
     body = default_body()
     generator = torch.Generator().manual_seed(number)
     rotations = sample_poses(1, generator)
@@ -28,9 +28,7 @@ def person_and_maps(number):
     found = body.pose(rotations, betas, trans)
     landmarks = body.pose_landmarks("blazepose33", found, betas)[0]
     view = Camera.of_image((SIZE, SIZE), FOCAL)
-    maps = render_label_maps(
-        [LabelledMesh(found.vertices[0], body.faces, BodyLabels(body))], view, ("persons", "parts")
-    )
+    maps = render_label_maps([LabelledMesh(found.vertices[0], body.faces, BodyLabels(body))], view, names)
 
     def pixels(points):
         return np.concatenate((view.project(points).numpy(), np.ones((len(points), 1))), 1).astype(np.float32)
@@ -64,6 +62,7 @@ class PaintedPeople:
     mistaken  people in whose place the detector saw somebody else
     splits  whether there is a split for validation
     clip    images that are a sequence of one person
+    maps    kinds of label maps
     """
 
     count: int = 20
@@ -72,6 +71,7 @@ class PaintedPeople:
     mistaken: tuple[int, ...] = ()
     splits: bool = True
     clip: int = 1
+    maps: tuple[str, ...] = ("persons", "parts")
 
     @property
     def info(self):
@@ -85,7 +85,7 @@ class PaintedPeople:
             yield self.sample(group, frame)
 
     def sample(self, group, frame):
-        person, maps = person_and_maps(group.key * self.clip + frame)
+        person, maps = person_and_maps(group.key * self.clip + frame, self.maps)
         if self.clip > 1:
             person = replace(person, identity=group.name)
         image = as_bytes(code_colours(24))[maps["parts"]]

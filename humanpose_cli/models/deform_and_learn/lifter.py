@@ -175,13 +175,14 @@ class _Game(nn.Module):
 
 
 class _Points:
-    """Picks a person's 2-D joints."""
+    """Picks a person's 2-D joints, or those of their mirror image, who is a person too; and a yaw."""
 
-    def __init__(self, points: NDArray[np.float32]) -> None:
-        self.points = points
+    def __init__(self, points: NDArray[np.float32], skeleton: Skeleton) -> None:
+        self.points, self.mirror = points, list(skeleton.mirror)
 
     def __call__(self, number: int, random: np.random.Generator) -> tuple[NDArray[np.float32], np.float32]:
-        return self.points[number], np.float32(random.uniform(0, 2 * math.pi))
+        yaw, points = np.float32(random.uniform(0, 2 * math.pi)), self.points[number]
+        return points if random.random() < 0.5 else points[self.mirror] * np.float32([-1, 1]), yaw
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,7 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor]]):
 
     def batches(self, options: LoaderOptions) -> BatchLoader:
         check_batch(Path(str(self.data.describe.get("data", ""))), len(self.points), options)
-        return BatchLoader(range(len(self.points)), _Points(self.points), options)
+        return BatchLoader(range(len(self.points)), _Points(self.points, self.data.skeleton), options)
 
     def losses(self, phase: str, batch: tuple[Tensor, Tensor]) -> Mapping[str, Tensor] | None:
         points, yaw = batch

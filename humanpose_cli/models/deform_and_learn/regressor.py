@@ -1,0 +1,130 @@
+"""The network of deform-and-learn (section 5): the crop of a person → the body's 105 parameters, and its losses.
+
+It learns from what the registration found (equation 6), and from the evidence itself: pixels whose vertex is known and
+joints in the image, with the depth lifter's depths (equation 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from humanpose_cli.body.scaled_body import POSE_SIZE, ScaledBody, ScaledPose, gram_schmidt, in_image
+from humanpose_cli.core.conventions import Skeleton
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.networks.backbones import ResNet
+from humanpose_cli.networks.weights import fill, options_of, read_weights
+
+MODEL = "deform-and-learn"
+"""What weights files call it."""
+
+_START = 0.01  # of the last layer's usual weights: an untrained network says T pose
+
+
+@dataclass(frozen=True)
+class BodyRegressorOptions:
+    """The network: a ResNet of `layers` with `width` channels in its first stage, on crops of `size` pixels."""
+
+    layers: int = 50
+    width: int = 64
+    size: int = 224
+
+    def __post_init__(self) -> None:
+        if self.size < 32 or self.width < 1:
+            raise UsageError("network", "is out of range", expected="size of 32 pixels or more, width of 1 or more")
+
+
+class BodyRegressor(nn.Module):
+    """Crops (B, 3, S, S), normalised as for ImageNet → `ScaledPose` of B people."""
+
+    def __init__(self, options: BodyRegressorOptions | None = None) -> None:
+        super().__init__()
+        self.options = options or BodyRegressorOptions()
+        self.backbone = ResNet(self.options.layers, width=self.options.width)
+        self.head = nn.Linear(self.backbone.channels[-1], POSE_SIZE)
+        with torch.no_grad():
+            self.head.weight.mul_(_START)
+            self.head.bias.copy_(ScaledPose.t_pose(1).vector[0])
+
+    def forward(self, image: Tensor) -> ScaledPose:
+        features = self.backbone.maps(image).stage4.mean((2, 3))
+        return ScaledPose.from_vector(self.head(features).float())
+
+    @classmethod
+    def load(cls, path: Path) -> BodyRegressor:
+        """Of a weights file; InputError where it is damaged or of another model."""
+        tensors, header = read_weights(path, MODEL)
+        network = cls(options_of(BodyRegressorOptions, header.config["network"], path))
+        fill(network, tensors, path)
+        return network.eval()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What builds it, as plain values."""
+        return {"network": asdict(self.options)}
+
+
+@dataclass(frozen=True)
+class RegressorLosses:
+    """Equation 5; the defaults are the paper's α, β and γ.
+
+    regress    of body parameters, dense of correspondences, keypoints of joints with the lifter's depths
+    parameters how they are compared: smooth L1, or L2 (the paper's control)
+    """
+
+    regress: float = 1.0
+    dense: float = 10.0
+    keypoints: float = 1.0
+    parameters: Literal["smooth-l1", "l2"] = "smooth-l1"
+
+    def __post_init__(self) -> None:
+        if self.parameters not in ("smooth-l1", "l2"):
+            raise UsageError("losses.parameters", "is not known", expected="smooth-l1 or l2", got=self.parameters)
+
+
+class RegressorTargets(NamedTuple):
+    """Of B people, in the image units of their crops.
+
+    parameters  (B, 105) the registration's, R orthonormal; accepted (B,) 1, or 0 where it failed
+    keypoints   (B, J, 3) x, y, and 1 or 0 where not known; depths (B, J) the lifter's, from the middle of the hips
+    points      (B, P, 2), vertices (B, P), −1 for none
+    """
+
+    parameters: Tensor
+    accepted: Tensor
+    keypoints: Tensor
+    depths: Tensor
+    points: Tensor
+    vertices: Tensor
+
+
+def regressor_losses(
+    pose: ScaledPose, targets: RegressorTargets, body: ScaledBody, skeleton: Skeleton, options: RegressorLosses
+) -> Mapping[str, Tensor]:
+    """The loss and its parts, each a mean over numbers: so their weights do not depend on how many there are."""
+    bones = body.bones(pose)
+    accepted = targets.accepted[:, None]
+    compare = nn.functional.smooth_l1_loss if options.parameters == "smooth-l1" else nn.functional.mse_loss
+    regress = (compare(pose.vector, targets.parameters, reduction="none") * accepted).sum()
+    regress = regress / (POSE_SIZE * accepted.sum().clamp_min(1))
+    known = (targets.vertices >= 0)[..., None].float()
+    seen = in_image(body.vertices(targets.vertices.clamp_min(0).long()) @ bones, pose)[..., :2]
+    dense = ((seen - targets.points).square() * known).sum() / (2 * known.sum().clamp_min(1))
+    joints = in_image(body.landmarks(skeleton.name) @ bones, pose)
+    hips = [skeleton.index(f"{side}_hip") for side in ("left", "right")]
+    depths = joints[..., 2] - joints[:, hips, 2].mean(1, keepdim=True)
+    there, labelled = torch.cat((joints[..., :2], depths[..., None]), -1), targets.keypoints[..., 2:]
+    wanted = torch.cat((targets.keypoints[..., :2], targets.depths[..., None]), -1)
+    keypoints = ((there - wanted).square() * labelled).sum() / (3 * labelled.sum().clamp_min(1))
+    loss = options.regress * regress + options.dense * dense + options.keypoints * keypoints
+    return {"loss": loss, "regress": regress, "dense": dense, "keypoints": keypoints}
+
+
+def orthonormal(pose: ScaledPose) -> ScaledPose:
+    """The same bodies with a rotation in the place of nine free numbers: what a network can learn."""
+    return pose._replace(orientation=gram_schmidt(pose.orientation).flatten(1))
