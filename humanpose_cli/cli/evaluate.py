@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from humanpose_cli.evaluate.report import Report
 
 
-What = Literal["segmenter", "fit", "repose", "refine"]
+What = Literal["segmenter", "fit", "repose", "refine", "deform-and-learn"]
 
 _WHAT = argument(
-    "segmenter|fit|repose|refine",
+    "segmenter|fit|repose|refine|deform-and-learn",
     "segmenter: body parts of images. fit: bodies, of hpc fit, of a network alone or of fit files. repose: "
     "images of pairs, by a network, by the mesh and by copying the input. refine: fits of clips before and after "
-    "refinement.",
+    "refinement. deform-and-learn: bodies of such a network, at the size of a canonical skeleton.",
 )
 _DATA = option("--data CACHE", "Dataset cache of hpc preprocess. Needed.", show_default=False)
 _PROTOCOL = option("--protocol NAME", "Protocol of the cache. Default: its usual one.")
@@ -156,6 +156,7 @@ def evaluate(
 
     from humanpose_cli.evaluate.ablations import evaluate_ablation, evaluate_warping
     from humanpose_cli.evaluate.bodies import evaluate_crops, evaluate_fits, evaluate_predictions
+    from humanpose_cli.evaluate.deform_and_learn import evaluate_regressor
     from humanpose_cli.evaluate.people import PeopleSelection
     from humanpose_cli.evaluate.refine import RefineSelection, evaluate_refinement, evaluate_robustness
     from humanpose_cli.evaluate.refine_inputs import evaluate_inputs
@@ -196,8 +197,9 @@ def evaluate(
                 pose=images.pose,
                 size=images.size or 0,
             )
-        if what == "segmenter":
-            return evaluate_segmenter(people, weights or "", on, **watch, batch_size=batch_size or 16)
+        if what in ("segmenter", "deform-and-learn"):
+            alone = evaluate_segmenter if what == "segmenter" else evaluate_regressor
+            return alone(people, weights or "", on, **watch, batch_size=batch_size or 16)
         if ablation is not None:
             return evaluate_ablation(ablation, people, variant, on, out, **watch, seeds=seeds or 1)
         if fits.predictions is not None:
@@ -220,7 +222,9 @@ def _check(session: Session, what: What, fits: FitFlags, ablation: str | None) -
     given = [name for name, value in chosen.items() if value is not None]
     if len(given) > 1:
         raise UsageError(given[1], f"cannot be given together with {given[0]}")
-    if (what == "segmenter" and given) or (what in _ABLATIONS and given not in ([], ["--ablation"])):
+    if (what in ("segmenter", "deform-and-learn") and given) or (
+        what in _ABLATIONS and given not in ([], ["--ablation"])
+    ):
         raise UsageError(given[0], "is for fit", remedy="hpc evaluate fit")
     if what in _ABLATIONS and ablation not in (None, *_ABLATIONS[what]):
         raise UsageError("--ablation", "is not known", expected=" or ".join(_ABLATIONS[what]), got=str(ablation))

@@ -37,7 +37,7 @@ _RESUME = option("--resume/--no-resume", "Continue from the checkpoint in the ru
 
 @command(
     columns=(
-        ("steps", "steps", "Training steps done."),
+        ("steps", "steps", "Training steps done; rounds of deform-and-learn."),
         ("best", "best", "Best value of the criterion on the validation split."),
         ("criterion", "criterion", "The metric that chooses the best weights."),
         ("minutes", "minutes", "Training time, earlier parts of the run included."),
@@ -46,6 +46,7 @@ _RESUME = option("--resume/--no-resume", "Continue from the checkpoint in the ru
     examples=(
         "hpc train segmenter --data people",
         "hpc train nbf --data people --preset small --minutes 60",
+        "hpc train deform-and-learn --data people --set rounds=5",
         "hpc train warp3d --data pairs --out runs/warp3d --set learning_rate=1e-4",
     ),
 )
@@ -80,8 +81,6 @@ def train(
 
     import torch
 
-    from humanpose_cli.train.trainer import train as run
-
     entry = MODELS[model]
     options, loop = entry.preset(variant)
     of_loop = set(field_names(loop))
@@ -101,7 +100,7 @@ def train(
     recipe = entry.make(data, options, loop.seed)
     folder = out or Path("runs") / model
     with session.item(model, grace=15.0):  # a step or a validation of a large network takes longer than an image
-        result = run(
+        result = entry.train(
             recipe,
             loop,
             folder,
@@ -129,7 +128,7 @@ def _result(session: Session, model: str, folder: Path, criterion: str, result: 
     messages: tuple[str, ...] = ()
     status, code = Status.SUCCESS, ExitCode.OK
     if not result.finished:
-        messages = (f"{folder}: {result.step} of {result.steps} steps are done; the same command continues",)
+        messages = (f"{folder}: {result.step} of {result.steps} {result.unit} are done; the same command continues",)
     if session.stop.signal_number is not None and not result.finished:
         status, code = Status.INTERRUPTED, ExitCode(128 + session.stop.signal_number)
     item = ItemResult(model, status, outputs, result.seconds, exit_code=code, details=details)

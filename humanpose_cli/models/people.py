@@ -43,6 +43,11 @@ LABELS: dict[str, _Label] = {
         "maps of body parts",
         "make it from a source that draws them: synthetic, or one of SMPL bodies with --model",
     ),
+    "correspondence": _Label(
+        "pictures/maps/correspondence",
+        "dense correspondences",
+        "make it from a source that draws them: synthetic, or one of SMPL bodies with --model",
+    ),
 }
 """What recipes may need of people: column, text, and how a cache gets it."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -12,6 +12,7 @@ from humanpose_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from humanpose_cli.train.recipe import Recipe, TrainOptions
+    from humanpose_cli.train.trainer import TrainResult
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class ModelEntry:
     recipe   class that takes (data, options, seed=)
     presets  name → (the recipe's options, the loop's)
     needs_data  False: the recipe makes its own examples and takes None for the cache
+    rounds   function of `models.NAME.rounds` that trains what `make` gives, in the place of the common loop
     """
 
     name: str
@@ -28,22 +30,32 @@ class ModelEntry:
     presets: str
     help: str
     needs_data: bool = True
+    rounds: str = ""
 
     def preset(self, name: str) -> tuple[Any, TrainOptions]:
         """The options of a preset; UsageError lists those there are."""
-        known: Mapping[str, tuple[Any, TrainOptions]] = getattr(self._module, self.presets)
+        known: Mapping[str, tuple[Any, TrainOptions]] = getattr(self._module("recipe"), self.presets)
         if name not in known:
             raise UsageError("preset", "there is no such preset", expected=", ".join(known), got=name)
         return known[name]
 
     def make(self, data: Any, options: Any, seed: int) -> Recipe[Any]:
         """The recipe on a cache."""
-        made: Recipe[Any] = getattr(self._module, self.recipe)(data, options, seed=seed)
+        made: Recipe[Any] = getattr(self._module("recipe"), self.recipe)(data, options, seed=seed)
         return made
 
     @property
-    def _module(self) -> ModuleType:
-        return import_module(f"humanpose_cli.models.{self.name}.recipe")
+    def train(self) -> Callable[..., TrainResult]:
+        """What trains the recipe: `train.trainer.train`, or a function of its signature."""
+        if not self.rounds:
+            from humanpose_cli.train.trainer import train
+
+            return train
+        own: Callable[..., TrainResult] = getattr(self._module("rounds"), self.rounds)
+        return own
+
+    def _module(self, name: str) -> ModuleType:
+        return import_module(f"humanpose_cli.models.{self.name.replace('-', '_')}.{name}")
 
 
 _ENTRIES = (
@@ -54,6 +66,13 @@ _ENTRIES = (
     ),
     ModelEntry(
         "refiner", "RefinerRecipe", "REFINER_PRESETS", "a photograph and a fit's renderings to where they really lie"
+    ),
+    ModelEntry(
+        "deform-and-learn",
+        "DeformAndLearn",
+        "DEFORM_PRESETS",
+        "images to bodies, from 2-D keypoints and dense correspondences alone",
+        rounds="train_rounds",
     ),
     ModelEntry("warp3d", "Warp3dRecipe", "WARP3D_PRESETS", "a person in another pose, from pairs or clips"),
 )

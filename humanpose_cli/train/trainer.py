@@ -38,6 +38,7 @@ class TrainResult:
     finished  whether all steps were done or patience ended them; False: interrupted, and resumable
     metrics   of the last validation; best the best criterion, at best_step
     activation_mib  what the first step kept for its gradients, at most of its phases; None where it was never measured
+    unit      of step and steps
     """
 
     step: int
@@ -49,6 +50,7 @@ class TrainResult:
     metrics: Mapping[str, float]
     outputs: tuple[Path, ...]
     activation_mib: float | None = None
+    unit: str = "steps"
 
 
 def train(

@@ -15,7 +15,14 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.models.deform_and_learn.evidence import CorrespondenceErrors, PeopleEvidence, gather_evidence
 from humanpose_cli.models.deform_and_learn.measure import canonical_length, joint_errors, true_joints
-from humanpose_cli.models.deform_and_learn.recipe import DEFORM_PRESETS, CropChange, DeformTraining, _Crops
+from humanpose_cli.models.deform_and_learn.recipe import (
+    DEFORM_PRESETS,
+    CropChange,
+    DeformAndLearn,
+    DeformTraining,
+    RoundData,
+    _Examples,
+)
 from humanpose_cli.models.deform_and_learn.regressor import (
     BodyRegressor,
     BodyRegressorOptions,
@@ -43,9 +50,7 @@ def people(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def evidence(people) -> PeopleEvidence:
-    made = gather_evidence(people, default_body(), SMPL24, 200, "labels", 0)
-    assert made is not None
-    return made
+    return gather_evidence(people, default_body(), SMPL24, 200, "labels", 0)
 
 
 def posed(count: int) -> ScaledPose:
@@ -95,21 +100,17 @@ def test_pixels_show_the_vertices_that_the_evidence_names(people, evidence):
         assert np.median(apart) < 0.7 * unit, "the nearest vertex to a pixel's middle lies within it, or nearly"
 
 
-def test_evidence_is_the_same_again_and_comes_back_from_its_file(people, evidence, tmp_path):
-    again = gather_evidence(people, default_body(), SMPL24, 200, "labels", 0)
-    evidence.write(tmp_path / "evidence.npz")
-    for other in (again, PeopleEvidence.read(tmp_path / "evidence.npz")):
-        for name in ("rows", "keypoints", "points", "vertices"):
-            np.testing.assert_array_equal(getattr(other, name), getattr(evidence, name))
+def test_evidence_of_a_person_depends_on_nobody_else(people, evidence):
+    for numbers in (np.arange(len(people)), np.array([2, 0])):
+        again = gather_evidence(people.taken(numbers), default_body(), SMPL24, 200, "labels", 0)
+        for name, values in evidence.arrays.items():
+            np.testing.assert_array_equal(again.arrays[name], values[numbers])
     assert evidence.complete.all()
-    assert gather_evidence(people, default_body(), SMPL24, 8, "labels", 0, lambda done, total: done < 2) is None
 
 
 def test_what_a_cache_lacks_is_named(people, tmp_path):
-    folder = painted_cache(tmp_path / "cache", count=5)
-    plain = split_people(folder, ["box"])[0]
     with pytest.raises(InputError, match="lacks dense correspondences"):
-        gather_evidence(plain, default_body(), SMPL24, 8, "labels", 0)
+        DeformAndLearn(painted_cache(tmp_path / "cache", count=5))
     with pytest.raises(InputError, match="expected coco17, found smpl24"):
         gather_evidence(people, default_body(), COCO17, 8, "labels", 0)
 
@@ -172,13 +173,9 @@ def test_augmented_crops_keep_people_and_parameters_together(people, evidence, b
     moved = replace(
         evidence, keypoints=targets.keypoints.numpy(), points=targets.points.numpy(), vertices=targets.vertices.numpy()
     )
-    known = {
-        "parameters": pose.vector.numpy(),
-        "accepted": np.ones(len(people), bool),
-        "depths": targets.depths.numpy(),
-    }
-    make = _Crops(people, moved, 32, CropChange(0.2, 0.1, 1.0), known)
-    _, image, changed = make(1, np.random.default_rng(5))
+    accepted = np.ones(len(people), bool)
+    data = RoundData(people, moved, pose.vector.numpy(), accepted, targets.depths.numpy(), people, moved)
+    image, changed = _Examples(data, 32, CropChange(0.2, 0.1, 1.0))(1, np.random.default_rng(5))
     assert image.shape == (3, 32, 32)
     there = RegressorTargets(*(torch.as_tensor(np.asarray(values))[None] for values in changed))
     assert abs(float(there.parameters[0, -3]) - 1) > 0.01
@@ -210,6 +207,6 @@ def test_the_papers_preset_is_the_papers():
     assert (options.losses.regress, options.losses.dense, options.losses.keypoints) == (1, 10, 1)
     assert (loop.epochs, loop.batch_size, loop.decay) == (30, 30, 0)
     assert options.losses.parameters == "smooth-l1"
-    for wrong in ({"correspondence": "none"}, {"skeleton": "stick"}, {"rounds": 0}, {"seen": 2.0}):
+    for wrong in ({"correspondence": "none"}, {"skeleton": "stick"}, {"rounds": 0}, {"visible": 2.0}):
         with pytest.raises(UsageError):
             DeformTraining(**wrong)

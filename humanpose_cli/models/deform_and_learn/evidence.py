@@ -6,10 +6,9 @@ the image units of `ScaledPose`, in which a person upright is about as large as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -20,8 +19,6 @@ from humanpose_cli.core.conventions import SMPL24, Skeleton
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.augmentation import Example
-from humanpose_cli.io.atomic import write_npz
-from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.models.people import People
 
 Quality = Literal["labels", "densepose"]
@@ -60,16 +57,10 @@ class PeopleEvidence:
         """Those of some people, by number, slice or booleans."""
         return PeopleEvidence(*(getattr(self, f.name)[numbers] for f in fields(self)))
 
-    def write(self, path: Path) -> None:
-        """As an npz file."""
-        write_npz(path, {f.name: getattr(self, f.name) for f in fields(self)})
-
-    @classmethod
-    def read(cls, path: Path) -> PeopleEvidence:
-        """InputError where the file is missing or damaged."""
-        names = [f.name for f in fields(cls)]
-        arrays = read_npz(path, names)
-        return cls(*(arrays[name] for name in names))
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Its fields by name, as files keep them."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 def person_crop(box: NDArray[Any], size: int, scale: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)) -> Crop:
@@ -87,21 +78,17 @@ def gather_evidence(
     count: int,
     quality: Quality,
     seed: int,
-    tell: Callable[[int, int], bool] = lambda done, total: True,
-) -> PeopleEvidence | None:
-    """Evidence of all people: each time the same for a seed.
+) -> PeopleEvidence:
+    """Evidence of people: each time the same for a seed, whoever else is among them.
 
     count  correspondences of each person, drawn from the pixels that show them
-    tell   given how many are done and of how many, says whether to go on; None is returned where it did not
-    InputError where nobody has dense correspondences with this body.
+    InputError where keypoints of this skeleton are not known, or correspondences are with another body.
     """
     errors = CorrespondenceErrors(body) if quality == "densepose" else None
     known = _known_keypoints(people, skeleton)
     boxes = people.column("box")
     keypoints, points, vertices = [], [], []
     for number, row in enumerate(people.rows.tolist()):
-        if not tell(number, len(people)):
-            return None
         random = np.random.default_rng((seed, row))
         crop = person_crop(boxes[number], 2)  # two pixels a side: a pixel is a unit
         example = people.example(number, ("correspondence", "persons"), image=False)
@@ -117,9 +104,6 @@ def gather_evidence(
         own = known[number].astype(np.float32)
         own[:, :2] = np.where(own[:, 2:] > 0, crop.points(own[:, :2]) - 1, 0)
         keypoints.append(own)
-    if not (np.array(vertices) >= 0).any():
-        remedy = "make it from a source that gives them, such as synthetic"
-        raise InputError(people.cache.path, "lacks dense correspondences", remedy=remedy)
     return PeopleEvidence(people.rows, np.array(keypoints), np.array(points), np.array(vertices))
 
 

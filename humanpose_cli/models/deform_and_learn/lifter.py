@@ -182,7 +182,7 @@ class _Points:
 
     def __call__(self, number: int, random: np.random.Generator) -> tuple[NDArray[np.float32], np.float32]:
         yaw, points = np.float32(random.uniform(0, 2 * math.pi)), self.points[number]
-        return points if random.random() < 0.5 else points[self.mirror] * np.float32([-1, 1]), yaw
+        return points if random.random() < 0.5 else points[self.mirror] * np.array([-1, 1], np.float32), yaw
 
 
 @dataclass(frozen=True)

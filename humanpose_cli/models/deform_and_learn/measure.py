@@ -36,7 +36,8 @@ class JointErrors(NamedTuple):
 
 def canonical_length(body: ScaledBody, skeleton: Skeleton) -> float:
     """Metres: the sum of the skeleton's bones in the body at rest."""
-    joints = body.points(ScaledPose.t_pose(1), body.landmarks(skeleton.name))[0]
+    rows = body.landmarks(skeleton.name)
+    joints = body.points(ScaledPose.t_pose(1, device=rows.device), rows)[0]
     first, second = torch.tensor(skeleton.bones).T
     return float((joints[first] - joints[second]).norm(dim=-1).sum())
 

@@ -18,6 +18,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
 from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.conventions import SKELETONS, Skeleton
+from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.augmentation import ColourChange, change_colour
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
@@ -25,6 +26,7 @@ from humanpose_cli.models.crops import normalised_image
 from humanpose_cli.models.deform_and_learn.evidence import PeopleEvidence, Quality, person_crop
 from humanpose_cli.models.deform_and_learn.lifter import DepthLifterOptions
 from humanpose_cli.models.deform_and_learn.measure import canonical_length, joint_errors, true_joints
+from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
 from humanpose_cli.models.deform_and_learn.regressor import (
     MODEL,
     BodyRegressor,
@@ -33,7 +35,7 @@ from humanpose_cli.models.deform_and_learn.regressor import (
     RegressorTargets,
     regressor_losses,
 )
-from humanpose_cli.models.people import People, people_in, split_people, usual_protocol, visible_people
+from humanpose_cli.models.people import People, people_in, split_people, spread_out, usual_protocol, visible_people
 from humanpose_cli.models.segmenter.network import load_backbone
 from humanpose_cli.networks.weights import fill, read_weights
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
@@ -68,9 +70,9 @@ class DeformTraining:
     learning_rate   of the network, Adam
     backbone        file with ImageNet weights of the ResNet; "" begins at random
     lifter_steps    steps of the lifter in each round, in batches of 16
-    registration_steps  steps of the registration of each person
+    registration    weights and steps of the registration; the first round's is stiffer
     registered_together  people of one batch of the registration
-    seen            least share of a person's joints that must be visible
+    visible         least share of a person's joints that must be visible
     people          learn from that many at most, spread evenly; 0 for all
     protocol        of the cache; "" for its usual one
     held_out        people that the network is measured on, at most
@@ -79,6 +81,7 @@ class DeformTraining:
     network: BodyRegressorOptions = field(default_factory=BodyRegressorOptions)
     losses: RegressorLosses = field(default_factory=RegressorLosses)
     lifter: DepthLifterOptions = field(default_factory=DepthLifterOptions)
+    registration: RegistrationOptions = field(default_factory=RegistrationOptions)
     augmentation: CropChange = field(default_factory=CropChange)
     rounds: int = 5
     correspondence: Quality = "labels"
@@ -88,9 +91,8 @@ class DeformTraining:
     learning_rate: float = 1e-4
     backbone: str = ""
     lifter_steps: int = 20_000
-    registration_steps: int = 200
     registered_together: int = 64
-    seen: float = 0.5
+    visible: float = 0.5
     people: int = 0
     protocol: str = ""
     held_out: int = 512
@@ -101,11 +103,13 @@ class DeformTraining:
             raise UsageError("correspondence", "is not known", expected=expected, got=self.correspondence)
         if self.skeleton not in SKELETONS:
             raise UsageError("skeleton", "is not known", expected=", ".join(SKELETONS), got=self.skeleton)
-        counts = (self.rounds, self.points, self.lifter_steps, self.registration_steps, self.registered_together)
+        counts = (self.rounds, self.points, self.lifter_steps, self.registered_together)
         if min(*counts, self.held_out) < 1 or self.learning_rate <= 0:
             raise UsageError("deform-and-learn", "is out of range", expected="counts of 1 or more, a rate above 0")
-        if min(self.seen, self.people) < 0 or self.seen > 1:
-            raise UsageError("seen or people", "is out of range", expected="seen from 0 to 1, people of 0 or more")
+        if min(self.visible, self.people) < 0 or self.visible > 1:
+            raise UsageError(
+                "visible or people", "is out of range", expected="visible from 0 to 1, people of 0 or more"
+            )
 
 
 DEFORM_PRESETS: Mapping[str, tuple[DeformTraining, TrainOptions]] = {
@@ -136,7 +140,7 @@ class DeformAndLearn:
     def __init__(self, data: Path | str, options: DeformTraining | None = None, *, seed: int = 0) -> None:
         self.options, self.seed = options or DeformTraining(), seed
         self.body, self.skeleton = body_by_name(self.options.body), SKELETONS[self.options.skeleton]
-        needs = ["box"]
+        needs = ["box", "correspondence"]
         people, held_out = split_people(data, needs, protocol=self.options.protocol)
         protocol = self.options.protocol or usual_protocol(people.cache)
         if "test" in people.cache.splits.get(protocol, ()):
@@ -144,11 +148,12 @@ class DeformAndLearn:
             parts = [people_in(data, needs, protocol, split) for split in others]
             columns = (np.concatenate([getattr(p, name) for p in parts]) for name in ("images", "indices", "rows"))
             held_out = People(people.cache, *columns)
-        self.people, self.held_out = (self._chosen(those) for those in (people, held_out))
+        self.people = spread_out(self._chosen(people), self.options.people)
+        self.held_out = spread_out(self._chosen(held_out), self.options.held_out)
 
     def _chosen(self, people: People) -> People:
-        seen = self.options.seen if "keypoints/smpl24" in people.cache.people else 0.0
-        return visible_people(people, seen)
+        share = self.options.visible if "keypoints/smpl24" in people.cache.people else 0.0
+        return visible_people(people, share)
 
     def describe(self) -> dict[str, Any]:
         """Data and settings as plain JSON values; how many rounds there are may change later."""
@@ -177,52 +182,53 @@ class RoundData(NamedTuple):
 
 
 class _Crops:
-    """The crop of the person with a number, and what is known about them."""
+    """The crops of people as they are, normalised."""
 
-    def __init__(
-        self, people: People, evidence: PeopleEvidence, size: int, change: CropChange, known: Mapping[str, NDArray[Any]]
-    ) -> None:
-        self.people, self.evidence, self.size, self.change, self.known = people, evidence, size, change, known
-        self.boxes = people.column("box")
+    def __init__(self, people: People, size: int) -> None:
+        self.people, self.size, self.boxes = people, size, people.column("box")
 
-    def __call__(self, number: int, random: np.random.Generator) -> tuple[Any, ...]:
+    def __call__(self, number: int, random: np.random.Generator) -> NDArray[np.float32]:
+        return normalised_image(self.image(number, person_crop(self.boxes[number], self.size)))
+
+    def image(self, number: int, crop: Crop) -> NDArray[np.uint8]:
+        """What the crop shows."""
+        return crop.image(self.people.example(number, (), mask=False, detected_mask=False).image)
+
+
+class _Examples(_Crops):
+    """Changed crops of the people of a round, and what is known about them there."""
+
+    def __init__(self, data: RoundData, size: int, change: CropChange) -> None:
+        super().__init__(data.people, size)
+        self.data, self.change = data, change
+
+    def __call__(self, number: int, random: np.random.Generator) -> Any:
         zoom, right, down, *colour = random.uniform(-1, 1, 7)
-        scale, shift = 1 + self.change.scale * zoom, 2 * self.change.shift * np.array([right, down], np.float32)
+        scale, shift = 1 + self.change.scale * zoom, 2 * self.change.shift * np.array([right, down])
         crop = person_crop(self.boxes[number], self.size, scale, (float(shift[0]), float(shift[1])))
-        image = crop.image(self.people.example(number, (), mask=False, detected_mask=False).image)
-        if self.change.colour:
-            hue, saturation, contrast, brightness = self.change.colour * np.array(colour) * (20.0, 0.4, 0.4, 0.1)
-            image = change_colour(image, ColourChange(hue, 1 + saturation, 1 + contrast, brightness))
-        keypoints = self.evidence.keypoints[number].copy()
-        keypoints[:, :2] = scale * keypoints[:, :2] + shift
-        points = scale * self.evidence.points[number] + shift
-        pixels = normalised_image(image)
-        if not self.known:
-            return number, pixels, keypoints
-        parameters = self.known["parameters"][number].copy()
-        parameters[-3:] = scale * parameters[-3:]  # the camera's scale and translation
+        hue, saturation, contrast, brightness = self.change.colour * np.array(colour) * (20.0, 0.4, 0.4, 0.1)
+        recolour = ColourChange(hue, 1 + saturation, 1 + contrast, brightness)
+        return normalised_image(change_colour(self.image(number, crop), recolour)), self._targets(number, scale, shift)
+
+    def _targets(self, number: int, scale: float, shift: NDArray[np.float64]) -> tuple[Any, ...]:
+        """The fields of `RegressorTargets` in a crop that is scaled about its middle, then shifted, in image units."""
+        data, evidence = self.data, self.data.evidence
+        parameters, keypoints = data.parameters[number].copy(), evidence.keypoints[number].copy()
+        parameters[-3:] *= scale  # the camera's scale and translation
         parameters[-2:] += shift
-        depths = np.asarray(scale * self.known["depths"][number], np.float32)
-        accepted = np.float32(self.known["accepted"][number])
-        vertices = self.evidence.vertices[number]
-        targets = (parameters, accepted, keypoints, depths, points.astype(np.float32), vertices)
-        return number, pixels, RegressorTargets(*targets)  # type: ignore[arg-type]
+        keypoints[:, :2] = scale * keypoints[:, :2] + shift
+        points = (scale * evidence.points[number] + shift).astype(np.float32)
+        depths = (scale * data.depths[number]).astype(np.float32)
+        accepted = np.float32(data.accepted[number])
+        return RegressorTargets(*(parameters, accepted, keypoints, depths, points, evidence.vertices[number]))
 
 
 @torch.no_grad()
-def predict_people(
-    network: BodyRegressor,
-    people: People,
-    evidence: PeopleEvidence,
-    batch_size: int,
-    numbers: Sequence[int] | None = None,
-) -> ScaledPose:
-    """The network's bodies of the people with these numbers, or of all, on the CPU; it is in evaluation mode."""
-    make = _Crops(people, evidence, network.options.size, CropChange(), {})
-    chosen = range(len(people)) if numbers is None else numbers
+def predict_people(network: BodyRegressor, people: People, batch_size: int) -> ScaledPose:
+    """The network's bodies of people, on the CPU; it is in evaluation mode."""
+    batches = held_out_batches(_Crops(people, network.options.size), range(len(people)), batch_size)
     device = next(network.parameters()).device
-    batches = held_out_batches(make, chosen, batch_size)
-    return ScaledPose.from_vector(torch.cat([network(image.to(device)).vector.cpu() for _, image, _ in batches]))
+    return ScaledPose.from_vector(torch.cat([network(image.to(device)).vector.cpu() for image in batches]))
 
 
 @torch.no_grad()
@@ -257,41 +263,39 @@ class RegressorRecipe(Recipe[Any]):
     def batches(self, options: LoaderOptions) -> BatchLoader:
         data = self.data
         check_batch(data.people.cache.path, len(data.people), options)
-        known = {"parameters": data.parameters, "accepted": data.accepted, "depths": data.depths}
-        make = _Crops(data.people, data.evidence, self.options.network.size, self.options.augmentation, known)
+        make = _Examples(data, self.options.network.size, self.options.augmentation)
         return BatchLoader(range(len(data.people)), make, options)
 
     def losses(self, phase: str, batch: Any) -> Mapping[str, Tensor]:
-        _, image, targets = batch
-        return regressor_losses(self.model(image), targets, self.body, self.skeleton, self.options.losses)
+        image, targets = batch
+        return regressor_losses(
+            self.model(image), RegressorTargets(*targets), self.body, self.skeleton, self.options.losses
+        )
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
         """keypoint_error, per cent of the crop's side; mpjpe_mm and pa_mpjpe_mm where true joints are known."""
-        numbers = spread_evenly(len(self.data.held_out), self.options.held_out)
         data = self.data
-        pose = predict_people(self.model, data.held_out, data.held_out_evidence, batch_size, numbers)
+        pose = predict_people(self.model, data.held_out, batch_size)
         found = joints_in_image(self.body, pose, self.skeleton)
-        keypoints = data.held_out_evidence.keypoints[numbers]
+        keypoints = data.held_out_evidence.keypoints
         apart = np.linalg.norm(found[..., :2] - keypoints[..., :2], axis=-1) * keypoints[..., 2]
-        true = true_joints(data.held_out, self.skeleton)[numbers]
+        true = true_joints(data.held_out, self.skeleton)
         errors = joint_errors(found, true, self.skeleton, canonical_length(self.body, self.skeleton))
         return {"keypoint_error": 50 * float(apart.sum() / keypoints[..., 2].sum()), **errors.means()}
 
     def image(self) -> NDArray[np.uint8]:
         """Up to six held-out people with the joints that are known, and with those predicted."""
-        numbers = spread_evenly(len(self.data.held_out), _PANELS)
-        data = self.data
-        pose = predict_people(self.model, data.held_out, data.held_out_evidence, _PANELS, numbers)
-        boxes, found = data.held_out.column("box"), joints_in_image(self.body, pose, self.skeleton)
+        data, numbers = self.data, np.array(spread_evenly(len(self.data.held_out), _PANELS))
+        shown = _Crops(data.held_out.taken(numbers), _SIDE)
+        pose = predict_people(self.model, shown.people, _PANELS)
         panels = []
-        for joints, number in zip(found, numbers, strict=True):
-            crop = person_crop(boxes[number], _SIDE)
-            image = crop.image(data.held_out.example(number, (), mask=False, detected_mask=False).image)
-            known = data.held_out_evidence.keypoints[number]
-            shown = [image.copy(), image.copy()]
-            for panel, points in zip(shown, (np.where(known[:, 2:] > 0, known[:, :2], np.nan), joints), strict=True):
+        for row, joints in enumerate(joints_in_image(self.body, pose, self.skeleton)):
+            image = shown.image(row, person_crop(shown.boxes[row], _SIDE))
+            known = data.held_out_evidence.keypoints[numbers[row]]
+            both = [image.copy(), image.copy()]
+            for panel, points in zip(both, (np.where(known[:, 2:] > 0, known[:, :2], np.nan), joints), strict=True):
                 draw_keypoints(panel, (points[:, :2] + 1) * _SIDE / 2, self.skeleton, person_colour(0))
-            panels.append(np.concatenate(shown, 1))
+            panels.append(np.concatenate(both, 1))
         return two_columns(panels)
 
     def weights(self) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
