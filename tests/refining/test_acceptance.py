@@ -24,6 +24,13 @@ def test_one_good_frame_among_bad_ones_is_not_kept():
     assert not accepted_share(np.arange(60), before, after).any()
 
 
+def test_a_gain_that_noise_could_be_is_not_kept():
+    before = np.full(60, 0.7)  # lacks 0.3
+    assert not accepted_share(np.arange(60), before, before + 0.035).any()
+    assert (accepted_share(np.arange(60), before, before + 0.037) > 0.999).all()
+    assert not accepted_share(np.arange(60), before, before).any()
+
+
 def test_stretches_are_kept_and_joined_smoothly():
     before, after = np.full(90, 0.7), np.full(90, 0.75)
     after[:40] = 0.6
