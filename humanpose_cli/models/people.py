@@ -43,6 +43,11 @@ LABELS: dict[str, _Label] = {
         "maps of body parts",
         "make it from a source that draws them: synthetic, or one of SMPL bodies with --model",
     ),
+    "densepose": _Label(
+        "pictures/maps/densepose",
+        "DensePose's output",
+        "make it again with hpc preprocess … --densepose, or from densepose, whose points are annotated",
+    ),
     "correspondence": _Label(
         "pictures/maps/correspondence",
         "dense correspondences",

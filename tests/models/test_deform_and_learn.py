@@ -13,7 +13,13 @@ from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
 from humanpose_cli.core.conventions import COCO17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.models.deform_and_learn.evidence import CorrespondenceErrors, PeopleEvidence, gather_evidence
+from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, texture_charts
+from humanpose_cli.models.deform_and_learn.evidence import (
+    CorrespondenceErrors,
+    PeopleEvidence,
+    charted_vertices,
+    gather_evidence,
+)
 from humanpose_cli.models.deform_and_learn.measure import canonical_length, joint_errors, true_joints
 from humanpose_cli.models.deform_and_learn.recipe import (
     DEFORM_PRESETS,
@@ -115,6 +121,28 @@ def test_what_a_cache_lacks_is_named(people, tmp_path):
         gather_evidence(people, default_body(), COCO17, 8, "labels", 0)
 
 
+def test_charts_name_vertices_in_maps_and_in_annotated_points(people):
+    body, random = default_body(), np.random.default_rng(0)
+    charts = texture_charts(body)
+    nearest = NearestVertices(charts)
+    rows = torch.arange(0, len(charts.charts), 2000)
+    known = torch.cat((torch.rand(len(rows), 2), charts.charts[rows, None], charts.uv[rows]), 1).numpy()
+    example = people.example(0, (), image=False)
+    annotated = replace(example, person=replace(example.person, surface_points=known))
+    points, vertices = charted_vertices(annotated, 99, nearest, random)
+    order = [int(np.abs(known[:, :2] - point).sum(1).argmin()) for point in points]
+    assert sorted(order) == list(range(len(rows)))
+    apart = body.template[vertices] - body.template[charts.vertices[rows[order]]]
+    assert float(apart.norm(dim=1).max()) < 0.02
+    shown = np.zeros((64, 64, 3), np.uint8)
+    shown[5, 7] = int(charts.charts[50]), *(255 * charts.uv[50]).round().int().tolist()
+    mapped = replace(example, maps={"densepose": shown}, mask=None)
+    points, vertices = charted_vertices(mapped, 99, nearest, random)
+    assert points.tolist() == [[7.5, 5.5]]
+    assert float((body.template[vertices[0]] - body.template[charts.vertices[50]]).norm()) < 0.03
+    assert len(charted_vertices(example, 99, nearest, random)[0]) == 0
+
+
 def test_degraded_correspondences_are_near_the_true_ones_but_for_limbs(evidence):
     body = default_body()
     errors, random = CorrespondenceErrors(body), np.random.default_rng(0)
@@ -207,6 +235,6 @@ def test_the_papers_preset_is_the_papers():
     assert (options.losses.regress, options.losses.dense, options.losses.keypoints) == (1, 10, 1)
     assert (loop.epochs, loop.batch_size, loop.decay) == (30, 30, 0)
     assert options.losses.parameters == "smooth-l1"
-    for wrong in ({"correspondence": "none"}, {"skeleton": "stick"}, {"rounds": 0}, {"visible": 2.0}):
+    for wrong in ({"correspondence": "densepose"}, {"skeleton": "stick"}, {"rounds": 0}, {"visible": 2.0}):
         with pytest.raises(UsageError):
             DeformTraining(**wrong)

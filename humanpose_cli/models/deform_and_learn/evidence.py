@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
@@ -19,10 +20,11 @@ from humanpose_cli.core.conventions import SMPL24, Skeleton
 from humanpose_cli.core.crop import Crop, crop_around_box
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.augmentation import Example
+from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices
 from humanpose_cli.models.people import People
 
-Quality = Literal["labels", "densepose"]
-"""Of dense correspondences: those of the labels, or with the errors of a network that finds them."""
+Quality = Literal["labels", "degraded"]
+"""Of dense correspondences: as they are in the cache, or with the errors of a network that finds them added."""
 
 FILL = 0.86  # share of the crop that the longer side of a person's box takes
 _TOGETHER, _ALONE = 0.03, 0.02  # metres that correspondences of one part err by, together and each for itself
@@ -78,22 +80,28 @@ def gather_evidence(
     count: int,
     quality: Quality,
     seed: int,
+    nearest: NearestVertices | None = None,
 ) -> PeopleEvidence:
     """Evidence of people: each time the same for a seed, whoever else is among them.
 
-    count  correspondences of each person, drawn from the pixels that show them
+    count    correspondences of each person, drawn from the pixels that show them
+    nearest  finds the body's vertices in charts: correspondences are those of DensePose's output or annotations in the
+             cache then, not of its maps of vertices
     InputError where keypoints of this skeleton are not known, or correspondences are with another body.
     """
-    errors = CorrespondenceErrors(body) if quality == "densepose" else None
+    errors = CorrespondenceErrors(body) if quality == "degraded" else None
     known = _known_keypoints(people, skeleton)
     boxes = people.column("box")
     keypoints, points, vertices = [], [], []
     for number, row in enumerate(people.rows.tolist()):
         random = np.random.default_rng((seed, row))
         crop = person_crop(boxes[number], 2)  # two pixels a side: a pixel is a unit
-        example = people.example(number, ("correspondence", "persons"), image=False)
+        example = people.example(number, ("correspondence" if nearest is None else "densepose", "persons"), image=False)
         _check_body(example, body)
-        seen, shown = visible_vertices(example, count, random)
+        if nearest is None:
+            seen, shown = visible_vertices(example, count, random)
+        else:
+            seen, shown = charted_vertices(example, count, nearest, random)
         if errors is not None:
             seen, shown = errors(seen, shown, random)
         flat = np.full((count, 2), 0, np.float32)
@@ -121,6 +129,25 @@ def visible_vertices(
     chosen = random.permutation(len(y))[:count]
     y, x = y[chosen], x[chosen]
     return np.stack((x, y), 1).astype(np.float32) + np.float32(0.5), shown[y, x, 0].astype(np.int32) - 1
+
+
+def charted_vertices(
+    example: Example, count: int, nearest: NearestVertices, random: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Like `visible_vertices`, from the person's annotated surface points, else from the image's map of charts."""
+    points, shown = example.person.surface_points, example.maps.get("densepose")
+    if points is None and shown is not None:
+        own = shown[..., 0] > 0
+        if example.mask is not None:
+            own &= example.mask > 0
+        y, x = np.nonzero(own)
+        values = shown[y, x].astype(np.float32)
+        points = np.concatenate((np.stack((x, y), 1) + 0.5, values[:, :1], values[:, 1:] / 255), 1)
+    if points is None or not len(points):
+        return np.zeros((0, 2), np.float32), np.zeros(0, np.int32)
+    chosen = torch.from_numpy(np.asarray(points[random.permutation(len(points))[:count]], np.float32))
+    vertices, known = nearest(chosen[:, 2].round().long(), chosen[:, 3:])
+    return chosen[known, :2].numpy(), vertices[known].numpy().astype(np.int32)
 
 
 def _check_body(example: Example, body: Body) -> None:

@@ -21,8 +21,10 @@ from humanpose_cli.core.conventions import SKELETONS, Skeleton
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.augmentation import ColourChange, change_colour
+from humanpose_cli.data.cache import open_cache
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.models.crops import normalised_image
+from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, read_densepose_charts
 from humanpose_cli.models.deform_and_learn.evidence import PeopleEvidence, Quality, person_crop
 from humanpose_cli.models.deform_and_learn.lifter import DepthLifterOptions
 from humanpose_cli.models.deform_and_learn.measure import canonical_length, joint_errors, true_joints
@@ -62,8 +64,9 @@ class DeformTraining:
 
     network, losses, lifter, augmentation  see there
     rounds          of lifter, registration and network
-    correspondence  "labels" as they are in the cache (the paper's Mosh), or "densepose", degraded to such a network's
-                    quality
+    correspondence  "labels" as they are in the cache, or "degraded" to about DensePose's quality
+    charts          DensePose's file UV_Processed.mat: correspondences are DensePose's in the cache, and body is
+                    "smpl:FILE"; "" for the cache's maps of vertices (of rendered or Mosh bodies)
     points          correspondences of each person
     skeleton        of the keypoints: smpl24, h36m17, coco17, reposing19 or blazepose33
     body            "default" or "smpl:FILE", whose vertices the correspondences name
@@ -85,6 +88,7 @@ class DeformTraining:
     augmentation: CropChange = field(default_factory=CropChange)
     rounds: int = 5
     correspondence: Quality = "labels"
+    charts: str = ""
     points: int = 128
     skeleton: str = "smpl24"
     body: str = "default"
@@ -98,8 +102,8 @@ class DeformTraining:
     held_out: int = 512
 
     def __post_init__(self) -> None:
-        if self.correspondence not in ("labels", "densepose"):
-            expected = "labels or densepose"
+        if self.correspondence not in ("labels", "degraded"):
+            expected = "labels or degraded"
             raise UsageError("correspondence", "is not known", expected=expected, got=self.correspondence)
         if self.skeleton not in SKELETONS:
             raise UsageError("skeleton", "is not known", expected=", ".join(SKELETONS), got=self.skeleton)
@@ -140,7 +144,12 @@ class DeformAndLearn:
     def __init__(self, data: Path | str, options: DeformTraining | None = None, *, seed: int = 0) -> None:
         self.options, self.seed = options or DeformTraining(), seed
         self.body, self.skeleton = body_by_name(self.options.body), SKELETONS[self.options.skeleton]
+        self.nearest: NearestVertices | None = None
         needs = ["box", "correspondence"]
+        if self.options.charts:
+            self.nearest = NearestVertices(read_densepose_charts(Path(self.options.charts), self.body))
+            annotated = open_cache(data).labels.get("people/surface_points", 0)
+            needs = ["box"] if annotated else ["box", "densepose"]
         people, held_out = split_people(data, needs, protocol=self.options.protocol)
         protocol = self.options.protocol or usual_protocol(people.cache)
         if "test" in people.cache.splits.get(protocol, ()):

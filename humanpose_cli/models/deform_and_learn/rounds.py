@@ -132,9 +132,10 @@ class _Run:
 
         def gathered(rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
             some = people.taken(rows)
-            return gather_evidence(
-                some, self.plan.body, self.skeleton, o.points, o.correspondence, self.plan.seed
-            ).arrays
+            made = gather_evidence(
+                some, self.plan.body, self.skeleton, o.points, o.correspondence, self.plan.seed, self.plan.nearest
+            )
+            return made.arrays
 
         what = "people, dense correspondences"
         return PeopleEvidence(**self._in_parts(self.folder / name, len(people), _GATHERED, gathered, what))
