@@ -19,7 +19,7 @@ from humanpose_cli.models.deform_and_learn.registration import RegistrationOptio
 from humanpose_cli.models.deform_and_learn.regressor import BodyRegressor, BodyRegressorOptions
 from humanpose_cli.networks.weights import read_weights
 from humanpose_cli.train.recipe import TrainOptions
-from humanpose_cli.train.trainer import BEST, LAST
+from humanpose_cli.train.trainer import BEST, LAST, TrainingHistory
 from tests.train.painted_people import painted_cache
 
 CPU = torch.device("cpu")
@@ -34,6 +34,14 @@ TINY = DeformTraining(
     visible=0.0,
 )
 LOOP = TrainOptions(epochs=1, batch_size=4, workers=0, log_every=1, decay=0.0, precision="full")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_plots_of_losses():
+    """Most of the time of trainings this short."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingHistory, "plot", lambda self, path: None)
+        yield
 
 
 @pytest.fixture(scope="module")
