@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import BatchFlags, BodyOption, Device, Focal, Frames, Inputs, OutOrFile, Threads, option
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from humanpose_cli.core.progress import Progress
+    from humanpose_cli.fitting.result import Fit
 
 _METHOD = option(
     "--method",
@@ -47,6 +53,18 @@ _SEQUENCE = option(
     show_default=False,
 )
 _REFINE = option("--refine", "Move the bodies onto the pixels afterwards, as hpc refine does.")
+_DENSEPOSE = option(
+    "--densepose PATH",
+    "Where the image's pixels lie on the surface, for --method register: a folder of NAME_IUV.png or NAME_IUV.npz, a "
+    "dump of detectron2's apply_net.py, or annotations in COCO's format (JSON). Of the default body, charts are those "
+    "of its own texture; DensePose's need --body smpl:FILE and --charts. Needed for --method register.",
+    show_default=False,
+)
+_CHARTS = option(
+    "--charts FILE",
+    "DensePose's UV_Processed.mat, which says where its charts lie on SMPL. Default: charts of the body's own texture.",
+    show_default=False,
+)
 _OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the images.")
 
 
@@ -70,7 +88,7 @@ def fit(
     session: Session,
     inputs: Inputs,
     flags: BatchFlags,
-    method: Annotated[Literal["auto", "keypoints", "nbf"], _METHOD] = "auto",
+    method: Annotated[Literal["auto", "keypoints", "nbf", "register"], _METHOD] = "auto",
     weights: Annotated[str, _WEIGHTS] = "",
     segmenter: Annotated[str, _SEGMENTER] = "",
     people: Annotated[Literal["all", "largest"], _PEOPLE] = "all",
@@ -80,6 +98,8 @@ def fit(
     boxes: Annotated[Path | None, _BOXES] = None,
     keypoints: Annotated[Path | None, _KEYPOINTS] = None,
     pose_model: Annotated[Path | None, _POSE_MODEL] = None,
+    densepose: Annotated[Path | None, _DENSEPOSE] = None,
+    charts: Annotated[Path | None, _CHARTS] = None,
     sequence: Annotated[bool | None, _SEQUENCE] = None,
     refine: Annotated[bool, _REFINE] = False,
     overlay: Annotated[bool, _OVERLAY] = True,
@@ -99,9 +119,10 @@ def fit(
     from humanpose_cli.batch.ledger import Entry
     from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.fitting.fitter import FitOptions, Fitter, fit_item, fit_outputs
-    from humanpose_cli.fitting.networks import NetworkOptions
+    from humanpose_cli.fitting.networks import FitMethod, NetworkOptions
     from humanpose_cli.fitting.records import record_summary
-    from humanpose_cli.fitting.result import Fit, load_fit
+    from humanpose_cli.fitting.result import load_fit
+    from humanpose_cli.io.digests import file_digest
     from humanpose_cli.io.frame_range import parse_range
     from humanpose_cli.io.images import IMAGE_SUFFIXES
     from humanpose_cli.io.video import VIDEO_SUFFIXES
@@ -109,9 +130,16 @@ def fit(
 
     if out.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not out.is_dir():
         raise UsageError("out", "is no name of a fit", expected="a folder or NAME.npz", got=str(out))
+    if (method == "register") != (densepose is not None):
+        raise UsageError("densepose", "goes with --method register", expected="both or neither")
+    if charts is not None and densepose is None:
+        raise UsageError("charts", "are of no use without --densepose")
+    if refine and densepose is not None:
+        raise UsageError("refine", "does not go with --method register", remedy="hpc refine on the fit afterwards")
     found = flags.inputs(session, inputs, out, sequence=sequence, frames=parse_range(frames))
     network = NetworkOptions(weights, segmenter)
-    options = session.tune(FitOptions(body, people, detector, focal, method=method, network=network))
+    own: FitMethod = "keypoints" if method == "register" else method
+    options = session.tune(FitOptions(body, people, detector, focal, method=own, network=network))
     items = [item_of(source, fit_outputs(source, out, overlay=overlay)) for source in found]
 
     def details(fit: Fit) -> dict[str, Any]:
@@ -121,6 +149,7 @@ def fit(
     def recall(item: Item, entry: Entry) -> dict[str, Any]:
         return details(load_fit(out / entry.outputs[0]))
 
+    register = None if densepose is None else _registration(body, densepose, charts)
     with ExitStack() as stack:
         refiner = stack.enter_context(Refiner(threads=threads, device=device)) if refine else None
         fitter = stack.enter_context(
@@ -131,7 +160,7 @@ def fit(
                 pose_model=pose_model,
                 device=device,
                 threads=threads,
-                refine=None if refiner is None else refiner.refine_own,
+                refine=register if refiner is None else refiner.refine_own,
             )
         )
 
@@ -144,4 +173,25 @@ def fit(
         recorded = {**fitter.identity, "frames": str(parse_range(frames)), "overlay": overlay}
         if refiner is not None:
             recorded["refine"] = refiner.identity
+        if densepose is not None:
+            files = {"densepose": densepose, "charts": charts}
+            recorded |= {name: file_digest(path) for name, path in files.items() if path is not None and path.is_file()}
+            recorded["method"] = method
         return flags.run(session, items, work, out, recorded, recall)
+
+
+def _registration(body: str, densepose: Path, charts: Path | None) -> Callable[[Fit, Progress], Fit]:
+    """What registers a fit to the surface points of its images."""
+    from humanpose_cli.body.smpl import body_by_name
+    from humanpose_cli.datasets.surface_points import SurfacePointFile
+    from humanpose_cli.fitting.registering import register_fit
+    from humanpose_cli.models.deform_and_learn.correspondences import read_densepose_charts, texture_charts
+
+    model, file = body_by_name(body), SurfacePointFile(densepose)
+    known = texture_charts(model) if charts is None else read_densepose_charts(charts, model)
+
+    def register(fit: Fit, progress: Progress) -> Fit:
+        frames = enumerate(zip(fit.frame_names.tolist(), fit.image_size.tolist(), strict=True))
+        return register_fit(fit, model, known, {n: file.points(name, (w, h)) for n, (name, (w, h)) in frames})
+
+    return register

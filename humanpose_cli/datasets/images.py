@@ -76,7 +76,7 @@ class ImagesSource(FolderSource):
         self.root = Path(os.path.abspath(self.root))  # as `open_inputs` names what it finds
         fits, densepose = self.options.fits, self.options.densepose
         self._fits = None if fits is None else existing_folder(Path(fits), "the folder that hpc fit wrote")
-        self._densepose = None if densepose is None else _DensePoseOutput(Path(densepose))
+        self._densepose = None if densepose is None else DensePoseOutput(Path(densepose))
 
     def _more_info(self) -> Mapping[str, Any]:
         return {
@@ -189,7 +189,7 @@ class _Fits:
         return EstimatedImage.of_fit(self.record, frame, self.group)
 
 
-class _DensePoseOutput:
+class DensePoseOutput:
     """DensePose output: images, arrays or dumps."""
 
     def __init__(self, path: Path) -> None:

@@ -278,3 +278,18 @@ def test_what_is_refused(hpc, tmp_path, monkeypatch, arguments, code, says):
     assert ran.code == code, ran.err
     assert says in ran.err
     assert len(ran.err.strip().splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        (("--method", "register"), "densepose"),
+        (("--densepose", "iuv"), "densepose"),
+        (("--charts", "UV_Processed.mat"), "charts"),
+        (("--method", "register", "--densepose", "iuv", "--refine"), "refine"),
+    ],
+)
+def test_register_and_its_options_go_together(hpc, photos, out, line, named):
+    ran = hpc("fit", str(photos), "--out", str(out), *line)
+    assert ran.code == 2
+    assert named in ran.err

@@ -1,0 +1,128 @@
+"""Fits registered to charts of the surface: the paper's registration (`models.deform_and_learn`), from keypoint fits.
+
+The keypoint fit takes the place of the network whose predictions the registration starts from, and the shipped lifter
+gives the depths of L_KP. Bodies have segment scales in place of betas. A person is small before the distance to the
+camera, so that the weak-perspective body is placed at the depth where it is as large, its pelvis on the same pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, SurfaceCharts
+from humanpose_cli.models.deform_and_learn.registration import (
+    RegistrationEvidence,
+    RegistrationOptions,
+    normalised_frame,
+    register,
+)
+from humanpose_cli.models.lifter.network import shipped_lifter
+
+_POINTS = 200  # correspondences of a person: more change nothing
+_PELVIS = SMPL24.index("pelvis")
+
+
+def register_fit(fit: Fit, body: Body, charts: SurfaceCharts, surface: Mapping[int, NDArray[Any]]) -> Fit:
+    """The fit with its bodies registered to the charts of its frames; rejected ones stay as they are.
+
+    body     of the fit; charts  of that body
+    surface  frame → (M, 5) x, y pixels, chart, U, V; what lies in a person's box is taken for theirs, so that people
+             should not overlap
+
+    `options["registered"]` of the result says of every row whether its registration was accepted.
+    """
+    scaled = ScaledBody(body)
+    points, vertices, sure = _correspondences(fit, surface, NearestVertices(charts))
+    if not sure.any():
+        return replace(fit, options={**fit.options, "registered": [False] * len(fit)})
+    origin, unit = normalised_frame(torch.from_numpy(fit.boxes).float())
+    frames = fit.frame_index
+    focal = torch.from_numpy(fit.focal[frames]).float()
+    centre = torch.from_numpy(fit.principal_point[frames]).float()
+    keypoints = torch.from_numpy(fit.keypoints2d).float()
+    pelvis = torch.from_numpy(fit.joints3d[:, _PELVIS]).float()
+    scale = focal / pelvis[:, 2].clamp_min(0.1)  # pixels a metre
+    lifted = shipped_lifter()(keypoints[..., :2], keypoints[..., 2], focal, centre, BLAZEPOSE33)
+    evidence = RegistrationEvidence(
+        scaled.landmarks(BLAZEPOSE33.name),
+        (keypoints[..., :2] - origin[:, None]) / unit[:, None, None],
+        keypoints[..., 2].clamp(0, 1),
+        (points - origin[:, None]) / unit[:, None, None],
+        scaled.vertices(vertices),
+        sure,
+        lifted.landmarks[..., 2] * (scale / unit)[:, None],
+    )
+    in_pixels = pelvis[:, :2] * scale[:, None] + centre
+    poses = torch.from_numpy(fit.poses).float().unflatten(1, (len(SMPL24), 3))
+    start = ScaledPose(
+        torch.from_numpy(fit.segment_scales).float(),
+        poses[:, 1:],
+        axis_angle_to_matrix(poses[:, 0]).flatten(1),
+        scale / unit,
+        (in_pixels - origin) / unit[:, None],
+    )
+    found = register(scaled, evidence, start)
+    accepted = found.accepted.numpy() & (sure > 0).any(1).numpy()
+    depth = focal / (found.pose.scale * unit).clamp_min(1e-3)
+    across = (found.pose.translation * unit[:, None] + origin - centre) * (depth / focal)[:, None]
+    placed = torch.cat((across, depth[:, None]), 1)
+    largest = RegistrationOptions().largest_error * unit.numpy()
+    return _with_registered(fit, body, found.pose, placed, accepted, largest)
+
+
+def _correspondences(
+    fit: Fit, surface: Mapping[int, NDArray[Any]], nearest: NearestVertices
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pixels (N, P, 2), vertices (N, P) and confidence (N, P): evenly chosen of those in each person's box."""
+    found = torch.zeros(len(fit), _POINTS, 5)
+    for row, (frame, box) in enumerate(zip(fit.frame_index.tolist(), fit.boxes, strict=True)):
+        points = surface.get(frame, np.zeros((0, 5)))
+        inside = points[((points[:, :2] >= box[:2]) & (points[:, :2] <= box[2:])).all(1)]
+        chosen = np.unique(np.linspace(0, max(len(inside) - 1, 0), min(len(inside), _POINTS)).astype(int))
+        found[row, : len(chosen)] = torch.from_numpy(inside[chosen].astype(np.float32))
+    vertices, known = nearest(found[..., 2].long(), found[..., 3:])
+    return found[..., :2], vertices, known.float()
+
+
+def _with_registered(
+    fit: Fit, body: Body, pose: ScaledPose, pelvis: torch.Tensor, accepted: NDArray[np.bool_], largest: NDArray[Any]
+) -> Fit:
+    """The fit with the accepted bodies that, before the perspective camera, are within `largest` (N,) pixels of the
+    median keypoint: what fits a weak-perspective camera need not do so close to the lens.
+    """
+    shape = torch.zeros(len(fit), body.shape_count)
+    trans = pelvis - body.rest_joints(shape)[:, _PELVIS]
+    with torch.no_grad():
+        posed = body.pose(pose.rotations, shape, trans, pose.segment_scales, vertices=False)
+        landmarks = body.pose_landmarks(BLAZEPOSE33.name, posed, shape).numpy()
+    joints = posed.joints.numpy()
+    camera = Camera(fit.focal[fit.frame_index], fit.principal_point[fit.frame_index])
+    apart = np.linalg.norm(camera.project(landmarks) - fit.keypoints2d[..., :2], axis=-1)
+    confident = fit.keypoints2d[..., 2] > 0.5
+    error = np.array([np.median(a[c]) if c.any() else np.inf for a, c in zip(apart, confident, strict=True)])
+    accepted = accepted & (error <= largest)
+    changed = {
+        "poses": matrix_to_axis_angle(pose.rotations).flatten(1).numpy(),
+        "betas": shape.numpy(),
+        "trans": trans.numpy(),
+        "segment_scales": pose.segment_scales.numpy(),
+        "joints3d": joints,
+        "joints2d": camera.project(joints),
+        "reprojection_error": error,
+    }
+    columns: dict[str, Any] = {name: getattr(fit, name).copy() for name in changed}
+    for name, values in changed.items():
+        columns[name][accepted] = values[accepted]
+    return replace(fit, **columns, options={**fit.options, "registered": accepted.tolist()})
