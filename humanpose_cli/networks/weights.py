@@ -289,7 +289,7 @@ _ENTRIES = (
         "lifter",
         "landmarks in the image to joints in metres, with the noise of each",
         "networks/data/lifter.safetensors",
-        "ed2c86f0c0a88e2590afc719643f5aaecb7c31785218eaedff71ba7c61409f56",
+        "853ee0e2d71f92d8d8fa23bd183e4661e49c3d26e32ef24bd964dec5a7308ce8",
     ),
     _pose_network(
         "blazepose-detector",

@@ -96,8 +96,8 @@ class CameraRanges:
 class DetectionErrors:
     """Errors of 2-D landmarks as measured on photographs; probabilities are of a person unless said otherwise.
 
-    level       factor on the usual noise of landmarks (0.8 to 2.6 % of the person's size): median. More than detectors
-                have on easy images makes the lifter steady: at 1.0 every 1 % of noise moved its error by 5 mm
+    level       factor on the usual noise of landmarks (0.8 to 2.6 % of the person's size): median. With more, the
+                lifter gets steadier and less exact
     spread      standard deviation of its logarithm from person to person
     shared      correlation of a landmark's error with that of the landmark before it on the limb
     outliers    probability of a landmark to lie off by `outlier` of the person's size
@@ -108,7 +108,7 @@ class DetectionErrors:
     cut         probability that the image's edge cuts the person
     """
 
-    level: float = 1.6
+    level: float = 1.0
     spread: float = 0.5
     shared: float = 0.5
     outliers: float = 0.01

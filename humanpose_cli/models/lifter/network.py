@@ -113,8 +113,8 @@ def normalise_rays(rays: Tensor, confidence: Tensor) -> NormalisedRays:
 class LifterOptions:
     """The network: `blocks` residual blocks of two layers of `width`."""
 
-    width: int = 512
-    blocks: int = 6
+    width: int = 256
+    blocks: int = 3
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.blocks < 0:
