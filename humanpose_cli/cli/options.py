@@ -71,7 +71,11 @@ _RUN, _FILES, _MACHINE = "What is done again", "Files", "Machine"
 
 Inputs = Annotated[
     list[str],
-    argument("INPUT", "Images, videos, folders or glob patterns; - reads a list of paths, one a line, from stdin."),
+    argument(
+        "INPUT",
+        "Images, videos, folders, glob or numbered (f_%04d.png) patterns; - reads a list of paths, one a line, from "
+        "stdin.",
+    ),
 ]
 Out = Annotated[Path, option("--out -o FOLDER", "Folder for the results; it mirrors the input tree.", _FILES)]
 OutOrFile = Annotated[

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -56,16 +56,23 @@ class TrackLinker:
 
     def __init__(self) -> None:
         self._assigner = TrackAssigner()
+        self._size = 0
         self._rows: list[_Row] = []
         self._frame = -1
 
     def add(self, people: Sequence[DetectedPerson], image: NDArray[np.uint8]) -> FrameIds:
-        """The next frame's people and its image (H, W, 3); neither is kept. The numbers are provisional."""
+        """The next frame's people and its image (H, W, 3); neither is kept. The numbers are provisional.
+
+        Frames of another size count as the same view at another scale.
+        """
         self._frame += 1
-        ids = self._assigner.assign(people, image)
+        self._size = self._size or max(image.shape[:2])
+        scale = self._size / max(image.shape[:2])
+        scaled = [p if scale == 1 else _scaled(p, scale) for p in people]
+        ids = self._assigner.assign(scaled, image)
         self._rows += [
-            _Row(self._frame, ids.shot_id, number, p.box, p.confirmed, body_colours(p, image))
-            for number, p in zip(ids.track_ids, people, strict=True)
+            _Row(self._frame, ids.shot_id, number, s.box, p.confirmed, body_colours(p, image))
+            for number, p, s in zip(ids.track_ids, people, scaled, strict=True)
         ]
         return ids
 
@@ -82,6 +89,11 @@ class TrackLinker:
             for row in rows:
                 numbers[row] = number
         return numbers
+
+
+def _scaled(person: DetectedPerson, scale: float) -> DetectedPerson:
+    factor = np.array([scale, scale, 1], np.float32)
+    return replace(person, box=(scale * person.box).astype(np.float32), keypoints=factor * person.keypoints)
 
 
 def body_colours(person: DetectedPerson, image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -32,6 +32,10 @@ class Region:
     side: float
     angle: float = 0.0
 
+    def scaled(self, factor: float) -> Region:
+        """The same region of an image that is so many times as large."""
+        return Region(factor * self.x, factor * self.y, factor * self.side, self.angle)
+
     def to_image(self, size: int) -> Affine2D:
         """From pixels of a crop with `size` pixels a side to pixels of the image."""
         scale = self.side / size

@@ -62,10 +62,12 @@ class Follower:
         self._followed: list[_Followed] = []
         self._rejected: list[tuple[Region, int]] = []
         self._frame = -1
+        self._size = 0
 
     def next_frame(self, pyramid: Pyramid) -> list[Found]:
         """Everybody in the next frame."""
         self._frame += 1
+        self._rescale(max(pyramid.width, pyramid.height))
         _, proposals = self._pool.together(lambda: self._follow(pyramid), lambda: self._look_round(pyramid))
         lost = [f.region for f in self._followed if f.missed == 1]
         if self._frame % _KEY_EVERY == 0:
@@ -83,6 +85,15 @@ class Follower:
         self._followed = [f for f in self._followed if f.missed <= _PATIENCE]
         self._rejected = [(region, until) for region, until in self._rejected if until > self._frame]
         return [replace(f.detection, confirmed=f.confirmed) for f in self._followed if f.detection is not None]
+
+    def _rescale(self, size: int) -> None:
+        """A frame of another size shows the same view at another scale."""
+        if self._size not in (0, size):
+            scale = size / self._size
+            for f in self._followed:
+                f.region, f.start = f.region.scaled(scale), f.start.scaled(scale)
+            self._rejected = [(region.scaled(scale), until) for region, until in self._rejected]
+        self._size = size
 
     def _follow(self, pyramid: Pyramid) -> None:
         """Passes over everybody who is followed."""

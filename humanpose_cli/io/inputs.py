@@ -70,7 +70,7 @@ class InputItem:
 
     key     its path relative to the input root: forward slashes, NFC, printable; unique within a command
     kind    'image', 'video' or 'frames' (images that are one sequence)
-    path    the file, or the folder of a 'frames' item
+    path    the file, or the folder or numbered pattern of a 'frames' item
     files   all its files, in order
     root    the input root
     reason  why it is one sequence or independent, as text; "" where there was no choice
@@ -266,10 +266,11 @@ def open_inputs(
 ) -> Inputs:
     """Find the items that the arguments mean; nothing is decoded yet.
 
-    arguments  files, folders (with all below them), globs (also `**`), or "-": paths on `stdin`, one a line, or
-               separated by NUL bytes if there are any
-    sequence   None: a folder's images are one sequence if `check_sequence` says so, files named one by one are
-               independent. True: the images of each folder are one sequence. False: all are independent
+    arguments  files, folders (with all below them), globs (also `**`), numbered patterns (`f_%04d.png`), or "-": paths
+               on `stdin`, one a line, or separated by NUL bytes if there are any
+    sequence   None: a folder's images are one sequence if `check_sequence` says so, those of a numbered pattern are,
+               files named one by one are independent. True: the images of each folder are one sequence. False: all are
+               independent
     frames     the frames of each sequence that are asked for
     exclude    folders never entered and files never read: the output folder, earlier results
     own_suffixes  endings of our own outputs (".overlay.jpg"), passed over inside folders
@@ -297,12 +298,15 @@ def open_inputs(
 
 @dataclass(frozen=True)
 class _Given:
-    """One argument: what it names, the folder that a sole argument's keys are relative to, and what is wrong."""
+    """One argument: what it names, the folder that a sole argument's keys are relative to, what is wrong, and the files
+    of a numbered pattern.
+    """
 
     path: Path
     anchor: Path
     error: InputError | None = None
     from_glob: bool = False
+    numbered: tuple[Path, ...] = ()
 
 
 def _absolute(text: str | Path) -> Path:
@@ -316,6 +320,8 @@ def _expand(arguments: Sequence[str | Path], stdin: IO[Any] | None) -> list[_Giv
             given.extend(_literal(name) for name in _read_list(stdin))
         elif not os.path.lexists(argument) and glob.has_magic(str(argument)):
             given.extend(_glob(str(argument)))
+        elif not os.path.lexists(argument) and _NUMBER.search(Path(argument).name):
+            given.append(_numbered(_absolute(argument)))
         else:
             given.append(_literal(argument))
     return given
@@ -350,6 +356,24 @@ def _glob(pattern: str) -> list[_Given]:
     return [_Given(_absolute(name), anchor, from_glob=True) for name in found]
 
 
+_NUMBER = re.compile(r"%(?:0(\d+))?d")
+
+
+def _numbered(pattern: Path) -> _Given:
+    """Files with a number in place of %d, or of %04d with at least four digits, as FFmpeg names frames."""
+    found = _NUMBER.search(pattern.name)
+    assert found is not None
+    before, after = pattern.name[: found.start()], pattern.name[found.end() :]
+    name = re.compile(re.escape(before) + rf"(\d{{{found[1] or 1},}})" + re.escape(after))
+    try:
+        numbers = {path: int(match[1]) for path in pattern.parent.iterdir() if (match := name.fullmatch(path.name))}
+    except OSError as error:
+        return _Given(pattern, pattern.parent, reading_error(pattern.parent, error))
+    if not numbers:
+        return _Given(pattern, pattern.parent, InputError(pattern, "matches no file", remedy="check the pattern"))
+    return _Given(pattern, pattern.parent, numbered=tuple(sorted(numbers, key=numbers.__getitem__)))
+
+
 def _read_list(stdin: IO[Any] | None) -> list[str]:
     if stdin is None:
         raise UsageError("-", "needs a list on stdin", expected="paths, one a line or separated by NUL bytes")
@@ -376,12 +400,15 @@ def _common_root(given: Sequence[_Given]) -> Path:
 
 @dataclass
 class _Candidate:
-    """An input that an argument names. kind 'folder': whether its images are one sequence is still to be decided."""
+    """An input that an argument names. kind 'folder': whether its images are one sequence is still to be decided;
+    numbered ones are.
+    """
 
     kind: Literal["image", "video", "folder"]
     path: Path
     files: list[Path] = field(default_factory=list)
     error: InputError | None = None
+    numbered: bool = False
 
 
 @dataclass
@@ -402,6 +429,8 @@ class _Search:
         path = argument.path
         if argument.error is not None:
             self.candidates.append(_Candidate("image", path, error=argument.error))
+        elif argument.numbered:
+            self.candidates.append(_Candidate("folder", path, list(argument.numbered), numbered=True))
         elif argument.from_glob and self._is_ours(path):
             return
         elif path.is_dir():
@@ -460,7 +489,9 @@ class _Search:
         if candidate.kind != "folder":
             return [InputItem(key, "image", path, (path,), root, error=candidate.error)]
         files = list(dict.fromkeys(candidate.files))
-        if self.sequence is None:
+        if self.sequence is None and candidate.numbered:
+            verdict = SequenceVerdict(True, "it is a numbered pattern", tuple(files))
+        elif self.sequence is None:
             verdict = check_sequence(files)
         else:
             verdict = SequenceVerdict(self.sequence, "you said so", tuple(sorted(files, key=natural_order)))

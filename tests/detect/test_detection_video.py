@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import pytest
 
@@ -41,7 +42,11 @@ def test_a_moving_person_is_followed(sequence: PersonDetector, rendered) -> None
         assert apart.mean() < 0.04 * np.ptp(rendered.points[:, 1]) / 2
 
 
-def test_following_costs_fewer_passes_than_searching(sequence: PersonDetector, rendered, monkeypatch) -> None:
+@pytest.mark.parametrize("scale", [1.0, 0.6])
+def test_following_costs_fewer_passes_than_searching(
+    sequence: PersonDetector, rendered, monkeypatch, scale: float
+) -> None:
+    """Also into a frame of another size."""
     passes = []
     usual = ModelPool.map
 
@@ -53,7 +58,7 @@ def test_following_costs_fewer_passes_than_searching(sequence: PersonDetector, r
     (first, second) = frames(rendered, [0, 3])
     sequence.track(first)
     searching = len(passes)
-    sequence.track(second)
+    assert len(sequence.track(cv2.resize(second, None, fx=scale, fy=scale))) == 1
     # Two crops of BlazePose full, one of heavy, two of Thunder; MultiPose looks in every fourth frame.
     assert len(passes) - searching == 5 < searching / 4
 

@@ -88,3 +88,15 @@ def test_colours_are_those_of_the_spots() -> None:
     assert (colours[:5, 3] == 1).all()
     outside = body_colours(person_at(-200), frame_of())
     assert (outside[:, 3] == 0).all()
+
+
+def test_a_size_that_changes_changes_nobody() -> None:
+    linker = TrackLinker()
+    for frame in range(20):
+        scale = 1 if frame < 10 else 0.5
+        people = [(100.0 + frame, RED), (300.0 - frame, BLUE)]
+        image = cv2.resize(frame_of(*people), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        found = [person_at(x) for x, _ in people]
+        factor = np.array([scale, scale, 1], np.float32)
+        linker.add([replace(p, box=p.box * np.float32(scale), keypoints=p.keypoints * factor) for p in found], image)
+    assert linker.tracks() == [0, 1] * 20

@@ -221,6 +221,26 @@ class TestSequences:
         assert [frame.name for frame in frames] == [file.name for file in files]
         assert [int(frame.pixels[0, 0, 0]) for frame in frames] == [8, 9, 10, 11, 12]
 
+    def test_a_numbered_pattern_is_one_sequence(self, folder):
+        """As FFmpeg names frames; numbers may be missing, sizes differ, and other files lie beside them."""
+        files = [*self.series(folder, [9, 10, 12]), image(folder / "f_10000.png", (6, 8))]
+        self.series(folder, [9, 10], pattern="{}.png")
+        image(folder / "f_0011.jpg")
+        image(folder / "f_7.png")
+        (item,) = inputs = open_inputs([folder / "f_%04d.png"], frames=FrameRange(1, 3))
+        assert (item.key, item.kind, item.files) == ("f_%04d.png", "frames", tuple(files))
+        assert [frame.name for frame in item.frames()] == ["f_0010.png", "f_0012.png"]
+        assert any("numbered pattern" in message for message in inputs.messages)
+        assert [item.path.name for item in open_inputs([folder / "%d.png"])[0:1]] == ["%d.png"]
+        assert len(open_inputs([folder / "f_%d.png"])[0].files) == 5
+        assert keys(open_inputs([folder / "%d.png"], sequence=False)) == ["9.png", "10.png"]
+
+    def test_a_numbered_pattern_without_files(self, folder):
+        folder.mkdir()
+        for pattern in (folder / "f_%04d.png", folder / "no" / "f_%d.png"):
+            with pytest.raises(InputError, match=r"matches no file|does not exist"):
+                open_inputs([pattern])
+
     @pytest.mark.parametrize(
         ("names", "told"),
         [
