@@ -29,6 +29,7 @@ def row_doubts(record: FitRecord) -> list[str]:
     visible = (hips[..., 2] >= _LEAST_VISIBILITY) & (hips[..., :2] >= 0).all(-1) & (hips[..., :2] < size).all(-1)
     diagonal = np.linalg.norm(record.boxes[:, 2:] - record.boxes[:, :2], axis=-1)
     reasons = (
+        ("not detected here", record.interpolated),
         ("hips not visible", ~visible.any(1) & ~unknown),
         ("low confidence", record.confidence < _LEAST_CONFIDENCE),
         ("far from the joints", record.reprojection_error > _LARGEST_ERROR * diagonal),
@@ -37,7 +38,7 @@ def row_doubts(record: FitRecord) -> list[str]:
 
 
 def doubt_of_track(record: FitRecord, track: int) -> str:
-    """Why most frames of a person are doubtful: the most frequent reason; "" if most are not."""
+    """Why most frames that a person was detected in are doubtful: the most frequent reason; "" if most are not."""
     doubts = row_doubts(record)
-    found = [doubts[row] for row in record.rows_of(track)]
+    found = [doubts[row] for row in record.rows_of(track) if not record.interpolated[row]]
     return Counter(filter(None, found)).most_common(1)[0][0] if 2 * sum(map(bool, found)) > len(found) else ""

@@ -156,17 +156,18 @@ def joined(fits: Sequence[Fit]) -> Fit:
 
 
 def record_summary(record: FitRecord) -> dict[str, Any]:
-    """What a line of a table says of a record: people, frames, median reprojection error and confidence, doubts.
+    """What a line of a table says of a record: people, frames, doubts, and the median reprojection error and
+    confidence of rows that are not interpolated.
 
     doubtful  such as "hips not visible"; of several people with their numbers; "" where no fit is doubtful
     """
-    tracks = record.tracks
+    tracks, detected = record.tracks, ~record.interpolated
     doubts = {track: doubt for track in tracks if (doubt := doubt_of_track(record, track))}
     named = [doubt if len(tracks) == 1 else f"person {track}: {doubt}" for track, doubt in doubts.items()]
     return {
         "people": len(tracks),
         "frames": record.frame_count,
-        "error_px": float(np.median(record.reprojection_error)) if len(record) else None,
-        "confidence": float(np.median(record.confidence)) if len(record) else None,
+        "error_px": float(np.median(record.reprojection_error[detected])) if detected.any() else None,
+        "confidence": float(np.median(record.confidence[detected])) if detected.any() else None,
         "doubtful": "; ".join(named),
     }

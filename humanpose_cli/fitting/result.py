@@ -100,6 +100,12 @@ class FitPerson:
         return self.fit.rows_of(self.id)
 
     @property
+    def _detected(self) -> np.ndarray:
+        rows = self.rows
+        found = rows[~self.fit.interpolated[rows]]
+        return found if len(found) else rows
+
+    @property
     def frames(self) -> np.ndarray:
         """(R,) index of the frame of each row."""
         return self.fit.frame_index[self.rows]
@@ -116,13 +122,13 @@ class FitPerson:
 
     @property
     def confidence(self) -> float:
-        """Median over the frames, 0–1."""
-        return float(np.median(self.fit.confidence[self.rows]))
+        """Median over the frames that they were detected in, 0–1."""
+        return float(np.median(self.fit.confidence[self._detected]))
 
     @property
     def reprojection_error(self) -> float:
-        """Median over the frames, pixels."""
-        return float(np.median(self.fit.reprojection_error[self.rows]))
+        """Median over the frames that they were detected in, pixels."""
+        return float(np.median(self.fit.reprojection_error[self._detected]))
 
     @property
     def doubt(self) -> str:

@@ -5,8 +5,10 @@ import pytest
 from known_people import KnownPeople, true_person
 
 from humanpose_cli.core.errors import UsageError
+from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.fitting.fitter import FitOptions, Fitter
 from humanpose_cli.fitting.overlays import overlay_image
+from humanpose_cli.fitting.records import record_summary
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.metrics.bodies import mpjpe
 
@@ -92,6 +94,19 @@ def test_a_person_missing_in_between_keeps_the_id(clip, clip_frames, known):
     assert record.tracks == [0]
     assert record.frame_index.tolist() == [0, 1, 2, 3]
     assert record.interpolated.tolist() == [False, True, False, False]
+
+
+def test_filled_frames_do_not_count_in_what_is_said_of_a_fit(clip, clip_frames, known):
+    known.by_index[1] = known.by_index[2] = []
+    frames = [Frame(t, str(t), pixels) for t, pixels in enumerate(clip_frames)]
+    with Fitter(FitOptions(focal=clip.focal), people_source=known) as fitter:
+        record = fitter.fit_sequence(frames)
+    ends = [0, 3]
+    summary = record_summary(record)
+    assert summary["confidence"] == pytest.approx(np.median(record.confidence[ends])) == record.people[0].confidence
+    assert summary["error_px"] == np.median(record.reprojection_error[ends]) == record.people[0].reprojection_error
+    assert summary["doubtful"] == ""
+    assert row_doubts(record) == ["", "not detected here", "not detected here", ""]
 
 
 def test_rows_do_not_depend_on_who_else_is_in_the_image(clip, clip_frames):
