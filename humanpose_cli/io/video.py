@@ -184,15 +184,19 @@ class VideoReader:
         index, stop = 0, math.inf if self.range.stop is None else self.range.stop
         damaged: dict[Damage, list[int]] = {"flawed": [], "lost": []}
         scaler = VideoReformatter()
+        rotation, matrix = math.nan, np.eye(2, dtype=int)
         try:
             for frame, stream, pts, damage in self._decode():
+                if frame.rotation != rotation:
+                    # Not for each frame: those whose side data were read stay in memory until garbage is collected.
+                    rotation, matrix = frame.rotation, _display_matrix(frame)
                 if index >= self.range.start:
                     if damage:
                         damaged[damage].append(index)
                     width, height = _square_size(frame, stream)
                     rgb = scaler.reformat(frame, width, height, "rgb24", interpolation=_TO_RGB)
                     time = None if pts is None else pts * stream.time_base
-                    yield VideoFrame(index, _upright(rgb.to_ndarray(), _display_matrix(frame)), time, damage)
+                    yield VideoFrame(index, _upright(rgb.to_ndarray(), matrix), time, damage)
                 index += 1
                 if index >= stop:
                     return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import resource
@@ -132,6 +133,17 @@ def test_the_display_matrix_is_honoured(video, tmp_path, matrix, upright):
     _, stored = next(iter(VideoReader(video)))
     assert pixels.shape == (reader.info.size[1], reader.info.size[0], 3)
     np.testing.assert_array_equal(pixels, upright(stored))
+
+
+def test_frames_that_were_read_do_not_wait_for_the_garbage_collector(video):
+    gc.collect()
+    gc.disable()
+    try:
+        assert sum(1 for _ in VideoReader(video)) == COUNT
+        kept = sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert kept <= 2
 
 
 def test_pixels_that_are_not_square_are_made_square(tmp_path):
