@@ -146,6 +146,23 @@ def mirrored_rendering(rendering: BodyRendering) -> BodyRendering:
     return replace(rendering, **flipped, barycentrics=rendering.barycentrics.flip(-2))
 
 
+class DrawnFit(NamedTuple):
+    """A photograph and the rendering of an imperfect fit in one crop.
+
+    photo      (S, S, 3) uint8
+    rendering  of the one body
+    truth      (1, 2, S, S) pixels: where its surface points lie in the photograph
+    visible    (1, 1, S, S) bool: on the fitted body, and the photograph shows the point
+    size       pixels: longer side of the true body's box
+    """
+
+    photo: NDArray[np.uint8]
+    rendering: BodyRendering
+    truth: Tensor
+    visible: Tensor
+    size: float
+
+
 class RefinerExamples:
     """Makes the example of a person: a dictionary of arrays, of which a batch is collated.
 
@@ -158,7 +175,7 @@ class RefinerExamples:
 
     people       of a cache, with poses
     options      of the network; texels along the texture's sides
-    whole        add what a person or a flow looks at
+    whole        add what a person looks at
     """
 
     def __init__(
@@ -180,19 +197,33 @@ class RefinerExamples:
         return TexelMap(self.body.uv, self.body.uv_faces, self.texels)
 
     def __call__(self, number: int, random: np.random.Generator) -> dict[str, Array]:
+        photo, rendering, truth, visible, size = self.drawn_fit(number, random)
+        made: dict[str, Array] = {
+            "photo": np.ascontiguousarray(photo.transpose(2, 0, 1)),
+            "rendering": rendering_input(rendering, self.options)[0].numpy(),
+            "truth": truth[0].numpy(),
+            "drawn": (rendering.mask[0] > 0).numpy(),
+            "visible": visible[0].numpy(),
+            "size": np.float32(size),
+        }
+        if self.whole:
+            made["textured"] = torch.cat((rendering.rgb, rendering.textured), 1)[0].numpy()
+        return made
+
+    @torch.no_grad()
+    def drawn_fit(self, number: int, random: np.random.Generator) -> DrawnFit:
+        """What the example is made of."""
         frames = [number, *self._chosen_frames(number, random)]
         examples = [self.people.example(frame, ()) for frame in frames]
         fits = imitated_fits(random, self.body, examples, self.augmentation)
-        example, size = examples[0], self.options.crop
-        with torch.no_grad():
-            vertices = _vertices(self.body, fits)
-            crop = self._crop(example, vertices[0], random)
-            camera = _camera(example).cropped(crop)
-            texture = self._texture(examples, vertices, random)
-            fitted = torch.from_numpy(crop.directions(vertices[0].numpy()))
-            rendering = render_bodies(self.body, fitted[None], [camera], size, [texture])
-            true = torch.from_numpy(crop.directions(_vertices(self.body, _truth(example))[0].numpy()))
-            moved, visible = true_displacements(rendering, self.body.faces, true[None], [camera])
+        example, vertices = examples[0], _vertices(self.body, fits)
+        crop = self._crop(example, vertices[0], random)
+        camera = _camera(example).cropped(crop)
+        texture = self._texture(examples, vertices, random)
+        fitted = torch.from_numpy(crop.directions(vertices[0].numpy()))
+        rendering = render_bodies(self.body, fitted[None], [camera], self.options.crop, [texture])
+        true = torch.from_numpy(crop.directions(_vertices(self.body, _truth(example))[0].numpy()))
+        moved, visible = true_displacements(rendering, self.body.faces, true[None], [camera])
         visible[0] &= _person_at(example, crop, moved[0])
         photo = _photographed(crop.image(example.image), random, self.augmentation)
         pixels = camera.project(true, near=NEAR)
@@ -201,17 +232,7 @@ class RefinerExamples:
             rendering, photo = mirrored_rendering(rendering), photo[:, ::-1]
             moved = moved.flip(-1) * torch.tensor([-1.0, 1.0])[:, None, None]
             visible = visible.flip(-1)
-        made: dict[str, Array] = {
-            "photo": np.ascontiguousarray(photo.transpose(2, 0, 1)),
-            "rendering": rendering_input(rendering, self.options)[0].numpy(),
-            "truth": moved[0].numpy(),
-            "drawn": (rendering.mask[0] > 0).numpy(),
-            "visible": visible[0].numpy(),
-            "size": np.float32((pixels.amax(0) - pixels.amin(0)).max()),
-        }
-        if self.whole:
-            made["textured"] = torch.cat((rendering.rgb, rendering.textured), 1)[0].numpy()
-        return made
+        return DrawnFit(photo, rendering, moved, visible, float((pixels.amax(0) - pixels.amin(0)).max()))
 
     def _chosen_frames(self, number: int, random: np.random.Generator) -> list[int]:
         others = self._others[number]
