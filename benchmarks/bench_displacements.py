@@ -5,7 +5,7 @@ textures come from other frames. Endpoint errors in per cent of the person's siz
 shows: mean over people, and mean over pixels by how far each way trusts them, with what their displacement is; the
 share of people who come nearer; milliseconds a person in crops of 384 pixels.
 
-    python benchmarks/bench_displacements.py [people [weights]]      default: 120, the shipped network where there is one
+    python benchmarks/bench_displacements.py [people [weights]]      default: 120, the shipped network if any
 """
 
 from __future__ import annotations
