@@ -1,7 +1,7 @@
 """Runs the benchmarks and writes what they measured, with the machine and the commit, to benchmarks/RESULTS.md.
 
-    python benchmarks/run.py              all of them; replaces this machine's part of RESULTS.md
-    python benchmarks/run.py skinning     only these; prints their tables and writes nothing
+    python benchmarks/run.py              all of them
+    python benchmarks/run.py skinning     only these; the other sections of this machine stay, each with its own commit
 
 A benchmark is a script bench_NAME.py in this folder that prints one JSON object a line, each a row of its table; the
 first paragraph of its docstring says what is measured. A script that fails is named, and the exit code is 1.
@@ -46,7 +46,7 @@ def machine() -> str:
 
 
 def software() -> str:
-    """Commit and versions, the line under the heading."""
+    """Commit and versions, the line under a section's purpose."""
     from humanpose_cli.batch.ledger import commit_of_checkout, installed_versions
 
     versions = installed_versions(("torch", "warp-lang", "numpy", "onnxruntime"))
@@ -105,12 +105,15 @@ def cell(value: object) -> str:
     return text.replace("|", "\\|")
 
 
-def write(heading: str, body: str) -> None:
-    """Put this machine's part into RESULTS.md; other machines' parts stay."""
+def write(heading: str, sections: dict[str, str]) -> None:
+    """Put these sections, by name, into this machine's part of RESULTS.md; all else in it stays."""
     parts = RESULTS.read_text("utf-8").split("\n## ")[1:] if RESULTS.exists() else []
-    kept = [part.rstrip("\n") for part in parts if part.partition("\n")[0] != heading]
-    text = "\n\n## ".join([TITLE.rstrip("\n"), *kept, f"{heading}\n{body}"])
-    RESULTS.write_text(text + "\n", "utf-8")
+    kept = {name: body.strip("\n") for name, _, body in (part.partition("\n") for part in parts)}
+    _, *there = ("\n" + kept.pop(heading, "")).split("\n### ")
+    merged = {name: body.strip("\n") for name, _, body in (section.partition("\n") for section in there)} | sections
+    body = "\n\n".join(f"### {name}\n{merged[name]}" for name in sorted(merged))
+    pages = [f"{name}\n\n{part}" for name, part in kept.items()] + [f"{heading}\n\n{body}"]
+    RESULTS.write_text("\n\n## ".join([TITLE.rstrip("\n"), *pages]) + "\n", "utf-8")
 
 
 def main(names: list[str]) -> int:
@@ -119,7 +122,7 @@ def main(names: list[str]) -> int:
     if missing:
         there = ", ".join(sorted(path.stem.removeprefix("bench_") for path in FOLDER.glob("bench_*.py")))
         raise SystemExit(f"{', '.join(missing)}: no such benchmark; there are {there}")
-    sections, failed = [software()], []
+    failed = []
     for script in scripts:
         name = script.stem.removeprefix("bench_")
         print(f"{name} …", file=sys.stderr)
@@ -127,10 +130,8 @@ def main(names: list[str]) -> int:
         if not well:
             failed.append(name)
         body = table(rows) if rows else "Gave no result."
-        sections.append(f"### {name}\n{purpose}\n\n{body}")
+        write(machine(), {name: f"{purpose}\n\n{software()}\n\n{body}"})
         print(f"{purpose}\n{body}\n")
-    if not names:
-        write(machine(), "\n\n".join(sections))
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

@@ -52,19 +52,13 @@ def test_two_sides_take_a_column_each(results):
     )
 
 
-def test_other_machines_parts_stay(results):
-    results.write("a fast one", "body 1")
-    results.write("a slow one", "body 2")
-    results.write("a fast one", "body 3")
+def test_sections_and_machines_not_measured_stay(results):
+    results.write("a fast one", {"b": "body 1", "a": "body 2"})
+    results.write("a slow one", {"b": "body 3"})
+    results.write("a fast one", {"b": "body 4", "c": "body 5"})
     text = results.RESULTS.read_text()
-    assert [line for line in text.splitlines() if line.startswith("#")] == [
-        "# Results",
-        "## a slow one",
-        "## a fast one",
-    ]
-    assert "body 1" not in text
-    assert "body 2" in text
-    assert text.endswith("body 3\n")
+    _, _, kept = text.partition("\n## ")
+    assert kept == "a slow one\n\n### b\nbody 3\n\n## a fast one\n\n### a\nbody 2\n\n### b\nbody 4\n\n### c\nbody 5\n"
 
 
 def test_scripts_are_run_and_failures_named(results, tmp_path, capsys):
@@ -75,7 +69,7 @@ def test_scripts_are_run_and_failures_named(results, tmp_path, capsys):
     (tmp_path / "helper.py").write_text("raise SystemExit(1)\n")
     assert results.main([]) == 1
     text = results.RESULTS.read_text()
-    assert "## a slow one\nCommit 1.\n\n### bad\nBad.\n\nGave no result.\n\n### good\nGood: how good.\n" in text
+    assert "### bad\nBad.\n\nCommit 1.\n\nGave no result.\n\n### good\nGood: how good.\n\nCommit 1.\n\n|" in text
     assert "helper" not in text
     assert "failed: bad" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="there are bad, good"):
