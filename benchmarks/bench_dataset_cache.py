@@ -75,7 +75,7 @@ def write_loose(source: Photographs, folder: Path) -> None:
 
 def open_ours(folder: Path) -> int:
     """Open the cache and its shards and learn where every image's bytes lie."""
-    return sum(len(TableFile(path).offsets("pictures/image")) - 1 for path in open_cache(folder).shard_paths)
+    return sum(len(TableFile(path, "shard").offsets("pictures/image")) - 1 for path in open_cache(folder).shard_paths)
 
 
 def open_loose(folder: Path) -> int:
