@@ -49,7 +49,7 @@ Function = Callable[..., CommandResult]
 Options = TypeVar("Options")
 _META, _NOTES = "humanpose_cli.settings", "humanpose_cli.notes"
 
-RENAMED: Mapping[str, Mapping[str, str]] = {"evaluate": {"seen": "visible"}}
+RENAMED: Mapping[str, Mapping[str, str]] = {"evaluate": {"seen": "visible"}, "train": {"seen": "visible"}}
 """For each command, the old name of an option or setting, as Python spells it, and the new one. Old names are
 accepted with a warning for one version."""
 

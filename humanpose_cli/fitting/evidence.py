@@ -35,7 +35,7 @@ _USUAL_IN_SIGHT, _USUAL_HIDDEN = 0.022, 0.08
 def landmark_noise(skeleton: Skeleton) -> tuple[Tensor, Tensor]:
     """Standard deviations (L,) of landmarks in sight and hidden, double.
 
-    BlazePose's were measured with its landmarks' places on the default body by tools/build_landmarks.py.
+    BlazePose's were measured with its landmarks' positions on the default body by tools/build_landmarks.py.
     """
     if skeleton != BLAZEPOSE33:
         usual = torch.ones(len(skeleton), dtype=torch.float64)
@@ -154,7 +154,7 @@ def place_before_camera(
     right = (A.mT @ b[..., None]).squeeze(-1)
     right[:, 2] += faint**2 * usual_depth
     t = torch.linalg.solve(normal, right)
-    # Few or contradictory landmarks may ask for a place behind the camera; hold the depth and fit the rest.
+    # Few or contradictory landmarks may ask for a position behind the camera; hold the depth and fit the rest.
     behind = t[:, 2] + points[..., 2].amin(-1) < _NEAREST
     depth = torch.where(behind, usual_depth, t[:, 2])
     sideways = right[:, :2] - normal[:, :2, 2] * depth[:, None]
@@ -215,7 +215,7 @@ def gather_evidence(
     neutral = rotations_to_angles(
         neutral_rotations() if given.predicted_rotations is None else given.predicted_rotations
     )
-    places, place_weights = _places(given, to_camera, options)
+    positions, position_weights = _positions(given, to_camera, options)
     shape, shape_sigma = _shape(rig, given, options)
     evidence = FitEvidence(
         pixels=given.keypoints,
@@ -226,8 +226,8 @@ def gather_evidence(
         bone_weights=bone_weights,
         to_ray=to_camera.mT,
         upright=_uprightness(skeleton, given) / options.lean_noise,
-        places=places,
-        place_weights=place_weights,
+        positions=positions,
+        position_weights=position_weights,
         confidence=given.confidence,
         shape=shape,
         shape_sigma=shape_sigma,
@@ -296,15 +296,15 @@ def _bones(skeleton: Skeleton, given: _Given, options: KeypointFitOptions) -> tu
     return matrix @ given.world, (weakest[..., None] / variance).sqrt()
 
 
-def _places(given: _Given, to_camera: Tensor, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:
+def _positions(given: _Given, to_camera: Tensor, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:
     """Predicted joints about the pelvis (N, K, 3) in the axes of the viewing ray, and 1 / σ (N, K, 3)."""
     if given.predicted_rotations is None:
         empty = torch.zeros(len(given.keypoints), 0, 3, dtype=torch.float64)
         return empty, empty
     rows, pelvis = SMPL24.indices(PREDICTED_JOINTS), SMPL24.index("pelvis")
     joints, noise = given.predicted_joints, given.predicted_noise[:, rows]
-    places = (joints[:, rows] - joints[:, pelvis : pelvis + 1]) @ to_camera
-    return places, 1 / (options.predicted_noise * _sigmas(noise))
+    positions = (joints[:, rows] - joints[:, pelvis : pelvis + 1]) @ to_camera
+    return positions, 1 / (options.predicted_noise * _sigmas(noise))
 
 
 def _shape(rig: LandmarkRig, given: _Given, options: KeypointFitOptions) -> tuple[Tensor, Tensor]:

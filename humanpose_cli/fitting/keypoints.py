@@ -1,4 +1,4 @@
-"""Bodies from landmarks: pose, shape and place of many people and frames at once."""
+"""Bodies from landmarks: pose, shape and position of many people and frames at once."""
 
 from __future__ import annotations
 
@@ -261,11 +261,11 @@ def _with_lifted_joints(setting: _Setting, rows: _Rows) -> FitEvidence:
     lifted = shipped_lifter()(evidence.pixels, confidence, evidence.focal, evidence.centre, skeleton)
     rows_of_joints = SMPL24.indices(PREDICTED_JOINTS)
     about = posed.joints[:, rows_of_joints] - posed.joints[:, SMPL24.index("pelvis"), None]
-    places = torch.lerp(about, lifted.joints.double(), options.lifted_share) @ evidence.to_ray.mT
+    positions = torch.lerp(about, lifted.joints.double(), options.lifted_share) @ evidence.to_ray.mT
     sure = joint_confidence(skeleton, confidence) > 0
     visible = (sure[:, rows_of_joints] & sure[:, SMPL24.index("pelvis"), None])[..., None]
-    weights = torch.where(visible, 1 / options.lifted_noise, 0.0).expand_as(places)
-    return replace(evidence, places=places, place_weights=weights)
+    weights = torch.where(visible, 1 / options.lifted_noise, 0.0).expand_as(positions)
+    return replace(evidence, positions=positions, position_weights=weights)
 
 
 def _report(

@@ -121,27 +121,27 @@ def _load(path: Path, segmenter: Path | None, body: str, device: str) -> BodyNet
 
 
 def fit_of_estimates(
-    body: Body, seen: Sequence[TrackedPerson], cameras: Sequence[FrameCamera], *, shared_shape: bool
+    body: Body, people: Sequence[TrackedPerson], cameras: Sequence[FrameCamera], *, shared_shape: bool
 ) -> KeypointFit:
     """N ≥ 1 estimates as a fit, in their order; with `shared_shape` the rows of a track have their mean shape.
 
     Confidence is how well the body explains the detector's landmarks where these are known. InputError for people
     without an estimate.
     """
-    estimates = [s.estimate for s in seen if s.estimate is not None]
-    if len(estimates) < len(seen):
+    estimates = [s.estimate for s in people if s.estimate is not None]
+    if len(estimates) < len(people):
         raise InputError(
-            cameras[next(s.frame for s in seen if s.estimate is None)].name,
+            cameras[next(s.frame for s in people if s.estimate is None)].name,
             "its people come without what the body network looks at",
             remedy="`method=keypoints`",
         )
     poses = torch.from_numpy(np.stack([e.poses for e in estimates]))
     betas = np.stack([e.betas for e in estimates])
     if shared_shape:
-        tracks = np.array([s.track for s in seen])
+        tracks = np.array([s.track for s in people])
         betas = np.stack([betas[tracks == track].mean(0) for track in tracks])
     shape = torch.from_numpy(betas)
-    camera = Camera.stack(cameras[s.frame].camera for s in seen).tensors()
+    camera = Camera.stack(cameras[s.frame].camera for s in people).tensors()
     joints = torch.from_numpy(np.stack([e.joints for e in estimates]))
     pelvis = SMPL24.index("pelvis")
     rotations = axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3)))
@@ -154,7 +154,7 @@ def fit_of_estimates(
         posed = body.pose(rotations, shape, root - rest, vertices=False)
         joints2d = camera.project(posed.joints)
         landmarks = body.pose_landmarks(BLAZEPOSE33.name, posed, shape)
-        error, sure = _explained(landmarks, seen, camera)
+        error, sure = _explained(landmarks, people, camera)
     return KeypointFit(
         poses=poses.numpy(),
         betas=betas,

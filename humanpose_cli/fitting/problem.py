@@ -130,7 +130,7 @@ class FitEvidence:
     bones (N, B, 3) world landmarks' bones on the axes of the viewing ray, bone_weights (N, B, 3) = 1 / σ
     to_ray (N, 3, 3) camera axes to those of the viewing ray
     upright (N, 2) = 1 / σ of the two leans
-    places (N, K, 3) predicted places of joints about the pelvis on the axes of the viewing ray, place_weights
+    positions (N, K, 3) predicted positions of joints about the pelvis on the axes of the viewing ray, position_weights
     (N, K, 3) = 1 / σ; K is 0 without a prediction, else the number of PREDICTED_JOINTS
     shape (N, S) predicted betas, shape_sigma (N, S) their σ: infinite without a prediction
     confidence (N, L) of the landmarks, zero where one is not used
@@ -146,8 +146,8 @@ class FitEvidence:
     bone_weights: Tensor
     to_ray: Tensor
     upright: Tensor
-    places: Tensor
-    place_weights: Tensor
+    positions: Tensor
+    position_weights: Tensor
     confidence: Tensor
     shape: Tensor
     shape_sigma: Tensor
@@ -179,7 +179,7 @@ class KeypointProblem:
         self.options = options
         self._bones = combination(skeleton.joint_names, bone_names(skeleton))
         self._upright = combination(rig.joint_points, _UPRIGHT)
-        predicted = PREDICTED_JOINTS[: evidence.places.shape[1]]
+        predicted = PREDICTED_JOINTS[: evidence.positions.shape[1]]
         self._predicted = combination(rig.joint_points, [((name,), ("pelvis",)) for name in predicted])
         self.parameters = rig.parameter_count
         self._root = slice(3 * len(rig.parents), 3 * len(rig.parents) + 3)
@@ -211,7 +211,7 @@ class KeypointProblem:
             self._lean(posed.points, jacobian),
         ]
         if len(self._predicted):
-            terms.append(self._places(posed.points, jacobian))
+            terms.append(self._positions(posed.points, jacobian))
         equations = accumulate(terms, self.parameters)
         self._add_angles(equations, state)
         evidence = self.evidence
@@ -256,14 +256,14 @@ class KeypointProblem:
         J = (J[:, 2:] - sine.mT[..., None] * along) / length.mT[..., None]
         return vector_rows(sine, J, self.evidence.upright[..., None], self.options.robust_lean)
 
-    def _places(self, points: Tensor, jacobian: Tensor) -> Rows:
+    def _positions(self, points: Tensor, jacobian: Tensor) -> Rows:
         """Predicted joints about the pelvis, on the axes of the viewing ray."""
         joints = slice(self.rig.landmark_count, None)
         evidence = self.evidence
         J = self._predicted @ jacobian[:, :, joints]
         J = (evidence.to_ray @ J.flatten(2)).view(J.shape)
-        residual = self._predicted @ points[:, joints] @ evidence.to_ray.mT - evidence.places
-        return vector_rows(residual, J, evidence.place_weights, self.options.robust_place)
+        residual = self._predicted @ points[:, joints] @ evidence.to_ray.mT - evidence.positions
+        return vector_rows(residual, J, evidence.position_weights, self.options.robust_position)
 
     def _add_angles(self, equations: NormalEquations, state: FitState) -> None:
         """Pose prior, joint limits and the fallback of unseen limbs: energies of the anatomical angles."""

@@ -172,7 +172,7 @@ class KeypointFitOptions:
     lift               let the lifter judge where the joints are, in a last stage
     lifted_share       of the lifter in the mean with the fit before it, 0..1
     lifted_noise       metres by which the body may differ from that mean
-    robust_place       like robust_2d, for predicted joints
+    robust_position       like robust_2d, for predicted joints
     predicted_shape    standard deviation of a predicted shape's components
     robust_bone        like robust_2d, for the bones of the world landmarks
     prior_strength     factor on the pose prior's energy (0 switches it off)
@@ -203,7 +203,7 @@ class KeypointFitOptions:
     lift: bool = True
     lifted_share: float = 0.5
     lifted_noise: float = 0.03
-    robust_place: float = 3.0
+    robust_position: float = 3.0
     predicted_shape: float = 0.7
     robust_bone: float = 3.0
     prior_strength: float = 1.0

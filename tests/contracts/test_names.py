@@ -30,16 +30,6 @@ ALLOWED = {
     "place_in_image",
 }
 
-# Older names that are to be renamed; nothing is added here.
-PENDING = {
-    "FitEvidence.place_weights",
-    "FitEvidence.places",
-    "KeypointFitOptions.robust_place",
-    "NbfTraining.seen",
-    "SegmenterTraining.seen",
-    "fit_of_estimates(seen)",
-}
-
 
 def forbidden_words(text: str) -> set[str]:
     """The words in backticks of the last column of a table in Markdown."""
@@ -93,12 +83,12 @@ def words() -> set[str]:
 
 def test_public_names_keep_to_the_glossary(words):
     found = {f"{path}: {name}" for path, tree in modules().items() for name in wrong(public_names(tree), words)}
-    assert sorted(line for line in found if line.split(": ")[1] not in ALLOWED | PENDING) == []
+    assert sorted(line for line in found if line.split(": ")[1] not in ALLOWED) == []
 
 
 def test_every_exception_is_needed(words):
     found = {name for tree in modules().values() for name in wrong(public_names(tree), words)}
-    assert (ALLOWED | PENDING) - found == set()
+    assert ALLOWED - found == set()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -110,7 +100,7 @@ def test_flags_keep_to_the_glossary(name, words):
         if not getattr(parameter, "hidden", False)
         for flag in (*parameter.opts, *parameter.secondary_opts)
     }
-    assert wrong(flags - PENDING, words) == []
+    assert wrong(flags, words) == []
 
 
 def test_the_check_finds_what_it_should():

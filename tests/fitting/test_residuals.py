@@ -26,7 +26,7 @@ def problem_and_state(request, body, library_scene):
     rig = LandmarkRig(body, body.landmarks("blazepose33"), joints, free_columns=1)
     seen = scene.changed(confidence=confidence, **told)
     evidence, starts = gather_evidence(rig, BLAZEPOSE33, seen, KeypointFitOptions())
-    assert evidence.places.shape[1] == (len(PREDICTED_JOINTS) if told else 0)
+    assert evidence.positions.shape[1] == (len(PREDICTED_JOINTS) if told else 0)
     problem = KeypointProblem(rig, BLAZEPOSE33, evidence, KeypointFitOptions())
     generator = torch.Generator().manual_seed(2)
     step = 0.1 * torch.randn(3, problem.parameters, generator=generator, dtype=torch.float64)

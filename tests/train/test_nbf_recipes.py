@@ -328,9 +328,9 @@ def test_parts_and_the_detectors_numbers_together(cache, segmenter, tmp_path):
 
 def test_who_is_hardly_seen_is_left_out(cache, tmp_path):
     everybody = NbfRecipe(cache, PARTS)
-    assert len(NbfRecipe(cache, replace(PARTS, seen=1.0)).people) == len(everybody.people)
+    assert len(NbfRecipe(cache, replace(PARTS, visible=1.0)).people) == len(everybody.people)
     assert len(NbfRecipe(cache, replace(PARTS, people=5)).people) == 5
     hidden = open_cache(cache).people["keypoints/smpl24"][:].copy()
     assert (hidden[..., 2] == 1).all()  # painted people have nothing before them
     with pytest.raises(UsageError, match="seen up to 1"):
-        replace(PARTS, seen=1.5)
+        replace(PARTS, visible=1.5)

@@ -65,7 +65,7 @@ class NbfTraining:
     learning_rate, beta1, weight_decay  of Adam
     backbone       file with ImageNet weights of the regressor's ResNet; "" begins at random
     start          weights to begin with, as far as they are of networks built alike; "" begins at random
-    seen           least share of a person's joints that must be visible, in training and validation
+    visible        least share of a person's joints that must be visible, in training and validation
     people         learn from that many at most, spread evenly; 0 for all
     variants       random views of each person, kept in memory; 0 for new ones in every epoch
     protocol       of the cache; "" for its own
@@ -89,7 +89,7 @@ class NbfTraining:
     weight_decay: float = 1e-4
     backbone: str = ""
     start: str = ""
-    seen: float = 0.0
+    visible: float = 0.0
     people: int = 0
     variants: int = 0
     protocol: str = ""
@@ -115,9 +115,9 @@ class NbfTraining:
             raise UsageError("unrendered", "is not possible", expected=expected)
         if self.losses.noise and not self.regressor.noise:
             raise UsageError("losses.noise", "has nothing to learn", remedy="`regressor.noise=true`")
-        if min(self.people, self.variants, self.unrendered_poses - 1) < 0 or not 0 <= self.seen <= 1:
-            what = "people, variants, unrendered_poses or seen"
-            raise UsageError(what, "are out of range", expected="0 or more, poses 1 or more, seen up to 1")
+        if min(self.people, self.variants, self.unrendered_poses - 1) < 0 or not 0 <= self.visible <= 1:
+            what = "people, variants, unrendered_poses or visible"
+            raise UsageError(what, "are out of range", expected="0 or more, poses 1 or more, visible up to 1")
         if self.crop < 32 or self.learning_rate <= 0 or self.weight_decay < 0 or self.validation < 1:
             raise UsageError("nbf training", "is out of range", expected="crop of 32 or more, rate above 0")
 
@@ -129,7 +129,7 @@ _SMALL_PARTS = NbfTraining(
     inputs=InputOptions("parts", size=128),
     regressor=RegressorOptions(layers=18, width=24, reduced=32),
     augmentation=BodyAugmentation(scale=0.15, errors=0.7),
-    seen=0.4,
+    visible=0.4,
     losses=LossOptions(latent=1.0, points3d=30.0),
     crop=192,
     learning_rate=1e-3,
@@ -150,7 +150,7 @@ _ABLATION = NbfTraining(
     inputs=InputOptions("parts", size=64),
     regressor=RegressorOptions(layers=18, width=12, reduced=32),
     augmentation=BodyAugmentation(),
-    seen=0.4,
+    visible=0.4,
     people=3000,
     variants=3,
     crop=64,
@@ -339,7 +339,7 @@ class NbfRecipe(Recipe[Batch]):
         o = self.options
         needs = needed_labels(o.inputs, o.losses, segmented=o.source == "segmenter", framing=o.framing)
         train, held = split_people(data, needs, protocol=o.protocol)
-        train, held = spread_out(visible_people(train, o.seen), o.people), visible_people(held, o.seen)
+        train, held = spread_out(visible_people(train, o.visible), o.people), visible_people(held, o.visible)
         known = "poses" in held.cache.people
         held = held.taken(np.isfinite(held.column("poses")).all(1) if known else np.zeros(len(held), bool))
         if not len(held):

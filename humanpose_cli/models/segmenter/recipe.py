@@ -46,7 +46,7 @@ class SegmenterTraining:
     background     weight of the background's pixels in the loss, beside 1 of the parts' (the paper has no weights)
     backbone       file with ImageNet weights of the backbone; "" begins at random
     start          weights to begin with, of the same network; "" begins at random
-    seen           least share of a person's joints that must be visible, in training and validation
+    visible        least share of a person's joints that must be visible, in training and validation
     people         learn from that many at most, spread evenly; 0 for all
     protocol       of the cache; "" for its own
     validation     people that a validation looks at, at most
@@ -61,7 +61,7 @@ class SegmenterTraining:
     background: float = 1.0
     backbone: str = ""
     start: str = ""
-    seen: float = 0.0
+    visible: float = 0.0
     people: int = 0
     protocol: str = ""
     validation: int = 512
@@ -86,7 +86,7 @@ SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
             2e-3,
             1e-5,
             background=0.4,
-            seen=0.4,
+            visible=0.4,
         ),
         TrainOptions(epochs=12, batch_size=8, precision="mixed", clip=1.0, average=0.998, log_every=50),
     ),
@@ -97,7 +97,7 @@ SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
             4e-3,
             1e-5,
             background=0.4,
-            seen=0.4,
+            visible=0.4,
             people=3000,
             validation=96,
         ),
@@ -156,8 +156,8 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
         torch.manual_seed(seed)
         needs = segmenter_needs(self.options.segmenter)
         train, held = split_people(data, needs, protocol=self.options.protocol)
-        self.people = spread_out(visible_people(train, self.options.seen), self.options.people)
-        self.held_out = visible_people(held, self.options.seen)
+        self.people = spread_out(visible_people(train, self.options.visible), self.options.people)
+        self.held_out = visible_people(held, self.options.visible)
         self.model = build_segmenter(self.options.segmenter)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.options.backbone:
