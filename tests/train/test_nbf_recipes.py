@@ -332,5 +332,5 @@ def test_who_is_hardly_seen_is_left_out(cache, tmp_path):
     assert len(NbfRecipe(cache, replace(PARTS, people=5)).people) == 5
     hidden = open_cache(cache).people["keypoints/smpl24"][:].copy()
     assert (hidden[..., 2] == 1).all()  # painted people have nothing before them
-    with pytest.raises(UsageError, match="seen up to 1"):
+    with pytest.raises(UsageError, match="visible up to 1"):
         replace(PARTS, visible=1.5)
