@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from humanpose_cli.data.cache import open_cache
     from humanpose_cli.fitting.fitter import Fitter
     from humanpose_cli.fitting.result import Fit, load_fit
+    from humanpose_cli.front_door import fit, refine
     from humanpose_cli.geometry.body_params import BodyParams
     from humanpose_cli.io.pose_files import read_pose
-    from humanpose_cli.refining.front_door import fit, refine
     from humanpose_cli.reposing.reposer import Reposer, repose
     from humanpose_cli.reposing.result import Reposed
 
@@ -63,11 +63,11 @@ _MODULES = {
     "Reposer": "reposing.reposer",
     "UnavailableError": "core.errors",
     "UsageError": "core.errors",
-    "fit": "refining.front_door",
+    "fit": "front_door",
     "load_fit": "fitting.result",
     "open_cache": "data.cache",
     "read_pose": "io.pose_files",
-    "refine": "refining.front_door",
+    "refine": "front_door",
     "repose": "reposing.reposer",
 }
 

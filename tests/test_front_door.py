@@ -46,11 +46,11 @@ def test_the_import_loads_nothing_heavy_and_names_what_there_is():
 
 
 def test_names_are_functions_and_classes_whatever_was_imported_before():
-    import humanpose_cli.refining.front_door
+    import humanpose_cli.front_door
     import humanpose_cli.reposing.reposer
 
     assert all(callable(getattr(hp, name)) for name in hp.__all__ if name != "__version__")
-    assert hp.fit is humanpose_cli.refining.front_door.fit
+    assert hp.fit is humanpose_cli.front_door.fit
     with pytest.raises(AttributeError, match="no attribute 'refit'"):
         hp.refit  # noqa: B018
 

@@ -11,15 +11,13 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from humanpose_cli.core.progress import Progress
     from humanpose_cli.fitting.result import Fit
 
 _METHOD = option(
     "--method",
     "How to fit. keypoints: optimisation alone. nbf: a network's one forward pass. auto: optimisation that starts "
-    "from the network and trusts it as far as its own confidence; videos do without it unless --weights names one.",
+    "from the network and trusts it as far as its own confidence; videos do without it unless --weights names one. "
+    "register: optimisation, then onto the surface points of --densepose.",
 )
 _WEIGHTS = option(
     "--weights FILE|RUN",
@@ -118,6 +116,8 @@ def fit(
     from humanpose_cli.batch.items import Item, item_of
     from humanpose_cli.batch.ledger import Entry
     from humanpose_cli.batch.runner import Outcome
+    from humanpose_cli.body.smpl import body_by_name
+    from humanpose_cli.datasets.surface_points import check_registration, surface_registration
     from humanpose_cli.fitting.fitter import FitOptions, Fitter, fit_item, fit_outputs
     from humanpose_cli.fitting.networks import FitMethod, NetworkOptions
     from humanpose_cli.fitting.records import record_summary
@@ -130,12 +130,7 @@ def fit(
 
     if out.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not out.is_dir():
         raise UsageError("out", "is no name of a fit", expected="a folder or NAME.npz", got=str(out))
-    if (method == "register") != (densepose is not None):
-        raise UsageError("densepose", "goes with --method register", expected="both or neither")
-    if charts is not None and densepose is None:
-        raise UsageError("charts", "are of no use without --densepose")
-    if refine and densepose is not None:
-        raise UsageError("refine", "does not go with --method register", remedy="hpc refine on the fit afterwards")
+    check_registration(method, densepose, charts, refine=refine)
     found = flags.inputs(session, inputs, out, sequence=sequence, frames=parse_range(frames))
     network = NetworkOptions(weights, segmenter)
     own: FitMethod = "keypoints" if method == "register" else method
@@ -149,7 +144,7 @@ def fit(
     def recall(item: Item, entry: Entry) -> dict[str, Any]:
         return details(load_fit(out / entry.outputs[0]))
 
-    register = None if densepose is None else _registration(body, densepose, charts)
+    register = None if densepose is None else surface_registration(body_by_name(body), densepose, charts)
     with ExitStack() as stack:
         refiner = stack.enter_context(Refiner(threads=threads, device=device)) if refine else None
         fitter = stack.enter_context(
@@ -178,20 +173,3 @@ def fit(
             recorded |= {name: file_digest(path) for name, path in files.items() if path is not None and path.is_file()}
             recorded["method"] = method
         return flags.run(session, items, work, out, recorded, recall)
-
-
-def _registration(body: str, densepose: Path, charts: Path | None) -> Callable[[Fit, Progress], Fit]:
-    """What registers a fit to the surface points of its images."""
-    from humanpose_cli.body.smpl import body_by_name
-    from humanpose_cli.datasets.surface_points import SurfacePointFile
-    from humanpose_cli.fitting.registering import register_fit
-    from humanpose_cli.models.deform_and_learn.correspondences import read_densepose_charts, texture_charts
-
-    model, file = body_by_name(body), SurfacePointFile(densepose)
-    known = texture_charts(model) if charts is None else read_densepose_charts(charts, model)
-
-    def register(fit: Fit, progress: Progress) -> Fit:
-        frames = enumerate(zip(fit.frame_names.tolist(), fit.image_size.tolist(), strict=True))
-        return register_fit(fit, model, known, {n: file.points(name, (w, h)) for n, (name, (w, h)) in frames})
-
-    return register

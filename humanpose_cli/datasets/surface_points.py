@@ -1,16 +1,25 @@
-"""Points of the surface in images, from DensePose's output or annotations: what `hpc fit --densepose` reads."""
+"""Points of the surface in images, from DensePose's output or annotations: what `hpc fit --densepose` reads.
+
+`surface_registration` makes of them what registers fits, for `hpc fit` and `hp.fit`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.progress import Progress
 from humanpose_cli.datasets.densepose import read_annotated_images
 from humanpose_cli.datasets.images import DensePoseOutput
+from humanpose_cli.fitting.registering import register_fit
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.models.deform_and_learn.correspondences import read_densepose_charts, texture_charts
 
 
 class SurfacePointFile:
@@ -44,3 +53,29 @@ class SurfacePointFile:
         y, x = np.nonzero(charts[..., 0])
         values = charts[y, x].astype(np.float64)
         return np.column_stack((x + 0.5, y + 0.5, values[:, 0], values[:, 1:] / 255))
+
+
+def surface_registration(body: Body, densepose: Path, charts: Path | None = None) -> Callable[[Fit, Progress], Fit]:
+    """What registers fits of a body to the surface points of their images (`fitting.registering`).
+
+    densepose  as `SurfacePointFile` reads it
+    charts     DensePose's UV_Processed.mat, for SMPL; None: the charts are those of the body's own texture
+    """
+    file = SurfacePointFile(densepose)
+    known = texture_charts(body) if charts is None else read_densepose_charts(charts, body)
+
+    def register(fit: Fit, progress: Progress) -> Fit:
+        frames = enumerate(zip(fit.frame_names.tolist(), fit.image_size.tolist(), strict=True))
+        return register_fit(fit, body, known, {n: file.points(name, (w, h)) for n, (name, (w, h)) in frames})
+
+    return register
+
+
+def check_registration(method: str, densepose: Path | None, charts: Path | None, *, refine: bool) -> None:
+    """UsageError where the arguments of a fit do not go together."""
+    if (method == "register") != (densepose is not None):
+        raise UsageError("densepose", "goes with `method=register`", expected="both or neither")
+    if charts is not None and densepose is None:
+        raise UsageError("charts", "are of no use without `densepose`")
+    if refine and densepose is not None:
+        raise UsageError("refine", "does not go with `method=register`", remedy="refine the fit afterwards")

@@ -8,12 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
+import torch
 
+import humanpose_cli as hp
 from humanpose_cli.cli.main import main
+from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.engine.rasterising.op import interpolate
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import read_fit
 from humanpose_cli.io.images import read_image, write_image
 from humanpose_cli.io.video import VideoWriter
+from humanpose_cli.rendering.shading import rasterise_view
 
 
 @pytest.fixture(scope="module")
@@ -293,3 +299,38 @@ def test_register_and_its_options_go_together(hpc, photos, out, line, named):
     ran = hpc("fit", str(photos), "--out", str(out), *line)
     assert ran.code == 2
     assert named in ran.err
+
+
+def test_register_brings_back_a_body_whose_surface_is_known(hpc, tmp_path):
+    """A long-legged person, of whom there are coarse keypoints and a map of charts; from Python it is the same."""
+    body, camera, side = hp.Body.default(), Camera(600.0, (120.0, 160.0), (240, 320)), np.array([240, 320])
+    poses, scales, shape = torch.zeros(1, 24, 3), torch.ones(1, 24), torch.zeros(1, body.shape_count)
+    poses[0, 0] = torch.tensor([torch.pi, 0.0, 0.0])
+    poses[0, SMPL24.indices(("left_shoulder", "right_shoulder")), 2] = torch.tensor([-0.9, 0.7])
+    scales[0, SMPL24.indices(("left_knee", "right_knee", "left_hip", "right_hip"))] = 1.12
+    rotations, trans = axis_angle_to_matrix(poses), torch.tensor([[0.0, -0.1, 4.5]])
+    true = body.pose(rotations, shape, trans, scales)
+    raster = rasterise_view(true.vertices, body.faces, camera)
+    uv = interpolate(raster, body.uv_faces, body.uv[None])[0].numpy()
+    face = raster.face[0].numpy()
+    part = np.sort(body.part_labels.numpy()[body.faces.numpy()[face]], -1)[..., 1]
+    charts = np.dstack((1 + part, np.rint(255 * uv))) * (face >= 0)[..., None]
+    np.savez(tmp_path / "a_IUV.npz", iuv=charts.astype(np.uint8))
+    joints = camera.project(body.pose_landmarks("coco17", body.pose(rotations, shape, trans, scales), shape)[0].numpy())
+    joints = joints + np.random.default_rng(0).normal(0, 4, joints.shape)
+    keypoints = np.column_stack((joints, np.ones(17))).ravel().tolist()
+    (tmp_path / "people.json").write_text(json.dumps([{"image_id": "a.png", "category_id": 1, "keypoints": keypoints}]))
+    photo = tmp_path / "a.png"
+    write_image(photo, np.full((*side[::-1], 3), 90, np.uint8))
+    people, densepose = str(tmp_path / "people.json"), str(tmp_path)
+    line = ("fit", str(photo), "--keypoints", people, "--focal", "600", "--detector", "fast", "--no-overlay")
+    ran = hpc(*line, "--method", "register", "--densepose", densepose, "--out", str(tmp_path / "a.npz"))
+    assert ran.code == 0, ran.err
+    fit = read_fit(tmp_path / "a.npz")
+    assert fit.options["registered"] == [True]
+    error = np.linalg.norm(fit.joints2d[0] - camera.project(true.joints[0].numpy()), axis=1).mean()
+    assert error < 3, "pixels; the keypoints are 5 off"
+    options = {"keypoints": people, "focal": 600, "detector": "fast", "device": "cpu"}
+    np.testing.assert_array_equal(hp.fit(photo, method="register", densepose=densepose, **options).poses, fit.poses)
+    with pytest.raises(hp.UsageError, match="densepose: goes with"):
+        hp.fit(photo, method="register")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from humanpose_cli.body.body import default_body
-from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
+from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, gram_schmidt, in_image
 from humanpose_cli.core.conventions import COCO17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -217,6 +217,18 @@ def test_an_untrained_network_says_t_pose():
     torch.testing.assert_close(pose.vector, ScaledPose.t_pose(2).vector, atol=0.1, rtol=0)
 
 
+def test_no_prediction_is_reflected():
+    network = BodyRegressor(BodyRegressorOptions(18, 4, 32)).eval()
+    wanted = torch.tensor([0.1, 0.2, -0.3, 0.9, -0.1, -0.2, 0.3, 0.8, 0.4]).view(3, 3)
+    assert torch.linalg.det(wanted) < 0
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias[93:102] = wanted.flatten()
+    matrix = network(torch.randn(2, 3, 32, 32)).orientation.view(2, 3, 3)
+    assert (torch.linalg.det(gram_schmidt(matrix.flatten(1))) > 0).all()
+    torch.testing.assert_close(matrix[..., :2], wanted[:, :2].expand(2, 3, 2))
+
+
 def test_errors_are_measured_about_the_pelvis_at_the_canonical_size(people, body):
     true = true_joints(people, SMPL24)
     length = canonical_length(body, SMPL24)
@@ -235,6 +247,12 @@ def test_the_papers_preset_is_the_papers():
     assert (options.losses.regress, options.losses.dense, options.losses.keypoints) == (1, 10, 1)
     assert (loop.epochs, loop.batch_size, loop.decay) == (30, 30, 0)
     assert options.losses.parameters == "smooth-l1"
-    for wrong in ({"correspondence": "densepose"}, {"skeleton": "stick"}, {"rounds": 0}, {"visible": 2.0}):
+    for wrong in (
+        {"correspondence": "densepose"},
+        {"correspondence": "none", "charts": "UV_Processed.mat"},
+        {"skeleton": "stick"},
+        {"rounds": 0},
+        {"visible": 2.0},
+    ):
         with pytest.raises(UsageError):
             DeformTraining(**wrong)

@@ -91,6 +91,21 @@ def test_predictions_are_where_the_second_registrations_begin(whole):
     assert not (folder / "round-2" / "registering").exists()
 
 
+def test_footage_without_correspondences_goes_on_from_another_run(cache, whole, tmp_path, monkeypatch):
+    begun, register = [], rounds.register
+    monkeypatch.setattr(rounds, "register", lambda *given: begun.append(given) or register(*given))
+    options = replace(TINY, rounds=1, correspondence="none", start=str(whole[0]))
+    run(cache, tmp_path, options)
+    (_, told, start, weights), _ = begun
+    assert told.points.shape == (4, 0, 2)
+    assert weights.scale == 10, "not the stiff body of a T pose"
+    people = DeformAndLearn(cache, options, seed=1).people
+    expected = recipe.predict_people(BodyRegressor.load(whole[0] / BEST), people, 64).rows(torch.arange(4))
+    torch.testing.assert_close(start.vector, expected.vector)
+    with pytest.raises(InputError, match=r"no run of deform-and-learn, expected rounds\.json"):
+        run(cache, tmp_path / "b", replace(options, start=str(tmp_path / "nowhere")))
+
+
 def test_a_run_that_was_interrupted_at_every_turn_ends_as_an_uninterrupted_one(cache, whole, tmp_path):
     """Stopped after a few questions, again and again: within the lifter, between registrations, within the network."""
     stops, finished = 0, False

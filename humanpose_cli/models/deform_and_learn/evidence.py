@@ -23,8 +23,8 @@ from humanpose_cli.data.augmentation import Example
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices
 from humanpose_cli.models.people import People
 
-Quality = Literal["labels", "degraded"]
-"""Of dense correspondences: as they are in the cache, or with the errors of a network that finds them added."""
+Quality = Literal["labels", "degraded", "none"]
+"""Of dense correspondences: as they are in the cache, with the errors of a network that finds them, or unused."""
 
 FILL = 0.86  # share of the crop that the longer side of a person's box takes
 _TOGETHER, _ALONE = 0.03, 0.02  # metres that correspondences of one part err by, together and each for itself
@@ -90,12 +90,18 @@ def gather_evidence(
     InputError where keypoints of this skeleton are not known, or correspondences are with another body.
     """
     errors = CorrespondenceErrors(body) if quality == "degraded" else None
+    count = 0 if quality == "none" else count
     known = _known_keypoints(people, skeleton)
     boxes = people.column("box")
     keypoints, points, vertices = [], [], []
     for number, row in enumerate(people.rows.tolist()):
         random = np.random.default_rng((seed, row))
         crop = person_crop(boxes[number], 2)  # two pixels a side: a pixel is a unit
+        own = known[number].astype(np.float32)
+        own[:, :2] = np.where(own[:, 2:] > 0, crop.points(own[:, :2]) - 1, 0)
+        keypoints.append(own)
+        if not count:
+            continue
         example = people.example(number, ("correspondence" if nearest is None else "densepose", "persons"), image=False)
         _check_body(example, body)
         if nearest is None:
@@ -109,10 +115,8 @@ def gather_evidence(
         flat[: len(seen)], index[: len(shown)] = crop.points(seen) - 1, shown
         points.append(flat)
         vertices.append(index)
-        own = known[number].astype(np.float32)
-        own[:, :2] = np.where(own[:, 2:] > 0, crop.points(own[:, :2]) - 1, 0)
-        keypoints.append(own)
-    return PeopleEvidence(people.rows, np.array(keypoints), np.array(points), np.array(vertices))
+    surface = np.reshape(points, (len(people), count, 2)), np.reshape(vertices, (len(people), count))
+    return PeopleEvidence(people.rows, np.array(keypoints), surface[0].astype(np.float32), surface[1].astype(np.int32))
 
 
 def visible_vertices(

@@ -64,7 +64,9 @@ class DeformTraining:
 
     network, losses, lifter, augmentation  see there
     rounds          of lifter, registration and network
-    correspondence  "labels" as they are in the cache, or "degraded" to about DensePose's quality
+    correspondence  "labels" as they are in the cache, "degraded" to about DensePose's quality, or "none": keypoints
+                    alone, for footage of one's own
+    start           run of deform-and-learn whose network and lifter this one goes on from; "" begins at random
     charts          DensePose's file UV_Processed.mat: correspondences are DensePose's in the cache, and body is
                     "smpl:FILE"; "" for the cache's maps of vertices (of rendered or Mosh bodies)
     points          correspondences of each person
@@ -88,6 +90,7 @@ class DeformTraining:
     augmentation: CropChange = field(default_factory=CropChange)
     rounds: int = 5
     correspondence: Quality = "labels"
+    start: str = ""
     charts: str = ""
     points: int = 128
     skeleton: str = "smpl24"
@@ -102,9 +105,11 @@ class DeformTraining:
     held_out: int = 512
 
     def __post_init__(self) -> None:
-        if self.correspondence not in ("labels", "degraded"):
-            expected = "labels or degraded"
+        if self.correspondence not in ("labels", "degraded", "none"):
+            expected = "labels, degraded or none"
             raise UsageError("correspondence", "is not known", expected=expected, got=self.correspondence)
+        if self.charts and self.correspondence == "none":
+            raise UsageError("charts", "are of no use with `correspondence=none`")
         if self.skeleton not in SKELETONS:
             raise UsageError("skeleton", "is not known", expected=", ".join(SKELETONS), got=self.skeleton)
         counts = (self.rounds, self.points, self.lifter_steps, self.registered_together)
@@ -145,7 +150,7 @@ class DeformAndLearn:
         self.options, self.seed = options or DeformTraining(), seed
         self.body, self.skeleton = body_by_name(self.options.body), SKELETONS[self.options.skeleton]
         self.nearest: NearestVertices | None = None
-        needs = ["box", "correspondence"]
+        needs = ["box"] if self.options.correspondence == "none" else ["box", "correspondence"]
         if self.options.charts:
             self.nearest = NearestVertices(read_densepose_charts(Path(self.options.charts), self.body))
             annotated = open_cache(data).labels.get("people/surface_points", 0)

@@ -40,7 +40,12 @@ class BodyRegressorOptions:
 
 
 class BodyRegressor(nn.Module):
-    """Crops (B, 3, S, S), normalised as for ImageNet → `ScaledPose` of B people."""
+    """Crops (B, 3, S, S), normalised as for ImageNet → `ScaledPose` of B people, none of them reflected.
+
+    Of whom it cannot tell whether they face the camera, the matrix is nearly singular and its determinant's sign
+    accidental; and a reflected body fits keypoints in the image as well as a turned one. So the third column, of which
+    Gram-Schmidt uses the side alone, is put on the right-handed side.
+    """
 
     def __init__(self, options: BodyRegressorOptions | None = None) -> None:
         super().__init__()
@@ -53,7 +58,11 @@ class BodyRegressor(nn.Module):
 
     def forward(self, image: Tensor) -> ScaledPose:
         features = self.backbone.maps(image).stage4.mean((2, 3))
-        return ScaledPose.from_vector(self.head(features).float())
+        pose = ScaledPose.from_vector(self.head(features).float())
+        matrix = pose.orientation.unflatten(1, (3, 3))
+        side = torch.where(torch.linalg.det(matrix.detach()) < 0, -1.0, 1.0)
+        proper = torch.cat((matrix[..., :2], side[:, None, None] * matrix[..., 2:]), -1)
+        return pose._replace(orientation=proper.flatten(1))
 
     @classmethod
     def load(cls, path: Path) -> BodyRegressor:

@@ -181,7 +181,16 @@ class _Run:
         return self.folder / f"round-{self.number - earlier}" / what
 
     def _before(self, what: str) -> Path | None:
-        return self._at(what, 1) / LAST if self.number > 1 else None
+        """The weights to go on from: of the round before, or of the run that this one continues."""
+        if self.number > 1:
+            return self._at(what, 1) / LAST
+        if not self.plan.options.start:
+            return None
+        folder = Path(self.plan.options.start)
+        if not (folder / ROUNDS).is_file():
+            raise InputError(folder, "is no run of deform-and-learn", expected=ROUNDS)
+        last = len(json.loads((folder / ROUNDS).read_text("utf-8")))
+        return folder / f"round-{last}" / what / LAST
 
     def _train(self, recipe: Recipe[Any], loop: TrainOptions, what: str) -> None:
         def report(done: int, total: int | None, text: str) -> None:

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress
+from humanpose_cli.datasets.surface_points import check_registration, surface_registration
 from humanpose_cli.fitting.fitter import FitOptions, Fitter, PeopleChoice, Source
 from humanpose_cli.fitting.networks import FitMethod
 from humanpose_cli.fitting.people import DetectorMode
@@ -27,7 +30,7 @@ def fit(
     source: Source,
     *,
     people: PeopleChoice = "all",
-    method: FitMethod = "auto",
+    method: FitMethod | Literal["register"] = "auto",
     body: str | Body = "default",
     detector: DetectorMode = "auto",
     focal: float | None = None,
@@ -36,6 +39,8 @@ def fit(
     boxes: Path | str | None = None,
     keypoints: Path | str | None = None,
     pose_model: Path | str | None = None,
+    densepose: Path | str | None = None,
+    charts: Path | str | None = None,
     weights: str = "",
     segmenter: str = "",
     refine: bool = False,
@@ -47,7 +52,8 @@ def fit(
 
     source     a path, several paths of images, or (H, W, 3) or (T, H, W, 3) uint8 RGB
     people     "all", or only the "largest"
-    method     "keypoints" (optimisation), "nbf" (a network's forward pass), "auto" (both)
+    method     "keypoints" (optimisation), "nbf" (a network's forward pass), "auto" (both), "register" (optimisation,
+               then onto the surface points of `densepose`)
     body       "default", "smpl:FILE" or a Body
     detector   "thorough", "fast", or "auto": thorough for images, fast for sequences
     focal      pixels; None: from EXIF, else 0.9 times the longer side
@@ -55,6 +61,8 @@ def fit(
     sequence   whether a folder's images are one sequence; None: one size and consecutive numbers are
     boxes, keypoints  files of people from your own detector
     pose_model        your own pose network (ONNX, RTMPose's kind), whose joints are used in place of ours
+    densepose  where the pixels lie on the surface: a folder of NAME_IUV.png or .npz, a dump of apply_net.py, or
+               annotations (JSON); charts  DensePose's UV_Processed.mat, for SMPL
     weights, segmenter  networks: files, runs of hpc train, or names of hpc weights list; "": the shipped ones
     refine     move the bodies onto the pixels afterwards, as `hp.refine` does
     device     auto, cpu or cuda:N
@@ -63,7 +71,13 @@ def fit(
 
     Loads the models each time: for loops there is `hp.Fitter`.
     """
-    options = FitOptions(body.name if isinstance(body, Body) else body, people, detector, focal, method=method)
+    surface, known = (None if path is None else Path(path) for path in (densepose, charts))
+    check_registration(method, surface, known, refine=refine)
+    own: FitMethod = "keypoints" if method == "register" else method
+    options = FitOptions(body.name if isinstance(body, Body) else body, people, detector, focal, method=own)
+    register = None
+    if surface is not None:
+        register = surface_registration(body if isinstance(body, Body) else body_by_name(body), surface, known)
     with ExitStack() as stack:
         refiner = stack.enter_context(Refiner(threads=threads, device=device)) if refine else None
         fitter = stack.enter_context(
@@ -77,7 +91,7 @@ def fit(
                 pose_model=pose_model,
                 device=device,
                 threads=threads,
-                refine=None if refiner is None else refiner.refine_own,
+                refine=register if refiner is None else refiner.refine_own,
             )
         )
         return fitter.fit(source, frames=frames, sequence=sequence, progress=progress)
