@@ -21,6 +21,7 @@ from pathlib import Path
 
 from humanpose_cli.batch.runner import explain
 from humanpose_cli.cli.command import Session, command
+from humanpose_cli.core.device import usable_cores
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status
 from humanpose_cli.version import __version__
@@ -61,11 +62,10 @@ def _module(module: str, distribution: str) -> str:
 
 
 def _processors() -> str:
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = ""
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory = f", {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB memory"
-    return f"{allowed} of {os.cpu_count()} usable{memory}"
+    return f"{usable_cores()} of {os.cpu_count()} usable{memory}"
 
 
 def _gpu() -> str:
@@ -115,15 +115,12 @@ def _weights() -> str:
 def _engine() -> str:
     import torch
 
-    from humanpose_cli.engine.launching import start
+    from humanpose_cli.engine.launching import check_driver, start
 
-    warp = start()
     gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    version = f"Warp {warp.config.version}"
-    unknown = [gpu for gpu in gpus if not warp.is_cuda_available()]
-    if unknown:
-        raise UnavailableError("engine", f"{version} runs on cpu, not on {', '.join(unknown)}", remedy=_NEWER_DRIVER)
-    return f"{version} on {', '.join(('cpu', *gpus))}, {torch.get_num_threads()} CPU threads"
+    if gpus:
+        check_driver()
+    return f"Warp {start().config.version} on {', '.join(('cpu', *gpus))}, {torch.get_num_threads()} CPU threads"
 
 
 def _kernels(kind: str) -> str:

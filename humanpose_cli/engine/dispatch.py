@@ -158,12 +158,20 @@ class TensorMemo(Generic[T]):
             if same and known_versions == versions:
                 return value
         value = self._compute(*tensors)
+        self.remember(value, *tensors)
+        return value
+
+    def remember(self, value: T, *tensors: Tensor) -> None:
+        """What it would compute of tensors, told by whoever made them."""
+        if any(tensor.is_inference() for tensor in tensors):
+            return
+        key = tuple(map(id, tensors))
 
         def forget(_: object, known: dict = self._known) -> None:
             known.pop(key, None)
 
-        self._known[key] = (tuple(weakref.ref(tensor, forget) for tensor in tensors), versions, value)
-        return value
+        references = tuple(weakref.ref(tensor, forget) for tensor in tensors)
+        self._known[key] = (references, tuple(tensor._version for tensor in tensors), value)
 
 
 def _extremes(rows: Tensor) -> tuple[int, int]:
@@ -171,15 +179,25 @@ def _extremes(rows: Tensor) -> tuple[int, int]:
         raise UsageError("indices", "must be integers", got=str(rows.dtype))
     if not rows.numel():
         return 0, -1
-    least, most = rows.aminmax()
-    return int(least), int(most)
+    least, most = torch.stack(rows.aminmax()).tolist()  # a GPU is waited for once
+    return least, most
 
 
 _known_extremes = TensorMemo(_extremes)
 
 
+def made_between(rows: Tensor, least: int, most: int) -> Tensor:
+    """Integers that were made no smaller and no larger, for `check_rows` to know without looking: it would wait for the
+    GPU that is still making them.
+    """
+    _known_extremes.remember((least, most), rows)
+    return rows
+
+
 def check_rows(name: str, rows: Tensor, count: int, least: int = 0) -> None:
     """UsageError unless the integers of `rows` are `least` to `count` − 1. Looked at once per tensor."""
     low, high = _known_extremes(rows)
+    if low < least or high >= count:
+        low, high = _extremes(rows)  # what `made_between` was told may be wider than the numbers are
     if low < least or high >= count:
         raise UsageError(name, "points outside", expected=f"{least} to {count - 1}", got=f"{low} to {high}")

@@ -37,7 +37,7 @@ import platformdirs
 import torch
 from torch import Tensor
 
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.errors import UnavailableError, UsageError
 
 logger = logging.getLogger("humanpose_cli.engine")
 
@@ -75,6 +75,7 @@ _pool: ThreadPoolExecutor | None = None
 _pool_lock = threading.Lock()
 _lock = threading.RLock()
 _warp: Any = None
+_streams: dict[tuple[torch.device, int], Any] = {}
 _failures: dict[tuple[str, str], Exception] = {}
 _loaded: set[tuple[str, str]] = set()
 _private: dict[int, Path] = {}
@@ -96,6 +97,41 @@ def start() -> Any:
                     warp.init()
                 _warp = warp
     return _warp
+
+
+# NVIDIA's first driver for each major version of CUDA.
+_FIRST_DRIVERS = {12: 525, 13: 580}
+
+
+def check_driver() -> None:
+    """UnavailableError where Warp can use none of this machine's GPUs, though torch can: the driver is older than the
+    CUDA that Warp was made with.
+    """
+    wp = start()
+    if wp.is_cuda_available():
+        return
+    made_with, installed = wp.get_cuda_toolkit_version(), wp.get_cuda_driver_version()
+    if made_with is None:
+        remedy = "install NVIDIA's own build of warp-lang, or `device=cpu`"
+        raise UnavailableError(f"Warp {wp.__version__}", "was made without CUDA", remedy=remedy)
+    least = _FIRST_DRIVERS.get(made_with[0])
+    needed = f"a driver for CUDA {made_with[0]}" + (f", {least} or newer" if least else "")
+    found = _driver() + (f" for CUDA {installed[0]}.{installed[1]}" if installed else "")
+    raise UnavailableError(
+        "NVIDIA's driver",
+        f"is too old for the kernels of Warp {wp.__version__}",
+        expected=needed,
+        got=found.strip() or "none that Warp can use",
+        remedy=f"install {'driver ' + str(least) if least else 'a newer driver'} or newer, or `device=cpu`",
+    )
+
+
+def _driver() -> str:
+    """The version of NVIDIA's driver where the kernel tells it, else nothing."""
+    try:
+        return Path("/sys/module/nvidia/version").read_text().strip()
+    except OSError:
+        return ""
 
 
 def cache_folder() -> Path:
@@ -166,7 +202,10 @@ def ready(kernels: str, device: torch.device) -> Exception | None:
     with _lock:
         if key not in _loaded and key not in _failures:
             try:
-                _load(kernels, device)
+                if device.type == "cuda":
+                    check_driver()
+                with _current_device_kept(device):
+                    _load(kernels, device)
                 _loaded.add(key)
             except Exception as problem:  # whatever Warp, its compiler or the driver raise
                 _failures[key] = problem
@@ -359,8 +398,8 @@ def launch(kernel: Any, size: int, arguments: Sequence[Any], device: torch.devic
     if size > _MOST:
         raise UsageError("tensors", "are too large for one launch", expected=f"at most {_MOST} threads", got=str(size))
     if device.type != "cpu":
-        stream = start().stream_from_torch(torch.cuda.current_stream(device))
-        _run(kernel, 0, size, arguments, device, stream)
+        with _current_device_kept(device):
+            _run(kernel, 0, size, arguments, device, _stream(device))
         return
     parts = min(torch.get_num_threads(), size) if cost > SPLIT_FROM else 1
     if parts == 1:
@@ -374,6 +413,26 @@ def launch(kernel: Any, size: int, arguments: Sequence[Any], device: torch.devic
     finally:
         for other in others:
             other.result()
+
+
+def _current_device_kept(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Warp leaves the GPU that it worked on as the current one, and torch would make its next tensors there."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+
+def _stream(device: torch.device) -> Any:
+    """Warp's name for torch's current stream.
+
+    Kept, since a name that is dropped takes the stream away from whoever else registered it. Torch has some dozens of
+    streams and reuses them.
+    """
+    stream = torch.cuda.current_stream(device)
+    key = (device, stream.cuda_stream)
+    if key not in _streams:
+        with _lock:
+            if key not in _streams:
+                _streams[key] = start().stream_from_torch(stream)
+    return _streams[key]
 
 
 def _run(kernel: Any, begin: int, end: int, arguments: Sequence[Any], device: torch.device, stream: Any) -> None:

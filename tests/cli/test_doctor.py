@@ -108,7 +108,8 @@ def test_kernels_that_do_not_run_or_err_are_told_with_the_reason(monkeypatch):
 def test_a_gpu_that_only_torch_can_use_is_found(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     monkeypatch.setattr("warp.is_cuda_available", lambda: False)
-    with pytest.raises(UnavailableError, match=r"Warp .* runs on cpu, not on cuda:0; install a newer NVIDIA driver"):
+    monkeypatch.setattr("warp.get_cuda_toolkit_version", lambda: (13, 4))
+    with pytest.raises(UnavailableError, match=r"driver: is too old .* Warp 1.*; install driver 580 or newer"):
         doctor_checks._engine()
 
 

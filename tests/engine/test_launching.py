@@ -17,13 +17,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from raster_cases import scene, sphere
+from raster_cases import sphere
 
 from humanpose_cli.core.errors import UnavailableError, UsageError
 from humanpose_cli.engine import dispatch, launching
 from humanpose_cli.engine.dispatch import TensorMemo
 from humanpose_cli.engine.rasterising import op as rasterising
-from humanpose_cli.engine.rasterising.op import Raster, interpolate, rasterise
+from humanpose_cli.engine.rasterising.op import Raster, interpolate
 from humanpose_cli.engine.self_test import self_test
 from humanpose_cli.engine.skinning import op as skinning
 from humanpose_cli.engine.skinning.op import forward_kinematics
@@ -255,35 +255,6 @@ def test_threads_that_draw_at_the_same_time_get_the_same():
     for thread in threads:
         thread.join()
     assert wrong == []
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
-def test_kernels_run_on_torchs_current_stream():
-    """The vertices come late on a side stream: a kernel on another one would draw what was there before."""
-    drawn = sphere(3)
-    expected = drawn.raster("kernel")
-    rest = [t.cuda() for t in (drawn.faces, drawn.focal, drawn.principal_point)]
-    rasterise(drawn.vertices.cuda(), *rest, drawn.size, backend="kernel")  # compiled before
-    vertices, ready = torch.zeros_like(drawn.vertices, device="cuda"), drawn.vertices.cuda()
-    torch.cuda.synchronize()
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        torch.cuda._sleep(200_000_000)
-        vertices.copy_(ready)
-        raster = rasterise(vertices, *rest, drawn.size, backend="kernel")
-    stream.synchronize()
-    assert torch.equal(raster.face.cpu(), expected.face)
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two CUDA devices on this machine")
-def test_kernels_run_on_a_gpu_that_is_not_the_current_one():
-    drawn = sphere(2)
-    tensors = [t.to("cuda:1") for t in (drawn.vertices, drawn.faces, drawn.focal, drawn.principal_point)]
-    raster = rasterise(*tensors, drawn.size, backend="kernel")
-    assert raster.face.device == torch.device("cuda:1")
-    assert torch.equal(raster.face.cpu(), scene(drawn.vertices, drawn.faces, 90.0).raster("kernel").face)
 
 
 def test_importing_the_engine_loads_neither_torch_nor_warp():

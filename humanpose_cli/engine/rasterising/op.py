@@ -33,7 +33,15 @@ import torch
 from torch import Tensor
 
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.engine.dispatch import Backend, check_rows, check_shape, check_size, check_tensors, implementation
+from humanpose_cli.engine.dispatch import (
+    Backend,
+    check_rows,
+    check_shape,
+    check_size,
+    check_tensors,
+    implementation,
+    made_between,
+)
 
 _PACKAGE = "humanpose_cli.engine.rasterising"
 
@@ -86,7 +94,8 @@ def rasterise(
     faces = faces.int()
     compute = implementation(_PACKAGE, backend, vertices.device, _unfit(vertices))
     with torch.no_grad():
-        return Raster(*compute.rasterise(vertices, faces, focal, principal_point, pixels, near, cull_back_faces))
+        face, *others = compute.rasterise(vertices, faces, focal, principal_point, pixels, near, cull_back_faces)
+    return Raster(made_between(face, -1, len(faces) - 1), *others)
 
 
 def interpolate(raster: Raster, faces: Tensor, attributes: Tensor, *, backend: Backend = "auto") -> Tensor:
