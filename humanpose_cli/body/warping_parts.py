@@ -43,6 +43,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import combinations
 
 import torch
@@ -73,6 +74,11 @@ _LIMBS = {
     "shank": ("knee", "ankle", "hip"),
 }
 _MIDDLE = {"upper_arm": "elbow", "lower_arm": "elbow", "thigh": "knee", "shank": "knee"}
+# Start, end, anchor and middle joint of each limb.
+_LIMB_JOINTS = [
+    tuple(f"{side}_{joint}" for joint in (*joints, _MIDDLE[limb])) for side in _SIDES for limb, joints in _LIMBS.items()
+]
+_FITTED = ("torso", "head", *(f"{side}_{limb}" for side in _SIDES for limb in _LIMBS))
 
 
 def _capsule_table() -> list[tuple[str, str, str, float]]:
@@ -89,8 +95,16 @@ def _capsule_table() -> list[tuple[str, str, str, float]]:
 
 
 _CAPSULES = _capsule_table()
+_POINTS = (*REPOSING19.joint_names, "head_low", "head_high", "left_thigh", "right_thigh")
 CAPSULE_PARTS: tuple[int, ...] = tuple(WARPING10.names.index(part) for part, *_ in _CAPSULES)
 """Row in WARPING10 of each capsule's part."""
+
+
+@cache
+def _part_rows(device: torch.device) -> Tensor:
+    """CAPSULE_PARTS on a device: one tensor, whose numbers are checked once and not in every step."""
+    with torch.inference_mode(False):
+        return torch.tensor(CAPSULE_PARTS, dtype=torch.int32, device=device)
 
 
 @dataclass(frozen=True)
@@ -98,13 +112,20 @@ class WarpingParts:
     """Arguments of `engine.warping.warp_parts`, parts in the order of WARPING10.
 
     capsules          (B, K, 7) start, end, radius of the source, in the unit of the joints
-    part_of_capsule   (K,) int32 rows of WARPING10
     target_to_source  (B, 10, 3, 4) affine maps, in the unit of the joints or of voxels (see `in_voxels`)
     """
 
     capsules: Tensor
-    part_of_capsule: Tensor
     target_to_source: Tensor
+
+    @property
+    def part_of_capsule(self) -> Tensor:
+        """(K,) int32 rows of WARPING10."""
+        return _part_rows(self.capsules.device)
+
+    def to(self, device: torch.device) -> WarpingParts:
+        """The same on another device."""
+        return WarpingParts(self.capsules.to(device), self.target_to_source.to(device))
 
     def in_voxels(self, voxel_size: Sequence[float]) -> WarpingParts:
         """The same with maps of voxels so large along x, y, z in the unit of the joints, which these are in: (4, 4, 8)
@@ -140,8 +161,7 @@ def warping_parts(source: Tensor, target: Tensor, *, planar: bool = False) -> Wa
     source, target = _prepared(source), _prepared(target)
     fit = _planar_transforms if planar else _transforms
     linear, offset = fit(source, target)
-    rows = torch.tensor(CAPSULE_PARTS, dtype=torch.int32, device=source.device)
-    return WarpingParts(_capsules(source), rows, torch.cat((linear, offset[..., None]), -1))
+    return WarpingParts(_capsules(source), torch.cat((linear, offset[..., None]), -1))
 
 
 def _joint(pose: Tensor, name: str) -> Tensor:
@@ -152,44 +172,40 @@ def _joints(pose: Tensor, names: Sequence[str]) -> Tensor:
     return pose[:, REPOSING19.indices(names)]
 
 
+def _both_sides(*joints: str) -> list[str]:
+    return [f"{side}_{joint}" for joint in joints for side in _SIDES]
+
+
 def _prepared(pose: Tensor) -> Tensor:
     """Wrists and ankles further from elbows and knees; what is too far to be fitted not known."""
-    pose = torch.where(pose.abs() < TOO_FAR, pose, torch.full_like(pose, torch.nan))
+    pose = torch.where(pose.abs() < TOO_FAR, pose, torch.nan)
     moved = pose.clone()
-    for side in _SIDES:
-        for inner, end in (("elbow", "wrist"), ("knee", "ankle")):
-            a, b = _joint(pose, f"{side}_{inner}"), _joint(pose, f"{side}_{end}")
-            moved[:, REPOSING19.index(f"{side}_{end}")] = b + ENDS_FURTHER * (b - a)
+    a, b = _joints(pose, _both_sides("elbow", "knee")), _joints(pose, _both_sides("wrist", "ankle"))
+    moved[:, REPOSING19.indices(_both_sides("wrist", "ankle"))] = b + ENDS_FURTHER * (b - a)
     # A joint stays where it is if the other one is not known.
     return torch.where(moved.isfinite(), moved, pose)
 
 
 def _capsules(source: Tensor) -> Tensor:
     """Capsules (B, K, 7); st leaves out a diagonal that is not known."""
-    diagonals = [
-        (_joint(source, f"{a}_shoulder") - _joint(source, f"{b}_hip")).norm(dim=-1)
-        for a, b in (("left", "right"), ("right", "left"))
-    ]
-    trunk = torch.fmax(*(torch.where(d.isfinite(), d, torch.full_like(d, float("nan"))) for d in diagonals))
-    points = {name: _joint(source, name) for name in REPOSING19.joint_names} | _mask_points(source)
-    rows = [
-        torch.cat((points[start], points[end], (0.5 * diameter * trunk)[:, None]), -1)
-        for _, start, end, diameter in _CAPSULES
-    ]
-    return torch.stack(rows, 1)
+    hips = _joints(source, ("right_hip", "left_hip"))
+    diagonals = (_joints(source, _SHOULDERS) - hips).norm(dim=-1)
+    trunk = torch.fmax(*torch.where(diagonals.isfinite(), diagonals, torch.nan).unbind(-1))
+    points = torch.cat((source, _mask_points(source)), 1)
+    starts, ends = ([_POINTS.index(capsule[i]) for capsule in _CAPSULES] for i in (1, 2))
+    radii = trunk[:, None] * torch.tensor([0.5 * d for *_, d in _CAPSULES], dtype=source.dtype, device=source.device)
+    return torch.cat((points[:, starts], points[:, ends], radii[..., None]), -1)
 
 
-def _mask_points(source: Tensor) -> dict[str, Tensor]:
-    """Ends of capsules that are no joints, (B, 3) each: the head's, and the hips as the thighs' masks have them."""
-    middle = (_joint(source, "left_ear") + _joint(source, "right_ear")) / 2
+def _mask_points(source: Tensor) -> Tensor:
+    """Ends of capsules that are no joints (B, 4, 3): the head's, and the hips as the thighs' masks have them."""
+    middle = _joints(source, ("left_ear", "right_ear")).mean(1)
     middle = torch.where(middle.isfinite().all(-1, keepdim=True), middle, _joint(source, "nose"))
     down = HEAD_REACH * (_joint(source, "neck") - middle)
-    points = {"head_low": middle + down, "head_high": middle - down}
-    for side in _SIDES:
-        hip, shoulder = _joint(source, f"{side}_hip"), _joint(source, f"{side}_shoulder")
-        lower = hip + HIPS_DOWN * (hip - shoulder)
-        points[f"{side}_thigh"] = torch.where(lower.isfinite(), lower, hip)
-    return points
+    hips, shoulders = _joints(source, _both_sides("hip")), _joints(source, _SHOULDERS)
+    lower = hips + HIPS_DOWN * (hips - shoulders)
+    head = torch.stack((middle + down, middle - down), 1)
+    return torch.cat((head, torch.where(lower.isfinite(), lower, hips)), 1)
 
 
 @dataclass(frozen=True)
@@ -210,18 +226,14 @@ def _transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     known = torso.rotation.isfinite().flatten(1).all(1)
     base = torch.where(known[:, None, None], torso.rotation, identity)
     base_scale = torch.where(known, torso.scale, one)
-    motions = {"torso": torso, "head": _head_motion(source, target, base, base_scale)}
-    for side in _SIDES:
-        for limb in _LIMBS:
-            motions[f"{side}_{limb}"] = _limb_motion(source, target, side, limb, base, base_scale)
-    linear, offset = [], []
-    for part in WARPING10.names:
-        motion = motions[part]
-        scale = torch.where(motion.scale > 0, motion.scale, torch.full_like(motion.scale, float("nan")))
-        inverse = motion.rotation.mT / scale[:, None, None]
-        linear.append(inverse)
-        offset.append(-(inverse @ motion.translation[..., None]).squeeze(-1))
-    return torch.stack(linear, 1), torch.stack(offset, 1)
+    head, limbs = _head_motion(source, target, base, base_scale), _limb_motions(source, target, base, base_scale)
+    order = [_FITTED.index(part) for part in WARPING10.names]
+    scale, rotation, translation = (
+        torch.cat((getattr(torso, name)[:, None], getattr(head, name)[:, None], getattr(limbs, name)), 1)[:, order]
+        for name in ("scale", "rotation", "translation")
+    )
+    inverse = rotation.mT / torch.where(scale > 0, scale, torch.nan)[..., None, None]
+    return inverse, -(inverse @ translation[..., None]).squeeze(-1)
 
 
 def _known(source: Tensor, target: Tensor) -> Tensor:
@@ -269,28 +281,31 @@ def _head_motion(source: Tensor, target: Tensor, rotation: Tensor, scale: Tensor
     return _fit(a, b, weights, rotation, scale)
 
 
-def _limb_motion(source: Tensor, target: Tensor, side: str, limb: str, base: Tensor, scale: Tensor) -> _Motion:
-    start, end, anchor = (f"{side}_{joint}" for joint in _LIMBS[limb])
-    middle = f"{side}_{_MIDDLE[limb]}"
+def _limb_motions(source: Tensor, target: Tensor, base: Tensor, scale: Tensor) -> _Motion:
+    """Of the limbs in the order of `_FITTED`, (B, 8, …), fitted all at once as so many rows."""
+    limbs = len(_LIMB_JOINTS)
     points, off_line = [], []
     for pose in (source, target):
-        bone = _joint(pose, end) - _joint(pose, start)
-        to_anchor = _joint(pose, anchor) - _joint(pose, middle)
+        starts, ends, anchors, middles = (
+            _joints(pose, [joints[i] for joints in _LIMB_JOINTS]).flatten(0, 1) for i in range(4)
+        )
+        bone, to_anchor = ends - starts, anchors - middles
         normal = torch.linalg.cross(bone, to_anchor)
         size = normal.norm(dim=-1, keepdim=True)
         reach = to_anchor.norm(dim=-1, keepdim=True)
         aside = normal / size.clamp_min(1e-30) * reach
         length = bone.norm(dim=-1, keepdim=True)
         off_line.append(((size > IN_LINE * length * reach) & (reach > IN_LINE * length)).squeeze(-1))
-        centre = _joint(pose, middle)
-        points.append(torch.stack((_joint(pose, start), _joint(pose, end), centre + aside, centre - aside), 1))
+        points.append(torch.stack((starts, ends, middles + aside, middles - aside), 1))
     weights = _known(*points)
     ends_known = weights[:, :2].prod(-1)
     weights = weights * ends_known[:, None]
     weights[:, 2:] *= 0.5 * (off_line[0] & off_line[1]).to(weights.dtype)[:, None]
     bones = [(p[:, 1] - p[:, 0]).nan_to_num(0.0, 0.0, 0.0) for p in points]
+    base, scale = base.repeat_interleave(limbs, 0), scale.repeat_interleave(limbs, 0)
     rotation = _least_turn((base @ bones[0][..., None]).squeeze(-1), bones[1]) @ base
-    return _fit(points[0], points[1], weights, rotation, scale)
+    fitted = _fit(points[0], points[1], weights, rotation, scale)
+    return _Motion(*(value.unflatten(0, (-1, limbs)) for value in (fitted.scale, fitted.rotation, fitted.translation)))
 
 
 def _least_turn(a: Tensor, b: Tensor) -> Tensor:

@@ -184,6 +184,7 @@ class PartialConv2d(nn.Module):
         # What a window of known pixels sums up to, per group.
         ones = torch.tensor(self.groups, dtype=torch.float32).view(1, -1, 1, 1).expand(1, -1, kernel, kernel)
         self.register_buffer("ones", ones.clone(), persistent=False)
+        self.whole = float(sum(self.groups) * kernel * kernel)  # a number here: the device is not asked for it
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, sum of inputs, H, W), mask (B, groups, H, W) of 0 and 1 → (B, outputs, H', W'), mask (B, 1, H', W').
@@ -197,7 +198,7 @@ class PartialConv2d(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             known = conv2d(mask.detach().float(), self.ones, None, self.conv.stride, self.conv.padding)
             valid = known > 0
-            factor = torch.where(valid, float(self.ones.sum()) / known.clamp_min(1e-6), 0.0)
+            factor = torch.where(valid, self.whole / known.clamp_min(1e-6), 0.0)
         parts = [group.masked_fill(mask[:, i : i + 1] <= 0, 0.0) for i, group in enumerate(x.split(self.groups, dim=1))]
         result = self.conv(parts[0] if count == 1 else torch.cat(parts, 1)) * factor.to(x.dtype)
         if self.bias is not None:

@@ -205,8 +205,8 @@ def test_metrics_of_a_perfect_and_of_a_copying_generator(folder):
     plain = recipe.generator
 
     class Perfect(torch.nn.Module):
-        def forward(self, image, source, target, drawing):
-            made = plain(image, source, target, drawing)
+        def forward(self, image, source, target, drawing, parts):
+            made = plain(image, source, target, drawing, parts)
             batch = next(b for b in recipe._held_out_batches(4) if torch.equal(recipe_input(b), image))
             true = batch["target"].permute(0, 3, 1, 2).float() / 127.5 - 1
             return made._replace(image=true, mask=batch["target_mask"][:, None])

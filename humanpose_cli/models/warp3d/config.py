@@ -91,6 +91,11 @@ class GeneratorConfig:
         return self.depth, side, side
 
     @property
+    def planar(self) -> bool:
+        """Whether features move within the image alone."""
+        return self.warping == "2d"
+
+    @property
     def voxel_size(self) -> tuple[float, float, float]:
         """Pixels of a voxel along x, y, z."""
         return float(self.stride), float(self.stride), self.size / self.depth

@@ -152,9 +152,6 @@ class BackgroundInpainter(nn.Module):
         return made + kept * (image - made)
 
 
-_FLAT = (0, 1, 3, 4, 6)  # of a capsule: its ends' x and y, its radius
-
-
 class Generated(NamedTuple):
     """What a generator gives for B images of S × S pixels; colours are −1 to 1.
 
@@ -175,6 +172,11 @@ class Generated(NamedTuple):
     taken: Tensor | None
 
 
+def generator_parts(config: GeneratorConfig, source: Tensor, target: Tensor) -> WarpingParts:
+    """Capsules, in pixels, and motions, in voxels, of the parts between two poses, for `Generator`."""
+    return warping_parts(source, target, planar=config.planar).in_voxels(config.voxel_size)
+
+
 class Generator(nn.Module):
     """Lifting encoder, part warp, pose encoder, projection decoder and background inpainter.
 
@@ -190,23 +192,32 @@ class Generator(nn.Module):
         self.inpainter = BackgroundInpainter(config.background_widths, keep=config.keep_background)
         channels_last(self)
 
-    def forward(self, image: Tensor, source: Tensor, target: Tensor, drawing: Tensor | None = None) -> Generated:
+    def forward(
+        self,
+        image: Tensor,
+        source: Tensor,
+        target: Tensor,
+        drawing: Tensor | None = None,
+        parts: WarpingParts | None = None,
+    ) -> Generated:
         """image           (B, 3, S, S) −1 to 1
         source, target  (B, 19, 3) joints of REPOSING19 in pixels of the volume's frame (see `frame_joints`); NaN
                         where not known
         drawing         (B, 5, S, S) of the person in the target pose (see `DRAWING_CHANNELS`), for `config.drawing`;
                         NaN in the rows that have none. None: no row has one
+        parts           `generator_parts` of the two poses where they were made before, as in a loader's workers: they
+                        are hundreds of small operations, which a GPU would be asked for one by one
 
         UsageError for other shapes.
         """
         self._check(image, source, target, drawing)
         image = image.contiguous(memory_format=torch.channels_last)
         with torch.autocast(image.device.type, enabled=False):
-            source, target = source.float(), target.float()
-            parts = warping_parts(source, target, planar=self.config.warping == "2d")
+            target = target.float()
+            parts = generator_parts(self.config, source.float(), target) if parts is None else parts
             known = self._background_mask(parts)
             heatmaps = self.pose.heatmaps(target)
-        warped = self.warp(self.lifting(image), parts.in_voxels(self.config.voxel_size))
+        warped = self.warp(self.lifting(image), parts)
         posed = self.pose(heatmaps)
         colours, alpha, taken = self.decoder(torch.cat((warped.to(posed.dtype), posed), 1), drawing)
         foreground, mask = colours.float(), alpha.float()
@@ -225,14 +236,14 @@ class Generator(nn.Module):
                 parts.target_to_source,
                 softness=config.softness,
                 widened=config.mask_margin,
-                planar=config.warping == "2d",
+                planar=config.planar,
                 voxel_size=config.voxel_size,
             )
 
     def _background_mask(self, parts: WarpingParts) -> Tensor:
         """M_BG: 1 where no part's projected mask is, as much wider as the part masks are."""
-        flat = parts.capsules[..., _FLAT].clone()
-        flat[..., -1] += self.config.mask_margin * self.config.stride
+        capsules, wider = parts.capsules, self.config.mask_margin * self.config.stride
+        flat = torch.cat((capsules[..., :2], capsules[..., 3:5], capsules[..., 6:] + wider), -1)
         size = self.config.size
         masks = projected_masks(flat, parts.part_of_capsule, len(WARPING10.names), (size, size))
         return (masks.amax(1, keepdim=True) <= 0).float()
@@ -320,12 +331,12 @@ class Warp3d:
             remedy = "train with `generator.drawing=true`, or leave `mesh_input` out"
             raise UsageError("network", "takes no drawing", remedy=remedy)
         poses = [_checked(name, pose, size) for name, pose in (("input pose", source), ("target pose", target))]
-        before, after = (torch.from_numpy(pose)[None].to(self.device) for pose in poses)
+        before, after = (torch.from_numpy(pose)[None] for pose in poses)
+        parts = generator_parts(self.config, before, after).to(self.device)
         network_input = to_network(torch.from_numpy(np.ascontiguousarray(image))[None].to(self.device))
         fine = None if drawing is None else torch.from_numpy(drawing)[None].to(self.device)
-        made = self.generator(
-            network_input, before, after, None if fine is None else _averaged(fine, fine.shape[-1] // size)
-        )
+        coarse = None if fine is None else _averaged(fine, fine.shape[-1] // size)
+        made = self.generator(network_input, before.to(self.device), after.to(self.device), coarse, parts)
         colours = [to_bytes(image)[0].cpu().numpy() for image in (made.image, made.foreground, made.background)]
         mask = made.mask[0, 0].float().cpu().numpy()
         detail, outline = None, None

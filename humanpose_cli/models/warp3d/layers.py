@@ -253,21 +253,23 @@ class LiftingEncoder(nn.Module):
 class PoseEncoder(nn.Module):
     """E_pose on Gaussian heatmaps of the target joints: (B, 19, 3) pixels → (B, C_pose, D, H, W)."""
 
+    voxel: Tensor
+
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
+        self.register_buffer("voxel", torch.tensor(config.voxel_size, dtype=torch.float32), persistent=False)
         self.first = Conv3d(len(REPOSING19), config.pose_channels)
         self.units = nn.Sequential(*(ResidualUnit3d(config.pose_channels) for _ in range(config.units[1])))
 
     def heatmaps(self, joints: Tensor) -> Tensor:
         """(B, 19, 3) pixels → (B, 19, D, H, W), each 1 at its joint; "2d": the same in all slices (section 4.3)."""
         config = self.config
-        voxel = joints.new_tensor(config.voxel_size)
         sigma = [config.heatmap_sigma / size for size in config.voxel_size]
         if config.pose == "2d":
             # The planar maps ignore depth, but a depth that is not finite would empty them.
             sigma[2] = math.inf
-        return gaussian_heatmaps(joints / voxel, sigma, config.grid)
+        return gaussian_heatmaps(joints / self.voxel, sigma, config.grid)
 
     def forward(self, heatmaps: Tensor) -> Tensor:
         """heatmaps  as the method of that name gives them"""

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import default_collate
 
 from humanpose_cli.avatar.mesh import MeshOptions, known_person, mesh_drawing, mesh_of, pose_of
 from humanpose_cli.body.body import Body, default_body
@@ -32,7 +34,8 @@ from humanpose_cli.data.augmentation import (
     random_crop,
 )
 from humanpose_cli.data.cache import Cache
-from humanpose_cli.models.warp3d.generator import frame_of_example
+from humanpose_cli.models.warp3d.config import GeneratorConfig
+from humanpose_cli.models.warp3d.generator import frame_of_example, generator_parts
 
 FILL = 0.86
 """Share of the crop that the longer side of both boxes together takes."""
@@ -205,6 +208,15 @@ class PairCrops:
             a.hue * hue, 1 + a.saturation * saturation, 1 + a.contrast * contrast, a.brightness * bright
         )
         return change_colour(both, change)
+
+
+def collated_pairs(examples: list[dict[str, NDArray[Any]]], *, config: GeneratorConfig) -> dict[str, Tensor]:
+    """A batch of what `PairCrops` makes, and with it the `generator_parts` of its poses: `capsules` (B, K, 7) and
+    `target_to_source` (B, 10, 3, 4).
+    """
+    batch: dict[str, Tensor] = default_collate(examples)
+    parts = generator_parts(config, batch["source_joints"], batch["target_joints"])
+    return {**batch, "capsules": parts.capsules, "target_to_source": parts.target_to_source}
 
 
 def one_camera(first: Example, second: Example) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, softplus
 
+from humanpose_cli.body.warping_parts import WarpingParts
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.augmentation import NO_AUGMENTATION, WARP3D_AUGMENTATION, Augmentation
@@ -29,7 +31,7 @@ from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground
 from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig, GeneratorConfig
 from humanpose_cli.models.warp3d.generator import MODEL, Generated, Generator, generator_weights, to_bytes, to_network
 from humanpose_cli.models.warp3d.layers import Discriminator
-from humanpose_cli.models.warp3d.pairs import PairCrops, Pairs, drawn_pairs, listed_pairs
+from humanpose_cli.models.warp3d.pairs import PairCrops, Pairs, collated_pairs, drawn_pairs, listed_pairs
 from humanpose_cli.models.warp3d.perceptual import perceptual_loss
 from humanpose_cli.networks.weights import fill, find_weights, read_weights
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
@@ -145,6 +147,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             self.discriminator = Discriminator(self.options.discriminator, self.options.generator)
             self.model["discriminator"] = self.discriminator
         self.perceptual = perceptual_loss(self.options.perceptual)
+        self._collate = partial(collated_pairs, config=self.options.generator)
         self._made: Generated | None = None
         self._steps_done = 0
         self._copies: Mapping[str, float] = {}
@@ -159,7 +162,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
     def batches(self, options: LoaderOptions) -> BatchLoader:
         check_batch(self.cache.path, len(self.pairs), options, "pairs")
         make = self._crops(self.pairs, self.options.augmentation, self.options.mesh_share)
-        return BatchLoader(range(len(self.pairs)), make, options)
+        return BatchLoader(range(len(self.pairs)), make, options, self._collate)
 
     def losses(self, phase: str, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
         """generator: loss, perceptual, adversarial, mask; discriminator: loss, and the logits' means true and made.
@@ -259,7 +262,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
 
     def _held_out_batches(self, batch_size: int) -> BatchLoader:
         numbers = spread_evenly(len(self.held_out), self.options.validation)
-        return held_out_batches(self._crops(self.held_out, NO_AUGMENTATION), numbers, batch_size)
+        return held_out_batches(self._crops(self.held_out, NO_AUGMENTATION), numbers, batch_size, self._collate)
 
     @torch.no_grad()
     def _generated(self, batch: Mapping[str, Tensor]) -> Generated:
@@ -267,7 +270,8 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
 
     def _drawn(self, batch: Mapping[str, Tensor]) -> Generated:
         joints = batch["source_joints"], batch["target_joints"]
-        return self.generator(to_network(batch["input"]), *joints, batch.get("drawing"))
+        parts = WarpingParts(batch["capsules"], batch["target_to_source"])
+        return self.generator(to_network(batch["input"]), *joints, batch.get("drawing"), parts)
 
     @torch.no_grad()
     def _metrics(self, image: Tensor, batch: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
