@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from humanpose_cli.batch.items import Shard
-from humanpose_cli.core.device import parse_device
+from humanpose_cli.core.device import parse_device, usable_cores
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 
@@ -35,8 +35,7 @@ def use_threads(count: int | None) -> int:
 
     Comes before the first import of torch or numpy, whose pools read the environment once.
     """
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # Linux only
-    threads = count or allowed or 1
+    threads = count or usable_cores()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
     # Threads that wait for work by spinning would take the cores from the farm's other processes, and from our own.

@@ -24,7 +24,11 @@ _PRESET = option(
 _EPOCHS = option("--epochs N", "Passes over the data. Default: the preset's.", min=1)
 _STEPS = option("--steps N", "Training steps, in place of --epochs. Default: the preset's.", min=1)
 _BATCH = option("--batch-size N", "Examples per step. Default: the preset's.", min=1)
-_WORKERS = option("--workers N", "Processes that decode images. Default: 1.", min=0)
+_WORKERS = option(
+    "--workers N",
+    "Processes that decode images, for each that trains. Default: 1; with a GPU, the cores but one, 16 at most.",
+    min=0,
+)
 _SEED = option("--seed N", "Seed of weights, order and augmentation. Default: the preset's.", min=0)
 _PERCEPTUAL = option(
     "--perceptual WEIGHTS",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from humanpose_cli.core.errors import UnavailableError, UsageError
@@ -16,10 +17,24 @@ def parse_device(text: str) -> str:
     return text
 
 
+def local_processes() -> tuple[int, int]:
+    """This process's number among those that torchrun started on this machine, and how many they are; (0, 1) alone."""
+    count = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1")))
+    return int(os.environ.get("LOCAL_RANK", "0")), count
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux only
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def resolve_device(device: str) -> str:
     """The torch device to use: `cpu` or `cuda:N`. UnavailableError if this machine does not have it.
 
-    device  `auto` takes the first GPU where there is one
+    device  `auto` takes a GPU where there is one: the first, or under torchrun the one of this process's local rank,
+            as `cuda` does. UsageError for a numbered GPU that several processes would share.
     """
     parse_device(device)
     if device == "cpu":
@@ -27,9 +42,18 @@ def resolve_device(device: str) -> str:
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "auto":
-        return "cuda:0" if count else "cpu"
-    index = int(device.partition(":")[2] or 0)
+    if device == "auto" and not count:
+        return "cpu"
+    rank, together = local_processes()
+    number = device.partition(":")[2]
+    if number and together > 1:
+        several = f"{device} for {together} processes"
+        raise UsageError("device", "is one GPU for all", expected="a GPU each", got=several, remedy="`device=cuda`")
+    if not number and rank >= count > 0:
+        remedy = f"torchrun --nproc-per-node {count}, or `device=cpu`"
+        problem = f"this machine has too few GPUs for {together} processes"
+        raise UnavailableError("device", problem, got=f"{count} CUDA devices", remedy=remedy)
+    index = int(number or rank)
     if index >= count:
         raise UnavailableError(
             "device",

@@ -31,6 +31,7 @@ class LoaderOptions:
     drop_last   leave out the incomplete batch at the end of an epoch; if it is kept and has fewer rows than there are
                 processes, those without a row get its first one, since every process must make as many steps
     rank, world_size  this process and how many there are
+    pinned      batches lie in memory from which torch's current GPU copies while it computes
     """
 
     batch_size: int = 8
@@ -41,6 +42,7 @@ class LoaderOptions:
     drop_last: bool = True
     rank: int = 0
     world_size: int = 1
+    pinned: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.workers < 0 or self.ahead < 1:
@@ -127,7 +129,7 @@ class BatchLoader:
             persistent_workers=several,
             collate_fn=collate,
             worker_init_fn=_one_thread if several else None,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self.options.pinned,
             # Its own, or every new iteration would draw from the numbers that dropout uses.
             generator=torch.Generator(),
         )

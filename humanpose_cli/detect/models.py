@@ -6,7 +6,6 @@ scores. Refinement with heat maps follows its RefineLandmarksFromHeatmapCalculat
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from humanpose_cli.core.device import usable_cores
 from humanpose_cli.core.errors import UnavailableError
 from humanpose_cli.detect.runtime import run_network, runtime_device
 
@@ -209,9 +209,7 @@ def self_test() -> str:
 
 def default_threads() -> int:
     """As many threads as this process has cores, four at most (more bring little for one image)."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, min(4, len(os.sched_getaffinity(0))))
-    return max(1, min(4, os.cpu_count() or 1))
+    return min(4, usable_cores())
 
 
 class ModelPool:

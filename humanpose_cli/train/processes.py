@@ -8,22 +8,32 @@ step; a GAN has two. Batch normalisation keeps each process's own statistics; th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+_PATIENCE = timedelta(days=7)
+
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together."""
+    """This process among those that train together.
+
+    patient  the same processes, for messages on the CPU: no device is waited for, and whoever comes first waits as long
+             as the others take to validate or to write. Their computations' own group gives up after minutes, since
+             one that stands still there is lost.
+    """
 
     rank: int = 0
     count: int = 1
+    patient: Any = None
 
     @property
     def first(self) -> bool:
@@ -49,41 +59,64 @@ class Processes:
         for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
-    def agree(self, wish: bool) -> bool:
-        """Whether any process wishes it; all must ask at the same time."""
+    def agree(self, *wishes: bool) -> list[bool]:
+        """Which of the wishes any process has; all must ask at the same time."""
         if self.count == 1:
-            return wish
-        flag = torch.tensor([float(wish)], device="cuda" if dist.get_backend() == "nccl" else "cpu")
-        dist.all_reduce(flag, dist.ReduceOp.MAX)
-        return bool(flag.item())
+            return list(wishes)
+        flags = torch.tensor(wishes, dtype=torch.uint8)
+        dist.all_reduce(flags, dist.ReduceOp.MAX, group=self.patient)
+        return [bool(flag) for flag in flags.tolist()]
 
-    def mean(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The mean of scalars over all processes; all must have the same names."""
-        if self.count == 1 or not values:
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of a tensor over all processes; all must ask at the same time."""
+        if self.count == 1:
             return values
-        stacked = torch.stack([value.detach().float() for value in values.values()])
-        dist.all_reduce(stacked)
-        return dict(zip(values, (stacked / self.count).unbind(), strict=True))
+        total = values.clone()
+        dist.all_reduce(total)
+        return total / self.count
 
     def wait(self) -> None:
         """Until all processes have come here."""
         if self.count > 1:
-            dist.barrier()
+            dist.barrier(group=self.patient)
+
+    def random_states(self, device: torch.device) -> dict[str, list[Tensor | None]]:
+        """The state of every process's random numbers: `random` of the CPU, `cuda_random` of its GPU, None without."""
+        own = torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        states: list[Any] = [own]
+        if self.count > 1:
+            states = [None] * self.count
+            dist.all_gather_object(states, own, group=self.patient)
+        return {"random": [cpu for cpu, _ in states], "cuda_random": [cuda for _, cuda in states]}
+
+    def restore_random(self, states: Mapping[str, Sequence[Tensor | None] | None], device: torch.device) -> None:
+        """The inverse of `random_states`; what another kind of device or fewer processes left out stays as it is."""
+        cpu, cuda = ((states[name] or ())[self.rank : self.rank + 1] for name in ("random", "cuda_random"))
+        if cpu and cpu[0] is not None:
+            torch.set_rng_state(cpu[0])
+        if device.type == "cuda" and cuda and cuda[0] is not None:
+            torch.cuda.set_rng_state(cuda[0], device)
 
 
 @contextmanager
 def processes(device: torch.device) -> Iterator[Processes]:
-    """The group that torchrun started this process in; alone without torchrun."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
-        yield Processes()
-        return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield Processes(dist.get_rank(), dist.get_world_size())
-    finally:
+    """The group that torchrun started this process in; alone without torchrun.
+
+    Inside, the device is torch's current one: threads that pin memory use that.
+    """
+    on_gpu = device.type == "cuda"
+    with torch.cuda.device(device) if on_gpu else nullcontext():
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            yield Processes()
+            return
+        dist.init_process_group("nccl" if on_gpu else "gloo")
+        try:
+            patient = dist.new_group(backend="gloo", timeout=_PATIENCE)
+            yield Processes(dist.get_rank(), dist.get_world_size(), patient)
+        except BaseException:
+            if not on_gpu:  # NCCL would wait for the others, who wait for this process; torchrun ends them with it
+                dist.destroy_process_group()
+            raise
         dist.destroy_process_group()
 
 

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.data import default_collate
 
+from humanpose_cli.core.device import local_processes, usable_cores
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, Make
 
@@ -24,7 +26,7 @@ class TrainOptions:
     epochs          passes over the data
     steps           steps in all, however many passes they are; 0: those of `epochs`
     batch_size      examples of one step, over all processes together
-    workers         processes that decode images, for each training process
+    workers         processes that decode images, for each training process; None: see `workers_for`
     seed            of weights, order and augmentation
     precision       "full" float32; "mixed" half where it is safe; "auto" mixed on a GPU
     decay           power of the polynomial decay of the learning rate to zero; 0 keeps it
@@ -40,7 +42,7 @@ class TrainOptions:
     epochs: int = 10
     steps: int = 0
     batch_size: int = 8
-    workers: int = 1
+    workers: int | None = None
     seed: int = 0
     precision: Literal["auto", "full", "mixed"] = "auto"
     decay: float = 0.9
@@ -59,6 +61,19 @@ class TrainOptions:
             raise UsageError("precision", "is not known", expected="auto, full or mixed", got=self.precision)
         if not 0 <= self.average < 1:
             raise UsageError("average", "is no decay", expected="0 or more, below 1", got=str(self.average))
+
+    def workers_for(self, device: str) -> int:
+        """How many processes decode for one that trains on that type of device.
+
+        By default one beside a CPU. Beside a GPU as many as keep it busy: all cores but one of this machine, 16 at most
+        for each training process.
+        """
+        if self.workers is not None:
+            return self.workers
+        if device != "cuda":
+            return 1
+        _, together = local_processes()
+        return max(1, min(16, (usable_cores() - 1) // together))
 
     def rate(self, step: int, steps: int) -> float:
         """Factor on the learning rate of step `step` of `steps`."""
@@ -140,9 +155,12 @@ class Recipe(ABC, Generic[Batch]):
         return next(self.model.parameters()).device
 
 
-def held_out_batches(make: Make, numbers: Sequence[int], batch_size: int) -> BatchLoader:
+def held_out_batches(
+    make: Make, numbers: Sequence[int], batch_size: int, collate: Callable[[list[Any]], Any] = default_collate
+) -> BatchLoader:
     """All the numbered examples once, in order, without changes at random."""
-    return BatchLoader(numbers, make, LoaderOptions(min(batch_size, len(numbers)), shuffle=False, drop_last=False))
+    options = LoaderOptions(min(batch_size, len(numbers)), shuffle=False, drop_last=False)
+    return BatchLoader(numbers, make, options, collate)
 
 
 def check_batch(data: Path, count: int, options: LoaderOptions, what: str = "people") -> None:

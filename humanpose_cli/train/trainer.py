@@ -29,6 +29,9 @@ from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, first_of, mo
 CHECKPOINT, LAST = "checkpoint.pt", "last.safetensors"
 MACHINE_OPTIONS = ("workers", "log_every", "save_every", "minutes")
 """Settings of the loop that may change from one start to the next."""
+_BFLOAT16_FROM = (8, 0)  # compute capability of GPUs that multiply it; older ones emulate it slowly
+_ASK_EVERY = 4  # steps after which several processes ask one another whether to stop or to save
+_SHOWN_EVERY = 1.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -99,16 +102,26 @@ class _Loop:
         self.phases = list(recipe.phases())
         self.optimisers = {phase.name: _adam(phase) for phase in self.phases}
         self.mixed = options.precision == "mixed" or (options.precision == "auto" and device.type == "cuda")
-        self.half = torch.bfloat16 if device.type == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
+        half_is_short = device.type == "cuda" and torch.cuda.get_device_capability(device) < _BFLOAT16_FROM
+        self.half = torch.float16 if half_is_short else torch.bfloat16
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed and self.half == torch.float16)
         share = max(1, options.batch_size // group.count)
         self.loader = recipe.batches(
-            LoaderOptions(share, options.workers, seed=options.seed, rank=group.rank, world_size=group.count)
+            LoaderOptions(
+                share,
+                options.workers_for(device.type),
+                seed=options.seed,
+                rank=group.rank,
+                world_size=group.count,
+                pinned=device.type == "cuda",
+            )
         )
         self.steps = options.steps or len(self.loader) * options.epochs
         self.average = copy.deepcopy(recipe.model).requires_grad_(False) if options.average else None
         self.history = TrainingHistory(folder / "metrics.jsonl")
         self.progress = TrainProgress()
+        self.sums: dict[str, Tensor] = {}  # of the losses since the last line of the history, on the device
+        self.shown, self.shown_at = "", 0.0
         self.metrics: Mapping[str, float] = {}
         self.since_save = self.started = time.monotonic()
         self.first_step = 0
@@ -132,18 +145,23 @@ class _Loop:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         for name, optimiser in self.optimisers.items():
-            optimiser.load_state_dict(state["optimisers"][name])
-        self.scaler.load_state_dict(state["scaler"])
+            saved = state["optimisers"][name]
+            for group in saved["param_groups"]:  # as this device takes them, not the one that saved
+                group["fused"] = optimiser.defaults["fused"]
+            optimiser.load_state_dict(saved)
+        if state["scaler"]:  # empty of a device that scales nothing
+            self.scaler.load_state_dict(state["scaler"])
         self.recipe.load_state(state["recipe"])
-        torch.set_rng_state(state["random"][self.group.rank])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_random"], self.device)
+        self.group.restore_random(state, self.device)
+        sums = self.progress.sums.items()
+        self.sums = {name: torch.tensor(value, dtype=torch.float64, device=self.device) for name, value in sums}
         self.loader.resume(self.progress.position)
         if self.group.first:
             self.history.go_back_to(self.progress.step)
 
     def save(self) -> None:
-        randoms = self._randoms()
+        randoms = self.group.random_states(self.device)
+        self.read_sums()
         if self.group.first:
             state = {
                 "model": self.recipe.model.state_dict(),
@@ -151,22 +169,12 @@ class _Loop:
                 "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
                 "scaler": self.scaler.state_dict(),
                 "recipe": self.recipe.state(),
-                "random": randoms,
-                "cuda_random": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+                **randoms,
             }
             write_checkpoint(self.folder / CHECKPOINT, self.progress, state, self.settings)
             self.history.plot(self.folder / "losses.png")
         self.group.wait()
         self.since_save = time.monotonic()
-
-    def _randoms(self) -> list[Tensor]:
-        """The state of every process's random numbers."""
-        own = torch.get_rng_state()
-        if self.group.count == 1:
-            return [own]
-        states: list[Any] = [None] * self.group.count
-        torch.distributed.all_gather_object(states, own)
-        return states
 
     def run(self, stop: Callable[[], bool]) -> TrainResult:
         started = self.started = time.monotonic()
@@ -183,14 +191,17 @@ class _Loop:
                 if self.due():
                     self.validate()
                 self.tell()
-                late = self.options.minutes and time.monotonic() - started > 60 * self.options.minutes
-                if self.group.agree(bool(late) or stop()) and not self.progress.finished:
-                    self.save()
-                    return self.result(finished=False)
-                if self.group.agree(time.monotonic() - self.since_save > self.options.save_every):
-                    self.save()
                 if self.progress.finished:
                     break
+                if self.group.count > 1 and self.progress.step % _ASK_EVERY:
+                    continue
+                late = self.options.minutes and time.monotonic() - started > 60 * self.options.minutes
+                stale = time.monotonic() - self.since_save > self.options.save_every
+                stopped, stale = self.group.agree(bool(late) or stop(), stale)
+                if stopped or stale:
+                    self.save()
+                if stopped:
+                    return self.result(finished=False)
         self.save()
         return self.result(finished=True)
 
@@ -226,9 +237,13 @@ class _Loop:
     def too_large(self, batch: Any) -> UnavailableError:
         """What to say when the device's memory is full: the largest part of the batch that fits, found by trying.
 
-        The run ends with it, so what the trials do to the weights is never saved.
+        The run ends with it, so what the trials do to the weights is never saved. Among several processes nothing is
+        tried: the others wait in another step.
         """
         asked = count = self.options.batch_size // self.group.count
+        if self.group.count > 1:
+            remedy = f"a smaller `batch_size` than {self.options.batch_size}, shared by {self.group.count} processes"
+            return UnavailableError(f"{self.device}", f"its memory is too small for a batch of {asked}", remedy=remedy)
         while count > 1:
             count //= 2
             for phase in self.phases:
@@ -253,12 +268,19 @@ class _Loop:
         self.scaler.step(optimiser)
         self.scaler.update()
         alone = len(self.phases) == 1
-        for name, value in self.group.mean({k: v.detach() for k, v in losses.items()}).items():
+        for name, value in losses.items():
             key = name if alone else f"{phase.name}_{name}"
-            self.progress.sums[key] = self.progress.sums.get(key, 0.0) + float(value)
+            self.sums[key] = self.sums.get(key, 0.0) + value.detach().double()
+
+    def read_sums(self) -> None:
+        """Bring the sums of the losses from the device, as means over all processes; this waits for the device."""
+        if self.sums:
+            means = self.group.mean(torch.stack(list(self.sums.values()))).tolist()
+            self.progress.sums = dict(zip(self.sums, means, strict=True))
 
     def log(self) -> None:
         """A line of the history: the losses' means since the last one."""
+        self.read_sums()
         p = self.progress
         means = {name: total / p.summed for name, total in p.sums.items()}
         if any(value != value or abs(value) == float("inf") for value in means.values()):
@@ -270,7 +292,7 @@ class _Loop:
         if self.group.first:
             rate = {"learning_rate": self.phases[0].learning_rate * self.options.rate(p.step, self.steps)}
             self.history.add("train", p.step, p.position.epoch, {**means, **rate, "seconds": p.seconds})
-        p.sums, p.summed = {}, 0
+        p.sums, p.summed, self.sums = {}, 0, {}
 
     def due(self) -> bool:
         """Whether to validate now: at the chosen steps and at the end."""
@@ -302,7 +324,7 @@ class _Loop:
         if self.average is not None:
             trained.load_state_dict(own)
         out_of_patience = bool(self.options.patience) and p.waited >= self.options.patience
-        p.finished = self.group.agree(p.step >= self.steps or out_of_patience)
+        (p.finished,) = self.group.agree(p.step >= self.steps or out_of_patience)
 
     def keep(self, name: str) -> None:
         tensors, config = self.recipe.weights()
@@ -312,10 +334,12 @@ class _Loop:
         write_weights(self.folder / name, tensors, header)
 
     def tell(self) -> None:
-        if self.group.first:
-            shown = {name: value / max(self.progress.summed, 1) for name, value in self.progress.sums.items()}
-            loss = next((f"loss {value:.4g}, " for name, value in shown.items() if name.endswith("loss")), "")
-            self.report(self.progress.step, self.steps, f"steps, {loss}{self.time_left()}")
+        if not self.group.first:
+            return
+        now, loss = time.monotonic(), next((value for name, value in self.sums.items() if name.endswith("loss")), None)
+        if loss is not None and now - self.shown_at > _SHOWN_EVERY:  # to read it is to wait for the device
+            self.shown, self.shown_at = f"loss {loss.item() / self.progress.summed:.4g}, ", now
+        self.report(self.progress.step, self.steps, f"steps, {self.shown}{self.time_left()}")
 
     def time_left(self) -> str:
         """At the pace of this start."""
@@ -337,7 +361,10 @@ class _Loop:
 def _adam(phase: Phase) -> torch.optim.Adam:
     if not phase.parameters:
         raise HpcError(f"phase {phase.name}", "has nothing to learn")
-    return torch.optim.Adam(phase.parameters, phase.learning_rate, betas=phase.betas, weight_decay=phase.weight_decay)
+    on_gpu = phase.parameters[0].device.type == "cuda"
+    return torch.optim.Adam(
+        phase.parameters, phase.learning_rate, betas=phase.betas, weight_decay=phase.weight_decay, fused=on_gpu or None
+    )
 
 
 @torch.no_grad()

@@ -27,6 +27,23 @@ def test_devices(monkeypatch, asked, count, given):
     assert resolve_device(asked) == given
 
 
+@pytest.mark.parametrize(("asked", "given"), [("auto", "cuda:3"), ("cuda", "cuda:3"), ("cpu", "cpu")])
+def test_every_process_of_torchrun_has_a_gpu_of_its_own(monkeypatch, asked, given):
+    gpus(monkeypatch, 4)
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert resolve_device(asked) == given
+    with pytest.raises(UsageError, match="expected a GPU each, found cuda:0 for 4 processes; `device=cuda`"):
+        resolve_device("cuda:0")
+    gpus(monkeypatch, 2)
+    if asked != "cpu":
+        with pytest.raises(UnavailableError, match=r"too few GPUs for 4 processes, found 2.*--nproc-per-node 2"):
+            resolve_device(asked)
+    gpus(monkeypatch, 0)
+    assert resolve_device("auto") == "cpu"
+
+
 @pytest.mark.parametrize(("asked", "count"), [("cuda", 0), ("cuda:2", 2)])
 def test_a_device_that_is_not_there(monkeypatch, asked, count):
     gpus(monkeypatch, count)

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,11 @@ import torch
 from linear_recipe import TOGETHER, TRUE, GameRecipe, LineRecipe
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.core.progress import no_progress
 from humanpose_cli.networks.weights import read_weights
+from humanpose_cli.train.processes import Processes
 from humanpose_cli.train.recipe import TrainOptions
-from humanpose_cli.train.trainer import BEST, CHECKPOINT, LAST, train
+from humanpose_cli.train.trainer import BEST, CHECKPOINT, LAST, _Loop, train
 
 CPU = torch.device("cpu")
 OPTIONS = TrainOptions(epochs=3, batch_size=8, workers=0, log_every=3, seed=1)
@@ -186,6 +189,69 @@ def test_processes_together_train_as_one(tmp_path):
     for a, b in zip(alone, together, strict=True):
         assert a.keys() == b.keys()
         np.testing.assert_allclose(*[[line[k] for k in a if k != "kind"] for line in (a, b)], rtol=2e-4)
+
+
+def test_a_run_of_another_device_goes_on(monkeypatch):
+    """Random numbers of devices and processes that were not there stay as they are."""
+    set_states = []
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: set_states.append((state, device)))
+    before, gpu, own = torch.get_rng_state(), torch.device("cuda:1"), torch.arange(3)
+    on_cpu = Processes().random_states(CPU)
+    assert on_cpu["cuda_random"] == [None]
+    Processes().restore_random(on_cpu, gpu)
+    Processes().restore_random({"random": [before], "cuda_random": None}, gpu)  # of earlier versions
+    Processes(1, 2).restore_random({"random": [None], "cuda_random": [own]}, gpu)  # begun by one process
+    Processes().restore_random({"random": [before], "cuda_random": [own]}, CPU)
+    assert set_states == []
+    Processes(1, 2).restore_random({"random": [None, before], "cuda_random": [None, own]}, gpu)
+    assert set_states == [(own, gpu)]
+    torch.rand(1)
+    Processes().restore_random(on_cpu, CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_losses_are_read_when_they_are_told(tmp_path, monkeypatch):
+    """Each reading waits for the device: once a line, and once a second for the screen."""
+    monkeypatch.setattr("humanpose_cli.train.trainer._SHOWN_EVERY", 1e9)
+    read = Counter()
+
+    class Steps(LineRecipe):
+        def losses(self, phase, batch):
+            losses = super().losses(phase, batch)
+            return {name: value.as_subclass(Watched) for name, value in losses.items()}
+
+    class Watched(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None):
+            read.update([function.__name__] if function.__name__ in ("item", "tolist", "__float__", "__bool__") else [])
+            return super().__torch_function__(function, types, args, kwargs or {})
+
+    run(tmp_path, Steps(), replace(OPTIONS, log_every=8))
+    assert dict(read) == {"tolist": 3}
+    assert len(lines(tmp_path, "train")) == 3
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "cores", "together", "given"),
+    [("cpu", None, 64, "1", 1), ("cuda", None, 9, "1", 8), ("cuda", None, 64, "1", 16), ("cuda", None, 17, "4", 4),
+     ("cuda", None, 1, "1", 1), ("cuda", 0, 64, "1", 0), ("cpu", 3, 2, "1", 3)],
+)  # fmt: skip
+def test_a_gpu_has_as_many_workers_as_there_are_cores(monkeypatch, device, asked, cores, together, given):
+    monkeypatch.setattr("humanpose_cli.train.recipe.usable_cores", lambda: cores)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", together)
+    assert TrainOptions(workers=asked).workers_for(device) == given
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_only_a_process_alone_tries_smaller_batches(monkeypatch, tmp_path, count):
+    """The others would wait for it in a step that it never makes."""
+    loop = _Loop(LineRecipe(), OPTIONS, tmp_path, CPU, Processes(), no_progress)
+    loop.group = Processes(0, count)
+    tried = []
+    monkeypatch.setattr(loop, "step", tried.append)
+    told = loop.too_large({"x": torch.zeros(8, 3)})
+    assert bool(tried) == (count == 1)
+    assert "`batch_size" in str(told)
 
 
 @pytest.mark.parametrize(("room", "words"), [(5, "`batch_size=4` fits"), (0, "not even one example fits")])

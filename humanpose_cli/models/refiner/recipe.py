@@ -77,7 +77,6 @@ REFINER_PRESETS: Mapping[str, tuple[RefinerTraining, TrainOptions]] = {
         TrainOptions(
             steps=5000,
             batch_size=8,
-            workers=2,
             precision="mixed",
             clip=1.0,
             average=0.998,
@@ -91,7 +90,6 @@ REFINER_PRESETS: Mapping[str, tuple[RefinerTraining, TrainOptions]] = {
         TrainOptions(
             steps=1500,
             batch_size=8,
-            workers=1,
             precision="mixed",
             clip=1.0,
             average=0.99,
