@@ -2,9 +2,9 @@
 
 The ledger records what became of each item, so that a rerun goes on where earlier runs stopped. Each shard appends to
 its own `ledger.i-of-N.jsonl` in the output folder; readers merge all of them. A line is one JSON object, written by one
-`write` to a file opened for appending and then fsynced, so that a crash can tear only the last line; a torn line is
-ignored and its item done again. Lines of kind `run` open a run and keep its options; lines of kind `item` tell what
-became of one item.
+`write` to a file opened for appending and then fsynced, so that a crash can tear only the last line. Each ends with a
+checksum: a torn or damaged line is ignored and its item done again. Lines of kind `run` open a run and keep its options
+and its turn, by which later runs are known whatever the clocks say; lines of kind `item` tell what became of one item.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import platform
 import socket
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
@@ -24,9 +25,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from humanpose_cli.batch.items import WHOLE, Fingerprint, Item, Shard
-from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, UsageError
+from humanpose_cli.core.errors import ExitCode, HpcError, InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
-from humanpose_cli.io.atomic import ensure_folder, writing_error
+from humanpose_cli.io.atomic import ensure_folder, remove_abandoned, writing_error
 from humanpose_cli.version import __version__
 
 try:
@@ -47,8 +48,10 @@ def options_digest(options: Mapping[str, Any]) -> str:
 class Entry:
     """One line about an item.
 
-    outcome  success, partial or error
+    outcome  success, partial or error; interrupted where earlier results are about to be replaced
     outputs  files written, relative to the output folder, with forward slashes
+    sizes    of these, in bytes; empty where they are not known
+    details  what the result's table says of the item, as JSON values
     root     the input folder that `path` was relative to
     content  SHA-256 of the item's contents
     """
@@ -60,6 +63,8 @@ class Entry:
     options: str
     outcome: str
     outputs: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
     exit_code: int = 0
     seconds: float = 0.0
@@ -73,21 +78,33 @@ class Entry:
         """Whether a rerun has nothing left to do for it."""
         return self.outcome == Status.SUCCESS.value
 
+    @property
+    def began(self) -> bool:
+        """Whether it only says that the work began, which then nobody finished."""
+        return self.outcome == Status.INTERRUPTED.value
+
 
 _NEEDED = {"command", "path", "size", "mtime_ns", "options", "outcome"}
-_TYPES = {
-    **dict.fromkeys(("command", "path", "options", "outcome", "root", "content", "finished"), str),
+_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("command", "path", "options", "outcome", "root", "content", "finished", "host"), str),
     **dict.fromkeys(("size", "mtime_ns", "exit_code"), int),
-    "outputs": list,
+    **dict.fromkeys(("outputs", "sizes"), list),
+    "details": dict,
+    "error": str | None,
+    "seconds": int | float,
 }
+_RUN_TYPES = {"digest": str, "options": dict, "turn": int}
+_OUTCOMES = {status.value for status in Status}
+_EXIT_CODES = {int(code) for code in ExitCode}
 
 
 @dataclass
 class History:
-    """All ledgers of a folder merged: the latest entry of each (command, path), and each run's options."""
+    """All ledgers of a folder merged: the latest entry of each (command, path), each run's options, the latest turn."""
 
     entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
     options: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    turn: int = 0
 
     def of(self, command: str, item: Item) -> Entry | None:
         """The latest entry of that command for that item, whatever its options."""
@@ -99,53 +116,84 @@ class History:
 
 
 def read_history(folder: Path) -> History:
-    """Merge the ledgers in `folder`; the entry that finished last counts. InputError for a newer version's file."""
+    """Merge the ledgers in `folder`; the entry of the latest turn counts. InputError for a newer version's file."""
     history = History()
-    entries: list[Entry] = []
+    entries: list[tuple[int, Entry]] = []
     for path in sorted(folder.glob("ledger.*-of-*.jsonl")):
+        turn = 0
         for line in _read_lines(path):
             schema = line.get("schema", 0)
             if isinstance(schema, int) and schema > SCHEMA_VERSION:
                 problem = "was written by a newer version of hpc"
                 remedy = "update humanpose-cli or choose another `out`"
                 raise InputError(path, problem, expected=f"schema {SCHEMA_VERSION}", got=str(schema), remedy=remedy)
-            if line.get("kind") == "run" and _fits(line, {"digest": str, "options": dict}, {"digest", "options"}):
+            if line.get("kind") == "run" and _fits(
+                line, {"digest": str, "options": dict, "turn": int}, {"digest", "options"}
+            ):
                 history.options[line["digest"]] = line["options"]
-            elif line.get("kind") == "item" and _fits(line, _TYPES, _NEEDED):
-                known = {name: line[name] for name in Entry.__dataclass_fields__ if name in line}
-                entries.append(Entry(**{**known, "outputs": tuple(known.get("outputs", ()))}))
-    for entry in sorted(entries, key=lambda entry: entry.finished):  # stable: equal times keep file order
-        history.entries[entry.command, entry.path] = entry
+                turn = line.get("turn", 0)
+            elif line.get("kind") == "item" and (entry := _entry(line)):
+                entries.append((turn, entry))
+        history.turn = max(history.turn, turn)
+    for _, entry in sorted(entries, key=lambda pair: pair[0]):  # stable: of one turn the order of the lines counts
+        key = entry.command, entry.path
+        history.entries.pop(key, None)  # the order of `entries` is the order of writing
+        history.entries[key] = entry
     return history
 
 
+_CHECK = b', "crc": '
+
+
+def _checked(row: bytes) -> bytes:
+    """A JSON object with its checksum as the last value."""
+    return b"%s%s%d}" % (row[:-1], _CHECK, zlib.crc32(row))
+
+
 def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a ledger; one that a crash tore is left out, so that its item is done again."""
+    """The whole lines of a ledger; one that a crash tore or a disk damaged is left out."""
     try:
-        text = path.read_text("utf-8", errors="replace")
+        content = path.read_bytes()
     except OSError as error:
         raise UnavailableError(path, "cannot be read", got=error.strerror or str(error)) from error
-    for row in text.split("\n"):
+    for row in content.split(b"\n"):
+        values, mark, _ = row.rpartition(_CHECK)
+        if mark and _checked(values + b"}") != row:
+            continue
         try:
             line = json.loads(row)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(line, dict):
             yield line
 
 
-def _fits(line: Mapping[str, Any], types: Mapping[str, type], needed: Collection[str]) -> bool:
-    """Whether a line's values are what we write: one that a disk or an editor spoilt counts as torn."""
-    return line.keys() >= set(needed) and all(
-        isinstance(line[name], kind) for name, kind in types.items() if name in line
-    )
+def _fits(line: Mapping[str, Any], types: Mapping[str, Any], needed: set[str]) -> bool:
+    return line.keys() >= needed and all(isinstance(line[name], kind) for name, kind in types.items() if name in line)
+
+
+def _entry(line: Mapping[str, Any]) -> Entry | None:
+    """The entry in a line, or None: values that we do not write were spoilt by a disk or an editor."""
+    if not _fits(line, _TYPES, _NEEDED):
+        return None
+    known = {name: line[name] for name in Entry.__dataclass_fields__ if name in line}
+    known |= {name: tuple(known.get(name, ())) for name in ("outputs", "sizes")}
+    entry = Entry(**known)
+    inside = all(isinstance(path, str) and "\0" not in path and _is_inside(path) for path in entry.outputs)
+    numbers = all(isinstance(size, int) for size in entry.sizes)
+    return entry if inside and numbers and entry.outcome in _OUTCOMES and entry.exit_code in _EXIT_CODES else None
+
+
+def _is_inside(path: str) -> bool:
+    return not path.startswith("/") and ".." not in path.split("/")
 
 
 class Ledger:
     """One shard's ledger, open for appending; a context manager.
 
     Opening makes the folder, refuses a second process for the same shard (UsageError) where the file system can
-    tell, and writes the line that keeps this run's options.
+    tell, removes what killed writers left, and writes the line that keeps this run's options. `history` is what all
+    ledgers of the folder held before.
     """
 
     def __init__(self, folder: Path, command: str, options: Mapping[str, Any], shard: Shard = WHOLE) -> None:
@@ -159,8 +207,11 @@ class Ledger:
             raise _unwritable(self.path, error) from error
         try:
             self._lock()
+            remove_abandoned(folder)
             self._mend_torn_end()
-            self._append({"kind": "run", "digest": self.digest, "options": dict(options), "command": command})
+            self.history = read_history(folder)
+            run = {"kind": "run", "digest": self.digest, "options": dict(options), "command": command}
+            self._append({**run, "turn": self.history.turn + 1})
         except BaseException:
             self._file.close()
             raise
@@ -172,7 +223,10 @@ class Ledger:
         self._file.close()
 
     def record(self, item: Item, mark: Fingerprint, result: ItemResult) -> Entry:
-        """Append what became of an item that had that fingerprint; when this returns, the line is on the disk."""
+        """Append what became of an item that had that fingerprint; when this returns, the line is on the disk.
+
+        UnavailableError also where the ledger was removed or replaced meanwhile, and with it most likely the results.
+        """
         entry = Entry(
             command=self.command,
             path=item.key,
@@ -181,6 +235,8 @@ class Ledger:
             options=self.digest,
             outcome=result.status.value,
             outputs=tuple(Path(os.path.relpath(path, self.folder)).as_posix() for path in result.outputs),
+            sizes=tuple(map(output_size, result.outputs)),
+            details=result.details,
             error=result.error,
             exit_code=int(result.exit_code),
             seconds=round(result.seconds, 3),
@@ -194,12 +250,19 @@ class Ledger:
 
     def _append(self, line: Mapping[str, Any]) -> None:
         line = {"schema": SCHEMA_VERSION, "date": now("microseconds"), **line}
-        row = json.dumps(line, ensure_ascii=True, default=str)
+        row = _checked(json.dumps(line, ensure_ascii=True, default=_plain).encode("ascii"))
         try:
-            self._file.write(row.encode("ascii") + b"\n")  # one write: whole lines even with several appenders
+            self._file.write(row + b"\n")  # one write: whole lines even with several appenders
             os.fsync(self._file.fileno())
         except OSError as error:
             raise _unwritable(self.path, error) from error
+        try:
+            lost = not os.path.samestat(os.stat(self.path), os.fstat(self._file.fileno()))
+        except OSError:
+            lost = True
+        if lost:
+            problem = "was removed or replaced while hpc was writing into it"
+            raise UnavailableError(self.folder, problem, remedy="the same command makes again what is missing")
 
     def _lock(self) -> None:
         if fcntl is None:
@@ -224,6 +287,19 @@ class Ledger:
             torn = file.read(1) != b"\n"
         if torn:
             self._file.write(b"\n")
+
+
+def _plain(value: Any) -> Any:
+    """numpy's numbers and arrays as JSON has them, without importing numpy; anything else as text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def output_size(path: str | Path) -> int:
+    """Bytes of an output; -1 where it is not there."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
 
 
 def _unwritable(path: Path, error: OSError) -> HpcError:

@@ -28,8 +28,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from humanpose_cli.batch.items import WHOLE, Item, Shard, content_digest, fingerprint, unique_items
-from humanpose_cli.batch.ledger import Entry, History, Ledger, now, read_history, run_record, run_record_path
+from humanpose_cli.batch.items import WHOLE, Fingerprint, Item, Shard, content_digest, fingerprint, unique_items
+from humanpose_cli.batch.ledger import Entry, History, Ledger, now, output_size, run_record, run_record_path
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError, UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
@@ -97,12 +97,14 @@ class Outcome:
     """What a worker hands back for an item that did not fail.
 
     outputs  files written, in the order written
-    details  further JSON values for the result
+    details  JSON values for the result, which the ledger keeps
+    contents  further ones, which it does not keep because the outputs hold them: see `Batch.recall`
     problem  one sentence if only part of the item could be done; a rerun with --retry-failed does it again
     """
 
     outputs: tuple[Path, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+    contents: Mapping[str, Any] = field(default_factory=dict)
     problem: str | None = None
 
 
@@ -118,7 +120,7 @@ class Batch:
     retry_failed   do again what an earlier run failed at
     overwrite      replace results that other options made
     verify_inputs  know an unchanged input by its contents instead of size and time
-    recall         (item, entry) -> details of an item that an earlier run did, read from its outputs
+    recall         (item, entry) -> the `contents` of an item that an earlier run did, read from its outputs
     arguments      the command line, for run.json
     """
 
@@ -255,7 +257,9 @@ class _Run:
         self, batch: Batch, ledger: Ledger, worker: Worker, progress: BatchProgress, stop: StopSignals | None
     ) -> None:
         self.batch, self.ledger, self.worker, self.progress, self.stop = batch, ledger, worker, progress, stop
-        self.history = read_history(batch.out)
+        self.history = ledger.history
+        self.writers = self.history.writers()
+        self.changed = 0
         self.results: list[ItemResult] = []
         self.halted: Failure | None = None
 
@@ -284,23 +288,34 @@ class _Run:
     def _settled_before(self, item: Item) -> ItemResult | None:
         """What an earlier run has to say of an item; None if there is something left to do."""
         batch, entry = self.batch, self.history.of(self.batch.command, item)
-        if entry is None or not batch.resume or entry.options != self.ledger.digest:
+        if entry is None or not batch.resume or entry.options != self.ledger.digest or entry.began:
             return None
-        paths = [batch.out / output for output in entry.outputs]
-        if not _unchanged(item, entry, batch) or not all(path.exists() for path in paths):
+        if not _unchanged(item, entry, batch):
+            self.changed += entry.done
             return None
-        outputs = tuple(str(path) for path in paths)
+        if not self._holds(entry):
+            return None
+        outputs = tuple(str(batch.out / output) for output in entry.outputs)
         if not entry.done:
             if batch.retry_failed:
                 return None
             error = f"{entry.error} (in an earlier run; `retry_failed` tries again)"
             status, code = Status(entry.outcome), ExitCode(entry.exit_code)
-            return ItemResult(item.name, status, outputs, error=error, exit_code=code)
+            return ItemResult(item.name, status, outputs, error=error, exit_code=code, details=entry.details)
         try:
-            details = batch.recall(item, entry) if batch.recall else {}
+            contents = batch.recall(item, entry) if batch.recall else {}
         except HpcError:
             return None  # its result was damaged since: like one that vanished, it is made again
-        return ItemResult(item.name, Status.SKIPPED, outputs, details=details)
+        return ItemResult(item.name, Status.SKIPPED, outputs, details={**entry.details, **contents})
+
+    def _holds(self, entry: Entry) -> bool:
+        """Whether its outputs are there as it left them: none missing, of another size or written over."""
+        sizes = tuple(output_size(self.batch.out / output) for output in entry.outputs)
+        return (
+            -1 not in sizes
+            and entry.sizes in ((), sizes)
+            and all(self.writers[output] is entry for output in entry.outputs)
+        )
 
     def _do(self, item: Item) -> ItemResult:
         """Work on an item and record what became of it."""
@@ -311,20 +326,32 @@ class _Run:
         self.progress.item_started(item.name)
         started = time.perf_counter()
         try:
+            self._announce(item, mark)
             outcome = self.worker(item)
         except Exception as error:
-            result = self._failure(item, error, time.perf_counter() - started)
+            result, contents = self._failure(item, error, time.perf_counter() - started), {}
         else:
+            contents = outcome.contents
             status = Status.PARTIAL if outcome.problem else Status.SUCCESS
             code = ExitCode.PARTIAL if outcome.problem else ExitCode.OK
             outputs, seconds = tuple(str(path) for path in outcome.outputs), time.perf_counter() - started
             result = ItemResult(item.name, status, outputs, seconds, outcome.problem, code, outcome.details)
-        if not self.halted:
-            try:
-                self.ledger.record(item, mark, result)
-            except UnavailableError as error:  # most likely a full disk; unrecorded, the item is done again
-                result = self._failure(item, error, result.seconds)
-        return result
+        if self.halted:
+            return result
+        try:
+            self.ledger.record(item, mark, result)
+        except UnavailableError as error:  # most likely a full disk; unrecorded, the item is done again
+            return self._failure(item, error, result.seconds)
+        return replace(result, details={**result.details, **contents})
+
+    def _announce(self, item: Item, mark: Fingerprint) -> None:
+        """Say that earlier results are being replaced: if this is never finished, nobody must take them for whole."""
+        earlier = self.history.of(self.batch.command, item)
+        planned = [Path(os.path.relpath(output, self.batch.out)).as_posix() for output in item.outputs]
+        if earlier is not None or any(output in self.writers for output in planned):
+            replaced = dict.fromkeys([*(earlier.outputs if earlier is not None else ()), *planned])
+            outputs = tuple(str(self.batch.out / output) for output in replaced)
+            self.ledger.record(item, mark, ItemResult(item.name, Status.INTERRUPTED, outputs))
 
     def _failure(self, item: Item, error: Exception, seconds: float) -> ItemResult:
         failure = explain(error, item.files)
@@ -339,12 +366,16 @@ class _Run:
         self.progress.item_finished(result)
 
     def _result(self, items: Sequence[Item]) -> CommandResult:
+        self.results = list(map(_still_there, self.results))
         status, code = combine_status(self.results)
         messages: list[str] = []
         left = len(items) - len(self.results)
         if not items:
             part = f" in part {self.batch.shard}" if self.batch.shard.count > 1 else ""
             messages.append(f"there is nothing to do{part}")
+        if self.changed:
+            inputs = "input has" if self.changed == 1 else "inputs have"
+            messages.append(f"{self.changed} {inputs} changed since an earlier run: done again")
         if self.halted is not None:
             done = any(result.status is not Status.ERROR for result in self.results)
             status, code = Status.PARTIAL if done else Status.ERROR, self.halted.exit_code
@@ -366,6 +397,15 @@ class _Run:
             code = result.exit_code or error.exit_code
             return replace(result, messages=(*result.messages, str(error)), exit_code=code)
         return result
+
+
+def _still_there(result: ItemResult) -> ItemResult:
+    """The result, or an error where an output has vanished since it was written."""
+    for output in result.outputs:
+        if result.status is not Status.ERROR and output_size(output) < 0:
+            error = f"{output}: vanished after it was written; the same command makes it again"
+            return replace(result, status=Status.ERROR, outputs=(), error=error, exit_code=ExitCode.UNAVAILABLE)
+    return result
 
 
 def _failed(item: Item, failure: Failure, seconds: float) -> ItemResult:

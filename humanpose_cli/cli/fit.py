@@ -137,12 +137,12 @@ def fit(
     options = session.tune(FitOptions(body, people, detector, focal, method=own, network=network))
     items = [item_of(source, fit_outputs(source, out, overlay=overlay)) for source in found]
 
-    def details(fit: Fit) -> dict[str, Any]:
-        """What the table and the JSON document say of an item; the rows only go into the document."""
-        return {**record_summary(fit), **({"rows": list(fit.documents())} if session.json else {})}
+    def rows(fit: Fit) -> dict[str, Any]:
+        """What only the JSON document says of an item."""
+        return {"rows": list(fit.documents())} if session.json else {}
 
     def recall(item: Item, entry: Entry) -> dict[str, Any]:
-        return details(load_fit(out / entry.outputs[0]))
+        return rows(load_fit(out / entry.outputs[0]))
 
     register = None if densepose is None else surface_registration(body_by_name(body), densepose, charts)
     with ExitStack() as stack:
@@ -163,7 +163,7 @@ def fit(
             fit = fit_item(fitter, item.payload, item.outputs, progress=session.reporter.step)
             if not len(fit):
                 session.reporter.info(f"{item.label}: nobody was found")
-            return Outcome(item.outputs, details(fit))
+            return Outcome(item.outputs, record_summary(fit), rows(fit))
 
         recorded = {**fitter.identity, "frames": str(parse_range(frames)), "overlay": overlay}
         if refiner is not None:
@@ -172,4 +172,4 @@ def fit(
             files = {"densepose": densepose, "charts": charts}
             recorded |= {name: file_digest(path) for name, path in files.items() if path is not None and path.is_file()}
             recorded["method"] = method
-        return flags.run(session, items, work, out, recorded, recall)
+        return flags.run(session, items, work, out, recorded, recall if session.json else None)

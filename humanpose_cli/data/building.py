@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,7 +23,7 @@ from humanpose_cli.data.samples import Group, Source
 from humanpose_cli.data.schema import COLUMNS, INDEX_COLUMNS, INDEX_NAME, SHARD_PATTERN, Header, link_name, shard_name
 from humanpose_cli.data.workers import ShardJob, ShardOutcome, run_jobs
 from humanpose_cli.data.writing import Dataset, join_datasets, table_datasets, write_hdf5
-from humanpose_cli.io.atomic import PARTIAL_SUFFIX, atomic_path, ensure_folder
+from humanpose_cli.io.atomic import atomic_path, ensure_folder, remove_abandoned
 from humanpose_cli.version import __version__
 
 # Which group goes to which shard: a rule that looks at nothing but the list of groups.
@@ -243,9 +241,6 @@ def _joins(joined: _Joined) -> dict[str, Dataset]:
 # Building
 
 
-_ABANDONED = 24 * 3600.0  # seconds after which nobody is writing a temporary file any more
-
-
 @dataclass(frozen=True)
 class BuildResult:
     """What became of a build.
@@ -375,10 +370,7 @@ def _clear(folder: Path, plan: Plan, overwrite: bool) -> None:
             if not overwrite:
                 raise _refusal(folder, path, header, plan.header)
             path.unlink(missing_ok=True)
-    for path in folder.glob(f".*{PARTIAL_SUFFIX}"):
-        with suppress(FileNotFoundError):  # its writer has just renamed it
-            if time.time() - path.stat().st_mtime > _ABANDONED:
-                path.unlink()
+    remove_abandoned(folder)
 
 
 def _header(path: Path) -> Header | None:

@@ -2,6 +2,7 @@
 
 A file is written under a temporary name in its own folder (hidden, ending in `.partial`), flushed to the disk and
 renamed over its final name, so that a reader never sees half of it and a crash leaves the old file in place.
+While it is written it is locked: one without a lock was left by a process that was killed, and may go.
 Contents carry no dates, so that equal results are equal byte by byte.
 """
 
@@ -19,6 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from humanpose_cli.core.errors import HpcError, InputError, UnavailableError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; there abandoned files stay
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,8 +90,9 @@ def ensure_folder(folder: Path | str) -> Path:
     probe = _temporary_name(folder / "probe")
     with _writing_to(folder, probe):
         folder.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        os.unlink(probe)
+        os.close(_create(probe))
+        with suppress(FileNotFoundError):  # another process took it for abandoned
+            os.unlink(probe)
     return folder
 
 
@@ -106,16 +113,64 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     with _writing_to(path, temporary):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # The usual mode under the user's umask; O_EXCL because no two writers may share a name.
-            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-            yield temporary
-            _flush(temporary)
-            os.replace(temporary, path)
+            with _locked(temporary):
+                yield temporary
+                _flush(temporary)
+                os.replace(temporary, path)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
         _flush_folder(path.parent)
+
+
+@contextmanager
+def _locked(temporary: Path) -> Iterator[None]:
+    """Make the file, and hold its lock."""
+    descriptor = _create(temporary)
+    if fcntl is None:  # Windows, which renames no open file
+        os.close(descriptor)
+        yield
+        return
+    try:
+        _lock(descriptor)
+        while not temporary.exists():  # it was taken for abandoned before it was locked
+            os.close(descriptor)
+            descriptor = _create(temporary)
+            _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    with suppress(OSError):  # some network file systems cannot lock; there no file is taken for abandoned
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _create(path: Path) -> int:
+    """The usual mode under the user's umask; O_EXCL because no two writers may share a name."""
+    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files at any depth below a folder whose writers were killed."""
+    if fcntl is None:
+        return
+    for directory, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith(".") and name.endswith(PARTIAL_SUFFIX):
+                _remove_unless_locked(os.path.join(directory, name))
+
+
+def _remove_unless_locked(path: str) -> None:
+    with suppress(OSError):  # it is being written, has just been renamed, or is not ours
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+        finally:
+            os.close(descriptor)
 
 
 def _flush(path: Path) -> None:

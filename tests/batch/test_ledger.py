@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from humanpose_cli.batch.items import WHOLE, Fingerprint, Item, Shard, content_digest, fingerprint
@@ -79,11 +80,51 @@ def test_foreign_and_damaged_lines_are_passed_over(tmp_path):
     record(tmp_path, "a")
     with (tmp_path / "ledger.0-of-1.jsonl").open("ab") as file:
         file.write(b'[1]\n"x"\n{}\n{"schema": 1, "kind": "item", "path": "b"}\n\xff\xfe\n')
-        whole = {"kind": "item", "command": "fit", "path": "c", "size": 1, "mtime_ns": 1, "options": "", "outcome": ""}
-        for spoilt in ({"outputs": 7}, {"path": ["c"]}, {"size": "1"}, {"schema": "1", "path": None}):
+        whole = {"kind": "item", "command": "fit", "path": "c", "size": 1, "mtime_ns": 1, "options": ""}
+        whole |= {"outcome": "error"}
+        for spoilt in (
+            {"outputs": 7},
+            {"outcome": "succes"},
+            {"exit_code": 77},
+            {"path": ["c"]},
+            {"size": "1"},
+            {"schema": "1", "path": None},
+        ):
             file.write(json.dumps(whole | spoilt).encode() + b"\n")
         file.write(b'{"kind": "run"}\n{"kind": "run", "digest": [], "options": {}}\n')
     assert list(read_history(tmp_path).entries) == [("fit", "a")]
+
+
+def test_no_flipped_byte_makes_a_ledger_lie_or_unreadable(tmp_path):
+    for key in "ab":
+        record(tmp_path, key, outputs=(str(tmp_path / "x"),), details={"people": 2})
+    path = tmp_path / "ledger.0-of-1.jsonl"
+    whole, true = path.read_bytes(), read_history(tmp_path)
+    generator = np.random.default_rng(0)
+    for _ in range(400):
+        damaged = bytearray(whole)
+        damaged[generator.integers(len(whole))] ^= 1 << generator.integers(8)
+        path.write_bytes(damaged)
+        found = read_history(tmp_path)
+        assert found.entries.items() <= true.entries.items()
+        assert found.options.items() <= true.options.items()
+    path.write_bytes(whole)
+    assert len(read_history(tmp_path).entries) == 2
+
+
+def test_entries_without_a_checksum_are_read_and_what_leads_out_of_the_folder_is_not(tmp_path):
+    line = {
+        "kind": "item",
+        "command": "fit",
+        "path": "c",
+        "size": 1,
+        "mtime_ns": 1,
+        "options": "",
+        "outcome": "success",
+    }
+    for outputs, count in ((["sub/x"], 1), (["../x"], 0), (["/etc/x"], 0), (["a\0"], 0), ([1], 0)):
+        (tmp_path / "ledger.0-of-1.jsonl").write_text(json.dumps(line | {"outputs": outputs}) + "\n")
+        assert len(read_history(tmp_path).entries) == count
 
 
 def test_a_newer_version_is_refused(tmp_path):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from humanpose_cli.batch.items import Item, Shard
@@ -97,11 +99,94 @@ def test_a_rerun_does_nothing_and_gives_the_same_outputs(tmp_path, photos):
     assert (second.status, second.exit_code) == (Status.SUCCESS, ExitCode.OK)
 
 
-def test_a_skipped_items_details_come_from_recall(tmp_path, photos):
+def test_a_skipped_items_details_come_from_the_ledger_and_its_contents_from_recall(tmp_path, photos):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
     recalling = batch(tmp_path, recall=lambda item, entry: {"from": entry.outputs[0]})
     result = run_items(items_of(photos), Recorder(tmp_path / "out"), recalling)
-    assert result.items[0].details == {"from": "a.jpg.txt"}
+    assert result.items[0].details == {"letters": 5, "from": "a.jpg.txt"}
+
+
+def test_contents_are_told_and_not_kept(tmp_path, photos):
+    def worker(item: Item) -> Outcome:
+        return Outcome(details={"people": np.float32(2.5)}, contents={"rows": [1, 2]})
+
+    result = run_items(items_of(photos)[:1], worker, batch(tmp_path))
+    assert result.items[0].details == {"people": 2.5, "rows": [1, 2]}
+    assert read_history(tmp_path / "out").of("fit", items_of(photos)[0]).details == {"people": 2.5}
+
+
+def test_an_output_folder_that_is_deleted_ends_the_run_and_nothing_lost_is_called_done(tmp_path, photos):
+    recorder = Recorder(tmp_path / "out")
+
+    def worker(item: Item) -> Outcome:
+        if item.key == "c.jpg":
+            shutil.rmtree(tmp_path / "out")
+        return recorder(item)
+
+    result = run_items(items_of(photos), worker, batch(tmp_path))
+    assert statuses(result) == ["error"] * 3
+    assert "vanished after it was written" in result.items[0].error
+    assert "was removed or replaced while" in result.items[2].error
+    assert (result.status, result.exit_code) == (Status.ERROR, ExitCode.UNAVAILABLE)
+    again = run_items(items_of(photos), recorder, batch(tmp_path))
+    assert (again.exit_code, statuses(again)) == (ExitCode.OK, ["success"] * 4)
+
+
+def test_whoever_dies_while_replacing_results_leaves_none_of_them_done(tmp_path, photos):
+    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
+
+    def dies(item: Item) -> Outcome:
+        (tmp_path / "out" / "a.jpg.txt").write_text("a.jp!")  # of the same size
+        raise KeyboardInterrupt
+
+    other = {"options": {"people": "largest"}, "overwrite": True}
+    with pytest.raises(KeyboardInterrupt):
+        run_items(items_of(photos), dies, batch(tmp_path, **other))
+    with pytest.raises(UsageError, match=r"already holds the results of a\.jpg made with other options"):
+        run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
+    again = Recorder(tmp_path / "out")
+    run_items(items_of(photos), again, batch(tmp_path, overwrite=True))
+    assert again.seen == ["a.jpg"]
+
+
+def test_results_that_another_command_wrote_over_are_not_called_done(tmp_path, photos):
+    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
+    over = [Item("x", (photos / "a.jpg",), outputs=(tmp_path / "out" / "a.jpg.txt",))]
+
+    def worker(item: Item) -> Outcome:
+        item.outputs[0].write_text("other")
+        return Outcome(item.outputs)
+
+    run_items(over, worker, batch(tmp_path, command="repose", overwrite=True))
+    again = Recorder(tmp_path / "out")
+    run_items(items_of(photos), again, batch(tmp_path, overwrite=True))
+    assert again.seen == ["a.jpg"]
+
+
+def test_a_clock_that_was_ahead_does_not_keep_old_results_alive(tmp_path, photos, monkeypatch):
+    with monkeypatch.context() as ahead:
+        ahead.setattr("humanpose_cli.batch.ledger.now", lambda to_the="": "2099-01-01T00:00:00+00:00")
+        run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, shard=Shard(0, 1)))
+    other = {"options": {"people": "largest"}, "overwrite": True}
+    for index in range(2):
+        run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, shard=Shard(index, 2), **other))
+    with pytest.raises(UsageError, match="other options"):
+        run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
+
+
+def test_a_changed_input_is_told(tmp_path, photos):
+    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
+    (photos / "c.jpg").write_bytes(b"another image")
+    result = run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
+    assert result.messages == ("1 input has changed since an earlier run: done again",)
+
+
+def test_a_truncated_output_is_made_again(tmp_path, photos):
+    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
+    (tmp_path / "out" / "b.jpg.txt").write_text("b")
+    again = Recorder(tmp_path / "out")
+    run_items(items_of(photos), again, batch(tmp_path))
+    assert again.seen == ["b.jpg"]
 
 
 def test_a_result_that_was_damaged_since_is_made_again(tmp_path, photos):

@@ -19,6 +19,7 @@ from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, Us
 from humanpose_cli.data.building import build_cache, make_plan, write_index
 from humanpose_cli.data.cache import open_cache
 from humanpose_cli.data.verification import verify_cache
+from humanpose_cli.io.atomic import atomic_path
 
 HERE = Path(__file__).parent
 NAMES = ["index.h5", "shard-00000.h5", "shard-00001.h5", "shard-00002.h5"]
@@ -328,15 +329,13 @@ def test_workers_do_not_outlive_who_started_them(tmp_path, marks):
     assert len(list(marks.iterdir())) == read
 
 
-def test_abandoned_files_are_removed(tmp_path):
-    old, new = tmp_path / ".shard-00000.h5.aa.partial", tmp_path / ".shard-00000.h5.bb.partial"
-    for path in (old, new):
-        path.touch()
-    two_days_ago = time.time() - 2 * 86400
-    os.utime(old, (two_days_ago, two_days_ago))
-    build_cache(SmallSource(group_count=1), tmp_path)
-    assert not old.exists()
-    assert new.exists()  # somebody may be writing it
+def test_files_of_killed_writers_are_removed_and_not_those_being_written(tmp_path):
+    left = tmp_path / ".shard-00000.h5.aa.partial"
+    left.touch()
+    with atomic_path(tmp_path / "other") as writing:
+        build_cache(SmallSource(group_count=1), tmp_path)
+        assert writing.exists()
+    assert not left.exists()
 
 
 @pytest.mark.parametrize("workers", [1, 2])

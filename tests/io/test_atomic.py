@@ -65,6 +65,37 @@ def test_two_writers_of_one_name_do_not_meet(tmp_path):
     assert os.listdir(tmp_path) == ["x"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs flock")
+def test_what_a_killed_writer_left_is_removed_and_what_is_being_written_is_not(tmp_path):
+    code = (
+        "import os, signal, sys; from humanpose_cli.io.atomic import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "sub" / "a.mp4")], check=False)
+    assert len(os.listdir(tmp_path / "sub")) == 1
+    with atomic.atomic_path(tmp_path / "sub" / "b.mp4") as temporary:
+        temporary.write_text("half")
+        (tmp_path / "sub" / "not.partial").write_text("somebody's own")
+        atomic.remove_abandoned(tmp_path)
+        assert sorted(os.listdir(tmp_path / "sub")) == sorted([temporary.name, "not.partial"])
+    assert sorted(os.listdir(tmp_path / "sub")) == ["b.mp4", "not.partial"]
+
+
+def test_a_file_that_was_taken_for_abandoned_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
+    calls = []
+
+    def lock(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 1:
+            atomic.remove_abandoned(tmp_path)
+
+    monkeypatch.setattr(atomic, "_lock", lock)
+    atomic.write_bytes(tmp_path / "x", b"1")
+    assert len(calls) == 2
+    assert (tmp_path / "x").read_bytes() == b"1"
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [
