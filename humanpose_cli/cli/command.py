@@ -39,6 +39,7 @@ from humanpose_cli.cli.reporter import Reporter
 from humanpose_cli.cli.table import CONTEXT
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.core.result import CommandResult, Status
+from humanpose_cli.io.sniffing import refuse_pipes
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -191,6 +192,7 @@ def build_command(name: str, module: str, carry_out: Callable[[Invocation], int]
         universal = {flag: values.pop(flag) for flag in ("json", "quiet", "verbose")}
         for consumed in ("config", "set_"):
             values.pop(consumed, None)
+        _refuse_pipes(values)
         for group, kind in groups.items():
             values[group] = kind(**{f.name: values.pop(f.name) for f in dataclasses.fields(kind)})
         notes = tuple(dict.fromkeys(context.meta.get(_NOTES, ())))
@@ -250,6 +252,14 @@ def sentence_in_flags(error: HpcError, name: str) -> str:
         subject = ", ".join(flags[argument] for argument in about)
         return in_flags(subject + str(error)[len(error.subject) :], name)
     return in_flags(str(error), name)
+
+
+def _refuse_pipes(values: Mapping[str, Any]) -> None:
+    """InputError for a pipe or a device among the files given, which are read more than once."""
+    for name, value in values.items():
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, Path) and name != "out":
+                refuse_pipes(path)
 
 
 def _is_given(context: typer.Context, parameter: str) -> bool:
@@ -430,6 +440,7 @@ def canonical(key: str) -> str:
 
 def read_config(path: Path, command: str, commands: Sequence[str]) -> dict[str, Any]:
     """The settings for `command` in a TOML file, nested tables as dotted keys; InputError if it cannot be read."""
+    refuse_pipes(path)
     try:
         document = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:

@@ -227,7 +227,7 @@ def _drawn_table(table: ResultTable) -> str:
     """A table with its title above, its notes below and an empty line."""
     title, notes = _text(table.title, "bold"), [_text(note) for note in table.notes]
     justify = ["left", *["right"] * (len(table.columns) - 1)]
-    rows = [[_text(cell) for cell in row] for row in table.rows]
+    rows = [[_text(one_line(cell)) for cell in row] for row in table.rows]
     return _drawn(title, _grid(table.columns, rows, justify), *notes) + "\n"
 
 
@@ -238,7 +238,7 @@ def _drawn_items(result: CommandResult, columns: Sequence[ResultColumn], labels:
     rows = []
     for item in items:
         row = [_text(one_line(item.input)), _text(labels[item.status], _STYLES[item.status])]
-        row += [_text(_shown(item.details.get(column.key))) for column in columns]
+        row += [_text(one_line(_shown(item.details.get(column.key)))) for column in columns]
         rows.append([*row, *([_text(f"{item.seconds:.1f}" if item.seconds else "")] if timed else [])])
     optional = {2 + i for i, column in enumerate(columns) if column.optional}
     parts: list[Any] = list(_fitted(headings, rows, optional))
@@ -326,8 +326,8 @@ def _text(text: str, style: str = "") -> Any:
 def _where(outputs: Sequence[str]) -> str:
     """A few files by name, many by the folder they are all in."""
     if len(outputs) <= _MOST_FILES:
-        return "\n".join(f"result: {output}" for output in outputs)
-    return f"results: {len(outputs)} files in {os.path.commonpath(outputs)}"
+        return "\n".join(f"result: {one_line(output)}" for output in outputs)
+    return f"results: {len(outputs)} files in {one_line(os.path.commonpath(outputs))}"
 
 
 def _rows_to_show(items: Sequence[ItemResult]) -> Sequence[ItemResult]:

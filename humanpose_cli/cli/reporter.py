@@ -137,6 +137,7 @@ class Reporter(BatchProgress):
 
     def item_started(self, name: str) -> None:
         """Work on an item begins."""
+        name = one_line(name)
         self.debug(f"{name}: started")
         if self._display is not None:
             self._display.item_started(name)

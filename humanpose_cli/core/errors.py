@@ -11,6 +11,7 @@ Anything else that escapes is a bug of ours (exit code 1).
 
 from __future__ import annotations
 
+import re
 import signal
 from enum import IntEnum
 
@@ -28,9 +29,14 @@ class ExitCode(IntEnum):
     SIGTERM = 143
 
 
+# Line ends and codes that terminals obey; what turns the direction of writing round, and line ends of Unicode; halves
+# of surrogate pairs, as which Python hands out bytes of a name that are no UTF-8.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
 def one_line(text: str) -> str:
-    """`text` with its control characters escaped: a file's name may hold line ends and codes that terminals obey."""
-    return "".join(repr(c)[1:-1] if c < " " or "\x7f" <= c < "\xa0" else c for c in text)
+    """`text` with what would not stay on its line escaped: a file's name may hold anything."""
+    return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 class HpcError(Exception):

@@ -49,8 +49,8 @@ from humanpose_cli.datasets.common import FolderSource
 from humanpose_cli.datasets.densepose_output import encode_densepose, read_densepose
 from humanpose_cli.datasets.mocap_files import cdf_shape, read_cdf
 from humanpose_cli.datasets.reading import array_field, existing_file, existing_folder, read_pickle, video_frames
+from humanpose_cli.io.image_sequences import natural_order
 from humanpose_cli.io.images import read_image
-from humanpose_cli.io.inputs import natural_order
 
 # Human3.6M's own files: calibration, 3-D joints, and the MoSh fits that some users have of it.
 #

@@ -21,8 +21,8 @@ from PIL import Image, ImageCms
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io import restricted_pickle
+from humanpose_cli.io.image_sequences import natural_order
 from humanpose_cli.io.images import DECODING_ERRORS, encode_image, focal_from_exif, orientation_from_exif, read_image
-from humanpose_cli.io.inputs import natural_order
 from humanpose_cli.io.sniffing import describe_file, reading_error
 from humanpose_cli.io.video import VideoReader, count_packets
 

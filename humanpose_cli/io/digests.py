@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.sniffing import refuse_pipes
 
 _READ_SIZE = 1 << 20
 
@@ -15,6 +16,7 @@ def digest_of_files(files: Iterable[Path]) -> str:
     """SHA-256 over the contents of files in order, each preceded by its length."""
     digest = hashlib.sha256()
     for path in files:
+        refuse_pipes(path)
         try:
             with path.open("rb") as file:
                 digest.update(path.stat().st_size.to_bytes(8, "big"))

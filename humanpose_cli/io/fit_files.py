@@ -353,8 +353,8 @@ def read_fit(path: Path | str) -> FitRecord:
     InputError for a file that is no fit file, damaged, pickled or inconsistent (it names the array), or written by
     a newer version of this program.
     """
-    arrays = read_npz(path)
-    _check_version(path, arrays.get("schema_version"))
+    _check_version(path, read_npz(path, {"schema_version"}).get("schema_version"))
+    arrays = read_npz(path, {*COLUMNS, *_SCALARS})
     missing = sorted({*COLUMNS, *_SCALARS} - arrays.keys())
     if missing:
         raise InputError(path, f"lacks {', '.join(missing)}", expected="a fit file", remedy=_MAKE_AGAIN)

@@ -16,7 +16,7 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,16 +36,17 @@ _UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # of FocalPlaneResolutionUnit: 
 # From a fisheye's 100° to a birding telephoto; anything else is a camera's garbage or a scanner's zero.
 _PLAUSIBLE_FOCAL = (0.3, 60.0)  # in longer sides of the image
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: pixels[::-1].swapaxes(0, 1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: pixels.swapaxes(0, 1)[::-1],
+}  # from stored to upright, by EXIF's number
 _SIDEWAYS = {5, 6, 7, 8}
+_BAND = 1 << 22  # pixels that are converted at once, so that conversions of huge images need little memory
 DECODING_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError, ArithmeticError),
     *(struct.error, zlib.error, ImageCms.PyCMSError, Image.DecompressionBombError, tifffile.TiffFileError),
@@ -64,12 +65,6 @@ def orientation_from_exif(image: Image.Image) -> int:
     """EXIF orientation 1–8; 1 where there is none or it makes no sense."""
     value = _exif(image).get(ExifTags.Base.Orientation, 1)
     return value if isinstance(value, int) and value in _TURNS else 1
-
-
-def turn_upright(image: Image.Image) -> Image.Image:
-    """The loaded image as it is meant to be displayed. Pillow turns TIFFs itself and then drops the tag."""
-    orientation = orientation_from_exif(image)
-    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
@@ -133,15 +128,29 @@ def to_eight_bits(values: np.ndarray) -> np.ndarray:
         return values
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * 255
-    numbers = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    full = 65535.0 if values.dtype == np.uint16 else _range_of(numbers, fractions=values.dtype.kind == "f")
-    return np.rint(np.clip(numbers * np.float32(255.0 / full), 0, 255)).astype(np.uint8)
+    full = 65535.0 if values.dtype == np.uint16 else _range_of(values)
+    scaled = np.empty(values.shape, np.uint8)
+    for rows in _bands(values.shape):
+        scaled[rows] = np.rint(np.clip(_finite(values[rows]) * np.float32(255.0 / full), 0, 255))
+    return scaled
 
 
-def _range_of(numbers: np.ndarray, *, fractions: bool) -> float:
-    if numbers.size == 0 or (fractions and np.percentile(numbers, 99) <= 1):
-        return 1.0
-    largest = float(numbers.max())
+def _bands(shape: tuple[int, ...]) -> Iterator[slice]:
+    """The rows of an image, some at a time."""
+    rows = max(1, _BAND // max(1, math.prod(shape[1:])))
+    return (slice(top, top + rows) for top in range(0, shape[0], rows))
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _range_of(values: np.ndarray) -> float:
+    if values.dtype.kind == "f":
+        fractions = sum(np.count_nonzero(_finite(values[rows]) <= 1) for rows in _bands(values.shape))
+        if fractions >= 0.99 * values.size:
+            return 1.0
+    largest = max((float(_finite(values[rows]).max(initial=0)) for rows in _bands(values.shape)), default=0.0)
     return next((full for full in (255.0, 65535.0) if largest <= full), largest)
 
 
@@ -165,9 +174,24 @@ def split_channels(channels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]
 
 
 def to_rgb(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
-    """A loaded Pillow image of any mode → (H, W, 3) uint8 over white, and (H, W) alpha or None if opaque."""
+    """A loaded Pillow image of any mode, in sRGB → (H, W, 3) uint8 over white, and (H, W) alpha or None if opaque."""
     if image.mode.startswith(_DEEP_MODES):
         return split_channels(to_eight_bits(np.asarray(image)))
+    width, height = image.size
+    bands = list(_bands((height, width)))
+    if len(bands) == 1:
+        return _eight_bit_rgb(to_srgb(image))
+    pixels = np.empty((height, width, 3), np.uint8)
+    alpha = np.full((height, width), 255, np.uint8)
+    for rows in bands:
+        band = image.crop((0, rows.start, width, min(rows.stop, height)))
+        pixels[rows], transparency = _eight_bit_rgb(to_srgb(band))
+        if transparency is not None:
+            alpha[rows] = transparency
+    return pixels, None if alpha.min() == 255 else alpha
+
+
+def _eight_bit_rgb(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     if image.mode in _TRANSPARENT_MODES or "transparency" in image.info:
         return split_channels(np.array(image.convert("RGBA")))
     return np.array(image.convert("RGB")), None
@@ -232,6 +256,10 @@ def read_deep_tiff(path: Path) -> np.ndarray:
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages.first
+            _refuse_absurd_size(path, (int(page.imagewidth), int(page.imagelength)))
+            if page.nbytes > _MAX_DEEP_BYTES:
+                most, got = f"at most {_MAX_DEEP_BYTES >> 20} MiB unpacked", f"{page.nbytes >> 20}"
+                raise InputError(path, "is too large", expected=most, got=got, remedy="scale it down first")
             photometric = tifffile.PHOTOMETRIC(page.photometric).name
             if photometric not in _READABLE:
                 raise ValueError(f"its colours are {photometric}")
@@ -248,7 +276,13 @@ def read_deep_tiff(path: Path) -> np.ndarray:
 
 
 MAX_PIXELS = 256_000_000
-"""Larger images are refused: the largest phone sensors have 200 million pixels, and 256 need 0.8 GB as RGB."""
+"""Larger images are refused: the largest phone sensors have 200 million pixels. Reading takes up to 8 bytes a pixel,
+2 GB for the largest."""
+
+# Beyond the first number of pixels, files with less than that many bytes a pixel are refused: photographs have a
+# hundred times as many, and a PNG of 0.7 MB could ask for 2 GB.
+_LARGE, _LEAST_BYTES = 8192 * 8192, 0.01
+_MAX_DEEP_BYTES = 4 * MAX_PIXELS  # of numbers of more than 8 bits
 
 IMAGE_SUFFIXES = frozenset(
     [
@@ -346,6 +380,9 @@ def _refuse_absurd_size(path: Path, size: tuple[int, int]) -> None:
     if size[0] * size[1] > MAX_PIXELS:
         most, got = f"at most {MAX_PIXELS // 1_000_000} million pixels", f"{size[0]} × {size[1]}"
         raise InputError(path, "is too large", expected=most, got=got, remedy="scale it down first")
+    if size[0] * size[1] > _LARGE and path.stat().st_size < _LEAST_BYTES * size[0] * size[1]:
+        problem, got = "is hardly a photograph", f"{size[0]} × {size[1]} pixels in {path.stat().st_size} bytes"
+        raise InputError(path, problem, expected="more than a byte for 100 pixels", got=got, remedy="scale it down")
 
 
 def read_image(path: Path | str) -> LoadedImage:
@@ -359,16 +396,20 @@ def read_image(path: Path | str) -> LoadedImage:
     path = Path(path)
     opened = _open(path)
     if opened is None:
-        _refuse_absurd_size(path, deep_tiff_size(path))
         return LoadedImage(*split_channels(to_eight_bits(read_deep_tiff(path))))
     with opened as image:
         try:
             animated = getattr(image, "is_animated", False) and image.format != "MPO"
             image.load()
             focal = focal_from_exif(image)
-            pixels, alpha = to_rgb(to_srgb(turn_upright(image)))
+            orientation = orientation_from_exif(image)  # of a TIFF, Pillow turns it itself and then drops the tag
+            pixels, alpha = to_rgb(image)
         except DECODING_ERRORS as error:
             raise _damaged(path, error) from error
+    del opened, image  # pixels that are not needed any more
+    if turn := _TURNS.get(orientation):
+        pixels = np.ascontiguousarray(turn(pixels))
+        alpha = None if alpha is None else np.ascontiguousarray(turn(alpha))
     return LoadedImage(pixels, alpha, focal, "only the first of its frames is used" if animated else "")
 
 

@@ -1,22 +1,19 @@
 """From what the user typed to a list of inputs: files, folders, globs, videos, and a list on stdin.
 
-In this order: `Frame` and `InputItem`, an input and its decoding; keys and output paths; `check_sequence`, whether
-images are one sequence; `open_inputs`, which expands the arguments and makes the items.
+In this order: `Frame` and `InputItem`, an input and its decoding; keys and output paths; `open_inputs`, which expands
+the arguments and makes the items.
 """
 
 from __future__ import annotations
 
 import codecs
 import glob
-import itertools
 import os
 import re
-import stat
 import unicodedata
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -26,8 +23,9 @@ import numpy as np
 
 from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
-from humanpose_cli.io.images import IMAGE_SUFFIXES, image_size, read_image
-from humanpose_cli.io.sniffing import file_kind, reading_error
+from humanpose_cli.io.image_sequences import SequenceVerdict, check_sequence, natural_order
+from humanpose_cli.io.images import IMAGE_SUFFIXES, read_image
+from humanpose_cli.io.sniffing import file_kind, reading_error, refuse_pipes
 from humanpose_cli.io.video import VIDEO_SUFFIXES, Damage, VideoInfo, VideoReader, prefetch, probe_video
 
 
@@ -167,77 +165,6 @@ def output_path(item: InputItem, folder: Path | str, suffix: str) -> Path:
 
 # Never entered on the way down: archives' and systems' own folders, and where our own results go by default.
 _SKIPPED_FOLDERS = {"__MACOSX", "hpc-out", "lost+found", "$RECYCLE.BIN"}
-_READERS = 8
-
-
-def natural_order(path: Path | str) -> tuple[object, ...]:
-    """Sort key by which `img2` comes before `img10`; ties keep the order of the characters."""
-    text = str(path)
-    parts = re.split(r"(\d+)", text)
-    return tuple((int(part), part) if i % 2 else (0, part) for i, part in enumerate(parts)), text
-
-
-@dataclass(frozen=True)
-class SequenceVerdict:
-    """Whether images are one sequence, why (a clause), and the images in the order of their numbers."""
-
-    is_sequence: bool
-    reason: str
-    files: tuple[Path, ...]
-
-
-def check_sequence(files: Sequence[Path]) -> SequenceVerdict:
-    """One sequence if there are at least two images, one number in their names counts up by one, and all have
-    one size. An image whose header cannot be read does not decide; it is reported when its turn comes.
-    """
-    files = sorted(files, key=lambda path: natural_order(path.name))
-
-    def independent(reason: str) -> SequenceVerdict:
-        return SequenceVerdict(False, reason, tuple(files))
-
-    if len(files) < 2:
-        return independent("there is only one image")
-    numbers = _running_numbers([path.name for path in files])
-    if numbers is None:
-        return independent("their names are not one numbered series")
-    ordered = sorted(zip(numbers, files, strict=True), key=lambda pair: pair[0])
-    for (number, _), (following, _) in itertools.pairwise(ordered):
-        if following != number + 1:
-            return independent(
-                f"number {number} comes twice" if following == number else f"number {number + 1} is missing"
-            )
-    sizes = _sizes([file for _, file in ordered])
-    distinct = sorted(set(sizes.values()))
-    if len(distinct) > 1:
-        listed = ", ".join(f"{width} × {height}" for width, height in distinct[:3])
-        return independent(f"their sizes differ ({listed}{' …' if len(distinct) > 3 else ''})")
-    if not distinct:
-        return independent("none of them can be read")
-    width, height = distinct[0]
-    reason = f"{len(files)} images of {width} × {height} with the numbers {ordered[0][0]} to {ordered[-1][0]}"
-    return SequenceVerdict(True, reason, tuple(file for _, file in ordered))
-
-
-def _running_numbers(names: Sequence[str]) -> list[int] | None:
-    """The one number in which the names differ, or None if they differ in anything else."""
-    split = [re.split(r"(\d+)", name) for name in names]
-    if len({tuple(parts[::2]) for parts in split}) != 1:
-        return None
-    columns = list(zip(*(parts[1::2] for parts in split), strict=True))
-    changing = [column for column in columns if len({int(digits) for digits in column}) > 1]
-    return [int(digits) for digits in changing[0]] if len(changing) == 1 else None
-
-
-def _sizes(files: Sequence[Path]) -> dict[Path, tuple[int, int]]:
-    def look(file: Path) -> tuple[int, int] | None:
-        try:
-            return image_size(file)
-        except InputError:
-            return None
-
-    with ThreadPoolExecutor(_READERS) as pool:  # headers on a network mount wait, not work
-        pairs = zip(files, pool.map(look, files), strict=True)
-        return {file: size for file, size in pairs if size is not None}
 
 
 _MOST_MESSAGES = 10
@@ -292,7 +219,7 @@ def open_inputs(
         raise InputError(", ".join(map(str, arguments)), "names no image and no video", got="only other files")
     if len(items) == 1 and items[0].error is not None:
         raise items[0].error
-    _refuse_collisions(items)
+    items = _with_distinct_keys(items)
     return Inputs(items, root, search.messages(items))
 
 
@@ -331,16 +258,22 @@ def _literal(name: str | Path) -> _Given:
     if not str(name) or "\0" in str(name):
         raise UsageError("input", "is an empty name", expected="a path")
     path = _absolute(name)
+    problem = _unusable(path, name)
+    return _Given(path, path if problem is None and path.is_dir() else path.parent, problem)
+
+
+def _unusable(path: Path, name: str | Path) -> InputError | None:
+    """Why something cannot be an input, as the user calls it by `name`; None where it is a file or a folder."""
     try:
-        mode = os.stat(path).st_mode
+        os.stat(path)
+        refuse_pipes(path)
+    except InputError as error:
+        return error
     except OSError as error:
         if path.is_symlink():
-            return _Given(path, path.parent, InputError(name, "is a link to nothing", remedy="mend the link"))
-        return _Given(path, path.parent, reading_error(name, error))
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # such a thing may have no end, or can be read only once
-        problem = InputError(name, "is a device or a pipe", expected="a file or a folder", remedy="save it as a file")
-        return _Given(path, path.parent, problem)
-    return _Given(path, path if stat.S_ISDIR(mode) else path.parent)
+            return InputError(name, "is a link to nothing", remedy="mend the link")
+        return reading_error(name, error)
+    return None
 
 
 def _glob(pattern: str) -> list[_Given]:
@@ -532,13 +465,22 @@ def _files_below(folder: Path, exclude: Collection[Path], errors: list[InputErro
             errors.append(reading_error(directory, error))
             return
         visible = [entry for entry in entries if not entry.name.startswith(".")]
-        files = (entry.name for entry in visible if not entry.is_dir())
+        folders = [entry for entry in visible if _is_folder(entry)]
+        below = {entry.name for entry in folders}
+        files = (entry.name for entry in visible if entry.name not in below)
         yield from (directory / name for name in files if os.path.join(real, name) not in entered)
-        for entry in visible:
-            if entry.is_dir() and entry.name not in _SKIPPED_FOLDERS:
+        for entry in folders:
+            if entry.name not in _SKIPPED_FOLDERS:
                 yield from visit(directory / entry.name)
 
     return visit(folder)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _other_files(count: int) -> str:
@@ -562,13 +504,30 @@ def _is_video(path: Path) -> bool:
         return False  # read as an image later, which tells what is wrong
 
 
-def _refuse_collisions(items: Sequence[InputItem]) -> None:
-    by_key: dict[str, InputItem] = {}
+def _with_distinct_keys(items: Sequence[InputItem]) -> list[InputItem]:
+    """The items; of names that differ only in their Unicode normal form, those that are not NFC keep their own form.
+
+    UsageError where two still have one key.
+    """
+    by_key: dict[str, list[InputItem]] = {}
     for item in items:
-        other = by_key.setdefault(item.key, item)
+        by_key.setdefault(item.key, []).append(item)
+    twins = {id(item) for group in by_key.values() if len(group) > 1 for item in group}
+    distinct = [replace(item, key=_plain_key(item)) if id(item) in twins else item for item in items]
+    seen: dict[str, InputItem] = {}
+    for item in distinct:
+        other = seen.setdefault(item.key, item)
         if other is not item:
             raise UsageError(
                 item.path,
                 f"would write the same files as {other.path}",
                 remedy="rename one of them, or run two commands with different `out`",
             )
+    return distinct
+
+
+def _plain_key(item: InputItem) -> str:
+    """The key as the file system spells it."""
+    relative = os.path.relpath(item.path, item.root)
+    name = item.path.name if relative == "." else Path(relative).as_posix()
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

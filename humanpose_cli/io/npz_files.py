@@ -15,7 +15,11 @@ import numpy as np
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.sniffing import describe_file, reading_error
 
-_MAX_BYTES = 4 << 30  # of one array unpacked: a deflate bomb of zeros is a thousand times smaller than what it holds
+MAX_BYTES = 4 << 30
+"""What the arrays that are read from one file may need unpacked."""
+
+# A deflate bomb of zeros is a thousand times smaller than what it holds; numbers that were measured halve at best.
+_MOST_PACKED, _ALWAYS_ALLOWED = 50, 256 << 20
 _MALFORMED = (
     *(ValueError, EOFError, SyntaxError, TypeError, KeyError, OverflowError, UnicodeError, zlib.error),
     tokenize.TokenError,  # of a header that was cut short
@@ -95,19 +99,16 @@ def _archive(path: Path) -> zipfile.ZipFile:
 def read_npz(path: Path | str, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """Arrays of an `.npz` file: those of `names` that it has, or all of them.
 
-    InputError for pickled objects, damage (checksums are compared), an array larger than 4 GiB, or no such file.
+    InputError for pickled objects, damage (checksums are compared), arrays that need more than `MAX_BYTES` or, above
+    256 MiB, fifty times what the file has, or no such file.
     """
     path = Path(path)
     arrays: dict[str, np.ndarray] = {}
     with _archive(path) as archive:
-        for member in archive.infolist():
-            name = member.filename.removesuffix(".npy")
-            if names is not None and name not in names:
-                continue
-            if member.file_size > _MAX_BYTES:
-                raise InputError(
-                    f"{path} ({name})", "is too large", expected="at most 4 GiB", got=str(member.file_size)
-                )
+        members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+        wanted = {name: member for name, member in members.items() if names is None or name in names}
+        _refuse_bomb(path, sum(member.file_size for member in wanted.values()))
+        for name, member in wanted.items():
             try:
                 with archive.open(member) as file:
                     arrays[name] = _read_array(path, name, file, member.file_size)
@@ -117,3 +118,9 @@ def read_npz(path: Path | str, names: Collection[str] | None = None) -> dict[str
             except _ZIP_MALFORMED as error:
                 raise InputError(f"{path} ({name})", f"is damaged ({error})", remedy="copy or make it again") from error
     return arrays
+
+
+def _refuse_bomb(path: Path, unpacked: int) -> None:
+    most = min(MAX_BYTES, max(_ALWAYS_ALLOWED, _MOST_PACKED * path.stat().st_size))
+    if unpacked > most:
+        raise InputError(path, "is too large unpacked", expected=f"at most {most >> 20} MiB", got=f"{unpacked >> 20}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 from humanpose_cli.core.errors import InputError
@@ -35,8 +37,23 @@ _TS_PACKET = 188  # bytes; each begins with a "G" (ISO 13818-1)
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 
 
+def refuse_pipes(path: Path | str) -> None:
+    """InputError for what is neither a file nor a folder: it may have no end, or can be read only once.
+
+    What is not there, or may not be looked at, passes: opening it tells why.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        problem = "is a device or a pipe, which can be read only once or has no end"
+        raise InputError(path, problem, expected="a file", remedy="save it as a file first")
+
+
 def file_kind(path: Path | str) -> FileKind:
     """What the first bytes say the file is. InputError where it cannot be opened."""
+    refuse_pipes(path)
     try:
         with open(path, "rb") as file:
             head = file.read(_HEAD_BYTES)

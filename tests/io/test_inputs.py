@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from humanpose_cli.batch.items import content_digest, fingerprint, item_of
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.frame_range import FrameRange
-from humanpose_cli.io.inputs import check_sequence, natural_order, open_inputs, output_path
+from humanpose_cli.io.image_sequences import check_sequence, natural_order
+from humanpose_cli.io.inputs import open_inputs, output_path
 from humanpose_cli.io.video import VideoWriter
 
 
@@ -153,6 +155,23 @@ class TestTrouble:
         with pytest.raises(InputError, match="link to nothing"):
             open_inputs(["in/l.jpg"])
 
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX pipes")
+    def test_links_to_themselves_pipes_and_devices_in_a_folder_fail_alone(self, folder):
+        image(folder / "a.jpg")
+        (folder / "self.jpg").symlink_to("self.jpg")
+        (folder / "zero.jpg").symlink_to("/dev/zero")
+        (folder / "self").symlink_to("self")
+        os.mkfifo(folder / "pipe.jpg")
+        os.mkfifo(folder / "pipe.mp4")
+        items = {item.key: item for item in open_inputs([folder])}
+        assert len(list(items.pop("a.jpg").frames())) == 1
+        assert set(items) == {"self.jpg", "zero.jpg", "pipe.jpg", "pipe.mp4"}
+        for item in items.values():
+            with pytest.raises(InputError, match=r"device or a pipe|cannot be read"):
+                list(item.frames())
+            with pytest.raises(InputError, match=r"device or a pipe|cannot be opened|cannot be read"):
+                fingerprint(item_of(item)), content_digest(item_of(item))
+
     def test_links_to_folders_are_followed_once(self, folder):
         image(folder / "a" / "x.jpg")
         (folder / "a" / "loop").symlink_to(folder)
@@ -178,11 +197,21 @@ class TestTrouble:
         with pytest.raises(InputError, match="no image"):
             open_inputs(["in/r*/*"], exclude=["in/results"])
 
-    def test_two_names_of_one_normal_form_collide(self, folder):
-        for form in ("NFC", "NFD"):
-            image(folder / unicodedata.normalize(form, "é.jpg"))
+    def test_two_names_of_one_normal_form_are_two_items(self, folder):
+        names = [unicodedata.normalize(form, "é.jpg") for form in ("NFC", "NFD")]
+        for name in names:
+            image(folder / name)
         if len(os.listdir(folder)) == 1:
             pytest.skip("this file system holds one of them only")
+        image(folder / "b.jpg")
+        assert sorted(keys(open_inputs([folder]))) == sorted([*names, "b.jpg"])
+
+    def test_names_that_are_one_once_they_are_printable_collide(self, folder):
+        image(folder / "\\xff.jpg")
+        try:
+            os.rename(image(folder / "x.jpg"), os.path.join(os.fsencode(folder), b"\xff.jpg"))
+        except OSError:
+            pytest.skip("this file system takes UTF-8 only")
         with pytest.raises(UsageError, match="same files"):
             open_inputs([folder])
 

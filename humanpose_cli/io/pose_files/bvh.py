@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,11 +116,12 @@ def read_bvh_motion(path: Path) -> BvhMotion:
     joints = _parse_hierarchy(lines)
     count, frame_time = _parse_motion_header(lines)
     width = sum(len(joint.channels) for joint in joints)
-    numbers = lines.rest()
     try:
-        values = np.array(numbers, np.float64)
-    except ValueError as error:
-        raise InputError(path, f"holds something other than numbers in its motion ({error})") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # numpy's of text that is not numbers all through
+            values = np.fromstring(lines.rest(), np.float64, sep=" ")
+    except (ValueError, DeprecationWarning) as error:
+        raise InputError(path, "holds something other than numbers in its motion") from error
     if width == 0 or len(values) != count * width:
         got = f"{len(values)} numbers ({len(values) / width:.5g} frames)" if width else "no channel"
         expected = f"{count} frames of {width} numbers"
@@ -130,18 +132,22 @@ def read_bvh_motion(path: Path) -> BvhMotion:
     return BvhMotion(joints, values.reshape(count, width), frame_time)
 
 
+_LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
+
+
 class _Lines:
     """The file's lines that are not empty, with braces on lines of their own."""
 
     def __init__(self, path: Path, text: str) -> None:
         self.path = path
-        self._all = self._split(text.lstrip("\ufeff"))
-        self._number = 0
+        self._text = text.lstrip("\ufeff")
+        self._all = self._split()
+        self._number = self._end = 0
 
-    @staticmethod
-    def _split(text: str) -> Iterator[tuple[int, str]]:
-        for number, line in enumerate(text.splitlines(), 1):
-            for part in re.split(r"([{}])", line):
+    def _split(self) -> Iterator[tuple[int, str]]:
+        for number, line in enumerate(_LINE.finditer(self._text), 1):
+            self._end = line.end()
+            for part in re.split(r"([{}])", line[1]):
                 if part.strip():
                     yield number, part.strip()
 
@@ -151,9 +157,9 @@ class _Lines:
         keyword, _, rest = line.replace("\t", " ").partition(" ")
         return keyword.upper(), rest.strip()
 
-    def rest(self) -> list[str]:
-        """All further fields."""
-        return [word for _, line in self._all for word in line.split()]
+    def rest(self) -> str:
+        """All further lines."""
+        return self._text[self._end :]
 
     def error(self, expected: str, got: str) -> InputError:
         return InputError(f"{self.path}, line {self._number}", "is not BVH", expected=expected, got=got or "the end")
