@@ -24,6 +24,7 @@ from humanpose_cli.body.texture import part_atlas
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17, H36M17, REPOSING19, SMPL24, Skeleton
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.geometry.similarity import fit_similarity
+from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.io.restricted_pickle import as_array, read_pickle
 
 VERTICES, FACES, BETAS = 6890, 13776, 10
@@ -61,11 +62,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         if not isinstance(stored, dict):
             raise InputError(path, "is not a SMPL model", expected="a table of arrays", got=type(stored).__name__)
         return stored
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name in _FIELDS or name == "vert_sym_idxs"}
-    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(path, "is not a readable .npz model", got=str(error)) from error
+    return read_npz(path, {*_FIELDS, "vert_sym_idxs"})
 
 
 def _check(path: Path, stored: Mapping[str, Any]) -> dict[str, NDArray[Any]]:

@@ -1,8 +1,8 @@
 """Weights files: what is in them, which there are, and how a config dataclass is read from one.
 
 A file is safetensors in half precision. Its header is JSON in the file's metadata: `model` (the kind of network),
-`config` (how to build it), `training` (data, run, steps, seconds), `metrics` (on held-out data). Checkpoints of others
-are read with torch's `weights_only`.
+`config` (how to build it), `training` (data, run, steps, seconds), `metrics` (on held-out data), and `digest`, which is
+compared whenever the tensors are read. Checkpoints of others are read with torch's `weights_only`.
 
 `WEIGHTS` lists what is shipped with the package and what others offer. Shipped networks were trained by `hpc train` on
 synthetic people, and the headers tell how; the pose networks are other people's, converted to ONNX, and their metadata
@@ -45,12 +45,14 @@ class WeightsHeader:
     config    plain JSON values that build it
     training  on what, how long, with what options, at which commit
     metrics   on held-out data, by name
+    digest    SHA-256 over the tensors, which `write_weights` makes; empty in older files
     """
 
     model: str
     config: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = field(default="", compare=False)
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], header: WeightsHeader) -> None:
@@ -59,7 +61,7 @@ def write_weights(path: Path, state: Mapping[str, Tensor], header: WeightsHeader
     InputError where a number is too large for half precision.
     """
     tensors = {name: _stored(name, value) for name, value in state.items()}
-    document = {"format": _FORMAT, **vars(header)}
+    document = {"format": _FORMAT, **vars(header), "digest": _digest_of_tensors(tensors)}
     write_bytes(path, save(tensors, metadata={_KEY: json.dumps(document, sort_keys=True)}))
 
 
@@ -71,6 +73,14 @@ def _stored(name: str, value: Tensor) -> Tensor:
     if not torch.isfinite(half).all():
         raise InputError(f"weights {name}", "do not fit into half precision", got=f"up to {float(value.abs().max()):g}")
     return half
+
+
+def _digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def read_header(path: Path, model: str | None = None) -> WeightsHeader:
@@ -93,7 +103,7 @@ def read_header(path: Path, model: str | None = None) -> WeightsHeader:
         raise InputError(path, f"has a damaged header ({error})", remedy="copy it again") from error
     if kind != _FORMAT or None in parts.values():
         raise InputError(path, "is no weights file of hpc", expected=_FORMAT, got=str(kind))
-    header = WeightsHeader(**parts)
+    header = WeightsHeader(**parts, digest=str(document.get("digest", "")))
     if model is not None and header.model != model:
         raise InputError(path, "holds another model", expected=model, got=header.model)
     return header
@@ -102,7 +112,7 @@ def read_header(path: Path, model: str | None = None) -> WeightsHeader:
 def read_weights(path: Path, model: str | None = None) -> tuple[dict[str, Tensor], WeightsHeader]:
     """Tensors, floating ones as float32, and the header.
 
-    model  what the file must hold; InputError if it is another
+    model  what the file must hold; InputError if it is another, or if numbers in the file have changed
     """
     header = read_header(path, model)
     try:
@@ -110,6 +120,12 @@ def read_weights(path: Path, model: str | None = None) -> tuple[dict[str, Tensor
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise InputError(path, f"cannot be read ({error})", remedy="copy it again") from error
+    changed = bool(header.digest) and _digest_of_tensors(tensors) != header.digest
+    if changed or not all(torch.isfinite(value).all() for value in tensors.values()):
+        raise InputError(path, "is damaged: its numbers are not those that were saved", remedy="copy it again")
+    for entry in WEIGHTS.values():
+        if entry.shipped and not header.digest and entry.path == path:
+            entry.verify()
     return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}, header
 
 

@@ -128,6 +128,10 @@ class TestFocalLength:
 
 
 class TestPixelFormats:
+    @pytest.fixture(autouse=True, params=[images._BAND, 40], ids=["whole", "in bands"])
+    def band(self, request, monkeypatch):
+        monkeypatch.setattr(images, "_BAND", request.param)
+
     def check(self, path, expected, tolerance=0, alpha=None):
         image = read_image(path)
         assert image.pixels.dtype == np.uint8
@@ -416,10 +420,26 @@ def test_absurd_sizes_are_refused_from_the_header_alone(tmp_path):
         read_image(tmp_path / "bomb.png")
 
 
+@pytest.mark.parametrize("suffix", [".png", ".gif", ".webp", ".jp2"])
+def test_a_large_image_of_next_to_nothing_is_refused(tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(images, "_LARGE", 500_000)
+    Image.new("RGB", (1000, 1000)).save(tmp_path / f"x{suffix}")
+    monkeypatch.setattr(images, "_LEAST_BYTES", 0.1)
+    with pytest.raises(InputError, match="1000 × 1000 pixels in"):
+        read_image(tmp_path / f"x{suffix}")
+
+
+def test_a_deep_tiff_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "x.tif", np.zeros((100, 100, 3), np.float32), photometric="rgb", compression="zlib")
+    monkeypatch.setattr(images, "_MAX_DEEP_BYTES", 100_000)
+    with pytest.raises(InputError, match="too large"):
+        read_image(tmp_path / "x.tif")
+
+
 def test_a_108_megapixel_image_passes_without_a_word_and_without_changing_pillow(tmp_path, recwarn, monkeypatch):
-    Image.new("1", (12000, 9000)).save(tmp_path / "big.png")
+    Image.new("1", (12000, 9000)).save(tmp_path / "big.bmp")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    assert image_size(tmp_path / "big.png") == (12000, 9000)
+    assert image_size(tmp_path / "big.bmp") == (12000, 9000)
     assert not recwarn.list
     assert Image.MAX_IMAGE_PIXELS == 1000
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.io import npz_files
 from humanpose_cli.io.npz_files import npz_names, read_npy, read_npz
 
 
@@ -53,6 +54,16 @@ def test_pickles_are_refused_and_not_run(tmp_path):
         with pytest.raises(InputError, match=told):
             read(tmp_path / name)
     assert not mark.exists()
+
+
+def test_what_unpacks_to_much_more_than_it_is_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(npz_files, "_ALWAYS_ALLOWED", 1 << 20)
+    np.savez_compressed(tmp_path / "x.npz", a=np.zeros(100_000), b=np.zeros(100_000))
+    with pytest.raises(InputError, match="too large unpacked, expected at most 1 MiB"):
+        read_npz(tmp_path / "x.npz")
+    assert read_npz(tmp_path / "x.npz", {"a"})["a"].shape == (100_000,)
+    np.savez(tmp_path / "y.npz", a=np.zeros(100_000), b=np.zeros(100_000))
+    assert read_npz(tmp_path / "y.npz").keys() == {"a", "b"}
 
 
 def test_a_header_that_promises_more_than_the_file_holds(tmp_path):

@@ -1,14 +1,19 @@
 """Weights files: round trips, what the header says, damaged and foreign files."""
 
 import hashlib
+import json
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.networks.weights import (
+    _FORMAT,
+    _KEY,
+    WEIGHTS,
     WeightsHeader,
     digest_of,
     read_foreign,
@@ -64,6 +69,31 @@ def test_the_wrong_file_is_named(tmp_path, state):
     save_file(state | {"b": state["b"].contiguous()}, path)
     with pytest.raises(InputError, match="no weights file of hpc"):
         read_weights(path)
+
+
+def test_changed_numbers_are_found_whether_or_not_the_file_has_a_digest(tmp_path, state, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    write_weights(path, state, HEADER)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(InputError, match="not those that were saved"):
+        read_weights(path)
+    old = save(
+        {"b": torch.tensor([1.0, float("nan")])}, metadata={_KEY: json.dumps({"format": _FORMAT, **vars(HEADER)})}
+    )
+    path.write_bytes(old)
+    with pytest.raises(InputError, match="not those that were saved"):
+        read_weights(path)
+
+
+def test_a_shipped_file_is_compared_with_the_table(tmp_path, monkeypatch):
+    damaged = bytearray(WEIGHTS["lifter"].path.read_bytes())
+    damaged[-1000] ^= 1
+    (tmp_path / "lifter").write_bytes(damaged)
+    monkeypatch.setitem(WEIGHTS, "lifter", replace(WEIGHTS["lifter"], file=str(tmp_path / "lifter")))
+    with pytest.raises(InputError, match="SHA-256"):
+        read_weights(tmp_path / "lifter")
+    assert read_weights(WEIGHTS["nbf-parts"].path)
 
 
 def test_foreign_checkpoints_are_unwrapped(tmp_path, state):
