@@ -325,11 +325,12 @@ class _Run:
             return _failed(item, explain(error), 0.0)
         self.progress.item_started(item.name)
         started = time.perf_counter()
+        contents: Mapping[str, Any] = {}
         try:
             self._announce(item, mark)
             outcome = self.worker(item)
         except Exception as error:
-            result, contents = self._failure(item, error, time.perf_counter() - started), {}
+            result = self._failure(item, error, time.perf_counter() - started)
         else:
             contents = outcome.contents
             status = Status.PARTIAL if outcome.problem else Status.SUCCESS
