@@ -64,13 +64,17 @@ class Camera:
         return getattr(self.focal, "ndim", 0) > 0
 
     @classmethod
-    def of_image(cls, size: tuple[int, int], focal: float | None = None) -> Camera:
-        """The camera of a whole image of (width, height) pixels, whose axis meets the middle.
+    def of_image(
+        cls, size: tuple[int, int], focal: float | None = None, principal_point: tuple[float, float] | None = None
+    ) -> Camera:
+        """The camera of an image of (width, height) pixels.
 
-        focal  pixels; None where nothing is known: 0.9 times the longer side
+        focal            pixels; None where nothing is known: 0.9 times the longer side
+        principal_point  pixels; None for the middle, where the axis of a whole image meets it
         """
         width, height = size
-        return cls(default_focal(width, height) if focal is None else focal, (width / 2, height / 2), size)
+        focal = default_focal(width, height) if focal is None else focal
+        return cls(focal, (width / 2, height / 2) if principal_point is None else principal_point, size)
 
     @classmethod
     def stack(cls, cameras: Iterable[Camera]) -> Camera:

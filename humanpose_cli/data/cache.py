@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.encoding import decode_image, decode_png
 from humanpose_cli.data.reading import TableFile, read_person, read_sample
-from humanpose_cli.data.samples import LABEL_MAPS, Person, Sample
+from humanpose_cli.data.samples import LABEL_MAPS, Person, Sample, split_name
 from humanpose_cli.data.schema import COLUMNS, INDEX_NAME, SHARD_PATTERN, Column, Kind, columns_of, link_name
 
 # The shards of a cache: which rows lie where, and the few of them that are open.
@@ -444,7 +444,7 @@ def shard_entries(index: TableFile) -> list[ShardEntry]:
 
 def _key_rows(file: TableFile, table: str) -> dict[tuple[str, str], int]:
     keys = zip(file.texts(f"{table}/name"), file.texts(f"{table}/split"), strict=True)
-    return {key: row for row, key in enumerate(keys)}
+    return {(protocol, split_name(split)): row for row, (protocol, split) in enumerate(keys)}
 
 
 def _by_name(keys: Mapping[tuple[str, str], int]) -> dict[str, tuple[str, ...]]:
@@ -455,6 +455,7 @@ def _by_name(keys: Mapping[tuple[str, str], int]) -> dict[str, tuple[str, ...]]:
 
 
 def _keys(known: Mapping[tuple[str, str], int], protocol: str, split: str | None, what: str) -> list[tuple[str, str]]:
+    split = None if split is None else split_name(split)
     matching = [key for key in known if key[0] == protocol and split in (None, key[1])]
     if not matching:
         wanted = protocol if split is None else f"{protocol}/{split}"

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.data.samples import LABEL_MAPS, Person, Sample
+from humanpose_cli.data.samples import LABEL_MAPS, Person, Sample, split_name
 from humanpose_cli.data.schema import COLUMNS, INDEX_COLUMNS, Attributes, Column, Header, Kind, columns_of
 from humanpose_cli.io.sniffing import reading_error
 
@@ -151,7 +151,9 @@ class TableFile:
     @cached_property
     def _splits(self) -> list[tuple[str, str, NDArray[np.int64]]]:
         keys = zip(self.texts("protocols/name"), self.texts("protocols/split"), strict=True)
-        return [(name, split, self.ragged("protocols/pictures", row)) for row, (name, split) in enumerate(keys)]
+        return [
+            (name, split_name(split), self.ragged("protocols/pictures", row)) for row, (name, split) in enumerate(keys)
+        ]
 
     # Datasets
 

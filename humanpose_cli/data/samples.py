@@ -16,6 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+SPLITS = ("train", "validation", "test")
+"""What a split is called in every protocol: learned from, chosen by, judged on."""
+_OWNERS_NAMES = {"val": "validation", "validate": "validation", "valid": "validation"}
+
+
+def split_name(name: str) -> str:
+    """One of SPLITS for the names that owners and users give it; another name as it is."""
+    return _OWNERS_NAMES.get(name, name)
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ class Sample:
     maps             name of `LABEL_MAPS` → PNG bytes
     sequence         name of the video or set of images that belong together, "" for a single image
     frame            its index there, counted in frames of the original recording
-    splits           protocol → split that this image belongs to, such as {"nbf": "train", "all": "test"}
+    splits           protocol → the one of SPLITS that this image belongs to, such as {"nbf": "train", "all": "test"}
     """
 
     name: str

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.conventions import SKELETONS
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.encoding import EncodedHeader, read_header
-from humanpose_cli.data.samples import CHARTS, LABEL_MAPS, Group, Person, Sample
+from humanpose_cli.data.samples import CHARTS, LABEL_MAPS, SPLITS, Group, Person, Sample
 from humanpose_cli.data.schema import COLUMNS, Attributes, Column, Header, Kind, Rule, columns_of
 from humanpose_cli.io.atomic import atomic_path, writing_error
 
@@ -302,6 +302,7 @@ class _Shard:
         subject = f"group {group.name!r}"
         if count != group.count:
             raise InputError(subject, "has another number of samples", expected=str(group.count), got=str(count))
+        check_splits(subject, (split for _, split in group.pairs))
         for key, pairs in group.pairs.items():
             if any(not 0 <= number < count for pair in pairs for number in pair):
                 raise InputError(subject, f"pairs of {'/'.join(key)} name a sample it does not have")
@@ -397,6 +398,13 @@ def value_of(labelled: Sample | Person, column: Column) -> Any:
     return value.get(member) if member else value
 
 
+def check_splits(subject: str, splits: Iterable[str]) -> None:
+    """InputError for a split under another name than those of SPLITS, by which nobody would find it."""
+    for split in splits:
+        if split not in SPLITS:
+            raise InputError(subject, "is in a split of another name", expected=", ".join(SPLITS), got=split)
+
+
 def check_image(sample: Sample) -> None:
     """Refuse a sample whose name, encoded images or names of labels are wrong: InputError.
 
@@ -409,6 +417,7 @@ def check_image(sample: Sample) -> None:
     if image.size != tuple(sample.size):
         raise InputError(subject, "size: is not the image's", expected=_times(image.size), got=_times(sample.size))
     _refuse_unknown(subject, "maps", sample.maps)
+    check_splits(subject, sample.splits.values())
     for name, data in sample.maps.items():
         spec = LABEL_MAPS[name]
         _check_map(subject, f"maps {name}", data, image.size, 8 * np.dtype(spec.dtype).itemsize, spec.channels)

@@ -42,6 +42,7 @@ OFFICIAL_PAIRS = {("patn", "train"): 101_966, ("patn", "test"): 8_570}
 _PAIR_FILES = {"patn": "fasion-resize-pairs-{}.csv", "dsc": "fasion-pairs-{}.csv"}
 # → columns cut off at the left
 _KEYPOINT_FILES = {"fasion-resize-annotation-{}.csv": 40, "fasion-annotation-{}.csv": 0}
+_INSHOP = {"train": "train", "query": "test", "gallery": "test"}
 _NAME = re.compile(r"img(?:_highres)?/(?:WOMEN|MEN)/[^/]+/id_\d{8}/\d{2}_\d+_[a-z]+\.jpg")
 _SIDE = 256
 
@@ -131,7 +132,7 @@ class DeepFashionSource(FolderSource):
             raise InputError(path, "is cut short or damaged", expected=expected, got=str(len(lines) - 2))
         rows = read_table(path, 3, header_lines=2)
         for name, _, split in rows:
-            if not _NAME.fullmatch(name) or split not in {"train", "query", "gallery"}:
+            if not _NAME.fullmatch(name) or split not in _INSHOP:
                 raise InputError(path, f"has the strange row {name} {split}", expected="img/…/id_…/….jpg train|query…")
         return path, {name.partition("/")[2]: split for name, _, split in rows}
 
@@ -183,7 +184,7 @@ class DeepFashionSource(FolderSource):
                 of_garment = paired.setdefault(_garment(source), {})
                 of_garment.setdefault(key, []).append((numbers[source], numbers[target]))
         for garment, names in garments.items():
-            images = [(name, {"inshop": rows[name], **protocol_split.get(name, {})}) for name in names]
+            images = [(name, {"inshop": _INSHOP[rows[name]], **protocol_split.get(name, {})}) for name in names]
             yield Group(garment, len(names), paired.get(garment, {}), images)
 
     def _protocol_splits(self, pairs: Mapping[tuple[str, str], Sequence[tuple[str, str]]]) -> dict[str, dict[str, str]]:

@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.data.samples import CHARTS, Group, Person, Sample
+from humanpose_cli.data.samples import CHARTS, Group, Person, Sample, split_name
 from humanpose_cli.datasets.common import FolderSource, to_coco17
 from humanpose_cli.datasets.reading import encode_mask, existing_file, read_json, stored_image
 
@@ -334,7 +334,12 @@ COCO_COUNTS: Mapping[str, tuple[int, int]] = {
     "minival": (1508, 2243),
 }
 """File → images and people with surface points."""
-_DENSEPOSE = {"train": "train", "valminusminival": "train", "minival": "val"}
+_PROTOCOLS = {
+    "train": {"densepose": "train", "files": "train"},
+    "valminusminival": {"densepose": "train", "files": "validation"},
+    "minival": {"densepose": "validation", "files": "test"},
+}
+"""File → protocol → split: "densepose" as the owners train and judge, "files" with a split for each file."""
 _IMAGES = {"train": "train2014", "valminusminival": "val2014", "minival": "val2014"}
 
 
@@ -363,7 +368,7 @@ class DensePoseCocoSource(_DensePoseSource):
 
     def read(self, group: Group) -> Iterator[Sample]:
         part, (frame,) = group.key
-        yield frame.sample(group.name, "", splits={"densepose": _DENSEPOSE[part], "files": part})
+        yield frame.sample(group.name, "", splits=_PROTOCOLS[part])
 
 
 POSETRACK_COUNTS: Mapping[str, tuple[int, int]] = {"train": (1680, 8274), "val": (782, 4753)}
@@ -409,7 +414,7 @@ class DensePosePoseTrackSource(_DensePoseSource):
         part, frames = group.key
         for frame in frames:
             name = f"{group.name}/{Path(frame.file_name).stem}"
-            facts = {"sequence": group.name, "frame": frame.number, "splits": {"densepose": part}}
+            facts = {"sequence": group.name, "frame": frame.number, "splits": {"densepose": split_name(part)}}
             yield frame.sample(name, group.name, **facts)
 
 

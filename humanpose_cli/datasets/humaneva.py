@@ -10,7 +10,8 @@ first trial of each action has both videos and public motion capture. Its frames
 as the owners do. S3's ThrowCatch has a damaged motion capture stream and is left out, as VideoPose3D does.
 
 Protocols: "humaneva": the owners' train and validate; "nbf": the paper tests on two actions of each actor (section 5)
-and does not say which frames or camera: as those it compares with, we take Walking and Box, validation, camera C1.
+and does not say which frames or camera: as those it compares with, we take Walking and Box, validation, camera C1; what
+learns, learns from the owners' train.
 
 Frames without all markers have no joints and are left out. Of each other one a pinhole view of the actor is kept.
 """
@@ -417,6 +418,7 @@ class HumanEvaSource(FolderSource):
 
 
 def _splits(video: _Video, frame: int) -> Mapping[str, str]:
-    split = "validate" if frame <= FRAMES[video.actor][video.action][0] else "train"
-    nbf = split == "validate" and video.action in _NBF_ACTIONS and video.camera == _NBF_CAMERA
-    return {"humaneva": split, **({"nbf": "test"} if nbf else {})}
+    if frame > FRAMES[video.actor][video.action][0]:
+        return {"humaneva": "train", "nbf": "train"}
+    nbf = video.action in _NBF_ACTIONS and video.camera == _NBF_CAMERA
+    return {"humaneva": "validation", **({"nbf": "test"} if nbf else {})}

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.core.errors import InputError
-from humanpose_cli.data.samples import CHARTS, Group, Person, Sample
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.data.samples import CHARTS, SPLITS, Group, Person, Sample, split_name
 from humanpose_cli.datasets.common import EstimatedImage, FolderOptions, FolderSource, check_every
 from humanpose_cli.datasets.densepose_output import DensePoseDump, encode_densepose, read_densepose
 from humanpose_cli.datasets.reading import (
@@ -51,7 +51,7 @@ class ImagesOptions(FolderOptions):
     densepose  folder or dump file; None for none
     sequence   True: the images of each folder are one sequence; False: none is; None: as `hpc fit` decides
     every      take every n-th frame of sequences
-    split      the split that all images belong to, of the protocol "images"
+    split      the split that all images belong to, of the protocol "images": train, validation or test
     """
 
     fits: str | None = None
@@ -62,6 +62,8 @@ class ImagesOptions(FolderOptions):
 
     def __post_init__(self) -> None:
         check_every(self.every)
+        if split_name(self.split) not in SPLITS:
+            raise UsageError("split", "is not known", expected=", ".join(SPLITS), got=self.split)
 
 
 class ImagesSource(FolderSource):
@@ -135,7 +137,7 @@ class ImagesSource(FolderSource):
                 maps,
                 sequence=group.name if sequence else "",
                 frame=frame,
-                splits={self.name: self.options.split},
+                splits={self.name: split_name(self.options.split)},
             )
 
     def _known_people(self, group: Group) -> _Fits | Sequence[EstimatedImage]:

@@ -10,7 +10,7 @@
 Layout after the owners' documentation (svip-lab/impersonator: doc/train.md, tools/unzip_iPER.py, data/imper_dataset.py,
 his_evaluators/protocols/iPER.py). The data set has no 3-D poses but HMR's: an estimator makes better ones.
 
-A group is one set of clothes with both of its videos, so that pairs stay within a group. Pair lists of the split "val":
+A group is one set of clothes with both of its videos, so that pairs stay within a group. Pair lists of the split "validation", which the papers test on:
 - "random-pairs": clothes drawn uniformly, then two of their frames, 10,000 times (the reposing paper's appendix B);
 - "three-frames": three frames of each video with each frame of it, as the owners evaluate; the three are those of
   iPER_protocol.json where it is there, else drawn.
@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.data.samples import Group, Person, Sample
+from humanpose_cli.data.samples import Group, Person, Sample, split_name
 from humanpose_cli.datasets.common import MOST_RADIANS, EstimatedImage, FolderOptions, FolderSource
 from humanpose_cli.datasets.reading import (
     StoredImage,
@@ -153,7 +153,8 @@ class IperSource(FolderSource):
             pairs = {}
             if group["split"] == "val":
                 drawn = random_pairs.get(name, [])
-                pairs = {("random-pairs", "val"): drawn, ("three-frames", "val"): self._three(group["videos"])}
+                three = self._three(group["videos"])
+                pairs = {("random-pairs", "validation"): drawn, ("three-frames", "validation"): three}
             yield Group(name, counts[name], pairs, group)
 
     def _random_pairs(self, counts: Mapping[str, int]) -> dict[str, list[tuple[int, int]]]:
@@ -229,7 +230,7 @@ class IperSource(FolderSource):
                 [estimate.person(identity=person_name, clothing=group.name, activity=activity)],
                 sequence=video,
                 frame=frame,
-                splits={"iper": group.key["split"]},
+                splits={"iper": split_name(group.key["split"])},
             )
 
     def _people(self, video: str, count: int) -> _HmrEstimates | Sequence[EstimatedImage]:

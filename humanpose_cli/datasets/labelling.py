@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.conventions import REPOSING19, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.encoding import decode_image, encode_png
 from humanpose_cli.data.label_maps import (
@@ -92,10 +92,11 @@ def _with_detection(person: Person, detection: DetectedPerson, size: tuple[int, 
 
 @dataclass(frozen=True, eq=False)
 class _Posed:
-    """A person's mesh (V, 3) and joints (24, 3), metres, camera axes."""
+    """A person's mesh (V, 3), joints (24, 3) of smpl24 and (19, 3) of reposing19, metres, camera axes."""
 
     vertices: torch.Tensor
     joints: NDArray[Any]
+    reposing: NDArray[Any]
     model: Body
 
 
@@ -152,9 +153,11 @@ class RenderedLabels(LabellingSource):
         scales = None if person.segment_scales is None else _tensor(person.segment_scales)[None]
         with torch.no_grad():
             rotations = axis_angle_to_matrix(pose.unflatten(0, (24, 3)))[None]
-            body = model.pose(rotations, betas[None, : model.shape_count], trans[None], scales)
+            shape = betas[None, : model.shape_count]
+            body = model.pose(rotations, shape, trans[None], scales)
+            reposing = model.pose_landmarks(REPOSING19.name, body, shape)
         assert body.vertices is not None
-        return _Posed(body.vertices[0], body.joints[0].double().numpy(), model)
+        return _Posed(body.vertices[0], body.joints[0].double().numpy(), reposing[0].double().numpy(), model)
 
 
 def _tensor(values: NDArray[Any]) -> torch.Tensor:
@@ -162,17 +165,17 @@ def _tensor(values: NDArray[Any]) -> torch.Tensor:
 
 
 def _with_joints(person: Person, body: _Posed, number: int, view: Camera, maps: Mapping[str, NDArray[Any]]) -> Person:
-    """The person with the body's joints, their pixels and visibility, and the box of the mesh in the image."""
+    """The person with the body's joints, those of smpl24 with pixels and visibility, and the mesh's box in the image."""
     pixels = project_points(body.joints, view.focal, view.principal_point)
     ahead = np.asarray(np.isfinite(pixels).all(axis=1))
     visible = np.asarray(joint_visibility(body.joints, number, view, maps) if maps else ahead, np.float64)
     outline = project_points(body.vertices.double().numpy(), view.focal, view.principal_point)
     box = box_around(outline, view.size, margin=0)
     keypoints = np.concatenate((np.where(ahead[:, None], pixels, 0), visible[:, None]), 1)
-    joints = np.concatenate((body.joints, np.ones((len(SMPL24), 1))), 1)
+    joints, reposing = (np.pad(points, ((0, 0), (0, 1)), constant_values=1) for points in (body.joints, body.reposing))
     return replace(
         person,
         box=box if ahead.any() else person.box,
         keypoints={SMPL24.name: keypoints, **person.keypoints},
-        joints={SMPL24.name: joints, **person.joints},
+        joints={SMPL24.name: joints, REPOSING19.name: reposing, **person.joints},
     )

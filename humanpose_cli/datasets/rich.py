@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.data.samples import Group, Person, Sample
+from humanpose_cli.data.samples import Group, Person, Sample, split_name
 from humanpose_cli.datasets.calibrated import CalibratedCamera, CropOptions, Lens, Shot, with_joints
 from humanpose_cli.datasets.common import FolderSource, body_to_camera
 from humanpose_cli.datasets.reading import array_field, existing_file, existing_folder, list_folders, read_pickle
@@ -226,7 +226,7 @@ class RichSource(FolderSource):
                 [b.person if b.joints is None else with_joints(b.person, SMPL24.name, b.joints, crop) for b in bodies],
                 sequence=taken.name,
                 frame=frame,
-                splits={"rich": taken.split},
+                splits={"rich": split_name(taken.split)},
             )
 
     def _body(self, taken: _Camera, frame: int, number: str, camera: CalibratedCamera) -> _Body:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.data.samples import Group, Person, Sample
+from humanpose_cli.data.samples import Group, Person, Sample, split_name
 from humanpose_cli.datasets.common import (
     LSP14,
     MOST_RADIANS,
@@ -112,7 +112,7 @@ class Up3dSource(FolderSource):
             keypoints={"coco17": keypoints},
         )
         centre = (window[0] + window[2]) / 2, (window[1] + window[3]) / 2
-        splits = {"up3d": group.key, "nbf": group.key}
+        splits = dict.fromkeys(("up3d", "nbf"), split_name(group.key))
         yield Sample(name, image.image, image.size, focal / scale, centre, [person], splits=splits)
 
     def _body(self, path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], float]:

@@ -53,6 +53,7 @@ class CameraMotion:
         self._pose = self._key_pose = STILL
         self._before: NDArray[np.uint8] | None = None
         self._key_points = self._points = np.zeros((0, 2), np.float32)
+        self._key_camera = 1.0, np.zeros(2)
         self._found = 0
 
     def next_frame(
@@ -75,6 +76,7 @@ class CameraMotion:
         people = [np.asarray(box) * scale for box in boxes]
         if self._before is None or len(self._points) < max(_RENEW * self._found, _FEWEST):
             self._renew(grey, people)
+            self._key_camera = focal, centre
         self._before = grey
         return self._pose
 
@@ -106,10 +108,13 @@ class CameraMotion:
         unknown = CameraPose(self._pose.rotation, self._pose.zoom, known=False)
         if len(self._points) < _FEWEST:
             return unknown
-        here, key = self._points.astype(float) - centre, self._key_points.astype(float) - centre
+        # As the key frame's camera would see them: crops that follow a person have a camera each.
+        given, key_centre = self._key_camera
+        here = (self._points.astype(float) - centre) * (given / focal)
+        key = self._key_points.astype(float) - key_centre
         if np.median(np.linalg.norm(here - key, axis=1)) < _STILL:
             return CameraPose(self._key_pose.rotation, self._key_pose.zoom)
-        key_focal = focal * self._key_pose.zoom
+        key_focal = given * self._key_pose.zoom
         from_rays, own_focal, weights = _rays(key, key_focal), key_focal * _ratio_of_distances(key, here), None
         for tolerance in _TOLERANCES:
             turn = _rotation(from_rays, _rays(here, own_focal), weights)

@@ -422,6 +422,8 @@ def evaluate_ablation(
     if name not in ABLATIONS:
         raise UsageError("ablation", "is not known", expected=", ".join(ABLATIONS), got=name)
     ablation, variants = ABLATIONS[name], nbf_variants(preset)
+    # As the paper, which judges Tables 1 to 4 on UP-3D's validation set.
+    selection = replace(selection, usual_splits=("validation", "test"))
     people = selection.people(*ABLATION_LABELS)
     planned = ablation.networks * seeds + ablation.segmenters
     runs = ensure_folder(folder / "runs")

@@ -372,7 +372,8 @@ def evaluate_fits(
 
         def fit(row: int) -> list[FoundBody]:
             sample = cache.sample(row)
-            record = fitter.fit_image(cache.image(row), name=sample.name, focal=sample.focal)
+            camera = {"focal": sample.focal, "principal_point": sample.principal_point}
+            record = fitter.fit_image(cache.image(row), name=sample.name, **camera)
             return _found(record, range(len(record)))
 
         evaluated = measure_fits(people, fit, fitter.body, stop=stop, progress=progress)

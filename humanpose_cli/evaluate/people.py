@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.camera import default_focal
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.data.cache import open_cache
+from humanpose_cli.data.cache import Cache, open_cache
+from humanpose_cli.data.samples import split_name
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.metrics.bodies import Bodies
-from humanpose_cli.models.people import People, people_in, spread_out, usual_protocol, visible_people
+from humanpose_cli.models.people import People, listed_splits, people_in, spread_out, usual_protocol, visible_people
 from humanpose_cli.networks.weights import digest_of, read_header
 
 
@@ -52,7 +54,7 @@ class PeopleSelection:
     """Which people are evaluated.
 
     data      cache
-    protocol, split  of it; "" for the cache's usual protocol, and "test", else "validation"
+    protocol, split  of it; "" for the cache's usual protocol, and the first of `usual_splits` that it has
     visible   least share of a person's joints that must be visible; pairs of images are taken as they are
     limit     people, or pairs, at most, spread evenly; 0 for all
     body      of the labels: "default" or "smpl:FILE"
@@ -64,22 +66,25 @@ class PeopleSelection:
     visible: float = 0.0
     limit: int = 0
     body: str = "default"
+    usual_splits: tuple[str, ...] = ("test", "validation")
 
     def protocol_and_split(self) -> tuple[str, str]:
         """As chosen or usual; InputError, listing what there is, where the cache has no such split."""
         cache = open_cache(self.data)
         protocol = self.protocol or usual_protocol(cache)
-        splits = cache.splits.get(protocol, ())
-        split = self.split or next((name for name in ("test", "validation") if name in splits), "")
+        return protocol, self.split_among(cache, protocol, cache.splits.get(protocol, ()))
+
+    def split_among(self, cache: Cache, protocol: str, splits: Sequence[str]) -> str:
+        """The split of a protocol that is chosen or usual; InputError where it is none of these."""
+        split = split_name(self.split) or next((name for name in self.usual_splits if name in splits), "")
         if split not in splits:
-            there = "; ".join(f"{name}: {', '.join(parts)}" for name, parts in cache.splits.items()) or "none"
             raise InputError(
                 cache.path,
                 f"has no split {split or 'test or validation'} of protocol {protocol or 'any'}",
-                got=there,
+                got=listed_splits(cache),
                 remedy="`protocol` and `split` choose; what a model learned from is no measure of it",
             )
-        return protocol, split
+        return split
 
     def labelled(self, *needs: str) -> People:
         """People with the labels of `people.LABELS` that are needed; InputError where the cache lacks one."""
@@ -105,7 +110,7 @@ class PeopleSelection:
         poses, betas, trans = (torch.from_numpy(people.column(name)).float() for name in ("poses", "betas", "trans"))
         rotations = axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3)))
         root = body.rest_joints(betas)[:, SMPL24.index("pelvis")] + trans
-        return EvaluatedPeople(people, body, self.body, Bodies(rotations, betas, root), *_cameras(people))
+        return EvaluatedPeople(people, body, self.body, Bodies(rotations, betas, root), *cameras_of(people.cache, people.images))
 
     def facts(self, protocol: str = "", split: str = "") -> dict[str, Any]:
         """What a report says about them; protocol and split where they are no ones of people."""
@@ -116,9 +121,9 @@ class PeopleSelection:
         return {"data": f"{header.source}, digest {header.content_digest[:16]}", "split": f"{protocol}/{split}"}
 
 
-def _cameras(people: People) -> tuple[Tensor, Tensor]:
-    """Focal lengths (N,) and principal points (N, 2), the usual ones where an image's are not known."""
-    images, rows = people.cache.images, people.images
+def cameras_of(cache: Cache, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Focal lengths (N,) and principal points (N, 2) of N images, the usual ones where theirs are not known."""
+    images = cache.images
     sizes = np.asarray(images["size"][rows], np.float64)
     focal, centre = np.array([default_focal(int(width), int(height)) for width, height in sizes]), sizes / 2
     if "focal" in images:

@@ -26,7 +26,7 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.data.label_maps import LabelledMesh, labels_of, render_label_maps
 from humanpose_cli.data.loader import spread_evenly
 from humanpose_cli.evaluate.bodies import matched
-from humanpose_cli.evaluate.people import EvaluatedPeople, PeopleSelection
+from humanpose_cli.evaluate.people import EvaluatedPeople, PeopleSelection, cameras_of
 from humanpose_cli.evaluate.report import Cell, Report, Summary, Table, paired_difference, summarise
 from humanpose_cli.fitting.fitter import FitOptions, Fitter
 from humanpose_cli.fitting.overlays import body_vertices
@@ -82,7 +82,7 @@ _COLUMNS: Mapping[str, tuple[str, float]] = {
 class EvaluatedClip:
     """T frames of one sequence, and R rows of known people in them.
 
-    images  (T, H, W, 3) uint8; focal (T,) pixels; frame_rate frames a second
+    images  (T, H, W, 3) uint8; focal (T,) and centre (T, 2) pixels of their cameras
     people  (R,) rows of the evaluated people; frame (R,); identity (R,) number of the person within the clip
     masks   (R, H, W) bool, the pixels that show each; others (R, H, W) bool, those that show somebody else; or None
     """
@@ -90,6 +90,7 @@ class EvaluatedClip:
     name: str
     images: NDArray[np.uint8]
     focal: Floats
+    centre: Floats
     people: NDArray[np.int64]
     frame: NDArray[np.int64]
     identity: NDArray[np.int64]
@@ -97,9 +98,9 @@ class EvaluatedClip:
     others: NDArray[np.bool_] | None
 
     def frames(self) -> Iterator[Frame]:
-        """As a fitter takes them, with their focal lengths."""
-        for number, (image, focal) in enumerate(zip(self.images, self.focal, strict=True)):
-            yield Frame(number, f"{number:06d}", image, float(focal))
+        """As a fitter takes them, with their cameras."""
+        for number, (image, focal, (x, y)) in enumerate(zip(self.images, self.focal, self.centre, strict=True)):
+            yield Frame(number, f"{number:06d}", image, float(focal), principal_point=(float(x), float(y)))
 
 
 def clips_of(people: EvaluatedPeople, limit: int = 0) -> Iterator[EvaluatedClip]:
@@ -127,9 +128,9 @@ def clips_of(people: EvaluatedPeople, limit: int = 0) -> Iterator[EvaluatedClip]
         chosen = np.array([i for i, row in enumerate(people.people.images) if int(row) in at], np.int64)
         frame = np.array([at[int(people.people.images[i])] for i in chosen], np.int64)
         masks, others = _masks(people, chosen)
-        focal = np.full(len(rows), float(people.focal[chosen[0]]))
-        focal[frame] = people.focal[chosen].numpy()
-        yield EvaluatedClip(name, np.stack(pixels), focal, chosen, frame, _identities(people, chosen), masks, others)
+        focal, centre = (tensor.double().numpy() for tensor in cameras_of(cache, np.asarray(rows)))
+        identity = _identities(people, chosen)
+        yield EvaluatedClip(name, np.stack(pixels), focal, centre, chosen, frame, identity, masks, others)
 
 
 def _identities(people: EvaluatedPeople, rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -36,6 +36,7 @@ from humanpose_cli.fitting.people import SingleImages
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.metrics.images import Lpips, mask_iou, ssim, ssim_foreground
+from humanpose_cli.models.people import usual_protocol
 from humanpose_cli.models.warp3d.generator import Warp3d, frame_of_example, load_warp3d, to_network
 from humanpose_cli.models.warp3d.pairs import PairCrops
 from humanpose_cli.models.warp3d.perceptual import perceptual_loss
@@ -303,14 +304,11 @@ class _OnePerson(SingleImages):
 
 def evaluated_pairs(selection: PeopleSelection, size: int) -> tuple[PairCrops, list[int], dict[str, Any]]:
     """Crops of `size` pixels, the numbers of the pairs to evaluate, and what a report says about them."""
-    cache, protocol = open_cache(selection.data), selection.protocol
-    listed = [name for name in _LISTED if name in cache.pair_splits]
-    if protocol in cache.pair_splits or (not protocol and listed):
-        protocol = protocol or listed[0]
-        splits = cache.pair_splits[protocol]
-        split = selection.split or next((name for name in ("test", "val", "validation") if name in splits), splits[0])
-    else:
-        protocol, split = selection.protocol_and_split()
+    cache = open_cache(selection.data)
+    known = [name for name in (*_LISTED, *cache.pair_splits) if name in cache.pair_splits]
+    protocol = selection.protocol or (known[0] if known else usual_protocol(cache))
+    splits = cache.pair_splits.get(protocol) or cache.splits.get(protocol, ())
+    split = selection.split_among(cache, protocol, splits)
     pairs = pairs_of(cache, protocol, split)
     numbers = spread_evenly(len(pairs), selection.limit or len(pairs))
     # Pairs are taken as they are, whatever is visible.

@@ -212,17 +212,19 @@ class Fitter:
         *,
         name: str = "image",
         focal: float | None = None,
+        principal_point: tuple[float, float] | None = None,
         path: Path | None = None,
         progress: Progress = no_progress,
     ) -> Fit:
         """Everybody in one image (H, W, 3) uint8 RGB; track ids count from the largest person, who is 0.
 
-        focal  pixels, from EXIF, if known; `FitOptions.focal` goes before it
-        path   the image's file, by which people given in a file are found
+        focal            pixels, from EXIF, if known; `FitOptions.focal` goes before it
+        principal_point  pixels, of an image that was cut out of another; None for the middle
+        path             the image's file, by which people given in a file are found
         Nobody found is a fit with no rows.
         """
         progress(0, IMAGE_STEPS, "finding people")
-        frame = Frame(0, name, pixels, focal, path=path)
+        frame = Frame(0, name, pixels, focal, path=path, principal_point=principal_point)
         people = self._people.in_image(frame)
         progress(1, IMAGE_STEPS, "fitting bodies")
         if self.options.people == "largest":
@@ -281,7 +283,8 @@ class Fitter:
         return self._fit(seen, cameras, frame_rate=frame_rate, sequence=True)
 
     def _camera(self, frame: Frame, shot: int = 0) -> FrameCamera:
-        return FrameCamera(frame.name, Camera.of_image(frame.size, self.options.focal or frame.focal or None), shot)
+        focal = self.options.focal or frame.focal or None
+        return FrameCamera(frame.name, Camera.of_image(frame.size, focal, frame.principal_point), shot)
 
     def _fit(
         self,

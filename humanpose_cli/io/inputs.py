@@ -41,6 +41,7 @@ class Frame:
     path    the image's file; None for a video's frames
     time    seconds on the video's clock, when it is shown; None where that is unknown
     damage  of a video's frame
+    principal_point  pixels, of a part of an image, or None for the middle
     """
 
     index: int
@@ -51,6 +52,7 @@ class Frame:
     path: Path | None = None
     time: Fraction | None = None
     damage: Damage = ""
+    principal_point: tuple[float, float] | None = None
 
     @property
     def size(self) -> tuple[int, int]:

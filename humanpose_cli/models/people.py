@@ -94,18 +94,17 @@ class People:
 def split_people(path: Path | str, needs: Sequence[str], *, protocol: str = "") -> tuple[People, People]:
     """Those to learn from and those held out, each with all the labels of `LABELS` that are needed.
 
-    protocol  of the cache; "" for its only one, or "nbf" where there are several
+    protocol  of the cache; "" for its usual one
 
-    Without a split for validation every tenth person is held out. InputError, which names the label and how to get
-    it, where a cache lacks one, and where fewer than two people are left.
+    In a protocol without a split for validation, every tenth person of "train" is held out. InputError, which names
+    the label and how to get it, where a cache lacks one, where the protocol has nothing to learn from, and where fewer
+    than two people are left.
     """
     cache = open_cache(path)
     _check_columns(cache, needs)
-    chosen = protocol or usual_protocol(cache)
-    splits = cache.splits.get(chosen, ()) if chosen else ()
-    first = cache.rows(chosen, "train") if "train" in splits or protocol else np.arange(len(cache))
-    train = _with_labels(_people_of(cache, first), needs)
-    if "validation" in splits:
+    chosen = training_protocol(cache, protocol)
+    train = _with_labels(_people_of(cache, cache.rows(chosen, "train")), needs)
+    if "validation" in cache.splits[chosen]:
         held = _with_labels(_people_of(cache, cache.rows(chosen, "validation")), needs)
     else:
         numbers = np.arange(len(train))
@@ -167,6 +166,25 @@ def _listed(needs: Sequence[str]) -> str:
 def usual_protocol(cache: Cache) -> str:
     """The protocol that is meant where none is named: "nbf" or the first; "" without any."""
     return "nbf" if "nbf" in cache.splits else next(iter(cache.splits), "")
+
+
+def training_protocol(cache: Cache, protocol: str = "") -> str:
+    """The protocol that is meant, or the usual one; InputError where it has no split "train"."""
+    chosen = protocol or usual_protocol(cache)
+    if "train" not in cache.splits.get(chosen, ()):
+        raise InputError(
+            cache.path,
+            f"has nothing to learn from in protocol {chosen or 'any'}",
+            expected="a split train",
+            got=listed_splits(cache),
+            remedy="`protocol` chooses; nobody learns from a whole cache, part of which is there to be judged on",
+        )
+    return chosen
+
+
+def listed_splits(cache: Cache) -> str:
+    """The protocols and splits of a cache, as text."""
+    return "; ".join(f"{name}: {', '.join(parts)}" for name, parts in cache.splits.items()) or "none"
 
 
 def _check_columns(cache: Cache, needs: Sequence[str]) -> None:

@@ -126,7 +126,7 @@ class SmallSource:
                 people=(1, 0, 2)[number % 3],
                 sequence=f"video {group.key // 2}",
                 frame=10 * group.key + 5 - number,
-                splits={"small": "test" if group.key % 2 else "train", "all": "all"},
+                splits={"small": "test" if group.key % 2 else "train", "all": "train"},
             )
 
     def _fail(self, trouble: str) -> None:

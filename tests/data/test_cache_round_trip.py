@@ -99,7 +99,7 @@ def test_rows_of_other_tables_count_over_the_whole_cache(folder, samples):
 
 def test_what_belongs_together(folder, samples):
     cache = open_cache(folder)
-    assert cache.splits == {"all": ("all",), "small": ("test", "train")}
+    assert cache.splits == {"all": ("train",), "small": ("test", "train")}
     test = [row for row, sample in enumerate(samples) if sample.splits["small"] == "test"]
     assert cache.rows("small", "test").tolist() == test
     assert cache.rows("small").tolist() == list(range(15))
@@ -117,7 +117,8 @@ def test_what_belongs_together(folder, samples):
     for wrong in (lambda: cache.find("nobody"), lambda: cache.rows("other"), lambda: cache.sequence("video 9")):
         with pytest.raises(UsageError):
             wrong()
-    with pytest.raises(UsageError, match="small/val: is no protocol of this cache, expected all/all, small/test"):
+    message = "small/validation: is no protocol of this cache, expected all/train, small/test"
+    with pytest.raises(UsageError, match=message):
         cache.rows("small", "val")
 
 

@@ -175,7 +175,7 @@ def test_contents(tmp_path):
     assert contents.sizes == {(48, 40): 15}
     assert contents.crowds == {0: 5, 1: 5, 2: 5}
     assert contents.names == {"identity": 2, "clothing": 1, "activity": 1}
-    assert contents.splits == {("all", "all"): 15, ("small", "test"): 6, ("small", "train"): 9}
+    assert contents.splits == {("all", "train"): 15, ("small", "test"): 6, ("small", "train"): 9}
     assert contents.pairs == {("pairs", "train"): 10}
     labels = {f"{label.table}/{label.name}": (label.known, label.total) for label in contents.labels}
     posed = sum(person.poses is not None for person in people)

@@ -14,7 +14,7 @@ import pytest
 import skimage.data
 from source_trees_a import BODY, image, posed, threedpw_tree
 
-from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.conventions import REPOSING19, SMPL24
 from humanpose_cli.data.label_maps import RENDERED_MAPS, decode_map
 from humanpose_cli.data.samples import Group, Person, Sample, Source, SourceInfo
 from humanpose_cli.datasets import threedpw
@@ -74,6 +74,9 @@ def test_maps_and_joints_are_those_of_the_body() -> None:
     pixels = project_points(vertices[0], FOCAL, (SIZE[0] / 2, SIZE[1] / 2))
     (found,) = sample.people
     np.testing.assert_allclose(found.joints["smpl24"][:, :3], joints[0], atol=1e-5)
+    for name in ("left_wrist", "right_knee"):  # what reposing learns from
+        reposed = found.joints["reposing19"][REPOSING19.index(name)]
+        np.testing.assert_allclose(reposed, [*joints[0, SMPL24.index(name)], 1], atol=0.03)
     expected = project_points(joints[0], FOCAL, (SIZE[0] / 2, SIZE[1] / 2))
     np.testing.assert_allclose(found.keypoints["smpl24"][:, :2], expected, atol=1e-3)
     box = np.concatenate((pixels.min(0), pixels.max(0)))

@@ -84,13 +84,14 @@ def test_groups_are_images(whole):
 
 
 def test_images_keep_their_bytes_and_know_their_split(whole):
-    for part, split in {"train": "train", "valminusminival": "train", "minival": "val"}.items():
+    parts = {"train": ("train", "train"), "valminusminival": ("train", "validation"), "minival": ("validation", "test")}
+    for part, (split, file) in parts.items():
         number, folder = {"train": (9, "train"), "valminusminival": (6, "val"), "minival": (5, "val")}[part]
         name = f"COCO_{folder}2014_{number:012d}"
         sample = read(whole, f"{part}/{name}")
         assert sample.image == (whole / f"{folder}2014" / f"{name}.jpg").read_bytes()
         assert sample.size == SIZE
-        assert sample.splits == {"densepose": split, "files": part}
+        assert sample.splits == {"densepose": split, "files": file}
         assert sample.focal is None
 
 

@@ -66,7 +66,7 @@ def test_groups_are_videos_with_their_frames_in_order(whole):
     assert samples[0].sequence == "train/001_bonn"
     assert samples[0].splits == {"densepose": "train"}
     (sample,) = source.read(source.groups()[2])
-    assert sample.splits == {"densepose": "val"}
+    assert sample.splits == {"densepose": "validation"}
     assert sample.people[0].identity == ""
 
 

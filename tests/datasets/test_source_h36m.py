@@ -127,7 +127,7 @@ def test_samples_tell_who_what_and_where(whole):
     person = samples[1].people[0]
     assert (person.identity, person.activity, person.gender, person.body) == ("S8", "WalkDog", "", "")
     assert samples[1].splits == {"deform-and-learn": "train"}  # nbf takes every 10th frame
-    assert samples[2].splits == {"deform-and-learn": "train", "nbf": "val"}
+    assert samples[2].splits == {"deform-and-learn": "train", "nbf": "validation"}
     for subject, splits in {"S1": ("train", "train"), "S11": ("test", "test")}.items():
         sample = next(source.read(first_view(source, f"{subject}/WalkingDog_1.54138969")))
         assert (sample.splits["nbf"], sample.splits["deform-and-learn"]) == splits
@@ -135,7 +135,7 @@ def test_samples_tell_who_what_and_where(whole):
 
 def test_the_papers_protocols():
     assert h36m.PROTOCOLS["nbf"] == {
-        "S1": "train", "S5": "train", "S6": "train", "S7": "train", "S8": "val", "S9": "test", "S11": "test",
+        "S1": "train", "S5": "train", "S6": "train", "S7": "train", "S8": "validation", "S9": "test", "S11": "test",
     }  # fmt: skip
     assert {s for s, split in h36m.PROTOCOLS["deform-and-learn"].items() if split == "test"} == {"S9", "S11"}
 

@@ -84,6 +84,8 @@ def test_images_and_sequences_are_told_apart(tmp_path: Path) -> None:
     assert (alone.name, alone.sequence, alone.people) == ("sub/b.png", "", [])
     assert alone.image == (tmp_path / "sub/b.png").read_bytes()
     assert alone.splits == {"images": "test"}
+    with pytest.raises(UsageError, match="split: is not known, expected train, validation, test, found tests"):
+        ImagesOptions(split="tests")
     assert [(s.name, s.sequence, s.frame) for s in found["clip"]] == [
         ("clip/007.jpg", "clip", 0),
         ("clip/008.jpg", "clip", 1),

@@ -40,7 +40,7 @@ def test_frames_keep_their_bytes_and_say_whose_they_are(tmp_path: Path) -> None:
     assert (ninth.name, ninth.sequence, ninth.frame) == ("003/1/2/frame00000001", "003/1/2", 1)
     assert ninth.image == (tmp_path / "images/003/1/2/frame00000001.png").read_bytes()
     assert ninth.size == (16, 16)
-    assert ninth.splits == {"iper": "val"}
+    assert ninth.splits == {"iper": "validation"}
     (person,) = ninth.people
     assert (person.identity, person.clothing, person.activity) == ("003", "003/1", "random motion")
     assert person.poses is None
@@ -87,24 +87,24 @@ def test_random_pairs_are_drawn_within_clothes_of_val(tmp_path: Path) -> None:
     source = IperSource(iper_tree(tmp_path), IperOptions(pairs=400))
     first, _, last = source.groups()
     assert first.pairs == {}
-    pairs = last.pairs["random-pairs", "val"]
+    pairs = last.pairs["random-pairs", "validation"]
     assert len(pairs) == 400
     assert all(a != b and 0 <= a < 15 and 0 <= b < 15 for a, b in pairs)
     assert {a for a, _ in pairs} == {b for _, b in pairs} == set(range(15))
-    again = IperSource(tmp_path, IperOptions(pairs=400)).groups()[2].pairs["random-pairs", "val"]
+    again = IperSource(tmp_path, IperOptions(pairs=400)).groups()[2].pairs["random-pairs", "validation"]
     assert again == pairs
-    other = IperSource(tmp_path, IperOptions(pairs=400, seed=1)).groups()[2].pairs["random-pairs", "val"]
+    other = IperSource(tmp_path, IperOptions(pairs=400, seed=1)).groups()[2].pairs["random-pairs", "validation"]
     assert other != pairs
 
 
 def test_three_frames_of_each_video_meet_all_of_its_frames(tmp_path: Path) -> None:
     source = IperSource(iper_tree(tmp_path))
-    pairs = source.groups()[2].pairs["three-frames", "val"]
+    pairs = source.groups()[2].pairs["three-frames", "validation"]
     assert len(pairs) == 3 * 7 + 3 * 8
     assert all((a < 7) == (b < 7) for a, b in pairs)
     assert source.info.options["three_frames"] == "drawn"
     fewer = IperSource(tmp_path, IperOptions(every=2)).groups()[2]
-    pairs = fewer.pairs["three-frames", "val"]
+    pairs = fewer.pairs["three-frames", "validation"]
     assert len(pairs) == 3 * 4 + 3 * 4
     assert all((a < 4) == (b < 4) and max(a, b) < fewer.count == 8 for a, b in pairs)
     assert {b for _, b in pairs} == set(range(8))
@@ -113,7 +113,7 @@ def test_three_frames_of_each_video_meet_all_of_its_frames(tmp_path: Path) -> No
 def test_the_owners_protocol_names_the_three_frames(tmp_path: Path) -> None:
     write(iper_tree(tmp_path) / "iPER_protocol.json", iper_protocol())
     source = IperSource(tmp_path)
-    pairs = [pair for pair in source.groups()[2].pairs["three-frames", "val"] if pair[0] >= 7]
+    pairs = [pair for pair in source.groups()[2].pairs["three-frames", "validation"] if pair[0] >= 7]
     assert pairs == [(7 + source_, 7 + target) for source_ in (2, 4, 0) for target in range(1, 6)]
     assert source.info.options["three_frames"] == "official"
 

@@ -31,7 +31,7 @@ def test_the_owners_splits(tmp_path: Path) -> None:
     groups = source.groups()
     assert [(group.name, group.count) for group in groups] == [(f"{number:05d}", 1) for number in range(6)]
     splits = [next(iter(source.read(group))).splits for group in groups]
-    names = ["train", "train", "train", "val", "val", "test"]
+    names = ["train"] * 3 + ["validation"] * 2 + ["test"]
     assert splits == [{"up3d": split, "nbf": split} for split in names]
     assert source.notes == ()
     high = Up3dSource(tmp_path / "up-3d", Up3dOptions(quality="high"))

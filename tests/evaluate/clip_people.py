@@ -10,6 +10,7 @@ import torch
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.encoding import encode_png
 from humanpose_cli.data.label_maps import BodyLabels, LabelledMesh, encode_map, render_label_maps
@@ -17,7 +18,6 @@ from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 SIZE, FOCAL, FRAMES = 96, 130.0, 4
-VIEW = Camera.of_image((SIZE, SIZE), FOCAL)
 
 
 def truth() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -31,10 +31,14 @@ def truth() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 class ClipPeople:
-    """`clips` sequences of the same person, in the split "test"."""
+    """`clips` sequences of the same person, in the split "test", with what a perfect detector would see.
 
-    def __init__(self, clips: int = 1, sequences: bool = True) -> None:
+    centre  where the camera's axis meets the image: off its middle as in a crop
+    """
+
+    def __init__(self, clips: int = 1, sequences: bool = True, centre: tuple[float, float] | None = None) -> None:
         self.clips, self.sequences = clips, sequences
+        self.view = Camera.of_image((SIZE, SIZE), FOCAL, centre)
 
     @property
     def info(self) -> SourceInfo:
@@ -47,12 +51,15 @@ class ClipPeople:
         body = default_body()
         poses, betas, trans = truth()
         rotations = axis_angle_to_matrix(torch.from_numpy(poses).view(FRAMES, 24, 3))
+        # Always in the middle of the image, wherever the axis is.
+        trans = trans + trans[:, 2:] * np.float32([*((SIZE / 2 - np.array(self.view.principal_point)) / FOCAL), 0])
         posed = body.pose(rotations, torch.from_numpy(betas)[None], torch.from_numpy(trans))
+        landmarks = body.pose_landmarks("blazepose33", posed, torch.from_numpy(betas)[None]).numpy()
         for frame in range(FRAMES):
             mesh = LabelledMesh(posed.vertices[frame], body.faces, BodyLabels(body))
-            maps = render_label_maps([mesh], VIEW, ("persons", "parts"))
+            maps = render_label_maps([mesh], self.view, ("persons", "parts"))
             joints = posed.joints[frame].numpy()
-            points = np.concatenate((VIEW.project(joints), np.ones((24, 1))), 1).astype(np.float32)
+            points = np.concatenate((self.view.project(joints), np.ones((24, 1))), 1).astype(np.float32)
             person = Person(
                 identity="somebody",
                 gender="neutral",
@@ -63,6 +70,8 @@ class ClipPeople:
                 trans=trans[frame],
                 keypoints={"smpl24": points},
                 joints={"smpl24": np.concatenate((joints, np.ones((24, 1))), 1).astype(np.float32)},
+                detected=np.concatenate((self.view.project(landmarks[frame]), np.ones((33, 1))), 1).astype(np.float32),
+                detected_world=np.concatenate((_about_hips(landmarks[frame]), np.ones((33, 1))), 1).astype(np.float32),
             )
             shade = np.repeat(10 * maps["parts"][..., None].astype(np.uint8), 3, -1)
             yield Sample(
@@ -70,12 +79,17 @@ class ClipPeople:
                 image=encode_png(shade),
                 size=(SIZE, SIZE),
                 focal=FOCAL,
+                principal_point=self.view.principal_point,
                 people=[person],
                 maps={name: encode_map(name, image) for name, image in maps.items()},
                 sequence=group.name if self.sequences else "",
                 frame=frame,
                 splits={"p": "test"},
             )
+
+
+def _about_hips(landmarks: np.ndarray) -> np.ndarray:
+    return landmarks - landmarks[list(BLAZEPOSE33.indices(("left_hip", "right_hip")))].mean(0)
 
 
 def clip_cache(folder: Path, **options: object) -> Path:

@@ -184,6 +184,20 @@ def test_ablations_fill_their_tables(cache, tmp_path, monkeypatch, name):
         assert table.rows[0][-2:] == [83.1, 0.28]
 
 
+def test_ablations_are_judged_on_validation_and_others_on_test(tmp_path, monkeypatch):
+    from humanpose_cli.evaluate import ablations as nbf
+
+    folder = painted_cache(tmp_path / "cache", count=10, test=True)
+    assert PeopleSelection(folder).facts()["split"] == "painted/test"
+    assert PeopleSelection(folder, split="val").facts()["split"] == "painted/validation"
+    monkeypatch.setitem(nbf.ABLATIONS, "inputs", nbf.Ablation(lambda *_: ([], {}), 0))
+    for split, judged in (("", "painted/validation"), ("test", "painted/test")):
+        report = nbf.evaluate_ablation(
+            "inputs", PeopleSelection(folder, split=split), "ablation", "cpu", tmp_path, lambda *_: None, lambda: False
+        )
+        assert report.facts["split"] == judged
+
+
 def test_presets_of_ablations():
     assert set(nbf_variants("paper").segmenters) == {"VGG", "ResNet", "RefineNet"}
     assert nbf_variants("paper").network.inputs.size == 224

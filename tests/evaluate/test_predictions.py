@@ -13,12 +13,13 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import no_progress
-from humanpose_cli.evaluate.bodies import evaluate_predictions
+from humanpose_cli.evaluate.bodies import evaluate_fits, evaluate_predictions
 from humanpose_cli.evaluate.people import PeopleSelection
 from humanpose_cli.evaluate.report import Report
+from humanpose_cli.fitting.fitter import FitOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.foreign_fits import _MHR70
-from tests.evaluate.clip_people import FOCAL, FRAMES, clip_cache, truth
+from tests.evaluate.clip_people import FOCAL, FRAMES, SIZE, clip_cache, truth
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,18 @@ def test_results_of_another_program_are_evaluated(cache: Path, frames: list, tmp
     assert report.metrics["mpjpe_mm"].value < 25
     alone = evaluated(cache, tmp_path / "clip1.pkl")
     assert alone.facts["found"] == "2 (25.0 %)"
+
+
+@pytest.mark.parametrize("method", ["keypoints", "nbf"])
+def test_crops_are_fitted_with_their_own_camera(tmp_path: Path, method: str) -> None:
+    """The axis far off the middle, as in a crop of a person at the border of an image."""
+    folder = clip_cache(tmp_path / "crop", centre=(SIZE / 2 - 150, SIZE / 2 + 20))
+    options = FitOptions(method=method)  # type: ignore[arg-type]
+    selection = PeopleSelection(folder, limit=1)
+    report = evaluate_fits(selection, options, "cpu", no_progress, lambda: False, detections="stored")
+    assert report.facts["found"] == "1 (100.0 %)"
+    assert report.metrics["mpjpe_mm"].value < (60 if method == "keypoints" else 120)
+    assert report.metrics["pckh"].value > 0.9
 
 
 def test_a_file_that_names_no_sequence_is_refused(cache: Path, frames: list, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from known_people import KnownPeople
+from known_people import KnownPeople, true_person
 
 from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import COCO17, SMPL24
@@ -57,6 +57,32 @@ def test_shipped_networks_are_loaded_when_an_image_needs_them(known, weights, mo
             fitter.fit_image(np.zeros((480, 640, 3), np.uint8))
     with pytest.raises(AssertionError, match="loaded"):
         fitter_of(known, "auto", weights)
+
+
+@pytest.mark.parametrize("method", ["keypoints", "nbf", "auto"])
+@pytest.mark.parametrize("sequence", [False, True])
+def test_part_of_an_image_is_fitted_with_the_camera_of_the_whole(clip, weights, method, sequence):
+    """The same person before the same camera, of which a part off the middle was kept."""
+    height, width = clip.size
+    corner = np.array([0.45 * width, -0.2 * height])
+    person = true_person(clip, 0)
+    moved = replace(
+        person,
+        box=person.box - np.tile(corner, 2).astype(np.float32),
+        keypoints=person.keypoints - np.float32([*corner, 0]),
+    )
+    found = []
+    for given, centre in ((person, None), (moved, (width / 2 - corner[0], height / 2 - corner[1]))):
+        image = np.zeros((height, width, 3), np.uint8)
+        with fitter_of(KnownPeople({0: [given]}), method, "" if method == "keypoints" else weights) as fitter:
+            frame = Frame(0, "0", image, clip.focal, principal_point=centre)
+            found.append(
+                fitter.fit_sequence([frame])
+                if sequence
+                else fitter.fit_image(image, focal=clip.focal, principal_point=centre)
+            )
+    np.testing.assert_allclose(found[1].principal_point, [[width / 2 - corner[0], height / 2 - corner[1]]], rtol=1e-6)
+    np.testing.assert_allclose(found[1].joints3d, found[0].joints3d, atol=0.03)
 
 
 def test_a_network_alone_places_its_body_where_it_is_seen(clip, known, weights):

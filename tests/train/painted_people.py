@@ -60,7 +60,7 @@ class PaintedPeople:
 
     lacks   labels of persons, or "parts", that are not known; unknown: people whose poses are not known
     mistaken  people in whose place the detector saw somebody else
-    splits  whether there is a split for validation
+    splits  whether there is a split for validation; test whether there is one for testing
     clip    images that are a sequence of one person
     maps    kinds of label maps
     """
@@ -70,6 +70,7 @@ class PaintedPeople:
     unknown: tuple[int, ...] = ()
     mistaken: tuple[int, ...] = ()
     splits: bool = True
+    test: bool = False
     clip: int = 1
     maps: tuple[str, ...] = ("persons", "parts")
 
@@ -98,6 +99,7 @@ class PaintedPeople:
             person = replace(person, detected=person.detected + np.float32([30, 0, 0]))
         kept = {name: encode_map(name, values) for name, values in maps.items() if name not in self.lacks}
         split = "validation" if self.splits and group.key % 5 == 4 else "train"
+        split = "test" if self.test and group.key % 5 == 3 else split
         sequence = group.name if self.clip > 1 else ""
         name = f"{group.name}/{frame}" if sequence else group.name
         splits = {"painted": split}

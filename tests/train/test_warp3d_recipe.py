@@ -323,8 +323,8 @@ def test_what_cannot_be_trained(folder, tmp_path):
         Warp3dTraining(adversarial_weight=-1)
     with pytest.raises(UsageError, match="cannot learn"):
         Warp3dTraining(perceptual_weight=0)
-    with pytest.raises(InputError, match="no pairs of p/nowhere"):
-        Warp3dRecipe(folder(), replace(ALONE, splits=("nowhere", "train")))
+    with pytest.raises(InputError, match="nothing to learn from in protocol nowhere, expected a split train"):
+        Warp3dRecipe(folder(), replace(ALONE, protocol="nowhere"))
     build_cache(PosedPeople(4, 1, lists=False), tmp_path)
     with pytest.raises(InputError, match="no pair of images of one person"):
         Warp3dRecipe(tmp_path, ALONE)

@@ -37,7 +37,7 @@ from humanpose_cli.models.deform_and_learn.regressor import (
     RegressorTargets,
     regressor_losses,
 )
-from humanpose_cli.models.people import People, people_in, split_people, spread_out, usual_protocol, visible_people
+from humanpose_cli.models.people import People, people_in, split_people, spread_out, training_protocol, visible_people
 from humanpose_cli.models.segmenter.network import load_backbone
 from humanpose_cli.networks.weights import fill, read_weights
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
@@ -156,7 +156,7 @@ class DeformAndLearn:
             annotated = open_cache(data).labels.get("people/surface_points", 0)
             needs = ["box"] if annotated else ["box", "densepose"]
         people, held_out = split_people(data, needs, protocol=self.options.protocol)
-        protocol = self.options.protocol or usual_protocol(people.cache)
+        protocol = training_protocol(people.cache, self.options.protocol)
         if "test" in people.cache.splits.get(protocol, ()):
             others = [split for split in people.cache.splits[protocol] if split != "train"]
             parts = [people_in(data, needs, protocol, split) for split in others]

@@ -70,6 +70,18 @@ class Pairs:
         return first, second
 
 
+    def groups_held_out(self, every: int) -> tuple[Pairs, Pairs]:
+        """Those of most groups, and those of every n-th group: no clothing is in both."""
+        starts = np.sort([group.start for group in self.cache.groups.values()])
+        group = np.searchsorted(starts, [image for image, _ in self.inputs], side="right")
+        apart = np.unique(group, return_inverse=True)[1] % every == 0
+        kept, held = (
+            Pairs(self.cache, [self.inputs[i] for i in rows], [self.targets[i] for i in rows])
+            for rows in (np.flatnonzero(~apart), np.flatnonzero(apart))
+        )
+        return kept, held
+
+
 def listed_pairs(cache: Cache, protocol: str, split: str) -> Pairs:
     """The pairs that a protocol lists; those that do not show one usable person in both images are left out."""
     rows = cache.pairs(protocol, split)

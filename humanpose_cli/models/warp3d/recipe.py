@@ -28,6 +28,7 @@ from humanpose_cli.data.augmentation import NO_AUGMENTATION, WARP3D_AUGMENTATION
 from humanpose_cli.data.cache import Cache, open_cache
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground
+from humanpose_cli.models.people import training_protocol
 from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig, GeneratorConfig
 from humanpose_cli.models.warp3d.generator import MODEL, Generated, Generator, generator_weights, to_bytes, to_network
 from humanpose_cli.models.warp3d.layers import Discriminator
@@ -38,6 +39,7 @@ from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
 from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, moved
 
 PairKind = Literal["auto", "listed", "drawn"]
+_HELD_OUT = 10  # every so many groups, where a protocol has no validation
 _SHOWN, _GAP = 8, 2  # pairs of the contact sheet, and pixels between its cells
 
 
@@ -56,8 +58,8 @@ class Warp3dTraining:
     start          weights of a generator of the same shapes to begin with; "" begins at random
     pairs          "listed" by the protocol, "drawn" anew each epoch from the images that belong together; "auto"
                    draws where groups have more than two images or none are listed
-    protocol       of the cache; "" for its first
-    splits         to learn from, and held out
+    protocol       of the cache; "" for the first that lists pairs to learn from, else its usual one. In one without
+                   a split for validation (DeepFashion's), every tenth group of "train" is held out
     validation     pairs that a validation looks at, at most
     """
 
@@ -75,7 +77,6 @@ class Warp3dTraining:
     start: str = ""
     pairs: PairKind = "auto"
     protocol: str = ""
-    splits: tuple[str, str] = ("train", "validation")
     validation: int = 128
 
     def __post_init__(self) -> None:
@@ -133,10 +134,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         self.options = options or Warp3dTraining()
         torch.manual_seed(seed)
         self.cache = open_cache(data)
-        protocol = self.options.protocol or next(iter(self.cache.splits), "")
-        self.pairs, self.held_out = (
-            pairs_of(self.cache, protocol, split, self.options.pairs) for split in self.options.splits
-        )
+        self.pairs, self.held_out = _split_pairs(self.cache, self.options)
         self.generator = Generator(self.options.generator)
         if self.options.start:
             path = find_weights(self.options.start)
@@ -289,6 +287,19 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
             "ssim": ssim(a, b),
             **{name: torch.where(known, values, float("nan")) for name, values in by_mask.items()},
         }
+
+
+def _split_pairs(cache: Cache, options: Warp3dTraining) -> tuple[Pairs, Pairs]:
+    """The pairs to learn from, and those held out."""
+    listed = (name for name, splits in cache.pair_splits.items() if "train" in splits)
+    protocol = training_protocol(cache, options.protocol or next(listed, ""))
+    train = pairs_of(cache, protocol, "train", options.pairs)
+    if "validation" in cache.splits[protocol]:
+        return train, pairs_of(cache, protocol, "validation", options.pairs)
+    train, held = train.groups_held_out(_HELD_OUT)
+    if not len(train):
+        raise InputError(cache.path, "has too few pairs to hold some out", expected="two groups of images or more")
+    return train, held
 
 
 def pairs_of(cache: Cache, protocol: str, split: str, kind: PairKind = "auto") -> Pairs:

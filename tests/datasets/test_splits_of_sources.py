@@ -1,0 +1,61 @@
+"""Caches of data sets whose owners' splits differ are learned from and judged by the papers' own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from source_trees_a import Estimator, deepfashion_tree, iper_tree
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.data.building import build_cache
+from humanpose_cli.data.cache import open_cache
+from humanpose_cli.datasets import deepfashion, iper
+from humanpose_cli.datasets.common import SourceTools
+from humanpose_cli.datasets.deepfashion import DeepFashionSource
+from humanpose_cli.datasets.iper import IperOptions, IperSource
+from humanpose_cli.datasets.labelling import RenderedLabels
+from humanpose_cli.evaluate.people import PeopleSelection
+from humanpose_cli.evaluate.repose import evaluated_pairs
+from humanpose_cli.models.warp3d.recipe import WARP3D_PRESETS, Warp3dRecipe
+
+TINY = WARP3D_PRESETS["tiny"][0]
+
+
+def test_reposing_learns_from_iper_and_is_judged_on_its_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(iper, "OFFICIAL_VIDEOS", {"train": 3, "val": 2})
+    source = IperSource(iper_tree(tmp_path / "iper"), IperOptions(every=3, pairs=5), SourceTools(Estimator()))
+    folder = tmp_path / "cache"
+    assert not build_cache(RenderedLabels(source, {"default": default_body()}), folder, workers=1).failed
+    recipe, cache = Warp3dRecipe(folder, TINY), open_cache(folder)
+    for pairs, split in ((recipe.pairs, "train"), (recipe.held_out, "validation")):
+        assert {row for row, _ in pairs.inputs} == set(cache.rows("iper", split).tolist())
+    numbers, facts = evaluated_pairs(PeopleSelection(folder), 32)[1:]
+    assert facts["split"] == "three-frames/validation"
+    assert len(numbers) == len(cache.pairs("three-frames", "val"))
+    random = evaluated_pairs(PeopleSelection(folder, "random-pairs", "val"), 32)[2]
+    assert random["split"] == "random-pairs/validation"
+
+
+def test_reposing_learns_from_deepfashion_and_holds_garments_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deepfashion, "OFFICIAL_IMAGES", 7)
+    monkeypatch.setattr(deepfashion, "OFFICIAL_PAIRS", {})
+    root = deepfashion_tree(tmp_path / "fashion")
+    pants = "fashionMENPantsid0000161101_"
+    lists = root / "fasion-resize-pairs-train.csv"
+    lists.write_text(lists.read_text() + f"{pants}1front.jpg,{pants}4full.jpg\n")
+    source = DeepFashionSource(root, tools=SourceTools(Estimator()))
+    folder = tmp_path / "cache"
+    assert not build_cache(RenderedLabels(source, {"default": default_body()}), folder, workers=1).failed
+    recipe, cache = Warp3dRecipe(folder, TINY), open_cache(folder)
+    clothing = [
+        {str(cache.people["clothing"][cache.people_of(row).start]) for row, _ in pairs.inputs}
+        for pairs in (recipe.pairs, recipe.held_out)
+    ]
+    assert not clothing[0] & clothing[1]
+    assert clothing[0] | clothing[1] == {"WOMEN/Tees_Tanks/id_00007838/05", "MEN/Pants/id_00001611/01"}
+    assert evaluated_pairs(PeopleSelection(folder), 32)[2]["split"] == "patn/test"
