@@ -154,7 +154,15 @@ class MoshFits:
 
 
 PROTOCOLS: Mapping[str, Mapping[str, str]] = {
-    "nbf": {"S1": "train", "S5": "train", "S6": "train", "S7": "train", "S8": "validation", "S9": "test", "S11": "test"},
+    "nbf": {
+        "S1": "train",
+        "S5": "train",
+        "S6": "train",
+        "S7": "train",
+        "S8": "validation",
+        "S9": "test",
+        "S11": "test",
+    },
     "deform-and-learn": {
         **dict.fromkeys(("S1", "S5", "S6", "S7", "S8"), "train"),
         **dict.fromkeys(("S9", "S11"), "test"),

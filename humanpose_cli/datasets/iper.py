@@ -10,7 +10,8 @@
 Layout after the owners' documentation (svip-lab/impersonator: doc/train.md, tools/unzip_iPER.py, data/imper_dataset.py,
 his_evaluators/protocols/iPER.py). The data set has no 3-D poses but HMR's: an estimator makes better ones.
 
-A group is one set of clothes with both of its videos, so that pairs stay within a group. Pair lists of the split "validation", which the papers test on:
+A group is one set of clothes with both of its videos, so that pairs stay within a group. Pair lists of the split
+"validation", which is val.txt and what papers test on:
 - "random-pairs": clothes drawn uniformly, then two of their frames, 10,000 times (the reposing paper's appendix B);
 - "three-frames": three frames of each video with each frame of it, as the owners evaluate; the three are those of
   iPER_protocol.json where it is there, else drawn.

@@ -165,7 +165,7 @@ def _tensor(values: NDArray[Any]) -> torch.Tensor:
 
 
 def _with_joints(person: Person, body: _Posed, number: int, view: Camera, maps: Mapping[str, NDArray[Any]]) -> Person:
-    """The person with the body's joints, those of smpl24 with pixels and visibility, and the mesh's box in the image."""
+    """The person with the body's joints, pixels and visibility of smpl24's, and the mesh's box in the image."""
     pixels = project_points(body.joints, view.focal, view.principal_point)
     ahead = np.asarray(np.isfinite(pixels).all(axis=1))
     visible = np.asarray(joint_visibility(body.joints, number, view, maps) if maps else ahead, np.float64)

@@ -372,8 +372,9 @@ def evaluate_fits(
 
         def fit(row: int) -> list[FoundBody]:
             sample = cache.sample(row)
-            camera = {"focal": sample.focal, "principal_point": sample.principal_point}
-            record = fitter.fit_image(cache.image(row), name=sample.name, **camera)
+            record = fitter.fit_image(
+                cache.image(row), name=sample.name, focal=sample.focal, principal_point=sample.principal_point
+            )
             return _found(record, range(len(record)))
 
         evaluated = measure_fits(people, fit, fitter.body, stop=stop, progress=progress)

@@ -110,7 +110,9 @@ class PeopleSelection:
         poses, betas, trans = (torch.from_numpy(people.column(name)).float() for name in ("poses", "betas", "trans"))
         rotations = axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3)))
         root = body.rest_joints(betas)[:, SMPL24.index("pelvis")] + trans
-        return EvaluatedPeople(people, body, self.body, Bodies(rotations, betas, root), *cameras_of(people.cache, people.images))
+        return EvaluatedPeople(
+            people, body, self.body, Bodies(rotations, betas, root), *cameras_of(people.cache, people.images)
+        )
 
     def facts(self, protocol: str = "", split: str = "") -> dict[str, Any]:
         """What a report says about them; protocol and split where they are no ones of people."""

@@ -157,7 +157,7 @@ def test_which_images_are_drawn(tmp_path):
     test = cache.rows("small", "test").tolist()
     assert pick_rows(cache, 99, split="small/test").tolist() == test
     assert pick_rows(cache, 99, split="small").tolist() == list(range(15))
-    with pytest.raises(UsageError, match="small/val: is no protocol of this cache"):
+    with pytest.raises(UsageError, match="small/validation: is no protocol of this cache"):
         pick_rows(cache, 3, split="small/val")
     with pytest.raises(UsageError, match=r"^count: is too small"):
         pick_rows(cache, 0)

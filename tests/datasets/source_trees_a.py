@@ -29,6 +29,7 @@ def _body_like_smpl() -> Body:
     away = torch.tensor([0.01, -0.24, 0.03])
     body.template += away
     body.joint_template += away
+    body.landmarks("reposing19").template += away
     body.joint_directions[0] += 0.01
     return body
 

@@ -59,6 +59,21 @@ def test_a_zoom_comes_back(scene: np.ndarray) -> None:
     assert max(degrees_apart(pose.rotation, np.eye(3)) for pose in poses) < 0.1
 
 
+def test_crops_that_follow_a_person_are_of_a_camera_that_stands_still(scene: np.ndarray) -> None:
+    """Each crop has a camera of its own, which is known: other principal points and scales are no turns."""
+    still, motion, poses = view(scene, np.eye(3)), CameraMotion(), []
+    for t in range(6):
+        x, y, scale = 60 + 12 * t, 40 + 5 * t, 1 + 0.04 * t
+        part = cv2.resize(still[y : y + 300, x : x + 400], (400, 300))
+        own = Camera.of_image(SIZE, FOCAL).part(x, y, x + 400, y + 300)
+        if t % 2:
+            part = cv2.resize(still[y : y + round(300 / scale), x : x + round(400 / scale)], (400, 300))
+            own = own.scaled(scale)
+        poses.append(motion.next_frame(part, [], own, 0))
+    assert max(degrees_apart(pose.rotation, np.eye(3)) for pose in poses) < 1  # the last crop is 5 degrees off
+    assert max(abs(pose.zoom - 1) for pose in poses) < 0.04  # and a fifth larger
+
+
 def test_a_still_camera_stays_exactly_still(scene: np.ndarray) -> None:
     random = np.random.default_rng(1)
     still = view(scene, np.eye(3)).astype(float)

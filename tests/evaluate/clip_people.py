@@ -15,7 +15,7 @@ from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.encoding import encode_png
 from humanpose_cli.data.label_maps import BodyLabels, LabelledMesh, encode_map, render_label_maps
 from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
-from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix, rotation_between
 
 SIZE, FOCAL, FRAMES = 96, 130.0, 4
 
@@ -89,7 +89,10 @@ class ClipPeople:
 
 
 def _about_hips(landmarks: np.ndarray) -> np.ndarray:
-    return landmarks - landmarks[list(BLAZEPOSE33.indices(("left_hip", "right_hip")))].mean(0)
+    """World landmarks, in the axes of a camera that looks straight at the person."""
+    hips = landmarks[list(BLAZEPOSE33.indices(("left_hip", "right_hip")))].mean(0)
+    ahead = rotation_between(torch.from_numpy(hips), torch.tensor([0.0, 0.0, 1.0])).numpy()
+    return (landmarks - hips) @ ahead.T
 
 
 def clip_cache(folder: Path, **options: object) -> Path:

@@ -60,7 +60,7 @@ def test_a_protocol_without_validation_holds_out_a_tenth_of_train_alone(tmp_path
 
 @pytest.mark.parametrize("splits", [[{}] * 4, [{"nbf": "test", "own": "train"}] * 4, [{"p": "validation"}] * 4])
 def test_nobody_learns_from_a_whole_cache(tmp_path: Path, splits: Sequence[Mapping[str, str]]) -> None:
-    with pytest.raises(InputError, match="has nothing to learn from in protocol .* expected a split train, found"):
+    with pytest.raises(InputError, match=r"has nothing to learn from in protocol .* expected a split train, found"):
         split_people(cache_of(tmp_path / "c", *splits), ["box"])
 
 

@@ -69,7 +69,6 @@ class Pairs:
         )
         return first, second
 
-
     def groups_held_out(self, every: int) -> tuple[Pairs, Pairs]:
         """Those of most groups, and those of every n-th group: no clothing is in both."""
         starts = np.sort([group.start for group in self.cache.groups.values()])
@@ -77,7 +76,7 @@ class Pairs:
         apart = np.unique(group, return_inverse=True)[1] % every == 0
         kept, held = (
             Pairs(self.cache, [self.inputs[i] for i in rows], [self.targets[i] for i in rows])
-            for rows in (np.flatnonzero(~apart), np.flatnonzero(apart))
+            for rows in (np.flatnonzero(~apart).tolist(), np.flatnonzero(apart).tolist())
         )
         return kept, held
 
