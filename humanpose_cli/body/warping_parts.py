@@ -147,8 +147,11 @@ def warping_parts(source: Tensor, target: Tensor, *, planar: bool = False) -> Wa
 
     source, target  (B, 19, 3) joints of REPOSING19 in the frame of the volume: its first voxel's corner is the origin,
                     x along the columns, y along the rows, z along the slices, all in one unit
-    planar          for the 2-D ablation: Helmert transforms of the joints' x and y alone, a limb's from its two
-                    ends; z stays. Where joints coincide in the source, rotation 0 and scale 1.
+    planar          for the 2-D ablation (section 4.3): affine maps of x and y alone; z stays. The torso's and the
+                    head's have the least squares over their joints; a limb's takes the four corners of the rectangle
+                    about its bone, as wide as the trunk is large in the image of each pose, to the target's: its
+                    length and its width change apart. Where points are in a line, or the map would flatten the part,
+                    it is the Helmert transform of the joints; rotation 0 and scale 1 where they coincide in the source
 
     Not differentiable: poses are data. UsageError for other shapes and dtypes than float32 and float64.
     """
@@ -187,14 +190,18 @@ def _prepared(pose: Tensor) -> Tensor:
 
 
 def _capsules(source: Tensor) -> Tensor:
-    """Capsules (B, K, 7); st leaves out a diagonal that is not known."""
-    hips = _joints(source, ("right_hip", "left_hip"))
-    diagonals = (_joints(source, _SHOULDERS) - hips).norm(dim=-1)
-    trunk = torch.fmax(*torch.where(diagonals.isfinite(), diagonals, torch.nan).unbind(-1))
+    """Capsules (B, K, 7)."""
+    trunk = _trunk(source)
     points = torch.cat((source, _mask_points(source)), 1)
     starts, ends = ([_POINTS.index(capsule[i]) for capsule in _CAPSULES] for i in (1, 2))
     radii = trunk[:, None] * torch.tensor([0.5 * d for *_, d in _CAPSULES], dtype=source.dtype, device=source.device)
     return torch.cat((points[:, starts], points[:, ends], radii[..., None]), -1)
+
+
+def _trunk(pose: Tensor) -> Tensor:
+    """st (B,) of joints (B, 19, n); a diagonal that is not known is left out."""
+    diagonals = (_joints(pose, _SHOULDERS) - _joints(pose, ("right_hip", "left_hip"))).norm(dim=-1)
+    return torch.fmax(*torch.where(diagonals.isfinite(), diagonals, torch.nan).unbind(-1))
 
 
 def _mask_points(source: Tensor) -> Tensor:
@@ -262,7 +269,7 @@ def _fit(source: Tensor, target: Tensor, weights: Tensor | None, rotation: Tenso
 
 
 def _spread(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (B, 3) of weighted points, root of their summed squared distances from it, whether they are in a line."""
+    """Mean (B, n) of weighted points (B, N, n), root of their summed squared distances from it, whether in a line."""
     total = weights.sum(-1, keepdim=True).clamp_min(0.5)
     mean = (weights[..., None] * points).sum(1) / total
     centred = weights.sqrt()[..., None] * (points - mean[:, None])
@@ -336,21 +343,26 @@ def _outer(v: Tensor) -> Tensor:
 
 
 def _planar_transforms(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Target-to-source maps of all parts whose x and y come from 2-D Helmert fits: (B, 10, 3, 3), (B, 10, 3)."""
+    """Target-to-source maps of all parts, affine in x and y, which leave z: (B, 10, 3, 3), (B, 10, 3)."""
+    widths = [LIMB_DIAMETER / 2 * _trunk(pose[..., :2]) for pose in (source, target)]
     linear, offset = [], []
     for part in WARPING10.names:
         names = _planar_joints(part)
-        a, b = _joints(source, names), _joints(target, names)
+        a, b = _joints(source, names)[..., :2], _joints(target, names)[..., :2]
         weights = _known(a, b)
+        corners = a, b, weights
         if part not in ("torso", "head"):
             weights = weights * weights.prod(-1, keepdim=True)
-        factor, shift = _planar_motion_back(a, b, weights)
-        matrix = torch.zeros((len(source), 3, 3), dtype=source.dtype, device=source.device)
-        matrix[:, 0, 0] = matrix[:, 1, 1] = factor.real
-        matrix[:, 1, 0], matrix[:, 0, 1] = factor.imag, -factor.imag
+            rectangles = _rectangle(a, widths[0]), _rectangle(b, widths[1])
+            corners = *rectangles, weights.repeat(1, 2) * _known(*rectangles)
+        affine, usable = _affine_back(*corners)
+        similar = _similarity_back(a, b, weights)
+        map_back = torch.where(usable[:, None, None], affine, similar)
+        matrix = torch.zeros((len(source), 3, 4), dtype=source.dtype, device=source.device)
         matrix[:, 2, 2] = 1
-        linear.append(matrix)
-        offset.append(torch.stack((shift.real, shift.imag, torch.zeros_like(shift.real)), -1))
+        matrix[:, :2, :2], matrix[:, :2, 3] = map_back[..., :2], map_back[..., 2]
+        linear.append(matrix[..., :3])
+        offset.append(matrix[..., 3])
     return torch.stack(linear, 1), torch.stack(offset, 1)
 
 
@@ -361,10 +373,36 @@ def _planar_joints(part: str) -> tuple[str, ...]:
     return tuple(f"{side}_{joint}" for joint in _LIMBS[limb][:2])
 
 
-def _planar_motion_back(source: Tensor, target: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The inverse of the Helmert transform of x and y, as a complex factor and shift (B,): z ↦ factor · z + shift.
+def _rectangle(bones: Tensor, width: Tensor) -> Tensor:
+    """Bones (B, 2, 2) from start to end, and half of their widths (B,) → corners (B, 4, 2)."""
+    along = bones[:, 1] - bones[:, 0]
+    length = along.norm(dim=-1, keepdim=True)
+    aside = torch.stack((-along[:, 1], along[:, 0]), -1) / length.clamp_min(1e-30) * width[:, None]
+    return torch.cat((bones + aside[:, None], bones - aside[:, None]), 1)
 
-    The factor from source to target is Σ ā b / Σ |a|² of the centred points a, b; 1 where the source's coincide.
+
+def _affine_back(source: Tensor, target: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The inverse (B, 2, 3) of the affine map from source to target points (B, N, 2) with the least squares, and
+    whether there is one (B,): not where the points of either are in a line or the map would flatten its part.
+    """
+    source, target = (torch.where(weights[..., None] > 0, p, torch.zeros_like(p)) for p in (source, target))
+    (source_mean, _, source_flat), (target_mean, _, target_flat) = _spread(source, weights), _spread(target, weights)
+    a, b = ((p - mean[:, None]) * weights[..., None] for p, mean in ((source, source_mean), (target, target_mean)))
+    identity = torch.eye(2, dtype=source.dtype, device=source.device).expand(len(source), 2, 2)
+    in_line = (source_flat | target_flat)[:, None, None]
+    forth = torch.linalg.solve(torch.where(in_line, identity, a.mT @ a), a.mT @ b).mT
+    strong, weak = torch.linalg.svdvals(forth).unbind(-1)
+    usable = ~in_line[:, 0, 0] & (weak > IN_LINE * strong)
+    back = torch.linalg.inv(torch.where(usable[:, None, None], forth, identity))
+    shift = source_mean - (back @ target_mean[..., None]).squeeze(-1)
+    return torch.cat((back, shift[..., None]), -1), usable
+
+
+def _similarity_back(source: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """The inverse (B, 2, 3) of the Helmert transform of points (B, N, 2).
+
+    As complex numbers the factor from source to target is Σ ā b / Σ |a|² of the centred points a, b; 1 where the
+    source's coincide, not a number where the target's do.
     """
     points, means = [], []
     for pose in (source, target):
@@ -378,4 +416,6 @@ def _planar_motion_back(source: Tensor, target: Tensor, weights: Tensor) -> tupl
     vanishes = (power > 0) & (product.abs() <= 1e-9 * power)
     factor = torch.where(power > 0, power / product, torch.ones_like(product))
     factor = torch.where(vanishes, torch.full_like(factor, float("nan")), factor)
-    return factor, means[0] - factor * means[1]
+    shift = means[0] - factor * means[1]
+    rows = (factor.real, -factor.imag, shift.real), (factor.imag, factor.real, shift.imag)
+    return torch.stack([torch.stack(row, -1) for row in rows], -2)

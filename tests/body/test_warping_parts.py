@@ -241,7 +241,7 @@ def test_joints_that_are_not_known(poses, planar):
     assert found.capsules[:3].isfinite().flatten(2).all(2).sum() > 50
 
 
-def test_planar_transforms_are_helmert_transforms_of_the_image(poses):
+def test_planar_transforms_recover_similarities_of_the_image(poses):
     angle, scale, shift = 0.7, 1.2, torch.tensor([4.0, -9.0], dtype=torch.float64)
     turn = torch.tensor([[torch.tensor(angle).cos(), -torch.tensor(angle).sin()],
                          [torch.tensor(angle).sin(), torch.tensor(angle).cos()]], dtype=torch.float64)  # fmt: skip
@@ -251,6 +251,28 @@ def test_planar_transforms_are_helmert_transforms_of_the_image(poses):
     back = apply(found[:, :, :, :], target[:, None])
     torch.testing.assert_close(back[..., :2], poses[:, None, :, :2].expand(-1, 10, -1, -1), rtol=0, atol=1e-4)
     torch.testing.assert_close(back[..., 2], target[:, None, :, 2].expand(-1, 10, -1))
+
+
+def test_planar_limbs_change_their_length_and_their_width_apart():
+    """The upper arm points right and is 20 long, then down and 30; the trunk is half as large then."""
+    poses = torch.rand(2, 1, 19, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    names = ("left_shoulder", "left_elbow", "right_shoulder", "left_hip", "right_hip")
+    places = ((120, 60), (140, 60), (100, 60), (100, 92), (96, 92)), ((90, 40), (90, 70), (80, 40), (80, 50), (78, 56))
+    for pose, points in zip(poses, places, strict=True):
+        pose[0, [row(name) for name in names], :2] = torch.tensor(points, dtype=torch.float64)
+    found = warping_parts(*poses, planar=True).target_to_source[0, part("left_upper_arm")]
+    expected = [[0, 2 / 3, 0, 120 - 40 * 2 / 3], [-2, 0, 0, 60 + 2 * 90], [0, 0, 1, 0]]
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+def test_planar_torsos_and_heads_are_affine(poses):
+    """A trunk that turns away narrows and keeps its height; one that turns round is mirrored."""
+    for width in (0.4, -0.8):
+        linear = torch.tensor([[width, 0.1], [0.05, 1.1]], dtype=torch.float64)
+        target = torch.cat((poses[..., :2] @ linear.mT + 20, poses[..., 2:]), -1)
+        found = warping_parts(poses, target, planar=True).target_to_source
+        for name in ("torso", "head"):
+            torch.testing.assert_close(apply(found[:, part(name)], target), poses, rtol=0, atol=1e-6)
 
 
 def test_opposite_bones_turn_by_half():

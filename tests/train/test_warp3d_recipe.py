@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from humanpose_cli.core.conventions import REPOSING19
-from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.data.augmentation import NO_AUGMENTATION, WARP3D_AUGMENTATION
 from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.cache import open_cache
@@ -314,8 +314,15 @@ def test_presets_are_the_papers_where_they_say_so():
     assert (paper.perceptual_weight, paper.adversarial_weight, paper.mask_weight) == (3, 1, 0)
     assert (paper.learning_rate, paper.betas, options.batch_size, options.decay) == (2e-4, (0.5, 0.999), 2, 0)
     assert (options.steps, paper.adversarial_after) == (150_000, 0)
+    assert paper.perceptual == "imagenet-vgg19"
     small, options = WARP3D_PRESETS["small"]
     assert (options.steps, small.adversarial_after) == (20_000, 6_667)
+
+
+def test_the_papers_loss_is_not_replaced_by_another(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path))
+    with pytest.raises(UnavailableError, match="hpc weights fetch imagenet-vgg19"):
+        Warp3dRecipe(folder(), WARP3D_PRESETS["paper"][0])
 
 
 def test_what_cannot_be_trained(folder, tmp_path):

@@ -50,7 +50,8 @@ class Warp3dTraining:
     generator, discriminator  shapes; the ablation's switches are the generator's `warping` and `pose`
     perceptual_weight, adversarial_weight, mask_weight  λ of the losses; without adversarial_weight, no discriminator
     adversarial_after  steps that the generator learns alone before the discriminator joins in (0 in the paper)
-    perceptual     network of the perceptual loss: a file or name, "pixels" or "auto"; see `perceptual_loss`
+    perceptual     network of the perceptual loss: a file or name, "pixels" or "auto"; see `perceptual_loss`.
+                   "imagenet-vgg19" is the paper's
     mesh_share     share of the pairs in which the generator is given the mesh's drawing (see `PairCrops`), which takes
                    a third of a second each: more workers
     augmentation   of both images of a pair alike
@@ -95,7 +96,7 @@ def _training(name: str, **settings: Any) -> Warp3dTraining:
 
 
 WARP3D_PRESETS: dict[str, tuple[Warp3dTraining, TrainOptions]] = {
-    "paper": (_training("paper"), TrainOptions(steps=150_000, batch_size=2, decay=0.0)),
+    "paper": (_training("paper", perceptual="imagenet-vgg19"), TrainOptions(steps=150_000, batch_size=2, decay=0.0)),
     "medium": (_training("medium"), TrainOptions(epochs=40, batch_size=8, decay=0.0, average=0.999)),
     "small": (
         _training(
@@ -132,6 +133,7 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
 
     def __init__(self, data: Path | str, options: Warp3dTraining | None = None, *, seed: int = 0) -> None:
         self.options = options or Warp3dTraining()
+        self.perceptual = perceptual_loss(self.options.perceptual)
         torch.manual_seed(seed)
         self.cache = open_cache(data)
         self.pairs, self.held_out = _split_pairs(self.cache, self.options)
@@ -144,7 +146,6 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         if self.options.adversarial_weight:
             self.discriminator = Discriminator(self.options.discriminator, self.options.generator)
             self.model["discriminator"] = self.discriminator
-        self.perceptual = perceptual_loss(self.options.perceptual)
         self._collate = partial(collated_pairs, config=self.options.generator)
         self._made: Generated | None = None
         self._steps_done = 0
