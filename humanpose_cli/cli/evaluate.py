@@ -119,13 +119,14 @@ class RefineFlags:
 
 
 @command(
+    tunes=True,
     examples=(
         "hpc evaluate segmenter --data people",
         "hpc evaluate fit --data people --method nbf --out report",
         "hpc evaluate fit --data people --predictions hpc-out/fit",
         "hpc evaluate repose --data pairs --limit 100",
         "hpc evaluate refine --data clips --base keypoints",
-    )
+    ),
 )
 def evaluate(
     session: Session,
@@ -147,7 +148,8 @@ def evaluate(
     """Evaluate models on people that they were not trained on.
 
     Prints tables, beside the paper's figures where it has them, and writes a report with images: some of each
-    quartile of the errors, and the worst. The same command continues an interrupted ablation.
+    quartile of the errors, and the worst. The same command continues an interrupted ablation; --set changes what its
+    trainings share, such as --set network.learning_rate=1e-4, --set loop.steps=2000 or --set weights.points3d=10.
     """
     if selection.data is None:
         raise UsageError("--data", "is missing", expected="a dataset cache of hpc preprocess")
@@ -185,7 +187,8 @@ def evaluate(
             chosen = RefineSelection(**vars(refinements), weights=weights or "")
             return measure(people, chosen, on, **watch, threads=threads)
         if what == "repose" and ablation is not None:
-            return evaluate_warping(people, variant, on, out, **watch, seeds=seeds or 2, pose=images.pose)
+            trained: dict[str, Any] = {"seeds": seeds or 2, "tune": session.tune}
+            return evaluate_warping(people, variant, on, out, **watch, **trained, pose=images.pose)
         if what == "repose":
             return evaluate_reposing(
                 people,
@@ -201,7 +204,8 @@ def evaluate(
             alone = evaluate_segmenter if what == "segmenter" else evaluate_regressor
             return alone(people, weights or "", on, **watch, batch_size=batch_size or 16)
         if ablation is not None:
-            return evaluate_ablation(ablation, people, variant, on, out, **watch, seeds=seeds or 1)
+            trained = {"seeds": seeds or 1, "tune": session.tune}
+            return evaluate_ablation(ablation, people, variant, on, out, **watch, **trained)
         if fits.predictions is not None:
             return evaluate_predictions(people, fits.predictions, selection.body, **watch)
         if fits.crops is not None:
@@ -238,6 +242,9 @@ def _check(session: Session, what: What, fits: FitFlags, ablation: str | None) -
     others = {"method", "detector"} & session.given
     if others and (given or what != "fit"):
         raise UsageError(f"--{min(others)}", "is for fits to images", remedy="leave it out")
+    if session.settings and (what == "refine" or ablation is None):
+        remedy = "hpc evaluate fit or repose with --ablation trains networks that can be set"
+        raise UsageError(f"setting {next(iter(session.settings))}", "is not for this", remedy=remedy)
     if ablation is None and {"variant", "seeds"} & session.given:
         raise UsageError("--preset" if "variant" in session.given else "--seeds", "is for --ablation")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -228,23 +228,23 @@ class NbfVariants:
 
     network, loop            of body networks
     segmenters               the paper's name → its training and loop, the worst first
-    points3d, points2d       weights of L_3D and L_2D where a table has them, beside 1 of L_lat
+    weights                  of L_lat, L_3D and L_2D where Tables 3 and 4 have them
+    parts                    where the networks of Tables 3 and 4 take body parts from: the labels, or the last of the
+                             segmenters, as in the paper
     """
 
     network: NbfTraining
     loop: TrainOptions
     segmenters: Mapping[str, tuple[SegmenterTraining, TrainOptions]]
-    points3d: float = 30.0
-    points2d: float = 30.0
-
-    def with_losses(self, latent: bool, points3d: bool, points2d: bool, **more: Any) -> NbfTraining:
-        """A network with some of the losses, weighted as in this ablation."""
-        losses = LossOptions(float(latent), self.points3d * points3d, self.points2d * points2d, **more)
-        return replace(self.network, losses=losses)
+    weights: LossOptions = field(default_factory=lambda: LossOptions(1.0, 30.0, 30.0))
+    parts: CropSource = "labels"
 
 
 def nbf_variants(preset: str) -> NbfVariants:
-    """`ablation`: minutes a training on two cores; `paper`: the real thing. UsageError for another name."""
+    """`ablation`: minutes a training on two cores; `paper`: settings and networks of the paper and its authors' code.
+
+    UsageError for another name.
+    """
     kinds: dict[str, dict[str, dict[str, Any]]] = {
         "paper": {
             "VGG": {"network": "deeplab-vgg16"},
@@ -263,8 +263,41 @@ def nbf_variants(preset: str) -> NbfVariants:
     segmenters = {
         name: (replace(base, segmenter=replace(base.segmenter, **kind)), loop) for name, kind in kinds[preset].items()
     }
-    weights = (1.0, 1.0) if preset == "paper" else (30.0, 30.0)
-    return NbfVariants(*NBF_PRESETS[preset], segmenters, *weights)
+    network, loop = NBF_PRESETS[preset]
+    if preset == "paper":
+        return NbfVariants(network, loop, segmenters, network.losses, "segmenter")
+    return NbfVariants(network, loop, segmenters)
+
+
+class _LossTable(NamedTuple):
+    """What the networks of Tables 3 and 4 have in common: where their body parts come from, and what they weigh."""
+
+    network: NbfTraining
+    source: CropSource
+    segmenter: Segmenter | None
+    weights: LossOptions
+
+    def network_with(self, latent: bool, points3d: bool, points2d: bool, **more: Any) -> NbfTraining:
+        """A network with some of the losses."""
+        w = self.weights
+        losses = LossOptions(w.latent * latent, w.points3d * points3d, w.points2d * points2d, **more)
+        return replace(self.network, losses=losses)
+
+
+def _loss_table(trainings: Trainings, variants: NbfVariants) -> _LossTable:
+    if variants.parts == "labels":
+        return _LossTable(variants.network, "labels", None, variants.weights)
+    name = list(variants.segmenters)[-1]
+    network, segmenter = _segmented(trainings, variants, name)
+    return _LossTable(network, "segmenter", segmenter, variants.weights)
+
+
+def _segmented(trainings: Trainings, variants: NbfVariants, name: str) -> tuple[NbfTraining, Segmenter]:
+    """A body network's training through the parts of a trained segmenter, and this."""
+    path = trainings.segmenter(f"segmenter {name}", *variants.segmenters[name])
+    segmenter = Segmenter.load(path, trainings.device)
+    crop = segmenter.options.crop
+    return replace(variants.network, source="segmenter", segmenter=str(path), crop=crop), segmenter
 
 
 TablesAndPlots = tuple[list[Table], dict[str, str]]
@@ -294,13 +327,10 @@ def segmenters(trainings: Trainings, people: EvaluatedPeople, variants: NbfVaria
     """Table 2, the segmenter of training against that of validation, and Figure 3."""
     validators: dict[str, tuple[CropSource, Segmenter | None, float]] = {}
     networks = {}
-    for name, (training, loop) in variants.segmenters.items():
-        path = trainings.segmenter(f"segmenter {name}", training, loop)
-        segmenter = Segmenter.load(path, trainings.device)
+    for name in variants.segmenters:
+        networks[name], segmenter = _segmented(trainings, variants, name)
         iou = float(np.nanmean(measure_segmenter(people.people, segmenter, stop=trainings.stop).iou[1:]))
         validators[name] = "segmenter", segmenter, iou
-        crop = segmenter.options.crop
-        networks[name] = replace(variants.network, source="segmenter", segmenter=str(path), crop=crop)
     paths = {name: trainings.networks(f"with {name}", options, variants.loop) for name, options in networks.items()}
     paths["GT"] = trainings.networks("parts 12", variants.network, variants.loop)
     validators["GT"] = "labels", None, 1.0
@@ -327,9 +357,10 @@ def losses(trainings: Trainings, people: EvaluatedPeople, variants: NbfVariants,
     rows: list[list[Cell]] = []
     errors: dict[str, Floats] = {}
     rotation: dict[str, Floats] = {}
+    table = _loss_table(trainings, variants)
     for name, terms in _LOSSES.items():
-        options = variants.with_losses(*terms)
-        error = trainings.evaluate(people, trainings.networks(f"loss {name}", options, variants.loop)).errors
+        weights = trainings.networks(f"loss {name}", table.network_with(*terms), variants.loop)
+        error = trainings.evaluate(people, weights, table.source, table.segmenter).errors
         errors[name], rotation[name] = error.mpjpe, error.rotation
         pckh, quaternion = 100 * float(error.pckh.mean()), float(error.rotation.mean())
         ours: list[Cell] = [*_millimetres(error.mpjpe), pckh, quaternion]
@@ -351,14 +382,19 @@ def supervision(trainings: Trainings, people: EvaluatedPeople, variants: NbfVari
     errors: dict[str, Floats] = {}
     controls: dict[int, float] = {}
     rows: list[list[Cell]] = []
+    common = _loss_table(trainings, variants)
+
+    def measure(name: str, options: NbfTraining) -> BodyErrors:
+        weights = trainings.networks(name, options, variants.loop)
+        return trainings.evaluate(people, weights, common.source, common.segmenter).errors
+
     for share in shares:
-        options = variants.with_losses(share > 0, False, True, fraction_3d=share / 100)
-        measured = trainings.evaluate(people, trainings.networks(f"labels {share}", options, variants.loop)).errors
+        fraction = share / 100
+        measured = measure(f"labels {share}", common.network_with(share > 0, False, True, fraction_3d=fraction))
         errors[str(share)] = measured.mpjpe
         if share in _CONTROLS:
-            options = variants.with_losses(True, False, True, fraction_3d=share / 100, extra_2d=False)
-            without = trainings.evaluate(people, trainings.networks(f"only {share}", options, variants.loop)).errors
-            controls[share] = 1e3 * float(without.mpjpe.mean())
+            options = common.network_with(True, False, True, fraction_3d=fraction, extra_2d=False)
+            controls[share] = 1e3 * float(measure(f"only {share}", options).mpjpe.mean())
         ours: list[Cell] = [*_millimetres(measured.mpjpe), float(measured.rotation.mean()), controls.get(share)]
         rows.append([share, *ours, *NBF_SUPERVISION[share]])
     notes = [_compared(str(share), "100", errors, unit=" %") for share in shares[1:]]
@@ -374,12 +410,14 @@ class Ablation(NamedTuple):
     """One of the paper's tables.
 
     run         (trainings, held-out people, variants, folder for plots) → tables and plots
-    networks, segmenters  number that it trains
+    networks, segmenters  number that it trains; of `losses`, one segmenter more where variants take parts from it
+    losses      whether it compares losses
     """
 
     run: Callable[[Trainings, EvaluatedPeople, NbfVariants, Path], TablesAndPlots]
     networks: int
     segmenters: int = 0
+    losses: bool = False
 
 
 ABLATION_LABELS = ("joints", "parts")
@@ -387,8 +425,8 @@ ABLATION_LABELS = ("joints", "parts")
 ABLATIONS = {
     "inputs": Ablation(inputs, len(_INPUTS)),
     "segmenters": Ablation(segmenters, 4, 3),
-    "losses": Ablation(losses, len(_LOSSES)),
-    "supervision": Ablation(supervision, len(NBF_SUPERVISION) + len(_CONTROLS)),
+    "losses": Ablation(losses, len(_LOSSES), losses=True),
+    "supervision": Ablation(supervision, len(NBF_SUPERVISION) + len(_CONTROLS), losses=True),
 }
 """Name → table."""
 
@@ -417,20 +455,33 @@ def evaluate_ablation(
     stop: Callable[[], bool],
     *,
     seeds: int = 1,
+    tune: Callable[[NbfVariants], NbfVariants] = lambda variants: variants,
 ) -> Report:
-    """One of the paper's tables, trained and evaluated anew; `folder/runs` keeps the trainings, finished or not."""
+    """One of the paper's tables, trained and evaluated anew; `folder/runs` keeps the trainings, finished or not.
+
+    tune  changes what the preset's trainings share
+    """
     if name not in ABLATIONS:
         raise UsageError("ablation", "is not known", expected=", ".join(ABLATIONS), got=name)
-    ablation, variants = ABLATIONS[name], nbf_variants(preset)
+    ablation, variants = ABLATIONS[name], tune(nbf_variants(preset))
     # As the paper, which judges Tables 1 to 4 on UP-3D's validation set.
     selection = replace(selection, usual_splits=("validation", "test"))
     people = selection.people(*ABLATION_LABELS)
     planned = ablation.networks * seeds + ablation.segmenters
+    planned += ablation.losses and variants.parts == "segmenter"
     runs = ensure_folder(folder / "runs")
     trainings = Trainings(selection.data, runs, torch.device(device), seeds, planned, progress, stop)
     tables, plots = ablation.run(trainings, people, variants, folder)
     facts = {**selection.facts(), "people": len(people), "preset": preset, "seeds": seeds}
     return Report(f"Ablation: {name}", facts, {}, tables, plots=plots)
+
+
+@dataclass(frozen=True)
+class WarpingVariants:
+    """What the trainings of generators share, but for `warping` and `pose`."""
+
+    network: Warp3dTraining
+    loop: TrainOptions
 
 
 def evaluate_warping(
@@ -443,27 +494,30 @@ def evaluate_warping(
     *,
     seeds: int = 2,
     pose: bool = True,
+    tune: Callable[[WarpingVariants], WarpingVariants] = lambda variants: variants,
 ) -> Report:
-    """Table 1, trained and evaluated anew; `folder/runs` keeps the trainings, finished or not."""
+    """Table 1, trained and evaluated anew; `folder/runs` keeps the trainings, finished or not.
+
+    tune  changes what the preset's trainings share
+    """
     name = "tiny" if preset == "ablation" else preset
     if name not in WARP3D_PRESETS:
         raise UsageError("preset", "is not known", expected=f"ablation, {', '.join(WARP3D_PRESETS)}", got=preset)
-    options, loop = WARP3D_PRESETS[name]
-    crops, numbers, facts = evaluated_pairs(selection, options.generator.size)
+    variants = tune(WarpingVariants(*WARP3D_PRESETS[name]))
+    crops, numbers, facts = evaluated_pairs(selection, variants.network.generator.size)
     if not numbers:
         raise InputError(selection.data, "has no pairs to evaluate on")
     runs = ensure_folder(folder / "runs")
     trainings = Trainings(selection.data, runs, torch.device(device), seeds, 4 * seeds, progress, stop)
     with FittedJoints(device=device) as joints:
-        table = warping_table(trainings, options, loop, crops, numbers, joints if pose else None)
+        table = warping_table(trainings, variants, crops, numbers, joints if pose else None)
     facts |= {"pairs": len(numbers), "preset": name, "seeds": seeds}
     return Report("Ablation: warping", facts, {}, [table])
 
 
 def warping_table(
     trainings: Trainings,
-    options: Warp3dTraining,
-    loop: TrainOptions,
+    variants: WarpingVariants,
     crops: PairCrops,
     numbers: list[int],
     joints: JointEstimator | None,
@@ -477,8 +531,9 @@ def warping_table(
     dimensions: tuple[Literal["2d", "3d"], ...] = ("2d", "3d")
     for warp in dimensions:
         for pose in dimensions:
-            variant = replace(options, generator=replace(options.generator, warping=warp, pose=pose))
-            paths = trainings.reposing(f"warp {warp} pose {pose}", variant, loop)
+            generator = replace(variants.network.generator, warping=warp, pose=pose)
+            variant = replace(variants.network, generator=generator)
+            paths = trainings.reposing(f"warp {warp} pose {pose}", variant, variants.loop)
             methods: dict[str, Method] = {str(path): warping(load_warp3d(path, trainings.device)) for path in paths}
             evaluated = measure_reposing(crops, numbers, methods, joints=joints, stop=trainings.stop)
             seeds = list(evaluated.values.values())

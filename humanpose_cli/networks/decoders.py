@@ -1,6 +1,7 @@
 """Decoders and partial convolutions: the segmenters of NBF's Table 2, and what warp3d's inpainter is made of.
 
-DeepLab (Chen et al. 2018): dilated backbones and atrous pyramid pooling.
+DeepLab v2 (Chen et al. 2018): dilated backbones and atrous pyramid pooling. Behind a ResNet each dilation is one
+convolution to the scores (section 4.1.2 of that paper); behind VGG-16 each is a whole classifier, fc6, fc7 and fc8.
 
 RefineNet (Lin et al. 2017) as Neural Body Fitting uses it (section 4.2; widths from its authors' public code): four
 blocks from the coarsest map up, two residual units before and one behind each fusion, chained residual pooling of four
@@ -26,18 +27,40 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.networks.backbones import VGG, ResNet
 
 _UNITS, _POOLS = 2, 4  # of a RefineNet
+_FULLY_CONNECTED = 1024  # channels of DeepLab's fc6 and fc7
 
 
 class AtrousPyramid(nn.Module):
-    """Sum of class scores from 3×3 convolutions of several dilations."""
+    """Sum of class scores from 3×3 convolutions of several dilations.
 
-    def __init__(self, inputs: int, classes: int, dilations: Sequence[int] = (6, 12, 18, 24)) -> None:
+    hidden  channels of fc6, the dilated one, and fc7 before the scores, each with a ReLU and half of it left out in
+            training; 0: the dilated convolutions give the scores
+    """
+
+    def __init__(
+        self, inputs: int, classes: int, *, hidden: int = 0, dilations: Sequence[int] = (6, 12, 18, 24)
+    ) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv2d(inputs, classes, 3, padding=d, dilation=d) for d in dilations)
+        self.convs = nn.ModuleList(
+            _classifier(inputs, classes, hidden, d) if hidden else nn.Conv2d(inputs, classes, 3, padding=d, dilation=d)
+            for d in dilations
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         scores = [conv(x) for conv in self.convs]
         return torch.stack(scores).sum(0)
+
+
+def _classifier(inputs: int, classes: int, hidden: int, dilation: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, hidden, 3, padding=dilation, dilation=dilation),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Conv2d(hidden, hidden, 1),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Conv2d(hidden, classes, 1),
+    )
 
 
 class DeepLabSegmenter(nn.Module):
@@ -51,11 +74,11 @@ class DeepLabSegmenter(nn.Module):
         super().__init__()
         self.backbone: ResNet | VGG
         if backbone == "vgg16":
-            self.backbone, channels = VGG(16, dilated=2), 512
+            self.backbone = VGG(16, dilated=2)
+            self.head = AtrousPyramid(512, classes, hidden=_FULLY_CONNECTED)
         else:
             self.backbone = ResNet(int(backbone.removeprefix("resnet")), width=width, dilated=2)
-            channels = self.backbone.channels[-1]
-        self.head = AtrousPyramid(channels, classes)
+            self.head = AtrousPyramid(self.backbone.channels[-1], classes)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) → scores (B, classes, H, W)."""

@@ -20,10 +20,12 @@ from humanpose_cli.evaluate.bodies import (
 from humanpose_cli.evaluate.people import PeopleSelection
 from humanpose_cli.evaluate.segmenter import measure_segmenter, segmenter_report
 from humanpose_cli.models.nbf.inputs import InputOptions
+from humanpose_cli.models.nbf.losses import LossOptions
 from humanpose_cli.models.nbf.network import RegressorOptions, load_nbf
 from humanpose_cli.models.nbf.recipe import NbfRecipe, NbfTraining
 from humanpose_cli.models.segmenter.network import Segmenter, SegmenterOptions
 from humanpose_cli.models.segmenter.recipe import SegmenterRecipe, SegmenterTraining
+from humanpose_cli.networks.weights import read_header
 from humanpose_cli.train.recipe import TrainOptions
 from humanpose_cli.train.trainer import BEST, train
 from tests.train.painted_people import painted_cache
@@ -167,7 +169,8 @@ def test_ablations_fill_their_tables(cache, tmp_path, monkeypatch, name):
     from humanpose_cli.evaluate import ablations as nbf
 
     monkeypatch.setattr(nbf, "NBF_SUPERVISION", {share: nbf.NBF_SUPERVISION[share] for share in (100, 20, 0)})
-    variants = NbfVariants(PARTS, LOOP, {"weak": (SEGMENTER, LOOP), "better": (SEGMENTER, replace(LOOP, epochs=3))})
+    trained = {"weak": (SEGMENTER, LOOP), "better": (SEGMENTER, replace(LOOP, epochs=3))}
+    variants = NbfVariants(PARTS, LOOP, trained, LossOptions(1.0, 2.0, 3.0), "segmenter")
     people = PeopleSelection(cache).people(*ABLATION_LABELS)
     (table, *_), plots = ABLATIONS[name].run(Trainings(cache, tmp_path / "runs", CPU), people, variants, tmp_path)
     assert all((tmp_path / plot).stat().st_size > 1000 for plot in plots)
@@ -179,6 +182,12 @@ def test_ablations_fill_their_tables(cache, tmp_path, monkeypatch, name):
         assert table.rows[2][1] == 100
         assert set(plots) == {"f1-error.png"}
     else:
+        (segmenter,) = (tmp_path / "runs").glob("segmenter-*")  # the best of them, as the paper's Tables 3 and 4
+        assert segmenter.name.startswith("segmenter-better-")
+        for run in (tmp_path / "runs").glob("labels-*"):
+            recipe = read_header(run / BEST).training["recipe"]
+            assert (recipe["source"], recipe["segmenter"]) == ("segmenter", str(segmenter / BEST))
+            assert recipe["losses"]["points2d"] == 3
         assert [row[0] for row in table.rows] == [100, 20, 0]
         assert [row[5] is not None for row in table.rows] == [False, True, False]
         assert table.rows[0][-2:] == [83.1, 0.28]
@@ -200,7 +209,9 @@ def test_ablations_are_judged_on_validation_and_others_on_test(tmp_path, monkeyp
 
 def test_presets_of_ablations():
     assert set(nbf_variants("paper").segmenters) == {"VGG", "ResNet", "RefineNet"}
-    assert nbf_variants("paper").network.inputs.size == 224
+    paper = nbf_variants("paper")
+    assert (paper.network.inputs.size, paper.parts) == (224, "segmenter")
+    assert paper.network.losses == paper.weights == LossOptions(1.0, 1.0, 1.0)
     assert nbf_variants("ablation").loop.epochs > 1
     assert sum(one.networks + one.segmenters for one in ABLATIONS.values()) == 32
     with pytest.raises(UsageError, match="ablation or paper"):

@@ -12,7 +12,7 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.cache import open_cache
-from humanpose_cli.evaluate.ablations import WARP3D_ABLATION, Trainings, warping_table
+from humanpose_cli.evaluate.ablations import WARP3D_ABLATION, Trainings, WarpingVariants, warping_table
 from humanpose_cli.evaluate.repose import (
     AUC_MILLIMETRES,
     WARP3D_PRIOR,
@@ -179,7 +179,7 @@ def test_the_ablation_trains_four_and_compares_pairs(folder, crops, tmp_path):
     )
     loop = TrainOptions(epochs=1, batch_size=4, workers=0, validate_every=10_000)
     trainings = Trainings(folder, tmp_path, CPU, seeds=2)
-    table = warping_table(trainings, training, loop, crops, [0, 1, 2], None)
+    table = warping_table(trainings, WarpingVariants(training, loop), crops, [0, 1, 2], None)
     assert [tuple(row[:2]) for row in table.rows] == list(WARP3D_ABLATION)
     assert len(list(tmp_path.iterdir())) == 8
     assert all(0 < row[2] < 1 for row in table.rows)

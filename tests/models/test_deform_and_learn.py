@@ -246,7 +246,7 @@ def test_the_papers_preset_is_the_papers():
     assert (options.network.layers, options.network.width, options.learning_rate) == (50, 64, 1e-4)
     assert (options.losses.regress, options.losses.dense, options.losses.keypoints) == (1, 10, 1)
     assert (loop.epochs, loop.batch_size, loop.decay) == (30, 30, 0)
-    assert options.losses.parameters == "smooth-l1"
+    assert (options.losses.parameters, options.backbone) == ("smooth-l1", "imagenet")
     for wrong in (
         {"correspondence": "densepose"},
         {"correspondence": "none", "charts": "UV_Processed.mat"},

@@ -16,12 +16,13 @@ from humanpose_cli.models.segmenter.network import (
     NETWORKS,
     Segmenter,
     SegmenterOptions,
+    backbone_file,
     build_segmenter,
     load_backbone,
     segmenter_config,
 )
 from humanpose_cli.networks.backbones import VGG, ResNet
-from humanpose_cli.networks.weights import WeightsHeader, write_weights
+from humanpose_cli.networks.weights import WEIGHTS, WeightsHeader, write_weights
 
 TINY = SegmenterOptions("tiny", parts=6, crop=64)
 
@@ -180,6 +181,17 @@ def test_backbones_take_torchvisions_names(tmp_path):
     torch.save(ResNet(18, width=4).state_dict(), path)
     with pytest.raises(InputError, match="does not fit at bn1"):
         load_backbone(ResNet(18, width=8), path)
+
+
+def test_imagenets_weights_are_those_of_the_network(tmp_path, monkeypatch):
+    monkeypatch.setenv("HPC_WEIGHTS", str(tmp_path))
+    for kind in ("resnet50", "vgg16"):
+        with pytest.raises(UnavailableError, match=f"hpc weights fetch imagenet-{kind}"):
+            backbone_file("imagenet", kind)
+    given = tmp_path / WEIGHTS["imagenet-resnet18"].file
+    given.write_bytes(b"")
+    assert backbone_file("imagenet", "resnet18") == backbone_file("imagenet-resnet18", "") == given
+    assert backbone_file(str(given), "resnet50") == given
 
 
 def test_pickled_code_is_refused(tmp_path):

@@ -88,9 +88,20 @@ def test_every_parameter_of_a_segmenter_learns():
 
 
 def test_the_pyramid_adds_its_levels():
-    pyramid = AtrousPyramid(3, 2, (1, 2))
     x = torch.randn(1, 3, 9, 9)
-    torch.testing.assert_close(pyramid(x), pyramid.convs[0](x) + pyramid.convs[1](x))
+    for hidden in (0, 4):
+        pyramid = AtrousPyramid(3, 2, hidden=hidden, dilations=(1, 2)).eval()
+        torch.testing.assert_close(pyramid(x), pyramid.convs[0](x) + pyramid.convs[1](x))
+
+
+def test_a_vggs_pyramid_has_fc6_fc7_and_fc8_in_every_level():
+    head = DeepLabSegmenter(13, backbone="vgg16").head
+    assert [branch[0].dilation[0] for branch in head.convs] == [6, 12, 18, 24]
+    for branch in head.convs:
+        layers = [layer for layer in branch if isinstance(layer, torch.nn.Conv2d)]
+        shapes = [(layer.in_channels, layer.out_channels, layer.kernel_size[0]) for layer in layers]
+        assert shapes == [(512, 1024, 3), (1024, 1024, 1), (1024, 13, 1)]
+        assert [layer.p for layer in branch if isinstance(layer, torch.nn.Dropout)] == [0.5, 0.5]
 
 
 def test_unknown_sizes_are_refused():

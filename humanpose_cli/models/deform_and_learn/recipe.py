@@ -38,7 +38,7 @@ from humanpose_cli.models.deform_and_learn.regressor import (
     regressor_losses,
 )
 from humanpose_cli.models.people import People, people_in, split_people, spread_out, training_protocol, visible_people
-from humanpose_cli.models.segmenter.network import load_backbone
+from humanpose_cli.models.segmenter.network import IMAGENET, backbone_file, load_backbone
 from humanpose_cli.networks.weights import fill, read_weights
 from humanpose_cli.rendering.overlay import draw_keypoints, person_colour
 from humanpose_cli.train.recipe import Phase, Recipe, TrainOptions, check_batch, held_out_batches, two_columns
@@ -73,7 +73,7 @@ class DeformTraining:
     skeleton        of the keypoints: smpl24, h36m17, coco17, reposing19 or blazepose33
     body            "default" or "smpl:FILE", whose vertices the correspondences name
     learning_rate   of the network, Adam
-    backbone        file with ImageNet weights of the ResNet; "" begins at random
+    backbone        weights of the ResNet to begin with, as for `NbfTraining`; "" begins at random
     lifter_steps    steps of the lifter in each round, in batches of 16
     registration    weights and steps of the registration; the first round's is stiffer
     registered_together  people of one batch of the registration
@@ -123,7 +123,7 @@ class DeformTraining:
 
 DEFORM_PRESETS: Mapping[str, tuple[DeformTraining, TrainOptions]] = {
     # Section 6; augmentation is not mentioned there.
-    "paper": (DeformTraining(), TrainOptions(epochs=30, batch_size=30, decay=0.0)),
+    "paper": (DeformTraining(backbone=IMAGENET), TrainOptions(epochs=30, batch_size=30, decay=0.0)),
     "small": (
         DeformTraining(
             network=BodyRegressorOptions(18, 24, 128),
@@ -148,6 +148,8 @@ class DeformAndLearn:
 
     def __init__(self, data: Path | str, options: DeformTraining | None = None, *, seed: int = 0) -> None:
         self.options, self.seed = options or DeformTraining(), seed
+        if self.options.backbone:
+            _backbone_file(self.options)  # a refusal comes now, not behind the first round's lifter
         self.body, self.skeleton = body_by_name(self.options.body), SKELETONS[self.options.skeleton]
         self.nearest: NearestVertices | None = None
         needs = ["box"] if self.options.correspondence == "none" else ["box", "correspondence"]
@@ -174,6 +176,10 @@ class DeformAndLearn:
         settings = asdict(self.options)
         del settings["rounds"]
         return {**self.people.describe(), "held_out": len(self.held_out), "seed": self.seed, "recipe": settings}
+
+
+def _backbone_file(options: DeformTraining) -> Path:
+    return backbone_file(options.backbone, f"resnet{options.network.layers}")
 
 
 class RoundData(NamedTuple):
@@ -267,7 +273,7 @@ class RegressorRecipe(Recipe[Any]):
         torch.manual_seed(seed + number)
         self.model = BodyRegressor(options.network)
         if options.backbone:
-            load_backbone(self.model.backbone, Path(options.backbone))
+            load_backbone(self.model.backbone, _backbone_file(options))
         if data.start is not None:
             fill(self.model, read_weights(data.start, MODEL)[0], data.start)
 

@@ -26,7 +26,7 @@ from humanpose_cli.models.crops import BOX_FILL, CropEvidence, evidence_of_perso
 from humanpose_cli.models.segmenter.inputs import GUIDE_CHANNELS, paint_guide
 from humanpose_cli.networks.backbones import ResNet
 from humanpose_cli.networks.decoders import DeepLabSegmenter, RefineNetSegmenter
-from humanpose_cli.networks.weights import fill, options_of, read_foreign, read_weights
+from humanpose_cli.networks.weights import fill, find_weights, options_of, read_foreign, read_weights
 
 
 def _conv(inputs: int, outputs: int) -> nn.Sequential:
@@ -167,6 +167,20 @@ def segmenter_input(evidence: CropEvidence, options: SegmenterOptions) -> NDArra
     if not options.guided:
         return image
     return np.concatenate((image, paint_guide(evidence, options.part_map)))
+
+
+IMAGENET = "imagenet"
+"""As a recipe's backbone: torchvision's ImageNet weights of that very network."""
+
+
+def backbone_file(given: str, kind: str) -> Path:
+    """The weights that a recipe's backbone begins with: a file, a name of `WEIGHTS`, or "imagenet" for ImageNet's of
+    `kind`, such as "resnet50".
+
+    InputError where there is no such file; UnavailableError, which says how to fetch them, for known weights that are
+    not here.
+    """
+    return find_weights(f"{IMAGENET}-{kind}" if given == IMAGENET else given)
 
 
 def load_backbone(backbone: nn.Module, path: Path) -> None:

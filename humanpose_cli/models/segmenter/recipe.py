@@ -21,8 +21,11 @@ from humanpose_cli.models.crops import evidence_of_example, imitate_errors
 from humanpose_cli.models.people import People, split_people, spread_out, visible_people
 from humanpose_cli.models.segmenter.inputs import as_bytes, code_colours, labels_of_parts
 from humanpose_cli.models.segmenter.network import (
+    IMAGENET,
     MODEL,
+    NETWORKS,
     SegmenterOptions,
+    backbone_file,
     build_segmenter,
     load_backbone,
     segmenter_config,
@@ -44,7 +47,8 @@ class SegmenterTraining:
     unguided       share of the examples of a guided segmenter that come without a guide
     errors         strength of imitated errors of the guide, beside the detector's own
     background     weight of the background's pixels in the loss, beside 1 of the parts' (the paper has no weights)
-    backbone       file with ImageNet weights of the backbone; "" begins at random
+    backbone       weights of the backbone to begin with: a file, a name of `hpc weights list`, or "imagenet" for those
+                   of the network's own backbone; "" begins at random
     start          weights to begin with, of the same network; "" begins at random
     visible        least share of a person's joints that must be visible, in training and validation
     people         learn from that many at most, spread evenly; 0 for all
@@ -78,7 +82,7 @@ class SegmenterTraining:
 _FROM_SCRATCH = Augmentation(math.radians(30), 0.3, 0.06, 0.5, 0.08, 0.3, 0.3, 12.0)
 
 SEGMENTER_PRESETS: dict[str, tuple[SegmenterTraining, TrainOptions]] = {
-    "paper": (SegmenterTraining(), TrainOptions(epochs=20, batch_size=5)),
+    "paper": (SegmenterTraining(backbone=IMAGENET), TrainOptions(epochs=20, batch_size=5)),
     "small": (
         SegmenterTraining(
             SegmenterOptions("small", crop=192, fill=0.72, guided=True),
@@ -161,7 +165,8 @@ class SegmenterRecipe(Recipe[Mapping[str, Tensor]]):
         self.model = build_segmenter(self.options.segmenter)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.options.backbone:
-            load_backbone(self.model.get_submodule("backbone"), Path(self.options.backbone))
+            kind = NETWORKS[self.options.segmenter.network].backbone
+            load_backbone(self.model.get_submodule("backbone"), backbone_file(self.options.backbone, kind))
         if self.options.start:
             path = Path(self.options.start)
             fill(self.model, read_weights(path, MODEL)[0], path)
