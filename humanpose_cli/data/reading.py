@@ -357,6 +357,7 @@ def read_sample(shard: TableFile, row: int) -> Sample:
     width, height = shard.numbers("pictures/size", row, row + 1)[0].tolist()
     focal = _known(shard, "pictures/focal", row)
     point = _known(shard, "pictures/principal_point", row)
+    rate = _known(shard, "pictures/frame_rate", row)
     first, sequence = number("first_person"), number("sequence")
     maps = {name: shard.encoded(f"pictures/maps/{name}", row) for name in LABEL_MAPS}
     return Sample(
@@ -370,6 +371,8 @@ def read_sample(shard: TableFile, row: int) -> Sample:
         sequence="" if sequence < 0 else shard.text("sequences/name", sequence),
         frame=number("frame"),
         splits=shard.splits_of(row),
+        frame_rate=None if rate is None else float(rate),
+        world_to_camera=_known(shard, "pictures/world_to_camera", row),
     )
 
 

@@ -61,6 +61,7 @@ class Person:
     gender          "neutral", "male", "female" or "" (the model that the body parameters belong to)
     body            "default", "smpl", "smplx" …: whose parameters poses and betas are; "" without any
     box             (4,) x0, y0, x1, y1 pixels
+    area            square pixels of the person's outline, as its owner counts it (COCO's object scale, squared)
     poses           (72,) axis-angle of smpl24; the first three map body to camera axes, the others are parent-relative
     betas           (10,) shape; trans (3,) metres, such that root = shaped rest pelvis + trans
     segment_scales  (24,)
@@ -79,6 +80,7 @@ class Person:
     gender: str = ""
     body: str = ""
     box: Array | None = None
+    area: float | None = None
     poses: Array | None = None
     betas: Array | None = None
     trans: Array | None = None
@@ -107,6 +109,8 @@ class Sample:
     maps             name of `LABEL_MAPS` → PNG bytes
     sequence         name of the video or set of images that belong together, "" for a single image
     frame            its index there, counted in frames of the original recording
+    frame_rate       of the original recording, frames per second; None where it is not known
+    world_to_camera  (3, 4) rotation and translation in metres, from axes in which the scene stands still; None unknown
     splits           protocol → the one of SPLITS that this image belongs to, such as {"nbf": "train", "all": "test"}
     """
 
@@ -120,6 +124,8 @@ class Sample:
     sequence: str = ""
     frame: int = 0
     splits: Mapping[str, str] = field(default_factory=dict)
+    frame_rate: float | None = None
+    world_to_camera: Array | None = None
 
 
 @dataclass(frozen=True)

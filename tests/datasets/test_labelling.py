@@ -176,7 +176,9 @@ def test_around_a_real_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         for ours, theirs in zip(after.people, before.people, strict=True):
             np.testing.assert_array_equal(ours.joints["smpl24"], theirs.joints["smpl24"])
             assert "coco17" in ours.keypoints
-        assert replace(after, people=(), maps={}) == replace(before, people=(), maps={})
+        np.testing.assert_array_equal(after.world_to_camera, before.world_to_camera)
+        bare = {"people": (), "maps": {}, "world_to_camera": None}
+        assert replace(after, **bare) == replace(before, **bare)
 
 
 BOX = np.array([60.0, 0.0, 400.0, 512.0], np.float32)  # the astronaut
