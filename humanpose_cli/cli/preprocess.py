@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from humanpose_cli.cli.command import Session, command
+from humanpose_cli.cli.command import Session, command, in_flags
 from humanpose_cli.cli.options import BodyOption, Overwrite, Seed, ShardOption, argument, nearest, option
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 _OF_SYNTHETIC, _OF_SETS = "Synthetic people", "Data sets and your own images"
 _FOR_SYNTHETIC = ("count", "size", "pairs", "clips", "backgrounds", "imperfect_fits")
-_FOR_SETS = ("fits", "densepose", "model", "fit", "body", "allow_missing")
+_FOR_SETS = ("fits", "densepose", "model", "fit", "body", "split", "allow_missing")
 
 _SOURCE = argument(
     "SOURCE",
-    "synthetic, images (your own), iper, deepfashion, up3d, h36m, humaneva, 3dpw, rich, densepose or "
-    "densepose-posetrack.",
+    "synthetic, images (your own), coco (and what comes in its form), iper, deepfashion, up3d, h36m, humaneva, 3dpw, "
+    "rich, densepose or densepose-posetrack.",
 )
 _ROOT = argument("ROOT", "The data set's folder as its owner lays it out.")
 _OUT = option("--out CACHE", "Folder for the cache.")
@@ -48,6 +48,13 @@ _MODELS = option(
     _OF_SETS,
 )
 _FIT = option("--fit/--no-fit", "Fit bodies where the data set has none, as hpc fit does.", _OF_SETS)
+_SPLIT = option(
+    "--split NAME",
+    "Only this split of the data set, so that the others need not be there; of your own images, the one that they "
+    "belong to. Default: all; train.",
+    _OF_SETS,
+    show_default=False,
+)
 _ALLOW_MISSING = option("--allow-missing", "Leave out listed files that are missing. Default: refuse.", _OF_SETS)
 _DETECTIONS = option(
     "--detections",
@@ -93,6 +100,7 @@ def preprocess(
     model: Annotated[list[Path] | None, _MODELS] = None,
     fit: Annotated[bool, _FIT] = True,
     body: BodyOption = "default",
+    split: Annotated[str | None, _SPLIT] = None,
     allow_missing: Annotated[bool, _ALLOW_MISSING] = False,
     shard_size: Annotated[int | None, _SHARD_SIZE] = None,
     workers: Annotated[int | None, _WORKERS] = None,
@@ -122,6 +130,7 @@ def preprocess(
         request = replace(request, synthetic=session.tune(made))
     elif source in SOURCES:
         options = {"fits": str(fits or ""), "densepose": str(densepose or ""), "allow_missing": allow_missing}
+        options["split"] = split or ""
         given = {name: value for name, value in options.items() if value}
         request = replace(request, options=_source_options(session, source, given, seed))
     else:
@@ -137,7 +146,7 @@ def preprocess(
             resume=resume,
             overwrite=overwrite,
             progress=session.reporter.step,
-            on_note=session.reporter.warn,
+            on_note=lambda note: session.reporter.warn(in_flags(note, "preprocess")),
         )
     for failed in built.failed:
         session.reporter.debug(failed.trace)

@@ -168,7 +168,7 @@ _NEAREST = 0.1  # metres
 
 @dataclass(frozen=True)
 class CropOptions(FolderOptions):
-    """allow_missing as for all sources.
+    """allow_missing and split as for all sources.
 
     every      take every n-th frame
     crop_size  pixels a side of the square that is kept around the person, larger ones made smaller to it; 0 keeps

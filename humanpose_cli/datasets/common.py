@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import COCO17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo
+from humanpose_cli.data.samples import Group, Person, Sample, SourceInfo, split_name
 from humanpose_cli.datasets.reading import existing_folder
 from humanpose_cli.io.fit_files import FitRecord
 
@@ -122,9 +122,11 @@ class FolderOptions:
 
     allow_missing  take what is there where files that a list names are missing, or counts differ from the official
                    ones; `notes` say what is missing
+    split          only this split, such as "test"; the others need not be there. "" for all
     """
 
     allow_missing: bool = False
+    split: str = ""
 
 
 class FolderSource(ABC):
@@ -132,11 +134,13 @@ class FolderSource(ABC):
 
     name          the data set's name on the command line
     title         its name in messages
+    splits        its splits by their owner's names, () without a choice; None where `options.split` means another thing
     options_type  the frozen dataclass of its options; its docstring says what they mean
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
+    splits: ClassVar[tuple[str, ...] | None] = ()
     options_type: ClassVar[type[FolderOptions]] = FolderOptions
 
     def __init__(
@@ -146,6 +150,9 @@ class FolderSource(ABC):
         self.root = existing_folder(Path(root), f"the folder of {self.title}")
         self.options = options or self.options_type()
         self.tools = tools or SourceTools()
+        if self.splits is not None and self.options.split and not any(map(self._wants, self.splits)):
+            expected = ", ".join(map(split_name, self.splits)) or "none: it is read as a whole"
+            raise UsageError("split", f"is none of {self.title}", expected=expected, got=self.options.split)
         self._prepare()
 
     def _prepare(self) -> None:  # noqa: B027 - most need nothing
@@ -186,6 +193,11 @@ class FolderSource(ABC):
     @abstractmethod
     def _list(self, notes: list[str]) -> Iterable[Group]:
         """The groups in the folder, found without decoding images; sentences for the user are added to `notes`."""
+
+    def _wants(self, split: str) -> bool:
+        """Whether a split, by its owner's name, is asked for."""
+        asked = self.options.split
+        return not asked or split_name(asked) == split_name(split)
 
     # What is missing: a note where that is allowed, else InputError.
 

@@ -49,7 +49,7 @@ _SIDE = 256
 
 @dataclass(frozen=True)
 class DeepFashionOptions(FolderOptions):
-    """allow_missing as for all sources.
+    """allow_missing and split as for all sources.
 
     resolution  'low': img, 'high': img_highres, 'auto': the higher one that is there
     pictures    'all', or only those that the pair lists name ('paired')

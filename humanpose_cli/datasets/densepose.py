@@ -38,58 +38,20 @@ from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import CHARTS, Group, Person, Sample, split_name
+from humanpose_cli.datasets.coco_annotations import (
+    HIDDEN_CONFIDENCE,
+    decode_run_lengths,
+    image_id,
+    keypoint_names,
+    numbers,
+    records,
+)
 from humanpose_cli.datasets.common import FolderSource, to_coco17
 from humanpose_cli.datasets.reading import encode_mask, existing_file, read_json, stored_image
 
-# COCO's run-length encoded masks: counts down the columns, zeros first, as numbers or packed into text.
-
-_MOST_PIXELS = 1 << 28
-
-
-def decode_run_lengths(encoded: Mapping[str, Any], where: object) -> NDArray[np.bool_]:
-    """The mask (H, W) of {"size": [H, W], "counts": text or numbers}. InputError, which begins with `where`."""
-    size, counts = encoded.get("size"), encoded.get("counts")
-    known = isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) and n >= 0 for n in size)
-    height, width = size if known and isinstance(size, list) else (-1, -1)
-    if not known or height * width > _MOST_PIXELS:
-        raise InputError(where, "has a mask of unusable size", expected="[height, width]", got=str(size)[:40])
-    try:
-        runs = np.asarray(_unpacked(counts) if isinstance(counts, str) else counts, np.int64)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise InputError(where, "has a damaged mask", got=str(error)[:80]) from error
-    if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
-        expected, got = f"{height} × {width}", f"{runs.sum()} pixels"
-        raise InputError(where, "has a mask of another size", expected=expected, got=got)
-    bits = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return bits.reshape(width, height).T
-
-
-def _unpacked(text: str) -> list[int]:
-    """Counts from COCO's text: groups of 5 bits from the lowest, 48 added to each, the sixth bit says that more follow;
-    the fifth bit of the last one is the sign; from the fourth count on they are differences to the one before last.
-    """
-    counts: list[int] = []
-    value = shift = 0
-    for character in text:
-        bits = ord(character) - 48
-        if not 0 <= bits < 64:
-            raise ValueError(f"the character {character!r}")
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if bits & 0x20:
-            continue
-        if bits & 0x10:
-            value -= 1 << shift
-        counts.append(value + counts[-2] if len(counts) > 2 else value)
-        value = shift = 0
-    if shift:
-        raise ValueError("its text is cut short")
-    return counts
-
-
 _SIDE = 256
 _PARTS = 14
-_HIDDEN_CONFIDENCE = 0.5  # as for keypoints that users give (io.detection_files)
+_ROUNDING = 1e-4  # of charts' coordinates: the release has 1.0000001
 Array = NDArray[Any]
 
 
@@ -146,7 +108,7 @@ class AnnotatedImage:
         return Sample(name, image.image, size, people=people, **facts)
 
 
-def read_annotated_images(path: Path, *, flag_one: float = _HIDDEN_CONFIDENCE) -> list[AnnotatedImage]:
+def read_annotated_images(path: Path, *, flag_one: float = HIDDEN_CONFIDENCE) -> list[AnnotatedImage]:
     """The images on which at least one person has surface points, in the file's order, with all of their people.
 
     flag_one  the confidence of keypoints whose flag is 1: COCO's hidden ones, PoseTrack's labelled ones
@@ -155,9 +117,9 @@ def read_annotated_images(path: Path, *, flag_one: float = _HIDDEN_CONFIDENCE) -
     marks as `has_no_densepose` are left out. InputError names the record that is damaged.
     """
     document = read_json(path)
-    images, annotations = _records(path, document, "images"), _records(path, document, "annotations")
-    names = _keypoint_names(path, document)
-    known = {_image_id(f"{path}, images[{number}]", record): record for number, record in enumerate(images)}
+    images, annotations = records(path, document, "images"), records(path, document, "annotations")
+    names = keypoint_names(path, document)
+    known = {image_id(f"{path}, images[{number}]", record): record for number, record in enumerate(images)}
     people: dict[Any, list[Instance]] = {}
     for number, annotation in enumerate(annotations):
         where = f"{path}, annotations[{number}]"
@@ -174,42 +136,16 @@ def read_annotated_images(path: Path, *, flag_one: float = _HIDDEN_CONFIDENCE) -
     return [image for image in annotated if image.surfaces]
 
 
-def _records(path: Path, document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    records = document.get(name)
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise InputError(path, f"has no list of {name}", got=type(records).__name__)
-    return records
-
-
-def _image_id(where: str, image: Mapping[str, Any]) -> Any:
-    sizes = [image.get("width"), image.get("height")]
-    if not isinstance(image.get("file_name"), str) or not all(isinstance(n, int) and n > 0 for n in sizes):
-        raise InputError(where, "is damaged", expected="id, file_name, width and height", got=str(image)[:80])
-    key = image.get("id")
-    if not isinstance(key, int | str):
-        raise InputError(where, "has no id", got=str(key)[:40])
-    return key
-
-
-def _keypoint_names(path: Path, document: Mapping[str, Any]) -> Sequence[str]:
-    """The joints of the file's keypoints: COCO's 17, or PoseTrack's with the neck and the top of the head."""
-    for category in _records(path, document, "categories"):
-        names = category.get("keypoints")
-        if category.get("name") == "person" and isinstance(names, list) and all(isinstance(n, str) for n in names):
-            return names
-    raise InputError(path, "does not say what its keypoints are", expected="the category person with their names")
-
-
 def _instance(where: str, annotation: Mapping[str, Any], names: Sequence[str], flag_one: float) -> Instance | None:
     surface = "dp_x" in annotation
     keypoints = np.zeros((len(names), 3))
     if annotation.get("keypoints"):
-        keypoints = _numbers(where, annotation, "keypoints", 3 * len(names)).reshape(-1, 3)
+        keypoints = numbers(where, annotation, "keypoints", 3 * len(names)).reshape(-1, 3)
         confidence = np.select([keypoints[:, 2] >= 2, keypoints[:, 2] == 1], [1.0, flag_one], 0.0)
         keypoints = np.column_stack((keypoints[:, :2] + 0.5, confidence))
     if not surface and not keypoints[:, 2].any():
         return None
-    x, y, width, height = _numbers(where, annotation, "bbox", 4)
+    x, y, width, height = numbers(where, annotation, "bbox", 4)
     if width <= 0 or height <= 0:
         raise InputError(where, "has a box without area", got=str(annotation["bbox"]))
     masks = annotation.get("dp_masks", [])
@@ -228,28 +164,15 @@ def _instance(where: str, annotation: Mapping[str, Any], names: Sequence[str], f
 
 def _points(where: str, annotation: Mapping[str, Any], corner: Array, extent: Array) -> Array:
     count = len(annotation["dp_x"]) if isinstance(annotation["dp_x"], list) else 0
-    x, y, chart, u, v = (_numbers(where, annotation, f"dp_{name}", count) for name in "xyIUV")
+    x, y, chart, u, v = (numbers(where, annotation, f"dp_{name}", count) for name in "xyIUV")
     if ((chart < 1) | (chart > CHARTS) | (chart != np.rint(chart))).any():
         raise InputError(where, "has unknown charts in dp_I", expected=f"1 to {CHARTS}", got=str(np.unique(chart))[:60])
-    if min(u.min(initial=0), v.min(initial=0)) < 0 or max(u.max(initial=0), v.max(initial=0)) > 1:
-        raise InputError(where, "has dp_U or dp_V beyond 0 to 1")
+    uv = np.stack((u, v), 1)
+    rounded = np.clip(uv, 0, 1)
+    if np.abs(uv - rounded).max(initial=0) > _ROUNDING:
+        raise InputError(where, "has dp_U or dp_V beyond 0 to 1", got=f"{uv.min():g} to {uv.max():g}")
     in_image = corner + np.stack((x, y), 1) / _SIDE * extent
-    return np.concatenate((in_image, np.stack((chart, u, v), 1)), 1)
-
-
-def _numbers(where: str, annotation: Mapping[str, Any], name: str, count: int) -> Array:
-    values = annotation.get(name)
-    problem = f"has an unusable {name}"
-    if not isinstance(values, list) or len(values) != count:
-        got = f"{len(values)}" if isinstance(values, list) else type(values).__name__
-        raise InputError(where, problem, expected=f"{count} numbers", got=got)
-    try:
-        array = np.array(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(where, problem, expected="numbers", got=str(values)[:40]) from error
-    if not np.isfinite(array).all():
-        raise InputError(where, problem, expected="finite numbers", got=str(values)[:40])
-    return array
+    return np.concatenate((in_image, chart[:, None], rounded), 1)
 
 
 def person_of(instance: Instance, size: tuple[int, int], identity: str = "") -> Person:
@@ -295,16 +218,24 @@ class _DensePoseSource(FolderSource):
     counts: ClassVar[Mapping[str, tuple[int, int]]]
     flag_one: ClassVar[float]
     example: ClassVar[str]
+    splits = ("train", "val")
 
     def _list(self, notes: list[str]) -> Iterable[Group]:
         groups: list[Group] = []
         for part, official in self.counts.items():
+            if not self._wants(self._split_of(part)):
+                continue
             path = self._annotations(part)
             if self.options.allow_missing and not path.exists():
                 notes.append(f"{path}: does not exist")
                 continue
             existing_file(path, f"{self.title}'s annotations of {part}")
             images = read_annotated_images(path, flag_one=self.flag_one)
+            if not images:
+                remedy = "COCO's own keypoints are read by hpc preprocess coco"
+                raise InputError(
+                    path, "holds no surface points", expected="annotations with dp_x, dp_I …", remedy=remedy
+                )
             self._check_count(path, "images with surface points", official[0], len(images), notes)
             people = sum(image.surfaces for image in images)
             self._check_count(path, "people with surface points", official[1], people, notes)
@@ -314,6 +245,10 @@ class _DensePoseSource(FolderSource):
         if not groups:
             raise InputError(self.root, f"holds no annotations of {self.title}", expected=self.example)
         return groups
+
+    def _split_of(self, part: str) -> str:
+        """The split that an annotation file belongs to."""
+        return part
 
     @abstractmethod
     def _annotations(self, part: str) -> Path:
@@ -349,8 +284,11 @@ class DensePoseCocoSource(_DensePoseSource):
     name = "densepose"
     title = "DensePose-COCO"
     counts = COCO_COUNTS
-    flag_one = _HIDDEN_CONFIDENCE
+    flag_one = HIDDEN_CONFIDENCE
     example = "annotations/densepose_….json"
+
+    def _split_of(self, part: str) -> str:
+        return _DENSEPOSE[part]
 
     def _annotations(self, part: str) -> Path:
         first = self.root / "annotations" / f"densepose_coco_2014_{part}.json"

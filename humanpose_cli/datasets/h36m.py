@@ -6,6 +6,7 @@
     ROOT/S1/Videos/Directions 1.54138969.mp4
     ROOT/images/S1_Directions_1.54138969_000001.jpg              or frames, counted from 1, as SPIN extracts them;
     ROOT/S1/images/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg       mmhuman3d's way
+    ROOT/images/S1/S1_Directions_1.54138969/S1_Directions_1.54138969_00001.jpg        MMPose's
 
 Layout after the owners' archives (Poses_D3_Positions_mono_S1.tgz, Videos_S1.tgz …) and the public loaders of SPIN,
 VideoPose3D, mmhuman3d and PosePile. VideoPose3D's data_3d_h36m.npz, pickled objects without cameras, is not read.
@@ -21,7 +22,7 @@ kept as released, so that figures compare. The video S11 Directions.54138969 is 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -58,13 +59,11 @@ from humanpose_cli.io.images import read_image
 # fits (HMR, mmhuman3d, VIBE).
 
 Array = NDArray[Any]
-CAMERAS: Mapping[str, tuple[int, int]] = {
-    "54138969": (1000, 1002),
-    "55011271": (1000, 1000),
-    "58860488": (1000, 1000),
-    "60457274": (1000, 1002),
-}
-"""Cameras in the order of metadata.xml and of the fits' cam0 to cam3, and the size of their videos."""
+CAMERAS = ("54138969", "55011271", "58860488", "60457274")
+"""In the order of metadata.xml and of the fits' cam0 to cam3."""
+SIZES = ((1000, 1000), (1000, 1002))
+"""Of the videos, which differ between cameras and, within a camera, between actions of S7."""
+FRAME_RATE = 50.0
 MOSH_EVERY = 5
 """The fits have a row for every fifth frame of the videos (50 a second), and none after their end."""
 _METADATA_SUBJECTS = 11  # in metadata.xml, also those whose poses are not public
@@ -178,7 +177,7 @@ _SAME_ACTIVITY = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}
 
 @dataclass(frozen=True)
 class H36mOptions(CropOptions):
-    """every, crop_size and allow_missing as for all calibrated sources.
+    """every, crop_size, allow_missing and split as for all calibrated sources.
 
     mosh       folder of MoSh fits, such as neutrMosh/neutrSMPL_H3.6, with `S1/Directions 1_cam0_aligned.pkl`; None
                takes bodies from the joint fitter, where one is passed in
@@ -191,12 +190,18 @@ class H36mOptions(CropOptions):
 
 @dataclass(frozen=True)
 class _View:
-    """One video: subject, action as in file names ("Directions 1"), camera, frames that have joints."""
+    """One video: subject, action as in file names ("Directions 1"), camera.
+
+    frames   that have joints; shown: those of them that are taken
+    pattern  path of the extracted frames, counted from 1; "" for a video
+    """
 
     subject: str
     action: str
     camera: str
     frames: int = 0
+    shown: Sequence[int] = ()
+    pattern: str = ""
 
     @property
     def stem(self) -> str:
@@ -213,6 +218,7 @@ class H36mSource(FolderSource):
 
     name = "h36m"
     title = "Human3.6M"
+    splits = ("train", "val", "test")
     options: H36mOptions
     options_type = H36mOptions
 
@@ -236,12 +242,14 @@ class H36mSource(FolderSource):
         _ = self._cameras
         views: list[_View] = []
         for subject in _SUBJECTS:
+            if not any(self._wants(protocol[subject]) for protocol in PROTOCOLS.values()):
+                continue
             folder = self.root / subject
             if self._is_there(folder, f"the folder of Human3.6M's subject {subject}", notes):
                 views += self._views(folder, notes)
         if not views:
             raise InputError(self.root, "holds no video with joints of Human3.6M", expected=", ".join(_SUBJECTS))
-        return [Group(view.sequence, len(range(0, view.frames, self.options.every)), key=view) for view in views]
+        return [Group(view.sequence, len(view.shown), key=view) for view in views]
 
     def _views(self, folder: Path, notes: list[str]) -> list[_View]:
         """The subject's views whose images are there."""
@@ -254,14 +262,14 @@ class H36mSource(FolderSource):
         for action, camera in product(sorted(actions, key=lambda name: natural_order(Path(name))), CAMERAS):
             if (folder.name, action, camera) in _DAMAGED_VIEWS:
                 continue
-            view = _View(folder.name, action, camera)
-            needed = [self._pose_file(view), self._images(view)]
+            view = self._with_frames(_View(folder.name, action, camera), notes)
+            needed = [self._pose_file(view), *([] if view.pattern else [self._video(view)])]
             needed += [] if self.options.mosh is None else [self._mosh_file(view)]
             absent = self._first_absent(needed, "a file of this view")
             if absent is not None:
                 missing.append(absent)
             else:
-                views.append(replace(view, frames=pose_frames(self._pose_file(view))))
+                views.append(view)
         if missing:
             share = f"{len(missing)} of {len(missing) + len(views)}"
             notes.append(f"{missing[0]}: does not exist; {share} videos of {folder.name} are left out")
@@ -273,32 +281,50 @@ class H36mSource(FolderSource):
         world = features / "D3_Positions" / f"{view.action}.cdf"
         return mono / f"{view.action}.{view.camera}.cdf" if mono.is_dir() else world
 
-    def _images(self, view: _View) -> Path:
-        """The video, or the first of the extracted frames where there is no video."""
-        video = self.root / view.subject / "Videos" / f"{view.action}.{view.camera}.mp4"
-        first = self._frame_file(view, 0)
-        return first if first.is_file() and not video.is_file() else video
+    def _with_frames(self, view: _View, notes: list[str]) -> _View:
+        """The view with its frames: those of the video, or those that were extracted of it where there is no video."""
+        poses = self._pose_file(view)
+        if not poses.is_file():
+            return view
+        frames = pose_frames(poses)
+        wanted = range(0, frames, self.options.every)
+        view = replace(view, frames=frames, shown=wanted)
+        if self._video(view).is_file():
+            return view
+        for folder in (f"images/{view.subject}/{view.stem}", f"{view.subject}/images/{view.stem}", "images"):
+            if not (self.root / folder).is_dir():
+                continue
+            for digits in (6, 5):
+                extracted = replace(view, pattern=f"{folder}/{view.stem}_{{:0{digits}d}}.jpg")
+                shown = [frame for frame in wanted if self._frame_file(extracted, frame).is_file()]
+                if shown:
+                    gap = next((frame for frame in wanted if frame not in set(shown)), None)
+                    if gap is not None:
+                        self._first_absent([self._frame_file(extracted, gap)], "a frame of this view")
+                        share = f"{len(wanted) - len(shown)} of {len(wanted)} frames are missing"
+                        notes.append(f"{self._frame_file(extracted, gap)}: does not exist; {share}")
+                    return replace(extracted, shown=tuple(shown))
+        return view
+
+    def _video(self, view: _View) -> Path:
+        return self.root / view.subject / "Videos" / f"{view.action}.{view.camera}.mp4"
 
     def _frame_file(self, view: _View, frame: int) -> Path:
-        """An extracted frame, in the first of the two folders where it may be; numbers count from 1."""
-        name = f"{view.stem}_{frame + 1:06d}.jpg"
-        files = self.root / "images" / name, self.root / view.subject / "images" / view.stem / name
-        return next((path for path in files if path.is_file()), files[0])
+        return self.root / view.pattern.format(frame + 1)
 
     def _mosh_file(self, view: _View) -> Path:
         assert self.options.mosh is not None
-        return Path(self.options.mosh) / view.subject / f"{view.action}_cam{[*CAMERAS].index(view.camera)}_aligned.pkl"
+        return Path(self.options.mosh) / view.subject / f"{view.action}_cam{CAMERAS.index(view.camera)}_aligned.pkl"
 
     # Reading
 
     def read(self, group: Group) -> Iterator[Sample]:
         view: _View = group.key
         camera = self._cameras[int(view.subject[1:]), view.camera]
-        frames = range(0, view.frames, self.options.every)
-        joints = self._joints(view, camera)[list(frames)]
-        people = self._people(view, frames, joints)
+        joints = self._joints(view, camera)[list(view.shown)]
+        people = self._people(view, view.shown, joints)
         splits = {name: split[view.subject] for name, split in PROTOCOLS.items()}
-        for row, (frame, pixels) in enumerate(self._decoded(view, frames)):
+        for row, (frame, pixels) in enumerate(self._decoded(view)):
             shot = Shot(pixels, camera.lens, joints[row, :, :3])
             pinhole = shot.view(self.options.crop_size)
             yield shot.sample(
@@ -308,7 +334,8 @@ class H36mSource(FolderSource):
                 sequence=view.sequence,
                 frame=frame,
                 splits={name: split for name, split in splits.items() if name != "nbf" or frame % _NBF_EVERY == 0},
-                maps=self._maps(view, frame, camera, pinhole),
+                maps=self._maps(view, frame, camera, pinhole, (pixels.shape[1], pixels.shape[0])),
+                frame_rate=FRAME_RATE,
             )
 
     def _joints(self, view: _View, camera: CalibratedCamera) -> Array:
@@ -321,7 +348,7 @@ class H36mSource(FolderSource):
             joints = camera.to_camera(joints)
         return np.concatenate((joints, np.ones((*joints.shape[:2], 1))), -1)
 
-    def _people(self, view: _View, frames: range, joints: Array) -> list[Person]:
+    def _people(self, view: _View, frames: Sequence[int], joints: Array) -> list[Person]:
         """One person for each frame, with the body where one is known."""
         activity = view.action.split(" ")[0]
         facts = Person(view.subject, view.subject, _SAME_ACTIVITY.get(activity, activity))
@@ -329,7 +356,7 @@ class H36mSource(FolderSource):
             return self._moshed(view, frames, joints, facts)
         return with_fitted_bodies(facts, self.tools.joint_fitter, joints, "h36m17")
 
-    def _moshed(self, view: _View, frames: range, joints: Array, facts: Person) -> list[Person]:
+    def _moshed(self, view: _View, frames: Sequence[int], joints: Array, facts: Person) -> list[Person]:
         path = self._mosh_file(view)
         fits = MoshFits.read(path)
         needed = frames[-1] // MOSH_EVERY + 1
@@ -348,26 +375,30 @@ class H36mSource(FolderSource):
             people[row] = replace(known, poses=pose, trans=at)
         return people
 
-    def _decoded(self, view: _View, frames: range) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    def _decoded(self, view: _View) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """The frames, checked for their size."""
-        first = self._images(view)
-        if first.suffix == ".mp4":
-            images = ((first, frame, pixels) for frame, pixels in video_frames(first, frames))
+        video = self._video(view)
+        if not view.pattern:
+            images = ((video, frame, pixels) for frame, pixels in video_frames(video, view.shown))
         else:
-            files = ((self._frame_file(view, frame), frame) for frame in frames)
+            files = ((self._frame_file(view, frame), frame) for frame in view.shown)
             images = ((path, frame, read_image(path).pixels) for path, frame in files)
         for path, frame, pixels in images:
-            expected, size = CAMERAS[view.camera], (pixels.shape[1], pixels.shape[0])
-            if size != expected:
-                raise InputError(path, "has another size than the camera's", expected=str(expected), got=str(size))
+            size = pixels.shape[1], pixels.shape[0]
+            if size not in SIZES:
+                expected = " or ".join(f"{width} × {height}" for width, height in SIZES)
+                got = f"{size[0]} × {size[1]}"
+                raise InputError(path, "has another size than the cameras' images", expected=expected, got=got)
             yield frame, pixels
 
-    def _maps(self, view: _View, frame: int, camera: CalibratedCamera, pinhole: PinholeView) -> Mapping[str, bytes]:
-        """DensePose's output on this frame, where the user has it."""
+    def _maps(
+        self, view: _View, frame: int, camera: CalibratedCamera, pinhole: PinholeView, size: tuple[int, int]
+    ) -> Mapping[str, bytes]:
+        """DensePose's output on this frame of that size, where the user has it."""
         if self.options.densepose is None:
             return {}
         path = Path(self.options.densepose) / f"{view.stem}_{frame + 1:06d}_IUV.png"
         if self.options.allow_missing and not path.exists():
             return {}
-        charts = read_densepose(path, CAMERAS[view.camera])
+        charts = read_densepose(path, size)
         return {"densepose": encode_densepose(pinhole.take_labels(charts, camera.lens))}

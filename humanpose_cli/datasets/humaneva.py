@@ -299,6 +299,7 @@ FRAMES: Mapping[str, Mapping[str, tuple[int, int]]] = {
 }
 """Actor → action → last validation frame, last training frame; counted from 1 on the trial's common clock."""
 _FIRST_FRAME = 6
+FRAME_RATE = 60.0
 _CAMERAS = ("C1", "C2", "C3")
 _SYNCHRONISED = (*_CAMERAS, "BW1", "BW2", "BW3", "BW4")
 _SIZE = (640, 480)
@@ -307,7 +308,7 @@ _NBF_ACTIONS, _NBF_CAMERA = ("Walking", "Box"), "C1"
 
 @dataclass(frozen=True)
 class HumanEvaOptions(CropOptions):
-    """every, crop_size and allow_missing as for all calibrated sources; every frame is taken by default."""
+    """every, crop_size, allow_missing and split as for all calibrated sources; every frame is taken by default."""
 
     every: int = 1
 
@@ -333,6 +334,7 @@ class HumanEvaSource(FolderSource):
 
     name = "humaneva"
     title = "HumanEva-I"
+    splits = ("train", "validation")
     options: HumanEvaOptions
     options_type = HumanEvaOptions
 
@@ -384,6 +386,9 @@ class HumanEvaSource(FolderSource):
         known = joints[..., 3].any(1)
         if not known.any():
             raise InputError(folder / f"{action}_1.c3d", "has no frame in which all markers were measured")
+        known = known & np.array([self._wants(_split(actor, action, int(frame))) for frame in frames])
+        if not known.any():
+            return []
         return [_Video(actor, action, camera, clock, frames[known], joints[known]) for camera in _CAMERAS]
 
     # Reading
@@ -410,6 +415,7 @@ class HumanEvaSource(FolderSource):
                 sequence=video.name,
                 frame=number,
                 splits=_splits(video, int(video.frames[row])),
+                frame_rate=FRAME_RATE,
             )
 
     def _people(self, video: _Video, joints: Array) -> list[Person]:
@@ -417,8 +423,13 @@ class HumanEvaSource(FolderSource):
         return with_fitted_bodies(facts, self.tools.joint_fitter, joints, "h36m17")
 
 
+def _split(actor: str, action: str, frame: int) -> str:
+    return "validation" if frame <= FRAMES[actor][action][0] else "train"
+
+
 def _splits(video: _Video, frame: int) -> Mapping[str, str]:
-    if frame > FRAMES[video.actor][video.action][0]:
-        return {"humaneva": "train", "nbf": "train"}
+    split = _split(video.actor, video.action, frame)
+    if split == "train":
+        return {"humaneva": split, "nbf": split}
     nbf = video.action in _NBF_ACTIONS and video.camera == _NBF_CAMERA
-    return {"humaneva": "validation", **({"nbf": "test"} if nbf else {})}
+    return {"humaneva": split, **({"nbf": "test"} if nbf else {})}

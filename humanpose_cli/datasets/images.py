@@ -71,6 +71,7 @@ class ImagesSource(FolderSource):
 
     name = "images"
     title = "images"
+    splits = None
     options: ImagesOptions
     options_type = ImagesOptions
 

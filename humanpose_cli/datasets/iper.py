@@ -61,7 +61,7 @@ _HMR_FOCAL_FACTOR = 500 / 224
 
 @dataclass(frozen=True)
 class IperOptions(FolderOptions):
-    """allow_missing as for all sources.
+    """allow_missing and split as for all sources.
 
     every    take every n-th frame of each video
     poses    'estimator': those of the estimator passed in; 'smpls': the data set's own HMR estimates; 'none';
@@ -85,6 +85,7 @@ class IperSource(FolderSource):
 
     name = "iper"
     title = "iPER"
+    splits = tuple(OFFICIAL_VIDEOS)
     options: IperOptions
     options_type = IperOptions
 
@@ -115,6 +116,8 @@ class IperSource(FolderSource):
     def _list(self, notes: list[str]) -> Iterable[Group]:
         clothes: dict[str, _Clothes] = {}
         for split, official in OFFICIAL_VIDEOS.items():
+            if not self._wants(split):
+                continue
             path = existing_file(self.root / f"{split}.txt", f"the list of {split} videos")
             names = read_lines(path)
             self._check_count(path, "videos", official, len(names), notes)
@@ -130,7 +133,7 @@ class IperSource(FolderSource):
                     raise InputError(path, f"names {name}, whose clothes are in the other list as well")
                 group["videos"].append((name, self._count(name)))
         if self.poses_from == "none":
-            notes.append("iPER: the samples have no poses: give a pose estimator, or unpack smpls.zip")
+            notes.append("iPER: the samples have no poses: let them be fitted (`fit=True`), or unpack smpls.zip")
         return self._with_pairs(clothes)
 
     def _video_path(self, video: str) -> Path:

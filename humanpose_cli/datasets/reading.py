@@ -140,13 +140,14 @@ def read_pickle(path: Path) -> dict[str, Any]:
 def checked_array(
     value: Any,
     where: object,
-    shape: Sequence[int | None],
+    shape: Sequence[int | None] | None,
     *,
     finite: bool = True,
     largest: float | None = None,
     dtype: type = np.float64,
 ) -> NDArray[Any]:
-    """`value` as a numeric array of that shape (None: any length); `where` names the file and field in errors.
+    """`value` as a numeric array of that shape (None: any length, or any shape); `where` names the file and field in
+    errors.
 
     largest  magnitude beyond which a number can only be damage, such as 100 radians
     """
@@ -154,8 +155,9 @@ def checked_array(
         array = restricted_pickle.as_array(value)
     except ValueError as error:
         raise InputError(where, "cannot be read", expected="numbers", got=str(error)) from error
-    fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
-    if not fits:
+    if shape is not None and not (
+        array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
+    ):
         expected = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
         raise InputError(where, "has the wrong shape", expected=expected, got=str(array.shape))
     if finite and not np.isfinite(array).all():

@@ -45,6 +45,7 @@ SOURCES: Mapping[str, SourceEntry] = {
     "humaneva": _entry("humaneva", "HumanEva", "HumanEva-I: calibrated videos with 3-D joints", "joint_fitter"),
     "3dpw": _entry("threedpw", "Threedpw", "3DPW: videos outdoors with SMPL bodies", "bodies"),
     "rich": _entry("rich", "Rich", "RICH: real scenes with SMPL-X bodies"),
+    "coco": _entry("coco", "Coco", "COCO keypoints, and sets in its form: OCHuman, CrowdPose, PoseTrack …"),
     "densepose": _entry("densepose", "DensePoseCoco", "DensePose-COCO: people with surface points"),
     "densepose-posetrack": _entry(
         "densepose", "DensePosePoseTrack", "DensePose-PoseTrack: people in videos with surface points"

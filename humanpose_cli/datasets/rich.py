@@ -98,7 +98,7 @@ _USUAL_PELVIS, _REACH = (0.0, -0.36, 0.01), 1.0
 
 @dataclass(frozen=True)
 class RichOptions(CropOptions):
-    """every, crop_size and allow_missing as for all calibrated sources.
+    """every, crop_size, allow_missing and split as for all calibrated sources.
 
     smplx  folder with SMPLX_MALE.npz and SMPLX_FEMALE.npz; None for ROOT/body_models/smplx, where that is there
     """
@@ -133,6 +133,7 @@ class RichSource(FolderSource):
 
     name = "rich"
     title = "RICH"
+    splits = SPLITS
     options: RichOptions
     options_type = RichOptions
 
@@ -154,7 +155,7 @@ class RichSource(FolderSource):
     def _list(self, notes: list[str]) -> Iterable[Group]:
         _ = self._models
         groups: list[Group] = []
-        for split in SPLITS:
+        for split in filter(self._wants, SPLITS):
             images, bodies = self._images(split), self._bodies(split)
             if not images.is_dir():
                 notes.append(f"{images}: does not exist; the split {split} is left out")

@@ -57,12 +57,13 @@ from humanpose_cli.datasets.reading import (
 OFFICIAL_VIDEOS = {"train": 24, "validation": 12, "test": 24}
 _GENDERS = {"m": "male", "f": "female"}
 _J = len(SMPL24)
+FRAME_RATE = 30.0
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class ThreedpwOptions(FolderOptions):
-    """allow_missing as for all sources.
+    """allow_missing and split as for all sources.
 
     every  take every n-th frame of each video
     """
@@ -75,9 +76,10 @@ class ThreedpwOptions(FolderOptions):
 
 @dataclass(frozen=True, eq=False)
 class _Actor:
-    """One person in all frames of a video, in camera axes."""
+    """One person in all frames of a video, in camera axes; modelled: their model is at hand."""
 
     gender: str
+    modelled: bool
     betas: Array
     poses: Array
     trans: Array
@@ -88,10 +90,11 @@ class _Actor:
 
 @dataclass(frozen=True, eq=False)
 class _Video:
-    """A sequence file: focal length and principal point in pixels, and its people."""
+    """A sequence file: focal length and principal point in pixels, (N, 3, 4) world to camera, and its people."""
 
     focal: float
     principal_point: tuple[float, float]
+    cameras: Array
     actors: list[_Actor]
 
 
@@ -100,12 +103,15 @@ class ThreedpwSource(FolderSource):
 
     name = "3dpw"
     title = "3DPW"
+    splits = tuple(OFFICIAL_VIDEOS)
     options: ThreedpwOptions
     options_type = ThreedpwOptions
 
     def _list(self, notes: list[str]) -> Iterator[Group]:
         existing_folder(self.root / "imageFiles", "the folder of 3DPW's images")
         for split, official in OFFICIAL_VIDEOS.items():
+            if not self._wants(split):
+                continue
             folder = self.root / "sequenceFiles" / split
             files = list_files(folder, {".pkl"}, "sequence files")
             self._check_count(folder, "sequences", official, len(files), notes)
@@ -136,6 +142,8 @@ class ThreedpwSource(FolderSource):
                 sequence=group.name,
                 frame=frame,
                 splits={"3dpw": group.key["split"]},
+                frame_rate=FRAME_RATE,
+                world_to_camera=video.cameras[frame],
             )
 
     def _load(self, path: Path) -> _Video:
@@ -150,6 +158,7 @@ class ThreedpwSource(FolderSource):
         return _Video(
             float(intrinsics[0, 0] + intrinsics[1, 1]) / 2,
             (float(intrinsics[0, 2]), float(intrinsics[1, 2])),
+            cameras[:, :3],
             [self._actor(stored, number, len(people), cameras, path) for number in range(len(people))],
         )
 
@@ -163,7 +172,7 @@ class ThreedpwSource(FolderSource):
         letter = str(_of_actor(stored, "genders", number, count, path))
         if letter not in _GENDERS:
             raise InputError(f"{path} (genders)", "names no model", expected="m or f", got=letter[:20])
-        betas = np.ravel(field("betas", (None,)))[:10]
+        betas = np.ravel(checked_array(_of_actor(stored, "betas", number, count, path), f"{path} (betas)", None))[:10]
         if len(betas) < 10:
             raise InputError(f"{path} (betas)", "is too short", expected="10 numbers", got=str(len(betas)))
         trans, joints = field("trans", (n, 3)), field("jointPositions", (n, 3 * _J)).reshape(n, _J, 3)
@@ -181,6 +190,7 @@ class ThreedpwSource(FolderSource):
         keypoints = field("poses2d", (n, 3, len(OPENPOSE18))).transpose(0, 2, 1) + np.array([0.5, 0.5, 0])
         return _Actor(
             gender,
+            body is not None,
             betas,
             poses,
             moved,
@@ -202,6 +212,10 @@ def _of_actor(stored: Mapping[str, Any], name: str, number: int, count: int, pat
 def _person(identity: str, actor: _Actor, frame: int, video: _Video, size: tuple[int, int]) -> Person:
     joints = np.concatenate((actor.joints[frame], np.ones((_J, 1))), 1)
     pixels = project_points(actor.joints[frame], video.focal, video.principal_point)
+    keypoints = {"coco17": actor.keypoints[frame]}
+    if not actor.modelled:  # else they are drawn, with their visibility
+        ahead = np.isfinite(pixels).all(1, keepdims=True)
+        keypoints[SMPL24.name] = np.concatenate((np.where(ahead, pixels, 0), ahead), 1)
     return Person(
         identity=identity,
         gender=actor.gender,
@@ -210,6 +224,6 @@ def _person(identity: str, actor: _Actor, frame: int, video: _Video, size: tuple
         poses=actor.poses[frame],
         betas=actor.betas,
         trans=actor.trans[frame],
-        keypoints={"coco17": actor.keypoints[frame]},
+        keypoints=keypoints,
         joints={SMPL24.name: joints},
     )

@@ -57,7 +57,7 @@ _PARTS = ("_image.png", "_body.pkl", "_joints.npy", "_fit_crop_info.txt")
 
 @dataclass(frozen=True)
 class Up3dOptions(FolderOptions):
-    """allow_missing as for all sources.
+    """allow_missing and split as for all sources.
 
     quality  'high': only fits that the owners call so; 'all', as in the papers
     """
@@ -70,6 +70,7 @@ class Up3dSource(FolderSource):
 
     name = "up3d"
     title = "UP-3D"
+    splits = tuple(OFFICIAL_IMAGES)
     options: Up3dOptions
     options_type = Up3dOptions
 
@@ -80,6 +81,8 @@ class Up3dSource(FolderSource):
     def _list(self, notes: list[str]) -> Iterator[Group]:
         split_of: dict[str, str] = {}
         for split, official in OFFICIAL_IMAGES.items():
+            if not self._wants(split):
+                continue
             path = existing_file(self._folder / f"{split}.txt", f"the list of {split} images")
             names = [_number(path, line) for line in read_lines(path)]
             self._check_count(path, "images", official, len(names), notes)
@@ -132,7 +135,7 @@ class Up3dSource(FolderSource):
             raise InputError(
                 path,
                 "has a camera that is turned (rt), which needs the body's pelvis to be undone",
-                remedy="give the neutral SMPL model with `body=smpl:FILE`",
+                remedy="give the neutral SMPL model with `model=SMPL_NEUTRAL.pkl`",
             )
         rotation = Rotation.from_rotvec(turn).as_matrix()[None]
         turned, moved = body_to_camera(poses[None], trans[None], rest_pelvis(body, betas), rotation, at[None])

@@ -14,8 +14,9 @@ from source_trees_b import BLOCK_RUNS, surface_annotation, write_annotations
 
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.datasets.coco_annotations import decode_run_lengths
 from humanpose_cli.datasets.common import FolderOptions
-from humanpose_cli.datasets.densepose import DensePoseCocoSource, decode_run_lengths
+from humanpose_cli.datasets.densepose import DensePoseCocoSource
 from humanpose_cli.io.images import write_image
 
 SIZE = (320, 240)
@@ -169,7 +170,7 @@ def test_other_counts_are_told(tree):
         ("dp_x", [64.0], r"unusable dp_y, expected 1 numbers, found 2"),
         ("dp_U", [0.5], r"unusable dp_U, expected 2 numbers, found 1"),
         ("dp_I", [0.0, 25.0], r"unknown charts in dp_I"),
-        ("dp_V", [0.5, 1.5], r"dp_U or dp_V beyond 0 to 1"),
+        ("dp_V", [0.5, 1.5], r"dp_U or dp_V beyond 0 to 1, found 0\.\d+ to 1\.5"),
         ("dp_x", [64.0, "a"], r"unusable dp_x, expected numbers"),
         ("dp_x", "ab", r"unusable"),
         ("bbox", [1, 2, 0, 4], r"box without area"),
@@ -184,6 +185,28 @@ def test_a_damaged_annotation_is_named(tree, field, value, said):
     change(path, lambda document: document["annotations"][2].update({field: value}))
     with pytest.raises(InputError, match=rf"_train\.json, annotations\[2\]: .*{said}"):
         DensePoseCocoSource(tree).groups()
+
+
+def test_rounded_chart_coordinates_are_cut(tree):
+    """The release has 1.0000001."""
+    path = tree / "annotations" / "densepose_coco_2014_train.json"
+    change(path, lambda d: d["annotations"][0].update(dp_U=[1.0000001, *d["annotations"][0]["dp_U"][1:]]))
+    sample = read(tree, "train/COCO_train2014_000000000009")
+    assert max(person.surface_points[:, 3].max() for person in sample.people if person.surface_points is not None) == 1
+
+
+def test_keypoints_under_densepose_s_name_are_told_apart(tree):
+    path = tree / "annotations" / "densepose_coco_2014_train.json"
+
+    def without_surfaces(document):
+        for annotation in document["annotations"]:
+            for name in [name for name in annotation if name.startswith("dp_")]:
+                del annotation[name]
+
+    change(path, without_surfaces)
+    for options in (FolderOptions(), FolderOptions(allow_missing=True)):
+        with pytest.raises(InputError, match=r"_train\.json: holds no surface points, .*hpc preprocess coco"):
+            DensePoseCocoSource(tree, options).groups()
 
 
 def test_a_damaged_mask_is_named_when_it_is_read(tree):

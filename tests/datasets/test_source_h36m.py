@@ -45,8 +45,7 @@ def small_release(monkeypatch):
     """Three subjects with two actions, videos of 300 × 300."""
     monkeypatch.setattr(h36m, "_SUBJECTS", SUBJECTS)
     monkeypatch.setattr(h36m, "_ACTIONS", len(ACTIONS))
-    for camera in h36m.CAMERAS:
-        monkeypatch.setitem(h36m.CAMERAS, camera, SIZE)
+    monkeypatch.setattr(h36m, "SIZES", (SIZE, (SIZE[0], SIZE[1] + 2)))
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +89,8 @@ def test_groups_are_videos_and_their_counts_what_reading_gives(whole):
     assert first_view(H36mSource(whole, H36mOptions(every=5))).count == 5
     assert source.notes == ()
     assert source.info.options == {
-        "allow_missing": False, "every": 10, "crop_size": 384, "mosh": False, "densepose": False, "bodies_by": None,
+        "allow_missing": False, "split": "", "every": 10, "crop_size": 384, "mosh": False, "densepose": False,
+        "bodies_by": None,
     }  # fmt: skip
 
 
@@ -170,6 +170,43 @@ def test_extracted_frames_take_the_videos_place(tree, place):
     (tree / place / "S1_WalkingDog_1.55011271_000011.jpg").unlink()
     with pytest.raises(InputError, match=r"S1_WalkingDog_1.55011271_000011\.jpg: does not exist"):
         list(source.read(first_view(source, "S1/WalkingDog_1.55011271")))
+
+
+def test_frames_of_either_official_size(tree):
+    """Of some actions the frames are two rows higher than the camera's others."""
+    for path in (tree / "S1" / "Videos").glob("Directions.*.mp4"):
+        write_video(path, [np.zeros((SIZE[1] + 2, SIZE[0], 3), np.uint8)] * FRAMES)
+    source = H36mSource(tree)
+    assert len(list(source.read(first_view(source)))) == 3
+    assert h36m.FRAME_RATE == next(source.read(first_view(source))).frame_rate == 50
+
+
+@pytest.mark.parametrize("digits", [5, 6])
+def test_extracted_frames_may_have_gaps(tree, digits):
+    """In the folders and by the names of MMPose."""
+    (tree / "S1" / "Videos" / "WalkingDog 1.55011271.mp4").unlink()
+    folder = tree / "images" / "S1" / "S1_WalkingDog_1.55011271"
+    for frame in (0, 20):
+        write_image(folder / f"S1_WalkingDog_1.55011271_{frame + 1:0{digits}d}.jpg", spotted(SIZE, (150, 150)))
+    with pytest.raises(InputError, match=rf"S1_WalkingDog_1.55011271_{11:0{digits}d}\.jpg: does not exist"):
+        H36mSource(tree).groups()
+    source = H36mSource(tree, H36mOptions(allow_missing=True))
+    group = first_view(source, "S1/WalkingDog_1.55011271")
+    assert group.count == 2
+    true = h36m_joints(FRAMES) / 1000
+    for sample in source.read(group):
+        found = sample.people[0].joints["h36m17"][:, :3]
+        np.testing.assert_allclose(found, true[sample.frame, h36m._H36M17_ROWS])
+    assert "1 of 3 frames are missing" in source.notes[0]
+
+
+def test_one_split_needs_its_actors_alone(tree):
+    for subject in ("S1", "S8"):
+        shutil.rmtree(tree / subject)
+    source = H36mSource(tree, H36mOptions(split="test"))
+    assert {group.name[:3] for group in source.groups()} == {"S11"}
+    with pytest.raises(UsageError, match=r"split: is none of Human3\.6M, expected train, validation, test"):
+        H36mSource(tree, H36mOptions(split="exam"))
 
 
 @dataclass
@@ -328,7 +365,7 @@ def test_short_and_damaged_files_are_named(tree):
     ):
         list(source.read(group))
     write_video(video, [np.zeros((100, 100, 3), np.uint8)] * FRAMES)
-    with pytest.raises(InputError, match=r"Directions\.54138969\.mp4: has another size than the camera's"):
+    with pytest.raises(InputError, match=r"Directions\.54138969\.mp4: has another size than the cameras' images"):
         list(source.read(group))
     video.write_bytes(video.read_bytes()[:2000])
     with pytest.raises(InputError, match=r"Directions\.54138969\.mp4"):

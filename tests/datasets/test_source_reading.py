@@ -202,9 +202,9 @@ def test_sources_are_opened_by_name(tmp_path: Path) -> None:
     source = open_source("images", tmp_path, {"every": 2})
     assert source.info.name == "images"
     assert source.info.options["every"] == 2
-    with pytest.raises(UsageError, match=r"coco: is no data set, expected images, iper"):
-        open_source("coco", tmp_path)
-    with pytest.raises(UsageError, match=r"each: is no option of images, expected allow_missing, fits"):
+    with pytest.raises(UsageError, match=r"imagenet: is no data set, expected images, iper"):
+        open_source("imagenet", tmp_path)
+    with pytest.raises(UsageError, match=r"each: is no option of images, expected allow_missing, split, fits"):
         open_source("images", tmp_path, {"each": 2})
     with pytest.raises(InputError, match="gone: does not exist, expected the folder of UP-3D"):
         open_source("up3d", tmp_path / "gone")

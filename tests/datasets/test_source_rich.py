@@ -107,7 +107,7 @@ def test_groups_are_still_cameras_with_the_frames_that_have_bodies(whole):
     assert source_of(whole, every=2).groups()[0].count == 2
     assert source.notes == (f"{whole / 'images' / 'val'}: does not exist; the split val is left out",)
     assert source.info.options == {
-        "allow_missing": False, "every": 1, "crop_size": 384, "smplx": True,
+        "allow_missing": False, "split": "", "every": 1, "crop_size": 384, "smplx": True,
     }  # fmt: skip
 
 

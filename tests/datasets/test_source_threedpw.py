@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,41 @@ def test_openpose_joints_become_coco17(tmp_path: Path) -> None:
     np.testing.assert_allclose(keypoints[COCO17.index("nose")], [3.5, 0.5, 0.9])
     np.testing.assert_allclose(keypoints[COCO17.index("right_shoulder")], [5.5, 4.5, 0.9])
     np.testing.assert_allclose(keypoints[COCO17.index("left_ear")], [20.5, 34.5, 0.9])
+
+
+def test_without_a_model_the_joints_of_the_file_are_labels(tmp_path: Path) -> None:
+    """And with one those that are drawn, with their visibility."""
+    sample = samples_of(ThreedpwSource(threedpw_tree(tmp_path)))[0]
+    for person in sample.people:
+        seen = project_points(person.joints["smpl24"][:, :3], sample.focal or 0, sample.principal_point or (0, 0))
+        np.testing.assert_allclose(person.keypoints["smpl24"][:, :2], seen)
+        assert (person.keypoints["smpl24"][:, 2] == 1).all()
+    with_model = ThreedpwSource(tmp_path, tools=SourceTools(bodies={"male": BODY}))
+    first, second = samples_of(with_model)[0].people
+    assert "smpl24" not in first.keypoints
+    assert "smpl24" in second.keypoints
+
+
+def test_cameras_and_their_clock_are_kept(tmp_path: Path) -> None:
+    for sample in samples_of(ThreedpwSource(threedpw_tree(tmp_path))):
+        np.testing.assert_array_equal(sample.world_to_camera, threedpw_world()["cam_poses"][sample.frame][:3])
+        assert sample.frame_rate == 30
+
+
+def test_shapes_may_be_columns(tmp_path: Path) -> None:
+    content = threedpw_world()
+    content["betas"] = [np.arange(10.0)[:, None], np.arange(10.0)]
+    write(threedpw_tree(tmp_path) / "sequenceFiles/train" / f"{NAME}.pkl", python2_pickle(content))
+    for person in samples_of(ThreedpwSource(tmp_path))[0].people:
+        np.testing.assert_array_equal(person.betas, np.arange(10))
+
+
+def test_the_test_split_alone(tmp_path: Path) -> None:
+    threedpw_tree(tmp_path)
+    for split in ("train", "validation"):
+        shutil.rmtree(tmp_path / "sequenceFiles" / split)
+    source = ThreedpwSource(tmp_path, ThreedpwOptions(split="test"))
+    assert [group.name for group in source.groups()] == ["flat_guitar_01"]
 
 
 def test_every_nth_frame(tmp_path: Path) -> None:

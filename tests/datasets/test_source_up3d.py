@@ -78,7 +78,7 @@ def test_a_turned_camera_is_undone_with_the_body_s_pelvis(tmp_path: Path) -> Non
     assert person.betas is not None
     ours, _ = posed(person.poses[None], person.betas, person.trans[None])
     np.testing.assert_allclose(ours[0], expected, atol=2e-5)
-    with pytest.raises(InputError, match=r"00000_body\.pkl: has a camera that is turned .*`body=smpl:FILE`"):
+    with pytest.raises(InputError, match=r"00000_body\.pkl: has a camera that is turned .*`model=SMPL_NEUTRAL.pkl`"):
         first_sample(Up3dSource(root))
 
 
