@@ -14,7 +14,7 @@ by options. Layouts after the owners' pages, and MMPose's for what others conver
 Labels: boxes, COCO's 17 joints as far as the file names them (others, such as the top of the head, are left out), masks
 of the outlines and their areas. Boxes and outlines are continuous pixels from the corner of the image; keypoints name
 pixels, whose centres half is added for. Crowds are no people; images on which nobody has a labelled joint are left out.
-Protocol "coco": train, validation and test by the files' names. A group is an image, or a video where the file knows videos.
+Protocol "coco": train, validation and test by the files' names. A group is an image, or a video where there are some.
 """
 
 from __future__ import annotations

@@ -288,7 +288,7 @@ class DensePoseCocoSource(_DensePoseSource):
     example = "annotations/densepose_….json"
 
     def _split_of(self, part: str) -> str:
-        return _DENSEPOSE[part]
+        return _PROTOCOLS[part]["densepose"]
 
     def _annotations(self, part: str) -> Path:
         first = self.root / "annotations" / f"densepose_coco_2014_{part}.json"
