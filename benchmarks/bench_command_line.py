@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 from humanpose_cli.batch.items import WHOLE, Item, Shard
-from humanpose_cli.batch.runner import Batch, Outcome, run_items
+from humanpose_cli.batch.resuming import Batch
+from humanpose_cli.batch.runner import Outcome, run_items
 
 ITEMS, SHARDS, WORK = 200, 4, 0.02  # seconds an item: far less than any real one
 

@@ -17,9 +17,7 @@ depend on images or torch.
 from __future__ import annotations
 
 import errno
-import json
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,10 +26,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from humanpose_cli.batch.items import WHOLE, Fingerprint, Item, Shard, content_digest, fingerprint, unique_items
-from humanpose_cli.batch.ledger import Entry, History, Ledger, now, output_size, run_record, run_record_path
+from humanpose_cli.batch.items import Fingerprint, Item, content_digest, fingerprint, unique_items
+from humanpose_cli.batch.ledger import Ledger, now, output_size, run_record, run_record_path
+from humanpose_cli.batch.resuming import Batch, EarlierRuns, plan_items
 from humanpose_cli.batch.signals import StopSignals
-from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError, UsageError
+from humanpose_cli.core.errors import ExitCode, HpcError, UnavailableError
 from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
 from humanpose_cli.io.atomic import write_json
 from humanpose_cli.version import __version__
@@ -108,105 +107,6 @@ class Outcome:
     problem: str | None = None
 
 
-@dataclass(frozen=True)
-class Batch:
-    """How a batch is run.
-
-    command        its name, part of the key of every item
-    out            output folder; ledger and run.json are kept there
-    options        JSON values of everything that decides a result, and of nothing else
-    shard          the part of the items that this process does
-    resume         skip what an earlier run finished
-    retry_failed   do again what an earlier run failed at
-    overwrite      replace results that other options made
-    verify_inputs  know an unchanged input by its contents instead of size and time
-    recall         (item, entry) -> the `contents` of an item that an earlier run did, read from its outputs
-    arguments      the command line, for run.json
-    """
-
-    command: str
-    out: Path
-    options: Mapping[str, Any] = field(default_factory=dict)
-    shard: Shard = WHOLE
-    resume: bool = True
-    retry_failed: bool = False
-    overwrite: bool = False
-    verify_inputs: bool = False
-    recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None
-    arguments: tuple[str, ...] = ()
-
-
-def refuse_conflicts(items: Sequence[Item], batch: Batch, digest: str, history: History) -> None:
-    """Raise UsageError, before anything is done, if results of something else would be replaced.
-
-    That is: results of the same item with other options, of another folder's item with the same relative path, or of
-    another item or command that wrote one of the very files that this item will write.
-    """
-    if batch.overwrite:
-        return
-    writers = history.writers()
-    for item in items:
-        own = history.of(batch.command, item)
-        if own is not None and any((batch.out / output).exists() for output in own.outputs):
-            if own.options != digest:
-                raise _refusal(item, batch, _changed_options(own, batch.options, history))
-            elsewhere = own.root and item.root is not None and str(item.root.resolve()) != own.root
-            if elsewhere and not _unchanged(item, own, batch):
-                raise _refusal(item, batch, f"of another image or video of that name, from {own.root}")
-        for output in item.outputs:
-            writer = writers.get(Path(os.path.relpath(output, batch.out)).as_posix())
-            other = writer is not None and (writer.command, writer.path) != (batch.command, item.key)
-            if other and writer is not None and output.exists():
-                raise _refusal(item, batch, f"by hpc {writer.command} of {writer.path}")
-
-
-def _unchanged(item: Item, entry: Entry, batch: Batch) -> bool:
-    try:
-        if batch.verify_inputs:
-            return bool(entry.content) and content_digest(item) == entry.content
-        mark = fingerprint(item)
-        return (entry.size, entry.mtime_ns) == (mark.size, mark.mtime_ns)
-    except HpcError:
-        return False  # its turn will come, and then it fails with the reason
-
-
-def _changed_options(entry: Entry, options: Mapping[str, Any], history: History) -> str:
-    """Name what differs, such as "other options (`people=all`, was largest; another `target_pose`)"."""
-    before = _leaves(history.options.get(entry.options, {}))
-    now = _leaves(json.loads(json.dumps(options, default=str)))  # as a ledger keeps them: tuples are lists there
-    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
-    changed = "; ".join(_change(name, before.get(name), now.get(name)) for name in names)
-    return f"with other options ({changed})" if before and changed else "with other options"
-
-
-_DIGEST = re.compile(r"(.*[:/ ])?[0-9a-f]{12,64}")
-
-
-def _change(name: str, before: Any, now: Any) -> str:
-    """How an option differs from before; files are told apart by digests, which nobody wants to read."""
-    file_now, file_before = (bool(_DIGEST.fullmatch(str(value))) for value in (now, before))
-    if file_now and file_before:
-        return f"another `{name}`"
-    new = f"no `{name}`" if now is None else f"`{name}`" if file_now else f"`{name}={now}`"
-    return f"{new}, was {'not given' if before is None else 'another file' if file_before else before}"
-
-
-def _leaves(options: Mapping[str, Any], within: str = "") -> dict[str, Any]:
-    """Options with nested ones under dotted names, so that only what differs need be named."""
-    leaves: dict[str, Any] = {}
-    for name, value in options.items():
-        leaves |= _leaves(value, f"{within}{name}.") if isinstance(value, Mapping) else {within + name: value}
-    return leaves
-
-
-def _refusal(item: Item, batch: Batch, origin: str) -> HpcError:
-    return UsageError(
-        batch.out,
-        f"already holds the results of {item.key} made {origin}",
-        remedy="`overwrite` replaces them, another `out` keeps both",
-    )
-
-
 class BatchProgress:
     """Listener of a batch, called from the thread that runs it. This one says nothing."""
 
@@ -237,7 +137,7 @@ def run_items(
     progress: BatchProgress | None = None,
     stop: StopSignals | None = None,
 ) -> CommandResult:
-    """Run `worker` on each item of this shard, one after the other.
+    """Run `worker` on each item of this shard, one after the other; of a dry run, say what would be done.
 
     progress  the reporter of what happens
     stop      the handler of SIGINT and SIGTERM; with one, an interrupted run returns its result, without one
@@ -246,6 +146,8 @@ def run_items(
     the output folder cannot be written.
     """
     mine = [item for item in unique_items(items) if batch.shard.owns(item.key)]
+    if batch.dry_run:
+        return plan_items(mine, batch)
     with Ledger(batch.out, batch.command, batch.options, batch.shard) as ledger:
         return _Run(batch, ledger, worker, progress or BatchProgress(), stop).carry_out(mine)
 
@@ -257,22 +159,21 @@ class _Run:
         self, batch: Batch, ledger: Ledger, worker: Worker, progress: BatchProgress, stop: StopSignals | None
     ) -> None:
         self.batch, self.ledger, self.worker, self.progress, self.stop = batch, ledger, worker, progress, stop
-        self.history = ledger.history
-        self.writers = self.history.writers()
-        self.changed = 0
+        self.earlier = EarlierRuns(batch, ledger.digest, ledger.history)
         self.results: list[ItemResult] = []
         self.halted: Failure | None = None
 
     def carry_out(self, items: Sequence[Item]) -> CommandResult:
-        refuse_conflicts(items, self.batch, self.ledger.digest, self.history)
+        self.earlier.refuse_conflicts(items)
         record = run_record(self.batch.command, self.batch.options, self.batch.shard, self.batch.arguments)
         self._write_record(record)
         self.progress.start(len(items))
+        self.started = time.monotonic()
         try:
             for item in items:
                 if self.halted or (self.stop is not None and self.stop.requested):
                     break
-                settled = self._settled_before(item)
+                settled = self.earlier.settled(item)
                 if settled is not None:
                     self._finish(settled)
                     continue
@@ -284,38 +185,6 @@ class _Run:
         finally:
             self.progress.finish()
         return self._close_record(record, self._result(items))
-
-    def _settled_before(self, item: Item) -> ItemResult | None:
-        """What an earlier run has to say of an item; None if there is something left to do."""
-        batch, entry = self.batch, self.history.of(self.batch.command, item)
-        if entry is None or not batch.resume or entry.options != self.ledger.digest or entry.began:
-            return None
-        if not _unchanged(item, entry, batch):
-            self.changed += entry.done
-            return None
-        if not self._holds(entry):
-            return None
-        outputs = tuple(str(batch.out / output) for output in entry.outputs)
-        if not entry.done:
-            if batch.retry_failed:
-                return None
-            error = f"{entry.error} (in an earlier run; `retry_failed` tries again)"
-            status, code = Status(entry.outcome), ExitCode(entry.exit_code)
-            return ItemResult(item.name, status, outputs, error=error, exit_code=code, details=entry.details)
-        try:
-            contents = batch.recall(item, entry) if batch.recall else {}
-        except HpcError:
-            return None  # its result was damaged since: like one that vanished, it is made again
-        return ItemResult(item.name, Status.SKIPPED, outputs, details={**entry.details, **contents})
-
-    def _holds(self, entry: Entry) -> bool:
-        """Whether its outputs are there as it left them: none missing, of another size or written over."""
-        sizes = tuple(output_size(self.batch.out / output) for output in entry.outputs)
-        return (
-            -1 not in sizes
-            and entry.sizes in ((), sizes)
-            and all(self.writers[output] is entry for output in entry.outputs)
-        )
 
     def _do(self, item: Item) -> ItemResult:
         """Work on an item and record what became of it."""
@@ -347,12 +216,8 @@ class _Run:
 
     def _announce(self, item: Item, mark: Fingerprint) -> None:
         """Say that earlier results are being replaced: if this is never finished, nobody must take them for whole."""
-        earlier = self.history.of(self.batch.command, item)
-        planned = [Path(os.path.relpath(output, self.batch.out)).as_posix() for output in item.outputs]
-        if earlier is not None or any(output in self.writers for output in planned):
-            replaced = dict.fromkeys([*(earlier.outputs if earlier is not None else ()), *planned])
-            outputs = tuple(str(self.batch.out / output) for output in replaced)
-            self.ledger.record(item, mark, ItemResult(item.name, Status.INTERRUPTED, outputs))
+        if replaced := self.earlier.replaced_by(item):
+            self.ledger.record(item, mark, ItemResult(item.name, Status.INTERRUPTED, replaced))
 
     def _failure(self, item: Item, error: Exception, seconds: float) -> ItemResult:
         failure = explain(error, item.files)
@@ -374,9 +239,9 @@ class _Run:
         if not items:
             part = f" in part {self.batch.shard}" if self.batch.shard.count > 1 else ""
             messages.append(f"there is nothing to do{part}")
-        if self.changed:
-            inputs = "input has" if self.changed == 1 else "inputs have"
-            messages.append(f"{self.changed} {inputs} changed since an earlier run: done again")
+        if changed := self.earlier.changed:
+            inputs = "input has" if changed == 1 else "inputs have"
+            messages.append(f"{changed} {inputs} changed since an earlier run: done again")
         if self.halted is not None:
             done = any(result.status is not Status.ERROR for result in self.results)
             status, code = Status.PARTIAL if done else Status.ERROR, self.halted.exit_code
@@ -384,7 +249,20 @@ class _Run:
             status, code = Status.INTERRUPTED, ExitCode(128 + self.stop.signal_number)
         if left:
             messages.append(f"{left} of {len(items)} items are left; the same command goes on with them")
-        return CommandResult(self.batch.command, status, tuple(self.results), tuple(messages), code)
+        extra = {"summary": self._summary()} if items else {}
+        return CommandResult(self.batch.command, status, tuple(self.results), tuple(messages), code, extra)
+
+    def _summary(self) -> dict[str, Any]:
+        """How many there are of each status, the seconds of the run, and how many items were worked on a second."""
+        counts = Counter(result.status for result in self.results)
+        seconds = time.monotonic() - self.started
+        worked = len(self.results) - counts[Status.SKIPPED]
+        named = {"done": Status.SUCCESS, "partial": Status.PARTIAL, "failed": Status.ERROR, "skipped": Status.SKIPPED}
+        return {
+            **{name: counts[status] for name, status in named.items()},
+            "seconds": round(seconds, 3),
+            "items_per_second": round(worked / seconds, 3) if worked and seconds else 0.0,
+        }
 
     def _write_record(self, record: Mapping[str, Any]) -> None:
         write_json(run_record_path(self.batch.out, self.batch.shard), record)

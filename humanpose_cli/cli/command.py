@@ -258,7 +258,7 @@ def _refuse_pipes(values: Mapping[str, Any]) -> None:
     """InputError for a pipe or a device among the files given, which are read more than once."""
     for name, value in values.items():
         for path in value if isinstance(value, list) else [value]:
-            if isinstance(path, Path) and name != "out":
+            if isinstance(path, Path) and name not in ("out", "items"):  # a list of items is read once
                 refuse_pipes(path)
 
 

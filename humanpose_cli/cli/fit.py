@@ -79,13 +79,14 @@ _OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the images.")
         "hpc fit clip.mp4 --people largest --frames 0:250",
         "hpc fit frames/ --refine",
         "hpc fit photos/ --out fits --overwrite",
+        "hpc fit --items photos.txt --dry-run",
         "hpc fit photo.jpg -o photo.fit.npz --no-overlay --json",
     ),
 )
 def fit(
     session: Session,
-    inputs: Inputs,
     flags: BatchFlags,
+    inputs: Inputs = None,
     method: Annotated[Literal["auto", "keypoints", "nbf", "register"], _METHOD] = "auto",
     weights: Annotated[str, _WEIGHTS] = "",
     segmenter: Annotated[str, _SEGMENTER] = "",
@@ -131,7 +132,9 @@ def fit(
     if out.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not out.is_dir():
         raise UsageError("out", "is no name of a fit", expected="a folder or NAME.npz", got=str(out))
     check_registration(method, densepose, charts, refine=refine)
-    found = flags.inputs(session, inputs, out, sequence=sequence, frames=parse_range(frames))
+    found = flags.inputs(
+        session, inputs or (), out, listed=flags.listed(), sequence=sequence, frames=parse_range(frames)
+    )
     network = NetworkOptions(weights, segmenter)
     own: FitMethod = "keypoints" if method == "register" else method
     options = session.tune(FitOptions(body, people, detector, focal, method=own, network=network))

@@ -24,7 +24,8 @@ from humanpose_cli.io.frame_range import FrameRange, parse_frame_range
 if TYPE_CHECKING:
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.ledger import Entry
-    from humanpose_cli.batch.runner import Batch, Outcome
+    from humanpose_cli.batch.resuming import Batch
+    from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.cli.command import Session
     from humanpose_cli.core.result import CommandResult
     from humanpose_cli.io.inputs import Inputs as FoundInputs
@@ -69,7 +70,7 @@ def argument(metavar: str, text: str) -> Any:
 _RUN, _FILES, _MACHINE = "What is done again", "Files", "Machine"
 
 Inputs = Annotated[
-    list[str],
+    list[str] | None,
     argument(
         "INPUT",
         "Images, videos, folders, glob or numbered (f_%04d.png) patterns; - reads a list of paths, one a line, from "
@@ -94,6 +95,14 @@ RetryFailed = Annotated[
 ]
 VerifyInputs = Annotated[
     bool, option("--verify-inputs", "Know an unchanged input by its contents. Default: by size and time.", _RUN)
+]
+DryRun = Annotated[bool, option("--dry-run", "Say what would be done, and do nothing.", _RUN)]
+ItemList = Annotated[
+    Path | None,
+    option("--items FILE|-", "Take further inputs from a list, one path a line; - is stdin. Default: none.", _FILES),
+]
+NullSeparated = Annotated[
+    bool, option("--null -0", "Paths in lists end with a NUL byte, as find -print0 writes them.", _FILES)
 ]
 Device = Annotated[
     str,
@@ -157,6 +166,19 @@ class BatchFlags:
     overwrite: Overwrite = False
     verify_inputs: VerifyInputs = False
     shard: ShardOption = None
+    dry_run: DryRun = False
+    items: ItemList = None
+    null: NullSeparated = False
+
+    def listed(self) -> list[str]:
+        """The paths of --items."""
+        import sys
+
+        from humanpose_cli.io.inputs import read_list
+
+        if self.items is None:
+            return []
+        return read_list(sys.stdin if str(self.items) == "-" else self.items, null=self.null)
 
     def inputs(self, session: Session, arguments: Sequence[str], out: Path, **options: Any) -> FoundInputs:
         """What a command works through, without results of earlier runs; says on stderr what was chosen.
@@ -171,7 +193,7 @@ class BatchFlags:
         exclude, folder = [out], out.resolve()
         if any(folder in (path := Path(argument).resolve(), *path.parents) for argument in arguments):
             exclude += [out / output for output in read_history(out).writers()]
-        found = open_inputs(arguments, sys.stdin, exclude=exclude, own_suffixes=OWN_SUFFIXES, **options)
+        found = open_inputs(arguments, sys.stdin, exclude=exclude, own_suffixes=OWN_SUFFIXES, null=self.null, **options)
         session.tell(found.messages)
         return found
 
@@ -214,7 +236,7 @@ class BatchFlags:
     ) -> Batch:
         """How to run the items of this command; see `batch.runner.Batch`."""
         from humanpose_cli.batch.items import WHOLE
-        from humanpose_cli.batch.runner import Batch
+        from humanpose_cli.batch.resuming import Batch
 
         return Batch(
             session.command,
@@ -225,6 +247,7 @@ class BatchFlags:
             retry_failed=self.retry_failed,
             overwrite=self.overwrite,
             verify_inputs=self.verify_inputs,
+            dry_run=self.dry_run,
             recall=recall,
             arguments=session.arguments,
         )

@@ -63,9 +63,9 @@ _PAGE = option(
 )
 def refine(
     session: Session,
-    fits: Annotated[list[Path], _FITS],
     flags: BatchFlags,
     frames: Annotated[list[str], _FRAMES],
+    fits: Annotated[list[Path] | None, _FITS] = None,
     correspondence: Annotated[Literal["auto", "network", "flow", "keypoints"], _CORRESPONDENCE] = "auto",
     weights: Annotated[str, _WEIGHTS] = "",
     prior: Annotated[Literal["none", "pose"], _PRIOR] = "pose",
@@ -94,7 +94,10 @@ def refine(
 
     options = session.tune(RefineOptions(correspondence, prior))
     found = flags.inputs(session, frames, out)
-    known = fits_with_frames(fits, list(found), out, overlay=overlay, page=page)
+    given = [*(fits or ()), *map(Path, flags.listed())]
+    if not given:
+        raise UsageError("fits", "are missing", expected="fit files, folders of them, or a list with `items`")
+    known = fits_with_frames(given, list(found), out, overlay=overlay, page=page)
     items = [
         Item(each.path.name, each.files, str(each.path), each.path.parent, each.outputs, payload=each, error=each.error)
         for each in known

@@ -38,6 +38,7 @@ _STYLES = {
     Status.PARTIAL: "yellow",
     Status.ERROR: "red",
     Status.INTERRUPTED: "yellow",
+    Status.PLANNED: "cyan",
 }
 _LABELS = {
     Status.SUCCESS: "done",
@@ -45,6 +46,7 @@ _LABELS = {
     Status.PARTIAL: "in part",
     Status.ERROR: "failed",
     Status.INTERRUPTED: "interrupted",
+    Status.PLANNED: "to do",
 }
 
 
@@ -88,7 +90,7 @@ def close(result: CommandResult, reporter: Reporter, *, as_json: bool, info: Com
         terminal = sys.stdout.isatty()
         write_stdout(result_text(result, columns, labels, terminal=terminal))
         if not terminal and len(result.items) > 1:
-            reporter.info(_summary(result.items, labels))
+            reporter.info(_summary(result, labels))
     for message in result.messages:
         if result.status is Status.ERROR and not result.items:
             reporter.error(message)
@@ -243,8 +245,8 @@ def _drawn_items(result: CommandResult, columns: Sequence[ResultColumn], labels:
     optional = {2 + i for i, column in enumerate(columns) if column.optional}
     parts: list[Any] = list(_fitted(headings, rows, optional))
     if len(result.items) > 1:
-        parts.append(_text(_summary(result.items, labels)))
-    if written := [output for item in result.items for output in item.outputs]:
+        parts.append(_text(_summary(result, labels)))
+    if written := [output for item in result.items if item.status is not Status.PLANNED for output in item.outputs]:
         parts.append(_text(_where(written)))
     return _drawn(*parts)
 
@@ -338,10 +340,13 @@ def _rows_to_show(items: Sequence[ItemResult]) -> Sequence[ItemResult]:
     return [item for i, item in enumerate(items) if i < _MOST_ROWS // 2 or item.status not in fine]
 
 
-def _summary(items: Sequence[ItemResult], labels: Mapping[Status, str]) -> str:
-    counts = Counter(item.status for item in items)
+def _summary(result: CommandResult, labels: Mapping[Status, str]) -> str:
+    counts = Counter(item.status for item in result.items)
     parts = [f"{counts[status]} {word}" for status, word in labels.items() if counts[status]]
-    return f"{len(items)} items: {', '.join(parts)}"
+    pace = result.extra.get("summary", {})
+    if pace.get("items_per_second"):
+        parts.append(f"{pace['seconds']:.1f} s, {pace['items_per_second']:.3g} items/s")
+    return f"{len(result.items)} items: {', '.join(parts)}"
 
 
 def _shown(value: Any) -> str:

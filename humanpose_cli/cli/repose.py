@@ -130,7 +130,8 @@ def repose(
     video (photo.dance.mp4) or numbered images. --out may name one file in place of a folder. --frames picks frames of
     a driving video.
     """
-    photos, pose = _photos_and_pose([*(input or ())], [*(arguments or ())], target_pose)
+    listed = flags.listed()
+    photos, pose = _photos_and_pose([*(input or ())], [*(arguments or ())], target_pose, listed)
 
     from humanpose_cli.batch.items import Item, item_of
     from humanpose_cli.batch.runner import Outcome
@@ -142,7 +143,7 @@ def repose(
     from humanpose_cli.reposing.result import form_of, pose_name, repose_outputs
     from humanpose_cli.reposing.targets import read_target
 
-    found = flags.inputs(session, photos, out, sequence=False)
+    found = flags.inputs(session, photos, out, listed=listed, sequence=False)
     for source in found:
         if source.is_sequence:
             session.reporter.info(f"{source.label}: the people of its first frame are reposed")
@@ -182,7 +183,9 @@ def repose(
         return flags.run(session, items, work, out, recorded)
 
 
-def _photos_and_pose(inputs: list[str], arguments: list[str], pose: Path | None) -> tuple[list[str], Path]:
+def _photos_and_pose(
+    inputs: list[str], arguments: list[str], pose: Path | None, listed: list[str]
+) -> tuple[list[str], Path]:
     """The pose is the last argument where --target-pose does not name it."""
     from humanpose_cli.io.pose_files import POSE_SUFFIXES
 
@@ -192,10 +195,10 @@ def _photos_and_pose(inputs: list[str], arguments: list[str], pose: Path | None)
             raise UsageError("target_pose" if inputs else "input", "is missing", expected=usage)
         pose = Path(arguments.pop())
     photos = [*inputs, *arguments]
-    if not photos:
+    if not photos and not listed:
         missing = "target_pose" if pose.suffix.lower() not in POSE_SUFFIXES and not inputs else "input"
         raise UsageError(missing, "is missing", expected=usage, got=str(pose))
-    for photo in photos:
+    for photo in (*photos, *listed):
         if Path(photo).suffix.lower() in POSE_SUFFIXES:
             raise UsageError(photo, "is a pose file where a photograph should be", expected=usage)
     return photos, pose

@@ -12,13 +12,16 @@ from humanpose_cli.version import __version__
 
 
 class Status(str, Enum):
-    """Outcome of an item or of a command; `SKIPPED` is an item that an earlier run had finished."""
+    """Outcome of an item or of a command: `SKIPPED` is an item that an earlier run had finished, `PLANNED` one that a
+    dry run found to do.
+    """
 
     SUCCESS = "success"
     PARTIAL = "partial"
     ERROR = "error"
     INTERRUPTED = "interrupted"
     SKIPPED = "skipped"
+    PLANNED = "planned"
 
 
 @dataclass(frozen=True)

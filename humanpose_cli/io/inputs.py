@@ -192,17 +192,21 @@ def open_inputs(
     frames: FrameRange = ALL_FRAMES,
     exclude: Collection[Path | str] = (),
     own_suffixes: Collection[str] = (),
+    listed: Iterable[str] = (),
+    null: bool = False,
 ) -> Inputs:
     """Find the items that the arguments mean; nothing is decoded yet.
 
     arguments  files, folders (with all below them), globs (also `**`), numbered patterns (`f_%04d.png`), or "-": paths
-               on `stdin`, one a line, or separated by NUL bytes if there are any
+               on `stdin`, see `read_list`
     sequence   None: a folder's images are one sequence if `check_sequence` says so, those of a numbered pattern are,
                files named one by one are independent. True: the images of each folder are one sequence. False: all are
                independent
     frames     the frames of each sequence that are asked for
     exclude    folders never entered and files never read: the output folder, earlier results
     own_suffixes  endings of our own outputs (".overlay.jpg"), passed over inside folders
+    listed     further files and folders, whose names are taken as they are
+    null       whether the names on `stdin` end with NUL bytes
 
     The input root is the folder or the fixed part of the glob if that is the only argument, else what the parents
     of all arguments have in common. Duplicates are dropped. What is wrong with one argument becomes an item whose
@@ -210,7 +214,7 @@ def open_inputs(
     UsageError if nothing was given, or if two items have one key.
     """
     search = _Search(sequence, frames, {_absolute(path) for path in exclude}, tuple(own_suffixes))
-    given = _expand(arguments, stdin)
+    given = [*_expand(arguments, stdin, null), *map(_literal, listed)]
     if not given:
         raise UsageError("input", "is missing", expected="an image, video, folder, glob or - for a list on stdin")
     root = _common_root(given)
@@ -242,11 +246,11 @@ def _absolute(text: str | Path) -> Path:
     return Path(os.path.abspath(text))
 
 
-def _expand(arguments: Sequence[str | Path], stdin: IO[Any] | None) -> list[_Given]:
+def _expand(arguments: Sequence[str | Path], stdin: IO[Any] | None, null: bool) -> list[_Given]:
     given: list[_Given] = []
     for argument in arguments:
         if str(argument) == "-":
-            given.extend(_literal(name) for name in _read_list(stdin))
+            given.extend(_literal(name) for name in read_list(stdin, null=null))
         elif not os.path.lexists(argument) and glob.has_magic(str(argument)):
             given.extend(_glob(str(argument)))
         elif not os.path.lexists(argument) and _NUMBER.search(Path(argument).name):
@@ -309,16 +313,28 @@ def _numbered(pattern: Path) -> _Given:
     return _Given(pattern, pattern.parent, numbered=tuple(sorted(numbers, key=numbers.__getitem__)))
 
 
-def _read_list(stdin: IO[Any] | None) -> list[str]:
-    if stdin is None:
+def read_list(source: IO[Any] | Path | None, *, null: bool = False) -> list[str]:
+    """The paths in a file or on a stream: one a line, or ending with NUL bytes if there are any or `null` says so.
+
+    InputError where there is none, UsageError without a stream.
+    """
+    if source is None:
         raise UsageError("-", "needs a list on stdin", expected="paths, one a line or separated by NUL bytes")
-    content = getattr(stdin, "buffer", stdin).read()
+    if isinstance(source, Path):
+        try:
+            content = source.read_bytes()
+        except OSError as error:
+            raise reading_error(source, error) from error
+    else:
+        content = getattr(source, "buffer", source).read()
     data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
     data = data.removeprefix(codecs.BOM_UTF8)  # as Windows' own tools begin a list
-    names = data.split(b"\0") if b"\0" in data else [line.rstrip(b"\r") for line in data.split(b"\n")]
+    nul = null or b"\0" in data
+    names = data.split(b"\0") if nul else [line.rstrip(b"\r") for line in data.split(b"\n")]
     listed = [os.fsdecode(name) for name in names if name.strip()]
     if not listed:
-        raise InputError("stdin", "holds no path", expected="paths, one a line or separated by NUL bytes")
+        what = source if isinstance(source, Path) else "stdin"
+        raise InputError(what, "holds no path", expected="paths, one a line or separated by NUL bytes")
     return listed
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from humanpose_cli.batch.items import Item, Shard
 from humanpose_cli.batch.ledger import read_history
-from humanpose_cli.batch.runner import Batch, Outcome, run_items
+from humanpose_cli.batch.resuming import Batch
+from humanpose_cli.batch.runner import Outcome, run_items
 from humanpose_cli.core.errors import ExitCode, InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
 

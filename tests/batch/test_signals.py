@@ -21,7 +21,8 @@ BATCH = """
 import hashlib, json, sys, time
 from pathlib import Path
 from humanpose_cli.batch.items import Item
-from humanpose_cli.batch.runner import Batch, Outcome, run_items
+from humanpose_cli.batch.resuming import Batch
+from humanpose_cli.batch.runner import Outcome, run_items
 from humanpose_cli.batch.signals import StopSignals
 from humanpose_cli.cli.render import json_text
 from humanpose_cli.io.atomic import atomic_path

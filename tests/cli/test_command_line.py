@@ -14,7 +14,7 @@ import probe_commands
 import pytest
 
 from humanpose_cli.batch.items import Shard
-from humanpose_cli.batch.runner import Batch
+from humanpose_cli.batch.resuming import Batch
 from humanpose_cli.cli import command
 from humanpose_cli.cli.options import BatchFlags
 from humanpose_cli.core.errors import InputError, UsageError

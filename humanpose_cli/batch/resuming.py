@@ -1,0 +1,194 @@
+"""What earlier runs of a batch left: results that stand, results that nobody may replace, and what is still to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from humanpose_cli.batch.items import WHOLE, Item, Shard, content_digest, fingerprint
+from humanpose_cli.batch.ledger import Entry, History, options_digest, output_size, read_history
+from humanpose_cli.core.errors import ExitCode, HpcError, UsageError
+from humanpose_cli.core.result import CommandResult, ItemResult, Status, combine_status
+
+
+@dataclass(frozen=True)
+class Batch:
+    """How a batch is run.
+
+    command        its name, part of the key of every item
+    out            output folder; ledger and run.json are kept there
+    options        JSON values of everything that decides a result, and of nothing else
+    shard          the part of the items that this process does
+    resume         skip what an earlier run finished
+    retry_failed   do again what an earlier run failed at
+    overwrite      replace results that other options made
+    verify_inputs  know an unchanged input by its contents instead of size and time
+    dry_run        do nothing and write nothing, only say what would be done
+    recall         (item, entry) -> the `contents` of an item that an earlier run did, read from its outputs
+    arguments      the command line, for run.json
+    """
+
+    command: str
+    out: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
+    shard: Shard = WHOLE
+    resume: bool = True
+    retry_failed: bool = False
+    overwrite: bool = False
+    verify_inputs: bool = False
+    dry_run: bool = False
+    recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None
+    arguments: tuple[str, ...] = ()
+
+
+class EarlierRuns:
+    """What the ledgers of a batch's folder say about its items.
+
+    digest   of the batch's options
+    changed  how many items were found to be other than when an earlier run did them
+    """
+
+    def __init__(self, batch: Batch, digest: str, history: History) -> None:
+        self.batch, self.digest, self.history = batch, digest, history
+        self.changed = 0
+        self._writers = history.writers()
+
+    def refuse_conflicts(self, items: Sequence[Item]) -> None:
+        """Raise UsageError, before anything is done, if results of something else would be replaced.
+
+        That is: results of the same item with other options, of another folder's item with the same relative path, or
+        of another item or command that wrote one of the very files that this item will write.
+        """
+        if self.batch.overwrite or not self.history.entries:
+            return
+        for item in items:
+            own = self._entry(item)
+            if own is not None and any((self.batch.out / output).exists() for output in own.outputs):
+                self._refuse_other(item, own)
+            for output in self._planned(item):
+                writer = self._writers.get(output)
+                other = writer is not None and (writer.command, writer.path) != (self.batch.command, item.key)
+                if other and writer is not None and (self.batch.out / output).exists():
+                    raise _refusal(item, self.batch, f"by hpc {writer.command} of {writer.path}")
+
+    def _refuse_other(self, item: Item, own: Entry) -> None:
+        if own.options != self.digest:
+            raise _refusal(item, self.batch, _changed_options(own, self.batch.options, self.history))
+        elsewhere = own.root and item.root is not None and str(item.root.resolve()) != own.root
+        if elsewhere and not _unchanged(item, own, self.batch):
+            raise _refusal(item, self.batch, f"of another image or video of that name, from {own.root}")
+
+    def settled(self, item: Item) -> ItemResult | None:
+        """What an earlier run has to say of an item; None if there is something left to do."""
+        batch, entry = self.batch, self._entry(item)
+        if entry is None or not batch.resume or entry.options != self.digest or entry.began:
+            return None
+        if not _unchanged(item, entry, batch):
+            self.changed += entry.done
+            return None
+        if not self._holds(entry):
+            return None
+        outputs = tuple(str(batch.out / output) for output in entry.outputs)
+        if not entry.done:
+            if batch.retry_failed:
+                return None
+            error = f"{entry.error} (in an earlier run; `retry_failed` tries again)"
+            status, code = Status(entry.outcome), ExitCode(entry.exit_code)
+            return ItemResult(item.name, status, outputs, error=error, exit_code=code, details=entry.details)
+        try:
+            contents = batch.recall(item, entry) if batch.recall else {}
+        except HpcError:
+            return None  # its result was damaged since: like one that vanished, it is made again
+        return ItemResult(item.name, Status.SKIPPED, outputs, details={**entry.details, **contents})
+
+    def _holds(self, entry: Entry) -> bool:
+        """Whether its outputs are there as it left them: none missing, of another size or written over."""
+        sizes = tuple(output_size(self.batch.out / output) for output in entry.outputs)
+        return (
+            -1 not in sizes
+            and entry.sizes in ((), sizes)
+            and all(self._writers[output] is entry for output in entry.outputs)
+        )
+
+    def replaced_by(self, item: Item) -> tuple[str, ...]:
+        """The files of earlier runs that doing an item may replace."""
+        entry, planned = self._entry(item), self._planned(item)
+        if entry is None and not any(output in self._writers for output in planned):
+            return ()
+        outputs = dict.fromkeys([*(entry.outputs if entry is not None else ()), *planned])
+        return tuple(str(self.batch.out / output) for output in outputs)
+
+    def _entry(self, item: Item) -> Entry | None:
+        return self.history.of(self.batch.command, item)
+
+    def _planned(self, item: Item) -> list[str]:
+        """The files that an item will write, as ledgers name them."""
+        return [Path(os.path.relpath(output, self.batch.out)).as_posix() for output in item.outputs]
+
+
+def plan_items(items: Sequence[Item], batch: Batch) -> CommandResult:
+    """What a run of these items would do; nothing is written. UsageError where it would refuse them."""
+    earlier = EarlierRuns(batch, options_digest(batch.options), read_history(batch.out))
+    earlier.refuse_conflicts(items)
+    results = [earlier.settled(item) or _planned_result(item) for item in items]
+    status, code = combine_status(results)
+    count = sum(result.status is Status.PLANNED for result in results)
+    return CommandResult(batch.command, status, tuple(results), (f"dry run: {count} of {len(items)} to do",), code)
+
+
+def _planned_result(item: Item) -> ItemResult:
+    if item.error is not None:
+        return ItemResult(item.name, Status.ERROR, error=str(item.error), exit_code=item.error.exit_code)
+    return ItemResult(item.name, Status.PLANNED, tuple(map(str, item.outputs)))
+
+
+def _unchanged(item: Item, entry: Entry, batch: Batch) -> bool:
+    try:
+        if batch.verify_inputs:
+            return bool(entry.content) and content_digest(item) == entry.content
+        mark = fingerprint(item)
+        return (entry.size, entry.mtime_ns) == (mark.size, mark.mtime_ns)
+    except HpcError:
+        return False  # its turn will come, and then it fails with the reason
+
+
+def _changed_options(entry: Entry, options: Mapping[str, Any], history: History) -> str:
+    """Name what differs, such as "other options (`people=all`, was largest; another `target_pose`)"."""
+    before = _leaves(history.options.get(entry.options, {}))
+    now = _leaves(json.loads(json.dumps(options, default=str)))  # as a ledger keeps them: tuples are lists there
+    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    changed = "; ".join(_change(name, before.get(name), now.get(name)) for name in names)
+    return f"with other options ({changed})" if before and changed else "with other options"
+
+
+_DIGEST = re.compile(r"(.*[:/ ])?[0-9a-f]{12,64}")
+
+
+def _change(name: str, before: Any, now: Any) -> str:
+    """How an option differs from before; files are told apart by digests, which nobody wants to read."""
+    file_now, file_before = (bool(_DIGEST.fullmatch(str(value))) for value in (now, before))
+    if file_now and file_before:
+        return f"another `{name}`"
+    new = f"no `{name}`" if now is None else f"`{name}`" if file_now else f"`{name}={now}`"
+    return f"{new}, was {'not given' if before is None else 'another file' if file_before else before}"
+
+
+def _leaves(options: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """Options with nested ones under dotted names, so that only what differs need be named."""
+    leaves: dict[str, Any] = {}
+    for name, value in options.items():
+        leaves |= _leaves(value, f"{within}{name}.") if isinstance(value, Mapping) else {within + name: value}
+    return leaves
+
+
+def _refusal(item: Item, batch: Batch, origin: str) -> HpcError:
+    return UsageError(
+        batch.out,
+        f"already holds the results of {item.key} made {origin}",
+        remedy="`overwrite` replaces them, another `out` keeps both",
+    )

@@ -1,0 +1,88 @@
+"""`hpc ledger`: what the ledgers in an output folder tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from humanpose_cli.cli.command import Session, command
+from humanpose_cli.cli.options import argument, option
+from humanpose_cli.core.errors import ExitCode, InputError
+from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
+
+if TYPE_CHECKING:
+    from humanpose_cli.batch.ledger import Entry
+
+_FOLDER = argument("FOLDER", "The output folder of hpc fit, refine or repose.")
+_ALL = option("--all", "List every item. Default: those that failed, or that somebody began and nobody finished.")
+
+
+@command(
+    columns=(
+        ("command", "command", "What was run."),
+        ("host", "host", "The machine that did it."),
+        ("finished", "finished", "When, in UTC.", True),
+        ("error", "error", "Why it failed."),
+    ),
+    labels={Status.INTERRUPTED: "not finished"},
+    examples=("hpc ledger hpc-out/fit", "hpc ledger hpc-out/fit --all --json"),
+)
+def ledger(session: Session, folder: Annotated[Path, _FOLDER], every: Annotated[bool, _ALL] = False) -> CommandResult:
+    """Show what failed in an output folder, which machine did what, and how fast.
+
+    The exit code is 0 whatever failed in it.
+    """
+    from humanpose_cli.batch.ledger import read_history
+
+    history = read_history(folder)
+    if not history.entries:
+        raise InputError(folder, "holds no ledger with items", expected="the output folder of fit, refine or repose")
+    entries = list(history.entries.values())
+    chosen = [entry for entry in entries if every or not entry.done]
+    done = sum(entry.done for entry in entries)
+    message = f"{len(entries)} items: {done} done, {len(entries) - done} not"
+    return CommandResult(
+        "ledger",
+        Status.SUCCESS,
+        tuple(map(_item, chosen)),
+        (message,),
+        extra={"machines": [_pace(*group) for group in _groups(entries)]},
+        tables=(_table(entries),),
+    )
+
+
+def _item(entry: Entry) -> ItemResult:
+    details = {"command": entry.command, "host": entry.host, "finished": entry.finished[:19]}
+    code = ExitCode(entry.exit_code)
+    return ItemResult(entry.path, Status(entry.outcome), entry.outputs, entry.seconds, entry.error, code, details)
+
+
+def _groups(entries: Iterable[Entry]) -> list[tuple[tuple[str, str], list[Entry]]]:
+    """Entries by command and machine."""
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault((entry.command, entry.host), []).append(entry)
+    return sorted(groups.items())
+
+
+def _pace(who: tuple[str, str], entries: Sequence[Entry]) -> dict[str, str | int | float]:
+    """What a machine did: items, those done, seconds of work on them, and how many it does in an hour of work."""
+    seconds = sum(entry.seconds for entry in entries)
+    return {
+        "command": who[0],
+        "host": who[1],
+        "items": len(entries),
+        "done": sum(entry.done for entry in entries),
+        "seconds": round(seconds, 3),
+        "items_per_hour": round(3600 * len(entries) / seconds, 1) if seconds else 0.0,
+        "last": max(entry.finished for entry in entries)[:19],
+    }
+
+
+def _table(entries: Iterable[Entry]) -> ResultTable:
+    rows = [[str(value) for value in _pace(*group).values()] for group in _groups(entries)]
+    columns = ("command", "host", "items", "done", "seconds", "items/hour", "last")
+    return ResultTable(
+        "Who did what", columns, rows, ("Seconds are those of work on items, of all processes together.",)
+    )

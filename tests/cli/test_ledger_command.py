@@ -1,0 +1,85 @@
+"""`hpc ledger`, dry runs and lists of inputs."""
+
+from __future__ import annotations
+
+import io
+import os
+
+import pytest
+
+from humanpose_cli.batch.items import Fingerprint, Item, Shard
+from humanpose_cli.batch.ledger import Ledger
+from humanpose_cli.cli.options import BatchFlags
+from humanpose_cli.core.errors import ExitCode, InputError
+from humanpose_cli.core.result import ItemResult, Status
+from humanpose_cli.io.inputs import read_list
+
+
+@pytest.fixture
+def folder(tmp_path):
+    results = {
+        "a.jpg": ItemResult("a.jpg", Status.SUCCESS, (str(tmp_path / "a.fit.npz"),), 1.5),
+        "b.jpg": ItemResult("b.jpg", Status.ERROR, (), 0.5, "b.jpg: is empty", ExitCode.BAD_INPUT),
+        "c.jpg": ItemResult("c.jpg", Status.INTERRUPTED),
+    }
+    for number, (key, result) in enumerate(results.items()):
+        with Ledger(tmp_path, "fit", {}, Shard(number % 2, 2)) as ledger:
+            ledger.record(Item(key, ()), Fingerprint(1, 1), result)
+    return tmp_path
+
+
+def test_failures_and_who_did_what(hpc, folder):
+    ran = hpc("ledger", str(folder), "--json")
+    assert ran.code == 0
+    items = {item["input"]: item for item in ran.document["items"]}
+    assert {name: item["status"] for name, item in items.items()} == {"b.jpg": "error", "c.jpg": "interrupted"}
+    assert items["b.jpg"]["error"] == "b.jpg: is empty"
+    (machine,) = ran.document["machines"]
+    assert (machine["items"], machine["done"], machine["seconds"], machine["items_per_hour"]) == (3, 1, 2.0, 5400.0)
+    assert ran.document["messages"] == ["3 items: 1 done, 2 not"]
+    assert len(hpc("ledger", str(folder), "--all", "--json").document["items"]) == 3
+    assert "not finished" in hpc("ledger", str(folder)).out
+
+
+def test_a_folder_without_a_ledger(hpc, tmp_path):
+    ran = hpc("ledger", str(tmp_path))
+    assert ran.code == 3
+    assert "holds no ledger" in ran.err
+
+
+@pytest.mark.parametrize(("content", "null"), [(b"a.jpg\nb c.jpg\r\n", False), (b"a.jpg\0b c.jpg\0", True)])
+def test_lists_of_inputs(tmp_path, monkeypatch, content, null):
+    (tmp_path / "list").write_bytes(content)
+    assert BatchFlags(items=tmp_path / "list", null=null).listed() == ["a.jpg", "b c.jpg"]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    from_stdin = BatchFlags(items=type(tmp_path)("-"), null=null)
+    assert from_stdin.listed() == ["a.jpg", "b c.jpg"]
+
+
+def test_a_name_with_a_line_end_needs_nul_bytes(tmp_path):
+    assert read_list(io.BytesIO(b"a\nb.jpg"), null=True) == ["a\nb.jpg"]
+    (tmp_path / "empty").touch()
+    with pytest.raises(InputError, match="empty: holds no path"):
+        read_list(tmp_path / "empty")
+
+
+def test_a_dry_run_of_a_list_says_what_is_to_do_and_writes_nothing(hpc, tmp_path):
+    for name in "a[1].jpg", "b.jpg":
+        (tmp_path / name).write_bytes(b"no image, but nobody reads it")
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/a[1].jpg\n{tmp_path}/b.jpg\n{tmp_path}/missing.jpg\n")
+    out = tmp_path / "out"
+    ran = hpc("fit", "--items", str(tmp_path / "list.txt"), "--out", str(out), "--dry-run", "--json")
+    assert [item["status"] for item in ran.document["items"]] == ["planned", "planned", "error"]
+    assert ran.document["items"][0]["outputs"][0] == str(out / "a[1].jpg.fit.npz")
+    assert ran.document["messages"] == ["dry run: 2 of 3 to do"]
+    assert ran.code == 4
+    assert not out.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX pipes")
+@pytest.mark.parametrize("flag", ["--keypoints", "--config"])
+def test_pipes_are_refused_where_a_file_is_read_more_than_once(hpc, tmp_path, flag):
+    os.mkfifo(tmp_path / "pipe")
+    ran = hpc("fit", "photo.jpg", flag, str(tmp_path / "pipe"), "--out", str(tmp_path / "out"))
+    assert ran.code == 3
+    assert "is a device or a pipe" in ran.err
