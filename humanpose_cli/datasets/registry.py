@@ -43,7 +43,11 @@ SOURCES: Mapping[str, SourceEntry] = {
     "up3d": _entry("up3d", "Up3d", "UP-3D: images with fitted SMPL bodies", "bodies"),
     "h36m": _entry("h36m", "H36m", "Human3.6M: calibrated videos with 3-D joints", "joint_fitter", "bodies"),
     "humaneva": _entry("humaneva", "HumanEva", "HumanEva-I: calibrated videos with 3-D joints", "joint_fitter"),
+    "mpi-inf-3dhp": _entry(
+        "mpi_inf_3dhp", "MpiInf3dhp", "MPI-INF-3DHP: actors before many cameras, and a test set", "joint_fitter"
+    ),
     "3dpw": _entry("threedpw", "Threedpw", "3DPW: videos outdoors with SMPL bodies", "bodies"),
+    "emdb": _entry("emdb", "Emdb", "EMDB: videos by a camera that is carried about, with SMPL bodies", "bodies"),
     "rich": _entry("rich", "Rich", "RICH: real scenes with SMPL-X bodies"),
     "coco": _entry("coco", "Coco", "COCO keypoints, and sets in its form: OCHuman, CrowdPose, PoseTrack …"),
     "densepose": _entry("densepose", "DensePoseCoco", "DensePose-COCO: people with surface points"),
