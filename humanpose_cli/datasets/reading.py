@@ -169,7 +169,7 @@ def checked_array(
 
 
 def array_field(
-    table: Mapping[str, Any], name: str, path: Path, shape: Sequence[int | None], **checks: Any
+    table: Mapping[str, Any], name: str, path: Path, shape: Sequence[int | None] | None, **checks: Any
 ) -> NDArray[Any]:
     """A field of a file's table as a checked array, `checks` as for `checked_array`; InputError if it is not there."""
     if name not in table:
