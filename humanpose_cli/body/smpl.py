@@ -9,7 +9,7 @@ crown by a similarity between the two faces, to the nearest vertex of the head; 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -250,6 +250,28 @@ def _landmark_set(
         points.append((*fixed, bone * first, first, np.zeros_like(body.pose_directions[0])))
     template, directions, bones, weights, pose = (np.stack(column) for column in zip(*points, strict=True))
     return LandmarkArrays(skeleton, _float(template), _float(directions), bones.astype(np.int32), _float(weights), pose)
+
+
+def load_models(paths: Iterable[Path | str]) -> dict[str, Body]:
+    """Models by gender ("neutral", "male", "female"), which their files' names tell; UsageError for two of one."""
+    models: dict[str, Body] = {}
+    for path in paths:
+        model = load_smpl(path)
+        gender = model.name.partition("-")[2] or "neutral"
+        if gender in models:
+            raise UsageError(path, f"is a second {gender} model", remedy="give one file for each gender")
+        models[gender] = model
+    return models
+
+
+def model_for(bodies: Mapping[str, Body], kind: str, gender: str) -> Body | None:
+    """The model that a person's parameters belong to, of those with these names.
+
+    kind "default", "smpl" …; gender "neutral", "male", "female", or "" for neutral. A model under its kind's name alone
+    is the neutral one. Another gender's is never taken: the same betas mean another shape there.
+    """
+    names = [f"{kind}-{gender or 'neutral'}", *([kind] if gender in ("", "neutral") else [])]
+    return next((bodies[name] for name in names if kind and name in bodies), None)
 
 
 def body_by_name(spec: str) -> Body:

@@ -28,7 +28,24 @@ _WHAT = argument(
 _DATA = option("--data CACHE", "Dataset cache of hpc preprocess. Needed.", show_default=False)
 _PROTOCOL = option("--protocol NAME", "Protocol of the cache. Default: its usual one.")
 _SPLIT = option("--split NAME", "Split to evaluate on. Default: test, else validation.")
-_VISIBLE = option("--visible SHARE", "Use people with at least this share of their joints visible.", min=0, max=1)
+_VISIBLE = option(
+    "--visible SHARE", "Leave out people with less than this share of their joints visible.", min=0, max=1
+)
+_MODELS = option(
+    "--model FILE",
+    "SMPL model of one gender, for labels that are parameters of it; may be repeated. Default: none.",
+)
+_JOINTS = option(
+    "--joints NAME",
+    "With fit: joints that errors are of: smpl24, h36m14, h36m17 (by --joint-regressor), lsp14, mocap14 or mocap17 "
+    "(measured ones). Default: measured ones where a data set has them, else smpl24.",
+)
+_ROOT = option(
+    "--root pelvis|hips|none", "With fit: what is put on the truth's before distances are taken. Default: usual one."
+)
+_REGRESSOR = option(
+    "--joint-regressor FILE", "With fit: J_regressor_h36m.npy, 17 x 6890, of SPIN or HMR 2.0. Default: none."
+)
 _LIMIT = option("--limit N", "People, pairs or, with refine, clips at most, spread evenly. Default: all.", min=1)
 _WEIGHTS = option("--weights FILE|RUN", "The model to evaluate. Default: the shipped weights.")
 _SEGMENTER = option("--segmenter FILE|RUN", "Segmenter for networks that take body parts. Default: shipped.")
@@ -72,6 +89,7 @@ _PRIOR = option("--prior", "With refine: only this prior. Default: both.")
 _SEEDS = option("--seeds N", "With --ablation: trainings of each network. Default: 1, of warping 2.", min=1)
 _OUT = option("--out FOLDER", "Folder for report.md, report.json and images.")
 _OF_REPOSE = {"perceptual", "lpips", "pose", "size"}
+_OF_JOINTS = {"joints", "root", "joint_regressor"}
 _OF_REFINE = {"base", "correspondence", "prior"}
 _ABLATIONS = {"repose": ("warping",), "refine": ("robustness", "inputs")}
 _LPIPS_WEIGHTS = ("imagenet-alexnet", "lpips-alex")
@@ -84,9 +102,13 @@ class PeopleFlags:
     data: Annotated[Path | None, _DATA] = None
     protocol: Annotated[str | None, _PROTOCOL] = None
     split: Annotated[str | None, _SPLIT] = None
-    visible: Annotated[float, _VISIBLE] = 0.4
+    visible: Annotated[float, _VISIBLE] = 0.0
     limit: Annotated[int | None, _LIMIT] = None
     body: BodyOption = "default"
+    model: Annotated[list[Path] | None, _MODELS] = None
+    joints: Annotated[Literal["smpl24", "h36m14", "h36m17", "lsp14", "mocap14", "mocap17"] | None, _JOINTS] = None
+    root: Annotated[Literal["pelvis", "hips", "none"] | None, _ROOT] = None
+    joint_regressor: Annotated[Path | None, _REGRESSOR] = None
 
 
 @dataclass(frozen=True)
@@ -175,6 +197,10 @@ def evaluate(
         selection.visible,
         selection.limit or 0,
         selection.body,
+        models=tuple(selection.model or ()),
+        joints=selection.joints,
+        root=selection.root,
+        regressor=selection.joint_regressor,
     )
     watch: dict[str, Any] = {"progress": session.reporter.step, "stop": lambda: session.stop.requested}
     network, on = NetworkOptions(weights or "", segmenter or ""), resolve_device(device)
@@ -232,6 +258,7 @@ def _check(session: Session, what: What, fits: FitFlags, ablation: str | None) -
         raise UsageError(given[0], "is for fit", remedy="hpc evaluate fit")
     if what in _ABLATIONS and ablation not in (None, *_ABLATIONS[what]):
         raise UsageError("--ablation", "is not known", expected=" or ".join(_ABLATIONS[what]), got=str(ablation))
+    _check_joints(session, alone=what != "fit" or fits.crops is not None or ablation is not None)
     if what != "refine" and _OF_REFINE & session.given:
         raise UsageError(f"--{min(_OF_REFINE & session.given)}", "is for refine", remedy="hpc evaluate refine")
     for name in sorted(_OF_REPOSE & session.given):
@@ -247,6 +274,13 @@ def _check(session: Session, what: What, fits: FitFlags, ablation: str | None) -
         raise UsageError(f"setting {next(iter(session.settings))}", "is not for this", remedy=remedy)
     if ablation is None and {"variant", "seeds"} & session.given:
         raise UsageError("--preset" if "variant" in session.given else "--seeds", "is for --ablation")
+
+
+def _check_joints(session: Session, *, alone: bool) -> None:
+    """UsageError for joints where no fits are evaluated."""
+    given = sorted(name.replace("_", "-") for name in _OF_JOINTS & session.given)
+    if given and alone:
+        raise UsageError(f"--{given[0]}", "is for fits to images and predictions", remedy="leave it out")
 
 
 def _result(report: Report, outputs: tuple[str, ...], seconds: float) -> CommandResult:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
+from humanpose_cli.body.smpl import model_for
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import REPOSING19, SMPL24
 from humanpose_cli.core.errors import InputError
@@ -107,9 +108,7 @@ class RenderedLabels(LabellingSource):
     the maps. The source's own labels and maps stay; only boxes are those of the mesh, which reaches beyond the joints.
 
     source  any source
-    bodies  "default", "smpl-male", "smpl-neutral" … → the model. A person's body and gender name it; a model under
-            the body's name alone is the neutral one. Another gender's model is never taken: the same betas mean
-            another shape there
+    bodies  "default", "smpl-male", "smpl-neutral" … → the model; a person's body and gender name it (`model_for`)
     """
 
     def __init__(self, source: Source, bodies: Mapping[str, Body]) -> None:
@@ -143,8 +142,7 @@ class RenderedLabels(LabellingSource):
         return replace(sample, people=people, maps={**maps, **sample.maps})
 
     def _posed(self, person: Person) -> _Posed | None:
-        names = [f"{person.body}-{person.gender}", *([person.body] if person.gender in ("", "neutral") else [])]
-        model = next((self.bodies[name] for name in names if person.body and name in self.bodies), None)
+        model = model_for(self.bodies, person.body, person.gender)
         if model is None or person.poses is None or person.betas is None or person.trans is None:
             return None
         pose, betas, trans = (_tensor(values) for values in (person.poses, person.betas, person.trans))

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanpose_cli.body.body import Body, default_body
-from humanpose_cli.body.smpl import body_by_name, load_smpl
+from humanpose_cli.body.body import default_body
+from humanpose_cli.body.smpl import body_by_name, load_models
 from humanpose_cli.core.conventions import skeleton_by_name
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.building import BuildResult, build_cache
@@ -140,7 +140,7 @@ def _without_detections(request: SourceRequest) -> Source:
         raise UsageError(request.name, "is no source", expected=", ".join((SYNTHETIC, *SOURCES)))
     if request.root is None:
         raise UsageError("ROOT", f"is missing: the folder with {request.name}'s files")
-    models = _models(request.models)
+    models = load_models(request.models)
     needs = SOURCES[request.name].needs if request.fit else ()
     tools = SourceTools(
         FitEstimator(FitOptions(body=request.fit_body)) if "estimator" in needs else None,
@@ -148,22 +148,7 @@ def _without_detections(request: SourceRequest) -> Source:
         models,
     )
     source = open_source(request.name, request.root, request.options, tools)
-    bodies = {**{body.name: body for body in models.values()}, "default": default_body()}
-    if "neutral" in models:
-        bodies["smpl"] = models["neutral"]  # for people whose gender nobody tells
-    return RenderedLabels(source, bodies)
-
-
-def _models(paths: tuple[Path, ...]) -> dict[str, Body]:
-    """Models by their gender, which their files' names tell."""
-    models: dict[str, Body] = {}
-    for path in paths:
-        model = load_smpl(path)
-        gender = model.name.partition("-")[2] or "neutral"
-        if gender in models:
-            raise UsageError(path, f"is a second {gender} model", remedy="give one file for each gender")
-        models[gender] = model
-    return models
+    return RenderedLabels(source, {body.name: body for body in (*models.values(), default_body())})
 
 
 def build(

@@ -15,10 +15,10 @@ from typing import Any, Literal, NamedTuple
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from humanpose_cli.body.body import Body
-from humanpose_cli.body.limb_rotations import neutral_rotations
+from humanpose_cli.body.limb_rotations import neutral_rotations, upright_heading
 from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Affine2D
@@ -49,7 +49,7 @@ from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angl
 from humanpose_cli.io.atomic import ensure_folder
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
 from humanpose_cli.io.inputs import Frame
-from humanpose_cli.metrics.bodies import Bodies, BodyErrors, body_errors, class_f1, confusion, mean_of_visible
+from humanpose_cli.metrics.bodies import Bodies, BodyErrors, class_f1, confusion, mean_of_visible
 from humanpose_cli.models.nbf.body import BodyParameters
 from humanpose_cli.models.nbf.examples import BodyExamples, Framing, needed_labels
 from humanpose_cli.models.nbf.losses import LossOptions
@@ -77,6 +77,7 @@ def measure_crops(
     people: EvaluatedPeople, network: BodyNetwork, source: CropSource = "labels", *, batch_size: int = 32
 ) -> EvaluatedCrops:
     """Errors of a network on those people; UsageError where its parts cannot come from there."""
+    people.require_one_model()
     inputs = network.config.inputs
     segmenter = network.segmenter if source == "segmenter" else None
     if source == "segmenter" and (segmenter is None or not inputs.segmented):
@@ -119,26 +120,38 @@ _LEAST_OVERLAP = 0.3  # of the boxes, to be taken for the same person
 
 
 class FoundBody(NamedTuple):
-    """One fitted person: poses (72,), betas (S,), trans (3,) as in a fit file, and the box (4,) it was found in."""
+    """One fitted person: poses (72,), betas (S,), trans (3,) as in a fit file, and the box (4,) it was found in.
+
+    body  that these are parameters of; None for the one that is evaluated
+    """
 
     poses: NDArray[Any]
     betas: NDArray[Any]
     trans: NDArray[Any]
     box: NDArray[Any]
+    body: Body | None = None
 
 
 @dataclass(frozen=True)
 class EvaluatedFits:
     """Fits of N people.
 
-    found   indices of those who were found, M; errors of these, in that order; bodies what was found
-    missed  N − M
+    found   indices of those who were found, M; errors of these, in that order
+    bodies  what was found; rigs the model of each
+    missed  indices of the others; stand_in  errors of an upright person in their place, with no joint correct
     """
 
     found: NDArray[np.int64]
     errors: BodyErrors
     bodies: Bodies
-    missed: int
+    rigs: tuple[Body, ...]
+    missed: NDArray[np.int64]
+    stand_in: BodyErrors
+
+    @property
+    def of_all(self) -> BodyErrors:
+        """Of the found, then of the missed, for whom an upright person counts."""
+        return BodyErrors.joined([self.errors, self.stand_in])
 
 
 def measure_fits(
@@ -156,43 +169,60 @@ def measure_fits(
     stop  asked after every image; True ends with InterruptedRun
     """
     images = np.unique(people.people.images)
-    truth, found, bodies = people.joints2d, [], []
-    for done, image in enumerate(images, 1):
+    sizes = np.asarray(people.people.cache.images["size"][images])
+    found, bodies = [], []
+    for done, (image, size) in enumerate(zip(images, sizes, strict=True), 1):
         fitted = fit(int(image))
         rows = np.flatnonzero(people.people.images == image)
-        for true, index in matched([_box_of(truth[row]) for row in rows], [one.box for one in fitted]):
+        for true, index in matched(people.boxes[rows], [one.box for one in fitted], size):
             found.append(int(rows[true]))
             bodies.append(fitted[index])
         progress(done, len(images), "images")
         if stop():
             raise InterruptedRun()
     rows = np.array(found, np.int64)
-    predicted = _stacked(bodies, body)
-    true_bodies = Bodies(*(values[rows] for values in people.bodies))
-    errors = body_errors(body, predicted, true_bodies, people.focal[rows], people.centre[rows], true_body=people.body)
-    return EvaluatedFits(rows, errors, predicted, len(people) - len(rows))
+    missed = np.setdiff1d(np.arange(len(people)), rows)
+    predicted, rigs = _stacked(bodies, body)
+    stand_in = people.errors(_upright(people, missed, body), missed, body)
+    nothing = {name: np.zeros(len(missed)) for name in ("pckh", "pck", "auc")}
+    errors = people.errors(predicted, rows, rigs)
+    return EvaluatedFits(rows, errors, predicted, rigs, missed, stand_in._replace(**nothing))
 
 
-def _stacked(found: Sequence[FoundBody], body: Body) -> Bodies:
-    if not found:
-        return Bodies(torch.zeros(0, len(SMPL24), 3, 3), torch.zeros(0, body.shape_count), torch.zeros(0, 3))
-    columns = list(zip(*found, strict=True))[:3]
-    poses, betas, trans = (torch.from_numpy(np.stack(column)).float() for column in columns)
-    root = body.rest_joints(betas)[:, SMPL24.index("pelvis")] + trans
-    return Bodies(axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3))), betas, root)
+def _upright(people: EvaluatedPeople, rows: NDArray[np.int64], body: Body) -> Bodies:
+    """Upright people of the mean shape who face the camera, arms by the sides, where those in these rows are."""
+    rotations = neutral_rotations().float()
+    rotations[0] = upright_heading(0.0).float()
+    return Bodies(
+        rotations.expand(len(rows), -1, -1, -1), torch.zeros(len(rows), body.shape_count), people.roots()[rows]
+    )
 
 
-def _box_of(points: NDArray[Any]) -> NDArray[Any]:
-    """Round the joints that are known."""
-    known = points[np.isfinite(points).all(1)]
-    return np.concatenate((known.min(0), known.max(0)))
+def _stacked(found: Sequence[FoundBody], body: Body) -> tuple[Bodies, tuple[Body, ...]]:
+    """The bodies as tensors, and the model of each."""
+    rigs = tuple(one.body or body for one in found)
+    shapes = ((len(SMPL24) * 3,), (body.shape_count,), (3,))
+    poses, betas, trans = (
+        torch.from_numpy(np.array([one[i] for one in found], np.float32).reshape(-1, *shape))
+        for i, shape in enumerate(shapes)
+    )
+    root = torch.zeros(len(found), 3)
+    for rig in set(rigs):
+        own = torch.tensor([one is rig for one in rigs])
+        root[own] = rig.rest_joints(betas[own])[:, SMPL24.index("pelvis")] + trans[own]
+    return Bodies(axis_angle_to_matrix(poses.unflatten(1, (len(SMPL24), 3))), betas, root), rigs
 
 
-def matched(true: Sequence[NDArray[Any]], predicted: Sequence[NDArray[Any]]) -> list[tuple[int, int]]:
-    """Pairs (true, predicted) of boxes x0 y0 x1 y1 of the same people: by overlap, the largest first, each once."""
-    if not true or not predicted:
+def matched(
+    true: Sequence[NDArray[Any]] | NDArray[Any], predicted: Sequence[NDArray[Any]], size: ArrayLike
+) -> list[tuple[int, int]]:
+    """Pairs (true, predicted) of boxes x0 y0 x1 y1 of the same people: by overlap, the largest first, each once.
+
+    size  (width, height) of the image, within which boxes are compared: some reach beyond it, others are cut there
+    """
+    if not len(true) or not len(predicted):
         return []
-    table = np.array([[_overlap(a, b) for b in predicted] for a in true])
+    table = np.array([[_overlap(_within(a, size), _within(b, size)) for b in predicted] for a in true])
     pairs = []
     while table.max() >= _LEAST_OVERLAP:
         row, column = np.unravel_index(int(table.argmax()), table.shape)
@@ -201,9 +231,16 @@ def matched(true: Sequence[NDArray[Any]], predicted: Sequence[NDArray[Any]]) -> 
     return pairs
 
 
+def _within(box: NDArray[Any], size: ArrayLike) -> NDArray[Any]:
+    """The part of a box that is inside of the image; all of it where none is."""
+    inside = np.clip(box, 0, np.tile(np.asarray(size, float), 2))
+    return inside if (inside[2:] > inside[:2]).all() else box
+
+
 def _overlap(a: NDArray[Any], b: NDArray[Any]) -> float:
     inner = np.prod(np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0))
-    return float(inner / max(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - inner, 1e-9))
+    overlap = inner / max(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - inner, 1e-9)
+    return float(np.nan_to_num(overlap))  # of a box that is not known
 
 
 Detections = Literal["stored", "auto", "thorough", "fast"]
@@ -362,7 +399,7 @@ def evaluate_fits(
         raise InputError(
             cache.path, "holds no detections", remedy="make it with hpc preprocess … --detections, or --detector auto"
         )
-    people = selection.people("joints", *(("box", "detected") if detections == "stored" else ()))
+    people = selection.people(*(("box", "detected") if detections == "stored" else ()), joints=selection.joint_set())
     source = (
         StoredPeople(cache)
         if detections == "stored"
@@ -381,18 +418,18 @@ def evaluate_fits(
         facts = {**selection.facts(), "method": options.method, "detector": detections}
         if fitter.network_identity:
             facts["network"] = fitter.network_identity
-        return fits_report(people, evaluated, fitter.body, facts)
+        return fits_report(people, evaluated, facts)
 
 
 def evaluate_predictions(
     selection: PeopleSelection, folder: Path, fit_body: str, progress: Progress, stop: Callable[[], bool]
 ) -> Report:
     """Errors of fits that are there already, ours or other programs'."""
-    people = selection.people("joints")
+    people = selection.people(joints=selection.joint_set())
     body = body_by_name(fit_body)
     fit = fits_from_files(folder, people.people.cache, body)
     evaluated = measure_fits(people, fit, body, stop=stop, progress=progress)
-    return fits_report(people, evaluated, body, {**selection.facts(), "predictions": folder.name})
+    return fits_report(people, evaluated, {**selection.facts(), "predictions": folder.name})
 
 
 def evaluate_crops(
@@ -438,11 +475,13 @@ NBF_H36M: dict[str, tuple[float, float | None]] = {
 }
 """Table 6: the same on Human3.6M."""
 METRICS: Mapping[str, tuple[str, str, float]] = {
-    "mpjpe_mm": ("mpjpe", "joints, pelvis on pelvis", 1e3),
+    "mpjpe_mm": ("mpjpe", "joints, root on root", 1e3),
     "pa_mpjpe_mm": ("pa_mpjpe", "joints after Procrustes", 1e3),
-    "pve_mm": ("pve", "vertices, pelvis on pelvis", 1e3),
+    "pve_mm": ("pve", "vertices, root on root", 1e3),
     "pckh": ("pckh", "share of joints within half a head", 1.0),
     "err_quat_rad": ("rotation", "rotations of parts, radians", 1.0),
+    "pck_150": ("pck", "share of joints within 150 mm in space", 1.0),
+    "auc_150": ("auc", "its mean over thresholds of 0 to 150 mm", 1.0),
 }
 """Name in the JSON result → column of BodyErrors, text, and factor."""
 _PUBLISHED = {
@@ -456,12 +495,15 @@ def body_metrics(errors: BodyErrors) -> dict[str, Summary]:
     return {name: summarise(getattr(errors, column)).scaled(factor) for name, (column, _, factor) in METRICS.items()}
 
 
-def fits_report(people: EvaluatedPeople, evaluated: EvaluatedFits, body: Body, facts: Mapping[str, Any]) -> Report:
+def fits_report(people: EvaluatedPeople, evaluated: EvaluatedFits, facts: Mapping[str, Any]) -> Report:
     """Of bodies fitted to images."""
     errors, share = evaluated.errors, len(evaluated.found) / max(len(people), 1)
-    facts = {**facts, "people": len(people), "found": f"{len(evaluated.found)} ({100 * share:.1f} %)"}
-    images = _contact_sheets(people, evaluated, body)
-    return Report("Fitted bodies", facts, body_metrics(errors), _tables(people, errors), images)
+    facts = {**facts, "joints": people.joints.text, "truth": people.truth, "people": len(people)}
+    facts["found"] = f"{len(evaluated.found)} ({100 * share:.1f} %)"
+    images = _contact_sheets(people, evaluated)
+    metrics, of_all = body_metrics(errors), body_metrics(evaluated.of_all)
+    metrics |= {f"{name}_of_all": summary for name, summary in of_all.items()}
+    return Report("Fitted bodies", facts, metrics, _tables(people, errors, of_all), images)
 
 
 def crops_report(people: EvaluatedPeople, evaluated: EvaluatedCrops, facts: Mapping[str, Any], folder: Path) -> Report:
@@ -476,20 +518,29 @@ def crops_report(people: EvaluatedPeople, evaluated: EvaluatedCrops, facts: Mapp
     return Report("Body network on crops", facts, metrics, _tables(people, errors), plots=plots)
 
 
-def _tables(people: EvaluatedPeople, errors: BodyErrors) -> list[Table]:
-    """Errors, their quartiles, and the paper's table for this dataset with our line under it."""
+def _tables(people: EvaluatedPeople, errors: BodyErrors, of_all: Mapping[str, Summary] | None = None) -> list[Table]:
+    """Errors, their quartiles, and the paper's table for this dataset with our line under it.
+
+    of_all  means that count the missed
+    """
     rows: list[list[Cell]] = []
     for name, summary in body_metrics(errors).items():
         digits = 1 if name.endswith("_mm") else 3
-        values = (summary.value, summary.median, summary.low, summary.high)
+        values = [summary.value, summary.median, summary.low, summary.high]
+        if of_all is not None:
+            values.append(of_all[name].value)
         cells = [f"{value:.{digits}f}" if np.isfinite(value) else None for value in values]
         rows.append([METRICS[name][1], name, *cells, summary.n])
-    columns = ("what", "name", "mean", "median", "95 % from", "to", "n")
-    tables = [Table("metrics", "Errors", columns, rows)]
+    columns: tuple[str, ...] = ("what", "name", "mean", "median", "95 % from", "to", "n")
+    notes = []
+    if of_all is not None:
+        columns = (*columns[:-1], "mean of all", "n")
+        notes.append("Mean of all: whoever was missed counts as an upright person there, with no joint correct.")
+    tables = [Table("metrics", "Errors", columns, rows, notes=notes)]
     rows = []
     for number, part in enumerate(quartiles(errors.mpjpe), 1):
         if len(part):
-            mpjpe, pa, vertices, rotation, pckh = (float(column[part].mean()) for column in errors)
+            mpjpe, pa, vertices, rotation, pckh, *_ = (float(column[part].mean()) for column in errors)
             rows.append([f"{number}", 1e3 * mpjpe, 1e3 * pa, 1e3 * vertices, 100 * pckh, rotation])
     units = ("mpjpe mm", "PA mm", "vertices mm", "PCKh %", "err_quat rad")
     tables.append(Table("quartiles", "Quartiles", ("quartile of mpjpe", *units), rows, (0, 1, 1, 1, 1, 3)))
@@ -501,11 +552,11 @@ def _tables(people: EvaluatedPeople, errors: BodyErrors) -> list[Table]:
     return tables
 
 
-def _contact_sheets(people: EvaluatedPeople, evaluated: EvaluatedFits, body: Body) -> dict[str, Any]:
+def _contact_sheets(people: EvaluatedPeople, evaluated: EvaluatedFits) -> dict[str, Any]:
     errors = evaluated.errors
 
     def panel(index: int) -> np.ndarray:
-        return body_panel(people, int(evaluated.found[index]), body, evaluated.bodies, index)
+        return body_panel(people, int(evaluated.found[index]), evaluated.rigs[index], evaluated.bodies, index)
 
     def title(index: int) -> str:
         mpjpe, pa, pckh = 1e3 * errors.mpjpe[index], 1e3 * errors.pa_mpjpe[index], 100 * errors.pckh[index]

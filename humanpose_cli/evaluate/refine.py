@@ -34,7 +34,7 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.inputs import Frame
-from humanpose_cli.metrics.bodies import Bodies, body_errors
+from humanpose_cli.metrics.bodies import Bodies
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.refiner import CorrespondenceKind, Prior, RefineOptions, Refiner
 from humanpose_cli.synthetic.renderer import imperfect_fit
@@ -168,15 +168,10 @@ def _match(people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit) -> _Matched:
     pairs: list[tuple[int, int]] = []
     for frame in range(len(clip.images)):
         true, found = np.flatnonzero(clip.frame == frame), fit.rows_for(frame)
-        boxes = [_box(people.joints2d[clip.people[row]]) for row in true]
-        pairs += [(int(true[a]), int(found[b])) for a, b in matched(boxes, list(fit.boxes[found]))]
+        boxes, size = people.boxes[clip.people[true]], clip.images.shape[2:0:-1]
+        pairs += [(int(true[a]), int(found[b])) for a, b in matched(boxes, list(fit.boxes[found]), size)]
     rows = np.array(pairs, np.int64).reshape(-1, 2)
     return _Matched(rows[:, 0], rows[:, 1])
-
-
-def _box(points: NDArray[Any]) -> NDArray[Any]:
-    known = points[np.isfinite(points).all(1)]
-    return np.concatenate((known.min(0), known.max(0)))
 
 
 def with_bodies(fit: Fit, body: Body, rows: NDArray[np.int64], params: BodyParams) -> Fit:
@@ -196,7 +191,8 @@ def with_bodies(fit: Fit, body: Body, rows: NDArray[np.int64], params: BodyParam
 
 
 def _noisy(people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, found: _Matched, seed: int) -> Fit:
-    """The matched rows of a fit with the truth as an estimator would err."""
+    """The matched rows of a fit with the truth as an estimator would err; InputError where that is another body's."""
+    people.require_one_model()
     random = np.random.default_rng((_SEED, seed))
     bodies, made = people.bodies, fit
     for identity in np.unique(clip.identity[found.clip]):
@@ -221,9 +217,8 @@ def measure_clip(
     rotations = axis_angle_to_matrix(params.poses.unflatten(1, (len(SMPL24), 3)))
     rest = body.rest_joints(params.betas)[:, SMPL24.index("pelvis")]
     predicted = Bodies(rotations, params.betas, rest + params.trans)
-    true = Bodies(*(values[rows] for values in people.bodies))
-    errors = body_errors(body, predicted, true, people.focal[rows], people.centre[rows], true_body=people.body)
-    joints, own = _joints(people.body, true), _joints(body, predicted)
+    errors = people.errors(predicted, rows, body)
+    joints, own = _true_joints(people, rows), _joints(body, predicted)
     frames = fit.frame_index[found.fit]
     drawn = Camera(fit.focal[frames], fit.principal_point[frames]).project(own)
     seen = Camera(people.focal[rows].numpy(), people.centre[rows].numpy()).project(joints)
@@ -235,6 +230,15 @@ def measure_clip(
         _silhouette_errors(clip, fit, body, found),
         _acceleration_errors(clip, found, joints, own),
     )
+
+
+def _true_joints(people: EvaluatedPeople, rows: NDArray[np.int64]) -> Floats:
+    """(M, 24, 3) of everybody's own model."""
+    joints = np.full((len(rows), len(SMPL24), 3), np.nan)
+    for number, rig in enumerate(people.rigs):
+        own = people.rig[rows] == number
+        joints[own] = _joints(rig, Bodies(*(values[rows[own]] for values in people.bodies)))
+    return joints
 
 
 def _joints(body: Body, bodies: Bodies) -> Floats:
@@ -319,8 +323,9 @@ def _initial_fits(
         for name, fitter in fitters.items():
             fits[name] = fitter.fit_sequence(clip.frames(), frame_count=len(clip.images))
         found = {name: _match(people, clip, fit) for name, fit in fits.items()}
-        fits["noise"] = _noisy(people, clip, fits["keypoints"], found["keypoints"], number)
-        found["noise"] = found["keypoints"]
+        if "noise" in bases:
+            fits["noise"] = _noisy(people, clip, fits["keypoints"], found["keypoints"], number)
+            found["noise"] = found["keypoints"]
         for base in bases:
             if len(found[base].fit):
                 yield clip, base, fits[base], found[base]

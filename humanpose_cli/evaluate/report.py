@@ -212,17 +212,20 @@ def body_panel(people: EvaluatedPeople, person: int, body: Body, predicted: Bodi
     image = people.people.cache.image(int(people.people.images[person]))
     x, y = people.centre[person].tolist()
     camera = Camera(float(people.focal[person]), (x, y))
-    joints = people.joints2d[person]
-    # The square round the joints within the image.
-    inside = np.clip(joints[np.isfinite(joints).all(1)], 0, (image.shape[1], image.shape[0]))
-    low, high = inside.min(0), inside.max(0)
+    # The square round the person within the image.
+    low, high = np.clip(people.boxes[person].reshape(2, 2), 0, (image.shape[1], image.shape[0]))
     side = max(16, round(float((high - low).max() * (1 + 2 * _MARGIN))))
     left, top = np.rint((low + high) / 2 - side / 2).astype(int)
     scale = _SIDE / side
     matrix = np.array([[scale, 0, -scale * left], [0, scale, -scale * top]])
     smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     drawn = [image]
-    for rig, bodies, row, colour in ((people.body, people.bodies, person, 2), (body, predicted, index, 1)):
+    known = people.rig[person] >= 0
+    true_rig = people.rigs[people.rig[person]] if known else body
+    for rig, bodies, row, colour in ((true_rig, people.bodies, person, 2), (body, predicted, index, 1)):
+        if colour == 2 and not known:
+            drawn.append(image)
+            continue
         rotations, betas, root = (values[row : row + 1] for values in bodies)
         rest = rig.rest_joints(betas)[:, SMPL24.index("pelvis")]
         vertices = rig.pose(rotations, betas, root - rest).vertices

@@ -21,6 +21,7 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import geodesic_angle
 from humanpose_cli.geometry.similarity import procrustes_align
+from humanpose_cli.metrics.joints import SMPL24_JOINTS, JointSet
 
 Floats = NDArray[np.float64]
 
@@ -32,6 +33,12 @@ def _pair(predicted: ArrayLike, true: ArrayLike, width: int) -> tuple[Floats, Fl
     return a, b
 
 
+def _known_mean(errors: Floats) -> Floats:
+    """(N, J) → (N,) over what is known; NaN where nothing is."""
+    known = np.isfinite(errors)
+    return _ratio(np.where(known, errors, 0.0).sum(1), known.sum(1).astype(np.float64))
+
+
 def _chosen(values: Floats, joints: Sequence[int] | None) -> Floats:
     return values if joints is None else values[:, list(joints)]
 
@@ -41,25 +48,55 @@ def mpjpe(
 ) -> Floats:
     """Mean per-joint position error per sample after the roots are put on each other: (N, J, 3) twice → (N,) metres.
 
-    root  row of the root joint; several rows: their mean (mid-hip); None compares absolute positions
+    root  row of the root joint; several rows: their mean (mid-hip); None or no rows compare absolute positions
+
+    True joints that are NaN are not known and left out; NaN where the root is not known.
     """
+    return _known_mean(_chosen(_distances(predicted, true, root), joints))
+
+
+def _distances(predicted: ArrayLike, true: ArrayLike, root: Sequence[int] | int | None) -> Floats:
+    """(N, J) metres, root on root."""
     a, b = _pair(predicted, true, 3)
-    if root is not None:
-        rows = [root] if isinstance(root, int) else list(root)
+    rows = [] if root is None else [root] if isinstance(root, int) else list(root)
+    if rows:
         a = a - a[:, rows].mean(1, keepdims=True)
         b = b - b[:, rows].mean(1, keepdims=True)
-    return _chosen(np.linalg.norm(a - b, axis=-1), joints).mean(1)
+    return np.linalg.norm(a - b, axis=-1)
+
+
+PCK_LIMIT = 0.15
+"""Metres within which a joint is correct (Mehta et al. 2017, MPI-INF-3DHP)."""
+
+
+def pck_3d(
+    predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
+) -> Floats:
+    """Share of correct joints within 150 mm, as `mpjpe` otherwise: (N, J, 3) twice → (N,) 0..1."""
+    apart = _chosen(_distances(predicted, true, root), joints)
+    return _known_mean(np.where(np.isfinite(apart), apart <= PCK_LIMIT, np.nan))
+
+
+def auc_3d(
+    predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None, root: Sequence[int] | int | None = 0
+) -> Floats:
+    """Mean share of correct joints over the thresholds 0, 5 … 150 mm, as MPI-INF-3DHP's own code: → (N,) 0..1."""
+    apart = _chosen(_distances(predicted, true, root), joints)
+    limits = np.linspace(0, PCK_LIMIT, 31) + 1e-9  # rounding is no error
+    return _known_mean(np.where(np.isfinite(apart), (apart[..., None] <= limits).mean(-1), np.nan))
 
 
 def pa_mpjpe(predicted: ArrayLike, true: ArrayLike, joints: Sequence[int] | None = None) -> Floats:
     """Mean per-joint position error per sample after the best similarity transform (Procrustes), → (N,) metres.
 
-    joints  rows that both the alignment and the result are restricted to
+    joints  rows that both the alignment and the result are restricted to; true joints that are NaN are left out
     """
     a, b = _pair(predicted, true, 3)
     a, b = _chosen(a, joints), _chosen(b, joints)
-    aligned = procrustes_align(torch.from_numpy(a.copy()), torch.from_numpy(b.copy())).numpy()
-    return np.linalg.norm(aligned - b, axis=-1).mean(1)
+    known = np.asarray(np.isfinite(b).all(-1) & np.isfinite(a).all(-1))
+    source, target = (torch.from_numpy(np.where(known[..., None], points, 0.0)) for points in (a, b))
+    aligned = procrustes_align(source, target, torch.from_numpy(known.astype(np.float64))).numpy()
+    return _known_mean(np.linalg.norm(aligned - b, axis=-1))
 
 
 def scaled_to_bones(joints: ArrayLike, bones: Sequence[tuple[int, int]], length: float) -> Floats:
@@ -112,12 +149,13 @@ class Bodies(NamedTuple):
 
 
 class BodyErrors(NamedTuple):
-    """Errors of N people: (N,) each, joints and vertices in metres, rotations in radians, pckh as a share.
+    """Errors of N people: (N,) each, joints and vertices in metres, rotations in radians, shares 0…1; NaN: not known.
 
-    mpjpe     with the pelvis on the true one; pa_mpjpe after the best similarity (Procrustes)
-    pve       vertices with the pelvis on the true one
+    mpjpe     joints with the root on the true one; pa_mpjpe after the best similarity (Procrustes)
+    pve       vertices with the root on the true one
     rotation  mean angle between relative rotations (Neural Body Fitting's err_quat)
     pckh      share of joints in the image nearer than half the true head's height (see `head_height`)
+    pck, auc  share of joints in space within 150 mm, and its mean over thresholds up to there
     """
 
     mpjpe: NDArray[np.float64]
@@ -125,6 +163,8 @@ class BodyErrors(NamedTuple):
     pve: NDArray[np.float64]
     rotation: NDArray[np.float64]
     pckh: NDArray[np.float64]
+    pck: NDArray[np.float64]
+    auc: NDArray[np.float64]
 
     @classmethod
     def joined(cls, parts: list[BodyErrors]) -> BodyErrors:
@@ -138,11 +178,23 @@ class BodyErrors(NamedTuple):
 
 @torch.no_grad()
 def body_errors(
-    body: Body, predicted: Bodies, true: Bodies, focal: Tensor, centre: Tensor, *, true_body: Body | None = None
+    body: Body,
+    predicted: Bodies,
+    true: Bodies,
+    focal: Tensor,
+    centre: Tensor,
+    *,
+    true_body: Body | None = None,
+    joints: JointSet = SMPL24_JOINTS,
+    measured: Floats | None = None,
 ) -> BodyErrors:
     """Errors of N predicted people. focal (N,), centre (N, 2) pixels of the camera that sees them both.
 
-    true_body  of the true ones, where it is another: vertices and PCKh's head are its own, and pve is not known
+    true_body  of the true ones, where it is another: vertices and PCKh's head are its own, and pve is known for two
+               genders of one kind of body only
+    joints     that mpjpe, pa_mpjpe, pck and auc are of, and whose root pve is about
+    measured   (N, P, 3) metres: these joints, where they are not those of the true bodies; true bodies that are not
+               known are NaN then
 
     UsageError where the two sets are not of one size.
     """
@@ -150,32 +202,48 @@ def body_errors(
         got = f"{len(predicted.rotations)} and {len(true.rotations)}"
         raise UsageError("bodies", "do not match", expected="as many predicted as true", got=got)
     rigs = body, true_body or body
-    parts = [_errors(rigs, predicted, true, focal, centre, slice(i, i + _CHUNK)) for i in range(0, len(focal), _CHUNK)]
+    parts = []
+    for first in range(0, len(focal), _CHUNK):
+        rows = slice(first, first + _CHUNK)
+        known = None if measured is None else measured[rows]
+        parts.append(_errors(rigs, predicted, true, focal, centre, rows, joints, known))
     return BodyErrors.joined(parts or [BodyErrors(*[np.zeros(0)] * len(BodyErrors._fields))])
 
 
 def _errors(
-    rigs: tuple[Body, Body], predicted: Bodies, true: Bodies, focal: Tensor, centre: Tensor, rows: slice
+    rigs: tuple[Body, Body],
+    predicted: Bodies,
+    true: Bodies,
+    focal: Tensor,
+    centre: Tensor,
+    rows: slice,
+    joints: JointSet,
+    measured: Floats | None,
 ) -> BodyErrors:
-    sets, betas = [], []
+    sets, betas, points = [], [], []
     for body, bodies in zip(rigs, (predicted, true), strict=True):
         chosen = Bodies(*(values[rows] for values in bodies))
         rest = body.rest_joints(chosen.betas)[:, _PELVIS]
         sets.append(body.pose(chosen.rotations, chosen.betas, chosen.root - rest, vertices=True))
         betas.append(chosen.betas)
-    joints, true_joints = (posed.joints.cpu().numpy() for posed in sets)
+        points.append(joints.of_body(body, sets[-1], chosen.betas).double().cpu().numpy())
     mesh, true_mesh = (posed.vertices.cpu().numpy() for posed in sets if posed.vertices is not None)
-    surface = np.full(len(joints), np.nan)
+    surface = np.full(len(mesh), np.nan)
     if mesh.shape == true_mesh.shape and rigs[0].name.partition("-")[0] == rigs[1].name.partition("-")[0]:
-        surface = pve(mesh, true_mesh, joints[:, _PELVIS], true_joints[:, _PELVIS])
+        shifts = [found[:, joints.rows].mean(1) if joints.rows else np.zeros((len(mesh), 3)) for found in points]
+        surface = pve(mesh, true_mesh, *shifts)
+    found, known = points[0], points[1] if measured is None else measured
+    averaged, root = range(len(joints.joints)), joints.rows
     head = head_height(rigs[1], betas[1]) * focal[rows] / sets[1].joints[:, _HEAD, 2].clamp_min(1e-3)
     image, true_image = (project(posed.joints, focal[rows], centre[rows]).cpu().numpy() for posed in sets)
     return BodyErrors(
-        mpjpe(joints, true_joints, root=_PELVIS),
-        pa_mpjpe(joints, true_joints),
+        mpjpe(found, known, averaged, root),
+        pa_mpjpe(found, known, averaged),
         surface,
         geodesic_angle(predicted.rotations[rows].double(), true.rotations[rows].double()).cpu().numpy().mean(1),
-        pckh(image, true_image, head.cpu().numpy()),
+        np.where(np.isfinite(true_image).all((1, 2)), pckh(image, true_image, head.cpu().numpy()), np.nan),
+        pck_3d(found, known, averaged, root),
+        auc_3d(found, known, averaged, root),
     )
 
 

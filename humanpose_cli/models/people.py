@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.smpl import model_for
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.augmentation import Example, example_of
 from humanpose_cli.data.cache import Cache, open_cache
 from humanpose_cli.data.loader import spread_evenly
 
+_FEWEST_MEASURED = 12  # joints of h36m17, the root among them
 _FEWEST_JOINTS = 6  # labelled ones, without which nobody can say where a person is
 _SAME = 0.2  # of a person's size: joints farther off on average are somebody else's
 _HELD_OUT = 0.1  # share of the people, where a cache has no validation split
@@ -35,6 +38,9 @@ LABELS: dict[str, _Label] = {
     ),
     "joints": _Label(
         "people/keypoints/smpl24", "joints of smpl24 in the image", "make it from a source that gives body parameters"
+    ),
+    "measured": _Label(
+        "people/joints/h36m17", "joints of h36m17 in space", "make it from a source whose joints were measured"
     ),
     "box": _Label("people/box", "boxes", "make it again with a source that gives boxes"),
     "detected": _Label("people/detected", "detections", "make it again with hpc preprocess … --detections"),
@@ -152,6 +158,29 @@ def visible_people(people: People, share: float) -> People:
     return kept
 
 
+def require_model(people: People, body: Body) -> None:
+    """InputError where somebody's known parameters are another model's: the same betas mean another shape there."""
+    columns = people.cache.people
+    if "poses" not in columns or "body" not in columns:
+        return
+    known = np.isfinite(people.column("poses")).all(1)
+    genders = people.column("gender") if "gender" in columns else np.full(len(people), "")
+    named = set(zip(people.column("body")[known].tolist(), genders[known].tolist(), strict=True))
+    others = {
+        f"{kind}-{gender or 'neutral'}"
+        for kind, gender in named
+        if kind and not model_for({body.name: body}, kind, gender)
+    }
+    if others:
+        raise InputError(
+            people.cache.path,
+            "has parameters of another body",
+            expected=body.name,
+            got=", ".join(sorted(others)),
+            remedy="`body=smpl:FILE` of that gender, and a cache of people of one gender",
+        )
+
+
 def spread_out(people: People, count: int) -> People:
     """That many of them at most, evenly; 0 for all."""
     if not 0 < count < len(people):
@@ -214,6 +243,8 @@ def _with_labels(people: People, needs: Sequence[str]) -> People:
         known = np.isfinite(values).reshape(len(values), -1).all(1)
         if need == "poses":
             known &= np.isfinite(people.column("betas")).all(1) & np.isfinite(people.column("trans")).all(1)
+        elif need == "measured":
+            known = np.isfinite(values[:, 0]).all(1) & ((np.nan_to_num(values[..., 3]) > 0).sum(1) >= _FEWEST_MEASURED)
         elif need == "joints":
             known = (np.isfinite(values).all(2) & (values[..., 2] > 0)).sum(1) >= _FEWEST_JOINTS
         elif need == "detected":

@@ -52,7 +52,9 @@ def test_segmenters_and_networks_are_judged(hpc, cache, segmenter, network, tmp_
     assert json.loads((out / "report.json").read_text())["metrics"] == ran.document["metrics"]
     common = ("evaluate", "fit", "--data", cache, "--weights", network, "--out", str(tmp_path / "crops"))
     labels = hpc(*common, "--crops", "labels", "--json")
-    assert set(labels.document["metrics"]) == {"mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "pckh", "err_quat_rad"}
+    assert set(labels.document["metrics"]) == {
+        *("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "pckh", "err_quat_rad", "pck_150", "auc_150")
+    }
     low, high = labels.document["metrics"]["mpjpe_mm"]["ci95"]
     assert low <= labels.document["metrics"]["mpjpe_mm"]["value"] <= high
     told = hpc(*common, "--crops", "segmenter", "--segmenter", segmenter)

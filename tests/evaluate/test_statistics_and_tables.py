@@ -47,9 +47,9 @@ def test_quartiles_are_in_order_and_leave_nobody_out():
 def test_boxes_are_matched_once_each_the_best_first():
     true = [np.array([0, 0, 10, 10.0]), np.array([20, 0, 30, 10.0])]
     found = [np.array([21, 0, 31, 10.0]), np.array([1, 0, 11, 10.0]), np.array([0, 0, 10, 9.0])]
-    assert sorted(matched(true, found)) == [(0, 2), (1, 0)]
-    assert matched(true, []) == matched([], found) == []
-    assert matched([true[0]], [np.array([8, 8, 18, 18.0])]) == []  # hardly touching
+    assert sorted(matched(true, found, (40, 40))) == [(0, 2), (1, 0)]
+    assert matched(true, [], (9, 9)) == matched([], found, (9, 9)) == []
+    assert matched([true[0]], [np.array([8, 8, 18, 18.0])], (40, 40)) == []  # hardly touching
 
 
 def test_a_report_says_the_same_to_people_and_programs(tmp_path):

@@ -41,7 +41,7 @@ from humanpose_cli.models.nbf.network import (
     nbf_config,
     segmented_input,
 )
-from humanpose_cli.models.people import People, split_people, spread_out, visible_people
+from humanpose_cli.models.people import People, require_model, split_people, spread_out, visible_people
 from humanpose_cli.models.segmenter.inputs import as_bytes
 from humanpose_cli.models.segmenter.network import (
     IMAGENET,
@@ -357,10 +357,8 @@ class NbfRecipe(Recipe[Batch]):
         if not len(held):
             expected = "poses to evaluate the network by"
             raise InputError(train.cache.path, "has nobody held out whose body is known", expected=expected)
-        named = set(np.unique(train.column("body")).tolist()) - {""}
-        if named and self._body not in named:
-            got = ", ".join(named)
-            raise InputError(train.cache.path, "has parameters of another body", expected=self._body, got=got)
+        for people in (train, held):
+            require_model(people, self.layer.body)
         return train, held
 
     def _examples(self, people: People, *, augmented: bool) -> BodyExamples:

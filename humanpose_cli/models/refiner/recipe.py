@@ -15,7 +15,7 @@ from torch import Tensor
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
-from humanpose_cli.models.people import People, split_people, spread_out, visible_people
+from humanpose_cli.models.people import People, require_model, split_people, spread_out, visible_people
 from humanpose_cli.models.refiner.examples import HELD_OUT, RefinerAugmentation, RefinerExamples
 from humanpose_cli.models.refiner.losses import displacement_loss, endpoint_errors
 from humanpose_cli.models.refiner.network import (
@@ -114,6 +114,8 @@ class RefinerRecipe(Recipe[Mapping[str, Tensor]]):
         train, held = split_people(data, _NEEDS, protocol=self.options.protocol)
         self.people, self.held_out = (_large(visible_people(people, self.options.visible)) for people in (train, held))
         self.body = default_body()
+        for people in (self.people, self.held_out):
+            require_model(people, self.body)
         self.model = DisplacementNetwork(self.options.network)
         if self.options.start:
             path = find_weights(self.options.start)

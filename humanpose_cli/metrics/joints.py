@@ -1,0 +1,156 @@
+"""Which joints an error is of: the sets of published protocols, and how they are found on a posed body.
+
+A set names joints, and those whose mean is put on the truth's before distances are taken. Of bodies, joints are the
+model's own, its landmarks, or linear in its vertices (a joint regressor). Three families are in use:
+- smpl24: the model's joints (EMDB, UP-3D);
+- h36m14, h36m17: of the SMPL mesh by Human3.6M's regressor, true and predicted alike (3DPW; SPIN, HMR, WHAM);
+- mocap14, mocap17: the truth is what a laboratory measured (Human3.6M, HumanEva, MPI-INF-3DHP).
+lsp14 are the joints of Leeds Sports Pose on the body itself, without a regressor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.body.body import Body, PosedBody
+from humanpose_cli.core.conventions import H36M17, SMPL24
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.io.npz_files import read_npy
+
+JointSetName = Literal["smpl24", "h36m14", "h36m17", "lsp14", "mocap14", "mocap17"]
+RootName = Literal["pelvis", "hips", "none"]
+
+# SMPL's H36M regressor, as public code shares it: the legs in the other order than the data set's own joints.
+_REGRESSED = (
+    *("pelvis", "left_hip", "left_knee", "left_ankle", "right_hip", "right_knee", "right_ankle"),
+    *("spine", "thorax", "nose", "head_top"),
+    *("left_shoulder", "left_elbow", "left_wrist", "right_shoulder", "right_elbow", "right_wrist"),
+)
+_LSP = (
+    *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
+    *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
+)
+_H36M14 = (*_LSP, "thorax", "head_top")  # rows 6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 12, 13, 8, 10 of the regressor
+_ROOTS: dict[RootName, tuple[str, ...]] = {"pelvis": ("pelvis",), "hips": ("left_hip", "right_hip"), "none": ()}
+_SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class JointRegressor:
+    """Joints as weighted means of a mesh's vertices: matrix (17, V), rows sum to 1, in the order of `names`."""
+
+    matrix: Tensor
+    names: tuple[str, ...] = _REGRESSED
+
+    @classmethod
+    def read(cls, path: Path | str) -> JointRegressor:
+        """J_regressor_h36m.npy, 17 × 6890, as SPIN and others share it; InputError for anything else."""
+        path = Path(path)
+        if not path.is_file():
+            remedy = "J_regressor_h36m.npy of SPIN's or HMR 2.0's data; its makers hold the rights"
+            raise InputError(path, "is no file", expected="a joint regressor (.npy)", remedy=remedy)
+        matrix = np.asarray(read_npy(path))
+        expected = f"({len(_REGRESSED)}, 6890)"
+        if matrix.shape != (len(_REGRESSED), 6890) or matrix.dtype.kind not in "fiu":
+            raise InputError(path, "is no joint regressor of SMPL", expected=expected, got=f"{matrix.shape}")
+        sums = matrix.astype(np.float64).sum(1)
+        if not np.allclose(sums, 1, atol=_SUM_TOLERANCE):
+            got = f"{np.nanmin(sums):.3g} to {np.nanmax(sums):.3g}"
+            raise InputError(path, "has rows that do not sum to 1", expected="means of vertices", got=got)
+        return cls(torch.from_numpy(matrix.astype(np.float32)))
+
+    def __call__(self, vertices: Tensor, body: Body) -> Tensor:
+        """(B, V, 3) of a body → (B, 17, 3). UsageError for a mesh of another size."""
+        if vertices.shape[1] != self.matrix.shape[1]:
+            got = f"{vertices.shape[1]} of {body.name}"
+            raise UsageError("joint regressor", "is for another mesh", expected="6890 vertices of SMPL", got=got)
+        return torch.einsum("jv,bvc->bjc", self.matrix.to(vertices), vertices)
+
+
+@dataclass(frozen=True, eq=False)
+class JointSet:
+    """Joints that are averaged, by name, and those whose mean is put on the truth's (none: positions in space).
+
+    measured   the truth is a data set's own joints (h36m17), not those of a body
+    regressor  finds the joints on meshes; None for the body's own joints and landmarks
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    root: tuple[str, ...] = ("pelvis",)
+    measured: bool = False
+    regressor: JointRegressor | None = None
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """Joints, then those of the root that are not among them."""
+        return (*self.joints, *(name for name in self.root if name not in self.joints))
+
+    @property
+    def rows(self) -> list[int]:
+        """Of the root, among `points`."""
+        return [self.points.index(name) for name in self.root]
+
+    def of_body(self, body: Body, posed: PosedBody, betas: Tensor) -> Tensor:
+        """Positions (B, P, 3) metres of `points`, on a body that was posed with its vertices."""
+        if self.regressor is not None:
+            assert posed.vertices is not None
+            found = self.regressor(posed.vertices, body)
+            return found[:, [self.regressor.names.index(name) for name in self.points]]
+        if self.joints == SMPL24.joint_names:
+            return posed.joints[:, SMPL24.indices(self.points)]
+        landmarks = body.pose_landmarks(H36M17.name, posed, betas)
+        if self.measured:
+            return landmarks[:, H36M17.indices(self.points)]
+        both = torch.cat((posed.joints, landmarks), 1)
+        names = (*SMPL24.joint_names, *H36M17.joint_names)
+        return both[:, [names.index(name) for name in self.points]]
+
+    def of_labels(self, joints: NDArray[np.floating]) -> NDArray[np.float64]:
+        """A data set's joints (N, 17, 4) of h36m17 with confidence → `points` (N, P, 3), NaN where not known."""
+        chosen = np.asarray(joints, np.float64)[:, H36M17.indices(self.points)]
+        return np.where(np.nan_to_num(chosen[..., 3:]) > 0, chosen[..., :3], np.nan)
+
+    @property
+    def text(self) -> str:
+        """For reports: what is averaged, of what, and what is put where."""
+        roots = {names: name for name, names in _ROOTS.items()}
+        by = ", by the H36M regressor" if self.regressor is not None else ""
+        return f"{self.name}{by}, root {roots[self.root]}"
+
+
+SMPL24_JOINTS = JointSet("smpl24", SMPL24.joint_names)
+"""The joints of the model, pelvis on pelvis."""
+_SETS: dict[JointSetName, JointSet] = {
+    "smpl24": SMPL24_JOINTS,
+    "h36m14": JointSet("h36m14", _H36M14),
+    "h36m17": JointSet("h36m17", H36M17.joint_names),
+    "lsp14": JointSet("lsp14", (*_LSP, "neck", "head_top"), ("left_hip", "right_hip")),
+    "mocap14": JointSet("mocap14", _H36M14, measured=True),
+    "mocap17": JointSet("mocap17", H36M17.joint_names, measured=True),
+}
+assert set(_SETS) == set(get_args(JointSetName))
+
+
+def joint_set(name: JointSetName, root: RootName | None = None, regressor: Path | str | None = None) -> JointSet:
+    """A set by its name. UsageError where it needs a regressor and none is given, or has no use for one.
+
+    root  None for the usual one: the pelvis, of lsp14 the hips' middle
+    """
+    chosen = _SETS[name]
+    if regressor is None and name.startswith("h36m"):
+        raise UsageError(
+            "joints", f"{name} need a joint regressor", expected="`joint_regressor`", remedy="or choose mocap, lsp14"
+        )
+    if regressor is not None:
+        if name in ("smpl24", "lsp14"):
+            raise UsageError("joint_regressor", f"is of no use with {name}", expected="h36m14, h36m17 or mocap")
+        chosen = replace(chosen, regressor=JointRegressor.read(regressor))
+    return chosen if root is None else replace(chosen, root=_ROOTS[root])
