@@ -11,6 +11,7 @@ import copy
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -77,6 +78,7 @@ class FitOptions:
 
 
 _USUAL_RATE = 30.0  # frames a second, of sequences that do not say
+_CLOCK_ERROR = 0.1  # of an interval: how far the times of even frames are off
 _NO_EVIDENCE = 1e3  # metres: noise of what was not observed
 IMAGE_STEPS = 3  # of one image: finding people, fitting bodies, and drawing
 
@@ -256,6 +258,7 @@ class Fitter:
         tracks, motion, estimates = TrackLinker(), CameraMotion(), Estimates(self._network if asked else None)
         cameras: list[FrameCamera] = []
         seen: list[TrackedPerson] = []
+        times: list[Fraction | None] = []
         self._people.start_sequence()
         whole: np.ndarray | None = None
         for place, frame in enumerate(frames):
@@ -267,6 +270,7 @@ class Fitter:
             lens = replace(camera.camera, focal=camera.camera.focal * turn.zoom)
             camera = replace(camera, camera=lens, turn=turn, damaged=bool(frame.damage))
             cameras.append(camera)
+            times.append(frame.time)
             estimates.add(frame.pixels, people, camera.camera)
             seen += [
                 TrackedPerson(_without_mask(person), place, track)
@@ -280,11 +284,14 @@ class Fitter:
         ]
         if self.options.people == "largest":
             seen = _largest_tracks(seen)
+        seconds = frame_times(times, frame_rate or _USUAL_RATE)
+        cameras = [replace(c, time=time) for c, time in zip(cameras, seconds, strict=True)]
         return self._fit(seen, cameras, frame_rate=frame_rate, sequence=True)
 
     def _camera(self, frame: Frame, shot: int = 0) -> FrameCamera:
         focal = self.options.focal or frame.focal or None
-        return FrameCamera(frame.name, Camera.of_image(frame.size, focal, frame.principal_point), shot)
+        camera = Camera.of_image(frame.size, focal, frame.principal_point)
+        return FrameCamera(frame.name, camera, shot=shot)
 
     def _fit(
         self,
@@ -314,8 +321,8 @@ class Fitter:
         if self.options.method == "nbf":
             fit = fit_of_estimates(self.body, seen, cameras, shared_shape=sequence)
         elif sequence:
-            seen = motions(seen, frame_rate or _USUAL_RATE)
-            fit = _fit_tracks(self.body, seen, cameras, self.options.keypoints, frame_rate or _USUAL_RATE)
+            seen = motions(seen, [camera.time for camera in cameras])
+            fit = _fit_tracks(self.body, seen, cameras, self.options.keypoints)
         else:
             fit = _fit_rows(self.body, seen, cameras, self.options.keypoints)
         return fit_record(seen, fit, cameras, **whole)
@@ -334,6 +341,23 @@ def _network(options: FitOptions, device: str) -> PeopleNetwork | None:
     if options.method == "auto" and not options.network.weights and options.body != "default":
         return None
     return PeopleNetwork(options.network, options.body, device)
+
+
+def frame_times(times: Sequence[Fraction | None], frame_rate: float) -> list[float]:
+    """Seconds from the first frame on, rising: as the video's clock has them where the rate varies, else even ones.
+
+    Clocks count in steps, some in whole milliseconds: even frames are as much as a tenth of an interval off. Without a
+    clock that rises, frames are even, too.
+    """
+    even = np.arange(len(times)) / frame_rate
+    if len(times) < 3 or any(time is None for time in times):
+        return even.tolist()
+    clock = np.array([float(time - times[0]) for time in times])  # type: ignore[operator]
+    step = clock[-1] / (len(clock) - 1)
+    rises = bool((np.diff(clock) > 0).all())
+    if not rises or np.abs(clock - step * np.arange(len(clock))).max() < _CLOCK_ERROR * step:
+        return even.tolist()
+    return clock.tolist()
 
 
 def _largest_tracks(seen: Sequence[TrackedPerson]) -> list[TrackedPerson]:
@@ -379,13 +403,13 @@ def _fit_tracks(
     seen: Sequence[TrackedPerson],
     cameras: Sequence[FrameCamera],
     options: KeypointFitOptions,
-    frame_rate: float,
 ) -> KeypointFit:
     """Fit the rows of a sequence, sorted by track and frame: each track has one shape and one motion."""
     tracks, frames = (np.array([getattr(s, name) for s in seen]) for name in ("track", "frame"))
     observed = _observations(seen, cameras)
     turned = np.stack([cameras[frame].world_to_camera for frame in frames])
-    observed = replace(observed, shape_group=tracks, frame=frames, interval=1 / frame_rate, world_to_camera=turned)
+    time = np.array([cameras[frame].time for frame in frames])
+    observed = replace(observed, shape_group=tracks, frame=frames, time=time, world_to_camera=turned)
     return fit_keypoints(body, observed, options)
 
 

@@ -227,6 +227,8 @@ def _in_motion(setting: _Setting, observations: KeypointObservations, rows: _Row
     groups, frames, poses = observations.shape_group, observations.frame, observations.world_to_camera
     assert groups is not None
     assert frames is not None
+    assert observations.time is not None
+    time = torch.from_numpy(observations.time)
     to_camera = torch.eye(4, dtype=torch.float64).expand(len(groups), 4, 4)
     if poses is not None:
         to_camera = torch.from_numpy(poses)
@@ -234,7 +236,7 @@ def _in_motion(setting: _Setting, observations: KeypointObservations, rows: _Row
     def solve(index: Tensor) -> FitState:
         problem = setting.problem(rows.evidence.rows(index))
         state = rows.state.rows(index)
-        return solve_person(problem, state, to_camera[index], observations.interval)
+        return solve_person(problem, state, to_camera[index], time[index])
 
     order = np.lexsort((frames, groups))
     ends = np.flatnonzero(np.diff(groups[order]) | (np.diff(frames[order]) != 1)) + 1

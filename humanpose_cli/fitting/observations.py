@@ -35,8 +35,8 @@ class KeypointObservations:
                      and along the viewing ray
     shape_group      (N,) rows with the same number are the same person and share one shape; None: all different
     frame            (N,) numbers of the frames of a sequence: the rows of one shape group are then solved together, as
-                     one motion, or several where frames are missing. Needs shape_group. None: nothing moves
-    interval         seconds between two frames
+                     one motion, or several where frames are missing. Needs shape_group and time. None: nothing moves
+    time             (N,) seconds, when each row's frame was taken; rises with the frames of a person
     world_to_camera  (N, 4, 4) of each row's frame; None: the camera stands still
 
     A landmark whose confidence, position or world position is NaN or infinite counts as not seen. Arrays of other
@@ -54,7 +54,7 @@ class KeypointObservations:
     world_spread: NDArray[Any] | None = None
     shape_group: NDArray[Any] | None = None
     frame: NDArray[Any] | None = None
-    interval: float = 1 / 30
+    time: NDArray[Any] | None = None
     world_to_camera: NDArray[Any] | None = None
     predicted_poses: NDArray[Any] | None = None
     predicted_betas: NDArray[Any] | None = None
@@ -64,7 +64,7 @@ class KeypointObservations:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in ("skeleton", "interval") or value is None:
+            if field.name == "skeleton" or value is None:
                 continue
             dtype = np.int64 if field.name in ("shape_group", "frame") else np.float64
             object.__setattr__(self, field.name, np.asarray(value, dtype))
@@ -110,6 +110,7 @@ class KeypointObservations:
             "world_spread": (n, count),
             "shape_group": (n,),
             "frame": (n,),
+            "time": (n,),
             "world_to_camera": (n, 4, 4),
             "predicted_poses": (n, 72),
             "predicted_betas": (n, 0 if self.predicted_betas is None else self.predicted_betas.shape[-1]),
@@ -142,11 +143,14 @@ class KeypointObservations:
     def _check_sequence(self) -> None:
         if self.frame is None:
             return
-        if self.shape_group is None or not self.interval > 0:
-            raise InputError("frame", "needs shape_group and a positive interval")
+        if self.shape_group is None or self.time is None:
+            raise InputError("frame", "needs shape_group and time")
         order = np.lexsort((self.frame, self.shape_group))
-        if (np.diff(self.frame[order])[np.diff(self.shape_group[order]) == 0] == 0).any():
+        same = np.diff(self.shape_group[order]) == 0
+        if (np.diff(self.frame[order])[same] == 0).any():
             raise InputError("frame", "names a frame of one person twice")
+        if not (np.diff(self.time[order])[same] > 0).all():
+            raise InputError("time", "does not rise with the frames of a person", expected="seconds")
 
     def _hide_broken_landmarks(self) -> None:
         """Zeroes the confidence of landmarks that are not finite, and their coordinates with it."""

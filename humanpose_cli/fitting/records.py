@@ -28,6 +28,7 @@ class FrameCamera:
     """A frame and the camera that it is taken to be seen by.
 
     name    the frame's name
+    time    seconds from the first frame
     shot    number of the shot it belongs to, from 0
     turn    how it is turned from the first frame of the shot
     damaged  whether the file is damaged there
@@ -35,6 +36,7 @@ class FrameCamera:
 
     name: str
     camera: Camera
+    time: float = 0.0
     shot: int = 0
     turn: CameraPose = STILL
     damaged: bool = False
@@ -62,9 +64,11 @@ class TrackedPerson:
     interpolated: bool = False
 
 
-def motions(people: Sequence[TrackedPerson], frame_rate: float) -> list[TrackedPerson]:
+def motions(people: Sequence[TrackedPerson], times: Sequence[float]) -> list[TrackedPerson]:
     """The rows of a sequence sorted by track and frame, with left and right settled over time, and with a row for every
     frame of short gaps.
+
+    times  of all frames, seconds
 
     A row of a gap has a box between its neighbours' and no visible keypoint.
     """
@@ -75,16 +79,16 @@ def motions(people: Sequence[TrackedPerson], frame_rate: float) -> list[TrackedP
         before: TrackedPerson | None = None
         for person, row in zip(settled, seen, strict=True):
             now = replace(row, person=person)
-            if before is not None and now.frame - before.frame <= _LONGEST_GAP * frame_rate:
-                rows += _between(before, now)
+            if before is not None and times[now.frame] - times[before.frame] <= _LONGEST_GAP:
+                rows += _between(before, now, times)
             rows.append(now)
             before = now
     return rows
 
 
-def _between(before: TrackedPerson, after: TrackedPerson) -> Iterator[TrackedPerson]:
+def _between(before: TrackedPerson, after: TrackedPerson, times: Sequence[float]) -> Iterator[TrackedPerson]:
     for frame in range(before.frame + 1, after.frame):
-        share = (frame - before.frame) / (after.frame - before.frame)
+        share = (times[frame] - times[before.frame]) / (times[after.frame] - times[before.frame])
         box = (1 - share) * before.person.box + share * after.person.box
         keypoints = before.person.keypoints * np.array([1, 1, 0], np.float32)
         hidden = replace(before.person, box=box.astype(np.float32), keypoints=keypoints, score=0.0)

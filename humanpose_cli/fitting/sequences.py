@@ -1,13 +1,14 @@
 """One solve for all frames of a person: every frame's evidence, and a body that moves as bodies do.
 
-Minimises the sum of the frames' own costs (`KeypointProblem`) and of ‖x_{t-1} − 2 x_t + x_{t+1}‖ over the body's points
-x in world axes, in units of the acceleration that people reach; feet that stand do not move. Frames that show nothing
-have no evidence of their own and follow from their neighbours. Future frames count as past ones do, so there is no lag.
-Long sequences are solved window by window, each beginning with the end of the one before: memory does not grow.
+Minimises the sum of the frames' own costs (`KeypointProblem`) and of the accelerations of the body's points in world
+axes, in units of what people reach; feet that stand do not move. Frames that show nothing have no evidence of their own
+and follow from their neighbours. Future frames count as past ones do, so there is no lag. Long sequences are solved
+window by window, each beginning with the end of the one before: memory does not grow.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ _HIGHEST_DAMPING = 1e6
 _WINDOW, _MARGIN = 240, 24  # frames solved at once, and those at the end that the next window solves anew
 _OVERLAP = 2  # solved frames with which a window begins: they tell position and speed
 _STANDING_SPEED = 0.25  # metres per second below which a foot stands
-_SHORTEST_STAND = 0.1  # seconds
+_SHORTEST_STAND = 0.075  # seconds
 _MEMORY = 0.5  # seconds before and after for which a limb that is not visible is remembered
 
 
@@ -31,7 +32,7 @@ class FramesInMotion(NamedTuple):
     """How T frames of one person hang together.
 
     to_world      (T, 3, 3) and origin (T, 3): camera axes to world axes, x ↦ to_world x + origin, metres
-    acceleration  metres per frame²: standard deviation of a point's
+    bend          (T - 2, 3) weights of a point in three frames: their sum is its acceleration in standard deviations
     robust        accelerations, in that unit, from which they count linearly (pseudo-Huber)
     standing      (T - 1, M) 1 / σ, in 1 / metres, of the way that a point goes from a frame to the next; 0 where free
     held          frames at the beginning that stay as they are
@@ -39,26 +40,26 @@ class FramesInMotion(NamedTuple):
 
     to_world: Tensor
     origin: Tensor
-    acceleration: float
+    bend: Tensor
     robust: float
     standing: Tensor
     held: int = 0
 
 
-def solve_person(problem: KeypointProblem, state: FitState, world_to_camera: Tensor, interval: float) -> FitState:
+def solve_person(problem: KeypointProblem, state: FitState, world_to_camera: Tensor, time: Tensor) -> FitState:
     """The motion of one person in T consecutive frames.
 
     problem          the frames' evidence, in the order of time
     state            each frame solved alone; frames without evidence are overwritten
-    world_to_camera  (T, 4, 4) of the frames; interval seconds between two frames
+    world_to_camera  (T, 4, 4) of the frames; time (T,) seconds, rising
     """
-    state = _bridged(problem, state)
-    problem = _remembering(problem, interval)
+    state = _bridged(problem, state, time)
+    problem = _remembering(problem, time)
     options, to_world = problem.options, world_to_camera[:, :3, :3].mT
     motion = FramesInMotion(
         to_world,
         -(to_world @ world_to_camera[:, :3, 3:]).squeeze(-1),
-        options.acceleration * interval**2,
+        second_differences(time) / options.acceleration,
         options.robust_motion,
         torch.zeros(len(to_world) - 1, len(problem.rig.template), dtype=torch.float64),
     )
@@ -69,29 +70,39 @@ def solve_person(problem: KeypointProblem, state: FitState, world_to_camera: Ten
         rows = motion._replace(
             to_world=to_world[window],
             origin=motion.origin[window],
+            bend=motion.bend[window.start : window.stop - 2],
             standing=motion.standing[window.start : window.stop - 1],
             held=held,
         )
-        part = _solve_window(problem.select(window), rows, solved.rows(window), interval)
+        part = _solve_window(problem.select(window), rows, solved.rows(window), time[window])
         solved = FitState(*(_written(all_, new, window.start) for all_, new in zip(solved, part, strict=True)))
     return solved
+
+
+def second_differences(time: Tensor) -> Tensor:
+    """(T - 2, 3) weights of the values at three times, of T that rise, whose sum is the second derivative; exact for
+    parabolas.
+    """
+    before, after = time.diff()[:-1], time.diff()[1:]
+    both = before + after
+    return torch.stack((2 / (before * both), -2 / (before * after), 2 / (after * both)), 1)
 
 
 def _written(target: Tensor, values: Tensor, start: int) -> Tensor:
     return torch.cat((target[:start], values, target[start + len(values) :]))
 
 
-def _solve_window(problem: KeypointProblem, motion: FramesInMotion, state: FitState, interval: float) -> FitState:
+def _solve_window(problem: KeypointProblem, motion: FramesInMotion, state: FitState, time: Tensor) -> FitState:
     """Solved with free feet, and again with those held that stand."""
     schedule = problem.options.motion
     state = solve_sequence(SequenceProblem(problem, motion), state, schedule)
-    standing = _standing(problem, motion, state, interval)
+    standing = _standing(problem, motion, state, time)
     if not standing.any():
         return state
     return solve_sequence(SequenceProblem(problem, motion._replace(standing=standing)), state, schedule)
 
 
-def _standing(problem: KeypointProblem, motion: FramesInMotion, state: FitState, interval: float) -> Tensor:
+def _standing(problem: KeypointProblem, motion: FramesInMotion, state: FitState, time: Tensor) -> Tensor:
     """(T - 1, M) 1 / σ of the steps of visible feet that are slow for long enough."""
     names = (*problem.skeleton.joint_names, *problem.rig.joint_points)
     landmarks = [row for row, name in enumerate(problem.skeleton.joint_names) if name.endswith(("heel", "foot_index"))]
@@ -102,21 +113,21 @@ def _standing(problem: KeypointProblem, motion: FramesInMotion, state: FitState,
     points = problem.rig.pose(state.rotations, state.root, state.betas).points[:, feet]
     world = points @ motion.to_world.mT + motion.origin[:, None]
     visible = problem.evidence.confidence[:, feet] > 0.5
-    slow = (world.diff(dim=0).norm(dim=-1) < _STANDING_SPEED * interval) & visible[1:] & visible[:-1]
-    standing[:, feet] = _long_runs(slow, max(round(_SHORTEST_STAND / interval), 2)) / problem.options.standing_noise
+    slow = (world.diff(dim=0).norm(dim=-1) < _STANDING_SPEED * time.diff()[:, None]) & visible[1:] & visible[:-1]
+    for column, foot in enumerate(feet):
+        for start, stop in _runs(slow[:, column]):
+            if stop - start > 1 and time[stop] - time[start] > _SHORTEST_STAND:
+                standing[start:stop, foot] = 1 / problem.options.standing_noise
     return standing
 
 
-def _long_runs(flags: Tensor, shortest: int) -> Tensor:
-    """(T, K) 1 where a run of at least that many true flags is, else 0: a morphological opening along T."""
-    if len(flags) < shortest:
-        return torch.zeros(flags.shape, dtype=torch.float64)
-    starts = flags.double().unfold(0, shortest, 1).amin(-1)  # (T - shortest + 1, K): a whole run begins here
-    padded = torch.nn.functional.pad(starts, (0, 0, shortest - 1, shortest - 1))
-    return padded.unfold(0, shortest, 1).amax(-1)
+def _runs(flags: Tensor) -> Iterator[tuple[int, int]]:
+    """First and behind the last of each run of true flags (T,)."""
+    ends = torch.nn.functional.pad(flags.to(torch.int8), (1, 1)).diff().nonzero().squeeze(-1).tolist()
+    yield from zip(ends[::2], ends[1::2], strict=True)
 
 
-def _bridged(problem: KeypointProblem, state: FitState) -> FitState:
+def _bridged(problem: KeypointProblem, state: FitState, time: Tensor) -> FitState:
     """The state with frames without evidence between their neighbours; at the ends, as their only neighbour."""
     known = (problem.evidence.confidence > 0).any(-1)
     rows = known.nonzero().squeeze(-1)
@@ -126,19 +137,23 @@ def _bridged(problem: KeypointProblem, state: FitState) -> FitState:
     after = torch.searchsorted(rows, frames).clamp(max=len(rows) - 1)
     before = (torch.searchsorted(rows, frames, right=True) - 1).clamp(min=0)
     low, high = rows[before], rows[after]
-    share = ((frames - low) / (high - low).clamp(min=1)).clamp(0, 1).double()
+    share = ((time - time[low]) / (time[high] - time[low]).where(high > low, 1.0)).clamp(0, 1)
     turn = matrix_to_axis_angle(state.rotations[low].mT @ state.rotations[high])
     mixed = [torch.lerp(value[low], value[high], share[:, None]) for value in state[1:]]
     return FitState(state.rotations[low] @ axis_angle_to_matrix(share[:, None, None] * turn), *mixed)
 
 
-def _remembering(problem: KeypointProblem, interval: float) -> KeypointProblem:
+def _remembering(problem: KeypointProblem, time: Tensor) -> KeypointProblem:
     """A limb that is not visible falls back on a usual pose only where its own neighbours in time tell nothing."""
-    reach = max(round(_MEMORY / interval), 1)
     weights = problem.evidence.fallback_weights
-    padded = torch.nn.functional.pad(weights, (0, 0, reach, reach), value=torch.inf)
-    least = padded.unfold(0, 2 * reach + 1, 1).amin(-1)
-    evidence = replace(problem.evidence, fallback_weights=torch.minimum(weights, least))
+    least = weights.clone()
+    for apart in range(1, len(time)):
+        near = (time[apart:] - time[:-apart] <= _MEMORY)[:, None]
+        if not near.any():
+            break
+        least[apart:] = least[apart:].minimum(weights[:-apart].where(near, torch.inf))
+        least[:-apart] = least[:-apart].minimum(weights[apart:].where(near, torch.inf))
+    evidence = replace(problem.evidence, fallback_weights=least)
     return KeypointProblem(problem.rig, problem.skeleton, evidence, problem.options)
 
 
@@ -174,26 +189,27 @@ class SequenceProblem:
         points = posed.points @ turn.mT + self.motion.origin[:, None]  # (T, M, 3)
         J = posed.jacobian[..., :P]
         J = (turn @ J.flatten(2)).view(J.shape).transpose(1, 2)  # (T, M, 3, P)
-        unit, held = self.motion.acceleration, self.motion.standing.square()  # (T - 1, M)
-        bend, step = points.diff(n=2, dim=0), points.diff(dim=0)
-        rho, weight = _huber((bend / unit).square().sum(-1), self.motion.robust)
-        weight = weight / unit**2  # (T - 2, M)
+        held, bends = self.motion.standing.square(), self.motion.bend.unbind(1)  # (T - 1, M), three of (T - 2,)
+        triples = [points[first : first + len(bend)] for first, bend in enumerate(bends)]
+        bend = sum((s[:, None, None] * p for s, p in zip(bends, triples, strict=True)), torch.zeros(()))
+        step = points.diff(dim=0)
+        rho, weight = _huber(bend.square().sum(-1), self.motion.robust)  # (T - 2, M)
         cost = own.cost.sum() + 0.5 * rho.sum() + 0.5 * (held[..., None] * step.square()).sum()
         # Derivatives by the points: of frame t, and of frame t with frames t + 1 and t + 2.
         pull = torch.zeros_like(points)
         same, one, two = (torch.zeros_like(points[..., 0]) for _ in range(3))
-        for first, sign in enumerate((1, -2, 1)):
+        for first, share in enumerate(s[:, None] for s in bends):
             rows = slice(first, first + len(weight))
-            pull[rows] += sign * weight[..., None] * bend
-            same[rows] += sign**2 * weight
+            pull[rows] += (share * weight)[..., None] * bend
+            same[rows] += share**2 * weight
         for first, sign in enumerate((-1, 1)):
             rows = slice(first, first + len(held))
             pull[rows] += sign * held[..., None] * step
             same[rows] += held
-        one[:-2] -= 2 * weight
-        one[1:-1] -= 2 * weight
+        one[:-2] += (bends[0] * bends[1])[:, None] * weight
+        one[1:-1] += (bends[1] * bends[2])[:, None] * weight
         one[:-1] -= held
-        two[:-2] += weight
+        two[:-2] += (bends[0] * bends[2])[:, None] * weight
         flat = J.flatten(1, 2)  # (T, 3 M, P)
         gradient = own.gradient[:, :P] + (flat.mT @ pull.flatten(1)[..., None]).squeeze(-1)
         hessian = own.hessian[:, :P, :P] + flat.mT @ (flat * same.repeat_interleave(3, 1)[..., None])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from humanpose_cli.body.limb_rotations import BODY_FACING_CAMERA, neutral_rotati
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting import sequences
+from humanpose_cli.fitting.fitter import frame_times
 from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.sequences import solve_block_pentadiagonal
@@ -39,8 +41,9 @@ def waving(place_bodies: Callable):
 
 def in_sequence(observed: KeypointObservations, **fields: object) -> KeypointObservations:
     count = len(observed)
-    own = {"shape_group": np.zeros(count, int), "frame": np.arange(count), "interval": INTERVAL}
-    return replace(observed, **{**own, **fields})
+    own = {"shape_group": np.zeros(count, int), "frame": np.arange(count)}
+    frames = np.asarray(fields.get("frame", own["frame"]))
+    return replace(observed, **{**own, "time": INTERVAL * frames, **fields})
 
 
 def noisy(scene, pixels: float, seed: int = 0) -> KeypointObservations:
@@ -161,3 +164,46 @@ def test_missing_frames_part_the_motion(body, waving) -> None:
     fit = fit_keypoints(body, in_sequence(waving.observations, frame=frames), PLAIN)
     first = fit_keypoints(body, in_sequence(waving.observations.rows(slice(0, 18))), PLAIN)
     assert np.abs(fit.joints3d[:18] - first.joints3d).max() < 0.02  # one shape for both parts
+
+
+def test_accelerations_at_uneven_times_are_those_of_a_parabola() -> None:
+    time = torch.tensor([0.0, 0.02, 0.1, 0.11, 0.5], dtype=torch.float64)
+    x = 1.5 - 2 * time + 0.5 * 9.81 * time**2
+    found = sequences.second_differences(time) * torch.stack((x[:-2], x[1:-1], x[2:]), 1)
+    assert found.sum(1).tolist() == pytest.approx(3 * [9.81])
+    even = sequences.second_differences(0.25 * torch.arange(4, dtype=torch.float64))
+    assert even.tolist() == 2 * [pytest.approx([16, -32, 16])]
+
+
+def test_uneven_frames_are_solved_with_their_own_times(body, waving) -> None:
+    """Of the waving, frames were lost; a stiff motion at the wrong times bends the path."""
+    kept = np.array([*range(8), *range(8, 28, 4), *range(28, 36)])
+    stiff = replace(PLAIN, acceleration=1.0)
+    observed = waving.observations.rows(kept)
+    errors = []
+    for time in (INTERVAL * kept, np.linspace(0, INTERVAL * 35, len(kept))):
+        fit = fit_keypoints(body, in_sequence(observed, time=time), stiff)
+        errors.append(np.linalg.norm(fit.joints3d - waving.joints[kept], axis=-1).mean())
+    assert errors[0] < 0.8 * errors[1]
+
+
+def test_times_that_do_not_rise_are_refused(waving) -> None:
+    with pytest.raises(InputError, match="does not rise"):
+        in_sequence(waving.observations, time=np.zeros(36))
+
+
+MILLISECONDS = [Fraction(round(1000 * n / 60), 1000) for n in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("clock", "expected"),
+    [
+        ([None] * 3, [0, 1 / 60, 2 / 60]),
+        (MILLISECONDS, [n / 60 for n in range(9)]),
+        ([Fraction(n, 60) for n in (5, 6, 8, 9)], [0, 1 / 60, 3 / 60, 4 / 60]),
+        ([Fraction(n, 60) for n in (5, 9, 6, 12)], [0, 1 / 60, 2 / 60, 3 / 60]),
+    ],
+    ids=["no clock", "whole milliseconds", "a frame dropped", "backwards"],
+)
+def test_frames_have_the_clocks_times_where_they_are_uneven(clock: list, expected: list[float]) -> None:
+    assert frame_times(clock, 60.0) == pytest.approx(expected)
