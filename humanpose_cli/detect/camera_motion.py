@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.camera import Camera
 
 _SIDE = 480  # pixels of the longer side of what is looked at
-_CORNERS = 300
+_CORNERS = 160
 _FEWEST = 12  # corners without which nothing is known
 _STILL = 0.25  # pixels of median movement, at that size, below which a camera stands still
 _WORST = 2.5  # pixels of median residual: beyond, the camera does not merely turn

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
@@ -15,8 +16,9 @@ from humanpose_cli.detect.fusion import fused_people
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.detect.person import CropView, DetectedPerson, combine, observe_all, observe_jittered
 from humanpose_cli.detect.regions import Pyramid, Region, region_around_box, region_from_axis
-from humanpose_cli.detect.search import SCHEMES, Found, Mode, search, similarity_of_points
+from humanpose_cli.detect.search import SCHEMES, Found, Mode, Scheme, search, similarity_of_points
 from humanpose_cli.detect.tracking import Follower
+from humanpose_cli.io.video import prefetch
 
 _SMALLEST_SIDE = 16
 _KEYPOINT_SPREAD = 0.01  # of the person's size: standard deviation of annotators' and good detectors' keypoints
@@ -38,7 +40,6 @@ class PersonDetector:
             raise UsageError("detector", "unknown mode", expected="thorough or fast", got=repr(mode))
         self._scheme = SCHEMES[mode]
         self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
-        self._follower: Follower | None = None
 
     def detect(self, image: np.ndarray) -> list[DetectedPerson]:
         """Everybody in an image (H, W, 3) uint8 that is independent of the one before, largest box first.
@@ -48,27 +49,32 @@ class PersonDetector:
         if _too_small(image):
             return []
         pyramid = Pyramid(image)
-        return self._people(pyramid, search(self._pool, pyramid, self._scheme))
+        return self._people(pyramid, search(self._pool, pyramid, self._scheme), self._scheme)
 
-    def track(self, image: np.ndarray) -> list[DetectedPerson]:
-        """Everybody in the next frame (H, W, 3) uint8 of a sequence, largest box first.
+    def track(self, images: Iterable[np.ndarray | None]) -> Generator[list[DetectedPerson], None, None]:
+        """Everybody in each frame (H, W, 3) uint8 of a sequence, largest box first; nobody in those that are None.
 
         Cheaper than `detect`: people are searched where they were in the frame before. `TrackAssigner` numbers them
-        over the frames. `reset` begins a new sequence.
+        over the frames. People are followed a frame or two ahead of the one that is given back, so that no thread
+        waits for another. Close it to stop early.
         """
-        if _too_small(image):
-            return []
-        if self._follower is None:
-            self._follower = Follower(self._pool, self._scheme)
-        pyramid = Pyramid(image)
-        return self._people(pyramid, self._follower.next_frame(pyramid))
+        with closing(prefetch(self._followed(images), 1)) as followed:
+            for number, (pyramid, found) in enumerate(followed):
+                yield self._people(pyramid, found, self._scheme.turn(number)) if pyramid is not None else []
 
-    def reset(self) -> None:
-        """Forget the frames so far: the next `track` begins a sequence."""
-        self._follower = None
+    def _followed(
+        self, images: Iterable[np.ndarray | None]
+    ) -> Generator[tuple[Pyramid | None, list[Found]], None, None]:
+        follower = Follower(self._pool, self._scheme)
+        for image in images:
+            if image is None or _too_small(image):
+                yield None, []
+                continue
+            pyramid = Pyramid(image)
+            yield pyramid, follower.next_frame(pyramid)
 
-    def _people(self, pyramid: Pyramid, found: Sequence[Found]) -> list[DetectedPerson]:
-        people = fused_people(self._pool, pyramid, found, self._scheme.heavy, self._scheme.upright)
+    def _people(self, pyramid: Pyramid, found: Sequence[Found], scheme: Scheme) -> list[DetectedPerson]:
+        people = fused_people(self._pool, pyramid, found, scheme.heavy, scheme.upright)
         return sorted(people, key=lambda person: -person.area)
 
     def close(self) -> None:

@@ -158,11 +158,15 @@ def jittered_views(region: Region, count: int) -> list[CropView]:
 
 
 def observe_jittered(
-    pool: ModelPool, pyramid: Pyramid, regions: Sequence[Region], count: int
+    pool: ModelPool,
+    pyramid: Pyramid,
+    regions: Sequence[Region],
+    count: int,
+    network: LandmarkNetwork = "blazepose-full",
 ) -> list[list[Observation]]:
     """For each region the passes over itself and over `count` jittered views of it."""
     views = [view for region in regions for view in (CropView(region), *jittered_views(region, count))]
-    passes = observe_all(pool, pyramid, views)
+    passes = observe_all(pool, pyramid, views, network)
     return [passes[start : start + count + 1] for start in range(0, len(passes), count + 1)]
 
 

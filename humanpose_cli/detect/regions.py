@@ -78,7 +78,7 @@ def region_around_box(box: np.ndarray) -> Region:
 class Pyramid:
     """An image (H, W, 3) uint8 with shrunken copies, made when needed, from which regions are cut without aliasing.
 
-    Copies are shrunk by area averaging in steps of the square root of two, each from the first one.
+    Copies are shrunk by area averaging in steps of the square root of two: to halves, which is quick, and between them.
     """
 
     def __init__(self, image: np.ndarray) -> None:
@@ -105,8 +105,14 @@ class Pyramid:
     def _level(self, step: int) -> np.ndarray:
         with self._lock:
             if step not in self._levels:
-                self._levels[step] = _shrunk(self._base, 2 ** (step / 2))
+                self._make(step)
             return self._levels[step]
+
+    def _make(self, step: int) -> None:
+        below = step - 1 if step % 2 else step - 2
+        if below not in self._levels:
+            self._make(below)
+        self._levels[step] = _shrunk(self._levels[below], 2 ** ((step - below) / 2))
 
 
 def _shrunk(image: np.ndarray, factor: float) -> np.ndarray:

@@ -10,7 +10,7 @@ has a false positive: a dog facing the camera, a statue, a hydrant.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -298,6 +298,7 @@ class Scheme:
     multipose  windows that MultiPose looks at, as shares of the longer side, and their sides in pixels of its input
     heavy      crops of BlazePose's heavy network for each person that was found
     upright    crops of MoveNet Thunder for each person that was found
+    in_turn    the same for the frames of a video, in turn
     coarse     score by which a candidate is worth refining after two passes
     refined    score by which a refined candidate is a person
     """
@@ -310,8 +311,13 @@ class Scheme:
     multipose: tuple[tuple[float, int], ...]
     heavy: int
     upright: int
+    in_turn: tuple[int, ...]
     coarse: PersonScore
     refined: PersonScore
+
+    def turn(self, frame: int) -> Scheme:
+        """The scheme of one frame of a video."""
+        return replace(self, upright=self.in_turn[frame % len(self.in_turn)])
 
 
 # Fitted separately, for support grows with the number of windows and the spread with that of views.
@@ -325,6 +331,7 @@ SCHEMES: dict[str, Scheme] = {
         multipose=((1.0, 256), (1.0, 512), (0.5, 512)),
         heavy=5,  # as good as nine: 2-D error 1.49 and 1.46 % of the size on rendered people
         upright=4,
+        in_turn=(4,),
         coarse=PersonScore(0.492, 0.88, 0.21, 0.985, -1.315, -5.75, threshold=-1.5),
         refined=PersonScore(0.392, 0.861, 0.213, 2.459, -1.152, -9.1, threshold=1.1),
     ),
@@ -333,10 +340,11 @@ SCHEMES: dict[str, Scheme] = {
         beyond=0.25,
         threshold=0.3,
         views=3,
-        followed=1,
+        followed=0,
         multipose=((1.0, 256),),
         heavy=1,  # PA-MPJPE of four real views 62.0 mm without, 59.9 with
         upright=2,
+        in_turn=(1, 0),
         coarse=PersonScore(0.726, 0.988, 0.263, 0.722, -1.406, -5.112, threshold=-1.0),
         refined=PersonScore(0.657, 0.906, 0.213, 1.993, -1.227, -8.327, threshold=0.5),
     ),
@@ -345,14 +353,15 @@ SCHEMES: dict[str, Scheme] = {
 
 @dataclass(frozen=True)
 class Found:
-    """Somebody: the passes to average, how likely it is a person, 0..1, and whether it is taken for one.
+    """Somebody: BlazePose's passes, how likely it is a person, 0..1, and whether it is taken for one.
 
-    In a video, those who are less sure are followed until it is clear what they are.
+    In a video, those who are less sure are followed until it is clear what they are; heavy's passes are there already.
     """
 
     passes: tuple[Observation, ...]
     score: float
     confirmed: bool = True
+    heavy: tuple[Observation, ...] = ()
 
 
 def multipose_views(pyramid: Pyramid, scheme: Scheme) -> list[tuple[Region, int]]:
@@ -369,18 +378,29 @@ def multipose_views(pyramid: Pyramid, scheme: Scheme) -> list[tuple[Region, int]
     ]
 
 
-def search(pool: ModelPool, pyramid: Pyramid, scheme: Scheme) -> list[Found]:
-    """Everybody in an image, through all windows of the scheme; the likeliest first."""
+def search(
+    pool: ModelPool, pyramid: Pyramid, scheme: Scheme, known: Callable[[Region], bool] = lambda region: False
+) -> list[Found]:
+    """Everybody in an image, through all windows of the scheme; the likeliest first.
+
+    known  tells regions of people who need not be found
+    """
     windows = windows_over(pyramid.width, pyramid.height, scheme.shares, scheme.beyond)
     proposals = propose_by_multipose(pool, pyramid, multipose_views(pyramid, scheme))
-    return search_in(pool, pyramid, scheme, windows, proposals)
+    return search_in(pool, pyramid, scheme, windows, proposals, known)
 
 
 def search_in(
-    pool: ModelPool, pyramid: Pyramid, scheme: Scheme, windows: Sequence[Region], proposals: Sequence[Proposal]
+    pool: ModelPool,
+    pyramid: Pyramid,
+    scheme: Scheme,
+    windows: Sequence[Region],
+    proposals: Sequence[Proposal],
+    known: Callable[[Region], bool] = lambda region: False,
 ) -> list[Found]:
     """Everybody whom the detector finds in the windows, or who is among MultiPose's proposals; the likeliest first."""
-    candidates = candidates_from(pool, pyramid, [*propose(pool, pyramid, windows, scheme.threshold), *proposals])
+    proposed = [*propose(pool, pyramid, windows, scheme.threshold), *proposals]
+    candidates = candidates_from(pool, pyramid, [p for p in proposed if not known(p.region)])
     plausible = [c for c in candidates if scheme.coarse.log_odds(coarse_features(c)) > scheme.coarse.threshold]
     scored = [(c, scheme.refined.log_odds(refined_features(c))) for c in refine(pool, pyramid, plausible, scheme.views)]
     people = distinct_people([(c, log_odds) for c, log_odds in scored if log_odds > scheme.refined.threshold])

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from humanpose_cli.detect.models import ModelPool, box_overlap
-from humanpose_cli.detect.person import CropView, DetectedPerson, Observation, jittered_views, mean_points, observe_all
+from humanpose_cli.detect.person import DetectedPerson, Observation, mean_points, observe_jittered
 from humanpose_cli.detect.regions import Proposal, Pyramid, Region, propose_by_multipose, windows_over
 from humanpose_cli.detect.search import SAME_PERSON, Found, Scheme, search, search_in, similarity
 
@@ -18,10 +18,10 @@ _PRESENCE = 0.5  # below this the person has left the region
 _MOVED = 0.06  # of the region's side: passes that differ by more show no pose to rely on
 _PATIENCE = 2  # frames for which a region is kept though nobody was detected in it
 _NEWCOMERS = 4  # at most, looked into in one frame
-_LOOK_EVERY = 4  # frames between two looks for newcomers, in turn at the whole image and at one of its parts
+_LOOK_EVERY = 8  # frames between two looks for newcomers, in turn at the whole image and at one of its parts
 _MULTIPOSE_SIDE = 512  # pixels of what MultiPose sees
 _PART = 0.5  # of the longer side of the image
-_KEY_EVERY = 30  # frames between two searches of everything
+_KEY_EVERY = 60  # frames between two searches of everything
 _KNOWN = 0.2  # of a region's side: how near somebody is who is known already
 _REJECTION = 24  # frames for which a region where nobody was found is left alone
 _SHIFTS = ((0.0, 0.0), (-0.15, -0.1), (0.15, -0.1), (-0.15, 0.1), (0.15, 0.1))
@@ -48,10 +48,11 @@ class _Followed:
 class Follower:
     """People followed from frame to frame.
 
-    Each frame costs `scheme.followed` + 1 landmark passes a person; every fourth frame MultiPose looks for newcomers,
-    in turn in the whole image and in one of its parts. A newcomer, and the place where somebody was lost, brings a
-    search there; where it finds nobody, that region is left alone for a second, so that a lamp-post does not slow the
-    whole video down. Somebody who is less sure to be a person is followed, too: what walks is one.
+    Each frame costs `scheme.followed` + 1 passes of BlazePose full and those of heavy a person; every eighth frame
+    MultiPose looks for newcomers, in turn in the whole image and in one of its parts. A newcomer, and the place where
+    somebody was lost, brings a search there; where it finds nobody, that region is left alone for a second, so that a
+    lamp-post does not slow the whole video down. Somebody who is less sure to be a person is followed, too: what walks
+    is one.
     """
 
     def __init__(self, pool: ModelPool, scheme: Scheme) -> None:
@@ -71,7 +72,8 @@ class Follower:
         _, proposals = self._pool.together(lambda: self._follow(pyramid), lambda: self._look_round(pyramid))
         lost = [f.region for f in self._followed if f.missed == 1]
         if self._frame % _KEY_EVERY == 0:
-            self._add(search(self._pool, pyramid, self._tentative))
+            certain = [f.region for f in self._followed if f.confirmed and f.detection is not None]
+            self._add(search(self._pool, pyramid, self._tentative, lambda r: any(_near(r, c) for c in certain)))
         fresh = sorted((p for p in proposals if not self._known(p.region)), key=lambda p: -p.score)
         newcomers = fresh[:_NEWCOMERS]
         if lost or newcomers:
@@ -97,22 +99,24 @@ class Follower:
 
     def _follow(self, pyramid: Pyramid) -> None:
         """Passes over everybody who is followed."""
-        views = [[CropView(f.region), *jittered_views(f.region, self._scheme.followed)] for f in self._followed]
-        passes = observe_all(self._pool, pyramid, [view for group in views for view in group])
-        for followed, group in zip(self._followed, views, strict=True):
-            _update(followed, tuple(passes[: len(group)]))
-            passes = passes[len(group) :]
+        regions = [f.region for f in self._followed]
+        full, heavy = self._pool.together(
+            lambda: observe_jittered(self._pool, pyramid, regions, self._scheme.followed),
+            lambda: observe_jittered(self._pool, pyramid, regions, self._scheme.heavy - 1, "blazepose-heavy"),
+        )
+        for followed, *passes in zip(self._followed, full, heavy, strict=True):
+            _update(followed, *passes)
         self._drop_duplicates()
 
     def _look_round(self, pyramid: Pyramid) -> list[Proposal]:
         """Whom MultiPose sees in this frame's part of the image."""
         turn, step = divmod(self._frame, _LOOK_EVERY)
-        if step:
+        if step or self._frame % _KEY_EVERY == 0:
             return []
         (whole,) = windows_over(pyramid.width, pyramid.height, (1.0,))[:1]
         longest = max(pyramid.width, pyramid.height)
         parts = windows_over(pyramid.width, pyramid.height, (_PART,)) if longest > _MULTIPOSE_SIDE else [whole]
-        window = whole if turn % 2 == 0 else parts[turn // 2 % len(parts)]
+        window = whole if turn % 2 else parts[turn // 2 % len(parts)]
         side = min(_MULTIPOSE_SIDE, max(32 * math.ceil(window.side / 32), 256))
         return propose_by_multipose(self._pool, pyramid, [(window, side)])
 
@@ -175,7 +179,8 @@ def _windows_around(region: Region) -> list[Region]:
     return [Region(x + dx * side, y + dy * side, side) for dx, dy in _SHIFTS]
 
 
-def _update(followed: _Followed, passes: tuple[Observation, ...]) -> None:
+def _update(followed: _Followed, full: Sequence[Observation], heavy: Sequence[Observation]) -> None:
+    passes = (*full, *heavy)
     presence = float(np.mean([o.presence for o in passes]))
     points = np.stack([o.points for o in passes])
     moved = float(np.median(np.sqrt(((points - points.mean(0)) ** 2).sum(-1).mean(0)))) / followed.region.side
@@ -184,7 +189,8 @@ def _update(followed: _Followed, passes: tuple[Observation, ...]) -> None:
         followed.missed += 1
         return
     score = presence * math.exp(-0.5 * (moved / 0.03) ** 2)
-    followed.detection, followed.missed, followed.region = Found(passes, score), 0, _mean_region(passes)
+    followed.detection, followed.missed = Found(tuple(full), score, heavy=tuple(heavy)), 0
+    followed.region = _mean_region(passes)
     walked = math.hypot(followed.region.x - followed.start.x, followed.region.y - followed.start.y)
     followed.confirmed |= walked > _WALKED * followed.region.side
 
@@ -285,7 +291,7 @@ class ShotDetector:
     what comes after them is compared with what came before.
     """
 
-    _SIZE = 32
+    _SIZE, _LEAST = 32, 256
     _CHANGE, _SUDDENNESS = 0.35, 3.0
     _FLAT = 2.0  # grey levels of standard deviation below which a frame has no layout
 
@@ -296,7 +302,10 @@ class ShotDetector:
 
     def next_frame(self, image: np.ndarray) -> int:
         """The shot that the next frame (H, W, 3) uint8 belongs to, counted from 0."""
-        small = cv2.resize(image, (self._SIZE, self._SIZE), interpolation=cv2.INTER_AREA).astype(np.float64)
+        step = max(
+            min(image.shape[:2]) // self._LEAST, 1
+        )  # the mean of every pixel takes as long as following somebody
+        small = cv2.resize(image[::step, ::step], (self._SIZE, self._SIZE), interpolation=cv2.INTER_AREA).astype(float)
         layout = small - small.mean((0, 1))
         if layout.std() < self._FLAT:
             return self.shot_id

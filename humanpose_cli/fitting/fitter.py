@@ -38,6 +38,7 @@ from humanpose_cli.io.digests import file_digest
 from humanpose_cli.io.fit_files import FIT_SUFFIX
 from humanpose_cli.io.frame_range import FrameRange, parse_range
 from humanpose_cli.io.inputs import Frame, InputItem, open_inputs, output_path
+from humanpose_cli.io.video import prefetch
 from humanpose_cli.models.nbf.network import BodyEstimate
 
 PeopleChoice = Literal["all", "largest"]
@@ -259,24 +260,23 @@ class Fitter:
         cameras: list[FrameCamera] = []
         seen: list[TrackedPerson] = []
         times: list[Fraction | None] = []
-        self._people.start_sequence()
         whole: np.ndarray | None = None
-        for place, frame in enumerate(frames):
-            people = [] if frame.damage else self._people.in_next_frame(frame)
-            whole = frame.pixels if whole is None or not frame.damage else whole
-            ids = tracks.add(people, whole)
-            camera = self._camera(frame, ids.shot_id)
-            turn = motion.next_frame(whole, [p.box for p in people], camera.camera, ids.shot_id)
-            lens = replace(camera.camera, focal=camera.camera.focal * turn.zoom)
-            camera = replace(camera, camera=lens, turn=turn, damaged=bool(frame.damage))
-            cameras.append(camera)
-            times.append(frame.time)
-            estimates.add(frame.pixels, people, camera.camera)
-            seen += [
-                TrackedPerson(_without_mask(person), place, track)
-                for person, track in zip(people, ids.track_ids, strict=True)
-            ]
-            progress(place + 1, frame_count, "frames")
+        with closing(prefetch(self._people.in_sequence(frames), 1)) as found:
+            for place, (frame, people) in enumerate(found):
+                whole = frame.pixels if whole is None or not frame.damage else whole
+                ids = tracks.add(people, whole)
+                camera = self._camera(frame, ids.shot_id)
+                turn = motion.next_frame(whole, [p.box for p in people], camera.camera, ids.shot_id)
+                lens = replace(camera.camera, focal=camera.camera.focal * turn.zoom)
+                camera = replace(camera, camera=lens, turn=turn, damaged=bool(frame.damage))
+                cameras.append(camera)
+                times.append(frame.time)
+                estimates.add(frame.pixels, people, camera.camera)
+                seen += [
+                    TrackedPerson(_without_mask(person), place, track)
+                    for person, track in zip(people, ids.track_ids, strict=True)
+                ]
+                progress(place + 1, frame_count, "frames")
         seen = [
             replace(s, estimate=estimate, track=track)
             for s, estimate, track in zip(seen, estimates.all(), tracks.tracks(), strict=True)

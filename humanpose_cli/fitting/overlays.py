@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -16,7 +18,7 @@ from humanpose_cli.fitting.doubt import row_doubts
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame
-from humanpose_cli.io.video import VideoWriter
+from humanpose_cli.io.video import VideoWriter, prefetch
 from humanpose_cli.rendering.overlay import draw_label, draw_overlay
 
 DEFAULT_FRAME_RATE = 25.0  # of videos made from images, whose pace nobody knows
@@ -68,16 +70,22 @@ def overlay_video(
     sound  the video whose sound is taken over
     A video has one size, that of the first frame: others are scaled into it, with black beside them.
     """
-    size: tuple[int, int] | None = None
-    with VideoWriter(path, record.frame_rate or DEFAULT_FRAME_RATE, sound=sound) as video:
+
+    def drawn() -> Generator[tuple[np.ndarray, Fraction | None], None, None]:
+        size: tuple[int, int] | None = None
         for index, frame in enumerate(frames):
             size = size or frame.size
             image = overlay_image(body, record, frame.pixels, index)
             if frame.damage:
                 image = image.copy()
                 draw_label(image, f"frame {frame.damage}", (0, 0))
-            video.write(image if frame.size == size else _fitted_into(image, size), frame.time)
-            progress(index + 1, len(record.frame_names), "overlay frames")
+            yield image if frame.size == size else _fitted_into(image, size), frame.time
+
+    rate = record.frame_rate or DEFAULT_FRAME_RATE
+    with VideoWriter(path, rate, sound=sound) as video, closing(prefetch(drawn())) as ahead:  # encodes meanwhile
+        for image, time in ahead:
+            video.write(image, time)
+            progress(video.frame_count, len(record.frame_names), "overlay frames")
 
 
 def _fitted_into(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -28,17 +31,20 @@ _FEWEST = 4  # keypoints by which a person is found again
 _VIEWS = {"auto": 8, "thorough": 8, "fast": 2}
 
 
+FramesWithPeople: TypeAlias = Generator[tuple[Frame, list[DetectedPerson]], None, None]
+
+
 class PeopleSource(Protocol):
     """Finds the people of frames; a context manager."""
 
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         """Everybody in an independent image, the largest box first."""
 
-    def start_sequence(self) -> None:
-        """The next frame begins a new sequence."""
+    def in_sequence(self, frames: Iterable[Frame]) -> FramesWithPeople:
+        """Each frame of a sequence with everybody in it, the largest box first; nobody is looked for in damaged ones.
 
-    def in_next_frame(self, frame: Frame) -> list[DetectedPerson]:
-        """Everybody in the next frame of a sequence, the largest box first."""
+        Close it to stop early. Frames may be taken before their forerunners are given back.
+        """
 
     def __enter__(self) -> PeopleSource: ...
 
@@ -47,15 +53,17 @@ class PeopleSource(Protocol):
     ) -> None: ...
 
 
+def _one_by_one(frames: Iterable[Frame], look: Callable[[Frame], list[DetectedPerson]]) -> FramesWithPeople:
+    for frame in frames:
+        yield frame, [] if frame.damage else look(frame)
+
+
 class SingleImages(PeopleSource):
     """A source to which every frame is an image of its own, and that holds nothing open."""
 
-    def start_sequence(self) -> None:
-        """Nothing to forget."""
-
-    def in_next_frame(self, frame: Frame) -> list[DetectedPerson]:
-        """As an image."""
-        return self.in_image(frame)
+    def in_sequence(self, frames: Iterable[Frame]) -> FramesWithPeople:
+        """As images."""
+        return _one_by_one(frames, self.in_image)
 
     def __enter__(self) -> SingleImages:
         return self
@@ -137,11 +145,17 @@ class DetectedPeople:
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         return self._detector("thorough").detect(frame.pixels)
 
-    def start_sequence(self) -> None:
-        self._detector("fast").reset()
+    def in_sequence(self, frames: Iterable[Frame]) -> FramesWithPeople:
+        taken: deque[Frame] = deque()
 
-    def in_next_frame(self, frame: Frame) -> list[DetectedPerson]:
-        return self._detector("fast").track(frame.pixels)
+        def images() -> Generator[np.ndarray | None, None, None]:
+            for frame in frames:
+                taken.append(frame)
+                yield None if frame.damage else frame.pixels
+
+        with closing(self._detector("fast").track(images())) as found:
+            for people in found:
+                yield taken.popleft(), people
 
     def __enter__(self) -> DetectedPeople:
         return self
@@ -169,11 +183,8 @@ class PeopleFromFile:
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         return self._look(frame, None)
 
-    def start_sequence(self) -> None:
-        """Frames are looked up one by one: there is nothing to forget."""
-
-    def in_next_frame(self, frame: Frame) -> list[DetectedPerson]:
-        return self._look(frame, frame.index)
+    def in_sequence(self, frames: Iterable[Frame]) -> FramesWithPeople:
+        return _one_by_one(frames, lambda frame: self._look(frame, frame.index))
 
     def _look(self, frame: Frame, index: int | None) -> list[DetectedPerson]:
         # By its path first: folders side by side often hold images of the same names.
@@ -219,12 +230,10 @@ class PosedPeople:
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         return use_pose_model(self._pool, self._model, frame.pixels, self._source.in_image(frame))
 
-    def start_sequence(self) -> None:
-        """As the source does."""
-        self._source.start_sequence()
-
-    def in_next_frame(self, frame: Frame) -> list[DetectedPerson]:
-        return use_pose_model(self._pool, self._model, frame.pixels, self._source.in_next_frame(frame))
+    def in_sequence(self, frames: Iterable[Frame]) -> FramesWithPeople:
+        with closing(self._source.in_sequence(frames)) as found:
+            for frame, people in found:
+                yield frame, use_pose_model(self._pool, self._model, frame.pixels, people)
 
     def __enter__(self) -> PosedPeople:
         return self

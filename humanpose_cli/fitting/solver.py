@@ -222,7 +222,7 @@ class KeypointFitOptions:
     retry_cost: float = 30.0
     coarse: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=8, tolerance=1e-2, damping=1e-2))
     fine: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=25, tolerance=3e-4, damping=1e-3))
-    motion: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=10, tolerance=1e-3, damping=1e-4))
+    motion: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=10, tolerance=3e-3, damping=1e-6))
     chunk: int = 64
 
     def __post_init__(self) -> None:

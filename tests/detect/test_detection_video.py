@@ -16,13 +16,6 @@ from humanpose_cli.detect.tracking import TrackAssigner
 BODY = BLAZEPOSE33.indices(["nose", "left_shoulder", "right_shoulder", "left_hip", "right_hip", "left_knee"])
 
 
-@pytest.fixture
-def sequence(fast: PersonDetector) -> Iterator[PersonDetector]:
-    fast.reset()
-    yield fast
-    fast.reset()
-
-
 def frames(rendered, steps: list[int]) -> Iterator[np.ndarray]:
     """The rendered person's image slid sideways by so many pixels, edges repeated."""
     for step in steps:
@@ -30,11 +23,11 @@ def frames(rendered, steps: list[int]) -> Iterator[np.ndarray]:
         yield np.ascontiguousarray(wide[:, 150 - step : 150 - step + 460])
 
 
-def test_a_moving_person_is_followed(sequence: PersonDetector, rendered) -> None:
+def test_a_moving_person_is_followed(fast: PersonDetector, rendered) -> None:
     steps = list(range(0, 60, 6))
     tracks = TrackAssigner()
-    for step, image in zip(steps, frames(rendered, steps), strict=True):
-        people = sequence.track(image)
+    found = fast.track(frames(rendered, steps))
+    for step, image, people in zip(steps, frames(rendered, steps), found, strict=True):
         assert len(people) == 1
         assert tracks.assign(people, image).track_ids == (0,)
         truth = rendered.points[BODY] / 2 + [50 + step, 0]
@@ -43,9 +36,7 @@ def test_a_moving_person_is_followed(sequence: PersonDetector, rendered) -> None
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.6])
-def test_following_costs_fewer_passes_than_searching(
-    sequence: PersonDetector, rendered, monkeypatch, scale: float
-) -> None:
+def test_following_costs_fewer_passes_than_searching(fast: PersonDetector, rendered, monkeypatch, scale: float) -> None:
     """Also into a frame of another size."""
     passes = []
     usual = ModelPool.map
@@ -56,44 +47,40 @@ def test_following_costs_fewer_passes_than_searching(
 
     monkeypatch.setattr(ModelPool, "map", counted)
     (first, second) = frames(rendered, [0, 3])
-    sequence.track(first)
+    assert [len(people) for people in fast.track([first])] == [1]
     searching = len(passes)
-    assert len(sequence.track(cv2.resize(second, None, fx=scale, fy=scale))) == 1
-    # Two crops of BlazePose full, one of heavy, two of Thunder; MultiPose looks in every fourth frame.
-    assert len(passes) - searching == 5 < searching / 4
+    passes.clear()
+    second = cv2.resize(second, None, fx=scale, fy=scale)
+    assert [len(people) for people in fast.track([first, second])] == [1, 1]
+    # A crop of BlazePose full and one of heavy, and in every other frame one of Thunder. No look of MultiPose.
+    assert len(passes) - searching == 2 < searching / 4
 
 
-def test_somebody_who_leaves_is_gone_and_somebody_new_is_found(sequence: PersonDetector, rendered) -> None:
+def test_somebody_who_leaves_is_gone_and_somebody_new_is_found(fast: PersonDetector, rendered) -> None:
     (image,) = frames(rendered, [0])
     empty = np.repeat(image[:, :1], image.shape[1], axis=1)
-    assert len(sequence.track(image)) == 1
-    for _ in range(6):
-        assert sequence.track(empty) == []
-    found = [len(sequence.track(image)) for _ in range(8)]
-    assert 1 in found
+    found = [len(people) for people in fast.track([image, *6 * [empty], *8 * [image]])]
+    assert found[:7] == [1, 0, 0, 0, 0, 0, 0]
     assert found[-1] == 1
 
 
-def test_a_second_person_who_enters_joins_the_first(sequence: PersonDetector, rendered, astronaut: np.ndarray) -> None:
+def test_a_second_person_who_enters_joins_the_first(fast: PersonDetector, rendered, astronaut: np.ndarray) -> None:
     small = np.pad(rendered.image[::2, ::2], ((96, 96), (0, 0), (0, 0)), mode="edge")
     alone = np.concatenate([small, np.repeat(small[:, -1:], 512, axis=1)], axis=1)
     both = np.concatenate([small, astronaut], axis=1)
     tracks = TrackAssigner()
-    assert tracks.assign(sequence.track(alone)).track_ids == (0,)
-    numbers: set[int] = set()
-    for _ in range(8):
-        numbers = set(tracks.assign(sequence.track(both)).track_ids)
-    assert numbers == {0, 1}
+    numbers = [set(tracks.assign(people).track_ids) for people in fast.track([alone, *9 * [both]])]
+    assert numbers[0] == {0}
+    assert numbers[-1] == {0, 1}
 
 
-def test_reset_forgets(sequence: PersonDetector, rendered, astronaut: np.ndarray) -> None:
+def test_sequences_know_nothing_of_each_other(fast: PersonDetector, rendered, astronaut: np.ndarray) -> None:
     (image,) = frames(rendered, [0])
-    fresh = sequence.track(image)
-    sequence.track(astronaut)
-    sequence.reset()
-    again = sequence.track(image)
+    (fresh,) = fast.track([image])
+    list(fast.track([astronaut]))
+    (again,) = fast.track([image])
     np.testing.assert_array_equal(fresh[0].keypoints, again[0].keypoints)
 
 
-def test_tiny_frames_have_nobody(sequence: PersonDetector) -> None:
-    assert sequence.track(np.zeros((8, 8, 3), np.uint8)) == []
+def test_tiny_and_missing_frames_have_nobody(fast: PersonDetector) -> None:
+    assert list(fast.track([np.zeros((8, 8, 3), np.uint8), None])) == [[], []]

@@ -301,8 +301,7 @@ def test_everyone_who_is_found_or_boxed_has_its_joints(tmp_path, astronaut: np.n
     for given in ({"boxes": boxes}, {}):
         with find_people("fast", 2, pose_model=path, **given) as people:
             (person,) = people.in_image(frame)
-            people.start_sequence()
-            (again,) = people.in_next_frame(frame)
+            ((_, (again,)),) = people.in_sequence([frame])
         for found in (person, again):
             pixel = 1.25 * float(max(*((found.box[2:] - found.box[:2]) / [WIDTH, HEIGHT])))
             corner = (found.box[:2] + found.box[2:]) / 2 - pixel * np.array([WIDTH, HEIGHT]) / 2

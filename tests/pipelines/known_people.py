@@ -48,11 +48,10 @@ class KnownPeople:
     def in_image(self, frame):
         return self.by_index.get(0, [])
 
-    def start_sequence(self):
+    def in_sequence(self, frames):
         self.sequences += 1
-
-    def in_next_frame(self, frame):
-        return self.by_index.get(frame.index, [])
+        for frame in frames:
+            yield frame, [] if frame.damage else self.by_index.get(frame.index, [])
 
     def __enter__(self):
         return self
