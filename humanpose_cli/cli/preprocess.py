@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from humanpose_cli.data.building import BuildResult
 
 _OF_SYNTHETIC, _OF_SETS = "Synthetic people", "Data sets and your own images"
-_FOR_SYNTHETIC = ("count", "size", "pairs", "clips", "backgrounds", "imperfect_fits")
+_FOR_SYNTHETIC = ("count", "size", "pairs", "clips", "motions", "backgrounds", "imperfect_fits")
 _FOR_SETS = ("fits", "densepose", "model", "fit", "body", "split", "allow_missing")
 
 _SOURCE = argument(
@@ -32,6 +32,9 @@ _PAIRS = option(
     "--pairs", "Pairs of images: one person, clothing and background, two poses. Default: single images.", _OF_SYNTHETIC
 )
 _CLIPS = option("--clips LENGTH", "Clips of LENGTH frames. Default: single images.", _OF_SYNTHETIC)
+_MOTIONS = option(
+    "--motions FOLDER", "Motions of AMASS, beside the shipped pose library. Default: none.", _OF_SYNTHETIC
+)
 _BACKGROUNDS = option(
     "--backgrounds FOLDER", "Images for the background, beside generated ones. Default: none.", _OF_SYNTHETIC
 )
@@ -91,6 +94,7 @@ def preprocess(
     size: Annotated[int, _SIZE] = 256,
     pairs: Annotated[bool, _PAIRS] = False,
     clips: Annotated[int | None, _CLIPS] = None,
+    motions: Annotated[Path | None, _MOTIONS] = None,
     backgrounds: Annotated[Path | None, _BACKGROUNDS] = None,
     imperfect_fits: Annotated[bool, _IMPERFECT] = False,
     detections: Annotated[bool, _DETECTIONS] = False,
@@ -123,7 +127,8 @@ def preprocess(
     _refuse_flags_for_others(session, source, _FOR_SETS if source == SYNTHETIC else _FOR_SYNTHETIC)
     request = SourceRequest(source, root, models=tuple(model or ()), fit=fit, fit_body=body, detections=detections)
     if source == SYNTHETIC:
-        made = SyntheticOptions(count, size, seed=seed, backgrounds=backgrounds, imperfect_fits=imperfect_fits)
+        own: dict[str, Any] = {"motions": motions, "backgrounds": backgrounds, "imperfect_fits": imperfect_fits}
+        made = SyntheticOptions(count, size, seed=seed, **own)
         if pairs or clips is not None:
             length = made.clip_length if clips is None else clips
             made = replace(made, structure="pairs" if pairs else "clips", clip_length=length)

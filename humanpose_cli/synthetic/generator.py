@@ -26,6 +26,7 @@ from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.synthetic.backgrounds import ImageFolder
 from humanpose_cli.synthetic.dressing import dress
 from humanpose_cli.synthetic.mesh import DressedMesh
+from humanpose_cli.synthetic.motions import library_with
 from humanpose_cli.synthetic.people import sample_identity, sample_outfit
 from humanpose_cli.synthetic.poses import BLOCK, Performance, Pose, PoseBank, activities, held_pose, sample_motion
 from humanpose_cli.synthetic.renderer import (
@@ -52,6 +53,7 @@ class SyntheticOptions:
     structure     single images; pairs or clips of one person in one clothing before one background
     clip_length   frames of a clip; frame_rate of clips, a second
     seed          decides everything
+    motions       folder of AMASS's motions (see `synthetic.motions`), beside the shipped pose library; None without
     backgrounds   folder with images to stand before, beside the procedural ones; None for these alone
     picture_share    share of the scenes that stand before these images, where there are any
     companions    probability of other people in the image
@@ -67,6 +69,7 @@ class SyntheticOptions:
     clip_length: int = 16
     frame_rate: float = 10.0
     seed: int = 0
+    motions: Path | None = None
     backgrounds: Path | None = None
     picture_share: float = 0.6
     companions: float = 0.2
@@ -114,11 +117,11 @@ _QUALITY = (86, 98)  # of the stored JPEG; worse ones are part of a scene's dama
 
 
 @lru_cache(maxsize=8)
-def activities_of(split: str) -> frozenset[str]:
+def activities_of(split: str, motions: Path | None = None) -> frozenset[str]:
     """The activities that a split shows: those held out go to validation and test by turns, family after family."""
     if split == "train":
-        return frozenset(name for names in activities("train").values() for name in names)
-    held_out = [name for names in activities("held_out").values() for name in sorted(names)]
+        return frozenset(name for names in activities("train", motions).values() for name in names)
+    held_out = [name for names in activities("held_out", motions).values() for name in sorted(names)]
     return frozenset(held_out[SPLITS.index(split) - 1 :: 2])
 
 
@@ -138,6 +141,11 @@ class SyntheticSource:
         if self.options.backgrounds is not None:
             assert self._images is not None
             options["backgrounds"] = f"{self.options.backgrounds.name}: {self._images.summary}"
+        if self.options.motions is None:
+            del options["motions"]  # so that caches of earlier versions stay the same
+        else:
+            library = library_with(self.options.motions)
+            options["motions"] = f"{self.options.motions.name}: {len(library.clips)} clips, {len(library)} frames"
         return SourceInfo("synthetic", options)
 
     def groups(self) -> Sequence[Group]:
@@ -182,6 +190,7 @@ class SyntheticSource:
                 sequence="" if group.count == 1 else group.name,
                 frame=frame,
                 splits={PROTOCOL: split},
+                frame_rate=self.options.frame_rate if self.options.structure == "clips" else None,
             )
 
     def _stage(
@@ -245,8 +254,8 @@ class SyntheticSource:
         if o.structure == "clips" and random.random() < _HELD_CLIPS:
             held = self._pose(random, number, split, role)
         while True:
-            motion = sample_motion(random, length, rate, split=_pose_split(split), held=held)
-            if motion.activities[0] in activities_of(split):
+            motion = sample_motion(random, length, rate, split=_pose_split(split), held=held, motions=o.motions)
+            if motion.activities[0] in activities_of(split, o.motions):
                 return motion
 
     def _pose(self, random: np.random.Generator, number: int, split: str, role: int, *, chairs: bool = True) -> Pose:
@@ -254,7 +263,7 @@ class SyntheticSource:
 
         They begin in the same block, since blocks are drawn as a whole.
         """
-        bank, allowed = self._banks[_pose_split(split)], activities_of(split)
+        bank, allowed = self._banks[_pose_split(split)], activities_of(split, self.options.motions)
         first = number // BLOCK * BLOCK
         before = number % BLOCK if role == 0 else int(random.integers(BLOCK))
         for k in range(64 * BLOCK):
@@ -302,7 +311,7 @@ class SyntheticSource:
 
     @cached_property
     def _banks(self) -> dict[str, PoseBank]:
-        return {split: PoseBank(self.options.seed, split) for split in ("train", "held_out")}
+        return {split: PoseBank(self.options.seed, split, self.options.motions) for split in ("train", "held_out")}
 
     @cached_property
     def _images(self) -> ImageFolder | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,11 +26,12 @@ from humanpose_cli.body.joint_angles import (
     mirror_rotations,
     rotations_to_angles,
 )
-from humanpose_cli.body.pose_library import KEY_POSES, Motion, key_poses, pose_library
+from humanpose_cli.body.pose_library import KEY_POSES, Motion, key_poses
 from humanpose_cli.body.pose_prior import SamplingOptions, face_forward, self_penetration, vary_poses
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from humanpose_cli.synthetic.motions import library_with
 
 SPLITS = ("train", "held_out")
 LIBRARY = "library"
@@ -86,25 +88,25 @@ class Pose:
     family: str
 
 
-def family_of(activity: str) -> str:
+def family_of(activity: str, motions: Path | None = None) -> str:
     """The family of an activity; UsageError for a name that is neither a key pose nor an activity of the library."""
     if activity in KEY_POSES:
         return next((family for family, (_, names) in _FAMILIES.items() if activity in names.split()), "upright")
-    if activity in {clip.activity for clip in pose_library().clips}:
+    if activity in {clip.activity for clip in library_with(motions).clips}:
         return LIBRARY
     raise UsageError(activity, "is not an activity", expected="a key pose or an activity of the pose library")
 
 
 @lru_cache(maxsize=4)
-def activities(split: str) -> dict[str, tuple[str, ...]]:
-    """Family → its activities in one split, 'train' or 'held_out'."""
+def activities(split: str, motions: Path | None = None) -> dict[str, tuple[str, ...]]:
+    """Family → its activities in one split, 'train' or 'held_out'; motions: a folder of AMASS's, beside the shipped."""
     if split not in SPLITS:
         raise UsageError(split, "is not a split of the poses", expected=" or ".join(SPLITS))
     names = [name for name in KEY_POSES if (name in HELD_OUT_KEY_POSES) == (split == "held_out")]
     by_family: dict[str, list[str]] = {family: [] for family in FAMILIES}
     for name in names:
         by_family[family_of(name)].append(name)
-    by_family[LIBRARY] = sorted({motion.activity for motion in pose_library().motions(split=split)})
+    by_family[LIBRARY] = sorted({motion.activity for motion in library_with(motions).motions(split=split)})
     return {family: tuple(names) for family, names in by_family.items() if names}
 
 
@@ -112,11 +114,13 @@ class PoseBank:
     """Poses without end, numbered: the same number is the same pose in every process.
 
     Drawn in blocks of 64, which costs about 0.3 ms a pose; the last blocks are kept.
+
+    motions  folder of AMASS's, whose poses are drawn too
     """
 
-    def __init__(self, seed: int, split: str = "train") -> None:
-        self.seed, self.split = seed, split
-        activities(split)
+    def __init__(self, seed: int, split: str = "train", motions: Path | None = None) -> None:
+        self.seed, self.split, self.motions = seed, split, motions
+        activities(split, motions)
         self._block: Callable[[int], tuple[Pose, ...]] = lru_cache(maxsize=16)(self._draw)
 
     def pose(self, number: int) -> Pose:
@@ -124,15 +128,15 @@ class PoseBank:
         block, row = divmod(number, BLOCK)
         return self._block(block)[row]
 
-    def __reduce__(self) -> tuple[type, tuple[int, str]]:
-        return type(self), (self.seed, self.split)
+    def __reduce__(self) -> tuple[type, tuple[int, str, Path | None]]:
+        return type(self), (self.seed, self.split, self.motions)
 
     def _draw(self, block: int) -> tuple[Pose, ...]:
         seeds = np.random.SeedSequence([self.seed, SPLITS.index(self.split), block])
         random = np.random.default_rng(seeds)
         generator = torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         with torch.no_grad():
-            base, names, families = _bases(BLOCK, random, self.split)
+            base, names, families = _bases(BLOCK, random, self.split, self.motions)
             held = torch.tensor([family in _GROUNDED for family in families])
             poses = base.clone()
             missing = torch.ones(BLOCK, dtype=torch.bool)
@@ -143,7 +147,7 @@ class PoseBank:
                         continue
 
                     def source(count: int = count) -> Tensor:
-                        return _bases(count, random, self.split)[0]
+                        return _bases(count, random, self.split, self.motions)[0]
 
                     poses[rows] = vary_poses(base[rows], source, generator, options)
                 missing &= self_penetration(poses) >= _DEEPEST
@@ -153,9 +157,11 @@ class PoseBank:
         return tuple(map(Pose, poses.unbind(0), names, families))
 
 
-def _bases(count: int, random: np.random.Generator, split: str) -> tuple[Tensor, list[str], list[str]]:
+def _bases(
+    count: int, random: np.random.Generator, split: str, motions: Path | None
+) -> tuple[Tensor, list[str], list[str]]:
     """Key poses and library frames as they are, mirrored or not, facing +z: rotations, activities and families."""
-    table, library, keys = activities(split), pose_library(), key_poses()
+    table, library, keys = activities(split, motions), library_with(motions), key_poses()
     share = np.array([FAMILIES[family] for family in table])
     families = [list(table)[k] for k in random.choice(len(table), count, p=share / share.sum())]
     names = [table[family][int(random.integers(len(table[family])))] for family in families]
@@ -217,9 +223,11 @@ def sample_motion(
     split: str = "train",
     held: Pose | None = None,
     widen: float = 1.0,
+    motions: Path | None = None,
 ) -> Performance:
     """A motion of `length` frames at `frame_rate` a second.
 
+    motions  folder of AMASS's, one of which it may be
     held   a pose that is held, with a slow sway, instead of a motion of the library
     widen  scale of the smooth change of trunk and arms, 0 for none; passes where limbs go through the body are
            drawn again with less
@@ -231,7 +239,8 @@ def sample_motion(
         motion = replace(still, joined=True)
         widen = max(widen, 0.6)
     else:
-        motion = _resampled(_sampled_clip(random, split, (length - 1) / frame_rate), length, frame_rate, random)
+        clip = _sampled_clip(random, split, (length - 1) / frame_rate, motions)
+        motion = _resampled(clip, length, frame_rate, random)
     if random.random() < 0.5:
         flip = torch.tensor([-1.0, 1.0, 1.0])
         motion = replace(motion, rotations=mirror_rotations(motion.rotations), pelvis=motion.pelvis * flip)
@@ -250,9 +259,9 @@ def sample_motion(
     return replace(motion, pelvis=motion.pelvis - motion.pelvis[0] * torch.tensor([1.0, 0.0, 1.0]))
 
 
-def _sampled_clip(random: np.random.Generator, split: str, seconds: float) -> Motion:
+def _sampled_clip(random: np.random.Generator, split: str, seconds: float, motions: Path | None) -> Motion:
     """A clip of the library that lasts so long, each activity alike; any where none does."""
-    clips = list(pose_library().motions(split=split))
+    clips = list(library_with(motions).motions(split=split))
     clips = [clip for clip in clips if (len(clip) - 1) / clip.frame_rate >= seconds] or clips
     names = sorted({clip.activity for clip in clips})
     activity = names[int(random.integers(len(names)))]
@@ -274,7 +283,7 @@ def _resampled(clip: Motion, length: int, frame_rate: float, random: np.random.G
     step_between = matrix_to_axis_angle(first.mT @ second) * share[:, None, None]
     rotations = first @ axis_angle_to_matrix(step_between)
     pelvis = torch.lerp(clip.pelvis[before], clip.pelvis[after], share[:, None])
-    return Performance(rotations, pelvis, (clip.activity,) * length, family_of(clip.activity))
+    return Performance(rotations, pelvis, (clip.activity,) * length, LIBRARY)
 
 
 def _widened(rotations: Tensor, random: np.random.Generator, scale: float, frame_rate: float) -> Tensor:
