@@ -50,18 +50,18 @@ class DressedBody:
 
     def pose(self, rotations: Tensor, trans: Tensor) -> Tensor:
         """Vertices (V, 3) metres for rotations (24, 3, 3) relative to parents and trans (3,)."""
-        posed = self._posed(rotations, trans)
+        posed = self.posed(rotations, trans)
         assert posed.vertices is not None
         moved = self.displacements[:, None] * self._turned(posed)
         return posed.vertices[0] + moved
 
     def directions(self, rotations: Tensor, trans: Tensor) -> Tensor:
         """Where the displacements point in that pose: (V, 3) unit vectors."""
-        return self._turned(self._posed(rotations, trans))
+        return self._turned(self.posed(rotations, trans))
 
     def landmarks(self, name: str, rotations: Tensor, trans: Tensor) -> Tensor:
         """Positions (L, 3) metres of a landmark set in that pose, on the naked body."""
-        return self.body.pose_landmarks(name, self._posed(rotations, trans), self.betas)[0]
+        return self.body.pose_landmarks(name, self.posed(rotations, trans), self.betas)[0]
 
     def scale_head(self, scale: float) -> None:
         """Enlarge the head about its joint, in every pose."""
@@ -70,7 +70,8 @@ class DressedBody:
         scales[SMPL24.index("head")] *= scale
         self.segment_scales = scales
 
-    def _posed(self, rotations: Tensor, trans: Tensor) -> PosedBody:
+    def posed(self, rotations: Tensor, trans: Tensor) -> PosedBody:
+        """The naked body in that pose."""
         scales = None if self.segment_scales is None else self.segment_scales[None]
         return self.body.pose(rotations[None], self.betas, trans[None], scales)
 

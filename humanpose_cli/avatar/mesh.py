@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -27,57 +27,35 @@ from humanpose_cli.avatar.dressing import (
     head_scale,
     silhouette_displacements,
 )
+from humanpose_cli.avatar.ground import contact_shadow, standing_height
+from humanpose_cli.avatar.head import head_yaw, kept_head
 from humanpose_cli.avatar.inpainting import InpaintOptions, inpaint
-from humanpose_cli.avatar.surface import FOREARMS, TRUNK, WholeTexture, body_texels, complete_texture, parts_mask
+from humanpose_cli.avatar.light import PhotoLight, light_of
+from humanpose_cli.avatar.loose import PhotoCrop, crop_photo, loose_cloth
+from humanpose_cli.avatar.surface import (
+    FOREARMS,
+    TRUNK,
+    BodyTexels,
+    WholeTexture,
+    body_texels,
+    complete_texture,
+    limb_groups,
+    parts_mask,
+)
 from humanpose_cli.body.body import Body
-from humanpose_cli.body.texture import PhotoSource, bake_photo, pixel_trust
+from humanpose_cli.body.texture import BakedTexture, PhotoSource, bake_photo, paint_vertices, pixel_trust
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.augmentation import Example
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
-from humanpose_cli.rendering.boxes import Box, body_box
+from humanpose_cli.rendering.boxes import NEAR
 from humanpose_cli.rendering.shading import Scene, rasterise_view
 from humanpose_cli.rendering.surfaces import Surface, Texture, vertex_normals
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-
-
-class _PhotoCrop(NamedTuple):
-    """The part of a photo around one person.
-
-    pixels  (h, w, 3) uint8; view: its camera; box: its position in the photo
-    mask    (h, w) 0…1 the person; others (h, w) bool someone else
-    """
-
-    pixels: NDArray[np.uint8]
-    view: Camera
-    box: Box
-    mask: Array
-    others: Mask
-
-
-def _crop_photo(
-    photo: NDArray[np.uint8], view: Camera, mask: Array, others: NDArray[np.floating], vertices: Tensor
-) -> _PhotoCrop:
-    """Cut out the person: mask (H, W) 0…1, others (H, W) 0…1 everyone else, vertices (V, 3) of the fitted body."""
-    box = body_box(vertices, view)
-    ys, xs = np.nonzero(mask >= 0.5)
-    if len(ys):
-        shown = Box(int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
-        box = shown if box.empty else box.union(shown)
-    margin = 8 + max(box.shape) // 20
-    box = Box(box.x0 - margin, box.y0 - margin, box.x1 + margin, box.y1 + margin).intersect(Box.whole(view))
-    part, rest = mask[box.slices], others[box.slices]
-    return _PhotoCrop(
-        np.ascontiguousarray(photo[box.slices]),
-        view.part(*box),
-        box,
-        np.where(rest > part, 0, part).astype(np.float32),
-        (rest >= 0.5) & (rest > part),
-    )
 
 
 def arms_over_trunk(body: Body, vertices: Tensor, view: Camera) -> float:
@@ -108,11 +86,11 @@ def _film_grain(pixels: NDArray[np.uint8], trust: Array) -> float:
 
 
 def _draw_person(
-    surface: Surface, view: Camera, background: NDArray[np.uint8] | None, supersampling: int
+    surfaces: Sequence[Surface], view: Camera, background: NDArray[np.uint8] | None, supersampling: int
 ) -> NDArray[np.uint8]:
     """The person over the background (H, W, 3), or on nothing: (H, W, 3) or (H, W, 4) uint8."""
     width, height = view.size
-    scene = Scene([surface], view, supersampling=supersampling)
+    scene = Scene(surfaces, view, supersampling=supersampling)
     image = np.zeros((height, width, 4), np.uint8) if background is None else background.copy()
     for tile in scene.tiles():
         layer = scene.draw(tile)
@@ -164,6 +142,7 @@ class MeshOptions:
     most_arms       share of the trunk that arms may cover in the photo without a warning
     least_visible   share of the surface that the photo should show
     least_confidence  joints of less confidence leave their limb out of the texture
+    most_outside    share of the surface that may leave the photo, beside what does so in the photo, without a warning
     most_turn       degrees that the target may turn away from the side that the photo shows
     """
 
@@ -175,6 +154,7 @@ class MeshOptions:
     most_arms: float = 0.06
     least_visible: float = 0.3
     least_confidence: float = 0.4
+    most_outside: float = 0.1
     most_turn: float = 50.0
     alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
     silhouette: SilhouetteOptions = field(default_factory=SilhouetteOptions)
@@ -242,7 +222,7 @@ class MeshReposer:
         aligned = naked = self.dressed.pose(self.rotations, self.trans)
         if keypoints is not None:
             aligned = align_to_keypoints(naked, self.dressed, self._landmarks(keypoints), alignment)
-        crop = _crop_photo(self.photo, self.view, self.mask, self.others, aligned)
+        crop = crop_photo(self.photo, self.view, self.mask, self.others, aligned)
         pixels_per_metre = self.view.focal / max(float(naked[:, 2].mean()), 0.1)
         self.pixels_high = min(pixels_per_metre * self.dressed.height, float(max(crop.box.shape)))
         self._dress(crop, aligned)
@@ -255,6 +235,10 @@ class MeshReposer:
         source = PhotoSource(crop.pixels, crop.mask, trust, depth, crop.view)
         normals = vertex_normals(vertices, self.body.faces)
         baked = bake_photo(source, vertices, normals, self.body.faces, surface.fine)
+        self.light = self._light(surface, baked, normals)
+        bright = surface.fine.interpolate(self.light.on(normals)[:, None].cpu().numpy(), self.body.faces)
+        baked = baked._replace(colour=baked.colour / np.where(bright > 0, bright, 1))
+        self.loose = loose_cloth(self.body, self.dressed, self.rotations, self.trans, vertices, crop)
         reliable = surface.fine.interpolate(self._reliable.cpu().numpy()[:, None], self.body.faces)[..., 0]
         baked = baked._replace(
             confidence=baked.confidence * np.clip(2 * reliable - 0.6, 0, 1), visible=baked.visible & (reliable > 0.5)
@@ -262,12 +246,36 @@ class MeshReposer:
         grain = _film_grain(crop.pixels, trust) if self.options.grain else 0.0
         self.texture: WholeTexture = complete_texture(surface, baked, grain)
         self.arms_over_trunk = arms_over_trunk(self.body, vertices, crop.view)
+        dressed = self.dressed.pose(self.rotations, self.trans)
+        self.ground = standing_height(dressed, self.body, self._reliable)
+        self._outside = self._share_outside(dressed)
+
+    def _light(self, surface: BodyTexels, baked: BakedTexture, normals: Tensor) -> PhotoLight:
+        """The photo's light, from what it shows of the body."""
+        confidence = surface.reduce(baked.confidence)
+        colours, weights = paint_vertices(surface.coarse, surface.rows, surface.reduce(baked.colour), confidence)
+        return light_of(colours, normals.cpu().numpy(), limb_groups()[surface.part_labels], weights)
+
+    def surfaces(self, rotations: Tensor, trans: Tensor, image: NDArray[np.float32] | None = None) -> list[Surface]:
+        """The dressed body and the cloth beside it in a pose, with their textures.
+
+        image  in place of the texture (S, S, C)
+        """
+        vertices, faces = self.dressed.pose(rotations, trans), self.body.faces
+        texture = Texture(self.texture.image[..., :3] if image is None else image, self.body.uv, self.body.uv_faces)
+        bright = self.light.on(vertex_normals(vertices, faces)) if image is None else None
+        drawn = [Surface(vertices, faces, texture=texture, lit=False, brightness=bright)]
+        if self.loose is not None:
+            sheet, faces = self.loose.pose(self.dressed.posed(rotations, trans)), self.loose.faces
+            colours = self.loose.image if image is None else np.ones((1, 1, image.shape[2]), np.float32)
+            drawn.append(Surface(sheet, faces, texture=Texture(colours, self.loose.uv, faces), lit=False))
+        return drawn
 
     def _landmarks(self, keypoints: NDArray[np.floating]) -> DetectedLandmarks:
         options = self.options.alignment
         return DetectedLandmarks(self.dressed, self.rotations, self.trans, keypoints, self.view, options)
 
-    def _dress(self, crop: _PhotoCrop, naked: Tensor) -> None:
+    def _dress(self, crop: PhotoCrop, naked: Tensor) -> None:
         # The outline is followed on a reduced copy: its precision is a fraction of a pixel anyway.
         view = crop.view.scaled(min(1.0, 640 / self.pixels_high))
         size = view.size
@@ -313,12 +321,43 @@ class MeshReposer:
         with torch.no_grad():
             rotations = rotations.to(self.rotations)
             trans = self.trans if trans is None else trans.to(self.trans)
-            vertices = self.dressed.pose(rotations, trans)
-            uv = Texture(self.texture.image, self.body.uv, self.body.uv_faces)
-            surface = Surface(vertices, self.body.faces, texture=uv, lit=True)
-            image = _draw_person(surface, self.view, self.background, self.options.supersampling)
+            shown = head_yaw(self.dressed.posed(self.rotations, self.trans))
+            rotations = kept_head(rotations, head_yaw(self.dressed.posed(rotations, trans)), shown)
+            surfaces = self.surfaces(rotations, trans)
+            outside = self._share_outside(surfaces[0].vertices)
+            plate = self.backdrop(rotations, trans)
+            image = _draw_person(surfaces, self.view, plate, self.options.supersampling)
             turn = self.turn(rotations, trans)
-        return DrawnPerson(image, tuple(self.warnings(turn)), self.texture.visible_fraction, turn)
+        return DrawnPerson(image, tuple(self.warnings(turn, outside)), self.texture.visible_fraction, turn)
+
+    def set_down(self, rotations: Tensor, trans: Tensor) -> Tensor:
+        """The translation (3,) that puts a standing pose onto the photo's ground; as it is for other poses."""
+        if self.ground is None:
+            return trans
+        with torch.no_grad():
+            height = standing_height(self.dressed.pose(rotations.to(self.rotations), trans.to(self.trans)), self.body)
+        return trans if height is None else trans + trans.new_tensor([0.0, self.ground - height, 0.0])
+
+    def backdrop(self, rotations: Tensor, trans: Tensor) -> NDArray[np.uint8] | None:
+        """The background (H, W, 3) behind a pose, with its shadow where it is the photo's; None for transparent."""
+        keep = isinstance(self._background_choice, str)
+        return (
+            self.shadowed(self.background, rotations, trans)
+            if keep and self.background is not None
+            else self.background
+        )
+
+    def shadowed(self, plate: NDArray[np.uint8], rotations: Tensor, trans: Tensor) -> NDArray[np.uint8]:
+        """The photo's background (H, W, 3), darkened in a copy where the pose's feet stand on the ground."""
+        with torch.no_grad():
+            vertices = self.dressed.pose(rotations.to(self.rotations), trans.to(self.trans))
+        shadow = None if self.ground is None else contact_shadow(vertices, self.ground, self.view)
+        if shadow is None:
+            return plate
+        box, light = shadow
+        darker = plate.copy()
+        darker[box.slices] = (plate[box.slices] * light[..., None] + np.float32(0.5)).astype(np.uint8)
+        return darker
 
     def turn(self, rotations: Tensor, trans: Tensor) -> float:
         """Degrees between the sides of the trunk that face the camera in the photo and in the target."""
@@ -332,8 +371,17 @@ class MeshReposer:
         sides = [absolute[SMPL24.index(name)].mT @ towards_camera for name in ("pelvis", "spine3")]
         return torch.nn.functional.normalize(sides[0] + sides[1], dim=0)
 
-    def warnings(self, turn: float) -> Iterator[str]:
-        """Sentences on what may look wrong in a pose that turns so many degrees away from the photo's."""
+    def _share_outside(self, vertices: Tensor) -> float:
+        """Share of the surface that lies outside the photo."""
+        pixels = self.view.project(vertices).cpu().numpy()
+        outside = ((pixels < 0) | (pixels > self.view.size)).any(1) | (vertices[:, 2].cpu().numpy() < NEAR)
+        return float(outside @ self.dressed.operator.areas / self.dressed.operator.areas.sum())
+
+    def warnings(self, turn: float, outside: float = 0.0) -> Iterator[str]:
+        """Sentences on what may look wrong in a pose.
+
+        turn     degrees away from the photo's pose; outside: share of the surface outside the photo
+        """
         options, visible = self.options, self.texture.visible_fraction
         if self.arms_over_trunk > options.most_arms:
             yield (
@@ -342,6 +390,8 @@ class MeshReposer:
             )
         if visible < options.least_visible:
             yield f"the photo shows only {visible:.0%} of the person's surface: the rest is made up"
+        if outside > self._outside + options.most_outside:
+            yield f"{outside:.0%} of the person leaves the image in this pose"
         if turn > options.most_turn:
             yield f"the target turns {turn:.0f}° away from the side that the photo shows: the rest is made up"
 
@@ -411,13 +461,11 @@ def mesh_drawing(mesh: MeshReposer, rotations: Tensor, trans: Tensor, crop: Crop
     """
     view = mesh.view if crop is None else mesh.view.cropped(crop)
     with torch.no_grad():
-        vertices = mesh.dressed.pose(rotations.to(mesh.rotations), trans.to(mesh.trans))
-        body, texture = mesh.body, mesh.texture.image
-        shown = np.concatenate((np.repeat(texture[..., 3:], 3, 2), np.ones_like(texture[..., :1])), 2)
+        shown = np.repeat(mesh.texture.image[..., 3:], 3, 2)
         drawn = []
-        for image in (texture, shown):
-            surface = Surface(vertices, body.faces, texture=Texture(image, body.uv, body.uv_faces), lit=True)
-            pixels = _draw_person(surface, view, None, mesh.options.supersampling)
+        for image in (None, shown):
+            surfaces = mesh.surfaces(rotations.to(mesh.rotations), trans.to(mesh.trans), image)
+            pixels = _draw_person(surfaces, view, None, mesh.options.supersampling)
             drawn.append(pixels.astype(np.float32) / np.float32(255))
     solid = drawn[0][..., 3:]
     colours = np.where(solid > 0, 2 * drawn[0][..., :3] - 1, np.float32(0))

@@ -267,15 +267,20 @@ _NEIGHBOURS, _POINTS = 24, 1500
 _RIM = 0.012
 # Metres: how closely colours that are spread follow those that were visible.
 _FOLLOW = 0.01
+# Visible skin (m²) that tells its colour; contrast of channels below which a photograph has no colours.
+_LEAST_SKIN, _COLOURLESS = 0.0015, 0.02
+# A garment is patterned where this share of its texels differs by so much from the surroundings' median.
+_PATTERNED, _CONTRAST = 0.3, 0.1
 # Weight of a guessed colour against a visible one.
 _GUESS = 0.05
 _TINY = np.float32(1e-6)
+_BRIGHTEST = 2.0  # colour of a surface whose light was taken off
 
 
 class WholeTexture(NamedTuple):
     """A texture without gaps.
 
-    image          (S, S, 4) float32: RGB in 0…1 and how much of each texel comes from the photo, 0…1
+    image          (S, S, 4) float32: RGB, 1 the photo's white, and how much of each texel comes from the photo, 0…1
     visible_fraction  share of the surface that the photo shows, by area
     """
 
@@ -316,7 +321,7 @@ def complete_texture(surface: BodyTexels, baked: BakedTexture, grain: float = 0.
     if grain > 0:
         noise = np.random.default_rng(0).standard_normal(own.shape, np.float32) * np.float32(grain)
         image[..., :3] += (noise * (1 - image[..., 3]))[..., None]
-    np.clip(image, 0, 1, out=image)
+    np.clip(image, 0, _BRIGHTEST, out=image)
     bleed_islands(image, surface.fine.covered)
     return WholeTexture(image, visible_fraction)
 
@@ -366,11 +371,24 @@ def _texels_per_metre(surface: BodyTexels) -> float:
 def _fill(surface: BodyTexels, known: Array) -> Array:
     """Colours (coarse, coarse, 3) for whatever `known`, coarse and multiplied by its weight, leaves open."""
     plain = _without_detail(surface, known)
+    if _patterned(surface, known, plain):
+        plain = _straight(known)
     known = _over(known, surface.opposite(np.dstack((plain * known[..., 3:], known[..., 3]))))
     spread_out = surface.coarse.interpolate(_spread_colours(surface, known), surface.faces)
     filled = known[..., :3] + (1 - known[..., 3:]) * spread_out
     bleed_islands(filled, surface.coarse.covered)
     return filled
+
+
+def _patterned(surface: BodyTexels, known: Array, plain: Array) -> bool:
+    """Whether detail covers the visible trunk, as a printed shirt's does, and is no letters or badge on plain cloth."""
+    first = surface.rows[:, 0]
+    trunk = parts_mask(surface.part_labels, TRUNK)[first][np.maximum(surface.coarse.face, 0)]
+    shown = trunk & surface.coarse.covered & (known[..., 3] > 0.7)
+    if not shown.any():
+        return False
+    detail = np.abs(_straight(known)[shown] - plain[shown]).max(1) > _CONTRAST
+    return bool(detail.mean() > _PATTERNED)
 
 
 def _without_detail(surface: BodyTexels, known: Array) -> Array:
@@ -421,15 +439,37 @@ def _usual_colours(surface: BodyTexels, values: Array, visible: Array, groups: N
 
 
 def _skin_guesses(surface: BodyTexels, colour: Array, visible: Array) -> list[tuple[NDArray[np.bool_], Array]]:
-    """Bare parts that were not visible, with the colour of the visible skin: hands like the face, a face like hands."""
-    hands = [parts_mask(surface.part_labels, names) for names in _HANDS.values()]
-    bare = [surface.face, *hands]
-    shares = [_share(surface, part, visible) for part in bare]
-    shown = [part & (visible > 0.5) for part, share in zip(bare, shares, strict=True) if share > 0.12]
-    if not shown or not shown[0].any():
+    """Bare parts that were not visible, with the colour of the visible skin."""
+    tone = _skin_tone(surface, colour, visible)
+    if tone is None:
         return []
-    tone = np.median(colour[shown[0]], axis=0)
-    return [(part, tone) for part, share in zip(bare, shares, strict=True) if share <= 0.03]
+    bare = [surface.face, *(parts_mask(surface.part_labels, names) for names in _HANDS.values())]
+    return [(part, tone) for part in bare if _share(surface, part, visible) <= 0.03]
+
+
+def _skin_tone(surface: BodyTexels, colour: Array, visible: Array) -> Array | None:
+    """The usual colour (3,) of skin, of the first of these parts that shows enough: head, hands, forearms.
+
+    Among their points those count whose hue is in the skin locus of Soriano et al. (2003); in a photograph without
+    colours, all of the face or of the hands.
+    """
+    labels, shown = surface.part_labels, visible > 0.5
+    colourless = bool(shown.any()) and float(np.median(np.ptp(colour[shown], axis=1))) < _COLOURLESS
+    head = parts_mask(labels, ("neck", "head")) & ~surface.hair
+    hands = parts_mask(labels, (*_HANDS["left"], *_HANDS["right"]))
+    for part in (surface.face if colourless else head, hands, *(() if colourless else (parts_mask(labels, FOREARMS),))):
+        found = part & shown & (colourless | _skin_hued(colour))
+        if surface.operator.areas[found].sum() >= _LEAST_SKIN:
+            return np.asarray(np.median(colour[found], axis=0))
+    return None
+
+
+def _skin_hued(colour: Array) -> NDArray[np.bool_]:
+    """Which colours (N, 3) lie in the skin locus: between two parabolas of r and g = R, G / (R + G + B), off white."""
+    r, g, _ = (colour / np.maximum(colour.sum(1, keepdims=True), 1e-6)).T
+    white = (r - 1 / 3) ** 2 + (g - 1 / 3) ** 2 < 0.0004
+    below, above = -0.776 * r**2 + 0.5601 * r + 0.1766, -1.3767 * r**2 + 1.0743 * r + 0.1452
+    return np.asarray((g > below) & (g < above + 0.02) & ~white & (r > 1 / 3))
 
 
 def _limb_guesses(surface: BodyTexels, colour: Array, visible: Array) -> list[tuple[NDArray[np.bool_], Array]]:

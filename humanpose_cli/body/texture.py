@@ -142,7 +142,7 @@ def bake_photo(source: PhotoSource, vertices: Tensor, normals: Tensor, faces: Te
     grazing = np.clip((cosine - 0.12) / 0.4, 0, 1)
     colour = np.zeros((texels.size**2, 3), np.float32)
     confidence = np.zeros(texels.size**2, np.float32)
-    colour[chosen] = sample_at(source.photo, x, y) / np.float32(255)
+    colour[chosen] = look_up(source.photo, x - 0.5, y - 0.5, interpolation=cv2.INTER_CUBIC) / np.float32(255)
     confidence[chosen] = np.where(in_view, sample_at(source.trust, x, y) * grazing, 0)
     visible = np.zeros(texels.size**2, bool)
     visible[chosen] = in_view & (source.mask[row, column] >= 0.5)
@@ -155,10 +155,13 @@ def sample_at(image: Array, x: Array, y: Array) -> Array:
     return look_up(image, x - 0.5, y - 0.5)
 
 
-def look_up(image: Array, x: Array, y: Array, border: int = cv2.BORDER_REPLICATE) -> Array:
-    """Bilinear values (N[, C]) float32 of an image (H, W[, C]) at pixel indices (N,), whole numbers at the centres.
+def look_up(
+    image: Array, x: Array, y: Array, border: int = cv2.BORDER_REPLICATE, interpolation: int = cv2.INTER_LINEAR
+) -> Array:
+    """Values (N[, C]) float32 of an image (H, W[, C]) at pixel indices (N,), whole numbers at the centres.
 
-    border  of OpenCV's, for what lies beyond the image; BORDER_CONSTANT is zero
+    border         of OpenCV's, for what lies beyond the image; BORDER_CONSTANT is zero
+    interpolation  of OpenCV's: bilinear, or INTER_CUBIC, which keeps fine detail
     """
     count = len(x)
     columns = min(_MAP_SIDE, max(count, 1))
@@ -168,7 +171,7 @@ def look_up(image: Array, x: Array, y: Array, border: int = cv2.BORDER_REPLICATE
     result = np.zeros((rows, columns, *image.shape[2:]), np.float32)
     for start in range(0, rows, _MAP_SIDE):
         part = slice(start, start + _MAP_SIDE)
-        sampled = cv2.remap(image, map_x[part], map_y[part], cv2.INTER_LINEAR, borderMode=border)
+        sampled = cv2.remap(image, map_x[part], map_y[part], interpolation, borderMode=border)
         result[part] = np.asarray(sampled).reshape(result[part].shape)
     return result.reshape(rows * columns, *image.shape[2:])[:count]
 

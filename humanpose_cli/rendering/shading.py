@@ -31,10 +31,6 @@ Array = NDArray[np.float32]
 # Samples of one rasteriser call: bounds memory on images of any size (about 40 bytes a sample).
 _MOST_SAMPLES = 8_400_000
 
-# Contrast of the light on textures that tell which part of them is not from a photo, and the usual brightness of a
-# surface turned to the camera.
-_MADE_UP_CONTRAST, _MEAN_SHADE = np.float32(0.45), np.float32(0.82)
-
 
 class Layer(NamedTuple):
     """Part of an image: colour (h, w, 3) already multiplied by alpha, alpha (h, w) in 0…1."""
@@ -125,19 +121,19 @@ class Scene:
             uv = interpolate(raster, texture.uv_faces, texture.uv[None]).cpu().numpy()
             covered = (raster.face >= 0).cpu().numpy()
             colour = sample_texture(texture.image, uv, covered, samples=self.samples) * covered[..., None]
-        if surface.lit and interpolated is not None:
+        if surface.brightness is not None and interpolated is not None:
+            colour = colour[..., :3] * interpolated.cpu().numpy()
+        elif surface.lit and interpolated is not None:
             shade = interpolated[..., 0].cpu().numpy()
             light = np.float32(0.1) + np.float32(0.9) * shade
-            if colour.shape[-1] > 3:
-                # The fourth channel tells how much light the texture holds already. Made-up parts get about the light
-                # that a photo's own ones have on average.
-                light = 1 + (1 - colour[..., 3]) * _MADE_UP_CONTRAST * (shade - _MEAN_SHADE)
             colour = colour[..., :3] * light[..., None]
         return Layer(colour[..., :3].mean(0), alpha)
 
 
 def _vertex_values(surface: Surface, lighting: Lighting) -> torch.Tensor | None:
     """What is interpolated over the surface: (V, 1) brightness or (V, 4) brightness and colour."""
+    if surface.brightness is not None:
+        return surface.brightness[:, None].contiguous()
     coloured = surface.texture is None and np.ndim(surface.colour) == 2
     if not surface.lit and not coloured:
         return None

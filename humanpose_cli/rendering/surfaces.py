@@ -19,8 +19,7 @@ Array = NDArray[np.float32]
 class Texture:
     """An image wrapped round a mesh.
 
-    image     (h, w, 3 or 4) float32 or uint8 (0…1 in steps of 1/255); a fourth channel tells how much of the light is
-              in the image already: 1 is drawn as it is, 0 is shaded where the surface is lit
+    image     (h, w, 3) float32 or uint8 (0…1 in steps of 1/255)
     uv        (T, 2) in 0…1, v down: texel = uv · size
     uv_faces  (F, 3) rows of `uv` for the mesh's faces
     """
@@ -39,6 +38,7 @@ class Surface:
     colour    (3,) for the whole or (V, 3) per vertex, RGB in 0…1; unused with a texture
     texture   replaces the colour
     lit       shade by the light; False draws colours as they are (textures with light baked in)
+    brightness  (V,) factors on a texture, in place of the light; None for none
     """
 
     vertices: Tensor
@@ -46,6 +46,7 @@ class Surface:
     colour: NDArray[np.float32] | tuple[float, float, float] = (0.8, 0.8, 0.8)
     texture: Texture | None = None
     lit: bool = True
+    brightness: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.vertices.ndim != 2 or self.vertices.shape[-1] != 3:

@@ -304,6 +304,7 @@ class ReposingScene:
                 for mesh, person in zip(self._meshes, people, strict=True)
             ]
         self._plate = None if alone else self._common_plate(plate)
+        self._shadows = isinstance(plate, str)
 
     def _mesh(self, row: int, background: Background | NDArray[np.uint8]) -> MeshReposer:
         others = self._mask_of_all(other for other in range(len(self._people)) if other != row)
@@ -335,9 +336,14 @@ class ReposingScene:
         drawers = self._drawers
         methods: list[Literal["mesh", "warp3d"]] = ["mesh" if isinstance(d, MeshReposer) else "warp3d" for d in drawers]
         for t in range(len(target)):
-            drawn = [d.render(m.rotations[t], m.trans[t]) for d, m in zip(drawers, motions, strict=True)]
+            poses = [(m.rotations[t], m.trans[t]) for m in motions]
+            drawn = [d.render(*pose) for d, pose in zip(drawers, poses, strict=True)]
+            plate = self._plate
+            for mesh, pose in zip(self._meshes, poses, strict=True):
+                plate = mesh.shadowed(plate, *pose) if plate is not None and self._shadows else plate
+            depths = [float(trans[2]) for _, trans in poses]
             yield ReposedImage(
-                self._sized(self._together([d.image for d in drawn], [float(m.trans[t, 2]) for m in motions])),
+                self._sized(self._together([d.image for d in drawn], depths, plate)),
                 tuple(dict.fromkeys(warning for d in drawn for warning in d.warnings)),
                 min(d.visible_fraction for d in drawn),
                 tuple(methods),
@@ -351,8 +357,13 @@ class ReposingScene:
 
     def _placed(self, target: Target, row: int) -> BodyParams:
         """The target's T poses of one person, torch tensors."""
-        own = None if self._options.absolute else self.record.joints3d[row, SMPL24.index("pelvis")]
-        return motion_on(target, self._body, self.record.betas[row], own)
+        if self._options.absolute:
+            return motion_on(target, self._body, self.record.betas[row])
+        start = self.record.joints3d[row, SMPL24.index("pelvis")]
+        motion = motion_on(target, self._body, self.record.betas[row], start)
+        first = motion.trans[0]
+        settled = self._meshes[self.rows.index(row)].set_down(motion.rotations[0], first)
+        return BodyParams.from_rotations(motion.rotations, motion.betas, motion.trans + (settled - first))
 
     def _common_plate(self, plate: Background | NDArray[np.uint8]) -> np.ndarray | None:
         """The background (H, W, 3) of several redrawn people; None for a transparent one."""
@@ -364,18 +375,18 @@ class ReposingScene:
         others = self._mask_of_all(row for row in range(len(self._people)) if row not in self.rows)
         return inpaint(self.photo, gone, (others > 0.5) & ~gone, self._options.mesh.inpainting)
 
-    def _together(self, layers: Sequence[np.ndarray], depths: Sequence[float]) -> np.ndarray:
+    def _together(self, layers: Sequence[np.ndarray], depths: Sequence[float], plate: np.ndarray | None) -> np.ndarray:
         """Layers (H, W, 4) over the plate, the farthest person first."""
         if len(layers) == 1:
             return layers[0]
         height, width = self.photo.shape[:2]
         image = np.zeros((height, width, 4), np.float32)
-        if self._plate is not None:
-            image[..., :3], image[..., 3] = self._plate, 255
+        if plate is not None:
+            image[..., :3], image[..., 3] = plate, 255
         for index in np.argsort(depths)[::-1]:
             _lay_over(image, layers[index].astype(np.float32))
         rounded = np.clip(image + 0.5, 0, 255).astype(np.uint8)
-        return rounded if self._plate is None else rounded[..., :3]
+        return rounded if plate is None else rounded[..., :3]
 
     def _sized(self, image: np.ndarray) -> np.ndarray:
         size = self._options.size

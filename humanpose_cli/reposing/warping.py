@@ -60,7 +60,7 @@ class WarpReposer:
         height, width = self.photo.shape[:2]
         if np.isfinite(boxes[1]).all() and ((boxes[1][2:] < 0) | (boxes[1][:2] > (width, height))).any():
             nothing = np.zeros((height, width), np.float32)
-            empty = self._over(np.repeat(nothing[..., None], 3, 2), nothing)
+            empty = self._over(np.repeat(nothing[..., None], 3, 2), nothing, self.mesh.background)
             return DrawnPerson(empty, ("the target lies outside the image: nobody is drawn",), visible, turn)
         squares = self._squares(boxes)
         before, after = (self._crop(square) for square in squares)
@@ -77,7 +77,8 @@ class WarpReposer:
             colour = colour + np.where(alpha[..., None] > 0, detail, np.float32(0))
             if made.outline is not None:
                 alpha = np.clip(alpha + self._back(finer, made.outline), 0, 1)
-        return DrawnPerson(self._over(colour, alpha), tuple(self.mesh.warnings(turn)), visible, turn)
+        plate = self.mesh.backdrop(rotations, trans)
+        return DrawnPerson(self._over(colour, alpha, plate), tuple(self.mesh.warnings(turn)), visible, turn)
 
     @torch.no_grad()
     def _joints_and_box(self, rotations: Tensor, trans: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -126,8 +127,10 @@ class WarpReposer:
         back = crop.affine.inverse()
         return back.warp(values.astype(np.float32), (width, height), flags, border_mode=border)
 
-    def _over(self, colour: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
-        plate = self.mesh.background
+    @staticmethod
+    def _over(
+        colour: NDArray[np.float32], alpha: NDArray[np.float32], plate: NDArray[np.uint8] | None
+    ) -> NDArray[np.uint8]:
         colour = np.clip(colour, 0, 255)
         image: NDArray[np.floating]
         if plate is None:

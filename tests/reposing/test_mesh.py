@@ -58,6 +58,7 @@ def test_same_pose_gives_the_same_image(scene: tuple[Stage, np.ndarray, np.ndarr
     assert psnr(again.image, photo, mask > 0.9) > 27
     assert ssim(again.image, photo)[mask > 0.9].mean() > 0.88
     far = distance_transform_edt(mask < 0.1) > 20
+    far[np.flatnonzero(mask.any(1))[-1] - 50 :] = False  # where the shadow of the feet falls
     np.testing.assert_array_equal(again.image[far], photo[far])
     assert again.turn_degrees < 0.1
 

@@ -1,0 +1,147 @@
+"""Reposed frames of real videos against the true frames: the mesh, warp3d and a copy of the input.
+
+    python benchmarks/bench_reposed_video.py FOLDER [pairs [methods]]      default: 8 pairs of each kind, mesh,warp3d
+
+FOLDER holds videos of one person with a fit file beside each (`hpc fit FOLDER/*.mp4 --out FOLDER`). In time: a frame
+reposed into the fitted pose of the frame 50 later. Across cameras, where the videos show the same moments: a frame
+reposed into the same moment of the next video, which is brought to the first one's focal length.
+
+Crops about the true person, 256 pixels. ssim_fg looks where the true frame shows the person, and for the features'
+distance all other pixels are the true ones, for what stands behind differs between cameras. pose_auc is that of
+`hpc evaluate repose`. The crops are written to FOLDER/reposed.png: input, truth, copy, methods.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.crop import Crop, crop_around_box
+from humanpose_cli.evaluate.repose import FittedJoints, pose_auc_3d
+from humanpose_cli.fitting.people import people_of_fit
+from humanpose_cli.fitting.result import Fit, load_fit
+from humanpose_cli.io.fit_files import COLUMNS, FIT_SUFFIX, ROW_COLUMNS
+from humanpose_cli.io.images import write_image
+from humanpose_cli.io.inputs import open_inputs
+from humanpose_cli.metrics.images import ssim_foreground
+from humanpose_cli.models.warp3d.generator import to_network
+from humanpose_cli.models.warp3d.perceptual import perceptual_loss
+from humanpose_cli.reposing.reposer import ReposeMethod, Reposer
+
+STEP, LATER, SIDE = 10, 50, 256
+Pixels = NDArray[np.uint8]
+
+
+class View(NamedTuple):
+    """A frame (H, W, 3), the fit of its largest person, and where that is: mask (H, W) 0…1."""
+
+    pixels: Pixels
+    fit: Fit
+    mask: NDArray[np.float32]
+
+    @property
+    def camera(self) -> Camera:
+        return self.fit.camera(0)
+
+
+class Clip:
+    """The frames of a video that has a fit file."""
+
+    def __init__(self, video: Path) -> None:
+        (item,) = open_inputs([video])
+        self.frames = {frame.index: frame.pixels for frame in islice(item.frames(), 0, None, STEP)}
+        self.fit = load_fit(video.with_name(video.name + FIT_SUFFIX))
+
+    def view(self, index: int) -> View:
+        """One frame, as if it were a photograph."""
+        row = np.intersect1d(self.fit.rows_for(index), self.fit.rows_of(self.fit.largest_track))
+        names = {name: row if name in ROW_COLUMNS else [index] for name in COLUMNS}
+        fit = replace(self.fit, detections=(), **{name: getattr(self.fit, name)[rows] for name, rows in names.items()})
+        fit = replace(fit, frame_index=np.zeros(1, np.int32))
+        (person,) = people_of_fit(fit, self.frames[index])
+        assert person.mask is not None
+        return View(
+            self.frames[index],
+            replace(fit, detections=(person,)),
+            person.mask.in_image(*self.frames[index].shape[:2]).astype(np.float32),
+        )
+
+
+def in_time(clips: list[Clip], count: int) -> Iterator[tuple[View, View]]:
+    """Frames and those 50 later, spread over all clips."""
+    starts = [(clip, t) for clip in clips for t in clip.frames if t + LATER in clip.frames]
+    for clip, t in (starts[i] for i in np.linspace(0, len(starts) - 1, min(count, len(starts))).astype(int)):
+        yield clip.view(t), clip.view(t + LATER)
+
+
+def across(clips: list[Clip], count: int) -> Iterator[tuple[View, View]]:
+    """The same moments of a clip and the next."""
+    moments = [(a, b, t) for a, b in pairwise(clips) for t in a.frames if t in b.frames]
+    for a, b, t in (moments[i] for i in np.linspace(0, len(moments) - 1, min(count, len(moments))).astype(int)):
+        yield a.view(t), as_taken_by(a.view(t).camera, b.view(t))
+
+
+def as_taken_by(camera: Camera, view: View) -> View:
+    """A view with the focal length, principal point and size of another camera at its position."""
+    scale = camera.focal / view.camera.focal
+    shift = np.array(camera.principal_point) - scale * np.array(view.camera.principal_point)
+    crop = Crop(scale, 0.0, (float(shift[0]), float(shift[1])), camera.size)
+    return View(crop.image(view.pixels), view.fit, crop.warp(view.mask, cv2.INTER_LINEAR))
+
+
+def box_of(mask: NDArray[np.float32]) -> NDArray[np.float64]:
+    ys, xs = np.nonzero(mask > 0.5)
+    return np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], float)
+
+
+def main() -> None:
+    """Print a table for each kind of pairs."""
+    folder, count = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 8
+    methods: list[ReposeMethod] = (sys.argv[3] if len(sys.argv) > 3 else "mesh,warp3d").split(",")  # type: ignore[assignment]
+    clips = [Clip(video) for video in sorted(folder.glob("*.mp4"))]
+    reposers = {method: Reposer(method=method, absolute=True) for method in methods}
+    loss = perceptual_loss("auto")
+    shown = []
+    with FittedJoints() as joints:
+        for kind, pairs in (("in time", in_time(clips, count)), ("across cameras", across(clips, count))):
+            rows: dict[str, list[tuple[float, float, float]]] = {}
+            for source, target in pairs:
+                crop = crop_around_box(box_of(target.mask), SIDE, fill=0.86)
+                own = crop if kind == "in time" else crop_around_box(box_of(source.mask), SIDE, fill=0.86)
+                true, mask = crop.image(target.pixels), crop.warp(target.mask, cv2.INTER_AREA) > 0.5
+                made = {"copy": own.image(source.pixels)}
+                for method, reposer in reposers.items():
+                    drawn = reposer.repose(source.pixels, target.fit, fit=source.fit).image
+                    made[method] = crop.image(drawn)
+                box = np.clip(crop.points(box_of(target.mask).reshape(2, 2)).ravel(), 0, SIDE)
+                true_joints = joints(true, box)
+                for method, image in made.items():
+                    pasted = np.where(mask[..., None], image, true)
+                    a, b = (to_network(torch.from_numpy(np.ascontiguousarray(x))[None]) for x in (pasted, true))
+                    whole = to_network(torch.from_numpy(np.ascontiguousarray(image))[None])
+                    inside = torch.from_numpy(mask)[None, None].float()
+                    similar = float(ssim_foreground(whole / 2 + 0.5, b / 2 + 0.5, inside))
+                    with torch.no_grad():
+                        apart = float(loss(a, b))
+                    found = joints(image, box)
+                    pose = np.nan if true_joints is None else 0.0 if found is None else pose_auc_3d(found, true_joints)
+                    rows.setdefault(method, []).append((similar, apart, pose))
+                shown.append(np.concatenate([own.image(source.pixels), true, *made.values()], 1))
+            print(f"{kind}: {len(rows['copy'])} pairs      ssim_fg  distance  pose_auc")
+            for method, values in rows.items():
+                print(f"  {method:26}" + "".join(f"{x:10.3f}" for x in np.nanmean(values, 0)))
+    write_image(folder / "reposed.png", np.concatenate(shown))
+
+
+if __name__ == "__main__":
+    main()

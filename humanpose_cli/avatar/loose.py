@@ -1,0 +1,237 @@
+"""Skirts, coats and hair: what a photograph shows of a person beside their body, as a sheet that moves with it.
+
+A body that is widened to its silhouette cannot wear a skirt, nor hair that falls beside the neck. The pixels of the
+mask that the body leaves open become a triangle mesh of their own at the depth of the surface around them. Its points
+move with bones by linear blend skinning; their weights are those of the surface, spread over the sheet, so that a
+skirt's middle follows both legs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from humanpose_cli.avatar.dressing import DressedBody
+from humanpose_cli.avatar.surface import limb_groups
+from humanpose_cli.body.body import Body, PosedBody
+from humanpose_cli.body.texture import fill_smoothly, look_up
+from humanpose_cli.core.camera import Camera
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.engine.rasterising.op import interpolate
+from humanpose_cli.rendering.boxes import Box, body_box
+from humanpose_cli.rendering.shading import rasterise_view
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+
+_SIDE = 256  # cells along the person's height, or fewer
+# In cells: least depth of what is taken for cloth; how far it reaches under the body; the edge whose colours mix with
+# the background's.
+_LEAST_WIDTH, _OVERLAP, _EDGE = 3, 4, 1.5
+_LEAST_AREA = 0.003  # of the person's area: smaller pieces are errors of the mask
+_FARTHEST = 0.16  # metres from the body: farther pixels are something else
+_BEHIND = 0.012  # metres that the sheet lies behind the surface where it is tucked under it
+_ARMS = 0.1  # share of an arm's bones in what lies beside it: sleeves stay the body's
+_LEAST_VOLUME = 0.75  # of a blended bone's unit cube: what bends more has no place to be
+# A row of the gap between the legs is a skirt's where this share of its pixels is the person's.
+_SKIRT = 0.75
+_SHORTEST = 0.12  # metres of a skirt between the legs
+
+
+class PhotoCrop(NamedTuple):
+    """The part of a photo around one person.
+
+    pixels  (h, w, 3) uint8; view: its camera; box: its position in the photo
+    mask    (h, w) 0…1 the person; others (h, w) bool someone else
+    """
+
+    pixels: NDArray[np.uint8]
+    view: Camera
+    box: Box
+    mask: Array
+    others: Mask
+
+
+def crop_photo(
+    photo: NDArray[np.uint8], view: Camera, mask: Array, others: NDArray[np.floating], vertices: Tensor
+) -> PhotoCrop:
+    """Cut out the person: mask (H, W) 0…1, others (H, W) 0…1 everyone else, vertices (V, 3) of the fitted body."""
+    box = body_box(vertices, view)
+    ys, xs = np.nonzero(mask >= 0.5)
+    if len(ys):
+        shown = Box(int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
+        box = shown if box.empty else box.union(shown)
+    margin = 8 + max(box.shape) // 20
+    box = Box(box.x0 - margin, box.y0 - margin, box.x1 + margin, box.y1 + margin).intersect(Box.whole(view))
+    part, rest = mask[box.slices], others[box.slices]
+    return PhotoCrop(
+        np.ascontiguousarray(photo[box.slices]),
+        view.part(*box),
+        box,
+        np.where(rest > part, 0, part).astype(np.float32),
+        (rest >= 0.5) & (rest > part),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class LooseCloth:
+    """A sheet beside the body.
+
+    rest     (N, 3) metres, before posing; weights (N, 24) of the bones
+    faces    (M, 3) int32
+    uv       (N, 2) in 0…1, v down, of the image it is coloured by
+    image    (h, w, 3) float32 in 0…1
+    """
+
+    rest: Tensor
+    weights: Tensor
+    faces: Tensor
+    uv: Tensor
+    image: NDArray[np.float32]
+
+    def pose(self, posed: PosedBody) -> Tensor:
+        """Vertices (N, 3) metres with the bones of one posed body."""
+        turn, shift = _blended(posed, self.weights)
+        return (turn @ self.rest[..., None])[..., 0] + shift
+
+
+def _blended(posed: PosedBody, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Linear blend skinning of rest positions: matrices (N, 3, 3) and shifts (N, 3)."""
+    linear = posed.linear[0]
+    offset = posed.joints[0] - (linear @ posed.rest_joints[0][..., None])[..., 0]
+    return torch.einsum("nb,bij->nij", weights, linear), weights @ offset
+
+
+def loose_cloth(
+    body: Body, dressed: DressedBody, rotations: Tensor, trans: Tensor, vertices: Tensor, crop: PhotoCrop
+) -> LooseCloth | None:
+    """The sheet beside a body; None where the body covers the mask.
+
+    rotations, trans  of the dressed body in the photo
+    vertices          (V, 3) metres, camera axes: its surface as it lies over the photo
+    """
+    mask, view = crop.mask, crop.view
+    rows = np.flatnonzero((mask >= 0.5).any(1))
+    if not len(rows):
+        return None
+    small = view.scaled(min(1.0, _SIDE / (rows[-1] + 1 - rows[0])))
+    raster = rasterise_view(vertices[None], body.faces, small)
+    covered = raster.face[0].cpu().numpy() >= 0
+    if not covered.any():
+        return None
+    person = cv2.resize(mask, small.size, interpolation=cv2.INTER_AREA)
+    nobody_else = cv2.resize(crop.others.astype(np.uint8), small.size, interpolation=cv2.INTER_NEAREST) == 0
+    dense = torch.zeros(len(vertices), len(SMPL24), device=vertices.device)
+    dense.scatter_add_(1, body.bone_indices.long(), body.bone_weights)
+    values = torch.cat((dense, vertices[:, 2:], vertices - dressed.pose(rotations, trans)), 1)
+    around = interpolate(raster, body.faces, values[None].contiguous())[0].cpu().numpy()
+    known = covered.astype(np.float32)
+    around = np.concatenate([fill_smoothly(some, known) for some in np.split(around, 7, axis=2)], 2)
+    weights, depth, moved = around[..., : len(SMPL24)], around[..., len(SMPL24)], around[..., len(SMPL24) + 1 :]
+    metres = float(np.median(depth[covered])) / small.focal
+    loose = _loose_pixels((person >= 0.5) & nobody_else, covered, weights, metres)
+    if loose is None:
+        return None
+    tucked = cv2.dilate(loose.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=_OVERLAP) > 0
+    region = loose | (tucked & covered)
+    x, y, faces = _grid(region, person)
+    at = [look_up(np.ascontiguousarray(values), x - 0.5, y - 0.5) for values in (weights, depth, moved)]
+    z = at[1] + _BEHIND
+    centre = np.asarray(small.principal_point)
+    points = np.stack(((x - centre[0]) * z / small.focal, (y - centre[1]) * z / small.focal, z), 1) - at[2]
+    bones = at[0] * ~np.isin(limb_groups(), (1, 2))
+    share = torch.from_numpy(bones / np.maximum(bones.sum(1, keepdims=True), 1e-6)).to(vertices)
+    turn, shift = _blended(dressed.posed(rotations, trans), share)
+    bent = torch.linalg.det(turn) < _LEAST_VOLUME
+    turn[bent] = torch.eye(3).to(turn)
+    faces = faces[~bent.cpu().numpy()[faces].any(1)]
+    rest = torch.linalg.solve(turn, (torch.from_numpy(points).to(vertices) - shift)[..., None])[..., 0]
+    uv = np.stack((x / small.size[0], y / small.size[1]), 1)
+    return LooseCloth(
+        rest,
+        share,
+        torch.from_numpy(faces).to(body.faces),
+        torch.from_numpy(uv).to(vertices),
+        _clean(crop.pixels, mask, _EDGE / small.size[0] * view.size[0]),
+    )
+
+
+def _loose_pixels(person: Mask, covered: Mask, weights: Array, metres: float) -> Mask | None:
+    """The person's pixels that the body leaves open, without slivers and webs between limbs; None for none.
+
+    weights  (h, w, 24) of the bones of the surface nearby; metres  that a pixel measures
+    """
+    groups = limb_groups()
+    shares = np.stack([weights[..., groups == group].sum(-1) for group in range(5)], -1)
+    arms, legs = shares[..., 1] + shares[..., 2], shares[..., 3:]
+    loose = person & ~covered & (arms < _ARMS)
+    away = cv2.distanceTransform((~covered).astype(np.uint8), cv2.DIST_L2, 5) * metres
+    loose &= away <= _FARTHEST
+    gap = _leg_gap(covered, legs)
+    loose &= ~gap | _skirt(person, gap, metres)
+    wide = cv2.morphologyEx(loose.astype(np.uint8), cv2.MORPH_OPEN, np.ones((_LEAST_WIDTH,) * 2, np.uint8))
+    loose &= cv2.dilate(wide, np.ones((2 * _LEAST_WIDTH + 1,) * 2, np.uint8)) > 0
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(loose.astype(np.uint8))
+    large = stats[:, cv2.CC_STAT_AREA] >= _LEAST_AREA * person.sum()
+    large[0] = False
+    return large[labels] if count > 1 and large.any() else None
+
+
+def _leg_gap(covered: Mask, legs: Array) -> Mask:
+    """The open pixels between one leg and the other, row by row; legs (h, w, 2): share of each one's bones."""
+    gap = np.zeros(covered.shape, bool)
+    left, right = (covered & (legs[..., side] > 0.5) for side in (0, 1))
+    for row in np.flatnonzero(left.any(1) & right.any(1)):
+        a, b = sorted((np.flatnonzero(leg[row]) for leg in (left, right)), key=np.mean)
+        gap[row, a[-1] + 1 : b[0]] = True
+    return gap & ~covered
+
+
+def _skirt(person: Mask, gap: Mask, metres: float) -> Mask:
+    """The part of the gap between the legs, from its top down, that is filled as a skirt fills it."""
+    rows = np.flatnonzero(gap.any(1))
+    if not len(rows):
+        return gap
+    empty = np.flatnonzero((gap & person)[rows].sum(1) < _SKIRT * gap[rows].sum(1))
+    hem = rows[empty[0]] if len(empty) else rows[-1] + 1
+    skirt = gap.copy()
+    skirt[hem:] = False
+    return skirt & (hem - rows[0] >= _SHORTEST / metres)
+
+
+def _grid(region: Mask, person: Array) -> tuple[Array, Array, NDArray[np.int32]]:
+    """Points x, y (N,) in pixels and triangles (M, 3) over the region, whose border is drawn onto the mask's edge."""
+    height, width = region.shape
+    corner = np.zeros((height + 1, width + 1), bool)
+    for dy in (0, 1):
+        for dx in (0, 1):
+            corner[dy : height + dy, dx : width + dx] |= region
+    number = np.full(corner.shape, -1, np.int64)
+    number[corner] = np.arange(corner.sum())
+    rows, columns = np.nonzero(region)
+    a, b = number[rows, columns], number[rows, columns + 1]
+    c, d = number[rows + 1, columns], number[rows + 1, columns + 1]
+    faces = np.concatenate((np.stack((a, c, b), 1), np.stack((b, c, d), 1))).astype(np.int32)
+    ys, xs = (values.astype(np.float64) for values in np.nonzero(corner))
+    # Border points lie between pixels: they are moved to where the soft mask is one half.
+    smooth = cv2.GaussianBlur(person.astype(np.float32), (0, 0), 1.0)
+    gx, gy = (cv2.Sobel(smooth, cv2.CV_32F, dx, 1 - dx, ksize=3, scale=1 / 8) for dx in (1, 0))
+    value, slope_x, slope_y = (look_up(m, xs - 0.5, ys - 0.5) for m in (smooth, gx, gy))
+    steep = np.maximum(slope_x**2 + slope_y**2, 1e-4)
+    step = np.clip((0.5 - value) / steep, -8, 8)
+    near = np.abs(value - 0.5) < 0.35
+    move_x, move_y = (np.where(near, np.clip(step * s, -0.8, 0.8), 0) for s in (slope_x, slope_y))
+    return xs + move_x, ys + move_y, faces
+
+
+def _clean(pixels: NDArray[np.uint8], mask: Array, edge: float) -> NDArray[np.float32]:
+    """The photo (h, w, 3) in 0…1 whose pixels beyond the mask, and near its edge, take the person's colours."""
+    inside = cv2.distanceTransform((mask >= 0.5).astype(np.uint8), cv2.DIST_L2, 5)
+    known = np.clip(inside / max(edge, 1.0) - 0.5, 0, 1)
+    return fill_smoothly(pixels.astype(np.float32) / np.float32(255), known.astype(np.float32))
