@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.tracking import FrameIds, TrackAssigner
@@ -158,6 +157,8 @@ class _Piece:
 
 def _linked(rows: Sequence[_Row], pieces: Sequence[Sequence[int]]) -> list[list[int]]:
     """The pieces' rows, those of one person together."""
+    from scipy.optimize import linear_sum_assignment  # a third of a second to import
+
     count = len(pieces)
     known = []
     for piece in pieces:
