@@ -31,6 +31,9 @@ class Batch:
     dry_run        do nothing and write nothing, only say what would be done
     recall         (item, entry) -> the `contents` of an item that an earlier run did, read from its outputs
     arguments      the command line, for run.json
+    together       items that `prepare` is shown at once
+    prepare        called with the next items before the worker gets them one by one; what goes wrong with an item there
+                   is for the worker to raise
     """
 
     command: str
@@ -44,6 +47,8 @@ class Batch:
     dry_run: bool = False
     recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None
     arguments: tuple[str, ...] = ()
+    together: int = 1
+    prepare: Callable[[Sequence[Item]], None] | None = None
 
 
 class EarlierRuns:

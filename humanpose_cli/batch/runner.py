@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -161,6 +162,7 @@ class _Run:
         self.batch, self.ledger, self.worker, self.progress, self.stop = batch, ledger, worker, progress, stop
         self.earlier = EarlierRuns(batch, ledger.digest, ledger.history)
         self.results: list[ItemResult] = []
+        self.places: list[int] = []  # of the results' items among all, in order
         self.halted: Failure | None = None
 
     def carry_out(self, items: Sequence[Item]) -> CommandResult:
@@ -170,15 +172,18 @@ class _Run:
         self.progress.start(len(items))
         self.started = time.monotonic()
         try:
-            for item in items:
-                if self.halted or (self.stop is not None and self.stop.requested):
+            waiting: list[int] = []
+            for place, item in enumerate(items):
+                if self._stopped:
                     break
                 settled = self.earlier.settled(item)
                 if settled is not None:
-                    self._finish(settled)
-                    continue
-                with self.stop.item() if self.stop is not None else nullcontext():
-                    self._finish(self._do(item))
+                    self._finish(place, settled)
+                else:
+                    waiting.append(place)
+                if len(waiting) == self.batch.together or place == len(items) - 1:
+                    self._do_all(items, waiting)
+                    waiting = []
         except KeyboardInterrupt:
             if self.stop is None:
                 raise
@@ -186,14 +191,31 @@ class _Run:
             self.progress.finish()
         return self._close_record(record, self._result(items))
 
-    def _do(self, item: Item) -> ItemResult:
-        """Work on an item and record what became of it."""
+    @property
+    def _stopped(self) -> bool:
+        return self.halted is not None or (self.stop is not None and self.stop.requested)
+
+    def _do_all(self, items: Sequence[Item], places: Sequence[int]) -> None:
+        """Work on some of the items, which are prepared together."""
+        started = time.perf_counter()
+        if self.batch.prepare is not None and places:
+            with self.stop.item() if self.stop is not None else nullcontext():
+                self.batch.prepare([items[place] for place in places])
+        share = (time.perf_counter() - started) / max(len(places), 1)
+        for place in places:
+            if self._stopped:
+                return
+            with self.stop.item() if self.stop is not None else nullcontext():
+                self._finish(place, self._do(items[place], share))
+
+    def _do(self, item: Item, prepared: float) -> ItemResult:
+        """Work on an item, whose preparation took so many seconds, and record what became of it."""
         try:  # what the ledger knows it by, taken before it is read
             mark = replace(fingerprint(item), content=content_digest(item))
         except HpcError as error:
             return _failed(item, explain(error), 0.0)
         self.progress.item_started(item.name)
-        started = time.perf_counter()
+        started = time.perf_counter() - prepared
         contents: Mapping[str, Any] = {}
         try:
             self._announce(item, mark)
@@ -227,8 +249,10 @@ class _Run:
             self.halted = failure
         return _failed(item, failure, seconds)
 
-    def _finish(self, result: ItemResult) -> None:
-        self.results.append(result)
+    def _finish(self, place: int, result: ItemResult) -> None:
+        at = bisect(self.places, place)
+        self.places.insert(at, place)
+        self.results.insert(at, result)
         self.progress.item_finished(result)
 
     def _result(self, items: Sequence[Item]) -> CommandResult:

@@ -6,11 +6,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import BatchFlags, BodyOption, Device, Focal, Frames, Inputs, OutOrFile, Threads, option
+from humanpose_cli.cli.options import (
+    BatchFlags,
+    BatchSize,
+    BodyOption,
+    Device,
+    Focal,
+    Frames,
+    Inputs,
+    OutOrFile,
+    Threads,
+    option,
+)
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from humanpose_cli.fitting.result import Fit
 
 _METHOD = option(
@@ -104,6 +117,7 @@ def fit(
     overlay: Annotated[bool, _OVERLAY] = True,
     out: OutOrFile = Path("hpc-out/fit"),
     frames: Frames = None,
+    batch_size: BatchSize = None,
     device: Device = "auto",
     threads: Threads = None,
 ) -> CommandResult:
@@ -157,10 +171,14 @@ def fit(
                 keypoints=keypoints,
                 pose_model=pose_model,
                 device=device,
+                batch_size=batch_size,
                 threads=threads,
                 refine=register if refiner is None else refiner.refine_own,
             )
         )
+
+        def prepare(coming: Sequence[Item]) -> None:
+            fitter.prepare([item.payload for item in coming], session.reporter.step)
 
         def work(item: Item) -> Outcome:
             fit = fit_item(fitter, item.payload, item.outputs, progress=session.reporter.step)
@@ -175,4 +193,5 @@ def fit(
             files = {"densepose": densepose, "charts": charts}
             recorded |= {name: file_digest(path) for name, path in files.items() if path is not None and path.is_file()}
             recorded["method"] = method
-        return flags.run(session, items, work, out, recorded, recall if session.json else None)
+        known = recall if session.json else None
+        return flags.run(session, items, work, out, recorded, known, fitter.batch_size, prepare)

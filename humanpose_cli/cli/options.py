@@ -205,17 +205,20 @@ class BatchFlags:
         out: Path,
         options: Mapping[str, Any],
         recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None,
+        together: int = 1,
+        prepare: Callable[[Sequence[Item]], None] | None = None,
     ) -> CommandResult:
         """Run the items. Where `out` is the one file that is written, no ledger is kept beside it.
 
         options  JSON values of everything that decides a result
         recall   details of an item that an earlier run did
+        prepare  called with the next `together` items before `work` is, one by one
         """
         from tempfile import TemporaryDirectory
 
         from humanpose_cli.batch.runner import run_items
 
-        batch = self.batch(session, out, options, recall)
+        batch = replace(self.batch(session, out, options, recall), together=together, prepare=prepare)
         if not any(out in item.outputs for item in items):
             return run_items(items, work, batch, progress=session.reporter, stop=session.stop)
         if len(items) > 1:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from humanpose_cli.cli.command import Session, command, in_flags
-from humanpose_cli.cli.options import BodyOption, Overwrite, Seed, ShardOption, argument, nearest, option
+from humanpose_cli.cli.options import BodyOption, Device, Overwrite, Seed, ShardOption, argument, nearest, option
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
@@ -108,6 +108,7 @@ def preprocess(
     allow_missing: Annotated[bool, _ALLOW_MISSING] = False,
     shard_size: Annotated[int | None, _SHARD_SIZE] = None,
     workers: Annotated[int | None, _WORKERS] = None,
+    device: Device = "auto",
     shard: ShardOption = None,
     resume: Annotated[bool, _RESUME] = True,
     overwrite: Overwrite = False,
@@ -125,7 +126,9 @@ def preprocess(
     if pairs and clips is not None:
         raise UsageError("--pairs", "cannot be given together with --clips")
     _refuse_flags_for_others(session, source, _FOR_SETS if source == SYNTHETIC else _FOR_SYNTHETIC)
-    request = SourceRequest(source, root, models=tuple(model or ()), fit=fit, fit_body=body, detections=detections)
+    request = SourceRequest(
+        source, root, models=tuple(model or ()), fit=fit, fit_body=body, detections=detections, device=device
+    )
     if source == SYNTHETIC:
         own: dict[str, Any] = {"motions": motions, "backgrounds": backgrounds, "imperfect_fits": imperfect_fits}
         made = SyntheticOptions(count, size, seed=seed, **own)

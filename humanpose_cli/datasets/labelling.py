@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ from humanpose_cli.data.label_maps import (
 from humanpose_cli.data.samples import LabellingSource, Person, Sample, Source
 from humanpose_cli.datasets.common import box_around, project_points
 from humanpose_cli.detect.detector import people_in_boxes
-from humanpose_cli.detect.models import ModelPool
+from humanpose_cli.detect.models import ModelPool, PoseModels
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
@@ -42,10 +42,17 @@ _PRESENT = 0.3  # least score of a detection that is added
 
 
 class DetectedLabels(LabellingSource):
-    """A source whose people also have the detections in their boxes."""
+    """A source whose people also have the detections in their boxes.
 
-    def __reduce__(self) -> tuple[type, tuple[Source]]:
-        return type(self), (self.source,)
+    device  of the networks: auto, cpu or cuda:N
+    """
+
+    def __init__(self, source: Source, device: str = "auto") -> None:
+        super().__init__(source)
+        self.device = device
+
+    def __reduce__(self) -> tuple[type, tuple[Source, str]]:
+        return type(self), (self.source, self.device)
 
     @property
     def added(self) -> Mapping[str, Any]:
@@ -70,7 +77,7 @@ class DetectedLabels(LabellingSource):
 
     @cached_property
     def _pool(self) -> ModelPool:
-        return ModelPool(1)
+        return ModelPool(1, partial(PoseModels, self.device))
 
 
 def _has_area(box: NDArray[Any] | None, size: tuple[int, int]) -> bool:

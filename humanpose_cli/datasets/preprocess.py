@@ -34,14 +34,17 @@ from humanpose_cli.synthetic.generator import SyntheticOptions, SyntheticSource
 
 
 class FitEstimator:
-    """Images → people with body parameters by the keypoint fit: `hpc fit` for the images of a data set."""
+    """Images → people with body parameters by the keypoint fit: `hpc fit` for the images of a data set.
 
-    def __init__(self, options: FitOptions | None = None) -> None:
-        self.options = options or FitOptions()
+    device  of the networks: auto, cpu or cuda:N
+    """
+
+    def __init__(self, options: FitOptions | None = None, device: str = "auto") -> None:
+        self.options, self.device = options or FitOptions(), device
         self._fitter: Fitter | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"options": self.options, "_fitter": None}
+        return {"options": self.options, "device": self.device, "_fitter": None}
 
     @property
     def info(self) -> Mapping[str, Any]:
@@ -67,7 +70,7 @@ class FitEstimator:
     def _with(self, single_person: bool, focal: float | None) -> Fitter:
         """The one fitter, its models loaded once in this process, with an image's own wishes."""
         if self._fitter is None:
-            self._fitter = Fitter(self.options, device="cpu", threads=1)
+            self._fitter = Fitter(self.options, device=self.device, threads=1)
         people = "largest" if single_person else self.options.people
         self._fitter.options = replace(self.options, people=people, focal=focal or self.options.focal)
         return self._fitter
@@ -113,6 +116,7 @@ class SourceRequest:
     fit        let our fit find the bodies that a source lacks
     fit_body   'default' or 'smpl:FILE': the body that is fitted
     detections add what our detector says about each person
+    device     of the networks that fit and detect: auto, cpu or cuda:N
     """
 
     name: str
@@ -123,12 +127,13 @@ class SourceRequest:
     fit: bool = True
     fit_body: str = "default"
     detections: bool = False
+    device: str = "auto"
 
 
 def make_source(request: SourceRequest) -> Source:
     """The source with its tools. UsageError where the request does not fit together, InputError for a wrong folder."""
     source = _without_detections(request)
-    return DetectedLabels(source) if request.detections else source
+    return DetectedLabels(source, request.device) if request.detections else source
 
 
 def _without_detections(request: SourceRequest) -> Source:
@@ -143,7 +148,7 @@ def _without_detections(request: SourceRequest) -> Source:
     models = load_models(request.models)
     needs = SOURCES[request.name].needs if request.fit else ()
     tools = SourceTools(
-        FitEstimator(FitOptions(body=request.fit_body)) if "estimator" in needs else None,
+        FitEstimator(FitOptions(body=request.fit_body), request.device) if "estimator" in needs else None,
         BodyJointFitter(request.fit_body) if "joint_fitter" in needs else None,
         models,
     )

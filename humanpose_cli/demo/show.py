@@ -335,9 +335,10 @@ class Demo:
     ssim_copied: float
 
 
-def run_demo(out: Path, progress: Progress = no_progress, *, threads: int | None = None) -> Demo:
+def run_demo(out: Path, progress: Progress = no_progress, *, device: str = "auto", threads: int | None = None) -> Demo:
     """Make the demo in a folder; `index.html` shows it. Needs nothing but the installed packages.
 
+    device   of the networks: auto, cpu or cuda:N
     threads  of detection; None: as many as there are cores (four at most)
     """
     done = count(1)
@@ -345,7 +346,7 @@ def run_demo(out: Path, progress: Progress = no_progress, *, threads: int | None
     def step() -> None:
         progress(next(done), _STEPS, "steps")
 
-    with Reposer(ReposeOptions(), device="cpu", threads=threads) as reposer:
+    with Reposer(ReposeOptions(), device=device, threads=threads) as reposer:
         astronaut, written = _astronaut(reposer, out, step)
         clip, more, errors, similarity = _clip(reposer, out, step)
     page = out / "index.html"

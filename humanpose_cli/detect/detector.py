@@ -16,6 +16,7 @@ from humanpose_cli.detect.fusion import fused_people
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.detect.person import CropView, DetectedPerson, combine, observe_all, observe_jittered
 from humanpose_cli.detect.regions import Pyramid, Region, region_around_box, region_from_axis
+from humanpose_cli.detect.runtime import asking
 from humanpose_cli.detect.search import SCHEMES, Found, Mode, Scheme, search, similarity_of_points
 from humanpose_cli.detect.tracking import Follower
 from humanpose_cli.io.video import prefetch
@@ -39,7 +40,7 @@ class PersonDetector:
         if mode not in SCHEMES:
             raise UsageError("detector", "unknown mode", expected="thorough or fast", got=repr(mode))
         self._scheme = SCHEMES[mode]
-        self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
+        self._pool, self._device = ModelPool(threads or default_threads(), partial(PoseModels, device)), device
 
     def detect(self, image: np.ndarray) -> list[DetectedPerson]:
         """Everybody in an image (H, W, 3) uint8 that is independent of the one before, largest box first.
@@ -48,8 +49,9 @@ class PersonDetector:
         """
         if _too_small(image):
             return []
-        pyramid = Pyramid(image)
-        return self._people(pyramid, search(self._pool, pyramid, self._scheme), self._scheme)
+        with asking(self._device):
+            pyramid = Pyramid(image)
+            return self._people(pyramid, search(self._pool, pyramid, self._scheme), self._scheme)
 
     def track(self, images: Iterable[np.ndarray | None]) -> Generator[list[DetectedPerson], None, None]:
         """Everybody in each frame (H, W, 3) uint8 of a sequence, largest box first; nobody in those that are None.

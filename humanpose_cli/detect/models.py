@@ -231,7 +231,7 @@ class ModelPool:
             return []
         models = self._models()
         parts = [items[i : i + models.batch] for i in range(0, len(items), models.batch)]
-        if self._executor is None or len(parts) < 2:
+        if self._executor is None or len(parts) < 2 or models.device != "cpu":  # a GPU has its own threads
             answers = [work(models, part) for part in parts]
         else:
             answers = list(self._executor.map(lambda part: work(models, part), parts))

@@ -8,7 +8,10 @@ a GPU it takes batches.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +35,8 @@ POSE_NETWORKS: dict[PoseNetworkName, Path] = {
 
 _REINSTALL = "reinstall humanpose-cli"
 _ERRORS_ONLY = 3
+_MOST_ASKING = 32
+_MOST_TOGETHER = 256  # images of a batch on a GPU
 _lock = threading.Lock()
 _sessions: dict[tuple[PoseNetworkName, str], Any] = {}
 
@@ -57,8 +62,34 @@ def runtime_device(device: str = "auto") -> str:
 def run_network(
     name: PoseNetworkName, outputs: Sequence[str], images: np.ndarray, device: str = "cpu"
 ) -> list[np.ndarray]:
-    """The named outputs for images (N, H, W, 3) uint8 RGB; each (N, ...) float32."""
-    return _session(name, device).run(list(outputs), {"image": images})
+    """The named outputs for images (N, H, W, 3) uint8 RGB; each (N, ...) float32.
+
+    On a GPU together with what other threads ask; see `asking`.
+    """
+    if device == "cpu":
+        return _session(name, device).run(list(outputs), {"image": images})
+    return _joined(device)(name, outputs, images)
+
+
+def images_at_once(device: str) -> int:
+    """Threads that look at an image each with some gain: on a GPU as many as fill a batch."""
+    return 1 if runtime_device(device) == "cpu" else _MOST_ASKING
+
+
+def asking(device: str) -> AbstractContextManager[None]:
+    """Inside, this thread asks networks on a device about one image: on a GPU, its requests and those of the other
+    threads that are inside become batches.
+    """
+    device = runtime_device(device)
+    return nullcontext() if device == "cpu" else _joined(device).asking()
+
+
+@cache
+def _joined(device: str) -> JoinedRequests:
+    def run(name: PoseNetworkName, outputs: Sequence[str], images: np.ndarray) -> list[np.ndarray]:
+        return _session(name, device).run(list(outputs), {"image": images})
+
+    return JoinedRequests(run, _MOST_TOGETHER)
 
 
 def _session(name: PoseNetworkName, device: str) -> Any:
@@ -82,7 +113,9 @@ def start_session(path: Path, device: str, *, remedy: str = "") -> Any:
     providers: list[Any] = ["CPUExecutionProvider"]
     if device != "cpu":
         onnxruntime.preload_dlls()  # CUDA's libraries as torch brings them
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(device.partition(":")[2])}))
+        # By default each new size of a batch would be tried with every algorithm there is.
+        gpu = {"device_id": int(device.partition(":")[2]), "cudnn_conv_algo_search": "HEURISTIC"}
+        providers.insert(0, ("CUDAExecutionProvider", gpu))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
@@ -91,3 +124,94 @@ def start_session(path: Path, device: str, *, remedy: str = "") -> Any:
     except Exception as error:  # its exceptions have no common class
         problem = f"is no network that ONNX Runtime reads ({str(error).splitlines()[0]})"
         raise InputError(path, problem, remedy=remedy) from error
+
+
+@dataclass(eq=False)
+class _Request:
+    """What a thread asks of a network, and the answer once there is one.
+
+    key  network, outputs and size of the images: what can be computed as one batch
+    """
+
+    key: tuple[PoseNetworkName, tuple[str, ...], tuple[int, ...]]
+    images: np.ndarray
+    answer: list[np.ndarray] | None = None
+    error: BaseException | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self.answer is not None or self.error is not None
+
+
+Compute = Callable[[PoseNetworkName, Sequence[str], np.ndarray], list[np.ndarray]]
+
+
+class JoinedRequests:
+    """What several threads ask of networks, joined to batches: a GPU takes hardly longer for many images than for one.
+
+    run   computes a batch: (network, outputs, images (N, H, W, 3)) → outputs (N, …)
+    most  images of a batch
+
+    Threads ask inside `asking`. A batch is run when all of them wait for an answer, or when enough images wait. Who
+    waits last runs it, so no thread of its own is needed.
+    """
+
+    def __init__(self, run: Compute, most: int) -> None:
+        self._run, self._most = run, most
+        self._changed = threading.Condition()
+        self._waiting: list[_Request] = []
+        self._asking, self._running = 0, False
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """This thread is about to ask: batches wait for its requests until it leaves."""
+        with self._changed:
+            self._asking += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._asking -= 1
+                self._changed.notify_all()
+
+    def __call__(self, name: PoseNetworkName, outputs: Sequence[str], images: np.ndarray) -> list[np.ndarray]:
+        """The outputs for this thread's images (N, H, W, 3), each (N, …)."""
+        request = _Request((name, tuple(outputs), images.shape[1:]), images)
+        with self._changed:
+            self._waiting.append(request)
+            while not request.settled:
+                enough = sum(len(other.images) for other in self._waiting) >= self._most
+                if self._waiting and not self._running and (enough or len(self._waiting) >= self._asking):
+                    self._run_batch()
+                else:
+                    self._changed.wait()
+        if request.error is not None:
+            raise request.error
+        assert request.answer is not None
+        return request.answer
+
+    def _run_batch(self) -> None:
+        """Run the largest batch of what waits; the lock is given back meanwhile."""
+        batches: dict[Any, list[_Request]] = {}
+        for request in self._waiting:
+            batches.setdefault(request.key, []).append(request)
+        largest = max(batches.values(), key=lambda requests: sum(len(r.images) for r in requests))
+        sizes = np.cumsum([len(request.images) for request in largest])
+        batch = largest[: max(1, int((sizes <= self._most).sum()))]
+        self._waiting = [request for request in self._waiting if request not in batch]
+        self._running = True
+        self._changed.release()
+        try:
+            name, outputs, _ = batch[0].key
+            answer = self._run(name, outputs, np.concatenate([request.images for request in batch]))
+            ends = np.cumsum([len(request.images) for request in batch])[:-1]
+            parts = zip(*(np.split(output, ends) for output in answer), strict=True)
+            for request, part in zip(batch, parts, strict=True):
+                request.answer = list(part)
+        except BaseException as error:  # each of them must hear of it
+            for request in batch:
+                request.error = error
+        finally:
+            self._changed.acquire()
+            self._running = False
+            self._changed.notify_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
@@ -19,7 +20,7 @@ from humanpose_cli.detect.detector import PersonDetector, people_in_boxes, perso
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.pose_model import PoseModel, use_pose_model
-from humanpose_cli.detect.runtime import runtime_device
+from humanpose_cli.detect.runtime import asking, images_at_once, runtime_device
 from humanpose_cli.detect.search import SCHEMES
 from humanpose_cli.io.detection_files import GivenPeople, read_boxes, read_keypoints
 from humanpose_cli.io.fit_files import FitRecord
@@ -36,6 +37,10 @@ FramesWithPeople: TypeAlias = Generator[tuple[Frame, list[DetectedPerson]], None
 
 class PeopleSource(Protocol):
     """Finds the people of frames; a context manager."""
+
+    @property
+    def at_once(self) -> int:
+        """Threads that may ask `in_image` at once with some gain."""
 
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         """Everybody in an independent image, the largest box first."""
@@ -60,6 +65,10 @@ def _one_by_one(frames: Iterable[Frame], look: Callable[[Frame], list[DetectedPe
 
 class SingleImages(PeopleSource):
     """A source to which every frame is an image of its own, and that holds nothing open."""
+
+    @property
+    def at_once(self) -> int:
+        return 1
 
     def in_sequence(self, frames: Iterable[Frame]) -> FramesWithPeople:
         """As images."""
@@ -135,12 +144,18 @@ class DetectedPeople:
     def __init__(self, mode: DetectorMode = "auto", threads: int | None = None, device: str = "auto") -> None:
         self._mode, self._threads, self._device = mode, threads, device
         self._detectors: dict[str, PersonDetector] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def at_once(self) -> int:
+        return images_at_once(self._device)
 
     def _detector(self, usual: Literal["thorough", "fast"]) -> PersonDetector:
         mode = usual if self._mode == "auto" else self._mode
-        if mode not in self._detectors:
-            self._detectors[mode] = PersonDetector(mode, self._threads, self._device)
-        return self._detectors[mode]
+        with self._lock:
+            if mode not in self._detectors:
+                self._detectors[mode] = PersonDetector(mode, self._threads, self._device)
+            return self._detectors[mode]
 
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         return self._detector("thorough").detect(frame.pixels)
@@ -177,11 +192,16 @@ class PeopleFromFile:
     def __init__(
         self, given: GivenPeople, mode: DetectorMode, threads: int | None = None, device: str = "auto"
     ) -> None:
-        self._given, self._mode, self._views = given, mode, _VIEWS[mode]
+        self._given, self._mode, self._views, self._device = given, mode, _VIEWS[mode], device
         self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
 
+    @property
+    def at_once(self) -> int:
+        return images_at_once(self._device)
+
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
-        return self._look(frame, None)
+        with asking(self._device):
+            return self._look(frame, None)
 
     def in_sequence(self, frames: Iterable[Frame]) -> FramesWithPeople:
         return _one_by_one(frames, lambda frame: self._look(frame, frame.index))
@@ -226,6 +246,10 @@ class PosedPeople:
     def __init__(self, source: PeopleSource, model: PoseModel, threads: int | None = None) -> None:
         self._source, self._model = source, model
         self._pool = ModelPool(threads or default_threads())
+
+    @property
+    def at_once(self) -> int:
+        return self._source.at_once
 
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         return use_pose_model(self._pool, self._model, frame.pixels, self._source.in_image(frame))

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -408,3 +409,24 @@ def test_without_a_stop_handler_an_interrupt_comes_through_and_nothing_is_record
         run_items(items_of(photos), worker, batch(tmp_path), progress=listener)
     assert listener.finished == 1
     assert read_history(tmp_path / "out").entries == {}
+
+
+def test_items_that_are_left_are_prepared_together(photos, tmp_path):
+    """Finished ones are not; what was prepared is worked on one by one, and results keep the items' order."""
+    items, groups = items_of(photos), []
+    keys = [item.key for item in items]
+    worker = Recorder(tmp_path / "out", {keys[3]: InputError("d", "is broken")})
+
+    def prepare(coming):
+        groups.append([item.key for item in coming])
+        time.sleep(0.05)
+
+    together = batch(tmp_path, together=2, prepare=prepare)
+    run_items([items[1]], worker, together)
+    listener = Listener()
+    result = run_items(items, worker, together, progress=listener)
+    assert groups == [[keys[1]], [keys[0], keys[2]], [keys[3]]]
+    assert statuses(result) == ["success", "skipped", "success", "error"]
+    assert worker.seen == [keys[1], keys[0], keys[2], keys[3]]
+    assert len(listener.results) == 4
+    assert result.items[0].seconds > 0.02  # each item has its share

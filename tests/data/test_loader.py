@@ -91,3 +91,12 @@ def test_numbers_spread_evenly():
     assert spread_evenly(3, 8) == [0, 1, 2]
     assert spread_evenly(5, 1) == [0]
     assert spread_evenly(0, 4) == []
+
+
+def test_memory_is_pinned_for_those_who_compute_on_a_gpu_alone(monkeypatch):
+    """Pinning takes the first GPU's memory, which `--device cpu` must leave alone."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    pinned = [
+        BatchLoader(range(8), Numbers(), LoaderOptions(pinned=wanted))._batches.pin_memory for wanted in (False, True)
+    ]
+    assert pinned == [False, True]

@@ -201,7 +201,8 @@ class Photo:
 
 
 def test_the_detector_is_asked_about_people_with_boxes():
-    source = pickle.loads(pickle.dumps(DetectedLabels(Photo())))
+    source = pickle.loads(pickle.dumps(DetectedLabels(Photo(), "cpu")))
+    assert source.device == "cpu"
     assert source.info.options == {"a": 1, "detector_views": 2}
     (sample,) = source.read(source.groups()[0])
     her, flat, unknown, outside = sample.people

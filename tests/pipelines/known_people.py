@@ -44,6 +44,7 @@ class KnownPeople:
     by_index: dict[int, list[DetectedPerson]] = field(default_factory=dict)
     sequences: int = 0
     closed: bool = False
+    at_once: int = 2
 
     def in_image(self, frame):
         return self.by_index.get(0, [])

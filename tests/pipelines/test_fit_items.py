@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from known_people import KnownPeople
+from known_people import KnownPeople, true_person
 
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.fitter import Fitter, fit_item, fit_outputs
@@ -54,6 +54,43 @@ def test_given_people_are_told_apart_by_the_folders_of_their_images(tmp_path):
                     fit_item(fitter, item, fit_outputs(item, tmp_path / "out", overlay=False))
             else:
                 assert len(fit_item(fitter, item, fit_outputs(item, tmp_path / "out", overlay=False))) == 0
+
+
+@pytest.mark.parametrize("method", ["keypoints", "nbf", "auto"])
+def test_images_fitted_together_are_as_alone(tmp_path, clip, clip_frames, method):
+    """Nobody, two people, a damaged file, one whose people the file does not mention, one person."""
+    known = {"0": [], "1": [true_person(clip, 0), true_person(clip, 3, shift=200)], "4": [true_person(clip, 2)]}
+
+    class Named(KnownPeople):
+        def in_image(self, frame):
+            if frame.path.stem not in known:
+                raise InputError(frame.name, "is not mentioned")
+            return known[frame.path.stem]
+
+    files = [tmp_path / f"{number}.png" for number in range(5)]
+    for number, file in enumerate(files):
+        write_image(file, clip_frames[number % 4])
+    files[2].write_bytes(b"no image")
+    items = [InputItem(file.name, "image", file, (file,), tmp_path) for file in files]
+    with Fitter(people_source=Named(), method=method, batch_size=3) as fitter:
+        alone = {}
+        for item in (items[0], items[1], items[4]):
+            alone[item.key] = fitter.fit(item)
+        looked = []
+        fitter.prepare(items, lambda *step: looked.append(step))
+        assert looked[-1] == (5, 5, "images looked at")
+        for number, words in ((2, r"2\.png"), (3, "is not mentioned")):
+            with pytest.raises(InputError, match=words):
+                fitter.fit(items[number])
+        known.clear()  # what is prepared needs no further look
+        for key, expected in alone.items():
+            found = fitter.fit(next(item for item in items if item.key == key))
+            assert len(found) == len(expected) == len(found.detections)
+            assert found.frame_names.tolist() == [key]
+            assert found.tracks == expected.tracks
+            np.testing.assert_allclose(found.joints3d, expected.joints3d, atol=1e-4)
+        with pytest.raises(InputError, match="is not mentioned"):
+            fitter.fit(items[4])  # once
 
 
 def test_an_image_reports_its_steps(tmp_path):

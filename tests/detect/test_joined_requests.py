@@ -1,0 +1,131 @@
+"""Requests of several threads for networks, joined to batches."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import count
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from humanpose_cli.detect import runtime
+from humanpose_cli.detect.detector import PersonDetector
+from humanpose_cli.detect.runtime import JoinedRequests
+
+
+class Network:
+    """Stands in for networks: sums and rows of its images; remembers how many came at once."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[str, int]] = []
+        self.fault: Exception | None = None
+
+    def __call__(self, name, outputs, images):
+        self.batches.append((name, len(images)))
+        if self.fault is not None:
+            raise self.fault
+        return [images.sum((1, 2, 3)), images[:, 0]]
+
+
+def pictures(number: int, value: int, size: int = 4) -> np.ndarray:
+    return np.full((number, size, size, 3), value, np.uint8)
+
+
+def test_threads_that_ask_at_the_same_time_are_answered_by_one_batch():
+    network = Network()
+    joined, arrived = JoinedRequests(network, 100), threading.Barrier(4)
+
+    def look(value: int) -> None:
+        with joined.asking():
+            arrived.wait()
+            for size in (4, 8):
+                total, rows = joined("n", ("a", "b"), pictures(value, value, size))
+                assert total.tolist() == [value * 3 * size * size] * value
+                assert rows.shape == (value, size, 3)
+                assert (rows == value).all()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(look, (1, 2, 3, 4)))
+    assert network.batches == [("n", 10), ("n", 10)]
+
+
+def test_a_thread_that_leaves_is_not_waited_for():
+    network = Network()
+    joined, arrived = JoinedRequests(network, 100), threading.Barrier(3)
+
+    def look(value: int) -> None:
+        with joined.asking():
+            arrived.wait()
+            for _ in range(value):
+                joined("n", ("a", "b"), pictures(1, value))
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(look, (0, 1, 3)))
+    assert network.batches == [("n", 2), ("n", 1), ("n", 1)]
+
+
+def test_networks_are_asked_apart_and_no_batch_is_larger_than_it_may_be():
+    network = Network()
+    joined, arrived, numbers = JoinedRequests(network, 5), threading.Barrier(6), count()
+
+    def look(name: str) -> None:
+        with joined.asking():
+            value = next(numbers)
+            arrived.wait()
+            total, _ = joined(name, ("a", "b"), pictures(2, value))
+            assert total.tolist() == [value * 48] * 2
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(look, "aaaabb"))
+    assert sum(images for _, images in network.batches) == 12
+    assert {name: sum(n for other, n in network.batches if other == name) for name in "ab"} == {"a": 8, "b": 4}
+    assert max(images for _, images in network.batches) <= 5
+
+
+def test_what_goes_wrong_is_raised_in_every_thread_and_the_next_batch_runs():
+    network = Network()
+    joined, arrived = JoinedRequests(network, 100), threading.Barrier(3)
+    network.fault = RuntimeError("out of memory")
+
+    def look(_: int) -> None:
+        with joined.asking():
+            arrived.wait()
+            with pytest.raises(RuntimeError, match="out of memory"):
+                joined("n", ("a", "b"), pictures(1, 1))
+            arrived.wait()
+            network.fault = None
+            arrived.wait()
+            assert joined("n", ("a", "b"), pictures(1, 1))[0].tolist() == [48]
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(look, range(3)))
+    assert network.batches == [("n", 3), ("n", 3)]
+    assert joined("n", ("a", "b"), pictures(2, 1))[0].tolist() == [48, 48]  # nobody else is asking
+
+
+def test_detection_on_a_gpu_joins_the_crops_of_images_and_finds_the_same(monkeypatch, fast, astronaut):
+    """The networks run on the CPU here, under a GPU's name."""
+    expected = [person.keypoints for person in fast.detect(astronaut)]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    sessions, sizes = runtime._session, []
+
+    class Session:
+        def __init__(self, name):
+            self.session = sessions(name, "cpu")
+
+        def run(self, outputs, given):
+            sizes.append(len(given["image"]))
+            return self.session.run(outputs, given)
+
+    monkeypatch.setattr(runtime, "_session", lambda name, device: Session(name))
+    monkeypatch.setattr(runtime, "_joined", cache(runtime._joined.__wrapped__))
+    with PersonDetector("fast", 4, "cuda") as detector, ThreadPoolExecutor(2) as pool:
+        images = list(pool.map(detector.detect, [astronaut] * 2))
+    assert max(sizes) > 1
+    for found in images:
+        assert len(found) == len(expected)
+        for person, keypoints in zip(found, expected, strict=True):
+            np.testing.assert_allclose(person.keypoints, keypoints, atol=0.05)
