@@ -81,6 +81,9 @@ _POSE = option(
     "--pose/--no-pose", "With repose: measure the pose by fitting the new images, which takes most of the time."
 )
 _SIZE = option("--size N", "With repose: pixels of the crops that are compared. Default: the network's.", min=32)
+_WHOLE = option(
+    "--whole", "With repose: whole images, which papers' figures are of (--size 256). Default: crops about the person."
+)
 _BASE = option(
     "--base", "With refine: only these initial fits. noise: the truth with an estimator's errors. Default: all."
 )
@@ -88,7 +91,7 @@ _CORRESPONDENCE = option("--correspondence", "With refine: only this corresponde
 _PRIOR = option("--prior", "With refine: only this prior. Default: both.")
 _SEEDS = option("--seeds N", "With --ablation: trainings of each network. Default: 1, of warping 2.", min=1)
 _OUT = option("--out FOLDER", "Folder for report.md, report.json and images.")
-_OF_REPOSE = {"perceptual", "lpips", "pose", "size"}
+_OF_REPOSE = {"perceptual", "lpips", "pose", "size", "whole"}
 _OF_JOINTS = {"joints", "root", "joint_regressor"}
 _OF_REFINE = {"base", "correspondence", "prior"}
 _ABLATIONS = {"repose": ("warping",), "refine": ("robustness", "inputs")}
@@ -119,6 +122,7 @@ class ReposeFlags:
     lpips: Annotated[bool, _LPIPS] = False
     pose: Annotated[bool, _POSE] = True
     size: Annotated[int | None, _SIZE] = None
+    whole: Annotated[bool, _WHOLE] = False
 
 
 @dataclass(frozen=True)
@@ -169,16 +173,17 @@ def evaluate(
 ) -> CommandResult:
     """Evaluate models on people that they were not trained on.
 
-    Prints tables, beside the paper's figures where it has them, and writes a report with images: some of each
-    quartile of the errors, and the worst. The same command continues an interrupted ablation; --set changes what its
-    trainings share, such as --set network.learning_rate=1e-4, --set loop.steps=2000 or --set weights.points3d=10.
+    Prints tables, beside papers' figures where these are of the same split and joints, and writes a report with images:
+    some of each quartile of the errors, and the worst. The same command continues an interrupted ablation; --set
+    changes what its trainings share, such as --set network.learning_rate=1e-4, --set loop.steps=2000 or --set
+    weights.points3d=10.
     """
     if selection.data is None:
         raise UsageError("--data", "is missing", expected="a dataset cache of hpc preprocess")
     _check(session, what, fits, ablation)
     use_threads(threads)
 
-    from humanpose_cli.evaluate.ablations import evaluate_ablation, evaluate_warping
+    from humanpose_cli.evaluate.ablations import evaluate_ablation
     from humanpose_cli.evaluate.bodies import evaluate_crops, evaluate_fits, evaluate_predictions
     from humanpose_cli.evaluate.deform_and_learn import evaluate_regressor
     from humanpose_cli.evaluate.people import PeopleSelection
@@ -187,6 +192,7 @@ def evaluate(
     from humanpose_cli.evaluate.report import write_report
     from humanpose_cli.evaluate.repose import evaluate_reposing
     from humanpose_cli.evaluate.segmenter import evaluate_segmenter
+    from humanpose_cli.evaluate.warping import evaluate_warping
     from humanpose_cli.fitting.fitter import FitOptions
     from humanpose_cli.fitting.networks import NetworkOptions
 
@@ -225,6 +231,7 @@ def evaluate(
                 lpips=_LPIPS_WEIGHTS if images.lpips else None,
                 pose=images.pose,
                 size=images.size or 0,
+                whole=images.whole,
             )
         if what in ("segmenter", "deform-and-learn"):
             alone = evaluate_segmenter if what == "segmenter" else evaluate_regressor

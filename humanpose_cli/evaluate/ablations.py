@@ -1,8 +1,7 @@
-"""Ablations: the tables of two papers, trained and evaluated anew.
+"""Ablations: the trainings that papers' tables compare, and Tables 1 to 4 and Figure 3 of Neural Body Fitting.
 
-Tables 1 to 4 and Figure 3 of Neural Body Fitting, and Table 1 of the reposing paper (warping and target pose in two or
-three dimensions, everything else alike). Each training runs once, can be resumed, and is evaluated on the same held-out
-people. The papers' own figures stand beside ours; data, networks and resolution differ, so compare orders, not numbers.
+Each training runs once, can be resumed, and is evaluated on the same held-out people. Intervals are over people and
+seeds alike. The paper's own figures stand beside ours where data and split are the paper's.
 """
 
 from __future__ import annotations
@@ -12,32 +11,26 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
+from humanpose_cli.core.errors import InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.evaluate.bodies import CropSource, EvaluatedCrops, distance_to_mean, measure_crops
+from humanpose_cli.evaluate.bodies import METRICS, CropSource, EvaluatedCrops, distance_to_mean, measure_crops
 from humanpose_cli.evaluate.people import EvaluatedPeople, PeopleSelection
+from humanpose_cli.evaluate.published import agrees
 from humanpose_cli.evaluate.report import (
     Cell,
     Report,
     Table,
-    paired_difference,
+    difference_of_seeds,
+    figures_table,
     plot_quality,
     plot_supervision,
-    summarise,
-)
-from humanpose_cli.evaluate.repose import (
-    FittedJoints,
-    JointEstimator,
-    Method,
-    evaluated_pairs,
-    measure_reposing,
-    warping,
+    summarise_seeds,
 )
 from humanpose_cli.evaluate.segmenter import measure_segmenter
 from humanpose_cli.io.atomic import ensure_folder
@@ -49,9 +42,7 @@ from humanpose_cli.models.nbf.recipe import NBF_PRESETS, NbfRecipe, NbfTraining
 from humanpose_cli.models.refiner.recipe import RefinerRecipe, RefinerTraining
 from humanpose_cli.models.segmenter.network import Segmenter
 from humanpose_cli.models.segmenter.recipe import SEGMENTER_PRESETS, SegmenterRecipe, SegmenterTraining
-from humanpose_cli.models.warp3d.generator import load_warp3d
-from humanpose_cli.models.warp3d.pairs import PairCrops
-from humanpose_cli.models.warp3d.recipe import WARP3D_PRESETS, Warp3dRecipe, Warp3dTraining
+from humanpose_cli.models.warp3d.recipe import Warp3dRecipe, Warp3dTraining
 from humanpose_cli.train.recipe import Recipe, TrainOptions
 from humanpose_cli.train.trainer import BEST, MACHINE_OPTIONS, train
 
@@ -96,13 +87,6 @@ NBF_SUPERVISION: dict[int, tuple[float, float]] = {
     0: (198.0, 1.97),
 }
 """Table 4: percentage of samples with 3-D labels → err_joints3D, err_quat."""
-WARP3D_ABLATION: dict[tuple[str, str], tuple[float, float, float]] = {
-    ("2d", "2d"): (0.872, 0.566, 0.698),
-    ("2d", "3d"): (0.875, 0.578, 0.749),
-    ("3d", "2d"): (0.877, 0.607, 0.749),
-    ("3d", "3d"): (0.883, 0.626, 0.777),
-}
-"""Table 1 of the reposing paper: (warping, target pose) → SSIM, SSIM_fg, pose AUC on iPER."""
 _INPUTS: dict[str, dict[str, Any]] = {
     "rgb": {"kind": "rgb"},
     **{f"parts {count}": {"kind": "parts", "parts": count} for count in (1, 3, 6, 12, 24)},
@@ -117,7 +101,6 @@ _LOSSES = {
     "2D": (False, False, True),
 }
 _CONTROLS = (20, 5, 2)  # percent of 3-D labels, and nothing of the others
-_WARPING_METRICS = ("ssim", "ssim_fg", "pose_auc")
 _DONE = "finished.json"
 Floats = NDArray[np.float64]
 
@@ -125,13 +108,25 @@ Floats = NDArray[np.float64]
 class EvaluatedSeeds(NamedTuple):
     """Networks of several seeds on N people.
 
-    errors  the mean over the seeds of each person's; f1 (N,) of a segmenter's parts, None for true ones
-    seeds   (seeds,) metres: mean joint error of each
+    each  of every seed; f1 (N,) of a segmenter's parts, None for true ones
     """
 
-    errors: BodyErrors
+    each: Sequence[BodyErrors]
     f1: Floats | None
-    seeds: Floats
+
+    @property
+    def errors(self) -> BodyErrors:
+        """The mean over the seeds of each person's."""
+        return BodyErrors(*(np.mean(columns, 0) for columns in zip(*self.each, strict=True)))
+
+    @property
+    def seeds(self) -> Floats:
+        """(seeds,) metres: mean joint error of each."""
+        return np.array([errors.mpjpe.mean() for errors in self.each])
+
+    def of(self, name: str) -> Floats:
+        """A column of the errors (seeds, N)."""
+        return np.stack([getattr(errors, name) for errors in self.each])
 
 
 @dataclass
@@ -193,9 +188,7 @@ class Trainings:
         for path in weights:
             network = load_nbf(path, segmenter=segmenter, body=people.body_name, device=self.device)
             parts.append(measure_crops(people, network, source))
-        columns = [np.mean([part.errors[i] for part in parts], 0) for i in range(len(BodyErrors._fields))]
-        seeds = np.array([part.errors.mpjpe.mean() for part in parts])
-        return EvaluatedSeeds(BodyErrors(*columns), parts[0].f1, seeds)
+        return EvaluatedSeeds([part.errors for part in parts], parts[0].f1)
 
     def _of_each_seed(
         self, name: str, options: Any, loop: TrainOptions, make: Callable[[int], Recipe[Any]]
@@ -310,17 +303,24 @@ def inputs(trainings: Trainings, people: EvaluatedPeople, variants: NbfVariants,
     for name, kind in _INPUTS.items():
         options = replace(variants.network, inputs=replace(variants.network.inputs, **kind))
         evaluated[name] = trainings.evaluate(people, trainings.networks(name, options, variants.loop))
-    errors = {name: result.errors.mpjpe for name, result in evaluated.items()}
+    errors = {name: result.of("mpjpe") for name, result in evaluated.items()}
+    published = _agreeing(people, {"paper UP-3D": _UP3D, "paper H36M": _H36M})
     rows: list[list[Cell]] = [
-        [name, *_millimetres(errors[name]), 1e3 * float(result.errors.pa_mpjpe.mean()), *NBF_INPUTS[name]]
+        [
+            name,
+            *_millimetres(errors[name]),
+            1e3 * float(result.errors.pa_mpjpe.mean()),
+            *(NBF_INPUTS[name][column] for column in published.values()),
+        ]
         for name, result in evaluated.items()
     ]
     notes = [_compared("parts 12", other, errors) for other in ("rgb", "parts 1", "parts 6", "parts 24", "joints 24")]
     for name, result in evaluated.items():
         if len(result.seeds) > 1:
             notes.append(f"{name}: seeds {', '.join(f'{1e3 * value:.1f}' for value in result.seeds)} mm.")
-    columns = ("input", "error mm", "95 % from", "to", "PA mm", "paper UP-3D", "paper H36M")
-    return [Table("inputs", "Table 1: input and 3-D error", columns, rows, notes=notes)], {}
+    columns = ("input", *_MILLIMETRES, "PA mm", *published)
+    figures = _figures(evaluated)
+    return [Table("inputs", "Table 1: input and 3-D error", columns, rows, notes=notes), figures], {}
 
 
 def segmenters(trainings: Trainings, people: EvaluatedPeople, variants: NbfVariants, folder: Path) -> TablesAndPlots:
@@ -335,11 +335,13 @@ def segmenters(trainings: Trainings, people: EvaluatedPeople, variants: NbfVaria
     paths["GT"] = trainings.networks("parts 12", variants.network, variants.loop)
     validators["GT"] = "labels", None, 1.0
     rows: list[list[Cell]] = []
-    plots = {}
+    plots: dict[str, str] = {}
+    every: dict[str, EvaluatedSeeds] = {}
     for name, (source, validator, iou) in validators.items():
         evaluated = {
             trained: trainings.evaluate(people, weights, source, validator) for trained, weights in paths.items()
         }
+        every |= {f"{trained}, validated with {name}": result for trained, result in evaluated.items()}
         rows.append([name, 100 * iou, *(1e3 * float(result.errors.mpjpe.mean()) for result in evaluated.values())])
         f1 = evaluated[name].f1
         if f1 is not None:  # the best segmenter comes last and stays
@@ -347,9 +349,11 @@ def segmenters(trainings: Trainings, people: EvaluatedPeople, variants: NbfVaria
             plots["f1-error.png"] = "Figure 3: F1 of the parts against the error of the joints, darker for harder poses"
     columns = ("validated with", "IoU %", *(f"trained with {name}" for name in paths))
     table = Table("segmenters", "Table 2: segmenters of training and validation, error mm", columns, rows)
+    if not _agreeing(people, {"paper": _UP3D}):
+        return [table, _figures(every)], plots
     columns = ("validated with", "IoU %", *(f"trained with {name}" for name in NBF_SEGMENTERS))
     rows = [[name, NBF_SEGMENTER_IOU.get(name, 100.0), *values] for name, values in NBF_SEGMENTERS.items()]
-    return [table, Table("segmenters-paper", "Table 2 as the paper has it", columns, rows)], plots
+    return [table, Table("segmenters-paper", "Table 2 as the paper has it", columns, rows), _figures(every)], plots
 
 
 def losses(trainings: Trainings, people: EvaluatedPeople, variants: NbfVariants, folder: Path) -> TablesAndPlots:
@@ -358,22 +362,25 @@ def losses(trainings: Trainings, people: EvaluatedPeople, variants: NbfVariants,
     errors: dict[str, Floats] = {}
     rotation: dict[str, Floats] = {}
     table = _loss_table(trainings, variants)
+    published = _agreeing(people, dict.fromkeys(("paper mm", "paper PCKh", "paper quat"), _UP3D))
+    evaluated: dict[str, EvaluatedSeeds] = {}
     for name, terms in _LOSSES.items():
         weights = trainings.networks(f"loss {name}", table.network_with(*terms), variants.loop)
-        error = trainings.evaluate(people, weights, table.source, table.segmenter).errors
-        errors[name], rotation[name] = error.mpjpe, error.rotation
+        evaluated[name] = trainings.evaluate(people, weights, table.source, table.segmenter)
+        error = evaluated[name].errors
+        errors[name], rotation[name] = (evaluated[name].of(column) for column in ("mpjpe", "rotation"))
         pckh, quaternion = 100 * float(error.pckh.mean()), float(error.rotation.mean())
-        ours: list[Cell] = [*_millimetres(error.mpjpe), pckh, quaternion]
-        rows.append([name, *ours, *NBF_LOSSES[name]])
-    apart = paired_difference(rotation["3D"], rotation["lat"])
+        ours: list[Cell] = [*_millimetres(errors[name]), pckh, quaternion]
+        rows.append([name, *ours, *(NBF_LOSSES[name][column] for column in published.values())])
+    apart = difference_of_seeds(rotation["3D"], rotation["lat"])
     notes = [
         _compared("2D", "lat", errors),
         _compared("3D", "lat", errors),
         f"Rotations of 3D against lat: {apart.value:+.3f} rad ({apart.low:+.3f} to {apart.high:+.3f}).",
     ]
-    ours_columns = ("error mm", "95 % from", "to", "PCKh %", "err_quat rad")
-    columns = ("losses", *ours_columns, "paper mm", "paper PCKh", "paper quat")
-    return [Table("losses", "Table 3: losses", columns, rows, (0, 1, 1, 1, 1, 3, 1, 1, 3), notes)], {}
+    columns = ("losses", *_MILLIMETRES, "PCKh %", "err_quat rad", *published)
+    digits = (0, 1, 1, 1, 1, 0, 1, 3, *(1, 1, 3)[: len(published)])
+    return [Table("losses", "Table 3: losses", columns, rows, digits, notes), _figures(evaluated)], {}
 
 
 def supervision(trainings: Trainings, people: EvaluatedPeople, variants: NbfVariants, folder: Path) -> TablesAndPlots:
@@ -383,27 +390,32 @@ def supervision(trainings: Trainings, people: EvaluatedPeople, variants: NbfVari
     controls: dict[int, float] = {}
     rows: list[list[Cell]] = []
     common = _loss_table(trainings, variants)
+    published = _agreeing(people, dict.fromkeys(("paper mm", "paper quat"), _UP3D))
+    evaluated: dict[str, EvaluatedSeeds] = {}
 
-    def measure(name: str, options: NbfTraining) -> BodyErrors:
+    def measure(name: str, options: NbfTraining) -> EvaluatedSeeds:
         weights = trainings.networks(name, options, variants.loop)
-        return trainings.evaluate(people, weights, common.source, common.segmenter).errors
+        evaluated[name] = trainings.evaluate(people, weights, common.source, common.segmenter)
+        return evaluated[name]
 
     for share in shares:
         fraction = share / 100
         measured = measure(f"labels {share}", common.network_with(share > 0, False, True, fraction_3d=fraction))
-        errors[str(share)] = measured.mpjpe
+        errors[str(share)] = measured.of("mpjpe")
         if share in _CONTROLS:
             options = common.network_with(True, False, True, fraction_3d=fraction, extra_2d=False)
-            controls[share] = 1e3 * float(measure(f"only {share}", options).mpjpe.mean())
-        ours: list[Cell] = [*_millimetres(measured.mpjpe), float(measured.rotation.mean()), controls.get(share)]
-        rows.append([share, *ours, *NBF_SUPERVISION[share]])
+            controls[share] = 1e3 * float(measure(f"only {share}", options).of("mpjpe").mean())
+        ours: list[Cell] = [*_millimetres(errors[str(share)]), float(measured.of("rotation").mean())]
+        theirs = (NBF_SUPERVISION[share][column] for column in published.values())
+        rows.append([share, *ours, controls.get(share), *theirs])
     notes = [_compared(str(share), "100", errors, unit=" %") for share in shares[1:]]
     means = [1e3 * float(values.mean()) for values in errors.values()]
     curves = {"with 2-D labels of all": means, "no other labels": [controls.get(share, np.nan) for share in shares]}
     plot_supervision(folder / "supervision.png", shares, curves)
-    columns = ("3-D labels %", "error mm", "95 % from", "to", "err_quat rad", "no 2-D mm", "paper mm", "paper quat")
-    table = Table("supervision", "Table 4: share of 3-D labels", columns, rows, (0, 1, 1, 1, 3, 1, 1, 2), notes)
-    return [table], {"supervision.png": "Table 4 as curves"}
+    columns = ("3-D labels %", *_MILLIMETRES, "err_quat rad", "no 2-D mm", *published)
+    digits = (0, 1, 1, 1, 1, 0, 3, 1, *(1, 2)[: len(published)])
+    table = Table("supervision", "Table 4: share of 3-D labels", columns, rows, digits, notes)
+    return [table, _figures(evaluated)], {"supervision.png": "Table 4 as curves"}
 
 
 class Ablation(NamedTuple):
@@ -431,15 +443,44 @@ ABLATIONS = {
 """Name → table."""
 
 
-def _millimetres(errors: Floats) -> tuple[float, float, float]:
-    """The mean of errors in metres, and its interval."""
-    summary = summarise(errors).scaled(1e3)
-    return summary.value, summary.low, summary.high
+_MILLIMETRES = ("error mm", "median", "95 % from", "to", "n")
+_UP3D = ("up3d", ("nbf/validation", "up3d/validation"), 1)
+_H36M = ("h36m", ("nbf/validation",), 10)
+
+
+def _millimetres(errors: Floats) -> tuple[float, float, float, float, int]:
+    """Of errors (seeds, N) in metres: `_MILLIMETRES`."""
+    summary = summarise_seeds(errors).scaled(1e3)
+    return summary.value, summary.median, summary.low, summary.high, summary.n
+
+
+def _agreeing(people: EvaluatedPeople, columns: Mapping[str, tuple[str, tuple[str, ...], int]]) -> dict[str, int]:
+    """Those of the paper's columns that are of the same data and split, which alone stand beside ours, and their rows.
+
+    columns  heading → source, splits, and frames apart
+    """
+    header = people.people.cache.header
+    return {
+        heading: number
+        for number, (heading, (source, splits, every)) in enumerate(columns.items())
+        if agrees(header, people.split, source, splits, every)
+    }
+
+
+def _figures(evaluated: Mapping[str, EvaluatedSeeds]) -> Table:
+    return figures_table(
+        {
+            (variant, name): summarise_seeds(result.of(column)).scaled(factor)
+            for variant, result in evaluated.items()
+            for name, (column, _, factor) in METRICS.items()
+        },
+        digits=3,
+    )
 
 
 def _compared(name: str, other: str, errors: Mapping[str, Floats], unit: str = "") -> str:
     """A sentence on a paired difference."""
-    apart = paired_difference(errors[name], errors[other]).scaled(1e3)
+    apart = difference_of_seeds(errors[name], errors[other]).scaled(1e3)
     relative = 100 * apart.value / (1e3 * float(errors[other].mean()))
     interval = f"{apart.low:+.1f} to {apart.high:+.1f}"
     return f"{name}{unit} against {other}{unit}: {apart.value:+.1f} mm ({interval}), {relative:+.1f} %."
@@ -474,78 +515,3 @@ def evaluate_ablation(
     tables, plots = ablation.run(trainings, people, variants, folder)
     facts = {**selection.facts(), "people": len(people), "preset": preset, "seeds": seeds}
     return Report(f"Ablation: {name}", facts, {}, tables, plots=plots)
-
-
-@dataclass(frozen=True)
-class WarpingVariants:
-    """What the trainings of generators share, but for `warping` and `pose`."""
-
-    network: Warp3dTraining
-    loop: TrainOptions
-
-
-def evaluate_warping(
-    selection: PeopleSelection,
-    preset: str,
-    device: str,
-    folder: Path,
-    progress: Progress,
-    stop: Callable[[], bool],
-    *,
-    seeds: int = 2,
-    pose: bool = True,
-    tune: Callable[[WarpingVariants], WarpingVariants] = lambda variants: variants,
-) -> Report:
-    """Table 1, trained and evaluated anew; `folder/runs` keeps the trainings, finished or not.
-
-    tune  changes what the preset's trainings share
-    """
-    name = "tiny" if preset == "ablation" else preset
-    if name not in WARP3D_PRESETS:
-        raise UsageError("preset", "is not known", expected=f"ablation, {', '.join(WARP3D_PRESETS)}", got=preset)
-    variants = tune(WarpingVariants(*WARP3D_PRESETS[name]))
-    crops, numbers, facts = evaluated_pairs(selection, variants.network.generator.size)
-    if not numbers:
-        raise InputError(selection.data, "has no pairs to evaluate on")
-    runs = ensure_folder(folder / "runs")
-    trainings = Trainings(selection.data, runs, torch.device(device), seeds, 4 * seeds, progress, stop)
-    with FittedJoints(device=device) as joints:
-        table = warping_table(trainings, variants, crops, numbers, joints if pose else None)
-    facts |= {"pairs": len(numbers), "preset": name, "seeds": seeds}
-    return Report("Ablation: warping", facts, {}, [table])
-
-
-def warping_table(
-    trainings: Trainings,
-    variants: WarpingVariants,
-    crops: PairCrops,
-    numbers: list[int],
-    joints: JointEstimator | None,
-) -> Table:
-    """Trains four generators that differ in `warping` and `pose` alone and evaluates them on the same pairs.
-
-    A pair's figure is the mean over the seeds; differences are paired over the pairs.
-    """
-    by_variant: dict[tuple[str, str], Mapping[str, Floats]] = {}
-    rows: list[list[Cell]] = []
-    dimensions: tuple[Literal["2d", "3d"], ...] = ("2d", "3d")
-    for warp in dimensions:
-        for pose in dimensions:
-            generator = replace(variants.network.generator, warping=warp, pose=pose)
-            variant = replace(variants.network, generator=generator)
-            paths = trainings.reposing(f"warp {warp} pose {pose}", variant, variants.loop)
-            methods: dict[str, Method] = {str(path): warping(load_warp3d(path, trainings.device)) for path in paths}
-            evaluated = measure_reposing(crops, numbers, methods, joints=joints, stop=trainings.stop)
-            seeds = list(evaluated.values.values())
-            means = {name: np.mean([values[name] for values in seeds], 0) for name in seeds[0]}
-            ours = [float(np.nanmean(means[name])) if name in means else None for name in _WARPING_METRICS]
-            rows.append([warp, pose, *ours, *WARP3D_ABLATION[warp, pose]])
-            by_variant[warp, pose] = means
-    notes = []
-    best, plain = by_variant["3d", "3d"], by_variant["2d", "2d"]
-    for name in _WARPING_METRICS:
-        if name in best:
-            apart = paired_difference(best[name], plain[name])
-            notes.append(f"3d, 3d − 2d, 2d, {name}: {apart.value:+.4f} ({apart.low:+.4f} to {apart.high:+.4f}).")
-    columns = ("warping", "pose", "SSIM", "SSIM_fg", "pose AUC", "paper SSIM", "paper SSIM_fg", "paper AUC")
-    return Table("warping", "Table 1: two and three dimensions", columns, rows, 3, notes)

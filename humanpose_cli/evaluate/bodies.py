@@ -29,6 +29,7 @@ from humanpose_cli.data.encoding import decode_png
 from humanpose_cli.data.samples import Person
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.evaluate.people import EvaluatedPeople, PeopleSelection, weights_facts
+from humanpose_cli.evaluate.published import tables_beside
 from humanpose_cli.evaluate.report import (
     Cell,
     Report,
@@ -452,28 +453,6 @@ def evaluate_crops(
     return crops_report(people, evaluated, {**selection.facts(), "parts from": source, **weights_facts(path)}, folder)
 
 
-NBF_HUMANEVA: dict[str, tuple[float, float | None]] = {
-    "Ramakrishna et al.": (168.4, 145.9),
-    "Zhou et al.": (110.0, 98.9),
-    "SMPLify": (79.9, 61.9),
-    "Random Forests": (93.5, 77.6),
-    "SMPLify (dense)": (74.5, 59.6),
-    "Neural Body Fitting": (64.0, 49.4),
-}
-"""Table 5: method → Procrustes-aligned error on HumanEva-I, mean and median in millimetres."""
-NBF_H36M: dict[str, tuple[float, float | None]] = {
-    "Akhter & Black": (181.1, 158.1),
-    "Ramakrishna et al.": (157.3, 136.8),
-    "Zhou et al.": (106.7, 90.0),
-    "SMPLify": (82.3, 69.3),
-    "SMPLify (dense)": (80.7, 70.0),
-    "SelfSup": (98.4, None),
-    "Pavlakos et al.": (75.9, None),
-    "HMR (H36M-trained)": (77.6, 72.1),
-    "HMR": (56.8, None),
-    "Neural Body Fitting": (59.9, 52.3),
-}
-"""Table 6: the same on Human3.6M."""
 METRICS: Mapping[str, tuple[str, str, float]] = {
     "mpjpe_mm": ("mpjpe", "joints, root on root", 1e3),
     "pa_mpjpe_mm": ("pa_mpjpe", "joints after Procrustes", 1e3),
@@ -484,10 +463,6 @@ METRICS: Mapping[str, tuple[str, str, float]] = {
     "auc_150": ("auc", "its mean over thresholds of 0 to 150 mm", 1.0),
 }
 """Name in the JSON result → column of BodyErrors, text, and factor."""
-_PUBLISHED = {
-    "humaneva": ("Table 5: Procrustes-aligned error on HumanEva-I, mm", NBF_HUMANEVA),
-    "h36m": ("Table 6: Procrustes-aligned error on Human3.6M, mm", NBF_H36M),
-}
 
 
 def body_metrics(errors: BodyErrors) -> dict[str, Summary]:
@@ -503,7 +478,8 @@ def fits_report(people: EvaluatedPeople, evaluated: EvaluatedFits, facts: Mappin
     images = _contact_sheets(people, evaluated)
     metrics, of_all = body_metrics(errors), body_metrics(evaluated.of_all)
     metrics |= {f"{name}_of_all": summary for name, summary in of_all.items()}
-    return Report("Fitted bodies", facts, metrics, _tables(people, errors, of_all), images)
+    tables = [*_tables(errors, of_all), *tables_beside(people, errors)]
+    return Report("Fitted bodies", facts, metrics, tables, images)
 
 
 def crops_report(people: EvaluatedPeople, evaluated: EvaluatedCrops, facts: Mapping[str, Any], folder: Path) -> Report:
@@ -515,11 +491,11 @@ def crops_report(people: EvaluatedPeople, evaluated: EvaluatedCrops, facts: Mapp
         plot_quality(ensure_folder(folder) / "f1-error.png", evaluated.f1, errors.mpjpe, distance_to_mean(people))
         plots["f1-error.png"] = "F1 of the parts against the error of the joints, darker for harder poses (Figure 3)"
     facts = {**facts, "people": len(people)}
-    return Report("Body network on crops", facts, metrics, _tables(people, errors), plots=plots)
+    return Report("Body network on crops", facts, metrics, _tables(errors), plots=plots)
 
 
-def _tables(people: EvaluatedPeople, errors: BodyErrors, of_all: Mapping[str, Summary] | None = None) -> list[Table]:
-    """Errors, their quartiles, and the paper's table for this dataset with our line under it.
+def _tables(errors: BodyErrors, of_all: Mapping[str, Summary] | None = None) -> list[Table]:
+    """Errors and their quartiles.
 
     of_all  means that count the missed
     """
@@ -544,11 +520,6 @@ def _tables(people: EvaluatedPeople, errors: BodyErrors, of_all: Mapping[str, Su
             rows.append([f"{number}", 1e3 * mpjpe, 1e3 * pa, 1e3 * vertices, 100 * pckh, rotation])
     units = ("mpjpe mm", "PA mm", "vertices mm", "PCKh %", "err_quat rad")
     tables.append(Table("quartiles", "Quartiles", ("quartile of mpjpe", *units), rows, (0, 1, 1, 1, 1, 3)))
-    if people.people.cache.header.source in _PUBLISHED:
-        title, published = _PUBLISHED[people.people.cache.header.source]
-        rows = [[name, *values] for name, values in published.items()]
-        rows.append(["ours", 1e3 * float(errors.pa_mpjpe.mean()), 1e3 * float(np.median(errors.pa_mpjpe))])
-        tables.append(Table("published", title, ("method", "mean", "median"), rows))
     return tables
 
 

@@ -14,6 +14,7 @@ from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.data.cache import open_cache
 from humanpose_cli.evaluate.people import PeopleSelection, weights_facts
+from humanpose_cli.evaluate.published import agrees
 from humanpose_cli.evaluate.report import Cell, Report, Table, summarise
 from humanpose_cli.models.deform_and_learn.measure import JointErrors, canonical_length, joint_errors, true_joints
 from humanpose_cli.models.deform_and_learn.recipe import joints_in_image, predict_people
@@ -63,8 +64,10 @@ def evaluate_regressor(
         raise InputError(selection.data, "has no true joints", expected=f"joints/{skeleton.name}")
     metrics = {"mpjpe_mm": summarise(errors.mpjpe), "pa_mpjpe_mm": summarise(errors.pa_mpjpe)}
     rows: list[list[Cell]] = [["this network", *(metrics[name].value for name in metrics)]]
-    rows += [[name, value, None] for name, value in _PUBLISHED]
-    note = "The published figures are of Human3.6M, protocol 1. Bones are scaled to add up to the resting body's."
+    header = open_cache(selection.data).header
+    if agrees(header, selection.whole_split(), "h36m", ("deform-and-learn/test",), 64) and skeleton.name == "h36m17":
+        rows += [[name, value, None] for name, value in _PUBLISHED]
+    note = "Bones are scaled to add up to the resting body's, as the paper's figures of Human3.6M, protocol 1."
     table = Table("joints", "Joints", ("method", "MPJPE mm", "PA-MPJPE mm"), rows, notes=[note])
     facts = {**selection.facts(), **weights_facts(path), "round": config["round"], "people": len(errors.mpjpe)}
     return Report("Deform-and-learn", facts, metrics, [table])

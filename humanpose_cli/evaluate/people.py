@@ -38,6 +38,7 @@ class EvaluatedPeople:
     rigs    models of the true bodies; rig (N,) which of them is each person's own, −1 where no body is known
     bodies  the truth before each image's camera, NaN where not known; focal (N,), centre (N, 2) pixels
     joints  that errors are of
+    split   "protocol/split" where all of it is evaluated; "" where only some of its people are
     """
 
     people: People
@@ -49,6 +50,7 @@ class EvaluatedPeople:
     focal: Tensor
     centre: Tensor
     joints: JointSet = SMPL24_JOINTS
+    split: str = ""
 
     def __len__(self) -> int:
         return len(self.people)
@@ -166,6 +168,10 @@ class PeopleSelection:
         protocol = self.protocol or usual_protocol(cache)
         return protocol, self.split_among(cache, protocol, cache.splits.get(protocol, ()))
 
+    def whole_split(self) -> str:
+        """ "protocol/split" where all of it is evaluated, else ""."""
+        return "" if self.visible or self.limit else "/".join(self.protocol_and_split())
+
     def split_among(self, cache: Cache, protocol: str, splits: Sequence[str]) -> str:
         """The split of a protocol that is chosen or usual; InputError where it is none of these."""
         split = split_name(self.split) or next((name for name in self.usual_splits if name in splits), "")
@@ -210,7 +216,15 @@ class PeopleSelection:
             root[own] = model.rest_joints(shape[own])[:, SMPL24.index("pelvis")] + trans[own]
         cameras = cameras_of(people.cache, people.images)
         return EvaluatedPeople(
-            people, body, self.body, rigs, rig, Bodies(rotations, betas, root), *cameras, joints=joints
+            people,
+            body,
+            self.body,
+            rigs,
+            rig,
+            Bodies(rotations, betas, root),
+            *cameras,
+            joints=joints,
+            split=self.whole_split(),
         )
 
     def _rigs(self, people: People, body: Body, *, required: bool) -> tuple[tuple[Body, ...], NDArray[np.int64]]:

@@ -67,6 +67,46 @@ def paired_difference(values: ArrayLike, others: ArrayLike) -> Summary:
     return summarise(np.asarray(values, np.float64) - np.asarray(others, np.float64))
 
 
+def summarise_seeds(values: ArrayLike) -> Summary:
+    """Of the errors (S, N) of S trainings on the same N people; the interval is over trainings and people alike.
+
+    People whose value is not known in every training are left out.
+    """
+    known = np.atleast_2d(np.asarray(values, np.float64))
+    known = known[:, np.isfinite(known).all(0)]
+    if not known.size:
+        return summarise([])
+    low, high = np.percentile(_means_of_seeds(known), (_TAIL, 100 - _TAIL))
+    people = known.mean(0)
+    return Summary(float(people.mean()), len(people), float(np.median(people)), float(low), float(high))
+
+
+def difference_of_seeds(values: ArrayLike, others: ArrayLike) -> Summary:
+    """Of `values` (S, N) − `others` (S, N), people by people, as `summarise_seeds`; trainings are drawn for either."""
+    a, b = (np.atleast_2d(np.asarray(x, np.float64)) for x in (values, others))
+    known = np.isfinite(a).all(0) & np.isfinite(b).all(0)
+    a, b = a[:, known], b[:, known]
+    if not a.size:
+        return summarise([])
+    low, high = np.percentile(_means_of_seeds(a, b), (_TAIL, 100 - _TAIL))
+    people = a.mean(0) - b.mean(0)
+    return Summary(float(people.mean()), len(people), float(np.median(people)), float(low), float(high))
+
+
+def _means_of_seeds(values: NDArray[np.float64], others: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """Means of resamples, always the same ones for the same numbers of trainings and people."""
+    seeds, count = values.shape
+    random = np.random.default_rng((seeds, count))
+    means = np.empty(_RESAMPLES)
+    for i in range(_RESAMPLES):
+        people = random.integers(count, size=count)
+        drawn = values[random.integers(seeds, size=seeds)].mean(0)
+        if others is not None:
+            drawn = drawn - others[random.integers(len(others), size=len(others))].mean(0)
+        means[i] = drawn[people].mean()
+    return means
+
+
 def quartiles(errors: ArrayLike) -> list[NDArray[np.int64]]:
     """Numbers of the finite errors in four groups, the smallest errors first, each in ascending order."""
     values = np.asarray(errors, np.float64)
@@ -115,6 +155,16 @@ class Table:
             "rows": [list(row) for row in self.rows],
             "notes": list(self.notes),
         }
+
+
+def figures_table(figures: Mapping[tuple[str, str], Summary], *, digits: int = 1) -> Table:
+    """Each figure of an evaluation with its n, median and interval: (of what, which) → summary."""
+    rows: list[list[Cell]] = [
+        [*names, summary.value, summary.median, summary.low, summary.high, summary.n]
+        for names, summary in figures.items()
+    ]
+    columns = ("of", "figure", "mean", "median", "95 % from", "to", "n")
+    return Table("figures", "Every figure", columns, rows, digits)
 
 
 def _text(cell: Cell, digits: int) -> str:

@@ -30,7 +30,8 @@ from humanpose_cli.detect.detector import people_in_boxes
 from humanpose_cli.detect.models import ModelPool, default_threads
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.evaluate.people import PeopleSelection, weights_facts
-from humanpose_cli.evaluate.report import Cell, Report, Table, paired_difference, summarise
+from humanpose_cli.evaluate.published import IPER, agrees
+from humanpose_cli.evaluate.report import Cell, Report, Table, figures_table, paired_difference, summarise
 from humanpose_cli.fitting.fitter import FitOptions, Fitter
 from humanpose_cli.fitting.people import SingleImages
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
@@ -54,29 +55,8 @@ _LEAST_SIDE = 256  # pixels that the detector is given
 _LEAST_SCORE = 0.3  # of a detected person
 _LISTED = ("three-frames", "random-pairs", "pairs")
 _BASELINES = ("copy", "mesh")
+_PUBLISHED_SIZE = 256
 _LOW_IS_GOOD = ("lpips", "perceptual", "l1_fg")
-WARP3D_PRIOR: dict[str, dict[str, tuple[float, float | None]]] = {
-    "iper": {
-        "PG2, Ma et al.": (0.854, 0.135),
-        "SHUP, Balakrishnan et al.": (0.823, 0.099),
-        "DSC, Siarohin et al.": (0.829, 0.129),
-        "LWB, Liu et al.": (0.840, 0.087),
-        "Knoche et al.": (0.883, 0.081),
-    },
-    "deepfashion": {
-        "PG2, Ma et al.": (0.762, None),
-        "DSC, Siarohin et al.": (0.756, None),
-        "SGW, Dong et al.": (0.793, None),
-        "UPIS, Pumarola et al.": (0.747, None),
-        "VUNET, Esser et al.": (0.786, 0.196),
-        "BodyROI7, Ma et al.": (0.614, None),
-        "DPT, Neverova et al.": (0.796, None),
-        "CTI, Grigorev et al.": (0.791, 0.169),
-        "Li et al.": (0.778, None),
-        "Knoche et al.": (0.800, 0.186),
-    },
-}
-"""Table 2: dataset → method → SSIM, LPIPS."""
 
 
 class Drawn(NamedTuple):
@@ -241,8 +221,10 @@ def _similarity(drawn: Drawn, second: Example, distances: Mapping[str, Distance]
     mask = torch.from_numpy((person_mask(second) > 0.5).astype(np.float32))[None, None]
     drawn_mask = torch.from_numpy(np.asarray(drawn.mask, np.float32))[None, None]
     metrics = {"ssim": float(ssim(a, b)), "ssim_fg": np.nan, "l1_fg": np.nan, "mask_iou": np.nan}
+    metrics |= {"ssim_uniform": float(ssim(a, b, "uniform")), "ssim_fg_uniform": np.nan}
     if inside := float(mask.sum()):
         metrics["ssim_fg"] = float(ssim_foreground(a, b, mask))
+        metrics["ssim_fg_uniform"] = float(ssim_foreground(a, b, mask, "uniform"))
         metrics["l1_fg"] = float(((a - b).abs().mean(1, keepdim=True) * mask).sum() / inside)
         metrics["mask_iou"] = float(mask_iou(drawn_mask, mask))
     with torch.no_grad():
@@ -302,10 +284,16 @@ class _OnePerson(SingleImages):
         return [] if self.person is None else [self.person]
 
 
-def evaluated_pairs(selection: PeopleSelection, size: int) -> tuple[PairCrops, list[int], dict[str, Any]]:
-    """Crops of `size` pixels, the numbers of the pairs to evaluate, and what a report says about them."""
+def evaluated_pairs(
+    selection: PeopleSelection, size: int, *, whole: bool = False, usual: Sequence[str] = _LISTED
+) -> tuple[PairCrops, list[int], dict[str, Any]]:
+    """Crops of `size` pixels, the numbers of the pairs to evaluate, and what a report says about them.
+
+    whole  the whole images, which published figures are of, in place of crops about people
+    usual  protocols that are taken where none is chosen, the first first
+    """
     cache = open_cache(selection.data)
-    known = [name for name in (*_LISTED, *cache.pair_splits) if name in cache.pair_splits]
+    known = [name for name in (*usual, *cache.pair_splits) if name in cache.pair_splits]
     protocol = selection.protocol or (known[0] if known else usual_protocol(cache))
     splits = cache.pair_splits.get(protocol) or cache.splits.get(protocol, ())
     split = selection.split_among(cache, protocol, splits)
@@ -313,7 +301,8 @@ def evaluated_pairs(selection: PeopleSelection, size: int) -> tuple[PairCrops, l
     numbers = spread_evenly(len(pairs), selection.limit or len(pairs))
     # Pairs are taken as they are, whatever is visible.
     facts = replace(selection, visible=0.0).facts(protocol, split)
-    return PairCrops(pairs, size), numbers, {**facts, "pixels": size}
+    shown = "of whole images" if whole else "of crops about the person"
+    return PairCrops(pairs, size, whole=whole), numbers, {**facts, "pixels": f"{size}, {shown}"}
 
 
 def evaluate_reposing(
@@ -327,6 +316,7 @@ def evaluate_reposing(
     lpips: tuple[str, str] | None = None,
     pose: bool = True,
     size: int = 0,
+    whole: bool = False,
 ) -> Report:
     """Copying, the mesh and the network ("": the shipped one) on the same pairs.
 
@@ -336,10 +326,11 @@ def evaluate_reposing(
     lpips       names or files of torchvision's AlexNet and the authors' linear layers
     pose        evaluate the pose by our own fit, which takes most of the time
     size        pixels of the crops; 0 for the network's
+    whole       see `evaluated_pairs`
     """
     path = find_weights(weights or "warp3d")
     network = load_warp3d(path, device)
-    crops, numbers, facts = evaluated_pairs(selection, size or network.config.size)
+    crops, numbers, facts = evaluated_pairs(selection, size or network.config.size, whole=whole)
     methods: dict[str, Method] = {"copy": copying}
     body = body_by_name(selection.body) if crops.pairs.cache.labels.get("people/poses", 0) else None
     if body is not None:
@@ -363,24 +354,37 @@ def evaluate_reposing(
         evaluated = measure_reposing(
             crops, numbers, methods, distances=distances, joints=estimator, stop=stop, progress=progress
         )
-    return reposing_report(evaluated, crops.pairs.cache.header.source, facts)
+    published: Mapping[str, tuple[float, float | None]] = {}
+    if whole and crops.size == _PUBLISHED_SIZE and not selection.limit:
+        header = crops.pairs.cache.header
+        published = next((rows for split, rows in IPER.items() if agrees(header, facts["split"], "iper", (split,))), {})
+    return reposing_report(evaluated, facts, published)
 
 
-def reposing_report(evaluated: EvaluatedReposing, source: str, facts: Mapping[str, Any]) -> Report:
-    """All methods, their paired differences, what others published on the same dataset (`source`), images."""
+def reposing_report(
+    evaluated: EvaluatedReposing,
+    facts: Mapping[str, Any],
+    published: Mapping[str, tuple[float, float | None]] | None = None,
+) -> Report:
+    """All methods, their paired differences, what others published of the same pairs (SSIM, LPIPS), images."""
     values = evaluated.values
     names = list(values)
     means = {name: {metric: summarise(summary) for metric, summary in values[name].items()} for name in names}
     best = means[names[-1]]
     rows: list[list[Cell]] = [[name, *(summary.value for summary in means[name].values())] for name in names]
-    notes = ["ssim_fg, l1_fg and mask_iou look where the true image shows the person."]
-    tables = [Table("methods", "Methods", ("method", *best), rows, 3, notes), _differences(evaluated)]
-    if source in WARP3D_PRIOR:
-        rows = [[name, *figures] for name, figures in WARP3D_PRIOR[source].items()]
+    notes = [
+        "ssim_fg, l1_fg and mask_iou look where the true image shows the person.",
+        "ssim has Gaussian windows of 11 × 11 (Wang et al. 2004), ssim_uniform uniform ones of 7 × 7, as papers.",
+    ]
+    figures = figures_table({(name, metric): s for name in names for metric, s in means[name].items()}, digits=4)
+    tables = [Table("methods", "Methods", ("method", *best), rows, 3, notes), _differences(evaluated), figures]
+    if published:
+        rows = [[name, *figures] for name, figures in published.items()]
         for name in names:
             lpips: Cell = float(np.nanmean(values[name]["lpips"])) if "lpips" in values[name] else None
-            rows.append([f"{name}, here", float(np.nanmean(values[name]["ssim"])), lpips])
-        tables.append(Table("prior", "Table 2: prior work on this data set", ("method", "SSIM", "LPIPS"), rows, 3))
+            rows.append([f"{name}, here", float(np.nanmean(values[name]["ssim_uniform"])), lpips])
+        columns = ("method", "SSIM, uniform 7 × 7", "LPIPS")
+        tables.append(Table("prior", "Table 2: others on these pairs", columns, rows, 3))
     images = {"pairs.jpg": (side_by_side(evaluated), f"Input, target, {', '.join(names)}")}
     return Report("Reposed images", {**facts, "pairs": len(evaluated.numbers)}, best, tables, images)
 

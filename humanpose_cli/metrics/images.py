@@ -9,8 +9,9 @@ every reposed person should be of one (Knoche, Sárándi, Leibe 2020, appendix A
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,37 +21,45 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.networks.backbones import AlexNet
 from humanpose_cli.networks.weights import digest_of, fill, read_foreign
 
-_SIGMA, _RADIUS = 1.5, 5
+SsimWindow = Literal["gaussian", "uniform"]
+"""gaussian: 11 × 11, σ 1.5, population covariances, as Wang et al. 2004. uniform: 7 × 7, sample covariances, which is
+scikit-image's default, and what the reposing papers' figures are of. They differ by one or two hundredths."""
+_SIGMA = 1.5
+_RADIUS: Mapping[SsimWindow, int] = {"gaussian": 5, "uniform": 3}
 _K1, _K2 = 0.01, 0.03
 
 
-def ssim_map(first: Tensor, second: Tensor) -> Tensor:
+def ssim_map(first: Tensor, second: Tensor, window: SsimWindow = "gaussian") -> Tensor:
     """Structural similarity at every pixel and channel (Wang et al. 2004): (B, C, H, W) twice → (B, C, H, W).
 
-    Gaussian windows of 11 × 11 with σ 1.5 and population covariances, as in the paper; images are continued by their
-    reflection, so that every pixel has a value (as scikit-image's `full=True`). Differentiable.
+    Images are continued by their reflection, so that every pixel has a value (as scikit-image's `full=True`).
+    Differentiable.
     """
-    if first.shape != second.shape or first.ndim != 4 or min(first.shape[2:]) < _RADIUS:
-        expected = f"(B, C, H, W) twice, {_RADIUS} pixels or more"
+    radius = _RADIUS[window]
+    if first.shape != second.shape or first.ndim != 4 or min(first.shape[2:]) < radius:
+        expected = f"(B, C, H, W) twice, {radius} pixels or more"
         raise UsageError("images", "do not match", expected=expected, got=f"{first.shape} and {second.shape}")
-    a, b = _reflected(first), _reflected(second)
-    mean_a, mean_b = _smooth(a), _smooth(b)
-    var_a, var_b = _smooth(a * a) - mean_a**2, _smooth(b * b) - mean_b**2
-    covariance = _smooth(a * b) - mean_a * mean_b
+    weights = _weights(window, first)
+    a, b = _reflected(first, radius), _reflected(second, radius)
+    mean_a, mean_b = _smooth(a, weights), _smooth(b, weights)
+    count = len(weights) ** 2
+    unbiased = count / (count - 1) if window == "uniform" else 1.0
+    var_a, var_b = (unbiased * (_smooth(x * x, weights) - mean**2) for x, mean in ((a, mean_a), (b, mean_b)))
+    covariance = unbiased * (_smooth(a * b, weights) - mean_a * mean_b)
     c1, c2 = _K1**2, _K2**2
     return ((2 * mean_a * mean_b + c1) * (2 * covariance + c2)) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
 
 
-def ssim(first: Tensor, second: Tensor) -> Tensor:
+def ssim(first: Tensor, second: Tensor, window: SsimWindow = "gaussian") -> Tensor:
     """Mean structural similarity of each pair of images, windows that leave the image left out: (B,)."""
-    similarity = ssim_map(first, second)
+    similarity, radius = ssim_map(first, second, window), _RADIUS[window]
     height, width = similarity.shape[2:]
-    if min(height, width) <= 2 * _RADIUS:
+    if min(height, width) <= 2 * radius:
         return similarity.mean((1, 2, 3))
-    return similarity[:, :, _RADIUS : height - _RADIUS, _RADIUS : width - _RADIUS].mean((1, 2, 3))
+    return similarity[:, :, radius : height - radius, radius : width - radius].mean((1, 2, 3))
 
 
-def ssim_foreground(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
+def ssim_foreground(first: Tensor, second: Tensor, mask: Tensor, window: SsimWindow = "gaussian") -> Tensor:
     """Mean structural similarity over the person's pixels: (B,); NaN where the mask is empty.
 
     mask  (B, 1, H, W), above 0.5 where the true image shows the person: that of the truth, so that all methods are
@@ -58,7 +67,7 @@ def ssim_foreground(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
           "only evaluates the foreground"; it does not say whose.)
     """
     inside = mask > 0.5
-    values = ssim_map(first, second).mean(1, keepdim=True)
+    values = ssim_map(first, second, window).mean(1, keepdim=True)
     return torch.where(inside, values, 0.0).sum((1, 2, 3)) / inside.sum((1, 2, 3))
 
 
@@ -71,21 +80,25 @@ def mask_iou(predicted: Tensor, true: Tensor, threshold: float = 0.5) -> Tensor:
     return torch.where(either > 0, both / either.clamp_min(1), 1.0)
 
 
-def _reflected(image: Tensor) -> Tensor:
+def _reflected(image: Tensor, radius: int) -> Tensor:
     """Continued by its reflection about the edges (d c b a | a b c d), wide enough for the window."""
     for axis in (2, 3):
         size = image.shape[axis]
-        indices = torch.arange(-_RADIUS, size + _RADIUS, device=image.device)
+        indices = torch.arange(-radius, size + radius, device=image.device)
         indices = torch.where(indices < 0, -1 - indices, indices)
         indices = torch.where(indices >= size, 2 * size - 1 - indices, indices)
         image = image.index_select(axis, indices)
     return image
 
 
-def _smooth(image: Tensor) -> Tensor:
-    offsets = torch.arange(-_RADIUS, _RADIUS + 1, device=image.device, dtype=image.dtype)
-    weights = torch.exp(-0.5 * (offsets / _SIGMA) ** 2)
-    weights = weights / weights.sum()
+def _weights(window: SsimWindow, like: Tensor) -> Tensor:
+    """Of one row of a window."""
+    offsets = torch.arange(-_RADIUS[window], _RADIUS[window] + 1, device=like.device, dtype=like.dtype)
+    weights = torch.exp(-0.5 * (offsets / _SIGMA) ** 2) if window == "gaussian" else torch.ones_like(offsets)
+    return weights / weights.sum()
+
+
+def _smooth(image: Tensor, weights: Tensor) -> Tensor:
     # Channels as images of their own: a grouped convolution would be slower.
     flat = image.flatten(0, 1)[:, None]
     smooth = conv2d(conv2d(flat, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))

@@ -119,11 +119,15 @@ class JointSet:
         return np.where(np.nan_to_num(chosen[..., 3:]) > 0, chosen[..., :3], np.nan)
 
     @property
+    def root_name(self) -> RootName:
+        """Of the root."""
+        return next(name for name, joints in _ROOTS.items() if joints == self.root)
+
+    @property
     def text(self) -> str:
         """For reports: what is averaged, of what, and what is put where."""
-        roots = {names: name for name, names in _ROOTS.items()}
         by = ", by the H36M regressor" if self.regressor is not None else ""
-        return f"{self.name}{by}, root {roots[self.root]}"
+        return f"{self.name}{by}, root {self.root_name}"
 
 
 SMPL24_JOINTS = JointSet("smpl24", SMPL24.joint_names)

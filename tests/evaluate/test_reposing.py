@@ -12,10 +12,10 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.errors import InputError, InterruptedRun, UsageError
 from humanpose_cli.data.building import build_cache
 from humanpose_cli.data.cache import open_cache
-from humanpose_cli.evaluate.ablations import WARP3D_ABLATION, Trainings, WarpingVariants, warping_table
+from humanpose_cli.evaluate.ablations import Trainings
+from humanpose_cli.evaluate.published import IPER
 from humanpose_cli.evaluate.repose import (
     AUC_MILLIMETRES,
-    WARP3D_PRIOR,
     Drawn,
     WrappedPeople,
     copying,
@@ -26,6 +26,7 @@ from humanpose_cli.evaluate.repose import (
     reposing_report,
     warping,
 )
+from humanpose_cli.evaluate.warping import WARP3D_ABLATION, WarpingVariants, warping_table
 from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig
 from humanpose_cli.models.warp3d.generator import Generator, Warp3d
 from humanpose_cli.models.warp3d.pairs import PairCrops
@@ -71,6 +72,8 @@ def test_the_truth_is_best_and_a_copy_is_worse(crops):
         data_range=255,
     )
     assert copy["ssim"][0] == pytest.approx(oracle, abs=1e-3)
+    usual = structural_similarity(first.image, second.image, channel_axis=2, data_range=255)
+    assert copy["ssim_uniform"][0] == pytest.approx(usual, abs=1e-3)
 
 
 def test_networks_are_evaluated_and_images_shown(crops):
@@ -81,12 +84,14 @@ def test_networks_are_evaluated_and_images_shown(crops):
     evaluated = measure_reposing(
         crops, [0, 1, 2], methods, distances=distances, joints=lambda image, box: np.zeros((19, 3))
     )
-    assert set(evaluated.values["warp3d"]) == {"ssim", "ssim_fg", "l1_fg", "mask_iou", "perceptual", "pose_auc"}
+    assert set(evaluated.values["warp3d"]) == {
+        *("ssim", "ssim_fg", "ssim_uniform", "ssim_fg_uniform", "l1_fg", "mask_iou", "perceptual", "pose_auc")
+    }
     assert (evaluated.values["warp3d"]["pose_auc"] == 1).all()
     assert list(evaluated.shown) == [0, 1, 2]
     assert {image.shape for images in evaluated.shown.values() for image in images} == {(160, 160, 3)}
     assert all(len(images) == 2 + len(methods) for images in evaluated.shown.values())
-    report = reposing_report(evaluated, "posed", {})
+    report = reposing_report(evaluated, {})
     assert [row[0] for row in report.tables[0].rows] == ["copy", "warp3d"]
     assert report.metrics["ssim"].n == 3
     assert report.images["pairs.jpg"][0].shape == (3 * 160, 4 * 160, 3)
@@ -179,18 +184,42 @@ def test_the_ablation_trains_four_and_compares_pairs(folder, crops, tmp_path):
     )
     loop = TrainOptions(epochs=1, batch_size=4, workers=0, validate_every=10_000)
     trainings = Trainings(folder, tmp_path, CPU, seeds=2)
-    table = warping_table(trainings, WarpingVariants(training, loop), crops, [0, 1, 2], None)
+    variants = WarpingVariants(training, loop)
+    table, figures = warping_table(trainings, variants, crops, [0, 1, 2], None, published=True)
     assert [tuple(row[:2]) for row in table.rows] == list(WARP3D_ABLATION)
     assert len(list(tmp_path.iterdir())) == 8
     assert all(0 < row[2] < 1 for row in table.rows)
     assert [row[4] for row in table.rows] == [None] * 4  # no pose was evaluated
     assert table.rows[3][5:] == [0.883, 0.626, 0.777]
     assert any("ssim_fg" in note for note in table.notes)
+    assert {row[-1] for row in figures.rows if row[1] == "ssim"} == {3}
+    alone, _ = warping_table(trainings, variants, crops, [0, 1, 2], None)
+    assert alone.columns == table.columns[:5]
+
+
+def test_published_figures_stand_beside_the_same_pairs_alone(crops):
+    evaluated = measure_reposing(crops, [0, 1], {"copy": copying})
+    assert "prior" not in [table.name for table in reposing_report(evaluated, {}).tables]
+    for split, ours in (("three-frames", (0.863, 0.077)), ("random-pairs", (0.883, 0.081))):
+        rows = IPER[f"{split}/validation"]
+        assert rows["Knoche et al."] == ours
+        table = reposing_report(evaluated, {}, rows).tables[-1]
+        assert [row[0] for row in table.rows] == [*rows, "copy, here"]
+        assert table.rows[-1][1] == pytest.approx(evaluated.values["copy"]["ssim_uniform"].mean())
+
+
+def test_whole_images_are_compared_where_papers_do(folder):
+    cache = open_cache(folder)
+    pairs = pairs_of(cache, "p", "validation")
+    first, second = PairCrops(pairs, 96, whole=True).crops(0, np.random.default_rng(0))
+    row, _ = pairs.inputs[0]
+    assert first.size == second.size == (96, 96)
+    small = cv2.resize(first.image, cache.image(row).shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(small.astype(float) - cache.image(row)).mean() < 2
 
 
 def test_pairs_that_are_not_there(folder):
     with pytest.raises(InputError, match="has no pairs of p/exam"):
         pairs_of(open_cache(folder), "p", "exam")
-    assert WARP3D_PRIOR["iper"]["Knoche et al."] == (0.883, 0.081)
     with pytest.raises(UsageError, match="pose"):
         replace(TINY, pose="4d")

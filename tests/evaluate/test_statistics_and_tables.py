@@ -1,14 +1,28 @@
 """Numbers and tables of evaluations: known answers and scipy as the oracle."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from humanpose_cli.data.schema import Header
 from humanpose_cli.evaluate.ablations import NBF_INPUTS, NBF_LOSSES, NBF_SEGMENTERS, NBF_SUPERVISION
-from humanpose_cli.evaluate.bodies import NBF_H36M, NBF_HUMANEVA, matched
-from humanpose_cli.evaluate.report import Report, Table, paired_difference, quartiles, summarise, write_report
+from humanpose_cli.evaluate.bodies import matched
+from humanpose_cli.evaluate.published import tables_beside
+from humanpose_cli.evaluate.report import (
+    Report,
+    Table,
+    difference_of_seeds,
+    paired_difference,
+    quartiles,
+    summarise,
+    summarise_seeds,
+    write_report,
+)
+from humanpose_cli.metrics.bodies import BodyErrors
+from humanpose_cli.metrics.joints import joint_set
 
 
 def test_intervals_are_those_of_a_bootstrap():
@@ -84,5 +98,54 @@ def test_the_papers_figures_are_complete():
         assert list(column) == sorted(column, reverse=True)
     assert list(NBF_SUPERVISION) == sorted(NBF_SUPERVISION, reverse=True)
     assert NBF_LOSSES["2D"][0] == NBF_SUPERVISION[0][0] == 198.0
-    assert NBF_HUMANEVA["Neural Body Fitting"] == (64.0, 49.4)
-    assert NBF_H36M["Neural Body Fitting"] == (59.9, 52.3)
+
+
+class Judged:
+    """What a table looks at of evaluated people."""
+
+    def __init__(self, source, split, joints, options="{}"):
+        self.people = SimpleNamespace(
+            cache=SimpleNamespace(header=Header("index", source, options, *[""] * 2, *[0] * 5, ""))
+        )
+        self.split, self.joints = split, joints
+
+
+@pytest.mark.parametrize(
+    ("source", "split", "joints", "root", "options", "method"),
+    [
+        ("h36m", "nbf/test", "mocap17", None, '{"every": 10}', "HMR"),
+        ("humaneva", "nbf/test", "mocap14", None, '{"every": 10}', "Random Forests"),
+        ("3dpw", "3dpw/test", "lsp14", None, "{}", None),
+        ("emdb", "emdb1/test", "smpl24", "hips", "{}", "CameraHMR"),
+        ("emdb", "emdb1/test", "smpl24", None, "{}", None),  # another root
+        ("emdb", "emdb2/test", "smpl24", "hips", "{}", None),
+        ("emdb", "", "smpl24", "hips", "{}", None),  # a part of the split
+        ("h36m", "nbf/validation", "mocap17", None, '{"every": 10}', None),
+        ("h36m", "nbf/test", "smpl24", None, '{"every": 10}', None),
+        ("h36m", "nbf/test", "mocap17", None, '{"every": 20}', None),
+        ("synthetic", "nbf/test", "mocap17", None, "{}", None),
+    ],
+)
+def test_published_rows_stand_beside_the_same_quantity_alone(source, split, joints, root, options, method):
+    errors = BodyErrors(*[np.array([0.04, 0.06])] * len(BodyErrors._fields))
+    tables = tables_beside(Judged(source, split, joint_set(joints, root), options), errors)
+    assert len(tables) == (method is not None)
+    if tables:
+        assert method in [row[0] for row in tables[0].rows]
+        assert tables[0].rows[-1][1] == pytest.approx(50)
+
+
+def test_intervals_are_over_seeds_too():
+    random = np.random.default_rng(0)
+    people = random.normal(10, 1, 50)
+    seeds = np.array([[-2.0], [0.0], [2.0]])
+    among = summarise_seeds(people + seeds)
+    assert among.value == pytest.approx(people.mean())
+    assert among.n == 50
+    assert among.high - among.low > 2 > 3 * (summarise(people).high - summarise(people).low)
+    assert summarise_seeds(people[None]).low == pytest.approx(summarise(people).low, abs=0.05)
+    apart = difference_of_seeds(people + seeds, people + seeds)
+    assert apart.value == 0
+    assert apart.low < -1 < 1 < apart.high
+    assert difference_of_seeds(people[None] + 1, people[None]).low == pytest.approx(1)
+    assert summarise_seeds(np.full((2, 3), np.nan)).n == 0

@@ -23,6 +23,7 @@ from torch.utils.data import default_collate
 
 from humanpose_cli.avatar.mesh import MeshOptions, known_person, mesh_drawing, mesh_of, pose_of
 from humanpose_cli.body.body import Body, default_body
+from humanpose_cli.core.crop import crop_around_box
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.augmentation import (
     NO_AUGMENTATION,
@@ -30,6 +31,7 @@ from humanpose_cli.data.augmentation import (
     ColourChange,
     Example,
     change_colour,
+    crop_example,
     example_of,
     random_crop,
 )
@@ -155,7 +157,7 @@ class _UsablePeople:
 
 
 class PairCrops:
-    """Makes the arrays of a pair, of which a batch is collated.
+    """Makes the arrays of a pair, of which a batch is collated; with `whole`, of all of both images, as they are.
 
     input, target                (S, S, 3) uint8
     source_joints, target_joints (19, 3) float32 pixels of the volume's frame, NaN where not known
@@ -166,9 +168,16 @@ class PairCrops:
     """
 
     def __init__(
-        self, pairs: Pairs, size: int, augmentation: Augmentation = NO_AUGMENTATION, *, mesh_share: float = 0.0
+        self,
+        pairs: Pairs,
+        size: int,
+        augmentation: Augmentation = NO_AUGMENTATION,
+        *,
+        mesh_share: float = 0.0,
+        whole: bool = False,
     ) -> None:
         self.pairs, self.size, self.augmentation, self.mesh_share = pairs, size, augmentation, mesh_share
+        self.whole = whole
         self.body = default_body() if mesh_share else None
 
     def __call__(self, number: int, random: np.random.Generator) -> dict[str, NDArray[Any]]:
@@ -199,6 +208,8 @@ class PairCrops:
         return mesh_drawing(mesh_of(first, body, _QUICK_MESH), *pose_of(second))
 
     def _crops(self, first: Example, second: Example, random: np.random.Generator) -> tuple[Example, Example]:
+        if self.whole:
+            return self._whole(first), self._whole(second)
         if one_camera(first, second) and first.person.box is not None and second.person.box is not None:
             a, b = first.person.box, second.person.box
             box = np.concatenate((np.minimum(a[:2], b[:2]), np.maximum(a[2:], b[2:])))
@@ -210,6 +221,11 @@ class PairCrops:
             for example in (first, second)
         )
         return a_crop, b_crop
+
+    def _whole(self, example: Example) -> Example:
+        """All of the image, its longer side as long as the crop's."""
+        frame = np.array([0.0, 0.0, *example.size])
+        return crop_example(example, crop_around_box(frame, self.size, fill=1.0), self.body)
 
     def _recoloured(self, both: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
         """Both images as one: contrast changes about their common mean."""

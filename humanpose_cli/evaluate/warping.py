@@ -1,0 +1,137 @@
+"""Table 1 of the reposing paper, trained and evaluated anew: warping and target pose in two or three dimensions,
+everything else alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.core.progress import Progress
+from humanpose_cli.evaluate.ablations import Trainings
+from humanpose_cli.evaluate.people import PeopleSelection
+from humanpose_cli.evaluate.published import agrees
+from humanpose_cli.evaluate.report import (
+    Cell,
+    Report,
+    Summary,
+    Table,
+    difference_of_seeds,
+    figures_table,
+    summarise_seeds,
+)
+from humanpose_cli.evaluate.repose import (
+    FittedJoints,
+    JointEstimator,
+    Method,
+    evaluated_pairs,
+    measure_reposing,
+    warping,
+)
+from humanpose_cli.io.atomic import ensure_folder
+from humanpose_cli.models.warp3d.generator import load_warp3d
+from humanpose_cli.models.warp3d.pairs import PairCrops
+from humanpose_cli.models.warp3d.recipe import WARP3D_PRESETS, Warp3dTraining
+from humanpose_cli.train.recipe import TrainOptions
+
+WARP3D_ABLATION: dict[tuple[str, str], tuple[float, float, float]] = {
+    ("2d", "2d"): (0.872, 0.566, 0.698),
+    ("2d", "3d"): (0.875, 0.578, 0.749),
+    ("3d", "2d"): (0.877, 0.607, 0.749),
+    ("3d", "3d"): (0.883, 0.626, 0.777),
+}
+"""Table 1 of the reposing paper: (warping, target pose) → SSIM, SSIM_fg, pose AUC on iPER."""
+_WARPING_METRICS = ("ssim_uniform", "ssim_fg_uniform", "pose_auc")  # with the windows of the paper
+
+
+@dataclass(frozen=True)
+class WarpingVariants:
+    """What the trainings of generators share, but for `warping` and `pose`."""
+
+    network: Warp3dTraining
+    loop: TrainOptions
+
+
+def evaluate_warping(
+    selection: PeopleSelection,
+    preset: str,
+    device: str,
+    folder: Path,
+    progress: Progress,
+    stop: Callable[[], bool],
+    *,
+    seeds: int = 2,
+    pose: bool = True,
+    tune: Callable[[WarpingVariants], WarpingVariants] = lambda variants: variants,
+) -> Report:
+    """Table 1, trained and evaluated anew; `folder/runs` keeps the trainings, finished or not.
+
+    tune  changes what the preset's trainings share
+    """
+    name = "tiny" if preset == "ablation" else preset
+    if name not in WARP3D_PRESETS:
+        raise UsageError("preset", "is not known", expected=f"ablation, {', '.join(WARP3D_PRESETS)}", got=preset)
+    variants = tune(WarpingVariants(*WARP3D_PRESETS[name]))
+    crops, numbers, facts = evaluated_pairs(selection, variants.network.generator.size, usual=("random-pairs",))
+    if not numbers:
+        raise InputError(selection.data, "has no pairs to evaluate on")
+    runs = ensure_folder(folder / "runs")
+    trainings = Trainings(selection.data, runs, torch.device(device), seeds, 4 * seeds, progress, stop)
+    with FittedJoints(device=device) as joints:
+        split = "" if selection.limit else facts["split"]
+        published = agrees(crops.pairs.cache.header, split, "iper", ("random-pairs/validation",))
+        tables = warping_table(trainings, variants, crops, numbers, joints if pose else None, published=published)
+    facts |= {"pairs": len(numbers), "preset": name, "seeds": seeds}
+    return Report("Ablation: warping", facts, {}, tables)
+
+
+def warping_table(
+    trainings: Trainings,
+    variants: WarpingVariants,
+    crops: PairCrops,
+    numbers: list[int],
+    joints: JointEstimator | None,
+    *,
+    published: bool = False,
+) -> list[Table]:
+    """Trains four generators that differ in `warping` and `pose` alone and evaluates them on the same pairs.
+
+    published  whether the pairs are the paper's, whose figures then stand beside ours
+
+    Differences are paired over the pairs, and intervals over pairs and seeds alike.
+    """
+    by_variant: dict[tuple[str, str], Mapping[str, NDArray[np.float64]]] = {}
+    figures: dict[tuple[str, str], Summary] = {}
+    rows: list[list[Cell]] = []
+    dimensions: tuple[Literal["2d", "3d"], ...] = ("2d", "3d")
+    for warp in dimensions:
+        for pose in dimensions:
+            generator = replace(variants.network.generator, warping=warp, pose=pose)
+            variant = replace(variants.network, generator=generator)
+            paths = trainings.reposing(f"warp {warp} pose {pose}", variant, variants.loop)
+            methods: dict[str, Method] = {str(path): warping(load_warp3d(path, trainings.device)) for path in paths}
+            evaluated = measure_reposing(crops, numbers, methods, joints=joints, stop=trainings.stop)
+            seeds = list(evaluated.values.values())
+            values = {name: np.stack([one[name] for one in seeds]) for name in seeds[0]}
+            found = {name: summarise_seeds(each) for name, each in values.items()}
+            figures |= {(f"warp {warp} pose {pose}", name): summary for name, summary in found.items()}
+            ours = [found[name].value if name in found else None for name in _WARPING_METRICS]
+            rows.append([warp, pose, *ours, *(WARP3D_ABLATION[warp, pose] if published else ())])
+            by_variant[warp, pose] = values
+    notes = []
+    best, plain = by_variant["3d", "3d"], by_variant["2d", "2d"]
+    for name in _WARPING_METRICS:
+        if name in best:
+            apart = difference_of_seeds(best[name], plain[name])
+            notes.append(f"3d, 3d − 2d, 2d, {name}: {apart.value:+.4f} ({apart.low:+.4f} to {apart.high:+.4f}).")
+    theirs = ("paper SSIM", "paper SSIM_fg", "paper AUC") if published else ()
+    columns = ("warping", "pose", "SSIM 7 × 7", "SSIM_fg 7 × 7", "pose AUC", *theirs)
+    table = Table("warping", "Table 1: two and three dimensions", columns, rows, 3, notes)
+    return [table, figures_table(figures, digits=4)]
