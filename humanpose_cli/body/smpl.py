@@ -1,16 +1,21 @@
-"""SMPL's licensed model files (neutral, male, female; .pkl or .npz) as the same Body as the default body.
+"""The licensed model files of SMPL, SMPL-H and SMPL-X (neutral, male, female; .pkl or .npz) as the same Body as ours.
 
-The files themselves must come from their owner (https://smpl.is.tue.mpg.de). They have no texture coordinates, part
-labels or landmarks: labels are the strongest bone, texture coordinates an atlas of the parts, and landmarks a
-mixture of joints, the vertices that smplx lists, and points carried over from the default body: lids, mouth, chin and
-crown by a similarity between the two faces, to the nearest vertex of the head; knuckles by the hand's length.
+The files themselves must come from their owners (https://smpl.is.tue.mpg.de, https://mano.is.tue.mpg.de,
+https://smpl-x.is.tue.mpg.de). They have no texture coordinates, part labels or landmarks: labels are the strongest
+bone, texture coordinates an atlas of the parts, and landmarks a mixture of joints, the vertices that smplx lists, and
+points carried over from the default body: lids, mouth, chin and crown by a similarity between the two faces, to the
+nearest vertex of the head; knuckles by the hand's length.
+
+SMPL-H and SMPL-X have fingers, and the latter a jaw and eyes. Here they have SMPL's 24 joints: the first 22 are the
+same, the hands turn as a whole about the middle fingers' knuckles, and what the face's joints move turns with the head.
+Surfaces are exactly theirs as long as fingers are straight and the face is at rest.
 """
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +32,67 @@ from humanpose_cli.geometry.similarity import fit_similarity
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.io.restricted_pickle import as_array, read_pickle
 
-VERTICES, FACES, BETAS = 6890, 13776, 10
-_FIELDS: dict[str, tuple[int | None, ...]] = {
-    "v_template": (VERTICES, 3),
-    "shapedirs": (VERTICES, 3, None),
-    "posedirs": (VERTICES, 3, 9 * (len(SMPL24) - 1)),
-    "J_regressor": (len(SMPL24), VERTICES),
-    "weights": (VERTICES, len(SMPL24)),
-    "kintree_table": (2, len(SMPL24)),
-    "f": (FACES, 3),
+BETAS = 10
+_BODY_JOINTS = 22  # that all of these models have in common
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """One kind of model.
+
+    vertices, faces, joints  how many; listed: what smplx calls its table of vertices
+    knuckles  rows of the left and the right middle finger's first joint: the hands of SMPL24; () for SMPL's own hands
+    """
+
+    title: str
+    vertices: int
+    faces: int
+    joints: int
+    listed: str = "smplh"
+    knuckles: tuple[int, ...] = ()
+
+    @property
+    def fields(self) -> dict[str, tuple[int | None, ...]]:
+        """Shapes of the arrays, by their names in the file."""
+        return {
+            "v_template": (self.vertices, 3),
+            "shapedirs": (self.vertices, 3, None),
+            "posedirs": (self.vertices, 3, 9 * (self.joints - 1)),
+            "J_regressor": (self.joints, self.vertices),
+            "weights": (self.vertices, self.joints),
+            "kintree_table": (2, self.joints),
+            "f": (self.faces, 3),
+        }
+
+    @property
+    def rows(self) -> list[int]:
+        """The joint of the file that each of SMPL24 is."""
+        return [*range(_BODY_JOINTS), *(self.knuckles or range(_BODY_JOINTS, len(SMPL24)))]
+
+    @property
+    def owners(self) -> list[int]:
+        """The joint of SMPL24 with which each joint of the file turns."""
+        if not self.knuckles:
+            return list(range(self.joints))
+        fingers = 15
+        face = self.joints - _BODY_JOINTS - 2 * fingers
+        left, right = SMPL24.indices(("left_hand", "right_hand"))
+        return [*range(_BODY_JOINTS), *[SMPL24.index("head")] * face, *[left] * fingers, *[right] * fingers]
+
+
+_LAYOUTS = {
+    "smpl": _Layout("SMPL", 6890, 13776, 24),
+    "smplh": _Layout("SMPL-H", 6890, 13776, 52, knuckles=(25, 40)),
+    "smplx": _Layout("SMPL-X", 10475, 20908, 55, "smplx", (28, 43)),
 }
+VERTICES, FACES = _LAYOUTS["smpl"].vertices, _LAYOUTS["smpl"].faces
+_FIELDS = tuple(_LAYOUTS["smpl"].fields)
 
 
 def load_smpl(path: str | Path) -> Body:
-    """Read a SMPL model file; its first 10 shape components are kept, and its pose blend shapes.
+    """Read a model file of SMPL, SMPL-H or SMPL-X; its first 10 shape components are kept, and its pose blend shapes.
 
+    The body's name begins with "smpl", "smplh" or "smplx", and ends with the gender that the file's name tells.
     UnavailableError when there is no such file, InputError when it is damaged, unsafe or another kind of model.
     """
     path = Path(path)
@@ -52,8 +103,8 @@ def load_smpl(path: str | Path) -> Body:
             remedy="register at https://smpl.is.tue.mpg.de, download SMPL 1.1.0 and give its .pkl file, "
             "or use the default body",
         )
-    fields = _check(path, _read(path))
-    return Body(_to_body(path, fields))
+    kind, fields = _check(path, _read(path))
+    return Body(_to_body(path, kind, fields))
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -65,54 +116,64 @@ def _read(path: Path) -> Mapping[str, Any]:
     return read_npz(path, {*_FIELDS, "vert_sym_idxs"})
 
 
-def _check(path: Path, stored: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+def _check(path: Path, stored: Mapping[str, Any]) -> tuple[str, dict[str, NDArray[Any]]]:
+    """The kind of model, and its arrays in the file's own joints."""
     missing = [name for name in _FIELDS if name not in stored]
     if missing:
         raise InputError(path, "is not a SMPL model", got=f"no {', '.join(missing)} in it")
     fields: dict[str, NDArray[Any]] = {}
-    for name, shape in _FIELDS.items():
+    for name in _FIELDS:
         try:
             fields[name] = as_array(stored[name])
         except ValueError as error:
             raise InputError(path, f"{name} cannot be read", got=str(error)) from error
+    joints = len(fields["J_regressor"]) if fields["J_regressor"].ndim == 2 else 0
+    kind = next((kind for kind, layout in _LAYOUTS.items() if layout.joints == joints), "smpl")
+    layout = _LAYOUTS[kind]
+    for name, shape in layout.fields.items():
         if not np.isfinite(fields[name]).all():
             raise InputError(path, f"{name} holds values that are not finite")
         got = fields[name].shape
         if len(got) != len(shape) or any(s not in (None, n) for s, n in zip(shape, got, strict=True)):
             raise InputError(
                 path,
-                f"{name} has not SMPL's shape",
+                f"{name} has not {layout.title}'s shape",
                 expected=str(tuple("any" if s is None else s for s in shape)).replace("'", ""),
                 got=str(got),
-                remedy="SMPL-H, SMPL-X and MANO files are other models",
+                remedy="SMPL, SMPL-H and SMPL-X are read; MANO and FLAME are other models",
             )
     if fields["shapedirs"].shape[2] < BETAS:
         raise InputError(path, "too few shape components", expected=str(BETAS), got=str(fields["shapedirs"].shape[2]))
-    parents = fields["kintree_table"][0].astype(np.int64)[1:]
-    if parents.tolist() != list(SMPL24.parents[1:]):
-        raise InputError(path, "kintree_table is not SMPL's skeleton")
+    common = len(SMPL24) if kind == "smpl" else _BODY_JOINTS
+    parents = fields["kintree_table"][0].astype(np.int64)[1:common]
+    if parents.tolist() != list(SMPL24.parents[1:common]):
+        raise InputError(path, f"kintree_table is not {layout.title}'s skeleton")
     sums = fields["weights"].sum(1)
     if not np.allclose(sums, 1, atol=1e-3):
         raise InputError(path, "skinning weights do not sum to 1", got=f"{sums.min():.3g} to {sums.max():.3g}")
     if "vert_sym_idxs" in stored:
         fields["vert_sym_idxs"] = as_array(stored["vert_sym_idxs"])
-    return fields
+    return kind, fields
 
 
-def _to_body(path: Path, fields: Mapping[str, NDArray[Any]]) -> BodyArrays:
+def _to_body(path: Path, kind: str, fields: Mapping[str, NDArray[Any]]) -> BodyArrays:
+    layout = _LAYOUTS[kind]
     template = fields["v_template"].astype(np.float64)
     shape = fields["shapedirs"][..., :BETAS].astype(np.float64)
-    regressor = fields["J_regressor"].astype(np.float64)
+    regressor = fields["J_regressor"][layout.rows].astype(np.float64)
     joints, joint_shape = regressor @ template, np.einsum("jv,vcs->jcs", regressor, shape)
-    pose = np.ascontiguousarray(fields["posedirs"], dtype=np.float32)
-    indices, weights = _strongest(fields["weights"].astype(np.float64))
-    labels = fields["weights"].argmax(1).astype(np.int32)
+    pose = np.zeros((len(template), 3, 9 * (len(SMPL24) - 1)), np.float32)
+    moved = 9 * (len(SMPL24) - 1 if kind == "smpl" else _BODY_JOINTS - 1)  # straight fingers move no vertex
+    pose[..., :moved] = fields["posedirs"][..., :moved]
+    skinning = fields["weights"].astype(np.float64) @ np.eye(len(SMPL24))[layout.owners]
+    indices, weights = _strongest(skinning)
+    labels = skinning.argmax(1).astype(np.int32)
     faces = fields["f"].astype(np.int32)
-    if faces.min() < 0 or faces.max() >= VERTICES:
+    if faces.min() < 0 or faces.max() >= layout.vertices:
         raise InputError(path, "f points to vertices that are not there", got=f"{faces.min()} to {faces.max()}")
     uv, uv_faces = part_atlas(template, faces, labels, joints)
     body = BodyArrays(
-        name=_name(path),
+        name=_name(path, kind),
         source=str(path),
         template=_float(template),
         shape_directions=_float(shape),
@@ -128,7 +189,7 @@ def _to_body(path: Path, fields: Mapping[str, NDArray[Any]]) -> BodyArrays:
         mirror_vertices=_mirror(template, joints, fields.get("vert_sym_idxs")),
         pose_directions=pose,
     )
-    return replace(body, landmarks=smpl_landmarks(body))
+    return replace(body, landmarks=smpl_landmarks(body, layout.listed))
 
 
 def _float(values: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -147,7 +208,8 @@ def _mirror(
     template: NDArray[np.float64], joints: NDArray[np.float64], listed: NDArray[Any] | None
 ) -> NDArray[np.int32]:
     """The file's own list of mirror vertices, or the vertex nearest to each mirror image."""
-    if listed is not None and listed.shape == (VERTICES,) and listed.min() >= 0 and listed.max() < VERTICES:
+    count = len(template)
+    if listed is not None and listed.shape == (count,) and listed.min() >= 0 and listed.max() < count:
         return listed.astype(np.int32)
     from scipy.spatial import cKDTree
 
@@ -155,13 +217,15 @@ def _mirror(
     return cKDTree(centred).query(centred * [-1, 1, 1])[1].astype(np.int32)
 
 
-def _name(path: Path) -> str:
-    """'smpl-female' and the like, from the usual names: SMPL_FEMALE.pkl, basicModel_f_lbs_10_207_0_v1.0.0.pkl."""
-    stem = path.stem.lower()
-    for gender, marks in {"neutral": ("neutral",), "female": ("female", "_f_"), "male": ("male", "_m_")}.items():
-        if any(mark in stem for mark in marks):
-            return f"smpl-{gender}"
-    return "smpl"
+def _name(path: Path, kind: str) -> str:
+    """'smpl-female' and the like, from the usual names: SMPL_FEMALE.pkl, basicModel_f_lbs_10_207_0_v1.0.0.pkl, and of
+    SMPL-H female/model.npz.
+    """
+    for text in (path.stem.lower(), path.parent.name.lower()):
+        for gender, marks in {"neutral": ("neutral",), "female": ("female", "_f_"), "male": ("male", "_m_")}.items():
+            if any(mark in text for mark in marks):
+                return f"{kind}-{gender}"
+    return kind
 
 
 Array = NDArray[np.float64]
@@ -182,10 +246,10 @@ _ANCHORS = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 _KNUCKLES = tuple(f"{side}_{finger}" for side in ("left", "right") for finger in ("pinky", "index", "thumb"))
 
 
-def smpl_landmarks(body: BodyArrays) -> dict[str, LandmarkArrays]:
-    """Landmark sets of a model with SMPL's 6,890 vertices and pose blend shapes."""
+def smpl_landmarks(body: BodyArrays, table: str = "smplh") -> dict[str, LandmarkArrays]:
+    """Landmark sets of a model with pose blend shapes; table: the one of smplx that lists its vertices."""
     reference = _default_points()
-    vertices = {name: int(vertex_ids["smplh"][listed]) for name, listed in _LISTED.items()}
+    vertices = {name: int(vertex_ids[table][listed]) for name, listed in _LISTED.items()}
     vertices |= _face_vertices(body, reference, vertices)
     knuckles = {name: _knuckle(body, reference, name) for name in _KNUCKLES}
     sets = (BLAZEPOSE33, COCO17, H36M17, REPOSING19, FACE13)
@@ -275,10 +339,17 @@ def model_for(bodies: Mapping[str, Body], kind: str, gender: str) -> Body | None
 
 
 def body_by_name(spec: str) -> Body:
-    """'default', or 'smpl:' and the path of a SMPL model file; UsageError for anything else."""
+    """'default', or 'smpl:', 'smplh:' or 'smplx:' and the path of such a model file.
+
+    UsageError for anything else, InputError where the file is another model's.
+    """
     kind, _, path = spec.partition(":")
     if spec == "default":
         return default_body()
-    if kind == "smpl" and path:
-        return load_smpl(path)
-    raise UsageError("body", "is unknown", expected="default or smpl:FILE", got=spec)
+    if kind in _LAYOUTS and path:
+        body = load_smpl(path)
+        found = body.name.partition("-")[0]
+        if found != kind:
+            raise InputError(path, "is another model", expected=kind, got=found, remedy=f"`body={found}:{path}`")
+        return body
+    raise UsageError("body", "is unknown", expected="default or smpl:FILE, also smplh, smplx", got=spec)

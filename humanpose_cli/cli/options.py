@@ -143,7 +143,7 @@ Frames = Annotated[
 ]
 Seed = Annotated[int, option("--seed N", "Seed of everything random: same seed, same bytes.", min=0)]
 
-BodyOption = Annotated[str, option("--body default|smpl:FILE", "The body to fit.")]
+BodyOption = Annotated[str, option("--body default|smpl:FILE", "The body to fit; also smplh:FILE and smplx:FILE.")]
 Focal = Annotated[
     float | None,
     option(

@@ -135,12 +135,14 @@ class FolderSource(ABC):
     name          the data set's name on the command line
     title         its name in messages
     splits        its splits by their owner's names, () without a choice; None where `options.split` means another thing
+    bodies        kinds of SMPL models that its parameters may be of; () for any
     options_type  the frozen dataclass of its options; its docstring says what they mean
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     splits: ClassVar[tuple[str, ...] | None] = ()
+    bodies: ClassVar[tuple[str, ...]] = ()
     options_type: ClassVar[type[FolderOptions]] = FolderOptions
 
     def __init__(
@@ -153,6 +155,11 @@ class FolderSource(ABC):
         if self.splits is not None and self.options.split and not any(map(self._wants, self.splits)):
             expected = ", ".join(map(split_name, self.splits)) or "none: it is read as a whole"
             raise UsageError("split", f"is none of {self.title}", expected=expected, got=self.options.split)
+        for model in self.tools.bodies.values() if self.bodies else ():
+            kind = model.name.partition("-")[0]
+            if kind.startswith("smpl") and kind not in self.bodies:
+                expected = " or ".join(self.bodies)
+                raise UsageError("model", f"is not of {self.title}'s kind", expected=expected, got=model.name)
         self._prepare()
 
     def _prepare(self) -> None:  # noqa: B027 - most need nothing

@@ -87,6 +87,7 @@ class EmdbSource(FolderSource):
 
     name = "emdb"
     title = "EMDB"
+    bodies = ("smpl",)
     options: EmdbOptions
     options_type = EmdbOptions
 

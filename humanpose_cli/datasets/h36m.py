@@ -218,6 +218,7 @@ class H36mSource(FolderSource):
 
     name = "h36m"
     title = "Human3.6M"
+    bodies = ("smpl",)
     splits = ("train", "val", "test")
     options: H36mOptions
     options_type = H36mOptions

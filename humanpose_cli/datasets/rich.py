@@ -3,15 +3,15 @@
     ROOT/images/train/BBQ_001_guitar/cam_00/00150_00.jpeg            also .png and .bmp; also ROOT/train/…
     ROOT/bodies/train/BBQ_001_guitar/00150/001.pkl                   or ROOT/train_body/…, as the archives unpack
     ROOT/scan_calibration/BBQ/calibration/000.xml                    cameras; those that were carried about have none
-    ROOT/body_models/smplx/SMPLX_MALE.npz                            optional: the models, whose joints are then labels
+    ROOT/body_models/smplx/SMPLX_MALE.npz                            optional: the models, where none are passed in
 
 Layout after the owners' rich_toolkit and PosePile. Folders are named scene_person(_person)_action; a pickle holds
 SMPL-X's parameters of one person in the axes of the scene's first camera, arrays with one row: transl, global_orient,
 body_pose (63), betas (10) and others for hands and face that are not read. Human-scene contact is not read either.
 
 Labels: `poses` of SMPL's joints (SMPL-X has the same, the hands' are zero) with the root turned into the camera and
-body "smplx", `betas` of that model; with the models also `trans`, the joints of smpl24 without hands and their
-keypoints. Without them the joints are unknown: crops are made around the usual position of the pelvis.
+body "smplx", `betas` of that model; with the models also `trans`, and whatever is drawn from bodies. Without them the
+joints are unknown: crops are made around the usual position of the pelvis.
 
 Protocol "rich": the owners' train, val and test. A group is one camera's images of one folder; a crop holds all
 people of a frame.
@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample, split_name
@@ -71,6 +72,12 @@ class SmplxJoints:
         regressor = array_field(arrays, "J_regressor", path, (_JOINTS, len(template)))[:BODY_JOINTS]
         return cls(regressor @ template, np.einsum("jv,vcb->jcb", regressor, directions[..., :_BETAS]))
 
+    @classmethod
+    def of_body(cls, body: Body) -> SmplxJoints:
+        """Of a SMPL-X model that was read as a body."""
+        template, directions = body.joint_template[:BODY_JOINTS], body.joint_directions[:BODY_JOINTS]
+        return cls(template.double().numpy(), directions.double().numpy())
+
     def pelvis(self, betas: Array) -> Array:
         """Betas (N, 10) → the pelvis (N, 3) of the shaped body at rest."""
         return self.template[0] + betas @ self.directions[0].T
@@ -100,7 +107,8 @@ _USUAL_PELVIS, _REACH = (0.0, -0.36, 0.01), 1.0
 class RichOptions(CropOptions):
     """every, crop_size, allow_missing and split as for all calibrated sources.
 
-    smplx  folder with SMPLX_MALE.npz and SMPLX_FEMALE.npz; None for ROOT/body_models/smplx, where that is there
+    smplx  folder with SMPLX_MALE.npz and SMPLX_FEMALE.npz, where no models are passed in; None for
+           ROOT/body_models/smplx, where that is there
     """
 
     smplx: str | None = None
@@ -133,6 +141,7 @@ class RichSource(FolderSource):
 
     name = "rich"
     title = "RICH"
+    bodies = ("smplx",)
     splits = SPLITS
     options: RichOptions
     options_type = RichOptions
@@ -143,6 +152,8 @@ class RichSource(FolderSource):
     @cached_property
     def _models(self) -> Mapping[str, SmplxJoints]:
         """Gender → model; empty without models."""
+        if self.tools.bodies:
+            return {gender: SmplxJoints.of_body(body) for gender, body in self.tools.bodies.items()}
         given = self.options.smplx
         folder = self.root / "body_models" / "smplx" if given is None else Path(given)
         if given is None and not folder.is_dir():
@@ -168,7 +179,8 @@ class RichSource(FolderSource):
         if not groups:
             raise InputError(self.root, "holds no images of RICH", expected="images/train, images/val or images/test")
         if not self._models:
-            notes.append("RICH: without SMPL-X's models the samples have no joints and no translations of bodies")
+            lacks = "no joints, no maps and no translations of bodies, so that nobody can learn from them or be judged"
+            notes.append(f"RICH: without SMPL-X's models the samples have {lacks}: `model=SMPLX_MALE.npz`")
         return groups
 
     def _images(self, split: str) -> Path:
@@ -256,12 +268,13 @@ class RichSource(FolderSource):
         joints = np.zeros((len(SMPL24), 4))
         joints[:BODY_JOINTS, :3] = model.posed(poses, betas, trans)[0]
         joints[:BODY_JOINTS, 3] = 1
-        return _Body(facts, joints, joints[:BODY_JOINTS, :3])
+        # Of models that are passed in, joints are drawn with their visibility.
+        return _Body(facts, None if self.tools.bodies else joints, joints[:BODY_JOINTS, :3])
 
 
 @dataclass(frozen=True, eq=False)
 class _Body:
-    """One person in camera axes: joints (24, 4) where the model is known, and what a crop must show (N, 3)."""
+    """One person in camera axes: joints (24, 4) that are labels, or None, and what a crop must show (N, 3)."""
 
     person: Person
     joints: Array | None

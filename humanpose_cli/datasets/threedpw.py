@@ -103,6 +103,7 @@ class ThreedpwSource(FolderSource):
 
     name = "3dpw"
     title = "3DPW"
+    bodies = ("smpl",)
     splits = tuple(OFFICIAL_VIDEOS)
     options: ThreedpwOptions
     options_type = ThreedpwOptions

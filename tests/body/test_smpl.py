@@ -197,7 +197,7 @@ def test_body_by_name(smpl_file: Path) -> None:
     assert body_by_name("default").name == "default"
     assert body_by_name(f"smpl:{smpl_file}").name == "smpl-female"
     for wrong in ("", "smpl", "smpl:", "mano:x.pkl"):
-        with pytest.raises(UsageError, match="default or smpl:FILE"):
+        with pytest.raises(UsageError, match="default or smpl:FILE, also smplh, smplx"):
             body_by_name(wrong)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import shutil
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy.spatial.transform import Rotation
-from source_trees_a import assert_travels
+from source_trees_a import BODY, assert_travels, posed
 from source_trees_b import (
     centre_of_light,
     spotted,
@@ -20,8 +21,10 @@ from source_trees_b import (
 )
 
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import InputError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.datasets.calibrated import Lens
+from humanpose_cli.datasets.common import SourceTools
+from humanpose_cli.datasets.labelling import RenderedLabels
 from humanpose_cli.datasets.rich import BODY_JOINTS, GENDERS, RichOptions, RichSource, SmplxJoints, read_rich_camera
 from humanpose_cli.io.images import write_image
 
@@ -188,6 +191,27 @@ def test_without_models_parameters_are_kept_and_people_cut_out(tree):
         assert ((shown > 0.2) & (shown < 0.8)).all()  # the models here have their pelvis anywhere
     assert "without SMPL-X's models" in source.notes[-1]
     assert source.info.options["smplx"] is False
+
+
+def test_models_that_are_passed_in_draw_the_labels(whole):
+    """Joints, visibility, maps of parts and boxes come from SMPL-X's surface."""
+    models = {gender: copy.deepcopy(BODY) for gender in ("male", "female")}
+    for gender, model in models.items():
+        model.name = f"smplx-{gender}"
+    plain = RichSource(whole, RichOptions(every=1), SourceTools(bodies=models))
+    source = RenderedLabels(plain, {model.name: model for model in models.values()})
+    for sample in read(source, f"train/{ALONE}/cam_00"):
+        (person,) = sample.people
+        values = parameters(10 * sample.frame + 1)
+        _, joints = posed(np.concatenate((values["global_orient"], values["body_pose"], np.zeros((1, 6))), 1),
+                          values["betas"][0], values["transl"])  # fmt: skip
+        np.testing.assert_allclose(person.joints["smpl24"][:, :3], joints[0] + [0, 0, 4.0], atol=1e-4)
+        assert {"parts", "persons"} <= set(sample.maps)
+        assert person.trans is not None
+    assert not any("SMPL-X" in note for note in plain.notes)
+    models["male"].name = "smpl-male"
+    with pytest.raises(UsageError, match="model: is not of RICH's kind, expected smplx, found smpl-male"):
+        RichSource(whole, tools=SourceTools(bodies=models))
 
 
 def test_genders_are_the_owners():
