@@ -34,6 +34,7 @@ import typer
 from typer.core import TyperCommand
 
 from humanpose_cli.batch.signals import StopSignals
+from humanpose_cli.cli.cluster import ClusterFlags
 from humanpose_cli.cli.options import nearest
 from humanpose_cli.cli.reporter import Reporter
 from humanpose_cli.cli.table import CONTEXT
@@ -86,12 +87,14 @@ class CommandInfo:
     columns   of the table of items, beside input, status and seconds
     labels    what the table calls a status, where its usual labels do not fit
     tunes     whether it passes `session.settings` on through `session.tune`; otherwise unknown keys are refused
+    cluster   whether it can be submitted to a cluster: as an "array" of shards, or as one "job"
     examples  command lines for the end of `--help`
     """
 
     columns: tuple[ResultColumn, ...] = ()
     labels: Mapping[Status, str] = field(default_factory=dict)
     tunes: bool = False
+    cluster: Literal["", "array", "job"] = ""
     examples: tuple[str, ...] = ()
 
 
@@ -161,6 +164,7 @@ class Invocation:
     values  the function's own parameters
     given   names of those that stood on the command line
     notes   warnings about the command line itself
+    cluster how it is submitted, if the command can be
     """
 
     name: str
@@ -173,6 +177,7 @@ class Invocation:
     verbose: bool
     given: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    cluster: ClusterFlags | None = None
 
 
 def build_command(name: str, module: str, carry_out: Callable[[Invocation], int]) -> TyperCommand:
@@ -184,6 +189,9 @@ def build_command(name: str, module: str, carry_out: Callable[[Invocation], int]
     info: CommandInfo = getattr(function, "info", CommandInfo())
     declared = list(inspect.signature(function, eval_str=True).parameters.values())[1:]  # without the session
     groups: dict[str, Any] = {p.name: p.annotation for p in declared if dataclasses.is_dataclass(p.annotation)}
+    if info.cluster:
+        groups["cluster"] = ClusterFlags
+        declared.append(inspect.Parameter("cluster", inspect.Parameter.KEYWORD_ONLY, annotation=ClusterFlags))
     own = [parameter for p in declared for parameter in _expanded(p)]
 
     def callback(context: typer.Context, **values: Any) -> int:
@@ -195,6 +203,7 @@ def build_command(name: str, module: str, carry_out: Callable[[Invocation], int]
         _refuse_pipes(values)
         for group, kind in groups.items():
             values[group] = kind(**{f.name: values.pop(f.name) for f in dataclasses.fields(kind)})
+        universal["cluster"] = values.pop("cluster", None)
         notes = tuple(dict.fromkeys(context.meta.get(_NOTES, ())))
         return carry_out(Invocation(name, function, info, values, settings, given=given, notes=notes, **universal))
 

@@ -87,6 +87,7 @@ _OVERLAY = option("--overlay/--no-overlay", "Draw the bodies over the images.")
         ("doubtful", "doubtful", "Why a body may be plainly wrong; its overlay says so too."),
     ),
     tunes=True,
+    cluster="array",
     examples=(
         "hpc fit photo.jpg",
         "hpc fit clip.mp4 --people largest --frames 0:250",

@@ -53,7 +53,7 @@ def ledger(session: Session, folder: Annotated[Path, _FOLDER], every: Annotated[
 
 
 def _item(entry: Entry) -> ItemResult:
-    details = {"command": entry.command, "host": entry.host, "finished": entry.finished[:19]}
+    details = {"command": entry.command, "host": entry.host, "finished": entry.finished[:19], "error": entry.error}
     code = ExitCode(entry.exit_code)
     return ItemResult(entry.path, Status(entry.outcome), entry.outputs, entry.seconds, entry.error, code, details)
 

@@ -99,6 +99,7 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
 
 def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSignals) -> int:
     """Call the command's function and render what comes of it."""
+    from humanpose_cli.cli.cluster import submit_command
     from humanpose_cli.cli.command import Session
     from humanpose_cli.cli.options import use_threads
     from humanpose_cli.cli.render import close, failed
@@ -114,7 +115,12 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
                 reporter.warn(note)
             session = Session(name, reporter, stop, as_json, tuple(arguments), invocation.settings, invocation.given)
             stop.on_stop = lambda number: reporter.info(_stopping(number, stop.grace))
-            result = invocation.function(session, **invocation.values)
+            cluster = invocation.cluster
+            if cluster is not None and cluster.cluster == "slurm":
+                sharded = invocation.info.cluster == "array"
+                result = submit_command(session, cluster, invocation.values, arguments, sharded=sharded)
+            else:
+                result = invocation.function(session, **invocation.values)
             return close(result, reporter, as_json=as_json, info=invocation.info)
         except BaseException as error:
             reporter.finish()

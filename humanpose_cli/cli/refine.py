@@ -55,6 +55,7 @@ _PAGE = option(
         ("error_px", "2-D error (px)", "Median distance in pixels between fitted and detected joints.", True),
     ),
     tunes=True,
+    cluster="array",
     examples=(
         "hpc refine clip.mp4.fit.npz --frames clip.mp4",
         "hpc refine fits/ --frames clips/ --out refined",

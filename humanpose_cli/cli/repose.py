@@ -96,6 +96,7 @@ class DrawingFlags:
         ("visible", "visible", "Share of the body's surface that the photograph shows."),
     ),
     tunes=True,
+    cluster="array",
     examples=(
         "hpc repose photo.jpg arms_up.npy",
         "hpc repose --input photo.jpg --target-pose dance.bvh --out dance.mp4",

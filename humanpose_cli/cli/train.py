@@ -47,6 +47,7 @@ _RESUME = option("--resume/--no-resume", "Continue from the checkpoint in the ru
         ("minutes", "minutes", "Training time, earlier parts of the run included."),
     ),
     tunes=True,
+    cluster="job",
     examples=(
         "hpc train segmenter --data people",
         "hpc train nbf --data people --preset small --minutes 60",

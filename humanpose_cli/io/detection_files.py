@@ -346,13 +346,13 @@ def boxes_from_csv(path: Path) -> GivenPeople:
     text = _read_text(path, "CSV")
     first = text.split("\n", 1)[0]
     rows = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=first.count), skipinitialspace=True)
-    header = [name.strip() for name in rows.fieldnames or []]
-    if not {"name", *_CORNERS} <= set(header):
-        expected = f"the columns name, {', '.join(_CORNERS)}"
-        raise InputError(path, "has no usable header", expected=expected, got=", ".join(header) or "nothing")
-    rows.fieldnames = header
     given = GivenPeople(path)
     try:
+        header = [name.strip() for name in rows.fieldnames or []]
+        if not {"name", *_CORNERS} <= set(header):
+            expected = f"the columns name, {', '.join(_CORNERS)}"
+            raise InputError(path, "has no usable header", expected=expected, got=", ".join(header) or "nothing")
+        rows.fieldnames = header
         for row in rows:
             where = f"{path}, line {rows.line_num}"
             if not row["name"]:

@@ -17,7 +17,6 @@ image, tz = 2 f / (s · box). Facts are from the programs' public code; each rea
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.npz_files import npz_names, read_npz
 from humanpose_cli.io.restricted_pickle import as_array, read_pickle
-from humanpose_cli.io.sniffing import describe_file, reading_error
+from humanpose_cli.io.sniffing import describe_file
 
 Foreign = Literal["smpl", "smplx", "joints"]
 Array = np.ndarray
@@ -109,13 +108,7 @@ _EXPECTED = "a fit file, or results of 4D-Humans (PHALP), WHAM, TRAM, CameraHMR,
 
 
 def _is_torch(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("data.pkl") for name in archive.namelist())
-    except OSError as error:
-        raise reading_error(path, error) from error
-    except zipfile.BadZipFile as error:
-        raise InputError(path, "is damaged", got="a truncated archive", remedy="copy or make it again") from error
+    return any(name.endswith("data.pkl") for name in npz_names(path))
 
 
 def _read_torch(path: Path) -> Any:

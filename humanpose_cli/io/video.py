@@ -79,6 +79,8 @@ def _opened(path: Path, threads: int = 0) -> Iterator[tuple[Any, Any]]:
         streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
         if not streams:
             raise _no_frame(path, "no image in it, only sound or text")
+        if streams[0].codec_context is None:
+            raise _no_frame(path, "a codec that is not known")
         streams[0].thread_type = "AUTO"
         streams[0].codec_context.thread_count = threads
         yield container, streams[0]
@@ -194,7 +196,10 @@ class VideoReader:
                     if damage:
                         damaged[damage].append(index)
                     width, height = _square_size(frame, stream)
-                    rgb = scaler.reformat(frame, width, height, "rgb24", interpolation=_TO_RGB)
+                    try:
+                        rgb = scaler.reformat(frame, width, height, "rgb24", interpolation=_TO_RGB)
+                    except av.FFmpegError as error:  # a damaged header tells of colours that there are not
+                        raise _no_frame(self.path, error.strerror or "") from error
                     time = None if pts is None else pts * stream.time_base
                     yield VideoFrame(index, _upright(rgb.to_ndarray(), matrix), time, damage)
                 index += 1

@@ -1,0 +1,139 @@
+"""A command that is submitted to a cluster in place of being run: `--cluster slurm`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from humanpose_cli.cli.options import option
+from humanpose_cli.core.errors import ExitCode, UsageError
+from humanpose_cli.core.result import CommandResult, ItemResult, Status
+
+if TYPE_CHECKING:
+    from humanpose_cli.batch.slurm import SlurmJobs
+    from humanpose_cli.cli.command import Session
+
+_PANEL = "Cluster"
+_POLL = 2.0  # seconds between two looks at the jobs
+
+_CLUSTER = option("--cluster", "Where to run: here, or as jobs of Slurm, which go on by themselves.", _PANEL)
+_SHARDS = option("--shards N", "Parts that Slurm's jobs do, one each.", _PANEL, min=1)
+_CLUSTER_SET = option(
+    "--cluster-set KEY=VALUE",
+    "Option of sbatch, such as partition=gpu, cpus-per-task=4, time=60 (minutes); may be repeated. Default: "
+    "time=240, and what the cluster has.",
+    _PANEL,
+    show_default=False,
+)
+_WAIT = option("--wait", "Stay until the jobs have ended, show how far they are, and report.", _PANEL)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClusterFlags:
+    """The options of every command that can be submitted, as one parameter."""
+
+    cluster: Annotated[Literal["local", "slurm"], _CLUSTER] = "local"
+    shards: Annotated[int, _SHARDS] = 1
+    cluster_set: Annotated[list[str] | None, _CLUSTER_SET] = None
+    wait: Annotated[bool, _WAIT] = False
+
+
+def without_cluster_flags(arguments: Sequence[str]) -> list[str]:
+    """A command line without the options of `ClusterFlags`."""
+    rest: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        flag, equals, _ = argument.partition("=")
+        if flag in ("--cluster", "--shards", "--cluster-set"):
+            if not equals:
+                next(waiting, None)
+        elif flag != "--wait":
+            rest.append(argument)
+    return rest
+
+
+def submit_command(
+    session: Session, flags: ClusterFlags, values: Mapping[str, Any], arguments: Sequence[str], *, sharded: bool
+) -> CommandResult:
+    """Submit the command to Slurm, and with --wait follow it.
+
+    values    the command's own
+    sharded   whether it takes --shard
+    UsageError for what cannot be submitted.
+    """
+    from humanpose_cli.batch.slurm import SlurmSettings, submit
+    from humanpose_cli.cli.command import read_settings
+
+    batch = values.get("flags")
+    lists = [value for value in values.values() if isinstance(value, list)]
+    if any("-" in value for value in lists) or str(getattr(batch, "items", None)) == "-":
+        raise UsageError("cluster", "has no stdin", remedy="write the list to a file and give it with `items`")
+    if getattr(batch, "shard", None) is not None:
+        raise UsageError("shard", "cannot be given with `cluster=slurm`", remedy="`shards`")
+    if flags.shards > 1 and not sharded:
+        raise UsageError("shards", f"are not for {session.command}", remedy="leave it out")
+    out = Path(values.get("out") or Path("runs") / str(values.get("model", session.command)))
+    if out.suffix and not out.is_dir():
+        raise UsageError("out", "must be a folder on a cluster", got=str(out))
+    line = [sys.executable, "-m", "humanpose_cli", *without_cluster_flags(arguments), "--cluster", "local"]
+    settings = SlurmSettings(flags.shards, read_settings(flags.cluster_set or []))
+    jobs = submit(f"hpc-{session.command}", line, out, settings, sharded=sharded)
+    ids = " ".join(filter(None, (jobs.work, jobs.collect)))
+    parts = f"job {jobs.work} of {flags.shards} parts" if sharded else f"job {jobs.work}"
+    session.reporter.info(f"submitted as {parts}; hpc ledger {out} tells how far it is, scancel {ids} stops it")
+    extra = {"jobs": dataclasses.asdict(jobs)}
+    if not flags.wait:
+        messages = ("the same command goes on with what is left when the jobs have ended",)
+        return CommandResult(session.command, Status.SUCCESS, messages=messages, extra=extra)
+    _follow(session, jobs, out)
+    result = dataclasses.replace(_report(session.command, out, sharded), extra=extra)
+    for item in result.items:
+        session.reporter.item_finished(item)  # reports what failed, and why
+    return result
+
+
+def _follow(session: Session, jobs: SlurmJobs, out: Path) -> None:
+    """Tell how far the jobs are, as often as it changes, until they have ended or a signal comes."""
+    from humanpose_cli.batch.ledger import read_history
+
+    told = ""
+    while states := jobs.states():
+        counts = Counter(states.values())
+        outcomes = Counter(entry.outcome for entry in read_history(out).entries.values())
+        parts = [f"{number} {state.lower()}" for state, number in sorted(counts.items())]
+        parts += [f"{outcomes['success']} items done", f"{outcomes['error']} failed"]
+        if (text := f"jobs: {', '.join(parts)}") != told:
+            session.reporter.info(told := text)
+        time.sleep(_POLL)
+
+
+def _report(command: str, out: Path, sharded: bool) -> CommandResult:
+    """What the jobs left, as their report says; items that nobody did are failures here."""
+    from humanpose_cli.batch.slurm import JOB_FOLDER, read_report
+
+    if not sharded:
+        return CommandResult(command, Status.SUCCESS, messages=(f"ended; {out / JOB_FOLDER} holds what it printed",))
+    report = read_report(out)
+    if not report:
+        message = f"the jobs ended without a report; {out / JOB_FOLDER} holds what they printed"
+        return CommandResult(command, Status.ERROR, messages=(message,), exit_code=ExitCode.UNAVAILABLE)
+    items = []
+    for item in report["items"]:
+        status, error = Status(item["status"]), item["error"]
+        if status is Status.SKIPPED:
+            status = Status.SUCCESS
+        elif status is Status.PLANNED:
+            status, error = Status.ERROR, "was left undone; the same command goes on with it"
+        code = ExitCode.PARTIAL if status is Status.ERROR else ExitCode.OK
+        items.append(
+            ItemResult(item["input"], status, tuple(item["outputs"]), error=error, exit_code=code, details=item)
+        )
+    left = sum(item.status is Status.ERROR for item in items)
+    status = Status.SUCCESS if not left else Status.ERROR if left == len(items) else Status.PARTIAL
+    code = ExitCode.PARTIAL if left else ExitCode.OK
+    return CommandResult(command, status, tuple(items), exit_code=code)

@@ -1,0 +1,115 @@
+"""A Slurm of one node for tests: Debian's slurmctld, slurmd and munge, started by root in a folder of their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue")
+PATIENCE = 30.0
+
+CONFIGURATION = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.sock
+CredType=cred/munge
+SlurmctldPort={controller_port}
+SlurmdPort={node_port}
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+SlurmdParameters=config_overrides
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=100000
+ReturnToService=2
+KillWait=5
+MinJobAge=2
+JobRequeue=1
+NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=1000 State=UNKNOWN
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE OverSubscribe=FORCE:8 State=UP
+"""
+
+
+def missing() -> str:
+    """Why Slurm cannot be started here; "" where it can."""
+    os.environ["PATH"] += os.pathsep + "/usr/sbin"  # not all users look there
+    absent = [name for name in PROGRAMS if shutil.which(name) is None]
+    if absent:
+        return f"{', '.join(absent)} not installed (Debian's slurmctld, slurmd, slurm-client and munge)"
+    return "" if os.geteuid() == 0 else "only root can start Slurm's programs"
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def running_slurm(folder: Path) -> Iterator[None]:
+    """Slurm, found by its commands through SLURM_CONF, until the context ends."""
+    folder.chmod(0o755)
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    configuration = folder / "slurm.conf"
+    host = socket.gethostname().split(".")[0]
+    ports = {"controller_port": free_port(), "node_port": free_port()}
+    configuration.write_text(CONFIGURATION.format(folder=folder, host=host, **ports))
+    (folder / "key").write_bytes(os.urandom(128))
+    (folder / "key").chmod(0o400)
+    munge = ["munged", "--foreground", "--force", f"--socket={folder}/munge.sock", f"--key-file={folder}/key"]
+    munge += [f"--pid-file={folder}/munge.pid", f"--log-file={folder}/munge.log", f"--seed-file={folder}/munge.seed"]
+    before = os.environ.get("SLURM_CONF")
+    os.environ["SLURM_CONF"] = str(configuration)
+    with ExitStack() as stack:
+        for command in (munge, ["slurmctld", "-D"], ["slurmd", "-D"]):
+            stack.enter_context(program(command))
+            time.sleep(0.3)
+        try:
+            wait_for_node()
+            yield
+        finally:
+            subprocess.run(["scancel", "--full", "--signal=KILL", "--user=root"], check=False, capture_output=True)
+            os.environ.pop("SLURM_CONF")
+            if before is not None:
+                os.environ["SLURM_CONF"] = before
+
+
+@contextmanager
+def program(command: list[str]) -> Iterator[None]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_for_node() -> None:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        told = subprocess.run(["sinfo", "--noheader", "--format=%T"], capture_output=True, text=True, check=False)
+        if told.stdout.strip() in ("idle", "mixed", "allocated"):
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"Slurm's node is {told.stdout.strip() or told.stderr.strip()} after {PATIENCE:.0f} s")

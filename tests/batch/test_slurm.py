@@ -1,0 +1,155 @@
+"""Commands as jobs of a real Slurm of one node: arrays finish, killed parts are done again, stopped ones resume."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import one_node_slurm
+import pytest
+
+from humanpose_cli.batch.slurm import CommandJob, SlurmJobs, SlurmSettings, read_report, submit
+from humanpose_cli.cli.cluster import without_cluster_flags
+from humanpose_cli.core.errors import UnavailableError, UsageError
+
+pytest.importorskip("submitit", reason="submitit is not installed (extra slurm)")
+
+# A batch of cheap items in place of hpc: what is tested is who runs it.
+BATCH = """
+import os, signal, sys, time
+from pathlib import Path
+from humanpose_cli.batch.items import Item, Shard
+from humanpose_cli.batch.resuming import Batch
+from humanpose_cli.batch.runner import Outcome, run_items
+from humanpose_cli.batch.signals import StopSignals
+from humanpose_cli.cli.render import json_text
+from humanpose_cli.io.atomic import write_text
+
+folder, manner = Path(sys.argv[1]), sys.argv[2]
+shard = Shard.parse(sys.argv[sys.argv.index("--shard") + 1]) if "--shard" in sys.argv else Shard()
+
+def worker(item):
+    mark = folder / f"killed-{shard.file_part}"
+    slow = manner == "slow" or (manner == "slow-once" and "SLURM_RESTART_COUNT" not in os.environ)
+    time.sleep(60.0 if slow and item.key > "b" else 0.02)
+    if manner == "killed" and item.key > "b" and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    output = folder / "out" / f"{item.key}.txt"
+    write_text(output, item.key)
+    return Outcome((output,))
+
+items = [Item(f"{letter}{number}", ()) for letter in "abcd" for number in range(3)]
+batch = Batch("fit", folder / "out", shard=shard, dry_run="--dry-run" in sys.argv)
+with StopSignals() as stop:
+    result = run_items(items, worker, batch, stop=stop)
+print(json_text(result))
+sys.exit(result.exit_code)
+"""
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    if reason := one_node_slurm.missing():
+        pytest.skip(reason)
+    with one_node_slurm.running_slurm(tmp_path_factory.mktemp("slurm")):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs import the package that is tested."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+
+def wait(jobs: SlurmJobs, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while jobs.states() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not jobs.states()
+
+
+def outcomes(out: Path) -> Counter[str]:
+    lines = [json.loads(row) for path in out.glob("ledger.*") for row in path.read_text().splitlines()]
+    return Counter(line["path"] for line in lines if line["kind"] == "item" and line["outcome"] == "success")
+
+
+ALL = {f"{letter}{number}": 1 for letter in "abcd" for number in range(3)}
+
+
+def wait_for_items(out: Path, count: int) -> None:
+    end = time.monotonic() + 30
+    while sum(outcomes(out).values()) < count and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def start(folder: Path, manner: str, shards: int = 3) -> SlurmJobs:
+    (folder / "batch.py").write_text(BATCH)
+    line = (sys.executable, str(folder / "batch.py"), str(folder), manner)
+    return submit("test", line, folder / "out", SlurmSettings(shards, {"mem": "10"}), sharded=True)
+
+
+def statuses(out: Path) -> Counter[str]:
+    return Counter(item["status"] for item in read_report(out)["items"])
+
+
+@pytest.mark.parametrize(("manner", "kills"), [("plain", 0), ("killed", 3)])
+def test_an_array_finishes_and_a_killed_workers_items_are_done_again(slurm, tmp_path, manner, kills):
+    wait(start(tmp_path, manner))
+    assert outcomes(tmp_path / "out") == ALL
+    assert statuses(tmp_path / "out") == {"skipped": 12}
+    assert len(list(tmp_path.glob("killed-*"))) == kills
+
+
+def test_what_scancel_stops_goes_on_where_it_was(slurm, tmp_path):
+    jobs = start(tmp_path, "slow", shards=1)
+    wait_for_items(tmp_path / "out", 3)
+    subprocess.run(["scancel", jobs.work], check=True)
+    wait(jobs)
+    assert set(outcomes(tmp_path / "out")) == {"a0", "a1", "a2"}
+    assert not list((tmp_path / "out").rglob("*.partial"))
+    assert statuses(tmp_path / "out") == {"skipped": 3, "planned": 9}
+    wait(start(tmp_path, "plain", shards=2))
+    assert outcomes(tmp_path / "out") == ALL
+
+
+def test_a_preempted_job_is_requeued_and_goes_on(slurm, tmp_path):
+    jobs = start(tmp_path, "slow-once", shards=1)
+    wait_for_items(tmp_path / "out", 3)
+    subprocess.run(["scontrol", "requeue", jobs.work], check=True)
+    while jobs.states().get(jobs.work) != "PENDING":
+        time.sleep(0.05)
+    subprocess.run(["scontrol", "update", f"JobId={jobs.work}", "StartTime=now"], check=True)  # Slurm would wait 2 min
+    wait(jobs, 120)
+    assert outcomes(tmp_path / "out") == ALL
+
+
+def test_what_slurm_refuses_is_told(slurm, tmp_path):
+    with pytest.raises(UnavailableError, match=r"slurm: refuses the job.*artition"):
+        submit("test", ("true",), tmp_path, SlurmSettings(2, {"partition": "no-such"}), sharded=True)
+    with pytest.raises(UsageError, match="minutes"):
+        submit("test", ("true",), tmp_path, SlurmSettings(2, {"time": "1:00"}), sharded=True)
+
+
+def test_without_slurm_the_remedy_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UnavailableError, match="slurm: is not on this machine"):
+        submit("test", ("true",), tmp_path, SlurmSettings(), sharded=True)
+
+
+def test_a_process_that_is_always_killed_fails_in_the_end(tmp_path):
+    job = CommandJob(("sh", "-c", f"echo x >> {tmp_path}/tries; kill -9 $$"))
+    with pytest.raises(RuntimeError, match="killed 3 times, the last time by signal 9"):
+        job()
+    assert (tmp_path / "tries").read_text() == "x\n" * 3
+    assert CommandJob(("sh", "-c", "exit 4"))() == 4
+
+
+def test_a_command_line_without_what_concerns_the_cluster():
+    line = ["fit", "a.jpg", "--cluster", "slurm", "--shards=3", "--wait", "--cluster-set", "mem=1", "--out", "x"]
+    assert without_cluster_flags(line) == ["fit", "a.jpg", "--out", "x"]
