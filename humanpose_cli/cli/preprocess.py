@@ -22,7 +22,7 @@ _FOR_SETS = ("fits", "densepose", "model", "fit", "body", "split", "allow_missin
 _SOURCE = argument(
     "SOURCE",
     "synthetic, images (your own), coco (and what comes in its form), iper, deepfashion, up3d, h36m, "
-    "humaneva, mpi-inf-3dhp, 3dpw, emdb, rich, densepose or densepose-posetrack.",
+    "humaneva, mpi-inf-3dhp, 3dpw, emdb, bedlam, rich, densepose or densepose-posetrack.",
 )
 _ROOT = argument("ROOT", "The data set's folder as its owner lays it out.")
 _OUT = option("--out CACHE", "Folder for the cache.")

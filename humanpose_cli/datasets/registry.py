@@ -50,6 +50,7 @@ SOURCES: Mapping[str, SourceEntry] = {
     "emdb": _entry("emdb", "Emdb", "EMDB: videos by a camera that is carried about, with SMPL bodies", "bodies"),
     "rich": _entry("rich", "Rich", "RICH: real scenes with SMPL-X bodies"),
     "coco": _entry("coco", "Coco", "COCO keypoints, and sets in its form: OCHuman, CrowdPose, PoseTrack …"),
+    "bedlam": _entry("bedlam", "Bedlam", "BEDLAM: synthetic videos with SMPL or SMPL-X bodies", "bodies"),
     "densepose": _entry("densepose", "DensePoseCoco", "DensePose-COCO: people with surface points"),
     "densepose-posetrack": _entry(
         "densepose", "DensePosePoseTrack", "DensePose-PoseTrack: people in videos with surface points"
