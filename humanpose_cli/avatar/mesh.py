@@ -330,6 +330,10 @@ class MeshReposer:
             turn = self.turn(rotations, trans)
         return DrawnPerson(image, tuple(self.warnings(turn, outside)), self.texture.visible_fraction, turn)
 
+    def render_all(self, poses: Sequence[tuple[Tensor, Tensor]]) -> list[DrawnPerson]:
+        """The images with the person in several poses (rotations, trans)."""
+        return [self.render(*pose) for pose in poses]
+
     def set_down(self, rotations: Tensor, trans: Tensor) -> Tensor:
         """The translation (3,) that puts a standing pose onto the photo's ground; as it is for other poses."""
         if self.ground is None:

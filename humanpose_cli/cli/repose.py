@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Literal
 from humanpose_cli.cli.command import Session, command
 from humanpose_cli.cli.options import (
     BatchFlags,
+    BatchSize,
     BodyOption,
     Device,
     Focal,
@@ -122,6 +124,7 @@ def repose(
     focal: Focal = None,
     out: OutOrFile = Path("hpc-out/repose"),
     frames: Frames = None,
+    batch_size: BatchSize = None,
     device: Device = "auto",
     threads: Threads = None,
 ) -> CommandResult:
@@ -152,7 +155,7 @@ def repose(
         raise UsageError("fit", "is of one photograph", got=f"{len(found)} inputs")
     known = load_fit(fit) if fit is not None else None
     options = session.tune(ReposeOptions(**vars(drawing), fit=FitOptions(body, "all", detector, focal)))
-    with Reposer(options, background=background, device=device, threads=threads) as reposer:
+    with Reposer(options, background=background, device=device, batch_size=batch_size, threads=threads) as reposer:
         target = read_target(pose, lambda: reposer.fitter, skeleton=skeleton, axes=axes, frames=parse_range(frames))
         for warning in target.warnings:
             session.reporter.warn(warning)
@@ -181,7 +184,13 @@ def repose(
         if background not in ("keep", "transparent"):
             recorded["background"] = file_digest(Path(background))
         recorded["fit"] = fit and file_digest(fit)
-        return flags.run(session, items, work, out, recorded)
+        fitter = reposer.fitter
+
+        def prepare(coming: Sequence[Item]) -> None:
+            if known is None:
+                fitter.prepare([item.payload for item in coming], session.reporter.step)
+
+        return flags.run(session, items, work, out, recorded, together=fitter.batch_size, prepare=prepare)
 
 
 def _photos_and_pose(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import cv2
@@ -14,13 +15,22 @@ from torch import Tensor
 from humanpose_cli.avatar.mesh import DrawnPerson, FittedPerson, MeshReposer, mesh_drawing
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.crop import Crop, crop_around_box
-from humanpose_cli.models.warp3d.generator import Warp3d, frame_joints
+from humanpose_cli.models.warp3d.generator import CropToRepose, ReposedCrop, Warp3d, frame_joints
 
 FILL = 0.86
 """Share of the crop that the person takes in both poses together: as in training."""
 
 _FARTHEST = 1.3  # times the larger box that one crop for both poses may have
 _FINEST = 1024  # pixels of the mesh's drawing, whose detail is added to what the network draws
+
+
+@dataclass(frozen=True)
+class _Crops:
+    """What the network is asked, and the crops of the result that it draws, at its own and at the finer resolution."""
+
+    request: CropToRepose
+    after: Crop
+    finer: Crop
 
 
 class WarpReposer:
@@ -50,18 +60,27 @@ class WarpReposer:
         return self.mesh.hole
 
     def render(self, rotations: Tensor, trans: Tensor | None = None) -> DrawnPerson:
-        """The image with the person in another pose; see `MeshReposer.render`.
+        """The image with the person in another pose; see `MeshReposer.render` and `render_all`."""
+        return self.render_all([(rotations, self.trans if trans is None else trans)])[0]
+
+    def render_all(self, poses: Sequence[tuple[Tensor, Tensor]]) -> list[DrawnPerson]:
+        """The images with the person in several poses (rotations, trans); the network is asked for all at once.
 
         A pose outside the image leaves the background, with a warning. UsageError for poses behind the camera.
         """
-        trans = self.trans if trans is None else trans
+        crops = [self._crops(*pose) for pose in poses]
+        made = iter(self.network.repose_all([crop.request for crop in crops if crop is not None]))
+        return [
+            self._nobody(*pose) if crop is None else self._drawn(*pose, crop, next(made))
+            for pose, crop in zip(poses, crops, strict=True)
+        ]
+
+    def _crops(self, rotations: Tensor, trans: Tensor) -> _Crops | None:
+        """What the network is asked, and where its answer belongs; None for poses outside the image."""
         joints, boxes = zip(self._own, self._joints_and_box(rotations, trans), strict=True)
-        turn, visible = self.mesh.turn(rotations, trans), self.mesh.texture.visible_fraction
         height, width = self.photo.shape[:2]
         if np.isfinite(boxes[1]).all() and ((boxes[1][2:] < 0) | (boxes[1][:2] > (width, height))).any():
-            nothing = np.zeros((height, width), np.float32)
-            empty = self._over(np.repeat(nothing[..., None], 3, 2), nothing, self.mesh.background)
-            return DrawnPerson(empty, ("the target lies outside the image: nobody is drawn",), visible, turn)
+            return None
         squares = self._squares(boxes)
         before, after = (self._crop(square) for square in squares)
         source, target = (
@@ -70,7 +89,17 @@ class WarpReposer:
         )
         finer = self._crop(squares[1], max(1, min(round(1 / before.scale), _FINEST // self.network.config.size)))
         drawing = mesh_drawing(self.mesh, rotations, trans, finer) if self.mesh_input else None
-        made = self.network.repose(self._image(before), source, target, drawing)
+        return _Crops(CropToRepose(self._image(before), source, target, drawing), after, finer)
+
+    def _nobody(self, rotations: Tensor, trans: Tensor) -> DrawnPerson:
+        nothing = np.zeros(self.photo.shape[:2], np.float32)
+        empty = self._over(np.repeat(nothing[..., None], 3, 2), nothing, self.mesh.background)
+        turn, visible = self.mesh.turn(rotations, trans), self.mesh.texture.visible_fraction
+        return DrawnPerson(empty, ("the target lies outside the image: nobody is drawn",), visible, turn)
+
+    def _drawn(self, rotations: Tensor, trans: Tensor, crops: _Crops, made: ReposedCrop) -> DrawnPerson:
+        """What the network made, put back into the photo."""
+        after, finer = crops.after, crops.finer
         alpha, colour = self._back(after, made.mask), self._back(after, made.foreground)
         if made.detail is not None:
             detail = self._back(finer, made.detail)
@@ -78,6 +107,7 @@ class WarpReposer:
             if made.outline is not None:
                 alpha = np.clip(alpha + self._back(finer, made.outline), 0, 1)
         plate = self.mesh.backdrop(rotations, trans)
+        turn, visible = self.mesh.turn(rotations, trans), self.mesh.texture.visible_fraction
         return DrawnPerson(self._over(colour, alpha, plate), tuple(self.mesh.warnings(turn)), visible, turn)
 
     @torch.no_grad()

@@ -63,17 +63,34 @@ def test_the_network_is_asked_in_its_own_frame(scene_of):
     scene = scene_of()
     asked = []
     warper = scene._drawers[0]
-    real = warper.network.repose
-    warper.network.repose = lambda image, source, target, *more: (
-        asked.append((image, source, target)) or real(image, source, target, *more)
-    )
+    real = warper.network.repose_all
+    warper.network.repose_all = lambda crops: asked.extend(crops) or real(crops)
     (_,) = scene.images(target_of_fit(scene.record))
-    image, source, target = asked[0]
+    image, source, target = asked[0].image, asked[0].source, asked[0].target
     assert image.shape == (64, 64, 3)
     np.testing.assert_allclose(source, target, atol=1e-3)  # its own pose
     assert ((source[:, :2] > 0) & (source[:, :2] < 64)).all()
     assert abs(source[:, 2] - 32).max() < 32
     assert np.ptp(source[:, :2], axis=0).max() == pytest.approx(0.86 * 64, rel=0.25)
+
+
+@pytest.mark.parametrize("mesh_input", [False, True])
+def test_poses_drawn_together_are_as_alone(scene_of, mesh_input):
+    """One of them outside the image, of which the network is not asked."""
+    scene = scene_of(absolute=True, mesh_input=mesh_input)
+    record, count = scene.record, 5
+    trans = np.repeat(record.trans[:1], count, 0) + np.linspace(0, 0.2, count, dtype=np.float32)[:, None] * [1, 0, 0]
+    trans[3] += [60, 0, 0]
+    poses = BodyParams(record.poses[:1].repeat(count, 0), record.betas[:1].repeat(count, 0), trans.astype(np.float32))
+    alone = list(scene.images(RotationTarget(poses)))
+    asked, real = [], scene._drawers[0].network.repose_all
+    scene._drawers[0].network.repose_all = lambda crops: asked.append(len(crops)) or real(crops)
+    scene.poses_at_once = 2
+    together = list(scene.images(RotationTarget(poses)))
+    assert asked == [2, 1, 1]
+    assert [len(drawn.warnings) for drawn in together] == [len(drawn.warnings) for drawn in alone]
+    for a, b in zip(alone, together, strict=True):
+        assert np.abs(a.image.astype(int) - b.image).max() <= 1
 
 
 def test_transparent_results(scene_of, clip_frames):
@@ -89,8 +106,8 @@ def test_the_network_may_be_given_the_meshs_drawing(scene_of):
     own = target_of_fit(scene.record)
     warper = scene._drawers[0]
     given = []
-    real = warper.network.repose
-    warper.network.repose = lambda *all: given.append(all[-1]) or real(*all)
+    real = warper.network.repose_all
+    warper.network.repose_all = lambda crops: given.extend(crop.drawing for crop in crops) or real(crops)
     (drawn,) = scene.images(own)
     plain = next(scene_of(background="transparent").images(own))
     assert (drawn.image != plain.image).any()

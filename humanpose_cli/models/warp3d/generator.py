@@ -16,7 +16,7 @@ along each axis.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -271,6 +271,22 @@ _LEAST_COVER = 0.05  # of a pixel that the person covers: less has no detail
 
 
 @dataclass(frozen=True)
+class CropToRepose:
+    """A crop of a person, and the pose that they are to have.
+
+    image           (S, S, 3) uint8
+    source, target  (19, 3) pixels of the crop's volume frame, as `frame_joints` returns them
+    drawing         (5, n S, n S) of the person in the target pose (see `DRAWING_CHANNELS`), n times as fine as the
+                    crop; what is finer than the crop comes back as detail where the network takes it over
+    """
+
+    image: NDArray[np.uint8]
+    source: ArrayLike
+    target: ArrayLike
+    drawing: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
 class ReposedCrop:
     """A reposed crop.
 
@@ -310,39 +326,54 @@ class Warp3d:
         """
         return bool(self.header.config.get("carry_detail"))
 
-    @torch.inference_mode()
     def repose(
         self, image: NDArray[np.uint8], source: ArrayLike, target: ArrayLike, drawing: NDArray[np.float32] | None = None
     ) -> ReposedCrop:
-        """A crop (S, S, 3) uint8 of a person with the pose `source` in the pose `target`.
+        """One crop; see `repose_all`."""
+        return self.repose_all([CropToRepose(image, source, target, drawing)])[0]
 
-        source, target  (19, 3) pixels of the crop's volume frame, as `frame_joints` returns them
-        drawing         (5, n S, n S) of the person in the target pose (see `DRAWING_CHANNELS`), n times as fine as the
-                        crop; what is finer than the crop comes back as detail where the network takes it over
+    @torch.inference_mode()
+    def repose_all(self, crops: Sequence[CropToRepose]) -> list[ReposedCrop]:
+        """Crops of people in other poses, computed together.
 
         UsageError for crops of another size, for poses that cannot be drawn (of too few known joints, in one point, or
         wholly outside the image), and for a drawing where the network takes none.
         """
+        if not crops:
+            return []
+        for crop in crops:
+            self._check(crop)
+        size, device = self.config.size, self.device
+        before, after = (
+            torch.from_numpy(np.stack([_checked(name, getattr(crop, pose), size) for crop in crops]))
+            for name, pose in (("input pose", "source"), ("target pose", "target"))
+        )
+        parts = generator_parts(self.config, before, after).to(device)
+        images = to_network(torch.from_numpy(np.stack([crop.image for crop in crops])).to(device))
+        fine = [None if crop.drawing is None else torch.from_numpy(crop.drawing)[None].to(device) for crop in crops]
+        drawing = None
+        if any(each is not None for each in fine):
+            none = images.new_full((1, DRAWING_CHANNELS, size, size), torch.nan)
+            drawing = torch.cat([none if each is None else _averaged(each, each.shape[-1] // size) for each in fine])
+        made = self.generator(images, before.to(device), after.to(device), drawing, parts)
+        colours = [to_bytes(image).cpu().numpy() for image in (made.image, made.foreground, made.background)]
+        masks = made.mask[:, 0].float().cpu().numpy()
+        reposed = []
+        for row, (image, foreground, background, mask, own) in enumerate(zip(*colours, masks, fine, strict=True)):
+            detail, outline = None, None
+            if own is not None and own.shape[-1] > size:
+                detail, outline = _beyond(own, made.taken[row : row + 1])
+            reposed.append(ReposedCrop(image, foreground, mask, background, detail, outline))
+        return reposed
+
+    def _check(self, crop: CropToRepose) -> None:
         size = self.config.size
-        if image.shape != (size, size, 3) or image.dtype != np.uint8:
+        if crop.image.shape != (size, size, 3) or crop.image.dtype != np.uint8:
             expected = f"({size}, {size}, 3) uint8"
-            raise UsageError("image", "does not fit the network", expected=expected, got=f"{image.shape}")
-        if not self.config.drawing and drawing is not None:
+            raise UsageError("image", "does not fit the network", expected=expected, got=f"{crop.image.shape}")
+        if not self.config.drawing and crop.drawing is not None:
             remedy = "train with `generator.drawing=true`, or leave `mesh_input` out"
             raise UsageError("network", "takes no drawing", remedy=remedy)
-        poses = [_checked(name, pose, size) for name, pose in (("input pose", source), ("target pose", target))]
-        before, after = (torch.from_numpy(pose)[None] for pose in poses)
-        parts = generator_parts(self.config, before, after).to(self.device)
-        network_input = to_network(torch.from_numpy(np.ascontiguousarray(image))[None].to(self.device))
-        fine = None if drawing is None else torch.from_numpy(drawing)[None].to(self.device)
-        coarse = None if fine is None else _averaged(fine, fine.shape[-1] // size)
-        made = self.generator(network_input, before.to(self.device), after.to(self.device), coarse, parts)
-        colours = [to_bytes(image)[0].cpu().numpy() for image in (made.image, made.foreground, made.background)]
-        mask = made.mask[0, 0].float().cpu().numpy()
-        detail, outline = None, None
-        if fine is not None and fine.shape[-1] > size:
-            detail, outline = _beyond(fine, made.taken)
-        return ReposedCrop(colours[0], colours[1], mask, colours[2], detail, outline)
 
 
 def to_network(images: Tensor) -> Tensor:
