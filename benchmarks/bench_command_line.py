@@ -1,19 +1,27 @@
-"""What the command line costs beside the work: starting `hpc --help`, and dividing a batch into shards."""
+"""What the command line costs beside the work: starting `hpc --help`, a batch of 10,000 tiny images, finding it done
+again, and dividing a batch into shards.
+"""
 
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from humanpose_cli.batch.items import WHOLE, Item, Shard
+import numpy as np
+
+from humanpose_cli.batch.items import WHOLE, Item, Shard, item_of
 from humanpose_cli.batch.resuming import Batch
 from humanpose_cli.batch.runner import Outcome, run_items
+from humanpose_cli.io.images import encode_image
+from humanpose_cli.io.inputs import open_inputs
 
-ITEMS, SHARDS, WORK = 200, 4, 0.02  # seconds an item: far less than any real one
+ITEMS, SHARDS, WORK = 200, 8, 0.02  # seconds an item: far less than any real one
+MANY = 10_000
 
 
 def start_seconds(*arguments: str, repeats: int = 15) -> float:
@@ -42,6 +50,38 @@ def batch_seconds(items: list[Item], shards: list[Shard]) -> float:
         return time.perf_counter() - started
 
 
+def resident_megabytes() -> float:
+    """Memory that this process has now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def measure_many(folder: Path) -> None:
+    """A batch of tiny images: what the batch costs an item, what finding all of it done takes, and memory."""
+    photos, out = folder / "photos", folder / "out"
+    photos.mkdir()
+    image = encode_image(np.zeros((8, 8, 3), np.uint8), ".jpg")
+    for number in range(MANY):
+        (photos / f"{number * 7919 % 999_983:06d}.jpg").write_bytes(image)  # no sequence
+    seen: list[float] = []
+
+    def write(item: Item) -> Outcome:
+        (out / item.key).write_bytes(image)
+        if len(seen) in (MANY // 10, MANY - 1):
+            memory.append(resident_megabytes())
+        seen.append(0.0)
+        return Outcome((out / item.key,), {"people": 1, "confidence": 0.5})
+
+    memory: list[float] = []
+    for name, reach, scale in (("ms an item", 2.0, 1000 / MANY), ("seconds to find all of it done again", 2.0, 1.0)):
+        started = time.perf_counter()
+        items = [item_of(source, (out / source.key,)) for source in open_inputs([photos])]
+        run_items(items, write, Batch("bench", out))
+        tell(f"{MANY} tiny images: {name}", scale * (time.perf_counter() - started), reach)
+    assert len(seen) == MANY
+    tell(f"{MANY} tiny images: MB more at the end than after a tenth", memory[1] - memory[0], 20.0)
+
+
 def tell(name: str, value: float, reach: float | None = None) -> None:
     """One line of JSON; `reach` is the most it may be."""
     line = {"name": name, "value": value}
@@ -59,7 +99,9 @@ def main() -> None:
         whole = min(batch_seconds(items, [WHOLE]) for _ in range(2))
         parts = min(batch_seconds(items, [Shard(i, SHARDS) for i in range(SHARDS)]) for _ in range(2))
     tell(f"{SHARDS} shards beside one process, share of time more", parts / whole - 1, 0.05)
-    tell("digest, ledger line and sync of an item, ms", 1000 * (whole / ITEMS - WORK))
+    tell("digest, ledger line and sync of an item of 100 kB, ms", 1000 * (whole / ITEMS - WORK))
+    with tempfile.TemporaryDirectory() as folder:
+        measure_many(Path(folder))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from humanpose_cli.core.errors import UnavailableError
+
 _PATIENCE = timedelta(days=7)
 
 
@@ -102,7 +104,8 @@ class Processes:
 def processes(device: torch.device) -> Iterator[Processes]:
     """The group that torchrun started this process in; alone without torchrun.
 
-    Inside, the device is torch's current one: threads that pin memory use that.
+    Inside, the device is torch's current one: threads that pin memory use that. UnavailableError where another process
+    of the group has ended without a word, killed or with its machine.
     """
     on_gpu = device.type == "cuda"
     with torch.cuda.device(device) if on_gpu else nullcontext():
@@ -113,9 +116,12 @@ def processes(device: torch.device) -> Iterator[Processes]:
         try:
             patient = dist.new_group(backend="gloo", timeout=_PATIENCE)
             yield Processes(dist.get_rank(), dist.get_world_size(), patient)
-        except BaseException:
+        except BaseException as error:
             if not on_gpu:  # NCCL would wait for the others, who wait for this process; torchrun ends them with it
                 dist.destroy_process_group()
+            if isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error)):
+                remedy = "the same command continues from the last checkpoint"
+                raise UnavailableError("training", "lost another of its processes", remedy=remedy) from error
             raise
         dist.destroy_process_group()
 

@@ -1,6 +1,8 @@
 """A recipe small enough to be trained in tests: a line through points, and a two-sided game. Run as a script, it trains
-under torchrun."""
+under torchrun; with a second argument, the second process is killed at that step."""
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -63,8 +65,22 @@ class LineRecipe(Recipe):
         return {"data": "points", "count": self.count}
 
 
-TOGETHER = TrainOptions(epochs=2, batch_size=8, workers=0, log_every=2, seed=3)
+TOGETHER = TrainOptions(epochs=2, batch_size=8, workers=0, log_every=2, seed=3, save_every=0)
 """What several processes train with that run this file."""
+
+
+class FatalRecipe(LineRecipe):
+    """Kills its process, if that is the second one, at a step."""
+
+    def __init__(self, step):
+        super().__init__(dropout=0.0)
+        self.left = step
+
+    def losses(self, phase, batch):
+        self.left -= 1
+        if self.left == 0 and os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().losses(phase, batch)
 
 
 class GameRecipe(LineRecipe):
@@ -98,4 +114,5 @@ class GameRecipe(LineRecipe):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    train(LineRecipe(dropout=0.0), TOGETHER, Path(sys.argv[1]), torch.device("cpu"))
+    recipe = FatalRecipe(int(sys.argv[2])) if len(sys.argv) > 2 else LineRecipe(dropout=0.0)
+    train(recipe, TOGETHER, Path(sys.argv[1]), torch.device("cpu"))
