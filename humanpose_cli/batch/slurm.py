@@ -114,7 +114,9 @@ def submit(name: str, line: Sequence[str], out: Path, settings: SlurmSettings, *
     sharded  whether it takes `--shard i/N`, and a report on all shards is wanted
     UnavailableError without Slurm or submitit, or if Slurm refuses; UsageError for options that it does not know.
     """
-    executor = _executor(ensure_folder(out / JOB_FOLDER), name, settings)
+    folder = ensure_folder(out / JOB_FOLDER)
+    folder.chmod(0o700)  # submitit's pickles in it are run
+    executor = _executor(folder, name, settings)
     (out / REPORT).unlink(missing_ok=True)
     if not sharded:
         (job,) = _submitted(executor, [CommandJob(tuple(line))])

@@ -454,7 +454,7 @@ def read_config(path: Path, command: str, commands: Sequence[str]) -> dict[str, 
         document = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise InputError(path, "cannot be read", got=error.strerror or str(error)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(path, "is not a TOML file", got=str(error)) from error
     sections = {name: table for name, table in document.items() if name in commands and isinstance(table, dict)}
     common = {name: value for name, value in document.items() if name not in sections}

@@ -217,6 +217,7 @@ class BatchFlags:
         from tempfile import TemporaryDirectory
 
         from humanpose_cli.batch.runner import run_items
+        from humanpose_cli.io.atomic import remove_abandoned
 
         batch = replace(self.batch(session, out, options, recall), together=together, prepare=prepare)
         if not any(out in item.outputs for item in items):
@@ -226,6 +227,8 @@ class BatchFlags:
         there = [str(path) for path in items[0].outputs if path.exists()]
         if there and not self.overwrite:
             raise UsageError(there[0], "exists already", remedy="`overwrite` replaces it")
+        for output in items[0].outputs:
+            remove_abandoned(output)
         with TemporaryDirectory() as scratch:
             batch = replace(batch, out=Path(scratch))
             return run_items(items, work, batch, progress=session.reporter, stop=session.stop)

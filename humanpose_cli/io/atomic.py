@@ -153,14 +153,17 @@ def _create(path: Path) -> int:
     return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
 
 
-def remove_abandoned(folder: Path) -> None:
-    """Remove the temporary files at any depth below a folder whose writers were killed."""
+def remove_abandoned(path: Path) -> None:
+    """Remove the temporary files whose writers were killed: those of one file, or all at any depth below a folder."""
     if fcntl is None:
         return
-    for directory, _, names in os.walk(folder):
+    within, prefix = (path, ".") if path.is_dir() else (path.parent, f".{path.name[:_NAME_CHARACTERS_KEPT]}.")
+    for directory, folders, names in os.walk(within):
         for name in names:
-            if name.startswith(".") and name.endswith(PARTIAL_SUFFIX):
+            if name.startswith(prefix) and name.endswith(PARTIAL_SUFFIX):
                 _remove_unless_locked(os.path.join(directory, name))
+        if within != path:
+            folders.clear()
 
 
 def _remove_unless_locked(path: str) -> None:

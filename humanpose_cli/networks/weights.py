@@ -99,7 +99,7 @@ def read_header(path: Path, model: str | None = None) -> WeightsHeader:
         document = json.loads(metadata.get(_KEY, "{}"))
         kind = document.get("format", "no header of hpc")
         parts = {key: document.get(key) for key in _PARTS}
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise InputError(path, f"has a damaged header ({error})", remedy="copy it again") from error
     if kind != _FORMAT or None in parts.values():
         raise InputError(path, "is no weights file of hpc", expected=_FORMAT, got=str(kind))
@@ -191,6 +191,7 @@ _PACKAGE = Path(__file__).parent.parent
 _TORCHVISION = "https://download.pytorch.org/models/"
 _LPIPS = "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/"
 _PATIENCE = 30  # seconds without a byte
+_SCHEME = "https://"  # also of where a server sends one on to
 
 
 @dataclass(frozen=True)
@@ -200,8 +201,7 @@ class WeightsEntry:
     name    what commands call it
     about   one line
     file    its name in the folder of downloads; for shipped weights, its path in the package
-    digest  SHA-256 in hexadecimal digits; of torchvision's, as many of the first ones as the file's own name tells;
-            empty where the owner publishes none
+    digest  SHA-256 in hexadecimal digits; of torchvision's, as many of the first ones as the file's own name tells
     url     where its owner keeps it; empty for shipped ones
     licence of the weights
     """
@@ -242,6 +242,8 @@ class WeightsEntry:
             raise UnavailableError(self.name, "is missing from the package", remedy="reinstall humanpose-cli")
         try:
             with urllib.request.urlopen(self.url, timeout=_PATIENCE) as answer:
+                if not answer.url.startswith(_SCHEME):
+                    raise UnavailableError(self.url, "leads to a connection without TLS", got=answer.url)
                 content = answer.read()
         except (urllib.error.URLError, TimeoutError, OSError) as error:
             reason = getattr(error, "reason", error)
@@ -339,7 +341,12 @@ _ENTRIES = (
     _torchvision("imagenet-vgg19", "perceptual loss of warp3d", "vgg19-dcbb9e9d.pth"),
     _torchvision("imagenet-alexnet", "part of LPIPS", "alexnet-owt-7be5be79.pth"),
     WeightsEntry(
-        "lpips-alex", "linear layers of LPIPS", "lpips-v0.1-alex.pth", "", f"{_LPIPS}alex.pth", "BSD-2-Clause"
+        "lpips-alex",
+        "linear layers of LPIPS",
+        "lpips-v0.1-alex.pth",
+        "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+        f"{_LPIPS}alex.pth",
+        "BSD-2-Clause",
     ),
 )
 

@@ -82,6 +82,16 @@ def test_what_a_killed_writer_left_is_removed_and_what_is_being_written_is_not(t
     assert sorted(os.listdir(tmp_path / "sub")) == ["b.mp4", "not.partial"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs flock")
+def test_of_one_file_only_its_own_rests_are_removed(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in (".a.png.12ab.partial", ".b.png.12ab.partial", "sub/.a.png.12ab.partial"):
+        (tmp_path / name).touch()
+    atomic.remove_abandoned(tmp_path / "a.png")
+    assert sorted(os.listdir(tmp_path)) == [".b.png.12ab.partial", "sub"]
+    assert os.listdir(tmp_path / "sub") == [".a.png.12ab.partial"]
+
+
 def test_a_file_that_was_taken_for_abandoned_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
     calls = []
 

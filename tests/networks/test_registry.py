@@ -17,6 +17,11 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "kept"
 
 
+@pytest.fixture(autouse=True)
+def without_tls(monkeypatch):
+    monkeypatch.setattr(registry, "_SCHEME", "http://")
+
+
 @pytest.fixture
 def served(tmp_path):
     """An owner's server with one file: (url, digest)."""
@@ -62,6 +67,19 @@ def test_what_differs_is_not_kept(served, folder):
 def test_a_server_that_cannot_be_reached_is_named():
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9"):
         WeightsEntry("net", "", "net.pth", "", "http://127.0.0.1:9/net.pth").fetch()
+
+
+def test_a_connection_without_tls_is_refused(served, folder, monkeypatch):
+    url, digest = served
+    monkeypatch.setattr(registry, "_SCHEME", "https://")
+    with pytest.raises(UnavailableError, match="without TLS"):
+        WeightsEntry("net", "", "net.pth", digest, url).fetch()
+    assert not folder.exists()
+
+
+def test_everything_that_is_fetched_comes_over_tls_and_has_a_digest():
+    fetched = [entry for entry in WEIGHTS.values() if not entry.shipped]
+    assert all(entry.url.startswith("https://") and len(entry.digest) >= 8 for entry in fetched)
 
 
 def test_weights_are_found_by_file_run_or_name(tmp_path, folder):

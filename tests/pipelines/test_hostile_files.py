@@ -1,0 +1,87 @@
+"""Files made to do harm: nesting without end, entities that multiply, names that a shell or a terminal would obey."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+
+from humanpose_cli.cli.command import read_config
+from humanpose_cli.cli.main import main
+from humanpose_cli.core.errors import InputError, one_line
+from humanpose_cli.datasets.h36m import read_cameras
+from humanpose_cli.datasets.reading import read_json
+from humanpose_cli.datasets.rich import read_rich_camera
+from humanpose_cli.io.detection_files import read_keypoints
+from humanpose_cli.io.fit_files import read_fit
+from humanpose_cli.io.images import write_image
+from humanpose_cli.networks.weights import _KEY, read_header
+
+DEEP = 200_000
+NESTED = "[" * DEEP + "]" * DEEP
+
+
+def fit_with_nested_options(path: Path) -> None:
+    golden = next((Path(__file__).parents[1] / "io" / "data").glob("*.fit.npz"))
+    with np.load(golden) as file:
+        np.savez(path, **{**file, "options": np.array(NESTED)})
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "read"),
+    [
+        ("x.json", lambda path: path.write_text(NESTED), read_keypoints),
+        ("x.json", lambda path: path.write_text(NESTED), read_json),
+        ("x.toml", lambda path: path.write_text(f"a = {NESTED}"), lambda path: read_config(path, "fit", ["fit"])),
+        ("x.fit.npz", fit_with_nested_options, read_fit),
+        (
+            "x.safetensors",
+            lambda path: path.write_bytes(save({"a": torch.zeros(1)}, metadata={_KEY: NESTED})),
+            read_header,
+        ),
+    ],
+)
+def test_nesting_without_end_is_refused(tmp_path, name, write, read):
+    write(tmp_path / name)
+    with pytest.raises(InputError):
+        read(tmp_path / name)
+
+
+BOMB = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12))
+
+
+@pytest.mark.parametrize("read", [read_rich_camera, read_cameras])
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'<!DOCTYPE x [<!ENTITY a0 "lol">{BOMB}]><x><w0>&a11;</w0></x>',
+        '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><x><w0>&a;</w0></x>',
+        "<a>" * DEEP + "</a>" * DEEP,
+    ],
+    ids=["billion laughs", "file of the system", "nesting"],
+)
+def test_hostile_xml_is_refused_at_once(tmp_path, text, read):
+    (tmp_path / "x.xml").write_text(text)
+    started = time.monotonic()
+    with pytest.raises(InputError):
+        read(tmp_path / "x.xml")
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("name", ["$(touch ran).png", "`touch ran`.png", "; touch ran #.png", "a\x1b[2Jb\n\u202ec.png"])
+def test_names_are_never_run_and_never_reach_a_terminal(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    write_image(tmp_path / "x.png", np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "x.png").rename(tmp_path / name)
+    assert main(["fit", name, "--dry-run", "--threads", "1"]) == 0
+    told = capsys.readouterr()
+    assert one_line(name) in told.out
+    assert not set("\x1b\u202e") & set(told.out + told.err)
+    assert main(["fit", name, "--dry-run", "--json", "--threads", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["items"][0]["input"] == name
+    assert not (tmp_path / "ran").exists()
