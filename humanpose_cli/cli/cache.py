@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 
 
 _ACTION = argument(
-    "verify|show|index",
-    "verify: read everything and name what is damaged. show: summarise the contents. index: rebuild the index.",
+    "verify|show|index|export",
+    "verify: read everything and name what is damaged. show: summarise the contents. index: rebuild the index. export: "
+    "write the images as files, with a list of them, for other programs.",
 )
 _CACHE = argument("CACHE", "The cache's folder, or a single file of it.")
-_OUT = option("--out FILE", "With show: write a contact sheet of people with their labels. Default: none.")
+_OUT = option(
+    "--out FILE|FOLDER",
+    "With show: write a contact sheet of people with their labels. With export: folder for the images. Default: none.",
+)
 _COUNT = option("--count N", "With show: images on the contact sheet.", min=1)
-_SPLIT = option("--split PROTOCOL/SPLIT", "With show: take the images from this split. Default: from all.")
+_SPLIT = option("--split PROTOCOL/SPLIT", "With show and export: take the images from this split. Default: from all.")
 _LABELS = {Status.SUCCESS: "ok", Status.PARTIAL: "unfinished", Status.ERROR: "damaged"}
 _MOST_MESSAGES, _MOST_IN_TABLE = 50, 2
 
@@ -29,11 +33,16 @@ _MOST_MESSAGES, _MOST_IN_TABLE = 50, 2
 @command(
     columns=(("found", "found", "Contents of the file, or what is damaged."),),
     labels=_LABELS,
-    examples=("hpc cache show people", "hpc cache show people --out sheet.jpg", "hpc cache verify people"),
+    examples=(
+        "hpc cache show people",
+        "hpc cache show people --out sheet.jpg",
+        "hpc cache verify people",
+        "hpc cache export 3dpw --split 3dpw/test --out pictures",
+    ),
 )
 def cache(
     session: Session,
-    action: Annotated[Literal["verify", "show", "index"], _ACTION],
+    action: Annotated[Literal["verify", "show", "index", "export"], _ACTION],
     path: Annotated[Path, _CACHE],
     out: Annotated[Path | None, _OUT] = None,
     count: Annotated[int, _COUNT] = 64,
@@ -41,12 +50,14 @@ def cache(
     seed: Seed = 0,
     threads: Threads = None,
 ) -> CommandResult:
-    """Show what a dataset cache holds, verify it, or rebuild its index.
+    """Show what a dataset cache holds, verify it, rebuild its index, or write its images as files.
 
     verify exits with 3 if anything is damaged, and with 4 if files are still missing.
     """
-    if action != "show" and (out is not None or split is not None):
-        raise UsageError("--out" if out is not None else "--split", "is for hpc cache show")
+    if action in ("verify", "index") and (out is not None or split is not None):
+        raise UsageError("--out" if out is not None else "--split", "is for hpc cache show and export")
+    if action == "export":
+        return _export(session, path, out, split)
     if split is not None and out is None:
         raise UsageError("--split", "chooses the images of a contact sheet", remedy="add --out sheet.png")
     if action == "verify":
@@ -54,6 +65,23 @@ def cache(
     if action == "index":
         return _index(path)
     return _show(path, out, count, split, seed)
+
+
+def _export(session: Session, path: Path, out: Path | None, split: str | None) -> CommandResult:
+    from humanpose_cli.data.cache import open_cache
+    from humanpose_cli.data.contact_sheet import pick_rows
+    from humanpose_cli.data.export import export_images
+
+    if out is None:
+        raise UsageError("--out", "is missing", expected="a folder for the images")
+    opened = open_cache(path)
+    rows = pick_rows(opened, len(opened), split=split)
+    with session.item(str(path)):
+        listed, *images = export_images(
+            opened, rows, out, progress=session.reporter.step, stop=lambda: session.stop.requested
+        )
+    item = ItemResult(str(path), Status.SUCCESS, (str(listed),), details={"found": f"{len(images):,} images"})
+    return CommandResult("cache", Status.SUCCESS, (item,))
 
 
 def _verify(session: Session, path: Path, threads: int | None) -> CommandResult:

@@ -51,7 +51,9 @@ _WEIGHTS = option("--weights FILE|RUN", "The model to evaluate. Default: the shi
 _SEGMENTER = option("--segmenter FILE|RUN", "Segmenter for networks that take body parts. Default: shipped.")
 _METHOD = option("--method", "With fit: how bodies are fitted to the images, as in hpc fit.")
 _DETECTOR = option(
-    "--detector", "With fit: the source of the detections. stored: the cache, made by hpc preprocess --detections."
+    "--detector",
+    "With fit: the source of the detections. stored: the cache, made by hpc preprocess --detections. boxes: our "
+    "networks on the labelled boxes.",
 )
 _CROPS = option(
     "--crops",
@@ -130,7 +132,7 @@ class FitFlags:
     """Which bodies are evaluated, as one parameter."""
 
     method: Annotated[Literal["auto", "keypoints", "nbf"], _METHOD] = "auto"
-    detector: Annotated[Literal["stored", "auto", "thorough", "fast"], _DETECTOR] = "stored"
+    detector: Annotated[Literal["stored", "boxes", "auto", "thorough", "fast"], _DETECTOR] = "stored"
     crops: Annotated[Literal["labels", "segmenter"] | None, _CROPS] = None
     predictions: Annotated[Path | None, _PREDICTIONS] = None
 

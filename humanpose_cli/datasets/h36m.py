@@ -12,7 +12,9 @@ Layout after the owners' archives (Poses_D3_Positions_mono_S1.tgz, Videos_S1.tgz
 VideoPose3D, mmhuman3d and PosePile. VideoPose3D's data_3d_h36m.npz, pickled objects without cameras, is not read.
 
 Protocols: "nbf": S1, S5, S6, S7 for training, S8 for validation, S9 and S11 for testing, every 10th frame (section 4);
-"deform-and-learn": S1, S5, S6, S7, S8 for training, S9 and S11 for testing (section 6.1, Protocol #1).
+"deform-and-learn": S1, S5, S6, S7, S8 for training, S9 and S11 for testing (section 6.1, Protocol #1); "p1" and "p2":
+the same actors, every 5th frame, as HMR and SPIN are judged: p1 on all cameras, p2 on camera 60457274 alone. They are
+left out where `every` does not divide 5.
 
 Of each frame one pinhole view of the actor is kept (`calibrated`); labels are the joints, and bodies from MoSh fits or
 from the joint fitter. Three activities of S9 have joints 20 cm off (SittingDown 1, Waiting 1, Greeting): they are
@@ -162,12 +164,16 @@ PROTOCOLS: Mapping[str, Mapping[str, str]] = {
         "S9": "test",
         "S11": "test",
     },
-    "deform-and-learn": {
-        **dict.fromkeys(("S1", "S5", "S6", "S7", "S8"), "train"),
-        **dict.fromkeys(("S9", "S11"), "test"),
+    **{
+        name: {
+            **dict.fromkeys(("S1", "S5", "S6", "S7", "S8"), "train"),
+            **dict.fromkeys(("S9", "S11"), "test"),
+        }
+        for name in ("deform-and-learn", "p1", "p2")
     },
 }
-_NBF_EVERY = 10
+_NBF_EVERY, _HMR_EVERY = 10, 5
+_FRONTAL = "60457274"
 _SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
 _ACTIONS = 30
 _METADATA = ("metadata.xml", "Release-v1.2/metadata.xml", "Release-v1.1/metadata.xml")
@@ -324,7 +330,6 @@ class H36mSource(FolderSource):
         camera = self._cameras[int(view.subject[1:]), view.camera]
         joints = self._joints(view, camera)[list(view.shown)]
         people = self._people(view, view.shown, joints)
-        splits = {name: split[view.subject] for name, split in PROTOCOLS.items()}
         for row, (frame, pixels) in enumerate(self._decoded(view)):
             shot = Shot(pixels, camera.lens, joints[row, :, :3])
             pinhole = shot.view(self.options.crop_size)
@@ -334,10 +339,21 @@ class H36mSource(FolderSource):
                 [with_joints(people[row], "h36m17", joints[row], pinhole)],
                 sequence=view.sequence,
                 frame=frame,
-                splits={name: split for name, split in splits.items() if name != "nbf" or frame % _NBF_EVERY == 0},
+                splits=self._splits(view, frame),
                 maps=self._maps(view, frame, camera, pinhole, (pixels.shape[1], pixels.shape[0])),
                 frame_rate=FRAME_RATE,
             )
+
+    def _splits(self, view: _View, frame: int) -> Mapping[str, str]:
+        """Protocol → split of a frame. Those of HMR are left out where steps are such that they would lack frames."""
+        splits = {name: split[view.subject] for name, split in PROTOCOLS.items()}
+        if frame % _NBF_EVERY:
+            del splits["nbf"]
+        if frame % _HMR_EVERY or _HMR_EVERY % self.options.every:
+            del splits["p1"], splits["p2"]
+        elif splits["p2"] == "test" and view.camera != _FRONTAL:
+            del splits["p2"]
+        return splits
 
     def _joints(self, view: _View, camera: CalibratedCamera) -> Array:
         """(frames, 17, 4) metres in camera axes, all known."""

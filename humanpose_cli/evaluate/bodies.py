@@ -7,10 +7,10 @@ origin. `evaluate_crops` measures a network alone, on crops made from labels, as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -27,8 +27,11 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.data.cache import Cache, open_cache
 from humanpose_cli.data.encoding import decode_png
 from humanpose_cli.data.samples import Person
+from humanpose_cli.detect.detector import people_in_boxes
+from humanpose_cli.detect.models import ModelPool, default_threads
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.evaluate.people import EvaluatedPeople, PeopleSelection, weights_facts
+from humanpose_cli.evaluate.predictions import FoundBody, fits_from_files, found_in
 from humanpose_cli.evaluate.published import tables_beside
 from humanpose_cli.evaluate.report import (
     Cell,
@@ -42,13 +45,11 @@ from humanpose_cli.evaluate.report import (
     summarise,
     worst_contact_sheet,
 )
-from humanpose_cli.fitting.fit_reading import FrameList, read_fits
 from humanpose_cli.fitting.fitter import FitOptions, Fitter
 from humanpose_cli.fitting.networks import NetworkOptions
-from humanpose_cli.fitting.people import DetectedPeople, SingleImages
+from humanpose_cli.fitting.people import DetectedPeople, PeopleSource, SingleImages
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
 from humanpose_cli.io.atomic import ensure_folder
-from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.metrics.bodies import Bodies, BodyErrors, class_f1, confusion, mean_of_visible
 from humanpose_cli.models.nbf.body import BodyParameters
@@ -117,20 +118,8 @@ def distance_to_mean(people: EvaluatedPeople) -> NDArray[np.float64]:
     return geodesic_angle(rotations, neutral.expand_as(rotations)).mean(1).double().numpy()
 
 
+_VIEWS = 8  # of each labelled person beside the first, as `hpc fit` has them
 _LEAST_OVERLAP = 0.3  # of the boxes, to be taken for the same person
-
-
-class FoundBody(NamedTuple):
-    """One fitted person: poses (72,), betas (S,), trans (3,) as in a fit file, and the box (4,) it was found in.
-
-    body  that these are parameters of; None for the one that is evaluated
-    """
-
-    poses: NDArray[Any]
-    betas: NDArray[Any]
-    trans: NDArray[Any]
-    box: NDArray[Any]
-    body: Body | None = None
 
 
 @dataclass(frozen=True)
@@ -175,9 +164,14 @@ def measure_fits(
     for done, (image, size) in enumerate(zip(images, sizes, strict=True), 1):
         fitted = fit(int(image))
         rows = np.flatnonzero(people.people.images == image)
-        for true, index in matched(people.boxes[rows], [one.box for one in fitted], size):
-            found.append(int(rows[true]))
-            bodies.append(fitted[index])
+        told = {one.person: one for one in fitted if one.person is not None}
+        known = [int(row) for row in rows if int(people.people.indices[row]) in told]
+        found += known
+        bodies += [told[int(people.people.indices[row])] for row in known]
+        others, rest = [int(row) for row in rows if row not in known], [one for one in fitted if one.person is None]
+        for true, index in matched(people.boxes[others], [one.box for one in rest], size):
+            found.append(others[true])
+            bodies.append(rest[index])
         progress(done, len(images), "images")
         if stop():
             raise InterruptedRun()
@@ -186,7 +180,7 @@ def measure_fits(
     predicted, rigs = _stacked(bodies, body)
     stand_in = people.errors(_upright(people, missed, body), missed, body)
     nothing = {name: np.zeros(len(missed)) for name in ("pckh", "pck", "auc")}
-    errors = people.errors(predicted, rows, rigs)
+    errors = people.errors(predicted, rows, rigs, _points(people, bodies))
     return EvaluatedFits(rows, errors, predicted, rigs, missed, stand_in._replace(**nothing))
 
 
@@ -197,6 +191,17 @@ def _upright(people: EvaluatedPeople, rows: NDArray[np.int64], body: Body) -> Bo
     return Bodies(
         rotations.expand(len(rows), -1, -1, -1), torch.zeros(len(rows), body.shape_count), people.roots()[rows]
     )
+
+
+def _points(people: EvaluatedPeople, found: Sequence[FoundBody]) -> NDArray[np.float64] | None:
+    """The predicted joints (M, P, 3), NaN where a body is predicted; None where they all are."""
+    if all(one.joints is None for one in found):
+        return None
+    points = np.full((len(found), len(people.joints.points), 3), np.nan)
+    for row, one in enumerate(found):
+        if one.joints is not None:
+            points[row] = people.joints.of_skeleton(one.joints[0], one.joints[1][None])[0]
+    return points
 
 
 def _stacked(found: Sequence[FoundBody], body: Body) -> tuple[Bodies, tuple[Body, ...]]:
@@ -244,8 +249,7 @@ def _overlap(a: NDArray[Any], b: NDArray[Any]) -> float:
     return float(np.nan_to_num(overlap))  # of a box that is not known
 
 
-Detections = Literal["stored", "auto", "thorough", "fast"]
-Fits = Callable[[int], list[FoundBody]]
+Detections = Literal["stored", "boxes", "auto", "thorough", "fast"]
 
 
 class StoredPeople(SingleImages):
@@ -259,6 +263,28 @@ class StoredPeople(SingleImages):
         sample = self._cache.sample(self._cache.find(frame.name))
         people = [detected for person in sample.people if (detected := _detected(person)) is not None]
         return sorted(people, key=lambda person: -person.area)
+
+
+class BoxedPeople(SingleImages):
+    """What our detector says of the labelled boxes of a cache: `PeopleSource`. `frame.index` is the image's row."""
+
+    def __init__(self, people: EvaluatedPeople, threads: int | None = None) -> None:
+        self._people, self._pool = people, ModelPool(threads or default_threads())
+
+    def rows(self, image: int) -> NDArray[np.int64]:
+        """Of the evaluated people in an image whose box is known."""
+        rows = np.flatnonzero(self._people.people.images == image)
+        return rows[np.isfinite(self._people.people.column("box")[rows]).all(1)]
+
+    def in_image(self, frame: Frame) -> list[DetectedPerson]:
+        """One for each of `rows`, in that order."""
+        cache = self._people.people.cache
+        rows = self.rows(cache.find(frame.name))
+        boxes = np.asarray(self._people.people.column("box")[rows], np.float64)
+        return people_in_boxes(self._pool, frame.pixels, boxes, _VIEWS) if len(rows) else []
+
+    def __exit__(self, *problem: Any) -> None:
+        self._pool.close()
 
 
 def _detected(person: Person) -> DetectedPerson | None:
@@ -286,104 +312,6 @@ def _detected(person: Person) -> DetectedPerson | None:
     )
 
 
-_FOREIGN_SUFFIXES = (".pkl", ".pt", ".npz")
-
-
-def fits_from_files(path: Path, cache: Cache, body: Body) -> Fits:
-    """Row of an image → its people in fits that are there already: our fit files below a folder, or else the results of
-    other programs, a file or a folder of them (`fitting.fit_reading`).
-
-    body  that they are to be of
-
-    A file of ours is about the image whose name its path has, or about the frames it lists; suffixes do not count. A
-    file of another program is about the sequence that it, or a folder above it, is named after; of a cache without
-    sequences, about all images. InputError where nothing is about an image of the cache, or bodies differ.
-    """
-    own = sorted(path.rglob(f"*{FIT_SUFFIX}")) if path.is_dir() else []
-    known = _own_fits(path, own) if own else _foreign_fits(path, cache, body)
-    bodies = {record.body for record, _ in known.values()}
-    if bodies != {body.name}:
-        got = ", ".join(sorted(bodies))
-        raise InputError(path, "holds fits of another body", expected=body.name, got=got, remedy="`body`")
-    names = {row: _plain(str(name)) for row, name in enumerate(cache.images["name"][:])}
-    if not any(name in known for name in names.values()):
-        raise InputError(
-            path,
-            "holds no fit of any image of the cache",
-            expected=f"names such as {next(iter(names.values()))}",
-            got=next(iter(known)),
-        )
-
-    def fit(row: int) -> list[FoundBody]:
-        if names[row] not in known:
-            return []
-        record, frame = known[names[row]]
-        return _found(record, np.flatnonzero(record.frame_index == frame))
-
-    return fit
-
-
-_Known = dict[str, tuple[FitRecord, int]]
-
-
-def _own_fits(folder: Path, paths: Sequence[Path]) -> _Known:
-    """Name of an image → record and frame."""
-    known: _Known = {}
-    for path in paths:
-        record = read_fit(path)
-        name = _plain(str(path.relative_to(folder))[: -len(FIT_SUFFIX)])
-        frames = [_plain(str(frame)) for frame in record.frame_names]
-        for index, frame in enumerate(frames):
-            for key in (name, f"{name}/{frame}") if len(frames) == 1 else (f"{name}/{frame}", frame):
-                known.setdefault(key, (record, index))
-    return known
-
-
-def _foreign_fits(path: Path, cache: Cache, body: Body) -> _Known:
-    """Likewise, of other programs' results."""
-    if path.is_file() or (path / "hps").is_dir():
-        files = [path]
-    else:
-        files = sorted(file for file in path.rglob("*") if file.suffix in _FOREIGN_SUFFIXES)
-        files += sorted(folder.parent for folder in path.rglob("hps") if folder.is_dir())
-    if not files:
-        raise InputError(path, "holds no fits", expected=f"*{FIT_SUFFIX} of hpc fit, or results of other programs")
-    known: _Known = {}
-    for file in files:
-        rows = _rows_about(file, cache)
-        names = [str(name) for name in cache.images["name"][rows]]
-        sizes = np.asarray(cache.images["size"][rows], np.int64)
-        numbers = np.arange(len(rows))
-        listed = FrameList(numbers, np.array(names), sizes, 0.0, bool(cache.sequences), len(rows))
-        record = read_fits(file, body, listed)
-        known |= {_plain(name): (record, number) for number, name in enumerate(names)}
-    return known
-
-
-def _rows_about(file: Path, cache: Cache) -> NDArray[np.int64]:
-    """Rows of the images that another program's file is about."""
-    if not cache.sequences:
-        return np.arange(len(cache))
-    places = {file.stem, *file.parts}
-    named = [name for name in cache.sequences if name in places or Path(name).name in places]
-    if not named and len(cache.sequences) == 1:
-        named = list(cache.sequences)
-    if len(named) != 1:
-        expected = f"the name of one sequence in its path, such as {cache.sequences[0]}"
-        raise InputError(file, "does not tell which sequence it is about", expected=expected)
-    return cache.sequence(named[0])
-
-
-def _plain(name: str) -> str:
-    """A name without an image's suffix."""
-    path = Path(name)
-    return str(path.with_suffix("")) if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp") else name
-
-
-def _found(record: FitRecord, rows: Iterable[int]) -> list[FoundBody]:
-    return [FoundBody(record.poses[i], record.betas[i], record.trans[i], record.boxes[i]) for i in rows]
-
-
 def evaluate_fits(
     selection: PeopleSelection,
     options: FitOptions,
@@ -400,12 +328,16 @@ def evaluate_fits(
         raise InputError(
             cache.path, "holds no detections", remedy="make it with hpc preprocess … --detections, or --detector auto"
         )
-    people = selection.people(*(("box", "detected") if detections == "stored" else ()), joints=selection.joint_set())
-    source = (
-        StoredPeople(cache)
-        if detections == "stored"
-        else DetectedPeople(detections, threads, device if device == "cpu" else "auto")
-    )
+    needs = {"stored": ("box", "detected"), "boxes": ("box",)}.get(detections, ())
+    people = selection.people(*needs, joints=selection.joint_set())
+    boxed: BoxedPeople | None = None
+    source: PeopleSource
+    if detections == "stored":
+        source = StoredPeople(cache)
+    elif detections == "boxes":
+        source = boxed = BoxedPeople(people, threads)
+    else:
+        source = DetectedPeople(detections, threads, device if device == "cpu" else "auto")
     with Fitter(options, people_source=source, device=device) as fitter:
 
         def fit(row: int) -> list[FoundBody]:
@@ -413,7 +345,11 @@ def evaluate_fits(
             record = fitter.fit_image(
                 cache.image(row), name=sample.name, focal=sample.focal, principal_point=sample.principal_point
             )
-            return _found(record, range(len(record)))
+            found = found_in(record, range(len(record)))
+            if boxed is None:
+                return found
+            whose = people.people.indices[boxed.rows(row)]
+            return [one._replace(person=int(person)) for one, person in zip(found, whose, strict=True)]
 
         evaluated = measure_fits(people, fit, fitter.body, stop=stop, progress=progress)
         facts = {**selection.facts(), "method": options.method, "detector": detections}
@@ -428,7 +364,7 @@ def evaluate_predictions(
     """Errors of fits that are there already, ours or other programs'."""
     people = selection.people(joints=selection.joint_set())
     body = body_by_name(fit_body)
-    fit = fits_from_files(folder, people.people.cache, body)
+    fit = fits_from_files(folder, people.people.cache, body, selection.models)
     evaluated = measure_fits(people, fit, body, stop=stop, progress=progress)
     return fits_report(people, evaluated, {**selection.facts(), "predictions": folder.name})
 
@@ -533,8 +469,8 @@ def _contact_sheets(people: EvaluatedPeople, evaluated: EvaluatedFits) -> dict[s
         mpjpe, pa, pckh = 1e3 * errors.mpjpe[index], 1e3 * errors.pa_mpjpe[index], 100 * errors.pckh[index]
         return f"{mpjpe:.0f} mm, PA {pa:.0f} mm, PCKh {pckh:.0f} %, {errors.rotation[index]:.2f} rad"
 
-    if not len(evaluated.found):
-        return {}
+    if not len(evaluated.found) or not bool(torch.isfinite(evaluated.bodies.rotations).all()):
+        return {}  # nothing to draw of joints alone
     shown = "person, true body, found body"
     sheets = {"quartiles.jpg": (quartile_contact_sheet(errors.mpjpe, panel, title), f"Quartiles: {shown}")}
     for name, values, text in (

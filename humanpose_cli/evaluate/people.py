@@ -78,11 +78,16 @@ class EvaluatedPeople:
         return np.where(known.any(1), boxes, stored)
 
     def errors(
-        self, predicted: Bodies, rows: NDArray[np.integer], models: Body | Sequence[Body] | None = None
+        self,
+        predicted: Bodies,
+        rows: NDArray[np.integer],
+        models: Body | Sequence[Body] | None = None,
+        points: NDArray[np.float64] | None = None,
     ) -> BodyErrors:
         """Errors of M predicted bodies that are those of the people in these rows.
 
         models  of the predictions: one, or each one's; None for `self.body`
+        points  (M, P, 3) predicted joints, NaN for people of whom a body is predicted
         """
         each = (
             [models] * len(rows) if isinstance(models, Body) else [self.body] * len(rows) if models is None else models
@@ -101,6 +106,7 @@ class EvaluatedPeople:
                 true_body=self.rigs[number] if number >= 0 else None,
                 joints=self.joints,
                 measured=None if measured is None else measured[chosen],
+                points=None if points is None else points[chosen],
             )
             for column, values in zip(result, found, strict=True):
                 column[chosen] = values

@@ -301,8 +301,8 @@ def evaluated_pairs(
     numbers = spread_evenly(len(pairs), selection.limit or len(pairs))
     # Pairs are taken as they are, whatever is visible.
     facts = replace(selection, visible=0.0).facts(protocol, split)
-    shown = "of whole images" if whole else "of crops about the person"
-    return PairCrops(pairs, size, whole=whole), numbers, {**facts, "pixels": f"{size}, {shown}"}
+    facts |= {"pixels": size, "shown": "whole images" if whole else "crops about the person"}
+    return PairCrops(pairs, size, whole=whole), numbers, facts
 
 
 def evaluate_reposing(

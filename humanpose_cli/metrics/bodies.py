@@ -187,6 +187,7 @@ def body_errors(
     true_body: Body | None = None,
     joints: JointSet = SMPL24_JOINTS,
     measured: Floats | None = None,
+    points: Floats | None = None,
 ) -> BodyErrors:
     """Errors of N predicted people. focal (N,), centre (N, 2) pixels of the camera that sees them both.
 
@@ -195,6 +196,7 @@ def body_errors(
     joints     that mpjpe, pa_mpjpe, pck and auc are of, and whose root pve is about
     measured   (N, P, 3) metres: these joints, where they are not those of the true bodies; true bodies that are not
                known are NaN then
+    points     (N, P, 3) metres: predicted joints, NaN for people of whom a body is predicted
 
     UsageError where the two sets are not of one size.
     """
@@ -205,8 +207,8 @@ def body_errors(
     parts = []
     for first in range(0, len(focal), _CHUNK):
         rows = slice(first, first + _CHUNK)
-        known = None if measured is None else measured[rows]
-        parts.append(_errors(rigs, predicted, true, focal, centre, rows, joints, known))
+        known, given = (None if array is None else array[rows] for array in (measured, points))
+        parts.append(_errors(rigs, predicted, true, focal, centre, rows, joints, known, given))
     return BodyErrors.joined(parts or [BodyErrors(*[np.zeros(0)] * len(BodyErrors._fields))])
 
 
@@ -219,6 +221,7 @@ def _errors(
     rows: slice,
     joints: JointSet,
     measured: Floats | None,
+    given: Floats | None,
 ) -> BodyErrors:
     sets, betas, points = [], [], []
     for body, bodies in zip(rigs, (predicted, true), strict=True):
@@ -233,6 +236,7 @@ def _errors(
         shifts = [found[:, joints.rows].mean(1) if joints.rows else np.zeros((len(mesh), 3)) for found in points]
         surface = pve(mesh, true_mesh, *shifts)
     found, known = points[0], points[1] if measured is None else measured
+    found = found if given is None else np.where(np.isfinite(given), given, found)
     averaged, root = range(len(joints.joints)), joints.rows
     head = head_height(rigs[1], betas[1]) * focal[rows] / sets[1].joints[:, _HEAD, 2].clamp_min(1e-3)
     image, true_image = (project(posed.joints, focal[rows], centre[rows]).cpu().numpy() for posed in sets)
@@ -241,7 +245,7 @@ def _errors(
         pa_mpjpe(found, known, averaged),
         surface,
         geodesic_angle(predicted.rotations[rows].double(), true.rotations[rows].double()).cpu().numpy().mean(1),
-        np.where(np.isfinite(true_image).all((1, 2)), pckh(image, true_image, head.cpu().numpy()), np.nan),
+        np.where(np.isfinite(image + true_image).all((1, 2)), pckh(image, true_image, head.cpu().numpy()), np.nan),
         pck_3d(found, known, averaged, root),
         auc_3d(found, known, averaged, root),
     )

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from humanpose_cli.body.body import Body, PosedBody
-from humanpose_cli.core.conventions import H36M17, SMPL24
+from humanpose_cli.core.conventions import H36M17, SMPL24, skeleton_by_name
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.npz_files import read_npy
 
@@ -115,8 +115,17 @@ class JointSet:
 
     def of_labels(self, joints: NDArray[np.floating]) -> NDArray[np.float64]:
         """A data set's joints (N, 17, 4) of h36m17 with confidence → `points` (N, P, 3), NaN where not known."""
-        chosen = np.asarray(joints, np.float64)[:, H36M17.indices(self.points)]
+        chosen = self.of_skeleton(H36M17.name, joints)
         return np.where(np.nan_to_num(chosen[..., 3:]) > 0, chosen[..., :3], np.nan)
+
+    def of_skeleton(self, skeleton: str, joints: NDArray[np.floating]) -> NDArray[np.float64]:
+        """`points` (N, P, …) among the joints (N, J, …) of a skeleton; UsageError where that lacks one."""
+        names = skeleton_by_name(skeleton)
+        missing = [name for name in self.points if name not in names]
+        if missing:
+            expected = ", ".join(missing)
+            raise UsageError("joints", f"{self.name} are not among those of {skeleton}", expected=expected)
+        return np.asarray(joints, np.float64)[:, names.indices(self.points)]
 
     @property
     def root_name(self) -> RootName:

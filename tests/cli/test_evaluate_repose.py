@@ -37,14 +37,17 @@ def test_a_network_the_mesh_and_a_copy(hpc, pairs, run, tmp_path):
     line = ("evaluate", "repose", "--data", pairs, "--weights", run, "--threads", "1", "--out", str(out))
     ran = hpc(*line, "--limit", "2", "--size", "64", "--json")
     assert ran.code == 0, ran.err
-    assert set(ran.document["metrics"]) == {"ssim", "ssim_fg", "l1_fg", "mask_iou", "perceptual", "pose_auc"}
+    assert set(ran.document["metrics"]) == {
+        *("ssim", "ssim_fg", "ssim_uniform", "ssim_fg_uniform", "l1_fg", "mask_iou", "perceptual", "pose_auc")
+    }
     assert ran.document["metrics"]["ssim"]["n"] == 2
-    methods, differences = ran.document["tables"]
+    methods, differences, figures = ran.document["tables"]
     networks = ["warp3d, pasted", "warp3d, mesh input", "warp3d"]
     assert [row[0] for row in methods["rows"]] == ["copy", "mesh", *networks]
     assert methods["rows"][2][1:] != methods["rows"][3][1:]
     compared = {f"{a} − {b}" for a in networks for b in ("copy", "mesh")}
     assert {row[0] for row in differences["rows"]} == compared
+    assert {row[-1] for row in figures["rows"]} == {2}
     assert ran.details["facts"]["pixels"] == 64
     assert ran.details["facts"]["perceptual"] == "backbone segmenter.safetensors"
     assert (out / "pairs.jpg").is_file()

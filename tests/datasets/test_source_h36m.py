@@ -126,11 +126,23 @@ def test_samples_tell_who_what_and_where(whole):
     assert samples[1].sequence == "S8/WalkingDog_1.60457274"
     person = samples[1].people[0]
     assert (person.identity, person.activity, person.gender, person.body) == ("S8", "WalkDog", "", "")
-    assert samples[1].splits == {"deform-and-learn": "train"}  # nbf takes every 10th frame
-    assert samples[2].splits == {"deform-and-learn": "train", "nbf": "validation"}
+    every = {"deform-and-learn": "train", "p1": "train", "p2": "train"}
+    assert samples[1].splits == every  # nbf takes every 10th frame
+    assert samples[2].splits == {**every, "nbf": "validation"}
     for subject, splits in {"S1": ("train", "train"), "S11": ("test", "test")}.items():
         sample = next(source.read(first_view(source, f"{subject}/WalkingDog_1.54138969")))
         assert (sample.splits["nbf"], sample.splits["deform-and-learn"]) == splits
+
+
+def test_protocols_1_and_2_take_every_fifth_frame_and_2_the_frontal_camera(whole):
+    for every, fifth in ((1, 5), (5, 5), (10, None)):
+        source = H36mSource(whole, H36mOptions(every=every))
+        for camera, frontal in (("60457274", True), ("54138969", False)):
+            samples = list(source.read(first_view(source, f"S11/WalkingDog_1.{camera}")))
+            for sample in samples:
+                known = fifth is not None and sample.frame % 5 == 0
+                assert ("p1" in sample.splits) == known
+                assert ("p2" in sample.splits) == (known and frontal)
 
 
 def test_the_papers_protocols():

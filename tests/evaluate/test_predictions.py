@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.core.progress import no_progress
-from humanpose_cli.evaluate.bodies import evaluate_fits, evaluate_predictions
+from humanpose_cli.data.cache import open_cache
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.evaluate.bodies import _detected, evaluate_fits, evaluate_predictions
 from humanpose_cli.evaluate.people import PeopleSelection
 from humanpose_cli.evaluate.report import Report
 from humanpose_cli.fitting.fitter import FitOptions
@@ -68,6 +71,25 @@ def test_crops_are_fitted_with_their_own_camera(tmp_path: Path, method: str) -> 
     assert report.facts["found"] == "1 (100.0 %)"
     assert report.metrics["mpjpe_mm"].value < (60 if method == "keypoints" else 120)
     assert report.metrics["pckh"].value > 0.8
+
+
+def test_labelled_boxes_are_given_to_the_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is labelled is found, however little of them."""
+    folder = clip_cache(tmp_path / "clip")
+    cache, asked = open_cache(folder), []
+
+    def perfect(pool: object, image: np.ndarray, boxes: np.ndarray, *more: object) -> list[DetectedPerson]:
+        asked.append(boxes)
+        found = _detected(cache.person(len(asked) - 1))
+        assert found is not None
+        return [replace(found, box=np.array([0, 0, 1, 1.0]))]  # would not overlap
+
+    monkeypatch.setattr("humanpose_cli.evaluate.bodies.people_in_boxes", perfect)
+    selection, options = PeopleSelection(folder), FitOptions(method="keypoints")
+    report = evaluate_fits(selection, options, "cpu", no_progress, lambda: False, detections="boxes")
+    assert report.facts["found"] == "4 (100.0 %)"
+    assert report.metrics["mpjpe_mm"].value < 60
+    np.testing.assert_allclose(np.concatenate(asked), cache.people["box"][:], rtol=1e-6)
 
 
 def test_a_file_that_names_no_sequence_is_refused(cache: Path, frames: list, tmp_path: Path) -> None:
