@@ -23,6 +23,7 @@ COMMANDS = {
     "fit": "Find everyone's 3-D pose and shape in images and videos.",
     "refine": "Move fitted bodies onto the pixels of their frames.",
     "repose": "Draw the people of photographs in another pose.",
+    "export": "Write fits as files of other programs: AMASS, JSON, BVH, glTF, USD, OBJ, PLY.",
     "preprocess": "Make a dataset cache: synthetic people, or the files of a data set.",
     "train": "Train a model on a dataset cache.",
     "evaluate": "Evaluate models on people that they were not trained on.",

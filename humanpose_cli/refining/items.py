@@ -64,7 +64,7 @@ def fits_with_frames(
     out     a folder, or the fit file's name
     InputError where a path is missing or a folder is empty, UsageError where results would replace the fits.
     """
-    named = _fit_files(paths)
+    named = fit_files(paths)
     result = []
     for name, path in named:
         found = tuple(inputs) if len(named) == 1 else tuple(item for item in inputs if item.key + FIT_SUFFIX == name)
@@ -89,8 +89,8 @@ def _outputs(name: str, inputs: Sequence[InputItem], out: Path, overlay: bool) -
     return (out / (name.removesuffix(FIT_SUFFIX) + FIT_SUFFIX),)
 
 
-def _fit_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Name below its folder, and path, of every file of fits."""
+def fit_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
+    """Name below its folder, and path, of every file of fits. InputError for a path that does not exist."""
     found: list[tuple[str, Path]] = []
     for path in paths:
         if not path.exists():

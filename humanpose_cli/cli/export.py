@@ -1,0 +1,103 @@
+"""`hpc export`: fits as files of other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from humanpose_cli.cli.command import Session, command
+from humanpose_cli.cli.options import BatchFlags, BodyOption, OutOrFile, argument, option
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.result import CommandResult
+
+_FITS = argument("FITS...", "Fit files, folders of them, or results of other programs as hpc refine reads them.")
+_FORMAT = option(
+    "--format NAME,NAME",
+    "amass, json, bvh, glb, usd, obj or ply, several with commas between them. Default: glb, or that of --out.",
+    show_default=False,
+)
+_PERSON = option("--person ID|largest|all", "Whose motion to write.")
+_FRAME_RATE = option(
+    "--frame-rate N",
+    "Frames a second where the fits do not tell, as those of folders of images. Default: 25.",
+    show_default=False,
+)
+_TEXTURE = option(
+    "--texture FILE",
+    "Texture of the person (PNG), or a folder with one for each, as hpc refine writes them. Default: those beside the "
+    "fits.",
+    show_default=False,
+)
+
+
+@command(
+    columns=(
+        ("people", "people", "How many were written."),
+        ("frames", "frames", "How many frames the input has."),
+        ("files", "files", "How many files were written."),
+    ),
+    examples=(
+        "hpc export clip.mp4.fit.npz",
+        "hpc export clip.mp4.fit.npz --out dance.glb",
+        "hpc export hpc-out/fit --format amass,bvh --person largest",
+    ),
+)
+def export(
+    session: Session,
+    flags: BatchFlags,
+    fits: Annotated[list[Path] | None, _FITS] = None,
+    formats: Annotated[str | None, _FORMAT] = None,
+    person: Annotated[str, _PERSON] = "all",
+    frame_rate: Annotated[float | None, _FRAME_RATE] = None,
+    texture: Annotated[Path | None, _TEXTURE] = None,
+    body: BodyOption = "default",
+    out: OutOrFile = Path("hpc-out/export"),
+) -> CommandResult:
+    """Write fits as files of other programs: AMASS, JSON, BVH, glTF, USD, OBJ, PLY.
+
+    A clip makes NAME.glb, NAME.usd and NAME.json with everybody and the camera, NAME.person0.bvh and
+    NAME.person0.amass.npz for each person, and folders NAME.obj and NAME.ply with a file a frame. Lengths are in
+    metres. AMASS is z up, JSON has camera axes, all others are y up; the world is that of the first camera.
+    """
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.batch.runner import Outcome
+    from humanpose_cli.export.exporter import (
+        ONE_FILE,
+        chosen_people,
+        export_fit,
+        known_textures,
+        output_base,
+        parse_formats,
+    )
+    from humanpose_cli.fitting.fit_reading import read_fits
+    from humanpose_cli.fitting.fitter import body_identity
+    from humanpose_cli.io.digests import file_digest
+    from humanpose_cli.refining.items import fit_files
+
+    if frame_rate is not None and frame_rate <= 0:
+        raise UsageError("frame_rate", "is unusable", expected="more than 0", got=str(frame_rate))
+    given = [*(fits or ()), *map(Path, flags.listed())]
+    if not given:
+        raise UsageError("fits", "are missing", expected="fit files, folders of them, or a list with `items`")
+    named = fit_files(given)
+    base_of, chosen = output_base(out, parse_formats(formats) if formats is not None else None)
+    items = []
+    for name, path in named:
+        base = base_of(name)
+        whole = tuple(base.with_name(f"{base.name}.{kind}") for kind in chosen if kind in ONE_FILE)
+        files = tuple(sorted(path.iterdir())) if path.is_dir() else (path,)
+        items.append(Item(name, files, str(path), path.parent, whole, payload=(path, base)))
+
+    def work(item: Item) -> Outcome:
+        path, base = item.payload
+        fit = chosen_people(read_fits(path, body), person)
+        textures = known_textures(path, fit, texture)
+        written = export_fit(
+            fit, base, chosen, frame_rate=frame_rate, textures=textures, progress=session.reporter.step
+        )
+        details = {"people": len(fit.tracks), "frames": fit.frame_count, "files": len(written)}
+        return Outcome(written, details)
+
+    recorded = {"formats": chosen, "person": person, "frame_rate": frame_rate, "body": body_identity(body)}
+    recorded["texture"] = str(texture) if texture is None or texture.is_dir() else file_digest(texture)
+    return flags.run(session, items, work, out, recorded)

@@ -1,0 +1,64 @@
+"""A person's motion as BVH: metres, y up, the T pose at rest, one person a file.
+
+Joints are named as in smpl24. The pelvis has position channels, which are where it is in the world; every joint turns
+by Zrotation Xrotation Yrotation, degrees, the first outermost. The file begins at the person's first frame.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.export.motion import PersonMotion
+from humanpose_cli.io.atomic import write_text
+
+_ORDER = "ZXY"
+_END = 0.1  # metres that the bone of a last joint is drawn long
+
+
+def write_bvh(path: Path | str, person: PersonMotion, frame_rate: float) -> None:
+    """Write one person.
+
+    frame_rate  frames a second, above 0
+
+    Bones keep one length: of segment scales that change over time the mean counts.
+    """
+    parents = np.array(SMPL24.parents)
+    scaled = person.offsets * person.scales.mean(0)[parents][:, None]
+    offsets = np.einsum("jik,jk->ji", person.rest_rotations[parents], scaled)
+    children: dict[int, list[int]] = {joint: [] for joint in range(len(SMPL24))}
+    for parent, child in SMPL24.bones:
+        children[parent].append(child)
+    lines, order = ["HIERARCHY"], []
+
+    def joint_block(joint: int, depth: int) -> None:
+        order.append(joint)
+        tab, position = "\t" * depth, "Xposition Yposition Zposition " if joint == 0 else ""
+        lines.append(f"{tab}{'JOINT' if depth else 'ROOT'} {SMPL24.joint_names[joint]}")
+        lines.append(f"{tab}{{")
+        lines.append(f"{tab}\tOFFSET {_numbers(offsets[joint])}")
+        names = " ".join(f"{axis}rotation" for axis in _ORDER)
+        lines.append(f"{tab}\tCHANNELS {6 if position else 3} {position}{names}")
+        for child in children[joint]:
+            joint_block(child, depth + 1)
+        if not children[joint]:
+            along = offsets[joint] / np.linalg.norm(offsets[joint]) * _END
+            lines.extend((f"{tab}\tEnd Site", f"{tab}\t{{", f"{tab}\t\tOFFSET {_numbers(along)}", f"{tab}\t}}"))
+        lines.append(f"{tab}}}")
+
+    joint_block(0, 0)
+    rows = person.held
+    turns = person.relative[rows][:, order].reshape(-1, 3, 3)
+    angles = Rotation.from_matrix(turns).as_euler(_ORDER, degrees=True).reshape(len(rows), -1)
+    lines += ["MOTION", f"Frames: {len(rows)}", f"Frame Time: {1 / frame_rate:.9f}"]
+    lines += [_numbers(values) for values in np.hstack((person.pelvis[rows], angles))]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _numbers(values: NDArray[Any]) -> str:
+    return " ".join(f"{value:.6f}" for value in values.tolist())

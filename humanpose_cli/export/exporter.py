@@ -1,0 +1,250 @@
+"""Fits written in the formats of other programs: which there are, and what their files are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.avatar.frame_texture import read_texture
+from humanpose_cli.body.body import Body
+from humanpose_cli.body.texture import TexelMap
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.export.bvh import write_bvh
+from humanpose_cli.export.gltf import write_glb
+from humanpose_cli.export.meshes import frame_surfaces, write_materials, write_obj, write_ply
+from humanpose_cli.export.motion import CameraPath, PersonMotion, person_motion
+from humanpose_cli.export.usd import write_usd
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.atomic import ensure_folder, write_json, write_npz
+from humanpose_cli.io.fit_files import FIT_SUFFIX
+from humanpose_cli.io.images import write_image
+from humanpose_cli.refining.items import read_textures, texture_path
+from humanpose_cli.refining.refiner import TEXELS
+
+
+@dataclass(frozen=True, eq=False)
+class Export:
+    """What is written of a fit.
+
+    fit       with a frame rate
+    base      path that the files' names begin with: `out/clip.mp4` makes `out/clip.mp4.glb`
+    people    motions of its tracks
+    textures  of tracks, (H, W, 4) uint8
+    """
+
+    fit: Fit
+    body: Body
+    base: Path
+    people: Sequence[PersonMotion]
+    textures: Mapping[int, NDArray[np.uint8]]
+    progress: Progress
+
+    def path(self, ending: str) -> Path:
+        """A file beside the others."""
+        return self.base.with_name(self.base.name + ending)
+
+    def texture_images(self, folder: Path, stem: str) -> dict[int, Path]:
+        """The textures, written as PNG: `STEM.person0.png`."""
+        paths = {track: folder / f"{stem}.person{track}.png" for track in self.textures}
+        for track, path in paths.items():
+            write_image(path, np.ascontiguousarray(self.textures[track][..., :3]))
+        return paths
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Names of `FORMATS` with commas between them; UsageError for another name or none."""
+    names = tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip().lower())))
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown or not names:
+        raise UsageError("format", "is unknown", expected=",".join(FORMATS), got=", ".join(unknown) or "nothing")
+    return names
+
+
+def output_base(out: Path, formats: Sequence[str] | None) -> tuple[Callable[[str], Path], tuple[str, ...]]:
+    """Where the files of a fit begin, by the fit file's name, and the formats.
+
+    out      a folder, or one file such as `dance.glb`, which tells the format
+    formats  None: that of `out`, else glb
+
+    UsageError where `out` is a file of another format, or of one that makes several files.
+    """
+    kind = out.suffix.lower().removeprefix(".")
+    if out.is_dir() or kind not in (*FORMATS, "npz"):
+        return lambda name: out / name.removesuffix(FIT_SUFFIX), tuple(formats or ("glb",))
+    if kind not in ONE_FILE or tuple(formats or (kind,)) != (kind,):
+        expected = f"a folder, or a file of one of {', '.join(ONE_FILE)}"
+        raise UsageError("out", "cannot be one file for these formats", expected=expected, got=str(out))
+    return lambda _: out.with_suffix(""), (kind,)
+
+
+def chosen_people(fit: Fit, person: str) -> Fit:
+    """The fit of `all`, of the `largest` person, or of one by number; UsageError where there is none."""
+    if person == "all":
+        return fit
+    if person != "largest" and not (person.isdecimal() and int(person) in fit.tracks):
+        known = ", ".join(map(str, fit.tracks)) or "nobody"
+        raise UsageError("person", "is not in the fit", expected=f"all, largest, or of {known}", got=person)
+    return fit.select(fit.rows_of(fit.largest_track if person == "largest" else int(person)))
+
+
+def known_textures(path: Path, fit: Fit, texture: Path | None = None) -> dict[int, NDArray[np.uint8]]:
+    """Textures of a fit's tracks, (512, 512, 4) uint8.
+
+    path     of the fit file
+    texture  as `refining.items.read_textures` takes it; None: those beside the fit file, for tracks that have one
+    """
+    if texture is not None:
+        return read_textures(texture, fit, path)
+    found = [track for track in fit.tracks if texture_path(path, track).is_file()]
+    if not found:
+        return {}
+    body = fit.body_model()
+    covered = TexelMap(body.uv, body.uv_faces, TEXELS).covered
+    return {track: read_texture(texture_path(path, track), covered) for track in found}
+
+
+def export_fit(
+    fit: Fit,
+    base: Path | str,
+    formats: Sequence[str],
+    *,
+    frame_rate: float | None = None,
+    textures: Mapping[int, NDArray[np.uint8]] | None = None,
+    body: Body | None = None,
+    progress: Progress = no_progress,
+) -> tuple[Path, ...]:
+    """Write a fit in each of the formats; returns the files in the order written.
+
+    base        path that the names begin with
+    formats     keys of `FORMATS`
+    frame_rate  frames a second where the fit tells none; None: 25
+    textures    of tracks, (H, W, 3 or 4) uint8, v down; other tracks have the colours of overlays
+    body        of the fit, where it came from a file of a SMPL fit
+
+    UnavailableError where `usd` is asked for and usd-core is not installed.
+    """
+    body = fit.body_model(body)
+    fit = replace(fit, frame_rate=fit.frame_rate or frame_rate or DEFAULT_FRAME_RATE, model=body)
+    known = {track: texture for track, texture in (textures or {}).items() if track in fit.tracks}
+    people = [person_motion(fit, track, body) for track in fit.tracks]
+    task = Export(fit, body, Path(base), people, known, progress)
+    return tuple(path for name in formats for path in FORMATS[name](task))
+
+
+def _amass(task: Export) -> list[Path]:
+    paths = [task.path(f".{person.name}.amass.npz") for person in task.people]
+    for person, path in zip(task.people, paths, strict=True):
+        write_npz(path, task.fit.to_amass(person.track, body=task.body))
+    return paths
+
+
+def _bvh(task: Export) -> list[Path]:
+    paths = [task.path(f".{person.name}.bvh") for person in task.people]
+    for person, path in zip(task.people, paths, strict=True):
+        write_bvh(path, person, task.fit.frame_rate)
+    return paths
+
+
+def _glb(task: Export) -> list[Path]:
+    path, fit = task.path(".glb"), task.fit
+    camera = CameraPath.of(fit)
+    write_glb(path, task.body, task.people, camera, frame_rate=fit.frame_rate, textures=task.textures)
+    return [path]
+
+
+def _usd(task: Export) -> list[Path]:
+    path, fit = task.path(".usd"), task.fit
+    images = task.texture_images(path.parent, task.base.name)
+    textures = {track: image.name for track, image in images.items()}
+    write_usd(path, task.body, task.people, CameraPath.of(fit), frame_rate=fit.frame_rate, textures=textures)
+    return [path, *images.values()]
+
+
+def _json(task: Export) -> list[Path]:
+    path = task.path(".json")
+    write_json(path, fit_document(task.fit), indent=None)
+    return [path]
+
+
+def fit_document(fit: Fit) -> dict[str, Any]:
+    """A fit as JSON values: cameras, and everybody's pose, shape and joints by name, frame by frame.
+
+    Lengths are in metres, angles in radians, image positions in pixels. Positions and poses are in the axes of each
+    frame's camera: x right, y down, z forward; `world_to_camera` leads there from the world.
+    """
+    return {
+        "format": "humanpose-cli fit",
+        "version": 1,
+        "units": {"length": "metre", "angle": "radian", "image": "pixel"},
+        "axes": "camera: x right, y down, z forward",
+        "frame_rate": fit.frame_rate,
+        "body": fit.body,
+        "gender": fit.gender,
+        "skeleton": {"name": SMPL24.name, "joints": SMPL24.joint_names, "parents": SMPL24.parents},
+        "frames": [
+            {
+                "name": str(fit.frame_names[frame]),
+                "shot": int(fit.shot_id[frame]),
+                "camera": {
+                    "focal": float(fit.focal[frame]),
+                    "principal_point": fit.principal_point[frame].tolist(),
+                    "image_size": fit.image_size[frame].tolist(),
+                    "world_to_camera": fit.world_to_camera[frame].tolist(),
+                },
+                "people": [fit.row_document(int(row)) for row in fit.rows_for(frame)],
+            }
+            for frame in range(fit.frame_count)
+        ],
+    }
+
+
+def _obj(task: Export) -> list[Path]:
+    def materials(folder: Path, stem: str) -> tuple[str, list[Path]]:
+        images = task.texture_images(folder, stem)
+        library = folder / f"{stem}.mtl"
+        write_materials(library, task.fit.tracks, {track: image.name for track, image in images.items()})
+        return library.name, [library, *images.values()]
+
+    if task.fit.frame_count == 1:
+        library, written = materials(task.base.parent, task.base.name)
+    else:
+        library, written = materials(ensure_folder(task.path(".obj")), "people")
+    return _meshes(task, "obj", lambda path, surfaces: write_obj(path, task.body, surfaces, library)) + written
+
+
+def _ply(task: Export) -> list[Path]:
+    return _meshes(task, "ply", lambda path, surfaces: write_ply(path, task.body, surfaces, task.textures))
+
+
+def _meshes(task: Export, kind: str, write: Callable[[Path, Mapping[int, Any]], None]) -> list[Path]:
+    """One file of an image; of a sequence a folder with one for each frame that shows somebody, by its number."""
+    frames = np.unique(task.fit.frame_index).tolist()
+    folder, paths = task.path(f".{kind}"), []
+    for done, frame in enumerate(frames, 1):
+        paths.append(folder if task.fit.frame_count == 1 else folder / f"{frame:06d}.{kind}")
+        write(paths[-1], frame_surfaces(task.fit, frame, task.body))
+        task.progress(done, len(frames), f"frames as {kind}")
+    return paths
+
+
+FORMATS: Mapping[str, Callable[[Export], list[Path]]] = {
+    "amass": _amass,
+    "json": _json,
+    "bvh": _bvh,
+    "glb": _glb,
+    "usd": _usd,
+    "obj": _obj,
+    "ply": _ply,
+}
+"""How each format is written, by the name that the user gives."""
+
+ONE_FILE = ("json", "glb", "usd")
+"""Formats that make one file of a fit."""

@@ -1,0 +1,294 @@
+"""People as one binary glTF 2.0 file (`.glb`): skinned meshes, skeletons, animation, textures and the camera.
+
+Metres, y up, seconds; a person is a node `personN` with a skin over 24 joints named as in smpl24. The joints' own
+transforms are the first frame's pose; an animation `motion` moves them where there are several frames. A person who is
+not in all frames is hidden in the others: the node's scale steps to zero.
+
+Source: glTF 2.0 specification, Khronos Group, ISO/IEC 12113:2022.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.export.motion import CameraPath, PersonMotion
+from humanpose_cli.geometry.rotations import matrix_to_quaternion
+from humanpose_cli.io.atomic import write_bytes
+from humanpose_cli.io.images import encode_image
+from humanpose_cli.rendering.overlay import person_colour
+from humanpose_cli.version import __version__
+
+Array = NDArray[Any]
+
+_ELEMENTS, _VERTICES = 34963, 34962  # targets of buffer views: ELEMENT_ARRAY_BUFFER, ARRAY_BUFFER
+_COMPONENTS = {"<f4": 5126, "<u4": 5125, "<u2": 5123, "|u1": 5121}
+_TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
+_JSON, _BIN = 0x4E4F534A, 0x004E4942
+_NEAR = 0.01  # metres: a camera's near plane; the far one is infinite
+
+
+class UvMesh(NamedTuple):
+    """A mesh whose corners have one position and one texture coordinate each.
+
+    source  (W,) the body's vertex of each vertex
+    uv      (W, 2) in 0…1, v down
+    faces   (F, 3)
+    """
+
+    source: Array
+    uv: Array
+    faces: Array
+
+
+def uv_mesh(body: Body) -> UvMesh:
+    """The body's mesh, with a vertex for every pair of vertex and texture coordinate."""
+    faces, uv_faces = body.faces.numpy().astype(np.int64), body.uv_faces.numpy().astype(np.int64)
+    count = len(body.uv)
+    pairs, corners = np.unique(faces * count + uv_faces, return_inverse=True)
+    return UvMesh(pairs // count, body.uv.numpy()[pairs % count], corners.reshape(faces.shape))
+
+
+def vertex_normals(vertices: Array, faces: Array) -> Array:
+    """(V, 3) unit normals outwards, weighted by the faces' areas; +y where a vertex has no face."""
+    corners = vertices[faces]
+    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = np.zeros_like(vertices, np.float64)
+    for corner in range(3):
+        np.add.at(normals, faces[:, corner], across)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.where(length > 1e-12, normals / np.maximum(length, 1e-12), (0.0, 1.0, 0.0))
+
+
+def linear_colour(track: int) -> list[float]:
+    """A track's colour as glTF and USD want it: linear RGB, from sRGB by IEC 61966-2-1."""
+    colour = person_colour(track).astype(np.float64)
+    linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    return [round(float(value), 6) for value in linear]
+
+
+def quaternions(rotations: Array) -> Array:
+    """(R, …, 3, 3) → (R, …, 4) x y z w, each on the side of the one before it, so that the shorter way is taken."""
+    wxyz = matrix_to_quaternion(torch.from_numpy(np.ascontiguousarray(rotations))).numpy()
+    turned = np.cumprod(np.where((wxyz[1:] * wxyz[:-1]).sum(-1, keepdims=True) < 0, -1.0, 1.0), axis=0)
+    wxyz[1:] *= turned
+    return np.roll(wxyz, -1, axis=-1)
+
+
+class _Document:
+    """Collects the objects of a file and the bytes that they point to."""
+
+    def __init__(self) -> None:
+        self.lists: dict[str, list[dict[str, Any]]] = {}
+        self.data = bytearray()
+
+    def add(self, kind: str, entry: dict[str, Any]) -> int:
+        """Its number in the list of its kind."""
+        entries = self.lists.setdefault(kind, [])
+        entries.append(entry)
+        return len(entries) - 1
+
+    def view(self, data: bytes, **more: Any) -> int:
+        self.data += bytes(-len(self.data) % 4)
+        start = len(self.data)
+        self.data += data
+        return self.add("bufferViews", {"buffer": 0, "byteOffset": start, "byteLength": len(data), **more})
+
+    def accessor(self, values: Array, dtype: str, *, target: int | None = None, bounds: bool = False) -> int:
+        """Numbers (N,) or (N, C); bounds are needed for positions and times."""
+        array = np.ascontiguousarray(values, dtype)
+        width = array[0].size
+        entry = {
+            "bufferView": self.view(array.tobytes(), **({"target": target} if target else {})),
+            "componentType": _COMPONENTS[dtype],
+            "count": len(array),
+            "type": _TYPES[width],
+        }
+        if bounds:
+            flat = array.reshape(len(array), width)
+            entry |= {"min": flat.min(0).tolist(), "max": flat.max(0).tolist()}
+        return self.add("accessors", entry)
+
+    def bytes(self, roots: Sequence[int], extras: Mapping[str, Any]) -> bytes:
+        """The whole file."""
+        self.data += bytes(-len(self.data) % 4)
+        document = {
+            "asset": {"version": "2.0", "generator": f"humanpose-cli {__version__}", "extras": dict(extras)},
+            "scene": 0,
+            "scenes": [{"nodes": list(roots)}],
+            **self.lists,
+            "buffers": [{"byteLength": len(self.data)}],
+        }
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
+        text += b" " * (-len(text) % 4)
+        head = struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + len(self.data))
+        return b"".join(
+            (head, struct.pack("<II", len(text), _JSON), text, struct.pack("<II", len(self.data), _BIN), self.data)
+        )
+
+
+class _Animation:
+    """The channels of the file's one animation."""
+
+    def __init__(self, document: _Document) -> None:
+        self._document = document
+        self.samplers: list[dict[str, Any]] = []
+        self.channels: list[dict[str, Any]] = []
+
+    def times(self, seconds: Array) -> int:
+        return self._document.accessor(seconds, "<f4", bounds=True)
+
+    def move(self, node: int, path: str, times: int, values: Array, interpolation: str = "LINEAR") -> None:
+        output = self._document.accessor(values, "<f4")
+        self.samplers.append({"input": times, "output": output, "interpolation": interpolation})
+        self.channels.append({"sampler": len(self.samplers) - 1, "target": {"node": node, "path": path}})
+
+
+def write_glb(
+    path: Path | str,
+    body: Body,
+    people: Sequence[PersonMotion],
+    camera: CameraPath,
+    *,
+    frame_rate: float,
+    textures: Mapping[int, NDArray[np.uint8]] | None = None,
+) -> None:
+    """Write the people and the camera as one file.
+
+    body      that the people have
+    frame_rate  frames a second, above 0; frame 0 is at 0 s
+    textures  of tracks, (H, W, 3 or 4) uint8, v down; people without one have the colour that overlays give them
+
+    Skinning is linear: SMPL's pose blend shapes are left out.
+    """
+    document = _Document()
+    animation = _Animation(document)
+    surface = uv_mesh(body)
+    roots: list[int] = []
+    for person in people:
+        roots += _add_person(document, animation, body, surface, person, len(camera.focal), frame_rate, textures or {})
+    roots.append(_add_camera(document, animation, camera, frame_rate))
+    if animation.channels:
+        document.add("animations", {"name": "motion", "samplers": animation.samplers, "channels": animation.channels})
+    write_bytes(path, document.bytes(roots, {"frame_rate": frame_rate, "frames": len(camera.focal)}))
+
+
+def _add_person(
+    document: _Document,
+    animation: _Animation,
+    body: Body,
+    surface: UvMesh,
+    person: PersonMotion,
+    frame_count: int,
+    frame_rate: float,
+    textures: Mapping[int, NDArray[np.uint8]],
+) -> tuple[int, int]:
+    """Numbers of the person's node and of the mesh's."""
+    turns, scales = quaternions(person.rotations), person.local_scales
+    joints = []
+    for joint, name in enumerate(SMPL24.joint_names):
+        at = person.pelvis[0] if joint == 0 else person.offsets[joint]
+        node: dict[str, Any] = {"name": name, "translation": at.tolist(), "rotation": turns[0, joint].tolist()}
+        if person.is_scaled:
+            node["scale"] = [float(scales[0, joint])] * 3
+        joints.append(document.add("nodes", node))
+    for parent, child in SMPL24.bones:
+        document.lists["nodes"][joints[parent]].setdefault("children", []).append(joints[child])
+    bind = np.tile(np.eye(4), (len(joints), 1, 1))
+    bind[:, 3, :3] = -person.joints  # column by column, as glTF stores matrices
+    skin = document.add(
+        "skins", {"joints": joints, "skeleton": joints[0], "inverseBindMatrices": document.accessor(bind, "<f4")}
+    )
+    mesh = document.add(
+        "nodes",
+        {"name": f"{person.name}.body", "mesh": _add_mesh(document, body, surface, person, textures), "skin": skin},
+    )
+    root = document.add("nodes", {"name": person.name, "children": [joints[0]]})
+    if frame_count > 1:
+        times = animation.times(person.frames / frame_rate)
+        animation.move(joints[0], "translation", times, person.pelvis)
+        for joint, node_number in enumerate(joints):
+            animation.move(node_number, "rotation", times, turns[:, joint])
+            if person.is_scaled:
+                animation.move(node_number, "scale", times, np.repeat(scales[:, joint, None], 3, 1))
+        _hide(animation, root, person, frame_count, frame_rate)
+    return root, mesh  # a skinned mesh is moved by its joints alone, so that it stands at the root
+
+
+def _hide(animation: _Animation, node: int, person: PersonMotion, frame_count: int, frame_rate: float) -> None:
+    """Scale steps between one and zero where the person comes and goes."""
+    present = np.isin(np.arange(frame_count), person.frames)
+    if present.all():
+        return
+    changes = np.concatenate(([0], np.flatnonzero(np.diff(present)) + 1))
+    scales = np.repeat(present[changes, None].astype(float), 3, 1)
+    animation.move(node, "scale", animation.times(changes / frame_rate), scales, "STEP")
+
+
+def _add_mesh(
+    document: _Document,
+    body: Body,
+    surface: UvMesh,
+    person: PersonMotion,
+    textures: Mapping[int, NDArray[np.uint8]],
+) -> int:
+    texture = textures.get(person.track)
+    material: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 0.9}
+    if texture is None:
+        material["baseColorFactor"] = [*linear_colour(person.track), 1.0]
+    else:
+        png = document.view(encode_image(np.ascontiguousarray(texture[..., :3]), ".png"))
+        image = document.add("images", {"bufferView": png, "mimeType": "image/png", "name": person.name})
+        material["baseColorTexture"] = {"index": document.add("textures", {"source": image})}
+    normals = vertex_normals(person.vertices, body.faces.numpy())
+    attributes = {
+        "POSITION": document.accessor(person.vertices[surface.source], "<f4", target=_VERTICES, bounds=True),
+        "NORMAL": document.accessor(normals[surface.source], "<f4", target=_VERTICES),
+        "TEXCOORD_0": document.accessor(surface.uv, "<f4", target=_VERTICES),
+    }
+    bones, weights = body.bone_indices.numpy(), body.bone_weights.numpy().astype(np.float64)
+    padding = ((0, 0), (0, -bones.shape[1] % 4))
+    bones, weights = np.pad(np.where(weights > 0, bones, 0), padding), np.pad(weights, padding)
+    for start in range(0, bones.shape[1], 4):
+        slots = (surface.source, slice(start, start + 4))
+        attributes[f"JOINTS_{start // 4}"] = document.accessor(bones[slots], "|u1", target=_VERTICES)
+        attributes[f"WEIGHTS_{start // 4}"] = document.accessor(weights[slots], "<f4", target=_VERTICES)
+    primitive = {
+        "attributes": attributes,
+        "indices": document.accessor(surface.faces.reshape(-1), "<u4", target=_ELEMENTS),
+        "material": document.add("materials", {"name": person.name, "pbrMetallicRoughness": material}),
+    }
+    return document.add("meshes", {"name": person.name, "primitives": [primitive]})
+
+
+def _add_camera(document: _Document, animation: _Animation, camera: CameraPath, frame_rate: float) -> int:
+    """The first frame's view; glTF knows neither zoom nor principal points, which stand in `extras`."""
+    width, height = camera.size[0].tolist()
+    focal = float(camera.focal[0])
+    lens = {"yfov": float(2 * np.arctan(height / (2 * focal))), "aspectRatio": width / height, "znear": _NEAR}
+    extras = {"focal": focal, "principal_point": camera.centre[0].tolist(), "image_size": [width, height]}
+    number = document.add("cameras", {"type": "perspective", "perspective": lens, "extras": extras})
+    turns = quaternions(camera.rotations)
+    node = document.add(
+        "nodes",
+        {
+            "name": "camera",
+            "camera": number,
+            "translation": camera.positions[0].tolist(),
+            "rotation": turns[0].tolist(),
+        },
+    )
+    if camera.is_moving:
+        times = animation.times(np.arange(len(turns)) / frame_rate)
+        animation.move(node, "translation", times, camera.positions)
+        animation.move(node, "rotation", times, turns)
+    return node

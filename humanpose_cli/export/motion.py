@@ -1,0 +1,145 @@
+"""The people of a fit as rigged bodies that move in one world: what every animation format is written from.
+
+World axes here are y up: x right, y up, z towards the first camera, the camera of the first frame at the origin. Nobody
+knows how that camera was held, so that up is its own up.
+
+A bone's frame at rest is the body's rest frame moved to its joint: inverse bind matrices are translations. With the
+body's rest rotations Q and absolute part rotations R, a bone is turned by R Q (`PosedBody.linear` without its scale),
+and its vertices go from rest to q + s R Q (x − j).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.pose_files.target_pose import AXES
+
+Array = NDArray[Any]
+
+TO_Y_UP = AXES["y-up"].T
+"""(3, 3) camera axes to y up; its own inverse."""
+
+
+@dataclass(frozen=True, eq=False)
+class PersonMotion:
+    """One person as a rigged body, R rows in order of time. The shape is the mean of the rows'.
+
+    track         the person's number
+    frames        (R,) index of the frame of each row
+    vertices      (V, 3) metres, at rest: body axes, x to the person's left, y up, z forward
+    joints        (24, 3) metres, at rest, in the order of smpl24
+    rotations     (R, 24, 3, 3) of bones relative to their parents, from the rest frame; the pelvis' to the world
+    relative      (R, 24, 3, 3) of parts relative to their parents: the identity is the T pose; the pelvis' as above
+    pelvis        (R, 3) metres, in the world
+    scales        (R, 24) of bones, 1 for the body's own lengths; they do not accumulate
+    rest_rotations  (24, 3, 3) absolute Q of the body
+    """
+
+    track: int
+    frames: Array
+    vertices: Array
+    joints: Array
+    rotations: Array
+    relative: Array
+    pelvis: Array
+    scales: Array
+    rest_rotations: Array
+
+    @property
+    def name(self) -> str:
+        """Such as `person0`."""
+        return f"person{self.track}"
+
+    @property
+    def offsets(self) -> Array:
+        """(24, 3) metres: each joint from its parent at rest; zero for the pelvis."""
+        parents = np.array(SMPL24.parents)
+        return np.where((parents >= 0)[:, None], self.joints - self.joints[parents], 0)
+
+    @property
+    def local_scales(self) -> Array:
+        """(R, 24) scales relative to the parents', for formats in which they accumulate."""
+        parents = np.array(SMPL24.parents)
+        return self.scales / np.where(parents >= 0, self.scales[:, parents], 1)
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether any bone is longer or shorter than the body's own."""
+        return bool((self.scales != 1).any())
+
+    @cached_property
+    def held(self) -> Array:
+        """(T,) row for every frame from the first to the last; frames between that do not show them hold the last."""
+        every = np.arange(self.frames[0], self.frames[-1] + 1)
+        return np.searchsorted(self.frames, every, side="right") - 1
+
+
+def person_motion(fit: Fit, track: int, body: Body | None = None) -> PersonMotion:
+    """The motion of one track.
+
+    body  of the fit, where it came from a file of a SMPL fit
+    """
+    body, rows = fit.body_model(body), fit.rows_of(track)
+    betas = torch.from_numpy(fit.betas[rows].astype(np.float64).mean(0).astype(np.float32))[None]
+    scales = torch.from_numpy(fit.segment_scales[rows])
+    relative = axis_angle_to_matrix(torch.from_numpy(fit.poses[rows].astype(np.float64)).view(len(rows), -1, 3))
+    with torch.no_grad():
+        rest = body.rest(betas)
+        posed = body.pose(relative.float(), betas, segment_scales=scales, vertices=False)
+    to_world = TO_Y_UP @ fit.world_to_camera[fit.frame_index[rows], :3, :3].astype(np.float64).transpose(0, 2, 1)
+    bones = posed.linear.double().numpy() / scales.double().numpy()[..., None, None]
+    parents = np.array(SMPL24.parents)
+    rotations = bones[:, parents].transpose(0, 1, 3, 2) @ bones
+    own = relative.numpy().copy()
+    rotations[:, parents < 0] = to_world[:, None] @ bones[:, parents < 0]
+    own[:, parents < 0] = to_world[:, None] @ own[:, parents < 0]
+    pelvis = fit.joints3d[rows, SMPL24.index("pelvis")] - fit.world_to_camera[fit.frame_index[rows], :3, 3]
+    return PersonMotion(
+        track=track,
+        frames=fit.frame_index[rows].astype(np.int64),
+        vertices=rest.vertices[0].numpy(),
+        joints=rest.joints[0].double().numpy(),
+        rotations=rotations,
+        relative=own,
+        pelvis=np.einsum("rij,rj->ri", to_world, pelvis.astype(np.float64)),
+        scales=scales.double().numpy(),
+        rest_rotations=body.rest_rotations.double().numpy(),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class CameraPath:
+    """The camera of F frames in the world; it looks along its own −z, with y up.
+
+    rotations  (F, 3, 3) camera to world; positions (F, 3) metres
+    focal      (F,) pixels; size (F, 2) width, height in pixels; centre (F, 2) principal point in pixels
+    """
+
+    rotations: Array
+    positions: Array
+    focal: Array
+    size: Array
+    centre: Array
+
+    @classmethod
+    def of(cls, fit: Fit) -> CameraPath:
+        """The cameras of all frames."""
+        turn = fit.world_to_camera[:, :3, :3].astype(np.float64).transpose(0, 2, 1)
+        positions = -np.einsum("fij,fj->fi", turn, fit.world_to_camera[:, :3, 3].astype(np.float64)) @ TO_Y_UP.T
+        centre, focal = fit.principal_point.astype(np.float64), fit.focal.astype(np.float64)
+        return cls(TO_Y_UP @ turn @ TO_Y_UP, positions, focal, fit.image_size.astype(np.int64), centre)
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether it turns or moves at all."""
+        return bool((self.rotations != self.rotations[0]).any() or (self.positions != self.positions[0]).any())

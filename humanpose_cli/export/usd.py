@@ -1,0 +1,190 @@
+"""People as USD: UsdSkel skeletons, skinned meshes and animations, and the camera; needs usd-core (extra `usd`).
+
+Metres, y up, a time code a frame. A person who is not in all frames is invisible in the others.
+
+Source: the schemas UsdSkel and UsdGeom of OpenUSD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import UnavailableError
+from humanpose_cli.export.gltf import linear_colour, quaternions, vertex_normals
+from humanpose_cli.export.motion import CameraPath, PersonMotion
+from humanpose_cli.io.atomic import atomic_path
+
+_APERTURE = 20.955  # millimetres, UsdGeomCamera's default horizontal aperture: the scale of focal lengths
+_NEAR, _FAR = 0.01, 1000.0  # metres
+
+
+def joint_paths() -> list[str]:
+    """UsdSkel's names of the joints: each with its ancestors."""
+    paths: list[str] = []
+    for name, parent in zip(SMPL24.joint_names, SMPL24.parents, strict=True):
+        paths.append(name if parent < 0 else f"{paths[parent]}/{name}")
+    return paths
+
+
+def write_usd(
+    path: Path | str,
+    body: Body,
+    people: Sequence[PersonMotion],
+    camera: CameraPath,
+    *,
+    frame_rate: float,
+    textures: Mapping[int, str] | None = None,
+) -> None:
+    """Write the people and the camera as one binary file.
+
+    frame_rate  frames a second, above 0; the time code of frame f is f
+    textures    file names of tracks' images, beside `path`
+
+    UnavailableError where usd-core is missing.
+    """
+    try:
+        from pxr import Sdf, Usd, UsdGeom, UsdSkel
+    except ImportError as error:
+        remedy = 'pip install "humanpose-cli[usd]"'
+        raise UnavailableError("usd-core", "is not installed, and USD files need it", remedy=remedy) from error
+    with atomic_path(path) as temporary:
+        layer = Sdf.Layer.CreateAnonymous(".usdc")
+        stage = Usd.Stage.Open(layer)
+        UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
+        UsdGeom.SetStageMetersPerUnit(stage, 1.0)
+        stage.SetTimeCodesPerSecond(frame_rate)
+        stage.SetFramesPerSecond(frame_rate)
+        stage.SetStartTimeCode(0)
+        stage.SetEndTimeCode(len(camera.focal) - 1)
+        root = UsdSkel.Root.Define(stage, "/people")
+        stage.SetDefaultPrim(root.GetPrim())
+        for person in people:
+            _add_person(stage, body, person, len(camera.focal), (textures or {}).get(person.track))
+        _add_camera(stage, camera)
+        layer.Export(str(temporary), args={"format": "usdc"})
+
+
+def _add_person(stage: Any, body: Body, person: PersonMotion, frame_count: int, texture: str | None) -> None:
+    from pxr import Gf, UsdGeom, UsdSkel, Vt
+
+    root = f"/people/{person.name}"
+    group = UsdGeom.Xform.Define(stage, root)
+    _hide(group, person, frame_count)
+    skeleton = UsdSkel.Skeleton.Define(stage, f"{root}/skeleton")
+    skeleton.CreateJointsAttr(joint_paths())
+    translations = np.tile(person.offsets, (len(person.frames), 1, 1))
+    translations[:, 0] = person.pelvis
+    bind = [Gf.Matrix4d().SetTranslate(Gf.Vec3d(*joint)) for joint in person.joints.tolist()]
+    at_rest = [person.joints[0], *person.offsets[1:]]
+    skeleton.CreateBindTransformsAttr(Vt.Matrix4dArray(bind))
+    skeleton.CreateRestTransformsAttr(
+        Vt.Matrix4dArray([Gf.Matrix4d().SetTranslate(Gf.Vec3d(*joint.tolist())) for joint in at_rest])
+    )
+    motion = UsdSkel.Animation.Define(stage, f"{root}/skeleton/motion")
+    motion.CreateJointsAttr(joint_paths())
+    turns = quaternions(person.rotations)[..., [3, 0, 1, 2]]  # Gf has the real part first
+    scales = np.repeat(person.local_scales[..., None], 3, -1)
+    attributes = (motion.CreateTranslationsAttr(), motion.CreateRotationsAttr(), motion.CreateScalesAttr())
+    for row, frame in enumerate(person.frames.tolist()):
+        time = [frame] if frame_count > 1 else []
+        attributes[0].Set(Vt.Vec3fArray.FromNumpy(translations[row].astype(np.float32)), *time)
+        attributes[1].Set(Vt.QuatfArray([Gf.Quatf(*turn) for turn in turns[row].tolist()]), *time)
+        attributes[2].Set(Vt.Vec3hArray.FromNumpy(scales[row].astype(np.float16)), *time)
+    UsdSkel.BindingAPI.Apply(skeleton.GetPrim()).CreateAnimationSourceRel().SetTargets([motion.GetPath()])
+    _add_mesh(stage, body, person, skeleton, texture)
+
+
+def _hide(group: Any, person: PersonMotion, frame_count: int) -> None:
+    present = np.isin(np.arange(frame_count), person.frames)
+    if present.all():
+        return
+    visibility = group.CreateVisibilityAttr()
+    for frame in np.concatenate(([0], np.flatnonzero(np.diff(present)) + 1)).tolist():
+        visibility.Set("inherited" if present[frame] else "invisible", frame)
+
+
+def _add_mesh(stage: Any, body: Body, person: PersonMotion, skeleton: Any, texture: str | None) -> None:
+    from pxr import Gf, Sdf, UsdGeom, UsdShade, UsdSkel, Vt
+
+    mesh = UsdGeom.Mesh.Define(stage, f"/people/{person.name}/body")
+    faces = body.faces.numpy()
+    mesh.CreatePointsAttr(Vt.Vec3fArray.FromNumpy(person.vertices.astype(np.float32)))
+    mesh.CreateFaceVertexCountsAttr(Vt.IntArray(len(faces), 3))
+    mesh.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(faces.reshape(-1).astype(np.int32)))
+    mesh.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
+    mesh.CreateNormalsAttr(Vt.Vec3fArray.FromNumpy(vertex_normals(person.vertices, faces).astype(np.float32)))
+    mesh.SetNormalsInterpolation(UsdGeom.Tokens.vertex)
+    mesh.CreateExtentAttr(UsdGeom.PointBased.ComputeExtent(mesh.GetPointsAttr().Get()))
+    uv = (body.uv.numpy() * (1, -1) + (0, 1)).astype(np.float32)  # v goes up in USD
+    primvars = UsdGeom.PrimvarsAPI(mesh)
+    st = primvars.CreatePrimvar("st", Sdf.ValueTypeNames.TexCoord2fArray, UsdGeom.Tokens.faceVarying)
+    st.Set(Vt.Vec2fArray.FromNumpy(uv))
+    st.SetIndices(Vt.IntArray.FromNumpy(body.uv_faces.numpy().reshape(-1).astype(np.int32)))
+    colour = Gf.Vec3f(*linear_colour(person.track))
+    mesh.CreateDisplayColorAttr([colour])
+    binding = UsdSkel.BindingAPI.Apply(mesh.GetPrim())
+    slots = body.bone_indices.shape[1]
+    indices, weights = body.bone_indices.numpy().reshape(-1), body.bone_weights.numpy().reshape(-1)
+    binding.CreateJointIndicesPrimvar(False, slots).Set(Vt.IntArray.FromNumpy(indices.astype(np.int32)))
+    binding.CreateJointWeightsPrimvar(False, slots).Set(Vt.FloatArray.FromNumpy(weights.astype(np.float32)))
+    binding.CreateGeomBindTransformAttr(Gf.Matrix4d(1))
+    binding.CreateSkeletonRel().SetTargets([skeleton.GetPath()])
+    material = _material(stage, f"/people/{person.name}/material", colour, texture)
+    UsdShade.MaterialBindingAPI.Apply(mesh.GetPrim()).Bind(material)
+
+
+def _material(stage: Any, path: str, colour: Any, texture: str | None) -> Any:
+    from pxr import Sdf, UsdShade
+
+    material = UsdShade.Material.Define(stage, path)
+    surface = UsdShade.Shader.Define(stage, f"{path}/surface")
+    surface.CreateIdAttr("UsdPreviewSurface")
+    surface.CreateInput("roughness", Sdf.ValueTypeNames.Float).Set(0.9)
+    diffuse = surface.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f)
+    if texture is None:
+        diffuse.Set(colour)
+    else:
+        reader = UsdShade.Shader.Define(stage, f"{path}/uv")
+        reader.CreateIdAttr("UsdPrimvarReader_float2")
+        reader.CreateInput("varname", Sdf.ValueTypeNames.String).Set("st")
+        image = UsdShade.Shader.Define(stage, f"{path}/texture")
+        image.CreateIdAttr("UsdUVTexture")
+        image.CreateInput("file", Sdf.ValueTypeNames.Asset).Set(Sdf.AssetPath(f"./{texture}"))
+        image.CreateInput("sourceColorSpace", Sdf.ValueTypeNames.Token).Set("sRGB")
+        image.CreateInput("st", Sdf.ValueTypeNames.Float2).ConnectToSource(
+            reader.CreateOutput("result", Sdf.ValueTypeNames.Float2)
+        )
+        diffuse.ConnectToSource(image.CreateOutput("rgb", Sdf.ValueTypeNames.Float3))
+    material.CreateSurfaceOutput().ConnectToSource(surface.CreateOutput("surface", Sdf.ValueTypeNames.Token))
+    return material
+
+
+def _add_camera(stage: Any, camera: CameraPath) -> None:
+    """Position, direction, zoom and principal point of every frame, the last two as lens and aperture."""
+    from pxr import Gf, UsdGeom
+
+    prim = UsdGeom.Camera.Define(stage, "/people/camera")
+    prim.CreateHorizontalApertureAttr(_APERTURE)
+    prim.CreateClippingRangeAttr(Gf.Vec2f(_NEAR, _FAR))
+    transform = prim.AddTransformOp()
+    names = ("VerticalAperture", "HorizontalApertureOffset", "VerticalApertureOffset", "FocalLength")
+    lens = [getattr(prim, f"Create{name}Attr")() for name in names]
+    width, height = camera.size.T.astype(float)
+    unit = _APERTURE / width  # millimetres a pixel
+    right, down = camera.centre.T - camera.size.T / 2
+    values = np.stack((height * unit, -right * unit, down * unit, camera.focal * unit), 1)
+    matrices = np.zeros((len(unit), 4, 4))
+    matrices[:, :3, :3] = camera.rotations.transpose(0, 2, 1)  # Gf multiplies rows
+    matrices[:, 3, :3], matrices[:, 3, 3] = camera.positions, 1
+    still = (matrices == matrices[0]).all() and (values == values[0]).all()
+    for frame in range(1 if still else len(unit)):
+        time: Sequence[int] = () if still else (frame,)
+        transform.Set(Gf.Matrix4d(matrices[frame].tolist()), *time)
+        for attribute, value in zip(lens, values[frame].tolist(), strict=True):
+            attribute.Set(value, *time)

@@ -1,0 +1,87 @@
+"""`hpc export` from the command line, on fit files of drawn bodies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from humanpose_cli.avatar.frame_texture import write_texture
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.fitting.result import Fit
+
+
+@pytest.fixture
+def fits(tmp_path) -> Path:
+    """A folder with the fit of an image with two people, and its larger one's texture."""
+    joints = default_body().joint_template.numpy() + np.array((0, 0, 3))
+    sizes = {"poses": 72, "betas": 10, "trans": 3, "boxes": 4}
+    columns = {name: np.zeros((2, size)) for name, size in sizes.items()}
+    columns["boxes"][:, 2:] = ((10, 10), (50, 50))
+    fit = Fit.build(
+        **columns,
+        track_id=[0, 1],
+        frame_index=[0, 0],
+        interpolated=[False, False],
+        segment_scales=np.ones((2, len(SMPL24))),
+        joints3d=np.stack((joints, joints)),
+        joints2d=np.zeros((2, 24, 2)),
+        keypoints2d=np.zeros((2, 33, 3)),
+        confidence=[1, 1],
+        joint_confidence=np.ones((2, 24)),
+        reprojection_error=[0, 0],
+        frame_names=["a.png"],
+        shot_id=[0],
+        image_size=[(64, 64)],
+        focal=[60],
+        principal_point=[(32, 32)],
+        world_to_camera=np.eye(4)[None],
+    )
+    (tmp_path / "fits").mkdir()
+    fit.save(tmp_path / "fits" / "a.png.fit.npz")
+    write_texture(tmp_path / "fits" / "a.png.person1.texture.png", np.full((512, 512, 4), 200, np.uint8))
+    return tmp_path / "fits"
+
+
+def names(ran) -> list[str]:
+    return [Path(path).name for path in ran.details["outputs"]]
+
+
+def test_formats_people_and_textures(hpc, fits, tmp_path):
+    line = ("export", str(fits), "--out", str(tmp_path / "out"), "--json")
+    ran = hpc(*line, "--format", "glb,bvh,obj,ply")
+    assert ran.code == 0, ran.err
+    assert names(ran) == [
+        "a.png.glb",
+        *("a.png.person0.bvh", "a.png.person1.bvh"),
+        *("a.png.obj", "a.png.mtl", "a.png.person1.png"),
+        "a.png.ply",
+    ]
+    assert "map_Kd a.png.person1.png" in (tmp_path / "out" / "a.png.mtl").read_text("utf-8")
+    assert hpc(*line, "--format", "glb,bvh,obj,ply").details["status"] == "skipped"
+    ran = hpc(*line, "--format", "bvh", "--person", "largest", "--overwrite")
+    assert names(ran) == ["a.png.person1.bvh"]
+
+
+def test_one_file_tells_its_format(hpc, fits, tmp_path):
+    ran = hpc("export", str(fits / "a.png.fit.npz"), "--out", str(tmp_path / "people.json"), "--json")
+    assert ran.code == 0, ran.err
+    assert names(ran) == ["people.json"]
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "told"),
+    [
+        (("--format", "fbx"), 2, "amass,json"),
+        (("--person", "7"), 2, "largest, or of 0, 1"),
+        (("--frame-rate", "0"), 2, "more than 0"),
+        (("--out", "dance.bvh"), 2, "json, glb, usd"),
+    ],
+)
+def test_what_cannot_be_exported_is_told(hpc, fits, tmp_path, monkeypatch, more, code, told):
+    monkeypatch.chdir(tmp_path)
+    ran = hpc("export", str(fits), *more)
+    assert told in ran.err
+    assert ran.code in (code, 3)

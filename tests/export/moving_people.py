@@ -1,0 +1,70 @@
+"""Two people before a camera that turns and moves: the second is absent at first and in between, and has long shins."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from humanpose_cli.body.body import default_body
+from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+
+FRAMES = 5
+PRESENT = {0: range(FRAMES), 2: (1, 3, 4)}
+
+
+def moving_people() -> Fit:
+    generator = np.random.default_rng(0)
+    angles = np.stack([np.array([0.02, 0.3, 0.05]) * frame / FRAMES for frame in range(FRAMES)])
+    cameras = np.tile(np.eye(4), (FRAMES, 1, 1))
+    cameras[:, :3, :3] = axis_angle_to_matrix(torch.from_numpy(angles)).numpy()
+    cameras[:, :3, 3] = np.linspace((0, 0, 0), (0.3, -0.1, 0.2), FRAMES)
+    rows = [(track, frame) for track, frames in PRESENT.items() for frame in frames]
+    poses = generator.normal(0, 0.25, (len(rows), 72))
+    poses[:, :3] += (np.pi, 0, 0)  # upright: body axes turned into the camera's
+    trans = np.array([(0.6 * track + 0.05 * frame, 0.1, 3.5) for track, frame in rows])
+    shapes = {track: generator.normal(0, 1, 10) for track in PRESENT}
+    scales = np.ones((len(rows), len(SMPL24)))
+    scales[[track == 2 for track, _ in rows], SMPL24.index("left_knee")] = 1.2
+    betas = np.array([shapes[track] for track, _ in rows])
+    body = default_body()
+    with torch.no_grad():
+        posed = body.pose(
+            axis_angle_to_matrix(torch.from_numpy(poses).float().view(len(rows), -1, 3)),
+            torch.from_numpy(betas).float(),
+            torch.from_numpy(trans).float(),
+            torch.from_numpy(scales).float(),
+            vertices=False,
+        )
+    empty = Fit.empty([f"{i:06d}" for i in range(FRAMES)], [(640, 480)] * FRAMES, [600.0] * FRAMES)
+    return Fit.build(
+        track_id=[track for track, _ in rows],
+        frame_index=[frame for _, frame in rows],
+        interpolated=np.zeros(len(rows)),
+        poses=poses,
+        betas=betas,
+        trans=trans,
+        segment_scales=scales,
+        joints3d=posed.joints.numpy(),
+        joints2d=np.zeros((len(rows), 24, 2)),
+        keypoints2d=np.zeros((len(rows), 33, 3)),
+        boxes=np.tile((0, 0, 10, 10), (len(rows), 1)),
+        confidence=np.ones(len(rows)),
+        joint_confidence=np.ones((len(rows), 24)),
+        reprojection_error=np.zeros(len(rows)),
+        frame_names=empty.frame_names,
+        shot_id=empty.shot_id,
+        image_size=empty.image_size,
+        focal=empty.focal,
+        principal_point=empty.principal_point + np.array((7, -3)),
+        world_to_camera=cameras,
+        frame_rate=25.0,
+    )
+
+
+def world_joints(fit: Fit) -> np.ndarray:
+    """(N, 24, 3) of every row, metres in the first camera's world, y up."""
+    camera = fit.world_to_camera[fit.frame_index].astype(np.float64)
+    points = np.einsum("nji,nkj->nki", camera[:, :3, :3], fit.joints3d - camera[:, None, :3, 3])
+    return points * (1, -1, -1)
