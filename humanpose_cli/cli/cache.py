@@ -50,7 +50,7 @@ def cache(
     seed: Seed = 0,
     threads: Threads = None,
 ) -> CommandResult:
-    """Show what a dataset cache holds, verify it, rebuild its index, or write its images as files.
+    """Show what a dataset cache holds, verify it, rebuild its index, or export its images.
 
     verify exits with 3 if anything is damaged, and with 4 if files are still missing.
     """
