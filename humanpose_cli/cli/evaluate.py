@@ -14,14 +14,17 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
 
 if TYPE_CHECKING:
+    from humanpose_cli.evaluate.people import PeopleSelection
     from humanpose_cli.evaluate.report import Report
+    from humanpose_cli.fitting.networks import NetworkOptions
 
 
-What = Literal["segmenter", "fit", "repose", "refine", "deform-and-learn"]
+What = Literal["segmenter", "fit", "keypoints", "repose", "refine", "deform-and-learn"]
 
 _WHAT = argument(
-    "segmenter|fit|repose|refine|deform-and-learn",
-    "segmenter: body parts of images. fit: bodies, of hpc fit, of a network alone or of fit files. repose: "
+    "segmenter|fit|keypoints|repose|refine|deform-and-learn",
+    "segmenter: body parts of images. fit: bodies, of hpc fit, of a network alone or of fit files. "
+    "keypoints: their joints in images with labelled ones, such as COCO's, by PCK and OKS. repose: "
     "images of pairs, by a network, by the mesh and by copying the input. refine: fits of clips before and after "
     "refinement. deform-and-learn: bodies of such a network, at the size of a canonical skeleton.",
 )
@@ -52,8 +55,8 @@ _SEGMENTER = option("--segmenter FILE|RUN", "Segmenter for networks that take bo
 _METHOD = option("--method", "With fit: how bodies are fitted to the images, as in hpc fit.")
 _DETECTOR = option(
     "--detector",
-    "With fit: the source of the detections. stored: the cache, made by hpc preprocess --detections. boxes: our "
-    "networks on the labelled boxes.",
+    "With fit and keypoints: the source of the detections. stored: the cache, made by hpc preprocess --detections. "
+    "boxes, with fit: our networks on the labelled boxes. Default of keypoints: auto.",
 )
 _CROPS = option(
     "--crops",
@@ -152,6 +155,7 @@ class RefineFlags:
         "hpc evaluate segmenter --data people",
         "hpc evaluate fit --data people --method nbf --out report",
         "hpc evaluate fit --data people --predictions hpc-out/fit",
+        "hpc evaluate keypoints --data coco --limit 200",
         "hpc evaluate repose --data pairs --limit 100",
         "hpc evaluate refine --data clips --base keypoints",
     ),
@@ -186,7 +190,6 @@ def evaluate(
     use_threads(threads)
 
     from humanpose_cli.evaluate.ablations import evaluate_ablation
-    from humanpose_cli.evaluate.bodies import evaluate_crops, evaluate_fits, evaluate_predictions
     from humanpose_cli.evaluate.deform_and_learn import evaluate_regressor
     from humanpose_cli.evaluate.people import PeopleSelection
     from humanpose_cli.evaluate.refine import RefineSelection, evaluate_refinement, evaluate_robustness
@@ -195,7 +198,6 @@ def evaluate(
     from humanpose_cli.evaluate.repose import evaluate_reposing
     from humanpose_cli.evaluate.segmenter import evaluate_segmenter
     from humanpose_cli.evaluate.warping import evaluate_warping
-    from humanpose_cli.fitting.fitter import FitOptions
     from humanpose_cli.fitting.networks import NetworkOptions
 
     people = PeopleSelection(
@@ -241,12 +243,7 @@ def evaluate(
         if ablation is not None:
             trained = {"seeds": seeds or 1, "tune": session.tune}
             return evaluate_ablation(ablation, people, variant, on, out, **watch, **trained)
-        if fits.predictions is not None:
-            return evaluate_predictions(people, fits.predictions, selection.body, **watch)
-        if fits.crops is not None:
-            return evaluate_crops(people, network, fits.crops, on, out, batch_size=batch_size or 32)
-        options = FitOptions(selection.body, method=fits.method, network=network)
-        return evaluate_fits(people, options, on, **watch, detections=fits.detector, threads=threads)
+        return _of_bodies(session, what, people, fits, network, on, out, watch, batch_size, threads)
 
     started = time.monotonic()
     with session.item(ablation or what, grace=15.0):
@@ -255,14 +252,45 @@ def evaluate(
     return _result(made, tuple(str(path) for path in written), time.monotonic() - started)
 
 
+def _of_bodies(
+    session: Session,
+    what: What,
+    people: PeopleSelection,
+    fits: FitFlags,
+    network: NetworkOptions,
+    device: str,
+    out: Path,
+    watch: dict[str, Any],
+    batch_size: int | None,
+    threads: int | None,
+) -> Report:
+    """Of fits to images, fit files or a network alone, in space or in the image."""
+    from humanpose_cli.evaluate.bodies import evaluate_crops, evaluate_fits, evaluate_predictions
+    from humanpose_cli.evaluate.keypoints import evaluate_keypoints
+    from humanpose_cli.fitting.fitter import FitOptions
+
+    options = FitOptions(people.body, method=fits.method, network=network)
+    if what == "keypoints":  # images are looked at anew unless a cache's detections are asked for
+        detector = fits.detector if "detector" in session.given else "auto"
+        given: dict[str, Any] = {"detections": detector, "predictions": fits.predictions}
+        return evaluate_keypoints(people, options, device, **watch, **given, threads=threads)
+    if fits.predictions is not None:
+        return evaluate_predictions(people, fits.predictions, people.body, **watch)
+    if fits.crops is not None:
+        return evaluate_crops(people, network, fits.crops, device, out, batch_size=batch_size or 32)
+    return evaluate_fits(people, options, device, **watch, detections=fits.detector, threads=threads)
+
+
 def _check(session: Session, what: What, fits: FitFlags, ablation: str | None) -> None:
     """UsageError for options that do not belong to what is evaluated."""
     chosen = {"--crops": fits.crops, "--predictions": fits.predictions, "--ablation": ablation}
     given = [name for name, value in chosen.items() if value is not None]
     if len(given) > 1:
         raise UsageError(given[1], f"cannot be given together with {given[0]}")
-    if (what in ("segmenter", "deform-and-learn") and given) or (
-        what in _ABLATIONS and given not in ([], ["--ablation"])
+    if (
+        (what in ("segmenter", "deform-and-learn") and given)
+        or (what in _ABLATIONS and given not in ([], ["--ablation"]))
+        or (what == "keypoints" and given not in ([], ["--predictions"]))
     ):
         raise UsageError(given[0], "is for fit", remedy="hpc evaluate fit")
     if what in _ABLATIONS and ablation not in (None, *_ABLATIONS[what]):
@@ -276,7 +304,7 @@ def _check(session: Session, what: What, fits: FitFlags, ablation: str | None) -
         if ablation is not None and name != "pose":
             raise UsageError(f"--{name}", "cannot be given together with --ablation")
     others = {"method", "detector"} & session.given
-    if others and (given or what != "fit"):
+    if others and (given or what not in ("fit", "keypoints")):
         raise UsageError(f"--{min(others)}", "is for fits to images", remedy="leave it out")
     if session.settings and (what == "refine" or ablation is None):
         remedy = "hpc evaluate fit or repose with --ablation trains networks that can be set"

@@ -59,17 +59,32 @@ _FOREIGN_SUFFIXES = (".pkl", ".pt", ".npz")
 
 
 def fits_from_files(path: Path, cache: Cache, body: Body, models: Sequence[Path] = ()) -> Fits:
-    """Row of an image → its people in fits that are there already: our fit files below a folder, plain predictions
-    (`read_predictions`), or else the results of other programs, a file or a folder of them (`fitting.fit_reading`).
+    """Row of an image → its people in fits that are there already: plain predictions (`read_predictions`), or files of
+    fits (`records_from_files`).
 
-    body    that they are to be of; models those that plain predictions name by gender
+    body  that they are to be of; models those that plain predictions name by gender
+    """
+    if is_predictions(path):
+        return _from_predictions(path, read_predictions(path), cache, {body.name: body} | _by_name(models))
+    records = records_from_files(path, cache, body)
+
+    def fit(row: int) -> list[FoundBody]:
+        known = records(row)
+        return [] if known is None else found_in(*known)
+
+    return fit
+
+
+def records_from_files(
+    path: Path, cache: Cache, body: Body
+) -> Callable[[int], tuple[FitRecord, NDArray[np.integer]] | None]:
+    """Row of an image → a fit that is there already and the rows of its people in it, or None: our fit files below a
+    folder, or else the results of other programs, a file or a folder of them (`fitting.fit_reading`).
 
     A file of ours is about the image whose name its path has, or about the frames it lists; suffixes do not count. A
     file of another program is about the sequence that it, or a folder above it, is named after; of a cache without
     sequences, about all images. InputError where nothing is about an image of the cache, or bodies differ.
     """
-    if is_predictions(path):
-        return _from_predictions(path, read_predictions(path), cache, {body.name: body} | _by_name(models))
     own = sorted(path.rglob(f"*{FIT_SUFFIX}")) if path.is_dir() else []
     known = _own_fits(path, own) if own else _foreign_fits(path, cache, body)
     bodies = {record.body for record, _ in known.values()}
@@ -85,13 +100,13 @@ def fits_from_files(path: Path, cache: Cache, body: Body, models: Sequence[Path]
             got=next(iter(known)),
         )
 
-    def fit(row: int) -> list[FoundBody]:
+    def about(row: int) -> tuple[FitRecord, NDArray[np.integer]] | None:
         if names[row] not in known:
-            return []
+            return None
         record, frame = known[names[row]]
-        return found_in(record, np.flatnonzero(record.frame_index == frame))
+        return record, np.flatnonzero(record.frame_index == frame)
 
-    return fit
+    return about
 
 
 _Known = dict[str, tuple[FitRecord, int]]

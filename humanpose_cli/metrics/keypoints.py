@@ -1,0 +1,151 @@
+"""Keypoints of people in images: COCO's object keypoint similarity, average precision and recall, and PCK.
+
+After COCO's keypoint evaluation (Lin et al. 2014, cocodataset.org/#keypoints-eval). The similarity of a prediction to a
+labelled person of area s²,
+
+    OKS = mean over labelled joints of exp(−d² / (2 s² (2 σ)²))
+
+with the distance d in pixels and σ how much annotators disagree about a joint. In every image predictions take, the
+surest first, the most similar person that is still free; one counts as correct where its similarity reaches a
+threshold. People without labelled joints are no errors: who is predicted near them counts as nothing. Precision is read
+off at 101 recalls, and its mean is averaged over thresholds .50, .55 … .95.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from humanpose_cli.core.conventions import COCO17
+from humanpose_cli.core.errors import UsageError
+
+Floats = NDArray[np.float64]
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+MOST_PREDICTIONS = 20
+"""Of one image; the surest count."""
+_SIGMAS = {
+    "nose": 0.026,
+    "eye": 0.025,
+    "ear": 0.035,
+    "shoulder": 0.079,
+    "elbow": 0.072,
+    "wrist": 0.062,
+    "hip": 0.107,
+    "knee": 0.087,
+    "ankle": 0.089,
+}
+SIGMAS = np.array([_SIGMAS[name.rpartition("_")[2]] for name in COCO17.joint_names])
+"""COCO's, in the order of coco17."""
+_RECALLS = np.linspace(0, 1, 101)
+_TORSO = tuple(COCO17.indices(pair) for pair in (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip")))
+
+
+class ImageMatches(NamedTuple):
+    """The predictions of one image, the surest first, against its people.
+
+    scores   (P,); correct and ignored (10, P): found somebody, or somebody who does not count, at each of THRESHOLDS
+    people   how many have labelled joints
+    """
+
+    scores: Floats
+    correct: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]
+    people: int
+
+
+def oks(predicted: ArrayLike, true: ArrayLike, areas: ArrayLike, boxes: ArrayLike) -> Floats:
+    """Similarities (P, T) of joints (P, 17, 2 or 3) to those of people (T, 17, 3): x, y, and 0 where not labelled.
+
+    areas  (T,) square pixels; boxes (T, 4) x0 y0 x1 y1, which stand in for people without labelled joints: all joints
+           are then compared with a box three times as large, and are right inside of it
+    UsageError for other shapes.
+    """
+    points, people = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
+    shape = len(COCO17)
+    if points.ndim != 3 or people.ndim != 3 or points.shape[1] != shape or people.shape[1:] != (shape, 3):
+        got = f"{points.shape} and {people.shape}"
+        raise UsageError("keypoints", "have other shapes", expected="(P, 17, 2) and (T, 17, 3)", got=got)
+    box, scale = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(areas, np.float64)
+    apart = points[:, None, :, :2] - people[None, :, :, :2]  # [P, T, 17, 2]
+    extent = box[:, 2:] - box[:, :2]
+    low, high = (box[:, :2] - extent)[None, :, None], (box[:, 2:] + extent)[None, :, None]
+    outside = np.maximum(low - points[:, None, :, :2], 0) + np.maximum(points[:, None, :, :2] - high, 0)
+    labelled = np.asarray(people[..., 2] > 0)
+    nobody = np.asarray(~labelled.any(1)).reshape(-1)
+    squared = np.square(np.where(nobody[None, :, None, None], outside, apart)).sum(-1)
+    counted = (labelled | nobody[:, None])[None]
+    with np.errstate(over="ignore", invalid="ignore"):
+        exponent = squared / (2 * np.square(2 * SIGMAS)) / (scale[None, :, None] + np.spacing(1))
+        similar = np.where(counted, np.exp(-exponent), 0.0)
+    return np.asarray(np.nan_to_num(similar).sum(-1) / counted.sum(-1), np.float64)
+
+
+def matched_predictions(
+    predicted: ArrayLike, scores: ArrayLike, true: ArrayLike, areas: ArrayLike, boxes: ArrayLike
+) -> ImageMatches:
+    """One image's predictions (P, 17, 2) with scores (P,) against its people, as for `oks`."""
+    given, people = np.asarray(scores, np.float64), np.asarray(true, np.float64).reshape(-1, len(COCO17), 3)
+    order = np.argsort(-given, kind="stable")[:MOST_PREDICTIONS]
+    points = np.asarray(predicted, np.float64).reshape(len(given), len(COCO17), 2)[order]
+    counts = np.asarray((people[..., 2] > 0).any(1)).reshape(-1)
+    rows = np.argsort(~counts, kind="stable")  # those who count come first
+    similarity = oks(points, people[rows], np.asarray(areas)[rows], np.asarray(boxes).reshape(-1, 4)[rows])
+    who = counts[rows]
+    correct, ignored = (np.zeros((len(THRESHOLDS), len(order)), bool) for _ in range(2))
+    for level, threshold in enumerate(THRESHOLDS):
+        free = np.ones(len(rows), bool)
+        for prediction in range(len(order)):
+            best, row = min(threshold, 1 - 1e-10), -1
+            for person in range(len(rows)):
+                if row >= 0 and who[row] and not who[person]:
+                    break
+                if free[person] and similarity[prediction, person] >= best:
+                    best, row = similarity[prediction, person], person
+            if row >= 0:
+                free[row] = False
+                correct[level, prediction], ignored[level, prediction] = who[row], not who[row]
+    return ImageMatches(given[order], correct, ignored, int(counts.sum()))
+
+
+def average_precision(images: Sequence[ImageMatches]) -> tuple[Floats, Floats]:
+    """AP and recall (10,) at each of THRESHOLDS over all images; NaN where nobody is labelled."""
+    people = sum(image.people for image in images)
+    if not people:
+        return np.full(len(THRESHOLDS), np.nan), np.full(len(THRESHOLDS), np.nan)
+    order = np.argsort(-np.concatenate([image.scores for image in images]), kind="stable")
+    correct = np.concatenate([image.correct for image in images], 1)[:, order]
+    wrong = ~correct & ~np.concatenate([image.ignored for image in images], 1)[:, order]
+    precision, recall = np.zeros(len(THRESHOLDS)), np.zeros(len(THRESHOLDS))
+    for level in range(len(THRESHOLDS)):
+        right, false = np.cumsum(correct[level]), np.cumsum(wrong[level])
+        if not len(right):
+            continue
+        found, share = right / people, right / (right + false + np.spacing(1))
+        share = np.maximum.accumulate(share[::-1])[::-1]  # no precision below that of a higher recall
+        at = np.searchsorted(found, _RECALLS, side="left")
+        precision[level] = np.where(at < len(share), share[np.minimum(at, len(share) - 1)], 0).mean()
+        recall[level] = found[-1]
+    return precision, recall
+
+
+def torso_length(true: ArrayLike) -> Floats:
+    """The longer diagonal (T,) of shoulders and hips of people (T, 17, 3), pixels; NaN where none is labelled."""
+    people = np.asarray(true, np.float64)
+    points = np.where(people[..., 2:] > 0, people[..., :2], np.nan)
+    diagonals = [np.linalg.norm(points[:, a] - points[:, b], axis=-1) for a, b in _TORSO]
+    return np.fmax(*diagonals)
+
+
+def pck(predicted: ArrayLike, true: ArrayLike, length: ArrayLike, share: float) -> Floats:
+    """Whether each joint (T, 17) lies within `share` of a length (T,) from its label: 1, 0, or NaN where not labelled.
+
+    predicted  (T, 17, 2 or 3), NaN for people who were missed: none of their joints is right
+    """
+    points, people = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
+    apart = np.linalg.norm(points[..., :2] - people[..., :2], axis=-1)
+    near = apart <= share * np.asarray(length, np.float64)[:, None]
+    known = (people[..., 2] > 0) & np.isfinite(np.asarray(length, np.float64))[:, None]
+    return np.where(known, near.astype(np.float64), np.nan)
