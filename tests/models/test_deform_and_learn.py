@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from humanpose_cli.models.deform_and_learn.evidence import (
     PeopleEvidence,
     charted_vertices,
     gather_evidence,
+    person_crop,
 )
 from humanpose_cli.models.deform_and_learn.measure import canonical_length, joint_errors, true_joints
 from humanpose_cli.models.deform_and_learn.recipe import (
@@ -27,6 +29,7 @@ from humanpose_cli.models.deform_and_learn.recipe import (
     DeformAndLearn,
     DeformTraining,
     RoundData,
+    _Crops,
     _Examples,
 )
 from humanpose_cli.models.deform_and_learn.regressor import (
@@ -172,11 +175,11 @@ def test_the_truth_has_no_loss_and_every_other_body_has(body):
     lost = regressor_losses(orthonormal(moved), targets, body, SMPL24, RegressorLosses())
     assert float(lost["dense"]) == pytest.approx(0.01, rel=1e-3)
     assert float(lost["keypoints"]) == pytest.approx(0.02 / 3, rel=1e-3)
-    assert float(lost["regress"]) == pytest.approx(2 * 0.5 * 0.01 / 105, rel=1e-3)
+    assert float(lost["regress"]) == pytest.approx(2 * 0.5 * 0.01, rel=1e-3)
     total = lost["regress"] + 10 * lost["dense"] + lost["keypoints"]
     assert float(lost["loss"]) == pytest.approx(float(total))
     squared = regressor_losses(orthonormal(moved), targets, body, SMPL24, RegressorLosses(parameters="l2"))
-    assert float(squared["regress"]) == pytest.approx(2 * 0.01 / 105, rel=1e-3)
+    assert float(squared["regress"]) == pytest.approx(2 * 0.01, rel=1e-3)
 
 
 def test_rejected_registrations_unknown_joints_and_missing_pixels_teach_nothing(body):
@@ -203,7 +206,9 @@ def test_augmented_crops_keep_people_and_parameters_together(people, evidence, b
     )
     accepted = np.ones(len(people), bool)
     data = RoundData(people, moved, pose.vector.numpy(), accepted, targets.depths.numpy(), people, moved)
-    image, changed = _Examples(data, 32, CropChange(0.2, 0.1, 1.0))(1, np.random.default_rng(5))
+    image, changed = _Examples(data, BodyRegressorOptions(18, 4, 32), CropChange(0.2, 0.1, 1.0))(
+        1, np.random.default_rng(5)
+    )
     assert image.shape == (3, 32, 32)
     there = RegressorTargets(*(torch.as_tensor(np.asarray(values))[None] for values in changed))
     assert abs(float(there.parameters[0, -3]) - 1) > 0.01
@@ -215,6 +220,22 @@ def test_an_untrained_network_says_t_pose():
     network = BodyRegressor(BodyRegressorOptions(18, 4, 32)).eval()
     pose = network(torch.randn(2, 3, 32, 32))
     torch.testing.assert_close(pose.vector, ScaledPose.t_pose(2).vector, atol=0.1, rtol=0)
+
+
+def test_people_are_cut_out_of_their_images(people):
+    boxes, mask = people.column("box"), people.example(1, ()).mask
+
+    def example(number, maps, **parts):
+        found = people.example(number, maps, **parts)
+        return replace(found, image=np.full_like(found.image, 200))
+
+    bright = SimpleNamespace(column=people.column, example=example)
+    whole, alone = (_Crops(bright, 32, cut_out=cut).image(1, person_crop(boxes[1], 32)) for cut in (False, True))
+    inside = person_crop(boxes[1], 32).image(np.repeat(mask[..., None], 3, 2))
+    assert 0.05 < (inside == 255).mean() < 0.9
+    assert whole[inside == 0].any()
+    assert (alone[inside == 255] == 200).all()
+    assert not alone[inside == 0].any()
 
 
 def test_no_prediction_is_reflected():

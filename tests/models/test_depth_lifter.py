@@ -16,6 +16,7 @@ from humanpose_cli.models.deform_and_learn.lifter import (
     DepthLifterRecipe,
     LifterData,
     back_bending,
+    bone_error,
     hip_frame,
     learns,
     turned,
@@ -48,19 +49,26 @@ def people(count, skeleton=SMPL24, seed=0):
     return torch.from_numpy(np.stack((x, -y, -z), -1).astype(np.float32))
 
 
-def test_turning_keeps_heights_and_bones_and_comes_back():
-    space = people(8)
-    points, depth = space[..., :2], space[..., 2]
-    yaw = torch.linspace(0, 2 * math.pi, 8)
-    torch.testing.assert_close(turned(points, depth, torch.zeros(8)), points)
-    torch.testing.assert_close(turned(points, depth, yaw)[..., 1], points[..., 1])
-    quarter = torch.full((8,), math.pi / 2)
-    once = turned(points, depth, quarter)
-    torch.testing.assert_close(once[..., 0], depth, atol=1e-6, rtol=0)
-    # A turn and a quarter more show both coordinates of a rotated person: distances in space are kept.
-    across, along = turned(points, depth, yaw)[..., 0], turned(points, depth, yaw + math.pi / 2)[..., 0]
-    there = torch.stack((across, points[..., 1], along), -1)
-    torch.testing.assert_close(torch.cdist(there, there), torch.cdist(space, space), atol=2e-3, rtol=0)
+def test_turning_keeps_bones_and_comes_back():
+    space, yaw, pitch = people(8), torch.linspace(0, 2 * math.pi, 8), torch.linspace(-0.5, 0.5, 8)
+    torch.testing.assert_close(turned(space, torch.zeros(8), pitch), space, atol=1e-6, rtol=0)
+    torch.testing.assert_close(turned(space, yaw)[..., 1], space[..., 1])
+    once = turned(space, torch.full((8,), math.pi / 2))
+    torch.testing.assert_close(once[..., 0], space[..., 2], atol=1e-6, rtol=0)
+    around = turned(space, yaw, pitch)
+    torch.testing.assert_close(torch.cdist(around, around), torch.cdist(space, space), atol=2e-3, rtol=0)
+    torch.testing.assert_close(turned(around, -yaw, pitch), space, atol=1e-5, rtol=0)
+    # A camera that looks up by its pitch sees the vertical, which nothing turns, lean away from it.
+    vertical = torch.stack((torch.zeros(8), pitch.cos(), -pitch.sin()), -1)[:, None]
+    torch.testing.assert_close(turned(vertical, yaw, pitch), vertical, atol=1e-6, rtol=0)
+
+
+def test_bones_of_the_body_itself_have_no_error_at_any_size():
+    space, (first, second) = people(4), zip(*SMPL24.bones, strict=True)
+    lengths = (space[0, first] - space[0, second]).norm(dim=-1)
+    error = bone_error(3 * space, 7 * lengths, SMPL24)
+    assert float(error[0]) < 1e-10 < float(error[1:].min())
+    assert float(bone_error(space * torch.tensor([1, 1, 0]), lengths, SMPL24)[0]) > 0.01
 
 
 def test_the_hip_frame_forgets_position_and_size():
@@ -100,14 +108,15 @@ def test_neither_side_runs_away():
 
 
 def recipe(tmp=None):
-    points = people(128)[..., :2].numpy()
-    data = LifterData(SMPL24, points[:96], points[96:], {"data": "made up"}, tmp)
+    space, (first, second) = people(128), zip(*SMPL24.bones, strict=True)
+    points, bones = space[..., :2].numpy(), (space[0, first] - space[0, second]).norm(dim=-1)
+    data = LifterData(SMPL24, points[:96], points[96:], bones, {"data": "made up"}, tmp)
     return DepthLifterRecipe(data, SMALL, seed=1)
 
 
 def test_a_side_that_must_wait_does_not_learn():
     made = recipe()
-    points, yaw = torch.from_numpy(made.points[:16]), torch.zeros(16)
+    points, yaw = torch.from_numpy(made.points[:16]), torch.zeros(16, 2)
     with torch.no_grad():  # a discriminator that says "observed" of everything: half of its answers are right
         made.model.discriminator[-1].weight.zero_()
         made.model.discriminator[-1].bias.fill_(5.0)

