@@ -8,7 +8,7 @@ origin. `evaluate_crops` measures a network alone, on crops made from labels, as
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ from humanpose_cli.data.samples import Person
 from humanpose_cli.detect.detector import people_in_boxes
 from humanpose_cli.detect.models import ModelPool, default_threads
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
+from humanpose_cli.evaluate.movement import body_points, movement_summaries, movement_table
 from humanpose_cli.evaluate.people import EvaluatedPeople, PeopleSelection, weights_facts
 from humanpose_cli.evaluate.predictions import FoundBody, fits_from_files, found_in
 from humanpose_cli.evaluate.published import tables_beside
@@ -129,6 +130,7 @@ class EvaluatedFits:
     found   indices of those who were found, M; errors of these, in that order
     bodies  what was found; rigs the model of each
     missed  indices of the others; stand_in  errors of an upright person in their place, with no joint correct
+    movement  figures of sequences, see `movement_summaries`
     """
 
     found: NDArray[np.int64]
@@ -137,6 +139,7 @@ class EvaluatedFits:
     rigs: tuple[Body, ...]
     missed: NDArray[np.int64]
     stand_in: BodyErrors
+    movement: Mapping[str, Summary] = field(default_factory=dict)
 
     @property
     def of_all(self) -> BodyErrors:
@@ -180,8 +183,15 @@ def measure_fits(
     predicted, rigs = _stacked(bodies, body)
     stand_in = people.errors(_upright(people, missed, body), missed, body)
     nothing = {name: np.zeros(len(missed)) for name in ("pckh", "pck", "auc")}
-    errors = people.errors(predicted, rows, rigs, _points(people, bodies))
-    return EvaluatedFits(rows, errors, predicted, rigs, missed, stand_in._replace(**nothing))
+    given = _points(people, bodies)
+    errors = people.errors(predicted, rows, rigs, given)
+    moving: Mapping[str, Summary] = {}
+    if people.people.cache.sequences and len(rows):
+        points = body_points(people, predicted, rigs)
+        points = points if given is None else np.where(np.isfinite(given), given, points)
+        worlds = [np.full((4, 4), np.nan) if one.world is None else one.world for one in bodies]
+        moving = movement_summaries(people, rows, points, np.array(worlds, np.float64))
+    return EvaluatedFits(rows, errors, predicted, rigs, missed, stand_in._replace(**nothing), moving)
 
 
 def _upright(people: EvaluatedPeople, rows: NDArray[np.int64], body: Body) -> Bodies:
@@ -414,7 +424,10 @@ def fits_report(people: EvaluatedPeople, evaluated: EvaluatedFits, facts: Mappin
     images = _contact_sheets(people, evaluated)
     metrics, of_all = body_metrics(errors), body_metrics(evaluated.of_all)
     metrics |= {f"{name}_of_all": summary for name, summary in of_all.items()}
+    metrics |= evaluated.movement
     tables = [*_tables(errors, of_all), *tables_beside(people, errors)]
+    if evaluated.movement:
+        tables.insert(1, movement_table(evaluated.movement))
     return Report("Fitted bodies", facts, metrics, tables, images)
 
 

@@ -7,6 +7,7 @@ for each:
     poses   (72,) axis-angle or (24, 3, 3) matrices of smpl24, the first from body to camera axes, the others relative
     betas   (10,); trans (3,) metres such that root = shaped rest pelvis + trans
     gender  optional: of whose model they are; else of the body that is evaluated
+    world_to_camera  (4, 4) optional: rigid motion from axes in which the scene stands still, for errors in the world
     joints  (J, 3) metres in camera axes, in place of poses; skeleton "smpl24" or "h36m17", one for the file
 Without person and box a picture's predictions are those of its people in order.
 """
@@ -40,6 +41,7 @@ class FoundBody(NamedTuple):
     body    that these are parameters of; None for the one that is evaluated
     person  index of the labelled person whom this is about, where that is known; else boxes tell
     joints  skeleton and (J, 3) metres in camera axes, where there are no body parameters
+    world   world to camera (4, 4), where that is known
     """
 
     poses: NDArray[Any]
@@ -49,6 +51,7 @@ class FoundBody(NamedTuple):
     body: Body | None = None
     person: int | None = None
     joints: tuple[str, NDArray[Any]] | None = None
+    world: NDArray[Any] | None = None
 
 
 Fits = Callable[[int], list[FoundBody]]
@@ -168,7 +171,17 @@ def _plain(name: str) -> str:
 
 def found_in(record: FitRecord, rows: Iterable[int]) -> list[FoundBody]:
     """The people of a fit in some of its rows."""
-    return [FoundBody(record.poses[i], record.betas[i], record.trans[i], record.boxes[i]) for i in rows]
+    still = bool((record.world_to_camera == np.eye(4)).all())  # of fits that know of no world
+    return [
+        FoundBody(
+            record.poses[i],
+            record.betas[i],
+            record.trans[i],
+            record.boxes[i],
+            world=None if still else record.world_to_camera[record.frame_index[i]],
+        )
+        for i in rows
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,6 +190,7 @@ class Predictions:
 
     image (N,) names; person (N,) int, −1 where not told; box (N, 4), NaN where not told; gender (N,) or ""
     poses (N, 72), betas (N, 10), trans (N, 3), NaN where there are joints instead; joints (N, J, 3) of `skeleton`
+    world (N, 4, 4) to camera, or None
     """
 
     image: NDArray[Any]
@@ -188,6 +202,7 @@ class Predictions:
     gender: NDArray[Any]
     joints: NDArray[np.float64] | None
     skeleton: str
+    world: NDArray[np.float64] | None = None
 
 
 _SKELETONS = {SMPL24.name: len(SMPL24), H36M17.name: len(H36M17)}
@@ -242,6 +257,7 @@ def read_predictions(path: Path) -> Predictions:
         np.asarray(columns.get("gender", np.full(count, ""))).astype("U"),
         joints,
         skeleton,
+        field("world_to_camera", (4, 4)) if "world_to_camera" in columns else None,
     )
 
 
@@ -287,7 +303,9 @@ def _from_predictions(path: Path, given: Predictions, cache: Cache, models: Mapp
             person = number if in_order else int(given.person[i]) if given.person[i] >= 0 else None
             joints = None if given.joints is None else (given.skeleton, given.joints[i])
             body = bodies[str(given.gender[i])]
-            found.append(FoundBody(given.poses[i], given.betas[i], given.trans[i], given.box[i], body, person, joints))
+            world = None if given.world is None else given.world[i]
+            parameters = given.poses[i], given.betas[i], given.trans[i], given.box[i]
+            found.append(FoundBody(*parameters, body, person, joints, world))
         return found
 
     return fit
