@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
@@ -135,7 +136,9 @@ def _driver() -> str:
 
 
 def cache_folder() -> Path:
-    """The first folder that we may write to: the user's choice, the user's cache, a private temporary one."""
+    """The first folder that holds kernels or that we may write to: the user's choice, the user's cache, a private
+    temporary one.
+    """
     candidates: list[tuple[Path, ...]] = []
     if chosen := os.environ.get("WARP_CACHE_PATH"):
         candidates.append((Path(chosen) / "humanpose-cli",))
@@ -145,7 +148,7 @@ def cache_folder() -> Path:
     ours = Path(tempfile.gettempdir()) / f"humanpose-cli-{user}"
     candidates.append((ours, ours / "kernels"))  # whoever owns the outer could exchange the inner
     for folders in candidates:
-        if all(_is_ours_to_write(folder) for folder in folders):
+        if all(_is_ours_to_write(folder) for folder in folders) or _is_filled(folders[-1]):
             return folders[-1]
     return private_folder()
 
@@ -162,6 +165,19 @@ def _is_ours_to_write(folder: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_filled(folder: Path) -> bool:
+    """Whether it holds kernels, though we may not write there: a cache that was filled for a farm's read-only images.
+
+    It is this user's or root's, and nobody else may write there.
+    """
+    with contextlib.suppress(OSError, PackageNotFoundError):
+        if hasattr(os, "getuid") and not os.access(folder, os.W_OK):
+            status = folder.stat()
+            trusted = status.st_uid in (os.getuid(), 0) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+            return trusted and any(folder.glob(f"{version('warp-lang')}/wp_*"))
+    return False
 
 
 def private_folder() -> Path:
@@ -219,6 +235,8 @@ def _load(kernels: str, device: torch.device) -> None:
     shared = wp.config.kernel_cache_dir
     _remove(Path(shared), module.name, damaged=True)
     try:
+        if _damaged(Path(shared), module.name):
+            raise OSError("a damaged kernel cannot be removed")
         _load_from(Path(shared), module, device)
         return
     except Exception as error:  # whatever Warp, its compiler or the driver raise: a full disk, a file cut short
@@ -262,13 +280,13 @@ def _load_from(folder: Path, module: Any, device: torch.device) -> None:
 def _remove(folder: Path, module: str, *, damaged: bool = False) -> None:
     """Remove what was compiled for a module, or only what is no longer as it was compiled; Warp compiles it anew."""
     with contextlib.suppress(OSError):
-        if damaged:
-            pairs = _binaries(folder, module)
-            built = [binary.parent for binary, kept in pairs if kept.exists() and kept.read_text() != _digest(binary)]
-        else:
-            built = list(_built(folder, module))
-        for path in built:
+        for path in _damaged(folder, module) if damaged else list(_built(folder, module)):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _damaged(folder: Path, module: str) -> list[Path]:
+    pairs = _binaries(folder, module)
+    return [binary.parent for binary, kept in pairs if kept.exists() and kept.read_text() != _digest(binary)]
 
 
 def _built(folder: Path, module: str) -> Iterator[Path]:

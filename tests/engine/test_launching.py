@@ -155,6 +155,25 @@ def test_a_full_disk_under_the_cache_is_said_once_and_kernels_run(tmp_path):
     assert not list(temporary.iterdir())  # removed with the process
 
 
+def test_a_filled_cache_that_is_read_only_serves(cache, tmp_path):
+    """Of a farm's image; nothing is compiled, and nothing is said. A damaged one is left alone."""
+    read_only = 'mount --bind $0 $0 && mount -o remount,ro,bind $0 && exec "$@"'
+    prefix = ("unshare", "--map-root-user", "--mount", "sh", "-c", read_only, str(cache))
+    if not shutil.which("unshare") or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no file system of one's own on this machine")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    before = compiled(cache).stat().st_mtime_ns
+    ran = python(KERNEL, cache, prefix=prefix, TMPDIR=str(temporary), HOME=str(tmp_path / "none"))
+    assert (ran.stdout, ran.stderr, ran.returncode) == (f"{PIXELS}\n", "", 0)
+    assert not list(tmp_path.rglob("none/**/*.o")) + list(temporary.rglob("*.o"))
+    assert compiled(cache).stat().st_mtime_ns == before
+    compiled(cache).write_bytes(b"damaged")
+    ran = python(KERNEL, cache, prefix=prefix, TMPDIR=str(temporary), HOME=str(tmp_path / "none"))
+    assert (ran.stdout, ran.returncode) == (f"{PIXELS}\n", 0)
+    assert "a damaged kernel cannot be removed" in ran.stderr
+
+
 def test_a_full_disk_under_temporary_files_goes_unnoticed(tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()

@@ -89,6 +89,10 @@ def test_people_of_a_image_become_bodies(tmp_path, example, config):
     assert (one.noise is None) == (config is not PROXY)
     assert np.isfinite(one.joints).all()
     assert network.estimate(example.image, []) == []
+    with torch.autocast("cpu", torch.bfloat16):
+        halved = network.estimate(example.image, [person], Camera.of_image(example.size, 260.0))[0]
+    assert halved.joints.dtype == np.float32
+    np.testing.assert_allclose(halved.joints, one.joints, atol=0.05)
     if config.inputs.kind != "proxy":
         (boxed,) = network.estimate(example.image, person.box[None])
         assert np.isfinite(boxed.joints).all()

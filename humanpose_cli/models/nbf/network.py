@@ -276,15 +276,21 @@ class BodyNetwork:
         return [PreparedPerson(*pair, camera) for pair in zip(*self._evidence(image, people), strict=True)]
 
     def finish(self, people: Sequence[PreparedPerson]) -> list[BodyEstimate]:
-        """The bodies of prepared people, in one batch."""
+        """The bodies of prepared people, in one batch. Whatever the network computes in, they are placed in float32."""
         if not people:
             return []
         crops = [person.crop for person in people]
         with torch.no_grad():  # not inference_mode: constants that are made here for the first time serve fits too
             predicted = self.regress([person.evidence for person in people])
+            predicted = BodyParameters(
+                predicted.betas.float(),
+                predicted.rotations.float(),
+                None if predicted.log_noise is None else predicted.log_noise.float(),
+            )
             camera = Camera.stack(person.camera for person in people).tensors(device=self.device)
-            placed = place_in_image(predicted, self.layer, crops, camera)
-            poses = rotations_to_poses(placed.rotations)
+            with torch.autocast(self.device.type, enabled=False):
+                placed = place_in_image(predicted, self.layer, crops, camera)
+                poses = rotations_to_poses(placed.rotations)
         values = (x.cpu().numpy() for x in (poses, predicted.betas, placed.trans, placed.joints))
         noise = [None] * len(people) if predicted.log_noise is None else list(predicted.log_noise.exp().cpu().numpy())
         return [BodyEstimate(*own) for own in zip(*values, noise, crops, strict=True)]
