@@ -197,23 +197,23 @@ class _Run:
 
     def _do_all(self, items: Sequence[Item], places: Sequence[int]) -> None:
         """Work on some of the items, which are prepared together."""
+        # What the ledger knows them by, taken before they are read.
+        marks = [_mark(items[place]) for place in places]
         started = time.perf_counter()
         if self.batch.prepare is not None and places:
             with self.stop.item() if self.stop is not None else nullcontext():
                 self.batch.prepare([items[place] for place in places])
         share = (time.perf_counter() - started) / max(len(places), 1)
-        for place in places:
+        for place, mark in zip(places, marks, strict=True):
             if self._stopped:
                 return
             with self.stop.item() if self.stop is not None else nullcontext():
-                self._finish(place, self._do(items[place], share))
+                self._finish(place, self._do(items[place], mark, share))
 
-    def _do(self, item: Item, prepared: float) -> ItemResult:
+    def _do(self, item: Item, mark: Fingerprint | Failure, prepared: float) -> ItemResult:
         """Work on an item, whose preparation took so many seconds, and record what became of it."""
-        try:  # what the ledger knows it by, taken before it is read
-            mark = replace(fingerprint(item), content=content_digest(item))
-        except HpcError as error:
-            return _failed(item, explain(error), 0.0)
+        if isinstance(mark, Failure):
+            return _failed(item, mark, 0.0)
         self.progress.item_started(item.name)
         started = time.perf_counter() - prepared
         contents: Mapping[str, Any] = {}
@@ -300,6 +300,13 @@ class _Run:
             code = result.exit_code or error.exit_code
             return replace(result, messages=(*result.messages, str(error)), exit_code=code)
         return result
+
+
+def _mark(item: Item) -> Fingerprint | Failure:
+    try:
+        return replace(fingerprint(item), content=content_digest(item))
+    except HpcError as error:
+        return explain(error)
 
 
 def _still_there(result: ItemResult) -> ItemResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import sys
 import time
 from collections import Counter
@@ -85,12 +86,18 @@ def submit_command(
     jobs = submit(f"hpc-{session.command}", line, out, settings, sharded=sharded)
     ids = " ".join(filter(None, (jobs.work, jobs.collect)))
     parts = f"job {jobs.work} of {flags.shards} parts" if sharded else f"job {jobs.work}"
-    session.reporter.info(f"submitted as {parts}; hpc ledger {out} tells how far it is, scancel {ids} stops it")
+    tells = f"hpc ledger {out}" if sharded else f"{out}/metrics.jsonl"
+    session.reporter.info(f"submitted as {parts}; {tells} tells how far it is, scancel {ids} stops it")
     extra = {"jobs": dataclasses.asdict(jobs)}
     if not flags.wait:
         messages = ("the same command goes on with what is left when the jobs have ended",)
         return CommandResult(session.command, Status.SUCCESS, messages=messages, extra=extra)
-    _follow(session, jobs, out)
+    try:
+        _follow(session, jobs, out)
+    except KeyboardInterrupt:
+        code = ExitCode(128 + (session.stop.signal_number or signal.SIGINT))
+        messages = (f"the jobs go on; scancel {ids} stops them",)
+        return CommandResult(session.command, Status.INTERRUPTED, messages=messages, exit_code=code, extra=extra)
     result = dataclasses.replace(_report(session.command, out, sharded), extra=extra)
     for item in result.items:
         session.reporter.item_finished(item)  # reports what failed, and why
@@ -106,7 +113,7 @@ def _follow(session: Session, jobs: SlurmJobs, out: Path) -> None:
         counts = Counter(states.values())
         outcomes = Counter(entry.outcome for entry in read_history(out).entries.values())
         parts = [f"{number} {state.lower()}" for state, number in sorted(counts.items())]
-        parts += [f"{outcomes['success']} items done", f"{outcomes['error']} failed"]
+        parts += [f"{outcomes['success']} items done", f"{outcomes['error']} failed"] if outcomes else []
         if (text := f"jobs: {', '.join(parts)}") != told:
             session.reporter.info(told := text)
         time.sleep(_POLL)

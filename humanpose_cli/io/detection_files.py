@@ -23,7 +23,7 @@ import numpy as np
 
 from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.sniffing import describe_file, reading_error
+from humanpose_cli.io.sniffing import describe_file, reading_error, refuse_pipes
 
 _LARGEST = 1e9
 
@@ -103,6 +103,7 @@ def _ends_alike(a: str, b: str) -> bool:
 
 
 def _read_text(path: Path, kind: str) -> str:
+    refuse_pipes(path)
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:

@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.io.sniffing import describe_file, reading_error
+from humanpose_cli.io.sniffing import describe_file, reading_error, refuse_pipes
 
 MAX_BYTES = 4 << 30
 """What the arrays that are read from one file may need unpacked."""
@@ -30,6 +30,7 @@ _ZIP_MALFORMED = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFErro
 def read_npy(path: Path | str) -> np.ndarray:
     """The array of a `.npy` file. InputError for pickled objects, damage, or what is no such file."""
     path = Path(path)
+    refuse_pipes(path)
     try:
         with open(path, "rb") as file:
             size = file.seek(0, io.SEEK_END)
@@ -86,6 +87,7 @@ def npz_names(path: Path | str) -> frozenset[str]:
 
 
 def _archive(path: Path) -> zipfile.ZipFile:
+    refuse_pipes(path)
     try:
         return zipfile.ZipFile(path)
     except OSError as error:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.io.sniffing import refuse_pipes
 
 MAX_ELEMENTS = 2**30
 MAX_BYTES = 2**32  # unpacked: a few kilobytes of zeros can stand for any amount
@@ -39,6 +40,7 @@ def read_pickle(path: Path) -> Any:
     come dense and tensors as arrays. An object of chumpy that is an expression rather than an array comes as None.
     InputError when the file is damaged, or names anything but containers and arrays.
     """
+    refuse_pipes(path)
     try:
         file = io.BytesIO(_unpacked(path.read_bytes()))
         if file.getbuffer()[:6] == np.lib.format.MAGIC_PREFIX:

@@ -85,7 +85,7 @@ def running_slurm(folder: Path) -> Iterator[None]:
             wait_for_node()
             yield
         finally:
-            subprocess.run(["scancel", "--full", "--signal=KILL", "--user=root"], check=False, capture_output=True)
+            end_jobs()
             os.environ.pop("SLURM_CONF")
             if before is not None:
                 os.environ["SLURM_CONF"] = before
@@ -103,6 +103,18 @@ def program(command: list[str]) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def end_jobs() -> None:
+    """Kill what a failed test has left, so that no process stays."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        listed = subprocess.run(["squeue", "--noheader", "--format=%i"], capture_output=True, text=True, check=False)
+        if not listed.stdout.strip():
+            return
+        subprocess.run(["scancel", "--user=root"], check=False, capture_output=True)
+        subprocess.run(["scancel", "--full", "--signal=KILL", "--user=root"], check=False, capture_output=True)
+        time.sleep(0.3)
 
 
 def wait_for_node() -> None:

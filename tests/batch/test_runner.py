@@ -176,6 +176,16 @@ def test_a_clock_that_was_ahead_does_not_keep_old_results_alive(tmp_path, photos
         run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
 
 
+def test_an_input_that_changes_after_it_was_read_is_done_again(tmp_path, photos):
+    def prepare(items) -> None:
+        (photos / "b.jpg").write_bytes(b"changed meanwhile")
+
+    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, together=4, prepare=prepare))
+    again = Recorder(tmp_path / "out")
+    run_items(items_of(photos), again, batch(tmp_path))
+    assert again.seen == ["b.jpg"]
+
+
 def test_a_changed_input_is_told(tmp_path, photos):
     run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path))
     (photos / "c.jpg").write_bytes(b"another image")

@@ -83,3 +83,24 @@ def test_pipes_are_refused_where_a_file_is_read_more_than_once(hpc, tmp_path, fl
     ran = hpc("fit", "photo.jpg", flag, str(tmp_path / "pipe"), "--out", str(tmp_path / "out"))
     assert ran.code == 3
     assert "is a device or a pipe" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "told"),
+    [
+        (("fit", "-"), 2, "--cluster: has no stdin"),
+        (("fit", "--items", "-"), 2, "--cluster: has no stdin"),
+        (("fit", "a.jpg", "--shard", "0/2"), 2, "--shard: cannot be given with --cluster slurm; --shards"),
+        (("fit", "a.jpg", "--out", "x.npz"), 2, "--out: must be a folder"),
+        (("train", "lifter", "--shards", "2"), 2, "--shards: are not for train"),
+        (("fit", "a.jpg", "--cluster-set", "mem"), 2, "cannot be read, expected key=value"),
+        (("fit", "a.jpg"), 5, "is not on this machine"),
+    ],
+)
+def test_what_cannot_be_submitted_is_told(hpc, tmp_path, monkeypatch, line, code, told):
+    pytest.importorskip("submitit", reason="submitit is not installed (extra slurm)")
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.chdir(tmp_path)
+    ran = hpc(*line, "--cluster", "slurm")
+    assert ran.code == code
+    assert told in ran.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -11,15 +12,21 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from humanpose_cli.body.smpl import load_smpl
 from humanpose_cli.cli.command import read_config
 from humanpose_cli.cli.main import main
-from humanpose_cli.core.errors import InputError, one_line
+from humanpose_cli.core.errors import InputError, UnavailableError, one_line
 from humanpose_cli.datasets.h36m import read_cameras
 from humanpose_cli.datasets.reading import read_json
 from humanpose_cli.datasets.rich import read_rich_camera
-from humanpose_cli.io.detection_files import read_keypoints
+from humanpose_cli.fitting.result import load_fit
+from humanpose_cli.io.detection_files import read_boxes, read_keypoints
+from humanpose_cli.io.digests import file_digest
 from humanpose_cli.io.fit_files import read_fit
-from humanpose_cli.io.images import write_image
+from humanpose_cli.io.foreign_fits import read_foreign
+from humanpose_cli.io.images import read_image, write_image
+from humanpose_cli.io.pose_files import read_pose
+from humanpose_cli.io.restricted_pickle import read_pickle
 from humanpose_cli.networks.weights import _KEY, read_header
 
 DEEP = 200_000
@@ -49,6 +56,19 @@ def fit_with_nested_options(path: Path) -> None:
 def test_nesting_without_end_is_refused(tmp_path, name, write, read):
     write(tmp_path / name)
     with pytest.raises(InputError):
+        read(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX pipes")
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [(name, read_pose) for name in ("x.npy", "x.npz", "x.bvh")]
+    + [("x.jpg", read_image), ("x.fit.npz", load_fit), ("x.json", read_keypoints), ("x.pkl", read_pickle)]
+    + [("x.csv", read_boxes), ("x.pkl", read_foreign), ("x.pkl", load_smpl), ("x.bin", file_digest)],
+)
+def test_pipes_are_refused_and_not_waited_for(tmp_path, name, read):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises((InputError, UnavailableError)):
         read(tmp_path / name)
 
 

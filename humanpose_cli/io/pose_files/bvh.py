@@ -22,7 +22,7 @@ import numpy as np
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.io.pose_files.target_pose import JointTarget, axes_to_camera, check_axes
-from humanpose_cli.io.sniffing import describe_file, reading_error
+from humanpose_cli.io.sniffing import describe_file, reading_error, refuse_pipes
 
 _CHANNEL = re.compile(r"([xyz])(position|rotation)", re.IGNORECASE)
 _MAX_JOINTS = 2000
@@ -106,6 +106,7 @@ def _about_axis(axis: int, angles: np.ndarray) -> np.ndarray:
 
 def read_bvh_motion(path: Path) -> BvhMotion:
     """Parse a `.bvh` file. InputError with the line where it is not as it should be."""
+    refuse_pipes(path)
     try:
         text = path.read_bytes().decode("utf-8", "replace")
     except OSError as error:
