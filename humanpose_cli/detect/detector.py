@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from humanpose_cli.detect.tracking import Follower
 from humanpose_cli.io.video import prefetch
 
 _SMALLEST_SIDE = 16
+_NOTED = 60  # frames
 _KEYPOINT_SPREAD = 0.01  # of the person's size: standard deviation of annotators' and good detectors' keypoints
 _AGREEING = 0.4
 _PRESENT = 0.5
@@ -53,27 +55,41 @@ class PersonDetector:
             pyramid = Pyramid(image)
             return self._people(pyramid, search(self._pool, pyramid, self._scheme), self._scheme)
 
-    def track(self, images: Iterable[np.ndarray | None]) -> Generator[list[DetectedPerson], None, None]:
+    def track(
+        self,
+        images: Iterable[np.ndarray | None],
+        *,
+        state: Mapping[str, Any] | None = None,
+        noted: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Generator[list[DetectedPerson], None, None]:
         """Everybody in each frame (H, W, 3) uint8 of a sequence, largest box first; nobody in those that are None.
 
         Cheaper than `detect`: people are searched where they were in the frame before. `TrackAssigner` numbers them
         over the frames. People are followed a frame or two ahead of the one that is given back, so that no thread
         waits for another. Close it to stop early.
+
+        noted  gets the state, as JSON values, behind every sixtieth frame; its `frames` tells how many frames were seen
+        state  with which to go on behind these frames
         """
-        with closing(prefetch(self._followed(images), 1)) as followed:
-            for number, (pyramid, found) in enumerate(followed):
+        seen = state["frames"] if state else 0
+        with closing(prefetch(self._followed(images, seen, state, noted), 1)) as followed:
+            for number, (pyramid, found) in enumerate(followed, seen):
                 yield self._people(pyramid, found, self._scheme.turn(number)) if pyramid is not None else []
 
     def _followed(
-        self, images: Iterable[np.ndarray | None]
+        self,
+        images: Iterable[np.ndarray | None],
+        seen: int,
+        state: Mapping[str, Any] | None,
+        noted: Callable[[dict[str, Any]], None] | None,
     ) -> Generator[tuple[Pyramid | None, list[Found]], None, None]:
-        follower = Follower(self._pool, self._scheme)
-        for image in images:
-            if image is None or _too_small(image):
-                yield None, []
-                continue
-            pyramid = Pyramid(image)
-            yield pyramid, follower.next_frame(pyramid)
+        follower = Follower(self._pool, self._scheme, state)
+        for number, image in enumerate(images, seen + 1):
+            pyramid = None if image is None or _too_small(image) else Pyramid(image)
+            found = [] if pyramid is None else follower.next_frame(pyramid)
+            if noted is not None and number % _NOTED == 0:
+                noted({"frames": number, **follower.state})
+            yield pyramid, found
 
     def _people(self, pyramid: Pyramid, found: Sequence[Found], scheme: Scheme) -> list[DetectedPerson]:
         people = fused_people(self._pool, pyramid, found, scheme.heavy, scheme.upright)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -55,7 +56,8 @@ class Follower:
     is one.
     """
 
-    def __init__(self, pool: ModelPool, scheme: Scheme) -> None:
+    def __init__(self, pool: ModelPool, scheme: Scheme, state: Mapping[str, Any] | None = None) -> None:
+        """state  of another follower, who followed the frames before."""
         self._pool, self._scheme = pool, scheme
         self._tentative = replace(
             scheme, refined=replace(scheme.refined, threshold=scheme.refined.threshold + _TENTATIVE)
@@ -64,6 +66,29 @@ class Follower:
         self._rejected: list[tuple[Region, int]] = []
         self._frame = -1
         self._size = 0
+        if state is not None:
+            self._frame, self._size = state["frame"], state["size"]
+            self._rejected = [(Region(*region), until) for region, until in state["rejected"]]
+            self._followed = [
+                _Followed(Region(*f["region"]), None, f["confirmed"], Region(*f["start"]), f["likely"], f["missed"])
+                for f in state["followed"]
+            ]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All that the next frames depend on, as JSON values."""
+        return {
+            "frame": self._frame,
+            "size": self._size,
+            "rejected": [(astuple(region), until) for region, until in self._rejected],
+            "followed": [
+                {
+                    **{name: astuple(getattr(f, name)) for name in ("region", "start")},
+                    **{name: getattr(f, name) for name in ("confirmed", "likely", "missed")},
+                }
+                for f in self._followed
+            ],
+        }
 
     def next_frame(self, pyramid: Pyramid) -> list[Found]:
         """Everybody in the next frame."""

@@ -28,6 +28,7 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.camera_motion import CameraMotion
 from humanpose_cli.detect.linking import TrackLinker
 from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.fitting.detection_journal import DetectionJournal
 from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.networks import Estimates, FitMethod, NetworkOptions, PeopleNetwork, fit_of_estimates
 from humanpose_cli.fitting.observations import KeypointObservations
@@ -42,6 +43,7 @@ from humanpose_cli.io.frame_range import FrameRange, parse_range
 from humanpose_cli.io.inputs import Frame, InputItem, open_inputs, output_path
 from humanpose_cli.io.video import prefetch
 from humanpose_cli.models.nbf.network import BodyEstimate
+from humanpose_cli.version import __version__
 
 PeopleChoice = Literal["all", "largest"]
 Source: TypeAlias = "str | Path | Sequence[str | Path] | np.ndarray | InputItem"
@@ -164,6 +166,7 @@ class Fitter:
         frames: str | FrameRange | None = None,
         sequence: bool | None = None,
         progress: bool | Progress | None = None,
+        journal: DetectionJournal | None = None,
     ) -> Fit:
         """Everybody in an image, a video, a folder of images, or an array.
 
@@ -171,12 +174,13 @@ class Fitter:
         frames    "A:B": frames A to B - 1 of a sequence
         sequence  whether a folder's images are one sequence; None: one size and consecutive numbers are
         progress  True draws a bar on stderr; a function is called with (done, total or None, unit)
+        journal   of one sequence, with which it goes on where it was
         Independent images make one fit, a frame each; nobody is taken for the same person in two of them.
         """
         wanted = parse_range(frames)
         with progress_of(progress) as report:
             if isinstance(source, InputItem):
-                fit = self._fit_item(source, report)
+                fit = self._fit_item(source, report, journal)
             elif isinstance(source, str | Path) or (isinstance(source, list | tuple) and _are_paths(source)):
                 paths = [source] if isinstance(source, str | Path) else list(source)
                 fit = self._fit_items(list(open_inputs(paths, sequence=sequence, frames=wanted)), report)
@@ -184,12 +188,13 @@ class Fitter:
                 fit = self._fit_array(check_image(source, sequence=True), wanted, report)
             return fit if self._refine is None else self._refine(fit, report)
 
-    def _fit_item(self, item: InputItem, report: Progress = no_progress) -> Fit:
+    def _fit_item(
+        self, item: InputItem, report: Progress = no_progress, journal: DetectionJournal | None = None
+    ) -> Fit:
         if item.is_sequence:
             with closing(item.frames()) as decoded:
-                fit = self.fit_sequence(
-                    decoded, frame_rate=item.frame_rate, frame_count=item.frame_count, progress=report
-                )
+                rate, count = item.frame_rate, item.frame_count
+                fit = self.fit_sequence(decoded, frame_rate=rate, frame_count=count, journal=journal, progress=report)
         else:
             known = self._prepared.pop(item.path, None)
             if isinstance(known, Exception):
@@ -309,6 +314,7 @@ class Fitter:
         *,
         frame_rate: float | None = None,
         frame_count: int | None = None,
+        journal: DetectionJournal | None = None,
         progress: Progress = no_progress,
     ) -> Fit:
         """Everybody in the frames of one sequence; one track is one person and has one shape.
@@ -322,7 +328,8 @@ class Fitter:
         seen: list[TrackedPerson] = []
         times: list[Fraction | None] = []
         whole: np.ndarray | None = None
-        with closing(prefetch(self._people.in_sequence(frames), 1)) as found:
+        kept = None if asked else journal  # networks look at masks, which no journal keeps
+        with closing(prefetch(self._people.in_sequence(frames, kept), 1)) as found:
             for place, (frame, people) in enumerate(found):
                 whole = frame.pixels if whole is None or not frame.damage else whole
                 ids = tracks.add(people, whole)
@@ -544,13 +551,30 @@ def fit_outputs(item: InputItem, out: Path, *, overlay: bool = True) -> tuple[Pa
 
 def fit_item(fitter: Fitter, item: InputItem, outputs: Sequence[Path], *, progress: Progress = no_progress) -> Fit:
     """Fit everybody in an item and write its fit file and, where there is a second path, the overlay."""
-    fit = fitter.fit(item, progress=progress)
+    journal = None
+    if item.is_sequence and item.error is None:
+        key = {
+            "version": __version__,
+            "fit": fitter.identity,
+            "frames": str(item.range),
+            "files": [_stamp(path) for path in item.files],
+        }
+        journal = DetectionJournal(outputs[0], key)
+    fit = fitter.fit(item, progress=progress, journal=journal)
     fit.save(outputs[0])
     for path in outputs[1:]:
         if not item.is_sequence:
             progress(IMAGE_STEPS - 1, IMAGE_STEPS, "drawing the overlay")
         fit.save_overlay(path, progress)
+    if journal is not None:
+        journal.remove()
     return fit
+
+
+def _stamp(path: Path) -> list[Any]:
+    """What tells that a file has changed, without reading it."""
+    about = path.stat()
+    return [path.name, about.st_size, about.st_mtime_ns]
 
 
 def body_identity(body: str) -> str:

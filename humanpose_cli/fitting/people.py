@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.detect.pose_model import PoseModel, use_pose_model
 from humanpose_cli.detect.runtime import asking, images_at_once, runtime_device
 from humanpose_cli.detect.search import SCHEMES
+from humanpose_cli.fitting.detection_journal import DetectionJournal, Kept
 from humanpose_cli.io.detection_files import GivenPeople, read_boxes, read_keypoints
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame
@@ -45,10 +46,12 @@ class PeopleSource(Protocol):
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         """Everybody in an independent image, the largest box first."""
 
-    def in_sequence(self, frames: Iterable[Frame]) -> FramesWithPeople:
+    def in_sequence(self, frames: Iterable[Frame], journal: DetectionJournal | None = None) -> FramesWithPeople:
         """Each frame of a sequence with everybody in it, the largest box first; nobody is looked for in damaged ones.
 
         Close it to stop early. Frames may be taken before their forerunners are given back.
+
+        journal  where a source that takes its time keeps what it finds, without masks
         """
 
     def __enter__(self) -> PeopleSource: ...
@@ -70,7 +73,7 @@ class SingleImages(PeopleSource):
     def at_once(self) -> int:
         return 1
 
-    def in_sequence(self, frames: Iterable[Frame]) -> FramesWithPeople:
+    def in_sequence(self, frames: Iterable[Frame], journal: DetectionJournal | None = None) -> FramesWithPeople:
         """As images."""
         return _one_by_one(frames, self.in_image)
 
@@ -160,16 +163,27 @@ class DetectedPeople:
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         return self._detector("thorough").detect(frame.pixels)
 
-    def in_sequence(self, frames: Iterable[Frame]) -> FramesWithPeople:
+    def in_sequence(self, frames: Iterable[Frame], journal: DetectionJournal | None = None) -> FramesWithPeople:
+        frames = iter(frames)
+        known, state = journal.read() if journal is not None else Kept([], None)
+        for people, frame in zip(known, frames, strict=False):
+            yield frame, people
         taken: deque[Frame] = deque()
+        states: deque[dict[str, Any]] = deque()
 
         def images() -> Generator[np.ndarray | None, None, None]:
             for frame in frames:
                 taken.append(frame)
                 yield None if frame.damage else frame.pixels
 
-        with closing(self._detector("fast").track(images())) as found:
-            for people in found:
+        waiting: list[list[DetectedPerson]] = []
+        noted = states.append if journal is not None else None
+        with closing(self._detector("fast").track(images(), state=state, noted=noted)) as found:
+            for count, people in enumerate(found, len(known) + 1):
+                waiting.append(people)
+                if journal is not None and states and states[0]["frames"] == count:
+                    journal.add(waiting, states.popleft())
+                    waiting = []
                 yield taken.popleft(), people
 
     def __enter__(self) -> DetectedPeople:
@@ -203,7 +217,7 @@ class PeopleFromFile:
         with asking(self._device):
             return self._look(frame, None)
 
-    def in_sequence(self, frames: Iterable[Frame]) -> FramesWithPeople:
+    def in_sequence(self, frames: Iterable[Frame], journal: DetectionJournal | None = None) -> FramesWithPeople:
         return _one_by_one(frames, lambda frame: self._look(frame, frame.index))
 
     def _look(self, frame: Frame, index: int | None) -> list[DetectedPerson]:
@@ -254,8 +268,8 @@ class PosedPeople:
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         return use_pose_model(self._pool, self._model, frame.pixels, self._source.in_image(frame))
 
-    def in_sequence(self, frames: Iterable[Frame]) -> FramesWithPeople:
-        with closing(self._source.in_sequence(frames)) as found:
+    def in_sequence(self, frames: Iterable[Frame], journal: DetectionJournal | None = None) -> FramesWithPeople:
+        with closing(self._source.in_sequence(frames, journal)) as found:
             for frame, people in found:
                 yield frame, use_pose_model(self._pool, self._model, frame.pixels, people)
 

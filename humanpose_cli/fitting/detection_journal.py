@@ -1,0 +1,108 @@
+"""People of a sequence, kept while it is looked at: a run that was killed goes on where it was.
+
+Finding people takes most of the time of a video. The journal is a hidden file beside the output. Every so many frames
+it gets a record, their people and how the detector goes on, and at the end it is removed. A rerun has its people from
+there, up to the last whole record, and the very same ones from then on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+
+from humanpose_cli.detect.person import DetectedPerson
+from humanpose_cli.io.atomic import npz_bytes, writing_error
+
+_ARRAYS = ("box", "keypoints", "world", "spread", "world_spread")
+
+
+class Kept(NamedTuple):
+    """What a journal holds: the people of the first frames, without masks, and the detector's state behind them."""
+
+    people: list[list[DetectedPerson]]
+    state: dict[str, Any] | None
+
+
+class DetectionJournal:
+    """The journal of one sequence.
+
+    output  the file that is being made of it
+    key     what the people depend on, as JSON: a journal with another key is begun anew
+    """
+
+    def __init__(self, output: Path, key: Mapping[str, Any]) -> None:
+        digest = hashlib.sha256(output.name.encode()).hexdigest()[:8]  # names may be as long as the file system allows
+        self.path = output.with_name(f".{output.name[:40]}.{digest}.people")
+        self._key = json.loads(json.dumps(key))
+        self._size = 0  # bytes of whole records
+
+    def read(self) -> Kept:
+        """The frames that were looked at before."""
+        people: list[list[DetectedPerson]] = []
+        state = None
+        self._size = 0
+        data = self.path.read_bytes() if self.path.is_file() else b""
+        while (end := data.find(b"\n", self._size) + 1) > 0:
+            try:
+                head = json.loads(data[self._size : end])
+                if head["key"] != self._key or end + head["bytes"] > len(data):
+                    break
+                with np.load(io.BytesIO(data[end : end + head["bytes"]]), allow_pickle=False) as arrays:
+                    people += _frames(dict(arrays))
+            except (ValueError, KeyError, TypeError, OSError, BadZipFile):  # not ours, or damaged: it is written anew
+                break
+            self._size, state = end + head["bytes"], head["state"]
+        return Kept(people, state)
+
+    def add(self, frames: Sequence[Sequence[DetectedPerson]], state: Mapping[str, Any]) -> None:
+        """The next frames' people, and the detector's state (JSON) behind them. UnavailableError for a full disk."""
+        payload = npz_bytes(_arrays(frames))
+        head = json.dumps({"key": self._key, "bytes": len(payload), "state": state}).encode() + b"\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "r+b" if self.path.exists() else "wb") as file:
+                file.truncate(self._size)
+                file.seek(self._size)
+                file.write(head + payload)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise writing_error(self.path, error) or error from error
+        self._size += len(head) + len(payload)
+
+    def remove(self) -> None:
+        """The sequence is done."""
+        self.path.unlink(missing_ok=True)
+
+
+def _arrays(frames: Sequence[Sequence[DetectedPerson]]) -> dict[str, np.ndarray]:
+    everybody = [person for people in frames for person in people]
+    arrays = {name: np.array([getattr(p, name) for p in everybody], np.float32) for name in _ARRAYS}
+    return {
+        **arrays,
+        "score": np.array([p.score for p in everybody]),
+        "confirmed": np.array([p.confirmed for p in everybody], bool),
+        "count": np.array([len(people) for people in frames]),
+    }
+
+
+def _frames(arrays: Mapping[str, np.ndarray]) -> list[list[DetectedPerson]]:
+    everybody = [
+        DetectedPerson(
+            **{name: arrays[name][row] for name in _ARRAYS},
+            mask=None,
+            score=float(arrays["score"][row]),
+            confirmed=bool(arrays["confirmed"][row]),
+        )
+        for row in range(int(arrays["count"].sum()))
+    ]
+    ends = np.cumsum(arrays["count"])
+    return [everybody[end - count : end] for end, count in zip(ends, arrays["count"], strict=True)]
