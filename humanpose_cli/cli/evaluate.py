@@ -65,8 +65,9 @@ _CROPS = option(
 )
 _PREDICTIONS = option(
     "--predictions FITS",
-    "With fit: evaluate these: a folder of fit files, or results of 4D-Humans (PHALP), WHAM, TRAM, CameraHMR or SAM 3D "
-    "Body, which are named after their sequence or lie in a folder of that name. Default: fit now.",
+    "With fit: evaluate these: a folder of fit files, results of 4D-Humans (PHALP), WHAM, TRAM, CameraHMR or SAM 3D "
+    "Body, which are named after their sequence or lie in a folder of that name; or a plain .npz or .json, see "
+    "docs/evaluation.md. Default: fit now.",
     show_default=False,
 )
 _ABLATION = option(

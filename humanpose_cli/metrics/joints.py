@@ -67,10 +67,16 @@ class JointRegressor:
         return cls(torch.from_numpy(matrix.astype(np.float32)))
 
     def __call__(self, vertices: Tensor, body: Body) -> Tensor:
-        """(B, V, 3) of a body → (B, 17, 3). UsageError for a mesh of another size."""
+        """(B, V, 3) of a body → (B, 17, 3). UsageError for a mesh of another size, or if its left is our right."""
         if vertices.shape[1] != self.matrix.shape[1]:
             got = f"{vertices.shape[1]} of {body.name}"
             raise UsageError("joint regressor", "is for another mesh", expected="6890 vertices of SMPL", got=got)
+        rest = self.matrix.to(body.template) @ body.template  # x to the person's left
+        for name in ("hip", "knee", "shoulder", "wrist"):
+            left, right = (float(rest[self.names.index(f"{side}_{name}"), 0]) for side in ("left", "right"))
+            if left <= right:
+                problem = f"has its rows in another order: the left {name} is on the right"
+                raise UsageError("joint regressor", problem, expected=", ".join(self.names))
         return torch.einsum("jv,bvc->bjc", self.matrix.to(vertices), vertices)
 
 

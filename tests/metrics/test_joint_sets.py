@@ -70,11 +70,16 @@ def test_a_regressor_picks_vertices_by_name(tmp_path: Path) -> None:
     joints = joint_set("h36m14", regressor=regressor_file(tmp_path / "J.npy"))
     assert joints.points[-1] == "pelvis"  # the root is none of the fourteen
     rows = [6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 12, 13, 8, 10, 0]
-    smpl = type("Smpl", (), {"name": "smpl-neutral"})()
+    template = torch.zeros(VERTICES, 3)
+    template[[15, 25, 35, 115, 125, 135], 0] = 1.0  # left hip, knee, ankle and arm
+    smpl = type("Smpl", (), {"name": "smpl-neutral", "template": template})()
     posed = type("Posed", (), {"vertices": torch.randn(2, VERTICES, 3)})()
     found = joints.of_body(smpl, posed, torch.zeros(2, 10))
     torch.testing.assert_close(found, posed.vertices[:, 10 * torch.tensor(rows) + 5])
     assert joint_set("h36m17", regressor=tmp_path / "J.npy").joints == H36M17.joint_names
+    swapped = type("Smpl", (), {"name": "smpl-neutral", "template": -template})()
+    with pytest.raises(UsageError, match="has its rows in another order: the left hip is on the right"):
+        joints.of_body(swapped, posed, torch.zeros(2, 10))
     body, betas = default_body(), torch.zeros(1, 10)
     upright = body.pose(torch.eye(3).expand(1, 24, 3, 3), betas)
     with pytest.raises(UsageError, match="another mesh, expected 6890 vertices of SMPL, found 13718 of default"):
