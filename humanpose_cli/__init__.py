@@ -5,6 +5,7 @@
     fit = hp.fit("photo.jpg")                     # everybody's pose and shape
     fit.overlay()                                 # (H, W, 3) uint8: the bodies over the photograph
     fit = hp.refine(fit)                          # moved onto the pixels
+    hp.view(fit)                                  # in 3-D, in a notebook
     hp.repose("photo.jpg", "arms_up.npy").save("arms_up.png")
 
 Nothing heavy is loaded before the first use. The command line is `hpc`.
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from humanpose_cli.core.camera import Camera
     from humanpose_cli.core.errors import HpcError, InputError, UnavailableError, UsageError
     from humanpose_cli.data.cache import open_cache
+    from humanpose_cli.export.exporter import export_fit
+    from humanpose_cli.export.viewing import view
     from humanpose_cli.fitting.fitter import Fitter
     from humanpose_cli.fitting.result import Fit, load_fit
     from humanpose_cli.front_door import fit, refine
@@ -43,12 +46,14 @@ __all__ = [
     "UnavailableError",
     "UsageError",
     "__version__",
+    "export_fit",
     "fit",
     "load_fit",
     "open_cache",
     "read_pose",
     "refine",
     "repose",
+    "view",
 ]
 
 _MODULES = {
@@ -63,12 +68,14 @@ _MODULES = {
     "Reposer": "reposing.reposer",
     "UnavailableError": "core.errors",
     "UsageError": "core.errors",
+    "export_fit": "export.exporter",
     "fit": "front_door",
     "load_fit": "fitting.result",
     "open_cache": "data.cache",
     "read_pose": "io.pose_files",
     "refine": "front_door",
     "repose": "reposing.reposer",
+    "view": "export.viewing",
 }
 
 

@@ -218,7 +218,7 @@ def test_a_doubtful_fit_says_so(fit):
 def test_the_page_about_python_runs(photo, tmp_path, monkeypatch, capsys):
     page = (Path(__file__).parent.parent / "docs" / "python.md").read_text("utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 10
+    assert len(blocks) == 11
     write_image(tmp_path / "photo.jpg", read_image(photo).pixels[::2, ::2])
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
@@ -227,5 +227,7 @@ def test_the_page_about_python_runs(photo, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "<Fit: 1 person in 1 frame>" in said
     assert "absent.jpg: does not exist; check the spelling and the folder" in said
+    assert Path("photo.glb").read_bytes()[:4] == b"glTF"
+    assert "people3d" in Path("photo.html").read_text("utf-8")
     assert read_image("photo.waving.png").pixels.shape == (256, 256, 3)
     assert [image.shape for image in names["images"]] == [(256, 256, 4)] * 2

@@ -24,6 +24,7 @@ COMMANDS = {
     "refine": "Move fitted bodies onto the pixels of their frames.",
     "repose": "Draw the people of photographs in another pose.",
     "export": "Write fits as files of other programs: AMASS, JSON, BVH, glTF, USD, OBJ, PLY.",
+    "view": "Show fits in 3-D, with their frames, on a page that opens in any browser.",
     "preprocess": "Make a dataset cache: synthetic people, or the files of a data set.",
     "train": "Train a model on a dataset cache.",
     "evaluate": "Evaluate models on people that they were not trained on.",

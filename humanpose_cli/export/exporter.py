@@ -17,13 +17,13 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.export.bvh import write_bvh
-from humanpose_cli.export.gltf import write_glb
+from humanpose_cli.export.gltf import glb_bytes
 from humanpose_cli.export.meshes import frame_surfaces, write_materials, write_obj, write_ply
 from humanpose_cli.export.motion import CameraPath, PersonMotion, person_motion
 from humanpose_cli.export.usd import write_usd
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.io.atomic import ensure_folder, write_json, write_npz
+from humanpose_cli.io.atomic import ensure_folder, write_bytes, write_json, write_npz
 from humanpose_cli.io.fit_files import FIT_SUFFIX
 from humanpose_cli.io.images import write_image
 from humanpose_cli.refining.items import read_textures, texture_path
@@ -156,7 +156,8 @@ def _bvh(task: Export) -> list[Path]:
 def _glb(task: Export) -> list[Path]:
     path, fit = task.path(".glb"), task.fit
     camera = CameraPath.of(fit)
-    write_glb(path, task.body, task.people, camera, frame_rate=fit.frame_rate, textures=task.textures)
+    data = glb_bytes(task.body, task.people, camera, frame_rate=fit.frame_rate, textures=task.textures)
+    write_bytes(path, data)
     return [path]
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +22,6 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.export.motion import CameraPath, PersonMotion
 from humanpose_cli.geometry.rotations import matrix_to_quaternion
-from humanpose_cli.io.atomic import write_bytes
 from humanpose_cli.io.images import encode_image
 from humanpose_cli.rendering.overlay import person_colour
 from humanpose_cli.version import __version__
@@ -153,16 +151,15 @@ class _Animation:
         self.channels.append({"sampler": len(self.samplers) - 1, "target": {"node": node, "path": path}})
 
 
-def write_glb(
-    path: Path | str,
+def glb_bytes(
     body: Body,
     people: Sequence[PersonMotion],
     camera: CameraPath,
     *,
     frame_rate: float,
     textures: Mapping[int, NDArray[np.uint8]] | None = None,
-) -> None:
-    """Write the people and the camera as one file.
+) -> bytes:
+    """The people and the camera as one file.
 
     body      that the people have
     frame_rate  frames a second, above 0; frame 0 is at 0 s
@@ -179,7 +176,7 @@ def write_glb(
     roots.append(_add_camera(document, animation, camera, frame_rate))
     if animation.channels:
         document.add("animations", {"name": "motion", "samplers": animation.samplers, "channels": animation.channels})
-    write_bytes(path, document.bytes(roots, {"frame_rate": frame_rate, "frames": len(camera.focal)}))
+    return document.bytes(roots, {"frame_rate": frame_rate, "frames": len(camera.focal)})
 
 
 def _add_person(

@@ -6,7 +6,6 @@ some frames are shown, so that it stays below about 8 MB; the charts have every 
 
 from __future__ import annotations
 
-import base64
 import html
 import json
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,12 +24,12 @@ from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.atomic import write_text
-from humanpose_cli.rendering.overlay import draw_overlay, person_colour
+from humanpose_cli.rendering.html_page import css_colour, data_uri, html_page, jpeg_within, reduced
+from humanpose_cli.rendering.overlay import draw_overlay
 
 _MOST_FRAMES = 60  # shown of a clip
 _BUDGET = 5_600_000  # bytes of all JPEGs together; base64 makes a third more of them
 _SIDE, _SIDE_VIEW = 720, 260  # longer side of an overlay, and both of a side view, pixels
-_QUALITIES = (82, 70, 55, 40, 25)
 _BEFORE_ID, _AFTER_ID = 1, 0  # tracks whose colours the two bodies of a side view have
 _WIDTH, _HEIGHT = 640, 90  # of a chart, in its own units
 
@@ -162,10 +160,10 @@ def _shown_frames(fit: Fit) -> frozenset[int]:
 
 def _images(before: Fit, after: Fit, pixels: NDArray[np.uint8], frame: int, body: Body, budget: int) -> dict[str, Any]:
     """A frame's overlays and side view as data URIs."""
-    side = _jpeg(_side_view(before, after, frame, body), budget // 8)
-    rest, small = (budget - len(side)) // 2, _smaller(pixels)
-    overlays = [_jpeg(_overlay(fit, small, frame, body), rest) for fit in (before, after)]
-    uris = ["data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii") for jpeg in (*overlays, side)]
+    side = jpeg_within(_side_view(before, after, frame, body), budget // 8)
+    rest, small = (budget - len(side)) // 2, reduced(pixels, _SIDE)
+    overlays = [jpeg_within(_overlay(fit, small, frame, body), rest) for fit in (before, after)]
+    uris = [data_uri(jpeg, "image/jpeg") for jpeg in (*overlays, side)]
     return {
         "frame": frame,
         "name": str(before.frame_names[frame]),
@@ -180,25 +178,6 @@ def _overlay(fit: Fit, small: NDArray[np.uint8], frame: int, body: Body) -> NDAr
     rows, camera = fit.rows_for(frame), fit.camera(frame)
     view = camera.scaled(small.shape[1] / camera.size[0])
     return draw_overlay(small, body_vertices(body, fit, rows), body.faces, view, track_ids=fit.track_id[rows].tolist())
-
-
-def _smaller(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    scale = _SIDE / max(image.shape[:2])
-    if scale >= 1:
-        return image
-    return np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
-
-
-def _jpeg(image: NDArray[np.uint8], budget: int) -> bytes:
-    """The best of some qualities, then of smaller sizes, that takes no more bytes."""
-    while True:
-        for quality in _QUALITIES:
-            _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-            if len(encoded) <= budget:
-                return encoded.tobytes()
-        if max(image.shape[:2]) < 64:
-            return encoded.tobytes()
-        image = np.asarray(cv2.resize(image, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA))
 
 
 def _side_view(before: Fit, after: Fit, frame: int, body: Body) -> NDArray[np.uint8]:
@@ -224,21 +203,11 @@ def _page(title: str, fit: Fit, tracks: Sequence[_Track], data: str, has_images:
     told = f"{len(tracks)} {'person' if len(tracks) == 1 else 'people'} in {fit.frame_count} frames"
     if len(known):
         told += f" · refinement accepted in {np.mean(known > 0.5):.0%} of the rows"
-    colours = [f"--{name}:rgb{_rgb(number)};" for name, number in (("before", _BEFORE_ID), ("after", _AFTER_ID))]
+    colours = [f"--{name}:{css_colour(number)};" for name, number in (("before", _BEFORE_ID), ("after", _AFTER_ID))]
     viewer = _VIEWER if has_images else "<p>Nobody was found in this clip.</p>"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f"<title>{html.escape(title)}</title>\n"
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>:root{{{''.join(colours)}}}{_STYLE}</style></head><body>\n"
-        f"<h1>{html.escape(title)}</h1>\n<p class=facts>{html.escape(told)}</p>\n{viewer}\n"
-        + "".join(_section(track, fit.frame_count) for track in tracks)
-        + f'<script type="application/json" id="data">{data}</script>\n<script>{_SCRIPT}</script>\n</body></html>\n'
-    )
-
-
-def _rgb(number: int) -> str:
-    return "(" + ",".join(str(round(255 * float(value))) for value in person_colour(number)) + ")"
+    content = viewer + "\n" + "".join(_section(track, fit.frame_count) for track in tracks)
+    content += f'<script type="application/json" id="data">{data}</script>\n<script>{_SCRIPT}</script>'
+    return html_page(title, told, f":root{{{''.join(colours)}}}{_STYLE}", content)
 
 
 def _section(track: _Track, count: int) -> str:
@@ -325,11 +294,7 @@ _VIEWER = """<div class=viewer tabindex=0 aria-label="overlay before and after">
 <b class=before>before</b>, <b class=after>after</b></figcaption></figure>"""
 
 _STYLE = """
-:root{color-scheme:light dark;--ink:#1c1e21;--dim:#5c6470;--ground:#fff;--panel:#f2f4f6;--line:#d5dae0}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e8eb;--dim:#9aa3ae;--ground:#15171a;--panel:#1f2226;--line:#343a41}}
-*{box-sizing:border-box}body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--ground);
-max-width:62rem;margin:1.5rem auto;padding:0 1rem}h1{font-size:1.5rem;margin:0;overflow-wrap:anywhere}
-h2{font-size:1.15rem;margin:2rem 0 0}.facts{color:var(--dim);margin:.2rem 0 1rem}
+h2{font-size:1.15rem;margin:2rem 0 0}
 .viewer{position:relative;overflow:hidden;border-radius:6px;background:var(--panel);cursor:ew-resize;touch-action:none;
 user-select:none;max-height:80vh;display:flex;justify-content:center}
 .viewer img{display:block;max-width:100%;max-height:80vh}.viewer #after{width:100%;object-fit:contain}
@@ -338,10 +303,7 @@ user-select:none;max-height:80vh;display:flex;justify-content:center}
 .handle::after{content:"";position:absolute;top:50%;left:-11px;width:24px;height:24px;border-radius:50%;
 background:#fff;box-shadow:0 0 0 1px #0007}
 .tag{position:absolute;top:8px;padding:0 .5rem;border-radius:3px;background:#000a;color:#fff;font-size:.8rem}
-.left{left:8px}.right{right:8px}.bar{display:flex;gap:.7rem;align-items:center;margin:.6rem 0}
-.bar input{flex:1;accent-color:var(--after)}#name{min-width:9rem;text-align:right;font-variant-numeric:tabular-nums;
-color:var(--dim);overflow-wrap:anywhere}button{width:2.4rem;height:2rem;border:1px solid var(--line);border-radius:4px;
-background:var(--panel);color:var(--ink);cursor:pointer}
+.left{left:8px}.right{right:8px}.bar input{accent-color:var(--after)}
 figure{margin:0}.sideview{display:flex;gap:1rem;align-items:center;color:var(--dim);font-size:.85rem}
 .sideview img{width:180px;border-radius:6px}b.before{color:var(--before)}b.after{color:var(--after)}
 table{border-collapse:collapse;margin:.4rem 0 1rem}th{text-align:left;font-weight:400;color:var(--dim)}

@@ -79,7 +79,7 @@ def overlay_video(
             if frame.damage:
                 image = image.copy()
                 draw_label(image, f"frame {frame.damage}", (0, 0))
-            yield image if frame.size == size else _fitted_into(image, size), frame.time
+            yield image if frame.size == size else fitted_into(image, size), frame.time
 
     rate = record.frame_rate or DEFAULT_FRAME_RATE
     with VideoWriter(path, rate, sound=sound) as video, closing(prefetch(drawn())) as ahead:  # encodes meanwhile
@@ -88,7 +88,7 @@ def overlay_video(
             progress(video.frame_count, len(record.frame_names), "overlay frames")
 
 
-def _fitted_into(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def fitted_into(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The whole image in the middle of one of `size` (width, height)."""
     width, height = size
     scale = min(width / image.shape[1], height / image.shape[0])

@@ -67,11 +67,7 @@ def fits_with_frames(
     named = fit_files(paths)
     result = []
     for name, path in named:
-        found = tuple(inputs) if len(named) == 1 else tuple(item for item in inputs if item.key + FIT_SUFFIX == name)
-        error = None
-        if not found:
-            expected, got = name.removesuffix(FIT_SUFFIX), ", ".join(item.key for item in inputs[:4])
-            error = InputError(path, "has no frames", expected=f"{expected} among `frames`", got=got)
+        found, error = inputs_of_fit(name, path, inputs, alone=len(named) == 1)
         outputs = _outputs(name, found, out, overlay)
         if page:
             outputs = (*outputs, outputs[0].with_name(_stem(outputs[0]) + PAGE_SUFFIX))
@@ -79,6 +75,20 @@ def fits_with_frames(
             raise UsageError("out", "would replace the fits themselves", got=str(out), remedy="name another folder")
         result.append(FitWithFrames(path, found, outputs, error))
     return result
+
+
+def inputs_of_fit(
+    name: str, path: Path, inputs: Sequence[InputItem], *, alone: bool
+) -> tuple[tuple[InputItem, ...], HpcError | None]:
+    """Those of the inputs that hold a fit's frames, and the error where there are none.
+
+    name, path  as `fit_files` gives them; alone: there is no other fit, and all inputs are its own
+    """
+    found = tuple(inputs) if alone else tuple(item for item in inputs if item.key + FIT_SUFFIX == name)
+    if found:
+        return found, None
+    expected, got = name.removesuffix(FIT_SUFFIX), ", ".join(item.key for item in inputs[:4])
+    return (), InputError(path, "has no frames", expected=f"{expected} among `frames`", got=got)
 
 
 def _outputs(name: str, inputs: Sequence[InputItem], out: Path, overlay: bool) -> tuple[Path, ...]:

@@ -1,4 +1,4 @@
-"""`hpc export` from the command line, on fit files of drawn bodies."""
+"""`hpc export` and `hpc view` from the command line, on fit files of drawn bodies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from humanpose_cli.avatar.frame_texture import write_texture
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.images import write_image
 
 
 @pytest.fixture
@@ -69,6 +70,18 @@ def test_one_file_tells_its_format(hpc, fits, tmp_path):
     ran = hpc("export", str(fits / "a.png.fit.npz"), "--out", str(tmp_path / "people.json"), "--json")
     assert ran.code == 0, ran.err
     assert names(ran) == ["people.json"]
+
+
+def test_pages_for_fits_with_and_without_frames(hpc, fits, tmp_path):
+    ran = hpc("view", str(fits), "--out", str(tmp_path / "out"), "--json")
+    assert ran.code == 0, ran.err
+    assert names(ran) == ["a.png.html"]
+    write_image(tmp_path / "a.png", np.zeros((64, 64, 3), np.uint8))
+    page = tmp_path / "people.html"
+    ran = hpc("view", str(fits), "--frames", str(tmp_path / "a.png"), "--out", str(page), "--json")
+    assert ran.code == 0, ran.err
+    assert '<img alt="photograph"' in page.read_text("utf-8")
+    assert ran.details["megabytes"] < 3
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ from PIL import Image
 
 from humanpose_cli.body.body import Body, default_body
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.fitting.comparison_page import _jpeg, accelerations, courses, write_comparison_page
+from humanpose_cli.fitting.comparison_page import accelerations, courses, write_comparison_page
 from humanpose_cli.fitting.fit_reading import read_fits
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.rendering.html_page import jpeg_within
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +68,8 @@ def test_the_page_is_whole_in_itself(fit: Fit, tmp_path: Path) -> None:
 
 def test_images_stay_within_their_budget() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
-    assert len(_jpeg(noise, 6000)) <= 6000
-    assert len(_jpeg(noise, 10)) < 6000  # as small as it gets
+    assert len(jpeg_within(noise, 6000)) <= 6000
+    assert len(jpeg_within(noise, 10)) < 6000  # as small as it gets
 
 
 def test_nobody_gives_a_page_that_says_so(fit: Fit, tmp_path: Path) -> None:

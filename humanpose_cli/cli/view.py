@@ -1,0 +1,94 @@
+"""`hpc view`: fits in 3-D as HTML pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from humanpose_cli.cli.command import Session, command
+from humanpose_cli.cli.options import BatchFlags, BodyOption, OutOrFile, argument, option
+from humanpose_cli.core.errors import UsageError
+from humanpose_cli.core.result import CommandResult
+
+_FITS = argument("FITS...", "Fit files, folders of them, or results of other programs as hpc refine reads them.")
+_FRAMES = option(
+    "--frames INPUT",
+    "The video, folder, image or glob pattern that the fits were made of, to stand beside the bodies; may be repeated. "
+    "Default: none.",
+    show_default=False,
+)
+_PERSON = option("--person ID|largest|all", "Who is shown.")
+_TEXTURE = option(
+    "--texture FILE",
+    "Texture of the person (PNG), or a folder with one for each, as hpc refine writes them. Default: those beside the "
+    "fits.",
+    show_default=False,
+)
+
+
+@command(
+    columns=(
+        ("people", "people", "How many are shown."),
+        ("frames", "frames", "How many frames the input has."),
+        ("megabytes", "MB", "Size of the page in 10⁶ bytes."),
+    ),
+    examples=(
+        "hpc view photo.jpg.fit.npz --frames photo.jpg",
+        "hpc view clip.mp4.fit.npz --frames clip.mp4 --out clip.html",
+        "hpc view hpc-out/fit",
+    ),
+)
+def view(
+    session: Session,
+    flags: BatchFlags,
+    fits: Annotated[list[Path] | None, _FITS] = None,
+    frames: Annotated[list[str] | None, _FRAMES] = None,
+    person: Annotated[str, _PERSON] = "all",
+    texture: Annotated[Path | None, _TEXTURE] = None,
+    body: BodyOption = "default",
+    out: OutOrFile = Path("hpc-out/view"),
+) -> CommandResult:
+    """Show fits in 3-D, with their frames, on a page that opens in any browser.
+
+    Writes NAME.html for each fit file: one file that needs no network and can be sent by mail. Turn the view with the
+    mouse, switch people on and off, play, step with the arrow keys, or look through the camera.
+    """
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.batch.runner import Outcome
+    from humanpose_cli.export.exporter import chosen_people, known_textures
+    from humanpose_cli.export.viewing import view as view_page
+    from humanpose_cli.fitting.fit_reading import read_fits
+    from humanpose_cli.fitting.fitter import body_identity
+    from humanpose_cli.fitting.result import FrameSource
+    from humanpose_cli.io.digests import file_digest
+    from humanpose_cli.io.fit_files import FIT_SUFFIX
+    from humanpose_cli.refining.frames import FitFrames
+    from humanpose_cli.refining.items import fit_files, inputs_of_fit
+
+    given = [*(fits or ()), *map(Path, flags.listed())]
+    if not given:
+        raise UsageError("fits", "are missing", expected="fit files, folders of them, or a list with `items`")
+    found = list(flags.inputs(session, frames, out)) if frames else []
+    named, items = fit_files(given), []
+    for name, path in named:
+        page = (
+            out if out.suffix.lower() == ".html" and not out.is_dir() else out / f"{name.removesuffix(FIT_SUFFIX)}.html"
+        )
+        own, error = inputs_of_fit(name, path, found, alone=len(named) == 1) if found else ((), None)
+        files = (path, *(file for item in own for file in item.files))
+        items.append(Item(name, files, str(path), path.parent, (page,), payload=(path, own), error=error))
+
+    def work(item: Item) -> Outcome:
+        path, own = item.payload
+        fit = chosen_people(read_fits(path, body, own or None), person)
+        known = FitFrames(fit, FrameSource(own), in_order=True) if own else None
+        title = item.key.removesuffix(FIT_SUFFIX)
+        textures = known_textures(path, fit, texture)
+        page = view_page(fit, known, title=title, textures=textures, progress=session.reporter.step)
+        written = page.save(item.outputs[0])
+        size = written.stat().st_size / 1e6
+        return Outcome((written,), {"people": len(fit.tracks), "frames": fit.frame_count, "megabytes": size})
+
+    recorded = {"person": person, "body": body_identity(body), "frames": bool(found)}
+    recorded["texture"] = str(texture) if texture is None or texture.is_dir() else file_digest(texture)
+    return flags.run(session, items, work, out, recorded)

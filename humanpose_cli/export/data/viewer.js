@@ -1,0 +1,132 @@
+// The page of `hpc view`: three.js and the glTF file come packed in the page, as base64 of gzip.
+const find = selector => document.querySelector(selector);
+const data = JSON.parse(find("#data").textContent);
+
+function packed(id) {
+  const text = atob(find(id).textContent.trim());
+  const bytes = Uint8Array.from(text, character => character.charCodeAt(0));
+  return new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+}
+
+async function loadLibrary() {
+  const script = document.createElement("script");
+  script.src = URL.createObjectURL(new Blob([await new Response(packed("#three")).arrayBuffer()], {type: "text/javascript"}));
+  await new Promise((done, failed) => { script.onload = done; script.onerror = failed; document.head.append(script); });
+}
+
+async function main() {
+  await loadLibrary();
+  const stage = find("#stage"), slider = find("#frame"), play = find("#play"), video = find("video");
+  const renderer = new THREE.WebGLRenderer({antialias: true, alpha: true, preserveDrawingBuffer: true});
+  stage.append(renderer.domElement);
+  const loader = new THREE.GLTFLoader();
+  const gltf = await loader.parseAsync(await new Response(packed("#people3d")).arrayBuffer(), "");
+  const scene = new THREE.Scene(), recorded = gltf.cameras[0];
+  scene.add(gltf.scene);
+  gltf.scene.traverse(node => { node.frustumCulled = false; });  // bounds at rest say nothing about posed skins
+  scene.add(new THREE.HemisphereLight(0xffffff, 0x777788, 2.2));
+  const lamp = new THREE.DirectionalLight(0xffffff, 1.6);
+  lamp.position.set(1, 2, 3);
+  scene.add(lamp);
+  const grid = new THREE.GridHelper(20, 40, 0x808890, 0x808890);
+  grid.material.transparent = true;
+  grid.material.opacity = 0.35;
+  grid.position.set(data.target[0], data.floor, data.target[2]);
+  scene.add(grid);
+
+  const around = new THREE.PerspectiveCamera(45, 1, 0.01, 200);
+  const controls = new THREE.OrbitControls(around, renderer.domElement);
+  function home() {
+    const away = data.radius / Math.sin(around.fov * Math.PI / 360) / Math.min(1, around.aspect);
+    around.position.set(data.target[0] + 0.4 * away, data.target[1] + 0.35 * away, data.target[2] + 0.85 * away);
+    controls.target.set(...data.target);
+    controls.update();
+  }
+  const mixer = new THREE.AnimationMixer(gltf.scene);
+  const actions = gltf.animations.map(clip => mixer.clipAction(clip).play());
+  let frame = 0, through = false, playing = false, started = 0;
+
+  // The camera of the frame, with its zoom and principal point, which glTF's camera does not know.
+  function aim() {
+    const [width, height] = data.size, [x, y] = data.centre[frame];
+    recorded.fov = 2 * Math.atan(height / (2 * data.focal[frame])) * 180 / Math.PI;
+    recorded.aspect = width / height;
+    recorded.setViewOffset(width, height, width / 2 - x, height / 2 - y, width, height);
+    recorded.updateProjectionMatrix();
+  }
+  function draw() {
+    grid.visible = !through;
+    if (through) aim();
+    renderer.render(scene, through ? recorded : around);
+  }
+  function show(next, seek = true) {
+    frame = Math.max(0, Math.min(data.count - 1, next));
+    for (const action of actions) action.time = frame / data.rate;
+    mixer.update(0);
+    slider.value = frame;
+    find("#name").textContent = data.names[frame];
+    if (video && seek) video.currentTime = (frame + 0.5) / data.rate;
+    document.body.dataset.frame = frame;
+    draw();
+  }
+  function fit() {
+    const box = stage.getBoundingClientRect(), shape = data.size[0] / data.size[1];
+    let [width, height] = [box.width, box.height];
+    if (through) [width, height] = width / height > shape ? [height * shape, height] : [width, width / shape];
+    renderer.setPixelRatio(window.devicePixelRatio);
+    renderer.setSize(width, height);
+    around.aspect = width / height;
+    around.updateProjectionMatrix();
+    draw();
+  }
+  function look(throughCamera) {
+    through = throughCamera;
+    controls.enabled = !through;
+    document.body.classList.toggle("through", through);
+    find("#view").textContent = through ? "Look around" : "Through the camera";
+    fit();
+  }
+  function run(on) {
+    playing = on;
+    play.textContent = on ? "❚❚" : "▶";
+    if (!on) { video?.pause(); return; }
+    if (frame === data.count - 1) show(0);
+    started = performance.now() - 1000 * frame / data.rate;
+    video?.play().catch(() => {});
+    requestAnimationFrame(tick);
+  }
+  function tick(now) {
+    if (!playing) return;
+    // A video shows what it has decoded: the bodies follow it.
+    const seconds = video && !video.paused ? video.currentTime : (now - started) / 1000;
+    const next = Math.floor(seconds * data.rate + 1e-3);
+    if (next !== frame) show(next, false);
+    if (next >= data.count - 1 || video?.ended) run(false);
+    else requestAnimationFrame(tick);
+  }
+  for (const person of data.people) {  // GLTFLoader drops the dot of personN.body
+    find(`#person${person.track}`).onchange = event => {
+      gltf.scene.getObjectByName(`person${person.track}body`).visible = event.target.checked;
+      draw();
+    };
+  }
+  slider.oninput = () => { run(false); show(+slider.value); };
+  play.onclick = () => run(!playing);
+  find("#view").onclick = () => look(!through);
+  find("#home").onclick = () => { look(false); home(); draw(); };
+  document.onkeydown = event => {
+    if (event.target.tagName === "INPUT" && event.target !== slider) return;
+    const step = {ArrowLeft: -1, ArrowRight: 1}[event.key];
+    if (step) { event.preventDefault(); run(false); show(frame + step); }
+    if (event.key === " " && event.target.tagName !== "BUTTON") { event.preventDefault(); run(!playing); }
+  };
+  controls.addEventListener("change", draw);
+  new ResizeObserver(fit).observe(stage);
+  show(data.first);
+  fit();
+  home();
+  document.body.dataset.ready = gltf.scene.children.length;
+  if (location.hash === "#through") look(true);
+}
+
+main().catch(error => { find("#stage").textContent = `This page cannot be shown: ${error.message ?? error}`; });

@@ -1,0 +1,170 @@
+"""A fit as one HTML page that needs nothing from outside: the bodies in 3-D, the frames beside them, a timeline.
+
+    page = view(fit, "clip.mp4")
+    page.save("clip.html")
+
+The page holds the glTF file of `export.gltf`, three.js and a small video, all in itself, and opens offline.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import html
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.body.body import Body
+from humanpose_cli.core.progress import Progress, no_progress
+from humanpose_cli.export.gltf import glb_bytes
+from humanpose_cli.export.motion import TO_Y_UP, CameraPath, person_motion
+from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, fitted_into
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.atomic import write_text
+from humanpose_cli.io.video import VideoWriter
+from humanpose_cli.refining.frames import FitFrames
+from humanpose_cli.rendering.html_page import css_colour, data_uri, html_page, jpeg_within, reduced
+
+DATA = Path(__file__).parent / "data"
+_VIDEO_SIDE, _VIDEO_QUALITY = 640, 27  # longer side in pixels and x264's rate factor: about 1 MB in 20 s
+_IMAGE_SIDE, _IMAGE_BYTES = 1280, 400_000
+_HEIGHT = 560  # of the page in a notebook, pixels
+_SOLES = 0.08  # metres from the lowest joints, the feet's, to the ground
+
+
+@dataclass(frozen=True)
+class ViewPage:
+    """The page's text; a notebook shows it."""
+
+    text: str
+
+    def save(self, path: Path | str) -> Path:
+        """Write it, whole or not at all."""
+        write_text(path, self.text)
+        return Path(path)
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of its own, so that its scripts and style touch nothing else."""
+        source = html.escape(self.text, quote=True)
+        return f'<iframe srcdoc="{source}" style="width:100%;height:{_HEIGHT}px;border:0" allowfullscreen></iframe>'
+
+
+def view(
+    fit: Fit,
+    frames: str | Path | Sequence[str | Path] | np.ndarray | FitFrames | None = None,
+    *,
+    title: str = "",
+    textures: Mapping[int, NDArray[np.uint8]] | None = None,
+    body: Body | None = None,
+    progress: Progress = no_progress,
+) -> ViewPage:
+    """The page of a fit: `hp.view(fit, "clip.mp4").save("clip.html")`; the last line of a notebook's cell shows it.
+
+    frames    the video, folder, images or (F, H, W, 3) uint8 that the fit was made of; None: where the Fit came from; a
+              Fit from a file is shown without
+    title     its heading; "": what the fit holds
+    textures  of tracks, (H, W, 3 or 4) uint8, v down; others have the colours of overlays
+    body      of the fit, where it came from a file of a SMPL fit
+    InputError where frames of the fit are missing.
+    """
+    body = fit.body_model(body)
+    rate = fit.frame_rate or DEFAULT_FRAME_RATE
+    fit = replace(fit, model=body, frame_rate=rate)
+    people = [person_motion(fit, track, body) for track in fit.tracks]
+    glb = glb_bytes(body, people, CameraPath.of(fit), frame_rate=rate, textures=textures)
+    known = _frames(fit, frames)
+    picture = "" if known is None else _picture(fit, known, progress)
+    document = json.dumps(_document(fit)).replace("</", "<\\/")
+    facts = repr(fit)[6:-1] + (f", {rate:g} frames a second" if fit.frame_count > 1 else "")
+    packed = base64.b64encode(gzip.compress(glb, 6, mtime=0)).decode("ascii")
+    library = base64.b64encode((DATA / "three.js.gz").read_bytes()).decode("ascii")
+    content = (
+        f"<div class=panes><div id=stage></div>{picture and f'<div id=picture>{picture}</div>'}</div>\n"
+        f"{_controls(fit)}\n"
+        f'<script type="application/json" id="data">{document}</script>\n'
+        f'<script type="text/plain" id="people3d">{packed}</script>\n'
+        f'<script type="text/plain" id="three">{library}</script>\n'
+        f"<script>{'document.body.classList.add(`pictured`);' if picture else ''}"
+        f"{(DATA / 'viewer.js').read_text('utf-8')}</script>"
+    )
+    return ViewPage(html_page(title or "Fit", facts, (DATA / "viewer.css").read_text("utf-8"), content))
+
+
+def _frames(fit: Fit, frames: Any) -> FitFrames | None:
+    if isinstance(frames, FitFrames):
+        return frames
+    if frames is not None:
+        return FitFrames.of(fit, frames)
+    return None if fit.images is None else FitFrames(fit, fit.images, in_order=True)
+
+
+def _picture(fit: Fit, frames: FitFrames, progress: Progress) -> str:
+    """The frames as an image or a video, which begins at frame 0 and has the fit's rate; frames that are passed over
+    by the input show the one before.
+    """
+    if fit.frame_count == 1:
+        with closing(frames.read()) as found:
+            image = jpeg_within(reduced(next(found)[1], _IMAGE_SIDE), _IMAGE_BYTES)
+        return f'<img alt="photograph" src="{data_uri(image, "image/jpeg")}">'
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "frames.mp4")
+        with VideoWriter(path, fit.frame_rate, quality=_VIDEO_QUALITY) as video, closing(frames.read()) as found:
+            size: tuple[int, int] | None = None
+            for frame, pixels in found:
+                small = reduced(pixels, _VIDEO_SIDE)
+                size = size or (small.shape[1], small.shape[0])
+                video.write(small if small.shape[1::-1] == size else fitted_into(small, size))
+                progress(frame + 1, fit.frame_count, "frames for the page")
+        uri = data_uri(path.read_bytes(), "video/mp4")
+    return f'<video muted playsinline preload=auto src="{uri}"></video>'
+
+
+def _controls(fit: Fit) -> str:
+    last, still = fit.frame_count - 1, " hidden" if fit.frame_count == 1 else ""
+    people = "".join(
+        f"<label><input type=checkbox id=person{person.id} checked><span class=swatch "
+        f'style="background:{css_colour(person.id)}"></span>{html.escape(person.name)}'
+        f"{html.escape(f' (doubtful: {person.doubt})' if person.doubt else '')}</label>"
+        for person in fit.people
+    )
+    return (
+        f'<div class=bar><button id=play aria-label="play"{still}>▶</button>'
+        f'<input id=frame type=range min=0 max={last} value=0 aria-label="frame"{still}>'
+        "<span id=name></span><button id=view>Through the camera</button><button id=home>Reset</button></div>\n"
+        f"<div class=people>{people}</div>"
+    )
+
+
+def _document(fit: Fit) -> dict[str, Any]:
+    """What the script needs to know: people, times, cameras in pixels of the first frame, and where the people are."""
+    width, height = fit.image_size[0].tolist()
+    scale = np.minimum(width / fit.image_size[:, 0], height / fit.image_size[:, 1])[:, None]
+    centre = fit.principal_point * scale + ((width, height) - fit.image_size * scale) / 2
+    camera = fit.world_to_camera[fit.frame_index].astype(np.float64)
+    joints = np.einsum("nji,nkj->nki", camera[:, :3, :3], fit.joints3d - camera[:, None, :3, 3]) @ TO_Y_UP.T
+    if not len(joints):
+        joints = np.array([[(0.0, 0.0, -3.0)]])
+    # The box of nearly all joints: one wrong fit far away should not make all others small.
+    low, high = np.percentile(joints.reshape(-1, 3), (3, 97), axis=0)
+    target, radius = (low + high) / 2, max(1.0, float(np.linalg.norm(high - low)) / 2)
+    return {
+        "rate": fit.frame_rate,
+        "count": fit.frame_count,
+        "names": fit.frame_names.tolist(),
+        "first": int(fit.frame_index.min()) if len(fit) else 0,
+        "size": [width, height],
+        "focal": np.round(fit.focal * scale[:, 0], 2).tolist(),
+        "centre": np.round(centre, 2).tolist(),
+        "people": [{"track": track} for track in fit.tracks],
+        "target": np.round(target, 3).tolist(),
+        "radius": round(radius, 3),
+        "floor": round(float(np.percentile(joints[..., 1].min(1), 10)) - _SOLES, 3),
+    }

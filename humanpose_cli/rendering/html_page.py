@@ -1,0 +1,71 @@
+"""HTML pages that are whole in one file: their frame and style, and images within a number of bytes."""
+
+from __future__ import annotations
+
+import base64
+import html
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from humanpose_cli.rendering.overlay import person_colour
+
+_QUALITIES = (82, 70, 55, 40, 25)
+
+STYLE = """
+:root{color-scheme:light dark;--ink:#1c1e21;--dim:#5c6470;--ground:#fff;--panel:#f2f4f6;--line:#d5dae0}
+@media(prefers-color-scheme:dark){:root{--ink:#e6e8eb;--dim:#9aa3ae;--ground:#15171a;--panel:#1f2226;--line:#343a41}}
+*{box-sizing:border-box}body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--ground);
+max-width:62rem;margin:1.5rem auto;padding:0 1rem}h1{font-size:1.5rem;margin:0;overflow-wrap:anywhere}
+.facts{color:var(--dim);margin:.2rem 0 1rem}.bar{display:flex;gap:.7rem;align-items:center;margin:.6rem 0}
+.bar input[type=range]{flex:1}#name{min-width:9rem;text-align:right;font-variant-numeric:tabular-nums;
+color:var(--dim);overflow-wrap:anywhere}button{min-width:2.4rem;height:2rem;border:1px solid var(--line);
+border-radius:4px;background:var(--panel);color:var(--ink);cursor:pointer}
+"""
+
+
+def html_page(title: str, facts: str, style: str, content: str) -> str:
+    """A page with a heading.
+
+    facts    a line below it; title and facts are plain text
+    style    CSS beyond `STYLE`
+    content  HTML, scripts included
+    """
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f"<title>{html.escape(title)}</title>\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>{STYLE}{style}</style></head><body>\n"
+        f"<h1>{html.escape(title)}</h1>\n<p class=facts>{html.escape(facts)}</p>\n{content}\n</body></html>\n"
+    )
+
+
+def css_colour(track_id: int) -> str:
+    """The colour that overlays give a track."""
+    return "rgb(" + ",".join(str(round(255 * float(value))) for value in person_colour(track_id)) + ")"
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """Bytes of a MIME type as an address."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def reduced(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The image with its longer side of at most `side` pixels."""
+    scale = side / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    return np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+
+
+def jpeg_within(image: NDArray[np.uint8], budget: int) -> bytes:
+    """The best of some qualities, then of smaller sizes, that takes no more bytes."""
+    while True:
+        for quality in _QUALITIES:
+            _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+            if len(encoded) <= budget:
+                return encoded.tobytes()
+        if max(image.shape[:2]) < 64:
+            return encoded.tobytes()
+        image = np.asarray(cv2.resize(image, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA))
