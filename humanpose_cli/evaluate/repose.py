@@ -78,13 +78,26 @@ JointEstimator = Callable[[NDArray[np.uint8], NDArray[np.floating]], NDArray[np.
 class EvaluatedReposing:
     """N pairs: method → name of the metric → (N,), NaN where it is not known. numbers (N,) of the pairs.
 
-    shown  of some pairs, spread evenly over all: index among the N → input, target and what every method drew, reduced
-           to (SHOWN_SIDE, SHOWN_SIDE, 3) uint8
+    shown    of some pairs, spread evenly over all: index among the N → input, target and what every method drew,
+             reduced to (SHOWN_SIDE, SHOWN_SIDE, 3) uint8
+    ceiling  (N,) pose AUC of the true images against their labelled joints: what the estimator of poses can see at all
     """
 
     numbers: NDArray[np.int64]
     values: Mapping[str, Mapping[str, NDArray[np.float64]]]
     shown: Mapping[int, Sequence[NDArray[np.uint8]]]
+    ceiling: NDArray[np.float64]
+
+    @property
+    def ceiling_note(self) -> list[str]:
+        """A sentence about the ceiling, where it is known."""
+        if not np.isfinite(self.ceiling).any():
+            return []
+        found = summarise(self.ceiling)
+        return [
+            f"pose_auc compares what our fit finds in the reposed and in the true image; in the true one against the "
+            f"labelled joints it is {found.value:.3f} ({found.low:.3f} to {found.high:.3f})."
+        ]
 
 
 def copying(first: Example, second: Example) -> Drawn:
@@ -175,10 +188,13 @@ def measure_reposing(
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
     shown_rows = spread_evenly(len(numbers), _SHOWN)
     shown: dict[int, list[NDArray[np.uint8]]] = {}
+    ceiling = np.full(len(numbers), np.nan)
     for done, number in enumerate(numbers, 1):
         # One draw for each pair: the same target for every method and every run.
         first, second = crops.crops(number, np.random.default_rng(number))
         true_joints = None if joints is None else joints(second.image, _box_of(second))
+        if joints is not None:
+            ceiling[done - 1] = _pose_auc(true_joints, _labelled_joints(second))
         images = [first.image, second.image]
         for name, method in methods.items():
             drawn = method(first, second)
@@ -196,7 +212,7 @@ def measure_reposing(
         name: {key: np.array([row[key] for row in pairs]) for key in (pairs[0] if pairs else {})}
         for name, pairs in rows.items()
     }
-    return EvaluatedReposing(np.asarray(numbers, np.int64), values, shown)
+    return EvaluatedReposing(np.asarray(numbers, np.int64), values, shown, ceiling)
 
 
 def pose_auc_3d(predicted: NDArray[np.floating], true: NDArray[np.floating]) -> float:
@@ -213,6 +229,14 @@ def _pose_auc(predicted: NDArray[np.floating] | None, true: NDArray[np.floating]
     if true is None:
         return float("nan")
     return 0.0 if predicted is None else pose_auc_3d(predicted, true)
+
+
+def _labelled_joints(example: Example) -> NDArray[np.float64] | None:
+    """(19, 3) metres; None where any of REPOSING19 is not labelled."""
+    labelled = example.person.joints.get(REPOSING19.name)
+    if labelled is None or not (labelled[:, 3] > 0).all():
+        return None
+    return np.asarray(labelled[:, :3], np.float64)
 
 
 def _similarity(drawn: Drawn, second: Example, distances: Mapping[str, Distance]) -> dict[str, float]:
@@ -375,6 +399,7 @@ def reposing_report(
     notes = [
         "ssim_fg, l1_fg and mask_iou look where the true image shows the person.",
         "ssim has Gaussian windows of 11 × 11 (Wang et al. 2004), ssim_uniform uniform ones of 7 × 7, as papers.",
+        *evaluated.ceiling_note,
     ]
     figures = figures_table({(name, metric): s for name in names for metric, s in means[name].items()}, digits=4)
     tables = [Table("methods", "Methods", ("method", *best), rows, 3, notes), _differences(evaluated), figures]

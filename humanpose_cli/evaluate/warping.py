@@ -125,7 +125,7 @@ def warping_table(
             ours = [found[name].value if name in found else None for name in _WARPING_METRICS]
             rows.append([warp, pose, *ours, *(WARP3D_ABLATION[warp, pose] if published else ())])
             by_variant[warp, pose] = values
-    notes = []
+    notes = evaluated.ceiling_note
     best, plain = by_variant["3d", "3d"], by_variant["2d", "2d"]
     for name in _WARPING_METRICS:
         if name in best:

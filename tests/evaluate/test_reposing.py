@@ -161,6 +161,18 @@ def test_people_nobody_sees_have_no_auc(crops):
     assert np.isnan(evaluated.values["copy"]["pose_auc"]).all()
 
 
+def test_the_ceiling_of_the_auc_is_of_the_true_image(crops):
+    _, second = crops.crops(0, np.random.default_rng(0))
+    labelled = np.asarray(second.person.joints["reposing19"][:, :3], float)
+    off = labelled + [[0.0765 * (joint == 0), 0, 0] for joint in range(19)]  # one joint in 19
+    for found, expected in ((labelled, 1.0), (off, (18 + 15 / 31) / 19)):
+        evaluated = measure_reposing(crops, [0], {"copy": copying}, joints=lambda image, box, found=found: found)
+        assert evaluated.ceiling.tolist() == pytest.approx([expected])
+        assert evaluated.values["copy"]["pose_auc"].tolist() == [1.0]
+        assert f"labelled joints it is {expected:.3f}" in reposing_report(evaluated, {}).tables[0].notes[-1]
+    assert not measure_reposing(crops, [0], {"copy": copying}).ceiling_note
+
+
 def test_the_auc_of_known_errors():
     true = np.random.default_rng(0).normal(size=(19, 3))
     assert pose_auc_3d(true + 5.0, true) == 1  # pelvis on pelvis

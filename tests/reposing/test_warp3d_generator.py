@@ -372,6 +372,23 @@ def test_carried_colours_reach_the_volume():
     assert not volume[:, 3:].any()
 
 
+def test_slices_are_normalised_together_or_each_by_itself():
+    """GroupNorm of the slices one behind the other makes as much of an empty slice as of a full one."""
+    channels = MINI.channels + MINI.pose_channels
+    volume = torch.randn(2, channels, MINI.depth, 16, 16, generator=torch.Generator().manual_seed(0))
+    volume[:, :, 3] *= 0.01
+    norms = [generator(replace(MINI, depth_norm=depth)).decoder.blocks[0].norm1 for depth in (False, True)]
+    with torch.no_grad():
+        apart, together = (to_volume(norm(to_plane(volume)), MINI.depth) for norm in norms)
+    assert apart[:, :, 3].std() == pytest.approx(1, abs=0.05)
+    assert together[:, :, 3].std() < 0.02
+    torch.testing.assert_close(together, nn.functional.group_norm(volume, 2))
+    x = images()
+    poses = torch.zeros(1, 19, 3)
+    network = generator(replace(MINI, depth_norm=True))
+    assert network(x, poses, poses).image.shape == x.shape
+
+
 # The ablation
 
 

@@ -38,6 +38,8 @@ class GeneratorConfig:
                          moves them too: a short cut past E2D for trainings that are far shorter than the paper's
     drawing              gives the decoder a drawing of the person in the target pose as an optional input, such as the
                          mesh's (see `avatar.mesh.mesh_drawing`), whose colours and outline it may take over
+    depth_norm           the features in front of D2D are normalised over all slices together; the paper's GroupNorm of
+                         the slices one behind the other normalises each by itself, which makes empty slices loud
     warping, pose        "2d": the planar ones of the paper's ablation (section 4.3)
     """
 
@@ -60,6 +62,7 @@ class GeneratorConfig:
     keep_background: bool = False
     carry_colours: bool = False
     drawing: bool = False
+    depth_norm: bool = False
     warping: Space = "3d"
     pose: Space = "3d"
 

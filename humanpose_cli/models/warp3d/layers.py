@@ -44,6 +44,20 @@ class _GroupNorm(nn.GroupNorm):
         return cast(Tensor, _HalfGroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps))
 
 
+class _DepthNorm(nn.Module):
+    """GroupNorm of a volume whose slices lie one behind the other: over all slices, where a group of `group_norm` is of
+    one.
+    """
+
+    def __init__(self, depth: int, channels: int) -> None:
+        super().__init__()
+        self.depth, self.norm = depth, group_norm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, D·C, H, W) → the same shape."""
+        return to_plane(self.norm(to_volume(x, self.depth)))
+
+
 class _HalfGroupNorm(torch.autograd.Function):
     """Forth in bfloat16, back in float32."""
 
@@ -83,7 +97,8 @@ class DecoderBottleneck(nn.Module):
     ) -> None:
         super().__init__()
         width = outputs // 4
-        self.norm1, self.conv1 = group_norm(inputs), nn.Conv2d(inputs, width, 1, bias=False)
+        self.norm1: nn.Module = group_norm(inputs)
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.norm2, self.conv2 = group_norm(width), Conv2d(width, width, 3, stride, dilation, dilation, bias=False)
         self.norm3, self.conv3 = group_norm(width), nn.Conv2d(width, outputs, 1)
         changes = inputs != outputs or stride != 1
@@ -298,6 +313,8 @@ class ProjectionDecoder(nn.Module):
             for block in range(count):
                 blocks.append(DecoderBottleneck(channels, width, upsample=stage > 0 and block == 0))
                 channels = width
+        if config.depth_norm:
+            cast(DecoderBottleneck, blocks[0]).norm1 = _DepthNorm(config.depth, config.channels + config.pose_channels)
         self.blocks = nn.Sequential(*blocks)
         self.detail: nn.Sequential | None = None
         if config.drawing:
