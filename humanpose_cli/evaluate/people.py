@@ -260,7 +260,7 @@ class PeopleSelection:
                 people.cache.path,
                 f"has bodies of {', '.join(missing)}, without whose models nothing is true about them",
                 got=", ".join(sorted(known)),
-                remedy="`models`: the file of each gender's SMPL model",
+                remedy="`model`: the file of each gender's SMPL model",
             )
         return tuple(rigs), rig
 

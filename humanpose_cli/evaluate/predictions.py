@@ -293,7 +293,7 @@ def _from_predictions(path: Path, given: Predictions, cache: Cache, models: Mapp
         fitting = (model_for(models, kind, gender) for kind in kinds)
         bodies[gender] = next((model for model in fitting if model is not None), None) if gender else None
         if gender and bodies[gender] is None and given.joints is None:
-            remedy = "`models`: the file of that gender's model, or leave the gender out"
+            remedy = "`model`: the file of that gender's model, or leave the gender out"
             raise InputError(f"{path} (gender)", "names a model that is not given", got=gender, remedy=remedy)
     in_order = (given.person < 0).all() and not np.isfinite(given.box).any()
 

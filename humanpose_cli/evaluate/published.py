@@ -65,12 +65,13 @@ class PublishedTable:
 
 
 def agrees(header: Header, split: str, source: str, splits: Sequence[str], every: int = 1) -> bool:
-    """Whether data are of that source and one of the splits ("protocol/split"), with every frame of the paper.
+    """Whether data are of that source and one of the splits ("protocol/split"), whole, with every frame of the paper.
 
     every  frames apart in the paper; 0 where it does not say
     """
-    steps = header.options_values.get("every", 1)
-    return header.source == source and split in splits and isinstance(steps, int) and every % max(steps, 1) == 0
+    options = header.options_values
+    steps, partial = options.get("every", 1), options.get("allow_missing", False)
+    return header.source == source and split in splits and every % max(steps, 1) == 0 and not partial
 
 
 TABLES: tuple[PublishedTable, ...] = (

@@ -123,6 +123,7 @@ class Judged:
         ("h36m", "nbf/validation", "mocap17", None, '{"every": 10}', None),
         ("h36m", "nbf/test", "smpl24", None, '{"every": 10}', None),
         ("h36m", "nbf/test", "mocap17", None, '{"every": 20}', None),
+        ("emdb", "emdb1/test", "smpl24", "hips", '{"allow_missing": true}', None),
         ("synthetic", "nbf/test", "mocap17", None, "{}", None),
     ],
 )
