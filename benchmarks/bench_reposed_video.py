@@ -62,14 +62,15 @@ class Clip:
         self.frames = {frame.index: frame.pixels for frame in islice(item.frames(), 0, None, STEP)}
         self.fit = load_fit(video.with_name(video.name + FIT_SUFFIX))
 
-    def view(self, index: int) -> View:
-        """One frame, as if it were a photograph."""
+    def view(self, index: int) -> View | None:
+        """One frame, as if it were a photograph; None where the detector gives no mask."""
         row = np.intersect1d(self.fit.rows_for(index), self.fit.rows_of(self.fit.largest_track))
         names = {name: row if name in ROW_COLUMNS else [index] for name in COLUMNS}
-        fit = replace(self.fit, detections=(), **{name: getattr(self.fit, name)[rows] for name, rows in names.items()})
-        fit = replace(fit, frame_index=np.zeros(1, np.int32))
+        columns = {name: getattr(self.fit, name)[rows] for name, rows in names.items()}
+        fit = replace(self.fit, detections=(), **{**columns, "frame_index": np.zeros(1, np.int32)})
         (person,) = people_of_fit(fit, self.frames[index])
-        assert person.mask is not None
+        if person.mask is None:
+            return None
         return View(
             self.frames[index],
             replace(fit, detections=(person,)),
@@ -77,18 +78,17 @@ class Clip:
         )
 
 
-def in_time(clips: list[Clip], count: int) -> Iterator[tuple[View, View]]:
-    """Frames and those 50 later, spread over all clips."""
-    starts = [(clip, t) for clip in clips for t in clip.frames if t + LATER in clip.frames]
-    for clip, t in (starts[i] for i in np.linspace(0, len(starts) - 1, min(count, len(starts))).astype(int)):
-        yield clip.view(t), clip.view(t + LATER)
-
-
-def across(clips: list[Clip], count: int) -> Iterator[tuple[View, View]]:
-    """The same moments of a clip and the next."""
-    moments = [(a, b, t) for a, b in pairwise(clips) for t in a.frames if t in b.frames]
-    for a, b, t in (moments[i] for i in np.linspace(0, len(moments) - 1, min(count, len(moments))).astype(int)):
-        yield a.view(t), as_taken_by(a.view(t).camera, b.view(t))
+def pairs_of(kind: str, clips: list[Clip], count: int) -> Iterator[tuple[View, View]]:
+    """Frames of all clips and those 50 later, or the same moments of a clip and the next."""
+    if kind == "in time":
+        every = [(clip, clip, t, t + LATER) for clip in clips for t in clip.frames if t + LATER in clip.frames]
+    else:
+        every = [(a, b, t, t) for a, b in pairwise(clips) for t in a.frames if t in b.frames]
+    for i in np.linspace(0, len(every) - 1, min(count, len(every))).astype(int):
+        a, b, t, later = every[i]
+        source, target = a.view(t), b.view(later)
+        if source is not None and target is not None:
+            yield source, target if a is b else as_taken_by(source.camera, target)
 
 
 def as_taken_by(camera: Camera, view: View) -> View:
@@ -113,9 +113,9 @@ def main() -> None:
     loss = perceptual_loss("auto")
     shown = []
     with FittedJoints() as joints:
-        for kind, pairs in (("in time", in_time(clips, count)), ("across cameras", across(clips, count))):
+        for kind in ("in time", "across cameras"):
             rows: dict[str, list[tuple[float, float, float]]] = {}
-            for source, target in pairs:
+            for source, target in pairs_of(kind, clips, count):
                 crop = crop_around_box(box_of(target.mask), SIDE, fill=0.86)
                 own = crop if kind == "in time" else crop_around_box(box_of(source.mask), SIDE, fill=0.86)
                 true, mask = crop.image(target.pixels), crop.warp(target.mask, cv2.INTER_AREA) > 0.5

@@ -156,7 +156,15 @@ def repose(
     known = load_fit(fit) if fit is not None else None
     options = session.tune(ReposeOptions(**vars(drawing), fit=FitOptions(body, "all", detector, focal)))
     with Reposer(options, background=background, device=device, batch_size=batch_size, threads=threads) as reposer:
-        target = read_target(pose, lambda: reposer.fitter, skeleton=skeleton, axes=axes, frames=parse_range(frames))
+        target = read_target(
+            pose,
+            lambda: reposer.fitter,
+            skeleton=skeleton,
+            axes=axes,
+            frames=parse_range(frames),
+            fits=None if out.suffix else out / "targets",
+            progress=session.reporter.step,
+        )
         for warning in target.warnings:
             session.reporter.warn(warning)
         form = form_of(len(target), numbered=numbered, transparent=background == "transparent", out=out)

@@ -143,6 +143,25 @@ def _locked(temporary: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Context: other processes that enter it for the same folder, which is made, wait for this one to leave.
+
+    UnavailableError as `atomic_path`. Where folders cannot be locked (Windows, some network file systems) nobody waits.
+    """
+    with _writing_to(folder, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _lock(descriptor: int) -> None:
     with suppress(OSError):  # some network file systems cannot lock; there no file is taken for abandoned
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -8,6 +8,8 @@ hands, feet) stays as near as it can to the neutral pose and inside the joints' 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -28,7 +30,9 @@ from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, rig_of_skeleton
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from humanpose_cli.io.fit_files import FitRecord
+from humanpose_cli.io.atomic import folder_lock
+from humanpose_cli.io.digests import file_digest
+from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit, write_fit
 from humanpose_cli.io.frame_range import ALL_FRAMES, FrameRange
 from humanpose_cli.io.inputs import InputItem, open_inputs
 from humanpose_cli.io.pose_files import POSE_SUFFIXES, JointTarget, RotationTarget, Target, read_pose
@@ -213,6 +217,7 @@ def read_target(
     skeleton: str | None = None,
     axes: str | None = None,
     frames: FrameRange = ALL_FRAMES,
+    fits: Path | None = None,
     progress: Progress = no_progress,
 ) -> Target:
     """A target in any of its forms; its `warnings` are for the user.
@@ -220,6 +225,7 @@ def read_target(
     target  a pose file (`.npy`, AMASS `.npz`, fit file, `.bvh`), or an image, a video or a folder of frames, whose
             largest person is fitted; or see `AnyTarget`
     fitter  makes the fitter of images when one is needed
+    fits    folder where fits of images and videos are kept: they are made once, also by processes that run beside
     InputError for what is none of these, or shows nobody; UsageError for a range of a pose file.
     """
     if isinstance(target, JointTarget | RotationTarget):
@@ -232,12 +238,28 @@ def read_target(
         return read_pose(target, skeleton, axes)
     if not isinstance(target, str | Path) and np.asarray(target).dtype != np.uint8:
         return joint_target(np.asarray(target), "target", skeleton, axes or "camera")
-    images = _one_item(target, frames) if isinstance(target, str | Path) else target
-    fit = fitter().for_another_camera().fit(images, progress=progress)
+    maker = fitter().for_another_camera()
+    if isinstance(target, str | Path):
+        images = _one_item(target, frames)
+        fit = _kept_fit(Path(target), images, maker, fits, progress)
+    else:
+        fit = maker.fit(target, progress=progress)
     if not len(fit):
         subject = target if isinstance(target, str | Path) else "target"
         raise InputError(subject, "shows nobody whose pose could be taken", remedy="choose another target")
     return target_of_fit(fit)
+
+
+def _kept_fit(path: Path, images: InputItem, fitter: Fitter, fits: Path | None, progress: Progress) -> FitRecord:
+    """The fit of an image or a sequence, read where the folder has it; else made, while others who want it wait."""
+    if fits is None:
+        return fitter.fit(images, progress=progress)
+    decisive = json.dumps([file_digest(path), str(images.range), fitter.identity], sort_keys=True, default=str)
+    kept = fits / f"{path.name}.{hashlib.sha256(decisive.encode()).hexdigest()[:12]}{FIT_SUFFIX}"
+    with folder_lock(fits):
+        if not kept.exists():
+            write_fit(kept, fitter.fit(images, progress=progress))
+    return read_fit(kept)
 
 
 def _one_item(path: Path | str, frames: FrameRange) -> InputItem:

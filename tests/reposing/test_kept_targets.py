@@ -1,0 +1,70 @@
+"""Fits of target images are made once, also where several processes want them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from humanpose_cli.io.fit_files import COLUMNS, FitRecord
+from humanpose_cli.io.images import write_image
+from humanpose_cli.reposing.targets import read_target
+
+
+def one_person() -> FitRecord:
+    """A fit of one image."""
+    sizes = {name: [1 if size in ("N", "F") else size for size in shape] for name, (shape, _) in COLUMNS.items()}
+    arrays = {name: np.ones(size) for name, size in sizes.items()}
+    zero = {name: np.zeros(sizes[name]) for name in ("track_id", "frame_index", "shot_id", "interpolated", "poses")}
+    own = {"frame_names": ["a"], "image_size": [[8, 8]], "boxes": [[1, 1, 5, 5]], "world_to_camera": [np.eye(4)]}
+    return FitRecord.build(**{**arrays, **zero, **own})
+
+
+class SlowFitter:
+    """Counts its fits."""
+
+    def __init__(self, method: str = "auto") -> None:
+        self.identity, self.fits = {"method": method}, 0
+
+    def for_another_camera(self) -> SlowFitter:
+        return self
+
+    def fit(self, images: object, progress: object = None) -> FitRecord:
+        self.fits += 1
+        time.sleep(0.05)
+        return one_person()
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    write_image(tmp_path / "pose.png", np.zeros((8, 8, 3), np.uint8))
+    return tmp_path / "pose.png"
+
+
+def test_runs_side_by_side_make_one_fit(image: Path, tmp_path: Path) -> None:
+    fitter, targets = SlowFitter(), []
+    shards = [
+        threading.Thread(target=lambda: targets.append(read_target(image, lambda: fitter, fits=tmp_path / "targets")))
+        for _ in range(3)
+    ]
+    for shard in shards:
+        shard.start()
+    for shard in shards:
+        shard.join()
+    assert (fitter.fits, len(targets)) == (1, 3)
+    (kept,) = (tmp_path / "targets").iterdir()
+    assert kept.name.startswith("pose.png.")
+
+
+def test_another_image_and_other_options_are_fitted_anew(image: Path, tmp_path: Path) -> None:
+    fitter, other = SlowFitter(), SlowFitter("keypoints")
+    for maker in (fitter, other, fitter):
+        read_target(image, lambda maker=maker: maker, fits=tmp_path / "targets")
+    write_image(image, np.ones((8, 8, 3), np.uint8))
+    read_target(image, lambda: fitter, fits=tmp_path / "targets")
+    read_target(image, lambda: fitter)
+    assert (fitter.fits, other.fits) == (3, 1)
+    assert len(list((tmp_path / "targets").iterdir())) == 3
