@@ -14,8 +14,10 @@ from torch import Tensor
 from humanpose_cli.body.body import PosedBody
 from humanpose_cli.core.conventions import SMPL24
 
-# Degrees: turns that need no help; the most that head and neck give together; where giving begins to fade, and ends.
-_FREE, _MOST, _FADES, _GONE = 35.0, 50.0, 100.0, 150.0
+# Degrees: turns that need no help, where the photo shows a whole face, and a profile; the most that head and neck give
+# together; where giving begins to fade, and ends.
+_FREE, _FREE_PROFILE, _MOST, _FADES, _GONE = 35.0, 10.0, 55.0, 100.0, 150.0
+_PROFILE = 45.0  # from which turn of the head on a photograph shows one half of the face alone
 _HEAD, _NECK = SMPL24.index("head"), SMPL24.index("neck")
 _OF_NECK = 0.4  # share of the turn that the neck gives
 
@@ -27,13 +29,19 @@ def head_yaw(posed: PosedBody) -> float:
     return math.atan2(x, z)
 
 
+def shows_half_a_face(photo_yaw: float) -> bool:
+    """Whether the photograph has the head in profile, or from behind."""
+    return abs(math.degrees(photo_yaw)) > _PROFILE
+
+
 def kept_head(rotations: Tensor, yaw: float, photo_yaw: float) -> Tensor:
     """Rotations (24, 3, 3) relative to parents whose head is turned towards the view of it that the photo has.
 
     yaw, photo_yaw  `head_yaw` of the pose and of the photo
     """
     apart = math.degrees(math.remainder(photo_yaw - yaw, 2 * math.pi))
-    amount = min(max(abs(apart) - _FREE, 0.0), _MOST)
+    free = _FREE_PROFILE if shows_half_a_face(photo_yaw) else _FREE
+    amount = min(max(abs(apart) - free, 0.0), _MOST)
     amount *= min(max((_GONE - abs(apart)) / (_GONE - _FADES), 0.0), 1.0)
     if amount == 0:
         return rotations

@@ -1,7 +1,7 @@
 """The light of a photograph on a person: taken off their texture, and put on again in another pose.
 
 The brightness of a diffuse surface depends on its normal n alone where nothing casts shadows, and smoothly (Ramamoorthi
-and Hanrahan 2001). The logarithm of a pixel is that of its colour plus log S(n), with log S a polynomial of n; points
+and Hanrahan 2001). The logarithm of a pixel is that of its colour plus log S(n), with log S a quadratic in n; points
 of like hue on the same limb are taken to have one colour. Both are found by robust least squares.
 """
 
@@ -46,7 +46,7 @@ class PhotoLight:
 
 def _basis(normals: Array) -> Array:
     x, y, z = normals.T
-    return np.stack((x, y, z + 0.7, x * y, x * z, y * z), 1)
+    return np.stack((x, y, z + 0.7, x * y, x * z, y * z, x * x - y * y, z * z - 0.5), 1)
 
 
 def light_of(colours: Array, normals: Array, regions: NDArray[np.integer], weights: Array) -> PhotoLight:

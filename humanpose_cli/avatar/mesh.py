@@ -28,7 +28,7 @@ from humanpose_cli.avatar.dressing import (
     silhouette_displacements,
 )
 from humanpose_cli.avatar.ground import contact_shadow, standing_height
-from humanpose_cli.avatar.head import head_yaw, kept_head
+from humanpose_cli.avatar.head import head_yaw, kept_head, shows_half_a_face
 from humanpose_cli.avatar.inpainting import InpaintOptions, inpaint
 from humanpose_cli.avatar.light import PhotoLight, light_of
 from humanpose_cli.avatar.loose import PhotoCrop, crop_photo, loose_cloth
@@ -243,8 +243,11 @@ class MeshReposer:
         baked = baked._replace(
             confidence=baked.confidence * np.clip(2 * reliable - 0.6, 0, 1), visible=baked.visible & (reliable > 0.5)
         )
+        self._head_yaw = head_yaw(self.dressed.posed(self.rotations, self.trans))
         grain = _film_grain(crop.pixels, trust) if self.options.grain else 0.0
-        self.texture: WholeTexture = complete_texture(surface, baked, grain)
+        self.texture: WholeTexture = complete_texture(
+            surface, baked, grain, mirror_face=not shows_half_a_face(self._head_yaw)
+        )
         self.arms_over_trunk = arms_over_trunk(self.body, vertices, crop.view)
         dressed = self.dressed.pose(self.rotations, self.trans)
         self.ground = standing_height(dressed, self.body, self._reliable)
@@ -321,8 +324,7 @@ class MeshReposer:
         with torch.no_grad():
             rotations = rotations.to(self.rotations)
             trans = self.trans if trans is None else trans.to(self.trans)
-            shown = head_yaw(self.dressed.posed(self.rotations, self.trans))
-            rotations = kept_head(rotations, head_yaw(self.dressed.posed(rotations, trans)), shown)
+            rotations = kept_head(rotations, head_yaw(self.dressed.posed(rotations, trans)), self._head_yaw)
             surfaces = self.surfaces(rotations, trans)
             outside = self._share_outside(surfaces[0].vertices)
             plate = self.backdrop(rotations, trans)

@@ -271,6 +271,9 @@ _FOLLOW = 0.01
 _LEAST_SKIN, _COLOURLESS = 0.0015, 0.02
 # A garment is patterned where this share of its texels differs by so much from the surroundings' median.
 _PATTERNED, _CONTRAST = 0.3, 0.1
+# A garment's own colour: clusters of the colours shown, what differs less is the same, and covers that share or more.
+_CLUSTERS, _SAME, _MOST_OF_IT, _OF_BRIGHTNESS = 4, 0.04, 0.55, 0.08
+_CHEST, _FEWEST_TEXELS = ("spine1", "spine2", "spine3", "left_collar", "right_collar"), 100
 # Weight of a guessed colour against a visible one.
 _GUESS = 0.05
 _TINY = np.float32(1e-6)
@@ -288,7 +291,9 @@ class WholeTexture(NamedTuple):
     visible_fraction: float
 
 
-def complete_texture(surface: BodyTexels, baked: BakedTexture, grain: float = 0.0) -> WholeTexture:
+def complete_texture(
+    surface: BodyTexels, baked: BakedTexture, grain: float = 0.0, *, mirror_face: bool = True
+) -> WholeTexture:
     """Fill what the photo does not show.
 
     Hidden texels take their mirror image's colour where that was visible, corrected by a smooth field so that both
@@ -296,7 +301,8 @@ def complete_texture(surface: BodyTexels, baked: BakedTexture, grain: float = 0.
     details; the rest takes colours spread over the surface, hair from hair. What is made up varies slowly and is
     handled in a reduced texture.
 
-    grain  standard deviation, 0…1, of the noise that made-up texels get
+    grain        standard deviation, 0…1, of the noise that made-up texels get
+    mirror_face  False leaves the unseen half of a profile without features
     """
     own = np.clip((baked.confidence - np.float32(0.08)) / np.float32(0.55 - 0.08), 0, 1)
     own = own * own * (3 - 2 * own)
@@ -304,6 +310,8 @@ def complete_texture(surface: BodyTexels, baked: BakedTexture, grain: float = 0.
     np.multiply(baked.colour, own[..., None], out=image[..., :3])
     image[..., 3] = own
     theirs = surface.mirror(image)
+    if not mirror_face:
+        theirs *= 1 - surface.fine.interpolate(surface.face[:, None].astype(np.float32), surface.faces)
     coarse, coarse_theirs = surface.reduce(image), surface.reduce(theirs)
     shown = surface.reduce(baked.visible.astype(np.float32))
     _, visible = paint_vertices(surface.coarse, surface.rows, shown[..., None], shown)
@@ -371,8 +379,7 @@ def _texels_per_metre(surface: BodyTexels) -> float:
 def _fill(surface: BodyTexels, known: Array) -> Array:
     """Colours (coarse, coarse, 3) for whatever `known`, coarse and multiplied by its weight, leaves open."""
     plain = _without_detail(surface, known)
-    if _patterned(surface, known, plain):
-        plain = _straight(known)
+    plain = _straight(known) if _patterned(surface, known, plain) else _without_prints(surface, known, plain)
     known = _over(known, surface.opposite(np.dstack((plain * known[..., 3:], known[..., 3]))))
     spread_out = surface.coarse.interpolate(_spread_colours(surface, known), surface.faces)
     filled = known[..., :3] + (1 - known[..., 3:]) * spread_out
@@ -389,6 +396,41 @@ def _patterned(surface: BodyTexels, known: Array, plain: Array) -> bool:
         return False
     detail = np.abs(_straight(known)[shown] - plain[shown]).max(1) > _CONTRAST
     return bool(detail.mean() > _PATTERNED)
+
+
+def _without_prints(surface: BodyTexels, known: Array, plain: Array) -> Array:
+    """Colours (coarse, coarse, 3) with the garment's own colour alone on chest and hips, where most of it has one.
+
+    What is larger than a letter, such as a badge, a tie or the shirt in an open jacket, is not on the back as well.
+    """
+    part = surface.part_labels[surface.rows[:, 0]][np.maximum(surface.coarse.face, 0)]
+    result = plain
+    for names in (_CHEST, ("pelvis",)):
+        region = parts_mask(part, names) & surface.coarse.covered
+        shown = region & (known[..., 3] > 0.5)
+        own = np.zeros(region.shape, np.float32)
+        own[shown] = _usual(plain[shown])
+        if own.sum() > _MOST_OF_IT * max(shown.sum(), 1):
+            sure = cv2.erode(own, np.ones((3, 3), np.uint8))
+            result = np.where(region[..., None], fill_smoothly(plain, sure), result)
+    return result
+
+
+def _usual(colours: Array) -> NDArray[np.bool_]:
+    """Which of the colours (N, 3) are much like the most frequent one but for the light: in hue, and in brightness."""
+    if len(colours) < _FEWEST_TEXELS:
+        return np.zeros(len(colours), bool)
+    bright = np.maximum(colours.sum(1), 1e-3)
+    seen = np.column_stack((colours / bright[:, None], _OF_BRIGHTNESS * np.log(bright))).astype(np.float32)
+    cv2.setRNGSeed(0)
+    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 1e-3)
+    start = np.zeros((len(seen), 1), np.int32)
+    _, labels, centres = cv2.kmeans(seen, _CLUSTERS, start, stop, 1, cv2.KMEANS_PP_CENTERS)
+    main = centres[np.bincount(labels[:, 0]).argmax()]
+    for _ in range(4):  # from the cluster's middle to the densest colour near it
+        near = np.abs(seen - main).max(1) < 2 * _SAME
+        main = np.median(seen[near], axis=0) if near.any() else main
+    return np.asarray(np.abs(seen - main).max(1) < _SAME)
 
 
 def _without_detail(surface: BodyTexels, known: Array) -> Array:

@@ -46,7 +46,7 @@ def test_too_few_points_tell_no_light(weight: float) -> None:
 
 
 def test_brightness_is_bounded_and_the_same_on_tensors() -> None:
-    light = PhotoLight(np.full(6, 9.0))
+    light = PhotoLight(np.full(8, 9.0))
     normals = lit_points(200)[1]
     bright = light.brightness(normals)
     assert bright.min() > 0.44
