@@ -270,7 +270,7 @@ _FOLLOW = 0.01
 # Visible skin (m²) that tells its colour; contrast of channels below which a photograph has no colours.
 _LEAST_SKIN, _COLOURLESS = 0.0015, 0.02
 # A garment is patterned where this share of its texels differs by so much from the surroundings' median.
-_PATTERNED, _CONTRAST = 0.3, 0.1
+_PATTERNED, _CONTRAST = 0.2, 0.1
 # A garment's own colour: clusters of the colours shown, what differs less is the same, and covers that share or more.
 _CLUSTERS, _SAME, _MOST_OF_IT, _OF_BRIGHTNESS = 4, 0.04, 0.55, 0.08
 _CHEST, _FEWEST_TEXELS = ("spine1", "spine2", "spine3", "left_collar", "right_collar"), 100
