@@ -33,6 +33,13 @@ def test_every_kernel_compiles_for_sm_90(module, tmp_path):
         assert kernel.encode() in cubin.read_bytes()
 
 
+def test_what_needs_a_large_stack_is_not_compiled_for_a_gpu():
+    from humanpose_cli.engine.warping import kernel, slabs
+
+    assert {key for key in kernel.MODULE.kernels if "slab" in key} == set()
+    assert set(slabs.MODULE.kernels) == {slabs.warp_slabs.key, slabs.adjoint_slabs.key}
+
+
 def test_volumes_of_16_bits_have_kernels():
     from humanpose_cli.engine.warping import kernel
 

@@ -3,8 +3,8 @@
 A plan of 20 numbers a part comes first: its transform, and the box of sample positions from which any of its voxels
 is reached. Samples outside are rejected before anything is read. Then there are two ways over the target:
 
-- slabs, for the CPU: one thread takes a slice, finds for every row and part the span of voxels that can reach, and
-  leaves the others alone (they are zeros already); a voxel's channels stay in vector registers, 64 at a time;
+- slabs, for the CPU (`slabs.py`): one thread takes a slice, finds for every row and part the span of voxels that can
+  reach, and leaves the others alone, which are zeros; a voxel's channels stay in vector registers, 64 at a time;
 - voxels, for CUDA: one thread takes four channels of one voxel.
 
 Both share the C++ of the headers beside this file, with another width. Rows of the volume are voxels, their columns
@@ -22,7 +22,7 @@ from humanpose_cli.engine.native import native_code
 wp.set_module_options({"enable_backward": False})
 MODULE = wp.get_module(__name__)
 
-_WARP, _ADJOINT = (Path(__file__).with_name(name) for name in ("warp.h", "adjoint.h"))
+WARP, ADJOINT = (Path(__file__).with_name(name) for name in ("warp.h", "adjoint.h"))
 
 # Numbers a part in a plan: the transform's three rows (12), the bounds of the sample positions, in voxel indices, from
 # which its voxels are reached (3 lower, 3 upper, none of them included), and two unused.
@@ -31,7 +31,7 @@ PLAN_SIZE = 20
 STORAGES = {"float32": wp.float32, "bfloat16": wp.int16, "float16": wp.int16}
 
 
-@wp.func_native(native_code(_WARP, "plan_part", PLAN_SIZE=PLAN_SIZE))
+@wp.func_native(native_code(WARP, "plan_part", PLAN_SIZE=PLAN_SIZE))
 def plan_part(
     t: int,
     parts: int,
@@ -77,8 +77,8 @@ def plan_parts(
     )  # fmt: skip
 
 
-def _kernel(name: str, storage: str, written: str, header: Path, function: str) -> Any:
-    """A kernel of native code, for volumes stored in one way that writes numbers stored in another.
+def volume_kernel(name: str, storage: str, written: str, header: Path, function: str, module: str = __name__) -> Any:
+    """A kernel of native code in a module, for volumes stored in one way that writes numbers stored in another.
 
     Parameters of all: the first thread; stride, batch and slab say how the work is cut for the CPU; slices is the
     masks' depth, 1 if planar. Rows of volume, upstream (a gradient), winner and out are voxels.
@@ -106,6 +106,7 @@ def _kernel(name: str, storage: str, written: str, header: Path, function: str) 
         """What thread t does."""
 
     work.__name__ = work.__qualname__ = f"{name}_work_{storage}"
+    work.__module__ = module
     work = wp.func_native(native_code(header, function, **macros))(work)
 
     def kernel(
@@ -128,13 +129,13 @@ def _kernel(name: str, storage: str, written: str, header: Path, function: str) 
         work(t, stride, batch, slab, depth, height, width, slices, plans, masks, volume, upstream, winner, out)
 
     kernel.__name__ = kernel.__qualname__ = f"{name}_{storage}"
+    kernel.__module__ = module
     return wp.kernel(kernel)
 
 
-# On the CPU: 16-bit volumes are converted there.
-warp_slabs = _kernel("warp_slabs", "float32", "float32", _WARP, "warp_slab")
-adjoint_slabs = _kernel("adjoint_slabs", "float32", "float32", _ADJOINT, "adjoint_slab")
 # By how the volume is stored. Gradients to volumes are added up in float32.
-warp_voxels = {s: _kernel("warp_voxels", s, s, _WARP, "warp_voxel") for s in STORAGES}
-adjoint_voxels = {s: _kernel("adjoint_voxels", s, "float32", _ADJOINT, "adjoint_voxel") for s in STORAGES}
-adjoint_to_transforms = {s: _kernel("adjoint_to_transforms", s, "float32", _ADJOINT, "adjoint_row") for s in STORAGES}
+warp_voxels = {s: volume_kernel("warp_voxels", s, s, WARP, "warp_voxel") for s in STORAGES}
+adjoint_voxels = {s: volume_kernel("adjoint_voxels", s, "float32", ADJOINT, "adjoint_voxel") for s in STORAGES}
+adjoint_to_transforms = {
+    s: volume_kernel("adjoint_to_transforms", s, "float32", ADJOINT, "adjoint_row") for s in STORAGES
+}

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from humanpose_cli.engine.launching import launch, plain, zero_volume, zeros
-from humanpose_cli.engine.warping import kernel, mask_kernel
+from humanpose_cli.engine.warping import kernel, mask_kernel, slabs
 from humanpose_cli.engine.warping.reference import flattened, widened_masks
 
 # Nanoseconds that a voxel of the target takes one CPU thread, on average over the volume, a part's plan, and a
@@ -134,7 +134,7 @@ def _warp(
         out, winners = zero_volume(shape, rows.dtype, device), zeros(winner, torch.uint8, device)
         tasks = batch * depth
         arguments = _arguments(shape, 0, tasks, plans, masks, rows, rows, winners, _rows(out))
-        launch(kernel.warp_slabs, tasks, arguments, device, voxels * _VOXEL_COST)
+        launch(slabs.warp_slabs, tasks, arguments, device, voxels * _VOXEL_COST)
     else:
         out = torch.empty(shape, dtype=dtype, device=device, memory_format=torch.channels_last_3d)
         winners = torch.empty(winner, dtype=torch.uint8, device=device)
@@ -157,7 +157,7 @@ def _to_volume(grad: Tensor, shape: torch.Size, storage: str, plans: Tensor, mas
         slab = min(slab, depth)
         tasks = batch * -(-depth // slab)
         arguments = _arguments(shape, slab, tasks, plans, masks, grad, grad, winners, out)
-        launch(kernel.adjoint_slabs, tasks, arguments, device, voxels * _VOXEL_COST)
+        launch(slabs.adjoint_slabs, tasks, arguments, device, voxels * _VOXEL_COST)
     else:
         tasks = voxels * (channels // 4 if channels % 4 == 0 else channels)
         arguments = _arguments(shape, 0, 1, plans, masks, grad, grad, winners, out)

@@ -155,7 +155,8 @@ def warp_parts(
     _check(volume, capsules, part_of_capsule, target_to_source, softness, voxel_size)
     _check_widened(widened)
     unfit = "" if volume.dtype in (torch.float32, *_HALF) else str(volume.dtype)
-    compute = implementation(_PACKAGE, backend, volume.device, unfit, ("kernel", "mask_kernel"))
+    kernels = ("kernel", "mask_kernel", *(("slabs",) if volume.device.type == "cpu" else ()))
+    compute = implementation(_PACKAGE, backend, volume.device, unfit, kernels)
     warped: Tensor = compute.warp_parts(
         volume,
         capsules,
