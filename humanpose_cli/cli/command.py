@@ -175,6 +175,7 @@ class Invocation:
     json: bool
     quiet: bool
     verbose: bool
+    log_json: bool = False
     given: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     cluster: ClusterFlags | None = None
@@ -197,7 +198,7 @@ def build_command(name: str, module: str, carry_out: Callable[[Invocation], int]
     def callback(context: typer.Context, **values: Any) -> int:
         settings = _leftover_settings(context, info)
         given = frozenset(name for name in values if _is_given(context, name))
-        universal = {flag: values.pop(flag) for flag in ("json", "quiet", "verbose")}
+        universal = {flag: values.pop(flag) for flag in ("json", "quiet", "verbose", "log_json")}
         for consumed in ("config", "set_"):
             values.pop(consumed, None)
         _refuse_pipes(values)
@@ -345,6 +346,7 @@ def _universal_parameters() -> list[inspect.Parameter]:
         "json": (Annotated[bool, _output("--json", "Print the result as one JSON document.")], False),
         "quiet": (Annotated[bool, _output("--quiet", "Print errors only.")], False),
         "verbose": (Annotated[bool, _output("--verbose", "Print everything, with tracebacks.")], False),
+        "log_json": (Annotated[bool, _output("--log-json", "Write messages and progress as JSON lines.")], False),
         "config": (Annotated[Path | None, _CONFIG], None),
         "set_": (Annotated[list[str] | None, _SET], None),
     }

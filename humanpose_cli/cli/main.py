@@ -92,7 +92,7 @@ def _run(arguments: list[str], stop: StopSignals) -> int:
         from humanpose_cli.cli.render import close, failed
         from humanpose_cli.cli.reporter import Reporter
 
-        with Reporter(verbose="--verbose" in arguments) as reporter:
+        with Reporter(verbose="--verbose" in arguments, log_json="--log-json" in arguments) as reporter:
             result = failed(error, _command_named(arguments), reporter, stop)
             return close(result, reporter, as_json="--json" in arguments)
 
@@ -106,8 +106,8 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
     from humanpose_cli.cli.reporter import Reporter, private_stderr
 
     name, as_json = invocation.name, invocation.json
-    quiet, verbose = invocation.quiet, invocation.verbose
-    with private_stderr() as stream, Reporter(name, stream=stream, quiet=quiet, verbose=verbose) as reporter:
+    told = {"quiet": invocation.quiet, "verbose": invocation.verbose, "log_json": invocation.log_json}
+    with private_stderr() as stream, Reporter(name, stream=stream, **told) as reporter:
         try:
             if "threads" in invocation.values:
                 use_threads(invocation.values["threads"])

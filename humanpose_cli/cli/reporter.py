@@ -4,18 +4,27 @@ Library code never prints. It raises, returns, or logs under `humanpose_cli`; lo
 message, WARNING as a warning, once. What other libraries log or warn about is shown with `--verbose` only.
 
 Progress is a rich bar in a terminal, and elsewhere a line of tqdm's every few seconds. It counts items; where there
-is but one, it counts the steps of that item.
+is but one, it counts the steps of that item. With --log-json all of it is one JSON object a line instead: `time`,
+`command`, `level` and `event`, and what belongs to the event:
+
+    message   message
+    start     total: items
+    item      item, status (`started`, then those of results); seconds and error once it is over
+    progress  done, total (null: unknown), unit, item
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
+import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -59,6 +68,7 @@ class Reporter(BatchProgress):
     label     the command's name, at the head of progress
     quiet     write errors only
     verbose   write debug messages, other libraries' warnings, and tracebacks too
+    log_json  write JSON objects in place of text
     interval  seconds between two lines of progress where there is no terminal
     """
 
@@ -69,11 +79,13 @@ class Reporter(BatchProgress):
         stream: TextIO | None = None,
         quiet: bool = False,
         verbose: bool = False,
+        log_json: bool = False,
         interval: float = 5.0,
     ) -> None:
         self.label, self.quiet, self.verbose, self.interval = label, quiet, verbose, interval
+        self.log_json = log_json
         self.stream = stream or sys.stderr or _nowhere()
-        self._display: BarDisplay | LineDisplay | None = None
+        self._display: BarDisplay | LineDisplay | JsonDisplay | None = None
         self._said: dict[str, None] = {}
         self._handler = _LogHandler(self)
 
@@ -130,7 +142,9 @@ class Reporter(BatchProgress):
     def start(self, total: int) -> None:
         """A batch of `total` items begins."""
         if not self.quiet and total:
-            if self.stream.isatty() and os.environ.get("TERM") != "dumb":
+            if self.log_json:
+                self._display = JsonDisplay(self._record, total, self.interval)
+            elif self.stream.isatty() and os.environ.get("TERM") != "dumb":
                 self._display = BarDisplay(self.stream, self.label, total)
             else:
                 self._display = LineDisplay(self.stream, self.label, total, self.interval)
@@ -150,8 +164,8 @@ class Reporter(BatchProgress):
     def item_finished(self, result: ItemResult) -> None:
         """An item is done, failed or skipped; failures are written at once."""
         if self._display is not None:
-            self._display.item_finished(worked=result.status is not Status.SKIPPED)
-        if result.error:
+            self._display.item_finished(result)
+        if result.error and not isinstance(self._display, JsonDisplay):  # which has said it
             self.error(_about(result))
 
     def bug(self, error: BaseException) -> None:
@@ -174,11 +188,23 @@ class Reporter(BatchProgress):
 
     def _write(self, text: str, kind: str = "") -> None:
         text = self._in_flags(text)
+        if self.log_json:
+            self._record(kind or "info", "message", {"message": text})
+            return
         if self._display is not None and self._display.write(text, kind, _STYLES.get(kind, "")):
             return
         line = f"{kind}: {text}" if kind else text
         if kind and _colours(self.stream):
             line = f"\x1b[1;{_CODES[kind]}m{kind}:\x1b[0m {text}"
+        self._write_line(line)
+
+    def _record(self, level: str, event: str, more: Mapping[str, Any]) -> None:
+        """A line of --log-json."""
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        document = {"time": now, "command": self.label, "level": level, "event": event, **more}
+        self._write_line(json.dumps(document, ensure_ascii=False))
+
+    def _write_line(self, line: str) -> None:
         try:
             self.stream.write(line + "\n")
             self.stream.flush()
@@ -268,7 +294,7 @@ class BarDisplay:
             self._steps = self._progress.add_task("", total=total, unit=unit)
         self._progress.update(self._steps, completed=done, total=total, unit=unit)
 
-    def item_finished(self, *, worked: bool) -> None:
+    def item_finished(self, result: ItemResult) -> None:
         if self._single:
             return
         if self._steps is not None:
@@ -318,8 +344,8 @@ class LineDisplay:
     def step(self, done: int, total: int | None, unit: str) -> None:
         self._say_if_due(f"{self._name} ({unit}: {done}/{total})" if total else f"{self._name} ({unit}: {done})")
 
-    def item_finished(self, *, worked: bool) -> None:
-        self.bar.initial += not worked  # skipped items say nothing about the pace
+    def item_finished(self, result: ItemResult) -> None:
+        self.bar.initial += result.status is Status.SKIPPED  # skipped items say nothing about the pace
         self.bar.update(1)
 
     def write(self, text: str, kind: str, style: str) -> bool:
@@ -332,6 +358,39 @@ class LineDisplay:
     def _say_if_due(self, name: str) -> None:
         self.bar.set_postfix_str(name, refresh=False)
         self.bar.update(0)
+
+
+class JsonDisplay:
+    """Progress as objects: each item's beginning and end, and its steps every `interval` seconds.
+
+    record  writes an object: level, event, what belongs to it
+    """
+
+    def __init__(self, record: Callable[[str, str, Mapping[str, Any]], None], total: int, interval: float) -> None:
+        self._record, self._interval = record, interval
+        self._name, self._due = "", time.monotonic() + interval
+        record("info", "start", {"total": total})
+
+    def item_started(self, name: str) -> None:
+        self._name = name
+        self._record("info", "item", {"item": name, "status": "started"})
+
+    def step(self, done: int, total: int | None, unit: str) -> None:
+        if (now := time.monotonic()) >= self._due:
+            self._due = now + self._interval
+            self._record("info", "progress", {"done": done, "total": total, "unit": unit, "item": self._name})
+
+    def item_finished(self, result: ItemResult) -> None:
+        level = "error" if result.error else "info"
+        told = {"status": result.status.value, "seconds": round(result.seconds, 3), "error": result.error}
+        self._record(level, "item", {"item": one_line(result.input), **told})
+
+    def write(self, text: str, kind: str, style: str) -> bool:
+        """False: messages are objects of their own."""
+        return False
+
+    def close(self) -> None:
+        """Nothing is left to say."""
 
 
 class _Lines:

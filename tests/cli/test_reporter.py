@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import re
+from datetime import datetime
 
 import pytest
 
@@ -23,6 +25,7 @@ class Gone(io.StringIO):
 
 
 DONE = ItemResult("a.jpg", Status.SUCCESS)
+SKIPPED = ItemResult("c.jpg", Status.SKIPPED)
 FAILED = ItemResult("b.jpg", Status.ERROR, error="b.jpg: is empty")
 
 
@@ -49,6 +52,24 @@ def test_lines_without_a_terminal():
     assert "\x1b" not in stream.getvalue()
 
 
+def test_json_is_one_object_a_line():
+    stream = io.StringIO()
+    batch(Reporter("fit", stream=stream, log_json=True, interval=0.0))
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert {line["command"] for line in lines} == {"fit"}
+    assert all(datetime.fromisoformat(line["time"]).tzinfo is not None for line in lines)
+    common = {"time", "command"}
+    assert [{name: value for name, value in line.items() if name not in common} for line in lines] == [
+        {"level": "info", "event": "start", "total": 3},
+        {"level": "info", "event": "item", "item": "a.jpg", "status": "started"},
+        {"level": "info", "event": "progress", "done": 5, "total": 10, "unit": "frames", "item": "a.jpg"},
+        {"level": "info", "event": "item", "item": "a.jpg", "status": "success", "seconds": 0.0, "error": None},
+        {"level": "info", "event": "item", "item": "b.jpg", "status": "started"},
+        {"level": "error", "event": "item", "item": "b.jpg", "status": "error", "seconds": 0.0, "error": FAILED.error},
+        {"level": "warning", "event": "message", "message": "it is dark"},
+    ]
+
+
 def test_lines_come_every_few_seconds_only():
     stream = io.StringIO()
     batch(Reporter("fit", stream=stream, interval=60.0))
@@ -58,8 +79,8 @@ def test_lines_come_every_few_seconds_only():
 def test_the_line_tells_pace_and_time_left():
     display = LineDisplay(io.StringIO(), "fit", 40, 5.0)
     for _ in range(4):
-        display.item_finished(worked=True)
-    display.item_finished(worked=False)  # skipped items say nothing about the pace
+        display.item_finished(DONE)
+    display.item_finished(SKIPPED)  # skipped items say nothing about the pace
     display.item_started("clip.mp4")
     display.step(120, None, "frames")
     display.bar.start_t -= 10.0
@@ -68,7 +89,7 @@ def test_the_line_tells_pace_and_time_left():
     assert "[1:01:40<" in str(display.bar)
     display.bar.start_t += 3690.0
     for _ in range(20):
-        display.item_finished(worked=True)
+        display.item_finished(DONE)
     assert " 2.40item/s" in str(display.bar)
     display.close()
 

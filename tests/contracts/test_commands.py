@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,10 @@ def test_links_of_the_documents_lead_somewhere(page):
 def test_every_command_stands_in_a_document():
     named = {name for page in PAGES for name in re.findall(r"\bhpc (\w+)", page.read_text("utf-8"))}
     assert set(COMMANDS) - named == set()
+
+
+def test_the_page_of_commands_is_what_the_commands_say():
+    sys.path.insert(0, str(ROOT / "tools"))
+    from document_commands import reference
+
+    assert (ROOT / "docs" / "commands.md").read_text("utf-8") == reference(), "run python tools/document_commands.py"

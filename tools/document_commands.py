@@ -1,0 +1,100 @@
+"""Writes docs/commands.md: every command with its arguments, options, columns and examples, as the commands say it.
+
+python tools/document_commands.py
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+from humanpose_cli.cli.command import build_command
+from humanpose_cli.cli.options import BatchFlags
+from humanpose_cli.cli.table import COMMANDS
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "commands.md"
+HEAD = """# Commands
+Made from the commands by `python tools/document_commands.py`; a test compares the two. `hpc COMMAND --help` shows the
+same in a terminal.
+"""
+SHARED = {"--help", "--json", "--quiet", "--verbose", "--log-json", "--config", "--set"}
+"""Options that every command has: they stand once, at the end."""
+
+
+def reference() -> str:
+    """The whole page."""
+    sections = [_section(name) for name in COMMANDS]
+    batch = _batch_flags()
+    links = "".join(f"- [`hpc {name}`](#hpc-{name}): {line}\n" for name, line in COMMANDS.items())
+    shared = "\n".join(
+        entry for flags, entry in _options("doctor").items() if SHARED & set(flags) and "--help" not in flags
+    )
+    also = (
+        "\n## Options of commands that work through items\n"
+        f"{', '.join(f'`hpc {name}`' for name in COMMANDS if batch <= set(_options(name)))}\n\n"
+        + "\n".join(entry for flags, entry in _options("fit").items() if flags in batch)
+        + f"\n\n## Options of every command\n{shared}\n"
+    )
+    return f"{HEAD}\n{links}\n" + "\n".join(sections) + also
+
+
+def _section(name: str) -> str:
+    """A command's heading, text, arguments, options, columns and examples."""
+    built, options, batch = _built(name), _options(name), _batch_flags()
+    if not batch <= set(options):
+        batch = set()
+    context = built.make_context(name, [], resilient_parsing=True)
+    arguments = [
+        _entry(record[0].partition(" <")[0], record[1])
+        for parameter in built.get_params(context)
+        if parameter.param_type_name == "argument" and (record := parameter.get_help_record(context))
+    ]
+    own = [entry for flags, entry in options.items() if flags not in batch and not SHARED & set(flags)]
+    parts = [f"## hpc {name}", inspect.cleandoc(built.help), "\n".join([*arguments, *own])]
+    if columns := [_entry(column.heading, column.meaning) for column in built.info.columns if column.meaning]:
+        parts.append("Columns of the result:\n\n" + "\n".join(columns))
+    if built.info.examples:
+        parts.append("```\n" + "\n".join(built.info.examples) + "\n```")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _built(name: str) -> Any:
+    return build_command(name, f"humanpose_cli.cli.{name}", lambda _: 0)
+
+
+def _options(name: str) -> dict[tuple[str, ...], str]:
+    """The entry of each option that help shows, by its flags."""
+    built = _built(name)
+    context = built.make_context(name, [], resilient_parsing=True)
+    found = {}
+    for parameter in built.get_params(context):
+        record = parameter.get_help_record(context)
+        if parameter.param_type_name == "option" and record is not None:
+            found[(*parameter.opts, *parameter.secondary_opts)] = _entry(*record)
+    return found
+
+
+def _batch_flags() -> set[tuple[str, ...]]:
+    """The flags of `BatchFlags`, which commands with many items share."""
+    fields = {name.replace("_", "-") for name in BatchFlags.__dataclass_fields__}
+    return {flags for flags in _options("fit") if any(flag.removeprefix("--") in fields for flag in flags)}
+
+
+def _entry(name: str, text: str) -> str:
+    """A line of a list; what help has in brackets at its end as sentences."""
+    text, extra = re.fullmatch(r"(.*?)(?:\s*\[([^][]*)\])?", " ".join(text.split())).groups()
+    for part in (extra or "").split("; "):
+        if part.startswith("default: "):
+            text += f" Default: {part.removeprefix('default: ')}."
+        elif part.startswith("x>"):
+            text += f" {'At least' if '=' in part else 'More than'} {part.lstrip('x>=')}."
+        elif part not in ("", "required"):
+            text += f" [{part}]"
+    return f"- `{' '.join(name.split())}`: {text.replace('<', '&lt;')}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(reference(), "utf-8")
+    print(PAGE)
