@@ -70,6 +70,11 @@ _PREDICTIONS = option(
     "docs/evaluation.md. Default: fit now.",
     show_default=False,
 )
+_MATCH = option(
+    "--match",
+    "With --predictions: who is who, by the boxes of each image, or by tracks, each of which is one person in all of a "
+    "sequence.",
+)
 _ABLATION = option(
     "--ablation NAME",
     "Train the variants of one of the papers' tables and print it. With fit: inputs, segmenters, losses or "
@@ -139,6 +144,7 @@ class FitFlags:
     detector: Annotated[Literal["stored", "boxes", "auto", "thorough", "fast"], _DETECTOR] = "stored"
     crops: Annotated[Literal["labels", "segmenter"] | None, _CROPS] = None
     predictions: Annotated[Path | None, _PREDICTIONS] = None
+    match: Annotated[Literal["boxes", "tracks"], _MATCH] = "boxes"
 
 
 @dataclass(frozen=True)
@@ -276,7 +282,7 @@ def _of_bodies(
         given: dict[str, Any] = {"detections": detector, "predictions": fits.predictions}
         return evaluate_keypoints(people, options, device, **watch, **given, threads=threads)
     if fits.predictions is not None:
-        return evaluate_predictions(people, fits.predictions, people.body, **watch)
+        return evaluate_predictions(people, fits.predictions, people.body, **watch, match=fits.match)
     if fits.crops is not None:
         return evaluate_crops(people, network, fits.crops, device, out, batch_size=batch_size or 32)
     return evaluate_fits(people, options, device, **watch, detections=fits.detector, threads=threads)
@@ -296,7 +302,7 @@ def _check(session: Session, what: What, fits: FitFlags, ablation: str | None) -
         raise UsageError(given[0], "is for fit", remedy="hpc evaluate fit")
     if what in _ABLATIONS and ablation not in (None, *_ABLATIONS[what]):
         raise UsageError("--ablation", "is not known", expected=" or ".join(_ABLATIONS[what]), got=str(ablation))
-    _check_joints(session, alone=what != "fit" or fits.crops is not None or ablation is not None)
+    _check_joints(session, fits, alone=what != "fit" or fits.crops is not None or ablation is not None)
     if what != "refine" and _OF_REFINE & session.given:
         raise UsageError(f"--{min(_OF_REFINE & session.given)}", "is for refine", remedy="hpc evaluate refine")
     for name in sorted(_OF_REPOSE & session.given):
@@ -314,8 +320,10 @@ def _check(session: Session, what: What, fits: FitFlags, ablation: str | None) -
         raise UsageError("--preset" if "variant" in session.given else "--seeds", "is for --ablation")
 
 
-def _check_joints(session: Session, *, alone: bool) -> None:
-    """UsageError for joints where no fits are evaluated."""
+def _check_joints(session: Session, fits: FitFlags, *, alone: bool) -> None:
+    """UsageError for joints where no fits are evaluated, and for matching where no predictions are."""
+    if "match" in session.given and fits.predictions is None:
+        raise UsageError("--match", "is for --predictions")
     given = sorted(name.replace("_", "-") for name in _OF_JOINTS & session.given)
     if given and alone:
         raise UsageError(f"--{given[0]}", "is for fits to images and predictions", remedy="leave it out")

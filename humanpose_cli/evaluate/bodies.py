@@ -32,7 +32,7 @@ from humanpose_cli.detect.models import ModelPool, default_threads
 from humanpose_cli.detect.person import DetectedPerson, PersonMask
 from humanpose_cli.evaluate.movement import body_points, movement_summaries, movement_table
 from humanpose_cli.evaluate.people import EvaluatedPeople, PeopleSelection, weights_facts
-from humanpose_cli.evaluate.predictions import FoundBody, fits_from_files, found_in
+from humanpose_cli.evaluate.predictions import FoundBody, box_overlap, fits_from_files, found_in, matched_by_tracks
 from humanpose_cli.evaluate.published import tables_beside
 from humanpose_cli.evaluate.report import (
     Cell,
@@ -238,7 +238,7 @@ def matched(
     """
     if not len(true) or not len(predicted):
         return []
-    table = np.array([[_overlap(_within(a, size), _within(b, size)) for b in predicted] for a in true])
+    table = np.array([[box_overlap(a, b, size) for b in predicted] for a in true])
     pairs = []
     while table.max() >= _LEAST_OVERLAP:
         row, column = np.unravel_index(int(table.argmax()), table.shape)
@@ -247,18 +247,7 @@ def matched(
     return pairs
 
 
-def _within(box: NDArray[Any], size: ArrayLike) -> NDArray[Any]:
-    """The part of a box that is inside of the image; all of it where none is."""
-    inside = np.clip(box, 0, np.tile(np.asarray(size, float), 2))
-    return inside if (inside[2:] > inside[:2]).all() else box
-
-
-def _overlap(a: NDArray[Any], b: NDArray[Any]) -> float:
-    inner = np.prod(np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0))
-    overlap = inner / max(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - inner, 1e-9)
-    return float(np.nan_to_num(overlap))  # of a box that is not known
-
-
+Match = Literal["boxes", "tracks"]
 Detections = Literal["stored", "boxes", "auto", "thorough", "fast"]
 
 
@@ -369,14 +358,24 @@ def evaluate_fits(
 
 
 def evaluate_predictions(
-    selection: PeopleSelection, folder: Path, fit_body: str, progress: Progress, stop: Callable[[], bool]
+    selection: PeopleSelection,
+    folder: Path,
+    fit_body: str,
+    progress: Progress,
+    stop: Callable[[], bool],
+    *,
+    match: Match = "boxes",
 ) -> Report:
-    """Errors of fits that are there already, ours or other programs'."""
+    """Errors of fits that are there already, ours or other programs'.
+
+    match  "boxes" of each image by itself, or "tracks", each of which is one person in all of a sequence
+    """
     people = selection.people(joints=selection.joint_set())
     body = body_by_name(fit_body)
     fit = fits_from_files(folder, people.people.cache, body, selection.models)
+    fit = matched_by_tracks(people, fit) if match == "tracks" else fit
     evaluated = measure_fits(people, fit, body, stop=stop, progress=progress)
-    return fits_report(people, evaluated, {**selection.facts(), "predictions": folder.name})
+    return fits_report(people, evaluated, {**selection.facts(), "predictions": folder.name, "matched by": match})
 
 
 def evaluate_crops(

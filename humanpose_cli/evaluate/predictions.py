@@ -4,6 +4,7 @@ A plain file of predictions is an `.npz` with one row a person, or JSON `{"predi
 for each:
     image   name of the picture: as in the cache, with or without its suffix, or its file name where one picture has it
     person  optional: index of the labelled person in the picture; box (4,) optional: x0 y0 x1 y1 pixels
+    track   optional: text, the same for one person in a sequence's pictures
     poses   (72,) axis-angle or (24, 3, 3) matrices of smpl24, the first from body to camera axes, the others relative
     betas   (10,); trans (3,) metres such that root = shaped rest pelvis + trans
     gender  optional: of whose model they are; else of the body that is evaluated
@@ -22,13 +23,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import load_models, model_for
 from humanpose_cli.core.conventions import H36M17, SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.cache import Cache
+from humanpose_cli.evaluate.people import EvaluatedPeople
 from humanpose_cli.fitting.fit_reading import FrameList, read_fits
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FIT_SUFFIX, FitRecord, read_fit
@@ -42,6 +45,7 @@ class FoundBody(NamedTuple):
     person  index of the labelled person whom this is about, where that is known; else boxes tell
     joints  skeleton and (J, 3) metres in camera axes, where there are no body parameters
     world   world to camera (4, 4), where that is known
+    track   who this is in a sequence, by the program that found them; "" where it does not say
     """
 
     poses: NDArray[Any]
@@ -52,6 +56,7 @@ class FoundBody(NamedTuple):
     person: int | None = None
     joints: tuple[str, NDArray[Any]] | None = None
     world: NDArray[Any] | None = None
+    track: str = ""
 
 
 Fits = Callable[[int], list[FoundBody]]
@@ -179,6 +184,7 @@ def found_in(record: FitRecord, rows: Iterable[int]) -> list[FoundBody]:
             record.trans[i],
             record.boxes[i],
             world=None if still else record.world_to_camera[record.frame_index[i]],
+            track=f"{id(record)}/{record.track_id[i]}" if len(record.frame_names) > 1 else "",
         )
         for i in rows
     ]
@@ -190,7 +196,7 @@ class Predictions:
 
     image (N,) names; person (N,) int, −1 where not told; box (N, 4), NaN where not told; gender (N,) or ""
     poses (N, 72), betas (N, 10), trans (N, 3), NaN where there are joints instead; joints (N, J, 3) of `skeleton`
-    world (N, 4, 4) to camera, or None
+    world (N, 4, 4) to camera, or None; track (N,) texts, or None
     """
 
     image: NDArray[Any]
@@ -203,8 +209,10 @@ class Predictions:
     joints: NDArray[np.float64] | None
     skeleton: str
     world: NDArray[np.float64] | None = None
+    track: NDArray[Any] | None = None
 
 
+_NOBODY = -1  # index of no labelled person
 _SKELETONS = {SMPL24.name: len(SMPL24), H36M17.name: len(H36M17)}
 
 
@@ -258,6 +266,7 @@ def read_predictions(path: Path) -> Predictions:
         joints,
         skeleton,
         field("world_to_camera", (4, 4)) if "world_to_camera" in columns else None,
+        np.asarray(columns["track"]).astype("U") if "track" in columns else None,
     )
 
 
@@ -305,7 +314,8 @@ def _from_predictions(path: Path, given: Predictions, cache: Cache, models: Mapp
             body = bodies[str(given.gender[i])]
             world = None if given.world is None else given.world[i]
             parameters = given.poses[i], given.betas[i], given.trans[i], given.box[i]
-            found.append(FoundBody(*parameters, body, person, joints, world))
+            track = "" if given.track is None else str(given.track[i])
+            found.append(FoundBody(*parameters, body, person, joints, world, track))
         return found
 
     return fit
@@ -328,3 +338,58 @@ def _rows_by_picture(path: Path, names: NDArray[Any], cache: Cache) -> dict[int,
         expected = f"names such as {cache.images['name'][0]}"
         raise InputError(path, "is about no picture of the cache", expected=expected, got=str(names[0]))
     return found
+
+
+def matched_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
+    """The same predictions, each told whom it is about: in every sequence a track is one person throughout, chosen such
+    that boxes overlap most over all frames (an assignment); tracks that are nobody's are left unmatched.
+
+    InputError where the cache has no sequences.
+    """
+    table, cache = people.people, people.people.cache
+    if not cache.sequences:
+        raise InputError(cache.path, "holds no sequences", expected="videos", remedy="`match=boxes`")
+    names = table.column("identity") if "identity" in cache.people else np.full(len(table), "")
+    whose: dict[tuple[int, str], str] = {}
+    in_sequence: dict[int, int] = {}
+    for number, sequence in enumerate(cache.sequences):
+        overlaps: dict[tuple[str, str], float] = {}
+        for image in cache.sequence(sequence).tolist():
+            in_sequence[image] = number
+            rows = np.flatnonzero(table.images == image)
+            for found in fit(image) if len(rows) else []:
+                for row in rows.tolist():
+                    key = str(names[row]) or str(table.indices[row]), found.track
+                    overlap = box_overlap(people.boxes[row], found.box, cache.images["size"][image])
+                    overlaps[key] = overlaps.get(key, 0.0) + overlap
+        persons, tracks = (sorted({key[i] for key in overlaps}) for i in (0, 1))
+        total = np.array([[overlaps.get((a, b), 0.0) for b in tracks] for a in persons]).reshape(len(persons), -1)
+        for i, j in zip(*linear_sum_assignment(-total), strict=True):
+            if tracks[j] and total[i, j] > 0:
+                whose[number, tracks[j]] = persons[i]
+
+    def told(image: int) -> list[FoundBody]:
+        rows = np.flatnonzero(table.images == image)
+        indices = {str(names[row]) or str(table.indices[row]): int(table.indices[row]) for row in rows.tolist()}
+        person = [whose.get((in_sequence.get(image, -1), found.track), "") for found in fit(image)]
+        return [
+            found._replace(person=indices.get(name, _NOBODY)) for found, name in zip(fit(image), person, strict=True)
+        ]
+
+    return told
+
+
+def box_overlap(a: NDArray[Any], b: NDArray[Any], size: ArrayLike) -> float:
+    """Intersection over union of two boxes x0 y0 x1 y1 within an image of `size`: some reach beyond it, others are cut
+    there. 0 for a box that is not known.
+    """
+    a, b = (_within(box, size) for box in (a, b))
+    inner = np.prod(np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0))
+    overlap = inner / max(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - inner, 1e-9)
+    return float(np.nan_to_num(overlap))
+
+
+def _within(box: NDArray[Any], size: ArrayLike) -> NDArray[Any]:
+    """The part of a box that is inside of the image; all of it where none is."""
+    inside = np.clip(box, 0, np.tile(np.asarray(size, float), 2))
+    return inside if (inside[2:] > inside[:2]).all() else box

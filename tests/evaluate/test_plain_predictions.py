@@ -28,6 +28,7 @@ FILES = (Path("male.pkl"), Path("female.pkl"))
 
 @pytest.fixture(autouse=True)
 def _files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("humanpose_cli.evaluate.bodies._contact_sheets", lambda *_: {})  # other tests look at these
     for module in ("people", "predictions"):
         monkeypatch.setattr(
             f"humanpose_cli.evaluate.{module}.load_models",
