@@ -25,9 +25,9 @@ from humanpose_cli.fitting.evidence import FitEvidence, gather_evidence, viewing
 from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.observations import KeypointObservations
+from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.problem import UPRIGHT_JOINTS, bone_names, combination
 from humanpose_cli.fitting.residuals import FitState
-from humanpose_cli.fitting.solver import KeypointFitOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.metrics.bodies import pa_mpjpe
 

@@ -18,7 +18,7 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
-from humanpose_cli.fitting.solver import KeypointFitOptions
+from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.metrics.bodies import pa_mpjpe
 from humanpose_cli.models.lifter.examples import pose_pool
 from humanpose_cli.models.lifter.network import LIFTED_JOINTS, shipped_lifter

@@ -26,7 +26,7 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.evidence import viewing_rotation
 from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
-from humanpose_cli.fitting.solver import KeypointFitOptions
+from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.metrics.bodies import mpjpe, pa_mpjpe, pve
 from humanpose_cli.models.nbf.network import BodyEstimate, load_nbf

@@ -15,9 +15,8 @@ from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress
 from humanpose_cli.datasets.surface_points import check_registration, surface_registration
-from humanpose_cli.fitting.fitter import FitOptions, Fitter, PeopleChoice, Source
-from humanpose_cli.fitting.networks import FitMethod
-from humanpose_cli.fitting.people import DetectorMode
+from humanpose_cli.fitting.fitter import Fitter, Source
+from humanpose_cli.fitting.options import DetectorMode, FitMethod, FitOptions, PeopleChoice
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.io.frame_range import FrameRange

@@ -31,7 +31,7 @@ class Batch:
     dry_run        do nothing and write nothing, only say what would be done
     recall         (item, entry) -> the `contents` of an item that an earlier run did, read from its outputs
     arguments      the command line, for run.json
-    together       items that `prepare` is shown at once
+    together       gives how many items `prepare` is shown at once; asked when there is something to do
     prepare        called with the next items before the worker gets them one by one; what goes wrong with an item there
                    is for the worker to raise
     """
@@ -47,7 +47,7 @@ class Batch:
     dry_run: bool = False
     recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None
     arguments: tuple[str, ...] = ()
-    together: int = 1
+    together: Callable[[], int] = lambda: 1
     prepare: Callable[[Sequence[Item]], None] | None = None
 
 

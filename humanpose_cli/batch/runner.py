@@ -181,7 +181,7 @@ class _Run:
                     self._finish(place, settled)
                 else:
                     waiting.append(place)
-                if len(waiting) == self.batch.together or place == len(items) - 1:
+                if waiting and (place == len(items) - 1 or len(waiting) == self.batch.together()):
                     self._do_all(items, waiting)
                     waiting = []
         except KeyboardInterrupt:

@@ -16,7 +16,7 @@ from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, St
 if TYPE_CHECKING:
     from humanpose_cli.evaluate.people import PeopleSelection
     from humanpose_cli.evaluate.report import Report
-    from humanpose_cli.fitting.networks import NetworkOptions
+    from humanpose_cli.fitting.options import NetworkOptions
 
 
 What = Literal["segmenter", "fit", "keypoints", "repose", "refine", "deform-and-learn"]
@@ -205,7 +205,7 @@ def evaluate(
     from humanpose_cli.evaluate.repose import evaluate_reposing
     from humanpose_cli.evaluate.segmenter import evaluate_segmenter
     from humanpose_cli.evaluate.warping import evaluate_warping
-    from humanpose_cli.fitting.networks import NetworkOptions
+    from humanpose_cli.fitting.options import NetworkOptions
 
     people = PeopleSelection(
         selection.data,
@@ -274,7 +274,7 @@ def _of_bodies(
     """Of fits to images, fit files or a network alone, in space or in the image."""
     from humanpose_cli.evaluate.bodies import evaluate_crops, evaluate_fits, evaluate_predictions
     from humanpose_cli.evaluate.keypoints import evaluate_keypoints
-    from humanpose_cli.fitting.fitter import FitOptions
+    from humanpose_cli.fitting.options import FitOptions
 
     options = FitOptions(people.body, method=fits.method, network=network)
     if what == "keypoints":  # images are looked at anew unless a cache's detections are asked for

@@ -70,7 +70,7 @@ def export(
         parse_formats,
     )
     from humanpose_cli.fitting.fit_reading import read_fits
-    from humanpose_cli.fitting.fitter import body_identity
+    from humanpose_cli.fitting.options import body_identity
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.refining.items import fit_files
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,8 +23,10 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from humanpose_cli.core.progress import Progress
+    from humanpose_cli.fitting.fitter import Fitter
     from humanpose_cli.fitting.result import Fit
 
 _METHOD = option(
@@ -132,21 +135,15 @@ def fit(
     from humanpose_cli.batch.items import Item, item_of
     from humanpose_cli.batch.ledger import Entry
     from humanpose_cli.batch.runner import Outcome
-    from humanpose_cli.body.smpl import body_by_name
-    from humanpose_cli.datasets.surface_points import check_registration, surface_registration
-    from humanpose_cli.fitting.fitter import FitOptions, Fitter, fit_item, fit_outputs
-    from humanpose_cli.fitting.networks import FitMethod, NetworkOptions
-    from humanpose_cli.fitting.records import record_summary
-    from humanpose_cli.fitting.result import load_fit
+    from humanpose_cli.fitting.options import FitMethod, FitOptions, NetworkOptions, fit_outputs
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.io.frame_range import parse_range
     from humanpose_cli.io.images import IMAGE_SUFFIXES
     from humanpose_cli.io.video import VIDEO_SUFFIXES
-    from humanpose_cli.refining.refiner import Refiner
 
     if out.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not out.is_dir():
         raise UsageError("out", "is no name of a fit", expected="a folder or NAME.npz", got=str(out))
-    check_registration(method, densepose, charts, refine=refine)
+    _check_registration(method, densepose, charts, refine=refine)
     found = flags.inputs(
         session, inputs or (), out, listed=flags.listed(), sequence=sequence, frames=parse_range(frames)
     )
@@ -160,39 +157,71 @@ def fit(
         return {"rows": list(fit.documents())} if session.json else {}
 
     def recall(item: Item, entry: Entry) -> dict[str, Any]:
+        from humanpose_cli.fitting.result import load_fit
+
         return rows(load_fit(out / entry.outputs[0]))
 
-    register = None if densepose is None else surface_registration(body_by_name(body), densepose, charts)
+    given: dict[str, Any] = {"boxes": boxes, "keypoints": keypoints, "pose_model": pose_model}
     with ExitStack() as stack:
-        refiner = stack.enter_context(Refiner(threads=threads, device=device)) if refine else None
-        fitter = stack.enter_context(
-            Fitter(
+        refiner = None
+        if refine:
+            from humanpose_cli.refining.refiner import Refiner
+
+            refiner = stack.enter_context(Refiner(threads=threads, device=device))
+
+        @cache
+        def fitter() -> Fitter:
+            """Made when there is something to fit: it takes a second to import."""
+            from humanpose_cli.fitting.fitter import Fitter
+
+            register = None if densepose is None else _registration(body, densepose, charts)
+            made = Fitter(
                 options,
-                boxes=boxes,
-                keypoints=keypoints,
-                pose_model=pose_model,
+                **given,
                 device=device,
                 batch_size=batch_size,
                 threads=threads,
                 refine=register if refiner is None else refiner.refine_own,
             )
-        )
+            return stack.enter_context(made)
+
+        # Without files of the user's own, what decides the fits is known before the fitter is made.
+        own_files = options.network != NetworkOptions() or options.body != "default" or densepose or any(given.values())
+        identity = fitter().identity if own_files or device not in ("auto", "cpu") else options.identity({})
 
         def prepare(coming: Sequence[Item]) -> None:
-            fitter.prepare([item.payload for item in coming], session.reporter.step)
+            fitter().prepare([item.payload for item in coming], session.reporter.step)
 
         def work(item: Item) -> Outcome:
-            fit = fit_item(fitter, item.payload, item.outputs, progress=session.reporter.step)
+            from humanpose_cli.fitting.fitter import fit_item
+            from humanpose_cli.fitting.records import record_summary
+
+            fit = fit_item(fitter(), item.payload, item.outputs, progress=session.reporter.step)
             if not len(fit):
                 session.reporter.info(f"{item.label}: nobody was found")
             return Outcome(item.outputs, record_summary(fit), rows(fit))
 
-        recorded = {**fitter.identity, "frames": str(parse_range(frames)), "overlay": overlay}
+        recorded = {**identity, "frames": str(parse_range(frames)), "overlay": overlay}
         if refiner is not None:
             recorded["refine"] = refiner.identity
         if densepose is not None:
             files = {"densepose": densepose, "charts": charts}
             recorded |= {name: file_digest(path) for name, path in files.items() if path is not None and path.is_file()}
             recorded["method"] = method
-        known = recall if session.json else None
-        return flags.run(session, items, work, out, recorded, known, fitter.batch_size, prepare)
+        remembered = recall if session.json else None
+        return flags.run(session, items, work, out, recorded, remembered, lambda: fitter().batch_size, prepare)
+
+
+def _check_registration(method: str, densepose: Path | None, charts: Path | None, *, refine: bool) -> None:
+    if method == "register" or densepose is not None or charts is not None:
+        from humanpose_cli.datasets.surface_points import check_registration
+
+        check_registration(method, densepose, charts, refine=refine)
+
+
+def _registration(body: str, densepose: Path, charts: Path | None) -> Callable[[Fit, Progress], Fit]:
+    """What registers a fit to the surface points of its images."""
+    from humanpose_cli.body.smpl import body_by_name
+    from humanpose_cli.datasets.surface_points import surface_registration
+
+    return surface_registration(body_by_name(body), densepose, charts)

@@ -205,7 +205,7 @@ class BatchFlags:
         out: Path,
         options: Mapping[str, Any],
         recall: Callable[[Item, Entry], Mapping[str, Any]] | None = None,
-        together: int = 1,
+        together: Callable[[], int] = lambda: 1,
         prepare: Callable[[Sequence[Item]], None] | None = None,
     ) -> CommandResult:
         """Run the items. Where `out` is the one file that is written, no ledger is kept beside it.

@@ -88,7 +88,7 @@ def refine(
     """
     from humanpose_cli.batch.items import Item
     from humanpose_cli.batch.runner import Outcome
-    from humanpose_cli.fitting.fitter import body_identity
+    from humanpose_cli.fitting.options import body_identity
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.refining.items import FitWithFrames, fits_with_frames, refine_fit, refined_summary
     from humanpose_cli.refining.refiner import RefineOptions, Refiner

@@ -139,7 +139,7 @@ def repose(
 
     from humanpose_cli.batch.items import Item, item_of
     from humanpose_cli.batch.runner import Outcome
-    from humanpose_cli.fitting.fitter import FitOptions
+    from humanpose_cli.fitting.options import FitOptions
     from humanpose_cli.fitting.result import load_fit
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.io.frame_range import parse_range
@@ -198,7 +198,7 @@ def repose(
             if known is None:
                 fitter.prepare([item.payload for item in coming], session.reporter.step)
 
-        return flags.run(session, items, work, out, recorded, together=fitter.batch_size, prepare=prepare)
+        return flags.run(session, items, work, out, recorded, together=lambda: fitter.batch_size, prepare=prepare)
 
 
 def _photos_and_pose(

@@ -23,8 +23,9 @@ from humanpose_cli.data.samples import Source
 from humanpose_cli.datasets.common import EstimatedImage, FittedBodies, SourceTools
 from humanpose_cli.datasets.labelling import DetectedLabels, RenderedLabels
 from humanpose_cli.datasets.registry import SOURCES, open_source
-from humanpose_cli.fitting.fitter import FitOptions, Fitter
+from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.joints import JointFitOptions, fit_joints
+from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.synthetic.generator import SyntheticOptions, SyntheticSource
 

@@ -46,8 +46,8 @@ from humanpose_cli.evaluate.report import (
     summarise,
     worst_contact_sheet,
 )
-from humanpose_cli.fitting.fitter import FitOptions, Fitter
-from humanpose_cli.fitting.networks import NetworkOptions
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.options import FitOptions, NetworkOptions
 from humanpose_cli.fitting.people import DetectedPeople, PeopleSource, SingleImages
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
 from humanpose_cli.io.atomic import ensure_folder

@@ -32,7 +32,8 @@ from humanpose_cli.evaluate.bodies import Detections, StoredPeople
 from humanpose_cli.evaluate.people import PeopleSelection
 from humanpose_cli.evaluate.predictions import records_from_files
 from humanpose_cli.evaluate.report import Report, Summary, Table, summarise
-from humanpose_cli.fitting.fitter import FitOptions, Fitter
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.people import DetectedPeople
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.fit_files import FitRecord

@@ -28,7 +28,8 @@ from humanpose_cli.data.loader import spread_evenly
 from humanpose_cli.evaluate.bodies import matched
 from humanpose_cli.evaluate.people import EvaluatedPeople, PeopleSelection, cameras_of
 from humanpose_cli.evaluate.report import Cell, Report, Summary, Table, paired_difference, summarise
-from humanpose_cli.fitting.fitter import FitOptions, Fitter
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.body_params import BodyParams

@@ -32,7 +32,8 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.evaluate.people import PeopleSelection, weights_facts
 from humanpose_cli.evaluate.published import IPER, agrees
 from humanpose_cli.evaluate.report import Cell, Report, Table, figures_table, paired_difference, summarise
-from humanpose_cli.fitting.fitter import FitOptions, Fitter
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.people import SingleImages
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.inputs import Frame

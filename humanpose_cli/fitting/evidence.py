@@ -22,9 +22,9 @@ from humanpose_cli.body.limb_rotations import limb_rotations, neutral_rotations,
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24, Skeleton
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.observations import KeypointObservations
+from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.problem import PREDICTED_JOINTS, FitEvidence, bone_names, combination
 from humanpose_cli.fitting.residuals import FitState
-from humanpose_cli.fitting.solver import KeypointFitOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, rotation_between
 
 # Detectors of other skeletons are the users' own; annotators agree to about this (COCO's OKS constants, mean).

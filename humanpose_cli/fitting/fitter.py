@@ -12,10 +12,10 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, fields, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -30,56 +30,28 @@ from humanpose_cli.detect.linking import TrackLinker
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.detection_journal import DetectionJournal
 from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
-from humanpose_cli.fitting.networks import Estimates, FitMethod, NetworkOptions, PeopleNetwork, fit_of_estimates
+from humanpose_cli.fitting.networks import Estimates, PeopleNetwork, fit_of_estimates
 from humanpose_cli.fitting.observations import KeypointObservations
-from humanpose_cli.fitting.people import DetectorMode, PeopleSource, find_people
+from humanpose_cli.fitting.options import (
+    DetectorMode,
+    FitMethod,
+    FitOptions,
+    KeypointFitOptions,
+    NetworkOptions,
+    PeopleChoice,
+)
+from humanpose_cli.fitting.people import PeopleSource, find_people
 from humanpose_cli.fitting.progress_bar import progress_of
 from humanpose_cli.fitting.records import FrameCamera, TrackedPerson, empty_record, fit_record, joined, motions
 from humanpose_cli.fitting.result import Fit, FrameSource
-from humanpose_cli.fitting.solver import KeypointFitOptions
-from humanpose_cli.io.digests import file_digest
-from humanpose_cli.io.fit_files import FIT_SUFFIX
 from humanpose_cli.io.frame_range import FrameRange, parse_range
-from humanpose_cli.io.inputs import Frame, InputItem, open_inputs, output_path
+from humanpose_cli.io.inputs import Frame, InputItem, open_inputs
 from humanpose_cli.io.video import prefetch
 from humanpose_cli.models.nbf.network import BodyEstimate
 from humanpose_cli.version import __version__
 
-PeopleChoice = Literal["all", "largest"]
 Source: TypeAlias = "str | Path | Sequence[str | Path] | np.ndarray | InputItem"
 """What can be fitted: a path, paths of images, or (H, W, 3) or (T, H, W, 3) uint8 RGB."""
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """What a fit depends on.
-
-    body       'default', or 'smpl:FILE'
-    people     'all', or only the 'largest' by box: of a sequence, the track of the largest boxes altogether, and beside
-               it only tracks of other times
-    detector   'thorough', 'fast', or 'auto': thorough for images, fast for sequences
-    focal      pixels; None takes EXIF's, else 0.9 times the longer side
-    method     'keypoints', 'nbf' or 'auto'; see `FitMethod`. 'auto' is 'keypoints' for bodies that no network knows
-    network    which body network
-    keypoints  weights and schedule of the keypoint fit
-    """
-
-    body: str = "default"
-    people: PeopleChoice = "all"
-    detector: DetectorMode = "auto"
-    focal: float | None = None
-    method: FitMethod = "auto"
-    network: NetworkOptions = field(default_factory=NetworkOptions)
-    keypoints: KeypointFitOptions = field(default_factory=KeypointFitOptions)
-
-    def __post_init__(self) -> None:
-        if self.method not in ("auto", "keypoints", "nbf"):
-            raise UsageError("method", "is not known", expected="auto, keypoints or nbf", got=self.method)
-        if self.focal is not None and not 0 < self.focal < float("inf"):
-            raise UsageError("focal", "must be positive", expected="pixels", got=str(self.focal))
-        if self.method == "keypoints" and self.network != NetworkOptions():
-            given = "weights" if self.network.weights else "segmenter"
-            raise UsageError(given, "is of no use with `method=keypoints`", remedy="`method=auto` or nbf")
 
 
 _USUAL_RATE = 30.0  # frames a second, of sequences that do not say
@@ -144,9 +116,7 @@ class Fitter:
     @property
     def identity(self) -> dict[str, Any]:
         """What decides its fits, as JSON values: options, and files by their contents, wherever they lie."""
-        given = {name: file_digest(path) for name, path in self._files.items()}
-        body = body_identity(self.options.body)
-        return {**asdict(self.options), **given, "body": body, "network": self.network_identity}
+        return self.options.identity(self._files, self.network_identity)
 
     @property
     def network_identity(self) -> str:
@@ -407,12 +377,8 @@ class Fitter:
 
 
 def _network(options: FitOptions, device: str) -> PeopleNetwork | None:
-    """The body network that a method wants: of `auto`, none where it would be another body's."""
-    if options.method == "keypoints":
-        return None
-    if options.method == "auto" and not options.network.weights and options.body != "default":
-        return None
-    return PeopleNetwork(options.network, options.body, device)
+    """The body network that the options want."""
+    return PeopleNetwork(options.network, options.body, device) if options.uses_network else None
 
 
 def frame_times(times: Sequence[Fraction | None], frame_rate: float) -> list[float]:
@@ -538,17 +504,6 @@ def _array(values: Sequence[Any], *shape: int) -> np.ndarray:
     return np.asarray(values, np.float64).reshape(shape)
 
 
-def fit_outputs(item: InputItem, out: Path, *, overlay: bool = True) -> tuple[Path, ...]:
-    """The files that `fit_item` will write: `a.jpg.fit.npz`, and `a.jpg.overlay.jpg` or `a.mp4.overlay.mp4`.
-
-    out  a folder, or the fit file's name: `x.npz`, beside which stands `x.overlay.jpg`
-    """
-    ending = ".overlay.mp4" if item.is_sequence else ".overlay.jpg"
-    if out.suffix.lower() == ".npz" and not out.is_dir():
-        return (out, *([out.with_name(out.name[:-4].removesuffix(".fit") + ending)] if overlay else []))
-    return tuple(output_path(item, out, suffix) for suffix in (FIT_SUFFIX, *([ending] if overlay else [])))
-
-
 def fit_item(fitter: Fitter, item: InputItem, outputs: Sequence[Path], *, progress: Progress = no_progress) -> Fit:
     """Fit everybody in an item and write its fit file and, where there is a second path, the overlay."""
     journal = None
@@ -575,12 +530,6 @@ def _stamp(path: Path) -> list[Any]:
     """What tells that a file has changed, without reading it."""
     about = path.stat()
     return [path.name, about.st_size, about.st_mtime_ns]
-
-
-def body_identity(body: str) -> str:
-    """What a body changes in a result: the contents of its file."""
-    kind, _, path = body.partition(":")
-    return f"{kind}:{file_digest(Path(path))}" if path else body
 
 
 def _are_paths(source: Sequence[Any]) -> bool:

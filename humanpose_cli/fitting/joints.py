@@ -19,9 +19,10 @@ from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.evidence import zero_joints
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, rig_of_skeleton
+from humanpose_cli.fitting.options import SolverOptions
 from humanpose_cli.fitting.problem import ShapeEvidence, cat_rows, common_shapes, shape_evidence
 from humanpose_cli.fitting.residuals import accumulate, add_diagonal, add_pose_energy, vector_rows
-from humanpose_cli.fitting.solver import NormalEquations, SolverOptions, levenberg_marquardt
+from humanpose_cli.fitting.solver import NormalEquations, levenberg_marquardt
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 _CHUNK = 64  # rows solved together: bounds memory

@@ -21,6 +21,7 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.fitting.evidence import gather_evidence, joint_confidence, limb_fallback, person_confidence
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.observations import KeypointObservations
+from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.problem import (
     PREDICTED_JOINTS,
     UPRIGHT_JOINTS,
@@ -33,7 +34,7 @@ from humanpose_cli.fitting.problem import (
 )
 from humanpose_cli.fitting.residuals import FitState, robust_scale
 from humanpose_cli.fitting.sequences import solve_person
-from humanpose_cli.fitting.solver import KeypointFitOptions, levenberg_marquardt
+from humanpose_cli.fitting.solver import levenberg_marquardt
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.models.lifter.network import lifter_takes, shipped_lifter
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,32 +17,16 @@ from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.fitting.evidence import joint_confidence, person_confidence
 from humanpose_cli.fitting.keypoints import KeypointFit
+from humanpose_cli.fitting.options import SHIPPED_NETWORK, SHIPPED_SEGMENTER, NetworkOptions
 from humanpose_cli.fitting.records import FrameCamera, TrackedPerson
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.models.nbf.body import place_about_pixels
 from humanpose_cli.models.nbf.network import MODEL, BodyEstimate, BodyNetwork, PreparedPerson, config_of, load_nbf
 from humanpose_cli.networks.weights import digest_of, find_weights, read_header, shipped_weights
 
-FitMethod = Literal["auto", "keypoints", "nbf"]
-"""keypoints: optimisation alone. nbf: one forward pass. auto: optimisation that starts from the forward pass and
-believes its depth as far as it is sure of it, where there is a network for the body; in sequences only where the user
-names its weights, for there it takes half of the time and changes PA-MPJPE by less than 1 mm (four real views)."""
-
 _TRUSTED = 3.0  # noise levels of landmarks: beyond, a body does not explain them
 _LANDMARK_NOISE = 0.03  # metres
 _TOGETHER = 16  # people of a batch: more are no faster on a processor
-
-
-@dataclass(frozen=True)
-class NetworkOptions:
-    """Which body network.
-
-    weights    a file, a run's folder or a name of the registry; "" takes the shipped one
-    segmenter  the same, of a network that sees body parts; "" takes the shipped one
-    """
-
-    weights: str = ""
-    segmenter: str = ""
 
 
 class PeopleNetwork:
@@ -54,13 +36,13 @@ class PeopleNetwork:
     """
 
     def __init__(self, options: NetworkOptions, body: str, device: str = "cpu") -> None:
-        self._path = find_weights(options.weights) if options.weights else shipped_weights("nbf-proxy")
+        self._path = find_weights(options.weights) if options.weights else shipped_weights(SHIPPED_NETWORK)
         self._segmenter = find_weights(options.segmenter) if options.segmenter else None
         self._body, self._device = body, device
         config = config_of(read_header(self._path, MODEL), self._path)
         self.label = digest_of(self._path)[:16]
         if config.inputs.segmented and config.segmenter is None:
-            self.label += f"+{digest_of(self._segmenter or shipped_weights('segmenter'))[:16]}"
+            self.label += f"+{digest_of(self._segmenter or shipped_weights(SHIPPED_SEGMENTER))[:16]}"
         if options != NetworkOptions() or body != "default":
             _ = self.network  # what is wrong with files of one's own shows before anything is fitted
 
@@ -114,7 +96,7 @@ class Estimates:
 def _load(path: Path, segmenter: Path | None, body: str, device: str) -> BodyNetwork:
     network = load_nbf(path, segmenter=segmenter, body=body, device=device)
     if network.config.inputs.segmented and network.segmenter is None:
-        return load_nbf(path, segmenter=shipped_weights("segmenter"), body=body, device=device)
+        return load_nbf(path, segmenter=shipped_weights(SHIPPED_SEGMENTER), body=body, device=device)
     if segmenter is not None and not network.config.inputs.segmented:
         raise UsageError("segmenter", "is of no use", got=f"a network that sees {network.config.inputs.kind}")
     return network

@@ -23,11 +23,11 @@ from humanpose_cli.detect.pose_model import PoseModel, use_pose_model
 from humanpose_cli.detect.runtime import asking, images_at_once, runtime_device
 from humanpose_cli.detect.search import SCHEMES
 from humanpose_cli.fitting.detection_journal import DetectionJournal, Kept
+from humanpose_cli.fitting.options import DetectorMode
 from humanpose_cli.io.detection_files import GivenPeople, read_boxes, read_keypoints
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.io.inputs import Frame
 
-DetectorMode = Literal["auto", "thorough", "fast"]
 # Views of a given person beside the first: what the averages of the detection rest on.
 _FEWEST = 4  # keypoints by which a person is found again
 _VIEWS = {"auto": 8, "thorough": 8, "fast": 2}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from humanpose_cli.core.conventions import Skeleton
 from humanpose_cli.fitting.landmark_rig import LandmarkRig, PosedRig
+from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.residuals import (
     FitState,
     Rows,
@@ -25,7 +26,7 @@ from humanpose_cli.fitting.residuals import (
     root_columns,
     vector_rows,
 )
-from humanpose_cli.fitting.solver import KeypointFitOptions, NormalEquations
+from humanpose_cli.fitting.solver import NormalEquations
 from humanpose_cli.models.lifter.network import LIFTED_JOINTS
 
 Tensors = TypeVar("Tensors", bound=tuple[Tensor, ...])

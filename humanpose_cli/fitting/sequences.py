@@ -15,9 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from humanpose_cli.fitting.options import SolverOptions
 from humanpose_cli.fitting.problem import KeypointProblem
 from humanpose_cli.fitting.residuals import FitState
-from humanpose_cli.fitting.solver import SolverOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 _HIGHEST_DAMPING = 1e6

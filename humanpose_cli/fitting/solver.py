@@ -2,20 +2,16 @@
 
 No sample's result depends on its neighbours in the batch: steps, acceptance and convergence are decided per sample,
 and finished samples leave the batch. Rotations are updated on their manifold by the problem's own `retract`.
-
-Noise levels and schedule of the keypoint fit: standard deviations one can measure, and step counts.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from humanpose_cli.core.errors import UsageError
+from humanpose_cli.fitting.options import SolverOptions
 
 State = TypeVar("State", bound=tuple[Tensor, ...])
 
@@ -39,20 +35,6 @@ class LeastSquaresProblem(Protocol[State]):
 
     def select(self, rows: Tensor) -> LeastSquaresProblem[State]:
         """The problem of some rows (int64)."""
-
-
-@dataclass(frozen=True)
-class SolverOptions:
-    """When a sample is done, and how carefully it starts.
-
-    iterations  most evaluations of a sample
-    tolerance   done when an accepted step lowers the cost by less than this share of it
-    damping     first damping, as a share of the Hessian's diagonal
-    """
-
-    iterations: int = 20
-    tolerance: float = 1e-4
-    damping: float = 1e-3
 
 
 _LOWEST_DAMPING, _HIGHEST_DAMPING = 1e-9, 1e9
@@ -155,85 +137,3 @@ def levenberg_marquardt(
             running.keep(~done)
     store(torch.ones(len(running.rows), dtype=torch.bool))
     return _build(state, final), NormalEquations(*equations), steps
-
-
-_MAY_BE_ZERO = ("prior_strength", "least_confidence", "retry_cost")
-
-
-@dataclass(frozen=True)
-class KeypointFitOptions:
-    """How `fit_keypoints` weighs its evidence. Numbers are finite.
-
-    landmark_noise     factor on the known 2-D noise of landmarks (see noise.py)
-    least_noise        pixels: no landmark is better than this
-    robust_2d          noise levels at which a 2-D residual counts half as outlier
-    bone_noise         metres across and along the viewing ray: world landmarks' noise of one bone's vector
-    predicted_noise    factor on the noise that a body network claims for the joints it predicts
-    lift               let the lifter judge where the joints are, in a last stage
-    lifted_share       of the lifter in the mean with the fit before it, 0..1
-    lifted_noise       metres by which the body may differ from that mean
-    robust_position       like robust_2d, for predicted joints
-    predicted_shape    standard deviation of a predicted shape's components
-    robust_bone        like robust_2d, for the bones of the world landmarks
-    prior_strength     factor on the pose prior's energy (0 switches it off)
-    limit_noise        radians beyond a joint's range that cost as much as one noise level
-    shape_noise        standard deviations of the body's shape components
-    lean_noise         radians a standing person's trunk, or the line from feet to hips, leans in depth
-    robust_lean        noise levels at which a lean is taken for real
-    fallback_noise     radians by which an unseen limb may differ from its mirrored or neutral pose
-    scale_noise        natural logarithm: world landmarks' scale against the body's
-    least_confidence   below it a landmark is not used at all
-    shape_evidence     most frames of a shape group that count as independent evidence of shape
-    acceleration       metres per second²: standard deviation of the body's points in a sequence
-    robust_motion      accelerations, in these units, from which they count linearly
-    standing_noise     metres that a standing foot may move between two frames
-    starts             starting poses tried per row at most
-    retry_cost         robust cost of the first start's end above which a row tries the others; rows without depth
-                       always do
-    coarse, fine       solver's schedule of the first stage (all starts) and of the last of single frames
-    motion             solver's schedule for the frames of a person together
-    chunk              rows solved together; bounds the memory, changes no result
-    """
-
-    landmark_noise: float = 1.0
-    least_noise: float = 0.5
-    robust_2d: float = 3.0
-    bone_noise: tuple[float, float] = (0.06, 0.09)
-    predicted_noise: float = 3.0
-    lift: bool = True
-    lifted_share: float = 0.5
-    lifted_noise: float = 0.03
-    robust_position: float = 3.0
-    predicted_shape: float = 0.7
-    robust_bone: float = 3.0
-    prior_strength: float = 1.0
-    limit_noise: float = 0.05
-    shape_noise: float = 1.0
-    lean_noise: float = 0.15
-    robust_lean: float = 2.0
-    fallback_noise: float = 0.3
-    scale_noise: float = 0.1
-    least_confidence: float = 0.02
-    shape_evidence: int = 10
-    acceleration: float = 15.0
-    robust_motion: float = 3.0
-    standing_noise: float = 0.003
-    starts: int = 5
-    retry_cost: float = 30.0
-    coarse: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=8, tolerance=1e-2, damping=1e-2))
-    fine: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=25, tolerance=3e-4, damping=1e-3))
-    motion: SolverOptions = field(default_factory=lambda: SolverOptions(iterations=10, tolerance=3e-3, damping=1e-6))
-    chunk: int = 64
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if isinstance(value, SolverOptions) and value.iterations < 1:
-                got = str(value.iterations)
-                raise UsageError(f"keypoints.{name}.iterations", "is out of range", expected="1 or more", got=got)
-            if isinstance(value, bool | SolverOptions):
-                continue
-            zero = name in _MAY_BE_ZERO
-            numbers = value if isinstance(value, tuple) else (value,)
-            if not all(math.isfinite(n) and (n > 0 or (zero and n == 0)) for n in numbers):
-                expected = "a finite number " + ("of 0 or more" if zero else "above 0")
-                raise UsageError(f"keypoints.{name}", "is out of range", expected=expected, got=str(value))

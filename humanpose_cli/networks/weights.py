@@ -15,21 +15,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import platformdirs
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor, nn
 
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.io.atomic import ensure_folder, write_bytes
+
+if TYPE_CHECKING:  # the registry is asked before anything heavy is loaded
+    from torch import Tensor, nn
 
 _FORMAT = "humanpose-cli weights 1"
 # One key for all: safetensors writes several in any order, and equal weights must be equal bytes.
@@ -60,12 +58,16 @@ def write_weights(path: Path, state: Mapping[str, Tensor], header: WeightsHeader
 
     InputError where a number is too large for half precision.
     """
+    from safetensors.torch import save
+
     tensors = {name: _stored(name, value) for name, value in state.items()}
     document = {"format": _FORMAT, **vars(header), "digest": _digest_of_tensors(tensors)}
     write_bytes(path, save(tensors, metadata={_KEY: json.dumps(document, sort_keys=True)}))
 
 
 def _stored(name: str, value: Tensor) -> Tensor:
+    import torch
+
     value = value.detach().cpu().contiguous()
     if not value.is_floating_point():
         return value
@@ -89,7 +91,7 @@ def read_header(path: Path, model: str | None = None) -> WeightsHeader:
     model  what the file must hold
     """
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(path, "np") as file:  # which needs no torch
             metadata = file.metadata() or {}
     except FileNotFoundError:
         raise InputError(path, "does not exist", expected="a weights file") from None
@@ -114,6 +116,8 @@ def read_weights(path: Path, model: str | None = None) -> tuple[dict[str, Tensor
 
     model  what the file must hold; InputError if it is another, or if numbers in the file have changed
     """
+    import torch
+
     header = read_header(path, model)
     try:
         with safe_open(path, "pt") as file:
@@ -135,6 +139,8 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
     A `state_dict` or `model` inside is taken out, and the prefix `module.` of data-parallel training removed.
     InputError where the file holds anything that would have to be executed.
     """
+    import torch
+
     if path.suffix == ".safetensors":
         try:
             with safe_open(path, "pt") as file:
@@ -152,7 +158,7 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise InputError(path, "holds no named tensors", expected="a state dict")
     return {name.removeprefix("module."): value for name, value in content.items()}
 
@@ -240,6 +246,9 @@ class WeightsEntry:
             return self.path
         if self.shipped:
             raise UnavailableError(self.name, "is missing from the package", remedy="reinstall humanpose-cli")
+        import urllib.error
+        import urllib.request
+
         try:
             with urllib.request.urlopen(self.url, timeout=_PATIENCE) as answer:
                 if not answer.url.startswith(_SCHEME):

@@ -18,7 +18,7 @@ from humanpose_cli.core.errors import HpcError, InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.comparison_page import write_comparison_page
 from humanpose_cli.fitting.fit_reading import read_fits
-from humanpose_cli.fitting.fitter import fit_outputs
+from humanpose_cli.fitting.options import fit_outputs
 from humanpose_cli.fitting.records import record_summary
 from humanpose_cli.fitting.result import Fit, FrameSource
 from humanpose_cli.io.fit_files import FIT_SUFFIX

@@ -24,9 +24,10 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.device import resolve_device
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.core.progress import Progress, no_progress
-from humanpose_cli.fitting.fitter import IMAGE_STEPS, FitOptions, Fitter, check_image
+from humanpose_cli.fitting.fitter import IMAGE_STEPS, Fitter, check_image
+from humanpose_cli.fitting.options import DetectorMode, FitOptions
 from humanpose_cli.fitting.overlays import body_vertices
-from humanpose_cli.fitting.people import DetectorMode, PeopleSource, people_of_fit
+from humanpose_cli.fitting.people import PeopleSource, people_of_fit
 from humanpose_cli.fitting.result import Fit, load_fit
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.io.fit_files import FitRecord

@@ -180,7 +180,7 @@ def test_an_input_that_changes_after_it_was_read_is_done_again(tmp_path, photos)
     def prepare(items) -> None:
         (photos / "b.jpg").write_bytes(b"changed meanwhile")
 
-    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, together=4, prepare=prepare))
+    run_items(items_of(photos), Recorder(tmp_path / "out"), batch(tmp_path, together=lambda: 4, prepare=prepare))
     again = Recorder(tmp_path / "out")
     run_items(items_of(photos), again, batch(tmp_path))
     assert again.seen == ["b.jpg"]
@@ -431,7 +431,7 @@ def test_items_that_are_left_are_prepared_together(photos, tmp_path):
         groups.append([item.key for item in coming])
         time.sleep(0.05)
 
-    together = batch(tmp_path, together=2, prepare=prepare)
+    together = batch(tmp_path, together=lambda: 2, prepare=prepare)
     run_items([items[1]], worker, together)
     listener = Listener()
     result = run_items(items, worker, together, progress=listener)

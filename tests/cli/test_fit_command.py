@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,18 @@ def test_a_mixed_folder_is_done_in_part_and_a_rerun_skips_it(hpc, photos, out):
     assert states["astronaut.png"]["status"] == "skipped"
     assert states["astronaut.png"]["rows"] == items["astronaut.png"]["rows"]
     assert (out / "astronaut.png.fit.npz").stat().st_mtime_ns == before
+
+
+def test_a_rerun_over_finished_fits_loads_no_torch(photos, fitted):
+    code = (
+        "import sys; from humanpose_cli.cli.main import main\n"
+        "code = main(sys.argv[1:])\n"
+        "assert code == 0 and not {'torch', 'scipy', 'onnxruntime'} & set(sys.modules), set(sys.modules)"
+    )
+    line = ("fit", str(photos / "astronaut.png"), "--out", str(fitted), "--detector", "fast")
+    done = subprocess.run([sys.executable, "-c", code, *line], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "done before" in done.stdout
 
 
 def test_other_options_do_not_replace_results_unasked(hpc, photos, fitted):
@@ -252,7 +266,7 @@ def test_repose_of_a_video_says_that_its_first_frame_is_taken(hpc, tmp_path):
         (("repose", "--input", "x.jpg", "--target-pose", "absent.npy"), 3, "absent.npy"),
         (("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--person", "bob"), 2, "--person"),
         (("repose", "--input", "x.jpg", "--target-pose", "y.npy", "--frames", "1:2"), 2, "--frames"),
-        (("fit",), 2, "INPUT"),
+        (("fit",), 2, "input: is missing"),
         (("fit", "absent.jpg"), 3, "absent.jpg"),
         (("fit", "x.jpg", "--focal", "-3"), 2, "--focal"),
         (("fit", "x.jpg", "--body", "smpl:absent.pkl"), 5, "absent.pkl"),

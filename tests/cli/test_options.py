@@ -71,7 +71,7 @@ def test_nearest():
 
 
 def test_a_body_is_known_by_the_contents_of_its_file(tmp_path):
-    from humanpose_cli.fitting.fitter import body_identity
+    from humanpose_cli.fitting.options import body_identity
 
     here, there, other = (tmp_path / name for name in ("a.pkl", "b.pkl", "c.pkl"))
     here.write_bytes(b"body")

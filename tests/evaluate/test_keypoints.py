@@ -26,7 +26,7 @@ from humanpose_cli.evaluate.keypoints import (
     measure_keypoints,
 )
 from humanpose_cli.evaluate.people import PeopleSelection
-from humanpose_cli.fitting.fitter import FitOptions
+from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.io.images import encode_image
 from tests.metrics.test_keypoint_metrics import people, shifted
 

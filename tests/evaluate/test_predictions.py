@@ -19,7 +19,7 @@ from humanpose_cli.detect.person import DetectedPerson
 from humanpose_cli.evaluate.bodies import _detected, evaluate_fits, evaluate_predictions
 from humanpose_cli.evaluate.people import PeopleSelection
 from humanpose_cli.evaluate.report import Report
-from humanpose_cli.fitting.fitter import FitOptions
+from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.foreign_fits import _MHR70
 from tests.evaluate.clip_people import FOCAL, FRAMES, SIZE, clip_cache, truth

@@ -12,7 +12,7 @@ from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.fitting.keypoints import KeypointFit, fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
-from humanpose_cli.fitting.solver import KeypointFitOptions, SolverOptions
+from humanpose_cli.fitting.options import KeypointFitOptions, SolverOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.metrics.bodies import mpjpe, pa_mpjpe
 

@@ -9,9 +9,9 @@ from humanpose_cli.body.joint_angles import rotations_to_angles
 from humanpose_cli.core.conventions import BLAZEPOSE33, COCO17
 from humanpose_cli.fitting.evidence import gather_evidence
 from humanpose_cli.fitting.landmark_rig import LandmarkRig
+from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.problem import PREDICTED_JOINTS, UPRIGHT_JOINTS, KeypointProblem, bone_names, combination
 from humanpose_cli.fitting.residuals import FitState, angle_jacobian, retract_state, robust_scale
-from humanpose_cli.fitting.solver import KeypointFitOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 

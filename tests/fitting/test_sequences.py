@@ -17,8 +17,8 @@ from humanpose_cli.fitting import sequences
 from humanpose_cli.fitting.fitter import frame_times
 from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
+from humanpose_cli.fitting.options import KeypointFitOptions
 from humanpose_cli.fitting.sequences import solve_block_pentadiagonal
-from humanpose_cli.fitting.solver import KeypointFitOptions
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 PLAIN = KeypointFitOptions(lift=False)

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from humanpose_cli.fitting.solver import NormalEquations, SolverOptions, levenberg_marquardt, solve_damped
+from humanpose_cli.fitting.options import SolverOptions
+from humanpose_cli.fitting.solver import NormalEquations, levenberg_marquardt, solve_damped
 
 
 class Point(NamedTuple):

@@ -5,7 +5,8 @@ import pytest
 from known_people import KnownPeople, true_person
 
 from humanpose_cli.core.errors import InputError
-from humanpose_cli.fitting.fitter import Fitter, fit_item, fit_outputs
+from humanpose_cli.fitting.fitter import Fitter, fit_item
+from humanpose_cli.fitting.options import fit_outputs
 from humanpose_cli.fitting.people import find_people
 from humanpose_cli.io.images import write_image
 from humanpose_cli.io.inputs import Frame, InputItem

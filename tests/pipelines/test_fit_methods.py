@@ -13,8 +13,8 @@ from humanpose_cli.core.camera import project
 from humanpose_cli.core.conventions import COCO17, SMPL24
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.fitting import networks
-from humanpose_cli.fitting.fitter import FitOptions, Fitter
-from humanpose_cli.fitting.networks import NetworkOptions
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.options import FitOptions, NetworkOptions
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.metrics.bodies import pa_mpjpe
 from humanpose_cli.models.nbf.inputs import InputOptions
@@ -168,3 +168,10 @@ def test_wrong_weights_are_refused(tmp_path, weights):
     with pytest.raises(UsageError, match=r"^method: "):
         FitOptions(method="guess")
     assert len(SMPL24) == 24
+
+
+@pytest.mark.parametrize("method", ["keypoints", "nbf", "auto"])
+def test_what_decides_a_fit_is_known_without_a_fitter(method):
+    options = FitOptions(method=method, focal=900.0)
+    with Fitter(options) as fitter:
+        assert fitter.identity == options.identity({})

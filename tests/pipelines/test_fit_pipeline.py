@@ -6,7 +6,8 @@ from known_people import KnownPeople, true_person
 
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.fitting.doubt import row_doubts
-from humanpose_cli.fitting.fitter import FitOptions, Fitter
+from humanpose_cli.fitting.fitter import Fitter
+from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.overlays import overlay_image
 from humanpose_cli.fitting.records import record_summary
 from humanpose_cli.io.inputs import Frame

@@ -7,7 +7,7 @@ from known_people import KnownPeople, true_person
 from skimage.metrics import structural_similarity
 
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.fitting.fitter import FitOptions
+from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.geometry.body_params import BodyParams
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.io.images import read_image
