@@ -58,7 +58,7 @@ def view(
     from humanpose_cli.export.exporter import chosen_people, known_textures
     from humanpose_cli.export.viewing import view as view_page
     from humanpose_cli.fitting.fit_reading import read_fits
-    from humanpose_cli.fitting.fitter import body_identity
+    from humanpose_cli.fitting.options import body_identity
     from humanpose_cli.fitting.result import FrameSource
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.io.fit_files import FIT_SUFFIX
