@@ -42,6 +42,7 @@ from humanpose_cli.avatar.surface import (
     limb_groups,
     parts_mask,
 )
+from humanpose_cli.avatar.untangle import mixed_up
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.texture import BakedTexture, PhotoSource, bake_photo, paint_vertices, pixel_trust
 from humanpose_cli.core.camera import Camera
@@ -228,8 +229,13 @@ class MeshReposer:
         self._dress(crop, aligned)
         vertices = self.dressed.pose(self.rotations, self.trans) + (aligned - naked)
         reliable_faces = self.body.faces[(self._reliable > 0.5)[self.body.faces.long()].all(1)]
-        depth = rasterise_view(vertices[None], reliable_faces, crop.view).depth[0].cpu().numpy()
+        raster = rasterise_view(vertices[None], reliable_faces, crop.view)
+        depth, face = (values[0].cpu().numpy() for values in (raster.depth, raster.face))
         trust = pixel_trust(crop.mask, depth, max(1.5, self.options.mask_margin * self.pixels_high))
+        first = reliable_faces[:, 0].long().cpu().numpy()
+        arm = parts_mask(self.body.part_labels.cpu().numpy(), FOREARMS)[first][np.maximum(face, 0)] & (face >= 0)
+        shown = crop.mask >= 0.5
+        trust[mixed_up(crop.pixels, arm & shown, (face >= 0) & ~arm & shown, 1 / pixels_per_metre)] = 0
         size = self.options.texture_size or _texture_size(self.body, pixels_per_metre)
         surface = body_texels(self.body, size)
         source = PhotoSource(crop.pixels, crop.mask, trust, depth, crop.view)
