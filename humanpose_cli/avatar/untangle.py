@@ -53,7 +53,7 @@ def mixed_up(pixels: NDArray[np.uint8], front: Mask, behind: Mask, metres: float
     return cv2.resize(wrong, front.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
 
 
-def _likelihood(pixels: NDArray[np.uint8], where: Mask) -> Array:
+def _likelihood(pixels: NDArray[Any], where: Mask) -> Array:
     """How likely each pixel's colour (h, w) is among those `where`, by a smoothed histogram."""
     index = np.minimum(pixels.astype(np.int64) * _BINS // 256, _BINS - 1)
     flat = (index[..., 0] * _BINS + index[..., 1]) * _BINS + index[..., 2]
