@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 SPLITS = ("train", "validation", "test")
 """What a split is called in every protocol: learned from, chosen by, judged on."""
+CROSS_IMITATION = "cross-imitation"
+"""The protocol whose pairs are of two people: the first in the pose of the second, of which there is no true image."""
 _OWNERS_NAMES = {"val": "validation", "validate": "validation", "valid": "validation"}
 
 

@@ -14,13 +14,15 @@ A group is one set of clothes with both of its videos, so that pairs stay within
 "validation", which is val.txt and what papers test on:
 - "random-pairs": clothes drawn uniformly, then two of their frames, 10,000 times (the reposing paper's appendix B);
 - "three-frames": three frames of each video with each frame of it, as the owners evaluate; the three are those of
-  iPER_protocol.json where it is there, else drawn.
+  iPER_protocol.json where it is there, else drawn;
+- "cross-imitation", where it is asked for: the protocol's three frames of each video with the frames that it names of
+  another person's video. These images come once more, in groups of their own: pairs stay within a group.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -30,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.data.samples import Group, Person, Sample, split_name
+from humanpose_cli.data.samples import CROSS_IMITATION, Group, Person, Sample, split_name
 from humanpose_cli.datasets.common import MOST_RADIANS, EstimatedImage, FolderOptions, FolderSource
 from humanpose_cli.datasets.reading import (
     StoredImage,
@@ -68,12 +70,14 @@ class IperOptions(FolderOptions):
              'auto': the first of these that there is
     pairs    how many random pairs
     seed     of all that is drawn
+    cross_imitation  list the pairs of two people too, which needs iPER_protocol.json
     """
 
     every: int = 1
     poses: Literal["auto", "estimator", "smpls", "none"] = "auto"
     pairs: int = 10_000
     seed: int = 0
+    cross_imitation: bool = False
 
     def __post_init__(self) -> None:
         if self.every < 1 or self.pairs < 0:
@@ -96,6 +100,8 @@ class IperSource(FolderSource):
             expected = " or ".join((*_FRAME_FOLDERS, *_VIDEO_FOLDERS))
             raise InputError(self.root, "holds neither frames nor videos", expected=expected)
         self._check_estimator(self.options.poses, "smpls or none")
+        if self.options.cross_imitation:
+            existing_file(self._protocol_file, "the owners' protocol")
 
     @cached_property
     def poses_from(self) -> str:
@@ -134,7 +140,7 @@ class IperSource(FolderSource):
                 group["videos"].append((name, self._count(name)))
         if self.poses_from == "none":
             notes.append("iPER: the samples have no poses: let them be fitted (`fit=True`), or unpack smpls.zip")
-        return self._with_pairs(clothes)
+        return [*self._with_pairs(clothes), *self._cross_imitation(clothes)]
 
     def _video_path(self, video: str) -> Path:
         """The folder of its frames, or the video file."""
@@ -161,6 +167,27 @@ class IperSource(FolderSource):
                 pairs = {("random-pairs", "validation"): drawn, ("three-frames", "validation"): three}
             yield Group(name, counts[name], pairs, group)
 
+    def _cross_imitation(self, clothes: Mapping[str, _Clothes]) -> Iterator[Group]:
+        """A group for each video of the owners' protocol: its sources, then the frames of the other person's video."""
+        if not self.options.cross_imitation:
+            return
+        counts = dict(video for group in clothes.values() if group["split"] == "val" for video in group["videos"])
+        for video, count in counts.items():
+            official = self._official_frames(video, count, "cross_imitation")
+            if official is None:
+                continue
+            sources, target, targets = official
+            if target not in counts:
+                raise InputError(f"{self._protocol_file} ({video})", f"names {target}, which is not in val.txt")
+            targets = range(targets.start, min(targets.stop, counts[target]), self.options.every)
+            if not targets:
+                problem, got = "is shorter than the protocol", f"{counts[target]}"
+                raise InputError(self._video_path(target), problem, expected=f"frame {targets.start}", got=got)
+            numbers = range(len(sources), len(sources) + len(targets))
+            pairs = {(CROSS_IMITATION, "validation"): list(product(range(len(sources)), numbers))}
+            parts = [(video, count, sorted(sources)), (target, counts[target], targets)]
+            yield Group(f"{CROSS_IMITATION}/{video}", len(sources) + len(targets), pairs, {"parts": parts})
+
     def _random_pairs(self, counts: Mapping[str, int]) -> dict[str, list[tuple[int, int]]]:
         """Clothes → pairs of frames, drawn over all of them; `counts` are their frames."""
         names = list(counts)
@@ -186,26 +213,31 @@ class IperSource(FolderSource):
         pairs: list[tuple[int, int]] = []
         start = 0
         for video, count in videos:
-            sources, targets = self._official_frames(video, count) or self._drawn_frames(video, count)
+            official = self._official_frames(video, count, "self_imitation")
+            sources, targets = (official[0], official[2]) if official else self._drawn_frames(video, count)
             number = {frame: start + i for i, frame in enumerate(self._every_nth(count))}
+            # The owners' ranges may end behind the video: what is not there is left out.
             pairs += [(number[s], number[t]) for s, t in product(sources, targets) if s in number and t in number]
             start += len(number)
         return pairs
 
-    def _official_frames(self, video: str, count: int) -> tuple[list[int], range] | None:
-        """Sources and targets of the owners' protocol: "s_n" → "3" names files, "self_imitation" both ends."""
+    def _official_frames(self, video: str, count: int, imitation: str) -> tuple[list[int], str, range] | None:
+        """Sources, target video and its frames in the owners' protocol: "s_n" → "3" names files, "self_imitation" and
+        "cross_imitation" have the target and both ends.
+        """
         entry = self._protocol.get(video)
         if entry is None:
             return None
         try:
             sources = [int(Path(name).stem) for name in entry["s_n"]["3"]]
-            first, last = (int(n) for n in entry["self_imitation"]["range"])
+            first, last = (int(n) for n in entry[imitation]["range"])
+            target = str(entry[imitation]["target"]) if imitation == "cross_imitation" else video
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{self._protocol_file} ({video})", "is damaged", got=repr(error)[:100]) from error
         if max(sources, default=0) >= count:
             problem = "is shorter than the protocol"
             raise InputError(self._video_path(video), problem, expected=f"frame {max(sources)}", got=f"{count}")
-        return sources, range(first, min(last + 1, count))
+        return sources, target, range(first, last + 1)
 
     def _drawn_frames(self, video: str, count: int) -> tuple[list[int], range]:
         frames = self._every_nth(count)
@@ -216,13 +248,20 @@ class IperSource(FolderSource):
     # Reading
 
     def read(self, group: Group) -> Iterator[Sample]:
+        if "parts" in group.key:
+            for video, count, frames in group.key["parts"]:
+                for sample in self._read_video(video, count, frames, {}):
+                    # Once more, so under another name, in no sequence and no split.
+                    yield replace(sample, name=f"{group.name}/{sample.name}", sequence="", frame=0)
+            return
+        splits = {"iper": split_name(group.key["split"])}
         for video, count in group.key["videos"]:
-            yield from self._read_video(video, count, group)
+            yield from self._read_video(video, count, self._every_nth(count), splits)
 
-    def _read_video(self, video: str, count: int, group: Group) -> Iterator[Sample]:
-        known = self._people(video, count)
-        person_name, _, kind = video.split("/")
-        for number, (frame, label, image) in enumerate(self._images(video, count)):
+    def _read_video(self, video: str, count: int, frames: Sequence[int], splits: Mapping[str, str]) -> Iterator[Sample]:
+        known = self._people(video, count, frames)
+        clothing, _, kind = video.rpartition("/")
+        for number, (frame, label, image) in enumerate(self._images(video, count, frames)):
             estimate = known.at(frame, image.size) if isinstance(known, _HmrEstimates) else known[number]
             activity = _ACTIVITIES.get(kind, kind)
             yield Sample(
@@ -231,36 +270,35 @@ class IperSource(FolderSource):
                 image.size,
                 estimate.focal,
                 estimate.principal_point,
-                [estimate.person(identity=person_name, clothing=group.name, activity=activity)],
+                [estimate.person(identity=clothing.split("/")[0], clothing=clothing, activity=activity)],
                 sequence=video,
                 frame=frame,
-                splits={"iper": split_name(group.key["split"])},
+                splits=splits,
             )
 
-    def _people(self, video: str, count: int) -> _HmrEstimates | Sequence[EstimatedImage]:
+    def _people(self, video: str, count: int, frames: Sequence[int]) -> _HmrEstimates | Sequence[EstimatedImage]:
         if self.poses_from == "smpls":
             return _HmrEstimates(self.root / "smpls" / video / "pose_shape.pkl", count)
-        frames = self._every_nth(count)
         if self.poses_from == "none":
             return [EstimatedImage()] * len(frames)
         pixels: Iterator[NDArray[np.uint8]]
         if self._frames is None:
             pixels = (frame for _, frame in video_frames(self._video_path(video), frames))
         else:
-            pixels = (decoded(image) for _, _, image in self._images(video, count))
-        return self._estimated(pixels, len(frames), sequence=True)
+            pixels = (decoded(image) for _, _, image in self._images(video, count, frames))
+        return self._estimated(pixels, len(frames), sequence=isinstance(frames, range))
 
-    def _images(self, video: str, count: int) -> Iterator[tuple[int, str, StoredImage]]:
-        """Frame number, name and image of every n-th frame."""
+    def _images(self, video: str, count: int, frames: Sequence[int]) -> Iterator[tuple[int, str, StoredImage]]:
+        """Number, name and image of these frames, which ascend."""
         path = self._video_path(video)
         if self._frames is None:
-            for number, pixels in video_frames(path, self._every_nth(count)):
+            for number, pixels in video_frames(path, frames):
                 yield number, f"{number:08d}", encode_pixels(pixels)
             return
         files = list_files(path, _IMAGES, "frames")
         if len(files) != count:
             raise InputError(path, "has changed", expected=f"{count} frames", got=str(len(files)))
-        for number in self._every_nth(count):
+        for number in frames:
             yield number, files[number].stem, stored_image(files[number])
 
 

@@ -200,6 +200,8 @@ def measure_reposing(
         for name, method in methods.items():
             drawn = method(first, second)
             metrics = _similarity(drawn, second, distances or {})
+            if not _of_one_person(first, second):
+                metrics = dict.fromkeys(metrics, float("nan"))  # there is no true image
             if joints is not None:
                 metrics["pose_auc"] = _pose_auc(joints(drawn.image, _box_of(second)), true_joints)
             rows[name].append(metrics)
@@ -230,6 +232,11 @@ def _pose_auc(predicted: NDArray[np.floating] | None, true: NDArray[np.floating]
     if true is None:
         return float("nan")
     return 0.0 if predicted is None else pose_auc_3d(predicted, true)
+
+
+def _of_one_person(first: Example, second: Example) -> bool:
+    a, b = first.person, second.person
+    return (a.identity, a.clothing) == (b.identity, b.clothing)
 
 
 def _labelled_joints(example: Example) -> NDArray[np.float64] | None:
@@ -402,6 +409,8 @@ def reposing_report(
         "ssim has Gaussian windows of 11 × 11 (Wang et al. 2004), ssim_uniform uniform ones of 7 × 7, as papers.",
         *evaluated.ceiling_note,
     ]
+    if not any(np.isfinite(values[name]["ssim"]).any() for name in names):
+        notes.append("Input and target are of two people: there is no true image, the pose alone is judged.")
     figures = figures_table({(name, metric): s for name in names for metric, s in means[name].items()}, digits=4)
     tables = [Table("methods", "Methods", ("method", *best), rows, 3, notes), _differences(evaluated), figures]
     if published:

@@ -299,5 +299,9 @@ def threedpw_tree(root: Path) -> Path:
 
 def iper_protocol() -> str:
     """The owners' protocol for one of the two held-out videos."""
-    entry = {"s_n": {"1": ["2.png"], "3": ["2.png", "4.png", "0.png"]}, "self_imitation": {"range": [1, 5]}}
+    entry = {
+        "s_n": {"1": ["2.png"], "3": ["2.png", "4.png", "0.png"]},
+        "self_imitation": {"target": "003/1/2", "range": [1, 5]},
+        "cross_imitation": {"target": "003/1/1", "range": [2, 6]},
+    }
     return json.dumps({"val": {"003/1/2": entry}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,34 @@ def test_the_owners_protocol_names_the_three_frames(tmp_path: Path) -> None:
     pairs = [pair for pair in source.groups()[2].pairs["three-frames", "validation"] if pair[0] >= 7]
     assert pairs == [(7 + source_, 7 + target) for source_ in (2, 4, 0) for target in range(1, 6)]
     assert source.info.options["three_frames"] == "official"
+
+
+def test_two_people_are_paired_where_it_is_asked_for(tmp_path: Path) -> None:
+    """Three frames of one video with those of another one, which come once more."""
+    asked = IperOptions(cross_imitation=True)
+    root = iper_tree(tmp_path / "iper", smpls=True)
+    with pytest.raises(InputError, match="owners' protocol"):
+        IperSource(root, asked)
+    path = write(root / "iPER_protocol.json", iper_protocol())
+    source = IperSource(root, asked)
+    plain = {group.name: group for group in IperSource(root).groups()}
+    assert {group.name for group in source.groups()} - set(plain) == {"cross-imitation/003/1/2"}
+    group = source.groups()[-1]
+    assert group.pairs == {("cross-imitation", "validation"): [(a, b) for a in range(3) for b in range(3, 8)]}
+    again = {sample.name: sample for sample in source.read(plain["003/1"])}
+    samples = list(source.read(group))
+    names = [f"003/1/2/frame{n:08d}" for n in (0, 2, 4)] + [f"003/1/1/frame{n:08d}" for n in range(2, 7)]
+    assert [sample.name for sample in samples] == [f"cross-imitation/003/1/2/{name}" for name in names]
+    for sample, name in zip(samples, names, strict=True):
+        assert sample.image == again[name].image
+        np.testing.assert_equal(asdict(sample.people[0]), asdict(again[name].people[0]))
+        assert (sample.splits, sample.sequence) == ({}, "")
+    fewer = IperSource(root, IperOptions(cross_imitation=True, every=2)).groups()[-1]
+    assert len(fewer.pairs["cross-imitation", "validation"]) == 3 * 3
+    for old, new, expected in (("003/1/1", "001/1/1", "not in val.txt"), ("[2, 6]", "[7, 8]", "shorter than")):
+        path.write_text(iper_protocol().replace(old, new))
+        with pytest.raises(InputError, match=expected):
+            IperSource(root, asked).groups()
 
 
 def test_videos_are_read_where_there_are_no_frames(tmp_path: Path) -> None:

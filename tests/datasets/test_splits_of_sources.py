@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-from source_trees_a import Estimator, deepfashion_tree, iper_tree
+from source_trees_a import Estimator, deepfashion_tree, iper_protocol, iper_tree, write
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.data.building import build_cache
@@ -16,7 +17,7 @@ from humanpose_cli.datasets.deepfashion import DeepFashionSource
 from humanpose_cli.datasets.iper import IperOptions, IperSource
 from humanpose_cli.datasets.labelling import RenderedLabels
 from humanpose_cli.evaluate.people import PeopleSelection
-from humanpose_cli.evaluate.repose import evaluated_pairs
+from humanpose_cli.evaluate.repose import copying, evaluated_pairs, measure_reposing, reposing_report
 from humanpose_cli.models.warp3d.recipe import WARP3D_PRESETS, Warp3dRecipe
 
 TINY = WARP3D_PRESETS["tiny"][0]
@@ -25,8 +26,12 @@ TINY = WARP3D_PRESETS["tiny"][0]
 def test_reposing_learns_from_iper_and_is_judged_on_its_validation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(iper, "OFFICIAL_VIDEOS", {"train": 3, "val": 2})
-    source = IperSource(iper_tree(tmp_path / "iper"), IperOptions(every=3, pairs=5), SourceTools(Estimator()))
+    monkeypatch.setattr(iper, "OFFICIAL_VIDEOS", {"train": 2, "val": 3})
+    root = iper_tree(tmp_path / "iper")
+    write(root / "train.txt", "001/1/1\n001/1/2\n")
+    write(root / "val.txt", "002/3/1\n003/1/1\n003/1/2\n")
+    write(root / "iPER_protocol.json", iper_protocol().replace('"003/1/1"', '"002/3/1"'))
+    source = IperSource(root, IperOptions(every=3, pairs=5, cross_imitation=True), SourceTools(Estimator()))
     folder = tmp_path / "cache"
     assert not build_cache(RenderedLabels(source, {"default": default_body()}), folder, workers=1).failed
     recipe, cache = Warp3dRecipe(folder, TINY), open_cache(folder)
@@ -37,6 +42,12 @@ def test_reposing_learns_from_iper_and_is_judged_on_its_validation(
     assert len(numbers) == len(cache.pairs("three-frames", "val"))
     random = evaluated_pairs(PeopleSelection(folder, "random-pairs", "val"), 32)[2]
     assert random["split"] == "random-pairs/validation"
+    crops, numbers, facts = evaluated_pairs(PeopleSelection(folder, "cross-imitation"), 32)
+    assert (facts["split"], len(numbers)) == ("cross-imitation/validation", 3)
+    evaluated = measure_reposing(crops, numbers, {"copy": copying}, joints=lambda image, box: np.zeros((19, 3)))
+    assert np.isnan(evaluated.values["copy"]["ssim"]).all()
+    assert (evaluated.values["copy"]["pose_auc"] == 1).all()
+    assert "there is no true image" in reposing_report(evaluated, facts).tables[0].notes[-1]
 
 
 def test_reposing_learns_from_deepfashion_and_holds_garments_out(

@@ -36,6 +36,7 @@ from humanpose_cli.data.augmentation import (
     random_crop,
 )
 from humanpose_cli.data.cache import Cache
+from humanpose_cli.data.samples import CROSS_IMITATION
 from humanpose_cli.models.warp3d.config import GeneratorConfig
 from humanpose_cli.models.warp3d.generator import frame_of_example, generator_parts
 
@@ -84,16 +85,21 @@ class Pairs:
 
 
 def listed_pairs(cache: Cache, protocol: str, split: str) -> Pairs:
-    """The pairs that a protocol lists; those that do not show one usable person in both images are left out."""
+    """The pairs that a protocol lists; those that do not show one usable person in both images are left out. Of
+    `CROSS_IMITATION`, those in which nobody is usable in either image.
+    """
     rows = cache.pairs(protocol, split)
     usable = _UsablePeople(cache, np.unique(rows))
     inputs: list[PersonIndex] = []
     targets: list[Sequence[PersonIndex]] = []
     for a, b in rows.tolist():
-        name = usable.shared((a, b))
-        if name is not None:
-            inputs.append(usable.indices[a][name])
-            targets.append([usable.indices[b][name]])
+        if protocol == CROSS_IMITATION:
+            one, other = usable.largest(a), usable.largest(b)
+        else:
+            one = other = usable.shared((a, b))
+        if one is not None and other is not None:
+            inputs.append(usable.indices[a][one])
+            targets.append([usable.indices[b][other]])
     return Pairs(cache, inputs, targets)
 
 
@@ -145,6 +151,10 @@ class _UsablePeople:
                 key, area = (str(name[0]), str(name[1])), float(np.prod(sides))
                 if area > self.areas[row].get(key, 0):  # of people without names, the largest
                     self.indices[row][key], self.areas[row][key] = (row, index), area
+
+    def largest(self, row: int) -> tuple[str, str] | None:
+        """The name of the largest person in an image; None: nobody."""
+        return max(self.areas[row], key=lambda name: (self.areas[row][name], name), default=None)
 
     def shared(self, rows: Sequence[int]) -> tuple[str, str] | None:
         """The name of the person who is in two or more of these images, the largest in all; None: nobody."""
