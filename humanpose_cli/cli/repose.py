@@ -131,8 +131,8 @@ def repose(
     """Draw the people of photographs in another pose.
 
     Results are named after the photograph and the pose. One pose makes an image (photo.arms_up.png), a motion makes a
-    video (photo.dance.mp4) or numbered images. --out may name one file in place of a folder. --frames picks frames of
-    a driving video.
+    video (photo.dance.mp4) or numbered images. --out may name the files in place of a folder: new.png, new.exr (half
+    floats, linear light), dance.mp4, or numbered images as f_%04d.exr. --frames picks frames of a driving video.
     """
     listed = flags.listed()
     photos, pose = _photos_and_pose([*(input or ())], [*(arguments or ())], target_pose, listed)
@@ -143,6 +143,7 @@ def repose(
     from humanpose_cli.fitting.result import load_fit
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.io.frame_range import parse_range
+    from humanpose_cli.io.inputs import numbered_path
     from humanpose_cli.reposing.reposer import ReposeOptions, Reposer
     from humanpose_cli.reposing.result import form_of, pose_name, repose_outputs
     from humanpose_cli.reposing.targets import read_target
@@ -198,7 +199,8 @@ def repose(
             if known is None:
                 fitter.prepare([item.payload for item in coming], session.reporter.step)
 
-        return flags.run(session, items, work, out, recorded, together=lambda: fitter.batch_size, prepare=prepare)
+        one = outputs[0][0] if outputs and numbered_path(out, 0) in outputs[0] else out  # which has no ledger
+        return flags.run(session, items, work, one, recorded, together=lambda: fitter.batch_size, prepare=prepare)
 
 
 def _photos_and_pose(

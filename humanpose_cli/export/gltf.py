@@ -22,6 +22,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.export.motion import CameraPath, PersonMotion
 from humanpose_cli.geometry.rotations import matrix_to_quaternion
+from humanpose_cli.io.exr import linear_light
 from humanpose_cli.io.images import encode_image
 from humanpose_cli.rendering.overlay import person_colour
 from humanpose_cli.version import __version__
@@ -68,10 +69,8 @@ def vertex_normals(vertices: Array, faces: Array) -> Array:
 
 
 def linear_colour(track: int) -> list[float]:
-    """A track's colour as glTF and USD want it: linear RGB, from sRGB by IEC 61966-2-1."""
-    colour = person_colour(track).astype(np.float64)
-    linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
-    return [round(float(value), 6) for value in linear]
+    """A track's colour as glTF and USD want it: linear RGB."""
+    return [round(float(value), 6) for value in linear_light(person_colour(track))]
 
 
 def quaternions(rotations: Array) -> Array:

@@ -29,6 +29,7 @@ from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageErr
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.io.atomic import write_bytes
+from humanpose_cli.io.exr import exr_bytes
 from humanpose_cli.io.sniffing import describe_file, file_kind, reading_error
 
 _FILM_DIAGONAL_MM = math.hypot(36, 24)
@@ -422,20 +423,27 @@ def image_size(path: Path | str) -> tuple[int, int]:
         return upright_size(image)
 
 
+WRITTEN_SUFFIXES = frozenset((*_WRITERS, ".exr"))
+"""Endings of the images that `write_image` makes."""
+
+
 def encode_image(pixels: np.ndarray, suffix: str, *, quality: int = 92) -> bytes:
     """An image file's bytes. pixels (H, W, 3), (H, W, 4) with straight alpha or (H, W) uint8.
 
-    suffix says the format: .jpg, .png, .webp, .tif, .bmp; quality 1–100 is for JPEG and WebP. JPEG keeps full colour
-    resolution. UsageError for an unknown suffix, or for alpha where the format has none.
+    suffix says the format: .jpg, .png, .webp, .tif, .bmp, .exr (half floats, linear light); quality 1–100 is for JPEG
+    and WebP. JPEG keeps full colour resolution. UsageError for an unknown suffix, or for alpha where the format has
+    none.
     """
-    kind = _WRITERS.get(suffix.lower())
-    if kind is None:
+    kind = _WRITERS.get(suffix.lower(), "")
+    if suffix.lower() not in WRITTEN_SUFFIXES:
         named = suffix or "a name without an ending"
-        raise UsageError(named, "is no image format that can be written", expected=", ".join(_WRITERS))
+        raise UsageError(named, "is no image format that can be written", expected=", ".join((*_WRITERS, ".exr")))
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
         raise UsageError("image", "cannot be written", expected="(H, W, 3) uint8", got=f"{pixels.shape} {pixels.dtype}")
+    if suffix.lower() == ".exr":
+        return exr_bytes(pixels)
     if pixels.shape[-1] == 4 and pixels.ndim == 3 and suffix.lower() not in _WITH_ALPHA:
-        raise UsageError(suffix, "cannot hold transparency", expected=", ".join(sorted(_WITH_ALPHA)))
+        raise UsageError(suffix, "cannot hold transparency", expected=", ".join((*sorted(_WITH_ALPHA), ".exr")))
     options: dict[str, Any] = {
         "JPEG": {"quality": quality, "subsampling": 0},
         "PNG": {"compress_level": 4},  # 1080p in a third of the default's time for 3 % more bytes

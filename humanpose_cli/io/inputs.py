@@ -298,6 +298,15 @@ def _glob(pattern: str) -> list[_Given]:
 _NUMBER = re.compile(r"%(?:0(\d+))?d")
 
 
+def numbered_path(pattern: Path, number: int) -> Path | None:
+    """The file of a numbered pattern: `f_%04d.png`, 7 → `f_0007.png`; None where the name holds no pattern."""
+    found = _NUMBER.search(pattern.name)
+    if found is None:
+        return None
+    digits = f"{number:0{found[1] or 1}d}"
+    return pattern.with_name(pattern.name[: found.start()] + digits + pattern.name[found.end() :])
+
+
 def _numbered(pattern: Path) -> _Given:
     """Files with a number in place of %d, or of %04d with at least four digits, as FFmpeg names frames."""
     found = _NUMBER.search(pattern.name)

@@ -19,8 +19,8 @@ from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE
 from humanpose_cli.io.fit_files import FIT_SUFFIX
-from humanpose_cli.io.images import IMAGE_SUFFIXES, encode_image, write_image
-from humanpose_cli.io.inputs import InputItem
+from humanpose_cli.io.images import IMAGE_SUFFIXES, WRITTEN_SUFFIXES, encode_image, write_image
+from humanpose_cli.io.inputs import InputItem, numbered_path
 from humanpose_cli.io.pose_files import Target
 from humanpose_cli.io.video import VIDEO_SUFFIXES, VideoWriter
 
@@ -70,7 +70,7 @@ class Reposed:
         return self.__dict__["images"][0] if "images" in self.__dict__ else next(iter(self))
 
     def save(self, path: Path | str, progress: Progress = no_progress) -> tuple[Path, ...]:
-        """Write one image, a video (.mp4), or numbered images into a folder; gives the paths.
+        """Write one image, a video (.mp4), or numbered images into a folder or as `f_%04d.exr`; gives the paths.
 
         The images are drawn one by one and not kept. UsageError for several poses in one image, or a video with a
         transparent background.
@@ -78,7 +78,7 @@ class Reposed:
         path = Path(path)
         if path.suffix.lower() in VIDEO_SUFFIXES:
             return self.write("video", [path], progress)
-        if path.suffix:
+        if path.suffix and _form_of_name(path) != "numbered":
             return self.write("image", [path], progress)
         return self.write("numbered", _numbered(path, len(self)), progress)
 
@@ -131,15 +131,17 @@ def form_of(count: int, *, numbered: bool | None, transparent: bool, out: Path |
     return "numbered" if numbered or (numbered is None and transparent) else "video"
 
 
-_MANY = "name a video (.mp4) or a folder"
+_MANY = "name a video (.mp4), numbered images (f_%04d.png) or a folder"
 
 
 def _form_of_name(path: Path) -> Form | None:
-    """The form that a file's suffix stands for; None for a folder or another suffix."""
+    """The form that a file's name stands for; None for a folder or another suffix."""
     if path.is_dir():
         return None
     suffix = path.suffix.lower()
-    return "video" if suffix in VIDEO_SUFFIXES else "image" if suffix in IMAGE_SUFFIXES else None
+    if suffix in IMAGE_SUFFIXES | WRITTEN_SUFFIXES:
+        return "image" if numbered_path(path, 0) is None else "numbered"
+    return "video" if suffix in VIDEO_SUFFIXES else None
 
 
 def _refuse_transparent_video(transparent: bool) -> None:
@@ -160,10 +162,14 @@ def pose_name(target: Path) -> str:
 def repose_outputs(items: Sequence[InputItem], out: Path, form: Form, count: int, pose: str) -> list[tuple[Path, ...]]:
     """For each photograph the files to write: `a.POSE.png`, `a.POSE.mp4`, or `a.POSE/000000.png` and on.
 
-    out   a folder, or the one file
+    out   a folder, the one file, or the numbered pattern (f_%04d.exr) of one photograph's images
     pose  the target's name, so that two poses of one photograph do not collide
     Of photographs whose names differ in the extension alone, it stays: `a.jpg.POSE.png`.
     """
+    if _form_of_name(out) == "numbered":
+        if len(items) > 1:
+            raise UsageError("out", f"is one sequence for {len(items)} photographs", got=str(out), remedy=_MANY)
+        return [_numbered(out, count)]
     if _form_of_name(out) is not None:
         return [(out,)] * len(items)
     stems = [str(PurePosixPath(item.key).with_suffix("")) if item.kind != "frames" else item.key for item in items]
@@ -176,8 +182,10 @@ def repose_outputs(items: Sequence[InputItem], out: Path, form: Form, count: int
     return [(base.with_name(base.name + ending),) for base in bases]
 
 
-def _numbered(folder: Path, count: int) -> tuple[Path, ...]:
-    return tuple(folder / f"{index:06d}.png" for index in range(count))
+def _numbered(out: Path, count: int) -> tuple[Path, ...]:
+    """Files of a numbered pattern with an image's ending, or `000000.png` and on in a folder."""
+    pattern = out if _form_of_name(out) == "numbered" else out / "%06d.png"
+    return tuple(path for index in range(count) if (path := numbered_path(pattern, index)) is not None)
 
 
 def _kind_of(warning: str) -> str:

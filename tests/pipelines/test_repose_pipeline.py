@@ -126,6 +126,13 @@ def test_forms_and_names_of_outputs(tmp_path):
     both = repose_outputs([item, twin], tmp_path, "video", 2, "dance")
     assert [path.name for (path,) in both] == ["a b.jpg.dance.mp4", "a b.png.dance.mp4"]
     assert repose_outputs([item], tmp_path / "x.png", "image", 1, "arms_up") == [(tmp_path / "x.png",)]
+    assert repose_outputs([item], tmp_path / "f_%03d.exr", "numbered", 2, "dance") == [
+        (tmp_path / "f_000.exr", tmp_path / "f_001.exr")
+    ]
+    with pytest.raises(UsageError, match="one sequence for 2 photographs"):
+        repose_outputs([item, twin], tmp_path / "f_%03d.exr", "numbered", 2, "dance")
+    (numbered,) = repose_outputs([item], tmp_path, "numbered", 1, "f_%04d")
+    assert numbered == (tmp_path / "sub/a b.f_%04d/000000.png",)
     names = [pose_name(Path(name)) for name in ("p/dance.bvh", "a.jpg.fit.npz", "b.v2.fit.npz", "c.mp4")]
     assert names == ["dance", "a", "b.v2", "c"]
 
@@ -133,6 +140,8 @@ def test_forms_and_names_of_outputs(tmp_path):
 def test_a_files_name_decides_its_form(tmp_path):
     assert form_of(1, numbered=None, transparent=True, out=tmp_path / "x.png") == "image"
     assert form_of(3, numbered=None, transparent=False, out=tmp_path / "x.mp4") == "video"
+    assert form_of(3, numbered=None, transparent=True, out=tmp_path / "f_%d.exr") == "numbered"
+    assert form_of(1, numbered=None, transparent=True, out=tmp_path / "x.exr") == "image"
     with pytest.raises(UsageError, match="out: is one image for 3 poses"):
         form_of(3, numbered=None, transparent=False, out=tmp_path / "x.png")
     for count, numbered, out in ((3, None, tmp_path / "x.mp4"), (1, False, tmp_path), (3, False, None)):
