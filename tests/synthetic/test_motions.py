@@ -13,6 +13,10 @@ from scipy.spatial.transform import Rotation
 from humanpose_cli.body.pose_library import pose_library
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
+from humanpose_cli.data.loader import LoaderOptions
+from humanpose_cli.models.lifter.examples import pose_pool
+from humanpose_cli.models.lifter.network import LifterOptions
+from humanpose_cli.models.lifter.recipe import LifterRecipe, LifterTraining
 from humanpose_cli.synthetic import motions
 from humanpose_cli.synthetic.generator import SyntheticOptions, SyntheticSource, activities_of
 from humanpose_cli.synthetic.motions import library_with, motion_files
@@ -82,6 +86,16 @@ def test_caches_say_what_they_are_made_of(folder: Path) -> None:
     said = SyntheticSource(options).info.options["motions"]
     assert said == f"{folder.name}: {len(library_with(folder).clips)} clips, {len(pose_library()) + 33} frames"
     assert "motions" not in SyntheticSource(SyntheticOptions(count=4)).info.options
+
+
+def test_the_lifter_learns_from_them(folder: Path) -> None:
+    recipe = LifterRecipe(None, LifterTraining(LifterOptions(8, 1), poses=64, motions=str(folder), epoch=1))
+    batch = next(iter(recipe.batches(LoaderOptions(512, workers=0))))
+    lengths = batch.points.pow(2).sum((1, 2))  # which no turn of the camera changes
+    pools = [pose_pool(64, 0, "train", motions).points for motions in (folder, None)]
+    known, plain = (torch.from_numpy(points).pow(2).sum((1, 2)) for points in pools)
+    apart = [(lengths[:, None] - sums).abs().amin(1) for sums in (known, plain)]
+    assert apart[0].max() < 1e-3 < apart[1].max()
 
 
 def test_very_many_frames_are_a_part_of_the_motions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

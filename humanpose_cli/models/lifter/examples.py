@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -143,9 +144,12 @@ class PosePool(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def pose_pool(count: int, seed: int, split: str) -> PosePool:
-    """`count` poses of a split on bodies of random shape; about 0.5 ms each."""
-    bank, body = PoseBank(seed, split), default_body()
+def pose_pool(count: int, seed: int, split: str, motions: Path | None = None) -> PosePool:
+    """`count` poses of a split on bodies of random shape; about 0.5 ms each.
+
+    motions  folder of AMASS's, beside the shipped pose library
+    """
+    bank, body = PoseBank(seed, split, motions), default_body()
     random = np.random.default_rng((seed, count))
     points = np.empty((count, len(LIFTED_JOINTS) + len(BLAZEPOSE33), 3), np.float32)
     families: list[str] = []

@@ -49,6 +49,7 @@ class LifterTraining:
 
     network, cameras, errors  see there
     poses           posed bodies in the pool that batches are drawn from
+    motions         folder of AMASS's motions to learn poses from too (see `synthetic.motions`); "" for none
     epoch           steps that the loop calls an epoch
     learning_rate, weight_decay  of Adam
     start           weights of another run to begin with; "" begins at random
@@ -59,6 +60,7 @@ class LifterTraining:
     cameras: CameraRanges = field(default_factory=CameraRanges)
     errors: DetectionErrors = field(default_factory=DetectionErrors)
     poses: int = 120_000
+    motions: str = ""
     epoch: int = 500
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
@@ -89,6 +91,10 @@ LIFTER_PRESETS: Mapping[str, tuple[LifterTraining, TrainOptions]] = {
 """`small`: 0.5 million parameters, half an hour on one thread."""
 
 
+def _training_poses(options: LifterTraining, seed: int) -> PosePool:
+    return pose_pool(options.poses, seed, "train", Path(options.motions) if options.motions else None)
+
+
 class _Batches:
     """Makes whole batches by their number."""
 
@@ -96,7 +102,7 @@ class _Batches:
         self.options, self.size, self.seed = options, size, seed
 
     def __call__(self, number: int, random: np.random.Generator) -> LifterBatch:
-        pool = pose_pool(self.options.poses, self.seed, "train")
+        pool = _training_poses(self.options, self.seed)
         return lifter_batch(pool, pool.draw(self.size, random), random, self.options.cameras, self.options.errors)
 
 
@@ -126,7 +132,7 @@ class LifterRecipe(Recipe[LifterBatch]):
 
     def batches(self, options: LoaderOptions) -> BatchLoader:
         make = _Batches(self.options, options.batch_size, self.seed)
-        pose_pool(self.options.poses, self.seed, "train")  # before workers are forked, which then share it
+        _training_poses(self.options, self.seed)  # before workers are forked, which then share it
         numbers = range(self.options.epoch * options.world_size)
         return BatchLoader(numbers, make, replace(options, batch_size=1), collate=_only)
 
