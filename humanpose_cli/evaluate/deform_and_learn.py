@@ -15,7 +15,7 @@ from humanpose_cli.core.progress import Progress
 from humanpose_cli.data.cache import open_cache
 from humanpose_cli.evaluate.people import PeopleSelection, weights_facts
 from humanpose_cli.evaluate.published import agrees
-from humanpose_cli.evaluate.report import Cell, Report, Table, summarise
+from humanpose_cli.evaluate.report import Cell, Report, Table, figures_table, summarise
 from humanpose_cli.models.deform_and_learn.measure import JointErrors, canonical_length, joint_errors, true_joints
 from humanpose_cli.models.deform_and_learn.recipe import joints_in_image, predict_people
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor
@@ -70,5 +70,6 @@ def evaluate_regressor(
         rows += [[name, value, None] for name, value in _PUBLISHED]
     note = "Bones are scaled to add up to the resting body's, as the paper's figures of Human3.6M, protocol 1."
     table = Table("joints", "Joints", ("method", "MPJPE mm", "PA-MPJPE mm"), rows, notes=[note])
+    figures = figures_table({("this network", name): summary for name, summary in metrics.items()})
     facts = {**selection.facts(), **weights_facts(path), "round": config["round"], "people": len(errors.mpjpe)}
-    return Report("Deform-and-learn", facts, metrics, [table])
+    return Report("Deform-and-learn", facts, metrics, [table, figures])

@@ -344,7 +344,7 @@ def matched_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
     """The same predictions, each told whom it is about: in every sequence a track is one person throughout, chosen such
     that boxes overlap most over all frames (an assignment); tracks that are nobody's are left unmatched.
 
-    InputError where the cache has no sequences.
+    InputError where the cache has no sequences, and where predictions have no tracks.
     """
     table, cache = people.people, people.people.cache
     if not cache.sequences:
@@ -352,6 +352,7 @@ def matched_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
     names = table.column("identity") if "identity" in cache.people else np.full(len(table), "")
     whose: dict[tuple[int, str], str] = {}
     in_sequence: dict[int, int] = {}
+    known: set[str] = set()
     for number, sequence in enumerate(cache.sequences):
         overlaps: dict[tuple[str, str], float] = {}
         for image in cache.sequence(sequence).tolist():
@@ -363,10 +364,17 @@ def matched_by_tracks(people: EvaluatedPeople, fit: Fits) -> Fits:
                     overlap = box_overlap(people.boxes[row], found.box, cache.images["size"][image])
                     overlaps[key] = overlaps.get(key, 0.0) + overlap
         persons, tracks = (sorted({key[i] for key in overlaps}) for i in (0, 1))
-        total = np.array([[overlaps.get((a, b), 0.0) for b in tracks] for a in persons]).reshape(len(persons), -1)
+        known |= set(tracks)
+        total = np.zeros((len(persons), len(tracks)))
+        for (person, track), overlap in overlaps.items():
+            total[persons.index(person), tracks.index(track)] = overlap
         for i, j in zip(*linear_sum_assignment(-total), strict=True):
             if tracks[j] and total[i, j] > 0:
                 whose[number, tracks[j]] = persons[i]
+
+    if not known - {""}:
+        expected = "fits of videos, or a field `track`"
+        raise InputError("predictions", "do not say whose tracks they are", expected=expected, remedy="`match=boxes`")
 
     def told(image: int) -> list[FoundBody]:
         rows = np.flatnonzero(table.images == image)

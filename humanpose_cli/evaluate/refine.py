@@ -27,7 +27,7 @@ from humanpose_cli.data.label_maps import LabelledMesh, labels_of, render_label_
 from humanpose_cli.data.loader import spread_evenly
 from humanpose_cli.evaluate.bodies import matched
 from humanpose_cli.evaluate.people import EvaluatedPeople, PeopleSelection, cameras_of
-from humanpose_cli.evaluate.report import Cell, Report, Summary, Table, paired_difference, summarise
+from humanpose_cli.evaluate.report import Cell, Report, Summary, Table, figures_table, paired_difference, summarise
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.options import FitOptions
 from humanpose_cli.fitting.overlays import body_vertices
@@ -391,15 +391,20 @@ def refinement_report(cells: Mapping[str, Cells], facts: Mapping[str, Any], note
     """A table for each base; metrics are the first base's first setting."""
     tables: list[Table] = []
     metrics: dict[str, Summary] = {}
+    figures: dict[tuple[str, str], Summary] = {}
     for base, settings in cells.items():
         parts = {name: _joined(errors) for name, errors in settings.items() if errors}
         if "before" not in parts:
             continue
         tables.append(_table(base, parts, notes))
+        for name, errors in parts.items():
+            for column, (heading, factor) in _COLUMNS.items():
+                figures[f"{base}: {name}", heading] = summarise(getattr(errors, column)).scaled(factor)
         if not metrics:
             metrics = _metrics(parts)
     if not tables:
         raise InputError("clips", "show nobody whom the detector finds", remedy="choose another split, or --visible 0")
+    tables.append(figures_table(figures, digits=2))
     return Report("Refinement of fits", facts, metrics, tables)
 
 

@@ -38,7 +38,7 @@ from humanpose_cli.fitting.people import SingleImages
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.io.inputs import Frame
 from humanpose_cli.metrics.images import Lpips, mask_iou, ssim, ssim_foreground
-from humanpose_cli.models.people import usual_protocol
+from humanpose_cli.models.people import people_of_images, require_model, usual_protocol
 from humanpose_cli.models.warp3d.generator import Warp3d, frame_of_example, load_warp3d, to_network
 from humanpose_cli.models.warp3d.pairs import PairCrops
 from humanpose_cli.models.warp3d.perceptual import perceptual_loss
@@ -366,6 +366,8 @@ def evaluate_reposing(
     methods: dict[str, Method] = {"copy": copying}
     body = body_by_name(selection.body) if crops.pairs.cache.labels.get("people/poses", 0) else None
     if body is not None:
+        cache, images = crops.pairs.cache, np.unique([image for image, _ in crops.pairs.inputs])
+        require_model(people_of_images(cache, images), body)
         wrapped = WrappedPeople(body)
         methods["mesh"] = meshing(wrapped)
         methods["warp3d, pasted"] = pasting(network, wrapped)

@@ -18,6 +18,7 @@ from humanpose_cli.evaluate.report import (
     Report,
     Summary,
     Table,
+    figures_table,
     quartile_contact_sheet,
     segmentation_panel,
     summarise,
@@ -127,6 +128,7 @@ def segmenter_report(
     rows: list[list[Cell]] = [[name, *map(float, cells)] for name, *cells in zip(names, *with_means, strict=True)]
     note = "IoU and F1 of the table are over all pixels, as the paper counts; intervals are of people's means."
     table = Table("parts", "Parts", ("part", *columns), rows, notes=[note])
+    figures = figures_table({("the parts' mean", name): summary for name, summary in metrics.items()}, digits=3)
     quality = evaluated.people_iou
 
     def panel(index: int) -> np.ndarray:
@@ -143,7 +145,7 @@ def segmenter_report(
         "quartiles.jpg": (quartile_contact_sheet(-quality, panel, title), "Quartiles: person, true parts, found parts"),
         "worst.jpg": (worst_contact_sheet(-quality, panel, title), "Least IoU: person, true parts, found parts"),
     }
-    return Report("Segmenter", {**facts, "people": len(people)}, metrics, [table], images)
+    return Report("Segmenter", {**facts, "people": len(people)}, metrics, [table, figures], images)
 
 
 def _over_pixels(classes: NDArray[np.float64], people: NDArray[np.float64]) -> Summary:

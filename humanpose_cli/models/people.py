@@ -109,9 +109,9 @@ def split_people(path: Path | str, needs: Sequence[str], *, protocol: str = "") 
     cache = open_cache(path)
     _check_columns(cache, needs)
     chosen = training_protocol(cache, protocol)
-    train = _with_labels(_people_of(cache, cache.rows(chosen, "train")), needs)
+    train = _with_labels(people_of_images(cache, cache.rows(chosen, "train")), needs)
     if "validation" in cache.splits[chosen]:
-        held = _with_labels(_people_of(cache, cache.rows(chosen, "validation")), needs)
+        held = _with_labels(people_of_images(cache, cache.rows(chosen, "validation")), needs)
     else:
         numbers = np.arange(len(train))
         apart = numbers % round(1 / _HELD_OUT) == 0
@@ -131,7 +131,7 @@ def people_in(path: Path | str, needs: Sequence[str], protocol: str, split: str)
     """Those of one split with all the labels that are needed; InputError as for `split_people`."""
     cache = open_cache(path)
     _check_columns(cache, needs)
-    people = _with_labels(_people_of(cache, cache.rows(protocol, split)), needs)
+    people = _with_labels(people_of_images(cache, cache.rows(protocol, split)), needs)
     if len(people) == 0:
         raise InputError(
             cache.path, f"has nobody with {_listed(needs)} in {split}", remedy="make a larger cache, or choose `split`"
@@ -223,7 +223,8 @@ def _check_columns(cache: Cache, needs: Sequence[str]) -> None:
             raise InputError(cache.path, f"lacks {label.text}", expected=label.column, remedy=label.remedy)
 
 
-def _people_of(cache: Cache, images: NDArray[np.int64]) -> People:
+def people_of_images(cache: Cache, images: NDArray[np.int64]) -> People:
+    """Everybody in these images."""
     ranges = [cache.people_of(int(row)) for row in images]
     rows = np.array([row for people in ranges for row in people], np.int64)
     indices = np.array([place for people in ranges for place in range(len(people))], np.int64)

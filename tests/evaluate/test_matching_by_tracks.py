@@ -55,3 +55,7 @@ def test_a_track_is_one_person_in_all_frames() -> None:
 def test_without_sequences_there_are_no_tracks() -> None:
     with pytest.raises(InputError, match="holds no sequences, expected videos"):
         matched_by_tracks(people(()), fit)
+    with pytest.raises(InputError, match="do not say whose tracks they are"):
+        matched_by_tracks(people(), lambda image: [found._replace(track="") for found in fit(image)])
+    with pytest.raises(InputError, match="do not say whose tracks they are"):
+        matched_by_tracks(people(("video", "other")), lambda image: [])

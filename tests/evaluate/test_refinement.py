@@ -170,7 +170,7 @@ def known(monkeypatch: pytest.MonkeyPatch, people: EvaluatedPeople) -> None:
 @pytest.mark.usefixtures("known")
 def test_tables_compare_every_setting_with_the_start(cache: Path) -> None:
     report = evaluate_refinement(PeopleSelection(cache), RefineSelection(), CPU)
-    assert [table.name for table in report.tables] == ["refine-keypoints", "refine-nbf", "refine-noise"]
+    assert [table.name for table in report.tables] == ["refine-keypoints", "refine-nbf", "refine-noise", "figures"]
     noise = report.tables[2]
     assert [row[0] for row in noise.rows] == [
         "before", "flow · prior none", "flow · prior pose", "keypoints · prior none", "keypoints · prior pose",
@@ -200,7 +200,8 @@ def test_a_setting_that_harms_is_named(cache: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.usefixtures("known")
 def test_robustness_disturbs_textures_and_light(cache: Path) -> None:
     report = evaluate_robustness(PeopleSelection(cache), RefineSelection(correspondence="flow"), CPU)
-    (table,) = report.tables
+    table, figures = report.tables
+    assert {len(row) for row in figures.rows} == {7}
     settings = [row[0] for row in table.rows]
     assert settings[:5] == ["before", "undisturbed", "texture noise 0.1", "texture noise 0.2", "texture noise 0.4"]
     assert len(settings) == 9

@@ -146,6 +146,6 @@ def test_its_network_is_evaluated_on_held_out_people(cache, whole):
     # The same people and weights as in the last round.
     assert report.metrics["mpjpe_mm"].value == pytest.approx(whole[1].metrics["mpjpe_mm"], rel=1e-2)
     assert document["metrics"]["mpjpe_mm"]["n"] == 2
-    assert [row[1] for row in report.tables[0].rows][-1] == 96.99
+    assert len(report.tables[0].rows) == 1  # the paper's figures are of other data
     with pytest.raises(UsageError, match="weights"):
         evaluate_regressor(selection, "", "cpu", no_progress, lambda: False)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, softplus
 
+from humanpose_cli.body.body import default_body
 from humanpose_cli.body.warping_parts import WarpingParts
 from humanpose_cli.core.conventions import REPOSING19
 from humanpose_cli.core.errors import InputError, UsageError
@@ -28,7 +29,7 @@ from humanpose_cli.data.augmentation import NO_AUGMENTATION, WARP3D_AUGMENTATION
 from humanpose_cli.data.cache import Cache, open_cache
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
 from humanpose_cli.metrics.images import mask_iou, ssim, ssim_foreground
-from humanpose_cli.models.people import training_protocol
+from humanpose_cli.models.people import people_of_images, require_model, training_protocol
 from humanpose_cli.models.warp3d.config import PRESETS, DiscriminatorConfig, GeneratorConfig
 from humanpose_cli.models.warp3d.generator import MODEL, Generated, Generator, generator_weights, to_bytes, to_network
 from humanpose_cli.models.warp3d.layers import Discriminator
@@ -137,6 +138,9 @@ class Warp3dRecipe(Recipe[Mapping[str, Tensor]]):
         torch.manual_seed(seed)
         self.cache = open_cache(data)
         self.pairs, self.held_out = _split_pairs(self.cache, self.options)
+        if self.options.mesh_share:
+            rows = np.unique([image for pairs in (self.pairs, self.held_out) for image, _ in pairs.inputs])
+            require_model(people_of_images(self.cache, rows), default_body())
         self.generator = Generator(self.options.generator)
         if self.options.start:
             path = find_weights(self.options.start)
