@@ -19,7 +19,7 @@ _PRESENCE = 0.5  # below this the person has left the region
 _MOVED = 0.06  # of the region's side: passes that differ by more show no pose to rely on
 _PATIENCE = 2  # frames for which a region is kept though nobody was detected in it
 _NEWCOMERS = 4  # at most, looked into in one frame
-_LOOK_EVERY = 8  # frames between two looks for newcomers, in turn at the whole image and at one of its parts
+_LOOK_EVERY = 6  # frames between two looks for newcomers, in turn at the whole image and at one of its parts
 _MULTIPOSE_SIDE = 512  # pixels of what MultiPose sees
 _PART = 0.5  # of the longer side of the image
 _KEY_EVERY = 60  # frames between two searches of everything
@@ -49,7 +49,7 @@ class _Followed:
 class Follower:
     """People followed from frame to frame.
 
-    Each frame costs `scheme.followed` + 1 passes of BlazePose full and those of heavy a person; every eighth frame
+    Each frame costs `scheme.followed` + 1 passes of BlazePose full and those of heavy a person; every sixth frame
     MultiPose looks for newcomers, in turn in the whole image and in one of its parts. A newcomer, and the place where
     somebody was lost, brings a search there; where it finds nobody, that region is left alone for a second, so that a
     lamp-post does not slow the whole video down. Somebody who is less sure to be a person is followed, too: what walks
@@ -136,12 +136,12 @@ class Follower:
     def _look_round(self, pyramid: Pyramid) -> list[Proposal]:
         """Whom MultiPose sees in this frame's part of the image."""
         turn, step = divmod(self._frame, _LOOK_EVERY)
-        if step or self._frame % _KEY_EVERY == 0:
+        if step:
             return []
         (whole,) = windows_over(pyramid.width, pyramid.height, (1.0,))[:1]
         longest = max(pyramid.width, pyramid.height)
         parts = windows_over(pyramid.width, pyramid.height, (_PART,)) if longest > _MULTIPOSE_SIDE else [whole]
-        window = whole if turn % 2 else parts[turn // 2 % len(parts)]
+        window = whole if turn % 2 == 0 else parts[turn // 2 % len(parts)]
         side = min(_MULTIPOSE_SIDE, max(32 * math.ceil(window.side / 32), 256))
         return propose_by_multipose(self._pool, pyramid, [(window, side)])
 

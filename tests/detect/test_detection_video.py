@@ -69,7 +69,7 @@ def test_a_second_person_who_enters_joins_the_first(fast: PersonDetector, render
     alone = np.concatenate([small, np.repeat(small[:, -1:], 512, axis=1)], axis=1)
     both = np.concatenate([small, astronaut], axis=1)
     tracks = TrackAssigner()
-    numbers = [set(tracks.assign(people).track_ids) for people in fast.track([alone, *9 * [both]])]
+    numbers = [set(tracks.assign(people).track_ids) for people in fast.track([alone, *13 * [both]])]
     assert numbers[0] == {0}
     assert numbers[-1] == {0, 1}
 
