@@ -222,12 +222,13 @@ def test_an_untrained_network_says_t_pose():
     torch.testing.assert_close(pose.vector, ScaledPose.t_pose(2).vector, atol=0.1, rtol=0)
 
 
-def test_people_are_cut_out_of_their_images(people):
+@pytest.mark.parametrize("whose", ["mask", "detected_mask"])
+def test_people_are_cut_out_of_their_images(people, whose):
     boxes, mask = people.column("box"), people.example(1, ()).mask
 
     def example(number, maps, **parts):
         found = people.example(number, maps, **parts)
-        return replace(found, image=np.full_like(found.image, 200))
+        return replace(found, image=np.full_like(found.image, 200), **{"mask": None, whose: found.mask})
 
     bright = SimpleNamespace(column=people.column, example=example)
     whole, alone = (_Crops(bright, 32, cut_out=cut).image(1, person_crop(boxes[1], 32)) for cut in (False, True))

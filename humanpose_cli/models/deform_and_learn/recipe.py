@@ -211,10 +211,10 @@ class _Crops:
         return normalised_image(self.image(number, person_crop(self.boxes[number], self.size)))
 
     def image(self, number: int, crop: Crop) -> NDArray[np.uint8]:
-        """What the crop shows; of the person alone where they are cut out."""
-        example = self.people.example(number, (), mask=self.cut_out, detected_mask=False)
-        mask = example.mask
-        return crop.image(example.image if mask is None else np.where(mask[..., None] > 0, example.image, np.uint8(0)))
+        """What the crop shows; of the person alone where they are cut out, by their mask, else by the detector's."""
+        example = self.people.example(number, (), mask=self.cut_out, detected_mask=self.cut_out)
+        mask = example.detected_mask if example.mask is None else example.mask
+        return crop.image(example.image if mask is None else np.where(mask[..., None] > 127, example.image, np.uint8(0)))
 
 
 class _Examples(_Crops):
