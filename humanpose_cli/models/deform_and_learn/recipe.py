@@ -133,7 +133,7 @@ DEFORM_PRESETS: Mapping[str, tuple[DeformTraining, TrainOptions]] = {
             learning_rate=7e-4,
             lifter_steps=1500,
         ),
-        TrainOptions(epochs=12, batch_size=16, decay=0.0, clip=5.0, precision="full"),
+        TrainOptions(epochs=12, batch_size=16, decay=0.0, clip=5.0, average=0.995, precision="full"),
     ),
 }
 """`small`: for a CPU and a few thousand people."""

@@ -39,6 +39,7 @@ from humanpose_cli.models.deform_and_learn.recipe import (
 from humanpose_cli.models.deform_and_learn.registration import RegistrationEvidence, register
 from humanpose_cli.models.deform_and_learn.regressor import MODEL, BodyRegressor, orthonormal
 from humanpose_cli.models.people import People
+from humanpose_cli.networks.weights import fill, read_weights
 from humanpose_cli.train.recipe import Recipe, TrainOptions
 from humanpose_cli.train.trainer import BEST, LAST, MACHINE_OPTIONS, TrainResult, train
 
@@ -308,7 +309,8 @@ class _Run:
         )
         recipe = RegressorRecipe(data, plan.body, plan.options, seed=plan.seed, number=self.number)
         self._train(recipe, replace(self.loop, seed=self.loop.seed + self.number), "network")
-        recipe.model.eval()
+        written = self._at("network") / LAST  # the running average, where there is one
+        fill(recipe.model.eval(), read_weights(written, MODEL)[0], written)
         with torch.no_grad():
             return dict(recipe.validate(_BATCH))
 
