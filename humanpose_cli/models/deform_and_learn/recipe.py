@@ -214,7 +214,8 @@ class _Crops:
         """What the crop shows; of the person alone where they are cut out, by their mask, else by the detector's."""
         example = self.people.example(number, (), mask=self.cut_out, detected_mask=self.cut_out)
         mask = example.detected_mask if example.mask is None else example.mask
-        return crop.image(example.image if mask is None else np.where(mask[..., None] > 127, example.image, np.uint8(0)))
+        shown = example.image if mask is None else np.where(mask[..., None] > 127, example.image, np.uint8(0))
+        return crop.image(shown)
 
 
 class _Examples(_Crops):

@@ -30,8 +30,8 @@ _START = 0.01  # of the last layer's usual weights: an untrained network says T 
 class BodyRegressorOptions:
     """The network: a ResNet of `layers` with `width` channels in its first stage, on crops of `size` pixels.
 
-    cut_out  it sees the person before black where a mask of theirs is known, or the detector's: a few thousand images teach a small network
-             that begins at random nothing of where a person is before a background
+    cut_out  it sees the person before black where their mask is known, or the detector's: a few thousand images teach a
+             small network that begins at random nothing of where a person is before a background
     """
 
     layers: int = 50
