@@ -178,6 +178,9 @@ class DrawnPerson:
     turn_degrees: float
 
 
+_ON_THE_GROUND = 0.04  # metres between soles and ground that a fit's feet may be wrong
+
+
 class MeshReposer:
     """One person of one photo, ready to be drawn in any pose. The texture is baked once, at construction.
 
@@ -343,12 +346,15 @@ class MeshReposer:
         return [self.render(*pose) for pose in poses]
 
     def set_down(self, rotations: Tensor, trans: Tensor) -> Tensor:
-        """The translation (3,) that puts a standing pose onto the photo's ground; as it is for other poses."""
+        """The translation (3,) that puts a standing pose onto the photo's ground; as it is for other poses, and for
+        those whose feet are about there: a pelvis is known more exactly than a sole.
+        """
         if self.ground is None:
             return trans
         with torch.no_grad():
             height = standing_height(self.dressed.pose(rotations.to(self.rotations), trans.to(self.trans)), self.body)
-        return trans if height is None else trans + trans.new_tensor([0.0, self.ground - height, 0.0])
+        lift = 0.0 if height is None else self.ground - height
+        return trans if abs(lift) < _ON_THE_GROUND else trans + trans.new_tensor([0.0, lift, 0.0])
 
     def backdrop(self, rotations: Tensor, trans: Tensor) -> NDArray[np.uint8] | None:
         """The background (H, W, 3) behind a pose, with its shadow where it is the photo's; None for transparent."""

@@ -13,7 +13,7 @@ def vertices(stage: Stage, rotations: torch.Tensor, trans: torch.Tensor) -> torc
 
 
 KNEELING = pose(left_knee=(1.6, 0.0, 0.0), right_knee=(1.6, 0.0, 0.0), **STANDING)
-STEP = pose(left_hip=(-0.8, 0.0, 0.0), right_hip=(0.5, 0.0, 0.0), **STANDING)
+STEP = pose(left_hip=(-1.0, 0.0, 0.0), right_hip=(0.7, 0.0, 0.0), **STANDING)
 
 
 def test_only_who_stands_on_their_feet_has_a_ground(stage: Stage) -> None:
@@ -28,9 +28,10 @@ def test_a_pose_is_set_down_where_the_feet_stood(stage: Stage) -> None:
     photo, mask = stage.person(rotations)
     reposer = MeshReposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
     down = reposer.set_down(STEP, stage.trans)
-    assert down[1] > stage.trans[1] + 0.01  # legs apart reach less deep, so the pelvis sinks
+    assert down[1] > stage.trans[1] + 0.03  # legs apart reach less deep, so the pelvis sinks
     assert abs(standing_height(reposer.dressed.pose(STEP, down), stage.body) - reposer.ground) < 1e-4
-    torch.testing.assert_close(reposer.set_down(KNEELING, stage.trans), stage.trans)
+    for still in (KNEELING, rotations):
+        torch.testing.assert_close(reposer.set_down(still, stage.trans), stage.trans)
 
 
 def test_shadow_lies_below_the_feet_and_fades(stage: Stage) -> None:
