@@ -17,15 +17,21 @@ _FORMAT = option(
     show_default=False,
 )
 _PERSON = option("--person ID|largest|all", "Whose motion to write.")
+_FRAMES = option(
+    "--frames INPUT",
+    "The video, folder, image or glob pattern that the fits were made of, for --texture frames; may be repeated. "
+    "Default: none.",
+    show_default=False,
+)
 _FRAME_RATE = option(
     "--frame-rate N",
     "Frames a second where the fits do not tell, as those of folders of images. Default: 25.",
     show_default=False,
 )
 _TEXTURE = option(
-    "--texture FILE",
-    "Texture of the person (PNG), or a folder with one for each, as hpc refine writes them. Default: those beside the "
-    "fits.",
+    "--texture FILE|frames",
+    "Texture of the person (PNG), or a folder with one for each, as hpc refine writes them; frames: made of --frames. "
+    "Default: those beside the fits.",
     show_default=False,
 )
 
@@ -39,6 +45,7 @@ _TEXTURE = option(
     examples=(
         "hpc export clip.mp4.fit.npz",
         "hpc export clip.mp4.fit.npz --out dance.glb",
+        "hpc export photo.jpg.fit.npz --frames photo.jpg --texture frames",
         "hpc export hpc-out/fit --format amass,bvh --person largest",
     ),
 )
@@ -49,7 +56,8 @@ def export(
     formats: Annotated[str | None, _FORMAT] = None,
     person: Annotated[str, _PERSON] = "all",
     frame_rate: Annotated[float | None, _FRAME_RATE] = None,
-    texture: Annotated[Path | None, _TEXTURE] = None,
+    frames: Annotated[list[str] | None, _FRAMES] = None,
+    texture: Annotated[str | None, _TEXTURE] = None,
     body: BodyOption = "default",
     out: OutOrFile = Path("hpc-out/export"),
 ) -> CommandResult:
@@ -71,27 +79,33 @@ def export(
     )
     from humanpose_cli.fitting.fit_reading import read_fits
     from humanpose_cli.fitting.options import body_identity
+    from humanpose_cli.fitting.result import FrameSource
     from humanpose_cli.io.digests import file_digest
-    from humanpose_cli.refining.items import fit_files
+    from humanpose_cli.refining.frames import FitFrames
+    from humanpose_cli.refining.items import fit_files, inputs_of_fit
 
     if frame_rate is not None and frame_rate <= 0:
         raise UsageError("frame_rate", "is unusable", expected="more than 0", got=str(frame_rate))
     given = [*(fits or ()), *map(Path, flags.listed())]
     if not given:
         raise UsageError("fits", "are missing", expected="fit files, folders of them, or a list with `items`")
+    found = list(flags.inputs(session, frames, out)) if frames else []
     named = fit_files(given)
     base_of, chosen = output_base(out, parse_formats(formats) if formats is not None else None)
     items = []
     for name, path in named:
         base = base_of(name)
         whole = tuple(base.with_name(f"{base.name}.{kind}") for kind in chosen if kind in ONE_FILE)
-        files = tuple(sorted(path.iterdir())) if path.is_dir() else (path,)
-        items.append(Item(name, files, str(path), path.parent, whole, payload=(path, base)))
+        own, error = inputs_of_fit(name, path, found, alone=len(named) == 1) if found else ((), None)
+        files = [*(sorted(path.iterdir()) if path.is_dir() else [path]), *(file for item in own for file in item.files)]
+        payload = (path, base, own)
+        items.append(Item(name, tuple(files), str(path), path.parent, whole, payload=payload, error=error))
 
     def work(item: Item) -> Outcome:
-        path, base = item.payload
-        fit = chosen_people(read_fits(path, body), person)
-        textures = known_textures(path, fit, texture)
+        path, base, own = item.payload
+        fit = chosen_people(read_fits(path, body, own or None), person)
+        known = FitFrames(fit, FrameSource(own), in_order=True) if own else None
+        textures = known_textures(path, fit, texture, known, session.reporter.step)
         written = export_fit(
             fit, base, chosen, frame_rate=frame_rate, textures=textures, progress=session.reporter.step
         )
@@ -99,5 +113,5 @@ def export(
         return Outcome(written, details)
 
     recorded = {"formats": chosen, "person": person, "frame_rate": frame_rate, "body": body_identity(body)}
-    recorded["texture"] = str(texture) if texture is None or texture.is_dir() else file_digest(texture)
+    recorded["texture"] = file_digest(Path(texture)) if texture and Path(texture).is_file() else texture
     return flags.run(session, items, work, out, recorded)

@@ -19,9 +19,9 @@ _FRAMES = option(
 )
 _PERSON = option("--person ID|largest|all", "Who is shown.")
 _TEXTURE = option(
-    "--texture FILE",
-    "Texture of the person (PNG), or a folder with one for each, as hpc refine writes them. Default: those beside the "
-    "fits.",
+    "--texture FILE|frames",
+    "Texture of the person (PNG), or a folder with one for each, as hpc refine writes them; frames: made of --frames. "
+    "Default: those beside the fits.",
     show_default=False,
 )
 
@@ -34,7 +34,7 @@ _TEXTURE = option(
     ),
     examples=(
         "hpc view photo.jpg.fit.npz --frames photo.jpg",
-        "hpc view clip.mp4.fit.npz --frames clip.mp4 --out clip.html",
+        "hpc view clip.mp4.fit.npz --frames clip.mp4 --texture frames --out clip.html",
         "hpc view hpc-out/fit",
     ),
 )
@@ -44,7 +44,7 @@ def view(
     fits: Annotated[list[Path] | None, _FITS] = None,
     frames: Annotated[list[str] | None, _FRAMES] = None,
     person: Annotated[str, _PERSON] = "all",
-    texture: Annotated[Path | None, _TEXTURE] = None,
+    texture: Annotated[str | None, _TEXTURE] = None,
     body: BodyOption = "default",
     out: OutOrFile = Path("hpc-out/view"),
 ) -> CommandResult:
@@ -83,12 +83,12 @@ def view(
         fit = chosen_people(read_fits(path, body, own or None), person)
         known = FitFrames(fit, FrameSource(own), in_order=True) if own else None
         title = item.key.removesuffix(FIT_SUFFIX)
-        textures = known_textures(path, fit, texture)
+        textures = known_textures(path, fit, texture, known, session.reporter.step)
         page = view_page(fit, known, title=title, textures=textures, progress=session.reporter.step)
         written = page.save(item.outputs[0])
         size = written.stat().st_size / 1e6
         return Outcome((written,), {"people": len(fit.tracks), "frames": fit.frame_count, "megabytes": size})
 
     recorded = {"person": person, "body": body_identity(body), "frames": bool(found)}
-    recorded["texture"] = str(texture) if texture is None or texture.is_dir() else file_digest(texture)
+    recorded["texture"] = file_digest(Path(texture)) if texture and Path(texture).is_file() else texture
     return flags.run(session, items, work, out, recorded)

@@ -26,8 +26,9 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.io.atomic import ensure_folder, write_bytes, write_json, write_npz
 from humanpose_cli.io.fit_files import FIT_SUFFIX
 from humanpose_cli.io.images import write_image
+from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.items import read_textures, texture_path
-from humanpose_cli.refining.refiner import TEXELS
+from humanpose_cli.refining.refiner import TEXELS, RefineOptions, Refiner
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,14 +96,23 @@ def chosen_people(fit: Fit, person: str) -> Fit:
     return fit.select(fit.rows_of(fit.largest_track if person == "largest" else int(person)))
 
 
-def known_textures(path: Path, fit: Fit, texture: Path | None = None) -> dict[int, NDArray[np.uint8]]:
+def known_textures(
+    path: Path, fit: Fit, texture: str | None = None, frames: FitFrames | None = None, progress: Progress = no_progress
+) -> dict[int, NDArray[np.uint8]]:
     """Textures of a fit's tracks, (512, 512, 4) uint8.
 
     path     of the fit file
-    texture  as `refining.items.read_textures` takes it; None: those beside the fit file, for tracks that have one
+    texture  a file or folder as `refining.items.read_textures` takes them; `frames`: made from them; None: those beside
+             the fit file, for tracks that have one
+    UsageError where there are no frames to make them from.
     """
+    if texture == "frames":
+        if frames is None:
+            raise UsageError("texture", "cannot be made of frames that are not given", remedy="name them with `frames`")
+        with Refiner(RefineOptions("flow")) as refiner:
+            return refiner.textures(fit, frames, progress=progress)
     if texture is not None:
-        return read_textures(texture, fit, path)
+        return read_textures(Path(texture), fit, path)
     found = [track for track in fit.tracks if texture_path(path, track).is_file()]
     if not found:
         return {}

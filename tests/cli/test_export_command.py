@@ -91,6 +91,7 @@ def test_pages_for_fits_with_and_without_frames(hpc, fits, tmp_path):
         (("--person", "7"), 2, "largest, or of 0, 1"),
         (("--frame-rate", "0"), 2, "more than 0"),
         (("--out", "dance.bvh"), 2, "json, glb, usd"),
+        (("--texture", "frames"), 2, "name them with --frames"),
     ],
 )
 def test_what_cannot_be_exported_is_told(hpc, fits, tmp_path, monkeypatch, more, code, told):

@@ -23,7 +23,13 @@ async function main() {
   const gltf = await loader.parseAsync(await new Response(packed("#people3d")).arrayBuffer(), "");
   const scene = new THREE.Scene(), recorded = gltf.cameras[0];
   scene.add(gltf.scene);
-  gltf.scene.traverse(node => { node.frustumCulled = false; });  // bounds at rest say nothing about posed skins
+  gltf.scene.traverse(node => {
+    node.frustumCulled = false;  // bounds at rest say nothing about posed skins
+    if (node.material?.map) {  // a photograph's light is in its colours already
+      node.material.emissiveMap = node.material.map;
+      node.material.emissive.set(0x888888);
+    }
+  });
   scene.add(new THREE.HemisphereLight(0xffffff, 0x777788, 2.2));
   const lamp = new THREE.DirectionalLight(0xffffff, 1.6);
   lamp.position.set(1, 2, 3);
