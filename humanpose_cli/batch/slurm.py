@@ -22,7 +22,7 @@ JOB_FOLDER = "slurm"
 """Where scripts and logs of jobs lie in the output folder."""
 
 REPORT = "report.json"
-"""What the collecting job writes into the output folder: the JSON document of a dry run afterwards."""
+"""What the collecting job writes into the output folder: the JSON document that it prints."""
 
 _TRIES = 3  # of a process that is killed, before its job fails
 _MOST_TIMEOUTS = 100  # after each of which a job is requeued
@@ -105,26 +105,28 @@ class SlurmSettings:
     options: Mapping[str, str] = field(default_factory=dict)
 
 
-def submit(name: str, line: Sequence[str], out: Path, settings: SlurmSettings, *, sharded: bool) -> SlurmJobs:
+def submit(
+    name: str, line: Sequence[str], out: Path, settings: SlurmSettings, collect: Sequence[str] | None
+) -> SlurmJobs:
     """Submit a command.
 
     name     of the jobs
     line     the command line, without what concerns the cluster
     out      its output folder
-    sharded  whether it takes `--shard i/N`, and a report on all shards is wanted
+    collect  what the line ends with in the job that reports on all shards; None for a command without shards
     UnavailableError without Slurm or submitit, or if Slurm refuses; UsageError for options that it does not know.
     """
     folder = ensure_folder(out / JOB_FOLDER)
     folder.chmod(0o700)  # submitit's pickles in it are run
     executor = _executor(folder, name, settings)
     (out / REPORT).unlink(missing_ok=True)
-    if not sharded:
+    if collect is None:
         (job,) = _submitted(executor, [CommandJob(tuple(line))])
         return SlurmJobs(job.split("_")[0])
     shards = [CommandJob((*line, "--shard", f"{index}/{settings.shards}")) for index in range(settings.shards)]
     work = _submitted(executor, shards)[0].split("_")[0]
     executor.update_parameters(dependency=f"afterany:{work}", job_name=f"{name}-report")
-    report = CommandJob((*line, "--dry-run", "--json"), out / REPORT)
+    report = CommandJob((*line, *collect), out / REPORT)
     return SlurmJobs(work, _submitted(executor, [report])[0])
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from humanpose_cli.cli.command import Session
 
 _PANEL = "Cluster"
+_COLLECT = {"array": ("--dry-run", "--json"), "build": ("--json",), "job": None}
 _POLL = 2.0  # seconds between two looks at the jobs
 
 _CLUSTER = option("--cluster", "Where to run: here, or as jobs of Slurm, which go on by themselves.", _PANEL)
@@ -59,12 +60,12 @@ def without_cluster_flags(arguments: Sequence[str]) -> list[str]:
 
 
 def submit_command(
-    session: Session, flags: ClusterFlags, values: Mapping[str, Any], arguments: Sequence[str], *, sharded: bool
+    session: Session, flags: ClusterFlags, values: Mapping[str, Any], arguments: Sequence[str], kind: str
 ) -> CommandResult:
     """Submit the command to Slurm, and with --wait follow it.
 
-    values    the command's own
-    sharded   whether it takes --shard
+    values  the command's own
+    kind    `CommandInfo.cluster`
     UsageError for what cannot be submitted.
     """
     from humanpose_cli.batch.slurm import SlurmSettings, submit
@@ -74,19 +75,20 @@ def submit_command(
     lists = [value for value in values.values() if isinstance(value, list)]
     if any("-" in value for value in lists) or str(getattr(batch, "items", None)) == "-":
         raise UsageError("cluster", "has no stdin", remedy="write the list to a file and give it with `items`")
-    if getattr(batch, "shard", None) is not None:
+    if (getattr(batch, "shard", None) or values.get("shard")) is not None:
         raise UsageError("shard", "cannot be given with `cluster=slurm`", remedy="`shards`")
-    if flags.shards > 1 and not sharded:
+    collect = _COLLECT[kind]
+    if flags.shards > 1 and collect is None:
         raise UsageError("shards", f"are not for {session.command}", remedy="leave it out")
     out = Path(values.get("out") or Path("runs") / str(values.get("model", session.command)))
     if out.suffix and not out.is_dir():
         raise UsageError("out", "must be a folder on a cluster", got=str(out))
     line = [sys.executable, "-m", "humanpose_cli", *without_cluster_flags(arguments), "--cluster", "local"]
     settings = SlurmSettings(flags.shards, read_settings(flags.cluster_set or []))
-    jobs = submit(f"hpc-{session.command}", line, out, settings, sharded=sharded)
+    jobs = submit(f"hpc-{session.command}", line, out, settings, collect)
     ids = " ".join(filter(None, (jobs.work, jobs.collect)))
-    parts = f"job {jobs.work} of {flags.shards} parts" if sharded else f"job {jobs.work}"
-    tells = f"hpc ledger {out}" if sharded else f"{out}/metrics.jsonl"
+    parts = f"job {jobs.work} of {flags.shards} parts" if collect is not None else f"job {jobs.work}"
+    tells = {"array": f"hpc ledger {out}", "build": f"hpc cache show {out}"}.get(kind, f"{out}/metrics.jsonl")
     session.reporter.info(f"submitted as {parts}; {tells} tells how far it is, scancel {ids} stops it")
     extra = {"jobs": dataclasses.asdict(jobs)}
     if not flags.wait:
@@ -98,7 +100,7 @@ def submit_command(
         code = ExitCode(128 + (session.stop.signal_number or signal.SIGINT))
         messages = (f"the jobs go on; scancel {ids} stops them",)
         return CommandResult(session.command, Status.INTERRUPTED, messages=messages, exit_code=code, extra=extra)
-    result = dataclasses.replace(_report(session.command, out, sharded), extra=extra)
+    result = dataclasses.replace(_report(session.command, out, collected=collect is not None), extra=extra)
     for item in result.items:
         session.reporter.item_finished(item)  # reports what failed, and why
     return result
@@ -119,11 +121,11 @@ def _follow(session: Session, jobs: SlurmJobs, out: Path) -> None:
         time.sleep(_POLL)
 
 
-def _report(command: str, out: Path, sharded: bool) -> CommandResult:
+def _report(command: str, out: Path, *, collected: bool) -> CommandResult:
     """What the jobs left, as their report says; items that nobody did are failures here."""
     from humanpose_cli.batch.slurm import JOB_FOLDER, read_report
 
-    if not sharded:
+    if not collected:
         return CommandResult(command, Status.SUCCESS, messages=(f"ended; {out / JOB_FOLDER} holds what it printed",))
     report = read_report(out)
     if not report:

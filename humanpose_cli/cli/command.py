@@ -87,14 +87,15 @@ class CommandInfo:
     columns   of the table of items, beside input, status and seconds
     labels    what the table calls a status, where its usual labels do not fit
     tunes     whether it passes `session.settings` on through `session.tune`; otherwise unknown keys are refused
-    cluster   whether it can be submitted to a cluster: as an "array" of shards, or as one "job"
+    cluster   how it can be submitted: as an "array" of shards, on which a dry run reports; as the "build" of one result,
+              whose shards the command joins in the end; as one "job"
     examples  command lines for the end of `--help`
     """
 
     columns: tuple[ResultColumn, ...] = ()
     labels: Mapping[Status, str] = field(default_factory=dict)
     tunes: bool = False
-    cluster: Literal["", "array", "job"] = ""
+    cluster: Literal["", "array", "build", "job"] = ""
     examples: tuple[str, ...] = ()
 
 

@@ -117,8 +117,7 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
             stop.on_stop = lambda number: reporter.info(_stopping(number, stop.grace))
             cluster = invocation.cluster
             if cluster is not None and cluster.cluster == "slurm":
-                sharded = invocation.info.cluster == "array"
-                result = submit_command(session, cluster, invocation.values, arguments, sharded=sharded)
+                result = submit_command(session, cluster, invocation.values, arguments, invocation.info.cluster)
             else:
                 result = invocation.function(session, **invocation.values)
             return close(result, reporter, as_json=as_json, info=invocation.info)

@@ -78,6 +78,7 @@ _RESUME = option("--resume/--no-resume", "Keep the finished files of an interrup
         ("kept", "kept", "Files that an earlier run had finished."),
     ),
     tunes=True,
+    cluster="build",
     examples=(
         "hpc preprocess synthetic --count 2000 --out people",
         "hpc preprocess synthetic --pairs --count 2000 --out pairs",

@@ -91,7 +91,7 @@ def wait_for_items(out: Path, count: int) -> None:
 def start(folder: Path, manner: str, shards: int = 3) -> SlurmJobs:
     (folder / "batch.py").write_text(BATCH)
     line = (sys.executable, str(folder / "batch.py"), str(folder), manner)
-    return submit("test", line, folder / "out", SlurmSettings(shards, {"mem": "10"}), sharded=True)
+    return submit("test", line, folder / "out", SlurmSettings(shards, {"mem": "10"}), ("--dry-run", "--json"))
 
 
 def statuses(out: Path) -> Counter[str]:
@@ -131,15 +131,15 @@ def test_a_preempted_job_is_requeued_and_goes_on(slurm, tmp_path):
 
 def test_what_slurm_refuses_is_told(slurm, tmp_path):
     with pytest.raises(UnavailableError, match=r"slurm: refuses the job.*artition"):
-        submit("test", ("true",), tmp_path, SlurmSettings(2, {"partition": "no-such"}), sharded=True)
+        submit("test", ("true",), tmp_path, SlurmSettings(2, {"partition": "no-such"}), ())
     with pytest.raises(UsageError, match="minutes"):
-        submit("test", ("true",), tmp_path, SlurmSettings(2, {"time": "1:00"}), sharded=True)
+        submit("test", ("true",), tmp_path, SlurmSettings(2, {"time": "1:00"}), ())
 
 
 def test_without_slurm_the_remedy_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UnavailableError, match="slurm: is not on this machine"):
-        submit("test", ("true",), tmp_path, SlurmSettings(), sharded=True)
+        submit("test", ("true",), tmp_path, SlurmSettings(), ())
 
 
 def test_a_process_that_is_always_killed_fails_in_the_end(tmp_path):
