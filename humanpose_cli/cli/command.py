@@ -87,8 +87,8 @@ class CommandInfo:
     columns   of the table of items, beside input, status and seconds
     labels    what the table calls a status, where its usual labels do not fit
     tunes     whether it passes `session.settings` on through `session.tune`; otherwise unknown keys are refused
-    cluster   how it can be submitted: as an "array" of shards, on which a dry run reports; as the "build" of one result,
-              whose shards the command joins in the end; as one "job"
+    cluster   how it can be submitted: as an "array" of shards, on which a dry run reports; as the "build" of one
+              result, whose shards the command joins in the end; as one "job"
     examples  command lines for the end of `--help`
     """
 
