@@ -139,7 +139,8 @@ class TensorMemo(Generic[T]):
     """Remembers `compute(*tensors)` for the very same tensors while they are alive and not written to.
 
     Meant for a body's faces and bones, which never change: their checks and orderings cost more than a small
-    operation. Inference tensors, which do not count their changes, are computed anew each time.
+    operation. On a GPU the first time waits until it is computed, for the next may be on another stream. Inference
+    tensors, which do not count their changes, are computed anew each time.
     """
 
     def __init__(self, compute: Callable[..., T]) -> None:
@@ -158,6 +159,8 @@ class TensorMemo(Generic[T]):
             if same and known_versions == versions:
                 return value
         value = self._compute(*tensors)
+        for device in {tensor.device for tensor in tensors}:
+            launching.finish(device)
         self.remember(value, *tensors)
         return value
 

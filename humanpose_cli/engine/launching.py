@@ -381,6 +381,12 @@ def _advice() -> Callable[[int, int, int], int] | None:
     return advise
 
 
+def finish(device: torch.device) -> None:
+    """Wait for what torch's current stream of a GPU was asked for: a tensor that is kept may serve on any stream."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+
+
 def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """A contiguous tensor of zeros.
 

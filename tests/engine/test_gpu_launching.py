@@ -13,6 +13,7 @@ from raster_cases import scene, sphere
 
 from humanpose_cli.core.errors import UnavailableError
 from humanpose_cli.engine import launching
+from humanpose_cli.engine.dispatch import TensorMemo
 from humanpose_cli.engine.rasterising.op import rasterise
 
 
@@ -89,6 +90,21 @@ def test_a_launch_keeps_the_current_gpu_and_names_each_stream_once(monkeypatch):
         thread.join()
     assert current.named == [(1, 0), (0, 0), (1, 77)]
     assert {stream for _, stream in current.launched[3:]} == {(1, 77)}
+
+
+def test_what_is_remembered_is_computed_before_another_stream_may_ask(monkeypatch):
+    class OnGpu:
+        device, _version = torch.device("cuda:1"), 0
+
+        def is_inference(self):
+            return False
+
+    done = []
+    stream = SimpleNamespace(synchronize=lambda: done.append("waited"))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    memo, tensor = TensorMemo(lambda _: done.append("computed") or 5), OnGpu()
+    assert [memo(tensor), memo(tensor)] == [5, 5]
+    assert done == ["computed", "waited"]
 
 
 @pytest.mark.cuda

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from humanpose_cli.engine.dispatch import TensorMemo
-from humanpose_cli.engine.launching import Array, fresh, launch, matrices, plain, vectors
+from humanpose_cli.engine.launching import Array, finish, fresh, launch, matrices, plain, vectors
 from humanpose_cli.engine.skinning import kernel
 from humanpose_cli.engine.skinning.reference import Joints, levels
 
@@ -245,7 +245,9 @@ _known_pairs = TensorMemo(_pairs_by_bone)
 
 @lru_cache(maxsize=64)
 def _bone_numbers(count: int, device: torch.device) -> Tensor:
-    return torch.arange(count + 1, dtype=torch.int32, device=device)
+    numbers = torch.arange(count + 1, dtype=torch.int32, device=device)
+    finish(device)
+    return numbers
 
 
 def _skin_adjoint(
