@@ -513,5 +513,6 @@ def evaluate_ablation(
     runs = ensure_folder(folder / "runs")
     trainings = Trainings(selection.data, runs, torch.device(device), seeds, planned, progress, stop)
     tables, plots = ablation.run(trainings, people, variants, folder)
-    facts = {**selection.facts(), "people": len(people), "preset": preset, "seeds": seeds}
+    facts = {**selection.facts(), "joints": people.joints.text, "truth": people.truth, "people": len(people)}
+    facts |= {"preset": preset, "seeds": seeds}
     return Report(f"Ablation: {name}", facts, {}, tables, plots=plots)

@@ -438,7 +438,7 @@ def crops_report(people: EvaluatedPeople, evaluated: EvaluatedCrops, facts: Mapp
         metrics["f1"] = summarise(evaluated.f1)
         plot_quality(ensure_folder(folder) / "f1-error.png", evaluated.f1, errors.mpjpe, distance_to_mean(people))
         plots["f1-error.png"] = "F1 of the parts against the error of the joints, darker for harder poses (Figure 3)"
-    facts = {**facts, "people": len(people)}
+    facts = {**facts, "joints": people.joints.text, "truth": people.truth, "people": len(people)}
     return Report("Body network on crops", facts, metrics, _tables(errors), plots=plots)
 
 

@@ -126,8 +126,12 @@ class EvaluatedPeople:
     @property
     def truth(self) -> str:
         """What predictions are compared with, for reports."""
+        if self.joints.measured:
+            return "the data set's own joints"
         rigs = ", ".join(sorted({self.rigs[number].name for number in np.unique(self.rig) if number >= 0}))
-        return "the data set's own joints" if self.joints.measured else f"bodies of {rigs}"
+        options = self.people.cache.header.options_values
+        made = options.get("bodies_by") or options.get("poses_by")  # by whom, where the data set has none
+        return f"bodies of {rigs}" + (f", made by {made['name']}" if isinstance(made, dict) else "")
 
     def require_one_model(self) -> None:
         """InputError unless all true bodies are of the model that is predicted: parameters are compared as they are."""

@@ -96,6 +96,7 @@ def test_measured_joints_are_the_truth_of_laboratories(caches: Any, bodies: bool
     people = selection.people(joints=joints)
     assert people.truth == "the data set's own joints"
     if bodies:
+        assert selection.people().truth == "bodies of smpl-female, smpl-male, made by joint fit"
         found = truth_of(people)
         np.testing.assert_allclose(found.errors.mpjpe, 0, atol=1e-5)
         space = replace(selection, root="none")
