@@ -11,7 +11,8 @@ from raster_cases import on_screen, scene, sphere
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.engine import launching
 from humanpose_cli.engine.rasterising import launches
-from humanpose_cli.engine.rasterising.op import Raster, interpolate
+from humanpose_cli.engine.rasterising.op import Raster, interpolate, rasterise
+from tests.dispatched import Dispatched
 
 BACKENDS = ("reference", "kernel")
 
@@ -199,3 +200,20 @@ def test_refuses_what_does_not_fit(backend, change, message):
     arguments = {"raster": drawn.raster(), "faces": drawn.faces, "attributes": torch.zeros(1, 42, 3)} | change
     with pytest.raises(UsageError, match=message):
         interpolate(**arguments, backend=backend)
+
+
+def test_a_raster_that_was_just_made_is_not_looked_at():
+    """On a GPU that would be to wait for it."""
+    drawn = sphere(2, size=(20, 24))
+    attributes = random(1, drawn.vertices.shape[1], 3).float()
+    interpolate(drawn.raster("kernel"), drawn.faces, attributes, backend="kernel")  # looks at the faces
+    with Dispatched() as asked:
+        interpolate(drawn.raster("kernel"), drawn.faces, attributes, backend="kernel")
+    assert not {"aminmax", "_local_scalar_dense"} & set(asked.names)
+    raster = drawn.raster("kernel")
+    few = drawn.faces[: int(raster.face.max())]
+    with pytest.raises(UsageError, match=r"raster\.face: points outside"):
+        interpolate(raster, few, attributes)
+    hidden = torch.cat((drawn.faces, drawn.faces.new_zeros(1, 3)))  # a face without area, which nobody sees
+    raster = rasterise(drawn.vertices, hidden, drawn.focal, drawn.principal_point, drawn.size)
+    interpolate(raster, drawn.faces, attributes)
