@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -140,6 +141,14 @@ def read_history(folder: Path) -> History:
         history.entries.pop(key, None)  # the order of `entries` is the order of writing
         history.entries[key] = entry
     return history
+
+
+def count_outcomes(folder: Path, shard: Shard) -> Counter[str]:
+    """How many items of a shard ended how, by the last line of each in its ledger; nothing where it has none yet."""
+    path = folder / f"ledger.{shard.file_part}.jsonl"
+    lines = _read_lines(path) if path.exists() else ()
+    last = {(entry.command, entry.path): entry.outcome for line in lines if (entry := _entry(line))}
+    return Counter(last.values())
 
 
 _CHECK = b', "crc": '

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _PANEL = "Cluster"
 _COLLECT = {"array": ("--dry-run", "--json"), "build": ("--json",), "job": None}
 _POLL = 2.0  # seconds between two looks at the jobs
+_MOST_ROWS = 30
 
 _CLUSTER = option("--cluster", "Where to run: here, or as jobs of Slurm, which go on by themselves.", _PANEL)
 _SHARDS = option("--shards N", "Parts that Slurm's jobs do, one each.", _PANEL, min=1)
@@ -95,7 +96,7 @@ def submit_command(
         messages = ("the same command goes on with what is left when the jobs have ended",)
         return CommandResult(session.command, Status.SUCCESS, messages=messages, extra=extra)
     try:
-        _follow(session, jobs, out)
+        _follow(session, jobs, flags.shards, out)
     except KeyboardInterrupt:
         code = ExitCode(128 + (session.stop.signal_number or signal.SIGINT))
         messages = (f"the jobs go on; scancel {ids} stops them",)
@@ -106,19 +107,59 @@ def submit_command(
     return result
 
 
-def _follow(session: Session, jobs: SlurmJobs, out: Path) -> None:
-    """Tell how far the jobs are, as often as it changes, until they have ended or a signal comes."""
-    from humanpose_cli.batch.ledger import read_history
+def _follow(session: Session, jobs: SlurmJobs, shards: int, out: Path) -> None:
+    """Show how far the jobs are, in a terminal as a table, until they have ended or a signal comes."""
+    if not session.reporter.draws:
+        told = ""
+        for rows in _progress(jobs, shards, out):
+            states = Counter(state for _, state, *_ in rows)
+            done, failed = sum(row[2] for row in rows), sum(row[3] for row in rows)
+            text = f"jobs: {', '.join(f'{n} {state}' for state, n in sorted(states.items()))}"
+            text += f"; {done} items done, {failed} failed" if done or failed else ""
+            if text != told:
+                session.reporter.info(told := text)
+        return
+    from rich.console import Console
+    from rich.live import Live
 
-    told = ""
+    with Live(console=Console(file=session.reporter.stream), transient=True, auto_refresh=False) as live:
+        for rows in _progress(jobs, shards, out):
+            live.update(_table(rows), refresh=True)
+
+
+Row = tuple[str, str, int, int]
+
+
+def _progress(jobs: SlurmJobs, shards: int, out: Path) -> Iterator[list[Row]]:
+    """Every few seconds for each job its name, its state, and how many items it has done and failed at."""
+    from humanpose_cli.batch.items import Shard
+    from humanpose_cli.batch.ledger import count_outcomes
+
     while states := jobs.states():
-        counts = Counter(states.values())
-        outcomes = Counter(entry.outcome for entry in read_history(out).entries.values())
-        parts = [f"{number} {state.lower()}" for state, number in sorted(counts.items())]
-        parts += [f"{outcomes['success']} items done", f"{outcomes['error']} failed"] if outcomes else []
-        if (text := f"jobs: {', '.join(parts)}") != told:
-            session.reporter.info(told := text)
+        rows: list[Row] = []
+        for index in range(shards):
+            state = states.get(f"{jobs.work}_{index}", states.get(jobs.work, "ended"))
+            counts = count_outcomes(out, Shard(index, shards))
+            rows.append((f"part {index}", state.lower(), counts["success"], counts["error"]))
+        if jobs.collect:
+            rows.append(("report", states.get(jobs.collect, "ended").lower(), 0, 0))
+        yield rows
         time.sleep(_POLL)
+
+
+def _table(rows: Sequence[Row]) -> Any:
+    """The rows as rich draws them; of many parts those that run or have failures, and a sum."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table("job", "state", "done", "failed", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = rows if len(rows) <= _MOST_ROWS else [row for row in rows if row[1] == "running" or row[3]][:_MOST_ROWS]
+    for name, state, done, failed in shown:
+        table.add_row(name, state, str(done), str(failed))
+    if len(rows) > 2:
+        table.add_section()
+        table.add_row("all", "", str(sum(row[2] for row in rows)), str(sum(row[3] for row in rows)))
+    return table
 
 
 def _report(command: str, out: Path, *, collected: bool) -> CommandResult:

@@ -139,6 +139,11 @@ class Reporter(BatchProgress):
 
     # Progress of a batch, and within its items
 
+    @property
+    def draws(self) -> bool:
+        """Whether stderr is a terminal that can be drawn over."""
+        return self.stream.isatty() and os.environ.get("TERM") != "dumb" and not self.quiet
+
     def start(self, total: int) -> None:
         """A batch of `total` items begins."""
         if not self.quiet and total:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from humanpose_cli.batch.items import WHOLE, Fingerprint, Item, Shard, content_digest, fingerprint
-from humanpose_cli.batch.ledger import Ledger, options_digest, read_history
+from humanpose_cli.batch.ledger import Ledger, count_outcomes, options_digest, read_history
 from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
 
@@ -45,6 +45,14 @@ def test_the_latest_entry_counts_whichever_ledger_holds_it(tmp_path):
     assert entry(tmp_path, "a").done
     record(tmp_path, "a", Status.ERROR, Shard(0, 3))
     assert not entry(tmp_path, "a").done
+
+
+def test_outcomes_of_one_shard_are_those_of_each_items_last_line(tmp_path):
+    for key, outcome in (("a", Status.ERROR), ("a", Status.SUCCESS), ("b", Status.ERROR)):
+        record(tmp_path, key, outcome, Shard(1, 2))
+    record(tmp_path, "c", Status.SUCCESS, Shard(0, 2))
+    assert count_outcomes(tmp_path, Shard(1, 2)) == {"success": 1, "error": 1}
+    assert count_outcomes(tmp_path, Shard(0, 3)) == {}
 
 
 def test_commands_do_not_see_each_others_entries(tmp_path):
