@@ -207,6 +207,7 @@ def _import_check(module: str, distribution: str, remedy: str = "") -> Check:
     return Check(distribution, partial(_module, module, distribution), remedy or _reinstall(distribution))
 
 
+_USD = 'pip install "humanpose-cli[usd]", for hpc export --format usd'
 _NEWER_DRIVER = "install a newer NVIDIA driver (R580 or later), or work on the CPU with --device cpu"
 
 CHECKS = (
@@ -230,6 +231,7 @@ CHECKS = (
     Check("kernels on GPU", partial(_kernels, "cuda"), _NEWER_DRIVER, needed=False),
     Check("detector", _detector, _reinstall("onnxruntime")),
     Check("video", _video, _reinstall("av")),
+    Check("usd-core", partial(_module, "pxr", "usd-core"), _USD, needed=False),
     Check("kernel cache", _cache_folder, "set WARP_CACHE_PATH to a folder that you may write to", needed=False),
     Check("output folder", _output_folder, "run hpc where you may write, or give --out", needed=False),
     Check("disk space", partial(_space, Path.cwd()), "free some space, or give --out elsewhere", needed=False),

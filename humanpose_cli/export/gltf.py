@@ -68,6 +68,16 @@ def vertex_normals(vertices: Array, faces: Array) -> Array:
     return np.where(length > 1e-12, normals / np.maximum(length, 1e-12), (0.0, 1.0, 0.0))
 
 
+def strongest_bones(body: Body) -> tuple[Array, Array]:
+    """(V, 4) rows of smpl24 and weights whose sum is 1: as many as every program that reads glTF takes."""
+    bones, weights = body.bone_indices.numpy(), body.bone_weights.numpy().astype(np.float64)
+    order = np.argsort(-weights, axis=1, kind="stable")[:, :4]
+    weights = np.take_along_axis(weights, order, 1)
+    chosen = np.where(weights > 0, np.take_along_axis(bones, order, 1), 0)
+    padding = ((0, 0), (0, 4 - chosen.shape[1]))
+    return np.pad(chosen, padding), np.pad(weights / weights.sum(1, keepdims=True), padding)
+
+
 def linear_colour(track: int) -> list[float]:
     """A track's colour as glTF and USD want it: linear RGB."""
     return [round(float(value), 6) for value in linear_light(person_colour(track))]
@@ -164,7 +174,7 @@ def glb_bytes(
     frame_rate  frames a second, above 0; frame 0 is at 0 s
     textures  of tracks, (H, W, 3 or 4) uint8, v down; people without one have the colour that overlays give them
 
-    Skinning is linear: SMPL's pose blend shapes are left out.
+    Skinning is linear, by four bones a vertex: SMPL's pose blend shapes are left out.
     """
     document = _Document()
     animation = _Animation(document)
@@ -251,13 +261,9 @@ def _add_mesh(
         "NORMAL": document.accessor(normals[surface.source], "<f4", target=_VERTICES),
         "TEXCOORD_0": document.accessor(surface.uv, "<f4", target=_VERTICES),
     }
-    bones, weights = body.bone_indices.numpy(), body.bone_weights.numpy().astype(np.float64)
-    padding = ((0, 0), (0, -bones.shape[1] % 4))
-    bones, weights = np.pad(np.where(weights > 0, bones, 0), padding), np.pad(weights, padding)
-    for start in range(0, bones.shape[1], 4):
-        slots = (surface.source, slice(start, start + 4))
-        attributes[f"JOINTS_{start // 4}"] = document.accessor(bones[slots], "|u1", target=_VERTICES)
-        attributes[f"WEIGHTS_{start // 4}"] = document.accessor(weights[slots], "<f4", target=_VERTICES)
+    bones, weights = strongest_bones(body)
+    attributes["JOINTS_0"] = document.accessor(bones[surface.source], "|u1", target=_VERTICES)
+    attributes["WEIGHTS_0"] = document.accessor(weights[surface.source], "<f4", target=_VERTICES)
     primitive = {
         "attributes": attributes,
         "indices": document.accessor(surface.faces.reshape(-1), "<u4", target=_ELEMENTS),

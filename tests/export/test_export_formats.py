@@ -19,6 +19,8 @@ from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.export.exporter import FORMATS, export_fit, parse_formats
 from humanpose_cli.export.meshes import frame_surfaces
+from humanpose_cli.fitting.result import Fit
+from humanpose_cli.io.fit_files import COLUMNS, ROW_COLUMNS
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.pose_files import read_pose
 from humanpose_cli.io.pose_files.bvh import read_bvh_motion
@@ -77,9 +79,9 @@ class Glb:
         """(4, 4) of a node."""
         node = self.gltf.nodes[number]
         now = {"translation": node.translation, "rotation": node.rotation, "scale": node.scale}
-        for channel in self.gltf.animations[0].channels:
+        for animation, channel in ((each, channel) for each in self.gltf.animations for channel in each.channels):
             if channel.target.node == number:
-                sampler = self.gltf.animations[0].samplers[channel.sampler]
+                sampler = animation.samplers[channel.sampler]
                 times, values = self.values(sampler.input)[:, 0], self.values(sampler.output)
                 now[channel.target.path] = sampled(times, values, seconds, channel.target.path, sampler.interpolation)
         matrix = np.eye(4)
@@ -240,6 +242,23 @@ def test_usd_is_valid_and_skins_as_the_body_does(tmp_path):
     x, y, _ = (lens.ComputeViewMatrix() * lens.ComputeProjectionMatrix()).Transform(world.tolist())
     assert (x + 1) * 320 == pytest.approx(600 * own[0] / own[2] + 327, abs=0.01)
     assert (1 - y) * 240 == pytest.approx(600 * own[1] / own[2] + 237, abs=0.01)
+
+
+def test_an_image_has_one_file_a_format_and_nobody_is_a_valid_fit(tmp_path):
+    first = FIT.frame_index == 1
+    rows = {name: getattr(FIT, name)[first] for name in ROW_COLUMNS if name != "frame_index"}
+    frame = {name: getattr(FIT, name)[1:2] for name in COLUMNS if name not in ROW_COLUMNS}
+    image = Fit.build(**rows, **frame, frame_index=np.zeros(2))
+    formats = [name for name in FORMATS if name != "usd"]
+    written = export_fit(image, tmp_path / "a.jpg", formats)
+    assert {path.name for path in written} >= {"a.jpg.glb", "a.jpg.json", "a.jpg.obj", "a.jpg.mtl", "a.jpg.ply"}
+    glb = Glb(tmp_path / "a.jpg.glb")
+    assert not glb.gltf.animations
+    surface = frame_surfaces(image, 0, default_body())[2]
+    assert np.abs(glb.skinned(2, 0.0).min(0) - surface.min(0)).max() < 1e-5
+    nobody = export_fit(image.select([]), tmp_path / "b.jpg", formats)
+    assert {path.name for path in nobody} >= {"b.jpg.glb", "b.jpg.json"}
+    assert [node.name for node in Glb(tmp_path / "b.jpg.glb").gltf.nodes] == ["camera"]
 
 
 @pytest.mark.parametrize("text", ["fbx", "", "glb,,x"])
