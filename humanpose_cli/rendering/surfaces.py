@@ -14,6 +14,8 @@ from humanpose_cli.core.errors import UsageError
 
 Array = NDArray[np.float32]
 
+_LARGE = 256  # rows of an image
+
 
 @dataclass(frozen=True)
 class Texture:
@@ -112,7 +114,12 @@ def _halved(image: NDArray[np.float32] | NDArray[np.uint8], levels: int) -> Arra
 
 
 def _texels_per_pixel(uv: Array, covered: NDArray[np.bool_], size: tuple[int, int]) -> float:
-    """Median distance in texels between neighbouring pixels, from uv (..., H, W, 2) where `covered`; 1 if unknown."""
+    """Median distance in texels between neighbouring pixels, from uv (..., H, W, 2) where `covered`; 1 if unknown.
+
+    Of large images every fourth row is enough.
+    """
+    rows = slice(None, None, 4 if covered.shape[-2] > _LARGE else 1)
+    uv, covered = uv[..., rows, :, :], covered[..., rows, :]
     inside = covered[..., 1:] & covered[..., :-1]
     if not inside.any():
         return 1.0
