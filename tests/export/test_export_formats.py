@@ -115,7 +115,7 @@ def sampled(times: np.ndarray, values: np.ndarray, seconds: float, path: str, in
 def test_skins_of_glb_are_where_the_bodies_are(files):
     """Segment scales, camera motion, rest rotations and gaps included; texture coordinates lead to the texture."""
     glb, body = Glb(beside(files, ".glb")), default_body()
-    for track, frame in ((0, 0), (0, 4), (2, 1), (2, 3)):
+    for track, frame in ((0, 4), (2, 1), (2, 3)):
         surface = frame_surfaces(FIT, frame, body)[track]
         skinned = glb.skinned(track, frame / 25)
         distance = np.sqrt(((skinned[::97, None] - surface[None]) ** 2).sum(-1)).min(1)
