@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from humanpose_cli.batch.items import WHOLE, Fingerprint, Item, Shard
+from humanpose_cli.core.device import gpu_names
 from humanpose_cli.core.errors import ExitCode, HpcError, InputError, UnavailableError, UsageError
 from humanpose_cli.core.result import ItemResult, Status
 from humanpose_cli.io.atomic import ensure_folder, remove_abandoned, writing_error
@@ -378,6 +379,7 @@ def run_record(command: str, options: Mapping[str, Any], shard: Shard, arguments
         "host": platform.node(),
         "system": platform.platform(),
         "processors": os.cpu_count(),
+        "gpus": gpu_names(),
         "started": now(),
         "finished": None,
         "status": "running",

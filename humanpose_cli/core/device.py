@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 
 from humanpose_cli.core.errors import UnavailableError, UsageError
 
@@ -15,6 +16,14 @@ def parse_device(text: str) -> str:
     if not _DEVICE.fullmatch(text):
         raise UsageError("device", "no such device", expected="auto, cpu, cuda or cuda:N", got=repr(text))
     return text
+
+
+def gpu_names() -> list[str]:
+    """Names of the GPUs that torch sees; none where torch is not loaded, since whoever has not loaded it uses none."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return []
+    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
 
 
 def local_processes() -> tuple[int, int]:
