@@ -123,8 +123,8 @@ def regressor_losses(
     """The loss and its parts: a sum over the parameters, as equation 6 writes it, and means over points and joints.
 
     Were the parameters' a mean too, the evidence in the image would outweigh them a hundred times, and a network that
-    cannot tell yet which way people face learns bodies that are flat: with the true parameters to learn from, 184 mm
-    after Procrustes, and 147 with their sum, where the mean pose has 141.
+    cannot tell yet which way people face learns bodies that are flat: with the true parameters to learn from, 375 steps
+    ended at 184 mm after Procrustes so, at 147 where they had ten times that weight; the mean pose has 141.
     """
     bones = body.bones(pose)
     accepted = targets.accepted[:, None]
