@@ -231,7 +231,7 @@ def evaluate(
             return measure(people, chosen, on, **watch, threads=threads)
         if what == "repose" and ablation is not None:
             trained: dict[str, Any] = {"seeds": seeds or 2, "tune": session.tune}
-            return evaluate_warping(people, variant, on, out, **watch, **trained, pose=images.pose)
+            return evaluate_warping(people, variant, on, out, **watch, **trained, pose=images.pose, whole=images.whole)
         if what == "repose":
             return evaluate_reposing(
                 people,
@@ -308,7 +308,7 @@ def _check(session: Session, what: What, fits: FitFlags, ablation: str | None) -
     for name in sorted(_OF_REPOSE & session.given):
         if what != "repose":
             raise UsageError(f"--{name}", "is for repose", remedy="hpc evaluate repose")
-        if ablation is not None and name != "pose":
+        if ablation is not None and name not in ("pose", "whole"):
             raise UsageError(f"--{name}", "cannot be given together with --ablation")
     others = {"method", "detector"} & session.given
     if others and (given or what not in ("fit", "keypoints")):

@@ -69,24 +69,28 @@ def evaluate_warping(
     *,
     seeds: int = 2,
     pose: bool = True,
+    whole: bool = False,
     tune: Callable[[WarpingVariants], WarpingVariants] = lambda variants: variants,
 ) -> Report:
     """Table 1, trained and evaluated anew; `folder/runs` keeps the trainings, finished or not.
 
-    tune  changes what the preset's trainings share
+    tune   changes what the preset's trainings share
+    whole  compare whole images, as the paper does, and show its figures beside ours
     """
     name = "tiny" if preset == "ablation" else preset
     if name not in WARP3D_PRESETS:
         raise UsageError("preset", "is not known", expected=f"ablation, {', '.join(WARP3D_PRESETS)}", got=preset)
     variants = tune(WarpingVariants(*WARP3D_PRESETS[name]))
-    crops, numbers, facts = evaluated_pairs(selection, variants.network.generator.size, usual=("random-pairs",))
+    crops, numbers, facts = evaluated_pairs(
+        selection, variants.network.generator.size, whole=whole, usual=("random-pairs",)
+    )
     if not numbers:
         raise InputError(selection.data, "has no pairs to evaluate on")
     runs = ensure_folder(folder / "runs")
     trainings = Trainings(selection.data, runs, torch.device(device), seeds, 4 * seeds, progress, stop)
     with FittedJoints(device=device) as joints:
         split = "" if selection.limit else facts["split"]
-        published = agrees(crops.pairs.cache.header, split, "iper", ("random-pairs/validation",))
+        published = whole and agrees(crops.pairs.cache.header, split, "iper", ("random-pairs/validation",))
         tables = warping_table(trainings, variants, crops, numbers, joints if pose else None, published=published)
     facts |= {"pairs": len(numbers), "preset": name, "seeds": seeds}
     return Report("Ablation: warping", facts, {}, tables)
