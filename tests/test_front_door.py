@@ -177,7 +177,7 @@ def test_a_photograph_in_other_poses(fit, photo, tmp_path):
         saved = fit.save(tmp_path / "a.fit.npz")
         motion = reposer.repose(pixels, np.repeat(fit.joints3d, 3, axis=0), fit=saved)
         assert [image.shape for image in motion.images] == [(128, 128, 3)] * 3
-        with pytest.raises(hp.UsageError, match=r"is one image for 3 poses; name a video \(\.mp4\) or a folder"):
+        with pytest.raises(hp.UsageError, match=r"is one image for 3 poses; name a video \(\.mp4\), numbered"):
             motion.save(tmp_path / "x.png")
         assert [path.name for path in motion.save(tmp_path / "steps")] == ["000000.png", "000001.png", "000002.png"]
         assert motion.save(tmp_path / "x.mp4") == (tmp_path / "x.mp4",)

@@ -89,6 +89,8 @@ def test_windows_cover_the_image_and_reach_beyond_its_edges() -> None:
 class Counter:
     """Models that do nothing, and take `batch` items at once."""
 
+    device = "cpu"
+
     def __init__(self, batch: int = 1) -> None:
         self.batch = batch
 
