@@ -114,7 +114,7 @@ def refine(
     fit             a Fit, or a fit file's path; fits of other programs come from `read_fits`
     frames          the video, folder, images or (F, H, W, 3) uint8 that it was made of; None: where the Fit came from
     correspondence  "network", "flow" or "keypoints": what tells where the body really is; "auto": the network where
-                    weights are given or shipped, else flow
+                    weights are given, else flow
     prior           "pose": unusual poses cost; "none": only joint limits hold
     weights         of that network: a file, or a run of hpc train refiner; "": the shipped one
     textures        of tracks, (512, 512, 4) uint8: colour and how far it is known; None: made from the frames

@@ -23,11 +23,11 @@ _CORRESPONDENCE = option(
     "--correspondence",
     "What tells where the body really is. flow: the person's texture compared with the photograph, and keypoints. "
     "keypoints: those of the fit file alone. network: a network compares, and keypoints. auto: network where weights "
-    "are given or shipped, else flow.",
+    "are given, else flow.",
 )
 _WEIGHTS = option(
     "--weights FILE|RUN",
-    "Network that compares: a file, or a run of hpc train refiner. Default: the shipped one, if there is one.",
+    "Network that compares: a file, or a run of hpc train refiner. Default: the shipped one.",
     show_default=False,
 )
 _PRIOR = option("--prior", "Whether unusual poses cost; joints stay within their limits in any case.")

@@ -318,6 +318,12 @@ _ENTRIES = (
         "networks/data/lifter.safetensors",
         "853ee0e2d71f92d8d8fa23bd183e4661e49c3d26e32ef24bd964dec5a7308ce8",
     ),
+    WeightsEntry(
+        "refiner",
+        "a photograph and a fit's renderings to where each rendered pixel lies (hpc refine)",
+        "networks/data/refiner.safetensors",
+        "2d77c7ddf7055f952f7b119e7aac3fa31b0e02ec7b75cd7f701bd0f75d42101b",
+    ),
     _pose_network(
         "blazepose-detector",
         "people in a square window",

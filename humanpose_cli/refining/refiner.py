@@ -28,7 +28,7 @@ from humanpose_cli.body.texture import TexelMap
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import BLAZEPOSE33, SMPL24
 from humanpose_cli.core.device import resolve_device
-from humanpose_cli.core.errors import UnavailableError, UsageError
+from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.detect.models import ModelPool, PoseModels, default_threads
 from humanpose_cli.fitting.keypoints import one_thread_each
@@ -39,7 +39,7 @@ from humanpose_cli.fitting.result import Fit
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.models.refiner.network import DisplacementPredictor
-from humanpose_cli.networks.weights import WEIGHTS, digest_of, find_weights
+from humanpose_cli.networks.weights import digest_of, find_weights
 from humanpose_cli.refining.acceptance import accepted_share, masks_of_rows, overlap
 from humanpose_cli.refining.correspondences import (
     Correspondence,
@@ -56,7 +56,7 @@ CorrespondenceKind = Literal["auto", "network", "flow", "keypoints"]
 Prior = Literal["none", "pose"]
 
 TEXELS = 512  # of a person's texture, along each side
-_SHIPPED = "refiner"  # the displacement network's name among `WEIGHTS`
+_SHIPPED = "refiner"  # the displacement network's name among the package's weights
 _FULL = 12.0  # summed confidence of a surface point's pixels from which it counts fully
 
 
@@ -65,7 +65,7 @@ class RefineOptions:
     """What a refinement depends on.
 
     correspondence  'network', 'flow' or 'keypoints': what tells where the body really is; 'auto': the network where
-                    weights are given or shipped, else flow
+                    weights are given, else flow, which is nearer on real video than the shipped network
     prior           'pose': unusual poses cost; 'none': only joint limits hold
     rounds          of rendering, comparing and solving
     size            pixels of a person's crop, each side
@@ -117,7 +117,7 @@ class Refiner:
     threads  of the pose network that makes masks; None: as many as there are cores (four at most)
     device   of the networks: auto, cpu or cuda:N
 
-    UnavailableError for the network where there are no weights; UsageError for weights that nothing would look at.
+    UsageError for weights that nothing would look at.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Refiner:
         options = options or RefineOptions()
         kind = options.correspondence
         if kind == "auto":
-            kind = "network" if weights or _SHIPPED in WEIGHTS else "flow"
+            kind = "network" if weights else "flow"
         if weights and kind != "network":
             raise UsageError("weights", "are of no use", got=f"correspondence {kind}", remedy="network")
         self.options = replace(options, correspondence=kind)
@@ -140,7 +140,7 @@ class Refiner:
         if kind == "flow":
             self._correspondence = FlowCorrespondence()
         elif kind == "network":
-            path = _network_weights(weights)
+            path = find_weights(weights or _SHIPPED)
             self._weights = digest_of(path)[:16]
             self._correspondence = NetworkCorrespondence(DisplacementPredictor.load(path, resolve_device(device)))
         self._pool = ModelPool(threads or default_threads(), partial(PoseModels, device))
@@ -339,13 +339,6 @@ class Refiner:
 
     def __exit__(self, *problem: Any) -> None:
         self._pool.close()
-
-
-def _network_weights(given: str | Path) -> Path:
-    if given or _SHIPPED in WEIGHTS:
-        return find_weights(given or _SHIPPED)
-    remedy = "`weights` of hpc train refiner, or flow or keypoints"
-    raise UnavailableError("correspondence network", "has no weights in this package", remedy=remedy)
 
 
 def _texture_rows(fit: Fit, most: int) -> NDArray[np.bool_]:

@@ -9,12 +9,12 @@ from walking_person import CAMERA
 import humanpose_cli as hp
 from humanpose_cli.avatar.person_view import person_views
 from humanpose_cli.core.crop import Affine2D
-from humanpose_cli.core.errors import InputError, UnavailableError, UsageError
+from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.detect.person import PersonMask
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.io.images import write_image
 from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions
-from humanpose_cli.networks.weights import WeightsHeader, digest_of, write_weights
+from humanpose_cli.networks.weights import WEIGHTS, WeightsHeader, digest_of, write_weights
 from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.refiner import RefineOptions, Refiner
 from humanpose_cli.rendering.shading import render_people
@@ -115,7 +115,7 @@ def test_options_are_checked():
         Refiner(RefineOptions("keypoints"), weights="run")
 
 
-def test_the_network_compares_where_there_are_weights(tmp_path, monkeypatch, walk, masks):
+def test_the_network_compares_where_weights_are_named(tmp_path, walk, masks):
     options = DisplacementOptions(crop=64, width=4)
     file = tmp_path / "refiner.safetensors"
     write_weights(file, DisplacementNetwork(options).state_dict(), WeightsHeader(MODEL, asdict(options)))
@@ -126,10 +126,9 @@ def test_the_network_compares_where_there_are_weights(tmp_path, monkeypatch, wal
     settings = refined.options["refinement"]["settings"]
     assert settings == refiner.identity
     assert settings["network"] == digest_of(file)[:16]
-    monkeypatch.setattr("humanpose_cli.refining.refiner.WEIGHTS", {})
     assert Refiner(QUICK).options.correspondence == "flow"
-    with pytest.raises(UnavailableError, match="network: has no weights in this package"):
-        Refiner(replace(QUICK, correspondence="network"))
+    shipped = Refiner(replace(QUICK, correspondence="network"))
+    assert shipped.identity["network"] == WEIGHTS["refiner"].digest[:16]
 
 
 def test_the_nearer_person_hides_the_other(walk, body):
