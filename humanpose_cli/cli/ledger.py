@@ -41,7 +41,7 @@ def ledger(session: Session, folder: Annotated[Path, _FOLDER], every: Annotated[
     entries = list(history.entries.values())
     chosen = [entry for entry in entries if every or not entry.done]
     done = sum(entry.done for entry in entries)
-    message = f"{len(entries)} items: {done} done, {len(entries) - done} not"
+    message = f"{done} of {len(entries)} done"
     return CommandResult(
         "ledger",
         Status.SUCCESS,

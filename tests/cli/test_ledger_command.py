@@ -36,7 +36,7 @@ def test_failures_and_who_did_what(hpc, folder):
     assert items["b.jpg"]["error"] == "b.jpg: is empty"
     (machine,) = ran.document["machines"]
     assert (machine["items"], machine["done"], machine["seconds"], machine["items_per_hour"]) == (3, 1, 2.0, 5400.0)
-    assert ran.document["messages"] == ["3 items: 1 done, 2 not"]
+    assert ran.document["messages"] == ["1 of 3 done"]
     assert len(hpc("ledger", str(folder), "--all", "--json").document["items"]) == 3
     assert "not finished" in hpc("ledger", str(folder)).out
 
