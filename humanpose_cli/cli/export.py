@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import BatchFlags, BodyOption, OutOrFile, argument, option
+from humanpose_cli.cli.options import BatchFlags, BodyOption, FitFiles, FitTextures, OutOrFile, option
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
-_FITS = argument("FITS...", "Fit files, folders of them, or results of other programs as hpc refine reads them.")
 _FORMAT = option(
     "--format NAME,NAME",
     "amass, json, bvh, glb, usd, obj or ply, several with commas between them. Default: glb, or that of --out.",
@@ -26,12 +25,6 @@ _FRAMES = option(
 _FRAME_RATE = option(
     "--frame-rate N",
     "Frames a second where the fits do not tell, as those of folders of images. Default: 25.",
-    show_default=False,
-)
-_TEXTURE = option(
-    "--texture FILE|frames",
-    "Texture of the person (PNG), or a folder with one for each, as hpc refine writes them; frames: made of --frames. "
-    "Default: those beside the fits.",
     show_default=False,
 )
 
@@ -52,12 +45,12 @@ _TEXTURE = option(
 def export(
     session: Session,
     flags: BatchFlags,
-    fits: Annotated[list[Path] | None, _FITS] = None,
+    fits: FitFiles = None,
     formats: Annotated[str | None, _FORMAT] = None,
     person: Annotated[str, _PERSON] = "all",
     frame_rate: Annotated[float | None, _FRAME_RATE] = None,
     frames: Annotated[list[str] | None, _FRAMES] = None,
-    texture: Annotated[str | None, _TEXTURE] = None,
+    texture: FitTextures = None,
     body: BodyOption = "default",
     out: OutOrFile = Path("hpc-out/export"),
 ) -> CommandResult:
@@ -82,7 +75,7 @@ def export(
     from humanpose_cli.fitting.result import FrameSource
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.refining.frames import FitFrames
-    from humanpose_cli.refining.items import fit_files, inputs_of_fit
+    from humanpose_cli.refining.items import files_of_fit, fit_files, inputs_of_fit
 
     if frame_rate is not None and frame_rate <= 0:
         raise UsageError("frame_rate", "is unusable", expected="more than 0", got=str(frame_rate))
@@ -97,9 +90,8 @@ def export(
         base = base_of(name)
         whole = tuple(base.with_name(f"{base.name}.{kind}") for kind in chosen if kind in ONE_FILE)
         own, error = inputs_of_fit(name, path, found, alone=len(named) == 1) if found else ((), None)
-        files = [*(sorted(path.iterdir()) if path.is_dir() else [path]), *(file for item in own for file in item.files)]
         payload = (path, base, own)
-        items.append(Item(name, tuple(files), str(path), path.parent, whole, payload=payload, error=error))
+        items.append(Item(name, files_of_fit(path, own), str(path), path.parent, whole, payload=payload, error=error))
 
     def work(item: Item) -> Outcome:
         path, base, own = item.payload

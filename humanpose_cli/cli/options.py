@@ -143,6 +143,19 @@ Frames = Annotated[
 ]
 Seed = Annotated[int, option("--seed N", "Seed of everything random: same seed, same bytes.", min=0)]
 
+FitFiles = Annotated[
+    list[Path] | None,
+    argument("FITS...", "Fit files, folders of them, or results of other programs as hpc refine reads them."),
+]
+FitTextures = Annotated[
+    str | None,
+    option(
+        "--texture FILE|frames",
+        "Texture of the person (PNG), or a folder with one for each, as hpc refine writes them; frames: made of "
+        "--frames. Default: those beside the fits.",
+        show_default=False,
+    ),
+]
 BodyOption = Annotated[str, option("--body default|smpl:FILE", "The body to fit; also smplh:FILE and smplx:FILE.")]
 Focal = Annotated[
     float | None,

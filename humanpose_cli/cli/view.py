@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import BatchFlags, BodyOption, OutOrFile, argument, option
+from humanpose_cli.cli.options import BatchFlags, BodyOption, FitFiles, FitTextures, OutOrFile, option
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
-_FITS = argument("FITS...", "Fit files, folders of them, or results of other programs as hpc refine reads them.")
 _FRAMES = option(
     "--frames INPUT",
     "The video, folder, image or glob pattern that the fits were made of, to stand beside the bodies; may be repeated. "
@@ -18,12 +17,6 @@ _FRAMES = option(
     show_default=False,
 )
 _PERSON = option("--person ID|largest|all", "Who is shown.")
-_TEXTURE = option(
-    "--texture FILE|frames",
-    "Texture of the person (PNG), or a folder with one for each, as hpc refine writes them; frames: made of --frames. "
-    "Default: those beside the fits.",
-    show_default=False,
-)
 
 
 @command(
@@ -41,10 +34,10 @@ _TEXTURE = option(
 def view(
     session: Session,
     flags: BatchFlags,
-    fits: Annotated[list[Path] | None, _FITS] = None,
+    fits: FitFiles = None,
     frames: Annotated[list[str] | None, _FRAMES] = None,
     person: Annotated[str, _PERSON] = "all",
-    texture: Annotated[str | None, _TEXTURE] = None,
+    texture: FitTextures = None,
     body: BodyOption = "default",
     out: OutOrFile = Path("hpc-out/view"),
 ) -> CommandResult:
@@ -63,7 +56,7 @@ def view(
     from humanpose_cli.io.digests import file_digest
     from humanpose_cli.io.fit_files import FIT_SUFFIX
     from humanpose_cli.refining.frames import FitFrames
-    from humanpose_cli.refining.items import fit_files, inputs_of_fit
+    from humanpose_cli.refining.items import files_of_fit, fit_files, inputs_of_fit
 
     given = [*(fits or ()), *map(Path, flags.listed())]
     if not given:
@@ -75,7 +68,7 @@ def view(
             out if out.suffix.lower() == ".html" and not out.is_dir() else out / f"{name.removesuffix(FIT_SUFFIX)}.html"
         )
         own, error = inputs_of_fit(name, path, found, alone=len(named) == 1) if found else ((), None)
-        files = (path, *(file for item in own for file in item.files))
+        files = files_of_fit(path, own)
         items.append(Item(name, files, str(path), path.parent, (page,), payload=(path, own), error=error))
 
     def work(item: Item) -> Outcome:

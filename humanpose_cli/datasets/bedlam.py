@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample, split_name
-from humanpose_cli.datasets.common import MOST_RADIANS, FolderOptions, FolderSource, box_around, check_every
+from humanpose_cli.datasets.common import MOST_RADIANS, FolderSource, SequenceOptions, box_around
 from humanpose_cli.datasets.reading import StoredImage, array_field, encode_pixels, stored_image
 from humanpose_cli.io.images import read_image
 from humanpose_cli.io.inputs import natural_order
@@ -46,19 +46,6 @@ _LYING = "closeup"
 _FRAME_RATE = 30.0
 _NAME = re.compile(r"(.+)/[^/]*?_(\d+)\.\w+")
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class BedlamOptions(FolderOptions):
-    """allow_missing and split as for all sources.
-
-    every  take every n-th image of each sequence
-    """
-
-    every: int = 1
-
-    def __post_init__(self) -> None:
-        check_every(self.every)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +69,8 @@ class BedlamSource(FolderSource):
     title = "BEDLAM"
     splits = ("train", "validation")
     bodies = ("smpl", "smplx")
-    options: BedlamOptions
-    options_type = BedlamOptions
+    options: SequenceOptions
+    options_type = SequenceOptions
 
     def _list(self, notes: list[str]) -> Iterable[Group]:
         files = self._files()

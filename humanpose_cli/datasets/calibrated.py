@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.samples import Person, Sample
-from humanpose_cli.datasets.common import FittedBodies, FolderOptions, box_around, check_every
+from humanpose_cli.datasets.common import FittedBodies, SequenceOptions, box_around
 from humanpose_cli.datasets.reading import encode_pixels
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
@@ -167,7 +167,7 @@ _NEAREST = 0.1  # metres
 
 
 @dataclass(frozen=True)
-class CropOptions(FolderOptions):
+class CropOptions(SequenceOptions):
     """allow_missing and split as for all sources.
 
     every      take every n-th frame
@@ -179,7 +179,7 @@ class CropOptions(FolderOptions):
     crop_size: int = DEFAULT_CROP
 
     def __post_init__(self) -> None:
-        check_every(self.every)
+        super().__post_init__()
         if self.crop_size and self.crop_size < _LEAST_CROP:
             expected = f"0 or at least {_LEAST_CROP}"
             raise UsageError("crop_size", "is too small", expected=expected, got=str(self.crop_size))

@@ -129,6 +129,19 @@ class FolderOptions:
     split: str = ""
 
 
+@dataclass(frozen=True)
+class SequenceOptions(FolderOptions):
+    """Options of sources of sequences: allow_missing and split as for all sources.
+
+    every  take every n-th frame of each sequence
+    """
+
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        check_every(self.every)
+
+
 class FolderSource(ABC):
     """A data set in its owner's folder layout; see `samples.Source`. Instances can be pickled if their tools can.
 

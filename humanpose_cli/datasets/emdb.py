@@ -32,11 +32,10 @@ from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.common import (
     MOST_RADIANS,
-    FolderOptions,
     FolderSource,
+    SequenceOptions,
     body_to_camera,
     box_around,
-    check_every,
     project_points,
     rest_pelvis,
 )
@@ -51,18 +50,14 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class EmdbOptions(FolderOptions):
+class EmdbOptions(SequenceOptions):
     """allow_missing as for all sources; all of it is one split.
 
     every   take every n-th frame of each video
     subset  "emdb1" or "emdb2": only the videos of that evaluation; "" for all
     """
 
-    every: int = 1
     subset: Literal["", "emdb1", "emdb2"] = ""
-
-    def __post_init__(self) -> None:
-        check_every(self.every)
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,11 +36,10 @@ from humanpose_cli.data.samples import Group, Person, Sample
 from humanpose_cli.datasets.common import (
     MOST_RADIANS,
     OPENPOSE18,
-    FolderOptions,
     FolderSource,
+    SequenceOptions,
     body_to_camera,
     box_around,
-    check_every,
     project_points,
     rest_pelvis,
     to_coco17,
@@ -59,19 +58,6 @@ _GENDERS = {"m": "male", "f": "female"}
 _J = len(SMPL24)
 FRAME_RATE = 30.0
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class ThreedpwOptions(FolderOptions):
-    """allow_missing and split as for all sources.
-
-    every  take every n-th frame of each video
-    """
-
-    every: int = 1
-
-    def __post_init__(self) -> None:
-        check_every(self.every)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +91,8 @@ class ThreedpwSource(FolderSource):
     title = "3DPW"
     bodies = ("smpl",)
     splits = tuple(OFFICIAL_VIDEOS)
-    options: ThreedpwOptions
-    options_type = ThreedpwOptions
+    options: SequenceOptions
+    options_type = SequenceOptions
 
     def _list(self, notes: list[str]) -> Iterator[Group]:
         existing_folder(self.root / "imageFiles", "the folder of 3DPW's images")

@@ -45,13 +45,18 @@ class FitWithFrames:
     @property
     def files(self) -> tuple[Path, ...]:
         """Everything that is read."""
-        fits = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
-        return (*fits, *(file for item in self.inputs for file in item.files))
+        return files_of_fit(self.path, self.inputs)
 
     def read(self, body: str | Body = "default", *, camera: Path | None = None, smplx: Path | None = None) -> Fit:
         """The fit, which knows its frames; arguments and errors as `read_fits`."""
         fit = read_fits(self.path, body, self.inputs, camera=camera, smplx=smplx)
         return replace(fit, images=FrameSource(self.inputs))
+
+
+def files_of_fit(path: Path, inputs: Sequence[InputItem]) -> tuple[Path, ...]:
+    """What is read of fits: their file, or those of their folder, and those of the inputs of their frames."""
+    fits = sorted(path.iterdir()) if path.is_dir() else [path]
+    return (*fits, *(file for item in inputs for file in item.files))
 
 
 def fits_with_frames(

@@ -13,8 +13,8 @@ from source_trees_a import assert_travels, posed
 from source_trees_b import centre_of_light, spotted
 
 from humanpose_cli.core.errors import InputError, UsageError
-from humanpose_cli.datasets.bedlam import BedlamOptions, BedlamSource
-from humanpose_cli.datasets.common import project_points
+from humanpose_cli.datasets.bedlam import BedlamSource
+from humanpose_cli.datasets.common import SequenceOptions, project_points
 from humanpose_cli.io.images import write_image
 
 SCENE, CLOSE = "20221010_3_1000_batch01hand_6fps", "20221011_1_250_batch01hand_closeup_suburb_a_6fps"
@@ -100,10 +100,10 @@ def test_sequences_and_people(whole: Path) -> None:
     assert [(group.name, group.count) for group in source.groups()] == [(name, 3) for name in names]
     first, second = next(source.read(source.groups()[0])).people
     assert (first.identity, second.identity) == ("rp_adam_0", "rp_adam_1")
-    assert [group.count for group in BedlamSource(whole, BedlamOptions(every=2)).groups()] == [2] * 4
+    assert [group.count for group in BedlamSource(whole, SequenceOptions(every=2)).groups()] == [2] * 4
     with pytest.raises(UsageError, match="split: is none of BEDLAM"):
-        BedlamSource(whole, BedlamOptions(split="test"))
-    assert BedlamSource(whole, BedlamOptions(split="validation")).groups() == ()
+        BedlamSource(whole, SequenceOptions(split="test"))
+    assert BedlamSource(whole, SequenceOptions(split="validation")).groups() == ()
     assert_travels(source, 2)
 
 
@@ -122,7 +122,7 @@ def test_missing_files_are_named(tree: Path) -> None:
     (tree / "training_images" / SCENE / "png" / NAMES[-1]).unlink()
     with pytest.raises(InputError, match=rf"{SCENE}\.npz: names 1 images that are not there, .*seq_000001_0010\.png"):
         BedlamSource(tree).groups()
-    lenient = BedlamSource(tree, BedlamOptions(allow_missing=True))
+    lenient = BedlamSource(tree, SequenceOptions(allow_missing=True))
     assert [group.count for group in lenient.groups()] == [3, 2, 3, 3]
     for path in (tree / "bedlam_labels").iterdir():
         path.unlink()

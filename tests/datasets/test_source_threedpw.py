@@ -14,8 +14,8 @@ from humanpose_cli.core.conventions import COCO17
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.samples import Sample
 from humanpose_cli.datasets import threedpw
-from humanpose_cli.datasets.common import SourceTools, project_points
-from humanpose_cli.datasets.threedpw import ThreedpwOptions, ThreedpwSource
+from humanpose_cli.datasets.common import SequenceOptions, SourceTools, project_points
+from humanpose_cli.datasets.threedpw import ThreedpwSource
 
 NAME = "courtyard_box_00"
 
@@ -125,15 +125,15 @@ def test_the_test_split_alone(tmp_path: Path) -> None:
     threedpw_tree(tmp_path)
     for split in ("train", "validation"):
         shutil.rmtree(tmp_path / "sequenceFiles" / split)
-    source = ThreedpwSource(tmp_path, ThreedpwOptions(split="test"))
+    source = ThreedpwSource(tmp_path, SequenceOptions(split="test"))
     assert [group.name for group in source.groups()] == ["flat_guitar_01"]
 
 
 def test_every_nth_frame(tmp_path: Path) -> None:
-    source = ThreedpwSource(threedpw_tree(tmp_path), ThreedpwOptions(every=2))
+    source = ThreedpwSource(threedpw_tree(tmp_path), SequenceOptions(every=2))
     assert [sample.frame for sample in samples_of(source)] == [0, 4]
     with pytest.raises(UsageError):
-        ThreedpwOptions(every=0)
+        SequenceOptions(every=0)
 
 
 def test_it_can_be_sent_to_a_worker(tmp_path: Path) -> None:
@@ -173,11 +173,11 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     image.unlink()
     with pytest.raises(InputError, match=r"courtyard_box_00\.pkl: names 1 images .* image_00003|image_00003"):
         ThreedpwSource(root).groups()
-    allowed = ThreedpwSource(root, ThreedpwOptions(allow_missing=True))
+    allowed = ThreedpwSource(root, SequenceOptions(allow_missing=True))
     assert allowed.groups()[0].count == 3
     (root / "sequenceFiles/test/flat_guitar_01.pkl").unlink()
     with pytest.raises(InputError, match=r"sequenceFiles/test: holds no sequence files"):
-        ThreedpwSource(root, ThreedpwOptions(allow_missing=True)).groups()
+        ThreedpwSource(root, SequenceOptions(allow_missing=True)).groups()
 
 
 def test_a_wrong_number_of_videos_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,4 +185,4 @@ def test_a_wrong_number_of_videos_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     root = threedpw_tree(tmp_path)
     with pytest.raises(InputError, match=r"sequenceFiles/train: has not the official number of sequences, expected 24"):
         ThreedpwSource(root).groups()
-    assert len(ThreedpwSource(root, ThreedpwOptions(allow_missing=True)).notes) == 3
+    assert len(ThreedpwSource(root, SequenceOptions(allow_missing=True)).notes) == 3
