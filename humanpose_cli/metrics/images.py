@@ -9,13 +9,12 @@ every reposed person should be of one (Knoche, Sárándi, Leibe 2020, appendix A
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.networks.backbones import AlexNet
@@ -39,13 +38,12 @@ def ssim_map(first: Tensor, second: Tensor, window: SsimWindow = "gaussian") -> 
     if first.shape != second.shape or first.ndim != 4 or min(first.shape[2:]) < radius:
         expected = f"(B, C, H, W) twice, {radius} pixels or more"
         raise UsageError("images", "do not match", expected=expected, got=f"{first.shape} and {second.shape}")
-    weights = _weights(window, first)
-    a, b = _reflected(first, radius), _reflected(second, radius)
-    mean_a, mean_b = _smooth(a, weights), _smooth(b, weights)
-    count = len(weights) ** 2
+    a, b, smooth = first, second, _smoother(window, first)
+    mean_a, mean_b, square_a, square_b, product = (smooth(x) for x in (a, b, a * a, b * b, a * b))
+    count = (2 * radius + 1) ** 2
     unbiased = count / (count - 1) if window == "uniform" else 1.0
-    var_a, var_b = (unbiased * (_smooth(x * x, weights) - mean**2) for x, mean in ((a, mean_a), (b, mean_b)))
-    covariance = unbiased * (_smooth(a * b, weights) - mean_a * mean_b)
+    var_a, var_b = unbiased * (square_a - mean_a**2), unbiased * (square_b - mean_b**2)
+    covariance = unbiased * (product - mean_a * mean_b)
     c1, c2 = _K1**2, _K2**2
     return ((2 * mean_a * mean_b + c1) * (2 * covariance + c2)) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
 
@@ -80,29 +78,26 @@ def mask_iou(predicted: Tensor, true: Tensor, threshold: float = 0.5) -> Tensor:
     return torch.where(either > 0, both / either.clamp_min(1), 1.0)
 
 
-def _reflected(image: Tensor, radius: int) -> Tensor:
-    """Continued by its reflection about the edges (d c b a | a b c d), wide enough for the window."""
-    for axis in (2, 3):
-        size = image.shape[axis]
-        indices = torch.arange(-radius, size + radius, device=image.device)
-        indices = torch.where(indices < 0, -1 - indices, indices)
-        indices = torch.where(indices >= size, 2 * size - 1 - indices, indices)
-        image = image.index_select(axis, indices)
-    return image
+def _smoother(window: SsimWindow, like: Tensor) -> Callable[[Tensor], Tensor]:
+    """The window's mean of images (B, C, H, W), continued by their reflection about the edges (d c b a | a b c d).
+
+    A product with one matrix an axis: convolutions of single channels are several times slower, forth and back.
+    """
+    rows, columns = (_smoothing(window, size, like) for size in like.shape[2:])
+    return lambda images: rows @ images @ columns.T
 
 
-def _weights(window: SsimWindow, like: Tensor) -> Tensor:
-    """Of one row of a window."""
-    offsets = torch.arange(-_RADIUS[window], _RADIUS[window] + 1, device=like.device, dtype=like.dtype)
-    weights = torch.exp(-0.5 * (offsets / _SIGMA) ** 2) if window == "gaussian" else torch.ones_like(offsets)
-    return weights / weights.sum()
-
-
-def _smooth(image: Tensor, weights: Tensor) -> Tensor:
-    # Channels as images of their own: a grouped convolution would be slower.
-    flat = image.flatten(0, 1)[:, None]
-    smooth = conv2d(conv2d(flat, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
-    return smooth[:, 0].unflatten(0, image.shape[:2])
+def _smoothing(window: SsimWindow, size: int, like: Tensor) -> Tensor:
+    """(size, size): what each of a row's pixels gives to each mean."""
+    radius, along = _RADIUS[window], torch.arange(size, device=like.device)
+    offsets = torch.arange(-radius, radius + 1, device=like.device)
+    taken = along[:, None] + offsets
+    taken = torch.where(taken < 0, -1 - taken, taken)
+    taken = torch.where(taken >= size, 2 * size - 1 - taken, taken)
+    distances = offsets.to(like.dtype)
+    weights = torch.exp(-0.5 * (distances / _SIGMA) ** 2) if window == "gaussian" else torch.ones_like(distances)
+    weights = (weights / weights.sum()).expand(size, -1)
+    return torch.zeros((size, size), dtype=like.dtype, device=like.device).scatter_add_(1, taken, weights)
 
 
 _CHANNELS = (64, 192, 384, 256, 256)
