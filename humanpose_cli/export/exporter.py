@@ -166,7 +166,7 @@ def _bvh(task: Export) -> list[Path]:
 def _glb(task: Export) -> list[Path]:
     path, fit = task.path(".glb"), task.fit
     camera = CameraPath.of(fit)
-    data = glb_bytes(task.body, task.people, camera, frame_rate=fit.frame_rate, textures=task.textures)
+    data = glb_bytes(task.body, task.people, camera, seconds=fit.seconds(fit.frame_rate), textures=task.textures)
     write_bytes(path, data)
     return [path]
 
@@ -175,7 +175,8 @@ def _usd(task: Export) -> list[Path]:
     path, fit = task.path(".usd"), task.fit
     images = task.texture_images(path.parent, task.base.name)
     textures = {track: image.name for track, image in images.items()}
-    write_usd(path, task.body, task.people, CameraPath.of(fit), frame_rate=fit.frame_rate, textures=textures)
+    codes = fit.seconds(fit.frame_rate) * fit.frame_rate
+    write_usd(path, task.body, task.people, CameraPath.of(fit), codes, frame_rate=fit.frame_rate, textures=textures)
     return [path, *images.values()]
 
 
@@ -189,8 +190,9 @@ def fit_document(fit: Fit) -> dict[str, Any]:
     """A fit as JSON values: cameras, and everybody's pose, shape and joints by name, frame by frame.
 
     Lengths are in metres, angles in radians, image positions in pixels. Positions and poses are in the axes of each
-    frame's camera: x right, y down, z forward; `world_to_camera` leads there from the world.
+    frame's camera: x right, y down, z forward; `world_to_camera` leads there from the world. Times are in seconds.
     """
+    seconds = fit.seconds(DEFAULT_FRAME_RATE)
     return {
         "format": "humanpose-cli fit",
         "version": 1,
@@ -203,6 +205,7 @@ def fit_document(fit: Fit) -> dict[str, Any]:
         "frames": [
             {
                 "name": str(fit.frame_names[frame]),
+                "time": round(float(seconds[frame]), 6),
                 "shot": int(fit.shot_id[frame]),
                 "camera": {
                     "focal": float(fit.focal[frame]),

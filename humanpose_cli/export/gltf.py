@@ -165,13 +165,13 @@ def glb_bytes(
     people: Sequence[PersonMotion],
     camera: CameraPath,
     *,
-    frame_rate: float,
+    seconds: Array,
     textures: Mapping[int, NDArray[np.uint8]] | None = None,
 ) -> bytes:
     """The people and the camera as one file.
 
     body      that the people have
-    frame_rate  frames a second, above 0; frame 0 is at 0 s
+    seconds   (F,) when each frame is shown, rising from 0
     textures  of tracks, (H, W, 3 or 4) uint8, v down; people without one have the colour that overlays give them
 
     Skinning is linear, by four bones a vertex: SMPL's pose blend shapes are left out.
@@ -181,11 +181,12 @@ def glb_bytes(
     surface = uv_mesh(body)
     roots: list[int] = []
     for person in people:
-        roots += _add_person(document, animation, body, surface, person, len(camera.focal), frame_rate, textures or {})
-    roots.append(_add_camera(document, animation, camera, frame_rate))
+        roots += _add_person(document, animation, body, surface, person, seconds, textures or {})
+    roots.append(_add_camera(document, animation, camera, seconds))
     if animation.channels:
         document.add("animations", {"name": "motion", "samplers": animation.samplers, "channels": animation.channels})
-    return document.bytes(roots, {"frame_rate": frame_rate, "frames": len(camera.focal)})
+    rate = float((len(seconds) - 1) / seconds[-1]) if len(seconds) > 1 else 0.0
+    return document.bytes(roots, {"frame_rate": rate, "frames": len(seconds)})
 
 
 def _add_person(
@@ -194,8 +195,7 @@ def _add_person(
     body: Body,
     surface: UvMesh,
     person: PersonMotion,
-    frame_count: int,
-    frame_rate: float,
+    seconds: Array,
     textures: Mapping[int, NDArray[np.uint8]],
 ) -> tuple[int, int]:
     """Numbers of the person's node and of the mesh's."""
@@ -219,25 +219,25 @@ def _add_person(
         {"name": f"{person.name}.body", "mesh": _add_mesh(document, body, surface, person, textures), "skin": skin},
     )
     root = document.add("nodes", {"name": person.name, "children": [joints[0]]})
-    if frame_count > 1:
-        times = animation.times(person.frames / frame_rate)
+    if len(seconds) > 1:
+        times = animation.times(seconds[person.frames])
         animation.move(joints[0], "translation", times, person.pelvis)
         for joint, node_number in enumerate(joints):
             animation.move(node_number, "rotation", times, turns[:, joint])
             if person.is_scaled:
                 animation.move(node_number, "scale", times, np.repeat(scales[:, joint, None], 3, 1))
-        _hide(animation, root, person, frame_count, frame_rate)
+        _hide(animation, root, person, seconds)
     return root, mesh  # a skinned mesh is moved by its joints alone, so that it stands at the root
 
 
-def _hide(animation: _Animation, node: int, person: PersonMotion, frame_count: int, frame_rate: float) -> None:
+def _hide(animation: _Animation, node: int, person: PersonMotion, seconds: Array) -> None:
     """Scale steps between one and zero where the person comes and goes."""
-    present = np.isin(np.arange(frame_count), person.frames)
+    present = np.isin(np.arange(len(seconds)), person.frames)
     if present.all():
         return
     changes = np.concatenate(([0], np.flatnonzero(np.diff(present)) + 1))
     scales = np.repeat(present[changes, None].astype(float), 3, 1)
-    animation.move(node, "scale", animation.times(changes / frame_rate), scales, "STEP")
+    animation.move(node, "scale", animation.times(seconds[changes]), scales, "STEP")
 
 
 def _add_mesh(
@@ -272,7 +272,7 @@ def _add_mesh(
     return document.add("meshes", {"name": person.name, "primitives": [primitive]})
 
 
-def _add_camera(document: _Document, animation: _Animation, camera: CameraPath, frame_rate: float) -> int:
+def _add_camera(document: _Document, animation: _Animation, camera: CameraPath, seconds: Array) -> int:
     """The first frame's view; glTF knows neither zoom nor principal points, which stand in `extras`."""
     width, height = camera.size[0].tolist()
     focal = float(camera.focal[0])
@@ -290,7 +290,7 @@ def _add_camera(document: _Document, animation: _Animation, camera: CameraPath, 
         },
     )
     if camera.is_moving:
-        times = animation.times(np.arange(len(turns)) / frame_rate)
+        times = animation.times(seconds)
         animation.move(node, "translation", times, camera.positions)
         animation.move(node, "rotation", times, turns)
     return node

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.conventions import SMPL24
@@ -37,13 +38,15 @@ def write_usd(
     body: Body,
     people: Sequence[PersonMotion],
     camera: CameraPath,
+    codes: NDArray[np.float64],
     *,
     frame_rate: float,
     textures: Mapping[int, str] | None = None,
 ) -> None:
     """Write the people and the camera as one binary file.
 
-    frame_rate  frames a second, above 0; the time code of frame f is f
+    codes       (F,) time code of each frame, from 0; f for frame f where the frames are evenly apart
+    frame_rate  time codes a second, above 0
     textures    file names of tracks' images, beside `path`
 
     UnavailableError where usd-core is missing.
@@ -61,21 +64,21 @@ def write_usd(
         stage.SetTimeCodesPerSecond(frame_rate)
         stage.SetFramesPerSecond(frame_rate)
         stage.SetStartTimeCode(0)
-        stage.SetEndTimeCode(len(camera.focal) - 1)
+        stage.SetEndTimeCode(float(codes[-1]))
         root = UsdSkel.Root.Define(stage, "/people")
         stage.SetDefaultPrim(root.GetPrim())
         for person in people:
-            _add_person(stage, body, person, len(camera.focal), (textures or {}).get(person.track))
-        _add_camera(stage, camera)
+            _add_person(stage, body, person, codes, (textures or {}).get(person.track))
+        _add_camera(stage, camera, codes)
         layer.Export(str(temporary), args={"format": "usdc"})
 
 
-def _add_person(stage: Any, body: Body, person: PersonMotion, frame_count: int, texture: str | None) -> None:
+def _add_person(stage: Any, body: Body, person: PersonMotion, codes: NDArray[np.float64], texture: str | None) -> None:
     from pxr import Gf, UsdGeom, UsdSkel, Vt
 
     root = f"/people/{person.name}"
     group = UsdGeom.Xform.Define(stage, root)
-    _hide(group, person, frame_count)
+    _hide(group, person, codes)
     skeleton = UsdSkel.Skeleton.Define(stage, f"{root}/skeleton")
     skeleton.CreateJointsAttr(joint_paths())
     translations = np.tile(person.offsets, (len(person.frames), 1, 1))
@@ -92,7 +95,7 @@ def _add_person(stage: Any, body: Body, person: PersonMotion, frame_count: int, 
     scales = np.repeat(person.local_scales[..., None], 3, -1)
     attributes = (motion.CreateTranslationsAttr(), motion.CreateRotationsAttr(), motion.CreateScalesAttr())
     for row, frame in enumerate(person.frames.tolist()):
-        time = [frame] if frame_count > 1 else []
+        time = [float(codes[frame])] if len(codes) > 1 else []
         attributes[0].Set(Vt.Vec3fArray.FromNumpy(translations[row].astype(np.float32)), *time)
         attributes[1].Set(Vt.QuatfArray([Gf.Quatf(*turn) for turn in turns[row].tolist()]), *time)
         attributes[2].Set(Vt.Vec3hArray.FromNumpy(scales[row].astype(np.float16)), *time)
@@ -100,13 +103,13 @@ def _add_person(stage: Any, body: Body, person: PersonMotion, frame_count: int, 
     _add_mesh(stage, body, person, skeleton, texture)
 
 
-def _hide(group: Any, person: PersonMotion, frame_count: int) -> None:
-    present = np.isin(np.arange(frame_count), person.frames)
+def _hide(group: Any, person: PersonMotion, codes: NDArray[np.float64]) -> None:
+    present = np.isin(np.arange(len(codes)), person.frames)
     if present.all():
         return
     visibility = group.CreateVisibilityAttr()
     for frame in np.concatenate(([0], np.flatnonzero(np.diff(present)) + 1)).tolist():
-        visibility.Set("inherited" if present[frame] else "invisible", frame)
+        visibility.Set("inherited" if present[frame] else "invisible", float(codes[frame]))
 
 
 def _add_mesh(stage: Any, body: Body, person: PersonMotion, skeleton: Any, texture: str | None) -> None:
@@ -165,7 +168,7 @@ def _material(stage: Any, path: str, colour: Any, texture: str | None) -> Any:
     return material
 
 
-def _add_camera(stage: Any, camera: CameraPath) -> None:
+def _add_camera(stage: Any, camera: CameraPath, codes: NDArray[np.float64]) -> None:
     """Position, direction, zoom and principal point of every frame, the last two as lens and aperture."""
     from pxr import Gf, UsdGeom
 
@@ -184,7 +187,7 @@ def _add_camera(stage: Any, camera: CameraPath) -> None:
     matrices[:, 3, :3], matrices[:, 3, 3] = camera.positions, 1
     still = (matrices == matrices[0]).all() and (values == values[0]).all()
     for frame in range(1 if still else len(unit)):
-        time: Sequence[int] = () if still else (frame,)
+        time: Sequence[float] = () if still else (float(codes[frame]),)
         transform.Set(Gf.Matrix4d(matrices[frame].tolist()), *time)
         for attribute, value in zip(lens, values[frame].tolist(), strict=True):
             attribute.Set(value, *time)

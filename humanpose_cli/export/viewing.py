@@ -15,6 +15,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -79,7 +80,7 @@ def view(
     rate = fit.frame_rate or DEFAULT_FRAME_RATE
     fit = replace(fit, model=body, frame_rate=rate)
     people = [person_motion(fit, track, body) for track in fit.tracks]
-    glb = glb_bytes(body, people, CameraPath.of(fit), frame_rate=rate, textures=textures)
+    glb = glb_bytes(body, people, CameraPath.of(fit), seconds=fit.seconds(rate), textures=textures)
     known = _frames(fit, frames)
     picture = "" if known is None else _picture(fit, known, progress)
     document = json.dumps(_document(fit)).replace("</", "<\\/")
@@ -107,9 +108,10 @@ def _frames(fit: Fit, frames: Any) -> FitFrames | None:
 
 
 def _picture(fit: Fit, frames: FitFrames, progress: Progress) -> str:
-    """The frames as an image or a video, which begins at frame 0 and has the fit's rate; frames that are passed over
+    """The frames as an image or a video, which begins at frame 0 and has the fit's times; frames that are passed over
     by the input show the one before.
     """
+    times = [Fraction(second).limit_denominator(90_000) for second in fit.seconds(fit.frame_rate).tolist()]
     if fit.frame_count == 1:
         with closing(frames.read()) as found:
             image = jpeg_within(reduced(next(found)[1], _IMAGE_SIDE), _IMAGE_BYTES)
@@ -121,7 +123,7 @@ def _picture(fit: Fit, frames: FitFrames, progress: Progress) -> str:
             for frame, pixels in found:
                 small = reduced(pixels, _VIDEO_SIDE)
                 size = size or (small.shape[1], small.shape[0])
-                video.write(small if small.shape[1::-1] == size else fitted_into(small, size))
+                video.write(small if small.shape[1::-1] == size else fitted_into(small, size), times[frame])
                 progress(frame + 1, fit.frame_count, "frames for the page")
         uri = data_uri(path.read_bytes(), "video/mp4")
     return f'<video muted playsinline preload=auto src="{uri}"></video>'
@@ -144,7 +146,9 @@ def _controls(fit: Fit) -> str:
 
 
 def _document(fit: Fit) -> dict[str, Any]:
-    """What the script needs to know: people, times, cameras in pixels of the first frame, and where the people are."""
+    """What the script needs to know: people, when each frame begins and the last ends, cameras in pixels of the first
+    frame, and where the people are.
+    """
     width, height = fit.image_size[0].tolist()
     scale = np.minimum(width / fit.image_size[:, 0], height / fit.image_size[:, 1])[:, None]
     centre = fit.principal_point * scale + ((width, height) - fit.image_size * scale) / 2
@@ -155,8 +159,9 @@ def _document(fit: Fit) -> dict[str, Any]:
     # The box of nearly all joints: one wrong fit far away should not make all others small.
     low, high = np.percentile(joints.reshape(-1, 3), (3, 97), axis=0)
     target, radius = (low + high) / 2, max(1.0, float(np.linalg.norm(high - low)) / 2)
+    seconds = fit.seconds(fit.frame_rate)
     return {
-        "rate": fit.frame_rate,
+        "times": [*np.round(seconds, 6).tolist(), round(float(seconds[-1]) + 1 / fit.frame_rate, 6)],
         "count": fit.frame_count,
         "names": fit.frame_names.tolist(),
         "first": int(fit.frame_index.min()) if len(fit) else 0,

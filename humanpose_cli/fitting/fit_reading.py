@@ -152,6 +152,8 @@ def _own(path: Path, body: Body, frames: FrameList | None) -> Fit:
     ]  # nearest known camera
     whole = {name: getattr(fit, name)[source] for name in COLUMNS if name not in ROW_COLUMNS}
     whole |= {"frame_names": frames.names, "image_size": frames.sizes}
+    if fit.frame_times is not None and (frame_of[source] == np.arange(len(frames))).all():
+        whole["frame_times"] = fit.frame_times[source] - fit.frame_times[source[0]]
     kept = np.isin(fit.frame_index, present)
     rows = {name: getattr(fit, name)[kept] for name in ROW_COLUMNS}
     rows["frame_index"] = frame_of[rows["frame_index"]]

@@ -323,11 +323,12 @@ class Fitter:
         if self.options.people == "largest":
             seen = _largest_tracks(seen)
         seconds = frame_times(times, frame_rate or _USUAL_RATE)
+        timed = bool(times) and all(time is not None for time in times)
         cameras = [replace(c, time=time) for c, time in zip(cameras, seconds, strict=True)]
         if self.options.method != "nbf":
             seen = motions(seen, [camera.time for camera in cameras])
         solved = self._solved(seen, cameras, sequence=True) if seen else None
-        return self._record(seen, cameras, solved, frame_rate)
+        return self._record(seen, cameras, solved, frame_rate, seconds if timed else None)
 
     def _camera(self, frame: Frame, shot: int = 0) -> FrameCamera:
         focal = self.options.focal or frame.focal or None
@@ -350,6 +351,7 @@ class Fitter:
         cameras: Sequence[FrameCamera],
         solved: KeypointFit | None,
         frame_rate: float | None = None,
+        frame_times: Sequence[float] | None = None,
     ) -> Fit:
         """The fit of rows in frames; `solved` is None where there are no rows."""
         # The body by its name: where its file lies differs from machine to machine, and outputs must not.
@@ -365,6 +367,7 @@ class Fitter:
                 "damaged": [row for row, camera in enumerate(cameras) if camera.damaged],
             },
             "frame_rate": frame_rate or 0.0,
+            "frame_times": frame_times,
             "model": self.body,
         }
         return empty_record(cameras, **whole) if solved is None else fit_record(seen, solved, cameras, **whole)

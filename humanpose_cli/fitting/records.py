@@ -116,7 +116,7 @@ def empty_record(frames: Sequence[FrameCamera], **whole: Any) -> Fit:
 def fit_record(people: Sequence[TrackedPerson], fit: KeypointFit, frames: Sequence[FrameCamera], **whole: Any) -> Fit:
     """The record of N ≥ 1 rows in F frames; `people` and `fit` in the same order.
 
-    whole  what `FitRecord` says of the whole file: body, options, frame_rate
+    whole  what `FitRecord` says of the whole file: body, options, frame_rate, frame_times
     """
     count = len(people)
     return Fit.build(

@@ -64,6 +64,7 @@ def check_fit(record: FitRecord) -> None:
         raise InputError("skeleton", "is unknown", expected=SMPL24.name, got=record.skeleton)
     if not (np.isfinite(record.frame_rate) and record.frame_rate >= 0):
         raise InputError("frame_rate", "is unusable", expected="0 or more", got=str(record.frame_rate))
+    _check_times(record)
 
 
 def _check_shapes(record: FitRecord) -> None:
@@ -132,6 +133,17 @@ def _check_cameras(record: FitRecord) -> None:
         raise InputError("world_to_camera", "is not a rigid motion", expected="[R t; 0 0 0 1]", got=_first_row(wrong))
 
 
+def _check_times(record: FitRecord) -> None:
+    times, expected = record.frame_times, f"({record.frame_count},) float64"
+    if times is None:
+        return
+    if not isinstance(times, np.ndarray) or times.dtype != np.float64 or times.shape != (record.frame_count,):
+        got = f"{getattr(times, 'shape', '')} {getattr(times, 'dtype', type(times).__name__)}"
+        raise InputError("frame_times", "have the wrong shape or type", expected=expected, got=got)
+    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        raise InputError("frame_times", "do not rise", expected="seconds, each above the one before")
+
+
 FIT_SUFFIX = ".fit.npz"
 SCHEMA_VERSION = 1
 
@@ -166,7 +178,8 @@ class FitRecord:
     principal_point   (F, 2) float32 pixels
     world_to_camera   (F, 4, 4) float32 rigid; the identity where the camera's motion is unknown
     Whole file:
-    frame_rate        frames a second, 0 where the input does not tell
+    frame_rate        frames a second, on average; 0 where the input does not tell
+    frame_times       (F,) float64 seconds from the first frame, rising, of a video; None where the input does not tell
     gender, body      of the body model: "neutral", "default"
     skeleton          of the joints' arrays: "smpl24"
     options           what the fit was made with, as JSON values; of a sequence also the indices of frames whose
@@ -194,6 +207,7 @@ class FitRecord:
     joint_confidence: np.ndarray
     reprojection_error: np.ndarray
     frame_rate: float = 0.0
+    frame_times: np.ndarray | None = None
     gender: str = "neutral"
     body: str = "default"
     skeleton: str = SMPL24.name
@@ -211,6 +225,8 @@ class FitRecord:
         """
         for name in COLUMNS.keys() & values.keys():
             values[name] = _cast(name, values[name])
+        if values.get("frame_times") is not None:
+            values["frame_times"] = np.asarray(values["frame_times"], np.float64)
         order = np.lexsort((values["frame_index"], values["track_id"]))
         for name in ROW_COLUMNS:
             if len(values[name]) == len(order):  # a wrong length is refused below, with its name
@@ -251,6 +267,15 @@ class FitRecord:
     def frame_count(self) -> int:
         """Number of frames."""
         return len(self.frame_names)
+
+    def seconds(self, frame_rate: float) -> np.ndarray:
+        """(F,) float64 when each frame was taken, from the first on.
+
+        frame_rate  frames a second, above 0, where the fit tells neither times nor a rate
+        """
+        if self.frame_times is not None:
+            return self.frame_times
+        return np.arange(self.frame_count) / (self.frame_rate or frame_rate)
 
     @property
     def tracks(self) -> list[int]:
@@ -339,6 +364,8 @@ def write_fit(path: Path | str, fit: FitRecord) -> None:
     """Write a fit file whole or not at all; equal records give equal bytes. Errors as `write_npz`."""
     arrays: dict[str, np.ndarray] = {name: getattr(fit, name) for name in COLUMNS}
     arrays["frame_rate"] = np.array(fit.frame_rate, "<f8")
+    if fit.frame_times is not None:
+        arrays["frame_times"] = fit.frame_times.astype("<f8")
     for name in ("gender", "body", "skeleton"):
         arrays[name] = np.array(getattr(fit, name))
     arrays["schema_version"] = np.array(SCHEMA_VERSION, "<i4")
@@ -354,7 +381,7 @@ def read_fit(path: Path | str) -> FitRecord:
     a newer version of this program.
     """
     _check_version(path, read_npz(path, {"schema_version"}).get("schema_version"))
-    arrays = read_npz(path, {*COLUMNS, *_SCALARS})
+    arrays = read_npz(path, {*COLUMNS, *_SCALARS, "frame_times"})
     missing = sorted({*COLUMNS, *_SCALARS} - arrays.keys())
     if missing:
         raise InputError(path, f"lacks {', '.join(missing)}", expected="a fit file", remedy=_MAKE_AGAIN)
@@ -362,7 +389,10 @@ def read_fit(path: Path | str) -> FitRecord:
         scalars: dict[str, Any] = {name: _scalar(name, arrays[name]) for name in _SCALARS}
         scalars["options"] = _options(scalars["options"])
         columns: dict[str, Any] = {name: _as_declared(name, arrays[name]) for name in COLUMNS}
-        return FitRecord(**columns, **scalars)
+        times = arrays.get("frame_times")  # files of images and old ones have none
+        if times is not None and times.dtype.kind == "f":
+            times = np.ascontiguousarray(times, np.float64)
+        return FitRecord(**columns, **scalars, frame_times=times)
     except InputError as error:
         problem = f"{error.subject} {error.problem}"
         raise InputError(path, problem, expected=error.expected, got=error.got, remedy=_MAKE_AGAIN) from error

@@ -5,7 +5,8 @@ For the rows (frames) of one track, with the fit that refinement starts from as 
     + pose prior and joint limits of each row
     + |log(R₀ᵀ R)|² / σ_r² of every joint's relative rotation, and the joints' depths about the pelvis
     + the pelvis' depth: pixels hardly tell it
-    + Σ ρ(|x_{t−1} − 2 x_t + x_{t+1}| / σ_a)            accelerations of the joints in neighbouring frames of a shot
+    + Σ ρ(|x_{t−1} − 2 x_t + x_{t+1}| / (Δt² σ_a))      accelerations of the joints in neighbouring frames of a shot,
+                                                        at the frames' own times
 The shape is one for all rows of a track: `common_shape` moves it before the poses are solved, while it is held. SMPLify
 (Bogo et al. 2016) has the terms of one frame; derivatives are closed-form and frames are coupled in one banded system.
 """
@@ -81,7 +82,7 @@ class AlignmentEvidence:
     pixels (N, M, 2), weights (N, M) = 1 / σ in pixels of the frame; focal (N,), centre (N, 2)
     rotations (N, 24, 3, 3), joints (N, 24, 3), betas (N, S) of the fit that refinement starts from
     triples (T, 3) int64 rows that follow each other directly, one frame apart, in one shot
-    step seconds between frames
+    bend (T, 3) weights of a triple's values, whose sum is their acceleration, 1 / seconds²
     """
 
     pixels: Tensor
@@ -92,7 +93,7 @@ class AlignmentEvidence:
     joints: Tensor
     betas: Tensor
     triples: Tensor
-    step: float
+    bend: Tensor
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -101,8 +102,8 @@ class AlignmentEvidence:
         """Rows start ≤ row < stop."""
         inside = ((self.triples >= start) & (self.triples < stop)).all(1)
         rows = {f.name: getattr(self, f.name) for f in fields(self)}
-        parts = {name: value[start:stop] for name, value in rows.items() if name not in ("triples", "step")}
-        return AlignmentEvidence(**parts, triples=self.triples[inside] - start, step=self.step)
+        parts = {name: value[start:stop] for name, value in rows.items() if name not in ("triples", "bend")}
+        return AlignmentEvidence(**parts, triples=self.triples[inside] - start, bend=self.bend[inside])
 
 
 class _Linearised(NamedTuple):
@@ -258,13 +259,12 @@ class AlignmentProblem:
     ) -> float:
         """Adds the accelerations' term in place and returns its cost."""
         triples = self.evidence.triples
-        sigma = self.weights.acceleration * self.evidence.step**2
-        residual = (joints[triples] * joints.new_tensor([1.0, -2.0, 1.0])[:, None, None]).sum(1) / sigma  # (T, 24, 3)
+        bend = self.evidence.bend / self.weights.acceleration
+        residual = (joints[triples] * bend[..., None, None]).sum(1)  # (T, 24, 3)
         rho, factor = robust_scale(residual.square().sum(-1), self.weights.robust_acceleration)
         residual = (residual * factor[..., None]).mT.flatten(1)  # (T, 72), coordinate before joint
-        scale = (factor / sigma)[:, None, :, None]
         parts = [
-            (jacobian[triples[:, i]] * scale * sign).flatten(1, 2) for i, sign in enumerate((1.0, -2.0, 1.0))
+            (jacobian[triples[:, i]] * (factor * bend[:, i, None])[:, None, :, None]).flatten(1, 2) for i in range(3)
         ]  # (T, 72, Q)
         for i, part in enumerate(parts):
             gradient.index_add_(0, triples[:, i], (part.mT @ residual[..., None]).squeeze(-1))

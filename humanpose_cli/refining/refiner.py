@@ -36,6 +36,7 @@ from humanpose_cli.fitting.landmark_rig import LandmarkRig
 from humanpose_cli.fitting.overlays import DEFAULT_FRAME_RATE, body_vertices
 from humanpose_cli.fitting.residuals import FitState
 from humanpose_cli.fitting.result import Fit
+from humanpose_cli.fitting.sequences import second_differences
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from humanpose_cli.io.fit_files import FitRecord
 from humanpose_cli.models.refiner.network import DisplacementPredictor
@@ -371,6 +372,7 @@ def _evidence(fit: Fit, rows: NDArray[np.integer], pulls: _Pulls) -> AlignmentEv
     shots = fit.shot_id[frames]
     follow = (frames[first + 2] - frames[first] == 2) & (shots[first + 2] == shots[first])
     triples = torch.from_numpy(first[follow])[:, None] + torch.arange(3)
+    bend = second_differences(torch.from_numpy(fit.seconds(DEFAULT_FRAME_RATE)[frames]))[torch.from_numpy(follow)]
     anchor = _state(fit.select(rows))
 
     def tensor(values: NDArray[Any]) -> Tensor:
@@ -385,7 +387,7 @@ def _evidence(fit: Fit, rows: NDArray[np.integer], pulls: _Pulls) -> AlignmentEv
         joints=tensor(fit.joints3d[rows]),
         betas=anchor.betas,
         triples=triples,
-        step=1 / (fit.frame_rate or DEFAULT_FRAME_RATE),
+        bend=bend,
     )
 
 

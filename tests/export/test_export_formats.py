@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -205,6 +206,27 @@ def test_meshes_of_frames_are_read_by_trimesh(files):
     assert np.abs(ply.visual.vertex_colors[100, :3] - np.array((v, u, 90))).max() <= 1
 
 
+TIMES = np.array([0, 1, 3, 4, 8]) / 32
+VARYING = replace(FIT, frame_times=TIMES)
+
+
+def test_a_varying_frame_rate_is_kept_where_the_format_can(tmp_path):
+    export_fit(VARYING, tmp_path / "clip", ["glb", "json"])
+    glb = Glb(tmp_path / "clip.glb")
+    for track, frame in ((0, 3), (2, 4)):
+        number = glb.gltf.skins[int(track > 0)].joints[0]
+        assert np.abs(glb.world(number, TIMES[frame])[:3, 3] - JOINTS[row_of(track, frame), 0]).max() < 1e-5
+    present = [np.linalg.det(glb.world(glb.names["person2"], second)[:3, :3]) > 0 for second in TIMES]
+    assert present == [frame in PRESENT[2] for frame in range(FRAMES)]
+    view = np.linalg.inv(glb.world(glb.names["camera"], TIMES[3]))
+    assert (
+        np.abs(JOINTS[row_of(0, 3)] @ view[:3, :3].T + view[:3, 3] - FIT.joints3d[row_of(0, 3)] * (1, -1, -1)).max()
+        < 1e-5
+    )
+    told = json.loads((tmp_path / "clip.json").read_text("utf-8"))
+    assert [frame["time"] for frame in told["frames"]] == TIMES.tolist()
+
+
 def test_json_holds_everybody_in_every_frame(files):
     document = json.loads(beside(files, ".json").read_text("utf-8"))
     assert document["frame_rate"] == 25
@@ -236,6 +258,10 @@ def test_usd_is_valid_and_skins_as_the_body_does(tmp_path):
     assert [seen.ComputeVisibility(frame) == "inherited" for frame in range(FRAMES)] == [
         frame in PRESENT[2] for frame in range(FRAMES)
     ]
+    (varying,) = export_fit(VARYING, tmp_path / "varying", ["usd"])
+    timed = Usd.Stage.Open(str(varying))
+    motion = UsdSkel.Animation(timed.GetPrimAtPath("/people/person0/skeleton/motion"))
+    assert motion.GetTranslationsAttr().GetTimeSamples() == pytest.approx((25 * TIMES).tolist())
     lens = UsdGeom.Camera(stage.GetPrimAtPath("/people/camera")).GetCamera(3).frustum
     own = FIT.joints3d[row_of(0, 3), 5]
     world = JOINTS[row_of(0, 3), 5]

@@ -43,7 +43,10 @@ def test_the_page_holds_all_it_needs(text):
 
 def test_the_page_knows_people_times_and_cameras(text):
     told = json.loads(script(text, "data"))
-    assert (told["rate"], told["count"], told["first"], told["size"]) == (25, FRAMES, 0, [640, 480])
+    assert (told["count"], told["first"], told["size"]) == (FRAMES, 0, [640, 480])
+    assert told["times"] == [0, 0.04, 0.08, 0.12, 0.16, 0.2]
+    varying = replace(FIT, frame_times=np.array([0, 0.04, 0.1, 0.11, 0.2]))
+    assert json.loads(script(view(varying).text, "data"))["times"] == [0, 0.04, 0.1, 0.11, 0.2, 0.24]
     assert told["people"] == [{"track": 0}, {"track": 2}]
     assert told["focal"] == [600.0] * FRAMES
     assert told["centre"][0] == [327.0, 237.0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,12 +176,15 @@ def test_an_amass_export_and_its_fit_file_give_the_fit_again(smpl: Body, folder:
 
 def test_our_own_files_are_put_on_the_frames(smpl: Body, folder: Path, tmp_path: Path) -> None:
     fit = read_fits(write("CameraHMR", tmp_path), smpl, frames_of(folder))
+    fit = replace(fit, frame_times=np.array([0, 0.04, 0.1]))
     fit.save(tmp_path / "a.fit.npz")
     again = read_fits(tmp_path / "a.fit.npz", smpl, frames_of(folder))
+    np.testing.assert_array_equal(again.frame_times, fit.frame_times)
     np.testing.assert_array_equal(again.joints2d, fit.joints2d)
     part = read_fits(tmp_path / "a.fit.npz", smpl, list_frames(open_inputs([folder], frames=range_of("1:3"))))
     assert part.frame_names.tolist() == ["001.png", "002.png"]
     np.testing.assert_array_equal(part.poses, fit.poses[1:])
+    np.testing.assert_allclose(part.frame_times, [0, 0.06])
     with pytest.raises(UsageError, match="holds fits of another body, expected default, found smpl-neutral"):
         read_fits(tmp_path / "a.fit.npz")
 

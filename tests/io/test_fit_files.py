@@ -112,6 +112,15 @@ def test_nobody_found_is_a_valid_file(tmp_path):
     assert read_fit(tmp_path / "y.fit.npz").frame_count == 0
 
 
+def test_times_of_frames_come_back_and_files_without_have_even_ones(tmp_path):
+    timed = record(frame_times=[0, 0.07])
+    write_fit(tmp_path / "x.fit.npz", timed)
+    assert same(read_fit(tmp_path / "x.fit.npz"), timed)
+    assert timed.seconds(10).tolist() == [0, 0.07]
+    assert read_fit(GOLDEN).seconds(10).tolist() == [0, 1 / 25]
+    assert record(frame_rate=0.0).seconds(10).tolist() == [0, 0.1]
+
+
 def test_build_sorts_rows_by_track_then_frame():
     shuffled = values(tracks=(5, 0, 5, 0), frames=(1, 1, 0, 0))
     built = FitRecord.build(**shuffled)
@@ -169,6 +178,9 @@ def test_a_row_as_json_names_its_joints():
         ({"shot_id": [1, 0]}, "shot_id"),
         ({"frame_rate": -1.0}, "frame_rate"),
         ({"frame_rate": float("nan")}, "frame_rate"),
+        ({"frame_times": [0.0, 0.0]}, "frame_times.*do not rise"),
+        ({"frame_times": [0.0, float("nan")]}, "frame_times.*do not rise"),
+        ({"frame_times": [0.0]}, r"frame_times.*\(2,\) float64.*\(1,\)"),
         ({"skeleton": "coco17"}, "skeleton"),
     ],
 )
@@ -220,6 +232,7 @@ class TestReading:
             ("poses", np.zeros((3, 72), "<i4"), "poses has the wrong type"),
             ("track_id", np.array([0, 0, 2**40]), "beyond 32 bits"),
             ("frame_rate", np.array([25.0, 25.0]), "frame_rate is damaged"),
+            ("frame_times", np.array(["0", "1"]), "frame_times have the wrong shape or type"),
             ("gender", np.array(b"x"), "gender is damaged"),
             ("options", np.array("{"), "no JSON"),
             ("options", np.array("[1]"), "no JSON object"),

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -83,8 +84,17 @@ def test_a_sequence_has_one_shape_and_one_id_a_person(clip, clip_frames, known):
     assert record.frame_index.tolist() == [0, 1, 2, 3]
     assert (record.betas == record.betas[0]).all()
     assert record.frame_rate == 15
+    assert record.frame_times is None
     assert steps == [(t, 4, "frames") for t in (1, 2, 3, 4)]
     assert known.sequences == 1
+
+
+def test_a_fit_has_the_times_of_its_frames(clip, clip_frames, known):
+    clock = [Fraction(t, 30) for t in (3, 4, 7, 8)]
+    frames = [Frame(t, str(t), pixels, time=clock[t]) for t, pixels in enumerate(clip_frames)]
+    with Fitter(FitOptions(focal=clip.focal), people_source=known) as fitter:
+        record = fitter.fit_sequence(frames, frame_rate=18.0)
+    np.testing.assert_allclose(record.frame_times, [0, 1 / 30, 4 / 30, 5 / 30])
 
 
 def test_a_person_missing_in_between_keeps_the_id(clip, clip_frames, known):

@@ -5,6 +5,7 @@ import torch
 
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.fitting.residuals import FitState, retract_state
+from humanpose_cli.fitting.sequences import second_differences
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix, geodesic_angle
 from humanpose_cli.refining.correspondences import SurfacePoints
 from humanpose_cli.refining.problem import (
@@ -44,7 +45,7 @@ def problem_of(rig, walk, start: FitState, weights=None, sigma: float = 4.0, pri
         joints=begin.joints,
         betas=start.betas,
         triples=rows,
-        step=0.04,
+        bend=torch.tensor([[1.0, -2.0, 1.0]]).double().repeat(count - 2, 1) / 0.04**2,
     )
     return AlignmentProblem(rig, evidence, weights or AlignmentWeights(), prior=prior)
 
@@ -145,3 +146,19 @@ def test_windows_give_what_the_whole_gives(rig, walk, monkeypatch):
     assert geodesic_angle(whole.rotations, parts.rotations).mean() < 0.02
     torch.testing.assert_close(whole.betas, parts.betas, atol=1e-6, rtol=0)
     assert torch.equal(parts.betas, parts.betas[:1].expand_as(parts.betas))
+
+
+def test_steady_motion_costs_nothing_whatever_the_times(rig, walk):
+    """A body that glides: accelerations are those of the frames' own times."""
+    seconds = torch.tensor([0, 0.02, 0.08, 0.1, 0.3]).double()
+    start = state_of(walk, walk.rotations[:1].expand(5, -1, -1, -1))
+    start.root.copy_(start.root[:1] + seconds[:, None] * torch.tensor([1.0, 0, 0]).double())
+    problem = problem_of(rig, walk, start)
+    problem.evidence.bend.copy_(second_differences(seconds))
+    posed = rig.pose(*start[:3], jacobian=True)
+    joints, J = posed.points[:, rig.landmark_count :], posed.jacobian[:, :, rig.landmark_count :, :FREE]
+    blocks = tuple(torch.zeros(5, FREE, FREE).double() for _ in range(3))
+    cost = problem._add_accelerations(joints, J, torch.zeros(5, FREE).double(), blocks)
+    assert cost < 1e-9
+    problem.evidence.bend.copy_(second_differences(seconds.new_tensor([0, 1, 2, 3, 4]) / 25))
+    assert problem._add_accelerations(joints, J, torch.zeros(5, FREE).double(), blocks) > 1

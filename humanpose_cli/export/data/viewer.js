@@ -67,11 +67,11 @@ async function main() {
   }
   function show(next, seek = true) {
     frame = Math.max(0, Math.min(data.count - 1, next));
-    for (const action of actions) action.time = frame / data.rate;
+    for (const action of actions) action.time = data.times[frame];
     mixer.update(0);
     slider.value = frame;
     find("#name").textContent = data.names[frame];
-    if (video && seek) video.currentTime = (frame + 0.5) / data.rate;
+    if (video && seek) video.currentTime = (data.times[frame] + data.times[frame + 1]) / 2;
     document.body.dataset.frame = frame;
     draw();
   }
@@ -97,7 +97,7 @@ async function main() {
     play.textContent = on ? "❚❚" : "▶";
     if (!on) { video?.pause(); return; }
     if (frame === data.count - 1) show(0);
-    started = performance.now() - 1000 * frame / data.rate;
+    started = performance.now() - 1000 * data.times[frame];
     video?.play().catch(() => {});
     requestAnimationFrame(tick);
   }
@@ -105,7 +105,8 @@ async function main() {
     if (!playing) return;
     // A video shows what it has decoded: the bodies follow it.
     const seconds = video && !video.paused ? video.currentTime : (now - started) / 1000;
-    const next = Math.floor(seconds * data.rate + 1e-3);
+    let next = frame;
+    while (next < data.count - 1 && data.times[next + 1] <= seconds + 1e-4) next++;
     if (next !== frame) show(next, false);
     if (next >= data.count - 1 || video?.ended) run(false);
     else requestAnimationFrame(tick);
