@@ -74,7 +74,7 @@ def submit_command(
 
     batch = values.get("flags")
     lists = [value for value in values.values() if isinstance(value, list)]
-    if any("-" in value for value in lists) or str(getattr(batch, "items", None)) == "-":
+    if any("-" in value for value in lists) or str(getattr(batch, "items", values.get("items"))) == "-":
         raise UsageError("cluster", "has no stdin", remedy="write the list to a file and give it with `items`")
     if (getattr(batch, "shard", None) or values.get("shard")) is not None:
         raise UsageError("shard", "cannot be given with `cluster=slurm`", remedy="`shards`")

@@ -115,11 +115,12 @@ def _carry_out(invocation: Invocation, arguments: Sequence[str], stop: StopSigna
                 reporter.warn(note)
             session = Session(name, reporter, stop, as_json, tuple(arguments), invocation.settings, invocation.given)
             stop.on_stop = lambda number: reporter.info(_stopping(number, stop.grace))
-            cluster = invocation.cluster
-            if cluster is not None and cluster.cluster == "slurm":
-                result = submit_command(session, cluster, invocation.values, arguments, invocation.info.cluster)
+            cluster, values = invocation.cluster, invocation.values
+            dry_run = getattr(values.get("flags"), "dry_run", values.get("dry_run", False))
+            if cluster is not None and cluster.cluster == "slurm" and not dry_run:
+                result = submit_command(session, cluster, values, arguments, invocation.info.cluster)
             else:
-                result = invocation.function(session, **invocation.values)
+                result = invocation.function(session, **values)
             return close(result, reporter, as_json=as_json, info=invocation.info)
         except BaseException as error:
             reporter.finish()

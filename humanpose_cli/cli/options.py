@@ -167,6 +167,15 @@ Focal = Annotated[
 ]
 
 
+def read_items(items: Path, *, null: bool) -> list[str]:
+    """The paths of --items FILE|-."""
+    import sys
+
+    from humanpose_cli.io.inputs import read_list
+
+    return read_list(sys.stdin if str(items) == "-" else items, null=null)
+
+
 @dataclass(frozen=True)
 class BatchFlags:
     """The options of every command that works through items, as one parameter: `flags: BatchFlags`.
@@ -185,13 +194,7 @@ class BatchFlags:
 
     def listed(self) -> list[str]:
         """The paths of --items."""
-        import sys
-
-        from humanpose_cli.io.inputs import read_list
-
-        if self.items is None:
-            return []
-        return read_list(sys.stdin if str(self.items) == "-" else self.items, null=self.null)
+        return [] if self.items is None else read_items(self.items, null=self.null)
 
     def inputs(self, session: Session, arguments: Sequence[str], out: Path, **options: Any) -> FoundInputs:
         """What a command works through, without results of earlier runs; says on stderr what was chosen.

@@ -8,16 +8,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from humanpose_cli.cli.command import Session, command, in_flags
-from humanpose_cli.cli.options import BodyOption, Device, Overwrite, Seed, ShardOption, argument, nearest, option
+from humanpose_cli.cli.options import (
+    BodyOption,
+    Device,
+    DryRun,
+    NullSeparated,
+    Overwrite,
+    Seed,
+    ShardOption,
+    argument,
+    nearest,
+    option,
+    read_items,
+)
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.result import CommandResult
 
 if TYPE_CHECKING:
-    from humanpose_cli.data.building import BuildResult
+    from collections.abc import Sequence
+
+    from humanpose_cli.data.building import BuildResult, PlannedShard
 
 _OF_SYNTHETIC, _OF_SETS = "Synthetic people", "Data sets and your own images"
 _FOR_SYNTHETIC = ("count", "size", "pairs", "clips", "motions", "backgrounds", "imperfect_fits")
-_FOR_SETS = ("fits", "densepose", "model", "fit", "body", "split", "allow_missing")
+_FOR_SETS = ("fits", "densepose", "model", "fit", "body", "split", "allow_missing", "items")
 
 _SOURCE = argument(
     "SOURCE",
@@ -67,6 +81,12 @@ _SHARD_SIZE = option(
     "--shard-size N", "Images per file of the cache, about. Default: a sixteenth of all, 32 to 1024.", min=1
 )
 _WORKERS = option("--workers N", "Processes. Default: one per core.", min=1)
+_ITEMS = option(
+    "--items FILE|-",
+    "Only these images, sequences or folders of them: a list of paths, or of names as --dry-run --json gives them, one "
+    "a line; - is stdin. Default: all.",
+    _OF_SETS,
+)
 _RESUME = option("--resume/--no-resume", "Keep the finished files of an interrupted run.")
 
 
@@ -83,6 +103,7 @@ _RESUME = option("--resume/--no-resume", "Keep the finished files of an interrup
         "hpc preprocess synthetic --count 2000 --out people",
         "hpc preprocess synthetic --pairs --count 2000 --out pairs",
         "hpc preprocess images photos --fits hpc-out/fit --out mine",
+        "hpc preprocess images photos --items chosen.txt --dry-run",
         "hpc preprocess 3dpw data/3DPW --model SMPL_MALE.pkl --model SMPL_FEMALE.pkl --set every=10",
     ),
 )
@@ -107,20 +128,25 @@ def preprocess(
     body: BodyOption = "default",
     split: Annotated[str | None, _SPLIT] = None,
     allow_missing: Annotated[bool, _ALLOW_MISSING] = False,
+    items: Annotated[Path | None, _ITEMS] = None,
+    null: NullSeparated = False,
     shard_size: Annotated[int | None, _SHARD_SIZE] = None,
     workers: Annotated[int | None, _WORKERS] = None,
     device: Device = "auto",
     shard: ShardOption = None,
     resume: Annotated[bool, _RESUME] = True,
     overwrite: Overwrite = False,
+    dry_run: DryRun = False,
 ) -> CommandResult:
     """Make a dataset cache: synthetic people, or the files of a data set.
 
     --set sets further options of a source, such as --set companions=0.5 or --set every=10; data/README.md lists them.
-    Several machines can build one cache with --shard i/N.
+    Several machines can build one cache with --shard i/N. A rerun writes again the files of your own images that
+    changed; --dry-run tells which files there would be.
     """
     from humanpose_cli.cli.options import use_threads
-    from humanpose_cli.datasets.preprocess import SYNTHETIC, SourceRequest, build
+    from humanpose_cli.data.building import build_cache, plan_build
+    from humanpose_cli.datasets.preprocess import SYNTHETIC, SourceRequest, open_request
     from humanpose_cli.datasets.registry import SOURCES
     from humanpose_cli.synthetic.generator import SyntheticOptions
 
@@ -128,7 +154,14 @@ def preprocess(
         raise UsageError("--pairs", "cannot be given together with --clips")
     _refuse_flags_for_others(session, source, _FOR_SETS if source == SYNTHETIC else _FOR_SYNTHETIC)
     request = SourceRequest(
-        source, root, models=tuple(model or ()), fit=fit, fit_body=body, detections=detections, device=device
+        source,
+        root,
+        models=tuple(model or ()),
+        fit=fit,
+        fit_body=body,
+        detections=detections,
+        device=device,
+        items=None if items is None else tuple(read_items(items, null=null)),
     )
     if source == SYNTHETIC:
         own: dict[str, Any] = {"motions": motions, "backgrounds": backgrounds, "imperfect_fits": imperfect_fits}
@@ -144,19 +177,15 @@ def preprocess(
         request = replace(request, options=_source_options(session, source, given, seed))
     else:
         raise UsageError("SOURCE", "there is no such source", got=source, remedy=nearest(source, (SYNTHETIC, *SOURCES)))
+    chosen: dict[str, Any] = {"shard_size": shard_size, "shard": (shard.index, shard.count) if shard else (0, 1)}
+    chosen |= {"resume": resume, "overwrite": overwrite}
     started = time.monotonic()
     with session.item(source):
-        built = build(
-            request,
-            out,
-            shard_size=shard_size,
-            workers=workers or use_threads(None),
-            shard=(shard.index, shard.count) if shard else (0, 1),
-            resume=resume,
-            overwrite=overwrite,
-            progress=session.reporter.step,
-            on_note=lambda note: session.reporter.warn(in_flags(note, "preprocess")),
-        )
+        opened = open_request(request, lambda note: session.reporter.warn(in_flags(note, "preprocess")))
+        if dry_run:
+            return _planned(plan_build(opened, out, **chosen))
+        workers = workers or use_threads(None)
+        built = build_cache(opened, out, workers=workers, **chosen, progress=session.reporter.step)
     for failed in built.failed:
         session.reporter.debug(failed.trace)
     result = _result(source, built, time.monotonic() - started)
@@ -186,6 +215,21 @@ def _source_options(session: Session, source: str, given: dict[str, Any], seed: 
         given = {**given, "seed": seed}
     tuned = session.tune(known(**given))
     return {name: getattr(tuned, name) for name in names}
+
+
+def _planned(shards: Sequence[PlannedShard]) -> CommandResult:
+    """One item for each file of the cache."""
+    from humanpose_cli.core.result import ItemResult, Status
+
+    def item(shard: PlannedShard) -> ItemResult:
+        status = Status.SKIPPED if shard.kept else Status.PLANNED
+        details = {"pictures": shard.images, "groups": shard.groups}
+        return ItemResult(shard.path.name, status, (str(shard.path),), details=details)
+
+    left = [shard for shard in shards if not shard.kept]
+    images = sum(shard.images for shard in left)
+    message = f"dry run: {len(left)} of {len(shards)} files to write, with {images} images"
+    return CommandResult("preprocess", Status.SUCCESS, tuple(map(item, shards)), (message,))
 
 
 def _result(source: str, built: BuildResult, seconds: float) -> CommandResult:

@@ -284,7 +284,8 @@ def build_cache(
     shard_size   images a shard, about; groups are never split. None: a sixteenth of all images, 32 to 1024
     workers      processes that write shards; 1 works in this one
     shard        (i, N): write only every N-th shard, beginning with the i-th
-    resume       keep shards of the same plan that are finished; otherwise write them again
+    resume       keep shards of the same plan that are finished and no older than their groups' files; otherwise write
+                 them again
     overwrite    replace a cache that another source or other options made
     progress     of this process's shards
 
@@ -297,7 +298,9 @@ def build_cache(
         raise UsageError("shard", "no such part", expected="(i, N) with 0 ≤ i < N", got=str(shard))
     plan = make_plan(source, shard_size)
     folder = ensure_folder(folder)
-    _clear(folder, plan, overwrite)
+    for other in _others(folder, plan, overwrite):
+        other.unlink(missing_ok=True)
+    remove_abandoned(folder)
     mine = range(shard[0], len(plan.shards), shard[1])
     kept = {number: header for number in mine if resume and (header := _finished(folder, plan, number))}
     jobs = [
@@ -328,6 +331,42 @@ def build_cache(
     )
 
 
+@dataclass(frozen=True)
+class PlannedShard:
+    """A shard that a build would write, or that it would keep.
+
+    groups  their names
+    """
+
+    path: Path
+    images: int
+    groups: tuple[str, ...]
+    kept: bool
+
+
+def plan_build(
+    source: Source,
+    folder: Path | str,
+    *,
+    shard_size: int | None = 1024,
+    shard: tuple[int, int] = (0, 1),
+    resume: bool = True,
+    overwrite: bool = False,
+) -> list[PlannedShard]:
+    """What `build_cache` would do with the same arguments, and the errors that it would begin with; writes nothing."""
+    plan, folder = make_plan(source, shard_size), Path(folder)
+    _others(folder, plan, overwrite)
+    return [
+        PlannedShard(
+            folder / shard_name(number),
+            sum(group.count for group in plan.shards[number]),
+            tuple(group.name for group in plan.shards[number]),
+            resume and _finished(folder, plan, number) is not None,
+        )
+        for number in range(shard[0], len(plan.shards), shard[1])
+    ]
+
+
 def _run(
     source: Source, jobs: Sequence[ShardJob], workers: int, count: Callable[[int], None]
 ) -> tuple[dict[int, Header], list[ShardOutcome]]:
@@ -351,7 +390,7 @@ def _run(
 def _finished(folder: Path, plan: Plan, number: int) -> Header | None:
     """The header of a shard that need not be written again."""
     path = folder / shard_name(number)
-    if not path.exists():
+    if not path.exists() or _newest(plan.shards[number]) > path.stat().st_mtime:
         return None
     try:
         shard = TableFile(path, "shard")
@@ -362,15 +401,21 @@ def _finished(folder: Path, plan: Plan, number: int) -> Header | None:
     return header if (header.shard, header.plan) == (number, plan.header.plan) else None
 
 
-def _clear(folder: Path, plan: Plan, overwrite: bool) -> None:
-    """Refuse, or with `overwrite` remove, what another plan has left; remove temporary files that were abandoned."""
+def _newest(groups: Sequence[Group]) -> float:
+    """When the newest file of the groups was written, seconds; 0 where none is known."""
+    return max((path.stat().st_mtime for group in groups for path in group.files if path.exists()), default=0.0)
+
+
+def _others(folder: Path, plan: Plan, overwrite: bool) -> list[Path]:
+    """The files that another plan has left; UsageError unless they may be overwritten."""
+    others = []
     for path in (*sorted(folder.glob(SHARD_PATTERN)), folder / INDEX_NAME):
         header = _header(path)
         if header is not None and header.plan != plan.header.plan:
             if not overwrite:
                 raise _refusal(folder, path, header, plan.header)
-            path.unlink(missing_ok=True)
-    remove_abandoned(folder)
+            others.append(path)
+    return others
 
 
 def _header(path: Path) -> Header | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -138,12 +139,14 @@ class Group:
     count  how many samples reading it will give
     pairs  (protocol, split) → (input, target) numbers of samples within the group, where a protocol lists pairs
     key    whatever the source needs to read it; plain data that can be pickled
+    files  it is read from, where these are the user's own and may change; a shard that is older is written again
     """
 
     name: str
     count: int
     pairs: Mapping[tuple[str, str], Sequence[tuple[int, int]]] = field(default_factory=dict)
     key: Any = None
+    files: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,10 @@ class ImagesSource(FolderSource):
             raise item.error
         count = video_frame_count(item.path) if item.kind == "video" else len(item.files)
         files = [str(path.relative_to(self.root)) for path in item.files]
-        return Group(item.key, len(self._every_nth(count)), key={"kind": item.kind, "files": files, "count": count})
+        key = {"kind": item.kind, "files": files, "count": count}
+        fit = [self._fit_file(item.key)] if self._fits is not None else []
+        read = (*item.files, *(path for path in fit if path.is_file()))
+        return Group(item.key, len(self._every_nth(count)), key=key, files=read)
 
     def _every_nth(self, count: int) -> range:
         return range(0, count, self.options.every)

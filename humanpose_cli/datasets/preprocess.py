@@ -1,12 +1,13 @@
-"""A source of labelled people by its name, with whatever it needs from the other layers, as a dataset cache.
+"""A source of labelled people by its name, with whatever it needs from the other layers, for `data.building`.
 
-build(SourceRequest("synthetic", synthetic=SyntheticOptions(count=2000)), "people")
-build(SourceRequest("3dpw", Path("3DPW"), models=(Path("SMPL_MALE.pkl"), Path("SMPL_FEMALE.pkl"))), "3dpw-cache")
+build_cache(make_source(SourceRequest("synthetic", synthetic=SyntheticOptions(count=2000))), "people")
+build_cache(make_source(SourceRequest("3dpw", Path("3DPW"), models=(Path("SMPL_MALE.pkl"),))), "3dpw-cache")
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,14 @@ from humanpose_cli.body.body import default_body
 from humanpose_cli.body.smpl import body_by_name, load_models
 from humanpose_cli.core.conventions import skeleton_by_name
 from humanpose_cli.core.errors import UsageError
-from humanpose_cli.data.building import BuildResult, build_cache
-from humanpose_cli.data.samples import Source
+from humanpose_cli.data.samples import Group, LabellingSource, Sample, Source
 from humanpose_cli.datasets.common import EstimatedImage, FittedBodies, SourceTools
 from humanpose_cli.datasets.labelling import DetectedLabels, RenderedLabels
 from humanpose_cli.datasets.registry import SOURCES, open_source
 from humanpose_cli.fitting.fitter import Fitter
 from humanpose_cli.fitting.joints import JointFitOptions, fit_joints
 from humanpose_cli.fitting.options import FitOptions
-from humanpose_cli.io.inputs import Frame
+from humanpose_cli.io.inputs import Frame, printable
 from humanpose_cli.synthetic.generator import SyntheticOptions, SyntheticSource
 
 # Our own fits as makers of labels, for data sets that lack poses. Sources ask for nothing else than the public members
@@ -118,6 +118,7 @@ class SourceRequest:
     fit_body   'default' or 'smpl:FILE': the body that is fitted
     detections add what our detector says about each person
     device     of the networks that fit and detect: auto, cpu or cuda:N
+    items      only these images, sequences or folders of them: paths, or names of groups; None for all
     """
 
     name: str
@@ -129,6 +130,49 @@ class SourceRequest:
     fit_body: str = "default"
     detections: bool = False
     device: str = "auto"
+    items: tuple[str, ...] | None = None
+
+
+class ChosenGroups(LabellingSource):
+    """A source without the groups that were not asked for.
+
+    names  of groups, or what such names begin with before a slash
+    """
+
+    added: Mapping[str, Any] = {}  # a cache's plan names its groups anyway
+
+    def __init__(self, source: Source, names: Collection[str]) -> None:
+        super().__init__(source)
+        self.names = frozenset(names)
+
+    def groups(self) -> Sequence[Group]:
+        """The source's groups of these names. UsageError for a name that stands for none."""
+        chosen: list[Group] = []
+        used: set[str] = set()
+        for group in self.source.groups():
+            parts = group.name.split("/")
+            if found := self.names & {"/".join(parts[:count]) for count in range(1, len(parts) + 1)}:
+                chosen.append(group)
+                used |= found
+        if unknown := sorted(self.names - used):
+            problem = f"{len(unknown)} of {len(self.names)} are not among the source's images and sequences"
+            remedy = "a dry run with `json` lists their names"
+            raise UsageError("items", problem, got=", ".join(unknown[:3]), remedy=remedy)
+        return chosen
+
+    def labelled(self, sample: Sample) -> Sample:
+        """As it is."""
+        return sample
+
+
+def _group_names(root: Path, items: Iterable[str]) -> list[str]:
+    """Items as names of groups: of paths that exist, the part below `root`."""
+    whole = os.path.abspath(root)
+    paths = {item: os.path.abspath(item) for item in items}
+    inside = {item: os.path.relpath(path, whole) for item, path in paths.items() if path.startswith(whole + os.sep)}
+    return [
+        printable(inside[item] if item in inside and os.path.exists(item) else os.path.normpath(item)) for item in paths
+    ]
 
 
 def make_source(request: SourceRequest) -> Source:
@@ -141,6 +185,8 @@ def _without_detections(request: SourceRequest) -> Source:
     if request.name == SYNTHETIC:
         if request.root is not None:
             raise UsageError("ROOT", "is not needed: synthetic people come from nowhere", got=str(request.root))
+        if request.items is not None:
+            raise UsageError("items", "are not for synthetic people", remedy="leave them out")
         return SyntheticSource(request.synthetic)
     if request.name not in SOURCES:
         raise UsageError(request.name, "is no source", expected=", ".join((SYNTHETIC, *SOURCES)))
@@ -153,21 +199,15 @@ def _without_detections(request: SourceRequest) -> Source:
         BodyJointFitter(request.fit_body) if "joint_fitter" in needs else None,
         models,
     )
-    source = open_source(request.name, request.root, request.options, tools)
+    source: Source = open_source(request.name, request.root, request.options, tools)
+    if request.items is not None:
+        source = ChosenGroups(source, _group_names(request.root, request.items))
     return RenderedLabels(source, {body.name: body for body in (*models.values(), default_body())})
 
 
-def build(
-    request: SourceRequest,
-    out: Path,
-    *,
-    shard_size: int | None = None,
-    on_note: Callable[[str], None] | None = None,
-    **options: Any,
-) -> BuildResult:
-    """Write the cache; `options` are those of `build_cache`. `on_note` hears what the source says about its files."""
+def open_request(request: SourceRequest, on_note: Callable[[str], None]) -> Source:
+    """The source; `on_note` hears what it says about its files."""
     source = make_source(request)
-    if on_note is not None:
-        for note in getattr(source, "notes", ()):
-            on_note(note)
-    return build_cache(source, out, shard_size=shard_size, **options)
+    for note in getattr(source, "notes", ()):
+        on_note(note)
+    return source

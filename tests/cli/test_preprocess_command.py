@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import skimage.data
 
@@ -70,6 +71,35 @@ def test_a_folder_may_be_named_from_where_one_is_and_failures_are_told(hpc, tmp_
     assert "a.png: is not an image" in failed.err
 
 
+def test_chosen_images_a_dry_run_and_changed_images(hpc, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png", "sub/c.png", "sub/d.png"):
+        write_image(tmp_path / "photos" / name, np.zeros((24, 32, 3), np.uint8))
+    (tmp_path / "list").write_bytes(b"photos/a.png\0sub\0")  # a path, and a name below the folder
+    line = ("preprocess", "images", "photos", "--no-fit", "--workers", "1", "--shard-size", "1")
+    line += ("--set", "sequence=false", "--items", "list", "-0")
+    dry = hpc(*line, "--out", "cache", "--dry-run", "--json")
+    assert dry.code == 0, dry.err
+    assert [item["groups"] for item in dry.document["items"]] == [["a.png"], ["sub/c.png"], ["sub/d.png"]]
+    assert {item["status"] for item in dry.document["items"]} == {"planned"}
+    assert not (tmp_path / "cache").exists()
+    assert "with 3 images" in dry.document["messages"][0]
+    assert hpc(*line, "--out", "cache", "--cluster", "slurm", "--dry-run").code == 0  # looks, and submits nothing
+    assert hpc(*line, "--out", "cache", "--json").details["pictures"] == 3
+    assert [item["status"] for item in hpc(*line, "--out", "cache", "--dry-run", "--json").document["items"]] == [
+        "skipped"
+    ] * 3
+    later = time.time() + 5
+    os.utime(tmp_path / "photos/sub/c.png", (later, later))
+    assert "1 of 3 files to write" in hpc(*line, "--out", "cache", "--dry-run").err
+    assert hpc(*line, "--out", "cache", "--json").details["kept"] == 2
+    (tmp_path / "list").write_text("photos/a.png\nphotos/x.png\n")
+    unknown = hpc(*line[:-1], "--out", "other")
+    assert unknown.code == 2
+    assert "--items: 1 of 2 are not among" in unknown.err
+    assert "photos/x.png" in unknown.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -82,6 +112,7 @@ def test_a_folder_may_be_named_from_where_one_is_and_failures_are_told(hpc, tmp_
         (("iper", ".", "--densepose", "x"), "--densepose"),
         (("iper", ".", "--count", "1000"), "--count"),
         (("synthetic", "--no-fit"), "--no-fit"),
+        (("synthetic", "--items", "x"), "--items"),
     ],
 )
 def test_wrong_wishes_are_usage_errors(hpc, tmp_path, arguments, words):

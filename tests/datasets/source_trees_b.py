@@ -6,10 +6,13 @@ import json
 import pickle
 import shutil
 import struct
+import sys
+import types
 import zlib
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from humanpose_cli.io.video import VideoWriter
 
@@ -166,6 +169,28 @@ def write_annotations(path: Path, images, annotations, names=COCO_NAMES) -> None
     path.parent.mkdir(parents=True, exist_ok=True)
     document = {"images": images, "annotations": annotations, "categories": [category]}
     path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def write_dump(path: Path, entries: list[dict[str, object]]) -> Path:
+    """torch.save of chart results under the names that detectron2 gives them."""
+    name = "densepose.structures.chart_result"
+    modules = {part: types.ModuleType(part) for part in ("densepose", "densepose.structures", name)}
+    kind = type("DensePoseChartResult", (), {"__module__": name, "__qualname__": "DensePoseChartResult"})
+    modules[name].DensePoseChartResult = kind  # type: ignore[attr-defined]
+    sys.modules |= modules
+    try:
+        for entry in entries:
+            results = []
+            for labels, uv in entry.pop("results", []):  # type: ignore[attr-defined]
+                result = kind()
+                result.labels, result.uv = labels, uv
+                results.append(result)
+            entry["pred_densepose"] = results
+        torch.save(entries, path)
+    finally:
+        for part in modules:
+            del sys.modules[part]
+    return path
 
 
 def write_rich_camera(path: Path, rotation, translation, intrinsic, distortion) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from source_trees_a import Estimator, assert_travels, image, write
+from source_trees_b import write_dump
 
 from humanpose_cli.core.errors import InputError, UsageError
 from humanpose_cli.data.label_maps import decode_map
@@ -167,28 +166,6 @@ def test_densepose_images_become_maps(tmp_path: Path, form: str) -> None:
     assert source.info.options["densepose"] is True
 
 
-def dump(path: Path, entries: list[dict[str, object]]) -> Path:
-    """torch.save of chart results under the names that detectron2 gives them."""
-    name = "densepose.structures.chart_result"
-    modules = {part: types.ModuleType(part) for part in ("densepose", "densepose.structures", name)}
-    kind = type("DensePoseChartResult", (), {"__module__": name, "__qualname__": "DensePoseChartResult"})
-    modules[name].DensePoseChartResult = kind  # type: ignore[attr-defined]
-    sys.modules |= modules
-    try:
-        for entry in entries:
-            results = []
-            for labels, uv in entry.pop("results", []):  # type: ignore[attr-defined]
-                result = kind()
-                result.labels, result.uv = labels, uv
-                results.append(result)
-            entry["pred_densepose"] = results
-        torch.save(entries, path)
-    finally:
-        for part in modules:
-            del sys.modules[part]
-    return path
-
-
 def two_people() -> list[dict[str, object]]:
     """In a.jpg: someone surer at the left border over someone less sure; in sub/b.png nobody."""
     labels = torch.full((6, 4), 3)
@@ -208,7 +185,7 @@ def two_people() -> list[dict[str, object]]:
 
 
 def test_a_densepose_dump_gives_maps_and_people(tmp_path: Path) -> None:
-    path = dump(tmp_path / "results.pkl", two_people())
+    path = write_dump(tmp_path / "results.pkl", two_people())
     source = ImagesSource(tree(tmp_path / "in"), ImagesOptions(densepose=str(path), allow_missing=True))
     found = by_name(source)
     (sample,) = found["a.jpg"]
@@ -234,7 +211,7 @@ def test_a_densepose_dump_gives_maps_and_people(tmp_path: Path) -> None:
 def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     empty = {"scores": torch.zeros(0), "pred_boxes_XYXY": torch.zeros(0, 4)}
     names = ["x/a.jpg", "x/sub/a.jpg", "x/other/a.jpg"]
-    found = DensePoseDump(dump(tmp_path / "d.pkl", [{"file_name": name, **empty} for name in names]))
+    found = DensePoseDump(write_dump(tmp_path / "d.pkl", [{"file_name": name, **empty} for name in names]))
     assert [found.find("sub/a.jpg"), found.find("other/a.jpg"), found.find("a.jpg"), found.find("b/a.jpg")] == [
         *(1, 2, None, None)
     ]
@@ -266,7 +243,7 @@ def test_damaged_dumps_are_named(tmp_path: Path, content: bytes | str, named: st
     elif content == "other":
         torch.save({"file_name": "a.jpg"}, path)
     elif content == "cut":
-        dump(path, two_people())
+        write_dump(path, two_people())
         path.write_bytes(path.read_bytes()[:-300])
     else:
         entries = two_people()
@@ -276,13 +253,13 @@ def test_damaged_dumps_are_named(tmp_path: Path, content: bytes | str, named: st
             entries[0].pop("results")
             torch.save([{**entries[0], "pred_densepose": [torch.zeros(3)] * 2}], path)
         else:
-            dump(path, [{**entries[0], "results": results}])
+            write_dump(path, [{**entries[0], "results": results}])
     with pytest.raises(InputError, match=named):
         DensePoseDump(path).people(0)
 
 
 def test_it_can_be_sent_to_a_worker(tmp_path: Path) -> None:
-    path = dump(tmp_path / "results.pkl", two_people())
+    path = write_dump(tmp_path / "results.pkl", two_people())
     options = ImagesOptions(fits=str(fits(tmp_path / "out")), densepose=str(path), allow_missing=True)
     source = ImagesSource(tree(tmp_path / "in"), options)
     list(source.read(source.groups()[0]))  # with what it keeps from the first reading
