@@ -40,6 +40,9 @@ class GeneratorConfig:
                          mesh's (see `avatar.mesh.mesh_drawing`), whose colours and outline it may take over
     depth_norm           the features in front of D2D are normalised over all slices together; the paper's GroupNorm of
                          the slices one behind the other normalises each by itself, which makes empty slices loud
+    tied_slices          all slices of the feature volume hold the same features, so that the planar warp has no more of
+                         them than the other: E2D makes C channels where the paper's makes D · C, and D2D begins with
+                         the same weights for every slice
     warping, pose        "2d": the planar ones of the paper's ablation (section 4.3)
     """
 
@@ -63,6 +66,7 @@ class GeneratorConfig:
     carry_colours: bool = False
     drawing: bool = False
     depth_norm: bool = False
+    tied_slices: bool = False
     warping: Space = "3d"
     pose: Space = "3d"
 

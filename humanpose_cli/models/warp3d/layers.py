@@ -221,7 +221,9 @@ class _ToPlane(torch.autograd.Function):
 
 def _volume_of(features: Tensor, depth: int) -> Tensor:
     slices = features.permute(0, 2, 3, 1).unflatten(3, (depth, -1))  # [B, H, W, D, C]
-    return slices.permute(0, 3, 1, 2, 4).contiguous().permute(0, 4, 1, 2, 3)
+    # A copy even of a single slice, whose strides would not say channels-last otherwise.
+    volume = slices.permute(0, 3, 1, 2, 4).clone(memory_format=torch.contiguous_format)
+    return volume.permute(0, 4, 1, 2, 3)
 
 
 def _plane_of(volume: Tensor) -> Tensor:
@@ -260,7 +262,9 @@ class LiftingEncoder(nn.Module):
                 channels = width
         self.stages = nn.Sequential(*stages)
         self.norm2d = group_norm(channels)
-        self.lift = nn.Conv2d(channels, config.depth * config.channels, 3, padding=1)
+        # Slices that are the same are made once.
+        self.slices = 1 if config.tied_slices else config.depth
+        self.lift = nn.Conv2d(channels, self.slices * config.channels, 3, padding=1)
         self.units = nn.Sequential(*(ResidualUnit3d(config.channels) for _ in range(config.units[0])))
         # What comes out is compared with 0 by the part warp's maximum.
         self.norm3d = group_norm(config.channels)
@@ -271,8 +275,8 @@ class LiftingEncoder(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """image  −1 to 1"""
         x = self.stages(self.pool(self.stem(image)))
-        volume = to_volume(self.lift(torch.relu(self.norm2d(x))), self.depth)
-        volume = self.norm3d(self.units(volume))
+        volume = to_volume(self.lift(torch.relu(self.norm2d(x))), self.slices)
+        volume = self.norm3d(self.units(volume)).expand(-1, -1, self.depth, -1, -1)
         if not self.carry_colours:
             return volume
         colours = avg_pool2d(image / 2 + 0.5, self.stride)[:, :, None]  # 0 to 1: nothing there is less than any colour
@@ -305,6 +309,14 @@ class PoseEncoder(nn.Module):
         return self.units(self.first(heatmaps))
 
 
+def _alike_for_slices(block: DecoderBottleneck, depth: int) -> None:
+    """Gives the maps from D·C channels the first slice's weights for all of them."""
+    for layer in (block.conv1, block.short_cut):
+        if isinstance(layer, nn.Conv2d):
+            weight = layer.weight.data
+            weight.copy_(weight[:, : weight.shape[1] // depth].repeat(1, depth, 1, 1))
+
+
 DRAWING_CHANNELS: Final = 5
 """Of a drawing: colours, −1 to 1; how much of the pixel the person covers; how much of that the input image showed."""
 
@@ -329,6 +341,8 @@ class ProjectionDecoder(nn.Module):
                 channels = width
         if config.depth_norm:
             cast(DecoderBottleneck, blocks[0]).norm1 = _DepthNorm(config.depth, config.channels + config.pose_channels)
+        if config.tied_slices:
+            _alike_for_slices(cast(DecoderBottleneck, blocks[0]), config.depth)
         self.blocks = nn.Sequential(*blocks)
         self.detail: nn.Sequential | None = None
         if config.drawing:
