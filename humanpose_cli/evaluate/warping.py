@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -28,14 +28,17 @@ from humanpose_cli.evaluate.report import (
     summarise_seeds,
 )
 from humanpose_cli.evaluate.repose import (
+    EvaluatedReposing,
     FittedJoints,
     JointEstimator,
     Method,
     evaluated_pairs,
     measure_reposing,
+    side_by_side,
     warping,
 )
 from humanpose_cli.io.atomic import ensure_folder
+from humanpose_cli.models.warp3d.config import Space
 from humanpose_cli.models.warp3d.generator import load_warp3d
 from humanpose_cli.models.warp3d.pairs import PairCrops
 from humanpose_cli.models.warp3d.recipe import WARP3D_PRESETS, Warp3dTraining
@@ -91,9 +94,12 @@ def evaluate_warping(
     with FittedJoints(device=device) as joints:
         split = "" if selection.limit else facts["split"]
         published = whole and agrees(crops.pairs.cache.header, split, "iper", ("random-pairs/validation",))
-        tables = warping_table(trainings, variants, crops, numbers, joints if pose else None, published=published)
+        tables, evaluated = warping_table(
+            trainings, variants, crops, numbers, joints if pose else None, published=published
+        )
     facts |= {"pairs": len(numbers), "preset": name, "seeds": seeds}
-    return Report("Ablation: warping", facts, {}, tables)
+    shown = "Input, target, and of each row of the table what every seed drew"
+    return Report("Ablation: warping", facts, {}, tables, {"pairs.jpg": (side_by_side(evaluated), shown)})
 
 
 def warping_table(
@@ -104,31 +110,36 @@ def warping_table(
     joints: JointEstimator | None,
     *,
     published: bool = False,
-) -> list[Table]:
-    """Trains four generators that differ in `warping` and `pose` alone and evaluates them on the same pairs.
+) -> tuple[list[Table], EvaluatedReposing]:
+    """Trains four generators that differ in `warping` and `pose` alone and evaluates them on the same pairs; what all
+    trainings drew comes second.
 
     published  whether the pairs are the paper's, whose figures then stand beside ours
 
     Differences are paired over the pairs, and intervals over pairs and seeds alike.
     """
+    dimensions: tuple[Space, ...] = ("2d", "3d")
+    paths: dict[tuple[Space, Space], list[Path]] = {}
+    for warp, pose in product(dimensions, dimensions):
+        generator = replace(variants.network.generator, warping=warp, pose=pose)
+        variant = replace(variants.network, generator=generator)
+        paths[warp, pose] = trainings.reposing(f"warp {warp} pose {pose}", variant, variants.loop)
+    methods: dict[str, Method] = {
+        str(path): warping(load_warp3d(path, trainings.device)) for seeds in paths.values() for path in seeds
+    }
+    evaluated = measure_reposing(
+        crops, numbers, methods, joints=joints, stop=trainings.stop, progress=trainings.progress
+    )
     by_variant: dict[tuple[str, str], Mapping[str, NDArray[np.float64]]] = {}
     figures: dict[tuple[str, str], Summary] = {}
     rows: list[list[Cell]] = []
-    dimensions: tuple[Literal["2d", "3d"], ...] = ("2d", "3d")
-    for warp in dimensions:
-        for pose in dimensions:
-            generator = replace(variants.network.generator, warping=warp, pose=pose)
-            variant = replace(variants.network, generator=generator)
-            paths = trainings.reposing(f"warp {warp} pose {pose}", variant, variants.loop)
-            methods: dict[str, Method] = {str(path): warping(load_warp3d(path, trainings.device)) for path in paths}
-            evaluated = measure_reposing(crops, numbers, methods, joints=joints, stop=trainings.stop)
-            seeds = list(evaluated.values.values())
-            values = {name: np.stack([one[name] for one in seeds]) for name in seeds[0]}
-            found = {name: summarise_seeds(each) for name, each in values.items()}
-            figures |= {(f"warp {warp} pose {pose}", name): summary for name, summary in found.items()}
-            ours = [found[name].value if name in found else None for name in _WARPING_METRICS]
-            rows.append([warp, pose, *ours, *(WARP3D_ABLATION[warp, pose] if published else ())])
-            by_variant[warp, pose] = values
+    for (warp, pose), seeds in paths.items():
+        each = [evaluated.values[str(path)] for path in seeds]
+        by_variant[warp, pose] = values = {name: np.stack([one[name] for one in each]) for name in each[0]}
+        found = {name: summarise_seeds(value) for name, value in values.items()}
+        figures |= {(f"warp {warp} pose {pose}", name): summary for name, summary in found.items()}
+        ours = [found[name].value if name in found else None for name in _WARPING_METRICS]
+        rows.append([warp, pose, *ours, *(WARP3D_ABLATION[warp, pose] if published else ())])
     notes = evaluated.ceiling_note
     best, plain = by_variant["3d", "3d"], by_variant["2d", "2d"]
     for name in _WARPING_METRICS:
@@ -138,4 +149,4 @@ def warping_table(
     theirs = ("paper SSIM", "paper SSIM_fg", "paper AUC") if published else ()
     columns = ("warping", "pose", "SSIM 7 × 7", "SSIM_fg 7 × 7", "pose AUC", *theirs)
     table = Table("warping", "Table 1: two and three dimensions", columns, rows, 3, notes)
-    return [table, figures_table(figures, digits=4)]
+    return [table, figures_table(figures, digits=4)], evaluated

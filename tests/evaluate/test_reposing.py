@@ -197,7 +197,8 @@ def test_the_ablation_trains_four_and_compares_pairs(folder, crops, tmp_path):
     loop = TrainOptions(epochs=1, batch_size=4, workers=0, validate_every=10_000)
     trainings = Trainings(folder, tmp_path, CPU, seeds=2)
     variants = WarpingVariants(training, loop)
-    table, figures = warping_table(trainings, variants, crops, [0, 1, 2], None, published=True)
+    (table, figures), drawn = warping_table(trainings, variants, crops, [0, 1, 2], None, published=True)
+    assert all(len(images) == 2 + 4 * 2 for images in drawn.shown.values())
     assert [tuple(row[:2]) for row in table.rows] == list(WARP3D_ABLATION)
     assert len(list(tmp_path.iterdir())) == 8
     assert all(0 < row[2] < 1 for row in table.rows)
@@ -205,7 +206,7 @@ def test_the_ablation_trains_four_and_compares_pairs(folder, crops, tmp_path):
     assert table.rows[3][5:] == [0.883, 0.626, 0.777]
     assert any("ssim_fg" in note for note in table.notes)
     assert {row[-1] for row in figures.rows if row[1] == "ssim"} == {3}
-    alone, _ = warping_table(trainings, variants, crops, [0, 1, 2], None)
+    (alone, _), _ = warping_table(trainings, variants, crops, [0, 1, 2], None)
     assert alone.columns == table.columns[:5]
 
 

@@ -389,6 +389,21 @@ def test_slices_are_normalised_together_or_each_by_itself():
     assert network(x, poses, poses).image.shape == x.shape
 
 
+def test_tied_slices_hold_the_same_features_and_are_projected_alike():
+    """So the planar warp has no more features than the other: none is in one slice alone."""
+    tied = generator(replace(MINI, tied_slices=True, carry_colours=True))
+    with torch.no_grad():
+        volume = tied.lifting(images())
+    assert volume.shape == (1, MINI.channels, MINI.depth, 16, 16)
+    torch.testing.assert_close(volume, volume[:, :, :1].expand_as(volume))
+    assert volume[0, :, 0].std((1, 2)).min() > 0
+    block = tied.decoder.blocks[0]
+    for layer in (block.conv1, block.short_cut):
+        weights = layer.weight.unflatten(1, (MINI.depth, -1))
+        torch.testing.assert_close(weights, weights[:, :1].expand_as(weights))
+    assert tied.lifting.lift.out_channels * MINI.depth == generator().lifting.lift.out_channels
+
+
 # The ablation
 
 
