@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from humanpose_cli.cli.command import Session, command
-from humanpose_cli.cli.options import BatchSize, BodyOption, Device, Threads, argument, option, use_threads
+from humanpose_cli.cli.options import BatchFlags, BatchSize, BodyOption, Device, Threads, argument, option, use_threads
 from humanpose_cli.core.device import resolve_device
-from humanpose_cli.core.errors import UsageError
-from humanpose_cli.core.result import CommandResult, ItemResult, ResultTable, Status
+from humanpose_cli.core.errors import HpcError, InterruptedRun, UsageError
+from humanpose_cli.core.result import CommandResult, ResultTable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.batch.ledger import Entry
+    from humanpose_cli.batch.runner import Outcome
     from humanpose_cli.evaluate.people import PeopleSelection
     from humanpose_cli.evaluate.report import Report
     from humanpose_cli.fitting.options import NetworkOptions
@@ -28,7 +33,11 @@ _WHAT = argument(
     "images of pairs, by a network, by the mesh and by copying the input. refine: fits of clips before and after "
     "refinement. deform-and-learn: bodies of such a network, at the size of a canonical skeleton.",
 )
-_DATA = option("--data CACHE", "Dataset cache of hpc preprocess. Needed.", show_default=False)
+_DATA = option(
+    "--data CACHE",
+    "Dataset cache of hpc preprocess. Needed; or several by --items, each with a report in a folder of its name.",
+    show_default=False,
+)
 _PROTOCOL = option("--protocol NAME", "Protocol of the cache. Default: its usual one.")
 _SPLIT = option("--split NAME", "Split to evaluate on. Default: test, else validation.")
 _VISIBLE = option(
@@ -165,11 +174,13 @@ class RefineFlags:
         "hpc evaluate keypoints --data coco --limit 200",
         "hpc evaluate repose --data pairs --limit 100",
         "hpc evaluate refine --data clips --base keypoints",
+        "hpc evaluate fit --items caches.txt --out reports",
     ),
 )
 def evaluate(
     session: Session,
     what: Annotated[What, _WHAT],
+    flags: BatchFlags,
     selection: PeopleFlags,
     fits: FitFlags,
     images: ReposeFlags,
@@ -189,9 +200,10 @@ def evaluate(
     Prints tables, beside papers' figures where these are of the same split and joints, and writes a report with images:
     some of each quartile of the errors, and the worst. The same command continues an interrupted ablation; --set
     changes what its trainings share, such as --set network.learning_rate=1e-4, --set loop.steps=2000 or --set
-    weights.points3d=10.
+    weights.points3d=10. A cache of --data is evaluated anew every time; of those of --items, only what is not done.
     """
-    if selection.data is None:
+    caches = [*([] if selection.data is None else [selection.data]), *map(Path, flags.listed())]
+    if not caches:
         raise UsageError("--data", "is missing", expected="a dataset cache of hpc preprocess")
     _check(session, what, fits, ablation)
     use_threads(threads)
@@ -201,14 +213,13 @@ def evaluate(
     from humanpose_cli.evaluate.people import PeopleSelection
     from humanpose_cli.evaluate.refine import RefineSelection, evaluate_refinement, evaluate_robustness
     from humanpose_cli.evaluate.refine_inputs import evaluate_inputs
-    from humanpose_cli.evaluate.report import write_report
     from humanpose_cli.evaluate.repose import evaluate_reposing
     from humanpose_cli.evaluate.segmenter import evaluate_segmenter
     from humanpose_cli.evaluate.warping import evaluate_warping
     from humanpose_cli.fitting.options import NetworkOptions
 
-    people = PeopleSelection(
-        selection.data,
+    whole = PeopleSelection(
+        caches[0],
         selection.protocol or "",
         selection.split or "",
         selection.visible,
@@ -222,7 +233,8 @@ def evaluate(
     watch: dict[str, Any] = {"progress": session.reporter.step, "stop": lambda: session.stop.requested}
     network, on = NetworkOptions(weights or "", segmenter or ""), resolve_device(device)
 
-    def report() -> Report:
+    def report(cache: Path, out: Path) -> Report:
+        people = replace(whole, data=cache)
         if what == "refine" and ablation == "inputs":
             return evaluate_inputs(people, variant, on, out, **watch, seeds=seeds or 1)
         if what == "refine":
@@ -252,11 +264,14 @@ def evaluate(
             return evaluate_ablation(ablation, people, variant, on, out, **watch, **trained)
         return _of_bodies(session, what, people, fits, network, on, out, watch, batch_size, threads)
 
-    started = time.monotonic()
-    with session.item(ablation or what, grace=15.0):
-        made = report()
-        written = write_report(made, out)
-    return _result(made, tuple(str(path) for path in written), time.monotonic() - started)
+    options: dict[str, Any] = {
+        "selection": {**asdict(selection), "data": None},
+        "fits": asdict(fits),
+        "images": asdict(images),
+    }
+    options |= {"what": what, "refinements": asdict(refinements), "ablation": ablation, "preset": variant}
+    options |= {"seeds": seeds, "settings": dict(session.settings), "weights": weights, "segmenter": segmenter}
+    return _evaluated(session, flags, caches, out, options, report)
 
 
 def _of_bodies(
@@ -329,9 +344,84 @@ def _check_joints(session: Session, fits: FitFlags, *, alone: bool) -> None:
         raise UsageError(f"--{given[0]}", "is for fits to images and predictions", remedy="leave it out")
 
 
-def _result(report: Report, outputs: tuple[str, ...], seconds: float) -> CommandResult:
-    document = report.document()
-    tables = tuple(ResultTable(t.title, t.columns, t.texts(), t.notes) for t in report.tables)
-    item = ItemResult(report.title, Status.SUCCESS, outputs, seconds, details={"facts": document["facts"]})
-    extra = {"metrics": document["metrics"], "tables": document["tables"]}
-    return CommandResult("evaluate", Status.SUCCESS, (item,), extra=extra, tables=tables)
+def _evaluated(
+    session: Session,
+    flags: BatchFlags,
+    caches: Sequence[Path],
+    out: Path,
+    options: Mapping[str, Any],
+    report: Callable[[Path, Path], Report],
+) -> CommandResult:
+    """A report on each cache; several are a batch, of which a rerun does what is left.
+
+    options  all that decides the figures
+    report   cache, folder → its report
+    """
+    from humanpose_cli.batch.ledger import commit_of_checkout
+    from humanpose_cli.batch.runner import Outcome
+    from humanpose_cli.cli.render import json_values
+    from humanpose_cli.evaluate.report import read_metrics, write_report
+    from humanpose_cli.version import __version__
+
+    several = flags.items is not None
+    items = _items(caches, out, options, several=several)
+    made: dict[str, Report] = {}
+
+    def work(item: Item) -> Outcome:
+        cache, folder = item.payload
+        try:
+            made[item.name] = done = report(cache, folder)
+        except InterruptedRun:  # which is no failure of this cache
+            raise KeyboardInterrupt from None
+        document = done.document()
+        contents = {name: document[name] for name in ("metrics", "tables")}
+        return Outcome(tuple(write_report(done, folder)), {"facts": document["facts"]}, contents)
+
+    def recall(item: Item, entry: Entry) -> dict[str, Any]:
+        return {"metrics": read_metrics(item.payload[1])}
+
+    if not several:
+        flags = replace(flags, resume=False, overwrite=True)
+    session.allow(15.0)
+    recorded = json_values({**options, "version": __version__, "commit": commit_of_checkout()})
+    result = flags.run(session, items, work, out, recorded, recall)
+    tables = [
+        ResultTable(f"{name}: {t.title}" if several else t.title, t.columns, t.texts(), t.notes)
+        for name, done in made.items()
+        for t in done.tables
+    ]
+    one = result.items[0].details if result.items and not several else {}
+    extra = {**result.extra, **{name: one[name] for name in ("metrics", "tables") if name in one}}
+    return replace(result, tables=tuple(tables), extra=extra)
+
+
+def _items(caches: Sequence[Path], out: Path, options: Mapping[str, Any], *, several: bool) -> list[Item]:
+    """An item for each cache, by its index, which holds the digests of its files, and by what is evaluated on it.
+
+    several  whether each has a folder for its report
+    """
+    import os
+
+    from humanpose_cli.batch.items import Item
+    from humanpose_cli.data.schema import INDEX_NAME
+    from humanpose_cli.evaluate.report import REPORTS
+    from humanpose_cli.networks.weights import find_weights
+
+    own: list[Path] = []
+    for given in filter(None, (options["weights"], options["segmenter"])):
+        with suppress(HpcError):  # the evaluation will tell
+            own.append(find_weights(given))
+    predictions = options["fits"]["predictions"]
+    if predictions is not None:
+        own += sorted(path for path in (predictions, *predictions.rglob("*")) if path.is_file())
+    whole = [Path(os.path.abspath(cache)) for cache in caches]
+    root = Path(os.path.commonpath([cache.parent for cache in whole]))
+    items = []
+    for cache, path in zip(caches, whole, strict=True):
+        key = path.relative_to(root).as_posix()
+        folder = out / key if several else out
+        files = [path / INDEX_NAME if path.is_dir() else path, *own]
+        outputs = tuple(folder / name for name in REPORTS)
+        known = tuple(file for file in files if file.is_file())
+        items.append(Item(key, known, str(cache), root, outputs, payload=(cache, folder)))
+    return items

@@ -5,6 +5,7 @@ report.md is for people, report.json for programs; the images and plots that the
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.data.loader import spread_evenly
 from humanpose_cli.evaluate.people import EvaluatedPeople
 from humanpose_cli.io.atomic import atomic_path, ensure_folder, write_json, write_text
@@ -306,7 +308,7 @@ def _column(images: Sequence[Image]) -> Image:
     return np.concatenate(padded) if padded else np.full((1, 1, 3), 255, np.uint8)
 
 
-REPORT = "report.md"
+REPORTS = ("report.md", "report.json")
 
 
 @dataclass(frozen=True)
@@ -349,7 +351,8 @@ def _finite(value: Any) -> Any:
 def write_report(report: Report, folder: Path) -> list[Path]:
     """Write all of it; returns the files, the readable report first. Each appears whole or not at all."""
     ensure_folder(folder)
-    written = [folder / REPORT, folder / "report.json"]
+    readable, values = (folder / name for name in REPORTS)
+    written = [readable, values]
     lines = [f"# {report.title}", ""]
     lines += [f"- {name}: {value}" for name, value in report.facts.items()]
     lines.append("")
@@ -360,6 +363,15 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     for name, text in shown.items():
         written.append(folder / name)
         lines += [f"![{text}]({name})", "", text, ""]
-    write_text(folder / REPORT, "\n".join(lines))
-    write_json(folder / "report.json", report.document())
+    write_text(readable, "\n".join(lines))
+    write_json(values, report.document())
     return written
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """The metrics of a report that was written before; InputError where it cannot be read."""
+    path = folder / REPORTS[1]
+    try:
+        return dict(json.loads(path.read_text("utf-8"))["metrics"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(path, "is no report that can be read", remedy="evaluate again") from error

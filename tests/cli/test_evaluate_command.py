@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from humanpose_cli.cli.main import main
 from humanpose_cli.io.fit_files import FIT_SUFFIX
 from tests.train.painted_people import painted_cache
 
@@ -21,24 +22,22 @@ def cache(tmp_path_factory):
     return str(painted_cache(tmp_path_factory.mktemp("people") / "cache"))
 
 
-@pytest.fixture
-def segmenter(hpc, cache, tmp_path):
+@pytest.fixture(scope="module")
+def segmenter(cache, tmp_path_factory):
     """A run of a segmenter."""
-    out = str(tmp_path / "segmenter")
+    out = str(tmp_path_factory.mktemp("runs") / "segmenter")
     of_segmenter = [x for x in zip(TINY_PARTS[::2], TINY_PARTS[1::2], strict=True) if "s.size" not in x[1]]
     kept = [text for pair in of_segmenter if pair[1].split(".")[0] in ("segmenter", "ablation") for text in pair]
-    ran = hpc("train", "segmenter", "--data", cache, "--out", out, *kept, *LOOP)
-    assert ran.code == 0, ran.err
+    assert main(["train", "segmenter", "--data", cache, "--out", out, *kept, *LOOP]) == 0
     return out
 
 
-@pytest.fixture
-def network(hpc, cache, tmp_path):
+@pytest.fixture(scope="module")
+def network(cache, tmp_path_factory):
     """A run of a body network on parts."""
-    out = str(tmp_path / "network")
+    out = str(tmp_path_factory.mktemp("runs") / "network")
     kept = [t for p in zip(TINY_PARTS[::2], TINY_PARTS[1::2], strict=True) if "segmenter" not in p[1] for t in p]
-    ran = hpc("train", "nbf", "--data", cache, "--out", out, *kept, *LOOP)
-    assert ran.code == 0, ran.err
+    assert main(["train", "nbf", "--data", cache, "--out", out, *kept, *LOOP]) == 0
     return out
 
 
@@ -69,13 +68,43 @@ def test_fits_to_images_and_fit_files_are_judged(hpc, cache, tmp_path):
     assert now.code == 0, now.err
     assert now.document["metrics"]["pa_mpjpe_mm"]["value"] < 60  # landmarks are true there
     assert {path.name for path in out.iterdir()} == {
-        *("report.md", "report.json", "quartiles.jpg", "worst-mpjpe.jpg", "worst-pckh.jpg", "worst-rotation.jpg")
+        *("report.md", "report.json", "run.json", "ledger.0-of-1.jsonl", "quartiles.jpg"),
+        *("worst-mpjpe.jpg", "worst-pckh.jpg", "worst-rotation.jpg"),
     }
     fits = tmp_path / "fits"
     fits.mkdir()
     empty = hpc("evaluate", "fit", "--data", cache, "--predictions", str(fits))
     assert empty.code == 3
     assert FIT_SUFFIX in empty.err
+
+
+def test_caches_of_a_list_are_a_batch(hpc, cache, network, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    for link in ("a/people", "b"):
+        (tmp_path / link).symlink_to(cache)
+    (tmp_path / "list").write_text("a/people\nb\nnowhere\n")
+    line = ("evaluate", "fit", "--items", "list", "--weights", network, "--crops", "labels", "--out", "reports")
+    dry = hpc(*line, "--dry-run", "--json")
+    assert [item["status"] for item in dry.document["items"]] == ["planned"] * 3
+    assert not (tmp_path / "reports").exists()
+    ran = hpc(*line, "--json")
+    assert ran.code == 4
+    assert [item["status"] for item in ran.document["items"]] == ["success", "success", "error"]
+    assert ran.document["summary"]["done"] == 2
+    assert "nowhere" in ran.document["items"][2]["error"]
+    figures = [item["metrics"]["mpjpe_mm"]["value"] for item in ran.document["items"][:2]]
+    assert figures[0] == figures[1] > 0
+    assert (tmp_path / "reports/a/people/report.md").is_file()
+    again = hpc(*line, "--json")
+    assert [item["status"] for item in again.document["items"]] == ["skipped", "skipped", "error"]
+    assert again.document["items"][0]["metrics"]["mpjpe_mm"]["value"] == figures[0]
+    (tmp_path / "list").write_text("b\n")
+    other = hpc(*line, "--visible", "0.5")
+    assert other.code == 2
+    assert "with other options" in other.err
+    shown = hpc("ledger", "reports", "--json")
+    assert {item["input"] for item in shown.document["items"]} >= {"nowhere"}
 
 
 @pytest.mark.parametrize(
