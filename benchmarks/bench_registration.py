@@ -2,8 +2,8 @@
 
 Held-out poses of the default body with segment scales that differ from joint to joint (5 % in mean), seen from all
 sides by a weak-perspective camera; 24 joints and 128 surface points where they really are. Depths of L_KP are true, or
-the shipped lifter's, or none. Two rounds of 200 steps: T poses with the stiff body's weights, then from there with the
-later rounds'. Errors are of 24 joints after Procrustes alignment (mm, median over bodies), and of the segment scales
+the shipped lifter's, or none. Two rounds of 200 steps: T poses, stiff for the first half, then from there with later
+rounds' weights. Errors are of 24 joints after Procrustes alignment (mm, median over bodies), and of the segment scales
 times the camera's (share, mean over joints, median over bodies; `scale_spread` is that of scales that are all 1). Speed
 is that of batches of 64, by the clock and by the processor's time.
 """

@@ -12,6 +12,7 @@ from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
 from humanpose_cli.core.conventions import SMPL24
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.models.deform_and_learn import registration
 from humanpose_cli.models.deform_and_learn.registration import (
     Registration,
     RegistrationEvidence,
@@ -79,12 +80,22 @@ def test_trunk_of_a_t_pose_is_placed_in_closed_form(depths: bool) -> None:
 def test_bodies_come_back_from_a_t_pose() -> None:
     pose = truth()
     seen = evidence(pose)
-    options = replace(RegistrationOptions().first_round, steps=80)
+    options = replace(RegistrationOptions(), steps=80)
     start = initial_pose(BODY, seen)
     found = register(BODY, seen, None, options)
     assert found.accepted.all()
     assert (torch.linalg.det(found.pose.rotations[:, 0]) > 0.99).all()
     assert error(found.pose, pose) < 0.4 * error(start, pose)
+
+
+def test_a_t_pose_is_stiff_for_the_first_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, weights = evidence(truth(1)), []
+    loss = registration.registration_loss
+    monkeypatch.setattr(registration, "registration_loss", lambda *given: weights.append(given[3]) or loss(*given))
+    options = RegistrationOptions(steps=4)
+    start = register(BODY, seen, None, options).pose
+    register(BODY, seen, start, options)
+    assert [(used.scale, used.joint) for used in weights] == [(100.0, 1.0)] * 2 + [(10.0, 0.001)] * 6
 
 
 def test_images_do_not_influence_one_another() -> None:

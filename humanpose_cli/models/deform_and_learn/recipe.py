@@ -75,7 +75,7 @@ class DeformTraining:
     learning_rate   of the network, Adam
     backbone        weights of the ResNet to begin with, as for `NbfTraining`; "" begins at random
     lifter_steps    steps of the lifter in each round, in batches of 64
-    registration    weights and steps of the registration; the first round's is stiffer
+    registration    weights and steps of the registration; the first round's begins stiffer
     registered_together  people of one batch of the registration
     visible         least share of a person's joints that must be visible
     people          learn from that many at most, spread evenly; 0 for all

@@ -270,13 +270,12 @@ class _Run:
             (vertices >= 0).float(),
             torch.from_numpy(depths).to(self.device),
         )
-        options = self.plan.options.registration
         begin = (
             None
             if start is None
             else ScaledPose(*(values.to(self.device) for values in start.rows(torch.from_numpy(rows))))
         )
-        found = register(self.body, told, begin, options.first_round if begin is None else options)
+        found = register(self.body, told, begin, self.plan.options.registration)
         return {
             "parameters": orthonormal(found.pose).vector.cpu().numpy(),
             "accepted": found.accepted.cpu().numpy(),
