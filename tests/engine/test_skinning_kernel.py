@@ -213,10 +213,34 @@ def test_sums_sorted_by_bone_agree_with_those_in_vertex_order(monkeypatch):
         launches, "launch", lambda k, n, a, device, cost=0: launching.launch(k, n, a, saved[0].device, 0)
     )
     cuda_vertices, cuda_maps = launches._skin_adjoint(*saved, grad, True, True)
-    assert cuda_maps.shape[1] != to_maps.shape[1]
+    assert cuda_maps.shape == (3, 1, 24, 16)
     assert torch.equal(cuda_vertices, to_vertices)
     assert_close(cuda_maps.sum(1), to_maps.sum(1))
-    assert_same(body, [body.rotations, body.joints, body.vertices])
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_lanes_of_a_body_meet_only_between_levels(monkeypatch, absolute):
+    """What CUDA runs, on the CPU: 32 threads a body, each level a launch of its own, its last thread first."""
+    from humanpose_cli.engine.skinning import kernel, launches
+
+    body, cpu, launched = random_body(2, 30), torch.device("cpu"), []
+
+    def by_level(kernel_, size, arguments, device, cost=0):
+        if kernel_ not in (kernel.pose_joints, kernel.pose_joints_adjoint):
+            launching.launch(kernel_, size, arguments, cpu)
+            return
+        (starts, _), levels = arguments[6], range(len(arguments[6][0]) - 1)
+        launched.append((arguments[0], size))
+        for level in levels if kernel_ is kernel.pose_joints else reversed(levels):
+            of_level = [*arguments[:6], launching.plain(starts[level : level + 2]), *arguments[7:]]
+            for thread in reversed(range(size)):
+                launching._run(kernel_, thread, thread + 1, of_level, cpu, None)
+
+    launching.start()
+    monkeypatch.setattr(launches, "_on_cpu", lambda device: False)
+    monkeypatch.setattr(launches, "launch", by_level)
+    assert_same(body, [body.rotations, body.joints, body.scales, body.vertices], absolute=absolute)
+    assert launched == [(32, 64)] * 2
 
 
 def test_second_derivatives_are_refused():

@@ -3,6 +3,11 @@
 Layout: a bone's map x ↦ L x + o is stored as 16 numbers, the columns of [L | o] padded to four, so that blending
 bones is a sum of whole vectors. One thread handles a run of vertices: long runs on the CPU, where a thread costs
 more than a vertex, one vertex on CUDA. Sums over vertices have a fixed order on either device.
+
+Kinematics go through the tree of joints level by level, with `lanes` threads a body, each of which takes joints of the
+level: one on the CPU, a warp on CUDA. A joint is written by one lane and read by others only in later levels. `order`
+has the joints sorted by level, `starts` where each level begins in it and, last, where they end; `children` those of
+each joint from `child_starts` on.
 """
 
 from pathlib import Path
@@ -92,15 +97,28 @@ def map_to_linear(m: columns, do: wp.vec3, j: wp.vec3):
     return wp.mat33(m[0], m[4], m[8], m[1], m[5], m[9], m[2], m[6], m[10]) - wp.outer(do, j)
 
 
+@wp.func_native("""
+#if defined(__CUDA_ARCH__)
+    __syncwarp();
+#endif
+""")
+def end_level():
+    """Waits for a body's other lanes, and lets them see what was written. Lanes of a body fill a whole warp."""
+
+
 @wp.kernel
 def pose_joints(
     first: int,
+    lanes: int,
     rotations: wp.array2d(dtype=wp.mat33),
     joints: wp.array2d(dtype=wp.vec3),
     scales: wp.array2d(dtype=wp.float32),
     rest_rotations: wp.array1d(dtype=wp.mat33),
     order: wp.array1d(dtype=wp.int32),
+    starts: wp.array1d(dtype=wp.int32),
     parents: wp.array1d(dtype=wp.int32),
+    child_starts: wp.array1d(dtype=wp.int32),
+    children: wp.array1d(dtype=wp.int32),
     translation: wp.array1d(dtype=wp.vec3),
     absolute: int,
     has_scales: int,
@@ -112,39 +130,47 @@ def pose_joints(
     out_positions: wp.array2d(dtype=wp.vec3),
     out_maps: wp.array2d(dtype=columns),
 ):
-    b = first + wp.tid()
-    for n in range(order.shape[0]):
-        c = order[n]
-        p = parents[c]
-        R = rotations[b, c]
-        q = joints[b, c]
-        if p >= 0:
-            if absolute == 0:
-                R = out_rotations[b, p] * R
-            q = out_positions[b, p] + out_linear[b, p] * (q - joints[b, p])
-        elif has_translation == 1:
-            q = q + translation[b]
-        L = R
-        if has_rest == 1:
-            L = R * rest_rotations[c]
-        if has_scales == 1:
-            L = scales[b, c] * L
-        out_rotations[b, c] = R
-        out_linear[b, c] = L
-        out_positions[b, c] = q
-        if to_maps == 1:
-            out_maps[b, c] = bone_map(L, joints[b, c], q)
+    t = first + wp.tid()
+    b = t // lanes
+    lane = t - b * lanes
+    for level in range(starts.shape[0] - 1):
+        for n in range(starts[level] + lane, starts[level + 1], lanes):
+            c = order[n]
+            p = parents[c]
+            R = rotations[b, c]
+            q = joints[b, c]
+            if p >= 0:
+                if absolute == 0:
+                    R = out_rotations[b, p] * R
+                q = out_positions[b, p] + out_linear[b, p] * (q - joints[b, p])
+            elif has_translation == 1:
+                q = q + translation[b]
+            L = R
+            if has_rest == 1:
+                L = R * rest_rotations[c]
+            if has_scales == 1:
+                L = scales[b, c] * L
+            out_rotations[b, c] = R
+            out_linear[b, c] = L
+            out_positions[b, c] = q
+            if to_maps == 1:
+                out_maps[b, c] = bone_map(L, joints[b, c], q)
+        end_level()
 
 
 @wp.kernel
 def pose_joints_adjoint(
     first: int,
+    lanes: int,
     rotations: wp.array2d(dtype=wp.mat33),
     joints: wp.array2d(dtype=wp.vec3),
     scales: wp.array2d(dtype=wp.float32),
     rest_rotations: wp.array1d(dtype=wp.mat33),
     order: wp.array1d(dtype=wp.int32),
+    starts: wp.array1d(dtype=wp.int32),
     parents: wp.array1d(dtype=wp.int32),
+    child_starts: wp.array1d(dtype=wp.int32),
+    children: wp.array1d(dtype=wp.int32),
     translation: wp.array1d(dtype=wp.vec3),
     absolute: int,
     has_scales: int,
@@ -160,69 +186,73 @@ def pose_joints_adjoint(
     from_linear: int,
     from_positions: int,
     from_maps: int,
-    sum_linear: wp.array2d(dtype=wp.mat33),
     sum_positions: wp.array2d(dtype=wp.vec3),
     out_rotations: wp.array2d(dtype=wp.mat33),
     out_joints: wp.array2d(dtype=wp.vec3),
     out_scales: wp.array2d(dtype=wp.float32),
     out_translation: wp.array1d(dtype=wp.vec3),
 ):
-    b = first + wp.tid()
-    count = order.shape[0]
-    for c in range(count):
-        dR = wp.mat33()
-        dL = wp.mat33()
-        dq = wp.vec3()
-        dj = wp.vec3()
-        if from_rotations == 1:
-            dR = grad_rotations[b, c]
-        if from_linear == 1:
-            dL = grad_linear[b, c]
-        if from_positions == 1:
-            dq = grad_positions[b, c]
-        if from_maps == 1:
-            m = sum_of_parts(grad_maps, b, c)
-            do = wp.vec3(m[12], m[13], m[14])
-            dL += map_to_linear(m, do, joints[b, c])
-            dq += do
-            dj = -(wp.transpose(linear[b, c]) * do)
-        out_rotations[b, c] = dR  # gathers dR until c itself is reached
-        sum_linear[b, c] = dL
-        sum_positions[b, c] = dq
-        out_joints[b, c] = dj
-    moved = wp.vec3()
-    for n in range(count):
-        c = order[count - 1 - n]  # children before their parents
-        p = parents[c]
-        R = posed_rotations[b, c]
-        dL = sum_linear[b, c]
-        dq = sum_positions[b, c]
-        # L = s R Q
-        turned = dL
-        if has_rest == 1:
-            turned = dL * wp.transpose(rest_rotations[c])
-        if has_scales == 1:
-            out_scales[b, c] = wp.ddot(turned, R)
-            turned = scales[b, c] * turned
-        dR = out_rotations[b, c] + turned
-        if p < 0:
-            out_rotations[b, c] = dR
-            out_joints[b, c] = out_joints[b, c] + dq
-            moved += dq
-        else:
-            # q_c = q_p + L_p (j_c - j_p)
-            sum_positions[b, p] = sum_positions[b, p] + dq
-            sum_linear[b, p] = sum_linear[b, p] + wp.outer(dq, joints[b, c] - joints[b, p])
-            dj = wp.transpose(linear[b, p]) * dq
-            out_joints[b, c] = out_joints[b, c] + dj
-            out_joints[b, p] = out_joints[b, p] - dj
-            if absolute == 1:
-                out_rotations[b, c] = dR
+    t = first + wp.tid()
+    b = t // lanes
+    lane = t - b * lanes
+    levels = starts.shape[0] - 1
+    for above in range(levels):
+        level = levels - 1 - above  # children before their parents
+        for n in range(starts[level] + lane, starts[level + 1], lanes):
+            c = order[n]
+            p = parents[c]
+            R = posed_rotations[b, c]
+            L = linear[b, c]
+            j = joints[b, c]
+            dR = wp.mat33()
+            dL = wp.mat33()
+            dq = wp.vec3()
+            dj = wp.vec3()
+            if from_rotations == 1:
+                dR = grad_rotations[b, c]
+            if from_linear == 1:
+                dL = grad_linear[b, c]
+            if from_positions == 1:
+                dq = grad_positions[b, c]
+            if from_maps == 1:
+                m = sum_of_parts(grad_maps, b, c)
+                do = wp.vec3(m[12], m[13], m[14])
+                dL += map_to_linear(m, do, j)
+                dq += do
+                dj = -(wp.transpose(L) * do)
+            carried = wp.vec3()
+            for i in range(child_starts[c], child_starts[c + 1]):
+                k = children[i]
+                # q_k = q_c + L_c (j_k - j_c)
+                dq_k = sum_positions[b, k]
+                carried += dq_k
+                dL += wp.outer(dq_k, joints[b, k] - j)
+                if absolute == 0:
+                    # R_k = R_c A_k; the child itself has left the gradient to R_k
+                    dR_k = out_rotations[b, k]
+                    dR += dR_k * wp.transpose(rotations[b, k])
+                    out_rotations[b, k] = wp.transpose(R) * dR_k
+            dq += carried
+            dj -= wp.transpose(L) * carried
+            if p >= 0:
+                dj += wp.transpose(linear[b, p]) * dq
             else:
-                # R_c = R_p A_c
-                out_rotations[b, p] = out_rotations[b, p] + dR * wp.transpose(rotations[b, c])
-                out_rotations[b, c] = wp.transpose(posed_rotations[b, p]) * dR
-    if has_translation == 1:
+                dj += dq
+            # L = s R Q
+            turned = dL
+            if has_rest == 1:
+                turned = dL * wp.transpose(rest_rotations[c])
+            if has_scales == 1:
+                out_scales[b, c] = wp.ddot(turned, R)
+                turned = scales[b, c] * turned
+            out_rotations[b, c] = dR + turned
+            out_joints[b, c] = dj
+            sum_positions[b, c] = dq
+        end_level()
+    if has_translation == 1 and lane == 0:
+        moved = wp.vec3()
+        for n in range(starts[0], starts[1]):
+            moved += sum_positions[b, order[n]]
         out_translation[b] = moved
 
 

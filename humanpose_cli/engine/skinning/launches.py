@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -24,7 +25,7 @@ from humanpose_cli.engine.skinning.reference import Joints, levels
 _CPU_RUN = 2048
 # Most threads of a CUDA launch; beyond it, a thread takes several vertices.
 _MOST_THREADS = 1 << 30
-# Threads that share the sum of one bone on CUDA.
+# Threads of a body in kinematics on CUDA, a warp, and threads that share the sum of one bone there.
 _LANES = 32
 # Nanoseconds a vertex, joint or rotation on one CPU thread, for the decision to split a launch.
 _SKIN_COST, _ADJOINT_COST, _JOINT_COST, _TURN_COST = 3, 5, 30, 20
@@ -52,6 +53,14 @@ def _maps(tensor: Tensor) -> Array:
 def _like(tensor: Tensor) -> Tensor:
     """An uninitialised tensor of the same shape, contiguous whatever the order of the given one's strides."""
     return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+
+
+def _on_cpu(device: torch.device) -> bool:
+    return device.type == "cpu"
+
+
+def _lanes(device: torch.device) -> int:
+    return 1 if _on_cpu(device) else _LANES
 
 
 def _turn(axis_angles: Tensor) -> Tensor:
@@ -97,18 +106,23 @@ def _nothing(device: torch.device) -> _Nothing:
 
 
 @lru_cache(maxsize=64)
-def _tree(parents: tuple[int, ...], device: torch.device) -> tuple[Array, Array]:
-    """Joints in an order from the roots down, and their parents, as int32 tensors."""
-    order = [joint for level in levels(parents) for joint in level]
+def _tree(parents: tuple[int, ...], device: torch.device) -> tuple[Array, ...]:
+    """order, starts, parents, child_starts and children, as kernel.py says."""
+    by_level = levels(parents)
+    order = [joint for level in by_level for joint in level]
+    starts = [0, *accumulate(map(len, by_level))]
+    children = sorted((joint for joint in order if parents[joint] >= 0), key=lambda joint: parents[joint])
+    child_starts = [0, *accumulate(parents.count(joint) for joint in range(len(parents)))]
     with torch.inference_mode(False):
-        rows = (torch.tensor(numbers, dtype=torch.int32, device=device) for numbers in (order, parents))
-        return tuple(map(plain, rows))  # type: ignore[return-value]
+        rows = (order, starts, parents, child_starts, children)
+        return tuple(plain(torch.tensor(numbers, dtype=torch.int32, device=device)) for numbers in rows)
 
 
 def _joint_arguments(given: Joints, nothing: _Nothing) -> list[Any]:
     """What both kinematics kernels take first."""
     rotations, joints, scales, rest_rotations, translation, parents, absolute = given
     return [
+        _lanes(rotations.device),
         _matrices(rotations),
         _vectors(joints),
         nothing.numbers if scales is None else plain(scales),
@@ -138,7 +152,8 @@ def _pose(given: Joints, to_maps: bool) -> tuple[Tensor, Tensor, Tensor, Tensor 
             _vectors(positions),
             nothing.maps if maps is None else _maps(maps),
         ]
-        launch(kernel.pose_joints, batch, arguments, rotations.device, batch * count * _JOINT_COST)
+        size, cost = batch * _lanes(rotations.device), batch * count * _JOINT_COST
+        launch(kernel.pose_joints, size, arguments, rotations.device, cost)
     return posed, linear, positions, maps
 
 
@@ -150,8 +165,7 @@ def _pose_adjoint(
     """
     rotations, joints = given.rotations, given.joints
     batch, count = joints.shape[:2]
-    to_rotations, sum_linear = _like(rotations), _like(rotations)
-    to_joints, sum_positions = _like(joints), _like(joints)
+    to_rotations, to_joints, sum_positions = _like(rotations), _like(joints), _like(joints)
     to_scales = None if given.scales is None else rotations.new_empty((batch, count))
     to_translation = None if given.translation is None else rotations.new_empty((batch, 3))
     if batch * count:
@@ -166,14 +180,14 @@ def _pose_adjoint(
             _vectors(joints if from_positions is None else from_positions),
             nothing.maps_in_parts if grad_maps is None else _maps(grad_maps),
             *(int(grad is not None) for grad in (*grads, grad_maps)),
-            _matrices(sum_linear),
             _vectors(sum_positions),
             _matrices(to_rotations),
             _vectors(to_joints),
             nothing.numbers if to_scales is None else plain(to_scales),
             nothing.vectors if to_translation is None else _vectors(to_translation),
         ]
-        launch(kernel.pose_joints_adjoint, batch, arguments, rotations.device, 2 * batch * count * _JOINT_COST)
+        size, cost = batch * _lanes(rotations.device), 2 * batch * count * _JOINT_COST
+        launch(kernel.pose_joints_adjoint, size, arguments, rotations.device, cost)
     elif to_translation is not None:
         to_translation.zero_()
     return to_rotations, to_joints, to_scales, None, to_translation
@@ -202,10 +216,6 @@ def _map_bones_adjoint(joints: Tensor, linear: Tensor, grad_maps: Tensor) -> tup
     size = joints.shape[0] * joints.shape[1]
     launch(kernel.bone_maps_adjoint, size, arguments, joints.device, size * _JOINT_COST)
     return out_joints, out_linear, out_positions
-
-
-def _on_cpu(device: torch.device) -> bool:
-    return device.type == "cpu"
 
 
 def _runs(batch: int, count: int, device: torch.device) -> tuple[int, int]:
@@ -279,11 +289,12 @@ def _skin_adjoint(
             out_maps_argument,
         ]
         launch(kernel.skin_adjoint, batch * runs, arguments, device, batch * count * _ADJOINT_COST)
-    if to_maps and not on_cpu:
+    if out_maps is not None and not on_cpu:
         # Many threads would collide in one bone's sum; sorted by bone, each has its own part of it.
         pairs = _known_pairs(bones.indices, bones.weights, _bone_numbers(joints, device))
         arguments = [vertices_argument, grad_argument, *map(plain, pairs), out_maps_argument]
         launch(kernel.map_gradients_by_bone, batch * parts * joints, arguments, device)
+        out_maps = out_maps.sum(1, keepdim=True)
     return out_vertices, out_maps
 
 

@@ -32,7 +32,11 @@ void adjoint_slab(int t, int stride, int batch, int slab, int depth, int height,
                     long long row[8];
                     if (!any || !sampled(p, (float)x + 0.5f, (float)y + 0.5f, (float)z + 0.5f, s))
                         continue;
-                    const int n = corners_at(b, part, s[0], s[1], s[2], z_begin, z_end, row, weight);
+                    int n = 0;
+                    each_corner(b, part, s, z_begin, z_end, [&](long long from, float w) {
+                        row[n] = from;
+                        weight[n++] = w;
+                    });
                     const float* from = upstream.data + v * channels;
                     for (int c = 0; c < whole; c += 16) {
                         float own[16];
@@ -65,27 +69,31 @@ void adjoint_voxel(int t, int stride, int batch, int slab, int depth, int height
     const int channel = t % threads, v = t / threads;
     const int x = v % width, y = v / width % height, z = v / width / height % depth, b = v / width / height / depth;
     const long long start = (long long)v * channels + channel;
-    int won[4];
-    for (int i = 0; i < own; ++i)
-        won[i] = winner.data[start + i * threads];
-    for (int i = 0; i < own; ++i) {
-        bool done = won[i] == 0;
+    int won[4] = {};
+    float upper[4] = {};
+    // Loops of a fixed length: an array at a running index would lie in memory, not in registers.
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+        if (i < own) {
+            won[i] = winner.data[start + i * threads];
+            upper[i] = read(upstream.data + start + i * threads);
+        }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        const int part = won[i] - 1;
+        bool done = part < 0;
         for (int c = 0; c < i; ++c)
             done = done || won[c] == won[i];
         if (done)
             continue;
-        float s[3], weight[8];
-        long long row[8];
-        const float* p = plans.data + ((long long)b * parts + won[i] - 1) * PLAN_SIZE;
-        sampled(p, (float)x + 0.5f, (float)y + 0.5f, (float)z + 0.5f, s);
-        const int n = corners_at(b, won[i] - 1, s[0], s[1], s[2], 0, depth, row, weight);
-        for (int c = i; c < own; ++c) {
-            if (won[c] != won[i])
-                continue;
-            const float upper = read(upstream.data + start + c * threads);
-            for (int k = 0; k < n; ++k)
-                wp::atomic_add(out.data + row[k] * channels + channel + c * threads, weight[k] * upper);
-        }
+        float s[3];
+        sampled(plans.data + ((long long)b * parts + part) * PLAN_SIZE, (float)x + 0.5f, (float)y + 0.5f,
+                (float)z + 0.5f, s);
+        each_corner(b, part, s, 0, depth, [&](long long row, float weight) {
+            for (int c = i; c < 4; ++c)
+                if (won[c] == won[i])
+                    wp::atomic_add(out.data + row * channels + channel + c * threads, weight * upper[c]);
+        });
     }
 }
 
@@ -127,18 +135,17 @@ void adjoint_row(int t, int stride, int batch, int slab, int depth, int height, 
             const bool unread = wx * wy * wz == 0.0f;
             const auto* from = volume.data + (((long long)b * depth + z0 + dz) * slice_size + place) * channels;
             const auto* own = upstream.data + v * channels;
-            float lanes[16] = {};
-            auto add = [&](int c, int i) {
+            auto term = [&](int c) {
                 const float value = read(from + c);
                 const bool counts = won[c] == (unsigned char)(part + 1) && !(unread && value - value != 0.0f);
-                lanes[i] += counts ? read(own + c) * value : 0.0f;
+                return counts ? read(own + c) * value : 0.0f;
             };
+            float lanes[16] = {}, product = 0.0f;
             for (int c = 0; c < whole; c += 16)
                 for (int i = 0; i < 16; ++i)
-                    add(c + i, i);
+                    lanes[i] += term(c + i);
             for (int c = whole; c < channels; ++c)
-                add(c, c - whole);
-            float product = 0.0f;
+                product += term(c);
             for (int i = 0; i < 16; ++i)
                 product += lanes[i];
             product *= covered;

@@ -29,21 +29,20 @@ auto greatest = [&](auto size, int b, int x, int y, int z, int channel, const in
     for (int i = 0; i < count; ++i) {
         const int part = candidates ? candidates[i] : i;
         const float* p = plans.data + ((long long)b * parts + part) * PLAN_SIZE;
-        float s[3], weight[8];
-        long long row[8];
+        float s[3], sum[N];
         if (!sampled(p, (float)x + 0.5f, (float)y + 0.5f, (float)z + 0.5f, s))
             continue;
-        const int n = corners_at(b, part, s[0], s[1], s[2], 0, depth, row, weight);
-        if (n == 0)
-            continue;
-        float sum[N];
         for (int c = 0; c < N; ++c)
             sum[c] = 0.0f;
-        for (int k = 0; k < n; ++k) {
-            const auto* from = volume.data + row[k] * channels + channel;
+        bool any = false;
+        each_corner(b, part, s, 0, depth, [&](long long row, float weight) {
+            any = true;
+            const auto* from = volume.data + row * channels + channel;
             for (int c = 0; c < N; ++c)
-                sum[c] += weight[k] * read(from + size.at(c));
-        }
+                sum[c] += weight * read(from + size.at(c));
+        });
+        if (!any)
+            continue;
         if (reached++ == 0) {
             for (int c = 0; c < N; ++c) {
                 best[c] = sum[c];

@@ -37,13 +37,11 @@ auto write = [](short* p, float value) { *(wp::half*)p = wp::float_to_half(value
 auto write = [](float* p, float value) { *p = value; };
 #endif
 
-// The corners of a sample that count: their rows of the volume and their weights.
-auto corners_at = [&](int b, int part, float sx, float sy, float sz, int z_begin, int z_end, long long* row,
-                      float* weight) {
-    const int x = (int)wp::floor(sx), y = (int)wp::floor(sy), z = (int)wp::floor(sz);
-    const float fx = sx - (float)x, fy = sy - (float)y, fz = sz - (float)z;
+// Takes the corners of a sample that count, in order: their rows of the volume and their weights.
+auto each_corner = [&](int b, int part, const float* s, int z_begin, int z_end, auto take) {
+    const int x = (int)wp::floor(s[0]), y = (int)wp::floor(s[1]), z = (int)wp::floor(s[2]);
+    const float fx = s[0] - (float)x, fy = s[1] - (float)y, fz = s[2] - (float)z;
     const float* mask = masks.data + (long long)(b * parts + part) * slices * slice_size;
-    int n = 0;
     for (int dz = 0; dz < 2; ++dz) {
         if (z + dz < z_begin || z + dz >= z_end)
             continue;
@@ -58,14 +56,11 @@ auto corners_at = [&](int b, int part, float sx, float sy, float sz, int z_begin
                 if (x + dx < 0 || x + dx >= width)
                     continue;
                 const float w = wyz * (dx ? fx : 1.0f - fx) * covered[x + dx];
-                if (w != 0.0f) {
-                    row[n] = ((long long)b * depth + z + dz) * slice_size + line + x + dx;
-                    weight[n++] = w;
-                }
+                if (w != 0.0f)
+                    take(((long long)b * depth + z + dz) * slice_size + line + x + dx, w);
             }
         }
     }
-    return n;
 };
 
 // A sample position, and whether anything of the part can be reached from it.
