@@ -14,7 +14,7 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.body.smpl import body_by_name
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.core.progress import Progress
-from humanpose_cli.datasets.surface_points import check_registration, surface_registration
+from humanpose_cli.datasets.surface_points import charted_points, check_registration, surface_registration
 from humanpose_cli.fitting.fitter import Fitter, Source
 from humanpose_cli.fitting.options import DetectorMode, FitMethod, FitOptions, PeopleChoice
 from humanpose_cli.fitting.progress_bar import progress_of
@@ -103,6 +103,8 @@ def refine(
     correspondence: CorrespondenceKind = "auto",
     prior: Prior = "pose",
     weights: str | Path = "",
+    densepose: Path | str | None = None,
+    charts: Path | str | None = None,
     textures: Mapping[int, np.ndarray] | None = None,
     body: Body | None = None,
     device: str = "auto",
@@ -113,10 +115,11 @@ def refine(
 
     fit             a Fit, or a fit file's path; fits of other programs come from `read_fits`
     frames          the video, folder, images or (F, H, W, 3) uint8 that it was made of; None: where the Fit came from
-    correspondence  "network", "flow" or "keypoints": what tells where the body really is; "auto": the network where
-                    weights are given, else flow
+    correspondence  "network", "flow", "keypoints" or "densepose": what tells where the body really is; "auto":
+                    densepose or the network where it is given, else flow
     prior           "pose": unusual poses cost; "none": only joint limits hold
     weights         of that network: a file, or a run of hpc train refiner; "": the shipped one
+    densepose, charts  as those of `fit`: where the frames' pixels lie on the surface
     textures        of tracks, (512, 512, 4) uint8: colour and how far it is known; None: made from the frames
     body            needed for a SMPL fit that came from a file
     device          of the networks: auto, cpu or cuda:N
@@ -133,6 +136,11 @@ def refine(
         raise UsageError("frames", "are missing: a fit file holds no pixels", remedy="pass the frames of the fit")
     else:
         found = FitFrames(known, known.images, in_order=True)
-    options = RefineOptions(correspondence, prior)
-    with Refiner(options, weights=weights, threads=threads, device=device) as refiner, progress_of(progress) as report:
+    options, surface = RefineOptions(correspondence, prior), None
+    if densepose is not None:
+        surface = charted_points(known.body_model(body), Path(densepose), None if charts is None else Path(charts))
+    elif charts is not None:
+        raise UsageError("charts", "are of no use without `densepose`")
+    made = Refiner(options, weights=weights, surface=surface, threads=threads, device=device)
+    with made as refiner, progress_of(progress) as report:
         return refiner.refine(known, found, body=body, textures=textures, progress=report)

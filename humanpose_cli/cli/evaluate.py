@@ -105,7 +105,9 @@ _WHOLE = option(
     "--whole", "With repose: whole images, which papers' figures are of (--size 256). Default: crops about the person."
 )
 _BASE = option(
-    "--base", "With refine: only these initial fits. noise: the truth with an estimator's errors. Default: all."
+    "--base",
+    "With refine: only these initial fits. noise: the truth with an estimator's errors; truth+A: with A radians at "
+    "every joint. Default: all.",
 )
 _CORRESPONDENCE = option("--correspondence", "With refine: only this correspondence. Default: all that are at hand.")
 _PRIOR = option("--prior", "With refine: only this prior. Default: both.")
@@ -160,7 +162,7 @@ class FitFlags:
 class RefineFlags:
     """Which refinements are compared, as one parameter."""
 
-    base: Annotated[Literal["keypoints", "nbf", "noise"] | None, _BASE] = None
+    base: Annotated[Literal["keypoints", "nbf", "noise", "truth+0.02", "truth+0.05", "truth+0.08"] | None, _BASE] = None
     correspondence: Annotated[Literal["network", "flow", "keypoints"] | None, _CORRESPONDENCE] = None
     prior: Annotated[Literal["none", "pose"] | None, _PRIOR] = None
 

@@ -22,8 +22,20 @@ _FRAMES = option(
 _CORRESPONDENCE = option(
     "--correspondence",
     "What tells where the body really is. flow: the person's texture compared with the photograph, and keypoints. "
-    "keypoints: those of the fit file alone. network: a network compares, and keypoints. auto: network where weights "
-    "are given, else flow.",
+    "keypoints: those of the fit file alone. network: a network compares, and keypoints. densepose: DensePose's "
+    "output, and keypoints. auto: densepose or network where it is given, else flow.",
+)
+_DENSEPOSE = option(
+    "--densepose PATH",
+    "Where the frames' pixels lie on the surface: a folder of NAME_IUV.png or NAME_IUV.npz (a video's frames are "
+    "000000, 000001 …), a dump of detectron2's apply_net.py, or annotations in COCO's format (JSON). Of the default "
+    "body, charts are those of its own texture; DensePose's need --body smpl:FILE and --charts. Default: none.",
+    show_default=False,
+)
+_CHARTS = option(
+    "--charts FILE",
+    "DensePose's UV_Processed.mat, which says where its charts lie on SMPL. Default: charts of the body's own texture.",
+    show_default=False,
 )
 _WEIGHTS = option(
     "--weights FILE|RUN",
@@ -67,8 +79,10 @@ def refine(
     flags: BatchFlags,
     frames: Annotated[list[str], _FRAMES],
     fits: Annotated[list[Path] | None, _FITS] = None,
-    correspondence: Annotated[Literal["auto", "network", "flow", "keypoints"], _CORRESPONDENCE] = "auto",
+    correspondence: Annotated[Literal["auto", "network", "flow", "keypoints", "densepose"], _CORRESPONDENCE] = "auto",
     weights: Annotated[str, _WEIGHTS] = "",
+    densepose: Annotated[Path | None, _DENSEPOSE] = None,
+    charts: Annotated[Path | None, _CHARTS] = None,
     prior: Annotated[Literal["none", "pose"], _PRIOR] = "pose",
     texture: Annotated[Path | None, _TEXTURE] = None,
     body: BodyOption = "default",
@@ -105,7 +119,15 @@ def refine(
     ]
     if texture is not None and texture.is_file() and len(items) > 1:
         raise UsageError("texture", "is of one fit", got=f"{len(items)} fits", remedy="the folder of an earlier run")
-    with Refiner(options, weights=weights, threads=threads, device=device) as refiner:
+    surface = None
+    if densepose is not None:
+        from humanpose_cli.body.smpl import body_by_name
+        from humanpose_cli.datasets.surface_points import charted_points
+
+        surface = charted_points(body_by_name(body), densepose, charts)
+    elif charts is not None:
+        raise UsageError("charts", "are of no use without `densepose`")
+    with Refiner(options, weights=weights, surface=surface, threads=threads, device=device) as refiner:
 
         def work(item: Item) -> Outcome:
             task: FitWithFrames = item.payload
@@ -116,4 +138,7 @@ def refine(
         recorded: dict[str, Any] = {**refiner.identity, "body": body_identity(body), "overlay": overlay, "page": page}
         for name, path in (("camera", camera), ("smplx", smplx), ("texture", texture)):
             recorded[name] = path and file_digest(path)
+        for name, path in (("densepose", densepose), ("charts", charts)):
+            if path is not None and path.is_file():
+                recorded[name] = file_digest(path)
         return flags.run(session, items, work, out, recorded)

@@ -1,6 +1,7 @@
-"""Points of the surface in images, from DensePose's output or annotations: what `hpc fit --densepose` reads.
+"""Points of the surface in images, from DensePose's output or annotations: what `--densepose` reads.
 
-`surface_registration` makes of them what registers fits, for `hpc fit` and `hp.fit`.
+`surface_registration` makes of them what registers fits, for `hpc fit` and `hp.fit`; `charted_points` what refinement
+pulls bodies to.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from humanpose_cli.datasets.densepose import read_annotated_images
 from humanpose_cli.datasets.images import DensePoseOutput
 from humanpose_cli.fitting.registering import register_fit
 from humanpose_cli.fitting.result import Fit
-from humanpose_cli.models.deform_and_learn.correspondences import read_densepose_charts, texture_charts
+from humanpose_cli.models.deform_and_learn.correspondences import SurfaceCharts, read_densepose_charts, texture_charts
+from humanpose_cli.refining.correspondences import ChartedPoints
 
 
 class SurfacePointFile:
@@ -61,14 +63,22 @@ def surface_registration(body: Body, densepose: Path, charts: Path | None = None
     densepose  as `SurfacePointFile` reads it
     charts     DensePose's UV_Processed.mat, for SMPL; None: the charts are those of the body's own texture
     """
-    file = SurfacePointFile(densepose)
-    known = texture_charts(body) if charts is None else read_densepose_charts(charts, body)
+    file, known = SurfacePointFile(densepose), _charts_of(body, charts)
 
     def register(fit: Fit, progress: Progress) -> Fit:
         frames = enumerate(zip(fit.frame_names.tolist(), fit.image_size.tolist(), strict=True))
         return register_fit(fit, body, known, {n: file.points(name, (w, h)) for n, (name, (w, h)) in frames})
 
     return register
+
+
+def charted_points(body: Body, densepose: Path, charts: Path | None = None) -> ChartedPoints:
+    """Which pixels show which vertices of a body; arguments as those of `surface_registration`."""
+    return ChartedPoints(_charts_of(body, charts), SurfacePointFile(densepose).points)
+
+
+def _charts_of(body: Body, charts: Path | None) -> SurfaceCharts:
+    return texture_charts(body) if charts is None else read_densepose_charts(charts, body)
 
 
 def check_registration(method: str, densepose: Path | None, charts: Path | None, *, refine: bool) -> None:

@@ -1,9 +1,10 @@
 """Evaluation of refinement: fits of clips before and after, on people whose bodies are known.
 
 As in Personalized 3D Human Pose and Shape Refinement (Wehrbein et al. 2023): initial fits of several methods, refined
-with several kinds of correspondences and priors. Bases are the keypoint fit, Neural Body Fitting's network, and the
-truth with an estimator's errors (`synthetic.renderer.imperfect_fit`); all are of the same people in the same frames,
-those whom the detector finds. The paper's own figures are of protocols that our cells are not, so none stand beside.
+with several kinds of correspondences and priors. Bases are the keypoint fit, Neural Body Fitting's network, the truth
+with an estimator's errors (`synthetic.renderer.imperfect_fit`), and the truth with every joint turned a little, which
+refinement should leave alone; all are of the same people in the same frames, those whom the detector finds. The paper's
+own figures are of protocols that our cells are not, so none stand beside.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.core.conventions import SMPL24
-from humanpose_cli.core.errors import InputError, InterruptedRun, UnavailableError
+from humanpose_cli.core.errors import InputError, InterruptedRun
 from humanpose_cli.core.progress import Progress, no_progress
 from humanpose_cli.data.label_maps import LabelledMesh, labels_of, render_label_maps
 from humanpose_cli.data.loader import spread_evenly
@@ -40,13 +42,15 @@ from humanpose_cli.refining.frames import FitFrames
 from humanpose_cli.refining.refiner import CorrespondenceKind, Prior, RefineOptions, Refiner
 from humanpose_cli.synthetic.renderer import imperfect_fit
 
-Base = Literal["keypoints", "nbf", "noise"]
+Base = Literal["keypoints", "nbf", "noise", "truth+0.02", "truth+0.05", "truth+0.08"]
+"""`truth+A`: the truth with A radians of noise an axis at every joint, the same in all frames."""
 _BASES: tuple[Base, ...] = get_args(Base)
 _CORRESPONDENCES: tuple[CorrespondenceKind, ...] = ("network", "flow", "keypoints")
 _PRIORS: tuple[Prior, ...] = get_args(Prior)
 _SETTING = "{} · prior {}"
 _WORSE = 0.01  # share by which no cell may lie above its start
 _SEED = 13
+_ENDS = SMPL24.indices(("left_hand", "right_hand", "left_foot", "right_foot"))
 
 Floats = NDArray[np.float64]
 
@@ -191,8 +195,13 @@ def with_bodies(fit: Fit, body: Body, rows: NDArray[np.int64], params: BodyParam
     return replace(fit, **changed)
 
 
-def _noisy(people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, found: _Matched, seed: int) -> Fit:
-    """The matched rows of a fit with the truth as an estimator would err; InputError where that is another body's."""
+def _disturbed_truth(
+    people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, found: _Matched, base: Base, seed: int
+) -> Fit:
+    """The matched rows of a fit with the truth and the errors of a base: "noise", or "truth+A".
+
+    InputError where the truth is another body's.
+    """
     people.require_one_model()
     random = np.random.default_rng((_SEED, seed))
     bodies, made = people.bodies, fit
@@ -202,11 +211,24 @@ def _noisy(people: EvaluatedPeople, clip: EvaluatedClip, fit: Fit, found: _Match
         rest = people.body.rest_joints(bodies.betas[rows])[:, SMPL24.index("pelvis")]
         poses = matrix_to_axis_angle(bodies.rotations[rows]).flatten(1).numpy()
         trans = (bodies.root[rows] - rest).numpy()
-        focal = clip.focal[clip.frame[found.clip[chosen]]]
-        poses, betas, trans = imperfect_fit(random, poses, bodies.betas[rows[0]].numpy(), trans, rest[0].numpy(), focal)
+        betas = bodies.betas[rows[0]].numpy()
+        if base == "noise":
+            focal = clip.focal[clip.frame[found.clip[chosen]]]
+            poses, betas, trans = imperfect_fit(random, poses, betas, trans, rest[0].numpy(), focal)
+        else:
+            poses = _turned(random, poses, float(base.removeprefix("truth+")))
         params = BodyParams(poses, np.tile(betas, (len(rows), 1)), trans)
         made = with_bodies(made, people.body, found.fit[chosen], params)
     return made
+
+
+def _turned(random: np.random.Generator, poses: NDArray[np.float32], radians: float) -> NDArray[np.float32]:
+    """Poses (T, 72) with every joint that moves others turned, the pelvis by a third; alike in all frames."""
+    noise = radians * random.standard_normal((len(SMPL24), 3))
+    noise[list(_ENDS)] = 0
+    noise[SMPL24.index("pelvis")] /= 3
+    turned = Rotation.from_rotvec(poses.reshape(-1, 3)) * Rotation.from_rotvec(np.tile(noise, (len(poses), 1)))
+    return turned.as_rotvec().reshape(len(poses), -1).astype(np.float32)
 
 
 @torch.no_grad()
@@ -324,9 +346,10 @@ def _initial_fits(
         for name, fitter in fitters.items():
             fits[name] = fitter.fit_sequence(clip.frames(), frame_count=len(clip.images))
         found = {name: _match(people, clip, fit) for name, fit in fits.items()}
-        if "noise" in bases:
-            fits["noise"] = _noisy(people, clip, fits["keypoints"], found["keypoints"], number)
-            found["noise"] = found["keypoints"]
+        for base in bases:
+            if base not in fits:
+                fits[base] = _disturbed_truth(people, clip, fits["keypoints"], found["keypoints"], base, number)
+                found[base] = found["keypoints"]
         for base in bases:
             if len(found[base].fit):
                 yield clip, base, fits[base], found[base]
@@ -344,16 +367,13 @@ def evaluate_refinement(
     *,
     threads: int | None = None,
 ) -> Report:
-    """Errors before and after refinement, for each base, correspondence and prior.
-
-    Correspondences that are not at hand (a network without weights) are named in a note, unless they were asked for.
-    """
+    """Errors before and after refinement, for each base, correspondence and prior."""
     people = replace(selection, limit=0).people("joints")
-    known: tuple[Base, ...] = _BASES if people.body_name == "default" else ("keypoints", "noise")
+    known = _BASES if people.body_name == "default" else tuple(base for base in _BASES if base != "nbf")
     bases = (chosen.base,) if chosen.base else known
     clips: set[str] = set()
     with ExitStack() as stack:
-        refiners, missing = _refiners(chosen, stack, threads, device)
+        refiners = _refiners(chosen, stack, threads, device)
         cells: dict[str, Cells] = {base: {"before": [], **{name: [] for name in refiners}} for base in bases}
         for clip, base, fit, found in _initial_fits(
             people, bases, selection.limit, stack, device, threads, progress, stop
@@ -363,31 +383,25 @@ def evaluate_refinement(
             for name, refiner in refiners.items():
                 refined = refiner.refine(fit, FitFrames.of(fit, clip.images), body=people.body)
                 cells[base][name].append(measure_clip(people, clip, refined, people.body, found))
-    return refinement_report(cells, {**selection.facts(), "clips": len(clips)}, missing)
+    return refinement_report(cells, {**selection.facts(), "clips": len(clips)})
 
 
-def _refiners(
-    chosen: RefineSelection, stack: ExitStack, threads: int | None, device: str
-) -> tuple[dict[str, Refiner], list[str]]:
-    """The refiner of each setting, and why others are missing."""
-    refiners, missing = {}, []
-    for name, options in chosen.settings().items():
-        try:
-            weights = chosen.weights if options.correspondence == "network" else ""
-            refiner = Refiner(options, weights=weights, threads=threads, device=device)
-            refiners[name] = stack.enter_context(refiner)
-        except UnavailableError as error:
-            if chosen.correspondence:
-                raise
-            missing.append(f"{options.correspondence} is left out: {error}")
-    return refiners, list(dict.fromkeys(missing))
+def _refiners(chosen: RefineSelection, stack: ExitStack, threads: int | None, device: str) -> dict[str, Refiner]:
+    """The refiner of each setting."""
+    weights = {"network": chosen.weights}
+    return {
+        name: stack.enter_context(
+            Refiner(options, weights=weights.get(options.correspondence, ""), threads=threads, device=device)
+        )
+        for name, options in chosen.settings().items()
+    }
 
 
 def _joined(parts: Sequence[RefinementErrors]) -> RefinementErrors:
     return RefinementErrors(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def refinement_report(cells: Mapping[str, Cells], facts: Mapping[str, Any], notes: Sequence[str] = ()) -> Report:
+def refinement_report(cells: Mapping[str, Cells], facts: Mapping[str, Any]) -> Report:
     """A table for each base; metrics are the first base's first setting."""
     tables: list[Table] = []
     metrics: dict[str, Summary] = {}
@@ -396,7 +410,7 @@ def refinement_report(cells: Mapping[str, Cells], facts: Mapping[str, Any], note
         parts = {name: _joined(errors) for name, errors in settings.items() if errors}
         if "before" not in parts:
             continue
-        tables.append(_table(base, parts, notes))
+        tables.append(_table(base, parts))
         for name, errors in parts.items():
             for column, (heading, factor) in _COLUMNS.items():
                 figures[f"{base}: {name}", heading] = summarise(getattr(errors, column)).scaled(factor)
@@ -419,7 +433,7 @@ def _metrics(parts: Mapping[str, RefinementErrors]) -> dict[str, Summary]:
     return found
 
 
-def _table(base: str, parts: Mapping[str, RefinementErrors], notes: Sequence[str]) -> Table:
+def _table(base: str, parts: Mapping[str, RefinementErrors]) -> Table:
     """Means of each setting, and the change of the joints' error with its interval."""
     before, rows, worse = parts["before"], [], []
     for name, errors in parts.items():
@@ -446,9 +460,9 @@ def _table(base: str, parts: Mapping[str, RefinementErrors], notes: Sequence[str
         "keypoints": "From keypoint fits",
         "nbf": "From Neural Body Fitting's network",
         "noise": "From the truth with an estimator's errors",
-    }.get(base, base)
+    }.get(base, f"From the truth with {base.removeprefix('truth+')} rad at every joint")
     text = f"{len(before.mpjpe)} people in frames. {verdict}"
-    return Table(f"refine-{base}", title, columns, rows, (0, 1, 1, 1, 2, 1, 1, 0), (text, *notes))
+    return Table(f"refine-{base}", title, columns, rows, (0, 1, 1, 1, 2, 1, 1, 0), (text,))
 
 
 _TEXTURE_NOISE = (0.1, 0.2, 0.4)
@@ -479,7 +493,7 @@ def evaluate_robustness(
     cells: dict[str, Cells] = {}
     clips: set[str] = set()
     with ExitStack() as stack:
-        refiners, missing = _refiners(replace(chosen, prior=chosen.prior or "pose"), stack, threads, device)
+        refiners = _refiners(replace(chosen, prior=chosen.prior or "pose"), stack, threads, device)
         for clip, _, fit, found in _initial_fits(
             people, (base,), selection.limit, stack, device, threads, progress, stop
         ):
@@ -493,7 +507,7 @@ def evaluate_robustness(
                 for label, images, textures in _disturbed(refiner, fit, clip, people.body):
                     refined = refiner.refine(fit, FitFrames.of(fit, images), body=people.body, textures=textures)
                     cell.setdefault(label, []).append(measure_clip(people, clip, refined, people.body, found))
-    report = refinement_report(cells, {**selection.facts(), "clips": len(clips), "base": base}, missing)
+    report = refinement_report(cells, {**selection.facts(), "clips": len(clips), "base": base})
     return replace(report, title="Robustness of refinement")
 
 

@@ -1,12 +1,15 @@
 """Where the rendered body's pixels really lie in the photograph: 2-D displacements with confidence.
 
-`Correspondence` is what all kinds have in common. `FlowCorrespondence` compares the textured rendering with the
-photograph by dense optical flow, `NetworkCorrespondence` by a trained network. The displacements of pixels become those
-of surface points by the barycentric weights of the faces that the pixels show: `SurfacePoints.displacements`.
+`Correspondence` is what those that compare images have in common. `FlowCorrespondence` compares the textured rendering
+with the photograph by dense optical flow, `NetworkCorrespondence` by a trained network. The displacements of pixels
+become those of surface points by the barycentric weights of the faces that the pixels show:
+`SurfacePoints.displacements`. `ChartedPoints` knows without any rendering which vertex a pixel shows, as DensePose
+does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import cv2
@@ -18,6 +21,7 @@ from torch import Tensor
 from humanpose_cli.body.body import Body, LandmarkArrays, LandmarkSet
 from humanpose_cli.body.texture import fill_smoothly
 from humanpose_cli.core.conventions import Skeleton
+from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, SurfaceCharts
 from humanpose_cli.models.refiner.network import DisplacementPredictor
 from humanpose_cli.rendering.body_maps import BodyRendering
 
@@ -121,6 +125,22 @@ def _detail(grey: NDArray[np.uint8]) -> Array:
     return np.asarray(energy / (energy + _GRADIENT**2))
 
 
+class ChartedPoints:
+    """Pixels of images that show known positions of a body's surface.
+
+    charts  of the body; points  name of an image and its size (width, height) → (M, 5) x, y pixels, chart, U, V
+    """
+
+    def __init__(self, charts: SurfaceCharts, points: Callable[[str, tuple[int, int]], Array]) -> None:
+        self._nearest, self._points = NearestVertices(charts), points
+
+    def __call__(self, name: str, size: tuple[int, int]) -> tuple[Array, Array]:
+        """Pixels (M, 2) of an image and the vertices (M,) that they show. InputError where nothing is known of it."""
+        found = torch.from_numpy(np.asarray(self._points(name, size), np.float64))
+        vertices, known = self._nearest(found[:, 2].round().long(), found[:, 3:])
+        return found[known, :2].numpy(), vertices[known].numpy()
+
+
 class SurfacePoints:
     """Points spread evenly over a body's surface, which stand for the vertices around them.
 
@@ -167,6 +187,13 @@ class SurfacePoints:
             weighted = share[..., None] * flow[:, None]
             pixels[row].index_add_(0, corners.flatten(), weighted.flatten(0, 1).double())
         return pixels / confidence.clamp_min(1e-9)[..., None], confidence
+
+    def means(self, vertices: Array, shifts: Array) -> tuple[Array, Array]:
+        """Mean (K, 2) of the shifts (M, 2) of some vertices (M,) about each point, and which points have any (K,)."""
+        groups = self.group.numpy()[vertices]
+        count = np.bincount(groups, minlength=len(self))
+        total = np.stack([np.bincount(groups, shift, len(self)) for shift in shifts.T], 1)
+        return total / np.maximum(count, 1)[:, None], count > 0
 
 
 def farthest_points(points: Tensor, count: int) -> Tensor:

@@ -43,6 +43,7 @@ from humanpose_cli.models.refiner.network import DisplacementPredictor
 from humanpose_cli.networks.weights import digest_of, find_weights
 from humanpose_cli.refining.acceptance import accepted_share, masks_of_rows, overlap
 from humanpose_cli.refining.correspondences import (
+    ChartedPoints,
     Correspondence,
     FlowCorrespondence,
     NetworkCorrespondence,
@@ -53,7 +54,7 @@ from humanpose_cli.refining.keypoints import detected_keypoints
 from humanpose_cli.refining.problem import AlignmentEvidence, AlignmentProblem, AlignmentWeights, alignment_rig
 from humanpose_cli.rendering.body_maps import BODY_FILL, render_bodies
 
-CorrespondenceKind = Literal["auto", "network", "flow", "keypoints"]
+CorrespondenceKind = Literal["auto", "network", "flow", "keypoints", "densepose"]
 Prior = Literal["none", "pose"]
 
 TEXELS = 512  # of a person's texture, along each side
@@ -65,8 +66,9 @@ _FULL = 12.0  # summed confidence of a surface point's pixels from which it coun
 class RefineOptions:
     """What a refinement depends on.
 
-    correspondence  'network', 'flow' or 'keypoints': what tells where the body really is; 'auto': the network where
-                    weights are given, else flow, which is nearer on real video than the shipped network
+    correspondence  'network', 'flow', 'keypoints' or 'densepose': what tells where the body really is; 'auto':
+                    DensePose's output or the network where one is given, else flow, which is nearer on real video than
+                    the shipped network
     prior           'pose': unusual poses cost; 'none': only joint limits hold
     rounds          of rendering, comparing and solving
     size            pixels of a person's crop, each side
@@ -85,13 +87,21 @@ class RefineOptions:
 
     def __post_init__(self) -> None:
         if self.correspondence not in get_args(CorrespondenceKind):
-            expected = "auto, network, flow or keypoints"
+            expected = "auto, network, flow, keypoints or densepose"
             raise UsageError("correspondence", "is not known", expected=expected, got=self.correspondence)
         if self.prior not in ("none", "pose"):
             raise UsageError("prior", "is not known", expected="none or pose", got=self.prior)
         for name, least in (("rounds", 1), ("size", 64), ("points", 50), ("texture_frames", 1)):
             if getattr(self, name) < least:
                 raise UsageError(name, "is too small", expected=f"{least} or more", got=str(getattr(self, name)))
+
+
+def check_surface(kind: CorrespondenceKind, *, given: bool) -> None:
+    """UsageError where DensePose's output is missing or of no use."""
+    if kind == "densepose" and not given:
+        raise UsageError("densepose", "is missing", expected="DensePose's output on the frames")
+    if given and kind != "densepose":
+        raise UsageError("densepose", "is of no use", got=f"correspondence {kind}", remedy="densepose")
 
 
 class _Seen(NamedTuple):
@@ -115,10 +125,11 @@ class Refiner:
 
     options  all of `RefineOptions`
     weights  of the displacement network: a file, a run of `hpc train refiner`; "": the shipped one
+    surface  which pixels show which vertices of the fits' body, for 'densepose'
     threads  of the pose network that makes masks; None: as many as there are cores (four at most)
     device   of the networks: auto, cpu or cuda:N
 
-    UsageError for weights that nothing would look at.
+    UsageError for weights or a surface that nothing would look at, and without the surface that is needed.
     """
 
     def __init__(
@@ -126,18 +137,21 @@ class Refiner:
         options: RefineOptions | None = None,
         *,
         weights: str | Path = "",
+        surface: ChartedPoints | None = None,
         threads: int | None = None,
         device: str = "auto",
     ) -> None:
         options = options or RefineOptions()
         kind = options.correspondence
         if kind == "auto":
-            kind = "network" if weights else "flow"
+            kind = "densepose" if surface is not None else "network" if weights else "flow"
+        check_surface(kind, given=surface is not None)
         if weights and kind != "network":
             raise UsageError("weights", "are of no use", got=f"correspondence {kind}", remedy="network")
         self.options = replace(options, correspondence=kind)
         self._correspondence: Correspondence | None = None
         self._weights: str | None = None
+        self._surface = surface
         if kind == "flow":
             self._correspondence = FlowCorrespondence()
         elif kind == "network":
@@ -269,6 +283,8 @@ class Refiner:
         pulls = _Pulls(np.zeros((count, points, 2), np.float32), np.zeros((count, points), np.float32))
         noise = self.options.weights.pixel_noise * self.options.size / 256
         _pull_to_keypoints(fit, surface, pulls, self.options.weights.keypoint_noise)
+        if self._surface is not None:
+            _pull_to_vertices(fit, body, self._surface, surface, rig, pulls, self.options.weights.pixel_noise)
         if self._correspondence is None:
             return pulls
         for seen in self._people(fit, frames, body, progress, what):
@@ -364,6 +380,40 @@ def _pull_to_keypoints(fit: Fit, surface: SurfacePoints, pulls: _Pulls, noise: f
     sigma = noise * height / (BODY_FILL * 256)
     pulls.pixels[:, len(surface) :] = fit.keypoints2d[..., :2]
     pulls.weights[:, len(surface) :] = fit.keypoints2d[..., 2] / sigma[:, None]
+
+
+def _pull_to_vertices(
+    fit: Fit,
+    body: Body,
+    known: ChartedPoints,
+    surface: SurfacePoints,
+    rig: LandmarkRig,
+    pulls: _Pulls,
+    noise: float,
+) -> None:
+    """Pulls surface points as the pixels that show the vertices around them lie from these vertices, in place.
+
+    noise  in pixels of a crop of 256. A pixel is of the person in whose box it lies, of several the one whose vertex is
+    nearest for their size.
+    """
+    for frame in np.unique(fit.frame_index).tolist():
+        rows, camera = fit.rows_for(frame), fit.camera(frame)
+        width, height = fit.image_size[frame].tolist()
+        pixels, vertices = known(str(fit.frame_names[frame]), (width, height))
+        if not len(pixels):
+            continue
+        shift = pixels - camera.project(body_vertices(body, fit, rows)[:, vertices].double().numpy())  # (P, M, 2)
+        boxes = fit.boxes[rows][:, None]
+        size = np.maximum(boxes[..., 2:] - boxes[..., :2], 1).max(-1)
+        inside = ((pixels >= boxes[..., :2]) & (pixels <= boxes[..., 2:])).all(-1)
+        apart = np.where(inside, np.linalg.norm(shift, axis=-1) / size, np.inf)
+        state = _state(fit.select(rows))
+        drawn = camera.project(rig.pose(state.rotations, state.root, state.betas).points[:, : len(surface)].numpy())
+        for i, row in enumerate(rows):
+            own = inside[i] & (apart.argmin(0) == i)
+            moved, found = surface.means(vertices[own], shift[i, own])
+            pulls.pixels[row, : len(surface)] = drawn[i] + moved
+            pulls.weights[row, : len(surface)] = found * BODY_FILL * 256 / (noise * size[i])
 
 
 def _evidence(fit: Fit, rows: NDArray[np.integer], pulls: _Pulls) -> AlignmentEvidence:

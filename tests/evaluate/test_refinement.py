@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from humanpose_cli.core.errors import InputError, UnavailableError
+from humanpose_cli.core.errors import InputError
 from humanpose_cli.evaluate import refine
 from humanpose_cli.evaluate.people import EvaluatedPeople, PeopleSelection
 from humanpose_cli.evaluate.refine import (
@@ -108,22 +108,27 @@ def test_acceleration_is_the_errors_second_difference(people: EvaluatedPeople, c
 def test_noise_is_of_the_matched_people_and_always_the_same(people: EvaluatedPeople, clip: EvaluatedClip) -> None:
     fit = fit_of(people)
     found = refine._match(people, clip, fit)
-    first, again, other = (refine._noisy(people, clip, fit, found, seed) for seed in (1, 1, 2))
+    first, again, other = (refine._disturbed_truth(people, clip, fit, found, "noise", seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.poses, again.poses)
     assert np.abs(first.poses - other.poses).max() > 0.01
     errors = measure_clip(people, clip, first, people.body, found)
     assert 0.005 < errors.mpjpe.mean() < 0.3
     np.testing.assert_array_equal(first.keypoints2d, fit.keypoints2d)
+    near, far = (
+        measure_clip(people, clip, refine._disturbed_truth(people, clip, fit, found, base, 1), people.body, found)
+        for base in ("truth+0.02", "truth+0.08")
+    )
+    assert 0.002 < near.mpjpe.mean() < 0.04
+    np.testing.assert_allclose(far.mpjpe / near.mpjpe, 4, rtol=0.2)
+    np.testing.assert_allclose(near.acceleration[1:3], 0, atol=2e-3)
 
 
 class TrueRefiner:
-    """Gives the truth; `options` as asked for. Networks are not at hand."""
+    """Gives the truth; `options` as asked for."""
 
     people: EvaluatedPeople
 
     def __init__(self, options: Any, **_: Any) -> None:
-        if options.correspondence == "network":
-            raise UnavailableError("correspondence", "network has no weights")
         self.options = options
 
     def __enter__(self) -> TrueRefiner:
@@ -170,19 +175,18 @@ def known(monkeypatch: pytest.MonkeyPatch, people: EvaluatedPeople) -> None:
 @pytest.mark.usefixtures("known")
 def test_tables_compare_every_setting_with_the_start(cache: Path) -> None:
     report = evaluate_refinement(PeopleSelection(cache), RefineSelection(), CPU)
-    assert [table.name for table in report.tables] == ["refine-keypoints", "refine-nbf", "refine-noise", "figures"]
+    bases = ["keypoints", "nbf", "noise", "truth+0.02", "truth+0.05", "truth+0.08"]
+    assert [table.name for table in report.tables] == [*(f"refine-{base}" for base in bases), "figures"]
     noise = report.tables[2]
     assert [row[0] for row in noise.rows] == [
-        "before", "flow · prior none", "flow · prior pose", "keypoints · prior none", "keypoints · prior pose",
+        "before", "network · prior none", "network · prior pose", "flow · prior none", "flow · prior pose",
+        "keypoints · prior none", "keypoints · prior pose",
     ]  # fmt: skip
     assert noise.rows[1][1] == pytest.approx(0, abs=0.01)
     assert str(noise.rows[1][-1]).startswith("-100.0 %")
     assert "8 people in frames. No setting lies above" in noise.notes[0]
-    assert "network has no weights" in noise.notes[1]
     assert report.facts["clips"] == 2
     assert report.metrics["mask_iou"].value > report.metrics["mask_iou_before"].value
-    with pytest.raises(UnavailableError, match="network has no weights"):
-        evaluate_refinement(PeopleSelection(cache), RefineSelection(correspondence="network"), CPU)
 
 
 @pytest.mark.usefixtures("known")

@@ -4,15 +4,19 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+import torch
 from walking_person import CAMERA
 
 import humanpose_cli as hp
 from humanpose_cli.avatar.person_view import person_views
 from humanpose_cli.core.crop import Affine2D
 from humanpose_cli.core.errors import InputError, UsageError
+from humanpose_cli.data.label_maps import LabelledMesh, labels_of, render_label_maps
+from humanpose_cli.datasets.densepose_output import encode_densepose
 from humanpose_cli.detect.person import PersonMask
 from humanpose_cli.fitting.overlays import body_vertices
 from humanpose_cli.io.images import write_image
+from humanpose_cli.models.deform_and_learn.correspondences import texture_charts
 from humanpose_cli.models.refiner.network import MODEL, DisplacementNetwork, DisplacementOptions
 from humanpose_cli.networks.weights import WEIGHTS, WeightsHeader, digest_of, write_weights
 from humanpose_cli.refining.frames import FitFrames
@@ -68,6 +72,31 @@ def test_flow_alone_pulls_without_keypoints(walk, masks):
     np.testing.assert_array_equal(refined.reprojection_error, start.reprojection_error)
 
 
+def test_densepose_alone_pulls_to_the_pixels_that_show_the_vertices(walk, masks, tmp_path):
+    """IUV images of the true bodies, as DensePose writes them, read by name."""
+    charts = texture_charts(walk.body)
+    of_vertex = torch.zeros(len(walk.body.template), dtype=torch.long)
+    of_vertex[charts.vertices] = torch.arange(len(charts.vertices))
+    table = torch.cat((charts.charts[:, None], (255 * charts.uv).round()), 1).numpy().astype(np.uint8)
+    for frame, vertices in enumerate(body_vertices(walk.body, walk.fit(), np.arange(5))):
+        mesh = LabelledMesh(vertices, walk.body.faces, labels_of(walk.body))
+        shown = render_label_maps([mesh], CAMERA, ("correspondence",))["correspondence"][..., 0].astype(int)
+        iuv = np.where(shown[..., None] > 0, table[of_vertex[np.maximum(shown - 1, 0)]], 0).astype(np.uint8)
+        (tmp_path / f"{frame:06d}_IUV.png").write_bytes(encode_densepose(iuv[..., ::-1]))
+    start = walk.off()
+    start = replace(start, keypoints2d=start.keypoints2d * np.float32([1, 1, 0]))
+    options = {"body": walk.body, "correspondence": "densepose", "densepose": tmp_path}
+    refined = hp.refine(start, walk.frames, **options)
+    assert error(refined, walk) < 0.6 * error(start, walk)
+    with pytest.raises(UsageError, match="densepose: is missing"):
+        hp.refine(start, walk.frames, correspondence="densepose")
+    with pytest.raises(UsageError, match="densepose: is of no use"):
+        hp.refine(start, walk.frames, **(options | {"correspondence": "flow"}))
+    (tmp_path / "000003_IUV.png").unlink()
+    with pytest.raises(InputError, match="has nothing about 000003"):
+        hp.refine(start, walk.frames, **options)
+
+
 def test_what_aligns_worse_is_refused(walk, masks):
     start = walk.fit()
     wrong = start.keypoints2d + np.float32([25, 10, 0])
@@ -107,7 +136,7 @@ def test_other_frames_are_refused(walk):
 
 
 def test_options_are_checked():
-    with pytest.raises(UsageError, match="network, flow or keypoints"):
+    with pytest.raises(UsageError, match="network, flow, keypoints or densepose"):
         RefineOptions("guesses")
     with pytest.raises(UsageError, match="rounds"):
         RefineOptions(rounds=0)
