@@ -50,7 +50,7 @@ def evaluate_regressor(
         raise InputError(path, "was trained with another body", expected=rig.name, got=config["body"])
     if "keypoints/smpl24" not in open_cache(selection.data).people:
         selection = replace(selection, visible=0.0)
-    people, body = selection.labelled("box"), ScaledBody(rig)
+    people, body = selection.labelled(*network.options.labels), ScaledBody(rig)
     length, parts = canonical_length(body, skeleton), []
     for first in range(0, len(people), _CHUNK):
         if stop():

@@ -65,12 +65,29 @@ class PeopleEvidence:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
-def person_crop(box: NDArray[Any], size: int, scale: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)) -> Crop:
-    """The crop of `size` pixels square that a person with this box is learned from; scale and shift (in image units) as
-    augmentation.
+@dataclass(frozen=True)
+class CropView:
+    """A change of a person's crop: turned by `roll` radians and scaled about the middle, moved by `shift` in image
+    units, then mirrored left to right.
     """
-    pixels = (shift[0] * size / 2, shift[1] * size / 2)
-    return crop_around_box(box, size, fill=FILL, scale=scale, shift=pixels)
+
+    scale: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    roll: float = 0.0
+    mirror: bool = False
+
+    def points(self, points: NDArray[Any]) -> NDArray[np.float32]:
+        """(..., 2) image units of the crop → those of the changed crop."""
+        cosine, sine = self.scale * np.cos(self.roll), self.scale * np.sin(self.roll)
+        moved = points @ np.array([[cosine, sine], [-sine, cosine]]) + np.array(self.shift)
+        return np.asarray(moved * (-1 if self.mirror else 1, 1), np.float32)
+
+
+def person_crop(box: NDArray[Any], size: int, view: CropView | None = None) -> Crop:
+    """The crop of `size` pixels square that a person with this box is learned from; view  None: unchanged."""
+    view = view or CropView()
+    shift = (view.shift[0] * size / 2, view.shift[1] * size / 2)
+    return crop_around_box(box, size, fill=FILL, angle=view.roll, scale=view.scale, shift=shift, mirror=view.mirror)
 
 
 def gather_evidence(

@@ -17,15 +17,16 @@ from torch import Tensor
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.scaled_body import ScaledBody, ScaledPose, in_image
 from humanpose_cli.body.smpl import body_by_name
-from humanpose_cli.core.conventions import SKELETONS, Skeleton
+from humanpose_cli.core.conventions import BLAZEPOSE33, SKELETONS, SMPL24, Skeleton
 from humanpose_cli.core.crop import Crop
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.data.augmentation import ColourChange, change_colour
 from humanpose_cli.data.cache import open_cache
 from humanpose_cli.data.loader import BatchLoader, LoaderOptions, spread_evenly
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 from humanpose_cli.models.crops import normalised_image
 from humanpose_cli.models.deform_and_learn.correspondences import NearestVertices, read_densepose_charts
-from humanpose_cli.models.deform_and_learn.evidence import PeopleEvidence, Quality, person_crop
+from humanpose_cli.models.deform_and_learn.evidence import CropView, PeopleEvidence, Quality, person_crop
 from humanpose_cli.models.deform_and_learn.lifter import DepthLifterOptions
 from humanpose_cli.models.deform_and_learn.measure import canonical_length, joint_errors, true_joints
 from humanpose_cli.models.deform_and_learn.registration import RegistrationOptions
@@ -50,12 +51,23 @@ _SIDE = 224  # pixels of a panel
 @dataclass(frozen=True)
 class CropChange:
     """Random changes of a crop, half-widths of uniform draws: scale a share, shift a share of the crop's side, colour 1
-    for brightness ±0.1, contrast and saturation ±0.4, hue ±20°.
+    for brightness ±0.1, contrast and saturation ±0.4, hue ±20°, roll radians; mirror is a probability.
     """
 
     scale: float = 0.0
     shift: float = 0.0
     colour: float = 0.0
+    roll: float = 0.0
+    mirror: float = 0.0
+
+    def drawn(self, random: np.random.Generator) -> tuple[CropView, ColourChange]:
+        """One of them."""
+        zoom, right, down, roll, *colour = random.uniform(-1, 1, 8)
+        shift = (2 * self.shift * float(right), 2 * self.shift * float(down))
+        mirror = bool(random.random() < self.mirror)
+        hue, saturation, contrast, brightness = self.colour * np.array(colour) * (20.0, 0.4, 0.4, 0.1)
+        view = CropView(1 + self.scale * float(zoom), shift, self.roll * float(roll), mirror)
+        return view, ColourChange(hue, 1 + saturation, 1 + contrast, brightness)
 
 
 @dataclass(frozen=True)
@@ -108,6 +120,8 @@ class DeformTraining:
         if self.correspondence not in ("labels", "degraded", "none"):
             expected = "labels, degraded or none"
             raise UsageError("correspondence", "is not known", expected=expected, got=self.correspondence)
+        if self.backbone and self.network.inputs == "landmarks":
+            raise UsageError("backbone", "is of no use to a network that sees landmarks")
         if self.charts and self.correspondence == "none":
             raise UsageError("charts", "are of no use with `correspondence=none`")
         if self.skeleton not in SKELETONS:
@@ -135,8 +149,19 @@ DEFORM_PRESETS: Mapping[str, tuple[DeformTraining, TrainOptions]] = {
         ),
         TrainOptions(epochs=12, batch_size=16, decay=0.0, clip=5.0, average=0.995, precision="full"),
     ),
+    "landmarks": (
+        DeformTraining(
+            network=BodyRegressorOptions(2, 512, inputs="landmarks"),
+            lifter=DepthLifterOptions(width=256, learning_rate=5e-4),
+            augmentation=CropChange(0.1, 0.03, roll=0.3, mirror=0.5),
+            rounds=4,
+            learning_rate=1e-3,
+            lifter_steps=1500,
+        ),
+        TrainOptions(epochs=10, batch_size=32, clip=5.0, average=0.98, precision="full"),
+    ),
 }
-"""`small`: for a CPU and a few thousand people."""
+"""`small` and `landmarks`: for a CPU and a few thousand people, `landmarks` with detections."""
 
 
 class DeformAndLearn:
@@ -152,11 +177,13 @@ class DeformAndLearn:
             _backbone_file(self.options)  # a refusal comes now, not behind the first round's lifter
         self.body, self.skeleton = body_by_name(self.options.body), SKELETONS[self.options.skeleton]
         self.nearest: NearestVertices | None = None
-        needs = ["box"] if self.options.correspondence == "none" else ["box", "correspondence"]
+        needs = list(self.options.network.labels)
         if self.options.charts:
             self.nearest = NearestVertices(read_densepose_charts(Path(self.options.charts), self.body))
-            annotated = open_cache(data).labels.get("people/surface_points", 0)
-            needs = ["box"] if annotated else ["box", "densepose"]
+            if not open_cache(data).labels.get("people/surface_points", 0):
+                needs.append("densepose")
+        elif self.options.correspondence != "none":
+            needs.append("correspondence")
         people, held_out = split_people(data, needs, protocol=self.options.protocol)
         protocol = training_protocol(people.cache, self.options.protocol)
         if "test" in people.cache.splits.get(protocol, ()):
@@ -201,56 +228,81 @@ class RoundData(NamedTuple):
     start: Path | None = None
 
 
-class _Crops:
-    """The crops of people as they are, normalised."""
+class _Inputs:
+    """What a network sees of people: their crops as they are, normalised, or the landmarks in them."""
 
-    def __init__(self, people: People, size: int, *, cut_out: bool) -> None:
-        self.people, self.size, self.cut_out, self.boxes = people, size, cut_out, people.column("box")
+    def __init__(self, people: People, network: BodyRegressorOptions) -> None:
+        self.people, self.network, self.boxes = people, network, people.column("box")
+        self.landmarks = people.column("detected") if network.inputs == "landmarks" else None
 
     def __call__(self, number: int, random: np.random.Generator) -> NDArray[np.float32]:
-        return normalised_image(self.image(number, person_crop(self.boxes[number], self.size)))
+        return self.changed(number, CropView(), ColourChange())
+
+    def changed(self, number: int, view: CropView, colour: ColourChange) -> NDArray[np.float32]:
+        """(3, S, S) of a changed crop, or the landmarks (33, 3) in it."""
+        if self.landmarks is None:
+            crop = person_crop(self.boxes[number], self.network.size, view)
+            return normalised_image(change_colour(self.image(number, crop), colour))
+        found = self.landmarks[number].astype(np.float32)
+        found[:, :2] = person_crop(self.boxes[number], 2, view).points(found[:, :2]) - 1
+        return found[list(BLAZEPOSE33.mirror)] if view.mirror else found
 
     def image(self, number: int, crop: Crop) -> NDArray[np.uint8]:
         """What the crop shows; of the person alone where they are cut out, by their mask, else by the detector's."""
-        example = self.people.example(number, (), mask=self.cut_out, detected_mask=self.cut_out)
+        cut = self.network.cut_out
+        example = self.people.example(number, (), mask=cut, detected_mask=cut)
         mask = example.detected_mask if example.mask is None else example.mask
         shown = example.image if mask is None else np.where(mask[..., None] > 127, example.image, np.uint8(0))
         return crop.image(shown)
 
 
-class _Examples(_Crops):
+class _Examples(_Inputs):
     """Changed crops of the people of a round, and what is known about them there."""
 
-    def __init__(self, data: RoundData, network: BodyRegressorOptions, change: CropChange) -> None:
-        super().__init__(data.people, network.size, cut_out=network.cut_out)
-        self.data, self.change = data, change
+    def __init__(
+        self, data: RoundData, network: BodyRegressorOptions, change: CropChange, skeleton: Skeleton, body: Body
+    ) -> None:
+        super().__init__(data.people, network)
+        self.data, self.change, self.skeleton = data, change, skeleton
+        self.mirror_vertices = body.mirror_vertices.cpu().numpy()
 
     def __call__(self, number: int, random: np.random.Generator) -> Any:
-        zoom, right, down, *colour = random.uniform(-1, 1, 7)
-        scale, shift = 1 + self.change.scale * zoom, 2 * self.change.shift * np.array([right, down])
-        crop = person_crop(self.boxes[number], self.size, scale, (float(shift[0]), float(shift[1])))
-        hue, saturation, contrast, brightness = self.change.colour * np.array(colour) * (20.0, 0.4, 0.4, 0.1)
-        recolour = ColourChange(hue, 1 + saturation, 1 + contrast, brightness)
-        return normalised_image(change_colour(self.image(number, crop), recolour)), self._targets(number, scale, shift)
+        view, colour = self.change.drawn(random)
+        return self.changed(number, view, colour), self._targets(number, view)
 
-    def _targets(self, number: int, scale: float, shift: NDArray[np.float64]) -> tuple[Any, ...]:
-        """The fields of `RegressorTargets` in a crop that is scaled about its middle, then shifted, in image units."""
+    def _targets(self, number: int, view: CropView) -> tuple[Any, ...]:
+        """The fields of `RegressorTargets` in a changed crop."""
         data, evidence = self.data, self.data.evidence
-        parameters, keypoints = data.parameters[number].copy(), evidence.keypoints[number].copy()
-        parameters[-3:] *= scale  # the camera's scale and translation
-        parameters[-2:] += shift
-        keypoints[:, :2] = scale * keypoints[:, :2] + shift
-        points = (scale * evidence.points[number] + shift).astype(np.float32)
-        depths = (scale * data.depths[number]).astype(np.float32)
-        accepted = np.float32(data.accepted[number])
-        return RegressorTargets(*(parameters, accepted, keypoints, depths, points, evidence.vertices[number]))
+        pose = ScaledPose.from_vector(torch.from_numpy(data.parameters[number : number + 1]))
+        keypoints, depths = evidence.keypoints[number].copy(), view.scale * data.depths[number]
+        vertices = evidence.vertices[number]
+        keypoints[:, :2] = view.points(keypoints[:, :2])
+        if view.mirror:
+            keypoints, depths = keypoints[list(self.skeleton.mirror)], depths[list(self.skeleton.mirror)]
+            vertices = np.where(vertices < 0, vertices, self.mirror_vertices[vertices]).astype(np.int32)
+        parameters, accepted = changed_pose(pose, view).vector[0].numpy(), np.float32(data.accepted[number])
+        points = view.points(evidence.points[number])
+        return RegressorTargets(*(parameters, accepted, keypoints, depths.astype(np.float32), points, vertices))
+
+
+def changed_pose(pose: ScaledPose, view: CropView) -> ScaledPose:
+    """The bodies as they are in a changed crop."""
+    roll = axis_angle_to_matrix(torch.tensor([0.0, 0.0, view.roll]))
+    matrix = roll @ pose.orientation.unflatten(1, (3, 3))
+    scales, angles = pose.segment_scales, pose.axis_angles
+    if view.mirror:  # x ↦ −x in the image as in the body; a rotation about x stays, those about y and z turn round
+        across = torch.tensor([-1.0, 1.0, 1.0])
+        swapped = torch.tensor(SMPL24.mirror)
+        matrix = across[:, None] * matrix * across
+        scales, angles = scales[:, swapped], -across * angles[:, swapped[1:] - 1]
+    moved = torch.from_numpy(view.points(pose.translation.numpy()))
+    return ScaledPose(scales, angles, matrix.flatten(1), view.scale * pose.scale, moved)
 
 
 @torch.no_grad()
 def predict_people(network: BodyRegressor, people: People, batch_size: int) -> ScaledPose:
     """The network's bodies of people, on the CPU; it is in evaluation mode."""
-    crops = _Crops(people, network.options.size, cut_out=network.options.cut_out)
-    batches = held_out_batches(crops, range(len(people)), batch_size)
+    batches = held_out_batches(_Inputs(people, network.options), range(len(people)), batch_size)
     device = next(network.parameters()).device
     return ScaledPose.from_vector(torch.cat([network(image.to(device)).vector.cpu() for image in batches]))
 
@@ -287,7 +339,7 @@ class RegressorRecipe(Recipe[Any]):
     def batches(self, options: LoaderOptions) -> BatchLoader:
         data = self.data
         check_batch(data.people.cache.path, len(data.people), options)
-        make = _Examples(data, self.options.network, self.options.augmentation)
+        make = _Examples(data, self.options.network, self.options.augmentation, self.skeleton, self._body)
         return BatchLoader(range(len(data.people)), make, options)
 
     def losses(self, phase: str, batch: Any) -> Mapping[str, Tensor]:
@@ -310,7 +362,7 @@ class RegressorRecipe(Recipe[Any]):
     def image(self) -> NDArray[np.uint8]:
         """Up to six held-out people with the joints that are known, and with those predicted."""
         data, numbers = self.data, np.array(spread_evenly(len(self.data.held_out), _PANELS))
-        shown = _Crops(data.held_out.taken(numbers), _SIDE, cut_out=False)
+        shown = _Inputs(data.held_out.taken(numbers), BodyRegressorOptions())
         pose = predict_people(self.model, shown.people, _PANELS)
         panels = []
         for row, joints in enumerate(joints_in_image(self.body, pose, self.skeleton)):

@@ -1,7 +1,9 @@
 """The network of deform-and-learn (section 5): the crop of a person → the body's 105 parameters, and its losses.
 
-It learns from what the registration found (equation 6), and from the evidence itself: pixels whose vertex is known and
-joints in the image, with the depth lifter's depths (equation 5).
+The paper's looks at the crop's pixels. Ours may look at the detector's landmarks in the crop instead, and need not
+learn from the same few thousand images where limbs are. It learns from what the registration found (equation 6), and
+from the evidence itself: pixels whose vertex is known and joints in the image, with the depth lifter's depths
+(equation 5).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from humanpose_cli.body.scaled_body import POSE_SIZE, ScaledBody, ScaledPose, gram_schmidt, in_image
-from humanpose_cli.core.conventions import Skeleton
+from humanpose_cli.core.conventions import BLAZEPOSE33, Skeleton
 from humanpose_cli.core.errors import UsageError
 from humanpose_cli.networks.backbones import ResNet
 from humanpose_cli.networks.weights import fill, options_of, read_weights
@@ -23,29 +25,63 @@ from humanpose_cli.networks.weights import fill, options_of, read_weights
 MODEL = "deform-and-learn"
 """What weights files call it."""
 
+_DROPPED = 0.1  # share of a block's units, in training
 _START = 0.01  # of the last layer's usual weights: an untrained network says T pose
 
 
 @dataclass(frozen=True)
 class BodyRegressorOptions:
-    """The network: a ResNet of `layers` with `width` channels in its first stage, on crops of `size` pixels.
+    """The network.
 
-    cut_out  it sees the person before black where their mask is known, or the detector's: a few thousand images teach a
-             small network that begins at random nothing of where a person is before a background
+    inputs   "image": a ResNet of `layers` with `width` channels in its first stage, on crops of `size` pixels;
+             "landmarks": `layers` residual blocks of `width` units, on the detector's landmarks in the crop
+    cut_out  the ResNet sees the person before black where their mask is known, or the detector's: a few thousand images
+             teach a small network that begins at random nothing of where a person is before a background
     """
 
     layers: int = 50
     width: int = 64
     size: int = 224
     cut_out: bool = False
+    inputs: Literal["image", "landmarks"] = "image"
 
     def __post_init__(self) -> None:
+        if self.inputs not in ("image", "landmarks"):
+            raise UsageError("network.inputs", "is not known", expected="image or landmarks", got=self.inputs)
         if self.size < 32 or self.width < 1:
             raise UsageError("network", "is out of range", expected="size of 32 pixels or more, width of 1 or more")
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What a cache must know of people whom it sees, as `models.people.LABELS` names it."""
+        return ("box", "detected") if self.inputs == "landmarks" else ("box",)
+
+
+class LandmarkTrunk(nn.Module):
+    """Landmarks (B, 33, 3), x and y in image units and confidence → features (B, width): residual blocks of two layers
+    each (Martinez et al. 2017, "A simple yet effective baseline for 3d human pose estimation"), normalised by layer.
+    """
+
+    def __init__(self, blocks: int, width: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(3 * len(BLAZEPOSE33), width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), nn.Dropout(_DROPPED), nn.Linear(width, width)
+            )
+            for _ in range(blocks)
+        )
+
+    def forward(self, landmarks: Tensor) -> Tensor:
+        features = self.first(landmarks.flatten(1))
+        for block in self.blocks:
+            features = features + block(features)
+        return torch.relu(features)
+
 
 class BodyRegressor(nn.Module):
-    """Crops (B, 3, S, S), normalised as for ImageNet → `ScaledPose` of B people, none of them reflected.
+    """Crops (B, 3, S, S), normalised as for ImageNet, or landmarks (B, 33, 3) as of `LandmarkTrunk` → `ScaledPose` of B
+    people, none of them reflected.
 
     Of whom it cannot tell whether they face the camera, the matrix is nearly singular and its determinant's sign
     accidental; and a reflected body fits keypoints in the image as well as a turned one. So the third column, of which
@@ -55,14 +91,21 @@ class BodyRegressor(nn.Module):
     def __init__(self, options: BodyRegressorOptions | None = None) -> None:
         super().__init__()
         self.options = options or BodyRegressorOptions()
-        self.backbone = ResNet(self.options.layers, width=self.options.width)
-        self.head = nn.Linear(self.backbone.channels[-1], POSE_SIZE)
+        layers, width = self.options.layers, self.options.width
+        self.backbone: ResNet | LandmarkTrunk
+        if self.options.inputs == "landmarks":
+            self.backbone = LandmarkTrunk(layers, width)
+        else:
+            self.backbone = ResNet(layers, width=width)
+            width = self.backbone.channels[-1]
+        self.head = nn.Linear(width, POSE_SIZE)
         with torch.no_grad():
             self.head.weight.mul_(_START)
             self.head.bias.copy_(ScaledPose.t_pose(1).vector[0])
 
-    def forward(self, image: Tensor) -> ScaledPose:
-        features = self.backbone.maps(image).stage4.mean((2, 3))
+    def forward(self, given: Tensor) -> ScaledPose:
+        of_image = isinstance(self.backbone, ResNet)
+        features = self.backbone.maps(given).stage4.mean((2, 3)) if of_image else self.backbone(given)
         pose = ScaledPose.from_vector(self.head(features).float())
         matrix = pose.orientation.unflatten(1, (3, 3))
         side = torch.where(torch.linalg.det(matrix.detach()) < 0, -1.0, 1.0)
