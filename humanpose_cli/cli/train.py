@@ -19,7 +19,7 @@ _OUT = option("--out RUN", "Folder of the run. Default: runs/MODEL.", show_defau
 _PRESET = option(
     "--preset NAME",
     "Model and training settings: small (for a CPU), paper (the papers' networks and settings), ablation; also "
-    "small-proxy of nbf, and medium and tiny of warp3d.",
+    "small-proxy of nbf, landmarks of deform-and-learn, and medium and tiny of warp3d.",
 )
 _EPOCHS = option("--epochs N", "Passes over the data. Default: the preset's.", min=1)
 _STEPS = option("--steps N", "Training steps, in place of --epochs. Default: the preset's.", min=1)

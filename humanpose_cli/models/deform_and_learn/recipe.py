@@ -280,9 +280,15 @@ class _Examples(_Inputs):
         if view.mirror:
             keypoints, depths = keypoints[list(self.skeleton.mirror)], depths[list(self.skeleton.mirror)]
             vertices = np.where(vertices < 0, vertices, self.mirror_vertices[vertices]).astype(np.int32)
-        parameters, accepted = changed_pose(pose, view).vector[0].numpy(), np.float32(data.accepted[number])
-        points = view.points(evidence.points[number])
-        return RegressorTargets(*(parameters, accepted, keypoints, depths.astype(np.float32), points, vertices))
+        fields: tuple[Any, ...] = (
+            changed_pose(pose, view).vector[0].numpy(),
+            np.float32(data.accepted[number]),
+            keypoints,
+            depths.astype(np.float32),
+            view.points(evidence.points[number]),
+            vertices,
+        )
+        return RegressorTargets(*fields)
 
 
 def changed_pose(pose: ScaledPose, view: CropView) -> ScaledPose:

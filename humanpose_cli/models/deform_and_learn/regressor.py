@@ -104,8 +104,10 @@ class BodyRegressor(nn.Module):
             self.head.bias.copy_(ScaledPose.t_pose(1).vector[0])
 
     def forward(self, given: Tensor) -> ScaledPose:
-        of_image = isinstance(self.backbone, ResNet)
-        features = self.backbone.maps(given).stage4.mean((2, 3)) if of_image else self.backbone(given)
+        if isinstance(self.backbone, ResNet):
+            features = self.backbone.maps(given).stage4.mean((2, 3))
+        else:
+            features = self.backbone(given)
         pose = ScaledPose.from_vector(self.head(features).float())
         matrix = pose.orientation.unflatten(1, (3, 3))
         side = torch.where(torch.linalg.det(matrix.detach()) < 0, -1.0, 1.0)
