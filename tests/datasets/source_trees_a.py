@@ -140,11 +140,11 @@ IPER_FRAMES = {"001/1/1": 4, "001/1/2": 6, "002/3/1": 5, "003/1/1": 7, "003/1/2"
 IPER_VAL = ("003/1/1", "003/1/2")
 
 
-def iper_tree(root: Path, *, smpls: bool = False) -> Path:
-    """Five videos as frames of 16 × 16 pixels; the first frame of 003/1/2 has grey 80, the next 81 …"""
+def iper_tree(root: Path, *, smpls: bool = False, side: int = 16) -> Path:
+    """Five videos as frames of `side` × `side` pixels; the first frame of 003/1/2 has grey 80, the next 81 …"""
     for number, (video, count) in enumerate(IPER_FRAMES.items()):
         for frame in range(count):
-            content = image((16, 16), 20 * number + frame, "PNG")
+            content = image((side, side), 20 * number + frame, "PNG")
             write(root / "images" / video / f"frame{frame:08d}.png", content)
         if smpls:
             stored = {"cams": iper_cameras(count), "pose": np.ones((count, 72)), "shape": np.zeros((count, 10))}
