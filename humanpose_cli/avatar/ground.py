@@ -1,10 +1,13 @@
 """The ground that a person stands on: where it is, how a pose is set down on it, and the shadow below the feet.
 
-The camera is taken to be level: the ground is the plane y = height in camera axes (y down). What a tilted camera makes
-of it stays small near the feet, and nothing is placed far from them.
+Who stands still is in balance: their centre of mass is above their feet. That tells which way is down where a camera
+looks down or up, or is rolled, to some degrees; smaller tilts are taken for none. The ground is the plane
+down · point = height in camera axes.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
@@ -16,59 +19,137 @@ from humanpose_cli.body.body import Body
 from humanpose_cli.core.camera import Camera
 from humanpose_cli.rendering.boxes import Box
 
-FEET = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("ankle", "foot"))
+_FOOT = {side: (f"{side}_ankle", f"{side}_foot") for side in ("left", "right")}
 _STANDS = 0.2  # metres above the soles at which the thighs of somebody who stands begin, or all that is above them
-_BELOW_THIGHS = (*FEET, "left_knee", "right_knee")
+_BELOW_THIGHS = (*_FOOT["left"], *_FOOT["right"], "left_knee", "right_knee")
 _SOLE = 0.04  # metres above the ground that still cast the contact shadow
 # Soft shadows: (reach in metres, share of the light that is kept away) close to the soles, and round the whole body.
 _CONTACT, _BODY = (0.045, 0.5), (0.28, 0.16)
 _LOWEST_CAMERA = 0.25  # metres above the ground: nearer, the plane is seen edge-on
 _POINTS = 60  # of the soles that cast
+# Balance: feet so much higher than the other (metres) carry nothing, as does what is so far above a foot's sole.
+_LIFTED, _CARRIES = 0.08, 0.05
+_ASTRIDE = 0.3  # of the height: feet farther apart may be a step, or a leg that is raised
+_LEAST_TILT, _MOST_TILT = math.radians(10), math.radians(50)
+_LEVEL = (0.0, 1.0, 0.0)
 
 
-def standing_height(vertices: Tensor, body: Body, reliable: Tensor | None = None) -> float | None:
-    """Where the soles are, camera y in metres; None for a body (V, 3) that does not stand on its feet.
+def standing_height(
+    vertices: Tensor, body: Body, reliable: Tensor | None = None, down: Tensor | None = None
+) -> float | None:
+    """Where the soles are, metres along `down`; None for a body (V, 3) that does not stand on its feet.
 
     reliable  (V,) 0…1: how well each vertex' position is known; None where feet are not
+    down      (3,) unit vector, camera axes; None for a level camera
     """
     labels = body.part_labels.cpu().numpy()
-    feet, legs = (torch.from_numpy(parts_mask(labels, names)).to(vertices.device) for names in (FEET, _BELOW_THIGHS))
+    names = _FOOT["left"] + _FOOT["right"]
+    feet, legs = (torch.from_numpy(parts_mask(labels, part)).to(vertices.device) for part in (names, _BELOW_THIGHS))
     if reliable is not None:
         feet &= reliable > 0.5
     if not feet.any():
         return None
-    height = float(vertices[feet, 1].max())
-    return height if float(vertices[~legs, 1].max()) < height - _STANDS else None
+    along = vertices @ vertices.new_tensor(_LEVEL if down is None else down.tolist())
+    height = float(along[feet].max())
+    return height if float(along[~legs].max()) < height - _STANDS else None
 
 
-def contact_shadow(vertices: Tensor, height: float, camera: Camera) -> tuple[Box, NDArray[np.float32]] | None:
-    """A rectangle of the image and the share of the light (h, w) that reaches the ground there; None for no shadow.
+def down_of(vertices: Tensor, body: Body) -> Tensor | None:
+    """The way (3,) from a body's centre of mass to the soles that carry it, a unit vector; None where it stands not
+    on both feet: who walks, kicks or leaps need not be in balance.
 
     vertices  (V, 3) metres, camera axes
     """
+    labels = body.part_labels.cpu().numpy()
+    feet = [torch.from_numpy(parts_mask(labels, names)).to(vertices.device) for names in _FOOT.values()]
+    centre, areas = _mass_and_surface(vertices, body.faces.long())
+    down = vertices.new_tensor(_LEVEL)
+    for _ in range(4):
+        along = vertices @ down
+        carries = [areas * foot * (along > along[foot].max() - _CARRIES) for foot in feet]
+        left, right = ((share[:, None] * vertices).sum(0) / share.sum() for share in carries)
+        down = torch.nn.functional.normalize((left + right) / 2 - centre, dim=0)
+    lowest = [float((vertices[foot] @ down).max()) for foot in feet]
+    together = float((left - right).norm()) < _ASTRIDE * float((vertices @ down).max() - (vertices @ down).min())
+    stands = (
+        together and abs(lowest[0] - lowest[1]) < _LIFTED and standing_height(vertices, body, down=down) is not None
+    )
+    return down if stands else None
+
+
+def tilt_of(vertices: Tensor, body: Body) -> Tensor:
+    """The way down (3,) where bodies stand: the median over those of (T, V, 3) that do, level where it nearly is, or
+    where nobody stands.
+    """
+    level = vertices.new_tensor(_LEVEL)
+    found = [down for down in (down_of(one, body) for one in vertices) if down is not None]
+    if not found:
+        return level
+    down = torch.nn.functional.normalize(torch.stack(found).median(0).values, dim=0)
+    return down if _LEAST_TILT < math.acos(min(1.0, float(down @ level))) < _MOST_TILT else level
+
+
+def turn_between(before: Tensor, after: Tensor) -> Tensor:
+    """The smallest rotation (3, 3) that brings one unit vector (3,) onto another that is not its opposite."""
+    axis, cosine = torch.linalg.cross(before, after), float(before @ after)
+    x, y, z = axis.tolist()
+    cross = axis.new_tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return torch.eye(3).to(axis) + cross + cross @ cross / (1 + cosine)
+
+
+def _mass_and_surface(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
+    """The centre (3,) of what a closed surface (V, 3) holds, as tetrahedra; its vertices' areas (V,)."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    volume = (torch.linalg.cross(a, b) * c).sum(1, keepdim=True)
+    area = torch.linalg.cross(b - a, c - a).norm(dim=1) / 6
+    areas = torch.zeros_like(vertices[:, 0]).index_add_(0, faces.flatten(), area.repeat_interleave(3))
+    return ((a + b + c) / 4 * volume).sum(0) / volume.sum(), areas
+
+
+def contact_shadow(
+    vertices: Tensor, height: float, camera: Camera, down: Tensor | None = None
+) -> tuple[Box, NDArray[np.float32]] | None:
+    """A rectangle of the image and the share of the light (h, w) that reaches the ground there; None for no shadow.
+
+    vertices  (V, 3) metres, camera axes; height, down: the ground's, see `standing_height`
+    """
     points = vertices.detach().cpu().numpy().astype(np.float64)
-    soles = points[(points[:, 1] > height - _SOLE) & (points[:, 2] > 0.2)]
-    if height < _LOWEST_CAMERA or not len(soles):
+    below = np.array(_LEVEL if down is None else down.tolist())
+    lifts = height - points @ below
+    chosen = np.flatnonzero((lifts < _SOLE) & (points[:, 2] > 0.2))
+    if height < _LOWEST_CAMERA or not len(chosen):
         return None
-    soles = soles[:: max(1, len(soles) // _POINTS)]
-    reach = 2.5 * _BODY[0]
-    corners = np.array([[x, height, z] for x in (-reach, reach) for z in (-reach, reach)]) + soles.mean(0) * [1, 0, 1]
-    corners[:, 2] = np.maximum(corners[:, 2], 0.3)
-    pixels = camera.project(corners)
-    low, high = np.floor(pixels.min(0)).astype(int), np.ceil(pixels.max(0)).astype(int)
-    box = Box(int(low[0]), int(low[1]), int(high[0]), int(high[1])).intersect(Box.whole(camera))
+    chosen = chosen[:: max(1, len(chosen) // _POINTS)]
+    soles = points[chosen] + lifts[chosen, None] * below
+    centre = soles.mean(0)
+    box = _box_of_circle(centre, below, 2.5 * _BODY[0], camera)
     if box.empty:
         return None
     ys, xs = np.mgrid[box.slices].astype(np.float32) + np.float32(0.5)
-    down = np.maximum(ys - np.float32(camera.principal_point[1]), np.float32(1e-3)) / np.float32(camera.focal)
-    z = np.float32(height) / down
-    x = (xs - np.float32(camera.principal_point[0])) / np.float32(camera.focal) * z
+    centred = camera.principal_point
+    x, y = ((axis - np.float32(c)) / np.float32(camera.focal) for axis, c in zip((xs, ys), centred, strict=True))
+    descent = x * np.float32(below[0]) + y * np.float32(below[1]) + np.float32(below[2])
+    z = np.float32(height) / np.maximum(descent, np.float32(1e-3))
+    ground = np.stack((x * z, y * z, z), -1)
+
+    def near(point: NDArray[np.float64], reach: float) -> NDArray[np.float32]:
+        away = np.square(ground - point.astype(np.float32)).sum(-1)
+        return np.where(descent > 0, np.exp(-away / np.float32(2 * reach**2)), np.float32(0))
+
     close = np.zeros(z.shape, np.float32)
-    for sole in soles:
-        away = (x - np.float32(sole[0])) ** 2 + (z - np.float32(sole[2])) ** 2
-        lift = 1 - (height - sole[1]) / _SOLE
-        np.maximum(close, np.float32(lift) * np.exp(-away / np.float32(2 * _CONTACT[0] ** 2)), out=close)
-    centre = soles.mean(0)
-    round_body = np.exp(-((x - centre[0]) ** 2 + (z - centre[2]) ** 2) / np.float32(2 * _BODY[0] ** 2))
-    light = (1 - _CONTACT[1] * close) * (1 - _BODY[1] * round_body)
+    for sole, lift in zip(soles, lifts[chosen], strict=True):
+        np.maximum(close, np.float32(1 - lift / _SOLE) * near(sole, _CONTACT[0]), out=close)
+    light = (1 - _CONTACT[1] * close) * (1 - _BODY[1] * near(centre, _BODY[0]))
     return box, light.astype(np.float32)
+
+
+def _box_of_circle(centre: NDArray[np.float64], normal: NDArray[np.float64], radius: float, camera: Camera) -> Box:
+    """The rectangle of the image that holds the square round a circle, as far as it lies before the camera."""
+    across = np.cross(normal, (0.0, 0.0, 1.0))
+    across /= max(float(np.linalg.norm(across)), 1e-9)
+    along = np.cross(normal, across)
+    corners = centre + radius * np.array([i * across + j * along for i in (-1, 1) for j in (-1, 1)])
+    corners[:, 2] = np.maximum(corners[:, 2], 0.3)
+    pixels = camera.project(corners)
+    low, high = np.floor(pixels.min(0)).astype(int), np.ceil(pixels.max(0)).astype(int)
+    return Box(int(low[0]), int(low[1]), int(high[0]), int(high[1])).intersect(Box.whole(camera))

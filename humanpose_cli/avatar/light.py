@@ -87,6 +87,10 @@ def _groups(colours: Array, regions: NDArray[np.integer]) -> NDArray[np.int64]:
     for region in np.unique(regions):
         rows = np.flatnonzero(regions == region)
         clusters = min(_HUES, len(rows))
+        if clusters == 1:  # OpenCV takes one row for several points
+            groups[rows] = count
+            count += 1
+            continue
         cv2.setRNGSeed(0)
         stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 1e-4)
         _, labels, _ = cv2.kmeans(np.ascontiguousarray(hue[rows]), clusters, None, stop, 1, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]

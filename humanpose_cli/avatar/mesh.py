@@ -27,7 +27,7 @@ from humanpose_cli.avatar.dressing import (
     head_scale,
     silhouette_displacements,
 )
-from humanpose_cli.avatar.ground import contact_shadow, standing_height
+from humanpose_cli.avatar.ground import contact_shadow, standing_height, tilt_of
 from humanpose_cli.avatar.head import head_yaw, kept_head, shows_half_a_face
 from humanpose_cli.avatar.inpainting import InpaintOptions, inpaint
 from humanpose_cli.avatar.light import PhotoLight, light_of
@@ -259,7 +259,8 @@ class MeshReposer:
         )
         self.arms_over_trunk = arms_over_trunk(self.body, vertices, crop.view)
         dressed = self.dressed.pose(self.rotations, self.trans)
-        self.ground = standing_height(dressed, self.body, self._reliable)
+        self.down = tilt_of(dressed[None], self.body)
+        self.ground = standing_height(dressed, self.body, self._reliable, self.down)
         self._outside = self._share_outside(dressed)
 
     def _light(self, surface: BodyTexels, baked: BakedTexture, normals: Tensor) -> PhotoLight:
@@ -352,9 +353,10 @@ class MeshReposer:
         if self.ground is None:
             return trans
         with torch.no_grad():
-            height = standing_height(self.dressed.pose(rotations.to(self.rotations), trans.to(self.trans)), self.body)
+            vertices = self.dressed.pose(rotations.to(self.rotations), trans.to(self.trans))
+            height = standing_height(vertices, self.body, down=self.down)
         lift = 0.0 if height is None else self.ground - height
-        return trans if abs(lift) < _ON_THE_GROUND else trans + trans.new_tensor([0.0, lift, 0.0])
+        return trans if abs(lift) < _ON_THE_GROUND else trans + lift * self.down.to(trans)
 
     def backdrop(self, rotations: Tensor, trans: Tensor) -> NDArray[np.uint8] | None:
         """The background (H, W, 3) behind a pose, with its shadow where it is the photo's; None for transparent."""
@@ -369,7 +371,7 @@ class MeshReposer:
         """The photo's background (H, W, 3), darkened in a copy where the pose's feet stand on the ground."""
         with torch.no_grad():
             vertices = self.dressed.pose(rotations.to(self.rotations), trans.to(self.trans))
-        shadow = None if self.ground is None else contact_shadow(vertices, self.ground, self.view)
+        shadow = None if self.ground is None else contact_shadow(vertices, self.ground, self.view, self.down)
         if shadow is None:
             return plate
         box, light = shadow

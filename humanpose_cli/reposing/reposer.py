@@ -384,9 +384,10 @@ class ReposingScene:
         if self._options.absolute:
             return motion_on(target, self._body, self.record.betas[row])
         start = self.record.joints3d[row, SMPL24.index("pelvis")]
-        motion = motion_on(target, self._body, self.record.betas[row], start)
+        mesh = self._meshes[self.rows.index(row)]
+        motion = motion_on(target, self._body, self.record.betas[row], start, mesh.down)
         first = motion.trans[0]
-        settled = self._meshes[self.rows.index(row)].set_down(motion.rotations[0], first)
+        settled = mesh.set_down(motion.rotations[0], first)
         return BodyParams.from_rotations(motion.rotations, motion.betas, motion.trans + (settled - first))
 
     def _common_plate(self, plate: Background | NDArray[np.uint8]) -> np.ndarray | None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from humanpose_cli.avatar.ground import tilt_of, turn_between
 from humanpose_cli.body.body import Body
 from humanpose_cli.body.limb_rotations import limb_rotations, neutral_rotations
 from humanpose_cli.core.conventions import SMPL24, Skeleton
@@ -51,6 +52,7 @@ _CROSS_BONES = (
     ("left_ear", "right_ear"),
     ("left_eye", "right_eye"),
 )
+_STANDING_POSES = 24  # of a motion, that tell which way is down
 _CHUNK = 256  # frames solved together: bounds memory
 _FACE = ("nose", "eye", "ear", "mouth", "head_top")
 
@@ -92,12 +94,18 @@ def retarget_joints(
 
 
 def motion_on(
-    target: Target, body: Body, betas: NDArray[np.floating], start: NDArray[np.floating] | None = None
+    target: Target,
+    body: Body,
+    betas: NDArray[np.floating],
+    start: NDArray[np.floating] | None = None,
+    down: Tensor | None = None,
 ) -> BodyParams:
     """A target's T poses on a person's body of shape betas (S,): torch tensors, float32.
 
     start  (3,) metres, camera axes: where the pelvis is in the first frame; the target's path goes on from there.
            None takes the target's own positions
+    down   (3,) unit vector: the way down in the photograph, which the target's (see `tilt_of`) is turned to; only with
+           `start`. None leaves the target in its own camera's axes
     """
     pelvis = SMPL24.index("pelvis")
     shape = torch.from_numpy(np.array(betas, np.float32))[None]
@@ -112,7 +120,16 @@ def motion_on(
         rotations = retarget_joints(body, joints, target.skeleton, betas)
         roots = torch.from_numpy(root_positions(joints, target.skeleton).astype(np.float32))
     if start is not None:
-        roots = torch.from_numpy(start) + (roots - roots[:1])
+        path = roots - roots[:1]
+        if down is not None:
+            few = torch.linspace(0, len(rotations) - 1, min(len(rotations), _STANDING_POSES)).long()
+            with torch.no_grad():
+                posed = body.pose(rotations[few], shape.expand(len(few), -1), roots[few] - rest)
+            assert posed.vertices is not None
+            turn = turn_between(tilt_of(posed.vertices, body), down.to(rotations))
+            rotations = torch.cat((turn @ rotations[:, :1], rotations[:, 1:]), 1)
+            path = path @ turn.mT
+        roots = torch.from_numpy(start) + path
     return BodyParams.from_rotations(rotations, shape.expand(len(rotations), -1), roots - rest)
 
 

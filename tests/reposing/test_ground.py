@@ -1,11 +1,16 @@
 """Standing on the ground of a photograph."""
 
 import numpy as np
+import pytest
 import torch
 from repose_stage import STANDING, Stage, pose
 
-from humanpose_cli.avatar.ground import contact_shadow, standing_height
+from humanpose_cli.avatar.ground import contact_shadow, standing_height, tilt_of, turn_between
 from humanpose_cli.avatar.mesh import MeshOptions, MeshReposer
+from humanpose_cli.geometry.body_params import BodyParams
+from humanpose_cli.geometry.rotations import axis_angle_to_matrix
+from humanpose_cli.io.pose_files import RotationTarget
+from humanpose_cli.reposing.targets import motion_on
 
 
 def vertices(stage: Stage, rotations: torch.Tensor, trans: torch.Tensor) -> torch.Tensor:
@@ -13,6 +18,7 @@ def vertices(stage: Stage, rotations: torch.Tensor, trans: torch.Tensor) -> torc
 
 
 KNEELING = pose(left_knee=(1.6, 0.0, 0.0), right_knee=(1.6, 0.0, 0.0), **STANDING)
+ONE_LEG = pose(left_hip=(-1.2, 0.0, 0.0), left_knee=(1.4, 0.0, 0.0), **STANDING)
 STEP = pose(left_hip=(-1.0, 0.0, 0.0), right_hip=(0.7, 0.0, 0.0), **STANDING)
 
 
@@ -48,3 +54,61 @@ def test_shadow_lies_below_the_feet_and_fades(stage: Stage) -> None:
     assert light[:, 0].min() > 0.9
     assert contact_shadow(body, 0.1, stage.view) is None
     assert contact_shadow(body - torch.tensor([0.0, 0.5, 0.0]), height, stage.view) is None
+
+
+LEVEL = torch.tensor([0.0, 1.0, 0.0])
+TILTS = {"down": (0.45, 0.0, 0.0), "up": (-0.3, 0.0, 0.0), "rolled": (0.0, 0.0, 0.4), "both": (0.3, 0.0, -0.35)}
+
+
+def tilted(rotations: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+    """A pose as a camera sees it whose axes are the level ones turned (3, 3)."""
+    return torch.cat((turn @ rotations[:1], rotations[1:]))
+
+
+@pytest.mark.parametrize("axis_angle", TILTS.values(), ids=TILTS)
+def test_a_standing_target_stands_upright_before_a_tilted_camera(
+    stage: Stage, axis_angle: tuple[float, float, float]
+) -> None:
+    turn = axis_angle_to_matrix(torch.tensor(axis_angle))
+    rotations = tilted(pose(**STANDING), turn)
+    photo, mask = stage.person(rotations)
+    reposer = MeshReposer(photo, mask, stage.fitted(rotations), stage.body, options=MeshOptions(grain=False))
+    assert torch.rad2deg(torch.arccos(reposer.down @ turn @ LEVEL)) < 5
+    step = BodyParams.from_rotations(STEP[None].numpy(), np.zeros((1, 10)), np.zeros((1, 3)))
+    start = (stage.trans + stage.body.rest_joints(torch.zeros(1, 10))[0, 0]).numpy()
+    placed = motion_on(RotationTarget(step), stage.body, np.zeros(10), start, reposer.down)
+    down = reposer.set_down(placed.rotations[0], placed.trans[0])
+    legs_and_trunk = vertices(stage, placed.rotations[0], down)
+    upright = torch.nn.functional.normalize(placed.rotations[0, 0] @ torch.tensor([0.0, -1.0, 0.0]), dim=0)
+    assert torch.rad2deg(torch.arccos(upright @ turn @ LEVEL)) < 5
+    assert abs(float((legs_and_trunk @ reposer.down).max()) - reposer.ground) < 0.02
+    # A target that the same camera took is turned no further.
+    own = RotationTarget(BodyParams.from_rotations(rotations[None].numpy(), np.zeros((1, 10)), np.zeros((1, 3))))
+    kept = motion_on(own, stage.body, np.zeros(10), start, reposer.down)
+    torch.testing.assert_close(kept.rotations[0], rotations, atol=0.05, rtol=0)
+
+
+def test_nearly_level_cameras_are_level_and_who_kneels_or_steps_tells_no_tilt(stage: Stage) -> None:
+    little, much = (axis_angle_to_matrix(torch.tensor([angle, 0.0, 0.0])) for angle in (0.1, 0.5))
+    for rotations in (tilted(pose(**STANDING), little), tilted(KNEELING, much), tilted(ONE_LEG, much)):
+        torch.testing.assert_close(tilt_of(vertices(stage, rotations, stage.trans)[None], stage.body), LEVEL)
+
+
+def test_the_smallest_turn_brings_one_direction_onto_the_other() -> None:
+    a, b = (torch.nn.functional.normalize(torch.tensor(v), dim=0) for v in ([0.2, 1.0, 0.1], [-0.4, 0.8, 0.5]))
+    turn = turn_between(a, b)
+    torch.testing.assert_close(turn @ a, b)
+    torch.testing.assert_close(turn @ turn.mT, torch.eye(3), atol=1e-6, rtol=0)
+    torch.testing.assert_close(turn @ torch.linalg.cross(a, b), torch.linalg.cross(a, b))
+
+
+def test_the_shadow_of_a_tilted_camera_is_the_level_one_seen_by_it(stage: Stage) -> None:
+    turn = axis_angle_to_matrix(torch.tensor([0.35, 0.0, 0.1]))
+    body = vertices(stage, pose(**STANDING), torch.tensor([0.0, 0.2, 3.5]))
+    height = standing_height(body, stage.body)
+    box, light = contact_shadow(body @ turn.mT, height, stage.view, turn @ LEVEL)
+    y, x = np.unravel_index(light.argmin(), light.shape)
+    soles = stage.view.project((body @ turn.mT)[body[:, 1] > height - 0.02])
+    assert (soles - torch.tensor([box.x0 + x + 0.5, box.y0 + y + 0.5])).norm(dim=1).min() < 4
+    level = contact_shadow(body, height, stage.view)[1]
+    assert abs(light.min() - level.min()) < 0.02

@@ -45,6 +45,16 @@ def test_too_few_points_tell_no_light(weight: float) -> None:
     np.testing.assert_array_equal(found.brightness(normals), 1)
 
 
+def test_a_region_of_one_point_tells_no_light() -> None:
+    colours, normals, regions = lit_points(3000)
+    alone = np.append(regions[:-1], 9)
+    bright, without = (
+        light_of(colours[rows], normals[rows], alone[rows], np.ones(3000)[rows]).brightness(normals)
+        for rows in (slice(None), slice(-1))
+    )
+    np.testing.assert_allclose(bright, without, atol=0.002)
+
+
 def test_brightness_is_bounded_and_the_same_on_tensors() -> None:
     light = PhotoLight(np.full(8, 9.0))
     normals = lit_points(200)[1]
