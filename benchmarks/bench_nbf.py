@@ -3,7 +3,7 @@
 The shipped weights, people as the detector gives them, detection not counted. Also the keypoint fit that begins with
 it, for comparison. Times are the least and the median of the repeats; on a GPU, people a second of a batch of 64.
 
-    python benchmarks/bench_nbf.py
+    python benchmarks/bench_nbf.py [--device cuda]
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from repeats import times
+from repeats import measured_devices, times
 
 from humanpose_cli.body.body import default_body
 from humanpose_cli.core.camera import Camera, project
@@ -61,8 +61,7 @@ def people(count: int) -> list[DetectedPerson]:
 
 def main() -> None:
     image = np.random.default_rng(0).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
-    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    for device in devices:
+    for device in measured_devices(__doc__):
         for name in ("nbf-proxy", "nbf-parts"):
             network = load_nbf(shipped_weights(name), segmenter=shipped_weights("segmenter"), device=device)
             for count in (1, 16) if device == "cpu" else (1, 64):

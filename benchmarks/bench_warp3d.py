@@ -4,7 +4,7 @@
 machine's convolutions allow; `of_them` is the whole pass over that sum. Activations are what a step keeps for its
 gradients. Weights are random, which times do not depend on. `paper` in half precision and its training are for a GPU.
 
-    python benchmarks/bench_warp3d.py
+    python benchmarks/bench_warp3d.py [--device cuda]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from repeats import times
+from repeats import measured_devices, times
 from torch import Tensor, nn
 
 from humanpose_cli.core.conventions import REPOSING19
@@ -141,10 +141,12 @@ def warp_share(step: Callable[[], Any], milliseconds: float) -> float:
 
 
 def main() -> None:
-    for name in PRESETS:
-        inference(name, "cpu")
-    training_step("small", "cpu", batch=8)
-    if torch.cuda.is_available():
+    devices = measured_devices(__doc__)
+    if "cpu" in devices:
+        for name in PRESETS:
+            inference(name, "cpu")
+        training_step("small", "cpu", batch=8)
+    if "cuda" in devices:
         for name in ("small", "medium", "paper"):
             inference(name, "cuda", batch=8, half=True)
         training_step("medium", "cuda", batch=8)

@@ -1,14 +1,15 @@
-"""How long a call takes, several times over."""
+"""How long a call takes, several times over, and on which devices."""
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-__all__ = ["times"]
+__all__ = ["measured_devices", "times"]
 
 
 def times(run: Callable[[], Any], repeats: int, device: str) -> list[float]:
@@ -24,3 +25,11 @@ def times(run: Callable[[], Any], repeats: int, device: str) -> list[float]:
         if turn >= 0:
             found.append(1000 * (time.perf_counter() - began))
     return found
+
+
+def measured_devices(description: str | None) -> list[str]:
+    """The device of the command line, or the CPU and the GPU where there is one."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--device", choices=("cpu", "cuda"))
+    given = parser.parse_args().device
+    return [given] if given else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

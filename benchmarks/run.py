@@ -15,6 +15,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -54,12 +55,21 @@ def software() -> str:
     return f"Commit {commit_of_checkout() or 'unknown'}, Python {platform.python_version()}, {told}."
 
 
-def run(script: Path) -> tuple[str, list[dict[str, object]], bool]:
-    """(what is measured, rows, whether it ended well)."""
+def run(
+    script: Path, arguments: Sequence[str] = (), seconds: float | None = None
+) -> tuple[str, list[dict[str, object]], bool]:
+    """(what is measured, rows, whether it ended well), within so many seconds; what was printed by then counts."""
     purpose = (ast.get_docstring(ast.parse(script.read_text())) or "").split("\n\n")[0].replace("\n", " ")
-    done = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, text=True, check=False, cwd=FOLDER.parent)
-    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return purpose, rows, done.returncode == 0 and bool(rows)
+    command = [sys.executable, script, *arguments]
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, text=True, check=False, cwd=FOLDER.parent, timeout=seconds
+        )
+        printed, well = done.stdout, done.returncode == 0
+    except subprocess.TimeoutExpired as late:
+        printed, well = (late.stdout or b"").decode(), False
+    rows = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+    return purpose, rows, well and bool(rows)
 
 
 def table(rows: list[dict[str, object]]) -> str:
@@ -122,11 +132,16 @@ def main(names: list[str]) -> int:
     if missing:
         there = ", ".join(sorted(path.stem.removeprefix("bench_") for path in FOLDER.glob("bench_*.py")))
         raise SystemExit(f"{', '.join(missing)}: no such benchmark; there are {there}")
+    return record([(script, (), None) for script in scripts])
+
+
+def record(runs: Sequence[tuple[Path, Sequence[str], float | None]]) -> int:
+    """Run scripts with their arguments and seconds, write each one's section, name those that failed: the exit code."""
     failed = []
-    for script in scripts:
+    for script, arguments, seconds in runs:
         name = script.stem.removeprefix("bench_")
         print(f"{name} …", file=sys.stderr)
-        purpose, rows, well = run(script)
+        purpose, rows, well = run(script, arguments, seconds)
         if not well:
             failed.append(name)
         body = table(rows) if rows else "Gave no result."
