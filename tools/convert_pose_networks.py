@@ -7,9 +7,10 @@
 FOLDER holds NAME.json and NAME.bin of each network. The detector's TensorFlow.js files are of another training than
 mediapipe 0.10.14, to which the search's thresholds were fitted; it comes from modules/pose_detection of that wheel.
 Every ONNX network takes `image`, uint8 RGB (N, H, W, 3), and scales it itself; spatial outputs are (N, C, H, W).
-Weights stay float16 in the file and are cast to float32 in the graph. The decoding at the end of the MoveNet graphs is
-left out: it works on one image only, and `humanpose_cli/detect/movenet.py` does it for batches. Equal inputs give equal
-bytes. Needs the package `onnx` (extra `dev`); `--check` needs torch, onnxruntime and scikit-image as well.
+Weights stay float16 in the file and are cast to float32 in the graph. BlazePose's mask, which takes up to half of the
+time, is computed where the input `masked` is true. The decoding at the end of the MoveNet graphs is left out: it works
+on one image only, and `humanpose_cli/detect/movenet.py` does it for batches. Equal inputs give equal bytes. Needs
+the package `onnx` (extra `dev`); `--check` needs torch, onnxruntime and scikit-image as well.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ _LANDMARK_OUTPUTS = {
     "world": "Identity_4",
     "mask": "Identity_1",
 }
+_WHERE_MASKED = "mask"  # the last of these outputs
 _DECODER = "StatefulPartitionedCall/"
 NETWORKS = {
     "blazepose-detector": Network(
@@ -106,20 +108,36 @@ class Converter:
 
     def model(self, metadata: Mapping[str, str]) -> onnx.ModelProto:
         """The ONNX model."""
-        outputs = []
-        for name, node in self._network.outputs.items():
-            self._emit("Identity", self._value(node), name=name)
-            shape = ["n", *[None] * (self._rank(self._model.nodes[node]) - 1)]
-            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-        side = self._network.size
+        outputs, side = [], self._network.size
         shape = ["n", side or "height", side or "width", 3]
-        image = helper.make_tensor_value_info("image", TensorProto.UINT8, shape)
-        graph = helper.make_graph(self._nodes, "pose", [image], outputs, self._initialisers)
+        inputs = [helper.make_tensor_value_info("image", TensorProto.UINT8, shape)]
+        for name, node in self._network.outputs.items():
+            shape = ["n", *[None] * (self._rank(self._model.nodes[node]) - 1)]
+            output = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            if name == _WHERE_MASKED:
+                self._emit_where_masked(node, output)
+                inputs.append(helper.make_tensor_value_info("masked", TensorProto.BOOL, []))
+            else:
+                self._emit("Identity", self._value(node), name=name)
+            outputs.append(output)
+        graph = helper.make_graph(self._nodes, "pose", inputs, outputs, self._initialisers)
         opset = helper.make_opsetid("", _OPSET)
         made = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION, producer_name="humanpose-cli")
         helper.set_model_props(made, dict(sorted(metadata.items())))
         onnx.checker.check_model(made)
         return made
+
+    def _emit_where_masked(self, node: str, output: onnx.ValueInfoProto) -> None:
+        """The nodes that the last output alone needs, as a branch; the other one gives no images at all."""
+        nodes, initialisers = len(self._nodes), len(self._initialisers)
+        name = self._value(node)
+        own = self._nodes[nodes:], self._initialisers[initialisers:]
+        del self._nodes[nodes:], self._initialisers[initialisers:]
+        branch = helper.make_graph(own[0], "masked", [], [_renamed(output, name)], own[1])
+        nothing = numpy_helper.from_array(np.zeros((0, 1, 1, 1), np.float32), "nothing")
+        constant = helper.make_node("Constant", [], ["nothing"], value=nothing)
+        other = helper.make_graph([constant], "unmasked", [], [_renamed(output, "nothing")])
+        self._emit("If", "masked", name=output.name, then_branch=branch, else_branch=other)
 
     def _rank(self, node: Node) -> int:
         while node.op in ("Identity", "ConcatV2"):
@@ -224,6 +242,13 @@ class Converter:
         return [int(self._model.weights.get(name, 0)) for name in self._model.nodes[node.inputs[1]].inputs]
 
 
+def _renamed(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:
+    renamed = onnx.ValueInfoProto()
+    renamed.CopyFrom(value)
+    renamed.name = name
+    return renamed
+
+
 _ELEMENTWISE = {
     "AddV2": "Add",
     "Sub": "Sub",
@@ -277,6 +302,11 @@ def convert(sources: Sources, name: str) -> bytes:
     return Converter(model, NETWORKS[name]).model(metadata).SerializeToString(deterministic=True)
 
 
+def inputs_of(network: Network, images: np.ndarray) -> dict[str, np.ndarray]:
+    """What an ONNX network takes to give all of its outputs."""
+    return {"image": images, **({"masked": np.array(True)} if _WHERE_MASKED in network.outputs else {})}
+
+
 def largest_differences(sources: Sources, name: str, content: bytes, images: np.ndarray) -> dict[str, float]:
     """Largest difference of each output to the interpreter's, per cent where the value is above 100.
 
@@ -286,7 +316,7 @@ def largest_differences(sources: Sources, name: str, content: bytes, images: np.
 
     network, model = NETWORKS[name], sources.read(name)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    batch = session.run(list(network.outputs), {"image": images})
+    batch = session.run(list(network.outputs), inputs_of(network, images))
     worst = dict.fromkeys(network.outputs, 0.0)
     for row, image in enumerate(images[:, None]):
         given = image.astype(np.int64)

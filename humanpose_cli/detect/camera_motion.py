@@ -64,8 +64,7 @@ class CameraMotion:
         camera  of the image, as if it did not zoom
         """
         scale = _SIDE / max(image.shape[:2])
-        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
+        grey = _grey(image, scale)
         if shot != self._shot or (self._before is not None and self._before.shape != grey.shape):
             self._shot = shot
             self._restart()
@@ -127,6 +126,16 @@ class CameraMotion:
             return unknown
         zoom = own_focal / key_focal if abs(own_focal / key_focal - 1) > _NO_ZOOM else 1.0
         return CameraPose(turn @ self._key_pose.rotation, self._key_pose.zoom * zoom)
+
+
+def _grey(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """The brightness of a scaled image (H, W, 3); by way of halves, which OpenCV shrinks four times as fast."""
+    height, width = (max(1, round(scale * side)) for side in image.shape[:2])
+    while min(image.shape[0] // height, image.shape[1] // width) > 1:
+        half = image.shape[1] // 2, image.shape[0] // 2
+        image = np.asarray(cv2.resize(image, half, interpolation=cv2.INTER_AREA), np.uint8)
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def _flow(

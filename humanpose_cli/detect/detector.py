@@ -61,6 +61,7 @@ class PersonDetector:
         *,
         state: Mapping[str, Any] | None = None,
         noted: Callable[[dict[str, Any]], None] | None = None,
+        masks: bool = False,
     ) -> Generator[list[DetectedPerson], None, None]:
         """Everybody in each frame (H, W, 3) uint8 of a sequence, largest box first; nobody in those that are None.
 
@@ -70,11 +71,12 @@ class PersonDetector:
 
         noted  gets the state, as JSON values, behind every sixtieth frame; its `frames` tells how many frames were seen
         state  with which to go on behind these frames
+        masks  whether people come with masks, which take a tenth of the time
         """
         seen = state["frames"] if state else 0
-        with closing(prefetch(self._followed(images, seen, state, noted), 1)) as followed:
+        with closing(prefetch(self._followed(images, seen, state, noted, masks), 1)) as followed:
             for number, (pyramid, found) in enumerate(followed, seen):
-                yield self._people(pyramid, found, self._scheme.turn(number)) if pyramid is not None else []
+                yield [] if pyramid is None else self._people(pyramid, found, self._scheme.turn(number), masked=masks)
 
     def _followed(
         self,
@@ -82,8 +84,9 @@ class PersonDetector:
         seen: int,
         state: Mapping[str, Any] | None,
         noted: Callable[[dict[str, Any]], None] | None,
+        masks: bool,
     ) -> Generator[tuple[Pyramid | None, list[Found]], None, None]:
-        follower = Follower(self._pool, self._scheme, state)
+        follower = Follower(self._pool, self._scheme, state, masks=masks)
         for number, image in enumerate(images, seen + 1):
             pyramid = None if image is None or _too_small(image) else Pyramid(image)
             found = [] if pyramid is None else follower.next_frame(pyramid)
@@ -91,8 +94,10 @@ class PersonDetector:
                 noted({"frames": number, **follower.state})
             yield pyramid, found
 
-    def _people(self, pyramid: Pyramid, found: Sequence[Found], scheme: Scheme) -> list[DetectedPerson]:
-        people = fused_people(self._pool, pyramid, found, scheme.heavy, scheme.upright)
+    def _people(
+        self, pyramid: Pyramid, found: Sequence[Found], scheme: Scheme, *, masked: bool = True
+    ) -> list[DetectedPerson]:
+        people = fused_people(self._pool, pyramid, found, scheme.heavy, scheme.upright, masked=masked)
         return sorted(people, key=lambda person: -person.area)
 
     def close(self) -> None:
@@ -128,7 +133,7 @@ def people_in_boxes(
     pyramid = Pyramid(image)
     regions = [region_around_box(box) for box in boxes]
     # The model's own next region after a first pass, where it still shows the person of the box.
-    first = observe_all(pool, pyramid, [CropView(region) for region in regions])
+    first = observe_all(pool, pyramid, [CropView(region) for region in regions], masks=False)
     regions = [
         o.next_region if o.presence > _PRESENT and _about(o.next_region, box) else region
         for o, region, box in zip(first, regions, boxes, strict=True)

@@ -53,24 +53,24 @@ class UprightPose:
 
 
 def fused_people(
-    pool: ModelPool, pyramid: Pyramid, found: Sequence[Found], heavy: int, upright: int
+    pool: ModelPool, pyramid: Pyramid, found: Sequence[Found], heavy: int, upright: int, *, masked: bool = True
 ) -> list[DetectedPerson]:
     """The people who were found, each from its own passes, `upright` crops of Thunder, and, where they have none yet,
     `heavy` crops of BlazePose heavy.
 
-    At most 4 and 9 crops.
+    At most 4 and 9 crops. With masks, which the people's own passes must have then, or without.
     """
     unseen = [row for row, f in enumerate(found) if heavy and not f.heavy]
     regions = [found[row].passes[0].region for row in unseen]
     seen, poses = pool.together(
-        lambda: observe_jittered(pool, pyramid, regions, heavy - 1, "blazepose-heavy"),
+        lambda: observe_jittered(pool, pyramid, regions, heavy - 1, "blazepose-heavy", masks=False),
         lambda: observe_upright(pool, pyramid, [view for f in found for view in upright_views(f.passes)[:upright]]),
     )
     more = {**{row: f.heavy for row, f in enumerate(found)}, **dict(zip(unseen, seen, strict=True))}
     people = []
     for row, f in enumerate(found):
         joints = fuse(f.passes, more[row], poses[row * upright : (row + 1) * upright])
-        person = combine(f.passes, pyramid.width, pyramid.height, f.score, joints)
+        person = combine(f.passes, pyramid.width, pyramid.height, f.score, joints, masked=masked)
         people.append(replace(person, confirmed=f.confirmed))
     return people
 

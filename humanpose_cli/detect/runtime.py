@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,8 @@ POSE_NETWORKS: dict[PoseNetworkName, Path] = {
     "movenet-multipose": _FOLDER / "movenet_multipose.onnx",
 }
 """Files of the shipped networks."""
+# Their masks, which take up to half of their time, are computed where asked for.
+_MASKING: tuple[PoseNetworkName, ...] = ("blazepose-full", "blazepose-heavy")
 
 _REINSTALL = "reinstall humanpose-cli"
 _ERRORS_ONLY = 3
@@ -66,9 +68,15 @@ def run_network(
 
     On a GPU together with what other threads ask; see `asking`.
     """
-    if device == "cpu":
-        return _session(name, device).run(list(outputs), {"image": images})
-    return _joined(device)(name, outputs, images)
+    return _compute(device, name, outputs, images) if device == "cpu" else _joined(device)(name, outputs, images)
+
+
+def _compute(device: str, name: PoseNetworkName, outputs: Sequence[str], images: np.ndarray) -> list[np.ndarray]:
+    inputs = {"image": images}
+    if name in _MASKING:
+        inputs["masked"] = np.array("mask" in outputs)
+    found: list[np.ndarray] = _session(name, device).run(list(outputs), inputs)
+    return found
 
 
 def images_at_once(device: str) -> int:
@@ -86,10 +94,7 @@ def asking(device: str) -> AbstractContextManager[None]:
 
 @cache
 def _joined(device: str) -> JoinedRequests:
-    def run(name: PoseNetworkName, outputs: Sequence[str], images: np.ndarray) -> list[np.ndarray]:
-        return _session(name, device).run(list(outputs), {"image": images})
-
-    return JoinedRequests(run, _MOST_TOGETHER)
+    return JoinedRequests(partial(_compute, device), _MOST_TOGETHER)
 
 
 def _session(name: PoseNetworkName, device: str) -> Any:

@@ -105,9 +105,9 @@ def similarity_of_points(
 def candidates_from(pool: ModelPool, pyramid: Pyramid, proposals: Sequence[Proposal]) -> list[Candidate]:
     """Two landmark passes on each distinct proposal; guesses at one person joined, best supported first."""
     groups = _group(proposals)
-    firsts = observe_all(pool, pyramid, [CropView(group[0].region) for group in groups])
+    firsts = observe_all(pool, pyramid, [CropView(group[0].region) for group in groups], masks=False)
     kept = [(g, o) for g, o in zip(groups, firsts, strict=True) if o.presence > _FIRST_PRESENCE]
-    seconds = observe_all(pool, pyramid, [CropView(first.next_region) for _, first in kept])
+    seconds = observe_all(pool, pyramid, [CropView(first.next_region) for _, first in kept], masks=False)
     found = [
         Candidate(
             first,

@@ -56,9 +56,11 @@ class Follower:
     is one.
     """
 
-    def __init__(self, pool: ModelPool, scheme: Scheme, state: Mapping[str, Any] | None = None) -> None:
-        """state  of another follower, who followed the frames before."""
-        self._pool, self._scheme = pool, scheme
+    def __init__(
+        self, pool: ModelPool, scheme: Scheme, state: Mapping[str, Any] | None = None, *, masks: bool = False
+    ) -> None:
+        """state  of another follower, who followed the frames before; masks: of everybody in every frame."""
+        self._pool, self._scheme, self._masks = pool, scheme, masks
         self._tentative = replace(
             scheme, refined=replace(scheme.refined, threshold=scheme.refined.threshold + _TENTATIVE)
         )
@@ -126,8 +128,10 @@ class Follower:
         """Passes over everybody who is followed."""
         regions = [f.region for f in self._followed]
         full, heavy = self._pool.together(
-            lambda: observe_jittered(self._pool, pyramid, regions, self._scheme.followed),
-            lambda: observe_jittered(self._pool, pyramid, regions, self._scheme.heavy - 1, "blazepose-heavy"),
+            lambda: observe_jittered(self._pool, pyramid, regions, self._scheme.followed, masks=self._masks),
+            lambda: observe_jittered(
+                self._pool, pyramid, regions, self._scheme.heavy - 1, "blazepose-heavy", masks=False
+            ),
         )
         for followed, *passes in zip(self._followed, full, heavy, strict=True):
             _update(followed, *passes)

@@ -8,9 +8,11 @@ along the viewing ray (depth read the wrong way round), and upright neutral pose
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from importlib import resources
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -208,7 +210,8 @@ def gather_evidence(
     given = _tensors(observations, options.least_confidence)
     pixel = viewing_pixel(skeleton, given.keypoints, given.confidence, given.principal_point)
     to_camera = viewing_rotation(pixel, given.focal, given.principal_point)
-    starts = [_placed(rig, rotations, given) for rotations in _candidates(rig, skeleton, given, to_camera)]
+    candidates = islice(_candidates(rig, skeleton, given, to_camera), options.starts)
+    starts = [_placed(rig, rotations, given) for rotations in candidates]
     pixel_weights = _pixel_weights(skeleton, given, starts[0].root[:, 2], options)
     bones, bone_weights = _bones(skeleton, given, options)
     rows = len(given.keypoints)
@@ -236,23 +239,23 @@ def gather_evidence(
         betas=torch.zeros(rows, rig.shape_count, dtype=torch.float64),
         beta_sigma=torch.full((rows, rig.shape_count), options.shape_noise, dtype=torch.float64),
     )
-    return evidence, starts[: options.starts]
+    return evidence, starts
 
 
-def _candidates(rig: LandmarkRig, skeleton: Skeleton, given: _Given, to_camera: Tensor) -> list[Tensor]:
-    """Rotations (N, 24, 3, 3) to start from."""
+def _candidates(rig: LandmarkRig, skeleton: Skeleton, given: _Given, to_camera: Tensor) -> Iterator[Tensor]:
+    """Rotations (N, 24, 3, 3) to start from, the likeliest first."""
     rows, zero = len(given.keypoints), zero_joints(rig)
     flat = torch.nn.functional.pad(given.keypoints, (0, 1))
-    candidates = [] if given.predicted_rotations is None else [given.predicted_rotations]
+    if given.predicted_rotations is not None:
+        yield given.predicted_rotations
     if given.world is not None:
-        turned = given.world @ to_camera.mT
-        mirrored = (given.world * given.world.new_tensor([1.0, 1.0, -1.0])) @ to_camera.mT
-        candidates += [limb_rotations(zero, skeleton, points, given.confidence) for points in (turned, mirrored)]
-    candidates.append(limb_rotations(zero, skeleton, flat, given.confidence))
+        for depth in (1.0, -1.0):
+            turned = (given.world * given.world.new_tensor([1.0, 1.0, depth])) @ to_camera.mT
+            yield limb_rotations(zero, skeleton, turned, given.confidence)
+    yield limb_rotations(zero, skeleton, flat, given.confidence)
     for yaw in (0.5, 1.5, 0.0, 1.0):
         heading = upright_heading(yaw * torch.pi).expand(rows, 3, 3)
-        candidates.append(limb_rotations(zero, skeleton, flat, given.confidence, heading))
-    return candidates
+        yield limb_rotations(zero, skeleton, flat, given.confidence, heading)
 
 
 def _placed(rig: LandmarkRig, rotations: Tensor, given: _Given) -> FitState:

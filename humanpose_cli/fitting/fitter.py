@@ -292,14 +292,14 @@ class Fitter:
         Frames are looked at one by one and not kept: memory grows with people and frames, not with pixels. Nobody is
         looked for in damaged frames, which show what has long gone; they count as the last whole one.
         """
-        asked = self.options.method == "nbf" or self.options.network.weights
+        asked = self.options.method == "nbf" or bool(self.options.network.weights)
         tracks, motion, estimates = TrackLinker(), CameraMotion(), Estimates(self._network if asked else None)
         cameras: list[FrameCamera] = []
         seen: list[TrackedPerson] = []
         times: list[Fraction | None] = []
         whole: np.ndarray | None = None
         kept = None if asked else journal  # networks look at masks, which no journal keeps
-        with closing(prefetch(self._people.in_sequence(frames, kept), 1)) as found:
+        with closing(prefetch(self._people.in_sequence(frames, kept, masks=asked), 1)) as found:
             for place, (frame, people) in enumerate(found):
                 whole = frame.pixels if whole is None or not frame.damage else whole
                 ids = tracks.add(people, whole)

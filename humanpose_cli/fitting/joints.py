@@ -187,7 +187,7 @@ class _Positions:
         weights = (self.confidence.sqrt() / self.options.joint_noise)[..., None].expand_as(self.points)
         away = posed.points[:, self.place] - self.points
         rows = vector_rows(away, posed.jacobian[:, :, self.place], weights, self.options.robust)
-        equations = accumulate([rows], self.rig.parameter_count)
+        equations = accumulate([rows])
         nothing = state.rotations.new_zeros(state.rotations.shape[:2])
         add_pose_energy(
             equations,

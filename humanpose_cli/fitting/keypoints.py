@@ -33,7 +33,7 @@ from humanpose_cli.fitting.problem import (
     shape_evidence,
 )
 from humanpose_cli.fitting.residuals import FitState, robust_scale
-from humanpose_cli.fitting.sequences import solve_person
+from humanpose_cli.fitting.sequences import between, key_frames, solve_person
 from humanpose_cli.fitting.solver import levenberg_marquardt
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.models.lifter.network import lifter_takes, shipped_lifter
@@ -121,20 +121,15 @@ def fit_keypoints(
     setting = _Setting(rig, skeleton, options)
     threads = torch.get_num_threads()
     with torch.no_grad(), one_thread_each():
-        starts = range(0, max(len(observations), 1), options.chunk)  # no rows are one chunk too
-        still = replace(observations, frame=None)
-        chunks = [still.rows(slice(start, start + options.chunk)) for start in starts]
-        started = _in_parallel(partial(_start, setting), chunks, threads)
-        rows = [part.rows for part in started]
-        if observations.shape_group is not None:
-            shape = cat_rows([part.shape for part in started])
-            rows = _with_common_shapes(rows, shape, torch.from_numpy(observations.shape_group), options)
-        finished = _in_parallel(partial(_finish, setting), rows, threads)
-        state = cat_rows([part.state for part in finished])
-        evidence = FitEvidence.joined([part.evidence for part in finished])
-        if observations.frame is not None:
-            state = _in_motion(setting, observations, _Rows(state, evidence), threads)
-        return _report(setting, observations, state, evidence)
+        if observations.frame is None or not len(observations):
+            begun = _begin(setting, observations, threads)
+            rows = _joined(_in_parallel(partial(_finish, setting), begun, threads))
+        else:
+            people = _people(observations)
+            begun = _begin_between(setting, observations, people, threads)
+            rows = _joined(_in_parallel(partial(_approach, setting), begun, threads))
+            rows = _in_motion(setting, observations, people, rows, threads)
+        return _report(setting, observations, *rows)
 
 
 def _check_shape(body: Body, observations: KeypointObservations) -> None:
@@ -165,6 +160,66 @@ def _in_parallel(action: Callable[[Item], Result], items: Sequence[Item], thread
         return [action(item) for item in items]
     with ThreadPoolExecutor(min(threads, len(items))) as pool:
         return list(pool.map(without_gradients, items))
+
+
+def _chunks(observations: KeypointObservations, size: int) -> list[KeypointObservations]:
+    """Rows that are solved together, without their motion; no rows are one chunk, too."""
+    still = replace(observations, frame=None)
+    return [still.rows(slice(start, start + size)) for start in range(0, max(len(still), 1), size)]
+
+
+def _joined(parts: Sequence[_Rows]) -> _Rows:
+    return _Rows(cat_rows([part.state for part in parts]), FitEvidence.joined([part.evidence for part in parts]))
+
+
+def _begin(setting: _Setting, observations: KeypointObservations, threads: int) -> list[_Rows]:
+    """The coarse stage of every row, and the shapes that groups share, in chunks."""
+    started = _in_parallel(partial(_start, setting), _chunks(observations, setting.options.chunk), threads)
+    rows = [part.rows for part in started]
+    if observations.shape_group is None:
+        return rows
+    shape = cat_rows([part.shape for part in started])
+    return _with_common_shapes(rows, shape, torch.from_numpy(observations.shape_group), setting.options)
+
+
+def _people(observations: KeypointObservations) -> list[Tensor]:
+    """The rows of each person in consecutive frames, in the order of time."""
+    groups, frames = observations.shape_group, observations.frame
+    assert groups is not None
+    assert frames is not None
+    order = np.lexsort((frames, groups))
+    ends = np.flatnonzero(np.diff(groups[order]) | (np.diff(frames[order]) != 1)) + 1
+    return [torch.from_numpy(index) for index in np.split(order, ends) if len(index)]
+
+
+def _begin_between(
+    setting: _Setting, observations: KeypointObservations, people: Sequence[Tensor], threads: int
+) -> list[_Rows]:
+    """The coarse stage of key frames, whose shapes all frames have, and the others between their states; in chunks."""
+    assert observations.time is not None
+    time, known = torch.from_numpy(observations.time), torch.from_numpy((observations.confidence > 0).any(-1))
+    keys = [rows[key_frames(known[rows], time[rows])] for rows in people]
+    key_rows = torch.cat(keys)
+    states = cat_rows([part.state for part in _begin(setting, observations.rows(key_rows.numpy()), threads)])
+    state = FitState(*(value.new_empty(len(time), *value.shape[1:]) for value in states))
+    for rows, own, solved in zip(people, keys, _split(states, [len(own) for own in keys]), strict=True):
+        for target, value in zip(state, between(solved, time[own], time[rows]), strict=True):
+            target[rows] = value
+
+    def gather(part: KeypointObservations) -> FitEvidence:
+        return gather_evidence(setting.rig, setting.skeleton, part, replace(setting.options, starts=1))[0]
+
+    parts = _in_parallel(gather, _chunks(observations, setting.options.chunk), threads)
+    result = []
+    for evidence, own_state in zip(parts, _split(state, [len(part) for part in parts]), strict=True):
+        held = torch.full_like(evidence.beta_sigma, _HELD)
+        fallback = limb_fallback(evidence, own_state.rotations)
+        result.append(_Rows(own_state, replace(evidence, betas=own_state.betas, beta_sigma=held, fallback=fallback)))
+    return result
+
+
+def _split(state: FitState, sizes: Sequence[int]) -> list[FitState]:
+    return [FitState(*part) for part in zip(*(value.split(sizes) for value in state), strict=True)]
 
 
 def _start(setting: _Setting, observations: KeypointObservations) -> _Started:
@@ -223,14 +278,20 @@ def _finish(setting: _Setting, rows: _Rows) -> _Rows:
     return _Rows(state, evidence)
 
 
-def _in_motion(setting: _Setting, observations: KeypointObservations, rows: _Rows, threads: int) -> FitState:
+def _approach(setting: _Setting, rows: _Rows) -> _Rows:
+    """Frames nearer to what they show, and the evidence with which they are solved in motion."""
+    state, _, _ = levenberg_marquardt(setting.problem(rows.evidence), rows.state, setting.options.coarse)
+    near = _Rows(state._replace(betas=rows.state.betas), rows.evidence)
+    return near._replace(evidence=_with_lifted_joints(setting, near)) if setting.lifts else near
+
+
+def _in_motion(
+    setting: _Setting, observations: KeypointObservations, people: Sequence[Tensor], rows: _Rows, threads: int
+) -> _Rows:
     """The frames of each person solved together."""
-    groups, frames, poses = observations.shape_group, observations.frame, observations.world_to_camera
-    assert groups is not None
-    assert frames is not None
     assert observations.time is not None
-    time = torch.from_numpy(observations.time)
-    to_camera = torch.eye(4, dtype=torch.float64).expand(len(groups), 4, 4)
+    time, poses = torch.from_numpy(observations.time), observations.world_to_camera
+    to_camera = torch.eye(4, dtype=torch.float64).expand(len(time), 4, 4)
     if poses is not None:
         to_camera = torch.from_numpy(poses)
 
@@ -239,14 +300,11 @@ def _in_motion(setting: _Setting, observations: KeypointObservations, rows: _Row
         state = rows.state.rows(index)
         return solve_person(problem, state, to_camera[index], time[index])
 
-    order = np.lexsort((frames, groups))
-    ends = np.flatnonzero(np.diff(groups[order]) | (np.diff(frames[order]) != 1)) + 1
-    people = [torch.from_numpy(index) for index in np.split(order, ends) if len(index)]
     result = FitState(*(value.clone() for value in rows.state))
     for index, solved in zip(people, _in_parallel(solve, people, threads), strict=True):
         for target, value in zip(result, solved, strict=True):
             target[index] = value
-    return result
+    return _Rows(result, rows.evidence)
 
 
 def _with_lifted_joints(setting: _Setting, rows: _Rows) -> FitEvidence:

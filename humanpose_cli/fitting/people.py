@@ -46,12 +46,15 @@ class PeopleSource(Protocol):
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         """Everybody in an independent image, the largest box first."""
 
-    def in_sequence(self, frames: Iterable[Frame], journal: DetectionJournal | None = None) -> FramesWithPeople:
+    def in_sequence(
+        self, frames: Iterable[Frame], journal: DetectionJournal | None = None, *, masks: bool = False
+    ) -> FramesWithPeople:
         """Each frame of a sequence with everybody in it, the largest box first; nobody is looked for in damaged ones.
 
         Close it to stop early. Frames may be taken before their forerunners are given back.
 
-        journal  where a source that takes its time keeps what it finds, without masks
+        journal  where a source that takes its time keeps what it finds; not where masks are wanted
+        masks    whether they are wanted
         """
 
     def __enter__(self) -> PeopleSource: ...
@@ -73,7 +76,9 @@ class SingleImages(PeopleSource):
     def at_once(self) -> int:
         return 1
 
-    def in_sequence(self, frames: Iterable[Frame], journal: DetectionJournal | None = None) -> FramesWithPeople:
+    def in_sequence(
+        self, frames: Iterable[Frame], journal: DetectionJournal | None = None, *, masks: bool = False
+    ) -> FramesWithPeople:
         """As images."""
         return _one_by_one(frames, self.in_image)
 
@@ -163,7 +168,9 @@ class DetectedPeople:
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         return self._detector("thorough").detect(frame.pixels)
 
-    def in_sequence(self, frames: Iterable[Frame], journal: DetectionJournal | None = None) -> FramesWithPeople:
+    def in_sequence(
+        self, frames: Iterable[Frame], journal: DetectionJournal | None = None, *, masks: bool = False
+    ) -> FramesWithPeople:
         frames = iter(frames)
         known, state = journal.read() if journal is not None else Kept([], None)
         for people, frame in zip(known, frames, strict=False):
@@ -178,7 +185,7 @@ class DetectedPeople:
 
         waiting: list[list[DetectedPerson]] = []
         noted = states.append if journal is not None else None
-        with closing(self._detector("fast").track(images(), state=state, noted=noted)) as found:
+        with closing(self._detector("fast").track(images(), state=state, noted=noted, masks=masks)) as found:
             for count, people in enumerate(found, len(known) + 1):
                 waiting.append(people)
                 if journal is not None and states and states[0]["frames"] == count:
@@ -217,7 +224,9 @@ class PeopleFromFile:
         with asking(self._device):
             return self._look(frame, None)
 
-    def in_sequence(self, frames: Iterable[Frame], journal: DetectionJournal | None = None) -> FramesWithPeople:
+    def in_sequence(
+        self, frames: Iterable[Frame], journal: DetectionJournal | None = None, *, masks: bool = False
+    ) -> FramesWithPeople:
         return _one_by_one(frames, lambda frame: self._look(frame, frame.index))
 
     def _look(self, frame: Frame, index: int | None) -> list[DetectedPerson]:
@@ -268,8 +277,10 @@ class PosedPeople:
     def in_image(self, frame: Frame) -> list[DetectedPerson]:
         return use_pose_model(self._pool, self._model, frame.pixels, self._source.in_image(frame))
 
-    def in_sequence(self, frames: Iterable[Frame], journal: DetectionJournal | None = None) -> FramesWithPeople:
-        with closing(self._source.in_sequence(frames, journal)) as found:
+    def in_sequence(
+        self, frames: Iterable[Frame], journal: DetectionJournal | None = None, *, masks: bool = False
+    ) -> FramesWithPeople:
+        with closing(self._source.in_sequence(frames, journal, masks=masks)) as found:
             for frame, people in found:
                 yield frame, use_pose_model(self._pool, self._model, frame.pixels, people)
 

@@ -213,7 +213,7 @@ class KeypointProblem:
         ]
         if len(self._predicted):
             terms.append(self._positions(posed.points, jacobian))
-        equations = accumulate(terms, self.parameters)
+        equations = accumulate(terms)
         self._add_angles(equations, state)
         evidence = self.evidence
         add_diagonal(equations, state.betas - evidence.betas, evidence.beta_sigma, self._root.stop)

@@ -112,19 +112,12 @@ def angle_jacobian(rotations: Tensor) -> tuple[Tensor, Tensor]:
     return angles.detach(), J
 
 
-def accumulate(terms: list[Rows], parameters: int) -> NormalEquations:
-    """Sums terms into normal equations over `parameters` columns."""
-    sample = terms[0].residual
-    count = sample.shape[0]
-    cost = sample.new_zeros(count)
-    gradient = sample.new_zeros(count, parameters)
-    hessian = sample.new_zeros(count, parameters, parameters)
-    for rows in terms:
-        cost += rows.cost
-        transposed = rows.jacobian.mT
-        gradient += (transposed @ rows.residual[..., None]).squeeze(-1)
-        hessian += transposed @ rows.jacobian
-    return NormalEquations(cost, gradient, hessian)
+def accumulate(terms: list[Rows]) -> NormalEquations:
+    """Sums terms into normal equations over all parameters."""
+    jacobian = torch.cat([rows.jacobian for rows in terms], 1)  # one product costs half as much as one a term
+    residual = torch.cat([rows.residual for rows in terms], 1)
+    cost = torch.stack([rows.cost for rows in terms]).sum(0)
+    return NormalEquations(cost, (jacobian.mT @ residual[..., None]).squeeze(-1), jacobian.mT @ jacobian)
 
 
 def add_diagonal(equations: NormalEquations, residual: Tensor, sigma: Tensor, first: int) -> None:

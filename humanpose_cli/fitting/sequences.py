@@ -25,6 +25,7 @@ _WINDOW, _MARGIN = 240, 24  # frames solved at once, and those at the end that t
 _OVERLAP = 2  # solved frames with which a window begins: they tell position and speed
 _STANDING_SPEED = 0.25  # metres per second below which a foot stands
 _SHORTEST_STAND = 0.075  # seconds
+_KEY_SPACING = 0.1  # seconds between frames that are solved alone before the others
 _MEMORY = 0.5  # seconds before and after for which a limb that is not visible is remembered
 
 
@@ -131,16 +132,31 @@ def _bridged(problem: KeypointProblem, state: FitState, time: Tensor) -> FitStat
     """The state with frames without evidence between their neighbours; at the ends, as their only neighbour."""
     known = (problem.evidence.confidence > 0).any(-1)
     rows = known.nonzero().squeeze(-1)
-    if len(rows) in (0, len(known)):
-        return state
-    frames = torch.arange(len(known))
-    after = torch.searchsorted(rows, frames).clamp(max=len(rows) - 1)
-    before = (torch.searchsorted(rows, frames, right=True) - 1).clamp(min=0)
-    low, high = rows[before], rows[after]
-    share = ((time - time[low]) / (time[high] - time[low]).where(high > low, 1.0)).clamp(0, 1)
-    turn = matrix_to_axis_angle(state.rotations[low].mT @ state.rotations[high])
-    mixed = [torch.lerp(value[low], value[high], share[:, None]) for value in state[1:]]
-    return FitState(state.rotations[low] @ axis_angle_to_matrix(share[:, None, None] * turn), *mixed)
+    return state if len(rows) in (0, len(known)) else between(state.rows(rows), time[rows], time)
+
+
+def between(state: FitState, known: Tensor, time: Tensor) -> FitState:
+    """States at some times (T,), of which K ≥ 1 are given at rising times (K,): turning and moving evenly from one to
+    the next, before the first and behind the last as these are.
+    """
+    after = torch.searchsorted(known, time).clamp(max=len(known) - 1)
+    before = (torch.searchsorted(known, time, right=True) - 1).clamp(min=0)
+    low, high = state.rows(before), state.rows(after)
+    share = ((time - known[before]) / (known[after] - known[before]).where(after > before, 1.0)).clamp(0, 1)
+    turn = matrix_to_axis_angle(low.rotations.mT @ high.rotations)
+    mixed = [torch.lerp(a, b, share[:, None]) for a, b in zip(low[1:], high[1:], strict=True)]
+    return FitState(low.rotations @ axis_angle_to_matrix(share[:, None, None] * turn), *mixed)
+
+
+def key_frames(known: Tensor, time: Tensor) -> Tensor:
+    """The frames (K,), of those of one person (T,), that are solved before the others: those that show them and begin a
+    tenth of a second, and those before and behind gaps; the first where none shows them.
+    """
+    tenth = torch.div(time, _KEY_SPACING, rounding_mode="floor")
+    begins = torch.nn.functional.pad(tenth.diff() > 0, (1, 0), value=True)
+    padded = torch.nn.functional.pad(known, (1, 1))
+    keys = (known & (begins | ~(padded[:-2] & padded[2:]))).nonzero().squeeze(-1)
+    return keys if len(keys) else torch.zeros(1, dtype=torch.int64)
 
 
 def _remembering(problem: KeypointProblem, time: Tensor) -> KeypointProblem:

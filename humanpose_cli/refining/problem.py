@@ -162,7 +162,7 @@ class AlignmentProblem:
             projection_rows(points, J[:, :, :count], camera, target, weights.robust_2d),
             self._depths(joints, joint_J),
         ]
-        equations = accumulate(terms, self.rig.parameter_count)
+        equations = accumulate(terms)
         away = matrix_to_axis_angle(evidence.rotations.mT @ state.rotations)[:, 1:]  # the pelvis turns freely
         add_diagonal(equations, away.flatten(1), torch.full_like(away.flatten(1), weights.rotation_noise), 3)
         nearer = (state.root[:, 2:] / evidence.joints[:, :1, 2]).log()

@@ -164,6 +164,9 @@ def test_landmarks_are_mediapipes(astronaut: np.ndarray, network: str) -> None:
         apart = np.abs(answer.mask[::4, ::4] - recorded[f"{network}_mask"][index].astype(np.float32))
         assert apart.mean() < 1e-4
         assert apart.max() < 0.05
+    (unmasked,) = models.PoseModels("cpu").landmarks(crops(astronaut)[:1], f"blazepose-{network}", masks=False)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(unmasked.points, answers[0].points)
+    assert unmasked.mask is None
 
 
 def test_detections_are_mediapipes(astronaut: np.ndarray) -> None:

@@ -35,6 +35,12 @@ def test_a_moving_person_is_followed(fast: PersonDetector, rendered) -> None:
         assert apart.mean() < 0.04 * np.ptp(rendered.points[:, 1]) / 2
 
 
+@pytest.mark.parametrize("masks", [False, True])
+def test_masks_come_where_they_are_wanted(fast: PersonDetector, rendered, masks: bool) -> None:
+    for people in fast.track(frames(rendered, [0, 3]), masks=masks):
+        assert [person.mask is not None for person in people] == [masks]
+
+
 @pytest.mark.parametrize("scale", [1.0, 0.6])
 def test_following_costs_fewer_passes_than_searching(fast: PersonDetector, rendered, monkeypatch, scale: float) -> None:
     """Also into a frame of another size."""

@@ -106,6 +106,21 @@ def test_a_converted_network_computes_what_the_original_does(small: Path) -> Non
         np.testing.assert_allclose(rows[index], expected_rows[0], atol=1e-4)
 
 
+def test_a_mask_is_computed_where_it_is_asked_for(small: Path) -> None:
+    network = Network(32, (1 / 255, -0.5), {"rows": "rows", "mask": "map"}, "a test")
+    content = Converter(read_graph_model(small / "small.json"), network).model({}).SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    images = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    (expected,) = onnxruntime.InferenceSession(
+        Converter(read_graph_model(small / "small.json"), NETWORK).model({}).SerializeToString()
+    ).run(["map"], {"image": images})
+    rows, mask = session.run(["rows", "mask"], convert_pose_networks.inputs_of(network, images))
+    np.testing.assert_array_equal(mask, expected)
+    same, none = session.run(["rows", "mask"], {"image": images, "masked": np.array(False)})
+    np.testing.assert_array_equal(same, rows)
+    assert len(none) == 0
+
+
 def test_weights_stay_half_and_equal_inputs_give_equal_bytes(small: Path) -> None:
     made = [Converter(read_graph_model(small / "small.json"), NETWORK).model({"b": "2", "a": "1"}) for _ in range(2)]
     first, second = (model.SerializeToString(deterministic=True) for model in made)

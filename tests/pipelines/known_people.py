@@ -49,7 +49,7 @@ class KnownPeople:
     def in_image(self, frame):
         return self.by_index.get(0, [])
 
-    def in_sequence(self, frames, journal=None):
+    def in_sequence(self, frames, journal=None, *, masks=False):
         self.sequences += 1
         for frame in frames:
             yield frame, [] if frame.damage else self.by_index.get(frame.index, [])
