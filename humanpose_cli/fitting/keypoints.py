@@ -34,7 +34,7 @@ from humanpose_cli.fitting.problem import (
 )
 from humanpose_cli.fitting.residuals import FitState, robust_scale
 from humanpose_cli.fitting.sequences import between, key_frames, solve_person
-from humanpose_cli.fitting.solver import levenberg_marquardt
+from humanpose_cli.fitting.solver import NormalEquations, levenberg_marquardt
 from humanpose_cli.geometry.rotations import matrix_to_axis_angle
 from humanpose_cli.models.lifter.network import lifter_takes, shipped_lifter
 
@@ -126,8 +126,8 @@ def fit_keypoints(
             rows = _joined(_in_parallel(partial(_finish, setting), begun, threads))
         else:
             people = _people(observations)
-            begun = _begin_between(setting, observations, people, threads)
-            rows = _joined(_in_parallel(partial(_approach, setting), begun, threads))
+            begun = _begin_sequence(setting, observations, people, threads)
+            rows = _joined(_in_parallel(partial(_lift, setting), begun, threads))
             rows = _in_motion(setting, observations, people, rows, threads)
         return _report(setting, observations, *rows)
 
@@ -175,11 +175,7 @@ def _joined(parts: Sequence[_Rows]) -> _Rows:
 def _begin(setting: _Setting, observations: KeypointObservations, threads: int) -> list[_Rows]:
     """The coarse stage of every row, and the shapes that groups share, in chunks."""
     started = _in_parallel(partial(_start, setting), _chunks(observations, setting.options.chunk), threads)
-    rows = [part.rows for part in started]
-    if observations.shape_group is None:
-        return rows
-    shape = cat_rows([part.shape for part in started])
-    return _with_common_shapes(rows, shape, torch.from_numpy(observations.shape_group), setting.options)
+    return _with_common_shapes(setting, observations, started)
 
 
 def _people(observations: KeypointObservations) -> list[Tensor]:
@@ -192,10 +188,10 @@ def _people(observations: KeypointObservations) -> list[Tensor]:
     return [torch.from_numpy(index) for index in np.split(order, ends) if len(index)]
 
 
-def _begin_between(
+def _begin_sequence(
     setting: _Setting, observations: KeypointObservations, people: Sequence[Tensor], threads: int
 ) -> list[_Rows]:
-    """The coarse stage of key frames, whose shapes all frames have, and the others between their states; in chunks."""
+    """The coarse stage of key frames, then of all frames from between these, and the shapes of groups; in chunks."""
     assert observations.time is not None
     time, known = torch.from_numpy(observations.time), torch.from_numpy((observations.confidence > 0).any(-1))
     keys = [rows[key_frames(known[rows], time[rows])] for rows in people]
@@ -206,16 +202,17 @@ def _begin_between(
         for target, value in zip(state, between(solved, time[own], time[rows]), strict=True):
             target[rows] = value
 
-    def gather(part: KeypointObservations) -> FitEvidence:
-        return gather_evidence(setting.rig, setting.skeleton, part, replace(setting.options, starts=1))[0]
+    def approach(part: tuple[KeypointObservations, FitState]) -> _Started:
+        observed, start = part
+        evidence, _ = gather_evidence(setting.rig, setting.skeleton, observed, replace(setting.options, starts=1))
+        evidence = replace(evidence, fallback=limb_fallback(evidence, start.rotations))
+        near, equations, _ = levenberg_marquardt(setting.problem(evidence), start, setting.options.coarse)
+        return _Started(_Rows(near, evidence), _shape_told(setting, equations, near, evidence))
 
-    parts = _in_parallel(gather, _chunks(observations, setting.options.chunk), threads)
-    result = []
-    for evidence, own_state in zip(parts, _split(state, [len(part) for part in parts]), strict=True):
-        held = torch.full_like(evidence.beta_sigma, _HELD)
-        fallback = limb_fallback(evidence, own_state.rotations)
-        result.append(_Rows(own_state, replace(evidence, betas=own_state.betas, beta_sigma=held, fallback=fallback)))
-    return result
+    chunks = _chunks(observations, setting.options.chunk)
+    starts = _split(state, [len(chunk) for chunk in chunks])
+    started = _in_parallel(approach, list(zip(chunks, starts, strict=True)), threads)
+    return _with_common_shapes(setting, observations, started)
 
 
 def _split(state: FitState, sizes: Sequence[int]) -> list[FitState]:
@@ -239,16 +236,25 @@ def _start(setting: _Setting, observations: KeypointObservations) -> _Started:
         for target, value in zip((*state, *equations), (*retried, *again), strict=True):
             ends = torch.cat((target[rows][None], value.unflatten(0, (count, len(rows)))))
             target[rows] = ends[winner, torch.arange(len(rows))]
-    columns = slice(problem.parameters - 1 - setting.rig.shape_count, problem.parameters - 1)
-    shape = shape_evidence(equations, state.betas, evidence.beta_sigma, columns)
+    shape = _shape_told(setting, equations, state, evidence)
     fallback = limb_fallback(evidence, state.rotations)
     return _Started(_Rows(state, replace(evidence, fallback=fallback)), shape)
 
 
+def _shape_told(setting: _Setting, equations: NormalEquations, state: FitState, evidence: FitEvidence) -> ShapeEvidence:
+    last = setting.rig.parameter_count - 1  # the scale
+    columns = slice(last - setting.rig.shape_count, last)
+    return shape_evidence(equations, state.betas, evidence.beta_sigma, columns)
+
+
 def _with_common_shapes(
-    parts: list[_Rows], shape: ShapeEvidence, groups: Tensor, options: KeypointFitOptions
+    setting: _Setting, observations: KeypointObservations, started: Sequence[_Started]
 ) -> list[_Rows]:
     """The rows of groups held at the shape that suits all of the group."""
+    parts, options = [part.rows for part in started], setting.options
+    if observations.shape_group is None:
+        return parts
+    shape, groups = cat_rows([part.shape for part in started]), torch.from_numpy(observations.shape_group)
     sigma = torch.full(shape.pull.shape[1:], options.shape_noise, dtype=torch.float64)
     common, sizes = common_shapes(shape, groups, sigma, options.shape_evidence)
     lengths = [len(part.evidence) for part in parts]
@@ -278,11 +284,9 @@ def _finish(setting: _Setting, rows: _Rows) -> _Rows:
     return _Rows(state, evidence)
 
 
-def _approach(setting: _Setting, rows: _Rows) -> _Rows:
-    """Frames nearer to what they show, and the evidence with which they are solved in motion."""
-    state, _, _ = levenberg_marquardt(setting.problem(rows.evidence), rows.state, setting.options.coarse)
-    near = _Rows(state._replace(betas=rows.state.betas), rows.evidence)
-    return near._replace(evidence=_with_lifted_joints(setting, near)) if setting.lifts else near
+def _lift(setting: _Setting, rows: _Rows) -> _Rows:
+    """The rows with what the lifter says of them, where it takes them."""
+    return rows._replace(evidence=_with_lifted_joints(setting, rows)) if setting.lifts else rows
 
 
 def _in_motion(

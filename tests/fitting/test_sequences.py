@@ -18,7 +18,8 @@ from humanpose_cli.fitting.fitter import frame_times
 from humanpose_cli.fitting.keypoints import fit_keypoints
 from humanpose_cli.fitting.observations import KeypointObservations
 from humanpose_cli.fitting.options import KeypointFitOptions
-from humanpose_cli.fitting.sequences import solve_block_pentadiagonal
+from humanpose_cli.fitting.residuals import FitState
+from humanpose_cli.fitting.sequences import between, key_frames, solve_block_pentadiagonal
 from humanpose_cli.geometry.rotations import axis_angle_to_matrix
 
 PLAIN = KeypointFitOptions(lift=False)
@@ -75,6 +76,25 @@ def test_the_banded_solver_agrees_with_a_dense_one(count: int) -> None:
 def test_what_is_not_positive_definite_has_no_solution() -> None:
     same = -torch.eye(2, dtype=torch.float64).repeat(3, 1, 1)
     assert solve_block_pentadiagonal((same, 0 * same, 0 * same), torch.ones(3, 2, dtype=torch.float64)) is None
+
+
+def test_key_frames_are_a_tenth_of_a_second_apart_and_stand_beside_gaps() -> None:
+    known = torch.ones(16, dtype=torch.bool)
+    known[7:9] = False
+    time = torch.arange(16) * 0.05
+    assert key_frames(known, time + 0.001).tolist() == [0, 2, 4, 6, 9, 10, 12, 14, 15]
+    assert key_frames(known, 2 * time + 0.001).tolist() == known.nonzero().squeeze(-1).tolist()
+    assert key_frames(known & False, time).tolist() == [0]
+
+
+def test_states_between_turn_and_move_evenly() -> None:
+    turn, root = torch.tensor([0.0, 0.0, 1.0]).double(), torch.tensor([[0.0, 0, 2], [0, 3, 5]]).double()
+    rotations = axis_angle_to_matrix(torch.stack([0 * turn, turn])[:, None])
+    state = FitState(rotations, root, torch.zeros(2, 10).double(), torch.zeros(2, 1).double())
+    found = between(state, torch.tensor([1.0, 2.0]).double(), torch.tensor([0.5, 1.0, 1.25, 2.0, 3.0]).double())
+    share = torch.tensor([0, 0, 0.25, 1, 1]).double()
+    assert torch.allclose(found.rotations, axis_angle_to_matrix(share[:, None, None] * turn))
+    assert torch.allclose(found.root, torch.lerp(root[0], root[1], share[:, None]))
 
 
 def test_a_sequence_is_steadier_than_its_frames_and_nearer_the_truth(body, waving) -> None:
